@@ -1,0 +1,257 @@
+//! The fixed time grid that every rendition of a video shares.
+//!
+//! A GOP is two seconds (`round(2·fps)` frames), a chunk ten GOPs, except that chunk 0 has two, so
+//! that the first thing to watch is encoded soon. HLS segments are at most five GOPs, DASH segments
+//! at most two, and neither crosses a chunk: a segment is always one byte range of one object.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Highest output frame rate; Apple's HLS authoring specification, rule 1.19, allows no more.
+pub const FRAME_RATE_MAX: u32 = 60;
+/// Longest film we plan: a week at 60 frames per second.
+pub const FRAMES_MAX: u64 = 7 * 24 * 3600 * 60;
+/// GOPs of chunk 0.
+pub const FIRST_CHUNK_GOPS: u32 = 2;
+/// GOPs of every other chunk.
+pub const CHUNK_GOPS: u32 = 10;
+/// Most GOPs of an HLS segment (about 10 s).
+pub const HLS_SEGMENT_GOPS: u32 = 5;
+/// Most GOPs of a DASH segment (about 4 s).
+pub const DASH_SEGMENT_GOPS: u32 = 2;
+/// Output sample rate of every audio rendition, in Hz.
+pub const AUDIO_RATE: u32 = 48_000;
+/// Samples of one AAC frame (ISO/IEC 14496-3, AAC-LC).
+pub const AAC_FRAME_SAMPLES: u32 = 1024;
+
+/// Why a grid cannot be made.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum GridError {
+    /// Zero, infinite or above [`FRAME_RATE_MAX`].
+    #[error("invalid frame rate {0}/{1}")]
+    FrameRate(u32, u32),
+    /// None, or more than [`FRAMES_MAX`].
+    #[error("invalid number of frames {0}")]
+    Frames(u64),
+}
+
+/// A constant frame rate in (0, 60], in lowest terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FrameRate {
+    num: u32,
+    den: u32,
+}
+
+/// Rates that films come in; a source within 0.1 % of one is taken to be it.
+const STANDARD_RATES: [(u32, u32); 9] = [
+    (24_000, 1001),
+    (24, 1),
+    (25, 1),
+    (30_000, 1001),
+    (30, 1),
+    (48, 1),
+    (50, 1),
+    (60_000, 1001),
+    (60, 1),
+];
+
+impl FrameRate {
+    /// A rate exactly as given.
+    ///
+    /// # Errors
+    /// [`GridError::FrameRate`] when it is not in (0, 60].
+    pub fn new(num: u32, den: u32) -> Result<Self, GridError> {
+        let valid =
+            num > 0 && den > 0 && u64::from(num) <= u64::from(den) * u64::from(FRAME_RATE_MAX);
+        if !valid {
+            return Err(GridError::FrameRate(num, den));
+        }
+        let divisor = gcd(num, den);
+        Ok(Self { num: num / divisor, den: den / divisor })
+    }
+
+    /// The output rate for a source of nominally `num/den` frames per second: snapped to a standard
+    /// rate when within 0.1 %, halved until at most 60, and at least one frame per second.
+    ///
+    /// # Errors
+    /// [`GridError::FrameRate`] when the source's rate is zero, infinite or above 1000.
+    pub fn for_source(num: u32, den: u32) -> Result<Self, GridError> {
+        if num == 0 || den == 0 || u64::from(num) > u64::from(den) * 1000 {
+            return Err(GridError::FrameRate(num, den));
+        }
+        let mut fps = f64::from(num) / f64::from(den);
+        let mut halvings = 0;
+        while fps > f64::from(FRAME_RATE_MAX) * 1.001 {
+            fps /= 2.0;
+            halvings += 1;
+        }
+        for (n, d) in STANDARD_RATES {
+            let standard = f64::from(n) / f64::from(d);
+            if (fps - standard).abs() <= standard * 0.0001 {
+                return Self::new(n, d);
+            }
+        }
+        for (n, d) in STANDARD_RATES {
+            let standard = f64::from(n) / f64::from(d);
+            if (fps - standard).abs() <= standard * 0.001 {
+                return Self::new(n, d);
+            }
+        }
+        if fps < 1.0 {
+            return Self::new(1, 1);
+        }
+        match den.checked_shl(halvings) {
+            Some(den) if den < 100_000 && num < 10_000_000 => Self::new(num, den),
+            _ => Self::new((fps * 1000.0).round() as u32, 1000),
+        }
+    }
+
+    /// Numerator in lowest terms.
+    pub const fn num(self) -> u32 {
+        self.num
+    }
+
+    /// Denominator in lowest terms.
+    pub const fn den(self) -> u32 {
+        self.den
+    }
+
+    /// Frames per second.
+    pub fn fps(self) -> f64 {
+        f64::from(self.num) / f64::from(self.den)
+    }
+
+    /// Ticks per second of the video tracks: exact for this rate, at least 10 000.
+    pub const fn timescale(self) -> u32 {
+        self.num * 10_000_u32.div_ceil(self.num)
+    }
+
+    /// Ticks per frame in [`Self::timescale`] units.
+    pub const fn frame_ticks(self) -> u32 {
+        self.den * 10_000_u32.div_ceil(self.num)
+    }
+}
+
+const fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// A video's grid: its frame rate and how many frames it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grid {
+    rate: FrameRate,
+    frames: u64,
+}
+
+impl Grid {
+    /// # Errors
+    /// [`GridError::Frames`] when `frames` is 0 or above [`FRAMES_MAX`].
+    pub fn new(rate: FrameRate, frames: u64) -> Result<Self, GridError> {
+        if frames == 0 || frames > FRAMES_MAX {
+            return Err(GridError::Frames(frames));
+        }
+        Ok(Self { rate, frames })
+    }
+
+    /// The constant frame rate.
+    pub const fn rate(&self) -> FrameRate {
+        self.rate
+    }
+
+    /// Frames of the whole video.
+    pub const fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// Length of the whole video in seconds.
+    pub fn duration(&self) -> f64 {
+        self.seconds(self.frames)
+    }
+
+    /// The time at which `frame` begins, in seconds.
+    pub fn seconds(&self, frame: u64) -> f64 {
+        frame as f64 * f64::from(self.rate.den) / f64::from(self.rate.num)
+    }
+
+    /// Frames of every GOP but the last: `round(2·fps)`.
+    pub fn gop_frames(&self) -> u32 {
+        let doubled = 2 * u64::from(self.rate.num);
+        let den = u64::from(self.rate.den);
+        ((doubled + den / 2) / den).max(1) as u32
+    }
+
+    /// How many GOPs there are; the last may be short.
+    pub fn gops(&self) -> u32 {
+        self.frames.div_ceil(u64::from(self.gop_frames())) as u32
+    }
+
+    /// The frames of GOP `gop`; empty past the end.
+    pub fn gop(&self, gop: u32) -> Range<u64> {
+        let size = u64::from(self.gop_frames());
+        let start = (u64::from(gop) * size).min(self.frames);
+        start..(start + size).min(self.frames)
+    }
+
+    /// How many chunks there are.
+    pub fn chunks(&self) -> u32 {
+        let gops = self.gops();
+        1 + gops.saturating_sub(FIRST_CHUNK_GOPS).div_ceil(CHUNK_GOPS)
+    }
+
+    /// The GOPs of chunk `chunk`; empty past the end.
+    pub fn chunk_gops(&self, chunk: u32) -> Range<u32> {
+        let gops = self.gops();
+        let start = match chunk {
+            0 => 0,
+            n => u64::from(FIRST_CHUNK_GOPS) + u64::from(n - 1) * u64::from(CHUNK_GOPS),
+        };
+        let size = if chunk == 0 { FIRST_CHUNK_GOPS } else { CHUNK_GOPS };
+        let start = start.min(u64::from(gops)) as u32;
+        start..(start + size).min(gops)
+    }
+
+    /// The frames of chunk `chunk`; empty past the end.
+    pub fn chunk_frames(&self, chunk: u32) -> Range<u64> {
+        let gops = self.chunk_gops(chunk);
+        self.gop(gops.start).start..self.gop(gops.end).start
+    }
+
+    /// The AAC frames of GOP `gop`: from the frame boundary nearest to the GOP's start up to the one
+    /// nearest to its end, so audio segments end within half an AAC frame of the video's.
+    pub fn audio_frames(&self, gop: u32) -> Range<u64> {
+        let frames = self.gop(gop);
+        self.audio_boundary(frames.start)..self.audio_boundary(frames.end)
+    }
+
+    /// AAC frames of the whole track.
+    pub fn audio_frames_total(&self) -> u64 {
+        self.audio_boundary(self.frames)
+    }
+
+    fn audio_boundary(&self, frame: u64) -> u64 {
+        let num = u128::from(frame) * u128::from(self.rate.den) * u128::from(AUDIO_RATE);
+        let den = u128::from(self.rate.num) * u128::from(AAC_FRAME_SAMPLES);
+        ((num + den / 2) / den) as u64
+    }
+
+    /// The HLS segments as GOP ranges, in order.
+    pub fn hls_segments(&self) -> impl Iterator<Item = Range<u32>> + use<> {
+        self.segments(HLS_SEGMENT_GOPS)
+    }
+
+    /// The DASH segments as GOP ranges, in order.
+    pub fn dash_segments(&self) -> impl Iterator<Item = Range<u32>> + use<> {
+        self.segments(DASH_SEGMENT_GOPS)
+    }
+
+    fn segments(&self, size: u32) -> impl Iterator<Item = Range<u32>> + use<> {
+        let grid = *self;
+        (0..grid.chunks()).flat_map(move |chunk| {
+            let gops = grid.chunk_gops(chunk);
+            let end = gops.end;
+            gops.step_by(size as usize).map(move |start| start..(start + size).min(end))
+        })
+    }
+}

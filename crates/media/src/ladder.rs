@@ -1,0 +1,158 @@
+//! The ladder: which rungs a source gets, and at what size. Never above the source.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::source::VideoTrack;
+
+/// A source may be this much smaller than a profile's box and still count as filling it (853 of 854).
+const FIT_TOLERANCE: f64 = 1.02;
+
+/// A named target that operators configure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profile {
+    /// For example "720p".
+    pub name: String,
+    /// Box for a landscape source, in pixels; a portrait one turns it.
+    pub width: u32,
+    /// See `width`.
+    pub height: u32,
+    /// bit/s
+    pub video_bitrate: u64,
+    /// bit/s
+    pub audio_bitrate: u64,
+}
+
+/// One rendition of one video.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Rung {
+    /// The profile's name; also the rendition's.
+    pub name: String,
+    /// Even.
+    pub width: u32,
+    /// Even.
+    pub height: u32,
+    /// bit/s
+    pub video_bitrate: u64,
+}
+
+/// The built-in profiles, lowest first.
+pub fn default_profiles() -> Vec<Profile> {
+    let profile = |name: &str, width, height, video_kbit: u64, audio_kbit: u64| Profile {
+        name: name.to_owned(),
+        width,
+        height,
+        video_bitrate: video_kbit * 1000,
+        audio_bitrate: audio_kbit * 1000,
+    };
+    vec![
+        profile("360p", 640, 360, 800, 96),
+        profile("480p", 854, 480, 1400, 128),
+        profile("720p", 1280, 720, 2800, 128),
+        profile("1080p", 1920, 1080, 5000, 192),
+        profile("4k", 3840, 2160, 14_000, 192),
+    ]
+}
+
+/// Why a requested ladder cannot be made; `index` is the place in the request.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum LadderError {
+    /// No profile has this name.
+    #[error("unknown profile {name:?}; known are {known}")]
+    Unknown {
+        /// Place in the request.
+        index: usize,
+        /// As requested.
+        name: String,
+        /// The configured names, comma-separated.
+        known: String,
+    },
+    /// The profile is larger than the source.
+    #[error("profile {name:?} is above the source ({width}x{height})")]
+    AboveSource {
+        /// Place in the request.
+        index: usize,
+        /// As requested.
+        name: String,
+        /// Of the source.
+        width: u32,
+        /// Of the source.
+        height: u32,
+    },
+    /// Requested twice.
+    #[error("profile {name:?} is listed twice")]
+    Repeated {
+        /// Place in the request.
+        index: usize,
+        /// As requested.
+        name: String,
+    },
+}
+
+/// The rungs for `track`, lowest first: the `requested` ones, or with none requested every profile
+/// that fits. The lowest profile always fits, at the source's own size when that is smaller.
+///
+/// # Errors
+/// A [`LadderError`] that names the offending place of the request.
+pub fn select(
+    track: &VideoTrack,
+    profiles: &[Profile],
+    requested: &[String],
+) -> Result<Vec<Rung>, LadderError> {
+    let lowest = profiles.iter().map(|p| p.video_bitrate).min();
+    let fits = |p: &Profile| scale(track, p) <= FIT_TOLERANCE || Some(p.video_bitrate) == lowest;
+    let mut chosen: Vec<&Profile> = Vec::new();
+    for (index, name) in requested.iter().enumerate() {
+        let name = name.clone();
+        let Some(profile) = profiles.iter().find(|p| p.name == name) else {
+            let known = profiles.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(LadderError::Unknown { index, name, known });
+        };
+        if !fits(profile) {
+            let (width, height) = (track.width, track.height);
+            return Err(LadderError::AboveSource { index, name, width, height });
+        }
+        if chosen.iter().any(|p| p.name == name) {
+            return Err(LadderError::Repeated { index, name });
+        }
+        chosen.push(profile);
+    }
+    if requested.is_empty() {
+        chosen = profiles.iter().filter(|p| fits(p)).collect();
+    }
+    chosen.sort_by_key(|p| p.video_bitrate);
+    Ok(chosen.into_iter().map(|p| rung(track, p)).collect())
+}
+
+/// Audio bit rate for a ladder: that of its highest rung's profile.
+pub fn audio_bitrate(profiles: &[Profile], rungs: &[Rung]) -> u64 {
+    let highest = rungs.last().and_then(|r| profiles.iter().find(|p| p.name == r.name));
+    highest.map_or(128_000, |p| p.audio_bitrate)
+}
+
+/// How much the source would have to grow to touch the profile's box.
+fn scale(track: &VideoTrack, profile: &Profile) -> f64 {
+    let (long, short) = (profile.width.max(profile.height), profile.width.min(profile.height));
+    let (source_long, source_short) =
+        (track.width.max(track.height), track.width.min(track.height));
+    let by_long = f64::from(long) / f64::from(source_long.max(1));
+    let by_short = f64::from(short) / f64::from(source_short.max(1));
+    by_long.min(by_short)
+}
+
+fn rung(track: &VideoTrack, profile: &Profile) -> Rung {
+    let factor = scale(track, profile).min(1.0);
+    let exact = |pixels: u32| f64::from(pixels) * factor;
+    Rung {
+        name: profile.name.clone(),
+        width: even(exact(track.width)),
+        height: even(exact(track.height)),
+        video_bitrate: profile.video_bitrate,
+    }
+}
+
+/// Nearest even number, at least 16 (x264's smallest macroblock). Rounding up by one pixel at most is
+/// cropping's lesser evil: 4:2:0 chroma needs even sizes.
+fn even(exact: f64) -> u32 {
+    ((exact / 2.0).round() as u32 * 2).max(16)
+}

@@ -1,0 +1,29 @@
+//! Object keys. Everything of a video lies below `videos/{id}/`, everything of one job below
+//! `videos/{id}/{job}/`; a key's bytes never change once written.
+
+use crate::{JobId, VideoId};
+
+/// Everything of a video; ends in a slash.
+pub fn video_prefix(video: VideoId) -> String {
+    format!("videos/{video}/")
+}
+
+/// The uploaded file.
+pub fn source(video: VideoId) -> String {
+    format!("videos/{video}/source")
+}
+
+/// The final index that data planes fall back to; rewritten when a later job replaces it.
+pub fn index(video: VideoId) -> String {
+    format!("videos/{video}/index")
+}
+
+/// Everything a job makes; ends in a slash.
+pub fn job_prefix(video: VideoId, job: JobId) -> String {
+    format!("videos/{video}/{job}/")
+}
+
+/// A chunk of a rendition below `prefix`: unique per lease and content, so losers never overwrite.
+pub fn chunk(prefix: &str, rendition: &str, chunk: u32, token: u64, sha256_hex: &str) -> String {
+    format!("{prefix}{rendition}/{chunk}/{token}-{}.m4s", &sha256_hex[..sha256_hex.len().min(32)])
+}

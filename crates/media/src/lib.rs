@@ -1,0 +1,14 @@
+//! Pure media logic, shared by every plane: identifiers, the time grid, the ladder, fMP4, the index,
+//! the HLS and DASH writers, byte ranges.
+//!
+//! **Invariant:** nothing in here does I/O, reads a clock or knows a network; bytes in, bytes out.
+
+pub mod grid;
+pub mod ids;
+pub mod index;
+pub mod ladder;
+pub mod layout;
+pub mod source;
+
+pub use grid::{FrameRate, Grid};
+pub use ids::{JobId, TaskId, VideoId, WorkerId};

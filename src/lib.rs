@@ -1,0 +1,18 @@
+//! The wire contract: generated gRPC code, conversions to domain types, and the closed list of error
+//! codes that gRPC and HTTP share.
+
+pub mod code;
+pub mod wire;
+
+/// Generated from `proto/streaming/v1`.
+#[expect(missing_docs, clippy::all, reason = "generated; the comments are in the .proto files")]
+pub mod v1 {
+    tonic::include_proto!("streaming.v1");
+}
+
+/// Every descriptor with its imports and comments, for gRPC reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/streaming_v1.bin"));
+
+/// The version of the worker stream; see `Hello.protocol_version`.
+pub const WORKER_PROTOCOL: u32 = 1;

@@ -1,0 +1,172 @@
+//! Conversions between the wire and domain types. Validation happens on receipt, here, and names the
+//! field; nothing past a handler's first line sees an unchecked message.
+
+use media::{
+    FrameRate, Grid,
+    ids::Id,
+    ladder::Rung,
+    source::{AudioTrack, Source, VideoTrack},
+};
+
+use crate::{
+    code::{Code, Problem},
+    v1,
+};
+
+/// Parses an id field.
+///
+/// # Errors
+/// [`Code::InvalidId`] naming `field`.
+pub fn id<T>(field: &str, text: &str) -> Result<Id<T>, Problem> {
+    text.parse().map_err(|_| Problem::at(Code::InvalidId, field, "is not a UUID"))
+}
+
+/// Milliseconds-exact timestamp of a stored time.
+pub fn timestamp(time: jiff::Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
+}
+
+/// Reads a timestamp back.
+pub fn time(timestamp: &prost_types::Timestamp) -> Option<jiff::Timestamp> {
+    jiff::Timestamp::new(timestamp.seconds, timestamp.nanos).ok()
+}
+
+fn required<T>(field: &str, value: Option<T>) -> Result<T, Problem> {
+    value.ok_or_else(|| Problem::field(field, "is missing"))
+}
+
+impl From<Grid> for v1::Grid {
+    fn from(grid: Grid) -> Self {
+        let rate = grid.rate();
+        let frame_rate = Some(v1::Ratio { num: rate.num(), den: rate.den() });
+        Self { frame_rate, frames: grid.frames() }
+    }
+}
+
+impl TryFrom<v1::Grid> for Grid {
+    type Error = Problem;
+
+    fn try_from(grid: v1::Grid) -> Result<Self, Problem> {
+        let rate = required("grid.frame_rate", grid.frame_rate)?;
+        let rate = FrameRate::new(rate.num, rate.den)
+            .map_err(|e| Problem::field("grid.frame_rate", e.to_string()))?;
+        Self::new(rate, grid.frames).map_err(|e| Problem::field("grid.frames", e.to_string()))
+    }
+}
+
+impl From<Rung> for v1::Rung {
+    fn from(rung: Rung) -> Self {
+        let Rung { name, width, height, video_bitrate } = rung;
+        Self { name, width, height, video_bitrate }
+    }
+}
+
+impl TryFrom<v1::Rung> for Rung {
+    type Error = Problem;
+
+    fn try_from(rung: v1::Rung) -> Result<Self, Problem> {
+        let v1::Rung { name, width, height, video_bitrate } = rung;
+        let safe = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if name.is_empty() || !name.chars().all(safe) {
+            return Err(Problem::field("rungs.name", "is not a plain name"));
+        }
+        if width == 0 || height == 0 || width % 2 + height % 2 != 0 {
+            return Err(Problem::field("rungs.width", "sizes must be even and above zero"));
+        }
+        Ok(Self { name, width, height, video_bitrate })
+    }
+}
+
+impl From<VideoTrack> for v1::VideoTrack {
+    fn from(track: VideoTrack) -> Self {
+        let ratio = |(num, den)| Some(v1::Ratio { num, den });
+        Self {
+            index: track.index,
+            codec: track.codec,
+            width: track.width,
+            height: track.height,
+            frame_rate: ratio(track.frame_rate),
+            time_base: ratio(track.time_base),
+            first_pts: track.first_pts,
+            last_pts: track.last_pts,
+            interlaced: track.interlaced,
+            pixel_format: track.pixel_format,
+            transfer: track.transfer,
+        }
+    }
+}
+
+impl TryFrom<v1::VideoTrack> for VideoTrack {
+    type Error = Problem;
+
+    fn try_from(track: v1::VideoTrack) -> Result<Self, Problem> {
+        let ratio = |field: &str, value: Option<v1::Ratio>| {
+            let ratio = required(field, value)?;
+            if ratio.num == 0 || ratio.den == 0 {
+                return Err(Problem::field(field, "must be above zero"));
+            }
+            Ok((ratio.num, ratio.den))
+        };
+        if track.width == 0 || track.height == 0 {
+            return Err(Problem::field("video.width", "sizes must be above zero"));
+        }
+        Ok(Self {
+            index: track.index,
+            codec: track.codec,
+            width: track.width,
+            height: track.height,
+            frame_rate: ratio("video.frame_rate", track.frame_rate)?,
+            time_base: ratio("video.time_base", track.time_base)?,
+            first_pts: track.first_pts,
+            last_pts: track.last_pts,
+            interlaced: track.interlaced,
+            pixel_format: track.pixel_format,
+            transfer: track.transfer,
+        })
+    }
+}
+
+impl From<AudioTrack> for v1::AudioTrack {
+    fn from(track: AudioTrack) -> Self {
+        let AudioTrack { index, codec, channels, sample_rate, language, title } = track;
+        Self { index, codec, channels, sample_rate, language, title }
+    }
+}
+
+impl From<v1::AudioTrack> for AudioTrack {
+    fn from(track: v1::AudioTrack) -> Self {
+        let v1::AudioTrack { index, codec, channels, sample_rate, language, title } = track;
+        Self { index, codec, channels, sample_rate, language, title }
+    }
+}
+
+impl From<Source> for v1::SourceReport {
+    fn from(source: Source) -> Self {
+        Self {
+            format: source.format,
+            duration_seconds: source.duration,
+            bytes: source.bytes,
+            bitrate: source.bitrate,
+            video: Some(source.video.into()),
+            audio: source.audio.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl TryFrom<v1::SourceReport> for Source {
+    type Error = Problem;
+
+    fn try_from(report: v1::SourceReport) -> Result<Self, Problem> {
+        if !report.duration_seconds.is_finite() || report.duration_seconds <= 0.0 {
+            return Err(Problem::field("source.duration_seconds", "must be above zero"));
+        }
+        Ok(Self {
+            format: report.format,
+            duration: report.duration_seconds,
+            bytes: report.bytes,
+            bitrate: report.bitrate,
+            video: required("source.video", report.video)?.try_into()?,
+            audio: report.audio.into_iter().map(Into::into).collect(),
+        })
+    }
+}
