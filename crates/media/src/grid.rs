@@ -212,6 +212,14 @@ impl Grid {
         start..(start + size).min(gops)
     }
 
+    /// The chunk that holds GOP `gop`.
+    pub const fn chunk_of(&self, gop: u32) -> u32 {
+        match gop.checked_sub(FIRST_CHUNK_GOPS) {
+            None => 0,
+            Some(rest) => 1 + rest / CHUNK_GOPS,
+        }
+    }
+
     /// The frames of chunk `chunk`; empty past the end.
     pub fn chunk_frames(&self, chunk: u32) -> Range<u64> {
         let gops = self.chunk_gops(chunk);
@@ -244,6 +252,18 @@ impl Grid {
     /// The DASH segments as GOP ranges, in order.
     pub fn dash_segments(&self) -> impl Iterator<Item = Range<u32>> + use<> {
         self.segments(DASH_SEGMENT_GOPS)
+    }
+
+    /// GOPs of the `number`th segment of at most `size` GOPs; `None` past the end.
+    pub(crate) fn segment(&self, number: u32, size: u32) -> Option<Range<u32>> {
+        let (first, others) = (FIRST_CHUNK_GOPS.div_ceil(size), CHUNK_GOPS.div_ceil(size));
+        let (chunk, within) = match number.checked_sub(first) {
+            None => (0, number),
+            Some(rest) => (1 + rest / others, rest % others),
+        };
+        let gops = self.chunk_gops(chunk);
+        let start = gops.start.checked_add(within * size).filter(|start| *start < gops.end)?;
+        Some(start..(start + size).min(gops.end))
     }
 
     fn segments(&self, size: u32) -> impl Iterator<Item = Range<u32>> + use<> {

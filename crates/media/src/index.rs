@@ -4,8 +4,41 @@
 //! While the video grows it is rebuilt at each commit; the final one is an object in the store.
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
-use crate::{Grid, JobId, VideoId};
+use crate::{
+    Grid, JobId, VideoId,
+    segment::{AUDIO_CONTENT_TYPE, VIDEO_CONTENT_TYPE},
+};
+
+/// First bytes of an encoded index.
+const MAGIC: [u8; 4] = *b"SVIX";
+/// The only version this program reads and writes.
+pub const VERSION: u16 = 1;
+/// Magic, version and digest.
+const HEADER_BYTES: usize = 4 + 2 + blake3::OUT_LEN;
+/// Most bytes of an encoded index: a week of film in twenty renditions is a fifth of it.
+pub const INDEX_BYTES_MAX: usize = 256 << 20;
+
+/// Why bytes are not an index that can be served.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum IndexError {
+    /// Shorter than the header, or longer than [`INDEX_BYTES_MAX`].
+    #[error("read index: {0} bytes is no size of an index")]
+    Size(usize),
+    /// Something else.
+    #[error("read index: not an index")]
+    Magic,
+    /// Written by an older or newer program.
+    #[error("read index: version {0} is not supported")]
+    Version(u16),
+    /// Truncated or corrupt.
+    #[error("read index: checksum differs")]
+    Checksum,
+    /// The checksum holds and yet it is not an index.
+    #[error("read index: payload is malformed")]
+    Malformed,
+}
 
 /// Everything a data plane needs to serve one video.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -99,7 +132,64 @@ pub struct Fragment {
     pub duration: u32,
 }
 
+impl Index {
+    /// The bytes that [`Self::decode`] reads back.
+    pub fn encode(&self) -> Vec<u8> {
+        // Serializing into memory cannot fail: no map, no unsized sequence, no custom serializer.
+        let payload = postcard::to_stdvec(self).unwrap_or_default();
+        let mut out = Vec::with_capacity(HEADER_BYTES + payload.len());
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        out.extend_from_slice(blake3::hash(&payload).as_bytes());
+        out.extend_from_slice(&payload);
+        out
+    }
+
+    /// Reads an index; damage is an error, never a panic or a different index.
+    ///
+    /// # Errors
+    /// An [`IndexError`] that says what is wrong with the bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, IndexError> {
+        if bytes.len() > INDEX_BYTES_MAX {
+            return Err(IndexError::Size(bytes.len()));
+        }
+        let Some((header, payload)) = bytes.split_at_checked(HEADER_BYTES) else {
+            return Err(IndexError::Size(bytes.len()));
+        };
+        if header[..4] != MAGIC {
+            return Err(IndexError::Magic);
+        }
+        let version = u16::from_le_bytes([header[4], header[5]]);
+        if version != VERSION {
+            return Err(IndexError::Version(version));
+        }
+        if header[6..] != *blake3::hash(payload).as_bytes() {
+            return Err(IndexError::Checksum);
+        }
+        match postcard::take_from_bytes(payload) {
+            Ok((index, [])) => Ok(index),
+            _ => Err(IndexError::Malformed),
+        }
+    }
+
+    /// The track of a rendition, and its content type.
+    pub fn track(&self, rendition: &str) -> Option<(&Track, &'static str)> {
+        let video = self.video_renditions.iter().find(|r| r.name == rendition);
+        let audio = self.audio_renditions.iter().find(|r| r.name == rendition);
+        match (video, audio) {
+            (Some(video), _) => Some((&video.track, VIDEO_CONTENT_TYPE)),
+            (None, Some(audio)) => Some((&audio.track, AUDIO_CONTENT_TYPE)),
+            (None, None) => None,
+        }
+    }
+}
+
 impl Track {
+    /// Has its init segment and its first chunk.
+    pub fn started(&self) -> bool {
+        !self.init.is_empty() && self.frontier() > 0
+    }
+
     /// GOPs that can be played from the start without a gap.
     pub fn frontier(&self) -> u32 {
         let committed = self.chunks.iter().map_while(Option::as_ref);

@@ -3,11 +3,16 @@
 //!
 //! **Invariant:** nothing in here does I/O, reads a clock or knows a network; bytes in, bytes out.
 
+pub mod admission;
+pub mod fmp4;
 pub mod grid;
 pub mod ids;
 pub mod index;
 pub mod ladder;
 pub mod layout;
+pub mod manifest;
+pub mod range;
+pub mod segment;
 pub mod source;
 
 pub use grid::{FrameRate, Grid};
