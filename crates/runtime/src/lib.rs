@@ -1,1 +1,21 @@
-//! placeholder
+//! What every plane's `main` needs: ordered stop, telemetry, a clock, secrets, flag values.
+//!
+//! **Invariant:** nothing in here knows a plane, a database, an object store or a video.
+
+pub mod addr;
+pub mod admin;
+pub mod clock;
+pub mod duration;
+pub mod lifecycle;
+pub mod secret;
+pub mod telemetry;
+
+pub use clock::{Clock, SystemClock};
+pub use lifecycle::Shutdown;
+pub use secret::Secret;
+pub use telemetry::Telemetry;
+
+/// The version of the programs of this build.
+pub const fn program_version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}

@@ -1,0 +1,198 @@
+//! Logs and metrics.
+//!
+//! | variable | default | |
+//! |---|---|---|
+//! | `LOG_LEVEL` | `info` | `error`, `warn`, `info`, `debug`, `trace`, or filter directives such as `info,control=debug` |
+//! | `LOG_FORMAT` | `text` on a terminal, else `json` | `text` or `json` |
+//!
+//! Logs go to stderr. Metrics are OpenTelemetry instruments rendered as Prometheus text under exactly
+//! the names they were made with: suffixes such as `_total` are written out where an instrument is made.
+
+use std::{
+    env,
+    io::{self, IsTerminal},
+};
+
+use opentelemetry::{
+    global,
+    metrics::{Meter, MeterProvider},
+};
+use opentelemetry_sdk::{
+    Resource,
+    metrics::{Aggregation, Instrument, InstrumentKind, SdkMeterProvider, Stream},
+};
+use prometheus::{Registry, TextEncoder};
+use tracing_subscriber::EnvFilter;
+
+/// Bucket bounds in seconds for requests: from a warm manifest to a slow client's segment.
+pub const REQUEST_SECONDS: [f64; 13] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+/// Bucket bounds in seconds for transcodes: from a short clip to a long film.
+pub const TRANSCODE_SECONDS: [f64; 12] =
+    [1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0];
+
+/// Label sets per instrument; what goes beyond is counted under `otel_metric_overflow`.
+const LABEL_SETS_MAX: usize = 2000;
+
+const SCOPE: &str = "streaming-service";
+
+/// The process's metrics; clones share one registry.
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    registry: Registry,
+    // Held because instruments fall silent once their provider is gone.
+    provider: SdkMeterProvider,
+}
+
+/// Sets up logging and the process's meter provider. To be called once, first thing in `main`.
+pub fn init(service: &'static str) -> Telemetry {
+    init_logs();
+    let telemetry = Telemetry::new(service);
+    global::set_meter_provider(telemetry.provider.clone());
+    telemetry
+}
+
+/// The process's meter; instruments made before [`init`] record nothing.
+pub fn meter() -> Meter {
+    global::meter(SCOPE)
+}
+
+impl Telemetry {
+    /// Metrics that are not the process's own: for tests. Programs call [`init`].
+    pub fn new(service: &'static str) -> Self {
+        let registry = Registry::new();
+        let exporter = opentelemetry_prometheus::exporter()
+            .with_registry(registry.clone())
+            .without_units()
+            .without_counter_suffixes()
+            .without_target_info()
+            .scope_info_enabled(false)
+            .build();
+        let resource = Resource::builder().with_service_name(service).build();
+        let mut builder = SdkMeterProvider::builder().with_resource(resource).with_view(view);
+        match exporter {
+            Ok(exporter) => builder = builder.with_reader(exporter),
+            // A fresh registry cannot refuse its first collector; without it the text stays empty.
+            Err(error) => tracing::error!(%error, "register metrics exporter"),
+        }
+        Self { registry, provider: builder.build() }
+    }
+
+    /// A meter of these metrics.
+    pub fn meter(&self) -> Meter {
+        self.provider.meter(SCOPE)
+    }
+
+    /// Every metric in Prometheus' text format.
+    pub fn render(&self) -> String {
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_else(|error| {
+            tracing::error!(%error, "encode metrics");
+            String::new()
+        })
+    }
+}
+
+/// Bounds the label sets, and gives histograms of seconds buckets that fit what they measure:
+/// OpenTelemetry's default bounds are meant for milliseconds.
+fn view(instrument: &Instrument) -> Option<Stream> {
+    let builder = Stream::builder().with_cardinality_limit(LABEL_SETS_MAX);
+    if instrument.kind() != InstrumentKind::Histogram || !instrument.name().ends_with("_seconds") {
+        return builder.build().ok();
+    }
+    let boundaries = if instrument.name().contains("transcoding") {
+        TRANSCODE_SECONDS.to_vec()
+    } else {
+        REQUEST_SECONDS.to_vec()
+    };
+    let aggregation = Aggregation::ExplicitBucketHistogram { boundaries, record_min_max: false };
+    builder.with_aggregation(aggregation).build().ok()
+}
+
+fn init_logs() {
+    let level = env::var("LOG_LEVEL").unwrap_or_default();
+    let format = env::var("LOG_FORMAT").unwrap_or_default();
+    let terminal = io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_env_filter(filter(&level))
+        .with_ansi(terminal);
+    let json = match format.as_str() {
+        "json" => true,
+        "text" => false,
+        _ => !terminal,
+    };
+    // An error means that somebody, a test most likely, has set up logging before us.
+    let result = if json {
+        builder.json().flatten_event(true).with_current_span(false).try_init()
+    } else {
+        builder.try_init()
+    };
+    drop(result);
+}
+
+/// A bare level concerns our own code; the libraries' chatter below is of no use to an operator.
+fn filter(level: &str) -> EnvFilter {
+    let level = level.trim().to_ascii_lowercase();
+    let directives = match level.as_str() {
+        "" => "info".to_owned(),
+        "debug" | "trace" => {
+            format!(
+                "{level},h2=info,hyper=info,hyper_util=info,tower=info,tonic=info,fred=info,\
+                     tokio_postgres=info,rustls=info,opentelemetry=info,opentelemetry_sdk=info"
+            )
+        }
+        _ => level,
+    };
+    EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info"))
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::KeyValue;
+
+    use super::{Telemetry, filter};
+
+    #[test]
+    fn metrics_come_out_under_their_exact_names() {
+        let telemetry = Telemetry::new("streaming-test");
+        let meter = telemetry.meter();
+        let labels = [KeyValue::new("method", "GET"), KeyValue::new("route", "hls")];
+        for name in ["http_requests_total", "videos_uploaded_total", "bandwidth_bytes_total"] {
+            meter.u64_counter(format!("streaming_service_{name}")).build().add(2, &labels);
+        }
+        for name in ["http_request_duration_seconds", "transcoding_duration_seconds"] {
+            let histogram = meter.f64_histogram(format!("streaming_service_{name}")).with_unit("s");
+            histogram.build().record(0.003, &labels);
+        }
+        let gauge = meter.i64_up_down_counter("streaming_service_active_transcoding_jobs").build();
+        gauge.add(1, &[]);
+
+        let text = telemetry.render();
+        let labels = "{method=\"GET\",route=\"hls\"}";
+        for line in [
+            "# TYPE streaming_service_http_requests_total counter".to_owned(),
+            format!("streaming_service_http_requests_total{labels} 2"),
+            format!("streaming_service_videos_uploaded_total{labels} 2"),
+            format!("streaming_service_bandwidth_bytes_total{labels} 2"),
+            "# TYPE streaming_service_http_request_duration_seconds histogram".to_owned(),
+            format!("streaming_service_http_request_duration_seconds_count{labels} 1"),
+            format!("streaming_service_transcoding_duration_seconds_sum{labels} 0.003"),
+            "# TYPE streaming_service_active_transcoding_jobs gauge".to_owned(),
+            "streaming_service_active_transcoding_jobs 1".to_owned(),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing from\n{text}");
+        }
+        assert!(!text.contains("otel_scope") && !text.contains("target_info"), "{text}");
+        let bucket =
+            "http_request_duration_seconds_bucket{method=\"GET\",route=\"hls\",le=\"0.005\"} 1";
+        assert!(text.contains(bucket), "{text}");
+    }
+
+    #[test]
+    fn bad_log_levels_fall_back_to_info() {
+        assert_eq!(filter("INFO").to_string(), "info");
+        assert_eq!(filter("").to_string(), "info");
+        assert!(filter("debug").to_string().contains("h2=info"));
+        assert_eq!(filter("=,=nonsense=").to_string(), "info");
+    }
+}
