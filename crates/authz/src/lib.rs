@@ -1,1 +1,46 @@
-//! placeholder
+//! Biscuits: mint them, narrow them, verify them; what each role may do.
+//!
+//! Three properties carry everything else:
+//! - **Who** a token stands for is read from its authority block alone, which only a root key can sign. A
+//!   block that a holder appends may add checks, never rights.
+//! - Every request publishes the same facts (`time`, `operation`, `resource`, `ip`), so that an appended
+//!   check always finds what it asks about, or fails.
+//! - A playback token and a bearer token are different kinds: neither passes where the other is asked for.
+//!
+//! **Invariant:** no network, no clock: the present time is an argument.
+
+pub mod keys;
+mod mint;
+pub mod narrow;
+pub mod role;
+mod token;
+mod verify;
+
+pub use keys::{KeyError, PublicKeys, RootKeys};
+pub use mint::{Grant, PlaybackGrant};
+pub use narrow::{Restriction, narrow};
+pub use role::{Operation, Role};
+pub use verify::{Playback, Principal, Request, Verifier};
+
+/// Why a token is refused. No variant holds any part of the token.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum AuthError {
+    /// No biscuit, or one that lacks what every token of ours holds.
+    #[error("token is malformed")]
+    Malformed,
+    /// Signed by a key that we do not know, or changed after signing.
+    #[error("token has no valid signature")]
+    BadSignature,
+    /// Its time is over.
+    #[error("token has expired")]
+    Expired,
+    /// Taken back.
+    #[error("token has been revoked")]
+    Revoked,
+    /// Genuine, but it does not allow this; the text says why.
+    #[error("token does not allow this: {0}")]
+    Forbidden(String),
+    /// Larger than tokens may be, or too costly to evaluate. Says nothing about the holder's rights.
+    #[error("token exceeds a limit")]
+    Limit,
+}

@@ -1,0 +1,209 @@
+//! Root keys: the private ones that mint, the public ones that verify.
+//!
+//! Several are valid at a time, told apart by the key id in every token, so that a new one can be
+//! introduced before an old one is retired.
+
+use std::{
+    fmt, fs,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use biscuit_auth::{Algorithm, KeyPair, PrivateKey, PublicKey};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+/// Keys in one set.
+const KEYS_MAX: usize = 16;
+
+/// Why a key file is no use.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The file cannot be read or written.
+    #[error("access key file {path}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The file does not hold what [`RootKeys::save`] writes. Says nothing of what it does hold.
+    #[error("key file {0} does not hold root keys")]
+    Content(PathBuf),
+}
+
+/// Private root keys; the newest (highest id) mints.
+pub struct RootKeys(Vec<(u32, KeyPair)>);
+
+/// What verifies tokens; as JSON `[{"id": 0, "key": "<hex>"}]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PublicKeys(pub Vec<(u32, [u8; 32])>);
+
+#[derive(Serialize, Deserialize)]
+struct PrivateEntry {
+    id: u32,
+    private: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PublicEntry {
+    id: u32,
+    key: String,
+}
+
+impl RootKeys {
+    /// One fresh key with id 0.
+    pub fn generate() -> Self {
+        Self(vec![(0, KeyPair::new())])
+    }
+
+    /// Adds a fresh key, which mints from now on; the older ones still verify.
+    pub fn rotate(&mut self) {
+        self.0.push((self.newest().0 + 1, KeyPair::new()));
+        if self.0.len() > KEYS_MAX {
+            self.0.remove(0);
+        }
+    }
+
+    /// Reads what [`RootKeys::save`] wrote.
+    ///
+    /// # Errors
+    /// [`KeyError`]
+    pub fn load(path: &Path) -> Result<Self, KeyError> {
+        let text =
+            fs::read(path).map_err(|source| KeyError::File { path: path.to_owned(), source })?;
+        Self::parse(&text).ok_or_else(|| KeyError::Content(path.to_owned()))
+    }
+
+    fn parse(text: &[u8]) -> Option<Self> {
+        let entries: Vec<PrivateEntry> = serde_json::from_slice(text).ok()?;
+        let mut keys = Vec::with_capacity(entries.len().min(KEYS_MAX));
+        for entry in entries {
+            let key = PrivateKey::from_bytes_hex(&entry.private, Algorithm::Ed25519).ok()?;
+            keys.push((entry.id, KeyPair::from(&key)));
+        }
+        keys.sort_by_key(|(id, _)| *id);
+        let unique = keys.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        (unique && (1..=KEYS_MAX).contains(&keys.len())).then_some(Self(keys))
+    }
+
+    /// Writes the keys, readable by the owner only. The file is whole or not there.
+    ///
+    /// # Errors
+    /// [`KeyError::File`]
+    pub fn save(&self, path: &Path) -> Result<(), KeyError> {
+        let entry = |(id, pair): &(u32, KeyPair)| PrivateEntry {
+            id: *id,
+            private: pair.private().to_bytes_hex(),
+        };
+        let entries: Vec<_> = self.0.iter().map(entry).collect();
+        let write = || {
+            let mut name = path.file_name().unwrap_or_default().to_owned();
+            name.push(format!(".{}.tmp", std::process::id()));
+            let temporary = path.with_file_name(name);
+            let mut options = fs::OpenOptions::new();
+            let mut file =
+                options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+            file.write_all(&serde_json::to_vec(&entries)?)?;
+            file.sync_all()?;
+            fs::rename(&temporary, path)
+        };
+        write().map_err(|source| KeyError::File { path: path.to_owned(), source })
+    }
+
+    /// What verifies tokens that these keys mint.
+    pub fn public(&self) -> PublicKeys {
+        let key = |pair: &KeyPair| pair.public().to_bytes().try_into().unwrap_or([0; 32]);
+        PublicKeys(self.0.iter().map(|(id, pair)| (*id, key(pair))).collect())
+    }
+
+    /// The key that mints.
+    pub(crate) fn newest(&self) -> (u32, &KeyPair) {
+        // Never empty: generated or loaded with at least one.
+        let (id, pair) = &self.0[self.0.len() - 1];
+        (*id, pair)
+    }
+}
+
+impl fmt::Debug for RootKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids: Vec<_> = self.0.iter().map(|(id, _)| id).collect();
+        f.debug_struct("RootKeys").field("ids", &ids).finish_non_exhaustive()
+    }
+}
+
+impl PublicKeys {
+    /// The key of that id, if it is known and a point of the curve.
+    pub(crate) fn find(&self, id: u32) -> Option<PublicKey> {
+        let (_, key) = self.0.iter().find(|(known, _)| *known == id)?;
+        PublicKey::from_bytes(key, Algorithm::Ed25519).ok()
+    }
+}
+
+impl Serialize for PublicKeys {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(
+            self.0.iter().map(|(id, key)| PublicEntry { id: *id, key: hex::encode(key) }),
+        )
+    }
+}
+
+impl<'de> Deserialize<'de> for PublicKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let entries = Vec::<PublicEntry>::deserialize(deserializer)?;
+        if entries.len() > KEYS_MAX {
+            return Err(D::Error::custom("too many keys"));
+        }
+        let mut keys = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let mut key = [0; 32];
+            hex::decode_to_slice(&entry.key, &mut key).map_err(D::Error::custom)?;
+            keys.push((entry.id, key));
+        }
+        Ok(Self(keys))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::{PublicKeys, RootKeys};
+
+    #[test]
+    fn key_file_reads_back_and_is_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("root.json");
+        let mut keys = RootKeys::generate();
+        keys.rotate();
+        keys.save(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(RootKeys::load(&path).unwrap().public(), keys.public());
+        assert_eq!(RootKeys::load(&path).unwrap().newest().0, 1);
+    }
+
+    #[test]
+    fn bad_key_files_are_refused_without_showing_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("root.json");
+        assert!(RootKeys::load(&path).unwrap_err().to_string().contains("root.json"));
+        let twice =
+            r#"[{"id":0,"private":"K"},{"id":0,"private":"K"}]"#.replace('K', &"ab".repeat(32));
+        for text in ["", "[]", "{}", r#"[{"id":0,"private":"abc"}]"#, &twice] {
+            std::fs::write(&path, text).unwrap();
+            let error = RootKeys::load(&path).unwrap_err();
+            assert!(!format!("{error:?}{error}").contains("abab"), "{error}");
+        }
+        assert!(!format!("{:?}", RootKeys::generate()).contains("private"));
+    }
+
+    #[test]
+    fn public_keys_read_back_as_json() {
+        let keys = RootKeys::generate().public();
+        let text = serde_json::to_string(&keys).unwrap();
+        assert!(text.starts_with(r#"[{"id":0,"key":""#), "{text}");
+        assert_eq!(serde_json::from_str::<PublicKeys>(&text).unwrap(), keys);
+        assert!(serde_json::from_str::<PublicKeys>(r#"[{"id":0,"key":"ab"}]"#).is_err());
+    }
+}

@@ -1,0 +1,106 @@
+//! Minting: what goes into an authority block.
+//!
+//! | kind | facts | checks |
+//! |---|---|---|
+//! | bearer | `subject(s)`, `tenant(t)`, `role(r)`, `expires(n)` | `time` before the end |
+//! | playback | `playback(video)`, `expires(n)`, `max_height(h)`? | `time` before the end, `ip`? |
+
+use std::net::IpAddr;
+
+use biscuit_auth::{
+    BiscuitBuilder,
+    builder::{Fact, Term, fact, int, string},
+    macros::check,
+};
+use media::VideoId;
+
+use crate::{AuthError, keys::RootKeys, role::Role};
+
+/// Bytes of a subject or tenant.
+const NAME_BYTES_MAX: usize = 256;
+
+/// Whom a bearer token stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Who; shown in logs and used as owner.
+    pub subject: String,
+    /// Whose videos and jobs are visible.
+    pub tenant: String,
+    /// What it may do.
+    pub role: Role,
+}
+
+/// What a playback token plays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaybackGrant {
+    /// The one video.
+    pub video: VideoId,
+    /// The highest rung, in lines; all of them when absent.
+    pub max_height: Option<u32>,
+    /// The one client address; any when absent.
+    pub address: Option<IpAddr>,
+}
+
+impl RootKeys {
+    /// A bearer token, as URL-safe base64.
+    ///
+    /// # Errors
+    /// [`AuthError::Limit`] when the subject or tenant is empty or too long.
+    pub fn mint(&self, grant: &Grant, expires_at: i64) -> Result<String, AuthError> {
+        for name in [&grant.subject, &grant.tenant] {
+            if name.is_empty() || name.len() > NAME_BYTES_MAX {
+                return Err(AuthError::Limit);
+            }
+        }
+        let facts = [
+            fact("subject", &[string(&grant.subject)]),
+            fact("tenant", &[string(&grant.tenant)]),
+            fact("role", &[string(grant.role.text())]),
+        ];
+        self.sign(with_end(&facts, expires_at)?)
+    }
+
+    /// A token that plays one video and can do nothing else. Without base64's padding, because it travels
+    /// in URLs.
+    ///
+    /// # Errors
+    /// None in practice; [`AuthError::Malformed`] if the token cannot be built.
+    pub fn mint_playback(
+        &self,
+        grant: &PlaybackGrant,
+        expires_at: i64,
+    ) -> Result<String, AuthError> {
+        let mut facts = vec![fact("playback", &[string(&grant.video.to_string())])];
+        if let Some(height) = grant.max_height {
+            facts.push(fact("max_height", &[int(i64::from(height))]));
+        }
+        let mut builder = with_end(&facts, expires_at)?;
+        if let Some(address) = grant.address {
+            let address = address.to_canonical().to_string();
+            builder = builder
+                .check(check!("check if ip({address})"))
+                .map_err(|_| AuthError::Malformed)?;
+        }
+        self.sign(builder).map(|token| token.trim_end_matches('=').to_owned())
+    }
+
+    fn sign(&self, builder: BiscuitBuilder) -> Result<String, AuthError> {
+        let (id, pair) = self.newest();
+        let token = builder.root_key_id(id).build(pair).map_err(|_| AuthError::Malformed)?;
+        token.to_base64().map_err(|_| AuthError::Malformed)
+    }
+}
+
+/// The end stands there twice: as a fact to tell the holder, as a check for other verifiers.
+fn with_end(facts: &[Fact], expires_at: i64) -> Result<BiscuitBuilder, AuthError> {
+    let malformed = |_| AuthError::Malformed;
+    let end = Term::Date(u64::try_from(expires_at).unwrap_or(0));
+    let mut builder = BiscuitBuilder::new();
+    for fact in facts {
+        builder = builder.fact(fact.clone()).map_err(malformed)?;
+    }
+    builder
+        .fact(fact("expires", &[int(expires_at)]))
+        .and_then(|builder| builder.check(check!("check if time($time), $time < {end}")))
+        .map_err(malformed)
+}

@@ -1,0 +1,60 @@
+//! Narrowing: a holder takes rights off a token without asking anybody.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use biscuit_auth::{
+    BlockBuilder, UnverifiedBiscuit,
+    builder::{Term, string},
+    macros::check,
+};
+use media::VideoId;
+
+use crate::{AuthError, role::Operation, token};
+
+/// What is left of a token's rights. Everything absent stays as it was.
+#[derive(Clone, Debug, Default)]
+pub struct Restriction {
+    /// An earlier end, in Unix seconds.
+    pub expires_at: Option<i64>,
+    /// Only these operations; empty for all.
+    pub operations: Vec<Operation>,
+    /// Only requests about this video.
+    pub video: Option<VideoId>,
+    /// Only from this address.
+    pub address: Option<IpAddr>,
+}
+
+/// Appends a block of checks to a token. Needs no key, and cannot add rights.
+///
+/// # Errors
+/// [`AuthError::Limit`] when the token has no room for another block, [`AuthError::Malformed`] when it is
+/// none or is sealed.
+pub fn narrow(text: &str, restriction: &Restriction) -> Result<String, AuthError> {
+    let malformed = |_| AuthError::Malformed;
+    let token: UnverifiedBiscuit = token::parse(text)?;
+    let mut block = BlockBuilder::new();
+    if let Some(end) = restriction.expires_at {
+        let end = Term::Date(u64::try_from(end).unwrap_or(0));
+        block = block.check(check!("check if time($time), $time < {end}")).map_err(malformed)?;
+    }
+    if !restriction.operations.is_empty() {
+        let operations: BTreeSet<Term> =
+            restriction.operations.iter().map(|operation| string(operation.text())).collect();
+        let operations = Term::Set(operations);
+        let check = check!("check if operation($operation), {operations}.contains($operation)");
+        block = block.check(check).map_err(malformed)?;
+    }
+    if let Some(video) = restriction.video {
+        let video = video.to_string();
+        block = block.check(check!("check if resource({video})")).map_err(malformed)?;
+    }
+    if let Some(address) = restriction.address {
+        let address = address.to_canonical().to_string();
+        block = block.check(check!("check if ip({address})")).map_err(malformed)?;
+    }
+    let narrowed = token.append(block).map_err(malformed)?;
+    if narrowed.block_count() > token::BLOCKS_MAX {
+        return Err(AuthError::Limit);
+    }
+    narrowed.to_base64().map_err(malformed)
+}

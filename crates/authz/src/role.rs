@@ -1,0 +1,130 @@
+//! Roles and what each may do.
+
+use std::{fmt, str::FromStr};
+
+/// What a token's holder is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Runs the service: everything but a worker's part.
+    Admin,
+    /// Uploads, transcodes, changes and cancels; deletes its own.
+    Editor,
+    /// Reads and plays.
+    Viewer,
+    /// A worker: leases tasks and nothing else.
+    Worker,
+    /// A data plane: indexes, keys and changes, and nothing else.
+    Dataplane,
+}
+
+/// What a request does, as far as roles tell operations apart. Who owns what is control's to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Look at videos and jobs.
+    Read,
+    /// Upload, transcode, change, cancel.
+    Write,
+    /// Delete a video.
+    Delete,
+    /// Mint and revoke tokens, drain workers.
+    Admin,
+    /// Lease tasks.
+    Work,
+    /// Serve playback: indexes, keys, changes.
+    Serve,
+    /// Fetch manifests and segments.
+    Play,
+}
+
+/// A text that names no role.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("\"{0}\" is no role; one of admin, editor, viewer, worker, dataplane")]
+pub struct RoleError(String);
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 5] =
+        [Self::Admin, Self::Editor, Self::Viewer, Self::Worker, Self::Dataplane];
+
+    /// The stable text, as in tokens and flags.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Editor => "editor",
+            Self::Viewer => "viewer",
+            Self::Worker => "worker",
+            Self::Dataplane => "dataplane",
+        }
+    }
+
+    /// Whether the role may do `operation` at all.
+    pub const fn allows(self, operation: Operation) -> bool {
+        use Operation::{Delete, Play, Read, Serve, Work, Write};
+        match self {
+            Self::Admin => !matches!(operation, Work),
+            Self::Editor => matches!(operation, Read | Write | Delete | Play),
+            Self::Viewer => matches!(operation, Read | Play),
+            Self::Worker => matches!(operation, Work),
+            Self::Dataplane => matches!(operation, Serve),
+        }
+    }
+}
+
+impl Operation {
+    /// The stable text, as in a token's checks.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Delete => "delete",
+            Self::Admin => "admin",
+            Self::Work => "work",
+            Self::Serve => "serve",
+            Self::Play => "play",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl FromStr for Role {
+    type Err = RoleError;
+
+    fn from_str(text: &str) -> Result<Self, RoleError> {
+        Self::ALL.into_iter().find(|role| role.text() == text).ok_or_else(|| RoleError(text.into()))
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Operation::*, Role};
+
+    #[test]
+    fn roles_allow_exactly_this() {
+        let all = [Read, Write, Delete, Admin, Work, Serve, Play];
+        let allowed = |role: Role| all.into_iter().filter(|o| role.allows(*o)).collect::<Vec<_>>();
+        assert_eq!(allowed(Role::Admin), [Read, Write, Delete, Admin, Serve, Play]);
+        assert_eq!(allowed(Role::Editor), [Read, Write, Delete, Play]);
+        assert_eq!(allowed(Role::Viewer), [Read, Play]);
+        assert_eq!(allowed(Role::Worker), [Work]);
+        assert_eq!(allowed(Role::Dataplane), [Serve]);
+    }
+
+    #[test]
+    fn role_texts_read_back() {
+        for role in Role::ALL {
+            assert_eq!(role.to_string().parse(), Ok(role));
+        }
+        assert!("root".parse::<Role>().is_err() && "Admin".parse::<Role>().is_err());
+    }
+}
