@@ -1,28 +1,269 @@
 //! Admission: proof, from the stored bytes alone, that a chunk is what the grid asks for.
+//!
+//! Fragments have one canonical form. So each is read leniently, judged by what it says, written
+//! again, and compared with the stored bytes: whatever is left over, flipped or missing differs.
 
 use thiserror::Error;
 
 pub use crate::fmp4::TrackKind;
-use crate::{Grid, fmp4::Mp4Error, index::Fragment};
+use crate::{
+    Grid,
+    fmp4::{
+        Mp4Error,
+        boxes::{self, BoxView},
+        fragment::{self, Head},
+        init::{self, Header},
+        nal,
+    },
+    grid::{AAC_FRAME_SAMPLES, AUDIO_RATE},
+    index::Fragment,
+};
 
 /// Why a chunk must not enter the index.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum Refusal {
+    /// The video has no such chunk.
+    #[error("admit chunk {chunk}: the video has {chunks}")]
+    Chunk {
+        /// As claimed.
+        chunk: u32,
+        /// Of the grid.
+        chunks: u32,
+    },
     /// The init segment cannot be read.
     #[error("admit init segment: {0}")]
     Init(#[source] Mp4Error),
+    /// The init segment is not the one that we would write for its codec parameters.
+    #[error("admit init segment: not in canonical form")]
+    InitForm,
+    /// Video for audio, or the other way round.
+    #[error("admit init segment: wrong kind of track")]
+    Kind,
+    /// The init segment's timescale is not the grid's.
+    #[error("admit init segment: timescale {found}, expected {expected}")]
+    Timescale {
+        /// By the grid.
+        expected: u32,
+        /// In the init segment.
+        found: u32,
+    },
+    /// A fragment cannot be read.
+    #[error("admit gop {gop}: {cause}")]
+    Fragment {
+        /// Of the video.
+        gop: u32,
+        /// What is wrong.
+        #[source]
+        cause: Mp4Error,
+    },
+    /// A fragment's boxes are not the ones that we would write for its samples.
+    #[error("admit gop {gop}: not in canonical form")]
+    FragmentForm {
+        /// Of the video.
+        gop: u32,
+    },
+    /// A fragment starts at another time than the grid's.
+    #[error("admit gop {gop}: starts at tick {found}, expected {expected}")]
+    DecodeTime {
+        /// Of the video.
+        gop: u32,
+        /// By the grid.
+        expected: u64,
+        /// In `tfdt`.
+        found: u64,
+    },
+    /// Frames are missing or too many.
+    #[error("admit gop {gop}: {found} samples, expected {expected}")]
+    SampleCount {
+        /// Of the video.
+        gop: u32,
+        /// By the grid.
+        expected: u64,
+        /// In the fragment.
+        found: u64,
+    },
+    /// The first sample is not sync, or another one is.
+    #[error("admit gop {gop}: key frame misplaced at sample {sample}")]
+    KeyFrame {
+        /// Of the video.
+        gop: u32,
+        /// Within the GOP, in decode order.
+        sample: usize,
+    },
+    /// Two samples at one time, or one off the grid.
+    #[error("admit gop {gop}: sample {sample} is off the grid")]
+    Composition {
+        /// Of the video.
+        gop: u32,
+        /// Within the GOP, in decode order.
+        sample: usize,
+    },
+    /// A sample is not a coded picture, or not an audio packet.
+    #[error("admit gop {gop}: sample {sample}: {cause}")]
+    Payload {
+        /// Of the video.
+        gop: u32,
+        /// Within the GOP, in decode order.
+        sample: usize,
+        /// What is wrong.
+        #[source]
+        cause: Mp4Error,
+    },
+    /// Bytes follow the last fragment.
+    #[error("admit chunk: {0} bytes after the last fragment")]
+    Trailing(usize),
 }
 
-/// Checks a chunk and returns its fragments.
+/// Checks chunk `chunk` as stored and returns its fragments.
 ///
 /// # Errors
-/// A [`Refusal`].
+/// A [`Refusal`] that says what is wrong where.
 pub fn admit(
-    _kind: TrackKind,
-    _grid: &Grid,
-    _chunk: u32,
-    _init: &[u8],
-    _bytes: &[u8],
+    kind: TrackKind,
+    grid: &Grid,
+    chunk: u32,
+    init: &[u8],
+    bytes: &[u8],
 ) -> Result<Vec<Fragment>, Refusal> {
-    Err(Refusal::Init(Mp4Error::Missing("moov")))
+    let gops = grid.chunk_gops(chunk);
+    if gops.is_empty() {
+        return Err(Refusal::Chunk { chunk, chunks: grid.chunks() });
+    }
+    let header = admit_init(kind, grid, init)?;
+    let mut fragments = Vec::with_capacity(gops.len());
+    let mut rest = bytes;
+    for gop in gops {
+        let judge = Judge { kind, grid, gop, header: &header };
+        let fragment = judge.admit(rest)?;
+        rest = rest.get(fragment.bytes as usize..).unwrap_or_default();
+        fragments.push(fragment);
+    }
+    if !rest.is_empty() {
+        return Err(Refusal::Trailing(rest.len()));
+    }
+    Ok(fragments)
+}
+
+fn admit_init(kind: TrackKind, grid: &Grid, init: &[u8]) -> Result<Header, Refusal> {
+    let header = init::read(init).map_err(Refusal::Init)?;
+    if header.kind() != kind {
+        return Err(Refusal::Kind);
+    }
+    let expected = match kind {
+        TrackKind::Video => grid.rate().timescale(),
+        TrackKind::Audio => AUDIO_RATE,
+    };
+    if header.timescale != expected {
+        return Err(Refusal::Timescale { expected, found: header.timescale });
+    }
+    if header.write() != init {
+        return Err(Refusal::InitForm);
+    }
+    Ok(header)
+}
+
+/// One GOP under examination.
+struct Judge<'a> {
+    kind: TrackKind,
+    grid: &'a Grid,
+    gop: u32,
+    header: &'a Header,
+}
+
+impl Judge<'_> {
+    /// Checks the fragment that `bytes` begin with.
+    fn admit(&self, bytes: &[u8]) -> Result<Fragment, Refusal> {
+        let gop = self.gop;
+        let refuse = |cause| Refusal::Fragment { gop, cause };
+        let moof = boxes::box_at(bytes, 0).map_err(refuse)?;
+        let mdat = boxes::box_at(bytes, moof.end).map_err(refuse)?;
+        let entries = self.entries(&moof)?;
+        let (decode_time, sample_duration) = self.start();
+        let head =
+            Head { kind: self.kind, gop, decode_time, sample_duration, samples: &entries };
+        let written = head.write().map_err(refuse)?;
+        let payload: u64 = entries.iter().map(|(size, _)| u64::from(*size)).sum();
+        if !bytes.starts_with(&written) || mdat.end as u64 != written.len() as u64 + payload {
+            return Err(Refusal::FragmentForm { gop });
+        }
+        self.payload(mdat.body, &entries)?;
+        head.fragment(written.len(), mdat.end).map_err(refuse)
+    }
+
+    /// The GOP's first tick and the ticks of each of its samples.
+    fn start(&self) -> (u64, u32) {
+        match self.kind {
+            TrackKind::Video => {
+                let ticks = self.grid.rate().frame_ticks();
+                (self.grid.gop(self.gop).start * u64::from(ticks), ticks)
+            }
+            TrackKind::Audio => {
+                let start = self.grid.audio_frames(self.gop).start;
+                (start * u64::from(AAC_FRAME_SAMPLES), AAC_FRAME_SAMPLES)
+            }
+        }
+    }
+
+    /// Size and composition offset of each sample, judged against the grid.
+    fn entries(&self, moof: &BoxView<'_>) -> Result<Vec<(u32, i32)>, Refusal> {
+        let gop = self.gop;
+        let read = fragment::read(moof.body, self.header.defaults)
+            .map_err(|cause| Refusal::Fragment { gop, cause })?;
+        let (expected, ticks) = self.start();
+        let found = read.decode_time.unwrap_or(0);
+        if found != expected {
+            return Err(Refusal::DecodeTime { gop, expected, found });
+        }
+        let frames = match self.kind {
+            TrackKind::Video => self.grid.gop(gop),
+            TrackKind::Audio => self.grid.audio_frames(gop),
+        };
+        let (expected, found) = (frames.end - frames.start, read.entries.len() as u64);
+        if found != expected {
+            return Err(Refusal::SampleCount { gop, expected, found });
+        }
+        let mut seen = vec![false; read.entries.len()];
+        let mut entries = Vec::with_capacity(read.entries.len());
+        for (sample, entry) in read.entries.iter().enumerate() {
+            if entry.sync != (sample == 0 || self.kind == TrackKind::Audio) {
+                return Err(Refusal::KeyFrame { gop, sample });
+            }
+            // Decode times are `sample` frames past the start, so presentation is on the grid when
+            // every frame of the GOP is presented once, the key frame first.
+            let ticks = i64::from(ticks);
+            let place = sample as i64 + entry.composition_offset / ticks;
+            let slot = usize::try_from(place).ok().and_then(|place| seen.get_mut(place));
+            let on_grid = entry.composition_offset % ticks == 0 && (sample > 0 || place == 0);
+            match (slot, i32::try_from(entry.composition_offset)) {
+                (Some(seen), Ok(offset)) if on_grid && !*seen => {
+                    *seen = true;
+                    entries.push((entry.size, offset));
+                }
+                _ => return Err(Refusal::Composition { gop, sample }),
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Looks into each sample.
+    fn payload(&self, mdat: &[u8], entries: &[(u32, i32)]) -> Result<(), Refusal> {
+        let gop = self.gop;
+        let mut rest = mdat;
+        for (sample, (size, _)) in entries.iter().enumerate() {
+            let broken = |cause| Refusal::Payload { gop, sample, cause };
+            let split = rest.split_at_checked(*size as usize);
+            let (data, after) = split.ok_or(broken(Mp4Error::Truncated("sample")))?;
+            rest = after;
+            match self.kind {
+                TrackKind::Video if nal::picture_is_idr(data).map_err(broken)? != (sample == 0) => {
+                    return Err(Refusal::KeyFrame { gop, sample });
+                }
+                TrackKind::Audio if data.is_empty() => {
+                    return Err(broken(Mp4Error::Invalid("sample size")));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
 }

@@ -5,10 +5,13 @@
 //! starts exactly on the grid; admission can then compare bytes instead of interpreting them.
 
 pub(crate) mod boxes;
+mod codec;
 pub(crate) mod fragment;
-pub mod init;
+mod header;
+pub(crate) mod init;
 pub mod rewrite;
-mod sample;
+pub(crate) mod nal;
+pub(crate) mod sample;
 
 pub use init::{InitInfo, init_info};
 pub use sample::{SampleView, samples};

@@ -1,5 +1,15 @@
-//! stub
-use super::{Mp4Error, TrackKind};
+//! Init segments (CMAF headers): ffmpeg's `moov` is read, ours is written.
+//!
+//! Ours depends on the codec's parameters only, so that it is byte-identical over the chunks of a
+//! rendition: no bit rates, no dates, no edit list.
+
+use super::{
+    Mp4Error, TrackKind,
+    boxes::{self, Reader},
+    codec::{AudioConfig, VideoConfig},
+    fragment::Defaults,
+};
+
 /// What an init segment says about its track.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InitInfo {
@@ -18,10 +28,106 @@ pub struct InitInfo {
     /// Hz; 0 for video.
     pub sample_rate: u32,
 }
+
 /// Reads an init segment, or the head of a file that ffmpeg wrote.
 ///
 /// # Errors
 /// An [`Mp4Error`] when it is damaged or holds something else than one H.264 or AAC-LC track.
-pub fn init_info(_init: &[u8]) -> Result<InitInfo, Mp4Error> {
-    Err(Mp4Error::Missing("moov"))
+pub fn init_info(init: &[u8]) -> Result<InitInfo, Mp4Error> {
+    Ok(read(init)?.info())
+}
+
+/// A track's parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) timescale: u32,
+    pub(crate) config: Config,
+    pub(crate) defaults: Defaults,
+}
+
+/// What the decoder needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Config {
+    Video(VideoConfig),
+    Audio(AudioConfig),
+}
+
+impl Header {
+    pub(crate) fn info(&self) -> InitInfo {
+        let timescale = self.timescale;
+        match &self.config {
+            Config::Video(video) => InitInfo {
+                kind: TrackKind::Video,
+                codec: video.codec(),
+                timescale,
+                width: u32::from(video.width),
+                height: u32::from(video.height),
+                channels: 0,
+                sample_rate: 0,
+            },
+            Config::Audio(audio) => InitInfo {
+                kind: TrackKind::Audio,
+                codec: audio.codec(),
+                timescale,
+                width: 0,
+                height: 0,
+                channels: u32::from(audio.channels),
+                sample_rate: AudioConfig::SAMPLE_RATE,
+            },
+        }
+    }
+
+    pub(crate) fn kind(&self) -> TrackKind {
+        match self.config {
+            Config::Video(_) => TrackKind::Video,
+            Config::Audio(_) => TrackKind::Audio,
+        }
+    }
+}
+
+/// Reads the `moov` of `bytes`; what else is there is ignored.
+pub(crate) fn read(bytes: &[u8]) -> Result<Header, Mp4Error> {
+    // The first, and nothing after it: a file may still be growing behind it.
+    let moov = boxes::find(bytes, b"moov")?.ok_or(Mp4Error::Missing("moov"))?;
+    let trak = boxes::only(moov, b"trak", "trak")?;
+    let mdia = boxes::only(trak, b"mdia", "mdia")?;
+    let timescale = read_mdhd(boxes::only(mdia, b"mdhd", "mdhd")?)?;
+    let minf = boxes::only(mdia, b"minf", "minf")?;
+    let stbl = boxes::only(minf, b"stbl", "stbl")?;
+    let config = read_stsd(boxes::only(stbl, b"stsd", "stsd")?)?;
+    let mvex = boxes::only(moov, b"mvex", "mvex")?;
+    let defaults = read_trex(boxes::only(mvex, b"trex", "trex")?)?;
+    Ok(Header { timescale, config, defaults })
+}
+
+fn read_mdhd(body: &[u8]) -> Result<u32, Mp4Error> {
+    let mut reader = Reader::new(body, "mdhd");
+    let (version, _) = reader.version_flags()?;
+    reader.take(if version == 0 { 8 } else { 16 })?;
+    match reader.u32()? {
+        0 => Err(Mp4Error::Invalid("timescale")),
+        timescale => Ok(timescale),
+    }
+}
+
+fn read_stsd(body: &[u8]) -> Result<Config, Mp4Error> {
+    let mut reader = Reader::new(body, "stsd");
+    reader.version_flags()?;
+    if reader.u32()? != 1 {
+        return Err(Mp4Error::Unsupported("several sample entries"));
+    }
+    let entry = boxes::box_at(reader.rest(), 0)?;
+    match &entry.kind {
+        b"avc1" => Ok(Config::Video(VideoConfig::read(entry.body)?)),
+        b"mp4a" => Ok(Config::Audio(AudioConfig::read(entry.body)?)),
+        _ => Err(Mp4Error::Unsupported("codec")),
+    }
+}
+
+fn read_trex(body: &[u8]) -> Result<Defaults, Mp4Error> {
+    let mut reader = Reader::new(body, "trex");
+    reader.version_flags()?;
+    reader.take(8)?;
+    let (duration, size, flags) = (reader.u32()?, reader.u32()?, reader.u32()?);
+    Ok(Defaults { duration, size, flags })
 }

@@ -1,6 +1,28 @@
-//! stub
-use super::Mp4Error;
-use crate::{Grid, index::Fragment};
+//! From what ffmpeg wrote to what is stored: one fragment per GOP, exactly on the grid.
+//!
+//! Only the order of samples and their presentation times are believed of ffmpeg, and both are
+//! checked; decode times, fragment boundaries and sequence numbers are the grid's.
+
+use std::collections::VecDeque;
+
+use super::{
+    Mp4Error, TrackKind,
+    boxes::{self, Code},
+    fragment::Head,
+    init::{self, Header},
+    sample::{self, SampleView, samples},
+};
+use crate::{
+    Grid,
+    grid::{AAC_FRAME_SAMPLES, AUDIO_RATE},
+    index::Fragment,
+};
+
+/// Most bytes of one box of ffmpeg's audio output: an hour at the highest bit rate.
+pub const AUDIO_BOX_BYTES_MAX: u64 = 256 << 20;
+/// Packets that FFmpeg's AAC encoder emits before the first sample of the film.
+const PRIMING_PACKETS: u64 = 1;
+
 /// A chunk as it is stored and served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rewritten {
@@ -13,43 +35,285 @@ pub struct Rewritten {
     /// One per GOP.
     pub fragments: Vec<Fragment>,
 }
-/// video
-///
-/// # Errors
-/// An [`Mp4Error`].
-pub fn video_chunk(
-    _ffmpeg_output: &[u8],
-    _grid: &Grid,
-    _chunk: u32,
-) -> Result<Rewritten, Mp4Error> {
-    Err(Mp4Error::Missing("moov"))
-}
-/// audio
-#[derive(Debug)]
-pub struct AudioRewriter {
-    _grid: Grid,
-}
-impl AudioRewriter {
-    /// New.
-    pub fn new(grid: Grid) -> Self {
-        Self { _grid: grid }
+
+impl Rewritten {
+    fn new(chunk: u32, init: Vec<u8>) -> Self {
+        Self { chunk, init, bytes: Vec::new(), fragments: Vec::new() }
     }
-    /// Push.
-    /// # Errors
-    /// An [`Mp4Error`].
-    pub fn push(&mut self, _bytes: &[u8]) -> Result<(), Mp4Error> {
+
+    fn append<'a>(
+        &mut self,
+        head: &Head<'_>,
+        data: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<(), Mp4Error> {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&head.write()?);
+        let payload = self.bytes.len();
+        for sample in data {
+            self.bytes.extend_from_slice(sample);
+        }
+        let fragment = head.fragment(payload - start, self.bytes.len() - start)?;
+        self.fragments.push(fragment);
         Ok(())
     }
-    /// Next.
+}
+
+/// Rewrites one chunk of one rung: a file whose first presented frame is the chunk's first.
+///
+/// # Errors
+/// An [`Mp4Error`] when the file is damaged or its frames are not exactly the grid's.
+pub fn video_chunk(ffmpeg_output: &[u8], grid: &Grid, chunk: u32) -> Result<Rewritten, Mp4Error> {
+    let header = init::read(ffmpeg_output)?;
+    if header.kind() != TrackKind::Video {
+        return Err(Mp4Error::Unsupported("codec"));
+    }
+    if header.timescale != grid.rate().timescale() {
+        return Err(Mp4Error::Invalid("timescale"));
+    }
+    let samples = samples(ffmpeg_output)?;
+    let frames = grid.chunk_frames(chunk);
+    let (expected, found) = (frames.end - frames.start, samples.len() as u64);
+    if expected != found || expected == 0 {
+        return Err(Mp4Error::SampleCount { expected, found });
+    }
+    let places = places(&samples, grid.rate().frame_ticks())?;
+    let mut rewritten = Rewritten::new(chunk, header.write());
+    for gop in grid.chunk_gops(chunk) {
+        let own = grid.gop(gop);
+        let range = (own.start - frames.start) as usize..(own.end - frames.start) as usize;
+        video_gop(grid, gop, range.start, &samples[range.clone()], &places[range], &mut rewritten)?;
+    }
+    Ok(rewritten)
+}
+
+/// Each sample's place in presentation order, by its time alone.
+fn places(samples: &[SampleView<'_>], frame_ticks: u32) -> Result<Vec<i64>, Mp4Error> {
+    let mut times = Vec::with_capacity(samples.len());
+    for sample in samples {
+        let time = i64::try_from(sample.decode_time).ok();
+        let time = time.and_then(|time| time.checked_add(sample.composition_offset));
+        times.push(time.ok_or(Mp4Error::Invalid("decode time"))?);
+    }
+    let origin = times.iter().copied().min().unwrap_or(0);
+    let ticks = i64::from(frame_ticks);
+    for (sample, time) in (0..).zip(&mut times) {
+        let since = time.checked_sub(origin).ok_or(Mp4Error::Invalid("decode time"))?;
+        if since % ticks != 0 {
+            return Err(Mp4Error::OffGrid { sample });
+        }
+        *time = since / ticks;
+    }
+    Ok(times)
+}
+
+/// Writes one GOP; `first` is its first sample's number within the chunk.
+fn video_gop(
+    grid: &Grid,
+    gop: u32,
+    first: usize,
+    samples: &[SampleView<'_>],
+    places: &[i64],
+    rewritten: &mut Rewritten,
+) -> Result<(), Mp4Error> {
+    let frame_ticks = grid.rate().frame_ticks();
+    let mut seen = vec![false; samples.len()];
+    let mut entries = Vec::with_capacity(samples.len());
+    for (index, (sample, place)) in samples.iter().zip(places).enumerate() {
+        let number = (first + index) as u64;
+        if sample.sync != (index == 0) {
+            return Err(Mp4Error::KeyFrame { sample: number });
+        }
+        let place = place - first as i64;
+        let slot = usize::try_from(place).ok().and_then(|place| seen.get_mut(place));
+        match slot {
+            // A GOP is closed and starts with its first picture, so the key frame has place 0.
+            Some(seen) if !*seen && (index > 0 || place == 0) => *seen = true,
+            _ => return Err(Mp4Error::OffGrid { sample: number }),
+        }
+        let offset = (place - index as i64) * i64::from(frame_ticks);
+        let offset = i32::try_from(offset).map_err(|_| Mp4Error::OffGrid { sample: number })?;
+        let size = u32::try_from(sample.data.len());
+        entries.push((size.map_err(|_| Mp4Error::Invalid("sample size"))?, offset));
+    }
+    let head = Head {
+        kind: TrackKind::Video,
+        gop,
+        decode_time: grid.gop(gop).start * u64::from(frame_ticks),
+        sample_duration: frame_ticks,
+        samples: &entries,
+    };
+    rewritten.append(&head, samples.iter().map(|s| s.data))
+}
+
+/// Rewrites an audio track while ffmpeg writes it. Drops the encoder's priming packet, so that
+/// sample n plays at n / 48000 s without an edit list, and everything past the grid's end.
+#[derive(Debug)]
+pub struct AudioRewriter {
+    grid: Grid,
+    /// What is not yet a whole box, or a `moof` without its whole `mdat`.
+    buffer: Vec<u8>,
+    header: Option<Header>,
+    /// Decode time past the last packet.
+    time: u64,
+    /// Decode time of the first packet.
+    origin: Option<u64>,
+    /// Packets seen, the priming one included.
+    received: u64,
+    /// Packets of the film that are not yet in a chunk.
+    pending: VecDeque<Vec<u8>>,
+    next_chunk: u32,
+}
+
+impl AudioRewriter {
+    /// For the whole track of a video.
+    pub fn new(grid: Grid) -> Self {
+        Self {
+            grid,
+            buffer: Vec::new(),
+            header: None,
+            time: 0,
+            origin: None,
+            received: 0,
+            pending: VecDeque::new(),
+            next_chunk: 0,
+        }
+    }
+
+    /// Takes the next bytes of ffmpeg's output, cut anywhere.
+    ///
     /// # Errors
-    /// An [`Mp4Error`].
+    /// An [`Mp4Error`] when the output is damaged, not AAC-LC at 48 kHz, or drifts from its clock.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), Mp4Error> {
+        self.buffer.extend_from_slice(bytes);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut at = 0;
+        while let Some(used) = self.step(&buffer[at..])? {
+            at += used;
+        }
+        buffer.drain(..at);
+        self.buffer = buffer;
+        Ok(())
+    }
+
+    /// The next chunk, in order, once all its packets are here.
+    ///
+    /// # Errors
+    /// An [`Mp4Error`] when the chunk cannot be written.
     pub fn next_chunk(&mut self) -> Result<Option<Rewritten>, Mp4Error> {
-        Ok(None)
+        let gops = self.grid.chunk_gops(self.next_chunk);
+        let packets: u64 = gops.clone().map(|gop| self.gop_packets(gop)).sum();
+        let Some(header) = &self.header else { return Ok(None) };
+        if gops.is_empty() || (self.pending.len() as u64) < packets {
+            return Ok(None);
+        }
+        let mut rewritten = Rewritten::new(self.next_chunk, header.write());
+        for gop in gops {
+            let own: Vec<_> = self.pending.drain(..self.gop_packets(gop) as usize).collect();
+            let entries: Vec<_> = own.iter().map(|packet| (packet.len() as u32, 0)).collect();
+            let head = Head {
+                kind: TrackKind::Audio,
+                gop,
+                decode_time: self.grid.audio_frames(gop).start * u64::from(AAC_FRAME_SAMPLES),
+                sample_duration: AAC_FRAME_SAMPLES,
+                samples: &entries,
+            };
+            rewritten.append(&head, own.iter().map(Vec::as_slice))?;
+        }
+        self.next_chunk += 1;
+        Ok(Some(rewritten))
     }
-    /// Finish.
+
+    /// Call when ffmpeg has ended, until it answers `None`: then every chunk has been written.
+    ///
     /// # Errors
-    /// An [`Mp4Error`].
+    /// [`Mp4Error::SampleCount`] when packets are missing.
     pub fn finish(&mut self) -> Result<Option<Rewritten>, Mp4Error> {
-        Ok(None)
+        if let Some(rewritten) = self.next_chunk()? {
+            return Ok(Some(rewritten));
+        }
+        if self.next_chunk == self.grid.chunks() {
+            return Ok(None);
+        }
+        let expected = self.grid.audio_frames_total();
+        let found = self.received.saturating_sub(PRIMING_PACKETS);
+        Err(Mp4Error::SampleCount { expected, found })
     }
+
+    fn gop_packets(&self, gop: u32) -> u64 {
+        let frames = self.grid.audio_frames(gop);
+        frames.end - frames.start
+    }
+
+    /// Handles the box (or the fragment) that `rest` begins with and says how long it was.
+    fn step(&mut self, rest: &[u8]) -> Result<Option<usize>, Mp4Error> {
+        let Some((kind, end)) = whole_box(rest)? else { return Ok(None) };
+        match &kind {
+            b"moov" => self.begin(&rest[..end])?,
+            b"moof" => {
+                let Some((next, length)) = whole_box(&rest[end..])? else { return Ok(None) };
+                if next != *b"mdat" {
+                    return Err(Mp4Error::Missing("mdat"));
+                }
+                self.fragment(&rest[..end + length])?;
+                return Ok(Some(end + length));
+            }
+            _ => {}
+        }
+        Ok(Some(end))
+    }
+
+    fn begin(&mut self, moov: &[u8]) -> Result<(), Mp4Error> {
+        let header = init::read(moov)?;
+        if header.kind() != TrackKind::Audio || self.header.is_some() {
+            return Err(Mp4Error::Unsupported("track"));
+        }
+        if header.timescale != AUDIO_RATE {
+            return Err(Mp4Error::Invalid("timescale"));
+        }
+        self.header = Some(header);
+        Ok(())
+    }
+
+    fn fragment(&mut self, bytes: &[u8]) -> Result<(), Mp4Error> {
+        let defaults = self.header.as_ref().ok_or(Mp4Error::Missing("moov"))?.defaults;
+        let moof = boxes::box_at(bytes, 0)?;
+        let mut packets = Vec::new();
+        self.time = sample::append(moof.body, bytes, defaults, self.time, &mut packets)?;
+        for packet in packets {
+            self.packet(&packet)?;
+        }
+        Ok(())
+    }
+
+    fn packet(&mut self, packet: &SampleView<'_>) -> Result<(), Mp4Error> {
+        let number = self.received;
+        self.received += 1;
+        if number >= PRIMING_PACKETS + self.grid.audio_frames_total() {
+            return Ok(());
+        }
+        // A packet's place is its number. ffmpeg's clock may wobble by rounding; more means that
+        // samples were lost on the way, and sound would drift from the picture.
+        let origin = *self.origin.get_or_insert(packet.decode_time);
+        let expected = origin.saturating_add(number * u64::from(AAC_FRAME_SAMPLES));
+        if packet.decode_time.abs_diff(expected) >= u64::from(AAC_FRAME_SAMPLES) {
+            return Err(Mp4Error::OffGrid { sample: number });
+        }
+        if packet.data.is_empty() {
+            return Err(Mp4Error::Invalid("sample size"));
+        }
+        if number >= PRIMING_PACKETS {
+            self.pending.push_back(packet.data.to_vec());
+        }
+        Ok(())
+    }
+}
+
+/// The kind and length of the box that `bytes` begin with; `None` until it is whole.
+fn whole_box(bytes: &[u8]) -> Result<Option<(Code, usize)>, Mp4Error> {
+    let Some((kind, _, size)) = boxes::header(bytes)? else { return Ok(None) };
+    if size > AUDIO_BOX_BYTES_MAX {
+        return Err(Mp4Error::Unsupported("box above 256 MiB"));
+    }
+    let size = size as usize;
+    Ok((bytes.len() >= size).then_some((kind, size)))
 }

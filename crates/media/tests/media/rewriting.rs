@@ -1,0 +1,133 @@
+//! From ffmpeg's bytes to ours: every frame once, exactly on the grid, admitted.
+
+use std::fs;
+
+use media::{
+    FrameRate, Grid,
+    admission::{TrackKind, admit},
+    fmp4::{
+        Mp4Error, init_info,
+        rewrite::{AudioRewriter, Rewritten, video_chunk},
+        samples,
+    },
+};
+
+use crate::ffmpeg::{Folder, MOVFLAGS, encode_audio, encode_video, joined, run};
+
+fn grid(num: u32, den: u32, frames: u64) -> Grid {
+    Grid::new(FrameRate::new(num, den).unwrap(), frames).unwrap()
+}
+
+fn video(grid: &Grid, movflags: &str, folder: &Folder) -> Vec<Rewritten> {
+    let chunk = |chunk| {
+        let raw = encode_video(grid, chunk, movflags, "128x72", folder.path());
+        let rewritten = video_chunk(&raw, grid, chunk).unwrap();
+        let admitted =
+            admit(TrackKind::Video, grid, chunk, &rewritten.init, &rewritten.bytes).unwrap();
+        assert_eq!(admitted, rewritten.fragments);
+        rewritten
+    };
+    (0..grid.chunks()).map(chunk).collect()
+}
+
+fn audio(grid: &Grid, raw: &[u8], piece: usize) -> Vec<Rewritten> {
+    let mut rewriter = AudioRewriter::new(*grid);
+    let mut chunks = Vec::new();
+    for bytes in raw.chunks(piece) {
+        rewriter.push(bytes).unwrap();
+        while let Some(chunk) = rewriter.next_chunk().unwrap() {
+            chunks.push(chunk);
+        }
+    }
+    while let Some(chunk) = rewriter.finish().unwrap() {
+        chunks.push(chunk);
+    }
+    for chunk in &chunks {
+        let admitted =
+            admit(TrackKind::Audio, grid, chunk.chunk, &chunk.init, &chunk.bytes).unwrap();
+        assert_eq!(admitted, chunk.fragments);
+    }
+    chunks
+}
+
+/// Presentation times that ffprobe sees, in ticks and in presentation order.
+fn times(file: &str, folder: &Folder) -> Vec<i64> {
+    let arguments =
+        ["-v", "error", "-show_entries", "packet=pts", "-of", "csv=p=0", file];
+    let out = String::from_utf8(run("ffprobe", &arguments, folder.path())).unwrap();
+    let mut times: Vec<i64> =
+        out.lines().map(|line| line.trim_end_matches(',').parse().unwrap()).collect();
+    times.sort_unstable();
+    times
+}
+
+#[test]
+fn every_frame_plays_once_at_its_place_for_each_rate_and_fragmentation() {
+    let folder = Folder::new();
+    let rates = [(24, 1), (25, 1), (30_000, 1001), (50, 1), (60, 1)];
+    for (n, (num, den)) in rates.into_iter().enumerate() {
+        // Chunk 0, chunk 1 and two and a bit GOPs of chunk 2 at 24 frames per second.
+        let seconds = if n == 0 { 29 } else { 7 };
+        let grid = grid(num, den, u64::from(num / den) * seconds + 5);
+        let chunks = video(&grid, MOVFLAGS[n % MOVFLAGS.len()], &folder);
+        fs::write(folder.path().join("joined.mp4"), joined(&chunks)).unwrap();
+        let ticks = i64::from(grid.rate().frame_ticks());
+        let expected: Vec<i64> = (0..grid.frames() as i64).map(|frame| frame * ticks).collect();
+        assert_eq!(times("joined.mp4", &folder), expected, "{num}/{den}");
+        let decode = ["-v", "error", "-xerror", "-i", "joined.mp4", "-f", "null", "-"];
+        run("ffmpeg", &decode, folder.path());
+    }
+}
+
+#[test]
+fn sound_is_the_same_however_it_is_cut() {
+    let folder = Folder::new();
+    let grid = grid(30_000, 1001, 30 * 26 + 7);
+    let raw = encode_audio(&grid, 700_000, folder.path());
+    let chunks = audio(&grid, &raw, raw.len());
+    assert_eq!(chunks.len() as u32, grid.chunks());
+    assert_eq!(audio(&grid, &raw, 1000), chunks);
+    let others = encode_audio(&grid, 2_000_000, folder.path());
+    assert_eq!(audio(&grid, &others, 65_536), chunks);
+    fs::write(folder.path().join("joined.mp4"), joined(&chunks)).unwrap();
+    let expected: Vec<i64> = (0..grid.audio_frames_total() as i64).map(|n| n * 1024).collect();
+    assert_eq!(times("joined.mp4", &folder), expected);
+    // The priming packet is gone: packet n of ours is packet n + 1 of ffmpeg's.
+    let (theirs, joined) = (samples(&raw).unwrap(), joined(&chunks));
+    let ours = samples(&joined).unwrap();
+    for (ours, theirs) in ours.iter().zip(&theirs[1..]) {
+        assert_eq!(ours.data, theirs.data);
+    }
+    let missing = &raw[..raw.len() / 2];
+    let mut rewriter = AudioRewriter::new(grid);
+    rewriter.push(missing).unwrap();
+    while rewriter.next_chunk().unwrap().is_some() {}
+    let expected = grid.audio_frames_total();
+    let error = rewriter.finish().unwrap_err();
+    assert!(matches!(error, Mp4Error::SampleCount { expected: e, .. } if e == expected));
+}
+
+#[test]
+fn init_segments_tell_the_codec() {
+    let folder = Folder::new();
+    let grid = grid(25, 1, 30);
+    let chunk = &video(&grid, MOVFLAGS[0], &folder)[0];
+    let info = init_info(&chunk.init).unwrap();
+    assert_eq!((info.width, info.height, info.timescale), (128, 72, 10_000));
+    assert!(info.codec.starts_with("avc1.6400"), "{}", info.codec);
+    let sound = &audio(&grid, &encode_audio(&grid, 500_000, folder.path()), 4096)[0];
+    let info = init_info(&sound.init).unwrap();
+    assert_eq!((info.codec.as_str(), info.timescale, info.channels), ("mp4a.40.2", 48_000, 2));
+}
+
+#[test]
+fn a_chunk_with_a_frame_too_few_is_an_error() {
+    let folder = Folder::new();
+    let short = grid(25, 1, 99);
+    let raw = encode_video(&short, 0, MOVFLAGS[0], "128x72", folder.path());
+    let error = video_chunk(&raw, &grid(25, 1, 200), 0).unwrap_err();
+    assert_eq!(error, Mp4Error::SampleCount { expected: 100, found: 99 });
+    for length in (0..raw.len()).step_by(97) {
+        assert!(video_chunk(&raw[..length], &short, 0).is_err(), "cut at {length}");
+    }
+}
