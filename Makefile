@@ -1,0 +1,44 @@
+# Twelve short targets; `make run` and `make test` are all that a fresh Debian or Ubuntu machine needs.
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
+SAY = @printf '\n==> %s\n'
+
+.PHONY: help run build dev migrate test test-unit check fmt bench clean
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 14
+
+run: ## Install what is missing, build in release, start the whole service (STREAMING_* pass through)
+	$(SAY) '1/3 install what is missing' && tools/install run
+	$(SAY) '2/3 build (the first time takes minutes, later ones seconds)' && cargo build --release --locked --workspace --bins
+	$(SAY) '3/3 start' && exec target/release/streaming-service up
+
+build: ## Build the release programs only
+	cargo build --release --locked --workspace --bins
+
+dev: ## Start the service from an unoptimised build
+	cargo build --locked --workspace --bins && exec target/debug/streaming-service up
+
+migrate: build ## Bring the database of STREAMING_DATABASE_URL up to date
+	target/release/streaming-control migrate
+
+test: ## Install what the tests need, then run them all against real parts
+	$(SAY) '1/3 install what is missing' && tools/install test
+	$(SAY) '2/3 build' && cargo build --locked --workspace --all-targets
+	$(SAY) '3/3 test' && cargo test --locked --workspace
+
+test-unit: ## Run the tests that need no other process
+	cargo test --locked --workspace --lib --bins
+
+check: ## Format, lint, documentation, dependencies
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
+	@if command -v cargo-deny >/dev/null; then cargo deny --locked check bans licenses sources; else echo 'skip: cargo-deny is not installed'; fi
+
+fmt: ## Format the code
+	cargo fmt --all
+
+bench: build ## Measure against the goals and write bench/results
+	bench/run
+
+clean: ## Remove what was built; keeps ./data
+	cargo clean
