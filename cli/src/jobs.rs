@@ -1,0 +1,160 @@
+//! `jobs …` and `transcode`.
+
+use anyhow::{Result, bail};
+use api::v1;
+use serde_json::json;
+
+use crate::{
+    args::{JobsCommand, TranscodeArgs},
+    client::{Session, call, refusal},
+    output,
+    videos::{self, page_size},
+    view, watch,
+};
+
+/// Runs a `jobs` command.
+pub(crate) async fn run(session: &Session<'_>, command: JobsCommand) -> Result<()> {
+    let job_id = match &command {
+        JobsCommand::List { video, limit } => {
+            return show(session.json, &list(session, video.clone(), *limit).await?);
+        }
+        JobsCommand::Watch(args) => return watch::run(session, &args.job).await,
+        JobsCommand::Get(args) | JobsCommand::Cancel(args) | JobsCommand::Retry(args) => {
+            args.job.clone()
+        }
+    };
+    let mut client = session.jobs().await?;
+    let reply = match command {
+        JobsCommand::Cancel(_) => client.cancel_job(call(v1::CancelJobRequest { job_id })).await,
+        JobsCommand::Retry(_) => client.retry_job(call(v1::RetryJobRequest { job_id })).await,
+        _ => client.get_job(call(v1::GetJobRequest { job_id })).await,
+    };
+    let job = reply.map_err(refusal)?.into_inner();
+    if session.json { Ok(output::json(&view::job(&job))?) } else { describe(&job) }
+}
+
+/// Queues a transcode and, when asked, stays until it ends.
+pub(crate) async fn transcode(session: &Session<'_>, args: &TranscodeArgs) -> Result<()> {
+    let request = v1::CreateJobRequest {
+        video_id: args.video.clone(),
+        profiles: args.profiles.clone(),
+        generate_hls: Some(!args.no_hls),
+        generate_dash: Some(!args.no_dash),
+        generate_thumbnails: None,
+        generate_preview: None,
+    };
+    let job = create(session, request).await?;
+    if !session.json {
+        announce(&job)?;
+    } else if !args.wait {
+        return Ok(output::json(&view::job(&job))?);
+    }
+    if args.wait {
+        let job = watch::follow(session, &job.job_id, watch::Show::Bars).await?;
+        if session.json {
+            output::json(&view::job(&job))?;
+        } else if job.state() == v1::JobState::Completed {
+            videos::links(session, &videos::get(session, &job.video_id).await?)?;
+        }
+        verdict(&job)?;
+    }
+    Ok(())
+}
+
+/// Queues a transcode.
+pub(crate) async fn create(
+    session: &Session<'_>,
+    request: v1::CreateJobRequest,
+) -> Result<v1::Job> {
+    let reply = session.jobs().await?.create_job(call(request)).await;
+    Ok(reply.map_err(refusal)?.into_inner())
+}
+
+/// Says what has been queued, and what was left out.
+pub(crate) fn announce(job: &v1::Job) -> Result<()> {
+    output::line(&format!("job {}: {}", job.job_id, job.profiles.join(", ")))?;
+    for note in &job.notes {
+        output::line(&format!("note: {}", output::one_line(note)))?;
+    }
+    Ok(())
+}
+
+/// An error unless the job has completed.
+pub(crate) fn verdict(job: &v1::Job) -> Result<()> {
+    match job.state() {
+        v1::JobState::Failed => {
+            let error = job.error.clone().unwrap_or_default();
+            bail!("job {} failed: {} ({})", job.job_id, error.message, error.code)
+        }
+        v1::JobState::Cancelled => bail!("job {} was cancelled", job.job_id),
+        _ => Ok(()),
+    }
+}
+
+async fn list(session: &Session<'_>, video: Option<String>, limit: usize) -> Result<Vec<v1::Job>> {
+    let mut client = session.jobs().await?;
+    let video_id = video.unwrap_or_default();
+    let mut jobs = Vec::new();
+    let mut page_token = String::new();
+    while jobs.len() < limit {
+        let page_size = page_size(limit - jobs.len());
+        let request = v1::ListJobsRequest { video_id: video_id.clone(), page_size, page_token };
+        let page = client.list_jobs(call(request)).await.map_err(refusal)?.into_inner();
+        jobs.extend(page.jobs);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    Ok(jobs)
+}
+
+fn show(json: bool, jobs: &[v1::Job]) -> Result<()> {
+    if json {
+        let jobs = jobs.iter().map(view::job).collect::<Vec<_>>();
+        return Ok(output::json(&json!({"jobs": jobs}))?);
+    }
+    let row = |job: &v1::Job| {
+        vec![
+            job.job_id.clone(),
+            job.video_id.clone(),
+            view::state(job),
+            format!("{:.0} %", job.progress),
+            job.profiles.join(","),
+        ]
+    };
+    let rows = jobs.iter().map(row).collect::<Vec<_>>();
+    Ok(output::table(&["JOB", "VIDEO", "STATE", "PROGRESS", "PROFILES"], &rows)?)
+}
+
+fn describe(job: &v1::Job) -> Result<()> {
+    output::line(&format!("job       {}", job.job_id))?;
+    output::line(&format!("video     {}", job.video_id))?;
+    output::line(&format!("state     {} ({:.0} %)", view::state(job), job.progress))?;
+    output::line(&format!("profiles  {} ({})", job.profiles.join(", "), job.preset))?;
+    if let Some(error) = &job.error {
+        output::line(&format!("error     {} ({})", output::one_line(&error.message), error.code))?;
+    }
+    for note in &job.notes {
+        output::line(&format!("note      {}", output::one_line(note)))?;
+    }
+    if job.tasks.is_empty() {
+        return Ok(());
+    }
+    output::line("")?;
+    let row = |task: &v1::Task| {
+        let error = task.error.as_ref().map(|error| output::one_line(&error.message));
+        vec![
+            format!("{} {}", task.kind, task.ordinal),
+            task.rungs.join(","),
+            view::name(task.state().as_str_name(), "TASK_STATE_"),
+            format!("{:.0} %", task.progress),
+            task.attempt.to_string(),
+            output::one_line(&task.worker),
+            error.unwrap_or_default(),
+        ]
+    };
+    let rows = job.tasks.iter().map(row).collect::<Vec<_>>();
+    let titles = ["TASK", "RUNGS", "STATE", "PROGRESS", "ATTEMPT", "WORKER", "ERROR"];
+    Ok(output::table(&titles, &rows)?)
+}

@@ -1,0 +1,75 @@
+//! Everything that goes to standard output. Write errors are returned, so that a closed pipe ends the
+//! command quietly instead of in a panic.
+
+use std::io::{self, Write};
+
+use serde_json::Value;
+
+/// Prints one line.
+pub(crate) fn line(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
+}
+
+/// Prints a JSON value for people and programs alike.
+pub(crate) fn json(value: &Value) -> io::Result<()> {
+    line(&format!("{value:#}"))
+}
+
+/// Prints a JSON value on one line, for streams of them.
+pub(crate) fn json_line(value: &Value) -> io::Result<()> {
+    line(&value.to_string())
+}
+
+/// Prints aligned columns below their titles.
+pub(crate) fn table(titles: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
+    let titles = titles.iter().map(|title| (*title).to_owned()).collect::<Vec<_>>();
+    let mut widths = vec![0; titles.len()];
+    for row in std::iter::once(&titles).chain(rows) {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    for row in std::iter::once(&titles).chain(rows) {
+        let mut text = String::new();
+        for (width, cell) in widths.iter().zip(row) {
+            text.push_str(&format!("{cell:<width$}  "));
+        }
+        line(text.trim_end())?;
+    }
+    Ok(())
+}
+
+/// Makes text from elsewhere safe to print: one line, no control characters.
+pub(crate) fn one_line(text: &str) -> String {
+    let clean = text.replace(|c: char| c.is_control(), " ");
+    clean.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// `s` in single quotes when a shell needs it.
+pub(crate) fn shell_word(s: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=:@%+,".contains(c);
+    if !s.is_empty() && s.chars().all(plain) {
+        return s.to_owned();
+    }
+    format!("'{}'", s.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shell_words_survive_spaces_and_quotes() {
+        assert_eq!(shell_word("/tmp/a.mp4"), "/tmp/a.mp4");
+        assert_eq!(shell_word("/tmp/a b"), "'/tmp/a b'");
+        assert_eq!(shell_word("it's"), r"'it'\''s'");
+        assert_eq!(shell_word(""), "''");
+    }
+
+    #[test]
+    fn foreign_text_becomes_one_line() {
+        assert_eq!(one_line("a\nb\u{1b}[31m  c"), "a b [31m c");
+    }
+}

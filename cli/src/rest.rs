@@ -1,0 +1,133 @@
+//! The REST bridge as a client sees it: one request, one answer, refusals as one line of text.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use anyhow::{Context, Result, anyhow, bail};
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Empty, Limited, combinators::BoxBody};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::output::one_line;
+
+/// Answers are small JSON documents; anything longer is not one of ours.
+const REPLY_BYTES_MAX: usize = 4 << 20;
+const HEALTH_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a request carries.
+pub(crate) type Body = BoxBody<Bytes, io::Error>;
+
+/// A data plane and the token to show it.
+pub(crate) struct Rest {
+    client: Client<HttpConnector, Body>,
+    addr: String,
+    bearer: String,
+}
+
+impl Rest {
+    /// Nothing is connected yet.
+    pub(crate) fn new(addr: String, bearer: String) -> Self {
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        Self { client, addr, bearer }
+    }
+
+    /// The URL of a path.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+
+    /// Posts a body of known length and reads the JSON answer.
+    ///
+    /// # Errors
+    /// The server is out of reach, or refused; a problem document's detail is shown.
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        content_type: &str,
+        length: u64,
+        body: Body,
+    ) -> Result<(StatusCode, Value)> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(self.url(path))
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.bearer))
+            .header(header::CONTENT_TYPE, content_type)
+            .header(header::CONTENT_LENGTH, length)
+            .body(body)
+            .context("make the request")?;
+        let sent = self.client.request(request).await;
+        let reply = sent.map_err(|error| anyhow!("{}: {}", self.addr, reason(&error)))?;
+        let status = reply.status();
+        let whole = Limited::new(reply.into_body(), REPLY_BYTES_MAX).collect().await;
+        let bytes = whole.map_err(|error| anyhow!("read the answer: {error}"))?.to_bytes();
+        if !status.is_success() {
+            bail!(refusal(status, &bytes));
+        }
+        let value = serde_json::from_slice(&bytes).context("read the answer")?;
+        Ok((status, value))
+    }
+}
+
+/// Whether `GET /health` answers 200.
+pub(crate) async fn is_healthy(addr: SocketAddr) -> bool {
+    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    let Ok(uri) = format!("http://{addr}/health").parse() else { return false };
+    let reply = timeout(HEALTH_PATIENCE, client.get(uri)).await;
+    reply.is_ok_and(|reply| reply.is_ok_and(|reply| reply.status() == StatusCode::OK))
+}
+
+/// The innermost cause says most: "connection refused" rather than "client error".
+fn reason(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+/// One line out of a problem document, or out of whatever else came with the status.
+fn refusal(status: StatusCode, bytes: &[u8]) -> String {
+    let Ok(problem) = serde_json::from_slice::<Value>(bytes) else {
+        return format!("refused: {status}");
+    };
+    let text = |name: &str| problem[name].as_str().map(one_line).filter(|text| !text.is_empty());
+    let mut line = text("detail").or_else(|| text("title")).unwrap_or_else(|| status.to_string());
+    for error in problem["errors"].as_array().into_iter().flatten() {
+        let (field, message) = (error["field"].as_str(), error["message"].as_str());
+        if let (Some(field), Some(message)) = (field, message)
+            && !line.contains(message)
+        {
+            line.push_str(&format!("; {}: {}", one_line(field), one_line(message)));
+        }
+    }
+    let code = text("code").unwrap_or_else(|| "no code".to_owned());
+    format!("{line} ({}, {code})", status.as_u16())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_show_detail_fields_and_code() {
+        let body =
+            br#"{"title": "T", "status": 422, "detail": "cannot read it", "code": "not_a_video",
+            "errors": [{"field": "video", "message": "holds no video"}]}"#;
+        assert_eq!(
+            refusal(StatusCode::UNPROCESSABLE_ENTITY, body),
+            "cannot read it; video: holds no video (422, not_a_video)"
+        );
+    }
+
+    #[test]
+    fn foreign_answers_still_make_a_line() {
+        let line = refusal(StatusCode::BAD_GATEWAY, b"<html>");
+        assert_eq!(line, "refused: 502 Bad Gateway");
+        assert_eq!(refusal(StatusCode::BAD_GATEWAY, b"[]"), "502 Bad Gateway (502, no code)");
+    }
+}

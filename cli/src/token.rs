@@ -1,0 +1,123 @@
+//! `token …` and `keys …`: through the server, or offline with a root key file.
+
+use std::{io::Read, path::Path};
+
+use anyhow::{Context, Result, bail};
+use api::v1;
+use authz::{Grant, RootKeys};
+use jiff::Timestamp;
+use runtime::{Clock, SystemClock};
+use serde_json::json;
+
+use crate::{
+    args::{MintArgs, TokenCommand},
+    client::{Session, call, refusal},
+    output,
+};
+
+/// Whose videos everybody sees who was not given another tenant.
+pub(crate) const TENANT: &str = "default";
+/// More than any token is long.
+const TOKEN_BYTES_MAX: u64 = 64 << 10;
+
+/// Runs a `token` command that needs the server.
+pub(crate) async fn run(session: &Session<'_>, command: TokenCommand) -> Result<()> {
+    match command {
+        TokenCommand::Mint(args) => mint(session, args).await,
+        TokenCommand::Revoke { token } => revoke(session, token).await,
+        TokenCommand::Playback { video, ttl, max_height, address } => {
+            let request = v1::MintPlaybackTokenRequest {
+                video_id: video,
+                ttl_seconds: ttl.map_or(0, |ttl| ttl.as_secs()),
+                max_height,
+                address: address.map(|address| address.to_string()).unwrap_or_default(),
+            };
+            playback(session, request).await
+        }
+    }
+}
+
+async fn mint(session: &Session<'_>, args: MintArgs) -> Result<()> {
+    let request = v1::MintTokenRequest {
+        role: args.role.text().to_owned(),
+        subject: args.subject,
+        ttl_seconds: args.ttl.as_secs(),
+        tenant: args.tenant.unwrap_or_default(),
+    };
+    let reply = session.auth().await?.mint_token(call(request)).await;
+    let reply = reply.map_err(refusal)?.into_inner();
+    print(session.json, &reply.token, reply.expires_at.as_ref().and_then(api::wire::time))
+}
+
+/// Mints without a running service.
+pub(crate) fn mint_offline(args: &MintArgs, json: bool) -> Result<()> {
+    let Some(path) = &args.root_key else { bail!("no root key file given") };
+    let keys = RootKeys::load(path)?;
+    let tenant = args.tenant.clone().unwrap_or_else(|| TENANT.to_owned());
+    let grant = Grant { subject: args.subject.clone(), tenant, role: args.role };
+    let life = i64::try_from(args.ttl.as_secs()).context("--ttl is too long")?;
+    let end = SystemClock.now_unix().checked_add(life).context("--ttl is too long")?;
+    let token = keys.mint(&grant, end).context("mint the token")?;
+    print(json, &token, Timestamp::from_second(end).ok())
+}
+
+async fn revoke(session: &Session<'_>, token: String) -> Result<()> {
+    let token = if token == "-" { from_stdin()? } else { token };
+    let request = v1::RevokeTokenRequest { token };
+    session.auth().await?.revoke_token(call(request)).await.map_err(refusal)?;
+    if session.json {
+        output::json(&json!({"revoked": true}))?;
+    } else {
+        output::line("revoked")?;
+    }
+    Ok(())
+}
+
+fn from_stdin() -> Result<String> {
+    let mut text = String::new();
+    std::io::stdin().take(TOKEN_BYTES_MAX).read_to_string(&mut text).context("read the token")?;
+    Ok(text.trim().to_owned())
+}
+
+async fn playback(session: &Session<'_>, request: v1::MintPlaybackTokenRequest) -> Result<()> {
+    let video = request.video_id.clone();
+    let reply = session.auth().await?.mint_playback_token(call(request)).await;
+    let reply = reply.map_err(refusal)?.into_inner();
+    if !session.json {
+        return Ok(output::line(&reply.token)?);
+    }
+    let http = session.target.http()?;
+    let url = |path: &str| format!("http://{http}/api/stream/{video}/{path}?token={}", reply.token);
+    let expires_at = reply.expires_at.as_ref().and_then(api::wire::time);
+    Ok(output::json(&json!({
+        "token": reply.token,
+        "hls": url("hls/playlist.m3u8"),
+        "dash": url("dash/manifest.mpd"),
+        "expiresAt": expires_at.map(|time| time.to_string()),
+    }))?)
+}
+
+/// The token alone, so that `$(…)` gets nothing else.
+fn print(json: bool, token: &str, expires_at: Option<Timestamp>) -> Result<()> {
+    if json {
+        let expires_at = expires_at.map(|time| time.to_string());
+        output::json(&json!({"token": token, "expiresAt": expires_at}))?;
+    } else {
+        output::line(token)?;
+    }
+    Ok(())
+}
+
+/// Makes a root key file.
+pub(crate) fn new_keys(path: &Path, json: bool) -> Result<()> {
+    if path.exists() {
+        bail!("{} exists; root keys are never overwritten", path.display());
+    }
+    RootKeys::generate().save(path)?;
+    if json {
+        output::json(&json!({"file": path}))?;
+    } else {
+        output::line(&format!("wrote {}", path.display()))?;
+    }
+    Ok(())
+}

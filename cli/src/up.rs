@@ -1,0 +1,157 @@
+//! `up`: the whole service on embedded defaults, as children of this process.
+//!
+//! Start: database, cache, control, data plane, workers; stop: the other way round. Nothing outlives this
+//! process, however it ends: each child asks the kernel for a signal when its parent dies.
+
+mod address;
+mod child;
+mod credentials;
+mod folder;
+mod log;
+mod planes;
+mod postgres;
+mod programs;
+mod ready;
+mod redis;
+mod sample;
+mod stack;
+
+use std::{ffi::OsString, fs, io::Write, net::SocketAddr, time::Duration};
+
+use anyhow::{Context, Result};
+use runtime::Shutdown;
+use tokio::time::{Instant, sleep};
+
+use self::{
+    address::{Addresses, reachable},
+    folder::Folder,
+    planes::Planes,
+    postgres::Postgres,
+    programs::Programs,
+    ready::Ready,
+    redis::Redis,
+    stack::Stack,
+};
+use crate::{args::UpArgs, rest, server::Target};
+
+const HEALTH_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Starts everything and stays until it is told to stop.
+pub(crate) fn run(options: &UpArgs, target: &Target, json: bool) -> Result<()> {
+    let own_postgres = external(options.database_url.as_deref()).is_none();
+    let own_redis = external(options.redis_url.as_deref()).is_none();
+    let programs = Programs::find(own_postgres, own_redis, &target.data.join("postgres"))?;
+    let folder = Folder::open(&target.data)?;
+    let addresses = Addresses::check(target)?;
+    // One thread, see `child`.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(live(&Setup { options, programs, folder, addresses, json }))
+}
+
+/// Everything that is decided before the first child starts.
+struct Setup<'a> {
+    options: &'a UpArgs,
+    programs: Programs,
+    folder: Folder,
+    addresses: Addresses,
+    json: bool,
+}
+
+async fn live(setup: &Setup<'_>) -> Result<()> {
+    let shutdown = Shutdown::install().context("listen to signals")?;
+    withdraw(&setup.folder);
+    let mut stack = Stack::new(shutdown.hard.clone());
+    let started = tokio::select! {
+        started = start(setup, &mut stack) => started,
+        () = shutdown.soft.cancelled() => Ok(()),
+    };
+    if started.is_ok() {
+        shutdown.soft.cancelled().await;
+        say("stopping; once more to hurry");
+    }
+    withdraw(&setup.folder);
+    stack.stop().await;
+    if started.is_ok() {
+        say("stopped");
+    }
+    started
+}
+
+async fn start(setup: &Setup<'_>, stack: &mut Stack) -> Result<()> {
+    let Setup { options, programs, folder, addresses, json } = setup;
+    let begun = Instant::now();
+    say(&format!("starting in {}", folder.root.display()));
+    folder.clear_scratch().context("clear the scratch folder")?;
+    let root_keys = credentials::prepare(folder, options.root_key_file.as_deref())?;
+    let database_url = database(setup, stack).await?;
+    let redis_url = cache(setup, stack).await?;
+    let stores = match external(options.stores.as_deref()) {
+        Some(stores) => OsString::from(stores),
+        None => OsString::from(planes::file_url(&folder.store())),
+    };
+    let planes = Planes { programs, folder, database_url, redis_url, stores, root_keys };
+    stack.start(planes.control(&addresses.grpc.to_string()));
+    let grpc = stack.wait(address::bound(&planes.control_bound())).await??;
+    say(&format!("control listens on {grpc}"));
+    let control_url = format!("http://{}", reachable(grpc));
+    stack.start(planes.dataplane(&addresses.http.to_string(), &control_url));
+    let http = stack.wait(address::bound(&planes.dataplane_bound())).await??;
+    say(&format!("data plane listens on {http}"));
+    // Encoding the sample would slow the start down on a small machine, so it comes after it.
+    stack.start_group(planes.workers(options.workers, &control_url));
+    stack.wait(healthy(reachable(http))).await?;
+    let sample = sample::make(&programs.ffmpeg, &folder.root).await;
+    runtime::addr::publish(&folder.run().join("grpc.addr"), grpc)?;
+    runtime::addr::publish(&folder.run().join("http.addr"), http)?;
+    let seconds = begun.elapsed().as_secs_f64();
+    Ready { folder, http, grpc, sample: sample.as_deref(), seconds }.print(*json);
+    Ok(())
+}
+
+/// Starts the private Postgres unless another is named.
+async fn database(setup: &Setup<'_>, stack: &mut Stack) -> Result<String> {
+    let Some(programs) = &setup.programs.postgres else {
+        return Ok(setup.options.database_url.clone().unwrap_or_default());
+    };
+    let postgres = Postgres::prepare(programs, &setup.folder).await?;
+    stack.start(postgres.spec());
+    stack.wait(postgres.ready()).await?;
+    say("postgres is ready");
+    Ok(postgres.url())
+}
+
+/// Starts the private Redis unless another is named.
+async fn cache(setup: &Setup<'_>, stack: &mut Stack) -> Result<String> {
+    let Some(program) = &setup.programs.redis else {
+        return Ok(setup.options.redis_url.clone().unwrap_or_default());
+    };
+    let redis = Redis::prepare(program.clone(), &setup.folder)?;
+    stack.start(redis.spec());
+    stack.wait(redis.ready()).await?;
+    say("redis is ready");
+    Ok(redis.url())
+}
+
+async fn healthy(http: SocketAddr) {
+    while !rest::is_healthy(http).await {
+        sleep(HEALTH_INTERVAL).await;
+    }
+}
+
+/// Takes the addresses back: who finds them may connect.
+fn withdraw(folder: &Folder) {
+    for name in ["http.addr", "grpc.addr", "control.bound", "dataplane.bound"] {
+        // Mostly there is none.
+        let _ = fs::remove_file(folder.run().join(name));
+    }
+}
+
+/// What an empty variable names is nothing.
+fn external(value: Option<&str>) -> Option<&str> {
+    value.map(str::trim).filter(|text| !text.is_empty())
+}
+
+/// Tells the person what happens. A terminal that has gone away must not end the service.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "streaming-service: {text}");
+}

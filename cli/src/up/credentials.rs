@@ -1,0 +1,44 @@
+//! Root keys and the tokens that `up` hands out.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use authz::{Grant, Role, RootKeys};
+use runtime::{Clock, SystemClock};
+
+use super::folder::{self, Folder};
+use crate::token::TENANT;
+
+/// Tokens are minted afresh at every start; the old ones stay good until they run out.
+const TOKEN_LIFE: Duration = Duration::from_secs(365 * 86_400);
+
+/// Loads the root keys, making them at the first start, and writes the tokens. Returns the keys' file.
+pub(crate) fn prepare(folder: &Folder, given: Option<&Path>) -> Result<PathBuf> {
+    let given = given.filter(|path| !path.as_os_str().is_empty());
+    let path = given.map_or_else(|| folder.root.join("root.keys"), Path::to_owned);
+    if !path.exists() {
+        if given.is_some() {
+            bail!("there is no {} (make it with: streaming-service keys new)", path.display());
+        }
+        let keys = RootKeys::generate();
+        keys.save(&path).with_context(|| format!("write {}", path.display()))?;
+    }
+    let keys = RootKeys::load(&path).with_context(|| format!("load {}", path.display()))?;
+    let run = folder.run();
+    let tokens = [
+        ("admin", Role::Admin, folder.admin_token()),
+        ("dataplane", Role::Dataplane, run.join("dataplane.token")),
+        ("worker", Role::Worker, run.join("worker.token")),
+    ];
+    let life = i64::try_from(TOKEN_LIFE.as_secs())?;
+    let expires_at = SystemClock.now_unix() + life;
+    for (subject, role, file) in tokens {
+        let grant = Grant { subject: subject.to_owned(), tenant: TENANT.to_owned(), role };
+        let token = keys.mint(&grant, expires_at).context("mint a token")?;
+        folder::write_private(&file, &token)?;
+    }
+    path.canonicalize().with_context(|| format!("find {}", path.display()))
+}

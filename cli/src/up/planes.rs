@@ -1,0 +1,155 @@
+//! The planes as children: what each is told, and what it must not learn.
+
+use std::{
+    ffi::OsString,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
+
+use super::{
+    child::{RunAs, Spec},
+    folder::Folder,
+    programs::Programs,
+};
+
+/// A draining plane gets its time; a second SIGTERM tells it to drop what runs.
+const STOP: &[(Signal, Duration)] =
+    &[(Signal::SIGTERM, Duration::from_secs(5)), (Signal::SIGTERM, Duration::from_secs(3))];
+
+/// Control serves its metrics through the data plane, and one address cannot serve two processes.
+const CONTROL_UNSET: &[&str] =
+    &["STREAMING_TOKEN", "STREAMING_TOKEN_FILE", "STREAMING_METRICS_ADDR"];
+const DATAPLANE_UNSET: &[&str] =
+    &["STREAMING_TOKEN", "STREAMING_DATABASE_URL", "STREAMING_ROOT_KEY_FILE"];
+const WORKER_UNSET: &[&str] = &[
+    "STREAMING_TOKEN",
+    "STREAMING_DATABASE_URL",
+    "STREAMING_REDIS_URL",
+    "STREAMING_STORES",
+    "STREAMING_ROOT_KEY_FILE",
+    "STREAMING_ADDR_FILE",
+    "STREAMING_METRICS_ADDR",
+];
+
+/// What the planes share.
+pub(crate) struct Planes<'a> {
+    pub(crate) programs: &'a Programs,
+    pub(crate) folder: &'a Folder,
+    pub(crate) database_url: String,
+    pub(crate) redis_url: String,
+    pub(crate) stores: OsString,
+    pub(crate) root_keys: PathBuf,
+}
+
+impl Planes<'_> {
+    /// Where control writes the address that it got.
+    pub(crate) fn control_bound(&self) -> PathBuf {
+        self.folder.run().join("control.bound")
+    }
+
+    /// Where the data plane writes the address that it got.
+    pub(crate) fn dataplane_bound(&self) -> PathBuf {
+        self.folder.run().join("dataplane.bound")
+    }
+
+    /// The control plane.
+    pub(crate) fn control(&self, grpc_addr: &str) -> Spec {
+        let env = vec![
+            ("STREAMING_GRPC_ADDR", grpc_addr.into()),
+            ("STREAMING_ADDR_FILE", self.control_bound().into_os_string()),
+            ("STREAMING_DATABASE_URL", self.database_url.clone().into()),
+            ("STREAMING_REDIS_URL", self.redis_url.clone().into()),
+            ("STREAMING_STORES", self.stores.clone()),
+            ("STREAMING_ROOT_KEY_FILE", self.root_keys.clone().into_os_string()),
+        ];
+        let pinned = Some(("STREAMING_GRPC_ADDR", self.control_bound()));
+        let program = self.programs.control.clone();
+        Spec { pinned, ..self.plane("control", program, "serve", env, CONTROL_UNSET) }
+    }
+
+    /// The data plane.
+    pub(crate) fn dataplane(&self, http_addr: &str, control: &str) -> Spec {
+        let env = vec![
+            ("STREAMING_HTTP_ADDR", http_addr.into()),
+            ("STREAMING_ADDR_FILE", self.dataplane_bound().into_os_string()),
+            ("STREAMING_CONTROL_URLS", control.into()),
+            ("STREAMING_TOKEN_FILE", self.folder.run().join("dataplane.token").into_os_string()),
+            ("STREAMING_REDIS_URL", self.redis_url.clone().into()),
+            ("STREAMING_STORES", self.stores.clone()),
+            ("STREAMING_METRICS_INCLUDE_CONTROL", "true".into()),
+        ];
+        let pinned = Some(("STREAMING_HTTP_ADDR", self.dataplane_bound()));
+        let program = self.programs.dataplane.clone();
+        Spec { pinned, ..self.plane("dataplane", program, "serve", env, DATAPLANE_UNSET) }
+    }
+
+    /// The workers, numbered from 1.
+    pub(crate) fn workers(&self, count: usize, control: &str) -> Vec<Spec> {
+        (1..=count).map(|number| self.worker(number, control)).collect()
+    }
+
+    fn worker(&self, number: usize, control: &str) -> Spec {
+        let name = format!("worker-{number}");
+        let mut env = vec![
+            ("STREAMING_CONTROL_URLS", control.into()),
+            ("STREAMING_TOKEN_FILE", self.folder.run().join("worker.token").into_os_string()),
+            ("STREAMING_WORKER_NAME", name.clone().into()),
+        ];
+        if std::env::var_os("STREAMING_SCRATCH").is_none_or(|folder| folder.is_empty()) {
+            env.push(("STREAMING_SCRATCH", self.folder.scratch().into_os_string()));
+        }
+        self.plane(&name, self.programs.worker.clone(), "run", env, WORKER_UNSET)
+    }
+
+    fn plane(
+        &self,
+        name: &str,
+        program: PathBuf,
+        verb: &str,
+        env: Vec<(&'static str, OsString)>,
+        unset: &'static [&'static str],
+    ) -> Spec {
+        Spec {
+            name: name.to_owned(),
+            program,
+            args: vec![verb.into()],
+            clear_env: false,
+            env,
+            unset,
+            run_as: RunAs::Same,
+            death_signal: Signal::SIGKILL,
+            stop: STOP,
+            hurry: Signal::SIGKILL,
+            log: self.folder.log(name),
+            pinned: None,
+            prepare: None,
+        }
+    }
+}
+
+/// A local folder as a store's URL. A comma would end it in the list of stores, so it is escaped, too.
+pub(crate) fn file_url(path: &Path) -> String {
+    let mut url = "file://".to_owned();
+    for &byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/._-~".contains(&byte) {
+            url.push(char::from(byte));
+        } else {
+            url.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_with_odd_names_become_urls() {
+        assert_eq!(file_url(Path::new("/a/b-1")), "file:///a/b-1");
+        assert_eq!(file_url(Path::new("/a b,c%#?")), "file:///a%20b%2Cc%25%23%3F");
+    }
+}

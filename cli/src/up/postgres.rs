@@ -1,0 +1,252 @@
+//! The private Postgres: one cluster below the data folder, reached by a unix socket and nothing else.
+//!
+//! Postgres refuses to run as root. As root it is therefore shown to itself as the packaged user, in a
+//! user namespace, while its files stay ours; where namespaces are off it really becomes that user.
+
+use std::{
+    fs, io,
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::{Pid, User, geteuid},
+};
+use tokio::{
+    io::AsyncWriteExt,
+    time::{Instant, sleep},
+};
+
+use super::{
+    child::{RunAs, Spec, command},
+    folder::{self, Folder},
+    log, say,
+};
+
+const USER: &str = "streaming";
+const DATABASE: &str = "streaming";
+const PORT: u16 = 5432;
+/// How long the processes of a killed predecessor get to end by themselves.
+const LEFTOVER_PATIENCE: Duration = Duration::from_secs(6);
+const POLL_INTERVAL: Duration = Duration::from_millis(25);
+const INIT_PATIENCE: Duration = Duration::from_secs(120);
+/// Fast: aborts what runs and writes a checkpoint. Then immediate: the next start recovers from the log.
+const STOP: &[(Signal, Duration)] =
+    &[(Signal::SIGINT, Duration::from_secs(30)), (Signal::SIGQUIT, Duration::from_secs(6))];
+
+/// The private Postgres.
+#[derive(Clone)]
+pub(crate) struct Postgres {
+    programs: PathBuf,
+    cluster: PathBuf,
+    sockets: PathBuf,
+    log: PathBuf,
+    run_as: RunAs,
+}
+
+impl Postgres {
+    /// Decides as whom it runs and where its socket lies, and makes the cluster if there is none.
+    pub(crate) async fn prepare(programs: &Path, folder: &Folder) -> Result<Self> {
+        let cluster = folder.cluster();
+        let run_as = run_as(&cluster).await?;
+        if let RunAs::Become(_) = run_as {
+            // It has to pass through our folders to reach its own.
+            for path in [&folder.root, &folder.run()] {
+                fs::set_permissions(path, fs::Permissions::from_mode(0o711))?;
+            }
+        }
+        let sockets = folder.sockets(&format!(".s.PGSQL.{PORT}"), owner(run_as))?;
+        let log = folder.log("postgres");
+        let postgres = Self { programs: programs.to_owned(), cluster, sockets, log, run_as };
+        if !postgres.cluster.join("PG_VERSION").exists() {
+            say("making the database cluster (first start only)");
+            postgres.init().await.context("make the database cluster")?;
+        }
+        Ok(postgres)
+    }
+
+    /// What the planes connect to, in the key/value form.
+    pub(crate) fn url(&self) -> String {
+        let host = self.sockets.to_string_lossy().replace('\\', r"\\").replace('\'', r"\'");
+        format!("host='{host}' port={PORT} user={USER} dbname={DATABASE}")
+    }
+
+    /// The child to supervise.
+    pub(crate) fn spec(&self) -> Spec {
+        let this = self.clone();
+        let mut args = vec!["-D".into(), self.cluster.clone().into_os_string()];
+        args.extend(["-k".into(), self.sockets.clone().into_os_string()]);
+        for setting in
+            [&format!("port={PORT}"), "listen_addresses=", "unix_socket_permissions=0700"]
+        {
+            args.extend(["-c".into(), setting.into()]);
+        }
+        Spec {
+            name: "postgres".to_owned(),
+            program: self.programs.join("postgres"),
+            args,
+            clear_env: true,
+            env: Vec::new(),
+            unset: &[],
+            run_as: self.run_as,
+            // Immediate shutdown: quick, and its own children end with it.
+            death_signal: Signal::SIGQUIT,
+            stop: STOP,
+            hurry: Signal::SIGQUIT,
+            log: self.log.clone(),
+            pinned: None,
+            prepare: Some(Box::new(move || {
+                let this = this.clone();
+                Box::pin(async move { this.clear_leftovers().await })
+            })),
+        }
+    }
+
+    /// Returns once it takes connections.
+    pub(crate) async fn ready(&self) {
+        while !self.is_ready() {
+            sleep(POLL_INTERVAL).await;
+        }
+    }
+
+    /// The postmaster writes its state into the eighth line of its pid file.
+    fn is_ready(&self) -> bool {
+        let text = fs::read_to_string(self.cluster.join("postmaster.pid"));
+        text.is_ok_and(|text| text.lines().nth(7).is_some_and(|line| line.trim() == "ready"))
+    }
+
+    /// After a kill, processes may still be ending and the pid file may name a stranger by now, which
+    /// Postgres would believe to be itself. We hold the folder's lock, so whoever runs here is left over.
+    async fn clear_leftovers(&self) {
+        let deadline = Instant::now() + LEFTOVER_PATIENCE;
+        loop {
+            let left = processes_in(&self.cluster);
+            if left.is_empty() {
+                break;
+            }
+            if Instant::now() >= deadline {
+                for pid in left {
+                    let _ = kill(pid, Signal::SIGKILL);
+                }
+            }
+            sleep(POLL_INTERVAL).await;
+        }
+        let socket = self.sockets.join(format!(".s.PGSQL.{PORT}"));
+        let lock = self.sockets.join(format!(".s.PGSQL.{PORT}.lock"));
+        for path in [self.cluster.join("postmaster.pid"), socket, lock] {
+            // Mostly there is none; what cannot be removed makes the start fail with a reason.
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    /// Makes the cluster beside its place and renames it there, so that a killed first start leaves
+    /// nothing that looks whole.
+    async fn init(&self) -> Result<()> {
+        let draft = self.cluster.with_extension("new");
+        if draft.exists() {
+            fs::remove_dir_all(&draft).context("remove the unfinished cluster")?;
+        }
+        folder::make_private(&draft)?;
+        if let Some(uid) = owner(self.run_as) {
+            chown(&draft, Some(uid), None)?;
+        }
+        let text = |text: &str| text.to_owned();
+        let place = draft.to_string_lossy().into_owned();
+        let args = [
+            text("-D"),
+            place.clone(),
+            format!("--username={USER}"),
+            text("--auth=trust"),
+            text("--encoding=UTF8"),
+            text("--locale=C.UTF-8"),
+            text("--data-checksums"),
+        ];
+        self.complete("initdb", &args, "").await?;
+        let args = [text("--single"), text("-D"), place, text("template1")];
+        self.complete("postgres", &args, &format!("CREATE DATABASE {DATABASE};\n")).await?;
+        fs::rename(&draft, &self.cluster).context("put the cluster in place")
+    }
+
+    /// Runs one of Postgres' programs to its end.
+    async fn complete(&self, name: &str, args: &[String], input: &str) -> Result<()> {
+        let out = log::open(&self.log)?;
+        let mut command = command(&self.programs.join(name), self.run_as, Signal::SIGKILL);
+        command.args(args).stdin(Stdio::piped()).stdout(out.try_clone()?).stderr(out);
+        command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+        let mut child = command.spawn().with_context(|| format!("start {name}"))?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // A child that fails early closes its end; its exit code says more.
+            let _ = stdin.write_all(input.as_bytes()).await;
+        }
+        let status = tokio::time::timeout(INIT_PATIENCE, child.wait()).await;
+        let status =
+            status.with_context(|| format!("{name} takes longer than {INIT_PATIENCE:?}"))?;
+        if !status?.success() {
+            let quote = log::last_line(&self.log).unwrap_or_default();
+            bail!("{name} failed; the last line in {}: {quote}", self.log.display());
+        }
+        Ok(())
+    }
+}
+
+/// Whom the cluster's files must belong to, when not to us.
+fn owner(run_as: RunAs) -> Option<u32> {
+    match run_as {
+        RunAs::Become(uid) => Some(uid),
+        RunAs::Same | RunAs::Appear(_) => None,
+    }
+}
+
+/// An existing cluster is run as before: its files tell.
+async fn run_as(cluster: &Path) -> Result<RunAs> {
+    if !geteuid().is_root() {
+        return Ok(RunAs::Same);
+    }
+    let owner = match fs::metadata(cluster) {
+        Ok(folder) => Some(folder.uid()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error).context("look at the database cluster"),
+    };
+    if let Some(uid) = owner
+        && uid != 0
+    {
+        return Ok(RunAs::Become(uid));
+    }
+    // Postgres looks itself up by name, so it has to be a user that exists.
+    let packaged = User::from_name("postgres")?;
+    let user = packaged.or(User::from_name("nobody")?);
+    let uid = user.context("there is no user postgres to run the database as")?.uid.as_raw();
+    if namespaces_work(uid).await {
+        return Ok(RunAs::Appear(uid));
+    }
+    if owner.is_some() {
+        bail!("{} belongs to root and user namespaces are off here", cluster.display());
+    }
+    Ok(RunAs::Become(uid))
+}
+
+async fn namespaces_work(uid: u32) -> bool {
+    let mut command = command(Path::new("true"), RunAs::Appear(uid), Signal::SIGKILL);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().await.is_ok_and(|status| status.success())
+}
+
+/// The Postgres processes at work in `cluster`: all of them, the postmaster first, live in that folder.
+fn processes_in(cluster: &Path) -> Vec<Pid> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let mut found = Vec::new();
+    for entry in entries.flatten() {
+        let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        let Some(pid) = pid else { continue };
+        let here = fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == cluster);
+        let program = fs::read_link(entry.path().join("exe")).unwrap_or_default();
+        if here && program.file_name().is_some_and(|name| name == "postgres") {
+            found.push(Pid::from_raw(pid));
+        }
+    }
+    found
+}

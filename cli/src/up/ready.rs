@@ -1,0 +1,69 @@
+//! The block that says that all is ready and what to do next.
+
+use std::{env, io::Write, net::SocketAddr, path::Path};
+
+use serde_json::json;
+
+use super::{address::reachable, folder::Folder};
+use crate::output::shell_word;
+
+/// What the block tells.
+pub(crate) struct Ready<'a> {
+    pub(crate) folder: &'a Folder,
+    pub(crate) http: SocketAddr,
+    pub(crate) grpc: SocketAddr,
+    pub(crate) sample: Option<&'a Path>,
+    pub(crate) seconds: f64,
+}
+
+impl Ready<'_> {
+    /// Prints it in one piece.
+    pub(crate) fn print(&self, json: bool) {
+        let text = if json { self.json() } else { self.text() };
+        let mut out = std::io::stdout().lock();
+        // A terminal that has gone away must not end the service.
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+
+    fn json(&self) -> String {
+        let value = json!({
+            "ready": true,
+            "http": format!("http://{}", reachable(self.http)),
+            "grpc": reachable(self.grpc).to_string(),
+            "data": self.folder.root,
+            "tokenFile": self.folder.admin_token(),
+        });
+        format!("{value}\n")
+    }
+
+    fn text(&self) -> String {
+        let (http, grpc) = (reachable(self.http), reachable(self.grpc));
+        let token = self.folder.admin_token();
+        let word = |path: &Path| shell_word(&path.to_string_lossy());
+        let film = self.sample.map_or_else(|| "FILM".to_owned(), word);
+        let own = env::current_exe().unwrap_or_else(|_| "streaming-service".into());
+        let (own, data) = (word(&own), word(&self.folder.root));
+        let quoted = word(&token);
+        format!(
+            "
+streaming-service is ready ({seconds:.1} s)
+
+  HTTP         http://{http}   (/health, /metrics)
+  gRPC         {grpc}   (grpcurl -plaintext {grpc} list)
+  admin token  {token}
+  logs         {logs}
+
+Send it a film, from another terminal:
+  {own} --data {data} upload {film} --transcode --wait
+or with curl:
+  curl -H \"Authorization: Bearer $(cat {quoted})\" -F video=@{film} http://{http}/api/videos/upload
+
+Ctrl-C stops everything.
+
+",
+            seconds = self.seconds,
+            token = token.display(),
+            logs = self.folder.root.join("logs").display(),
+        )
+    }
+}

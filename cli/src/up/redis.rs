@@ -1,0 +1,94 @@
+//! The private Redis: on a free loopback port behind a password of its own. It holds wake-ups, limits and
+//! caches only, so nothing of it is kept on disk.
+
+use std::{net::TcpListener, path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::sleep,
+};
+use uuid::Uuid;
+
+use super::{
+    child::{RunAs, Spec},
+    folder::{self, Folder},
+};
+
+const POLL_INTERVAL: Duration = Duration::from_millis(25);
+const STOP: &[(Signal, Duration)] = &[(Signal::SIGTERM, Duration::from_secs(5))];
+const PONG: &[u8] = b"+OK\r\n+PONG\r\n";
+
+/// The private Redis.
+pub(crate) struct Redis {
+    program: PathBuf,
+    config: PathBuf,
+    log: PathBuf,
+    port: u16,
+    password: String,
+}
+
+impl Redis {
+    /// Picks a port and writes the configuration, which keeps the password out of process listings.
+    pub(crate) fn prepare(program: PathBuf, folder: &Folder) -> Result<Self> {
+        // Free now; should somebody take it before Redis does, the start fails and says so.
+        let port = TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr());
+        let port = port.context("find a free port for redis")?.port();
+        let password = Uuid::new_v4().simple().to_string();
+        let config = folder.run().join("redis.conf");
+        let lines = [
+            "bind 127.0.0.1".to_owned(),
+            format!("port {port}"),
+            format!("requirepass {password}"),
+            "save \"\"".to_owned(),
+            "appendonly no".to_owned(),
+            "daemonize no".to_owned(),
+            "maxmemory 256mb".to_owned(),
+            "maxmemory-policy volatile-lru".to_owned(),
+        ];
+        folder::write_private(&config, &(lines.join("\n") + "\n"))?;
+        Ok(Self { program, config, log: folder.log("redis"), port, password })
+    }
+
+    /// What control connects to.
+    pub(crate) fn url(&self) -> String {
+        format!("redis://:{}@127.0.0.1:{}", self.password, self.port)
+    }
+
+    /// The child to supervise.
+    pub(crate) fn spec(&self) -> Spec {
+        Spec {
+            name: "redis".to_owned(),
+            program: self.program.clone(),
+            args: vec![self.config.clone().into_os_string()],
+            clear_env: true,
+            env: Vec::new(),
+            unset: &[],
+            run_as: RunAs::Same,
+            death_signal: Signal::SIGKILL,
+            stop: STOP,
+            hurry: Signal::SIGKILL,
+            log: self.log.clone(),
+            pinned: None,
+            prepare: None,
+        }
+    }
+
+    /// Returns once it answers.
+    pub(crate) async fn ready(&self) {
+        while !self.answers().await.unwrap_or(false) {
+            sleep(POLL_INTERVAL).await;
+        }
+    }
+
+    async fn answers(&self) -> std::io::Result<bool> {
+        let mut socket = TcpStream::connect(("127.0.0.1", self.port)).await?;
+        let question = format!("AUTH {}\r\nPING\r\n", self.password);
+        socket.write_all(question.as_bytes()).await?;
+        let mut answer = [0; PONG.len()];
+        socket.read_exact(&mut answer).await?;
+        Ok(answer == PONG)
+    }
+}

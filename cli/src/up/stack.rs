@@ -1,0 +1,113 @@
+//! The children that run, in the order in which they were started; stopped the other way round.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Result, anyhow};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    child::{Deaths, Spec, supervise},
+    log,
+};
+
+/// While starting, a child that dies this often is given up.
+const START_DEATHS_MAX: u32 = 3;
+const START_PATIENCE: Duration = Duration::from_secs(90);
+const DEATHS_INTERVAL: Duration = Duration::from_millis(50);
+
+/// A supervised child.
+pub(crate) struct Running {
+    name: String,
+    log: PathBuf,
+    stop: CancellationToken,
+    task: JoinSet<()>,
+    deaths: watch::Receiver<Deaths>,
+}
+
+impl Running {
+    fn failure(&self, what: &str) -> anyhow::Error {
+        let quote = log::last_line(&self.log).unwrap_or_else(|| "nothing".to_owned());
+        anyhow!("{} {what}; the last line in {}: {quote}", self.name, self.log.display())
+    }
+
+    async fn stop(mut self) {
+        self.stop.cancel();
+        while self.task.join_next().await.is_some() {}
+    }
+}
+
+/// All children.
+pub(crate) struct Stack {
+    hard: CancellationToken,
+    groups: Vec<Vec<Running>>,
+}
+
+impl Stack {
+    /// No children yet; `hard` cuts every stop short.
+    pub(crate) fn new(hard: CancellationToken) -> Self {
+        Self { hard, groups: Vec::new() }
+    }
+
+    /// Starts one child.
+    pub(crate) fn start(&mut self, spec: Spec) {
+        self.start_group(vec![spec]);
+    }
+
+    /// Starts children that need nothing of each other; they are stopped together.
+    pub(crate) fn start_group(&mut self, specs: Vec<Spec>) {
+        let group = specs.into_iter().map(|spec| run(spec, &self.hard)).collect();
+        self.groups.push(group);
+    }
+
+    /// Waits for the sign that what was started last is ready.
+    ///
+    /// # Errors
+    /// A child died too often, or it took too long; the last line of its log is quoted.
+    pub(crate) async fn wait<T>(&self, sign: impl Future<Output = T>) -> Result<T> {
+        tokio::select! {
+            value = timeout(START_PATIENCE, sign) => value.map_err(|_| self.timeout()),
+            failure = self.given_up() => Err(failure),
+        }
+    }
+
+    fn timeout(&self) -> anyhow::Error {
+        let what = format!("is not ready after {} s", START_PATIENCE.as_secs());
+        let last = self.groups.last().and_then(|group| group.first());
+        last.map_or_else(|| anyhow!("nothing was started"), |running| running.failure(&what))
+    }
+
+    /// Returns once a child has died too often to go on waiting.
+    async fn given_up(&self) -> anyhow::Error {
+        loop {
+            for running in self.groups.iter().flatten() {
+                let deaths = running.deaths.borrow().clone();
+                if deaths.count >= START_DEATHS_MAX {
+                    return running.failure(&format!("does not start ({})", deaths.last));
+                }
+            }
+            sleep(DEATHS_INTERVAL).await;
+        }
+    }
+
+    /// Stops everything, last started first.
+    pub(crate) async fn stop(self) {
+        for group in self.groups.into_iter().rev() {
+            let mut stops = group.into_iter().map(Running::stop).collect::<JoinSet<_>>();
+            while stops.join_next().await.is_some() {}
+        }
+    }
+}
+
+fn run(spec: Spec, hard: &CancellationToken) -> Running {
+    let (sender, deaths) = watch::channel(Deaths::default());
+    let (name, log) = (spec.name.clone(), spec.log.clone());
+    let stop = CancellationToken::new();
+    let mut task = JoinSet::new();
+    task.spawn(supervise(spec, stop.clone(), hard.clone(), sender));
+    Running { name, log, stop, task, deaths }
+}

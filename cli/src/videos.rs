@@ -1,0 +1,159 @@
+//! `videos …`
+
+use anyhow::Result;
+use api::v1;
+use serde_json::json;
+
+use crate::{
+    args::VideosCommand,
+    client::{Session, call, refusal},
+    output, view,
+};
+
+/// The server's own bound of a page.
+pub(crate) const PAGE_SIZE_MAX: u32 = 100;
+
+/// Runs a `videos` command.
+pub(crate) async fn run(session: &Session<'_>, command: VideosCommand) -> Result<()> {
+    match command {
+        VideosCommand::List { limit } => show(session.json, &list(session, limit).await?),
+        VideosCommand::Get(args) => {
+            let video = get(session, &args.video).await?;
+            if session.json {
+                return Ok(output::json(&view::video(&video))?);
+            }
+            describe(session, &video)
+        }
+        VideosCommand::Delete(args) => {
+            let request = call(v1::DeleteVideoRequest { video_id: args.video.clone() });
+            session.videos().await?.delete_video(request).await.map_err(refusal)?;
+            if session.json {
+                output::json(&json!({"videoId": args.video, "deleted": true}))?;
+            } else {
+                output::line(&format!("deleted {}", args.video))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// One video.
+pub(crate) async fn get(session: &Session<'_>, video_id: &str) -> Result<v1::Video> {
+    let request = call(v1::GetVideoRequest { video_id: video_id.to_owned() });
+    let reply = session.videos().await?.get_video(request).await;
+    Ok(reply.map_err(refusal)?.into_inner())
+}
+
+async fn list(session: &Session<'_>, limit: usize) -> Result<Vec<v1::Video>> {
+    let mut client = session.videos().await?;
+    let mut videos = Vec::new();
+    let mut page_token = String::new();
+    while videos.len() < limit {
+        let page_size = page_size(limit - videos.len());
+        let request = call(v1::ListVideosRequest { page_size, page_token });
+        let page = client.list_videos(request).await.map_err(refusal)?.into_inner();
+        videos.extend(page.videos);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    Ok(videos)
+}
+
+/// How many to ask for when so many are wanted.
+pub(crate) fn page_size(wanted: usize) -> u32 {
+    u32::try_from(wanted).unwrap_or(PAGE_SIZE_MAX).min(PAGE_SIZE_MAX)
+}
+
+fn show(json: bool, videos: &[v1::Video]) -> Result<()> {
+    if json {
+        let videos = videos.iter().map(view::video).collect::<Vec<_>>();
+        return Ok(output::json(&json!({"videos": videos}))?);
+    }
+    let row = |video: &v1::Video| {
+        vec![
+            video.video_id.clone(),
+            view::name(video.state().as_str_name(), "VIDEO_STATE_"),
+            view::name(video.visibility().as_str_name(), "VISIBILITY_"),
+            video.metadata.as_ref().map(summary).unwrap_or_default(),
+            output::one_line(&video.title),
+        ]
+    };
+    let rows = videos.iter().map(row).collect::<Vec<_>>();
+    Ok(output::table(&["VIDEO", "STATE", "VISIBILITY", "SOURCE", "TITLE"], &rows)?)
+}
+
+/// Size, rate and length, for example "1280x720 25 fps 0:10".
+pub(crate) fn summary(metadata: &v1::VideoMetadata) -> String {
+    let fps = (metadata.fps * 100.0).round() / 100.0;
+    let time = clock(metadata.duration_seconds);
+    format!("{}x{} {fps} fps {time}", metadata.width, metadata.height)
+}
+
+/// Seconds as "1:02:03" or "2:03".
+pub(crate) fn clock(seconds: f64) -> String {
+    // A length that no film has shows as the largest that fits.
+    let whole = seconds.max(0.0).round() as u64;
+    let (hours, minutes, seconds) = (whole / 3600, whole / 60 % 60, whole % 60);
+    if hours > 0 {
+        format!("{hours}:{minutes:02}:{seconds:02}")
+    } else {
+        format!("{minutes}:{seconds:02}")
+    }
+}
+
+fn describe(session: &Session<'_>, video: &v1::Video) -> Result<()> {
+    let mut lines = vec![
+        ("video", video.video_id.clone()),
+        ("title", output::one_line(&video.title)),
+        ("description", output::one_line(&video.description)),
+        ("state", view::name(video.state().as_str_name(), "VIDEO_STATE_")),
+        ("visibility", view::name(video.visibility().as_str_name(), "VISIBILITY_")),
+    ];
+    if let Some(metadata) = &video.metadata {
+        lines.push(("source", format!("{} {}", summary(metadata), metadata.codec)));
+    }
+    if let Some(failure) = &video.failure {
+        let text = format!("{} ({})", output::one_line(&failure.message), failure.code);
+        lines.push(("error", text));
+    }
+    lines.push(("job", video.job_id.clone()));
+    for (name, value) in lines.into_iter().filter(|(_, value)| !value.is_empty()) {
+        output::line(&format!("{name:<12}{value}"))?;
+    }
+    if video.playable {
+        links(session, video)?;
+    }
+    Ok(())
+}
+
+/// Where it plays.
+pub(crate) fn links(session: &Session<'_>, video: &v1::Video) -> Result<()> {
+    let base = format!("http://{}/api/stream/{}", session.target.http()?, video.video_id);
+    output::line(&format!("hls         {base}/hls/playlist.m3u8"))?;
+    output::line(&format!("dash        {base}/dash/manifest.mpd"))?;
+    if video.visibility() == v1::Visibility::Private {
+        let id = &video.video_id;
+        output::line(&format!("private: append ?token=$(streaming-service token playback {id})"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_read_like_a_clock() {
+        assert_eq!(clock(9.6), "0:10");
+        assert_eq!(clock(3723.0), "1:02:03");
+        assert_eq!(clock(-1.0), "0:00");
+    }
+
+    #[test]
+    fn pages_are_never_larger_than_allowed() {
+        assert_eq!(page_size(3), 3);
+        assert_eq!(page_size(usize::MAX), PAGE_SIZE_MAX);
+    }
+}

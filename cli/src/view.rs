@@ -1,0 +1,105 @@
+//! Wire messages as JSON, in the shapes of the REST bridge, and as cells of a table.
+
+use api::{v1, wire};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+/// A video.
+pub(crate) fn video(video: &v1::Video) -> Value {
+    let metadata = video.metadata.as_ref().map(|metadata| {
+        json!({
+            "duration": metadata.duration_seconds,
+            "format": metadata.format,
+            "width": metadata.width,
+            "height": metadata.height,
+            "bitrate": metadata.bitrate,
+            "fps": metadata.fps,
+            "codec": metadata.codec,
+        })
+    });
+    json!({
+        "videoId": video.video_id,
+        "title": video.title,
+        "description": video.description,
+        "state": name(video.state().as_str_name(), "VIDEO_STATE_"),
+        "visibility": name(video.visibility().as_str_name(), "VISIBILITY_"),
+        "metadata": metadata,
+        "createdAt": text(video.created_at.as_ref().and_then(wire::time)),
+        "jobId": Some(&video.job_id).filter(|id| !id.is_empty()),
+        "playable": video.playable,
+        "error": failure(video.failure.as_ref()),
+    })
+}
+
+/// A job.
+pub(crate) fn job(job: &v1::Job) -> Value {
+    json!({
+        "jobId": job.job_id,
+        "videoId": job.video_id,
+        "state": state(job),
+        "progress": job.progress,
+        "etaSeconds": job.eta_seconds,
+        "speed": job.speed,
+        "preset": job.preset,
+        "profiles": job.profiles,
+        "tasks": job.tasks.iter().map(task).collect::<Vec<_>>(),
+        "notes": job.notes,
+        "createdAt": text(job.created_at.as_ref().and_then(wire::time)),
+        "startedAt": text(job.started_at.as_ref().and_then(wire::time)),
+        "finishedAt": text(job.finished_at.as_ref().and_then(wire::time)),
+        "error": failure(job.error.as_ref()),
+    })
+}
+
+fn task(task: &v1::Task) -> Value {
+    json!({
+        "taskId": task.task_id,
+        "kind": task.kind,
+        "ordinal": task.ordinal,
+        "rungs": task.rungs,
+        "state": name(task.state().as_str_name(), "TASK_STATE_"),
+        "progress": task.progress,
+        "attempt": task.attempt,
+        "worker": Some(&task.worker).filter(|worker| !worker.is_empty()),
+        "speed": task.speed,
+        "error": failure(task.error.as_ref()),
+    })
+}
+
+/// A worker.
+pub(crate) fn worker(worker: &v1::Worker) -> Value {
+    json!({
+        "workerId": worker.worker_id,
+        "name": worker.name,
+        "slots": worker.slots,
+        "leases": worker.leases,
+        "draining": worker.draining,
+        "connected": worker.connected,
+        "seenAt": text(worker.seen_at.as_ref().and_then(wire::time)),
+    })
+}
+
+/// A job's state, for example "running".
+pub(crate) fn state(job: &v1::Job) -> String {
+    name(job.state().as_str_name(), "JOB_STATE_")
+}
+
+/// Whether the job has come to its end.
+pub(crate) fn has_ended(job: &v1::Job) -> bool {
+    use v1::JobState::{Cancelled, Completed, Failed};
+    matches!(job.state(), Completed | Failed | Cancelled)
+}
+
+/// An RFC 3339 time.
+fn text(time: Option<Timestamp>) -> Option<String> {
+    time.map(|time| time.to_string())
+}
+
+/// An enumeration's value in lower case, without its type's name.
+pub(crate) fn name(text: &str, prefix: &str) -> String {
+    text.strip_prefix(prefix).unwrap_or(text).to_lowercase()
+}
+
+fn failure(failure: Option<&v1::Failure>) -> Option<Value> {
+    failure.map(|failure| json!({"code": failure.code, "message": failure.message}))
+}

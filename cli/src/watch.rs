@@ -1,0 +1,235 @@
+//! A job's live progress, rung by rung, from `WatchJob`. A stream that breaks is taken up again.
+
+use std::{io::IsTerminal, time::Duration};
+
+use anyhow::Result;
+use api::v1::{self, TaskState};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use tokio::time::sleep;
+use tonic::{Code, Status};
+
+use crate::{
+    client::{Session, refusal},
+    jobs, output,
+    videos::clock,
+    view,
+};
+
+/// How often in a row a broken stream is taken up again, a second apart.
+const RECONNECTS_MAX: u32 = 60;
+const RECONNECT_INTERVAL: Duration = Duration::from_secs(1);
+const BAR_STEPS: u64 = 1000;
+/// The first chunk is this many times shorter than the others, see the time grid.
+const FIRST_CHUNK_WEIGHT: f64 = 0.2;
+
+/// How progress is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Show {
+    /// As bars on a terminal, as lines elsewhere.
+    Bars,
+    /// Every state as a line of JSON.
+    Json,
+}
+
+/// `watch JOB`
+pub(crate) async fn run(session: &Session<'_>, job_id: &str) -> Result<()> {
+    let show = if session.json { Show::Json } else { Show::Bars };
+    jobs::verdict(&follow(session, job_id, show).await?)
+}
+
+/// Shows progress until the job ends, and returns its last state.
+pub(crate) async fn follow(session: &Session<'_>, job_id: &str, show: Show) -> Result<v1::Job> {
+    let mut client = session.jobs().await?;
+    let mut board = Board::new(show, session.json);
+    let mut breaks = 0;
+    loop {
+        let request = v1::WatchJobRequest { job_id: job_id.to_owned() };
+        let end = match client.watch_job(request).await {
+            Err(status) => Err(status),
+            Ok(stream) => {
+                let mut stream = stream.into_inner();
+                loop {
+                    match stream.message().await {
+                        Err(status) => break Err(status),
+                        Ok(None) => break Ok(()),
+                        Ok(Some(job)) => {
+                            breaks = 0;
+                            board.show(&job)?;
+                            if view::has_ended(&job) {
+                                board.finish(&job)?;
+                                return Ok(job);
+                            }
+                        }
+                    }
+                }
+            }
+        };
+        // A server that stops ends its streams; the next one knows the job, too.
+        if let Err(status) = end
+            && (breaks >= RECONNECTS_MAX || !is_passing(&status))
+        {
+            return Err(refusal(status));
+        }
+        breaks += 1;
+        sleep(RECONNECT_INTERVAL).await;
+    }
+}
+
+fn is_passing(status: &Status) -> bool {
+    let broken = std::error::Error::source(status).is_some();
+    matches!(status.code(), Code::Unavailable | Code::Cancelled) || broken
+}
+
+/// What is on the screen.
+struct Board {
+    show: Show,
+    bars: MultiProgress,
+    whole: ProgressBar,
+    rungs: Vec<(String, ProgressBar)>,
+    lines: bool,
+    last_line: String,
+}
+
+impl Board {
+    fn new(show: Show, json: bool) -> Self {
+        let bars = MultiProgress::new();
+        let lines = show == Show::Bars && !json && !std::io::stderr().is_terminal();
+        let whole = bars.add(ProgressBar::new_spinner());
+        if show == Show::Bars && !lines {
+            whole.enable_steady_tick(Duration::from_millis(120));
+        }
+        Self { show, bars, whole, rungs: Vec::new(), lines, last_line: String::new() }
+    }
+
+    fn show(&mut self, job: &v1::Job) -> Result<()> {
+        if self.show == Show::Json {
+            return Ok(output::json_line(&view::job(job))?);
+        }
+        if self.lines {
+            let line = line(job);
+            if line != self.last_line {
+                output::line(&line)?;
+                self.last_line = line;
+            }
+            return Ok(());
+        }
+        self.whole.set_message(headline(job));
+        for (name, share) in shares(job) {
+            // A share lies between 0 and 1.
+            let steps = (share * BAR_STEPS as f64) as u64;
+            self.bar(&name).set_position(steps);
+        }
+        Ok(())
+    }
+
+    fn bar(&mut self, name: &str) -> &ProgressBar {
+        let known = self.rungs.iter().position(|(known, _)| known == name);
+        let index = known.unwrap_or_else(|| {
+            let bar = self.bars.add(ProgressBar::new(BAR_STEPS));
+            let style = ProgressStyle::with_template("{prefix:>8} {bar:40} {percent:>3} %");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_prefix(name.to_owned());
+            self.rungs.push((name.to_owned(), bar));
+            self.rungs.len() - 1
+        });
+        &self.rungs[index].1
+    }
+
+    fn finish(&self, job: &v1::Job) -> Result<()> {
+        for (_, bar) in &self.rungs {
+            bar.abandon();
+        }
+        self.whole.finish_and_clear();
+        if self.show == Show::Bars && !self.lines && job.state() == v1::JobState::Completed {
+            eprintln!("job {} completed", job.job_id);
+        }
+        Ok(())
+    }
+}
+
+fn headline(job: &v1::Job) -> String {
+    let mut text = format!("{} {:.0} %", view::state(job), job.progress);
+    if job.speed > 0.0 {
+        text.push_str(&format!("  {:.1}x", job.speed));
+    }
+    if let Some(seconds) = job.eta_seconds {
+        text.push_str(&format!("  {} left", clock(seconds as f64)));
+    }
+    text
+}
+
+/// Everything on one line, for logs; without the speed, which would make every line a new one.
+fn line(job: &v1::Job) -> String {
+    let mut text = format!("{} {:.0} %", view::state(job), job.progress);
+    for (name, share) in shares(job) {
+        text.push_str(&format!("  {name} {:.0} %", share * 100.0));
+    }
+    text
+}
+
+/// How much of each rung and of the sound is done, from 0 to 1.
+fn shares(job: &v1::Job) -> Vec<(String, f64)> {
+    let mut shares = Vec::new();
+    for rung in &job.profiles {
+        let chunks = job.tasks.iter().filter(|task| task.rungs.contains(rung));
+        shares.extend(share(chunks).map(|share| (rung.clone(), share)));
+    }
+    let sound = job.tasks.iter().filter(|task| task.kind == "audio");
+    shares.extend(share(sound).map(|share| ("audio".to_owned(), share)));
+    shares
+}
+
+fn share<'a>(tasks: impl Iterator<Item = &'a v1::Task>) -> Option<f64> {
+    let (mut done, mut whole) = (0.0, 0.0);
+    for task in tasks {
+        let weight =
+            if task.kind == "chunk" && task.ordinal == 0 { FIRST_CHUNK_WEIGHT } else { 1.0 };
+        let fraction = match task.state() {
+            TaskState::Done => 1.0,
+            _ => (task.progress / 100.0).clamp(0.0, 1.0),
+        };
+        done += weight * fraction;
+        whole += weight;
+    }
+    (whole > 0.0).then(|| done / whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(kind: &str, ordinal: u32, rungs: &[&str], state: TaskState, progress: f64) -> v1::Task {
+        v1::Task {
+            kind: kind.to_owned(),
+            ordinal,
+            rungs: rungs.iter().map(|rung| (*rung).to_owned()).collect(),
+            state: state.into(),
+            progress,
+            ..v1::Task::default()
+        }
+    }
+
+    #[test]
+    fn shares_weigh_the_short_first_chunk_less() {
+        let job = v1::Job {
+            profiles: vec!["360p".to_owned(), "720p".to_owned()],
+            tasks: vec![
+                task("chunk", 0, &["360p"], TaskState::Done, 0.0),
+                task("chunk", 0, &["720p"], TaskState::Ready, 0.0),
+                task("chunk", 1, &["360p", "720p"], TaskState::Leased, 50.0),
+                task("audio", 0, &[], TaskState::Leased, 25.0),
+            ],
+            ..v1::Job::default()
+        };
+        let shares = shares(&job);
+        assert_eq!(shares.len(), 3);
+        assert!((shares[0].1 - 0.7 / 1.2).abs() < 1e-9);
+        assert!((shares[1].1 - 0.5 / 1.2).abs() < 1e-9);
+        assert!((shares[2].1 - 0.25).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_job_without_tasks_shows_no_bars() {
+        assert!(shares(&v1::Job::default()).is_empty());
+    }
+}
