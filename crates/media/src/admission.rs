@@ -156,7 +156,7 @@ fn admit_init(kind: TrackKind, grid: &Grid, init: &[u8]) -> Result<Header, Refus
     if header.timescale != expected {
         return Err(Refusal::Timescale { expected, found: header.timescale });
     }
-    if header.write() != init {
+    if header.write(grid.rate().frame_ticks()) != init {
         return Err(Refusal::InitForm);
     }
     Ok(header)
@@ -205,7 +205,7 @@ impl Judge<'_> {
     }
 
     /// Size and composition offset of each sample, judged against the grid.
-    fn entries(&self, moof: &BoxView<'_>) -> Result<Vec<(u32, i32)>, Refusal> {
+    fn entries(&self, moof: &BoxView<'_>) -> Result<Vec<(u32, u32)>, Refusal> {
         let gop = self.gop;
         let read = fragment::read(moof.body, self.header.defaults)
             .map_err(|cause| Refusal::Fragment { gop, cause })?;
@@ -222,6 +222,7 @@ impl Judge<'_> {
         if found != expected {
             return Err(Refusal::SampleCount { gop, expected, found });
         }
+        let delay = i64::from(self.header.presentation_delay(ticks));
         let mut seen = vec![false; read.entries.len()];
         let mut entries = Vec::with_capacity(read.entries.len());
         for (sample, entry) in read.entries.iter().enumerate() {
@@ -230,11 +231,11 @@ impl Judge<'_> {
             }
             // Decode times are `sample` frames past the start, so presentation is on the grid when
             // every frame of the GOP is presented once, the key frame first.
-            let ticks = i64::from(ticks);
-            let place = sample as i64 + entry.composition_offset / ticks;
+            let undelayed = entry.composition_offset - delay;
+            let place = sample as i64 + undelayed.div_euclid(i64::from(ticks));
             let slot = usize::try_from(place).ok().and_then(|place| seen.get_mut(place));
-            let on_grid = entry.composition_offset % ticks == 0 && (sample > 0 || place == 0);
-            match (slot, i32::try_from(entry.composition_offset)) {
+            let on_grid = undelayed % i64::from(ticks) == 0 && (sample > 0 || place == 0);
+            match (slot, u32::try_from(entry.composition_offset)) {
                 (Some(seen), Ok(offset)) if on_grid && !*seen => {
                     *seen = true;
                     entries.push((entry.size, offset));
@@ -246,7 +247,7 @@ impl Judge<'_> {
     }
 
     /// Looks into each sample.
-    fn payload(&self, mdat: &[u8], entries: &[(u32, i32)]) -> Result<(), Refusal> {
+    fn payload(&self, mdat: &[u8], entries: &[(u32, u32)]) -> Result<(), Refusal> {
         let gop = self.gop;
         let mut rest = mdat;
         for (sample, (size, _)) in entries.iter().enumerate() {

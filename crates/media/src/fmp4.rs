@@ -12,6 +12,7 @@ pub(crate) mod init;
 pub mod rewrite;
 pub(crate) mod nal;
 pub(crate) mod sample;
+mod sps;
 
 pub use init::{InitInfo, init_info};
 pub use sample::{SampleView, samples};

@@ -3,6 +3,7 @@
 use super::{
     Mp4Error,
     boxes::{self, Reader, Writer},
+    sps::{self, Sps},
 };
 
 /// An H.264 track.
@@ -10,6 +11,8 @@ use super::{
 pub(crate) struct VideoConfig {
     pub(crate) width: u16,
     pub(crate) height: u16,
+    /// Frames that decoding runs ahead of presentation.
+    pub(crate) reorder_frames: u32,
     /// The body of `avcC`, checked.
     avcc: Vec<u8>,
     /// The body of a `colr` of type nclx.
@@ -27,10 +30,19 @@ impl VideoConfig {
         }
         reader.take(50)?;
         let avcc = boxes::only(reader.rest(), b"avcC", "avcC")?;
-        check_avcc(avcc)?;
+        let sps = check_avcc(avcc)?;
+        if (sps.width, sps.height) != (u32::from(width), u32::from(height)) {
+            return Err(Mp4Error::Invalid("picture size"));
+        }
         let colour = boxes::find(reader.rest(), b"colr")?;
         let colour = colour.filter(|c| c.len() == 11 && c.starts_with(b"nclx"));
-        Ok(Self { width, height, avcc: avcc.to_vec(), colour: colour.map(<[u8]>::to_vec) })
+        Ok(Self {
+            width,
+            height,
+            reorder_frames: sps.reorder_frames,
+            avcc: avcc.to_vec(),
+            colour: colour.map(<[u8]>::to_vec),
+        })
     }
 
     /// RFC 6381.
@@ -70,9 +82,9 @@ impl VideoConfig {
     }
 }
 
-/// ISO/IEC 14496-15, 5.3.3: version 1, four-byte lengths, at least one SPS and one PPS, and the SPS
-/// says the same profile and level.
-fn check_avcc(body: &[u8]) -> Result<(), Mp4Error> {
+/// ISO/IEC 14496-15, 5.3.3: version 1, four-byte lengths, one SPS of the same profile and level, at
+/// least one PPS.
+fn check_avcc(body: &[u8]) -> Result<Sps, Mp4Error> {
     let mut reader = Reader::new(body, "avcC");
     if reader.u8()? != 1 {
         return Err(Mp4Error::Unsupported("avcC version"));
@@ -81,21 +93,21 @@ fn check_avcc(body: &[u8]) -> Result<(), Mp4Error> {
     if reader.u8()? & 0x03 != 3 {
         return Err(Mp4Error::Unsupported("NAL unit length size"));
     }
-    let sps_count = reader.u8()? & 0x1f;
-    for _ in 0..sps_count {
-        let sps = parameter_set(&mut reader, 7)?;
-        if sps.get(1..4) != Some(profile) {
-            return Err(Mp4Error::Invalid("avcC profile"));
-        }
+    if reader.u8()? & 0x1f != 1 {
+        return Err(Mp4Error::Unsupported("number of parameter sets"));
+    }
+    let sps = parameter_set(&mut reader, 7)?;
+    if sps.get(1..4) != Some(profile) {
+        return Err(Mp4Error::Invalid("avcC profile"));
     }
     let pps_count = reader.u8()?;
     for _ in 0..pps_count {
         parameter_set(&mut reader, 8)?;
     }
-    if sps_count == 0 || pps_count == 0 {
+    if pps_count == 0 {
         return Err(Mp4Error::Missing("parameter sets"));
     }
-    Ok(())
+    sps::read(sps)
 }
 
 fn parameter_set<'a>(reader: &mut Reader<'a>, nal_type: u8) -> Result<&'a [u8], Mp4Error> {

@@ -134,7 +134,7 @@ pub(crate) struct Head<'a> {
     pub(crate) sample_duration: u32,
     /// Size and composition offset of each sample in decode order; the first is the only sync one
     /// of video, every one is of audio.
-    pub(crate) samples: &'a [(u32, i32)],
+    pub(crate) samples: &'a [(u32, u32)],
 }
 
 impl Head<'_> {
@@ -187,7 +187,7 @@ impl Head<'_> {
     fn trun(&self, w: &mut Writer, data_offset: i32) {
         let video = self.kind == TrackKind::Video;
         let flags = if video { 0x0a05 } else { 0x0201 };
-        w.full(b"trun", 1, flags, |w| {
+        w.full(b"trun", 0, flags, |w| {
             w.u32(self.samples.len() as u32);
             w.i32(data_offset);
             if video {
@@ -196,7 +196,7 @@ impl Head<'_> {
             for (size, composition_offset) in self.samples {
                 w.u32(*size);
                 if video {
-                    w.i32(*composition_offset);
+                    w.u32(*composition_offset);
                 }
             }
         });

@@ -1,4 +1,8 @@
 //! Writes our init segments. See `init` for why they are not ffmpeg's.
+//!
+//! Decode times cannot be negative, so with B-frames presentation is delayed against them, and an
+//! edit list takes the delay off. The other way to say it, negative composition offsets, is read by
+//! FFmpeg as a late start: sound would be two frames early in every player built on it.
 
 use super::{
     TrackKind,
@@ -10,8 +14,9 @@ use super::{
 const MATRIX: [u32; 9] = [0x0001_0000, 0, 0, 0, 0x0001_0000, 0, 0, 0, 0x4000_0000];
 
 impl Header {
-    /// The canonical init segment for this track.
-    pub(crate) fn write(&self) -> Vec<u8> {
+    /// The canonical init segment for this track; `frame_ticks` is a video frame's duration.
+    pub(crate) fn write(&self, frame_ticks: u32) -> Vec<u8> {
+        let delay = self.presentation_delay(frame_ticks);
         let mut w = Writer::default();
         w.boxed(b"ftyp", |w| {
             w.bytes(b"iso6");
@@ -19,7 +24,6 @@ impl Header {
             w.bytes(b"iso6cmfcdash");
             match &self.config {
                 Config::Video(video) => {
-                    w.bytes(b"cmf2"); // signed composition offsets, no edit list
                     if video.is_cfhd() {
                         w.bytes(b"cfhd");
                     }
@@ -31,6 +35,9 @@ impl Header {
             self.mvhd(w);
             w.boxed(b"trak", |w| {
                 self.tkhd(w);
+                if delay > 0 {
+                    edit_list(w, delay);
+                }
                 w.boxed(b"mdia", |w| self.mdia(w));
             });
             w.boxed(b"mvex", |w| {
@@ -123,6 +130,18 @@ impl Header {
         w.full(b"stsz", 0, 0, |w| w.zeros(8));
         w.full(b"stco", 0, 0, |w| w.u32(0));
     }
+}
+
+/// From the first presented sample to the end.
+fn edit_list(w: &mut Writer, media_time: u32) {
+    w.boxed(b"edts", |w| {
+        w.full(b"elst", 0, 0, |w| {
+            w.u32(1);
+            w.u32(0); // duration: all fragments
+            w.u32(media_time);
+            w.u32(0x0001_0000); // rate
+        });
+    });
 }
 
 fn matrix(w: &mut Writer) {

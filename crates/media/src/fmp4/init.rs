@@ -1,7 +1,7 @@
 //! Init segments (CMAF headers): ffmpeg's `moov` is read, ours is written.
 //!
 //! Ours depends on the codec's parameters only, so that it is byte-identical over the chunks of a
-//! rendition: no bit rates, no dates, no edit list.
+//! rendition: no bit rates, no dates.
 
 use super::{
     Mp4Error, TrackKind,
@@ -74,6 +74,15 @@ impl Header {
                 channels: u32::from(audio.channels),
                 sample_rate: AudioConfig::SAMPLE_RATE,
             },
+        }
+    }
+
+    /// Ticks from a fragment's decode time to the presentation of its first sample, which the edit
+    /// list takes off again; `frame_ticks` per frame of video.
+    pub(crate) fn presentation_delay(&self, frame_ticks: u32) -> u32 {
+        match &self.config {
+            Config::Video(video) => video.reorder_frames.saturating_mul(frame_ticks),
+            Config::Audio(_) => 0,
         }
     }
 

@@ -77,11 +77,22 @@ pub fn video_chunk(ffmpeg_output: &[u8], grid: &Grid, chunk: u32) -> Result<Rewr
         return Err(Mp4Error::SampleCount { expected, found });
     }
     let places = places(&samples, grid.rate().frame_ticks())?;
-    let mut rewritten = Rewritten::new(chunk, header.write());
+    let frame_ticks = grid.rate().frame_ticks();
+    let delay = header.presentation_delay(frame_ticks);
+    let mut rewritten = Rewritten::new(chunk, header.write(frame_ticks));
     for gop in grid.chunk_gops(chunk) {
         let own = grid.gop(gop);
         let range = (own.start - frames.start) as usize..(own.end - frames.start) as usize;
-        video_gop(grid, gop, range.start, &samples[range.clone()], &places[range], &mut rewritten)?;
+        let (data, places) = (&samples[range.clone()], &places[range.clone()]);
+        let entries = gop_entries(data, places, range.start, frame_ticks, delay)?;
+        let head = Head {
+            kind: TrackKind::Video,
+            gop,
+            decode_time: own.start * u64::from(frame_ticks),
+            sample_duration: frame_ticks,
+            samples: &entries,
+        };
+        rewritten.append(&head, data.iter().map(|s| s.data))?;
     }
     Ok(rewritten)
 }
@@ -106,16 +117,14 @@ fn places(samples: &[SampleView<'_>], frame_ticks: u32) -> Result<Vec<i64>, Mp4E
     Ok(times)
 }
 
-/// Writes one GOP; `first` is its first sample's number within the chunk.
-fn video_gop(
-    grid: &Grid,
-    gop: u32,
-    first: usize,
+/// Sizes and composition offsets of one GOP; `first` is its first sample's number in the chunk.
+fn gop_entries(
     samples: &[SampleView<'_>],
     places: &[i64],
-    rewritten: &mut Rewritten,
-) -> Result<(), Mp4Error> {
-    let frame_ticks = grid.rate().frame_ticks();
+    first: usize,
+    frame_ticks: u32,
+    delay: u32,
+) -> Result<Vec<(u32, u32)>, Mp4Error> {
     let mut seen = vec![false; samples.len()];
     let mut entries = Vec::with_capacity(samples.len());
     for (index, (sample, place)) in samples.iter().zip(places).enumerate() {
@@ -130,19 +139,12 @@ fn video_gop(
             Some(seen) if !*seen && (index > 0 || place == 0) => *seen = true,
             _ => return Err(Mp4Error::OffGrid { sample: number }),
         }
-        let offset = (place - index as i64) * i64::from(frame_ticks);
-        let offset = i32::try_from(offset).map_err(|_| Mp4Error::OffGrid { sample: number })?;
+        let offset = (place - index as i64) * i64::from(frame_ticks) + i64::from(delay);
+        let offset = u32::try_from(offset).map_err(|_| Mp4Error::OffGrid { sample: number })?;
         let size = u32::try_from(sample.data.len());
         entries.push((size.map_err(|_| Mp4Error::Invalid("sample size"))?, offset));
     }
-    let head = Head {
-        kind: TrackKind::Video,
-        gop,
-        decode_time: grid.gop(gop).start * u64::from(frame_ticks),
-        sample_duration: frame_ticks,
-        samples: &entries,
-    };
-    rewritten.append(&head, samples.iter().map(|s| s.data))
+    Ok(entries)
 }
 
 /// Rewrites an audio track while ffmpeg writes it. Drops the encoder's priming packet, so that
@@ -206,7 +208,7 @@ impl AudioRewriter {
         if gops.is_empty() || (self.pending.len() as u64) < packets {
             return Ok(None);
         }
-        let mut rewritten = Rewritten::new(self.next_chunk, header.write());
+        let mut rewritten = Rewritten::new(self.next_chunk, header.write(AAC_FRAME_SAMPLES));
         for gop in gops {
             let own: Vec<_> = self.pending.drain(..self.gop_packets(gop) as usize).collect();
             let entries: Vec<_> = own.iter().map(|packet| (packet.len() as u32, 0)).collect();

@@ -10,10 +10,10 @@ use std::{
 use media::{FrameRate, Grid, fmp4::rewrite::Rewritten};
 
 /// A private folder, removed on drop.
-pub struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("media-test-{}-{number}", std::process::id());
@@ -22,7 +22,7 @@ impl Folder {
         Self(path)
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }
@@ -34,7 +34,7 @@ impl Drop for Folder {
 }
 
 /// Runs a program to success and returns its standard output.
-pub fn run(program: &str, arguments: &[&str], folder: &Path) -> Vec<u8> {
+pub(crate) fn run(program: &str, arguments: &[&str], folder: &Path) -> Vec<u8> {
     let output = Command::new(program).args(arguments).current_dir(folder).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {arguments:?}: {stderr}");
@@ -42,14 +42,14 @@ pub fn run(program: &str, arguments: &[&str], folder: &Path) -> Vec<u8> {
 }
 
 /// How ffmpeg is told to fragment video.
-pub const MOVFLAGS: [&str; 3] = [
+pub(crate) const MOVFLAGS: [&str; 3] = [
     "+frag_keyframe+empty_moov+default_base_moof",
     "+frag_keyframe+empty_moov+default_base_moof+cmaf+negative_cts_offsets",
-    "+frag_every_frame+empty_moov",
+    "+frag_every_frame+empty_moov+default_base_moof",
 ];
 
 /// Encodes one chunk of a test pattern as a worker does: times start at 0 in every file.
-pub fn encode_video(grid: &Grid, chunk: u32, movflags: &str, size: &str, folder: &Path) -> Vec<u8> {
+pub(crate) fn encode_video(grid: &Grid, chunk: u32, movflags: &str, size: &str, folder: &Path) -> Vec<u8> {
     let FrameRateText { rate, timescale } = text(grid.rate());
     let frames = grid.chunk_frames(chunk);
     let source = format!("testsrc2=s={size}:r={rate}");
@@ -72,7 +72,7 @@ pub fn encode_video(grid: &Grid, chunk: u32, movflags: &str, size: &str, folder:
 }
 
 /// Encodes a tone for the whole of `grid`, and a little more than it needs.
-pub fn encode_audio(grid: &Grid, fragment_us: u32, folder: &Path) -> Vec<u8> {
+pub(crate) fn encode_audio(grid: &Grid, fragment_us: u32, folder: &Path) -> Vec<u8> {
     let seconds = (grid.duration() + 0.1).to_string();
     #[rustfmt::skip]
     let arguments = [
@@ -97,7 +97,7 @@ fn text(rate: FrameRate) -> FrameRateText {
 }
 
 /// Init segment and chunks as one file.
-pub fn joined(chunks: &[Rewritten]) -> Vec<u8> {
+pub(crate) fn joined(chunks: &[Rewritten]) -> Vec<u8> {
     let mut all = chunks[0].init.clone();
     for chunk in chunks {
         assert_eq!(chunk.init, chunks[0].init);
