@@ -6,7 +6,10 @@ use authz::Role;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::server::Target;
+use crate::server::{Target, any_path};
+
+/// More than that on one machine is a slip of the finger.
+const WORKERS_MAX: usize = 256;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -71,7 +74,7 @@ pub(crate) enum Command {
 #[derive(Args)]
 pub(crate) struct UpArgs {
     /// How many workers to start
-    #[arg(long, env = "STREAMING_WORKERS", default_value_t = 1)]
+    #[arg(long, env = "STREAMING_WORKERS", default_value_t = 1, value_parser = parse_workers)]
     pub(crate) workers: usize,
     /// Use this Postgres instead of starting a private one
     #[arg(long, env = "STREAMING_DATABASE_URL", hide_env_values = true)]
@@ -83,7 +86,7 @@ pub(crate) struct UpArgs {
     #[arg(long, env = "STREAMING_STORES")]
     pub(crate) stores: Option<String>,
     /// Control's private keys [default: DATA/root.keys, made at the first start]
-    #[arg(long, env = "STREAMING_ROOT_KEY_FILE")]
+    #[arg(long, env = "STREAMING_ROOT_KEY_FILE", value_parser = any_path())]
     pub(crate) root_key_file: Option<PathBuf>,
 }
 
@@ -240,7 +243,7 @@ pub(crate) enum TokenCommand {
 #[derive(Args)]
 pub(crate) struct MintArgs {
     /// Mint offline with this file's newest key, without a running service
-    #[arg(long, env = "STREAMING_ROOT_KEY_FILE")]
+    #[arg(long, env = "STREAMING_ROOT_KEY_FILE", value_parser = any_path())]
     pub(crate) root_key: Option<PathBuf>,
     /// admin, editor, viewer, worker or dataplane
     #[arg(long)]
@@ -287,6 +290,18 @@ pub(crate) struct ExecChildArgs {
     pub(crate) command: Vec<String>,
 }
 
+/// A count; an empty variable counts as unset.
+fn parse_workers(text: &str) -> Result<usize, String> {
+    match text.trim() {
+        "" => Ok(1),
+        text => text
+            .parse()
+            .ok()
+            .filter(|count| *count <= WORKERS_MAX)
+            .ok_or_else(|| format!("must be a number from 0 to {WORKERS_MAX}")),
+    }
+}
+
 /// A token's life: `90s`, `30m`, `24h`, `7d`.
 pub(crate) fn parse_ttl(text: &str) -> Result<Duration, String> {
     let ttl = runtime::duration::parse(text).map_err(|error| error.to_string())?;
@@ -312,6 +327,13 @@ mod tests {
         for bad in ["", "h", "0h", "-1h", "500ms", "é", "1.5h"] {
             assert!(parse_ttl(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn workers_are_counted_within_reason() {
+        assert_eq!(parse_workers(""), Ok(1));
+        assert_eq!(parse_workers("0"), Ok(0));
+        assert!(parse_workers("257").is_err() && parse_workers("-1").is_err());
     }
 
     #[test]

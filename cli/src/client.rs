@@ -69,7 +69,8 @@ impl Session<'_> {
             .http2_keep_alive_interval(Duration::from_secs(20))
             .keep_alive_while_idle(true);
         let channel = endpoint.connect().await;
-        let channel = channel.map_err(|error| anyhow!("{addr}: {}", innermost(&error)))?;
+        let channel =
+            channel.map_err(|error| anyhow!("cannot reach {addr}: {}", innermost(&error)))?;
         Ok(InterceptedService::new(channel, Bearer(bearer)))
     }
 
@@ -100,7 +101,7 @@ pub(crate) fn run(command: Command, target: &Target, json: bool) -> Result<()> {
         // Offline.
         Command::Completions { shell } => return completions(shell),
         Command::Keys(KeysCommand::New { out }) => return token::new_keys(&out, json),
-        Command::Token(TokenCommand::Mint(args)) if args.root_key.is_some() => {
+        Command::Token(TokenCommand::Mint(args)) if token::root_key(&args).is_some() => {
             return token::mint_offline(&args, json);
         }
         _ => {}
@@ -160,7 +161,7 @@ pub(crate) fn refusal(status: Status) -> anyhow::Error {
 }
 
 /// "connection refused" rather than "transport error".
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;

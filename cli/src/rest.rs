@@ -13,7 +13,7 @@ use hyper_util::{
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::output::one_line;
+use crate::{client::innermost, output::one_line};
 
 /// Answers are small JSON documents; anything longer is not one of ours.
 const REPLY_BYTES_MAX: usize = 4 << 20;
@@ -61,7 +61,8 @@ impl Rest {
             .body(body)
             .context("make the request")?;
         let sent = self.client.request(request).await;
-        let reply = sent.map_err(|error| anyhow!("{}: {}", self.addr, reason(&error)))?;
+        let reply =
+            sent.map_err(|error| anyhow!("cannot reach {}: {}", self.addr, innermost(&error)))?;
         let status = reply.status();
         let whole = Limited::new(reply.into_body(), REPLY_BYTES_MAX).collect().await;
         let bytes = whole.map_err(|error| anyhow!("read the answer: {error}"))?.to_bytes();
@@ -79,15 +80,6 @@ pub(crate) async fn is_healthy(addr: SocketAddr) -> bool {
     let Ok(uri) = format!("http://{addr}/health").parse() else { return false };
     let reply = timeout(HEALTH_PATIENCE, client.get(uri)).await;
     reply.is_ok_and(|reply| reply.is_ok_and(|reply| reply.status() == StatusCode::OK))
-}
-
-/// The innermost cause says most: "connection refused" rather than "client error".
-fn reason(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }
 
 /// One line out of a problem document, or out of whatever else came with the status.

@@ -5,14 +5,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::Args;
+use clap::{
+    Args,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 use thiserror::Error;
+
+const DATA: &str = "./data";
 
 /// The twins that every client command understands; `up` listens on the same addresses.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Target {
     /// The data folder
-    #[arg(long, global = true, env = "STREAMING_DATA", default_value = "./data")]
+    #[arg(long, global = true, env = "STREAMING_DATA", default_value = DATA, value_parser = data())]
     pub(crate) data: PathBuf,
     /// The data plane's address [up: 127.0.0.1:8080; clients: DATA/run/http.addr]
     #[arg(long, global = true, env = "STREAMING_HTTP_ADDR")]
@@ -24,7 +29,7 @@ pub(crate) struct Target {
     #[arg(long, global = true, env = "STREAMING_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
     /// A file that holds a token [default: DATA/admin.token]
-    #[arg(long, global = true, env = "STREAMING_TOKEN_FILE")]
+    #[arg(long, global = true, env = "STREAMING_TOKEN_FILE", value_parser = any_path())]
     pub(crate) token_file: Option<PathBuf>,
 }
 
@@ -109,6 +114,15 @@ impl Target {
             _ => Err(DiscoveryError::NotRunning { variable, data: self.data.clone() }),
         }
     }
+}
+
+/// A path that may be empty, because an empty variable counts as unset.
+pub(crate) fn any_path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
+fn data() -> impl TypedValueParser<Value = PathBuf> {
+    any_path().map(|path| if path.as_os_str().is_empty() { PathBuf::from(DATA) } else { path })
 }
 
 /// Takes `host:port`, also with `http://` before and a slash behind it.

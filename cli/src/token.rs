@@ -49,9 +49,14 @@ async fn mint(session: &Session<'_>, args: MintArgs) -> Result<()> {
     print(session.json, &reply.token, reply.expires_at.as_ref().and_then(api::wire::time))
 }
 
+/// The key file to mint with; an empty variable counts as unset.
+pub(crate) fn root_key(args: &MintArgs) -> Option<&Path> {
+    args.root_key.as_deref().filter(|path| !path.as_os_str().is_empty())
+}
+
 /// Mints without a running service.
 pub(crate) fn mint_offline(args: &MintArgs, json: bool) -> Result<()> {
-    let Some(path) = &args.root_key else { bail!("no root key file given") };
+    let Some(path) = root_key(args) else { bail!("no root key file given") };
     let keys = RootKeys::load(path)?;
     let tenant = args.tenant.clone().unwrap_or_else(|| TENANT.to_owned());
     let grant = Grant { subject: args.subject.clone(), tenant, role: args.role };

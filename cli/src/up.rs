@@ -97,13 +97,13 @@ async fn start(setup: &Setup<'_>, stack: &mut Stack) -> Result<()> {
     stack.start(planes.dataplane(&addresses.http.to_string(), &control_url));
     let http = stack.wait(address::bound(&planes.dataplane_bound())).await??;
     say(&format!("data plane listens on {http}"));
-    // Encoding the sample would slow the start down on a small machine, so it comes after it.
     stack.start_group(planes.workers(options.workers, &control_url));
     stack.wait(healthy(reachable(http))).await?;
-    let sample = sample::make(&programs.ffmpeg, &folder.root).await;
     runtime::addr::publish(&folder.run().join("grpc.addr"), grpc)?;
     runtime::addr::publish(&folder.run().join("http.addr"), http)?;
     let seconds = begun.elapsed().as_secs_f64();
+    // Only now: encoding would slow the start of everything else down on a small machine.
+    let sample = sample::make(&programs.ffmpeg, &folder.root).await;
     Ready { folder, http, grpc, sample: sample.as_deref(), seconds }.print(*json);
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! `up` as a supervisor, with real Postgres and Redis and with stand-ins for the planes: shell scripts
 //! that report an address and wait. The planes themselves are tested end to end elsewhere.
 
+#![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
+
 use std::{
     fs,
     io::{Read, Write},

@@ -64,7 +64,13 @@ impl Postgres {
         let postgres = Self { programs: programs.to_owned(), cluster, sockets, log, run_as };
         if !postgres.cluster.join("PG_VERSION").exists() {
             say("making the database cluster (first start only)");
-            postgres.init().await.context("make the database cluster")?;
+            postgres.init().await.with_context(|| match run_as {
+                RunAs::Become(uid) => format!(
+                    "make the database cluster (user namespaces are off, so user {uid} has to reach {})",
+                    folder.root.display()
+                ),
+                RunAs::Same | RunAs::Appear(_) => "make the database cluster".to_owned(),
+            })?;
         }
         Ok(postgres)
     }
