@@ -179,8 +179,7 @@ impl Judge<'_> {
         let mdat = boxes::box_at(bytes, moof.end).map_err(refuse)?;
         let entries = self.entries(&moof)?;
         let (decode_time, sample_duration) = self.start();
-        let head =
-            Head { kind: self.kind, gop, decode_time, sample_duration, samples: &entries };
+        let head = Head { kind: self.kind, gop, decode_time, sample_duration, samples: &entries };
         let written = head.write().map_err(refuse)?;
         let payload: u64 = entries.iter().map(|(size, _)| u64::from(*size)).sum();
         if !bytes.starts_with(&written) || mdat.end as u64 != written.len() as u64 + payload {

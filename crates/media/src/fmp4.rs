@@ -9,8 +9,8 @@ mod codec;
 pub(crate) mod fragment;
 mod header;
 pub(crate) mod init;
-pub mod rewrite;
 pub(crate) mod nal;
+pub mod rewrite;
 pub(crate) mod sample;
 mod sps;
 

@@ -29,7 +29,7 @@ pub const AAC_FRAME_SAMPLES: u32 = 1024;
 /// Why a grid cannot be made.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum GridError {
-    /// Zero, infinite or above [`FRAME_RATE_MAX`].
+    /// Zero, infinite, below one or above [`FRAME_RATE_MAX`].
     #[error("invalid frame rate {0}/{1}")]
     FrameRate(u32, u32),
     /// None, or more than [`FRAMES_MAX`].
@@ -37,14 +37,17 @@ pub enum GridError {
     Frames(u64),
 }
 
-/// A constant frame rate in (0, 60], in lowest terms.
+/// A constant frame rate from 1 to 60, in lowest terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "(u32, u32)", into = "(u32, u32)")]
 pub struct FrameRate {
     num: u32,
     den: u32,
 }
 
-/// Rates that films come in; a source within 0.1 % of one is taken to be it.
+/// A source whose rate is this near to a standard one is taken to have it.
+const SNAP: f64 = 0.001;
+/// Rates that films come in.
 const STANDARD_RATES: [(u32, u32); 9] = [
     (24_000, 1001),
     (24, 1),
@@ -61,19 +64,18 @@ impl FrameRate {
     /// A rate exactly as given.
     ///
     /// # Errors
-    /// [`GridError::FrameRate`] when it is not in (0, 60].
+    /// [`GridError::FrameRate`] when it is not in 1 to 60.
     pub fn new(num: u32, den: u32) -> Result<Self, GridError> {
-        let valid =
-            num > 0 && den > 0 && u64::from(num) <= u64::from(den) * u64::from(FRAME_RATE_MAX);
-        if !valid {
+        let most = u64::from(den) * u64::from(FRAME_RATE_MAX);
+        if den == 0 || num < den || u64::from(num) > most {
             return Err(GridError::FrameRate(num, den));
         }
         let divisor = gcd(num, den);
         Ok(Self { num: num / divisor, den: den / divisor })
     }
 
-    /// The output rate for a source of nominally `num/den` frames per second: snapped to a standard
-    /// rate when within 0.1 %, halved until at most 60, and at least one frame per second.
+    /// The output rate for a source of nominally `num/den` frames per second: halved until at most
+    /// 60, then the nearest standard rate when within 0.1 %, and at least one frame per second.
     ///
     /// # Errors
     /// [`GridError::FrameRate`] when the source's rate is zero, infinite or above 1000.
@@ -83,28 +85,26 @@ impl FrameRate {
         }
         let mut fps = f64::from(num) / f64::from(den);
         let mut halvings = 0;
-        while fps > f64::from(FRAME_RATE_MAX) * 1.001 {
+        while fps > f64::from(FRAME_RATE_MAX) * (1.0 + SNAP) {
             fps /= 2.0;
             halvings += 1;
         }
-        for (n, d) in STANDARD_RATES {
+        let distance = |(n, d): (u32, u32)| {
             let standard = f64::from(n) / f64::from(d);
-            if (fps - standard).abs() <= standard * 0.0001 {
-                return Self::new(n, d);
-            }
+            (fps - standard).abs() / standard
+        };
+        let nearest =
+            STANDARD_RATES.into_iter().min_by(|a, b| distance(*a).total_cmp(&distance(*b)));
+        if let Some((n, d)) = nearest.filter(|rate| distance(*rate) <= SNAP) {
+            return Self::new(n, d);
         }
-        for (n, d) in STANDARD_RATES {
-            let standard = f64::from(n) / f64::from(d);
-            if (fps - standard).abs() <= standard * 0.001 {
-                return Self::new(n, d);
-            }
-        }
-        if fps < 1.0 {
+        if fps <= 1.0 {
             return Self::new(1, 1);
         }
-        match den.checked_shl(halvings) {
+        // Exact where the numbers are small; they are factors of the tracks' timescale.
+        match den.checked_mul(1 << halvings) {
             Some(den) if den < 100_000 && num < 10_000_000 => Self::new(num, den),
-            _ => Self::new((fps * 1000.0).round() as u32, 1000),
+            _ => Self::new((fps.min(f64::from(FRAME_RATE_MAX)) * 1000.0).round() as u32, 1000),
         }
     }
 
@@ -134,18 +134,49 @@ impl FrameRate {
     }
 }
 
+impl TryFrom<(u32, u32)> for FrameRate {
+    type Error = GridError;
+
+    fn try_from((num, den): (u32, u32)) -> Result<Self, GridError> {
+        Self::new(num, den)
+    }
+}
+
+impl From<FrameRate> for (u32, u32) {
+    fn from(rate: FrameRate) -> Self {
+        (rate.num, rate.den)
+    }
+}
+
 const fn gcd(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// A video's grid: its frame rate and how many frames it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "(FrameRate, u64)", into = "(FrameRate, u64)")]
 pub struct Grid {
     rate: FrameRate,
     frames: u64,
 }
 
+impl TryFrom<(FrameRate, u64)> for Grid {
+    type Error = GridError;
+
+    fn try_from((rate, frames): (FrameRate, u64)) -> Result<Self, GridError> {
+        Self::new(rate, frames)
+    }
+}
+
+impl From<Grid> for (FrameRate, u64) {
+    fn from(grid: Grid) -> Self {
+        (grid.rate, grid.frames)
+    }
+}
+
 impl Grid {
+    /// A grid of `frames` frames.
+    ///
     /// # Errors
     /// [`GridError::Frames`] when `frames` is 0 or above [`FRAMES_MAX`].
     pub fn new(rate: FrameRate, frames: u64) -> Result<Self, GridError> {
@@ -227,7 +258,8 @@ impl Grid {
     }
 
     /// The AAC frames of GOP `gop`: from the frame boundary nearest to the GOP's start up to the one
-    /// nearest to its end, so audio segments end within half an AAC frame of the video's.
+    /// nearest to its end, so audio segments end within half an AAC frame of the video's. The last
+    /// GOP's sound covers its picture to the end, so no GOP is without sound, however short.
     pub fn audio_frames(&self, gop: u32) -> Range<u64> {
         let frames = self.gop(gop);
         self.audio_boundary(frames.start)..self.audio_boundary(frames.end)
@@ -241,7 +273,8 @@ impl Grid {
     fn audio_boundary(&self, frame: u64) -> u64 {
         let num = u128::from(frame) * u128::from(self.rate.den) * u128::from(AUDIO_RATE);
         let den = u128::from(self.rate.num) * u128::from(AAC_FRAME_SAMPLES);
-        ((num + den / 2) / den) as u64
+        let boundary = if frame < self.frames { (num + den / 2) / den } else { num.div_ceil(den) };
+        boundary as u64
     }
 
     /// The HLS segments as GOP ranges, in order.

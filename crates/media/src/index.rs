@@ -190,6 +190,11 @@ impl Track {
         !self.init.is_empty() && self.frontier() > 0
     }
 
+    /// The fragments that can be played from the start without a gap.
+    pub fn committed(&self) -> impl Iterator<Item = &Fragment> {
+        self.chunks.iter().map_while(Option::as_ref).flat_map(|chunk| &chunk.fragments)
+    }
+
     /// GOPs that can be played from the start without a gap.
     pub fn frontier(&self) -> u32 {
         let committed = self.chunks.iter().map_while(Option::as_ref);

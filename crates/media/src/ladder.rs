@@ -130,6 +130,11 @@ pub fn audio_bitrate(profiles: &[Profile], rungs: &[Rung]) -> u64 {
     highest.map_or(128_000, |p| p.audio_bitrate)
 }
 
+/// The "p" of a picture size: its short side, whichever way it is turned.
+pub const fn lines(width: u32, height: u32) -> u32 {
+    if width < height { width } else { height }
+}
+
 /// How much the source would have to grow to touch the profile's box.
 fn scale(track: &VideoTrack, profile: &Profile) -> f64 {
     let (long, short) = (profile.width.max(profile.height), profile.width.min(profile.height));

@@ -9,6 +9,7 @@ pub mod grid;
 pub mod ids;
 pub mod index;
 pub mod ladder;
+pub mod language;
 pub mod layout;
 pub mod manifest;
 pub mod range;

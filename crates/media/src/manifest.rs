@@ -1,9 +1,19 @@
-//! Manifests
+//! Manifests: what HLS and DASH have in common.
+//!
+//! Both are written from the index alone, at the moment they are asked for. Everything in them that
+//! people typed (labels, languages) is hostile until escaped here.
 
 pub mod dash;
 pub mod hls;
+mod rate;
+mod timeline;
 
-use crate::index::Index;
+use std::fmt::Write;
+
+use crate::{
+    index::{Index, VideoRendition},
+    ladder::lines,
+};
 
 /// How the URLs in a manifest look, and what is shown.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,17 +26,98 @@ pub struct Links<'a> {
     pub max_height: Option<u32>,
 }
 
-/// HLS.
-pub fn hls_playable(_index: &Index) -> bool {
-    false
+impl Links<'_> {
+    /// What stands before a path that is `below` `/api/stream/{id}/`, seen from a manifest from
+    /// which that folder is `relative`.
+    fn prefix(&self, index: &Index, relative: &str, below: &str) -> String {
+        match self.base {
+            Some(base) => format!("{base}/api/stream/{}/{below}", index.video),
+            None => relative.to_owned(),
+        }
+    }
+
+    /// What stands after every path.
+    fn suffix(&self) -> String {
+        self.token.map_or_else(String::new, |token| format!("?token={}", percent(token)))
+    }
 }
 
-/// DASH.
-pub fn dash_playable(_index: &Index) -> bool {
-    false
+/// Enough is there to begin an HLS session: a rung and the default sound.
+pub fn hls_playable(index: &Index) -> bool {
+    let sound = index.audio_renditions.first();
+    index.hls
+        && index.video_renditions.iter().any(|r| r.track.started())
+        && sound.is_none_or(|r| r.track.started())
 }
 
-/// Whether a viewer with this limit may have `rendition`.
-pub fn visible(_index: &Index, _rendition: &str, _max_height: Option<u32>) -> bool {
-    true
+/// Enough is there to begin a DASH session. An MPD must not gain representations later, so every
+/// planned rendition must have begun.
+pub fn dash_playable(index: &Index) -> bool {
+    index.dash
+        && !index.video_renditions.is_empty()
+        && index.video_renditions.iter().all(|r| r.track.started())
+        && index.audio_renditions.iter().all(|r| r.track.started())
+}
+
+/// Whether a viewer limited to `max_height` lines may have `rendition`. Sound always is; so is the
+/// lowest rung, or there would be nothing to watch.
+pub fn visible(index: &Index, rendition: &str, max_height: Option<u32>) -> bool {
+    let place = index.video_renditions.iter().position(|r| r.name == rendition);
+    match (place, max_height) {
+        (Some(place), Some(max)) if place > 0 => {
+            let rung = &index.video_renditions[place];
+            lines(rung.width, rung.height) <= max
+        }
+        _ => true,
+    }
+}
+
+fn visible_rungs<'a>(
+    index: &'a Index,
+    links: &Links<'_>,
+) -> impl Iterator<Item = &'a VideoRendition> {
+    let max_height = links.max_height;
+    index.video_renditions.iter().filter(move |r| visible(index, &r.name, max_height))
+}
+
+/// Percent-encodes everything but unreserved characters (RFC 3986, section 2.3).
+fn percent(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+/// Text for an HLS quoted-string, which has no escapes: no line breaks, no double quotes.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| match c {
+        '"' => '\'',
+        c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}') => ' ',
+        c => c,
+    };
+    text.chars().map(plain).collect()
+}
+
+/// Text for an XML attribute or element.
+fn xml(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&apos;"),
+            // XML 1.0 has no way to write most control characters, nor these two.
+            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
 }

@@ -56,8 +56,7 @@ pub(crate) fn read(body: &[u8], trex: Defaults) -> Result<Moof, Mp4Error> {
                 moof.decode_time = Some(time);
             }
             b"trun" => {
-                next_offset =
-                    Some(read_trun(next.body, defaults, next_offset, &mut moof.entries)?);
+                next_offset = Some(read_trun(next.body, defaults, next_offset, &mut moof.entries)?);
             }
             _ => {}
         }

@@ -57,9 +57,8 @@ pub(super) fn append<'a>(
         let data = data(from_moof, &entry).ok_or(Mp4Error::Truncated("sample"))?;
         let Entry { composition_offset, duration, sync, .. } = entry;
         all.push(SampleView { data, decode_time, composition_offset, duration, sync });
-        decode_time = decode_time
-            .checked_add(u64::from(duration))
-            .ok_or(Mp4Error::Invalid("decode time"))?;
+        decode_time =
+            decode_time.checked_add(u64::from(duration)).ok_or(Mp4Error::Invalid("decode time"))?;
     }
     Ok(decode_time)
 }

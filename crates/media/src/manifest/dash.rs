@@ -1,7 +1,279 @@
-//! DASH
-use super::Links;
-use crate::index::Index;
-/// The MPD.
-pub fn mpd(_index: &Index, _now_ms: i64, _links: &Links<'_>) -> Option<String> {
-    None
+//! DASH MPDs (ISO/IEC 23009-1): SegmentTemplate with SegmentTimeline and `$Number$`.
+//!
+//! A growing video is a dynamic MPD that tells its whole length. Its availability lies in the past,
+//! so that a viewer may go anywhere that is encoded instead of where the clock stands.
+
+use std::fmt::Write;
+
+use super::{
+    Links, dash_playable, percent,
+    rate::leaky_bucket,
+    timeline::{Bytes, Timeline},
+    visible_rungs, xml,
+};
+use crate::{
+    Grid,
+    fmp4::TrackKind,
+    index::{AudioRendition, Index, Track, VideoRendition},
+    language,
+};
+
+/// How long the last dynamic MPD stays after the end: players that poll every two seconds must see
+/// it, and some never read the static one.
+const LINGER_MS: i64 = 10_000;
+/// Availability starts this long before everything would have been published.
+const AVAILABILITY_MARGIN_MS: i64 = 5_000;
+
+/// The MPD at `now_ms` (Unix time); `None` until every rendition has begun.
+pub fn mpd(index: &Index, now_ms: i64, links: &Links<'_>) -> Option<String> {
+    if !dash_playable(index) {
+        return None;
+    }
+    let ended = index.finished_at_ms.is_some_and(|at| now_ms.saturating_sub(at) >= LINGER_MS);
+    let buffer_ms = buffer_ms(index);
+    let duration = seconds(duration_micros(&index.grid));
+    let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+    let buffer = seconds(buffer_ms * 1000);
+    push(
+        &mut out,
+        format_args!(
+            "<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" \
+         profiles=\"urn:mpeg:dash:profile:isoff-live:2011\" type=\"{}\" \
+         mediaPresentationDuration=\"{duration}\" minBufferTime=\"{buffer}\" \
+         maxSegmentDuration=\"{buffer}\"",
+            if ended { "static" } else { "dynamic" },
+        ),
+    );
+    if ended {
+        push(
+            &mut out,
+            format_args!(">\n  <Period id=\"0\" start=\"PT0S\" duration=\"{duration}\">\n"),
+        );
+    } else {
+        let start = index.published_at_ms
+            - duration_micros(&index.grid).div_ceil(1000) as i64
+            - AVAILABILITY_MARGIN_MS;
+        push(
+            &mut out,
+            format_args!(
+                " availabilityStartTime=\"{}\" publishTime=\"{}\" minimumUpdatePeriod=\"PT2S\" \
+             suggestedPresentationDelay=\"PT0S\">\n  <Period id=\"0\" start=\"PT0S\">\n",
+                date_time(start),
+                date_time(now_ms),
+            ),
+        );
+    }
+    let rungs: Vec<_> = visible_rungs(index, links).collect();
+    push_video(&mut out, index, links, &rungs, buffer_ms);
+    for (place, rendition) in index.audio_renditions.iter().enumerate() {
+        push_audio(&mut out, index, links, (place, rendition), buffer_ms);
+    }
+    out.push_str("  </Period>\n");
+    if !ended {
+        push(
+            &mut out,
+            format_args!(
+                "  <UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:direct:2014\" value=\"{}\"/>\n",
+                date_time(now_ms),
+            ),
+        );
+    }
+    out.push_str("</MPD>\n");
+    Some(out)
+}
+
+fn push_video(
+    out: &mut String,
+    index: &Index,
+    links: &Links<'_>,
+    rungs: &[&VideoRendition],
+    buffer_ms: u64,
+) {
+    let rate = index.grid.rate();
+    let frame_rate = match (rate.num(), rate.den()) {
+        (num, 1) => num.to_string(),
+        (num, den) => format!("{num}/{den}"),
+    };
+    let width = rungs.iter().map(|r| r.width).max().unwrap_or(0);
+    let height = rungs.iter().map(|r| r.height).max().unwrap_or(0);
+    push(
+        out,
+        format_args!(
+            "    <AdaptationSet id=\"0\" contentType=\"video\" mimeType=\"video/mp4\" \
+         segmentAlignment=\"true\" startWithSAP=\"1\" maxWidth=\"{width}\" \
+         maxHeight=\"{height}\" maxFrameRate=\"{frame_rate}\">\n",
+        ),
+    );
+    // Switching needs the same segments of every rung, so the slowest decides.
+    let frontier = rungs.iter().map(|r| r.track.frontier()).min().unwrap_or(0);
+    push_template(out, index, links, TrackKind::Video, frontier);
+    for rung in rungs {
+        let VideoRendition { name, width, height, target_bitrate, track } = rung;
+        let planned = *target_bitrate;
+        push(
+            out,
+            format_args!(
+                "      <Representation id=\"{}\" bandwidth=\"{}\" codecs=\"{}\" width=\"{width}\" \
+             height=\"{height}\" frameRate=\"{frame_rate}\" sar=\"1:1\"/>\n",
+                xml(name),
+                bandwidth(index, track, TrackKind::Video, planned, buffer_ms),
+                xml(&track.codec),
+            ),
+        );
+    }
+    out.push_str("    </AdaptationSet>\n");
+}
+
+fn push_audio(
+    out: &mut String,
+    index: &Index,
+    links: &Links<'_>,
+    (place, rendition): (usize, &AudioRendition),
+    buffer_ms: u64,
+) {
+    let AudioRendition { name, label, language, channels, target_bitrate, track } = rendition;
+    push(
+        out,
+        format_args!(
+            "    <AdaptationSet id=\"{}\" contentType=\"audio\" mimeType=\"audio/mp4\" \
+         lang=\"{}\" segmentAlignment=\"true\" startWithSAP=\"1\">\n",
+            place + 1,
+            language::tag(language),
+        ),
+    );
+    push(
+        out,
+        format_args!(
+            "      <AudioChannelConfiguration \
+         schemeIdUri=\"urn:mpeg:dash:23003:3:audio_channel_configuration:2011\" \
+         value=\"{channels}\"/>\n      <Label>{}</Label>\n      \
+         <Role schemeIdUri=\"urn:mpeg:dash:role:2011\" value=\"{}\"/>\n",
+            xml(label),
+            if place == 0 { "main" } else { "alternate" },
+        ),
+    );
+    push_template(out, index, links, TrackKind::Audio, track.frontier());
+    push(
+        out,
+        format_args!(
+            "      <Representation id=\"{}\" bandwidth=\"{}\" codecs=\"{}\" \
+         audioSamplingRate=\"{}\"/>\n    </AdaptationSet>\n",
+            xml(name),
+            bandwidth(index, track, TrackKind::Audio, *target_bitrate, buffer_ms),
+            xml(&track.codec),
+            track.timescale,
+        ),
+    );
+}
+
+/// The segments below `frontier`, from 0 and without gaps.
+fn push_template(
+    out: &mut String,
+    index: &Index,
+    links: &Links<'_>,
+    kind: TrackKind,
+    frontier: u32,
+) {
+    let timeline = Timeline::new(&index.grid, kind);
+    let version = percent(&index.version.to_string());
+    let prefix = links.prefix(index, &format!("../{version}/"), &format!("{version}/"));
+    let (prefix, suffix) = (xml(&prefix), links.suffix());
+    push(
+        out,
+        format_args!(
+            "      <SegmentTemplate timescale=\"{}\" startNumber=\"0\" \
+         initialization=\"{prefix}$RepresentationID$/init.mp4{suffix}\" \
+         media=\"{prefix}$RepresentationID$/d$Number$.m4s{suffix}\">\n        <SegmentTimeline>\n",
+            timeline.timescale(),
+        ),
+    );
+    let mut run: Option<(u64, u32)> = None;
+    let mut first = true;
+    let mut flush = |out: &mut String, (ticks, repeats): (u64, u32)| {
+        let start = if std::mem::take(&mut first) { " t=\"0\"" } else { "" };
+        let repeat = if repeats > 0 { format!(" r=\"{repeats}\"") } else { String::new() };
+        push(out, format_args!("          <S{start} d=\"{ticks}\"{repeat}/>\n"));
+    };
+    for gops in index.grid.dash_segments().take_while(|gops| gops.end <= frontier) {
+        let ticks = timeline.ticks(&gops);
+        run = match run {
+            Some((same, repeats)) if same == ticks => Some((ticks, repeats + 1)),
+            Some(other) => {
+                flush(out, other);
+                Some((ticks, 0))
+            }
+            None => Some((ticks, 0)),
+        };
+    }
+    if let Some(last) = run {
+        flush(out, last);
+    }
+    out.push_str("        </SegmentTimeline>\n      </SegmentTemplate>\n");
+}
+
+fn bandwidth(index: &Index, track: &Track, kind: TrackKind, planned: u64, buffer_ms: u64) -> u64 {
+    let timeline = Timeline::new(&index.grid, kind);
+    let bytes = Bytes::of(track);
+    let segments: Vec<_> =
+        index.grid.dash_segments().take_while(|gops| gops.end <= bytes.gops()).collect();
+    let buffer_ticks = buffer_ms * u64::from(timeline.timescale()) / 1000;
+    let measured = leaky_bucket(timeline, &bytes, &segments, buffer_ticks);
+    let planned = if index.finished_at_ms.is_none() { planned } else { 0 };
+    measured.max(planned).max(1)
+}
+
+/// The longest planned segment of any rendition, in milliseconds, rounded up: both what a player
+/// buffers before it starts and the bound of segment durations.
+fn buffer_ms(index: &Index) -> u64 {
+    let timeline = |kind| Timeline::new(&index.grid, kind);
+    let (video, audio) = (timeline(TrackKind::Video), timeline(TrackKind::Audio));
+    let mut longest = 1;
+    for gops in index.grid.dash_segments() {
+        let ms = |t: &Timeline<'_>| (t.ticks(&gops) * 1000).div_ceil(u64::from(t.timescale()));
+        longest = longest.max(ms(&video)).max(ms(&audio));
+    }
+    longest
+}
+
+/// Of the picture, rounded down, so that the last segment always reaches the Period's end.
+fn duration_micros(grid: &Grid) -> u64 {
+    let ticks = u128::from(grid.frames()) * u128::from(grid.rate().frame_ticks());
+    (ticks * 1_000_000 / u128::from(grid.rate().timescale())) as u64
+}
+
+/// `xs:duration`, in seconds only.
+fn seconds(micros: u64) -> String {
+    let whole = micros / 1_000_000;
+    let fraction = format!("{:06}", micros % 1_000_000);
+    match fraction.trim_end_matches('0') {
+        "" => format!("PT{whole}S"),
+        fraction => format!("PT{whole}.{fraction}S"),
+    }
+}
+
+/// `xs:dateTime` in UTC.
+fn date_time(unix_ms: i64) -> String {
+    let (days, ms) = (unix_ms.div_euclid(86_400_000), unix_ms.rem_euclid(86_400_000));
+    let (year, month, day) = civil(days);
+    let (hours, minutes) = (ms / 3_600_000, ms / 60_000 % 60);
+    let (seconds, ms) = (ms / 1000 % 60, ms % 1000);
+    format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{ms:03}Z")
+}
+
+/// Gregorian year, month and day of a day counted from 1970-01-01. Counts from a March that begins
+/// a 400-year era, so that leap days come last.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let first = (153 * month + 2) / 5;
+    let (calendar, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    (era * 400 + year + carry, calendar, day - first + 1)
+}
+
+fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _ = out.write_fmt(text);
 }

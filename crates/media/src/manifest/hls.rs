@@ -1,28 +1,283 @@
-//! HLS
-use super::Links;
-use crate::index::Index;
+//! HLS playlists (RFC 8216 and its successor draft).
+//!
+//! A session never sees a playlist change its type: while the video grows the multivariant playlist
+//! links to EVENT playlists, which end but stay EVENT; afterwards it links to VOD playlists.
+
+use std::{fmt::Write, ops::Range};
+
+use super::{
+    Links, hls_playable, percent, quoted,
+    rate::{self, Rates},
+    timeline::{Bytes, Timeline},
+    visible, visible_rungs,
+};
+use crate::{
+    fmp4::TrackKind,
+    index::{AudioRendition, Index, Track, VideoRendition},
+    language,
+    segment::SegmentName,
+};
+
+/// Left to themselves players take a growing video for live and start near its edge. 0 is taken for
+/// "absent" by some of them.
+const START: &str = "#EXT-X-START:TIME-OFFSET=0.001\n";
+/// GROUP-ID of the sound of every variant.
+const AUDIO_GROUP: &str = "audio";
+/// Apple's authoring specification (1.32) wants the first variant near this, in bit/s.
+const FIRST_VARIANT_BITRATE: u64 = 2_000_000;
+
 /// Which of the two media playlists of a rendition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Playlist {
-    /// Grows; stays valid after the end.
+    /// `event.m3u8`: grows, and stays valid after the end.
     Event,
-    /// Exists only when final.
+    /// `vod.m3u8`: exists only when final.
     Vod,
 }
-/// Multivariant.
-pub fn multivariant(_index: &Index, _links: &Links<'_>) -> Option<String> {
-    None
+
+/// The multivariant playlist; `None` while there is nothing to play.
+pub fn multivariant(index: &Index, links: &Links<'_>) -> Option<String> {
+    let growing = index.finished_at_ms.is_none();
+    if !hls_playable(index) {
+        return None;
+    }
+    let target = target_duration(index);
+    let rungs: Vec<_> = visible_rungs(index, links).filter(|r| r.track.started()).collect();
+    let audio: Vec<_> = index.audio_renditions.iter().filter(|r| r.track.started()).collect();
+    if rungs.is_empty() {
+        return None;
+    }
+    let mut out = String::from("#EXTM3U\n#EXT-X-VERSION:1\n#EXT-X-INDEPENDENT-SEGMENTS\n");
+    if growing {
+        out.push_str(START);
+    }
+    for (place, rendition) in audio.iter().enumerate() {
+        out.push_str(&audio_media(index, links, rendition, place == 0));
+    }
+    let sound = Sound::new(index, &audio, target);
+    let mut variants: Vec<_> = rungs.iter().map(|rung| Variant::new(index, rung, target)).collect();
+    let distance =
+        |v: &Variant<'_>| (v.rates.average + sound.rates.average).abs_diff(FIRST_VARIANT_BITRATE);
+    if let Some(first) = (0..variants.len()).min_by_key(|i| distance(&variants[*i])) {
+        variants[..=first].rotate_right(1);
+    }
+    for variant in &variants {
+        out.push_str(&variant.stream_inf(index, links, &sound));
+    }
+    if !growing {
+        for variant in &variants {
+            out.push_str(&variant.iframe_stream_inf(index, links, target));
+        }
+    }
+    Some(out)
 }
-/// Media.
+
+/// A media playlist of a video or audio rendition; `None` when it does not exist (yet).
 pub fn media(
-    _index: &Index,
-    _rendition: &str,
-    _playlist: Playlist,
-    _links: &Links<'_>,
+    index: &Index,
+    rendition: &str,
+    playlist: Playlist,
+    links: &Links<'_>,
 ) -> Option<String> {
-    None
+    let (track, timeline) = servable(index, rendition, links)?;
+    let ended = index.finished_at_ms.is_some();
+    let (kind, start) = match playlist {
+        Playlist::Event => ("EVENT", START),
+        Playlist::Vod if ended => ("VOD", ""),
+        Playlist::Vod => return None,
+    };
+    let mut out = format!(
+        "#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-TARGETDURATION:{}\n#EXT-X-MEDIA-SEQUENCE:0\n\
+         #EXT-X-PLAYLIST-TYPE:{kind}\n#EXT-X-INDEPENDENT-SEGMENTS\n{start}",
+        target_duration(index),
+    );
+    let (prefix, suffix) = (media_prefix(index, rendition, links), links.suffix());
+    push(&mut out, format_args!("#EXT-X-MAP:URI=\"{prefix}init.mp4{suffix}\"\n"));
+    for (number, gops) in committed_segments(index, track).into_iter().enumerate() {
+        push_extinf(&mut out, timeline.duration_micros(&gops));
+        let name = SegmentName::Hls(number as u32);
+        push(&mut out, format_args!("{prefix}{name}{suffix}\n"));
+    }
+    if ended {
+        out.push_str("#EXT-X-ENDLIST\n");
+    }
+    Some(out)
 }
-/// I-frames.
-pub fn iframes(_index: &Index, _rendition: &str, _links: &Links<'_>) -> Option<String> {
-    None
+
+/// The I-frame playlist of a video rendition: the first sample of every fragment, as a range of the
+/// HLS segment that it lies in. `None` while the video grows.
+pub fn iframes(index: &Index, rendition: &str, links: &Links<'_>) -> Option<String> {
+    index.finished_at_ms?;
+    index.video_renditions.iter().find(|r| r.name == rendition)?;
+    let (track, timeline) = servable(index, rendition, links)?;
+    let mut out = format!(
+        "#EXTM3U\n#EXT-X-VERSION:5\n#EXT-X-TARGETDURATION:{}\n#EXT-X-MEDIA-SEQUENCE:0\n\
+         #EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-I-FRAMES-ONLY\n",
+        target_duration(index),
+    );
+    let (prefix, suffix) = (media_prefix(index, rendition, links), links.suffix());
+    push(&mut out, format_args!("#EXT-X-MAP:URI=\"{prefix}init.mp4{suffix}\"\n"));
+    let (whole, intra) = (Bytes::of(track), Bytes::intra(track));
+    for (number, gops) in committed_segments(index, track).into_iter().enumerate() {
+        let name = SegmentName::Hls(number as u32);
+        for gop in gops.clone() {
+            push_extinf(&mut out, timeline.duration_micros(&(gop..gop + 1)));
+            let bytes = intra.within(&(gop..gop + 1));
+            let offset = whole.within(&(gops.start..gop));
+            push(&mut out, format_args!("#EXT-X-BYTERANGE:{bytes}@{offset}\n"));
+            push(&mut out, format_args!("{prefix}{name}{suffix}\n"));
+        }
+    }
+    out.push_str("#EXT-X-ENDLIST\n");
+    Some(out)
+}
+
+/// The track of a rendition that has begun and that this viewer may have.
+fn servable<'a>(
+    index: &'a Index,
+    rendition: &str,
+    links: &Links<'_>,
+) -> Option<(&'a Track, Timeline<'a>)> {
+    let video = index.video_renditions.iter().any(|r| r.name == rendition);
+    let kind = if video { TrackKind::Video } else { TrackKind::Audio };
+    let (track, _) = index.track(rendition)?;
+    let servable = index.hls && track.started() && visible(index, rendition, links.max_height);
+    servable.then(|| (track, Timeline::new(&index.grid, kind)))
+}
+
+/// The longest planned segment of any rendition, rounded: known before the first is encoded, so it
+/// never changes.
+fn target_duration(index: &Index) -> u64 {
+    let timeline = |kind| Timeline::new(&index.grid, kind);
+    let (video, audio) = (timeline(TrackKind::Video), timeline(TrackKind::Audio));
+    let mut longest = 0;
+    for gops in index.grid.hls_segments() {
+        longest = longest.max(video.duration_micros(&gops));
+        if !index.audio_renditions.is_empty() {
+            longest = longest.max(audio.duration_micros(&gops));
+        }
+    }
+    ((longest + 500_000) / 1_000_000).max(1)
+}
+
+fn committed_segments(index: &Index, track: &Track) -> Vec<Range<u32>> {
+    let frontier = track.frontier();
+    index.grid.hls_segments().take_while(|gops| gops.end <= frontier).collect()
+}
+
+fn rates(index: &Index, track: &Track, kind: TrackKind, planned: u64, target: u64) -> Rates {
+    let segments = committed_segments(index, track);
+    let timeline = Timeline::new(&index.grid, kind);
+    let measured = rate::measure(timeline, &Bytes::of(track), &segments, target);
+    measured.at_least(index.finished_at_ms.is_none().then_some(planned))
+}
+
+/// The sound that goes with every variant.
+struct Sound {
+    /// As it goes into CODECS, with its comma.
+    codecs: String,
+    /// The largest of all renditions.
+    rates: Rates,
+    exists: bool,
+}
+
+impl Sound {
+    fn new(index: &Index, audio: &[&AudioRendition], target: u64) -> Self {
+        let mut sound =
+            Self { codecs: String::new(), rates: Rates { peak: 0, average: 0 }, exists: false };
+        for rendition in audio {
+            let AudioRendition { track, target_bitrate, .. } = rendition;
+            let rates = rates(index, track, TrackKind::Audio, *target_bitrate, target);
+            sound.rates.peak = sound.rates.peak.max(rates.peak);
+            sound.rates.average = sound.rates.average.max(rates.average);
+            let codec = format!(",{}", quoted(&track.codec));
+            if !sound.codecs.contains(&codec) {
+                sound.codecs.push_str(&codec);
+            }
+            sound.exists = true;
+        }
+        sound
+    }
+}
+
+struct Variant<'a> {
+    rung: &'a VideoRendition,
+    rates: Rates,
+}
+
+impl<'a> Variant<'a> {
+    fn new(index: &Index, rung: &'a VideoRendition, target: u64) -> Self {
+        let rates = rates(index, &rung.track, TrackKind::Video, rung.target_bitrate, target);
+        Self { rung, rates }
+    }
+
+    fn stream_inf(&self, index: &Index, links: &Links<'_>, sound: &Sound) -> String {
+        let VideoRendition { name, width, height, track, .. } = self.rung;
+        let file = if index.finished_at_ms.is_none() { "event.m3u8" } else { "vod.m3u8" };
+        let audio = if sound.exists { format!(",AUDIO=\"{AUDIO_GROUP}\"") } else { String::new() };
+        format!(
+            "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}{}\",\
+             RESOLUTION={width}x{height},FRAME-RATE={:.3},VIDEO-RANGE=SDR{audio}\n{}\n",
+            self.rates.peak + sound.rates.peak,
+            self.rates.average + sound.rates.average,
+            quoted(&track.codec),
+            sound.codecs,
+            index.grid.rate().fps(),
+            playlist_url(index, links, name, file),
+        )
+    }
+
+    fn iframe_stream_inf(&self, index: &Index, links: &Links<'_>, target: u64) -> String {
+        let VideoRendition { name, width, height, track, .. } = self.rung;
+        let gops: Vec<_> = (0..track.frontier()).map(|gop| gop..gop + 1).collect();
+        let timeline = Timeline::new(&index.grid, TrackKind::Video);
+        let rates = rate::measure(timeline, &Bytes::intra(track), &gops, target);
+        format!(
+            "#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}\",\
+             RESOLUTION={width}x{height},VIDEO-RANGE=SDR,URI=\"{}\"\n",
+            rates.peak,
+            rates.average,
+            quoted(&track.codec),
+            playlist_url(index, links, name, "iframes.m3u8"),
+        )
+    }
+}
+
+fn audio_media(
+    index: &Index,
+    links: &Links<'_>,
+    rendition: &AudioRendition,
+    default: bool,
+) -> String {
+    let file = if index.finished_at_ms.is_none() { "event.m3u8" } else { "vod.m3u8" };
+    format!(
+        "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"{AUDIO_GROUP}\",NAME=\"{}\",LANGUAGE=\"{}\",\
+         DEFAULT={},AUTOSELECT=YES,CHANNELS=\"{}\",URI=\"{}\"\n",
+        quoted(&rendition.label),
+        language::tag(&rendition.language),
+        if default { "YES" } else { "NO" },
+        rendition.channels,
+        playlist_url(index, links, &rendition.name, file),
+    )
+}
+
+/// From the multivariant playlist, which lies in `hls/`.
+fn playlist_url(index: &Index, links: &Links<'_>, rendition: &str, file: &str) -> String {
+    let below = format!("{}/{}/", index.version, percent(rendition));
+    let prefix = links.prefix(index, &format!("../{below}"), &below);
+    quoted(&format!("{prefix}{file}{}", links.suffix()))
+}
+
+/// From a media playlist, which lies beside its segments.
+fn media_prefix(index: &Index, rendition: &str, links: &Links<'_>) -> String {
+    quoted(&links.prefix(index, "", &format!("{}/{}/", index.version, percent(rendition))))
+}
+
+fn push_extinf(out: &mut String, micros: u64) {
+    push(out, format_args!("#EXTINF:{}.{:06},\n", micros / 1_000_000, micros % 1_000_000));
+}
+
+fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _ = out.write_fmt(text);
 }

@@ -49,7 +49,13 @@ pub(crate) const MOVFLAGS: [&str; 3] = [
 ];
 
 /// Encodes one chunk of a test pattern as a worker does: times start at 0 in every file.
-pub(crate) fn encode_video(grid: &Grid, chunk: u32, movflags: &str, size: &str, folder: &Path) -> Vec<u8> {
+pub(crate) fn encode_video(
+    grid: &Grid,
+    chunk: u32,
+    movflags: &str,
+    size: &str,
+    folder: &Path,
+) -> Vec<u8> {
     let FrameRateText { rate, timescale } = text(grid.rate());
     let frames = grid.chunk_frames(chunk);
     let source = format!("testsrc2=s={size}:r={rate}");

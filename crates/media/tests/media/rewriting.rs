@@ -52,8 +52,7 @@ fn audio(grid: &Grid, raw: &[u8], piece: usize) -> Vec<Rewritten> {
 
 /// Presentation times that ffprobe sees, in ticks and in presentation order.
 fn times(file: &str, folder: &Folder) -> Vec<i64> {
-    let arguments =
-        ["-v", "error", "-show_entries", "packet=pts", "-of", "csv=p=0", file];
+    let arguments = ["-v", "error", "-show_entries", "packet=pts", "-of", "csv=p=0", file];
     let out = String::from_utf8(run("ffprobe", &arguments, folder.path())).unwrap();
     let mut times: Vec<i64> =
         out.lines().map(|line| line.trim_end_matches(',').parse().unwrap()).collect();

@@ -1,0 +1,97 @@
+//! A track's time and bytes on the grid: where each GOP starts and how large it is.
+
+use std::ops::Range;
+
+use crate::{
+    Grid,
+    fmp4::TrackKind,
+    grid::{AAC_FRAME_SAMPLES, AUDIO_RATE},
+    index::Track,
+};
+
+/// The times of every planned GOP of a kind of track.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timeline<'a> {
+    grid: &'a Grid,
+    kind: TrackKind,
+}
+
+impl<'a> Timeline<'a> {
+    pub(super) const fn new(grid: &'a Grid, kind: TrackKind) -> Self {
+        Self { grid, kind }
+    }
+
+    /// Ticks per second.
+    pub(super) const fn timescale(&self) -> u32 {
+        match self.kind {
+            TrackKind::Video => self.grid.rate().timescale(),
+            TrackKind::Audio => AUDIO_RATE,
+        }
+    }
+
+    /// The tick at which `gop` starts; for the one past the last, the end.
+    pub(super) fn start(&self, gop: u32) -> u64 {
+        match self.kind {
+            TrackKind::Video => {
+                self.grid.gop(gop).start * u64::from(self.grid.rate().frame_ticks())
+            }
+            TrackKind::Audio => self.grid.audio_frames(gop).start * u64::from(AAC_FRAME_SAMPLES),
+        }
+    }
+
+    pub(super) fn ticks(&self, gops: &Range<u32>) -> u64 {
+        self.start(gops.end) - self.start(gops.start)
+    }
+
+    /// The microsecond nearest to the start of `gop`.
+    pub(super) fn micros(&self, gop: u32) -> u64 {
+        let timescale = u128::from(self.timescale());
+        let scaled = u128::from(self.start(gop)) * 1_000_000;
+        ((scaled + timescale / 2) / timescale) as u64
+    }
+
+    /// Microseconds of some GOPs, such that neighbours add up without drift.
+    pub(super) fn duration_micros(&self, gops: &Range<u32>) -> u64 {
+        self.micros(gops.end) - self.micros(gops.start)
+    }
+}
+
+/// Running totals of a track's committed bytes, by GOP.
+#[derive(Clone, Debug)]
+pub(super) struct Bytes {
+    /// Before each GOP; one more than there are GOPs.
+    totals: Vec<u64>,
+}
+
+impl Bytes {
+    /// Whole fragments.
+    pub(super) fn of(track: &Track) -> Self {
+        Self::sum(track, |fragment| fragment.bytes)
+    }
+
+    /// What an I-frame playlist names of each fragment.
+    pub(super) fn intra(track: &Track) -> Self {
+        Self::sum(track, |fragment| fragment.intra_bytes)
+    }
+
+    fn sum(track: &Track, size: impl Fn(&crate::index::Fragment) -> u32) -> Self {
+        let mut totals = vec![0];
+        let mut total = 0;
+        for fragment in track.committed() {
+            total += u64::from(size(fragment));
+            totals.push(total);
+        }
+        Self { totals }
+    }
+
+    /// GOPs that are there.
+    pub(super) fn gops(&self) -> u32 {
+        (self.totals.len() - 1) as u32
+    }
+
+    /// Of GOPs that are there.
+    pub(super) fn within(&self, gops: &Range<u32>) -> u64 {
+        let at = |gop: u32| self.totals.get(gop as usize).copied().unwrap_or(0);
+        at(gops.end).saturating_sub(at(gops.start))
+    }
+}
