@@ -1,1 +1,46 @@
-//! placeholder
+//! The data plane: plays what is in the store, takes uploads in, and speaks REST for browsers.
+//!
+//! Warm, a request for media is route, token, index in memory, bytes: no gRPC, no database. Finished
+//! videos play while control and everything behind it are down.
+//!
+//! **Invariant:** no database, no FFmpeg, nothing of another plane but the wire contract.
+
+mod accept;
+mod app;
+mod bridge;
+mod conditions;
+pub mod config;
+mod control;
+mod cors;
+mod edge;
+mod framing;
+mod health;
+mod intake;
+mod metrics;
+mod playback;
+mod reply;
+mod route;
+
+use runtime::{Shutdown, Telemetry};
+use tokio::net::TcpListener;
+
+pub use app::StartError;
+pub use config::Config;
+pub use control::ControlUrlError;
+
+/// Serves on `listener` until the soft stop, then until what runs has ended or the hard stop.
+///
+/// # Errors
+/// When the configuration is unusable; nothing that happens later.
+pub async fn serve(
+    config: Config,
+    listener: TcpListener,
+    telemetry: Telemetry,
+    shutdown: Shutdown,
+) -> Result<(), StartError> {
+    let app = app::App::new(config, telemetry, shutdown)?;
+    control::watch::stored_keys(&app).await;
+    app.shutdown.tracker.spawn(control::watch::follow(app.clone()));
+    accept::run(app, listener).await;
+    Ok(())
+}

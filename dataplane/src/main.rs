@@ -1,1 +1,58 @@
-fn main() {}
+//! `streaming-dataplane serve`: the start-up story in order.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use dataplane::Config;
+use runtime::{Shutdown, addr, admin, telemetry};
+use tokio::net::TcpListener;
+
+/// Plays videos, takes uploads, speaks REST.
+#[derive(Parser)]
+#[command(name = "streaming-dataplane", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves HTTP.
+    Serve(Box<Config>),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Command::Serve(config) = Cli::parse().command;
+    match serve(*config).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("streaming-dataplane: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(config: Config) -> anyhow::Result<ExitCode> {
+    let telemetry = telemetry::init("streaming-dataplane");
+    let shutdown = Shutdown::install().context("listen to signals")?;
+    let listener = TcpListener::bind(&config.http_addr)
+        .await
+        .with_context(|| format!("listen on {}", config.http_addr))?;
+    let address = listener.local_addr().context("read the listener's address")?;
+    if let Some(metrics) = config.metrics_addr {
+        shutdown
+            .spawn_critical("metrics", admin::serve(metrics, telemetry.clone(), shutdown.clone()));
+    }
+    if let Some(path) = &config.addr_file {
+        addr::publish(path, address).with_context(|| format!("write {}", path.display()))?;
+    }
+    tracing::info!(http.addr = %address, "serve");
+    let drain = config.drain;
+    let plane = dataplane::serve(config, listener, telemetry, shutdown.clone());
+    shutdown.spawn_critical("dataplane", plane);
+    shutdown.soft.cancelled().await;
+    shutdown.drain(drain).await;
+    Ok(shutdown.exit_code())
+}

@@ -1,0 +1,172 @@
+//! gRPC messages as the JSON that scripts know.
+
+use api::v1;
+use serde_json::{Value, json};
+
+/// A video.
+pub(crate) fn video(video: &v1::Video) -> Value {
+    json!({
+        "videoId": video.video_id,
+        "title": video.title,
+        "description": video.description,
+        "state": video_state(video.state()),
+        "visibility": visibility(video.visibility()),
+        "metadata": video.metadata.as_ref().map(metadata),
+        "createdAt": time(video.created_at.as_ref()),
+        "jobId": some(&video.job_id),
+        "playable": video.playable,
+        "error": video.failure.as_ref().map(failure),
+    })
+}
+
+/// What ffprobe says of the source, in the fixed shape.
+pub(crate) fn metadata(metadata: &v1::VideoMetadata) -> Value {
+    json!({
+        "duration": metadata.duration_seconds,
+        "format": metadata.format,
+        "width": metadata.width,
+        "height": metadata.height,
+        "bitrate": metadata.bitrate,
+        "fps": metadata.fps,
+        "codec": metadata.codec,
+    })
+}
+
+/// A job.
+pub(crate) fn job(job: &v1::Job) -> Value {
+    json!({
+        "jobId": job.job_id,
+        "videoId": job.video_id,
+        "state": job_state(job.state()),
+        "progress": job.progress,
+        "etaSeconds": job.eta_seconds,
+        "speed": job.speed,
+        "tasks": job.tasks.iter().map(task).collect::<Vec<_>>(),
+        "error": job.error.as_ref().map(failure),
+        "preset": job.preset,
+        "profiles": job.profiles,
+        "generateHLS": job.generate_hls,
+        "generateDASH": job.generate_dash,
+        "notes": job.notes,
+        "createdAt": time(job.created_at.as_ref()),
+        "startedAt": time(job.started_at.as_ref()),
+        "finishedAt": time(job.finished_at.as_ref()),
+    })
+}
+
+fn task(task: &v1::Task) -> Value {
+    json!({
+        "taskId": task.task_id,
+        "kind": task.kind,
+        "ordinal": task.ordinal,
+        "rungs": task.rungs,
+        "state": task_state(task.state()),
+        "progress": task.progress,
+        "attempt": task.attempt,
+        "worker": some(&task.worker),
+        "speed": task.speed,
+        "error": task.error.as_ref().map(failure),
+    })
+}
+
+fn failure(failure: &v1::Failure) -> Value {
+    json!({ "code": failure.code, "message": failure.message })
+}
+
+/// RFC 3339, or null.
+pub(crate) fn time(time: Option<&prost_types::Timestamp>) -> Value {
+    time.and_then(api::wire::time).map_or(Value::Null, |time| Value::String(time.to_string()))
+}
+
+fn some(text: &str) -> Value {
+    if text.is_empty() { Value::Null } else { Value::from(text) }
+}
+
+fn video_state(state: v1::VideoState) -> &'static str {
+    match state {
+        v1::VideoState::Unspecified => "unknown",
+        v1::VideoState::Uploading => "uploading",
+        v1::VideoState::Probing => "probing",
+        v1::VideoState::Uploaded => "uploaded",
+        v1::VideoState::Processing => "processing",
+        v1::VideoState::Ready => "ready",
+        v1::VideoState::Failed => "failed",
+    }
+}
+
+/// The state of a job, as text.
+pub(crate) fn job_state(state: v1::JobState) -> &'static str {
+    match state {
+        v1::JobState::Unspecified => "unknown",
+        v1::JobState::Queued => "queued",
+        v1::JobState::Running => "running",
+        v1::JobState::Completed => "completed",
+        v1::JobState::Failed => "failed",
+        v1::JobState::Cancelled => "cancelled",
+    }
+}
+
+fn task_state(state: v1::TaskState) -> &'static str {
+    match state {
+        v1::TaskState::Unspecified => "unknown",
+        v1::TaskState::Blocked => "blocked",
+        v1::TaskState::Ready => "ready",
+        v1::TaskState::Leased => "leased",
+        v1::TaskState::Done => "done",
+        v1::TaskState::Failed => "failed",
+        v1::TaskState::Cancelled => "cancelled",
+    }
+}
+
+fn visibility(visibility: v1::Visibility) -> &'static str {
+    match visibility {
+        v1::Visibility::Private => "private",
+        v1::Visibility::Public => "public",
+        v1::Visibility::Unspecified => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn job_has_the_fixed_names() {
+        let wire = v1::Job {
+            job_id: "j".to_owned(),
+            state: v1::JobState::Failed.into(),
+            progress: 12.5,
+            tasks: vec![v1::Task { kind: "chunk".to_owned(), ..v1::Task::default() }],
+            error: Some(v1::Failure { code: "c".to_owned(), message: "m".to_owned() }),
+            ..v1::Job::default()
+        };
+        let value = job(&wire);
+        for name in ["jobId", "videoId", "state", "progress", "etaSeconds", "tasks", "error"] {
+            assert!(value.get(name).is_some(), "{name}");
+        }
+        assert_eq!(value["state"], "failed");
+        assert_eq!(value["etaSeconds"], Value::Null);
+        assert_eq!(value["error"]["code"], "c");
+        for name in ["kind", "state", "progress", "attempt", "worker"] {
+            assert!(value["tasks"][0].get(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn video_has_the_fixed_names() {
+        let created_at = Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 0 });
+        let wire = v1::Video {
+            state: v1::VideoState::Ready.into(),
+            visibility: v1::Visibility::Private.into(),
+            metadata: Some(v1::VideoMetadata { fps: 25.0, ..v1::VideoMetadata::default() }),
+            created_at,
+            ..v1::Video::default()
+        };
+        let value = video(&wire);
+        assert_eq!(value["createdAt"], "2023-11-14T22:13:20Z");
+        assert_eq!((&value["state"], &value["visibility"]), (&"ready".into(), &"private".into()));
+        for name in ["duration", "format", "width", "height", "bitrate", "fps", "codec"] {
+            assert!(value["metadata"].get(name).is_some(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The upload form, field by field in any order, in constant memory.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use api::{
+    code::{Code, Problem},
+    v1,
+};
+use futures::StreamExt;
+use multer::{Field, Multipart};
+
+use super::{
+    super::videos::{description_of, title_of, visibility_of},
+    broken,
+    sink::{Sink, Stored},
+    too_large,
+};
+use crate::intake::{Intake, IntakeError};
+
+/// Bytes that the parser may hold: a boundary, a part's headers, and what comes with one read.
+const HELD_BYTES_MAX: u64 = 2 << 20;
+/// Bytes of a text field; what it may say is checked in characters.
+const TEXT_BYTES_MAX: usize = 64 << 10;
+/// Characters of a file name that are kept.
+const FILENAME_CHARS_MAX: usize = 255;
+
+/// What the form held.
+#[derive(Debug, Default)]
+pub(crate) struct Form {
+    pub(crate) title: Option<String>,
+    pub(crate) description: Option<String>,
+    pub(crate) visibility: Option<v1::Visibility>,
+    pub(crate) filename: Option<String>,
+    pub(crate) stored: Option<Stored>,
+}
+
+/// Reads the whole form; the file goes into `sink`.
+pub(crate) async fn read(
+    body: &Intake,
+    boundary: String,
+    sink: Sink,
+    limit: u64,
+) -> Result<Form, Problem> {
+    let held = Arc::new(AtomicU64::new(0));
+    let counted = held.clone();
+    let pieces = body.pieces().map(move |piece| {
+        let piece = piece.map_err(PieceError::Intake)?;
+        let before = counted.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        if before > HELD_BYTES_MAX { Err(PieceError::Held) } else { Ok(piece) }
+    });
+    let mut reader = Reader { held, limit, sink: Some(sink), form: Form::default() };
+    let read = reader.all(Multipart::new(pieces, boundary)).await;
+    if let (Err(_), Some(sink)) = (&read, reader.sink.take()) {
+        sink.abort().await;
+    }
+    read.map(|()| reader.form)
+}
+
+struct Reader {
+    /// Bytes given to the parser and not yet got back from it.
+    held: Arc<AtomicU64>,
+    limit: u64,
+    /// Until the file has been stored.
+    sink: Option<Sink>,
+    form: Form,
+}
+
+impl Reader {
+    async fn all(&mut self, mut multipart: Multipart<'_>) -> Result<(), Problem> {
+        while let Some(field) = multipart.next_field().await.map_err(|e| malformed(&e))? {
+            let name = field.name().unwrap_or_default().to_owned();
+            match name.as_str() {
+                "video" => self.file(field).await?,
+                "title" => {
+                    let title = self.text("title", field).await?;
+                    once("title", &mut self.form.title, title_of(title)?)?;
+                }
+                "description" => {
+                    let description = self.text("description", field).await?;
+                    let description = description_of(description)?;
+                    once("description", &mut self.form.description, description)?;
+                }
+                "visibility" => {
+                    let visibility = self.text("visibility", field).await?;
+                    let visibility = visibility_of(&visibility)?;
+                    once("visibility", &mut self.form.visibility, visibility)?;
+                }
+                "" => return Err(Problem::new(Code::Malformed, "a part of the form has no name")),
+                _ => {
+                    let name: String = name.chars().take(64).collect();
+                    return Err(Problem::field(name, "is not a field of this form"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn file(&mut self, mut field: Field<'_>) -> Result<(), Problem> {
+        let Some(mut sink) = self.sink.take() else {
+            return Err(Problem::field("video", "stands twice in the form"));
+        };
+        let name = field.file_name().unwrap_or_default();
+        let name: String =
+            name.chars().filter(|c| !c.is_control()).take(FILENAME_CHARS_MAX).collect();
+        self.form.filename = Some(name);
+        let taken = self.drain(&mut field, &mut sink).await;
+        match taken {
+            Ok(()) => {
+                self.form.stored = Some(sink.finish().await?);
+                Ok(())
+            }
+            Err(problem) => {
+                sink.abort().await;
+                Err(problem)
+            }
+        }
+    }
+
+    async fn drain(&mut self, field: &mut Field<'_>, sink: &mut Sink) -> Result<(), Problem> {
+        while let Some(bytes) = field.chunk().await.map_err(|e| malformed(&e))? {
+            self.held.fetch_sub(bytes.len() as u64, Ordering::Relaxed);
+            if sink.bytes() + bytes.len() as u64 > self.limit {
+                return Err(too_large(self.limit));
+            }
+            sink.write(bytes).await?;
+        }
+        Ok(())
+    }
+
+    async fn text(&mut self, name: &str, mut field: Field<'_>) -> Result<String, Problem> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = field.chunk().await.map_err(|e| malformed(&e))? {
+            self.held.fetch_sub(chunk.len() as u64, Ordering::Relaxed);
+            if bytes.len() + chunk.len() > TEXT_BYTES_MAX {
+                return Err(Problem::field(name, format!("is longer than {TEXT_BYTES_MAX} bytes")));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        String::from_utf8(bytes).map_err(|_| Problem::field(name, "is not UTF-8"))
+    }
+}
+
+fn once<T>(name: &str, place: &mut Option<T>, value: T) -> Result<(), Problem> {
+    if place.replace(value).is_some() {
+        return Err(Problem::field(name, "stands twice in the form"));
+    }
+    Ok(())
+}
+
+/// Why the parser gets no more.
+#[derive(Debug, thiserror::Error)]
+enum PieceError {
+    #[error(transparent)]
+    Intake(IntakeError),
+    #[error("no boundary, or part headers of unreasonable size")]
+    Held,
+}
+
+fn malformed(error: &multer::Error) -> Problem {
+    if let multer::Error::StreamReadFailed(source) = error {
+        return match source.downcast_ref() {
+            Some(PieceError::Intake(error)) => broken(*error),
+            _ => Problem::new(Code::Malformed, "the form has no boundary where one must be"),
+        };
+    }
+    let text = match error {
+        multer::Error::IncompleteStream
+        | multer::Error::IncompleteFieldData { .. }
+        | multer::Error::IncompleteHeaders => "the form ends before its last boundary",
+        _ => "the form is malformed",
+    };
+    Problem::new(Code::Malformed, text)
+}

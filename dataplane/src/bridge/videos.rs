@@ -1,0 +1,141 @@
+//! `/api/videos`: list, get, change, delete.
+
+use api::{
+    code::Problem,
+    v1::{self, video_service_client::VideoServiceClient},
+};
+use http::{HeaderMap, StatusCode};
+use media::VideoId;
+use serde_json::json;
+
+use super::{
+    Caller,
+    fields::{Fields, Page},
+    json as shape,
+};
+use crate::{
+    app::App,
+    control::{CALL_TIME_MAX, refusal},
+    reply::{self, Reply},
+};
+
+/// Characters of a title.
+const TITLE_CHARS_MAX: usize = 200;
+/// Characters of a description.
+const DESCRIPTION_CHARS_MAX: usize = 5000;
+
+/// Newest first.
+pub(crate) async fn list(
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    query: Option<&str>,
+) -> Result<Reply, Problem> {
+    let page = Page::read(query)?;
+    let message = v1::ListVideosRequest { page_size: page.size, page_token: page.token };
+    let listed = app
+        .control
+        .call(CALL_TIME_MAX, |channel| {
+            let request = caller.ask(message.clone());
+            async move { VideoServiceClient::new(channel).list_videos(request).await }
+        })
+        .await
+        .map_err(|status| refusal(&status))?;
+    let videos: Vec<_> = listed.videos.iter().map(shape::video).collect();
+    let next = Some(listed.next_page_token).filter(|token| !token.is_empty());
+    Ok(reply::json_document(headers, &json!({ "videos": videos, "nextPageToken": next })))
+}
+
+/// One video.
+pub(crate) async fn get(
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    video: VideoId,
+) -> Result<Reply, Problem> {
+    let found = app
+        .control
+        .call(CALL_TIME_MAX, |channel| {
+            let request = caller.ask(v1::GetVideoRequest { video_id: video.to_string() });
+            async move { VideoServiceClient::new(channel).get_video(request).await }
+        })
+        .await
+        .map_err(|status| refusal(&status))?;
+    Ok(reply::json_document(headers, &shape::video(&found)))
+}
+
+/// Changes the fields that the body holds.
+pub(crate) async fn update(
+    app: &App,
+    caller: &Caller,
+    video: VideoId,
+    mut fields: Fields,
+) -> Result<Reply, Problem> {
+    let mut message =
+        v1::UpdateVideoRequest { video_id: video.to_string(), ..v1::UpdateVideoRequest::default() };
+    let mut paths = Vec::new();
+    if let Some(title) = fields.text("title")? {
+        message.title = title_of(title)?;
+        paths.push("title".to_owned());
+    }
+    if let Some(description) = fields.text("description")? {
+        message.description = description_of(description)?;
+        paths.push("description".to_owned());
+    }
+    if let Some(text) = fields.text("visibility")? {
+        message.visibility = visibility_of(&text)?.into();
+        paths.push("visibility".to_owned());
+    }
+    fields.finish()?;
+    message.update_mask = Some(prost_types::FieldMask { paths });
+    let changed = app
+        .control
+        .call(CALL_TIME_MAX, |channel| {
+            let request = caller.ask(message.clone());
+            async move { VideoServiceClient::new(channel).update_video(request).await }
+        })
+        .await
+        .map_err(|status| refusal(&status))?;
+    // Visibility counts at once here; other data planes hear of it from control.
+    app.catalog.changed(video);
+    Ok(reply::json(StatusCode::OK, &shape::video(&changed)))
+}
+
+/// Deletes it.
+pub(crate) async fn delete(app: &App, caller: &Caller, video: VideoId) -> Result<Reply, Problem> {
+    app.control
+        .call(CALL_TIME_MAX, |channel| {
+            let request = caller.ask(v1::DeleteVideoRequest { video_id: video.to_string() });
+            async move { VideoServiceClient::new(channel).delete_video(request).await }
+        })
+        .await
+        .map_err(|status| refusal(&status))?;
+    app.catalog.changed(video);
+    Ok(reply::status(StatusCode::NO_CONTENT))
+}
+
+/// Checks a title's length.
+pub(crate) fn title_of(text: String) -> Result<String, Problem> {
+    short("title", text, TITLE_CHARS_MAX)
+}
+
+/// Checks a description's length.
+pub(crate) fn description_of(text: String) -> Result<String, Problem> {
+    short("description", text, DESCRIPTION_CHARS_MAX)
+}
+
+/// Reads "public" or "private".
+pub(crate) fn visibility_of(text: &str) -> Result<v1::Visibility, Problem> {
+    match text {
+        "public" => Ok(v1::Visibility::Public),
+        "private" => Ok(v1::Visibility::Private),
+        _ => Err(Problem::field("visibility", "must be \"public\" or \"private\"")),
+    }
+}
+
+fn short(field: &str, text: String, chars_max: usize) -> Result<String, Problem> {
+    if text.chars().count() > chars_max {
+        return Err(Problem::field(field, format!("is longer than {chars_max} characters")));
+    }
+    Ok(text)
+}

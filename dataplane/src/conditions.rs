@@ -1,0 +1,80 @@
+//! Preconditions of RFC 9110, section 13, for resources that have a strong ETag and no date.
+
+use http::{HeaderMap, HeaderName, header};
+
+/// What the request's conditions say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Answer as if there were none.
+    Proceed,
+    /// 304: the client has this already.
+    NotModified,
+    /// 412: the client wanted something else.
+    Failed,
+}
+
+/// Evaluates `If-Match`, then `If-None-Match`, of a GET or HEAD.
+pub(crate) fn evaluate(headers: &HeaderMap, etag: &str) -> Verdict {
+    if headers.contains_key(header::IF_MATCH) && !any(headers, &header::IF_MATCH, etag, true) {
+        return Verdict::Failed;
+    }
+    if any(headers, &header::IF_NONE_MATCH, etag, false) {
+        return Verdict::NotModified;
+    }
+    Verdict::Proceed
+}
+
+/// Whether a `Range` header counts: without `If-Range`, or with the present ETag in it. A date never
+/// matches, because we send none.
+pub(crate) fn range_counts(headers: &HeaderMap, etag: &str) -> bool {
+    headers.get(header::IF_RANGE).is_none_or(|value| value.as_bytes() == etag.as_bytes())
+}
+
+fn any(headers: &HeaderMap, name: &HeaderName, etag: &str, strong: bool) -> bool {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim).any(|tag| match tag {
+        "*" => true,
+        _ if strong => tag == etag,
+        _ => tag.strip_prefix("W/").unwrap_or(tag) == etag,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, value.parse().unwrap())])
+    }
+
+    #[test]
+    fn none_match_is_weak_and_match_is_strong() {
+        let verdict = |name: HeaderName, value| evaluate(&headers(name, value), "\"a\"");
+        assert_eq!(verdict(header::IF_NONE_MATCH, "\"a\""), Verdict::NotModified);
+        assert_eq!(verdict(header::IF_NONE_MATCH, "W/\"a\""), Verdict::NotModified);
+        assert_eq!(verdict(header::IF_NONE_MATCH, "\"b\", \"a\""), Verdict::NotModified);
+        assert_eq!(verdict(header::IF_NONE_MATCH, "*"), Verdict::NotModified);
+        assert_eq!(verdict(header::IF_NONE_MATCH, "\"b\""), Verdict::Proceed);
+        assert_eq!(verdict(header::IF_MATCH, "\"a\""), Verdict::Proceed);
+        assert_eq!(verdict(header::IF_MATCH, "*"), Verdict::Proceed);
+        assert_eq!(verdict(header::IF_MATCH, "W/\"a\""), Verdict::Failed);
+        assert_eq!(verdict(header::IF_MATCH, "\"b\""), Verdict::Failed);
+    }
+
+    #[test]
+    fn match_comes_before_none_match() {
+        let mut both = headers(header::IF_MATCH, "\"b\"");
+        both.insert(header::IF_NONE_MATCH, "\"a\"".parse().unwrap());
+        assert_eq!(evaluate(&both, "\"a\""), Verdict::Failed);
+    }
+
+    #[test]
+    fn stale_or_weak_or_dated_if_range_does_not_count() {
+        let counts = |value| range_counts(&headers(header::IF_RANGE, value), "\"a\"");
+        assert!(range_counts(&HeaderMap::new(), "\"a\""));
+        assert!(counts("\"a\""));
+        assert!(!counts("W/\"a\""));
+        assert!(!counts("\"b\""));
+        assert!(!counts("Wed, 21 Oct 2015 07:28:00 GMT"));
+    }
+}

@@ -1,0 +1,61 @@
+//! What a data plane is told: flags with their `STREAMING_*` twins.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::Args;
+use runtime::duration;
+
+/// Flags of `streaming-dataplane serve`.
+#[derive(Args, Clone, Debug)]
+pub struct Config {
+    /// Where HTTP is served; port 0 takes a free one.
+    #[arg(long, env = "STREAMING_HTTP_ADDR", default_value = "127.0.0.1:8080")]
+    pub http_addr: String,
+    /// Control planes, comma-separated, for example http://127.0.0.1:50051.
+    #[arg(
+        long,
+        env = "STREAMING_CONTROL_URLS",
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:50051"
+    )]
+    pub control_urls: Vec<String>,
+    /// The file that holds this plane's biscuit; read again at every use.
+    #[arg(long, env = "STREAMING_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Object stores, comma-separated, for example file:///var/lib/streaming.
+    #[arg(long, env = "STREAMING_STORES")]
+    pub stores: String,
+    /// Written once listening: the bare host:port in use.
+    #[arg(long, env = "STREAMING_ADDR_FILE")]
+    pub addr_file: Option<PathBuf>,
+    /// Where /metrics is served instead of on the HTTP address.
+    #[arg(long, env = "STREAMING_METRICS_ADDR")]
+    pub metrics_addr: Option<SocketAddr>,
+    /// Appends control's metrics to /metrics.
+    #[arg(long, env = "STREAMING_METRICS_INCLUDE_CONTROL")]
+    pub metrics_include_control: bool,
+    /// Web origins that may use this server with credentials, comma-separated; "*" lets every origin
+    /// in, without credentials. Without any, every origin may play, and nothing else.
+    #[arg(long, env = "STREAMING_CORS_ORIGINS", value_delimiter = ',')]
+    pub cors_origins: Vec<String>,
+    /// Base URL that manifests point to, for example https://cdn.example.com.
+    #[arg(long, env = "STREAMING_CDN_BASE_URL")]
+    pub cdn_base_url: Option<String>,
+    /// Largest upload in bytes.
+    #[arg(long, env = "STREAMING_UPLOAD_BYTES_MAX", default_value_t = 100 << 30)]
+    pub upload_bytes_max: u64,
+    /// Connections at once; more wait in the listener's backlog.
+    #[arg(long, env = "STREAMING_CONNECTIONS_MAX", default_value_t = 10_000)]
+    pub connections_max: usize,
+    /// How long a stop waits for requests that run.
+    #[arg(long, env = "STREAMING_DRAIN", default_value = "30s", value_parser = duration::parse)]
+    pub drain: Duration,
+}
+
+impl Config {
+    /// The CDN's base without its trailing slash; `None` when empty or unset.
+    pub(crate) fn cdn_base(&self) -> Option<&str> {
+        let base = self.cdn_base_url.as_deref()?.trim_end_matches('/');
+        (!base.is_empty()).then_some(base)
+    }
+}

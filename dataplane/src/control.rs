@@ -1,0 +1,164 @@
+//! The gRPC side: one lazily connected channel per control plane, taken in turn, with failover.
+//!
+//! A call moves on to the next control plane only when the connection itself could not be made, so that
+//! nothing is ever asked for twice.
+
+pub(crate) mod watch;
+
+use std::{
+    error::Error,
+    future::Future,
+    path::PathBuf,
+    sync::atomic::{AtomicI64, AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use api::code::{Code, Problem};
+use runtime::{Clock, SystemClock};
+use tonic::{
+    ConnectError, Request, Response, Status,
+    metadata::{Ascii, MetadataValue},
+    transport::{Channel, Endpoint},
+};
+
+/// Deadline of a call that answers at once.
+pub(crate) const CALL_TIME_MAX: Duration = Duration::from_secs(5);
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
+/// How long a control plane that could not be reached is asked last.
+const PENALTY_MS: i64 = 2000;
+/// Largest message; an index of a day-long film is about 4 MiB.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// A control URL that is none.
+#[derive(Debug, thiserror::Error)]
+#[error("\"{url}\" is no control plane's URL")]
+pub struct ControlUrlError {
+    url: String,
+    #[source]
+    source: tonic::transport::Error,
+}
+
+/// Every configured control plane.
+pub(crate) struct Control {
+    planes: Vec<Plane>,
+    turn: AtomicUsize,
+    token_file: Option<PathBuf>,
+}
+
+struct Plane {
+    channel: Channel,
+    /// Asked last until this moment, in milliseconds since 1970.
+    shunned_until: AtomicI64,
+}
+
+impl Control {
+    /// Connects to nothing yet.
+    pub(crate) fn new(
+        urls: &[String],
+        token_file: Option<PathBuf>,
+    ) -> Result<Self, ControlUrlError> {
+        let mut planes = Vec::new();
+        for url in urls.iter().map(|url| url.trim()).filter(|url| !url.is_empty()) {
+            let endpoint = Endpoint::from_shared(url.to_owned())
+                .map_err(|source| ControlUrlError { url: url.to_owned(), source })?
+                .connect_timeout(CONNECT_TIME_MAX)
+                .tcp_nodelay(true)
+                .http2_keep_alive_interval(Duration::from_secs(10))
+                .keep_alive_timeout(Duration::from_secs(5))
+                .keep_alive_while_idle(true);
+            let channel = endpoint.connect_lazy();
+            planes.push(Plane { channel, shunned_until: AtomicI64::new(0) });
+        }
+        Ok(Self { planes, turn: AtomicUsize::new(0), token_file })
+    }
+
+    /// Calls one control plane, or the next one when it cannot be connected to.
+    pub(crate) async fn call<T, F>(
+        &self,
+        deadline: Duration,
+        make: impl Fn(Channel) -> F,
+    ) -> Result<T, Status>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let mut last = Status::unavailable("no control plane is configured");
+        for plane in self.in_turn() {
+            let answer = tokio::time::timeout(deadline, make(plane.channel.clone())).await;
+            match answer {
+                Ok(Ok(response)) => {
+                    plane.shunned_until.store(0, Ordering::Relaxed);
+                    return Ok(response.into_inner());
+                }
+                Ok(Err(status)) if unconnected(&status) => {
+                    let until = SystemClock.now_ms() + PENALTY_MS;
+                    plane.shunned_until.store(until, Ordering::Relaxed);
+                    last = Status::unavailable("the control plane cannot be reached");
+                }
+                Ok(Err(status)) => return Err(status),
+                Err(_) => return Err(Status::deadline_exceeded("the control plane is slow")),
+            }
+        }
+        Err(last)
+    }
+
+    /// The planes, beginning with another one each time, those in disgrace last.
+    fn in_turn(&self) -> Vec<&Plane> {
+        let now = SystemClock.now_ms();
+        let count = self.planes.len().max(1);
+        let first = self.turn.fetch_add(1, Ordering::Relaxed) % count;
+        let mut planes: Vec<_> =
+            self.planes.iter().cycle().skip(first).take(self.planes.len()).collect();
+        planes.sort_by_key(|plane| plane.shunned_until.load(Ordering::Relaxed) > now);
+        planes
+    }
+
+    /// A request with this plane's own biscuit.
+    pub(crate) fn own<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(token) = self.token() {
+            request.metadata_mut().insert("authorization", token);
+        }
+        request
+    }
+
+    fn token(&self) -> Option<MetadataValue<Ascii>> {
+        let path = self.token_file.as_ref()?;
+        let text = std::fs::read_to_string(path).ok()?;
+        MetadataValue::try_from(format!("Bearer {}", text.trim())).ok()
+    }
+}
+
+/// A request with the caller's own credentials.
+pub(crate) fn forwarded<T>(message: T, authorization: &http::HeaderValue) -> Request<T> {
+    let mut request = Request::new(message);
+    // Header values and metadata values are the same bytes.
+    if let Ok(value) = MetadataValue::try_from(authorization.as_bytes()) {
+        request.metadata_mut().insert("authorization", value);
+    }
+    request
+}
+
+/// The refusal that a caller sees.
+pub(crate) fn refusal(status: &Status) -> Problem {
+    let mut problem = Problem::from_status(status);
+    if problem.code == Code::Internal {
+        tracing::error!(%status, "call control");
+        problem.message = "an internal error; the log says more".to_owned();
+    }
+    if problem.code == Code::Unavailable && status.source().is_some() {
+        // The transport's own words name addresses.
+        problem.message = "the control plane cannot be reached".to_owned();
+    }
+    problem
+}
+
+fn unconnected(status: &Status) -> bool {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if error.is::<ConnectError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}

@@ -1,0 +1,195 @@
+//! One request: the rules that hold for every route, then its handler, then the headers that every
+//! reply has. A handler that panics costs its request and nothing else.
+
+use std::{
+    net::SocketAddr,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use api::code::{Code, Problem};
+use futures::FutureExt;
+use http::{
+    HeaderName, HeaderValue, Method, Request, StatusCode, Version, header, request::Parts,
+    uri::Authority,
+};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use crate::{
+    app::App,
+    bridge, cors, health,
+    intake::Intake,
+    playback,
+    reply::{self, Body, Reply},
+    route::{Route, Unroutable},
+};
+
+/// What the connection below knows of its requests.
+#[derive(Debug, Default)]
+pub(crate) struct Connection {
+    /// A request could be read in two ways: refuse, close.
+    pub(crate) ambiguous: AtomicBool,
+    /// A request had a chunked body: serve, close.
+    pub(crate) chunked: AtomicBool,
+}
+
+/// Answers a request, whatever happens.
+pub(crate) async fn answer(
+    app: Arc<App>,
+    peer: SocketAddr,
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+) -> Reply {
+    let begun = Instant::now();
+    let (request, body) = request.into_parts();
+    let body = Intake::new(body);
+    let route = Route::resolve(request.uri.path());
+    let label = route.as_ref().map_or("none", Route::pattern);
+    let handled = handle(&app, peer, &connection, route.as_ref(), &request, &body);
+    let mut reply = match AssertUnwindSafe(handled).catch_unwind().await {
+        Ok(Ok(reply)) => reply,
+        Ok(Err(problem)) => reply::problem(&problem),
+        Err(_) => panicked(label),
+    };
+    reply = reply::gzip_json(&request.headers, reply);
+    app.cors.apply(&request.headers, route.as_ref().ok(), &mut reply);
+    let nosniff = HeaderValue::from_static("nosniff");
+    reply.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    let version1 = request.version < Version::HTTP_2;
+    let ambiguous = connection.ambiguous.load(Ordering::Acquire);
+    if version1 && (ambiguous || connection.chunked.load(Ordering::Acquire)) {
+        reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if request.method == Method::HEAD {
+        strip(&mut reply);
+    }
+    if !ambiguous && !body.is_at_end().await {
+        // The client may still be sending; let it finish, or it never reads the reply.
+        app.shutdown.tracker.spawn(body.linger());
+    }
+    let took = begun.elapsed();
+    app.metrics.request(&request.method, label, reply.status(), took);
+    tracing::debug!(
+        http.method = %request.method,
+        http.route = label,
+        http.status = reply.status().as_u16(),
+        duration_ms = took.as_millis() as u64,
+        "answer request"
+    );
+    reply
+}
+
+async fn handle(
+    app: &Arc<App>,
+    peer: SocketAddr,
+    connection: &Connection,
+    route: Result<&Route, &Unroutable>,
+    request: &Parts,
+    body: &Intake,
+) -> Result<Reply, Problem> {
+    if connection.ambiguous.load(Ordering::Acquire) {
+        return Err(Problem::new(
+            Code::Malformed,
+            "the length of the body can be read in two ways",
+        ));
+    }
+    host(request)?;
+    if request.method == Method::CONNECT || request.method == Method::TRACE {
+        return Ok(not_allowed("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+    }
+    let route = match route {
+        Ok(route) => route,
+        Err(Unroutable::Unknown) => return Err(Problem::new(Code::NotFound, "no such resource")),
+        Err(Unroutable::InvalidId(field)) => {
+            return Err(Problem::at(Code::InvalidId, *field, "is not a UUID"));
+        }
+    };
+    if request.method == Method::OPTIONS {
+        return Ok(cors::options(&request.headers, route));
+    }
+    if !route.allows(&request.method) {
+        return Ok(not_allowed(route.allow()));
+    }
+    match route {
+        Route::Root => Ok(root(request)),
+        Route::Health => Ok(health::ready(app).await),
+        Route::PlaybackHealth => Ok(health::alive(app)),
+        Route::Metrics if app.config.metrics_addr.is_none() => Ok(health::metrics(app).await),
+        Route::Metrics => Err(Problem::new(Code::NotFound, "metrics have an address of their own")),
+        Route::OpenApi => Ok(bridge::openapi::serve(&request.headers)),
+        Route::HlsPlaylist(_) | Route::DashManifest(_) | Route::Media { .. } => {
+            playback::serve(app, route, request, peer.ip().to_canonical()).await
+        }
+        _ => bridge::serve(app, route, request, body).await,
+    }
+}
+
+fn root(request: &Parts) -> Reply {
+    let document = serde_json::json!({
+        "service": "streaming-service",
+        "version": runtime::program_version(),
+        "openapi": "/api/openapi.json",
+        "health": "/health",
+    });
+    reply::json_document(&request.headers, &document)
+}
+
+/// Exactly one good `Host`, and the same as in an absolute target (RFC 9112, 3.2).
+fn host(request: &Parts) -> Result<(), Problem> {
+    let refused = |text| Err(Problem::new(Code::Malformed, text));
+    let mut hosts = request.headers.get_all(header::HOST).iter();
+    let (host, more) = (hosts.next(), hosts.next());
+    if more.is_some() {
+        return refused("the request has more than one Host");
+    }
+    let target = request.uri.authority();
+    let host = match host {
+        Some(host) => match Authority::try_from(host.as_bytes()) {
+            Ok(host) if !host.as_str().contains('@') => Some(host),
+            _ => return refused("the Host is malformed"),
+        },
+        None if request.version == Version::HTTP_11 => return refused("the request has no Host"),
+        None if request.version >= Version::HTTP_2 && target.is_none() => {
+            return refused("the request has no authority");
+        }
+        None => None,
+    };
+    match (host, target) {
+        (Some(host), Some(target)) if host != *target => refused("Host and target differ"),
+        _ => Ok(()),
+    }
+}
+
+fn not_allowed(allow: &str) -> Reply {
+    let text = format!("this resource takes {allow}");
+    let mut reply = reply::problem(&Problem::new(Code::MethodNotAllowed, text));
+    reply::set(&mut reply, header::ALLOW, allow);
+    reply
+}
+
+/// The log has the panic's own words, by the id that the client is given.
+fn panicked(label: &'static str) -> Reply {
+    let id = format!("{:016x}", rand::random::<u64>());
+    tracing::error!(request.id = id, http.route = label, "handle request: it panicked");
+    let text = format!("an internal error; the log says more under {id}");
+    let mut reply = reply::problem(&Problem::new(Code::Internal, text));
+    reply::set(&mut reply, HeaderName::from_static("x-request-id"), &id);
+    reply
+}
+
+/// A HEAD's reply says how long the body would be, and has none.
+fn strip(reply: &mut Reply) {
+    let length = reply.body().size_hint().exact();
+    if let Some(length) = length
+        && reply.status() != StatusCode::NOT_MODIFIED
+        && reply.status() != StatusCode::NO_CONTENT
+    {
+        reply.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    }
+    *reply.body_mut() = Body::empty();
+}

@@ -1,0 +1,227 @@
+//! Watches the request heads of an HTTP/1 connection for what hyper forgives and we do not.
+//!
+//! hyper drops a `Content-Length` that stands beside a `Transfer-Encoding`, and takes bare line feeds;
+//! a proxy in front may read such a request differently, and then one sees a request that the other
+//! does not (RFC 9112, 6.3 and 11.2). So the bytes are looked at before hyper gets them, heads only:
+//! bodies are skipped by their length. After a chunked request the connection must close, which
+//! makes following the chunks needless.
+
+/// Names longer than this are neither of the two that matter.
+const NAME_BYTES_MAX: usize = 18;
+
+/// What has been seen so far on a connection.
+#[derive(Debug)]
+pub(crate) struct HeadScanner {
+    state: State,
+    /// The start of the present line.
+    line: [u8; NAME_BYTES_MAX],
+    line_bytes: usize,
+    /// The last byte, to tell a bare line feed.
+    previous: u8,
+    in_value: bool,
+    head: Head,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    Head,
+    /// So many bytes of a body are still to come.
+    Body(u64),
+    /// Nothing more to look for: HTTP/2, or the connection closes after this request.
+    Off,
+}
+
+#[derive(Debug, Default)]
+struct Head {
+    begun: bool,
+    field: Field,
+    lengths: u32,
+    length: u64,
+    encodings: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Field {
+    #[default]
+    Other,
+    Length,
+    Encoding,
+}
+
+/// What a head asks of us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Finding {
+    /// Ambiguous: refuse and close.
+    Ambiguous,
+    /// A chunked body: serve, then close.
+    Chunked,
+}
+
+impl Default for HeadScanner {
+    fn default() -> Self {
+        Self {
+            state: State::Head,
+            line: [0; NAME_BYTES_MAX],
+            line_bytes: 0,
+            previous: 0,
+            in_value: false,
+            head: Head::default(),
+        }
+    }
+}
+
+impl HeadScanner {
+    /// Looks at the next bytes of the connection; the worst that they hold is the answer.
+    pub(crate) fn feed(&mut self, mut bytes: &[u8]) -> Option<Finding> {
+        let mut worst = None;
+        while let Some((&byte, rest)) = bytes.split_first() {
+            match self.state {
+                State::Off => return worst,
+                State::Body(left) => {
+                    let skipped = left.min(bytes.len() as u64);
+                    bytes = &bytes[skipped as usize..];
+                    self.state =
+                        if left > skipped { State::Body(left - skipped) } else { State::Head };
+                }
+                State::Head => {
+                    bytes = rest;
+                    match self.head_byte(byte) {
+                        Some(Finding::Ambiguous) => {
+                            self.state = State::Off;
+                            return Some(Finding::Ambiguous);
+                        }
+                        Some(Finding::Chunked) => worst = Some(Finding::Chunked),
+                        None => {}
+                    }
+                }
+            }
+        }
+        worst
+    }
+
+    fn head_byte(&mut self, byte: u8) -> Option<Finding> {
+        let previous = std::mem::replace(&mut self.previous, byte);
+        if byte == b'\n' {
+            if previous != b'\r' {
+                return Some(Finding::Ambiguous);
+            }
+            return self.line_end();
+        }
+        if self.in_value {
+            if self.head.field == Field::Length && byte.is_ascii_digit() {
+                let digit = u64::from(byte - b'0');
+                self.head.length = self.head.length.saturating_mul(10).saturating_add(digit);
+            }
+        } else if byte == b':' && self.head.begun {
+            self.begin_value();
+        } else if byte != b'\r' {
+            if let Some(slot) = self.line.get_mut(self.line_bytes) {
+                *slot = byte.to_ascii_lowercase();
+            }
+            self.line_bytes += 1;
+        }
+        None
+    }
+
+    fn begin_value(&mut self) {
+        self.in_value = true;
+        let name = self.line.get(..self.line_bytes).unwrap_or_default();
+        self.head.field = match name {
+            b"content-length" => Field::Length,
+            b"transfer-encoding" => Field::Encoding,
+            _ => Field::Other,
+        };
+        match self.head.field {
+            Field::Length => {
+                self.head.lengths += 1;
+                self.head.length = 0;
+            }
+            Field::Encoding => self.head.encodings += 1,
+            Field::Other => {}
+        }
+    }
+
+    fn line_end(&mut self) -> Option<Finding> {
+        let empty = self.line_bytes == 0 && !self.in_value;
+        let preface = !self.head.begun && self.line.starts_with(b"pri * http/2.0");
+        self.in_value = false;
+        self.line_bytes = 0;
+        if preface {
+            self.state = State::Off;
+            return None;
+        }
+        if !empty {
+            self.head.begun = true;
+            return None;
+        }
+        if !self.head.begun {
+            // Empty lines before a request line are allowed (RFC 9112, 2.2).
+            return None;
+        }
+        let head = std::mem::take(&mut self.head);
+        if head.encodings > 1 || head.lengths > 1 || (head.encodings > 0 && head.lengths > 0) {
+            return Some(Finding::Ambiguous);
+        }
+        if head.encodings == 1 {
+            self.state = State::Off;
+            return Some(Finding::Chunked);
+        }
+        if head.length > 0 {
+            self.state = State::Body(head.length);
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scan(text: &str) -> Option<Finding> {
+        let whole = HeadScanner::default().feed(text.as_bytes());
+        let mut scanner = HeadScanner::default();
+        let bytewise =
+            text.as_bytes().chunks(1).fold(None, |worst, byte| scanner.feed(byte).or(worst));
+        assert_eq!(whole, bytewise, "{text}");
+        whole
+    }
+
+    #[test]
+    fn plain_requests_pass() {
+        assert_eq!(
+            scan("GET /a:b HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n"),
+            None
+        );
+        let body = "\r\nPOST / HTTP/1.1\r\nContent-Length: 31\r\n\r\nTransfer-Encoding: x\nblah\n\n\n\n\n\n";
+        assert_eq!(scan(&format!("{body}{body}")), None);
+        assert_eq!(scan("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\n\n"), None);
+    }
+
+    #[test]
+    fn length_beside_encoding_is_ambiguous_in_any_order_and_case() {
+        let length = "content-LENGTH: 5\r\n";
+        let encoding = "Transfer-Encoding: chunked\r\n";
+        for fields in [format!("{length}{encoding}"), format!("{encoding}X: y\r\n{length}")] {
+            let text = format!("POST / HTTP/1.1\r\nHost: x\r\n{fields}\r\n0\r\n\r\n");
+            assert_eq!(scan(&text), Some(Finding::Ambiguous));
+            // Also as the second request, after a body.
+            let second = format!("POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nab{text}");
+            assert_eq!(scan(&second), Some(Finding::Ambiguous));
+        }
+    }
+
+    #[test]
+    fn repeated_framing_and_bare_line_feeds_are_ambiguous() {
+        let twice = "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n";
+        assert_eq!(scan(&format!("POST / HTTP/1.1\r\n{twice}\r\n")), Some(Finding::Ambiguous));
+        let lengths = "Content-Length: 1\r\nContent-Length: 1\r\n";
+        assert_eq!(scan(&format!("POST / HTTP/1.1\r\n{lengths}\r\n")), Some(Finding::Ambiguous));
+        assert_eq!(scan("GET / HTTP/1.1\nHost: x\n\n"), Some(Finding::Ambiguous));
+    }
+
+    #[test]
+    fn chunked_requests_close() {
+        let text = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n";
+        assert_eq!(scan(text), Some(Finding::Chunked));
+    }
+}

@@ -1,0 +1,160 @@
+//! `/health`, `/health/playback`, `/metrics`.
+
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
+
+use api::v1::{
+    GetMetricsRequest, GetStatusRequest, playback_service_client::PlaybackServiceClient,
+};
+use http::{StatusCode, header};
+use runtime::admin::METRICS_CONTENT_TYPE;
+use serde_json::{Value, json};
+
+use crate::{
+    app::App,
+    reply::{self, Body, Reply},
+};
+
+/// How long an answer counts: the route is open to everybody, control is not.
+const FRESH: Duration = Duration::from_millis(500);
+const ASK_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// The last answer of `/health`.
+#[derive(Default)]
+pub(crate) struct Health {
+    last: tokio::sync::Mutex<Option<(Instant, bool, Value)>>,
+}
+
+/// Ready or not, with each dependency's state.
+pub(crate) async fn ready(app: &App) -> Reply {
+    let mut last = app.health.last.lock().await;
+    let known = last.as_ref().filter(|(since, ..)| since.elapsed() < FRESH);
+    let (ok, document) = match known {
+        Some((_, ok, document)) => (*ok, document.clone()),
+        None => {
+            let (ok, document) = examine(app).await;
+            *last = Some((Instant::now(), ok, document.clone()));
+            (ok, document)
+        }
+    };
+    let code = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    reply::json(code, &document)
+}
+
+/// This process serves what it knows, whoever else is down.
+pub(crate) fn alive(app: &App) -> Reply {
+    let changes = if app.catalog.watching() { "heard" } else { "not heard" };
+    let document =
+        json!({ "status": "ok", "version": runtime::program_version(), "changes": changes });
+    reply::json(StatusCode::OK, &document)
+}
+
+async fn examine(app: &App) -> (bool, Value) {
+    let mut dependencies = serde_json::Map::new();
+    let mut all = true;
+    let mut add = |name: String, ok: bool, detail: String| {
+        all &= ok;
+        let state = if ok { "ok" } else { "down" };
+        dependencies.insert(name, json!({ "state": state, "detail": detail }));
+    };
+    let status = app
+        .control
+        .call(ASK_TIME_MAX, |channel| {
+            let request = app.control.own(GetStatusRequest {});
+            async move { PlaybackServiceClient::new(channel).get_status(request).await }
+        })
+        .await;
+    match status {
+        Ok(status) => {
+            add("control".to_owned(), true, String::new());
+            for dependency in status.dependencies {
+                // Control's stores are ours; what counts here is whether we can read them.
+                add(dependency.name, dependency.ok, dependency.detail);
+            }
+        }
+        Err(status) => add("control".to_owned(), false, crate::control::refusal(&status).message),
+    }
+    for (number, store) in app.stores.all().iter().enumerate() {
+        let (ok, detail) = match readable(store).await {
+            Ok(()) => (true, String::new()),
+            Err(error) => {
+                tracing::warn!(%error, store.url = store.url, "read store");
+                (false, "the store cannot be read".to_owned())
+            }
+        };
+        add(format!("store.{number}"), ok, detail);
+    }
+    let status = if all { "ok" } else { "unavailable" };
+    let version = runtime::program_version();
+    let document = json!({ "status": status, "version": version, "dependencies": dependencies });
+    (all, document)
+}
+
+async fn readable(store: &store::Store) -> Result<(), object_store::Error> {
+    if let Some(root) = &store.root {
+        let listed = tokio::fs::read_dir(root).await;
+        let failed =
+            |source| object_store::Error::Generic { store: "local", source: Box::new(source) };
+        return listed.map(drop).map_err(failed);
+    }
+    use object_store::ObjectStoreExt;
+    match store.objects.head(&"health".into()).await {
+        Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Our metrics, and control's when asked for.
+pub(crate) async fn metrics(app: &App) -> Reply {
+    let mut text = app.telemetry.render();
+    if app.config.metrics_include_control {
+        let answer = app
+            .control
+            .call(ASK_TIME_MAX, |channel| {
+                let request = app.control.own(GetMetricsRequest {});
+                async move { PlaybackServiceClient::new(channel).get_metrics(request).await }
+            })
+            .await;
+        match answer {
+            Ok(reply) => append(&mut text, &reply.text),
+            Err(status) => tracing::debug!(code = ?status.code(), "get control's metrics"),
+        }
+    }
+    let mut reply = http::Response::new(Body::full(text.into()));
+    reply::set(&mut reply, header::CONTENT_TYPE, METRICS_CONTENT_TYPE);
+    reply::set(&mut reply, header::CACHE_CONTROL, "no-store");
+    reply
+}
+
+/// Appends the families that are not there yet: a family that stands twice spoils the whole page.
+fn append(text: &mut String, more: &str) {
+    let family = |line: &str| {
+        let rest = line.strip_prefix("# HELP ").or_else(|| line.strip_prefix("# TYPE "))?;
+        rest.split(' ').next().map(str::to_owned)
+    };
+    let known: HashSet<String> = text.lines().filter_map(family).collect();
+    let mut skip = false;
+    for line in more.lines() {
+        if let Some(name) = family(line) {
+            skip = known.contains(&name);
+        }
+        if !skip {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::append;
+
+    #[test]
+    fn families_stand_once() {
+        let mut text = "# TYPE a counter\na 1\n".to_owned();
+        append(&mut text, "# HELP a x\n# TYPE a counter\na 2\n# TYPE b gauge\nb 3\n");
+        assert_eq!(text, "# TYPE a counter\na 1\n# TYPE b gauge\nb 3\n");
+    }
+}

@@ -1,0 +1,116 @@
+//! The body of a request on its way in: with a minimum rate, shared so that whoever gives up on it can
+//! leave the rest to somebody who drains it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures::{Stream, stream};
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
+use tokio::{sync::Mutex, time::timeout};
+
+/// Longest wait for the next bytes; after it the rate is looked at, too.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+/// Fewer bytes than this in [`WAIT_MAX`] of waiting are no honest upload.
+const RATE_BYTES_MIN: u64 = 30 << 10;
+/// How much of a refused body is read on, so that the client gets to read why.
+const LINGER_BYTES_MAX: u64 = 64 << 20;
+const LINGER_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Why a body did not arrive.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum IntakeError {
+    /// The connection broke, or the body is not as long as announced.
+    #[error("the body broke off")]
+    Broken,
+    /// Too little came in too long a time.
+    #[error("the body came too slowly")]
+    Slow,
+}
+
+/// A request's body; clones share it.
+#[derive(Clone)]
+pub(crate) struct Intake(Arc<Mutex<Incoming>>);
+
+impl Intake {
+    pub(crate) fn new(body: Incoming) -> Self {
+        Self(Arc::new(Mutex::new(body)))
+    }
+
+    /// Whether there is nothing (more) to read.
+    pub(crate) async fn is_at_end(&self) -> bool {
+        self.0.lock().await.is_end_stream()
+    }
+
+    /// The bytes as they come, at most one piece per poll: a consumer that takes all it can get would
+    /// otherwise fill the memory.
+    pub(crate) fn pieces(&self) -> impl Stream<Item = Result<Bytes, IntakeError>> + Send + use<> {
+        let pace = Pace { intake: self.clone(), waited: Duration::ZERO, bytes: 0, failed: false };
+        stream::unfold(pace, Pace::next)
+    }
+
+    /// Reads what is left and throws it away, within limits.
+    pub(crate) async fn linger(self) {
+        let drain = async {
+            let mut body = self.0.lock().await;
+            let mut drained = 0;
+            while let Some(Ok(frame)) = body.frame().await {
+                drained += frame.data_ref().map_or(0, |data| data.len() as u64);
+                if drained > LINGER_BYTES_MAX {
+                    return;
+                }
+            }
+        };
+        // Running out of time is one way to end.
+        let _ended = timeout(LINGER_TIME_MAX, drain).await;
+    }
+}
+
+struct Pace {
+    intake: Intake,
+    /// Time spent waiting for the client since the rate was last looked at.
+    waited: Duration,
+    bytes: u64,
+    failed: bool,
+}
+
+impl Pace {
+    async fn next(mut self) -> Option<(Result<Bytes, IntakeError>, Self)> {
+        if self.failed {
+            return None;
+        }
+        tokio::task::yield_now().await;
+        loop {
+            let intake = self.intake.clone();
+            let mut body = intake.0.lock().await;
+            let begun = Instant::now();
+            let frame = timeout(WAIT_MAX, body.frame()).await;
+            self.waited += begun.elapsed();
+            let result = match frame {
+                Err(_) => Err(IntakeError::Slow),
+                Ok(None) => return None,
+                Ok(Some(Err(_))) => Err(IntakeError::Broken),
+                Ok(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(bytes) if !bytes.is_empty() => self.count(bytes),
+                    _ => continue,
+                },
+            };
+            self.failed = result.is_err();
+            return Some((result, self));
+        }
+    }
+
+    fn count(&mut self, bytes: Bytes) -> Result<Bytes, IntakeError> {
+        self.bytes += bytes.len() as u64;
+        if self.waited >= WAIT_MAX {
+            if self.bytes < RATE_BYTES_MIN {
+                return Err(IntakeError::Slow);
+            }
+            (self.waited, self.bytes) = (Duration::ZERO, 0);
+        }
+        Ok(bytes)
+    }
+}

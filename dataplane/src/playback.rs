@@ -1,0 +1,110 @@
+//! Everything below `/api/stream`: route, token, index, bytes. Warm, it asks nobody.
+
+pub(crate) mod access;
+pub(crate) mod catalog;
+mod manifest;
+mod segment;
+
+use std::net::IpAddr;
+
+use api::code::{Code, Problem};
+use http::{HeaderName, HeaderValue, header, request::Parts};
+use media::{JobId, VideoId, manifest::visible};
+
+use self::{
+    access::{Credentials, Viewer},
+    catalog::Film,
+};
+use crate::{
+    app::App,
+    reply::{self, Reply},
+    route::{MediaFile, Route},
+};
+
+/// The tags by which a CDN purges; the same as in purge requests.
+const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
+
+/// Answers a GET or HEAD of a stream route.
+pub(crate) async fn serve(
+    app: &App,
+    route: &Route,
+    request: &Parts,
+    address: IpAddr,
+) -> Result<Reply, Problem> {
+    let Some(video) = route.stream() else { return Err(access::unknown()) };
+    let Some(film) = app.catalog.film(app, video).await? else { return Err(access::unknown()) };
+    let credentials = Credentials::read(&request.headers, request.uri.query(), address);
+    let viewer = access::admit(app, &film.index, &credentials)?;
+    let manifests = app.metrics.bandwidth.manifest.clone();
+    let mut reply = match route {
+        Route::HlsPlaylist(_) => manifest::multivariant(app, &film, &viewer, &request.headers)?
+            .map(|body| body.counted(manifests)),
+        Route::DashManifest(_) => manifest::mpd(app, &film, &viewer, &request.headers)?
+            .map(|body| body.counted(manifests)),
+        Route::Media { version, rendition, file, .. } => {
+            let old = versioned(app, video, *version, &film).await?;
+            let film = old.as_deref().unwrap_or(&film);
+            rendition_file(app, film, &viewer, rendition, *file, request).await?
+        }
+        _ => return Err(access::unknown()),
+    };
+    finish(&mut reply, video, &viewer);
+    Ok(reply)
+}
+
+/// The film that an older URL means; `None` when it means the present one.
+async fn versioned(
+    app: &App,
+    video: VideoId,
+    version: JobId,
+    present: &Film,
+) -> Result<Option<std::sync::Arc<Film>>, Problem> {
+    if present.index.version == version {
+        return Ok(None);
+    }
+    match app.catalog.version(app, video, version).await? {
+        Some(film) => Ok(Some(film)),
+        None => Err(missing()),
+    }
+}
+
+async fn rendition_file(
+    app: &App,
+    film: &Film,
+    viewer: &Viewer,
+    rendition: &str,
+    file: MediaFile,
+    request: &Parts,
+) -> Result<Reply, Problem> {
+    if film.index.track(rendition).is_none() {
+        return Err(missing());
+    }
+    if !visible(&film.index, rendition, viewer.max_height) {
+        return Err(Problem::new(
+            Code::PermissionDenied,
+            "the token does not allow this rendition",
+        ));
+    }
+    let headers = &request.headers;
+    let reply = match file {
+        MediaFile::Segment(name) => {
+            let method_and_headers = (&request.method, headers);
+            segment::serve(app, film, viewer, rendition, name, method_and_headers).await?
+        }
+        _ => manifest::media_playlist(app, film, viewer, rendition, file, headers)?
+            .map(|reply| reply.map(|b| b.counted(app.metrics.bandwidth.manifest.clone()))),
+    };
+    reply.ok_or_else(missing)
+}
+
+fn finish(reply: &mut Reply, video: VideoId, viewer: &Viewer) {
+    reply::set(reply, SURROGATE_KEY, &format!("video-{video}"));
+    if viewer.private {
+        let authorization = HeaderValue::from_static("Authorization");
+        reply.headers_mut().append(header::VARY, authorization);
+    }
+}
+
+fn missing() -> Problem {
+    Problem::new(Code::NotFound, "no such file of this video")
+}

@@ -1,0 +1,129 @@
+//! Who may watch: anybody a public film; a private one whoever brings a playback token for it, or a
+//! bearer token that may read it. Checked here offline, against the public keys.
+
+use std::net::IpAddr;
+
+use api::code::{Code, Problem};
+use authz::{AuthError, Operation, Request};
+use http::{HeaderMap, header};
+use media::index::Index;
+use runtime::{Clock, SystemClock};
+
+use crate::app::App;
+
+/// Longest token that is looked at.
+const TOKEN_BYTES_MAX: usize = 8192;
+
+/// What a viewer brought with the request.
+pub(crate) struct Credentials {
+    /// From `?token=`.
+    pub(crate) token: Option<String>,
+    /// From `Authorization: Bearer`.
+    pub(crate) bearer: Option<String>,
+    /// Where the request came from.
+    pub(crate) address: IpAddr,
+}
+
+/// What the viewer may see, and how URLs are written for it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Viewer {
+    /// Goes into every URL of a manifest.
+    pub(crate) token: Option<String>,
+    /// Rungs above are hidden.
+    pub(crate) max_height: Option<u32>,
+    /// Shared caches must not keep the reply.
+    pub(crate) private: bool,
+}
+
+impl Credentials {
+    /// Reads them from a request.
+    pub(crate) fn read(headers: &HeaderMap, query: Option<&str>, address: IpAddr) -> Self {
+        let pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+        let token = pairs.into_iter().find(|(name, _)| name == "token");
+        let token = token.map(|(_, value)| value.into_owned()).filter(|token| !token.is_empty());
+        Self { token, bearer: bearer(headers).map(str::to_owned), address }
+    }
+}
+
+/// The token of an `Authorization: Bearer` header.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// Decides.
+///
+/// # Errors
+/// 404 for a private film without credentials: that it exists is nobody's business; 403 for credentials
+/// that do not fit.
+pub(crate) fn admit(
+    app: &App,
+    index: &Index,
+    credentials: &Credentials,
+) -> Result<Viewer, Problem> {
+    if index.public && credentials.token.is_none() {
+        return Ok(Viewer::default());
+    }
+    if let Some(token) = &credentials.token {
+        return match by_token(app, index, token, credentials.address) {
+            Ok(viewer) => Ok(viewer),
+            // A public film plays whatever stands in the URL.
+            Err(_) if index.public => Ok(Viewer::default()),
+            Err(problem) => Err(problem),
+        };
+    }
+    let Some(bearer) = &credentials.bearer else { return Err(unknown()) };
+    by_bearer(app, index, bearer, credentials.address)?;
+    Ok(Viewer { token: None, max_height: None, private: true })
+}
+
+/// The answer for a video that does not exist, plays nothing yet, or is nobody's business.
+pub(crate) fn unknown() -> Problem {
+    Problem::new(Code::NotFound, "no such video, or nothing of it can be played yet")
+}
+
+fn by_token(app: &App, index: &Index, token: &str, address: IpAddr) -> Result<Viewer, Problem> {
+    let private = !index.public;
+    if token.len() > TOKEN_BYTES_MAX {
+        return Err(refused(&AuthError::Malformed));
+    }
+    let now = SystemClock.now_unix();
+    match app.verifier.playback(token, index.video, now, Some(address)) {
+        Ok(playback) => {
+            let token = Some(token.to_owned());
+            Ok(Viewer { token, max_height: playback.max_height, private })
+        }
+        Err(error) => {
+            // A reader's own token may stand in the URL too.
+            by_bearer(app, index, token, address).map_err(|_| refused(&error))?;
+            Ok(Viewer { token: Some(token.to_owned()), max_height: None, private })
+        }
+    }
+}
+
+fn by_bearer(app: &App, index: &Index, token: &str, address: IpAddr) -> Result<(), Problem> {
+    if token.len() > TOKEN_BYTES_MAX {
+        return Err(refused(&AuthError::Malformed));
+    }
+    let request = Request {
+        now: SystemClock.now_unix(),
+        operation: Operation::Read,
+        video: Some(index.video),
+        address: Some(address),
+    };
+    match app.verifier.authenticate(token, &request) {
+        Ok(principal) if principal.tenant == index.tenant => Ok(()),
+        Ok(_) => Err(unknown()),
+        Err(error) => Err(refused(&error)),
+    }
+}
+
+fn refused(error: &AuthError) -> Problem {
+    match error {
+        AuthError::Limit => Problem::new(Code::Unavailable, "the token cannot be checked now"),
+        AuthError::Expired => Problem::new(Code::PermissionDenied, "the token has expired"),
+        _ => Problem::new(Code::PermissionDenied, "the token does not allow this"),
+    }
+}

@@ -1,0 +1,261 @@
+//! The indexes in memory. One load per video however many ask; kept until control says that it changed.
+//!
+//! While control cannot be heard, finished films stay and growing ones are asked for again each second;
+//! with control out of reach altogether, the final index is read from the store (static stability).
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use api::{
+    code::{Code, Problem},
+    v1::{GetIndexRequest, playback_service_client::PlaybackServiceClient},
+};
+use media::{JobId, VideoId, index::Index, layout};
+use object_store::ObjectStoreExt;
+use quick_cache::sync::Cache;
+
+use crate::{app::App, control, reply::Text};
+
+/// Videos whose index is kept.
+const FILMS_MAX: usize = 4096;
+/// How long an answer counts that nobody will tell us has changed.
+const UNWATCHED: Duration = Duration::from_secs(1);
+/// How long control may take before the store is asked.
+const LOAD_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// A video that plays: its index and the manifests written from it.
+pub(crate) struct Film {
+    /// Which bytes are where.
+    pub(crate) index: Index,
+    /// Manifests that depend on nothing but the index.
+    manifests: Mutex<HashMap<String, Arc<Text>>>,
+}
+
+/// The cache.
+pub(crate) struct Catalog {
+    slots: Cache<Key, Arc<Slot>>,
+    watching: AtomicBool,
+    /// Raised when everything may have changed.
+    generation: AtomicU64,
+}
+
+/// `version` is `None` for what is served now.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    video: VideoId,
+    version: Option<JobId>,
+}
+
+#[derive(Default)]
+struct Slot {
+    /// Raised when this video has changed.
+    changes: AtomicU64,
+    loading: tokio::sync::Mutex<()>,
+    known: Mutex<Option<Known>>,
+}
+
+type Outcome = Result<Option<Arc<Film>>, Problem>;
+
+#[derive(Clone)]
+struct Known {
+    outcome: Outcome,
+    changes: u64,
+    generation: u64,
+    since: Instant,
+    /// Taken for want of a better answer: ask again soon.
+    provisional: bool,
+}
+
+impl Film {
+    fn new(index: Index) -> Arc<Self> {
+        Arc::new(Self { index, manifests: Mutex::default() })
+    }
+
+    /// A manifest by its name, written at most once.
+    pub(crate) fn manifest(
+        &self,
+        name: String,
+        write: impl FnOnce(&Index) -> Option<String>,
+    ) -> Option<Arc<Text>> {
+        let mut manifests = self.manifests.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(text) = manifests.get(&name) {
+            return Some(text.clone());
+        }
+        let text = Arc::new(Text::new(write(&self.index)?));
+        manifests.insert(name, text.clone());
+        Some(text)
+    }
+}
+
+impl Catalog {
+    /// Empty, and deaf until [`Self::set_watching`].
+    pub(crate) fn new() -> Self {
+        Self {
+            slots: Cache::new(FILMS_MAX),
+            watching: AtomicBool::new(false),
+            generation: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether changes are being told.
+    pub(crate) fn watching(&self) -> bool {
+        self.watching.load(Ordering::Acquire)
+    }
+
+    /// Says whether changes are being told.
+    pub(crate) fn set_watching(&self, watching: bool) {
+        self.watching.store(watching, Ordering::Release);
+    }
+
+    /// What is known of this video is stale.
+    pub(crate) fn changed(&self, video: VideoId) {
+        if let Some(slot) = self.slots.get(&Key { video, version: None }) {
+            slot.changes.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// What is known of any video may be stale.
+    pub(crate) fn everything_changed(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// What is served of this video now; `None` when nothing is.
+    pub(crate) async fn film(&self, app: &App, video: VideoId) -> Outcome {
+        self.find(app, Key { video, version: None }).await
+    }
+
+    /// What an earlier job made: URLs handed out before a re-transcode keep working.
+    pub(crate) async fn version(&self, app: &App, video: VideoId, version: JobId) -> Outcome {
+        self.find(app, Key { video, version: Some(version) }).await
+    }
+
+    async fn find(&self, app: &App, key: Key) -> Outcome {
+        let made: Result<_, std::convert::Infallible> =
+            self.slots.get_or_insert_with(&key, || Ok(Arc::default()));
+        let Ok(slot) = made;
+        if let Some(known) = self.fresh(&slot) {
+            return known;
+        }
+        // Whoever holds this asks for all that wait; if it goes away, the next one does.
+        let _loading = slot.loading.lock().await;
+        if let Some(known) = self.fresh(&slot) {
+            return known;
+        }
+        let changes = slot.changes.load(Ordering::Acquire);
+        let generation = self.generation.load(Ordering::Acquire);
+        let (outcome, provisional) = self.load(app, key, &slot).await;
+        let known = Known {
+            outcome: outcome.clone(),
+            changes,
+            generation,
+            since: Instant::now(),
+            provisional,
+        };
+        *slot.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
+        outcome
+    }
+
+    /// What is known, unless it must be asked for again.
+    fn fresh(&self, slot: &Slot) -> Option<Outcome> {
+        let known = slot.known.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let current = known.changes == slot.changes.load(Ordering::Acquire)
+            && known.generation == self.generation.load(Ordering::Acquire);
+        let lasting = match &known.outcome {
+            Ok(Some(film)) if film.index.finished_at_ms.is_some() => !known.provisional,
+            Ok(Some(_)) => !known.provisional && self.watching(),
+            Ok(None) | Err(_) => false,
+        };
+        let young = known.since.elapsed() < UNWATCHED;
+        (current && (lasting || young)).then_some(known.outcome)
+    }
+
+    /// Asks control, then the stores. True when the answer is only the best there is.
+    async fn load(&self, app: &App, key: Key, slot: &Slot) -> (Outcome, bool) {
+        if let Some(version) = key.version {
+            let object = format!("{}index", layout::job_prefix(key.video, version));
+            return (stored(app, key.video, &object).await, false);
+        }
+        let problem = match from_control(app, key.video).await {
+            Err(problem) if unreachable(&problem) => problem,
+            answer => return (answer, false),
+        };
+        let before = slot.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(Known { outcome: Ok(Some(film)), .. }) = before {
+            return (Ok(Some(film)), true);
+        }
+        match stored(app, key.video, &layout::index(key.video)).await {
+            Ok(Some(film)) => (Ok(Some(film)), false),
+            // Not in the store is no proof that control would not know it.
+            Ok(None) => (Err(problem), true),
+            Err(problem) => (Err(problem), true),
+        }
+    }
+}
+
+fn unreachable(problem: &Problem) -> bool {
+    !matches!(problem.code, Code::NotFound | Code::NotReady | Code::ManifestDisabled)
+}
+
+async fn from_control(app: &App, video: VideoId) -> Outcome {
+    let answer = app
+        .control
+        .call(LOAD_TIME_MAX, |channel| {
+            let request = app.control.own(GetIndexRequest { video_id: video.to_string() });
+            let mut client = PlaybackServiceClient::new(channel)
+                .max_decoding_message_size(control::MESSAGE_BYTES_MAX);
+            async move { client.get_index(request).await }
+        })
+        .await;
+    match answer {
+        Ok(reply) => decode(video, &reply.index).map(Some),
+        Err(status) => {
+            let problem = control::refusal(&status);
+            match problem.code {
+                Code::NotFound | Code::NotReady => Ok(None),
+                _ => Err(Problem::new(Code::Unavailable, "the index cannot be read now")),
+            }
+        }
+    }
+}
+
+/// Reads an index object: from the store that the id picks, then from the others, because stores may
+/// have been added since.
+async fn stored(app: &App, video: VideoId, key: &str) -> Outcome {
+    let picked = app.stores.pick(video);
+    let others = app.stores.all().iter().filter(|store| store.url != picked.url);
+    for store in std::iter::once(picked).chain(others) {
+        let bytes = match store.objects.get(&key.into()).await {
+            Ok(object) => object.bytes().await,
+            Err(error) => Err(error),
+        };
+        match bytes {
+            Ok(bytes) => return decode(video, &bytes).map(Some),
+            Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => {
+                tracing::warn!(%error, video.id = %video, "read index object");
+                return Err(Problem::new(Code::Unavailable, "the index cannot be read now"));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn decode(video: VideoId, bytes: &[u8]) -> Result<Arc<Film>, Problem> {
+    match Index::decode(bytes) {
+        Ok(index) if index.video == video => Ok(Film::new(index)),
+        Ok(_) => {
+            tracing::error!(video.id = %video, "decode index: it is another video's");
+            Err(Problem::new(Code::Internal, "the index of this video is damaged"))
+        }
+        Err(error) => {
+            tracing::error!(%error, video.id = %video, "decode index");
+            Err(Problem::new(Code::Internal, "the index of this video is damaged"))
+        }
+    }
+}

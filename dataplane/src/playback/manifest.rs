@@ -1,0 +1,149 @@
+//! Playlists and MPDs, written just in time from the index.
+
+use std::{borrow::Cow, sync::Arc};
+
+use api::code::{Code, Problem};
+use http::HeaderMap;
+use media::{
+    index::Index,
+    manifest::{
+        self, Links, dash,
+        hls::{self, Playlist},
+    },
+};
+use runtime::{Clock, SystemClock};
+
+use super::{access::Viewer, catalog::Film};
+use crate::{
+    app::App,
+    reply::{self, Document, Reply, Text},
+    route::MediaFile,
+};
+
+const HLS_TYPE: &str = "application/vnd.apple.mpegurl";
+const DASH_TYPE: &str = "application/dash+xml";
+/// Seconds a final manifest is cached: so long may an old version be asked for after a re-transcode.
+const FINAL_SECONDS: u32 = 60;
+/// Seconds a growing manifest is cached: less than half of the shortest segment.
+const GROWING_SECONDS: u32 = 1;
+/// How long after the end the last dynamic MPD stays: several of its update periods.
+const DYNAMIC_TAIL_MS: i64 = 10_000;
+
+/// The multivariant playlist.
+pub(crate) fn multivariant(
+    app: &App,
+    film: &Film,
+    viewer: &Viewer,
+    request: &HeaderMap,
+) -> Result<Reply, Problem> {
+    let index = &film.index;
+    if !index.hls {
+        return Err(disabled("HLS"));
+    }
+    if !manifest::hls_playable(index) {
+        return Err(not_ready());
+    }
+    let text = write(app, film, viewer, "multivariant", hls::multivariant).ok_or_else(not_ready)?;
+    Ok(answer(viewer, request, HLS_TYPE, index.finished_at_ms.is_some(), text))
+}
+
+/// The MPD.
+pub(crate) fn mpd(
+    app: &App,
+    film: &Film,
+    viewer: &Viewer,
+    request: &HeaderMap,
+) -> Result<Reply, Problem> {
+    let index = &film.index;
+    if !index.dash {
+        return Err(disabled("DASH"));
+    }
+    if !manifest::dash_playable(index) {
+        return Err(not_ready());
+    }
+    let now = SystemClock.now_ms();
+    let fixed = index.finished_at_ms.is_some_and(|end| now >= end + DYNAMIC_TAIL_MS);
+    let text = if fixed {
+        write(app, film, viewer, "mpd", |index, links| dash::mpd(index, now, links))
+    } else {
+        // A dynamic MPD tells the time.
+        dash::mpd(index, now, &links(app, viewer)).map(|text| Arc::new(Text::new(text)))
+    };
+    Ok(answer(viewer, request, DASH_TYPE, fixed, text.ok_or_else(not_ready)?))
+}
+
+/// A media playlist of one rendition; `None` when there is none of that kind (yet).
+pub(crate) fn media_playlist(
+    app: &App,
+    film: &Film,
+    viewer: &Viewer,
+    rendition: &str,
+    file: MediaFile,
+    request: &HeaderMap,
+) -> Result<Option<Reply>, Problem> {
+    if !film.index.hls {
+        return Err(disabled("HLS"));
+    }
+    let text = match file {
+        MediaFile::Segment(_) => None,
+        MediaFile::IFrames => {
+            write(app, film, viewer, &format!("iframes/{rendition}"), |index, links| {
+                hls::iframes(index, rendition, links)
+            })
+        }
+        MediaFile::Event => {
+            write(app, film, viewer, &format!("event/{rendition}"), |index, links| {
+                hls::media(index, rendition, Playlist::Event, links)
+            })
+        }
+        MediaFile::Vod => write(app, film, viewer, &format!("vod/{rendition}"), |index, links| {
+            hls::media(index, rendition, Playlist::Vod, links)
+        }),
+    };
+    let last = film.index.finished_at_ms.is_some();
+    Ok(text.map(|text| answer(viewer, request, HLS_TYPE, last, text)))
+}
+
+/// Writes a manifest, or takes the one that was written before when it depends on the index alone.
+fn write(
+    app: &App,
+    film: &Film,
+    viewer: &Viewer,
+    name: &str,
+    writer: impl FnOnce(&Index, &Links<'_>) -> Option<String>,
+) -> Option<Arc<Text>> {
+    let links = links(app, viewer);
+    if viewer.token.is_none() && viewer.max_height.is_none() {
+        return film.manifest(name.to_owned(), |index| writer(index, &links));
+    }
+    writer(&film.index, &links).map(|text| Arc::new(Text::new(text)))
+}
+
+fn links<'a>(app: &'a App, viewer: &'a Viewer) -> Links<'a> {
+    Links {
+        token: viewer.token.as_deref(),
+        base: app.config.cdn_base(),
+        max_height: viewer.max_height,
+    }
+}
+
+fn answer(
+    viewer: &Viewer,
+    request: &HeaderMap,
+    content_type: &'static str,
+    last: bool,
+    text: Arc<Text>,
+) -> Reply {
+    let seconds = if last { FINAL_SECONDS } else { GROWING_SECONDS };
+    let scope = if viewer.private { "private" } else { "public" };
+    let cache = Cow::Owned(format!("{scope}, max-age={seconds}"));
+    reply::document(request, &Document { content_type, cache, text })
+}
+
+fn disabled(what: &str) -> Problem {
+    Problem::new(Code::ManifestDisabled, format!("{what} was switched off for this video"))
+}
+
+fn not_ready() -> Problem {
+    Problem::new(Code::NotReady, "nothing of this video can be played yet; try again")
+}

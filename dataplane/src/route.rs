@@ -1,0 +1,327 @@
+//! Path to resource, as a pure function: no framework, no state, nothing decoded twice.
+//!
+//! **Invariant:** an id that leaves this module is a UUID, and a name that leaves it is plain ASCII;
+//! no path of a request ever becomes a path of a store.
+
+use http::Method;
+use media::{JobId, VideoId, ids::Id, segment::SegmentName};
+
+/// Longest rendition name in a URL.
+const NAME_BYTES_MAX: usize = 64;
+
+/// What a path names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// `/`
+    Root,
+    /// `/health`
+    Health,
+    /// `/health/playback`
+    PlaybackHealth,
+    /// `/metrics`
+    Metrics,
+    /// `/api/openapi.json`
+    OpenApi,
+    /// `/api/auth/exchange`
+    Exchange,
+    /// `/api/videos`
+    Videos,
+    /// `/api/videos/upload`
+    Upload,
+    /// `/api/videos/{id}`
+    Video(VideoId),
+    /// `/api/videos/{id}/source`
+    Source(VideoId),
+    /// `/api/videos/{id}/transcode`
+    Transcode(VideoId),
+    /// `/api/videos/{id}/playback-token`
+    PlaybackToken(VideoId),
+    /// `/api/jobs`
+    Jobs,
+    /// `/api/jobs/{id}`
+    Job(JobId),
+    /// `/api/jobs/{id}/retry`
+    RetryJob(JobId),
+    /// `/api/jobs/{id}/events`
+    JobEvents(JobId),
+    /// `/api/stream/{id}/hls/playlist.m3u8`
+    HlsPlaylist(VideoId),
+    /// `/api/stream/{id}/dash/manifest.mpd`
+    DashManifest(VideoId),
+    /// `/api/stream/{id}/{version}/{rendition}/{file}`
+    Media {
+        /// The video.
+        video: VideoId,
+        /// The job that made it.
+        version: JobId,
+        /// "720p", "audio-0".
+        rendition: String,
+        /// What of it.
+        file: MediaFile,
+    },
+}
+
+/// A file of a rendition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum MediaFile {
+    /// `event.m3u8`: the HLS playlist that may grow.
+    Event,
+    /// `vod.m3u8`: the final HLS playlist.
+    Vod,
+    /// `iframes.m3u8`
+    IFrames,
+    /// `init.mp4`, `h{n}.m4s`, `d{n}.m4s`
+    Segment(SegmentName),
+}
+
+/// Why a path names nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unroutable {
+    /// No such resource.
+    Unknown,
+    /// The named part is no UUID.
+    InvalidId(&'static str),
+}
+
+impl Route {
+    /// Finds the resource of a path (without its query).
+    ///
+    /// # Errors
+    /// [`Unroutable`] when there is none.
+    pub(crate) fn resolve(path: &str) -> Result<Self, Unroutable> {
+        let Some(path) = path.strip_prefix('/') else { return Err(Unroutable::Unknown) };
+        let mut parts = [""; 7];
+        let mut count = 0;
+        for part in path.split('/') {
+            *parts.get_mut(count).ok_or(Unroutable::Unknown)? = part;
+            count += 1;
+        }
+        match &parts[..count] {
+            [""] => Ok(Self::Root),
+            ["health"] => Ok(Self::Health),
+            ["health", "playback"] => Ok(Self::PlaybackHealth),
+            ["metrics"] => Ok(Self::Metrics),
+            ["api", rest @ ..] => api(rest),
+            _ => Err(Unroutable::Unknown),
+        }
+    }
+
+    /// The methods that it takes, as an `Allow` header has them.
+    pub(crate) const fn allow(&self) -> &'static str {
+        match self {
+            Self::Video(_) => "GET, HEAD, PATCH, DELETE",
+            Self::Job(_) => "GET, HEAD, DELETE",
+            Self::Source(_) => "PUT",
+            Self::Upload
+            | Self::Exchange
+            | Self::Transcode(_)
+            | Self::PlaybackToken(_)
+            | Self::RetryJob(_) => "POST",
+            _ => "GET, HEAD",
+        }
+    }
+
+    /// Whether it takes `method`.
+    pub(crate) fn allows(&self, method: &Method) -> bool {
+        self.allow().split(", ").any(|allowed| allowed == method.as_str())
+    }
+
+    /// The path's pattern: the metrics' label, so its values are bounded.
+    pub(crate) const fn pattern(&self) -> &'static str {
+        match self {
+            Self::Root => "/",
+            Self::Health => "/health",
+            Self::PlaybackHealth => "/health/playback",
+            Self::Metrics => "/metrics",
+            Self::OpenApi => "/api/openapi.json",
+            Self::Exchange => "/api/auth/exchange",
+            Self::Videos => "/api/videos",
+            Self::Upload => "/api/videos/upload",
+            Self::Video(_) => "/api/videos/{id}",
+            Self::Source(_) => "/api/videos/{id}/source",
+            Self::Transcode(_) => "/api/videos/{id}/transcode",
+            Self::PlaybackToken(_) => "/api/videos/{id}/playback-token",
+            Self::Jobs => "/api/jobs",
+            Self::Job(_) => "/api/jobs/{id}",
+            Self::RetryJob(_) => "/api/jobs/{id}/retry",
+            Self::JobEvents(_) => "/api/jobs/{id}/events",
+            Self::HlsPlaylist(_) => "/api/stream/{id}/hls/playlist.m3u8",
+            Self::DashManifest(_) => "/api/stream/{id}/dash/manifest.mpd",
+            Self::Media { .. } => "/api/stream/{id}/{version}/{rendition}/{file}",
+        }
+    }
+
+    /// The video whose media it serves.
+    pub(crate) const fn stream(&self) -> Option<VideoId> {
+        match self {
+            Self::HlsPlaylist(video) | Self::DashManifest(video) | Self::Media { video, .. } => {
+                Some(*video)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What is below `/api/`.
+fn api(parts: &[&str]) -> Result<Route, Unroutable> {
+    match parts {
+        ["openapi.json"] => Ok(Route::OpenApi),
+        ["auth", "exchange"] => Ok(Route::Exchange),
+        ["videos"] => Ok(Route::Videos),
+        ["videos", "upload"] => Ok(Route::Upload),
+        ["videos", video] => Ok(Route::Video(id("id", video)?)),
+        ["videos", video, "source"] => Ok(Route::Source(id("id", video)?)),
+        ["videos", video, "transcode"] => Ok(Route::Transcode(id("id", video)?)),
+        ["videos", video, "playback-token"] => Ok(Route::PlaybackToken(id("id", video)?)),
+        ["jobs"] => Ok(Route::Jobs),
+        ["jobs", job] => Ok(Route::Job(id("id", job)?)),
+        ["jobs", job, "retry"] => Ok(Route::RetryJob(id("id", job)?)),
+        ["jobs", job, "events"] => Ok(Route::JobEvents(id("id", job)?)),
+        ["stream", video, "hls", "playlist.m3u8"] => Ok(Route::HlsPlaylist(id("id", video)?)),
+        ["stream", video, "dash", "manifest.mpd"] => Ok(Route::DashManifest(id("id", video)?)),
+        ["stream", video, version, rendition, file] => media_file(video, version, rendition, file),
+        _ => Err(Unroutable::Unknown),
+    }
+}
+
+fn media_file(
+    video: &str,
+    version: &str,
+    rendition: &str,
+    file: &str,
+) -> Result<Route, Unroutable> {
+    let file = match file {
+        "event.m3u8" => MediaFile::Event,
+        "vod.m3u8" => MediaFile::Vod,
+        "iframes.m3u8" => MediaFile::IFrames,
+        _ => MediaFile::Segment(SegmentName::parse(file).ok_or(Unroutable::Unknown)?),
+    };
+    let plain = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
+    if rendition.is_empty() || rendition.len() > NAME_BYTES_MAX || !rendition.bytes().all(plain) {
+        return Err(Unroutable::Unknown);
+    }
+    let (video, version) = (id("id", video)?, id("version", version)?);
+    Ok(Route::Media { video, version, rendition: rendition.to_owned(), file })
+}
+
+/// Only the hyphenated form: a UUID has many spellings, a cache key must have one.
+fn id<T>(field: &'static str, text: &str) -> Result<Id<T>, Unroutable> {
+    match text.parse() {
+        Ok(id) if text.len() == 36 => Ok(id),
+        _ => Err(Unroutable::InvalidId(field)),
+    }
+}
+
+/// Every pattern with its methods: what the OpenAPI document must list.
+#[cfg(test)]
+pub(crate) fn table() -> Vec<(&'static str, &'static str)> {
+    let video = VideoId::new(uuid::Uuid::nil());
+    let job = JobId::new(uuid::Uuid::nil());
+    let file = MediaFile::Segment(SegmentName::Init);
+    let media = Route::Media { video, version: job, rendition: "720p".to_owned(), file };
+    let routes = [
+        Route::Root,
+        Route::Health,
+        Route::PlaybackHealth,
+        Route::Metrics,
+        Route::OpenApi,
+        Route::Exchange,
+        Route::Videos,
+        Route::Upload,
+        Route::Video(video),
+        Route::Source(video),
+        Route::Transcode(video),
+        Route::PlaybackToken(video),
+        Route::Jobs,
+        Route::Job(job),
+        Route::RetryJob(job),
+        Route::JobEvents(job),
+        Route::HlsPlaylist(video),
+        Route::DashManifest(video),
+        media,
+    ];
+    routes.iter().map(|route| (route.pattern(), route.allow())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "01936b2e-7c1a-7d33-8b0e-000000000001";
+
+    fn pattern(path: &str) -> &'static str {
+        Route::resolve(&path.replace(":id", ID)).map_or("-", |route| route.pattern())
+    }
+
+    #[test]
+    fn every_fixed_route_resolves() {
+        let routes = [
+            ("/api/videos/upload", "/api/videos/upload", "POST"),
+            ("/api/videos/:id/transcode", "/api/videos/{id}/transcode", "POST"),
+            ("/api/jobs/:id", "/api/jobs/{id}", "GET"),
+            ("/api/stream/:id/hls/playlist.m3u8", "/api/stream/{id}/hls/playlist.m3u8", "GET"),
+            ("/api/stream/:id/dash/manifest.mpd", "/api/stream/{id}/dash/manifest.mpd", "GET"),
+            ("/health", "/health", "GET"),
+            ("/metrics", "/metrics", "GET"),
+            ("/api/videos", "/api/videos", "GET"),
+            ("/api/videos/:id", "/api/videos/{id}", "PATCH"),
+            ("/api/videos/:id", "/api/videos/{id}", "DELETE"),
+            ("/api/videos/:id/source", "/api/videos/{id}/source", "PUT"),
+            ("/api/videos/:id/playback-token", "/api/videos/{id}/playback-token", "POST"),
+            ("/api/jobs", "/api/jobs", "GET"),
+            ("/api/jobs/:id", "/api/jobs/{id}", "DELETE"),
+            ("/api/jobs/:id/retry", "/api/jobs/{id}/retry", "POST"),
+            ("/api/jobs/:id/events", "/api/jobs/{id}/events", "GET"),
+            ("/api/auth/exchange", "/api/auth/exchange", "POST"),
+            ("/api/openapi.json", "/api/openapi.json", "GET"),
+            ("/health/playback", "/health/playback", "GET"),
+            ("/", "/", "GET"),
+        ];
+        for (path, expected, method) in routes {
+            assert_eq!(pattern(path), expected);
+            let route = Route::resolve(&path.replace(":id", ID)).unwrap();
+            assert!(route.allows(&Method::from_bytes(method.as_bytes()).unwrap()), "{path}");
+            assert!(!route.allows(&Method::TRACE));
+        }
+    }
+
+    #[test]
+    fn media_files_have_one_spelling() {
+        let file = |name: &str| match Route::resolve(&format!("/api/stream/{ID}/{ID}/720p/{name}"))
+        {
+            Ok(Route::Media { file, .. }) => Some(file),
+            _ => None,
+        };
+        assert_eq!(file("init.mp4"), Some(MediaFile::Segment(SegmentName::Init)));
+        assert_eq!(file("event.m3u8"), Some(MediaFile::Event));
+        assert_eq!(file("vod.m3u8"), Some(MediaFile::Vod));
+        assert_eq!(file("iframes.m3u8"), Some(MediaFile::IFrames));
+        assert_eq!(file("h0.m4s"), Some(MediaFile::Segment(SegmentName::Hls(0))));
+        assert_eq!(file("d17.m4s"), Some(MediaFile::Segment(SegmentName::Dash(17))));
+        for bad in ["h00.m4s", "h+1.m4s", "h.m4s", "h4294967296.m4s", "x1.m4s", "é.m4s", "h1", ""]
+        {
+            assert_eq!(file(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn ids_must_be_uuids_in_their_one_form() {
+        for bad in ["1", "nope", "01936b2e7c1a7d338b0e000000000001", "..%2f", "%00"] {
+            let found = Route::resolve(&format!("/api/videos/{bad}"));
+            assert_eq!(found, Err(Unroutable::InvalidId("id")), "{bad}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_unknown() {
+        let paths =
+            ["", "x", "//", "/health/", "/api", "/api/", "/api/videos/", "/a/b/c/d/e/f/g/h"];
+        for path in paths {
+            assert_eq!(Route::resolve(path), Err(Unroutable::Unknown), "{path}");
+        }
+        for name in ["..", ".", "a%2fb", "a b", "ä", ""] {
+            let path = format!("/api/stream/{ID}/{ID}/{name}/init.mp4");
+            assert_eq!(Route::resolve(&path), Err(Unroutable::Unknown), "{path}");
+        }
+    }
+}
