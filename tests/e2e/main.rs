@@ -1,1 +1,25 @@
-fn main() {}
+//! End-to-end tests: every plane as its own process, real Postgres, Redis, ffmpeg and Chromium.
+//!
+//! One binary; each module is one promise of the service. `STREAMING_TEST_BIN_DIR` says where the
+//! programs are, otherwise those beside this test are used. `STREAMING_TEST_KEEP=1` keeps the data
+//! folder of a test that failed.
+
+mod admission;
+mod bad_input;
+mod conformance;
+mod corruption;
+mod films;
+mod frames;
+mod growing;
+mod grpc;
+mod harness;
+mod hostile;
+mod jobs;
+mod outage;
+mod playback;
+mod restart;
+mod rules;
+mod service;
+mod start;
+mod sync;
+mod worker_lost;

@@ -1,0 +1,123 @@
+// Runs in the page: one video element, one player, and a running report of what they do.
+// `window.order` says what to play; `window.report(event)` passes events to play.mjs.
+
+const video = document.querySelector("video");
+const order = window.order;
+const state = {
+  errors: [], heights: [], startedAt: null, longestStall: 0, ended: false,
+};
+
+function note(kind, data = {}) {
+  const duration = Number.isFinite(video.duration) ? video.duration : null;
+  return window.report({ kind, time: video.currentTime, duration, ...data });
+}
+
+function fail(source, data) {
+  state.errors.push({ source, ...data });
+  note("error", { source, ...data });
+}
+
+// Each player: load the manifest, return how to switch to a rung of a height.
+const players = {
+  async "hls.js"() {
+    const hls = new Hls({ startLevel: 0, maxBufferLength: 8, maxMaxBufferLength: 8 });
+    hls.on(Hls.Events.ERROR, (_, data) => fail("hls.js", { fatal: data.fatal, details: data.details }));
+    const parsed = new Promise((done) => hls.on(Hls.Events.MANIFEST_PARSED, done));
+    hls.loadSource(order.manifest);
+    hls.attachMedia(video);
+    await parsed;
+    hls.loadLevel = 0;
+    return (height) => {
+      hls.loadLevel = hls.levels.findIndex((level) => level.height === height);
+    };
+  },
+  async shaka() {
+    shaka.polyfill.installAll();
+    const player = new shaka.Player();
+    await player.attach(video);
+    player.configure({
+      abr: { enabled: false, defaultBandwidthEstimate: 1000 },
+      streaming: { bufferingGoal: 8, rebufferingGoal: 0.5 },
+    });
+    player.addEventListener("error", (event) => {
+      fail("shaka", { code: event.detail.code, severity: event.detail.severity });
+    });
+    await player.load(order.manifest, order.start);
+    return (height) => {
+      const track = player.getVariantTracks().find((found) => found.height === height);
+      player.selectVariantTrack(track, false);
+    };
+  },
+  async "dash.js"() {
+    const player = dashjs.MediaPlayer().create();
+    const settings = { streaming: {
+      abr: { autoSwitchBitrate: { video: false }, initialBitrate: { video: 1 } },
+      buffer: { bufferTimeDefault: 8, bufferTimeAtTopQuality: 8, bufferTimeAtTopQualityLongForm: 8 },
+    } };
+    player.initialize(video, null, false);
+    player.updateSettings(settings);
+    player.on(dashjs.MediaPlayer.events.ERROR, (event) => {
+      fail("dash.js", { code: event.error?.code, message: event.error?.message });
+    });
+    player.attachSource(order.manifest, order.start ?? undefined);
+    return (height) => {
+      const found = player.getRepresentationsByType("video").find((r) => r.height === height);
+      player.setRepresentationForTypeById("video", found.id, false);
+    };
+  },
+};
+
+function watch(switchTo) {
+  const switches = [...order.switches];
+  let [last, moved, told] = [-1, performance.now(), -1];
+  setInterval(() => {
+    const now = performance.now();
+    const height = video.videoHeight;
+    if (height > 0 && state.heights.at(-1) !== height) {
+      state.heights.push(height);
+      note("height", { height });
+    }
+    if (video.currentTime !== last || video.ended || state.startedAt === null) {
+      moved = now;
+    }
+    last = video.currentTime;
+    state.longestStall = Math.max(state.longestStall, (now - moved) / 1000);
+    if (Math.floor(last) > told) {
+      told = Math.floor(last);
+      note("tick", { stall: state.longestStall });
+    }
+    if (switches.length > 0 && last >= switches[0].at) {
+      const { height: wanted } = switches.shift();
+      note("switch", { wanted });
+      switchTo(wanted);
+    }
+  }, 50);
+}
+
+video.addEventListener("playing", () => {
+  state.startedAt ??= video.currentTime;
+  note("playing");
+});
+for (const kind of ["waiting", "seeking", "durationchange", "loadedmetadata"]) {
+  video.addEventListener(kind, () => note(kind));
+}
+video.addEventListener("error", () => fail("media", { code: video.error?.code, message: video.error?.message }));
+video.addEventListener("ended", () => {
+  state.ended = true;
+  note("ended").then(() => window.finish());
+});
+
+window.summary = () => {
+  const quality = video.getVideoPlaybackQuality();
+  return {
+    kind: "summary", time: video.currentTime, duration: Number.isFinite(video.duration) ? video.duration : null,
+    frames: quality.totalVideoFrames, dropped: quality.droppedVideoFrames, ...state,
+  };
+};
+
+players[order.player]()
+  .then(async (switchTo) => {
+    watch(switchTo);
+    await video.play();
+  })
+  .catch((error) => fail("page", { message: String(error.message ?? error), code: error.code }));

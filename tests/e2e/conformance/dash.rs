@@ -1,0 +1,281 @@
+//! MPDs: rules D1 to D10, G4.
+
+use roxmltree::{Document, Node};
+
+use super::{Findings, Parsed, Phase, parse};
+use crate::harness::capture::{Capture, LocalName, timeline};
+
+const NAMESPACE: &str = "urn:mpeg:dash:schema:mpd:2011";
+
+/// Checks everything that DASH rules say of a captured video.
+pub(crate) fn check(capture: &Capture, phase: Phase) -> Findings {
+    let mut findings = Findings::default();
+    let tracks = parse(&capture.dash_tracks(), &mut findings);
+    let text = capture.manifest_text();
+    let document = match Document::parse(&text) {
+        Ok(document) => document,
+        Err(error) => {
+            findings.require("D1", false, error.to_string());
+            return findings;
+        }
+    };
+    let mpd = document.root_element();
+    let is_mpd = mpd.tag_name().name() == "MPD" && mpd.tag_name().namespace() == Some(NAMESPACE);
+    findings.require("D1", is_mpd, "the root is not an MPD");
+    let kind = capture.texts[&capture.manifest].header("content-type").to_owned();
+    findings.require("D1", kind == "application/dash+xml", format!("content type {kind}"));
+    top(mpd, phase, &mut findings);
+    unique_ids(mpd, &mut findings);
+    let total = seconds(mpd.attribute("mediaPresentationDuration"));
+    let periods: Vec<Node> = mpd.children().filter(|n| n.has_tag_name_local("Period")).collect();
+    findings.require("D2", periods.len() == 1, format!("{} periods", periods.len()));
+    for set in mpd.descendants().filter(|n| n.has_tag_name_local("AdaptationSet")) {
+        adaptation_set(set, mpd, phase, &tracks, total, &mut findings);
+    }
+    findings
+}
+
+/// An xs:duration of days at most, as rule D1 wants; `None` otherwise.
+pub(crate) fn seconds(text: Option<&str>) -> Option<f64> {
+    let time = text?.strip_prefix("PT")?;
+    let mut total = 0.0;
+    let mut digits = String::new();
+    for c in time.chars() {
+        let unit = match c {
+            'H' => 3600.0,
+            'M' => 60.0,
+            'S' => 1.0,
+            _ => {
+                digits.push(c);
+                continue;
+            }
+        };
+        total += digits.parse::<f64>().ok()? * unit;
+        digits.clear();
+    }
+    digits.is_empty().then_some(total)
+}
+
+fn top(mpd: Node, phase: Phase, findings: &mut Findings) {
+    let has = |name: &str| mpd.attribute(name).is_some();
+    findings.require(
+        "D7",
+        mpd.attribute("profiles").is_some_and(|p| p.contains("urn:mpeg:")),
+        "no @profiles",
+    );
+    findings.require("D8", seconds(mpd.attribute("minBufferTime")).is_some(), "no @minBufferTime");
+    let total = seconds(mpd.attribute("mediaPresentationDuration"));
+    findings.require("D2", total.is_some_and(|t| t > 0.0), "no @mediaPresentationDuration");
+    let period = mpd.children().find(|n| n.has_tag_name_local("Period"));
+    let start = period.and_then(|p| seconds(p.attribute("start")));
+    findings.require("D2", start == Some(0.0), "the first Period does not start at 0");
+    findings.require("G4", !has("timeShiftBufferDepth"), "@timeShiftBufferDepth");
+    match phase {
+        Phase::Final => {
+            findings.require(
+                "D2",
+                mpd.attribute("type").unwrap_or("static") == "static",
+                "not static",
+            );
+            for name in
+                ["availabilityStartTime", "minimumUpdatePeriod", "suggestedPresentationDelay"]
+            {
+                findings.require("D2", !has(name), format!("static with @{name}"));
+            }
+        }
+        Phase::Growing => {
+            findings.require("D10", mpd.attribute("type") == Some("dynamic"), "not dynamic");
+            findings.require("D10", has("availabilityStartTime"), "no @availabilityStartTime");
+            let timing = mpd.children().any(|n| n.has_tag_name_local("UTCTiming"));
+            findings.require("D10", timing, "no UTCTiming");
+            let delay = seconds(mpd.attribute("suggestedPresentationDelay"));
+            findings.require(
+                "G4",
+                delay == Some(0.0),
+                format!("@suggestedPresentationDelay {delay:?}"),
+            );
+            let update = seconds(mpd.attribute("minimumUpdatePeriod"));
+            findings.require(
+                "G4",
+                update.is_some_and(|u| u > 0.0 && u <= 5.0),
+                format!("@minimumUpdatePeriod {update:?}"),
+            );
+        }
+    }
+}
+
+fn unique_ids(mpd: Node, findings: &mut Findings) {
+    for name in ["Representation", "AdaptationSet", "Period"] {
+        let nodes = || mpd.descendants().filter(|n| n.has_tag_name_local(name));
+        let mut ids: Vec<&str> = nodes().filter_map(|n| n.attribute("id")).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        findings.require(
+            "D7",
+            ids.len() == nodes().count(),
+            format!("{name}: an @id is missing or double"),
+        );
+    }
+}
+
+fn adaptation_set(
+    set: Node,
+    mpd: Node,
+    phase: Phase,
+    tracks: &[Parsed],
+    total: Option<f64>,
+    findings: &mut Findings,
+) {
+    let id = set.attribute("id").unwrap_or_default();
+    let told = format!("AdaptationSet {id}");
+    let aligned = set.attribute("segmentAlignment").is_some_and(|v| v == "true" || v == "1");
+    findings.require("D7", aligned, format!("{told}: no @segmentAlignment"));
+    let sap = set.attribute("startWithSAP").is_some_and(|v| v == "1" || v == "2");
+    findings.require("D7", sap, format!("{told}: no @startWithSAP"));
+    let templates: Vec<Node> =
+        set.descendants().filter(|n| n.has_tag_name_local("SegmentTemplate")).collect();
+    findings.require("D4", !templates.is_empty(), format!("{told}: no SegmentTemplate"));
+    for template in templates {
+        addressing(template, &told, findings);
+    }
+    for representation in set.children().filter(|n| n.has_tag_name_local("Representation")) {
+        let name = representation.attribute("id").unwrap_or_default();
+        let Some(track) = tracks.iter().find(|track| track.name == name) else {
+            findings.require(
+                "D7",
+                false,
+                format!("Representation {name}: its media cannot be read"),
+            );
+            continue;
+        };
+        attributes(set, representation, track, findings);
+        cover(representation, track, phase, total, findings);
+        leaky_bucket(mpd, representation, track, findings);
+    }
+}
+
+fn addressing(template: Node, told: &str, findings: &mut Findings) {
+    let media = template.attribute("media").unwrap_or_default();
+    let numbered = media.contains("$Number") || media.contains("$Time");
+    findings.require("D4", numbered, format!("{told}: @media {media}"));
+    findings.require(
+        "D3",
+        template.attribute("timescale").is_some(),
+        format!("{told}: no @timescale"),
+    );
+    findings.require(
+        "D4",
+        template.attribute("duration").is_none(),
+        format!("{told}: @duration and timeline"),
+    );
+    let mut end = None;
+    for s in template.descendants().filter(|n| n.has_tag_name_local("S")) {
+        findings.require("D4", s.attribute("n").is_none(), format!("{told}: S@n"));
+        let number = |name: &str| s.attribute(name).and_then(|v| v.parse::<i64>().ok());
+        let (start, length) = (number("t"), number("d").unwrap_or(0));
+        let repeat = number("r").unwrap_or(0);
+        findings.require(
+            "D3",
+            repeat >= 0 && length > 0,
+            format!("{told}: S of d={length} r={repeat}"),
+        );
+        let gapless = end.is_none() || start.is_none() || start == end;
+        findings.require("D3", gapless, format!("{told}: S@t {start:?} does not continue {end:?}"));
+        end = Some(start.or(end).unwrap_or(0) + length * (repeat.max(0) + 1));
+    }
+}
+
+fn attributes(set: Node, representation: Node, track: &Parsed, findings: &mut Findings) {
+    let get =
+        |name: &str| representation.attribute(name).or(set.attribute(name)).unwrap_or_default();
+    let mut equal = |name: &str, expected: String| {
+        let found = get(name);
+        let message = format!("Representation {}: @{name} {found}, track {expected}", track.name);
+        findings.require("D7", found.eq_ignore_ascii_case(&expected), message);
+    };
+    let init = &track.init;
+    equal("codecs", init.codec.clone());
+    if init.video {
+        equal("mimeType", "video/mp4".to_owned());
+        equal("width", init.width.to_string());
+        equal("height", init.height.to_string());
+    } else {
+        equal("mimeType", "audio/mp4".to_owned());
+        equal("audioSamplingRate", init.rate.to_string());
+    }
+    if init.video {
+        let ticks = track.segments.first().map_or(1, |s| s.fragments[0].samples[0].duration);
+        let rate = get("frameRate");
+        let (num, den) = rate.split_once('/').unwrap_or((rate, "1"));
+        let number = |text: &str| text.parse::<u64>().unwrap_or(0);
+        let right = number(num) * u64::from(ticks) == number(den) * u64::from(init.timescale);
+        findings.require("D7", right, format!("Representation {}: @frameRate {rate}", track.name));
+    }
+}
+
+/// Rules D3, D9, C1: references name what the segments hold, and the whole film once it is final.
+fn cover(
+    representation: Node,
+    track: &Parsed,
+    phase: Phase,
+    total: Option<f64>,
+    findings: &mut Findings,
+) {
+    let template = representation
+        .ancestors()
+        .find_map(|node| node.children().find(|n| n.has_tag_name_local("SegmentTemplate")));
+    let Some(template) = template else { return };
+    let timescale: f64 =
+        template.attribute("timescale").and_then(|v| v.parse().ok()).unwrap_or(1.0);
+    // Sound may be cut at the nearest AAC frame only.
+    let slack = if track.init.video { 1.5 / f64::from(track.init.timescale) } else { 0.022 };
+    let entries = timeline(template);
+    findings.require("D3", entries.len() == track.segments.len(), format!("{}: count", track.name));
+    let mut end = 0.0;
+    for ((start, length), segment) in entries.iter().zip(&track.segments) {
+        let (start, length) = (*start as f64 / timescale, *length as f64 / timescale);
+        let first = segment.fragments[0].time as f64 / f64::from(track.init.timescale);
+        let exact = (start - first).abs() <= slack
+            && (length - track.seconds(segment)).abs() <= 2.0 * slack;
+        findings.require(
+            "D3",
+            exact,
+            format!(
+                "{}: S {start}+{length} s, tfdt {first} s, media {} s",
+                track.name,
+                track.seconds(segment)
+            ),
+        );
+        end = start + length;
+    }
+    if phase == Phase::Final {
+        let whole = total.is_some_and(|total| (total - end).abs() < 0.05);
+        findings.require("D2", whole, format!("{}: ends at {end} of {total:?} s", track.name));
+    }
+    let longest = entries.iter().map(|(_, length)| *length as f64 / timescale).fold(0.0, f64::max);
+    let mpd = representation.document().root_element();
+    if let Some(limit) = mpd.attribute("maxSegmentDuration") {
+        let holds = seconds(Some(limit)).is_some_and(|limit| limit + 0.001 >= longest);
+        findings.require("D9", holds, format!("{}: {longest} s is over {limit}", track.name));
+    }
+}
+
+/// Rule D8: at @bandwidth, after minBufferTime, a player that starts anywhere never runs dry.
+fn leaky_bucket(mpd: Node, representation: Node, track: &Parsed, findings: &mut Findings) {
+    let Some(buffer) = seconds(mpd.attribute("minBufferTime")) else { return };
+    let rate: f64 =
+        representation.attribute("bandwidth").and_then(|v| v.parse().ok()).unwrap_or(0.0);
+    for first in 0..track.segments.len() {
+        let (mut bits, mut played) = (0.0, 0.0);
+        for segment in &track.segments[first..] {
+            bits += segment.bytes as f64 * 8.0;
+            played += track.seconds(segment);
+            if bits > rate * (buffer + played) {
+                let message =
+                    format!("{}: @bandwidth {rate} is too low from segment {first}", track.name);
+                findings.require("D8", false, message);
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! HLS multivariant playlists and delivery: rules H1 to H11, H21, G1.
+
+use super::{Findings, Parsed, Phase, hls_media, parse};
+use crate::harness::{
+    capture::{Capture, rendition, resolve},
+    m3u8::{self, Attributes, Media, Multivariant, unquoted},
+};
+
+/// Checks everything that HLS rules say of a captured video.
+pub(crate) fn check(capture: &Capture, phase: Phase) -> Findings {
+    let mut findings = Findings::default();
+    let tracks = parse(&capture.hls_tracks(), &mut findings);
+    let raw = capture.texts[&capture.manifest].body.clone();
+    let clean = raw.starts_with(b"#EXTM3U\n") && std::str::from_utf8(&raw).is_ok();
+    findings.require("H1", clean, "multivariant: not UTF-8 that begins with #EXTM3U");
+    let playlist = match m3u8::multivariant(&capture.manifest_text()) {
+        Ok(playlist) => playlist,
+        Err(error) => {
+            findings.require("H1", false, format!("multivariant: {error:#}"));
+            return findings;
+        }
+    };
+    let mut media = Vec::new();
+    for (path, reply) in capture.texts.iter().filter(|(path, _)| **path != capture.manifest) {
+        match m3u8::media(&reply.text()) {
+            Ok(parsed) => media.push((path.clone(), parsed)),
+            Err(error) => findings.require("H1", false, format!("{path}: {error:#}")),
+        }
+    }
+    general(&playlist, phase, &mut findings);
+    for (attributes, uri) in &playlist.variants {
+        let path = resolve(&capture.manifest, uri);
+        variant(capture, &playlist, attributes, &path, &tracks, &mut findings);
+        if phase == Phase::Final {
+            bandwidth(&playlist, attributes, &path, &tracks, &media, &mut findings);
+        }
+    }
+    sound(&playlist, &mut findings);
+    iframes(capture, &playlist, phase, &tracks, &mut findings);
+    hls_media::check(capture, &media, &tracks, phase, &mut findings);
+    delivery(capture, &mut findings);
+    findings
+}
+
+fn track<'a>(tracks: &'a [Parsed], path: &str) -> Option<&'a Parsed> {
+    tracks.iter().find(|track| track.name == rendition(path))
+}
+
+fn general(playlist: &Multivariant, phase: Phase, findings: &mut Findings) {
+    let version = playlist.version.unwrap_or(1);
+    findings.require("H2", (1..=7).contains(&version), format!("multivariant: version {version}"));
+    findings.require("H9", playlist.independent, "multivariant: no EXT-X-INDEPENDENT-SEGMENTS");
+    findings.require("H6", !playlist.variants.is_empty(), "multivariant: no variant");
+    if phase == Phase::Growing {
+        findings.require(
+            "G1",
+            starts_at_zero(playlist.start.as_ref()),
+            "multivariant: no EXT-X-START near 0",
+        );
+    }
+    let mut seen: Vec<&str> = playlist.variants.iter().map(|(_, uri)| uri.as_str()).collect();
+    seen.sort_unstable();
+    seen.dedup();
+    findings.require("H6", seen.len() == playlist.variants.len(), "multivariant: a variant twice");
+    let rates: Vec<Option<u64>> =
+        playlist.variants.iter().map(|(a, _)| number(a, "BANDWIDTH")).collect();
+    let different = rates.windows(2).all(|pair| pair[0] != pair[1]);
+    findings.require("H6", different, "multivariant: variants of one bit rate");
+}
+
+/// Rule G1: zero itself would be ignored by Shaka.
+pub(super) fn starts_at_zero(start: Option<&Attributes>) -> bool {
+    let offset = start.and_then(|a| a.get("TIME-OFFSET")).and_then(|v| v.parse::<f64>().ok());
+    offset.is_some_and(|offset| offset > 0.0 && offset < 0.01)
+}
+
+fn number(attributes: &Attributes, name: &str) -> Option<u64> {
+    attributes.get(name).and_then(|value| value.parse().ok())
+}
+
+fn text<'a>(attributes: &'a Attributes, name: &str) -> Option<&'a str> {
+    attributes.get(name).and_then(|value| unquoted(value))
+}
+
+fn codecs(attributes: &Attributes) -> Vec<String> {
+    let mut found: Vec<String> =
+        text(attributes, "CODECS").unwrap_or_default().split(',').map(str::to_lowercase).collect();
+    found.sort();
+    found
+}
+
+fn variant(
+    capture: &Capture,
+    playlist: &Multivariant,
+    attributes: &Attributes,
+    path: &str,
+    tracks: &[Parsed],
+    findings: &mut Findings,
+) {
+    let Some(video) = track(tracks, path) else {
+        findings.require("H17", false, format!("{path}: the variant's media cannot be read"));
+        return;
+    };
+    let group = text(attributes, "AUDIO");
+    let members = playlist.media.iter().filter(|m| group.is_some() && text(m, "GROUP-ID") == group);
+    let sounds: Vec<&Parsed> = members
+        .filter_map(|m| text(m, "URI"))
+        .filter_map(|uri| track(tracks, &resolve(&capture.manifest, uri)))
+        .collect();
+    let mut expected: Vec<String> =
+        std::iter::once(video).chain(sounds).map(|track| track.init.codec.clone()).collect();
+    expected.sort();
+    expected.dedup();
+    let found = codecs(attributes);
+    findings.require(
+        "H3",
+        found == expected,
+        format!("{path}: CODECS {found:?}, tracks {expected:?}"),
+    );
+    let size = format!("{}x{}", video.init.width, video.init.height);
+    let declared = attributes.get("RESOLUTION").cloned().unwrap_or_default();
+    findings.require(
+        "H4",
+        declared == size,
+        format!("{path}: RESOLUTION {declared}, track {size}"),
+    );
+    let first =
+        video.segments.first().and_then(|s| s.fragments.first()).map(|f| f.samples[0].duration);
+    let rate = first.map_or(0.0, |ticks| f64::from(video.init.timescale) / f64::from(ticks));
+    let declared: f64 = attributes.get("FRAME-RATE").and_then(|v| v.parse().ok()).unwrap_or(0.0);
+    findings.require(
+        "H4",
+        (declared - rate).abs() < 0.001,
+        format!("{path}: FRAME-RATE {declared}, track {rate}"),
+    );
+    findings.require(
+        "H5",
+        number(attributes, "BANDWIDTH").is_some(),
+        format!("{path}: no BANDWIDTH"),
+    );
+}
+
+fn bandwidth(
+    playlist: &Multivariant,
+    attributes: &Attributes,
+    path: &str,
+    tracks: &[Parsed],
+    media: &[(String, Media)],
+    findings: &mut Findings,
+) {
+    let target = media.iter().filter_map(|(_, playlist)| playlist.target).max().unwrap_or(0) as f64;
+    let group = text(attributes, "AUDIO");
+    let member = |name: &str| {
+        let mut of_group = playlist.media.iter().filter(|m| text(m, "GROUP-ID") == group);
+        of_group.any(|m| text(m, "URI").is_some_and(|uri| rendition(uri) == name))
+    };
+    let sounds: Vec<&Parsed> =
+        tracks.iter().filter(|track| group.is_some() && member(&track.name)).collect();
+    let Some(video) = track(tracks, path) else { return };
+    let sum = |rate: &dyn Fn(&Parsed) -> f64| {
+        rate(video) + sounds.iter().map(|sound| rate(sound)).fold(0.0, f64::max)
+    };
+    let (low, high) = (sum(&|t| peak(t, target)), sum(&|t| peak(t, target).max(single_peak(t))));
+    let declared = number(attributes, "BANDWIDTH").unwrap_or(0) as f64;
+    let right = declared >= low * 0.999 && declared <= high * 1.10;
+    findings.require(
+        "H5",
+        right,
+        format!("{path}: BANDWIDTH {declared}, measured {low:.0} to {high:.0}"),
+    );
+    let mean = sum(&|t| average(t));
+    let declared = number(attributes, "AVERAGE-BANDWIDTH").unwrap_or(0) as f64;
+    let right = (declared - mean).abs() <= mean * 0.10;
+    findings.require(
+        "H5",
+        right,
+        format!("{path}: AVERAGE-BANDWIDTH {declared}, measured {mean:.0}"),
+    );
+}
+
+fn average(track: &Parsed) -> f64 {
+    let bytes: usize = track.segments.iter().map(|segment| segment.bytes).sum();
+    bytes as f64 * 8.0 / track.duration()
+}
+
+fn single_peak(track: &Parsed) -> f64 {
+    let rates = track.segments.iter().map(|s| s.bytes as f64 * 8.0 / track.seconds(s));
+    rates.fold(0.0, f64::max)
+}
+
+/// RFC 8216bis: the largest bit rate of any run of segments of 0.5 to 1.5 target durations.
+fn peak(track: &Parsed, target: f64) -> f64 {
+    let mut peak = 0.0_f64;
+    for first in 0..track.segments.len() {
+        let (mut bytes, mut seconds) = (0, 0.0);
+        for segment in &track.segments[first..] {
+            bytes += segment.bytes;
+            seconds += track.seconds(segment);
+            if seconds > target * 1.5 {
+                break;
+            }
+            if seconds >= target * 0.5 {
+                peak = peak.max(bytes as f64 * 8.0 / seconds);
+            }
+        }
+    }
+    peak
+}
+
+fn sound(playlist: &Multivariant, findings: &mut Findings) {
+    let mut defaults = Vec::new();
+    for media in &playlist.media {
+        let group = text(media, "GROUP-ID").unwrap_or_default();
+        let name = text(media, "NAME").unwrap_or_default();
+        let told = format!("EXT-X-MEDIA {group:?} {name:?}");
+        findings.require(
+            "H7",
+            !group.is_empty() && !name.is_empty(),
+            format!("{told}: needs GROUP-ID and NAME"),
+        );
+        findings.require(
+            "H7",
+            text(media, "LANGUAGE").is_some_and(|l| !l.is_empty()),
+            format!("{told}: no LANGUAGE"),
+        );
+        let yes = |key: &str| media.get(key).is_some_and(|value| value == "YES");
+        findings.require(
+            "H7",
+            !yes("DEFAULT") || yes("AUTOSELECT"),
+            format!("{told}: DEFAULT without AUTOSELECT"),
+        );
+        let used =
+            playlist.variants.iter().any(|(variant, _)| text(variant, "AUDIO") == Some(group));
+        findings.require("H7", used, format!("{told}: no variant uses the group"));
+        if yes("DEFAULT") {
+            findings.require(
+                "H7",
+                !defaults.contains(&group),
+                format!("{told}: two defaults in a group"),
+            );
+            defaults.push(group);
+        }
+    }
+    for (variant, uri) in &playlist.variants {
+        let Some(group) = text(variant, "AUDIO") else { continue };
+        let known = playlist.media.iter().any(|media| text(media, "GROUP-ID") == Some(group));
+        findings.require("H7", known, format!("{uri}: unknown AUDIO group {group:?}"));
+    }
+}
+
+fn iframes(
+    capture: &Capture,
+    playlist: &Multivariant,
+    phase: Phase,
+    tracks: &[Parsed],
+    findings: &mut Findings,
+) {
+    if phase == Phase::Final {
+        let complete = playlist.iframes.len() == playlist.variants.len();
+        findings.require("H11", complete, "multivariant: not one I-frame playlist per variant");
+    }
+    for stream in &playlist.iframes {
+        let path =
+            text(stream, "URI").map(|uri| resolve(&capture.manifest, uri)).unwrap_or_default();
+        let Some(video) = track(tracks, &path) else {
+            findings.require("H11", false, format!("I-frame playlist {path} of no variant"));
+            continue;
+        };
+        let found = codecs(stream);
+        findings.require(
+            "H3",
+            found == [video.init.codec.clone()],
+            format!("{path}: CODECS {found:?}"),
+        );
+        let size = format!("{}x{}", video.init.width, video.init.height);
+        findings.require(
+            "H4",
+            stream.get("RESOLUTION") == Some(&size),
+            format!("{path}: RESOLUTION"),
+        );
+        findings.require(
+            "H5",
+            number(stream, "BANDWIDTH").is_some(),
+            format!("{path}: no BANDWIDTH"),
+        );
+    }
+}
+
+fn delivery(capture: &Capture, findings: &mut Findings) {
+    for (path, reply) in &capture.texts {
+        let kind = reply.header("content-type");
+        let right = kind.split(';').next() == Some("application/vnd.apple.mpegurl");
+        findings.require("H21", right, format!("{path}: content type {kind}"));
+    }
+    if let Some(reply) = &capture.segment_reply {
+        let kind = reply.header("content-type");
+        let right = ["video/mp4", "audio/mp4", "video/iso.segment"].contains(&kind);
+        findings.require("H21", right, format!("segments: content type {kind}"));
+    }
+}

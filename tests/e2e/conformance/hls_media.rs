@@ -1,0 +1,175 @@
+//! HLS media playlists: rules H2, H11 to H20, G1 and G2.
+
+use super::{Findings, Parsed, Phase, hls::starts_at_zero};
+use crate::harness::{
+    capture::{Capture, rendition, resolve},
+    m3u8::Media,
+};
+
+/// Checks every media playlist for itself and all against each other.
+pub(super) fn check(
+    capture: &Capture,
+    media: &[(String, Media)],
+    tracks: &[Parsed],
+    phase: Phase,
+    findings: &mut Findings,
+) {
+    for (path, playlist) in media {
+        let own = tracks.iter().find(|track| track.name == rendition(path));
+        if playlist.iframes_only {
+            iframes(capture, path, playlist, own, findings);
+        } else {
+            general(path, playlist, phase, findings);
+            if let Some(track) = own {
+                durations(path, playlist, track, findings);
+            }
+        }
+    }
+    let plain: Vec<&(String, Media)> =
+        media.iter().filter(|(_, playlist)| !playlist.iframes_only).collect();
+    for pair in plain.windows(2) {
+        let told = format!("{} and {}", pair[0].0, pair[1].0);
+        let (a, b) = (&pair[0].1, &pair[1].1);
+        findings.require("H12", a.target == b.target, format!("{told}: TARGETDURATION differs"));
+        findings.require(
+            "H16",
+            a.discontinuities == b.discontinuities,
+            format!("{told}: discontinuities differ"),
+        );
+        findings.require("G2", a.end == b.end, format!("{told}: ENDLIST in one only"));
+        findings.require("H15", a.kind == b.kind, format!("{told}: PLAYLIST-TYPE differs"));
+        if phase == Phase::Final {
+            findings.require(
+                "H15",
+                a.segments.len() == b.segments.len(),
+                format!("{told}: different ranges"),
+            );
+        }
+        boundaries(&told, a, b, findings);
+    }
+}
+
+fn general(path: &str, playlist: &Media, phase: Phase, findings: &mut Findings) {
+    let version = playlist.version.unwrap_or(1);
+    findings.require("H2", (6..=7).contains(&version), format!("{path}: version {version}"));
+    findings.require("H14", playlist.map.is_some(), format!("{path}: no EXT-X-MAP"));
+    let target = playlist.target.unwrap_or(0);
+    findings.require("H12", target > 0, format!("{path}: no TARGETDURATION"));
+    for segment in &playlist.segments {
+        let short =
+            segment.duration.round() as u64 <= target && segment.duration <= target as f64 + 0.5;
+        findings.require(
+            "H12",
+            short,
+            format!("{path}: {} s is over the target {target}", segment.duration),
+        );
+        findings.require("H13", segment.duration > 0.0, format!("{path}: a segment of no length"));
+    }
+    findings.require(
+        "H15",
+        playlist.sequence == 0,
+        format!("{path}: MEDIA-SEQUENCE {}", playlist.sequence),
+    );
+    let kind = playlist.kind.as_deref();
+    match phase {
+        Phase::Growing => {
+            findings.require(
+                "G1",
+                kind == Some("EVENT"),
+                format!("{path}: PLAYLIST-TYPE {kind:?} while growing"),
+            );
+            findings.require(
+                "G1",
+                starts_at_zero(playlist.start.as_ref()),
+                format!("{path}: no EXT-X-START near 0"),
+            );
+        }
+        Phase::Final => {
+            let known = matches!(kind, Some("VOD" | "EVENT"));
+            findings.require(
+                "H15",
+                known && playlist.end,
+                format!("{path}: type {kind:?}, end {}", playlist.end),
+            );
+        }
+    }
+}
+
+/// Rule H13: any run of EXTINFs stays within one frame of the truth.
+fn durations(path: &str, playlist: &Media, track: &Parsed, findings: &mut Findings) {
+    let frame = frame_seconds(track);
+    let (mut low, mut high, mut drift) = (0.0_f64, 0.0_f64, 0.0_f64);
+    for (segment, true_one) in playlist.segments.iter().zip(&track.segments) {
+        drift += segment.duration - track.seconds(true_one);
+        low = low.min(drift);
+        high = high.max(drift);
+    }
+    findings.require(
+        "H13",
+        high - low <= frame,
+        format!("{path}: EXTINF drifts by {} s", high - low),
+    );
+}
+
+fn frame_seconds(track: &Parsed) -> f64 {
+    let first = track.segments.first().and_then(|segment| segment.fragments.first());
+    let ticks = first.map_or(0, |fragment| fragment.samples[0].duration);
+    f64::from(ticks) / f64::from(track.init.timescale.max(1))
+}
+
+/// Rule H19: every rendition is cut at the same places, within an AAC frame.
+fn boundaries(told: &str, a: &Media, b: &Media, findings: &mut Findings) {
+    let (mut at_a, mut at_b) = (0.0, 0.0);
+    for (index, (one, other)) in a.segments.iter().zip(&b.segments).enumerate() {
+        at_a += one.duration;
+        at_b += other.duration;
+        let near = f64::abs(at_a - at_b) < 0.025;
+        findings.require("H19", near, format!("{told}: segment {index} ends at {at_a} and {at_b}"));
+    }
+}
+
+/// Rule H11: each range is a whole moof and the mdat up to the end of its first sample.
+fn iframes(
+    capture: &Capture,
+    path: &str,
+    playlist: &Media,
+    track: Option<&Parsed>,
+    findings: &mut Findings,
+) {
+    let version = playlist.version.unwrap_or(1);
+    findings.require("H2", (5..=7).contains(&version), format!("{path}: version {version}"));
+    findings.require("H14", playlist.map.is_some(), format!("{path}: no EXT-X-MAP"));
+    let target = playlist.target.unwrap_or(0);
+    let Some(track) = track else {
+        findings.require("H11", false, format!("{path}: of no variant"));
+        return;
+    };
+    let mut total = 0.0;
+    for frame in &playlist.segments {
+        total += frame.duration;
+        let short = frame.duration.round() as u64 <= target;
+        findings.require(
+            "H12",
+            short,
+            format!("{path}: {} s is over the target {target}", frame.duration),
+        );
+        let at = resolve(path, &frame.uri);
+        let segment = track.segments.iter().find(|segment| segment.path == at);
+        let fragments = segment.into_iter().flat_map(|segment| &segment.fragments);
+        let exact = frame.range.is_some_and(|range| {
+            fragments.clone().any(|f| {
+                f.start == range.start
+                    && f.first_sample_end <= range.start + range.length
+                    && range.length <= f.bytes
+            })
+        });
+        let known = capture.media.contains_key(&at);
+        findings.require(
+            "H11",
+            exact && known,
+            format!("{path}: {:?} of {at} is no I-frame", frame.range),
+        );
+    }
+    let whole = (total - track.duration()).abs() <= frame_seconds(track);
+    findings.require("H15", whole, format!("{path}: covers {total} of {} s", track.duration()));
+}

@@ -1,0 +1,165 @@
+//! Films of unusual shape, and what a request leaves out.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::{
+    conformance::{Phase, dash, hls},
+    harness::{
+        capture::{Capture, Track},
+        client::Client,
+        clip::{self, Numbered},
+        picture, program,
+        stack::Stack,
+    },
+};
+
+const JOB_DEADLINE: Duration = Duration::from_secs(120);
+
+/// Publishes a film, checks both manifests, and returns the video's id with its HLS renditions.
+async fn published(stack: &Stack, film: Numbered) -> (String, Vec<Track>) {
+    let (video, _) = stack.client().publish(&film.file(), JOB_DEADLINE).await;
+    let viewer = stack.anonymous();
+    let captured = Capture::hls(&viewer, &format!("/api/stream/{video}/hls/playlist.m3u8")).await;
+    hls::check(&captured, Phase::Final).assert_none("HLS");
+    let manifest = format!("/api/stream/{video}/dash/manifest.mpd");
+    let mpd = super::growing::settled_dash(&viewer, &manifest).await;
+    dash::check(&mpd, Phase::Final).assert_none("DASH");
+    let tracks = captured.hls_tracks();
+    for track in tracks.iter().filter(|track| !track.is_audio()) {
+        let found = picture::numbers(&track.write(stack.beside()));
+        let expected: Vec<Option<u16>> = (0..film.frames()).map(|n| Some(n as u16)).collect();
+        assert_eq!(found, expected, "{film:?} {}", track.name);
+    }
+    (video, tracks)
+}
+
+fn size(track: &Track) -> (u32, u32) {
+    let init = crate::conformance::fmp4::init(&track.init).expect("init");
+    (init.width, init.height)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unusual_films_come_out_right() {
+    let stack = Stack::start().await;
+    let film = Numbered::seconds(9);
+
+    let (video, tracks) = published(&stack, Numbered { width: 480, height: 854, ..film }).await;
+    let sizes: Vec<(u32, u32)> = tracks.iter().filter(|t| !t.is_audio()).map(size).collect();
+    assert_eq!(sizes, [(360, 640), (480, 854)], "portrait is bounded by its short side");
+    let metadata = &stack.client().get(&format!("/api/videos/{video}")).await.json()["metadata"];
+    assert_eq!((&metadata["width"], &metadata["height"]), (&json!(480), &json!(854)));
+
+    let (_, tracks) = published(&stack, Numbered { audio: false, ..film }).await;
+    assert_eq!(tracks.len(), 1, "no sound, one rendition");
+
+    let (_, tracks) = published(&stack, Numbered { width: 320, height: 180, ..film }).await;
+    let sizes: Vec<(u32, u32)> = tracks.iter().filter(|t| !t.is_audio()).map(size).collect();
+    assert_eq!(sizes, [(320, 180)], "a small film is not enlarged");
+
+    // One GOP and a bit, one GOP, and chunk 0 exactly.
+    for seconds in [3, 2, 4] {
+        published(&stack, Numbered { seconds, ..film }).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn upload_replies_with_the_metadata_of_the_film() {
+    let stack = Stack::start().await;
+    let client = stack.client();
+    let fields =
+        [("title", "Big Buck Bunny"), ("description", "a rabbit"), ("visibility", "private")];
+    let reply = client.upload(&clip::real(), &fields).await.expect(201).json();
+    assert!(reply["message"].is_string(), "{reply:#}");
+    let metadata = &reply["metadata"];
+    assert_eq!(metadata["width"], 854, "{reply:#}");
+    assert_eq!(metadata["height"], 480, "{reply:#}");
+    assert_eq!(metadata["codec"], "h264", "{reply:#}");
+    assert_eq!(metadata["fps"], 24.0, "{reply:#}");
+    let near = |key: &str, value: f64, slack: f64| {
+        let found = metadata[key].as_f64().unwrap_or(f64::NAN);
+        assert!((found - value).abs() <= slack, "{key}: {reply:#}");
+    };
+    near("duration", 30.0, 0.05);
+    near("bitrate", 1_104_000.0, 20_000.0);
+    assert!(metadata["format"].as_str().is_some_and(|format| format.contains("mp4")), "{reply:#}");
+    let id = reply["videoId"].as_str().expect("videoId");
+    let video = client.get(&format!("/api/videos/{id}")).await.expect(200).json();
+    for (key, value) in fields {
+        assert_eq!(video[key], value, "{video:#}");
+    }
+    assert_eq!(video["state"], "uploaded", "{video:#}");
+    assert!(video["createdAt"].is_string(), "{video:#}");
+}
+
+async fn without(
+    stack: &Stack,
+    client: &Client,
+    video: &str,
+    request: Value,
+    gone: &str,
+    there: &str,
+) {
+    let job = client.transcode(video, &request).await;
+    client.wait_job(&job, "completed", JOB_DEADLINE).await;
+    let viewer = stack.anonymous();
+    let reply = viewer.get(&format!("/api/stream/{video}/{gone}")).await;
+    assert_eq!(reply.status, 404, "{request}: {}", reply.text());
+    assert_eq!(reply.json()["code"], "manifest_disabled", "{request}: it says why");
+    viewer.get(&format!("/api/stream/{video}/{there}")).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manifest_that_was_not_asked_for_is_404_and_says_so() {
+    let stack = Stack::start().await;
+    let client = stack.client();
+    let (hls, dash) = ("hls/playlist.m3u8", "dash/manifest.mpd");
+    let video = client.upload_film(&Numbered::seconds(4).file()).await;
+    without(&stack, &client, &video, json!({"generateDASH": false}), dash, hls).await;
+    without(&stack, &client, &video, json!({"generateHLS": false}), hls, dash).await;
+}
+
+/// Sound that starts late and stops early is padded: it stays in its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn late_sound_stays_in_its_place() {
+    let stack = Stack::start().await;
+    let film = Numbered { audio: false, ..Numbered::seconds(9) }.file();
+    let file = stack.beside().join("late.mkv");
+    let args = [
+        "-v",
+        "error",
+        "-i",
+        film.to_str().expect("path"),
+        "-itsoffset",
+        "2",
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=frequency=1000:sample_rate=44100:duration=3",
+        "-c:v",
+        "copy",
+        "-c:a",
+        "pcm_s16le",
+        file.to_str().expect("path"),
+    ];
+    program::output("ffmpeg", &args);
+    let (video, _) = stack.client().publish(&file, JOB_DEADLINE).await;
+    let captured =
+        Capture::hls(&stack.anonymous(), &format!("/api/stream/{video}/hls/playlist.m3u8")).await;
+    hls::check(&captured, Phase::Final).assert_none("HLS");
+    let tracks = captured.hls_tracks();
+    let sound = tracks.iter().find(|track| track.is_audio()).expect("sound").write(stack.beside());
+    let args = ["-v", "error", "-i", sound.to_str().expect("path"), "-f", "s16le", "-ac", "1", "-"];
+    let pcm = program::output("ffmpeg", &args);
+    let samples: Vec<i16> = pcm.chunks_exact(2).map(|b| i16::from_le_bytes([b[0], b[1]])).collect();
+    let loud = |level: &i16| level.saturating_abs() > 1000;
+    let begin = samples.iter().position(loud).expect("a tone") as f64 / 48_000.0;
+    let end = samples.iter().rposition(loud).expect("a tone") as f64 / 48_000.0;
+    assert!((begin - 2.0).abs() < 0.04, "the tone begins at {begin} s");
+    assert!((end - 5.0).abs() < 0.04, "the tone ends at {end} s");
+    assert!(
+        (samples.len() as f64 / 48_000.0 - 9.0).abs() < 0.05,
+        "sound is as long as the picture"
+    );
+}

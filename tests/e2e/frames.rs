@@ -1,0 +1,132 @@
+//! Every frame of every rendition appears exactly once, in order, at its time, across all chunk
+//! borders, through HLS and through DASH (issue line 1).
+
+use std::{path::Path, time::Duration};
+
+use crate::{
+    conformance::{self, Findings, Phase, dash, hls},
+    harness::{
+        capture::{Capture, Track},
+        clip::Numbered,
+        picture, process, program,
+        stack::Stack,
+    },
+};
+
+/// Encoding one film on a busy machine.
+const ENCODE_DEADLINE: Duration = Duration::from_secs(300);
+
+async fn exact(film: Numbered, rungs: usize) {
+    let file = film.file();
+    let stack = Stack::start().await;
+    let client = stack.client();
+    let (video, _) = client.publish(&file, ENCODE_DEADLINE).await;
+    let viewer = stack.anonymous();
+
+    let playlist = format!("/api/stream/{video}/hls/playlist.m3u8");
+    let captured = Capture::hls(&viewer, &playlist).await;
+    hls::check(&captured, Phase::Final).assert_none("HLS");
+    let tracks = captured.hls_tracks();
+    assert_eq!(tracks.iter().filter(|track| !track.is_audio()).count(), rungs, "rungs of HLS");
+    judge(&film, &tracks, stack.beside());
+
+    let manifest = format!("/api/stream/{video}/dash/manifest.mpd");
+    let captured = super::growing::settled_dash(&viewer, &manifest).await;
+    dash::check(&captured, Phase::Final).assert_none("DASH");
+    let tracks = captured.dash_tracks();
+    assert_eq!(tracks.iter().filter(|track| !track.is_audio()).count(), rungs, "rungs of DASH");
+    judge(&film, &tracks, stack.beside());
+    assert!(process::alive(stack.up_pid()), "the service runs on");
+}
+
+fn judge(film: &Numbered, tracks: &[Track], dir: &Path) {
+    let mut findings = Findings::default();
+    let parsed = conformance::parse(tracks, &mut findings);
+    findings.assert_none("fragments");
+    for (track, boxes) in tracks.iter().zip(&parsed) {
+        let file = track.write(dir);
+        if track.is_audio() {
+            sound(film, boxes);
+            continue;
+        }
+        let expected: Vec<Option<u16>> = (0..film.frames()).map(|n| Some(n as u16)).collect();
+        let found = picture::numbers(&file);
+        let wrong = expected.iter().zip(&found).position(|(a, b)| a != b);
+        assert!(
+            wrong.is_none(),
+            "{}: frame {wrong:?} shows {:?}",
+            track.name,
+            found[wrong.unwrap_or(0)]
+        );
+        assert_eq!(found.len(), expected.len(), "{}: count of frames", track.name);
+        times(film, track, boxes, &file);
+    }
+}
+
+/// By our own reading of the boxes, and by ffprobe's.
+fn times(film: &Numbered, track: &Track, boxes: &conformance::Parsed, file: &Path) {
+    let (num, den) = (u64::from(film.rate.0), u64::from(film.rate.1));
+    let due = |frame: usize| frame as u64 * den * u64::from(boxes.init.timescale) / num;
+    let fragments = boxes.segments.iter().flat_map(|segment| &segment.fragments);
+    let mut own: Vec<i64> =
+        fragments.flat_map(|fragment| fragment.times(boxes.init.delay)).collect();
+    own.sort_unstable();
+    let entries = ["-show_entries", "packet=pts", "-of", "csv=p=0"];
+    let path = file.to_str().expect("UTF-8 path");
+    let args = [&["-v", "error", "-select_streams", "v:0"][..], &entries, &[path]].concat();
+    let text = String::from_utf8(program::output("ffprobe", &args)).expect("UTF-8");
+    let number = |line: &str| line.trim_end_matches(',').parse().ok();
+    let mut theirs: Vec<i64> = text.lines().filter_map(number).collect();
+    theirs.sort_unstable();
+    for (who, times) in [("boxes", own), ("ffprobe", theirs)] {
+        assert_eq!(times.len() as u64, film.frames(), "{} by {who}", track.name);
+        for (frame, time) in times.iter().enumerate() {
+            let off = (time - due(frame) as i64).abs();
+            assert!(
+                off <= 1,
+                "{} by {who}: frame {frame} at {time} not {}",
+                track.name,
+                due(frame)
+            );
+        }
+    }
+}
+
+/// Every AAC frame has its full length, and the whole is as long as the picture, within half a frame.
+fn sound(film: &Numbered, boxes: &conformance::Parsed) {
+    let samples = boxes.segments.iter().flat_map(|s| &s.fragments).flat_map(|f| &f.samples);
+    assert!(samples.clone().all(|sample| sample.duration == 1024), "{}: AAC frames", boxes.name);
+    let total: u64 = samples.map(|sample| u64::from(sample.duration)).sum();
+    let due = film.frames() as f64 * f64::from(film.rate.1) / f64::from(film.rate.0) * 48_000.0;
+    assert!(
+        (total as f64 - due).abs() <= 513.0,
+        "{}: {total} samples instead of {due}",
+        boxes.name
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_are_exact_at_24() {
+    exact(Numbered { rate: (24, 1), ..Numbered::seconds(66) }, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_are_exact_at_25_from_mkv() {
+    exact(Numbered { container: "mkv", width: 854, height: 480, ..Numbered::seconds(66) }, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_are_exact_at_29_97_in_three_rungs() {
+    let film = Numbered { rate: (30_000, 1001), width: 1280, height: 720, ..Numbered::seconds(66) };
+    exact(film, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_are_exact_at_50() {
+    exact(Numbered { rate: (50, 1), ..Numbered::seconds(65) }, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_are_exact_at_60() {
+    exact(Numbered { rate: (60, 1), width: 854, height: 480, ..Numbered::seconds(65) }, 2).await;
+}

@@ -1,0 +1,158 @@
+//! A film plays while it is still being encoded: players start at 0 and the same session goes on to
+//! the end (issue line 4, rules G1 to G5).
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::{
+    conformance::{Phase, dash, hls},
+    harness::{
+        browser::Play,
+        capture::{Capture, resolve},
+        client::Client,
+        clip::Numbered,
+        eventually, m3u8,
+        script::{Behaviour, Ffmpeg},
+        stack::Stack,
+    },
+};
+
+/// Long enough that several chunks are outstanding when playback begins.
+const SECONDS: u32 = 46;
+/// The dynamic MPD stays for a while after the end, so that players see its last segments.
+const SETTLE_DEADLINE: Duration = Duration::from_secs(25);
+const ENCODE_DEADLINE: Duration = Duration::from_secs(180);
+
+/// Captures the MPD once it is static.
+pub(crate) async fn settled_dash(client: &Client, manifest: &str) -> Capture {
+    eventually("the MPD becomes static", SETTLE_DEADLINE, async || {
+        let reply = client.get(manifest).await.expect(200);
+        reply.text().contains("type=\"static\"").then_some(())
+    })
+    .await;
+    Capture::dash(client, manifest).await
+}
+
+/// A service whose encodes are slow, with a job under way; returns video and job.
+async fn slow_job(stack: &Stack, width: u32, height: u32) -> (String, String) {
+    let film = Numbered { width, height, ..Numbered::seconds(SECONDS) }.file();
+    let client = stack.client();
+    let video = client.upload_film(&film).await;
+    let job = client.transcode(&video, &json!({})).await;
+    (video, job)
+}
+
+async fn slow_stack(seconds: u32) -> (Stack, Ffmpeg) {
+    let mut stack = Stack::new(&[("STREAMING_WORKER_SLOTS", "1")]);
+    let script = Ffmpeg::new(stack.beside(), Behaviour::Slow(seconds));
+    stack.set("STREAMING_FFMPEG", script.path());
+    stack.up().await;
+    (stack, script)
+}
+
+/// Plays from the first moment on; the job must still run when playback has begun.
+async fn plays_on(player: &'static str, kind: &str) {
+    let (stack, _script) = slow_stack(5).await;
+    let (video, job) = slow_job(&stack, 640, 360).await;
+    let name = if kind == "hls" { "hls/playlist.m3u8" } else { "dash/manifest.mpd" };
+    let manifest = format!("/api/stream/{video}/{name}");
+    let viewer = stack.anonymous();
+    eventually("the first chunk is playable", ENCODE_DEADLINE, async || {
+        (viewer.get(&manifest).await.status == 200).then_some(())
+    })
+    .await;
+    let start = (kind == "dash").then_some(0.0);
+    let deadline = Duration::from_secs(150);
+    let play = Play { player, manifest, start, switches: Vec::new(), deadline };
+    let mut session = play.begin(&stack.http);
+    session.until("tick", 1.0).await;
+    let state = stack.client().job(&job).await;
+    assert_eq!(state["state"], "running", "the film must still grow: {state:#}");
+    let report = session.finish().await;
+    stack.client().wait_job(&job, "completed", ENCODE_DEADLINE).await;
+    report.assert_played(f64::from(SECONDS));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn growing_film_plays_through_in_hls_js() {
+    plays_on("hls.js", "hls").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn growing_film_plays_through_in_shaka_by_hls() {
+    plays_on("shaka", "hls").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn growing_film_plays_through_in_shaka_by_dash() {
+    plays_on("shaka", "dash").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn growing_film_plays_through_in_dash_js() {
+    plays_on("dash.js", "dash").await;
+}
+
+/// Follows every playlist of a growing film: rules hold at each look, and nothing listed is ever taken
+/// back or changed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn growing_manifests_keep_the_rules_and_only_grow() {
+    let (stack, _script) = slow_stack(3).await;
+    let (video, job) = slow_job(&stack, 854, 480).await;
+    let viewer = stack.anonymous();
+    let (hls_path, dash_path) = (
+        format!("/api/stream/{video}/hls/playlist.m3u8"),
+        format!("/api/stream/{video}/dash/manifest.mpd"),
+    );
+    eventually("HLS is playable", ENCODE_DEADLINE, async || {
+        (viewer.get(&hls_path).await.status == 200).then_some(())
+    })
+    .await;
+    let session = event_playlists(&viewer, &hls_path).await;
+    let mut before: Vec<Vec<String>> = vec![Vec::new(); session.len()];
+    let mut looks = 0;
+    loop {
+        let done = stack.client().job(&job).await["state"] == "completed";
+        for (path, seen) in session.iter().zip(&mut before) {
+            let text = viewer.get(path).await.expect(200).text();
+            let now = m3u8::media(&text).expect("media playlist");
+            let uris: Vec<String> =
+                now.segments.iter().map(|s| format!("{} {}", s.uri, s.duration)).collect();
+            assert!(uris.starts_with(seen), "{path} took back a segment:\n{text}");
+            assert_eq!(now.kind.as_deref(), Some("EVENT"), "{path} changed its type");
+            *seen = uris;
+        }
+        if done {
+            break;
+        }
+        let growing = Capture::hls(&viewer, &hls_path).await;
+        if stack.client().job(&job).await["state"] != "completed" {
+            hls::check(&growing, Phase::Growing).assert_none("growing HLS");
+            looks += 1;
+        }
+        if viewer.get(&dash_path).await.status == 200 {
+            let growing = Capture::dash(&viewer, &dash_path).await;
+            dash::check(&growing, Phase::Growing).assert_none("growing DASH");
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    assert!(looks >= 3, "the film was seen growing {looks} times only");
+    for path in &session {
+        let last = m3u8::media(&viewer.get(path).await.expect(200).text()).expect("media playlist");
+        assert!(last.end, "{path} has its end once the job is complete");
+    }
+    hls::check(&Capture::hls(&viewer, &hls_path).await, Phase::Final).assert_none("final HLS");
+    let last = settled_dash(&viewer, &dash_path).await;
+    dash::check(&last, Phase::Final).assert_none("final DASH");
+}
+
+/// The playlists that a session which starts now goes on reading.
+async fn event_playlists(viewer: &Client, multivariant: &str) -> Vec<String> {
+    let text = viewer.get(multivariant).await.expect(200).text();
+    let playlist = m3u8::multivariant(&text).expect("multivariant playlist");
+    let sounds = playlist.media.iter().filter_map(|media| media.get("URI"));
+    let uris = playlist.variants.iter().map(|(_, uri)| uri.as_str());
+    let all = uris.chain(sounds.filter_map(|uri| m3u8::unquoted(uri)));
+    all.map(|uri| resolve(multivariant, uri)).collect()
+}

@@ -1,0 +1,36 @@
+//! What every end-to-end test stands on: a stack of real processes, generated clips, a client, a
+//! manifest reader, a browser and a fault proxy. It links none of the planes: it sees the service as
+//! people and players see it.
+
+pub(crate) mod browser;
+pub(crate) mod capture;
+pub(crate) mod client;
+pub(crate) mod clip;
+pub(crate) mod m3u8;
+pub(crate) mod picture;
+pub(crate) mod process;
+pub(crate) mod program;
+pub(crate) mod proxy;
+pub(crate) mod rpc;
+pub(crate) mod script;
+pub(crate) mod stack;
+
+use std::time::{Duration, Instant};
+
+/// Between two looks at something that has yet to happen.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Looks until `look` finds something, and panics naming `what` after `deadline`.
+pub(crate) async fn eventually<T, F>(what: &str, deadline: Duration, mut look: F) -> T
+where
+    F: AsyncFnMut() -> Option<T>,
+{
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(start.elapsed() < deadline, "not within {deadline:?}: {what}");
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+}

@@ -1,0 +1,148 @@
+//! Plays a video in headless Chromium (tests/browser/play.mjs) and reports what the player said.
+
+use std::{process::Stdio, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, ChildStdout, Command},
+};
+
+use super::program;
+
+/// From the start of node to the browser's first report.
+const SLACK: Duration = Duration::from_secs(45);
+
+/// How to play.
+#[derive(Clone, Debug)]
+pub(crate) struct Play {
+    /// "hls.js", "shaka" or "dash.js".
+    pub(crate) player: &'static str,
+    /// Path of the manifest.
+    pub(crate) manifest: String,
+    /// Handed to the player's load call; `None` leaves it to the manifest.
+    pub(crate) start: Option<f64>,
+    /// Switches to the rung of this height once playback has passed the second.
+    pub(crate) switches: Vec<(f64, u32)>,
+    /// Gives up after this long.
+    pub(crate) deadline: Duration,
+}
+
+/// A session under way; the browser ends with it.
+pub(crate) struct Session {
+    child: Child,
+    lines: tokio::io::Lines<BufReader<ChildStdout>>,
+    play: Play,
+    seen: Vec<Value>,
+}
+
+/// What happened in a whole session.
+#[derive(Clone, Debug)]
+pub(crate) struct Report {
+    play: Play,
+    /// Every event in order.
+    pub(crate) events: Vec<Value>,
+    /// The last line.
+    pub(crate) summary: Value,
+}
+
+impl Play {
+    /// Starts the browser; `origin` is the data plane's `host:port`.
+    pub(crate) fn begin(self, origin: &str) -> Session {
+        let dir = program::repository().join("tests/browser");
+        let switches: Vec<Value> =
+            self.switches.iter().map(|(at, height)| json!({"at": at, "height": height})).collect();
+        let order = json!({
+            "origin": format!("http://{origin}"), "player": self.player, "manifest": self.manifest,
+            "start": self.start, "switches": switches, "seconds": self.deadline.as_secs(),
+        });
+        let chromium =
+            program::tool("chromium").expect("chromium is missing: run `tools/install test`");
+        let mut child = Command::new("node")
+            .env("CHROMIUM", chromium)
+            .arg("play.mjs")
+            .arg(order.to_string())
+            .current_dir(dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("start node");
+        let lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
+        Session { child, lines, play: self, seen: Vec::new() }
+    }
+
+    /// Plays to the end.
+    pub(crate) async fn run(self, origin: &str) -> Report {
+        self.begin(origin).finish().await
+    }
+}
+
+impl Session {
+    /// Reads on until the player reports `kind` with at least `time` on the clock.
+    pub(crate) async fn until(&mut self, kind: &str, time: f64) {
+        let limit = self.play.deadline + SLACK;
+        let wait = async {
+            while let Some(event) = self.next().await {
+                let reached = event["time"].as_f64().unwrap_or_default() >= time;
+                if event["kind"] == kind && reached {
+                    return;
+                }
+            }
+            panic!("the session ended before {kind} at {time} s: {:#?}", self.seen);
+        };
+        tokio::time::timeout(limit, wait).await.expect("browser deadline");
+    }
+
+    async fn next(&mut self) -> Option<Value> {
+        let line = self.lines.next_line().await.expect("read from node")?;
+        let event: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        self.seen.push(event.clone());
+        Some(event)
+    }
+
+    /// Waits for the end of the session.
+    pub(crate) async fn finish(mut self) -> Report {
+        let limit = self.play.deadline + SLACK;
+        let all = async { while self.next().await.is_some() {} };
+        tokio::time::timeout(limit, all).await.expect("browser deadline");
+        let status = self.child.wait().await.expect("wait for node");
+        assert!(status.success(), "play.mjs ended with {status}: {:#?}", self.seen);
+        let summary = self.seen.pop().expect("a summary");
+        Report { play: self.play, events: self.seen, summary }
+    }
+}
+
+impl Report {
+    /// Panics unless the film played from 0 to `seconds` without an error or a stall.
+    pub(crate) fn assert_clean(&self, seconds: f64) {
+        self.assert_played(seconds);
+        let stall = self.number("longestStall");
+        assert!(stall < 1.0, "stalled for {stall} s: {}", self.told());
+    }
+
+    /// Panics unless the film played from 0 to `seconds` without an error; it may have waited.
+    pub(crate) fn assert_played(&self, seconds: f64) {
+        assert_eq!(self.summary["ended"], true, "did not end: {}", self.told());
+        assert_eq!(self.summary["errors"], json!([]), "errors: {}", self.told());
+        assert!(self.number("startedAt") < 0.5, "did not start at 0: {}", self.told());
+        let (time, duration) = (self.number("time"), self.number("duration"));
+        assert!((time - seconds).abs() < 0.5, "did not reach the end: {}", self.told());
+        assert!((duration - seconds).abs() < 0.2, "wrong duration: {}", self.told());
+    }
+
+    fn number(&self, key: &str) -> f64 {
+        self.summary[key].as_f64().unwrap_or(f64::NAN)
+    }
+
+    fn told(&self) -> String {
+        let (player, manifest) = (self.play.player, &self.play.manifest);
+        format!("{player} {manifest}: {:#}\n{:#?}", self.summary, self.events)
+    }
+
+    /// Heights of the pictures shown, in order.
+    pub(crate) fn heights(&self) -> Vec<u64> {
+        let heights = self.summary["heights"].as_array().into_iter().flatten();
+        heights.filter_map(Value::as_u64).collect()
+    }
+}

@@ -1,0 +1,111 @@
+//! Processes as `/proc` shows them. Tests stop what they started by its id, found by parentage or by
+//! a mark in its environment; never by its name alone.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{self, Signal},
+    unistd::Pid,
+};
+
+/// One living process.
+#[derive(Clone, Debug)]
+pub(crate) struct Process {
+    pub(crate) pid: i32,
+    pub(crate) parent: i32,
+    /// The executable's file name, for example "streaming-worker".
+    pub(crate) program: String,
+    /// Its arguments, separated by blanks.
+    pub(crate) command: String,
+}
+
+/// Every process that is not a zombie.
+pub(crate) fn all() -> Vec<Process> {
+    let entries = fs::read_dir("/proc").expect("read /proc");
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(read)
+        .collect()
+}
+
+fn read(pid: i32) -> Option<Process> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in brackets may hold anything; what follows the last bracket is plain.
+    let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace();
+    let state = fields.next()?;
+    if state == "Z" || state == "X" {
+        return None;
+    }
+    let parent = fields.next()?.parse().ok()?;
+    let raw = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let command = String::from_utf8_lossy(&raw).replace('\0', " ").trim().to_owned();
+    let exe = fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let named = exe.as_deref().and_then(Path::file_name).and_then(|name| name.to_str());
+    let first = command.split([' ', ':']).next().unwrap_or_default();
+    let program = named.map_or_else(|| base_name(first), base_name);
+    Some(Process { pid, parent, program, command })
+}
+
+fn base_name(path: &str) -> String {
+    path.rsplit('/').next().unwrap_or(path).trim_end_matches(" (deleted)").to_owned()
+}
+
+/// Children, their children and so on.
+pub(crate) fn descendants(root: i32) -> Vec<Process> {
+    let all = all();
+    let mut found: Vec<Process> = Vec::new();
+    let mut parents = vec![root];
+    while let Some(parent) = parents.pop() {
+        for process in all.iter().filter(|p| p.parent == parent) {
+            parents.push(process.pid);
+            found.push(process.clone());
+        }
+    }
+    found
+}
+
+/// Processes whose environment holds `mark`, or whose arguments do.
+pub(crate) fn marked(mark: &str) -> Vec<Process> {
+    let mut found = all();
+    found.retain(|process| {
+        let environment = fs::read(format!("/proc/{}/environ", process.pid)).unwrap_or_default();
+        process.command.contains(mark) || String::from_utf8_lossy(&environment).contains(mark)
+    });
+    found
+}
+
+/// True while the process runs.
+pub(crate) fn alive(pid: i32) -> bool {
+    read(pid).is_some()
+}
+
+/// Sends `signal`; a process that is gone already is fine.
+pub(crate) fn send(pid: i32, signal: Signal) {
+    assert!(pid > 1, "refuse to signal process {pid}");
+    let _ = signal::kill(Pid::from_raw(pid), signal);
+}
+
+/// Blocks until every one is gone; returns those that are not.
+pub(crate) fn wait_gone(pids: &[i32], deadline: Duration) -> Vec<i32> {
+    let start = Instant::now();
+    loop {
+        let left: Vec<i32> = pids.iter().copied().filter(|pid| alive(*pid)).collect();
+        if left.is_empty() || start.elapsed() > deadline {
+            return left;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Memory that only this process holds (anonymous pages), in bytes.
+pub(crate) fn memory_bytes(pid: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("read process status");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("RssAnon");
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("parse RssAnon");
+    kib * 1024
+}

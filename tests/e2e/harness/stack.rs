@@ -1,0 +1,326 @@
+//! A whole service for one test: `streaming-service up` on a private folder and free ports.
+//!
+//! **Invariant:** when a stack ends, nothing that it started is left running; the harness checks that
+//! itself, for every test.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use super::{
+    client::Client,
+    eventually,
+    process::{self, Process},
+    program,
+    rpc::Rpc,
+};
+
+/// From the start of `up` to a healthy service.
+const READY_DEADLINE: Duration = Duration::from_secs(60);
+/// From SIGTERM to the end of `up`.
+const STOP_DEADLINE: Duration = Duration::from_secs(40);
+/// From the end of `up`, however it ended, to the end of everything it started.
+pub(crate) const ORPHAN_DEADLINE: Duration = Duration::from_secs(5);
+/// Of each log, when a test fails.
+const LOG_TAIL_LINES: usize = 25;
+
+/// A running (or stopped) service and its data.
+pub(crate) struct Stack {
+    dir: TempDir,
+    env: BTreeMap<String, String>,
+    up: Option<Child>,
+    /// Program names seen below `up`, for a readable message about leftovers.
+    starts: u32,
+    /// `host:port` of the data plane.
+    pub(crate) http: String,
+    /// `host:port` of control.
+    pub(crate) grpc: String,
+    /// The admin's.
+    pub(crate) token: String,
+}
+
+impl Stack {
+    /// Starts a service on defaults.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts a service with these variables set.
+    pub(crate) async fn start_with(env: &[(&str, &str)]) -> Self {
+        let mut stack = Self::new(env);
+        stack.up().await;
+        stack
+    }
+
+    /// Prepares a service without starting it.
+    pub(crate) fn new(env: &[(&str, &str)]) -> Self {
+        // Unix sockets below it must stay under 107 bytes, so it lies in the system's folder.
+        let dir = tempfile::Builder::new().prefix("svc-").tempdir().expect("make data folder");
+        let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        Self {
+            dir,
+            env: env.iter().map(own).collect(),
+            up: None,
+            starts: 0,
+            http: String::new(),
+            grpc: String::new(),
+            token: String::new(),
+        }
+    }
+
+    /// The data folder.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// A folder beside the data that the service knows nothing of.
+    pub(crate) fn beside(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Sets a variable for the next start.
+    pub(crate) fn set(&mut self, key: &str, value: &str) {
+        self.env.insert(key.to_owned(), value.to_owned());
+    }
+
+    /// A command of ours with the stack's variables and nobody else's.
+    pub(crate) fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(program::ours(name));
+        for (key, _) in std::env::vars_os() {
+            if key.to_string_lossy().starts_with("STREAMING_") {
+                command.env_remove(key);
+            }
+        }
+        command
+            .current_dir(self.dir.path())
+            .env("STREAMING_DATA", self.data())
+            .env("STREAMING_HTTP_ADDR", "127.0.0.1:0")
+            .env("STREAMING_GRPC_ADDR", "127.0.0.1:0")
+            .env("STREAMING_RATE_GENERAL", "off")
+            .env("STREAMING_RATE_UPLOAD", "off")
+            .env("STREAMING_RATE_STREAM", "off")
+            .envs(&self.env)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `up` and waits until it is healthy.
+    pub(crate) async fn up(&mut self) {
+        self.launch();
+        self.wait_ready().await;
+    }
+
+    /// Runs `up` without waiting for it.
+    pub(crate) fn launch(&mut self) {
+        assert!(self.up.is_none(), "the stack runs already");
+        self.starts += 1;
+        let file = |kind: &str| {
+            let path = self.dir.path().join(format!("up-{}.{kind}", self.starts));
+            File::create(path).expect("create log")
+        };
+        let (out, err) = (file("out"), file("err"));
+        let child = self.command("streaming-service").arg("up").stdout(out).stderr(err).spawn();
+        self.up = Some(child.expect("start streaming-service up"));
+    }
+
+    /// Waits until `/health` answers 200, then reads addresses and token.
+    pub(crate) async fn wait_ready(&mut self) {
+        let start = Instant::now();
+        loop {
+            if let Some(status) =
+                self.up.as_mut().and_then(|up| up.try_wait().expect("wait for up"))
+            {
+                panic!("up ended early with {status}\n{}", self.logs());
+            }
+            if self.read_addresses() && self.healthy().await {
+                return;
+            }
+            assert!(start.elapsed() < READY_DEADLINE, "up is not ready\n{}", self.logs());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn read_addresses(&mut self) -> bool {
+        let read = |name: &str| fs::read_to_string(self.data().join(name)).unwrap_or_default();
+        let (http, grpc, token) =
+            (read("run/http.addr"), read("run/grpc.addr"), read("admin.token"));
+        self.http = http.trim().to_owned();
+        self.grpc = grpc.trim().to_owned();
+        self.token = token.trim().to_owned();
+        !self.http.is_empty() && !self.grpc.is_empty() && !self.token.is_empty()
+    }
+
+    async fn healthy(&self) -> bool {
+        let reply = self.anonymous().try_get("/health").await;
+        reply.is_ok_and(|reply| reply.status == 200)
+    }
+
+    /// An admin's HTTP client.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(&self.http, Some(&self.token))
+    }
+
+    /// A client without a token.
+    pub(crate) fn anonymous(&self) -> Client {
+        Client::new(&self.http, None)
+    }
+
+    /// An admin's gRPC clients.
+    pub(crate) fn rpc(&self) -> Rpc {
+        Rpc::new(&self.grpc, &self.token)
+    }
+
+    /// The process id of `up`.
+    pub(crate) fn up_pid(&self) -> i32 {
+        self.up.as_ref().expect("the stack runs").id() as i32
+    }
+
+    /// The processes below `up` that run `program`, for example "streaming-worker".
+    pub(crate) fn running(&self, program: &str) -> Vec<Process> {
+        let mut found = process::descendants(self.up_pid());
+        found.retain(|process| process.program == program);
+        found
+    }
+
+    /// Sends a signal to each process below `up` that runs `program`; at least one must.
+    pub(crate) fn signal(&self, program: &str, signal: Signal) {
+        let found = self.running(program);
+        assert!(!found.is_empty(), "no {program} runs below up");
+        for process in found {
+            process::send(process.pid, signal);
+        }
+    }
+
+    /// SIGKILLs `program` and waits until `up` has started another.
+    pub(crate) async fn replace(&self, program: &str) {
+        let before: Vec<i32> = self.running(program).iter().map(|p| p.pid).collect();
+        self.signal(program, Signal::SIGKILL);
+        eventually("up starts the killed program again", Duration::from_secs(20), async || {
+            let now = self.running(program);
+            now.iter().any(|process| !before.contains(&process.pid)).then_some(())
+        })
+        .await;
+    }
+
+    /// SIGKILLs `up` itself; what it started must follow at once.
+    pub(crate) fn kill_up(&mut self) {
+        let mut up = self.up.take().expect("the stack runs");
+        up.kill().expect("kill up");
+        up.wait().expect("reap up");
+        self.assert_nothing_left("SIGKILL of up");
+    }
+
+    /// SIGTERMs `up` and checks that it ends well and leaves nothing.
+    pub(crate) fn stop(&mut self) -> ExitStatus {
+        let mut up = self.up.take().expect("the stack runs");
+        process::send(up.id() as i32, Signal::SIGCONT);
+        process::send(up.id() as i32, Signal::SIGTERM);
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = up.try_wait().expect("wait for up") {
+                break status;
+            }
+            if start.elapsed() > STOP_DEADLINE {
+                up.kill().expect("kill up");
+                up.wait().expect("reap up");
+                panic!("up did not end within {STOP_DEADLINE:?} of SIGTERM\n{}", self.logs());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        self.assert_nothing_left("SIGTERM of up");
+        status
+    }
+
+    fn assert_nothing_left(&self, after: &str) {
+        let mark = self.dir.path().to_string_lossy().into_owned();
+        let own = std::process::id() as i32;
+        let mut left = process::marked(&mark);
+        left.retain(|process| process.pid != own);
+        let pids: Vec<i32> = left.iter().map(|process| process.pid).collect();
+        let stubborn = process::wait_gone(&pids, ORPHAN_DEADLINE);
+        if stubborn.is_empty() {
+            return;
+        }
+        for pid in &stubborn {
+            process::send(*pid, Signal::SIGKILL);
+        }
+        left.retain(|process| stubborn.contains(&process.pid));
+        panic!("left running after {after}: {left:#?}");
+    }
+
+    /// The ends of all logs.
+    pub(crate) fn logs(&self) -> String {
+        let mut text = String::new();
+        for dir in [self.dir.path().to_owned(), self.data().join("logs")] {
+            let mut paths: Vec<PathBuf> =
+                fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).collect();
+            paths.sort();
+            for path in paths.into_iter().filter(|path| path.is_file()) {
+                let all = fs::read(&path).unwrap_or_default();
+                let all = String::from_utf8_lossy(&all);
+                let skipped = all.lines().count().saturating_sub(LOG_TAIL_LINES);
+                text += &format!("--- {}\n", path.display());
+                all.lines().skip(skipped).for_each(|line| text += &format!("{line}\n"));
+            }
+        }
+        text
+    }
+
+    /// Every object in the embedded store, as keys.
+    pub(crate) fn objects(&self) -> Vec<String> {
+        let root = self.store();
+        let mut keys = Vec::new();
+        let mut dirs = vec![root.clone()];
+        while let Some(dir) = dirs.pop() {
+            for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    dirs.push(path);
+                } else {
+                    let key = path.strip_prefix(&root).expect("below the store");
+                    keys.push(key.to_string_lossy().into_owned());
+                }
+            }
+        }
+        keys.sort();
+        keys
+    }
+
+    /// The folder of the embedded store.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.data().join("store")
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.logs());
+            if std::env::var_os("STREAMING_TEST_KEEP").is_some() {
+                let mut dir = TempDir::new().expect("swap folder");
+                std::mem::swap(&mut dir, &mut self.dir);
+                eprintln!("kept {}", dir.keep().display());
+            }
+            let mark = self.dir.path().to_string_lossy().into_owned();
+            if let Some(mut up) = self.up.take() {
+                let _ = up.kill();
+                let _ = up.wait();
+            }
+            for process in
+                process::marked(&mark).iter().filter(|p| p.pid != std::process::id() as i32)
+            {
+                process::send(process.pid, Signal::SIGKILL);
+            }
+        } else if self.up.is_some() {
+            let status = self.stop();
+            assert!(status.success(), "up ended with {status} after SIGTERM");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Files that try to read other files: refused with a code, and the canary is never touched (issue
+//! line 11; cases 45 to 47, 49, 50, 52).
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use serde_json::json;
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use crate::harness::{clip::Numbered, stack::Stack};
+
+/// Something that no ffmpeg may read: a good film beside the store, old enough that reading shows.
+struct Canary {
+    file: PathBuf,
+    seen: SystemTime,
+    connections: Arc<AtomicUsize>,
+    address: String,
+    listener: JoinHandle<()>,
+}
+
+impl Canary {
+    async fn in_folder(dir: &Path) -> Self {
+        let file = dir.join("canary.mp4");
+        fs::copy(Numbered::seconds(6).file(), &file).expect("copy canary");
+        // With relatime an access time moves only when it is older than a day.
+        let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let times = fs::FileTimes::new().set_accessed(old).set_modified(old);
+        fs::File::options()
+            .write(true)
+            .open(&file)
+            .expect("open")
+            .set_times(times)
+            .expect("set times");
+        let seen = fs::metadata(&file).expect("metadata").accessed().expect("access time");
+        let socket = TcpListener::bind("127.0.0.1:0").await.expect("bind canary");
+        let address = socket.local_addr().expect("address").to_string();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = connections.clone();
+        let listener = tokio::spawn(async move {
+            while socket.accept().await.is_ok() {
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        Self { file, seen, connections, address, listener }
+    }
+
+    fn assert_untouched(&self, by: &str) {
+        let now = fs::metadata(&self.file).expect("metadata").accessed().expect("access time");
+        assert_eq!(now, self.seen, "{by}: the canary file was read");
+        assert_eq!(self.connections.load(Ordering::SeqCst), 0, "{by}: the canary was called");
+    }
+}
+
+impl Drop for Canary {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
+}
+
+/// Name of the attack, name of the file, content.
+fn attacks(canary: &Canary) -> Vec<(&'static str, &'static str, String)> {
+    let (path, http) = (canary.file.display(), format!("http://{}/x.mp4", canary.address));
+    let hls = |uri: &str| {
+        format!("#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\n{uri}\n#EXT-X-ENDLIST\n")
+    };
+    let mpd = |base: &str| {
+        format!(
+            "<?xml version=\"1.0\"?><MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" type=\"static\" \
+             mediaPresentationDuration=\"PT6S\"><Period><AdaptationSet mimeType=\"video/mp4\">\
+             <Representation id=\"1\" bandwidth=\"1000\"><BaseURL>{base}</BaseURL><SegmentBase/>\
+             </Representation></AdaptationSet></Period></MPD>"
+        )
+    };
+    vec![
+        ("ffconcat", "film.mp4", format!("ffconcat version 1.0\nfile '{path}'\n")),
+        ("ffconcat over http", "film.mp4", format!("ffconcat version 1.0\nfile '{http}'\n")),
+        ("HLS with a path", "film.mp4", hls(&path.to_string())),
+        ("HLS with file:", "film.mp4", hls(&format!("file://{path}"))),
+        ("HLS with http:", "film.mp4", hls(&http)),
+        ("HLS with concat:", "film.mp4", hls(&format!("concat:{http}|file://{path}"))),
+        ("HLS with a key", "film.mp4", hls(&http).replace("#EXTINF", &format!("#EXT-X-KEY:METHOD=AES-128,URI=\"{http}\"\n#EXTINF"))),
+        ("MPD", "film.mp4", mpd(&format!("file://{path}"))),
+        ("MPD over http", "film.mp4", mpd(&http)),
+        ("SDP", "film.mp4", "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n".into()),
+        ("a name like an option", "-f lavfi -i testsrc.mp4", "no film".into()),
+        ("text", "film.mp4", "no film at all\n".repeat(100)),
+        ("nothing", "film.mp4", String::new()),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn playlists_in_disguise_read_nothing_and_are_refused() {
+    let stack = Stack::start().await;
+    let canary = Canary::in_folder(stack.beside()).await;
+    let client = stack.client();
+    for (attack, name, content) in attacks(&canary) {
+        let body = futures::stream::once(async move { Ok(bytes::Bytes::from(content)) });
+        let reply = client.upload_stream(name, &[], Box::pin(body)).await;
+        assert_eq!(reply.status, 422, "{attack}: {}", reply.text());
+        assert_eq!(reply.header("content-type"), "application/problem+json", "{attack}");
+        assert_eq!(reply.json()["code"], "not_a_video", "{attack}: {}", reply.text());
+        let text = reply.text();
+        assert!(!text.contains(&*stack.data().to_string_lossy()), "{attack} shows paths: {text}");
+        canary.assert_untouched(attack);
+    }
+    let left = client.get("/api/videos").await.expect(200).json();
+    assert_eq!(left["videos"], json!([]), "no video is left");
+    let objects = stack.objects();
+    assert!(objects.iter().all(|key| !key.starts_with("videos/")), "objects are left: {objects:?}");
+}
+
+/// The canary can sing: the same playlists, given to an ffmpeg without our care, are read.
+#[tokio::test]
+async fn canary_notices_an_unguarded_ffmpeg() {
+    let dir = tempfile::tempdir().expect("folder");
+    let canary = Canary::in_folder(dir.path()).await;
+    let list = dir.path().join("list.txt");
+    fs::write(&list, format!("ffconcat version 1.0\nfile '{}'\n", canary.file.display()))
+        .expect("write");
+    let list = list.to_string_lossy().into_owned();
+    let args = ["-v", "error", "-safe", "0", "-f", "concat", "-i", &list, "-f", "null", "-"];
+    crate::harness::program::output("ffmpeg", &args);
+    let now = fs::metadata(&canary.file).expect("metadata").accessed().expect("access time");
+    let mounted_without_times =
+        fs::read_to_string("/proc/mounts").expect("mounts").contains("noatime");
+    assert!(now != canary.seen || mounted_without_times, "access times do not move here");
+}

@@ -1,0 +1,38 @@
+//! A real clip plays to its end in Chromium with three players: no error, no stall, and the rung
+//! changes when the viewer says so (issue line 3).
+
+use std::time::Duration;
+
+use crate::harness::{browser::Play, clip, stack::Stack};
+
+const SECONDS: f64 = 30.0;
+
+async fn plays(stack: &Stack, video: &str, player: &'static str, name: &str) {
+    let play = Play {
+        player,
+        manifest: format!("/api/stream/{video}/{name}"),
+        start: name.ends_with("mpd").then_some(0.0),
+        // Down again well before the end, so that both switches are seen.
+        switches: vec![(2.0, 480), (14.0, 360)],
+        deadline: Duration::from_secs(75),
+    };
+    let report = play.run(&stack.http).await;
+    report.assert_clean(SECONDS);
+    assert_eq!(report.heights(), [360, 480, 360], "{player} switches: {:#?}", report.events);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn real_clip_plays_to_its_end_and_switches_in_every_player() {
+    let stack = Stack::start().await;
+    let (video, _) = stack.client().publish(&clip::real(), Duration::from_secs(180)).await;
+    // One after another: two decoders on two cores would stall each other, not show our faults.
+    plays(&stack, &video, "hls.js", "hls/playlist.m3u8").await;
+    plays(&stack, &video, "shaka", "hls/playlist.m3u8").await;
+    super::growing::settled_dash(
+        &stack.anonymous(),
+        &format!("/api/stream/{video}/dash/manifest.mpd"),
+    )
+    .await;
+    plays(&stack, &video, "shaka", "dash/manifest.mpd").await;
+    plays(&stack, &video, "dash.js", "dash/manifest.mpd").await;
+}

@@ -1,0 +1,189 @@
+//! The conformance checker itself: real output passes, and each of many seeded faults is found, by the
+//! rule that it breaks (case 106).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::{
+    conformance::{Findings, Phase, dash, hls},
+    harness::{capture::Capture, clip::Numbered, m3u8, stack::Stack},
+};
+
+type Check = fn(&Capture, Phase) -> Findings;
+type Mutate = Box<dyn Fn(&mut Capture)>;
+
+/// Replaces text in the manifest itself.
+fn manifest(from: &'static str, to: &'static str) -> Mutate {
+    Box::new(move |capture| {
+        let name = capture.manifest.clone();
+        replace(capture, &name, from, to);
+    })
+}
+
+/// Replaces text in every media playlist whose path ends so.
+fn playlists(ending: &'static str, from: &'static str, to: &'static str) -> Mutate {
+    Box::new(move |capture| {
+        let names: Vec<String> =
+            capture.texts.keys().filter(|name| name.ends_with(ending)).cloned().collect();
+        assert!(!names.is_empty(), "no playlist {ending}");
+        names.iter().for_each(|name| replace(capture, name, from, to));
+    })
+}
+
+fn replace(capture: &mut Capture, name: &str, from: &str, to: &str) {
+    let reply = capture.texts.get_mut(name).expect("text");
+    let text = reply.text();
+    assert!(text.contains(from), "{name} holds no {from:?}:\n{text}");
+    reply.body = Bytes::from(text.replacen(from, to, 1));
+}
+
+/// Changes the number after `key` in the manifest.
+fn number(key: &'static str, change: fn(f64) -> f64) -> Mutate {
+    Box::new(move |capture| {
+        let name = capture.manifest.clone();
+        let text = capture.manifest_text();
+        let start = text.find(key).unwrap_or_else(|| panic!("no {key} in\n{text}")) + key.len();
+        let digits = text[start..].find(|c: char| !c.is_ascii_digit() && c != '.').expect("an end");
+        let old: f64 = text[start..start + digits].parse().expect("a number");
+        let new = format!("{}{}{}", &text[..start], change(old), &text[start + digits..]);
+        capture.texts.get_mut(&name).expect("manifest").body = Bytes::from(new);
+    })
+}
+
+/// Changes bytes at a box's type in the media object whose path ends so.
+fn media(ending: &'static str, atom: &'static [u8; 4], change: fn(&mut Vec<u8>, usize)) -> Mutate {
+    Box::new(move |capture| {
+        let (_, bytes) =
+            capture.media.iter_mut().find(|(name, _)| name.ends_with(ending)).expect("object");
+        let mut own = bytes.to_vec();
+        let at = own.windows(4).position(|four| four == atom).expect("box");
+        change(&mut own, at);
+        *bytes = Bytes::from(own);
+    })
+}
+
+fn assert_found(capture: &Capture, check: Check, faults: Vec<(&'static str, Mutate)>) {
+    let clean = check(capture, Phase::Final);
+    clean.assert_none("the real thing");
+    for (index, (rule, fault)) in faults.into_iter().enumerate() {
+        let mut mutated = capture.clone();
+        fault(&mut mutated);
+        let found = check(&mutated, Phase::Final).0;
+        assert!(
+            found.iter().any(|f| f.rule == rule),
+            "fault {index} breaks {rule}, found: {found:?}"
+        );
+    }
+}
+
+fn hls_faults() -> Vec<(&'static str, Mutate)> {
+    vec![
+        ("H1", manifest("#EXTM3U", "\u{feff}#EXTM3U")),
+        ("H1", manifest("#EXTM3U\n", "")),
+        ("H1", manifest("#EXT-X-INDEPENDENT-SEGMENTS", "#EXT-X-INDEPENDANT-SEGMENTS")),
+        ("H2", playlists("360p/vod.m3u8", "#EXT-X-VERSION:", "#EXT-X-VERSION:1")),
+        ("H3", manifest(",mp4a.40.2", "")),
+        ("H3", manifest("avc1.64", "avc1.42")),
+        ("H4", manifest("RESOLUTION=640x360", "RESOLUTION=642x360")),
+        ("H4", number("FRAME-RATE=", |rate| rate + 1.0)),
+        ("H5", number(",BANDWIDTH=", |rate| (rate * 0.7).round())),
+        ("H5", number(",BANDWIDTH=", |rate| (rate * 1.5).round())),
+        ("H5", number("AVERAGE-BANDWIDTH=", |rate| (rate * 0.7).round())),
+        ("H7", manifest(",LANGUAGE=\"und\"", "")),
+        ("H7", manifest("AUTOSELECT=YES", "AUTOSELECT=NO")),
+        ("H7", manifest("GROUP-ID=\"", "GROUP-ID=\"other-")),
+        ("H9", manifest("#EXT-X-INDEPENDENT-SEGMENTS\n", "")),
+        ("H11", manifest("#EXT-X-I-FRAME-STREAM-INF", "#EX-gone")),
+        ("H11", playlists("360p/iframes.m3u8", "#EXT-X-BYTERANGE:", "#EXT-X-BYTERANGE:9")),
+        ("H12", playlists("360p/vod.m3u8", "#EXT-X-TARGETDURATION:10", "#EXT-X-TARGETDURATION:3")),
+        (
+            "H12",
+            playlists("audio-0/vod.m3u8", "#EXT-X-TARGETDURATION:10", "#EXT-X-TARGETDURATION:11"),
+        ),
+        ("H13", playlists("360p/vod.m3u8", "#EXTINF:4.0", "#EXTINF:4.2")),
+        ("H14", playlists("360p/vod.m3u8", "#EXT-X-MAP", "#not-a-map")),
+        ("H15", playlists("360p/vod.m3u8", "#EXT-X-ENDLIST", "")),
+        ("H15", playlists("360p/vod.m3u8", "TYPE:VOD", "TYPE:EVENT")),
+        ("H15", playlists("360p/vod.m3u8", "#EXTINF", "#EXT-X-MEDIA-SEQUENCE:7\n#EXTINF")),
+        ("H16", playlists("360p/vod.m3u8", "#EXTINF", "#EXT-X-DISCONTINUITY\n#EXTINF")),
+        ("H17", manifest("360p/vod.m3u8", "361p/vod.m3u8")),
+        ("H19", playlists("audio-0/vod.m3u8", "#EXTINF:4.0", "#EXTINF:4.3")),
+    ]
+}
+
+fn box_faults() -> Vec<(&'static str, Mutate)> {
+    vec![
+        ("C1", media("360p/h1.m4s", b"tfdt", |bytes, at| bytes[at + 15] ^= 1)),
+        ("C1", media("360p/h1.m4s", b"trun", |bytes, at| bytes[at + 11] -= 1)),
+        ("C1", media("360p/h0.m4s", b"mdat", |bytes, at| bytes[at - 1] ^= 3)),
+        ("C1", media("audio-0/h0.m4s", b"tfdt", |bytes, at| bytes[at + 15] ^= 8)),
+        ("C2", media("360p/h0.m4s", b"mfhd", |bytes, at| bytes[at + 11] ^= 9)),
+        (
+            "C3",
+            media("360p/init.mp4", b"ftyp", |bytes, at| {
+                let end = bytes.windows(4).position(|four| four == b"moov").expect("moov");
+                for four in
+                    bytes[at + 4..end - 4].chunks_mut(4).filter(|four| four.starts_with(b"cm"))
+                {
+                    four.copy_from_slice(b"none");
+                }
+            }),
+        ),
+        (
+            "H20",
+            media("360p/h0.m4s", b"mdat", |bytes, at| {
+                let idr = (at + 8..bytes.len())
+                    .find(|i| bytes[*i] & 0x1f == 5 && bytes[*i - 4] == 0)
+                    .expect("IDR");
+                bytes[idr] = (bytes[idr] & 0xe0) | 1;
+            }),
+        ),
+    ]
+}
+
+fn dash_faults() -> Vec<(&'static str, Mutate)> {
+    vec![
+        ("D1", manifest("</MPD>", "")),
+        ("D1", manifest("urn:mpeg:dash:schema:mpd:2011", "urn:mpeg:dash:schema:mpd:2012")),
+        ("D2", manifest("type=\"static\"", "type=\"dynamic\"")),
+        ("D2", manifest("mediaPresentationDuration=\"PT", "mediaPresentationDuration=\"PT9H")),
+        ("D2", manifest("<Period", "<Period availability=\"\"/><Period")),
+        ("D3", number(" d=\"", |ticks| ticks + 100.0)),
+        ("D3", manifest(" timescale=\"", " scale=\"")),
+        ("D4", manifest("$Number$", "7")),
+        ("D7", manifest("segmentAlignment=\"true\"", "")),
+        ("D7", manifest("startWithSAP=\"1\"", "")),
+        ("D7", manifest("width=\"640\"", "width=\"641\"")),
+        ("D7", manifest("avc1.64", "avc1.42")),
+        ("D7", manifest("audioSamplingRate=\"48000\"", "audioSamplingRate=\"44100\"")),
+        ("D7", manifest("frameRate=\"", "frameRate=\"9")),
+        ("D8", number(" bandwidth=\"", |rate| (rate * 0.1).round())),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn checker_finds_every_seeded_fault() {
+    let stack = Stack::start().await;
+    let film = Numbered { width: 854, height: 480, ..Numbered::seconds(26) }.file();
+    let (video, _) = stack.client().publish(&film, Duration::from_secs(120)).await;
+    let viewer = stack.anonymous();
+    let captured = Capture::hls(&viewer, &format!("/api/stream/{video}/hls/playlist.m3u8")).await;
+    assert_found(&captured, hls::check, hls_faults());
+    assert_found(&captured, hls::check, box_faults());
+    let manifest = format!("/api/stream/{video}/dash/manifest.mpd");
+    let captured = super::growing::settled_dash(&viewer, &manifest).await;
+    assert_found(&captured, dash::check, dash_faults());
+}
+
+#[test]
+fn byte_range_without_offset_follows_its_own_resource_only() {
+    let playlist = |second: &str| {
+        format!(
+            "#EXTM3U\n#EXTINF:1,\n#EXT-X-BYTERANGE:10@5\na\n#EXTINF:1,\n#EXT-X-BYTERANGE:7\n{second}\n"
+        )
+    };
+    let read = m3u8::media(&playlist("a")).expect("continues");
+    assert_eq!(read.segments[1].range, Some(m3u8::Range { start: 15, length: 7 }));
+    assert!(m3u8::media(&playlist("b")).is_err(), "rule H18");
+}

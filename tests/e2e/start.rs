@@ -1,0 +1,86 @@
+//! `streaming-service up`: what it prints, what it refuses, and that it leaves nothing.
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    process::{Command, Output},
+};
+
+use crate::harness::{program, stack::Stack};
+
+fn refusal(mut command: Command) -> (Output, String) {
+    let output = command.arg("up").output().expect("run up");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output, text)
+}
+
+fn assert_one_line(what: &str, output: &Output, text: &str, names: &str) {
+    assert!(!output.status.success(), "{what}: {text}");
+    assert_eq!(text.trim_end().lines().count(), 1, "{what}: one line: {text}");
+    assert!(text.contains(names), "{what}: names {names}: {text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn second_instance_on_the_same_data_is_refused() {
+    let stack = Stack::start().await;
+    let (output, text) = refusal(stack.command("streaming-service"));
+    assert_one_line("second instance", &output, &text, &stack.data().to_string_lossy());
+    stack.anonymous().get("/health").await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn port_in_use_is_refused() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let port = taken.local_addr().expect("address").port().to_string();
+    for variable in ["STREAMING_HTTP_ADDR", "STREAMING_GRPC_ADDR"] {
+        let stack = Stack::new(&[(variable, &format!("127.0.0.1:{port}"))]);
+        let (output, text) = refusal(stack.command("streaming-service"));
+        assert_one_line(variable, &output, &text, &port);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn missing_ffmpeg_is_refused_by_name() {
+    let stack = Stack::new(&[("STREAMING_FFMPEG", "/nowhere/ffmpeg-of-mine")]);
+    let (output, text) = refusal(stack.command("streaming-service"));
+    assert_one_line("no ffmpeg", &output, &text, "ffmpeg-of-mine");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ready_block_names_urls_and_keeps_the_token_secret() {
+    let mut stack = Stack::start().await;
+    let printed = fs::read_to_string(stack.beside().join("up-1.out")).expect("output of up");
+    assert!(printed.contains(&stack.http) && printed.contains(&stack.grpc), "{printed}");
+    assert!(printed.contains("admin.token") && !printed.contains(&stack.token), "{printed}");
+    let mode = fs::metadata(stack.data().join("admin.token")).expect("token").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "only the owner reads the token");
+
+    // The upload command of the block works when pasted.
+    let film = crate::harness::clip::Numbered::seconds(6).file();
+    let line =
+        printed.lines().map(str::trim).find(|l| l.starts_with("curl") || l.contains("upload"));
+    let line = line.unwrap_or_else(|| panic!("no upload command:\n{printed}"));
+    let placeholder =
+        ["FILE", "film.mp4", "video.mp4", "movie.mp4"].into_iter().find(|p| line.contains(p));
+    let placeholder = placeholder.unwrap_or_else(|| panic!("no file to replace in {line:?}"));
+    let pasted = line.replacen(placeholder, &film.to_string_lossy(), 1);
+    let path = format!("{}:{}", program::bin_dir().display(), std::env::var("PATH").expect("PATH"));
+    let output = Command::new("bash")
+        .args(["-c", &pasted])
+        .current_dir(stack.beside())
+        .env("PATH", path)
+        .output();
+    let output = output.expect("run pasted line");
+    assert!(output.status.success(), "{pasted}\n{}", String::from_utf8_lossy(&output.stderr));
+    let videos = stack.client().get("/api/videos").await.expect(200).json();
+    assert_eq!(videos["videos"].as_array().map(Vec::len), Some(1), "{videos:#}");
+
+    // A second start reuses the data and keeps the token.
+    let token = stack.token.clone();
+    assert!(stack.stop().success());
+    stack.up().await;
+    assert_eq!(stack.token, token);
+    let again = stack.client().get("/api/videos").await.expect(200).json();
+    assert_eq!(again["videos"], videos["videos"]);
+}

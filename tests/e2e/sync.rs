@@ -1,0 +1,79 @@
+//! Sound and picture stay together: a flash and its beep are at most one frame apart (issue line 2).
+
+use std::{path::Path, time::Duration};
+
+use crate::{
+    conformance::{self, Findings},
+    harness::{
+        capture::{Capture, Track},
+        clip, picture, program,
+        stack::Stack,
+    },
+};
+
+const SECONDS: u32 = 48;
+const RATE: f64 = 25.0;
+/// Of 255: brighter is a flash.
+const FLASH_LEVEL: u8 = 120;
+/// Of 32767: louder is the beep.
+const BEEP_LEVEL: i16 = 8000;
+/// Between the end of one beep and the start of the next.
+const SILENCE_SAMPLES: usize = 24_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flash_and_beep_stay_together_in_every_rendition() {
+    let file = clip::flash_and_beep(SECONDS);
+    let stack = Stack::start().await;
+    let (video, _) = stack.client().publish(&file, Duration::from_secs(180)).await;
+    let viewer = stack.anonymous();
+    let hls = Capture::hls(&viewer, &format!("/api/stream/{video}/hls/playlist.m3u8")).await;
+    together(&hls.hls_tracks(), stack.beside());
+    let manifest = format!("/api/stream/{video}/dash/manifest.mpd");
+    let dash = super::growing::settled_dash(&viewer, &manifest).await;
+    together(&dash.dash_tracks(), stack.beside());
+}
+
+fn together(tracks: &[Track], dir: &Path) {
+    let mut findings = Findings::default();
+    assert_eq!(conformance::parse(tracks, &mut findings).len(), tracks.len(), "{findings:?}");
+    let sounds: Vec<&Track> = tracks.iter().filter(|track| track.is_audio()).collect();
+    assert_eq!(sounds.len(), 1, "one sound rendition");
+    let beeps = beeps(&sounds[0].write(dir));
+    let due = clip::flashes(SECONDS).map(f64::from);
+    for track in tracks.iter().filter(|track| !track.is_audio()) {
+        let flashes = flashes(&track.write(dir));
+        assert_eq!((flashes.len(), beeps.len()), (3, 3), "{flashes:?} {beeps:?}");
+        for ((flash, beep), due) in flashes.iter().zip(&beeps).zip(due) {
+            assert!(
+                (flash - beep).abs() <= 1.0 / RATE,
+                "{}: flash {flash}, beep {beep}",
+                track.name
+            );
+            assert!((flash - due).abs() <= 1.0 / RATE, "{}: flash {flash}, due {due}", track.name);
+        }
+    }
+}
+
+fn flashes(file: &Path) -> Vec<f64> {
+    let levels = picture::brightness(file);
+    let lit = |index: usize| levels[index] > FLASH_LEVEL;
+    let begins = (1..levels.len()).filter(|index| lit(*index) && !lit(index - 1));
+    begins.map(|index| index as f64 / RATE).collect()
+}
+
+fn beeps(file: &Path) -> Vec<f64> {
+    let path = file.to_str().expect("UTF-8 path");
+    let args = ["-v", "error", "-i", path, "-ac", "1", "-ar", "48000", "-f", "s16le", "-"];
+    let pcm = program::output("ffmpeg", &args);
+    let samples = pcm.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]]));
+    let loud = samples.enumerate().filter(|(_, level)| level.saturating_abs() > BEEP_LEVEL);
+    let mut found = Vec::new();
+    let mut last: Option<usize> = None;
+    for (index, _) in loud {
+        if last.is_none_or(|last| index - last > SILENCE_SAMPLES) {
+            found.push(index as f64 / 48_000.0);
+        }
+        last = Some(index);
+    }
+    found
+}

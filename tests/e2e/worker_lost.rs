@@ -1,0 +1,202 @@
+//! Workers die and links break; jobs complete all the same, every chunk committed once (issue line 5).
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    process::{Child, Stdio},
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::{
+    conformance::{Phase, hls},
+    harness::{
+        capture::Capture,
+        clip::Numbered,
+        eventually, picture, process,
+        proxy::{Mode, Proxy},
+        script::{Behaviour, Ffmpeg},
+        stack::Stack,
+    },
+};
+
+const JOB_DEADLINE: Duration = Duration::from_secs(240);
+
+/// Every chunk of every rendition has exactly one object, and every frame is there once.
+pub(crate) async fn assert_whole(stack: &Stack, video: &str, job: &str, film: &Numbered) {
+    let captured =
+        Capture::hls(&stack.anonymous(), &format!("/api/stream/{video}/hls/playlist.m3u8")).await;
+    hls::check(&captured, Phase::Final).assert_none("HLS");
+    for track in captured.hls_tracks().iter().filter(|track| !track.is_audio()) {
+        let found = picture::numbers(&track.write(stack.beside()));
+        let expected: Vec<Option<u16>> = (0..film.frames()).map(|n| Some(n as u16)).collect();
+        assert!(found == expected, "{}: frames are missing, double or out of order", track.name);
+    }
+    // Losers' objects go when the job is complete; the sweep may end a moment later.
+    eventually("each chunk has one object", Duration::from_secs(20), async || {
+        let prefix = format!("videos/{video}/{job}/");
+        let objects = stack.objects();
+        let own = objects
+            .iter()
+            .filter_map(|key| key.strip_prefix(&prefix))
+            .filter(|k| k.ends_with(".m4s"));
+        let chunks: Vec<&str> =
+            own.filter_map(|key| key.rsplit_once('/')).map(|(chunk, _)| chunk).collect();
+        let distinct: BTreeSet<&str> = chunks.iter().copied().collect();
+        (!chunks.is_empty() && distinct.len() == chunks.len()).then_some(())
+    })
+    .await;
+}
+
+pub(crate) fn tasks<'a>(job: &'a Value, kind: &str) -> Vec<&'a Value> {
+    let tasks = job["tasks"].as_array().expect("tasks");
+    tasks.iter().filter(|task| task["kind"] == kind).collect()
+}
+
+fn attempts(job: &Value) -> u64 {
+    job["tasks"].as_array().expect("tasks").iter().filter_map(|task| task["attempt"].as_u64()).sum()
+}
+
+/// A stack with slow encodes and a long film under way, caught while a later chunk is being encoded.
+pub(crate) async fn busy(film: &Numbered, slots: &str) -> (Stack, Ffmpeg, String, String) {
+    let mut stack = Stack::new(&[("STREAMING_WORKER_SLOTS", slots)]);
+    let script = Ffmpeg::new(stack.beside(), Behaviour::Slow(2));
+    stack.set("STREAMING_FFMPEG", script.path());
+    stack.up().await;
+    let client = stack.client();
+    let video = client.upload_film(&film.file()).await;
+    let job = client.transcode(&video, &json!({})).await;
+    eventually("some chunks are done and others under way", JOB_DEADLINE, async || {
+        let now = client.job(&job).await;
+        let in_state =
+            |state: &str| tasks(&now, "chunk").iter().filter(|t| t["state"] == state).count();
+        (in_state("done") >= 1 && in_state("leased") >= 1).then_some(())
+    })
+    .await;
+    (stack, script, video, job)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_worker_costs_at_most_the_chunks_in_flight() {
+    let film = Numbered::seconds(84);
+    let (stack, _script, video, job) = busy(&film, "2").await;
+    let before = stack.client().job(&job).await;
+    let leased = before["tasks"]
+        .as_array()
+        .expect("tasks")
+        .iter()
+        .filter(|t| t["state"] == "leased")
+        .count();
+    let encoders: Vec<i32> = stack.running("ffmpeg").iter().map(|p| p.pid).collect();
+    stack.replace("streaming-worker").await;
+    let orphans = process::wait_gone(&encoders, Duration::from_secs(2));
+    assert!(orphans.is_empty(), "ffmpeg outlives its worker: {orphans:?}");
+    let done = stack.client().wait_job(&job, "completed", JOB_DEADLINE).await;
+    let total = done["tasks"].as_array().expect("tasks").len() as u64;
+    let wasted = attempts(&done) - total;
+    // A lease taken between our look and the kill counts too: never more than there are slots.
+    assert!(
+        wasted >= 1 && wasted <= leased.max(2) as u64,
+        "{wasted} wasted, {leased} in flight: {done:#}"
+    );
+    assert_whole(&stack, &video, &job, &film).await;
+}
+
+/// A worker started by hand; killed when dropped.
+struct Worker(Child);
+
+impl Worker {
+    async fn start(stack: &Stack, control: &str, name: &str) -> Self {
+        let file = stack.beside().join(format!("{name}.token"));
+        fs::write(&file, stack.rpc().mint("worker").await).expect("write token");
+        let log = File::create(stack.beside().join(format!("{name}.log"))).expect("create log");
+        let child = stack
+            .command("streaming-worker")
+            .arg("run")
+            .env("STREAMING_CONTROL_URLS", format!("http://{control}"))
+            .env("STREAMING_TOKEN_FILE", file)
+            .env("STREAMING_WORKER_NAME", name)
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn();
+        Self(child.expect("start worker"))
+    }
+
+    fn pid(&self) -> i32 {
+        self.0.id() as i32
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_workers_share_one_film() {
+    let film = Numbered::seconds(64);
+    let mut stack = Stack::new(&[("STREAMING_WORKER_SLOTS", "1")]);
+    let script = Ffmpeg::new(stack.beside(), Behaviour::Slow(1));
+    stack.set("STREAMING_FFMPEG", script.path());
+    stack.up().await;
+    let _second = Worker::start(&stack, &stack.grpc, "second").await;
+    let (video, job) = stack.client().publish(&film.file(), JOB_DEADLINE).await;
+    let done = stack.client().job(&job).await;
+    let names: BTreeSet<&str> =
+        tasks(&done, "chunk").iter().filter_map(|task| task["worker"].as_str()).collect();
+    assert_eq!(names.len(), 2, "both workers encode: {done:#}");
+    assert_whole(&stack, &video, &job, &film).await;
+}
+
+/// A worker whose link holds back every byte loses its leases; what it commits later is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn worker_behind_a_silent_link_is_replaced() {
+    let film = Numbered::seconds(64);
+    let mut stack = Stack::new(&[("STREAMING_WORKER_SLOTS", "1"), ("STREAMING_WORKERS", "0")]);
+    let script = Ffmpeg::new(stack.beside(), Behaviour::Slow(3));
+    stack.set("STREAMING_FFMPEG", script.path());
+    stack.up().await;
+    let proxy = Proxy::to(&stack.grpc).await;
+    let far = Worker::start(&stack, &proxy.address, "far").await;
+    let client = stack.client();
+    let video = client.upload_film(&film.file()).await;
+    let job = client.transcode(&video, &json!({})).await;
+    eventually("the far worker encodes", JOB_DEADLINE, async || {
+        let now = client.job(&job).await;
+        tasks(&now, "chunk").iter().any(|t| t["state"] == "leased").then_some(())
+    })
+    .await;
+    proxy.set(Mode::Hold);
+    let _near = Worker::start(&stack, &stack.grpc, "near").await;
+    eventually("the near worker takes over", Duration::from_secs(60), async || {
+        let now = client.job(&job).await;
+        tasks(&now, "chunk")
+            .iter()
+            .any(|t| t["worker"] == "near" && t["attempt"] == 2)
+            .then_some(())
+    })
+    .await;
+    proxy.set(Mode::Pass);
+    client.wait_job(&job, "completed", JOB_DEADLINE).await;
+    assert!(process::alive(far.pid()), "the far worker lives on");
+    assert_whole(&stack, &video, &job, &film).await;
+}
+
+/// A worker that was stopped past its lease wakes up and commits: refused, the other's result stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn worker_that_slept_past_its_lease_cannot_commit() {
+    let film = Numbered::seconds(44);
+    let (stack, _script, video, job) = busy(&film, "1").await;
+    let sleeper = stack.running("streaming-worker")[0].pid;
+    process::send(sleeper, Signal::SIGSTOP);
+    let _near = Worker::start(&stack, &stack.grpc, "near").await;
+    let done = stack.client().wait_job(&job, "completed", JOB_DEADLINE).await;
+    process::send(sleeper, Signal::SIGCONT);
+    let twice = tasks(&done, "chunk").iter().any(|task| task["attempt"].as_u64() > Some(1));
+    assert!(twice, "a chunk of the sleeper was leased again: {done:#}");
+    assert_whole(&stack, &video, &job, &film).await;
+}
