@@ -68,7 +68,8 @@ pub(crate) async fn answer(
     if request.method == Method::HEAD {
         strip(&mut reply);
     }
-    if !ambiguous && !body.is_at_end().await {
+    let waits = request.headers.contains_key(header::EXPECT) && !body.is_touched();
+    if !ambiguous && !waits && !body.is_at_end().await {
         // The client may still be sending; let it finish, or it never reads the reply.
         app.shutdown.tracker.spawn(body.linger());
     }

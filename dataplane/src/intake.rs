@@ -2,7 +2,10 @@
 //! leave the rest to somebody who drains it.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -33,16 +36,24 @@ pub(crate) enum IntakeError {
 
 /// A request's body; clones share it.
 #[derive(Clone)]
-pub(crate) struct Intake(Arc<Mutex<Incoming>>);
+pub(crate) struct Intake {
+    body: Arc<Mutex<Incoming>>,
+    touched: Arc<AtomicBool>,
+}
 
 impl Intake {
     pub(crate) fn new(body: Incoming) -> Self {
-        Self(Arc::new(Mutex::new(body)))
+        Self { body: Arc::new(Mutex::new(body)), touched: Arc::default() }
     }
 
     /// Whether there is nothing (more) to read.
     pub(crate) async fn is_at_end(&self) -> bool {
-        self.0.lock().await.is_end_stream()
+        self.body.lock().await.is_end_stream()
+    }
+
+    /// Whether anybody has begun to read; until then a client that waits for 100 sends nothing.
+    pub(crate) fn is_touched(&self) -> bool {
+        self.touched.load(Ordering::Relaxed)
     }
 
     /// The bytes as they come, at most one piece per poll: a consumer that takes all it can get would
@@ -55,7 +66,7 @@ impl Intake {
     /// Reads what is left and throws it away, within limits.
     pub(crate) async fn linger(self) {
         let drain = async {
-            let mut body = self.0.lock().await;
+            let mut body = self.body.lock().await;
             let mut drained = 0;
             while let Some(Ok(frame)) = body.frame().await {
                 drained += frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -85,7 +96,8 @@ impl Pace {
         tokio::task::yield_now().await;
         loop {
             let intake = self.intake.clone();
-            let mut body = intake.0.lock().await;
+            intake.touched.store(true, Ordering::Relaxed);
+            let mut body = intake.body.lock().await;
             let begun = Instant::now();
             let frame = timeout(WAIT_MAX, body.frame()).await;
             self.waited += begun.elapsed();

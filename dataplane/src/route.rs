@@ -206,6 +206,9 @@ fn media_file(
 
 /// Only the hyphenated form: a UUID has many spellings, a cache key must have one.
 fn id<T>(field: &'static str, text: &str) -> Result<Id<T>, Unroutable> {
+    if text.is_empty() {
+        return Err(Unroutable::Unknown);
+    }
     match text.parse() {
         Ok(id) if text.len() == 36 => Ok(id),
         _ => Err(Unroutable::InvalidId(field)),

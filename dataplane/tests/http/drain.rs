@@ -1,0 +1,47 @@
+//! Stopping: what runs is finished, what idles is closed, nothing new is taken.
+
+use std::time::Duration;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::support::{Film, Plane, Reply};
+
+#[tokio::test]
+async fn segment_in_flight_completes_and_idle_connections_close() {
+    let plane = Plane::start().await;
+    let film = Film::new(true);
+    film.store(&plane.folder);
+    let path = film.media("360p/h1.m4s");
+    let mut idle = TcpStream::connect(plane.addr).await.unwrap();
+    idle.write_all(b"GET /health/playback HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut head = [0; 12];
+    idle.read_exact(&mut head).await.unwrap();
+    let mut busy = TcpStream::connect(plane.addr).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+    busy.write_all(request.as_bytes()).await.unwrap();
+    let mut start = vec![0; 1000];
+    busy.read_exact(&mut start).await.unwrap();
+
+    plane.shutdown.soft.cancel();
+    let mut rest = Vec::new();
+    timeout(Duration::from_secs(10), idle.read_to_end(&mut rest)).await.unwrap().unwrap();
+    timeout(Duration::from_secs(10), busy.read_to_end(&mut start)).await.unwrap().unwrap();
+    let reply = Reply::parse(&start);
+    assert!(reply.body == film.object(1));
+    let drained = plane.shutdown.drain(Duration::from_secs(10)).await;
+    assert_eq!(drained, runtime::lifecycle::Drained::Clean);
+    assert!(TcpStream::connect(plane.addr).await.is_err());
+}
+
+#[tokio::test]
+async fn silent_connection_does_not_hold_up_the_drain() {
+    let plane = Plane::start().await;
+    let _silent = TcpStream::connect(plane.addr).await.unwrap();
+    assert_eq!(plane.get("/health/playback").await.status, 200);
+    let drained = plane.shutdown.drain(Duration::from_secs(5)).await;
+    assert_eq!(drained, runtime::lifecycle::Drained::Clean);
+}

@@ -1,0 +1,191 @@
+//! Playing without control: what is in the store is enough.
+
+use std::io::Read;
+
+use authz::{Grant, PlaybackGrant, Role, RootKeys};
+use media::{JobId, VideoId, layout};
+use runtime::{Clock, SystemClock};
+use uuid::Uuid;
+
+use crate::support::{Film, Plane};
+
+#[tokio::test]
+async fn finished_film_plays_with_control_out_of_reach() {
+    let plane = Plane::start().await;
+    let film = Film::new(true);
+    film.store(&plane.folder);
+    let master = plane.get(&film.path("hls/playlist.m3u8")).await;
+    assert_eq!(master.status, 200, "{master:?}");
+    assert_eq!(master.header("content-type"), "application/vnd.apple.mpegurl");
+    assert_eq!(master.header("cache-control"), "public, max-age=60");
+    assert_eq!(master.header("vary"), "Origin, Accept-Encoding");
+    assert_eq!(master.header("x-content-type-options"), "nosniff");
+    assert_eq!(master.header("surrogate-key"), format!("video-{}", film.index.video));
+    assert!(master.text().starts_with("#EXTM3U"));
+    let mpd = plane.get(&film.path("dash/manifest.mpd")).await;
+    assert_eq!((mpd.status, mpd.header("content-type")), (200, "application/dash+xml"));
+    for name in ["event.m3u8", "vod.m3u8", "iframes.m3u8"] {
+        assert_eq!(plane.get(&film.media(&format!("360p/{name}"))).await.status, 200, "{name}");
+    }
+    // Everything that the playlist lists is there, and is the object's bytes.
+    let vod = plane.get(&film.media("360p/vod.m3u8")).await.text();
+    let listed: Vec<_> = vod.lines().filter(|line| line.ends_with(".m4s")).collect();
+    assert!(!listed.is_empty());
+    let mut bytes = Vec::new();
+    for name in listed {
+        let segment = plane.get(&film.media(&format!("360p/{name}"))).await;
+        assert_eq!(segment.header("cache-control"), "public, max-age=31536000, immutable");
+        assert_eq!(segment.header("accept-ranges"), "bytes");
+        bytes.extend(segment.body);
+    }
+    assert!(bytes == [film.object(0), film.object(1)].concat());
+}
+
+#[tokio::test]
+async fn health_is_down_without_control_and_playback_is_not() {
+    let plane = Plane::start().await;
+    let health = plane.get("/health").await;
+    assert_eq!(health.status, 503);
+    assert_eq!(health.json()["dependencies"]["control"]["state"], "down");
+    assert_eq!(health.json()["dependencies"]["store.0"]["state"], "ok");
+    assert_eq!(plane.get("/health/playback").await.status, 200);
+    let metrics = plane.get("/metrics").await.text();
+    assert!(metrics.contains("streaming_service_http_requests_total{"), "{metrics}");
+    assert!(metrics.contains("route=\"/health\""), "{metrics}");
+    assert!(metrics.contains("streaming_service_bandwidth_bytes_total{kind=\"segment\"}"));
+}
+
+#[tokio::test]
+async fn unknown_things_are_problems() {
+    let plane = Plane::start().await;
+    let film = Film::new(true);
+    film.store(&plane.folder);
+    for name in ["360p/h99.m4s", "720p/init.mp4", "720p/event.m3u8", "360p/nope"] {
+        let reply = plane.get(&film.media(name)).await;
+        assert_eq!((reply.status, reply.code().as_str()), (404, "not_found"), "{name}");
+    }
+    let bad = plane.get("/api/stream/nope/hls/playlist.m3u8").await;
+    assert_eq!((bad.status, bad.code().as_str()), (400, "invalid_id"));
+    assert_eq!(bad.json()["errors"][0]["field"], "id");
+    let method = plane.send("POST", &film.path("hls/playlist.m3u8"), &[]).await;
+    assert_eq!((method.status, method.header("allow")), (405, "GET, HEAD"));
+    // Whether it exists only control can tell.
+    let unknown = format!("/api/stream/{}/hls/playlist.m3u8", Uuid::now_v7());
+    assert_eq!(plane.get(&unknown).await.status, 503);
+}
+
+#[tokio::test]
+async fn missing_or_short_object_is_never_an_empty_success() {
+    let plane = Plane::start().await;
+    let film = Film::new(true);
+    film.store(&plane.folder);
+    let path = plane.folder.path().join(&film.objects[0].0);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(plane.get(&film.media("360p/h0.m4s")).await.status, 404);
+    std::fs::write(&path, &film.object(0)[..1000]).unwrap();
+    assert_eq!(plane.get(&film.media("360p/h0.m4s")).await.status, 404);
+    let range = plane.send("GET", &film.media("360p/h0.m4s"), &["Range: bytes=0-9"]).await;
+    assert_eq!(range.status, 404);
+    assert_eq!(plane.get(&film.media("360p/vod.m3u8")).await.status, 200);
+    let metrics = plane.get("/metrics").await.text();
+    assert!(metrics.contains("streaming_service_missing_objects_total 3"), "{metrics}");
+}
+
+#[tokio::test]
+async fn damaged_index_is_an_error_and_no_panic() {
+    let plane = Plane::start().await;
+    let film = Film::new(true);
+    film.store(&plane.folder);
+    let path = plane.folder.path().join(layout::index(film.index.video));
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes.truncate(bytes.len() / 2);
+    std::fs::write(&path, bytes).unwrap();
+    let reply = plane.get(&film.path("hls/playlist.m3u8")).await;
+    assert_eq!((reply.status, reply.code().as_str()), (500, "internal"));
+    assert_eq!(plane.get("/health/playback").await.status, 200);
+}
+
+#[tokio::test]
+async fn older_version_keeps_its_urls() {
+    let plane = Plane::start().await;
+    let video = VideoId::new(Uuid::now_v7());
+    let old = Film::of(video, JobId::new(Uuid::now_v7()), true);
+    old.store(&plane.folder);
+    let new = Film::of(video, JobId::new(Uuid::now_v7()), true);
+    new.store(&plane.folder);
+    assert!(
+        plane
+            .get(&new.path("hls/playlist.m3u8"))
+            .await
+            .text()
+            .contains(&new.index.version.to_string())
+    );
+    assert_eq!(plane.get(&old.media("360p/vod.m3u8")).await.status, 200);
+    assert!(plane.get(&old.media("360p/h0.m4s")).await.body == old.object(0));
+    let other = JobId::new(Uuid::now_v7());
+    assert_eq!(plane.get(&old.path(&format!("{other}/360p/h0.m4s"))).await.status, 404);
+}
+
+#[tokio::test]
+async fn playlists_are_gzipped_when_accepted() {
+    let plane = Plane::start().await;
+    let film = Film::new(true);
+    film.store(&plane.folder);
+    let path = film.media("360p/vod.m3u8");
+    let plain = plane.get(&path).await;
+    let zipped = plane.send("GET", &path, &["Accept-Encoding: gzip"]).await;
+    assert_eq!(zipped.header("content-encoding"), "gzip");
+    assert_ne!(zipped.header("etag"), plain.header("etag"));
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&zipped.body[..]).read_to_string(&mut text).unwrap();
+    assert_eq!(text, plain.text());
+    let segment = plane.send("GET", &film.media("360p/h0.m4s"), &["Accept-Encoding: gzip"]).await;
+    assert_eq!(segment.header("content-encoding"), "");
+}
+
+#[tokio::test]
+async fn private_film_plays_with_its_token_only() {
+    let keys = RootKeys::generate();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("keys")).unwrap();
+    let public = serde_json::to_vec(&keys.public()).unwrap();
+    std::fs::write(folder.path().join("keys/public.json"), public).unwrap();
+    let plane = Plane::start_in(folder, |_| {}).await;
+    let film = Film::new(false);
+    film.store(&plane.folder);
+    let now = SystemClock.now_unix();
+    let grant = |video| PlaybackGrant { video, max_height: None, address: None };
+    let token = keys.mint_playback(&grant(film.index.video), now + 60).unwrap();
+    let path = film.path("hls/playlist.m3u8");
+
+    let hidden = plane.get(&path).await;
+    assert_eq!((hidden.status, hidden.code().as_str()), (404, "not_found"));
+    let shown = plane.get(&format!("{path}?token={token}")).await;
+    assert_eq!(shown.status, 200, "{shown:?}");
+    assert_eq!(shown.header("cache-control"), "private, max-age=60");
+    assert!(shown.text().contains("?token="), "{}", shown.text());
+    let segment = film.media("360p/h0.m4s");
+    assert_eq!(plane.get(&segment).await.status, 404);
+    let bytes = plane.get(&format!("{segment}?token={token}")).await;
+    assert_eq!(bytes.header("cache-control"), "private, max-age=31536000, immutable");
+
+    let expired = keys.mint_playback(&grant(film.index.video), now - 1).unwrap();
+    let other = keys.mint_playback(&grant(VideoId::new(Uuid::now_v7())), now + 60).unwrap();
+    let foreign = RootKeys::generate().mint_playback(&grant(film.index.video), now + 60).unwrap();
+    let elsewhere =
+        PlaybackGrant { address: Some("192.0.2.1".parse().unwrap()), ..grant(film.index.video) };
+    let elsewhere = keys.mint_playback(&elsewhere, now + 60).unwrap();
+    for bad in [&expired, &other, &foreign, &elsewhere, "garbage", &"x".repeat(9000)] {
+        let reply = plane.get(&format!("{path}?token={bad}")).await;
+        assert_eq!((reply.status, reply.code().as_str()), (403, "permission_denied"), "{bad}");
+        assert!(!reply.text().contains(bad));
+    }
+
+    let bearer = |tenant: &str| {
+        let (subject, tenant) = ("ana".to_owned(), tenant.to_owned());
+        let token = keys.mint(&Grant { subject, tenant, role: Role::Viewer }, now + 60).unwrap();
+        format!("Authorization: Bearer {token}")
+    };
+    assert_eq!(plane.send("GET", &path, &[&bearer("default")]).await.status, 200);
+    assert_eq!(plane.send("GET", &path, &[&bearer("stranger")]).await.status, 404);
+}
