@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use biscuit_auth::{
     BiscuitBuilder,
-    builder::{Fact, Term, fact, int, string},
+    builder::{Check, Fact, Term, fact, int, string},
     macros::check,
 };
 use media::VideoId;
@@ -76,10 +76,7 @@ impl RootKeys {
         }
         let mut builder = with_end(&facts, expires_at)?;
         if let Some(address) = grant.address {
-            let address = address.to_canonical().to_string();
-            builder = builder
-                .check(check!("check if ip({address})"))
-                .map_err(|_| AuthError::Malformed)?;
+            builder = builder.check(check_address(address)).map_err(|_| AuthError::Malformed)?;
         }
         self.sign(builder).map(|token| token.trim_end_matches('=').to_owned())
     }
@@ -94,13 +91,24 @@ impl RootKeys {
 /// The end stands there twice: as a fact to tell the holder, as a check for other verifiers.
 fn with_end(facts: &[Fact], expires_at: i64) -> Result<BiscuitBuilder, AuthError> {
     let malformed = |_| AuthError::Malformed;
-    let end = Term::Date(u64::try_from(expires_at).unwrap_or(0));
     let mut builder = BiscuitBuilder::new();
     for fact in facts {
         builder = builder.fact(fact.clone()).map_err(malformed)?;
     }
     builder
         .fact(fact("expires", &[int(expires_at)]))
-        .and_then(|builder| builder.check(check!("check if time($time), $time < {end}")))
+        .and_then(|builder| builder.check(check_end(expires_at)))
         .map_err(malformed)
+}
+
+/// Only before `expires_at`.
+pub(crate) fn check_end(expires_at: i64) -> Check {
+    let end = Term::Date(u64::try_from(expires_at).unwrap_or(0));
+    check!("check if time($time), $time < {end}")
+}
+
+/// Only from `address`.
+pub(crate) fn check_address(address: IpAddr) -> Check {
+    let address = address.to_canonical().to_string();
+    check!("check if ip({address})")
 }

@@ -9,7 +9,7 @@ use biscuit_auth::{
 };
 use media::VideoId;
 
-use crate::{AuthError, role::Operation, token};
+use crate::{AuthError, mint, role::Operation, token};
 
 /// What is left of a token's rights. Everything absent stays as it was.
 #[derive(Clone, Debug, Default)]
@@ -34,8 +34,7 @@ pub fn narrow(text: &str, restriction: &Restriction) -> Result<String, AuthError
     let token: UnverifiedBiscuit = token::parse(text)?;
     let mut block = BlockBuilder::new();
     if let Some(end) = restriction.expires_at {
-        let end = Term::Date(u64::try_from(end).unwrap_or(0));
-        block = block.check(check!("check if time($time), $time < {end}")).map_err(malformed)?;
+        block = block.check(mint::check_end(end)).map_err(malformed)?;
     }
     if !restriction.operations.is_empty() {
         let operations: BTreeSet<Term> =
@@ -49,8 +48,7 @@ pub fn narrow(text: &str, restriction: &Restriction) -> Result<String, AuthError
         block = block.check(check!("check if resource({video})")).map_err(malformed)?;
     }
     if let Some(address) = restriction.address {
-        let address = address.to_canonical().to_string();
-        block = block.check(check!("check if ip({address})")).map_err(malformed)?;
+        block = block.check(mint::check_address(address)).map_err(malformed)?;
     }
     let narrowed = token.append(block).map_err(malformed)?;
     if narrowed.block_count() > token::BLOCKS_MAX {

@@ -1,6 +1,6 @@
 //! From text to a verified biscuit: limits first, then structure, then signatures, then who it is.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use biscuit_auth::{
     Authorizer, AuthorizerBuilder, AuthorizerLimits, Biscuit, UnverifiedBiscuit, builder::Fact,
@@ -8,7 +8,7 @@ use biscuit_auth::{
 };
 use media::VideoId;
 
-use crate::{AuthError, keys::PublicKeys, role::Role};
+use crate::{AuthError, keys::PublicKeys, mint, role::Role};
 
 /// Bytes of a token's text. Every block costs a signature check, so size is checked before anything.
 pub(crate) const TOKEN_BYTES_MAX: usize = 8 * 1024;
@@ -21,8 +21,16 @@ pub(crate) struct Verified {
     pub(crate) biscuit: Biscuit,
     pub(crate) kind: Kind,
     pub(crate) expires_at: i64,
+    /// What the checks ask, when they are but ours; otherwise Datalog has to be asked.
+    pub(crate) plain: Option<Plain>,
     /// One per block; revoking any of them revokes the token and everything narrowed from that block on.
     pub(crate) revocation_ids: Vec<Vec<u8>>,
+}
+
+/// The checks of a token exactly as minted: before its end, and perhaps from one address.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Plain {
+    pub(crate) address: Option<IpAddr>,
 }
 
 /// What the authority block says the token is.
@@ -62,7 +70,29 @@ pub(crate) fn verify(text: &str, keys: &PublicKeys) -> Result<Verified, AuthErro
     let expires_at = one::<i64>(&mut authorizer, "expires")?.ok_or(AuthError::Malformed)?;
     let kind = kind(&mut authorizer)?;
     let revocation_ids = biscuit.revocation_identifiers();
-    Ok(Verified { biscuit, kind, expires_at, revocation_ids })
+    let plain = plain(&biscuit, expires_at);
+    Ok(Verified { biscuit, kind, expires_at, plain, revocation_ids })
+}
+
+/// Recognises a token that nobody narrowed, so that the data plane need not run Datalog per segment.
+/// Only checks can refuse, so whatever check is not known by its whole text ends this.
+fn plain(biscuit: &Biscuit, expires_at: i64) -> Option<Plain> {
+    if biscuit.block_count() != 1 {
+        return None;
+    }
+    let end = format!("{};", mint::check_end(expires_at));
+    let source = biscuit.print_block_source(0).ok()?;
+    let is_check = |line: &&str| line.starts_with("check") || line.starts_with("reject");
+    let mut plain = Plain { address: None };
+    for line in source.lines().filter(is_check).filter(|line| *line != end) {
+        let text = line.strip_prefix("check if ip(\"")?.strip_suffix("\");")?;
+        let address = text.parse().ok()?;
+        let ours = format!("{};", mint::check_address(address));
+        if plain.address.replace(address).is_some() || line != ours {
+            return None;
+        }
+    }
+    Some(plain)
 }
 
 fn kind(authorizer: &mut Authorizer) -> Result<Kind, AuthError> {
@@ -106,9 +136,70 @@ where
 pub(crate) fn evaluation(error: &error::Token) -> AuthError {
     match error {
         error::Token::RunLimit(_) => AuthError::Limit,
-        error::Token::FailedLogic(_) => {
-            AuthError::Forbidden("a restriction of the token does not hold".to_owned())
-        }
+        error::Token::FailedLogic(_) => unmet(),
         _ => AuthError::Malformed,
+    }
+}
+
+/// A check does not hold.
+pub(crate) fn unmet() -> AuthError {
+    AuthError::Forbidden("a restriction of the token does not hold".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use biscuit_auth::UnverifiedBiscuit;
+    use media::VideoId;
+
+    use super::{Plain, Verified, verify};
+    use crate::{Grant, PlaybackGrant, Restriction, Role, RootKeys, narrow};
+
+    const END: i64 = 1_800_000_000;
+
+    fn check(keys: &RootKeys, token: &str) -> Verified {
+        verify(token, &keys.public()).unwrap()
+    }
+
+    #[test]
+    fn tokens_as_minted_are_plain() {
+        let keys = RootKeys::generate();
+        let odd = "x\ncheck if time($time), $time < 2000-01-01T00:00:00Z;";
+        for (subject, plain) in [("ana", true), (odd, false)] {
+            let grant = Grant { subject: subject.into(), tenant: "t".into(), role: Role::Admin };
+            let token = keys.mint(&grant, END).unwrap();
+            assert_eq!(check(&keys, &token).plain.is_some(), plain, "{subject}");
+        }
+        let video = VideoId::new(uuid::Uuid::from_u128(1));
+        for address in ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"] {
+            let address = address.parse().ok();
+            let token =
+                keys.mint_playback(&PlaybackGrant { video, max_height: None, address }, END);
+            let address = address.map(|address: std::net::IpAddr| address.to_canonical());
+            assert_eq!(check(&keys, &token.unwrap()).plain, Some(Plain { address }));
+        }
+    }
+
+    #[test]
+    fn whatever_else_is_checked_is_not_plain() {
+        let keys = RootKeys::generate();
+        let grant = Grant { subject: "ana".into(), tenant: "t".into(), role: Role::Admin };
+        let token = keys.mint(&grant, END).unwrap();
+        let narrowed = narrow(&token, &Restriction::default()).unwrap();
+        assert!(UnverifiedBiscuit::from_base64(&narrowed).is_ok());
+        assert_eq!(check(&keys, &narrowed).plain, None);
+        let (_, pair) = keys.newest();
+        for extra in [
+            "check if operation(\"read\")",
+            "check if ip(\"192.0.2.1\") or ip(\"192.0.2.2\")",
+            "check all time($time), $time < 2100-01-01T00:00:00Z",
+            "check if time($time), $time < 2020-01-01T00:00:00Z",
+            "reject if ip(\"192.0.2.1\")",
+        ] {
+            let code =
+                format!("subject(\"a\"); tenant(\"t\"); role(\"admin\"); expires({END}); {extra};");
+            let builder = biscuit_auth::Biscuit::builder().root_key_id(0).code(code).unwrap();
+            let token = builder.build(pair).unwrap().to_base64().unwrap();
+            assert_eq!(check(&keys, &token).plain, None, "{extra}");
+        }
     }
 }

@@ -178,6 +178,11 @@ impl Verifier {
                 return Err(AuthError::Revoked);
             }
         }
+        if let Some(plain) = &verified.plain {
+            let from = request.address.map(|address| address.to_canonical());
+            let holds = plain.address.is_none() || plain.address == from;
+            return if holds { Ok(()) } else { Err(token::unmet()) };
+        }
         let now = u64::try_from(request.now).map_err(|_| AuthError::Expired)?;
         let mut facts = vec![
             fact("time", &[Term::Date(now)]),
