@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::{
     conformance::{Findings, Phase, dash, hls},
-    harness::{capture::Capture, clip::Numbered, m3u8, stack::Stack},
+    harness::{capture::Capture, clip::Numbered, m3u8, picture, program, stack::Stack},
 };
 
 type Check = fn(&Capture, Phase) -> Findings;
@@ -186,4 +186,27 @@ fn byte_range_without_offset_follows_its_own_resource_only() {
     let read = m3u8::media(&playlist("a")).expect("continues");
     assert_eq!(read.segments[1].range, Some(m3u8::Range { start: 15, length: 7 }));
     assert!(m3u8::media(&playlist("b")).is_err(), "rule H18");
+}
+
+/// The frame reader itself: it reads its own films, and sees a lost, a double and a blended frame.
+#[test]
+fn frame_numbers_are_read_and_faults_are_seen() {
+    let film = Numbered { width: 854, height: 480, ..Numbered::seconds(6) };
+    let expected: Vec<Option<u16>> = (0..film.frames()).map(|n| Some(n as u16)).collect();
+    assert_eq!(picture::numbers(&film.file()), expected);
+    let dir = tempfile::tempdir().expect("folder");
+    for (name, filter) in [
+        ("lost", "select='not(eq(n,70))'"),
+        ("double", "loop=loop=1:size=1:start=70"),
+        ("blended", "tmix=frames=2:enable='eq(n,70)'"),
+    ] {
+        let out = dir.path().join(format!("{name}.mp4"));
+        let (from, to) = (film.file(), out.to_string_lossy().into_owned());
+        let from = from.to_string_lossy();
+        program::output(
+            "ffmpeg",
+            &["-v", "error", "-i", &from, "-an", "-vf", filter, "-fps_mode", "passthrough", &to],
+        );
+        assert_ne!(picture::numbers(&out), expected, "{name}");
+    }
 }

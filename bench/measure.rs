@@ -1,0 +1,273 @@
+//! What is timed: one film through the service with the stages on the way, and the same by hand.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+
+use api::v1::{Job, JobState, TaskState, WatchJobRequest};
+use bytes::Bytes;
+use futures::StreamExt;
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{capture::resolve, client::Client, m3u8, program, stack::Stack},
+    service,
+};
+
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// A source to encode.
+pub(crate) struct Film {
+    path: PathBuf,
+    seconds: u32,
+}
+
+impl Film {
+    /// `clip`, repeated without encoding it again.
+    pub(crate) fn looped(clip: &Path, seconds: u32) -> Self {
+        let dir = program::target_dir().join("bench-media");
+        fs::create_dir_all(&dir).expect("make folder");
+        let name = clip.file_stem().and_then(|name| name.to_str()).expect("file name");
+        let path = dir.join(format!("{name}-{seconds}.mp4"));
+        if !path.exists() {
+            let (from, length) = (clip.to_str().expect("path"), seconds.to_string());
+            let args = [
+                "-v",
+                "error",
+                "-y",
+                "-stream_loop",
+                "-1",
+                "-i",
+                from,
+                "-t",
+                &length,
+                "-c",
+                "copy",
+            ];
+            let draft = path.with_extension("draft.mp4");
+            program::output("ffmpeg", &[&args[..], &[draft.to_str().expect("path")]].concat());
+            fs::rename(draft, &path).expect("rename film");
+        }
+        Self { path, seconds }
+    }
+
+    /// For the results.
+    pub(crate) fn described(&self) -> Value {
+        let name = self.path.file_name().and_then(|name| name.to_str());
+        json!({"name": name, "seconds": self.seconds})
+    }
+}
+
+/// Seconds of each stage.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Timeline {
+    pub(crate) preset: String,
+    /// Last byte sent to metadata received.
+    pub(crate) probe: f64,
+    /// Job created to first lease.
+    pub(crate) queue: f64,
+    /// First lease to the first video chunk committed.
+    pub(crate) first_chunk: f64,
+    /// Job created to last chunk and sound committed.
+    pub(crate) encode: f64,
+    /// Last commit to completed.
+    pub(crate) collect: f64,
+    /// Job created to completed.
+    pub(crate) job: f64,
+    /// Last byte sent to first segment received.
+    pub(crate) playable: f64,
+}
+
+impl Timeline {
+    /// For the results.
+    pub(crate) fn json(&self) -> Value {
+        json!({
+            "preset": self.preset, "probe": self.probe, "queue": self.queue, "encode": self.encode,
+            "first_chunk": self.first_chunk, "collect": self.collect, "job": self.job, "playable": self.playable,
+        })
+    }
+}
+
+/// A whole transcode on a fresh service.
+pub(crate) async fn transcode(film: &Film, env: &[(&str, &str)]) -> Timeline {
+    let stack = service(env).await;
+    let mut timeline = Timeline::default();
+    let (video, _) = upload(&stack, film, &mut timeline).await;
+    let (job, created) = create(&stack, &video).await;
+    watch(&stack, &job, created, &mut timeline, true).await;
+    timeline
+}
+
+/// Up to the first segment in a viewer's hands, on a fresh service; the job is left unfinished.
+pub(crate) async fn until_playable(film: &Film) -> Timeline {
+    let stack = service(&[]).await;
+    let mut timeline = Timeline::default();
+    let (video, sent) = upload(&stack, film, &mut timeline).await;
+    let (job, created) = create(&stack, &video).await;
+    let viewer = stack.anonymous();
+    let manifest = format!("/api/stream/{video}/hls/playlist.m3u8");
+    let mut stages = timeline.clone();
+    let (playable, ()) = tokio::join!(
+        async {
+            segment(&viewer, &manifest).await;
+            sent.elapsed().as_secs_f64()
+        },
+        watch(&stack, &job, created, &mut stages, false),
+    );
+    stages.playable = playable;
+    let path = format!("/api/jobs/{job}");
+    let cancel = stack.client().send(hyper::Method::DELETE, &path, &[], Bytes::new()).await;
+    cancel.expect("cancel job").expect(202);
+    stages
+}
+
+/// Sends the film and returns when its last byte went out.
+async fn upload(stack: &Stack, film: &Film, timeline: &mut Timeline) -> (String, Instant) {
+    let content = Bytes::from(fs::read(&film.path).expect("read film"));
+    let last: Arc<OnceLock<Instant>> = Arc::default();
+    let noted = last.clone();
+    let pieces: Vec<Bytes> = (0..content.len())
+        .step_by(1 << 18)
+        .map(|at| content.slice(at..content.len().min(at + (1 << 18))))
+        .collect();
+    let end = futures::stream::once(async move {
+        let _ = noted.set(Instant::now());
+        Ok(Bytes::new())
+    });
+    let body = futures::stream::iter(pieces.into_iter().map(Ok)).chain(end).boxed();
+    let reply = stack.client().upload_stream("film.mp4", &[], body).await.expect(201);
+    let sent = *last.get().expect("the last byte was sent");
+    timeline.probe = sent.elapsed().as_secs_f64();
+    (reply.json()["videoId"].as_str().expect("videoId").to_owned(), sent)
+}
+
+async fn create(stack: &Stack, video: &str) -> (String, Instant) {
+    let created = Instant::now();
+    (stack.client().transcode(video, &json!({})).await, created)
+}
+
+/// Follows the job to its end, or to its first chunk, and notes when what happened.
+async fn watch(stack: &Stack, job: &str, created: Instant, timeline: &mut Timeline, to_end: bool) {
+    let request = WatchJobRequest { job_id: job.to_owned() };
+    let mut updates = stack.rpc().jobs().watch_job(request).await.expect("watch job").into_inner();
+    let mut marks: BTreeMap<&str, f64> = BTreeMap::new();
+    while let Some(update) = updates.message().await.expect("update") {
+        let now = created.elapsed().as_secs_f64();
+        for mark in reached(&update) {
+            marks.entry(mark).or_insert(now);
+        }
+        timeline.preset = update.preset;
+        if !to_end && marks.contains_key("first chunk") {
+            break;
+        }
+    }
+    let mark = |name: &str| marks.get(name).copied().unwrap_or(f64::NAN);
+    assert!(!to_end || marks.contains_key("completed"), "the job did not complete");
+    timeline.queue = mark("leased");
+    timeline.first_chunk = mark("first chunk") - mark("leased");
+    timeline.encode = mark("encoded");
+    timeline.job = mark("completed");
+    timeline.collect = mark("completed") - mark("encoded");
+}
+
+fn reached(job: &Job) -> Vec<&'static str> {
+    let started = |state: TaskState| !matches!(state, TaskState::Blocked | TaskState::Ready);
+    let done = |state: TaskState| state == TaskState::Done;
+    let mut work = job.tasks.iter().filter(|task| task.kind != "collect");
+    let marks = [
+        ("leased", work.clone().any(|task| started(task.state()))),
+        ("first chunk", work.clone().any(|task| task.kind == "chunk" && done(task.state()))),
+        ("encoded", work.all(|task| done(task.state()))),
+        ("completed", job.state() == JobState::Completed),
+    ];
+    marks.into_iter().filter(|(_, reached)| *reached).map(|(mark, _)| mark).collect()
+}
+
+/// Asks as an impatient player would, until the first segments of picture and sound are there.
+async fn segment(viewer: &Client, manifest: &str) {
+    let multivariant = loop {
+        let reply = viewer.get(manifest).await;
+        if reply.status == 200 {
+            break m3u8::multivariant(&reply.text()).expect("multivariant playlist");
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    };
+    let sound = multivariant.media.iter().filter_map(|media| m3u8::unquoted(media.get("URI")?));
+    for uri in
+        multivariant.variants.iter().map(|(_, uri)| uri.as_str()).take(1).chain(sound.take(1))
+    {
+        let playlist = resolve(manifest, uri);
+        let media =
+            m3u8::media(&viewer.get(&playlist).await.expect(200).text()).expect("media playlist");
+        let (init, _) = media.map.expect("init segment");
+        for uri in [init, media.segments[0].uri.clone()] {
+            viewer.get(&resolve(&playlist, &uri)).await.expect(200);
+        }
+    }
+}
+
+/// The same ladder at the same settings by one command, in seconds.
+pub(crate) fn by_hand(film: &Film, preset: &str) -> f64 {
+    let (width, height, fps) = shape(&film.path);
+    let ladder = [
+        (640, 360, 800),
+        (854, 480, 1400),
+        (1280, 720, 2800),
+        (1920, 1080, 5000),
+        (3840, 2160, 14_000),
+    ];
+    let rungs: Vec<_> =
+        ladder.into_iter().filter(|(w, h, _)| *w <= width && *h <= height).collect();
+    let dir = tempfile::tempdir().expect("make folder");
+    let mut graph = format!("[0:v:0]split={}", rungs.len());
+    (0..rungs.len()).for_each(|n| graph += &format!("[s{n}]"));
+    for (n, (w, h, _)) in rungs.iter().enumerate() {
+        graph += &format!(";[s{n}]scale={w}:{h}:flags=bicubic,setsar=1,format=yuv420p[v{n}]");
+    }
+    let gop = (2.0 * fps).round().to_string();
+    let mut command = Command::new("ffmpeg");
+    command
+        .args(["-v", "error", "-nostdin", "-y", "-i"])
+        .arg(&film.path)
+        .args(["-filter_complex", &graph]);
+    for (n, (_, _, rate)) in rungs.iter().enumerate() {
+        let rate = |percent: u32| format!("{}k", rate * percent / 100);
+        command.args([
+            "-map",
+            &format!("[v{n}]"),
+            "-c:v",
+            "libx264",
+            "-preset",
+            preset,
+            "-profile:v",
+            "high",
+        ]);
+        command.args(["-b:v", &rate(100), "-maxrate", &rate(120), "-bufsize", &rate(200)]);
+        command.args(["-g", &gop, "-keyint_min", &gop, "-sc_threshold", "0", "-flags", "+cgop"]);
+        command.args(["-movflags", "+empty_moov+default_base_moof+frag_keyframe"]);
+        command.arg(dir.path().join(format!("{n}.mp4")));
+    }
+    command.args(["-map", "0:a:0?", "-c:a", "aac", "-ac", "2", "-ar", "48000", "-b:a", "192k"]);
+    command.arg(dir.path().join("audio.mp4"));
+    let start = Instant::now();
+    assert!(command.status().expect("start ffmpeg").success(), "ffmpeg by hand");
+    start.elapsed().as_secs_f64()
+}
+
+fn shape(path: &Path) -> (u32, u32, f64) {
+    let entries = "stream=width,height,r_frame_rate";
+    let args = ["-v", "error", "-select_streams", "v:0", "-show_entries", entries, "-of", "json"];
+    let text = program::output("ffprobe", &[&args[..], &[path.to_str().expect("path")]].concat());
+    let found: Value = serde_json::from_slice(&text).expect("JSON");
+    let stream = &found["streams"][0];
+    let number = |key: &str| stream[key].as_u64().expect("a size") as u32;
+    let rate =
+        stream["r_frame_rate"].as_str().and_then(|rate| rate.split_once('/')).expect("a rate");
+    let (num, den): (f64, f64) = (rate.0.parse().expect("rate"), rate.1.parse().expect("rate"));
+    (number("width"), number("height"), num / den)
+}

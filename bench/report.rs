@@ -1,0 +1,68 @@
+//! Tables for people and `bench/results/*.json` for programs, both with the machine and the versions.
+
+use std::{fs, process::Command};
+
+use serde_json::{Value, json};
+
+use crate::{harness::program, measure::Timeline};
+
+/// The middle one.
+pub(crate) fn median(times: &[f64]) -> f64 {
+    let mut sorted = times.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
+}
+
+/// What, value, goal.
+pub(crate) fn row(what: impl Into<String>, value: String, goal: &str) -> [String; 3] {
+    [what.into(), value, goal.to_owned()]
+}
+
+fn first_line(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).current_dir(program::repository()).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    text.unwrap_or_default().lines().next().unwrap_or_default().to_owned()
+}
+
+fn about() -> Value {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    json!({
+        "cpu": model.trim_start_matches(['\t', ' ', ':']), "cores": cores,
+        "memory": memory.lines().next().unwrap_or_default().split_whitespace().nth(1),
+        "kernel": first_line("uname", &["-r"]),
+        "load": fs::read_to_string("/proc/loadavg").unwrap_or_default().split(' ').next(),
+        "ffmpeg": first_line("ffmpeg", &["-version"]), "rustc": first_line("rustc", &["--version"]),
+        "commit": first_line("git", &["describe", "--always", "--dirty"]),
+    })
+}
+
+/// Prints what we run on.
+pub(crate) fn machine() {
+    let about = about();
+    for (key, value) in about.as_object().into_iter().flatten() {
+        println!("{key:>8}  {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+    }
+}
+
+/// Prints a table and writes the results.
+pub(crate) fn write(name: &str, rows: Vec<[String; 3]>, timelines: &[Timeline], mut result: Value) {
+    println!("\n{:<44} {:>12}   goal", name, "median");
+    for [what, value, goal] in &rows {
+        println!("{what:<44} {value:>12}   {goal}");
+    }
+    for (n, t) in timelines.iter().enumerate() {
+        println!(
+            "  run {n}: probe {:.2}, queue {:.2}, first chunk {:.2}, encode {:.2}, collect {:.2}, playable {:.2} s",
+            t.probe, t.queue, t.first_chunk, t.encode, t.collect, t.playable
+        );
+    }
+    result["machine"] = about();
+    let dir = program::repository().join("bench/results");
+    fs::create_dir_all(&dir).expect("make results folder");
+    let text = serde_json::to_string_pretty(&result).expect("JSON");
+    fs::write(dir.join(format!("{name}.json")), text + "\n").expect("write results");
+}
