@@ -42,7 +42,8 @@ impl Metrics {
     pub(crate) fn new(meter: &Meter) -> Self {
         let bandwidth = Bandwidth::default();
         let counters = bandwidth.clone();
-        let observed = meter
+        // The callback stays registered without its handle.
+        let _observed = meter
             .u64_observable_counter("streaming_service_bandwidth_bytes_total")
             .with_description("Bytes of media and manifests sent, and of sources received")
             .with_callback(move |observer| {
@@ -57,8 +58,6 @@ impl Metrics {
                 }
             })
             .build();
-        // The callback stays registered without its handle.
-        drop(observed);
         let uploaded = meter
             .u64_counter("streaming_service_videos_uploaded_total")
             .with_description("Sources that were received whole")

@@ -30,6 +30,9 @@ use crate::{
 const PROBE_SECONDS: u32 = 30;
 /// Control's own wait and a margin.
 const COMPLETE_TIME_MAX: Duration = Duration::from_secs(PROBE_SECONDS as u64 + 10);
+/// How often control is told that a source is complete, while it cannot be reached.
+const TELL_TRIES_MAX: u32 = 10;
+const TELL_PAUSE: Duration = Duration::from_secs(1);
 /// What a form may add to its file.
 const FORM_BYTES_EXTRA: u64 = 1 << 20;
 
@@ -162,17 +165,32 @@ impl Upload {
             filename: form.filename.unwrap_or_default(),
             wait_seconds: PROBE_SECONDS,
         };
-        let video = self
+        let mut tried = 1;
+        let video = loop {
+            match self.tell(&message).await {
+                // Control is back in a moment, most likely, and an hour's upload is not to be lost.
+                // Telling it the same again is harmless.
+                Err(problem) if problem.code == Code::Unavailable && tried < TELL_TRIES_MAX => {
+                    tried += 1;
+                    tokio::time::sleep(TELL_PAUSE).await;
+                }
+                told => break told?,
+            }
+        };
+        self.app.metrics.uploaded();
+        Ok(created(&video))
+    }
+
+    async fn tell(&self, message: &v1::CompleteUploadRequest) -> Result<v1::Video, Problem> {
+        let told = self
             .app
             .control
             .call(COMPLETE_TIME_MAX, |channel| {
                 let request = self.caller.ask(message.clone());
                 async move { UploadServiceClient::new(channel).complete_upload(request).await }
             })
-            .await
-            .map_err(|status| refusal(&status))?;
-        self.app.metrics.uploaded();
-        Ok(created(&video))
+            .await;
+        told.map_err(|status| refusal(&status))
     }
 
     async fn abort(&self) {

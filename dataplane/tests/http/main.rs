@@ -1,5 +1,6 @@
 //! The data plane over real sockets and a real local store. Where control is needed at all, a small one
 //! stands in at its socket.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod connection;
 mod drain;
