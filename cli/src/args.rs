@@ -206,7 +206,9 @@ pub(crate) enum JobsCommand {
 pub(crate) enum WorkersCommand {
     /// List workers
     List,
-    /// Let a worker finish what it holds and take nothing more
+    /// Let a worker finish what it holds, take nothing more and end
+    ///
+    /// A worker that `up` started is replaced by a fresh one.
     Drain {
         /// The worker's id or name, as `workers list` shows it
         worker: String,

@@ -71,6 +71,7 @@ async fn live(setup: &Setup<'_>) -> Result<()> {
     }
     withdraw(&setup.folder);
     stack.stop().await;
+    setup.folder.tidy();
     if started.is_ok() {
         say("stopped");
     }

@@ -162,6 +162,10 @@ fn spawn(spec: &Spec) -> io::Result<Child> {
     for name in spec.unset {
         command.env_remove(name);
     }
+    // An empty variable counts as unset, also for planes that would not read it so.
+    for (name, _) in std::env::vars_os().filter(|(_, value)| value.is_empty()) {
+        command.env_remove(name);
+    }
     command.envs(spec.env.iter().map(|(name, value)| (name, value)));
     if let Some((name, file)) = &spec.pinned
         && let Ok(address) = fs::read_to_string(file)

@@ -105,6 +105,12 @@ impl Folder {
         Ok(path)
     }
 
+    /// Removes what lies outside of the data folder, once nothing uses it.
+    pub(crate) fn tidy(&self) {
+        // Mostly there is none.
+        let _ = fs::remove_dir(self.far_sockets());
+    }
+
     /// The same for each start, so that kills leave one folder and not many.
     fn far_sockets(&self) -> PathBuf {
         let mut hasher = DefaultHasher::new();
