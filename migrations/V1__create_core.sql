@@ -28,6 +28,9 @@ CREATE TABLE videos (
     published_at    TIMESTAMPTZ,
     error_code      TEXT,
     error_message   TEXT,
+    -- Counts every change that the index or a viewer can see; also the row that commits, cancels and
+    -- deletions of one video queue up at.
+    revision        BIGINT NOT NULL DEFAULT 1,
     created_at      TIMESTAMPTZ NOT NULL DEFAULT now(),
     updated_at      TIMESTAMPTZ NOT NULL DEFAULT now(),
     -- A tombstone: nothing may be committed for the video any more; the sweep removes its objects.
@@ -39,6 +42,8 @@ CREATE INDEX videos_by_tenant ON videos (tenant, created_at DESC, id DESC) WHERE
 -- The sweeper: uploads that never finished, and tombstones.
 CREATE INDEX videos_uploading ON videos (created_at) WHERE state = 'uploading';
 CREATE INDEX videos_deleted ON videos (deleted_at) WHERE deleted_at IS NOT NULL;
+-- Without Redis, what other instances changed is found by polling.
+CREATE INDEX videos_changed ON videos (updated_at);
 
 CREATE TABLE jobs (
     id              UUID PRIMARY KEY,
@@ -58,6 +63,8 @@ CREATE TABLE jobs (
 
 -- ListJobs: one tenant's, newest first.
 CREATE INDEX jobs_by_tenant ON jobs (tenant, created_at DESC, id DESC) WHERE kind = 'transcode';
+-- The latest job of a video, and all jobs of one.
+CREATE INDEX jobs_by_video ON jobs (video_id, created_at DESC, id DESC);
 -- At most one unfinished transcode per video.
 CREATE UNIQUE INDEX jobs_one_active ON jobs (video_id)
     WHERE kind = 'transcode' AND state IN ('queued', 'running');
@@ -70,8 +77,7 @@ CREATE TABLE tasks (
     job_id          UUID NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
     video_id        UUID NOT NULL,
     tenant          TEXT NOT NULL,
-    -- 'probe', 'chunk', 'audio', 'collect'.
-    kind            TEXT NOT NULL,
+    kind            TEXT NOT NULL CHECK (kind IN ('probe', 'chunk', 'audio', 'collect')),
     -- The chunk's or the audio track's number.
     ordinal         INTEGER NOT NULL,
     -- The rungs a chunk task encodes.
@@ -90,6 +96,8 @@ CREATE TABLE tasks (
     token           BIGINT,
     worker_id       UUID,
     lease_expires   TIMESTAMPTZ,
+    -- The token of the lease that finished it: a commit repeated after a lost reply is known by it.
+    done_token      BIGINT,
     -- The name of the worker that holds or last held the lease.
     worker          TEXT NOT NULL DEFAULT '',
     -- Names of the workers on which an attempt failed; others are preferred.
@@ -137,15 +145,23 @@ CREATE TABLE inits (
     PRIMARY KEY (job_id, rendition)
 );
 
--- Object prefixes to delete, with everything below them: cancelled jobs, deleted videos.
-CREATE TABLE sweeps (
+-- Work on the store that follows from a committed change and must outlive the process that made it.
+CREATE TABLE chores (
     id              BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    -- 'video': delete everything of a deleted video, then its row. 'job': delete what an ended job wrote
+    -- and no committed output names. 'index': make the index object say what the row says.
+    kind            TEXT NOT NULL CHECK (kind IN ('video', 'job', 'index')),
     store           TEXT NOT NULL,
-    prefix          TEXT NOT NULL,
-    -- Not before this moment: leases that may still write have run out by then.
-    run_after       TIMESTAMPTZ NOT NULL
+    -- No foreign keys: a chore outlives what it is about.
+    video_id        UUID NOT NULL,
+    job_id          UUID,
+    -- Not before this moment: leases that may still write have run out by then. Taking a chore moves it
+    -- ahead, so that another instance repeats it when this one dies.
+    run_after       TIMESTAMPTZ NOT NULL,
+    attempt         INTEGER NOT NULL DEFAULT 0,
+    CHECK ((kind = 'job') = (job_id IS NOT NULL))
 );
-CREATE INDEX sweeps_due ON sweeps (run_after);
+CREATE INDEX chores_due ON chores (run_after);
 
 CREATE TABLE workers (
     -- One connection of a worker.
@@ -154,8 +170,11 @@ CREATE TABLE workers (
     slots           INTEGER NOT NULL,
     draining        BOOLEAN NOT NULL DEFAULT false,
     connected       BOOLEAN NOT NULL DEFAULT true,
+    -- By the session that serves the connection, every few seconds.
     seen_at         TIMESTAMPTZ NOT NULL DEFAULT now()
 );
+-- Who could take a task that failed elsewhere.
+CREATE INDEX workers_connected ON workers (seen_at) WHERE connected;
 
 CREATE TABLE revocations (
     -- A biscuit's revocation id, raw.
@@ -164,3 +183,5 @@ CREATE TABLE revocations (
     -- When the token would have ended anyway; the row may go then.
     expires_at      TIMESTAMPTZ
 );
+-- What other instances revoked is found by polling.
+CREATE INDEX revocations_by_time ON revocations (revoked_at);

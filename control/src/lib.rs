@@ -1,1 +1,23 @@
-//! placeholder
+//! The gRPC control plane: videos, jobs, leased tasks, tokens, workers.
+//!
+//! **Invariant:** the only crate that knows Postgres. An instance holds no truth of its own, so any
+//! number of them run side by side and each may stop at any time.
+
+pub mod admit;
+pub mod bus;
+pub mod collect;
+pub mod config;
+pub mod db;
+pub mod deps;
+pub mod domain;
+pub mod grpc;
+pub mod index;
+pub mod language;
+pub mod loops;
+pub mod page;
+pub mod plan;
+pub mod redis;
+pub mod server;
+pub mod sweep;
+
+pub use server::{ServeError, serve};

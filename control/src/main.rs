@@ -1,1 +1,55 @@
-fn main() {}
+//! `streaming-control serve|migrate`.
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use control::{
+    config::{Config, DatabaseArgs},
+    db::{Db, migrate},
+};
+use runtime::{Shutdown, telemetry};
+use tokio::net::TcpListener;
+
+/// How long workers and watchers get to end their streams.
+const DRAIN_MAX: Duration = Duration::from_secs(25);
+
+#[derive(Parser)]
+#[command(version, about = "The gRPC control plane of streaming-service")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Applies migrations, then serves gRPC.
+    Serve(Box<Config>),
+    /// Applies migrations and exits.
+    Migrate(DatabaseArgs),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    let cli = Cli::parse();
+    let telemetry = telemetry::init("streaming-control");
+    let config = match cli.command {
+        Command::Serve(config) => config,
+        Command::Migrate(database) => {
+            let db = Db::new(database.database_url.expose(), database.database_pool)?;
+            migrate::run(&db).await.context("apply migrations")?;
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    let shutdown = Shutdown::install().context("listen to signals")?;
+    let listener = TcpListener::bind(config.grpc_addr)
+        .await
+        .with_context(|| format!("listen on {}", config.grpc_addr))?;
+    if let Some(addr) = config.metrics_addr {
+        let served = runtime::admin::serve(addr, telemetry.clone(), shutdown.clone());
+        shutdown.spawn_critical("metrics", served);
+    }
+    control::serve(*config, listener, telemetry, shutdown.clone()).await?;
+    shutdown.drain(DRAIN_MAX).await;
+    Ok(shutdown.exit_code())
+}

@@ -1,0 +1,396 @@
+//! Admission: what a worker offers enters the index only with proof read from the store itself.
+
+use std::time::Duration;
+
+use api::code::Code;
+use bytes::Bytes;
+use media::{
+    Grid,
+    admission::{self, TrackKind},
+    index::Fragment,
+    layout,
+    source::Source,
+};
+use object_store::{ObjectStoreExt, path::Path};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    bus::Event,
+    db::{
+        DbError, WORK_TRIES_MAX, ending,
+        lease::{LeaseId, Setback},
+        outputs::{self, Output, Subject},
+        retrying, tasks, videos,
+    },
+    deps::Deps,
+    domain::{Failure, TaskKind},
+    plan,
+};
+
+/// Largest chunk of one rendition that is taken.
+pub const OBJECT_BYTES_MAX: u64 = 256 << 20;
+/// Tries of a read from the store before the worker is told to come again.
+const STORE_TRIES_MAX: u32 = 6;
+const STORE_RETRY_BASE: Duration = Duration::from_millis(200);
+/// Seconds before a refused attempt is repeated.
+const BACKOFF_SECONDS: f64 = 1.0;
+/// The stable code of a refusal.
+pub const ADMISSION_REFUSED: &str = "admission_refused";
+
+/// One object as its worker describes it.
+#[derive(Clone, Debug)]
+pub struct Offered {
+    /// "360p" or "audio-0".
+    pub rendition: String,
+    /// Its number on the grid.
+    pub chunk: u32,
+    /// In the video's store.
+    pub key: String,
+    /// Size.
+    pub bytes: u64,
+    /// Raw, 32 bytes.
+    pub sha256: Vec<u8>,
+    /// The rendition's init segment.
+    pub init: Vec<u8>,
+}
+
+/// What a worker wants committed.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// By what right.
+    pub lease: LeaseId,
+    /// The objects.
+    pub outputs: Vec<Offered>,
+    /// The task is finished with them.
+    pub last: bool,
+    /// Of a probe: what it found, or why that is no video.
+    pub source: Option<Result<Source, String>>,
+}
+
+/// What became of an offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Committed, now or by the same offer before.
+    Committed,
+    /// Not admitted; the attempt has failed.
+    Refused(Failure),
+    /// Not now: the same offer may be repeated under the same lease.
+    Later(Failure),
+    /// The lease is somebody else's, or nobody's.
+    Lost,
+}
+
+/// Proves and commits an offer.
+///
+/// # Errors
+/// [`DbError`] when the database stays out of reach; the offer may be repeated.
+pub async fn commit(deps: &Deps, offer: &Offer) -> Result<Outcome, DbError> {
+    let lease = offer.lease;
+    let subject = retrying(WORK_TRIES_MAX, || async {
+        outputs::subject(&*deps.db.get().await?, lease.task).await
+    })
+    .await?;
+    let Some(subject) = subject else { return Ok(Outcome::Lost) };
+    if repeated(deps, &subject, offer).await? {
+        return Ok(Outcome::Committed);
+    }
+    let outcome = match subject.kind {
+        TaskKind::Probe => probed(deps, &subject, offer).await?,
+        TaskKind::Chunk | TaskKind::Audio => media_offered(deps, &subject, offer).await?,
+        TaskKind::Collect => Outcome::Lost,
+    };
+    match &outcome {
+        Outcome::Refused(failure) => {
+            tracing::warn!(
+                task.id = %lease.task, code = failure.code, message = failure.message,
+                "admission refused"
+            );
+            setback(deps, lease, failure.clone(), subject.kind != TaskKind::Probe).await?;
+        }
+        Outcome::Committed => {
+            deps.bus.tell(Event::Job(subject.job));
+            deps.video_changed(subject.video);
+        }
+        Outcome::Later(_) | Outcome::Lost => {}
+    }
+    Ok(outcome)
+}
+
+/// Ends an attempt that counts, and wakes whoever may try next.
+///
+/// # Errors
+/// [`DbError`] when the database stays out of reach; the lease runs out then.
+pub async fn setback(
+    deps: &Deps,
+    lease: LeaseId,
+    failure: Failure,
+    retryable: bool,
+) -> Result<bool, DbError> {
+    let setback =
+        Setback { failure, retryable, backoff_seconds: BACKOFF_SECONDS, expired_only: false };
+    end_attempt(deps, lease, &setback).await
+}
+
+/// Ends an attempt as `setback` says; false when the lease was not held.
+///
+/// # Errors
+/// [`DbError`] when the database stays out of reach; the lease runs out then.
+pub async fn end_attempt(deps: &Deps, lease: LeaseId, setback: &Setback) -> Result<bool, DbError> {
+    let grace = deps.policy.grace_seconds;
+    let after = retrying(WORK_TRIES_MAX, || async {
+        let mut connection = deps.db.get().await?;
+        let tx = connection.transaction().await?;
+        let after = ending::attempt(&tx, lease, setback, grace).await?;
+        tx.commit().await?;
+        Ok(after)
+    })
+    .await?;
+    let Some(after) = after else { return Ok(false) };
+    if after.state == crate::domain::TaskState::Failed {
+        deps.bus.tell(Event::Stopped(after.job));
+        deps.video_changed(after.video);
+    } else {
+        deps.bus.wake(1);
+    }
+    deps.bus.tell(Event::Job(after.job));
+    Ok(true)
+}
+
+/// Whether exactly this offer has been committed before and only the reply was lost.
+async fn repeated(deps: &Deps, subject: &Subject, offer: &Offer) -> Result<bool, DbError> {
+    retrying(WORK_TRIES_MAX, || async {
+        let db = deps.db.get().await?;
+        if offer.last || offer.outputs.is_empty() {
+            return outputs::finished_by(&*db, offer.lease).await;
+        }
+        for o in &offer.outputs {
+            if !outputs::holds(&*db, subject.job, &o.rendition, o.chunk, &o.key).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    })
+    .await
+}
+
+async fn probed(deps: &Deps, subject: &Subject, offer: &Offer) -> Result<Outcome, DbError> {
+    let verdict =
+        |message: String| Ok(Outcome::Refused(Failure::new(Code::NotAVideo.text(), message)));
+    let source = match &offer.source {
+        Some(Ok(source)) => source,
+        Some(Err(message)) => return verdict(message.clone()),
+        None => return verdict("the probe reported nothing".to_owned()),
+    };
+    if let Err(error) = plan::grid(&source.video) {
+        return verdict(format!("the source cannot be planned: {error}"));
+    }
+    let Ok(json) = serde_json::to_value(source) else {
+        return verdict("the probe's report cannot be stored".to_owned());
+    };
+    let held = retrying(WORK_TRIES_MAX, || async {
+        let mut connection = deps.db.get().await?;
+        let tx = connection.transaction().await?;
+        let held = ending::probed(&tx, subject.video, subject.job, offer.lease, &json).await?;
+        tx.commit().await?;
+        // A commit whose reply was lost looks like a lost lease here.
+        Ok(held || outputs::finished_by(&*deps.db.get().await?, offer.lease).await?)
+    })
+    .await?;
+    Ok(if held { Outcome::Committed } else { Outcome::Lost })
+}
+
+async fn media_offered(deps: &Deps, subject: &Subject, offer: &Offer) -> Result<Outcome, DbError> {
+    let Some(plan) = &subject.plan else { return Ok(Outcome::Lost) };
+    let refused = |message: String| Ok(Outcome::Refused(Failure::new(ADMISSION_REFUSED, message)));
+    let mut proven = Vec::with_capacity(offer.outputs.len());
+    for offered in &offer.outputs {
+        if let Err(message) = belongs(subject, &plan.grid, offer.lease, offered) {
+            return refused(message);
+        }
+        match prove(deps, subject, plan.grid, offered).await {
+            Ok(fragments) => proven.push(Output {
+                rendition: offered.rendition.clone(),
+                chunk: offered.chunk,
+                key: offered.key.clone(),
+                bytes: offered.bytes,
+                sha256: offered.sha256.clone(),
+                init: offered.init.clone(),
+                fragments,
+            }),
+            Err(Doubt::Refused(message)) => return refused(message),
+            Err(Doubt::Store(message)) => {
+                return Ok(Outcome::Later(Failure::new(Code::Unavailable.text(), message)));
+            }
+        }
+    }
+    let recorded = retrying(WORK_TRIES_MAX, || record(deps, subject, offer, &proven)).await?;
+    match recorded {
+        Recorded::Yes => Ok(Outcome::Committed),
+        Recorded::Finished => {
+            deps.bus.wake(1);
+            Ok(Outcome::Committed)
+        }
+        Recorded::Lost => match repeated(deps, subject, offer).await? {
+            true => Ok(Outcome::Committed),
+            false => Ok(Outcome::Lost),
+        },
+        Recorded::Refused(message) => refused(message),
+    }
+}
+
+/// An object must be of this task, and its key must be the one that this lease and content give it.
+fn belongs(
+    subject: &Subject,
+    grid: &Grid,
+    lease: LeaseId,
+    offered: &Offered,
+) -> Result<(), String> {
+    let Offered { rendition, chunk, .. } = offered;
+    let ours = match subject.kind {
+        TaskKind::Chunk => *chunk == subject.ordinal && subject.rungs.contains(rendition),
+        TaskKind::Audio => {
+            *chunk < grid.chunks() && *rendition == plan::rendition_of_audio(subject.ordinal)
+        }
+        TaskKind::Probe | TaskKind::Collect => false,
+    };
+    if !ours {
+        return Err(format!("{rendition} chunk {chunk} is not of this task"));
+    }
+    if offered.bytes > OBJECT_BYTES_MAX {
+        return Err(format!("{rendition} chunk {chunk} is larger than {OBJECT_BYTES_MAX} bytes"));
+    }
+    let prefix = layout::job_prefix(subject.video, subject.job);
+    let digest = hex::encode(&offered.sha256);
+    if offered.key != layout::chunk(&prefix, rendition, *chunk, lease.token, &digest) {
+        return Err(format!("{rendition} chunk {chunk} has a key that is not this lease's"));
+    }
+    Ok(())
+}
+
+/// Why an object is not proven.
+enum Doubt {
+    /// It is wrong.
+    Refused(String),
+    /// It cannot be read now.
+    Store(String),
+}
+
+async fn prove(
+    deps: &Deps,
+    subject: &Subject,
+    grid: Grid,
+    offered: &Offered,
+) -> Result<Vec<Fragment>, Doubt> {
+    let _permit = deps.admission.acquire().await.map_err(|_| Doubt::Store("stopping".into()))?;
+    let bytes = fetch(deps, subject, offered).await?;
+    let kind = match subject.kind {
+        TaskKind::Audio => TrackKind::Audio,
+        _ => TrackKind::Video,
+    };
+    let (offered, name) =
+        (offered.clone(), format!("{} chunk {}", offered.rendition, offered.chunk));
+    let proof = tokio::task::spawn_blocking(move || {
+        if Sha256::digest(&bytes)[..] != offered.sha256[..] {
+            return Err("the stored bytes are not those that were announced".to_owned());
+        }
+        admission::admit(kind, &grid, offered.chunk, &offered.init, &bytes)
+            .map_err(|refusal| refusal.to_string())
+    });
+    match proof.await {
+        Ok(Ok(fragments)) => Ok(fragments),
+        Ok(Err(message)) => Err(Doubt::Refused(format!("{name}: {message}"))),
+        Err(_) => Err(Doubt::Refused(format!("{name}: the proof did not end"))),
+    }
+}
+
+/// Reads an object of exactly the announced size; trouble with the store is waited out for a while.
+async fn fetch(deps: &Deps, subject: &Subject, offered: &Offered) -> Result<Bytes, Doubt> {
+    let Some(store) = deps.stores.get(&subject.store) else {
+        return Err(Doubt::Store("the video's store is not configured".to_owned()));
+    };
+    let path = Path::from(offered.key.as_str());
+    let mut tried = 1;
+    loop {
+        let read = async {
+            let size = store.objects.head(&path).await?.size;
+            if size != offered.bytes {
+                return Ok(Err(size));
+            }
+            Ok(Ok(store.objects.get(&path).await?.bytes().await?))
+        };
+        match read.await {
+            Ok(Ok(bytes)) => return Ok(bytes),
+            Ok(Err(size)) => {
+                let (name, announced) = (&offered.rendition, offered.bytes);
+                let text = format!("{name}: {size} bytes are stored, {announced} were announced");
+                return Err(Doubt::Refused(text));
+            }
+            Err(object_store::Error::NotFound { .. }) => {
+                return Err(Doubt::Refused(format!("{}: no such object", offered.rendition)));
+            }
+            Err(error) if tried < STORE_TRIES_MAX => {
+                tracing::debug!(%error, tried, "retry a read from the store");
+                tokio::time::sleep(STORE_RETRY_BASE * 2_u32.pow(tried)).await;
+                tried += 1;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "read from the store");
+                return Err(Doubt::Store("the store is not reachable".to_owned()));
+            }
+        }
+    }
+}
+
+enum Recorded {
+    Yes,
+    /// Yes, and only `collect` is left of the job.
+    Finished,
+    Lost,
+    Refused(String),
+}
+
+async fn record(
+    deps: &Deps,
+    subject: &Subject,
+    offer: &Offer,
+    proven: &[Output],
+) -> Result<Recorded, DbError> {
+    let Some(plan) = &subject.plan else { return Ok(Recorded::Lost) };
+    let mut connection = deps.db.get().await?;
+    let tx = connection.transaction().await?;
+    if !videos::touch(&tx, subject.video).await? || !outputs::lock_lease(&tx, offer.lease).await? {
+        return Ok(Recorded::Lost);
+    }
+    for output in proven {
+        if !outputs::fix_init(&tx, subject.job, &output.rendition, &output.init).await? {
+            let text =
+                format!("{}: the init segment differs from earlier chunks'", output.rendition);
+            return Ok(Recorded::Refused(text));
+        }
+        if !outputs::insert(&tx, subject.job, output, offer.lease.stored_token()).await? {
+            return Ok(Recorded::Lost);
+        }
+    }
+    let mut finished = false;
+    if offer.last {
+        let (renditions, chunk, wanted) = match subject.kind {
+            TaskKind::Chunk => {
+                (subject.rungs.clone(), Some(subject.ordinal), subject.rungs.len() as u64)
+            }
+            _ => {
+                let rendition = plan::rendition_of_audio(subject.ordinal);
+                (vec![rendition], None, u64::from(plan.grid.chunks()))
+            }
+        };
+        let count = outputs::count(&tx, subject.job, &renditions, chunk).await?;
+        if count != wanted {
+            return Ok(Recorded::Refused(format!("{count} of {wanted} outputs are committed")));
+        }
+        ending::finish_task(&tx, offer.lease).await?;
+        finished = tasks::unblock_collect(&tx, subject.job).await?;
+    }
+    let audio = plan.audio.first().map(plan::PlannedAudio::rendition);
+    outputs::publish(&tx, subject.video, subject.job, audio.as_deref()).await?;
+    tx.commit().await?;
+    Ok(if finished { Recorded::Finished } else { Recorded::Yes })
+}

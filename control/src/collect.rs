@@ -1,0 +1,122 @@
+//! `collect`: control's own task. It writes the final index and completes the job.
+
+use media::{JobId, VideoId, WorkerId, layout};
+use uuid::Uuid;
+
+use crate::{
+    admit,
+    bus::Event,
+    db::{
+        WORK_TRIES_MAX,
+        claim::{self, Claimed, Claimer},
+        ending, jobs,
+        lease::LeaseId,
+        retrying,
+    },
+    deps::Deps,
+    domain::{Failure, JobState, TaskKind},
+    index::{self, IndexProblem},
+};
+
+/// Collects that one round takes.
+const CLAIM_MAX: i64 = 4;
+/// No heartbeats: building even a day's index takes seconds.
+const LEASE_SECONDS: f64 = 60.0;
+
+/// Runs whatever collects are ready.
+///
+/// # Errors
+/// [`IndexProblem`]; the collect itself is retried when its lease has failed or run out.
+pub async fn round(deps: &Deps) -> Result<(), IndexProblem> {
+    loop {
+        let claimer = Claimer {
+            worker: WorkerId::new(Uuid::nil()),
+            name: "control".to_owned(),
+            kinds: vec![TaskKind::Collect],
+        };
+        let claimed =
+            claim::claim(&*deps.db.get().await?, &claimer, CLAIM_MAX, LEASE_SECONDS).await?;
+        if claimed.is_empty() {
+            return Ok(());
+        }
+        for task in claimed {
+            run(deps, &task).await?;
+        }
+    }
+}
+
+async fn run(deps: &Deps, task: &Claimed) -> Result<(), IndexProblem> {
+    let lease = LeaseId { task: task.task, token: task.token };
+    match collect(deps, task.video, task.job, lease).await {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            tracing::info!(job.id = %task.job, "collect lost its lease");
+            Ok(())
+        }
+        Err(error) => {
+            tracing::warn!(job.id = %task.job, %error, "collect failed");
+            let failure = Failure::new("collect_failed", "the final index could not be written");
+            admit::setback(deps, lease, failure, true).await?;
+            Ok(())
+        }
+    }
+}
+
+async fn collect(
+    deps: &Deps,
+    video: VideoId,
+    job: JobId,
+    lease: LeaseId,
+) -> Result<bool, IndexProblem> {
+    let built = index::of_job(&*deps.db.get().await?, video, job).await?;
+    let Some((_, mut final_index)) = built else { return Ok(false) };
+    let Some(found) = crate::db::videos::find(&*deps.db.get().await?, video).await? else {
+        return Ok(false);
+    };
+    // Whole milliseconds, as the index has it: both must say the same.
+    let now = jiff::Timestamp::from_millisecond(deps.clock.now_ms()).unwrap_or_default();
+    final_index.finished_at_ms = Some(now.as_millisecond());
+    if final_index.published_at_ms == 0 {
+        final_index.published_at_ms = now.as_millisecond();
+    }
+    let bytes = final_index.encode();
+    let key = format!("{}index", layout::job_prefix(video, job));
+    index::put(&deps.stores, &found.store, &key, bytes.clone()).await?;
+    index::put(&deps.stores, &found.store, &layout::index(video), bytes).await?;
+    let grace = deps.policy.grace_seconds;
+    let done = retrying(WORK_TRIES_MAX, || async {
+        let mut connection = deps.db.get().await?;
+        let tx = connection.transaction().await?;
+        let done = ending::complete(&tx, video, job, lease, now, grace).await?;
+        if done {
+            tx.commit().await?;
+            return Ok(true);
+        }
+        drop(tx);
+        // The reply of a commit may have been lost with its connection.
+        let state = jobs::state(&*connection, job).await?;
+        Ok(state.is_some_and(|(state, _)| state == JobState::Completed))
+    })
+    .await?;
+    // The row may have changed, or been lost, while the object was written.
+    index::sync_object(&deps.db, &deps.stores, video, &found.store).await?;
+    if done {
+        record_duration(deps, job, now).await?;
+        tracing::info!(job.id = %job, video.id = %video, "job completed");
+    }
+    deps.video_changed(video);
+    deps.bus.tell(Event::Job(job));
+    Ok(done)
+}
+
+async fn record_duration(
+    deps: &Deps,
+    job: JobId,
+    finished: jiff::Timestamp,
+) -> Result<(), IndexProblem> {
+    let state = jobs::state(&*deps.db.get().await?, job).await?;
+    if let Some((_, Some(started))) = state {
+        deps.transcode_seconds.record(finished.duration_since(started).as_secs_f64(), &[]);
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! Configuration of one control instance. Every flag has a `STREAMING_*` twin.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::Args;
+use runtime::Secret;
+
+/// Where Postgres is.
+#[derive(Args, Clone, Debug)]
+pub struct DatabaseArgs {
+    /// Postgres, as a URL or as `host=… user=… dbname=…`.
+    #[arg(long, env = "STREAMING_DATABASE_URL", hide_env_values = true)]
+    pub database_url: Secret,
+    /// Most connections to Postgres.
+    #[arg(long, env = "STREAMING_DATABASE_POOL", default_value_t = 16,
+          value_parser = clap::value_parser!(u32).range(2..=512))]
+    pub database_pool: u32,
+}
+
+/// What `serve` takes.
+#[derive(Args, Clone, Debug)]
+pub struct Config {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, env = "STREAMING_GRPC_ADDR", default_value = "127.0.0.1:50051")]
+    pub grpc_addr: SocketAddr,
+    /// A file that the bound address is written to.
+    #[arg(long, env = "STREAMING_ADDR_FILE")]
+    pub addr_file: Option<PathBuf>,
+    /// Where Postgres is.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+    /// Redis; without it, instances find each other's changes by polling.
+    #[arg(long, env = "STREAMING_REDIS_URL", hide_env_values = true)]
+    pub redis_url: Option<Secret>,
+    /// Object stores, comma-separated: `file:///dir`.
+    #[arg(long, env = "STREAMING_STORES")]
+    pub stores: String,
+    /// The private root keys, made by `streaming-service keys new`.
+    #[arg(long, env = "STREAMING_ROOT_KEY_FILE")]
+    pub root_key_file: PathBuf,
+    /// Serves `/metrics` on its own address.
+    #[arg(long, env = "STREAMING_METRICS_ADDR")]
+    pub metrics_addr: Option<SocketAddr>,
+    /// Visibility of videos whose creator did not say.
+    #[arg(long, env = "STREAMING_DEFAULT_VISIBILITY", default_value = "public")]
+    pub default_visibility: DefaultVisibility,
+    /// How long a lease holds after the last heartbeat.
+    #[arg(long, env = "STREAMING_LEASE", default_value = "15s",
+          value_parser = runtime::duration::parse)]
+    pub lease: Duration,
+    /// How often workers are asked to send heartbeats.
+    #[arg(long, env = "STREAMING_HEARTBEAT", default_value = "3s",
+          value_parser = runtime::duration::parse)]
+    pub heartbeat: Duration,
+}
+
+/// See [`Config::default_visibility`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum DefaultVisibility {
+    /// Plays without a token.
+    Public,
+    /// Plays with a playback token.
+    Private,
+}
+
+impl Config {
+    /// When everything that held a lease has stopped writing, measured from the end of the lease.
+    pub fn grace_seconds(&self) -> f64 {
+        self.lease.as_secs_f64() * 2.0
+    }
+}

@@ -1,0 +1,137 @@
+//! Postgres: the truth. Free functions with inline SQL, one file per concern; rows are read by name.
+//!
+//! **Invariant:** whoever needs a video's row and others locks the video's row first, then the job,
+//! then its tasks. Claims, heartbeats and requeues touch single task rows in statements of their own.
+
+pub mod chores;
+pub mod claim;
+pub mod ending;
+pub mod jobs;
+pub mod lease;
+pub mod migrate;
+pub mod outputs;
+pub mod pool;
+pub mod revocations;
+pub mod tasks;
+pub mod videos;
+pub mod workers;
+
+use std::{error::Error, future::Future, time::Duration};
+
+use api::code::{Code, Problem};
+use thiserror::Error;
+use tokio_postgres::{Row, error::SqlState};
+
+pub use pool::Db;
+
+/// Why the database did not do what it was asked.
+#[derive(Debug, Error)]
+pub enum DbError {
+    /// No connection within the checkout limit.
+    #[error("check out a database connection")]
+    Unreachable(#[source] Box<dyn Error + Send + Sync>),
+    /// The statement failed.
+    #[error("run a statement")]
+    Statement(#[from] tokio_postgres::Error),
+    /// A row holds what it must not.
+    #[error("read {column} of {table} {id}")]
+    Row {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// The row's primary key.
+        id: String,
+    },
+    /// A migration failed.
+    #[error("apply migrations")]
+    Migration(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl DbError {
+    /// Whether the same call may succeed in a moment: connection trouble, restarts, deadlocks.
+    pub fn transient(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::Statement(e) => match e.code() {
+                None => e.is_closed() || e.source().is_some_and(|s| s.is::<std::io::Error>()),
+                Some(code) => {
+                    let codes = [
+                        SqlState::T_R_SERIALIZATION_FAILURE,
+                        SqlState::T_R_DEADLOCK_DETECTED,
+                        SqlState::ADMIN_SHUTDOWN,
+                        SqlState::CRASH_SHUTDOWN,
+                        SqlState::CANNOT_CONNECT_NOW,
+                        SqlState::TOO_MANY_CONNECTIONS,
+                        SqlState::QUERY_CANCELED,
+                        SqlState::LOCK_NOT_AVAILABLE,
+                    ];
+                    codes.contains(code) || code.code().starts_with("08")
+                }
+            },
+            Self::Row { .. } | Self::Migration(_) => false,
+        }
+    }
+
+    fn row(table: &'static str, column: &'static str, id: impl ToString) -> Self {
+        Self::Row { table, column, id: id.to_string() }
+    }
+}
+
+/// How long a caller should wait before it tries again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl From<DbError> for Problem {
+    fn from(error: DbError) -> Self {
+        let cause = error.source().map(ToString::to_string).unwrap_or_default();
+        if error.transient() {
+            tracing::warn!(error = %error, cause, "database unavailable");
+            let mut problem = Self::new(Code::Unavailable, "the database is not reachable");
+            problem.retry_after = Some(RETRY_AFTER);
+            return problem;
+        }
+        tracing::error!(error = %error, cause, "database call failed");
+        Self::new(Code::Internal, "internal error")
+    }
+}
+
+/// Tries of a call that a worker waits for: with checkouts of 2 s this rides out a restart of Postgres.
+pub const WORK_TRIES_MAX: u32 = 8;
+/// Tries of a call that a person waits for.
+pub const CALL_TRIES_MAX: u32 = 2;
+const RETRY_BASE: Duration = Duration::from_millis(100);
+const RETRY_CAP: Duration = Duration::from_secs(2);
+
+/// Runs `call` until it succeeds, fails for good, or was tried `tries` times.
+///
+/// # Errors
+/// The last error.
+pub async fn retrying<T, F, Fut>(tries: u32, mut call: F) -> Result<T, DbError>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, DbError>>,
+{
+    let mut tried = 1;
+    loop {
+        match call().await {
+            Err(e) if e.transient() && tried < tries => {
+                let base = (RETRY_BASE * 2_u32.pow(tried.min(8))).min(RETRY_CAP);
+                let delay = base.mul_f64(0.5 + rand::random::<f64>() / 2.0);
+                tracing::debug!(error = %e, tried, "retry a database call");
+                tokio::time::sleep(delay).await;
+                tried += 1;
+            }
+            other => return other,
+        }
+    }
+}
+
+fn failure(
+    row: &Row,
+    code: &str,
+    message: &str,
+) -> Result<Option<crate::domain::Failure>, DbError> {
+    let code: Option<String> = row.try_get(code)?;
+    let message: Option<String> = row.try_get(message)?;
+    Ok(code.map(|code| crate::domain::Failure::new(code, message.unwrap_or_default())))
+}

@@ -1,0 +1,131 @@
+//! Rows of `chores`: work on the store that outlives whoever caused it.
+
+use media::{JobId, VideoId};
+use tokio_postgres::{GenericClient, Row};
+use uuid::Uuid;
+
+use super::DbError;
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chore {
+    /// Delete everything of a deleted video.
+    Video(VideoId),
+    /// Delete what an ended job wrote and no committed output names.
+    Job(VideoId, JobId),
+    /// Make the index object say what the row says.
+    Index(VideoId),
+}
+
+impl Chore {
+    const fn parts(self) -> (&'static str, VideoId, Option<JobId>) {
+        match self {
+            Self::Video(video) => ("video", video, None),
+            Self::Job(video, job) => ("job", video, Some(job)),
+            Self::Index(video) => ("index", video, None),
+        }
+    }
+}
+
+/// A chore taken by this instance for a while.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// The row.
+    pub id: i64,
+    /// The store's URL.
+    pub store: String,
+    /// What is to be done.
+    pub chore: Chore,
+}
+
+/// Queues a chore; nothing happens when the video's row is gone already.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn create(
+    db: &impl GenericClient,
+    chore: Chore,
+    delay_seconds: f64,
+) -> Result<(), DbError> {
+    let (kind, video, job) = chore.parts();
+    db.execute(
+        "INSERT INTO chores (kind, store, video_id, job_id, run_after)
+         SELECT $1, v.store, v.id, $3, now() + make_interval(secs => $4)
+         FROM videos v
+         WHERE v.id = $2",
+        &[&kind, &video.uuid(), &job.map(JobId::uuid), &delay_seconds],
+    )
+    .await?;
+    Ok(())
+}
+
+/// How long an instance has for a chore before another repeats it.
+const TAKEN_SECONDS: f64 = 60.0;
+
+/// Takes a chore that is due. Repeating one is harmless, so there is no lease to keep.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn take(db: &impl GenericClient) -> Result<Option<Taken>, DbError> {
+    let row = db
+        .query_opt(
+            "UPDATE chores
+             SET run_after = now() + make_interval(secs => $1 * (1 + LEAST(attempt, 30))),
+                 attempt = attempt + 1
+             WHERE id = (
+                 SELECT id
+                 FROM chores
+                 WHERE run_after <= now()
+                 ORDER BY run_after
+                 LIMIT 1
+                 FOR UPDATE SKIP LOCKED
+             )
+             RETURNING id, kind, store, video_id, job_id",
+            &[&TAKEN_SECONDS],
+        )
+        .await?;
+    row.as_ref().map(taken).transpose()
+}
+
+fn taken(row: &Row) -> Result<Taken, DbError> {
+    let id: i64 = row.try_get("id")?;
+    let kind: &str = row.try_get("kind")?;
+    let video = VideoId::new(row.try_get("video_id")?);
+    let job: Option<Uuid> = row.try_get("job_id")?;
+    let chore = match (kind, job) {
+        ("video", None) => Chore::Video(video),
+        ("index", None) => Chore::Index(video),
+        ("job", Some(job)) => Chore::Job(video, JobId::new(job)),
+        _ => return Err(DbError::row("chores", "kind", id)),
+    };
+    Ok(Taken { id, store: row.try_get("store")?, chore })
+}
+
+/// The chore is done.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn done(db: &impl GenericClient, id: i64) -> Result<(), DbError> {
+    db.execute("DELETE FROM chores WHERE id = $1", &[&id]).await?;
+    Ok(())
+}
+
+/// Whether another sweep of the whole video is still to come.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn sweeps_left(
+    db: &impl GenericClient,
+    video: VideoId,
+    but: i64,
+) -> Result<bool, DbError> {
+    let row = db
+        .query_one(
+            "SELECT EXISTS (
+                 SELECT 1 FROM chores WHERE kind = 'video' AND video_id = $1 AND id <> $2
+             ) AS remain",
+            &[&video.uuid(), &but],
+        )
+        .await?;
+    Ok(row.try_get("remain")?)
+}

@@ -1,0 +1,302 @@
+//! How jobs and videos end: each function is one transaction's body and locks the video's row first.
+
+use media::{JobId, VideoId};
+use tokio_postgres::GenericClient;
+
+use super::{
+    DbError,
+    chores::{self, Chore},
+    lease::{self, After, LeaseId, Setback},
+    videos,
+};
+use crate::domain::{Failure, TaskState};
+
+/// How long objects of a replaced job stay: sessions that began on them play on.
+pub const REPLACED_SECONDS: f64 = 3600.0;
+
+/// Locks the video's row; false when it is gone or a tombstone.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn lock_video(tx: &impl GenericClient, video: VideoId) -> Result<bool, DbError> {
+    let row = tx
+        .query_opt(
+            "SELECT deleted_at IS NULL AS alive FROM videos WHERE id = $1 FOR UPDATE",
+            &[&video.uuid()],
+        )
+        .await?;
+    Ok(row.map(|row| row.try_get("alive")).transpose()?.unwrap_or(false))
+}
+
+/// Ends an attempt, and the job with it when that was the last one. `None` when the lease is not held.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn attempt(
+    tx: &impl GenericClient,
+    lease: LeaseId,
+    setback: &Setback,
+    grace_seconds: f64,
+) -> Result<Option<After>, DbError> {
+    let Some(video) = lease::video_of(tx, lease).await? else { return Ok(None) };
+    lock_video(tx, video).await?;
+    let Some(after) = lease::set_back(tx, lease, setback).await? else { return Ok(None) };
+    if after.state == TaskState::Failed {
+        end_job(tx, after.job, &End::Failed(setback.failure.clone()), grace_seconds).await?;
+    }
+    Ok(Some(after))
+}
+
+/// How a job ends without a result.
+#[derive(Clone, Debug)]
+pub enum End {
+    /// What it committed is kept for a retry.
+    Failed(Failure),
+    /// What it committed is collected.
+    Cancelled,
+}
+
+/// Ends a job and whatever of it still runs; false when it had ended. The caller holds the video's
+/// lock. What the job's leases may still write is swept `grace_seconds` later.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn end_job(
+    tx: &impl GenericClient,
+    job: JobId,
+    end: &End,
+    grace_seconds: f64,
+) -> Result<bool, DbError> {
+    let (state, failure) = match end {
+        End::Failed(failure) => ("failed", Some(failure)),
+        End::Cancelled => ("cancelled", None),
+    };
+    let code = failure.map(|f| f.code.as_str());
+    let message = failure.map(|f| f.message.as_str());
+    let row = tx
+        .query_opt(
+            "UPDATE jobs
+             SET state = $2::text::job_state,
+                 error_code = $3,
+                 error_message = $4,
+                 finished_at = now()
+             WHERE id = $1 AND state IN ('queued', 'running')
+             RETURNING kind, video_id",
+            &[&job.uuid(), &state, &code, &message],
+        )
+        .await?;
+    let Some(row) = row else { return Ok(false) };
+    let video = VideoId::new(row.try_get("video_id")?);
+    let kind: &str = row.try_get("kind")?;
+    tx.execute(
+        "UPDATE tasks
+         SET state = 'cancelled',
+             token = NULL,
+             worker_id = NULL,
+             lease_expires = NULL,
+             speed = 0,
+             finished_at = now()
+         WHERE job_id = $1 AND state IN ('blocked', 'ready', 'leased')",
+        &[&job.uuid()],
+    )
+    .await?;
+    if kind == "probe" {
+        fail_probe(tx, video, code, message).await?;
+        return Ok(true);
+    }
+    if failure.is_none() {
+        drop_outputs(tx, job).await?;
+    }
+    unserve(tx, video, job, code, message).await?;
+    chores::create(tx, Chore::Job(video, job), grace_seconds).await?;
+    Ok(true)
+}
+
+async fn fail_probe(
+    tx: &impl GenericClient,
+    video: VideoId,
+    code: Option<&str>,
+    message: Option<&str>,
+) -> Result<(), DbError> {
+    tx.execute(
+        "UPDATE videos
+         SET state = 'failed',
+             error_code = $2,
+             error_message = $3,
+             revision = revision + 1,
+             updated_at = now()
+         WHERE id = $1 AND state = 'probing'",
+        &[&video.uuid(), &code, &message],
+    )
+    .await?;
+    Ok(())
+}
+
+/// A half-made job is served no longer; an older complete one goes on being served.
+async fn unserve(
+    tx: &impl GenericClient,
+    video: VideoId,
+    job: JobId,
+    code: Option<&str>,
+    message: Option<&str>,
+) -> Result<(), DbError> {
+    tx.execute(
+        "UPDATE videos
+         SET state = CASE
+                 WHEN served_job <> $2 THEN 'ready'
+                 WHEN $3::text IS NULL THEN 'uploaded'
+                 ELSE 'failed'
+             END::video_state,
+             error_code = CASE WHEN served_job <> $2 THEN NULL ELSE $3 END,
+             error_message = CASE WHEN served_job <> $2 THEN NULL ELSE $4 END,
+             published_at = CASE WHEN served_job = $2 THEN NULL ELSE published_at END,
+             served_job = CASE WHEN served_job = $2 THEN NULL ELSE served_job END,
+             revision = revision + 1,
+             updated_at = now()
+         WHERE id = $1 AND deleted_at IS NULL",
+        &[&video.uuid(), &job.uuid(), &code, &message],
+    )
+    .await?;
+    Ok(())
+}
+
+async fn drop_outputs(tx: &impl GenericClient, job: JobId) -> Result<(), DbError> {
+    tx.execute("DELETE FROM outputs WHERE job_id = $1", &[&job.uuid()]).await?;
+    tx.execute("DELETE FROM inits WHERE job_id = $1", &[&job.uuid()]).await?;
+    Ok(())
+}
+
+/// Completes a job by its `collect` lease: it is served from now on, and what it replaces is collected
+/// later. False when the lease or the video is lost.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn complete(
+    tx: &impl GenericClient,
+    video: VideoId,
+    job: JobId,
+    lease: LeaseId,
+    finished_at: jiff::Timestamp,
+    grace_seconds: f64,
+) -> Result<bool, DbError> {
+    if !lock_video(tx, video).await? || !finish_task(tx, lease).await? {
+        return Ok(false);
+    }
+    let rows = tx
+        .execute(
+            "UPDATE jobs
+             SET state = 'completed', finished_at = $2
+             WHERE id = $1 AND state IN ('queued', 'running')",
+            &[&job.uuid(), &finished_at],
+        )
+        .await?;
+    if rows != 1 {
+        return Ok(false);
+    }
+    tx.execute(
+        "UPDATE videos
+         SET state = 'ready',
+             published_at = CASE WHEN served_job = $2 THEN published_at ELSE $3 END,
+             served_job = $2,
+             error_code = NULL,
+             error_message = NULL,
+             revision = revision + 1,
+             updated_at = now()
+         WHERE id = $1",
+        &[&video.uuid(), &job.uuid(), &finished_at],
+    )
+    .await?;
+    chores::create(tx, Chore::Job(video, job), grace_seconds).await?;
+    chores::create(tx, Chore::Index(video), grace_seconds).await?;
+    let replaced = tx
+        .query(
+            "SELECT id FROM jobs WHERE video_id = $1 AND id <> $2 AND kind = 'transcode'",
+            &[&video.uuid(), &job.uuid()],
+        )
+        .await?;
+    for row in replaced {
+        let old = JobId::new(row.try_get("id")?);
+        drop_outputs(tx, old).await?;
+        chores::create(tx, Chore::Job(video, old), REPLACED_SECONDS).await?;
+    }
+    Ok(true)
+}
+
+/// Leased → done, for the holder of the token only.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn finish_task(tx: &impl GenericClient, lease: LeaseId) -> Result<bool, DbError> {
+    let rows = tx
+        .execute(
+            "UPDATE tasks
+             SET state = 'done',
+                 done_token = token,
+                 token = NULL,
+                 worker_id = NULL,
+                 lease_expires = NULL,
+                 fraction = 1,
+                 speed = 0,
+                 error_code = NULL,
+                 error_message = NULL,
+                 finished_at = now()
+             WHERE id = $1 AND token = $2 AND state = 'leased'",
+            &[&lease.task.uuid(), &lease.stored_token()],
+        )
+        .await?;
+    Ok(rows == 1)
+}
+
+/// Completes the probe job of a video by its lease.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn probed(
+    tx: &impl GenericClient,
+    video: VideoId,
+    job: JobId,
+    lease: LeaseId,
+    source: &serde_json::Value,
+) -> Result<bool, DbError> {
+    if !lock_video(tx, video).await? || !finish_task(tx, lease).await? {
+        return Ok(false);
+    }
+    tx.execute(
+        "UPDATE jobs
+         SET state = 'completed', finished_at = now()
+         WHERE id = $1 AND state IN ('queued', 'running')",
+        &[&job.uuid()],
+    )
+    .await?;
+    videos::probed(tx, video, source).await
+}
+
+/// Makes the video a tombstone, ends its jobs and queues the sweep of its objects. False when there
+/// was nothing to delete.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn delete_video(
+    tx: &impl GenericClient,
+    video: VideoId,
+    grace_seconds: f64,
+) -> Result<bool, DbError> {
+    if !lock_video(tx, video).await? {
+        return Ok(false);
+    }
+    let jobs = tx
+        .query(
+            "SELECT id FROM jobs WHERE video_id = $1 AND state IN ('queued', 'running')",
+            &[&video.uuid()],
+        )
+        .await?;
+    for row in jobs {
+        let job = JobId::new(row.try_get("id")?);
+        end_job(tx, job, &End::Cancelled, grace_seconds).await?;
+    }
+    videos::bury(tx, video).await?;
+    chores::create(tx, Chore::Video(video), grace_seconds).await?;
+    // A worker that slept through its lease may write once more; the second sweep finds that.
+    chores::create(tx, Chore::Video(video), REPLACED_SECONDS).await?;
+    Ok(true)
+}

@@ -1,0 +1,247 @@
+//! Rows of `jobs`.
+
+use jiff::Timestamp;
+use media::{JobId, VideoId};
+use tokio_postgres::{GenericClient, Row};
+use uuid::Uuid;
+
+use super::{DbError, failure};
+use crate::{
+    domain::{Failure, JobState},
+    page::Cursor,
+    plan::Plan,
+};
+
+/// One transcode job, with the sums over its tasks.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// Of this video.
+    pub video: VideoId,
+    /// Where it stands.
+    pub state: JobState,
+    /// What it does.
+    pub plan: Plan,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// When it was queued.
+    pub created_at: Timestamp,
+    /// When its first task was leased.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// The database's clock.
+    pub now: Timestamp,
+    /// 0 to 1.
+    pub fraction: f64,
+    /// Seconds of film per second, over the running tasks.
+    pub speed: f64,
+}
+
+const COLUMNS: &str = "
+    j.id, j.video_id, j.state::text AS state, j.plan, j.error_code, j.error_message, j.created_at,
+    j.started_at, j.finished_at, now() AS now, s.fraction, s.speed";
+
+const SUMS: &str = "
+    CROSS JOIN LATERAL (
+        SELECT
+            COALESCE(
+                sum(t.weight * CASE WHEN t.state = 'done' THEN 1 ELSE t.fraction END)
+                / NULLIF(sum(t.weight), 0), 0) AS fraction,
+            COALESCE(sum(t.speed) FILTER (WHERE t.state = 'leased'), 0) AS speed
+        FROM tasks t
+        WHERE t.job_id = j.id
+    ) AS s";
+
+impl TryFrom<&Row> for Job {
+    type Error = DbError;
+
+    fn try_from(row: &Row) -> Result<Self, DbError> {
+        let id: Uuid = row.try_get("id")?;
+        let state: &str = row.try_get("state")?;
+        Ok(Self {
+            id: JobId::new(id),
+            video: VideoId::new(row.try_get("video_id")?),
+            state: JobState::parse(state).ok_or_else(|| DbError::row("jobs", "state", id))?,
+            plan: plan(row)?,
+            failure: failure(row, "error_code", "error_message")?,
+            created_at: row.try_get("created_at")?,
+            started_at: row.try_get("started_at")?,
+            finished_at: row.try_get("finished_at")?,
+            now: row.try_get("now")?,
+            fraction: row.try_get("fraction")?,
+            speed: row.try_get("speed")?,
+        })
+    }
+}
+
+/// The plan in the columns `id` and `plan`.
+pub(super) fn plan(row: &Row) -> Result<Plan, DbError> {
+    let id: Uuid = row.try_get("id")?;
+    let plan: serde_json::Value = row.try_get("plan")?;
+    serde_json::from_value(plan).map_err(|_| DbError::row("jobs", "plan", id))
+}
+
+/// Queues a transcode. The caller has made sure, under the video's lock, that there is no other.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn create(
+    db: &impl GenericClient,
+    tenant: &str,
+    video: VideoId,
+    job: JobId,
+    plan: &Plan,
+) -> Result<(), DbError> {
+    let plan = serde_json::to_value(plan).map_err(|_| DbError::row("jobs", "plan", job))?;
+    db.execute(
+        "INSERT INTO jobs (id, video_id, tenant, kind, plan) VALUES ($1, $2, $3, 'transcode', $4)",
+        &[&job.uuid(), &video.uuid(), &tenant, &plan],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Queues a probe.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn create_probe(
+    db: &impl GenericClient,
+    tenant: &str,
+    video: VideoId,
+    job: JobId,
+) -> Result<(), DbError> {
+    db.execute(
+        "INSERT INTO jobs (id, video_id, tenant, kind) VALUES ($1, $2, $3, 'probe')",
+        &[&job.uuid(), &video.uuid(), &tenant],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The video's unfinished transcode.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn active_of(db: &impl GenericClient, video: VideoId) -> Result<Option<JobId>, DbError> {
+    let row = db
+        .query_opt(
+            "SELECT id
+             FROM jobs
+             WHERE video_id = $1 AND kind = 'transcode' AND state IN ('queued', 'running')",
+            &[&video.uuid()],
+        )
+        .await?;
+    Ok(row.map(|row| row.try_get("id")).transpose()?.map(JobId::new))
+}
+
+/// One transcode of one tenant.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn get(db: &impl GenericClient, tenant: &str, id: JobId) -> Result<Option<Job>, DbError> {
+    let sql = format!(
+        "SELECT {COLUMNS}
+         FROM jobs j
+         JOIN videos v ON v.id = j.video_id AND v.deleted_at IS NULL
+         {SUMS}
+         WHERE j.id = $1 AND j.tenant = $2 AND j.kind = 'transcode'"
+    );
+    let row = db.query_opt(&sql, &[&id.uuid(), &tenant]).await?;
+    row.as_ref().map(Job::try_from).transpose()
+}
+
+/// Up to `limit` transcodes, newest first, older than `after`, of one video or of all.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn list(
+    db: &impl GenericClient,
+    tenant: &str,
+    video: Option<VideoId>,
+    after: Option<Cursor>,
+    limit: i64,
+) -> Result<Vec<Job>, DbError> {
+    let (time, id) = after.map(|c| (c.time, c.id)).unzip();
+    let sql = format!(
+        "SELECT {COLUMNS}
+         FROM (
+             SELECT j.*
+             FROM jobs j
+             JOIN videos v ON v.id = j.video_id AND v.deleted_at IS NULL
+             WHERE j.tenant = $1
+               AND j.kind = 'transcode'
+               AND ($2::uuid IS NULL OR j.video_id = $2)
+               AND ($3::timestamptz IS NULL OR (j.created_at, j.id) < ($3, $4::uuid))
+             ORDER BY j.created_at DESC, j.id DESC
+             LIMIT $5
+         ) AS j
+         {SUMS}
+         ORDER BY j.created_at DESC, j.id DESC"
+    );
+    let video = video.map(VideoId::uuid);
+    let rows = db.query(&sql, &[&tenant, &video, &time, &id, &limit]).await?;
+    rows.iter().map(Job::try_from).collect()
+}
+
+/// Failed or cancelled → queued; false when it was neither, or has been replaced.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn reopen(db: &impl GenericClient, id: JobId) -> Result<bool, DbError> {
+    let rows = db
+        .execute(
+            "UPDATE jobs
+             SET state = 'queued',
+                 error_code = NULL,
+                 error_message = NULL,
+                 started_at = NULL,
+                 finished_at = NULL
+             WHERE id = $1 AND state IN ('failed', 'cancelled')",
+            &[&id.uuid()],
+        )
+        .await?;
+    Ok(rows == 1)
+}
+
+/// How many transcodes run.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn running(db: &impl GenericClient) -> Result<i64, DbError> {
+    let row = db
+        .query_one(
+            "SELECT count(*) AS jobs FROM jobs WHERE kind = 'transcode' AND state = 'running'",
+            &[],
+        )
+        .await?;
+    Ok(row.try_get("jobs")?)
+}
+
+/// State and start of a job of whatever tenant, for planes and sweeps.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn state(
+    db: &impl GenericClient,
+    id: JobId,
+) -> Result<Option<(JobState, Option<Timestamp>)>, DbError> {
+    let row = db
+        .query_opt("SELECT state::text AS state, started_at FROM jobs WHERE id = $1", &[&id.uuid()])
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let state: &str = row.try_get("state")?;
+    let state = JobState::parse(state).ok_or_else(|| DbError::row("jobs", "state", id))?;
+    Ok(Some((state, row.try_get("started_at")?)))
+}
+
+/// The video of a job of whatever tenant.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn video_of(db: &impl GenericClient, id: JobId) -> Result<Option<VideoId>, DbError> {
+    let row = db.query_opt("SELECT video_id FROM jobs WHERE id = $1", &[&id.uuid()]).await?;
+    Ok(row.map(|row| row.try_get("video_id")).transpose()?.map(VideoId::new))
+}

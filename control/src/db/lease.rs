@@ -1,0 +1,253 @@
+//! A lease's life after the claim: heartbeats, giving back, running out, failing.
+//!
+//! Every transition is one UPDATE guarded by state and token, so a late or repeated message of a
+//! former holder changes nothing.
+
+use media::{JobId, TaskId, VideoId, WorkerId};
+use tokio_postgres::{GenericClient, Row};
+use uuid::Uuid;
+
+use super::DbError;
+use crate::domain::{Failure, TaskState};
+
+/// Which lease: the task and its fencing token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LeaseId {
+    /// The task.
+    pub task: TaskId,
+    /// Of the lease.
+    pub token: u64,
+}
+
+impl LeaseId {
+    /// The token as the database stores it. One that does not fit was never given out.
+    pub fn stored_token(self) -> i64 {
+        i64::try_from(self.token).unwrap_or(-1)
+    }
+}
+
+/// A heartbeat's news of one lease.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Which lease.
+    pub lease: LeaseId,
+    /// 0 to 1.
+    pub fraction: f64,
+    /// Seconds of film per second.
+    pub speed: f64,
+}
+
+/// Extends leases by `lease_seconds` from now on the database's clock. Returns those still held, each
+/// with its job; the rest is lost.
+///
+/// The connection is not part of the guard: a worker that reconnects keeps its leases.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn extend(
+    db: &impl GenericClient,
+    worker: WorkerId,
+    progress: &[Progress],
+    lease_seconds: f64,
+) -> Result<Vec<(TaskId, JobId)>, DbError> {
+    let ids: Vec<Uuid> = progress.iter().map(|p| p.lease.task.uuid()).collect();
+    let tokens: Vec<i64> = progress.iter().map(|p| p.lease.stored_token()).collect();
+    let fractions: Vec<f64> = progress.iter().map(|p| p.fraction).collect();
+    let speeds: Vec<f64> = progress.iter().map(|p| p.speed).collect();
+    let rows = db
+        .query(
+            "UPDATE tasks t
+             SET lease_expires = now() + make_interval(secs => $1),
+                 worker_id = $2,
+                 fraction = b.fraction,
+                 speed = b.speed
+             FROM unnest($3::uuid[], $4::int8[], $5::float8[], $6::float8[])
+                  AS b (id, token, fraction, speed)
+             WHERE t.id = b.id AND t.token = b.token AND t.state = 'leased'
+             RETURNING t.id, t.job_id",
+            &[&lease_seconds, &worker.uuid(), &ids, &tokens, &fractions, &speeds],
+        )
+        .await?;
+    let read = |row: &Row| -> Result<(TaskId, JobId), DbError> {
+        Ok((TaskId::new(row.try_get("id")?), JobId::new(row.try_get("job_id")?)))
+    };
+    rows.iter().map(read).collect()
+}
+
+/// Those of `leases` that are still held.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn held(db: &impl GenericClient, leases: &[LeaseId]) -> Result<Vec<TaskId>, DbError> {
+    let ids: Vec<Uuid> = leases.iter().map(|l| l.task.uuid()).collect();
+    let tokens: Vec<i64> = leases.iter().map(|l| l.stored_token()).collect();
+    let rows = db
+        .query(
+            "SELECT t.id
+             FROM tasks t
+             JOIN unnest($1::uuid[], $2::int8[]) AS b (id, token)
+               ON t.id = b.id AND t.token = b.token
+             WHERE t.state = 'leased'",
+            &[&ids, &tokens],
+        )
+        .await?;
+    rows.iter().map(|row| Ok(TaskId::new(row.try_get("id")?))).collect()
+}
+
+/// Gives a lease back without counting the attempt, as a draining worker does; false when not held.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn release(db: &impl GenericClient, lease: LeaseId) -> Result<bool, DbError> {
+    let rows = db
+        .execute(
+            "UPDATE tasks
+             SET state = 'ready',
+                 token = NULL,
+                 worker_id = NULL,
+                 lease_expires = NULL,
+                 attempt = attempt - 1,
+                 run_after = now(),
+                 fraction = 0,
+                 speed = 0
+             WHERE id = $1 AND token = $2 AND state = 'leased'",
+            &[&lease.task.uuid(), &lease.stored_token()],
+        )
+        .await?;
+    Ok(rows == 1)
+}
+
+/// How an attempt ended without success. It counts.
+#[derive(Clone, Debug)]
+pub struct Setback {
+    /// Why.
+    pub failure: Failure,
+    /// False when another attempt must end the same way.
+    pub retryable: bool,
+    /// Seconds before the second attempt, doubled for each further one, spread by half.
+    pub backoff_seconds: f64,
+    /// Only when the lease has run out by now: the reaper's read may be old.
+    pub expired_only: bool,
+}
+
+/// Longest backoff between attempts.
+const BACKOFF_SECONDS_MAX: f64 = 60.0;
+
+/// What became of a task after a setback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct After {
+    /// `Ready` or `Failed`.
+    pub state: TaskState,
+    /// Its job.
+    pub job: JobId,
+    /// Its video.
+    pub video: VideoId,
+}
+
+/// Ends an attempt: the task becomes ready again after a backoff, or fails when it may not be tried
+/// again. `None` when the lease is not held.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn set_back(
+    db: &impl GenericClient,
+    lease: LeaseId,
+    setback: &Setback,
+) -> Result<Option<After>, DbError> {
+    let row = db
+        .query_opt(
+            "UPDATE tasks
+             SET state = CASE WHEN $3 AND attempt < attempts_max THEN 'ready' ELSE 'failed' END
+                         ::task_state,
+                 token = NULL,
+                 worker_id = NULL,
+                 lease_expires = NULL,
+                 run_after = now() + make_interval(secs => LEAST(
+                     $4 * power(2, LEAST(attempt - 1, 20)) * (0.5 + random() / 2), $5)),
+                 failed_on = CASE WHEN worker = ANY (failed_on) THEN failed_on
+                             ELSE array_append(failed_on, worker) END,
+                 error_code = $6,
+                 error_message = $7,
+                 finished_at = CASE WHEN $3 AND attempt < attempts_max THEN NULL ELSE now() END,
+                 fraction = 0,
+                 speed = 0
+             WHERE id = $1
+               AND token = $2
+               AND state = 'leased'
+               AND (NOT $8 OR lease_expires < now())
+             RETURNING state::text AS state, job_id, video_id",
+            &[
+                &lease.task.uuid(),
+                &lease.stored_token(),
+                &setback.retryable,
+                &setback.backoff_seconds,
+                &BACKOFF_SECONDS_MAX,
+                &setback.failure.code,
+                &setback.failure.message,
+                &setback.expired_only,
+            ],
+        )
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let state: &str = row.try_get("state")?;
+    let state =
+        TaskState::parse(state).ok_or_else(|| DbError::row("tasks", "state", lease.task))?;
+    Ok(Some(After {
+        state,
+        job: JobId::new(row.try_get("job_id")?),
+        video: VideoId::new(row.try_get("video_id")?),
+    }))
+}
+
+/// The video of a lease that is held; whoever ends a lease locks the video first.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn video_of(db: &impl GenericClient, lease: LeaseId) -> Result<Option<VideoId>, DbError> {
+    let row = db
+        .query_opt(
+            "SELECT video_id
+             FROM tasks
+             WHERE id = $1 AND token = $2 AND state = 'leased'",
+            &[&lease.task.uuid(), &lease.stored_token()],
+        )
+        .await?;
+    Ok(row.map(|row| row.try_get("video_id")).transpose()?.map(VideoId::new))
+}
+
+/// Leases that have run out, oldest first.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn expired(db: &impl GenericClient, limit: i64) -> Result<Vec<LeaseId>, DbError> {
+    let rows = db
+        .query(
+            "SELECT id, token
+             FROM tasks
+             WHERE state = 'leased' AND lease_expires < now()
+             ORDER BY lease_expires
+             LIMIT $1",
+            &[&limit],
+        )
+        .await?;
+    rows.iter().map(lease_id).collect()
+}
+
+/// What a connection holds.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn of_worker(db: &impl GenericClient, worker: WorkerId) -> Result<Vec<LeaseId>, DbError> {
+    let rows = db
+        .query(
+            "SELECT id, token FROM tasks WHERE worker_id = $1 AND state = 'leased'",
+            &[&worker.uuid()],
+        )
+        .await?;
+    rows.iter().map(lease_id).collect()
+}
+
+fn lease_id(row: &Row) -> Result<LeaseId, DbError> {
+    let token: i64 = row.try_get("token")?;
+    Ok(LeaseId { task: TaskId::new(row.try_get("id")?), token: token.unsigned_abs() })
+}

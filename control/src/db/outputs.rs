@@ -1,0 +1,373 @@
+//! Rows of `outputs` and `inits`: what has been proven and committed; and the task a commit is for.
+
+use jiff::Timestamp;
+use media::{JobId, TaskId, VideoId, index::Fragment};
+use tokio_postgres::{GenericClient, Row};
+use uuid::Uuid;
+
+use super::{DbError, jobs, lease::LeaseId};
+use crate::{domain::TaskKind, plan::Plan};
+
+/// One committed object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// "360p" or "audio-0".
+    pub rendition: String,
+    /// Its number on the grid.
+    pub chunk: u32,
+    /// In the video's store.
+    pub key: String,
+    /// Size of the object.
+    pub bytes: u64,
+    /// Raw, 32 bytes.
+    pub sha256: Vec<u8>,
+    /// The rendition's init segment, as this commit sent it.
+    pub init: Vec<u8>,
+    /// What admission found in it.
+    pub fragments: Vec<Fragment>,
+}
+
+/// What a commit's task is about, whether or not the lease is still held.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// What it does.
+    pub kind: TaskKind,
+    /// The chunk's or the track's number.
+    pub ordinal: u32,
+    /// What a chunk task encodes.
+    pub rungs: Vec<String>,
+    /// Its job.
+    pub job: JobId,
+    /// Its video.
+    pub video: VideoId,
+    /// The video's store.
+    pub store: String,
+    /// The client's name of the source.
+    pub filename: String,
+    /// `None` for a probe.
+    pub plan: Option<Plan>,
+}
+
+/// The task of a commit or lease.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn subject(db: &impl GenericClient, task: TaskId) -> Result<Option<Subject>, DbError> {
+    let row = db
+        .query_opt(
+            "SELECT t.kind, t.ordinal, t.rungs, t.video_id, j.id, j.plan, v.store, v.filename
+             FROM tasks t
+             JOIN jobs j ON j.id = t.job_id
+             JOIN videos v ON v.id = t.video_id
+             WHERE t.id = $1",
+            &[&task.uuid()],
+        )
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let kind: &str = row.try_get("kind")?;
+    let kind = TaskKind::parse(kind).ok_or_else(|| DbError::row("tasks", "kind", task))?;
+    let ordinal: i32 = row.try_get("ordinal")?;
+    let plan = match kind {
+        TaskKind::Probe => None,
+        _ => Some(jobs::plan(&row)?),
+    };
+    Ok(Some(Subject {
+        kind,
+        ordinal: ordinal.unsigned_abs(),
+        rungs: row.try_get("rungs")?,
+        job: JobId::new(row.try_get("id")?),
+        video: VideoId::new(row.try_get("video_id")?),
+        store: row.try_get("store")?,
+        filename: row.try_get("filename")?,
+        plan,
+    }))
+}
+
+/// Locks a lease for this transaction; false when it is not held.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn lock_lease(tx: &impl GenericClient, lease: LeaseId) -> Result<bool, DbError> {
+    let row = tx
+        .query_opt(
+            "SELECT 1 AS held
+             FROM tasks
+             WHERE id = $1 AND token = $2 AND state = 'leased'
+             FOR UPDATE",
+            &[&lease.task.uuid(), &lease.stored_token()],
+        )
+        .await?;
+    Ok(row.is_some())
+}
+
+/// Whether exactly this lease finished the task.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn finished_by(db: &impl GenericClient, lease: LeaseId) -> Result<bool, DbError> {
+    let row = db
+        .query_opt(
+            "SELECT 1 AS held FROM tasks WHERE id = $1 AND done_token = $2 AND state = 'done'",
+            &[&lease.task.uuid(), &lease.stored_token()],
+        )
+        .await?;
+    Ok(row.is_some())
+}
+
+/// Fixes a rendition's init segment, or compares with the one that is fixed; false when they differ.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn fix_init(
+    tx: &impl GenericClient,
+    job: JobId,
+    rendition: &str,
+    init: &[u8],
+) -> Result<bool, DbError> {
+    tx.execute(
+        "INSERT INTO inits (job_id, rendition, init)
+         VALUES ($1, $2, $3)
+         ON CONFLICT DO NOTHING",
+        &[&job.uuid(), &rendition, &init],
+    )
+    .await?;
+    let row = tx
+        .query_one(
+            "SELECT init = $3 AS same FROM inits WHERE job_id = $1 AND rendition = $2",
+            &[&job.uuid(), &rendition, &init],
+        )
+        .await?;
+    Ok(row.try_get("same")?)
+}
+
+/// Commits an object; false when another one is committed in its place. The same one again is true.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn insert(
+    tx: &impl GenericClient,
+    job: JobId,
+    output: &Output,
+    token: i64,
+) -> Result<bool, DbError> {
+    let fragments = encode_fragments(output)?;
+    tx.execute(
+        "INSERT INTO outputs
+             (job_id, rendition, chunk, object_key, bytes, sha256, fragments, token)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+         ON CONFLICT DO NOTHING",
+        &[
+            &job.uuid(),
+            &output.rendition,
+            &output.chunk.cast_signed(),
+            &output.key,
+            &output.bytes.cast_signed(),
+            &output.sha256,
+            &fragments,
+            &token,
+        ],
+    )
+    .await?;
+    holds(tx, job, &output.rendition, output.chunk, &output.key).await
+}
+
+/// Whether exactly this object is the committed one.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn holds(
+    db: &impl GenericClient,
+    job: JobId,
+    rendition: &str,
+    chunk: u32,
+    key: &str,
+) -> Result<bool, DbError> {
+    let row = db
+        .query_opt(
+            "SELECT 1 AS held
+             FROM outputs
+             WHERE job_id = $1 AND rendition = $2 AND chunk = $3 AND object_key = $4",
+            &[&job.uuid(), &rendition, &chunk.cast_signed(), &key],
+        )
+        .await?;
+    Ok(row.is_some())
+}
+
+/// How many outputs of `renditions` are committed, of one chunk or of all.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn count(
+    db: &impl GenericClient,
+    job: JobId,
+    renditions: &[String],
+    chunk: Option<u32>,
+) -> Result<u64, DbError> {
+    let row = db
+        .query_one(
+            "SELECT count(*) AS outputs
+             FROM outputs
+             WHERE job_id = $1
+               AND rendition = ANY ($2)
+               AND ($3::int4 IS NULL OR chunk = $3)",
+            &[&job.uuid(), &renditions, &chunk.map(u32::cast_signed)],
+        )
+        .await?;
+    let count: i64 = row.try_get("outputs")?;
+    Ok(count.unsigned_abs())
+}
+
+/// Serves the job from now on if its video serves nothing and the job has something to play: the
+/// first chunk of a video rendition, and of the default audio if there is to be one. True when it did.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn publish(
+    tx: &impl GenericClient,
+    video: VideoId,
+    job: JobId,
+    audio: Option<&str>,
+) -> Result<bool, DbError> {
+    let rows = tx
+        .execute(
+            "UPDATE videos
+             SET served_job = $2, published_at = now()
+             WHERE id = $1
+               AND served_job IS NULL
+               AND EXISTS (
+                   SELECT 1
+                   FROM outputs
+                   WHERE job_id = $2 AND chunk = 0 AND rendition NOT LIKE 'audio-%'
+               )
+               AND (
+                   $3::text IS NULL
+                   OR EXISTS (
+                       SELECT 1 FROM outputs WHERE job_id = $2 AND chunk = 0 AND rendition = $3
+                   )
+               )",
+            &[&video.uuid(), &job.uuid(), &audio],
+        )
+        .await?;
+    Ok(rows == 1)
+}
+
+/// Everything a job has committed, without the inits.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn of_job(db: &impl GenericClient, job: JobId) -> Result<Vec<Output>, DbError> {
+    let rows = db
+        .query(
+            "SELECT rendition, chunk, object_key, bytes, sha256, fragments
+             FROM outputs
+             WHERE job_id = $1
+             ORDER BY rendition, chunk",
+            &[&job.uuid()],
+        )
+        .await?;
+    rows.iter().map(|row| output(row, job)).collect()
+}
+
+fn output(row: &Row, job: JobId) -> Result<Output, DbError> {
+    let chunk: i32 = row.try_get("chunk")?;
+    let bytes: i64 = row.try_get("bytes")?;
+    let fragments: &[u8] = row.try_get("fragments")?;
+    Ok(Output {
+        rendition: row.try_get("rendition")?,
+        chunk: chunk.unsigned_abs(),
+        key: row.try_get("object_key")?,
+        bytes: bytes.unsigned_abs(),
+        sha256: row.try_get("sha256")?,
+        init: Vec::new(),
+        fragments: postcard::from_bytes(fragments)
+            .map_err(|_| DbError::row("outputs", "fragments", job))?,
+    })
+}
+
+fn encode_fragments(output: &Output) -> Result<Vec<u8>, DbError> {
+    postcard::to_stdvec(&output.fragments)
+        .map_err(|_| DbError::row("outputs", "fragments", &output.key))
+}
+
+/// The init segments of a job by rendition.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn inits(db: &impl GenericClient, job: JobId) -> Result<Vec<(String, Vec<u8>)>, DbError> {
+    let rows =
+        db.query("SELECT rendition, init FROM inits WHERE job_id = $1", &[&job.uuid()]).await?;
+    rows.iter().map(|row| Ok((row.try_get("rendition")?, row.try_get("init")?))).collect()
+}
+
+/// The committed keys of a job.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn keys(db: &impl GenericClient, job: JobId) -> Result<Vec<String>, DbError> {
+    let rows = db.query("SELECT object_key FROM outputs WHERE job_id = $1", &[&job.uuid()]).await?;
+    rows.iter().map(|row| Ok(row.try_get("object_key")?)).collect()
+}
+
+/// What the index of a job needs besides its outputs.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// The job's plan.
+    pub plan: Plan,
+    /// When the job was complete.
+    pub finished_at: Option<Timestamp>,
+    /// Whose it is.
+    pub tenant: String,
+    /// Plays without a token.
+    pub public: bool,
+    /// When it first could be played; only when it is the served one.
+    pub published_at: Option<Timestamp>,
+    /// Counts visible changes.
+    pub revision: i64,
+}
+
+/// The head of one job's index.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn head(db: &impl GenericClient, job: JobId) -> Result<Option<Head>, DbError> {
+    let row = db
+        .query_opt(
+            "SELECT j.id, j.plan,
+                    CASE WHEN j.state = 'completed' THEN j.finished_at END AS finished_at,
+                    v.tenant, v.public, v.revision,
+                    CASE WHEN v.served_job = j.id THEN v.published_at END AS published_at
+             FROM jobs j
+             JOIN videos v ON v.id = j.video_id
+             WHERE j.id = $1 AND v.deleted_at IS NULL",
+            &[&job.uuid()],
+        )
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Head {
+        plan: jobs::plan(&row)?,
+        finished_at: row.try_get("finished_at")?,
+        tenant: row.try_get("tenant")?,
+        public: row.try_get("public")?,
+        published_at: row.try_get("published_at")?,
+        revision: row.try_get("revision")?,
+    }))
+}
+
+/// What is served of a video, and the revision that says so.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn served(
+    db: &impl GenericClient,
+    video: VideoId,
+) -> Result<Option<(i64, Option<JobId>)>, DbError> {
+    let row = db
+        .query_opt(
+            "SELECT revision, served_job FROM videos WHERE id = $1 AND deleted_at IS NULL",
+            &[&video.uuid()],
+        )
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let job: Option<Uuid> = row.try_get("served_job")?;
+    Ok(Some((row.try_get("revision")?, job.map(JobId::new))))
+}

@@ -1,0 +1,55 @@
+//! Rows of `revocations`: tokens that ended before their time.
+
+use jiff::Timestamp;
+use tokio_postgres::{GenericClient, Row};
+
+use super::DbError;
+
+/// Revokes a token; repeating it changes nothing.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn add(
+    db: &impl GenericClient,
+    id: &[u8],
+    expires_at: Option<Timestamp>,
+) -> Result<(), DbError> {
+    db.execute(
+        "INSERT INTO revocations (revocation_id, expires_at)
+         VALUES ($1, $2)
+         ON CONFLICT DO NOTHING",
+        &[&id, &expires_at],
+    )
+    .await?;
+    Ok(())
+}
+
+/// What was revoked after `since`, or ever; without what has expired anyway.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn list(
+    db: &impl GenericClient,
+    since: Option<Timestamp>,
+) -> Result<Vec<Vec<u8>>, DbError> {
+    let rows = db
+        .query(
+            "SELECT revocation_id
+             FROM revocations
+             WHERE ($1::timestamptz IS NULL OR revoked_at > $1)
+               AND (expires_at IS NULL OR expires_at > now())
+             ORDER BY revoked_at",
+            &[&since],
+        )
+        .await?;
+    rows.iter().map(|row: &Row| Ok(row.try_get("revocation_id")?)).collect()
+}
+
+/// Forgets what has expired anyway.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn tidy(db: &impl GenericClient) -> Result<(), DbError> {
+    db.execute("DELETE FROM revocations WHERE expires_at < now() - interval '1 hour'", &[]).await?;
+    Ok(())
+}

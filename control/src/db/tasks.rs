@@ -1,0 +1,195 @@
+//! Rows of `tasks` as people see them, and making them.
+
+use media::{JobId, TaskId, VideoId};
+use tokio_postgres::{GenericClient, Row};
+use uuid::Uuid;
+
+use super::{DbError, failure};
+use crate::{
+    domain::{Failure, TaskKind, TaskState},
+    plan::NewTask,
+};
+
+/// Leases of one task before it counts as poison.
+pub const ATTEMPTS_MAX: i32 = 4;
+
+/// One task.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// Its id.
+    pub id: TaskId,
+    /// What it does.
+    pub kind: TaskKind,
+    /// The chunk's or the track's number.
+    pub ordinal: u32,
+    /// What a chunk task encodes.
+    pub rungs: Vec<String>,
+    /// Where it stands.
+    pub state: TaskState,
+    /// Share of the job's work.
+    pub weight: f64,
+    /// Leases so far.
+    pub attempt: u32,
+    /// Who holds or last held the lease.
+    pub worker: String,
+    /// 0 to 1.
+    pub fraction: f64,
+    /// Seconds of film per second.
+    pub speed: f64,
+    /// The latest failure.
+    pub failure: Option<Failure>,
+}
+
+impl TryFrom<&Row> for Task {
+    type Error = DbError;
+
+    fn try_from(row: &Row) -> Result<Self, DbError> {
+        let id: Uuid = row.try_get("id")?;
+        let kind: &str = row.try_get("kind")?;
+        let state: &str = row.try_get("state")?;
+        let ordinal: i32 = row.try_get("ordinal")?;
+        let attempt: i32 = row.try_get("attempt")?;
+        Ok(Self {
+            id: TaskId::new(id),
+            kind: TaskKind::parse(kind).ok_or_else(|| DbError::row("tasks", "kind", id))?,
+            ordinal: ordinal.unsigned_abs(),
+            rungs: row.try_get("rungs")?,
+            state: TaskState::parse(state).ok_or_else(|| DbError::row("tasks", "state", id))?,
+            weight: row.try_get("weight")?,
+            attempt: attempt.unsigned_abs(),
+            worker: row.try_get("worker")?,
+            fraction: row.try_get("fraction")?,
+            speed: row.try_get("speed")?,
+            failure: failure(row, "error_code", "error_message")?,
+        })
+    }
+}
+
+/// A job's tasks in the order in which they are meant to run.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn of_job(db: &impl GenericClient, job: JobId) -> Result<Vec<Task>, DbError> {
+    let rows = db
+        .query(
+            "SELECT id, kind, ordinal, rungs, state::text AS state, weight, attempt, worker,
+                    fraction, speed, error_code, error_message
+             FROM tasks
+             WHERE job_id = $1
+             ORDER BY priority DESC, ordinal, id",
+            &[&job.uuid()],
+        )
+        .await?;
+    rows.iter().map(Task::try_from).collect()
+}
+
+/// Makes a job's tasks in one statement.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn create(
+    db: &impl GenericClient,
+    tenant: &str,
+    video: VideoId,
+    job: JobId,
+    tasks: &[NewTask],
+) -> Result<(), DbError> {
+    let ids: Vec<Uuid> = tasks.iter().map(|_| Uuid::now_v7()).collect();
+    let kinds: Vec<&str> = tasks.iter().map(|t| t.kind.text()).collect();
+    let ordinals: Vec<i32> = tasks.iter().map(|t| t.ordinal.cast_signed()).collect();
+    // Arrays of arrays must be rectangular; rung names hold no commas.
+    let rungs: Vec<String> = tasks.iter().map(|t| t.rungs.join(",")).collect();
+    let states: Vec<&str> = tasks.iter().map(|t| t.state.text()).collect();
+    let priorities: Vec<i32> = tasks.iter().map(|t| t.priority).collect();
+    let weights: Vec<f64> = tasks.iter().map(|t| t.weight).collect();
+    db.execute(
+        "INSERT INTO tasks
+             (id, job_id, video_id, tenant, kind, ordinal, rungs, state, priority, weight,
+              attempts_max)
+         SELECT n.id, $1, $2, $3, n.kind, n.ordinal, string_to_array(n.rungs, ','),
+                n.state::task_state, n.priority, n.weight, $4
+         FROM unnest($5::uuid[], $6::text[], $7::int4[], $8::text[], $9::text[], $10::int4[],
+                     $11::float8[])
+              AS n (id, kind, ordinal, rungs, state, priority, weight)",
+        &[
+            &job.uuid(),
+            &video.uuid(),
+            &tenant,
+            &ATTEMPTS_MAX,
+            &ids,
+            &kinds,
+            &ordinals,
+            &rungs,
+            &states,
+            &priorities,
+            &weights,
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Queues again what a failed or cancelled job has not committed. A finished task whose outputs have
+/// been collected in the meantime counts as unfinished.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn requeue_unfinished(db: &impl GenericClient, job: JobId) -> Result<(), DbError> {
+    db.execute(
+        "UPDATE tasks t
+         SET state = CASE WHEN t.kind = 'collect' THEN 'blocked' ELSE 'ready' END::task_state,
+             attempt = 0,
+             failed_on = '{}',
+             run_after = now(),
+             done_token = NULL,
+             token = NULL,
+             worker_id = NULL,
+             lease_expires = NULL,
+             fraction = 0,
+             speed = 0,
+             error_code = NULL,
+             error_message = NULL,
+             finished_at = NULL
+         WHERE t.job_id = $1
+           AND (
+               t.state <> 'done'
+               OR NOT EXISTS (
+                   SELECT 1
+                   FROM outputs o
+                   WHERE o.job_id = t.job_id
+                     AND o.rendition = CASE t.kind
+                         WHEN 'chunk' THEN t.rungs[1]
+                         ELSE 'audio-' || t.ordinal
+                     END
+                     AND o.chunk = CASE t.kind WHEN 'chunk' THEN t.ordinal ELSE 0 END
+               )
+           )",
+        &[&job.uuid()],
+    )
+    .await?;
+    unblock_collect(db, job).await?;
+    Ok(())
+}
+
+/// Makes `collect` ready when nothing else of the job is left; true when it did.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn unblock_collect(db: &impl GenericClient, job: JobId) -> Result<bool, DbError> {
+    let rows = db
+        .execute(
+            "UPDATE tasks
+             SET state = 'ready'
+             WHERE job_id = $1
+               AND kind = 'collect'
+               AND state = 'blocked'
+               AND NOT EXISTS (
+                   SELECT 1
+                   FROM tasks o
+                   WHERE o.job_id = $1 AND o.kind <> 'collect' AND o.state <> 'done'
+               )",
+            &[&job.uuid()],
+        )
+        .await?;
+    Ok(rows == 1)
+}

@@ -1,0 +1,411 @@
+//! Rows of `videos`. A deleted video is a tombstone here and does not exist for any reader.
+
+use jiff::Timestamp;
+use media::{JobId, VideoId, source::Source};
+use tokio_postgres::{GenericClient, Row};
+use uuid::Uuid;
+
+use super::{DbError, failure};
+use crate::{
+    domain::{Failure, Owner, VideoState},
+    page::Cursor,
+};
+
+/// One video.
+#[derive(Clone, Debug)]
+pub struct Video {
+    /// Its id.
+    pub id: VideoId,
+    /// Whose it is.
+    pub tenant: String,
+    /// The subject that created it.
+    pub owner: String,
+    /// At most 200 characters.
+    pub title: String,
+    /// At most 5000 characters.
+    pub description: String,
+    /// Where it stands.
+    pub state: VideoState,
+    /// Plays without a token.
+    pub public: bool,
+    /// The store's URL.
+    pub store: String,
+    /// The client's name of the file.
+    pub filename: String,
+    /// SHA-256 of the uploaded bytes.
+    pub source_sha256: Option<Vec<u8>>,
+    /// What the probe found.
+    pub source: Option<Source>,
+    /// The job whose renditions play.
+    pub served_job: Option<JobId>,
+    /// When it first could be played.
+    pub published_at: Option<Timestamp>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// Counts visible changes.
+    pub revision: i64,
+    /// When it was reserved.
+    pub created_at: Timestamp,
+    /// The latest transcode job.
+    pub job_id: Option<JobId>,
+}
+
+const COLUMNS: &str = "
+    v.id, v.tenant, v.owner, v.title, v.description, v.state::text AS state, v.public, v.store,
+    v.filename, v.source_sha256, v.source, v.served_job, v.published_at, v.error_code,
+    v.error_message, v.revision, v.created_at,
+    (
+        SELECT j.id
+        FROM jobs j
+        WHERE j.video_id = v.id AND j.kind = 'transcode'
+        ORDER BY j.created_at DESC, j.id DESC
+        LIMIT 1
+    ) AS job_id";
+
+impl TryFrom<&Row> for Video {
+    type Error = DbError;
+
+    fn try_from(row: &Row) -> Result<Self, DbError> {
+        let id: Uuid = row.try_get("id")?;
+        let state: &str = row.try_get("state")?;
+        let source: Option<serde_json::Value> = row.try_get("source")?;
+        let source = source
+            .map(serde_json::from_value)
+            .transpose()
+            .map_err(|_| DbError::row("videos", "source", id))?;
+        let job = |column: &str| -> Result<Option<JobId>, DbError> {
+            Ok(row.try_get::<_, Option<Uuid>>(column)?.map(JobId::new))
+        };
+        Ok(Self {
+            id: VideoId::new(id),
+            tenant: row.try_get("tenant")?,
+            owner: row.try_get("owner")?,
+            title: row.try_get("title")?,
+            description: row.try_get("description")?,
+            state: VideoState::parse(state).ok_or_else(|| DbError::row("videos", "state", id))?,
+            public: row.try_get("public")?,
+            store: row.try_get("store")?,
+            filename: row.try_get("filename")?,
+            source_sha256: row.try_get("source_sha256")?,
+            source,
+            served_job: job("served_job")?,
+            published_at: row.try_get("published_at")?,
+            failure: failure(row, "error_code", "error_message")?,
+            revision: row.try_get("revision")?,
+            created_at: row.try_get("created_at")?,
+            job_id: job("job_id")?,
+        })
+    }
+}
+
+/// What is known of a video when it is reserved.
+#[derive(Clone, Debug)]
+pub struct NewVideo {
+    /// Made by the caller.
+    pub id: VideoId,
+    /// May be empty.
+    pub title: String,
+    /// May be empty.
+    pub description: String,
+    /// Plays without a token.
+    pub public: bool,
+    /// The store's URL.
+    pub store: String,
+}
+
+/// Reserves a video.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn create(db: &impl GenericClient, owner: &Owner, new: &NewVideo) -> Result<(), DbError> {
+    db.execute(
+        "INSERT INTO videos (id, tenant, owner, title, description, state, public, store)
+         VALUES ($1, $2, $3, $4, $5, 'uploading', $6, $7)
+         -- A retry after a lost reply.
+         ON CONFLICT (id) DO NOTHING",
+        &[
+            &new.id.uuid(),
+            &owner.tenant,
+            &owner.subject,
+            &new.title,
+            &new.description,
+            &new.public,
+            &new.store,
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// One video of one tenant.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn get(
+    db: &impl GenericClient,
+    tenant: &str,
+    id: VideoId,
+) -> Result<Option<Video>, DbError> {
+    let sql = format!(
+        "SELECT {COLUMNS}
+         FROM videos v
+         WHERE v.id = $1 AND v.tenant = $2 AND v.deleted_at IS NULL"
+    );
+    let row = db.query_opt(&sql, &[&id.uuid(), &tenant]).await?;
+    row.as_ref().map(Video::try_from).transpose()
+}
+
+/// One video of whatever tenant: for the planes, never for people.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn find(db: &impl GenericClient, id: VideoId) -> Result<Option<Video>, DbError> {
+    let sql = format!("SELECT {COLUMNS} FROM videos v WHERE v.id = $1 AND v.deleted_at IS NULL");
+    let row = db.query_opt(&sql, &[&id.uuid()]).await?;
+    row.as_ref().map(Video::try_from).transpose()
+}
+
+/// Up to `limit` videos, newest first, older than `after`.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn list(
+    db: &impl GenericClient,
+    tenant: &str,
+    after: Option<Cursor>,
+    limit: i64,
+) -> Result<Vec<Video>, DbError> {
+    let (time, id) = after.map(|c| (c.time, c.id)).unzip();
+    let sql = format!(
+        "SELECT {COLUMNS}
+         FROM videos v
+         WHERE v.tenant = $1
+           AND v.deleted_at IS NULL
+           AND ($2::timestamptz IS NULL OR (v.created_at, v.id) < ($2, $3::uuid))
+         ORDER BY v.created_at DESC, v.id DESC
+         LIMIT $4"
+    );
+    let rows = db.query(&sql, &[&tenant, &time, &id, &limit]).await?;
+    rows.iter().map(Video::try_from).collect()
+}
+
+/// The fields that may change; `None` keeps.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// At most 200 characters.
+    pub title: Option<String>,
+    /// At most 5000 characters.
+    pub description: Option<String>,
+    /// Plays without a token.
+    pub public: Option<bool>,
+}
+
+/// Changes a video; false when there is none.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn update(
+    db: &impl GenericClient,
+    tenant: &str,
+    id: VideoId,
+    changes: &Changes,
+) -> Result<bool, DbError> {
+    let rows = db
+        .execute(
+            "UPDATE videos
+             SET title = COALESCE($3, title),
+                 description = COALESCE($4, description),
+                 public = COALESCE($5, public),
+                 revision = revision + 1,
+                 updated_at = now()
+             WHERE id = $1 AND tenant = $2 AND deleted_at IS NULL",
+            &[&id.uuid(), &tenant, &changes.title, &changes.description, &changes.public],
+        )
+        .await?;
+    Ok(rows == 1)
+}
+
+/// What is known once the source lies in the store.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// Empty keeps what the reservation said.
+    pub title: String,
+    /// Empty keeps what the reservation said.
+    pub description: String,
+    /// `None` keeps what the reservation said.
+    pub public: Option<bool>,
+    /// The source's size.
+    pub bytes: i64,
+    /// Raw, 32 bytes.
+    pub sha256: Vec<u8>,
+    /// The client's name of the file.
+    pub filename: String,
+}
+
+/// Uploading → probing; false when it was not uploading.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn received(
+    db: &impl GenericClient,
+    id: VideoId,
+    received: &Received,
+) -> Result<bool, DbError> {
+    let rows = db
+        .execute(
+            "UPDATE videos
+             SET state = 'probing',
+                 title = CASE WHEN $2 = '' THEN title ELSE $2 END,
+                 description = CASE WHEN $3 = '' THEN description ELSE $3 END,
+                 public = COALESCE($4, public),
+                 source_bytes = $5,
+                 source_sha256 = $6,
+                 filename = $7,
+                 revision = revision + 1,
+                 updated_at = now()
+             WHERE id = $1 AND state = 'uploading' AND deleted_at IS NULL",
+            &[
+                &id.uuid(),
+                &received.title,
+                &received.description,
+                &received.public,
+                &received.bytes,
+                &received.sha256,
+                &received.filename,
+            ],
+        )
+        .await?;
+    Ok(rows == 1)
+}
+
+/// Probing → uploaded.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn probed(
+    db: &impl GenericClient,
+    id: VideoId,
+    source: &serde_json::Value,
+) -> Result<bool, DbError> {
+    let rows = db
+        .execute(
+            "UPDATE videos
+             SET state = 'uploaded',
+                 source = $2,
+                 error_code = NULL,
+                 error_message = NULL,
+                 revision = revision + 1,
+                 updated_at = now()
+             WHERE id = $1 AND state = 'probing' AND deleted_at IS NULL",
+            &[&id.uuid(), source],
+        )
+        .await?;
+    Ok(rows == 1)
+}
+
+/// Locks the video's row for this transaction and counts a change; false when it is deleted.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn touch(db: &impl GenericClient, id: VideoId) -> Result<bool, DbError> {
+    let rows = db
+        .execute(
+            "UPDATE videos
+             SET revision = revision + 1, updated_at = now()
+             WHERE id = $1 AND deleted_at IS NULL",
+            &[&id.uuid()],
+        )
+        .await?;
+    Ok(rows == 1)
+}
+
+/// A transcode begins: the state people see. What is served stays served.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn processing(db: &impl GenericClient, id: VideoId) -> Result<(), DbError> {
+    db.execute(
+        "UPDATE videos
+         SET state = 'processing', error_code = NULL, error_message = NULL
+         WHERE id = $1 AND deleted_at IS NULL",
+        &[&id.uuid()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// What ids other transactions changed since `since`, and the latest change's time.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn changed_since(
+    db: &impl GenericClient,
+    since: Timestamp,
+) -> Result<Vec<(VideoId, i64)>, DbError> {
+    let rows = db
+        .query(
+            "SELECT id, revision
+             FROM videos
+             WHERE updated_at > $1
+             ORDER BY updated_at
+             LIMIT 1000",
+            &[&since],
+        )
+        .await?;
+    let read = |row: &Row| -> Result<(VideoId, i64), DbError> {
+        Ok((VideoId::new(row.try_get("id")?), row.try_get("revision")?))
+    };
+    rows.iter().map(read).collect()
+}
+
+/// Makes the video a tombstone; its latest store when that changed something. The caller ends its
+/// jobs and queues the sweep in the same transaction.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn bury(db: &impl GenericClient, id: VideoId) -> Result<Option<String>, DbError> {
+    let row = db
+        .query_opt(
+            "UPDATE videos
+             SET deleted_at = now(), served_job = NULL, revision = revision + 1, updated_at = now()
+             WHERE id = $1 AND deleted_at IS NULL
+             RETURNING store",
+            &[&id.uuid()],
+        )
+        .await?;
+    Ok(row.map(|row| row.try_get("store")).transpose()?)
+}
+
+/// Reservations older than `seconds` whose source never came.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn stale_uploads(
+    db: &impl GenericClient,
+    seconds: f64,
+    limit: i64,
+) -> Result<Vec<VideoId>, DbError> {
+    let rows = db
+        .query(
+            "SELECT id
+             FROM videos
+             WHERE state = 'uploading'
+               AND deleted_at IS NULL
+               AND created_at < now() - make_interval(secs => $1)
+             ORDER BY created_at
+             LIMIT $2",
+            &[&seconds, &limit],
+        )
+        .await?;
+    rows.iter().map(|row| Ok(VideoId::new(row.try_get("id")?))).collect()
+}
+
+/// Forgets a tombstone with its jobs.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn forget(db: &impl GenericClient, id: VideoId) -> Result<(), DbError> {
+    db.execute("DELETE FROM videos WHERE id = $1 AND deleted_at IS NOT NULL", &[&id.uuid()])
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! Rows of `workers`: one per connection.
+
+use jiff::Timestamp;
+use media::WorkerId;
+use tokio_postgres::{GenericClient, Row};
+
+use super::DbError;
+
+/// One connection.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    /// The connection.
+    pub id: WorkerId,
+    /// What it calls itself.
+    pub name: String,
+    /// Tasks it runs at a time.
+    pub slots: u32,
+    /// Leases it holds.
+    pub leases: u32,
+    /// Takes nothing more.
+    pub draining: bool,
+    /// The stream is open.
+    pub connected: bool,
+    /// When its session last said so.
+    pub seen_at: Timestamp,
+}
+
+impl TryFrom<&Row> for Worker {
+    type Error = DbError;
+
+    fn try_from(row: &Row) -> Result<Self, DbError> {
+        let slots: i32 = row.try_get("slots")?;
+        let leases: i64 = row.try_get("leases")?;
+        Ok(Self {
+            id: WorkerId::new(row.try_get("id")?),
+            name: row.try_get("name")?,
+            slots: slots.unsigned_abs(),
+            leases: u32::try_from(leases).unwrap_or(u32::MAX),
+            draining: row.try_get("draining")?,
+            connected: row.try_get("connected")?,
+            seen_at: row.try_get("seen_at")?,
+        })
+    }
+}
+
+/// A worker connects.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn connect(
+    db: &impl GenericClient,
+    id: WorkerId,
+    name: &str,
+    slots: u32,
+) -> Result<(), DbError> {
+    db.execute(
+        "INSERT INTO workers (id, name, slots)
+         VALUES ($1, $2, $3)
+         ON CONFLICT (id) DO UPDATE SET connected = true, seen_at = now()",
+        &[&id.uuid(), &name, &slots.cast_signed()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The session is alive; whether the worker is to drain.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn touch(db: &impl GenericClient, id: WorkerId) -> Result<bool, DbError> {
+    let row = db
+        .query_opt(
+            "UPDATE workers
+             SET seen_at = now(), connected = true
+             WHERE id = $1
+             RETURNING draining",
+            &[&id.uuid()],
+        )
+        .await?;
+    Ok(row.map(|row| row.try_get("draining")).transpose()?.unwrap_or(false))
+}
+
+/// The stream has ended.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn disconnect(db: &impl GenericClient, id: WorkerId) -> Result<(), DbError> {
+    db.execute("UPDATE workers SET connected = false WHERE id = $1", &[&id.uuid()]).await?;
+    Ok(())
+}
+
+/// Tells a worker to take nothing more; false when it is unknown.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn drain(db: &impl GenericClient, id: WorkerId) -> Result<bool, DbError> {
+    let rows =
+        db.execute("UPDATE workers SET draining = true WHERE id = $1", &[&id.uuid()]).await?;
+    Ok(rows == 1)
+}
+
+/// Connections of the last hour, latest first.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn list(db: &impl GenericClient, limit: i64) -> Result<Vec<Worker>, DbError> {
+    let rows = db
+        .query(
+            "SELECT w.id, w.name, w.slots, w.draining, w.connected, w.seen_at,
+                    (
+                        SELECT count(*)
+                        FROM tasks t
+                        WHERE t.state = 'leased' AND t.worker_id = w.id
+                    ) AS leases
+             FROM workers w
+             WHERE w.connected OR w.seen_at > now() - interval '1 hour'
+             ORDER BY w.connected DESC, w.seen_at DESC
+             LIMIT $1",
+            &[&limit],
+        )
+        .await?;
+    rows.iter().map(Worker::try_from).collect()
+}
+
+/// How many are connected.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn connected(db: &impl GenericClient) -> Result<i64, DbError> {
+    let row = db
+        .query_one(
+            "SELECT count(*) AS workers
+             FROM workers
+             WHERE connected AND seen_at > now() - interval '15 seconds'",
+            &[],
+        )
+        .await?;
+    Ok(row.try_get("workers")?)
+}
+
+/// Marks connections whose control instance died, and forgets old ones.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn tidy(db: &impl GenericClient) -> Result<(), DbError> {
+    db.execute(
+        "UPDATE workers
+         SET connected = false
+         WHERE connected AND seen_at < now() - interval '30 seconds'",
+        &[],
+    )
+    .await?;
+    db.execute(
+        "DELETE FROM workers WHERE NOT connected AND seen_at < now() - interval '1 day'",
+        &[],
+    )
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! What every handler and loop of one instance works with.
+
+use std::{
+    sync::{Arc, atomic::AtomicI64},
+    time::Duration,
+};
+
+use authz::{RootKeys, Verifier};
+use media::{VideoId, ladder::Profile};
+use opentelemetry::metrics::Histogram;
+use runtime::{Clock, Shutdown, Telemetry};
+use store::Stores;
+use tokio::sync::Semaphore;
+
+use crate::{
+    bus::{Bus, Event},
+    db::Db,
+    index::Indexes,
+    page::Pages,
+    redis::Redis,
+};
+
+/// Policy that handlers need.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// How long a lease holds after the last heartbeat.
+    pub lease: Duration,
+    /// How often workers send heartbeats.
+    pub heartbeat: Duration,
+    /// From the end of a lease until nobody writes for it any more, in seconds.
+    pub grace_seconds: f64,
+    /// New videos play without a token.
+    pub public: bool,
+}
+
+/// One instance's parts.
+pub struct Deps {
+    /// Tells instances apart.
+    pub instance: uuid::Uuid,
+    /// Postgres.
+    pub db: Db,
+    /// Object stores.
+    pub stores: Stores,
+    /// Wake-ups and changes.
+    pub bus: Arc<Bus>,
+    /// Carries them between instances.
+    pub redis: Option<Redis>,
+    /// Mints tokens.
+    pub keys: RootKeys,
+    /// Verifies tokens.
+    pub verifier: Verifier,
+    /// Seals page tokens.
+    pub pages: Pages,
+    /// Encoded indexes.
+    pub indexes: Indexes,
+    /// Lowest first.
+    pub profiles: Vec<Profile>,
+    /// See [`Policy`].
+    pub policy: Policy,
+    /// The wall clock, for tokens; rows take the database's.
+    pub clock: Arc<dyn Clock>,
+    /// Bounds how many objects are held in memory to be proven.
+    pub admission: Semaphore,
+    /// Transcodes that run, by the latest count; the gauge reads it.
+    pub running: Arc<AtomicI64>,
+    /// Seconds from a job's first lease to its end.
+    pub transcode_seconds: Histogram<f64>,
+    /// Renders metrics.
+    pub telemetry: Telemetry,
+    /// Ordered stop.
+    pub shutdown: Shutdown,
+}
+
+impl std::fmt::Debug for Deps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Deps").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+impl Deps {
+    /// A lease's length as statements take it.
+    pub fn lease_seconds(&self) -> f64 {
+        self.policy.lease.as_secs_f64()
+    }
+
+    /// Tells everybody that a video looks different now.
+    pub fn video_changed(&self, video: VideoId) {
+        self.bus.tell(Event::Video(video));
+    }
+}

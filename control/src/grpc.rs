@@ -1,0 +1,54 @@
+//! The gRPC services: each handler reads its message, asks the gate, calls the database, answers.
+
+pub mod auth;
+pub mod commits;
+pub mod gate;
+pub mod input;
+pub mod jobs;
+pub mod leases;
+pub mod playback;
+pub mod said;
+pub mod session;
+pub mod uploads;
+pub mod videos;
+pub mod view;
+pub mod watch;
+pub mod workers;
+
+use std::sync::Arc;
+
+use api::code::Problem;
+use futures::stream::BoxStream;
+use tonic::Status;
+
+use crate::{db::DbError, deps::Deps, index::IndexProblem};
+
+/// What server streams are made of.
+pub type Stream<T> = BoxStream<'static, Result<T, Status>>;
+
+/// The one type behind every service.
+#[derive(Clone, Debug)]
+pub struct Services(pub Arc<Deps>);
+
+impl From<IndexProblem> for Problem {
+    fn from(error: IndexProblem) -> Self {
+        use std::error::Error;
+        match error {
+            IndexProblem::Db(error) => error.into(),
+            IndexProblem::Object { .. } | IndexProblem::Store(_) => {
+                let cause = error.source().map(ToString::to_string).unwrap_or_default();
+                tracing::warn!(%error, cause, "store unavailable");
+                Self::new(api::code::Code::Unavailable, "the object store is not reachable")
+            }
+            IndexProblem::Init { .. } => {
+                tracing::error!(%error, "build an index");
+                Self::new(api::code::Code::Internal, "internal error")
+            }
+        }
+    }
+}
+
+/// Answers with a database error.
+fn refuse(error: impl Into<DbError>) -> Status {
+    Problem::from(error.into()).into()
+}

@@ -1,0 +1,139 @@
+//! A worker's commits: tasks side by side, each task's in the order in which they were sent.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use api::{
+    code::{Code, Problem},
+    v1,
+};
+use media::TaskId;
+use tokio::task::JoinSet;
+
+use crate::{
+    admit::{self, Offer, Outcome},
+    db::DbError,
+    deps::Deps,
+    domain::Failure,
+};
+
+/// Commits of one worker that may wait.
+const WAITING_MAX: usize = 256;
+
+/// What a commit is answered with.
+#[derive(Debug)]
+pub struct Answer {
+    /// For the worker.
+    pub reply: v1::CommitReply,
+    /// The task, when the worker is done with it.
+    pub finished: Option<TaskId>,
+}
+
+impl Answer {
+    /// A commit that was not even looked at.
+    pub fn refused(request: u64, problem: &Problem) -> Self {
+        let failure = Failure::new(problem.code.text(), &problem.message);
+        Self { reply: reply(request, Some(failure), false), finished: None }
+    }
+}
+
+fn reply(request: u64, refusal: Option<Failure>, lease_lost: bool) -> v1::CommitReply {
+    v1::CommitReply { request, refusal: refusal.map(Into::into), lease_lost }
+}
+
+/// One commit's end.
+struct Ended {
+    task: TaskId,
+    request: u64,
+    last: bool,
+    outcome: Result<Outcome, DbError>,
+}
+
+/// The commits of one stream.
+pub struct Commits {
+    deps: Arc<Deps>,
+    running: JoinSet<Ended>,
+    /// Tasks with a running commit, and what waits for it.
+    waiting: HashMap<TaskId, VecDeque<(u64, Offer)>>,
+}
+
+impl Commits {
+    /// None yet.
+    pub fn new(deps: Arc<Deps>) -> Self {
+        Self { deps, running: JoinSet::new(), waiting: HashMap::new() }
+    }
+
+    /// Takes an offer in.
+    ///
+    /// # Errors
+    /// The answer, when too many wait.
+    pub fn add(&mut self, request: u64, offer: Offer) -> Result<(), Answer> {
+        let task = offer.lease.task;
+        let total: usize = self.waiting.values().map(VecDeque::len).sum();
+        match self.waiting.get_mut(&task) {
+            _ if total + self.running.len() >= WAITING_MAX => {
+                let problem = Problem::new(Code::RateLimited, "too many commits wait");
+                return Err(Answer::refused(request, &problem));
+            }
+            Some(queue) => queue.push_back((request, offer)),
+            None => {
+                self.waiting.insert(task, VecDeque::new());
+                self.start(request, offer);
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, request: u64, offer: Offer) {
+        let deps = self.deps.clone();
+        self.running.spawn(async move {
+            let outcome = admit::commit(&deps, &offer).await;
+            Ended { task: offer.lease.task, request, last: offer.last, outcome }
+        });
+    }
+
+    /// Whether a commit of the task is under way.
+    pub fn concerns(&self, task: TaskId) -> bool {
+        self.waiting.contains_key(&task)
+    }
+
+    /// Whether anything is under way.
+    pub fn busy(&self) -> bool {
+        !self.running.is_empty()
+    }
+
+    /// The next answer; pending while nothing is under way. Cancelling it loses nothing.
+    pub async fn next(&mut self) -> Answer {
+        loop {
+            match self.running.join_next().await {
+                Some(Ok(ended)) => return self.ended(ended),
+                // It panicked: the worker hears nothing and its lease runs out.
+                Some(Err(error)) => tracing::error!(%error, "commit panicked"),
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn ended(&mut self, ended: Ended) -> Answer {
+        let Ended { task, request, last, outcome } = ended;
+        match self.waiting.get_mut(&task).and_then(VecDeque::pop_front) {
+            Some((request, offer)) => self.start(request, offer),
+            None => drop(self.waiting.remove(&task)),
+        }
+        let lost = || Failure::new(Code::LeaseLost.text(), "the lease is not held any more");
+        let (reply, finished) = match outcome {
+            Ok(Outcome::Committed) => (reply(request, None, false), last),
+            Ok(Outcome::Refused(failure)) => (reply(request, Some(failure), true), true),
+            Ok(Outcome::Later(failure)) => (reply(request, Some(failure), false), false),
+            Ok(Outcome::Lost) => (reply(request, Some(lost()), true), true),
+            Err(error) => {
+                let problem = Problem::from(error);
+                let failure = Failure::new(problem.code.text(), problem.message);
+                (reply(request, Some(failure), false), false)
+            }
+        };
+        Answer { reply, finished: finished.then_some(task) }
+    }
+}

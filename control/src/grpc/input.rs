@@ -1,0 +1,159 @@
+//! Fields as they arrive: checked here, named when at fault, never looked at again.
+
+use api::{
+    code::Problem,
+    v1::{self, Visibility},
+};
+
+/// Characters of a title.
+pub const TITLE_CHARS_MAX: usize = 200;
+/// Characters of a description.
+pub const DESCRIPTION_CHARS_MAX: usize = 5000;
+/// Characters of a file name that are kept.
+pub const FILENAME_CHARS_MAX: usize = 255;
+/// Rows of a page.
+pub const PAGE_SIZE_MAX: u32 = 100;
+const PAGE_SIZE: u32 = 20;
+
+/// A title, trimmed.
+///
+/// # Errors
+/// Names `title`.
+pub fn title(text: &str) -> Result<String, Problem> {
+    bounded("title", text, TITLE_CHARS_MAX)
+}
+
+/// A description, trimmed.
+///
+/// # Errors
+/// Names `description`.
+pub fn description(text: &str) -> Result<String, Problem> {
+    bounded("description", text, DESCRIPTION_CHARS_MAX)
+}
+
+fn bounded(field: &str, text: &str, chars_max: usize) -> Result<String, Problem> {
+    let text = text.trim();
+    if text.chars().count() > chars_max {
+        return Err(Problem::field(field, format!("is longer than {chars_max} characters")));
+    }
+    // Postgres stores every character but this one.
+    if text.contains('\0') {
+        return Err(Problem::field(field, "holds a NUL character"));
+    }
+    Ok(text.to_owned())
+}
+
+/// A file name as a hint: cut and cleaned rather than refused, because nobody chose it for us.
+pub fn filename(text: &str) -> String {
+    let clean = text.chars().filter(|c| !c.is_control());
+    clean.take(FILENAME_CHARS_MAX).collect::<String>().trim().to_owned()
+}
+
+/// A visibility; `None` when unspecified.
+///
+/// # Errors
+/// Names `visibility` when it is a number we do not know.
+pub fn visibility(value: i32) -> Result<Option<bool>, Problem> {
+    match Visibility::try_from(value) {
+        Ok(Visibility::Unspecified) => Ok(None),
+        Ok(Visibility::Public) => Ok(Some(true)),
+        Ok(Visibility::Private) => Ok(Some(false)),
+        Err(_) => Err(Problem::field("visibility", "must be PUBLIC or PRIVATE")),
+    }
+}
+
+/// Rows per page; 0 takes the default.
+///
+/// # Errors
+/// Names `page_size`.
+pub fn page_size(value: u32) -> Result<usize, Problem> {
+    match value {
+        0 => Ok(PAGE_SIZE as usize),
+        1..=PAGE_SIZE_MAX => Ok(value as usize),
+        _ => Err(Problem::field("page_size", format!("is above {PAGE_SIZE_MAX}"))),
+    }
+}
+
+/// Seconds a token lives; 0 takes `default`.
+///
+/// # Errors
+/// Names `ttl_seconds`.
+pub fn ttl(value: u64, default: i64, max: i64) -> Result<i64, Problem> {
+    match i64::try_from(value) {
+        Ok(0) => Ok(default),
+        Ok(seconds) if seconds <= max => Ok(seconds),
+        _ => Err(Problem::field("ttl_seconds", format!("is above {max}"))),
+    }
+}
+
+/// A SHA-256 in hex.
+///
+/// # Errors
+/// Names `sha256`.
+pub fn sha256(text: &str) -> Result<Vec<u8>, Problem> {
+    match hex::decode(text) {
+        Ok(bytes) if bytes.len() == 32 => Ok(bytes),
+        _ => Err(Problem::field("sha256", "is not 64 hexadecimal digits")),
+    }
+}
+
+/// Which fields an update names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mask {
+    /// `title`
+    pub title: bool,
+    /// `description`
+    pub description: bool,
+    /// `visibility`
+    pub visibility: bool,
+}
+
+/// Reads an update mask; it must name something, and nothing else.
+///
+/// # Errors
+/// Names `update_mask`.
+pub fn mask(request: &v1::UpdateVideoRequest) -> Result<Mask, Problem> {
+    let paths = request.update_mask.as_ref().map(|mask| mask.paths.as_slice()).unwrap_or_default();
+    let mut mask = Mask::default();
+    for path in paths {
+        match path.as_str() {
+            "title" => mask.title = true,
+            "description" => mask.description = true,
+            "visibility" => mask.visibility = true,
+            _ => {
+                let text = "takes title, description and visibility";
+                return Err(Problem::field("update_mask", text));
+            }
+        }
+    }
+    if mask == Mask::default() {
+        return Err(Problem::field("update_mask", "names no field"));
+    }
+    Ok(mask)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn limits_name_their_field() {
+        let fields = [
+            super::title(&"x".repeat(201)).unwrap_err(),
+            super::description(&"x".repeat(5001)).unwrap_err(),
+            super::page_size(101).unwrap_err(),
+            super::visibility(7).unwrap_err(),
+            super::sha256("abc").unwrap_err(),
+            super::ttl(11, 5, 10).unwrap_err(),
+        ];
+        let fields = fields.map(|problem| problem.violations[0].field.clone());
+        let expected = ["title", "description", "page_size", "visibility", "sha256", "ttl_seconds"];
+        assert_eq!(fields, expected.map(str::to_owned));
+        assert_eq!(super::title(&"ü".repeat(200)).unwrap().chars().count(), 200);
+        assert_eq!(super::ttl(0, 5, 10), Ok(5));
+    }
+
+    #[test]
+    fn file_names_are_cleaned() {
+        assert_eq!(super::filename("a\r\nb\0.mp4"), "ab.mp4");
+        assert_eq!(super::filename(&"x".repeat(4096)).len(), 255);
+    }
+}

@@ -1,0 +1,296 @@
+//! `JobService`.
+
+use api::{
+    code::{Code, Problem},
+    v1::{self, job_service_server::JobService},
+    wire,
+};
+use authz::Principal;
+use media::{JobId, VideoId};
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::{Services, Stream, gate::Rpc, input, refuse, videos::video, view, watch};
+use crate::{
+    bus::Event,
+    db::{
+        CALL_TRIES_MAX, DbError,
+        ending::{self, End},
+        jobs::{self, Job},
+        retrying, tasks,
+        videos::{self, Video},
+    },
+    deps::Deps,
+    domain::{JobState, VideoState},
+    page::{Cursor, List},
+    plan::{self, Plan, Wish},
+};
+
+/// Profiles that a request may name.
+const PROFILES_MAX: usize = 32;
+
+#[tonic::async_trait]
+impl JobService for Services {
+    async fn create_job(
+        &self,
+        request: Request<v1::CreateJobRequest>,
+    ) -> Result<Response<v1::Job>, Status> {
+        let id = wire::id("video_id", &request.get_ref().video_id);
+        let principal = self.0.enter(Rpc::CreateJob, &request, id.clone().ok())?;
+        let wish = wish(request.into_inner())?;
+        let row = video(&self.0, &principal.tenant, id?).await?;
+        let source = match (&row.source, row.state) {
+            (Some(source), _) => source,
+            (None, VideoState::Failed) => {
+                return Err(Problem::new(Code::Conflict, "the source could not be read").into());
+            }
+            (None, _) => {
+                return Err(Problem::new(Code::Conflict, "the video is not probed yet").into());
+            }
+        };
+        let plan = plan::plan(source, &self.0.profiles, &wish)?;
+        let job = queue(&self.0, &row, &plan).await?;
+        tracing::info!(job.id = %job, video.id = %row.id, subject = principal.subject, "job queued");
+        Ok(Response::new(shown(&self.0, &principal.tenant, job).await?))
+    }
+
+    async fn get_job(
+        &self,
+        request: Request<v1::GetJobRequest>,
+    ) -> Result<Response<v1::Job>, Status> {
+        let id = request.get_ref().job_id.clone();
+        let (principal, id) = enter(&self.0, Rpc::GetJob, &request, &id).await?;
+        Ok(Response::new(shown(&self.0, &principal.tenant, id).await?))
+    }
+
+    async fn list_jobs(
+        &self,
+        request: Request<v1::ListJobsRequest>,
+    ) -> Result<Response<v1::ListJobsResponse>, Status> {
+        let about = match request.get_ref().video_id.as_str() {
+            "" => None,
+            id => Some(wire::id::<media::ids::Video>("video_id", id)),
+        };
+        let asked = about.clone().and_then(Result::ok);
+        let principal = self.0.enter(Rpc::ListJobs, &request, asked)?;
+        let about = about.transpose()?;
+        let message = request.into_inner();
+        let size = input::page_size(message.page_size)?;
+        let tenant = principal.tenant.as_str();
+        if let Some(id) = about {
+            video(&self.0, tenant, id).await?;
+        }
+        let list = List { name: "jobs", tenant, filter: &message.video_id };
+        let after = self.0.pages.open(list, &message.page_token)?;
+        let limit = i64::try_from(size + 1).unwrap_or(i64::MAX);
+        let mut rows = retrying(CALL_TRIES_MAX, || async {
+            jobs::list(&*self.0.db.get().await?, tenant, about, after, limit).await
+        })
+        .await
+        .map_err(refuse)?;
+        let more = rows.len() > size;
+        rows.truncate(size);
+        let last = rows.last().filter(|_| more);
+        let next_page_token = last
+            .map(|j| self.0.pages.seal(list, Cursor { time: j.created_at, id: j.id.uuid() }))
+            .unwrap_or_default();
+        // A page of long films has too many tasks for one message: GetJob shows them.
+        let jobs = rows.into_iter().map(|row| view::job(row, Vec::new())).collect();
+        Ok(Response::new(v1::ListJobsResponse { jobs, next_page_token }))
+    }
+
+    async fn cancel_job(
+        &self,
+        request: Request<v1::CancelJobRequest>,
+    ) -> Result<Response<v1::Job>, Status> {
+        let id = request.get_ref().job_id.clone();
+        let (principal, id) = enter(&self.0, Rpc::CancelJob, &request, &id).await?;
+        let row = job(&self.0, &principal.tenant, id).await?;
+        cancel(&self.0, &row).await?;
+        Ok(Response::new(shown(&self.0, &principal.tenant, id).await?))
+    }
+
+    async fn retry_job(
+        &self,
+        request: Request<v1::RetryJobRequest>,
+    ) -> Result<Response<v1::Job>, Status> {
+        let id = request.get_ref().job_id.clone();
+        let (principal, id) = enter(&self.0, Rpc::RetryJob, &request, &id).await?;
+        let row = job(&self.0, &principal.tenant, id).await?;
+        reopen(&self.0, &row).await?;
+        Ok(Response::new(shown(&self.0, &principal.tenant, id).await?))
+    }
+
+    type WatchJobStream = Stream<v1::Job>;
+
+    async fn watch_job(
+        &self,
+        request: Request<v1::WatchJobRequest>,
+    ) -> Result<Response<Self::WatchJobStream>, Status> {
+        let id = request.get_ref().job_id.clone();
+        let (principal, id) = enter(&self.0, Rpc::WatchJob, &request, &id).await?;
+        // Listening begins before the first look, so that nothing falls in between.
+        let events = self.0.bus.listen();
+        let first = shown(&self.0, &principal.tenant, id).await?;
+        Ok(Response::new(watch::job(self.0.clone(), principal.tenant, id, first, events)))
+    }
+}
+
+/// The gate for calls about a job: the token may be narrowed to the job's video.
+async fn enter<T>(
+    deps: &Deps,
+    rpc: Rpc,
+    request: &Request<T>,
+    job_id: &str,
+) -> Result<(Principal, JobId), Problem> {
+    deps.genuine(request)?;
+    let id = wire::id::<media::ids::Job>("job_id", job_id);
+    let about = match &id {
+        Ok(id) => {
+            retrying(CALL_TRIES_MAX, || async { jobs::video_of(&*deps.db.get().await?, *id).await })
+                .await?
+        }
+        Err(_) => None,
+    };
+    let principal = deps.enter(rpc, request, about)?;
+    Ok((principal, id?))
+}
+
+fn wish(message: v1::CreateJobRequest) -> Result<Wish, Problem> {
+    if message.profiles.len() > PROFILES_MAX {
+        return Err(Problem::field("profiles", format!("names more than {PROFILES_MAX}")));
+    }
+    Ok(Wish {
+        profiles: message.profiles,
+        hls: message.generate_hls.unwrap_or(true),
+        dash: message.generate_dash.unwrap_or(true),
+        thumbnails: message.generate_thumbnails.unwrap_or(false),
+        preview: message.generate_preview.unwrap_or(false),
+    })
+}
+
+async fn job(deps: &Deps, tenant: &str, id: JobId) -> Result<Job, Problem> {
+    let row =
+        retrying(CALL_TRIES_MAX, || async { jobs::get(&*deps.db.get().await?, tenant, id).await })
+            .await?;
+    row.ok_or_else(|| Problem::not_found("job"))
+}
+
+/// A tenant's job with its tasks.
+///
+/// # Errors
+/// [`Code::NotFound`], also for another tenant's.
+pub(super) async fn shown(deps: &Deps, tenant: &str, id: JobId) -> Result<v1::Job, Problem> {
+    let found = retrying(CALL_TRIES_MAX, || async {
+        let db = deps.db.get().await?;
+        let Some(row) = jobs::get(&*db, tenant, id).await? else { return Ok(None) };
+        Ok(Some((row, tasks::of_job(&*db, id).await?)))
+    })
+    .await?;
+    let (row, tasks) = found.ok_or_else(|| Problem::not_found("job"))?;
+    Ok(view::job(row, tasks))
+}
+
+/// What stands in the way of a job.
+enum Refused {
+    /// Another one.
+    Active(JobId),
+    /// The video was deleted in this moment.
+    Gone,
+    /// It is neither failed nor cancelled.
+    Running,
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Active(id) => {
+                Self::new(Code::Conflict, format!("job {id} of this video is not finished"))
+            }
+            Refused::Gone => Self::not_found("video"),
+            Refused::Running => {
+                Self::new(Code::Conflict, "only failed and cancelled jobs can be retried")
+            }
+        }
+    }
+}
+
+async fn queue(deps: &Deps, row: &Video, plan: &Plan) -> Result<JobId, Problem> {
+    let id = JobId::new(Uuid::now_v7());
+    let new = plan.tasks();
+    let queued = retrying(CALL_TRIES_MAX, || async {
+        let mut connection = deps.db.get().await?;
+        let tx = connection.transaction().await?;
+        if !videos::touch(&tx, row.id).await? {
+            return Ok(Err(Refused::Gone));
+        }
+        match jobs::active_of(&tx, row.id).await? {
+            // Ours: the reply of the first try was lost.
+            Some(active) if active == id => return Ok(Ok(())),
+            Some(active) => return Ok(Err(Refused::Active(active))),
+            None => {}
+        }
+        jobs::create(&tx, &row.tenant, row.id, id, plan).await?;
+        tasks::create(&tx, &row.tenant, row.id, id, &new).await?;
+        videos::processing(&tx, row.id).await?;
+        tx.commit().await?;
+        Ok(Ok(()))
+    })
+    .await?;
+    queued?;
+    awake(deps, row.id, id, new.len());
+    Ok(id)
+}
+
+fn awake(deps: &Deps, video: VideoId, job: JobId, tasks: usize) {
+    deps.bus.wake(tasks);
+    deps.bus.tell(Event::Job(job));
+    deps.video_changed(video);
+}
+
+/// Ends a job; one that has ended stays as it is.
+async fn cancel(deps: &Deps, row: &Job) -> Result<(), Problem> {
+    let grace = deps.policy.grace_seconds;
+    retrying(CALL_TRIES_MAX, || async {
+        let mut connection = deps.db.get().await?;
+        let tx = connection.transaction().await?;
+        ending::lock_video(&tx, row.video).await?;
+        ending::end_job(&tx, row.id, &End::Cancelled, grace).await?;
+        tx.commit().await?;
+        Ok::<_, DbError>(())
+    })
+    .await?;
+    deps.bus.tell(Event::Stopped(row.id));
+    deps.bus.tell(Event::Job(row.id));
+    deps.video_changed(row.video);
+    Ok(())
+}
+
+async fn reopen(deps: &Deps, row: &Job) -> Result<(), Problem> {
+    if !matches!(row.state, JobState::Failed | JobState::Cancelled) {
+        return Err(Refused::Running.into());
+    }
+    let reopened = retrying(CALL_TRIES_MAX, || async {
+        let mut connection = deps.db.get().await?;
+        let tx = connection.transaction().await?;
+        if !videos::touch(&tx, row.video).await? {
+            return Ok(Err(Refused::Gone));
+        }
+        match jobs::active_of(&tx, row.video).await? {
+            Some(active) if active == row.id => return Ok(Ok(())),
+            Some(active) => return Ok(Err(Refused::Active(active))),
+            None => {}
+        }
+        if !jobs::reopen(&tx, row.id).await? {
+            return Ok(Err(Refused::Running));
+        }
+        tasks::requeue_unfinished(&tx, row.id).await?;
+        videos::processing(&tx, row.video).await?;
+        tx.commit().await?;
+        Ok(Ok(()))
+    })
+    .await?;
+    reopened?;
+    awake(deps, row.video, row.id, usize::MAX);
+    Ok(())
+}

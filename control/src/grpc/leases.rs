@@ -1,0 +1,90 @@
+//! A claimed task as the message that its worker gets.
+
+use api::{code::Code, v1};
+use media::layout;
+
+use crate::{
+    db::{
+        DbError,
+        claim::Claimed,
+        outputs::{self, Subject},
+    },
+    deps::Deps,
+    domain::{Failure, TaskKind},
+    plan::{self, Plan},
+};
+
+/// Everything the worker needs; it looks nothing up.
+///
+/// # Errors
+/// Why the task cannot be handed out by this instance.
+pub async fn lease(deps: &Deps, claimed: &Claimed) -> Result<v1::Lease, Failure> {
+    let unavailable = |error: DbError| {
+        tracing::warn!(%error, "read a claimed task");
+        Failure::new(Code::Unavailable.text(), "the task could not be read")
+    };
+    let db = deps.db.get().await.map_err(unavailable)?;
+    let subject = outputs::subject(&*db, claimed.task).await.map_err(unavailable)?;
+    let subject = subject.ok_or_else(|| Failure::new("gone", "the task is gone"))?;
+    let root = deps.stores.get(&subject.store).and_then(|store| store.root.as_ref());
+    let root = root.ok_or_else(|| {
+        Failure::new(Code::NotConfigured.text(), "the video's store is not configured here")
+    })?;
+    let first_chunk = match claimed.kind {
+        TaskKind::Audio => {
+            let rendition = [plan::rendition_of_audio(claimed.ordinal)];
+            let count = outputs::count(&*db, claimed.job, &rendition, None).await;
+            u32::try_from(count.map_err(unavailable)?).unwrap_or(u32::MAX)
+        }
+        _ => 0,
+    };
+    let source = root.join(layout::source(claimed.video));
+    Ok(v1::Lease {
+        task_id: claimed.task.to_string(),
+        job_id: claimed.job.to_string(),
+        video_id: claimed.video.to_string(),
+        token: claimed.token,
+        attempt: claimed.attempt,
+        source_path: source.to_string_lossy().into_owned(),
+        output_root: root.to_string_lossy().into_owned(),
+        output_prefix: layout::job_prefix(claimed.video, claimed.job),
+        traceparent: String::new(),
+        work: Some(work(claimed, subject, first_chunk)?),
+    })
+}
+
+fn work(claimed: &Claimed, subject: Subject, first_chunk: u32) -> Result<v1::lease::Work, Failure> {
+    let Subject { filename, plan, .. } = subject;
+    if claimed.kind == TaskKind::Probe {
+        return Ok(v1::lease::Work::Probe(v1::ProbeWork { filename }));
+    }
+    let broken = || Failure::new(Code::Internal.text(), "the task is not in its job's plan");
+    let Plan { grid, video, rungs, audio, preset, .. } = plan.ok_or_else(broken)?;
+    match claimed.kind {
+        TaskKind::Chunk => Ok(v1::lease::Work::Chunk(v1::ChunkWork {
+            grid: Some(grid.into()),
+            chunk: claimed.ordinal,
+            rungs: rungs
+                .into_iter()
+                .filter(|rung| claimed.rungs.contains(&rung.name))
+                .map(Into::into)
+                .collect(),
+            preset,
+            track: Some(video.into()),
+            urgent: claimed.priority >= plan::PRIORITY_FIRST,
+        })),
+        TaskKind::Audio => {
+            let planned = audio.into_iter().find(|a| a.number == claimed.ordinal);
+            let planned = planned.ok_or_else(broken)?;
+            Ok(v1::lease::Work::Audio(v1::AudioWork {
+                grid: Some(grid.into()),
+                number: planned.number,
+                track: Some(planned.track.into()),
+                video: Some(video.into()),
+                bitrate: planned.bitrate,
+                first_chunk,
+            }))
+        }
+        TaskKind::Probe | TaskKind::Collect => Err(broken()),
+    }
+}

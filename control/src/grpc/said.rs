@@ -1,0 +1,114 @@
+//! What workers say, checked.
+
+use api::{
+    code::{Code, Problem},
+    v1,
+};
+use media::source::Source;
+
+use crate::{
+    admit::{Offer, Offered},
+    db::lease::{LeaseId, Progress},
+    domain::Failure,
+};
+
+/// Leases of one heartbeat; more than any worker has slots.
+const PROGRESS_MAX: usize = 1024;
+/// Objects of one commit: every rung of one chunk.
+const OUTPUTS_MAX: usize = 64;
+const INIT_BYTES_MAX: usize = 64 << 10;
+const KEY_BYTES_MAX: usize = 1024;
+const CODE_CHARS_MAX: usize = 64;
+const MESSAGE_CHARS_MAX: usize = 1000;
+const SPEED_MAX: f64 = 100_000.0;
+/// Tracks of a source's report.
+const TRACKS_MAX: usize = 128;
+const TEXT_CHARS_MAX: usize = 256;
+
+/// A lease as a worker names it; `None` when that is no task's id.
+pub fn lease(task_id: &str, token: u64) -> Option<LeaseId> {
+    Some(LeaseId { task: task_id.parse().ok()?, token })
+}
+
+/// A heartbeat's news, without what is no lease at all.
+pub fn progress(heartbeat: &v1::Heartbeat) -> Vec<Progress> {
+    let bounded =
+        |value: f64, max: f64| if value.is_finite() { value.clamp(0.0, max) } else { 0.0 };
+    let read = |p: &v1::Progress| {
+        Some(Progress {
+            lease: lease(&p.task_id, p.token)?,
+            fraction: bounded(p.fraction, 1.0),
+            speed: bounded(p.speed, SPEED_MAX),
+        })
+    };
+    heartbeat.leases.iter().take(PROGRESS_MAX).filter_map(read).collect()
+}
+
+/// A failure: which lease, why, and whether another attempt makes sense.
+pub fn failure(fail: v1::Fail) -> Option<(LeaseId, Failure, bool)> {
+    let lease = lease(&fail.task_id, fail.token)?;
+    let plain = |c: &char| c.is_ascii_lowercase() || c.is_ascii_digit() || *c == '_';
+    let code: String = fail.code.chars().filter(plain).take(CODE_CHARS_MAX).collect();
+    let code = if code.is_empty() { "failed".to_owned() } else { code };
+    let message = text(&fail.message, MESSAGE_CHARS_MAX);
+    Some((lease, Failure { code, message }, fail.retryable))
+}
+
+fn text(text: &str, chars_max: usize) -> String {
+    text.chars().filter(|c| !c.is_control()).take(chars_max).collect()
+}
+
+/// A commit.
+///
+/// # Errors
+/// [`Code::Malformed`] or a field's fault: the worker is at fault, not the media.
+pub fn offer(commit: v1::Commit) -> Result<Offer, Problem> {
+    let lease = lease(&commit.task_id, commit.token)
+        .ok_or_else(|| Problem::at(Code::InvalidId, "task_id", "is not a UUID"))?;
+    if commit.outputs.len() > OUTPUTS_MAX {
+        return Err(Problem::field("outputs", format!("are more than {OUTPUTS_MAX}")));
+    }
+    let outputs = commit.outputs.into_iter().map(offered).collect::<Result<Vec<_>, _>>()?;
+    let source = commit.source.map(|report| source(report).map_err(|problem| problem.message));
+    Ok(Offer { lease, outputs, last: commit.last || source.is_some(), source })
+}
+
+fn offered(output: v1::Output) -> Result<Offered, Problem> {
+    if output.sha256.len() != 32 {
+        return Err(Problem::field("outputs.sha256", "is not 32 bytes"));
+    }
+    if output.init.is_empty() || output.init.len() > INIT_BYTES_MAX {
+        return Err(Problem::field("outputs.init", format!("must be 1 to {INIT_BYTES_MAX} bytes")));
+    }
+    if output.key.len() > KEY_BYTES_MAX {
+        return Err(Problem::field("outputs.key", format!("is longer than {KEY_BYTES_MAX} bytes")));
+    }
+    Ok(Offered {
+        rendition: text(&output.rendition, TEXT_CHARS_MAX),
+        chunk: output.chunk.min(i32::MAX.unsigned_abs()),
+        key: output.key,
+        bytes: output.bytes,
+        sha256: output.sha256.to_vec(),
+        init: output.init.to_vec(),
+    })
+}
+
+/// A probe's report; its texts come from the file and are cleaned.
+fn source(report: v1::SourceReport) -> Result<Source, Problem> {
+    if report.audio.len() > TRACKS_MAX {
+        return Err(Problem::field("source.audio", format!("more than {TRACKS_MAX} tracks")));
+    }
+    let mut source = Source::try_from(report)?;
+    source.format = text(&source.format, TEXT_CHARS_MAX);
+    for name in
+        [&mut source.video.codec, &mut source.video.pixel_format, &mut source.video.transfer]
+    {
+        *name = text(name, TEXT_CHARS_MAX);
+    }
+    for track in &mut source.audio {
+        for name in [&mut track.codec, &mut track.language, &mut track.title] {
+            *name = text(name, TEXT_CHARS_MAX);
+        }
+    }
+    Ok(source)
+}

@@ -1,0 +1,411 @@
+//! One worker's stream, from welcome to its end.
+//!
+//! The session claims for its worker, answers what it says, and tells it what it has lost. It holds no
+//! truth: leases live in Postgres, so a worker that reconnects, here or elsewhere, keeps them.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use api::{
+    code::Code,
+    v1::{
+        self, ControlMessage, WorkerMessage, control_message::Message as Out,
+        worker_message::Message as In,
+    },
+};
+use futures::StreamExt;
+use media::{JobId, TaskId, WorkerId};
+use tokio::sync::{broadcast, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::{
+    Stream,
+    commits::{Answer, Commits},
+    leases, said,
+};
+use crate::{
+    admit,
+    bus::{self, Event},
+    db::{
+        DbError,
+        claim::{self, Claimer},
+        lease::{self, LeaseId, Setback},
+        retrying, workers,
+    },
+    deps::Deps,
+    domain::{Failure, TaskKind},
+};
+
+/// Messages on their way to a worker; one that takes none any more is as good as gone.
+const QUEUE_MAX: usize = 1024;
+/// How often the session says that it lives.
+const TOUCH_EVERY: Duration = Duration::from_secs(3);
+/// How long commits may still take once the stream has ended.
+const COMMITS_MAX: Duration = Duration::from_secs(20);
+/// Tries of a statement that the whole session waits for.
+const TRIES_MAX: u32 = 4;
+/// The encoder that chunk tasks need.
+const ENCODER: &str = "libx264";
+
+/// Who a worker says it is.
+#[derive(Clone, Debug)]
+pub struct Introduced {
+    /// This connection.
+    pub id: WorkerId,
+    /// What failures are remembered by.
+    pub name: String,
+    /// Tasks it runs at a time.
+    pub slots: u32,
+    /// FFmpeg's names of its encoders; empty when it does not say.
+    pub encoders: Vec<String>,
+}
+
+/// Why a stream ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The worker closed it, or it broke: what is still leased comes back at once.
+    Worker,
+    /// This instance stops: the worker reconnects and keeps its leases.
+    Control,
+}
+
+struct Session {
+    deps: Arc<Deps>,
+    worker: WorkerId,
+    claimer: Claimer,
+    out: mpsc::Sender<Result<ControlMessage, Status>>,
+    want: u32,
+    draining: bool,
+    /// What the worker works on, as far as this stream has seen.
+    held: HashMap<TaskId, (LeaseId, JobId)>,
+    commits: Commits,
+}
+
+/// Welcomes a worker and serves its stream on the tracker.
+pub fn open(
+    deps: Arc<Deps>,
+    introduced: Introduced,
+    inbound: Streaming<WorkerMessage>,
+) -> Stream<ControlMessage> {
+    let (out, receiver) = mpsc::channel(QUEUE_MAX);
+    let able = introduced.encoders.is_empty() || introduced.encoders.iter().any(|e| e == ENCODER);
+    let mut kinds = vec![TaskKind::Probe, TaskKind::Audio];
+    kinds.extend(able.then_some(TaskKind::Chunk));
+    let session = Session {
+        commits: Commits::new(deps.clone()),
+        worker: introduced.id,
+        claimer: Claimer { worker: introduced.id, name: introduced.name, kinds },
+        out,
+        want: 0,
+        draining: false,
+        held: HashMap::new(),
+        deps,
+    };
+    let tracker = session.deps.shutdown.tracker.clone();
+    tracker.spawn(session.run(inbound));
+    ReceiverStream::new(receiver).boxed()
+}
+
+impl Session {
+    async fn run(mut self, inbound: Streaming<WorkerMessage>) {
+        let events = self.deps.bus.listen();
+        let (worker, name) = (self.worker, self.claimer.name.clone());
+        tracing::info!(worker.id = %worker, worker.name = name, "worker connected");
+        self.send(Out::Welcome(v1::Welcome {
+            worker_id: worker.to_string(),
+            lease_seconds: self.deps.lease_seconds(),
+            heartbeat_seconds: self.deps.policy.heartbeat.as_secs_f64(),
+        }));
+        let end = self.serve(inbound, events).await;
+        self.finish(end).await;
+        tracing::info!(worker.id = %worker, worker.name = name, ?end, "worker disconnected");
+    }
+
+    async fn serve(
+        &mut self,
+        mut inbound: Streaming<WorkerMessage>,
+        mut events: broadcast::Receiver<Event>,
+    ) -> End {
+        let deps = self.deps.clone();
+        let mut touch = tokio::time::interval(TOUCH_EVERY);
+        touch.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            if self.out.is_closed() {
+                return End::Worker;
+            }
+            let claims = self.want > 0 && !self.draining;
+            tokio::select! {
+                () = deps.shutdown.soft.cancelled() => return End::Control,
+                message = inbound.message() => match message {
+                    Ok(Some(message)) => self.hear(message).await,
+                    Ok(None) | Err(_) => return End::Worker,
+                },
+                () = deps.bus.ready.notified(), if claims => self.claim().await,
+                event = bus::next(&mut events) => self.event(event).await,
+                answer = self.commits.next() => self.answer(answer),
+                _ = touch.tick() => self.touch().await,
+            }
+        }
+    }
+
+    async fn hear(&mut self, message: WorkerMessage) {
+        match message.message {
+            Some(In::Want(want)) => {
+                self.want = want.slots.min(super::workers::SLOTS_MAX);
+                self.claim().await;
+            }
+            Some(In::Heartbeat(heartbeat)) => self.heartbeat(&heartbeat).await,
+            Some(In::Commit(commit)) => {
+                let request = commit.request;
+                match said::offer(commit) {
+                    Ok(offer) => {
+                        if let Err(answer) = self.commits.add(request, offer) {
+                            self.answer(answer);
+                        }
+                    }
+                    Err(problem) => self.answer(Answer::refused(request, &problem)),
+                }
+            }
+            Some(In::Fail(fail)) => self.fail(fail).await,
+            Some(In::Release(release)) => self.release(&release).await,
+            // A second hello, or what a newer worker says: nothing that we could act on.
+            Some(In::Hello(_)) | None => {}
+        }
+    }
+
+    /// Claims as much as the worker wants, and passes the call on while there may be more.
+    async fn claim(&mut self) {
+        while self.want > 0 && !self.draining {
+            let limit = i64::from(self.want);
+            let seconds = self.deps.lease_seconds();
+            let claimed = retrying(TRIES_MAX, || async {
+                let db = self.deps.db.get().await?;
+                let claimed = claim::claim(&*db, &self.claimer, limit, seconds).await?;
+                if !claimed.is_empty()
+                    && let Err(error) = claim::start_jobs(&*db, &claimed).await
+                {
+                    // The next claim of the job does it.
+                    tracing::warn!(%error, "mark jobs as running");
+                }
+                Ok(claimed)
+            });
+            let claimed = match claimed.await {
+                Ok(claimed) => claimed,
+                Err(error) => {
+                    tracing::warn!(%error, "claim tasks");
+                    return;
+                }
+            };
+            if claimed.is_empty() {
+                return;
+            }
+            for task in claimed {
+                self.want = self.want.saturating_sub(1);
+                let id = LeaseId { task: task.task, token: task.token };
+                self.held.insert(task.task, (id, task.job));
+                self.deps.bus.tell(Event::Job(task.job));
+                match leases::lease(&self.deps, &task).await {
+                    Ok(lease) => self.send(Out::Lease(lease)),
+                    Err(failure) => self.give_back(id, failure).await,
+                }
+            }
+            self.deps.bus.ready.notify_one();
+        }
+    }
+
+    async fn give_back(&mut self, lease: LeaseId, failure: Failure) {
+        self.held.remove(&lease.task);
+        tracing::warn!(task.id = %lease.task, code = failure.code, "lease not sent");
+        // Our own trouble is no attempt; a store that this instance does not know is one.
+        let given = if failure.code == Code::Unavailable.text() {
+            match self.deps.db.get().await {
+                Ok(db) => lease::release(&*db, lease).await,
+                Err(error) => Err(error),
+            }
+        } else {
+            admit::setback(&self.deps, lease, failure, true).await
+        };
+        if let Err(error) = given {
+            tracing::warn!(%error, "give a lease back");
+        }
+    }
+
+    async fn heartbeat(&mut self, heartbeat: &v1::Heartbeat) {
+        let progress = said::progress(heartbeat);
+        let seconds = self.deps.lease_seconds();
+        let extended = retrying(TRIES_MAX, || async {
+            lease::extend(&*self.deps.db.get().await?, self.worker, &progress, seconds).await
+        });
+        let extended = match extended.await {
+            Ok(extended) => extended,
+            // No answer is no verdict: the worker goes on until its lease would be over.
+            Err(error) => {
+                tracing::warn!(%error, "extend leases");
+                return;
+            }
+        };
+        let kept: HashMap<TaskId, JobId> = extended.into_iter().collect();
+        for job in kept.values().collect::<HashSet<_>>() {
+            self.deps.bus.tell(Event::Job(*job));
+        }
+        let mut lost = Vec::new();
+        for one in &progress {
+            match kept.get(&one.lease.task) {
+                Some(job) => {
+                    self.held.insert(one.lease.task, (one.lease, *job));
+                }
+                None => lost.push(one.lease.task),
+            }
+        }
+        self.lose(lost);
+    }
+
+    /// Says what is lost; always an answer to a heartbeat, even when nothing is.
+    fn lose(&mut self, lost: Vec<TaskId>) {
+        // A task whose commit is under way looks lost once it is done.
+        let lost = lost.into_iter().filter(|task| !self.commits.concerns(*task));
+        let lost: Vec<TaskId> = lost.collect();
+        for task in &lost {
+            self.held.remove(task);
+        }
+        let lost = lost.into_iter().map(|task| task.to_string()).collect();
+        self.send(Out::HeartbeatReply(v1::HeartbeatReply { lost }));
+    }
+
+    async fn fail(&mut self, fail: v1::Fail) {
+        let Some((lease, failure, retryable)) = said::failure(fail) else { return };
+        self.held.remove(&lease.task);
+        let ended = admit::setback(&self.deps, lease, failure.clone(), retryable).await;
+        let Failure { code, message } = failure;
+        match ended {
+            Ok(held) => {
+                tracing::info!(task.id = %lease.task, code, message, retryable, held, "task failed");
+            }
+            Err(error) => tracing::warn!(%error, "record a failure"),
+        }
+    }
+
+    async fn release(&mut self, release: &v1::Release) {
+        let Some(lease) = said::lease(&release.task_id, release.token) else { return };
+        self.held.remove(&lease.task);
+        let released = retrying(TRIES_MAX, || async {
+            lease::release(&*self.deps.db.get().await?, lease).await
+        });
+        match released.await {
+            Ok(true) => self.deps.bus.wake(1),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "release a lease"),
+        }
+    }
+
+    async fn event(&mut self, event: Event) {
+        let concerns = match event {
+            Event::Stopped(job) => self.held.values().any(|(_, held)| *held == job),
+            Event::Drain(worker) if worker == self.worker => {
+                self.drain();
+                false
+            }
+            Event::Everything => !self.held.is_empty(),
+            _ => false,
+        };
+        if !concerns {
+            return;
+        }
+        let leases: Vec<LeaseId> = self.held.values().map(|(lease, _)| *lease).collect();
+        let held = match self.deps.db.get().await {
+            Ok(db) => lease::held(&*db, &leases).await,
+            Err(error) => Err(error),
+        };
+        match held {
+            Ok(held) => {
+                let lost = leases.iter().map(|lease| lease.task).filter(|t| !held.contains(t));
+                let lost: Vec<TaskId> = lost.collect();
+                if !lost.is_empty() {
+                    self.lose(lost);
+                }
+            }
+            // The next heartbeat finds out.
+            Err(error) => tracing::debug!(%error, "look for lost leases"),
+        }
+    }
+
+    fn answer(&mut self, answer: Answer) {
+        if let Some(task) = answer.finished {
+            self.held.remove(&task);
+        }
+        self.send(Out::CommitReply(answer.reply));
+    }
+
+    async fn touch(&mut self) {
+        let touched = async {
+            let db = self.deps.db.get().await?;
+            workers::touch(&*db, self.worker).await
+        };
+        match touched.await {
+            Ok(true) => self.drain(),
+            Ok(false) => {}
+            Err(error) => tracing::debug!(%error, "touch a worker"),
+        }
+    }
+
+    fn drain(&mut self) {
+        if !self.draining {
+            self.draining = true;
+            self.send(Out::Drain(v1::Drain {}));
+        }
+    }
+
+    /// Sends, or gives the worker up: the receiver is gone once the channel is closed, and a worker that
+    /// leaves this many messages unread is stuck.
+    fn send(&mut self, message: Out) {
+        if self.out.try_send(Ok(ControlMessage { message: Some(message) })).is_err() {
+            self.out = mpsc::channel(1).0;
+        }
+    }
+
+    async fn finish(mut self, end: End) {
+        if end == End::Control {
+            drop(self.out.try_send(Err(Status::unavailable("the server is stopping"))));
+        }
+        // What was offered before the stream ended counts.
+        let drained = async {
+            while self.commits.busy() {
+                let answer = self.commits.next().await;
+                self.answer(answer);
+            }
+        };
+        let drained = tokio::time::timeout(COMMITS_MAX, drained).await;
+        if drained.is_err() {
+            tracing::warn!(worker.id = %self.worker, "commits did not end with their stream");
+        }
+        if let Err(error) = self.let_go(end).await {
+            tracing::warn!(worker.id = %self.worker, %error, "let go of a worker");
+        }
+    }
+
+    async fn let_go(&self, end: End) -> Result<(), DbError> {
+        if end == End::Worker {
+            let leases = retrying(TRIES_MAX, || async {
+                lease::of_worker(&*self.deps.db.get().await?, self.worker).await
+            })
+            .await?;
+            for lease in leases {
+                let setback = Setback {
+                    failure: Failure::new("worker_lost", "the worker's connection ended"),
+                    retryable: true,
+                    backoff_seconds: 0.0,
+                    expired_only: false,
+                };
+                admit::end_attempt(&self.deps, lease, &setback).await?;
+            }
+        }
+        retrying(TRIES_MAX, || async {
+            workers::disconnect(&*self.deps.db.get().await?, self.worker).await
+        })
+        .await
+    }
+}

@@ -1,0 +1,200 @@
+//! `VideoService`.
+
+use api::{
+    code::{Code, Problem},
+    v1::{self, video_service_server::VideoService},
+    wire,
+};
+use authz::Role;
+use media::VideoId;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::{
+    Services,
+    gate::{Rpc, owner},
+    input, refuse,
+};
+use crate::{
+    bus::Event,
+    db::{
+        CALL_TRIES_MAX, chores, ending, retrying,
+        videos::{self, Changes, NewVideo, Video},
+    },
+    deps::Deps,
+    index,
+    page::{Cursor, List},
+};
+
+#[tonic::async_trait]
+impl VideoService for Services {
+    async fn create_video(
+        &self,
+        request: Request<v1::CreateVideoRequest>,
+    ) -> Result<Response<v1::Video>, Status> {
+        let principal = self.0.enter(Rpc::CreateVideo, &request, None)?;
+        let message = request.into_inner();
+        let id = VideoId::new(Uuid::now_v7());
+        let new = NewVideo {
+            id,
+            title: input::title(&message.title)?,
+            description: input::description(&message.description)?,
+            public: input::visibility(message.visibility)?.unwrap_or(self.0.policy.public),
+            store: self.0.stores.pick(id).url.clone(),
+        };
+        let owner = owner(&principal);
+        retrying(CALL_TRIES_MAX, || async {
+            videos::create(&*self.0.db.get().await?, &owner, &new).await
+        })
+        .await
+        .map_err(refuse)?;
+        Ok(Response::new(video(&self.0, &principal.tenant, id).await?.into()))
+    }
+
+    async fn get_video(
+        &self,
+        request: Request<v1::GetVideoRequest>,
+    ) -> Result<Response<v1::Video>, Status> {
+        let id = wire::id("video_id", &request.get_ref().video_id);
+        let principal = self.0.enter(Rpc::GetVideo, &request, id.clone().ok())?;
+        Ok(Response::new(video(&self.0, &principal.tenant, id?).await?.into()))
+    }
+
+    async fn list_videos(
+        &self,
+        request: Request<v1::ListVideosRequest>,
+    ) -> Result<Response<v1::ListVideosResponse>, Status> {
+        let principal = self.0.enter(Rpc::ListVideos, &request, None)?;
+        let message = request.into_inner();
+        let size = input::page_size(message.page_size)?;
+        let list = List { name: "videos", tenant: &principal.tenant, filter: "" };
+        let after = self.0.pages.open(list, &message.page_token)?;
+        // One more than shown tells whether there is a next page.
+        let limit = i64::try_from(size + 1).unwrap_or(i64::MAX);
+        let mut rows = retrying(CALL_TRIES_MAX, || async {
+            videos::list(&*self.0.db.get().await?, &principal.tenant, after, limit).await
+        })
+        .await
+        .map_err(refuse)?;
+        let more = rows.len() > size;
+        rows.truncate(size);
+        let last = rows.last().filter(|_| more);
+        let next_page_token = last
+            .map(|v| self.0.pages.seal(list, Cursor { time: v.created_at, id: v.id.uuid() }))
+            .unwrap_or_default();
+        let videos = rows.into_iter().map(Into::into).collect();
+        Ok(Response::new(v1::ListVideosResponse { videos, next_page_token }))
+    }
+
+    async fn update_video(
+        &self,
+        request: Request<v1::UpdateVideoRequest>,
+    ) -> Result<Response<v1::Video>, Status> {
+        let id = wire::id("video_id", &request.get_ref().video_id);
+        let principal = self.0.enter(Rpc::UpdateVideo, &request, id.clone().ok())?;
+        let (id, message) = (id?, request.into_inner());
+        let changes = changes(&message)?;
+        let found = retrying(CALL_TRIES_MAX, || async {
+            let mut connection = self.0.db.get().await?;
+            let tx = connection.transaction().await?;
+            let found = videos::update(&tx, &principal.tenant, id, &changes).await?;
+            if found && changes.public.is_some() {
+                // Done below at once; the chore is for a crash in between.
+                chores::create(&tx, chores::Chore::Index(id), INDEX_CHORE_SECONDS).await?;
+            }
+            tx.commit().await?;
+            Ok(found)
+        })
+        .await
+        .map_err(refuse)?;
+        if !found {
+            return Err(Problem::not_found("video").into());
+        }
+        self.0.video_changed(id);
+        let row = video(&self.0, &principal.tenant, id).await?;
+        if changes.public.is_some() {
+            sync_index(&self.0, id, &row.store).await;
+        }
+        Ok(Response::new(row.into()))
+    }
+
+    async fn delete_video(
+        &self,
+        request: Request<v1::DeleteVideoRequest>,
+    ) -> Result<Response<v1::DeleteVideoResponse>, Status> {
+        let id = wire::id("video_id", &request.get_ref().video_id);
+        let principal = self.0.enter(Rpc::DeleteVideo, &request, id.clone().ok())?;
+        let id = id?;
+        let row = video(&self.0, &principal.tenant, id).await?;
+        if principal.role != Role::Admin && row.owner != principal.subject {
+            let text = "only admins delete other people's videos";
+            return Err(Problem::new(Code::PermissionDenied, text).into());
+        }
+        if !bury(&self.0, &row).await? {
+            return Err(Problem::not_found("video").into());
+        }
+        tracing::info!(video.id = %id, subject = principal.subject, "video deleted");
+        Ok(Response::new(v1::DeleteVideoResponse {}))
+    }
+}
+
+/// When the index object is looked at again after a change of visibility.
+const INDEX_CHORE_SECONDS: f64 = 5.0;
+
+fn changes(message: &v1::UpdateVideoRequest) -> Result<Changes, Problem> {
+    let mask = input::mask(message)?;
+    let public = input::visibility(message.visibility)?;
+    if mask.visibility && public.is_none() {
+        return Err(Problem::field("visibility", "must be PUBLIC or PRIVATE"));
+    }
+    Ok(Changes {
+        title: mask.title.then(|| input::title(&message.title)).transpose()?,
+        description: mask
+            .description
+            .then(|| input::description(&message.description))
+            .transpose()?,
+        public: public.filter(|_| mask.visibility),
+    })
+}
+
+/// A tenant's video.
+///
+/// # Errors
+/// [`Code::NotFound`], also for another tenant's.
+pub(super) async fn video(deps: &Deps, tenant: &str, id: VideoId) -> Result<Video, Problem> {
+    let row = retrying(CALL_TRIES_MAX, || async {
+        videos::get(&*deps.db.get().await?, tenant, id).await
+    })
+    .await?;
+    row.ok_or_else(|| Problem::not_found("video"))
+}
+
+/// Deletes a video: nobody sees or plays it from now on; its objects go soon. False when it was gone.
+///
+/// # Errors
+/// [`Code::Unavailable`] when the database is out of reach.
+pub(super) async fn bury(deps: &Deps, video: &Video) -> Result<bool, Problem> {
+    let grace = deps.policy.grace_seconds;
+    let buried = retrying(CALL_TRIES_MAX, || async {
+        let mut connection = deps.db.get().await?;
+        let tx = connection.transaction().await?;
+        let buried = ending::delete_video(&tx, video.id, grace).await?;
+        tx.commit().await?;
+        Ok(buried)
+    })
+    .await?;
+    deps.video_changed(video.id);
+    if let Some(job) = video.job_id {
+        deps.bus.tell(Event::Stopped(job));
+        deps.bus.tell(Event::Job(job));
+    }
+    sync_index(deps, video.id, &video.store).await;
+    Ok(buried)
+}
+
+/// Rewrites or removes the index object. A chore does it again, so failing here is no error.
+async fn sync_index(deps: &Deps, video: VideoId, store: &str) {
+    if let Err(error) = index::sync_object(&deps.db, &deps.stores, video, store).await {
+        tracing::warn!(video.id = %video, %error, "rewrite the index object");
+    }
+}

@@ -1,0 +1,111 @@
+//! Rows as the wire shows them.
+
+use api::{v1, wire};
+use media::source::Source;
+
+use crate::{
+    db::{jobs::Job, tasks::Task, videos::Video, workers::Worker},
+    domain::{JobState, TaskKind, TaskState},
+};
+
+impl From<Video> for v1::Video {
+    fn from(video: Video) -> Self {
+        let visibility =
+            if video.public { v1::Visibility::Public } else { v1::Visibility::Private };
+        Self {
+            video_id: video.id.to_string(),
+            title: video.title,
+            description: video.description,
+            state: v1::VideoState::from(video.state).into(),
+            visibility: visibility.into(),
+            metadata: video.source.map(metadata),
+            created_at: Some(wire::timestamp(video.created_at)),
+            failure: video.failure.map(Into::into),
+            job_id: video.job_id.map(|id| id.to_string()).unwrap_or_default(),
+            playable: video.served_job.is_some(),
+        }
+    }
+}
+
+fn metadata(source: Source) -> v1::VideoMetadata {
+    let (num, den) = source.video.frame_rate;
+    v1::VideoMetadata {
+        duration_seconds: source.duration,
+        format: source.format,
+        width: source.video.width,
+        height: source.video.height,
+        bitrate: source.bitrate,
+        fps: f64::from(num) / f64::from(den.max(1)),
+        codec: source.video.codec,
+    }
+}
+
+/// Below this share an estimate of what is left is a guess.
+const ETA_FRACTION_MIN: f64 = 0.02;
+
+/// A job, with its tasks where the call shows them.
+pub fn job(job: Job, tasks: Vec<Task>) -> v1::Job {
+    let progress = match job.state {
+        JobState::Completed => 100.0,
+        // 100 is said by completed jobs only.
+        _ => (job.fraction * 100.0).clamp(0.0, 99.9),
+    };
+    v1::Job {
+        job_id: job.id.to_string(),
+        video_id: job.video.to_string(),
+        state: v1::JobState::from(job.state).into(),
+        progress: (progress * 10.0).round() / 10.0,
+        eta_seconds: eta(&job),
+        tasks: tasks.into_iter().map(task).collect(),
+        error: job.failure.map(Into::into),
+        preset: job.plan.preset,
+        profiles: job.plan.rungs.into_iter().map(|rung| rung.name).collect(),
+        generate_hls: job.plan.hls,
+        generate_dash: job.plan.dash,
+        created_at: Some(wire::timestamp(job.created_at)),
+        started_at: job.started_at.map(wire::timestamp),
+        finished_at: job.finished_at.map(wire::timestamp),
+        speed: job.speed,
+        notes: job.plan.notes,
+    }
+}
+
+fn eta(job: &Job) -> Option<u64> {
+    let started = job.started_at?;
+    if job.state != JobState::Running || job.fraction < ETA_FRACTION_MIN {
+        return None;
+    }
+    let elapsed = job.now.duration_since(started).as_secs_f64();
+    let left = elapsed * (1.0 - job.fraction).max(0.0) / job.fraction;
+    Some(left.ceil() as u64)
+}
+
+fn task(task: Task) -> v1::Task {
+    let progress = if task.state == TaskState::Done { 1.0 } else { task.fraction };
+    v1::Task {
+        task_id: task.id.to_string(),
+        kind: task.kind.text().to_owned(),
+        ordinal: task.ordinal,
+        rungs: if task.kind == TaskKind::Chunk { task.rungs } else { Vec::new() },
+        state: v1::TaskState::from(task.state).into(),
+        progress: (progress * 1000.0).round() / 10.0,
+        attempt: task.attempt,
+        worker: task.worker,
+        error: task.failure.map(Into::into),
+        speed: task.speed,
+    }
+}
+
+impl From<Worker> for v1::Worker {
+    fn from(worker: Worker) -> Self {
+        Self {
+            worker_id: worker.id.to_string(),
+            name: worker.name,
+            slots: worker.slots,
+            leases: worker.leases,
+            draining: worker.draining,
+            connected: worker.connected,
+            seen_at: Some(wire::timestamp(worker.seen_at)),
+        }
+    }
+}

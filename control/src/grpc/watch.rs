@@ -1,0 +1,156 @@
+//! Server streams that follow what happens: one job, or every change.
+
+use std::{sync::Arc, time::Duration};
+
+use api::{
+    code::{Code, Problem},
+    v1,
+};
+use futures::StreamExt;
+use media::JobId;
+use tokio::{
+    sync::{broadcast, mpsc},
+    time::Instant,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use super::{Stream, jobs::shown};
+use crate::{
+    bus::{self, Event},
+    deps::Deps,
+};
+
+/// Messages that wait for a slow reader before we wait too.
+const QUEUE_MAX: usize = 16;
+/// Changes of this long become one message.
+const COALESCE: Duration = Duration::from_millis(200);
+/// Other instances' progress is found by looking.
+const POLL_EVERY: Duration = Duration::from_secs(1);
+/// A reader that takes nothing for so long is gone.
+const SEND_MAX: Duration = Duration::from_secs(30);
+
+/// Follows a job from `first` to its end.
+pub fn job(
+    deps: Arc<Deps>,
+    tenant: String,
+    id: JobId,
+    first: v1::Job,
+    events: broadcast::Receiver<Event>,
+) -> Stream<v1::Job> {
+    let (sender, receiver) = mpsc::channel(QUEUE_MAX);
+    let tracker = deps.shutdown.tracker.clone();
+    tracker.spawn(async move {
+        if let Err(problem) = follow(&deps, &tenant, id, first, events, &sender).await {
+            // The reader may be gone; then nobody cares.
+            drop(sender.send_timeout(Err(problem.into()), SEND_MAX).await);
+        }
+    });
+    ReceiverStream::new(receiver).boxed()
+}
+
+type Sender<T> = mpsc::Sender<Result<T, Status>>;
+
+async fn follow(
+    deps: &Deps,
+    tenant: &str,
+    id: JobId,
+    first: v1::Job,
+    mut events: broadcast::Receiver<Event>,
+    sender: &Sender<v1::Job>,
+) -> Result<(), Problem> {
+    let mut shown_last = first;
+    if !send(sender, shown_last.clone()).await {
+        return Ok(());
+    }
+    while !ended(&shown_last) {
+        tokio::select! {
+            () = sender.closed() => return Ok(()),
+            () = deps.shutdown.soft.cancelled() => return Err(stopping()),
+            () = changed(&mut events, |e| *e == Event::Job(id) || *e == Event::Stopped(id)) => {
+                tokio::time::sleep(COALESCE).await;
+            }
+            () = tokio::time::sleep(POLL_EVERY) => {}
+        }
+        let now = match shown(deps, tenant, id).await {
+            Ok(now) => now,
+            // A database that restarts is no reason to end the stream; the next look tells.
+            Err(problem) if problem.code == Code::Unavailable => continue,
+            Err(problem) => return Err(problem),
+        };
+        if differs(&now, &shown_last) {
+            shown_last = now.clone();
+            if !send(sender, now).await {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn ended(job: &v1::Job) -> bool {
+    let ended = [v1::JobState::Completed, v1::JobState::Failed, v1::JobState::Cancelled];
+    ended.contains(&job.state())
+}
+
+/// An estimate that merely counts down is no change.
+fn differs(now: &v1::Job, before: &v1::Job) -> bool {
+    let same = v1::Job { eta_seconds: before.eta_seconds, ..now.clone() };
+    same != *before
+}
+
+async fn send<T>(sender: &Sender<T>, message: T) -> bool {
+    sender.send_timeout(Ok(message), SEND_MAX).await.is_ok()
+}
+
+fn stopping() -> Problem {
+    Problem::new(Code::Unavailable, "the server is stopping")
+}
+
+async fn changed(events: &mut broadcast::Receiver<Event>, concerns: impl Fn(&Event) -> bool) {
+    loop {
+        let event = bus::next(events).await;
+        if event == Event::Everything || concerns(&event) {
+            return;
+        }
+    }
+}
+
+/// Follows every change: an empty one first, so that the reader knows that it listens.
+pub fn changes(deps: Arc<Deps>) -> Stream<v1::Change> {
+    let (sender, receiver) = mpsc::channel(QUEUE_MAX);
+    let mut events = deps.bus.listen();
+    let tracker = deps.shutdown.tracker.clone();
+    tracker.spawn(async move {
+        let mut change = Some(v1::Change::default());
+        loop {
+            if let Some(change) = change.take()
+                && !send(&sender, change).await
+            {
+                return;
+            }
+            tokio::select! {
+                () = sender.closed() => return,
+                () = deps.shutdown.soft.cancelled() => {
+                    let deadline = Instant::now() + SEND_MAX;
+                    let last = sender.send_timeout(Err(stopping().into()), SEND_MAX);
+                    drop(tokio::time::timeout_at(deadline, last).await);
+                    return;
+                }
+                event = bus::next(&mut events) => change = shown_change(event),
+            }
+        }
+    });
+    ReceiverStream::new(receiver).boxed()
+}
+
+fn shown_change(event: Event) -> Option<v1::Change> {
+    match event {
+        Event::Video(id) => Some(v1::Change { video_id: id.to_string(), revoked: Vec::new() }),
+        Event::Revoked(id) => {
+            Some(v1::Change { video_id: String::new(), revoked: vec![id.into()] })
+        }
+        Event::Everything => Some(v1::Change::default()),
+        Event::Job(_) | Event::Stopped(_) | Event::Drain(_) => None,
+    }
+}

@@ -1,0 +1,112 @@
+//! `WorkerService`.
+
+use std::time::Duration;
+
+use api::{
+    WORKER_PROTOCOL,
+    code::{Code, Problem},
+    v1::{self, worker_message, worker_service_server::WorkerService},
+    wire,
+};
+use media::WorkerId;
+use tonic::{Request, Response, Status, Streaming};
+use uuid::Uuid;
+
+use super::{
+    Services, Stream,
+    gate::Rpc,
+    refuse,
+    session::{self, Introduced},
+};
+use crate::{
+    bus::Event,
+    db::{CALL_TRIES_MAX, retrying, workers},
+};
+
+/// A stream that does not say hello within this time is closed.
+const HELLO_MAX: Duration = Duration::from_secs(10);
+const NAME_CHARS_MAX: usize = 128;
+/// Slots of one worker.
+pub const SLOTS_MAX: u32 = 256;
+const LIST_MAX: i64 = 10_000;
+
+#[tonic::async_trait]
+impl WorkerService for Services {
+    type WorkStream = Stream<v1::ControlMessage>;
+
+    async fn work(
+        &self,
+        request: Request<Streaming<v1::WorkerMessage>>,
+    ) -> Result<Response<Self::WorkStream>, Status> {
+        self.0.enter(Rpc::Work, &request, None)?;
+        let mut inbound = request.into_inner();
+        let first = tokio::time::timeout(HELLO_MAX, inbound.message());
+        let first = first
+            .await
+            .map_err(|_| Problem::new(Code::Timeout, "the stream did not begin with hello"))??;
+        let introduced = hello(first)?;
+        retrying(CALL_TRIES_MAX, || async {
+            let db = self.0.db.get().await?;
+            workers::connect(&*db, introduced.id, &introduced.name, introduced.slots).await
+        })
+        .await
+        .map_err(refuse)?;
+        Ok(Response::new(session::open(self.0.clone(), introduced, inbound)))
+    }
+
+    async fn list_workers(
+        &self,
+        request: Request<v1::ListWorkersRequest>,
+    ) -> Result<Response<v1::ListWorkersResponse>, Status> {
+        self.0.enter(Rpc::ListWorkers, &request, None)?;
+        let rows = retrying(CALL_TRIES_MAX, || async {
+            workers::list(&*self.0.db.get().await?, LIST_MAX).await
+        })
+        .await
+        .map_err(refuse)?;
+        let workers = rows.into_iter().map(Into::into).collect();
+        Ok(Response::new(v1::ListWorkersResponse { workers }))
+    }
+
+    async fn drain_worker(
+        &self,
+        request: Request<v1::DrainWorkerRequest>,
+    ) -> Result<Response<v1::DrainWorkerResponse>, Status> {
+        self.0.enter(Rpc::DrainWorker, &request, None)?;
+        let id = wire::id("worker_id", &request.get_ref().worker_id)?;
+        let found = retrying(CALL_TRIES_MAX, || async {
+            workers::drain(&*self.0.db.get().await?, id).await
+        })
+        .await
+        .map_err(refuse)?;
+        if !found {
+            return Err(Problem::not_found("worker").into());
+        }
+        self.0.bus.tell(Event::Drain(id));
+        Ok(Response::new(v1::DrainWorkerResponse {}))
+    }
+}
+
+fn hello(first: Option<v1::WorkerMessage>) -> Result<Introduced, Problem> {
+    let message = first.and_then(|message| message.message);
+    let Some(worker_message::Message::Hello(hello)) = message else {
+        return Err(Problem::new(Code::Malformed, "the stream must begin with hello"));
+    };
+    if hello.protocol_version != WORKER_PROTOCOL {
+        let text = format!(
+            "protocol version {} is not spoken here, only {WORKER_PROTOCOL}",
+            hello.protocol_version
+        );
+        return Err(Problem::at(Code::Conflict, "protocol_version", text));
+    }
+    let name: String =
+        hello.name.trim().chars().filter(|c| !c.is_control()).take(NAME_CHARS_MAX).collect();
+    if name.is_empty() {
+        return Err(Problem::field("name", "is empty"));
+    }
+    if hello.slots == 0 || hello.slots > SLOTS_MAX {
+        return Err(Problem::field("slots", format!("must be 1 to {SLOTS_MAX}")));
+    }
+    let id = WorkerId::new(Uuid::now_v7());
+    Ok(Introduced { id, name, slots: hello.slots, encoders: hello.encoders })
+}

@@ -1,0 +1,190 @@
+//! What an instance does without being asked. Every loop survives the loss of Postgres, Redis and the
+//! stores: it logs the first error, backs off, and goes on.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use media::VideoId;
+use tokio::sync::Notify;
+
+use crate::{
+    admit,
+    bus::Event,
+    collect,
+    db::{DbError, claim, jobs, lease, lease::Setback, revocations, videos, workers},
+    deps::Deps,
+    domain::{Failure, TaskKind},
+    index::IndexProblem,
+    sweep,
+};
+
+const REAP_EVERY: Duration = Duration::from_millis(500);
+const REAP_MAX: i64 = 200;
+const READY_EVERY: Duration = Duration::from_millis(500);
+const READY_MAX: i64 = 64;
+const COLLECT_EVERY: Duration = Duration::from_secs(1);
+const CHORES_EVERY: Duration = Duration::from_secs(1);
+const CHANGES_EVERY: Duration = Duration::from_secs(1);
+const TIDY_EVERY: Duration = Duration::from_secs(10);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// A transaction's changes show up this much later than they say, at most.
+const CHANGES_OVERLAP: Duration = Duration::from_secs(15);
+
+/// One round of a loop.
+type Round = BoxFuture<'static, Result<(), IndexProblem>>;
+
+/// Starts every loop on the tracker.
+pub fn spawn(deps: &Arc<Deps>) {
+    let start = |name, every, round: fn(Arc<Deps>) -> Round, call: fn(&Deps) -> Option<&Notify>| {
+        deps.shutdown.tracker.spawn(repeat(deps.clone(), name, every, round, call));
+    };
+    start("reap", REAP_EVERY, |d| Box::pin(async move { reap(&d).await }), |_| None);
+    start("call", READY_EVERY, |d| Box::pin(async move { call(&d).await }), |_| None);
+    start(
+        "collect",
+        COLLECT_EVERY,
+        |d| Box::pin(async move { collect::round(&d).await }),
+        |d| Some(&d.bus.collect),
+    );
+    start(
+        "chores",
+        CHORES_EVERY,
+        |d| Box::pin(async move { sweep::round(&d).await }),
+        |d| Some(&d.bus.chores),
+    );
+    start("tidy", TIDY_EVERY, |d| Box::pin(async move { tidy(&d).await }), |_| None);
+    deps.shutdown.tracker.spawn(changes(deps.clone()));
+}
+
+/// Runs rounds until the soft stop: `every` so often, and when called.
+async fn repeat(
+    deps: Arc<Deps>,
+    name: &'static str,
+    every: Duration,
+    round: fn(Arc<Deps>) -> Round,
+    call: fn(&Deps) -> Option<&Notify>,
+) {
+    let mut failures = 0;
+    loop {
+        let pause = match round(deps.clone()).await {
+            Ok(()) => {
+                failures = 0;
+                every
+            }
+            Err(error) => backoff(name, &error, every, &mut failures),
+        };
+        let called = async {
+            match call(&deps) {
+                Some(notify) if failures == 0 => notify.notified().await,
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = deps.shutdown.soft.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+            () = called => {}
+        }
+    }
+}
+
+fn backoff(name: &str, error: &IndexProblem, every: Duration, failures: &mut u32) -> Duration {
+    *failures += 1;
+    // Once per outage: the same line every second tells nothing new.
+    if *failures == 1 {
+        let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        tracing::warn!(task = name, %error, cause, "background work failed, go on trying");
+    }
+    (every * 2_u32.pow((*failures).min(4))).min(BACKOFF_MAX)
+}
+
+/// Returns tasks whose leases ran out.
+async fn reap(deps: &Deps) -> Result<(), IndexProblem> {
+    let expired = lease::expired(&*deps.db.get().await?, REAP_MAX).await?;
+    for lease in expired {
+        let setback = Setback {
+            failure: Failure::new("lease_expired", "the worker was not heard of in time"),
+            retryable: true,
+            backoff_seconds: 0.0,
+            expired_only: true,
+        };
+        if admit::end_attempt(deps, lease, &setback).await? {
+            tracing::info!(task.id = %lease.task, "lease expired");
+        }
+    }
+    Ok(())
+}
+
+/// Calls sessions for what has become ready without anybody saying so: backoffs that are over, and
+/// whatever other instances queued.
+async fn call(deps: &Deps) -> Result<(), IndexProblem> {
+    let kinds = [TaskKind::Probe, TaskKind::Chunk, TaskKind::Audio];
+    let ready = claim::ready(&*deps.db.get().await?, &kinds, READY_MAX).await?;
+    if let Ok(ready) = usize::try_from(ready)
+        && ready > 0
+    {
+        deps.bus.call(ready);
+    }
+    Ok(())
+}
+
+async fn tidy(deps: &Deps) -> Result<(), IndexProblem> {
+    let db = deps.db.get().await?;
+    workers::tidy(&*db).await?;
+    revocations::tidy(&*db).await?;
+    drop(db);
+    sweep::stale_uploads(deps).await
+}
+
+/// What has been seen of the changes that all instances make.
+#[derive(Default)]
+struct Seen {
+    until: Option<Timestamp>,
+    revisions: HashMap<VideoId, i64>,
+}
+
+/// Finds what other instances changed, and counts running jobs.
+async fn changes(deps: Arc<Deps>) {
+    let mut seen = Seen::default();
+    let mut failures = 0;
+    loop {
+        let pause = match look(&deps, &mut seen).await {
+            Ok(()) => {
+                failures = 0;
+                CHANGES_EVERY
+            }
+            Err(error) => backoff("changes", &error, CHANGES_EVERY, &mut failures),
+        };
+        tokio::select! {
+            () = deps.shutdown.soft.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+async fn look(deps: &Deps, seen: &mut Seen) -> Result<(), IndexProblem> {
+    let db = deps.db.get().await?;
+    let now = db.query_one("SELECT now() AS now", &[]).await.map_err(DbError::from)?;
+    let now: Timestamp = now.try_get("now").map_err(DbError::from)?;
+    // The first round only takes stock: nobody listened before.
+    let first = seen.until.is_none();
+    let since = seen.until.unwrap_or(now) - CHANGES_OVERLAP;
+    let changed = videos::changed_since(&*db, since).await?;
+    let mut revisions = HashMap::with_capacity(changed.len());
+    for (video, revision) in changed {
+        if !first && seen.revisions.get(&video) != Some(&revision) {
+            deps.bus.hear(Event::Video(video));
+        }
+        revisions.insert(video, revision);
+    }
+    let revoked = revocations::list(&*db, (!first).then_some(since)).await?;
+    deps.verifier.revoke(revoked);
+    deps.running.store(jobs::running(&*db).await?, Ordering::Relaxed);
+    seen.revisions = revisions;
+    seen.until = Some(now);
+    Ok(())
+}

@@ -1,0 +1,156 @@
+//! Page tokens: opaque, bound to who asked for what, and tamper-evident.
+//!
+//! A token is the last row's place and a keyed digest over it and the list's name, tenant and filter;
+//! what another tenant or another list was given does not verify.
+
+use api::code::Problem;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+const PLACE_BYTES: usize = 8 + 16;
+const PROOF_BYTES: usize = 16;
+const CONTEXT: &str = "streaming-service 2026-11 page tokens";
+
+/// The place of a row in a list that is ordered by creation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// When the row was created, in whole microseconds as Postgres has it.
+    pub time: Timestamp,
+    /// The row's id.
+    pub id: Uuid,
+}
+
+/// A list as one caller sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct List<'a> {
+    /// For example "videos".
+    pub name: &'a str,
+    /// The caller's.
+    pub tenant: &'a str,
+    /// What the list is narrowed to; may be empty.
+    pub filter: &'a str,
+}
+
+/// Seals and opens page tokens.
+#[derive(Clone)]
+pub struct Pages {
+    key: [u8; 32],
+}
+
+impl Pages {
+    /// Every instance with the same root key file opens the others' tokens.
+    pub fn new(root_key_file: &[u8]) -> Self {
+        Self { key: blake3::derive_key(CONTEXT, root_key_file) }
+    }
+
+    /// The token for the page after `last`.
+    pub fn seal(&self, list: List<'_>, last: Cursor) -> String {
+        let mut place = [0; PLACE_BYTES];
+        place[..8].copy_from_slice(&last.time.as_microsecond().to_be_bytes());
+        place[8..].copy_from_slice(last.id.as_bytes());
+        let proof = self.proof(list, &place);
+        format!("{}{}", hex::encode(place), hex::encode(proof))
+    }
+
+    /// The place in a token; `None` for the first page.
+    ///
+    /// # Errors
+    /// Names `page_token` when the token is not one of ours for this list and tenant.
+    pub fn open(&self, list: List<'_>, token: &str) -> Result<Option<Cursor>, Problem> {
+        if token.is_empty() {
+            return Ok(None);
+        }
+        self.read(list, token)
+            .map(Some)
+            .ok_or_else(|| Problem::field("page_token", "is not a token of this list"))
+    }
+
+    fn read(&self, list: List<'_>, token: &str) -> Option<Cursor> {
+        let mut bytes = [0; PLACE_BYTES + PROOF_BYTES];
+        hex::decode_to_slice(token, &mut bytes).ok()?;
+        let (place, proof) = bytes.split_at(PLACE_BYTES);
+        // blake3's hashes compare in constant time.
+        let given = widen(proof);
+        if blake3::Hash::from_bytes(given)
+            != blake3::Hash::from_bytes(widen(&self.proof(list, place)))
+        {
+            return None;
+        }
+        let (time, id) = place.split_at(8);
+        let time = Timestamp::from_microsecond(i64::from_be_bytes(time.try_into().ok()?)).ok()?;
+        Some(Cursor { time, id: Uuid::from_slice(id).ok()? })
+    }
+
+    fn proof(&self, list: List<'_>, place: &[u8]) -> [u8; PROOF_BYTES] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        for part in [list.name.as_bytes(), list.tenant.as_bytes(), list.filter.as_bytes(), place] {
+            hasher.update(&(part.len() as u64).to_be_bytes());
+            hasher.update(part);
+        }
+        let mut proof = [0; PROOF_BYTES];
+        proof.copy_from_slice(&hasher.finalize().as_bytes()[..PROOF_BYTES]);
+        proof
+    }
+}
+
+fn widen(proof: &[u8]) -> [u8; 32] {
+    let mut wide = [0; 32];
+    wide[..proof.len()].copy_from_slice(proof);
+    wide
+}
+
+impl std::fmt::Debug for Pages {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pages").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cursor, List, Pages};
+
+    const VIDEOS: List<'static> = List { name: "videos", tenant: "a", filter: "" };
+
+    fn cursor() -> Cursor {
+        let time = jiff::Timestamp::from_microsecond(1_700_000_000_123_456).unwrap();
+        Cursor { time, id: uuid::Uuid::from_u128(7) }
+    }
+
+    #[test]
+    fn a_token_opens_to_its_place() {
+        let pages = Pages::new(b"key");
+        let token = pages.seal(VIDEOS, cursor());
+        assert_eq!(pages.open(VIDEOS, &token), Ok(Some(cursor())));
+        assert_eq!(pages.open(VIDEOS, ""), Ok(None));
+    }
+
+    #[test]
+    fn every_changed_character_is_refused() {
+        let pages = Pages::new(b"key");
+        let token = pages.seal(VIDEOS, cursor());
+        for place in 0..token.len() {
+            let mut changed = token.clone().into_bytes();
+            changed[place] = if changed[place] == b'0' { b'1' } else { b'0' };
+            let changed = String::from_utf8(changed).unwrap();
+            let problem = pages.open(VIDEOS, &changed).unwrap_err();
+            assert_eq!(problem.violations[0].field, "page_token");
+        }
+        for junk in ["x", "00", &token[..token.len() - 2], &format!("{token}00")] {
+            assert!(pages.open(VIDEOS, junk).is_err());
+        }
+    }
+
+    #[test]
+    fn tokens_of_other_tenants_lists_and_keys_are_refused() {
+        let pages = Pages::new(b"key");
+        let token = pages.seal(VIDEOS, cursor());
+        for other in [
+            List { tenant: "b", ..VIDEOS },
+            List { name: "jobs", ..VIDEOS },
+            List { filter: "x", ..VIDEOS },
+        ] {
+            assert!(pages.open(other, &token).is_err());
+        }
+        assert!(Pages::new(b"other").open(VIDEOS, &token).is_err());
+    }
+}

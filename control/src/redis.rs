@@ -1,0 +1,161 @@
+//! Redis: carries wake-ups and changes between control instances, and nothing else. Losing it costs
+//! latency only, so no error here reaches a caller.
+
+use std::{sync::Arc, time::Duration};
+
+use fred::{
+    clients::SubscriberClient,
+    prelude::{
+        Builder, Client, ClientLike, Config, Error, EventInterface, PubsubInterface,
+        ReconnectPolicy,
+    },
+    types::Message,
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::bus::{Bus, Event};
+
+const WAKE: &str = "streaming:wake";
+const CHANGES: &str = "streaming:changes";
+/// Changes of this long are published together.
+const COALESCE: Duration = Duration::from_millis(20);
+const COMMAND_MAX: Duration = Duration::from_secs(1);
+const CONNECT_MAX: Duration = Duration::from_secs(2);
+const UNRESPONSIVE_MAX: Duration = Duration::from_secs(5);
+const BUFFER_MAX: usize = 10_000;
+const RECONNECT_MS_MIN: u32 = 100;
+const RECONNECT_MS_MAX: u32 = 5_000;
+
+/// A change as other instances read it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Envelope {
+    /// The instance; it skips its own.
+    from: Uuid,
+    event: Event,
+}
+
+/// Both connections: one that listens can do nothing else.
+#[derive(Clone)]
+pub struct Redis {
+    publisher: Client,
+    subscriber: SubscriberClient,
+    instance: Uuid,
+}
+
+impl std::fmt::Debug for Redis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Redis").field("instance", &self.instance).finish_non_exhaustive()
+    }
+}
+
+impl Redis {
+    /// Reads the URL; `redis-unix:///path` is a socket. Connects when run.
+    ///
+    /// # Errors
+    /// When the URL cannot be read.
+    pub fn new(url: &str) -> Result<Self, Error> {
+        let url = match url.strip_prefix("redis-unix://") {
+            Some(path) => format!("redis+unix://{path}"),
+            None => url.to_owned(),
+        };
+        let mut config = Config::from_url(&url)?;
+        config.fail_fast = false;
+        let mut builder = Builder::from_config(config);
+        builder.with_connection_config(|c| {
+            c.connection_timeout = CONNECT_MAX;
+            c.internal_command_timeout = COMMAND_MAX;
+            c.max_command_attempts = 1;
+            c.max_command_buffer_len = BUFFER_MAX;
+            c.unresponsive.max_timeout = Some(UNRESPONSIVE_MAX);
+        });
+        builder.with_performance_config(|c| c.default_command_timeout = COMMAND_MAX);
+        // 0 attempts is "for ever".
+        let policy = ReconnectPolicy::new_exponential(0, RECONNECT_MS_MIN, RECONNECT_MS_MAX, 2);
+        builder.set_policy(policy);
+        Ok(Self {
+            publisher: builder.build()?,
+            subscriber: builder.build_subscriber_client()?,
+            instance: Uuid::new_v4(),
+        })
+    }
+
+    /// Whether Redis answers now.
+    pub async fn ping(&self) -> bool {
+        self.publisher.is_connected() && self.publisher.ping::<String>(None).await.is_ok()
+    }
+
+    /// Carries messages both ways until `stop`.
+    pub async fn run(self, bus: Arc<Bus>, stop: CancellationToken) {
+        let mut messages = self.subscriber.message_rx();
+        let mut connected = self.subscriber.reconnect_rx();
+        let connections = [self.publisher.connect(), self.subscriber.connect()];
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = bus.outgoing.notified() => {
+                    self.publish(&bus).await;
+                    tokio::time::sleep(COALESCE).await;
+                }
+                Ok(_) = connected.recv() => self.subscribe(&bus).await,
+                message = messages.recv() => match message {
+                    Ok(message) => self.deliver(&bus, &message),
+                    Err(broadcast::error::RecvError::Lagged(_)) => bus.hear(Event::Everything),
+                    Err(broadcast::error::RecvError::Closed) => break,
+                },
+            }
+        }
+        for connection in connections {
+            connection.abort();
+        }
+    }
+
+    async fn subscribe(&self, bus: &Bus) {
+        tracing::info!("redis connected");
+        if let Err(error) = self.subscriber.subscribe(vec![WAKE, CHANGES]).await {
+            tracing::warn!(%error, "subscribe to redis");
+        }
+        // Whatever was published in between is lost.
+        bus.call(1);
+        bus.hear(Event::Everything);
+    }
+
+    async fn publish(&self, bus: &Bus) {
+        let outgoing = bus.take_outgoing();
+        if !self.publisher.is_connected() {
+            return;
+        }
+        if outgoing.wake
+            && let Err(error) =
+                self.publisher.publish::<i64, _, _>(WAKE, self.instance.to_string()).await
+        {
+            tracing::debug!(%error, "publish a wake-up");
+        }
+        for event in outgoing.events {
+            let Ok(text) = serde_json::to_string(&Envelope { from: self.instance, event }) else {
+                continue;
+            };
+            if let Err(error) = self.publisher.publish::<i64, _, _>(CHANGES, text).await {
+                tracing::debug!(%error, "publish a change");
+            }
+        }
+    }
+
+    fn deliver(&self, bus: &Bus, message: &Message) {
+        let Some(text) = message.value.as_string() else { return };
+        if *message.channel == *WAKE {
+            if text != self.instance.to_string() {
+                bus.call(1);
+            }
+            return;
+        }
+        match serde_json::from_str::<Envelope>(&text) {
+            Ok(envelope) if envelope.from != self.instance => bus.hear(envelope.event),
+            Ok(_) => {}
+            // A newer version may say what we do not know: look at everything.
+            Err(_) => bus.hear(Event::Everything),
+        }
+    }
+}

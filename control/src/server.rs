@@ -1,0 +1,235 @@
+//! One instance: its parts put together, its services served, its loops started.
+
+use std::{
+    path::Path as FilePath,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use api::v1::{
+    auth_service_server::AuthServiceServer, job_service_server::JobServiceServer,
+    playback_service_server::PlaybackServiceServer, upload_service_server::UploadServiceServer,
+    video_service_server::VideoServiceServer, worker_service_server::WorkerServiceServer,
+};
+use authz::{KeyError, RootKeys, Verifier};
+use object_store::{ObjectStoreExt, PutPayload, path::Path};
+use opentelemetry::metrics::Meter;
+use runtime::{Shutdown, SystemClock, Telemetry};
+use store::{StoreError, Stores};
+use thiserror::Error;
+use tokio::{net::TcpListener, sync::Semaphore};
+use tonic::transport::{Server, server::TcpIncoming};
+
+use crate::{
+    bus::Bus,
+    config::{Config, DefaultVisibility},
+    db::{Db, DbError, migrate, revocations},
+    deps::{Deps, Policy},
+    grpc::Services,
+    index::Indexes,
+    loops,
+    page::Pages,
+    redis::Redis,
+};
+
+/// Largest message from a client.
+const MESSAGE_BYTES_MAX: usize = 4 << 20;
+/// Largest message to a client: a day's index is a few MiB.
+const REPLY_BYTES_MAX: usize = 256 << 20;
+/// Calls and streams of one connection.
+const STREAMS_MAX: u32 = 1024;
+const HEADER_BYTES_MAX: u32 = 32 << 10;
+/// A dead peer is found out within the sum of both.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Objects that are proven at a time; each is held in memory.
+const ADMISSIONS_MAX: usize = 4;
+/// How long a start waits for Postgres.
+const START_MAX: Duration = Duration::from_secs(60);
+const START_RETRY: Duration = Duration::from_millis(500);
+
+/// Why an instance cannot start or go on.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// The database's URL or schema.
+    #[error("prepare the database")]
+    Db(#[from] DbError),
+    /// The stores' list.
+    #[error("open the stores")]
+    Stores(#[from] StoreError),
+    /// The root keys.
+    #[error("read the root keys")]
+    Keys(#[from] KeyError),
+    /// The root key file cannot be read.
+    #[error("read the root key file")]
+    KeyFile(#[source] std::io::Error),
+    /// The Redis URL.
+    #[error("read the redis url")]
+    Redis(#[source] fred::error::Error),
+    /// The file that the address is written to.
+    #[error("write the address file")]
+    AddrFile(#[source] std::io::Error),
+    /// Reflection's descriptors.
+    #[error("offer reflection")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The socket.
+    #[error("serve gRPC")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+/// Serves until the soft stop. Returns once the listener is closed and every call has ended; loops end
+/// on the tracker.
+///
+/// # Errors
+/// [`ServeError`]
+pub async fn serve(
+    config: Config,
+    listener: TcpListener,
+    telemetry: Telemetry,
+    shutdown: Shutdown,
+) -> Result<(), ServeError> {
+    let deps = Arc::new(build(&config, telemetry, shutdown.clone())?);
+    prepare(&deps).await?;
+    if let Some(redis) = deps.redis.clone() {
+        shutdown.tracker.spawn(redis.run(deps.bus.clone(), shutdown.soft.clone()));
+    }
+    loops::spawn(&deps);
+    if let (Some(path), Ok(addr)) = (&config.addr_file, listener.local_addr()) {
+        runtime::addr::publish(path, addr).map_err(ServeError::AddrFile)?;
+    }
+    tracing::info!(address = ?listener.local_addr().ok(), "control serves");
+    let incoming = TcpIncoming::from(listener)
+        .with_nodelay(Some(true))
+        .with_keepalive(Some(KEEPALIVE_INTERVAL));
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_service_status("", tonic_health::ServingStatus::Serving).await;
+    health.set_serving::<VideoServiceServer<Services>>().await;
+    health.set_serving::<JobServiceServer<Services>>().await;
+    health.set_serving::<WorkerServiceServer<Services>>().await;
+    health.set_serving::<AuthServiceServer<Services>>().await;
+    let soft = shutdown.soft.clone();
+    let stop = async move {
+        soft.cancelled().await;
+        health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+    };
+    let served =
+        services(&deps)?.add_service(health_service).serve_with_incoming_shutdown(incoming, stop);
+    tokio::select! {
+        served = served => served?,
+        () = shutdown.hard.cancelled() => {}
+    }
+    Ok(())
+}
+
+fn services(deps: &Arc<Deps>) -> Result<tonic::transport::server::Router, ServeError> {
+    let services = Services(deps.clone());
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(api::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let playback = PlaybackServiceServer::new(services.clone())
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(REPLY_BYTES_MAX);
+    let workers =
+        WorkerServiceServer::new(services.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    Ok(Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .add_service(VideoServiceServer::new(services.clone()))
+        .add_service(UploadServiceServer::new(services.clone()))
+        .add_service(JobServiceServer::new(services.clone()))
+        .add_service(AuthServiceServer::new(services))
+        .add_service(workers)
+        .add_service(playback)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?))
+}
+
+/// Puts an instance's parts together. Touches nothing but the root key file and the stores' folders.
+///
+/// # Errors
+/// [`ServeError`]
+pub fn build(
+    config: &Config,
+    telemetry: Telemetry,
+    shutdown: Shutdown,
+) -> Result<Deps, ServeError> {
+    let keys = RootKeys::load(&config.root_key_file)?;
+    let redis = config.redis_url.as_ref().map(|url| Redis::new(url.expose())).transpose();
+    let running = Arc::new(AtomicI64::new(0));
+    let meter = telemetry.meter();
+    gauge(&meter, running.clone());
+    Ok(Deps {
+        instance: uuid::Uuid::new_v4(),
+        db: Db::new(config.database.database_url.expose(), config.database.database_pool)?,
+        stores: Stores::parse(&config.stores)?,
+        bus: Arc::new(Bus::default()),
+        redis: redis.map_err(ServeError::Redis)?,
+        verifier: Verifier::new(keys.public()),
+        keys,
+        pages: pages(&config.root_key_file)?,
+        indexes: Indexes::default(),
+        profiles: media::ladder::default_profiles(),
+        policy: Policy {
+            lease: config.lease,
+            heartbeat: config.heartbeat,
+            grace_seconds: config.grace_seconds(),
+            public: config.default_visibility == DefaultVisibility::Public,
+        },
+        clock: Arc::new(SystemClock),
+        admission: Semaphore::new(ADMISSIONS_MAX),
+        running,
+        transcode_seconds: meter
+            .f64_histogram("streaming_service_transcoding_duration_seconds")
+            .with_description("From a job's first lease to its end.")
+            .build(),
+        telemetry,
+        shutdown,
+    })
+}
+
+fn gauge(meter: &Meter, running: Arc<AtomicI64>) {
+    meter
+        .i64_observable_gauge("streaming_service_active_transcoding_jobs")
+        .with_description("Transcode jobs that run, over all instances.")
+        .with_callback(move |observer| observer.observe(running.load(Ordering::Relaxed), &[]))
+        .build();
+}
+
+fn pages(root_key_file: &FilePath) -> Result<Pages, ServeError> {
+    std::fs::read(root_key_file).map(|bytes| Pages::new(&bytes)).map_err(ServeError::KeyFile)
+}
+
+/// Brings the schema up to date, learns what is revoked, and leaves the public keys in every store for
+/// data planes that start while no control answers.
+///
+/// # Errors
+/// [`ServeError`]
+pub async fn prepare(deps: &Deps) -> Result<(), ServeError> {
+    let started = tokio::time::Instant::now();
+    loop {
+        match migrate::run(&deps.db).await {
+            Ok(()) => break,
+            Err(error) if error.transient() && started.elapsed() < START_MAX => {
+                tracing::info!("wait for postgres");
+                tokio::time::sleep(START_RETRY).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    deps.verifier.revoke(revocations::list(&*deps.db.get().await?, None).await?);
+    let keys = serde_json::to_vec(&deps.keys.public()).unwrap_or_default();
+    for store in deps.stores.all() {
+        let payload = PutPayload::from(keys.clone());
+        if let Err(error) = store.objects.put(&Path::from("keys/public.json"), payload).await {
+            tracing::warn!(%error, "leave the public keys in a store");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! Chores: deleting objects that nothing refers to, and keeping index objects true to their rows.
+
+use std::collections::HashSet;
+
+use futures::{StreamExt, TryStreamExt};
+use media::{JobId, VideoId, layout};
+use object_store::path::Path;
+
+use crate::{
+    db::{
+        chores::{self, Chore, Taken},
+        ending, jobs, outputs, videos,
+    },
+    deps::Deps,
+    domain::JobState,
+    index::{self, IndexProblem},
+};
+
+/// Reservations whose source does not come are forgotten after a day.
+const UPLOAD_SECONDS_MAX: f64 = 24.0 * 3600.0;
+const STALE_UPLOADS_MAX: i64 = 100;
+
+/// Does whatever is due.
+///
+/// # Errors
+/// [`IndexProblem`]; the chore comes round again.
+pub async fn round(deps: &Deps) -> Result<(), IndexProblem> {
+    loop {
+        let taken = chores::take(&*deps.db.get().await?).await?;
+        let Some(taken) = taken else { return Ok(()) };
+        if perform(deps, &taken).await? {
+            chores::done(&*deps.db.get().await?, taken.id).await?;
+        }
+    }
+}
+
+/// Whether the chore is done with; otherwise it comes round again.
+async fn perform(deps: &Deps, taken: &Taken) -> Result<bool, IndexProblem> {
+    match taken.chore {
+        Chore::Index(video) => {
+            index::sync_object(&deps.db, &deps.stores, video, &taken.store).await?;
+            Ok(true)
+        }
+        Chore::Job(video, job) => sweep_job(deps, &taken.store, video, job).await,
+        Chore::Video(video) => sweep_video(deps, taken, video).await,
+    }
+}
+
+/// Deletes what an ended job wrote and nothing refers to.
+///
+/// The objects are listed before the rows are read: whatever a retry writes after that is not in the
+/// list, and whatever was in it before is referred to by a row or is rubbish.
+async fn sweep_job(
+    deps: &Deps,
+    store: &str,
+    video: VideoId,
+    job: JobId,
+) -> Result<bool, IndexProblem> {
+    let listed = list(deps, store, &layout::job_prefix(video, job)).await?;
+    let db = deps.db.get().await?;
+    let mut kept: HashSet<String> = HashSet::new();
+    match jobs::state(&*db, job).await? {
+        // Its own end queues another sweep.
+        Some((state, _)) if !state.ended() => return Ok(true),
+        Some((state, _)) => {
+            kept.extend(outputs::keys(&*db, job).await?);
+            let served = outputs::served(&*db, video).await?.and_then(|(_, job)| job);
+            if state == JobState::Completed && served == Some(job) {
+                kept.insert(format!("{}index", layout::job_prefix(video, job)));
+            }
+        }
+        None => {}
+    }
+    drop(db);
+    let unreferenced = listed.into_iter().filter(|key| !kept.contains(key.as_ref()));
+    delete(deps, store, unreferenced.collect()).await?;
+    Ok(true)
+}
+
+async fn sweep_video(deps: &Deps, taken: &Taken, video: VideoId) -> Result<bool, IndexProblem> {
+    let listed = list(deps, &taken.store, &layout::video_prefix(video)).await?;
+    if videos::find(&*deps.db.get().await?, video).await?.is_some() {
+        tracing::error!(video.id = %video, "a living video is queued for deletion");
+        return Ok(true);
+    }
+    delete(deps, &taken.store, listed).await?;
+    let db = deps.db.get().await?;
+    if !chores::sweeps_left(&*db, video, taken.id).await? {
+        videos::forget(&*db, video).await?;
+    }
+    Ok(true)
+}
+
+async fn list(deps: &Deps, url: &str, prefix: &str) -> Result<Vec<Path>, IndexProblem> {
+    let store = deps.stores.get(url).ok_or_else(|| IndexProblem::Store(url.to_owned()))?;
+    let objects = store.objects.list(Some(&Path::from(prefix)));
+    let keys = objects.map_ok(|object| object.location).try_collect().await;
+    keys.map_err(|source| IndexProblem::Object { key: prefix.to_owned(), source })
+}
+
+async fn delete(deps: &Deps, url: &str, keys: Vec<Path>) -> Result<(), IndexProblem> {
+    let store = deps.stores.get(url).ok_or_else(|| IndexProblem::Store(url.to_owned()))?;
+    let count = keys.len();
+    let mut deleted =
+        store.objects.delete_stream(futures::stream::iter(keys.into_iter().map(Ok)).boxed());
+    while let Some(result) = deleted.next().await {
+        match result {
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(source) => {
+                let key = "unreferenced objects".to_owned();
+                return Err(IndexProblem::Object { key, source });
+            }
+        }
+    }
+    if count > 0 {
+        tracing::info!(objects = count, "objects deleted");
+    }
+    Ok(())
+}
+
+/// Forgets reservations whose source never came.
+///
+/// # Errors
+/// [`IndexProblem`]
+pub async fn stale_uploads(deps: &Deps) -> Result<(), IndexProblem> {
+    let stale =
+        videos::stale_uploads(&*deps.db.get().await?, UPLOAD_SECONDS_MAX, STALE_UPLOADS_MAX)
+            .await?;
+    for video in stale {
+        bury(deps, video).await?;
+        tracing::info!(video.id = %video, "stale upload forgotten");
+    }
+    Ok(())
+}
+
+/// Deletes a video: its row becomes a tombstone at once, its objects go soon. False when it was gone.
+///
+/// # Errors
+/// [`IndexProblem`]
+pub async fn bury(deps: &Deps, video: VideoId) -> Result<bool, IndexProblem> {
+    let mut connection = deps.db.get().await?;
+    let tx = connection.transaction().await.map_err(crate::db::DbError::from)?;
+    let buried = ending::delete_video(&tx, video, deps.policy.grace_seconds).await?;
+    tx.commit().await.map_err(crate::db::DbError::from)?;
+    Ok(buried)
+}
