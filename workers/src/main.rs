@@ -1,1 +1,35 @@
-fn main() {}
+//! `streaming-worker run`. Started with a sandbox policy, it becomes FFmpeg behind a fence instead.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use runtime::Shutdown;
+use workers::{
+    config::{Command, Program},
+    sandbox,
+};
+
+fn main() -> ExitCode {
+    // Before anything that could start a thread.
+    if sandbox::requested() {
+        let error = sandbox::launch();
+        eprintln!("[fatal] {:#}", anyhow::Error::from(error));
+        return ExitCode::from(sandbox::EXIT_UNFENCED);
+    }
+    let Command::Run(config) = Program::parse().command;
+    match start(config) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("streaming-worker: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn start(config: workers::config::Config) -> anyhow::Result<ExitCode> {
+    let telemetry = runtime::telemetry::init("streaming-worker");
+    let shutdown = Shutdown::install()?;
+    workers::run(config, telemetry, shutdown.clone()).await?;
+    Ok(shutdown.exit_code())
+}

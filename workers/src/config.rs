@@ -1,0 +1,106 @@
+//! The worker's flags and their `STREAMING_*` twins.
+
+use std::{net::SocketAddr, path::PathBuf, thread, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+
+const SLOTS_MIN: usize = 2;
+
+/// Pulls tasks from control and runs FFmpeg.
+#[derive(Debug, Parser)]
+#[command(name = "streaming-worker", version)]
+pub struct Program {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Work until told to stop: the first SIGTERM drains, the second stops at once.
+    Run(Config),
+}
+
+/// How to work.
+#[derive(Clone, Debug, Args)]
+pub struct Config {
+    /// Control planes; another one is tried when a stream breaks.
+    #[arg(long, env = "STREAMING_CONTROL_URLS", value_delimiter = ',', required = true)]
+    pub control_urls: Vec<String>,
+    /// File that holds the worker's token; read again for every connection.
+    #[arg(long, env = "STREAMING_TOKEN_FILE")]
+    pub token_file: PathBuf,
+    /// Tasks at a time; default: one per core, at least 2.
+    #[arg(long, env = "STREAMING_WORKER_SLOTS")]
+    pub worker_slots: Option<usize>,
+    /// Threads of each decoder and encoder; 0: cores divided by slots. Urgent tasks use every core.
+    #[arg(long, env = "STREAMING_WORKER_THREADS", default_value_t = 0)]
+    pub worker_threads: usize,
+    /// The ffmpeg program.
+    #[arg(long, env = "STREAMING_FFMPEG", default_value = "ffmpeg")]
+    pub ffmpeg: PathBuf,
+    /// The ffprobe program.
+    #[arg(long, env = "STREAMING_FFPROBE", default_value = "ffprobe")]
+    pub ffprobe: PathBuf,
+    /// Folder for temporary files; default: the system's.
+    #[arg(long, env = "STREAMING_SCRATCH")]
+    pub scratch: Option<PathBuf>,
+    /// Shown in job listings; default: the host's name and the process id.
+    #[arg(long, env = "STREAMING_WORKER_NAME")]
+    pub worker_name: Option<String>,
+    /// Run FFmpeg without Landlock and seccomp, on kernels that lack them. Uploads can then read files.
+    #[arg(long, env = "STREAMING_UNSANDBOXED", default_value_t = false)]
+    pub unsandboxed: bool,
+    /// How long running tasks may still take after the first SIGTERM.
+    #[arg(long, env = "STREAMING_WORKER_DRAIN", default_value = "20s", value_parser = runtime::duration::parse)]
+    pub drain: Duration,
+    /// How long FFmpeg may show no progress.
+    #[arg(long, env = "STREAMING_WORKER_STALL", default_value = "60s", value_parser = runtime::duration::parse)]
+    pub stall: Duration,
+    /// Address space of one FFmpeg, in MiB; 0: 6 GiB and 256 MiB per core.
+    #[arg(long, env = "STREAMING_WORKER_MEMORY", default_value_t = 0)]
+    pub memory_mib: u64,
+    /// Serves /metrics; unset: not served.
+    #[arg(long, env = "STREAMING_METRICS_ADDR")]
+    pub metrics_addr: Option<SocketAddr>,
+}
+
+impl Config {
+    /// Tasks at a time.
+    pub fn slots(&self) -> usize {
+        self.worker_slots.unwrap_or_else(|| cores().max(SLOTS_MIN)).max(1)
+    }
+
+    /// Threads of each decoder and encoder of a task that nobody waits for.
+    pub fn threads(&self) -> u32 {
+        let threads = match self.worker_threads {
+            0 => cores() / self.slots(),
+            threads => threads,
+        };
+        threads.max(1) as u32
+    }
+
+    /// Address space of one FFmpeg in bytes; every thread and allocator arena reserves some.
+    pub fn memory_bytes(&self) -> u64 {
+        let mib = match self.memory_mib {
+            0 => 6 * 1024 + 256 * cores() as u64,
+            mib => mib,
+        };
+        mib << 20
+    }
+
+    /// What job listings show.
+    pub fn name(&self) -> String {
+        self.worker_name.clone().unwrap_or_else(|| {
+            let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            let host = if host.trim().is_empty() { "worker" } else { host.trim() };
+            format!("{host}-{}", std::process::id())
+        })
+    }
+}
+
+/// The machine's cores, as far as this process may use them.
+pub fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}

@@ -1,0 +1,45 @@
+//! FFmpeg behind the fence: the only modules that know its arguments, its output and its moods.
+//!
+//! **Invariant:** nothing outside `ffmpeg*` names `ffmpeg_sidecar` or builds an FFmpeg argument.
+
+pub mod args;
+pub mod fault;
+pub mod probe;
+pub mod progress;
+pub mod run;
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use fault::Fault;
+pub use progress::Progress;
+
+use crate::sandbox::Sandbox;
+
+/// The programs, the fence around them, and the bounds that hold for every run.
+#[derive(Clone, Debug)]
+pub struct Toolbox {
+    /// How programs are started.
+    pub sandbox: Sandbox,
+    /// Absolute path.
+    pub ffmpeg: PathBuf,
+    /// Absolute path.
+    pub ffprobe: PathBuf,
+    /// Address space of one run.
+    pub memory_bytes: u64,
+    /// How long a run may show no progress.
+    pub stall: Duration,
+}
+
+/// Finds `program` as a shell would: by its path, or in the folders of `PATH`.
+pub fn find_program(program: &Path) -> Option<PathBuf> {
+    if program.components().count() > 1 {
+        return program.canonicalize().ok().filter(|path| path.is_file());
+    }
+    let folders = env::var_os("PATH")?;
+    let found = env::split_paths(&folders).map(|folder| folder.join(program));
+    found.filter(|path| path.is_file()).find_map(|path| std::path::absolute(path).ok())
+}

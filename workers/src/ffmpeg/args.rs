@@ -1,0 +1,321 @@
+//! FFmpeg's arguments, as pure functions: what is encoded how, and nothing else.
+//!
+//! Paths never reach an option parser or a pattern: the source follows `-i` behind `file:`, outputs are
+//! relative names of our own in the scratch folder.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use media::{
+    Grid,
+    ladder::Rung,
+    source::{AudioTrack, VideoTrack},
+};
+
+/// Real containers only. Whatever names other files (playlists, concat scripts, image sequences) or
+/// draws (text art, lavfi) is not among them.
+pub const DEMUXERS: &str = "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf";
+/// `file` for the source, `pipe` for outputs to us.
+pub const PROTOCOLS: &str = "file,pipe";
+/// A little above 8K (7680×4320); decoders refuse larger frames.
+pub const PIXELS_MAX: u32 = 36_000_000;
+/// Streams of one file that FFmpeg opens.
+pub const STREAMS_MAX: u32 = 100;
+/// Transfer characteristics that need tone mapping.
+const HDR_TRANSFERS: [&str; 2] = ["smpte2084", "arib-std-b67"];
+/// Bits in flight over the average, as peak rate and as buffer, relative to the average.
+const MAXRATE_PERCENT: u64 = 120;
+const BUFFER_PERCENT: u64 = 200;
+
+/// How far before a chunk's first frame decoding starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preroll {
+    /// Enough for files with an index, which FFmpeg enters at the key frame before.
+    Short,
+    /// For files without one, where FFmpeg enters anywhere and waits for a key frame.
+    Long,
+    /// From the file's first byte: what cannot fail, at the price of decoding everything before.
+    FromStart,
+}
+
+impl Preroll {
+    /// The next resort.
+    pub fn longer(self) -> Option<Self> {
+        match self {
+            Self::Short => Some(Self::Long),
+            Self::Long => Some(Self::FromStart),
+            Self::FromStart => None,
+        }
+    }
+
+    fn seconds(self) -> Option<f64> {
+        match self {
+            Self::Short => Some(1.0),
+            Self::Long => Some(15.0),
+            Self::FromStart => None,
+        }
+    }
+}
+
+/// One chunk in every rung of `rungs`, decoded once.
+#[derive(Clone, Debug)]
+pub struct ChunkEncode<'a> {
+    /// The file.
+    pub source: &'a Path,
+    /// Its video.
+    pub track: &'a VideoTrack,
+    /// The output's grid.
+    pub grid: &'a Grid,
+    /// Which chunk.
+    pub chunk: u32,
+    /// What is made of it.
+    pub rungs: &'a [Rung],
+    /// x264's preset.
+    pub preset: &'a str,
+    /// Threads of the decoder and of each encoder.
+    pub threads: u32,
+    /// Where decoding starts.
+    pub preroll: Preroll,
+}
+
+/// The name of a rung's MP4 in the scratch folder.
+pub fn movie_name(rung: &Rung) -> PathBuf {
+    PathBuf::from(format!("{}.mp4", rung.name))
+}
+
+/// The name of a rung's packet checksums in the scratch folder.
+pub fn proof_name(rung: &Rung) -> PathBuf {
+    PathBuf::from(format!("{}.framecrc", rung.name))
+}
+
+/// Arguments that encode a chunk into [`movie_name`] and [`proof_name`] of every rung.
+pub fn chunk(encode: &ChunkEncode<'_>) -> Vec<OsString> {
+    let threads = encode.threads.max(1).to_string();
+    let mut args = Args::new();
+    args.add(["-copyts"]);
+    if let Some(start) = seek(encode) {
+        args.add(["-noaccurate_seek", "-seek_timestamp", "1", "-ss"]);
+        args.add([format!("{start:.6}")]);
+    }
+    // A change of size in mid-stream is the scaler's business; rebuilding the graph would lose frames.
+    args.add(["-reinit_filter", "0", "-threads", &threads]);
+    args.input(encode.source);
+    args.add(["-filter_complex_threads", &threads, "-filter_complex"]);
+    args.add([filter_graph(encode)]);
+    for (place, rung) in encode.rungs.iter().enumerate() {
+        let gop = encode.grid.gop_frames().to_string();
+        args.add(["-map", &format!("[v{place}]"), "-an", "-sn", "-dn", "-map_metadata", "-1"]);
+        args.add(["-vsync", "passthrough", "-c:v", "libx264", "-preset", encode.preset]);
+        args.add(["-profile:v", "high", "-threads", &threads]);
+        args.add(["-b:v", &rung.video_bitrate.to_string()]);
+        args.add(["-maxrate", &(rung.video_bitrate * MAXRATE_PERCENT / 100).to_string()]);
+        args.add(["-bufsize", &(rung.video_bitrate * BUFFER_PERCENT / 100).to_string()]);
+        args.add([
+            "-g",
+            &gop,
+            "-keyint_min",
+            &gop,
+            "-sc_threshold",
+            "0",
+            "-flags",
+            "+cgop+global_header",
+        ]);
+        args.add(["-f", "tee"]);
+        args.add([format!(
+            "[f=mp4:movflags=+empty_moov+default_base_moof+frag_keyframe:\
+             video_track_timescale={}]{}|[f=framecrc]{}",
+            encode.grid.rate().timescale(),
+            movie_name(rung).display(),
+            proof_name(rung).display(),
+        )]);
+    }
+    args.0
+}
+
+/// Where to enter the source, in its own seconds; none for its start.
+fn seek(encode: &ChunkEncode<'_>) -> Option<f64> {
+    let frames = encode.grid.chunk_frames(encode.chunk);
+    let before = encode.preroll.seconds()?;
+    let start = encode.grid.seconds(frames.start) - before;
+    (start > 0.0).then(|| encode.track.seconds(encode.track.first_pts) + start)
+}
+
+/// Frames are put on the grid by their absolute time, so that it does not matter where decoding
+/// started, and then cut by their number on the grid.
+fn filter_graph(encode: &ChunkEncode<'_>) -> String {
+    let (num, den) = (encode.grid.rate().num(), encode.grid.rate().den());
+    let frames = encode.grid.chunk_frames(encode.chunk);
+    let track = encode.track;
+    let mut steps = vec![format!("setpts=PTS-({})", track.first_pts)];
+    if track.interlaced {
+        steps.push("bwdif=mode=send_frame:deint=interlaced".to_owned());
+    }
+    // Where the first frames cannot be decoded, the first one that can stands in for them.
+    let from_zero = if frames.start == 0 { ":start_time=0" } else { "" };
+    steps.push(format!("fps={num}/{den}:round=near{from_zero}"));
+    if frames.end == encode.grid.frames() {
+        // Damaged last frames are covered by the one before.
+        steps.push("tpad=stop=2:stop_mode=clone".to_owned());
+    }
+    steps.push(format!("trim=start_pts={}:end_pts={}", frames.start, frames.end));
+    steps.push(format!("setpts=PTS-{}", frames.start));
+    if let Some(top) =
+        encode.rungs.last().filter(|_| HDR_TRANSFERS.contains(&track.transfer.as_str()))
+    {
+        steps.push(tone_map(track, top));
+    }
+    let mut graph = format!("[0:{}]{}", track.index, steps.join(","));
+    let count = encode.rungs.len();
+    graph.push_str(&format!(",split={count}"));
+    for place in 0..count {
+        graph.push_str(&format!("[s{place}]"));
+    }
+    for (place, rung) in encode.rungs.iter().enumerate() {
+        let Rung { width, height, .. } = rung;
+        graph.push_str(&format!(
+            ";[s{place}]scale={width}:{height}:flags=bicubic,setsar=1,format=yuv420p[v{place}]"
+        ));
+    }
+    graph
+}
+
+/// HDR to SDR, at the largest rung's size because tone mapping costs per pixel.
+fn tone_map(track: &VideoTrack, top: &Rung) -> String {
+    let Rung { width, height, .. } = top;
+    format!(
+        "scale={width}:{height}:flags=bicubic,\
+         zscale=tin={}:min=bt2020nc:pin=bt2020:rin=tv:t=linear:npl=100,format=gbrpf32le,\
+         zscale=p=bt709,tonemap=tonemap=hable:desat=0,zscale=t=bt709:m=bt709:r=tv,format=yuv420p",
+        track.transfer
+    )
+}
+
+/// One audio track from start to end, as fragmented MP4 on standard output.
+#[derive(Clone, Debug)]
+pub struct AudioEncode<'a> {
+    /// The file.
+    pub source: &'a Path,
+    /// The track.
+    pub track: &'a AudioTrack,
+    /// The video, whose first frame is time 0.
+    pub video: &'a VideoTrack,
+    /// The output's grid.
+    pub grid: &'a Grid,
+    /// bit/s
+    pub bitrate: u64,
+    /// Of the decoder and the filters.
+    pub threads: u32,
+}
+
+/// Arguments that encode an audio track to standard output, padded and cut to the grid's length.
+pub fn audio(encode: &AudioEncode<'_>) -> Vec<OsString> {
+    let threads = encode.threads.max(1).to_string();
+    let layout = if encode.track.channels == 1 { "mono" } else { "stereo" };
+    let samples = encode.grid.audio_frames_total() * u64::from(media::grid::AAC_FRAME_SAMPLES);
+    let rate = media::grid::AUDIO_RATE;
+    let (num, den) = encode.video.time_base;
+    let filter = format!(
+        "[0:{}]asetpts=PTS-({}*{num}/{den})/TB,aresample={rate}:async=1:first_pts=0,\
+         aformat=sample_fmts=fltp:sample_rates={rate}:channel_layouts={layout},\
+         apad,atrim=end_sample={samples},asetpts=N/SR/TB[a]",
+        encode.track.index, encode.video.first_pts
+    );
+    let mut args = Args::new();
+    args.add(["-copyts", "-threads", &threads]);
+    args.input(encode.source);
+    args.add(["-filter_complex_threads", "1", "-filter_complex"]);
+    args.add([filter]);
+    args.add(["-map", "[a]", "-vn", "-sn", "-dn", "-map_metadata", "-1", "-c:a", "aac"]);
+    args.add(["-b:a", &encode.bitrate.to_string(), "-flags", "+global_header"]);
+    args.add(["-movflags", "+empty_moov+default_base_moof", "-frag_duration", "1000000"]);
+    args.add(["-f", "mp4", "pipe:1"]);
+    args.0
+}
+
+/// Arguments that list the encoders.
+pub fn encoders() -> Vec<OsString> {
+    ["-hide_banner", "-nostdin", "-encoders"].map(OsString::from).to_vec()
+}
+
+/// Arguments of ffprobe that every question about `source` begins with.
+fn question(source: &Path, about: &[&str]) -> Vec<OsString> {
+    let mut args = Args(Vec::new());
+    args.add(["-hide_banner", "-loglevel", "level+error", "-threads", "1"]);
+    args.add(about.iter().copied());
+    args.input(source);
+    args.0
+}
+
+/// Asks ffprobe for the container and its streams, as JSON.
+pub fn probe_streams(source: &Path) -> Vec<OsString> {
+    let entries = "format=format_name,start_time,duration,bit_rate:\
+                   stream=index,codec_type,codec_name,width,height,sample_aspect_ratio,field_order,\
+                   pix_fmt,color_transfer,r_frame_rate,avg_frame_rate,time_base,start_pts,duration_ts,\
+                   channels,sample_rate:stream_disposition=default,attached_pic,timed_thumbnails:\
+                   stream_tags=language,title,rotate,DURATION:stream_side_data=rotation";
+    question(source, &["-of", "json", "-show_format", "-show_streams", "-show_entries", entries])
+}
+
+/// Asks ffprobe for the first frames of stream `index` that decode, out of its first `packets`.
+pub fn probe_first_frames(source: &Path, index: u32, packets: u32) -> Vec<OsString> {
+    let (stream, interval) = (index.to_string(), format!("%+#{packets}"));
+    let entries = "frame=best_effort_timestamp,interlaced_frame";
+    question(
+        source,
+        &[
+            "-of",
+            "compact=p=0",
+            "-select_streams",
+            &stream,
+            "-read_intervals",
+            &interval,
+            "-show_frames",
+            "-show_entries",
+            entries,
+        ],
+    )
+}
+
+/// Asks ffprobe for the packets from `start` (in the source's seconds; none: the first) to the end.
+pub fn probe_last_packets(source: &Path, start: Option<f64>) -> Vec<OsString> {
+    let interval = start.map_or_else(|| "%".to_owned(), |start| format!("{start:.3}%"));
+    let entries = "packet=codec_type,stream_index,pts,dts,duration,flags";
+    question(
+        source,
+        &[
+            "-of",
+            "compact=p=0",
+            "-read_intervals",
+            &interval,
+            "-show_packets",
+            "-show_entries",
+            entries,
+        ],
+    )
+}
+
+struct Args(Vec<OsString>);
+
+impl Args {
+    /// The later log level wins over the one that the sidecar always puts first.
+    fn new() -> Self {
+        let mut args = Self(Vec::new());
+        args.add(["-hide_banner", "-nostdin", "-y", "-loglevel", "level+warning", "-stats"]);
+        args
+    }
+
+    fn add<T: Into<OsString>>(&mut self, args: impl IntoIterator<Item = T>) {
+        self.0.extend(args.into_iter().map(Into::into));
+    }
+
+    fn input(&mut self, source: &Path) {
+        self.add(["-protocol_whitelist", PROTOCOLS, "-format_whitelist", DEMUXERS]);
+        self.add(["-max_streams", &STREAMS_MAX.to_string()]);
+        self.add(["-max_pixels", &PIXELS_MAX.to_string()]);
+        let mut url = OsString::from("file:");
+        url.push(source);
+        self.add([OsString::from("-i"), url]);
+    }
+}

@@ -1,0 +1,109 @@
+//! What a file is: asked of ffprobe behind the same fence, judged here.
+//!
+//! Three questions: the container and its streams; the first frames that decode, because only decoding
+//! shows where the timeline starts in every container; the packets near the end, because a container's
+//! claims about its length prove nothing. The cost does not grow with the length.
+
+mod judge;
+mod report;
+
+use std::{path::Path, time::Duration};
+
+use media::source::Source;
+
+use self::{
+    judge::{Ends, first_pts, last_pts},
+    report::Report,
+};
+use super::{Fault, Toolbox, args, run::ask};
+
+/// Longest of any one question.
+const QUESTION_TIME_MAX: Duration = Duration::from_secs(20);
+/// Largest answer to one question.
+const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// Packets whose frames show where the video starts; more when none of the first decodes.
+const FIRST_PACKETS: [u32; 2] = [8, 600];
+/// Seconds before the claimed end where the last packets are looked for.
+const LAST_SECONDS: [f64; 2] = [10.0, 120.0];
+
+/// Examines `source`.
+///
+/// # Errors
+/// `not_a_video` or `truncated_source` for a file that cannot be used, else the run's fault.
+pub async fn probe(toolbox: &Toolbox, source: &Path, scratch: &Path) -> Result<Source, Fault> {
+    let bytes = std::fs::metadata(source)
+        .map_err(|error| {
+            Fault::retryable("source_missing", format!("open source: {}", error.kind()))
+        })?
+        .len();
+    let prober = Prober { toolbox, source, scratch };
+    let json = prober.ask(args::probe_streams(source)).await;
+    let json = json.map_err(|fault| unreadable(fault, judge::lacks_index(source)))?;
+    let report = Report::parse(&json)?;
+    let video = report.video()?;
+    let (first, last) = tokio::join!(
+        prober.first(video.index, report.start_pts(video)),
+        prober.last(video.index, report.claimed_end(video))
+    );
+    let ends = Ends { first: first?, last: last? };
+    judge::source(&report, video, &ends, bytes)
+}
+
+struct Prober<'a> {
+    toolbox: &'a Toolbox,
+    source: &'a Path,
+    scratch: &'a Path,
+}
+
+impl Prober<'_> {
+    async fn ask(&self, args: Vec<std::ffi::OsString>) -> Result<Vec<u8>, Fault> {
+        let Self { toolbox, source, scratch } = *self;
+        let program = &toolbox.ffprobe;
+        let (time, bytes) = (QUESTION_TIME_MAX, ANSWER_BYTES_MAX);
+        ask(toolbox, program, args, Some(source), scratch, time, bytes).await
+    }
+
+    async fn first(&self, index: u32, start_pts: i64) -> Result<judge::First, Fault> {
+        for packets in FIRST_PACKETS {
+            let answer = self.ask(args::probe_first_frames(self.source, index, packets)).await;
+            let answer = answer.map_err(|fault| unreadable(fault, false))?;
+            if let Some(first) = first_pts(&answer, start_pts) {
+                return Ok(first);
+            }
+        }
+        Err(Fault::permanent("not_a_video", "no picture of the video can be decoded"))
+    }
+
+    async fn last(&self, index: u32, claimed_end: Option<f64>) -> Result<judge::Last, Fault> {
+        let near = LAST_SECONDS.iter().filter_map(|before| claimed_end.map(|end| end - before));
+        let mut starts: Vec<Option<f64>> = near.filter(|start| *start > 0.0).map(Some).collect();
+        starts.push(None);
+        for start in starts {
+            let answer = self.ask(args::probe_last_packets(self.source, start)).await;
+            match answer {
+                // The whole file's packets are too many for one answer: its claim has to do.
+                Err(fault) if fault.code == "output_too_large" => break,
+                answer => {
+                    let answer = answer.map_err(|fault| unreadable(fault, false))?;
+                    if let Some(last) = last_pts(&answer, index) {
+                        return Ok(last);
+                    }
+                }
+            }
+        }
+        Err(Fault::permanent("truncated_source", "no packet of the video is found at its end"))
+    }
+}
+
+/// A file on which ffprobe fails, in whatever way of its own, is not a video that we can read.
+fn unreadable(fault: Fault, lacks_index: bool) -> Fault {
+    match fault.code.as_ref() {
+        "not_a_video" | "ffmpeg_failed" if lacks_index => {
+            Fault::permanent("truncated_source", "ends before the index of its film")
+        }
+        "ffmpeg_failed" | "ffmpeg_crashed" | "unsupported" | "output_too_large" => {
+            Fault::permanent("not_a_video", format!("cannot be read as a video: {}", fault.message))
+        }
+        _ => fault,
+    }
+}

@@ -1,0 +1,293 @@
+//! Turns what ffprobe found into a source, or refuses it. Bytes and numbers in, a verdict out.
+
+use std::{
+    fs::File,
+    io::{Read, Seek, SeekFrom},
+    path::Path,
+};
+
+use media::{
+    FrameRate, Grid,
+    source::{AudioTrack, Source, VideoTrack},
+};
+
+use super::report::{Report, Stream};
+use crate::ffmpeg::{Fault, args::PIXELS_MAX};
+
+/// Largest width or height.
+const SIDE_MAX: u32 = 16_384;
+/// Smallest width or height.
+const SIDE_MIN: u32 = 2;
+/// A video may end this much before its container says so, in seconds and as a part of its length.
+const MISSING_SECONDS_MAX: f64 = 1.0;
+const MISSING_PART_MAX: f64 = 0.02;
+/// Shorter gaps are rounding and last frames' durations.
+const MISSING_SECONDS_MIN: f64 = 0.25;
+/// Fewer bits per second than the emptiest screen recording: a bomb of time stamps.
+const BITS_PER_SECOND_MIN: f64 = 100.0;
+/// From this length on a file must have them.
+const BOMB_SECONDS_MIN: f64 = 60.0;
+/// An average rate this close to the nominal one means a constant rate.
+const CONSTANT_RATE_TOLERANCE: f64 = 0.01;
+/// Rates that a variable one is raised to, in frames per second.
+const RATE_STEPS: [u32; 6] = [10, 15, 24, 25, 30, 60];
+/// Boxes at a file's top level that are looked at.
+const BOXES_MAX: usize = 64;
+/// For a file that does not say and has one frame only.
+const RATE_UNKNOWN: (u32, u32) = (25, 1);
+
+/// Where the video begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct First {
+    pub(super) pts: i64,
+    /// What to add to a decode time where packets have no presentation time.
+    pub(super) reorder: i64,
+    pub(super) interlaced: bool,
+}
+
+/// Where it ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Last {
+    /// Highest presentation time of a packet that is shown.
+    pub(super) pts: Option<i64>,
+    /// Highest decode time.
+    pub(super) dts: Option<i64>,
+    /// Ticks of the last packet.
+    pub(super) duration: i64,
+    /// Of the video, in what was read.
+    pub(super) packets: u64,
+    /// The shortest distance between two presentation times.
+    pub(super) step: Option<i64>,
+}
+
+pub(super) struct Ends {
+    pub(super) first: First,
+    pub(super) last: Last,
+}
+
+/// Reads the answer about the first frames.
+pub(super) fn first_pts(answer: &[u8], start_pts: i64) -> Option<First> {
+    let text = String::from_utf8_lossy(answer);
+    let mut first: Option<First> = None;
+    for line in text.lines() {
+        let Some(pts) = field(line, "best_effort_timestamp") else { continue };
+        let interlaced = field(line, "interlaced_frame") == Some(1);
+        let so_far = first.get_or_insert(First { pts, reorder: 0, interlaced });
+        so_far.pts = so_far.pts.min(pts);
+        so_far.interlaced |= interlaced;
+    }
+    let mut first = first?;
+    first.reorder = (first.pts - start_pts).max(0);
+    Some(first)
+}
+
+/// Reads the answer about the last packets; none when the video has none among them.
+pub(super) fn last_pts(answer: &[u8], index: u32) -> Option<Last> {
+    let text = String::from_utf8_lossy(answer);
+    let mut last = Last::default();
+    let mut times = Vec::new();
+    for line in text.lines() {
+        if field(line, "stream_index") != Some(i64::from(index)) {
+            continue;
+        }
+        // Packets that an edit list cuts off are read, but never shown.
+        if value(line, "flags").is_some_and(|flags| flags.contains('D')) {
+            continue;
+        }
+        last.packets += 1;
+        last.duration = field(line, "duration").unwrap_or(last.duration);
+        last.dts = last.dts.max(field(line, "dts"));
+        if let Some(pts) = field(line, "pts") {
+            times.push(pts);
+        }
+    }
+    times.sort_unstable();
+    times.dedup();
+    last.pts = times.last().copied();
+    let mut steps: Vec<i64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    steps.sort_unstable();
+    last.step = steps.get(steps.len() / 2).copied();
+    (last.packets > 0 && (last.pts.is_some() || last.dts.is_some())).then_some(last)
+}
+
+/// Whether `source` is an MP4 or QuickTime file that has its film but not its `moov`: cut off while it
+/// was uploaded or recorded.
+pub(super) fn lacks_index(source: &Path) -> bool {
+    let Ok(mut file) = File::open(source) else { return false };
+    let mut names = Vec::new();
+    let mut at = 0;
+    while names.len() < BOXES_MAX {
+        let mut head = [0; 16];
+        if file.seek(SeekFrom::Start(at)).is_err() || file.read_exact(&mut head[..8]).is_err() {
+            break;
+        }
+        names.push([head[4], head[5], head[6], head[7]]);
+        let short = u64::from(u32::from_be_bytes([head[0], head[1], head[2], head[3]]));
+        let size = match short {
+            1 if file.read_exact(&mut head[8..]).is_ok() => u64::from_be_bytes([
+                head[8], head[9], head[10], head[11], head[12], head[13], head[14], head[15],
+            ]),
+            short => short,
+        };
+        if size < 8 {
+            break;
+        }
+        at = at.saturating_add(size);
+    }
+    names.first() == Some(b"ftyp") && names.contains(b"mdat") && !names.contains(b"moov")
+}
+
+fn value<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    line.split('|').find_map(|part| part.strip_prefix(name)?.strip_prefix('='))
+}
+
+fn field(line: &str, name: &str) -> Option<i64> {
+    value(line, name)?.trim().parse().ok()
+}
+
+/// The verdict.
+pub(super) fn source(
+    report: &Report,
+    video: &Stream,
+    ends: &Ends,
+    bytes: u64,
+) -> Result<Source, Fault> {
+    let refuse = |message: String| Fault::permanent("not_a_video", message);
+    let time_base = video.time_base().ok_or_else(|| refuse("has no time base".to_owned()))?;
+    let (width, height) = display_size(video).map_err(refuse)?;
+    let first_pts = ends.first.pts;
+    let by_decode_time = || ends.last.dts.map(|dts| dts.saturating_add(ends.first.reorder));
+    let last_pts = ends.last.pts.or_else(by_decode_time).unwrap_or(first_pts).max(first_pts);
+    let track = VideoTrack {
+        index: video.index,
+        codec: video.codec_name.clone().ok_or_else(|| refuse("has an unknown codec".to_owned()))?,
+        width,
+        height,
+        frame_rate: frame_rate(video, ends),
+        time_base,
+        first_pts,
+        last_pts,
+        interlaced: is_interlaced(video, &ends.first),
+        pixel_format: video.pix_fmt.clone().unwrap_or_default(),
+        transfer: video.color_transfer.clone().filter(|t| t != "unknown").unwrap_or_default(),
+    };
+    let duration = plan(&track).map_err(refuse)?;
+    refuse_bomb(duration, bytes)?;
+    refuse_truncated(report, video, &track, ends)?;
+    Ok(Source {
+        format: report.format.format_name.clone(),
+        duration,
+        bytes,
+        bitrate: report.bitrate().unwrap_or((bytes as f64 * 8.0 / duration) as u64),
+        audio: report.streams.iter().filter(|s| s.is_audio()).filter_map(audio).collect(),
+        video: track,
+    })
+}
+
+fn audio(stream: &Stream) -> Option<AudioTrack> {
+    let codec = stream.codec_name.clone()?;
+    let (channels, sample_rate) = (stream.channels, stream.sample_rate());
+    let usable = (1..=64).contains(&channels) && (1..=768_000).contains(&sample_rate);
+    usable.then(|| AudioTrack {
+        index: stream.index,
+        codec,
+        channels,
+        sample_rate,
+        language: stream.tag("language"),
+        title: stream.tag("title"),
+    })
+}
+
+/// The size on screen: pixels made square, then turned.
+fn display_size(video: &Stream) -> Result<(u32, u32), String> {
+    let (width, height) = (video.width, video.height);
+    let sides = SIDE_MIN..=SIDE_MAX;
+    let pixels = u64::from(width) * u64::from(height);
+    if !sides.contains(&width) || !sides.contains(&height) || pixels > u64::from(PIXELS_MAX) {
+        return Err(format!("has an unusable picture size of {width}x{height}"));
+    }
+    let (num, den) = video.sample_aspect();
+    let stretched = (f64::from(width) * f64::from(num) / f64::from(den)).round();
+    if !(f64::from(SIDE_MIN)..=f64::from(SIDE_MAX)).contains(&stretched) {
+        return Err(format!("has an unusable pixel aspect of {num}:{den}"));
+    }
+    let stretched = stretched as u32;
+    Ok(if video.is_turned() { (height, stretched) } else { (stretched, height) })
+}
+
+fn is_interlaced(video: &Stream, first: &First) -> bool {
+    let order = video.field_order.as_deref().unwrap_or("unknown");
+    first.interlaced || matches!(order, "tt" | "bb" | "tb" | "bt")
+}
+
+/// The rate that the source means. A constant one is what the container says; a variable one is raised
+/// to the next usual rate, so that no picture is lost.
+fn frame_rate(video: &Stream, ends: &Ends) -> (u32, u32) {
+    let fps = |(num, den): (u32, u32)| f64::from(num) / f64::from(den);
+    let nominal = video.nominal_rate().filter(|rate| fps(*rate) <= 1000.0);
+    let average = video.average_rate().filter(|rate| fps(*rate) <= 1000.0);
+    match (nominal, average) {
+        (Some(nominal), Some(average)) => {
+            let (high, mean) = (fps(nominal), fps(average));
+            if (high - mean).abs() <= high * CONSTANT_RATE_TOLERANCE {
+                return nominal;
+            }
+            // Fields counted as frames.
+            if (high - 2.0 * mean).abs() <= high * CONSTANT_RATE_TOLERANCE {
+                return average;
+            }
+            step_above(mean.min(high))
+        }
+        (None, Some(average)) => step_above(fps(average)),
+        (nominal, None) => by_packets(video, ends).or(nominal).unwrap_or(RATE_UNKNOWN),
+    }
+}
+
+/// From the usual distance of two packets, where the container tells nothing.
+fn by_packets(video: &Stream, ends: &Ends) -> Option<(u32, u32)> {
+    let step = ends.last.step.filter(|step| *step > 0)?;
+    let fps = 1.0 / (step as f64 * video.tick());
+    (fps.is_finite() && fps > 0.0 && fps <= 1000.0).then(|| step_above(fps))
+}
+
+fn step_above(fps: f64) -> (u32, u32) {
+    let step = RATE_STEPS.into_iter().find(|step| fps <= f64::from(*step) * 1.01);
+    step.map_or(((fps * 1000.0).round() as u32, 1000), |step| (step, 1))
+}
+
+/// The length of the output, if the file can be put on a grid at all.
+fn plan(track: &VideoTrack) -> Result<f64, String> {
+    let (num, den) = track.frame_rate;
+    let rate = FrameRate::for_source(num, den).map_err(|error| format!("has an {error}"))?;
+    let grid = Grid::new(rate, track.frames_at(rate)).map_err(|error| format!("has an {error}"))?;
+    Ok(grid.duration())
+}
+
+fn refuse_bomb(duration: f64, bytes: u64) -> Result<(), Fault> {
+    if duration > BOMB_SECONDS_MIN && bytes as f64 * 8.0 / duration < BITS_PER_SECOND_MIN {
+        let message = format!("claims {duration:.0} s of film in {bytes} bytes");
+        return Err(Fault::permanent("not_a_video", message));
+    }
+    Ok(())
+}
+
+fn refuse_truncated(
+    report: &Report,
+    video: &Stream,
+    track: &VideoTrack,
+    ends: &Ends,
+) -> Result<(), Fault> {
+    let Some(claimed) = report.claimed_end(video).filter(|_| report.claim_is_the_videos(video))
+    else {
+        return Ok(());
+    };
+    let found = track.seconds(track.last_pts.saturating_add(ends.last.duration.max(0)));
+    let missing = claimed - found;
+    let length = claimed - track.seconds(track.first_pts);
+    let relative = missing > length * MISSING_PART_MAX && missing > MISSING_SECONDS_MIN;
+    if missing > MISSING_SECONDS_MAX || relative {
+        let message = format!("ends {missing:.1} s before its end of {claimed:.1} s");
+        return Err(Fault::permanent("truncated_source", message));
+    }
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! ffprobe's JSON, as far as we ask for it. Everything in it is the uploader's word.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+
+use crate::ffmpeg::Fault;
+
+/// Longest text taken over from a file, in characters.
+const TEXT_MAX: usize = 200;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Report {
+    pub(super) streams: Vec<Stream>,
+    pub(super) format: Format,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Format {
+    pub(super) format_name: String,
+    start_time: Option<String>,
+    duration: Option<String>,
+    bit_rate: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Stream {
+    pub(super) index: u32,
+    pub(super) codec_type: Option<String>,
+    pub(super) codec_name: Option<String>,
+    pub(super) width: u32,
+    pub(super) height: u32,
+    sample_aspect_ratio: Option<String>,
+    pub(super) field_order: Option<String>,
+    pub(super) pix_fmt: Option<String>,
+    pub(super) color_transfer: Option<String>,
+    r_frame_rate: Option<String>,
+    avg_frame_rate: Option<String>,
+    time_base: Option<String>,
+    start_pts: Option<i64>,
+    duration_ts: Option<i64>,
+    pub(super) channels: u32,
+    sample_rate: Option<String>,
+    disposition: HashMap<String, i64>,
+    tags: HashMap<String, String>,
+    side_data_list: Vec<SideData>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct SideData {
+    rotation: Option<f64>,
+}
+
+impl Report {
+    pub(super) fn parse(json: &[u8]) -> Result<Self, Fault> {
+        let text = String::from_utf8_lossy(json);
+        serde_json::from_str(&text)
+            .map_err(|_| Fault::permanent("not_a_video", "cannot be read as a video"))
+    }
+
+    /// The one video that is encoded: the default one, else the first; pictures attached to it are none.
+    pub(super) fn video(&self) -> Result<&Stream, Fault> {
+        let videos = || self.streams.iter().filter(|stream| stream.is_video());
+        let chosen = videos().find(|stream| stream.is("default")).or_else(|| videos().next());
+        let has_audio = self.streams.iter().any(Stream::is_audio);
+        chosen.ok_or_else(|| {
+            let message = if has_audio { "holds sound only" } else { "holds no video" };
+            Fault::permanent("not_a_video", message)
+        })
+    }
+
+    /// Where the container says that the video's timeline begins.
+    pub(super) fn start_pts(&self, video: &Stream) -> i64 {
+        video.start_pts.unwrap_or(0)
+    }
+
+    /// Where the container says that the video ends, in the source's seconds.
+    pub(super) fn claimed_end(&self, video: &Stream) -> Option<f64> {
+        let tick = video.tick();
+        let start = video.start_pts.map(|pts| pts as f64 * tick);
+        let file_start = seconds(self.format.start_time.as_deref());
+        let start = start.or(file_start).unwrap_or(0.0);
+        let own = video.duration_ts.map(|ticks| ticks as f64 * tick);
+        let tag = video.tags.get("DURATION").and_then(|text| clock(text));
+        // Matroska's tag counts from 0, the others from the first frame.
+        let end = own.map(|own| start + own).or(tag);
+        let file =
+            || seconds(self.format.duration.as_deref()).map(|d| d + file_start.unwrap_or(0.0));
+        end.or_else(file).filter(|end| end.is_finite() && *end > 0.0)
+    }
+
+    /// Whether [`Report::claimed_end`] speaks of the video, and not of the longest of all streams.
+    pub(super) fn claim_is_the_videos(&self, video: &Stream) -> bool {
+        let alone = self.streams.iter().filter(|s| s.codec_type.is_some()).count() == 1;
+        video.duration_ts.is_some() || video.tags.contains_key("DURATION") || alone
+    }
+
+    pub(super) fn bitrate(&self) -> Option<u64> {
+        self.format.bit_rate.as_ref()?.parse().ok().filter(|rate| *rate > 0)
+    }
+}
+
+impl Stream {
+    pub(super) fn is_video(&self) -> bool {
+        let picture = self.is("attached_pic") || self.is("timed_thumbnails");
+        self.codec_type.as_deref() == Some("video") && !picture
+    }
+
+    pub(super) fn is_audio(&self) -> bool {
+        self.codec_type.as_deref() == Some("audio")
+    }
+
+    fn is(&self, disposition: &str) -> bool {
+        self.disposition.get(disposition).is_some_and(|value| *value != 0)
+    }
+
+    /// A tag without control characters and of bounded length.
+    pub(super) fn tag(&self, name: &str) -> String {
+        let text = self.tags.get(name).map_or("", String::as_str);
+        text.chars().filter(|c| !c.is_control()).take(TEXT_MAX).collect()
+    }
+
+    /// Seconds per tick.
+    pub(super) fn tick(&self) -> f64 {
+        self.time_base().map_or(0.0, |(num, den)| f64::from(num) / f64::from(den))
+    }
+
+    pub(super) fn time_base(&self) -> Option<(u32, u32)> {
+        ratio(self.time_base.as_deref()?)
+    }
+
+    pub(super) fn nominal_rate(&self) -> Option<(u32, u32)> {
+        ratio(self.r_frame_rate.as_deref()?)
+    }
+
+    pub(super) fn average_rate(&self) -> Option<(u32, u32)> {
+        ratio(self.avg_frame_rate.as_deref()?)
+    }
+
+    pub(super) fn sample_aspect(&self) -> (u32, u32) {
+        let text = self.sample_aspect_ratio.as_deref().unwrap_or("1:1");
+        ratio(&text.replace(':', "/")).unwrap_or((1, 1))
+    }
+
+    pub(super) fn sample_rate(&self) -> u32 {
+        self.sample_rate.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
+
+    /// Shown turned by a quarter.
+    pub(super) fn is_turned(&self) -> bool {
+        let side_data = self.side_data_list.iter().find_map(|data| data.rotation);
+        let tag = || self.tags.get("rotate").and_then(|text| text.parse().ok());
+        let degrees = side_data.or_else(tag).unwrap_or(0.0);
+        degrees.is_finite() && (degrees / 90.0).round() as i64 % 2 != 0
+    }
+}
+
+fn ratio(text: &str) -> Option<(u32, u32)> {
+    let (num, den) = text.split_once('/')?;
+    let (num, den) = (num.parse().ok()?, den.parse().ok()?);
+    (num > 0 && den > 0).then_some((num, den))
+}
+
+fn seconds(text: Option<&str>) -> Option<f64> {
+    text?.parse().ok().filter(|value: &f64| value.is_finite())
+}
+
+/// "01:02:03.5" in seconds.
+fn clock(text: &str) -> Option<f64> {
+    let mut total = 0.0;
+    for part in text.split(':') {
+        total = total * 60.0 + part.trim().parse::<f64>().ok()?;
+    }
+    Some(total).filter(|value: &f64| value.is_finite() && *value > 0.0)
+}

@@ -1,0 +1,162 @@
+//! Proof that nothing happened to a packet between the encoder and us.
+//!
+//! FFmpeg writes every rung twice: as MP4, and as a list of each packet's size and Adler-32, taken
+//! before the muxer touches it. The encoder's packets are Annex B (start codes), the MP4's samples are
+//! length-prefixed, so the samples are turned back before they are summed.
+
+use media::fmp4::SampleView;
+use thiserror::Error;
+
+/// Adler-32's modulus.
+const MODULUS: u32 = 65_521;
+/// Most bytes that can be summed before the sums must be reduced (as in zlib).
+const RUN_BYTES_MAX: usize = 5552;
+
+/// The NAL unit type of messages (supplemental enhancement information).
+const SEI: u8 = 6;
+
+/// Why packets and samples do not agree.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum ProofError {
+    /// A line is not what the framecrc muxer writes.
+    #[error("read packet checksums: line {0}")]
+    Line(usize),
+    /// One was lost or added.
+    #[error("compare packets: {packets} encoded, {samples} in the file")]
+    Count {
+        /// Encoded.
+        packets: usize,
+        /// In the file.
+        samples: usize,
+    },
+    /// The sample's NAL units do not fill it exactly.
+    #[error("compare packets: sample {0} is damaged")]
+    Damaged(usize),
+    /// The bytes changed on the way.
+    #[error("compare packets: sample {0} differs from what was encoded")]
+    Differs(usize),
+}
+
+/// Checks that `samples` are, one by one, the packets that the framecrc muxer summed up in `list`.
+///
+/// # Errors
+/// The first difference.
+pub fn compare(list: &str, samples: &[SampleView<'_>]) -> Result<(), ProofError> {
+    let mut packets = Vec::with_capacity(samples.len());
+    for (number, line) in list.lines().enumerate() {
+        if !line.starts_with('#') && !line.is_empty() {
+            packets.push(packet(line).ok_or(ProofError::Line(number + 1))?);
+        }
+    }
+    if packets.len() != samples.len() {
+        return Err(ProofError::Count { packets: packets.len(), samples: samples.len() });
+    }
+    for (place, (packet, sample)) in packets.iter().zip(samples).enumerate() {
+        let units = units(sample.data).ok_or(ProofError::Damaged(place))?;
+        if annex_b_sum(&units) != *packet {
+            return Err(ProofError::Differs(place));
+        }
+    }
+    Ok(())
+}
+
+/// Size and sum of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Packet {
+    bytes: u64,
+    sum: u32,
+}
+
+/// "stream, dts, pts, duration, size, 0xsum[, side data...]"
+fn packet(line: &str) -> Option<Packet> {
+    let mut fields = line.split(',').map(str::trim).skip(4);
+    let bytes = fields.next()?.parse().ok()?;
+    let sum = u32::from_str_radix(fields.next()?.strip_prefix("0x")?, 16).ok()?;
+    Some(Packet { bytes, sum })
+}
+
+/// The NAL units of a sample, if their lengths fill it exactly.
+fn units(mut sample: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut units = Vec::new();
+    while !sample.is_empty() {
+        let (length, rest) = sample.split_first_chunk::<4>()?;
+        let (unit, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+        units.push(unit);
+        sample = rest;
+    }
+    Some(units)
+}
+
+/// Size and sum of `units` as the encoder put them out: a picture's first one behind a start code of four
+/// bytes, the others behind three; so too the encoder's message, which FFmpeg prepends to its first
+/// picture.
+fn annex_b_sum(units: &[&[u8]]) -> Packet {
+    let is_message = |unit: &&[u8]| unit.first().is_some_and(|head| head & 0x1f == SEI);
+    let prepended = units.len() > 1 && units.first().is_some_and(is_message);
+    let picture = usize::from(prepended);
+    let (mut sum, mut bytes) = (Adler::default(), 0);
+    for (place, unit) in units.iter().enumerate() {
+        let start_code: &[u8] = if place == picture { &[0, 0, 0, 1] } else { &[0, 0, 1] };
+        sum.add(start_code);
+        sum.add(unit);
+        bytes += (start_code.len() + unit.len()) as u64;
+    }
+    Packet { bytes, sum: sum.value() }
+}
+
+/// FFmpeg's Adler-32: it starts from 0, not from 1.
+#[derive(Default)]
+struct Adler {
+    low: u32,
+    high: u32,
+}
+
+impl Adler {
+    fn add(&mut self, bytes: &[u8]) {
+        for run in bytes.chunks(RUN_BYTES_MAX) {
+            for byte in run {
+                self.low += u32::from(*byte);
+                self.high += self.low;
+            }
+            self.low %= MODULUS;
+            self.high %= MODULUS;
+        }
+    }
+
+    fn value(&self) -> u32 {
+        self.high << 16 | self.low
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use media::fmp4::SampleView;
+
+    use super::{ProofError, compare};
+
+    fn view(data: &[u8]) -> SampleView<'_> {
+        SampleView { data, decode_time: 0, composition_offset: 0, duration: 1, sync: true }
+    }
+
+    #[test]
+    fn every_kind_of_damage_is_seen() {
+        // Units [5] and [6, 7]; Annex B: 0 0 0 1 5 0 0 1 6 7.
+        let sample = [0, 0, 0, 1, 5, 0, 0, 0, 2, 6, 7];
+        let sum = {
+            let (mut low, mut high) = (0_u32, 0_u32);
+            for byte in [0, 0, 0, 1, 5, 0, 0, 1, 6, 7] {
+                low += byte;
+                high += low;
+            }
+            high << 16 | low
+        };
+        let list = format!("#tb 0: 1/25\n0,  0,  0,  1,  10, {sum:#010x}, S=1,  8\n");
+        assert_eq!(compare(&list, &[view(&sample)]), Ok(()));
+        let mut flipped = sample;
+        flipped[4] ^= 1;
+        assert_eq!(compare(&list, &[view(&flipped)]), Err(ProofError::Differs(0)));
+        assert_eq!(compare(&list, &[view(&sample[..9])]), Err(ProofError::Damaged(0)));
+        assert_eq!(compare(&list, &[]), Err(ProofError::Count { packets: 1, samples: 0 }));
+        assert_eq!(compare("nonsense", &[]), Err(ProofError::Line(1)));
+    }
+}

@@ -1,0 +1,375 @@
+//! The worker's side of the stream to control: asks for tasks, keeps their leases, reports.
+//!
+//! One loop owns everything; tasks run beside it and talk to it through a channel. A broken stream is
+//! replaced while tasks go on: leases and unanswered commits belong to the loop, not to the stream.
+
+mod backoff;
+mod commits;
+mod leases;
+mod link;
+
+use std::{
+    collections::HashMap,
+    future::{Future, pending},
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use api::v1::{self, control_message::Message as Told, worker_message::Message as Tell};
+use opentelemetry::{KeyValue, metrics::Counter};
+use runtime::Shutdown;
+use tokio::{
+    sync::mpsc,
+    task::{Id, JoinError, JoinSet},
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+
+pub use self::commits::Committer;
+use self::{
+    backoff::Backoff,
+    commits::{Commits, Wish},
+    leases::Leases,
+    link::{Link, LinkError},
+};
+use crate::{
+    config::Config,
+    ffmpeg::{Fault, fault::DISK_FULL},
+    task::{self, Ended, Gauge, Task, Workshop},
+};
+
+/// Wishes to commit that wait for the loop.
+const WISHES_MAX: usize = 64;
+/// Failures and releases that wait for a stream; older ones end by their leases' end.
+const OUTBOX_MAX: usize = 64;
+/// How often leases, retries and free space are looked at.
+const TICK: Duration = Duration::from_millis(250);
+/// No task is begun with less scratch space, nor this long after the disk was full.
+const FREE_BYTES_MIN: u64 = 256 << 20;
+const DISK_PAUSE: Duration = Duration::from_secs(30);
+/// How long last words may take to reach control.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
+/// Bounds on what control may ask of us, in seconds.
+const LEASE_SECONDS: (f64, f64) = (0.5, 3600.0);
+
+type Connecting = Pin<Box<dyn Future<Output = Result<(Link, v1::Welcome), LinkError>> + Send>>;
+
+/// Pulls tasks until told to stop.
+pub struct Puller {
+    config: Arc<Config>,
+    workshop: Arc<Workshop>,
+    hello: v1::Hello,
+    shutdown: Shutdown,
+    link: Option<Link>,
+    connecting: Option<Connecting>,
+    backoff: Backoff,
+    attempts: usize,
+    lease: Duration,
+    heartbeat: Duration,
+    heartbeat_due: Instant,
+    leases: Leases,
+    commits: Commits,
+    wishes: (mpsc::Sender<Wish>, mpsc::Receiver<Wish>),
+    tasks: JoinSet<Ended>,
+    names: HashMap<Id, (String, u64)>,
+    outbox: Vec<Tell>,
+    /// What control believes that we want.
+    wanted: u32,
+    paused_until: Option<Instant>,
+    draining: bool,
+    ended: Counter<u64>,
+}
+
+impl Puller {
+    /// A worker with `workshop`, whose FFmpeg has `encoders`.
+    pub fn new(
+        config: Arc<Config>,
+        workshop: Arc<Workshop>,
+        encoders: Vec<String>,
+        shutdown: Shutdown,
+    ) -> Self {
+        let hello = v1::Hello {
+            protocol_version: api::WORKER_PROTOCOL,
+            name: config.name(),
+            slots: config.slots() as u32,
+            encoders,
+        };
+        let ended = runtime::telemetry::meter().u64_counter("streaming_worker_tasks_total").build();
+        Self {
+            config,
+            workshop,
+            hello,
+            shutdown,
+            link: None,
+            connecting: None,
+            backoff: Backoff::default(),
+            attempts: 0,
+            lease: Duration::from_secs(15),
+            heartbeat: Duration::from_secs(3),
+            heartbeat_due: Instant::now(),
+            leases: Leases::default(),
+            commits: Commits::default(),
+            wishes: mpsc::channel(WISHES_MAX),
+            tasks: JoinSet::new(),
+            names: HashMap::new(),
+            outbox: Vec::new(),
+            wanted: 0,
+            paused_until: None,
+            draining: false,
+            ended,
+        }
+    }
+
+    /// Works until a soft stop's drain, a hard stop, or control's own drain is over.
+    pub async fn run(mut self) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let drain = drain_deadline(self.shutdown.clone(), self.config.drain);
+        tokio::pin!(drain);
+        let mut stopping = false;
+        self.connect();
+        loop {
+            tokio::select! {
+                message = next(&mut self.link) => match message {
+                    Ok(message) => self.told(message),
+                    Err(error) => self.disconnected(&error),
+                },
+                connected = connected(&mut self.connecting) => match connected {
+                    Ok((link, welcome)) => self.welcomed(link, &welcome),
+                    Err(error) => self.disconnected(&error),
+                },
+                Some(wish) = self.wishes.1.recv() => {
+                    let commit = self.commits.add(wish);
+                    self.tell(Tell::Commit(commit));
+                }
+                Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
+                _ = ticks.tick() => self.tick(Instant::now()),
+                () = self.shutdown.soft.cancelled(), if !self.draining => {
+                    tracing::info!(tasks = self.leases.len(), "drain");
+                    self.draining = true;
+                }
+                () = &mut drain, if !stopping => {
+                    stopping = true;
+                    self.draining = true;
+                    self.leases.stop_all();
+                }
+            }
+            if self.draining && self.leases.is_empty() && self.tasks.is_empty() {
+                break;
+            }
+            self.want();
+        }
+        if let Some(link) = self.link.take() {
+            link.close(CLOSE_TIME_MAX).await;
+        }
+    }
+
+    /// Begins to connect, after a delay when it has failed before.
+    fn connect(&mut self) {
+        let urls = &self.config.control_urls;
+        let url = urls[self.attempts % urls.len()].clone();
+        let delay = match self.attempts {
+            0 => Duration::ZERO,
+            _ => self.backoff.next(&mut rand::rng()),
+        };
+        self.attempts += 1;
+        let (hello, token_file) = (self.hello.clone(), self.config.token_file.clone());
+        self.connecting = Some(Box::pin(async move {
+            tokio::time::sleep(delay).await;
+            Link::open(url, &token_file, hello).await
+        }));
+    }
+
+    fn welcomed(&mut self, link: Link, welcome: &v1::Welcome) {
+        tracing::info!(worker.id = welcome.worker_id, "connected to control");
+        let seconds = |value: f64| {
+            let (low, high) = LEASE_SECONDS;
+            Duration::from_secs_f64(if value.is_finite() { value.clamp(low, high) } else { high })
+        };
+        self.lease = seconds(welcome.lease_seconds);
+        self.heartbeat = seconds(welcome.heartbeat_seconds).min(self.lease / 3);
+        self.connecting = None;
+        self.backoff.reset();
+        self.link = Some(link);
+        self.wanted = 0;
+        // First of all, which leases outlived the break.
+        self.beat(Instant::now());
+        for commit in self.commits.unanswered() {
+            self.tell(Tell::Commit(commit));
+        }
+        for message in std::mem::take(&mut self.outbox) {
+            self.tell(message);
+        }
+    }
+
+    fn disconnected(&mut self, error: &dyn std::error::Error) {
+        let cause = error.source().map(ToString::to_string).unwrap_or_default();
+        tracing::warn!(%error, cause, "lose connection to control");
+        self.link = None;
+        self.leases.disconnected();
+        self.connect();
+    }
+
+    fn told(&mut self, message: v1::ControlMessage) {
+        match message.message {
+            Some(Told::Lease(lease)) => self.begin(lease),
+            Some(Told::HeartbeatReply(reply)) => {
+                for task in self.leases.answered(&reply.lost, self.lease) {
+                    tracing::info!(task.id = task, "stop task: its lease is gone");
+                }
+            }
+            Some(Told::CommitReply(reply)) => self.commits.answered(reply, Instant::now()),
+            Some(Told::Drain(_)) => {
+                tracing::info!("drain: control asks for it");
+                self.draining = true;
+            }
+            Some(Told::Welcome(_)) | None => {}
+        }
+    }
+
+    fn begin(&mut self, lease: v1::Lease) {
+        self.wanted = self.wanted.saturating_sub(1);
+        let (name, token) = (lease.task_id.clone(), lease.token);
+        if self.draining {
+            self.say(Tell::Release(v1::Release { task_id: name, token }));
+            return;
+        }
+        tracing::info!(task.id = name, attempt = lease.attempt, "begin task");
+        let (cancel, gauge) = (CancellationToken::new(), Arc::new(Gauge::default()));
+        let expires = Instant::now() + self.lease;
+        self.leases.add(name.clone(), token, expires, cancel.clone(), Arc::clone(&gauge));
+        let committer = Committer::new(name.clone(), token, self.wishes.0.clone());
+        let workshop = Arc::clone(&self.workshop);
+        let work = task::run(Task { lease, workshop, committer, cancel, gauge });
+        let id = self.tasks.spawn(work).id();
+        self.names.insert(id, (name, token));
+    }
+
+    fn ended(&mut self, joined: Result<(Id, Ended), JoinError>) {
+        let (id, ended) = match joined {
+            Ok((id, ended)) => (id, ended),
+            Err(error) => (error.id(), Ended::Failed(Fault::retryable("internal", "task died"))),
+        };
+        let Some((task_id, token)) = self.names.remove(&id) else { return };
+        let held = self.leases.remove(&task_id, token);
+        let outcome = match ended {
+            Ended::Done => "done",
+            // Nobody to tell: the lease was lost before.
+            _ if !held => "lost",
+            Ended::Lost => "lost",
+            Ended::Stopped => {
+                self.say(Tell::Release(v1::Release { task_id: task_id.clone(), token }));
+                "released"
+            }
+            Ended::Failed(fault) => {
+                self.failed(task_id.clone(), token, fault);
+                "failed"
+            }
+        };
+        tracing::info!(task.id = task_id, outcome, "end task");
+        self.ended.add(1, &[KeyValue::new("outcome", outcome)]);
+    }
+
+    fn failed(&mut self, task_id: String, token: u64, fault: Fault) {
+        let Fault { code, message, retryable } = fault;
+        tracing::warn!(task.id = task_id, %code, message, retryable, "fail task");
+        if code == DISK_FULL {
+            self.paused_until = Some(Instant::now() + DISK_PAUSE);
+        }
+        let code = code.into_owned();
+        self.say(Tell::Fail(v1::Fail { task_id, token, code, message, retryable }));
+    }
+
+    fn tick(&mut self, now: Instant) {
+        for task in self.leases.expire(now) {
+            tracing::warn!(task.id = task, "stop task: control was out of reach for too long");
+        }
+        if self.link.is_some() {
+            for commit in self.commits.due(now) {
+                self.tell(Tell::Commit(commit));
+            }
+        }
+        if now >= self.heartbeat_due {
+            self.beat(now);
+        }
+    }
+
+    fn beat(&mut self, now: Instant) {
+        self.heartbeat_due = now + self.heartbeat;
+        if self.link.is_some() {
+            let heartbeat = self.leases.heartbeat(now);
+            self.tell(Tell::Heartbeat(heartbeat));
+        }
+    }
+
+    /// Tells control how many tasks we would start, when that has changed.
+    fn want(&mut self) {
+        if self.link.is_none() {
+            return;
+        }
+        let busy = self.leases.len().max(self.tasks.len());
+        let free = self.config.slots().saturating_sub(busy) as u32;
+        let slots = if self.draining || self.is_paused(Instant::now()) { 0 } else { free };
+        if slots != self.wanted {
+            self.wanted = slots;
+            self.tell(Tell::Want(v1::Want { slots }));
+        }
+    }
+
+    fn is_paused(&mut self, now: Instant) -> bool {
+        if self.paused_until.is_some_and(|until| now < until) {
+            return true;
+        }
+        self.paused_until = None;
+        let full = self.workshop.scratch.free_bytes() < FREE_BYTES_MIN;
+        if full {
+            tracing::warn!("pause: too little scratch space");
+            self.paused_until = Some(now + DISK_PAUSE);
+        }
+        full
+    }
+
+    /// Says something once: now, or on the next stream.
+    fn say(&mut self, message: Tell) {
+        if self.link.is_some() {
+            self.tell(message);
+        } else if self.outbox.len() < OUTBOX_MAX {
+            self.outbox.push(message);
+        }
+    }
+
+    /// Says something on this stream; what must survive it is kept elsewhere.
+    fn tell(&mut self, message: Tell) {
+        let Some(link) = &self.link else { return };
+        if let Err(error) = link.send(message) {
+            self.disconnected(&error);
+        }
+    }
+}
+
+async fn next(link: &mut Option<Link>) -> Result<v1::ControlMessage, LinkError> {
+    match link {
+        Some(link) => link.next().await,
+        None => pending().await,
+    }
+}
+
+async fn connected(connecting: &mut Option<Connecting>) -> Result<(Link, v1::Welcome), LinkError> {
+    match connecting {
+        Some(connecting) => connecting.await,
+        None => pending().await,
+    }
+}
+
+/// When what still runs is to be stopped: some time after the soft stop, or at the hard one.
+async fn drain_deadline(shutdown: Shutdown, drain: Duration) {
+    let patience = async {
+        shutdown.soft.cancelled().await;
+        tokio::time::sleep(drain).await;
+    };
+    tokio::select! {
+        () = patience => {}
+        () = shutdown.hard.cancelled() => {}
+    }
+}

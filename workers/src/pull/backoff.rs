@@ -1,0 +1,49 @@
+//! When to try again: full jitter, so that a fleet does not come back in one instant.
+
+use std::time::Duration;
+
+use rand::Rng;
+
+const BASE: Duration = Duration::from_millis(250);
+const DELAY_MAX: Duration = Duration::from_secs(10);
+
+/// Doubles with every failure, up to ten seconds.
+#[derive(Debug, Default)]
+pub(super) struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    /// A random delay up to the present bound.
+    pub(super) fn next(&mut self, random: &mut impl Rng) -> Duration {
+        let bound = BASE.saturating_mul(1 << self.failures.min(16)).min(DELAY_MAX);
+        self.failures += 1;
+        bound.mul_f64(random.random::<f64>())
+    }
+
+    /// After a success.
+    pub(super) fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rand::{SeedableRng, rngs::StdRng};
+
+    use super::Backoff;
+
+    #[test]
+    fn delays_are_spread_and_bounded() {
+        let mut random = StdRng::seed_from_u64(1);
+        let mut backoff = Backoff::default();
+        let delays: Vec<Duration> = (0..40).map(|_| backoff.next(&mut random)).collect();
+        assert!(delays[0] <= Duration::from_millis(250));
+        assert!(delays.iter().all(|delay| *delay <= Duration::from_secs(10)));
+        assert!(delays.iter().any(|delay| *delay > Duration::from_secs(5)));
+        backoff.reset();
+        assert!(backoff.next(&mut random) <= Duration::from_millis(250));
+    }
+}

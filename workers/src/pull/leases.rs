@@ -1,0 +1,196 @@
+//! The leases that this worker believes to hold. No I/O; time comes in as arguments.
+//!
+//! **Invariant:** a lease that was not confirmed in time is gone, whatever control may think: somebody
+//! else may be working on it already.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use api::v1;
+use tokio_util::sync::CancellationToken;
+
+use crate::task::Gauge;
+
+/// Heartbeats that wait for their reply; older ones no longer matter.
+const UNANSWERED_MAX: usize = 64;
+
+/// One lease.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) token: u64,
+    pub(super) cancel: CancellationToken,
+    pub(super) gauge: Arc<Gauge>,
+    /// When it ends unless a heartbeat is answered.
+    expires: Instant,
+}
+
+/// All of them, by task id.
+#[derive(Debug, Default)]
+pub(super) struct Leases {
+    held: HashMap<String, Held>,
+    /// When the heartbeats that have no reply yet were sent, and what they were about.
+    unanswered: VecDeque<(Instant, Vec<(String, u64)>)>,
+}
+
+impl Leases {
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Takes a new lease on. An older one on the same task is void: control never leases twice.
+    pub(super) fn add(
+        &mut self,
+        task: String,
+        token: u64,
+        expires: Instant,
+        cancel: CancellationToken,
+        gauge: Arc<Gauge>,
+    ) {
+        if let Some(older) = self.held.insert(task, Held { token, cancel, gauge, expires }) {
+            older.cancel.cancel();
+        }
+    }
+
+    /// Forgets a lease whose task has ended; false when it was lost before.
+    pub(super) fn remove(&mut self, task: &str, token: u64) -> bool {
+        let ours = self.held.get(task).is_some_and(|held| held.token == token);
+        if ours {
+            self.held.remove(task);
+        }
+        ours
+    }
+
+    /// The heartbeat to send at `now`.
+    pub(super) fn heartbeat(&mut self, now: Instant) -> v1::Heartbeat {
+        let about = self.held.iter().map(|(task, held)| (task.clone(), held.token)).collect();
+        if self.unanswered.len() == UNANSWERED_MAX {
+            self.unanswered.pop_front();
+        }
+        self.unanswered.push_back((now, about));
+        let progress = |(task, held): (&String, &Held)| v1::Progress {
+            task_id: task.clone(),
+            token: held.token,
+            fraction: held.gauge.fraction(),
+            speed: held.gauge.speed(),
+        };
+        v1::Heartbeat { leases: self.held.iter().map(progress).collect() }
+    }
+
+    /// Takes the reply to the oldest unanswered heartbeat in: what it names is lost, the rest of what the
+    /// heartbeat was about lasts `lease` from when it was sent. Returns the lost tasks.
+    pub(super) fn answered(&mut self, lost: &[String], lease: Duration) -> Vec<String> {
+        let Some((sent, about)) = self.unanswered.pop_front() else { return Vec::new() };
+        let mut gone = Vec::new();
+        for (task, token) in about {
+            if lost.contains(&task) {
+                if self.lose(&task, token) {
+                    gone.push(task);
+                }
+            } else if let Some(held) = self.held.get_mut(&task).filter(|held| held.token == token) {
+                held.expires = held.expires.max(sent + lease);
+            }
+        }
+        gone
+    }
+
+    /// No reply comes on a stream that is gone.
+    pub(super) fn disconnected(&mut self) {
+        self.unanswered.clear();
+    }
+
+    /// Gives up every lease that ended before `now`.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<String> {
+        let expired = self.held.iter().filter(|(_, held)| held.expires <= now);
+        let expired: Vec<(String, u64)> =
+            expired.map(|(task, held)| (task.clone(), held.token)).collect();
+        for (task, token) in &expired {
+            self.lose(task, *token);
+        }
+        expired.into_iter().map(|(task, _)| task).collect()
+    }
+
+    /// Stops work on a lease that is gone.
+    pub(super) fn lose(&mut self, task: &str, token: u64) -> bool {
+        match self.held.get(task) {
+            Some(held) if held.token == token => {
+                held.cancel.cancel();
+                self.held.remove(task);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Stops work on everything; the leases stay ours until they are given back.
+    pub(super) fn stop_all(&self) {
+        for held in self.held.values() {
+            held.cancel.cancel();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::Arc,
+        time::{Duration, Instant},
+    };
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::Leases;
+
+    const LEASE: Duration = Duration::from_secs(15);
+
+    fn add(leases: &mut Leases, task: &str, token: u64, expires: Instant) -> CancellationToken {
+        let cancel = CancellationToken::new();
+        leases.add(task.to_owned(), token, expires, cancel.clone(), Arc::default());
+        cancel
+    }
+
+    #[test]
+    fn an_answered_heartbeat_extends_from_when_it_was_sent() {
+        let start = Instant::now();
+        let mut leases = Leases::default();
+        let cancel = add(&mut leases, "a", 1, start + LEASE);
+        leases.heartbeat(start + Duration::from_secs(10));
+        assert!(leases.answered(&[], LEASE).is_empty());
+        assert!(leases.expire(start + Duration::from_secs(24)).is_empty());
+        assert!(!cancel.is_cancelled());
+        assert_eq!(leases.expire(start + Duration::from_secs(26)), ["a"]);
+        assert!(cancel.is_cancelled());
+    }
+
+    #[test]
+    fn a_late_reply_does_not_touch_a_newer_lease_of_the_same_task() {
+        let start = Instant::now();
+        let mut leases = Leases::default();
+        let old = add(&mut leases, "a", 1, start + LEASE);
+        leases.heartbeat(start);
+        let new = add(&mut leases, "a", 2, start + LEASE);
+        assert!(old.is_cancelled());
+        assert!(leases.answered(&["a".to_owned()], LEASE).is_empty());
+        assert!(!new.is_cancelled());
+        assert!(!leases.remove("a", 1));
+        assert!(leases.remove("a", 2));
+    }
+
+    #[test]
+    fn a_lost_lease_stops_its_task_only() {
+        let start = Instant::now();
+        let mut leases = Leases::default();
+        let (a, b) =
+            (add(&mut leases, "a", 1, start + LEASE), add(&mut leases, "b", 2, start + LEASE));
+        assert_eq!(leases.heartbeat(start).leases.len(), 2);
+        assert_eq!(leases.answered(&["a".to_owned()], LEASE), ["a"]);
+        assert!(a.is_cancelled() && !b.is_cancelled());
+        assert_eq!(leases.len(), 1);
+    }
+}

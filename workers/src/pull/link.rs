@@ -1,0 +1,138 @@
+//! One stream to one control plane.
+
+use std::{path::Path, time::Duration};
+
+use api::v1::{
+    ControlMessage, Hello, Welcome, WorkerMessage, control_message, worker_message,
+    worker_service_client::WorkerServiceClient,
+};
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{
+    Request, Status, Streaming,
+    metadata::{Ascii, MetadataValue},
+    transport::{Channel, Endpoint},
+};
+
+/// Messages on their way out. A stream that takes none any more is as good as broken.
+const QUEUE_MAX: usize = 256;
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
+const WELCOME_TIME_MAX: Duration = Duration::from_secs(10);
+/// A dead peer is found out within the sum of both.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Largest token file.
+const TOKEN_BYTES_MAX: usize = 16 * 1024;
+
+/// Why there is no stream. Never holds the token.
+#[derive(Debug, Error)]
+pub(super) enum LinkError {
+    /// The address of a control plane is no URL.
+    #[error("parse control url")]
+    Url(#[source] tonic::transport::Error),
+    /// The token file cannot be read or holds no token.
+    #[error("read token file: {0}")]
+    Token(String),
+    /// Nobody answers there.
+    #[error("connect to control")]
+    Connect(#[source] tonic::transport::Error),
+    /// Control refuses the stream or ended it.
+    #[error("talk to control: {}", .0.message())]
+    Refused(#[source] Box<Status>),
+    /// Control did not say welcome.
+    #[error("talk to control: no welcome")]
+    NoWelcome,
+    /// Control does not take our messages.
+    #[error("talk to control: the stream is stuck")]
+    Stuck,
+    /// Control ended the stream.
+    #[error("talk to control: the stream ended")]
+    Ended,
+}
+
+/// A stream on which both sides have introduced themselves.
+#[derive(Debug)]
+pub(super) struct Link {
+    sender: mpsc::Sender<WorkerMessage>,
+    inbound: Streaming<ControlMessage>,
+}
+
+impl Link {
+    /// Connects, says hello and waits for the welcome.
+    pub(super) async fn open(
+        url: String,
+        token_file: &Path,
+        hello: Hello,
+    ) -> Result<(Self, Welcome), LinkError> {
+        let token = read_token(token_file)?;
+        let channel = Endpoint::from_shared(url)
+            .map_err(LinkError::Url)?
+            .connect_timeout(CONNECT_TIME_MAX)
+            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .tcp_nodelay(true)
+            .connect()
+            .await
+            .map_err(LinkError::Connect)?;
+        let (sender, outbound) = mpsc::channel(QUEUE_MAX);
+        let mut request = Request::new(ReceiverStream::new(outbound));
+        request.metadata_mut().insert("authorization", token);
+        let introduce = async {
+            let mut link = Self::call(channel, sender, request, hello).await?;
+            match link.next().await?.message {
+                Some(control_message::Message::Welcome(welcome)) => Ok((link, welcome)),
+                _ => Err(LinkError::NoWelcome),
+            }
+        };
+        tokio::time::timeout(WELCOME_TIME_MAX, introduce).await.unwrap_or(Err(LinkError::NoWelcome))
+    }
+
+    async fn call(
+        channel: Channel,
+        sender: mpsc::Sender<WorkerMessage>,
+        request: Request<ReceiverStream<WorkerMessage>>,
+        hello: Hello,
+    ) -> Result<Self, LinkError> {
+        // Before the call: some servers answer only once they have read something.
+        let hello = WorkerMessage { message: Some(worker_message::Message::Hello(hello)) };
+        sender.try_send(hello).map_err(|_| LinkError::Stuck)?;
+        let response = WorkerServiceClient::new(channel).work(request).await;
+        let response = response.map_err(|status| LinkError::Refused(Box::new(status)))?;
+        Ok(Self { sender, inbound: response.into_inner() })
+    }
+
+    /// Control's next message.
+    pub(super) async fn next(&mut self) -> Result<ControlMessage, LinkError> {
+        let message = self.inbound.message().await;
+        message.map_err(|status| LinkError::Refused(Box::new(status)))?.ok_or(LinkError::Ended)
+    }
+
+    /// Queues a message.
+    pub(super) fn send(&self, message: worker_message::Message) -> Result<(), LinkError> {
+        let message = WorkerMessage { message: Some(message) };
+        self.sender.try_send(message).map_err(|_| LinkError::Stuck)
+    }
+
+    /// Ends our side and waits until control has read everything, but not for long.
+    pub(super) async fn close(self, time_max: Duration) {
+        let Self { sender, mut inbound } = self;
+        drop(sender);
+        let drained = async { while let Ok(Some(_)) = inbound.message().await {} };
+        // Too late is as good: the leases end by themselves.
+        drop(tokio::time::timeout(time_max, drained).await);
+    }
+}
+
+fn read_token(path: &Path) -> Result<MetadataValue<Ascii>, LinkError> {
+    let text = std::fs::read_to_string(path).map_err(|e| LinkError::Token(e.kind().to_string()))?;
+    let token = text.trim();
+    if token.is_empty() || token.len() > TOKEN_BYTES_MAX {
+        return Err(LinkError::Token("it holds no token".to_owned()));
+    }
+    let mut value = MetadataValue::try_from(format!("Bearer {token}"))
+        .map_err(|_| LinkError::Token("it holds no token".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}

@@ -1,0 +1,169 @@
+//! seccomp: system calls that a fenced process is denied.
+//!
+//! A list of denials, not of permissions: FFmpeg's libraries use several hundred calls that differ
+//! between distributions, and files are Landlock's business. What stands here is what Landlock does not
+//! see: sockets, other processes, metadata of files, and the kernel's larger attack surfaces.
+
+use std::collections::BTreeMap;
+
+use nix::libc::{self, c_long};
+use seccompiler::{
+    SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch,
+};
+
+use super::SandboxError;
+
+/// Denied to everything.
+const DENIED: [c_long; 54] = [
+    // Sockets; io_uring could open them behind the filter's back.
+    libc::SYS_socket,
+    libc::SYS_socketpair,
+    libc::SYS_connect,
+    libc::SYS_bind,
+    libc::SYS_listen,
+    libc::SYS_accept,
+    libc::SYS_accept4,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    // Other processes. Without a session or group of its own nothing escapes the kill of the group.
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_pidfd_open,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_kcmp,
+    libc::SYS_setsid,
+    libc::SYS_setpgid,
+    libc::SYS_execveat,
+    libc::SYS_memfd_create,
+    // Namespaces, mounts, the machine itself.
+    libc::SYS_unshare,
+    libc::SYS_setns,
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_open_tree,
+    libc::SYS_move_mount,
+    libc::SYS_fsopen,
+    libc::SYS_fsmount,
+    libc::SYS_fsconfig,
+    libc::SYS_fspick,
+    libc::SYS_mount_setattr,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_name_to_handle_at,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_reboot,
+    libc::SYS_sethostname,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_kexec_load,
+    // Wide interfaces of the kernel that no encoder needs.
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_keyctl,
+    libc::SYS_add_key,
+];
+
+/// Denied to FFmpeg itself, but not to an operator's wrapper script, which may copy files and wait for
+/// children. Landlock does not cover a file's owner, mode, times and attributes.
+const DENIED_TO_PROGRAMS: [c_long; 15] = [
+    libc::SYS_kill,
+    libc::SYS_tkill,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+    libc::SYS_utimensat,
+    libc::SYS_setpriority,
+];
+
+/// Calls that only this architecture still has under their old names.
+#[cfg(target_arch = "x86_64")]
+const DENIED_TO_PROGRAMS_OLD: [c_long; 8] = [
+    libc::SYS_fork,
+    libc::SYS_vfork,
+    libc::SYS_chmod,
+    libc::SYS_chown,
+    libc::SYS_lchown,
+    libc::SYS_utime,
+    libc::SYS_utimes,
+    libc::SYS_futimesat,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const DENIED_TO_PROGRAMS_OLD: [c_long; 0] = [];
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+pub(super) fn restrict(script: bool) -> Result<(), SandboxError> {
+    let mut rules: Rules = DENIED.iter().map(|call| (*call, Vec::new())).collect();
+    if !script {
+        let programs = DENIED_TO_PROGRAMS.iter().chain(&DENIED_TO_PROGRAMS_OLD);
+        rules.extend(programs.map(|call| (*call, Vec::new())));
+        deny_processes(&mut rules)?;
+        deny_unless(&mut rules, libc::SYS_tgkill, 0, u64::from(std::process::id()))?;
+        // Reading one's limits is part of starting a thread; setting them is not.
+        deny_unless(&mut rules, libc::SYS_prlimit64, 2, 0)?;
+        // The C library asks for threads by clone3, whose flags no filter can see, and falls back to
+        // clone when the kernel says that it has no such call.
+        install(Rules::from([(libc::SYS_clone3, Vec::new())]), libc::ENOSYS)?;
+    }
+    install(rules, libc::EPERM)
+}
+
+/// A thread is a clone with CLONE_THREAD; everything else would be a process.
+fn deny_processes(rules: &mut Rules) -> Result<(), SandboxError> {
+    let thread = libc::CLONE_THREAD as u64;
+    let operator = SeccompCmpOp::MaskedEq(thread);
+    let condition = SeccompCondition::new(0, SeccompCmpArgLen::Qword, operator, 0)
+        .and_then(|condition| SeccompRule::new(vec![condition]))
+        .map_err(refused)?;
+    rules.insert(libc::SYS_clone, vec![condition]);
+    Ok(())
+}
+
+/// Denies `call` unless its argument number `argument` is `value`: `abort` signals a thread of its own
+/// process, every other target is none of its business.
+fn deny_unless(
+    rules: &mut Rules,
+    call: c_long,
+    argument: u8,
+    value: u64,
+) -> Result<(), SandboxError> {
+    let length = SeccompCmpArgLen::Qword;
+    let rule = SeccompCondition::new(argument, length, SeccompCmpOp::Ne, value)
+        .and_then(|condition| SeccompRule::new(vec![condition]))
+        .map_err(refused)?;
+    rules.insert(call, vec![rule]);
+    Ok(())
+}
+
+fn install(rules: Rules, errno: i32) -> Result<(), SandboxError> {
+    let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(refused)?;
+    let denied = SeccompAction::Errno(errno as u32);
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, denied, arch).map_err(refused)?;
+    let program: seccompiler::BpfProgram = filter.try_into().map_err(refused)?;
+    seccompiler::apply_filter(&program).map_err(refused)
+}
+
+fn refused(error: impl std::fmt::Display) -> SandboxError {
+    SandboxError::Seccomp(error.to_string())
+}

@@ -1,0 +1,100 @@
+//! Temporary folders: one per worker process, one per task in it, gone when the task is.
+//!
+//! A killed worker leaves its folder behind. The next one recognises it by the lock that nobody holds
+//! any more and removes it.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::Path,
+};
+
+use nix::sys::statvfs::statvfs;
+use tempfile::TempDir;
+
+const PREFIX: &str = "streaming-worker-";
+const LOCK_NAME: &str = "lock";
+
+/// The worker's folder; removed when dropped.
+#[derive(Debug)]
+pub struct Scratch {
+    folder: TempDir,
+    _lock: File,
+}
+
+impl Scratch {
+    /// Makes this process's folder below `parent`, after removing those of dead workers.
+    ///
+    /// # Errors
+    /// When `parent` cannot be written.
+    pub fn open(parent: &Path) -> io::Result<Self> {
+        fs::create_dir_all(parent)?;
+        let parent = parent.canonicalize()?;
+        sweep(&parent)?;
+        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&parent)?;
+        let lock = File::create(folder.path().join(LOCK_NAME))?;
+        lock.try_lock().map_err(io::Error::from)?;
+        Ok(Self { folder, _lock: lock })
+    }
+
+    /// A folder for one task; removed when dropped.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn task(&self) -> io::Result<TempDir> {
+        tempfile::Builder::new().prefix("task-").tempdir_in(self.folder.path())
+    }
+
+    /// Bytes that may still be written; nothing known counts as plenty.
+    pub fn free_bytes(&self) -> u64 {
+        let bytes = |stat: nix::sys::statvfs::Statvfs| {
+            stat.blocks_available().saturating_mul(stat.fragment_size())
+        };
+        statvfs(self.folder.path()).map_or(u64::MAX, bytes)
+    }
+}
+
+/// Removes the folders of workers that no longer run.
+fn sweep(parent: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(parent)? {
+        let path = entry?.path();
+        let ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
+        if ours && path.is_dir() && is_abandoned(&path) {
+            tracing::info!("remove a dead worker's scratch folder");
+            // Another worker may be sweeping too.
+            if let Err(error) = fs::remove_dir_all(&path) {
+                tracing::warn!(%error, "remove scratch folder");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A folder without a lock file is one that a worker is just making.
+fn is_abandoned(folder: &Path) -> bool {
+    match File::open(folder.join(LOCK_NAME)).map(|lock| lock.try_lock()) {
+        Ok(Ok(())) => true,
+        Ok(Err(TryLockError::WouldBlock | TryLockError::Error(_))) | Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Scratch;
+
+    #[test]
+    fn folders_of_dead_workers_are_swept_and_those_of_live_ones_kept() {
+        let parent = tempfile::tempdir().unwrap();
+        let live = Scratch::open(parent.path()).unwrap();
+        let task = live.task().unwrap();
+        let dead = parent.path().join("streaming-worker-dead");
+        std::fs::create_dir_all(dead.join("task-1")).unwrap();
+        std::fs::write(dead.join("lock"), "").unwrap();
+        let other = Scratch::open(parent.path()).unwrap();
+        assert!(!dead.exists());
+        assert!(task.path().exists());
+        assert!(live.free_bytes() > 0);
+        drop((task, live, other));
+        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
+    }
+}

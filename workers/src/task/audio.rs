@@ -1,0 +1,115 @@
+//! `audio(track)`: one audio track from start to end, published chunk by chunk as it is made.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use api::v1;
+use media::{
+    Grid,
+    fmp4::{
+        Mp4Error,
+        rewrite::{AudioRewriter, Rewritten},
+    },
+    source::{AudioTrack, VideoTrack},
+};
+
+use super::{Interruption, Place, Task, report, required};
+use crate::ffmpeg::{
+    Fault,
+    args::{self, AudioEncode},
+    run::{self, Run},
+};
+
+/// Wall-clock time per second of film, and for starting up.
+const SLOWNESS_MAX: f64 = 5.0;
+const START_TIME_MAX: Duration = Duration::from_secs(300);
+
+pub(super) async fn run(
+    task: &Task,
+    place: &Place,
+    work: v1::AudioWork,
+    scratch: &Path,
+) -> Result<(), Interruption> {
+    let grid: Grid = required("grid", work.grid)?;
+    let video: VideoTrack = required("video", work.video)?;
+    let track: AudioTrack = work.track.map(Into::into).ok_or_else(|| super::invalid("track"))?;
+    let encode = AudioEncode {
+        source: &place.source,
+        track: &track,
+        video: &video,
+        grid: &grid,
+        bitrate: work.bitrate,
+        threads: task.workshop.threads,
+    };
+    let toolbox = &task.workshop.toolbox;
+    let run = Run {
+        program: toolbox.ffmpeg.clone(),
+        args: args::audio(&encode),
+        source: Some(place.source.clone()),
+        scratch: scratch.to_owned(),
+        time_max: START_TIME_MAX + Duration::from_secs_f64(grid.duration() * SLOWNESS_MAX),
+        stall_max: toolbox.stall,
+        file_bytes_max: 1 << 20,
+    };
+    let mut running = run::start(toolbox, run)?;
+    let progress = Arc::clone(&running.progress);
+    let mut publisher = Publisher {
+        task,
+        place,
+        rendition: format!("audio-{}", work.number),
+        first_chunk: work.first_chunk,
+        chunks: grid.chunks(),
+        rewriter: AudioRewriter::new(grid),
+        held: None,
+    };
+    let duration = grid.duration();
+    let work = async {
+        while let Some(bytes) = running.next().await? {
+            publisher.take(&bytes).await?;
+        }
+        Ok::<(), Interruption>(())
+    };
+    tokio::select! {
+        finished = work => finished?,
+        () = report(&progress, &task.gauge, |p| p.seconds() / duration) => {}
+    }
+    publisher.finish().await
+}
+
+struct Publisher<'a> {
+    task: &'a Task,
+    place: &'a Place,
+    rendition: String,
+    first_chunk: u32,
+    chunks: u32,
+    rewriter: AudioRewriter,
+    /// The last chunk, until FFmpeg has ended well.
+    held: Option<Rewritten>,
+}
+
+impl Publisher<'_> {
+    async fn take(&mut self, bytes: &[u8]) -> Result<(), Interruption> {
+        self.rewriter.push(bytes).map_err(damaged)?;
+        while let Some(made) = self.rewriter.next_chunk().map_err(damaged)? {
+            if made.chunk + 1 == self.chunks {
+                self.held = Some(made);
+            } else if made.chunk >= self.first_chunk {
+                let output = self.place.store(&self.rendition, made).await?;
+                self.task.committer.commit(vec![output], false, None).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<(), Interruption> {
+        let last = self.rewriter.finish().map_err(damaged)?.or(self.held.take());
+        let mut outputs = Vec::new();
+        if let Some(made) = last.filter(|made| made.chunk >= self.first_chunk) {
+            outputs.push(self.place.store(&self.rendition, made).await?);
+        }
+        self.task.committer.commit(outputs, true, None).await
+    }
+}
+
+fn damaged(error: Mp4Error) -> Fault {
+    Fault::retryable("output_refused", error.to_string())
+}

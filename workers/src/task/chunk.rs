@@ -1,0 +1,207 @@
+//! `chunk(n)`: one chunk of the grid in one or all rungs.
+
+use std::{fs, path::Path, time::Duration};
+
+use api::v1;
+use media::{
+    Grid,
+    fmp4::{Mp4Error, rewrite, samples},
+    ladder::Rung,
+    source::VideoTrack,
+};
+use tokio::task::spawn_blocking;
+
+use super::{Interruption, Place, Task, invalid, report, required};
+use crate::{
+    ffmpeg::{
+        Fault,
+        args::{self, ChunkEncode, Preroll},
+        run::{self, Run},
+    },
+    proof,
+};
+
+/// Wall-clock time per second of film, and for starting up: any honest source is far faster.
+const SLOWNESS_MAX: f64 = 150.0;
+const START_TIME_MAX: Duration = Duration::from_secs(120);
+/// Output may exceed its bit rate by this factor before the run is cut off.
+const EXCESS_MAX: u64 = 6;
+const FILE_BYTES_MIN: u64 = 64 << 20;
+
+pub(super) async fn run(
+    task: &Task,
+    place: &Place,
+    work: v1::ChunkWork,
+    scratch: &Path,
+) -> Result<(), Interruption> {
+    let plan = Plan::of(task, work)?;
+    let mut preroll = plan.first_preroll(task.lease.attempt, place);
+    let made = loop {
+        plan.encode(task, place, scratch, preroll).await?;
+        match plan.collect(scratch).await {
+            Ok(made) => break made,
+            // Decoding began too late, or too early for a damaged file: begin earlier at once, but leave
+            // the whole way from the start to another attempt.
+            Err(Defect::Frames(fault)) => match preroll.longer() {
+                Some(Preroll::FromStart) | None => return Err(fault.into()),
+                Some(longer) => preroll = longer,
+            },
+            Err(Defect::Other(fault)) => return Err(fault.into()),
+        }
+    };
+    let mut outputs = Vec::with_capacity(made.len());
+    for (rung, made) in plan.rungs.iter().zip(made) {
+        outputs.push(place.store(&rung.name, made).await?);
+    }
+    task.committer.commit(outputs, true, None).await
+}
+
+struct Plan {
+    grid: Grid,
+    chunk: u32,
+    rungs: Vec<Rung>,
+    track: VideoTrack,
+    preset: String,
+    threads: u32,
+}
+
+/// What is wrong with FFmpeg's output.
+enum Defect {
+    /// Frames are missing.
+    Frames(Fault),
+    /// Anything else.
+    Other(Fault),
+}
+
+impl Plan {
+    fn of(task: &Task, work: v1::ChunkWork) -> Result<Self, Fault> {
+        let grid: Grid = required("grid", work.grid)?;
+        let rungs = work.rungs.into_iter().map(|rung| required("rungs", Some(rung)));
+        let rungs = rungs.collect::<Result<Vec<Rung>, Fault>>()?;
+        if work.chunk >= grid.chunks() || rungs.is_empty() {
+            return Err(invalid("chunk"));
+        }
+        if !work.preset.chars().all(|c| c.is_ascii_alphanumeric()) || work.preset.is_empty() {
+            return Err(invalid("preset"));
+        }
+        let workshop = &task.workshop;
+        let threads = if work.urgent { workshop.urgent_threads } else { workshop.threads };
+        let track = required("track", work.track)?;
+        Ok(Self { grid, chunk: work.chunk, rungs, track, preset: work.preset, threads })
+    }
+
+    /// Later attempts start earlier.
+    fn first_preroll(&self, attempt: u32, place: &Place) -> Preroll {
+        match attempt {
+            0 | 1 if is_indexed(&place.source) => Preroll::Short,
+            0..=2 => Preroll::Long,
+            _ => Preroll::FromStart,
+        }
+    }
+
+    fn seconds(&self) -> f64 {
+        let frames = self.grid.chunk_frames(self.chunk);
+        self.grid.seconds(frames.end) - self.grid.seconds(frames.start)
+    }
+
+    async fn encode(
+        &self,
+        task: &Task,
+        place: &Place,
+        scratch: &Path,
+        preroll: Preroll,
+    ) -> Result<(), Fault> {
+        let encode = ChunkEncode {
+            source: &place.source,
+            track: &self.track,
+            grid: &self.grid,
+            chunk: self.chunk,
+            rungs: &self.rungs,
+            preset: &self.preset,
+            threads: self.threads,
+            preroll,
+        };
+        // Decoding from the start shows no progress until it reaches the chunk.
+        let start = self.grid.seconds(self.grid.chunk_frames(self.chunk).start);
+        let before = if preroll == Preroll::FromStart { start } else { 15.0 };
+        let slowest = Duration::from_secs_f64((self.seconds() + before) * SLOWNESS_MAX);
+        let toolbox = &task.workshop.toolbox;
+        let run = Run {
+            program: toolbox.ffmpeg.clone(),
+            args: args::chunk(&encode),
+            source: Some(place.source.clone()),
+            scratch: scratch.to_owned(),
+            time_max: START_TIME_MAX + slowest,
+            stall_max: toolbox.stall + Duration::from_secs_f64(before),
+            file_bytes_max: self.file_bytes_max(),
+        };
+        let mut running = run::start(toolbox, run)?;
+        let progress = std::sync::Arc::clone(&running.progress);
+        let frames = self.grid.chunk_frames(self.chunk);
+        let count = (frames.end - frames.start) as f64;
+        let wait = async {
+            // Outputs are files; what little comes this way is nobody's.
+            while running.next().await?.is_some() {}
+            Ok(())
+        };
+        tokio::select! {
+            finished = wait => finished,
+            () = report(&progress, &task.gauge, |p| p.frames() as f64 / count) => Ok(()),
+        }
+    }
+
+    fn file_bytes_max(&self) -> u64 {
+        let rate = self.rungs.iter().map(|rung| rung.video_bitrate).max().unwrap_or(0);
+        let honest = (rate as f64 / 8.0 * self.seconds()) as u64;
+        (honest * EXCESS_MAX).max(FILE_BYTES_MIN)
+    }
+
+    /// Puts every rung's output on the grid and proves it against the encoder's packets.
+    async fn collect(&self, scratch: &Path) -> Result<Vec<rewrite::Rewritten>, Defect> {
+        let mut made = Vec::with_capacity(self.rungs.len());
+        for rung in &self.rungs {
+            let movie = scratch.join(args::movie_name(rung));
+            let packets = scratch.join(args::proof_name(rung));
+            let (grid, chunk) = (self.grid, self.chunk);
+            let rewritten = spawn_blocking(move || rewrite_proven(&movie, &packets, &grid, chunk));
+            let died =
+                |_| Defect::Other(Fault::retryable("internal", "rewrite output: thread died"));
+            made.push(rewritten.await.map_err(died)??);
+        }
+        Ok(made)
+    }
+}
+
+fn rewrite_proven(
+    movie: &Path,
+    packets: &Path,
+    grid: &Grid,
+    chunk: u32,
+) -> Result<rewrite::Rewritten, Defect> {
+    let io = |error| Defect::Other(Fault::io("read encoder output", &error));
+    let movie = fs::read(movie).map_err(io)?;
+    let packets = fs::read_to_string(packets).map_err(io)?;
+    let damaged = |message: String| Fault::retryable("output_refused", message);
+    let made = rewrite::video_chunk(&movie, grid, chunk).map_err(|error| {
+        let fault = damaged(error.to_string());
+        match error {
+            Mp4Error::SampleCount { .. } => Defect::Frames(fault),
+            _ => Defect::Other(fault),
+        }
+    })?;
+    let views = samples(&movie).map_err(|error| Defect::Other(damaged(error.to_string())))?;
+    proof::compare(&packets, &views).map_err(|error| Defect::Other(damaged(error.to_string())))?;
+    Ok(made)
+}
+
+/// Whether FFmpeg can enter the file at a key frame: transport and program streams have no index.
+fn is_indexed(source: &Path) -> bool {
+    use std::io::Read;
+    const PACKET: usize = 188;
+    const TIMED_PACKET: usize = 192;
+    let mut head = Vec::new();
+    let read = fs::File::open(source).and_then(|f| f.take(512).read_to_end(&mut head));
+    let sync = |at: usize, step| head.get(at) == Some(&0x47) && head.get(at + step) == Some(&0x47);
+    let program = head.starts_with(&[0, 0, 1, 0xba]);
+    read.is_ok() && !program && !sync(0, PACKET) && !sync(4, TIMED_PACKET)
+}

@@ -1,0 +1,240 @@
+//! A control plane made of a queue: hands out what a test gives it, keeps what the worker says.
+
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use api::v1::{
+    self, ControlMessage, WorkerMessage,
+    control_message::Message as Tell,
+    worker_message::Message as Said,
+    worker_service_server::{WorkerService, WorkerServiceServer},
+};
+use tokio::{
+    net::TcpListener,
+    sync::mpsc,
+    task::{AbortHandle, JoinSet},
+    time::timeout,
+};
+use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
+use tonic::{Request, Response, Status, Streaming};
+
+/// How long a test waits for a message of the worker.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+type Sender = mpsc::UnboundedSender<Result<ControlMessage, Status>>;
+
+#[derive(Default)]
+struct State {
+    sender: Mutex<Option<Sender>>,
+    lost: Mutex<HashSet<String>>,
+    /// Leave commits unanswered.
+    mute_commits: AtomicBool,
+    /// Leave heartbeats unanswered.
+    mute_heartbeats: AtomicBool,
+    lease_ms: AtomicU32,
+    authorization: Mutex<String>,
+}
+
+#[derive(Clone)]
+struct Service {
+    state: Arc<State>,
+    said: mpsc::UnboundedSender<Said>,
+}
+
+/// The test's side.
+pub(crate) struct Control {
+    pub(crate) addr: SocketAddr,
+    state: Arc<State>,
+    said: mpsc::UnboundedReceiver<Said>,
+    service: Service,
+    server: JoinSet<()>,
+    running: Option<AbortHandle>,
+}
+
+impl Control {
+    pub(crate) async fn start() -> Self {
+        let (sender, said) = mpsc::unbounded_channel();
+        let state = Arc::new(State::default());
+        state.lease_ms.store(15_000, Ordering::SeqCst);
+        let service = Service { state: Arc::clone(&state), said: sender };
+        let addr = "127.0.0.1:0".parse().unwrap();
+        let mut control =
+            Self { addr, state, said, service, server: JoinSet::new(), running: None };
+        control.listen().await;
+        control
+    }
+
+    /// Listens where it listened before; what was connected is not any more.
+    pub(crate) async fn listen(&mut self) {
+        let listener = TcpListener::bind(self.addr).await.unwrap();
+        self.addr = listener.local_addr().unwrap();
+        let service = WorkerServiceServer::new(self.service.clone());
+        let server = tonic::transport::Server::builder().add_service(service);
+        let serve = server.serve_with_incoming(TcpListenerStream::new(listener));
+        self.running = Some(self.server.spawn(async move { serve.await.unwrap() }));
+    }
+
+    /// Breaks every stream and stops listening.
+    pub(crate) async fn stop(&mut self) {
+        self.running.take().unwrap().abort();
+        while self.server.join_next().await.is_some() {}
+        *self.state.sender.lock().unwrap() = None;
+    }
+
+    pub(crate) fn set_lease(&self, lease: Duration) {
+        self.state.lease_ms.store(lease.as_millis() as u32, Ordering::SeqCst);
+    }
+
+    pub(crate) fn lose(&self, task: &str) {
+        self.state.lost.lock().unwrap().insert(task.to_owned());
+    }
+
+    pub(crate) fn mute_commits(&self, mute: bool) {
+        self.state.mute_commits.store(mute, Ordering::SeqCst);
+    }
+
+    pub(crate) fn mute_heartbeats(&self, mute: bool) {
+        self.state.mute_heartbeats.store(mute, Ordering::SeqCst);
+    }
+
+    pub(crate) fn authorization(&self) -> String {
+        self.state.authorization.lock().unwrap().clone()
+    }
+
+    pub(crate) fn tell(&self, message: Tell) {
+        let message = ControlMessage { message: Some(message) };
+        let sender = self.state.sender.lock().unwrap();
+        sender.as_ref().expect("a worker is connected").send(Ok(message)).unwrap();
+    }
+
+    /// The next message that `pick` takes; all before it are dropped.
+    pub(crate) async fn wait<T>(&mut self, mut pick: impl FnMut(Said) -> Option<T>) -> T {
+        let found = async {
+            loop {
+                let said = self.said.recv().await.expect("the worker speaks");
+                if let Some(found) = pick(said) {
+                    return found;
+                }
+            }
+        };
+        timeout(PATIENCE, found).await.expect("the worker says what the test waits for")
+    }
+
+    /// What the worker says within `time`.
+    pub(crate) async fn listen_for(&mut self, time: Duration) -> Vec<Said> {
+        let mut heard = Vec::new();
+        let collect = async {
+            while let Some(said) = self.said.recv().await {
+                heard.push(said);
+            }
+        };
+        let _ = timeout(time, collect).await;
+        heard
+    }
+
+    /// Waits until the worker wants something.
+    pub(crate) async fn ready(&mut self) {
+        let wants = |said| matches!(said, Said::Want(want) if want.slots > 0).then_some(());
+        self.wait(wants).await;
+    }
+
+    /// Leases a task and collects what comes of it: every output and report, or the failure.
+    pub(crate) async fn work(&mut self, lease: v1::Lease) -> Result<Done, v1::Fail> {
+        let task = lease.task_id.clone();
+        self.tell(Tell::Lease(lease));
+        let mut done = Done::default();
+        self.wait(|said| match said {
+            Said::Commit(commit) if commit.task_id == task => {
+                done.commits += 1;
+                done.outputs.extend(commit.outputs);
+                done.source = commit.source.or(done.source.take());
+                commit.last.then_some(Ok(()))
+            }
+            Said::Fail(fail) if fail.task_id == task => Some(Err(fail)),
+            _ => None,
+        })
+        .await?;
+        Ok(done)
+    }
+}
+
+/// What came of a task.
+#[derive(Debug, Default)]
+pub(crate) struct Done {
+    pub(crate) commits: usize,
+    pub(crate) outputs: Vec<v1::Output>,
+    pub(crate) source: Option<v1::SourceReport>,
+}
+
+#[tonic::async_trait]
+impl WorkerService for Service {
+    type WorkStream = UnboundedReceiverStream<Result<ControlMessage, Status>>;
+
+    async fn work(
+        &self,
+        request: Request<Streaming<WorkerMessage>>,
+    ) -> Result<Response<Self::WorkStream>, Status> {
+        let token = request.metadata().get("authorization").unwrap().to_str().unwrap().to_owned();
+        *self.state.authorization.lock().unwrap() = token;
+        let (sender, receiver) = mpsc::unbounded_channel();
+        *self.state.sender.lock().unwrap() = Some(sender.clone());
+        let (service, mut inbound) = (self.clone(), request.into_inner());
+        tokio::spawn(async move {
+            while let Ok(Some(message)) = inbound.message().await {
+                let said = message.message.unwrap();
+                if let Some(answer) = service.answer(&said) {
+                    let _ = sender.send(Ok(ControlMessage { message: Some(answer) }));
+                }
+                let _ = service.said.send(said);
+            }
+        });
+        Ok(Response::new(UnboundedReceiverStream::new(receiver)))
+    }
+
+    async fn list_workers(
+        &self,
+        _: Request<v1::ListWorkersRequest>,
+    ) -> Result<Response<v1::ListWorkersResponse>, Status> {
+        Err(Status::unimplemented("not played"))
+    }
+
+    async fn drain_worker(
+        &self,
+        _: Request<v1::DrainWorkerRequest>,
+    ) -> Result<Response<v1::DrainWorkerResponse>, Status> {
+        Err(Status::unimplemented("not played"))
+    }
+}
+
+impl Service {
+    fn answer(&self, said: &Said) -> Option<Tell> {
+        match said {
+            Said::Hello(_) => {
+                let lease = f64::from(self.state.lease_ms.load(Ordering::SeqCst)) / 1000.0;
+                let worker_id = "00000000-0000-7000-8000-000000000001".to_owned();
+                let heartbeat_seconds = lease / 5.0;
+                let welcome = v1::Welcome { worker_id, lease_seconds: lease, heartbeat_seconds };
+                Some(Tell::Welcome(welcome))
+            }
+            Said::Heartbeat(heartbeat) if !self.state.mute_heartbeats.load(Ordering::SeqCst) => {
+                let lost = self.state.lost.lock().unwrap();
+                let named = heartbeat.leases.iter().map(|lease| lease.task_id.clone());
+                let lost = named.filter(|task| lost.contains(task)).collect();
+                Some(Tell::HeartbeatReply(v1::HeartbeatReply { lost }))
+            }
+            Said::Commit(commit) if !self.state.mute_commits.load(Ordering::SeqCst) => {
+                let request = commit.request;
+                let reply = v1::CommitReply { request, refusal: None, lease_lost: false };
+                Some(Tell::CommitReply(reply))
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Chunks and audio from real files: every frame once, in order, on the grid; admissible as they are.
+
+use std::{fs, io::Write, path::Path};
+
+use api::v1;
+use media::{
+    FrameRate, Grid,
+    admission::{TrackKind, admit},
+    source::{AudioTrack, Source},
+};
+
+use crate::{
+    clip::{Clip, numbers},
+    control::Control,
+    worker::Worker,
+};
+
+/// A probed file with its grid.
+struct Film {
+    source: Source,
+    grid: Grid,
+}
+
+impl Film {
+    async fn probe(control: &mut Control, worker: &Worker, clip: &Clip) -> Self {
+        let done = control.work(worker.probe(&clip.path())).await.unwrap();
+        let source = Source::try_from(done.source.unwrap()).unwrap();
+        let (num, den) = source.video.frame_rate;
+        let rate = FrameRate::for_source(num, den).unwrap();
+        let grid = Grid::new(rate, source.video.frames_at(rate)).unwrap();
+        Self { source, grid }
+    }
+
+    fn chunk(&self, chunk: u32, rungs: &[(u32, u32)]) -> v1::lease::Work {
+        let rung = |(width, height): &(u32, u32)| v1::Rung {
+            name: format!("{height}p"),
+            width: *width,
+            height: *height,
+            video_bitrate: 200_000,
+        };
+        v1::lease::Work::Chunk(v1::ChunkWork {
+            grid: Some(self.grid.into()),
+            chunk,
+            rungs: rungs.iter().map(rung).collect(),
+            preset: "veryfast".to_owned(),
+            track: Some(self.source.video.clone().into()),
+            urgent: chunk == 0,
+        })
+    }
+
+    fn audio(&self, first_chunk: u32) -> v1::lease::Work {
+        let track: AudioTrack = self.source.audio[0].clone();
+        v1::lease::Work::Audio(v1::AudioWork {
+            grid: Some(self.grid.into()),
+            number: 0,
+            track: Some(track.into()),
+            video: Some(self.source.video.clone().into()),
+            bitrate: 96_000,
+            first_chunk,
+        })
+    }
+}
+
+/// What control does with an output before it believes it.
+fn check(store: &Path, kind: TrackKind, grid: &Grid, output: &v1::Output) -> Vec<u8> {
+    let bytes = fs::read(store.join(&output.key)).unwrap();
+    assert_eq!(bytes.len() as u64, output.bytes);
+    assert_eq!(workers::output::digest(&bytes)[..], output.sha256[..]);
+    admit(kind, grid, output.chunk, &output.init, &bytes).unwrap();
+    bytes
+}
+
+async fn frames_are_exact(name: &str, rate: &str, options: &[&str]) {
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &[]).await;
+    let clip = Clip::with(name, rate, 26, options);
+    let film = Film::probe(&mut control, &worker, &clip).await;
+    assert_eq!(film.grid.chunks(), 3);
+    let movie = tempfile::NamedTempFile::with_suffix(".mp4").unwrap();
+    let mut init = None;
+    for chunk in 0..film.grid.chunks() {
+        let lease = worker.lease(&clip.path(), film.chunk(chunk, &[(160, 90)]));
+        let done = control.work(lease).await.unwrap_or_else(|fail| panic!("{name}: {fail:?}"));
+        let output = &done.outputs[0];
+        let bytes = check(&worker.store(), TrackKind::Video, &film.grid, output);
+        if chunk == 0 {
+            movie.as_file().write_all(&output.init).unwrap();
+        }
+        assert_eq!(init.get_or_insert(output.init.clone()), &output.init, "{name}");
+        movie.as_file().write_all(&bytes).unwrap();
+    }
+    let found = numbers(movie.path());
+    let expected: Vec<usize> = (0..film.grid.frames() as usize).collect();
+    assert_eq!(found, expected, "{name}");
+}
+
+const AAC: [&str; 4] = ["-g", "50", "-c:a", "aac"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_are_exact_at_film_rates_in_matroska() {
+    frames_are_exact("a.mkv", "24000/1001", &AAC).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_are_exact_at_television_rates() {
+    frames_are_exact("a.mp4", "25", &AAC).await;
+    frames_are_exact("b.mp4", "30000/1001", &AAC).await;
+    frames_are_exact("c.avi", "25", &AAC).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_are_exact_at_high_rates() {
+    frames_are_exact("a.mkv", "60", &AAC).await;
+    frames_are_exact("b.mp4", "50", &AAC).await;
+}
+
+/// Open GOPs, key frames far apart, and a container that cannot be entered at key frames.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_are_exact_where_entering_is_hard() {
+    let open = ["-g", "240", "-keyint_min", "240", "-x264-params", "open-gop=1", "-c:a", "aac"];
+    frames_are_exact("a.mp4", "24", &open).await;
+    frames_are_exact("b.ts", "25", &["-g", "100", "-c:a", "aac"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_rung_comes_from_one_task_and_audio_is_published_as_it_goes() {
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &[]).await;
+    let clip = Clip::numbered("a.mp4", "25", 26);
+    let film = Film::probe(&mut control, &worker, &clip).await;
+    let lease = worker.lease(&clip.path(), film.chunk(1, &[(160, 90), (320, 180)]));
+    let done = control.work(lease).await.unwrap();
+    let names: Vec<_> = done.outputs.iter().map(|o| o.rendition.as_str()).collect();
+    assert_eq!((names, done.commits), (vec!["90p", "180p"], 1));
+    for output in &done.outputs {
+        check(&worker.store(), TrackKind::Video, &film.grid, output);
+        let init = media::fmp4::init_info(&output.init).unwrap();
+        assert!(init.codec.starts_with("avc1.64"), "{}", init.codec);
+    }
+
+    let done = control.work(worker.lease(&clip.path(), film.audio(0))).await.unwrap();
+    assert_eq!(done.outputs.iter().map(|o| o.chunk).collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(done.commits, 3);
+    let whole: Vec<_> = done.outputs.iter().collect();
+    for output in &whole {
+        check(&worker.store(), TrackKind::Audio, &film.grid, output);
+        assert_eq!(output.rendition, "audio-0");
+    }
+    // A later attempt makes the same bytes and publishes from where the first one stopped.
+    let again = control.work(worker.lease(&clip.path(), film.audio(1))).await.unwrap();
+    assert_eq!(again.outputs.iter().map(|o| o.chunk).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(again.outputs[0].sha256, whole[1].sha256);
+    worker.until(|| worker.task_folders() == 0).await;
+}
+
+/// Silence is added where the source has none, and what precedes the picture is cut off.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn audio_starts_with_the_picture_wherever_it_starts_in_the_file() {
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &[]).await;
+    let picture = "color=black:s=64x36:r=25:d=6";
+    // A beep from 2 to 3 s after the first picture.
+    let beep = "aevalsrc='if(between(t,BEGIN,END),0.5*sin(880*2*PI*t),0)':d=4:s=44100";
+    for (offset, begin) in [("1", 1.0), ("-1", 3.0)] {
+        let beep =
+            beep.replace("BEGIN", &begin.to_string()).replace("END", &(begin + 1.0).to_string());
+        let clip = Clip::made(
+            "a.mkv",
+            &[
+                "-f",
+                "lavfi",
+                "-i",
+                picture,
+                "-itsoffset",
+                offset,
+                "-f",
+                "lavfi",
+                "-i",
+                &beep,
+                "-c:v",
+                "libx264",
+                "-preset",
+                "ultrafast",
+                "-c:a",
+                "aac",
+                "-ac",
+                "1",
+            ],
+        );
+        let film = Film::probe(&mut control, &worker, &clip).await;
+        let done = control.work(worker.lease(&clip.path(), film.audio(0))).await.unwrap();
+        let movie = tempfile::NamedTempFile::with_suffix(".mp4").unwrap();
+        movie.as_file().write_all(&done.outputs[0].init).unwrap();
+        for output in &done.outputs {
+            let bytes = check(&worker.store(), TrackKind::Audio, &film.grid, output);
+            movie.as_file().write_all(&bytes).unwrap();
+        }
+        let (start, end) = loud_seconds(movie.path());
+        assert!((start - 2.0).abs() < 0.03 && (end - 3.0).abs() < 0.03, "{offset}: {start} {end}");
+    }
+}
+
+/// When the sound begins and ends.
+fn loud_seconds(file: &Path) -> (f64, f64) {
+    let output = std::process::Command::new("ffmpeg")
+        .args(["-v", "error", "-nostdin", "-i"])
+        .arg(file)
+        .args(["-f", "s16le", "-ac", "1", "-ar", "48000", "-"])
+        .output()
+        .unwrap();
+    let samples = output.stdout.chunks_exact(2).map(|s| i16::from_le_bytes([s[0], s[1]]));
+    let loud: Vec<usize> =
+        samples.enumerate().filter(|(_, s)| s.unsigned_abs() > 4000).map(|(n, _)| n).collect();
+    (loud[0] as f64 / 48_000.0, loud[loud.len() - 1] as f64 / 48_000.0)
+}

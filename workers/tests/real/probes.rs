@@ -1,0 +1,91 @@
+//! What a probe reports of honest files.
+
+use crate::{clip::Clip, control::Control, worker::Worker};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn probe_reports_rates_sizes_and_ends_of_every_container() {
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &[]).await;
+    for (name, rate, exact) in [
+        ("a.mp4", "24000/1001", (24_000, 1001)),
+        ("b.mkv", "24000/1001", (24_000, 1001)),
+        ("c.mp4", "25", (25, 1)),
+        ("d.mkv", "30000/1001", (30_000, 1001)),
+        ("e.avi", "25", (25, 1)),
+        ("f.mkv", "60", (60, 1)),
+        ("g.mov", "50", (50, 1)),
+        ("h.flv", "30", (30, 1)),
+        ("i.ts", "50", (50, 1)),
+    ] {
+        let clip = Clip::numbered(name, rate, 6);
+        let done = control.work(worker.probe(&clip.path())).await;
+        let report = done.unwrap_or_else(|fail| panic!("{name}: {fail:?}")).source.unwrap();
+        let video = report.video.unwrap();
+        let found = video.frame_rate.unwrap();
+        assert_eq!((found.num, found.den), exact, "{name}");
+        assert_eq!((video.width, video.height), (320, 180), "{name}");
+        assert_eq!(report.audio.len(), 1, "{name}");
+        assert!(!video.interlaced, "{name}");
+        let track = media::source::VideoTrack::try_from(video).unwrap();
+        let rate = media::FrameRate::for_source(found.num, found.den).unwrap();
+        let frames = (6.0 * rate.fps()).round() as i64;
+        // Containers that do not say when B-frames are shown lose up to two at the end.
+        let off = track.frames_at(rate) as i64 - frames;
+        assert!((-2..=1).contains(&off), "{name}: {off} frames off");
+    }
+    assert_eq!(control.authorization(), "Bearer very-secret");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn probe_turns_rotated_and_stretches_anamorphic_pictures() {
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &[]).await;
+    let plain = Clip::numbered("a.mp4", "25", 2);
+    let path = plain.path().display().to_string();
+    let tagged = ["-i", &path, "-c", "copy", "-metadata:s:v", "rotate=90"];
+    let wide = [
+        "-i",
+        &path,
+        "-c",
+        "copy",
+        "-bsf:v",
+        "h264_metadata=sample_aspect_ratio=4/3",
+        "-aspect",
+        "64:27",
+    ];
+    for (args, size) in [(&tagged[..], (180, 320)), (&wide[..], (427, 180))] {
+        let clip = Clip::made("b.mp4", args);
+        let done = control.work(worker.probe(&clip.path())).await.unwrap();
+        let video = done.source.unwrap().video.unwrap();
+        assert_eq!((video.width, video.height), size, "{args:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn probe_refuses_what_is_no_video_and_what_ends_too_early() {
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &[]).await;
+    let film = Clip::numbered("a.mp4", "25", 8);
+    let bytes = std::fs::read(film.path()).unwrap();
+    let early_index = Clip::with("b.mp4", "25", 8, &["-g", "50", "-movflags", "+faststart"]);
+    let started = std::fs::read(early_index.path()).unwrap();
+    let matroska = std::fs::read(Clip::numbered("c.mkv", "25", 8).path()).unwrap();
+    let tone = Clip::made("d.m4a", &["-f", "lavfi", "-i", "sine=440:d=2", "-c:a", "aac"]);
+    let sound = std::fs::read(tone.path()).unwrap();
+    for (name, bytes, code) in [
+        ("empty.mp4", &[][..], "not_a_video"),
+        ("text.mp4", b"once upon a time".repeat(100).as_slice(), "not_a_video"),
+        ("sound.mp4", &sound, "not_a_video"),
+        ("index missing.mp4", &bytes[..bytes.len() / 2], "truncated_source"),
+        ("half.mp4", &started[..started.len() * 6 / 10], "truncated_source"),
+        ("half.mkv", &matroska[..matroska.len() / 2], "truncated_source"),
+    ] {
+        let clip = Clip::bytes(name, bytes);
+        let fail = control.work(worker.probe(&clip.path())).await.expect_err(name);
+        assert_eq!(fail.code, code, "{name}: {}", fail.message);
+        assert!(!fail.retryable && !fail.message.contains('/'), "{name}: {}", fail.message);
+        if name == "sound.mp4" {
+            assert!(fail.message.contains("sound only"), "{}", fail.message);
+        }
+    }
+}

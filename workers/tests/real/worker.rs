@@ -1,0 +1,133 @@
+//! A worker process with its folders, and the leases that it is given.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use api::v1;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tempfile::TempDir;
+
+use crate::control::Control;
+
+static TASKS: AtomicU64 = AtomicU64::new(1);
+
+/// A running worker. Killed when dropped.
+pub(crate) struct Worker {
+    pub(crate) child: Child,
+    folder: TempDir,
+}
+
+impl Worker {
+    /// Starts a worker of `control` and waits until it wants work.
+    pub(crate) async fn start(control: &mut Control, flags: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("store")).unwrap();
+        fs::write(folder.path().join("token"), "very-secret\n").unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_streaming-worker"))
+            .arg("run")
+            .arg("--control-urls")
+            .arg(format!("http://{}", control.addr))
+            .arg("--token-file")
+            .arg(folder.path().join("token"))
+            .arg("--scratch")
+            .arg(folder.path().join("scratch"))
+            .args(["--worker-slots", "2"])
+            .args(flags)
+            .env("LOG_LEVEL", "warn")
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        control.ready().await;
+        Self { child, folder }
+    }
+
+    pub(crate) fn store(&self) -> PathBuf {
+        self.folder.path().join("store")
+    }
+
+    /// The folders of tasks that are being worked on.
+    pub(crate) fn task_folders(&self) -> usize {
+        let workers = fs::read_dir(self.folder.path().join("scratch")).unwrap();
+        let count = |worker: fs::DirEntry| {
+            fs::read_dir(worker.path())
+                .unwrap()
+                .filter(|e| e.as_ref().unwrap().path().is_dir())
+                .count()
+        };
+        workers.map(|worker| count(worker.unwrap())).sum()
+    }
+
+    /// Waits until `condition` holds.
+    pub(crate) async fn until(&self, condition: impl Fn() -> bool) {
+        for _ in 0..400 {
+            if condition() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("what the test waits for does not happen");
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    /// A lease of `work` on `source`.
+    pub(crate) fn lease(&self, source: &Path, work: v1::lease::Work) -> v1::Lease {
+        let number = TASKS.fetch_add(1, Ordering::SeqCst);
+        v1::Lease {
+            task_id: format!("00000000-0000-7000-8000-{number:012}"),
+            job_id: "00000000-0000-7000-8000-00000000000a".to_owned(),
+            video_id: "00000000-0000-7000-8000-00000000000b".to_owned(),
+            token: number,
+            attempt: 1,
+            source_path: source.display().to_string(),
+            output_root: self.store().display().to_string(),
+            output_prefix: "videos/b/a/".to_owned(),
+            traceparent: String::new(),
+            work: Some(work),
+        }
+    }
+
+    pub(crate) fn probe(&self, source: &Path) -> v1::Lease {
+        self.lease(source, v1::lease::Work::Probe(v1::ProbeWork { filename: "film".to_owned() }))
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The processes whose command line holds `text`.
+pub(crate) fn processes(text: &str) -> Vec<u32> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap() {
+        let path = entry.unwrap().path();
+        let Ok(pid) = path.file_name().unwrap().to_str().unwrap().parse() else { continue };
+        let line = fs::read(path.join("cmdline")).unwrap_or_default();
+        if String::from_utf8_lossy(&line).contains(text) {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+/// An executable bash script in `folder`, to stand in for ffmpeg.
+pub(crate) fn script(folder: &Path, text: &str) -> PathBuf {
+    let path = folder.join("stand-in");
+    fs::write(&path, format!("#!/bin/bash\n{text}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
