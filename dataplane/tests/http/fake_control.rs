@@ -1,16 +1,27 @@
-//! A control plane that only takes uploads, and remembers what it was told.
+//! A control plane that takes uploads, hands out one index, tells changes, and shows one job. It
+//! remembers what it was told.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use api::v1::{
-    self,
+    self, JobState,
+    job_service_server::{JobService, JobServiceServer},
+    playback_service_server::{PlaybackService, PlaybackServiceServer},
     upload_service_server::{UploadService, UploadServiceServer},
 };
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
+use futures::{Stream, StreamExt, stream};
+use media::index::Index;
+use tokio::{net::TcpListener, sync::broadcast, task::JoinHandle};
+use tokio_stream::wrappers::{BroadcastStream, TcpListenerStream};
 use tonic::{Request, Response, Status};
 
-/// What happened, in order.
+/// What happened to uploads, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Event {
     Begun,
@@ -21,28 +32,54 @@ pub(crate) enum Event {
 #[derive(Clone)]
 pub(crate) struct FakeControl {
     pub(crate) events: Arc<Mutex<Vec<Event>>>,
+    pub(crate) index: Arc<Mutex<Option<Index>>>,
+    pub(crate) index_calls: Arc<AtomicUsize>,
+    pub(crate) created: Arc<Mutex<Option<v1::CreateJobRequest>>>,
+    changes: broadcast::Sender<v1::Change>,
     store: String,
     pub(crate) url: String,
+    server: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
+
+type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl FakeControl {
     pub(crate) const KEY: &'static str = "videos/x/source";
-    pub(crate) const VIDEO: &'static str = "01936b2e-7c1a-7d33-8b0e-000000000001";
+    pub(crate) const ID: &'static str = "01936b2e-7c1a-7d33-8b0e-000000000001";
 
     pub(crate) async fn start(folder: &tempfile::TempDir) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let store = format!("file://{}", folder.path().display());
-        let fake = Self { events: Arc::default(), store, url };
+        let fake = Self {
+            events: Arc::default(),
+            index: Arc::default(),
+            index_calls: Arc::default(),
+            created: Arc::default(),
+            changes: broadcast::channel(16).0,
+            store: format!("file://{}", folder.path().display()),
+            url: format!("http://{}", listener.local_addr().unwrap()),
+            server: Arc::default(),
+        };
         let server = tonic::transport::Server::builder()
             .add_service(UploadServiceServer::new(fake.clone()))
+            .add_service(PlaybackServiceServer::new(fake.clone()))
+            .add_service(JobServiceServer::new(fake.clone()))
             .serve_with_incoming(TcpListenerStream::new(listener));
-        tokio::spawn(server);
+        let task = tokio::spawn(async move { server.await.unwrap() });
+        *fake.server.lock().unwrap() = Some(task);
         fake
     }
 
     pub(crate) fn events(&self) -> Vec<Event> {
         self.events.lock().unwrap().clone()
+    }
+
+    /// Serves this index from now on, and says so.
+    pub(crate) fn publish(&self, index: Option<Index>) {
+        let video = self.index.lock().unwrap().as_ref().map(|index| index.video);
+        let video = index.as_ref().map(|index| index.video).or(video);
+        *self.index.lock().unwrap() = index;
+        let video_id = video.map(|video| video.to_string()).unwrap_or_default();
+        let _nobody_listens = self.changes.send(v1::Change { video_id, ..v1::Change::default() });
     }
 
     fn tell(&self, event: Event) {
@@ -62,7 +99,7 @@ impl UploadService for FakeControl {
         }
         self.tell(Event::Begun);
         Ok(Response::new(v1::BeginUploadResponse {
-            video_id: Self::VIDEO.to_owned(),
+            video_id: Self::ID.to_owned(),
             store: self.store.clone(),
             key: Self::KEY.to_owned(),
         }))
@@ -102,5 +139,115 @@ impl UploadService for FakeControl {
         let _missing = std::fs::remove_file(format!("{root}/{}", Self::KEY));
         self.tell(Event::Aborted);
         Ok(Response::new(v1::AbortUploadResponse {}))
+    }
+}
+
+#[tonic::async_trait]
+impl PlaybackService for FakeControl {
+    async fn get_index(
+        &self,
+        _request: Request<v1::GetIndexRequest>,
+    ) -> Result<Response<v1::GetIndexResponse>, Status> {
+        self.index_calls.fetch_add(1, Ordering::SeqCst);
+        // Long enough for others to ask meanwhile.
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        match &*self.index.lock().unwrap() {
+            Some(index) => Ok(Response::new(v1::GetIndexResponse { index: index.encode().into() })),
+            None => Err(Status::not_found("nothing to play")),
+        }
+    }
+
+    type WatchChangesStream = Streamed<v1::Change>;
+
+    async fn watch_changes(
+        &self,
+        _request: Request<v1::WatchChangesRequest>,
+    ) -> Result<Response<Self::WatchChangesStream>, Status> {
+        let changes = BroadcastStream::new(self.changes.subscribe());
+        let changes = changes.filter_map(async |change| change.ok().map(Ok));
+        let first = stream::iter([Ok(v1::Change::default())]);
+        Ok(Response::new(first.chain(changes).boxed()))
+    }
+
+    async fn get_keys(
+        &self,
+        _request: Request<v1::GetKeysRequest>,
+    ) -> Result<Response<v1::GetKeysResponse>, Status> {
+        Ok(Response::new(v1::GetKeysResponse::default()))
+    }
+
+    async fn get_status(
+        &self,
+        _request: Request<v1::GetStatusRequest>,
+    ) -> Result<Response<v1::GetStatusResponse>, Status> {
+        let name = "postgres".to_owned();
+        let postgres = v1::Dependency { name, ok: true, detail: String::new() };
+        Ok(Response::new(v1::GetStatusResponse { dependencies: vec![postgres] }))
+    }
+
+    async fn get_metrics(
+        &self,
+        _request: Request<v1::GetMetricsRequest>,
+    ) -> Result<Response<v1::GetMetricsResponse>, Status> {
+        let text = "# TYPE from_control gauge\nfrom_control 7\n".to_owned();
+        Ok(Response::new(v1::GetMetricsResponse { text }))
+    }
+}
+
+fn job(state: JobState, progress: f64) -> v1::Job {
+    let job_id = FakeControl::ID.to_owned();
+    v1::Job { job_id, state: state.into(), progress, ..v1::Job::default() }
+}
+
+#[tonic::async_trait]
+impl JobService for FakeControl {
+    async fn create_job(
+        &self,
+        request: Request<v1::CreateJobRequest>,
+    ) -> Result<Response<v1::Job>, Status> {
+        *self.created.lock().unwrap() = Some(request.into_inner());
+        Ok(Response::new(job(JobState::Queued, 0.0)))
+    }
+
+    async fn get_job(
+        &self,
+        _request: Request<v1::GetJobRequest>,
+    ) -> Result<Response<v1::Job>, Status> {
+        Ok(Response::new(job(JobState::Running, 50.0)))
+    }
+
+    async fn list_jobs(
+        &self,
+        _request: Request<v1::ListJobsRequest>,
+    ) -> Result<Response<v1::ListJobsResponse>, Status> {
+        let (jobs, next_page_token) = (vec![job(JobState::Running, 50.0)], String::new());
+        Ok(Response::new(v1::ListJobsResponse { jobs, next_page_token }))
+    }
+
+    async fn cancel_job(
+        &self,
+        _request: Request<v1::CancelJobRequest>,
+    ) -> Result<Response<v1::Job>, Status> {
+        Ok(Response::new(job(JobState::Cancelled, 50.0)))
+    }
+
+    async fn retry_job(
+        &self,
+        _request: Request<v1::RetryJobRequest>,
+    ) -> Result<Response<v1::Job>, Status> {
+        let problem = api::code::Problem::new(api::code::Code::Conflict, "it still runs");
+        Err(problem.into())
+    }
+
+    type WatchJobStream = Streamed<v1::Job>;
+
+    async fn watch_job(
+        &self,
+        _request: Request<v1::WatchJobRequest>,
+    ) -> Result<Response<Self::WatchJobStream>, Status> {
+        let states =
+            [(JobState::Running, 10.0), (JobState::Running, 60.0), (JobState::Completed, 100.0)];
+        let jobs = states.map(|(state, progress)| Ok(job(state, progress)));
+        Ok(Response::new(stream::iter(jobs).boxed()))
     }
 }

@@ -5,6 +5,7 @@
 mod connection;
 mod drain;
 mod fake_control;
+mod live;
 mod playback;
 mod range;
 mod support;

@@ -20,6 +20,16 @@ use uuid::Uuid;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Waits until it holds, within a deadline.
+pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("it never happened: {what}"));
+}
+
 /// A running data plane; stops when dropped.
 pub(crate) struct Plane {
     pub(crate) addr: SocketAddr,

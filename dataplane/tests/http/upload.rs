@@ -1,13 +1,11 @@
 //! Uploads: the form in all its shapes, and what is left when it breaks off.
 
-use std::time::{Duration, Instant};
-
 use sha2::{Digest, Sha256};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
     fake_control::{Event, FakeControl},
-    support::{Plane, Reply},
+    support::{Plane, Reply, eventually},
 };
 
 const BOUNDARY: &str = "----frontier";
@@ -38,15 +36,11 @@ impl Fixture {
 
     /// Everything that was reserved was taken back, and no object is left.
     async fn assert_nothing_left(&self) {
-        let begun = Instant::now();
-        loop {
+        let clean = async || {
             let events = self.control.events();
-            if events == [Event::Begun, Event::Aborted] || events.is_empty() {
-                break;
-            }
-            assert!(begun.elapsed() < Duration::from_secs(10), "{events:?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+            events.is_empty() || events == [Event::Begun, Event::Aborted]
+        };
+        eventually("the upload is taken back", clean).await;
         let folder = self.plane.folder.path().join("videos/x");
         assert_eq!(std::fs::read_dir(folder).map_or(0, Iterator::count), 0);
     }
@@ -76,7 +70,7 @@ async fn form_in_any_order_is_stored_and_answered_in_the_fixed_shape() {
         let reply = fixture.post(&form(&order)).await;
         assert_eq!(reply.status, 201, "{reply:?}");
         let expected = serde_json::json!({
-            "videoId": FakeControl::VIDEO,
+            "videoId": FakeControl::ID,
             "message": "the video is stored",
             "metadata": {
                 "duration": 2.5, "format": "mov", "width": 640, "height": 360,
@@ -106,7 +100,7 @@ async fn slow_probe_is_accepted() {
 #[tokio::test]
 async fn bare_body_is_stored_for_a_reserved_video() {
     let fixture = Fixture::new().await;
-    let path = format!("/api/videos/{}/source", FakeControl::VIDEO);
+    let path = format!("/api/videos/{}/source", FakeControl::ID);
     let headers = ["Authorization: Bearer good", "Content-Type: video/mp4"];
     let reply = fixture.plane.send_body("PUT", &path, &headers, b"bytes").await;
     assert_eq!(reply.status, 201);
@@ -191,11 +185,7 @@ async fn client_that_goes_away_leaves_nothing() {
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(&form[..300_000]).await.unwrap();
-    let begun = Instant::now();
-    while fixture.control.events().is_empty() {
-        assert!(begun.elapsed() < Duration::from_secs(10));
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    eventually("the upload has begun", async || !fixture.control.events().is_empty()).await;
     drop(stream);
     fixture.assert_nothing_left().await;
 }
