@@ -13,6 +13,8 @@ pub(crate) mod nal;
 pub mod rewrite;
 pub(crate) mod sample;
 mod sps;
+#[cfg(test)]
+mod tests;
 
 pub use init::{InitInfo, init_info};
 pub use sample::{SampleView, samples};

@@ -147,17 +147,19 @@ fn scale(track: &VideoTrack, profile: &Profile) -> f64 {
 
 fn rung(track: &VideoTrack, profile: &Profile) -> Rung {
     let factor = scale(track, profile).min(1.0);
-    let exact = |pixels: u32| f64::from(pixels) * factor;
     Rung {
         name: profile.name.clone(),
-        width: even(exact(track.width)),
-        height: even(exact(track.height)),
+        width: even(track.width, factor),
+        height: even(track.height, factor),
         video_bitrate: profile.video_bitrate,
     }
 }
 
-/// Nearest even number, at least 16 (x264's smallest macroblock). Rounding up by one pixel at most is
-/// cropping's lesser evil: 4:2:0 chroma needs even sizes.
-fn even(exact: f64) -> u32 {
-    ((exact / 2.0).round() as u32 * 2).max(16)
+/// Smallest side that we encode, in pixels: x264's macroblock.
+const SIDE_MIN: u32 = 16;
+
+/// The even number nearest to a scaled side, for 4:2:0 chroma, and never above the source's.
+fn even(side: u32, factor: f64) -> u32 {
+    let nearest = (f64::from(side) * factor / 2.0).round() as u32 * 2;
+    nearest.min(side / 2 * 2).max(SIDE_MIN)
 }

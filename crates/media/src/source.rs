@@ -74,6 +74,6 @@ impl VideoTrack {
         let ticks = i128::from(self.last_pts) - i128::from(self.first_pts);
         let num = ticks.max(0) * i128::from(self.time_base.0) * i128::from(rate.num());
         let den = i128::from(self.time_base.1).max(1) * i128::from(rate.den());
-        ((num + den / 2) / den + 1) as u64
+        u64::try_from((num + den / 2) / den + 1).unwrap_or(u64::MAX)
     }
 }

@@ -2,53 +2,16 @@
 
 use std::fs;
 
-use media::{
-    FrameRate, Grid,
-    admission::{TrackKind, admit},
-    fmp4::{
-        Mp4Error, init_info,
-        rewrite::{AudioRewriter, Rewritten, video_chunk},
-        samples,
-    },
+use media::fmp4::{
+    Mp4Error, init_info,
+    rewrite::{AudioRewriter, video_chunk},
+    samples,
 };
 
-use crate::ffmpeg::{Folder, MOVFLAGS, encode_audio, encode_video, joined, run};
-
-fn grid(num: u32, den: u32, frames: u64) -> Grid {
-    Grid::new(FrameRate::new(num, den).unwrap(), frames).unwrap()
-}
-
-fn video(grid: &Grid, movflags: &str, folder: &Folder) -> Vec<Rewritten> {
-    let chunk = |chunk| {
-        let raw = encode_video(grid, chunk, movflags, "128x72", folder.path());
-        let rewritten = video_chunk(&raw, grid, chunk).unwrap();
-        let admitted =
-            admit(TrackKind::Video, grid, chunk, &rewritten.init, &rewritten.bytes).unwrap();
-        assert_eq!(admitted, rewritten.fragments);
-        rewritten
-    };
-    (0..grid.chunks()).map(chunk).collect()
-}
-
-fn audio(grid: &Grid, raw: &[u8], piece: usize) -> Vec<Rewritten> {
-    let mut rewriter = AudioRewriter::new(*grid);
-    let mut chunks = Vec::new();
-    for bytes in raw.chunks(piece) {
-        rewriter.push(bytes).unwrap();
-        while let Some(chunk) = rewriter.next_chunk().unwrap() {
-            chunks.push(chunk);
-        }
-    }
-    while let Some(chunk) = rewriter.finish().unwrap() {
-        chunks.push(chunk);
-    }
-    for chunk in &chunks {
-        let admitted =
-            admit(TrackKind::Audio, grid, chunk.chunk, &chunk.init, &chunk.bytes).unwrap();
-        assert_eq!(admitted, chunk.fragments);
-    }
-    chunks
-}
+use crate::{
+    ffmpeg::{Folder, MOVFLAGS, encode_audio, encode_video, joined, run},
+    film::{audio, grid, video},
+};
 
 /// Presentation times that ffprobe sees, in ticks and in presentation order.
 fn times(file: &str, folder: &Folder) -> Vec<i64> {
@@ -68,7 +31,7 @@ fn every_frame_plays_once_at_its_place_for_each_rate_and_fragmentation() {
         // Chunk 0, chunk 1 and two and a bit GOPs of chunk 2 at 24 frames per second.
         let seconds = if n == 0 { 29 } else { 7 };
         let grid = grid(num, den, u64::from(num / den) * seconds + 5);
-        let chunks = video(&grid, MOVFLAGS[n % MOVFLAGS.len()], &folder);
+        let chunks = video(&grid, MOVFLAGS[n % MOVFLAGS.len()], "128x72", &folder);
         fs::write(folder.path().join("joined.mp4"), joined(&chunks)).unwrap();
         let ticks = i64::from(grid.rate().frame_ticks());
         let expected: Vec<i64> = (0..grid.frames() as i64).map(|frame| frame * ticks).collect();
@@ -110,7 +73,7 @@ fn sound_is_the_same_however_it_is_cut() {
 fn init_segments_tell_the_codec() {
     let folder = Folder::new();
     let grid = grid(25, 1, 30);
-    let chunk = &video(&grid, MOVFLAGS[0], &folder)[0];
+    let chunk = &video(&grid, MOVFLAGS[0], "128x72", &folder)[0];
     let info = init_info(&chunk.init).unwrap();
     assert_eq!((info.width, info.height, info.timescale), (128, 72, 10_000));
     assert!(info.codec.starts_with("avc1.6400"), "{}", info.codec);

@@ -1,0 +1,173 @@
+//! A small real film: encoded, rewritten, indexed and laid out in a folder as a server serves it.
+
+use std::{fs, path::Path};
+
+use media::{
+    FrameRate, Grid, VideoId,
+    admission::{TrackKind, admit},
+    fmp4::{
+        init_info,
+        rewrite::{AudioRewriter, Rewritten, video_chunk},
+    },
+    ids::Id,
+    index::{AudioRendition, Chunk, Index, Track, VideoRendition},
+    manifest::{
+        Links,
+        dash::mpd,
+        hls::{Playlist, iframes, media, multivariant},
+    },
+    segment::{Located, SegmentName, locate},
+};
+use uuid::Uuid;
+
+use crate::ffmpeg::{Folder, MOVFLAGS, encode_audio, encode_video};
+
+/// Chunks of every rendition and the index over them.
+pub(crate) struct Film {
+    pub(crate) index: Index,
+    objects: Vec<(String, Vec<u8>)>,
+}
+
+pub(crate) fn grid(num: u32, den: u32, frames: u64) -> Grid {
+    Grid::new(FrameRate::new(num, den).unwrap(), frames).unwrap()
+}
+
+/// An index without renditions.
+pub(crate) fn empty_index(grid: Grid) -> Index {
+    let video: VideoId = Id::new(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001));
+    Index {
+        video,
+        version: Id::new(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0002)),
+        tenant: "tenant".to_owned(),
+        public: true,
+        hls: true,
+        dash: true,
+        published_at_ms: 1_750_000_000_000,
+        finished_at_ms: Some(1_750_000_060_000),
+        grid,
+        video_renditions: Vec::new(),
+        audio_renditions: Vec::new(),
+    }
+}
+
+/// Two rungs and one sound track.
+pub(crate) fn film(grid: Grid, folder: &Folder) -> Film {
+    let mut film = Film { index: empty_index(grid), objects: Vec::new() };
+    for (name, width, height) in [("72p", 128, 72), ("90p", 160, 90)] {
+        let chunks = video(&grid, MOVFLAGS[0], &format!("{width}x{height}"), folder);
+        let track = film.store(name, &chunks);
+        film.index.video_renditions.push(VideoRendition {
+            name: name.to_owned(),
+            width,
+            height,
+            target_bitrate: 200_000,
+            track,
+        });
+    }
+    let raw = encode_audio(&grid, 500_000, folder.path());
+    let track = film.store("audio-0", &audio(&grid, &raw, 65_536));
+    film.index.audio_renditions.push(AudioRendition {
+        name: "audio-0".to_owned(),
+        label: "English".to_owned(),
+        language: "eng".to_owned(),
+        channels: 2,
+        target_bitrate: 96_000,
+        track,
+    });
+    film
+}
+
+/// Every chunk of a rung, admitted.
+pub(crate) fn video(grid: &Grid, movflags: &str, size: &str, folder: &Folder) -> Vec<Rewritten> {
+    let chunk = |chunk| {
+        let raw = encode_video(grid, chunk, movflags, size, folder.path());
+        let rewritten = video_chunk(&raw, grid, chunk).unwrap();
+        let admitted =
+            admit(TrackKind::Video, grid, chunk, &rewritten.init, &rewritten.bytes).unwrap();
+        assert_eq!(admitted, rewritten.fragments);
+        rewritten
+    };
+    (0..grid.chunks()).map(chunk).collect()
+}
+
+/// Every chunk of a sound track that arrives in pieces, admitted.
+pub(crate) fn audio(grid: &Grid, raw: &[u8], piece: usize) -> Vec<Rewritten> {
+    let mut rewriter = AudioRewriter::new(*grid);
+    let mut chunks = Vec::new();
+    for bytes in raw.chunks(piece) {
+        rewriter.push(bytes).unwrap();
+        while let Some(chunk) = rewriter.next_chunk().unwrap() {
+            chunks.push(chunk);
+        }
+    }
+    while let Some(chunk) = rewriter.finish().unwrap() {
+        chunks.push(chunk);
+    }
+    for chunk in &chunks {
+        let admitted =
+            admit(TrackKind::Audio, grid, chunk.chunk, &chunk.init, &chunk.bytes).unwrap();
+        assert_eq!(admitted, chunk.fragments);
+    }
+    chunks
+}
+
+impl Film {
+    fn store(&mut self, name: &str, chunks: &[Rewritten]) -> Track {
+        let info = init_info(&chunks[0].init).unwrap();
+        let mut track = Track {
+            codec: info.codec,
+            timescale: info.timescale,
+            init: chunks[0].init.clone(),
+            chunks: Vec::new(),
+        };
+        for chunk in chunks {
+            let key = format!("{name}/{}", chunk.chunk);
+            self.objects.push((key.clone(), chunk.bytes.clone()));
+            track.chunks.push(Some(Chunk { key, fragments: chunk.fragments.clone() }));
+        }
+        track
+    }
+
+    /// Writes everything a player may ask for below `root`, which stands for `/api/stream/{id}/`.
+    pub(crate) fn lay_out(&self, root: &Path, now_ms: i64) {
+        let links = Links::default();
+        let write = |path: &str, bytes: &[u8]| {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        };
+        let index = &self.index;
+        write("hls/playlist.m3u8", multivariant(index, &links).unwrap().as_bytes());
+        write("dash/manifest.mpd", mpd(index, now_ms, &links).unwrap().as_bytes());
+        let videos = index.video_renditions.iter().map(|r| &r.name);
+        for name in videos.chain(index.audio_renditions.iter().map(|r| &r.name)) {
+            let below = format!("{}/{name}", index.version);
+            let event = media(index, name, Playlist::Event, &links).unwrap();
+            write(&format!("{below}/event.m3u8"), event.as_bytes());
+            if let Some(vod) = media(index, name, Playlist::Vod, &links) {
+                write(&format!("{below}/vod.m3u8"), vod.as_bytes());
+            }
+            if let Some(iframes) = iframes(index, name, &links) {
+                write(&format!("{below}/iframes.m3u8"), iframes.as_bytes());
+            }
+            let numbered = |kind: fn(u32) -> SegmentName| (0..1000).map(kind);
+            let names = numbered(SegmentName::Hls).chain(numbered(SegmentName::Dash));
+            for segment in names.chain([SegmentName::Init]) {
+                if let Some(bytes) = self.bytes(name, segment) {
+                    write(&format!("{below}/{segment}"), bytes);
+                }
+            }
+        }
+    }
+
+    /// A segment's bytes.
+    pub(crate) fn bytes(&self, rendition: &str, name: SegmentName) -> Option<&[u8]> {
+        match locate(&self.index, rendition, name)? {
+            Located::Inline(bytes) => Some(bytes),
+            Located::Object { key, offset, bytes, .. } => {
+                let (_, object) = self.objects.iter().find(|(k, _)| k == key).unwrap();
+                Some(&object[offset as usize..(offset + bytes) as usize])
+            }
+        }
+    }
+}

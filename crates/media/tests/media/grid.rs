@@ -1,0 +1,151 @@
+//! The grid: segments tile the video, none crosses a chunk, sound stays beside the picture.
+
+use std::ops::Range;
+
+use media::{
+    FrameRate, Grid,
+    grid::{FRAMES_MAX, GridError},
+};
+use proptest::prelude::*;
+
+fn rates() -> impl Strategy<Value = FrameRate> {
+    let odd = (1_u32..=60_000, 1_u32..=1001);
+    let odd = odd.prop_filter_map("rate", |(num, den)| FrameRate::new(num, den).ok());
+    let standard = prop::sample::select(vec![
+        (24_000, 1001),
+        (24, 1),
+        (25, 1),
+        (30_000, 1001),
+        (50, 1),
+        (60_000, 1001),
+        (60, 1),
+        (1, 1),
+    ]);
+    prop_oneof![standard.prop_map(|(num, den)| FrameRate::new(num, den).unwrap()), odd]
+}
+
+fn grids() -> impl Strategy<Value = Grid> {
+    (rates(), prop_oneof![1_u64..500, 1_u64..20_000])
+        .prop_map(|(rate, frames)| Grid::new(rate, frames).unwrap())
+}
+
+fn tiles(ranges: impl Iterator<Item = Range<u64>>, end: u64) {
+    let mut at = 0;
+    for range in ranges {
+        assert_eq!(range.start, at);
+        assert!(range.end > range.start);
+        at = range.end;
+    }
+    assert_eq!(at, end);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn everything_tiles_the_video(grid in grids()) {
+        let gops = u64::from(grid.gops());
+        let wide = |r: Range<u32>| u64::from(r.start)..u64::from(r.end);
+        tiles((0..grid.gops()).map(|g| grid.gop(g)), grid.frames());
+        tiles((0..grid.chunks()).map(|c| grid.chunk_frames(c)), grid.frames());
+        tiles((0..grid.chunks()).map(|c| wide(grid.chunk_gops(c))), gops);
+        tiles(grid.hls_segments().map(wide), gops);
+        tiles(grid.dash_segments().map(wide), gops);
+        tiles((0..grid.gops()).map(|g| grid.audio_frames(g)), grid.audio_frames_total());
+        prop_assert!(grid.chunk_gops(grid.chunks()).is_empty());
+        prop_assert!(grid.chunk_gops(u32::MAX).is_empty());
+        prop_assert!(grid.gop(grid.gops()).is_empty());
+    }
+
+    #[test]
+    fn no_segment_crosses_a_chunk(grid in grids()) {
+        for gops in grid.hls_segments().chain(grid.dash_segments()) {
+            prop_assert_eq!(grid.chunk_of(gops.start), grid.chunk_of(gops.end - 1));
+            let chunk = grid.chunk_gops(grid.chunk_of(gops.start));
+            prop_assert!(chunk.start <= gops.start && gops.end <= chunk.end);
+        }
+    }
+
+    #[test]
+    fn sound_ends_beside_the_picture(grid in grids()) {
+        let packet = 1024.0 / 48_000.0;
+        for gop in 0..grid.gops() {
+            let picture = grid.seconds(grid.gop(gop).end);
+            let sound = grid.audio_frames(gop).end as f64 * packet;
+            let slack = 1e-6;
+            if gop + 1 == grid.gops() {
+                let beyond = sound - picture;
+                prop_assert!(beyond > -slack && beyond < packet + slack, "{beyond}");
+            } else {
+                prop_assert!((sound - picture).abs() <= packet / 2.0 + slack);
+            }
+        }
+    }
+
+    #[test]
+    fn ticks_are_exact(rate in rates()) {
+        let ticks = u64::from(rate.frame_ticks()) * u64::from(rate.num());
+        prop_assert_eq!(ticks, u64::from(rate.timescale()) * u64::from(rate.den()));
+        prop_assert!(rate.timescale() >= 10_000);
+    }
+
+    #[test]
+    fn any_source_rate_gives_a_rate_or_an_error(num: u32, den: u32, small in 1_u32..70_000) {
+        for den in [den, small] {
+            if let Ok(rate) = FrameRate::for_source(num, den) {
+                prop_assert!((1.0..=60.0).contains(&rate.fps()));
+                let _ = (rate.timescale(), rate.frame_ticks());
+            }
+        }
+    }
+}
+
+#[test]
+fn source_rates_become_output_rates() {
+    let table = [
+        ((24, 1), (24, 1)),
+        ((24_000, 1001), (24_000, 1001)),
+        ((23_976, 1000), (24_000, 1001)),
+        ((2997, 100), (30_000, 1001)),
+        ((29_970_030, 1_000_000), (30_000, 1001)),
+        ((90_000, 3003), (30_000, 1001)),
+        ((25, 1), (25, 1)),
+        ((50, 2), (25, 1)),
+        ((60, 1), (60, 1)),
+        ((60_050, 1000), (60, 1)),
+        ((120, 1), (60, 1)),
+        ((120_000, 1001), (60_000, 1001)),
+        ((240, 1), (60, 1)),
+        ((100, 1), (50, 1)),
+        ((90, 1), (45, 1)),
+        ((1000, 1), (125, 4)),
+        ((15, 1), (15, 1)),
+        ((1, 10), (1, 1)),
+        ((12_345_678, 1_000_000), (12_346, 1000)),
+    ];
+    for ((num, den), (out_num, out_den)) in table {
+        let expected = FrameRate::new(out_num, out_den).unwrap();
+        assert_eq!(FrameRate::for_source(num, den), Ok(expected), "{num}/{den}");
+    }
+    for (num, den) in [(0, 1), (1, 0), (0, 0), (1001, 1), (u32::MAX, 1)] {
+        assert_eq!(FrameRate::for_source(num, den), Err(GridError::FrameRate(num, den)));
+    }
+}
+
+#[test]
+fn impossible_grids_are_errors() {
+    for (num, den) in [(0, 1), (1, 0), (61, 1), (1, 2), (1, u32::MAX)] {
+        assert_eq!(FrameRate::new(num, den), Err(GridError::FrameRate(num, den)));
+    }
+    let rate = FrameRate::new(25, 1).unwrap();
+    assert_eq!(Grid::new(rate, 0), Err(GridError::Frames(0)));
+    assert_eq!(Grid::new(rate, FRAMES_MAX + 1), Err(GridError::Frames(FRAMES_MAX + 1)));
+}
+
+#[test]
+fn a_last_gop_of_one_frame_has_sound() {
+    for frames in 1..2000 {
+        let grid = Grid::new(FrameRate::new(60, 1).unwrap(), frames).unwrap();
+        assert!(!grid.audio_frames(grid.gops() - 1).is_empty(), "{frames} frames");
+    }
+}
