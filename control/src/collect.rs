@@ -73,8 +73,7 @@ async fn collect(
     let Some(found) = crate::db::videos::find(&*deps.db.get().await?, video).await? else {
         return Ok(false);
     };
-    // Whole milliseconds, as the index has it: both must say the same.
-    let now = jiff::Timestamp::from_millisecond(deps.clock.now_ms()).unwrap_or_default();
+    let now = jobs::now_ms(&*deps.db.get().await?).await?;
     final_index.finished_at_ms = Some(now.as_millisecond());
     if final_index.published_at_ms == 0 {
         final_index.published_at_ms = now.as_millisecond();

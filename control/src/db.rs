@@ -83,7 +83,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl From<DbError> for Problem {
     fn from(error: DbError) -> Self {
-        let cause = error.source().map(ToString::to_string).unwrap_or_default();
+        let cause = causes(&error);
         if error.transient() {
             tracing::warn!(error = %error, cause, "database unavailable");
             let mut problem = Self::new(Code::Unavailable, "the database is not reachable");
@@ -93,6 +93,20 @@ impl From<DbError> for Problem {
         tracing::error!(error = %error, cause, "database call failed");
         Self::new(Code::Internal, "internal error")
     }
+}
+
+/// What lies behind an error, for the log: libraries say little in their own text.
+pub fn causes(error: &dyn Error) -> String {
+    let mut text = String::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
 }
 
 /// Tries of a call that a worker waits for: with checkouts of 2 s this rides out a restart of Postgres.

@@ -21,7 +21,11 @@ use api::code::Problem;
 use futures::stream::BoxStream;
 use tonic::Status;
 
-use crate::{db::DbError, deps::Deps, index::IndexProblem};
+use crate::{
+    db::{DbError, causes},
+    deps::Deps,
+    index::IndexProblem,
+};
 
 /// What server streams are made of.
 pub type Stream<T> = BoxStream<'static, Result<T, Status>>;
@@ -32,11 +36,10 @@ pub struct Services(pub Arc<Deps>);
 
 impl From<IndexProblem> for Problem {
     fn from(error: IndexProblem) -> Self {
-        use std::error::Error;
         match error {
             IndexProblem::Db(error) => error.into(),
             IndexProblem::Object { .. } | IndexProblem::Store(_) => {
-                let cause = error.source().map(ToString::to_string).unwrap_or_default();
+                let cause = causes(&error);
                 tracing::warn!(%error, cause, "store unavailable");
                 Self::new(api::code::Code::Unavailable, "the object store is not reachable")
             }

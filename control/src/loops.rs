@@ -16,7 +16,7 @@ use crate::{
     admit,
     bus::Event,
     collect,
-    db::{DbError, claim, jobs, lease, lease::Setback, revocations, videos, workers},
+    db::{DbError, causes, claim, jobs, lease, lease::Setback, revocations, videos, workers},
     deps::Deps,
     domain::{Failure, TaskKind},
     index::IndexProblem,
@@ -96,7 +96,7 @@ fn backoff(name: &str, error: &IndexProblem, every: Duration, failures: &mut u32
     *failures += 1;
     // Once per outage: the same line every second tells nothing new.
     if *failures == 1 {
-        let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        let cause = causes(error);
         tracing::warn!(task = name, %error, cause, "background work failed, go on trying");
     }
     (every * 2_u32.pow((*failures).min(4))).min(BACKOFF_MAX)

@@ -100,7 +100,9 @@ pub async fn serve(
     if let (Some(path), Ok(addr)) = (&config.addr_file, listener.local_addr()) {
         runtime::addr::publish(path, addr).map_err(ServeError::AddrFile)?;
     }
-    tracing::info!(address = ?listener.local_addr().ok(), "control serves");
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "control serves");
+    }
     let incoming = TcpIncoming::from(listener)
         .with_nodelay(Some(true))
         .with_keepalive(Some(KEEPALIVE_INTERVAL));
@@ -161,7 +163,9 @@ pub fn build(
     shutdown: Shutdown,
 ) -> Result<Deps, ServeError> {
     let keys = RootKeys::load(&config.root_key_file)?;
-    let redis = config.redis_url.as_ref().map(|url| Redis::new(url.expose())).transpose();
+    // An empty variable is an unset one.
+    let redis_url = config.redis_url.as_ref().filter(|url| !url.expose().is_empty());
+    let redis = redis_url.map(|url| Redis::new(url.expose())).transpose();
     let running = Arc::new(AtomicI64::new(0));
     let meter = telemetry.meter();
     gauge(&meter, running.clone());
@@ -218,7 +222,10 @@ pub async fn prepare(deps: &Deps) -> Result<(), ServeError> {
             Ok(()) => break,
             Err(error) if error.transient() && started.elapsed() < START_MAX => {
                 tracing::info!("wait for postgres");
-                tokio::time::sleep(START_RETRY).await;
+                tokio::select! {
+                    () = tokio::time::sleep(START_RETRY) => {}
+                    () = deps.shutdown.soft.cancelled() => return Err(error.into()),
+                }
             }
             Err(error) => return Err(error.into()),
         }

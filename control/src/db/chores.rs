@@ -70,7 +70,7 @@ pub async fn take(db: &impl GenericClient) -> Result<Option<Taken>, DbError> {
     let row = db
         .query_opt(
             "UPDATE chores
-             SET run_after = now() + make_interval(secs => $1 * (1 + LEAST(attempt, 30))),
+             SET run_after = now() + make_interval(secs => $1::float8 * (1 + LEAST(attempt, 30))),
                  attempt = attempt + 1
              WHERE id = (
                  SELECT id

@@ -167,7 +167,7 @@ pub async fn ready(
                  FROM tasks
                  WHERE state = 'ready' AND run_after <= now() AND kind = ANY ($1)
                  LIMIT $2
-             ) AS some",
+             ) AS found",
             &[&kinds, &limit],
         )
         .await?;

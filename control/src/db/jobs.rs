@@ -245,3 +245,12 @@ pub async fn video_of(db: &impl GenericClient, id: JobId) -> Result<Option<Video
     let row = db.query_opt("SELECT video_id FROM jobs WHERE id = $1", &[&id.uuid()]).await?;
     Ok(row.map(|row| row.try_get("video_id")).transpose()?.map(VideoId::new))
 }
+
+/// The database's clock in whole milliseconds, as indexes have it.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn now_ms(db: &impl GenericClient) -> Result<Timestamp, DbError> {
+    let row = db.query_one("SELECT date_trunc('milliseconds', now()) AS now", &[]).await?;
+    Ok(row.try_get("now")?)
+}

@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Services, Stream, gate::Rpc, refuse, watch};
 use crate::{
-    db::{CALL_TRIES_MAX, DbError, retrying, revocations, workers},
+    db::{CALL_TRIES_MAX, retrying, revocations, workers},
     deps::Deps,
     index::IndexProblem,
 };
@@ -89,7 +89,7 @@ fn dependency(name: &str, ok: bool, detail: impl Into<String>) -> v1::Dependency
 async fn database(deps: &Deps) -> [v1::Dependency; 2] {
     let counted = async {
         let db = deps.db.get().await?;
-        Ok::<_, DbError>(workers::connected(&*db).await?)
+        workers::connected(&*db).await
     };
     match counted.await {
         Ok(count) => {
