@@ -18,8 +18,8 @@ use api::v1::{
 };
 use tokio::{
     net::TcpListener,
+    runtime::{Builder, Runtime},
     sync::mpsc,
-    task::{AbortHandle, JoinSet},
     time::timeout,
 };
 use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
@@ -54,8 +54,8 @@ pub(crate) struct Control {
     state: Arc<State>,
     said: mpsc::UnboundedReceiver<Said>,
     service: Service,
-    server: JoinSet<()>,
-    running: Option<AbortHandle>,
+    /// On a runtime of its own, whose end breaks every connection as a killed process does.
+    server: Option<Runtime>,
 }
 
 impl Control {
@@ -65,26 +65,31 @@ impl Control {
         state.lease_ms.store(15_000, Ordering::SeqCst);
         let service = Service { state: Arc::clone(&state), said: sender };
         let addr = "127.0.0.1:0".parse().unwrap();
-        let mut control =
-            Self { addr, state, said, service, server: JoinSet::new(), running: None };
-        control.listen().await;
+        let mut control = Self { addr, state, said, service, server: None };
+        control.listen();
         control
     }
 
     /// Listens where it listened before; what was connected is not any more.
-    pub(crate) async fn listen(&mut self) {
-        let listener = TcpListener::bind(self.addr).await.unwrap();
+    pub(crate) fn listen(&mut self) {
+        let listener = std::net::TcpListener::bind(self.addr).unwrap();
+        listener.set_nonblocking(true).unwrap();
         self.addr = listener.local_addr().unwrap();
         let service = WorkerServiceServer::new(self.service.clone());
-        let server = tonic::transport::Server::builder().add_service(service);
-        let serve = server.serve_with_incoming(TcpListenerStream::new(listener));
-        self.running = Some(self.server.spawn(async move { serve.await.unwrap() }));
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.spawn(async move {
+            let incoming = TcpListenerStream::new(TcpListener::from_std(listener).unwrap());
+            let server = tonic::transport::Server::builder().add_service(service);
+            server.serve_with_incoming(incoming).await.unwrap();
+        });
+        self.server = Some(runtime);
     }
 
     /// Breaks every stream and stops listening.
     pub(crate) async fn stop(&mut self) {
-        self.running.take().unwrap().abort();
-        while self.server.join_next().await.is_some() {}
+        let server = self.server.take().unwrap();
+        let ended = tokio::task::spawn_blocking(|| server.shutdown_timeout(PATIENCE));
+        ended.await.unwrap();
         *self.state.sender.lock().unwrap() = None;
     }
 
@@ -162,6 +167,14 @@ impl Control {
         })
         .await?;
         Ok(done)
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.shutdown_background();
+        }
     }
 }
 

@@ -6,5 +6,8 @@
 mod clip;
 mod control;
 mod encodes;
+mod faults;
+mod fence;
+mod hostile;
 mod probes;
 mod worker;

@@ -77,6 +77,23 @@ impl Worker {
         panic!("what the test waits for does not happen");
     }
 
+    /// Waits until the process has ended by itself, with success.
+    pub(crate) async fn until_exit(&mut self) {
+        for _ in 0..400 {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                assert!(status.success(), "{status}");
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("the worker does not end");
+    }
+
+    /// What is left in the scratch folder.
+    pub(crate) fn leftovers(&self) -> usize {
+        fs::read_dir(self.folder.path().join("scratch")).unwrap().count()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
     }

@@ -1,0 +1,113 @@
+//! FFmpeg's arguments as golden files: every change of what is encoded how is a change that is seen.
+//! After a wanted one: `INSTA_UPDATE=always cargo test -p streaming-worker --test args_golden`.
+
+use std::{ffi::OsString, path::Path};
+
+use media::{
+    FrameRate, Grid,
+    ladder::Rung,
+    source::{AudioTrack, VideoTrack},
+};
+use workers::ffmpeg::args::{
+    self, AudioEncode, ChunkEncode, Preroll, probe_first_frames, probe_last_packets, probe_streams,
+};
+
+fn track() -> VideoTrack {
+    VideoTrack {
+        index: 0,
+        codec: "h264".to_owned(),
+        width: 1920,
+        height: 1080,
+        frame_rate: (30_000, 1001),
+        time_base: (1, 90_000),
+        first_pts: 126_000,
+        last_pts: 5_526_000,
+        interlaced: false,
+        pixel_format: "yuv420p".to_owned(),
+        transfer: "bt709".to_owned(),
+    }
+}
+
+fn rungs() -> Vec<Rung> {
+    let rung = |name: &str, width, height, video_bitrate| Rung {
+        name: name.to_owned(),
+        width,
+        height,
+        video_bitrate,
+    };
+    vec![rung("360p", 640, 360, 800_000), rung("1080p", 1920, 1080, 5_000_000)]
+}
+
+fn encode(track: &VideoTrack, rungs: &[Rung], chunk: u32, preroll: Preroll) -> String {
+    let grid = Grid::new(FrameRate::new(30_000, 1001).unwrap(), 1799).unwrap();
+    lines(&args::chunk(&ChunkEncode {
+        source: Path::new("/store/videos/-i %03d|x/source"),
+        track,
+        grid: &grid,
+        chunk,
+        rungs,
+        preset: "veryfast",
+        threads: 2,
+        preroll,
+    }))
+}
+
+/// One argument per line: an argument never depends on a shell.
+fn lines(args: &[OsString]) -> String {
+    args.iter().map(|arg| format!("{}\n", arg.to_string_lossy())).collect()
+}
+
+#[test]
+fn first_chunk_is_not_sought_and_starts_at_zero() {
+    insta::assert_snapshot!("first_chunk", encode(&track(), &rungs()[..1], 0, Preroll::Short));
+}
+
+#[test]
+fn later_chunk_is_sought_and_cut_by_frame_number() {
+    insta::assert_snapshot!("later_chunk", encode(&track(), &rungs(), 1, Preroll::Short));
+}
+
+#[test]
+fn last_resort_decodes_from_the_start_and_the_last_chunk_is_padded() {
+    insta::assert_snapshot!("last_chunk", encode(&track(), &rungs()[..1], 3, Preroll::FromStart));
+}
+
+#[test]
+fn interlaced_and_high_dynamic_range_sources_get_their_filters() {
+    let track = VideoTrack { interlaced: true, transfer: "smpte2084".to_owned(), ..track() };
+    insta::assert_snapshot!("filters", encode(&track, &rungs(), 1, Preroll::Long));
+}
+
+#[test]
+fn audio_is_padded_and_cut_to_the_grid() {
+    let grid = Grid::new(FrameRate::new(25, 1).unwrap(), 1500).unwrap();
+    let audio = AudioTrack {
+        index: 2,
+        codec: "ac3".to_owned(),
+        channels: 6,
+        sample_rate: 44_100,
+        language: "eng".to_owned(),
+        title: String::new(),
+    };
+    let args = args::audio(&AudioEncode {
+        source: Path::new("/store/videos/x/source"),
+        track: &audio,
+        video: &track(),
+        grid: &grid,
+        bitrate: 128_000,
+        threads: 1,
+    });
+    insta::assert_snapshot!("audio", lines(&args));
+}
+
+#[test]
+fn questions_to_ffprobe_are_restricted_too() {
+    let source = Path::new("/store/videos/x/source");
+    let questions = [
+        probe_streams(source),
+        probe_first_frames(source, 1, 8),
+        probe_last_packets(source, Some(90.5)),
+        probe_last_packets(source, None),
+    ];
+    insta::assert_snapshot!("questions", questions.map(|args| lines(&args)).join("\n"));
+}

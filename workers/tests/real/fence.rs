@@ -1,0 +1,133 @@
+//! The fence itself: what gets out of it, tried by programs that want to.
+
+use std::{fs, net::TcpListener, path::Path, process::Command, time::Duration};
+
+use nix::sys::signal::Signal;
+use workers::sandbox::{Limits, Sandbox};
+
+use crate::{
+    clip::Clip,
+    control::Control,
+    worker::{Worker, processes, script},
+};
+
+/// Starts a worker whose ffprobe is a script with this text, and probes `source`; what the script wrote
+/// to its standard error is the message.
+async fn tried(text: &str, source: &Path) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let text =
+        format!("said=$({{ {text}; }} 2>&1 | tr '\\n' ' '); echo \"[fatal] $said\" >&2; exit 3");
+    let ffprobe = script(folder.path(), &text);
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &["--ffprobe", ffprobe.to_str().unwrap()]).await;
+    control.work(worker.probe(source)).await.expect_err("the script fails").message
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_this_tasks_files_are_seen() {
+    let clip = Clip::bytes("mine.mp4", b"mine");
+    let folder = tempfile::tempdir().unwrap();
+    let other = folder.path().join("other.mp4");
+    fs::write(&other, "canary").unwrap();
+    let (mine, other) = (clip.path().display().to_string(), other.display().to_string());
+    let said = tried(&format!("read -r a < {mine}; echo got:$a"), &clip.path()).await;
+    assert!(said.contains("got:mine"), "{said}");
+    for attempt in [
+        format!("read -r a < {other} && echo leaked:$a"),
+        format!("cat {other} && echo leaked"),
+        "head -c 4 /etc/hostname && echo leaked".to_owned(),
+        "ls / && echo leaked".to_owned(),
+        format!("echo x >> {mine} && echo leaked"),
+        format!("echo x > {}/new && echo leaked", folder.path().display()),
+        format!("ln {other} here && cat here && echo leaked"),
+        "cat /proc/1/environ && echo leaked".to_owned(),
+    ] {
+        let said = tried(&attempt, &clip.path()).await;
+        assert!(!said.contains("leaked") && !said.contains("canary"), "{attempt}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_reached_and_nothing_is_outgrown() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    listener.set_nonblocking(true).unwrap();
+    let clip = Clip::bytes("mine.mp4", b"mine");
+    for attempt in [
+        format!("echo x > /dev/tcp/127.0.0.1/{port} && echo leaked"),
+        format!("echo x > /dev/udp/127.0.0.1/{port} && echo leaked"),
+        "ulimit -n 100000 && echo leaked".to_owned(),
+        "unshare -U true && echo leaked".to_owned(),
+        "setsid -f sleep 100; setsid true && echo leaked".to_owned(),
+        "kill -0 $PPID && echo leaked".to_owned(),
+        "head -c 100000000 /dev/zero > big && echo leaked".to_owned(),
+    ] {
+        let said = tried(&attempt, &clip.path()).await;
+        assert!(!said.contains("leaked"), "{attempt}: {said}");
+    }
+    assert!(listener.accept().is_err(), "nobody connected");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_outlives_a_killed_worker() {
+    let mut control = Control::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let marker = format!("97{}", std::process::id());
+    let ffprobe = script(folder.path(), &format!("exec sleep {marker}"));
+    let worker = Worker::start(&mut control, &["--ffprobe", ffprobe.to_str().unwrap()]).await;
+    let clip = Clip::bytes("a.mp4", b"x");
+    let lease = worker.probe(&clip.path());
+    control.tell(api::v1::control_message::Message::Lease(lease));
+    let sleeping = format!("sleep\0{marker}");
+    worker.until(|| !processes(&sleeping).is_empty()).await;
+    worker.signal(Signal::SIGKILL);
+    tokio::time::timeout(Duration::from_secs(2), worker.until(|| processes(&sleeping).is_empty()))
+        .await
+        .expect("the fenced process dies with its worker");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_whole_group_dies_with_its_leader_and_with_a_lost_lease() {
+    let mut control = Control::start().await;
+    control.set_lease(Duration::from_secs(2));
+    let folder = tempfile::tempdir().unwrap();
+    let marker = format!("98{}", std::process::id());
+    let text = format!("trap '' TERM; sleep {marker} & sleep {marker} & wait");
+    let ffprobe = script(folder.path(), &text);
+    let worker = Worker::start(&mut control, &["--ffprobe", ffprobe.to_str().unwrap()]).await;
+    let clip = Clip::bytes("a.mp4", b"x");
+    let lease = worker.probe(&clip.path());
+    let task = lease.task_id.clone();
+    control.tell(api::v1::control_message::Message::Lease(lease));
+    let sleeping = format!("sleep\0{marker}");
+    worker.until(|| processes(&sleeping).len() == 2).await;
+    control.lose(&task);
+    worker.until(|| processes(&sleeping).is_empty() && worker.task_folders() == 0).await;
+
+    let leaves = script(folder.path(), &format!("sleep {marker} >/dev/null 2>&1 & exit 0"));
+    assert_eq!(leaves, ffprobe);
+    control.work(worker.probe(&clip.path())).await.expect_err("no answer");
+    worker.until(|| processes(&sleeping).is_empty()).await;
+}
+
+/// Scripts are an operator's wrappers; FFmpeg itself starts nothing and changes no file's mode.
+#[test]
+fn a_program_starts_no_processes() {
+    let launcher = Path::new(env!("CARGO_BIN_EXE_streaming-worker"));
+    let scratch = tempfile::tempdir().unwrap();
+    let limits = Limits { memory_bytes: 1 << 30, file_bytes: 1 << 20, cpu_seconds: 10 };
+    let ask = |text: &str| {
+        let mut command = Command::new(launcher);
+        command.args(["-c", text]);
+        let sandbox = Sandbox::new(launcher.to_owned(), true);
+        let bash = Path::new("/bin/bash");
+        sandbox.prepare(&mut command, bash, None, scratch.path(), limits).unwrap();
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    assert_eq!(ask("echo x > file; read -r a < file; echo $a"), "x\n");
+    for attempt in
+        ["(true) && echo leaked", "true & echo leaked", "exec chmod 777 file && echo leaked"]
+    {
+        assert_eq!(ask(attempt), "", "{attempt}");
+    }
+}
