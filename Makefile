@@ -1,8 +1,8 @@
-# Twelve short targets; `make run` and `make test` are all that a fresh Debian or Ubuntu machine needs.
+# Short targets; `make run` and `make test` are all that a fresh Debian or Ubuntu machine needs.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 SAY = @printf '\n==> %s\n'
 
-.PHONY: help run build dev migrate test test-unit check fmt bench clean
+.PHONY: help run build dev migrate tools test test-unit check fmt bench clean
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 14
 
@@ -19,6 +19,9 @@ dev: ## Start the service from an unoptimised build
 
 migrate: build ## Bring the database of STREAMING_DATABASE_URL up to date
 	target/release/streaming-control migrate
+
+tools: ## Install what the tests need: Chromium, Node, Go, grpcurl
+	tools/install test
 
 test: ## Install what the tests need, then run them all against real parts
 	$(SAY) '1/3 install what is missing' && tools/install test
