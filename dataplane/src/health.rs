@@ -68,7 +68,10 @@ async fn examine(app: &App) -> (bool, Value) {
         .await;
     match status {
         Ok(status) => {
-            add("control".to_owned(), true, String::new());
+            // Until then keys may be missing, and what is cached may be stale.
+            let heard = app.catalog.watching();
+            let detail = if heard { "" } else { "its changes are not heard yet" };
+            add("control".to_owned(), heard, detail.to_owned());
             for dependency in status.dependencies {
                 // Control's stores are ours; what counts here is whether we can read them.
                 add(dependency.name, dependency.ok, dependency.detail);

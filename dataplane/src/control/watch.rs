@@ -17,7 +17,7 @@ use crate::app::App;
 /// Where control leaves the public keys in each store.
 const KEYS_KEY: &str = "keys/public.json";
 const PAUSE_MIN: Duration = Duration::from_millis(200);
-const PAUSE_MAX: Duration = Duration::from_secs(3);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Reads the public keys that control has left in a store, so that tokens verify before, or without,
 /// the first contact.

@@ -139,6 +139,13 @@ async fn playlists_are_gzipped_when_accepted() {
     let mut text = String::new();
     flate2::read::GzDecoder::new(&zipped.body[..]).read_to_string(&mut text).unwrap();
     assert_eq!(text, plain.text());
+    for (reply, accepts) in [(&plain, "identity"), (&zipped, "gzip")] {
+        let again = format!("If-None-Match: {}", reply.header("etag"));
+        let lines = [&*again, &*format!("Accept-Encoding: {accepts}")];
+        let again = plane.send("GET", &path, &lines).await;
+        assert_eq!((again.status, again.body.len()), (304, 0));
+    }
+    assert_eq!(plane.send("GET", &path, &["If-Match: \"other\""]).await.status, 412);
     let segment = plane.send("GET", &film.media("360p/h0.m4s"), &["Accept-Encoding: gzip"]).await;
     assert_eq!(segment.header("content-encoding"), "");
 }
@@ -188,4 +195,14 @@ async fn private_film_plays_with_its_token_only() {
     };
     assert_eq!(plane.send("GET", &path, &[&bearer("default")]).await.status, 200);
     assert_eq!(plane.send("GET", &path, &[&bearer("stranger")]).await.status, 404);
+}
+
+#[tokio::test]
+async fn manifests_point_to_the_cdn_when_there_is_one() {
+    let cdn = "https://cdn.example.com/x";
+    let plane = Plane::start_with(|config| config.cdn_base_url = Some(format!("{cdn}/"))).await;
+    let film = Film::new(true);
+    film.store(&plane.folder);
+    let master = plane.get(&film.path("hls/playlist.m3u8")).await.text();
+    assert!(master.contains(&format!("{cdn}{}", film.media("360p/vod.m3u8"))), "{master}");
 }
