@@ -17,7 +17,7 @@ use api::v1::{
 };
 use futures::{Stream, StreamExt, stream};
 use media::index::Index;
-use tokio::{net::TcpListener, sync::broadcast, task::JoinHandle};
+use tokio::{net::TcpListener, sync::broadcast};
 use tokio_stream::wrappers::{BroadcastStream, TcpListenerStream};
 use tonic::{Request, Response, Status};
 
@@ -38,7 +38,6 @@ pub(crate) struct FakeControl {
     changes: broadcast::Sender<v1::Change>,
     store: String,
     pub(crate) url: String,
-    server: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -57,15 +56,13 @@ impl FakeControl {
             changes: broadcast::channel(16).0,
             store: format!("file://{}", folder.path().display()),
             url: format!("http://{}", listener.local_addr().unwrap()),
-            server: Arc::default(),
         };
         let server = tonic::transport::Server::builder()
             .add_service(UploadServiceServer::new(fake.clone()))
             .add_service(PlaybackServiceServer::new(fake.clone()))
             .add_service(JobServiceServer::new(fake.clone()))
             .serve_with_incoming(TcpListenerStream::new(listener));
-        let task = tokio::spawn(async move { server.await.unwrap() });
-        *fake.server.lock().unwrap() = Some(task);
+        tokio::spawn(server);
         fake
     }
 
