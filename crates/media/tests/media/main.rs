@@ -1,5 +1,7 @@
 //! Tests of the crate as its users see it. One binary, so that it links once.
 
+#![expect(clippy::unwrap_used, reason = "a failure in a helper is a failed test")]
+
 mod ffmpeg;
 mod film;
 mod grid;

@@ -28,7 +28,7 @@ fn micros(url: &str, stream: &str, root: &Path) -> Vec<i64> {
 fn players_see_every_frame_from_zero_without_drift() {
     for (num, den) in [(24, 1), (25, 1), (30_000, 1001), (50, 1), (60, 1)] {
         let folder = Folder::new();
-        let grid = grid(num, den, u64::from(num / den) * 9 + 1);
+        let grid = grid(num, den, u64::from(num / den) * 5 + 1);
         film(grid, &folder).lay_out(folder.path(), i64::MAX);
         let sound: Vec<i64> = (0..grid.audio_frames_total() as i64)
             .map(|n| (n * 1024 * 1_000_000 + 24_000) / 48_000)

@@ -26,7 +26,7 @@ fn times(file: &str, folder: &Folder) -> Vec<i64> {
 #[test]
 fn every_frame_plays_once_at_its_place_for_each_rate_and_fragmentation() {
     let folder = Folder::new();
-    let rates = [(24, 1), (25, 1), (30_000, 1001), (50, 1), (60, 1)];
+    let rates = [(24, 1), (25, 1), (30_000, 1001), (50, 1), (60, 1), (1, 1), (5, 1)];
     for (n, (num, den)) in rates.into_iter().enumerate() {
         // Chunk 0, chunk 1 and two and a bit GOPs of chunk 2 at 24 frames per second.
         let seconds = if n == 0 { 29 } else { 7 };
@@ -92,4 +92,69 @@ fn a_chunk_with_a_frame_too_few_is_an_error() {
     for length in (0..raw.len()).step_by(97) {
         assert!(video_chunk(&raw[..length], &short, 0).is_err(), "cut at {length}");
     }
+}
+
+#[test]
+fn reordering_is_told_by_the_encoder_and_taken_off() {
+    let folder = Folder::new();
+    let grid = grid(25, 1, 100);
+    let settings: [(&[&str], bool); 4] = [
+        (&["-preset", "ultrafast"], false),
+        (&["-profile:v", "baseline"], false),
+        (&["-preset", "slow", "-bf", "8"], true),
+        (
+            &[
+                "-b_strategy",
+                "0",
+                "-bf",
+                "1",
+                "-nal-hrd",
+                "vbr",
+                "-maxrate",
+                "1M",
+                "-bufsize",
+                "1M",
+            ],
+            true,
+        ),
+    ];
+    for (arguments, reorders) in settings {
+        #[rustfmt::skip]
+        let common = [
+            "-v", "error", "-y", "-f", "lavfi", "-i", "testsrc2=s=128x72:r=25:d=4",
+            "-pix_fmt", "yuv420p", "-color_range", "tv", "-colorspace", "bt709",
+            "-color_primaries", "bt709", "-color_trc", "bt709", "-c:v", "libx264", "-g", "50",
+            "-keyint_min", "50", "-sc_threshold", "0", "-flags", "+cgop+global_header",
+            "-video_track_timescale", "10000", "-movflags", MOVFLAGS[0],
+        ];
+        let all = [&common[..], arguments, &["raw.mp4"]].concat();
+        run("ffmpeg", &all, folder.path());
+        let raw = fs::read(folder.path().join("raw.mp4")).unwrap();
+        let chunk = video_chunk(&raw, &grid, 0).unwrap();
+        let delayed = chunk.init.windows(4).any(|code| code == b"elst");
+        assert_eq!(delayed, reorders, "{arguments:?}");
+        assert!(chunk.init.windows(4).any(|code| code == b"nclx"));
+        fs::write(folder.path().join("joined.mp4"), joined(&[chunk])).unwrap();
+        let expected: Vec<i64> = (0..100).map(|frame| frame * 400).collect();
+        assert_eq!(times("joined.mp4", &folder), expected, "{arguments:?}");
+    }
+}
+
+#[test]
+fn sound_plays_at_its_time() {
+    let folder = Folder::new();
+    let grid = grid(25, 1, 75);
+    #[rustfmt::skip]
+    let encode = [
+        "-v", "error", "-f", "lavfi", "-i", "aevalsrc=if(gte(t\\,1)\\,sin(2000*t)\\,0):s=48000:d=3.1",
+        "-c:a", "aac", "-f", "mp4", "-movflags", "+empty_moov+default_base_moof", "pipe:1",
+    ];
+    let chunks = audio(&grid, &run("ffmpeg", &encode, folder.path()), 4096);
+    fs::write(folder.path().join("joined.mp4"), joined(&chunks)).unwrap();
+    let decode = ["-v", "error", "-i", "joined.mp4", "-f", "s16le", "-c:a", "pcm_s16le", "pipe:1"];
+    let pcm = run("ffmpeg", &decode, folder.path());
+    let samples = pcm.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]]));
+    let start = samples.into_iter().position(|sample| sample.unsigned_abs() > 8000).unwrap();
+    // A quarter of a millisecond until the wave is that high, and a little pre-echo.
+    assert!(start.abs_diff(48_000) < 100, "starts at sample {start}");
 }
