@@ -205,7 +205,11 @@ pub(crate) enum JobsCommand {
 #[derive(Subcommand)]
 pub(crate) enum WorkersCommand {
     /// List workers
-    List,
+    List {
+        /// Also those that are gone
+        #[arg(long)]
+        all: bool,
+    },
     /// Let a worker finish what it holds, take nothing more and end
     ///
     /// A worker that `up` started is replaced by a fresh one.

@@ -74,10 +74,10 @@ impl Rest {
     }
 }
 
-/// Whether `GET /health` answers 200.
-pub(crate) async fn is_healthy(addr: SocketAddr) -> bool {
+/// Whether a health route answers 200.
+pub(crate) async fn is_healthy(addr: SocketAddr, path: &str) -> bool {
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-    let Ok(uri) = format!("http://{addr}/health").parse() else { return false };
+    let Ok(uri) = format!("http://{addr}{path}").parse() else { return false };
     let reply = timeout(HEALTH_PATIENCE, client.get(uri)).await;
     reply.is_ok_and(|reply| reply.is_ok_and(|reply| reply.status() == StatusCode::OK))
 }

@@ -99,7 +99,9 @@ async fn start(setup: &Setup<'_>, stack: &mut Stack) -> Result<()> {
     let http = stack.wait(address::bound(&planes.dataplane_bound())).await??;
     say(&format!("data plane listens on {http}"));
     stack.start_group(planes.workers(options.workers, &control_url));
-    stack.wait(healthy(reachable(http))).await?;
+    // The service as a whole is not ready without workers; nor was it asked to be.
+    let sign = if options.workers == 0 { "/health/playback" } else { "/health" };
+    stack.wait(healthy(reachable(http), sign)).await?;
     runtime::addr::publish(&folder.run().join("grpc.addr"), grpc)?;
     runtime::addr::publish(&folder.run().join("http.addr"), http)?;
     let seconds = begun.elapsed().as_secs_f64();
@@ -133,8 +135,8 @@ async fn cache(setup: &Setup<'_>, stack: &mut Stack) -> Result<String> {
     Ok(redis.url())
 }
 
-async fn healthy(http: SocketAddr) {
-    while !rest::is_healthy(http).await {
+async fn healthy(http: SocketAddr, path: &str) {
+    while !rest::is_healthy(http, path).await {
         sleep(HEALTH_INTERVAL).await;
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{io::IsTerminal, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use api::v1::{self, TaskState};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tokio::time::sleep;
@@ -65,13 +65,19 @@ pub(crate) async fn follow(session: &Session<'_>, job_id: &str, show: Show) -> R
             }
         };
         // A server that stops ends its streams; the next one knows the job, too.
-        if let Err(status) = end
-            && (breaks >= RECONNECTS_MAX || !is_passing(&status))
-        {
-            return Err(refusal(status));
+        match end {
+            Err(status) if breaks >= RECONNECTS_MAX || !is_passing(&status) => {
+                return Err(refusal(status));
+            }
+            Ok(()) if breaks >= RECONNECTS_MAX => bail!("the server keeps ending the stream"),
+            _ => {}
         }
         breaks += 1;
         sleep(RECONNECT_INTERVAL).await;
+        // A service that was started again may listen elsewhere.
+        if let Ok(fresh) = session.jobs().await {
+            client = fresh;
+        }
     }
 }
 

@@ -13,9 +13,12 @@ use crate::{
 
 /// Runs a `workers` command.
 pub(crate) async fn run(session: &Session<'_>, command: WorkersCommand) -> Result<()> {
-    let workers = list(session).await?;
+    let mut workers = list(session).await?;
     match command {
-        WorkersCommand::List => show(session.json, &workers),
+        WorkersCommand::List { all } => {
+            workers.retain(|worker| all || worker.connected);
+            show(session.json, &workers)
+        }
         WorkersCommand::Drain { worker } => drain(session, &workers, &worker).await,
     }
 }

@@ -4,6 +4,7 @@ use std::{
     fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs},
     path::Path,
+    thread,
     time::Duration,
 };
 
@@ -15,6 +16,9 @@ use crate::server::Target;
 const HTTP_DEFAULT: &str = "127.0.0.1:8080";
 const GRPC_DEFAULT: &str = "127.0.0.1:50051";
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// The children of an `up` that was killed a moment ago take that moment to end.
+const BIND_TRIES: u32 = 10;
+const BIND_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Where to listen; a port may be 0.
 pub(crate) struct Addresses {
@@ -41,12 +45,14 @@ fn resolve(given: Option<&str>, default: &str, variable: &str) -> Result<SocketA
 }
 
 fn bind(addr: SocketAddr, variable: &str) -> Result<TcpListener> {
-    TcpListener::bind(addr).map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            anyhow!("port {} is in use; free {addr} or set {variable} to another", addr.port())
+    for _ in 0..BIND_TRIES {
+        match TcpListener::bind(addr) {
+            Ok(listener) => return Ok(listener),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => thread::sleep(BIND_INTERVAL),
+            Err(error) => bail!("cannot listen on {variable}={addr}: {error}"),
         }
-        _ => anyhow!("cannot listen on {variable}={addr}: {error}"),
-    })
+    }
+    bail!("port {} is in use; free {addr} or set {variable} to another", addr.port())
 }
 
 /// Waits for the address that a plane writes once it listens.
