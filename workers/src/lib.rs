@@ -29,6 +29,8 @@ use crate::{
 
 /// What we encode with.
 const ENCODERS: [&str; 1] = ["libx264"];
+/// More threads only delay the first frame of an encoder.
+const URGENT_THREADS_MAX: usize = 16;
 const SELF_TEST_TIME_MAX: Duration = Duration::from_secs(20);
 const ENCODER_LIST_BYTES_MAX: usize = 1 << 20;
 
@@ -84,7 +86,7 @@ pub async fn run(
         toolbox,
         scratch,
         threads: config.threads(),
-        urgent_threads: cores() as u32,
+        urgent_threads: cores().min(URGENT_THREADS_MAX) as u32,
         slots: Arc::new(Semaphore::new(config.slots())),
     };
     Puller::new(Arc::new(config), Arc::new(workshop), encoders, shutdown).run().await;

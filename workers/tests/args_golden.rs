@@ -1,6 +1,8 @@
 //! FFmpeg's arguments as golden files: every change of what is encoded how is a change that is seen.
 //! After a wanted one: `INSTA_UPDATE=always cargo test -p streaming-worker --test args_golden`.
 
+#![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
+
 use std::{ffi::OsString, path::Path};
 
 use media::{

@@ -16,13 +16,13 @@ use crate::{
 };
 
 /// A probed file with its grid.
-struct Film {
-    source: Source,
-    grid: Grid,
+pub(crate) struct Film {
+    pub(crate) source: Source,
+    pub(crate) grid: Grid,
 }
 
 impl Film {
-    async fn probe(control: &mut Control, worker: &Worker, clip: &Clip) -> Self {
+    pub(crate) async fn probe(control: &mut Control, worker: &Worker, clip: &Clip) -> Self {
         let done = control.work(worker.probe(&clip.path())).await.unwrap();
         let source = Source::try_from(done.source.unwrap()).unwrap();
         let (num, den) = source.video.frame_rate;
@@ -31,7 +31,7 @@ impl Film {
         Self { source, grid }
     }
 
-    fn chunk(&self, chunk: u32, rungs: &[(u32, u32)]) -> v1::lease::Work {
+    pub(crate) fn chunk(&self, chunk: u32, rungs: &[(u32, u32)]) -> v1::lease::Work {
         let rung = |(width, height): &(u32, u32)| v1::Rung {
             name: format!("{height}p"),
             width: *width,
@@ -48,7 +48,7 @@ impl Film {
         })
     }
 
-    fn audio(&self, first_chunk: u32) -> v1::lease::Work {
+    pub(crate) fn audio(&self, first_chunk: u32) -> v1::lease::Work {
         let track: AudioTrack = self.source.audio[0].clone();
         v1::lease::Work::Audio(v1::AudioWork {
             grid: Some(self.grid.into()),
@@ -62,7 +62,7 @@ impl Film {
 }
 
 /// What control does with an output before it believes it.
-fn check(store: &Path, kind: TrackKind, grid: &Grid, output: &v1::Output) -> Vec<u8> {
+pub(crate) fn check(store: &Path, kind: TrackKind, grid: &Grid, output: &v1::Output) -> Vec<u8> {
     let bytes = fs::read(store.join(&output.key)).unwrap();
     assert_eq!(bytes.len() as u64, output.bytes);
     assert_eq!(workers::output::digest(&bytes)[..], output.sha256[..]);

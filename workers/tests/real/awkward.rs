@@ -1,0 +1,178 @@
+//! Sources that are legal but rarely thought of: each becomes a film on the grid.
+
+use std::{fs, io::Write};
+
+use media::admission::TrackKind;
+
+use crate::{
+    clip::Clip,
+    control::{Control, Done},
+    encodes::{Film, check},
+    worker::Worker,
+};
+
+/// Probes `clip` and encodes all of it; returns the first chunk's video as a playable file.
+async fn encode(
+    control: &mut Control,
+    worker: &Worker,
+    clip: &Clip,
+) -> (Film, tempfile::NamedTempFile) {
+    let film = Film::probe(control, worker, clip).await;
+    let movie = tempfile::NamedTempFile::with_suffix(".mp4").unwrap();
+    for chunk in 0..film.grid.chunks() {
+        let lease = worker.lease(&clip.path(), film.chunk(chunk, &[(160, 90), (320, 180)]));
+        let done =
+            control.work(lease).await.unwrap_or_else(|fail| panic!("{:?}: {fail:?}", clip.path()));
+        for output in &done.outputs {
+            check(&worker.store(), TrackKind::Video, &film.grid, output);
+        }
+        if chunk == 0 {
+            let output = &done.outputs[1];
+            movie.as_file().write_all(&output.init).unwrap();
+            let bytes = fs::read(worker.store().join(&output.key)).unwrap();
+            movie.as_file().write_all(&bytes).unwrap();
+        }
+    }
+    if !film.source.audio.is_empty() {
+        let done = control.work(worker.lease(&clip.path(), film.audio(0))).await.unwrap();
+        let Done { outputs, .. } = done;
+        assert_eq!(outputs.len() as u32, film.grid.chunks());
+        for output in &outputs {
+            check(&worker.store(), TrackKind::Audio, &film.grid, output);
+        }
+    }
+    (film, movie)
+}
+
+const X264: [&str; 4] = ["-c:v", "libx264", "-preset", "ultrafast"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn awkward_pictures_become_films() {
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &[]).await;
+    let made = |name: &str, picture: &str, options: &[&str]| {
+        let mut args = vec!["-f", "lavfi", "-i", picture];
+        args.extend(options);
+        Clip::made(name, &args)
+    };
+    let with = |extra: &[&'static str]| [&X264[..], extra].concat();
+    let hdr = with(&[
+        "-pix_fmt",
+        "yuv420p10le",
+        "-color_primaries",
+        "bt2020",
+        "-color_trc",
+        "smpte2084",
+        "-colorspace",
+        "bt2020nc",
+    ]);
+    let interlaced =
+        with(&["-flags", "+ilme+ildct", "-x264-params", "tff=1", "-vf", "setfield=tff"]);
+    // Half a second of pictures, a gap of one second, the rest.
+    let varied = with(&["-vf", "setpts='if(lt(N,12),N,N+25)/25/TB'", "-vsync", "passthrough"]);
+    let motion = "testsrc2=s=320x180:r=25:d=3";
+    for (name, picture, options, rate, frames) in [
+        ("one.mp4", "testsrc2=s=320x180:r=25:d=0.04", with(&[]), 25, 1),
+        ("odd.mkv", "testsrc2=s=853x479:r=25:d=2", with(&["-pix_fmt", "yuv444p"]), 25, 50),
+        ("hdr.mp4", motion, hdr, 25, 75),
+        ("interlaced.mkv", motion, interlaced, 25, 75),
+        ("varied.mp4", motion, varied, 24, 96),
+        ("fast.mp4", "testsrc2=s=320x180:r=120:d=2", with(&[]), 60, 120),
+        ("slow.mkv", "testsrc2=s=320x180:r=2:d=10", with(&[]), 2, 20),
+        (
+            "vp9.webm",
+            "testsrc2=s=320x180:r=30:d=2",
+            vec!["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8"],
+            30,
+            60,
+        ),
+        ("mpeg2.ts", motion, vec!["-c:v", "mpeg2video", "-bf", "2"], 25, 75),
+    ] {
+        let clip = made(name, picture, &options);
+        let (film, movie) = encode(&mut control, &worker, &clip).await;
+        let (num, den) = (film.grid.rate().num(), film.grid.rate().den());
+        assert_eq!((num, den), (rate, 1), "{name}");
+        assert!(film.grid.frames().abs_diff(frames) <= 1, "{name}: {}", film.grid.frames());
+        assert_eq!(film.source.video.interlaced, name.starts_with("interlaced"), "{name}");
+        let brightness = brightness(movie.path());
+        assert!((60.0..200.0).contains(&brightness), "{name}: {brightness}");
+    }
+}
+
+/// Two resolutions in one stream, as broadcasts and broken encoders make them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_size_in_mid_stream_loses_no_frame() {
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &[]).await;
+    let part = |size: &str| {
+        let picture = format!("testsrc2=s={size}:r=25:d=2");
+        let clip = Clip::made(
+            "a.ts",
+            &[&["-f", "lavfi", "-i", &picture], &X264[..], &["-bf", "0"]].concat(),
+        );
+        fs::read(clip.path()).unwrap()
+    };
+    let joined = Clip::bytes("joined.ts", &[part("320x180"), part("640x360")].concat());
+    let path = joined.path().display().to_string();
+    let clip = Clip::made("a.ts", &["-fflags", "+genpts", "-i", &path, "-c", "copy"]);
+    let (film, _) = encode(&mut control, &worker, &clip).await;
+    assert!(film.grid.frames() >= 100, "{}", film.grid.frames());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn awkward_sounds_become_renditions() {
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &[]).await;
+    let picture = "color=gray:s=64x36:r=25:d=3";
+    for (name, sound, options, channels) in [
+        ("surround.mkv", "sine=440:r=48000:d=3", vec!["-c:a", "ac3", "-ac", "6"], 2),
+        ("mono.mp4", "sine=440:r=22050:d=3", vec!["-c:a", "aac", "-ac", "1"], 1),
+        ("short.mkv", "sine=440:r=44100:d=1", vec!["-c:a", "libopus"], 2),
+        ("long.mov", "sine=440:r=96000:d=9", vec!["-c:a", "pcm_s24le", "-ac", "2"], 2),
+        ("silent.mp4", "anullsrc=d=3", vec!["-an"], 0),
+    ] {
+        let mut args = vec!["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound];
+        args.extend(X264);
+        if name.starts_with("short") {
+            args.extend(["-ac", "2"]);
+        }
+        args.extend(options);
+        let clip = Clip::made(name, &args);
+        let (film, _) = encode(&mut control, &worker, &clip).await;
+        assert_eq!(film.grid.frames(), 75, "{name}");
+        assert_eq!(film.source.audio.len(), usize::from(channels > 0), "{name}");
+        if channels > 0 {
+            let done = control.work(worker.lease(&clip.path(), film.audio(0))).await.unwrap();
+            let init = media::fmp4::init_info(&done.outputs[0].init).unwrap();
+            assert_eq!((init.channels, init.sample_rate), (channels, 48_000), "{name}");
+        }
+    }
+}
+
+/// A flipped bit in the source costs a picture, never a frame's place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_sources_keep_their_frames() {
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &[]).await;
+    let clip = Clip::numbered("a.mkv", "25", 6);
+    let mut bytes = fs::read(clip.path()).unwrap();
+    let length = bytes.len();
+    for part in [3, 5, 7] {
+        bytes[length * part / 10] ^= 0x10;
+    }
+    let damaged = Clip::bytes("a.mkv", &bytes);
+    let (film, _) = encode(&mut control, &worker, &damaged).await;
+    assert_eq!(film.grid.frames(), 150);
+}
+
+/// The mean luma of a video.
+fn brightness(file: &std::path::Path) -> f64 {
+    let raw = std::process::Command::new("ffmpeg")
+        .args(["-v", "error", "-nostdin", "-i"])
+        .arg(file)
+        .args(["-f", "rawvideo", "-pix_fmt", "gray", "-"])
+        .output()
+        .unwrap()
+        .stdout;
+    raw.iter().map(|byte| f64::from(*byte)).sum::<f64>() / raw.len() as f64
+}
