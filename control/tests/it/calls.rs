@@ -1,0 +1,299 @@
+//! Who may call what, whose rows they see, and how faults are named.
+
+use api::{
+    code::{Code, Problem},
+    v1,
+};
+use authz::Role;
+use prost_types::FileDescriptorSet;
+use tonic::{Request, Status, client::Grpc};
+
+use crate::plane::{Caller, Plane};
+
+/// `/streaming.v1.Service/Call` of every call, from the descriptors that reflection serves.
+fn calls() -> Vec<String> {
+    let set = <FileDescriptorSet as prost::Message>::decode(api::FILE_DESCRIPTOR_SET).unwrap();
+    let ours = set.file.into_iter().filter(|file| file.package() == "streaming.v1");
+    let services = ours.flat_map(|file| file.service);
+    let paths = services.flat_map(|service| {
+        let name = service.name().to_owned();
+        let path = move |call: &prost_types::MethodDescriptorProto| {
+            format!("/streaming.v1.{name}/{}", call.name())
+        };
+        service.method.iter().map(path).collect::<Vec<_>>()
+    });
+    paths.collect()
+}
+
+/// Calls with an empty message, which every request type reads.
+async fn call(caller: &Caller, path: &str, token: Option<&str>) -> Result<(), Status> {
+    let mut grpc = Grpc::new(caller.channel.clone());
+    grpc.ready().await.unwrap();
+    let mut request = Request::new(tokio_stream::iter([()]));
+    if let Some(token) = token {
+        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    }
+    let codec = tonic_prost::ProstCodec::<(), ()>::default();
+    let path = path.parse().unwrap();
+    let mut reply = grpc.streaming(request, path, codec).await?.into_inner();
+    reply.message().await.map(drop)
+}
+
+#[tokio::test]
+async fn every_call_needs_a_genuine_token() {
+    let plane = Plane::start().await;
+    let caller = plane.caller(Role::Admin);
+    let calls = calls();
+    assert!(calls.len() >= 26, "{calls:?}");
+    let forged = plane.shared.forged();
+    for path in calls {
+        let expected = match path.as_str() {
+            // The identity provider's token is the proof.
+            "/streaming.v1.AuthService/ExchangeToken" => Code::NotConfigured,
+            _ => Code::Unauthenticated,
+        };
+        for token in [None, Some("nonsense"), Some(forged.as_str())] {
+            let status = call(&caller, &path, token).await.unwrap_err();
+            assert_eq!(Problem::from_status(&status).code, expected, "{path}");
+        }
+    }
+    plane.stop().await;
+}
+
+#[tokio::test]
+async fn roles_reach_exactly_their_calls() {
+    let plane = Plane::start().await;
+    let read = [
+        "GetVideo",
+        "ListVideos",
+        "GetJob",
+        "ListJobs",
+        "WatchJob",
+        "ListWorkers",
+        "MintPlaybackToken",
+    ];
+    let write = [
+        "CreateVideo",
+        "UpdateVideo",
+        "DeleteVideo",
+        "BeginUpload",
+        "CompleteUpload",
+        "AbortUpload",
+        "CreateJob",
+        "CancelJob",
+        "RetryJob",
+    ];
+    let admin = ["MintToken", "DrainWorker"];
+    let serve = ["GetIndex", "WatchChanges", "GetKeys", "GetStatus", "GetMetrics"];
+    for role in Role::ALL {
+        let caller = plane.caller(role);
+        for path in calls() {
+            let name = path.rsplit('/').next().unwrap();
+            let allowed = match role {
+                Role::Admin => name != "Work",
+                Role::Editor => read.contains(&name) || write.contains(&name),
+                Role::Viewer => read.contains(&name),
+                Role::Worker => name == "Work",
+                Role::Dataplane => serve.contains(&name),
+            };
+            if matches!(name, "RevokeToken" | "ExchangeToken") {
+                continue;
+            }
+            assert!(allowed || role != Role::Admin || !admin.contains(&name));
+            let refused = match call(&caller, &path, Some(&caller.token)).await {
+                Err(status) => Problem::from_status(&status).code == Code::PermissionDenied,
+                Ok(()) => false,
+            };
+            assert_eq!(refused, !allowed, "{role} {path}");
+        }
+    }
+    plane.stop().await;
+}
+
+async fn create(caller: &Caller, title: &str) -> v1::Video {
+    let request = v1::CreateVideoRequest { title: title.to_owned(), ..Default::default() };
+    caller.videos().create_video(caller.ask(request)).await.unwrap().into_inner()
+}
+
+#[tokio::test]
+async fn another_tenants_video_does_not_exist() {
+    let plane = Plane::start().await;
+    let ours = plane.caller_of(Role::Admin, "ours");
+    let theirs = plane.caller_of(Role::Admin, "theirs");
+    let video_id = create(&ours, "secret").await.video_id;
+    let mut codes = Vec::new();
+    let get = v1::GetVideoRequest { video_id: video_id.clone() };
+    codes.push(theirs.videos().get_video(theirs.ask(get)).await.map(drop));
+    let delete = v1::DeleteVideoRequest { video_id: video_id.clone() };
+    codes.push(theirs.videos().delete_video(theirs.ask(delete)).await.map(drop));
+    let update = v1::UpdateVideoRequest {
+        video_id: video_id.clone(),
+        title: "mine".to_owned(),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["title".to_owned()] }),
+        ..Default::default()
+    };
+    codes.push(theirs.videos().update_video(theirs.ask(update)).await.map(drop));
+    let job = v1::CreateJobRequest { video_id: video_id.clone(), ..Default::default() };
+    codes.push(theirs.jobs().create_job(theirs.ask(job)).await.map(drop));
+    let jobs = v1::ListJobsRequest { video_id: video_id.clone(), ..Default::default() };
+    codes.push(theirs.jobs().list_jobs(theirs.ask(jobs)).await.map(drop));
+    let begin = v1::BeginUploadRequest { video_id: video_id.clone() };
+    codes.push(theirs.uploads().begin_upload(theirs.ask(begin)).await.map(drop));
+    let play = v1::MintPlaybackTokenRequest { video_id: video_id.clone(), ..Default::default() };
+    codes.push(theirs.auth().mint_playback_token(theirs.ask(play)).await.map(drop));
+    for code in codes {
+        assert_eq!(Problem::from_status(&code.unwrap_err()).code, Code::NotFound);
+    }
+    let list = theirs.ask(v1::ListVideosRequest::default());
+    let list = theirs.videos().list_videos(list).await;
+    assert!(list.unwrap().into_inner().videos.is_empty());
+    let get = v1::GetVideoRequest { video_id };
+    assert_eq!(ours.videos().get_video(ours.ask(get)).await.unwrap().into_inner().title, "secret");
+    plane.stop().await;
+}
+
+#[tokio::test]
+async fn only_admins_delete_other_peoples_videos() {
+    let plane = Plane::start().await;
+    let admin = plane.caller(Role::Admin);
+    let mint = v1::MintTokenRequest {
+        role: "editor".to_owned(),
+        subject: "bea".to_owned(),
+        ..Default::default()
+    };
+    let bea = admin.auth().mint_token(admin.ask(mint)).await.unwrap().into_inner();
+    let bea = Caller { token: bea.token, channel: plane.channel.clone() };
+    let editor = plane.caller(Role::Editor);
+    let video_id = create(&editor, "mine").await.video_id;
+    let delete = || v1::DeleteVideoRequest { video_id: video_id.clone() };
+    let status = bea.videos().delete_video(bea.ask(delete())).await.unwrap_err();
+    assert_eq!(Problem::from_status(&status).code, Code::PermissionDenied);
+    editor.videos().delete_video(editor.ask(delete())).await.unwrap();
+    let status = editor.videos().delete_video(editor.ask(delete())).await.unwrap_err();
+    assert_eq!(Problem::from_status(&status).code, Code::NotFound);
+    plane.stop().await;
+}
+
+#[tokio::test]
+async fn pages_go_on_and_tampered_tokens_are_named() {
+    let plane = Plane::start().await;
+    let caller = plane.caller(Role::Editor);
+    for n in 0..5 {
+        create(&caller, &format!("{n}")).await;
+    }
+    let mut titles = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = v1::ListVideosRequest { page_size: 2, page_token: page_token.clone() };
+        let page = caller.videos().list_videos(caller.ask(request)).await.unwrap().into_inner();
+        titles.extend(page.videos.into_iter().map(|video| video.title));
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        page_token = page.next_page_token;
+    }
+    assert_eq!(titles, ["4", "3", "2", "1", "0"]);
+    let stranger = plane.caller_of(Role::Editor, "other");
+    let tampered = page_token.replace(['a', '0'], "f");
+    for (caller, token) in [(&stranger, page_token.clone()), (&caller, tampered)] {
+        let request = v1::ListVideosRequest { page_size: 2, page_token: token };
+        let status = caller.videos().list_videos(caller.ask(request)).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::InvalidArgument);
+        assert_eq!(Problem::from_status(&status).violations[0].field, "page_token");
+    }
+    plane.stop().await;
+}
+
+#[tokio::test]
+async fn faults_name_their_field() {
+    let plane = Plane::start().await;
+    let caller = plane.caller(Role::Admin);
+    let mut faults = Vec::new();
+    let long = v1::CreateVideoRequest { title: "x".repeat(201), ..Default::default() };
+    faults.push(("title", caller.videos().create_video(caller.ask(long)).await.map(drop)));
+    let id = v1::GetVideoRequest { video_id: "7".to_owned() };
+    faults.push(("video_id", caller.videos().get_video(caller.ask(id)).await.map(drop)));
+    let id = v1::GetJobRequest { job_id: "x".to_owned() };
+    faults.push(("job_id", caller.jobs().get_job(caller.ask(id)).await.map(drop)));
+    let page = v1::ListVideosRequest { page_size: 101, ..Default::default() };
+    faults.push(("page_size", caller.videos().list_videos(caller.ask(page)).await.map(drop)));
+    let role = v1::MintTokenRequest { role: "root".to_owned(), ..Default::default() };
+    faults.push(("role", caller.auth().mint_token(caller.ask(role)).await.map(drop)));
+    let video_id = create(&caller, "t").await.video_id;
+    let mask = v1::UpdateVideoRequest {
+        video_id,
+        update_mask: Some(prost_types::FieldMask { paths: vec!["owner".to_owned()] }),
+        ..Default::default()
+    };
+    faults.push(("update_mask", caller.videos().update_video(caller.ask(mask)).await.map(drop)));
+    for (field, fault) in faults {
+        let status = fault.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::InvalidArgument, "{field}");
+        assert_eq!(Problem::from_status(&status).violations[0].field, field);
+    }
+    plane.stop().await;
+}
+
+#[tokio::test]
+async fn a_profile_that_does_not_fit_names_its_place() {
+    let plane = Plane::start().await;
+    let caller = plane.caller(Role::Editor);
+    let mut worker = plane.worker("one").await;
+    let video_id = crate::film::upload(&plane, &mut worker).await;
+    for (profiles, field) in [
+        (vec!["360p", "8k"], "profiles[1]"),
+        (vec!["4k"], "profiles[0]"),
+        (vec!["360p", "360p"], "profiles[1]"),
+    ] {
+        let profiles = profiles.into_iter().map(str::to_owned).collect();
+        let request =
+            v1::CreateJobRequest { video_id: video_id.clone(), profiles, ..Default::default() };
+        let status = caller.jobs().create_job(caller.ask(request)).await.unwrap_err();
+        assert_eq!(Problem::from_status(&status).violations[0].field, field);
+    }
+    let request = v1::CreateJobRequest {
+        video_id: video_id.clone(),
+        generate_thumbnails: Some(true),
+        ..Default::default()
+    };
+    let job = caller.jobs().create_job(caller.ask(request)).await.unwrap().into_inner();
+    assert!(job.notes.iter().any(|note| note.starts_with("thumbnails")), "{:?}", job.notes);
+    let request = v1::CreateJobRequest { video_id, ..Default::default() };
+    let status = caller.jobs().create_job(caller.ask(request)).await.unwrap_err();
+    let problem = Problem::from_status(&status);
+    assert_eq!(problem.code, Code::Conflict);
+    assert!(problem.message.contains(&job.job_id));
+    plane.stop().await;
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_refused_and_only_operators_mint_for_others() {
+    let plane = Plane::start().await;
+    let admin = plane.caller(Role::Admin);
+    let mint = |role: &str, tenant: &str| v1::MintTokenRequest {
+        role: role.to_owned(),
+        subject: "x".to_owned(),
+        ttl_seconds: 60,
+        tenant: tenant.to_owned(),
+    };
+    let minted = admin.auth().mint_token(admin.ask(mint("viewer", "other"))).await.unwrap();
+    let minted = minted.into_inner().token;
+    let viewer = Caller { token: minted.clone(), channel: plane.channel.clone() };
+    let list = || v1::ListVideosRequest::default();
+    viewer.videos().list_videos(viewer.ask(list())).await.unwrap();
+    let revoke = v1::RevokeTokenRequest { token: minted };
+    viewer.auth().revoke_token(viewer.ask(revoke)).await.unwrap();
+    let status = viewer.videos().list_videos(viewer.ask(list())).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::Unauthenticated);
+    let keys = plane.caller(Role::Dataplane);
+    let keys =
+        keys.playback().get_keys(keys.ask(v1::GetKeysRequest {})).await.unwrap().into_inner();
+    assert_eq!((keys.keys.len(), keys.revoked.len()), (1, 1));
+    let stranger = plane.caller_of(Role::Admin, "other");
+    for (role, tenant) in [("viewer", "default"), ("worker", ""), ("dataplane", "other")] {
+        let status =
+            stranger.auth().mint_token(stranger.ask(mint(role, tenant))).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::PermissionDenied);
+    }
+    plane.stop().await;
+}

@@ -1,0 +1,212 @@
+//! Claims and leases: who gets what, who may still say something about it.
+
+use std::collections::HashSet;
+
+use control::{
+    db::{
+        claim::{self, Claimed},
+        ending,
+        lease::{self, Progress, Setback},
+        workers,
+    },
+    domain::{Failure, TaskKind, TaskState},
+};
+
+use crate::rows::{
+    GRACE, LEASE, claim, db, expire, job, lease as lease_of, number, state, video, worker,
+};
+
+fn setback(code: &str) -> Setback {
+    Setback {
+        failure: Failure::new(code, "on purpose"),
+        retryable: true,
+        backoff_seconds: 0.0,
+        expired_only: false,
+    }
+}
+
+fn heartbeat(claimed: &Claimed, fraction: f64) -> [Progress; 1] {
+    [Progress { lease: lease_of(claimed), fraction, speed: 2.0 }]
+}
+
+#[tokio::test]
+async fn the_first_picture_comes_first_and_collect_waits() {
+    let db = db().await;
+    let video = video(&db).await;
+    job(&db, video, 65).await;
+    let claimed = claim(&db, &worker("a"), 100).await;
+    let order: Vec<(TaskKind, u32, usize)> =
+        claimed.iter().map(|c| (c.kind, c.ordinal, c.rungs.len())).collect();
+    let chunks = (1..5).map(|n| (TaskKind::Chunk, n, 2));
+    let mut expected =
+        vec![(TaskKind::Chunk, 0, 1), (TaskKind::Audio, 0, 0), (TaskKind::Chunk, 0, 1)];
+    expected.extend(chunks);
+    assert_eq!(order, expected);
+    assert_eq!(claimed[0].rungs, ["360p"]);
+    assert!(claimed.iter().all(|c| c.attempt == 1 && c.token > 0));
+    assert_eq!(number(&db, "SELECT count(*) FROM jobs WHERE state = 'running'").await, 1);
+}
+
+#[tokio::test]
+async fn workers_that_claim_at_once_share_and_never_get_the_same_task() {
+    let db = db().await;
+    let video = video(&db).await;
+    job(&db, video, 200).await;
+    let claims = (0..8).map(|n| {
+        let db = db.clone();
+        async move {
+            let mut mine = Vec::new();
+            loop {
+                let claimed = claim(&db, &worker(&format!("w{n}")), 2).await;
+                if claimed.is_empty() {
+                    return mine;
+                }
+                mine.extend(claimed);
+            }
+        }
+    });
+    let claimed: Vec<Claimed> = futures::future::join_all(claims).await.concat();
+    let tasks: HashSet<_> = claimed.iter().map(|c| c.task).collect();
+    let tokens: HashSet<_> = claimed.iter().map(|c| c.token).collect();
+    let expected = number(&db, "SELECT count(*) FROM tasks WHERE kind <> 'collect'").await;
+    assert_eq!(tasks.len() as i64, expected);
+    assert_eq!((claimed.len(), tokens.len()), (tasks.len(), tasks.len()));
+}
+
+#[tokio::test]
+async fn a_worker_gets_only_the_kinds_it_takes() {
+    let db = db().await;
+    let video = video(&db).await;
+    job(&db, video, 30).await;
+    let mut deaf = worker("no-encoder");
+    deaf.kinds = vec![TaskKind::Audio];
+    let claimed = claim(&db, &deaf, 10).await;
+    assert_eq!(claimed.iter().map(|c| c.kind).collect::<Vec<_>>(), [TaskKind::Audio]);
+}
+
+#[tokio::test]
+async fn a_failed_task_goes_to_another_worker_while_there_is_one() {
+    let db = db().await;
+    let video = video(&db).await;
+    job(&db, video, 3).await;
+    let (first, second) = (worker("first"), worker("second"));
+    let c = db.get().await.unwrap();
+    for w in [&first, &second] {
+        workers::connect(&*c, w.worker, &w.name, 1).await.unwrap();
+    }
+    let failed = claim(&db, &first, 1).await.remove(0);
+    let after = ending::attempt(&*c, lease_of(&failed), &setback("ffmpeg_failed"), GRACE).await;
+    assert_eq!(after.unwrap().unwrap().state, TaskState::Ready);
+    let others = claim(&db, &first, 10).await;
+    assert!(others.iter().all(|c| c.task != failed.task));
+    let again = claim(&db, &second, 1).await.remove(0);
+    assert_eq!((again.task, again.attempt), (failed.task, 2));
+    // Alone, the worker that it failed on has to do.
+    ending::attempt(&*c, lease_of(&again), &setback("ffmpeg_failed"), GRACE).await.unwrap();
+    workers::disconnect(&*c, second.worker).await.unwrap();
+    assert_eq!(claim(&db, &first, 1).await.remove(0).task, failed.task);
+}
+
+#[tokio::test]
+async fn a_backoff_keeps_a_task_away_for_a_while() {
+    let db = db().await;
+    let video = video(&db).await;
+    job(&db, video, 3).await;
+    let failed = claim(&db, &worker("a"), 1).await.remove(0);
+    let slow = Setback { backoff_seconds: 100.0, ..setback("timeout") };
+    let c = db.get().await.unwrap();
+    ending::attempt(&*c, lease_of(&failed), &slow, GRACE).await.unwrap();
+    assert!(claim(&db, &worker("b"), 10).await.iter().all(|c| c.task != failed.task));
+    let left = "SELECT extract(epoch FROM max(run_after) - now())::int8 FROM tasks";
+    // Half to whole of the backoff, capped at a minute.
+    assert!((45..=60).contains(&number(&db, left).await));
+}
+
+#[tokio::test]
+async fn a_stale_token_changes_nothing() {
+    let db = db().await;
+    let video = video(&db).await;
+    job(&db, video, 3).await;
+    let stale = claim(&db, &worker("slept"), 1).await.remove(0);
+    expire(&db).await;
+    let c = db.get().await.unwrap();
+    let expired = Setback { expired_only: true, ..setback("lease_expired") };
+    assert!(ending::attempt(&*c, lease_of(&stale), &expired, GRACE).await.unwrap().is_some());
+    let fresh = claim(&db, &worker("awake"), 1).await.remove(0);
+    assert_eq!(fresh.task, stale.task);
+    assert!(fresh.token > stale.token);
+
+    let id = lease_of(&stale);
+    let beat = lease::extend(&*c, worker("slept").worker, &heartbeat(&stale, 0.5), LEASE).await;
+    assert!(beat.unwrap().is_empty());
+    assert!(!lease::release(&*c, id).await.unwrap());
+    assert!(lease::set_back(&*c, id, &setback("late")).await.unwrap().is_none());
+    assert!(!ending::finish_task(&*c, id).await.unwrap());
+    assert!(lease::held(&*c, &[id]).await.unwrap().is_empty());
+    assert_eq!(lease::held(&*c, &[lease_of(&fresh)]).await.unwrap(), [fresh.task]);
+    assert_eq!(state(&db, &fresh).await, "leased");
+}
+
+#[tokio::test]
+async fn a_rescue_that_comes_late_changes_nothing() {
+    let db = db().await;
+    let video = video(&db).await;
+    job(&db, video, 3).await;
+    let claimed = claim(&db, &worker("a"), 2).await;
+    expire(&db).await;
+    let c = db.get().await.unwrap();
+    let listed = lease::expired(&*c, 10).await.unwrap();
+    assert_eq!(listed.len(), 2);
+    // One completes, the other is heard of again, both after the rescuer has read its list.
+    assert!(ending::finish_task(&*c, lease_of(&claimed[0])).await.unwrap());
+    let beat = lease::extend(&*c, worker("a").worker, &heartbeat(&claimed[1], 0.5), LEASE).await;
+    assert_eq!(beat.unwrap().len(), 1);
+    let expired = Setback { expired_only: true, ..setback("lease_expired") };
+    for lease in listed {
+        assert!(ending::attempt(&*c, lease, &expired, GRACE).await.unwrap().is_none());
+    }
+    assert_eq!(state(&db, &claimed[0]).await, "done");
+    assert_eq!(state(&db, &claimed[1]).await, "leased");
+}
+
+#[tokio::test]
+async fn heartbeats_extend_on_the_databases_clock_and_follow_the_worker() {
+    let db = db().await;
+    let video = video(&db).await;
+    job(&db, video, 3).await;
+    let claimed = claim(&db, &worker("a"), 1).await.remove(0);
+    expire(&db).await;
+    let c = db.get().await.unwrap();
+    let reconnected = worker("a").worker;
+    let kept = lease::extend(&*c, reconnected, &heartbeat(&claimed, 0.25), LEASE).await.unwrap();
+    assert_eq!(kept, [(claimed.task, claimed.job)]);
+    assert!(lease::expired(&*c, 10).await.unwrap().is_empty());
+    assert_eq!(lease::of_worker(&*c, reconnected).await.unwrap(), [lease_of(&claimed)]);
+    let row = "SELECT (fraction * 100)::int8 FROM tasks WHERE state = 'leased'";
+    assert_eq!(number(&db, row).await, 25);
+}
+
+#[tokio::test]
+async fn a_release_gives_the_attempt_back() {
+    let db = db().await;
+    let video = video(&db).await;
+    job(&db, video, 3).await;
+    for _ in 0..10 {
+        let claimed = claim(&db, &worker("draining"), 1).await.remove(0);
+        assert_eq!(claimed.attempt, 1);
+        let c = db.get().await.unwrap();
+        assert!(lease::release(&*c, lease_of(&claimed)).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn ready_counts_what_could_be_claimed() {
+    let db = db().await;
+    let video = video(&db).await;
+    job(&db, video, 3).await;
+    let c = db.get().await.unwrap();
+    let kinds = worker("a").kinds;
+    assert_eq!(claim::ready(&*c, &kinds, 100).await.unwrap(), 3);
+    assert_eq!(claim::ready(&*c, &kinds, 2).await.unwrap(), 2);
+    assert_eq!(claim::ready(&*c, &[TaskKind::Collect], 100).await.unwrap(), 0);
+}

@@ -1,0 +1,326 @@
+//! How jobs and videos end, and what is left of them.
+
+use control::{
+    db::{
+        chores::{self, Chore},
+        ending::{self, End},
+        jobs,
+        lease::Setback,
+        outputs, tasks, videos, workers,
+    },
+    domain::{Failure, JobState, TaskKind, VideoState},
+    page::Cursor,
+};
+
+use crate::rows::{
+    GRACE, claim, commit, db, job, lease, number, output, owner, source, state, video, worker,
+};
+
+fn collector() -> control::db::claim::Claimer {
+    let mut collector = worker("control");
+    collector.kinds = vec![TaskKind::Collect];
+    collector
+}
+
+#[tokio::test]
+async fn poison_ends_its_job_with_a_reason_and_frees_the_queue() {
+    let db = db().await;
+    let video = video(&db).await;
+    let id = job(&db, video, 30).await;
+    let c = db.get().await.unwrap();
+    let crash = Setback {
+        failure: Failure::new("ffmpeg_crashed", "ended by signal 11"),
+        retryable: true,
+        backoff_seconds: 0.0,
+        expired_only: false,
+    };
+    let mut attempts = 0;
+    while jobs::state(&*c, id).await.unwrap().unwrap().0 != JobState::Failed {
+        let claimed = claim(&db, &worker(&format!("w{attempts}")), 1).await.remove(0);
+        ending::attempt(&*c, lease(&claimed), &crash, GRACE).await.unwrap().unwrap();
+        attempts += 1;
+    }
+    assert_eq!(attempts, tasks::ATTEMPTS_MAX);
+    let row = jobs::get(&*c, "default", id).await.unwrap().unwrap();
+    assert_eq!(row.failure.unwrap().code, "ffmpeg_crashed");
+    let row = videos::get(&*c, "default", video).await.unwrap().unwrap();
+    assert_eq!(
+        (row.state, row.failure.unwrap().code.as_str()),
+        (VideoState::Failed, "ffmpeg_crashed")
+    );
+    let open = "SELECT count(*) FROM tasks WHERE state IN ('ready', 'leased', 'blocked')";
+    assert_eq!(number(&db, open).await, 0);
+    assert!(claim(&db, &worker("z"), 10).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_cannot_be_retried_fails_at_once() {
+    let db = db().await;
+    let video = video(&db).await;
+    let id = job(&db, video, 30).await;
+    let c = db.get().await.unwrap();
+    let claimed = claim(&db, &worker("a"), 1).await.remove(0);
+    let setback = Setback {
+        failure: Failure::new("output_too_large", "too large"),
+        retryable: false,
+        backoff_seconds: 0.0,
+        expired_only: false,
+    };
+    ending::attempt(&*c, lease(&claimed), &setback, GRACE).await.unwrap().unwrap();
+    assert_eq!(jobs::state(&*c, id).await.unwrap().unwrap().0, JobState::Failed);
+}
+
+#[tokio::test]
+async fn a_retry_keeps_what_was_committed() {
+    let db = db().await;
+    let video = video(&db).await;
+    let id = job(&db, video, 30).await;
+    let c = db.get().await.unwrap();
+    let claimed = claim(&db, &worker("a"), 2).await;
+    commit(&db, id, &output("360p", 0, claimed[0].token)).await;
+    assert!(ending::finish_task(&*c, lease(&claimed[0])).await.unwrap());
+    let failure = Failure::new("x", "y");
+    assert!(ending::end_job(&*c, id, &End::Failed(failure), GRACE).await.unwrap());
+    assert!(jobs::reopen(&*c, id).await.unwrap());
+    tasks::requeue_unfinished(&*c, id).await.unwrap();
+    assert_eq!(state(&db, &claimed[0]).await, "done");
+    assert_eq!(state(&db, &claimed[1]).await, "ready");
+    assert_eq!(number(&db, "SELECT count(*) FROM tasks WHERE state = 'blocked'").await, 1);
+    // Once cancelled, the outputs are gone, and a retry begins anew.
+    assert!(ending::end_job(&*c, id, &End::Cancelled, GRACE).await.unwrap());
+    assert!(!ending::end_job(&*c, id, &End::Cancelled, GRACE).await.unwrap());
+    assert_eq!(number(&db, "SELECT count(*) FROM outputs").await, 0);
+    assert!(jobs::reopen(&*c, id).await.unwrap());
+    tasks::requeue_unfinished(&*c, id).await.unwrap();
+    assert_eq!(state(&db, &claimed[0]).await, "ready");
+}
+
+#[tokio::test]
+async fn a_cancel_voids_the_leases_and_unserves_what_was_half_made() {
+    let db = db().await;
+    let video = video(&db).await;
+    let id = job(&db, video, 30).await;
+    let c = db.get().await.unwrap();
+    let claimed = claim(&db, &worker("a"), 1).await.remove(0);
+    commit(&db, id, &output("360p", 0, 1)).await;
+    commit(&db, id, &output("audio-0", 0, 1)).await;
+    assert!(outputs::publish(&*c, video, id, Some("audio-0")).await.unwrap());
+    assert_eq!(outputs::served(&*c, video).await.unwrap().unwrap().1, Some(id));
+    assert!(ending::end_job(&*c, id, &End::Cancelled, GRACE).await.unwrap());
+    assert!(!ending::finish_task(&*c, lease(&claimed)).await.unwrap());
+    let row = videos::get(&*c, "default", video).await.unwrap().unwrap();
+    assert_eq!((row.state, row.served_job, row.published_at), (VideoState::Uploaded, None, None));
+}
+
+#[tokio::test]
+async fn nothing_is_published_before_picture_and_sound() {
+    let db = db().await;
+    let video = video(&db).await;
+    let id = job(&db, video, 30).await;
+    let c = db.get().await.unwrap();
+    commit(&db, id, &output("audio-0", 0, 1)).await;
+    assert!(!outputs::publish(&*c, video, id, Some("audio-0")).await.unwrap());
+    commit(&db, id, &output("360p", 1, 1)).await;
+    assert!(!outputs::publish(&*c, video, id, Some("audio-0")).await.unwrap());
+    commit(&db, id, &output("360p", 0, 1)).await;
+    assert!(outputs::publish(&*c, video, id, Some("audio-0")).await.unwrap());
+    assert!(!outputs::publish(&*c, video, id, Some("audio-0")).await.unwrap());
+}
+
+#[tokio::test]
+async fn collect_comes_last_and_completes_the_job() {
+    let db = db().await;
+    let video = video(&db).await;
+    let id = job(&db, video, 30).await;
+    let c = db.get().await.unwrap();
+    let claimed = claim(&db, &worker("a"), 100).await;
+    for task in &claimed {
+        assert!(!tasks::unblock_collect(&*c, id).await.unwrap());
+        assert!(claim(&db, &collector(), 1).await.is_empty());
+        assert!(ending::finish_task(&*c, lease(task)).await.unwrap());
+    }
+    assert!(tasks::unblock_collect(&*c, id).await.unwrap());
+    let collect = claim(&db, &collector(), 1).await.remove(0);
+    let now = jobs::now_ms(&*c).await.unwrap();
+    assert!(ending::complete(&*c, video, id, lease(&collect), now, GRACE).await.unwrap());
+    assert!(!ending::complete(&*c, video, id, lease(&collect), now, GRACE).await.unwrap());
+    let row = videos::get(&*c, "default", video).await.unwrap().unwrap();
+    assert_eq!((row.state, row.served_job), (VideoState::Ready, Some(id)));
+    let row = jobs::get(&*c, "default", id).await.unwrap().unwrap();
+    assert_eq!((row.state, row.fraction, row.finished_at), (JobState::Completed, 1.0, Some(now)));
+}
+
+#[tokio::test]
+async fn a_failed_second_job_leaves_the_first_one_served() {
+    let db = db().await;
+    let video = video(&db).await;
+    let first = job(&db, video, 3).await;
+    let c = db.get().await.unwrap();
+    for task in claim(&db, &worker("a"), 100).await {
+        ending::finish_task(&*c, lease(&task)).await.unwrap();
+    }
+    tasks::unblock_collect(&*c, first).await.unwrap();
+    let collect = claim(&db, &collector(), 1).await.remove(0);
+    let now = jobs::now_ms(&*c).await.unwrap();
+    ending::complete(&*c, video, first, lease(&collect), now, GRACE).await.unwrap();
+    let second = job(&db, video, 3).await;
+    assert_eq!(jobs::active_of(&*c, video).await.unwrap(), Some(second));
+    let failure = Failure::new("x", "y");
+    ending::end_job(&*c, second, &End::Failed(failure), GRACE).await.unwrap();
+    let row = videos::get(&*c, "default", video).await.unwrap().unwrap();
+    assert_eq!((row.state, row.served_job), (VideoState::Ready, Some(first)));
+    assert!(row.failure.is_none());
+}
+
+#[tokio::test]
+async fn of_two_commits_of_one_chunk_one_wins() {
+    let db = db().await;
+    let video = video(&db).await;
+    let id = job(&db, video, 30).await;
+    let commits = (1..=8).map(|token| {
+        let db = db.clone();
+        async move {
+            let c = db.get().await.unwrap();
+            outputs::fix_init(&*c, id, "360p", b"init").await.unwrap();
+            let mine = output("360p", 0, token);
+            let won = outputs::insert(&*c, id, &mine, token.cast_signed()).await.unwrap();
+            // A repetition has the same answer.
+            assert_eq!(outputs::insert(&*c, id, &mine, token.cast_signed()).await.unwrap(), won);
+            won
+        }
+    });
+    let won = futures::future::join_all(commits).await;
+    assert_eq!(won.into_iter().filter(|won| *won).count(), 1);
+    assert_eq!(number(&db, "SELECT count(*) FROM outputs").await, 1);
+    let c = db.get().await.unwrap();
+    assert!(!outputs::fix_init(&*c, id, "360p", b"another").await.unwrap());
+    let committed = outputs::of_job(&*c, id).await.unwrap();
+    assert_eq!(committed[0].fragments, output("360p", 0, 1).fragments);
+    assert_eq!(outputs::count(&*c, id, &["360p".to_owned()], Some(0)).await.unwrap(), 1);
+    assert_eq!(outputs::keys(&*c, id).await.unwrap().len(), 1);
+    assert_eq!(outputs::inits(&*c, id).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_deleted_video_takes_nothing_more_and_is_swept_twice() {
+    let db = db().await;
+    let video = video(&db).await;
+    let id = job(&db, video, 30).await;
+    let c = db.get().await.unwrap();
+    let claimed = claim(&db, &worker("a"), 1).await.remove(0);
+    assert!(ending::delete_video(&*c, video, 0.0).await.unwrap());
+    assert!(!ending::delete_video(&*c, video, 0.0).await.unwrap());
+    assert!(!videos::touch(&*c, video).await.unwrap());
+    assert!(!ending::finish_task(&*c, lease(&claimed)).await.unwrap());
+    assert!(videos::get(&*c, "default", video).await.unwrap().is_none());
+    assert!(jobs::get(&*c, "default", id).await.unwrap().is_none());
+    let mut taken = Vec::new();
+    while let Some(chore) = chores::take(&*c).await.unwrap() {
+        taken.push(chore);
+    }
+    let sweep = taken.iter().find(|t| t.chore == Chore::Video(video)).unwrap();
+    assert!(chores::sweeps_left(&*c, video, sweep.id).await.unwrap());
+    chores::done(&*c, sweep.id).await.unwrap();
+    videos::forget(&*c, video).await.unwrap();
+    assert_eq!(number(&db, "SELECT count(*) FROM tasks").await, 0);
+}
+
+#[tokio::test]
+async fn lists_page_through_everything_once() {
+    let db = db().await;
+    let c = db.get().await.unwrap();
+    let mut made = Vec::new();
+    for _ in 0..5 {
+        let video = video(&db).await;
+        made.push((video, job(&db, video, 3).await));
+    }
+    made.reverse();
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let page = videos::list(&*c, "default", after, 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(Cursor { time: last.created_at, id: last.id.uuid() });
+        seen.extend(page.into_iter().map(|v| v.id));
+    }
+    assert_eq!(seen, made.iter().map(|(video, _)| *video).collect::<Vec<_>>());
+    let jobs = jobs::list(&*c, "default", None, None, 10).await.unwrap();
+    let jobs: Vec<_> = jobs.into_iter().map(|j| j.id).collect();
+    assert_eq!(jobs, made.iter().map(|(_, job)| *job).collect::<Vec<_>>());
+    let one = jobs::list(&*c, "default", Some(made[2].0), None, 10).await.unwrap();
+    assert_eq!(one.len(), 1);
+    assert!(videos::list(&*c, "other", None, 10).await.unwrap().is_empty());
+    assert!(jobs::list(&*c, "other", None, None, 10).await.unwrap().is_empty());
+    assert!(videos::get(&*c, "other", made[0].0).await.unwrap().is_none());
+    assert!(jobs::get(&*c, "other", made[0].1).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_probe_fills_the_video_in_or_fails_it() {
+    let db = db().await;
+    let c = db.get().await.unwrap();
+    let mut ends = Vec::new();
+    for good in [true, false] {
+        let id = media::VideoId::new(uuid::Uuid::now_v7());
+        let new = videos::NewVideo {
+            id,
+            title: "t".to_owned(),
+            description: String::new(),
+            public: false,
+            store: "file:///nowhere".to_owned(),
+        };
+        videos::create(&*c, &owner(), &new).await.unwrap();
+        let received = videos::Received {
+            title: String::new(),
+            description: "d".to_owned(),
+            public: Some(true),
+            bytes: 1,
+            sha256: vec![0; 32],
+            filename: String::new(),
+        };
+        assert!(videos::received(&*c, id, &received).await.unwrap());
+        assert!(!videos::received(&*c, id, &received).await.unwrap());
+        let probe = media::JobId::new(uuid::Uuid::now_v7());
+        jobs::create_probe(&*c, "default", id, probe).await.unwrap();
+        let tasks = [control::plan::probe()];
+        tasks::create(&*c, "default", id, probe, &tasks).await.unwrap();
+        let claimed = claim(&db, &worker("a"), 1).await.remove(0);
+        if good {
+            let json = serde_json::to_value(source(3)).unwrap();
+            assert!(ending::probed(&*c, id, probe, lease(&claimed), &json).await.unwrap());
+            assert!(outputs::finished_by(&*c, lease(&claimed)).await.unwrap());
+        } else {
+            let setback = Setback {
+                failure: Failure::new("not_a_video", "no video track"),
+                retryable: false,
+                backoff_seconds: 0.0,
+                expired_only: false,
+            };
+            ending::attempt(&*c, lease(&claimed), &setback, GRACE).await.unwrap();
+        }
+        let row = videos::get(&*c, "default", id).await.unwrap().unwrap();
+        assert_eq!((row.title.as_str(), row.description.as_str(), row.public), ("t", "d", true));
+        ends.push((row.state, row.source.is_some(), row.failure.map(|f| f.code)));
+    }
+    let not_a_video = Some("not_a_video".to_owned());
+    let expected = [(VideoState::Uploaded, true, None), (VideoState::Failed, false, not_a_video)];
+    assert_eq!(ends, expected);
+}
+
+#[tokio::test]
+async fn connections_are_listed_counted_and_tidied() {
+    let db = db().await;
+    let c = db.get().await.unwrap();
+    let (a, b) = (worker("a").worker, worker("b").worker);
+    workers::connect(&*c, a, "a", 2).await.unwrap();
+    workers::connect(&*c, b, "b", 2).await.unwrap();
+    assert!(workers::drain(&*c, b).await.unwrap());
+    assert!(workers::touch(&*c, b).await.unwrap() && !workers::touch(&*c, a).await.unwrap());
+    workers::disconnect(&*c, b).await.unwrap();
+    assert_eq!(workers::connected(&*c).await.unwrap(), 1);
+    let listed = workers::list(&*c, 10).await.unwrap();
+    let listed: Vec<_> = listed.iter().map(|w| (w.name.as_str(), w.draining)).collect();
+    assert_eq!(listed, [("a", false), ("b", true)]);
+    c.execute("UPDATE workers SET seen_at = now() - interval '2 days'", &[]).await.unwrap();
+    workers::tidy(&*c).await.unwrap();
+    assert_eq!(number(&db, "SELECT count(*) FROM workers").await, 0);
+}

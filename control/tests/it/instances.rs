@@ -1,0 +1,129 @@
+//! Several instances of one service, and a database that restarts under them.
+
+use api::v1;
+use authz::Role;
+
+use crate::{
+    film,
+    plane::{Caller, DEADLINE, Plane, Shared},
+    postgres::Server,
+};
+
+async fn create_job(caller: &Caller, video: &str) -> v1::Job {
+    let request =
+        caller.ask(v1::CreateJobRequest { video_id: video.to_owned(), ..Default::default() });
+    caller.jobs().create_job(request).await.unwrap().into_inner()
+}
+
+#[tokio::test]
+async fn what_one_instance_does_the_other_one_knows() {
+    let one = Plane::start().await;
+    let two = Plane::of(one.shared.clone()).await;
+    let watcher = two.caller(Role::Dataplane);
+    let request = watcher.ask(v1::WatchChangesRequest {});
+    let mut changes = watcher.playback().watch_changes(request).await.unwrap().into_inner();
+    assert_eq!(changes.message().await.unwrap().unwrap().video_id, "");
+    // Uploaded and queued at one, worked on at the other.
+    let mut worker = one.worker("one").await;
+    let video = film::upload(&one, &mut worker).await;
+    let heard = async { while changes.message().await.unwrap().unwrap().video_id != video {} };
+    tokio::time::timeout(DEADLINE, heard).await.unwrap();
+    let caller = one.caller(Role::Editor);
+    let job = create_job(&caller, &video).await;
+    let mut elsewhere = two.worker("two").await;
+    elsewhere.want(4).await;
+    for _ in 0..3 {
+        let lease = elsewhere.lease().await;
+        assert_eq!(elsewhere.commit(film::work(&lease)).await.refusal, None);
+    }
+    caller.job_when(&job.job_id, |job| job.state() == v1::JobState::Completed).await;
+    // Revoked at one, refused at the other.
+    let viewer = one.caller(Role::Viewer);
+    let revoke = v1::RevokeTokenRequest { token: viewer.token.clone() };
+    viewer.auth().revoke_token(viewer.ask(revoke)).await.unwrap();
+    let viewer = Caller { channel: two.channel.clone(), ..viewer };
+    let refused = async {
+        let list = || viewer.ask(v1::ListVideosRequest::default());
+        while viewer.videos().list_videos(list()).await.is_ok() {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, refused).await.unwrap();
+    one.stop().await;
+    two.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_keeps_its_lease_while_its_instance_restarts() {
+    let first = Plane::start().await;
+    let shared = first.shared.clone();
+    let caller = first.caller(Role::Editor);
+    let mut worker = first.worker("one").await;
+    let video = film::upload(&first, &mut worker).await;
+    let job = create_job(&caller, &video).await;
+    worker.want(1).await;
+    let lease = worker.lease().await;
+    first.stop().await;
+    assert!(worker.ends().await);
+    let second = Plane::of(shared).await;
+    let mut worker = second.worker("one").await;
+    worker.beat(&lease, 0.5).await;
+    let reply = worker.next().await;
+    assert!(
+        matches!(&reply, v1::control_message::Message::HeartbeatReply(r) if r.lost.is_empty()),
+        "{reply:?}"
+    );
+    assert_eq!(worker.commit(film::work(&lease)).await.refusal, None);
+    let caller = second.caller(Role::Editor);
+    let job = caller.job(&job.job_id).await;
+    let task = job.tasks.iter().find(|task| task.task_id == lease.task_id).unwrap();
+    assert_eq!((task.state(), task.attempt), (v1::TaskState::Done, 1));
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn a_restart_of_postgres_costs_no_job() {
+    let mut server = tokio::task::spawn_blocking(Server::new).await.unwrap();
+    let database = server.create("streaming", "template0").await;
+    let plane = Plane::of(Shared::new(database)).await;
+    let caller = plane.caller(Role::Editor);
+    let mut worker = plane.worker("one").await;
+    let video = film::upload(&plane, &mut worker).await;
+    let job = create_job(&caller, &video).await;
+    worker.want(4).await;
+    let lease = worker.lease().await;
+    let mut server = tokio::task::spawn_blocking(move || {
+        server.stop();
+        server
+    })
+    .await
+    .unwrap();
+    // People are told at once; the worker is kept waiting and gets its answer.
+    let status = caller.jobs().list_jobs(caller.ask(v1::ListJobsRequest::default())).await;
+    assert_eq!(status.unwrap_err().code(), tonic::Code::Unavailable);
+    let commit = film::work(&lease);
+    let restart = tokio::task::spawn_blocking(move || {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        server.start();
+        server
+    });
+    let (reply, server) = tokio::join!(worker.commit(commit), restart);
+    assert_eq!(reply.refusal, None);
+    // The other leases may have run out meanwhile; whatever comes is worked off.
+    worker.want(4).await;
+    let works = async {
+        loop {
+            let lease = worker.lease().await;
+            worker.commit(film::work(&lease)).await;
+            worker.want(4).await;
+        }
+    };
+    tokio::select! {
+        () = works => {}
+        job = caller.job_when(&job.job_id, |job| job.state() == v1::JobState::Completed) => {
+            assert_eq!(job.progress, 100.0);
+        }
+    }
+    plane.stop().await;
+    drop(server);
+}

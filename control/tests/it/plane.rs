@@ -1,0 +1,307 @@
+//! Whole instances in this process, on free ports, and clients for them.
+
+use std::{collections::VecDeque, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use api::v1::{
+    self, ControlMessage, WorkerMessage, auth_service_client::AuthServiceClient, control_message,
+    job_service_client::JobServiceClient, playback_service_client::PlaybackServiceClient,
+    upload_service_client::UploadServiceClient, video_service_client::VideoServiceClient,
+    worker_message, worker_service_client::WorkerServiceClient,
+};
+use authz::{Grant, Role, RootKeys};
+use clap::Parser;
+use control::config::Config;
+use runtime::{Clock, Shutdown, SystemClock, Telemetry};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Streaming, transport::Channel};
+
+/// Nothing in these tests takes longer.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+
+#[derive(Parser)]
+struct Flags {
+    #[command(flatten)]
+    config: Config,
+}
+
+/// What instances of one service share.
+pub(crate) struct Shared {
+    folder: tempfile::TempDir,
+    keys: RootKeys,
+    database: String,
+}
+
+impl Shared {
+    pub(crate) fn new(database: String) -> Arc<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = RootKeys::generate();
+        keys.save(&folder.path().join("root.keys")).unwrap();
+        Arc::new(Self { folder, keys, database })
+    }
+
+    /// Where objects lie.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.folder.path().join("store")
+    }
+
+    /// A token.
+    pub(crate) fn token(&self, role: Role, tenant: &str) -> String {
+        let grant = Grant { subject: format!("{role}"), tenant: tenant.to_owned(), role };
+        self.keys.mint(&grant, SystemClock.now_unix() + 600).unwrap()
+    }
+
+    /// Another key's token: well-formed, and no good.
+    pub(crate) fn forged(&self) -> String {
+        let subject = "mallory".to_owned();
+        let grant = Grant { subject, tenant: "default".to_owned(), role: Role::Admin };
+        RootKeys::generate().mint(&grant, SystemClock.now_unix() + 600).unwrap()
+    }
+}
+
+/// One instance.
+pub(crate) struct Plane {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) address: SocketAddr,
+    pub(crate) channel: Channel,
+    shutdown: Shutdown,
+    served: JoinHandle<Result<(), control::ServeError>>,
+}
+
+impl Plane {
+    /// A service of one instance on a fresh database.
+    pub(crate) async fn start() -> Self {
+        Self::of(Shared::new(crate::postgres::database().await)).await
+    }
+
+    /// Another instance of a service.
+    pub(crate) async fn of(shared: Arc<Shared>) -> Self {
+        let store = format!("file://{}", shared.store().display());
+        let keys = shared.folder.path().join("root.keys");
+        let arguments = [
+            "control",
+            "--database-url",
+            &shared.database,
+            "--database-pool",
+            "6",
+            "--stores",
+            &store,
+            "--root-key-file",
+            keys.to_str().unwrap(),
+            "--lease",
+            "4s",
+            "--heartbeat",
+            "500ms",
+        ];
+        let config = Flags::parse_from(arguments).config;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = Shutdown::new();
+        let telemetry = Telemetry::new("streaming-control");
+        let serve = control::serve(config, listener, telemetry, shutdown.clone());
+        let served = tokio::spawn(serve);
+        let endpoint = Channel::from_shared(format!("http://{address}")).unwrap();
+        let channel = endpoint.connect().await.unwrap();
+        Self { shared, address, channel, shutdown, served }
+    }
+
+    /// Stops as SIGTERM does.
+    pub(crate) async fn stop(self) {
+        self.shutdown.soft.cancel();
+        tokio::time::timeout(DEADLINE, self.served).await.unwrap().unwrap().unwrap();
+        self.shutdown.drain(DEADLINE).await;
+    }
+
+    /// A caller of the default tenant.
+    pub(crate) fn caller(&self, role: Role) -> Caller {
+        self.caller_of(role, "default")
+    }
+
+    /// A caller.
+    pub(crate) fn caller_of(&self, role: Role, tenant: &str) -> Caller {
+        Caller { token: self.shared.token(role, tenant), channel: self.channel.clone() }
+    }
+
+    /// Connects a worker and waits for its welcome.
+    pub(crate) async fn worker(&self, name: &str) -> Worker {
+        Worker::connect(self, name).await
+    }
+}
+
+/// A token and a channel.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    pub(crate) token: String,
+    pub(crate) channel: Channel,
+}
+
+impl Caller {
+    /// A request with the token.
+    pub(crate) fn ask<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let value = format!("Bearer {}", self.token).parse().unwrap();
+        request.metadata_mut().insert("authorization", value);
+        request
+    }
+
+    pub(crate) fn videos(&self) -> VideoServiceClient<Channel> {
+        VideoServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn uploads(&self) -> UploadServiceClient<Channel> {
+        UploadServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn jobs(&self) -> JobServiceClient<Channel> {
+        JobServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn workers(&self) -> WorkerServiceClient<Channel> {
+        WorkerServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn auth(&self) -> AuthServiceClient<Channel> {
+        AuthServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn playback(&self) -> PlaybackServiceClient<Channel> {
+        PlaybackServiceClient::new(self.channel.clone())
+    }
+
+    /// A job as it stands.
+    pub(crate) async fn job(&self, job_id: &str) -> v1::Job {
+        let request = self.ask(v1::GetJobRequest { job_id: job_id.to_owned() });
+        self.jobs().get_job(request).await.unwrap().into_inner()
+    }
+
+    /// A job once `reached` says so.
+    pub(crate) async fn job_when(
+        &self,
+        job_id: &str,
+        reached: impl Fn(&v1::Job) -> bool,
+    ) -> v1::Job {
+        let look = async {
+            loop {
+                let job = self.job(job_id).await;
+                if reached(&job) {
+                    return job;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, look).await.expect("the job does not get there")
+    }
+}
+
+/// A worker's end of the stream, played by the test.
+pub(crate) struct Worker {
+    out: mpsc::Sender<WorkerMessage>,
+    inbound: Streaming<ControlMessage>,
+    pub(crate) welcome: v1::Welcome,
+    requests: u64,
+    /// Leases that came while something else was waited for.
+    leases: VecDeque<v1::Lease>,
+}
+
+impl Worker {
+    async fn connect(plane: &Plane, name: &str) -> Self {
+        let (out, receiver) = mpsc::channel(64);
+        let hello = v1::Hello {
+            protocol_version: api::WORKER_PROTOCOL,
+            name: name.to_owned(),
+            slots: 4,
+            encoders: vec!["libx264".to_owned()],
+        };
+        let hello = worker_message::Message::Hello(hello);
+        out.send(WorkerMessage { message: Some(hello) }).await.unwrap();
+        // A channel of its own: dropping the worker closes the connection as a crash does.
+        let endpoint = Channel::from_shared(format!("http://{}", plane.address)).unwrap();
+        let caller = Caller {
+            token: plane.shared.token(Role::Worker, "default"),
+            channel: endpoint.connect().await.unwrap(),
+        };
+        let request = caller.ask(ReceiverStream::new(receiver));
+        let inbound = caller.workers().work(request).await.unwrap().into_inner();
+        let (welcome, leases) = (v1::Welcome::default(), VecDeque::new());
+        let mut worker = Self { out, inbound, welcome, requests: 0, leases };
+        match worker.next().await {
+            control_message::Message::Welcome(welcome) => worker.welcome = welcome,
+            other => panic!("no welcome but {other:?}"),
+        }
+        worker
+    }
+
+    /// Says something.
+    pub(crate) async fn say(&self, message: worker_message::Message) {
+        self.out.send(WorkerMessage { message: Some(message) }).await.unwrap();
+    }
+
+    /// Wants tasks.
+    pub(crate) async fn want(&self, slots: u32) {
+        self.say(worker_message::Message::Want(v1::Want { slots })).await;
+    }
+
+    /// What control says next.
+    pub(crate) async fn next(&mut self) -> control_message::Message {
+        let message = tokio::time::timeout(DEADLINE, self.inbound.message()).await;
+        message.expect("control says nothing").unwrap().unwrap().message.unwrap()
+    }
+
+    /// Whether control ends the stream, whatever it says before.
+    pub(crate) async fn ends(&mut self) -> bool {
+        let drained = async { while let Ok(Some(_)) = self.inbound.message().await {} };
+        tokio::time::timeout(DEADLINE, drained).await.is_ok()
+    }
+
+    /// The next lease.
+    pub(crate) async fn lease(&mut self) -> v1::Lease {
+        if let Some(lease) = self.leases.pop_front() {
+            return lease;
+        }
+        loop {
+            if let control_message::Message::Lease(lease) = self.next().await {
+                return lease;
+            }
+        }
+    }
+
+    /// The next answer to a heartbeat that names something lost.
+    pub(crate) async fn lost(&mut self) -> Vec<String> {
+        loop {
+            if let control_message::Message::HeartbeatReply(reply) = self.next().await
+                && !reply.lost.is_empty()
+            {
+                return reply.lost;
+            }
+        }
+    }
+
+    /// Commits and waits for the answer.
+    pub(crate) async fn commit(&mut self, mut commit: v1::Commit) -> v1::CommitReply {
+        self.requests += 1;
+        commit.request = self.requests;
+        self.say(worker_message::Message::Commit(commit)).await;
+        loop {
+            match self.next().await {
+                control_message::Message::CommitReply(reply) => {
+                    assert_eq!(reply.request, self.requests);
+                    return reply;
+                }
+                control_message::Message::Lease(lease) => self.leases.push_back(lease),
+                _ => {}
+            }
+        }
+    }
+
+    /// Says that it still works on a lease.
+    pub(crate) async fn beat(&self, lease: &v1::Lease, fraction: f64) {
+        let progress = v1::Progress {
+            task_id: lease.task_id.clone(),
+            token: lease.token,
+            fraction,
+            speed: 2.0,
+        };
+        self.say(worker_message::Message::Heartbeat(v1::Heartbeat { leases: vec![progress] }))
+            .await;
+    }
+}

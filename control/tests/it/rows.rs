@@ -1,0 +1,169 @@
+//! Rows to test with, made by the functions under test where there is one.
+
+use control::{
+    db::{
+        Db,
+        claim::{self, Claimed, Claimer},
+        jobs,
+        lease::LeaseId,
+        outputs::{self, Output},
+        tasks, videos,
+    },
+    domain::{Owner, TaskKind},
+    plan::{self, Plan, Wish},
+};
+use media::{
+    JobId, VideoId, WorkerId,
+    index::Fragment,
+    source::{AudioTrack, Source, VideoTrack},
+};
+use uuid::Uuid;
+
+/// A lease's length where the test does not care.
+pub(crate) const LEASE: f64 = 15.0;
+/// After a lease's end.
+pub(crate) const GRACE: f64 = 30.0;
+
+/// A small film of `seconds` at 10 frames per second.
+pub(crate) fn source(seconds: u32) -> Source {
+    Source {
+        format: "matroska,webm".to_owned(),
+        duration: f64::from(seconds),
+        bytes: 1000,
+        bitrate: 8000,
+        video: VideoTrack {
+            index: 0,
+            codec: "h264".to_owned(),
+            width: 854,
+            height: 480,
+            frame_rate: (10, 1),
+            time_base: (1, 10),
+            first_pts: 0,
+            last_pts: i64::from(seconds) * 10 - 1,
+            interlaced: false,
+            pixel_format: "yuv420p".to_owned(),
+            transfer: String::new(),
+        },
+        audio: vec![AudioTrack {
+            index: 1,
+            codec: "aac".to_owned(),
+            channels: 2,
+            sample_rate: 48_000,
+            language: "eng".to_owned(),
+            title: String::new(),
+        }],
+    }
+}
+
+/// The default plan of [`source`].
+pub(crate) fn film(seconds: u32) -> Plan {
+    let wish = Wish { hls: true, dash: true, ..Wish::default() };
+    plan::plan(&source(seconds), &media::ladder::default_profiles(), &wish).unwrap()
+}
+
+/// Whose it is.
+pub(crate) fn owner() -> Owner {
+    Owner { tenant: "default".to_owned(), subject: "ana".to_owned() }
+}
+
+/// A pool for a fresh database.
+pub(crate) async fn db() -> Db {
+    Db::new(&crate::postgres::database().await, 8).unwrap()
+}
+
+/// A probed video.
+pub(crate) async fn video(db: &Db) -> VideoId {
+    let id = VideoId::new(Uuid::now_v7());
+    let new = videos::NewVideo {
+        id,
+        title: "a film".to_owned(),
+        description: String::new(),
+        public: true,
+        store: "file:///nowhere".to_owned(),
+    };
+    let c = db.get().await.unwrap();
+    videos::create(&*c, &owner(), &new).await.unwrap();
+    let received = videos::Received {
+        title: String::new(),
+        description: String::new(),
+        public: None,
+        bytes: 1000,
+        sha256: vec![1; 32],
+        filename: "film.mkv".to_owned(),
+    };
+    assert!(videos::received(&*c, id, &received).await.unwrap());
+    let json = serde_json::to_value(source(30)).unwrap();
+    assert!(videos::probed(&*c, id, &json).await.unwrap());
+    id
+}
+
+/// A queued transcode of a film of `seconds`.
+pub(crate) async fn job(db: &Db, video: VideoId, seconds: u32) -> JobId {
+    let id = JobId::new(Uuid::now_v7());
+    let plan = film(seconds);
+    let c = db.get().await.unwrap();
+    jobs::create(&*c, "default", video, id, &plan).await.unwrap();
+    tasks::create(&*c, "default", video, id, &plan.tasks()).await.unwrap();
+    videos::processing(&*c, video).await.unwrap();
+    id
+}
+
+/// A worker of that name.
+pub(crate) fn worker(name: &str) -> Claimer {
+    Claimer {
+        worker: WorkerId::new(Uuid::now_v7()),
+        name: name.to_owned(),
+        kinds: vec![TaskKind::Probe, TaskKind::Chunk, TaskKind::Audio],
+    }
+}
+
+/// Claims and starts the jobs, as a session does.
+pub(crate) async fn claim(db: &Db, claimer: &Claimer, limit: i64) -> Vec<Claimed> {
+    let c = db.get().await.unwrap();
+    let claimed = claim::claim(&*c, claimer, limit, LEASE).await.unwrap();
+    claim::start_jobs(&*c, &claimed).await.unwrap();
+    claimed
+}
+
+/// The lease of a claim.
+pub(crate) fn lease(claimed: &Claimed) -> LeaseId {
+    LeaseId { task: claimed.task, token: claimed.token }
+}
+
+/// Lets every lease run out.
+pub(crate) async fn expire(db: &Db) {
+    let sql = "UPDATE tasks SET lease_expires = now() - interval '1 second' WHERE state = 'leased'";
+    db.get().await.unwrap().execute(sql, &[]).await.unwrap();
+}
+
+/// A task's state.
+pub(crate) async fn state(db: &Db, claimed: &Claimed) -> String {
+    let sql = "SELECT state::text AS state FROM tasks WHERE id = $1";
+    let c = db.get().await.unwrap();
+    c.query_one(sql, &[&claimed.task.uuid()]).await.unwrap().get("state")
+}
+
+/// One number out of the database.
+pub(crate) async fn number(db: &Db, sql: &str) -> i64 {
+    db.get().await.unwrap().query_one(sql, &[]).await.unwrap().get(0)
+}
+
+/// An output as admission would have found it, committed by `token`.
+pub(crate) fn output(rendition: &str, chunk: u32, token: u64) -> Output {
+    Output {
+        rendition: rendition.to_owned(),
+        chunk,
+        key: format!("videos/v/j/{rendition}/{chunk}/{token}-00.m4s"),
+        bytes: 10,
+        sha256: vec![7; 32],
+        init: b"init".to_vec(),
+        fragments: vec![Fragment { bytes: 10, intra_bytes: 5, duration: 2 }],
+    }
+}
+
+/// Commits an output without a task.
+pub(crate) async fn commit(db: &Db, job: JobId, output: &Output) {
+    let c = db.get().await.unwrap();
+    assert!(outputs::fix_init(&*c, job, &output.rendition, &output.init).await.unwrap());
+    assert!(outputs::insert(&*c, job, output, 1).await.unwrap());
+}
