@@ -367,9 +367,8 @@ async fn record(
                 format!("{}: the init segment differs from earlier chunks'", output.rendition);
             return Ok(Recorded::Refused(text));
         }
-        if !outputs::insert(&tx, subject.job, output, offer.lease.stored_token()).await? {
-            return Ok(Recorded::Lost);
-        }
+        // False: an earlier attempt of this task has committed the chunk. That one stands; ours is swept.
+        outputs::insert(&tx, subject.job, output, offer.lease.stored_token()).await?;
     }
     let mut finished = false;
     if offer.last {

@@ -57,6 +57,8 @@ pub struct Outgoing {
 pub struct Bus {
     /// Calls one waiting session per permit.
     pub ready: Notify,
+    /// The same call, for express slots.
+    pub express: Notify,
     /// Calls the collector.
     pub collect: Notify,
     /// Calls whoever does chores.
@@ -71,6 +73,7 @@ impl Default for Bus {
     fn default() -> Self {
         Self {
             ready: Notify::new(),
+            express: Notify::new(),
             collect: Notify::new(),
             chores: Notify::new(),
             outgoing: Notify::new(),
@@ -97,6 +100,7 @@ impl Bus {
     pub fn call(&self, tasks: usize) {
         for _ in 0..tasks.clamp(1, CALLS_MAX) {
             self.ready.notify_one();
+            self.express.notify_one();
         }
         self.collect.notify_one();
     }

@@ -8,7 +8,7 @@ use crate::{
     bus::Event,
     db::{
         WORK_TRIES_MAX,
-        claim::{self, Claimed, Claimer},
+        claim::{self, Claimed, Claimer, Share},
         ending, jobs,
         lease::LeaseId,
         retrying,
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Collects that one round takes.
-const CLAIM_MAX: i64 = 4;
+const SHARE: Share = Share { limit: 4, priority_min: i32::MIN };
 /// No heartbeats: building even a day's index takes seconds.
 const LEASE_SECONDS: f64 = 60.0;
 
@@ -34,8 +34,7 @@ pub async fn round(deps: &Deps) -> Result<(), IndexProblem> {
             name: "control".to_owned(),
             kinds: vec![TaskKind::Collect],
         };
-        let claimed =
-            claim::claim(&*deps.db.get().await?, &claimer, CLAIM_MAX, LEASE_SECONDS).await?;
+        let claimed = claim::claim(&*deps.db.get().await?, &claimer, SHARE, LEASE_SECONDS).await?;
         if claimed.is_empty() {
             return Ok(());
         }

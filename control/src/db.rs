@@ -13,6 +13,7 @@ pub mod outputs;
 pub mod pool;
 pub mod revocations;
 pub mod tasks;
+pub mod uploads;
 pub mod videos;
 pub mod workers;
 

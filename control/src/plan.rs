@@ -23,6 +23,8 @@ const PRIORITY_PROBE: i32 = 1000;
 /// Somebody waits for the first picture.
 pub const PRIORITY_FIRST: i32 = 900;
 const PRIORITY_AUDIO: i32 = 850;
+/// From here on somebody waits: probes, first chunks, sound. Workers keep express slots for these.
+pub const PRIORITY_EXPRESS_MIN: i32 = PRIORITY_AUDIO;
 const PRIORITY_FIRST_OTHERS: i32 = 800;
 const PRIORITY_COLLECT: i32 = 700;
 const PRIORITY_CHUNK: i32 = 500;
@@ -260,5 +262,79 @@ impl Plan {
         let weight = frames * size;
         let (kind, state) = (TaskKind::Chunk, TaskState::Ready);
         NewTask { kind, ordinal: chunk, rungs, state, priority, weight }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use media::{ladder::default_profiles, source::Source};
+
+    use super::{Plan, Wish, plan};
+    use crate::domain::{TaskKind, TaskState};
+
+    fn source(width: u32, height: u32, seconds: i64) -> Source {
+        let report = serde_json::json!({
+            "format": "mp4", "duration": seconds, "bytes": 1, "bitrate": 1,
+            "video": {
+                "index": 0, "codec": "h264", "width": width, "height": height,
+                "frame_rate": [25, 1], "time_base": [1, 25], "first_pts": 0,
+                "last_pts": seconds * 25 - 1, "interlaced": false, "pixel_format": "yuv420p",
+                "transfer": ""
+            },
+            "audio": [
+                {"index": 1, "codec": "aac", "channels": 6, "sample_rate": 48000,
+                 "language": "ger", "title": ""},
+                {"index": 2, "codec": "aac", "channels": 1, "sample_rate": 44100,
+                 "language": "deu", "title": ""},
+                {"index": 3, "codec": "aac", "channels": 2, "sample_rate": 44100,
+                 "language": "", "title": ""}
+            ]
+        });
+        serde_json::from_value(report).unwrap()
+    }
+
+    fn planned(source: &Source) -> Plan {
+        plan(source, &default_profiles(), &Wish { hls: true, ..Wish::default() }).unwrap()
+    }
+
+    #[test]
+    fn every_rung_of_every_chunk_is_planned_once() {
+        for seconds in [1, 3, 4, 5, 24, 100] {
+            let plan = planned(&source(1280, 720, seconds));
+            let tasks = plan.tasks();
+            for chunk in 0..plan.grid.chunks() {
+                let of_chunk = tasks.iter().filter(|t| t.kind == TaskKind::Chunk);
+                let of_chunk = of_chunk.filter(|t| t.ordinal == chunk);
+                let rungs: Vec<&str> =
+                    of_chunk.flat_map(|t| &t.rungs).map(String::as_str).collect();
+                assert_eq!(rungs, ["360p", "480p", "720p"], "{seconds} s, chunk {chunk}");
+            }
+            assert_eq!(tasks.iter().filter(|t| t.kind == TaskKind::Audio).count(), 3);
+            let collect = tasks.last().unwrap();
+            assert_eq!((collect.kind, collect.state), (TaskKind::Collect, TaskState::Blocked));
+            assert!(tasks.iter().all(|t| t.weight > 0.0));
+        }
+    }
+
+    #[test]
+    fn labels_are_unique_and_what_is_left_out_is_said() {
+        let plan = planned(&source(1280, 720, 10));
+        let audio: Vec<_> = plan
+            .audio
+            .iter()
+            .map(|a| (a.label.as_str(), a.language.as_str(), a.channels))
+            .collect();
+        assert_eq!(audio, [("Deutsch", "de", 2), ("Deutsch (2)", "de", 1), ("Audio 3", "und", 2)]);
+        assert_eq!(plan.notes.len(), 2);
+        assert!(plan.notes[0].starts_with("1080p"));
+    }
+
+    #[test]
+    fn a_rate_that_makes_no_grid_is_refused() {
+        let mut broken = source(640, 360, 10);
+        broken.video.frame_rate = (0, 1);
+        let wish = Wish::default();
+        let problem = plan(&broken, &default_profiles(), &wish).unwrap_err();
+        assert_eq!(problem.code, api::code::Code::NotAVideo);
     }
 }

@@ -7,7 +7,7 @@ use fred::{
     clients::SubscriberClient,
     prelude::{
         Builder, Client, ClientLike, Config, Error, EventInterface, PubsubInterface,
-        ReconnectPolicy,
+        ReconnectPolicy, Server,
     },
     types::Message,
 };
@@ -89,26 +89,43 @@ impl Redis {
 
     /// Carries messages both ways until `stop`.
     pub async fn run(self, bus: Arc<Bus>, stop: CancellationToken) {
-        let mut messages = self.subscriber.message_rx();
-        let mut connected = self.subscriber.reconnect_rx();
+        let messages = self.subscriber.message_rx();
+        let connected = self.subscriber.reconnect_rx();
         let connections = [self.publisher.connect(), self.subscriber.connect()];
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                () = bus.outgoing.notified() => {
-                    self.publish(&bus).await;
-                    tokio::time::sleep(COALESCE).await;
-                }
-                Ok(_) = connected.recv() => self.subscribe(&bus).await,
-                message = messages.recv() => match message {
-                    Ok(message) => self.deliver(&bus, &message),
-                    Err(broadcast::error::RecvError::Lagged(_)) => bus.hear(Event::Everything),
-                    Err(broadcast::error::RecvError::Closed) => break,
-                },
-            }
+        // Side by side: a Redis that is slow to take messages must not hold up those that come.
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.send(&bus) => {}
+            () = self.receive(&bus, messages, connected) => {}
         }
         for connection in connections {
             connection.abort();
+        }
+    }
+
+    async fn send(&self, bus: &Bus) {
+        loop {
+            bus.outgoing.notified().await;
+            self.publish(bus).await;
+            tokio::time::sleep(COALESCE).await;
+        }
+    }
+
+    async fn receive(
+        &self,
+        bus: &Bus,
+        mut messages: broadcast::Receiver<Message>,
+        mut connected: broadcast::Receiver<Server>,
+    ) {
+        loop {
+            tokio::select! {
+                Ok(_) = connected.recv() => self.subscribe(bus).await,
+                message = messages.recv() => match message {
+                    Ok(message) => self.deliver(bus, &message),
+                    Err(broadcast::error::RecvError::Lagged(_)) => bus.hear(Event::Everything),
+                    Err(broadcast::error::RecvError::Closed) => return,
+                },
+            }
         }
     }
 
@@ -127,20 +144,17 @@ impl Redis {
         if !self.publisher.is_connected() {
             return;
         }
-        if outgoing.wake
-            && let Err(error) =
-                self.publisher.publish::<i64, _, _>(WAKE, self.instance.to_string()).await
-        {
-            tracing::debug!(%error, "publish a wake-up");
-        }
-        for event in outgoing.events {
-            let Ok(text) = serde_json::to_string(&Envelope { from: self.instance, event }) else {
-                continue;
-            };
-            if let Err(error) = self.publisher.publish::<i64, _, _>(CHANGES, text).await {
-                tracing::debug!(%error, "publish a change");
-            }
-        }
+        let wake = outgoing.wake.then(|| (WAKE, self.instance.to_string()));
+        let changes = outgoing.events.into_iter().filter_map(|event| {
+            let envelope = Envelope { from: self.instance, event };
+            Some((CHANGES, serde_json::to_string(&envelope).ok()?))
+        });
+        // All in one go: the client pipelines them.
+        let sent = wake.into_iter().chain(changes).map(|(channel, text)| async move {
+            let sent = self.publisher.publish::<i64, _, _>(channel, text).await;
+            sent.inspect_err(|error| tracing::debug!(%error, channel, "publish"))
+        });
+        futures::future::join_all(sent).await;
     }
 
     fn deliver(&self, bus: &Bus, message: &Message) {

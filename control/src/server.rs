@@ -47,6 +47,8 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Objects that are proven at a time; each is held in memory.
 const ADMISSIONS_MAX: usize = 4;
+/// How long connections may take to close after the soft stop.
+const CLOSE_MAX: Duration = Duration::from_secs(15);
 /// How long a start waits for Postgres.
 const START_MAX: Duration = Duration::from_secs(60);
 const START_RETRY: Duration = Duration::from_millis(500);
@@ -119,9 +121,14 @@ pub async fn serve(
     };
     let served =
         services(&deps)?.add_service(health_service).serve_with_incoming_shutdown(incoming, stop);
+    let late = async {
+        shutdown.soft.cancelled().await;
+        tokio::time::sleep(CLOSE_MAX).await;
+    };
     tokio::select! {
         served = served => served?,
         () = shutdown.hard.cancelled() => {}
+        () = late => tracing::warn!("connections did not close in time"),
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use object_store::path::Path;
 use crate::{
     db::{
         chores::{self, Chore, Taken},
-        ending, jobs, outputs, videos,
+        ending, jobs, outputs, uploads, videos,
     },
     deps::Deps,
     domain::JobState,
@@ -124,7 +124,7 @@ async fn delete(deps: &Deps, url: &str, keys: Vec<Path>) -> Result<(), IndexProb
 /// [`IndexProblem`]
 pub async fn stale_uploads(deps: &Deps) -> Result<(), IndexProblem> {
     let stale =
-        videos::stale_uploads(&*deps.db.get().await?, UPLOAD_SECONDS_MAX, STALE_UPLOADS_MAX)
+        uploads::stale_uploads(&*deps.db.get().await?, UPLOAD_SECONDS_MAX, STALE_UPLOADS_MAX)
             .await?;
     for video in stale {
         bury(deps, video).await?;

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, thread, time::Duration};
 
+use api::v1;
 use clap::{Args, Parser, Subcommand};
 
 const SLOTS_MIN: usize = 2;
@@ -34,6 +35,9 @@ pub struct Config {
     /// Tasks at a time; default: one per core, at least 2.
     #[arg(long, env = "STREAMING_WORKER_SLOTS")]
     pub worker_slots: Option<usize>,
+    /// Tasks beyond the slots, of those that somebody waits for: probes, first chunks, sound.
+    #[arg(long, env = "STREAMING_WORKER_EXPRESS_SLOTS", default_value_t = 2)]
+    pub worker_express_slots: usize,
     /// Threads of each decoder and encoder; 0: cores divided by slots. Urgent tasks use every core.
     #[arg(long, env = "STREAMING_WORKER_THREADS", default_value_t = 0)]
     pub worker_threads: usize,
@@ -70,6 +74,13 @@ impl Config {
     /// Tasks at a time.
     pub fn slots(&self) -> usize {
         self.worker_slots.unwrap_or_else(|| cores().max(SLOTS_MIN)).max(1)
+    }
+
+    /// What to ask control for while `busy` tasks run.
+    pub fn want(&self, busy: usize) -> v1::Want {
+        let slots = self.slots().saturating_sub(busy);
+        let all = (self.slots() + self.worker_express_slots).saturating_sub(busy);
+        v1::Want { slots: slots as u32, express_slots: (all - slots) as u32 }
     }
 
     /// Threads of each decoder and encoder of a task that nobody waits for.

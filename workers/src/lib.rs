@@ -87,7 +87,7 @@ pub async fn run(
         scratch,
         threads: config.threads(),
         urgent_threads: cores().min(URGENT_THREADS_MAX) as u32,
-        slots: Arc::new(Semaphore::new(config.slots())),
+        slots: Arc::new(Semaphore::new(config.slots() + config.worker_express_slots)),
     };
     Puller::new(Arc::new(config), Arc::new(workshop), encoders, shutdown).run().await;
     Ok(())

@@ -75,7 +75,7 @@ pub struct Puller {
     names: HashMap<Id, (String, u64)>,
     outbox: Vec<Tell>,
     /// What control believes that we want.
-    wanted: u32,
+    wanted: v1::Want,
     paused_until: Option<Instant>,
     draining: bool,
     ended: Counter<u64>,
@@ -114,7 +114,7 @@ impl Puller {
             tasks: JoinSet::new(),
             names: HashMap::new(),
             outbox: Vec::new(),
-            wanted: 0,
+            wanted: v1::Want::default(),
             paused_until: None,
             draining: false,
             ended,
@@ -192,7 +192,7 @@ impl Puller {
         self.connecting = None;
         self.backoff.reset();
         self.link = Some(link);
-        self.wanted = 0;
+        self.wanted = v1::Want::default();
         // First of all, which leases outlived the break.
         self.beat(Instant::now());
         for commit in self.commits.unanswered() {
@@ -229,7 +229,10 @@ impl Puller {
     }
 
     fn begin(&mut self, lease: v1::Lease) {
-        self.wanted = self.wanted.saturating_sub(1);
+        match self.wanted.slots {
+            0 => self.wanted.express_slots = self.wanted.express_slots.saturating_sub(1),
+            _ => self.wanted.slots -= 1,
+        }
         let (name, token) = (lease.task_id.clone(), lease.token);
         if self.draining {
             self.say(Tell::Release(v1::Release { task_id: name, token }));
@@ -309,11 +312,14 @@ impl Puller {
             return;
         }
         let busy = self.leases.len().max(self.tasks.len());
-        let free = self.config.slots().saturating_sub(busy) as u32;
-        let slots = if self.draining || self.is_paused(Instant::now()) { 0 } else { free };
-        if slots != self.wanted {
-            self.wanted = slots;
-            self.tell(Tell::Want(v1::Want { slots }));
+        let want = if self.draining || self.is_paused(Instant::now()) {
+            v1::Want::default()
+        } else {
+            self.config.want(busy)
+        };
+        if want != self.wanted {
+            self.wanted = want;
+            self.tell(Tell::Want(want));
         }
     }
 

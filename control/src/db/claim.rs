@@ -18,6 +18,15 @@ pub struct Claimer {
     pub kinds: Vec<TaskKind>,
 }
 
+/// What a claim may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Tasks at most.
+    pub limit: u32,
+    /// Only tasks of at least this priority.
+    pub priority_min: i32,
+}
+
 /// A lease just made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claimed {
@@ -67,7 +76,7 @@ impl TryFrom<&Row> for Claimed {
 /// A worker that was not seen for so long is not waited for when a task failed elsewhere.
 const SEEN_SECONDS_MAX: f64 = 15.0;
 
-/// Leases up to `limit` tasks for `lease_seconds`.
+/// Leases a share of the ready tasks for `lease_seconds`.
 ///
 /// A task that failed on this worker is left to others while there are others.
 ///
@@ -76,7 +85,7 @@ const SEEN_SECONDS_MAX: f64 = 15.0;
 pub async fn claim(
     db: &impl GenericClient,
     claimer: &Claimer,
-    limit: i64,
+    share: Share,
     lease_seconds: f64,
 ) -> Result<Vec<Claimed>, DbError> {
     let kinds: Vec<&str> = claimer.kinds.iter().map(|kind| kind.text()).collect();
@@ -88,6 +97,7 @@ pub async fn claim(
                  WHERE t.state = 'ready'
                    AND t.run_after <= now()
                    AND t.kind = ANY ($1)
+                   AND t.priority >= $7
                    AND (
                        $2 <> ALL (t.failed_on)
                        OR NOT EXISTS (
@@ -121,9 +131,10 @@ pub async fn claim(
                 &kinds,
                 &claimer.name,
                 &SEEN_SECONDS_MAX,
-                &limit,
+                &i64::from(share.limit),
                 &claimer.worker.uuid(),
                 &lease_seconds,
+                &share.priority_min,
             ],
         )
         .await?;

@@ -7,7 +7,7 @@ use super::{
     DbError,
     chores::{self, Chore},
     lease::{self, After, LeaseId, Setback},
-    videos,
+    uploads, videos,
 };
 use crate::domain::{Failure, TaskState};
 
@@ -268,7 +268,7 @@ pub async fn probed(
         &[&job.uuid()],
     )
     .await?;
-    videos::probed(tx, video, source).await
+    uploads::probed(tx, video, source).await
 }
 
 /// Makes the video a tombstone, ends its jobs and queues the sweep of its objects. False when there

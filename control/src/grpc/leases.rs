@@ -1,13 +1,16 @@
-//! A claimed task as the message that its worker gets.
+//! A claimed task as the message that its worker gets, and what becomes of it when the worker goes.
 
 use api::{code::Code, v1};
-use media::layout;
+use media::{WorkerId, layout};
 
 use crate::{
+    admit,
     db::{
-        DbError,
+        DbError, WORK_TRIES_MAX,
         claim::Claimed,
+        lease::{self, Setback},
         outputs::{self, Subject},
+        retrying, workers,
     },
     deps::Deps,
     domain::{Failure, TaskKind},
@@ -87,4 +90,29 @@ fn work(claimed: &Claimed, subject: Subject, first_chunk: u32) -> Result<v1::lea
         }
         TaskKind::Probe | TaskKind::Collect => Err(broken()),
     }
+}
+
+/// A connection has ended. If the worker is gone with it, what it still holds comes back at once, and
+/// each attempt counts: what kills its worker must not do so for ever.
+///
+/// # Errors
+/// [`DbError`] when the database stays out of reach; the leases run out then.
+pub async fn let_go(deps: &Deps, worker: WorkerId, gone: bool) -> Result<(), DbError> {
+    if gone {
+        let leases = retrying(WORK_TRIES_MAX, || async {
+            lease::of_worker(&*deps.db.get().await?, worker).await
+        })
+        .await?;
+        for lease in leases {
+            let setback = Setback {
+                failure: Failure::new("worker_lost", "the worker's connection ended"),
+                retryable: true,
+                backoff_seconds: 0.0,
+                expired_only: false,
+            };
+            admit::end_attempt(deps, lease, &setback).await?;
+        }
+    }
+    retrying(WORK_TRIES_MAX, || async { workers::disconnect(&*deps.db.get().await?, worker).await })
+        .await
 }

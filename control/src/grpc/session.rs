@@ -3,18 +3,17 @@
 //! The session claims for its worker, answers what it says, and tells it what it has lost. It holds no
 //! truth: leases live in Postgres, so a worker that reconnects, here or elsewhere, keeps them.
 
+mod claims;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
 
-use api::{
-    code::Code,
-    v1::{
-        self, ControlMessage, WorkerMessage, control_message::Message as Out,
-        worker_message::Message as In,
-    },
+use api::v1::{
+    self, ControlMessage, WorkerMessage, control_message::Message as Out,
+    worker_message::Message as In,
 };
 use futures::StreamExt;
 use media::{JobId, TaskId, WorkerId};
@@ -22,6 +21,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
+use self::claims::{Lane, Want};
 use super::{
     Stream,
     commits::{Answer, Commits},
@@ -31,9 +31,8 @@ use crate::{
     admit,
     bus::{self, Event},
     db::{
-        DbError,
-        claim::{self, Claimer},
-        lease::{self, LeaseId, Setback},
+        claim::Claimer,
+        lease::{self, LeaseId},
         retrying, workers,
     },
     deps::Deps,
@@ -78,7 +77,7 @@ struct Session {
     worker: WorkerId,
     claimer: Claimer,
     out: mpsc::Sender<Result<ControlMessage, Status>>,
-    want: u32,
+    want: Want,
     draining: bool,
     /// What the worker works on, as far as this stream has seen.
     held: HashMap<TaskId, (LeaseId, JobId)>,
@@ -100,7 +99,7 @@ pub fn open(
         worker: introduced.id,
         claimer: Claimer { worker: introduced.id, name: introduced.name, kinds },
         out,
-        want: 0,
+        want: Want::default(),
         draining: false,
         held: HashMap::new(),
         deps,
@@ -137,14 +136,16 @@ impl Session {
             if self.out.is_closed() {
                 return End::Worker;
             }
-            let claims = self.want > 0 && !self.draining;
             tokio::select! {
                 () = deps.shutdown.soft.cancelled() => return End::Control,
                 message = inbound.message() => match message {
                     Ok(Some(message)) => self.hear(message).await,
                     Ok(None) | Err(_) => return End::Worker,
                 },
-                () = deps.bus.ready.notified(), if claims => self.claim().await,
+                () = deps.bus.ready.notified(), if self.wants(Lane::Any) => self.claim(Lane::Any).await,
+                () = deps.bus.express.notified(), if self.wants(Lane::Express) => {
+                    self.claim(Lane::Express).await;
+                }
                 event = bus::next(&mut events) => self.event(event).await,
                 answer = self.commits.next() => self.answer(answer),
                 _ = touch.tick() => self.touch().await,
@@ -155,8 +156,9 @@ impl Session {
     async fn hear(&mut self, message: WorkerMessage) {
         match message.message {
             Some(In::Want(want)) => {
-                self.want = want.slots.min(super::workers::SLOTS_MAX);
-                self.claim().await;
+                self.want = Want::new(want);
+                self.claim(Lane::Any).await;
+                self.claim(Lane::Express).await;
             }
             Some(In::Heartbeat(heartbeat)) => self.heartbeat(&heartbeat).await,
             Some(In::Commit(commit)) => {
@@ -174,63 +176,6 @@ impl Session {
             Some(In::Release(release)) => self.release(&release).await,
             // A second hello, or what a newer worker says: nothing that we could act on.
             Some(In::Hello(_)) | None => {}
-        }
-    }
-
-    /// Claims as much as the worker wants, and passes the call on while there may be more.
-    async fn claim(&mut self) {
-        while self.want > 0 && !self.draining {
-            let limit = i64::from(self.want);
-            let seconds = self.deps.lease_seconds();
-            let claimed = retrying(TRIES_MAX, || async {
-                let db = self.deps.db.get().await?;
-                let claimed = claim::claim(&*db, &self.claimer, limit, seconds).await?;
-                if !claimed.is_empty()
-                    && let Err(error) = claim::start_jobs(&*db, &claimed).await
-                {
-                    // The next claim of the job does it.
-                    tracing::warn!(%error, "mark jobs as running");
-                }
-                Ok(claimed)
-            });
-            let claimed = match claimed.await {
-                Ok(claimed) => claimed,
-                Err(error) => {
-                    tracing::warn!(%error, "claim tasks");
-                    return;
-                }
-            };
-            if claimed.is_empty() {
-                return;
-            }
-            for task in claimed {
-                self.want = self.want.saturating_sub(1);
-                let id = LeaseId { task: task.task, token: task.token };
-                self.held.insert(task.task, (id, task.job));
-                self.deps.bus.tell(Event::Job(task.job));
-                match leases::lease(&self.deps, &task).await {
-                    Ok(lease) => self.send(Out::Lease(lease)),
-                    Err(failure) => self.give_back(id, failure).await,
-                }
-            }
-            self.deps.bus.ready.notify_one();
-        }
-    }
-
-    async fn give_back(&mut self, lease: LeaseId, failure: Failure) {
-        self.held.remove(&lease.task);
-        tracing::warn!(task.id = %lease.task, code = failure.code, "lease not sent");
-        // Our own trouble is no attempt; a store that this instance does not know is one.
-        let given = if failure.code == Code::Unavailable.text() {
-            match self.deps.db.get().await {
-                Ok(db) => lease::release(&*db, lease).await,
-                Err(error) => Err(error),
-            }
-        } else {
-            admit::setback(&self.deps, lease, failure, true).await
-        };
-        if let Err(error) = given {
-            tracing::warn!(%error, "give a lease back");
         }
     }
 
@@ -382,30 +327,8 @@ impl Session {
         if drained.is_err() {
             tracing::warn!(worker.id = %self.worker, "commits did not end with their stream");
         }
-        if let Err(error) = self.let_go(end).await {
+        if let Err(error) = leases::let_go(&self.deps, self.worker, end == End::Worker).await {
             tracing::warn!(worker.id = %self.worker, %error, "let go of a worker");
         }
-    }
-
-    async fn let_go(&self, end: End) -> Result<(), DbError> {
-        if end == End::Worker {
-            let leases = retrying(TRIES_MAX, || async {
-                lease::of_worker(&*self.deps.db.get().await?, self.worker).await
-            })
-            .await?;
-            for lease in leases {
-                let setback = Setback {
-                    failure: Failure::new("worker_lost", "the worker's connection ended"),
-                    retryable: true,
-                    backoff_seconds: 0.0,
-                    expired_only: false,
-                };
-                admit::end_attempt(&self.deps, lease, &setback).await?;
-            }
-        }
-        retrying(TRIES_MAX, || async {
-            workers::disconnect(&*self.deps.db.get().await?, self.worker).await
-        })
-        .await
     }
 }

@@ -23,7 +23,8 @@ use crate::{
     bus::{self, Event},
     db::{
         CALL_TRIES_MAX, jobs, retrying, tasks,
-        videos::{self, NewVideo, Received, Video},
+        uploads::{self, Received},
+        videos::{self, NewVideo, Video},
     },
     deps::Deps,
     domain::VideoState,
@@ -155,7 +156,7 @@ async fn queue_probe(deps: &Deps, row: &Video, received: &Received) -> Result<()
     let queued = retrying(CALL_TRIES_MAX, || async {
         let mut connection = deps.db.get().await?;
         let tx = connection.transaction().await?;
-        let queued = videos::received(&tx, row.id, received).await?;
+        let queued = uploads::received(&tx, row.id, received).await?;
         if queued {
             jobs::create_probe(&tx, &row.tenant, row.id, job).await?;
             tasks::create(&tx, &row.tenant, row.id, job, &[plan::probe()]).await?;

@@ -4,16 +4,18 @@ use std::collections::HashSet;
 
 use control::{
     db::{
-        claim::{self, Claimed},
+        claim::{self, Claimed, Share},
         ending,
         lease::{self, Progress, Setback},
         workers,
     },
     domain::{Failure, TaskKind, TaskState},
+    plan,
 };
 
 use crate::rows::{
-    GRACE, LEASE, claim, db, expire, job, lease as lease_of, number, state, video, worker,
+    GRACE, LEASE, claim, claim_share, db, expire, job, lease as lease_of, number, state, video,
+    worker,
 };
 
 fn setback(code: &str) -> Setback {
@@ -45,6 +47,18 @@ async fn the_first_picture_comes_first_and_collect_waits() {
     assert_eq!(claimed[0].rungs, ["360p"]);
     assert!(claimed.iter().all(|c| c.attempt == 1 && c.token > 0));
     assert_eq!(number(&db, "SELECT count(*) FROM jobs WHERE state = 'running'").await, 1);
+}
+
+#[tokio::test]
+async fn an_express_slot_takes_only_what_somebody_waits_for() {
+    let db = db().await;
+    let video = video(&db).await;
+    job(&db, video, 65).await;
+    let express = Share { limit: 10, priority_min: plan::PRIORITY_EXPRESS_MIN };
+    let claimed = claim_share(&db, &worker("busy"), express).await;
+    let order: Vec<(TaskKind, u32)> = claimed.iter().map(|c| (c.kind, c.ordinal)).collect();
+    assert_eq!(order, [(TaskKind::Chunk, 0), (TaskKind::Audio, 0)]);
+    assert!(claim_share(&db, &worker("busy"), express).await.is_empty());
 }
 
 #[tokio::test]

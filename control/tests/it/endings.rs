@@ -6,7 +6,7 @@ use control::{
         ending::{self, End},
         jobs,
         lease::Setback,
-        outputs, tasks, videos, workers,
+        outputs, tasks, uploads, videos, workers,
     },
     domain::{Failure, JobState, TaskKind, VideoState},
     page::Cursor,
@@ -269,7 +269,7 @@ async fn a_probe_fills_the_video_in_or_fails_it() {
             store: "file:///nowhere".to_owned(),
         };
         videos::create(&*c, &owner(), &new).await.unwrap();
-        let received = videos::Received {
+        let received = uploads::Received {
             title: String::new(),
             description: "d".to_owned(),
             public: Some(true),
@@ -277,8 +277,8 @@ async fn a_probe_fills_the_video_in_or_fails_it() {
             sha256: vec![0; 32],
             filename: String::new(),
         };
-        assert!(videos::received(&*c, id, &received).await.unwrap());
-        assert!(!videos::received(&*c, id, &received).await.unwrap());
+        assert!(uploads::received(&*c, id, &received).await.unwrap());
+        assert!(!uploads::received(&*c, id, &received).await.unwrap());
         let probe = media::JobId::new(uuid::Uuid::now_v7());
         jobs::create_probe(&*c, "default", id, probe).await.unwrap();
         let tasks = [control::plan::probe()];

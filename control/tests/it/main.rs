@@ -1,5 +1,7 @@
 //! Control against a real Postgres: every database function, then whole instances over gRPC.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is a failed test")]
+
 mod calls;
 mod claiming;
 mod endings;
@@ -9,5 +11,6 @@ mod migrations;
 mod model;
 mod plane;
 mod postgres;
+mod redis;
 mod rows;
 mod workers;

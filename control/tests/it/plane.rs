@@ -238,7 +238,7 @@ impl Worker {
 
     /// Wants tasks.
     pub(crate) async fn want(&self, slots: u32) {
-        self.say(worker_message::Message::Want(v1::Want { slots })).await;
+        self.say(worker_message::Message::Want(v1::Want { slots, express_slots: 0 })).await;
     }
 
     /// What control says next.

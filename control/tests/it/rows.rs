@@ -3,11 +3,11 @@
 use control::{
     db::{
         Db,
-        claim::{self, Claimed, Claimer},
+        claim::{self, Claimed, Claimer, Share},
         jobs,
         lease::LeaseId,
         outputs::{self, Output},
-        tasks, videos,
+        tasks, uploads, videos,
     },
     domain::{Owner, TaskKind},
     plan::{self, Plan, Wish},
@@ -83,7 +83,7 @@ pub(crate) async fn video(db: &Db) -> VideoId {
     };
     let c = db.get().await.unwrap();
     videos::create(&*c, &owner(), &new).await.unwrap();
-    let received = videos::Received {
+    let received = uploads::Received {
         title: String::new(),
         description: String::new(),
         public: None,
@@ -91,9 +91,9 @@ pub(crate) async fn video(db: &Db) -> VideoId {
         sha256: vec![1; 32],
         filename: "film.mkv".to_owned(),
     };
-    assert!(videos::received(&*c, id, &received).await.unwrap());
+    assert!(uploads::received(&*c, id, &received).await.unwrap());
     let json = serde_json::to_value(source(30)).unwrap();
-    assert!(videos::probed(&*c, id, &json).await.unwrap());
+    assert!(uploads::probed(&*c, id, &json).await.unwrap());
     id
 }
 
@@ -118,9 +118,14 @@ pub(crate) fn worker(name: &str) -> Claimer {
 }
 
 /// Claims and starts the jobs, as a session does.
-pub(crate) async fn claim(db: &Db, claimer: &Claimer, limit: i64) -> Vec<Claimed> {
+pub(crate) async fn claim(db: &Db, claimer: &Claimer, limit: u32) -> Vec<Claimed> {
+    claim_share(db, claimer, Share { limit, priority_min: i32::MIN }).await
+}
+
+/// Claims a share for `claimer`, as a session does.
+pub(crate) async fn claim_share(db: &Db, claimer: &Claimer, share: Share) -> Vec<Claimed> {
     let c = db.get().await.unwrap();
-    let claimed = claim::claim(&*c, claimer, limit, LEASE).await.unwrap();
+    let claimed = claim::claim(&*c, claimer, share, LEASE).await.unwrap();
     claim::start_jobs(&*c, &claimed).await.unwrap();
     claimed
 }

@@ -216,7 +216,7 @@ async fn a_cancel_reaches_the_worker_and_collects_the_objects() {
     let request = caller.ask(v1::CancelJobRequest { job_id: job.job_id.clone() });
     let cancelled = caller.jobs().cancel_job(request).await.unwrap().into_inner();
     assert_eq!(cancelled.state(), JobState::Cancelled);
-    assert_eq!(worker.lost().await, [lease.task_id.clone()]);
+    assert_eq!(worker.lost().await, std::slice::from_ref(&lease.task_id));
     assert!(worker.commit(film::work(&lease)).await.lease_lost);
     let prefix = plane.shared.store().join(&lease.output_prefix);
     let swept = async {

@@ -1,0 +1,108 @@
+//! Rows of `videos` on their way in: received, probed, or never finished.
+
+use media::VideoId;
+use tokio_postgres::GenericClient;
+
+use super::DbError;
+
+/// What is known once the source lies in the store.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// Empty keeps what the reservation said.
+    pub title: String,
+    /// Empty keeps what the reservation said.
+    pub description: String,
+    /// `None` keeps what the reservation said.
+    pub public: Option<bool>,
+    /// The source's size.
+    pub bytes: i64,
+    /// Raw, 32 bytes.
+    pub sha256: Vec<u8>,
+    /// The client's name of the file.
+    pub filename: String,
+}
+
+/// Uploading → probing; false when it was not uploading.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn received(
+    db: &impl GenericClient,
+    id: VideoId,
+    received: &Received,
+) -> Result<bool, DbError> {
+    let rows = db
+        .execute(
+            "UPDATE videos
+             SET state = 'probing',
+                 title = CASE WHEN $2 = '' THEN title ELSE $2 END,
+                 description = CASE WHEN $3 = '' THEN description ELSE $3 END,
+                 public = COALESCE($4, public),
+                 source_bytes = $5,
+                 source_sha256 = $6,
+                 filename = $7,
+                 revision = revision + 1,
+                 updated_at = now()
+             WHERE id = $1 AND state = 'uploading' AND deleted_at IS NULL",
+            &[
+                &id.uuid(),
+                &received.title,
+                &received.description,
+                &received.public,
+                &received.bytes,
+                &received.sha256,
+                &received.filename,
+            ],
+        )
+        .await?;
+    Ok(rows == 1)
+}
+
+/// Probing → uploaded.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn probed(
+    db: &impl GenericClient,
+    id: VideoId,
+    source: &serde_json::Value,
+) -> Result<bool, DbError> {
+    let rows = db
+        .execute(
+            "UPDATE videos
+             SET state = 'uploaded',
+                 source = $2,
+                 error_code = NULL,
+                 error_message = NULL,
+                 revision = revision + 1,
+                 updated_at = now()
+             WHERE id = $1 AND state = 'probing' AND deleted_at IS NULL",
+            &[&id.uuid(), source],
+        )
+        .await?;
+    Ok(rows == 1)
+}
+
+/// Reservations older than `seconds` whose source never came.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn stale_uploads(
+    db: &impl GenericClient,
+    seconds: f64,
+    limit: i64,
+) -> Result<Vec<VideoId>, DbError> {
+    let rows = db
+        .query(
+            "SELECT id
+             FROM videos
+             WHERE state = 'uploading'
+               AND deleted_at IS NULL
+               AND created_at < now() - make_interval(secs => $1)
+             ORDER BY created_at
+             LIMIT $2",
+            &[&seconds, &limit],
+        )
+        .await?;
+    rows.iter().map(|row| Ok(VideoId::new(row.try_get("id")?))).collect()
+}
