@@ -12,7 +12,10 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tonic::Streaming;
 
-use crate::harness::{clip::Numbered, process, stack::Stack};
+use crate::{
+    conformance::fmp4,
+    harness::{clip::Numbered, process, stack::Stack},
+};
 
 const DEADLINE: Duration = Duration::from_secs(120);
 
@@ -49,7 +52,7 @@ impl Impostor {
     /// Takes leases until one is a chunk; others are given back.
     async fn chunk(&mut self) -> (Lease, api::v1::ChunkWork) {
         loop {
-            say(&mut self.send, worker_message::Message::Want(Want { slots: 1 }));
+            say(&mut self.send, worker_message::Message::Want(Want { slots: 1, ..Want::default() }));
             loop {
                 let control_message::Message::Lease(lease) = self.next().await else { continue };
                 if let Some(lease::Work::Chunk(work)) = lease.work.clone() {
@@ -105,68 +108,102 @@ async fn good_objects(stack: &Stack, video: &str, job: &str) -> Good {
 }
 
 /// Writes an object as a worker does and describes it truthfully.
-fn store(
-    lease: &Lease,
-    name: &str,
-    rendition: &str,
-    chunk: u32,
-    init: &[u8],
-    bytes: &[u8],
-) -> Output {
-    let key = format!("{}{rendition}/{chunk}/{}-{name}.m4s", lease.output_prefix, lease.token);
+fn store(lease: &Lease, rendition: &str, init: &[u8], bytes: &[u8]) -> Output {
+    announce(lease, rendition, init, bytes, bytes)
+}
+
+/// Writes `bytes` where `announced` would lie, and describes that.
+fn announce(lease: &Lease, rendition: &str, init: &[u8], bytes: &[u8], announced: &[u8]) -> Output {
+    let sha256 = Sha256::digest(announced).to_vec();
+    let key = media::layout::chunk(
+        &lease.output_prefix,
+        rendition,
+        0,
+        lease.token,
+        &hex::encode(&sha256),
+    );
     let path = PathBuf::from(&lease.output_root).join(&key);
     fs::create_dir_all(path.parent().expect("folder")).expect("make folder");
     fs::write(path, bytes).expect("write object");
     Output {
         rendition: rendition.to_owned(),
-        chunk,
+        chunk: 0,
         key,
-        bytes: bytes.len() as u64,
-        sha256: Sha256::digest(bytes).to_vec().into(),
+        bytes: announced.len() as u64,
+        sha256: sha256.into(),
         init: init.to_vec().into(),
     }
 }
 
-/// Every way to lie, each as the whole output of chunk 0's task.
-fn lies(lease: &Lease, good: &Good, rendition: &str) -> Vec<(&'static str, Output)> {
+/// Every way to lie, each as the whole output of chunk 0's task, and a word of the refusal.
+const LIES: [(&str, &str); 17] = [
+    ("truncated", "admit"),
+    ("first fragment only", "admit gop 1"),
+    ("one byte more", "admit"),
+    ("empty", "admit"),
+    ("box type flipped", "admit gop 0"),
+    ("decode time flipped", "admit gop 0"),
+    ("NAL length flipped", "admit gop 0"),
+    ("another chunk", "admit gop 0"),
+    ("broken init", "init"),
+    ("init of another size", "init"),
+    ("wrong sum", "not those that were announced"),
+    ("wrong size", "were announced"),
+    ("absent", "no such object"),
+    ("foreign key", "not this lease's"),
+    ("key above the prefix", "not this lease's"),
+    ("a rung of no task", "not of this task"),
+    ("a chunk of another task", "not of this task"),
+];
+
+fn tell(lie: &str, lease: &Lease, good: &Good, rendition: &str) -> Output {
     let (init, bytes) = &good[&(rendition.to_owned(), 0)];
-    let (_, other) = &good[&(rendition.to_owned(), 1)];
     let flip = |at: usize| {
         let mut damaged = bytes.clone();
         damaged[at] ^= 0x10;
         damaged
     };
-    let mdat = bytes.windows(4).position(|four| four == b"mdat").expect("an mdat");
-    let tfdt = bytes.windows(4).position(|four| four == b"tfdt").expect("a tfdt");
-    let told = |name, bytes: &[u8]| (name, store(lease, name, rendition, 0, init, bytes));
-    let mut lies = vec![
-        told("truncated", &bytes[..bytes.len() * 2 / 3]),
-        told("first-fragment-only", &bytes[..bytes.len() / 2]),
-        told("one-byte-more", &[bytes.as_slice(), &[0]].concat()),
-        told("empty", &[]),
-        told("box-type-flipped", &flip(5)),
-        told("decode-time-flipped", &flip(tfdt + 15)),
-        told("nal-length-flipped", &flip(mdat + 6)),
-        told("another-chunk", other),
-    ];
-    let mut wrong_sum = store(lease, "wrong-sum", rendition, 0, init, &flip(bytes.len() - 100));
-    wrong_sum.sha256 = Sha256::digest(bytes).to_vec().into();
-    lies.push(("wrong-sum", wrong_sum));
-    let mut wrong_size = store(lease, "wrong-size", rendition, 0, init, bytes);
-    wrong_size.bytes += 1;
-    lies.push(("wrong-size", wrong_size));
-    let mut absent = store(lease, "absent", rendition, 0, init, bytes);
-    absent.key += ".gone";
-    lies.push(("absent", absent));
-    let mut foreign = store(lease, "foreign", rendition, 0, init, bytes);
-    foreign.key = format!("videos/{}/index", lease.video_id);
-    lies.push(("foreign-key", foreign));
-    let mut above = store(lease, "above", rendition, 0, init, bytes);
-    above.key = format!("{}../../../../../etc/hostname", lease.output_prefix);
-    lies.push(("key-above-the-prefix", above));
-    let broken_init = init[..init.len() - 9].to_vec();
-    lies.push(("broken-init", store(lease, "broken-init", rendition, 0, &broken_init, bytes)));
-    lies
+    let first = fmp4::fragments(bytes).expect("fragments")[0].bytes;
+    let at = |kind: &[u8]| bytes.windows(4).position(|four| four == kind).expect("box");
+    let told = |bytes: &[u8]| store(lease, rendition, init, bytes);
+    let truth = || told(bytes);
+    match lie {
+        "truncated" => told(&bytes[..bytes.len() * 2 / 3]),
+        "first fragment only" => told(&bytes[..first]),
+        "one byte more" => told(&[bytes.as_slice(), &[0]].concat()),
+        "empty" => told(&[]),
+        "box type flipped" => told(&flip(5)),
+        "decode time flipped" => told(&flip(at(b"tfdt") + 15)),
+        "NAL length flipped" => told(&flip(at(b"mdat") + 6)),
+        "another chunk" => told(&good[&(rendition.to_owned(), 1)].1),
+        "broken init" => store(lease, rendition, &init[..init.len() - 9], bytes),
+        "init of another size" => store(lease, rendition, &wider(init), bytes),
+        "wrong sum" => announce(lease, rendition, init, &flip(bytes.len() - 100), bytes),
+        "wrong size" => Output { bytes: bytes.len() as u64 + 1, ..truth() },
+        "absent" => {
+            let output = truth();
+            fs::remove_file(PathBuf::from(&lease.output_root).join(&output.key)).expect("remove");
+            output
+        }
+        "foreign key" => Output { key: format!("videos/{}/index", lease.video_id), ..truth() },
+        "key above the prefix" => {
+            Output { key: format!("{}../../../../../etc/hostname", lease.output_prefix), ..truth() }
+        }
+        "a rung of no task" => Output { rendition: "4k".to_owned(), ..truth() },
+        "a chunk of another task" => Output { chunk: 1, ..truth() },
+        other => panic!("unknown lie {other}"),
+    }
+}
+
+/// The init segment with another width in its sample entry.
+fn wider(init: &[u8]) -> Vec<u8> {
+    let mut wider = init.to_vec();
+    let entry = init.windows(4).position(|four| four == b"avc1").and_then(|brand| {
+        // The first is a brand or the entry itself; the last is the entry.
+        init.windows(4).rposition(|four| four == b"avc1").or(Some(brand))
+    });
+    wider[entry.expect("sample entry") + 4 + 25] ^= 0x10;
+    wider
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -183,27 +220,19 @@ async fn control_refuses_every_lie_of_a_worker() {
     assert!(process::wait_gone(&real, Duration::from_secs(5)).is_empty());
 
     // A refused commit may end the attempt, so every lie has a job of its own.
-    let mut told = 0;
-    loop {
+    for (lie, reason) in LIES {
         let next = client.transcode(&video, &json!({"profiles": ["360p"]})).await;
         let mut impostor = Impostor::connect(&stack).await;
         let (lease, work) = impostor.chunk().await;
-        let rendition = work.rungs[0].name.clone();
         assert_eq!(work.chunk, 0, "chunk 0 is the most urgent");
-        let mut lies = lies(&lease, &good, &rendition);
-        let count = lies.len();
-        let (name, output) = lies.swap_remove(told);
+        let output = tell(lie, &lease, &good, &work.rungs[0].name);
         let reply = impostor.commit(&lease, vec![output]).await;
-        assert!(reply.refusal.is_some(), "{name} was committed");
+        let refusal = reply.refusal.unwrap_or_else(|| panic!("{lie} was committed"));
+        assert_eq!(refusal.code, "admission_refused", "{lie}: {refusal:?}");
+        assert!(refusal.message.contains(reason), "{lie}: {}", refusal.message);
         let state = client.job(&next).await;
-        assert_ne!(state["tasks"][0]["state"], "done", "{name}: {state:#}");
-        let cancelled =
-            client.send(hyper::Method::DELETE, &format!("/api/jobs/{next}"), &[], "".into()).await;
-        assert_eq!(cancelled.expect("cancel").status, 202);
-        told += 1;
-        if told == count {
-            break;
-        }
+        assert_ne!(state["tasks"][0]["state"], "done", "{lie}: {state:#}");
+        cancel(&stack, &next).await;
     }
     truth_is_taken(&stack, &video, &good).await;
     process::send(stack.up_pid(), nix::sys::signal::Signal::SIGCONT);
@@ -216,7 +245,7 @@ async fn truth_is_taken(stack: &Stack, video: &str, good: &Good) {
     let (lease, work) = impostor.chunk().await;
     let rendition = work.rungs[0].name.clone();
     let (init, bytes) = &good[&(rendition.clone(), 0)];
-    let output = store(&lease, "truth", &rendition, 0, init, bytes);
+    let output = store(&lease, &rendition, init, bytes);
     let stale = Lease { token: lease.token - 1, ..lease.clone() };
     let reply = impostor.commit(&stale, vec![output.clone()]).await;
     assert!(reply.refusal.is_some() && reply.lease_lost, "an old token is refused: {reply:?}");
@@ -224,9 +253,11 @@ async fn truth_is_taken(stack: &Stack, video: &str, good: &Good) {
     assert_eq!(reply.refusal, None, "the truth is taken");
     let again = impostor.commit(&lease, vec![output]).await;
     assert_eq!(again.refusal, None, "a repeated commit answers the same");
-    let gone = stack
-        .client()
-        .send(hyper::Method::DELETE, &format!("/api/jobs/{job}"), &[], "".into())
-        .await;
-    assert_eq!(gone.expect("cancel").status, 202);
+    cancel(stack, &job).await;
+}
+
+async fn cancel(stack: &Stack, job: &str) {
+    let path = format!("/api/jobs/{job}");
+    let reply = stack.client().send(hyper::Method::DELETE, &path, &[], "".into()).await;
+    reply.expect("cancel").expect(202);
 }

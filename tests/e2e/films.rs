@@ -17,9 +17,8 @@ use crate::{
 
 const JOB_DEADLINE: Duration = Duration::from_secs(120);
 
-/// Publishes a film, checks both manifests, and returns the video's id with its HLS renditions.
-async fn published(stack: &Stack, film: Numbered) -> (String, Vec<Track>) {
-    let (video, _) = stack.client().publish(&film.file(), JOB_DEADLINE).await;
+/// Checks both manifests and every frame of a published film; returns its HLS renditions.
+async fn checked(stack: &Stack, video: &str, film: Numbered) -> Vec<Track> {
     let viewer = stack.anonymous();
     let captured = Capture::hls(&viewer, &format!("/api/stream/{video}/hls/playlist.m3u8")).await;
     hls::check(&captured, Phase::Final).assert_none("HLS");
@@ -32,7 +31,7 @@ async fn published(stack: &Stack, film: Numbered) -> (String, Vec<Track>) {
         let expected: Vec<Option<u16>> = (0..film.frames()).map(|n| Some(n as u16)).collect();
         assert_eq!(found, expected, "{film:?} {}", track.name);
     }
-    (video, tracks)
+    tracks
 }
 
 fn size(track: &Track) -> (u32, u32) {
@@ -43,25 +42,27 @@ fn size(track: &Track) -> (u32, u32) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unusual_films_come_out_right() {
     let stack = Stack::start().await;
+    let client = stack.client();
     let film = Numbered::seconds(9);
-
-    let (video, tracks) = published(&stack, Numbered { width: 480, height: 854, ..film }).await;
-    let sizes: Vec<(u32, u32)> = tracks.iter().filter(|t| !t.is_audio()).map(size).collect();
-    assert_eq!(sizes, [(360, 640), (480, 854)], "portrait is bounded by its short side");
-    let metadata = &stack.client().get(&format!("/api/videos/{video}")).await.json()["metadata"];
-    assert_eq!((&metadata["width"], &metadata["height"]), (&json!(480), &json!(854)));
-
-    let (_, tracks) = published(&stack, Numbered { audio: false, ..film }).await;
-    assert_eq!(tracks.len(), 1, "no sound, one rendition");
-
-    let (_, tracks) = published(&stack, Numbered { width: 320, height: 180, ..film }).await;
-    let sizes: Vec<(u32, u32)> = tracks.iter().filter(|t| !t.is_audio()).map(size).collect();
-    assert_eq!(sizes, [(320, 180)], "a small film is not enlarged");
-
-    // One GOP and a bit, one GOP, and chunk 0 exactly.
-    for seconds in [3, 2, 4] {
-        published(&stack, Numbered { seconds, ..film }).await;
+    let portrait = Numbered { width: 480, height: 854, ..film };
+    let small = Numbered { width: 320, height: 180, ..film };
+    let silent = Numbered { audio: false, ..film };
+    // One GOP, one and a bit, and chunk 0 exactly.
+    let short = [2, 3, 4].map(|seconds| Numbered { seconds, ..film });
+    let mut sizes = Vec::new();
+    let mut videos = Vec::new();
+    for film in [&[portrait, small, silent][..], &short].concat() {
+        videos.push((client.publish(&film.file(), JOB_DEADLINE).await.0, film));
     }
+    for (video, film) in &videos {
+        let tracks = checked(&stack, video, *film).await;
+        assert_eq!(tracks.iter().any(Track::is_audio), film.audio, "{film:?}");
+        sizes.push(tracks.iter().filter(|t| !t.is_audio()).map(size).collect::<Vec<_>>());
+    }
+    assert_eq!(sizes[0], [(360, 640), (480, 854)], "portrait is bounded by its short side");
+    assert_eq!(sizes[1], [(320, 180)], "a small film is not enlarged");
+    let metadata = &client.get(&format!("/api/videos/{}", videos[0].0)).await.json()["metadata"];
+    assert_eq!((&metadata["width"], &metadata["height"]), (&json!(480), &json!(854)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

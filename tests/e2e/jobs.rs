@@ -54,7 +54,9 @@ async fn cancel_stops_ffmpeg_and_removes_objects_and_retry_finishes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn watching_shows_every_stage_and_ends_with_the_job() {
-    let (stack, _script, video, job) = busy(&Numbered::seconds(44), "1").await;
+    // Large enough that a chunk takes several heartbeats.
+    let film = Numbered { rate: (50, 1), width: 1280, height: 720, ..Numbered::seconds(44) };
+    let (stack, _script, video, job) = busy(&film, "1").await;
     let request = WatchJobRequest { job_id: job.clone() };
     let mut updates = stack.rpc().jobs().watch_job(request).await.expect("watch").into_inner();
     let mut seen = Vec::new();
@@ -74,7 +76,7 @@ async fn watching_shows_every_stage_and_ends_with_the_job() {
     );
     assert!(seen.iter().any(|update| update.eta_seconds.is_some()), "an estimate was given");
     assert!(seen.iter().any(|update| update.speed > 0.0), "a speed was given");
-    assert!(!last.preset.is_empty() && last.profiles == ["360p"], "{last:?}");
+    assert!(!last.preset.is_empty() && last.profiles == ["360p", "480p", "720p"], "{last:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -87,8 +87,8 @@ fn hls_faults() -> Vec<(&'static str, Mutate)> {
         ("H3", manifest("avc1.64", "avc1.42")),
         ("H4", manifest("RESOLUTION=640x360", "RESOLUTION=642x360")),
         ("H4", number("FRAME-RATE=", |rate| rate + 1.0)),
-        ("H5", number(",BANDWIDTH=", |rate| (rate * 0.7).round())),
-        ("H5", number(",BANDWIDTH=", |rate| (rate * 1.5).round())),
+        ("H5", number("INF:BANDWIDTH=", |rate| (rate * 0.7).round())),
+        ("H5", number("INF:BANDWIDTH=", |rate| (rate * 1.5).round())),
         ("H5", number("AVERAGE-BANDWIDTH=", |rate| (rate * 0.7).round())),
         ("H7", manifest(",LANGUAGE=\"und\"", "")),
         ("H7", manifest("AUTOSELECT=YES", "AUTOSELECT=NO")),
@@ -133,18 +133,24 @@ fn box_faults() -> Vec<(&'static str, Mutate)> {
         (
             "H20",
             media("360p/h0.m4s", b"mdat", |bytes, at| {
-                let idr = (at + 8..bytes.len())
-                    .find(|i| bytes[*i] & 0x1f == 5 && bytes[*i - 4] == 0)
-                    .expect("IDR");
+                let idr = first_slice(bytes, at + 4);
                 bytes[idr] = (bytes[idr] & 0xe0) | 1;
             }),
         ),
     ]
 }
 
+/// Where the first IDR slice's NAL unit header is, in the sample at `from`.
+fn first_slice(bytes: &[u8], from: usize) -> usize {
+    let mut at = from;
+    while bytes[at + 4] & 0x1f != 5 {
+        at += 4 + u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four")) as usize;
+    }
+    at + 4
+}
+
 fn dash_faults() -> Vec<(&'static str, Mutate)> {
     vec![
-        ("D1", manifest("</MPD>", "")),
         ("D1", manifest("urn:mpeg:dash:schema:mpd:2011", "urn:mpeg:dash:schema:mpd:2012")),
         ("D2", manifest("type=\"static\"", "type=\"dynamic\"")),
         ("D2", manifest("mediaPresentationDuration=\"PT", "mediaPresentationDuration=\"PT9H")),

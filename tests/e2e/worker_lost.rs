@@ -1,10 +1,10 @@
 //! Workers die and links break; jobs complete all the same, every chunk committed once (issue line 5).
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     process::{Child, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::sys::signal::Signal;
@@ -23,6 +23,8 @@ use crate::{
 };
 
 const JOB_DEADLINE: Duration = Duration::from_secs(240);
+/// From a job's end to the end of what it did not use.
+const SWEEP_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Every chunk of every rendition has exactly one object, and every frame is there once.
 pub(crate) async fn assert_whole(stack: &Stack, video: &str, job: &str, film: &Numbered) {
@@ -35,19 +37,25 @@ pub(crate) async fn assert_whole(stack: &Stack, video: &str, job: &str, film: &N
         assert!(found == expected, "{}: frames are missing, double or out of order", track.name);
     }
     // Losers' objects go when the job is complete; the sweep may end a moment later.
-    eventually("each chunk has one object", Duration::from_secs(20), async || {
-        let prefix = format!("videos/{video}/{job}/");
-        let objects = stack.objects();
-        let own = objects
-            .iter()
-            .filter_map(|key| key.strip_prefix(&prefix))
-            .filter(|k| k.ends_with(".m4s"));
-        let chunks: Vec<&str> =
-            own.filter_map(|key| key.rsplit_once('/')).map(|(chunk, _)| chunk).collect();
-        let distinct: BTreeSet<&str> = chunks.iter().copied().collect();
-        (!chunks.is_empty() && distinct.len() == chunks.len()).then_some(())
-    })
-    .await;
+    let start = Instant::now();
+    while let Some(doubles) = doubles(stack, video, job) {
+        assert!(start.elapsed() < SWEEP_DEADLINE, "chunks with more than one object: {doubles:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// The objects of chunks that have several.
+fn doubles(stack: &Stack, video: &str, job: &str) -> Option<Vec<String>> {
+    let prefix = format!("videos/{video}/{job}/");
+    let mut chunks: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for key in stack.objects().into_iter().filter(|key| key.starts_with(&prefix)) {
+        let (chunk, _) = key.rsplit_once('/').expect("a key has folders");
+        chunks.entry(chunk.to_owned()).or_default().push(key);
+    }
+    assert!(!chunks.is_empty(), "the job has objects");
+    let doubles: Vec<String> =
+        chunks.into_values().filter(|keys| keys.len() > 1).flatten().collect();
+    (!doubles.is_empty()).then_some(doubles)
 }
 
 pub(crate) fn tasks<'a>(job: &'a Value, kind: &str) -> Vec<&'a Value> {
@@ -156,12 +164,19 @@ async fn two_workers_share_one_film() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn worker_behind_a_silent_link_is_replaced() {
     let film = Numbered::seconds(64);
-    let mut stack = Stack::new(&[("STREAMING_WORKER_SLOTS", "1"), ("STREAMING_WORKERS", "0")]);
+    let mut stack = Stack::new(&[
+        ("STREAMING_WORKER_SLOTS", "1"),
+        ("STREAMING_WORKERS", "0"),
+        ("STREAMING_LEASE", "6s"),
+        ("STREAMING_HEARTBEAT", "1s"),
+    ]);
     let script = Ffmpeg::new(stack.beside(), Behaviour::Slow(3));
     stack.set("STREAMING_FFMPEG", script.path());
-    stack.up().await;
+    stack.launch();
+    stack.wait_addresses().await;
     let proxy = Proxy::to(&stack.grpc).await;
     let far = Worker::start(&stack, &proxy.address, "far").await;
+    stack.wait_ready().await;
     let client = stack.client();
     let video = client.upload_film(&film.file()).await;
     let job = client.transcode(&video, &json!({})).await;

@@ -3,7 +3,6 @@
 
 use std::{
     fs,
-    path::Path,
     time::{Duration, Instant},
 };
 
@@ -17,7 +16,7 @@ use nix::{
 pub(crate) struct Process {
     pub(crate) pid: i32,
     pub(crate) parent: i32,
-    /// The executable's file name, for example "streaming-worker".
+    /// Its name, for example "streaming-worker".
     pub(crate) program: String,
     /// Its arguments, separated by blanks.
     pub(crate) command: String,
@@ -44,15 +43,12 @@ fn read(pid: i32) -> Option<Process> {
     let parent = fields.next()?.parse().ok()?;
     let raw = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let command = String::from_utf8_lossy(&raw).replace('\0', " ").trim().to_owned();
-    let exe = fs::read_link(format!("/proc/{pid}/exe")).ok();
-    let named = exe.as_deref().and_then(Path::file_name).and_then(|name| name.to_str());
+    // Its own word first: Debian's redis-server is a link to a program of another name.
     let first = command.split([' ', ':']).next().unwrap_or_default();
-    let program = named.map_or_else(|| base_name(first), base_name);
+    let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    let named = if first.is_empty() { exe.to_string_lossy() } else { first.into() };
+    let program = named.rsplit('/').next().unwrap_or_default().to_owned();
     Some(Process { pid, parent, program, command })
-}
-
-fn base_name(path: &str) -> String {
-    path.rsplit('/').next().unwrap_or(path).trim_end_matches(" (deleted)").to_owned()
 }
 
 /// Children, their children and so on.

@@ -26,9 +26,12 @@ pub(crate) struct Ffmpeg {
 }
 
 impl Ffmpeg {
-    /// Makes the script in `dir`.
+    /// Makes the script in a folder of its own below `dir`: the sandbox lets ffmpeg read the whole
+    /// folder that its program lies in.
     pub(crate) fn new(dir: &Path, behaviour: Behaviour) -> Self {
-        let script = Self { path: dir.join("ffmpeg-stand-in") };
+        let dir = dir.join("stand-in");
+        fs::create_dir(&dir).expect("make folder");
+        let script = Self { path: dir.join("ffmpeg") };
         script.set(behaviour);
         script
     }

@@ -130,21 +130,30 @@ impl Stack {
         self.up = Some(child.expect("start streaming-service up"));
     }
 
-    /// Waits until `/health` answers 200, then reads addresses and token.
+    /// Waits until `/health` answers 200.
     pub(crate) async fn wait_ready(&mut self) {
+        self.wait_addresses().await;
         let start = Instant::now();
-        loop {
-            if let Some(status) =
-                self.up.as_mut().and_then(|up| up.try_wait().expect("wait for up"))
-            {
-                panic!("up ended early with {status}\n{}", self.logs());
-            }
-            if self.read_addresses() && self.healthy().await {
-                return;
-            }
-            assert!(start.elapsed() < READY_DEADLINE, "up is not ready\n{}", self.logs());
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        while !self.healthy().await {
+            self.check_start(start).await;
+            self.read_addresses();
         }
+    }
+
+    /// Waits until addresses and token are known; control may have no worker yet.
+    pub(crate) async fn wait_addresses(&mut self) {
+        let start = Instant::now();
+        while !self.read_addresses() {
+            self.check_start(start).await;
+        }
+    }
+
+    async fn check_start(&mut self, since: Instant) {
+        if let Some(status) = self.up.as_mut().and_then(|up| up.try_wait().expect("wait for up")) {
+            panic!("up ended early with {status}\n{}", self.logs());
+        }
+        assert!(since.elapsed() < READY_DEADLINE, "up is not ready\n{}", self.logs());
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 
     fn read_addresses(&mut self) -> bool {
@@ -262,7 +271,11 @@ impl Stack {
             let mut paths: Vec<PathBuf> =
                 fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).collect();
             paths.sort();
-            for path in paths.into_iter().filter(|path| path.is_file()) {
+            let texts = ["log", "out", "err"];
+            paths.retain(|path| {
+                path.extension().is_some_and(|kind| texts.iter().any(|t| kind == *t))
+            });
+            for path in paths {
                 let all = fs::read(&path).unwrap_or_default();
                 let all = String::from_utf8_lossy(&all);
                 let skipped = all.lines().count().saturating_sub(LOG_TAIL_LINES);
