@@ -32,8 +32,11 @@ impl Scratch {
         let parent = parent.canonicalize()?;
         sweep(&parent)?;
         let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&parent)?;
-        let lock = File::create(folder.path().join(LOCK_NAME))?;
+        // Locked before it has its name: another worker that sweeps must never find it unlocked.
+        let unnamed = folder.path().join("lock.new");
+        let lock = File::create(&unnamed)?;
         lock.try_lock().map_err(io::Error::from)?;
+        fs::rename(&unnamed, folder.path().join(LOCK_NAME))?;
         Ok(Self { folder, _lock: lock })
     }
 
@@ -81,6 +84,21 @@ fn is_abandoned(folder: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::Scratch;
+
+    #[test]
+    fn workers_that_start_together_leave_each_other_alone() {
+        let parent = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        let scratch = Scratch::open(parent.path()).unwrap();
+                        assert!(scratch.task().unwrap().path().exists());
+                    }
+                });
+            }
+        });
+    }
 
     #[test]
     fn folders_of_dead_workers_are_swept_and_those_of_live_ones_kept() {
