@@ -18,6 +18,7 @@ use crate::{
     index::Indexes,
     page::Pages,
     redis::Redis,
+    status::Status,
 };
 
 /// Policy that handlers need.
@@ -65,6 +66,8 @@ pub struct Deps {
     pub running: Arc<AtomicI64>,
     /// Seconds from a job's first lease to its end.
     pub transcode_seconds: Histogram<f64>,
+    /// What the parts said a moment ago.
+    pub status: Status,
     /// Renders metrics.
     pub telemetry: Telemetry,
     /// Ordered stop.

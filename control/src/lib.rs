@@ -18,6 +18,7 @@ pub mod page;
 pub mod plan;
 pub mod redis;
 pub mod server;
+pub mod status;
 pub mod sweep;
 
 pub use server::{ServeError, serve};

@@ -174,6 +174,10 @@ async fn look(deps: &Deps, seen: &mut Seen) -> Result<(), IndexProblem> {
     let first = seen.until.is_none();
     let since = seen.until.unwrap_or(now) - CHANGES_OVERLAP;
     let changed = videos::changed_since(&*db, since).await?;
+    if changed.len() as i64 == videos::CHANGED_MAX {
+        // More than fit: nobody can say which.
+        deps.bus.hear(Event::Everything);
+    }
     let mut revisions = HashMap::with_capacity(changed.len());
     for (video, revision) in changed {
         if !first && seen.revisions.get(&video) != Some(&revision) {

@@ -33,6 +33,7 @@ use crate::{
     loops,
     page::Pages,
     redis::Redis,
+    status::Status,
 };
 
 /// Largest message from a client.
@@ -200,6 +201,7 @@ pub fn build(
             .f64_histogram("streaming_service_transcoding_duration_seconds")
             .with_description("From a job's first lease to its end.")
             .build(),
+        status: Status::default(),
         telemetry,
         shutdown,
     })

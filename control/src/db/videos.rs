@@ -256,7 +256,10 @@ pub async fn processing(db: &impl GenericClient, id: VideoId) -> Result<(), DbEr
     Ok(())
 }
 
-/// What ids other transactions changed since `since`, and the latest change's time.
+/// Videos that one look for changes finds at most.
+pub const CHANGED_MAX: i64 = 5000;
+
+/// Up to [`CHANGED_MAX`] videos that were changed after `since`, with their revisions.
 ///
 /// # Errors
 /// [`DbError`] as every function here.
@@ -270,8 +273,8 @@ pub async fn changed_since(
              FROM videos
              WHERE updated_at > $1
              ORDER BY updated_at
-             LIMIT 1000",
-            &[&since],
+             LIMIT $2",
+            &[&since, &CHANGED_MAX],
         )
         .await?;
     let read = |row: &Row| -> Result<(VideoId, i64), DbError> {

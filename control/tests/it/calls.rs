@@ -7,6 +7,9 @@ use api::{
 use authz::Role;
 use prost_types::FileDescriptorSet;
 use tonic::{Request, Status, client::Grpc};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 use crate::plane::{Caller, Plane};
 
@@ -294,6 +297,33 @@ async fn a_revoked_token_is_refused_and_only_operators_mint_for_others() {
         let status =
             stranger.auth().mint_token(stranger.ask(mint(role, tenant))).await.unwrap_err();
         assert_eq!(status.code(), tonic::Code::PermissionDenied);
+    }
+    plane.stop().await;
+}
+
+#[tokio::test]
+async fn the_state_of_every_part_is_told() {
+    let plane = Plane::start().await;
+    let caller = plane.caller(Role::Dataplane);
+    let _worker = plane.worker("one").await;
+    let request = caller.ask(v1::GetStatusRequest {});
+    let status = caller.playback().get_status(request).await.unwrap().into_inner();
+    let parts: Vec<_> = status.dependencies.iter().map(|d| (d.name.as_str(), d.ok)).collect();
+    assert_eq!(parts, [("postgres", true), ("redis", true), ("store", true), ("workers", true)]);
+    let request = caller.ask(v1::GetMetricsRequest {});
+    let text = caller.playback().get_metrics(request).await.unwrap().into_inner().text;
+    assert!(text.contains("\nstreaming_service_active_transcoding_jobs 0\n"), "{text}");
+    plane.stop().await;
+}
+
+#[tokio::test]
+async fn health_needs_no_token() {
+    let plane = Plane::start().await;
+    let mut health = HealthClient::new(plane.channel.clone());
+    for service in ["", "streaming.v1.VideoService", "streaming.v1.WorkerService"] {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let reply = health.check(request).await.unwrap().into_inner();
+        assert_eq!(reply.status(), ServingStatus::Serving, "{service}");
     }
     plane.stop().await;
 }

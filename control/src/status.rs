@@ -1,0 +1,93 @@
+//! What state the parts are in that this instance depends on.
+
+use std::time::Duration;
+
+use api::v1;
+use object_store::{ObjectStoreExt, PutPayload, path::Path};
+use store::Store;
+use tokio::{sync::Mutex, time::Instant};
+
+use crate::{db::workers, deps::Deps};
+
+/// How long an answer is given again: anybody may ask a data plane for `/health`.
+const AGE_MAX: Duration = Duration::from_secs(1);
+/// How long a store may take to take and give back a few bytes.
+const PROBE_MAX: Duration = Duration::from_secs(3);
+
+/// The latest answer.
+pub type Status = Mutex<Option<(Instant, Vec<v1::Dependency>)>>;
+
+/// Asks every part, or gives the answer of a moment ago.
+pub async fn get(deps: &Deps) -> Vec<v1::Dependency> {
+    let mut latest = deps.status.lock().await;
+    if let Some((asked, dependencies)) = &*latest
+        && asked.elapsed() < AGE_MAX
+    {
+        return dependencies.clone();
+    }
+    let ([postgres, workers], redis, store) =
+        tokio::join!(database(deps), redis(deps), stores(deps));
+    let dependencies = vec![postgres, redis, store, workers];
+    *latest = Some((Instant::now(), dependencies.clone()));
+    dependencies
+}
+
+fn dependency(name: &str, ok: bool, detail: impl Into<String>) -> v1::Dependency {
+    v1::Dependency { name: name.to_owned(), ok, detail: detail.into() }
+}
+
+/// Postgres, and the workers that it knows of.
+async fn database(deps: &Deps) -> [v1::Dependency; 2] {
+    let counted = async {
+        let db = deps.db.get().await?;
+        workers::connected(&*db).await
+    };
+    match counted.await {
+        Ok(0) => [
+            dependency("postgres", true, ""),
+            dependency("workers", false, "no worker is connected"),
+        ],
+        Ok(count) => [
+            dependency("postgres", true, ""),
+            dependency("workers", true, format!("{count} connected")),
+        ],
+        Err(error) => {
+            tracing::debug!(%error, "count workers");
+            [
+                dependency("postgres", false, "the database is not reachable"),
+                dependency("workers", false, "unknown while the database is not reachable"),
+            ]
+        }
+    }
+}
+
+async fn redis(deps: &Deps) -> v1::Dependency {
+    match &deps.redis {
+        None => dependency("redis", true, "not configured; instances poll"),
+        Some(redis) if redis.ping().await => dependency("redis", true, ""),
+        Some(_) => dependency("redis", false, "redis is not reachable"),
+    }
+}
+
+/// Every store must take a small object and give it back.
+async fn stores(deps: &Deps) -> v1::Dependency {
+    for (number, store) in (1..).zip(deps.stores.all()) {
+        let probed = tokio::time::timeout(PROBE_MAX, probe(deps, store)).await;
+        let why = match probed {
+            Ok(Ok(())) => continue,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "it takes too long".to_owned(),
+        };
+        tracing::warn!(error = why, store = number, "probe a store");
+        return dependency("store", false, format!("store {number} is not usable"));
+    }
+    dependency("store", true, "")
+}
+
+async fn probe(deps: &Deps, store: &Store) -> Result<(), object_store::Error> {
+    // One name per instance: probes must not race each other.
+    let path = Path::from(format!("health/{}", deps.instance));
+    store.objects.put(&path, PutPayload::from_static(b"ok")).await?;
+    store.objects.get(&path).await?.bytes().await?;
+    store.objects.delete(&path).await
+}
