@@ -104,6 +104,7 @@ async fn scaling(rounds: usize) {
                 ("STREAMING_WORKERS", workers),
                 ("STREAMING_WORKER_SLOTS", "1"),
                 ("STREAMING_WORKER_THREADS", "1"),
+                ("STREAMING_WORKER_EXPRESS_SLOTS", "0"),
             ];
             let timeline = measure::transcode(&film, &env).await;
             times.push(timeline.job);

@@ -21,7 +21,10 @@ function fail(source, data) {
 const players = {
   async "hls.js"() {
     const hls = new Hls({ startLevel: 0, maxBufferLength: 8, maxMaxBufferLength: 8 });
-    hls.on(Hls.Events.ERROR, (_, data) => fail("hls.js", { fatal: data.fatal, details: data.details }));
+    hls.on(Hls.Events.ERROR, (_, data) => {
+      const { type, sn, level, start, duration } = data.frag ?? {};
+      fail("hls.js", { fatal: data.fatal, details: data.details, type, sn, level, start, length: duration });
+    });
     const parsed = new Promise((done) => hls.on(Hls.Events.MANIFEST_PARSED, done));
     hls.loadSource(order.manifest);
     hls.attachMedia(video);

@@ -52,7 +52,10 @@ impl Impostor {
     /// Takes leases until one is a chunk; others are given back.
     async fn chunk(&mut self) -> (Lease, api::v1::ChunkWork) {
         loop {
-            say(&mut self.send, worker_message::Message::Want(Want { slots: 1, ..Want::default() }));
+            say(
+                &mut self.send,
+                worker_message::Message::Want(Want { slots: 1, ..Want::default() }),
+            );
             loop {
                 let control_message::Message::Lease(lease) = self.next().await else { continue };
                 if let Some(lease::Work::Chunk(work)) = lease.work.clone() {

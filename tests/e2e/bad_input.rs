@@ -165,7 +165,7 @@ async fn large_upload_takes_constant_memory() {
     client.upload_film(&Numbered::seconds(6).file()).await;
     let pid = stack.running("streaming-dataplane")[0].pid;
     let before = process::memory_bytes(pid);
-    let piece = Bytes::from((0..PIECE).map(|n| (n * 31 >> 3) as u8).collect::<Vec<u8>>());
+    let piece = Bytes::from((0..PIECE).map(|n| ((n * 31) >> 3) as u8).collect::<Vec<u8>>());
     let pieces = futures::stream::iter((0..BYTES / PIECE).map(move |_| Ok(piece.clone())));
     let upload = client.upload_stream("large.mp4", &[], Box::pin(pieces));
     let mut peak = before;

@@ -6,6 +6,8 @@ use api::v1;
 use clap::{Args, Parser, Subcommand};
 
 const SLOTS_MIN: usize = 2;
+/// More threads only delay the first frame of an encoder.
+const URGENT_THREADS_MAX: usize = 16;
 
 /// Pulls tasks from control and runs FFmpeg.
 #[derive(Debug, Parser)]
@@ -38,7 +40,7 @@ pub struct Config {
     /// Tasks beyond the slots, of those that somebody waits for: probes, first chunks, sound.
     #[arg(long, env = "STREAMING_WORKER_EXPRESS_SLOTS", default_value_t = 2)]
     pub worker_express_slots: usize,
-    /// Threads of each decoder and encoder; 0: cores divided by slots. Urgent tasks use every core.
+    /// Threads of each decoder and encoder; 0: cores divided by slots, and every core for urgent tasks.
     #[arg(long, env = "STREAMING_WORKER_THREADS", default_value_t = 0)]
     pub worker_threads: usize,
     /// The ffmpeg program.
@@ -57,13 +59,13 @@ pub struct Config {
     #[arg(long, env = "STREAMING_UNSANDBOXED", default_value_t = false)]
     pub unsandboxed: bool,
     /// How long running tasks may still take after the first SIGTERM.
-    #[arg(long, env = "STREAMING_WORKER_DRAIN", default_value = "20s", value_parser = runtime::duration::parse)]
+    #[arg(long = "worker-drain", env = "STREAMING_WORKER_DRAIN", default_value = "20s", value_parser = runtime::duration::parse)]
     pub drain: Duration,
     /// How long FFmpeg may show no progress.
-    #[arg(long, env = "STREAMING_WORKER_STALL", default_value = "60s", value_parser = runtime::duration::parse)]
+    #[arg(long = "worker-stall", env = "STREAMING_WORKER_STALL", default_value = "60s", value_parser = runtime::duration::parse)]
     pub stall: Duration,
     /// Address space of one FFmpeg, in MiB; 0: 6 GiB and 256 MiB per core.
-    #[arg(long, env = "STREAMING_WORKER_MEMORY", default_value_t = 0)]
+    #[arg(long = "worker-memory", env = "STREAMING_WORKER_MEMORY", default_value_t = 0)]
     pub memory_mib: u64,
     /// Serves /metrics; unset: not served.
     #[arg(long, env = "STREAMING_METRICS_ADDR")]
@@ -90,6 +92,14 @@ impl Config {
             threads => threads,
         };
         threads.max(1) as u32
+    }
+
+    /// Threads of each decoder and encoder of an urgent task.
+    pub fn urgent_threads(&self) -> u32 {
+        match self.worker_threads {
+            0 => cores().min(URGENT_THREADS_MAX) as u32,
+            threads => threads as u32,
+        }
     }
 
     /// Address space of one FFmpeg in bytes; every thread and allocator arena reserves some.

@@ -19,7 +19,7 @@ use thiserror::Error;
 use tokio::sync::Semaphore;
 
 use crate::{
-    config::{Config, cores},
+    config::Config,
     ffmpeg::{Fault, Toolbox, args, find_program, run::ask},
     pull::Puller,
     sandbox::Sandbox,
@@ -29,8 +29,6 @@ use crate::{
 
 /// What we encode with.
 const ENCODERS: [&str; 1] = ["libx264"];
-/// More threads only delay the first frame of an encoder.
-const URGENT_THREADS_MAX: usize = 16;
 const SELF_TEST_TIME_MAX: Duration = Duration::from_secs(20);
 const ENCODER_LIST_BYTES_MAX: usize = 1 << 20;
 
@@ -86,7 +84,7 @@ pub async fn run(
         toolbox,
         scratch,
         threads: config.threads(),
-        urgent_threads: cores().min(URGENT_THREADS_MAX) as u32,
+        urgent_threads: config.urgent_threads(),
         slots: Arc::new(Semaphore::new(config.slots() + config.worker_express_slots)),
     };
     Puller::new(Arc::new(config), Arc::new(workshop), encoders, shutdown).run().await;

@@ -118,9 +118,7 @@ impl Deps {
 /// What a caller is told about its token; never any part of it.
 pub fn refusal(error: AuthError) -> Problem {
     match error {
-        AuthError::Forbidden(_) => {
-            Problem::new(Code::PermissionDenied, format!("the token does not allow this: {error}"))
-        }
+        AuthError::Forbidden(_) => Problem::new(Code::PermissionDenied, error.to_string()),
         AuthError::Limit => Problem::new(Code::Unavailable, "the token took too long to check"),
         _ => Problem::new(Code::Unauthenticated, error.to_string()),
     }

@@ -7,7 +7,7 @@ use crate::{
     admit,
     db::{
         DbError, WORK_TRIES_MAX,
-        claim::Claimed,
+        claim::{self, Claimed},
         lease::{self, Setback},
         outputs::{self, Subject},
         retrying, workers,
@@ -41,6 +41,10 @@ pub async fn lease(deps: &Deps, claimed: &Claimed) -> Result<v1::Lease, Failure>
         }
         _ => 0,
     };
+    // Nothing is left for the worker's other slots: the last chunks may have its whole machine.
+    let kinds = [TaskKind::Chunk, TaskKind::Audio];
+    let last = claim::ready(&*db, &kinds, 1).await.map_err(unavailable)? == 0;
+    let urgent = last || claimed.priority >= plan::PRIORITY_FIRST;
     let source = root.join(layout::source(claimed.video));
     Ok(v1::Lease {
         task_id: claimed.task.to_string(),
@@ -52,11 +56,16 @@ pub async fn lease(deps: &Deps, claimed: &Claimed) -> Result<v1::Lease, Failure>
         output_root: root.to_string_lossy().into_owned(),
         output_prefix: layout::job_prefix(claimed.video, claimed.job),
         traceparent: String::new(),
-        work: Some(work(claimed, subject, first_chunk)?),
+        work: Some(work(claimed, subject, first_chunk, urgent)?),
     })
 }
 
-fn work(claimed: &Claimed, subject: Subject, first_chunk: u32) -> Result<v1::lease::Work, Failure> {
+fn work(
+    claimed: &Claimed,
+    subject: Subject,
+    first_chunk: u32,
+    urgent: bool,
+) -> Result<v1::lease::Work, Failure> {
     let Subject { filename, plan, .. } = subject;
     if claimed.kind == TaskKind::Probe {
         return Ok(v1::lease::Work::Probe(v1::ProbeWork { filename }));
@@ -74,7 +83,7 @@ fn work(claimed: &Claimed, subject: Subject, first_chunk: u32) -> Result<v1::lea
                 .collect(),
             preset,
             track: Some(video.into()),
-            urgent: claimed.priority >= plan::PRIORITY_FIRST,
+            urgent,
         })),
         TaskKind::Audio => {
             let planned = audio.into_iter().find(|a| a.number == claimed.ordinal);

@@ -38,7 +38,7 @@ pub enum AuthError {
     #[error("token has been revoked")]
     Revoked,
     /// Genuine, but it does not allow this; the text says why.
-    #[error("token does not allow this: {0}")]
+    #[error("the token does not allow this: {0}")]
     Forbidden(String),
     /// Larger than tokens may be, or too costly to evaluate. Says nothing about the holder's rights.
     #[error("token exceeds a limit")]

@@ -99,9 +99,13 @@ impl Stores {
         best
     }
 
-    /// The store of that URL, as recorded on a video.
+    /// The store of that URL, as recorded on a video. A single configured store holds every video,
+    /// whatever it was called: so the data folder of one machine can be moved.
     pub fn get(&self, url: &str) -> Option<&Store> {
-        self.0.iter().find(|store| store.url == url)
+        match self.all() {
+            [only] => Some(only),
+            all => all.iter().find(|store| store.url == url),
+        }
     }
 
     /// Every store, in the configured order.

@@ -206,13 +206,11 @@ fn addresses(text: &str, manifest: &str) -> Vec<(String, String, Vec<String>)> {
                 text.replace("$RepresentationID$", id).replace("$Number$", &number.to_string());
             resolve(manifest, &text.replace("$Time$", &time.to_string()))
         };
-        let mut number =
+        let first =
             template.attribute("startNumber").map_or(1, |n| n.parse().expect("@startNumber"));
-        let mut parts = Vec::new();
-        for (time, _) in timeline(template) {
-            parts.push(fill(attribute("media"), number, time));
-            number += 1;
-        }
+        let named = (first..).zip(timeline(template));
+        let parts =
+            named.map(|(number, (time, _))| fill(attribute("media"), number, time)).collect();
         let init = fill(attribute("initialization"), 0, 0);
         found.push((rendition(&init), init, parts));
     }

@@ -100,11 +100,14 @@ pub fn classify(status: ExitStatus, stopped: Option<Stopped>, log: &[String]) ->
     }
 }
 
-/// The last error line, or `otherwise`.
+/// What the last error line says, or `otherwise`.
 fn summary(log: &[String], otherwise: &str) -> String {
-    let bad = |line: &&String| line.contains("[error]") || line.contains("[fatal]");
-    let line = log.iter().rev().find(bad).or_else(|| log.last());
-    line.map_or_else(|| otherwise.to_owned(), |line| clean(line))
+    let said = |line: &String| {
+        let tail = line.rsplit_once("[error] ").or_else(|| line.rsplit_once("[fatal] "));
+        tail.map(|(_, said)| clean(said))
+    };
+    let said = log.iter().rev().find_map(said);
+    said.or_else(|| log.last().map(|line| clean(line))).unwrap_or_else(|| otherwise.to_owned())
 }
 
 /// Drops what must not reach a log or a person: control characters, paths, excess length.

@@ -18,7 +18,7 @@ fn slow(folder: &tempfile::TempDir, seconds: &str) -> PathBuf {
 
 async fn slow_worker(control: &mut Control, folder: &tempfile::TempDir, seconds: &str) -> Worker {
     let ffprobe = slow(folder, seconds);
-    Worker::start(control, &["--ffprobe", ffprobe.to_str().unwrap(), "--drain", "1s"]).await
+    Worker::start(control, &["--ffprobe", ffprobe.to_str().unwrap(), "--worker-drain", "1s"]).await
 }
 
 fn finished(task: &str) -> impl FnMut(Said) -> Option<v1::Commit> {
@@ -122,7 +122,7 @@ async fn a_second_signal_gives_everything_back_at_once() {
     let mut control = Control::start().await;
     let folder = tempfile::tempdir().unwrap();
     let ffprobe = slow(&folder, "30");
-    let flags = ["--ffprobe", ffprobe.to_str().unwrap(), "--drain", "10m"];
+    let flags = ["--ffprobe", ffprobe.to_str().unwrap(), "--worker-drain", "10m"];
     let mut worker = Worker::start(&mut control, &flags).await;
     let clip = Clip::numbered("a.mp4", "25", 2);
     let lease = worker.probe(&clip.path());
@@ -154,7 +154,7 @@ async fn programs_that_misbehave_end_as_stable_codes() {
         let text = format!("[[ \" $* \" == *' -i '* ]] || exec ffmpeg \"$@\"; {text}");
         let ffmpeg = script(folder.path(), &text);
         let mut control = Control::start().await;
-        let flags = ["--ffmpeg", ffmpeg.to_str().unwrap(), "--stall", "1s"];
+        let flags = ["--ffmpeg", ffmpeg.to_str().unwrap(), "--worker-stall", "1s"];
         let worker = Worker::start(&mut control, &flags).await;
         let source = control.work(worker.probe(&clip.path())).await.unwrap().source.unwrap();
         let audio = v1::AudioWork {
