@@ -249,6 +249,7 @@ pub(crate) fn by_hand(film: &Film, preset: &str) -> f64 {
         ]);
         command.args(["-b:v", &rate(100), "-maxrate", &rate(120), "-bufsize", &rate(200)]);
         command.args(["-g", &gop, "-keyint_min", &gop, "-sc_threshold", "0", "-flags", "+cgop"]);
+        command.args(["-x264-params", "b-pyramid=none"]);
         command.args(["-movflags", "+empty_moov+default_base_moof+frag_keyframe"]);
         command.arg(dir.path().join(format!("{n}.mp4")));
     }

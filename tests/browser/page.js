@@ -57,12 +57,15 @@ const players = {
       abr: { autoSwitchBitrate: { video: false }, initialBitrate: { video: 1 } },
       buffer: { bufferTimeDefault: 8, bufferTimeAtTopQuality: 8, bufferTimeAtTopQualityLongForm: 8 },
     } };
-    player.initialize(video, null, false);
+    // dash.js must start playback itself: with a play() from outside, before it listens, it takes a
+    // dynamic MPD for paused and never asks for it again.
+    player.initialize(video, null, true);
     player.updateSettings(settings);
     player.on(dashjs.MediaPlayer.events.ERROR, (event) => {
       fail("dash.js", { code: event.error?.code, message: event.error?.message });
     });
-    player.attachSource(order.manifest, order.start ?? undefined);
+    player.attachSource(new URL(order.manifest, location).href, order.start ?? undefined);
+    await new Promise((done) => video.addEventListener("playing", done, { once: true }));
     return (height) => {
       const found = player.getRepresentationsByType("video").find((r) => r.height === height);
       player.setRepresentationForTypeById("video", found.id, false);
@@ -121,6 +124,8 @@ window.summary = () => {
 players[order.player]()
   .then(async (switchTo) => {
     watch(switchTo);
-    await video.play();
+    if (video.paused) {
+      await video.play();
+    }
   })
   .catch((error) => fail("page", { message: String(error.message ?? error), code: error.code }));

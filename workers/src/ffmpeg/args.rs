@@ -9,7 +9,7 @@ use std::{
 };
 
 use media::{
-    Grid,
+    FrameRate, Grid,
     ladder::Rung,
     source::{AudioTrack, VideoTrack},
 };
@@ -28,6 +28,8 @@ const HDR_TRANSFERS: [&str; 2] = ["smpte2084", "arib-std-b67"];
 /// Bits in flight over the average, as peak rate and as buffer, relative to the average.
 const MAXRATE_PERCENT: u64 = 120;
 const BUFFER_PERCENT: u64 = 200;
+/// From here on one frame lasts less than 0.05 s.
+const REORDERED_FPS_MIN: f64 = 20.5;
 
 /// How far before a chunk's first frame decoding starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +124,7 @@ pub fn chunk(encode: &ChunkEncode<'_>) -> Vec<OsString> {
             "-flags",
             "+cgop+global_header",
         ]);
+        args.add(reordering(encode.grid.rate()));
         args.add(["-f", "tee"]);
         args.add([format!(
             "[f=mp4:movflags=+empty_moov+default_base_moof+frag_keyframe:\
@@ -132,6 +135,13 @@ pub fn chunk(encode: &ChunkEncode<'_>) -> Vec<OsString> {
         )]);
     }
     args.0
+}
+
+/// B-frames delay presentation by the frames that they are reordered over; an edit list takes the
+/// delay off, which hls.js ignores and forgives up to 0.05 s. So: one frame where frames are short
+/// enough, none where they are long.
+fn reordering(rate: FrameRate) -> [&'static str; 2] {
+    if rate.fps() > REORDERED_FPS_MIN { ["-x264-params", "b-pyramid=none"] } else { ["-bf", "0"] }
 }
 
 /// Where to enter the source, in its own seconds; none for its start.
