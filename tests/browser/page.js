@@ -17,7 +17,8 @@ function fail(source, data) {
   note("error", { source, ...data });
 }
 
-// Each player: load the manifest, return how to switch to a rung of a height.
+// Each player: load the manifest, return how to switch to a rung of a height soon, at the price of what
+// is buffered.
 const players = {
   async "hls.js"() {
     const hls = new Hls({ startLevel: 0, maxBufferLength: 8, maxMaxBufferLength: 8 });
@@ -31,7 +32,7 @@ const players = {
     await parsed;
     hls.loadLevel = 0;
     return (height) => {
-      hls.loadLevel = hls.levels.findIndex((level) => level.height === height);
+      hls.nextLevel = hls.levels.findIndex((level) => level.height === height);
     };
   },
   async shaka() {
@@ -48,7 +49,7 @@ const players = {
     await player.load(order.manifest, order.start);
     return (height) => {
       const track = player.getVariantTracks().find((found) => found.height === height);
-      player.selectVariantTrack(track, false);
+      player.selectVariantTrack(track, true, 2);
     };
   },
   async "dash.js"() {
@@ -68,7 +69,7 @@ const players = {
     await new Promise((done) => video.addEventListener("playing", done, { once: true }));
     return (height) => {
       const found = player.getRepresentationsByType("video").find((r) => r.height === height);
-      player.setRepresentationForTypeById("video", found.id, false);
+      player.setRepresentationForTypeById("video", found.id, true);
     };
   },
 };

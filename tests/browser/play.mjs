@@ -28,7 +28,9 @@ const page_text = `<!doctype html><meta charset="utf-8"><video muted width="640"
 <script src="/library.js"></script><script src="/page.js"></script>`;
 
 const begun = Date.now();
+let over = false;
 function print(event) {
+  if (over) return;
   process.stdout.write(`${JSON.stringify({ at: (Date.now() - begun) / 1000, ...event })}\n`);
 }
 
@@ -86,6 +88,7 @@ try {
   const summary = await page.evaluate(() => window.summary());
   summary.errors.push(...failures);
   print(summary);
+  over = true;
 } finally {
   await browser.close();
   server.closeAllConnections();
