@@ -207,15 +207,22 @@ impl Stack {
         }
     }
 
-    /// SIGKILLs `program` and waits until `up` has started another.
+    /// SIGKILLs `program` and waits until `up` has started another. Children of the same name, as
+    /// Postgres has, are left to die with it.
     pub(crate) async fn replace(&self, program: &str) {
-        let before: Vec<i32> = self.running(program).iter().map(|p| p.pid).collect();
-        self.signal(program, Signal::SIGKILL);
+        let before = self.roots(program);
+        before.iter().for_each(|pid| process::send(*pid, Signal::SIGKILL));
         eventually("up starts the killed program again", Duration::from_secs(20), async || {
-            let now = self.running(program);
-            now.iter().any(|process| !before.contains(&process.pid)).then_some(())
+            self.roots(program).iter().any(|pid| !before.contains(pid)).then_some(())
         })
         .await;
+    }
+
+    /// The processes of that name that no other one of the same name started.
+    fn roots(&self, program: &str) -> Vec<i32> {
+        let all = self.running(program);
+        let is_root = |p: &&process::Process| !all.iter().any(|other| other.pid == p.parent);
+        all.iter().filter(is_root).map(|p| p.pid).collect()
     }
 
     /// SIGKILLs `up` itself; what it started must follow at once.
