@@ -1,99 +1,15 @@
-//! The client commands' way to the service: finds it, shows the token, turns refusals into one line.
+//! Which client command runs which module.
 
-use std::time::Duration;
-
-use anyhow::{Context, Result, anyhow};
-use api::{
-    code::{Code, Problem},
-    v1::{
-        auth_service_client::AuthServiceClient, job_service_client::JobServiceClient,
-        video_service_client::VideoServiceClient, worker_service_client::WorkerServiceClient,
-    },
-};
+use anyhow::{Context, Result};
 use clap::CommandFactory;
-use tonic::{
-    Status,
-    metadata::{Ascii, MetadataValue},
-    service::{Interceptor, interceptor::InterceptedService},
-    transport::{Channel, Endpoint},
-};
 
 use crate::{
     args::{Cli, Command, KeysCommand, TokenCommand},
-    jobs,
-    output::{self, one_line},
-    rest::Rest,
+    jobs, output,
     server::Target,
+    session::Session,
     token, upload, videos, watch, workers,
 };
-
-const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
-/// Of one call; streams are not bound by it.
-pub(crate) const CALL_PATIENCE: Duration = Duration::from_secs(60);
-
-/// A channel that shows the token with every call.
-pub(crate) type Link = InterceptedService<Channel, Bearer>;
-
-/// Shows the token.
-#[derive(Clone)]
-pub(crate) struct Bearer(MetadataValue<Ascii>);
-
-impl Interceptor for Bearer {
-    fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, Status> {
-        request.metadata_mut().insert("authorization", self.0.clone());
-        Ok(request)
-    }
-}
-
-/// What every client command gets.
-pub(crate) struct Session<'a> {
-    pub(crate) target: &'a Target,
-    pub(crate) json: bool,
-}
-
-impl Session<'_> {
-    /// The REST bridge.
-    pub(crate) fn rest(&self) -> Result<Rest> {
-        Ok(Rest::new(self.target.http()?, self.target.bearer()?))
-    }
-
-    /// A connection to control.
-    pub(crate) async fn link(&self) -> Result<Link> {
-        let addr = self.target.grpc()?;
-        let text = format!("Bearer {}", self.target.bearer()?);
-        let mut bearer: MetadataValue<Ascii> =
-            text.parse().map_err(|_| anyhow!("the token holds characters that no token has"))?;
-        bearer.set_sensitive(true);
-        let endpoint = Endpoint::from_shared(format!("http://{addr}"))?
-            .connect_timeout(CONNECT_PATIENCE)
-            .http2_keep_alive_interval(Duration::from_secs(20))
-            .keep_alive_while_idle(true);
-        let channel = endpoint.connect().await;
-        let channel =
-            channel.map_err(|error| anyhow!("cannot reach {addr}: {}", innermost(&error)))?;
-        Ok(InterceptedService::new(channel, Bearer(bearer)))
-    }
-
-    /// Videos.
-    pub(crate) async fn videos(&self) -> Result<VideoServiceClient<Link>> {
-        self.link().await.map(VideoServiceClient::new)
-    }
-
-    /// Jobs.
-    pub(crate) async fn jobs(&self) -> Result<JobServiceClient<Link>> {
-        self.link().await.map(JobServiceClient::new)
-    }
-
-    /// Workers.
-    pub(crate) async fn workers(&self) -> Result<WorkerServiceClient<Link>> {
-        self.link().await.map(WorkerServiceClient::new)
-    }
-
-    /// Tokens.
-    pub(crate) async fn auth(&self) -> Result<AuthServiceClient<Link>> {
-        self.link().await.map(AuthServiceClient::new)
-    }
-}
 
 /// Runs a client command.
 pub(crate) fn run(command: Command, target: &Target, json: bool) -> Result<()> {
@@ -131,53 +47,4 @@ fn completions(shell: clap_complete::Shell) -> Result<()> {
     clap_complete::generate(shell, &mut Cli::command(), "streaming-service", &mut script);
     let script = String::from_utf8(script).context("write the script")?;
     Ok(output::line(script.trim_end())?)
-}
-
-/// A request that gives up in the end.
-pub(crate) fn call<T>(message: T) -> tonic::Request<T> {
-    let mut request = tonic::Request::new(message);
-    request.set_timeout(CALL_PATIENCE);
-    request
-}
-
-/// A refusal as one line: the sentence, the fields at fault, the stable code.
-pub(crate) fn refusal(status: Status) -> anyhow::Error {
-    let problem = Problem::from_status(&status);
-    let mut line = one_line(&problem.message);
-    if line.is_empty() {
-        line = status.code().description().to_owned();
-    }
-    for violation in &problem.violations {
-        if !line.contains(&violation.message) {
-            line.push_str(&format!("; {}: {}", violation.field, one_line(&violation.message)));
-        }
-    }
-    if problem.code == Code::Unavailable
-        && let Some(source) = std::error::Error::source(&status)
-    {
-        line.push_str(&format!(": {}", innermost(source)));
-    }
-    anyhow!("{line} ({})", problem.code.text())
-}
-
-/// "connection refused" rather than "transport error".
-pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    one_line(&innermost.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn refusals_name_field_and_code() {
-        let status = Status::from(Problem::field("page_size", "must be at most 100"));
-        assert_eq!(refusal(status).to_string(), "page_size: must be at most 100 (invalid_field)");
-        let foreign = Status::unimplemented("");
-        assert!(refusal(foreign).to_string().ends_with("(not_configured)"));
-    }
 }

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use crate::{
     args::{JobsCommand, TranscodeArgs},
-    client::{Session, call, refusal},
     output,
+    session::{Session, call, refusal},
     videos::{self, page_size},
     view, watch,
 };

@@ -11,6 +11,7 @@ mod multipart;
 mod output;
 mod rest;
 mod server;
+mod session;
 mod token;
 mod up;
 mod upload;

@@ -13,7 +13,7 @@ use hyper_util::{
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::{client::innermost, output::one_line};
+use crate::output::{innermost, one_line};
 
 /// Answers are small JSON documents; anything longer is not one of ours.
 const REPLY_BYTES_MAX: usize = 4 << 20;

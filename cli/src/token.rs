@@ -11,8 +11,8 @@ use serde_json::json;
 
 use crate::{
     args::{MintArgs, TokenCommand},
-    client::{Session, call, refusal},
     output,
+    session::{Session, call, refusal},
 };
 
 /// Whose videos everybody sees who was not given another tenant.

@@ -11,8 +11,9 @@ use tokio::time::sleep;
 
 use crate::{
     args::{UploadArgs, Visibility},
-    client::Session,
-    jobs, multipart, output, videos, view, watch,
+    jobs, multipart, output,
+    session::Session,
+    videos, view, watch,
 };
 
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);

@@ -6,8 +6,9 @@ use serde_json::json;
 
 use crate::{
     args::VideosCommand,
-    client::{Session, call, refusal},
-    output, view,
+    output,
+    session::{Session, call, refusal},
+    view,
 };
 
 /// The server's own bound of a page.

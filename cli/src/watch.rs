@@ -9,8 +9,8 @@ use tokio::time::sleep;
 use tonic::{Code, Status};
 
 use crate::{
-    client::{Session, refusal},
     jobs, output,
+    session::{Session, refusal},
     videos::clock,
     view,
 };

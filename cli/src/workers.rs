@@ -7,8 +7,9 @@ use uuid::Uuid;
 
 use crate::{
     args::WorkersCommand,
-    client::{Session, call, refusal},
-    output, view,
+    output,
+    session::{Session, call, refusal},
+    view,
 };
 
 /// Runs a `workers` command.
