@@ -64,7 +64,7 @@ impl Film {
 }
 
 /// Seconds of each stage.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Timeline {
     pub(crate) preset: String,
     /// Last byte sent to metadata received.
@@ -84,19 +84,46 @@ pub(crate) struct Timeline {
 }
 
 impl Timeline {
+    /// Before anything happened.
+    const fn new() -> Self {
+        const UNKNOWN: f64 = f64::NAN;
+        Self {
+            preset: String::new(),
+            probe: UNKNOWN,
+            queue: UNKNOWN,
+            first_chunk: UNKNOWN,
+            encode: UNKNOWN,
+            collect: UNKNOWN,
+            job: UNKNOWN,
+            playable: UNKNOWN,
+        }
+    }
+
+    /// Where the time went; what was not seen is not a number.
+    pub(crate) const fn stages(&self) -> [(&'static str, f64); 7] {
+        [
+            ("probe", self.probe),
+            ("queue", self.queue),
+            ("first chunk", self.first_chunk),
+            ("encode", self.encode),
+            ("collect", self.collect),
+            ("job", self.job),
+            ("playable", self.playable),
+        ]
+    }
+
     /// For the results.
     pub(crate) fn json(&self) -> Value {
-        json!({
-            "preset": self.preset, "probe": self.probe, "queue": self.queue, "encode": self.encode,
-            "first_chunk": self.first_chunk, "collect": self.collect, "job": self.job, "playable": self.playable,
-        })
+        let stages: BTreeMap<&str, f64> =
+            self.stages().into_iter().filter(|(_, s)| s.is_finite()).collect();
+        json!({"preset": self.preset, "seconds": stages})
     }
 }
 
 /// A whole transcode on a fresh service.
 pub(crate) async fn transcode(film: &Film, env: &[(&str, &str)]) -> Timeline {
     let stack = service(env).await;
-    let mut timeline = Timeline::default();
+    let mut timeline = Timeline::new();
     let (video, _) = upload(&stack, film, &mut timeline).await;
     let (job, created) = create(&stack, &video).await;
     watch(&stack, &job, created, &mut timeline, true).await;
@@ -106,7 +133,7 @@ pub(crate) async fn transcode(film: &Film, env: &[(&str, &str)]) -> Timeline {
 /// Up to the first segment in a viewer's hands, on a fresh service; the job is left unfinished.
 pub(crate) async fn until_playable(film: &Film) -> Timeline {
     let stack = service(&[]).await;
-    let mut timeline = Timeline::default();
+    let mut timeline = Timeline::new();
     let (video, sent) = upload(&stack, film, &mut timeline).await;
     let (job, created) = create(&stack, &video).await;
     let viewer = stack.anonymous();
