@@ -7,12 +7,16 @@ use runtime::{Shutdown, Telemetry};
 use store::{StoreError, Stores};
 
 use crate::{
+    client_address::TrustedProxies,
     config::Config,
     control::{Control, ControlUrlError},
     cors::Cors,
     health::Health,
+    limit::Limiter,
     metrics::Metrics,
     playback::catalog::Catalog,
+    policy::{Policy, PolicyError},
+    redis::Redis,
 };
 
 /// The process's state. **Invariant:** it holds no database handle and knows no FFmpeg.
@@ -24,6 +28,10 @@ pub(crate) struct App {
     pub(crate) catalog: Catalog,
     pub(crate) health: Health,
     pub(crate) cors: Cors,
+    pub(crate) proxies: TrustedProxies,
+    pub(crate) limiter: Limiter,
+    /// Shared with other data planes; may be away at any moment.
+    pub(crate) redis: Option<Redis>,
     pub(crate) metrics: Metrics,
     pub(crate) telemetry: Telemetry,
     pub(crate) shutdown: Shutdown,
@@ -35,6 +43,12 @@ pub enum StartError {
     /// The stores cannot be opened.
     #[error("open stores")]
     Stores(#[from] StoreError),
+    /// A variable's text is not what it must be.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The Redis URL.
+    #[error("read STREAMING_REDIS_URL")]
+    Redis(#[source] fred::error::Error),
     /// A control URL is none.
     #[error("read control URLs")]
     Control(#[from] ControlUrlError),
@@ -46,13 +60,19 @@ impl App {
         telemetry: Telemetry,
         shutdown: Shutdown,
     ) -> Result<Arc<Self>, StartError> {
+        let policy = Policy::read(&config)?;
+        let redis_url = config.redis_url.as_ref().filter(|url| !url.expose().is_empty());
+        let redis = redis_url.map(|url| Redis::new(url.expose())).transpose();
         Ok(Arc::new(Self {
             stores: Stores::parse(&config.stores)?,
             control: Control::new(&config.control_urls, config.token_file.clone())?,
             verifier: Verifier::new(PublicKeys(Vec::new())),
             catalog: Catalog::new(),
             health: Health::default(),
-            cors: Cors::new(&config.cors_origins),
+            cors: policy.cors,
+            proxies: policy.proxies,
+            limiter: Limiter::new(policy.rates),
+            redis: redis.map_err(StartError::Redis)?,
             metrics: Metrics::new(&telemetry.meter()),
             telemetry,
             shutdown,

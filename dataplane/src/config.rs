@@ -3,7 +3,9 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
-use runtime::duration;
+use runtime::{Secret, duration};
+
+use crate::policy::{Policy, PolicyError};
 
 /// Flags of `streaming-dataplane serve`.
 #[derive(Args, Clone, Debug)]
@@ -50,9 +52,36 @@ pub struct Config {
     /// How long a stop waits for requests that run.
     #[arg(long, env = "STREAMING_DRAIN", default_value = "30s", value_parser = duration::parse)]
     pub drain: Duration,
+    /// Redis, for limits and caches that all data planes share; each counts for itself without it.
+    #[arg(long, env = "STREAMING_REDIS_URL", hide_env_values = true)]
+    pub redis_url: Option<Secret>,
+    /// Requests per period and principal, else client address, or "off".
+    #[arg(long, env = "STREAMING_RATE_GENERAL", default_value = Self::RATE_GENERAL)]
+    pub rate_general: String,
+    /// The same for uploads that begin.
+    #[arg(long, env = "STREAMING_RATE_UPLOAD", default_value = Self::RATE_UPLOAD)]
+    pub rate_upload: String,
+    /// The same for everything below /api/stream.
+    #[arg(long, env = "STREAMING_RATE_STREAM", default_value = Self::RATE_STREAM)]
+    pub rate_stream: String,
+    /// Proxies whose X-Forwarded-For is believed: addresses and networks, comma-separated.
+    #[arg(long, env = "STREAMING_TRUSTED_PROXIES", value_delimiter = ',')]
+    pub trusted_proxies: Vec<String>,
 }
 
 impl Config {
+    pub(crate) const RATE_GENERAL: &str = "100/15m";
+    pub(crate) const RATE_UPLOAD: &str = "10/15m";
+    pub(crate) const RATE_STREAM: &str = "1000/1m";
+
+    /// Reads what is more than a value, so that a start ends before it has begun.
+    ///
+    /// # Errors
+    /// [`PolicyError`], naming the variables at fault.
+    pub fn check(&self) -> Result<(), PolicyError> {
+        Policy::read(self).map(drop)
+    }
+
     /// The CDN's base without its trailing slash; `None` when empty or unset.
     pub(crate) fn cdn_base(&self) -> Option<&str> {
         let base = self.cdn_base_url.as_deref()?.trim_end_matches('/');

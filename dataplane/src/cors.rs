@@ -1,13 +1,19 @@
 //! Cross-origin rules. An origin is echoed only when it is configured; `*` never comes with credentials.
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use url::Url;
 
 use crate::{reply, reply::Reply, route::Route};
 
-const EXPOSED: &str = "Content-Range, Content-Length, ETag, Accept-Ranges, Retry-After, Location, \
-    WWW-Authenticate, Video-Id, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset";
+const EXPOSED: &str = "Content-Range, Content-Length, Content-Encoding, ETag, Accept-Ranges, Date, \
+    Retry-After, Location, WWW-Authenticate, Video-Id, X-Request-Id, \
+    RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, \
+    Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size, Tus-Checksum-Algorithm, \
+    Upload-Offset, Upload-Length, Upload-Defer-Length, Upload-Metadata, Upload-Expires";
 const REQUEST_HEADERS: &str = "Authorization, Content-Type, Range, If-Range, If-Match, \
-    If-None-Match, Last-Event-ID, Cache-Control";
+    If-None-Match, Last-Event-ID, Cache-Control, Traceparent, Tracestate, X-Requested-With, \
+    X-HTTP-Method-Override, Tus-Resumable, Upload-Length, Upload-Offset, Upload-Metadata, \
+    Upload-Defer-Length, Upload-Checksum, Upload-Concat";
 /// How long a browser may keep a preflight's answer, in seconds.
 const PREFLIGHT_SECONDS: &str = "600";
 
@@ -29,13 +35,36 @@ enum Grant {
     Credentials,
 }
 
+/// An entry of the list that is no origin.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("\"{0}\" is no origin; write for example https://app.example.com or *")]
+pub(crate) struct OriginError(String);
+
 impl Cors {
     /// Origins as configured; empty entries are skipped.
-    pub(crate) fn new(origins: &[String]) -> Self {
-        let origins = origins.iter().map(|o| o.trim().trim_end_matches('/').to_ascii_lowercase());
-        let (any, origins): (Vec<_>, Vec<_>) =
-            origins.filter(|o| !o.is_empty()).partition(|o| o == "*");
-        Self { origins, any: !any.is_empty() }
+    ///
+    /// # Errors
+    /// [`OriginError`] for what no browser would send: patterns, paths, "null".
+    pub(crate) fn new(entries: &[String]) -> Result<Self, OriginError> {
+        let (mut origins, mut any) = (Vec::new(), false);
+        for entry in entries.iter().map(|entry| entry.trim()).filter(|entry| !entry.is_empty()) {
+            if entry == "*" {
+                any = true;
+                continue;
+            }
+            let url = Url::parse(entry).ok();
+            let origin = url.map(|url| url.origin()).filter(|origin| origin.is_tuple());
+            let serialized = origin.map(|origin| origin.ascii_serialization());
+            // Exactly its own origin: no path, no credentials, no pattern.
+            let plain = entry.trim_end_matches('/').to_ascii_lowercase();
+            match serialized {
+                Some(origin) if same(&origin, &plain) && !plain.contains('*') => {
+                    origins.push(origin);
+                }
+                _ => return Err(OriginError(entry.to_owned())),
+            }
+        }
+        Ok(Self { origins, any })
     }
 
     fn grant(&self, origin: &str, route: Option<&Route>) -> Grant {
@@ -44,6 +73,17 @@ impl Cors {
         }
         let plays = route.is_some_and(|route| route.stream().is_some());
         if self.any || (self.origins.is_empty() && plays) { Grant::Any } else { Grant::None }
+    }
+
+    /// What the request's origin may do.
+    fn granted(&self, request: &HeaderMap, route: Option<&Route>) -> Grant {
+        let mut origins = request.get_all(header::ORIGIN).iter();
+        match (origins.next(), origins.next()) {
+            (Some(origin), None) => {
+                origin.to_str().map_or(Grant::None, |text| self.grant(text, route))
+            }
+            _ => Grant::None,
+        }
     }
 
     /// Adds what a browser must see, on refusals too.
@@ -55,9 +95,8 @@ impl Cors {
         }
         reply::set(reply, header::VARY, &vary);
         let Some(origin) = request.get(header::ORIGIN) else { return };
-        let grant = origin.to_str().map_or(Grant::None, |text| self.grant(text, route));
         let headers = reply.headers_mut();
-        match grant {
+        match self.granted(request, route) {
             Grant::None => return,
             Grant::Any => {
                 headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
@@ -73,17 +112,29 @@ impl Cors {
     }
 }
 
-/// Answers OPTIONS: a preflight or a plain question for the methods.
-pub(crate) fn options(request: &HeaderMap, route: &Route) -> Reply {
+/// Answers OPTIONS: a preflight or a plain question for the methods. An origin that may do nothing is told
+/// nothing.
+pub(crate) fn options(cors: &Cors, request: &HeaderMap, route: &Route) -> Reply {
     let mut reply = reply::status(StatusCode::NO_CONTENT);
     let methods = format!("{}, {}", route.allow(), Method::OPTIONS);
     reply::set(&mut reply, header::ALLOW, &methods);
-    if request.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
+    let asked = request.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    if asked && cors.granted(request, Some(route)) != Grant::None {
         reply::set(&mut reply, header::ACCESS_CONTROL_ALLOW_METHODS, &methods);
         reply::set(&mut reply, header::ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS);
         reply::set(&mut reply, header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_SECONDS);
     }
+    if asked {
+        let vary = "Access-Control-Request-Method, Access-Control-Request-Headers";
+        reply::set(&mut reply, header::VARY, vary);
+    }
     reply
+}
+
+/// Equal, but for a default port, which an origin leaves out.
+fn same(origin: &str, configured: &str) -> bool {
+    let port = if origin.starts_with("https:") { ":443" } else { ":80" };
+    configured.strip_suffix(port).unwrap_or(configured) == origin
 }
 
 #[cfg(test)]
@@ -95,7 +146,7 @@ mod tests {
         let request = HeaderMap::from_iter([(header::ORIGIN, origin.parse().unwrap())]);
         let route = Route::resolve(path).ok();
         let mut reply = reply::status(StatusCode::OK);
-        Cors::new(&configured).apply(&request, route.as_ref(), &mut reply);
+        Cors::new(&configured).unwrap().apply(&request, route.as_ref(), &mut reply);
         assert!(reply.headers()[header::VARY].to_str().unwrap().starts_with("Origin"));
         let origin = reply.headers().get(header::ACCESS_CONTROL_ALLOW_ORIGIN);
         let credentials = reply.headers().contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS);
@@ -117,7 +168,19 @@ mod tests {
         for path in [STREAM, "/api/videos"] {
             let good = "https://app.example.com";
             assert_eq!(allowed(&configured, good, path), (Some(good.into()), true));
-            for evil in ["https://evil.com", "null", "https://sub.app.example.com", "*"] {
+            for evil in [
+                "https://evil.com",
+                "null",
+                "*",
+                "",
+                "https://sub.app.example.com",
+                "https://app.example.com.evil.com",
+                "https://evilapp.example.com",
+                "http://app.example.com",
+                "https://app.example.com:444",
+                "https://app.example.com, https://evil.com",
+                "https://app.example.com/",
+            ] {
                 assert_eq!(allowed(&configured, evil, path), (None, false), "{evil}");
             }
         }
@@ -126,5 +189,47 @@ mod tests {
     #[test]
     fn star_never_has_credentials() {
         assert_eq!(allowed(&["*"], "https://evil.com", "/api/jobs"), (Some("*".into()), false));
+    }
+
+    #[test]
+    fn what_is_no_origin_is_refused_at_the_start() {
+        let read = |entry: &str| Cors::new(&[entry.to_owned()]);
+        for good in
+            ["https://a.example", "http://localhost:3000/", "HTTPS://A.example:443", "*", ""]
+        {
+            assert!(read(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "null",
+            "a.example",
+            "https://*.example",
+            "https://a.example/x",
+            "https://u@a.example",
+            "file:///x",
+            "https://a.example?x",
+        ] {
+            assert_eq!(read(bad).unwrap_err(), OriginError(bad.to_owned()));
+        }
+    }
+
+    #[test]
+    fn preflights_tell_strangers_nothing() {
+        let cors = Cors::new(&["https://app.example.com".to_owned()]).unwrap();
+        let route = Route::resolve("/api/videos").unwrap();
+        let ask = |origin: &str| {
+            let request = HeaderMap::from_iter([
+                (header::ORIGIN, origin.parse().unwrap()),
+                (header::ACCESS_CONTROL_REQUEST_METHOD, "GET".parse().unwrap()),
+            ]);
+            options(&cors, &request, &route)
+        };
+        let good = ask("https://app.example.com");
+        let headers = good.headers()[header::ACCESS_CONTROL_ALLOW_HEADERS].to_str().unwrap();
+        for name in ["Authorization", "Range", "Upload-Offset", "Tus-Resumable"] {
+            assert!(headers.contains(name), "{name}");
+        }
+        let evil = ask("https://evil.com");
+        assert!(!evil.headers().contains_key(header::ACCESS_CONTROL_ALLOW_METHODS));
+        assert!(!evil.headers().contains_key(header::ACCESS_CONTROL_ALLOW_HEADERS));
     }
 }

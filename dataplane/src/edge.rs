@@ -2,7 +2,7 @@
 //! reply has. A handler that panics costs its request and nothing else.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     panic::AssertUnwindSafe,
     sync::{
         Arc,
@@ -50,13 +50,23 @@ pub(crate) async fn answer(
     let body = Intake::new(body);
     let route = Route::resolve(request.uri.path());
     let label = route.as_ref().map_or("none", Route::pattern);
-    let handled = handle(&app, peer, &connection, route.as_ref(), &request, &body);
+    let address = app.proxies.client(peer.ip(), &request.headers);
+    let allowance = app.limiter.ask(&app, &request, address).await;
+    let handled = async {
+        match allowance.and_then(|allowance| allowance.refusal()) {
+            Some(problem) => Err(problem),
+            None => handle(&app, address, &connection, route.as_ref(), &request, &body).await,
+        }
+    };
     let mut reply = match AssertUnwindSafe(handled).catch_unwind().await {
         Ok(Ok(reply)) => reply,
         Ok(Err(problem)) => reply::problem(&problem),
         Err(_) => panicked(label),
     };
     reply = reply::gzip_json(&request.headers, reply);
+    if let Some(allowance) = allowance {
+        allowance.stamp(&mut reply);
+    }
     app.cors.apply(&request.headers, route.as_ref().ok(), &mut reply);
     let nosniff = HeaderValue::from_static("nosniff");
     reply.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
@@ -87,7 +97,7 @@ pub(crate) async fn answer(
 
 async fn handle(
     app: &Arc<App>,
-    peer: SocketAddr,
+    address: IpAddr,
     connection: &Connection,
     route: Result<&Route, &Unroutable>,
     request: &Parts,
@@ -111,7 +121,7 @@ async fn handle(
         }
     };
     if request.method == Method::OPTIONS {
-        return Ok(cors::options(&request.headers, route));
+        return Ok(cors::options(&app.cors, &request.headers, route));
     }
     if !route.allows(&request.method) {
         return Ok(not_allowed(route.allow()));
@@ -124,7 +134,7 @@ async fn handle(
         Route::Metrics => Err(Problem::new(Code::NotFound, "metrics have an address of their own")),
         Route::OpenApi => Ok(bridge::openapi::serve(&request.headers)),
         Route::HlsPlaylist(_) | Route::DashManifest(_) | Route::Media { .. } => {
-            playback::serve(app, route, request, peer.ip().to_canonical()).await
+            playback::serve(app, route, request, address).await
         }
         _ => bridge::serve(app, route, request, body).await,
     }

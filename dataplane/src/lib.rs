@@ -8,6 +8,7 @@
 mod accept;
 mod app;
 mod bridge;
+mod client_address;
 mod conditions;
 pub mod config;
 mod control;
@@ -16,8 +17,11 @@ mod edge;
 mod framing;
 mod health;
 mod intake;
+mod limit;
 mod metrics;
 mod playback;
+mod policy;
+mod redis;
 mod reply;
 mod route;
 
@@ -27,6 +31,7 @@ use tokio::net::TcpListener;
 pub use app::StartError;
 pub use config::Config;
 pub use control::ControlUrlError;
+pub use policy::PolicyError;
 
 /// Serves on `listener` until the soft stop, then until what runs has ended or the hard stop.
 ///
@@ -39,6 +44,15 @@ pub async fn serve(
     shutdown: Shutdown,
 ) -> Result<(), StartError> {
     let app = app::App::new(config, telemetry, shutdown)?;
+    if app.redis.is_some() {
+        let own = app.clone();
+        let connected = async move {
+            if let Some(redis) = &own.redis {
+                redis.keep_connected(own.shutdown.soft.clone()).await;
+            }
+        };
+        app.shutdown.tracker.spawn(connected);
+    }
     control::watch::stored_keys(&app).await;
     app.shutdown.tracker.spawn(control::watch::follow(app.clone()));
     accept::run(app, listener).await;

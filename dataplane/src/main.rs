@@ -35,6 +35,7 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(config: Config) -> anyhow::Result<ExitCode> {
+    config.check().context("read the configuration")?;
     let telemetry = telemetry::init("streaming-dataplane");
     let shutdown = Shutdown::install().context("listen to signals")?;
     let listener = TcpListener::bind(&config.http_addr)

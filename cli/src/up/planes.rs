@@ -22,14 +22,19 @@ const STOP: &[(Signal, Duration)] =
 /// Control serves its metrics through the data plane, and one address cannot serve two processes.
 const CONTROL_UNSET: &[&str] =
     &["STREAMING_TOKEN", "STREAMING_TOKEN_FILE", "STREAMING_METRICS_ADDR"];
-const DATAPLANE_UNSET: &[&str] =
-    &["STREAMING_TOKEN", "STREAMING_DATABASE_URL", "STREAMING_ROOT_KEY_FILE"];
+const DATAPLANE_UNSET: &[&str] = &[
+    "STREAMING_TOKEN",
+    "STREAMING_DATABASE_URL",
+    "STREAMING_ROOT_KEY_FILE",
+    "STREAMING_PURGE_URL",
+];
 const WORKER_UNSET: &[&str] = &[
     "STREAMING_TOKEN",
     "STREAMING_DATABASE_URL",
     "STREAMING_REDIS_URL",
     "STREAMING_STORES",
     "STREAMING_ROOT_KEY_FILE",
+    "STREAMING_PURGE_URL",
     "STREAMING_ADDR_FILE",
     "STREAMING_METRICS_ADDR",
 ];

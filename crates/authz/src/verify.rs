@@ -141,6 +141,26 @@ impl Verifier {
         Ok(Playback { max_height, expires_at: verified.expires_at })
     }
 
+    /// Whom a genuine bearer token stands for, whatever else it demands: to count requests by, never to
+    /// let one in.
+    ///
+    /// # Errors
+    /// [`AuthError`]
+    pub fn identify(&self, text: &str, now: i64) -> Result<Principal, AuthError> {
+        let verified = self.genuine(text)?;
+        let Kind::Bearer { subject, tenant, role } = &verified.kind else {
+            return Err(AuthError::Forbidden("it is a playback token".to_owned()));
+        };
+        self.current(&verified, now)?;
+        Ok(Principal {
+            subject: subject.clone(),
+            tenant: tenant.clone(),
+            role: *role,
+            expires_at: verified.expires_at,
+            revocation_ids: verified.revocation_ids.clone(),
+        })
+    }
+
     /// The ids that revoke a genuine token, whatever it allows and even when it has expired.
     ///
     /// # Errors
@@ -167,17 +187,19 @@ impl Verifier {
         verdict
     }
 
-    /// Time, revocation, and every check of every block.
-    fn check(&self, verified: &Verified, request: &Request) -> Result<(), AuthError> {
-        if request.now >= verified.expires_at {
+    /// Time and revocation.
+    fn current(&self, verified: &Verified, now: i64) -> Result<(), AuthError> {
+        if now >= verified.expires_at {
             return Err(AuthError::Expired);
         }
-        {
-            let revoked = self.revoked.read().unwrap_or_else(PoisonError::into_inner);
-            if verified.revocation_ids.iter().any(|id| revoked.contains(id)) {
-                return Err(AuthError::Revoked);
-            }
-        }
+        let revoked = self.revoked.read().unwrap_or_else(PoisonError::into_inner);
+        let taken_back = verified.revocation_ids.iter().any(|id| revoked.contains(id));
+        if taken_back { Err(AuthError::Revoked) } else { Ok(()) }
+    }
+
+    /// Time, revocation, and every check of every block.
+    fn check(&self, verified: &Verified, request: &Request) -> Result<(), AuthError> {
+        self.current(verified, request.now)?;
         if let Some(plain) = &verified.plain {
             let from = request.address.map(|address| address.to_canonical());
             let holds = plain.address.is_none() || plain.address == from;

@@ -5,8 +5,10 @@
 mod connection;
 mod drain;
 mod fake_control;
+mod limits;
 mod live;
 mod playback;
 mod range;
+mod redis_server;
 mod support;
 mod upload;

@@ -71,6 +71,11 @@ impl Plane {
             upload_bytes_max: 64 << 20,
             connections_max: 1000,
             drain: Duration::from_secs(10),
+            redis_url: None,
+            rate_general: "off".to_owned(),
+            rate_upload: "off".to_owned(),
+            rate_stream: "off".to_owned(),
+            trusted_proxies: Vec::new(),
         };
         change(&mut config);
         let shutdown = Shutdown::new();

@@ -1,0 +1,207 @@
+//! Whose address a request comes from: the connection's peer, unless that is a proxy that the operator
+//! trusts. Then the right-most address of `X-Forwarded-For` that is no trusted proxy counts, because
+//! whatever stands to the left of it anybody may have written.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use http::{HeaderMap, HeaderName};
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// Hops that are looked at; a longer list ends at the last of them.
+const HOPS_MAX: usize = 32;
+/// What one IPv6 customer gets at least: addresses of one such network count as one client.
+const V6_PREFIX: u8 = 64;
+
+/// Addresses with a common prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+/// An entry of the list of proxies that is no network.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("\"{0}\" is no address and no network; write for example 10.0.0.0/8 or fd00::/8")]
+pub(crate) struct NetworkError(String);
+
+/// The proxies whose `X-Forwarded-For` is believed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TrustedProxies(Vec<Network>);
+
+impl TrustedProxies {
+    /// Reads addresses and CIDR networks; empty entries are skipped.
+    ///
+    /// # Errors
+    /// [`NetworkError`], naming the entry.
+    pub(crate) fn parse(entries: &[String]) -> Result<Self, NetworkError> {
+        let entries = entries.iter().map(|entry| entry.trim()).filter(|entry| !entry.is_empty());
+        let read = |entry: &str| network(entry).ok_or_else(|| NetworkError(entry.to_owned()));
+        entries.map(read).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The address that a request is to be counted and checked for.
+    pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let mut client = peer.to_canonical();
+        let mut hops = headers.get_all(FORWARDED_FOR).iter().rev().flat_map(|line| {
+            // A line that is no text is one hop that nobody can read.
+            line.to_str().unwrap_or("?").rsplit(',')
+        });
+        for _ in 0..HOPS_MAX {
+            if !self.trusts(client) {
+                return client;
+            }
+            // Without a readable address before it, the proxy itself is the nearest that is known.
+            let Some(hop) = hops.next().and_then(hop) else { return client };
+            client = hop;
+        }
+        client
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(address))
+    }
+}
+
+impl Network {
+    fn contains(&self, address: IpAddr) -> bool {
+        let ((own, width), (other, other_width)) = (bits(self.address), bits(address));
+        let host_bits = u32::from(width - self.prefix);
+        width == other_width && (own ^ other).checked_shr(host_bits).unwrap_or(0) == 0
+    }
+}
+
+/// An address as a number, and how many bits it has.
+fn bits(address: IpAddr) -> (u128, u8) {
+    match address {
+        IpAddr::V4(v4) => (u128::from(v4.to_bits()), 32),
+        IpAddr::V6(v6) => (v6.to_bits(), 128),
+    }
+}
+
+fn network(entry: &str) -> Option<Network> {
+    let (address, prefix) = entry.split_once('/').map_or((entry, None), |(a, p)| (a, Some(p)));
+    let address: IpAddr = address.parse().ok()?;
+    let width = bits(address).1;
+    let prefix = match prefix {
+        // `parse` alone would take "+8".
+        Some(text) if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok()?,
+        Some(_) => return None,
+        None => width,
+    };
+    if prefix > width {
+        return None;
+    }
+    let canonical = address.to_canonical();
+    if canonical == address {
+        return Some(Network { address, prefix });
+    }
+    // ::ffff:10.0.0.0/104 is 10.0.0.0/8.
+    Some(Network { address: canonical, prefix: prefix.checked_sub(96)? })
+}
+
+/// One entry of `X-Forwarded-For`: an address, some proxies add a port.
+fn hop(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let bare = || text.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok();
+    let address = text
+        .parse::<IpAddr>()
+        .ok()
+        .or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|socket| socket.ip()))
+        .or_else(|| bare().map(IpAddr::V6))?;
+    Some(address.to_canonical())
+}
+
+/// The name of whoever is limited together: an IPv4 address, or the network of an IPv6 address.
+pub(crate) fn household(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => {
+            let network = v6.to_bits() >> (128 - V6_PREFIX) << (128 - V6_PREFIX);
+            format!("{}/{V6_PREFIX}", Ipv6Addr::from_bits(network))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proxies(list: &str) -> Result<TrustedProxies, NetworkError> {
+        TrustedProxies::parse(&list.split(',').map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    fn client(trusted: &str, peer: &str, lines: &[&str]) -> String {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(FORWARDED_FOR, line.parse().unwrap());
+        }
+        proxies(trusted).unwrap().client(peer.parse().unwrap(), &headers).to_string()
+    }
+
+    #[test]
+    fn without_trusted_proxies_the_peer_counts() {
+        assert_eq!(client("", "192.0.2.1", &["203.0.113.7"]), "192.0.2.1");
+        assert_eq!(client("10.0.0.0/8", "192.0.2.1", &["203.0.113.7"]), "192.0.2.1");
+        assert_eq!(client("", "::ffff:192.0.2.1", &[]), "192.0.2.1");
+    }
+
+    #[test]
+    fn the_right_most_untrusted_address_counts() {
+        let trusted = "10.0.0.0/8, 192.0.2.9,fd00::/8";
+        for (lines, expected) in [
+            (&["203.0.113.7"][..], "203.0.113.7"),
+            (&["1.1.1.1, 203.0.113.7"], "203.0.113.7"),
+            (&["1.1.1.1, 203.0.113.7, 10.1.2.3"], "203.0.113.7"),
+            (&["1.1.1.1", "203.0.113.7", "10.1.2.3, 192.0.2.9"], "203.0.113.7"),
+            (&["203.0.113.7:4711"], "203.0.113.7"),
+            (&["2001:db8::7"], "2001:db8::7"),
+            (&["[2001:db8::7]:443, fd00::1"], "2001:db8::7"),
+            (&["[2001:db8::7]"], "2001:db8::7"),
+            (&["::ffff:203.0.113.7"], "203.0.113.7"),
+            // All trusted: the first of them began it.
+            (&["10.9.9.9, 10.1.2.3"], "10.9.9.9"),
+            (&[], "10.0.0.1"),
+            // Beyond what cannot be read nothing is believed.
+            (&["203.0.113.7, unknown"], "10.0.0.1"),
+            (&["203.0.113.7, unknown, 10.1.2.3"], "10.1.2.3"),
+            (&["203.0.113.7, "], "10.0.0.1"),
+        ] {
+            assert_eq!(client(trusted, "10.0.0.1", lines), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn endless_lists_end() {
+        let long = vec!["10.0.0.2"; 10_000].join(",");
+        assert_eq!(client("10.0.0.0/8", "10.0.0.1", &[&long]), "10.0.0.2");
+    }
+
+    #[test]
+    fn networks_are_read_and_faults_are_named() {
+        for (network, inside, outside) in [
+            ("10.0.0.0/8", "10.255.0.1", "11.0.0.1"),
+            ("0.0.0.0/0", "203.0.113.7", "::1"),
+            ("::/0", "2001:db8::1", "203.0.113.7"),
+            ("192.0.2.128/25", "192.0.2.200", "192.0.2.1"),
+            ("192.0.2.1", "192.0.2.1", "192.0.2.2"),
+            ("::ffff:10.0.0.0/104", "10.1.1.1", "11.1.1.1"),
+        ] {
+            let trusted = proxies(network).unwrap();
+            assert!(trusted.trusts(inside.parse().unwrap()), "{network} {inside}");
+            assert!(!trusted.trusts(outside.parse().unwrap()), "{network} {outside}");
+        }
+        for bad in ["10.0.0.0/33", "::/129", "10.0.0/8", "x", "10.0.0.0/", "10.0.0.0/+8", "/8"] {
+            assert_eq!(proxies(bad).unwrap_err(), NetworkError(bad.to_owned()));
+        }
+    }
+
+    #[test]
+    fn one_ipv6_network_is_one_household() {
+        let name = |text: &str| household(text.parse().unwrap());
+        assert_eq!(name("192.0.2.1"), "192.0.2.1");
+        assert_eq!(name("::ffff:192.0.2.1"), "192.0.2.1");
+        assert_eq!(name("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
+        assert_eq!(name("2001:db8:1:2::"), "2001:db8:1:2::/64");
+        assert_ne!(name("2001:db8:1:3::"), name("2001:db8:1:2::"));
+    }
+}

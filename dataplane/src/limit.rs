@@ -1,0 +1,229 @@
+//! Rate limits: per principal when the bearer token is genuine, else per client address. Counted in
+//! Redis, so that all data planes share them; without Redis each process counts for itself.
+
+mod local;
+pub(crate) mod rate;
+
+use std::{net::IpAddr, time::Duration};
+
+use api::code::{Code, Problem};
+use http::{HeaderName, Method, request::Parts};
+use runtime::{Clock, SystemClock};
+use sha2::{Digest, Sha256};
+
+use self::{
+    local::Local,
+    rate::{Decision, Rate},
+};
+use crate::{
+    app::App,
+    client_address,
+    playback::access,
+    redis::Script,
+    reply::{self, Reply},
+};
+
+const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
+const MICROS: i64 = 1_000_000;
+
+/// What is counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    /// Whatever of the API is not named below.
+    General,
+    /// The beginning of an upload.
+    Upload,
+    /// A part of an upload that was begun: free for whoever is known, or a large film in small parts
+    /// would end in the middle.
+    UploadPart,
+    /// Below `/api/stream`.
+    Stream,
+}
+
+/// The configured rates; `None` is off.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rates {
+    /// `STREAMING_RATE_GENERAL`
+    pub(crate) general: Option<Rate>,
+    /// `STREAMING_RATE_UPLOAD`
+    pub(crate) upload: Option<Rate>,
+    /// `STREAMING_RATE_STREAM`
+    pub(crate) stream: Option<Rate>,
+}
+
+/// Decides who has asked too often.
+pub(crate) struct Limiter {
+    rates: Rates,
+    local: Local,
+    script: Script,
+}
+
+/// What a limited request is told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allowance {
+    limit: u32,
+    decision: Decision,
+}
+
+impl Limiter {
+    /// Counts nobody yet.
+    pub(crate) fn new(rates: Rates) -> Self {
+        let script = Script::new(include_str!("limit/limit.lua"));
+        Self { rates, local: Local::new(), script }
+    }
+
+    /// Counts a request from `address`; `None` when it is not limited.
+    pub(crate) async fn ask(
+        &self,
+        app: &App,
+        request: &Parts,
+        address: IpAddr,
+    ) -> Option<Allowance> {
+        let class = class(&request.method, request.uri.path())?;
+        let rate = match class {
+            Class::General | Class::UploadPart => self.rates.general?,
+            Class::Upload => self.rates.upload?,
+            Class::Stream => self.rates.stream?,
+        };
+        let known = principal(app, request);
+        if class == Class::UploadPart && known.is_some() {
+            return None;
+        }
+        let name = known.unwrap_or_else(|| format!("a:{}", client_address::household(address)));
+        let key = format!("streaming:limit:{}:{name}", class.name());
+        let decision = match self.shared(app, &key, rate).await {
+            Some(decision) => decision,
+            None => self.local.decide(&key, rate),
+        };
+        Some(Allowance { limit: rate.limit(), decision })
+    }
+
+    async fn shared(&self, app: &App, key: &str, rate: Rate) -> Option<Decision> {
+        let redis = app.redis.as_ref()?;
+        let args = vec![rate.interval().into(), rate.burst().into()];
+        let answer: Vec<i64> = redis.run(&self.script, vec![key.to_owned()], args).await?;
+        let [allowed, remaining, reset, retry] = answer[..] else { return None };
+        Some(Decision { allowed: allowed == 1, remaining, reset, retry })
+    }
+}
+
+impl Class {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::General | Self::UploadPart => "general",
+            Self::Upload => "upload",
+            Self::Stream => "stream",
+        }
+    }
+}
+
+impl Allowance {
+    /// The refusal, when there is one.
+    pub(crate) fn refusal(&self) -> Option<Problem> {
+        if self.decision.allowed {
+            return None;
+        }
+        let seconds = seconds(self.decision.retry).max(1);
+        let text = format!("too many requests; try again in {seconds} s");
+        let retry_after = Some(Duration::from_secs(seconds));
+        Some(Problem { retry_after, ..Problem::new(Code::RateLimited, text) })
+    }
+
+    /// Tells the client where it stands.
+    pub(crate) fn stamp(&self, reply: &mut Reply) {
+        reply::set(reply, LIMIT, &self.limit.to_string());
+        reply::set(reply, REMAINING, &self.decision.remaining.to_string());
+        reply::set(reply, RESET, &seconds(self.decision.reset).to_string());
+    }
+}
+
+/// Whole seconds, rounded up.
+fn seconds(micros: i64) -> u64 {
+    u64::try_from(micros).unwrap_or(0).div_ceil(MICROS as u64)
+}
+
+/// `None` for what is never limited: preflights, health, metrics.
+fn class(method: &Method, path: &str) -> Option<Class> {
+    if method == Method::OPTIONS {
+        return None;
+    }
+    // By the path alone, so that a wrong id is counted like a right one.
+    let path = path.strip_prefix("/api/")?;
+    let class = match path.split('/').next().unwrap_or_default() {
+        "stream" => Class::Stream,
+        "uploads" if method == Method::POST => Class::Upload,
+        "uploads" if path.len() > "uploads/".len() => Class::UploadPart,
+        "videos" if method == Method::POST && path == "videos/upload" => Class::Upload,
+        "videos" if method == Method::PUT && path.ends_with("/source") => Class::Upload,
+        _ => Class::General,
+    };
+    Some(class)
+}
+
+/// The holder of a genuine bearer token; digested, because a subject may be long and is nobody's business.
+fn principal(app: &App, request: &Parts) -> Option<String> {
+    let token = access::bearer(&request.headers)?;
+    let principal = app.verifier.identify(token, SystemClock.now_unix()).ok()?;
+    let mut digest = Sha256::new();
+    digest.update((principal.tenant.len() as u64).to_be_bytes());
+    digest.update(&principal.tenant);
+    digest.update(&principal.subject);
+    Some(format!("p:{}", hex::encode(&digest.finalize()[..16])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_sorted_by_what_they_cost() {
+        let id = "01936b2e-7c1a-7d33-8b0e-000000000001";
+        for (method, path, expected) in [
+            (Method::GET, "/health".to_owned(), None),
+            (Method::GET, "/health/playback".to_owned(), None),
+            (Method::GET, "/metrics".to_owned(), None),
+            (Method::GET, "/".to_owned(), None),
+            (Method::OPTIONS, "/api/videos".to_owned(), None),
+            (Method::OPTIONS, format!("/api/stream/{id}/hls/playlist.m3u8"), None),
+            (Method::GET, "/api/openapi.json".to_owned(), Some(Class::General)),
+            (Method::GET, "/api/videos".to_owned(), Some(Class::General)),
+            (Method::GET, "/api/nothing".to_owned(), Some(Class::General)),
+            (Method::POST, "/api/auth/exchange".to_owned(), Some(Class::General)),
+            (Method::POST, format!("/api/videos/{id}/transcode"), Some(Class::General)),
+            (Method::POST, "/api/videos/upload".to_owned(), Some(Class::Upload)),
+            (Method::GET, "/api/videos/upload".to_owned(), Some(Class::General)),
+            (Method::PUT, format!("/api/videos/{id}/source"), Some(Class::Upload)),
+            (Method::POST, "/api/uploads".to_owned(), Some(Class::Upload)),
+            (Method::POST, "/api/uploads/".to_owned(), Some(Class::Upload)),
+            (Method::GET, "/api/uploads".to_owned(), Some(Class::General)),
+            (Method::PATCH, format!("/api/uploads/{id}"), Some(Class::UploadPart)),
+            (Method::HEAD, format!("/api/uploads/{id}"), Some(Class::UploadPart)),
+            (Method::DELETE, format!("/api/uploads/{id}"), Some(Class::UploadPart)),
+            (Method::GET, format!("/api/stream/{id}/hls/playlist.m3u8"), Some(Class::Stream)),
+            (Method::HEAD, "/api/stream/nope".to_owned(), Some(Class::Stream)),
+            (Method::GET, "/api/streams".to_owned(), Some(Class::General)),
+        ] {
+            assert_eq!(class(&method, &path), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn refusals_round_up_to_whole_seconds() {
+        let decision = Decision { allowed: false, remaining: 0, reset: 9_000_001, retry: 1 };
+        let allowance = Allowance { limit: 100, decision };
+        let problem = allowance.refusal().unwrap();
+        assert_eq!(problem.retry_after, Some(Duration::from_secs(1)));
+        let mut reply = reply::problem(&problem);
+        allowance.stamp(&mut reply);
+        assert_eq!(reply.status(), 429);
+        let header = |name: &str| reply.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!(header("retry-after"), "1");
+        assert_eq!(
+            (header("ratelimit-limit"), header("ratelimit-reset")),
+            ("100".into(), "10".into())
+        );
+        assert_eq!(header("ratelimit-remaining"), "0");
+    }
+}

@@ -1,0 +1,16 @@
+-- One request against a rate, as Rate::decide does it, by the clock that all data planes share.
+-- KEYS[1]: the client's theoretical arrival time. ARGV: interval, burst, both in microseconds.
+-- Returns allowed, remaining, reset, retry; times in microseconds from now.
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
+local arrival = tonumber(redis.call('GET', KEYS[1]) or now) or now
+arrival = math.min(math.max(arrival, now), now + burst)
+local following = arrival + interval
+local excess = following - burst - now
+if excess > 0 then
+  return {0, 0, arrival - now, excess}
+end
+local reset = following - now
+redis.call('SET', KEYS[1], string.format('%.0f', following), 'PX', math.ceil(reset / 1000))
+return {1, math.floor((burst - reset) / interval), reset, 0}

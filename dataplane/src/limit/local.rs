@@ -1,0 +1,58 @@
+//! The limiter of one process, for when Redis is away: the same rates, counted by this instance alone.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use quick_cache::sync::Cache;
+
+use super::rate::{Decision, Rate};
+
+/// Clients that are remembered; beyond it, those that were not seen for longest start afresh.
+const CLIENTS_MAX: usize = 65_536;
+
+/// Theoretical arrival times by client, in microseconds since the start.
+pub(crate) struct Local {
+    arrivals: Cache<String, Arc<Mutex<Option<i64>>>>,
+    start: Instant,
+}
+
+impl Local {
+    /// Remembers nobody.
+    pub(crate) fn new() -> Self {
+        Self { arrivals: Cache::new(CLIENTS_MAX), start: Instant::now() }
+    }
+
+    /// Decides on a request of the client that `key` names.
+    pub(crate) fn decide(&self, key: &str, rate: Rate) -> Decision {
+        let made: Result<_, std::convert::Infallible> =
+            self.arrivals.get_or_insert_with(key, || Ok(Arc::default()));
+        let Ok(arrival) = made;
+        let mut arrival = arrival.lock().unwrap_or_else(PoisonError::into_inner);
+        // Half a million years fit.
+        let now = self.start.elapsed().as_micros() as i64;
+        let (decision, next) = rate.decide(*arrival, now);
+        *arrival = Some(next);
+        decision
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_counted_apart_and_memory_is_bounded() {
+        let local = Local::new();
+        let rate = Rate::parse("2/7d").unwrap().unwrap();
+        assert!(local.decide("a", rate).allowed);
+        assert!(local.decide("a", rate).allowed);
+        assert!(!local.decide("a", rate).allowed);
+        assert!(local.decide("b", rate).allowed);
+        for n in 0..2 * CLIENTS_MAX {
+            local.decide(&n.to_string(), rate);
+        }
+        assert!(local.arrivals.len() <= CLIENTS_MAX);
+    }
+}

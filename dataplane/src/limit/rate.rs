@@ -1,0 +1,199 @@
+//! A rate as people write it, `100/15m`, and the arithmetic of the generic cell rate algorithm on it.
+//!
+//! All that is kept of a client is one moment, the theoretical arrival time: when its allowance will be
+//! whole again. A request moves it ahead by one interval, and is refused when that would put it further
+//! ahead than the whole burst. The burst equals the limit. `limit.lua` does the same in Redis.
+
+use std::time::Duration;
+
+use runtime::duration;
+
+/// Requests per period at most.
+const LIMIT_MAX: u32 = 1_000_000;
+/// Shorter periods mean nothing over a network.
+const PERIOD_MIN: Duration = Duration::from_secs(1);
+const PERIOD_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// So many requests per period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rate {
+    limit: u32,
+    /// Microseconds that earn one request.
+    interval: i64,
+}
+
+/// Why a text is no rate.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("\"{0}\" is no rate; write for example 100/15m, or off")]
+pub(crate) struct RateError(String);
+
+/// What becomes of a request. Times in microseconds from now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Decision {
+    /// Whether it may go on.
+    pub(crate) allowed: bool,
+    /// How many more may follow at once.
+    pub(crate) remaining: i64,
+    /// When the allowance is whole again.
+    pub(crate) reset: i64,
+    /// When the next request will be allowed; 0 for an allowed one.
+    pub(crate) retry: i64,
+}
+
+impl Rate {
+    /// Reads `requests/period`; `None` for "off".
+    ///
+    /// # Errors
+    /// [`RateError`]
+    pub(crate) fn parse(text: &str) -> Result<Option<Self>, RateError> {
+        let text = text.trim();
+        if text.eq_ignore_ascii_case("off") {
+            return Ok(None);
+        }
+        let error = || RateError(text.to_owned());
+        let (limit, period) = text.split_once('/').ok_or_else(error)?;
+        if !limit.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(error());
+        }
+        let limit: u32 = limit.parse().map_err(|_| error())?;
+        let period = duration::parse(period).map_err(|_| error())?;
+        if !(1..=LIMIT_MAX).contains(&limit) || !(PERIOD_MIN..=PERIOD_MAX).contains(&period) {
+            return Err(error());
+        }
+        // Both are bounded: neither the cast nor the division can go wrong, and the result is positive.
+        let interval = period.as_micros() as i64 / i64::from(limit);
+        Ok(Some(Self { limit, interval }))
+    }
+
+    /// Requests at once at most.
+    pub(crate) const fn limit(self) -> u32 {
+        self.limit
+    }
+
+    /// Microseconds that earn one request.
+    pub(crate) const fn interval(self) -> i64 {
+        self.interval
+    }
+
+    /// Microseconds that earn all of them.
+    pub(crate) const fn burst(self) -> i64 {
+        self.interval * self.limit as i64
+    }
+
+    /// Decides on a request at `now`, and says what to remember. `arrival` is what was remembered; both
+    /// are microseconds of one clock.
+    pub(crate) fn decide(self, arrival: Option<i64>, now: i64) -> (Decision, i64) {
+        // A clock that was set back must not lock anybody out for longer than the burst.
+        let arrival = arrival.unwrap_or(now).clamp(now, now + self.burst());
+        let next = arrival + self.interval;
+        let excess = next - self.burst() - now;
+        if excess > 0 {
+            let reset = arrival - now;
+            return (Decision { allowed: false, remaining: 0, reset, retry: excess }, arrival);
+        }
+        let reset = next - now;
+        let remaining = (self.burst() - reset) / self.interval;
+        (Decision { allowed: true, remaining, reset, retry: 0 }, next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rate(text: &str) -> Rate {
+        Rate::parse(text).unwrap().unwrap()
+    }
+
+    #[test]
+    fn rates_are_read() {
+        assert_eq!(rate("100/15m"), Rate { limit: 100, interval: 9_000_000 });
+        assert_eq!(rate("1000/1m"), Rate { limit: 1000, interval: 60_000 });
+        assert_eq!(rate(" 1/1s "), Rate { limit: 1, interval: 1_000_000 });
+        assert_eq!(rate("1000000/1s").interval(), 1);
+        assert_eq!(Rate::parse("off"), Ok(None));
+        assert_eq!(Rate::parse(" OFF "), Ok(None));
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        for bad in [
+            "",
+            "on",
+            "100",
+            "100/",
+            "/15m",
+            "0/15m",
+            "-1/15m",
+            "+1/15m",
+            "1.5/1m",
+            "100/15",
+            "100/0s",
+            "100/500ms",
+            "100/8d",
+            "1000001/1s",
+            "100 / 15m",
+            "100/15m/2",
+            "4294967297/1m",
+        ] {
+            assert_eq!(Rate::parse(bad), Err(RateError(bad.to_owned())), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_burst_is_the_limit_and_one_interval_earns_one_more() {
+        let rate = rate("3/3s");
+        let mut arrival = None;
+        for remaining in [2, 1, 0] {
+            let (decision, next) = rate.decide(arrival, 1_000);
+            assert!(decision.allowed);
+            assert_eq!((decision.remaining, decision.retry), (remaining, 0));
+            assert_eq!(decision.reset, (3 - remaining) * 1_000_000);
+            arrival = Some(next);
+        }
+        let (refused, next) = rate.decide(arrival, 1_000);
+        assert!(!refused.allowed);
+        assert_eq!((refused.remaining, refused.retry, refused.reset), (0, 1_000_000, 3_000_000));
+        // A refusal costs nothing.
+        assert_eq!(Some(next), arrival);
+        let (refused, _) = rate.decide(arrival, 1_000_999);
+        assert_eq!((refused.allowed, refused.retry), (false, 1));
+        let (allowed, next) = rate.decide(arrival, 1_001_000);
+        assert_eq!((allowed.allowed, allowed.remaining), (true, 0));
+        assert!(!rate.decide(Some(next), 1_001_000).0.allowed);
+    }
+
+    #[test]
+    fn idle_time_earns_no_more_than_the_burst() {
+        let rate = rate("2/2s");
+        let (_, arrival) = rate.decide(None, 0);
+        let (decision, _) = rate.decide(Some(arrival), 1_000_000_000);
+        assert_eq!(decision.remaining, 1);
+    }
+
+    #[test]
+    fn a_clock_set_back_locks_nobody_out_for_longer_than_the_burst() {
+        let rate = rate("2/2s");
+        let (decision, arrival) = rate.decide(Some(i64::MAX / 2), 5_000_000);
+        assert_eq!((decision.allowed, decision.retry), (false, 1_000_000));
+        assert!(rate.decide(Some(arrival), 6_000_000).0.allowed);
+    }
+
+    #[test]
+    fn uneven_rates_allow_exactly_the_limit_at_once() {
+        for text in ["7/1m", "1000/1m", "333333/1s", "10/15m"] {
+            let rate = rate(text);
+            let mut arrival = None;
+            let mut allowed = 0;
+            loop {
+                let (decision, next) = rate.decide(arrival, 77);
+                if !decision.allowed {
+                    break;
+                }
+                allowed += 1;
+                arrival = Some(next);
+            }
+            assert_eq!(allowed, rate.limit(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The parts of the configuration that are more than a value: read and checked at the start, all faults
+//! reported together and by the variable's name.
+
+use std::fmt::Display;
+
+use url::Url;
+
+use crate::{
+    client_address::TrustedProxies,
+    config::Config,
+    cors::Cors,
+    limit::{Rates, rate::Rate},
+};
+
+/// What the texts mean.
+#[derive(Clone, Debug)]
+pub(crate) struct Policy {
+    /// `STREAMING_RATE_*`
+    pub(crate) rates: Rates,
+    /// `STREAMING_TRUSTED_PROXIES`
+    pub(crate) proxies: TrustedProxies,
+    /// `STREAMING_CORS_ORIGINS`
+    pub(crate) cors: Cors,
+}
+
+/// Every fault of the configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("; "))]
+pub struct PolicyError(Vec<String>);
+
+impl Policy {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`PolicyError`] with every fault.
+    pub(crate) fn read(config: &Config) -> Result<Self, PolicyError> {
+        let mut faults = Vec::new();
+        let mut rate = |name: &str, text: &str, default: &str| {
+            // An empty variable is an unset one.
+            let text = if text.trim().is_empty() { default } else { text };
+            checked(&mut faults, name, Rate::parse(text)).flatten()
+        };
+        let rates = Rates {
+            general: rate("STREAMING_RATE_GENERAL", &config.rate_general, Config::RATE_GENERAL),
+            upload: rate("STREAMING_RATE_UPLOAD", &config.rate_upload, Config::RATE_UPLOAD),
+            stream: rate("STREAMING_RATE_STREAM", &config.rate_stream, Config::RATE_STREAM),
+        };
+        let proxies = TrustedProxies::parse(&config.trusted_proxies);
+        let proxies = checked(&mut faults, "STREAMING_TRUSTED_PROXIES", proxies);
+        let cors = checked(&mut faults, "STREAMING_CORS_ORIGINS", Cors::new(&config.cors_origins));
+        if let Some(base) = config.cdn_base() {
+            checked(&mut faults, "STREAMING_CDN_BASE_URL", base_url(base));
+        }
+        match (proxies, cors) {
+            (Some(proxies), Some(cors)) if faults.is_empty() => Ok(Self { rates, proxies, cors }),
+            _ => Err(PolicyError(faults)),
+        }
+    }
+}
+
+fn checked<T, E: Display>(faults: &mut Vec<String>, name: &str, read: Result<T, E>) -> Option<T> {
+    match read {
+        Ok(value) => Some(value),
+        Err(error) => {
+            faults.push(format!("{name}: {error}"));
+            None
+        }
+    }
+}
+
+/// A base that paths and tokens can be appended to.
+fn base_url(text: &str) -> Result<(), String> {
+    let fault = |what: &str| Err(format!("{what}; write for example https://cdn.example.com"));
+    let Ok(url) = Url::parse(text) else { return fault("it is no URL") };
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return fault("it is no http or https URL");
+    }
+    // Manifests are public, and so would a password in them be.
+    if !url.username().is_empty() || url.password().is_some() {
+        return fault("it must hold no credentials");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return fault("it must end with a host or a path");
+    }
+    // What stands in manifests is the text, not the parsed URL.
+    let plain = |b: u8| b.is_ascii_graphic() && !b"\"'<>\\^`{|}&".contains(&b);
+    if text.bytes().all(plain) { Ok(()) } else { fault("it holds characters that no URL has") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bases_are_plain_urls() {
+        for good in ["https://cdn.example.com", "http://127.0.0.1:8081", "https://x.example/a/b"] {
+            assert_eq!(base_url(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "cdn.example.com",
+            "/cdn",
+            "ftp://x",
+            "https://u:p@x",
+            "https://x?y",
+            "https://x#y",
+            "https://x/a b",
+            "https://x/\"",
+            "javascript:alert(1)",
+            "https://x/ä",
+        ] {
+            assert!(base_url(bad).is_err(), "{bad}");
+        }
+    }
+}

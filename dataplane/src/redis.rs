@@ -1,0 +1,166 @@
+//! Redis, as far as this plane needs it: short scripts whose answer is never waited for long.
+//!
+//! **Invariant:** nothing depends on an answer. A Redis that is down is not asked; one that is slow is left
+//! alone for a moment after a few failures in a row, so that it costs requests next to nothing.
+
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicI64, AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use fred::{
+    prelude::{
+        Builder, Client, ClientLike, Config, Error, FromValue, LuaInterface, ReconnectPolicy, Value,
+    },
+    types::MultipleKeys,
+};
+use tokio_util::sync::CancellationToken;
+
+/// How long one answer is waited for.
+const CALL_TIME_MAX: Duration = Duration::from_millis(250);
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
+/// A connection that says nothing for so long is made anew.
+const UNRESPONSIVE_MAX: Duration = Duration::from_secs(5);
+/// Calls that may wait for the connection.
+const BUFFER_MAX: usize = 10_000;
+const RECONNECT_MS_MIN: u32 = 100;
+const RECONNECT_MS_MAX: u32 = 5_000;
+/// Failures in a row after which Redis is left alone for [`SHUNNED`].
+const FAILURES_MAX: u32 = 3;
+const SHUNNED: Duration = Duration::from_secs(1);
+
+/// One connection, made when run and again whenever it breaks.
+pub(crate) struct Redis {
+    client: Client,
+    failures: AtomicU32,
+    start: Instant,
+    /// Milliseconds after `start` until which nothing is asked.
+    shunned_until: AtomicI64,
+}
+
+/// A script, sent whole once and by its digest afterwards.
+pub(crate) struct Script {
+    text: &'static str,
+    digest: OnceLock<String>,
+}
+
+impl Script {
+    /// Of this text.
+    pub(crate) const fn new(text: &'static str) -> Self {
+        Self { text, digest: OnceLock::new() }
+    }
+}
+
+impl Redis {
+    /// Reads the URL; `redis-unix:///path` is a socket.
+    ///
+    /// # Errors
+    /// When the URL cannot be read.
+    pub(crate) fn new(url: &str) -> Result<Self, Error> {
+        let url = match url.strip_prefix("redis-unix://") {
+            Some(path) => format!("redis+unix://{path}"),
+            None => url.to_owned(),
+        };
+        let mut builder = Builder::from_config(Config::from_url(&url)?);
+        builder.with_connection_config(|c| {
+            c.connection_timeout = CONNECT_TIME_MAX;
+            c.internal_command_timeout = CONNECT_TIME_MAX;
+            c.max_command_attempts = 1;
+            c.max_command_buffer_len = BUFFER_MAX;
+            c.unresponsive.max_timeout = Some(UNRESPONSIVE_MAX);
+        });
+        builder.with_performance_config(|c| c.default_command_timeout = CALL_TIME_MAX);
+        // 0 attempts is "for ever".
+        let policy = ReconnectPolicy::new_exponential(0, RECONNECT_MS_MIN, RECONNECT_MS_MAX, 2);
+        builder.set_policy(policy);
+        Ok(Self {
+            client: builder.build()?,
+            failures: AtomicU32::new(0),
+            start: Instant::now(),
+            shunned_until: AtomicI64::new(0),
+        })
+    }
+
+    /// Connects, again and again, until `stop`.
+    pub(crate) async fn keep_connected(&self, stop: CancellationToken) {
+        let connection = self.client.connect();
+        stop.cancelled().await;
+        connection.abort();
+    }
+
+    /// Runs a script; `None` when Redis did not answer in time.
+    pub(crate) async fn run<R: FromValue>(
+        &self,
+        script: &Script,
+        keys: Vec<String>,
+        args: Vec<Value>,
+    ) -> Option<R> {
+        if !self.client.is_connected() || self.is_shunned() {
+            return None;
+        }
+        let answer = tokio::time::timeout(CALL_TIME_MAX, self.ask(script, keys, args)).await;
+        let answer = match answer {
+            Ok(Ok(value)) => value.convert::<R>(),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(Error::new(fred::error::ErrorKind::Timeout, "no answer in time")),
+        };
+        match answer {
+            Ok(answer) => {
+                if self.failures.swap(0, Ordering::Relaxed) >= FAILURES_MAX {
+                    tracing::info!("redis answers again");
+                }
+                Some(answer)
+            }
+            Err(error) => {
+                self.failed(&error);
+                None
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        script: &Script,
+        keys: Vec<String>,
+        args: Vec<Value>,
+    ) -> Result<Value, Error> {
+        let digest = match script.digest.get() {
+            Some(digest) => digest,
+            None => {
+                let loaded: String = self.client.script_load(script.text).await?;
+                script.digest.get_or_init(|| loaded)
+            }
+        };
+        let known = MultipleKeys::from(keys.clone());
+        match self.client.evalsha(digest.as_str(), known, args.clone()).await {
+            // Redis was started again or flushed since.
+            Err(error) if error.details().starts_with("NOSCRIPT") => {
+                self.client.eval(script.text, MultipleKeys::from(keys), args).await
+            }
+            answer => answer,
+        }
+    }
+
+    fn is_shunned(&self) -> bool {
+        self.now() < self.shunned_until.load(Ordering::Relaxed)
+    }
+
+    fn failed(&self, error: &Error) {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        if failures >= FAILURES_MAX {
+            let until = self.now() + SHUNNED.as_millis() as i64;
+            self.shunned_until.store(until, Ordering::Relaxed);
+        }
+        // Once per outage.
+        if failures == FAILURES_MAX {
+            tracing::warn!(%error, "ask redis, go on without it");
+        }
+    }
+
+    fn now(&self) -> i64 {
+        self.start.elapsed().as_millis() as i64
+    }
+}
