@@ -20,7 +20,7 @@ dev: ## Start the service from an unoptimised build
 migrate: build ## Bring the database of STREAMING_DATABASE_URL up to date
 	target/release/streaming-control migrate
 
-tools: ## Install what the tests need: Chromium, Node, Go, grpcurl
+tools: ## Install what the tests need: Chromium, Node, Go, grpcurl, MinIO
 	tools/install test
 
 test: ## Install what the tests need, then run them all against real parts

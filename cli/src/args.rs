@@ -82,7 +82,7 @@ pub(crate) struct UpArgs {
     /// Use this Redis instead of starting a private one
     #[arg(long, env = "STREAMING_REDIS_URL", hide_env_values = true)]
     pub(crate) redis_url: Option<String>,
-    /// Where objects lie: comma-separated `file:///dir` [default: DATA/store]
+    /// Where objects lie: comma-separated `file:///dir` or `s3://bucket` [default: DATA/store]
     #[arg(long, env = "STREAMING_STORES")]
     pub(crate) stores: Option<String>,
     /// Control's private keys [default: DATA/root.keys, made at the first start]

@@ -32,7 +32,7 @@ pub struct Config {
     /// Redis; without it, instances find each other's changes by polling.
     #[arg(long, env = "STREAMING_REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<Secret>,
-    /// Object stores, comma-separated: `file:///dir`.
+    /// Object stores, comma-separated: `file:///dir` or `s3://bucket`, which reads `AWS_*`.
     #[arg(long, env = "STREAMING_STORES")]
     pub stores: String,
     /// The private root keys, made by `streaming-service keys new`.

@@ -95,6 +95,10 @@ pub async fn serve(
     shutdown: Shutdown,
 ) -> Result<(), ServeError> {
     let deps = Arc::new(build(&config, telemetry, shutdown.clone())?);
+    tokio::select! {
+        ready = deps.stores.ready(|error| tracing::warn!(%error, "wait for a store")) => ready?,
+        () = shutdown.soft.cancelled() => return Ok(()),
+    }
     prepare(&deps).await?;
     if let Some(redis) = deps.redis.clone() {
         shutdown.tracker.spawn(redis.run(deps.bus.clone(), shutdown.soft.clone()));

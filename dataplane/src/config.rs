@@ -24,7 +24,7 @@ pub struct Config {
     /// The file that holds this plane's biscuit; read again at every use.
     #[arg(long, env = "STREAMING_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
-    /// Object stores, comma-separated, for example file:///var/lib/streaming.
+    /// Object stores, comma-separated: file:///dir or s3://bucket, which reads AWS_*.
     #[arg(long, env = "STREAMING_STORES")]
     pub stores: String,
     /// Written once listening: the bare host:port in use.

@@ -26,12 +26,25 @@ mod reply;
 mod route;
 
 use runtime::{Shutdown, Telemetry};
+use store::{StoreError, Stores};
 use tokio::net::TcpListener;
 
 pub use app::StartError;
 pub use config::Config;
 pub use control::ControlUrlError;
 pub use policy::PolicyError;
+
+/// Waits until every store answers, for a short while: a wrong setting is said at the start.
+///
+/// # Errors
+/// The first store's trouble.
+pub async fn stores_ready(config: &Config, shutdown: &Shutdown) -> Result<(), StoreError> {
+    let stores = Stores::parse(&config.stores)?;
+    tokio::select! {
+        ready = stores.ready(|error| tracing::warn!(%error, "wait for a store")) => ready,
+        () = shutdown.soft.cancelled() => Ok(()),
+    }
+}
 
 /// Serves on `listener` until the soft stop, then until what runs has ended or the hard stop.
 ///

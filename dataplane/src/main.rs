@@ -38,6 +38,7 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     config.check().context("read the configuration")?;
     let telemetry = telemetry::init("streaming-dataplane");
     let shutdown = Shutdown::install().context("listen to signals")?;
+    dataplane::stores_ready(&config, &shutdown).await.context("open the stores")?;
     let listener = TcpListener::bind(&config.http_addr)
         .await
         .with_context(|| format!("listen on {}", config.http_addr))?;

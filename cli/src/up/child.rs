@@ -56,6 +56,7 @@ pub(crate) struct Spec {
     /// Start from an empty environment, keeping only `PATH`.
     pub(crate) clear_env: bool,
     pub(crate) env: Vec<(&'static str, OsString)>,
+    /// Variables that it must not see; a name that ends in `*` stands for all that begin so.
     pub(crate) unset: &'static [&'static str],
     pub(crate) run_as: RunAs,
     /// What it gets when `up` is killed.
@@ -160,7 +161,15 @@ fn spawn(spec: &Spec) -> io::Result<Child> {
         command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
     }
     for name in spec.unset {
-        command.env_remove(name);
+        match name.strip_suffix('*') {
+            None => drop(command.env_remove(name)),
+            Some(prefix) => {
+                let all = std::env::vars_os().map(|(name, _)| name);
+                for name in all.filter(|name| name.to_string_lossy().starts_with(prefix)) {
+                    command.env_remove(name);
+                }
+            }
+        }
     }
     // An empty variable counts as unset, also for planes that would not read it so.
     for (name, _) in std::env::vars_os().filter(|(_, value)| value.is_empty()) {

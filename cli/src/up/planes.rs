@@ -37,6 +37,8 @@ const WORKER_UNSET: &[&str] = &[
     "STREAMING_PURGE_URL",
     "STREAMING_ADDR_FILE",
     "STREAMING_METRICS_ADDR",
+    // The stores' keys are control's and the data plane's.
+    "AWS_*",
 ];
 
 /// What the planes share.

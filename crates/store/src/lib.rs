@@ -3,20 +3,35 @@
 //! A video's objects lie in one store, chosen once by rendezvous hashing of its id and recorded with
 //! the video: adding a store moves nothing that exists and takes its share of what comes.
 
-use std::{fs, io, path::PathBuf, sync::Arc};
+mod check;
+mod local;
+mod read;
+mod s3;
+mod sign;
+mod trouble;
+
+use std::{io, path::PathBuf, sync::Arc};
 
 use media::VideoId;
-use object_store::{ObjectStore, local::LocalFileSystem};
+use object_store::{ObjectStore, aws::AmazonS3, path::Path};
 use url::Url;
+
+pub use self::{
+    check::START_TIME_MAX,
+    read::{Part, ReadError},
+    s3::Settings,
+    sign::{CHECKSUM_HEADER, checksum},
+    trouble::{Trouble, explain},
+};
 
 /// Stores in one configuration.
 const STORES_MAX: usize = 1024;
 
-/// Why the stores cannot be opened.
+/// Why the stores cannot be opened. No variant holds a key or a signed URL.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Nothing is configured.
-    #[error("no store is configured; give for example file:///var/lib/streaming")]
+    #[error("no store is configured; give for example file:///var/lib/streaming or s3://bucket")]
     Empty,
     /// More than [`Stores`] holds.
     #[error("more than {STORES_MAX} stores are configured")]
@@ -30,7 +45,7 @@ pub enum StoreError {
         reason: String,
     },
     /// An entry names a kind of store that this build does not serve.
-    #[error("\"{url}\": {scheme} stores are not supported yet; use file:///dir")]
+    #[error("\"{url}\": {scheme} stores are not supported; use file:///dir or s3://bucket")]
     Unsupported {
         /// The entry as configured.
         url: String,
@@ -49,6 +64,47 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
+    /// Nothing names keys for a bucket.
+    #[error("{url}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")]
+    NoCredentials {
+        /// The store.
+        url: String,
+    },
+    /// The `AWS_*` variables contradict themselves.
+    #[error("{url}: {reason}")]
+    Settings {
+        /// The store.
+        url: String,
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// The store was asked and is no use.
+    #[error("{url}: {trouble} at {endpoint}{}", advice(trouble))]
+    Unusable {
+        /// The store.
+        url: String,
+        /// Where it should be.
+        endpoint: String,
+        /// What it says.
+        trouble: Trouble,
+    },
+}
+
+impl StoreError {
+    /// Whether waiting may help.
+    pub fn passing(&self) -> bool {
+        matches!(self, Self::Unusable { trouble, .. } if trouble.passing())
+    }
+}
+
+/// What an operator would do about it.
+fn advice(trouble: &Trouble) -> &'static str {
+    match trouble {
+        Trouble::NoBucket => "; make it, or mend STREAMING_STORES",
+        Trouble::Denied(_) => "; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        Trouble::Unreachable(_) | Trouble::Slow => "; check AWS_ENDPOINT_URL and AWS_REGION",
+        Trouble::NotFound | Trouble::Failing(_) | Trouble::Other(_) => "",
+    }
 }
 
 /// One store.
@@ -60,6 +116,13 @@ pub struct Store {
     pub objects: Arc<dyn ObjectStore>,
     /// The folder behind a local store; an object's file is `root/key`.
     pub root: Option<PathBuf>,
+    /// The bucket behind an S3 store, for multipart uploads by id and for signing. It takes whole
+    /// paths: see [`Store::locate`].
+    pub s3: Option<Arc<AmazonS3>>,
+    /// Of every key in the bucket; empty for the whole bucket.
+    prefix: Path,
+    /// Scheme, host and port, where they were configured.
+    endpoint: String,
 }
 
 /// Every configured store, at least one.
@@ -67,14 +130,23 @@ pub struct Store {
 pub struct Stores(Arc<[Store]>);
 
 impl Stores {
-    /// Opens a comma-separated list such as `file:///dir,file:///dir2`. Missing folders are made.
+    /// Opens a comma-separated list such as `file:///dir,s3://bucket`. Missing folders are made; S3 is
+    /// read from the `AWS_*` variables of this process and asked nothing, see [`Stores::check`].
     ///
     /// # Errors
     /// [`StoreError`], naming the entry at fault.
     pub fn parse(list: &str) -> Result<Self, StoreError> {
+        Self::parse_with(list, &Settings::from_env())
+    }
+
+    /// As [`Stores::parse`], with other settings than the environment's.
+    ///
+    /// # Errors
+    /// [`StoreError`], naming the entry at fault.
+    pub fn parse_with(list: &str, settings: &Settings) -> Result<Self, StoreError> {
         let mut stores: Vec<Store> = Vec::new();
         for entry in list.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
-            let store = open(entry)?;
+            let store = open(entry, settings)?;
             if stores.iter().any(|other| other.url == store.url) {
                 return Err(StoreError::Duplicate(store.url));
             }
@@ -122,29 +194,17 @@ fn score(url: &str, video: VideoId) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
-fn open(entry: &str) -> Result<Store, StoreError> {
-    let bad = |reason: String| StoreError::Url { url: entry.to_owned(), reason };
-    let url = Url::parse(entry).map_err(|error| bad(error.to_string()))?;
+fn open(entry: &str, settings: &Settings) -> Result<Store, StoreError> {
+    let url = Url::parse(entry)
+        .map_err(|error| StoreError::Url { url: entry.to_owned(), reason: error.to_string() })?;
     match url.scheme() {
-        "file" => {}
+        "file" => local::open(entry, &url),
+        "s3" => s3::open(entry, &url, settings),
         scheme => {
             let (url, scheme) = (entry.to_owned(), scheme.to_owned());
-            return Err(StoreError::Unsupported { url, scheme });
+            Err(StoreError::Unsupported { url, scheme })
         }
     }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(bad("a folder has no query or fragment".to_owned()));
-    }
-    let root = url.to_file_path().map_err(|()| bad("it names no folder of this machine".into()))?;
-    let opened = |source| StoreError::Open { url: entry.to_owned(), source };
-    fs::create_dir_all(&root).map_err(opened)?;
-    let root = root.canonicalize().map_err(opened)?;
-    let objects = LocalFileSystem::new_with_prefix(&root)
-        .map_err(|error| opened(io::Error::other(error)))?
-        // Deleting a video's last object takes its empty folders along.
-        .with_automatic_cleanup(true);
-    let url = url.as_str().trim_end_matches('/').to_owned();
-    Ok(Store { url, objects: Arc::new(objects), root: Some(root) })
 }
 
 #[cfg(test)]
@@ -154,7 +214,7 @@ mod tests {
     use media::{VideoId, layout};
     use object_store::{ObjectStoreExt, path::Path};
 
-    use super::{StoreError, Stores};
+    use super::{Settings, StoreError, Stores};
 
     fn list(folder: &std::path::Path, count: usize) -> String {
         let urls: Vec<_> = (0..count).map(|n| format!("file://{}/{n}", folder.display())).collect();
@@ -224,9 +284,11 @@ mod tests {
 
     #[test]
     fn refusals_name_the_entry() {
-        let s3 = Stores::parse("s3://bucket").unwrap_err();
-        assert!(matches!(s3, StoreError::Unsupported { .. }));
-        assert!(s3.to_string().contains("s3://bucket") && s3.to_string().contains("not supported"));
+        let gcs = Stores::parse("gs://bucket").unwrap_err();
+        assert!(matches!(gcs, StoreError::Unsupported { .. }));
+        assert!(
+            gcs.to_string().contains("gs://bucket") && gcs.to_string().contains("not supported")
+        );
         for bad in ["/var/lib", "file://elsewhere/dir", "nonsense", "file:///x?y=z"] {
             let error = Stores::parse(bad).unwrap_err();
             assert!(matches!(error, StoreError::Url { .. }), "{error}");
@@ -238,5 +300,55 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let twice = format!("{0},{0}/", list(folder.path(), 1));
         assert!(matches!(Stores::parse(&twice), Err(StoreError::Duplicate(_))));
+    }
+
+    fn settings(vars: &[(&str, &str)]) -> Settings {
+        let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        Settings::from_vars(vars.iter().map(own))
+    }
+
+    const KEYS: [(&str, &str); 3] = [
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:9/"),
+        ("AWS_ACCESS_KEY_ID", "key"),
+        ("AWS_SECRET_ACCESS_KEY", "hunter2"),
+    ];
+
+    #[test]
+    fn buckets_and_prefixes_are_named_alike() {
+        let list = " s3://films/ ,s3://films/a/,s3://other";
+        let stores = Stores::parse_with(list, &settings(&KEYS)).unwrap();
+        let urls: Vec<_> = stores.all().iter().map(|store| store.url.as_str()).collect();
+        assert_eq!(urls, ["s3://films", "s3://films/a", "s3://other"]);
+        assert_eq!(stores.all()[1].locate("videos/x").as_ref(), "a/videos/x");
+        assert_eq!(stores.all()[2].locate("videos/x").as_ref(), "videos/x");
+        assert!(stores.all().iter().all(|store| store.s3.is_some() && store.root.is_none()));
+        assert!(!format!("{stores:?}").contains("hunter2"), "Debug shows no key");
+    }
+
+    #[test]
+    fn refusals_of_buckets_show_no_secret() {
+        let set = settings(&KEYS);
+        for bad in ["s3://", "s3://b?x=y", "s3://key:hunter2@b", "s3://b:9000", "s3://b//x//y"] {
+            let error = Stores::parse_with(bad, &set).unwrap_err();
+            assert!(matches!(error, StoreError::Url { .. }), "{bad}: {error}");
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+        let none = Stores::parse_with("s3://b", &settings(&KEYS[..1])).unwrap_err();
+        assert!(none.to_string().contains("s3://b: no credentials"), "{none}");
+        assert!(none.to_string().contains("AWS_ACCESS_KEY_ID"));
+        let half = Stores::parse_with("s3://b", &settings(&KEYS[..2])).unwrap_err();
+        assert!(matches!(half, StoreError::Settings { .. }), "{half}");
+        let twice = Stores::parse_with("s3://b,s3://b/", &set).unwrap_err();
+        assert!(matches!(twice, StoreError::Duplicate(_)));
+    }
+
+    #[test]
+    fn nobody_at_the_endpoint_is_one_line_that_names_it() {
+        let stores = Stores::parse_with("s3://films", &settings(&KEYS)).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let error = runtime.block_on(stores.check()).unwrap_err();
+        let text = error.to_string();
+        assert!(error.passing() && text.contains("http://127.0.0.1:9"), "{text}");
+        assert!(text.contains("s3://films: not reachable") && !text.contains('\n'), "{text}");
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod capture;
 pub(crate) mod client;
 pub(crate) mod clip;
 pub(crate) mod m3u8;
+pub(crate) mod minio;
 pub(crate) mod picture;
 pub(crate) mod process;
 pub(crate) mod program;

@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use super::{
     client::Client,
     eventually,
+    minio::Minio,
     process::{self, Process},
     program,
     rpc::Rpc,
@@ -59,6 +60,22 @@ impl Stack {
         stack
     }
 
+    /// Starts a service whose objects lie in every bucket of `minio`.
+    pub(crate) async fn start_on(minio: &Minio, env: &[(&str, &str)]) -> Self {
+        let mut stack = Self::new(env);
+        stack.set_stores(minio);
+        stack.up().await;
+        stack
+    }
+
+    /// Says, for the next start, that objects lie in every bucket of `minio`.
+    pub(crate) fn set_stores(&mut self, minio: &Minio) {
+        self.set("STREAMING_STORES", &minio.stores());
+        for (key, value) in minio.vars() {
+            self.set(key, &value);
+        }
+    }
+
     /// Prepares a service without starting it.
     pub(crate) fn new(env: &[(&str, &str)]) -> Self {
         // Unix sockets below it must stay under 107 bytes, so it lies in the system's folder.
@@ -94,7 +111,8 @@ impl Stack {
     pub(crate) fn command(&self, name: &str) -> Command {
         let mut command = Command::new(program::ours(name));
         for (key, _) in std::env::vars_os() {
-            if key.to_string_lossy().starts_with("STREAMING_") {
+            let name = key.to_string_lossy();
+            if name.starts_with("STREAMING_") || name.starts_with("AWS_") {
                 command.env_remove(key);
             }
         }

@@ -1,0 +1,93 @@
+//! Looks at every store once, so that a process with a wrong setting says so at its start.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use object_store::{
+    list::{PaginatedListOptions, PaginatedListStore},
+    path::Path,
+};
+use tokio::time::Instant;
+
+use crate::{Store, StoreError, Stores, Trouble, explain};
+
+/// How long one store may take to answer.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(15);
+/// How long a start waits for a store that is not there.
+pub const START_TIME_MAX: Duration = Duration::from_secs(12);
+const START_PAUSE: Duration = Duration::from_millis(500);
+
+impl Stores {
+    /// Asks every store whether it is there and lets us in; local folders were opened already.
+    ///
+    /// # Errors
+    /// The first store's trouble, in the configured order; [`StoreError::passing`] tells whether
+    /// waiting may help.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        for checked in join_all(self.all().iter().map(Store::check)).await {
+            checked?;
+        }
+        Ok(())
+    }
+
+    /// As [`Stores::check`] at a process's start: waits for stores that may still come up, after telling
+    /// `wait` about the first that is not there.
+    ///
+    /// # Errors
+    /// What is wrong for good, or still after [`START_TIME_MAX`].
+    pub async fn ready(&self, wait: impl FnOnce(&StoreError)) -> Result<(), StoreError> {
+        let started = Instant::now();
+        let mut wait = Some(wait);
+        loop {
+            match self.check().await {
+                Err(error) if error.passing() && started.elapsed() < START_TIME_MAX => {
+                    if let Some(wait) = wait.take() {
+                        wait(&error);
+                    }
+                    tokio::time::sleep(START_PAUSE).await;
+                }
+                checked => return checked,
+            }
+        }
+    }
+}
+
+impl Store {
+    /// Whether the store answers, by the cheapest question that needs bucket and keys.
+    ///
+    /// # Errors
+    /// Its trouble.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        let trouble = match tokio::time::timeout(ANSWER_TIME_MAX, self.answers()).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(trouble)) => trouble,
+            Err(_) => Trouble::Slow,
+        };
+        let (url, endpoint) = (self.url.clone(), self.place());
+        Err(StoreError::Unusable { url, endpoint, trouble })
+    }
+
+    /// One small question.
+    async fn answers(&self) -> Result<(), Trouble> {
+        if let Some(root) = &self.root {
+            let listed = tokio::fs::read_dir(root).await;
+            return listed.map(drop).map_err(|error| Trouble::Other(error.kind().to_string()));
+        }
+        let Some(s3) = &self.s3 else { return Ok(()) };
+        let options = PaginatedListOptions { max_keys: Some(1), ..Default::default() };
+        let prefix = self.locate("keys/");
+        let listed = s3.list_paginated(Some(prefix.as_ref()), options).await;
+        listed.map(drop).map_err(|error| explain(&error))
+    }
+
+    /// Where the store is, for messages.
+    fn place(&self) -> String {
+        if self.endpoint.is_empty() { "Amazon S3".to_owned() } else { self.endpoint.clone() }
+    }
+
+    /// The whole path of `key` in its bucket, for calls on [`Store::s3`]; [`Store::objects`] takes keys.
+    pub fn locate(&self, key: &str) -> Path {
+        let key = Path::from(key);
+        self.prefix.parts().chain(key.parts()).collect()
+    }
+}

@@ -1,0 +1,182 @@
+//! Reading a part of an object: whole or not at all, over a store that breaks off in the middle.
+//!
+//! A reply that ends early, however politely, is asked again for what is missing, of the same version
+//! of the object, a bounded number of times. Nobody is ever told that half of it was all.
+
+use std::{fs::File, io, ops::Range, sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
+use object_store::{GetOptions, GetRange, GetResult, GetResultPayload, ObjectStore, path::Path};
+use thiserror::Error;
+
+use crate::{Store, Trouble, explain};
+
+/// Replies that may break off while one part is read.
+const BREAKS_MAX: u32 = 4;
+const BREAK_PAUSE: Duration = Duration::from_millis(100);
+/// Silence in the middle of a reply.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// Why a part cannot be read.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// No object, or it ends before the part does.
+    #[error("the object is missing or too short")]
+    Missing,
+    /// The store.
+    #[error("{0}")]
+    Store(Trouble),
+    /// The local file.
+    #[error("read file")]
+    File(#[from] io::Error),
+}
+
+/// An opened part of an object.
+pub enum Part {
+    /// In a local file, at the offset that was asked for.
+    File(File),
+    /// As it comes: exactly the part's length, or an error.
+    Stream(BoxStream<'static, Result<Bytes, ReadError>>),
+}
+
+impl std::fmt::Debug for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::File(_) => "Part::File",
+            Self::Stream(_) => "Part::Stream",
+        })
+    }
+}
+
+impl Store {
+    /// Opens `range` of an object; it must lie inside it.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn open(&self, key: &str, range: Range<u64>) -> Result<Part, ReadError> {
+        let path = Path::from(key);
+        let opened = get(self.objects.as_ref(), &path, &range, None).await?;
+        let etag = opened.meta.e_tag.clone();
+        match opened.payload {
+            GetResultPayload::File(file, _) => Ok(Part::File(file)),
+            GetResultPayload::Stream(body) => {
+                let objects = self.objects.clone();
+                let body = Some(body);
+                Ok(Part::Stream(
+                    Resumed { objects, path, etag, left: range, body, breaks: 0 }.run(),
+                ))
+            }
+        }
+    }
+
+    /// Reads `range` of an object into memory; the caller bounds it.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn read(&self, key: &str, range: Range<u64>) -> Result<Bytes, ReadError> {
+        let bytes = range.end - range.start;
+        match self.open(key, range.clone()).await? {
+            Part::File(file) => {
+                let read = tokio::task::spawn_blocking(move || read_file(file, &range));
+                Ok(read.await.map_err(io::Error::other)??)
+            }
+            Part::Stream(stream) => {
+                let whole = BytesMut::with_capacity(usize::try_from(bytes).unwrap_or(0));
+                let whole = stream.try_fold(whole, async |mut whole, piece| {
+                    whole.extend_from_slice(&piece);
+                    Ok(whole)
+                });
+                Ok(whole.await?.freeze())
+            }
+        }
+    }
+}
+
+fn read_file(mut file: File, range: &Range<u64>) -> io::Result<Bytes> {
+    use std::io::{Read, Seek, SeekFrom};
+    let bytes = range.end - range.start;
+    file.seek(SeekFrom::Start(range.start))?;
+    let mut buffer = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
+    file.take(bytes).read_to_end(&mut buffer)?;
+    if (buffer.len() as u64) < bytes {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(buffer.into())
+}
+
+async fn get(
+    objects: &dyn ObjectStore,
+    path: &Path,
+    range: &Range<u64>,
+    etag: Option<String>,
+) -> Result<GetResult, ReadError> {
+    let wanted = Some(GetRange::Bounded(range.clone()));
+    let options = GetOptions { range: wanted, if_match: etag, ..GetOptions::default() };
+    match objects.get_opts(path, options).await {
+        Ok(opened) if opened.range == *range => Ok(opened),
+        // Clamped: the object ends earlier.
+        Ok(_) => Err(ReadError::Missing),
+        // It has been replaced, which keys of ours never are.
+        Err(object_store::Error::Precondition { .. }) => Err(ReadError::Missing),
+        Err(error) => match explain(&error) {
+            Trouble::NotFound => Err(ReadError::Missing),
+            Trouble::Failing(code) if code.starts_with("InvalidRange") => Err(ReadError::Missing),
+            // The local store says so in words only.
+            Trouble::Other(text) if text.contains("range") => Err(ReadError::Missing),
+            trouble => Err(ReadError::Store(trouble)),
+        },
+    }
+}
+
+type Body = BoxStream<'static, object_store::Result<Bytes>>;
+
+/// A part on its way, over as many replies as it takes.
+struct Resumed {
+    objects: Arc<dyn ObjectStore>,
+    path: Path,
+    etag: Option<String>,
+    left: Range<u64>,
+    body: Option<Body>,
+    breaks: u32,
+}
+
+impl Resumed {
+    fn run(self) -> BoxStream<'static, Result<Bytes, ReadError>> {
+        stream::try_unfold(self, Self::next).boxed()
+    }
+
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>, ReadError> {
+        while !self.left.is_empty() {
+            let body = match &mut self.body {
+                Some(body) => body,
+                none => {
+                    tokio::time::sleep(BREAK_PAUSE * 2_u32.pow(self.breaks)).await;
+                    let etag = self.etag.clone();
+                    let reply = get(self.objects.as_ref(), &self.path, &self.left, etag).await?;
+                    none.insert(reply.into_stream())
+                }
+            };
+            let trouble = match tokio::time::timeout(SILENCE_MAX, body.next()).await {
+                Ok(Some(Ok(bytes))) => {
+                    let room = self.left.end - self.left.start;
+                    let bytes = bytes.slice(..bytes.len().min(room as usize));
+                    self.left.start += bytes.len() as u64;
+                    if bytes.is_empty() {
+                        continue;
+                    }
+                    return Ok(Some((bytes, self)));
+                }
+                Ok(Some(Err(error))) => explain(&error),
+                Ok(None) => Trouble::Unreachable("the reply ended early".to_owned()),
+                Err(_) => Trouble::Slow,
+            };
+            self.body = None;
+            self.breaks += 1;
+            if self.breaks > BREAKS_MAX {
+                return Err(ReadError::Store(trouble));
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,162 @@
+//! Stores in S3: opened from the usual `AWS_*` variables, with every retry and timeout bounded.
+//!
+//! **Invariant:** keys stay in this process. Workers get presigned URLs, each for one object, one
+//! method and a bounded time.
+
+use std::{sync::Arc, time::Duration};
+
+use object_store::{
+    BackoffConfig, ClientOptions, ObjectStore, RetryConfig,
+    aws::{AmazonS3Builder, AmazonS3ConfigKey},
+    path::Path,
+    prefix::PrefixStore,
+};
+use url::Url;
+
+use crate::{Store, StoreError};
+
+/// Tries of one request, and how long they may go on: a caller that has more time asks again.
+const RETRIES_MAX: usize = 5;
+const RETRY_TIME_MAX: Duration = Duration::from_secs(10);
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
+/// Silence while a reply is awaited or read. A whole part of an upload must fit into it.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// Idle connections that are kept.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(20);
+/// Region of stores that have none, such as MinIO.
+const REGION: &str = "us-east-1";
+
+/// What `AWS_*` says; empty variables count as unset.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    builder: AmazonS3Builder,
+    /// Where the stores are, without anything secret; empty for Amazon's own.
+    pub(crate) endpoint: String,
+    /// Some source of keys is named.
+    credentials: bool,
+}
+
+impl Settings {
+    /// Reads the process's environment.
+    pub fn from_env() -> Self {
+        let text = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((key.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self::from_vars(std::env::vars_os().filter_map(text))
+    }
+
+    /// Reads `AWS_*` variables; others are ignored.
+    pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut builder = AmazonS3Builder::new().with_retry(retries());
+        let mut options = ClientOptions::new()
+            .with_timeout_disabled()
+            .with_connect_timeout(CONNECT_TIME_MAX)
+            .with_read_timeout(SILENCE_MAX)
+            .with_pool_idle_timeout(IDLE_TIME_MAX);
+        let (mut endpoint, mut credentials) = (String::new(), false);
+        for (key, value) in vars {
+            if !key.starts_with("AWS_") || value.is_empty() {
+                continue;
+            }
+            let Ok(key) = key.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() else { continue };
+            match key {
+                AmazonS3ConfigKey::Client(key) => {
+                    options = options.with_config(key, value);
+                    continue;
+                }
+                AmazonS3ConfigKey::Endpoint | AmazonS3ConfigKey::S3Endpoint => {
+                    let value = value.trim_end_matches('/');
+                    endpoint = origin(value);
+                    builder = builder.with_config(key, value);
+                    continue;
+                }
+                AmazonS3ConfigKey::AccessKeyId
+                | AmazonS3ConfigKey::SecretAccessKey
+                | AmazonS3ConfigKey::WebIdentityTokenFile
+                | AmazonS3ConfigKey::ContainerCredentialsRelativeUri
+                | AmazonS3ConfigKey::ContainerCredentialsFullUri
+                | AmazonS3ConfigKey::SkipSignature => credentials = true,
+                _ => {}
+            }
+            builder = builder.with_config(key, value);
+        }
+        if endpoint.starts_with("http://") {
+            options = options.with_allow_http(true);
+        }
+        Self { builder: builder.with_client_options(options), endpoint, credentials }
+    }
+
+    /// The builder's own default, where nothing says otherwise.
+    fn region(&self) -> AmazonS3Builder {
+        let builder = self.builder.clone();
+        match builder.get_config_value(&AmazonS3ConfigKey::Region) {
+            Some(_) => builder,
+            None => builder.with_region(REGION),
+        }
+    }
+}
+
+/// Scheme, host and port: an endpoint's URL may hold a password.
+fn origin(endpoint: &str) -> String {
+    let Ok(url) = Url::parse(endpoint) else { return "an endpoint that is no URL".to_owned() };
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or_default())
+}
+
+fn retries() -> RetryConfig {
+    RetryConfig {
+        backoff: BackoffConfig {
+            init_backoff: RETRY_PAUSE_MIN,
+            max_backoff: RETRY_PAUSE_MAX,
+            base: 2.0,
+        },
+        max_retries: RETRIES_MAX,
+        retry_timeout: RETRY_TIME_MAX,
+    }
+}
+
+/// Opens `s3://bucket` or `s3://bucket/prefix`; asks nobody yet.
+pub(crate) fn open(entry: &str, url: &Url, settings: &Settings) -> Result<Store, StoreError> {
+    let bad = |reason: &str| StoreError::Url { url: entry.to_owned(), reason: reason.to_owned() };
+    let bucket = url.host_str().filter(|bucket| !bucket.is_empty());
+    let bucket = bucket.ok_or_else(|| bad("it names no bucket"))?;
+    if url.port().is_some() || !url.username().is_empty() || url.password().is_some() {
+        return Err(StoreError::Url {
+            // The entry itself may hold a password.
+            url: format!("s3://{bucket}"),
+            reason: "it is a bucket's name and nothing else; keys and endpoint come from AWS_*"
+                .into(),
+        });
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(bad("a bucket has no query or fragment"));
+    }
+    let prefix = url.path().trim_matches('/');
+    let prefix = Path::parse(prefix).map_err(|_| bad("its prefix is no object's path"))?;
+    let name = if prefix.as_ref().is_empty() {
+        format!("s3://{bucket}")
+    } else {
+        format!("s3://{bucket}/{prefix}")
+    };
+    if !settings.credentials && !settings.endpoint.is_empty() {
+        return Err(StoreError::NoCredentials { url: name });
+    }
+    let s3 = settings.region().with_bucket_name(bucket).build().map_err(|error| {
+        StoreError::Settings { url: name.clone(), reason: crate::explain(&error).to_string() }
+    })?;
+    let objects: Arc<dyn ObjectStore> = if prefix.as_ref().is_empty() {
+        Arc::new(s3.clone())
+    } else {
+        Arc::new(PrefixStore::new(s3.clone(), prefix.clone()))
+    };
+    Ok(Store {
+        url: name,
+        objects,
+        root: None,
+        s3: Some(Arc::new(s3)),
+        prefix,
+        endpoint: settings.endpoint.clone(),
+    })
+}

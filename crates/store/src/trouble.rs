@@ -1,0 +1,141 @@
+//! What is wrong with a store, in one line: a reply's body may quote a request, so none is passed on.
+
+use std::{error::Error as _, fmt};
+
+use object_store::client::{HttpError, HttpErrorKind};
+
+/// Why a store did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Nobody answers there.
+    Unreachable(String),
+    /// It took too long.
+    Slow,
+    /// The bucket does not exist.
+    NoBucket,
+    /// No such object.
+    NotFound,
+    /// The keys are wrong, or may not do this: S3's own code, for example `InvalidAccessKeyId`.
+    Denied(String),
+    /// The store has trouble of its own: S3's code or the status.
+    Failing(String),
+    /// Anything else.
+    Other(String),
+}
+
+impl Trouble {
+    /// Whether waiting may help: everything but a wrong answer that stays wrong.
+    pub fn passing(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Slow | Self::Failing(_) | Self::Other(_))
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(why) => write!(f, "not reachable ({why})"),
+            Self::Slow => f.write_str("no answer in time"),
+            Self::NoBucket => f.write_str("no such bucket"),
+            Self::NotFound => f.write_str("no such object"),
+            Self::Denied(code) => write!(f, "access denied ({code})"),
+            Self::Failing(code) => write!(f, "the store fails ({code})"),
+            Self::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+/// Names the trouble behind an error, without secrets and without a reply's text.
+pub fn explain(error: &object_store::Error) -> Trouble {
+    let text = error.to_string();
+    let code = between(&text, "<Code>", "</Code>").map(str::to_owned);
+    let named = |fallback: &str| code.clone().unwrap_or_else(|| fallback.to_owned());
+    match error {
+        object_store::Error::NotFound { .. } if code.as_deref() == Some("NoSuchBucket") => {
+            return Trouble::NoBucket;
+        }
+        object_store::Error::NotFound { .. } => return Trouble::NotFound,
+        object_store::Error::PermissionDenied { .. }
+        | object_store::Error::Unauthenticated { .. } => {
+            return Trouble::Denied(named("403"));
+        }
+        _ => {}
+    }
+    if let Some(trouble) = transport(error) {
+        return trouble;
+    }
+    if let Some(code) = code {
+        return Trouble::Failing(code);
+    }
+    if let Some(status) = between(&text, "status code: ", ":") {
+        return Trouble::Failing(status.trim().to_owned());
+    }
+    let first = text.lines().next().unwrap_or_default();
+    // A URL may be signed.
+    let plain = first.split_whitespace().filter(|word| !word.contains("://"));
+    Trouble::Other(plain.collect::<Vec<_>>().join(" "))
+}
+
+/// Trouble below HTTP.
+fn transport(error: &object_store::Error) -> Option<Trouble> {
+    let mut cause = error.source();
+    let mut found = None;
+    while let Some(inner) = cause {
+        if let Some(http) = inner.downcast_ref::<HttpError>() {
+            found = Some(http.kind());
+        }
+        if let Some(io) = inner.downcast_ref::<std::io::Error>()
+            && found.is_some()
+        {
+            return Some(match io.kind() {
+                std::io::ErrorKind::TimedOut => Trouble::Slow,
+                kind => Trouble::Unreachable(kind.to_string()),
+            });
+        }
+        cause = inner.source();
+    }
+    Some(match found? {
+        HttpErrorKind::Timeout => Trouble::Slow,
+        HttpErrorKind::Connect => Trouble::Unreachable("cannot connect".to_owned()),
+        _ => Trouble::Unreachable("the connection broke".to_owned()),
+    })
+}
+
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    let rest = &text[text.find(before)? + before.len()..];
+    let end = rest.find(after)?;
+    // S3's codes are short words.
+    (end <= 64).then(|| &rest[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Trouble, explain};
+
+    fn generic(text: &str) -> object_store::Error {
+        object_store::Error::Generic { store: "S3", source: text.to_owned().into() }
+    }
+
+    #[test]
+    fn replies_are_named_not_quoted() {
+        let body = "Server returned non-2xx status code: 503 Service Unavailable: \
+                    <Error><Code>SlowDown</Code><Secret>hunter2</Secret></Error>";
+        assert_eq!(explain(&generic(body)), Trouble::Failing("SlowDown".to_owned()));
+        let bare = "Error performing GET http://h/?X-Amz-Signature=abc in 1s - Server returned non-2xx \
+                    status code: 500 Internal Server Error: hunter2";
+        let said = explain(&generic(bare)).to_string();
+        assert!(said.contains("500") && !said.contains("hunter2"), "{said}");
+        let signed = explain(&generic("oops at http://h/?X-Amz-Signature=abc"));
+        assert!(!signed.to_string().contains("abc"));
+    }
+
+    #[test]
+    fn a_missing_bucket_is_no_missing_object() {
+        let missing = |text: &str| object_store::Error::NotFound {
+            path: "x".to_owned(),
+            source: text.to_owned().into(),
+        };
+        assert_eq!(explain(&missing("<Code>NoSuchBucket</Code>")), Trouble::NoBucket);
+        assert_eq!(explain(&missing("<Code>NoSuchKey</Code>")), Trouble::NotFound);
+        assert!(!Trouble::NoBucket.passing() && Trouble::Slow.passing());
+    }
+}
