@@ -2,7 +2,7 @@
 //! field; nothing past a handler's first line sees an unchecked message.
 
 use media::{
-    FrameRate, Grid,
+    Codec, FrameRate, Grid,
     ids::Id,
     ladder::Rung,
     source::{AudioTrack, Source, VideoTrack},
@@ -56,8 +56,8 @@ impl TryFrom<v1::Grid> for Grid {
 
 impl From<Rung> for v1::Rung {
     fn from(rung: Rung) -> Self {
-        let Rung { name, width, height, video_bitrate } = rung;
-        Self { name, width, height, video_bitrate }
+        let Rung { name, width, height, video_bitrate, codec, preset } = rung;
+        Self { name, width, height, video_bitrate, codec: codec.text().to_owned(), preset }
     }
 }
 
@@ -65,7 +65,7 @@ impl TryFrom<v1::Rung> for Rung {
     type Error = Problem;
 
     fn try_from(rung: v1::Rung) -> Result<Self, Problem> {
-        let v1::Rung { name, width, height, video_bitrate } = rung;
+        let v1::Rung { name, width, height, video_bitrate, codec, preset } = rung;
         let safe = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if name.is_empty() || !name.chars().all(safe) {
             return Err(Problem::field("rungs.name", "is not a plain name"));
@@ -73,7 +73,15 @@ impl TryFrom<v1::Rung> for Rung {
         if width == 0 || height == 0 || width % 2 + height % 2 != 0 {
             return Err(Problem::field("rungs.width", "sizes must be even and above zero"));
         }
-        Ok(Self { name, width, height, video_bitrate })
+        let codec = match codec.as_str() {
+            "" => Some(Codec::default()),
+            text => Codec::parse(text),
+        };
+        let codec = codec.ok_or_else(|| Problem::field("rungs.codec", "is not known here"))?;
+        if !preset.is_empty() && !codec.has_preset(&preset) {
+            return Err(Problem::field("rungs.preset", "is not known here"));
+        }
+        Ok(Self { name, width, height, video_bitrate, codec, preset })
     }
 }
 
@@ -147,7 +155,7 @@ impl From<Source> for v1::SourceReport {
             duration_seconds: source.duration,
             bytes: source.bytes,
             bitrate: source.bitrate,
-            video: Some(source.video.into()),
+            video: source.video.map(Into::into),
             audio: source.audio.into_iter().map(Into::into).collect(),
         }
     }
@@ -160,12 +168,15 @@ impl TryFrom<v1::SourceReport> for Source {
         if !report.duration_seconds.is_finite() || report.duration_seconds <= 0.0 {
             return Err(Problem::field("source.duration_seconds", "must be above zero"));
         }
+        if report.video.is_none() && report.audio.is_empty() {
+            return Err(Problem::field("source.video", "is missing, and so is sound"));
+        }
         Ok(Self {
             format: report.format,
             duration: report.duration_seconds,
             bytes: report.bytes,
             bitrate: report.bitrate,
-            video: required("source.video", report.video)?.try_into()?,
+            video: report.video.map(TryInto::try_into).transpose()?,
             audio: report.audio.into_iter().map(Into::into).collect(),
         })
     }

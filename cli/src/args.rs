@@ -88,6 +88,9 @@ pub(crate) struct UpArgs {
     /// Control's private keys [default: DATA/root.keys, made at the first start]
     #[arg(long, env = "STREAMING_ROOT_KEY_FILE", value_parser = any_path())]
     pub(crate) root_key_file: Option<PathBuf>,
+    /// TOML file of the profiles [default: the five built-in ones]
+    #[arg(long, env = "STREAMING_PROFILES_FILE", value_parser = any_path())]
+    pub(crate) profiles_file: Option<PathBuf>,
 }
 
 /// Options of `upload`.

@@ -10,13 +10,14 @@ mod folder;
 mod log;
 mod planes;
 mod postgres;
+mod profiles;
 mod programs;
 mod ready;
 mod redis;
 mod sample;
 mod stack;
 
-use std::{ffi::OsString, fs, io::Write, net::SocketAddr, time::Duration};
+use std::{ffi::OsString, fs, io::Write, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use runtime::Shutdown;
@@ -41,17 +42,20 @@ pub(crate) fn run(options: &UpArgs, target: &Target, json: bool) -> Result<()> {
     let own_postgres = external(options.database_url.as_deref()).is_none();
     let own_redis = external(options.redis_url.as_deref()).is_none();
     let programs = Programs::find(own_postgres, own_redis, &target.data.join("postgres"))?;
+    let profiles = profiles::check(options.profiles_file.as_deref())?;
     let folder = Folder::open(&target.data)?;
     let addresses = Addresses::check(target)?;
     // One thread, see `child`.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(live(&Setup { options, programs, folder, addresses, json }))
+    runtime.block_on(live(&Setup { options, programs, profiles, folder, addresses, json }))
 }
 
 /// Everything that is decided before the first child starts.
 struct Setup<'a> {
     options: &'a UpArgs,
     programs: Programs,
+    /// Absolute; absent for the built-in ones.
+    profiles: Option<PathBuf>,
     folder: Folder,
     addresses: Addresses,
     json: bool,
@@ -79,7 +83,7 @@ async fn live(setup: &Setup<'_>) -> Result<()> {
 }
 
 async fn start(setup: &Setup<'_>, stack: &mut Stack) -> Result<()> {
-    let Setup { options, programs, folder, addresses, json } = setup;
+    let Setup { options, programs, profiles, folder, addresses, json } = setup;
     let begun = Instant::now();
     say(&format!("starting in {}", folder.root.display()));
     folder.clear_scratch().context("clear the scratch folder")?;
@@ -90,7 +94,8 @@ async fn start(setup: &Setup<'_>, stack: &mut Stack) -> Result<()> {
         Some(stores) => OsString::from(stores),
         None => OsString::from(planes::file_url(&folder.store())),
     };
-    let planes = Planes { programs, folder, database_url, redis_url, stores, root_keys };
+    let profiles = profiles.as_deref();
+    let planes = Planes { programs, profiles, folder, database_url, redis_url, stores, root_keys };
     stack.start(planes.control(&addresses.grpc.to_string()));
     let grpc = stack.wait(address::bound(&planes.control_bound())).await??;
     say(&format!("control listens on {grpc}"));

@@ -181,7 +181,7 @@ async fn probed(deps: &Deps, subject: &Subject, offer: &Offer) -> Result<Outcome
         Some(Err(message)) => return verdict(message.clone()),
         None => return verdict("the probe reported nothing".to_owned()),
     };
-    if let Err(error) = plan::grid(&source.video) {
+    if let Err(error) = source.grid() {
         return verdict(format!("the source cannot be planned: {error}"));
     }
     let Ok(json) = serde_json::to_value(source) else {
@@ -389,7 +389,8 @@ async fn record(
         finished = tasks::unblock_collect(&tx, subject.job).await?;
     }
     let audio = plan.audio.first().map(plan::PlannedAudio::rendition);
-    outputs::publish(&tx, subject.video, subject.job, audio.as_deref()).await?;
+    let pictures = plan.video.is_some();
+    outputs::publish(&tx, subject.video, subject.job, pictures, audio.as_deref()).await?;
     tx.commit().await?;
     Ok(if finished { Recorded::Finished } else { Recorded::Yes })
 }

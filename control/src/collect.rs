@@ -30,6 +30,7 @@ const LEASE_SECONDS: f64 = 60.0;
 pub async fn round(deps: &Deps) -> Result<(), IndexProblem> {
     loop {
         let claimer = Claimer {
+            encoders: Vec::new(),
             worker: WorkerId::new(Uuid::nil()),
             name: "control".to_owned(),
             kinds: vec![TaskKind::Collect],

@@ -44,6 +44,9 @@ pub struct Config {
     /// Visibility of videos whose creator did not say.
     #[arg(long, env = "STREAMING_DEFAULT_VISIBILITY", default_value = "public")]
     pub default_visibility: DefaultVisibility,
+    /// TOML file of the profiles; the five built-in ones without it.
+    #[arg(long, env = "STREAMING_PROFILES_FILE")]
+    pub profiles_file: Option<PathBuf>,
     /// How long a lease holds after the last heartbeat.
     #[arg(long, env = "STREAMING_LEASE", default_value = "15s",
           value_parser = runtime::duration::parse)]

@@ -54,7 +54,7 @@ pub struct Deps {
     pub pages: Pages,
     /// Encoded indexes.
     pub indexes: Indexes,
-    /// Lowest first.
+    /// What a transcode may be asked for.
     pub profiles: Vec<Profile>,
     /// See [`Policy`].
     pub policy: Policy,

@@ -16,6 +16,7 @@ pub mod language;
 pub mod loops;
 pub mod page;
 pub mod plan;
+pub mod profiles;
 pub mod redis;
 pub mod server;
 pub mod status;

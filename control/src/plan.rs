@@ -1,23 +1,19 @@
 //! Planning: what tasks a source becomes. Pure: the same source and wish give the same plan.
 
+mod audio;
+#[cfg(test)]
+mod tests;
+
 use api::code::{Code, Problem};
 use media::{
-    FrameRate, Grid,
-    grid::GridError,
+    Codec, Grid,
     ladder::{self, LadderError, Profile, Rung},
-    source::{AudioTrack, Source, VideoTrack},
+    source::{Source, VideoTrack},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    domain::{TaskKind, TaskState},
-    language,
-};
-
-/// Audio tracks that are encoded; a source with more keeps its first ones.
-pub const AUDIO_TRACKS_MAX: usize = 16;
-/// One preset for every rung of every job.
-const PRESET: &str = "veryfast";
+pub use self::audio::{AUDIO_TRACKS_MAX, PlannedAudio, rendition_of_audio};
+use crate::domain::{TaskKind, TaskState};
 
 const PRIORITY_PROBE: i32 = 1000;
 /// Somebody waits for the first picture.
@@ -38,13 +34,13 @@ const COLLECT_WEIGHT: f64 = 1.0;
 pub struct Plan {
     /// The output's time grid.
     pub grid: Grid,
-    /// What is encoded.
-    pub video: VideoTrack,
-    /// Lowest first.
+    /// The pictures that are encoded; none when the source is sound only.
+    pub video: Option<VideoTrack>,
+    /// H.264 first, then HEVC, then AV1, each lowest first; none without pictures.
     pub rungs: Vec<Rung>,
     /// In the source's order; the first is the default.
     pub audio: Vec<PlannedAudio>,
-    /// The encoder preset of every rung.
+    /// The encoder presets as people see them: one for every codec, hence mostly one.
     pub preset: String,
     /// Serve HLS.
     pub hls: bool,
@@ -52,35 +48,6 @@ pub struct Plan {
     pub dash: bool,
     /// What was left out and why.
     pub notes: Vec<String>,
-}
-
-/// An audio rendition.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PlannedAudio {
-    /// Names the rendition and the task.
-    pub number: u32,
-    /// What is encoded.
-    pub track: AudioTrack,
-    /// What people see, unique in the video.
-    pub label: String,
-    /// BCP 47; "und" when unknown.
-    pub language: String,
-    /// Channels of the output.
-    pub channels: u32,
-    /// bit/s
-    pub bitrate: u64,
-}
-
-impl PlannedAudio {
-    /// The rendition's name.
-    pub fn rendition(&self) -> String {
-        rendition_of_audio(self.number)
-    }
-}
-
-/// The name of an audio rendition.
-pub fn rendition_of_audio(number: u32) -> String {
-    format!("audio-{number}")
 }
 
 /// What the caller asks for.
@@ -113,16 +80,8 @@ pub struct NewTask {
     pub priority: i32,
     /// Share of the job's work.
     pub weight: f64,
-}
-
-/// The grid that a source's renditions get.
-///
-/// # Errors
-/// [`GridError`] when the source's rate or length makes no grid.
-pub fn grid(track: &VideoTrack) -> Result<Grid, GridError> {
-    let (num, den) = track.frame_rate;
-    let rate = FrameRate::for_source(num, den)?;
-    Grid::new(rate, track.frames_at(rate))
+    /// FFmpeg's name of the video encoder that a worker must have; empty when it needs none.
+    pub encoder: &'static str,
 }
 
 /// The one task of a probe.
@@ -134,28 +93,31 @@ pub fn probe() -> NewTask {
         state: TaskState::Ready,
         priority: PRIORITY_PROBE,
         weight: 1.0,
+        encoder: "",
     }
 }
 
 /// Plans a transcode.
 ///
 /// # Errors
-/// Names `profiles[i]` when a profile is unknown, repeated or above the source, and says so when the
-/// source's frame rate or length cannot be planned.
+/// Names `profiles[i]` when a profile is unknown, repeated, above the source or too small for its codec,
+/// and says so when the source's frame rate or length cannot be planned.
 pub fn plan(source: &Source, profiles: &[Profile], wish: &Wish) -> Result<Plan, Problem> {
-    let grid = grid(&source.video)
+    let grid = source
+        .grid()
         .map_err(|e| Problem::new(Code::NotAVideo, format!("the source cannot be planned: {e}")))?;
-    let rungs = ladder::select(&source.video, profiles, &wish.profiles).map_err(refuse)?;
-    if rungs.is_empty() {
-        return Err(Problem::new(Code::NotConfigured, "no profiles are configured"));
-    }
     let mut notes = Vec::new();
-    if wish.profiles.is_empty() {
-        for profile in profiles.iter().filter(|p| !rungs.iter().any(|r| r.name == p.name)) {
-            let (name, width, height) = (&profile.name, source.video.width, source.video.height);
-            notes.push(format!("{name} is above the source ({width}x{height}) and was left out"));
+    let rungs = match &source.video {
+        Some(video) => rungs(video, profiles, wish, &mut notes)?,
+        None => {
+            ladder::known(profiles, &wish.profiles).map_err(refuse)?;
+            if !wish.profiles.is_empty() {
+                let names = wish.profiles.join(", ");
+                notes.push(format!("{names}: left out, because the source holds sound only"));
+            }
+            Vec::new()
         }
-    }
+    };
     let asked = [(wish.thumbnails, "thumbnails"), (wish.preview, "a preview")];
     for (_, what) in asked.into_iter().filter(|(asked, _)| *asked) {
         notes.push(format!("{what}: not made by this version"));
@@ -165,72 +127,75 @@ pub fn plan(source: &Source, profiles: &[Profile], wish: &Wish) -> Result<Plan, 
         notes
             .push(format!("{left} audio tracks beyond the first {AUDIO_TRACKS_MAX} were left out"));
     }
-    let bitrate = ladder::audio_bitrate(profiles, &rungs);
+    let bitrate = match source.video {
+        Some(_) => ladder::audio_bitrate(profiles, &rungs),
+        None => ladder::sound_bitrate(profiles),
+    };
     Ok(Plan {
         grid,
         video: source.video.clone(),
-        audio: audio(&source.audio, bitrate),
+        audio: audio::plan(&source.audio, bitrate),
+        preset: presets(&rungs),
         rungs,
-        preset: PRESET.to_owned(),
         hls: wish.hls,
         dash: wish.dash,
         notes,
     })
 }
 
+/// The ladder of a source with pictures, and what it lacks.
+fn rungs(
+    video: &VideoTrack,
+    profiles: &[Profile],
+    wish: &Wish,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Rung>, Problem> {
+    let rungs = ladder::select(video, profiles, &wish.profiles).map_err(refuse)?;
+    let (width, height) = (video.width, video.height);
+    if rungs.is_empty() {
+        let text = format!("no profile fits the source ({width}x{height})");
+        return Err(Problem::new(Code::NotConfigured, text));
+    }
+    let missing = |p: &&Profile| !rungs.iter().any(|r| r.name == p.name);
+    for profile in profiles.iter().filter(|_| wish.profiles.is_empty()).filter(missing) {
+        let name = &profile.name;
+        let above = profile.width.min(profile.height) > width.min(height)
+            || profile.width.max(profile.height) > width.max(height);
+        notes.push(if above {
+            format!("{name} is above the source ({width}x{height}) and was left out")
+        } else {
+            format!("{name}: the source ({width}x{height}) does not fit it; it was left out")
+        });
+    }
+    Ok(rungs)
+}
+
+/// Each codec's preset, the first rung's first.
+fn presets(rungs: &[Rung]) -> String {
+    let mut presets: Vec<&str> = Vec::new();
+    for rung in rungs {
+        if !presets.contains(&rung.preset.as_str()) {
+            presets.push(&rung.preset);
+        }
+    }
+    presets.join(", ")
+}
+
 fn refuse(error: LadderError) -> Problem {
     let (LadderError::Unknown { index, .. }
     | LadderError::AboveSource { index, .. }
+    | LadderError::TooSmall { index, .. }
     | LadderError::Repeated { index, .. }) = &error;
     Problem::field(format!("profiles[{index}]"), error.to_string())
 }
 
-fn audio(tracks: &[AudioTrack], bitrate: u64) -> Vec<PlannedAudio> {
-    let mut planned: Vec<PlannedAudio> = Vec::new();
-    for (number, track) in (0..).zip(tracks.iter().take(AUDIO_TRACKS_MAX)) {
-        let language = language::tag(&track.language);
-        let wanted = label(track, &language, number);
-        let mut label = wanted.clone();
-        let mut copy = 2;
-        while planned.iter().any(|p| p.label == label) {
-            label = format!("{wanted} ({copy})");
-            copy += 1;
-        }
-        let channels = if track.channels == 1 { 1 } else { 2 };
-        let track = track.clone();
-        planned.push(PlannedAudio { number, track, label, language, channels, bitrate });
-    }
-    planned
-}
-
-/// Titles longer than this are cut: they stand in every manifest.
-const LABEL_CHARS_MAX: usize = 64;
-
-fn label(track: &AudioTrack, language: &str, number: u32) -> String {
-    let title: String =
-        track.title.chars().filter(|c| !c.is_control()).take(LABEL_CHARS_MAX).collect();
-    match title.trim() {
-        "" if language != "und" => language::name(language).to_owned(),
-        "" => format!("Audio {}", number + 1),
-        title => title.to_owned(),
-    }
-}
-
 impl Plan {
-    /// Every task of the job, weighted by megapixels.
+    /// Every task of the job, weighted by the work of encoding it.
     pub fn tasks(&self) -> Vec<NewTask> {
         let mut tasks = Vec::new();
         for chunk in 0..self.grid.chunks() {
-            let names: Vec<String> = self.rungs.iter().map(|r| r.name.clone()).collect();
-            if chunk > 0 {
-                tasks.push(self.chunk(chunk, names, PRIORITY_CHUNK));
-                continue;
-            }
-            // The first picture must not wait for the larger ones.
-            let (lowest, others) = names.split_at(names.len().min(1));
-            tasks.push(self.chunk(0, lowest.to_vec(), PRIORITY_FIRST));
-            if !others.is_empty() {
-                tasks.push(self.chunk(0, others.to_vec(), PRIORITY_FIRST_OTHERS));
+            for codec in Codec::ALL {
+                tasks.extend(self.chunk_tasks(chunk, codec));
             }
         }
         for audio in &self.audio {
@@ -241,6 +206,7 @@ impl Plan {
                 state: TaskState::Ready,
                 priority: PRIORITY_AUDIO,
                 weight: self.grid.frames() as f64 * AUDIO_MEGAPIXELS / 30.0,
+                encoder: "",
             });
         }
         tasks.push(NewTask {
@@ -250,91 +216,45 @@ impl Plan {
             state: TaskState::Blocked,
             priority: PRIORITY_COLLECT,
             weight: COLLECT_WEIGHT,
+            encoder: "",
         });
         tasks
     }
 
-    fn chunk(&self, chunk: u32, rungs: Vec<String>, priority: i32) -> NewTask {
+    /// One task per codec and chunk, because not every worker has every encoder and the slow ones must
+    /// not hold up the fast; and the very first picture must not wait for the larger ones.
+    fn chunk_tasks(&self, chunk: u32, codec: Codec) -> Vec<NewTask> {
+        let of_codec: Vec<&Rung> = self.rungs.iter().filter(|r| r.codec == codec).collect();
+        let first = chunk == 0 && self.rungs.first().is_some_and(|r| r.codec == codec);
+        let (alone, others) = of_codec.split_at(usize::from(first && !of_codec.is_empty()));
+        let priority = if chunk == 0 { PRIORITY_FIRST_OTHERS } else { PRIORITY_CHUNK };
+        let tasks = [(alone, PRIORITY_FIRST), (others, priority)];
+        let tasks = tasks.into_iter().filter(|(rungs, _)| !rungs.is_empty());
+        tasks.map(|(rungs, priority)| self.chunk(chunk, codec, rungs, priority)).collect()
+    }
+
+    fn chunk(&self, chunk: u32, codec: Codec, rungs: &[&Rung], priority: i32) -> NewTask {
         let frames = self.grid.chunk_frames(chunk);
         let frames = (frames.end - frames.start) as f64;
-        let megapixels = |rung: &Rung| f64::from(rung.width) * f64::from(rung.height) / 1e6;
-        let size: f64 = self.rungs.iter().filter(|r| rungs.contains(&r.name)).map(megapixels).sum();
-        let weight = frames * size;
-        let (kind, state) = (TaskKind::Chunk, TaskState::Ready);
-        NewTask { kind, ordinal: chunk, rungs, state, priority, weight }
+        let megapixels = |rung: &&Rung| f64::from(rung.width) * f64::from(rung.height) / 1e6;
+        let size: f64 = rungs.iter().map(megapixels).sum();
+        NewTask {
+            kind: TaskKind::Chunk,
+            ordinal: chunk,
+            rungs: rungs.iter().map(|r| r.name.clone()).collect(),
+            state: TaskState::Ready,
+            priority,
+            weight: frames * size * cost(codec),
+            encoder: codec.encoder(),
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use media::{ladder::default_profiles, source::Source};
-
-    use super::{Plan, Wish, plan};
-    use crate::domain::{TaskKind, TaskState};
-
-    fn source(width: u32, height: u32, seconds: i64) -> Source {
-        let report = serde_json::json!({
-            "format": "mp4", "duration": seconds, "bytes": 1, "bitrate": 1,
-            "video": {
-                "index": 0, "codec": "h264", "width": width, "height": height,
-                "frame_rate": [25, 1], "time_base": [1, 25], "first_pts": 0,
-                "last_pts": seconds * 25 - 1, "interlaced": false, "pixel_format": "yuv420p",
-                "transfer": ""
-            },
-            "audio": [
-                {"index": 1, "codec": "aac", "channels": 6, "sample_rate": 48000,
-                 "language": "ger", "title": ""},
-                {"index": 2, "codec": "aac", "channels": 1, "sample_rate": 44100,
-                 "language": "deu", "title": ""},
-                {"index": 3, "codec": "aac", "channels": 2, "sample_rate": 44100,
-                 "language": "", "title": ""}
-            ]
-        });
-        serde_json::from_value(report).unwrap()
-    }
-
-    fn planned(source: &Source) -> Plan {
-        plan(source, &default_profiles(), &Wish { hls: true, ..Wish::default() }).unwrap()
-    }
-
-    #[test]
-    fn every_rung_of_every_chunk_is_planned_once() {
-        for seconds in [1, 3, 4, 5, 24, 100] {
-            let plan = planned(&source(1280, 720, seconds));
-            let tasks = plan.tasks();
-            for chunk in 0..plan.grid.chunks() {
-                let of_chunk = tasks.iter().filter(|t| t.kind == TaskKind::Chunk);
-                let of_chunk = of_chunk.filter(|t| t.ordinal == chunk);
-                let rungs: Vec<&str> =
-                    of_chunk.flat_map(|t| &t.rungs).map(String::as_str).collect();
-                assert_eq!(rungs, ["360p", "480p", "720p"], "{seconds} s, chunk {chunk}");
-            }
-            assert_eq!(tasks.iter().filter(|t| t.kind == TaskKind::Audio).count(), 3);
-            let collect = tasks.last().unwrap();
-            assert_eq!((collect.kind, collect.state), (TaskKind::Collect, TaskState::Blocked));
-            assert!(tasks.iter().all(|t| t.weight > 0.0));
-        }
-    }
-
-    #[test]
-    fn labels_are_unique_and_what_is_left_out_is_said() {
-        let plan = planned(&source(1280, 720, 10));
-        let audio: Vec<_> = plan
-            .audio
-            .iter()
-            .map(|a| (a.label.as_str(), a.language.as_str(), a.channels))
-            .collect();
-        assert_eq!(audio, [("Deutsch", "de", 2), ("Deutsch (2)", "de", 1), ("Audio 3", "und", 2)]);
-        assert_eq!(plan.notes.len(), 2);
-        assert!(plan.notes[0].starts_with("1080p"));
-    }
-
-    #[test]
-    fn a_rate_that_makes_no_grid_is_refused() {
-        let mut broken = source(640, 360, 10);
-        broken.video.frame_rate = (0, 1);
-        let wish = Wish::default();
-        let problem = plan(&broken, &default_profiles(), &wish).unwrap_err();
-        assert_eq!(problem.code, api::code::Code::NotAVideo);
+/// What a pixel costs at the default preset, relative to H.264 (measured on two cores).
+const fn cost(codec: Codec) -> f64 {
+    match codec {
+        Codec::H264 => 1.0,
+        Codec::Hevc => 2.5,
+        Codec::Av1 => 3.0,
     }
 }

@@ -32,6 +32,7 @@ use crate::{
     index::Indexes,
     loops,
     page::Pages,
+    profiles::{self, ProfilesError},
     redis::Redis,
     status::Status,
 };
@@ -69,6 +70,9 @@ pub enum ServeError {
     /// The root key file cannot be read.
     #[error("read the root key file")]
     KeyFile(#[source] std::io::Error),
+    /// The profiles file.
+    #[error(transparent)]
+    Profiles(#[from] ProfilesError),
     /// The Redis URL.
     #[error("read the redis url")]
     Redis(#[source] fred::error::Error),
@@ -174,6 +178,7 @@ pub fn build(
     telemetry: Telemetry,
     shutdown: Shutdown,
 ) -> Result<Deps, ServeError> {
+    let profiles = profiles::load(config.profiles_file.as_deref())?;
     let keys = RootKeys::load(&config.root_key_file)?;
     // An empty variable is an unset one.
     let redis_url = config.redis_url.as_ref().filter(|url| !url.expose().is_empty());
@@ -191,7 +196,7 @@ pub fn build(
         keys,
         pages: pages(&config.root_key_file)?,
         indexes: Indexes::default(),
-        profiles: media::ladder::default_profiles(),
+        profiles,
         policy: Policy {
             lease: config.lease,
             heartbeat: config.heartbeat,

@@ -36,6 +36,8 @@ fn rungs() -> Vec<Rung> {
         width,
         height,
         video_bitrate,
+        codec: media::Codec::H264,
+        preset: "veryfast".to_owned(),
     };
     vec![rung("360p", 640, 360, 800_000), rung("1080p", 1920, 1080, 5_000_000)]
 }
@@ -94,7 +96,7 @@ fn audio_is_padded_and_cut_to_the_grid() {
     let args = args::audio(&AudioEncode {
         source: Path::new("/store/videos/x/source"),
         track: &audio,
-        video: &track(),
+        video: Some(&track()),
         grid: &grid,
         bitrate: 128_000,
         threads: 1,

@@ -44,6 +44,8 @@ const WORKER_UNSET: &[&str] = &[
 /// What the planes share.
 pub(crate) struct Planes<'a> {
     pub(crate) programs: &'a Programs,
+    /// Absolute; absent for the built-in ones.
+    pub(crate) profiles: Option<&'a Path>,
     pub(crate) folder: &'a Folder,
     pub(crate) database_url: String,
     pub(crate) redis_url: String,
@@ -64,7 +66,7 @@ impl Planes<'_> {
 
     /// The control plane.
     pub(crate) fn control(&self, grpc_addr: &str) -> Spec {
-        let env = vec![
+        let mut env = vec![
             ("STREAMING_GRPC_ADDR", grpc_addr.into()),
             ("STREAMING_ADDR_FILE", self.control_bound().into_os_string()),
             ("STREAMING_DATABASE_URL", self.database_url.clone().into()),
@@ -72,6 +74,9 @@ impl Planes<'_> {
             ("STREAMING_STORES", self.stores.clone()),
             ("STREAMING_ROOT_KEY_FILE", self.root_keys.clone().into_os_string()),
         ];
+        if let Some(profiles) = self.profiles {
+            env.push(("STREAMING_PROFILES_FILE", profiles.into()));
+        }
         let pinned = Some(("STREAMING_GRPC_ADDR", self.control_bound()));
         let program = self.programs.control.clone();
         Spec { pinned, ..self.plane("control", program, "serve", env, CONTROL_UNSET) }

@@ -16,6 +16,8 @@ pub struct Claimer {
     pub name: String,
     /// The kinds it takes.
     pub kinds: Vec<TaskKind>,
+    /// FFmpeg's names of its video encoders; empty when it does not say, which is taken for all.
+    pub encoders: Vec<String>,
 }
 
 /// What a claim may take.
@@ -78,7 +80,8 @@ const SEEN_SECONDS_MAX: f64 = 15.0;
 
 /// Leases a share of the ready tasks for `lease_seconds`.
 ///
-/// A task that failed on this worker is left to others while there are others.
+/// A task goes only to workers that have its encoder, and one that failed on this worker is left to
+/// others that have it while there are others.
 ///
 /// # Errors
 /// [`DbError`] as every function here.
@@ -98,6 +101,7 @@ pub async fn claim(
                    AND t.run_after <= now()
                    AND t.kind = ANY ($1)
                    AND t.priority >= $7
+                   AND (t.encoder = '' OR $8::text[] = '{}' OR t.encoder = ANY ($8))
                    AND (
                        $2 <> ALL (t.failed_on)
                        OR NOT EXISTS (
@@ -107,6 +111,11 @@ pub async fn claim(
                              AND NOT w.draining
                              AND w.seen_at > now() - make_interval(secs => $3)
                              AND w.name <> ALL (t.failed_on)
+                             AND (
+                                 t.encoder = ''
+                                 OR w.encoders = '{}'
+                                 OR t.encoder = ANY (w.encoders)
+                             )
                        )
                    )
                  ORDER BY t.priority DESC, t.created_at, t.id
@@ -135,6 +144,7 @@ pub async fn claim(
                 &claimer.worker.uuid(),
                 &lease_seconds,
                 &share.priority_min,
+                &claimer.encoders,
             ],
         )
         .await?;

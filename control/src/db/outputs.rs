@@ -218,7 +218,8 @@ pub async fn count(
 }
 
 /// Serves the job from now on if its video serves nothing and the job has something to play: the
-/// first chunk of a video rendition, and of the default audio if there is to be one. True when it did.
+/// first chunk of a video rendition if there are `pictures`, and of the default audio if there is to be
+/// one. True when it did.
 ///
 /// # Errors
 /// [`DbError`] as every function here.
@@ -226,6 +227,7 @@ pub async fn publish(
     tx: &impl GenericClient,
     video: VideoId,
     job: JobId,
+    pictures: bool,
     audio: Option<&str>,
 ) -> Result<bool, DbError> {
     let rows = tx
@@ -234,10 +236,13 @@ pub async fn publish(
              SET served_job = $2, published_at = now()
              WHERE id = $1
                AND served_job IS NULL
-               AND EXISTS (
-                   SELECT 1
-                   FROM outputs
-                   WHERE job_id = $2 AND chunk = 0 AND rendition NOT LIKE 'audio-%'
+               AND (
+                   NOT $4
+                   OR EXISTS (
+                       SELECT 1
+                       FROM outputs
+                       WHERE job_id = $2 AND chunk = 0 AND rendition NOT LIKE 'audio-%'
+                   )
                )
                AND (
                    $3::text IS NULL
@@ -245,7 +250,7 @@ pub async fn publish(
                        SELECT 1 FROM outputs WHERE job_id = $2 AND chunk = 0 AND rendition = $3
                    )
                )",
-            &[&video.uuid(), &job.uuid(), &audio],
+            &[&video.uuid(), &job.uuid(), &audio, &pictures],
         )
         .await?;
     Ok(rows == 1)

@@ -102,15 +102,16 @@ pub async fn create(
     let states: Vec<&str> = tasks.iter().map(|t| t.state.text()).collect();
     let priorities: Vec<i32> = tasks.iter().map(|t| t.priority).collect();
     let weights: Vec<f64> = tasks.iter().map(|t| t.weight).collect();
+    let encoders: Vec<&str> = tasks.iter().map(|t| t.encoder).collect();
     db.execute(
         "INSERT INTO tasks
              (id, job_id, video_id, tenant, kind, ordinal, rungs, state, priority, weight,
-              attempts_max)
+              encoder, attempts_max)
          SELECT n.id, $1, $2, $3, n.kind, n.ordinal, string_to_array(n.rungs, ','),
-                n.state::task_state, n.priority, n.weight, $4
+                n.state::task_state, n.priority, n.weight, n.encoder, $4
          FROM unnest($5::uuid[], $6::text[], $7::int4[], $8::text[], $9::text[], $10::int4[],
-                     $11::float8[])
-              AS n (id, kind, ordinal, rungs, state, priority, weight)",
+                     $11::float8[], $12::text[])
+              AS n (id, kind, ordinal, rungs, state, priority, weight, encoder)",
         &[
             &job.uuid(),
             &video.uuid(),
@@ -123,6 +124,7 @@ pub async fn create(
             &states,
             &priorities,
             &weights,
+            &encoders,
         ],
     )
     .await?;

@@ -52,12 +52,13 @@ pub async fn connect(
     id: WorkerId,
     name: &str,
     slots: u32,
+    encoders: &[String],
 ) -> Result<(), DbError> {
     db.execute(
-        "INSERT INTO workers (id, name, slots)
-         VALUES ($1, $2, $3)
+        "INSERT INTO workers (id, name, slots, encoders)
+         VALUES ($1, $2, $3, $4)
          ON CONFLICT (id) DO UPDATE SET connected = true, seen_at = now()",
-        &[&id.uuid(), &name, &slots.cast_signed()],
+        &[&id.uuid(), &name, &slots.cast_signed(), &encoders],
     )
     .await?;
     Ok(())

@@ -81,8 +81,9 @@ fn work(
                 .filter(|rung| claimed.rungs.contains(&rung.name))
                 .map(Into::into)
                 .collect(),
-            preset,
-            track: Some(video.into()),
+            // Workers that know rungs' own presets do not look at this one.
+            preset: preset.split(", ").next().unwrap_or_default().to_owned(),
+            track: Some(video.ok_or_else(broken)?.into()),
             urgent,
         })),
         TaskKind::Audio => {
@@ -92,7 +93,7 @@ fn work(
                 grid: Some(grid.into()),
                 number: planned.number,
                 track: Some(planned.track.into()),
-                video: Some(video.into()),
+                video: video.map(Into::into),
                 bitrate: planned.bitrate,
                 first_chunk,
             }))

@@ -100,10 +100,10 @@ fn source(report: v1::SourceReport) -> Result<Source, Problem> {
     }
     let mut source = Source::try_from(report)?;
     source.format = text(&source.format, TEXT_CHARS_MAX);
-    for name in
-        [&mut source.video.codec, &mut source.video.pixel_format, &mut source.video.transfer]
-    {
-        *name = text(name, TEXT_CHARS_MAX);
+    if let Some(video) = &mut source.video {
+        for name in [&mut video.codec, &mut video.pixel_format, &mut video.transfer] {
+            *name = text(name, TEXT_CHARS_MAX);
+        }
     }
     for track in &mut source.audio {
         for name in [&mut track.codec, &mut track.language, &mut track.title] {

@@ -47,8 +47,6 @@ const TOUCH_EVERY: Duration = Duration::from_secs(3);
 const COMMITS_MAX: Duration = Duration::from_secs(20);
 /// Tries of a statement that the whole session waits for.
 const TRIES_MAX: u32 = 4;
-/// The encoder that chunk tasks need.
-const ENCODER: &str = "libx264";
 
 /// Who a worker says it is.
 #[derive(Clone, Debug)]
@@ -91,13 +89,12 @@ pub fn open(
     inbound: Streaming<WorkerMessage>,
 ) -> Stream<ControlMessage> {
     let (out, receiver) = mpsc::channel(QUEUE_MAX);
-    let able = introduced.encoders.is_empty() || introduced.encoders.iter().any(|e| e == ENCODER);
-    let mut kinds = vec![TaskKind::Probe, TaskKind::Audio];
-    kinds.extend(able.then_some(TaskKind::Chunk));
+    let Introduced { id, name, encoders, .. } = introduced;
+    let kinds = vec![TaskKind::Probe, TaskKind::Audio, TaskKind::Chunk];
     let session = Session {
         commits: Commits::new(deps.clone()),
-        worker: introduced.id,
-        claimer: Claimer { worker: introduced.id, name: introduced.name, kinds },
+        worker: id,
+        claimer: Claimer { worker: id, name, kinds, encoders },
         out,
         want: Want::default(),
         draining: false,

@@ -28,16 +28,23 @@ impl From<Video> for v1::Video {
 }
 
 fn metadata(source: Source) -> v1::VideoMetadata {
-    let (num, den) = source.video.frame_rate;
-    v1::VideoMetadata {
+    let mut metadata = v1::VideoMetadata {
         duration_seconds: source.duration,
         format: source.format,
-        width: source.video.width,
-        height: source.video.height,
         bitrate: source.bitrate,
-        fps: f64::from(num) / f64::from(den.max(1)),
-        codec: source.video.codec,
+        ..v1::VideoMetadata::default()
+    };
+    match (source.video, source.audio.into_iter().next()) {
+        (Some(video), _) => {
+            let (num, den) = video.frame_rate;
+            metadata.width = video.width;
+            metadata.height = video.height;
+            metadata.fps = f64::from(num) / f64::from(den.max(1));
+            metadata.codec = video.codec;
+        }
+        (None, sound) => metadata.codec = sound.map(|track| track.codec).unwrap_or_default(),
     }
+    metadata
 }
 
 /// Below this share an estimate of what is left is a guess.

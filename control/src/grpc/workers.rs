@@ -26,6 +26,8 @@ use crate::{
 /// A stream that does not say hello within this time is closed.
 const HELLO_MAX: Duration = Duration::from_secs(10);
 const NAME_CHARS_MAX: usize = 128;
+/// Encoders that a worker may name.
+const ENCODERS_MAX: usize = 256;
 /// Slots of one worker.
 pub const SLOTS_MAX: u32 = 256;
 const LIST_MAX: i64 = 10_000;
@@ -47,7 +49,8 @@ impl WorkerService for Services {
         let introduced = hello(first)?;
         retrying(CALL_TRIES_MAX, || async {
             let db = self.0.db.get().await?;
-            workers::connect(&*db, introduced.id, &introduced.name, introduced.slots).await
+            let Introduced { id, name, slots, encoders } = &introduced;
+            workers::connect(&*db, *id, name, *slots, encoders).await
         })
         .await
         .map_err(refuse)?;
@@ -107,6 +110,13 @@ fn hello(first: Option<v1::WorkerMessage>) -> Result<Introduced, Problem> {
     if hello.slots == 0 || hello.slots > SLOTS_MAX {
         return Err(Problem::field("slots", format!("must be 1 to {SLOTS_MAX}")));
     }
+    if hello.encoders.len() > ENCODERS_MAX {
+        return Err(Problem::field("encoders", format!("are more than {ENCODERS_MAX}")));
+    }
+    let plain = |c: &char| c.is_ascii_alphanumeric() || "_-.".contains(*c);
+    let encoders = hello.encoders.iter();
+    let encoders =
+        encoders.map(|name| name.chars().filter(plain).take(NAME_CHARS_MAX).collect()).collect();
     let id = WorkerId::new(Uuid::now_v7());
-    Ok(Introduced { id, name, slots: hello.slots, encoders: hello.encoders })
+    Ok(Introduced { id, name, slots: hello.slots, encoders })
 }

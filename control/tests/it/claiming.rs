@@ -14,8 +14,8 @@ use control::{
 };
 
 use crate::rows::{
-    GRACE, LEASE, claim, claim_share, db, expire, job, lease as lease_of, number, state, video,
-    worker,
+    GRACE, LEASE, claim, claim_share, db, expire, job, job_of, lease as lease_of, number, state,
+    video, worker,
 };
 
 fn setback(code: &str) -> Setback {
@@ -98,6 +98,49 @@ async fn a_worker_gets_only_the_kinds_it_takes() {
     assert_eq!(claimed.iter().map(|c| c.kind).collect::<Vec<_>>(), [TaskKind::Audio]);
 }
 
+/// A film of three seconds in one rung of each codec.
+fn mixed() -> plan::Plan {
+    let profile = |codec: media::Codec| media::ladder::Profile {
+        name: codec.text().to_owned(),
+        codec,
+        preset: codec.default_preset().to_owned(),
+        ..media::ladder::default_profiles().remove(0)
+    };
+    let profiles = media::Codec::ALL.map(profile);
+    let wish = plan::Wish { hls: true, dash: true, ..plan::Wish::default() };
+    plan::plan(&crate::rows::source(3), &profiles, &wish).unwrap()
+}
+
+#[tokio::test]
+async fn a_chunk_goes_only_to_a_worker_that_has_its_encoder() {
+    let db = db().await;
+    let video = video(&db).await;
+    job_of(&db, video, mixed()).await;
+    let with = |encoders: &[&str]| {
+        let mut worker = worker(&encoders.join(" "));
+        worker.encoders = encoders.iter().map(|e| (*e).to_owned()).collect();
+        worker
+    };
+    let rungs = |claimed: &[Claimed]| {
+        let chunks = claimed.iter().filter(|c| c.kind == TaskKind::Chunk);
+        chunks.flat_map(|c| c.rungs.clone()).collect::<Vec<_>>()
+    };
+    let (av1, h264) = (with(&["libsvtav1"]), with(&["libx264"]));
+    let c = db.get().await.unwrap();
+    for w in [&av1, &h264] {
+        workers::connect(&*c, w.worker, &w.name, 1, &w.encoders).await.unwrap();
+    }
+    let claimed = claim(&db, &av1, 10).await;
+    assert_eq!(rungs(&claimed), ["av1"]);
+    assert_eq!(rungs(&claim(&db, &h264, 10).await), ["h264"]);
+    // Nobody else could take it, so the worker that it failed on gets it again.
+    let failed = claimed.iter().find(|c| c.kind == TaskKind::Chunk).unwrap();
+    ending::attempt(&*c, lease_of(failed), &setback("ffmpeg_failed"), GRACE).await.unwrap();
+    assert!(claim(&db, &h264, 10).await.is_empty());
+    assert_eq!(rungs(&claim(&db, &av1, 10).await), ["av1"]);
+    assert_eq!(rungs(&claim(&db, &with(&["libx265", "libx264"]), 10).await), ["hevc"]);
+}
+
 #[tokio::test]
 async fn a_failed_task_goes_to_another_worker_while_there_is_one() {
     let db = db().await;
@@ -106,7 +149,7 @@ async fn a_failed_task_goes_to_another_worker_while_there_is_one() {
     let (first, second) = (worker("first"), worker("second"));
     let c = db.get().await.unwrap();
     for w in [&first, &second] {
-        workers::connect(&*c, w.worker, &w.name, 1).await.unwrap();
+        workers::connect(&*c, w.worker, &w.name, 1, &[]).await.unwrap();
     }
     let failed = claim(&db, &first, 1).await.remove(0);
     let after = ending::attempt(&*c, lease_of(&failed), &setback("ffmpeg_failed"), GRACE).await;

@@ -21,7 +21,7 @@ pub(crate) fn source() -> Source {
         duration: 6.0,
         bytes: 6,
         bitrate: 8000,
-        video: VideoTrack {
+        video: Some(VideoTrack {
             index: 0,
             codec: "h264".to_owned(),
             width: 128,
@@ -33,7 +33,7 @@ pub(crate) fn source() -> Source {
             interlaced: false,
             pixel_format: "yuv420p".to_owned(),
             transfer: String::new(),
-        },
+        }),
         audio: vec![AudioTrack {
             index: 1,
             codec: "aac".to_owned(),

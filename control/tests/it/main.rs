@@ -11,6 +11,7 @@ mod migrations;
 mod model;
 mod plane;
 mod postgres;
+mod profiles;
 mod redis;
 mod rows;
 mod workers;

@@ -76,6 +76,11 @@ impl Plane {
 
     /// Another instance of a service.
     pub(crate) async fn of(shared: Arc<Shared>) -> Self {
+        Self::with(shared, &[]).await
+    }
+
+    /// Another instance of a service, with more flags.
+    pub(crate) async fn with(shared: Arc<Shared>, flags: &[&str]) -> Self {
         let store = format!("file://{}", shared.store().display());
         let keys = shared.folder.path().join("root.keys");
         let arguments = [
@@ -93,7 +98,7 @@ impl Plane {
             "--heartbeat",
             "500ms",
         ];
-        let config = Flags::parse_from(arguments).config;
+        let config = Flags::parse_from(arguments.iter().chain(flags)).config;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = Shutdown::new();

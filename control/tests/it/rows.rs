@@ -31,7 +31,7 @@ pub(crate) fn source(seconds: u32) -> Source {
         duration: f64::from(seconds),
         bytes: 1000,
         bitrate: 8000,
-        video: VideoTrack {
+        video: Some(VideoTrack {
             index: 0,
             codec: "h264".to_owned(),
             width: 854,
@@ -43,7 +43,7 @@ pub(crate) fn source(seconds: u32) -> Source {
             interlaced: false,
             pixel_format: "yuv420p".to_owned(),
             transfer: String::new(),
-        },
+        }),
         audio: vec![AudioTrack {
             index: 1,
             codec: "aac".to_owned(),
@@ -99,8 +99,12 @@ pub(crate) async fn video(db: &Db) -> VideoId {
 
 /// A queued transcode of a film of `seconds`.
 pub(crate) async fn job(db: &Db, video: VideoId, seconds: u32) -> JobId {
+    job_of(db, video, film(seconds)).await
+}
+
+/// A queued transcode as planned.
+pub(crate) async fn job_of(db: &Db, video: VideoId, plan: Plan) -> JobId {
     let id = JobId::new(Uuid::now_v7());
-    let plan = film(seconds);
     let c = db.get().await.unwrap();
     jobs::create(&*c, "default", video, id, &plan).await.unwrap();
     tasks::create(&*c, "default", video, id, &plan.tasks()).await.unwrap();
@@ -114,6 +118,7 @@ pub(crate) fn worker(name: &str) -> Claimer {
         worker: WorkerId::new(Uuid::now_v7()),
         name: name.to_owned(),
         kinds: vec![TaskKind::Probe, TaskKind::Chunk, TaskKind::Audio],
+        encoders: Vec::new(),
     }
 }
 

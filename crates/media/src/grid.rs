@@ -108,6 +108,10 @@ impl FrameRate {
         }
     }
 
+    /// The nominal rate of films without pictures: one frame lasts as long as one AAC frame, so that
+    /// every boundary is exact.
+    pub const SOUND: Self = Self { num: 375, den: 8 };
+
     /// Numerator in lowest terms.
     pub const fn num(self) -> u32 {
         self.num
@@ -184,6 +188,16 @@ impl Grid {
             return Err(GridError::Frames(frames));
         }
         Ok(Self { rate, frames })
+    }
+
+    /// The grid of a film without pictures that lasts `seconds`.
+    ///
+    /// # Errors
+    /// [`GridError::Frames`] when that is no length of a film.
+    pub fn of_sound(seconds: f64) -> Result<Self, GridError> {
+        // Rounding must not add a frame of silence to what was exact.
+        let frames = (seconds * FrameRate::SOUND.fps() - 1e-6).ceil();
+        Self::new(FrameRate::SOUND, if frames.is_finite() { frames.max(0.0) as u64 } else { 0 })
     }
 
     /// The constant frame rate.

@@ -3,10 +3,12 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::source::VideoTrack;
+use crate::{Codec, source::VideoTrack};
 
 /// A source may be this much smaller than a profile's box and still count as filling it (853 of 854).
 const FIT_TOLERANCE: f64 = 1.02;
+/// In bit/s, where no profile says.
+const AUDIO_BITRATE_DEFAULT: u64 = 128_000;
 
 /// A named target that operators configure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +23,10 @@ pub struct Profile {
     pub video_bitrate: u64,
     /// bit/s
     pub audio_bitrate: u64,
+    /// How the pictures are coded.
+    pub codec: Codec,
+    /// The encoder's.
+    pub preset: String,
 }
 
 /// One rendition of one video.
@@ -34,6 +40,12 @@ pub struct Rung {
     pub height: u32,
     /// bit/s
     pub video_bitrate: u64,
+    /// How the pictures are coded.
+    #[serde(default)]
+    pub codec: Codec,
+    /// The encoder's; empty in plans of programs that had one for all rungs.
+    #[serde(default)]
+    pub preset: String,
 }
 
 /// The built-in profiles, lowest first.
@@ -44,6 +56,8 @@ pub fn default_profiles() -> Vec<Profile> {
         height,
         video_bitrate: video_kbit * 1000,
         audio_bitrate: audio_kbit * 1000,
+        codec: Codec::H264,
+        preset: Codec::H264.default_preset().to_owned(),
     };
     vec![
         profile("360p", 640, 360, 800, 96),
@@ -79,6 +93,20 @@ pub enum LadderError {
         /// Of the source.
         height: u32,
     },
+    /// The encoder takes no picture as small as the source's.
+    #[error("profile {name:?}: {codec} takes no picture of {width}x{height}")]
+    TooSmall {
+        /// Place in the request.
+        index: usize,
+        /// As requested.
+        name: String,
+        /// The profile's.
+        codec: Codec,
+        /// Of the rung.
+        width: u32,
+        /// Of the rung.
+        height: u32,
+    },
     /// Requested twice.
     #[error("profile {name:?} is listed twice")]
     Repeated {
@@ -89,8 +117,9 @@ pub enum LadderError {
     },
 }
 
-/// The rungs for `track`, lowest first: the `requested` ones, or with none requested every profile
-/// that fits. The lowest profile always fits, at the source's own size when that is smaller.
+/// The rungs for `track`: the `requested` ones, or with none requested every profile that fits. H.264
+/// comes first, then HEVC, then AV1, each lowest first: the first rung is what every player can begin
+/// with. The lowest profile of each codec always fits, at the source's own size when that is smaller.
 ///
 /// # Errors
 /// A [`LadderError`] that names the offending place of the request.
@@ -99,18 +128,22 @@ pub fn select(
     profiles: &[Profile],
     requested: &[String],
 ) -> Result<Vec<Rung>, LadderError> {
-    let lowest = profiles.iter().map(|p| p.video_bitrate).min();
-    let fits = |p: &Profile| scale(track, p) <= FIT_TOLERANCE || Some(p.video_bitrate) == lowest;
+    known(profiles, requested)?;
+    let lowest =
+        |codec: Codec| profiles.iter().filter(|p| p.codec == codec).map(|p| p.video_bitrate).min();
+    let fits =
+        |p: &Profile| scale(track, p) <= FIT_TOLERANCE || Some(p.video_bitrate) == lowest(p.codec);
     let mut chosen: Vec<&Profile> = Vec::new();
     for (index, name) in requested.iter().enumerate() {
+        let Some(profile) = profiles.iter().find(|p| p.name == *name) else { continue };
         let name = name.clone();
-        let Some(profile) = profiles.iter().find(|p| p.name == name) else {
-            let known = profiles.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ");
-            return Err(LadderError::Unknown { index, name, known });
-        };
         if !fits(profile) {
             let (width, height) = (track.width, track.height);
             return Err(LadderError::AboveSource { index, name, width, height });
+        }
+        let Rung { width, height, codec, .. } = rung(track, profile);
+        if width.min(height) < codec.side_min() {
+            return Err(LadderError::TooSmall { index, name, codec, width, height });
         }
         if chosen.iter().any(|p| p.name == name) {
             return Err(LadderError::Repeated { index, name });
@@ -120,14 +153,32 @@ pub fn select(
     if requested.is_empty() {
         chosen = profiles.iter().filter(|p| fits(p)).collect();
     }
-    chosen.sort_by_key(|p| p.video_bitrate);
-    Ok(chosen.into_iter().map(|p| rung(track, p)).collect())
+    chosen.sort_by_key(|p| (p.codec, p.video_bitrate));
+    let rungs = chosen.into_iter().map(|p| rung(track, p));
+    Ok(rungs.filter(|r| r.width.min(r.height) >= r.codec.side_min()).collect())
 }
 
-/// Audio bit rate for a ladder: that of its highest rung's profile.
+/// Checks that every requested name is a profile's.
+///
+/// # Errors
+/// [`LadderError::Unknown`] that names the first place that is not, and the names that are.
+pub fn known(profiles: &[Profile], requested: &[String]) -> Result<(), LadderError> {
+    let is_known = |name: &String| profiles.iter().any(|p| p.name == *name);
+    let Some(index) = requested.iter().position(|name| !is_known(name)) else { return Ok(()) };
+    let known = profiles.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ");
+    Err(LadderError::Unknown { index, name: requested[index].clone(), known })
+}
+
+/// Audio bit rate for a ladder: that of its largest rung's profile.
 pub fn audio_bitrate(profiles: &[Profile], rungs: &[Rung]) -> u64 {
-    let highest = rungs.last().and_then(|r| profiles.iter().find(|p| p.name == r.name));
-    highest.map_or(128_000, |p| p.audio_bitrate)
+    let largest = rungs.iter().max_by_key(|r| (r.width * r.height, r.video_bitrate));
+    let profile = largest.and_then(|r| profiles.iter().find(|p| p.name == r.name));
+    profile.map_or(AUDIO_BITRATE_DEFAULT, |p| p.audio_bitrate)
+}
+
+/// Audio bit rate of a film without pictures: the best of all profiles.
+pub fn sound_bitrate(profiles: &[Profile]) -> u64 {
+    profiles.iter().map(|p| p.audio_bitrate).max().unwrap_or(AUDIO_BITRATE_DEFAULT)
 }
 
 /// The "p" of a picture size: its short side, whichever way it is turned.
@@ -152,6 +203,8 @@ fn rung(track: &VideoTrack, profile: &Profile) -> Rung {
         width: even(track.width, factor),
         height: even(track.height, factor),
         video_bitrate: profile.video_bitrate,
+        codec: profile.codec,
+        preset: profile.preset.clone(),
     }
 }
 

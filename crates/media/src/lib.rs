@@ -4,6 +4,7 @@
 //! **Invariant:** nothing in here does I/O, reads a clock or knows a network; bytes in, bytes out.
 
 pub mod admission;
+pub mod codec;
 pub mod fmp4;
 pub mod grid;
 pub mod ids;
@@ -12,9 +13,11 @@ pub mod ladder;
 pub mod language;
 pub mod layout;
 pub mod manifest;
+pub mod profiles;
 pub mod range;
 pub mod segment;
 pub mod source;
 
+pub use codec::Codec;
 pub use grid::{FrameRate, Grid};
 pub use ids::{JobId, TaskId, VideoId, WorkerId};

@@ -2,19 +2,21 @@
 
 use serde::{Deserialize, Serialize};
 
-/// An uploaded file that holds video.
+use crate::{FrameRate, Grid, grid::GridError};
+
+/// An uploaded file that holds pictures, sound, or both.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Source {
     /// The container's short name as ffprobe gives it.
     pub format: String,
-    /// Length in seconds, from the first to past the last video frame.
+    /// Length in seconds, from the first to past the last video frame; of sound only, of the first track.
     pub duration: f64,
     /// Size of the file.
     pub bytes: u64,
     /// Of the whole file, in bit/s.
     pub bitrate: u64,
-    /// The one video track that is encoded.
-    pub video: VideoTrack,
+    /// The one video track that is encoded; none when the file is sound only.
+    pub video: Option<VideoTrack>,
     /// Every audio track, in file order.
     pub audio: Vec<AudioTrack>,
 }
@@ -63,6 +65,19 @@ pub struct AudioTrack {
     pub title: String,
 }
 
+impl Source {
+    /// The grid that every rendition gets.
+    ///
+    /// # Errors
+    /// [`GridError`] when the source's rate or length makes no grid.
+    pub fn grid(&self) -> Result<Grid, GridError> {
+        let Some(video) = &self.video else { return Grid::of_sound(self.duration) };
+        let (num, den) = video.frame_rate;
+        let rate = FrameRate::for_source(num, den)?;
+        Grid::new(rate, video.frames_at(rate))
+    }
+}
+
 impl VideoTrack {
     /// Seconds from tick 0 to `pts`.
     pub fn seconds(&self, pts: i64) -> f64 {
@@ -70,7 +85,7 @@ impl VideoTrack {
     }
 
     /// Output frames of this track at `rate`: the last frame's place on the grid, plus one.
-    pub fn frames_at(&self, rate: crate::FrameRate) -> u64 {
+    pub fn frames_at(&self, rate: FrameRate) -> u64 {
         let ticks = i128::from(self.last_pts) - i128::from(self.first_pts);
         let num = ticks.max(0) * i128::from(self.time_base.0) * i128::from(rate.num());
         let den = i128::from(self.time_base.1).max(1) * i128::from(rate.den());

@@ -209,8 +209,8 @@ pub struct AudioEncode<'a> {
     pub source: &'a Path,
     /// The track.
     pub track: &'a AudioTrack,
-    /// The video, whose first frame is time 0.
-    pub video: &'a VideoTrack,
+    /// The video, whose first frame is time 0; without one the track's first sample is.
+    pub video: Option<&'a VideoTrack>,
     /// The output's grid.
     pub grid: &'a Grid,
     /// bit/s
@@ -225,12 +225,15 @@ pub fn audio(encode: &AudioEncode<'_>) -> Vec<OsString> {
     let layout = if encode.track.channels == 1 { "mono" } else { "stereo" };
     let samples = encode.grid.audio_frames_total() * u64::from(media::grid::AAC_FRAME_SAMPLES);
     let rate = media::grid::AUDIO_RATE;
-    let (num, den) = encode.video.time_base;
+    let start = encode.video.map_or_else(
+        || "STARTPTS".to_owned(),
+        |video| format!("({}*{}/{})/TB", video.first_pts, video.time_base.0, video.time_base.1),
+    );
     let filter = format!(
-        "[0:{}]asetpts=PTS-({}*{num}/{den})/TB,aresample={rate}:async=1:first_pts=0,\
+        "[0:{}]asetpts=PTS-{start},aresample={rate}:async=1:first_pts=0,\
          aformat=sample_fmts=fltp:sample_rates={rate}:channel_layouts={layout},\
          apad,atrim=end_sample={samples},asetpts=N/SR/TB[a]",
-        encode.track.index, encode.video.first_pts
+        encode.track.index
     );
     let mut args = Args::new();
     args.add(["-copyts", "-threads", &threads]);

@@ -30,12 +30,13 @@ pub(super) async fn run(
     scratch: &Path,
 ) -> Result<(), Interruption> {
     let grid: Grid = required("grid", work.grid)?;
-    let video: VideoTrack = required("video", work.video)?;
+    let video = work.video.map(|video| required::<_, VideoTrack>("video", Some(video)));
+    let video = video.transpose()?;
     let track: AudioTrack = work.track.map(Into::into).ok_or_else(|| super::invalid("track"))?;
     let encode = AudioEncode {
         source: &place.source,
         track: &track,
-        video: &video,
+        video: video.as_ref(),
         grid: &grid,
         bitrate: work.bitrate,
         threads: task.workshop.threads,

@@ -4,7 +4,7 @@ use std::{fs, io::Write, path::Path};
 
 use api::v1;
 use media::{
-    FrameRate, Grid,
+    Grid,
     admission::{TrackKind, admit},
     source::{AudioTrack, Source},
 };
@@ -25,9 +25,7 @@ impl Film {
     pub(crate) async fn probe(control: &mut Control, worker: &Worker, clip: &Clip) -> Self {
         let done = control.work(worker.probe(&clip.path())).await.unwrap();
         let source = Source::try_from(done.source.unwrap()).unwrap();
-        let (num, den) = source.video.frame_rate;
-        let rate = FrameRate::for_source(num, den).unwrap();
-        let grid = Grid::new(rate, source.video.frames_at(rate)).unwrap();
+        let grid = source.grid().unwrap();
         Self { source, grid }
     }
 
@@ -37,13 +35,14 @@ impl Film {
             width: *width,
             height: *height,
             video_bitrate: 200_000,
+            ..v1::Rung::default()
         };
         v1::lease::Work::Chunk(v1::ChunkWork {
             grid: Some(self.grid.into()),
             chunk,
             rungs: rungs.iter().map(rung).collect(),
             preset: "veryfast".to_owned(),
-            track: Some(self.source.video.clone().into()),
+            track: self.source.video.clone().map(Into::into),
             urgent: chunk == 0,
         })
     }
@@ -54,7 +53,7 @@ impl Film {
             grid: Some(self.grid.into()),
             number: 0,
             track: Some(track.into()),
-            video: Some(self.source.video.clone().into()),
+            video: self.source.video.clone().map(Into::into),
             bitrate: 96_000,
             first_chunk,
         })

@@ -1,7 +1,8 @@
 //! Which rungs a source gets.
 
 use media::{
-    ladder::{LadderError, audio_bitrate, default_profiles, select},
+    Codec,
+    ladder::{LadderError, Profile, audio_bitrate, default_profiles, select},
     source::VideoTrack,
 };
 
@@ -82,6 +83,33 @@ fn requests_are_checked_by_place() {
     assert!(matches!(request(&["360p", "8k"]), Err(LadderError::Unknown { index: 1, .. })));
     assert!(matches!(request(&["1080p"]), Err(LadderError::AboveSource { index: 0, .. })));
     assert!(matches!(request(&["360p", "360p"]), Err(LadderError::Repeated { index: 1, .. })));
+    let unknown = request(&["8k"]).unwrap_err().to_string();
+    assert!(unknown.contains("360p, 480p, 720p, 1080p, 4k"), "{unknown}");
     assert_eq!(audio_bitrate(&profiles, &request(&["360p"]).unwrap()), 96_000);
     assert_eq!(audio_bitrate(&profiles, &[]), 128_000);
+}
+
+#[test]
+fn each_codec_has_a_ladder_of_its_own_and_av1_takes_no_tiny_picture() {
+    let profile = |name: &str, codec, video_bitrate, base: usize| Profile {
+        name: name.to_owned(),
+        codec,
+        video_bitrate,
+        ..default_profiles().remove(base)
+    };
+    let profiles = [
+        profile("a", Codec::Av1, 400_000, 0),
+        profile("b", Codec::H264, 800_000, 0),
+        profile("c", Codec::Av1, 900_000, 1),
+        profile("d", Codec::Hevc, 600_000, 0),
+    ];
+    let names = |width, height, requested: &[String]| {
+        let rungs = select(&source(width, height), &profiles, requested);
+        rungs.map(|rungs| rungs.into_iter().map(|r| r.name).collect::<Vec<_>>())
+    };
+    assert_eq!(names(854, 480, &[]).unwrap(), ["b", "d", "a", "c"]);
+    assert_eq!(names(320, 180, &[]).unwrap(), ["b", "d", "a"]);
+    assert_eq!(names(64, 36, &[]).unwrap(), ["b", "d"]);
+    let refused = names(64, 36, &["a".to_owned()]).unwrap_err();
+    assert!(matches!(refused, LadderError::TooSmall { index: 0, .. }), "{refused}");
 }

@@ -9,6 +9,7 @@ mod index;
 mod ladder;
 mod manifests;
 mod playing;
+mod profiles;
 mod range;
 mod refusal;
 mod rewriting;

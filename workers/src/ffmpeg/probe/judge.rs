@@ -180,7 +180,7 @@ pub(super) fn source(
         bytes,
         bitrate: report.bitrate().unwrap_or((bytes as f64 * 8.0 / duration) as u64),
         audio: report.streams.iter().filter(|s| s.is_audio()).filter_map(audio).collect(),
-        video: track,
+        video: Some(track),
     })
 }
 

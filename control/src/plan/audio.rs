@@ -1,0 +1,70 @@
+//! Which of a source's sounds become renditions, and what they are called.
+
+use media::source::AudioTrack;
+use serde::{Deserialize, Serialize};
+
+use crate::language;
+
+/// Audio tracks that are encoded; a source with more keeps its first ones.
+pub const AUDIO_TRACKS_MAX: usize = 16;
+
+/// An audio rendition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlannedAudio {
+    /// Names the rendition and the task.
+    pub number: u32,
+    /// What is encoded.
+    pub track: AudioTrack,
+    /// What people see, unique in the video.
+    pub label: String,
+    /// BCP 47; "und" when unknown.
+    pub language: String,
+    /// Channels of the output.
+    pub channels: u32,
+    /// bit/s
+    pub bitrate: u64,
+}
+
+impl PlannedAudio {
+    /// The rendition's name.
+    pub fn rendition(&self) -> String {
+        rendition_of_audio(self.number)
+    }
+}
+
+/// The name of an audio rendition.
+pub fn rendition_of_audio(number: u32) -> String {
+    format!("audio-{number}")
+}
+
+/// The renditions of `tracks` at `bitrate` (bit/s).
+pub(super) fn plan(tracks: &[AudioTrack], bitrate: u64) -> Vec<PlannedAudio> {
+    let mut planned: Vec<PlannedAudio> = Vec::new();
+    for (number, track) in (0..).zip(tracks.iter().take(AUDIO_TRACKS_MAX)) {
+        let language = language::tag(&track.language);
+        let wanted = label(track, &language, number);
+        let mut label = wanted.clone();
+        let mut copy = 2;
+        while planned.iter().any(|p| p.label == label) {
+            label = format!("{wanted} ({copy})");
+            copy += 1;
+        }
+        let channels = if track.channels == 1 { 1 } else { 2 };
+        let track = track.clone();
+        planned.push(PlannedAudio { number, track, label, language, channels, bitrate });
+    }
+    planned
+}
+
+/// Titles longer than this are cut: they stand in every manifest.
+const LABEL_CHARS_MAX: usize = 64;
+
+fn label(track: &AudioTrack, language: &str, number: u32) -> String {
+    let title: String =
+        track.title.chars().filter(|c| !c.is_control()).take(LABEL_CHARS_MAX).collect();
+    match title.trim() {
+        "" if language != "und" => language::name(language).to_owned(),
+        "" => format!("Audio {}", number + 1),
+        title => title.to_owned(),
+    }
+}

@@ -1,0 +1,121 @@
+//! Plans of small sources.
+
+use media::{
+    Codec,
+    ladder::{Profile, default_profiles},
+    source::Source,
+};
+
+use super::{Plan, Wish, plan};
+use crate::domain::{TaskKind, TaskState};
+
+fn source(width: u32, height: u32, seconds: i64) -> Source {
+    let report = serde_json::json!({
+        "format": "mp4", "duration": seconds, "bytes": 1, "bitrate": 1,
+        "video": {
+            "index": 0, "codec": "h264", "width": width, "height": height,
+            "frame_rate": [25, 1], "time_base": [1, 25], "first_pts": 0,
+            "last_pts": seconds * 25 - 1, "interlaced": false, "pixel_format": "yuv420p",
+            "transfer": ""
+        },
+        "audio": [
+            {"index": 1, "codec": "aac", "channels": 6, "sample_rate": 48000,
+             "language": "ger", "title": ""},
+            {"index": 2, "codec": "aac", "channels": 1, "sample_rate": 44100,
+             "language": "deu", "title": ""},
+            {"index": 3, "codec": "aac", "channels": 2, "sample_rate": 44100,
+             "language": "", "title": ""}
+        ]
+    });
+    serde_json::from_value(report).unwrap()
+}
+
+fn planned(source: &Source) -> Plan {
+    plan(source, &default_profiles(), &Wish { hls: true, ..Wish::default() }).unwrap()
+}
+
+#[test]
+fn every_rung_of_every_chunk_is_planned_once() {
+    for seconds in [1, 3, 4, 5, 24, 100] {
+        let plan = planned(&source(1280, 720, seconds));
+        let tasks = plan.tasks();
+        for chunk in 0..plan.grid.chunks() {
+            let of_chunk = tasks.iter().filter(|t| t.kind == TaskKind::Chunk);
+            let of_chunk = of_chunk.filter(|t| t.ordinal == chunk);
+            let rungs: Vec<&str> = of_chunk.flat_map(|t| &t.rungs).map(String::as_str).collect();
+            assert_eq!(rungs, ["360p", "480p", "720p"], "{seconds} s, chunk {chunk}");
+        }
+        assert_eq!(tasks.iter().filter(|t| t.kind == TaskKind::Audio).count(), 3);
+        let collect = tasks.last().unwrap();
+        assert_eq!((collect.kind, collect.state), (TaskKind::Collect, TaskState::Blocked));
+        assert!(tasks.iter().all(|t| t.weight > 0.0));
+    }
+}
+
+#[test]
+fn labels_are_unique_and_what_is_left_out_is_said() {
+    let plan = planned(&source(1280, 720, 10));
+    let audio: Vec<_> =
+        plan.audio.iter().map(|a| (a.label.as_str(), a.language.as_str(), a.channels)).collect();
+    assert_eq!(audio, [("Deutsch", "de", 2), ("Deutsch (2)", "de", 1), ("Audio 3", "und", 2)]);
+    assert_eq!(plan.notes.len(), 2);
+    assert!(plan.notes[0].starts_with("1080p"));
+}
+
+#[test]
+fn a_rate_that_makes_no_grid_is_refused() {
+    let mut broken = source(640, 360, 10);
+    broken.video.as_mut().unwrap().frame_rate = (0, 1);
+    let wish = Wish::default();
+    let problem = plan(&broken, &default_profiles(), &wish).unwrap_err();
+    assert_eq!(problem.code, api::code::Code::NotAVideo);
+}
+
+#[test]
+fn a_ladder_of_several_codecs_begins_with_h264_and_has_a_task_per_codec() {
+    let profile = |name: &str, codec: Codec, width, height, video_bitrate| Profile {
+        name: name.to_owned(),
+        width,
+        height,
+        video_bitrate,
+        audio_bitrate: 128_000,
+        codec,
+        preset: codec.default_preset().to_owned(),
+    };
+    let profiles = [
+        profile("low-av1", Codec::Av1, 640, 360, 300_000),
+        profile("high", Codec::H264, 1280, 720, 2_800_000),
+        profile("high-hevc", Codec::Hevc, 1280, 720, 1_700_000),
+        profile("low", Codec::H264, 640, 360, 800_000),
+    ];
+    let plan = plan(&source(1280, 720, 30), &profiles, &Wish::default()).unwrap();
+    let names: Vec<&str> = plan.rungs.iter().map(|r| r.name.as_str()).collect();
+    assert_eq!(names, ["low", "high", "high-hevc", "low-av1"]);
+    assert_eq!(plan.preset, "veryfast, superfast, 10");
+    let tasks = plan.tasks();
+    let of_chunk = |chunk: u32| {
+        let tasks = tasks.iter().filter(|t| t.kind == TaskKind::Chunk && t.ordinal == chunk);
+        tasks.map(|t| (t.rungs.join(" "), t.encoder)).collect::<Vec<_>>()
+    };
+    let own = |rungs: &str, codec: Codec| (rungs.to_owned(), codec.encoder());
+    let others = [own("high-hevc", Codec::Hevc), own("low-av1", Codec::Av1)];
+    let first = [own("low", Codec::H264), own("high", Codec::H264)];
+    assert_eq!(of_chunk(0), [&first[..], &others].concat());
+    assert_eq!(of_chunk(1), [&[own("low high", Codec::H264)][..], &others].concat());
+}
+
+#[test]
+fn sound_only_has_a_grid_and_no_rungs_and_says_what_was_left_out() {
+    let mut film = source(640, 360, 10);
+    film.video = None;
+    let wish = Wish { profiles: vec!["360p".to_owned()], hls: true, ..Wish::default() };
+    let plan = super::plan(&film, &default_profiles(), &wish).unwrap();
+    assert_eq!((plan.rungs.len(), plan.audio.len(), plan.preset.as_str()), (0, 3, ""));
+    assert_eq!(plan.audio[0].bitrate, 192_000);
+    assert!((plan.grid.duration() - 10.0).abs() < 0.03, "{}", plan.grid.duration());
+    assert!(plan.notes[0].starts_with("360p: left out"), "{:?}", plan.notes);
+    assert!(plan.tasks().iter().all(|t| t.kind != TaskKind::Chunk));
+    let wish = Wish { profiles: vec!["8k".to_owned()], ..Wish::default() };
+    let problem = super::plan(&film, &default_profiles(), &wish).unwrap_err();
+    assert_eq!(problem.violations[0].field, "profiles[0]");
+}

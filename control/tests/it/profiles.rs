@@ -1,0 +1,84 @@
+//! The operator's profiles: used when good, refused whole when not, asked for by name.
+
+use std::process::Command;
+
+use api::{code::Problem, v1};
+use authz::Role;
+
+use crate::{film, plane::Plane};
+
+const GOOD: &str = r#"
+[[profile]]
+name = "small"
+width = 640
+height = 360
+video_bitrate = "600k"
+audio_bitrate = "64k"
+
+[[profile]]
+name = "small-av1"
+width = 640
+height = 360
+video_bitrate = "300k"
+audio_bitrate = "64k"
+codec = "av1"
+"#;
+
+#[test]
+fn a_file_with_faults_ends_the_start_with_a_line_for_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("profiles.toml");
+    let bad = GOOD.replace("640", "6").replace("\"av1\"", "\"vp8\"");
+    std::fs::write(&file, bad).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_streaming-control"))
+        .args(["serve", "--grpc-addr", "127.0.0.1:0", "--stores", "file:///nowhere"])
+        .args(["--database-url", "postgres://nowhere/x", "--root-key-file", "/nowhere"])
+        .env("STREAMING_PROFILES_FILE", &file)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8(output.stderr).unwrap();
+    let name = file.display();
+    for fault in [
+        "profile 1 (\"small\"): width: ",
+        "profile 2 (\"small-av1\"): width: ",
+        "profile 2 (\"small-av1\"): codec: must be one of h264, hevc, av1",
+    ] {
+        let lines = told.lines().filter(|line| line.contains(&format!("{name}: {fault}")));
+        assert_eq!(lines.count(), 1, "{fault} in {told}");
+    }
+}
+
+#[tokio::test]
+async fn a_transcode_is_asked_for_by_the_names_in_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("profiles.toml");
+    std::fs::write(&file, GOOD).unwrap();
+    let shared = crate::plane::Shared::new(crate::postgres::database().await);
+    let plane = Plane::with(shared, &["--profiles-file", file.to_str().unwrap()]).await;
+    let mut worker = plane.worker("a").await;
+    let video_id = film::upload(&plane, &mut worker).await;
+    let caller = plane.caller(Role::Editor);
+    let ask = |profiles: &[&str]| {
+        caller.ask(v1::CreateJobRequest {
+            video_id: video_id.clone(),
+            profiles: profiles.iter().map(|p| (*p).to_owned()).collect(),
+            ..v1::CreateJobRequest::default()
+        })
+    };
+    let refused = caller.jobs().create_job(ask(&["small", "720p"])).await.unwrap_err();
+    let problem = Problem::from_status(&refused);
+    assert_eq!(problem.violations[0].field, "profiles[1]");
+    assert!(problem.violations[0].message.contains("small, small-av1"), "{problem}");
+    let job = caller.jobs().create_job(ask(&[])).await.unwrap().into_inner();
+    assert_eq!(job.profiles, ["small", "small-av1"]);
+    assert_eq!(job.preset, "veryfast, 10");
+    // The test's worker has libx264 only.
+    worker.want(4).await;
+    let lease = worker.lease().await;
+    let Some(v1::lease::Work::Chunk(work)) = lease.work else { panic!("{lease:?}") };
+    let rung = &work.rungs[0];
+    let told = (rung.name.as_str(), rung.codec.as_str(), rung.preset.as_str());
+    assert_eq!(told, ("small", "h264", "veryfast"));
+    plane.stop().await;
+}

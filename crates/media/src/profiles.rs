@@ -1,0 +1,191 @@
+//! The profiles file: TOML tables that operators write, checked as a whole.
+//!
+//! **Invariant:** a file is taken whole or refused whole, and a refusal names everything that is wrong.
+
+use toml::{Table, Value};
+
+use crate::{Codec, ladder::Profile};
+
+/// Profiles of one file.
+pub const PROFILES_MAX: usize = 32;
+/// Largest file.
+pub const FILE_BYTES_MAX: usize = 1 << 20;
+const NAME_CHARS_MAX: usize = 32;
+/// Pixels; the levels of all three codecs end there.
+const SIDES: std::ops::RangeInclusive<i64> = 16..=8192;
+/// bit/s
+const VIDEO_BITRATES: std::ops::RangeInclusive<u64> = 50_000..=200_000_000;
+/// bit/s; AAC-LC of two channels at 48 kHz takes no more.
+const AUDIO_BITRATES: std::ops::RangeInclusive<u64> = 16_000..=512_000;
+const FIELDS: [&str; 7] =
+    ["name", "width", "height", "video_bitrate", "audio_bitrate", "codec", "preset"];
+
+/// Reads a profiles file.
+///
+/// # Errors
+/// One line for each thing that is wrong, naming table and field.
+pub fn parse(text: &str) -> Result<Vec<Profile>, Vec<String>> {
+    if text.len() > FILE_BYTES_MAX {
+        return Err(vec![format!("the file is larger than {FILE_BYTES_MAX} bytes")]);
+    }
+    let file: Table = text.parse().map_err(|error: toml::de::Error| vec![syntax(text, &error)])?;
+    let mut faults: Vec<String> = file
+        .keys()
+        .filter(|key| *key != "profile")
+        .map(|key| format!("{key:?}: no such table; profiles are [[profile]] tables"))
+        .collect();
+    let tables = match file.get("profile") {
+        Some(Value::Array(tables)) => tables.as_slice(),
+        Some(_) => {
+            faults.push("profile: must be [[profile]] tables".to_owned());
+            &[]
+        }
+        None => &[],
+    };
+    if tables.is_empty() && faults.is_empty() {
+        faults.push("profile: the file holds no [[profile]] table".to_owned());
+    }
+    if tables.len() > PROFILES_MAX {
+        faults.push(format!("profile: more than {PROFILES_MAX} tables"));
+    }
+    let mut profiles: Vec<Profile> = Vec::new();
+    for (number, table) in (1..).zip(tables) {
+        let Value::Table(table) = table else {
+            faults.push(format!("profile {number}: must be a table"));
+            continue;
+        };
+        let mut reader = Reader { number, table, faults: &mut faults };
+        let profile = reader.profile();
+        if profiles.iter().any(|other| !other.name.is_empty() && other.name == profile.name) {
+            reader.fault("name", "is used by an earlier table");
+        }
+        profiles.push(profile);
+    }
+    if faults.is_empty() { Ok(profiles) } else { Err(faults) }
+}
+
+/// One line of the parser's several.
+fn syntax(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let message = error.message().lines().collect::<Vec<_>>().join(", ");
+    format!("line {line}: {message}")
+}
+
+/// Reads one table and collects what is wrong with it.
+struct Reader<'a> {
+    /// From 1.
+    number: usize,
+    table: &'a Table,
+    faults: &'a mut Vec<String>,
+}
+
+impl Reader<'_> {
+    fn profile(&mut self) -> Profile {
+        for key in self.table.keys().filter(|key| !FIELDS.contains(&key.as_str())) {
+            let known = FIELDS.join(", ");
+            self.fault(key, &format!("no such field; known are {known}"));
+        }
+        let codec = self.codec();
+        Profile {
+            name: self.name(),
+            width: self.side("width"),
+            height: self.side("height"),
+            video_bitrate: self.bitrate("video_bitrate", &VIDEO_BITRATES),
+            audio_bitrate: self.bitrate("audio_bitrate", &AUDIO_BITRATES),
+            codec: codec.unwrap_or_default(),
+            preset: self.preset(codec),
+        }
+    }
+
+    fn fault(&mut self, field: &str, what: &str) {
+        let name = self.table.get("name").and_then(Value::as_str).unwrap_or_default();
+        let name: String = name.chars().take(NAME_CHARS_MAX).collect();
+        let told = if name.is_empty() { String::new() } else { format!(" ({name:?})") };
+        self.faults.push(format!("profile {}{told}: {field}: {what}", self.number));
+    }
+
+    /// Names are parts of URLs and of object keys, beside those of sound.
+    fn name(&mut self) -> String {
+        let Some(Value::String(name)) = self.table.get("name") else {
+            self.fault("name", "must be a text");
+            return String::new();
+        };
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let length = name.chars().count();
+        if length == 0 || length > NAME_CHARS_MAX || !name.chars().all(plain) {
+            let what = format!("must be 1 to {NAME_CHARS_MAX} letters, digits, - and _");
+            self.fault("name", &what);
+        } else if name.starts_with("audio-") || name.starts_with("text-") {
+            self.fault("name", "must not begin with audio- or text-");
+        }
+        name.clone()
+    }
+
+    fn side(&mut self, field: &str) -> u32 {
+        let side = self.table.get(field).and_then(Value::as_integer);
+        match side.filter(|side| SIDES.contains(side)) {
+            Some(side) => side as u32,
+            None => {
+                let (least, most) = (SIDES.start(), SIDES.end());
+                self.fault(field, &format!("must be a number of pixels from {least} to {most}"));
+                0
+            }
+        }
+    }
+
+    fn bitrate(&mut self, field: &str, allowed: &std::ops::RangeInclusive<u64>) -> u64 {
+        let rate = match self.table.get(field) {
+            Some(Value::String(text)) => bits(text),
+            Some(Value::Integer(rate)) => u64::try_from(*rate).ok(),
+            _ => None,
+        };
+        match rate.filter(|rate| allowed.contains(rate)) {
+            Some(rate) => rate,
+            None => {
+                let (least, most) = (allowed.start() / 1000, allowed.end() / 1000);
+                let what = format!("must be a bit rate from \"{least}k\" to \"{most}k\"");
+                self.fault(field, &what);
+                0
+            }
+        }
+    }
+
+    fn codec(&mut self) -> Option<Codec> {
+        let codec = match self.table.get("codec") {
+            None => return Some(Codec::default()),
+            Some(value) => value.as_str().and_then(Codec::parse),
+        };
+        if codec.is_none() {
+            let known: Vec<&str> = Codec::ALL.iter().map(|codec| codec.text()).collect();
+            self.fault("codec", &format!("must be one of {}", known.join(", ")));
+        }
+        codec
+    }
+
+    fn preset(&mut self, codec: Option<Codec>) -> String {
+        let preset = match self.table.get("preset") {
+            None => return codec.unwrap_or_default().default_preset().to_owned(),
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Integer(number)) => number.to_string(),
+            Some(_) => String::new(),
+        };
+        // Which ones there are depends on the codec; a wrong one has been told.
+        if let Some(codec) = codec.filter(|codec| !codec.has_preset(&preset)) {
+            self.fault("preset", &format!("must be one of {codec}'s: {}", codec.presets()));
+        }
+        preset
+    }
+}
+
+/// "2800k", "2.5M" or "96000" in bit/s.
+fn bits(text: &str) -> Option<u64> {
+    let (digits, unit) = match text.strip_suffix(['k', 'K']) {
+        Some(digits) => (digits, 1e3),
+        None => text.strip_suffix('M').map_or((text, 1.0), |digits| (digits, 1e6)),
+    };
+    let plain = !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let number: f64 = digits.parse().ok().filter(|_| plain)?;
+    let rate = (number * unit).round();
+    (rate < 1e12).then_some(rate as u64)
+}

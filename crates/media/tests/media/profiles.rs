@@ -1,0 +1,112 @@
+//! Profiles files: what is taken, and that a refusal names everything.
+
+use media::{Codec, ladder::default_profiles, profiles::parse};
+
+/// The file that docs/profiles.md shows whole.
+fn documented() -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/profiles.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let begin = page.find("```toml\n").unwrap() + "```toml\n".len();
+    let length = page[begin..].find("```").unwrap();
+    page[begin..begin + length].to_owned()
+}
+
+#[test]
+fn the_documented_file_holds_the_built_in_profiles() {
+    assert_eq!(parse(&documented()).unwrap(), default_profiles());
+}
+
+#[test]
+fn codecs_and_presets_have_defaults_and_bit_rates_have_units() {
+    let text = r#"
+        [[profile]]
+        name = "hd-av1"
+        width = 1920
+        height = 1080
+        video_bitrate = "2.5M"
+        audio_bitrate = 96000
+        codec = "av1"
+
+        [[profile]]
+        name = "hd_hevc"
+        width = 1920
+        height = 1080
+        video_bitrate = "3000k"
+        audio_bitrate = "128k"
+        codec = "hevc"
+        preset = "fast"
+    "#;
+    let profiles = parse(text).unwrap();
+    let found: Vec<_> = profiles
+        .iter()
+        .map(|p| (p.codec, p.preset.as_str(), p.video_bitrate, p.audio_bitrate))
+        .collect();
+    let expected =
+        [(Codec::Av1, "10", 2_500_000, 96_000), (Codec::Hevc, "fast", 3_000_000, 128_000)];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn every_fault_is_named_at_once() {
+    let text = r#"
+        title = "mine"
+
+        [[profile]]
+        name = "a/b"
+        width = 8
+        height = "360"
+        video_bitrate = "fast"
+        audio_bitrate = "1k"
+        codec = "vp9"
+        colour = "red"
+
+        [[profile]]
+        name = "720p"
+        width = 1280
+        height = 720
+        video_bitrate = "2800k"
+        audio_bitrate = "128k"
+        codec = "av1"
+        preset = "veryfast"
+
+        [[profile]]
+        name = "720p"
+        width = 1280
+        height = 720
+        video_bitrate = "2800k"
+        audio_bitrate = "128k"
+    "#;
+    let faults = parse(text).unwrap_err();
+    let expected = [
+        "\"title\": no such table",
+        "profile 1 (\"a/b\"): colour: no such field",
+        "profile 1 (\"a/b\"): codec: must be one of h264, hevc, av1",
+        "profile 1 (\"a/b\"): name: must be",
+        "profile 1 (\"a/b\"): width: must be",
+        "profile 1 (\"a/b\"): height: must be",
+        "profile 1 (\"a/b\"): video_bitrate: must be",
+        "profile 1 (\"a/b\"): audio_bitrate: must be",
+        "profile 2 (\"720p\"): preset: must be one of av1's: 0 to 13",
+        "profile 3 (\"720p\"): name: is used by an earlier table",
+    ];
+    assert_eq!(faults.len(), expected.len(), "{faults:#?}");
+    for (fault, expected) in faults.iter().zip(expected) {
+        assert!(fault.starts_with(expected) && !fault.contains('\n'), "{fault}");
+    }
+}
+
+#[test]
+fn files_without_profiles_and_broken_ones_are_refused_in_one_line() {
+    assert_eq!(parse("").unwrap_err(), ["profile: the file holds no [[profile]] table"]);
+    assert_eq!(parse("profile = 1").unwrap_err(), ["profile: must be [[profile]] tables"]);
+    let broken = parse("[[profile]]\nname = \"a\nwidth = 1").unwrap_err();
+    assert_eq!(broken.len(), 1);
+    assert!(broken[0].starts_with("line 2: ") && !broken[0].contains('\n'), "{broken:?}");
+    for name in ["audio-0", "text-1", "", "a b", "ü"] {
+        let text = format!(
+            "[[profile]]\nname = \"{name}\"\nwidth = 640\nheight = 360\n\
+             video_bitrate = \"1M\"\naudio_bitrate = \"96k\""
+        );
+        assert_eq!(parse(&text).unwrap_err().len(), 1, "{name:?}");
+    }
+}
