@@ -1,5 +1,8 @@
 //! Admission: what a worker offers enters the index only with proof read from the store itself.
 
+mod offer;
+mod pictures;
+
 use std::time::Duration;
 
 use api::code::Code;
@@ -7,9 +10,9 @@ use bytes::Bytes;
 use media::{
     Grid,
     admission::{self, TrackKind},
+    grid::AAC_FRAME_SAMPLES,
     index::Fragment,
-    layout,
-    source::Source,
+    layout, tables,
 };
 use object_store::{ObjectStoreExt, path::Path};
 use sha2::{Digest, Sha256};
@@ -26,6 +29,7 @@ use crate::{
     domain::{Failure, TaskKind},
     plan,
 };
+pub use offer::{Offer, Offered, OfferedPicture, Outcome};
 
 /// Largest chunk of one rendition that is taken.
 pub const OBJECT_BYTES_MAX: u64 = 256 << 20;
@@ -36,49 +40,6 @@ const STORE_RETRY_BASE: Duration = Duration::from_millis(200);
 const BACKOFF_SECONDS: f64 = 1.0;
 /// The stable code of a refusal.
 pub const ADMISSION_REFUSED: &str = "admission_refused";
-
-/// One object as its worker describes it.
-#[derive(Clone, Debug)]
-pub struct Offered {
-    /// "360p" or "audio-0".
-    pub rendition: String,
-    /// Its number on the grid.
-    pub chunk: u32,
-    /// In the video's store.
-    pub key: String,
-    /// Size.
-    pub bytes: u64,
-    /// Raw, 32 bytes.
-    pub sha256: Vec<u8>,
-    /// The rendition's init segment.
-    pub init: Vec<u8>,
-}
-
-/// What a worker wants committed.
-#[derive(Clone, Debug)]
-pub struct Offer {
-    /// By what right.
-    pub lease: LeaseId,
-    /// The objects.
-    pub outputs: Vec<Offered>,
-    /// The task is finished with them.
-    pub last: bool,
-    /// Of a probe: what it found, or why that is no video.
-    pub source: Option<Result<Source, String>>,
-}
-
-/// What became of an offer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Committed, now or by the same offer before.
-    Committed,
-    /// Not admitted; the attempt has failed.
-    Refused(Failure),
-    /// Not now: the same offer may be repeated under the same lease.
-    Later(Failure),
-    /// The lease is somebody else's, or nobody's.
-    Lost,
-}
 
 /// Proves and commits an offer.
 ///
@@ -97,6 +58,9 @@ pub async fn commit(deps: &Deps, offer: &Offer) -> Result<Outcome, DbError> {
     let outcome = match subject.kind {
         TaskKind::Probe => probed(deps, &subject, offer).await?,
         TaskKind::Chunk | TaskKind::Audio => media_offered(deps, &subject, offer).await?,
+        TaskKind::Thumbnails | TaskKind::Preview => {
+            pictures::offered(deps, &subject, offer).await?
+        }
         TaskKind::Collect => Outcome::Lost,
     };
     match &outcome {
@@ -146,7 +110,7 @@ pub async fn end_attempt(deps: &Deps, lease: LeaseId, setback: &Setback) -> Resu
     })
     .await?;
     let Some(after) = after else { return Ok(false) };
-    if after.state == crate::domain::TaskState::Failed {
+    if after.ends_job() {
         deps.bus.tell(Event::Stopped(after.job));
         deps.video_changed(after.video);
     } else {
@@ -208,7 +172,7 @@ async fn media_offered(deps: &Deps, subject: &Subject, offer: &Offer) -> Result<
             return refused(message);
         }
         match prove(deps, subject, plan.grid, offered).await {
-            Ok(fragments) => proven.push(Output {
+            Ok((fragments, samples)) => proven.push(Output {
                 rendition: offered.rendition.clone(),
                 chunk: offered.chunk,
                 key: offered.key.clone(),
@@ -216,6 +180,7 @@ async fn media_offered(deps: &Deps, subject: &Subject, offer: &Offer) -> Result<
                 sha256: offered.sha256.clone(),
                 init: offered.init.clone(),
                 fragments,
+                samples: Some(samples),
             }),
             Err(Doubt::Refused(message)) => return refused(message),
             Err(Doubt::Store(message)) => {
@@ -251,7 +216,7 @@ fn belongs(
         TaskKind::Audio => {
             *chunk < grid.chunks() && *rendition == plan::rendition_of_audio(subject.ordinal)
         }
-        TaskKind::Probe | TaskKind::Collect => false,
+        _ => false,
     };
     if !ours {
         return Err(format!("{rendition} chunk {chunk} is not of this task"));
@@ -280,12 +245,12 @@ async fn prove(
     subject: &Subject,
     grid: Grid,
     offered: &Offered,
-) -> Result<Vec<Fragment>, Doubt> {
+) -> Result<(Vec<Fragment>, tables::ChunkTable), Doubt> {
     let _permit = deps.admission.acquire().await.map_err(|_| Doubt::Store("stopping".into()))?;
-    let bytes = fetch(deps, subject, offered).await?;
-    let kind = match subject.kind {
-        TaskKind::Audio => TrackKind::Audio,
-        _ => TrackKind::Video,
+    let bytes = fetch(deps, subject, &offered.rendition, &offered.key, offered.bytes).await?;
+    let (kind, ticks) = match subject.kind {
+        TaskKind::Audio => (TrackKind::Audio, AAC_FRAME_SAMPLES),
+        _ => (TrackKind::Video, grid.rate().frame_ticks()),
     };
     let (offered, name) =
         (offered.clone(), format!("{} chunk {}", offered.rendition, offered.chunk));
@@ -293,27 +258,35 @@ async fn prove(
         if Sha256::digest(&bytes)[..] != offered.sha256[..] {
             return Err("the stored bytes are not those that were announced".to_owned());
         }
-        admission::admit(kind, &grid, offered.chunk, &offered.init, &bytes)
-            .map_err(|refusal| refusal.to_string())
+        let fragments = admission::admit(kind, &grid, offered.chunk, &offered.init, &bytes)
+            .map_err(|refusal| refusal.to_string())?;
+        let samples = tables::of_chunk(&bytes, ticks).map_err(|error| error.to_string())?;
+        Ok((fragments, samples))
     });
     match proof.await {
-        Ok(Ok(fragments)) => Ok(fragments),
+        Ok(Ok(proven)) => Ok(proven),
         Ok(Err(message)) => Err(Doubt::Refused(format!("{name}: {message}"))),
         Err(_) => Err(Doubt::Refused(format!("{name}: the proof did not end"))),
     }
 }
 
 /// Reads an object of exactly the announced size; trouble with the store is waited out for a while.
-async fn fetch(deps: &Deps, subject: &Subject, offered: &Offered) -> Result<Bytes, Doubt> {
+async fn fetch(
+    deps: &Deps,
+    subject: &Subject,
+    name: &str,
+    key: &str,
+    announced: u64,
+) -> Result<Bytes, Doubt> {
     let Some(store) = deps.stores.get(&subject.store) else {
         return Err(Doubt::Store("the video's store is not configured".to_owned()));
     };
-    let path = Path::from(offered.key.as_str());
+    let path = Path::from(key);
     let mut tried = 1;
     loop {
         let read = async {
             let size = store.objects.head(&path).await?.size;
-            if size != offered.bytes {
+            if size != announced {
                 return Ok(Err(size));
             }
             Ok(Ok(store.objects.get(&path).await?.bytes().await?))
@@ -321,12 +294,11 @@ async fn fetch(deps: &Deps, subject: &Subject, offered: &Offered) -> Result<Byte
         match read.await {
             Ok(Ok(bytes)) => return Ok(bytes),
             Ok(Err(size)) => {
-                let (name, announced) = (&offered.rendition, offered.bytes);
                 let text = format!("{name}: {size} bytes are stored, {announced} were announced");
                 return Err(Doubt::Refused(text));
             }
             Err(object_store::Error::NotFound { .. }) => {
-                return Err(Doubt::Refused(format!("{}: no such object", offered.rendition)));
+                return Err(Doubt::Refused(format!("{name}: no such object")));
             }
             Err(error) if tried < STORE_TRIES_MAX => {
                 tracing::debug!(%error, tried, "retry a read from the store");
@@ -343,7 +315,7 @@ async fn fetch(deps: &Deps, subject: &Subject, offered: &Offered) -> Result<Byte
 
 enum Recorded {
     Yes,
-    /// Yes, and only `collect` is left of the job.
+    /// Yes, and what waited for the task may begin.
     Finished,
     Lost,
     Refused(String),
@@ -386,7 +358,7 @@ async fn record(
             return Ok(Recorded::Refused(format!("{count} of {wanted} outputs are committed")));
         }
         ending::finish_task(&tx, offer.lease).await?;
-        finished = tasks::unblock_collect(&tx, subject.job).await?;
+        finished = tasks::unblock(&tx, subject.job).await?;
     }
     let audio = plan.audio.first().map(plan::PlannedAudio::rendition);
     let pictures = plan.video.is_some();

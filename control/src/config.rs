@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
+use media::pictures::plan::THUMBNAILS_MAX;
 use runtime::Secret;
 
 /// Where Postgres is.
@@ -55,6 +56,10 @@ pub struct Config {
     #[arg(long, env = "STREAMING_HEARTBEAT", default_value = "3s",
           value_parser = runtime::duration::parse)]
     pub heartbeat: Duration,
+    /// Thumbnails of a film, spread over it; a short film has fewer.
+    #[arg(long, env = "STREAMING_THUMBNAILS", default_value_t = crate::plan::THUMBNAILS_DEFAULT,
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(THUMBNAILS_MAX)))]
+    pub thumbnails: u32,
 }
 
 /// See [`Config::default_visibility`].

@@ -10,6 +10,7 @@ pub mod jobs;
 pub mod lease;
 pub mod migrate;
 pub mod outputs;
+pub mod pictures;
 pub mod pool;
 pub mod revocations;
 pub mod tasks;

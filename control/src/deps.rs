@@ -32,6 +32,8 @@ pub struct Policy {
     pub grace_seconds: f64,
     /// New videos play without a token.
     pub public: bool,
+    /// Thumbnails of a film that wants any.
+    pub thumbnails: u32,
 }
 
 /// One instance's parts.

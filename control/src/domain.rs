@@ -174,12 +174,20 @@ pub enum TaskKind {
     Chunk,
     /// Encodes one audio track.
     Audio,
+    /// Makes poster, thumbnails and storyboard.
+    Thumbnails,
+    /// Makes the preview clip.
+    Preview,
     /// Control's own: writes the final index.
     Collect,
 }
 
 impl TaskKind {
-    const ALL: [Self; 4] = [Self::Probe, Self::Chunk, Self::Audio, Self::Collect];
+    const ALL: [Self; 6] =
+        [Self::Probe, Self::Chunk, Self::Audio, Self::Thumbnails, Self::Preview, Self::Collect];
+    /// What workers lease.
+    pub const LEASED: [Self; 5] =
+        [Self::Probe, Self::Chunk, Self::Audio, Self::Thumbnails, Self::Preview];
 
     /// As the database and people write it.
     pub const fn text(self) -> &'static str {
@@ -187,6 +195,8 @@ impl TaskKind {
             Self::Probe => "probe",
             Self::Chunk => "chunk",
             Self::Audio => "audio",
+            Self::Thumbnails => "thumbnails",
+            Self::Preview => "preview",
             Self::Collect => "collect",
         }
     }
@@ -194,6 +204,11 @@ impl TaskKind {
     /// Reads the text back.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.text() == text)
+    }
+
+    /// The film is worth having without it: when it fails for good, the job goes on.
+    pub const fn optional(self) -> bool {
+        matches!(self, Self::Thumbnails | Self::Preview)
     }
 }
 

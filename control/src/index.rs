@@ -8,6 +8,7 @@ use media::{
     fmp4::{self, Mp4Error},
     index::{AudioRendition, Chunk, Index, Track, VideoRendition},
     layout,
+    pictures::{PREVIEW, Picture, Pictures},
 };
 use object_store::{ObjectStoreExt, PutPayload, path::Path};
 use quick_cache::{Weighter, sync::Cache};
@@ -18,6 +19,7 @@ use tokio_postgres::{GenericClient, IsolationLevel};
 use crate::db::{
     Db, DbError,
     outputs::{self, Head, Output},
+    pictures::{self, Made},
 };
 
 /// Why there is no index.
@@ -132,8 +134,21 @@ pub async fn of_job(
     let Some(head) = outputs::head(db, job).await? else { return Ok(None) };
     let committed = outputs::of_job(db, job).await?;
     let inits = outputs::inits(db, job).await?;
-    let index = assemble(video, job, &head, committed, inits)?;
+    let mut index = assemble(video, job, &head, committed, inits)?;
+    index.pictures = gather(&head, pictures::of_job(db, job).await?);
+    for table in pictures::tables(db, job).await? {
+        if let Some(track) = index.track_mut(&table.rendition) {
+            track.table = Some(table.object);
+        }
+    }
     Ok(Some((head, index)))
+}
+
+fn gather(head: &Head, made: Vec<Made>) -> Pictures {
+    let made: HashMap<String, Picture> = made.into_iter().map(|m| (m.name, m.picture)).collect();
+    let find = |name: &str| made.get(name).cloned();
+    let gathered = head.plan.pictures.as_ref().map(|plan| plan.gather(find)).unwrap_or_default();
+    Pictures { preview: find(PREVIEW), ..gathered }
 }
 
 fn assemble(
@@ -150,8 +165,13 @@ fn assemble(
             let rendition = rendition.clone();
             IndexProblem::Init { job, rendition, source }
         })?;
-        let track =
-            Track { codec: info.codec, timescale: info.timescale, init, chunks: Vec::new() };
+        let track = Track {
+            codec: info.codec,
+            timescale: info.timescale,
+            init,
+            chunks: Vec::new(),
+            table: None,
+        };
         tracks.insert(rendition, track);
     }
     for output in committed {
@@ -184,6 +204,7 @@ fn assemble(
         video,
         version: job,
         tenant: head.tenant.clone(),
+        title: head.title.clone(),
         public: head.public,
         hls: plan.hls,
         dash: plan.dash,
@@ -192,6 +213,7 @@ fn assemble(
         grid: plan.grid,
         video_renditions,
         audio_renditions: audio_renditions.collect(),
+        pictures: Pictures::default(),
     })
 }
 

@@ -18,6 +18,7 @@ pub mod page;
 pub mod plan;
 pub mod profiles;
 pub mod redis;
+pub mod scenes;
 pub mod server;
 pub mod status;
 pub mod sweep;

@@ -122,8 +122,7 @@ async fn reap(deps: &Deps) -> Result<(), IndexProblem> {
 /// Calls sessions for what has become ready without anybody saying so: backoffs that are over, and
 /// whatever other instances queued.
 async fn call(deps: &Deps) -> Result<(), IndexProblem> {
-    let kinds = [TaskKind::Probe, TaskKind::Chunk, TaskKind::Audio];
-    let ready = claim::ready(&*deps.db.get().await?, &kinds, READY_MAX).await?;
+    let ready = claim::ready(&*deps.db.get().await?, &TaskKind::LEASED, READY_MAX).await?;
     if let Ok(ready) = usize::try_from(ready)
         && ready > 0
     {

@@ -8,6 +8,7 @@ use api::code::{Code, Problem};
 use media::{
     Codec, Grid,
     ladder::{self, LadderError, Profile, Rung},
+    pictures::{ClipPlan, PicturePlan},
     source::{Source, VideoTrack},
 };
 use serde::{Deserialize, Serialize};
@@ -23,11 +24,18 @@ const PRIORITY_AUDIO: i32 = 850;
 pub const PRIORITY_EXPRESS_MIN: i32 = PRIORITY_AUDIO;
 const PRIORITY_FIRST_OTHERS: i32 = 800;
 const PRIORITY_COLLECT: i32 = 700;
+/// Short, and the last that their film waits for: they overtake other films' later chunks.
+const PRIORITY_THUMBNAILS: i32 = 650;
+const PRIORITY_PREVIEW: i32 = 600;
 const PRIORITY_CHUNK: i32 = 500;
 
 /// Encoding a second of sound costs about as much as this many megapixels of picture.
 const AUDIO_MEGAPIXELS: f64 = 0.5;
 const COLLECT_WEIGHT: f64 = 1.0;
+/// Decoding a key frame and writing a small picture costs about as much as encoding this many megapixels.
+const PICTURE_MEGAPIXELS: f64 = 0.2;
+/// Thumbnails of a film unless configured otherwise.
+pub const THUMBNAILS_DEFAULT: u32 = 10;
 
 /// What a job makes, fixed when it is created.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,6 +56,12 @@ pub struct Plan {
     pub dash: bool,
     /// What was left out and why.
     pub notes: Vec<String>,
+    /// Poster, thumbnails and storyboard, when asked for.
+    #[serde(default)]
+    pub pictures: Option<PicturePlan>,
+    /// The preview clip, when asked for.
+    #[serde(default)]
+    pub preview: Option<ClipPlan>,
 }
 
 /// What the caller asks for.
@@ -59,9 +73,9 @@ pub struct Wish {
     pub hls: bool,
     /// Serve DASH.
     pub dash: bool,
-    /// Not made by this version.
-    pub thumbnails: bool,
-    /// Not made by this version.
+    /// How many thumbnails are made, with poster and storyboard; none makes none of them.
+    pub thumbnails: Option<u32>,
+    /// Make a preview clip.
     pub preview: bool,
 }
 
@@ -118,9 +132,9 @@ pub fn plan(source: &Source, profiles: &[Profile], wish: &Wish) -> Result<Plan, 
             Vec::new()
         }
     };
-    let asked = [(wish.thumbnails, "thumbnails"), (wish.preview, "a preview")];
-    for (_, what) in asked.into_iter().filter(|(asked, _)| *asked) {
-        notes.push(format!("{what}: not made by this version"));
+    let asked = [(wish.thumbnails.is_some(), "thumbnails"), (wish.preview, "preview")];
+    for (_, what) in asked.into_iter().filter(|(asked, _)| *asked && rungs.is_empty()) {
+        notes.push(format!("{what}: left out, because the source holds sound only"));
     }
     if source.audio.len() > AUDIO_TRACKS_MAX {
         let left = source.audio.len() - AUDIO_TRACKS_MAX;
@@ -131,11 +145,15 @@ pub fn plan(source: &Source, profiles: &[Profile], wish: &Wish) -> Result<Plan, 
         Some(_) => ladder::audio_bitrate(profiles, &rungs),
         None => ladder::sound_bitrate(profiles),
     };
+    let audio = audio::plan(&source.audio, bitrate);
+    let sound = audio.first().map(PlannedAudio::rendition);
     Ok(Plan {
         grid,
         video: source.video.clone(),
-        audio: audio::plan(&source.audio, bitrate),
+        audio,
         preset: presets(&rungs),
+        pictures: wish.thumbnails.and_then(|count| PicturePlan::new(&grid, &rungs, count)),
+        preview: if wish.preview { ClipPlan::new(&grid, &rungs, sound) } else { None },
         rungs,
         hls: wish.hls,
         dash: wish.dash,
@@ -209,15 +227,18 @@ impl Plan {
                 encoder: "",
             });
         }
-        tasks.push(NewTask {
-            kind: TaskKind::Collect,
-            ordinal: 0,
-            rungs: Vec::new(),
-            state: TaskState::Blocked,
-            priority: PRIORITY_COLLECT,
-            weight: COLLECT_WEIGHT,
-            encoder: "",
-        });
+        if let Some(pictures) = &self.pictures {
+            let count = pictures.tiles + pictures.thumbnails.len() as u32 + pictures.candidates;
+            let weight = f64::from(count) * PICTURE_MEGAPIXELS;
+            tasks.push(blocked(TaskKind::Thumbnails, PRIORITY_THUMBNAILS, weight));
+        }
+        if let Some(preview) = &self.preview {
+            let size = f64::from(preview.size.width) * f64::from(preview.size.height) / 1e6;
+            let weight = preview.frames as f64 * size;
+            let encoder = Codec::H264.encoder();
+            tasks.push(NewTask { encoder, ..blocked(TaskKind::Preview, PRIORITY_PREVIEW, weight) });
+        }
+        tasks.push(blocked(TaskKind::Collect, PRIORITY_COLLECT, COLLECT_WEIGHT));
         tasks
     }
 
@@ -248,6 +269,12 @@ impl Plan {
             encoder: codec.encoder(),
         }
     }
+}
+
+/// A task that waits for others of its job.
+fn blocked(kind: TaskKind, priority: i32, weight: f64) -> NewTask {
+    let (rungs, state) = (Vec::new(), TaskState::Blocked);
+    NewTask { kind, ordinal: 0, rungs, state, priority, weight, encoder: "" }
 }
 
 /// What a pixel costs at the default preset, relative to H.264 (measured on two cores).

@@ -201,6 +201,7 @@ pub fn build(
             lease: config.lease,
             heartbeat: config.heartbeat,
             grace_seconds: config.grace_seconds(),
+            thumbnails: config.thumbnails,
             public: config.default_visibility == DefaultVisibility::Public,
         },
         clock: Arc::new(SystemClock),

@@ -9,7 +9,7 @@ use object_store::path::Path;
 use crate::{
     db::{
         chores::{self, Chore, Taken},
-        ending, jobs, outputs, uploads, videos,
+        ending, jobs, outputs, pictures, uploads, videos,
     },
     deps::Deps,
     domain::JobState,
@@ -64,6 +64,7 @@ async fn sweep_job(
         Some((state, _)) if !state.ended() => return Ok(true),
         Some((state, _)) => {
             kept.extend(outputs::keys(&*db, job).await?);
+            kept.extend(pictures::keys(&*db, job).await?);
             let served = outputs::served(&*db, video).await?.and_then(|(_, job)| job);
             if state == JobState::Completed && served == Some(job) {
                 kept.insert(format!("{}index", layout::job_prefix(video, job)));

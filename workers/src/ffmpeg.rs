@@ -4,6 +4,7 @@
 
 pub mod args;
 pub mod fault;
+pub mod pictures;
 pub mod probe;
 pub mod progress;
 pub mod run;

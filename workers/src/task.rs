@@ -2,6 +2,8 @@
 
 mod audio;
 mod chunk;
+mod pictures;
+mod preview;
 mod probe;
 
 use std::{
@@ -133,6 +135,12 @@ async fn execute(task: &Task) -> Result<(), Interruption> {
         Some(v1::lease::Work::Probe(_)) => probe::run(task, &place, scratch.path()).await,
         Some(v1::lease::Work::Chunk(work)) => chunk::run(task, &place, work, scratch.path()).await,
         Some(v1::lease::Work::Audio(work)) => audio::run(task, &place, work, scratch.path()).await,
+        Some(v1::lease::Work::Pictures(work)) => {
+            pictures::run(task, &place, work, scratch.path()).await
+        }
+        Some(v1::lease::Work::Preview(work)) => {
+            preview::run(task, &place, work, scratch.path()).await
+        }
         None => Err(Fault::retryable("unsupported_task", "unknown kind of task").into()),
     }
 }
@@ -189,6 +197,36 @@ impl Place {
             .await
             .map_err(|_| Fault::retryable("internal", "store output: thread died"))?
             .map_err(|error| Fault::io("store output", &error))
+    }
+}
+
+impl Place {
+    /// Stores a picture or clip that lies in a file and describes it for the commit.
+    async fn store_file(
+        &self,
+        name: &str,
+        extension: &'static str,
+        file: PathBuf,
+    ) -> Result<v1::Picture, Fault> {
+        if !self.output_root.is_absolute() {
+            return Err(invalid("output_root"));
+        }
+        let (root, prefix, token) =
+            (self.output_root.clone(), self.output_prefix.clone(), self.token);
+        let name = name.to_owned();
+        let stored = spawn_blocking(move || {
+            let made = std::fs::read(&file)?;
+            let sha256 = output::digest(&made);
+            let hex = hex::encode(sha256);
+            let key = media::layout::picture(&prefix, &name, token, &hex, extension);
+            output::write(&root, &key, &made)?;
+            let bytes = made.len() as u64;
+            Ok(v1::Picture { name, key, bytes, sha256: sha256.to_vec().into() })
+        });
+        stored
+            .await
+            .map_err(|_| Fault::retryable("internal", "store picture: thread died"))?
+            .map_err(|error| Fault::io("store picture", &error))
     }
 }
 

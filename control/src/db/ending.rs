@@ -7,7 +7,7 @@ use super::{
     DbError,
     chores::{self, Chore},
     lease::{self, After, LeaseId, Setback},
-    uploads, videos,
+    pictures, tasks, uploads, videos,
 };
 use crate::domain::{Failure, TaskState};
 
@@ -41,8 +41,11 @@ pub async fn attempt(
     let Some(video) = lease::video_of(tx, lease).await? else { return Ok(None) };
     lock_video(tx, video).await?;
     let Some(after) = lease::set_back(tx, lease, setback).await? else { return Ok(None) };
-    if after.state == TaskState::Failed {
+    if after.ends_job() {
         end_job(tx, after.job, &End::Failed(setback.failure.clone()), grace_seconds).await?;
+    } else if after.state == TaskState::Failed {
+        // The film does without; only `collect` may still wait.
+        tasks::unblock(tx, after.job).await?;
     }
     Ok(Some(after))
 }
@@ -163,7 +166,7 @@ async fn unserve(
 async fn drop_outputs(tx: &impl GenericClient, job: JobId) -> Result<(), DbError> {
     tx.execute("DELETE FROM outputs WHERE job_id = $1", &[&job.uuid()]).await?;
     tx.execute("DELETE FROM inits WHERE job_id = $1", &[&job.uuid()]).await?;
-    Ok(())
+    pictures::drop_all(tx, job).await
 }
 
 /// Completes a job by its `collect` lease: it is served from now on, and what it replaces is collected

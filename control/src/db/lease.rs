@@ -8,7 +8,7 @@ use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
 use super::DbError;
-use crate::domain::{Failure, TaskState};
+use crate::domain::{Failure, TaskKind, TaskState};
 
 /// Which lease: the task and its fencing token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -142,6 +142,15 @@ pub struct After {
     pub job: JobId,
     /// Its video.
     pub video: VideoId,
+    /// What it does.
+    pub kind: TaskKind,
+}
+
+impl After {
+    /// The job cannot go on without it.
+    pub fn ends_job(&self) -> bool {
+        self.state == TaskState::Failed && !self.kind.optional()
+    }
 }
 
 /// Ends an attempt: the task becomes ready again after a backoff, or fails when it may not be tried
@@ -175,7 +184,7 @@ pub async fn set_back(
                AND token = $2
                AND state = 'leased'
                AND (NOT $8 OR lease_expires < now())
-             RETURNING state::text AS state, job_id, video_id",
+             RETURNING state::text AS state, job_id, video_id, kind",
             &[
                 &lease.task.uuid(),
                 &lease.stored_token(),
@@ -192,10 +201,13 @@ pub async fn set_back(
     let state: &str = row.try_get("state")?;
     let state =
         TaskState::parse(state).ok_or_else(|| DbError::row("tasks", "state", lease.task))?;
+    let kind: &str = row.try_get("kind")?;
+    let kind = TaskKind::parse(kind).ok_or_else(|| DbError::row("tasks", "kind", lease.task))?;
     Ok(Some(After {
         state,
         job: JobId::new(row.try_get("job_id")?),
         video: VideoId::new(row.try_get("video_id")?),
+        kind,
     }))
 }
 

@@ -1,7 +1,7 @@
 //! Rows of `outputs` and `inits`: what has been proven and committed; and the task a commit is for.
 
 use jiff::Timestamp;
-use media::{JobId, TaskId, VideoId, index::Fragment};
+use media::{JobId, TaskId, VideoId, index::Fragment, tables::ChunkTable};
 use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
@@ -25,6 +25,8 @@ pub struct Output {
     pub init: Vec<u8>,
     /// What admission found in it.
     pub fragments: Vec<Fragment>,
+    /// Every sample's size and composition; `None` of rows that are older than tables.
+    pub samples: Option<ChunkTable>,
 }
 
 /// What a commit's task is about, whether or not the lease is still held.
@@ -151,10 +153,12 @@ pub async fn insert(
     token: i64,
 ) -> Result<bool, DbError> {
     let fragments = encode_fragments(output)?;
+    let samples = output.samples.as_ref().map(postcard::to_stdvec).transpose();
+    let samples = samples.map_err(|_| DbError::row("outputs", "samples", &output.key))?;
     tx.execute(
         "INSERT INTO outputs
-             (job_id, rendition, chunk, object_key, bytes, sha256, fragments, token)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+             (job_id, rendition, chunk, object_key, bytes, sha256, fragments, token, samples)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
          ON CONFLICT DO NOTHING",
         &[
             &job.uuid(),
@@ -165,6 +169,7 @@ pub async fn insert(
             &output.sha256,
             &fragments,
             &token,
+            &samples,
         ],
     )
     .await?;
@@ -286,7 +291,35 @@ fn output(row: &Row, job: JobId) -> Result<Output, DbError> {
         init: Vec::new(),
         fragments: postcard::from_bytes(fragments)
             .map_err(|_| DbError::row("outputs", "fragments", job))?,
+        samples: None,
     })
+}
+
+/// The sample tables of a rendition's chunks, in order; `None` when a chunk has none.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn samples(
+    db: &impl GenericClient,
+    job: JobId,
+    rendition: &str,
+) -> Result<Option<Vec<ChunkTable>>, DbError> {
+    let rows = db
+        .query(
+            "SELECT samples
+             FROM outputs
+             WHERE job_id = $1 AND rendition = $2
+             ORDER BY chunk",
+            &[&job.uuid(), &rendition],
+        )
+        .await?;
+    let mut tables = Vec::with_capacity(rows.len());
+    for row in rows {
+        let Some(bytes): Option<&[u8]> = row.try_get("samples")? else { return Ok(None) };
+        let table = postcard::from_bytes(bytes);
+        tables.push(table.map_err(|_| DbError::row("outputs", "samples", job))?);
+    }
+    Ok(Some(tables))
 }
 
 fn encode_fragments(output: &Output) -> Result<Vec<u8>, DbError> {
@@ -322,6 +355,8 @@ pub struct Head {
     pub finished_at: Option<Timestamp>,
     /// Whose it is.
     pub tenant: String,
+    /// What people call it.
+    pub title: String,
     /// Plays without a token.
     pub public: bool,
     /// When it first could be played; only when it is the served one.
@@ -339,7 +374,7 @@ pub async fn head(db: &impl GenericClient, job: JobId) -> Result<Option<Head>, D
         .query_opt(
             "SELECT j.id, j.plan,
                     CASE WHEN j.state = 'completed' THEN j.finished_at END AS finished_at,
-                    v.tenant, v.public, v.revision,
+                    v.tenant, v.title, v.public, v.revision,
                     CASE WHEN v.served_job = j.id THEN v.published_at END AS published_at
              FROM jobs j
              JOIN videos v ON v.id = j.video_id
@@ -352,6 +387,7 @@ pub async fn head(db: &impl GenericClient, job: JobId) -> Result<Option<Head>, D
         plan: jobs::plan(&row)?,
         finished_at: row.try_get("finished_at")?,
         tenant: row.try_get("tenant")?,
+        title: row.try_get("title")?,
         public: row.try_get("public")?,
         published_at: row.try_get("published_at")?,
         revision: row.try_get("revision")?,

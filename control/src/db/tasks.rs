@@ -139,7 +139,10 @@ pub async fn create(
 pub async fn requeue_unfinished(db: &impl GenericClient, job: JobId) -> Result<(), DbError> {
     db.execute(
         "UPDATE tasks t
-         SET state = CASE WHEN t.kind = 'collect' THEN 'blocked' ELSE 'ready' END::task_state,
+         SET state = CASE
+                 WHEN t.kind IN ('thumbnails', 'preview', 'collect') THEN 'blocked'
+                 ELSE 'ready'
+             END::task_state,
              attempt = 0,
              failed_on = '{}',
              run_after = now(),
@@ -155,7 +158,13 @@ pub async fn requeue_unfinished(db: &impl GenericClient, job: JobId) -> Result<(
          WHERE t.job_id = $1
            AND (
                t.state <> 'done'
-               OR NOT EXISTS (
+               OR t.kind IN ('thumbnails', 'preview') AND NOT EXISTS (
+                   SELECT 1
+                   FROM pictures p
+                   WHERE p.job_id = t.job_id
+                     AND p.name = CASE t.kind WHEN 'preview' THEN 'preview' ELSE 'poster' END
+               )
+               OR t.kind NOT IN ('thumbnails', 'preview') AND NOT EXISTS (
                    SELECT 1
                    FROM outputs o
                    WHERE o.job_id = t.job_id
@@ -169,15 +178,35 @@ pub async fn requeue_unfinished(db: &impl GenericClient, job: JobId) -> Result<(
         &[&job.uuid()],
     )
     .await?;
-    unblock_collect(db, job).await?;
+    unblock(db, job).await?;
     Ok(())
 }
 
-/// Makes `collect` ready when nothing else of the job is left; true when it did.
+/// Makes ready what waited for the tasks that are done: pictures for the renditions, `collect` for
+/// everything. A picture that has failed for good is waited for no longer. True when something is ready.
 ///
 /// # Errors
 /// [`DbError`] as every function here.
-pub async fn unblock_collect(db: &impl GenericClient, job: JobId) -> Result<bool, DbError> {
+pub async fn unblock(db: &impl GenericClient, job: JobId) -> Result<bool, DbError> {
+    let pictures = db
+        .execute(
+            "UPDATE tasks
+             SET state = 'ready'
+             WHERE job_id = $1
+               AND kind IN ('thumbnails', 'preview')
+               AND state = 'blocked'
+               AND NOT EXISTS (
+                   SELECT 1
+                   FROM tasks o
+                   WHERE o.job_id = $1 AND o.kind IN ('chunk', 'audio') AND o.state <> 'done'
+               )",
+            &[&job.uuid()],
+        )
+        .await?;
+    Ok(unblock_collect(db, job).await? || pictures > 0)
+}
+
+async fn unblock_collect(db: &impl GenericClient, job: JobId) -> Result<bool, DbError> {
     let rows = db
         .execute(
             "UPDATE tasks
@@ -188,7 +217,10 @@ pub async fn unblock_collect(db: &impl GenericClient, job: JobId) -> Result<bool
                AND NOT EXISTS (
                    SELECT 1
                    FROM tasks o
-                   WHERE o.job_id = $1 AND o.kind <> 'collect' AND o.state <> 'done'
+                   WHERE o.job_id = $1
+                     AND o.kind <> 'collect'
+                     AND o.state <> 'done'
+                     AND NOT (o.kind IN ('thumbnails', 'preview') AND o.state = 'failed')
                )",
             &[&job.uuid()],
         )

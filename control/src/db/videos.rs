@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use media::{JobId, VideoId, source::Source};
+use serde::{Deserialize, de::DeserializeOwned};
 use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
@@ -48,6 +49,28 @@ pub struct Video {
     pub created_at: Timestamp,
     /// The latest transcode job.
     pub job_id: Option<JobId>,
+    /// Pictures of what plays, thumbnails in the film's order.
+    pub pictures: Vec<Pictured>,
+    /// Downloads of what plays, the smallest first.
+    pub downloads: Vec<Downloadable>,
+}
+
+/// A picture that a video has.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Pictured {
+    /// "poster", "thumbnails/3", "storyboard/0", "preview".
+    pub name: String,
+    /// Where in the film it is; only of thumbnails.
+    pub seconds: Option<f64>,
+}
+
+/// A rung that can be downloaded as one file.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Downloadable {
+    /// "720p"
+    pub profile: String,
+    /// Size of the file.
+    pub bytes: u64,
 }
 
 const COLUMNS: &str = "
@@ -60,7 +83,30 @@ const COLUMNS: &str = "
         WHERE j.video_id = v.id AND j.kind = 'transcode'
         ORDER BY j.created_at DESC, j.id DESC
         LIMIT 1
-    ) AS job_id";
+    ) AS job_id,
+    (
+        SELECT jsonb_agg(jsonb_build_object('name', p.name, 'seconds', p.seconds)
+                         ORDER BY p.seconds, p.name)
+        FROM pictures p
+        WHERE p.job_id = v.served_job
+    ) AS pictures,
+    (
+        SELECT jsonb_agg(jsonb_build_object('profile', t.rendition, 'bytes', t.download_bytes)
+                         ORDER BY t.download_bytes)
+        FROM tables t
+        WHERE t.job_id = v.served_job AND t.download_bytes IS NOT NULL
+    ) AS downloads";
+
+/// An aggregate of rows as JSON; none of them is NULL.
+fn aggregate<T: DeserializeOwned>(
+    row: &Row,
+    column: &'static str,
+    id: Uuid,
+) -> Result<Vec<T>, DbError> {
+    let json: Option<serde_json::Value> = row.try_get(column)?;
+    let list = json.map(serde_json::from_value).transpose();
+    Ok(list.map_err(|_| DbError::row("videos", column, id))?.unwrap_or_default())
+}
 
 impl TryFrom<&Row> for Video {
     type Error = DbError;
@@ -94,6 +140,8 @@ impl TryFrom<&Row> for Video {
             revision: row.try_get("revision")?,
             created_at: row.try_get("created_at")?,
             job_id: job("job_id")?,
+            pictures: aggregate(row, "pictures", id)?,
+            downloads: aggregate(row, "downloads", id)?,
         })
     }
 }

@@ -37,7 +37,7 @@ impl JobService for Services {
     ) -> Result<Response<v1::Job>, Status> {
         let id = wire::id("video_id", &request.get_ref().video_id);
         let principal = self.0.enter(Rpc::CreateJob, &request, id.clone().ok())?;
-        let wish = wish(request.into_inner())?;
+        let wish = wish(request.into_inner(), self.0.policy.thumbnails)?;
         let row = video(&self.0, &principal.tenant, id?).await?;
         let source = match (&row.source, row.state) {
             (Some(source), _) => source,
@@ -156,7 +156,7 @@ async fn enter<T>(
     Ok((principal, id?))
 }
 
-fn wish(message: v1::CreateJobRequest) -> Result<Wish, Problem> {
+fn wish(message: v1::CreateJobRequest, thumbnails: u32) -> Result<Wish, Problem> {
     if message.profiles.len() > PROFILES_MAX {
         return Err(Problem::field("profiles", format!("names more than {PROFILES_MAX}")));
     }
@@ -164,7 +164,7 @@ fn wish(message: v1::CreateJobRequest) -> Result<Wish, Problem> {
         profiles: message.profiles,
         hls: message.generate_hls.unwrap_or(true),
         dash: message.generate_dash.unwrap_or(true),
-        thumbnails: message.generate_thumbnails.unwrap_or(false),
+        thumbnails: message.generate_thumbnails.unwrap_or(false).then_some(thumbnails),
         preview: message.generate_preview.unwrap_or(false),
     })
 }

@@ -1,7 +1,10 @@
 //! A claimed task as the message that its worker gets, and what becomes of it when the worker goes.
 
 use api::{code::Code, v1};
-use media::{WorkerId, layout};
+use media::{
+    WorkerId, layout,
+    pictures::{PicturePlan, Size},
+};
 
 use crate::{
     admit,
@@ -15,6 +18,7 @@ use crate::{
     deps::Deps,
     domain::{Failure, TaskKind},
     plan::{self, Plan},
+    scenes,
 };
 
 /// Everything the worker needs; it looks nothing up.
@@ -42,10 +46,17 @@ pub async fn lease(deps: &Deps, claimed: &Claimed) -> Result<v1::Lease, Failure>
         _ => 0,
     };
     // Nothing is left for the worker's other slots: the last chunks may have its whole machine.
-    let kinds = [TaskKind::Chunk, TaskKind::Audio];
+    let kinds = [TaskKind::Chunk, TaskKind::Audio, TaskKind::Preview];
     let last = claim::ready(&*db, &kinds, 1).await.map_err(unavailable)? == 0;
     let urgent = last || claimed.priority >= plan::PRIORITY_FIRST;
-    let source = root.join(layout::source(claimed.video));
+    drop(db);
+    let source = match claimed.kind {
+        TaskKind::Thumbnails | TaskKind::Preview => {
+            scenes::write(deps, &subject, claimed.token).await?
+        }
+        _ => layout::source(claimed.video),
+    };
+    let source = root.join(source);
     Ok(v1::Lease {
         task_id: claimed.task.to_string(),
         job_id: claimed.job.to_string(),
@@ -71,7 +82,8 @@ fn work(
         return Ok(v1::lease::Work::Probe(v1::ProbeWork { filename }));
     }
     let broken = || Failure::new(Code::Internal.text(), "the task is not in its job's plan");
-    let Plan { grid, video, rungs, audio, preset, .. } = plan.ok_or_else(broken)?;
+    let Plan { grid, video, rungs, audio, preset, pictures, preview, .. } =
+        plan.ok_or_else(broken)?;
     match claimed.kind {
         TaskKind::Chunk => Ok(v1::lease::Work::Chunk(v1::ChunkWork {
             grid: Some(grid.into()),
@@ -98,8 +110,37 @@ fn work(
                 first_chunk,
             }))
         }
+        TaskKind::Thumbnails => Ok(v1::lease::Work::Pictures(asked(pictures.ok_or_else(broken)?))),
+        TaskKind::Preview => {
+            let preview = preview.ok_or_else(broken)?;
+            let rate = grid.rate();
+            Ok(v1::lease::Work::Preview(v1::PreviewWork {
+                frame_rate: Some(v1::Ratio { num: rate.num(), den: rate.den() }),
+                frames: preview.frames,
+                size: Some(size(preview.size)),
+                sound: preview.audio.is_some(),
+                urgent,
+            }))
+        }
         TaskKind::Probe | TaskKind::Collect => Err(broken()),
     }
+}
+
+fn asked(plan: PicturePlan) -> v1::PicturesWork {
+    v1::PicturesWork {
+        thumbnails: plan.thumbnails.len() as u32,
+        thumbnail: Some(size(plan.thumbnail)),
+        tiles: plan.tiles,
+        tile: Some(size(plan.tile)),
+        columns: plan.columns,
+        rows: plan.rows,
+        candidates: plan.candidates,
+        poster: Some(size(plan.poster)),
+    }
+}
+
+fn size(size: Size) -> v1::Size {
+    v1::Size { width: size.width, height: size.height }
 }
 
 /// A connection has ended. If the worker is gone with it, what it still holds comes back at once, and

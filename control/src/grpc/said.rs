@@ -7,7 +7,7 @@ use api::{
 use media::source::Source;
 
 use crate::{
-    admit::{Offer, Offered},
+    admit::{Offer, Offered, OfferedPicture},
     db::lease::{LeaseId, Progress},
     domain::Failure,
 };
@@ -16,6 +16,8 @@ use crate::{
 const PROGRESS_MAX: usize = 1024;
 /// Objects of one commit: every rung of one chunk.
 const OUTPUTS_MAX: usize = 64;
+/// Pictures of one commit: every thumbnail and sheet of a film.
+const PICTURES_MAX: usize = 256;
 const INIT_BYTES_MAX: usize = 64 << 10;
 const KEY_BYTES_MAX: usize = 1024;
 const CODE_CHARS_MAX: usize = 64;
@@ -69,8 +71,27 @@ pub fn offer(commit: v1::Commit) -> Result<Offer, Problem> {
         return Err(Problem::field("outputs", format!("are more than {OUTPUTS_MAX}")));
     }
     let outputs = commit.outputs.into_iter().map(offered).collect::<Result<Vec<_>, _>>()?;
+    if commit.pictures.len() > PICTURES_MAX {
+        return Err(Problem::field("pictures", format!("are more than {PICTURES_MAX}")));
+    }
+    let pictures = commit.pictures.into_iter().map(picture).collect::<Result<Vec<_>, _>>()?;
     let source = commit.source.map(|report| source(report).map_err(|problem| problem.message));
-    Ok(Offer { lease, outputs, last: commit.last || source.is_some(), source })
+    Ok(Offer { lease, outputs, pictures, last: commit.last || source.is_some(), source })
+}
+
+fn picture(picture: v1::Picture) -> Result<OfferedPicture, Problem> {
+    let sha256 = picture.sha256[..].try_into();
+    let sha256 = sha256.map_err(|_| Problem::field("pictures.sha256", "is not 32 bytes"))?;
+    key_length("pictures.key", &picture.key)?;
+    let name = text(&picture.name, TEXT_CHARS_MAX);
+    Ok(OfferedPicture { name, key: picture.key, bytes: picture.bytes, sha256 })
+}
+
+fn key_length(field: &str, key: &str) -> Result<(), Problem> {
+    if key.len() > KEY_BYTES_MAX {
+        return Err(Problem::field(field, format!("is longer than {KEY_BYTES_MAX} bytes")));
+    }
+    Ok(())
 }
 
 fn offered(output: v1::Output) -> Result<Offered, Problem> {
@@ -80,9 +101,7 @@ fn offered(output: v1::Output) -> Result<Offered, Problem> {
     if output.init.is_empty() || output.init.len() > INIT_BYTES_MAX {
         return Err(Problem::field("outputs.init", format!("must be 1 to {INIT_BYTES_MAX} bytes")));
     }
-    if output.key.len() > KEY_BYTES_MAX {
-        return Err(Problem::field("outputs.key", format!("is longer than {KEY_BYTES_MAX} bytes")));
-    }
+    key_length("outputs.key", &output.key)?;
     Ok(Offered {
         rendition: text(&output.rendition, TEXT_CHARS_MAX),
         chunk: output.chunk.min(i32::MAX.unsigned_abs()),

@@ -90,7 +90,7 @@ pub fn open(
 ) -> Stream<ControlMessage> {
     let (out, receiver) = mpsc::channel(QUEUE_MAX);
     let Introduced { id, name, encoders, .. } = introduced;
-    let kinds = vec![TaskKind::Probe, TaskKind::Audio, TaskKind::Chunk];
+    let kinds = TaskKind::LEASED.to_vec();
     let session = Session {
         commits: Commits::new(deps.clone()),
         worker: id,

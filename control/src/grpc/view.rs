@@ -1,7 +1,10 @@
 //! Rows as the wire shows them.
 
 use api::{v1, wire};
-use media::source::Source;
+use media::{
+    pictures::{POSTER, PREVIEW},
+    source::Source,
+};
 
 use crate::{
     db::{jobs::Job, tasks::Task, videos::Video, workers::Worker},
@@ -10,6 +13,20 @@ use crate::{
 
 impl From<Video> for v1::Video {
     fn from(video: Video) -> Self {
+        let (id, pictures) = (video.id, &video.pictures);
+        let path = |name: &str, file: &str| {
+            let made = pictures.iter().any(|picture| picture.name == name);
+            if made { format!("/api/stream/{id}/{file}") } else { String::new() }
+        };
+        let thumbnails = pictures.iter().filter_map(|p| Some((p.name.as_str(), p.seconds?)));
+        let thumbnails = thumbnails
+            .map(|(name, time)| v1::Thumbnail { time, url: format!("/api/stream/{id}/{name}.jpg") })
+            .collect();
+        let downloads = video.downloads.iter().map(|download| v1::Download {
+            profile: download.profile.clone(),
+            url: format!("/api/stream/{id}/download/{}.mp4", download.profile),
+            bytes: download.bytes,
+        });
         let visibility =
             if video.public { v1::Visibility::Public } else { v1::Visibility::Private };
         Self {
@@ -23,6 +40,11 @@ impl From<Video> for v1::Video {
             failure: video.failure.map(Into::into),
             job_id: video.job_id.map(|id| id.to_string()).unwrap_or_default(),
             playable: video.served_job.is_some(),
+            poster: path(POSTER, "poster.jpg"),
+            thumbnails,
+            storyboard: path("storyboard/0", "storyboard.vtt"),
+            preview: path(PREVIEW, "preview.mp4"),
+            downloads: downloads.collect(),
         }
     }
 }

@@ -53,6 +53,24 @@ fn every_rung_of_every_chunk_is_planned_once() {
 }
 
 #[test]
+fn pictures_are_planned_when_asked_for_and_wait_for_the_chunks() {
+    let source = source(1280, 720, 100);
+    assert!(planned(&source).tasks().iter().all(|t| !t.kind.optional()));
+    let wish = Wish { thumbnails: Some(10), preview: true, ..Wish::default() };
+    let plan = plan(&source, &default_profiles(), &wish).unwrap();
+    assert!(plan.notes.iter().all(|note| !note.contains("preview")), "{:?}", plan.notes);
+    let tasks = plan.tasks();
+    let optional = tasks.iter().filter(|t| t.kind.optional()).map(|t| (t.kind, t.state));
+    let blocked = [TaskKind::Thumbnails, TaskKind::Preview].map(|kind| (kind, TaskState::Blocked));
+    assert_eq!(optional.collect::<Vec<_>>(), blocked);
+    // Plans of jobs that were queued by an older program have neither.
+    let mut json = serde_json::to_value(&plan).unwrap();
+    json.as_object_mut().unwrap().retain(|key, _| key != "pictures" && key != "preview");
+    let old: Plan = serde_json::from_value(json).unwrap();
+    assert_eq!((old.pictures, old.preview), (None, None));
+}
+
+#[test]
 fn labels_are_unique_and_what_is_left_out_is_said() {
     let plan = planned(&source(1280, 720, 10));
     let audio: Vec<_> =

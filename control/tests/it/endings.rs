@@ -135,11 +135,11 @@ async fn collect_comes_last_and_completes_the_job() {
     let c = db.get().await.unwrap();
     let claimed = claim(&db, &worker("a"), 100).await;
     for task in &claimed {
-        assert!(!tasks::unblock_collect(&*c, id).await.unwrap());
+        assert!(!tasks::unblock(&*c, id).await.unwrap());
         assert!(claim(&db, &collector(), 1).await.is_empty());
         assert!(ending::finish_task(&*c, lease(task)).await.unwrap());
     }
-    assert!(tasks::unblock_collect(&*c, id).await.unwrap());
+    assert!(tasks::unblock(&*c, id).await.unwrap());
     let collect = claim(&db, &collector(), 1).await.remove(0);
     let now = jobs::now_ms(&*c).await.unwrap();
     assert!(ending::complete(&*c, video, id, lease(&collect), now, GRACE).await.unwrap());
@@ -159,7 +159,7 @@ async fn a_failed_second_job_leaves_the_first_one_served() {
     for task in claim(&db, &worker("a"), 100).await {
         ending::finish_task(&*c, lease(&task)).await.unwrap();
     }
-    tasks::unblock_collect(&*c, first).await.unwrap();
+    tasks::unblock(&*c, first).await.unwrap();
     let collect = claim(&db, &collector(), 1).await.remove(0);
     let now = jobs::now_ms(&*c).await.unwrap();
     ending::complete(&*c, video, first, lease(&collect), now, GRACE).await.unwrap();

@@ -114,7 +114,7 @@ pub(crate) fn work(lease: &v1::Lease) -> v1::Commit {
             let name = format!("audio-{}", work.number);
             sound(&grid).into_iter().map(|chunk| stored(lease, &name, chunk)).collect()
         }
-        v1::lease::Work::Probe(_) => Vec::new(),
+        _ => Vec::new(),
     };
     v1::Commit {
         task_id: lease.task_id.clone(),

@@ -126,7 +126,7 @@ async fn leases_follow_the_model_under_any_schedule() {
         for claimed in claim(&db, &workers[0], 100).await {
             assert!(ending::finish_task(&*c, lease_of(&claimed)).await.unwrap());
         }
-        assert!(tasks::unblock_collect(&*c, id).await.unwrap(), "seed {seed}");
+        assert!(tasks::unblock(&*c, id).await.unwrap(), "seed {seed}");
         for lease in model.done.values() {
             let held = control::db::outputs::finished_by(&*c, *lease).await.unwrap();
             assert!(held, "seed {seed}");

@@ -168,6 +168,7 @@ pub(crate) fn output(rendition: &str, chunk: u32, token: u64) -> Output {
         sha256: vec![7; 32],
         init: b"init".to_vec(),
         fragments: vec![Fragment { bytes: 10, intra_bytes: 5, duration: 2 }],
+        samples: None,
     }
 }
 

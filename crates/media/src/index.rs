@@ -8,13 +8,14 @@ use thiserror::Error;
 
 use crate::{
     Grid, JobId, VideoId,
+    pictures::Pictures,
     segment::{AUDIO_CONTENT_TYPE, VIDEO_CONTENT_TYPE},
 };
 
 /// First bytes of an encoded index.
 const MAGIC: [u8; 4] = *b"SVIX";
 /// The only version this program reads and writes.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// Magic, version and digest.
 const HEADER_BYTES: usize = 4 + 2 + blake3::OUT_LEN;
 /// Most bytes of an encoded index: a week of film in twenty renditions is a fifth of it.
@@ -49,6 +50,8 @@ pub struct Index {
     pub version: JobId,
     /// Whose video it is; never shown to viewers.
     pub tenant: String,
+    /// What people call it: downloads are named after it.
+    pub title: String,
     /// Plays without a token.
     pub public: bool,
     /// Serve HLS.
@@ -65,6 +68,8 @@ pub struct Index {
     pub video_renditions: Vec<VideoRendition>,
     /// Planned audio renditions, in the source's order; the first is the default.
     pub audio_renditions: Vec<AudioRendition>,
+    /// What has been made of them.
+    pub pictures: Pictures,
 }
 
 /// A rung of the ladder.
@@ -110,6 +115,17 @@ pub struct Track {
     pub init: Vec<u8>,
     /// Chunk by chunk from 0; `None` where a later chunk was committed first. Length up to the grid's.
     pub chunks: Vec<Option<Chunk>>,
+    /// Its sample tables, once the video is finished: what downloads are laid out from.
+    pub table: Option<TableObject>,
+}
+
+/// An object with a rendition's sample tables.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableObject {
+    /// Its key in the video's store.
+    pub key: String,
+    /// Size.
+    pub bytes: u64,
 }
 
 /// One committed object: the fragments of one chunk, one per GOP, back to back from byte 0.
@@ -181,6 +197,18 @@ impl Index {
             (None, Some(audio)) => Some((&audio.track, AUDIO_CONTENT_TYPE)),
             (None, None) => None,
         }
+    }
+}
+
+impl Index {
+    /// The same, to be filled.
+    pub fn track_mut(&mut self, rendition: &str) -> Option<&mut Track> {
+        let video = self.video_renditions.iter_mut().find(|r| r.name == rendition);
+        if let Some(video) = video {
+            return Some(&mut video.track);
+        }
+        let audio = self.audio_renditions.iter_mut().find(|r| r.name == rendition);
+        audio.map(|audio| &mut audio.track)
     }
 }
 

@@ -27,3 +27,19 @@ pub fn job_prefix(video: VideoId, job: JobId) -> String {
 pub fn chunk(prefix: &str, rendition: &str, chunk: u32, token: u64, sha256_hex: &str) -> String {
     format!("{prefix}{rendition}/{chunk}/{token}-{}.m4s", &sha256_hex[..sha256_hex.len().min(32)])
 }
+
+/// A picture or clip below `prefix`, by its name and file type: unique per lease and content.
+pub fn picture(prefix: &str, name: &str, token: u64, sha256_hex: &str, extension: &str) -> String {
+    let hash = &sha256_hex[..sha256_hex.len().min(32)];
+    format!("{prefix}pictures/{name}/{token}-{hash}.{extension}")
+}
+
+/// What a lease of a picture task reads instead of the upload; swept after the job.
+pub fn scenes(prefix: &str, kind: &str, token: u64) -> String {
+    format!("{prefix}scenes/{kind}-{token}.mp4")
+}
+
+/// The sample tables of a rendition below `prefix`: unique per content.
+pub fn tables(prefix: &str, rendition: &str, hash: &str) -> String {
+    format!("{prefix}{rendition}/tables-{hash}")
+}

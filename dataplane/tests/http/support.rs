@@ -197,7 +197,8 @@ impl Film {
                 Some(Chunk { key, fragments: vec![fragment; gops as usize] })
             });
             let chunks = chunks.collect();
-            Track { codec: codec.to_owned(), timescale, init: b"ftyp and moov".to_vec(), chunks }
+            let init = b"ftyp and moov".to_vec();
+            Track { codec: codec.to_owned(), timescale, init, chunks, table: None }
         };
         let rung = VideoRendition {
             name: "360p".to_owned(),
@@ -219,6 +220,7 @@ impl Film {
             video,
             version,
             tenant: "default".to_owned(),
+            title: "a film".to_owned(),
             public,
             hls: true,
             dash: true,
@@ -227,6 +229,7 @@ impl Film {
             grid,
             video_renditions: vec![rung],
             audio_renditions: vec![sound],
+            pictures: media::pictures::Pictures::default(),
         };
         Self { index, objects }
     }

@@ -47,8 +47,21 @@ impl Committer {
         last: bool,
         source: Option<v1::SourceReport>,
     ) -> Result<(), Interruption> {
+        let commit = v1::Commit { outputs, last, source, ..v1::Commit::default() };
+        self.send(commit).await
+    }
+
+    /// Reports everything that a picture task makes; the task ends with it.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub async fn commit_pictures(&self, pictures: Vec<v1::Picture>) -> Result<(), Interruption> {
+        self.send(v1::Commit { pictures, last: true, ..v1::Commit::default() }).await
+    }
+
+    async fn send(&self, commit: v1::Commit) -> Result<(), Interruption> {
         let (task_id, token) = (self.task.clone(), self.token);
-        let commit = v1::Commit { task_id, token, request: 0, outputs, last, source };
+        let commit = v1::Commit { task_id, token, ..commit };
         let (reply, answer) = oneshot::channel();
         let wish = Wish { commit, reply };
         self.wishes.send(wish).await.map_err(|_| Interruption::Lost)?;

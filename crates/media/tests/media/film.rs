@@ -16,6 +16,7 @@ use media::{
         dash::mpd,
         hls::{Playlist, iframes, media, multivariant},
     },
+    pictures::Pictures,
     segment::{Located, SegmentName, locate},
 };
 use uuid::Uuid;
@@ -39,6 +40,7 @@ pub(crate) fn empty_index(grid: Grid) -> Index {
         video,
         version: Id::new(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0002)),
         tenant: "tenant".to_owned(),
+        title: "a film".to_owned(),
         public: true,
         hls: true,
         dash: true,
@@ -47,6 +49,7 @@ pub(crate) fn empty_index(grid: Grid) -> Index {
         grid,
         video_renditions: Vec::new(),
         audio_renditions: Vec::new(),
+        pictures: Pictures::default(),
     }
 }
 
@@ -119,6 +122,7 @@ impl Film {
             timescale: info.timescale,
             init: chunks[0].init.clone(),
             chunks: Vec::new(),
+            table: None,
         };
         for chunk in chunks {
             let key = format!("{name}/{}", chunk.chunk);

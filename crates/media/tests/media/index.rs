@@ -33,6 +33,7 @@ pub(crate) fn synthetic(frames: u64, committed: &[u32]) -> Index {
             timescale: 10_000,
             init: vec![1, 2, 3],
             chunks,
+            table: None,
         },
     });
     index

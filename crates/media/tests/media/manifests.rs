@@ -36,7 +36,7 @@ fn track(index: &Index, codec: &str, timescale: u32, sizes: (u32, u32), chunks: 
     };
     let chunks = (0..chunks.min(index.grid.chunks())).map(chunk).collect::<Vec<_>>();
     let init = if chunks.is_empty() { Vec::new() } else { vec![0] };
-    Track { codec: codec.to_owned(), timescale, init, chunks }
+    Track { codec: codec.to_owned(), timescale, init, chunks, table: None }
 }
 
 /// A film of three rungs and two sound tracks, with so many chunks of each.

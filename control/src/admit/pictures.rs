@@ -1,0 +1,173 @@
+//! Admission of pictures and clips: all that the plan names and nothing else, each read back from the
+//! store and proven to be whole, of the planned kind and of the planned size.
+
+use std::collections::BTreeMap;
+
+use api::code::Code;
+use media::{
+    jpeg, layout, movie,
+    pictures::{PREVIEW, Picture, Size},
+};
+use sha2::{Digest, Sha256};
+
+use super::{
+    ADMISSION_REFUSED, Doubt, Recorded, fetch,
+    offer::{Offer, OfferedPicture, Outcome},
+};
+use crate::{
+    db::{
+        DbError, WORK_TRIES_MAX, ending, outputs,
+        outputs::Subject,
+        pictures::{self, Made},
+        retrying, tasks, videos,
+    },
+    deps::Deps,
+    domain::{Failure, TaskKind},
+    plan::Plan,
+};
+
+/// Largest picture or clip that is taken.
+const PICTURE_BYTES_MAX: u64 = 64 << 20;
+
+/// What a picture must prove to be.
+#[derive(Clone, Copy, Debug)]
+enum Proof {
+    Jpeg(Size),
+    Clip(movie::Wanted),
+}
+
+impl Proof {
+    const fn extension(self) -> &'static str {
+        match self {
+            Self::Jpeg(_) => "jpg",
+            Self::Clip(_) => "mp4",
+        }
+    }
+
+    fn check(self, bytes: &[u8]) -> Result<(), String> {
+        match self {
+            Self::Jpeg(size) => jpeg::check(bytes, size).map_err(|error| error.to_string()),
+            Self::Clip(wanted) => movie::check(bytes, &wanted).map_err(|error| error.to_string()),
+        }
+    }
+}
+
+/// Proves and commits a picture task's one offer.
+pub(super) async fn offered(
+    deps: &Deps,
+    subject: &Subject,
+    offer: &Offer,
+) -> Result<Outcome, DbError> {
+    let Some(plan) = &subject.plan else { return Ok(Outcome::Lost) };
+    let refused = |message: String| Ok(Outcome::Refused(Failure::new(ADMISSION_REFUSED, message)));
+    let mut wanted = wanted(plan, subject.kind);
+    let mut made = Vec::with_capacity(offer.pictures.len());
+    for picture in &offer.pictures {
+        let Some(proof) = wanted.remove(&picture.name) else {
+            return refused(format!("{} is not of this task", picture.name));
+        };
+        match prove(deps, subject, offer.lease.token, picture, proof).await {
+            Ok(()) => made.push(Made {
+                name: picture.name.clone(),
+                picture: Picture {
+                    key: picture.key.clone(),
+                    bytes: picture.bytes,
+                    sha256: picture.sha256,
+                },
+                seconds: plan
+                    .pictures
+                    .as_ref()
+                    .and_then(|pictures| pictures.seconds(&plan.grid, &picture.name)),
+            }),
+            Err(Doubt::Refused(message)) => return refused(message),
+            Err(Doubt::Store(message)) => {
+                return Ok(Outcome::Later(Failure::new(Code::Unavailable.text(), message)));
+            }
+        }
+    }
+    if let Some(name) = wanted.keys().next() {
+        return refused(format!("{name} is missing"));
+    }
+    match retrying(WORK_TRIES_MAX, || record(deps, subject, offer, &made)).await? {
+        Recorded::Yes => Ok(Outcome::Committed),
+        Recorded::Finished => {
+            deps.bus.wake(1);
+            Ok(Outcome::Committed)
+        }
+        Recorded::Refused(message) => refused(message),
+        Recorded::Lost => match super::repeated(deps, subject, offer).await? {
+            true => Ok(Outcome::Committed),
+            false => Ok(Outcome::Lost),
+        },
+    }
+}
+
+/// What the task must make, by name.
+fn wanted(plan: &Plan, kind: TaskKind) -> BTreeMap<String, Proof> {
+    match (kind, &plan.pictures, &plan.preview) {
+        (TaskKind::Thumbnails, Some(pictures), _) => {
+            let jpeg = |(name, size)| (name, Proof::Jpeg(size));
+            pictures.wanted().into_iter().map(jpeg).collect()
+        }
+        (TaskKind::Preview, _, Some(preview)) => {
+            let wanted = movie::Wanted {
+                size: preview.size,
+                frames: preview.frames,
+                seconds: preview.seconds(&plan.grid),
+                sound: preview.audio.is_some(),
+            };
+            BTreeMap::from([(PREVIEW.to_owned(), Proof::Clip(wanted))])
+        }
+        _ => BTreeMap::new(),
+    }
+}
+
+async fn prove(
+    deps: &Deps,
+    subject: &Subject,
+    token: u64,
+    offered: &OfferedPicture,
+    proof: Proof,
+) -> Result<(), Doubt> {
+    let name = &offered.name;
+    let prefix = layout::job_prefix(subject.video, subject.job);
+    let digest = hex::encode(offered.sha256);
+    if offered.key != layout::picture(&prefix, name, token, &digest, proof.extension()) {
+        return Err(Doubt::Refused(format!("{name} has a key that is not this lease's")));
+    }
+    if offered.bytes > PICTURE_BYTES_MAX {
+        return Err(Doubt::Refused(format!("{name} is larger than {PICTURE_BYTES_MAX} bytes")));
+    }
+    let _permit = deps.admission.acquire().await.map_err(|_| Doubt::Store("stopping".into()))?;
+    let bytes = fetch(deps, subject, name, &offered.key, offered.bytes).await?;
+    let sha256 = offered.sha256;
+    let checked = tokio::task::spawn_blocking(move || {
+        if Sha256::digest(&bytes)[..] != sha256 {
+            return Err("the stored bytes are not those that were announced".to_owned());
+        }
+        proof.check(&bytes)
+    });
+    match checked.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(message)) => Err(Doubt::Refused(format!("{name}: {message}"))),
+        Err(_) => Err(Doubt::Refused(format!("{name}: the proof did not end"))),
+    }
+}
+
+async fn record(
+    deps: &Deps,
+    subject: &Subject,
+    offer: &Offer,
+    made: &[Made],
+) -> Result<Recorded, DbError> {
+    let mut connection = deps.db.get().await?;
+    let tx = connection.transaction().await?;
+    if !videos::touch(&tx, subject.video).await? || !outputs::lock_lease(&tx, offer.lease).await? {
+        return Ok(Recorded::Lost);
+    }
+    pictures::insert(&tx, subject.job, made, offer.lease.stored_token()).await?;
+    ending::finish_task(&tx, offer.lease).await?;
+    let finished = tasks::unblock(&tx, subject.job).await?;
+    tx.commit().await?;
+    Ok(if finished { Recorded::Finished } else { Recorded::Yes })
+}

@@ -1,0 +1,153 @@
+//! Rows of `pictures` and `tables`: what has been proven of a job besides its renditions.
+
+use media::{JobId, index::TableObject, pictures::Picture};
+use tokio_postgres::{GenericClient, Row};
+
+use super::DbError;
+
+/// One proven picture or clip.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Made {
+    /// "poster", "thumbnails/3", "storyboard/0", "preview".
+    pub name: String,
+    /// The object.
+    pub picture: Picture,
+    /// Where in the film it is; only of thumbnails.
+    pub seconds: Option<f64>,
+}
+
+/// Commits pictures. What an earlier attempt of the task has committed stands; ours is swept then.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn insert(
+    tx: &impl GenericClient,
+    job: JobId,
+    made: &[Made],
+    token: i64,
+) -> Result<(), DbError> {
+    for one in made {
+        tx.execute(
+            "INSERT INTO pictures (job_id, name, object_key, bytes, sha256, seconds, token)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)
+             ON CONFLICT DO NOTHING",
+            &[
+                &job.uuid(),
+                &one.name,
+                &one.picture.key,
+                &one.picture.bytes.cast_signed(),
+                &&one.picture.sha256[..],
+                &one.seconds,
+                &token,
+            ],
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// The pictures of a job.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn of_job(db: &impl GenericClient, job: JobId) -> Result<Vec<Made>, DbError> {
+    let rows = db
+        .query(
+            "SELECT name, object_key, bytes, sha256, seconds FROM pictures WHERE job_id = $1",
+            &[&job.uuid()],
+        )
+        .await?;
+    rows.iter().map(|row| made(row, job)).collect()
+}
+
+fn made(row: &Row, job: JobId) -> Result<Made, DbError> {
+    let (bytes, sha256): (i64, &[u8]) = (row.try_get("bytes")?, row.try_get("sha256")?);
+    let sha256 = sha256.try_into().map_err(|_| DbError::row("pictures", "sha256", job))?;
+    let picture = Picture { key: row.try_get("object_key")?, bytes: bytes.unsigned_abs(), sha256 };
+    Ok(Made { name: row.try_get("name")?, picture, seconds: row.try_get("seconds")? })
+}
+
+/// The sample tables of one rendition, gathered in an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gathered {
+    /// "720p" or "audio-0".
+    pub rendition: String,
+    /// The object.
+    pub object: TableObject,
+    /// Of a rung: the size of its download.
+    pub download_bytes: Option<u64>,
+}
+
+/// Records a job's gathered tables; those that are recorded stand.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn insert_tables(
+    tx: &impl GenericClient,
+    job: JobId,
+    gathered: &[Gathered],
+) -> Result<(), DbError> {
+    for one in gathered {
+        tx.execute(
+            "INSERT INTO tables (job_id, rendition, object_key, bytes, download_bytes)
+             VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT DO NOTHING",
+            &[
+                &job.uuid(),
+                &one.rendition,
+                &one.object.key,
+                &one.object.bytes.cast_signed(),
+                &one.download_bytes.map(u64::cast_signed),
+            ],
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// The gathered tables of a job.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn tables(db: &impl GenericClient, job: JobId) -> Result<Vec<Gathered>, DbError> {
+    let rows = db
+        .query(
+            "SELECT rendition, object_key, bytes, download_bytes FROM tables WHERE job_id = $1",
+            &[&job.uuid()],
+        )
+        .await?;
+    let read = |row: &Row| {
+        let (bytes, download): (i64, Option<i64>) =
+            (row.try_get("bytes")?, row.try_get("download_bytes")?);
+        let object = TableObject { key: row.try_get("object_key")?, bytes: bytes.unsigned_abs() };
+        let download_bytes = download.map(i64::unsigned_abs);
+        Ok(Gathered { rendition: row.try_get("rendition")?, object, download_bytes })
+    };
+    rows.iter().map(read).collect()
+}
+
+/// Every object that a job's rows here name.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn keys(db: &impl GenericClient, job: JobId) -> Result<Vec<String>, DbError> {
+    let rows = db
+        .query(
+            "SELECT object_key FROM pictures WHERE job_id = $1
+             UNION ALL
+             SELECT object_key FROM tables WHERE job_id = $1",
+            &[&job.uuid()],
+        )
+        .await?;
+    rows.iter().map(|row| Ok(row.try_get("object_key")?)).collect()
+}
+
+/// Forgets a job's pictures and tables; the sweep deletes their objects.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn drop_all(tx: &impl GenericClient, job: JobId) -> Result<(), DbError> {
+    tx.execute("DELETE FROM pictures WHERE job_id = $1", &[&job.uuid()]).await?;
+    tx.execute("DELETE FROM tables WHERE job_id = $1", &[&job.uuid()]).await?;
+    Ok(())
+}

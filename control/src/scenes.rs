@@ -1,0 +1,180 @@
+//! What picture tasks read instead of the upload: a small film put together from finished renditions.
+//!
+//! The worker of such a task needs no access to renditions, and no decoder of its own meets what somebody
+//! uploaded: what it reads are bytes that have been proven.
+
+use std::{ops::Range, time::Duration};
+
+use api::code::Code;
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, future::BoxFuture};
+use media::{
+    fmp4::Mp4Error,
+    index::{Index, Track},
+    layout,
+    pictures::{ClipPlan, PicturePlan},
+    scenes::{self, Cut},
+};
+use object_store::{ObjectStoreExt, path::Path};
+use store::Store;
+use thiserror::Error;
+
+use crate::{
+    db::outputs::Subject,
+    deps::Deps,
+    domain::{Failure, TaskKind},
+    index::{self, IndexProblem},
+};
+
+/// Reads from the store at a time.
+const READS_MAX: usize = 8;
+/// Most bytes of a film in little: 30 s at the highest bit rates stay far below.
+const SCENES_BYTES_MAX: u64 = 256 << 20;
+/// How long putting it together may take; the claim of its worker waits.
+const TIME_MAX: Duration = Duration::from_secs(20);
+
+/// Why there is no film in little.
+#[derive(Debug, Error)]
+enum ScenesProblem {
+    /// The job's rows cannot be read.
+    #[error(transparent)]
+    Index(#[from] IndexProblem),
+    /// The store does not answer, or an object is gone.
+    #[error("read a rendition")]
+    Object(#[from] object_store::Error),
+    /// A stored fragment is not what was admitted.
+    #[error("read a fragment")]
+    Mp4(#[from] Mp4Error),
+    /// The plan names what the job does not have.
+    #[error("{0} is not in the job's plan")]
+    Plan(&'static str),
+    /// Larger than [`SCENES_BYTES_MAX`].
+    #[error("{0} bytes are too many")]
+    Size(u64),
+    /// Slower than [`TIME_MAX`].
+    #[error("the store is too slow")]
+    Time,
+}
+
+/// Writes the film that a lease of a picture task reads, and returns its key.
+///
+/// # Errors
+/// The failure to give the lease back with.
+pub async fn write(deps: &Deps, subject: &Subject, token: u64) -> Result<String, Failure> {
+    let made = tokio::time::timeout(TIME_MAX, assemble(deps, subject, token)).await;
+    made.unwrap_or(Err(ScenesProblem::Time)).map_err(|problem| {
+        tracing::warn!(job.id = %subject.job, error = %problem, "put scenes together");
+        match problem {
+            ScenesProblem::Object(object_store::Error::NotFound { .. })
+            | ScenesProblem::Mp4(_)
+            | ScenesProblem::Plan(_)
+            | ScenesProblem::Size(_) => {
+                Failure::new("scenes_failed", "the renditions could not be put together")
+            }
+            _ => Failure::new(Code::Unavailable.text(), "the renditions could not be read now"),
+        }
+    })
+}
+
+async fn assemble(deps: &Deps, subject: &Subject, token: u64) -> Result<String, ScenesProblem> {
+    let (video, job) = (subject.video, subject.job);
+    let db = deps.db.get().await.map_err(IndexProblem::from)?;
+    let built = index::of_job(&*db, video, job).await?;
+    drop(db);
+    let (_, index) = built.ok_or(ScenesProblem::Plan("the job"))?;
+    let plan = subject.plan.as_ref().ok_or(ScenesProblem::Plan("the plan"))?;
+    let store = deps.stores.get(&subject.store);
+    let store = store.ok_or_else(|| IndexProblem::Store(subject.store.clone()))?;
+    let bytes = match (subject.kind, &plan.pictures, &plan.preview) {
+        (TaskKind::Thumbnails, Some(pictures), _) => stills(store, &index, pictures).await?,
+        (TaskKind::Preview, _, Some(preview)) => clip(store, &index, preview).await?,
+        _ => return Err(ScenesProblem::Plan("the task")),
+    };
+    let key = layout::scenes(&layout::job_prefix(video, job), subject.kind.text(), token);
+    index::put(&deps.stores, &subject.store, &key, bytes).await?;
+    Ok(key)
+}
+
+/// Bytes of one object.
+struct Part {
+    key: Path,
+    range: Range<u64>,
+}
+
+/// The fragment of a GOP; of a still, only as far as its key frame.
+fn part(index: &Index, track: &Track, gop: u32, still: bool) -> Result<Part, ScenesProblem> {
+    let number = index.grid.chunk_of(gop);
+    let place = (gop - index.grid.chunk_gops(number).start) as usize;
+    let chunk = track.chunks.get(number as usize).and_then(Option::as_ref);
+    let chunk = chunk.ok_or(ScenesProblem::Plan("a chunk"))?;
+    let fragment = chunk.fragments.get(place).ok_or(ScenesProblem::Plan("a fragment"))?;
+    let start = chunk.fragments[..place].iter().map(|f| u64::from(f.bytes)).sum();
+    let bytes = if still { fragment.intra_bytes } else { fragment.bytes };
+    Ok(Part { key: Path::from(chunk.key.as_str()), range: start..start + u64::from(bytes) })
+}
+
+async fn read(store: &Store, parts: Vec<Part>) -> Result<Vec<Bytes>, ScenesProblem> {
+    let all: u64 = parts.iter().map(|part| part.range.end - part.range.start).sum();
+    if all > SCENES_BYTES_MAX {
+        return Err(ScenesProblem::Size(all));
+    }
+    let mut reads: Vec<BoxFuture<'static, object_store::Result<Bytes>>> = Vec::new();
+    for Part { key, range } in parts {
+        let objects = store.objects.clone();
+        reads.push(Box::pin(async move { objects.get_range(&key, range).await }));
+    }
+    Ok(futures::stream::iter(reads).buffered(READS_MAX).try_collect().await?)
+}
+
+fn track<'a>(index: &'a Index, rendition: &str) -> Result<&'a Track, ScenesProblem> {
+    let (track, _) = index.track(rendition).ok_or(ScenesProblem::Plan("a rendition"))?;
+    Ok(track)
+}
+
+async fn stills(
+    store: &Store,
+    index: &Index,
+    plan: &PicturePlan,
+) -> Result<Vec<u8>, ScenesProblem> {
+    let (strip, poster) = (track(index, &plan.strip)?, track(index, &plan.poster_from)?);
+    let wanted: [(&Track, Vec<u32>); 3] = [
+        (strip, plan.thumbnails.clone()),
+        (strip, plan.tile_gops().collect()),
+        (poster, plan.candidates(poster)),
+    ];
+    let parts = wanted
+        .iter()
+        .flat_map(|(track, gops)| gops.iter().map(|gop| part(index, track, *gop, true)));
+    let fragments = read(store, parts.collect::<Result<_, _>>()?).await?;
+    let mut frames = fragments.iter().map(|fragment| scenes::key_frame(fragment));
+    let mut tracks = Vec::with_capacity(wanted.len());
+    for (track, gops) in &wanted {
+        let own = frames.by_ref().take(gops.len()).collect::<Result<Vec<_>, _>>()?;
+        tracks.push((track.init.as_slice(), own));
+    }
+    Ok(scenes::stills(&tracks)?)
+}
+
+async fn clip(store: &Store, index: &Index, plan: &ClipPlan) -> Result<Vec<u8>, ScenesProblem> {
+    let picture = track(index, &plan.rung)?;
+    let sound = plan.audio.as_deref().map(|name| track(index, name)).transpose()?;
+    let gops = || plan.cuts.iter().flat_map(Clone::clone);
+    let whole = |track| gops().map(move |gop| part(index, track, gop, false));
+    let mut parts = whole(picture).collect::<Result<Vec<_>, _>>()?;
+    if let Some(sound) = sound {
+        parts.extend(whole(sound).collect::<Result<Vec<_>, _>>()?);
+    }
+    let fragments = read(store, parts).await?;
+    let (video, audio) = fragments.split_at(gops().count());
+    let (mut video, mut audio) = (video.iter(), audio.iter());
+    let mut cuts = Vec::with_capacity(plan.cuts.len());
+    for cut in &plan.cuts {
+        cuts.push(Cut {
+            gop: cut.start,
+            video: video.by_ref().take(cut.len()).map(AsRef::as_ref).collect(),
+            audio: audio.by_ref().take(cut.len()).map(AsRef::as_ref).collect(),
+        });
+    }
+    let sound = sound.map(|track| track.init.as_slice());
+    Ok(scenes::clip(&index.grid, &picture.init, sound, &cuts)?)
+}

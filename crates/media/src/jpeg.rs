@@ -1,0 +1,156 @@
+//! Proof that bytes are one whole baseline JPEG of the planned size (ITU-T T.81): every marker in its
+//! place, the frame's size, tables before the scan that needs them, entropy-coded data without stray
+//! markers, EOI as the very last bytes.
+
+use thiserror::Error;
+
+use crate::pictures::Size;
+
+/// Why bytes are not the picture that was planned.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum JpegError {
+    /// They end within a segment.
+    #[error("read jpeg: truncated {0}")]
+    Truncated(&'static str),
+    /// A marker where it must not be.
+    #[error("read jpeg: marker {0:#04x} misplaced")]
+    Marker(u8),
+    /// No marker where one must be.
+    #[error("read jpeg: no marker")]
+    NoMarker,
+    /// Something required is not there.
+    #[error("read jpeg: missing {0}")]
+    Missing(&'static str),
+    /// Another size than planned.
+    #[error("read jpeg: {0}x{1} pixels")]
+    Size(u32, u32),
+    /// Not 8 bits in three components.
+    #[error("read jpeg: unsupported sample format")]
+    Format,
+    /// Bytes after the end, or before the beginning.
+    #[error("read jpeg: {0} bytes after the end")]
+    Trailing(usize),
+}
+
+const SOI: u8 = 0xd8;
+const EOI: u8 = 0xd9;
+const SOF0: u8 = 0xc0;
+const DHT: u8 = 0xc4;
+const SOS: u8 = 0xda;
+const DQT: u8 = 0xdb;
+const DRI: u8 = 0xdd;
+const COM: u8 = 0xfe;
+
+/// What has been seen so far.
+#[derive(Default)]
+struct Seen {
+    size: Option<Size>,
+    quantization: bool,
+    huffman: bool,
+    /// Entropy-coded bytes.
+    coded: usize,
+}
+
+/// Checks that `bytes` are exactly one picture of `size`.
+///
+/// # Errors
+/// A [`JpegError`] that says what is wrong.
+pub fn check(bytes: &[u8], size: Size) -> Result<(), JpegError> {
+    let mut rest = bytes.strip_prefix(&[0xff, SOI]).ok_or(JpegError::Missing("SOI"))?;
+    let mut seen = Seen::default();
+    loop {
+        let (marker, after) = marker(rest)?;
+        rest = match marker {
+            EOI => break finish(&seen, after, size),
+            SOS => {
+                let (_, after) = segment(after)?;
+                if seen.size.is_none() || !seen.quantization || !seen.huffman {
+                    return Err(JpegError::Missing("tables or frame before the scan"));
+                }
+                if seen.coded > 0 {
+                    return Err(JpegError::Marker(SOS));
+                }
+                let coded = entropy_coded(after)?;
+                seen.coded = coded;
+                &after[coded..]
+            }
+            _ => {
+                let (body, after) = segment(after)?;
+                seen.take(marker, body)?;
+                after
+            }
+        };
+    }
+}
+
+fn finish(seen: &Seen, after: &[u8], size: Size) -> Result<(), JpegError> {
+    if !after.is_empty() {
+        return Err(JpegError::Trailing(after.len()));
+    }
+    if seen.coded == 0 {
+        return Err(JpegError::Missing("scan"));
+    }
+    match seen.size {
+        Some(found) if found == size => Ok(()),
+        Some(found) => Err(JpegError::Size(found.width, found.height)),
+        None => Err(JpegError::Missing("frame")),
+    }
+}
+
+impl Seen {
+    fn take(&mut self, marker: u8, body: &[u8]) -> Result<(), JpegError> {
+        match marker {
+            SOF0 if self.size.is_none() => self.size = Some(frame(body)?),
+            DQT => self.quantization = true,
+            DHT => self.huffman = true,
+            // Restart interval, application data, comments.
+            DRI | 0xe0..=0xef | COM => {}
+            other => return Err(JpegError::Marker(other)),
+        }
+        Ok(())
+    }
+}
+
+/// The marker that `bytes` begin with; fill bytes may precede it.
+fn marker(bytes: &[u8]) -> Result<(u8, &[u8]), JpegError> {
+    if bytes.first() != Some(&0xff) {
+        return Err(if bytes.is_empty() { JpegError::Missing("EOI") } else { JpegError::NoMarker });
+    }
+    let fill = bytes.iter().take_while(|byte| **byte == 0xff).count();
+    let marker = *bytes.get(fill).ok_or(JpegError::Truncated("marker"))?;
+    Ok((marker, &bytes[fill + 1..]))
+}
+
+/// A segment's body, and what follows it.
+fn segment(bytes: &[u8]) -> Result<(&[u8], &[u8]), JpegError> {
+    let truncated = JpegError::Truncated("segment");
+    let length = bytes.first_chunk::<2>().map(|length| u16::from_be_bytes(*length));
+    let length = usize::from(length.ok_or(truncated)?);
+    let (segment, rest) = bytes.split_at_checked(length).ok_or(JpegError::Truncated("segment"))?;
+    Ok((segment.get(2..).ok_or(JpegError::Truncated("segment"))?, rest))
+}
+
+fn frame(body: &[u8]) -> Result<Size, JpegError> {
+    let [precision, h1, h0, w1, w0, components, ..] = *body else {
+        return Err(JpegError::Truncated("frame"));
+    };
+    if precision != 8 || components != 3 || body.len() != 6 + 9 {
+        return Err(JpegError::Format);
+    }
+    let side = |high, low| u32::from(u16::from_be_bytes([high, low]));
+    Ok(Size { width: side(w1, w0), height: side(h1, h0) })
+}
+
+/// How many bytes of entropy-coded data there are: up to the first marker that is neither a stuffed byte
+/// nor a restart.
+fn entropy_coded(bytes: &[u8]) -> Result<usize, JpegError> {
+    let mut at = 0;
+    while let Some(found) = bytes[at..].iter().position(|byte| *byte == 0xff) {
+        match bytes.get(at + found + 1) {
+            Some(0x00 | 0xd0..=0xd7) => at += found + 2,
+            Some(_) => return Ok(at + found),
+            None => break,
+        }
+    }
+    Err(JpegError::Truncated("scan"))
+}

@@ -1,0 +1,159 @@
+//! What is made of a film's pictures, from its grid and its rungs alone.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    POSTER, Picture, Pictures, Size, Storyboard, Thumbnail, decodable, sheet_name, thumbnail_name,
+};
+use crate::{
+    Grid,
+    index::Track,
+    ladder::{Rung, lines},
+};
+
+/// Most thumbnails of a film.
+pub const THUMBNAILS_MAX: u32 = 100;
+/// Long side of a thumbnail, in pixels.
+const THUMBNAIL_SIDE: u32 = 320;
+/// Long side of a storyboard's tile, in pixels.
+const TILE_SIDE: u32 = 160;
+/// Most tiles of a storyboard: a film of up to 13 minutes has one every two seconds, a longer one as many
+/// spread wider.
+const TILES_MAX: u32 = 400;
+/// Tiles in a row and in a column of a sheet.
+const SHEET_SIDE: u32 = 10;
+/// Short side of the poster, in pixels.
+const POSTER_LINES: u32 = 720;
+/// Frames that the poster is chosen from.
+const CANDIDATES_MAX: u32 = 16;
+
+/// What the task `thumbnails` of a job makes, fixed when the job is created.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PicturePlan {
+    /// The rendition that thumbnails and storyboard are taken from: the lowest.
+    pub strip: String,
+    /// The GOPs whose key frames become thumbnails; rising.
+    pub thumbnails: Vec<u32>,
+    /// Of a thumbnail.
+    pub thumbnail: Size,
+    /// Of a storyboard's tile.
+    pub tile: Size,
+    /// GOPs from one tile to the next.
+    pub tile_gops: u32,
+    /// Tiles in all.
+    pub tiles: u32,
+    /// Of a sheet.
+    pub columns: u32,
+    /// Of a sheet.
+    pub rows: u32,
+    /// The rendition that the poster is taken from.
+    pub poster_from: String,
+    /// Of the poster.
+    pub poster: Size,
+    /// Frames that it is chosen from.
+    pub candidates: u32,
+}
+
+impl PicturePlan {
+    /// Plans up to `count` thumbnails, a storyboard and a poster; `None` without rungs (lowest first).
+    pub fn new(grid: &Grid, rungs: &[Rung], count: u32) -> Option<Self> {
+        let rungs = decodable(rungs);
+        let strip = *rungs.first()?;
+        let fits = |rung: &&&Rung| lines(rung.width, rung.height) <= POSTER_LINES;
+        let best = rungs.iter().rev().find(fits).map_or(strip, |rung| *rung);
+        let gops = grid.gops();
+        let tile_gops = gops.div_ceil(TILES_MAX);
+        let tiles = gops.div_ceil(tile_gops);
+        let columns = tiles.min(SHEET_SIDE);
+        Some(Self {
+            strip: strip.name.clone(),
+            thumbnails: spread(gops, count.clamp(1, THUMBNAILS_MAX)),
+            thumbnail: Size::within_long(strip.width, strip.height, THUMBNAIL_SIDE),
+            tile: Size::within_long(strip.width, strip.height, TILE_SIDE),
+            tile_gops,
+            tiles,
+            columns,
+            rows: tiles.div_ceil(columns).min(SHEET_SIDE),
+            poster_from: best.name.clone(),
+            poster: Size::within_short(best.width, best.height, POSTER_LINES),
+            candidates: gops.min(CANDIDATES_MAX),
+        })
+    }
+
+    /// The GOPs that the storyboard's tiles show.
+    pub fn tile_gops(&self) -> impl Iterator<Item = u32> + use<> {
+        let step = self.tile_gops;
+        (0..self.tiles).map(move |tile| tile * step)
+    }
+
+    /// Sheets of the storyboard.
+    pub fn sheets(&self) -> u32 {
+        self.tiles.div_ceil(self.columns * self.rows)
+    }
+
+    /// Every picture by name, with its size.
+    pub fn wanted(&self) -> Vec<(String, Size)> {
+        let sheet =
+            Size { width: self.tile.width * self.columns, height: self.tile.height * self.rows };
+        let thumbnails = (0..self.thumbnails.len() as u32).map(thumbnail_name);
+        let sheets = (0..self.sheets()).map(sheet_name);
+        let mut wanted = vec![(POSTER.to_owned(), self.poster)];
+        wanted.extend(thumbnails.map(|name| (name, self.thumbnail)));
+        wanted.extend(sheets.map(|name| (name, sheet)));
+        wanted
+    }
+
+    /// The moment of a picture that has one, in seconds.
+    pub fn seconds(&self, grid: &Grid, name: &str) -> Option<f64> {
+        let number: usize = name.strip_prefix("thumbnails/")?.parse().ok()?;
+        let gop = self.thumbnails.get(number)?;
+        Some(grid.seconds(grid.gop(*gop).start))
+    }
+
+    /// The GOPs among which the poster is looked for: of as many equal parts of the film the one whose key
+    /// frame took the most bytes. Black, blank and faded pictures take next to none, so that one bright
+    /// scene in a dark film is found without decoding it all.
+    pub fn candidates(&self, track: &Track) -> Vec<u32> {
+        let sizes: Vec<u32> = track.committed().map(|fragment| fragment.intra_bytes).collect();
+        let (gops, parts) = (sizes.len() as u64, u64::from(self.candidates));
+        let part = |n: u64| (n * gops / parts.max(1)) as usize;
+        let richest = |n: u64| {
+            let from = part(n);
+            let own = sizes.get(from..part(n + 1))?;
+            // The first of equals.
+            let place = (0..own.len()).rev().max_by_key(|place| own[*place])?;
+            Some((from + place) as u32)
+        };
+        (0..parts).filter_map(richest).collect()
+    }
+
+    /// Puts together what has been committed; `find` knows a picture by its name.
+    pub fn gather(&self, find: impl Fn(&str) -> Option<Picture>) -> Pictures {
+        let thumbnail = |(number, gop): (u32, &u32)| {
+            Some(Thumbnail { gop: *gop, picture: find(&thumbnail_name(number))? })
+        };
+        let sheets: Option<Vec<_>> = (0..self.sheets()).map(|n| find(&sheet_name(n))).collect();
+        Pictures {
+            poster: find(POSTER),
+            thumbnails: (0..).zip(&self.thumbnails).filter_map(thumbnail).collect(),
+            storyboard: sheets.map(|sheets| Storyboard {
+                sheets,
+                tile: self.tile,
+                columns: self.columns,
+                rows: self.rows,
+                tiles: self.tiles,
+                tile_gops: self.tile_gops,
+            }),
+            preview: None,
+        }
+    }
+}
+
+/// The middle GOPs of `count` equal parts of the film; every GOP when there are fewer.
+fn spread(gops: u32, count: u32) -> Vec<u32> {
+    if gops <= count {
+        return (0..gops).collect();
+    }
+    let place = |n: u32| (2 * u64::from(n) + 1) * u64::from(gops) / (2 * u64::from(count));
+    (0..count).map(|n| place(n) as u32).collect()
+}

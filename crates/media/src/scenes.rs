@@ -1,0 +1,163 @@
+//! Films in little, for pictures and previews: key frames or whole GOPs of finished renditions, put
+//! together as one progressive file that FFmpeg reads like any other.
+
+use crate::{
+    Grid,
+    fmp4::{
+        Mp4Error, boxes,
+        fragment::{self, Defaults},
+    },
+    grid::{AAC_FRAME_SAMPLES, AUDIO_RATE},
+    progressive::{self, MovieTrack, Sample, TrackHead},
+};
+
+/// Key frames one after the other: each lasts a second.
+const STILL_TICKS: u32 = 1000;
+
+/// The first sample of a fragment, given the fragment's bytes up to that sample's end at least.
+///
+/// # Errors
+/// An [`Mp4Error`] when the bytes are not the beginning of a fragment of ours.
+pub fn key_frame(fragment: &[u8]) -> Result<&[u8], Mp4Error> {
+    let moof = boxes::box_at(fragment, 0)?;
+    let (moof_end, entries) = (moof.end, fragment::read(moof.body, Defaults::default())?.entries);
+    let first = entries.first().ok_or(Mp4Error::Missing("sample"))?;
+    let start = usize::try_from(first.offset).map_err(|_| Mp4Error::Invalid("sample offset"))?;
+    if start < moof_end {
+        return Err(Mp4Error::Invalid("sample offset"));
+    }
+    let end = start.checked_add(first.size as usize).ok_or(Mp4Error::Truncated("sample"))?;
+    fragment.get(start..end).ok_or(Mp4Error::Truncated("sample"))
+}
+
+/// A film of several tracks of key frames, one second each: `tracks` are init segments and frames.
+///
+/// # Errors
+/// An [`Mp4Error`] when an init segment cannot be read.
+pub fn stills(tracks: &[(&[u8], Vec<&[u8]>)]) -> Result<Vec<u8>, Mp4Error> {
+    let mut movie = Vec::with_capacity(tracks.len());
+    for (init, frames) in tracks {
+        let head = TrackHead { timescale: STILL_TICKS, delay: 0, ..TrackHead::read(init)? };
+        let sample = |frame: &&[u8]| {
+            let size = u32::try_from(frame.len()).map_err(|_| Mp4Error::Invalid("sample size"))?;
+            Ok(Sample { size, duration: STILL_TICKS, composition: 0, sync: true })
+        };
+        let samples = frames.iter().map(sample).collect::<Result<Vec<_>, Mp4Error>>()?;
+        movie.push(MovieTrack { head, runs: vec![samples.len() as u32], samples });
+    }
+    let order: Vec<usize> = (0..movie.len()).collect();
+    let mut out = progressive::header(&movie, &order)?;
+    for frame in tracks.iter().flat_map(|(_, frames)| frames) {
+        out.extend_from_slice(frame);
+    }
+    Ok(out)
+}
+
+/// One cut of a clip.
+#[derive(Clone, Debug)]
+pub struct Cut<'a> {
+    /// Its first GOP.
+    pub gop: u32,
+    /// The picture's fragments from there on, whole.
+    pub video: Vec<&'a [u8]>,
+    /// The sound's fragments of the same GOPs; empty without sound.
+    pub audio: Vec<&'a [u8]>,
+}
+
+/// A film of some GOPs: the cuts of one rendition and its sound, one after the other. Where a cut's
+/// sound begins a little before or after its picture, as packets do, it does so in the clip.
+///
+/// # Errors
+/// An [`Mp4Error`] when an init segment or a fragment cannot be read.
+pub fn clip(
+    grid: &Grid,
+    video_init: &[u8],
+    audio_init: Option<&[u8]>,
+    cuts: &[Cut<'_>],
+) -> Result<Vec<u8>, Mp4Error> {
+    let mut payload = Vec::new();
+    let mut picture = Builder::new(TrackHead::read(video_init)?);
+    let mut sound = audio_init.map(TrackHead::read).transpose()?.map(Builder::new);
+    let mut order = Vec::new();
+    let frame_ticks = grid.rate().frame_ticks();
+    for cut in cuts {
+        let frames_before = picture.track.samples.len() as u64;
+        for fragment in &cut.video {
+            picture.append(fragment, frame_ticks, &mut payload)?;
+        }
+        order.push(0);
+        if let Some(sound) = &mut sound {
+            sound.continue_at(sound_start(grid, cut.gop, frames_before));
+            for fragment in &cut.audio {
+                sound.append(fragment, AAC_FRAME_SAMPLES, &mut payload)?;
+            }
+            order.push(1);
+        }
+        picture.end_run();
+        sound.iter_mut().for_each(Builder::end_run);
+    }
+    let mut tracks = vec![picture.track];
+    tracks.extend(sound.map(|sound| sound.track));
+    let mut out = progressive::header(&tracks, &order)?;
+    out.extend_from_slice(&payload);
+    Ok(out)
+}
+
+/// Where in the clip a cut's sound begins, in samples.
+fn sound_start(grid: &Grid, gop: u32, frames_before: u64) -> u64 {
+    let seconds_in_film = grid.seconds(grid.gop(gop).start);
+    let packets_in_film = grid.audio_frames(gop).start * u64::from(AAC_FRAME_SAMPLES);
+    let late = packets_in_film as f64 - seconds_in_film * f64::from(AUDIO_RATE);
+    let start = grid.seconds(frames_before) * f64::from(AUDIO_RATE) + late;
+    start.max(0.0).round() as u64
+}
+
+/// A track under construction.
+struct Builder {
+    track: MovieTrack,
+    time: u64,
+    in_runs: u32,
+}
+
+impl Builder {
+    fn new(head: TrackHead) -> Self {
+        let track = MovieTrack { head, samples: Vec::new(), runs: Vec::new() };
+        Self { track, time: 0, in_runs: 0 }
+    }
+
+    /// Stretches or shortens the last sample so that the next one begins at `time`.
+    fn continue_at(&mut self, time: u64) {
+        let Some(last) = self.track.samples.last_mut() else { return };
+        let duration = i64::from(last.duration) + time.cast_signed() - self.time.cast_signed();
+        let duration = u32::try_from(duration.max(1)).unwrap_or(last.duration);
+        self.time = self.time - u64::from(last.duration) + u64::from(duration);
+        last.duration = duration;
+    }
+
+    fn append(
+        &mut self,
+        fragment: &[u8],
+        duration: u32,
+        payload: &mut Vec<u8>,
+    ) -> Result<(), Mp4Error> {
+        let moof = boxes::box_at(fragment, 0)?;
+        for entry in fragment::read(moof.body, Defaults::default())?.entries {
+            let start = usize::try_from(entry.offset).unwrap_or(usize::MAX);
+            let end = start.saturating_add(entry.size as usize);
+            let data = fragment.get(start..end).ok_or(Mp4Error::Truncated("sample"))?;
+            payload.extend_from_slice(data);
+            let composition = u32::try_from(entry.composition_offset)
+                .map_err(|_| Mp4Error::Invalid("composition offset"))?;
+            let (size, sync) = (entry.size, entry.sync);
+            self.track.samples.push(Sample { size, duration, composition, sync });
+            self.time += u64::from(duration);
+        }
+        Ok(())
+    }
+
+    fn end_run(&mut self) {
+        let all = self.track.samples.len() as u32;
+        self.track.runs.push(all - self.in_runs);
+        self.in_runs = all;
+    }
+}

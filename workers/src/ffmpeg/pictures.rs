@@ -1,0 +1,150 @@
+//! FFmpeg's arguments for pictures and previews. Their source is a film in little that control has put
+//! together from finished renditions: an MP4 of ours, upright, in SDR, with square pixels.
+
+use std::{ffi::OsString, path::Path};
+
+use media::{FrameRate, pictures::Size};
+
+use super::args::PROTOCOLS;
+
+/// Quality of every JPEG: 2 is best, 31 is worst.
+const QUALITY: &str = "4";
+/// Grey picture that a candidate for the poster is judged by, in pixels.
+pub const GREY: Size = Size { width: 64, height: 36 };
+/// The file that they stand in, back to back.
+pub const GREYS_NAME: &str = "greys";
+/// The file that the preview is written to.
+pub const PREVIEW_NAME: &str = "preview.mp4";
+/// Constant quality of the preview, and the bit rate that it may not exceed.
+const PREVIEW_CRF: &str = "23";
+const PREVIEW_MAXRATE: &str = "1500k";
+const PREVIEW_BUFFER: &str = "3000k";
+const PREVIEW_AUDIO_BITRATE: &str = "96k";
+/// Seconds from one key frame to the next.
+const PREVIEW_GOP_SECONDS: f64 = 2.0;
+
+/// What is made of a film's key frames.
+#[derive(Clone, Copy, Debug)]
+pub struct PicturesEncode<'a> {
+    /// The film in little.
+    pub source: &'a Path,
+    /// Of a thumbnail.
+    pub thumbnail: Size,
+    /// Of a storyboard's tile.
+    pub tile: Size,
+    /// Tiles in a row and in a column of a sheet.
+    pub grid: (u32, u32),
+    /// Of the poster.
+    pub poster: Size,
+    /// Of decoders and filters.
+    pub threads: u32,
+}
+
+/// The file that a thumbnail is written to.
+pub fn thumbnail_file(number: u32) -> String {
+    format!("thumbnail-{number}.jpg")
+}
+
+/// The file that a storyboard's sheet is written to.
+pub fn sheet_file(number: u32) -> String {
+    format!("sheet-{number}.jpg")
+}
+
+/// The file that a candidate for the poster is written to.
+pub fn candidate_file(number: u32) -> String {
+    format!("candidate-{number}.jpg")
+}
+
+/// Arguments that write every thumbnail, sheet and candidate, and the candidates in grey.
+pub fn pictures(encode: &PicturesEncode<'_>) -> Vec<OsString> {
+    let mut args = begin(encode.source, encode.threads);
+    let (columns, rows) = encode.grid;
+    let tile = format!("{},tile={columns}x{rows}", jpeg(encode.tile));
+    let outputs = [
+        ("0:0", jpeg(encode.thumbnail), "thumbnail-%d.jpg"),
+        ("0:1", tile, "sheet-%d.jpg"),
+        ("0:2", jpeg(encode.poster), "candidate-%d.jpg"),
+    ];
+    for (track, filter, names) in &outputs {
+        add(&mut args, ["-map", track, "-vf", filter, "-vsync", "passthrough"]);
+        add(&mut args, ["-c:v", "mjpeg", "-q:v", QUALITY, "-threads", "1"]);
+        add(&mut args, ["-flags", "+bitexact", "-map_metadata", "-1"]);
+        add(&mut args, ["-f", "image2", "-start_number", "0", names]);
+    }
+    let Size { width, height } = GREY;
+    let grey = format!("scale={width}:{height}:flags=area:out_range=full,format=gray");
+    add(&mut args, ["-map", "0:2", "-vf", &grey, "-vsync", "passthrough"]);
+    add(&mut args, ["-f", "rawvideo", GREYS_NAME]);
+    args
+}
+
+/// JPEG has full range and the matrix of BT.601, whatever the film has.
+fn jpeg(size: Size) -> String {
+    let Size { width, height } = size;
+    format!(
+        "scale={width}:{height}:flags=area:out_range=full:out_color_matrix=bt601,\
+         setsar=1,format=yuvj420p"
+    )
+}
+
+/// A preview clip.
+#[derive(Clone, Copy, Debug)]
+pub struct PreviewEncode<'a> {
+    /// The film in little.
+    pub source: &'a Path,
+    /// Of the film and of the preview.
+    pub rate: FrameRate,
+    /// How many there are.
+    pub frames: u64,
+    /// Of the picture.
+    pub size: Size,
+    /// There is a track of sound.
+    pub sound: bool,
+    /// Of decoder and encoder.
+    pub threads: u32,
+}
+
+/// Arguments that write the preview: a progressive MP4 that plays while it loads.
+pub fn preview(encode: &PreviewEncode<'_>) -> Vec<OsString> {
+    let PreviewEncode { rate, frames, size, .. } = encode;
+    let threads = encode.threads.max(1).to_string();
+    let mut args = begin(encode.source, encode.threads);
+    let seconds = *frames as f64 / rate.fps();
+    let mut graph = format!(
+        "[0:v:0]trim=end_frame={frames},scale={}:{}:flags=bicubic,setsar=1,format=yuv420p[v]",
+        size.width, size.height
+    );
+    if encode.sound {
+        graph.push_str(&format!(
+            ";[0:a:0]aresample={}:async=1:first_pts=0,apad,atrim=end={seconds:.6}[a]",
+            media::grid::AUDIO_RATE
+        ));
+    }
+    add(&mut args, ["-filter_complex_threads", "1", "-filter_complex", &graph, "-map", "[v]"]);
+    let gop = ((PREVIEW_GOP_SECONDS * rate.fps()).round() as u64).max(1).to_string();
+    add(&mut args, ["-vsync", "passthrough", "-c:v", "libx264", "-preset", "veryfast"]);
+    add(&mut args, ["-profile:v", "high", "-crf", PREVIEW_CRF, "-maxrate", PREVIEW_MAXRATE]);
+    add(&mut args, ["-bufsize", PREVIEW_BUFFER, "-g", &gop, "-threads", &threads]);
+    add(&mut args, ["-video_track_timescale", &rate.timescale().to_string()]);
+    if encode.sound {
+        add(&mut args, ["-map", "[a]", "-c:a", "aac", "-b:a", PREVIEW_AUDIO_BITRATE]);
+    }
+    add(&mut args, ["-sn", "-dn", "-map_metadata", "-1", "-fflags", "+bitexact"]);
+    add(&mut args, ["-movflags", "+faststart", "-f", "mp4", PREVIEW_NAME]);
+    args
+}
+
+fn begin(source: &Path, threads: u32) -> Vec<OsString> {
+    let mut args = Vec::new();
+    add(&mut args, ["-hide_banner", "-nostdin", "-y", "-loglevel", "level+warning", "-stats"]);
+    add(&mut args, ["-threads", &threads.max(1).to_string()]);
+    add(&mut args, ["-protocol_whitelist", PROTOCOLS, "-format_whitelist", "mov"]);
+    let mut url = OsString::from("file:");
+    url.push(source);
+    args.extend(["-i".into(), url]);
+    args
+}
+
+fn add<const N: usize>(args: &mut Vec<OsString>, more: [&str; N]) {
+    args.extend(more.map(OsString::from));
+}

@@ -1,0 +1,184 @@
+//! `thumbnails`: poster, thumbnails and storyboard, from the key frames that control has put together.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use api::v1;
+use media::pictures::{POSTER, Size, sheet_name, thumbnail_name};
+use tokio::task::spawn_blocking;
+
+use super::{Interruption, Place, Task, invalid, report};
+use crate::ffmpeg::{
+    Fault,
+    pictures::{self as args, GREY, GREYS_NAME, PicturesEncode},
+    run::{self, Run},
+};
+
+/// Pictures of one task.
+const PICTURES_MAX: u32 = 4096;
+/// Pixels of a picture's side: what JPEG can say.
+const SIDE_MAX: u32 = 65_500;
+/// Far above what even a slow machine needs for them all.
+const TIME_MAX: Duration = Duration::from_secs(600);
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+pub(super) async fn run(
+    task: &Task,
+    place: &Place,
+    work: v1::PicturesWork,
+    scratch: &Path,
+) -> Result<(), Interruption> {
+    let plan = Plan::of(&work)?;
+    plan.encode(task, place, scratch).await?;
+    let folder = scratch.to_owned();
+    let best = spawn_blocking(move || best_candidate(&folder.join(GREYS_NAME)));
+    let best = best
+        .await
+        .map_err(|_| Fault::retryable("internal", "judge candidates: thread died"))?
+        .map_err(|error| Fault::io("read candidates", &error))?;
+    let best = best.ok_or_else(|| Fault::retryable("output_refused", "no frame was decoded"))?;
+    let mut made = Vec::new();
+    for (name, file) in plan.files(best) {
+        made.push(place.store_file(&name, "jpg", scratch.join(file)).await?);
+    }
+    task.committer.commit_pictures(made).await
+}
+
+struct Plan {
+    thumbnails: u32,
+    sheets: u32,
+    frames: u32,
+    thumbnail: Size,
+    tile: Size,
+    grid: (u32, u32),
+    poster: Size,
+}
+
+impl Plan {
+    fn of(work: &v1::PicturesWork) -> Result<Self, Fault> {
+        let (columns, rows) = (work.columns, work.rows);
+        let per_sheet = columns.checked_mul(rows).filter(|count| *count > 0);
+        let per_sheet = per_sheet.ok_or_else(|| invalid("columns"))?;
+        let tile = size("tile", work.tile)?;
+        let fits = |side: u32, count: u32| side.checked_mul(count).is_some_and(|s| s <= SIDE_MAX);
+        if !fits(tile.width, columns) || !fits(tile.height, rows) {
+            return Err(invalid("tile"));
+        }
+        let counts = [work.thumbnails, work.tiles, work.candidates];
+        if counts.iter().any(|count| *count == 0 || *count > PICTURES_MAX) {
+            return Err(invalid("tiles"));
+        }
+        Ok(Self {
+            thumbnails: work.thumbnails,
+            sheets: work.tiles.div_ceil(per_sheet),
+            frames: counts.iter().sum(),
+            thumbnail: size("thumbnail", work.thumbnail)?,
+            tile,
+            grid: (columns, rows),
+            poster: size("poster", work.poster)?,
+        })
+    }
+
+    async fn encode(&self, task: &Task, place: &Place, scratch: &Path) -> Result<(), Fault> {
+        let toolbox = &task.workshop.toolbox;
+        let encode = PicturesEncode {
+            source: &place.source,
+            thumbnail: self.thumbnail,
+            tile: self.tile,
+            grid: self.grid,
+            poster: self.poster,
+            threads: task.workshop.threads,
+        };
+        let run = Run {
+            program: toolbox.ffmpeg.clone(),
+            args: args::pictures(&encode),
+            source: Some(place.source.clone()),
+            scratch: scratch.to_owned(),
+            time_max: TIME_MAX,
+            stall_max: toolbox.stall,
+            file_bytes_max: FILE_BYTES_MAX,
+        };
+        let mut running = run::start(toolbox, run)?;
+        let progress = Arc::clone(&running.progress);
+        let frames = f64::from(self.frames);
+        let wait = async {
+            // Outputs are files; what little comes this way is nobody's.
+            while running.next().await?.is_some() {}
+            Ok(())
+        };
+        tokio::select! {
+            finished = wait => finished,
+            () = report(&progress, &task.gauge, |p| p.frames() as f64 / frames) => Ok(()),
+        }
+    }
+
+    /// Name and file of everything that is stored.
+    fn files(&self, best: u32) -> Vec<(String, String)> {
+        let mut files = vec![(POSTER.to_owned(), args::candidate_file(best))];
+        files.extend((0..self.thumbnails).map(|n| (thumbnail_name(n), args::thumbnail_file(n))));
+        files.extend((0..self.sheets).map(|n| (sheet_name(n), args::sheet_file(n))));
+        files
+    }
+}
+
+/// A size of a lease.
+pub(super) fn size(field: &str, size: Option<v1::Size>) -> Result<Size, Fault> {
+    match size {
+        Some(v1::Size { width, height })
+            if (1..=SIDE_MAX).contains(&width) && (1..=SIDE_MAX).contains(&height) =>
+        {
+            Ok(Size { width, height })
+        }
+        _ => Err(invalid(field)),
+    }
+}
+
+/// The candidate that makes the best poster, by its small grey picture; the first of equals.
+fn best_candidate(greys: &Path) -> io::Result<Option<u32>> {
+    let greys = fs::read(PathBuf::from(greys))?;
+    let pixels = (GREY.width * GREY.height) as usize;
+    let mut best = None;
+    for (number, grey) in (0..).zip(greys.chunks_exact(pixels)) {
+        let merit = merit(grey);
+        if best.is_none_or(|(_, found)| merit > found) {
+            best = Some((number, merit));
+        }
+    }
+    Ok(best.map(|(number, _)| number))
+}
+
+/// How much a picture shows: its contrast, less where it is very dark or very bright as a whole. Black,
+/// white and blank pictures have none.
+fn merit(grey: &[u8]) -> f64 {
+    let count = grey.len() as f64;
+    let mean = grey.iter().map(|p| f64::from(*p)).sum::<f64>() / count;
+    let variance = grey.iter().map(|p| (f64::from(*p) - mean).powi(2)).sum::<f64>() / count;
+    let balance = 1.0 - (mean - MIDDLE).abs() / WHITE;
+    variance.sqrt() * balance.max(0.1)
+}
+
+const MIDDLE: f64 = 118.0;
+const WHITE: f64 = 255.0;
+
+#[cfg(test)]
+mod tests {
+    use super::merit;
+
+    #[test]
+    fn content_beats_black_blank_and_almost_black() {
+        let black = [0_u8; 64];
+        let grey = [128_u8; 64];
+        let mut star = [0_u8; 64];
+        star[5] = 255;
+        let scene: Vec<u8> = (0..64).map(|n| 60 + (n * 7 % 130) as u8).collect();
+        assert!(merit(&scene) > merit(&star));
+        assert!(merit(&star) > merit(&black));
+        assert!(merit(&scene) > merit(&grey));
+        let dark: Vec<u8> = scene.iter().map(|p| p / 8).collect();
+        assert!(merit(&scene) > merit(&dark) && merit(&dark) > merit(&black));
+    }
+}
