@@ -76,6 +76,7 @@ impl Impostor {
             outputs,
             last: true,
             source: None,
+            ..Commit::default()
         };
         say(&mut self.send, worker_message::Message::Commit(commit));
         loop {
