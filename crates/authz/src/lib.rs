@@ -1,4 +1,4 @@
-//! Biscuits: mint them, narrow them, verify them; what each role may do.
+//! Biscuits: mint them, narrow them, verify them; JWTs of an identity provider; what each role may do.
 //!
 //! Three properties carry everything else:
 //! - **Who** a token stands for is read from its authority block alone, which only a root key can sign. A
@@ -9,6 +9,8 @@
 //!
 //! **Invariant:** no network, no clock: the present time is an argument.
 
+#[cfg(feature = "jwt")]
+pub mod jwt;
 pub mod keys;
 mod mint;
 pub mod narrow;

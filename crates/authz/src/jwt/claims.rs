@@ -1,0 +1,146 @@
+//! Claims: checked strictly, then turned into who the caller is here.
+//!
+//! A claim of the wrong type refuses the token; nothing is coerced, because a library that reads
+//! `"exp": "9999999999"` as "no end" has been a hole before (CVE-2026-25537).
+
+use serde_json::{Map, Value};
+
+use super::JwtError;
+use crate::role::Role;
+
+/// Bytes of a subject or tenant.
+const NAME_BYTES_MAX: usize = 256;
+/// Roles in one claim that are looked at.
+const ROLES_MAX: usize = 256;
+/// The largest time that fits a double exactly.
+const SECONDS_MAX: f64 = 9_007_199_254_740_992.0;
+/// The roles of people, strongest first. Workers and data planes hold biscuits: they are parts of the
+/// service, and no identity provider's business.
+const ROLES: [Role; 3] = [Role::Admin, Role::Editor, Role::Viewer];
+/// What providers write into an access token's `typ` claim; "ID" and "Refresh" are for something else.
+const TYPES: [&str; 4] = ["bearer", "jwt", "at+jwt", "access"];
+
+/// What a token must say, and where it says who it is for.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// `iss` must be exactly this.
+    pub issuer: String,
+    /// `aud` must be or hold exactly this.
+    pub audience: String,
+    /// The claim with the role: a name, or a path with dots into objects.
+    pub role_claim: String,
+    /// The claim with the tenant; likewise.
+    pub tenant_claim: String,
+    /// The tenant of tokens without that claim; refused when absent.
+    pub default_tenant: Option<String>,
+    /// How far `nbf` and `iat` may lie ahead of our clock, in seconds. `exp` has no leeway.
+    pub leeway: i64,
+}
+
+/// Whom a JWT stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// `sub`.
+    pub subject: String,
+    /// From the tenant claim.
+    pub tenant: String,
+    /// From the role claim.
+    pub role: Role,
+    /// `exp`, in Unix seconds.
+    pub expires_at: i64,
+}
+
+/// Checks every claim and reads the identity.
+pub(super) fn identity(
+    claims: &Map<String, Value>,
+    policy: &Policy,
+    now: i64,
+) -> Result<Identity, JwtError> {
+    let expires_at = time(claims, "exp")?.ok_or(JwtError::Claim("exp"))?;
+    if now >= expires_at {
+        return Err(JwtError::Expired);
+    }
+    for begin in ["nbf", "iat"] {
+        if time(claims, begin)?.is_some_and(|begin| begin > now.saturating_add(policy.leeway)) {
+            return Err(JwtError::NotYet);
+        }
+    }
+    if claims.get("iss").and_then(Value::as_str) != Some(&policy.issuer) {
+        return Err(JwtError::Claim("iss"));
+    }
+    audience(claims.get("aud"), &policy.audience)?;
+    kind(claims)?;
+    let subject = claims.get("sub").and_then(name).ok_or(JwtError::Claim("sub"))?;
+    let role = find(claims, &policy.role_claim).and_then(role).ok_or(JwtError::Role)?;
+    let tenant = match find(claims, &policy.tenant_claim) {
+        Some(value) => name(value),
+        None => policy.default_tenant.clone(),
+    };
+    Ok(Identity { subject, tenant: tenant.ok_or(JwtError::Tenant)?, role, expires_at })
+}
+
+/// A NumericDate in whole seconds, rounded down.
+fn time(claims: &Map<String, Value>, name: &'static str) -> Result<Option<i64>, JwtError> {
+    let Some(value) = claims.get(name) else { return Ok(None) };
+    let Value::Number(number) = value else { return Err(JwtError::Claim(name)) };
+    match number.as_f64() {
+        Some(seconds) if (0.0..=SECONDS_MAX).contains(&seconds) => Ok(Some(seconds as i64)),
+        _ => Err(JwtError::Claim(name)),
+    }
+}
+
+fn audience(claim: Option<&Value>, ours: &str) -> Result<(), JwtError> {
+    let meant = match claim {
+        Some(Value::String(one)) => one == ours,
+        Some(Value::Array(all)) => {
+            all.iter().all(Value::is_string) && all.iter().any(|one| one == ours)
+        }
+        _ => false,
+    };
+    if meant { Ok(()) } else { Err(JwtError::Claim("aud")) }
+}
+
+/// Some providers say in a claim what a token is for: only access tokens authorise.
+fn kind(claims: &Map<String, Value>) -> Result<(), JwtError> {
+    let says = |name: &'static str, allowed: &[&str]| match claims.get(name) {
+        None => Ok(()),
+        Some(Value::String(text)) if allowed.contains(&text.to_ascii_lowercase().as_str()) => {
+            Ok(())
+        }
+        Some(_) => Err(JwtError::Claim(name)),
+    };
+    says("typ", &TYPES)?;
+    says("token_use", &["access"])
+}
+
+/// A claim by its whole name, because names may hold dots, or else by its path into objects.
+fn find<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+    if let Some(value) = claims.get(path) {
+        return Some(value);
+    }
+    let mut parts = path.split('.');
+    let mut value = claims.get(parts.next()?)?;
+    for part in parts {
+        value = value.as_object()?.get(part)?;
+    }
+    // A path of one part has been looked up above.
+    path.contains('.').then_some(value)
+}
+
+/// The strongest role that a claim names.
+fn role(claim: &Value) -> Option<Role> {
+    let names: &[Value] = match claim {
+        Value::String(_) => std::slice::from_ref(claim),
+        Value::Array(all) if all.len() <= ROLES_MAX => all,
+        _ => return None,
+    };
+    ROLES.into_iter().find(|role| names.iter().any(|name| name == role.text()))
+}
+
+fn name(claim: &Value) -> Option<String> {
+    let text = claim.as_str()?;
+    let good = !text.trim().is_empty()
+        && text.len() <= NAME_BYTES_MAX
+        && !text.chars().any(char::is_control);
+    good.then(|| text.to_owned())
+}
