@@ -23,6 +23,10 @@ pub enum Code {
     Unauthenticated,
     /// The token is good but does not allow this.
     PermissionDenied,
+    /// The identity provider's token is good, but names no role that counts here.
+    UnknownRole,
+    /// The identity provider's token is good, but names no tenant.
+    UnknownTenant,
     /// Unknown, or of another tenant.
     NotFound,
     /// The manifest was switched off for this video.
@@ -61,12 +65,14 @@ pub enum Code {
 
 impl Code {
     /// Every code, for documentation and for reading codes back.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::InvalidField,
         Self::Malformed,
         Self::InvalidId,
         Self::Unauthenticated,
         Self::PermissionDenied,
+        Self::UnknownRole,
+        Self::UnknownTenant,
         Self::NotFound,
         Self::ManifestDisabled,
         Self::NotReady,
@@ -94,6 +100,8 @@ impl Code {
             Self::InvalidId => ("invalid_id", Grpc::InvalidArgument, 400),
             Self::Unauthenticated => ("unauthenticated", Grpc::Unauthenticated, 401),
             Self::PermissionDenied => ("permission_denied", Grpc::PermissionDenied, 403),
+            Self::UnknownRole => ("unknown_role", Grpc::PermissionDenied, 403),
+            Self::UnknownTenant => ("unknown_tenant", Grpc::PermissionDenied, 403),
             Self::NotFound => ("not_found", Grpc::NotFound, 404),
             Self::ManifestDisabled => ("manifest_disabled", Grpc::NotFound, 404),
             Self::NotReady => ("not_ready", Grpc::NotFound, 404),

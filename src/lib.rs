@@ -21,3 +21,10 @@ pub const FILE_DESCRIPTOR_SET: &[u8] =
 
 /// The version of the worker stream; see `Hello.protocol_version`.
 pub const WORKER_PROTOCOL: u32 = 1;
+
+/// Metadata of a call that a data plane makes in somebody's name: that client's address. Believed only
+/// beside [`PLANE_METADATA`].
+pub const CLIENT_METADATA: &str = "x-streaming-client";
+
+/// The data plane's own token, beside [`CLIENT_METADATA`].
+pub const PLANE_METADATA: &str = "x-streaming-plane";

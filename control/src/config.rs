@@ -6,6 +6,8 @@ use clap::Args;
 use media::pictures::plan::THUMBNAILS_MAX;
 use runtime::Secret;
 
+use crate::{grpc::refusals::Allowance, jwt::config::JwtArgs};
+
 /// Where Postgres is.
 #[derive(Args, Clone, Debug)]
 pub struct DatabaseArgs {
@@ -60,6 +62,15 @@ pub struct Config {
     #[arg(long, env = "STREAMING_THUMBNAILS", default_value_t = crate::plan::THUMBNAILS_DEFAULT,
           value_parser = clap::value_parser!(u32).range(1..=i64::from(THUMBNAILS_MAX)))]
     pub thumbnails: u32,
+    /// Whose JWTs are accepted.
+    #[command(flatten)]
+    pub jwt: JwtArgs,
+    /// How many bad tokens a client may bring before it is told to slow down; `off` for any number.
+    #[arg(long, env = "STREAMING_RATE_TOKENS")]
+    pub rate_tokens: Option<Allowance>,
+    /// The data planes' limit; when that is `off`, so is the one of bad tokens unless it is given.
+    #[arg(long, env = "STREAMING_RATE_GENERAL")]
+    pub rate_general: Option<String>,
 }
 
 /// See [`Config::default_visibility`].
@@ -71,7 +82,17 @@ pub enum DefaultVisibility {
     Private,
 }
 
+/// Bad tokens of one client.
+const TOKENS_MAX: &str = "100/1m";
+
 impl Config {
+    /// How many bad tokens a client may bring.
+    pub fn allowance(&self) -> Allowance {
+        let off = self.rate_general.as_deref().is_some_and(|rate| rate.trim() == "off");
+        let default = if off { "off" } else { TOKENS_MAX };
+        self.rate_tokens.unwrap_or_else(|| default.parse().unwrap_or(Allowance::OFF))
+    }
+
     /// When everything that held a lease has stopped writing, measured from the end of the lease.
     pub fn grace_seconds(&self) -> f64 {
         self.lease.as_secs_f64() * 2.0

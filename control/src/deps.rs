@@ -15,7 +15,9 @@ use tokio::sync::Semaphore;
 use crate::{
     bus::{Bus, Event},
     db::Db,
+    grpc::refusals::Refusals,
     index::Indexes,
+    jwt::Provider,
     page::Pages,
     redis::Redis,
     status::Status,
@@ -52,6 +54,10 @@ pub struct Deps {
     pub keys: RootKeys,
     /// Verifies tokens.
     pub verifier: Verifier,
+    /// Whose JWTs are accepted, if anybody's.
+    pub jwt: Option<Arc<Provider>>,
+    /// Counts and limits tokens that are refused.
+    pub refusals: Refusals,
     /// Seals page tokens.
     pub pages: Pages,
     /// Encoded indexes.

@@ -1,12 +1,14 @@
 //! The gRPC services: each handler reads its message, asks the gate, calls the database, answers.
 
 pub mod auth;
+pub mod bearer;
 pub mod commits;
 pub mod gate;
 pub mod input;
 pub mod jobs;
 pub mod leases;
 pub mod playback;
+pub mod refusals;
 pub mod said;
 pub mod session;
 pub mod uploads;

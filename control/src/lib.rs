@@ -12,6 +12,7 @@ pub mod deps;
 pub mod domain;
 pub mod grpc;
 pub mod index;
+pub mod jwt;
 pub mod language;
 pub mod loops;
 pub mod page;

@@ -21,15 +21,20 @@ use runtime::{Shutdown, SystemClock, Telemetry};
 use store::{StoreError, Stores};
 use thiserror::Error;
 use tokio::{net::TcpListener, sync::Semaphore};
-use tonic::transport::{Server, server::TcpIncoming};
+use tonic::transport::{
+    Server,
+    server::{Router, TcpIncoming},
+};
+use tower::layer::util::{Identity, Stack};
 
 use crate::{
     bus::Bus,
     config::{Config, DefaultVisibility},
     db::{Db, DbError, migrate, revocations},
     deps::{Deps, Policy},
-    grpc::Services,
+    grpc::{Services, bearer::JwtLayer, refusals::Refusals},
     index::Indexes,
+    jwt::config::{self as jwt, JwtConfigError},
     loops,
     page::Pages,
     profiles::{self, ProfilesError},
@@ -73,6 +78,9 @@ pub enum ServeError {
     /// The profiles file.
     #[error(transparent)]
     Profiles(#[from] ProfilesError),
+    /// The identity provider's variables.
+    #[error("read the identity provider's configuration")]
+    Jwt(#[from] JwtConfigError),
     /// The Redis URL.
     #[error("read the redis url")]
     Redis(#[source] fred::error::Error),
@@ -106,6 +114,9 @@ pub async fn serve(
     prepare(&deps).await?;
     if let Some(redis) = deps.redis.clone() {
         shutdown.tracker.spawn(redis.run(deps.bus.clone(), shutdown.soft.clone()));
+    }
+    if let Some(provider) = deps.jwt.clone() {
+        shutdown.tracker.spawn(provider.keep(shutdown.soft.clone()));
     }
     loops::spawn(&deps);
     if let (Some(path), Ok(addr)) = (&config.addr_file, listener.local_addr()) {
@@ -142,7 +153,7 @@ pub async fn serve(
     Ok(())
 }
 
-fn services(deps: &Arc<Deps>) -> Result<tonic::transport::server::Router, ServeError> {
+fn services(deps: &Arc<Deps>) -> Result<Router<Stack<JwtLayer, Identity>>, ServeError> {
     let services = Services(deps.clone());
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -159,6 +170,7 @@ fn services(deps: &Arc<Deps>) -> Result<tonic::transport::server::Router, ServeE
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(STREAMS_MAX)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .layer(JwtLayer(deps.clone()))
         .add_service(VideoServiceServer::new(services.clone()))
         .add_service(UploadServiceServer::new(services.clone()))
         .add_service(JobServiceServer::new(services.clone()))
@@ -192,6 +204,8 @@ pub fn build(
         stores: Stores::parse(&config.stores)?,
         bus: Arc::new(Bus::default()),
         redis: redis.map_err(ServeError::Redis)?,
+        jwt: jwt::provider(&config.jwt, &meter)?,
+        refusals: Refusals::new(config.allowance(), &meter),
         verifier: Verifier::new(keys.public()),
         keys,
         pages: pages(&config.root_key_file)?,

@@ -7,14 +7,19 @@ use api::{
     v1::{self, auth_service_server::AuthService},
     wire,
 };
-use authz::{Grant, Operation, PlaybackGrant, Request as Ask, Role};
+use authz::{
+    AuthError, Grant, Operation, PlaybackGrant, Role,
+    jwt::{Identity, is_jwt},
+};
 use jiff::Timestamp;
 use tonic::{Request, Response, Status};
 
 use super::{
     Services,
     gate::{self, Rpc, bearer},
-    input, refuse,
+    input,
+    refusals::Refused,
+    refuse,
     videos::video,
 };
 use crate::{
@@ -76,34 +81,44 @@ impl AuthService for Services {
             // Any role may end its own token; which operation it is for does not matter.
             self.0.genuine(&request)?;
         } else {
-            let ask = Ask {
-                now: self.0.clock.now_unix(),
-                operation: Operation::Admin,
-                video: None,
-                address: request.remote_addr().map(|address| address.ip()),
-            };
-            self.0.verifier.authenticate(callers, &ask).map_err(gate::refusal)?;
+            self.0.admit(Operation::Admin, &request, None)?;
         }
-        let unreadable = |_| Problem::field("token", "is no token of this service");
-        let (ids, expires_at) = self.0.verifier.revocation_ids(token).map_err(unreadable)?;
-        // The last block's id: what this one was narrowed from goes on working.
-        let id = ids.last().ok_or_else(|| Problem::field("token", "cannot be revoked"))?;
+        let (id, expires_at) = self.revocable(token).await?;
         let expires_at = Timestamp::from_second(expires_at).ok();
         retrying(CALL_TRIES_MAX, || async {
-            revocations::add(&*self.0.db.get().await?, id, expires_at).await
+            revocations::add(&*self.0.db.get().await?, &id, expires_at).await
         })
         .await
         .map_err(refuse)?;
         self.0.verifier.revoke([id.clone()]);
-        self.0.bus.tell(Event::Revoked(id.clone()));
+        self.0.bus.tell(Event::Revoked(id));
         Ok(Response::new(v1::RevokeTokenResponse {}))
     }
 
     async fn exchange_token(
         &self,
-        _request: Request<v1::ExchangeTokenRequest>,
+        request: Request<v1::ExchangeTokenRequest>,
     ) -> Result<Response<v1::ExchangeTokenResponse>, Status> {
-        Err(Problem::new(Code::NotConfigured, "no identity provider is configured").into())
+        let Some(provider) = &self.0.jwt else {
+            let text = "no identity provider is configured";
+            return Err(Problem::new(Code::NotConfigured, text).into());
+        };
+        let token = request.get_ref().token.trim();
+        if token.is_empty() {
+            return Err(Problem::field("token", "is missing").into());
+        }
+        let identity = self.identity(token).await.map_err(|refused| {
+            self.0.refusals.told(refused, self.0.client(&request), self.0.clock.now_ms())
+        })?;
+        let latest = self.0.clock.now_unix().saturating_add(provider.ttl);
+        let expires_at = identity.expires_at.min(latest);
+        let Identity { subject, tenant, role, .. } = identity;
+        let grant = Grant { subject, tenant, role };
+        let token = self.0.keys.mint(&grant, expires_at).map_err(gate::refusal)?;
+        tracing::info!(
+            subject = grant.subject, tenant = grant.tenant, role = %role, "token exchanged"
+        );
+        Ok(Response::new(v1::ExchangeTokenResponse { token, expires_at: time(expires_at) }))
     }
 
     async fn mint_playback_token(
@@ -124,6 +139,34 @@ impl AuthService for Services {
         let grant = PlaybackGrant { video: id, max_height, address };
         let token = self.0.keys.mint_playback(&grant, expires_at).map_err(gate::refusal)?;
         Ok(Response::new(v1::MintPlaybackTokenResponse { token, expires_at: time(expires_at) }))
+    }
+}
+
+impl Services {
+    /// Whom a JWT stands for.
+    async fn identity(&self, token: &str) -> Result<Identity, Refused> {
+        let Some(provider) = &self.0.jwt else { return Err(AuthError::Malformed.into()) };
+        if !is_jwt(token) {
+            return Err(AuthError::Malformed.into());
+        }
+        let identity = provider.verify(token, self.0.clock.now_unix()).await?;
+        if self.0.verifier.is_revoked(&authz::digest(token)) {
+            return Err(Refused::revoked());
+        }
+        Ok(identity)
+    }
+
+    /// The id by which a token is revoked, and when it would have ended anyway.
+    async fn revocable(&self, token: &str) -> Result<(Vec<u8>, i64), Problem> {
+        let unreadable = || Problem::field("token", "is no token of this service");
+        if is_jwt(token) {
+            let identity = self.identity(token).await.map_err(|_| unreadable())?;
+            return Ok((authz::digest(token).to_vec(), identity.expires_at));
+        }
+        let (ids, expires_at) = self.0.verifier.revocation_ids(token).map_err(|_| unreadable())?;
+        // The last block's id: what this one was narrowed from goes on working.
+        let id = ids.into_iter().next_back().ok_or_else(unreadable)?;
+        Ok((id, expires_at))
     }
 }
 

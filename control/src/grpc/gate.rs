@@ -1,10 +1,16 @@
 //! The gate: which role each call takes. One table; a handler's first line goes through it.
 
+use std::net::IpAddr;
+
 use api::code::{Code, Problem};
 use authz::{AuthError, Operation, Principal, Request as Ask};
 use media::VideoId;
 use tonic::{Request, metadata::MetadataMap};
 
+use super::{
+    bearer::{self, Presented},
+    refusals::Refused,
+};
 use crate::{deps::Deps, domain::Owner};
 
 /// Every call that takes a token.
@@ -74,54 +80,98 @@ impl Rpc {
 /// # Errors
 /// [`Code::Unauthenticated`] when there is none.
 pub fn bearer(metadata: &MetadataMap) -> Result<&str, Problem> {
-    let missing = || Problem::new(Code::Unauthenticated, "a bearer token is needed");
-    let value = metadata.get("authorization").ok_or_else(missing)?;
-    let text = value.to_str().map_err(|_| missing())?;
-    let (scheme, token) = text.split_once(' ').ok_or_else(missing)?;
-    if !scheme.eq_ignore_ascii_case("bearer") || token.trim().is_empty() {
-        return Err(missing());
-    }
-    Ok(token.trim())
+    let header = metadata.get("authorization").and_then(|value| value.to_str().ok());
+    header
+        .and_then(bearer::token)
+        .ok_or_else(|| Problem::new(Code::Unauthenticated, "a bearer token is needed"))
 }
 
 impl Deps {
     /// Lets a call in, or says why not. `video` is the one it is about, if it is about one.
     ///
     /// # Errors
-    /// [`Code::Unauthenticated`] or [`Code::PermissionDenied`].
+    /// [`Code::Unauthenticated`], [`Code::PermissionDenied`], or [`Code::RateLimited`] after too many.
     pub fn enter<T>(
         &self,
         rpc: Rpc,
         request: &Request<T>,
         video: Option<VideoId>,
     ) -> Result<Principal, Problem> {
+        self.admit(rpc.operation(), request, video)
+    }
+
+    /// Lets a call in that does `operation`; see [`Deps::enter`].
+    ///
+    /// # Errors
+    /// As [`Deps::enter`].
+    pub fn admit<T>(
+        &self,
+        operation: Operation,
+        request: &Request<T>,
+        video: Option<VideoId>,
+    ) -> Result<Principal, Problem> {
         let token = bearer(request.metadata())?;
-        let ask = Ask {
-            now: self.clock.now_unix(),
-            operation: rpc.operation(),
-            video,
-            address: request.remote_addr().map(|address| address.ip()),
+        let address = self.client(request);
+        let ask = Ask { now: self.clock.now_unix(), operation, video, address };
+        let principal = match request.extensions().get::<Presented>() {
+            Some(presented) => self.by_jwt(presented, &ask),
+            None => self.verifier.authenticate(token, &ask).map_err(Refused::from),
         };
-        self.verifier.authenticate(token, &ask).map_err(refusal)
+        principal.map_err(|refused| self.refusals.told(refused, address, self.clock.now_ms()))
+    }
+
+    fn by_jwt(&self, presented: &Presented, ask: &Ask) -> Result<Principal, Refused> {
+        let identity = presented.verdict.as_ref().map_err(|refusal| Refused::from(*refusal))?;
+        if self.verifier.is_revoked(&presented.digest) {
+            return Err(Refused::revoked());
+        }
+        if ask.now >= identity.expires_at {
+            return Err(AuthError::Expired.into());
+        }
+        let principal = Principal {
+            subject: identity.subject.clone(),
+            tenant: identity.tenant.clone(),
+            role: identity.role,
+            expires_at: identity.expires_at,
+            revocation_ids: vec![presented.digest.to_vec()],
+        };
+        principal.may(ask.operation)?;
+        Ok(principal)
     }
 
     /// Whether the call's token is genuine at all: asked before anything is looked up for it.
     ///
     /// # Errors
-    /// [`Code::Unauthenticated`].
+    /// [`Code::Unauthenticated`], or [`Code::RateLimited`] after too many.
     pub fn genuine<T>(&self, request: &Request<T>) -> Result<(), Problem> {
         let token = bearer(request.metadata())?;
-        self.verifier.revocation_ids(token).map(drop).map_err(refusal)
+        let genuine = match request.extensions().get::<Presented>() {
+            Some(presented) => presented.verdict.as_ref().map(drop).map_err(|r| Refused::from(*r)),
+            None => self.verifier.revocation_ids(token).map(drop).map_err(Refused::from),
+        };
+        let now_ms = self.clock.now_ms();
+        genuine.map_err(|refused| self.refusals.told(refused, self.client(request), now_ms))
+    }
+
+    /// Where a call comes from: its peer, or whom a data plane says it speaks for. Only a data plane's own
+    /// token makes that believable.
+    pub fn client<T>(&self, request: &Request<T>) -> Option<IpAddr> {
+        let peer = request.remote_addr().map(|address| address.ip());
+        let text = |name: &str| request.metadata().get(name)?.to_str().ok();
+        let (Some(plane), Some(client)) =
+            (text(api::PLANE_METADATA), text(api::CLIENT_METADATA).and_then(|ip| ip.parse().ok()))
+        else {
+            return peer;
+        };
+        let now = self.clock.now_unix();
+        let ask = Ask { now, operation: Operation::Serve, video: None, address: peer };
+        if self.verifier.authenticate(plane, &ask).is_ok() { Some(client) } else { peer }
     }
 }
 
-/// What a caller is told about its token; never any part of it.
+/// What a caller is told about a token; never any part of it.
 pub fn refusal(error: AuthError) -> Problem {
-    match error {
-        AuthError::Forbidden(_) => Problem::new(Code::PermissionDenied, error.to_string()),
-        AuthError::Limit => Problem::new(Code::Unavailable, "the token took too long to check"),
-        _ => Problem::new(Code::Unauthenticated, error.to_string()),
-    }
+    Refused::from(error).problem
 }
 
 /// Whose rows the caller sees and makes.

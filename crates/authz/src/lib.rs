@@ -46,3 +46,22 @@ pub enum AuthError {
     #[error("token exceeds a limit")]
     Limit,
 }
+
+impl AuthError {
+    /// A word for a metric's label; the set is closed.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::BadSignature => "signature",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::Forbidden(_) => "forbidden",
+            Self::Limit => "limit",
+        }
+    }
+}
+
+/// What a token is remembered by, and a JWT revoked by.
+pub fn digest(token: &str) -> [u8; 32] {
+    *blake3::hash(token.as_bytes()).as_bytes()
+}

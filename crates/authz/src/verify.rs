@@ -57,6 +57,19 @@ pub struct Principal {
     pub revocation_ids: Vec<Vec<u8>>,
 }
 
+impl Principal {
+    /// Whether the role may do this at all.
+    ///
+    /// # Errors
+    /// [`AuthError::Forbidden`]
+    pub fn may(&self, operation: Operation) -> Result<(), AuthError> {
+        if self.role.allows(operation) {
+            return Ok(());
+        }
+        Err(AuthError::Forbidden(format!("role {} may not {operation}", self.role)))
+    }
+}
+
 /// What a playback token allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Playback {
@@ -95,6 +108,11 @@ impl Verifier {
         self.revoked.write().unwrap_or_else(PoisonError::into_inner).extend(ids);
     }
 
+    /// Whether that id is among the revoked ones.
+    pub fn is_revoked(&self, id: &[u8]) -> bool {
+        self.revoked.read().unwrap_or_else(PoisonError::into_inner).contains(id)
+    }
+
     /// Checks a bearer token for a request.
     ///
     /// # Errors
@@ -105,17 +123,15 @@ impl Verifier {
             return Err(AuthError::Forbidden("it is a playback token".to_owned()));
         };
         self.check(&verified, request)?;
-        if !role.allows(request.operation) {
-            let text = format!("role {role} may not {}", request.operation);
-            return Err(AuthError::Forbidden(text));
-        }
-        Ok(Principal {
+        let principal = Principal {
             subject: subject.clone(),
             tenant: tenant.clone(),
             role: *role,
             expires_at: verified.expires_at,
             revocation_ids: verified.revocation_ids.clone(),
-        })
+        };
+        principal.may(request.operation)?;
+        Ok(principal)
     }
 
     /// Checks a playback token for one video.
@@ -175,7 +191,7 @@ impl Verifier {
         if text.len() > TOKEN_BYTES_MAX {
             return Err(AuthError::Limit);
         }
-        let digest = *blake3::hash(text.as_bytes()).as_bytes();
+        let digest = crate::digest(text);
         if let Some(verdict) = self.verdicts.get(&digest) {
             return verdict;
         }

@@ -1,0 +1,211 @@
+//! Tokens that were refused: counted by a closed set of reasons, and limited per client, so that guessing
+//! is slow and loud. A token that is good is never refused for what others at its address do.
+
+use std::{net::IpAddr, str::FromStr, time::Duration};
+
+use api::code::{Code, Problem};
+use authz::{AuthError, jwt::JwtError};
+use opentelemetry::{
+    KeyValue,
+    metrics::{Counter, Meter},
+};
+use quick_cache::sync::Cache;
+
+use crate::jwt::Refusal;
+
+/// Clients whose refusals are remembered.
+const CLIENTS_MAX: usize = 10_000;
+/// How long a caller waits for the identity provider to come back.
+const PROVIDER_RETRY: Duration = Duration::from_secs(5);
+
+/// So many refused tokens in such a time; `off` for any number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance(Option<(u32, Duration)>);
+
+impl Allowance {
+    /// Any number.
+    pub const OFF: Self = Self(None);
+}
+
+impl FromStr for Allowance {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("\"{text}\" is neither \"off\" nor a number and a time as in 100/1m");
+        if text.trim() == "off" {
+            return Ok(Self::OFF);
+        }
+        let (count, time) = text.trim().split_once('/').ok_or_else(wrong)?;
+        let count: u32 = count.parse().map_err(|_| wrong())?;
+        let time = runtime::duration::parse(time).map_err(|_| wrong())?;
+        if count == 0 || time.is_zero() {
+            return Err(wrong());
+        }
+        Ok(Self(Some((count, time))))
+    }
+}
+
+/// What has been refused of late.
+pub struct Refusals {
+    refused: Counter<u64>,
+    allowance: Allowance,
+    /// When each client's allowance is whole again, in milliseconds since 1970.
+    whole_at: Cache<IpAddr, i64>,
+}
+
+impl std::fmt::Debug for Refusals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Refusals").field("allowance", &self.allowance).finish_non_exhaustive()
+    }
+}
+
+impl Refusals {
+    /// Nothing was refused yet.
+    pub fn new(allowance: Allowance, meter: &Meter) -> Self {
+        let refused = meter
+            .u64_counter("streaming_service_tokens_refused_total")
+            .with_description("Tokens that were refused, by reason")
+            .build();
+        Self { refused, allowance, whole_at: Cache::new(CLIENTS_MAX) }
+    }
+
+    /// Counts a refusal, and says what the caller is told: the reason, or that it is to slow down.
+    pub fn told(&self, refused: Refused, client: Option<IpAddr>, now_ms: i64) -> Problem {
+        self.refused.add(1, &[KeyValue::new("reason", refused.reason)]);
+        if refused.problem.code != Code::Unauthenticated {
+            return refused.problem;
+        }
+        match client.and_then(|client| self.overdrawn(client, now_ms)) {
+            Some(wait) => {
+                let mut problem = Problem::new(Code::RateLimited, "too many tokens were refused");
+                problem.retry_after = Some(wait);
+                problem
+            }
+            None => refused.problem,
+        }
+    }
+
+    /// Takes one from the client's allowance; how long to wait when there is none left (GCRA).
+    fn overdrawn(&self, client: IpAddr, now_ms: i64) -> Option<Duration> {
+        let (count, time) = self.allowance.0?;
+        let time_ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        let each_ms = (time_ms / i64::from(count)).max(1);
+        let client = network(client);
+        let whole_at = self.whole_at.get(&client).unwrap_or(now_ms).max(now_ms) + each_ms;
+        let over_ms = whole_at - now_ms - time_ms;
+        if over_ms > 0 {
+            return Some(Duration::from_millis(over_ms.unsigned_abs()));
+        }
+        self.whole_at.insert(client, whole_at);
+        None
+    }
+}
+
+/// Who has one IPv6 address has 2^64 of them.
+fn network(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) >> 64 << 64).into()),
+        v4 => v4,
+    }
+}
+
+/// A refusal with its reason for the counter.
+#[derive(Debug)]
+pub struct Refused {
+    /// One of a closed set.
+    pub reason: &'static str,
+    /// What the caller is told; never any part of the token.
+    pub problem: Problem,
+}
+
+impl Refused {
+    /// There is a JWT, but it was revoked.
+    pub fn revoked() -> Self {
+        AuthError::Revoked.into()
+    }
+}
+
+impl From<AuthError> for Refused {
+    fn from(error: AuthError) -> Self {
+        let code = match error {
+            AuthError::Forbidden(_) => Code::PermissionDenied,
+            AuthError::Limit => Code::Unavailable,
+            _ => Code::Unauthenticated,
+        };
+        Self { reason: error.reason(), problem: Problem::new(code, error.to_string()) }
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        let (reason, code) = match refusal {
+            Refusal::Unavailable => ("provider_unavailable", Code::Unavailable),
+            Refusal::Token(JwtError::Role) => (JwtError::Role.reason(), Code::UnknownRole),
+            Refusal::Token(JwtError::Tenant) => (JwtError::Tenant.reason(), Code::UnknownTenant),
+            Refusal::Token(error) => (error.reason(), Code::Unauthenticated),
+        };
+        let mut problem = Problem::new(code, refusal.to_string());
+        if refusal == Refusal::Unavailable {
+            problem.retry_after = Some(PROVIDER_RETRY);
+        }
+        Self { reason, problem }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusals(allowance: &str) -> Refusals {
+        let meter = runtime::Telemetry::new("test").meter();
+        Refusals::new(allowance.parse().unwrap(), &meter)
+    }
+
+    #[test]
+    fn a_guesser_is_slowed_down_and_its_neighbours_are_not() {
+        let refusals = refusals("3/1m");
+        let told = |client: &str, now_ms| {
+            let refused = Refused::from(AuthError::BadSignature);
+            refusals.told(refused, Some(client.parse().unwrap()), now_ms).code
+        };
+        let codes: Vec<_> = (0..5).map(|n| told("192.0.2.1", 1_000 + n)).collect();
+        let (bad, slow) = (Code::Unauthenticated, Code::RateLimited);
+        assert_eq!(codes, [bad, bad, bad, slow, slow]);
+        assert_eq!(told("192.0.2.2", 1_010), bad);
+        assert_eq!(told("192.0.2.1", 21_010), bad, "a third of the minute gives one back");
+        assert_eq!(told("192.0.2.1", 21_011), slow);
+        for host in 1..4 {
+            assert_eq!(told(&format!("2001:db8::{host}"), 0), bad);
+        }
+        assert_eq!(told("2001:db8::9:9:9:9", 0), slow, "one network is one client");
+    }
+
+    #[test]
+    fn what_is_not_guessing_is_not_limited() {
+        let limited = refusals("1/1h");
+        let client = Some(IpAddr::from([192, 0, 2, 1]));
+        for _ in 0..3 {
+            let forbidden = Refused::from(AuthError::Forbidden("x".to_owned()));
+            assert_eq!(limited.told(forbidden, client, 0).code, Code::PermissionDenied);
+            let role = Refused::from(Refusal::Token(JwtError::Role));
+            assert_eq!(limited.told(role, client, 0).code, Code::UnknownRole);
+            let away = Refused::from(Refusal::Unavailable);
+            assert_eq!(limited.told(away, client, 0).code, Code::Unavailable);
+        }
+        let off = refusals("off");
+        for _ in 0..1000 {
+            let refused = Refused::from(AuthError::Malformed);
+            assert_eq!(off.told(refused, client, 0).code, Code::Unauthenticated);
+        }
+    }
+
+    #[test]
+    fn allowances_are_read_or_refused() {
+        assert_eq!("off".parse(), Ok(Allowance::OFF));
+        assert!("100/15m".parse::<Allowance>().is_ok());
+        for bad in ["", "100", "0/1m", "1/0s", "x/1m", "1/x", "-1/1m"] {
+            assert!(bad.parse::<Allowance>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The identity provider whose JWTs are accepted, if one is configured: its keys, and what its tokens
+//! must say. What a JWT is and when it is good is `authz::jwt`'s to know; here is where keys come from.
+
+pub mod config;
+pub mod jwks;
+
+use std::sync::Arc;
+
+use authz::jwt::{self, Identity, JwtError, JwtKeys, Policy};
+use tokio_util::sync::CancellationToken;
+
+use self::jwks::Jwks;
+
+/// Why a JWT is not taken.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Refusal {
+    /// The token's own fault.
+    #[error(transparent)]
+    Token(#[from] JwtError),
+    /// The provider's keys are not known, or too old to be trusted.
+    #[error("the identity provider's keys cannot be fetched")]
+    Unavailable,
+}
+
+/// The configured provider.
+pub struct Provider {
+    /// What tokens must say.
+    pub policy: Policy,
+    /// The longest life of a biscuit that a JWT is exchanged for, in seconds.
+    pub ttl: i64,
+    /// From files.
+    fixed: JwtKeys,
+    /// From the provider itself.
+    jwks: Option<Arc<Jwks>>,
+}
+
+impl std::fmt::Debug for Provider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Provider").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+impl Provider {
+    /// Verifies a token at `now` (Unix seconds), fetching the provider's keys where that may help.
+    ///
+    /// # Errors
+    /// [`Refusal`]
+    pub async fn verify(&self, token: &str, now: i64) -> Result<Identity, Refusal> {
+        let check = |keys: &JwtKeys| jwt::verify(token, keys, &self.policy, now);
+        let Some(jwks) = &self.jwks else { return Ok(check(&self.fixed)?) };
+        match check(&self.fixed) {
+            Err(JwtError::UnknownKey) => {}
+            other => return Ok(other?),
+        }
+        let keys = jwks.current().await.ok_or(Refusal::Unavailable)?;
+        match check(&keys) {
+            Err(JwtError::UnknownKey) if jwks.look_for_unknown_key().await => {
+                let keys = jwks.current().await.ok_or(Refusal::Unavailable)?;
+                Ok(check(&keys)?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Keeps the provider's keys fresh until `stop`.
+    pub async fn keep(self: Arc<Self>, stop: CancellationToken) {
+        if let Some(jwks) = &self.jwks {
+            jwks.keep(stop).await;
+        }
+    }
+}

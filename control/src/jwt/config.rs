@@ -1,0 +1,237 @@
+//! The provider's configuration: `STREAMING_JWT_*`. Without any of them there is no provider; with some,
+//! everything that is wrong is said at once.
+
+use std::{ffi::OsString, net::IpAddr, path::Path, sync::Arc, time::Duration};
+
+use authz::jwt::{JwtKeys, KeySetError, Policy};
+use clap::Args;
+use opentelemetry::metrics::Meter;
+use url::{Host, Url};
+
+use super::{Provider, jwks::Jwks};
+
+/// Bytes of a key file.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Whose JWTs are accepted.
+#[derive(Args, Clone, Debug)]
+pub struct JwtArgs {
+    /// The identity provider: what `iss` must be.
+    #[arg(long, env = "STREAMING_JWT_ISSUER")]
+    pub jwt_issuer: Option<String>,
+    /// Us, as the provider calls us: what `aud` must be or hold.
+    #[arg(long, env = "STREAMING_JWT_AUDIENCE")]
+    pub jwt_audience: Option<String>,
+    /// Where the provider publishes its keys (https, or http on this machine).
+    #[arg(long, env = "STREAMING_JWT_JWKS_URL")]
+    pub jwt_jwks_url: Option<String>,
+    /// The provider's public keys: PEM, a JWK or a JWK set.
+    #[arg(long, env = "STREAMING_JWT_PUBLIC_KEY_FILE")]
+    pub jwt_public_key_file: Option<OsString>,
+    /// A secret shared with the provider; only with it HS256 is accepted.
+    #[arg(long, env = "STREAMING_JWT_HS256_SECRET_FILE")]
+    pub jwt_hs256_secret_file: Option<OsString>,
+    /// The claim with the role.
+    #[arg(long, env = "STREAMING_JWT_ROLE_CLAIM", default_value = "role")]
+    pub jwt_role_claim: String,
+    /// The claim with the tenant.
+    #[arg(long, env = "STREAMING_JWT_TENANT_CLAIM", default_value = "tenant")]
+    pub jwt_tenant_claim: String,
+    /// The tenant of tokens without that claim; without it they are refused.
+    #[arg(long, env = "STREAMING_JWT_DEFAULT_TENANT")]
+    pub jwt_default_tenant: Option<String>,
+    /// How far the provider's clock may be ahead of ours (`nbf`, `iat`); `exp` has no leeway.
+    #[arg(long, env = "STREAMING_JWT_LEEWAY", default_value = "10s",
+          value_parser = runtime::duration::parse)]
+    pub jwt_leeway: Duration,
+    /// How long keys count after they were fetched, when they cannot be fetched again.
+    #[arg(long, env = "STREAMING_JWT_JWKS_MAX_AGE", default_value = "1h",
+          value_parser = runtime::duration::parse)]
+    pub jwt_jwks_max_age: Duration,
+    /// The longest life of a token that a JWT is exchanged for.
+    #[arg(long, env = "STREAMING_JWT_EXCHANGE_TTL", default_value = "1h",
+          value_parser = runtime::duration::parse)]
+    pub jwt_exchange_ttl: Duration,
+}
+
+/// What is wrong with the configuration, variable by variable.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{}", .0.join("; "))]
+pub struct JwtConfigError(pub Vec<String>);
+
+/// Reads the configuration; `None` without any.
+///
+/// # Errors
+/// [`JwtConfigError`]
+pub fn provider(args: &JwtArgs, meter: &Meter) -> Result<Option<Arc<Provider>>, JwtConfigError> {
+    let issuer = text(args.jwt_issuer.as_deref());
+    let audience = text(args.jwt_audience.as_deref());
+    let url = text(args.jwt_jwks_url.as_deref());
+    let file = args.jwt_public_key_file.as_deref().filter(|path| !path.is_empty());
+    let secret = args.jwt_hs256_secret_file.as_deref().filter(|path| !path.is_empty());
+    let sources = [url.is_some(), file.is_some(), secret.is_some()];
+    if issuer.is_none() && audience.is_none() && sources == [false; 3] {
+        return Ok(None);
+    }
+    let mut wrong = Vec::new();
+    if issuer.is_none() {
+        wrong.push("STREAMING_JWT_ISSUER: must say what iss is".to_owned());
+    }
+    if audience.is_none() {
+        wrong.push("STREAMING_JWT_AUDIENCE: must say what aud is".to_owned());
+    }
+    if sources == [false; 3] {
+        wrong.push(
+            "STREAMING_JWT_JWKS_URL, STREAMING_JWT_PUBLIC_KEY_FILE or \
+             STREAMING_JWT_HS256_SECRET_FILE: one must say where the keys are"
+                .to_owned(),
+        );
+    }
+    let mut fixed = JwtKeys::default();
+    type Read = fn(&[u8]) -> Result<JwtKeys, KeySetError>;
+    let files: [(_, _, Read); 2] = [
+        ("STREAMING_JWT_PUBLIC_KEY_FILE", file, JwtKeys::from_file),
+        ("STREAMING_JWT_HS256_SECRET_FILE", secret, JwtKeys::from_secret),
+    ];
+    for (variable, path, read) in files {
+        match path.map(|path| keys(Path::new(path), read)) {
+            Some(Ok(keys)) => fixed.extend(keys),
+            Some(Err(text)) => wrong.push(format!("{variable}: {text}")),
+            None => {}
+        }
+    }
+    let jwks = match url.map(|url| remote(url, args, meter)).transpose() {
+        Ok(jwks) => jwks,
+        Err(text) => {
+            wrong.push(format!("STREAMING_JWT_JWKS_URL: {text}"));
+            None
+        }
+    };
+    if !wrong.is_empty() {
+        return Err(JwtConfigError(wrong));
+    }
+    let claim = |given: &str, default: &str| text(Some(given)).unwrap_or(default).to_owned();
+    let policy = Policy {
+        issuer: issuer.unwrap_or_default().to_owned(),
+        audience: audience.unwrap_or_default().to_owned(),
+        role_claim: claim(&args.jwt_role_claim, "role"),
+        tenant_claim: claim(&args.jwt_tenant_claim, "tenant"),
+        default_tenant: text(args.jwt_default_tenant.as_deref()).map(str::to_owned),
+        leeway: seconds(args.jwt_leeway),
+    };
+    let ttl = seconds(args.jwt_exchange_ttl);
+    Ok(Some(Arc::new(Provider { policy, ttl, fixed, jwks })))
+}
+
+/// An empty variable is an unset one.
+fn text(value: Option<&str>) -> Option<&str> {
+    value.map(str::trim).filter(|text| !text.is_empty())
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn keys(path: &Path, read: fn(&[u8]) -> Result<JwtKeys, KeySetError>) -> Result<JwtKeys, String> {
+    let shown = path.display();
+    let metadata = std::fs::metadata(path).map_err(|error| format!("{shown}: {error}"))?;
+    if metadata.len() > FILE_BYTES_MAX {
+        return Err(format!("{shown} is larger than {FILE_BYTES_MAX} bytes"));
+    }
+    let bytes = std::fs::read(path).map_err(|error| format!("{shown}: {error}"))?;
+    read(&bytes).map_err(|error| format!("{shown} {error}"))
+}
+
+/// Whoever can change the keys on their way decides who gets in, so they come encrypted, or do not leave
+/// this machine.
+fn remote(url: &str, args: &JwtArgs, meter: &Meter) -> Result<Arc<Jwks>, String> {
+    let url = Url::parse(url).map_err(|error| format!("is no URL: {error}"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not hold a user or a password".to_owned());
+    }
+    let local = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
+        Some(Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
+        None => return Err("names no host".to_owned()),
+    };
+    match (url.scheme(), local) {
+        ("https", _) | ("http", true) => {}
+        ("http", false) => return Err("must be https, because it leaves this machine".to_owned()),
+        _ => return Err("must be https".to_owned()),
+    }
+    let jwks = Jwks::new(url, local, args.jwt_jwks_max_age, meter);
+    jwks.map(Arc::new).map_err(|error| format!("cannot be fetched: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        jwt: JwtArgs,
+    }
+
+    fn read(arguments: &[&str]) -> Result<Option<Arc<Provider>>, JwtConfigError> {
+        let arguments = std::iter::once(&"control").chain(arguments);
+        let meter = runtime::Telemetry::new("test").meter();
+        provider(&Flags::parse_from(arguments).jwt, &meter)
+    }
+
+    fn wrong(arguments: &[&str]) -> String {
+        read(arguments).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn nothing_configured_is_no_provider() {
+        assert!(read(&[]).unwrap().is_none());
+        assert!(read(&["--jwt-issuer", "", "--jwt-jwks-url", " "]).unwrap().is_none());
+    }
+
+    #[test]
+    fn everything_wrong_is_said_at_once_by_its_variable() {
+        let folder = tempfile::tempdir().unwrap();
+        let junk = folder.path().join("junk");
+        std::fs::write(&junk, "hunter2").unwrap();
+        let junk = junk.to_str().unwrap();
+        let text = wrong(&[
+            "--jwt-jwks-url",
+            "http://id.example.com/keys",
+            "--jwt-public-key-file",
+            "/nowhere/key.pem",
+            "--jwt-hs256-secret-file",
+            junk,
+        ]);
+        for part in [
+            "STREAMING_JWT_ISSUER: ",
+            "STREAMING_JWT_AUDIENCE: ",
+            "STREAMING_JWT_JWKS_URL: must be https",
+            "STREAMING_JWT_PUBLIC_KEY_FILE: /nowhere/key.pem: ",
+            "STREAMING_JWT_HS256_SECRET_FILE: ",
+        ] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+        assert!(!text.contains("hunter2") && !text.contains('\n'), "{text}");
+        let text = wrong(&["--jwt-issuer", "a", "--jwt-audience", "b"]);
+        assert!(text.contains("one must say where the keys are"), "{text}");
+        let text =
+            wrong(&["--jwt-issuer", "a", "--jwt-audience", "b", "--jwt-public-key-file", junk]);
+        assert!(text.contains("holds neither PEM nor a JWK set"), "{text}");
+    }
+
+    #[test]
+    fn keys_come_encrypted_or_from_this_machine() {
+        let url =
+            |url: &str| read(&["--jwt-issuer", "a", "--jwt-audience", "b", "--jwt-jwks-url", url]);
+        for good in ["http://127.0.0.1:1/a", "http://localhost/a", "http://[::1]/a"] {
+            assert!(url(good).is_ok(), "{good}");
+        }
+        for bad in ["ftp://a/b", "file:///etc/passwd", "x", "https://u:p@a/b", "http://10.0.0.1/"] {
+            assert!(url(bad).is_err(), "{bad}");
+        }
+    }
+}

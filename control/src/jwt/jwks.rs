@@ -1,0 +1,215 @@
+//! The keys that the provider publishes: fetched in time, at most so often, kept for as long as they may
+//! be trusted without hearing from it.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
+};
+
+use authz::jwt::{JwtKeys, KeySetError};
+use opentelemetry::{
+    KeyValue,
+    metrics::{Counter, Meter},
+};
+use reqwest::{Client, StatusCode, header, redirect};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+/// Between two fetches when all is well.
+const REFRESH_EVERY: Duration = Duration::from_secs(300);
+/// Between two fetches because of unknown key ids: anybody can make those up.
+const UNKNOWN_EVERY: Duration = Duration::from_secs(30);
+/// Between two attempts when the provider does not answer; doubled up to the second.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+const CONNECT_MAX: Duration = Duration::from_secs(2);
+/// Of the whole exchange.
+const FETCH_MAX: Duration = Duration::from_secs(5);
+const BODY_BYTES_MAX: usize = 256 << 10;
+
+/// Why keys could not be fetched.
+#[derive(Debug, thiserror::Error)]
+enum FetchError {
+    #[error("ask the identity provider")]
+    Http(#[source] reqwest::Error),
+    /// Redirects, too: keys come from where the operator said.
+    #[error("the identity provider answers {0}")]
+    Status(StatusCode),
+    #[error("the key set is larger than {BODY_BYTES_MAX} bytes")]
+    TooLong,
+    #[error("the key set {0}")]
+    Keys(#[from] KeySetError),
+}
+
+#[derive(Default)]
+struct Known {
+    keys: Arc<JwtKeys>,
+    fetched: Option<Instant>,
+    attempted: Option<Instant>,
+    attempts: u64,
+    failures: u32,
+}
+
+/// The provider's published keys.
+pub struct Jwks {
+    url: Url,
+    client: Client,
+    max_age: Duration,
+    known: RwLock<Known>,
+    /// Held while a fetch runs: there is never more than one.
+    fetching: tokio::sync::Mutex<()>,
+    looked: Mutex<Option<Instant>>,
+    fetches: Counter<u64>,
+}
+
+impl Jwks {
+    /// Nothing is fetched yet.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub(super) fn new(
+        url: Url,
+        local: bool,
+        max_age: Duration,
+        meter: &Meter,
+    ) -> Result<Self, reqwest::Error> {
+        let mut client = Client::builder()
+            .redirect(redirect::Policy::none())
+            .connect_timeout(CONNECT_MAX)
+            .timeout(FETCH_MAX)
+            .pool_max_idle_per_host(0);
+        if local {
+            client = client.no_proxy();
+        }
+        let fetches = meter
+            .u64_counter("streaming_service_jwks_fetches_total")
+            .with_description("Fetches of the identity provider's keys, by result")
+            .build();
+        Ok(Self {
+            url,
+            client: client.build()?,
+            max_age,
+            known: RwLock::default(),
+            fetching: tokio::sync::Mutex::default(),
+            looked: Mutex::default(),
+            fetches,
+        })
+    }
+
+    /// The keys, as long as they are fresh enough to be trusted. Without any, one more attempt is made
+    /// unless one has just failed.
+    pub(super) async fn current(&self) -> Option<Arc<JwtKeys>> {
+        if let Some(keys) = self.fresh() {
+            return Some(keys);
+        }
+        let just_failed =
+            self.read(|known| known.attempted).is_some_and(|at| at.elapsed() < RETRY_MIN);
+        if just_failed && self.fetching.try_lock().is_ok() {
+            return None;
+        }
+        self.refresh().await;
+        self.fresh()
+    }
+
+    /// Whether the keys may have changed since an unknown id was seen: fetches them, but not again for a
+    /// while. Whoever comes while a fetch runs waits for it.
+    pub(super) async fn look_for_unknown_key(&self) -> bool {
+        let due = {
+            let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+            let due = looked.is_none_or(|at| at.elapsed() >= UNKNOWN_EVERY);
+            if due {
+                *looked = Some(Instant::now());
+            }
+            due
+        };
+        if due {
+            self.refresh().await;
+        } else if self.fetching.try_lock().is_err() {
+            drop(self.fetching.lock().await);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// Fetches every few minutes until `stop`; sooner when that failed.
+    pub(super) async fn keep(&self, stop: CancellationToken) {
+        loop {
+            self.refresh().await;
+            let pause = match self.read(|known| known.failures) {
+                0 => REFRESH_EVERY.mul_f64(0.9 + rand::random::<f64>() / 10.0),
+                failures => (RETRY_MIN * 2_u32.pow(failures.min(6))).min(RETRY_MAX),
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
+        look(&self.known.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn fresh(&self) -> Option<Arc<JwtKeys>> {
+        self.read(|known| {
+            let fresh = known.fetched.is_some_and(|at| at.elapsed() < self.max_age);
+            fresh.then(|| known.keys.clone())
+        })
+    }
+
+    /// Fetches once; whoever waited for somebody else's fetch does not fetch again.
+    async fn refresh(&self) {
+        let before = self.read(|known| known.attempts);
+        let _one = self.fetching.lock().await;
+        if self.read(|known| known.attempts) != before {
+            return;
+        }
+        let fetched = self.fetch().await;
+        let result = if fetched.is_ok() { "ok" } else { "failed" };
+        self.fetches.add(1, &[KeyValue::new("result", result)]);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.attempts += 1;
+        known.attempted = Some(Instant::now());
+        match fetched {
+            Ok(keys) => {
+                if known.failures > 0 || known.fetched.is_none() {
+                    tracing::info!(
+                        host = self.url.host_str(),
+                        ?keys,
+                        "identity provider's keys fetched"
+                    );
+                }
+                (known.keys, known.fetched, known.failures) = (Arc::new(keys), known.attempted, 0);
+            }
+            Err(error) => {
+                known.failures = known.failures.saturating_add(1);
+                // Once per outage: the same line every few seconds tells nothing new.
+                if known.failures == 1 {
+                    let cause = crate::db::causes(&error);
+                    let host = self.url.host_str();
+                    tracing::warn!(host, %error, cause, "fetch the identity provider's keys");
+                }
+            }
+        }
+    }
+
+    async fn fetch(&self) -> Result<JwtKeys, FetchError> {
+        // The URL may hold what the log must not show.
+        let failed = |error: reqwest::Error| FetchError::Http(error.without_url());
+        let request = self.client.get(self.url.clone()).header(header::ACCEPT, "application/json");
+        let mut reply = request.send().await.map_err(failed)?;
+        if reply.status() != StatusCode::OK {
+            return Err(FetchError::Status(reply.status()));
+        }
+        let mut body = Vec::new();
+        while let Some(piece) = reply.chunk().await.map_err(failed)? {
+            if body.len() + piece.len() > BODY_BYTES_MAX {
+                return Err(FetchError::TooLong);
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(JwtKeys::from_jwks(&body)?)
+    }
+}
