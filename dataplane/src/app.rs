@@ -14,7 +14,7 @@ use crate::{
     health::Health,
     limit::Limiter,
     metrics::Metrics,
-    playback::catalog::Catalog,
+    playback::{catalog::Catalog, exchange::Exchange},
     policy::{Policy, PolicyError},
     redis::Redis,
 };
@@ -25,6 +25,8 @@ pub(crate) struct App {
     pub(crate) stores: Stores,
     pub(crate) control: Control,
     pub(crate) verifier: Verifier,
+    /// JWTs that were turned into biscuits.
+    pub(crate) exchange: Exchange,
     pub(crate) catalog: Catalog,
     pub(crate) health: Health,
     pub(crate) cors: Cors,
@@ -67,6 +69,7 @@ impl App {
             stores: Stores::parse(&config.stores)?,
             control: Control::new(&config.control_urls, config.token_file.clone())?,
             verifier: Verifier::new(PublicKeys(Vec::new())),
+            exchange: Exchange::new(),
             catalog: Catalog::new(),
             health: Health::default(),
             cors: policy.cors,

@@ -10,42 +10,23 @@ pub(crate) mod openapi;
 mod upload;
 mod videos;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use api::code::{Code, Problem};
-use http::{HeaderValue, Method, header, request::Parts};
+use http::{Method, request::Parts};
 
-use crate::{app::App, intake::Intake, playback::access, reply::Reply, route::Route};
-
-/// Who asks: passed on to control as it came.
-pub(crate) struct Caller {
-    authorization: HeaderValue,
-}
-
-impl Caller {
-    /// # Errors
-    /// 401 without a bearer token.
-    fn read(request: &Parts) -> Result<Self, Problem> {
-        let missing = || Problem::new(Code::Unauthenticated, "a bearer token is needed");
-        access::bearer(&request.headers).ok_or_else(missing)?;
-        let value = request.headers.get(header::AUTHORIZATION).ok_or_else(missing)?;
-        Ok(Self { authorization: value.clone() })
-    }
-
-    /// A gRPC request in the caller's name.
-    fn ask<T>(&self, message: T) -> tonic::Request<T> {
-        crate::control::forwarded(message, &self.authorization)
-    }
-}
+pub(crate) use crate::control::caller::Caller;
+use crate::{app::App, intake::Intake, reply::Reply, route::Route};
 
 /// Answers a REST route.
 pub(crate) async fn serve(
     app: &Arc<App>,
     route: &Route,
     request: &Parts,
+    address: IpAddr,
     body: &Intake,
 ) -> Result<Reply, Problem> {
-    let caller = Caller::read(request)?;
+    let caller = Caller::bearing(app, &request.headers, address)?;
     let (headers, query) = (&request.headers, request.uri.query());
     match (&request.method, route) {
         (_, Route::Upload) => upload::form(app, &caller, request, body).await,
@@ -70,7 +51,7 @@ pub(crate) async fn serve(
         (_, Route::Job(job)) => jobs::get(app, &caller, headers, *job).await,
         (_, Route::RetryJob(job)) => jobs::retry(app, &caller, *job).await,
         (_, Route::JobEvents(job)) => events::watch(app, &caller, headers, *job).await,
-        (_, Route::Exchange) => auth::exchange(app, request).await,
+        (_, Route::Exchange) => auth::exchange(app, &caller, request).await,
         _ => Err(Problem::new(Code::NotFound, "no such resource")),
     }
 }

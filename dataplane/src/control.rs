@@ -3,6 +3,7 @@
 //! A call moves on to the next control plane only when the connection itself could not be made, so that
 //! nothing is ever asked for twice.
 
+pub(crate) mod caller;
 pub(crate) mod watch;
 
 use std::{
@@ -122,9 +123,16 @@ impl Control {
     }
 
     fn token(&self) -> Option<MetadataValue<Ascii>> {
-        let path = self.token_file.as_ref()?;
-        let text = std::fs::read_to_string(path).ok()?;
-        MetadataValue::try_from(format!("Bearer {}", text.trim())).ok()
+        MetadataValue::try_from(format!("Bearer {}", self.token_text()?.trim())).ok()
+    }
+
+    /// This plane's own biscuit, as proof beside somebody else's.
+    pub(crate) fn bare_token(&self) -> Option<MetadataValue<Ascii>> {
+        self.token_text()?.trim().parse().ok()
+    }
+
+    fn token_text(&self) -> Option<String> {
+        std::fs::read_to_string(self.token_file.as_ref()?).ok()
     }
 }
 

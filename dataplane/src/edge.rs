@@ -136,7 +136,7 @@ async fn handle(
         Route::HlsPlaylist(_) | Route::DashManifest(_) | Route::Media { .. } => {
             playback::serve(app, route, request, address).await
         }
-        _ => bridge::serve(app, route, request, body).await,
+        _ => bridge::serve(app, route, request, address, body).await,
     }
 }
 

@@ -165,7 +165,11 @@ fn class(method: &Method, path: &str) -> Option<Class> {
 /// The holder of a genuine bearer token; digested, because a subject may be long and is nobody's business.
 fn principal(app: &App, request: &Parts) -> Option<String> {
     let token = access::bearer(&request.headers)?;
-    let principal = app.verifier.identify(token, SystemClock.now_unix()).ok()?;
+    let (now, now_ms) = (SystemClock.now_unix(), SystemClock.now_ms());
+    // Whose JWT it is shows once it was exchanged; until then its address counts.
+    let exchanged = if authz::is_jwt(token) { app.exchange.known(token, now_ms) } else { None };
+    let token = exchanged.as_deref().unwrap_or(token);
+    let principal = app.verifier.identify(token, now).ok()?;
     let mut digest = Sha256::new();
     digest.update((principal.tenant.len() as u64).to_be_bytes());
     digest.update(&principal.tenant);

@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 pub(crate) mod catalog;
+pub(crate) mod exchange;
 mod manifest;
 mod segment;
 
@@ -33,8 +34,8 @@ pub(crate) async fn serve(
 ) -> Result<Reply, Problem> {
     let Some(video) = route.stream() else { return Err(access::unknown()) };
     let Some(film) = app.catalog.film(app, video).await? else { return Err(access::unknown()) };
-    let credentials = Credentials::read(&request.headers, request.uri.query(), address);
-    let viewer = access::admit(app, &film.index, &credentials)?;
+    let credentials = Credentials::read(app, &request.headers, request.uri.query(), address);
+    let viewer = access::admit(app, &film.index, &credentials).await?;
     let manifests = app.metrics.bandwidth.manifest.clone();
     let mut reply = match route {
         Route::HlsPlaylist(_) => manifest::multivariant(app, &film, &viewer, &request.headers)?

@@ -7,10 +7,7 @@ use api::{
     v1::{self, auth_service_server::AuthService},
     wire,
 };
-use authz::{
-    AuthError, Grant, Operation, PlaybackGrant, Role,
-    jwt::{Identity, is_jwt},
-};
+use authz::{AuthError, Grant, Operation, PlaybackGrant, Role, is_jwt, jwt::Identity};
 use jiff::Timestamp;
 use tonic::{Request, Response, Status};
 

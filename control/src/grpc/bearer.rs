@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use authz::jwt::{Identity, is_jwt};
+use authz::{is_jwt, jwt::Identity};
 use futures::future::BoxFuture;
 use http::{Request, header};
 use tower::{Layer, Service};

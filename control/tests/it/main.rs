@@ -7,11 +7,14 @@ mod claiming;
 mod endings;
 mod film;
 mod instances;
+mod jwt;
 mod migrations;
 mod model;
 mod plane;
 mod postgres;
 mod profiles;
+#[path = "../../../crates/authz/tests/provider/mod.rs"]
+mod provider;
 mod redis;
 mod rows;
 mod workers;

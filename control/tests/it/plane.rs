@@ -79,8 +79,8 @@ impl Plane {
         Self::with(shared, &[]).await
     }
 
-    /// Another instance of a service, with more flags.
-    pub(crate) async fn with(shared: Arc<Shared>, flags: &[&str]) -> Self {
+    /// Another instance with more flags.
+    pub(crate) async fn with(shared: Arc<Shared>, more: &[&str]) -> Self {
         let store = format!("file://{}", shared.store().display());
         let keys = shared.folder.path().join("root.keys");
         let arguments = [
@@ -98,7 +98,11 @@ impl Plane {
             "--heartbeat",
             "500ms",
         ];
-        let config = Flags::parse_from(arguments.iter().chain(flags)).config;
+        // Tables of bad tokens are no guesses.
+        let unlimited =
+            if more.contains(&"--rate-tokens") { &[][..] } else { &["--rate-tokens", "off"] };
+        let flags = arguments.iter().chain(unlimited).chain(more);
+        let config = Flags::parse_from(flags).config;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = Shutdown::new();

@@ -77,11 +77,6 @@ impl JwtError {
     }
 }
 
-/// Whether a bearer token has a JWT's form: biscuits hold no dots.
-pub fn is_jwt(text: &str) -> bool {
-    text.bytes().filter(|byte| *byte == b'.').count() == 2
-}
-
 #[derive(Deserialize)]
 struct Header {
     alg: String,

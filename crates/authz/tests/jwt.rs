@@ -3,8 +3,8 @@
 mod provider;
 
 use authz::{
-    Role,
-    jwt::{Identity, JwtError, JwtKeys, KeySetError, Policy, is_jwt, verify},
+    Role, is_jwt,
+    jwt::{Identity, JwtError, JwtKeys, KeySetError, Policy, verify},
 };
 use provider::{AUDIENCE, ISSUER, Signer, claims, jwks, with};
 use serde_json::{Value, json};

@@ -52,14 +52,18 @@ pub(crate) async fn playback_token(
 }
 
 /// An identity provider's token for one of ours.
-pub(crate) async fn exchange(app: &App, request: &Parts) -> Result<Reply, Problem> {
+pub(crate) async fn exchange(
+    app: &App,
+    caller: &Caller,
+    request: &Parts,
+) -> Result<Reply, Problem> {
     let missing = || Problem::new(Code::Unauthenticated, "a bearer token is needed");
     let token = access::bearer(&request.headers).ok_or_else(missing)?;
     let exchanged = app
         .control
         .call(CALL_TIME_MAX, |channel| {
-            let message = v1::ExchangeTokenRequest { token: token.to_owned() };
-            async move { AuthServiceClient::new(channel).exchange_token(message).await }
+            let request = caller.ask(v1::ExchangeTokenRequest { token: token.to_owned() });
+            async move { AuthServiceClient::new(channel).exchange_token(request).await }
         })
         .await
         .map_err(|status| refusal(&status))?;

@@ -101,8 +101,7 @@ async fn begin(app: &Arc<App>, caller: &Caller, video_id: String) -> Result<Uplo
         })
         .await
         .map_err(|status| refusal(&status))?;
-    let caller = Caller { authorization: caller.authorization.clone() };
-    Ok(Upload { app: app.clone(), caller, reserved })
+    Ok(Upload { app: app.clone(), caller: caller.clone(), reserved })
 }
 
 impl Upload {

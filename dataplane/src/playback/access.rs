@@ -1,7 +1,7 @@
 //! Who may watch: anybody a public film; a private one whoever brings a playback token for it, or a
 //! bearer token that may read it. Checked here offline, against the public keys.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use api::code::{Code, Problem};
 use authz::{AuthError, Operation, Request};
@@ -9,7 +9,7 @@ use http::{HeaderMap, header};
 use media::index::Index;
 use runtime::{Clock, SystemClock};
 
-use crate::app::App;
+use crate::{app::App, control::caller::Caller};
 
 /// Longest token that is looked at.
 const TOKEN_BYTES_MAX: usize = 8192;
@@ -22,6 +22,8 @@ pub(crate) struct Credentials {
     pub(crate) bearer: Option<String>,
     /// Where the request came from.
     pub(crate) address: IpAddr,
+    /// In whose name control is asked about the bearer, if that is a JWT.
+    pub(crate) caller: Option<Caller>,
 }
 
 /// What the viewer may see, and how URLs are written for it.
@@ -37,11 +39,19 @@ pub(crate) struct Viewer {
 
 impl Credentials {
     /// Reads them from a request.
-    pub(crate) fn read(headers: &HeaderMap, query: Option<&str>, address: IpAddr) -> Self {
+    pub(crate) fn read(
+        app: &App,
+        headers: &HeaderMap,
+        query: Option<&str>,
+        address: IpAddr,
+    ) -> Self {
         let pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
         let token = pairs.into_iter().find(|(name, _)| name == "token");
         let token = token.map(|(_, value)| value.into_owned()).filter(|token| !token.is_empty());
-        Self { token, bearer: bearer(headers).map(str::to_owned), address }
+        let bearer = bearer(headers).map(str::to_owned);
+        let caller = bearer.as_deref().filter(|bearer| authz::is_jwt(bearer));
+        let caller = caller.map(|_| Caller::new(app, headers, address));
+        Self { token, bearer, address, caller }
     }
 }
 
@@ -58,7 +68,7 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
 /// # Errors
 /// 404 for a private film without credentials: that it exists is nobody's business; 403 for credentials
 /// that do not fit.
-pub(crate) fn admit(
+pub(crate) async fn admit(
     app: &App,
     index: &Index,
     credentials: &Credentials,
@@ -75,8 +85,29 @@ pub(crate) fn admit(
         };
     }
     let Some(bearer) = &credentials.bearer else { return Err(unknown()) };
-    by_bearer(app, index, bearer, credentials.address)?;
+    let exchanged = exchanged(app, bearer, credentials).await?;
+    by_bearer(app, index, exchanged.as_deref().unwrap_or(bearer), credentials.address)?;
     Ok(Viewer { token: None, max_height: None, private: true })
+}
+
+/// The biscuit for a bearer that is an identity provider's JWT; `None` for any other.
+async fn exchanged(
+    app: &App,
+    bearer: &str,
+    credentials: &Credentials,
+) -> Result<Option<Arc<str>>, Problem> {
+    let Some(caller) = credentials.caller.as_ref().filter(|_| bearer.len() <= TOKEN_BYTES_MAX)
+    else {
+        return Ok(None);
+    };
+    match app.exchange.biscuit(app, bearer, caller).await {
+        Ok(biscuit) => Ok(Some(biscuit)),
+        // As any other credentials that do not fit.
+        Err(problem) if matches!(problem.code, Code::Unauthenticated | Code::NotConfigured) => {
+            Err(refused(&AuthError::Malformed))
+        }
+        Err(problem) => Err(problem),
+    }
 }
 
 /// The answer for a video that does not exist, plays nothing yet, or is nobody's business.

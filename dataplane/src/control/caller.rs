@@ -1,0 +1,59 @@
+//! In whose name control is asked: the caller's own credentials as they came, and the address that they
+//! came from, which control believes because this plane's own token stands beside it.
+
+use std::net::IpAddr;
+
+use api::code::{Code, Problem};
+use http::{HeaderMap, HeaderValue, header};
+use tonic::{
+    Request,
+    metadata::{Ascii, MetadataValue},
+};
+
+use super::forwarded;
+use crate::{app::App, playback::access};
+
+/// Who asks.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    authorization: Option<HeaderValue>,
+    client: Option<MetadataValue<Ascii>>,
+    plane: Option<MetadataValue<Ascii>>,
+}
+
+impl Caller {
+    /// Somebody at `client`, with whatever bearer the request has.
+    pub(crate) fn new(app: &App, headers: &HeaderMap, client: IpAddr) -> Self {
+        let authorization = access::bearer(headers).and(headers.get(header::AUTHORIZATION));
+        Self {
+            authorization: authorization.cloned(),
+            client: client.to_string().parse().ok(),
+            plane: app.control.bare_token(),
+        }
+    }
+
+    /// Somebody who must have a bearer token.
+    ///
+    /// # Errors
+    /// 401 without one.
+    pub(crate) fn bearing(app: &App, headers: &HeaderMap, client: IpAddr) -> Result<Self, Problem> {
+        let caller = Self::new(app, headers, client);
+        match caller.authorization {
+            Some(_) => Ok(caller),
+            None => Err(Problem::new(Code::Unauthenticated, "a bearer token is needed")),
+        }
+    }
+
+    /// A gRPC request in the caller's name.
+    pub(crate) fn ask<T>(&self, message: T) -> Request<T> {
+        let mut request = match &self.authorization {
+            Some(authorization) => forwarded(message, authorization),
+            None => Request::new(message),
+        };
+        if let (Some(client), Some(plane)) = (&self.client, &self.plane) {
+            request.metadata_mut().insert(api::CLIENT_METADATA, client.clone());
+            request.metadata_mut().insert(api::PLANE_METADATA, plane.clone());
+        }
+        request
+    }
+}

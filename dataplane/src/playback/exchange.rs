@@ -1,0 +1,90 @@
+//! JWTs on playback: control turns each into a biscuit once, which is then verified offline like any
+//! other until it ends. So a viewer who plays goes on playing while control is away.
+
+use std::{sync::Arc, time::Duration};
+
+use api::{
+    code::{Code, Problem},
+    v1::{self, auth_service_client::AuthServiceClient},
+};
+use quick_cache::sync::Cache;
+use runtime::{Clock, SystemClock};
+
+use crate::{
+    app::App,
+    control::{CALL_TIME_MAX, caller::Caller, refusal},
+};
+
+/// JWTs whose biscuits are remembered.
+const KNOWN_MAX: usize = 10_000;
+/// How long a refusal is repeated without asking control.
+const REFUSED: Duration = Duration::from_secs(5);
+
+/// What became of JWTs, by their digest.
+pub(crate) struct Exchange {
+    known: Cache<[u8; 32], Known>,
+}
+
+#[derive(Clone)]
+struct Known {
+    outcome: Result<Arc<str>, Problem>,
+    /// In milliseconds since 1970.
+    until_ms: i64,
+}
+
+impl Exchange {
+    /// Nothing is known yet.
+    pub(crate) fn new() -> Self {
+        Self { known: Cache::new(KNOWN_MAX) }
+    }
+
+    /// The biscuit for a JWT that was exchanged before.
+    pub(crate) fn known(&self, jwt: &str, now_ms: i64) -> Option<Arc<str>> {
+        let known = self.known.get(&authz::digest(jwt))?;
+        known.outcome.ok().filter(|_| known.until_ms > now_ms)
+    }
+
+    /// The biscuit for a JWT.
+    ///
+    /// # Errors
+    /// Control's refusal, or 503 when it cannot be asked.
+    pub(crate) async fn biscuit(
+        &self,
+        app: &App,
+        jwt: &str,
+        caller: &Caller,
+    ) -> Result<Arc<str>, Problem> {
+        let digest = authz::digest(jwt);
+        if app.verifier.is_revoked(&digest) {
+            return Err(Problem::new(Code::Unauthenticated, "token has been revoked"));
+        }
+        let now_ms = SystemClock.now_ms();
+        if let Some(known) = self.known.get(&digest).filter(|known| known.until_ms > now_ms) {
+            return known.outcome;
+        }
+        let exchanged = app
+            .control
+            .call(CALL_TIME_MAX, |channel| {
+                let request = caller.ask(v1::ExchangeTokenRequest { token: jwt.to_owned() });
+                async move { AuthServiceClient::new(channel).exchange_token(request).await }
+            })
+            .await;
+        let known = match exchanged {
+            Ok(reply) => {
+                let end = reply.expires_at.map_or(0, |end| end.seconds);
+                Known { outcome: Ok(reply.token.into()), until_ms: end.saturating_mul(1000) }
+            }
+            Err(status) => {
+                let problem = refusal(&status);
+                // A moment later these may be gone, and others' requests must not suffer from them.
+                if matches!(problem.code, Code::Unavailable | Code::Timeout | Code::RateLimited) {
+                    return Err(problem);
+                }
+                let until_ms = now_ms.saturating_add(REFUSED.as_millis() as i64);
+                Known { outcome: Err(problem), until_ms }
+            }
+        };
+        self.known.insert(digest, known.clone());
+        known.outcome
+    }
+}
