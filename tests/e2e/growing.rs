@@ -94,6 +94,21 @@ async fn growing_film_plays_through_in_dash_js() {
     plays_on("dash.js", "dash").await;
 }
 
+/// Viewers who come just then reach the end while the MPD is still dynamic, and must see it as the end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn film_that_has_just_been_encoded_ends_in_dash_js() {
+    let stack = Stack::start().await;
+    for seconds in [3, 6] {
+        let film = Numbered { width: 640, height: 360, ..Numbered::seconds(seconds) }.file();
+        let (video, _) = stack.client().publish(&film, ENCODE_DEADLINE).await;
+        let manifest = format!("/api/stream/{video}/dash/manifest.mpd");
+        let deadline = Duration::from_secs(30);
+        let play =
+            Play { player: "dash.js", manifest, start: Some(0.0), switches: Vec::new(), deadline };
+        play.run(&stack.http).await.assert_played(f64::from(seconds));
+    }
+}
+
 /// Follows every playlist of a growing film: rules hold at each look, and nothing listed is ever taken
 /// back or changed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -158,6 +158,7 @@ fn dash_faults() -> Vec<(&'static str, Mutate)> {
         ("D3", number(" d=\"", |ticks| ticks + 100.0)),
         ("D3", manifest(" timescale=\"", " scale=\"")),
         ("D4", manifest("$Number$", "7")),
+        ("D4", number(" endNumber=\"", |last| last + 1.0)),
         ("D7", manifest("segmentAlignment=\"true\"", "")),
         ("D7", manifest("startWithSAP=\"1\"", "")),
         ("D7", manifest("width=\"640\"", "width=\"641\"")),

@@ -273,7 +273,8 @@ impl Grid {
 
     /// The AAC frames of GOP `gop`: from the frame boundary nearest to the GOP's start up to the one
     /// nearest to its end, so audio segments end within half an AAC frame of the video's. The last
-    /// GOP's sound covers its picture to the end, so no GOP is without sound, however short.
+    /// GOP's sound ends with its picture or less than an AAC frame before it: sound that outlasts the
+    /// stated duration makes dash.js seek back at the end. No GOP is without sound, however short.
     pub fn audio_frames(&self, gop: u32) -> Range<u64> {
         let frames = self.gop(gop);
         self.audio_boundary(frames.start)..self.audio_boundary(frames.end)
@@ -281,14 +282,29 @@ impl Grid {
 
     /// AAC frames of the whole track.
     pub fn audio_frames_total(&self) -> u64 {
-        self.audio_boundary(self.frames)
+        let (num, den) = self.audio_position(self.frames);
+        let last_gop = self.nearest_audio_frame(self.gop(self.gops() - 1).start);
+        ((num / den) as u64).max(last_gop + 1)
     }
 
     fn audio_boundary(&self, frame: u64) -> u64 {
+        if frame < self.frames {
+            self.nearest_audio_frame(frame)
+        } else {
+            self.audio_frames_total()
+        }
+    }
+
+    fn nearest_audio_frame(&self, frame: u64) -> u64 {
+        let (num, den) = self.audio_position(frame);
+        ((num + den / 2) / den) as u64
+    }
+
+    /// Where a video frame begins, in AAC frames, as a fraction.
+    fn audio_position(&self, frame: u64) -> (u128, u128) {
         let num = u128::from(frame) * u128::from(self.rate.den) * u128::from(AUDIO_RATE);
         let den = u128::from(self.rate.num) * u128::from(AAC_FRAME_SAMPLES);
-        let boundary = if frame < self.frames { (num + den / 2) / den } else { num.div_ceil(den) };
-        boundary as u64
+        (num, den)
     }
 
     /// The HLS segments as GOP ranges, in order.

@@ -231,6 +231,12 @@ fn cover(
     let slack = if track.init.video { 1.5 / f64::from(track.init.timescale) } else { 0.022 };
     let entries = timeline(template);
     findings.require("D3", entries.len() == track.segments.len(), format!("{}: count", track.name));
+    let last = template.attribute("endNumber").and_then(|v| v.parse::<usize>().ok());
+    let tells = last.is_some_and(|last| match phase {
+        Phase::Final => last + 1 == entries.len(),
+        Phase::Growing => last + 1 >= entries.len(),
+    });
+    findings.require("D4", tells, format!("{}: @endNumber {last:?}", track.name));
     let mut end = 0.0;
     for ((start, length), segment) in entries.iter().zip(&track.segments) {
         let (start, length) = (*start as f64 / timescale, *length as f64 / timescale);

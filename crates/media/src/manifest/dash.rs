@@ -29,9 +29,11 @@ pub fn mpd(index: &Index, now_ms: i64, links: &Links<'_>) -> Option<String> {
     if !dash_playable(index) {
         return None;
     }
-    let ended = index.finished_at_ms.is_some_and(|at| now_ms.saturating_sub(at) >= LINGER_MS);
+    // A film of one segment is whole in its first MPD: nobody holds an earlier one.
+    let ended = last_segment(index) == 0
+        || index.finished_at_ms.is_some_and(|at| now_ms.saturating_sub(at) >= LINGER_MS);
     let buffer_ms = buffer_ms(index);
-    let duration = seconds(duration_micros(&index.grid));
+    let duration = seconds(duration_micros(index));
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let buffer = seconds(buffer_ms * 1000);
     push(
@@ -51,7 +53,7 @@ pub fn mpd(index: &Index, now_ms: i64, links: &Links<'_>) -> Option<String> {
         );
     } else {
         let start = index.published_at_ms
-            - duration_micros(&index.grid).div_ceil(1000) as i64
+            - duration_micros(index).div_ceil(1000) as i64
             - AVAILABILITY_MARGIN_MS;
         push(
             &mut out,
@@ -166,6 +168,11 @@ fn push_audio(
     );
 }
 
+/// The number of the planned last segment.
+fn last_segment(index: &Index) -> usize {
+    index.grid.dash_segments().count().saturating_sub(1)
+}
+
 /// The segments below `frontier`, from 0 and without gaps.
 fn push_template(
     out: &mut String,
@@ -178,10 +185,13 @@ fn push_template(
     let version = percent(&index.version.to_string());
     let prefix = links.prefix(index, &format!("../{version}/"), &format!("{version}/"));
     let (prefix, suffix) = (xml(&prefix), links.suffix());
+    // From the first MPD on: a player that holds the last segment knows that it has everything, and
+    // need not see the MPD turn static in time.
+    let last = last_segment(index);
     push(
         out,
         format_args!(
-            "      <SegmentTemplate timescale=\"{}\" startNumber=\"0\" \
+            "      <SegmentTemplate timescale=\"{}\" startNumber=\"0\" endNumber=\"{last}\" \
          initialization=\"{prefix}$RepresentationID$/init.mp4{suffix}\" \
          media=\"{prefix}$RepresentationID$/d$Number$.m4s{suffix}\">\n        <SegmentTimeline>\n",
             timeline.timescale(),
@@ -235,10 +245,16 @@ fn buffer_ms(index: &Index) -> u64 {
     longest
 }
 
-/// Of the picture, rounded down, so that the last segment always reaches the Period's end.
-fn duration_micros(grid: &Grid) -> u64 {
-    let ticks = u128::from(grid.frames()) * u128::from(grid.rate().frame_ticks());
-    (ticks * 1_000_000 / u128::from(grid.rate().timescale())) as u64
+/// Of the longest rendition, rounded down, so that the last segment always reaches the Period's end.
+/// Not a packet less: dash.js seeks back at the end of media that outlasts its Period.
+fn duration_micros(index: &Index) -> u64 {
+    let micros = |kind: TrackKind| {
+        let timeline = Timeline::new(&index.grid, kind);
+        let ticks = u128::from(timeline.ticks(&(0..index.grid.gops())));
+        (ticks * 1_000_000 / u128::from(timeline.timescale())) as u64
+    };
+    let sound = if index.audio_renditions.is_empty() { 0 } else { micros(TrackKind::Audio) };
+    micros(TrackKind::Video).max(sound)
 }
 
 /// `xs:duration`, in seconds only.

@@ -113,6 +113,12 @@ fn manifests_of_a_growing_film() {
 }
 
 #[test]
+fn mpd_of_one_segment_is_final_from_the_start() {
+    let index = Index { finished_at_ms: None, ..index(2 * 60, [9; 5]) };
+    assert!(mpd(&index, 0, &Links::default()).unwrap().contains(" type=\"static\""));
+}
+
+#[test]
 fn urls_carry_the_token_and_the_cdn() {
     let token = Some("a+b/c=&\"$<");
     let links = Links { token, base: Some("https://cdn.example.com/x"), max_height: Some(720) };
