@@ -51,6 +51,12 @@ pub enum Code {
     PreconditionFailed,
     /// Too many requests; `retry_after` says when.
     RateLimited,
+    /// The tenant has as much of it as it may have.
+    QuotaExceeded,
+    /// Somebody else is at it at this moment; try again.
+    Locked,
+    /// The bytes are not those of the checksum that came with them.
+    ChecksumMismatch,
     /// A lease is held by somebody else by now.
     LeaseLost,
     /// Not offered by this server's configuration.
@@ -65,7 +71,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for documentation and for reading codes back.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 27] = [
         Self::InvalidField,
         Self::Malformed,
         Self::InvalidId,
@@ -85,6 +91,9 @@ impl Code {
         Self::RangeNotSatisfiable,
         Self::PreconditionFailed,
         Self::RateLimited,
+        Self::QuotaExceeded,
+        Self::Locked,
+        Self::ChecksumMismatch,
         Self::LeaseLost,
         Self::NotConfigured,
         Self::Unavailable,
@@ -114,6 +123,10 @@ impl Code {
             Self::RangeNotSatisfiable => ("range_not_satisfiable", Grpc::OutOfRange, 416),
             Self::PreconditionFailed => ("precondition_failed", Grpc::FailedPrecondition, 412),
             Self::RateLimited => ("rate_limited", Grpc::ResourceExhausted, 429),
+            Self::QuotaExceeded => ("quota_exceeded", Grpc::ResourceExhausted, 429),
+            Self::Locked => ("locked", Grpc::Aborted, 423),
+            // The tus protocol's own status.
+            Self::ChecksumMismatch => ("checksum_mismatch", Grpc::InvalidArgument, 460),
             Self::LeaseLost => ("lease_lost", Grpc::FailedPrecondition, 409),
             Self::NotConfigured => ("not_configured", Grpc::FailedPrecondition, 501),
             Self::Unavailable => ("unavailable", Grpc::Unavailable, 503),

@@ -71,6 +71,24 @@ pub struct Config {
     /// The data planes' limit; when that is `off`, so is the one of bad tokens unless it is given.
     #[arg(long, env = "STREAMING_RATE_GENERAL")]
     pub rate_general: Option<String>,
+    /// How sources come in.
+    #[command(flatten)]
+    pub uploads: UploadArgs,
+}
+
+/// What tenants may have on its way, and for how long.
+#[derive(Args, Clone, Debug)]
+pub struct UploadArgs {
+    /// From the last byte of a resumable upload until it is forgotten.
+    #[arg(long, env = "STREAMING_UPLOAD_EXPIRY", default_value = "24h",
+          value_parser = runtime::duration::parse)]
+    pub upload_expiry: Duration,
+    /// Most uploads that one tenant may have open.
+    #[arg(long, env = "STREAMING_UPLOADS_OPEN_MAX", default_value_t = 1000)]
+    pub uploads_open_max: u32,
+    /// Most bytes that the open uploads of one tenant may announce.
+    #[arg(long, env = "STREAMING_UPLOADS_BYTES_MAX", default_value_t = 1 << 40)]
+    pub uploads_bytes_max: u64,
 }
 
 /// See [`Config::default_visibility`].

@@ -21,6 +21,7 @@ use crate::{
     page::Pages,
     redis::Redis,
     status::Status,
+    uploads::UploadPolicy,
 };
 
 /// Policy that handlers need.
@@ -36,6 +37,8 @@ pub struct Policy {
     pub public: bool,
     /// Thumbnails of a film that wants any.
     pub thumbnails: u32,
+    /// What tenants may have on its way.
+    pub uploads: UploadPolicy,
 }
 
 /// One instance's parts.

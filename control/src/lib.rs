@@ -23,5 +23,6 @@ pub mod scenes;
 pub mod server;
 pub mod status;
 pub mod sweep;
+pub mod uploads;
 
 pub use server::{ServeError, serve};

@@ -20,7 +20,7 @@ use crate::{
     deps::Deps,
     domain::{Failure, TaskKind},
     index::IndexProblem,
-    sweep,
+    sweep, uploads,
 };
 
 const REAP_EVERY: Duration = Duration::from_millis(500);
@@ -30,6 +30,7 @@ const READY_MAX: i64 = 64;
 const COLLECT_EVERY: Duration = Duration::from_secs(1);
 const CHORES_EVERY: Duration = Duration::from_secs(1);
 const CHANGES_EVERY: Duration = Duration::from_secs(1);
+const UPLOADS_EVERY: Duration = Duration::from_secs(2);
 const TIDY_EVERY: Duration = Duration::from_secs(10);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// A transaction's changes show up this much later than they say, at most.
@@ -57,6 +58,7 @@ pub fn spawn(deps: &Arc<Deps>) {
         |d| Box::pin(async move { sweep::round(&d).await }),
         |d| Some(&d.bus.chores),
     );
+    start("uploads", UPLOADS_EVERY, |d| Box::pin(async move { uploads::round(&d).await }), |_| None);
     start("tidy", TIDY_EVERY, |d| Box::pin(async move { tidy(&d).await }), |_| None);
     deps.shutdown.tracker.spawn(changes(deps.clone()));
 }

@@ -40,6 +40,7 @@ use crate::{
     profiles::{self, ProfilesError},
     redis::Redis,
     status::Status,
+    uploads::UploadPolicy,
 };
 
 /// Largest message from a client.
@@ -217,6 +218,7 @@ pub fn build(
             grace_seconds: config.grace_seconds(),
             thumbnails: config.thumbnails,
             public: config.default_visibility == DefaultVisibility::Public,
+            uploads: UploadPolicy::new(&config.uploads),
         },
         clock: Arc::new(SystemClock),
         admission: Semaphore::new(ADMISSIONS_MAX),

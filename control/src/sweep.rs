@@ -16,8 +16,6 @@ use crate::{
     index::{self, IndexProblem},
 };
 
-/// Reservations whose source does not come are forgotten after a day.
-const UPLOAD_SECONDS_MAX: f64 = 24.0 * 3600.0;
 const STALE_UPLOADS_MAX: i64 = 100;
 
 /// Does whatever is due.
@@ -124,9 +122,9 @@ async fn delete(deps: &Deps, url: &str, keys: Vec<Path>) -> Result<(), IndexProb
 /// # Errors
 /// [`IndexProblem`]
 pub async fn stale_uploads(deps: &Deps) -> Result<(), IndexProblem> {
+    let seconds = deps.policy.uploads.lasting.expiry;
     let stale =
-        uploads::stale_uploads(&*deps.db.get().await?, UPLOAD_SECONDS_MAX, STALE_UPLOADS_MAX)
-            .await?;
+        uploads::stale_uploads(&*deps.db.get().await?, seconds, STALE_UPLOADS_MAX).await?;
     for video in stale {
         bury(deps, video).await?;
         tracing::info!(video.id = %video, "stale upload forgotten");

@@ -7,7 +7,7 @@ mod fields;
 mod jobs;
 mod json;
 pub(crate) mod openapi;
-mod upload;
+pub(crate) mod upload;
 mod videos;
 
 use std::{net::IpAddr, sync::Arc};
@@ -31,6 +31,10 @@ pub(crate) async fn serve(
     match (&request.method, route) {
         (_, Route::Upload) => upload::form(app, &caller, request, body).await,
         (_, Route::Source(video)) => upload::source(app, &caller, *video, request, body).await,
+        (_, Route::Uploads) => upload::tus::serve(app, &caller, None, request, body).await,
+        (_, Route::ResumableUpload(upload)) => {
+            upload::tus::serve(app, &caller, Some(*upload), request, body).await
+        }
         (_, Route::Videos) => videos::list(app, &caller, headers, query).await,
         (&Method::PATCH, Route::Video(video)) => {
             let fields = fields::Fields::read(headers, body).await?;

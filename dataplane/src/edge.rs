@@ -22,7 +22,8 @@ use hyper::body::Incoming;
 
 use crate::{
     app::App,
-    bridge, cors, health,
+    bridge::{self, upload::tus},
+    cors, health,
     intake::Intake,
     playback,
     reply::{self, Body, Reply},
@@ -46,9 +47,12 @@ pub(crate) async fn answer(
     request: Request<Incoming>,
 ) -> Reply {
     let begun = Instant::now();
-    let (request, body) = request.into_parts();
+    let (mut request, body) = request.into_parts();
     let body = Intake::new(body);
     let route = Route::resolve(request.uri.path());
+    if let Some(method) = tus::overridden(route.as_ref().ok(), &request) {
+        request.method = method;
+    }
     let label = route.as_ref().map_or("none", Route::pattern);
     let address = app.proxies.client(peer.ip(), &request.headers);
     let allowance = app.limiter.ask(&app, &request, address).await;
@@ -66,6 +70,9 @@ pub(crate) async fn answer(
     reply = reply::gzip_json(&request.headers, reply);
     if let Some(allowance) = allowance {
         allowance.stamp(&mut reply);
+    }
+    if matches!(route, Ok(Route::Uploads | Route::ResumableUpload(_))) {
+        tus::seal(&app, &request.method, &mut reply);
     }
     app.cors.apply(&request.headers, route.as_ref().ok(), &mut reply);
     let nosniff = HeaderValue::from_static("nosniff");

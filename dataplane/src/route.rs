@@ -4,7 +4,7 @@
 //! no path of a request ever becomes a path of a store.
 
 use http::Method;
-use media::{JobId, VideoId, ids::Id, segment::SegmentName};
+use media::{JobId, UploadId, VideoId, ids::Id, segment::SegmentName};
 
 /// Longest rendition name in a URL.
 const NAME_BYTES_MAX: usize = 64;
@@ -32,6 +32,10 @@ pub(crate) enum Route {
     Video(VideoId),
     /// `/api/videos/{id}/source`
     Source(VideoId),
+    /// `/api/uploads`
+    Uploads,
+    /// `/api/uploads/{id}`
+    ResumableUpload(UploadId),
     /// `/api/videos/{id}/transcode`
     Transcode(VideoId),
     /// `/api/videos/{id}/playback-token`
@@ -112,7 +116,9 @@ impl Route {
             Self::Video(_) => "GET, HEAD, PATCH, DELETE",
             Self::Job(_) => "GET, HEAD, DELETE",
             Self::Source(_) => "PUT",
+            Self::ResumableUpload(_) => "HEAD, PATCH, DELETE",
             Self::Upload
+            | Self::Uploads
             | Self::Exchange
             | Self::Transcode(_)
             | Self::PlaybackToken(_)
@@ -139,6 +145,8 @@ impl Route {
             Self::Upload => "/api/videos/upload",
             Self::Video(_) => "/api/videos/{id}",
             Self::Source(_) => "/api/videos/{id}/source",
+            Self::Uploads => "/api/uploads",
+            Self::ResumableUpload(_) => "/api/uploads/{id}",
             Self::Transcode(_) => "/api/videos/{id}/transcode",
             Self::PlaybackToken(_) => "/api/videos/{id}/playback-token",
             Self::Jobs => "/api/jobs",
@@ -171,6 +179,9 @@ fn api(parts: &[&str]) -> Result<Route, Unroutable> {
         ["videos", "upload"] => Ok(Route::Upload),
         ["videos", video] => Ok(Route::Video(id("id", video)?)),
         ["videos", video, "source"] => Ok(Route::Source(id("id", video)?)),
+        // Clients of the protocol give their endpoint with a slash or without.
+        ["uploads"] | ["uploads", ""] => Ok(Route::Uploads),
+        ["uploads", upload] => Ok(Route::ResumableUpload(id("id", upload)?)),
         ["videos", video, "transcode"] => Ok(Route::Transcode(id("id", video)?)),
         ["videos", video, "playback-token"] => Ok(Route::PlaybackToken(id("id", video)?)),
         ["jobs"] => Ok(Route::Jobs),
@@ -233,6 +244,8 @@ pub(crate) fn table() -> Vec<(&'static str, &'static str)> {
         Route::Upload,
         Route::Video(video),
         Route::Source(video),
+        Route::Uploads,
+        Route::ResumableUpload(UploadId::new(uuid::Uuid::nil())),
         Route::Transcode(video),
         Route::PlaybackToken(video),
         Route::Jobs,
@@ -271,6 +284,9 @@ mod tests {
             ("/api/videos/:id", "/api/videos/{id}", "DELETE"),
             ("/api/videos/:id/source", "/api/videos/{id}/source", "PUT"),
             ("/api/videos/:id/playback-token", "/api/videos/{id}/playback-token", "POST"),
+            ("/api/uploads", "/api/uploads", "POST"),
+            ("/api/uploads/", "/api/uploads", "POST"),
+            ("/api/uploads/:id", "/api/uploads/{id}", "PATCH"),
             ("/api/jobs", "/api/jobs", "GET"),
             ("/api/jobs/:id", "/api/jobs/{id}", "DELETE"),
             ("/api/jobs/:id/retry", "/api/jobs/{id}/retry", "POST"),

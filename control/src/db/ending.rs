@@ -298,6 +298,7 @@ pub async fn delete_video(
         end_job(tx, job, &End::Cancelled, grace_seconds).await?;
     }
     videos::bury(tx, video).await?;
+    uploads::endings::bury(tx, video).await?;
     chores::create(tx, Chore::Video(video), grace_seconds).await?;
     // A worker that slept through its lease may write once more; the second sweep finds that.
     chores::create(tx, Chore::Video(video), REPLACED_SECONDS).await?;

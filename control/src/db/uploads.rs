@@ -1,4 +1,8 @@
-//! Rows of `videos` on their way in: received, probed, or never finished.
+//! Sources on their way in: rows of `videos` that are received, probed, or never finished; rows of
+//! `uploads` in `sessions`, and how those end in `endings`.
+
+pub mod endings;
+pub mod sessions;
 
 use media::VideoId;
 use tokio_postgres::GenericClient;
@@ -95,10 +99,14 @@ pub async fn stale_uploads(
     let rows = db
         .query(
             "SELECT id
-             FROM videos
+             FROM videos v
              WHERE state = 'uploading'
                AND deleted_at IS NULL
                AND created_at < now() - make_interval(secs => $1)
+               -- What still comes has an expiry of its own.
+               AND NOT EXISTS (
+                   SELECT 1 FROM uploads u WHERE u.video_id = v.id AND u.state = 'open'
+               )
              ORDER BY created_at
              LIMIT $2",
             &[&seconds, &limit],

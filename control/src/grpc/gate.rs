@@ -23,6 +23,9 @@ pub enum Rpc {
     UpdateVideo,
     DeleteVideo,
     BeginUpload,
+    GetUpload,
+    AcquireUpload,
+    AdvanceUpload,
     CompleteUpload,
     AbortUpload,
     CreateJob,
@@ -58,6 +61,9 @@ impl Rpc {
             Self::CreateVideo
             | Self::UpdateVideo
             | Self::BeginUpload
+            | Self::GetUpload
+            | Self::AcquireUpload
+            | Self::AdvanceUpload
             | Self::CompleteUpload
             | Self::AbortUpload
             | Self::CreateJob

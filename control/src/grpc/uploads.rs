@@ -1,5 +1,8 @@
 //! `UploadService`: what data planes call for whoever uploads.
 
+mod begin;
+mod steps;
+
 use std::time::Duration;
 
 use api::{
@@ -7,28 +10,30 @@ use api::{
     v1::{self, upload_service_server::UploadService},
     wire,
 };
-use media::{JobId, VideoId, layout};
-use object_store::{ObjectStoreExt, path::Path};
+use authz::Principal;
+use media::{UploadId, VideoId, layout};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
-use uuid::Uuid;
 
 use super::{
     Services,
-    gate::{Rpc, owner},
-    input, refuse,
+    gate::Rpc,
+    input,
     videos::{bury, video},
 };
 use crate::{
     bus::{self, Event},
     db::{
-        CALL_TRIES_MAX, jobs, retrying, tasks,
-        uploads::{self, Received},
-        videos::{self, NewVideo, Video},
+        CALL_TRIES_MAX, retrying,
+        uploads::{
+            Received, endings,
+            sessions::{self, Upload},
+        },
+        videos::Video,
     },
     deps::Deps,
     domain::VideoState,
-    plan,
+    uploads::{finish, queue_probe, seal},
 };
 
 /// Longest wait for a probe.
@@ -48,35 +53,41 @@ impl UploadService for Services {
         };
         let about = reserved.clone().and_then(Result::ok);
         let principal = self.0.enter(Rpc::BeginUpload, &request, about)?;
-        let id = match reserved.transpose()? {
-            Some(id) => {
-                uploading(video(&self.0, &principal.tenant, id).await?)?;
-                id
-            }
-            None => {
-                let id = VideoId::new(Uuid::now_v7());
-                let new = NewVideo {
-                    id,
-                    title: String::new(),
-                    description: String::new(),
-                    public: self.0.policy.public,
-                    store: self.0.stores.pick(id).url.clone(),
-                };
-                let owner = owner(&principal);
-                retrying(CALL_TRIES_MAX, || async {
-                    videos::create(&*self.0.db.get().await?, &owner, &new).await
-                })
-                .await
-                .map_err(refuse)?;
-                id
-            }
-        };
-        let row = video(&self.0, &principal.tenant, id).await?;
+        let reserved = reserved.transpose()?;
+        let upload = begin::begin(&self.0, &principal, reserved, request.into_inner()).await?;
         Ok(Response::new(v1::BeginUploadResponse {
-            video_id: id.to_string(),
-            store: row.store,
-            key: layout::source(id),
+            video_id: upload.video.to_string(),
+            store: upload.store.clone(),
+            key: layout::source(upload.video),
+            upload: Some(upload.into()),
         }))
+    }
+
+    async fn get_upload(
+        &self,
+        request: Request<v1::GetUploadRequest>,
+    ) -> Result<Response<v1::Upload>, Status> {
+        let principal = self.0.enter(Rpc::GetUpload, &request, None)?;
+        let id = wire::id("upload_id", &request.get_ref().upload_id)?;
+        Ok(Response::new(upload(&self.0, &principal, id).await?.into()))
+    }
+
+    async fn acquire_upload(
+        &self,
+        request: Request<v1::AcquireUploadRequest>,
+    ) -> Result<Response<v1::AcquireUploadResponse>, Status> {
+        let principal = self.0.enter(Rpc::AcquireUpload, &request, None)?;
+        let reply = steps::acquire(&self.0, &principal, request.get_ref()).await?;
+        Ok(Response::new(reply))
+    }
+
+    async fn advance_upload(
+        &self,
+        request: Request<v1::AdvanceUploadRequest>,
+    ) -> Result<Response<v1::Upload>, Status> {
+        let principal = self.0.enter(Rpc::AdvanceUpload, &request, None)?;
+        let upload = steps::advance(&self.0, &principal, request.into_inner()).await?;
+        Ok(Response::new(upload.into()))
     }
 
     async fn complete_upload(
@@ -84,20 +95,22 @@ impl UploadService for Services {
         request: Request<v1::CompleteUploadRequest>,
     ) -> Result<Response<v1::Video>, Status> {
         let id = wire::id("video_id", &request.get_ref().video_id);
-        let principal = self.0.enter(Rpc::CompleteUpload, &request, id.clone().ok())?;
-        let (id, message) = (id?, request.into_inner());
+        let resumed = !request.get_ref().upload_id.is_empty();
+        let about = id.clone().ok().filter(|_| !resumed);
+        let principal = self.0.enter(Rpc::CompleteUpload, &request, about)?;
+        let message = request.into_inner();
         let wait = Duration::from_secs(message.wait_seconds.min(WAIT_SECONDS_MAX).into());
-        let received = received(&message)?;
         let deadline = Instant::now() + wait;
-        let row = video(&self.0, &principal.tenant, id).await?;
-        if row.state == VideoState::Uploading {
-            stored(&self.0, &row, message.bytes).await?;
-            queue_probe(&self.0, &row, &received).await?;
-        } else if row.source_sha256.as_deref() != Some(&received.sha256) {
-            // The same again is a retry after a lost reply: wait for the same probe.
-            return Err(Problem::new(Code::Conflict, "the video has a source already").into());
+        if resumed {
+            let upload_id = wire::id("upload_id", &message.upload_id)?;
+            let upload = upload(&self.0, &principal, upload_id).await?;
+            let row = video(&self.0, &principal.tenant, upload.video).await?;
+            finish(&self.0, &row, &upload).await?;
+            let row = probed(&self.0, &principal.tenant, row.id, deadline).await?;
+            return Ok(Response::new(row.into()));
         }
-        let row = probed(&self.0, &principal.tenant, id, deadline).await?;
+        let row = sent_whole(&self.0, &principal, id?, &message).await?;
+        let row = probed(&self.0, &principal.tenant, row.id, deadline).await?;
         judge(&self.0, row).await.map(|row| Response::new(row.into())).map_err(Into::into)
     }
 
@@ -106,12 +119,67 @@ impl UploadService for Services {
         request: Request<v1::AbortUploadRequest>,
     ) -> Result<Response<v1::AbortUploadResponse>, Status> {
         let id = wire::id("video_id", &request.get_ref().video_id);
-        let principal = self.0.enter(Rpc::AbortUpload, &request, id.clone().ok())?;
-        let row = uploading(video(&self.0, &principal.tenant, id?).await?)?;
-        bury(&self.0, &row).await?;
-        remove_source(&self.0, &row).await;
+        let by_upload = !request.get_ref().upload_id.is_empty();
+        let about = id.clone().ok().filter(|_| !by_upload);
+        let principal = self.0.enter(Rpc::AbortUpload, &request, about)?;
+        if by_upload {
+            let upload_id = wire::id("upload_id", &request.get_ref().upload_id)?;
+            terminate(&self.0, &principal, upload_id).await?;
+        } else {
+            let row = uploading(video(&self.0, &principal.tenant, id?).await?)?;
+            bury(&self.0, &row).await?;
+            remove_source(&self.0, &row).await;
+        }
         Ok(Response::new(v1::AbortUploadResponse {}))
     }
+}
+
+/// A tenant's upload.
+async fn upload(deps: &Deps, principal: &Principal, id: UploadId) -> Result<Upload, Problem> {
+    let row = retrying(CALL_TRIES_MAX, || async {
+        sessions::get(&*deps.db.get().await?, &principal.tenant, id).await
+    })
+    .await?;
+    row.ok_or_else(|| Problem::not_found("upload"))
+}
+
+/// Takes over a source that came in one piece.
+async fn sent_whole(
+    deps: &Deps,
+    principal: &Principal,
+    id: VideoId,
+    message: &v1::CompleteUploadRequest,
+) -> Result<Video, Problem> {
+    let received = received(message)?;
+    let row = video(deps, &principal.tenant, id).await?;
+    if row.state == VideoState::Uploading {
+        let upload = retrying(CALL_TRIES_MAX, || async {
+            sessions::of_video(&*deps.db.get().await?, id).await
+        })
+        .await?;
+        seal(deps, &row, upload.as_ref(), message.bytes).await?;
+        queue_probe(deps, &row, &received).await?;
+    } else if row.source_sha256.as_deref() != Some(&received.sha256) {
+        // The same again is a retry after a lost reply: wait for the same probe.
+        return Err(Problem::new(Code::Conflict, "the video has a source already"));
+    }
+    Ok(row)
+}
+
+/// Forgets an upload, and its video unless that is whole.
+async fn terminate(deps: &Deps, principal: &Principal, id: UploadId) -> Result<(), Problem> {
+    let upload = upload(deps, principal, id).await?;
+    if upload.complete {
+        retrying(CALL_TRIES_MAX, || async {
+            endings::forget(&*deps.db.get().await?, upload.id).await
+        })
+        .await?;
+        return Ok(());
+    }
+    let row = uploading(video(deps, &principal.tenant, upload.video).await?)?;
+    bury(deps, &row).await?;
+    tracing::info!(upload.id = %upload.id, "upload terminated");
+    Ok(())
 }
 
 fn uploading(row: Video) -> Result<Video, Problem> {
@@ -130,47 +198,6 @@ fn received(message: &v1::CompleteUploadRequest) -> Result<Received, Problem> {
         sha256: input::sha256(&message.sha256)?,
         filename: input::filename(&message.filename),
     })
-}
-
-/// The source must lie in the store, whole.
-async fn stored(deps: &Deps, row: &Video, bytes: u64) -> Result<(), Problem> {
-    let unavailable = || Problem::new(Code::Unavailable, "the object store is not reachable");
-    let store = deps.stores.get(&row.store).ok_or_else(unavailable)?;
-    match store.objects.head(&Path::from(layout::source(row.id))).await {
-        Ok(found) if found.size == bytes => Ok(()),
-        Ok(found) => {
-            Err(Problem::field("bytes", format!("{} bytes are stored, not {bytes}", found.size)))
-        }
-        Err(object_store::Error::NotFound { .. }) => {
-            Err(Problem::new(Code::Conflict, "the source has not been stored"))
-        }
-        Err(error) => {
-            tracing::warn!(%error, "look for a source");
-            Err(unavailable())
-        }
-    }
-}
-
-async fn queue_probe(deps: &Deps, row: &Video, received: &Received) -> Result<(), Problem> {
-    let job = JobId::new(Uuid::now_v7());
-    let queued = retrying(CALL_TRIES_MAX, || async {
-        let mut connection = deps.db.get().await?;
-        let tx = connection.transaction().await?;
-        let queued = uploads::received(&tx, row.id, received).await?;
-        if queued {
-            jobs::create_probe(&tx, &row.tenant, row.id, job).await?;
-            tasks::create(&tx, &row.tenant, row.id, job, &[plan::probe()]).await?;
-        }
-        tx.commit().await?;
-        Ok(queued)
-    })
-    .await?;
-    // Not queued: somebody else completed the same upload in this moment; wait with them.
-    if queued {
-        deps.bus.wake(1);
-        deps.video_changed(row.id);
-    }
-    Ok(())
 }
 
 /// Waits until the probe has ended or `deadline` passed.

@@ -80,6 +80,9 @@ async fn roles_reach_exactly_their_calls() {
         "UpdateVideo",
         "DeleteVideo",
         "BeginUpload",
+        "GetUpload",
+        "AcquireUpload",
+        "AdvanceUpload",
         "CompleteUpload",
         "AbortUpload",
         "CreateJob",
@@ -140,7 +143,7 @@ async fn another_tenants_video_does_not_exist() {
     codes.push(theirs.jobs().create_job(theirs.ask(job)).await.map(drop));
     let jobs = v1::ListJobsRequest { video_id: video_id.clone(), ..Default::default() };
     codes.push(theirs.jobs().list_jobs(theirs.ask(jobs)).await.map(drop));
-    let begin = v1::BeginUploadRequest { video_id: video_id.clone() };
+    let begin = v1::BeginUploadRequest { video_id: video_id.clone(), ..Default::default() };
     codes.push(theirs.uploads().begin_upload(theirs.ask(begin)).await.map(drop));
     let play = v1::MintPlaybackTokenRequest { video_id: video_id.clone(), ..Default::default() };
     codes.push(theirs.auth().mint_playback_token(theirs.ask(play)).await.map(drop));

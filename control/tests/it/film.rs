@@ -64,6 +64,7 @@ pub(crate) async fn send_source(
         sha256: hex::encode(Sha256::digest(b"source")),
         filename: "film.mkv".to_owned(),
         wait_seconds: 20,
+        upload_id: String::new(),
     };
     (begun.video_id, complete)
 }

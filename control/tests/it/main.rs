@@ -17,4 +17,5 @@ mod profiles;
 mod provider;
 mod redis;
 mod rows;
+mod uploads;
 mod workers;

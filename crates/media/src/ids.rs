@@ -16,6 +16,8 @@ pub enum Job {}
 pub enum Task {}
 /// Marks [`WorkerId`].
 pub enum Worker {}
+/// Marks [`UploadId`].
+pub enum Upload {}
 
 /// Identifies a video.
 pub type VideoId = Id<Video>;
@@ -25,6 +27,8 @@ pub type JobId = Id<Job>;
 pub type TaskId = Id<Task>;
 /// Identifies one connection of a worker.
 pub type WorkerId = Id<Worker>;
+/// Identifies a source on its way.
+pub type UploadId = Id<Upload>;
 
 impl<T> Id<T> {
     /// Wraps a UUID that is known to identify a `T`.

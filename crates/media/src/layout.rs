@@ -1,7 +1,7 @@
 //! Object keys. Everything of a video lies below `videos/{id}/`, everything of one job below
 //! `videos/{id}/{job}/`; a key's bytes never change once written.
 
-use crate::{JobId, VideoId};
+use crate::{JobId, UploadId, VideoId};
 
 /// Everything of a video; ends in a slash.
 pub fn video_prefix(video: VideoId) -> String {
@@ -42,4 +42,14 @@ pub fn scenes(prefix: &str, kind: &str, token: u64) -> String {
 /// The sample tables of a rendition below `prefix`: unique per content.
 pub fn tables(prefix: &str, rendition: &str, hash: &str) -> String {
     format!("{prefix}{rendition}/tables-{hash}")
+}
+
+/// A source in the making, in a store that is a folder.
+pub fn upload_file(video: VideoId, upload: UploadId) -> String {
+    format!("videos/{video}/upload-{upload}")
+}
+
+/// The side object with what an upload has beyond its last whole part.
+pub fn upload_tail(video: VideoId, upload: UploadId, name: u64) -> String {
+    format!("videos/{video}/upload-{upload}-{name:016x}")
 }

@@ -26,4 +26,4 @@ pub mod tables;
 
 pub use codec::Codec;
 pub use grid::{FrameRate, Grid};
-pub use ids::{JobId, TaskId, VideoId, WorkerId};
+pub use ids::{JobId, TaskId, UploadId, VideoId, WorkerId};

@@ -8,6 +8,7 @@ mod local;
 mod read;
 mod s3;
 mod sign;
+pub mod source;
 mod trouble;
 
 use std::{io, path::PathBuf, sync::Arc};

@@ -3,25 +3,33 @@
 //! The work runs on the tracker, not in the request: when the client goes away, what was reserved and
 //! stored is taken back all the same.
 
+mod digest;
+mod disk;
 mod form;
-mod sink;
+mod lease;
+mod parts;
+pub(crate) mod tus;
+mod writer;
 
 use std::{sync::Arc, time::Duration};
 
 use api::{
     code::{Code, Problem},
-    v1::{self, VideoState, upload_service_client::UploadServiceClient},
+    v1::{self, VideoState},
 };
 use futures::{StreamExt, pin_mut};
 use http::{HeaderMap, StatusCode, header, request::Parts};
 use media::VideoId;
 use serde_json::json;
 
-use self::{form::Form, sink::Sink};
+use self::{
+    form::Form,
+    lease::Lease,
+    writer::{Stored, Writer},
+};
 use super::{Caller, json as shape};
 use crate::{
     app::App,
-    control::{CALL_TIME_MAX, refusal},
     intake::{Intake, IntakeError},
     reply::{self, Reply},
 };
@@ -30,9 +38,6 @@ use crate::{
 const PROBE_SECONDS: u32 = 30;
 /// Control's own wait and a margin.
 const COMPLETE_TIME_MAX: Duration = Duration::from_secs(PROBE_SECONDS as u64 + 10);
-/// How often control is told that a source is complete, while it cannot be reached.
-const TELL_TRIES_MAX: u32 = 10;
-const TELL_PAUSE: Duration = Duration::from_secs(1);
 /// What a form may add to its file.
 const FORM_BYTES_EXTRA: u64 = 1 << 20;
 
@@ -44,11 +49,11 @@ pub(crate) async fn form(
     body: &Intake,
 ) -> Result<Reply, Problem> {
     let boundary = boundary(&request.headers)?;
-    announced(&request.headers, app.config.upload_bytes_max + FORM_BYTES_EXTRA)?;
-    let upload = begin(app, caller, String::new()).await?;
-    let (pieces, sink) = (body.clone(), upload.sink()?);
     let limit = app.config.upload_bytes_max;
-    upload.run(async move { form::read(&pieces, boundary, sink, limit).await }).await
+    let announced = announced(&request.headers, limit + FORM_BYTES_EXTRA)?;
+    let upload = begin(app, caller, String::new(), announced.unwrap_or(limit)).await?;
+    let (pieces, writer) = (body.clone(), upload.writer().await);
+    upload.run(async move { form::read(&pieces, boundary, writer?, limit).await }).await
 }
 
 /// `PUT /api/videos/{id}/source`.
@@ -59,62 +64,71 @@ pub(crate) async fn source(
     request: &Parts,
     body: &Intake,
 ) -> Result<Reply, Problem> {
-    announced(&request.headers, app.config.upload_bytes_max)?;
-    let upload = begin(app, caller, video.to_string()).await?;
-    let (pieces, mut sink) = (body.pieces(), upload.sink()?);
     let limit = app.config.upload_bytes_max;
-    upload
-        .run(async move {
-            pin_mut!(pieces);
-            while let Some(piece) = pieces.next().await {
-                match piece {
-                    Ok(bytes) if sink.bytes() + bytes.len() as u64 > limit => {
-                        sink.abort().await;
-                        return Err(too_large(limit));
-                    }
-                    Ok(bytes) => sink.write(bytes).await?,
-                    Err(error) => {
-                        sink.abort().await;
-                        return Err(broken(error));
-                    }
-                }
-            }
-            Ok(Form { stored: Some(sink.finish().await?), ..Form::default() })
-        })
-        .await
+    let announced = announced(&request.headers, limit)?;
+    let upload = begin(app, caller, video.to_string(), announced.unwrap_or(limit)).await?;
+    let (body, writer) = (body.clone(), upload.writer().await);
+    upload.run(async move { bare(&body, writer?, limit).await }).await
+}
+
+/// Takes a body in that is nothing but the source.
+async fn bare(body: &Intake, mut writer: Writer, limit: u64) -> Result<Form, Problem> {
+    let taken = take_in(body, &mut writer, limit).await;
+    match taken {
+        Ok(stored) => Ok(Form { stored: Some(stored), ..Form::default() }),
+        Err(problem) => {
+            writer.discard().await;
+            Err(problem)
+        }
+    }
+}
+
+async fn take_in(body: &Intake, writer: &mut Writer, limit: u64) -> Result<Stored, Problem> {
+    let pieces = body.pieces();
+    pin_mut!(pieces);
+    while let Some(piece) = writer.during(pieces.next()).await? {
+        let bytes = piece.map_err(broken)?;
+        if writer.bytes() + bytes.len() as u64 > limit {
+            return Err(too_large(limit));
+        }
+        writer.write(bytes).await?;
+    }
+    writer.finish().await
 }
 
 /// A reserved video whose source is on its way.
 struct Upload {
     app: Arc<App>,
     caller: Caller,
-    reserved: v1::BeginUploadResponse,
+    reserved: v1::Upload,
+    /// The lease's holder: this request.
+    holder: String,
 }
 
-/// Reserves: here a token that may not upload is refused, before any of the body is read.
-async fn begin(app: &Arc<App>, caller: &Caller, video_id: String) -> Result<Upload, Problem> {
-    let reserved = app
-        .control
-        .call(CALL_TIME_MAX, |channel| {
-            let request = caller.ask(v1::BeginUploadRequest { video_id: video_id.clone() });
-            async move { UploadServiceClient::new(channel).begin_upload(request).await }
-        })
-        .await
-        .map_err(|status| refusal(&status))?;
-    Ok(Upload { app: app.clone(), caller: caller.clone(), reserved })
+/// Reserves: here a token that may not upload is refused, before any of the body is read. `bytes_max` is
+/// what the source cannot exceed.
+async fn begin(
+    app: &Arc<App>,
+    caller: &Caller,
+    video_id: String,
+    bytes_max: u64,
+) -> Result<Upload, Problem> {
+    let holder = lease::writer();
+    let message = v1::BeginUploadRequest {
+        video_id,
+        bytes_max,
+        writer: holder.clone(),
+        ..v1::BeginUploadRequest::default()
+    };
+    let reserved = lease::begin(app, caller, &message).await?;
+    Ok(Upload { app: app.clone(), caller: caller.clone(), reserved, holder })
 }
 
 impl Upload {
-    fn sink(&self) -> Result<Sink, Problem> {
-        let Some(store) = self.app.stores.get(&self.reserved.store) else {
-            tracing::error!(
-                store.url = self.reserved.store,
-                "open store: it is not configured here"
-            );
-            return Err(Problem::new(Code::Internal, "the video's store is not configured here"));
-        };
-        let counter = self.app.metrics.bandwidth.upload.clone();
-        Ok(Sink::new(store.objects.clone(), &self.reserved.key, counter))
+    async fn writer(&self) -> Result<Writer, Problem> {
+        let (app, caller) = (self.app.clone(), self.caller.clone());
+        let lease = Lease::begun(app, caller, &self.reserved, self.holder.clone());
+        Writer::open(lease, &self.reserved).await
     }
 
     /// Takes the source in, then has it probed, or takes everything back.
@@ -140,13 +154,7 @@ impl Upload {
             }
             finished
         });
-        match task.await {
-            Ok(finished) => finished,
-            Err(error) => {
-                tracing::error!(%error, "take in upload");
-                Err(Problem::new(Code::Internal, "an internal error; the log says more"))
-            }
-        }
+        ended(task.await)
     }
 
     async fn complete(&self, form: Form) -> Result<Reply, Problem> {
@@ -163,51 +171,30 @@ impl Upload {
             sha256: stored.sha256,
             filename: form.filename.unwrap_or_default(),
             wait_seconds: PROBE_SECONDS,
+            upload_id: String::new(),
         };
-        let mut tried = 1;
-        let video = loop {
-            match self.tell(&message).await {
-                // Control is back in a moment, most likely, and an hour's upload is not to be lost.
-                // Telling it the same again is harmless.
-                Err(problem) if problem.code == Code::Unavailable && tried < TELL_TRIES_MAX => {
-                    tried += 1;
-                    tokio::time::sleep(TELL_PAUSE).await;
-                }
-                told => break told?,
-            }
-        };
+        let told = lease::complete(&self.app, &self.caller, &message, COMPLETE_TIME_MAX);
+        let video = told.await?;
         self.app.metrics.uploaded();
         Ok(created(&video))
     }
 
-    async fn tell(&self, message: &v1::CompleteUploadRequest) -> Result<v1::Video, Problem> {
-        let told = self
-            .app
-            .control
-            .call(COMPLETE_TIME_MAX, |channel| {
-                let request = self.caller.ask(message.clone());
-                async move { UploadServiceClient::new(channel).complete_upload(request).await }
-            })
-            .await;
-        told.map_err(|status| refusal(&status))
-    }
-
     async fn abort(&self) {
         let video_id = self.reserved.video_id.clone();
-        let aborted = self
-            .app
-            .control
-            .call(CALL_TIME_MAX, |channel| {
-                let message = v1::AbortUploadRequest { video_id: video_id.clone() };
-                let request = self.caller.ask(message);
-                async move { UploadServiceClient::new(channel).abort_upload(request).await }
-            })
-            .await;
-        if let Err(status) = aborted {
+        let message = v1::AbortUploadRequest { video_id, upload_id: String::new() };
+        if let Err(problem) = lease::abort(&self.app, &self.caller, &message).await {
             // Control forgets reserved videos by itself after a while.
-            tracing::debug!(code = ?status.code(), video.id = video_id, "abort upload");
+            tracing::debug!(%problem, video.id = message.video_id, "abort upload");
         }
     }
+}
+
+/// What a task on the tracker came to.
+fn ended<T>(task: Result<Result<T, Problem>, tokio::task::JoinError>) -> Result<T, Problem> {
+    task.unwrap_or_else(|error| {
+        tracing::error!(%error, "take in upload");
+        Err(Problem::new(Code::Internal, "an internal error; the log says more"))
+    })
 }
 
 /// Whether what was reserved goes with this refusal: not when control may have taken it over.
@@ -253,12 +240,12 @@ fn boundary(headers: &HeaderMap) -> Result<String, Problem> {
     }
 }
 
-/// Refuses early what announces that it is too large.
-fn announced(headers: &HeaderMap, limit: u64) -> Result<(), Problem> {
+/// The announced length; what is announced too large is refused early.
+fn announced(headers: &HeaderMap, limit: u64) -> Result<Option<u64>, Problem> {
     let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     match length.and_then(|text| text.parse::<u64>().ok()) {
         Some(length) if length > limit => Err(too_large(limit)),
-        _ => Ok(()),
+        length => Ok(length),
     }
 }
 

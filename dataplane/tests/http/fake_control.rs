@@ -2,6 +2,7 @@
 //! remembers what it was told.
 
 use std::{
+    path::PathBuf,
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -13,13 +14,15 @@ use api::v1::{
     self, JobState,
     job_service_server::{JobService, JobServiceServer},
     playback_service_server::{PlaybackService, PlaybackServiceServer},
-    upload_service_server::{UploadService, UploadServiceServer},
+    upload_service_server::UploadServiceServer,
 };
 use futures::{Stream, StreamExt, stream};
 use media::index::Index;
 use tokio::{net::TcpListener, sync::broadcast};
 use tokio_stream::wrappers::{BroadcastStream, TcpListenerStream};
 use tonic::{Request, Response, Status};
+
+use crate::fake_uploads::Uploads;
 
 /// What happened to uploads, in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +34,7 @@ pub(crate) enum Event {
 
 #[derive(Clone)]
 pub(crate) struct FakeControl {
-    pub(crate) events: Arc<Mutex<Vec<Event>>>,
+    pub(crate) uploads: Uploads,
     pub(crate) index: Arc<Mutex<Option<Index>>>,
     pub(crate) index_calls: Arc<AtomicUsize>,
     pub(crate) created: Arc<Mutex<Option<v1::CreateJobRequest>>>,
@@ -49,7 +52,7 @@ impl FakeControl {
     pub(crate) async fn start(folder: &tempfile::TempDir) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let fake = Self {
-            events: Arc::default(),
+            uploads: Uploads::default(),
             index: Arc::default(),
             index_calls: Arc::default(),
             created: Arc::default(),
@@ -67,7 +70,7 @@ impl FakeControl {
     }
 
     pub(crate) fn events(&self) -> Vec<Event> {
-        self.events.lock().unwrap().clone()
+        self.uploads.events.lock().unwrap().clone()
     }
 
     /// Serves this index from now on, and says so.
@@ -79,63 +82,9 @@ impl FakeControl {
         let _nobody_listens = self.changes.send(v1::Change { video_id, ..v1::Change::default() });
     }
 
-    fn tell(&self, event: Event) {
-        self.events.lock().unwrap().push(event);
-    }
-}
-
-#[tonic::async_trait]
-impl UploadService for FakeControl {
-    async fn begin_upload(
-        &self,
-        request: Request<v1::BeginUploadRequest>,
-    ) -> Result<Response<v1::BeginUploadResponse>, Status> {
-        let authorization = request.metadata().get("authorization");
-        if authorization.is_none_or(|value| value != "Bearer good") {
-            return Err(Status::unauthenticated("who?"));
-        }
-        self.tell(Event::Begun);
-        Ok(Response::new(v1::BeginUploadResponse {
-            video_id: Self::ID.to_owned(),
-            store: self.store.clone(),
-            key: Self::KEY.to_owned(),
-        }))
-    }
-
-    async fn complete_upload(
-        &self,
-        request: Request<v1::CompleteUploadRequest>,
-    ) -> Result<Response<v1::Video>, Status> {
-        let request = request.into_inner();
-        self.tell(Event::Completed(request.clone()));
-        let probing = request.title == "slow";
-        let state = if probing { v1::VideoState::Probing } else { v1::VideoState::Uploaded };
-        let metadata = v1::VideoMetadata {
-            duration_seconds: 2.5,
-            format: "mov".to_owned(),
-            width: 640,
-            height: 360,
-            bitrate: 1000,
-            fps: 25.0,
-            codec: "h264".to_owned(),
-        };
-        Ok(Response::new(v1::Video {
-            video_id: request.video_id,
-            state: state.into(),
-            metadata: (!probing).then_some(metadata),
-            ..v1::Video::default()
-        }))
-    }
-
-    async fn abort_upload(
-        &self,
-        _request: Request<v1::AbortUploadRequest>,
-    ) -> Result<Response<v1::AbortUploadResponse>, Status> {
-        // As the real one: whatever was stored is forgotten.
-        let root = self.store.trim_start_matches("file://");
-        let _missing = std::fs::remove_file(format!("{root}/{}", Self::KEY));
-        self.tell(Event::Aborted);
-        Ok(Response::new(v1::AbortUploadResponse {}))
+    /// The store's folder.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.store.trim_start_matches("file://").into()
     }
 }
 

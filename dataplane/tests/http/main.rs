@@ -5,10 +5,12 @@
 mod connection;
 mod drain;
 mod fake_control;
+mod fake_uploads;
 mod limits;
 mod live;
 mod playback;
 mod range;
 mod redis_server;
 mod support;
+mod tus;
 mod upload;

@@ -10,6 +10,19 @@ use crate::{
 
 const BOUNDARY: &str = "----frontier";
 
+/// Every file below a folder.
+pub(crate) fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            found.extend(files(&entry.path()));
+        } else {
+            found.push(entry.path());
+        }
+    }
+    found
+}
+
 struct Fixture {
     plane: Plane,
     control: FakeControl,
@@ -41,8 +54,10 @@ impl Fixture {
             events.is_empty() || events == [Event::Begun, Event::Aborted]
         };
         eventually("the upload is taken back", clean).await;
-        let folder = self.plane.folder.path().join("videos/x");
-        assert_eq!(std::fs::read_dir(folder).map_or(0, Iterator::count), 0);
+        assert_eq!(
+            files(&self.plane.folder.path().join("videos")),
+            Vec::<std::path::PathBuf>::new()
+        );
     }
 }
 

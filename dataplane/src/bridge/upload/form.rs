@@ -14,9 +14,8 @@ use multer::{Field, Multipart};
 
 use super::{
     super::videos::{description_of, title_of, visibility_of},
-    broken,
-    sink::{Sink, Stored},
-    too_large,
+    broken, too_large,
+    writer::{Stored, Writer},
 };
 use crate::intake::{Intake, IntakeError};
 
@@ -37,11 +36,11 @@ pub(crate) struct Form {
     pub(crate) stored: Option<Stored>,
 }
 
-/// Reads the whole form; the file goes into `sink`.
+/// Reads the whole form; the file goes through `writer`.
 pub(crate) async fn read(
     body: &Intake,
     boundary: String,
-    sink: Sink,
+    writer: Writer,
     limit: u64,
 ) -> Result<Form, Problem> {
     let held = Arc::new(AtomicU64::new(0));
@@ -51,10 +50,10 @@ pub(crate) async fn read(
         let before = counted.fetch_add(piece.len() as u64, Ordering::Relaxed);
         if before > HELD_BYTES_MAX { Err(PieceError::Held) } else { Ok(piece) }
     });
-    let mut reader = Reader { held, limit, sink: Some(sink), form: Form::default() };
+    let mut reader = Reader { held, limit, writer: Some(writer), form: Form::default() };
     let read = reader.all(Multipart::new(pieces, boundary)).await;
-    if let (Err(_), Some(sink)) = (&read, reader.sink.take()) {
-        sink.abort().await;
+    if let (Err(_), Some(writer)) = (&read, reader.writer.take()) {
+        writer.discard().await;
     }
     read.map(|()| reader.form)
 }
@@ -64,7 +63,7 @@ struct Reader {
     held: Arc<AtomicU64>,
     limit: u64,
     /// Until the file has been stored.
-    sink: Option<Sink>,
+    writer: Option<Writer>,
     form: Form,
 }
 
@@ -99,35 +98,38 @@ impl Reader {
     }
 
     async fn file(&mut self, mut field: Field<'_>) -> Result<(), Problem> {
-        let Some(mut sink) = self.sink.take() else {
+        let Some(mut writer) = self.writer.take() else {
             return Err(Problem::field("video", "stands twice in the form"));
         };
         let name = field.file_name().unwrap_or_default();
         let name: String =
             name.chars().filter(|c| !c.is_control()).take(FILENAME_CHARS_MAX).collect();
         self.form.filename = Some(name);
-        let taken = self.drain(&mut field, &mut sink).await;
-        match taken {
-            Ok(()) => {
-                self.form.stored = Some(sink.finish().await?);
+        match self.drain(&mut field, &mut writer).await {
+            Ok(stored) => {
+                self.form.stored = Some(stored);
                 Ok(())
             }
             Err(problem) => {
-                sink.abort().await;
+                writer.discard().await;
                 Err(problem)
             }
         }
     }
 
-    async fn drain(&mut self, field: &mut Field<'_>, sink: &mut Sink) -> Result<(), Problem> {
-        while let Some(bytes) = field.chunk().await.map_err(|e| malformed(&e))? {
+    async fn drain(
+        &mut self,
+        field: &mut Field<'_>,
+        writer: &mut Writer,
+    ) -> Result<Stored, Problem> {
+        while let Some(bytes) = writer.during(field.chunk()).await?.map_err(|e| malformed(&e))? {
             self.held.fetch_sub(bytes.len() as u64, Ordering::Relaxed);
-            if sink.bytes() + bytes.len() as u64 > self.limit {
+            if writer.bytes() + bytes.len() as u64 > self.limit {
                 return Err(too_large(self.limit));
             }
-            sink.write(bytes).await?;
+            writer.write(bytes).await?;
         }
-        Ok(())
+        writer.finish().await
     }
 
     async fn text(&mut self, name: &str, mut field: Field<'_>) -> Result<String, Problem> {

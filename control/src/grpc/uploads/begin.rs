@@ -1,0 +1,123 @@
+//! `BeginUpload`: a place for a source, within the tenant's quota.
+
+use api::{
+    code::{Code, Problem},
+    v1,
+};
+use authz::Principal;
+use media::{UploadId, VideoId};
+use uuid::Uuid;
+
+use super::{
+    super::{gate::owner, input, videos::video},
+    steps::writer,
+    uploading,
+};
+use crate::{
+    db::{
+        CALL_TRIES_MAX, DbError, retrying,
+        uploads::{
+            endings,
+            sessions::{self, NewUpload, Upload},
+        },
+        videos::{self, NewVideo},
+    },
+    deps::Deps,
+    domain::Owner,
+    uploads::part_bytes,
+};
+
+/// Bytes of the client's own words about a file.
+const METADATA_BYTES_MAX: usize = 32 << 10;
+
+/// Begins an upload for a reserved video or a new one.
+pub(super) async fn begin(
+    deps: &Deps,
+    principal: &Principal,
+    reserved: Option<VideoId>,
+    message: v1::BeginUploadRequest,
+) -> Result<Upload, Problem> {
+    let owner = owner(principal);
+    let (video_id, store, new_video) = match reserved {
+        Some(id) => {
+            let row = uploading(video(deps, &owner.tenant, id).await?)?;
+            (id, row.store, None)
+        }
+        None => {
+            let new = new_video(deps, &message)?;
+            (new.id, new.store.clone(), Some(new))
+        }
+    };
+    let new = new_upload(video_id, store, owner.tenant.clone(), &message)?;
+    let begun = retrying(CALL_TRIES_MAX, || row(deps, &owner, new_video.as_ref(), &new)).await?;
+    begun?.ok_or_else(|| Problem::new(Code::Conflict, "the video's source is on its way already"))
+}
+
+/// One transaction: the quota's lock is held until the new row can be seen.
+async fn row(
+    deps: &Deps,
+    owner: &Owner,
+    new_video: Option<&NewVideo>,
+    new: &NewUpload,
+) -> Result<Result<Option<Upload>, Problem>, DbError> {
+    let policy = deps.policy.uploads;
+    let mut connection = deps.db.get().await?;
+    let tx = connection.transaction().await?;
+    if new_video.is_none() {
+        endings::bury_lapsed(&tx, new.video).await?;
+    }
+    let open = sessions::open(&tx, &owner.tenant).await?;
+    if let Err(problem) = policy.admits(open, new.length.unwrap_or(0)) {
+        return Ok(Err(problem));
+    }
+    if let Some(video) = new_video {
+        videos::create(&tx, owner, video).await?;
+    }
+    let begun = sessions::begin(&tx, new, policy.lasting).await?;
+    tx.commit().await?;
+    Ok(Ok(begun))
+}
+
+fn new_video(deps: &Deps, message: &v1::BeginUploadRequest) -> Result<NewVideo, Problem> {
+    let id = VideoId::new(Uuid::now_v7());
+    Ok(NewVideo {
+        id,
+        title: input::title(&message.title)?,
+        description: input::description(&message.description)?,
+        public: input::visibility(message.visibility)?.unwrap_or(deps.policy.public),
+        store: deps.stores.pick(id).url.clone(),
+    })
+}
+
+fn new_upload(
+    video: VideoId,
+    store: String,
+    tenant: String,
+    message: &v1::BeginUploadRequest,
+) -> Result<NewUpload, Problem> {
+    let length = message.length.map(i64::try_from).transpose();
+    let length = length.map_err(|_| Problem::field("length", "is too large"))?;
+    if message.resumable && length.is_none() {
+        return Err(Problem::field("length", "is missing"));
+    }
+    if message.metadata.len() > METADATA_BYTES_MAX {
+        let text = format!("is longer than {METADATA_BYTES_MAX} bytes");
+        return Err(Problem::field("metadata", text));
+    }
+    let part_bytes = part_bytes(message.length.unwrap_or(message.bytes_max));
+    let part_bytes =
+        i64::try_from(part_bytes).map_err(|_| Problem::field("bytes_max", "is too large"))?;
+    let holder = message.writer.as_str();
+    Ok(NewUpload {
+        id: UploadId::new(Uuid::now_v7()),
+        video,
+        tenant,
+        store,
+        length,
+        resumable: message.resumable,
+        part_bytes,
+        writer: if holder.is_empty() { None } else { Some(writer(holder)?) },
+        filename: input::filename(&message.filename),
+        metadata: message.metadata.clone(),
+    })
+}

@@ -1,0 +1,121 @@
+//! `AcquireUpload` and `AdvanceUpload`: who writes, and how far it has come.
+
+use api::{
+    code::{Code, Problem},
+    v1, wire,
+};
+use authz::Principal;
+use media::layout;
+use uuid::Uuid;
+
+use super::upload;
+use crate::{
+    db::{
+        CALL_TRIES_MAX, retrying,
+        uploads::sessions::{self, Advance, Upload},
+    },
+    deps::Deps,
+};
+
+/// The state of SHA-256: eight words, and what is left below a block.
+const DIGEST_BYTES_MAX: usize = 96;
+/// Parts that one call may name: two are on their way at a time.
+const PARTS_MAX: usize = 10_000;
+/// A store's name of a part or of an object in the making.
+const NAME_BYTES_MAX: usize = 1024;
+
+/// Takes the lease, or says how things stand.
+pub(super) async fn acquire(
+    deps: &Deps,
+    principal: &Principal,
+    message: &v1::AcquireUploadRequest,
+) -> Result<v1::AcquireUploadResponse, Problem> {
+    let id = wire::id("upload_id", &message.upload_id)?;
+    let writer = writer(&message.writer)?;
+    let offset = bytes("offset", message.offset)?;
+    let lasting = deps.policy.uploads.lasting;
+    let taken = retrying(CALL_TRIES_MAX, || async {
+        let db = deps.db.get().await?;
+        sessions::acquire(&*db, &principal.tenant, id, writer, offset, lasting).await
+    })
+    .await?;
+    let held = taken.is_some();
+    let row = match taken {
+        Some(row) => row,
+        None => upload(deps, principal, id).await?,
+    };
+    Ok(v1::AcquireUploadResponse { upload: Some(row.into()), held })
+}
+
+/// Moves an upload ahead, or keeps its lease.
+pub(super) async fn advance(
+    deps: &Deps,
+    principal: &Principal,
+    message: v1::AdvanceUploadRequest,
+) -> Result<Upload, Problem> {
+    let id = wire::id("upload_id", &message.upload_id)?;
+    let named = message.parts.iter().chain([&message.multipart_id]);
+    if message.parts.len() > PARTS_MAX || named.into_iter().any(|n| n.len() > NAME_BYTES_MAX) {
+        return Err(Problem::field("parts", "are too many or too long"));
+    }
+    if message.digest.len() > DIGEST_BYTES_MAX {
+        return Err(Problem::field("digest", "is too long"));
+    }
+    let (from, to) = (bytes("from", message.from)?, bytes("to", message.to)?);
+    if to < from {
+        return Err(Problem::field("to", "is below from"));
+    }
+    let step = Advance {
+        writer: writer(&message.writer)?,
+        from,
+        to,
+        digest: message.digest.to_vec(),
+        multipart_id: Some(message.multipart_id).filter(|id| !id.is_empty()),
+        parts: message.parts,
+        tail: message.tail,
+        release: message.release,
+    };
+    let lasting = deps.policy.uploads.lasting;
+    let moved = retrying(CALL_TRIES_MAX, || async {
+        let db = deps.db.get().await?;
+        sessions::advance(&*db, &principal.tenant, id, &step, lasting).await
+    })
+    .await?;
+    match moved {
+        Some(row) => Ok(row),
+        None => {
+            upload(deps, principal, id).await?;
+            Err(Problem::new(Code::LeaseLost, "somebody else writes this upload by now"))
+        }
+    }
+}
+
+/// Who writes.
+pub(super) fn writer(text: &str) -> Result<Uuid, Problem> {
+    Uuid::try_parse(text).map_err(|_| Problem::at(Code::InvalidId, "writer", "is not a UUID"))
+}
+
+fn bytes(field: &str, value: u64) -> Result<i64, Problem> {
+    i64::try_from(value).map_err(|_| Problem::field(field, "is too large"))
+}
+
+impl From<Upload> for v1::Upload {
+    fn from(row: Upload) -> Self {
+        Self {
+            upload_id: row.id.to_string(),
+            video_id: row.video.to_string(),
+            store: row.store,
+            key: layout::source(row.video),
+            length: row.length.map(i64::unsigned_abs),
+            offset: row.received.unsigned_abs(),
+            expires_at: Some(wire::timestamp(row.expires_at)),
+            metadata: row.metadata,
+            complete: row.complete,
+            part_bytes: row.part_bytes.unsigned_abs(),
+            multipart_id: row.multipart_id.unwrap_or_default(),
+            parts: u32::try_from(row.parts.len()).unwrap_or(u32::MAX),
+            tail: row.tail,
+            digest: row.digest.into(),
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Sources on their way in: what tenants may have open, how a source gets under its key, and the rounds
+//! that finish what lost its data plane and sweep what was given up.
+
+use api::code::{Code, Problem};
+use media::{JobId, layout};
+use object_store::{ObjectStoreExt, path::Path};
+use store::{Store, source::Source};
+use uuid::Uuid;
+
+use crate::{
+    config::UploadArgs,
+    db::{
+        CALL_TRIES_MAX, jobs, retrying, tasks,
+        uploads::{
+            self, Received, endings,
+            sessions::{Lasting, Open, Upload},
+        },
+        videos::{self, Video},
+    },
+    deps::Deps,
+    index::IndexProblem,
+    plan, sweep,
+};
+
+/// From the last word of a lease's holder until somebody else may take it, in seconds. Holders say one
+/// every two seconds.
+const LEASE_SECONDS: f64 = 6.0;
+/// The same until an upload that cannot be resumed is given up.
+const SINGLE_SECONDS: f64 = 60.0;
+/// S3 wants parts of at least 5 MiB and at most 10 000 of them.
+const PART_BYTES_MIN: u64 = 8 << 20;
+const PARTS_MAX: u64 = 9_000;
+const PART_BYTES_STEP: u64 = 1 << 20;
+/// Uploads of each kind that one round looks at.
+const ROUND_MAX: i64 = 100;
+
+/// What tenants may have on its way, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct UploadPolicy {
+    /// How long leases and uploads last.
+    pub lasting: Lasting,
+    open_max: i64,
+    bytes_max: i64,
+}
+
+impl UploadPolicy {
+    /// As configured.
+    pub fn new(args: &UploadArgs) -> Self {
+        let expiry = args.upload_expiry.as_secs_f64();
+        Self {
+            lasting: Lasting { lease: LEASE_SECONDS, expiry, single: SINGLE_SECONDS },
+            open_max: args.uploads_open_max.into(),
+            bytes_max: args.uploads_bytes_max.try_into().unwrap_or(i64::MAX),
+        }
+    }
+
+    /// Whether a tenant that has `open` may begin another one of `length` bytes.
+    ///
+    /// # Errors
+    /// [`Code::QuotaExceeded`].
+    pub fn admits(&self, open: Open, length: i64) -> Result<(), Problem> {
+        let refused = |text: String| Err(Problem::new(Code::QuotaExceeded, text));
+        if open.uploads >= self.open_max {
+            return refused(format!("{} uploads are open, which is the limit", self.open_max));
+        }
+        if open.bytes.saturating_add(length) > self.bytes_max {
+            return refused(format!("open uploads may announce {} bytes in all", self.bytes_max));
+        }
+        Ok(())
+    }
+}
+
+/// Size of every part but the last, so that a source of `bytes` fits.
+pub fn part_bytes(bytes: u64) -> u64 {
+    let even = bytes.div_ceil(PARTS_MAX);
+    even.next_multiple_of(PART_BYTES_STEP).max(PART_BYTES_MIN)
+}
+
+impl Upload {
+    /// As the store knows it.
+    fn source(&self) -> Source<'_> {
+        Source {
+            video: self.video,
+            upload: self.id,
+            multipart_id: self.multipart_id.as_deref(),
+            parts: &self.parts,
+            tail: self.tail,
+        }
+    }
+}
+
+/// Puts a source of `bytes` under its key and looks whether it is there, whole.
+///
+/// # Errors
+/// [`Code::Unavailable`] when the store does not answer, [`Code::Conflict`] or [`Code::InvalidField`]
+/// when the source is not there or not as long.
+pub async fn seal(
+    deps: &Deps,
+    video: &Video,
+    upload: Option<&Upload>,
+    bytes: u64,
+) -> Result<(), Problem> {
+    let unavailable = || Problem::new(Code::Unavailable, "the object store is not reachable");
+    let store = deps.stores.get(&video.store).ok_or_else(unavailable)?;
+    if let Some(upload) = upload
+        && let Err(error) = store.seal(&upload.source(), bytes).await
+    {
+        tracing::warn!(%error, upload.id = %upload.id, "put a source under its key");
+        return Err(unavailable());
+    }
+    match store.objects.head(&Path::from(layout::source(video.id))).await {
+        Ok(found) if found.size == bytes => Ok(()),
+        Ok(found) => {
+            Err(Problem::field("bytes", format!("{} bytes are stored, not {bytes}", found.size)))
+        }
+        Err(object_store::Error::NotFound { .. }) => {
+            Err(Problem::new(Code::Conflict, "the source has not been stored"))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "look for a source");
+            Err(unavailable())
+        }
+    }
+}
+
+/// The source is there: its upload is complete and its probe is queued.
+///
+/// # Errors
+/// [`Code::Unavailable`] when the database is out of reach.
+pub async fn queue_probe(deps: &Deps, video: &Video, received: &Received) -> Result<(), Problem> {
+    let job = JobId::new(Uuid::now_v7());
+    let expiry = deps.policy.uploads.lasting.expiry;
+    let queued = retrying(CALL_TRIES_MAX, || async {
+        let mut connection = deps.db.get().await?;
+        let tx = connection.transaction().await?;
+        let queued = uploads::received(&tx, video.id, received).await?;
+        if queued {
+            endings::complete(&tx, video.id, expiry).await?;
+            jobs::create_probe(&tx, &video.tenant, video.id, job).await?;
+            tasks::create(&tx, &video.tenant, video.id, job, &[plan::probe()]).await?;
+        }
+        tx.commit().await?;
+        Ok(queued)
+    })
+    .await?;
+    // Not queued: somebody else completed the same upload in this moment.
+    if queued {
+        deps.bus.wake(1);
+        deps.video_changed(video.id);
+    }
+    Ok(())
+}
+
+/// Completes a resumable upload that has all its bytes. Done before, it changes nothing.
+///
+/// # Errors
+/// [`Code::Conflict`] when bytes are missing, or as [`seal`].
+pub async fn finish(deps: &Deps, video: &Video, upload: &Upload) -> Result<(), Problem> {
+    if upload.complete {
+        return Ok(());
+    }
+    if upload.length != Some(upload.received) {
+        return Err(Problem::new(Code::Conflict, "the upload has not all its bytes"));
+    }
+    seal(deps, video, Some(upload), upload.received.unsigned_abs()).await?;
+    let received = Received {
+        title: String::new(),
+        description: String::new(),
+        public: None,
+        bytes: upload.received,
+        sha256: upload.digest.clone(),
+        filename: upload.filename.clone(),
+    };
+    queue_probe(deps, video, &received).await
+}
+
+/// Finishes what has all its bytes, gives up what has expired, sweeps what was given up.
+///
+/// # Errors
+/// [`IndexProblem`]; what is left comes round again.
+pub async fn round(deps: &Deps) -> Result<(), IndexProblem> {
+    let db = deps.db.get().await?;
+    let unfinished = endings::unfinished(&*db, ROUND_MAX).await?;
+    let expired = endings::expired(&*db, ROUND_MAX).await?;
+    drop(db);
+    for upload in unfinished {
+        let video = videos::find(&*deps.db.get().await?, upload.video).await?;
+        let Some(video) = video else { continue };
+        match finish(deps, &video, &upload).await {
+            Ok(()) => tracing::info!(upload.id = %upload.id, "upload finished for its data plane"),
+            Err(error) => tracing::warn!(upload.id = %upload.id, %error, "finish an upload"),
+        }
+    }
+    for video in expired {
+        sweep::bury(deps, video).await?;
+        tracing::info!(video.id = %video, "upload expired");
+    }
+    sweep_dead(deps).await
+}
+
+async fn sweep_dead(deps: &Deps) -> Result<(), IndexProblem> {
+    let db = deps.db.get().await?;
+    endings::tidy(&*db).await?;
+    let dead = endings::dead(&*db, ROUND_MAX).await?;
+    drop(db);
+    for upload in dead {
+        // A store that is configured no longer cannot be swept.
+        let Some(store) = deps.stores.get(&upload.store) else { continue };
+        discard(store, &upload).await?;
+        endings::forget(&*deps.db.get().await?, upload.id).await?;
+    }
+    Ok(())
+}
+
+async fn discard(store: &Store, upload: &Upload) -> Result<(), IndexProblem> {
+    let key = || layout::upload_file(upload.video, upload.id);
+    store
+        .discard(&upload.source())
+        .await
+        .map_err(|source| IndexProblem::Object { key: key(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_large_enough_and_few_enough() {
+        assert_eq!(part_bytes(0), PART_BYTES_MIN);
+        assert_eq!(part_bytes(100 << 20), PART_BYTES_MIN);
+        for bytes in [100 << 30, 5 << 40] {
+            let part = part_bytes(bytes);
+            assert!(bytes.div_ceil(part) <= PARTS_MAX && part % PART_BYTES_STEP == 0, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn quotas_admit_up_to_the_limit_and_not_beyond() {
+        let lasting = Lasting { lease: 1.0, expiry: 1.0, single: 1.0 };
+        let policy = UploadPolicy { lasting, open_max: 2, bytes_max: 100 };
+        let open = |uploads, bytes| Open { uploads, bytes };
+        assert!(policy.admits(open(1, 60), 40).is_ok());
+        let refused = [(open(2, 0), 0), (open(1, 60), 41), (open(0, 1), i64::MAX)];
+        for (open, length) in refused {
+            let problem = policy.admits(open, length).unwrap_err();
+            assert_eq!(problem.code, Code::QuotaExceeded, "{open:?} {length}");
+        }
+    }
+}

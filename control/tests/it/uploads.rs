@@ -1,0 +1,218 @@
+//! Uploads: who writes, how far it has come, how many there may be, and what is left of those that end.
+
+use std::path::PathBuf;
+
+use api::{
+    code::{Code, Problem},
+    v1,
+};
+use authz::Role;
+use futures::future::join_all;
+use media::layout;
+use sha2::{Digest, Sha256};
+use tonic::Status;
+use uuid::Uuid;
+
+use crate::plane::{Caller, DEADLINE, Plane, Shared};
+
+async fn begin(caller: &Caller, length: u64) -> Result<v1::Upload, Problem> {
+    let request = caller.ask(v1::BeginUploadRequest {
+        length: Some(length),
+        bytes_max: length,
+        resumable: true,
+        title: "a film".to_owned(),
+        filename: "film.mkv".to_owned(),
+        metadata: "title YSBmaWxt".to_owned(),
+        ..v1::BeginUploadRequest::default()
+    });
+    let begun = caller.uploads().begin_upload(request).await;
+    begun.map(|reply| reply.into_inner().upload.unwrap()).map_err(problem)
+}
+
+fn problem(status: Status) -> Problem {
+    Problem::from_status(&status)
+}
+
+async fn get(caller: &Caller, id: &str) -> Result<v1::Upload, Problem> {
+    let request = caller.ask(v1::GetUploadRequest { upload_id: id.to_owned() });
+    caller.uploads().get_upload(request).await.map(|r| r.into_inner()).map_err(problem)
+}
+
+async fn acquire(
+    caller: &Caller,
+    id: &str,
+    offset: u64,
+    writer: &str,
+) -> v1::AcquireUploadResponse {
+    let (upload_id, writer) = (id.to_owned(), writer.to_owned());
+    let request = caller.ask(v1::AcquireUploadRequest { upload_id, offset, writer });
+    caller.uploads().acquire_upload(request).await.unwrap().into_inner()
+}
+
+fn step(id: &str, writer: &str, from: u64, to: u64) -> v1::AdvanceUploadRequest {
+    v1::AdvanceUploadRequest {
+        upload_id: id.to_owned(),
+        writer: writer.to_owned(),
+        from,
+        to,
+        digest: Sha256::digest(b"source").to_vec().into(),
+        ..v1::AdvanceUploadRequest::default()
+    }
+}
+
+async fn advance(caller: &Caller, step: v1::AdvanceUploadRequest) -> Result<v1::Upload, Problem> {
+    let moved = caller.uploads().advance_upload(caller.ask(step)).await;
+    moved.map(|reply| reply.into_inner()).map_err(problem)
+}
+
+/// Where the bytes of an upload lie.
+fn file(plane: &Plane, upload: &v1::Upload) -> PathBuf {
+    let ids = (upload.video_id.parse().unwrap(), upload.upload_id.parse().unwrap());
+    plane.shared.store().join(layout::upload_file(ids.0, ids.1))
+}
+
+fn store_bytes(plane: &Plane, upload: &v1::Upload, bytes: &[u8]) {
+    let file = file(plane, upload);
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(file, bytes).unwrap();
+}
+
+async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+#[tokio::test]
+async fn one_writer_at_a_time_moves_an_upload_from_where_it_stands() {
+    let plane = Plane::start().await;
+    let caller = plane.caller(Role::Editor);
+    let upload = begin(&caller, 10).await.unwrap();
+    let id = upload.upload_id.as_str();
+    let [one, two] = [Uuid::new_v4().to_string(), Uuid::new_v4().to_string()];
+    assert!(!acquire(&caller, id, 3, &one).await.held, "it stands at 0");
+    // Whoever asks first.
+    let both = [acquire(&caller, id, 0, &one), acquire(&caller, id, 0, &two)];
+    let both = join_all(both).await;
+    assert_eq!(both.iter().filter(|reply| reply.held).count(), 1);
+    let (holder, other) = if both[0].held { (&one, &two) } else { (&two, &one) };
+    assert!(acquire(&caller, id, 0, holder).await.held, "the same again, its reply was lost");
+    let lost = advance(&caller, step(id, other, 0, 4)).await.unwrap_err();
+    assert_eq!(lost.code, Code::LeaseLost);
+    let moved = advance(&caller, step(id, holder, 0, 4)).await.unwrap();
+    assert_eq!((moved.offset, moved.digest.len()), (4, 32));
+    let again = advance(&caller, step(id, holder, 0, 4)).await.unwrap();
+    assert_eq!(again.offset, 4, "a repeated step changes nothing");
+    let mut back = step(id, holder, 4, 11);
+    assert_eq!(advance(&caller, back.clone()).await.unwrap_err().code, Code::LeaseLost);
+    (back.to, back.release) = (6, true);
+    assert_eq!(advance(&caller, back).await.unwrap().offset, 6);
+    assert_eq!(
+        advance(&caller, step(id, holder, 6, 7)).await.unwrap_err().code,
+        Code::LeaseLost,
+        "it gave the lease back"
+    );
+    assert!(acquire(&caller, id, 6, other).await.held);
+    let stranger = plane.caller_of(Role::Admin, "theirs");
+    assert_eq!(get(&stranger, id).await.unwrap_err().code, Code::NotFound);
+    let foreign = advance(&stranger, step(id, other, 6, 7)).await.unwrap_err();
+    assert_eq!(foreign.code, Code::NotFound);
+    plane.stop().await;
+}
+
+#[tokio::test]
+async fn silent_writer_loses_its_lease() {
+    let plane = Plane::start().await;
+    let caller = plane.caller(Role::Editor);
+    let upload = begin(&caller, 10).await.unwrap();
+    let [one, two] = [Uuid::new_v4().to_string(), Uuid::new_v4().to_string()];
+    assert!(acquire(&caller, &upload.upload_id, 0, &one).await.held);
+    eventually("the lease runs out", async || {
+        acquire(&caller, &upload.upload_id, 0, &two).await.held
+    })
+    .await;
+    let late = advance(&caller, step(&upload.upload_id, &one, 0, 1)).await.unwrap_err();
+    assert_eq!(late.code, Code::LeaseLost);
+    plane.stop().await;
+}
+
+#[tokio::test]
+async fn parallel_creations_never_exceed_the_quota() {
+    let shared = Shared::new(crate::postgres::database().await);
+    let flags = ["--uploads-open-max", "10", "--uploads-bytes-max", "1000"];
+    let plane = Plane::with(shared, &flags).await;
+    let caller = plane.caller(Role::Editor);
+    let begun = join_all((0..40).map(|_| begin(&caller, 10))).await;
+    let (begun, refused): (Vec<_>, Vec<_>) = begun.into_iter().partition(Result::is_ok);
+    assert_eq!(begun.len(), 10);
+    for problem in refused.into_iter().filter_map(Result::err) {
+        assert_eq!(problem.code, Code::QuotaExceeded, "{problem}");
+    }
+    // Another tenant has a quota of its own, and bytes count, too.
+    let other = plane.caller_of(Role::Editor, "other");
+    let begun = join_all((0..12).map(|_| begin(&other, 300))).await;
+    assert_eq!(begun.iter().filter(|begun| begun.is_ok()).count(), 3);
+    // What ends makes room.
+    let upload = begun.into_iter().find_map(Result::ok).unwrap();
+    let abort = v1::AbortUploadRequest { upload_id: upload.upload_id, ..Default::default() };
+    other.uploads().abort_upload(other.ask(abort)).await.unwrap();
+    assert!(begin(&other, 300).await.is_ok());
+    plane.stop().await;
+}
+
+#[tokio::test]
+async fn upload_with_all_its_bytes_is_finished_even_without_its_data_plane() {
+    let plane = Plane::start().await;
+    let caller = plane.caller(Role::Editor);
+    let upload = begin(&caller, 6).await.unwrap();
+    let id = upload.upload_id.as_str();
+    let early = v1::CompleteUploadRequest { upload_id: id.to_owned(), ..Default::default() };
+    let early = caller.uploads().complete_upload(caller.ask(early)).await.unwrap_err();
+    assert_eq!(problem(early).code, Code::Conflict);
+    let writer = Uuid::new_v4().to_string();
+    assert!(acquire(&caller, id, 0, &writer).await.held);
+    store_bytes(&plane, &upload, b"source");
+    // Killed after the last bytes became durable and before it could say that this was all.
+    advance(&caller, step(id, &writer, 0, 6)).await.unwrap();
+    eventually("it is complete", async || get(&caller, id).await.unwrap().complete).await;
+    let request = v1::GetVideoRequest { video_id: upload.video_id.clone() };
+    let video = caller.videos().get_video(caller.ask(request)).await.unwrap().into_inner();
+    assert_eq!((video.state(), video.title.as_str()), (v1::VideoState::Probing, "a film"));
+    let source = plane.shared.store().join(layout::source(upload.video_id.parse().unwrap()));
+    assert_eq!(std::fs::read(source).unwrap(), b"source");
+    assert!(!file(&plane, &upload).exists());
+    // Said again, as after a lost reply.
+    let again = v1::CompleteUploadRequest { upload_id: id.to_owned(), ..Default::default() };
+    let video = caller.uploads().complete_upload(caller.ask(again)).await.unwrap().into_inner();
+    assert_eq!(video.state(), v1::VideoState::Probing);
+    plane.stop().await;
+}
+
+#[tokio::test]
+async fn terminated_and_expired_uploads_leave_nothing() {
+    let shared = Shared::new(crate::postgres::database().await);
+    let plane = Plane::with(shared, &["--upload-expiry", "3s"]).await;
+    let caller = plane.caller(Role::Editor);
+    let gone = async |upload: &v1::Upload| {
+        eventually("the bytes are swept", async || !file(&plane, upload).exists()).await;
+        assert_eq!(get(&caller, &upload.upload_id).await.unwrap_err().code, Code::NotFound);
+        let request = v1::GetVideoRequest { video_id: upload.video_id.clone() };
+        let video = caller.videos().get_video(caller.ask(request)).await;
+        assert_eq!(problem(video.unwrap_err()).code, Code::NotFound);
+    };
+    let expiring = begin(&caller, 6).await.unwrap();
+    store_bytes(&plane, &expiring, b"sour");
+    let terminated = begin(&caller, 6).await.unwrap();
+    store_bytes(&plane, &terminated, b"sour");
+    let upload_id = terminated.upload_id.clone();
+    let abort = v1::AbortUploadRequest { upload_id, ..Default::default() };
+    caller.uploads().abort_upload(caller.ask(abort.clone())).await.unwrap();
+    let twice = caller.uploads().abort_upload(caller.ask(abort)).await.unwrap_err();
+    assert_eq!(problem(twice).code, Code::NotFound);
+    gone(&terminated).await;
+    gone(&expiring).await;
+    plane.stop().await;
+}

@@ -1,0 +1,231 @@
+//! tus 1.0.0 at `/api/uploads`: sources that survive cuts, kills and changes of server. Extensions:
+//! creation, creation-with-upload, termination, checksum, expiration.
+//!
+//! An upload's state is a row of control's and bytes in the store, so any data plane takes any request. An
+//! offset is said only after the bytes below it are durable.
+
+mod checksum;
+mod headers;
+mod metadata;
+mod receive;
+
+use std::sync::Arc;
+
+use api::{
+    code::{Code, Problem},
+    v1, wire,
+};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
+use jiff::fmt::rfc2822::DateTimePrinter;
+use media::UploadId;
+
+use self::{
+    checksum::Checksum,
+    headers::{Length, OFFSET, RESUMABLE, VERSION, octets, offset, upload_length},
+    metadata::About,
+};
+use super::{
+    super::Caller,
+    announced,
+    lease::{self, Acquired, Lease},
+};
+use crate::{
+    app::App,
+    intake::Intake,
+    reply::{self, Reply},
+    route::Route,
+};
+
+/// The one version of the protocol that is spoken here.
+const PROTOCOL: &str = "1.0.0";
+const EXTENSIONS: &str = "creation,creation-with-upload,termination,checksum,expiration";
+
+/// Answers a route of the protocol; `None` is the collection.
+pub(crate) async fn serve(
+    app: &Arc<App>,
+    caller: &Caller,
+    upload: Option<UploadId>,
+    request: &Parts,
+    body: &Intake,
+) -> Result<Reply, Problem> {
+    if request.headers.get(RESUMABLE).is_none_or(|version| version != PROTOCOL) {
+        let text = format!("Tus-Resumable must be {PROTOCOL}");
+        return Err(Problem::new(Code::PreconditionFailed, text));
+    }
+    match (upload, &request.method) {
+        (None, _) => create(app, caller, request, body).await,
+        (Some(id), &Method::PATCH) => patch(app, caller, id, request, body).await,
+        (Some(id), &Method::DELETE) => {
+            let (video_id, upload_id) = (String::new(), id.to_string());
+            let message = v1::AbortUploadRequest { video_id, upload_id };
+            lease::abort(app, caller, &message).await?;
+            Ok(reply::status(StatusCode::NO_CONTENT))
+        }
+        (Some(id), _) => {
+            let upload = lease::get(app, caller, id.to_string()).await?;
+            let mut reply = standing(StatusCode::OK, &upload);
+            reply::set(&mut reply, headers::LENGTH, &upload.length.unwrap_or(0).to_string());
+            if !upload.metadata.is_empty() {
+                reply::set(&mut reply, headers::METADATA, &upload.metadata);
+            }
+            Ok(reply)
+        }
+    }
+}
+
+/// The method that a client could not send itself.
+pub(crate) fn overridden(route: Option<&Route>, request: &Parts) -> Option<Method> {
+    let tus = matches!(route, Some(Route::Uploads | Route::ResumableUpload(_)));
+    if !tus || request.method != Method::POST {
+        return None;
+    }
+    let name = request.headers.get("x-http-method-override")?.to_str().ok()?;
+    let methods = [Method::POST, Method::PATCH, Method::DELETE, Method::HEAD, Method::OPTIONS];
+    methods.into_iter().find(|method| method.as_str().eq_ignore_ascii_case(name.trim()))
+}
+
+/// What every reply of these routes says, refusals and discovery included.
+pub(crate) fn seal(app: &App, method: &Method, reply: &mut Reply) {
+    let status = reply.status();
+    let headers = reply.headers_mut();
+    headers.insert(RESUMABLE, HeaderValue::from_static(PROTOCOL));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let discovery = method == Method::OPTIONS;
+    if discovery || status == StatusCode::PRECONDITION_FAILED {
+        headers.insert(VERSION, HeaderValue::from_static(PROTOCOL));
+    }
+    if discovery {
+        let set = |reply: &mut Reply, name, value: &str| {
+            reply::set(reply, HeaderName::from_static(name), value);
+        };
+        set(reply, "tus-extension", EXTENSIONS);
+        set(reply, "tus-max-size", &app.config.upload_bytes_max.to_string());
+        set(reply, "tus-checksum-algorithm", checksum::ALGORITHMS);
+    }
+}
+
+/// `POST /api/uploads`
+async fn create(
+    app: &Arc<App>,
+    caller: &Caller,
+    request: &Parts,
+    body: &Intake,
+) -> Result<Reply, Problem> {
+    let headers = &request.headers;
+    let bytes = match upload_length(headers)? {
+        Length::Bytes(bytes) if bytes <= app.config.upload_bytes_max => bytes,
+        _ => {
+            let text = format!("is above {} bytes", app.config.upload_bytes_max);
+            return Err(Problem::at(Code::TooLarge, "Upload-Length", text));
+        }
+    };
+    let metadata = headers::text(headers, headers::METADATA)?.unwrap_or_default();
+    let about = About::read(metadata)?;
+    let with_upload = !body.is_at_end().await;
+    let checksum = if with_upload {
+        octets(headers)?;
+        announced_within(headers, bytes)?;
+        Checksum::read(headers)?
+    } else {
+        None
+    };
+    let holder = if with_upload { lease::writer() } else { String::new() };
+    let message = v1::BeginUploadRequest {
+        length: Some(bytes),
+        bytes_max: bytes,
+        resumable: true,
+        writer: holder.clone(),
+        title: about.title,
+        description: about.description,
+        visibility: about.visibility.into(),
+        filename: about.filename,
+        metadata: metadata.to_owned(),
+        ..v1::BeginUploadRequest::default()
+    };
+    let mut upload = lease::begin(app, caller, &message).await?;
+    if with_upload {
+        let lease = Lease::begun(app.clone(), caller.clone(), &upload, holder);
+        let (video_id, upload_id) = (String::new(), upload.upload_id.clone());
+        match receive::receive(app, lease, upload, checksum, body).await {
+            Ok(received) => upload = received,
+            Err(problem) => {
+                // The client has not learnt its name: nobody would ever go on with it.
+                let message = v1::AbortUploadRequest { video_id, upload_id };
+                if let Err(problem) = lease::abort(app, caller, &message).await {
+                    tracing::debug!(%problem, "abort upload");
+                }
+                return Err(problem);
+            }
+        }
+    }
+    let mut reply = standing(StatusCode::CREATED, &upload);
+    reply::set(&mut reply, header::LOCATION, &format!("/api/uploads/{}", upload.upload_id));
+    Ok(reply)
+}
+
+/// `PATCH /api/uploads/{id}`
+async fn patch(
+    app: &Arc<App>,
+    caller: &Caller,
+    id: UploadId,
+    request: &Parts,
+    body: &Intake,
+) -> Result<Reply, Problem> {
+    octets(&request.headers)?;
+    let offset = offset(&request.headers)?;
+    let checksum = Checksum::read(&request.headers)?;
+    let (lease, upload) = match Lease::acquire(app, caller, &id.to_string(), offset).await? {
+        Acquired::Held(lease, upload) => (lease, upload),
+        // The last bytes came, their reply was lost, and the client asks whether that is all.
+        Acquired::Elsewhere(upload) if upload.offset == offset && body.is_at_end().await => {
+            return Ok(standing(StatusCode::NO_CONTENT, &upload));
+        }
+        Acquired::Elsewhere(upload) => return Ok(elsewhere(&upload)),
+        Acquired::Busy => return Err(super::disk::locked()),
+    };
+    let left = upload.length.unwrap_or(0) - upload.offset;
+    if let Err(problem) = announced_within(&request.headers, left) {
+        lease.release().await;
+        return Err(problem);
+    }
+    let upload = receive::receive(app, lease, upload, checksum, body).await?;
+    Ok(standing(StatusCode::NO_CONTENT, &upload))
+}
+
+/// Refuses before reading what announces to be longer than is left.
+fn announced_within(headers: &http::HeaderMap, left: u64) -> Result<(), Problem> {
+    match announced(headers, u64::MAX)? {
+        Some(length) if length > left => Err(too_long(left)),
+        _ => Ok(()),
+    }
+}
+
+fn too_long(left: u64) -> Problem {
+    Problem::new(Code::TooLarge, format!("only {left} bytes are left of the announced length"))
+}
+
+/// 409, with where the upload stands.
+fn elsewhere(upload: &v1::Upload) -> Reply {
+    let mut reply = reply::problem(&elsewhere_problem(upload));
+    reply::set(&mut reply, OFFSET, &upload.offset.to_string());
+    reply
+}
+
+fn elsewhere_problem(upload: &v1::Upload) -> Problem {
+    let text = format!("the upload stands at {}", upload.offset);
+    Problem::at(Code::Conflict, "Upload-Offset", text)
+}
+
+/// How an upload stands.
+fn standing(status: StatusCode, upload: &v1::Upload) -> Reply {
+    let mut reply = reply::status(status);
+    reply::set(&mut reply, OFFSET, &upload.offset.to_string());
+    reply::set(&mut reply, headers::VIDEO, &upload.video_id);
+    let expires = upload.expires_at.as_ref().and_then(wire::time).filter(|_| !upload.complete);
+    if let Some(time) = expires
+        && let Ok(text) = DateTimePrinter::new().timestamp_to_rfc9110_string(&time)
+    {
+        reply::set(&mut reply, headers::EXPIRES, &text);
+    }
+    reply
+}

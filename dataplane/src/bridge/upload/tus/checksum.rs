@@ -1,0 +1,103 @@
+//! `Upload-Checksum`: what the bytes of one request must hash to, or none of them is kept.
+
+use api::code::{Code, Problem};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::{HeaderMap, HeaderName};
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+
+const HEADER: HeaderName = HeaderName::from_static("upload-checksum");
+/// What `Tus-Checksum-Algorithm` says.
+pub(super) const ALGORITHMS: &str = "sha1,sha256";
+
+enum Hasher {
+    Sha1(Sha1),
+    Sha256(Sha256),
+}
+
+/// A checksum that is being worked out.
+pub(super) struct Checksum {
+    hasher: Hasher,
+    expected: Vec<u8>,
+}
+
+impl Checksum {
+    /// Reads the header; `None` when there is none.
+    ///
+    /// # Errors
+    /// An algorithm that is not offered, or no digest of it.
+    pub(super) fn read(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
+        let Some(text) = super::headers::text(headers, HEADER)? else { return Ok(None) };
+        let malformed = |text| Problem::at(Code::Malformed, "Upload-Checksum", text);
+        let (name, value) = text
+            .split_once(' ')
+            .ok_or_else(|| malformed("must be an algorithm and a digest in base64"))?;
+        let (hasher, length) = match name {
+            "sha1" => (Hasher::Sha1(Sha1::new()), 20),
+            "sha256" => (Hasher::Sha256(Sha256::new()), 32),
+            _ => return Err(malformed("takes sha1 and sha256")),
+        };
+        let expected = STANDARD.decode(value.trim()).ok().filter(|digest| digest.len() == length);
+        let expected = expected.ok_or_else(|| malformed("holds no digest of its algorithm"))?;
+        Ok(Some(Self { hasher, expected }))
+    }
+
+    /// Works bytes in.
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        match &mut self.hasher {
+            Hasher::Sha1(hasher) => hasher.update(bytes),
+            Hasher::Sha256(hasher) => hasher.update(bytes),
+        }
+    }
+
+    /// Whether the bytes are the ones that were meant.
+    ///
+    /// # Errors
+    /// [`Code::ChecksumMismatch`].
+    pub(super) fn verify(self) -> Result<(), Problem> {
+        let found = match self.hasher {
+            Hasher::Sha1(hasher) => hasher.finalize().to_vec(),
+            Hasher::Sha256(hasher) => hasher.finalize().to_vec(),
+        };
+        if found == self.expected {
+            return Ok(());
+        }
+        let text = "the bytes are not those of Upload-Checksum; none was kept";
+        Err(Problem::new(Code::ChecksumMismatch, text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn read(value: &str) -> Result<Option<Checksum>, Problem> {
+        Checksum::read(&HeaderMap::from_iter([(HEADER, HeaderValue::from_str(value).unwrap())]))
+    }
+
+    #[test]
+    fn both_algorithms_tell_right_from_wrong() {
+        for good in [
+            "sha1 qZk+NkcGgWq6PiVxeFDCbJzQ2J0=",
+            "sha256 ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=",
+        ] {
+            let mut checksum = read(good).unwrap().unwrap();
+            checksum.update(b"a");
+            checksum.update(b"bc");
+            assert!(checksum.verify().is_ok(), "{good}");
+            let mut wrong = read(good).unwrap().unwrap();
+            wrong.update(b"abd");
+            assert_eq!(wrong.verify().unwrap_err().code, Code::ChecksumMismatch);
+        }
+        assert!(Checksum::read(&HeaderMap::new()).unwrap().is_none());
+    }
+
+    #[test]
+    fn other_algorithms_and_broken_digests_are_refused() {
+        for bad in ["", "sha1", "md5 qZk+NkcGgWq6PiVxeA==", "sha1 !!!", "sha256 qZk+NkcGgWq6PiU="] {
+            assert_eq!(read(bad).err().unwrap().code, Code::Malformed, "{bad}");
+        }
+    }
+}

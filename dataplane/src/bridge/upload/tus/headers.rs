@@ -1,0 +1,140 @@
+//! The protocol's request headers, read strictly: a number that can be read in two ways is refused.
+
+use api::code::{Code, Problem};
+use http::{HeaderMap, HeaderName, header};
+
+/// The version of the protocol.
+pub(super) const RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
+/// The versions that are spoken.
+pub(super) const VERSION: HeaderName = HeaderName::from_static("tus-version");
+/// Bytes that are durable.
+pub(super) const OFFSET: HeaderName = HeaderName::from_static("upload-offset");
+/// Bytes in all.
+pub(super) const LENGTH: HeaderName = HeaderName::from_static("upload-length");
+/// The client's words about the file.
+pub(super) const METADATA: HeaderName = HeaderName::from_static("upload-metadata");
+/// When an unfinished upload is forgotten.
+pub(super) const EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
+/// The video that the upload becomes; our own.
+pub(super) const VIDEO: HeaderName = HeaderName::from_static("video-id");
+
+const OCTETS: &str = "application/offset+octet-stream";
+
+/// An announced length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Length {
+    /// So many bytes.
+    Bytes(u64),
+    /// More than any store holds.
+    Endless,
+}
+
+/// A header's text, if it is there once.
+pub(super) fn text(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, Problem> {
+    let mut values = headers.get_all(&name).iter();
+    let (first, more) = (values.next(), values.next());
+    let malformed = |text| Problem::at(Code::Malformed, display(&name), text);
+    if more.is_some() {
+        return Err(malformed("stands twice"));
+    }
+    let text = first.map(|value| value.to_str()).transpose();
+    text.map_err(|_| malformed("is not ASCII"))
+}
+
+/// As the protocol writes it.
+fn display(name: &HeaderName) -> String {
+    let parts = name.as_str().split('-').map(|part| {
+        let mut letters = part.chars();
+        let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+        first.into_iter().chain(letters).collect::<String>()
+    });
+    parts.collect::<Vec<_>>().join("-")
+}
+
+fn number(headers: &HeaderMap, name: HeaderName) -> Result<Length, Problem> {
+    let malformed = |text| Problem::at(Code::Malformed, display(&name), text);
+    let text = text(headers, name.clone())?.ok_or_else(|| malformed("is missing"))?;
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(malformed("is not a whole number of bytes"));
+    }
+    let bytes = text.parse().ok().filter(|bytes| i64::try_from(*bytes).is_ok());
+    Ok(bytes.map_or(Length::Endless, Length::Bytes))
+}
+
+/// `Upload-Length` of a creation.
+pub(super) fn upload_length(headers: &HeaderMap) -> Result<Length, Problem> {
+    let not_offered = |name: &str, what: &str| {
+        Problem::at(Code::Malformed, name, format!("{what} is not offered here"))
+    };
+    if headers.contains_key("upload-defer-length") {
+        return Err(not_offered("Upload-Defer-Length", "a deferred length"));
+    }
+    if headers.contains_key("upload-concat") {
+        return Err(not_offered("Upload-Concat", "concatenation"));
+    }
+    match number(headers, LENGTH)? {
+        Length::Bytes(0) => Err(Problem::field("Upload-Length", "is 0: no video is empty")),
+        length => Ok(length),
+    }
+}
+
+/// `Upload-Offset` of a PATCH; one beyond every length stands nowhere.
+pub(super) fn offset(headers: &HeaderMap) -> Result<u64, Problem> {
+    match number(headers, OFFSET)? {
+        Length::Bytes(bytes) => Ok(bytes),
+        Length::Endless => Ok(i64::MAX.unsigned_abs()),
+    }
+}
+
+/// The body must be said to be bytes at an offset.
+pub(super) fn octets(headers: &HeaderMap) -> Result<(), Problem> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case(OCTETS)) {
+        return Ok(());
+    }
+    Err(Problem::new(Code::UnsupportedMediaType, format!("the body must be {OCTETS}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn with(name: HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_bytes(value.as_bytes()).unwrap())])
+    }
+
+    #[test]
+    fn lengths_are_whole_numbers_and_nothing_else() {
+        let read = |text| upload_length(&with(LENGTH, text)).map_err(|problem| problem.code);
+        assert_eq!(read("1"), Ok(Length::Bytes(1)));
+        assert_eq!(read("007"), Ok(Length::Bytes(7)));
+        assert_eq!(read("9223372036854775807"), Ok(Length::Bytes(i64::MAX.unsigned_abs())));
+        for endless in ["9223372036854775808", "99999999999999999999999999"] {
+            assert_eq!(read(endless), Ok(Length::Endless), "{endless}");
+        }
+        for bad in ["", "-1", "+1", "1e9", "1.0", "0x10", " 1", "1,2", "ten", "\u{fc}"] {
+            assert_eq!(read(bad), Err(Code::Malformed), "{bad}");
+        }
+        assert_eq!(read("0"), Err(Code::InvalidField));
+        let absent = upload_length(&HeaderMap::new()).unwrap_err();
+        assert_eq!(absent.violations[0].field, "Upload-Length");
+        let mut deferred = with(LENGTH, "1");
+        deferred.insert("upload-defer-length", HeaderValue::from_static("1"));
+        assert_eq!(upload_length(&deferred).unwrap_err().code, Code::Malformed);
+        let mut twice = with(LENGTH, "1");
+        twice.append(LENGTH, HeaderValue::from_static("2"));
+        assert_eq!(upload_length(&twice).unwrap_err().code, Code::Malformed);
+    }
+
+    #[test]
+    fn bodies_are_bytes_at_an_offset() {
+        assert!(octets(&with(header::CONTENT_TYPE, OCTETS)).is_ok());
+        for bad in ["application/octet-stream", "", "video/mp4"] {
+            let refused = octets(&with(header::CONTENT_TYPE, bad)).unwrap_err();
+            assert_eq!(refused.code, Code::UnsupportedMediaType, "{bad}");
+        }
+        assert!(octets(&HeaderMap::new()).is_err());
+    }
+}

@@ -1,0 +1,212 @@
+//! The bytes of one request into an upload. The work runs on the tracker, not in the request: when the
+//! client goes away, what came is made durable all the same.
+
+use std::{sync::Arc, time::Duration};
+
+use api::{
+    code::{Code, Problem},
+    v1,
+};
+use bytes::Bytes;
+use futures::{StreamExt, pin_mut};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use super::{
+    super::{
+        super::Caller,
+        broken, ended,
+        lease::{self, Acquired, Lease},
+        writer::Writer,
+    },
+    checksum::Checksum,
+    elsewhere_problem, too_long,
+};
+use crate::{
+    app::App,
+    intake::{Intake, IntakeError},
+};
+
+/// Between two looks: what came is made durable where that is cheap, so that a kill costs little.
+const TICK: Duration = Duration::from_secs(1);
+/// After so many looks without a byte everything is made durable and the lease is given back: the
+/// client may long be somewhere else, behind a connection that nobody has told us is dead.
+const SILENT_TICKS_MAX: u32 = 3;
+/// Control puts the source under its key, which takes a bucket a while.
+const COMPLETE_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Takes the body in; the upload as it stands afterwards.
+pub(super) async fn receive(
+    app: &Arc<App>,
+    lease: Lease,
+    upload: v1::Upload,
+    checksum: Option<Checksum>,
+    body: &Intake,
+) -> Result<v1::Upload, Problem> {
+    let body = body.clone();
+    let receiver = app.clone();
+    let task = app.shutdown.tracker.spawn(async move {
+        let hard = receiver.shutdown.hard.clone();
+        tokio::select! {
+            received = run(receiver, lease, upload, checksum, body) => received,
+            () = hard.cancelled() => Err(stopping()),
+        }
+    });
+    ended(task.await)
+}
+
+async fn run(
+    app: Arc<App>,
+    lease: Lease,
+    upload: v1::Upload,
+    checksum: Option<Checksum>,
+    body: Intake,
+) -> Result<v1::Upload, Problem> {
+    let caller = lease.caller.clone();
+    let mut writer = Writer::open(lease, &upload).await?;
+    if checksum.is_some() {
+        writer.hold_back();
+    }
+    let (length, offset) = (upload.length.unwrap_or(0), upload.offset);
+    let mut receiver =
+        Receiver { app, caller, upload, length, offset, writer: Some(writer), checksum, silent: 0 };
+    let end = receiver.take_in(&body).await;
+    receiver.settle(end).await?;
+    let Receiver { app, caller, mut upload, .. } = receiver;
+    if upload.offset == length {
+        let message = v1::CompleteUploadRequest {
+            upload_id: upload.upload_id.clone(),
+            ..v1::CompleteUploadRequest::default()
+        };
+        lease::complete(&app, &caller, &message, COMPLETE_TIME_MAX).await?;
+        upload.complete = true;
+        app.metrics.uploaded();
+    }
+    Ok(upload)
+}
+
+/// How a body ends.
+enum End {
+    Whole,
+    /// The connection broke, or came too slowly.
+    Cut(IntakeError),
+    /// It is longer than the upload.
+    Excess,
+    /// The server stops; another one goes on.
+    Stopping,
+}
+
+struct Receiver {
+    app: Arc<App>,
+    caller: Caller,
+    /// As control knows it.
+    upload: v1::Upload,
+    length: u64,
+    /// Bytes taken, from the source's beginning.
+    offset: u64,
+    /// `None` while the client is silent.
+    writer: Option<Writer>,
+    checksum: Option<Checksum>,
+    silent: u32,
+}
+
+impl Receiver {
+    async fn take_in(&mut self, body: &Intake) -> Result<End, Problem> {
+        let pieces = body.pieces();
+        pin_mut!(pieces);
+        let mut ticks = interval_at(Instant::now() + TICK, TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let soft = self.app.shutdown.soft.clone();
+        loop {
+            tokio::select! {
+                piece = pieces.next() => match piece {
+                    None => return Ok(End::Whole),
+                    Some(Err(error)) => return Ok(End::Cut(error)),
+                    Some(Ok(bytes)) if self.offset + bytes.len() as u64 > self.length => {
+                        return Ok(End::Excess);
+                    }
+                    Some(Ok(bytes)) => self.take(bytes).await?,
+                },
+                _ = ticks.tick() => self.look().await?,
+                () = soft.cancelled() => return Ok(End::Stopping),
+            }
+        }
+    }
+
+    async fn take(&mut self, bytes: Bytes) -> Result<(), Problem> {
+        self.silent = 0;
+        if let Some(checksum) = &mut self.checksum {
+            checksum.update(&bytes);
+        }
+        if self.writer.is_none() {
+            self.take_up().await?;
+        }
+        self.offset += bytes.len() as u64;
+        match &mut self.writer {
+            Some(writer) => writer.write(bytes).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The client speaks again: unless somebody else has taken the upload, it goes on.
+    async fn take_up(&mut self) -> Result<(), Problem> {
+        let id = self.upload.upload_id.clone();
+        match Lease::acquire(&self.app, &self.caller, &id, self.offset).await? {
+            Acquired::Held(lease, upload) => {
+                self.writer = Some(Writer::open(lease, &upload).await?);
+                Ok(())
+            }
+            Acquired::Elsewhere(upload) => Err(elsewhere_problem(&upload)),
+            Acquired::Busy => Err(super::super::disk::locked()),
+        }
+    }
+
+    async fn look(&mut self) -> Result<(), Problem> {
+        self.silent += 1;
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        // The whole is saved at the end, when it is known to be no longer.
+        let whole = self.offset == self.length;
+        if self.checksum.is_some() || whole {
+            return writer.keep().await;
+        }
+        if self.silent > SILENT_TICKS_MAX {
+            self.upload = writer.save(false, true).await?;
+            self.writer = None;
+        } else if writer.saves_cheaply() {
+            self.upload = writer.save(false, false).await?;
+        } else {
+            writer.keep().await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what may be kept, and gives the lease back unless the upload is whole.
+    async fn settle(&mut self, end: Result<End, Problem>) -> Result<(), Problem> {
+        let checksum = self.checksum.take();
+        let verified = |checksum: Option<Checksum>| checksum.map_or(Ok(()), Checksum::verify);
+        let (kept, problem) = match end {
+            Ok(End::Whole) => match verified(checksum) {
+                Ok(()) => (true, None),
+                Err(problem) => (false, Some(problem)),
+            },
+            // Without its end nobody can tell whether the bytes are the right ones.
+            Ok(End::Cut(error)) => (checksum.is_none(), Some(broken(error))),
+            Ok(End::Stopping) => (checksum.is_none(), Some(stopping())),
+            Ok(End::Excess) => (false, Some(too_long(self.length - self.upload.offset))),
+            Err(problem) => (false, Some(problem)),
+        };
+        let whole = self.offset == self.length;
+        if let Some(mut writer) = self.writer.take() {
+            if kept {
+                self.upload = writer.save(whole, !whole).await?;
+            } else {
+                writer.let_go().await;
+            }
+        }
+        // What is whole is complete, however its request ended.
+        problem.filter(|_| !(kept && whole)).map_or(Ok(()), Err)
+    }
+}
+
+fn stopping() -> Problem {
+    Problem::new(Code::Unavailable, "the server stops; go on with another one")
+}

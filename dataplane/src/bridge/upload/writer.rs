@@ -1,0 +1,235 @@
+//! Bytes into the store under a lease: taken as they come, hashed on the way, durable before control is
+//! told. Memory stays the same however large the source.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use api::{
+    code::{Code, Problem},
+    v1,
+};
+use bytes::Bytes;
+use media::layout;
+
+use super::{
+    digest::Digest,
+    disk::Disk,
+    lease::{Lease, Step},
+    parts::{Mark, Parts},
+};
+
+/// What was stored.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) bytes: u64,
+    /// Lower-case hex.
+    pub(crate) sha256: String,
+}
+
+enum Sink {
+    Disk(Disk),
+    Parts(Box<Parts>),
+}
+
+/// A source in the making. Nothing of it is an object under its key before control says so.
+pub(crate) struct Writer {
+    lease: Lease,
+    sink: Sink,
+    digest: Digest,
+    /// Bytes taken, from the source's beginning.
+    bytes: u64,
+    /// Nothing is acknowledged before the end: what comes has a checksum that is checked there.
+    held_back: bool,
+    /// Parts that are in and that control does not know of.
+    untold: Vec<String>,
+    counter: Arc<AtomicU64>,
+}
+
+impl Writer {
+    /// Goes on where the upload stands.
+    pub(crate) async fn open(lease: Lease, upload: &v1::Upload) -> Result<Self, Problem> {
+        match Self::sink(&lease, upload).await {
+            Ok((sink, digest)) => {
+                let counter = lease.app.metrics.bandwidth.upload.clone();
+                let (held_back, untold) = (false, Vec::new());
+                let bytes = upload.offset;
+                Ok(Self { lease, sink, digest, bytes, held_back, untold, counter })
+            }
+            Err(problem) => {
+                lease.release().await;
+                Err(problem)
+            }
+        }
+    }
+
+    async fn sink(lease: &Lease, upload: &v1::Upload) -> Result<(Sink, Digest), Problem> {
+        let internal = |text| Problem::new(Code::Internal, text);
+        let Some(store) = lease.app.stores.get(&upload.store) else {
+            tracing::error!(store.url = upload.store, "open store: it is not configured here");
+            return Err(internal("the video's store is not configured here"));
+        };
+        let digest = Digest::resume(&upload.digest, upload.offset)
+            .ok_or_else(|| internal("the upload's digest cannot be taken up"))?;
+        let sink = match &store.root {
+            Some(root) => {
+                let ids = (upload.video_id.parse(), upload.upload_id.parse());
+                let (Ok(video), Ok(id)) = ids else {
+                    return Err(internal("the upload has no id"));
+                };
+                let path = root.join(layout::upload_file(video, id));
+                Sink::Disk(Disk::open(path, upload.offset).await?)
+            }
+            None => Sink::Parts(Box::new(Parts::open(store, upload).await?)),
+        };
+        Ok((sink, digest))
+    }
+
+    /// Acknowledges nothing before [`Writer::save`].
+    pub(crate) const fn hold_back(&mut self) {
+        self.held_back = true;
+    }
+
+    /// Bytes taken so far, from the source's beginning.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether saving now costs little: a folder's file, where a bucket would get a side object.
+    pub(crate) const fn saves_cheaply(&self) -> bool {
+        matches!(self.sink, Sink::Disk(_)) && !self.held_back
+    }
+
+    /// Takes bytes; waits while enough of them are on their way.
+    pub(crate) async fn write(&mut self, mut bytes: Bytes) -> Result<(), Problem> {
+        self.counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        while !bytes.is_empty() {
+            let room = match &self.sink {
+                Sink::Disk(_) => bytes.len(),
+                Sink::Parts(parts) => parts.room(),
+            };
+            let piece = bytes.split_to(room.min(bytes.len()));
+            self.digest.update(&piece);
+            self.bytes += piece.len() as u64;
+            match &mut self.sink {
+                Sink::Disk(disk) => {
+                    if disk.push(piece) {
+                        self.lease.during(disk.write_out()).await??;
+                    }
+                }
+                Sink::Parts(parts) => {
+                    if parts.push(piece) {
+                        self.send_part().await?;
+                    }
+                }
+            }
+        }
+        self.lease.keep().await
+    }
+
+    /// Waits for something else while keeping the lease.
+    pub(crate) async fn during<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Problem> {
+        self.lease.during(work).await
+    }
+
+    /// Says a word to control when one is due.
+    pub(crate) async fn keep(&mut self) -> Result<(), Problem> {
+        self.lease.keep().await
+    }
+
+    /// Sends the part that has filled, after the one before it has landed.
+    async fn send_part(&mut self) -> Result<(), Problem> {
+        self.land().await?;
+        let Sink::Parts(parts) = &mut self.sink else { return Ok(()) };
+        if let Some(multipart_id) = parts.begin().await? {
+            let to = self.lease.offset();
+            self.lease.say(Step { to, multipart_id, ..Step::default() }).await?;
+        }
+        parts.send(Mark { bytes: self.bytes, digest: self.digest.state() });
+        Ok(())
+    }
+
+    /// Waits for the part on its way and tells control of it.
+    async fn land(&mut self) -> Result<(), Problem> {
+        let Sink::Parts(parts) = &mut self.sink else { return Ok(()) };
+        let Some((part, mark)) = self.lease.during(parts.landed()).await?? else { return Ok(()) };
+        self.untold.push(part);
+        if self.held_back {
+            return Ok(());
+        }
+        let (to, digest) = (mark.bytes, mark.digest);
+        let told = std::mem::take(&mut self.untold);
+        self.lease.say(Step { to, digest, parts: told, ..Step::default() }).await?;
+        parts.forget_tail(None).await;
+        Ok(())
+    }
+
+    /// Makes everything durable that was taken, and tells control; the upload as it stands
+    /// then. `last` when no more will come.
+    pub(crate) async fn save(&mut self, last: bool, release: bool) -> Result<v1::Upload, Problem> {
+        let mut tail = None;
+        match &mut self.sink {
+            Sink::Disk(disk) => {
+                self.lease.during(disk.sync()).await??;
+                if release {
+                    disk.unlock();
+                }
+            }
+            Sink::Parts(parts) => {
+                let rest = parts.has_rest();
+                if rest && last {
+                    self.send_part().await?;
+                }
+                self.land_all(last).await?;
+                if let Sink::Parts(parts) = &mut self.sink
+                    && rest
+                    && !last
+                {
+                    tail = Some(self.lease.during(parts.put_tail()).await??);
+                }
+            }
+        }
+        let digest = if last { self.digest.finish() } else { self.digest.state() };
+        let parts = std::mem::take(&mut self.untold);
+        let step = Step { to: self.bytes, digest, parts, tail, release, ..Step::default() };
+        let upload = self.lease.say(step).await?;
+        if let Sink::Parts(parts) = &mut self.sink {
+            parts.forget_tail(tail).await;
+        }
+        Ok(upload)
+    }
+
+    /// Waits for the part on its way. The last one is told together with the end, so that an upload that
+    /// has all its bytes has its digest, too.
+    async fn land_all(&mut self, last: bool) -> Result<(), Problem> {
+        let held_back = self.held_back;
+        self.held_back |= last;
+        let landed = self.land().await;
+        self.held_back = held_back;
+        landed
+    }
+
+    /// Makes everything durable; no more will come.
+    pub(crate) async fn finish(&mut self) -> Result<Stored, Problem> {
+        self.save(true, false).await?;
+        Ok(Stored { bytes: self.bytes, sha256: hex::encode(self.digest.finish()) })
+    }
+
+    /// Forgets what was not saved and gives the lease back.
+    pub(crate) async fn let_go(self) {
+        match self.sink {
+            Sink::Disk(disk) => disk.unlock(),
+            Sink::Parts(mut parts) => parts.stop().await,
+        }
+        self.lease.release().await;
+    }
+
+    /// Forgets everything of an upload that will not be resumed; control forgets the rest.
+    pub(crate) async fn discard(self) {
+        match self.sink {
+            Sink::Disk(disk) => disk.remove().await,
+            Sink::Parts(mut parts) => parts.stop().await,
+        }
+    }
+}

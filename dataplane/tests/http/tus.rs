@@ -1,0 +1,331 @@
+//! tus 1.0.0, as a client sees it: offsets, cuts, checksums, refusals.
+
+use std::sync::atomic::Ordering;
+
+use sha2::{Digest, Sha256};
+use tokio::{
+    io::AsyncWriteExt,
+    net::TcpStream,
+    time::{Duration, sleep},
+};
+
+use crate::{
+    fake_control::{Event, FakeControl},
+    support::{Plane, Reply, eventually},
+    upload::files,
+};
+
+const TUS: &str = "Tus-Resumable: 1.0.0";
+const OCTETS: &str = "Content-Type: application/offset+octet-stream";
+const BEARER: &str = "Authorization: Bearer good";
+
+struct Fixture {
+    plane: Plane,
+    control: FakeControl,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let control = FakeControl::start(&folder).await;
+        let urls = vec![control.url.clone()];
+        let plane = Plane::start_in(folder, |config| {
+            config.control_urls = urls;
+            config.upload_bytes_max = 1 << 20;
+        })
+        .await;
+        Self { plane, control }
+    }
+
+    async fn send(&self, method: &str, path: &str, headers: &[&str], body: &[u8]) -> Reply {
+        let headers = [&[BEARER, TUS], headers].concat();
+        self.plane.send_body(method, path, &headers, body).await
+    }
+
+    async fn create(&self, length: usize) -> String {
+        let reply =
+            self.send("POST", "/api/uploads", &[&format!("Upload-Length: {length}")], b"").await;
+        assert_eq!(reply.status, 201, "{reply:?}");
+        assert_eq!(reply.header("video-id"), FakeControl::ID);
+        assert_eq!(reply.header("tus-resumable"), "1.0.0");
+        reply.header("location").to_owned()
+    }
+
+    async fn patch(&self, path: &str, offset: usize, headers: &[&str], body: &[u8]) -> Reply {
+        let offset = format!("Upload-Offset: {offset}");
+        self.send("PATCH", path, &[&[OCTETS, &offset], headers].concat(), body).await
+    }
+
+    async fn offset(&self, path: &str) -> String {
+        let reply = self.send("HEAD", path, &[], b"").await;
+        assert_eq!((reply.status, reply.header("cache-control")), (200, "no-store"), "{reply:?}");
+        reply.header("upload-offset").to_owned()
+    }
+
+    fn stored(&self) -> Vec<u8> {
+        std::fs::read(self.plane.folder.path().join(FakeControl::KEY)).unwrap_or_default()
+    }
+
+    fn digest(&self, path: &str) -> Vec<u8> {
+        let id = path.rsplit('/').next().unwrap();
+        self.control.uploads.rows.lock().unwrap()[id].upload.digest.to_vec()
+    }
+}
+
+fn content(bytes: usize) -> Vec<u8> {
+    (0..bytes).map(|n| (n * 31 % 251) as u8).collect()
+}
+
+#[tokio::test]
+async fn upload_in_pieces_is_whole_and_its_digest_is_right() {
+    let fixture = Fixture::new().await;
+    let content = content(300_001);
+    let path = fixture.create(content.len()).await;
+    assert_eq!(fixture.offset(&path).await, "0");
+    let mut sent = 0;
+    for piece in content.chunks(100_007) {
+        let reply = fixture.patch(&path, sent, &[], piece).await;
+        sent += piece.len();
+        assert_eq!((reply.status, reply.header("upload-offset")), (204, &*sent.to_string()));
+        assert_eq!(reply.header("video-id"), FakeControl::ID);
+        let expires = reply.header("upload-expires");
+        assert_eq!(expires.is_empty(), sent == content.len(), "{expires}");
+        assert_eq!(fixture.offset(&path).await, sent.to_string());
+    }
+    assert!(fixture.stored() == content);
+    assert_eq!(fixture.digest(&path), Sha256::digest(&content).to_vec());
+    let events = fixture.control.events();
+    assert!(matches!(&events[..], [Event::Begun, Event::Completed(_)]), "{events:?}");
+    // A client that lost the last reply learns that it is complete.
+    assert_eq!(fixture.offset(&path).await, content.len().to_string());
+    assert_eq!(fixture.patch(&path, content.len(), &[], b"").await.status, 204);
+}
+
+#[tokio::test]
+async fn creation_may_carry_the_upload() {
+    let fixture = Fixture::new().await;
+    let body = content(5000);
+    let headers = ["Upload-Length: 5000", OCTETS];
+    let reply = fixture.send("POST", "/api/uploads/", &headers, &body[..2000]).await;
+    assert_eq!((reply.status, reply.header("upload-offset")), (201, "2000"), "{reply:?}");
+    let path = reply.header("location").to_owned();
+    assert_eq!(fixture.patch(&path, 2000, &[], &body[2000..]).await.status, 204);
+    assert!(fixture.stored() == body);
+    let whole = fixture.send("POST", "/api/uploads", &headers, &body).await;
+    assert_eq!((whole.status, whole.header("upload-offset")), (201, "5000"));
+    let before = fixture.control.events().len();
+    let long = fixture.send("POST", "/api/uploads", &headers, &content(5001)).await;
+    assert_eq!((long.status, long.code().as_str()), (413, "too_large"));
+    assert_eq!(fixture.control.events().len(), before, "nothing is reserved");
+}
+
+#[tokio::test]
+async fn wrong_offsets_are_409_and_say_where_it_stands() {
+    let fixture = Fixture::new().await;
+    let path = fixture.create(100).await;
+    fixture.patch(&path, 0, &[], &[1; 40]).await;
+    for wrong in [0, 39, 41, 100, 1000] {
+        let reply = fixture.patch(&path, wrong, &[], &[2; 10]).await;
+        assert_eq!((reply.status, reply.header("upload-offset")), (409, "40"), "{wrong}");
+        assert_eq!(reply.code(), "conflict");
+    }
+    let long = fixture.patch(&path, 40, &[], &[2; 61]).await;
+    assert_eq!((long.status, long.code().as_str()), (413, "too_large"));
+    assert_eq!(fixture.offset(&path).await, "40");
+    assert_eq!(fixture.patch(&path, 40, &[], &[3; 60]).await.status, 204);
+    assert_eq!(fixture.stored(), [vec![1; 40], vec![3; 60]].concat());
+}
+
+#[tokio::test]
+async fn body_of_unknown_length_that_is_too_long_is_not_stored() {
+    let fixture = Fixture::new().await;
+    let path = fixture.create(10).await;
+    let head = format!(
+        "PATCH {path} HTTP/1.1\r\nHost: x\r\n{BEARER}\r\n{TUS}\r\n{OCTETS}\r\nUpload-Offset: 0\r\n\
+         Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n\
+         6\r\nabcdef\r\n5\r\nghijk\r\n0\r\n\r\n"
+    );
+    let reply = Reply::parse(&fixture.plane.raw(head.as_bytes()).await);
+    assert_eq!((reply.status, reply.code().as_str()), (413, "too_large"));
+    assert_eq!(fixture.offset(&path).await, "0");
+}
+
+#[tokio::test]
+async fn checksum_decides_whether_bytes_are_kept() {
+    let fixture = Fixture::new().await;
+    let path = fixture.create(6).await;
+    let right = "Upload-Checksum: sha1 qZk+NkcGgWq6PiVxeFDCbJzQ2J0=";
+    let wrong = fixture.patch(&path, 0, &[right], b"abd").await;
+    assert_eq!((wrong.status, wrong.code().as_str()), (460, "checksum_mismatch"));
+    assert_eq!(fixture.offset(&path).await, "0");
+    assert_eq!(fixture.patch(&path, 0, &[right], b"abc").await.status, 204);
+    let unknown = fixture.patch(&path, 3, &["Upload-Checksum: crc32 AAAA"], b"def").await;
+    assert_eq!(unknown.status, 400);
+    assert_eq!(fixture.patch(&path, 3, &[], b"def").await.status, 204);
+    assert_eq!(fixture.stored(), b"abcdef");
+}
+
+#[tokio::test]
+async fn connection_cut_in_the_middle_keeps_what_came() {
+    let fixture = Fixture::new().await;
+    let content = content(200_000);
+    let path = fixture.create(content.len()).await;
+    let mut stream = TcpStream::connect(fixture.plane.addr).await.unwrap();
+    let head = format!(
+        "PATCH {path} HTTP/1.1\r\nHost: x\r\n{BEARER}\r\n{TUS}\r\n{OCTETS}\r\nUpload-Offset: 0\r\n\
+         Content-Length: {}\r\n\r\n",
+        content.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&content[..120_000]).await.unwrap();
+    stream.flush().await.unwrap();
+    drop(stream);
+    let kept = async || fixture.offset(&path).await == "120000";
+    eventually("what came is durable", kept).await;
+    assert_eq!(fixture.patch(&path, 120_000, &[], &content[120_000..]).await.status, 204);
+    assert!(fixture.stored() == content);
+    assert_eq!(fixture.digest(&path), Sha256::digest(&content).to_vec());
+}
+
+#[tokio::test]
+async fn silent_client_holds_nobody_up() {
+    let fixture = Fixture::new().await;
+    let path = fixture.create(30).await;
+    let mut stream = TcpStream::connect(fixture.plane.addr).await.unwrap();
+    let head = format!(
+        "PATCH {path} HTTP/1.1\r\nHost: x\r\n{BEARER}\r\n{TUS}\r\n{OCTETS}\r\nUpload-Offset: 0\r\n\
+         Content-Length: 30\r\n\r\n0123456789"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    eventually("ten bytes are durable", async || fixture.offset(&path).await == "10").await;
+    // The first connection is still open; the client is elsewhere.
+    let second = fixture.patch(&path, 10, &[], &[b'x'; 10]).await;
+    assert_eq!((second.status, second.header("upload-offset")), (204, "20"));
+    // What the first one says now is refused.
+    stream.write_all(&[b'y'; 20]).await.unwrap();
+    let refused = read_reply(stream).await;
+    assert_eq!((refused.status, refused.code().as_str()), (409, "conflict"));
+    assert_eq!(fixture.patch(&path, 20, &[], &[b'z'; 10]).await.status, 204);
+    assert_eq!(fixture.stored(), b"0123456789xxxxxxxxxxzzzzzzzzzz");
+}
+
+async fn read_reply(mut stream: TcpStream) -> Reply {
+    use tokio::io::AsyncReadExt;
+    let mut bytes = Vec::new();
+    let read = async {
+        loop {
+            let mut piece = [0; 4096];
+            match stream.read(&mut piece).await {
+                Ok(0) | Err(_) => break,
+                Ok(count) => bytes.extend_from_slice(&piece[..count]),
+            }
+            let text = String::from_utf8_lossy(&bytes);
+            if text.split_once("\r\n\r\n").is_some_and(|(_, body)| body.ends_with('}')) {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), read).await.unwrap();
+    Reply::parse(&bytes)
+}
+
+#[tokio::test]
+async fn two_at_one_offset_are_one_and_a_refusal() {
+    let fixture = Fixture::new().await;
+    let path = fixture.create(600_000).await;
+    let (ones, twos) = (vec![1; 600_000], vec![2; 600_000]);
+    let (first, second) =
+        tokio::join!(fixture.patch(&path, 0, &[], &ones), fixture.patch(&path, 0, &[], &twos));
+    let mut statuses = [first.status, second.status];
+    statuses.sort_unstable();
+    assert!(statuses == [204, 409] || statuses == [204, 423], "{statuses:?}");
+    let expected = if first.status == 204 { ones } else { twos };
+    assert!(fixture.stored() == expected);
+}
+
+#[tokio::test]
+async fn faults_of_a_creation_reserve_nothing() {
+    let fixture = Fixture::new().await;
+    let table: [(&[&str], u16, &str); 13] = [
+        (&[], 400, "Upload-Length"),
+        (&["Upload-Length: 1e9"], 400, "Upload-Length"),
+        (&["Upload-Length: -1"], 400, "Upload-Length"),
+        (&["Upload-Length: 9223372036854775808"], 413, "Upload-Length"),
+        (&["Upload-Length: 9223372036854775807"], 413, "Upload-Length"),
+        (&["Upload-Length: 1048577"], 413, "Upload-Length"),
+        (&["Upload-Length: 0"], 422, "Upload-Length"),
+        (&["Upload-Defer-Length: 1"], 400, "Upload-Defer-Length"),
+        (&["Upload-Length: 1", "Upload-Concat: partial"], 400, "Upload-Concat"),
+        (&["Upload-Length: 1", "Upload-Metadata: title @@@"], 422, "title"),
+        (&["Upload-Length: 1", "Upload-Metadata: visibility c2VjcmV0"], 422, "visibility"),
+        (&["Upload-Length: 1", "Upload-Length: 2"], 400, "Upload-Length"),
+        (&["Upload-Length: 1", "Upload-Metadata: title YQ==,title YQ=="], 422, "title"),
+    ];
+    for (headers, status, field) in table {
+        let reply = fixture.send("POST", "/api/uploads", headers, b"").await;
+        assert_eq!(reply.status, status, "{headers:?} {reply:?}");
+        assert_eq!(reply.json()["errors"][0]["field"], field, "{headers:?}");
+        assert_eq!(reply.header("tus-resumable"), "1.0.0");
+    }
+    let kind = ["Upload-Length: 3", "Content-Type: video/mp4"];
+    assert_eq!(fixture.send("POST", "/api/uploads", &kind, b"abc").await.status, 415);
+    assert!(fixture.control.events().is_empty());
+}
+
+#[tokio::test]
+async fn protocol_rules_hold() {
+    let fixture = Fixture::new().await;
+    let plane = &fixture.plane;
+    let options = plane.send("OPTIONS", "/api/uploads", &[]).await;
+    assert_eq!(options.status, 204);
+    for (name, value) in [
+        ("tus-version", "1.0.0"),
+        ("tus-resumable", "1.0.0"),
+        ("tus-max-size", "1048576"),
+        ("tus-extension", "creation,creation-with-upload,termination,checksum,expiration"),
+        ("tus-checksum-algorithm", "sha1,sha256"),
+    ] {
+        assert_eq!(options.header(name), value, "{name}");
+    }
+    let length = "Upload-Length: 10";
+    for version in [&[][..], &["Tus-Resumable: 0.2.2"]] {
+        let headers = [&[BEARER, length], version].concat();
+        let reply = plane.send("POST", "/api/uploads", &headers).await;
+        assert_eq!((reply.status, reply.header("tus-version")), (412, "1.0.0"), "{version:?}");
+    }
+    let anonymous = plane.send("POST", "/api/uploads", &[TUS, length]).await;
+    assert_eq!((anonymous.status, anonymous.code().as_str()), (401, "unauthenticated"));
+    let path = fixture.create(10).await;
+    let json = ["Content-Type: application/json", "Upload-Offset: 0"];
+    assert_eq!(fixture.send("PATCH", &path, &json, b"{}").await.status, 415);
+    assert_eq!(fixture.send("PATCH", &path, &[OCTETS], b"abc").await.status, 400);
+    assert_eq!(fixture.send("GET", &path, &[], b"").await.status, 405);
+    assert_eq!(fixture.send("HEAD", "/api/uploads/42", &[], b"").await.status, 400);
+    let overridden = [OCTETS, "Upload-Offset: 0", "X-HTTP-Method-Override: PATCH"];
+    let reply = fixture.send("POST", &path, &overridden, b"abc").await;
+    assert_eq!((reply.status, reply.header("upload-offset")), (204, "3"), "{reply:?}");
+    let delete = fixture.send("POST", &path, &["X-HTTP-Method-Override: DELETE"], b"").await;
+    assert_eq!(delete.status, 204);
+    assert_eq!(fixture.send("HEAD", &path, &[], b"").await.status, 404);
+    assert_eq!(fixture.patch(&path, 3, &[], b"abc").await.status, 404);
+    assert!(files(&plane.folder.path().join("videos")).is_empty());
+}
+
+#[tokio::test]
+async fn control_that_is_away_for_a_moment_costs_no_bytes() {
+    let fixture = Fixture::new().await;
+    let path = fixture.create(20).await;
+    let mut stream = TcpStream::connect(fixture.plane.addr).await.unwrap();
+    let head = format!(
+        "PATCH {path} HTTP/1.1\r\nHost: x\r\n{BEARER}\r\n{TUS}\r\n{OCTETS}\r\nUpload-Offset: 0\r\n\
+         Content-Length: 20\r\nConnection: close\r\n\r\n0123456789"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    eventually("ten bytes are durable", async || fixture.offset(&path).await == "10").await;
+    fixture.control.uploads.down.store(true, Ordering::SeqCst);
+    stream.write_all(b"abcdefghij").await.unwrap();
+    sleep(Duration::from_millis(500)).await;
+    fixture.control.uploads.down.store(false, Ordering::SeqCst);
+    eventually("the upload is complete", async || fixture.stored().len() == 20).await;
+    assert_eq!(fixture.stored(), b"0123456789abcdefghij");
+}
