@@ -6,6 +6,7 @@ pub mod addr;
 pub mod admin;
 pub mod clock;
 pub mod duration;
+pub mod flags;
 pub mod lifecycle;
 pub mod secret;
 pub mod telemetry;
