@@ -3,7 +3,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use control::{
     config::{Config, DatabaseArgs},
     db::{Db, migrate},
@@ -15,7 +15,11 @@ use tokio::net::TcpListener;
 const DRAIN_MAX: Duration = Duration::from_secs(25);
 
 #[derive(Parser)]
-#[command(version, about = "The gRPC control plane of streaming-service")]
+#[command(
+    name = "streaming-control",
+    version,
+    about = "The gRPC control plane of streaming-service"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -27,6 +31,9 @@ enum Command {
     Serve(Box<Config>),
     /// Applies migrations and exits.
     Migrate(DatabaseArgs),
+    /// Prints the table of flags and variables, as docs/configuration.md has it.
+    #[command(hide = true)]
+    ConfigDocs,
 }
 
 #[tokio::main]
@@ -41,6 +48,10 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    if matches!(cli.command, Command::ConfigDocs) {
+        print!("{}", runtime::flags::document(&Cli::command()));
+        return Ok(ExitCode::SUCCESS);
+    }
     let telemetry = telemetry::init("streaming-control");
     let config = match cli.command {
         Command::Serve(config) => config,
@@ -49,6 +60,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             migrate::run(&db).await.context("apply migrations")?;
             return Ok(ExitCode::SUCCESS);
         }
+        Command::ConfigDocs => return Ok(ExitCode::SUCCESS),
     };
     let shutdown = Shutdown::install().context("listen to signals")?;
     let listener = TcpListener::bind(config.grpc_addr)

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use dataplane::Config;
 use runtime::{Shutdown, addr, admin, telemetry};
 use tokio::net::TcpListener;
@@ -20,11 +20,20 @@ struct Cli {
 enum Command {
     /// Serves HTTP.
     Serve(Box<Config>),
+    /// Prints the table of flags and variables, as docs/configuration.md has it.
+    #[command(hide = true)]
+    ConfigDocs,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Command::Serve(config) = Cli::parse().command;
+    let config = match Cli::parse().command {
+        Command::Serve(config) => config,
+        Command::ConfigDocs => {
+            print!("{}", runtime::flags::document(&Cli::command()));
+            return ExitCode::SUCCESS;
+        }
+    };
     match serve(*config).await {
         Ok(code) => code,
         Err(error) => {

@@ -22,7 +22,10 @@ pub struct Program {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Work until told to stop: the first SIGTERM drains, the second stops at once.
-    Run(Config),
+    Run(Box<Config>),
+    /// Prints the table of flags and variables, as docs/configuration.md has it.
+    #[command(hide = true)]
+    ConfigDocs,
 }
 
 /// How to work.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use runtime::Shutdown;
 use workers::{
     config::{Command, Program},
@@ -16,8 +16,14 @@ fn main() -> ExitCode {
         eprintln!("[fatal] {:#}", anyhow::Error::from(error));
         return ExitCode::from(sandbox::EXIT_UNFENCED);
     }
-    let Command::Run(config) = Program::parse().command;
-    match start(config) {
+    let config = match Program::parse().command {
+        Command::Run(config) => config,
+        Command::ConfigDocs => {
+            print!("{}", runtime::flags::document(&Program::command()));
+            return ExitCode::SUCCESS;
+        }
+    };
+    match start(*config) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("streaming-worker: {error:#}");
