@@ -6,7 +6,11 @@ use authz::Role;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::server::{Target, any_path};
+use crate::{
+    failure::EXIT_CODES,
+    paging::PageArgs,
+    server::{Target, any_path},
+};
 
 /// More than that on one machine is a slip of the finger.
 const WORKERS_MAX: usize = 256;
@@ -19,11 +23,13 @@ Examples:
   streaming-service token mint --role viewer --subject ana --ttl 24h
 
 Clients find their server by STREAMING_HTTP_ADDR, STREAMING_GRPC_ADDR and STREAMING_TOKEN or
-STREAMING_TOKEN_FILE; what is not set is looked up in the data folder (STREAMING_DATA).";
+STREAMING_TOKEN_FILE; what is not set is looked up in the data folder (STREAMING_DATA).
+
+With --json, answers are JSON in the shapes of the REST API; so are failures, on standard error.";
 
 /// Video on demand: uploads go in, HLS and DASH come out.
 #[derive(Parser)]
-#[command(name = "streaming-service", version, after_help = EXAMPLES)]
+#[command(name = "streaming-service", version, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) target: Target,
@@ -65,6 +71,9 @@ pub(crate) enum Command {
         /// The shell to complete in
         shell: Shell,
     },
+    /// Prints the table of flags and variables, as docs/configuration.md has it
+    #[command(hide = true)]
+    ConfigDocs,
     /// Prepares this process for one of `up`'s children, then becomes it
     #[command(hide = true)]
     ExecChild(ExecChildArgs),
@@ -171,11 +180,7 @@ pub(crate) struct VideoArg {
 #[derive(Subcommand)]
 pub(crate) enum VideosCommand {
     /// List videos, newest first
-    List {
-        /// At most this many
-        #[arg(long, default_value_t = 50)]
-        limit: usize,
-    },
+    List(PageArgs),
     /// Show one video
     Get(VideoArg),
     /// Delete a video and everything made of it
@@ -190,9 +195,8 @@ pub(crate) enum JobsCommand {
         /// Only this video's
         #[arg(long)]
         video: Option<String>,
-        /// At most this many
-        #[arg(long, default_value_t = 50)]
-        limit: usize,
+        #[command(flatten)]
+        page: PageArgs,
     },
     /// Show one job with its tasks
     Get(JobArg),
@@ -219,6 +223,9 @@ pub(crate) enum WorkersCommand {
     Drain {
         /// The worker's id or name, as `workers list` shows it
         worker: String,
+        /// Stay until it has gone
+        #[arg(long)]
+        wait: bool,
     },
 }
 

@@ -16,6 +16,9 @@ pub(crate) fn run(command: Command, target: &Target, json: bool) -> Result<()> {
     match command {
         // Offline.
         Command::Completions { shell } => return completions(shell),
+        Command::ConfigDocs => {
+            return Ok(output::line(runtime::flags::document(&Cli::command()).trim_end())?);
+        }
         Command::Keys(KeysCommand::New { out }) => return token::new_keys(&out, json),
         Command::Token(TokenCommand::Mint(args)) if token::root_key(&args).is_some() => {
             return token::mint_offline(&args, json);
@@ -36,9 +39,11 @@ async fn online(command: Command, session: &Session<'_>) -> Result<()> {
         Command::Workers(command) => workers::run(session, command).await,
         Command::Token(command) => token::run(session, command).await,
         // Handled by `main` and `run`.
-        Command::Up(_) | Command::ExecChild(_) | Command::Completions { .. } | Command::Keys(_) => {
-            Ok(())
-        }
+        Command::Up(_)
+        | Command::ExecChild(_)
+        | Command::Completions { .. }
+        | Command::ConfigDocs
+        | Command::Keys(_) => Ok(()),
     }
 }
 

@@ -1,22 +1,24 @@
 //! `jobs …` and `transcode`.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use api::v1;
 use serde_json::json;
 
 use crate::{
     args::{JobsCommand, TranscodeArgs},
+    failure::Failure,
     output,
+    paging::{self, Listed, PageArgs},
     session::{Session, call, refusal},
-    videos::{self, page_size},
-    view, watch,
+    videos, view, watch,
 };
 
 /// Runs a `jobs` command.
 pub(crate) async fn run(session: &Session<'_>, command: JobsCommand) -> Result<()> {
     let job_id = match &command {
-        JobsCommand::List { video, limit } => {
-            return show(session.json, &list(session, video.clone(), *limit).await?);
+        JobsCommand::List { video, page } => {
+            let video = video.as_deref().unwrap_or_default();
+            return show(session.json, &list(session, video, page).await?);
         }
         JobsCommand::Watch(args) => return watch::run(session, &args.job).await,
         JobsCommand::Get(args) | JobsCommand::Cancel(args) | JobsCommand::Retry(args) => {
@@ -84,35 +86,32 @@ pub(crate) fn verdict(job: &v1::Job) -> Result<()> {
     match job.state() {
         v1::JobState::Failed => {
             let error = job.error.clone().unwrap_or_default();
-            bail!("job {} failed: {} ({})", job.job_id, error.message, error.code)
+            let text = format!("job {} failed: {}", job.job_id, output::one_line(&error.message));
+            Err(Failure::job(&error.code, text).into())
         }
-        v1::JobState::Cancelled => bail!("job {} was cancelled", job.job_id),
+        v1::JobState::Cancelled => {
+            let text = format!("job {} was cancelled", job.job_id);
+            Err(Failure::job("cancelled", text).into())
+        }
         _ => Ok(()),
     }
 }
 
-async fn list(session: &Session<'_>, video: Option<String>, limit: usize) -> Result<Vec<v1::Job>> {
+async fn list(session: &Session<'_>, video_id: &str, wanted: &PageArgs) -> Result<Listed<v1::Job>> {
     let mut client = session.jobs().await?;
-    let video_id = video.unwrap_or_default();
-    let mut jobs = Vec::new();
-    let mut page_token = String::new();
-    while jobs.len() < limit {
-        let page_size = page_size(limit - jobs.len());
-        let request = v1::ListJobsRequest { video_id: video_id.clone(), page_size, page_token };
-        let page = client.list_jobs(call(request)).await.map_err(refusal)?.into_inner();
-        jobs.extend(page.jobs);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
-    Ok(jobs)
+    paging::collect(wanted, async |page_size, page_token| {
+        let video_id = video_id.to_owned();
+        let request = call(v1::ListJobsRequest { video_id, page_size, page_token });
+        let page = client.list_jobs(request).await.map_err(refusal)?.into_inner();
+        Ok((page.jobs, page.next_page_token))
+    })
+    .await
 }
 
-fn show(json: bool, jobs: &[v1::Job]) -> Result<()> {
+fn show(json: bool, listed: &Listed<v1::Job>) -> Result<()> {
     if json {
-        let jobs = jobs.iter().map(view::job).collect::<Vec<_>>();
-        return Ok(output::json(&json!({"jobs": jobs}))?);
+        let jobs = listed.items.iter().map(view::job).collect::<Vec<_>>();
+        return Ok(output::json(&json!({"jobs": jobs, "nextPageToken": listed.next()}))?);
     }
     let row = |job: &v1::Job| {
         vec![
@@ -123,8 +122,10 @@ fn show(json: bool, jobs: &[v1::Job]) -> Result<()> {
             job.profiles.join(","),
         ]
     };
-    let rows = jobs.iter().map(row).collect::<Vec<_>>();
-    Ok(output::table(&["JOB", "VIDEO", "STATE", "PROGRESS", "PROFILES"], &rows)?)
+    let rows = listed.items.iter().map(row).collect::<Vec<_>>();
+    output::table(&["JOB", "VIDEO", "STATE", "PROGRESS", "PROFILES"], &rows)?;
+    listed.hint();
+    Ok(())
 }
 
 fn describe(job: &v1::Job) -> Result<()> {

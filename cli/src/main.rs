@@ -6,9 +6,11 @@
 mod args;
 mod client;
 mod exec_child;
+mod failure;
 mod jobs;
 mod multipart;
 mod output;
+mod paging;
 mod rest;
 mod server;
 mod session;
@@ -20,7 +22,7 @@ mod view;
 mod watch;
 mod workers;
 
-use std::{io, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser;
 
@@ -28,22 +30,14 @@ use crate::args::{Cli, Command};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let json = cli.json;
     let result = match cli.command {
         Command::ExecChild(child) => exec_child::run(&child),
-        Command::Up(options) => up::run(&options, &cli.target, cli.json),
-        command => client::run(command, &cli.target, cli.json),
+        Command::Up(options) => up::run(&options, &cli.target, json),
+        command => client::run(command, &cli.target, json),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        // The reader of our output went away, as in `streaming-service videos list | head -1`.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("streaming-service: {}", output::one_line(&format!("{error:#}")));
-            ExitCode::FAILURE
-        }
+        Err(error) => failure::report(&error, json),
     }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

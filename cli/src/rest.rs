@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Limited, combinators::BoxBody};
@@ -13,7 +13,10 @@ use hyper_util::{
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::output::{innermost, one_line};
+use crate::{
+    failure::Failure,
+    output::{innermost, one_line},
+};
 
 /// Answers are small JSON documents; anything longer is not one of ours.
 const REPLY_BYTES_MAX: usize = 4 << 20;
@@ -61,13 +64,12 @@ impl Rest {
             .body(body)
             .context("make the request")?;
         let sent = self.client.request(request).await;
-        let reply =
-            sent.map_err(|error| anyhow!("cannot reach {}: {}", self.addr, innermost(&error)))?;
+        let reply = sent.map_err(|error| Failure::unreachable(&self.addr, &innermost(&error)))?;
         let status = reply.status();
         let whole = Limited::new(reply.into_body(), REPLY_BYTES_MAX).collect().await;
         let bytes = whole.map_err(|error| anyhow!("read the answer: {error}"))?.to_bytes();
         if !status.is_success() {
-            bail!(refusal(status, &bytes));
+            return Err(refusal(status, &bytes).into());
         }
         let value = serde_json::from_slice(&bytes).context("read the answer")?;
         Ok((status, value))
@@ -83,9 +85,9 @@ pub(crate) async fn is_healthy(addr: SocketAddr, path: &str) -> bool {
 }
 
 /// One line out of a problem document, or out of whatever else came with the status.
-fn refusal(status: StatusCode, bytes: &[u8]) -> String {
+fn refusal(status: StatusCode, bytes: &[u8]) -> Failure {
     let Ok(problem) = serde_json::from_slice::<Value>(bytes) else {
-        return format!("refused: {status}");
+        return Failure::refused("no code", format!("refused: {status}"));
     };
     let text = |name: &str| problem[name].as_str().map(one_line).filter(|text| !text.is_empty());
     let mut line = text("detail").or_else(|| text("title")).unwrap_or_else(|| status.to_string());
@@ -98,7 +100,7 @@ fn refusal(status: StatusCode, bytes: &[u8]) -> String {
         }
     }
     let code = text("code").unwrap_or_else(|| "no code".to_owned());
-    format!("{line} ({}, {code})", status.as_u16())
+    Failure::refused(&code, line)
 }
 
 #[cfg(test)]
@@ -111,15 +113,15 @@ mod tests {
             br#"{"title": "T", "status": 422, "detail": "cannot read it", "code": "not_a_video",
             "errors": [{"field": "video", "message": "holds no video"}]}"#;
         assert_eq!(
-            refusal(StatusCode::UNPROCESSABLE_ENTITY, body),
-            "cannot read it; video: holds no video (422, not_a_video)"
+            refusal(StatusCode::UNPROCESSABLE_ENTITY, body).to_string(),
+            "cannot read it; video: holds no video (not_a_video)"
         );
     }
 
     #[test]
     fn foreign_answers_still_make_a_line() {
-        let line = refusal(StatusCode::BAD_GATEWAY, b"<html>");
-        assert_eq!(line, "refused: 502 Bad Gateway");
-        assert_eq!(refusal(StatusCode::BAD_GATEWAY, b"[]"), "502 Bad Gateway (502, no code)");
+        let line = |bytes| refusal(StatusCode::BAD_GATEWAY, bytes).to_string();
+        assert_eq!(line(b"<html>"), "refused: 502 Bad Gateway (no code)");
+        assert_eq!(line(b"[]"), "502 Bad Gateway (no code)");
     }
 }

@@ -18,6 +18,7 @@ use tonic::{
 };
 
 use crate::{
+    failure::Failure,
     output::{innermost, one_line},
     rest::Rest,
     server::Target,
@@ -65,8 +66,7 @@ impl Session<'_> {
             .http2_keep_alive_interval(Duration::from_secs(20))
             .keep_alive_while_idle(true);
         let channel = endpoint.connect().await;
-        let channel =
-            channel.map_err(|error| anyhow!("cannot reach {addr}: {}", innermost(&error)))?;
+        let channel = channel.map_err(|error| Failure::unreachable(&addr, &innermost(&error)))?;
         Ok(InterceptedService::new(channel, Bearer(bearer)))
     }
 
@@ -115,7 +115,7 @@ pub(crate) fn refusal(status: Status) -> anyhow::Error {
     {
         line.push_str(&format!(": {}", innermost(source)));
     }
-    anyhow!("{line} ({})", problem.code.text())
+    Failure::refused(problem.code.text(), line).into()
 }
 
 #[cfg(test)]

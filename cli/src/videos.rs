@@ -7,17 +7,15 @@ use serde_json::json;
 use crate::{
     args::VideosCommand,
     output,
+    paging::{self, Listed, PageArgs},
     session::{Session, call, refusal},
     view,
 };
 
-/// The server's own bound of a page.
-pub(crate) const PAGE_SIZE_MAX: u32 = 100;
-
 /// Runs a `videos` command.
 pub(crate) async fn run(session: &Session<'_>, command: VideosCommand) -> Result<()> {
     match command {
-        VideosCommand::List { limit } => show(session.json, &list(session, limit).await?),
+        VideosCommand::List(wanted) => show(session.json, &list(session, &wanted).await?),
         VideosCommand::Get(args) => {
             let video = get(session, &args.video).await?;
             if session.json {
@@ -45,32 +43,20 @@ pub(crate) async fn get(session: &Session<'_>, video_id: &str) -> Result<v1::Vid
     Ok(reply.map_err(refusal)?.into_inner())
 }
 
-async fn list(session: &Session<'_>, limit: usize) -> Result<Vec<v1::Video>> {
+async fn list(session: &Session<'_>, wanted: &PageArgs) -> Result<Listed<v1::Video>> {
     let mut client = session.videos().await?;
-    let mut videos = Vec::new();
-    let mut page_token = String::new();
-    while videos.len() < limit {
-        let page_size = page_size(limit - videos.len());
+    paging::collect(wanted, async |page_size, page_token| {
         let request = call(v1::ListVideosRequest { page_size, page_token });
         let page = client.list_videos(request).await.map_err(refusal)?.into_inner();
-        videos.extend(page.videos);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
-    Ok(videos)
+        Ok((page.videos, page.next_page_token))
+    })
+    .await
 }
 
-/// How many to ask for when so many are wanted.
-pub(crate) fn page_size(wanted: usize) -> u32 {
-    u32::try_from(wanted).unwrap_or(PAGE_SIZE_MAX).min(PAGE_SIZE_MAX)
-}
-
-fn show(json: bool, videos: &[v1::Video]) -> Result<()> {
+fn show(json: bool, listed: &Listed<v1::Video>) -> Result<()> {
     if json {
-        let videos = videos.iter().map(view::video).collect::<Vec<_>>();
-        return Ok(output::json(&json!({"videos": videos}))?);
+        let videos = listed.items.iter().map(view::video).collect::<Vec<_>>();
+        return Ok(output::json(&json!({"videos": videos, "nextPageToken": listed.next()}))?);
     }
     let row = |video: &v1::Video| {
         vec![
@@ -81,8 +67,10 @@ fn show(json: bool, videos: &[v1::Video]) -> Result<()> {
             output::one_line(&video.title),
         ]
     };
-    let rows = videos.iter().map(row).collect::<Vec<_>>();
-    Ok(output::table(&["VIDEO", "STATE", "VISIBILITY", "SOURCE", "TITLE"], &rows)?)
+    let rows = listed.items.iter().map(row).collect::<Vec<_>>();
+    output::table(&["VIDEO", "STATE", "VISIBILITY", "SOURCE", "TITLE"], &rows)?;
+    listed.hint();
+    Ok(())
 }
 
 /// Size, rate and length, for example "1280x720 25 fps 0:10".
@@ -150,11 +138,5 @@ mod tests {
         assert_eq!(clock(9.6), "0:10");
         assert_eq!(clock(3723.0), "1:02:03");
         assert_eq!(clock(-1.0), "0:00");
-    }
-
-    #[test]
-    fn pages_are_never_larger_than_allowed() {
-        assert_eq!(page_size(3), 3);
-        assert_eq!(page_size(usize::MAX), PAGE_SIZE_MAX);
     }
 }

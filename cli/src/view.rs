@@ -42,6 +42,8 @@ pub(crate) fn job(job: &v1::Job) -> Value {
         "speed": job.speed,
         "preset": job.preset,
         "profiles": job.profiles,
+        "generateHLS": job.generate_hls,
+        "generateDASH": job.generate_dash,
         "tasks": job.tasks.iter().map(task).collect::<Vec<_>>(),
         "notes": job.notes,
         "createdAt": text(job.created_at.as_ref().and_then(wire::time)),

@@ -1,16 +1,23 @@
 //! `workers …`
 
+use std::time::Duration;
+
 use anyhow::{Result, bail};
 use api::v1;
 use serde_json::json;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::{
     args::WorkersCommand,
+    failure::Failure,
     output,
     session::{Session, call, refusal},
     view,
 };
+
+/// Between two looks at whether a draining worker has gone.
+const GONE_INTERVAL: Duration = Duration::from_millis(300);
 
 /// Runs a `workers` command.
 pub(crate) async fn run(session: &Session<'_>, command: WorkersCommand) -> Result<()> {
@@ -20,7 +27,10 @@ pub(crate) async fn run(session: &Session<'_>, command: WorkersCommand) -> Resul
             workers.retain(|worker| all || worker.connected);
             show(session.json, &workers)
         }
-        WorkersCommand::Drain { worker } => drain(session, &workers, &worker).await,
+        WorkersCommand::Drain { worker, wait } => {
+            let worker_id = resolve(&workers, &worker)?;
+            drain(session, &worker_id, wait).await
+        }
     }
 }
 
@@ -52,23 +62,37 @@ fn show(json: bool, workers: &[v1::Worker]) -> Result<()> {
     Ok(output::table(&["WORKER", "NAME", "BUSY", "STATE"], &rows)?)
 }
 
-async fn drain(session: &Session<'_>, workers: &[v1::Worker], named: &str) -> Result<()> {
-    let worker_id = if Uuid::try_parse(named).is_ok() {
-        named.to_owned()
-    } else {
-        let mut found = workers.iter().filter(|worker| worker.connected && worker.name == named);
-        match (found.next(), found.next()) {
-            (Some(worker), None) => worker.worker_id.clone(),
-            (None, _) => bail!("no connected worker is called {named:?}"),
-            (Some(_), Some(_)) => bail!("several workers are called {named:?}; give the id"),
+/// The id of the worker that a person named.
+fn resolve(workers: &[v1::Worker], named: &str) -> Result<String> {
+    if Uuid::try_parse(named).is_ok() {
+        return Ok(named.to_owned());
+    }
+    let mut found = workers.iter().filter(|worker| worker.connected && worker.name == named);
+    match (found.next(), found.next()) {
+        (Some(worker), None) => Ok(worker.worker_id.clone()),
+        (None, _) => {
+            let text = format!("no connected worker is called {named:?}");
+            Err(Failure::not_found(text).into())
         }
-    };
-    let request = call(v1::DrainWorkerRequest { worker_id: worker_id.clone() });
+        (Some(_), Some(_)) => bail!("several workers are called {named:?}; give the id"),
+    }
+}
+
+async fn drain(session: &Session<'_>, worker_id: &str, wait: bool) -> Result<()> {
+    let request = call(v1::DrainWorkerRequest { worker_id: worker_id.to_owned() });
     session.workers().await?.drain_worker(request).await.map_err(refusal)?;
-    if session.json {
-        output::json(&json!({"workerId": worker_id, "draining": true}))?;
-    } else {
+    if !session.json {
         output::line(&format!("{worker_id} is draining"))?;
+    }
+    if wait {
+        while list(session).await?.iter().any(|w| w.connected && w.worker_id == worker_id) {
+            sleep(GONE_INTERVAL).await;
+        }
+    }
+    if session.json {
+        output::json(&json!({"workerId": worker_id, "draining": !wait, "gone": wait}))?;
+    } else if wait {
+        output::line(&format!("{worker_id} is gone"))?;
     }
     Ok(())
 }

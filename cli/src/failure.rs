@@ -1,0 +1,130 @@
+//! Why a command failed, as scripts see it: an exit code, and with `--json` a line of JSON on standard
+//! error. Standard output never holds a word about a failure.
+
+use std::{io, process::ExitCode};
+
+use api::code::Code;
+use serde_json::json;
+
+use crate::{output::one_line, server::DiscoveryError};
+
+/// What each exit code says; `--help` shows it.
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  refused, or failed in another way
+  2  wrong usage
+  3  no service found, or it cannot be reached, or no token to show
+  4  no such video, job, worker
+  5  the token is not good, or does not allow it
+  6  the job that was watched failed or was cancelled";
+
+/// The exit code of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Refused, or failed in another way.
+    Failed = 1,
+    /// No service, or no token.
+    Unreachable = 3,
+    /// What was named does not exist.
+    NotFound = 4,
+    /// Not with this token.
+    Denied = 5,
+    /// The job that was watched did not complete.
+    JobEnded = 6,
+}
+
+/// A failure that scripts can tell from others.
+#[derive(Debug, thiserror::Error)]
+#[error("{message} ({code})")]
+pub(crate) struct Failure {
+    code: String,
+    message: String,
+    exit: Exit,
+}
+
+impl Failure {
+    /// What the server refused.
+    pub(crate) fn refused(code: &str, message: String) -> Self {
+        let exit = match Code::parse(code) {
+            Some(Code::NotFound) => Exit::NotFound,
+            Some(Code::Unauthenticated | Code::PermissionDenied) => Exit::Denied,
+            Some(Code::Unavailable) => Exit::Unreachable,
+            _ => Exit::Failed,
+        };
+        Self { code: code.to_owned(), message, exit }
+    }
+
+    /// Nobody answers at `addr`.
+    pub(crate) fn unreachable(addr: &str, why: &str) -> Self {
+        let message = format!("cannot reach {addr}: {why}");
+        Self { code: "unreachable".to_owned(), message, exit: Exit::Unreachable }
+    }
+
+    /// Something named on the command line does not exist.
+    pub(crate) fn not_found(message: String) -> Self {
+        Self::refused(Code::NotFound.text(), message)
+    }
+
+    /// A job that was watched did not complete.
+    pub(crate) fn job(code: &str, message: String) -> Self {
+        Self { code: code.to_owned(), message, exit: Exit::JobEnded }
+    }
+}
+
+/// What `main` makes of an error.
+pub(crate) fn report(error: &anyhow::Error, as_json: bool) -> ExitCode {
+    // The reader of our output went away, as in `streaming-service videos list | head -1`.
+    if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
+        return ExitCode::SUCCESS;
+    }
+    let (code, message, exit) = classify(error);
+    if as_json {
+        let value = json!({"error": {"code": code, "message": message, "exitCode": exit as u8}});
+        eprintln!("{value}");
+    } else {
+        eprintln!("streaming-service: {}", one_line(&format!("{error:#}")));
+    }
+    ExitCode::from(exit as u8)
+}
+
+fn classify(error: &anyhow::Error) -> (String, String, Exit) {
+    if let Some(failure) = error.chain().find_map(|cause| cause.downcast_ref::<Failure>()) {
+        return (failure.code.clone(), one_line(&failure.message), failure.exit);
+    }
+    let message = one_line(&format!("{error:#}"));
+    if error.is::<DiscoveryError>() {
+        return ("no_service".to_owned(), message, Exit::Unreachable);
+    }
+    ("failed".to_owned(), message, Exit::Failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn failures_have_their_exit_codes() {
+        let exit = |error: anyhow::Error| classify(&error).2;
+        let refused = |code: Code| exit(Failure::refused(code.text(), String::new()).into());
+        assert_eq!(refused(Code::NotFound), Exit::NotFound);
+        assert_eq!(refused(Code::Unauthenticated), Exit::Denied);
+        assert_eq!(refused(Code::PermissionDenied), Exit::Denied);
+        assert_eq!(refused(Code::InvalidField), Exit::Failed);
+        assert_eq!(exit(Failure::unreachable("h:1", "refused").into()), Exit::Unreachable);
+        assert_eq!(exit(anyhow!("something else")), Exit::Failed);
+        let wrapped = anyhow::Error::from(Failure::job("failed", "x".into())).context("watch");
+        assert_eq!(exit(wrapped), Exit::JobEnded);
+    }
+
+    #[test]
+    fn the_help_lists_every_exit_code() {
+        for exit in [Exit::Failed, Exit::Unreachable, Exit::NotFound, Exit::Denied, Exit::JobEnded]
+        {
+            let line = format!("  {}  ", exit as u8);
+            assert!(EXIT_CODES.lines().any(|found| found.starts_with(&line)), "{line}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Long lists: page after page until enough is there, and where to go on.
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+/// The server's own bound of a page.
+const PAGE_SIZE_MAX: u32 = 100;
+/// What `--all` takes at most: beyond that a list belongs into a program, page by page.
+const ITEMS_MAX: u64 = 100_000;
+
+/// How much of a list is wanted.
+#[derive(Args)]
+pub(crate) struct PageArgs {
+    /// At most this many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=ITEMS_MAX))]
+    limit: u64,
+    /// Everything, at most 100000
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
+    /// Go on where another list ended: its nextPageToken
+    #[arg(long, default_value = "", hide_default_value = true)]
+    page_token: String,
+}
+
+/// What was listed.
+pub(crate) struct Listed<T> {
+    pub(crate) items: Vec<T>,
+    /// Where to go on; empty at the list's end.
+    pub(crate) next: String,
+}
+
+impl<T> Listed<T> {
+    /// `nextPageToken`, or nothing at the list's end.
+    pub(crate) fn next(&self) -> Option<&str> {
+        Some(self.next.as_str()).filter(|token| !token.is_empty())
+    }
+
+    /// Tells a person that there is more, beside the list and not in it.
+    pub(crate) fn hint(&self) {
+        if let Some(token) = self.next() {
+            eprintln!("there is more: --all, a larger --limit, or --page-token {token}");
+        }
+    }
+}
+
+/// Asks for pages (size, token) until enough is there. A page is its items and the next one's token.
+pub(crate) async fn collect<T>(
+    wanted: &PageArgs,
+    mut page: impl AsyncFnMut(u32, String) -> Result<(Vec<T>, String)>,
+) -> Result<Listed<T>> {
+    let limit = if wanted.all { ITEMS_MAX } else { wanted.limit };
+    let mut listed = Listed { items: Vec::new(), next: wanted.page_token.clone() };
+    loop {
+        let left = limit.saturating_sub(listed.items.len() as u64);
+        let size = u32::try_from(left).unwrap_or(PAGE_SIZE_MAX).min(PAGE_SIZE_MAX);
+        let (items, next) = page(size, listed.next.clone()).await?;
+        if items.is_empty() && !next.is_empty() {
+            bail!("the server sends empty pages");
+        }
+        listed.items.extend(items);
+        listed.next = next;
+        if listed.next.is_empty() || listed.items.len() as u64 >= limit {
+            return Ok(listed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server with `count` items whose tokens are positions.
+    async fn listed(wanted: PageArgs, count: usize) -> Listed<usize> {
+        collect(&wanted, async |size, token| {
+            assert!((1..=PAGE_SIZE_MAX).contains(&size));
+            let from: usize = if token.is_empty() { 0 } else { token.parse()? };
+            let to = count.min(from + size as usize);
+            let next = if to < count { to.to_string() } else { String::new() };
+            Ok(((from..to).collect(), next))
+        })
+        .await
+        .unwrap()
+    }
+
+    fn wanted(limit: u64, all: bool, token: &str) -> PageArgs {
+        PageArgs { limit, all, page_token: token.to_owned() }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn pages_join_and_the_rest_is_named() {
+        let some = listed(wanted(150, false, ""), 400).await;
+        assert_eq!(some.items, (0..150).collect::<Vec<_>>());
+        assert_eq!(some.next(), Some("150"));
+        let rest = listed(wanted(50, true, "150"), 400).await;
+        assert_eq!(rest.items, (150..400).collect::<Vec<_>>());
+        assert_eq!(rest.next(), None);
+        assert!(listed(wanted(50, false, ""), 0).await.items.is_empty());
+        assert_eq!(listed(wanted(50, false, ""), 50).await.next(), None);
+    }
+}
