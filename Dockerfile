@@ -1,4 +1,11 @@
-# One image with every program; compose.yaml says which one a container runs.
+# One small image per program:
+#
+#   docker build --target control   -t streaming-control:0.1.0 .
+#   docker build --target dataplane -t streaming-dataplane:0.1.0 .
+#   docker build --target worker    -t streaming-worker:0.1.0 .
+#   docker build --target service   -t streaming-service:0.1.0 .   (the command line: keys, tokens, admin work)
+#
+# FFmpeg is only in the worker's. None runs as root, none writes outside of the volumes that it is given.
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
@@ -9,14 +16,41 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
  && cp target/release/streaming-service target/release/streaming-control \
        target/release/streaming-dataplane target/release/streaming-worker /out/
 
-FROM debian:bookworm-slim
+FROM debian:bookworm-slim AS base
 RUN apt-get update \
- && apt-get install -y --no-install-recommends ca-certificates curl ffmpeg \
+ && apt-get install -y --no-install-recommends ca-certificates \
  && rm -rf /var/lib/apt/lists/* \
- && useradd --system --uid 10001 --home-dir /nonexistent streaming \
- # Named volumes take over these folders' owner.
- && install -d -o streaming -g streaming -m 0700 /keys /store /scratch
-COPY --from=build /out/ /usr/local/bin/
-USER streaming
-ENV LOG_FORMAT=json STREAMING_SCRATCH=/scratch
-CMD ["streaming-service", "--help"]
+ && groupadd --system --gid 10001 streaming \
+ && useradd --system --uid 10001 --gid 10001 --home-dir /nonexistent streaming \
+ # Volumes that are mounted here take over these folders' owner.
+ && install -d -o streaming -g streaming -m 0700 /keys /store /scratch /tokens/dataplane /tokens/worker
+ENV LOG_FORMAT=json
+USER 10001:10001
+
+FROM base AS control
+COPY --from=build /out/streaming-control /usr/local/bin/
+EXPOSE 50051
+ENTRYPOINT ["streaming-control"]
+CMD ["serve"]
+
+FROM base AS dataplane
+COPY --from=build /out/streaming-dataplane /usr/local/bin/
+EXPOSE 8080
+ENTRYPOINT ["streaming-dataplane"]
+CMD ["serve"]
+
+FROM base AS worker
+USER root
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ffmpeg \
+ && rm -rf /var/lib/apt/lists/*
+USER 10001:10001
+COPY --from=build /out/streaming-worker /usr/local/bin/
+ENV STREAMING_SCRATCH=/scratch
+ENTRYPOINT ["streaming-worker"]
+CMD ["run"]
+
+FROM base AS service
+COPY --from=build /out/streaming-service /usr/local/bin/
+ENTRYPOINT ["streaming-service"]
+CMD ["--help"]
