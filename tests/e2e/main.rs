@@ -6,8 +6,10 @@
 
 mod admission;
 mod bad_input;
+mod cli;
 mod conformance;
 mod corruption;
+mod deploy;
 mod films;
 mod frames;
 mod growing;
@@ -22,4 +24,5 @@ mod rules;
 mod service;
 mod start;
 mod sync;
+mod tour;
 mod worker_lost;

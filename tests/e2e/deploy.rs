@@ -1,0 +1,62 @@
+//! What is in the repository for operators says the truth: the configuration page is what the programs
+//! say themselves, and the deployment files are sound (`tools/check-deploy`).
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    process::{Command, Output},
+};
+
+use crate::harness::program;
+
+fn tool(name: &str, args: &[&str]) -> Output {
+    let path = program::repository().join("tools").join(name);
+    Command::new(path).args(args).current_dir(program::repository()).output().expect("run tool")
+}
+
+fn page(name: &str) -> String {
+    fs::read_to_string(program::repository().join(name)).expect("read page")
+}
+
+#[test]
+fn configuration_page_is_what_the_programs_say() {
+    let bin = program::bin_dir();
+    let made = tool("config-docs", &[bin.to_str().expect("UTF-8")]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let made = String::from_utf8(made.stdout).expect("UTF-8");
+    let kept = page("docs/configuration.md");
+    let (made, kept): (BTreeSet<&str>, BTreeSet<&str>) =
+        (made.lines().collect(), kept.lines().collect());
+    let differing: Vec<&&str> = made.symmetric_difference(&kept).collect();
+    assert!(differing.is_empty(), "run `make docs`; these lines differ: {differing:#?}");
+}
+
+#[test]
+fn deployment_files_are_sound() {
+    if !program::repository().join(".tools/venv").exists() && !program::continuous_integration() {
+        eprintln!("skip: tools/install test makes .tools/venv");
+        return;
+    }
+    let told = tool("check-deploy", &[]);
+    let text = [told.stdout, told.stderr].concat();
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&text));
+}
+
+/// A link that leads nowhere, in any page.
+#[test]
+fn links_between_pages_lead_somewhere() {
+    let root = program::repository();
+    let docs = fs::read_dir(root.join("docs")).expect("docs").flatten().map(|entry| entry.path());
+    let top = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"].map(|name| root.join(name));
+    for path in docs.chain(top).filter(|path| path.extension().is_some_and(|kind| kind == "md")) {
+        let text = fs::read_to_string(&path).expect("read page");
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = target.split('#').next().unwrap_or_default();
+            if file.is_empty() || file.contains("://") {
+                continue;
+            }
+            let there = path.parent().expect("folder").join(file);
+            assert!(there.exists(), "{} links to {file}, which is not there", path.display());
+        }
+    }
+}
