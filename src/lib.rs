@@ -1,6 +1,7 @@
 //! The wire contract: generated gRPC code, conversions to domain types, and the closed list of error
 //! codes that gRPC and HTTP share.
 
+pub mod cached;
 pub mod code;
 pub mod wire;
 

@@ -63,6 +63,8 @@ pub struct Bus {
     pub collect: Notify,
     /// Calls whoever does chores.
     pub chores: Notify,
+    /// Calls whoever sends purges.
+    pub purges: Notify,
     /// Calls the publisher.
     pub outgoing: Notify,
     events: broadcast::Sender<Event>,
@@ -76,6 +78,7 @@ impl Default for Bus {
             express: Notify::new(),
             collect: Notify::new(),
             chores: Notify::new(),
+            purges: Notify::new(),
             outgoing: Notify::new(),
             events: broadcast::channel(EVENTS_MAX).0,
             outbox: Mutex::default(),

@@ -103,7 +103,7 @@ async fn collect(
         record_duration(deps, job, now).await?;
         tracing::info!(job.id = %job, video.id = %video, "job completed");
     }
-    deps.video_changed(video);
+    deps.video_changed_for(video).await;
     deps.bus.tell(Event::Job(job));
     Ok(done)
 }

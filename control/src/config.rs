@@ -74,6 +74,9 @@ pub struct Config {
     /// How sources come in.
     #[command(flatten)]
     pub uploads: UploadArgs,
+    /// Where the CDN is told what to forget: `POST {"tags": ["video-ID", …]}`; may hold credentials.
+    #[arg(long, env = "STREAMING_PURGE_URL", hide_env_values = true)]
+    pub purge_url: Option<Secret>,
 }
 
 /// What tenants may have on its way, and for how long.

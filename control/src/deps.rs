@@ -19,6 +19,7 @@ use crate::{
     index::Indexes,
     jwt::Provider,
     page::Pages,
+    purge::Purger,
     redis::Redis,
     status::Status,
     uploads::UploadPolicy,
@@ -53,6 +54,8 @@ pub struct Deps {
     pub bus: Arc<Bus>,
     /// Carries them between instances.
     pub redis: Option<Redis>,
+    /// Tells the CDN what to forget.
+    pub purger: Option<Purger>,
     /// Mints tokens.
     pub keys: RootKeys,
     /// Verifies tokens.
@@ -95,6 +98,16 @@ impl Deps {
     /// A lease's length as statements take it.
     pub fn lease_seconds(&self) -> f64 {
         self.policy.lease.as_secs_f64()
+    }
+
+    /// Like [`Self::video_changed`], for a caller who must not be shown the old state by any data plane once
+    /// this has returned.
+    pub async fn video_changed_for(&self, video: VideoId) {
+        if let Some(redis) = &self.redis {
+            redis.forget(&[video]).await;
+        }
+        self.bus.purges.notify_one();
+        self.video_changed(video);
     }
 
     /// Tells everybody that a video looks different now.

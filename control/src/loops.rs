@@ -20,7 +20,7 @@ use crate::{
     deps::Deps,
     domain::{Failure, TaskKind},
     index::IndexProblem,
-    sweep, uploads,
+    purge, sweep, uploads,
 };
 
 const REAP_EVERY: Duration = Duration::from_millis(500);
@@ -29,6 +29,7 @@ const READY_EVERY: Duration = Duration::from_millis(500);
 const READY_MAX: i64 = 64;
 const COLLECT_EVERY: Duration = Duration::from_secs(1);
 const CHORES_EVERY: Duration = Duration::from_secs(1);
+const PURGES_EVERY: Duration = Duration::from_secs(1);
 const CHANGES_EVERY: Duration = Duration::from_secs(1);
 const UPLOADS_EVERY: Duration = Duration::from_secs(2);
 const TIDY_EVERY: Duration = Duration::from_secs(10);
@@ -59,6 +60,12 @@ pub fn spawn(deps: &Arc<Deps>) {
         |d| Some(&d.bus.chores),
     );
     start("uploads", UPLOADS_EVERY, |d| Box::pin(async move { uploads::round(&d).await }), |_| None);
+    start(
+        "purges",
+        PURGES_EVERY,
+        |d| Box::pin(async move { purge::round(&d).await }),
+        |d| Some(&d.bus.purges),
+    );
     start("tidy", TIDY_EVERY, |d| Box::pin(async move { tidy(&d).await }), |_| None);
     deps.shutdown.tracker.spawn(changes(deps.clone()));
 }
@@ -180,12 +187,17 @@ async fn look(deps: &Deps, seen: &mut Seen) -> Result<(), IndexProblem> {
         deps.bus.hear(Event::Everything);
     }
     let mut revisions = HashMap::with_capacity(changed.len());
+    let mut found = Vec::new();
     for (video, revision) in changed {
         if !first && seen.revisions.get(&video) != Some(&revision) {
-            deps.bus.hear(Event::Video(video));
+            found.push(video);
         }
         revisions.insert(video, revision);
     }
+    if let Some(redis) = &deps.redis {
+        redis.forget_unheard(found.clone()).await;
+    }
+    found.into_iter().for_each(|video| deps.bus.hear(Event::Video(video)));
     let revoked = revocations::list(&*db, (!first).then_some(since)).await?;
     deps.verifier.revoke(revoked);
     deps.running.store(jobs::running(&*db).await?, Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! Redis: carries wake-ups and changes between control instances, and nothing else. Losing it costs
-//! latency only, so no error here reaches a caller.
+//! Redis: carries wake-ups and changes between control instances, and holds what data planes keep of
+//! videos. Losing it costs latency only, so no error here reaches a caller.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,12 +11,16 @@ use fred::{
     },
     types::Message,
 };
+use media::VideoId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::bus::{Bus, Event};
+use crate::{
+    bus::{Bus, Event},
+    epoch::Epoch,
+};
 
 const WAKE: &str = "streaming:wake";
 const CHANGES: &str = "streaming:changes";
@@ -43,6 +47,7 @@ pub struct Redis {
     publisher: Client,
     subscriber: SubscriberClient,
     instance: Uuid,
+    epoch: Arc<Epoch>,
 }
 
 impl std::fmt::Debug for Redis {
@@ -79,12 +84,24 @@ impl Redis {
             publisher: builder.build()?,
             subscriber: builder.build_subscriber_client()?,
             instance: Uuid::new_v4(),
+            epoch: Arc::new(Epoch::new()),
         })
     }
 
     /// Whether Redis answers now.
     pub async fn ping(&self) -> bool {
         self.publisher.is_connected() && self.publisher.ping::<String>(None).await.is_ok()
+    }
+
+    /// Makes data planes forget what they keep of these videos; waits for it, but not long.
+    pub async fn forget(&self, videos: &[VideoId]) {
+        self.epoch.forget(&self.publisher, videos).await;
+    }
+
+    /// The same for changes that were found in the rows, unless whoever made them has done it: an instance
+    /// that lost Redis, or itself, has not.
+    pub async fn forget_unheard(&self, videos: Vec<VideoId>) {
+        self.forget(&self.epoch.unheard(videos)).await;
     }
 
     /// Carries messages both ways until `stop`.
@@ -97,6 +114,7 @@ impl Redis {
             () = stop.cancelled() => {}
             () = self.send(&bus) => {}
             () = self.receive(&bus, messages, connected) => {}
+            () = self.epoch.keep(&self.publisher) => {}
         }
         for connection in connections {
             connection.abort();
@@ -134,13 +152,19 @@ impl Redis {
         if let Err(error) = self.subscriber.subscribe(vec![WAKE, CHANGES]).await {
             tracing::warn!(%error, "subscribe to redis");
         }
-        // Whatever was published in between is lost.
+        // Whatever was published, or should have been forgotten, in between is lost.
+        self.epoch.miss();
         bus.call(1);
         bus.hear(Event::Everything);
     }
 
     async fn publish(&self, bus: &Bus) {
         let outgoing = bus.take_outgoing();
+        let video = |event: &Event| match event {
+            Event::Video(video) => Some(*video),
+            _ => None,
+        };
+        self.forget(&outgoing.events.iter().filter_map(video).collect::<Vec<_>>()).await;
         if !self.publisher.is_connected() {
             return;
         }
@@ -166,7 +190,12 @@ impl Redis {
             return;
         }
         match serde_json::from_str::<Envelope>(&text) {
-            Ok(envelope) if envelope.from != self.instance => bus.hear(envelope.event),
+            Ok(envelope) if envelope.from != self.instance => {
+                if let Event::Video(video) = envelope.event {
+                    self.epoch.hear(video);
+                }
+                bus.hear(envelope.event);
+            }
             Ok(_) => {}
             // A newer version may say what we do not know: look at everything.
             Err(_) => bus.hear(Event::Everything),

@@ -38,6 +38,7 @@ use crate::{
     loops,
     page::Pages,
     profiles::{self, ProfilesError},
+    purge::{PurgeUrlError, Purger},
     redis::Redis,
     status::Status,
     uploads::UploadPolicy,
@@ -85,6 +86,9 @@ pub enum ServeError {
     /// The Redis URL.
     #[error("read the redis url")]
     Redis(#[source] fred::error::Error),
+    /// The purge URL.
+    #[error("read STREAMING_PURGE_URL: {0}")]
+    Purge(#[from] PurgeUrlError),
     /// The file that the address is written to.
     #[error("write the address file")]
     AddrFile(#[source] std::io::Error),
@@ -196,6 +200,7 @@ pub fn build(
     // An empty variable is an unset one.
     let redis_url = config.redis_url.as_ref().filter(|url| !url.expose().is_empty());
     let redis = redis_url.map(|url| Redis::new(url.expose())).transpose();
+    let purge_url = config.purge_url.as_ref().filter(|url| !url.expose().is_empty());
     let running = Arc::new(AtomicI64::new(0));
     let meter = telemetry.meter();
     gauge(&meter, running.clone());
@@ -207,6 +212,7 @@ pub fn build(
         redis: redis.map_err(ServeError::Redis)?,
         jwt: jwt::provider(&config.jwt, &meter)?,
         refusals: Refusals::new(config.allowance(), &meter),
+        purger: purge_url.map(Purger::new).transpose()?,
         verifier: Verifier::new(keys.public()),
         keys,
         pages: pages(&config.root_key_file)?,

@@ -17,6 +17,7 @@ use crate::{
     playback::{catalog::Catalog, exchange::Exchange},
     policy::{Policy, PolicyError},
     redis::Redis,
+    shared::Shared,
 };
 
 /// The process's state. **Invariant:** it holds no database handle and knows no FFmpeg.
@@ -34,6 +35,8 @@ pub(crate) struct App {
     pub(crate) limiter: Limiter,
     /// Shared with other data planes; may be away at any moment.
     pub(crate) redis: Option<Redis>,
+    /// What is kept there.
+    pub(crate) shared: Shared,
     pub(crate) metrics: Metrics,
     pub(crate) telemetry: Telemetry,
     pub(crate) shutdown: Shutdown,
@@ -76,6 +79,7 @@ impl App {
             proxies: policy.proxies,
             limiter: Limiter::new(policy.rates),
             redis: redis.map_err(StartError::Redis)?,
+            shared: Shared::new(),
             metrics: Metrics::new(&telemetry.meter()),
             telemetry,
             shutdown,

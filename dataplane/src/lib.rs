@@ -24,6 +24,7 @@ mod policy;
 mod redis;
 mod reply;
 mod route;
+mod shared;
 
 use runtime::{Shutdown, Telemetry};
 use store::{StoreError, Stores};

@@ -38,9 +38,11 @@ pub(crate) async fn serve(
     let viewer = access::admit(app, &film.index, &credentials).await?;
     let manifests = app.metrics.bandwidth.manifest.clone();
     let mut reply = match route {
-        Route::HlsPlaylist(_) => manifest::multivariant(app, &film, &viewer, &request.headers)?
+        Route::HlsPlaylist(_) => manifest::multivariant(app, &film, &viewer, &request.headers)
+            .await?
             .map(|body| body.counted(manifests)),
-        Route::DashManifest(_) => manifest::mpd(app, &film, &viewer, &request.headers)?
+        Route::DashManifest(_) => manifest::mpd(app, &film, &viewer, &request.headers)
+            .await?
             .map(|body| body.counted(manifests)),
         Route::Media { version, rendition, file, .. } => {
             let old = versioned(app, video, *version, &film).await?;
@@ -92,7 +94,8 @@ async fn rendition_file(
             let method_and_headers = (&request.method, headers);
             segment::serve(app, film, viewer, rendition, name, method_and_headers).await?
         }
-        _ => manifest::media_playlist(app, film, viewer, rendition, file, headers)?
+        _ => manifest::media_playlist(app, film, viewer, rendition, file, headers)
+            .await?
             .map(|reply| reply.map(|b| b.counted(app.metrics.bandwidth.manifest.clone()))),
     };
     reply.ok_or_else(missing)

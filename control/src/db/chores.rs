@@ -15,6 +15,8 @@ pub enum Chore {
     Job(VideoId, JobId),
     /// Make the index object say what the row says.
     Index(VideoId),
+    /// Tell the CDN to forget the video.
+    Purge(VideoId),
 }
 
 impl Chore {
@@ -23,6 +25,7 @@ impl Chore {
             Self::Video(video) => ("video", video, None),
             Self::Job(video, job) => ("job", video, Some(job)),
             Self::Index(video) => ("index", video, None),
+            Self::Purge(video) => ("purge", video, None),
         }
     }
 }
@@ -62,7 +65,7 @@ pub async fn create(
 /// How long an instance has for a chore before another repeats it.
 const TAKEN_SECONDS: f64 = 60.0;
 
-/// Takes a chore that is due. Repeating one is harmless, so there is no lease to keep.
+/// Takes a chore that is due, purges excepted. Repeating one is harmless, so there is no lease to keep.
 ///
 /// # Errors
 /// [`DbError`] as every function here.
@@ -75,7 +78,7 @@ pub async fn take(db: &impl GenericClient) -> Result<Option<Taken>, DbError> {
              WHERE id = (
                  SELECT id
                  FROM chores
-                 WHERE run_after <= now()
+                 WHERE run_after <= now() AND kind <> 'purge'
                  ORDER BY run_after
                  LIMIT 1
                  FOR UPDATE SKIP LOCKED
@@ -95,10 +98,76 @@ fn taken(row: &Row) -> Result<Taken, DbError> {
     let chore = match (kind, job) {
         ("video", None) => Chore::Video(video),
         ("index", None) => Chore::Index(video),
+        ("purge", None) => Chore::Purge(video),
         ("job", Some(job)) => Chore::Job(video, JobId::new(job)),
         _ => return Err(DbError::row("chores", "kind", id)),
     };
     Ok(Taken { id, store: row.try_get("store")?, chore })
+}
+
+/// A purge taken by this instance for a while.
+#[derive(Clone, Copy, Debug)]
+pub struct Purge {
+    /// The row.
+    pub id: i64,
+    /// What is to be forgotten.
+    pub video: VideoId,
+    /// How often it was taken, this time included.
+    pub attempt: i32,
+}
+
+/// Takes up to `limit` purges that are due.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn take_purges(db: &impl GenericClient, limit: i64) -> Result<Vec<Purge>, DbError> {
+    let rows = db
+        .query(
+            "UPDATE chores
+             SET run_after = now() + make_interval(secs => $1::float8),
+                 attempt = attempt + 1
+             WHERE id IN (
+                 SELECT id
+                 FROM chores
+                 WHERE run_after <= now() AND kind = 'purge'
+                 ORDER BY run_after
+                 LIMIT $2
+                 FOR UPDATE SKIP LOCKED
+             )
+             RETURNING id, video_id, attempt",
+            &[&TAKEN_SECONDS, &limit],
+        )
+        .await?;
+    let read = |row: &Row| -> Result<Purge, DbError> {
+        Ok(Purge {
+            id: row.try_get("id")?,
+            video: VideoId::new(row.try_get("video_id")?),
+            attempt: row.try_get("attempt")?,
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+/// The chore is to be tried again after `seconds`.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn postpone(db: &impl GenericClient, id: i64, seconds: f64) -> Result<(), DbError> {
+    db.execute(
+        "UPDATE chores SET run_after = now() + make_interval(secs => $2) WHERE id = $1",
+        &[&id, &seconds],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Forgets all purges.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn drop_purges(db: &impl GenericClient) -> Result<(), DbError> {
+    db.execute("DELETE FROM chores WHERE kind = 'purge'", &[]).await?;
+    Ok(())
 }
 
 /// The chore is done.
@@ -108,24 +177,4 @@ fn taken(row: &Row) -> Result<Taken, DbError> {
 pub async fn done(db: &impl GenericClient, id: i64) -> Result<(), DbError> {
     db.execute("DELETE FROM chores WHERE id = $1", &[&id]).await?;
     Ok(())
-}
-
-/// Whether another sweep of the whole video is still to come.
-///
-/// # Errors
-/// [`DbError`] as every function here.
-pub async fn sweeps_left(
-    db: &impl GenericClient,
-    video: VideoId,
-    but: i64,
-) -> Result<bool, DbError> {
-    let row = db
-        .query_one(
-            "SELECT EXISTS (
-                 SELECT 1 FROM chores WHERE kind = 'video' AND video_id = $1 AND id <> $2
-             ) AS remain",
-            &[&video.uuid(), &but],
-        )
-        .await?;
-    Ok(row.try_get("remain")?)
 }

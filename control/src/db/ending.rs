@@ -9,7 +9,10 @@ use super::{
     lease::{self, After, LeaseId, Setback},
     pictures, tasks, uploads, videos,
 };
-use crate::domain::{Failure, TaskState};
+use crate::{
+    domain::{Failure, TaskState},
+    purge,
+};
 
 /// How long objects of a replaced job stay: sessions that began on them play on.
 pub const REPLACED_SECONDS: f64 = 3600.0;
@@ -217,6 +220,9 @@ pub async fn complete(
             &[&video.uuid(), &job.uuid()],
         )
         .await?;
+    if !replaced.is_empty() {
+        purge::queue(tx, video).await?;
+    }
     for row in replaced {
         let old = JobId::new(row.try_get("id")?);
         drop_outputs(tx, old).await?;
@@ -299,8 +305,11 @@ pub async fn delete_video(
     }
     videos::bury(tx, video).await?;
     uploads::endings::bury(tx, video).await?;
+    // At once what is there, then what its leases may still write; with that the row goes, too.
+    chores::create(tx, Chore::Video(video), 0.0).await?;
     chores::create(tx, Chore::Video(video), grace_seconds).await?;
-    // A worker that slept through its lease may write once more; the second sweep finds that.
+    // A worker that slept through its lease may write once more; the last sweep finds that.
     chores::create(tx, Chore::Video(video), REPLACED_SECONDS).await?;
+    purge::queue(tx, video).await?;
     Ok(true)
 }

@@ -349,12 +349,20 @@ pub async fn bury(db: &impl GenericClient, id: VideoId) -> Result<Option<String>
     Ok(row.map(|row| row.try_get("store")).transpose()?)
 }
 
-/// Forgets a tombstone with its jobs.
+/// Forgets a tombstone with its jobs, once nobody holds a lease of it any more.
 ///
 /// # Errors
 /// [`DbError`] as every function here.
-pub async fn forget(db: &impl GenericClient, id: VideoId) -> Result<(), DbError> {
-    db.execute("DELETE FROM videos WHERE id = $1 AND deleted_at IS NOT NULL", &[&id.uuid()])
-        .await?;
+pub async fn forget(
+    db: &impl GenericClient,
+    id: VideoId,
+    grace_seconds: f64,
+) -> Result<(), DbError> {
+    db.execute(
+        "DELETE FROM videos
+         WHERE id = $1 AND deleted_at <= now() - make_interval(secs => $2)",
+        &[&id.uuid(), &grace_seconds],
+    )
+    .await?;
     Ok(())
 }

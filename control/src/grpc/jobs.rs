@@ -238,14 +238,14 @@ async fn queue(deps: &Deps, row: &Video, plan: &Plan) -> Result<JobId, Problem> 
     })
     .await?;
     queued?;
-    awake(deps, row.id, id, new.len());
+    awake(deps, row.id, id, new.len()).await;
     Ok(id)
 }
 
-fn awake(deps: &Deps, video: VideoId, job: JobId, tasks: usize) {
+async fn awake(deps: &Deps, video: VideoId, job: JobId, tasks: usize) {
     deps.bus.wake(tasks);
     deps.bus.tell(Event::Job(job));
-    deps.video_changed(video);
+    deps.video_changed_for(video).await;
 }
 
 /// Ends a job; one that has ended stays as it is.
@@ -262,7 +262,7 @@ async fn cancel(deps: &Deps, row: &Job) -> Result<(), Problem> {
     .await?;
     deps.bus.tell(Event::Stopped(row.id));
     deps.bus.tell(Event::Job(row.id));
-    deps.video_changed(row.video);
+    deps.video_changed_for(row.video).await;
     Ok(())
 }
 
@@ -291,6 +291,6 @@ async fn reopen(deps: &Deps, row: &Job) -> Result<(), Problem> {
     })
     .await?;
     reopened?;
-    awake(deps, row.video, row.id, usize::MAX);
+    awake(deps, row.video, row.id, usize::MAX).await;
     Ok(())
 }

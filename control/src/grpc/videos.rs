@@ -24,6 +24,7 @@ use crate::{
     deps::Deps,
     index,
     page::{Cursor, List},
+    purge,
 };
 
 #[tonic::async_trait]
@@ -101,6 +102,7 @@ impl VideoService for Services {
             if found && changes.public.is_some() {
                 // Done below at once; the chore is for a crash in between.
                 chores::create(&tx, chores::Chore::Index(id), INDEX_CHORE_SECONDS).await?;
+                purge::queue(&tx, id).await?;
             }
             tx.commit().await?;
             Ok(found)
@@ -110,7 +112,7 @@ impl VideoService for Services {
         if !found {
             return Err(Problem::not_found("video").into());
         }
-        self.0.video_changed(id);
+        self.0.video_changed_for(id).await;
         let row = video(&self.0, &principal.tenant, id).await?;
         if changes.public.is_some() {
             sync_index(&self.0, id, &row.store).await;
@@ -183,7 +185,7 @@ pub(super) async fn bury(deps: &Deps, video: &Video) -> Result<bool, Problem> {
         Ok(buried)
     })
     .await?;
-    deps.video_changed(video.id);
+    deps.video_changed_for(video.id).await;
     if let Some(job) = video.job_id {
         deps.bus.tell(Event::Stopped(job));
         deps.bus.tell(Event::Job(job));

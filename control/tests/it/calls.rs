@@ -116,7 +116,7 @@ async fn roles_reach_exactly_their_calls() {
     plane.stop().await;
 }
 
-async fn create(caller: &Caller, title: &str) -> v1::Video {
+pub(crate) async fn create(caller: &Caller, title: &str) -> v1::Video {
     let request = v1::CreateVideoRequest { title: title.to_owned(), ..Default::default() };
     caller.videos().create_video(caller.ask(request)).await.unwrap().into_inner()
 }

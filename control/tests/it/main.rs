@@ -15,6 +15,7 @@ mod postgres;
 mod profiles;
 #[path = "../../../crates/authz/tests/provider/mod.rs"]
 mod provider;
+mod purges;
 mod redis;
 mod rows;
 mod uploads;

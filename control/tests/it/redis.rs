@@ -101,3 +101,82 @@ async fn hears(events: &mut tokio::sync::broadcast::Receiver<Event>, wanted: Eve
     let wait = async { while bus::next(events).await != wanted {} };
     tokio::time::timeout(DEADLINE, wait).await.unwrap();
 }
+
+/// A client of the test's own, for what data planes keep.
+async fn client(url: &str) -> fred::prelude::Client {
+    use fred::prelude::{Builder, ClientLike, Config};
+    let url = url.replace("redis-unix://", "redis+unix://");
+    let client = Builder::from_config(Config::from_url(&url).unwrap()).build().unwrap();
+    client.init().await.unwrap();
+    client
+}
+
+#[tokio::test]
+async fn what_data_planes_keep_is_forgotten_with_each_change() {
+    use api::cached;
+    use fred::interfaces::KeysInterface;
+
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let url = format!("redis-unix://{}", folder.path().join("redis").display());
+    let stop = CancellationToken::new();
+    let bus = Arc::new(Bus::default());
+    let redis = Redis::new(&url).unwrap();
+    let run = tokio::spawn(redis.clone().run(bus.clone(), stop.clone()));
+    connected(&redis, true).await;
+    let kept = client(&url).await;
+    let video = VideoId::new(Uuid::now_v7());
+    let names = [cached::manifests(video), cached::metadata(video)];
+    let keep = async || {
+        for name in &names {
+            let () = kept.set(name, "kept", None, None, false).await.unwrap();
+        }
+    };
+    let left = async || kept.exists::<i64, _>(names.to_vec()).await.unwrap();
+
+    // Whoever waits finds nothing afterwards.
+    keep().await;
+    redis.forget(&[video]).await;
+    assert_eq!(left().await, 0);
+    let generation: String = kept.get(cached::generation(video)).await.unwrap();
+    let ttl: i64 = kept.ttl(cached::generation(video)).await.unwrap();
+    assert!((1..=cached::GENERATION_SECONDS).contains(&ttl), "{ttl}");
+    // Changes that are told are forgotten on the way.
+    keep().await;
+    bus.tell(Event::Video(video));
+    eventually(async || left().await == 0).await;
+    let next: String = kept.get(cached::generation(video)).await.unwrap();
+    assert_ne!(generation, next);
+    // The same change, found again in the rows, forgets nothing that was kept since.
+    keep().await;
+    redis.forget_unheard(vec![video]).await;
+    assert_eq!(left().await, 2);
+    redis.forget_unheard(vec![VideoId::new(Uuid::now_v7())]).await;
+
+    // What could not be forgotten is not believed afterwards.
+    let epoch: String = kept.get(cached::EPOCH).await.unwrap();
+    let ttl: i64 = kept.ttl(cached::EPOCH).await.unwrap();
+    assert!((1..=cached::EPOCH_SECONDS).contains(&ttl), "{ttl}");
+    server.stop();
+    connected(&redis, false).await;
+    redis.forget(&[video]).await;
+    let server = Server::start(folder.path());
+    connected(&redis, true).await;
+    let kept = client(&url).await;
+    let renewed = async || {
+        kept.get::<Option<String>, _>(cached::EPOCH).await.unwrap().is_some_and(|e| e != epoch)
+    };
+    eventually(renewed).await;
+    stop.cancel();
+    tokio::time::timeout(DEADLINE, run).await.unwrap().unwrap();
+    server.stop();
+}
+
+async fn eventually(holds: impl AsyncFn() -> bool) {
+    let wait = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, wait).await.unwrap();
+}

@@ -44,6 +44,11 @@ impl Caller {
         }
     }
 
+    /// The bearer token.
+    pub(crate) fn token(&self) -> Option<&str> {
+        access::bearer_of(self.authorization.as_ref()?)
+    }
+
     /// A gRPC request in the caller's name.
     pub(crate) fn ask<T>(&self, message: T) -> Request<T> {
         let mut request = match &self.authorization {

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use api::code::{Code, Problem};
 use authz::{AuthError, Operation, Request};
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use media::index::Index;
 use runtime::{Clock, SystemClock};
 
@@ -57,7 +57,12 @@ impl Credentials {
 
 /// The token of an `Authorization: Bearer` header.
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    bearer_of(headers.get(header::AUTHORIZATION)?)
+}
+
+/// The token of such a header's value.
+pub(crate) fn bearer_of(value: &HeaderValue) -> Option<&str> {
+    let value = value.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     let token = token.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)

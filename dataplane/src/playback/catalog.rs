@@ -19,6 +19,7 @@ use api::{
 use media::{JobId, VideoId, index::Index, layout};
 use object_store::ObjectStoreExt;
 use quick_cache::sync::Cache;
+use sha2::{Digest, Sha256};
 
 use crate::{app::App, control, reply::Text};
 
@@ -33,6 +34,8 @@ const LOAD_TIME_MAX: Duration = Duration::from_secs(3);
 pub(crate) struct Film {
     /// Which bytes are where.
     pub(crate) index: Index,
+    /// Of the encoded index: two films with the same digest have the same manifests.
+    pub(crate) digest: String,
     /// Manifests that depend on nothing but the index.
     manifests: Mutex<HashMap<String, Arc<Text>>>,
 }
@@ -73,23 +76,21 @@ struct Known {
 }
 
 impl Film {
-    fn new(index: Index) -> Arc<Self> {
-        Arc::new(Self { index, manifests: Mutex::default() })
+    fn new(index: Index, encoded: &[u8]) -> Arc<Self> {
+        let digest = hex::encode(&Sha256::digest(encoded)[..16]);
+        Arc::new(Self { index, digest, manifests: Mutex::default() })
     }
 
-    /// A manifest by its name, written at most once.
-    pub(crate) fn manifest(
-        &self,
-        name: String,
-        write: impl FnOnce(&Index) -> Option<String>,
-    ) -> Option<Arc<Text>> {
+    /// A manifest that was written before, by its name.
+    pub(crate) fn manifest(&self, name: &str) -> Option<Arc<Text>> {
+        let manifests = self.manifests.lock().unwrap_or_else(PoisonError::into_inner);
+        manifests.get(name).cloned()
+    }
+
+    /// Remembers a manifest; of two that were written at the same time, the first one stays.
+    pub(crate) fn remember(&self, name: String, text: Text) -> Arc<Text> {
         let mut manifests = self.manifests.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(text) = manifests.get(&name) {
-            return Some(text.clone());
-        }
-        let text = Arc::new(Text::new(write(&self.index)?));
-        manifests.insert(name, text.clone());
-        Some(text)
+        manifests.entry(name).or_insert_with(|| Arc::new(text)).clone()
     }
 }
 
@@ -248,7 +249,7 @@ async fn stored(app: &App, video: VideoId, key: &str) -> Outcome {
 
 fn decode(video: VideoId, bytes: &[u8]) -> Result<Arc<Film>, Problem> {
     match Index::decode(bytes) {
-        Ok(index) if index.video == video => Ok(Film::new(index)),
+        Ok(index) if index.video == video => Ok(Film::new(index, bytes)),
         Ok(_) => {
             tracing::error!(video.id = %video, "decode index: it is another video's");
             Err(Problem::new(Code::Internal, "the index of this video is damaged"))

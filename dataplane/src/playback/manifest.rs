@@ -30,7 +30,7 @@ const GROWING_SECONDS: u32 = 1;
 const DYNAMIC_TAIL_MS: i64 = 10_000;
 
 /// The multivariant playlist.
-pub(crate) fn multivariant(
+pub(crate) async fn multivariant(
     app: &App,
     film: &Film,
     viewer: &Viewer,
@@ -43,12 +43,13 @@ pub(crate) fn multivariant(
     if !manifest::hls_playable(index) {
         return Err(not_ready());
     }
-    let text = write(app, film, viewer, "multivariant", hls::multivariant).ok_or_else(not_ready)?;
+    let text = write(app, film, viewer, "multivariant", hls::multivariant).await;
+    let text = text.ok_or_else(not_ready)?;
     Ok(answer(viewer, request, HLS_TYPE, index.finished_at_ms.is_some(), text))
 }
 
 /// The MPD.
-pub(crate) fn mpd(
+pub(crate) async fn mpd(
     app: &App,
     film: &Film,
     viewer: &Viewer,
@@ -64,7 +65,7 @@ pub(crate) fn mpd(
     let now = SystemClock.now_ms();
     let fixed = index.finished_at_ms.is_some_and(|end| now >= end + DYNAMIC_TAIL_MS);
     let text = if fixed {
-        write(app, film, viewer, "mpd", |index, links| dash::mpd(index, now, links))
+        write(app, film, viewer, "mpd", |index, links| dash::mpd(index, now, links)).await
     } else {
         // A dynamic MPD tells the time.
         dash::mpd(index, now, &links(app, viewer)).map(|text| Arc::new(Text::new(text)))
@@ -73,7 +74,7 @@ pub(crate) fn mpd(
 }
 
 /// A media playlist of one rendition; `None` when there is none of that kind (yet).
-pub(crate) fn media_playlist(
+pub(crate) async fn media_playlist(
     app: &App,
     film: &Film,
     viewer: &Viewer,
@@ -87,25 +88,28 @@ pub(crate) fn media_playlist(
     let text = match file {
         MediaFile::Segment(_) => None,
         MediaFile::IFrames => {
-            write(app, film, viewer, &format!("iframes/{rendition}"), |index, links| {
-                hls::iframes(index, rendition, links)
-            })
+            let name = format!("iframes/{rendition}");
+            let writer = |index: &Index, links: &Links<'_>| hls::iframes(index, rendition, links);
+            write(app, film, viewer, &name, writer).await
         }
-        MediaFile::Event => {
-            write(app, film, viewer, &format!("event/{rendition}"), |index, links| {
-                hls::media(index, rendition, Playlist::Event, links)
-            })
+        MediaFile::Event | MediaFile::Vod => {
+            let (kind, name) = match file {
+                MediaFile::Event => (Playlist::Event, "event"),
+                _ => (Playlist::Vod, "vod"),
+            };
+            let name = format!("{name}/{rendition}");
+            let writer =
+                |index: &Index, links: &Links<'_>| hls::media(index, rendition, kind, links);
+            write(app, film, viewer, &name, writer).await
         }
-        MediaFile::Vod => write(app, film, viewer, &format!("vod/{rendition}"), |index, links| {
-            hls::media(index, rendition, Playlist::Vod, links)
-        }),
     };
     let last = film.index.finished_at_ms.is_some();
     Ok(text.map(|text| answer(viewer, request, HLS_TYPE, last, text)))
 }
 
-/// Writes a manifest, or takes the one that was written before when it depends on the index alone.
-fn write(
+/// Writes a manifest, or takes the one that was written before, here or by another data plane, when it
+/// depends on the index alone.
+async fn write(
     app: &App,
     film: &Film,
     viewer: &Viewer,
@@ -113,10 +117,31 @@ fn write(
     writer: impl FnOnce(&Index, &Links<'_>) -> Option<String>,
 ) -> Option<Arc<Text>> {
     let links = links(app, viewer);
-    if viewer.token.is_none() && viewer.max_height.is_none() {
-        return film.manifest(name.to_owned(), |index| writer(index, &links));
+    if viewer.token.is_some() || viewer.max_height.is_some() {
+        return writer(&film.index, &links).map(|text| Arc::new(Text::new(text)));
     }
-    writer(&film.index, &links).map(|text| Arc::new(Text::new(text)))
+    if let Some(text) = film.manifest(name) {
+        return Some(text);
+    }
+    // One that grows is old before others could use it.
+    let redis = app.redis.as_ref().filter(|_| film.index.finished_at_ms.is_some());
+    let base = app.config.cdn_base().unwrap_or_default();
+    // Whatever a manifest is written from, and by whom.
+    let field = format!(
+        "{}/{name} {} {} {base}",
+        film.index.version,
+        film.digest,
+        runtime::program_version()
+    );
+    let look = app.shared.manifest(redis, film.index.video, field).await;
+    if let Some(text) = look.found.and_then(|found| String::from_utf8(found.into()).ok()) {
+        return Some(film.remember(name.to_owned(), Text::new(text)));
+    }
+    let text = writer(&film.index, &links)?;
+    if let Some(place) = look.place {
+        place.keep(text.as_bytes()).await;
+    }
+    Some(film.remember(name.to_owned(), Text::new(text)))
 }
 
 fn links<'a>(app: &'a App, viewer: &'a Viewer) -> Links<'a> {
@@ -135,7 +160,9 @@ fn answer(
     text: Arc<Text>,
 ) -> Reply {
     let seconds = if last { FINAL_SECONDS } else { GROWING_SECONDS };
-    let scope = if viewer.private { "private" } else { "public" };
+    // A token in the text is its bearer's, even where nobody needs one.
+    let own = viewer.private || viewer.token.is_some();
+    let scope = if own { "private" } else { "public" };
     let cache = Cow::Owned(format!("{scope}, max-age={seconds}"));
     reply::document(request, &Document { content_type, cache, text })
 }

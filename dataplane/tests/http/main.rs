@@ -11,6 +11,7 @@ mod live;
 mod playback;
 mod range;
 mod redis_server;
+mod shared;
 mod support;
 mod tus;
 mod upload;

@@ -1,0 +1,111 @@
+//! A CDN is told what to forget, by a receiver that fails at first.
+
+use std::sync::{Arc, Mutex};
+
+use api::v1;
+use authz::Role;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use crate::{
+    calls::create,
+    plane::{DEADLINE, Plane, Shared},
+};
+
+/// Heads and bodies of the requests that came.
+type Requests = Arc<Mutex<Vec<String>>>;
+
+/// A receiver that refuses so many requests, then takes all.
+async fn receiver(refusals: usize) -> (String, Requests) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let requests = Requests::default();
+    let seen = requests.clone();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let request = read(&mut stream).await;
+            let count = {
+                let mut seen = seen.lock().unwrap();
+                seen.push(request);
+                seen.len()
+            };
+            let status = if count <= refusals { "503 No" } else { "200 OK" };
+            let reply =
+                format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let _gone = stream.write_all(reply.as_bytes()).await;
+        }
+    });
+    (format!("http://purger:s3cret@{address}/purge?x=1"), requests)
+}
+
+async fn read(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.to_ascii_lowercase();
+            let length = length.split("content-length: ").nth(1).unwrap();
+            let length: usize = length.lines().next().unwrap().parse().unwrap();
+            if body.len() >= length {
+                return text;
+            }
+        }
+        if stream.read_buf(&mut bytes).await.unwrap() == 0 {
+            return text;
+        }
+    }
+}
+
+#[tokio::test]
+async fn deletes_and_visibility_are_purged_although_the_receiver_fails_first() {
+    let (url, requests) = receiver(2).await;
+    let shared = Shared::new(crate::postgres::database().await);
+    let plane = Plane::with(shared, &["--purge-url", &url]).await;
+    let admin = plane.caller(Role::Admin);
+    let [hidden, gone, renamed] =
+        [create(&admin, "a").await, create(&admin, "b").await, create(&admin, "c").await];
+    let update = |video: &v1::Video, path: &str| {
+        admin.ask(v1::UpdateVideoRequest {
+            video_id: video.video_id.clone(),
+            title: "d".to_owned(),
+            visibility: v1::Visibility::Private.into(),
+            update_mask: Some(prost_types::FieldMask { paths: vec![path.to_owned()] }),
+            ..v1::UpdateVideoRequest::default()
+        })
+    };
+    admin.videos().update_video(update(&renamed, "title")).await.unwrap();
+    admin.videos().update_video(update(&hidden, "visibility")).await.unwrap();
+    let delete = v1::DeleteVideoRequest { video_id: gone.video_id.clone() };
+    admin.videos().delete_video(admin.ask(delete)).await.unwrap();
+
+    let taken = |video: &v1::Video| {
+        let tag = format!("video-{}", video.video_id);
+        let requests = requests.lock().unwrap();
+        requests.iter().skip(2).filter(|request| request.contains(&tag)).count()
+    };
+    let all = async {
+        // Twice each: the second time when every data plane has heard of it.
+        while taken(&hidden) < 2 || taken(&gone) < 2 {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, all).await.expect("purges are sent again");
+    assert_eq!(taken(&renamed), 0, "a title is in no reply of a CDN");
+    let requests = requests.lock().unwrap().clone();
+    for request in requests {
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("POST /purge?x=1 HTTP/1.1\r\n"), "{head}");
+        let head = head.to_ascii_lowercase();
+        assert!(head.contains("content-type: application/json"), "{head}");
+        assert!(head.contains("authorization: basic chvyz2vyonmzy3jlda=="), "{head}");
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        let tags = body["tags"].as_array().unwrap();
+        assert!(
+            !tags.is_empty() && tags.iter().all(|tag| tag.as_str().unwrap().starts_with("video-"))
+        );
+    }
+    plane.stop().await;
+}

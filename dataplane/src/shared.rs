@@ -1,0 +1,138 @@
+//! Replies that all data planes share in Redis: manifests of finished films, metadata of ready videos.
+//! See `api::cached` for when one may be believed.
+//!
+//! **Invariant:** whoever looks here has been let in before, and no answer here lets anybody in.
+
+use api::cached;
+use bytes::Bytes;
+use fred::prelude::Value;
+use media::VideoId;
+
+use crate::redis::{Redis, Script};
+
+/// Longer replies are not kept.
+const REPLY_BYTES_MAX: usize = 1 << 20;
+
+/// The scripts.
+pub(crate) struct Shared {
+    look: Script,
+    keep: Script,
+}
+
+/// What is kept, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Addressed by its content: right for ever.
+    Manifest,
+    /// Right until the video changes.
+    Metadata,
+}
+
+/// Where one reply is, or would be.
+pub(crate) struct Place<'a> {
+    shared: &'a Shared,
+    redis: &'a Redis,
+    kind: Kind,
+    video: VideoId,
+    field: String,
+    generation: String,
+    epoch: String,
+}
+
+/// What a look has found.
+#[derive(Default)]
+pub(crate) struct Look<'a> {
+    /// The reply.
+    pub(crate) found: Option<Bytes>,
+    /// Where to keep it when it was not found; none when Redis is away.
+    pub(crate) place: Option<Place<'a>>,
+}
+
+impl Shared {
+    /// Knows the scripts.
+    pub(crate) const fn new() -> Self {
+        let look = Script::new(include_str!("shared/look.lua"));
+        let keep = Script::new(include_str!("shared/keep.lua"));
+        Self { look, keep }
+    }
+
+    /// Looks for a manifest; `field` names what it is written from and how.
+    pub(crate) async fn manifest<'a>(
+        &'a self,
+        redis: Option<&'a Redis>,
+        video: VideoId,
+        field: String,
+    ) -> Look<'a> {
+        self.look(redis, Kind::Manifest, video, field).await
+    }
+
+    /// Looks for a video's metadata as the tenant sees it.
+    pub(crate) async fn metadata<'a>(
+        &'a self,
+        redis: Option<&'a Redis>,
+        video: VideoId,
+        tenant: &str,
+    ) -> Look<'a> {
+        self.look(redis, Kind::Metadata, video, tenant.to_owned()).await
+    }
+
+    async fn look<'a>(
+        &'a self,
+        redis: Option<&'a Redis>,
+        kind: Kind,
+        video: VideoId,
+        field: String,
+    ) -> Look<'a> {
+        let Some(redis) = redis else { return Look::default() };
+        let epochal = i64::from(kind == Kind::Metadata);
+        let args = vec![Value::from(field.as_str()), epochal.into()];
+        let answer: Option<Vec<Value>> = redis.run(&self.look, keys(kind, video), args).await;
+        let Some([generation, epoch, found]) = answer.and_then(|a| <[Value; 3]>::try_from(a).ok())
+        else {
+            return Look::default();
+        };
+        let text = |value: Value| value.into_string().unwrap_or_default();
+        let (generation, epoch) = (text(generation), text(epoch));
+        if kind == Kind::Metadata && epoch.is_empty() {
+            // No control would forget what were kept.
+            return Look::default();
+        }
+        let found = found.into_bytes();
+        let shared = self;
+        let place = Place { shared, redis, kind, video, field, generation, epoch };
+        Look { found, place: Some(place) }
+    }
+}
+
+impl Place<'_> {
+    /// Keeps a reply that was made after the look. Failing is no error.
+    pub(crate) async fn keep(self, reply: &[u8]) {
+        if reply.len() > REPLY_BYTES_MAX {
+            return;
+        }
+        let seconds = match self.kind {
+            Kind::Manifest => cached::MANIFEST_SECONDS,
+            Kind::Metadata => cached::METADATA_SECONDS,
+        };
+        let args = vec![
+            self.field.into(),
+            self.generation.into(),
+            self.epoch.into(),
+            seconds.into(),
+            Value::Bytes(Bytes::copy_from_slice(reply)),
+        ];
+        let keys = keys(self.kind, self.video);
+        let kept: Option<i64> = self.redis.run(&self.shared.keep, keys, args).await;
+        if kept == Some(0) {
+            tracing::debug!(video.id = %self.video, "reply not kept: the video has changed");
+        }
+    }
+}
+
+fn keys(kind: Kind, video: VideoId) -> Vec<String> {
+    let hash = match kind {
+        Kind::Manifest => cached::manifests(video),
+        Kind::Metadata => cached::metadata(video),
+    };
+    vec![hash, cached::generation(video), cached::EPOCH.to_owned()]
+}

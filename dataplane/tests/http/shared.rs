@@ -1,0 +1,83 @@
+//! What data planes share in a real Redis.
+
+use crate::{
+    redis_server::RedisServer,
+    support::{Film, Plane, eventually},
+};
+
+/// A data plane that has met Redis, with the film in its store.
+async fn plane_with(redis: &RedisServer, film: &Film) -> Plane {
+    let url = redis.url();
+    let plane = Plane::start_with(move |config| {
+        config.redis_url = url;
+        // The sign that it is connected.
+        config.rate_general = "1000000/1m".to_owned();
+    })
+    .await;
+    film.store(&plane.folder);
+    let limits = "streaming:limit:*";
+    let connected = async || {
+        for key in redis.ask(&["KEYS", limits]) {
+            drop(redis.ask(&["DEL", &key]));
+        }
+        plane.get("/api/nothing").await;
+        redis.ask(&["KEYS", limits]).iter().any(|key| !key.is_empty())
+    };
+    eventually("the data plane is connected to redis", connected).await;
+    plane
+}
+
+#[tokio::test]
+async fn manifests_of_finished_films_are_shared_for_an_hour() {
+    let folder = tempfile::tempdir().unwrap();
+    let redis = RedisServer::start(folder.path());
+    eventually("redis answers", async || redis.answers()).await;
+    let film = Film::new(true);
+    let plane = plane_with(&redis, &film).await;
+    let path = film.media("360p/vod.m3u8");
+    let written = plane.get(&path).await;
+    assert_eq!(written.status, 200);
+    assert_eq!(plane.get(&film.path("hls/playlist.m3u8")).await.status, 200);
+
+    let key = format!("streaming:manifest:{}", film.index.video);
+    let ttl: i64 = redis.ask(&["TTL", &key])[0].parse().unwrap();
+    assert!((3590..=3600).contains(&ttl), "{ttl}");
+    let fields = redis.ask(&["HKEYS", &key]);
+    assert_eq!(fields.len(), 2, "{fields:?}");
+    let version = film.index.version.to_string();
+    assert!(fields.iter().all(|field| field.starts_with(&version)), "{fields:?}");
+
+    // Another data plane takes what is there.
+    let field = fields.iter().find(|field| field.contains("vod/360p")).unwrap();
+    redis.ask(&["HSET", &key, field, "#EXTM3U by the first"]);
+    let second = plane_with(&redis, &film).await;
+    assert_eq!(second.get(&path).await.text(), "#EXTM3U by the first");
+    // And writes its own when there is nothing, with no Redis at all as well.
+    drop(redis.ask(&["FLUSHALL"]));
+    let third = plane_with(&redis, &film).await;
+    assert_eq!(third.get(&path).await.body, written.body);
+    assert_eq!(redis.ask(&["EXISTS", &key]), ["1"]);
+    redis.stop();
+    let event = film.media("360p/event.m3u8");
+    for plane in [&plane, &second, &third] {
+        assert_eq!(plane.get(&event).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn what_others_must_not_see_is_not_shared() {
+    let folder = tempfile::tempdir().unwrap();
+    let redis = RedisServer::start(folder.path());
+    eventually("redis answers", async || redis.answers()).await;
+    let mut film = Film::new(true);
+    film.index.finished_at_ms = None;
+    let plane = plane_with(&redis, &film).await;
+    for path in [film.media("360p/event.m3u8"), film.path("hls/playlist.m3u8")] {
+        let reply = plane.get(&path).await;
+        assert_eq!(reply.header("cache-control"), "public, max-age=1", "{reply:?}");
+    }
+    // It grows: what is true now is not in a moment.
+    let kept = redis.ask(&["KEYS", "streaming:manifest:*"]);
+    assert!(kept.iter().all(String::is_empty), "{kept:?}");
+    redis.stop();
+}
