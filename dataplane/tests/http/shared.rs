@@ -11,7 +11,7 @@ async fn plane_with(redis: &RedisServer, film: &Film) -> Plane {
     let plane = Plane::start_with(move |config| {
         config.redis_url = url;
         // The sign that it is connected.
-        config.rate_general = "1000000/1m".to_owned();
+        config.rate_general = "1000/1h".to_owned();
     })
     .await;
     film.store(&plane.folder);
