@@ -1,6 +1,8 @@
 //! `collect`: control's own task. It writes the final index and completes the job.
 
 use media::{JobId, VideoId, WorkerId, layout};
+use runtime::telemetry;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::{
@@ -40,7 +42,13 @@ pub async fn round(deps: &Deps) -> Result<(), IndexProblem> {
             return Ok(());
         }
         for task in claimed {
-            run(deps, &task).await?;
+            let span = tracing::info_span!("collect", job.id = %task.job, video.id = %task.video);
+            if telemetry::is_traced()
+                && let Some(parent) = jobs::traceparent(&*deps.db.get().await?, task.job).await?
+            {
+                telemetry::context::adopt(&span, &parent);
+            }
+            run(deps, &task).instrument(span).await?;
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod auth;
 pub mod bearer;
+pub mod calls;
 pub mod commits;
 pub mod gate;
 pub mod input;

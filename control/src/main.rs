@@ -70,7 +70,9 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         let served = runtime::admin::serve(addr, telemetry.clone(), shutdown.clone());
         shutdown.spawn_critical("metrics", served);
     }
-    control::serve(*config, listener, telemetry, shutdown.clone()).await?;
+    let served = control::serve(*config, listener, telemetry.clone(), shutdown.clone()).await;
     shutdown.drain(DRAIN_MAX).await;
+    telemetry.close().await;
+    served?;
     Ok(shutdown.exit_code())
 }

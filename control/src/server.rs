@@ -32,7 +32,7 @@ use crate::{
     config::{Config, DefaultVisibility},
     db::{Db, DbError, migrate, revocations},
     deps::{Deps, Policy},
-    grpc::{Services, bearer::JwtLayer, refusals::Refusals},
+    grpc::{Services, bearer::JwtLayer, calls::Calls, refusals::Refusals},
     index::Indexes,
     jwt::config::{self as jwt, JwtConfigError},
     loops,
@@ -158,7 +158,10 @@ pub async fn serve(
     Ok(())
 }
 
-fn services(deps: &Arc<Deps>) -> Result<Router<Stack<JwtLayer, Identity>>, ServeError> {
+/// The services behind what observes their calls and reads their bearers.
+type Guarded = Router<Stack<JwtLayer, Stack<Calls, Identity>>>;
+
+fn services(deps: &Arc<Deps>) -> Result<Guarded, ServeError> {
     let services = Services(deps.clone());
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -175,6 +178,7 @@ fn services(deps: &Arc<Deps>) -> Result<Router<Stack<JwtLayer, Identity>>, Serve
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(STREAMS_MAX)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .layer(Calls::new(&deps.telemetry.meter()))
         .layer(JwtLayer(deps.clone()))
         .add_service(VideoServiceServer::new(services.clone()))
         .add_service(UploadServiceServer::new(services.clone()))

@@ -16,10 +16,7 @@ use tokio::{
 };
 
 use self::socket::Socket;
-use crate::{
-    app::App,
-    edge::{self, Connection},
-};
+use crate::{app::App, edge::Connection, trace};
 
 /// How long a request's head may take.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(15);
@@ -89,7 +86,7 @@ fn serve(
     let connection = Arc::new(Connection::default());
     let socket = Socket::new(stream, connection.clone());
     let service = service_fn(move |request| {
-        let reply = edge::answer(app.clone(), peer, connection.clone(), request);
+        let reply = trace::answer(app.clone(), peer, connection.clone(), request);
         async move { Ok::<_, Infallible>(reply.await) }
     });
     builder.serve_connection(TokioIo::new(socket), service).into_owned()

@@ -22,6 +22,8 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
+use crate::trace;
+
 /// Deadline of a call that answers at once.
 pub(crate) const CALL_TIME_MAX: Duration = Duration::from_secs(5);
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
@@ -119,6 +121,7 @@ impl Control {
         if let Some(token) = self.token() {
             request.metadata_mut().insert("authorization", token);
         }
+        trace::pass_on(&mut request);
         request
     }
 
@@ -143,6 +146,7 @@ pub(crate) fn forwarded<T>(message: T, authorization: &http::HeaderValue) -> Req
     if let Ok(value) = MetadataValue::try_from(authorization.as_bytes()) {
         request.metadata_mut().insert("authorization", value);
     }
+    trace::pass_on(&mut request);
     request
 }
 

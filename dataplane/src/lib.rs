@@ -25,6 +25,7 @@ mod redis;
 mod reply;
 mod route;
 mod shared;
+mod trace;
 
 use runtime::{Shutdown, Telemetry};
 use store::{StoreError, Stores};

@@ -61,9 +61,10 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     }
     tracing::info!(http.addr = %address, "serve");
     let drain = config.drain;
-    let plane = dataplane::serve(config, listener, telemetry, shutdown.clone());
+    let plane = dataplane::serve(config, listener, telemetry.clone(), shutdown.clone());
     shutdown.spawn_critical("dataplane", plane);
     shutdown.soft.cancelled().await;
     shutdown.drain(drain).await;
+    telemetry.close().await;
     Ok(shutdown.exit_code())
 }

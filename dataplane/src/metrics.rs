@@ -107,7 +107,8 @@ impl Metrics {
     }
 }
 
-fn method_label(method: &Method) -> &'static str {
+/// A method's name; what nobody has named is `OTHER`.
+pub(crate) fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::HEAD => "HEAD",

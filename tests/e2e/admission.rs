@@ -75,7 +75,6 @@ impl Impostor {
             request: self.requests,
             outputs,
             last: true,
-            source: None,
             ..Commit::default()
         };
         say(&mut self.send, worker_message::Message::Commit(commit));

@@ -24,5 +24,6 @@ mod rules;
 mod service;
 mod start;
 mod sync;
+mod telemetry;
 mod tour;
 mod worker_lost;

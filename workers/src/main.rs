@@ -36,6 +36,8 @@ fn main() -> ExitCode {
 async fn start(config: workers::config::Config) -> anyhow::Result<ExitCode> {
     let telemetry = runtime::telemetry::init("streaming-worker");
     let shutdown = Shutdown::install()?;
-    workers::run(config, telemetry, shutdown.clone()).await?;
+    let worked = workers::run(config, telemetry.clone(), shutdown.clone()).await;
+    telemetry.close().await;
+    worked?;
     Ok(shutdown.exit_code())
 }

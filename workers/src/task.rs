@@ -5,6 +5,7 @@ mod chunk;
 mod pictures;
 mod preview;
 mod probe;
+mod trace;
 
 use std::{
     path::PathBuf,
@@ -18,6 +19,7 @@ use api::v1;
 use media::fmp4::rewrite::Rewritten;
 use tokio::{sync::Semaphore, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::{
     ffmpeg::{Fault, Progress, Toolbox},
@@ -112,20 +114,24 @@ impl Gauge {
 pub async fn run(task: Task) -> Ended {
     let cancel = task.cancel.clone();
     let slots = Arc::clone(&task.workshop.slots);
+    let span = trace::span(&task.lease);
     let work = async {
         let Ok(_permit) = slots.acquire().await else { return Err(Interruption::Lost) };
         execute(&task).await
     };
     let outcome = tokio::select! {
         biased;
-        () = cancel.cancelled() => return Ended::Stopped,
-        outcome = work => outcome,
+        () = cancel.cancelled() => None,
+        outcome = work.instrument(span.clone()) => Some(outcome),
     };
-    match outcome {
-        Ok(()) => Ended::Done,
-        Err(Interruption::Lost) => Ended::Lost,
-        Err(Interruption::Failed(fault)) => Ended::Failed(fault),
-    }
+    let ended = match outcome {
+        None => Ended::Stopped,
+        Some(Ok(())) => Ended::Done,
+        Some(Err(Interruption::Lost)) => Ended::Lost,
+        Some(Err(Interruption::Failed(fault))) => Ended::Failed(fault),
+    };
+    trace::ended(&span, &ended);
+    ended
 }
 
 async fn execute(task: &Task) -> Result<(), Interruption> {
@@ -172,6 +178,7 @@ impl Place {
     }
 
     /// Stores one rendition's chunk and describes it for the commit.
+    #[tracing::instrument(name = "store output", skip_all, fields(chunk = made.chunk, bytes = made.bytes.len()))]
     async fn store(&self, rendition: &str, made: Rewritten) -> Result<v1::Output, Fault> {
         if !self.output_root.is_absolute() {
             return Err(invalid("output_root"));

@@ -47,6 +47,8 @@ pub struct Offer {
     pub last: bool,
     /// Of a probe: what it found, or why that is no video.
     pub source: Option<Result<Source, String>>,
+    /// The trace context of the worker's commit; may be empty.
+    pub traceparent: String,
 }
 
 /// What became of an offer.

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use media::{JobId, VideoId};
+use runtime::telemetry::context;
 use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
@@ -96,8 +97,9 @@ pub async fn create(
 ) -> Result<(), DbError> {
     let plan = serde_json::to_value(plan).map_err(|_| DbError::row("jobs", "plan", job))?;
     db.execute(
-        "INSERT INTO jobs (id, video_id, tenant, kind, plan) VALUES ($1, $2, $3, 'transcode', $4)",
-        &[&job.uuid(), &video.uuid(), &tenant, &plan],
+        "INSERT INTO jobs (id, video_id, tenant, kind, plan, traceparent)
+         VALUES ($1, $2, $3, 'transcode', $4, $5)",
+        &[&job.uuid(), &video.uuid(), &tenant, &plan, &context::current()],
     )
     .await?;
     Ok(())
@@ -114,8 +116,9 @@ pub async fn create_probe(
     job: JobId,
 ) -> Result<(), DbError> {
     db.execute(
-        "INSERT INTO jobs (id, video_id, tenant, kind) VALUES ($1, $2, $3, 'probe')",
-        &[&job.uuid(), &video.uuid(), &tenant],
+        "INSERT INTO jobs (id, video_id, tenant, kind, traceparent)
+         VALUES ($1, $2, $3, 'probe', $4)",
+        &[&job.uuid(), &video.uuid(), &tenant, &context::current()],
     )
     .await?;
     Ok(())
@@ -198,9 +201,10 @@ pub async fn reopen(db: &impl GenericClient, id: JobId) -> Result<bool, DbError>
                  error_code = NULL,
                  error_message = NULL,
                  started_at = NULL,
-                 finished_at = NULL
+                 finished_at = NULL,
+                 traceparent = COALESCE($2, traceparent)
              WHERE id = $1 AND state IN ('failed', 'cancelled')",
-            &[&id.uuid()],
+            &[&id.uuid(), &context::current()],
         )
         .await?;
     Ok(rows == 1)
@@ -235,6 +239,15 @@ pub async fn state(
     let state: &str = row.try_get("state")?;
     let state = JobState::parse(state).ok_or_else(|| DbError::row("jobs", "state", id))?;
     Ok(Some((state, row.try_get("started_at")?)))
+}
+
+/// The trace context of whoever queued the job.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn traceparent(db: &impl GenericClient, id: JobId) -> Result<Option<String>, DbError> {
+    let row = db.query_opt("SELECT traceparent FROM jobs WHERE id = $1", &[&id.uuid()]).await?;
+    Ok(row.map(|row| row.try_get("traceparent")).transpose()?.flatten())
 }
 
 /// The video of a job of whatever tenant.

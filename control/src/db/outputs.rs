@@ -48,6 +48,8 @@ pub struct Subject {
     pub filename: String,
     /// `None` for a probe.
     pub plan: Option<Plan>,
+    /// The trace context of whoever queued the job.
+    pub traceparent: Option<String>,
 }
 
 /// The task of a commit or lease.
@@ -57,7 +59,8 @@ pub struct Subject {
 pub async fn subject(db: &impl GenericClient, task: TaskId) -> Result<Option<Subject>, DbError> {
     let row = db
         .query_opt(
-            "SELECT t.kind, t.ordinal, t.rungs, t.video_id, j.id, j.plan, v.store, v.filename
+            "SELECT t.kind, t.ordinal, t.rungs, t.video_id, j.id, j.plan, j.traceparent, v.store,
+                    v.filename
              FROM tasks t
              JOIN jobs j ON j.id = t.job_id
              JOIN videos v ON v.id = t.video_id
@@ -82,6 +85,7 @@ pub async fn subject(db: &impl GenericClient, task: TaskId) -> Result<Option<Sub
         store: row.try_get("store")?,
         filename: row.try_get("filename")?,
         plan,
+        traceparent: row.try_get("traceparent")?,
     }))
 }
 

@@ -10,7 +10,9 @@ use api::{
     v1,
 };
 use media::TaskId;
+use runtime::telemetry::context;
 use tokio::task::JoinSet;
+use tracing::{Instrument, Span};
 
 use crate::{
     admit::{self, Offer, Outcome},
@@ -41,6 +43,19 @@ impl Answer {
 
 fn reply(request: u64, refusal: Option<Failure>, lease_lost: bool) -> v1::CommitReply {
     v1::CommitReply { request, refusal: refusal.map(Into::into), lease_lost }
+}
+
+/// What a trace shows of a commit: proof and transaction, as part of the worker's own.
+fn commit_span(offer: &Offer) -> Span {
+    let span = tracing::info_span!(
+        "admit commit",
+        otel.kind = "server",
+        task.id = %offer.lease.task,
+        outputs = offer.outputs.len(),
+        last = offer.last
+    );
+    context::adopt(&span, &offer.traceparent);
+    span
 }
 
 /// One commit's end.
@@ -89,7 +104,8 @@ impl Commits {
     fn start(&mut self, request: u64, offer: Offer) {
         let deps = self.deps.clone();
         self.running.spawn(async move {
-            let outcome = admit::commit(&deps, &offer).await;
+            let span = commit_span(&offer);
+            let outcome = admit::commit(&deps, &offer).instrument(span).await;
             Ended { task: offer.lease.task, request, last: offer.last, outcome }
         });
     }

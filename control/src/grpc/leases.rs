@@ -66,7 +66,7 @@ pub async fn lease(deps: &Deps, claimed: &Claimed) -> Result<v1::Lease, Failure>
         source_path: source.to_string_lossy().into_owned(),
         output_root: root.to_string_lossy().into_owned(),
         output_prefix: layout::job_prefix(claimed.video, claimed.job),
-        traceparent: String::new(),
+        traceparent: subject.traceparent.clone().unwrap_or_default(),
         work: Some(work(claimed, subject, first_chunk, urgent)?),
     })
 }

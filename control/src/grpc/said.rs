@@ -76,7 +76,8 @@ pub fn offer(commit: v1::Commit) -> Result<Offer, Problem> {
     }
     let pictures = commit.pictures.into_iter().map(picture).collect::<Result<Vec<_>, _>>()?;
     let source = commit.source.map(|report| source(report).map_err(|problem| problem.message));
-    Ok(Offer { lease, outputs, pictures, last: commit.last || source.is_some(), source })
+    let (last, traceparent) = (commit.last || source.is_some(), commit.traceparent);
+    Ok(Offer { lease, outputs, pictures, last, source, traceparent })
 }
 
 fn picture(picture: v1::Picture) -> Result<OfferedPicture, Problem> {

@@ -1,4 +1,4 @@
-//! What every plane's `main` needs: ordered stop, telemetry, a clock, secrets, flag values.
+//! What every plane's `main` needs: ordered stop, telemetry, TLS, a clock, secrets, flag values.
 //!
 //! **Invariant:** nothing in here knows a plane, a database, an object store or a video.
 
@@ -10,6 +10,7 @@ pub mod flags;
 pub mod lifecycle;
 pub mod secret;
 pub mod telemetry;
+pub mod tls;
 
 pub use clock::{Clock, SystemClock};
 pub use lifecycle::Shutdown;

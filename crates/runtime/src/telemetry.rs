@@ -1,4 +1,4 @@
-//! Logs and metrics.
+//! Logs, metrics and traces.
 //!
 //! | variable | default | |
 //! |---|---|---|
@@ -7,22 +7,40 @@
 //!
 //! Logs go to stderr. Metrics are OpenTelemetry instruments rendered as Prometheus text under exactly
 //! the names they were made with: suffixes such as `_total` are written out where an instrument is made.
+//! Traces are sent when a collector is named, see [`traces`].
+//!
+//! **Invariant:** spans are for traces and events for logs. A span's fields are names of ours, ids and
+//! numbers; no event, and so no text that somebody else wrote, becomes part of a trace.
+
+mod collector;
+pub mod context;
+mod traces;
 
 use std::{
     env,
     io::{self, IsTerminal},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use opentelemetry::{
     global,
     metrics::{Meter, MeterProvider},
+    trace::TracerProvider,
 };
 use opentelemetry_sdk::{
     Resource,
     metrics::{Aggregation, Instrument, InstrumentKind, SdkMeterProvider, Stream},
+    trace::SdkTracerProvider,
 };
 use prometheus::{Registry, TextEncoder};
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, Metadata, level_filters::LevelFilter};
+use tracing_opentelemetry::OpenTelemetryLayer;
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry as Spans,
+    filter::{FilterExt, filter_fn},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 /// Bucket bounds in seconds for requests: from a warm manifest to a slow client's segment.
 pub const REQUEST_SECONDS: [f64; 13] =
@@ -36,20 +54,48 @@ const LABEL_SETS_MAX: usize = 2000;
 
 const SCOPE: &str = "streaming-service";
 
-/// The process's metrics; clones share one registry.
+/// Whether anybody collects traces: asked once per request, so no lock.
+static TRACED: AtomicBool = AtomicBool::new(false);
+
+/// The process's metrics and traces; clones share them.
 #[derive(Clone, Debug)]
 pub struct Telemetry {
     registry: Registry,
     // Held because instruments fall silent once their provider is gone.
     provider: SdkMeterProvider,
+    traces: Option<SdkTracerProvider>,
 }
 
-/// Sets up logging and the process's meter provider. To be called once, first thing in `main`.
+/// Sets up logging, the process's meter provider and, when a collector is named, its traces. To be called
+/// once, first thing in `main`, on the runtime.
 pub fn init(service: &'static str) -> Telemetry {
-    init_logs();
-    let telemetry = Telemetry::new(service);
+    let mut telemetry = Telemetry::new(service);
     global::set_meter_provider(telemetry.provider.clone());
+    let failed = telemetry
+        .meter()
+        .u64_counter("streaming_telemetry_spans_failed_total")
+        .with_description("Spans that the collector of traces did not take")
+        .build();
+    let traces = traces::provider(service, failed);
+    let failure = match traces {
+        Ok(provider) => {
+            telemetry.traces = provider;
+            None
+        }
+        Err(error) => Some(error),
+    };
+    TRACED.store(telemetry.traces.is_some(), Ordering::Relaxed);
+    init_subscriber(telemetry.traces.as_ref());
+    if let Some(error) = failure {
+        // A typing error in a variable must not stop the service.
+        tracing::error!(%error, "set up traces: none will be sent");
+    }
     telemetry
+}
+
+/// Whether spans are collected at all.
+pub fn is_traced() -> bool {
+    TRACED.load(Ordering::Relaxed)
 }
 
 /// The process's meter; instruments made before [`init`] record nothing.
@@ -75,7 +121,15 @@ impl Telemetry {
             // A fresh registry cannot refuse its first collector; without it the text stays empty.
             Err(error) => tracing::error!(%error, "register metrics exporter"),
         }
-        Self { registry, provider: builder.build() }
+        Self { registry, provider: builder.build(), traces: None }
+    }
+
+    /// Sends the spans that still wait, as long as that is quick. The last thing that a `main` does.
+    pub async fn close(&self) {
+        let Some(traces) = self.traces.clone() else { return };
+        // It blocks, and what it waits for runs on this runtime. Failing means dropped spans, no more.
+        let closing = move || drop(traces.shutdown_with_timeout(traces::FLUSH_MAX));
+        drop(tokio::task::spawn_blocking(closing).await);
     }
 
     /// A meter of these metrics.
@@ -108,26 +162,41 @@ fn view(instrument: &Instrument) -> Option<Stream> {
     builder.with_aggregation(aggregation).build().ok()
 }
 
-fn init_logs() {
+fn init_subscriber(traces: Option<&SdkTracerProvider>) {
     let level = env::var("LOG_LEVEL").unwrap_or_default();
     let format = env::var("LOG_FORMAT").unwrap_or_default();
     let terminal = io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt()
-        .with_writer(io::stderr)
-        .with_env_filter(filter(&level))
-        .with_ansi(terminal);
+    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(terminal);
     let json = match format.as_str() {
         "json" => true,
         "text" => false,
         _ => !terminal,
     };
-    // An error means that somebody, a test most likely, has set up logging before us.
-    let result = if json {
-        builder.json().flatten_event(true).with_current_span(false).try_init()
+    let logs: Box<dyn Layer<Spans> + Send + Sync> = if json {
+        layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
     } else {
-        builder.try_init()
+        layer.boxed()
     };
-    drop(result);
+    // Without traces no layer wants spans, and then they cost nothing.
+    let logs = logs.with_filter(filter(&level).and(filter_fn(|about| about.is_event())));
+    let traces = traces.map(|provider| {
+        OpenTelemetryLayer::new(provider.tracer(SCOPE))
+            .with_location(false)
+            .with_threads(false)
+            .with_target(false)
+            .with_tracked_inactivity(false)
+            .with_context_activation(false)
+            .with_filter(filter_fn(is_our_span).with_max_level_hint(LevelFilter::INFO))
+    });
+    // An error means that somebody, a test most likely, has set up logging before us.
+    drop(tracing_subscriber::registry().with(logs).with(traces).try_init());
+}
+
+/// The libraries' own spans hold what we would not say, such as addresses and paths.
+fn is_our_span(about: &Metadata<'_>) -> bool {
+    const OURS: [&str; 4] = ["control", "dataplane", "workers", "runtime"];
+    let root = about.target().split("::").next().unwrap_or_default();
+    about.is_span() && *about.level() <= Level::INFO && OURS.contains(&root)
 }
 
 /// A bare level concerns our own code; the libraries' chatter below is of no use to an operator.

@@ -21,6 +21,7 @@ use futures::{StreamExt, pin_mut};
 use http::{HeaderMap, StatusCode, header, request::Parts};
 use media::VideoId;
 use serde_json::json;
+use tracing::Instrument;
 
 use self::{
     form::Form,
@@ -137,7 +138,7 @@ impl Upload {
         take_in: impl Future<Output = Result<Form, Problem>> + Send + 'static,
     ) -> Result<Reply, Problem> {
         let tracker = self.app.shutdown.tracker.clone();
-        let task = tracker.spawn(async move {
+        let work = async move {
             let hard = self.app.shutdown.hard.clone();
             let taken = tokio::select! {
                 taken = take_in => taken,
@@ -153,8 +154,8 @@ impl Upload {
                 self.abort().await;
             }
             finished
-        });
-        ended(task.await)
+        };
+        ended(tracker.spawn(work.in_current_span()).await)
     }
 
     async fn complete(&self, form: Form) -> Result<Reply, Problem> {

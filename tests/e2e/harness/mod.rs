@@ -6,6 +6,7 @@ pub(crate) mod browser;
 pub(crate) mod capture;
 pub(crate) mod client;
 pub(crate) mod clip;
+pub(crate) mod collector;
 pub(crate) mod m3u8;
 pub(crate) mod minio;
 pub(crate) mod picture;

@@ -27,6 +27,7 @@ use tokio::{
     task::{JoinError, JoinHandle, spawn_blocking},
     time::{Instant, Interval, interval},
 };
+use tracing::{Span, field::Empty};
 
 use super::{
     Fault, Progress, Toolbox,
@@ -76,6 +77,8 @@ pub struct Running {
     seen: u64,
     seen_at: Instant,
     stopped: Option<Stopped>,
+    /// From the start to the end; part of whichever span started it.
+    span: Span,
 }
 
 type Waited = Result<io::Result<ExitStatus>, JoinError>;
@@ -138,6 +141,7 @@ pub fn start(toolbox: &Toolbox, run: Run) -> Result<Running, Fault> {
         cpu_seconds: run.time_max.as_secs().max(1).saturating_mul(cores),
     };
     let sandbox = &toolbox.sandbox;
+    let span = span(&run.program);
     let mut command = FfmpegCommand::new_with_path(sandbox.launcher());
     command.args(&run.args);
     // Spawned as it is: the sidecar's own spawn adds `-n`, which ffprobe does not know.
@@ -167,7 +171,20 @@ pub fn start(toolbox: &Toolbox, run: Run) -> Result<Running, Fault> {
         seen: 0,
         seen_at: now,
         stopped: None,
+        span,
     })
+}
+
+/// What a trace shows of a run. Its arguments stay out of it: they hold paths.
+fn span(program: &Path) -> Span {
+    let name = if program.ends_with("ffprobe") { "ffprobe" } else { "ffmpeg" };
+    tracing::info_span!(
+        "ffmpeg",
+        otel.name = name,
+        otel.status_code = Empty,
+        "error.type" = Empty,
+        process.exit.code = Empty
+    )
 }
 
 /// Runs on a thread of its own from the process's start to its end.
@@ -264,10 +281,16 @@ impl Running {
             Fault::retryable("ffmpeg_failed", format!("run ffmpeg: {error}"))
         };
         let status = ended.map_err(|error| lost(&error))?.map_err(|error| lost(&error))?;
+        if let Some(code) = status.code() {
+            self.span.record("process.exit.code", code);
+        }
         if self.stopped.is_none() && status.success() {
             return Ok(None);
         }
-        Err(classify(status, self.stopped, &self.progress.log()))
+        let fault = classify(status, self.stopped, &self.progress.log());
+        self.span.record("error.type", &*fault.code);
+        self.span.record("otel.status_code", "ERROR");
+        Err(fault)
     }
 
     /// Waits for the end and returns standard output, at most `bytes_max` of it.

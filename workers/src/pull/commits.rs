@@ -7,6 +7,7 @@ use std::{
 };
 
 use api::{code::Code, v1};
+use runtime::telemetry::context;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{ffmpeg::Fault, task::Interruption};
@@ -59,9 +60,11 @@ impl Committer {
         self.send(v1::Commit { pictures, last: true, ..v1::Commit::default() }).await
     }
 
+    #[tracing::instrument(name = "commit", skip_all, fields(last = commit.last))]
     async fn send(&self, commit: v1::Commit) -> Result<(), Interruption> {
         let (task_id, token) = (self.task.clone(), self.token);
-        let commit = v1::Commit { task_id, token, ..commit };
+        let traceparent = context::current().unwrap_or_default();
+        let commit = v1::Commit { task_id, token, traceparent, ..commit };
         let (reply, answer) = oneshot::channel();
         let wish = Wish { commit, reply };
         self.wishes.send(wish).await.map_err(|_| Interruption::Lost)?;

@@ -1,0 +1,159 @@
+//! TLS on listeners and towards servers, and the rule for plaintext: loopback only, unless the operator
+//! says that something else keeps it safe.
+//!
+//! | variable | default | |
+//! |---|---|---|
+//! | `STREAMING_TLS_CERT_FILE` | none: plaintext | PEM, the certificate and its chain; read again when it changes |
+//! | `STREAMING_TLS_KEY_FILE` | | PEM, its private key |
+//! | `STREAMING_INSECURE` | `false` | plaintext on addresses beyond loopback |
+//! | `STREAMING_TLS_CA_FILE` | the system's | PEM, what `https://` servers must be certified by |
+
+mod dial;
+mod identity;
+mod listen;
+mod stream;
+
+use std::{
+    ffi::OsString,
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use clap::{
+    Args,
+    builder::{FalseyValueParser, OsStringValueParser, TypedValueParser},
+};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+
+pub use dial::{Connector, channel, channel_lazy};
+pub use listen::{Acceptor, Protocols};
+pub use stream::Stream;
+
+/// What a listener is told.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ListenArgs {
+    /// Serves TLS: the certificate and its chain, PEM. Read again when it changes.
+    #[arg(long, env = "STREAMING_TLS_CERT_FILE", value_parser = any_path())]
+    pub tls_cert_file: Option<PathBuf>,
+    /// The certificate's private key, PEM.
+    #[arg(long, env = "STREAMING_TLS_KEY_FILE", value_parser = any_path())]
+    pub tls_key_file: Option<PathBuf>,
+    /// Serves plaintext on an address beyond loopback: a proxy in front terminates TLS.
+    #[arg(long, env = "STREAMING_INSECURE", value_parser = FalseyValueParser::new())]
+    pub insecure: bool,
+}
+
+/// What a client of `https://` servers is told.
+#[derive(Args, Clone, Debug, Default)]
+pub struct DialArgs {
+    /// Who certifies https:// control planes, PEM; unset: the system's authorities. Read at each connection.
+    #[arg(long, env = "STREAMING_TLS_CA_FILE", value_parser = any_path())]
+    pub tls_ca_file: Option<PathBuf>,
+}
+
+/// Why there is no TLS, or no listener.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// Only one of the two files is named.
+    #[error("STREAMING_TLS_CERT_FILE and STREAMING_TLS_KEY_FILE must be set together")]
+    Half,
+    /// A file cannot be read.
+    #[error("read {}: {source}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("read {}: it holds no {what} in PEM", path.display())]
+    Empty {
+        /// Which.
+        path: PathBuf,
+        /// What it should hold.
+        what: &'static str,
+    },
+    /// Certificate and key are none, or do not fit each other.
+    #[error("use the TLS certificate: {0}")]
+    Rejected(#[from] rustls::Error),
+    /// Certificate authorities that cannot be used.
+    #[error("use the certificate authorities in {}", path.display())]
+    Authorities {
+        /// Of which file.
+        path: PathBuf,
+    },
+    /// Plaintext where others could read it.
+    #[error(
+        "refuse to serve plaintext on {0}: set STREAMING_TLS_CERT_FILE and STREAMING_TLS_KEY_FILE, or, \
+         where a proxy in front terminates TLS, --insecure (STREAMING_INSECURE=true)"
+    )]
+    Plaintext(SocketAddr),
+}
+
+impl ListenArgs {
+    /// Certificate and key when both are named; `None` when neither is.
+    ///
+    /// # Errors
+    /// [`TlsError::Half`]
+    pub fn files(&self) -> Result<Option<(&Path, &Path)>, TlsError> {
+        match (given(self.tls_cert_file.as_deref()), given(self.tls_key_file.as_deref())) {
+            (Some(cert), Some(key)) => Ok(Some((cert, key))),
+            (None, None) => Ok(None),
+            _ => Err(TlsError::Half),
+        }
+    }
+
+    /// Refuses plaintext on `addr` unless it is loopback or allowed.
+    ///
+    /// # Errors
+    /// [`TlsError::Plaintext`], [`TlsError::Half`]
+    pub fn check(&self, addr: SocketAddr) -> Result<(), TlsError> {
+        let plain = self.files()?.is_none();
+        if plain && !self.insecure && !addr.ip().to_canonical().is_loopback() {
+            return Err(TlsError::Plaintext(addr));
+        }
+        Ok(())
+    }
+
+    /// What accepts connections on `addr`: with TLS, or in plaintext where that is allowed.
+    ///
+    /// # Errors
+    /// [`TlsError`]
+    pub fn acceptor(&self, addr: SocketAddr, protocols: Protocols) -> Result<Acceptor, TlsError> {
+        self.check(addr)?;
+        match self.files()? {
+            Some((cert, key)) => Acceptor::tls(cert, key, protocols),
+            None => Ok(Acceptor::plain()),
+        }
+    }
+}
+
+impl DialArgs {
+    /// The file; an empty variable is an unset one.
+    pub fn ca_file(&self) -> Option<&Path> {
+        given(self.tls_ca_file.as_deref())
+    }
+}
+
+fn given(path: Option<&Path>) -> Option<&Path> {
+    path.filter(|path| !path.as_os_str().is_empty())
+}
+
+/// A path that may be empty.
+fn any_path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(|text: OsString| PathBuf::from(text))
+}
+
+/// The one crypto provider; named wherever a configuration is made, so that nothing must be installed.
+fn crypto() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! A request's span: a child of whatever trace the client sent, and the parent of control's. It holds a
+//! route's pattern, a method and a status: no path, no query, no header.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use http::Request;
+use hyper::body::Incoming;
+use runtime::telemetry::{self, context};
+use tonic::metadata::MetadataValue;
+use tracing::{Instrument, Span, field::Empty};
+
+use crate::{
+    app::App,
+    edge::{self, Connection},
+    metrics::method_label,
+    reply::Reply,
+    route::Route,
+};
+
+/// Asked every few seconds by balancers and scrapers: they would drown every other trace.
+const UNTRACED: [&str; 3] = ["/health", "/health/playback", "/metrics"];
+
+/// Answers a request inside its span; without a collector this is the answer alone.
+pub(crate) async fn answer(
+    app: Arc<App>,
+    peer: SocketAddr,
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+) -> Reply {
+    if !telemetry::is_traced() {
+        return edge::answer(app, peer, connection, request).await;
+    }
+    let span = span(&request);
+    let reply = edge::answer(app, peer, connection, request).instrument(span.clone()).await;
+    let status = reply.status();
+    span.record("http.response.status_code", status.as_u16());
+    if status.is_server_error() {
+        span.record("otel.status_code", "ERROR");
+    }
+    reply
+}
+
+fn span(request: &Request<Incoming>) -> Span {
+    let route = Route::resolve(request.uri().path());
+    let route = route.as_ref().map_or("none", Route::pattern);
+    if UNTRACED.contains(&route) {
+        return Span::none();
+    }
+    let method = method_label(request.method());
+    let span = tracing::info_span!(
+        "request",
+        otel.name = format!("{method} {route}"),
+        otel.kind = "server",
+        otel.status_code = Empty,
+        http.request.method = method,
+        http.route = route,
+        http.response.status_code = Empty
+    );
+    // More than one is as good as none (W3C Trace Context, 3.2).
+    let mut sent = request.headers().get_all(context::TRACEPARENT).iter();
+    if let (Some(parent), None) = (sent.next(), sent.next())
+        && let Ok(parent) = parent.to_str()
+    {
+        context::adopt(&span, parent);
+    }
+    span
+}
+
+/// Lets control's spans be children of the present one.
+pub(crate) fn pass_on<T>(request: &mut tonic::Request<T>) {
+    if let Some(context) = context::current()
+        && let Ok(value) = MetadataValue::try_from(context)
+    {
+        request.metadata_mut().insert(context::TRACEPARENT, value);
+    }
+}

@@ -1,0 +1,133 @@
+//! What operators see: traces over OTLP, metrics, dashboards and alerts.
+
+use std::time::{Duration, Instant};
+
+use hyper::Method;
+use serde_json::json;
+
+use crate::harness::{
+    clip::Numbered,
+    collector::{Collector, Span},
+    eventually,
+    stack::Stack,
+};
+
+const JOB_DEADLINE: Duration = Duration::from_secs(120);
+/// From a span's end to its arrival.
+const SPAN_DEADLINE: Duration = Duration::from_secs(15);
+
+/// The span of that name, of that service, whose parent is `parent`.
+async fn child(collector: &Collector, service: &str, name: &str, parent: &Span) -> Span {
+    let what = format!("{service} sends {name} as a child of {}", parent.name);
+    let looked = eventually(&what, SPAN_DEADLINE, async || {
+        let mut spans = collector.spans();
+        spans.retain(|span| span.trace == parent.trace && span.parent == parent.id);
+        spans.into_iter().find(|span| span.service == service && span.name == name)
+    });
+    looked.await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_trace_leads_from_the_request_to_ffmpeg_and_back() {
+    let collector = Collector::http().await;
+    let stack = Stack::start_with(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint),
+        ("OTEL_BSP_SCHEDULE_DELAY", "200"),
+    ])
+    .await;
+    let client = stack.client();
+    let film = Numbered::seconds(6).file();
+    let fields = [("title", "a title that is nobody's business"), ("visibility", "private")];
+    let reply = client.upload(&film, &fields).await.expect(201).json();
+    let video = reply["videoId"].as_str().expect("videoId").to_owned();
+
+    // The player, the service or the proxy that sent the request has begun the trace.
+    let (trace, caller) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+    let traceparent = format!("00-{trace}-{caller}-01");
+    let headers = [("content-type", "application/json"), ("traceparent", traceparent.as_str())];
+    let body = json!({"profiles": ["360p"]}).to_string().into();
+    let path = format!("/api/videos/{video}/transcode?token=made-up-secret");
+    let reply = client.send(Method::POST, &path, &headers, body).await.expect("send").expect(202);
+    let job = reply.json()["jobId"].as_str().expect("jobId").to_owned();
+    client.wait_job(&job, "completed", JOB_DEADLINE).await;
+
+    let root = Span {
+        service: String::new(),
+        name: "the caller's span".to_owned(),
+        trace: trace.to_owned(),
+        id: caller.to_owned(),
+        parent: String::new(),
+        attributes: Vec::new(),
+    };
+    let (dataplane, control, worker) =
+        ("streaming-dataplane", "streaming-control", "streaming-worker");
+    let request = child(&collector, dataplane, "POST /api/videos/{id}/transcode", &root).await;
+    assert_eq!(request.attribute("http.response.status_code"), "202");
+    let call = child(&collector, control, "streaming.v1.JobService/CreateJob", &request).await;
+    let chunk = child(&collector, worker, "task chunk", &call).await;
+    assert_eq!(chunk.attribute("video.id"), video);
+    assert_eq!(chunk.attribute("task.outcome"), "done");
+    let ffmpeg = child(&collector, worker, "ffmpeg", &chunk).await;
+    assert_eq!(ffmpeg.attribute("process.exit.code"), "0");
+    child(&collector, worker, "store output", &chunk).await;
+    let commit = child(&collector, worker, "commit", &chunk).await;
+    child(&collector, control, "admit commit", &commit).await;
+    child(&collector, worker, "task audio", &call).await;
+    child(&collector, control, "collect", &call).await;
+
+    // The upload is a trace of its own, down to ffprobe.
+    let upload = eventually("the upload's span", SPAN_DEADLINE, async || {
+        collector.spans().into_iter().find(|span| span.name == "POST /api/videos/upload")
+    });
+    let upload = upload.await;
+    assert!(upload.parent.is_empty() && upload.trace != trace, "{upload:?}");
+    let complete = "streaming.v1.UploadService/CompleteUpload";
+    let complete = child(&collector, control, complete, &upload).await;
+    let probe = child(&collector, worker, "task probe", &complete).await;
+    child(&collector, worker, "ffprobe", &probe).await;
+
+    let text = collector.text();
+    let data = stack.data().to_string_lossy().into_owned();
+    let file = film.file_name().and_then(|name| name.to_str()).expect("name");
+    for secret in [&stack.token, "made-up-secret", "nobody's business", data.as_str(), file] {
+        assert!(!text.contains(secret), "{secret} is in a trace");
+    }
+    for span in collector.spans() {
+        assert!(!span.name.contains(&video) && !span.name.contains(&job), "{}", span.name);
+        assert!(!["GET /health", "GET /metrics"].contains(&span.name.as_str()), "{}", span.name);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_sends_what_waits_and_a_dead_collector_costs_nothing() {
+    let collector = Collector::grpc().await;
+    let mut stack = Stack::start_with(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        // Nothing would leave by itself before the test is over.
+        ("OTEL_BSP_SCHEDULE_DELAY", "600000"),
+    ])
+    .await;
+    stack.client().upload_film(&Numbered::seconds(2).file()).await;
+    assert!(collector.spans().is_empty());
+    assert!(stack.stop().success());
+    let services: std::collections::BTreeSet<String> =
+        collector.spans().into_iter().map(|span| span.service).collect();
+    let planes = ["streaming-control", "streaming-dataplane", "streaming-worker"];
+    assert_eq!(services, planes.map(str::to_owned).into());
+
+    // Nothing listens on the discard port.
+    stack.set("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9");
+    stack.set("OTEL_BSP_SCHEDULE_DELAY", "200");
+    stack.up().await;
+    stack.client().upload_film(&Numbered::seconds(2).file()).await;
+    let failed = "streaming_telemetry_spans_failed_total";
+    eventually("spans that nobody took are counted", SPAN_DEADLINE, async || {
+        let text = stack.anonymous().get("/metrics").await.expect(200).text();
+        text.lines().any(|line| line.starts_with(failed) && !line.ends_with(" 0")).then_some(())
+    })
+    .await;
+    let begun = Instant::now();
+    assert!(stack.stop().success());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}

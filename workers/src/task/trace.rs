@@ -1,0 +1,53 @@
+//! What a trace shows of a task: its kind, its ids and how it ended. No path, no title, no message.
+
+use api::v1;
+use runtime::telemetry::context;
+use tracing::{Span, field::Empty};
+
+use super::Ended;
+
+/// A span that belongs to the trace of whoever queued the task.
+pub(super) fn span(lease: &v1::Lease) -> Span {
+    let kind = kind(lease);
+    let span = tracing::info_span!(
+        "task",
+        otel.name = format!("task {kind}"),
+        otel.kind = "consumer",
+        otel.status_code = Empty,
+        "error.type" = Empty,
+        task.kind = kind,
+        task.id = lease.task_id,
+        task.attempt = lease.attempt,
+        task.outcome = Empty,
+        job.id = lease.job_id,
+        video.id = lease.video_id
+    );
+    context::adopt(&span, &lease.traceparent);
+    span
+}
+
+/// Notes how the task ended.
+pub(super) fn ended(span: &Span, ended: &Ended) {
+    let outcome = match ended {
+        Ended::Done => "done",
+        Ended::Lost => "lost",
+        Ended::Stopped => "stopped",
+        Ended::Failed(fault) => {
+            span.record("error.type", &*fault.code);
+            span.record("otel.status_code", "ERROR");
+            "failed"
+        }
+    };
+    span.record("task.outcome", outcome);
+}
+
+fn kind(lease: &v1::Lease) -> &'static str {
+    match lease.work {
+        Some(v1::lease::Work::Probe(_)) => "probe",
+        Some(v1::lease::Work::Chunk(_)) => "chunk",
+        Some(v1::lease::Work::Audio(_)) => "audio",
+        Some(v1::lease::Work::Pictures(_)) => "thumbnails",
+        Some(v1::lease::Work::Preview(_)) => "preview",
+        None => "unknown",
+    }
+}
