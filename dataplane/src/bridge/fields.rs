@@ -150,6 +150,9 @@ impl Page {
                     page.size = size.ok_or_else(wrong)?;
                 }
                 "pageToken" => page.token = value.into_owned(),
+                "videoId" if value.is_empty() => {
+                    return Err(Problem::field("videoId", "is not a UUID"));
+                }
                 "videoId" => page.video = value.into_owned(),
                 _ => {}
             }

@@ -55,4 +55,42 @@ mod tests {
             assert!(document.pointer(pointer).is_some(), "{pointer}");
         }
     }
+
+    #[test]
+    fn every_code_of_ours_is_a_code_of_the_document() {
+        let document: Value = serde_json::from_str(include_str!("openapi.json")).unwrap();
+        let listed = &document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"];
+        let codes: Vec<&str> = api::code::Code::ALL.iter().map(|code| code.text()).collect();
+        assert_eq!(*listed, serde_json::json!(codes));
+    }
+
+    /// What a tool needs to drive it: a name, every parameter of the path, every status by itself.
+    #[test]
+    fn every_operation_says_what_it_takes_and_answers() {
+        let document: Value = serde_json::from_str(include_str!("openapi.json")).unwrap();
+        let mut names = BTreeSet::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            let shared = item["parameters"].as_array().cloned().unwrap_or_default();
+            for (method, operation) in item.as_object().unwrap() {
+                if method == "parameters" {
+                    continue;
+                }
+                let place = format!("{method} {path}");
+                let name = operation["operationId"].as_str().unwrap_or_default();
+                assert!(!name.is_empty() && names.insert(name.to_owned()), "{place}: operationId");
+                assert!(operation["summary"].is_string() && operation["security"].is_array());
+                let own = operation["parameters"].as_array().cloned().unwrap_or_default();
+                let declared = |name: &str| {
+                    shared.iter().chain(&own).any(|p| p["name"] == name && p["in"] == "path")
+                };
+                for part in path.split('{').skip(1).filter_map(|part| part.split('}').next()) {
+                    assert!(declared(part), "{place}: {part}");
+                }
+                let answers = operation["responses"].as_object().unwrap();
+                assert!(!answers.contains_key("default"), "{place}: list the statuses");
+                let bearer = operation["security"][0].get("bearer").is_some();
+                assert!(!bearer || answers.contains_key("401"), "{place}: 401");
+            }
+        }
+    }
 }
