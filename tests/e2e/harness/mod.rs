@@ -7,6 +7,7 @@ pub(crate) mod capture;
 pub(crate) mod client;
 pub(crate) mod clip;
 pub(crate) mod collector;
+pub(crate) mod fleet;
 pub(crate) mod m3u8;
 pub(crate) mod minio;
 pub(crate) mod picture;

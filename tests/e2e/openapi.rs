@@ -1,0 +1,128 @@
+//! The OpenAPI document as a contract: sound by its own meta-schema, and held by a running service
+//! against schemathesis, which makes requests out of it, good and bad ones.
+
+use std::{
+    fs,
+    process::{Command, Output},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use crate::harness::{clip::Numbered, program, stack::Stack};
+
+const JOB_DEADLINE: Duration = Duration::from_secs(60);
+/// What every reply is held against.
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
+     response_headers_conformance,response_schema_conformance,unsupported_method,\
+     allow_header_conformance,ignored_auth,negative_data_rejection";
+/// Streams that do not end by themselves, what says 501 without an identity provider, and tus, whose
+/// media type schemathesis cannot write.
+const LEFT_OUT: &str = "^(/api/jobs/.id./events|/api/auth/exchange|/api/uploads(/.id.)?)$";
+/// OpenAPI 3.1's own schema, as schemathesis carries it.
+const VALIDATE: &str = "import json, sys, jsonschema_rs\n\
+     from schemathesis.specs.openapi.definitions import OPENAPI_31\n\
+     schema = {**OPENAPI_31}\n\
+     errors = list(jsonschema_rs.validator_for(schema).iter_errors(json.load(sys.stdin)))\n\
+     sys.exit('; '.join(f'{list(e.instance_path)}: {e.message}' for e in errors[:5]) or 0)\n";
+
+/// A program of `.tools/venv`; without it the test is skipped, but not in CI.
+fn python(name: &str) -> Option<Command> {
+    let path = program::repository().join(".tools/venv/bin").join(name);
+    if path.exists() {
+        return Some(Command::new(path));
+    }
+    assert!(!program::continuous_integration(), "{} is missing", path.display());
+    eprintln!("skip: tools/install test makes .tools/venv");
+    None
+}
+
+async fn output(mut command: Command) -> Output {
+    let run = tokio::task::spawn_blocking(move || command.output());
+    run.await.expect("join").expect("run program")
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned()
+}
+
+/// Real things for the paths' parameters, except where they would be deleted or cancelled.
+fn things(video: &str, job: &str) -> String {
+    format!(
+        "[checks.negative_data_rejection]\nexpected-statuses = [\"4xx\"]\n\
+         [[operations]]\ninclude-path-regex = \"^/api/videos/.id.\"\nexclude-method = \"DELETE\"\n\
+         parameters = {{ \"path.id\" = \"{video}\" }}\n\
+         [[operations]]\ninclude-path-regex = \"^/api/jobs/.id.\"\nexclude-method = \"DELETE\"\n\
+         parameters = {{ \"path.id\" = \"{job}\" }}\n\
+         [[operations]]\ninclude-path-regex = \"^/api/stream/\"\n\
+         parameters = {{ \"path.id\" = \"{video}\", \"path.version\" = \"{job}\", \
+         \"path.rendition\" = \"360p\", \"path.file\" = \"h0.m4s\" }}\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replies_keep_to_the_openapi_document() {
+    let Some(mut run) = python("schemathesis") else { return };
+    let stack = Stack::start().await;
+    let client = stack.client();
+    let (video, job) = client.publish(&Numbered::seconds(6).file(), JOB_DEADLINE).await;
+    let document = stack.anonymous().get("/api/openapi.json").await.expect(200);
+    let file = stack.beside().join("openapi.json");
+    fs::write(&file, &document.body).expect("write document");
+    let config = stack.beside().join("schemathesis.toml");
+    fs::write(&config, things(&video, &job)).expect("write configuration");
+
+    let mut validate = python("python").expect("a venv has both");
+    validate.args(["-c", VALIDATE]).stdin(fs::File::open(&file).expect("open document"));
+    let validated = output(validate).await;
+    assert!(validated.status.success(), "{}", told(&validated));
+
+    run.current_dir(stack.beside()).arg("--config-file").arg(config).arg("run").arg(file);
+    run.args(["--url", &format!("http://{}", stack.http)]);
+    run.args(["--header", &format!("Authorization: Bearer {}", stack.token)]);
+    run.args(["--checks", CHECKS, "--exclude-path-regex", LEFT_OUT]);
+    run.args(["--phases", "coverage,fuzzing", "--max-examples", "5", "--seed", "1"]);
+    run.args(["--no-shrink", "--continue-on-failure", "--workers", "2", "--warnings", "off"]);
+    run.args(["--request-timeout", "30", "--suppress-health-check", "all"]);
+    let found = output(run).await;
+    assert!(found.status.success(), "{}", told(&found));
+    // The service has lived through it, and the film has too.
+    stack.anonymous().get("/health").await.expect(200);
+    stack.anonymous().get(&format!("/api/stream/{video}/hls/playlist.m3u8")).await.expect(200);
+}
+
+/// Case 95: what a refusal says is ours to say, and nothing of what is behind it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refusals_tell_nothing_of_what_is_behind() {
+    let stack = Stack::start().await;
+    let client = stack.client();
+    let unknown = "00000000-0000-7000-8000-000000000000";
+    let mut replies = vec![
+        client.get("/api/videos?pageToken=%27%3B--").await,
+        client.get(&format!("/api/videos/{unknown}")).await,
+        client.get("/api/videos/%00").await,
+        client.get(&format!("/api/stream/{unknown}/hls/playlist.m3u8")).await,
+        client.post(&format!("/api/videos/{unknown}/transcode"), &json!({"profiles": 7})).await,
+        client.with_token("no.such.token").get("/api/jobs").await,
+        stack.anonymous().get("/api/jobs").await,
+    ];
+    // The database gone, replies come from the plane alone.
+    stack.signal("postgres", nix::sys::signal::Signal::SIGSTOP);
+    replies.push(client.get("/api/videos").await);
+    stack.signal("postgres", nix::sys::signal::Signal::SIGCONT);
+    let folder = stack.data().to_string_lossy().into_owned();
+    for reply in replies {
+        assert!((400..=599).contains(&reply.status), "{}", reply.text());
+        assert_eq!(reply.header("content-type"), "application/problem+json");
+        let text = reply.text();
+        let document: Value = reply.json();
+        assert_eq!(document["status"], reply.status, "{text}");
+        assert!(document["code"].is_string() && document["errors"].is_array(), "{text}");
+        for secret in
+            [&folder, "panicked", ".rs:", "SELECT", "postgres", "127.0.0.1", "h2 ", "fred"]
+        {
+            assert!(!text.contains(secret), "{secret} in {text}");
+        }
+    }
+    stack.anonymous().get("/api/openapi.json").await.expect(200);
+}

@@ -1,0 +1,161 @@
+//! The whole topology as plain processes: two controls, two data planes, three workers, one database, one
+//! Redis, one store and a balancer. One of each is lost while a film is uploaded, encoded and played.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use api::v1::ListWorkersRequest;
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use serde_json::json;
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    conformance::{Phase, hls},
+    harness::{
+        capture::Capture,
+        client::Client,
+        clip::Numbered,
+        eventually,
+        fleet::Fleet,
+        picture,
+        script::{Behaviour, Ffmpeg},
+    },
+    worker_lost::tasks,
+};
+
+const JOB_DEADLINE: Duration = Duration::from_secs(120);
+/// Case 108: from its start to its first segment.
+const WARM_DEADLINE: Duration = Duration::from_secs(5);
+/// A drained worker's: its chunks may still end.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(25);
+/// Requests that may break with the data plane that carries them.
+const BROKEN_MAX: u32 = 2;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn film_survives_the_loss_of_one_of_each() {
+    let scripts = tempfile::tempdir().expect("folder");
+    let script = Ffmpeg::new(scripts.path(), Behaviour::Slow(1));
+    let env = [("STREAMING_FFMPEG", script.path()), ("STREAMING_WORKER_SLOTS", "1")];
+    let mut fleet = Fleet::start(&env, 3).await;
+    let film = Numbered::seconds(64);
+
+    let video = upload(&mut fleet, &film).await;
+    let client = fleet.base.client();
+    let job = client.transcode(&video, &json!({})).await;
+    let viewer = Viewer::watch(fleet.base.anonymous(), &video, &job);
+    eventually("some chunks are done and others under way", JOB_DEADLINE, async || {
+        let now = client.try_get(&format!("/api/jobs/{job}")).await.ok()?.json();
+        let count = |state| tasks(&now, "chunk").iter().filter(|t| t["state"] == state).count();
+        (count("done") >= 1 && count("leased") >= 1).then_some(())
+    })
+    .await;
+    fleet.workers[0].kill();
+    fleet.controls[0].kill();
+    fleet.dataplanes[1].kill();
+    // Case 23: what a drained worker holds is not counted against it.
+    assert!(fleet.workers[1].drain(DRAIN_DEADLINE).await.success());
+    let done = client.wait_job(&job, "completed", JOB_DEADLINE).await;
+    assert!(tasks(&done, "chunk").iter().all(|task| task["error"].is_null()), "{done:#}");
+    let (answered, broken) = viewer.end().await;
+    assert!(answered > 5 && broken <= BROKEN_MAX, "{answered} answered, {broken} broken");
+    returns_warm(&mut fleet, &video, &job).await;
+    let workers = fleet.base.rpc().workers().list_workers(ListWorkersRequest {}).await;
+    assert!(!workers.expect("gRPC through nginx").into_inner().workers.is_empty());
+
+    let path = format!("/api/stream/{video}/hls/playlist.m3u8");
+    let captured = Capture::hls(&fleet.base.anonymous(), &path).await;
+    hls::check(&captured, Phase::Final).assert_none("HLS");
+    let expected: Vec<Option<u16>> = (0..film.frames()).map(|n| Some(n as u16)).collect();
+    for track in captured.hls_tracks().iter().filter(|track| !track.is_audio()) {
+        let found = picture::numbers(&track.write(fleet.base.beside()));
+        assert!(found == expected, "{}: frames are missing, double or out of order", track.name);
+    }
+}
+
+/// Two uploads at once, one on each data plane, one of which is killed under way. What breaks is sent
+/// again and arrives.
+async fn upload(fleet: &mut Fleet, film: &Numbered) -> String {
+    let bytes = Bytes::from(std::fs::read(film.file()).expect("read film"));
+    let (started, mut begun) = mpsc::channel(2);
+    let (open, gate) = watch::channel(false);
+    let mut uploads = tokio::task::JoinSet::new();
+    for _ in 0..2 {
+        let (client, bytes) = (fleet.base.client(), bytes.clone());
+        let (started, mut gate) = (started.clone(), gate.clone());
+        let half = bytes.len() / 2;
+        let (first, second) = (bytes.slice(..half), bytes.slice(half..));
+        let rest = async move {
+            started.send(()).await.expect("the test listens");
+            gate.wait_for(|open| *open).await.expect("the gate opens");
+            Ok(second)
+        };
+        let content = stream::once(async { Ok(first) }).chain(stream::once(rest)).boxed();
+        uploads.spawn(async move { client.upload_stream("film.mp4", &[], content).await });
+    }
+    for _ in 0..2 {
+        begun.recv().await.expect("an upload begins");
+    }
+    fleet.dataplanes[0].kill();
+    open.send_replace(true);
+    let replies = uploads.join_all().await;
+    fleet.dataplanes[0].start_again();
+    assert!(replies.iter().all(|r| matches!(r.status, 201 | 502..=504)), "{replies:?}");
+    let whole = replies.iter().find(|reply| reply.status == 201);
+    match whole {
+        Some(reply) => reply.json()["videoId"].as_str().expect("videoId").to_owned(),
+        None => fleet.base.client().upload_film(&film.file()).await,
+    }
+}
+
+/// Somebody who looks on through the balancer all the while.
+struct Viewer {
+    stop: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<(u32, u32)>,
+}
+
+impl Viewer {
+    fn watch(client: Client, video: &str, job: &str) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let playlist = format!("/api/stream/{video}/hls/playlist.m3u8");
+        let segment = format!("/api/stream/{video}/{job}/360p/h0.m4s");
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move {
+            let (mut answered, mut broken) = (0, 0);
+            while !stopped.load(Ordering::Relaxed) {
+                for path in [&playlist, &segment] {
+                    match client.try_get(path).await.map(|reply| reply.status) {
+                        Ok(200) => answered += 1,
+                        // Nothing is playable yet.
+                        Ok(404) if answered == 0 => {}
+                        _ => broken += 1,
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            (answered, broken)
+        });
+        Self { stop, task }
+    }
+
+    async fn end(self) -> (u32, u32) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await.expect("viewer")
+    }
+}
+
+/// A data plane that comes back serves at once, without anybody's help.
+async fn returns_warm(fleet: &mut Fleet, video: &str, job: &str) {
+    fleet.dataplanes[1].start_again();
+    let direct = Client::new(&fleet.dataplanes[1].address, None);
+    let path = format!("/api/stream/{video}/{job}/360p/h0.m4s");
+    eventually("the data plane serves again", WARM_DEADLINE, async || {
+        direct.try_get(&path).await.is_ok_and(|reply| reply.status == 200).then_some(())
+    })
+    .await;
+}
