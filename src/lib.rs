@@ -3,6 +3,7 @@
 
 pub mod cached;
 pub mod code;
+mod redacted;
 pub mod wire;
 
 /// Generated from `proto/streaming/v1`.

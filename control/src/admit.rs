@@ -14,8 +14,8 @@ use media::{
     index::Fragment,
     layout, tables,
 };
-use object_store::{ObjectStoreExt, path::Path};
 use sha2::{Digest, Sha256};
+use store::ReadError;
 
 use crate::{
     bus::Event,
@@ -33,8 +33,8 @@ pub use offer::{Offer, Offered, OfferedPicture, Outcome};
 
 /// Largest chunk of one rendition that is taken.
 pub const OBJECT_BYTES_MAX: u64 = 256 << 20;
-/// Tries of a read from the store before the worker is told to come again.
-const STORE_TRIES_MAX: u32 = 6;
+/// Tries of a read from the store, each with its own retries, before the worker is told to come again.
+const STORE_TRIES_MAX: u32 = 3;
 const STORE_RETRY_BASE: Duration = Duration::from_millis(200);
 /// Seconds before a refused attempt is repeated.
 const BACKOFF_SECONDS: f64 = 1.0;
@@ -281,23 +281,19 @@ async fn fetch(
     let Some(store) = deps.stores.get(&subject.store) else {
         return Err(Doubt::Store("the video's store is not configured".to_owned()));
     };
-    let path = Path::from(key);
     let mut tried = 1;
     loop {
-        let read = async {
-            let size = store.objects.head(&path).await?.size;
-            if size != announced {
-                return Ok(Err(size));
-            }
-            Ok(Ok(store.objects.get(&path).await?.bytes().await?))
-        };
-        match read.await {
-            Ok(Ok(bytes)) => return Ok(bytes),
-            Ok(Err(size)) => {
+        let read = match store.size(key).await {
+            Ok(size) if size != announced => {
                 let text = format!("{name}: {size} bytes are stored, {announced} were announced");
                 return Err(Doubt::Refused(text));
             }
-            Err(object_store::Error::NotFound { .. }) => {
+            Ok(size) => store.read(key, 0..size).await,
+            Err(error) => Err(error),
+        };
+        match read {
+            Ok(bytes) => return Ok(bytes),
+            Err(ReadError::Missing) => {
                 return Err(Doubt::Refused(format!("{name}: no such object")));
             }
             Err(error) if tried < STORE_TRIES_MAX => {

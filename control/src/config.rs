@@ -62,6 +62,10 @@ pub struct Config {
     #[arg(long, env = "STREAMING_THUMBNAILS", default_value_t = crate::plan::THUMBNAILS_DEFAULT,
           value_parser = clap::value_parser!(u32).range(1..=i64::from(THUMBNAILS_MAX)))]
     pub thumbnails: u32,
+    /// How long the presigned URLs of workers hold; they are replaced while a task runs.
+    #[arg(long, env = "STREAMING_URL_LIFETIME", default_value = "15m",
+          value_parser = url_lifetime)]
+    pub url_lifetime: Duration,
     /// Whose JWTs are accepted.
     #[command(flatten)]
     pub jwt: JwtArgs,
@@ -92,6 +96,13 @@ pub struct UploadArgs {
     /// Most bytes that the open uploads of one tenant may announce.
     #[arg(long, env = "STREAMING_UPLOADS_BYTES_MAX", default_value_t = 1 << 40)]
     pub uploads_bytes_max: u64,
+}
+
+/// S3 signs whole seconds, seven days at most.
+fn url_lifetime(text: &str) -> Result<Duration, String> {
+    let lifetime = runtime::duration::parse(text).map_err(|error| error.to_string())?;
+    let bounds = Duration::from_secs(1)..=Duration::from_secs(7 * 24 * 3600);
+    if bounds.contains(&lifetime) { Ok(lifetime) } else { Err("must be 1s to 7 days".to_owned()) }
 }
 
 /// See [`Config::default_visibility`].

@@ -34,6 +34,8 @@ pub struct Policy {
     pub heartbeat: Duration,
     /// From the end of a lease until nobody writes for it any more, in seconds.
     pub grace_seconds: f64,
+    /// How long a worker's presigned URLs hold.
+    pub url_lifetime: Duration,
     /// New videos play without a token.
     pub public: bool,
     /// Thumbnails of a film that wants any.

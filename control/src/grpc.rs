@@ -1,5 +1,6 @@
 //! The gRPC services: each handler reads its message, asks the gate, calls the database, answers.
 
+pub mod access;
 pub mod auth;
 pub mod bearer;
 pub mod calls;

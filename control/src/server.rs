@@ -227,6 +227,7 @@ pub fn build(
             heartbeat: config.heartbeat,
             grace_seconds: config.grace_seconds(),
             thumbnails: config.thumbnails,
+            url_lifetime: config.url_lifetime,
             public: config.default_visibility == DefaultVisibility::Public,
             uploads: UploadPolicy::new(&config.uploads),
         },

@@ -5,6 +5,8 @@ use std::{net::SocketAddr, path::PathBuf, thread, time::Duration};
 use api::v1;
 use clap::{Args, Parser, Subcommand};
 
+use crate::source::Reading;
+
 const SLOTS_MIN: usize = 2;
 /// More threads only delay the first frame of an encoder.
 const URGENT_THREADS_MAX: usize = 16;
@@ -70,6 +72,10 @@ pub struct Config {
     /// Address space of one FFmpeg, in MiB; 0: 6 GiB and 256 MiB per core.
     #[arg(long = "worker-memory", env = "STREAMING_WORKER_MEMORY", default_value_t = 0)]
     pub memory_mib: u64,
+    /// How sources in S3 are read: by ranges, as a whole into the scratch folder, or by ranges where the
+    /// kernel can hold FFmpeg to one port (Linux 6.7 and later).
+    #[arg(long = "worker-source", env = "STREAMING_WORKER_SOURCE", value_enum, default_value_t)]
+    pub source: Reading,
     /// Serves /metrics; unset: not served.
     #[arg(long, env = "STREAMING_METRICS_ADDR")]
     pub metrics_addr: Option<SocketAddr>,

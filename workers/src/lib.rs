@@ -1,8 +1,9 @@
 //! The worker: pulls leased tasks, runs FFmpeg behind a fence, writes objects, reports proof.
 //!
-//! **Invariant:** the worker holds no handle on a database, Redis or a store's listing; it knows the
-//! paths that its leases name, and nothing else.
+//! **Invariant:** the worker holds no handle on a database, Redis or a store's keys or listing; it
+//! knows the paths and presigned URLs that its leases name, and nothing else.
 
+pub mod bucket;
 pub mod config;
 pub mod ffmpeg;
 pub mod output;
@@ -10,6 +11,7 @@ pub mod proof;
 pub mod pull;
 pub mod sandbox;
 pub mod scratch;
+pub mod source;
 pub mod task;
 
 use std::{env, io, path::Path, sync::Arc, time::Duration};
@@ -19,11 +21,13 @@ use thiserror::Error;
 use tokio::sync::Semaphore;
 
 use crate::{
+    bucket::Client,
     config::Config,
     ffmpeg::{Fault, Toolbox, args, find_program, run::ask},
     pull::Puller,
     sandbox::Sandbox,
     scratch::Scratch,
+    source::Sources,
     task::Workshop,
 };
 
@@ -52,6 +56,9 @@ pub enum StartError {
     /// The listener for metrics.
     #[error("cannot listen for metrics on {0}")]
     Metrics(std::net::SocketAddr, #[source] io::Error),
+    /// The client of stores in S3.
+    #[error("cannot open a client for stores")]
+    Client(#[source] reqwest::Error),
     /// FFmpeg does not even list its encoders.
     #[error("cannot run ffmpeg in its sandbox: {0}")]
     SelfTest(#[source] Fault),
@@ -80,9 +87,13 @@ pub async fn run(
         let serve = runtime::admin::serve_on(listener, telemetry, shutdown.clone());
         shutdown.tracker.spawn(serve);
     }
+    let client = Arc::new(Client::new().map_err(StartError::Client)?);
+    let sources = Sources::new(Arc::clone(&client), config.source, !config.unsandboxed);
     let workshop = Workshop {
         toolbox,
         scratch,
+        sources,
+        client,
         threads: config.threads(),
         urgent_threads: config.urgent_threads(),
         slots: Arc::new(Semaphore::new(config.slots() + config.worker_express_slots)),

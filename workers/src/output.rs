@@ -4,9 +4,30 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     path::{Component, Path, PathBuf},
+    sync::Arc,
+    time::Duration,
 };
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    bucket::{Client, Trouble},
+    ffmpeg::Fault,
+    pull::{Access, Denial},
+    task::Interruption,
+};
+
+/// How long a finished output waits for a store that is down, before somebody else may make it again.
+const PATIENCE: Duration = Duration::from_secs(600);
+const PAUSE_MIN: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(15);
+/// Places in a row that the store may refuse.
+const DENIALS_MAX: u32 = 3;
 
 /// A digest of an object's bytes.
 pub type Sha256Digest = [u8; 32];
@@ -14,6 +35,75 @@ pub type Sha256Digest = [u8; 32];
 /// The SHA-256 of `bytes`.
 pub fn digest(bytes: &[u8]) -> Sha256Digest {
     Sha256::digest(bytes).into()
+}
+
+/// Where a lease's outputs go.
+#[derive(Clone, Debug)]
+pub enum Outlet {
+    /// Below this folder of a local store.
+    Folder(PathBuf),
+    /// To S3, each to a place that control grants.
+    Bucket(Access, Arc<Client>),
+}
+
+impl Outlet {
+    /// Stores an object under `key`, whole and durable.
+    ///
+    /// # Errors
+    /// When it cannot be written, or the lease is gone.
+    pub async fn put(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        sha256: &Sha256Digest,
+    ) -> Result<(), Interruption> {
+        match self {
+            Self::Folder(root) => {
+                let (root, key) = (root.clone(), key.to_owned());
+                let written = spawn_blocking(move || write(&root, &key, &bytes)).await;
+                let written = written
+                    .map_err(|_| Fault::retryable("internal", "store output: thread died"))?;
+                Ok(written.map_err(|error| Fault::io("store output", &error))?)
+            }
+            Self::Bucket(access, client) => send(access, client, key, &bytes, sha256).await,
+        }
+    }
+}
+
+/// Asks for a place and writes it, again and again while the store is down: what has been encoded is
+/// worth some patience, and waiting costs no attempt.
+async fn send(
+    access: &Access,
+    client: &Client,
+    key: &str,
+    bytes: &Bytes,
+    sha256: &Sha256Digest,
+) -> Result<(), Interruption> {
+    let (begun, mut pause, mut denials) = (Instant::now(), PAUSE_MIN, 0);
+    loop {
+        let put = match access.output(key, sha256).await {
+            Ok(url) => client.put(&url, bytes.clone(), sha256).await,
+            Err(Denial::Lost) => return Err(Interruption::Lost),
+            Err(Denial::Later(why)) => Err(Trouble::Down(why)),
+            Err(Denial::Refused(why)) => return Err(Fault::retryable("unavailable", why).into()),
+        };
+        match put {
+            Ok(()) => return Ok(()),
+            Err(Trouble::Down(why)) if begun.elapsed() < PATIENCE => {
+                tracing::debug!(why, "store output again");
+                sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+            Err(Trouble::Down(_)) => return Err(Interruption::Deferred(client.defer())),
+            Err(_) if denials < DENIALS_MAX => {
+                denials += 1;
+                sleep(pause).await;
+            }
+            Err(trouble) => {
+                return Err(Fault::retryable("unavailable", trouble.to_string()).into());
+            }
+        }
+    }
 }
 
 /// Writes `bytes` to `key` below the store's folder `root`. Readers see nothing or everything, also

@@ -3,15 +3,15 @@
 //! One loop owns everything; tasks run beside it and talk to it through a channel. A broken stream is
 //! replaced while tasks go on: leases and unanswered commits belong to the loop, not to the stream.
 
+mod access;
 mod backoff;
 mod commits;
 mod leases;
 mod link;
+mod wait;
 
 use std::{
     collections::HashMap,
-    future::{Future, pending},
-    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -26,12 +26,17 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::commits::Committer;
 use self::{
+    access::Accesses,
     backoff::Backoff,
     commits::{Commits, Wish},
     leases::Leases,
-    link::{Link, LinkError},
+    link::Link,
+    wait::{Connecting, connected, drain_deadline, next},
+};
+pub use self::{
+    access::{Access, Denial},
+    commits::Committer,
 };
 use crate::{
     config::Config,
@@ -53,8 +58,6 @@ const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
 /// Bounds on what control may ask of us, in seconds.
 const LEASE_SECONDS: (f64, f64) = (0.5, 3600.0);
 
-type Connecting = Pin<Box<dyn Future<Output = Result<(Link, v1::Welcome), LinkError>> + Send>>;
-
 /// Pulls tasks until told to stop.
 pub struct Puller {
     config: Arc<Config>,
@@ -71,6 +74,8 @@ pub struct Puller {
     leases: Leases,
     commits: Commits,
     wishes: (mpsc::Sender<Wish>, mpsc::Receiver<Wish>),
+    accesses: Accesses,
+    asked: (mpsc::Sender<access::Wish>, mpsc::Receiver<access::Wish>),
     tasks: JoinSet<Ended>,
     names: HashMap<Id, (String, u64)>,
     outbox: Vec<Tell>,
@@ -111,6 +116,8 @@ impl Puller {
             leases: Leases::default(),
             commits: Commits::default(),
             wishes: mpsc::channel(WISHES_MAX),
+            accesses: Accesses::default(),
+            asked: mpsc::channel(WISHES_MAX),
             tasks: JoinSet::new(),
             names: HashMap::new(),
             outbox: Vec::new(),
@@ -142,6 +149,10 @@ impl Puller {
                 Some(wish) = self.wishes.1.recv() => {
                     let commit = self.commits.add(wish);
                     self.tell(Tell::Commit(commit));
+                }
+                Some(wish) = self.asked.1.recv() => {
+                    let access = self.accesses.add(wish);
+                    self.tell(Tell::Access(access));
                 }
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
                 _ = ticks.tick() => self.tick(Instant::now()),
@@ -198,6 +209,9 @@ impl Puller {
         for commit in self.commits.unanswered() {
             self.tell(Tell::Commit(commit));
         }
+        for access in self.accesses.unanswered() {
+            self.tell(Tell::Access(access));
+        }
         for message in std::mem::take(&mut self.outbox) {
             self.tell(message);
         }
@@ -220,6 +234,7 @@ impl Puller {
                 }
             }
             Some(Told::CommitReply(reply)) => self.commits.answered(reply, Instant::now()),
+            Some(Told::AccessReply(reply)) => self.accesses.answered(reply),
             Some(Told::Drain(_)) => {
                 tracing::info!("drain: control asks for it");
                 self.draining = true;
@@ -235,7 +250,7 @@ impl Puller {
         }
         let (name, token) = (lease.task_id.clone(), lease.token);
         if self.draining {
-            self.say(Tell::Release(v1::Release { task_id: name, token }));
+            self.say(Tell::Release(v1::Release { task_id: name, token, delay_seconds: 0.0 }));
             return;
         }
         tracing::info!(task.id = name, attempt = lease.attempt, "begin task");
@@ -243,8 +258,9 @@ impl Puller {
         let expires = Instant::now() + self.lease;
         self.leases.add(name.clone(), token, expires, cancel.clone(), Arc::clone(&gauge));
         let committer = Committer::new(name.clone(), token, self.wishes.0.clone());
+        let access = Access::new(name.clone(), token, self.asked.0.clone());
         let workshop = Arc::clone(&self.workshop);
-        let work = task::run(Task { lease, workshop, committer, cancel, gauge });
+        let work = task::run(Task { lease, workshop, committer, access, cancel, gauge });
         let id = self.tasks.spawn(work).id();
         self.names.insert(id, (name, token));
     }
@@ -261,10 +277,8 @@ impl Puller {
             // Nobody to tell: the lease was lost before.
             _ if !held => "lost",
             Ended::Lost => "lost",
-            Ended::Stopped => {
-                self.say(Tell::Release(v1::Release { task_id: task_id.clone(), token }));
-                "released"
-            }
+            Ended::Stopped => self.release(task_id.clone(), token, Duration::ZERO),
+            Ended::Deferred(delay) => self.release(task_id.clone(), token, delay),
             Ended::Failed(fault) => {
                 self.failed(task_id.clone(), token, fault);
                 "failed"
@@ -272,6 +286,13 @@ impl Puller {
         };
         tracing::info!(task.id = task_id, outcome, "end task");
         self.ended.add(1, &[KeyValue::new("outcome", outcome)]);
+    }
+
+    /// Gives a lease back without counting the attempt.
+    fn release(&mut self, task_id: String, token: u64, delay: Duration) -> &'static str {
+        let delay_seconds = delay.as_secs_f64();
+        self.say(Tell::Release(v1::Release { task_id, token, delay_seconds }));
+        if delay.is_zero() { "released" } else { "deferred" }
     }
 
     fn failed(&mut self, task_id: String, token: u64, fault: Fault) {
@@ -351,31 +372,5 @@ impl Puller {
         if let Err(error) = link.send(message) {
             self.disconnected(&error);
         }
-    }
-}
-
-async fn next(link: &mut Option<Link>) -> Result<v1::ControlMessage, LinkError> {
-    match link {
-        Some(link) => link.next().await,
-        None => pending().await,
-    }
-}
-
-async fn connected(connecting: &mut Option<Connecting>) -> Result<(Link, v1::Welcome), LinkError> {
-    match connecting {
-        Some(connecting) => connecting.await,
-        None => pending().await,
-    }
-}
-
-/// When what still runs is to be stopped: some time after the soft stop, or at the hard one.
-async fn drain_deadline(shutdown: Shutdown, drain: Duration) {
-    let patience = async {
-        shutdown.soft.cancelled().await;
-        tokio::time::sleep(drain).await;
-    };
-    tokio::select! {
-        () = patience => {}
-        () = shutdown.hard.cancelled() => {}
     }
 }

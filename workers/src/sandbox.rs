@@ -5,7 +5,8 @@
 //! of ours runs between fork and exec and no unsafe code is needed.
 //!
 //! **Invariant:** what runs inside reads this task's source and the system's programs, writes this
-//! task's scratch folder, opens no socket, and dies with the worker.
+//! task's scratch folder, opens no socket but to the one port that its source is behind, and dies with
+//! the worker.
 
 mod filesystem;
 mod limits;
@@ -25,9 +26,11 @@ use nix::{
 };
 use thiserror::Error;
 
-pub use filesystem::available;
+pub use filesystem::{available, holds_to_one_port};
 pub use limits::Limits;
 pub use policy::{POLICY_VARIABLE, Policy};
+
+use crate::source::Input;
 
 /// The launcher's exit code when the fence could not be put up; FFmpeg itself never uses it.
 pub const EXIT_UNFENCED: u8 = 125;
@@ -89,13 +92,14 @@ impl Sandbox {
         &self,
         command: &mut Command,
         program: &Path,
-        source: Option<&Path>,
+        source: Option<&Input>,
         scratch: &Path,
         limits: Limits,
     ) -> Result<(), SandboxError> {
         let policy = Policy {
             program: program.to_owned(),
-            source: source.map(Path::to_owned),
+            source: source.and_then(Input::file).map(Path::to_owned),
+            port: source.and_then(Input::port),
             scratch: scratch.to_owned(),
             parent: std::process::id(),
             fenced: self.fenced,
@@ -146,7 +150,7 @@ fn fence() -> Result<Policy, SandboxError> {
     limits::apply(&policy.limits)?;
     if policy.fenced {
         filesystem::restrict(&policy)?;
-        syscalls::restrict(policy.script)?;
+        syscalls::restrict(policy.script, policy.port.is_some())?;
     }
     Ok(policy)
 }

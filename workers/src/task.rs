@@ -13,19 +13,23 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use api::v1;
+use bytes::Bytes;
 use media::fmp4::rewrite::Rewritten;
 use tokio::{sync::Semaphore, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
+    bucket::Client,
     ffmpeg::{Fault, Progress, Toolbox},
-    output,
-    pull::Committer,
+    output::{self, Outlet, Sha256Digest},
+    pull::{Access, Committer},
     scratch::Scratch,
+    source::{Source, Sources},
 };
 
 /// What tasks share.
@@ -35,6 +39,10 @@ pub struct Workshop {
     pub toolbox: Toolbox,
     /// Temporary folders.
     pub scratch: Scratch,
+    /// What opens the sources of leases.
+    pub sources: Sources,
+    /// Talks to stores in S3.
+    pub client: Arc<Client>,
     /// Threads of a task that nobody waits for.
     pub threads: u32,
     /// Threads of one that somebody waits for.
@@ -52,6 +60,8 @@ pub enum Ended {
     Lost,
     /// We were told to stop; give the lease back.
     Stopped,
+    /// The store is down; give the lease back, to be tried again after a while.
+    Deferred(Duration),
     /// The attempt failed.
     Failed(Fault),
 }
@@ -61,6 +71,8 @@ pub enum Ended {
 pub enum Interruption {
     /// The lease is gone.
     Lost,
+    /// The store is down: no fault of this attempt, which shall not count.
+    Deferred(Duration),
     /// The attempt failed.
     Failed(Fault),
 }
@@ -80,6 +92,8 @@ pub struct Task {
     pub workshop: Arc<Workshop>,
     /// The way to control.
     pub committer: Committer,
+    /// Asks control for presigned URLs.
+    pub access: Access,
     /// Cancelled when the lease is lost or the worker stops.
     pub cancel: CancellationToken,
     /// What heartbeats say.
@@ -128,6 +142,7 @@ pub async fn run(task: Task) -> Ended {
         None => Ended::Stopped,
         Some(Ok(())) => Ended::Done,
         Some(Err(Interruption::Lost)) => Ended::Lost,
+        Some(Err(Interruption::Deferred(delay))) => Ended::Deferred(delay),
         Some(Err(Interruption::Failed(fault))) => Ended::Failed(fault),
     };
     trace::ended(&span, &ended);
@@ -135,9 +150,9 @@ pub async fn run(task: Task) -> Ended {
 }
 
 async fn execute(task: &Task) -> Result<(), Interruption> {
-    let place = Place::of(&task.lease)?;
+    let place = Place::open(task).await?;
     let scratch = task.workshop.scratch.task().map_err(|e| Fault::io("make scratch folder", &e))?;
-    match task.lease.work.clone() {
+    let worked = match task.lease.work.clone() {
         Some(v1::lease::Work::Probe(_)) => probe::run(task, &place, scratch.path()).await,
         Some(v1::lease::Work::Chunk(work)) => chunk::run(task, &place, work, scratch.path()).await,
         Some(v1::lease::Work::Audio(work)) => audio::run(task, &place, work, scratch.path()).await,
@@ -148,93 +163,102 @@ async fn execute(task: &Task) -> Result<(), Interruption> {
             preview::run(task, &place, work, scratch.path()).await
         }
         None => Err(Fault::retryable("unsupported_task", "unknown kind of task").into()),
+    };
+    match worked {
+        // Whatever FFmpeg says of a source that broke off, the store is to blame.
+        Err(Interruption::Failed(fault)) => Err(match place.intact() {
+            Ok(()) => Interruption::Failed(fault),
+            Err(interruption) => interruption,
+        }),
+        worked => worked,
     }
 }
 
 /// Where a task reads and writes.
 #[derive(Debug)]
-struct Place {
-    source: PathBuf,
-    output_root: PathBuf,
+struct Place<'a> {
+    source: Source,
+    sources: &'a Sources,
+    outlet: Outlet,
     output_prefix: String,
     token: u64,
 }
 
-impl Place {
-    fn of(lease: &v1::Lease) -> Result<Self, Fault> {
-        let source = PathBuf::from(&lease.source_path);
-        if !source.is_absolute() {
-            return Err(invalid("source_path"));
-        }
-        if !source.is_file() {
-            return Err(Fault::retryable("source_missing", "the source is not in the store"));
-        }
-        Ok(Self {
-            source,
-            output_root: PathBuf::from(&lease.output_root),
-            output_prefix: lease.output_prefix.clone(),
-            token: lease.token,
-        })
+impl<'a> Place<'a> {
+    async fn open(task: &'a Task) -> Result<Self, Interruption> {
+        let Task { lease, workshop, access, .. } = task;
+        let source = workshop.sources.open(lease, access, &workshop.scratch).await?;
+        let outlet = match PathBuf::from(&lease.output_root) {
+            root if root.is_absolute() => Outlet::Folder(root),
+            _ if lease.source_url.is_empty() => return Err(invalid("output_root").into()),
+            _ => Outlet::Bucket(access.clone(), Arc::clone(&workshop.client)),
+        };
+        let output_prefix = lease.output_prefix.clone();
+        Ok(Self { source, sources: &workshop.sources, outlet, output_prefix, token: lease.token })
+    }
+
+    /// Whether the source could be read so far; what was made of one that could not is void.
+    fn intact(&self) -> Result<(), Interruption> {
+        self.source.intact().map_err(|trouble| self.sources.interruption(trouble))
+    }
+
+    /// Stores an object; every output of every kind of task goes this way.
+    async fn put(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        sha256: &Sha256Digest,
+    ) -> Result<(), Interruption> {
+        self.intact()?;
+        self.outlet.put(key, bytes, sha256).await
     }
 
     /// Stores one rendition's chunk and describes it for the commit.
     #[tracing::instrument(name = "store output", skip_all, fields(chunk = made.chunk, bytes = made.bytes.len()))]
-    async fn store(&self, rendition: &str, made: Rewritten) -> Result<v1::Output, Fault> {
-        if !self.output_root.is_absolute() {
-            return Err(invalid("output_root"));
-        }
-        let (root, prefix, token) =
-            (self.output_root.clone(), self.output_prefix.clone(), self.token);
-        let rendition = rendition.to_owned();
-        let stored = spawn_blocking(move || {
-            let sha256 = output::digest(&made.bytes);
-            let hex = hex::encode(sha256);
-            let key = media::layout::chunk(&prefix, &rendition, made.chunk, token, &hex);
-            output::write(&root, &key, &made.bytes)?;
-            Ok(v1::Output {
-                rendition,
-                chunk: made.chunk,
-                key,
-                bytes: made.bytes.len() as u64,
-                sha256: sha256.to_vec().into(),
-                init: made.init.into(),
-            })
-        });
-        stored
-            .await
-            .map_err(|_| Fault::retryable("internal", "store output: thread died"))?
-            .map_err(|error| Fault::io("store output", &error))
+    async fn store(&self, rendition: &str, made: Rewritten) -> Result<v1::Output, Interruption> {
+        let (bytes, sha256) = digested(Bytes::from(made.bytes)).await?;
+        let (prefix, hex) = (&self.output_prefix, hex::encode(sha256));
+        let key = media::layout::chunk(prefix, rendition, made.chunk, self.token, &hex);
+        let length = bytes.len() as u64;
+        self.put(&key, bytes, &sha256).await?;
+        Ok(v1::Output {
+            rendition: rendition.to_owned(),
+            chunk: made.chunk,
+            key,
+            bytes: length,
+            sha256: sha256.to_vec().into(),
+            init: made.init.into(),
+        })
     }
 }
 
-impl Place {
+impl Place<'_> {
     /// Stores a picture or clip that lies in a file and describes it for the commit.
     async fn store_file(
         &self,
         name: &str,
         extension: &'static str,
         file: PathBuf,
-    ) -> Result<v1::Picture, Fault> {
-        if !self.output_root.is_absolute() {
-            return Err(invalid("output_root"));
-        }
-        let (root, prefix, token) =
-            (self.output_root.clone(), self.output_prefix.clone(), self.token);
-        let name = name.to_owned();
-        let stored = spawn_blocking(move || {
-            let made = std::fs::read(&file)?;
-            let sha256 = output::digest(&made);
-            let hex = hex::encode(sha256);
-            let key = media::layout::picture(&prefix, &name, token, &hex, extension);
-            output::write(&root, &key, &made)?;
-            let bytes = made.len() as u64;
-            Ok(v1::Picture { name, key, bytes, sha256: sha256.to_vec().into() })
-        });
-        stored
-            .await
-            .map_err(|_| Fault::retryable("internal", "store picture: thread died"))?
-            .map_err(|error| Fault::io("store picture", &error))
+    ) -> Result<v1::Picture, Interruption> {
+        let read = spawn_blocking(move || std::fs::read(&file)).await;
+        let read = read.map_err(|_| Fault::retryable("internal", "read picture: thread died"))?;
+        let made = Bytes::from(read.map_err(|error| Fault::io("read picture", &error))?);
+        let (made, sha256) = digested(made).await?;
+        let (prefix, hex) = (&self.output_prefix, hex::encode(sha256));
+        let key = media::layout::picture(prefix, name, self.token, &hex, extension);
+        let bytes = made.len() as u64;
+        self.put(&key, made, &sha256).await?;
+        Ok(v1::Picture { name: name.to_owned(), key, bytes, sha256: sha256.to_vec().into() })
     }
+}
+
+/// Digests large objects off the runtime's threads.
+async fn digested(bytes: Bytes) -> Result<(Bytes, Sha256Digest), Fault> {
+    let digested = spawn_blocking(move || {
+        let sha256 = output::digest(&bytes);
+        (bytes, sha256)
+    });
+    digested.await.map_err(|_| Fault::retryable("internal", "digest output: thread died"))
 }
 
 /// A lease that no worker can work on: control's fault.

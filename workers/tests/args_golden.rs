@@ -10,8 +10,12 @@ use media::{
     ladder::Rung,
     source::{AudioTrack, VideoTrack},
 };
-use workers::ffmpeg::args::{
-    self, AudioEncode, ChunkEncode, Preroll, probe_first_frames, probe_last_packets, probe_streams,
+use workers::{
+    ffmpeg::args::{
+        self, AudioEncode, ChunkEncode, Preroll, probe_first_frames, probe_last_packets,
+        probe_streams,
+    },
+    source::Input,
 };
 
 fn track() -> VideoTrack {
@@ -45,7 +49,7 @@ fn rungs() -> Vec<Rung> {
 fn encode(track: &VideoTrack, rungs: &[Rung], chunk: u32, preroll: Preroll) -> String {
     let grid = Grid::new(FrameRate::new(30_000, 1001).unwrap(), 1799).unwrap();
     lines(&args::chunk(&ChunkEncode {
-        source: Path::new("/store/videos/-i %03d|x/source"),
+        source: &Input::from(Path::new("/store/videos/-i %03d|x/source")),
         track,
         grid: &grid,
         chunk,
@@ -94,7 +98,7 @@ fn audio_is_padded_and_cut_to_the_grid() {
         title: String::new(),
     };
     let args = args::audio(&AudioEncode {
-        source: Path::new("/store/videos/x/source"),
+        source: &Input::from(Path::new("/store/videos/x/source")),
         track: &audio,
         video: Some(&track()),
         grid: &grid,
@@ -106,7 +110,7 @@ fn audio_is_padded_and_cut_to_the_grid() {
 
 #[test]
 fn questions_to_ffprobe_are_restricted_too() {
-    let source = Path::new("/store/videos/x/source");
+    let source = &Input::from(Path::new("/store/videos/x/source"));
     let questions = [
         probe_streams(source),
         probe_first_frames(source, 1, 8),

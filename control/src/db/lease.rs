@@ -94,11 +94,16 @@ pub async fn held(db: &impl GenericClient, leases: &[LeaseId]) -> Result<Vec<Tas
     rows.iter().map(|row| Ok(TaskId::new(row.try_get("id")?))).collect()
 }
 
-/// Gives a lease back without counting the attempt, as a draining worker does; false when not held.
+/// Gives a lease back without counting the attempt, as a draining worker does, or one whose store is
+/// down; the task rests for `delay_seconds`. False when not held.
 ///
 /// # Errors
 /// [`DbError`] as every function here.
-pub async fn release(db: &impl GenericClient, lease: LeaseId) -> Result<bool, DbError> {
+pub async fn release(
+    db: &impl GenericClient,
+    lease: LeaseId,
+    delay_seconds: f64,
+) -> Result<bool, DbError> {
     let rows = db
         .execute(
             "UPDATE tasks
@@ -107,11 +112,11 @@ pub async fn release(db: &impl GenericClient, lease: LeaseId) -> Result<bool, Db
                  worker_id = NULL,
                  lease_expires = NULL,
                  attempt = attempt - 1,
-                 run_after = now(),
+                 run_after = now() + make_interval(secs => $3),
                  fraction = 0,
                  speed = 0
              WHERE id = $1 AND token = $2 AND state = 'leased'",
-            &[&lease.task.uuid(), &lease.stored_token()],
+            &[&lease.task.uuid(), &lease.stored_token(), &delay_seconds],
         )
         .await?;
     Ok(rows == 1)

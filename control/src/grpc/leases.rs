@@ -6,6 +6,7 @@ use media::{
     pictures::{PicturePlan, Size},
 };
 
+use super::access;
 use crate::{
     admit,
     db::{
@@ -33,8 +34,7 @@ pub async fn lease(deps: &Deps, claimed: &Claimed) -> Result<v1::Lease, Failure>
     let db = deps.db.get().await.map_err(unavailable)?;
     let subject = outputs::subject(&*db, claimed.task).await.map_err(unavailable)?;
     let subject = subject.ok_or_else(|| Failure::new("gone", "the task is gone"))?;
-    let root = deps.stores.get(&subject.store).and_then(|store| store.root.as_ref());
-    let root = root.ok_or_else(|| {
+    let store = deps.stores.get(&subject.store).ok_or_else(|| {
         Failure::new(Code::NotConfigured.text(), "the video's store is not configured here")
     })?;
     let first_chunk = match claimed.kind {
@@ -56,15 +56,20 @@ pub async fn lease(deps: &Deps, claimed: &Claimed) -> Result<v1::Lease, Failure>
         }
         _ => layout::source(claimed.video),
     };
-    let source = root.join(source);
+    let source = access::source(deps, store, source).await;
+    let source = source.map_err(|problem| Failure::new(problem.code.text(), problem.message))?;
+    let root = store.root.as_ref().map(|root| root.to_string_lossy().into_owned());
     Ok(v1::Lease {
         task_id: claimed.task.to_string(),
         job_id: claimed.job.to_string(),
         video_id: claimed.video.to_string(),
         token: claimed.token,
         attempt: claimed.attempt,
-        source_path: source.to_string_lossy().into_owned(),
-        output_root: root.to_string_lossy().into_owned(),
+        source_path: source.path,
+        source_url: source.url,
+        source_key: source.key,
+        url_seconds: source.seconds,
+        output_root: root.unwrap_or_default(),
         output_prefix: layout::job_prefix(claimed.video, claimed.job),
         traceparent: subject.traceparent.clone().unwrap_or_default(),
         work: Some(work(claimed, subject, first_chunk, urgent)?),

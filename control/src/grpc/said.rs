@@ -23,6 +23,8 @@ const KEY_BYTES_MAX: usize = 1024;
 const CODE_CHARS_MAX: usize = 64;
 const MESSAGE_CHARS_MAX: usize = 1000;
 const SPEED_MAX: f64 = 100_000.0;
+/// Longest rest of a task that its worker puts off.
+const DELAY_SECONDS_MAX: f64 = 120.0;
 /// Tracks of a source's report.
 const TRACKS_MAX: usize = 128;
 const TEXT_CHARS_MAX: usize = 256;
@@ -54,6 +56,11 @@ pub fn failure(fail: v1::Fail) -> Option<(LeaseId, Failure, bool)> {
     let code = if code.is_empty() { "failed".to_owned() } else { code };
     let message = text(&fail.message, MESSAGE_CHARS_MAX);
     Some((lease, Failure { code, message }, fail.retryable))
+}
+
+/// How long a released task is to rest, within reason.
+pub fn delay(seconds: f64) -> f64 {
+    if seconds.is_finite() { seconds.clamp(0.0, DELAY_SECONDS_MAX) } else { 0.0 }
 }
 
 fn text(text: &str, chars_max: usize) -> String {

@@ -23,7 +23,7 @@ use tonic::{Status, Streaming};
 
 use self::claims::{Lane, Want};
 use super::{
-    Stream,
+    Stream, access,
     commits::{Answer, Commits},
     leases, said,
 };
@@ -171,6 +171,10 @@ impl Session {
             }
             Some(In::Fail(fail)) => self.fail(fail).await,
             Some(In::Release(release)) => self.release(&release).await,
+            Some(In::Access(access)) => {
+                let reply = access::reply(&self.deps, access).await;
+                self.send(Out::AccessReply(reply));
+            }
             // A second hello, or what a newer worker says: nothing that we could act on.
             Some(In::Hello(_)) | None => {}
         }
@@ -234,12 +238,13 @@ impl Session {
     async fn release(&mut self, release: &v1::Release) {
         let Some(lease) = said::lease(&release.task_id, release.token) else { return };
         self.held.remove(&lease.task);
+        let delay = said::delay(release.delay_seconds);
         let released = retrying(TRIES_MAX, || async {
-            lease::release(&*self.deps.db.get().await?, lease).await
+            lease::release(&*self.deps.db.get().await?, lease, delay).await
         });
         match released.await {
-            Ok(true) => self.deps.bus.wake(1),
-            Ok(false) => {}
+            Ok(true) if delay == 0.0 => self.deps.bus.wake(1),
+            Ok(_) => {}
             Err(error) => tracing::warn!(%error, "release a lease"),
         }
     }

@@ -196,7 +196,7 @@ async fn a_stale_token_changes_nothing() {
     let id = lease_of(&stale);
     let beat = lease::extend(&*c, worker("slept").worker, &heartbeat(&stale, 0.5), LEASE).await;
     assert!(beat.unwrap().is_empty());
-    assert!(!lease::release(&*c, id).await.unwrap());
+    assert!(!lease::release(&*c, id, 0.0).await.unwrap());
     assert!(lease::set_back(&*c, id, &setback("late")).await.unwrap().is_none());
     assert!(!ending::finish_task(&*c, id).await.unwrap());
     assert!(lease::held(&*c, &[id]).await.unwrap().is_empty());
@@ -252,7 +252,7 @@ async fn a_release_gives_the_attempt_back() {
         let claimed = claim(&db, &worker("draining"), 1).await.remove(0);
         assert_eq!(claimed.attempt, 1);
         let c = db.get().await.unwrap();
-        assert!(lease::release(&*c, lease_of(&claimed)).await.unwrap());
+        assert!(lease::release(&*c, lease_of(&claimed), 0.0).await.unwrap());
     }
 }
 

@@ -68,7 +68,7 @@ async fn step(db: &Db, model: &mut Model, workers: &[Claimer], rng: &mut StdRng)
             }
         }
         (5, Some(lease)) => {
-            let said = lease::release(&*c, lease).await.unwrap();
+            let said = lease::release(&*c, lease, 0.0).await.unwrap();
             assert_eq!(said, model.holds(lease));
             if said {
                 model.holder.remove(&lease.task);

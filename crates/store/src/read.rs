@@ -7,7 +7,9 @@ use std::{fs::File, io, ops::Range, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
-use object_store::{GetOptions, GetRange, GetResult, GetResultPayload, ObjectStore, path::Path};
+use object_store::{
+    GetOptions, GetRange, GetResult, GetResultPayload, ObjectStore, ObjectStoreExt, path::Path,
+};
 use thiserror::Error;
 
 use crate::{Store, Trouble, explain};
@@ -70,12 +72,24 @@ impl Store {
         }
     }
 
+    /// An object's size.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub async fn size(&self, key: &str) -> Result<u64, ReadError> {
+        let found = self.objects.head(&Path::from(key)).await;
+        found.map(|object| object.size).map_err(|error| failed(&error))
+    }
+
     /// Reads `range` of an object into memory; the caller bounds it.
     ///
     /// # Errors
     /// [`ReadError`]
     pub async fn read(&self, key: &str, range: Range<u64>) -> Result<Bytes, ReadError> {
-        let bytes = range.end - range.start;
+        let bytes = range.end.saturating_sub(range.start);
+        if bytes == 0 {
+            return Ok(Bytes::new());
+        }
         match self.open(key, range.clone()).await? {
             Part::File(file) => {
                 let read = tokio::task::spawn_blocking(move || read_file(file, &range));
@@ -119,13 +133,17 @@ async fn get(
         Ok(_) => Err(ReadError::Missing),
         // It has been replaced, which keys of ours never are.
         Err(object_store::Error::Precondition { .. }) => Err(ReadError::Missing),
-        Err(error) => match explain(&error) {
-            Trouble::NotFound => Err(ReadError::Missing),
-            Trouble::Failing(code) if code.starts_with("InvalidRange") => Err(ReadError::Missing),
-            // The local store says so in words only.
-            Trouble::Other(text) if text.contains("range") => Err(ReadError::Missing),
-            trouble => Err(ReadError::Store(trouble)),
-        },
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+fn failed(error: &object_store::Error) -> ReadError {
+    match explain(error) {
+        Trouble::NotFound => ReadError::Missing,
+        Trouble::Failing(code) if code == "InvalidRange" => ReadError::Missing,
+        // The local store says so in words only.
+        Trouble::Other(text) if text.to_lowercase().contains("range") => ReadError::Missing,
+        trouble => ReadError::Store(trouble),
     }
 }
 

@@ -3,10 +3,7 @@
 //! Paths never reach an option parser or a pattern: the source follows `-i` behind `file:`, outputs are
 //! relative names of our own in the scratch folder.
 
-use std::{
-    ffi::OsString,
-    path::{Path, PathBuf},
-};
+use std::{ffi::OsString, path::PathBuf};
 
 use media::{
     FrameRate, Grid,
@@ -14,11 +11,23 @@ use media::{
     source::{AudioTrack, VideoTrack},
 };
 
+use crate::source::Input;
+
 /// Real containers only. Whatever names other files (playlists, concat scripts, image sequences) or
 /// draws (text art, lavfi) is not among them.
 pub const DEMUXERS: &str = "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf";
-/// `file` for the source, `pipe` for outputs to us.
+/// `file` for a source in a local store, `pipe` for outputs to us.
 pub const PROTOCOLS: &str = "file,pipe";
+/// For a source that is read through the worker's own proxy; the fence knows only that one port.
+pub const LOOPBACK_PROTOCOLS: &str = "http,tcp";
+/// The protocols that `source` needs.
+pub(super) fn protocols(source: &Input) -> &'static str {
+    match source {
+        Input::File(_) => PROTOCOLS,
+        Input::Loopback { .. } => LOOPBACK_PROTOCOLS,
+    }
+}
+
 /// A little above 8K (7680×4320); decoders refuse larger frames.
 pub const PIXELS_MAX: u32 = 36_000_000;
 /// Streams of one file that FFmpeg opens.
@@ -64,8 +73,8 @@ impl Preroll {
 /// One chunk in every rung of `rungs`, decoded once.
 #[derive(Clone, Debug)]
 pub struct ChunkEncode<'a> {
-    /// The file.
-    pub source: &'a Path,
+    /// The film.
+    pub source: &'a Input,
     /// Its video.
     pub track: &'a VideoTrack,
     /// The output's grid.
@@ -205,8 +214,8 @@ fn tone_map(track: &VideoTrack, top: &Rung) -> String {
 /// One audio track from start to end, as fragmented MP4 on standard output.
 #[derive(Clone, Debug)]
 pub struct AudioEncode<'a> {
-    /// The file.
-    pub source: &'a Path,
+    /// The film.
+    pub source: &'a Input,
     /// The track.
     pub track: &'a AudioTrack,
     /// The video, whose first frame is time 0; without one the track's first sample is.
@@ -253,7 +262,7 @@ pub fn encoders() -> Vec<OsString> {
 }
 
 /// Arguments of ffprobe that every question about `source` begins with.
-fn question(source: &Path, about: &[&str]) -> Vec<OsString> {
+fn question(source: &Input, about: &[&str]) -> Vec<OsString> {
     let mut args = Args(Vec::new());
     args.add(["-hide_banner", "-loglevel", "level+error", "-threads", "1"]);
     args.add(about.iter().copied());
@@ -262,7 +271,7 @@ fn question(source: &Path, about: &[&str]) -> Vec<OsString> {
 }
 
 /// Asks ffprobe for the container and its streams, as JSON.
-pub fn probe_streams(source: &Path) -> Vec<OsString> {
+pub fn probe_streams(source: &Input) -> Vec<OsString> {
     let entries = "format=format_name,start_time,duration,bit_rate:\
                    stream=index,codec_type,codec_name,width,height,sample_aspect_ratio,field_order,\
                    pix_fmt,color_transfer,r_frame_rate,avg_frame_rate,time_base,start_pts,duration_ts,\
@@ -272,7 +281,7 @@ pub fn probe_streams(source: &Path) -> Vec<OsString> {
 }
 
 /// Asks ffprobe for the first frames of stream `index` that decode, out of its first `packets`.
-pub fn probe_first_frames(source: &Path, index: u32, packets: u32) -> Vec<OsString> {
+pub fn probe_first_frames(source: &Input, index: u32, packets: u32) -> Vec<OsString> {
     let (stream, interval) = (index.to_string(), format!("%+#{packets}"));
     let entries = "frame=best_effort_timestamp,interlaced_frame";
     question(
@@ -292,7 +301,7 @@ pub fn probe_first_frames(source: &Path, index: u32, packets: u32) -> Vec<OsStri
 }
 
 /// Asks ffprobe for the packets from `start` (in the source's seconds; none: the first) to the end.
-pub fn probe_last_packets(source: &Path, start: Option<f64>) -> Vec<OsString> {
+pub fn probe_last_packets(source: &Input, start: Option<f64>) -> Vec<OsString> {
     let interval = start.map_or_else(|| "%".to_owned(), |start| format!("{start:.3}%"));
     let entries = "packet=codec_type,stream_index,pts,dts,duration,flags";
     question(
@@ -323,12 +332,10 @@ impl Args {
         self.0.extend(args.into_iter().map(Into::into));
     }
 
-    fn input(&mut self, source: &Path) {
-        self.add(["-protocol_whitelist", PROTOCOLS, "-format_whitelist", DEMUXERS]);
+    fn input(&mut self, source: &Input) {
+        self.add(["-protocol_whitelist", protocols(source), "-format_whitelist", DEMUXERS]);
         self.add(["-max_streams", &STREAMS_MAX.to_string()]);
         self.add(["-max_pixels", &PIXELS_MAX.to_string()]);
-        let mut url = OsString::from("file:");
-        url.push(source);
-        self.add([OsString::from("-i"), url]);
+        self.add([OsString::from("-i"), source.url()]);
     }
 }

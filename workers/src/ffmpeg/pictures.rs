@@ -1,11 +1,12 @@
 //! FFmpeg's arguments for pictures and previews. Their source is a film in little that control has put
 //! together from finished renditions: an MP4 of ours, upright, in SDR, with square pixels.
 
-use std::{ffi::OsString, path::Path};
+use std::ffi::OsString;
 
 use media::{FrameRate, pictures::Size};
 
-use super::args::PROTOCOLS;
+use super::args::protocols;
+use crate::source::Input;
 
 /// Quality of every JPEG: 2 is best, 31 is worst.
 const QUALITY: &str = "4";
@@ -27,7 +28,7 @@ const PREVIEW_GOP_SECONDS: f64 = 2.0;
 #[derive(Clone, Copy, Debug)]
 pub struct PicturesEncode<'a> {
     /// The film in little.
-    pub source: &'a Path,
+    pub source: &'a Input,
     /// Of a thumbnail.
     pub thumbnail: Size,
     /// Of a storyboard's tile.
@@ -91,7 +92,7 @@ fn jpeg(size: Size) -> String {
 #[derive(Clone, Copy, Debug)]
 pub struct PreviewEncode<'a> {
     /// The film in little.
-    pub source: &'a Path,
+    pub source: &'a Input,
     /// Of the film and of the preview.
     pub rate: FrameRate,
     /// How many there are.
@@ -134,14 +135,12 @@ pub fn preview(encode: &PreviewEncode<'_>) -> Vec<OsString> {
     args
 }
 
-fn begin(source: &Path, threads: u32) -> Vec<OsString> {
+fn begin(source: &Input, threads: u32) -> Vec<OsString> {
     let mut args = Vec::new();
     add(&mut args, ["-hide_banner", "-nostdin", "-y", "-loglevel", "level+warning", "-stats"]);
     add(&mut args, ["-threads", &threads.max(1).to_string()]);
-    add(&mut args, ["-protocol_whitelist", PROTOCOLS, "-format_whitelist", "mov"]);
-    let mut url = OsString::from("file:");
-    url.push(source);
-    args.extend(["-i".into(), url]);
+    add(&mut args, ["-protocol_whitelist", protocols(source), "-format_whitelist", "mov"]);
+    args.extend(["-i".into(), source.url()]);
     args
 }
 

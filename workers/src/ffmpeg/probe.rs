@@ -16,6 +16,7 @@ use self::{
     report::Report,
 };
 use super::{Fault, Toolbox, args, run::ask};
+use crate::source::{Input, Source as Opened};
 
 /// Longest of any one question.
 const QUESTION_TIME_MAX: Duration = Duration::from_secs(20);
@@ -30,15 +31,14 @@ const LAST_SECONDS: [f64; 2] = [10.0, 120.0];
 ///
 /// # Errors
 /// `not_a_video` or `truncated_source` for a file that cannot be used, else the run's fault.
-pub async fn probe(toolbox: &Toolbox, source: &Path, scratch: &Path) -> Result<Source, Fault> {
-    let bytes = std::fs::metadata(source)
-        .map_err(|error| {
-            Fault::retryable("source_missing", format!("open source: {}", error.kind()))
-        })?
-        .len();
+pub async fn probe(toolbox: &Toolbox, file: &Opened, scratch: &Path) -> Result<Source, Fault> {
+    let bytes = file.bytes()?;
+    let source = file.input();
     let prober = Prober { toolbox, source, scratch };
-    let json = prober.ask(args::probe_streams(source)).await;
-    let json = json.map_err(|fault| unreadable(fault, judge::lacks_index(source)))?;
+    let json = match prober.ask(args::probe_streams(source)).await {
+        Ok(json) => json,
+        Err(fault) => return Err(unreadable(fault, judge::lacks_index(file).await)),
+    };
     let report = Report::parse(&json)?;
     let video = report.video()?;
     let (first, last) = tokio::join!(
@@ -51,7 +51,7 @@ pub async fn probe(toolbox: &Toolbox, source: &Path, scratch: &Path) -> Result<S
 
 struct Prober<'a> {
     toolbox: &'a Toolbox,
-    source: &'a Path,
+    source: &'a Input,
     scratch: &'a Path,
 }
 

@@ -33,7 +33,7 @@ use super::{
     Fault, Progress, Toolbox,
     fault::{Stopped, classify},
 };
-use crate::sandbox::Limits;
+use crate::{sandbox::Limits, source::Input};
 
 /// Bytes of standard output per message, and messages in flight.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
@@ -48,8 +48,8 @@ pub struct Run {
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<OsString>,
-    /// The one file that it may read.
-    pub source: Option<PathBuf>,
+    /// The one source that it may read.
+    pub source: Option<Input>,
     /// The one folder that it may write; also its working directory.
     pub scratch: PathBuf,
     /// Longest allowed run.
@@ -148,7 +148,7 @@ pub fn start(toolbox: &Toolbox, run: Run) -> Result<Running, Fault> {
     let mut command = Command::from(command);
     command.stdin(Stdio::null());
     sandbox
-        .prepare(&mut command, &run.program, run.source.as_deref(), &run.scratch, limits)
+        .prepare(&mut command, &run.program, run.source.as_ref(), &run.scratch, limits)
         .map_err(|error| Fault::retryable("sandbox_failed", error.to_string()))?;
     let progress = Arc::new(Progress::default());
     let group = Group::default();
@@ -317,7 +317,7 @@ pub async fn ask(
     toolbox: &Toolbox,
     program: &Path,
     args: Vec<OsString>,
-    source: Option<&Path>,
+    source: Option<&Input>,
     scratch: &Path,
     time_max: Duration,
     bytes_max: usize,
@@ -325,7 +325,7 @@ pub async fn ask(
     let run = Run {
         program: program.to_owned(),
         args,
-        source: source.map(Path::to_owned),
+        source: source.cloned(),
         scratch: scratch.to_owned(),
         time_max,
         stall_max: time_max,

@@ -1,10 +1,10 @@
-//! Landlock: which files a fenced process sees, and that TCP is closed to it.
+//! Landlock: which files a fenced process sees, and that TCP is closed to it but for one port at most.
 
 use std::path::Path;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd,
-    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath,
+    PathFd, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, Scope,
 };
 
 use super::{Policy, SandboxError};
@@ -22,14 +22,24 @@ const DEVICES: [(&str, bool); 2] = [("/dev/null", true), ("/dev/urandom", false)
 
 /// Whether this kernel can restrict the file system as we need.
 pub fn available() -> bool {
-    ruleset().is_ok()
+    ruleset(false).is_ok()
 }
 
-fn ruleset() -> Result<RulesetCreated, SandboxError> {
-    Ruleset::default()
+/// Whether this kernel can hold a process to one TCP port (from 6.7 on).
+pub fn holds_to_one_port() -> bool {
+    ruleset(true).is_ok()
+}
+
+/// `connecting`: TCP is needed for one port, so the kernel must be able to close the others.
+fn ruleset(connecting: bool) -> Result<RulesetCreated, SandboxError> {
+    let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::from_all(REQUIRED))
-        .map_err(refused)?
+        .map_err(refused)?;
+    if connecting {
+        rules = rules.handle_access(AccessNet::ConnectTcp).map_err(refused)?;
+    }
+    rules
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(WANTED))
         .map_err(refused)?
@@ -44,7 +54,11 @@ fn ruleset() -> Result<RulesetCreated, SandboxError> {
 pub(super) fn restrict(policy: &Policy) -> Result<(), SandboxError> {
     let file_read = AccessFs::ReadFile.into();
     let execute = AccessFs::from_read(WANTED);
-    let mut rules = ruleset()?;
+    let mut rules = ruleset(policy.port.is_some())?;
+    if let Some(port) = policy.port {
+        let rule = NetPort::new(port, AccessNet::ConnectTcp);
+        rules = rules.add_rule(rule).map_err(refused)?;
+    }
     for folder in SYSTEM_FOLDERS {
         rules = allow_if_present(rules, Path::new(folder), execute)?;
     }

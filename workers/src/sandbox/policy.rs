@@ -20,6 +20,8 @@ pub struct Policy {
     pub program: PathBuf,
     /// The one file that it may read.
     pub source: Option<PathBuf>,
+    /// The one TCP port that it may connect to.
+    pub port: Option<u16>,
     /// The one folder that it may write.
     pub scratch: PathBuf,
     /// The worker's process id: with it, the child ends.

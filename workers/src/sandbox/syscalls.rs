@@ -15,16 +15,13 @@ use seccompiler::{
 use super::SandboxError;
 
 /// Denied to everything.
-const DENIED: [c_long; 54] = [
+const DENIED: [c_long; 51] = [
     // Sockets; io_uring could open them behind the filter's back.
-    libc::SYS_socket,
     libc::SYS_socketpair,
-    libc::SYS_connect,
     libc::SYS_bind,
     libc::SYS_listen,
     libc::SYS_accept,
     libc::SYS_accept4,
-    libc::SYS_sendto,
     libc::SYS_sendmsg,
     libc::SYS_sendmmsg,
     libc::SYS_io_uring_setup,
@@ -76,6 +73,9 @@ const DENIED: [c_long; 54] = [
     libc::SYS_add_key,
 ];
 
+/// Denied where no port is open either; see [`hold_to_tcp`] for where one is.
+const DENIED_WITHOUT_PORT: [c_long; 3] = [libc::SYS_socket, libc::SYS_connect, libc::SYS_sendto];
+
 /// Denied to FFmpeg itself, but not to an operator's wrapper script, which may copy files and wait for
 /// children. Landlock does not cover a file's owner, mode, times and attributes.
 const DENIED_TO_PROGRAMS: [c_long; 15] = [
@@ -113,8 +113,14 @@ const DENIED_TO_PROGRAMS_OLD: [c_long; 0] = [];
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-pub(super) fn restrict(script: bool) -> Result<(), SandboxError> {
+/// `connecting`: Landlock lets the process connect to one port, so it needs a TCP socket.
+pub(super) fn restrict(script: bool, connecting: bool) -> Result<(), SandboxError> {
     let mut rules: Rules = DENIED.iter().map(|call| (*call, Vec::new())).collect();
+    if connecting {
+        hold_to_tcp(&mut rules)?;
+    } else {
+        rules.extend(DENIED_WITHOUT_PORT.map(|call| (call, Vec::new())));
+    }
     if !script {
         let programs = DENIED_TO_PROGRAMS.iter().chain(&DENIED_TO_PROGRAMS_OLD);
         rules.extend(programs.map(|call| (*call, Vec::new())));
@@ -127,6 +133,40 @@ pub(super) fn restrict(script: bool) -> Result<(), SandboxError> {
         install(Rules::from([(libc::SYS_clone3, Vec::new())]), libc::ENOSYS)?;
     }
     install(rules, libc::EPERM)
+}
+
+/// Sockets, but only plain TCP over IPv4: Landlock's rule for ports knows no other kind (MPTCP and UDP
+/// would pass it by), and data may go only where `connect` went, which it watches.
+fn hold_to_tcp(rules: &mut Rules) -> Result<(), SandboxError> {
+    const KINDS: u64 = 0xf;
+    let eq = |argument, mask: u64, value: u64| {
+        let operator = SeccompCmpOp::MaskedEq(mask);
+        rule(argument, operator, value)
+    };
+    let mut sockets = vec![rule(0, SeccompCmpOp::Ne, libc::AF_INET as u64)?];
+    // Without the flags that share the argument with the kind.
+    for kind in (0..=KINDS).filter(|kind| *kind != libc::SOCK_STREAM as u64) {
+        sockets.push(eq(1, KINDS, kind)?);
+    }
+    let protocol = |value| {
+        SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, value).map_err(refused)
+    };
+    let other = vec![protocol(0)?, protocol(libc::IPPROTO_TCP as u64)?];
+    sockets.push(SeccompRule::new(other).map_err(refused)?);
+    rules.insert(libc::SYS_socket, sockets);
+    let addressed = rule(4, SeccompCmpOp::Ne, 0)?;
+    let fast_open = eq(3, libc::MSG_FASTOPEN as u64, libc::MSG_FASTOPEN as u64)?;
+    rules.insert(libc::SYS_sendto, vec![addressed, fast_open]);
+    Ok(())
+}
+
+/// Matches one argument of a call.
+fn rule(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompRule, SandboxError> {
+    // Numbers of 32 bits leave the upper half of their register to chance; addresses need it.
+    let length = if argument == 4 { SeccompCmpArgLen::Qword } else { SeccompCmpArgLen::Dword };
+    SeccompCondition::new(argument, length, operator, value)
+        .and_then(|condition| SeccompRule::new(vec![condition]))
+        .map_err(refused)
 }
 
 /// A thread is a clone with CLONE_THREAD; everything else would be a process.

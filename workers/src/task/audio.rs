@@ -25,7 +25,7 @@ const START_TIME_MAX: Duration = Duration::from_secs(300);
 
 pub(super) async fn run(
     task: &Task,
-    place: &Place,
+    place: &Place<'_>,
     work: v1::AudioWork,
     scratch: &Path,
 ) -> Result<(), Interruption> {
@@ -34,7 +34,7 @@ pub(super) async fn run(
     let video = video.transpose()?;
     let track: AudioTrack = work.track.map(Into::into).ok_or_else(|| super::invalid("track"))?;
     let encode = AudioEncode {
-        source: &place.source,
+        source: place.source.input(),
         track: &track,
         video: video.as_ref(),
         grid: &grid,
@@ -45,7 +45,7 @@ pub(super) async fn run(
     let run = Run {
         program: toolbox.ffmpeg.clone(),
         args: args::audio(&encode),
-        source: Some(place.source.clone()),
+        source: Some(place.source.input().clone()),
         scratch: scratch.to_owned(),
         time_max: START_TIME_MAX + Duration::from_secs_f64(grid.duration() * SLOWNESS_MAX),
         stall_max: toolbox.stall,
@@ -78,7 +78,7 @@ pub(super) async fn run(
 
 struct Publisher<'a> {
     task: &'a Task,
-    place: &'a Place,
+    place: &'a Place<'a>,
     rendition: String,
     first_chunk: u32,
     chunks: u32,

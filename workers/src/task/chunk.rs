@@ -30,12 +30,12 @@ const FILE_BYTES_MIN: u64 = 64 << 20;
 
 pub(super) async fn run(
     task: &Task,
-    place: &Place,
+    place: &Place<'_>,
     work: v1::ChunkWork,
     scratch: &Path,
 ) -> Result<(), Interruption> {
     let plan = Plan::of(task, work)?;
-    let mut preroll = plan.first_preroll(task.lease.attempt, place);
+    let mut preroll = plan.first_preroll(task.lease.attempt, place).await;
     let made = loop {
         plan.encode(task, place, scratch, preroll).await?;
         match plan.collect(scratch).await {
@@ -91,9 +91,9 @@ impl Plan {
     }
 
     /// Later attempts start earlier.
-    fn first_preroll(&self, attempt: u32, place: &Place) -> Preroll {
+    async fn first_preroll(&self, attempt: u32, place: &Place<'_>) -> Preroll {
         match attempt {
-            0 | 1 if is_indexed(&place.source) => Preroll::Short,
+            0 | 1 if is_indexed(&place.source.peek(0, 512).await) => Preroll::Short,
             0..=2 => Preroll::Long,
             _ => Preroll::FromStart,
         }
@@ -107,12 +107,12 @@ impl Plan {
     async fn encode(
         &self,
         task: &Task,
-        place: &Place,
+        place: &Place<'_>,
         scratch: &Path,
         preroll: Preroll,
     ) -> Result<(), Fault> {
         let encode = ChunkEncode {
-            source: &place.source,
+            source: place.source.input(),
             track: &self.track,
             grid: &self.grid,
             chunk: self.chunk,
@@ -129,7 +129,7 @@ impl Plan {
         let run = Run {
             program: toolbox.ffmpeg.clone(),
             args: args::chunk(&encode),
-            source: Some(place.source.clone()),
+            source: Some(place.source.input().clone()),
             scratch: scratch.to_owned(),
             time_max: START_TIME_MAX + slowest,
             stall_max: toolbox.stall + Duration::from_secs_f64(before),
@@ -194,14 +194,12 @@ fn rewrite_proven(
     Ok(made)
 }
 
-/// Whether FFmpeg can enter the file at a key frame: transport and program streams have no index.
-fn is_indexed(source: &Path) -> bool {
-    use std::io::Read;
+/// Whether FFmpeg can enter a file that begins so at a key frame: transport and program streams have
+/// no index.
+fn is_indexed(head: &[u8]) -> bool {
     const PACKET: usize = 188;
     const TIMED_PACKET: usize = 192;
-    let mut head = Vec::new();
-    let read = fs::File::open(source).and_then(|f| f.take(512).read_to_end(&mut head));
     let sync = |at: usize, step| head.get(at) == Some(&0x47) && head.get(at + step) == Some(&0x47);
     let program = head.starts_with(&[0, 0, 1, 0xba]);
-    read.is_ok() && !program && !sync(0, PACKET) && !sync(4, TIMED_PACKET)
+    !head.is_empty() && !program && !sync(0, PACKET) && !sync(4, TIMED_PACKET)
 }

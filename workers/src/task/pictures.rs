@@ -28,7 +28,7 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 
 pub(super) async fn run(
     task: &Task,
-    place: &Place,
+    place: &Place<'_>,
     work: v1::PicturesWork,
     scratch: &Path,
 ) -> Result<(), Interruption> {
@@ -83,10 +83,10 @@ impl Plan {
         })
     }
 
-    async fn encode(&self, task: &Task, place: &Place, scratch: &Path) -> Result<(), Fault> {
+    async fn encode(&self, task: &Task, place: &Place<'_>, scratch: &Path) -> Result<(), Fault> {
         let toolbox = &task.workshop.toolbox;
         let encode = PicturesEncode {
-            source: &place.source,
+            source: place.source.input(),
             thumbnail: self.thumbnail,
             tile: self.tile,
             grid: self.grid,
@@ -96,7 +96,7 @@ impl Plan {
         let run = Run {
             program: toolbox.ffmpeg.clone(),
             args: args::pictures(&encode),
-            source: Some(place.source.clone()),
+            source: Some(place.source.input().clone()),
             scratch: scratch.to_owned(),
             time_max: TIME_MAX,
             stall_max: toolbox.stall,

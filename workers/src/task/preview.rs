@@ -20,7 +20,7 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 
 pub(super) async fn run(
     task: &Task,
-    place: &Place,
+    place: &Place<'_>,
     work: v1::PreviewWork,
     scratch: &Path,
 ) -> Result<(), Interruption> {
@@ -31,7 +31,7 @@ pub(super) async fn run(
     }
     let workshop = &task.workshop;
     let encode = PreviewEncode {
-        source: &place.source,
+        source: place.source.input(),
         rate,
         frames: work.frames,
         size: size("size", work.size)?,
@@ -42,7 +42,7 @@ pub(super) async fn run(
     let run = Run {
         program: toolbox.ffmpeg.clone(),
         args: args::preview(&encode),
-        source: Some(place.source.clone()),
+        source: Some(place.source.input().clone()),
         scratch: scratch.to_owned(),
         time_max: TIME_MAX,
         stall_max: toolbox.stall,

@@ -32,6 +32,7 @@ pub(super) fn ended(span: &Span, ended: &Ended) {
         Ended::Done => "done",
         Ended::Lost => "lost",
         Ended::Stopped => "stopped",
+        Ended::Deferred(_) => "deferred",
         Ended::Failed(fault) => {
             span.record("error.type", &*fault.code);
             span.record("otel.status_code", "ERROR");

@@ -112,6 +112,7 @@ impl Worker {
             output_prefix: "videos/b/a/".to_owned(),
             traceparent: String::new(),
             work: Some(work),
+            ..v1::Lease::default()
         }
     }
 

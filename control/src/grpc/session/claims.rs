@@ -18,6 +18,9 @@ use crate::{
     plan::PRIORITY_EXPRESS_MIN,
 };
 
+/// How long a task rests that this instance could not hand out.
+const OUR_TROUBLE_SECONDS: f64 = 2.0;
+
 /// What the worker would start now.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Want {
@@ -112,7 +115,7 @@ impl Session {
         // Our own trouble is no attempt; a store that this instance does not know is one.
         let given = if failure.code == Code::Unavailable.text() {
             match self.deps.db.get().await {
-                Ok(db) => lease::release(&*db, lease).await,
+                Ok(db) => lease::release(&*db, lease, OUR_TROUBLE_SECONDS).await,
                 Err(error) => Err(error),
             }
         } else {

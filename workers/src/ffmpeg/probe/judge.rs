@@ -1,18 +1,15 @@
 //! Turns what ffprobe found into a source, or refuses it. Bytes and numbers in, a verdict out.
 
-use std::{
-    fs::File,
-    io::{Read, Seek, SeekFrom},
-    path::Path,
-};
-
 use media::{
     FrameRate, Grid,
     source::{AudioTrack, Source, VideoTrack},
 };
 
 use super::report::{Report, Stream};
-use crate::ffmpeg::{Fault, args::PIXELS_MAX};
+use crate::{
+    ffmpeg::{Fault, args::PIXELS_MAX},
+    source::Source as Opened,
+};
 
 /// Largest width or height.
 const SIDE_MAX: u32 = 16_384;
@@ -112,22 +109,17 @@ pub(super) fn last_pts(answer: &[u8], index: u32) -> Option<Last> {
 
 /// Whether `source` is an MP4 or QuickTime file that has its film but not its `moov`: cut off while it
 /// was uploaded or recorded.
-pub(super) fn lacks_index(source: &Path) -> bool {
-    let Ok(mut file) = File::open(source) else { return false };
+pub(super) async fn lacks_index(source: &Opened) -> bool {
     let mut names = Vec::new();
     let mut at = 0;
     while names.len() < BOXES_MAX {
-        let mut head = [0; 16];
-        if file.seek(SeekFrom::Start(at)).is_err() || file.read_exact(&mut head[..8]).is_err() {
-            break;
-        }
-        names.push([head[4], head[5], head[6], head[7]]);
-        let short = u64::from(u32::from_be_bytes([head[0], head[1], head[2], head[3]]));
-        let size = match short {
-            1 if file.read_exact(&mut head[8..]).is_ok() => u64::from_be_bytes([
-                head[8], head[9], head[10], head[11], head[12], head[13], head[14], head[15],
-            ]),
-            short => short,
+        let head = source.peek(at, 16).await;
+        let Some((short, rest)) = head.split_first_chunk() else { break };
+        let Some((name, rest)) = rest.split_first_chunk::<4>() else { break };
+        names.push(*name);
+        let size = match (u32::from_be_bytes(*short), rest.first_chunk()) {
+            (1, Some(long)) => u64::from_be_bytes(*long),
+            (short, _) => u64::from(short),
         };
         if size < 8 {
             break;

@@ -1,0 +1,201 @@
+//! Presigned URLs for a worker that holds a lease: for its source, and for each output that is its to
+//! write. The store's keys stay here.
+
+use api::{
+    code::{Code, Problem},
+    v1,
+};
+use media::{VideoId, layout};
+use store::Store;
+
+use super::said;
+use crate::{
+    db::{CALL_TRIES_MAX, lease, lease::LeaseId, outputs, outputs::Subject, retrying},
+    deps::Deps,
+};
+
+/// Places that one question may ask for.
+const OUTPUTS_MAX: usize = 64;
+const KEY_BYTES_MAX: usize = 1024;
+const DIGEST_BYTES: usize = 32;
+
+/// Where a lease's source lies, as the worker is told.
+#[derive(Debug, Default)]
+pub struct Source {
+    /// In a local store.
+    pub path: String,
+    /// In S3: good for [`Source::seconds`].
+    pub url: String,
+    /// In S3.
+    pub key: String,
+    /// How long the URL holds.
+    pub seconds: f64,
+}
+
+/// The way to the object `key`, for a worker to read.
+///
+/// # Errors
+/// When it cannot be signed now.
+pub async fn source(deps: &Deps, store: &Store, key: String) -> Result<Source, Problem> {
+    if let Some(root) = &store.root {
+        let path = root.join(key).to_string_lossy().into_owned();
+        return Ok(Source { path, ..Source::default() });
+    }
+    let lifetime = deps.policy.url_lifetime;
+    let signed = store.sign_get(&key, lifetime).await.map_err(|error| unsigned(store, &error))?;
+    let url = signed.map(|url| url.expose().to_owned()).unwrap_or_default();
+    Ok(Source { path: String::new(), url, key, seconds: lifetime.as_secs_f64() })
+}
+
+/// Answers a worker's question.
+pub async fn reply(deps: &Deps, access: v1::Access) -> v1::AccessReply {
+    let request = access.request;
+    match grant(deps, access).await {
+        Ok(reply) => v1::AccessReply { request, ..reply },
+        Err(problem) => {
+            let code = problem.code.text().to_owned();
+            let refusal = Some(v1::Failure { code, message: problem.message });
+            v1::AccessReply { request, refusal, ..v1::AccessReply::default() }
+        }
+    }
+}
+
+async fn grant(deps: &Deps, access: v1::Access) -> Result<v1::AccessReply, Problem> {
+    let lost = || Problem::new(Code::LeaseLost, "the lease is not held any more");
+    let lease = said::lease(&access.task_id, access.token).ok_or_else(lost)?;
+    if access.outputs.len() > OUTPUTS_MAX {
+        return Err(Problem::field("outputs", format!("are more than {OUTPUTS_MAX}")));
+    }
+    let held = retrying(CALL_TRIES_MAX, || async {
+        let db = deps.db.get().await?;
+        if lease::held(&*db, &[lease]).await?.is_empty() {
+            return Ok(None);
+        }
+        outputs::subject(&*db, lease.task).await
+    });
+    let subject = held.await?.ok_or_else(lost)?;
+    let store = deps.stores.get(&subject.store);
+    let store = store.ok_or_else(|| Problem::new(Code::NotConfigured, "the store is unknown"))?;
+    if store.s3.is_none() {
+        return Err(Problem::new(Code::Conflict, "a local store's objects are files"));
+    }
+    let lifetime = deps.policy.url_lifetime;
+    let mut output_urls = Vec::with_capacity(access.outputs.len());
+    for place in &access.outputs {
+        check(&subject, lease, place)?;
+        let signed = store.sign_put(&place.key, &place.sha256, lifetime).await;
+        let url = signed.map_err(|error| unsigned(store, &error))?;
+        output_urls.push(url.map(|url| url.expose().to_owned()).unwrap_or_default());
+    }
+    let mut source_url = String::new();
+    if !access.source_key.is_empty() {
+        readable(subject.video, &access.source_key)?;
+        source_url = source(deps, store, access.source_key).await?.url;
+    }
+    let url_seconds = lifetime.as_secs_f64();
+    Ok(v1::AccessReply { output_urls, source_url, url_seconds, ..v1::AccessReply::default() })
+}
+
+/// An output lies below the job, and its name says by what lease it was written and what it holds: so
+/// nobody's object can be replaced by another, not even one's own.
+fn check(subject: &Subject, lease: LeaseId, place: &v1::Place) -> Result<(), Problem> {
+    let refused = |text: &str| Err(Problem::field("outputs", text));
+    if place.sha256.len() != DIGEST_BYTES {
+        return refused("have a digest that is no SHA-256");
+    }
+    let prefix = layout::job_prefix(subject.video, subject.job);
+    let Some(rest) = place.key.strip_prefix(&prefix) else {
+        return refused("have a key that is not below the lease's prefix");
+    };
+    if !plain(&place.key) {
+        return refused("have a key that is no plain path");
+    }
+    let name = rest.rsplit('/').next().unwrap_or_default();
+    let digest = hex::encode(&place.sha256);
+    if !name.starts_with(&format!("{}-{}.", lease.token, &digest[..DIGEST_BYTES])) {
+        return refused("have a name that is not this lease's and digest's");
+    }
+    Ok(())
+}
+
+/// A source lies below its own video.
+fn readable(video: VideoId, key: &str) -> Result<(), Problem> {
+    if plain(key) && key.starts_with(&layout::video_prefix(video)) {
+        return Ok(());
+    }
+    Err(Problem::field("source_key", "is not of this lease's video"))
+}
+
+/// Parts of letters, digits and `._-`, none of them empty or made of dots alone.
+fn plain(key: &str) -> bool {
+    let part = |part: &str| {
+        part.bytes().any(|byte| byte.is_ascii_alphanumeric())
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    };
+    key.len() <= KEY_BYTES_MAX && key.split('/').all(part)
+}
+
+fn unsigned(store: &Store, error: &object_store::Error) -> Problem {
+    let trouble = store::explain(error);
+    tracing::warn!(store.url = store.url, %trouble, "sign a url");
+    Problem::new(Code::Unavailable, "the store's credentials cannot be had now")
+}
+
+#[cfg(test)]
+mod tests {
+    use media::{JobId, TaskId};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::TaskKind;
+
+    fn subject() -> Subject {
+        Subject {
+            kind: TaskKind::Chunk,
+            ordinal: 0,
+            rungs: Vec::new(),
+            job: JobId::new(Uuid::from_u128(2)),
+            video: VideoId::new(Uuid::from_u128(1)),
+            store: String::new(),
+            filename: String::new(),
+            plan: None,
+        }
+    }
+
+    #[test]
+    fn outputs_are_the_leases_own_and_named_by_their_content() {
+        let lease = LeaseId { task: TaskId::new(Uuid::from_u128(3)), token: 7 };
+        let prefix = layout::job_prefix(subject().video, subject().job);
+        let sha256 = vec![0xab; 32];
+        let key = layout::chunk(&prefix, "360p", 4, 7, &hex::encode(&sha256));
+        let place = |key: &str| v1::Place { key: key.to_owned(), sha256: sha256.clone().into() };
+        check(&subject(), lease, &place(&key)).unwrap();
+        let half = "ab".repeat(16);
+        for bad in [
+            key.replace("/7-", "/8-"),
+            key.replace("/7-ab", "/7-cd"),
+            key.replace(".m4s", ""),
+            key.replace("360p", ".."),
+            key.replace("360p", ""),
+            key.replace("videos", "video"),
+            format!("{prefix}../../source/7-{half}.m4s"),
+            layout::source(subject().video),
+            layout::index(subject().video),
+        ] {
+            assert!(check(&subject(), lease, &place(&bad)).is_err(), "{bad}");
+        }
+        let short = v1::Place { key, sha256: vec![0xab; 31].into() };
+        assert!(check(&subject(), lease, &short).is_err());
+    }
+
+    #[test]
+    fn sources_are_of_the_leases_video() {
+        let video = subject().video;
+        readable(video, &layout::source(video)).unwrap();
+        let other = layout::source(VideoId::new(Uuid::from_u128(9)));
+        let out = format!("{}../{other}", layout::video_prefix(video));
+        for bad in [other.as_str(), out.as_str(), "keys/public.json", ""] {
+            assert!(readable(video, bad).is_err(), "{bad}");
+        }
+    }
+}

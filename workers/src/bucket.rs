@@ -1,0 +1,210 @@
+//! Objects in S3 by presigned URLs: one request at a time, each bounded. No keys, and no URL in any
+//! error or log.
+
+use std::{
+    ops::Range,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::{Bytes, BytesMut};
+use rand::Rng;
+use reqwest::{Response, StatusCode, header, redirect::Policy};
+use runtime::Secret;
+use thiserror::Error;
+
+use crate::output::Sha256Digest;
+
+/// Carries an object's digest; its presigned URL covers it.
+const CHECKSUM: &str = "x-amz-checksum-sha256";
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
+const IDLE_TIME_MAX: Duration = Duration::from_secs(20);
+/// Of one block of a source.
+const GET_TIME_MAX: Duration = Duration::from_secs(15);
+/// Of one object, and more for large ones.
+const PUT_TIME_MIN: Duration = Duration::from_secs(30);
+const PUT_BYTES_PER_SECOND_MIN: u64 = 512 << 10;
+/// How long tasks of a store that is down are left alone: doubled each time, up to the larger.
+const DEFER_MIN: Duration = Duration::from_secs(2);
+const DEFER_MAX: Duration = Duration::from_secs(60);
+
+/// Why the store did not do what it was asked.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Trouble {
+    /// It is down, busy or out of reach: later.
+    #[error("the store does not answer ({0})")]
+    Down(String),
+    /// The URL is not, or no longer, good for this.
+    #[error("the store refuses a presigned url ({0})")]
+    Denied(String),
+    /// The object is not there, or is another one by now.
+    #[error("the object is not in the store")]
+    Missing,
+    /// The lease under which it was asked is gone.
+    #[error("the lease is gone")]
+    Lost,
+}
+
+/// A part of an object, and what it is a part of.
+#[derive(Debug)]
+pub struct Part {
+    /// As many as were asked for, or up to the object's end.
+    pub bytes: Bytes,
+    /// The whole object's size.
+    pub total: u64,
+    /// The object's version.
+    pub etag: Option<String>,
+}
+
+/// A client of whatever stores leases lead to.
+#[derive(Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    /// Tasks in a row that were put off because of a store.
+    deferred: AtomicU32,
+}
+
+impl Client {
+    /// A client that keeps connections.
+    ///
+    /// # Errors
+    /// When the system's TLS roots cannot be read.
+    pub fn new() -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder()
+            // A redirect could lead anywhere.
+            .redirect(Policy::none())
+            .connect_timeout(CONNECT_TIME_MAX)
+            .pool_idle_timeout(IDLE_TIME_MAX)
+            .http1_only()
+            .build()?;
+        Ok(Self { http, deferred: AtomicU32::new(0) })
+    }
+
+    /// Reads a range, of the version `etag` when that is known.
+    pub(crate) async fn get(
+        &self,
+        url: &Secret,
+        range: Range<u64>,
+        etag: Option<&str>,
+    ) -> Result<Part, Trouble> {
+        let wanted = format!("bytes={}-{}", range.start, range.end.saturating_sub(1));
+        let mut request = self.http.get(url.expose()).header(header::RANGE, wanted);
+        if let Some(etag) = etag {
+            request = request.header(header::IF_MATCH, etag);
+        }
+        let reply = request.timeout(GET_TIME_MAX).send().await.map_err(|e| transport(&e))?;
+        if reply.status() != StatusCode::PARTIAL_CONTENT {
+            return Err(refused(&reply));
+        }
+        let (start, total) = content_range(&reply)
+            .filter(|(start, _)| *start == range.start)
+            .ok_or_else(|| Trouble::Down("its reply is not the range".to_owned()))?;
+        let etag = reply.headers().get(header::ETAG).and_then(|value| value.to_str().ok());
+        let etag = etag.map(str::to_owned);
+        let length = range.end.min(total).saturating_sub(start);
+        let bytes = body(reply, length).await?;
+        self.deferred.store(0, Ordering::Relaxed);
+        Ok(Part { bytes, total, etag })
+    }
+
+    /// Writes a whole object.
+    pub(crate) async fn put(
+        &self,
+        url: &Secret,
+        bytes: Bytes,
+        sha256: &Sha256Digest,
+    ) -> Result<(), Trouble> {
+        let time = bytes.len() as u64 / PUT_BYTES_PER_SECOND_MIN;
+        let request = self.http.put(url.expose()).header(CHECKSUM, BASE64_STANDARD.encode(sha256));
+        let request = request.timeout(PUT_TIME_MIN + Duration::from_secs(time)).body(bytes);
+        let reply = request.send().await.map_err(|error| transport(&error))?;
+        if !reply.status().is_success() {
+            return Err(refused(&reply));
+        }
+        self.deferred.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// How long a task is to be left alone whose store is down.
+    pub fn defer(&self) -> Duration {
+        let before = self.deferred.fetch_add(1, Ordering::Relaxed);
+        let longest = (DEFER_MIN * 2_u32.saturating_pow(before.min(8))).min(DEFER_MAX);
+        longest.mul_f64(rand::rng().random_range(0.5..1.0))
+    }
+}
+
+/// Reads a body of exactly `length` bytes; one that ends early is no success.
+async fn body(mut reply: Response, length: u64) -> Result<Bytes, Trouble> {
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    let mut bytes = BytesMut::new();
+    while let Some(piece) = reply.chunk().await.map_err(|error| transport(&error))? {
+        if bytes.len() + piece.len() > length {
+            return Err(Trouble::Down("its reply is too long".to_owned()));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    if bytes.len() < length {
+        return Err(Trouble::Down("its reply ended early".to_owned()));
+    }
+    Ok(bytes.freeze())
+}
+
+/// First byte and the object's size.
+fn content_range(reply: &Response) -> Option<(u64, u64)> {
+    let text = reply.headers().get(header::CONTENT_RANGE)?.to_str().ok()?;
+    let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (start, _) = range.split_once('-')?;
+    Some((start.parse().ok()?, total.parse().ok()?))
+}
+
+/// Only the kind of error: its text names the URL.
+fn transport(error: &reqwest::Error) -> Trouble {
+    let what = if error.is_timeout() {
+        "no answer in time"
+    } else if error.is_connect() {
+        "cannot connect"
+    } else {
+        "the connection broke"
+    };
+    Trouble::Down(what.to_owned())
+}
+
+fn refused(reply: &Response) -> Trouble {
+    let status = reply.status();
+    match status {
+        StatusCode::NOT_FOUND
+        | StatusCode::PRECONDITION_FAILED
+        | StatusCode::RANGE_NOT_SATISFIABLE => Trouble::Missing,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
+            Trouble::Down(status.as_str().to_owned())
+        }
+        status if status.is_client_error() => Trouble::Denied(status.as_str().to_owned()),
+        status => Trouble::Down(status.as_str().to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Client, Trouble};
+
+    #[test]
+    fn a_store_that_stays_down_is_left_alone_for_longer() {
+        let client = Client::new().unwrap();
+        let pauses: Vec<Duration> = (0..8).map(|_| client.defer()).collect();
+        assert!(pauses[0] <= Duration::from_secs(2), "{pauses:?}");
+        assert!(pauses[7] >= Duration::from_secs(30), "{pauses:?}");
+        assert!(pauses.iter().all(|pause| *pause <= Duration::from_secs(60)));
+    }
+
+    #[tokio::test]
+    async fn trouble_never_names_the_url() {
+        let client = Client::new().unwrap();
+        let url = runtime::Secret::new("http://127.0.0.1:9/film?X-Amz-Signature=abc");
+        let trouble = client.get(&url, 0..10, None).await.unwrap_err();
+        assert!(matches!(trouble, Trouble::Down(_)));
+        assert!(!format!("{trouble} {trouble:?}").contains("127.0.0.1"), "{trouble:?}");
+    }
+}

@@ -1,0 +1,180 @@
+//! Questions for presigned URLs that control has not answered yet. Like commits they survive a broken
+//! stream: the same question goes out again on the next one.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use api::{code::Code, v1};
+use runtime::Secret;
+use tokio::sync::{mpsc, oneshot};
+
+/// Bounds on how long control may say that a URL holds, in seconds.
+const URL_SECONDS: (f64, f64) = (1.0, 7.0 * 24.0 * 3600.0);
+
+type Reply = oneshot::Sender<Result<Granted, Denial>>;
+
+/// Why there is no URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// The lease is gone.
+    Lost,
+    /// Not now.
+    Later(String),
+    /// Control refuses: it will not change its mind.
+    Refused(String),
+}
+
+/// What control granted.
+#[derive(Clone, Debug)]
+pub(super) struct Granted {
+    /// In the order of the outputs.
+    pub outputs: Vec<Secret>,
+    /// When the source was asked for.
+    pub source: Option<Secret>,
+    /// How long the URLs hold.
+    pub lifetime: Duration,
+}
+
+/// A task's question.
+#[derive(Debug)]
+pub(super) struct Wish {
+    access: v1::Access,
+    reply: Reply,
+}
+
+/// A task's way to ask.
+#[derive(Clone, Debug)]
+pub struct Access {
+    task: String,
+    token: u64,
+    wishes: mpsc::Sender<Wish>,
+}
+
+impl Access {
+    pub(super) fn new(task: String, token: u64, wishes: mpsc::Sender<Wish>) -> Self {
+        Self { task, token, wishes }
+    }
+
+    /// A URL that writes the object `key` of this digest.
+    ///
+    /// # Errors
+    /// [`Denial`]
+    pub async fn output(&self, key: &str, sha256: &[u8; 32]) -> Result<Secret, Denial> {
+        let place = v1::Place { key: key.to_owned(), sha256: sha256.to_vec().into() };
+        let granted = self.ask(vec![place], String::new()).await?;
+        let url = granted.outputs.into_iter().next();
+        url.ok_or_else(|| Denial::Refused("control sent no place for the output".to_owned()))
+    }
+
+    /// Another URL that reads the source `key`, and for how long.
+    ///
+    /// # Errors
+    /// [`Denial`]
+    pub async fn source(&self, key: &str) -> Result<(Secret, Duration), Denial> {
+        let granted = self.ask(Vec::new(), key.to_owned()).await?;
+        let lifetime = granted.lifetime;
+        let url = granted.source.map(|url| (url, lifetime));
+        url.ok_or_else(|| Denial::Refused("control sent no source".to_owned()))
+    }
+
+    async fn ask(&self, outputs: Vec<v1::Place>, source_key: String) -> Result<Granted, Denial> {
+        let (task_id, token) = (self.task.clone(), self.token);
+        let access = v1::Access { task_id, token, request: 0, outputs, source_key };
+        let (reply, answer) = oneshot::channel();
+        self.wishes.send(Wish { access, reply }).await.map_err(|_| Denial::Lost)?;
+        answer.await.unwrap_or(Err(Denial::Lost))
+    }
+}
+
+/// What is not answered yet, by request number.
+#[derive(Debug, Default)]
+pub(super) struct Accesses {
+    last_request: u64,
+    pending: BTreeMap<u64, Wish>,
+}
+
+impl Accesses {
+    /// Numbers a question and returns the message for it.
+    pub(super) fn add(&mut self, mut wish: Wish) -> v1::Access {
+        // Who asked may be gone by now.
+        self.pending.retain(|_, wish| !wish.reply.is_closed());
+        self.last_request += 1;
+        wish.access.request = self.last_request;
+        let access = wish.access.clone();
+        self.pending.insert(self.last_request, wish);
+        access
+    }
+
+    /// Takes control's answer in.
+    pub(super) fn answered(&mut self, reply: v1::AccessReply) {
+        let Some(wish) = self.pending.remove(&reply.request) else { return };
+        let (low, high) = URL_SECONDS;
+        let seconds = reply.url_seconds;
+        let seconds = if seconds.is_finite() { seconds.clamp(low, high) } else { low };
+        let result = match reply.refusal {
+            None => Ok(Granted {
+                outputs: reply.output_urls.into_iter().map(Secret::new).collect(),
+                source: (!reply.source_url.is_empty()).then(|| Secret::new(reply.source_url)),
+                lifetime: Duration::from_secs_f64(seconds),
+            }),
+            Some(v1::Failure { code, message }) => Err(match Code::parse(&code) {
+                Some(Code::LeaseLost) => Denial::Lost,
+                Some(Code::Unavailable | Code::Timeout | Code::RateLimited | Code::Internal) => {
+                    Denial::Later(message)
+                }
+                _ => Denial::Refused(message),
+            }),
+        };
+        // The task may be gone already; then nobody cares.
+        drop(wish.reply.send(result));
+    }
+
+    /// What goes out again on a new stream.
+    pub(super) fn unanswered(&mut self) -> Vec<v1::Access> {
+        self.pending.retain(|_, wish| !wish.reply.is_closed());
+        self.pending.values().map(|wish| wish.access.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_question_survives_a_broken_stream_and_is_answered_once() {
+        let (sender, mut wishes) = mpsc::channel(1);
+        let access = Access::new("task".to_owned(), 7, sender);
+        let asked = tokio::spawn(async move { access.output("a/7-x", &[1; 32]).await });
+        let mut pending = Accesses::default();
+        let first = pending.add(wishes.recv().await.unwrap());
+        assert_eq!(pending.unanswered(), vec![first.clone()]);
+        let reply = v1::AccessReply {
+            request: first.request,
+            output_urls: vec!["http://store/x".to_owned()],
+            url_seconds: 60.0,
+            ..Default::default()
+        };
+        pending.answered(reply.clone());
+        pending.answered(reply);
+        assert_eq!(asked.await.unwrap().unwrap().expose(), "http://store/x");
+        assert!(pending.unanswered().is_empty());
+    }
+
+    #[tokio::test]
+    async fn refusals_are_told_apart() {
+        for (code, denial) in [
+            ("lease_lost", Denial::Lost),
+            ("unavailable", Denial::Later("m".to_owned())),
+            ("invalid_field", Denial::Refused("m".to_owned())),
+        ] {
+            let (sender, mut wishes) = mpsc::channel(1);
+            let access = Access::new("task".to_owned(), 7, sender);
+            let asked = tokio::spawn(async move { access.source("videos/x/source").await });
+            let mut pending = Accesses::default();
+            let first = pending.add(wishes.recv().await.unwrap());
+            let refusal = Some(v1::Failure { code: code.to_owned(), message: "m".to_owned() });
+            let request = first.request;
+            pending.answered(v1::AccessReply { request, refusal, ..Default::default() });
+            assert_eq!(asked.await.unwrap().unwrap_err(), denial);
+        }
+    }
+}

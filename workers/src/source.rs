@@ -1,0 +1,259 @@
+//! Where a task's source lies, and how FFmpeg gets at it: a file of the local store, or an object in S3
+//! that FFmpeg reads by ranges through a proxy on this machine's loopback.
+//!
+//! **Invariant:** a source that could not be read proves nothing about itself. Whatever FFmpeg made of
+//! it, [`Source::intact`] says so before anything is committed.
+
+mod copy;
+mod proxy;
+mod remote;
+
+use std::{
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Once},
+};
+
+use api::v1;
+use tokio::{sync::OnceCell, task::spawn_blocking};
+
+use self::{
+    copy::{Copies, Copy},
+    proxy::{Mount, Proxy},
+    remote::{Blocks, Remote},
+};
+use crate::{
+    bucket::{Client, Trouble},
+    ffmpeg::Fault,
+    pull::Access,
+    sandbox,
+    scratch::Scratch,
+    task::Interruption,
+};
+
+/// How FFmpeg opens a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A file.
+    File(PathBuf),
+    /// A secret path of the proxy on this port of the loopback.
+    Loopback {
+        /// The only port that FFmpeg may connect to.
+        port: u16,
+        /// Begins with a slash.
+        path: String,
+    },
+}
+
+impl Input {
+    /// For `-i`.
+    pub fn url(&self) -> OsString {
+        match self {
+            Self::File(path) => {
+                let mut url = OsString::from("file:");
+                url.push(path);
+                url
+            }
+            Self::Loopback { port, path } => format!("http://127.0.0.1:{port}{path}").into(),
+        }
+    }
+
+    /// The file, when it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Loopback { .. } => None,
+        }
+    }
+
+    /// The port, when it is the proxy's.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::File(_) => None,
+            Self::Loopback { port, .. } => Some(*port),
+        }
+    }
+}
+
+impl From<&Path> for Input {
+    fn from(path: &Path) -> Self {
+        Self::File(path.to_owned())
+    }
+}
+
+/// How sources in S3 are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Reading {
+    /// By ranges where the kernel can hold FFmpeg to one port, else as a whole.
+    #[default]
+    Auto,
+    /// By ranges, through the proxy.
+    Ranges,
+    /// As a whole, into the scratch folder.
+    Download,
+}
+
+/// What opens the sources of leases.
+#[derive(Debug)]
+pub struct Sources {
+    client: Arc<Client>,
+    blocks: Arc<Blocks>,
+    copies: Copies,
+    /// Opened with the first source in S3.
+    proxy: OnceCell<Proxy>,
+    by_ranges: bool,
+    said: Once,
+}
+
+impl Sources {
+    /// Reads as `reading` says; `fenced` when FFmpeg runs in the sandbox.
+    pub fn new(client: Arc<Client>, reading: Reading, fenced: bool) -> Self {
+        let by_ranges = match reading {
+            Reading::Ranges => true,
+            Reading::Download => false,
+            Reading::Auto => !fenced || sandbox::holds_to_one_port(),
+        };
+        Self {
+            client,
+            blocks: Arc::default(),
+            copies: Copies::default(),
+            proxy: OnceCell::new(),
+            by_ranges,
+            said: Once::new(),
+        }
+    }
+
+    /// Opens the source of a lease.
+    ///
+    /// # Errors
+    /// When it is not there, or not now.
+    pub async fn open(
+        &self,
+        lease: &v1::Lease,
+        access: &Access,
+        scratch: &Scratch,
+    ) -> Result<Source, Interruption> {
+        if lease.source_url.is_empty() {
+            return Ok(Source::local(&lease.source_path)?);
+        }
+        let blocks = Arc::clone(&self.blocks);
+        let remote = Remote::open(lease, Arc::clone(&self.client), access.clone(), blocks).await;
+        let remote = Arc::new(remote.map_err(|trouble| self.interruption(trouble))?);
+        if self.by_ranges {
+            let proxy = self.proxy.get_or_try_init(Proxy::start).await;
+            let proxy = proxy.map_err(|error| Fault::io("open the source proxy", &error))?;
+            let mount = proxy.mount(Arc::clone(&remote));
+            let input = Input::Loopback { port: proxy.port(), path: mount.path().to_owned() };
+            return Ok(Source { input, remote: Some(remote), _held: Held::Mounted(mount) });
+        }
+        self.said.call_once(|| {
+            tracing::warn!(
+                "this kernel cannot hold FFmpeg to one port: sources in S3 are downloaded whole"
+            );
+        });
+        let copy = self.copies.get(&remote, scratch).await.map_err(|error| match error {
+            copy::CopyError::Source(trouble) => self.interruption(trouble),
+            copy::CopyError::Scratch(fault) => fault.into(),
+        })?;
+        Ok(Source {
+            input: Input::File(copy.path().to_owned()),
+            remote: Some(remote),
+            _held: Held::Copied(copy),
+        })
+    }
+
+    /// What trouble with a store means for a task.
+    pub fn interruption(&self, trouble: Trouble) -> Interruption {
+        match trouble {
+            Trouble::Down(_) => {
+                let delay = self.client.defer();
+                tracing::warn!(%trouble, delay_ms = delay.as_millis() as u64, "put task off");
+                Interruption::Deferred(delay)
+            }
+            Trouble::Lost => Interruption::Lost,
+            Trouble::Missing => {
+                Fault::retryable("source_missing", "the source is not in the store").into()
+            }
+            Trouble::Denied(_) => Fault::retryable("unavailable", trouble.to_string()).into(),
+        }
+    }
+}
+
+/// What must live as long as the task.
+#[derive(Debug)]
+enum Held {
+    Nothing,
+    Mounted(#[expect(dead_code, reason = "dropped with the task")] Mount),
+    Copied(#[expect(dead_code, reason = "dropped with the task")] Arc<Copy>),
+}
+
+/// One task's source.
+#[derive(Debug)]
+pub struct Source {
+    input: Input,
+    remote: Option<Arc<Remote>>,
+    _held: Held,
+}
+
+impl Source {
+    fn local(path: &str) -> Result<Self, Fault> {
+        let path = PathBuf::from(path);
+        if !path.is_absolute() {
+            return Err(Fault::permanent("invalid_lease", "lease field source_path is invalid"));
+        }
+        if !path.is_file() {
+            return Err(Fault::retryable("source_missing", "the source is not in the store"));
+        }
+        Ok(Self { input: Input::File(path), remote: None, _held: Held::Nothing })
+    }
+
+    /// For FFmpeg.
+    pub fn input(&self) -> &Input {
+        &self.input
+    }
+
+    /// Its size.
+    ///
+    /// # Errors
+    /// When a local file is gone.
+    pub fn bytes(&self) -> Result<u64, Fault> {
+        let Some(path) = self.input.file() else {
+            return Ok(self.remote.as_ref().map_or(0, |remote| remote.bytes()));
+        };
+        let missing = |error: io::Error| {
+            Fault::retryable("source_missing", format!("open source: {}", error.kind()))
+        };
+        Ok(std::fs::metadata(path).map_err(missing)?.len())
+    }
+
+    /// Up to `length` bytes from `start`; fewer at the end, none when it cannot be read.
+    pub async fn peek(&self, start: u64, length: usize) -> Vec<u8> {
+        if let (Some(remote), None) = (&self.remote, self.input.file()) {
+            return remote.peek(start, length).await.unwrap_or_default();
+        }
+        let Some(path) = self.input.file().map(Path::to_owned) else { return Vec::new() };
+        let read = spawn_blocking(move || read_part(&path, start, length)).await;
+        read.ok().and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// Trouble that the source made while it was read.
+    ///
+    /// # Errors
+    /// The trouble: whatever was made of the source is void.
+    pub fn intact(&self) -> Result<(), Trouble> {
+        match self.remote.as_ref().and_then(|remote| remote.trouble()) {
+            Some(trouble) => Err(trouble),
+            None => Ok(()),
+        }
+    }
+}
+
+fn read_part(path: &Path, start: u64, length: usize) -> io::Result<Vec<u8>> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut file = std::fs::File::open(path)?;
+    file.seek(SeekFrom::Start(start))?;
+    let mut bytes = Vec::with_capacity(length);
+    file.take(length as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

@@ -1,0 +1,106 @@
+//! Whole copies of sources in the scratch folder, for kernels that cannot hold FFmpeg to one port.
+//!
+//! Tasks of the same source share one copy. The latest is kept for the next task; older ones go with
+//! the last task that reads them.
+
+use std::{
+    collections::HashMap,
+    io::Write,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+
+use super::remote::{BLOCK_BYTES, Remote};
+use crate::{
+    bucket::Trouble,
+    ffmpeg::{Fault, fault::DISK_FULL},
+    scratch::Scratch,
+};
+
+/// Scratch space that a copy must leave.
+const FREE_BYTES_MIN: u64 = 1 << 30;
+/// Blocks that are fetched at a time.
+const BLOCKS_AHEAD: usize = 4;
+
+/// Why there is no copy.
+#[derive(Debug)]
+pub(super) enum CopyError {
+    /// The store.
+    Source(Trouble),
+    /// The scratch folder.
+    Scratch(Fault),
+}
+
+/// A copy, gone when nobody holds it any more.
+#[derive(Debug, Default)]
+pub(super) struct Copy {
+    made: OnceCell<(TempDir, PathBuf)>,
+}
+
+impl Copy {
+    /// The file.
+    pub(super) fn path(&self) -> &Path {
+        self.made.get().map_or(Path::new(""), |(_, path)| path)
+    }
+}
+
+/// The copies of one worker, by the source's key.
+#[derive(Debug, Default)]
+pub(super) struct Copies {
+    known: Mutex<HashMap<String, Weak<Copy>>>,
+    latest: Mutex<Option<Arc<Copy>>>,
+}
+
+impl Copies {
+    /// The copy of `remote`; made by the first that asks, while the others wait.
+    pub(super) async fn get(
+        &self,
+        remote: &Remote,
+        scratch: &Scratch,
+    ) -> Result<Arc<Copy>, CopyError> {
+        let copy = self.place(remote.key());
+        copy.made.get_or_try_init(|| make(remote, scratch)).await?;
+        let latest = Some(Arc::clone(&copy));
+        // The one before goes outside the lock: removing it takes a while.
+        let before = {
+            let mut kept = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *kept, latest)
+        };
+        drop(before);
+        Ok(copy)
+    }
+
+    fn place(&self, key: &str) -> Arc<Copy> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, copy| copy.strong_count() > 0);
+        if let Some(copy) = known.get(key).and_then(Weak::upgrade) {
+            return copy;
+        }
+        let copy = Arc::<Copy>::default();
+        known.insert(key.to_owned(), Arc::downgrade(&copy));
+        copy
+    }
+}
+
+async fn make(remote: &Remote, scratch: &Scratch) -> Result<(TempDir, PathBuf), CopyError> {
+    let bytes = remote.bytes();
+    if bytes.saturating_add(FREE_BYTES_MIN) > scratch.free_bytes() {
+        let text = format!("a source of {bytes} bytes does not fit into the scratch folder");
+        return Err(CopyError::Scratch(Fault::retryable(DISK_FULL, text)));
+    }
+    let io = |error| CopyError::Scratch(Fault::io("copy the source", &error));
+    let folder = scratch.task().map_err(io)?;
+    let path = folder.path().join("source");
+    let mut file = std::fs::File::create(&path).map_err(io)?;
+    let blocks = stream::iter(0..bytes.div_ceil(BLOCK_BYTES));
+    let mut blocks = blocks.map(|number| remote.block(number)).buffered(BLOCKS_AHEAD);
+    while let Some(block) = blocks.try_next().await.map_err(CopyError::Source)? {
+        // Into the page cache, block by block: short enough for a worker's thread.
+        file.write_all(&block).map_err(io)?;
+    }
+    Ok((folder, path))
+}

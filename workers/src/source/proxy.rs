@@ -1,0 +1,202 @@
+//! A range proxy on the loopback: FFmpeg sees a file over HTTP, and neither a presigned URL nor the
+//! store. Each lease has a secret path; the fence lets FFmpeg connect to this port alone.
+//!
+//! FFmpeg asks for everything from some place on and hangs up when it has enough, so little is sent
+//! ahead: two blocks are fetched at a time and the socket's buffer is small.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use http_body_util::{BodyExt, Empty, StreamBody, combinators::UnsyncBoxBody};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Frame, Incoming},
+    header,
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use media::range::{self, RangeOutcome};
+use rand::RngCore;
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    task::JoinSet,
+};
+
+use super::remote::{BLOCK_BYTES, Remote};
+use crate::bucket::Trouble;
+
+/// Bytes on their way to FFmpeg that it may never read.
+const SEND_BUFFER_BYTES: u32 = 64 << 10;
+const BACKLOG: u32 = 64;
+/// Connections at once: a few per FFmpeg.
+const CONNECTIONS_MAX: usize = 1024;
+const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+/// Blocks that are fetched at a time for one reader.
+const BLOCKS_AHEAD: usize = 2;
+const SECRET_BYTES: usize = 16;
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+type Sources = Arc<Mutex<HashMap<String, Arc<Remote>>>>;
+type Body = UnsyncBoxBody<Bytes, Trouble>;
+
+/// The running proxy; ends when dropped.
+#[derive(Debug)]
+pub(super) struct Proxy {
+    port: u16,
+    sources: Sources,
+    _accepting: JoinSet<()>,
+}
+
+/// A source that can be read, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Mount {
+    path: String,
+    sources: Sources,
+}
+
+impl Mount {
+    /// The secret path.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.path);
+    }
+}
+
+impl Proxy {
+    /// Listens on a free port of the loopback.
+    pub(super) async fn start() -> io::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        // Accepted connections inherit it.
+        socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        let listener = socket.listen(BACKLOG)?;
+        let port = listener.local_addr()?.port();
+        let sources = Sources::default();
+        let mut accepting = JoinSet::new();
+        accepting.spawn(accept(listener, Arc::clone(&sources)));
+        Ok(Self { port, sources, _accepting: accepting })
+    }
+
+    /// Where it listens.
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Gives `remote` a secret path.
+    pub(super) fn mount(&self, remote: Arc<Remote>) -> Mount {
+        let mut secret = [0; SECRET_BYTES];
+        rand::rng().fill_bytes(&mut secret);
+        let path = format!("/{}", hex::encode(secret));
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.insert(path.clone(), remote);
+        Mount { path, sources: Arc::clone(&self.sources) }
+    }
+}
+
+async fn accept(listener: TcpListener, sources: Sources) {
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        if connections.len() >= CONNECTIONS_MAX {
+            connections.join_next().await;
+        }
+        match listener.accept().await {
+            Ok((stream, _)) => drop(connections.spawn(serve(stream, Arc::clone(&sources)))),
+            Err(error) => {
+                tracing::warn!(%error, "accept on the source proxy");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, sources: Sources) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let reply = answer(&sources, &request);
+        async move { Ok::<_, Infallible>(reply) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        // FFmpeg hangs up whenever it has enough.
+        tracing::trace!(%error, "source proxy connection");
+    }
+}
+
+fn answer(sources: &Sources, request: &Request<Incoming>) -> Response<Body> {
+    let known = sources.lock().unwrap_or_else(PoisonError::into_inner);
+    let remote = known.get(request.uri().path()).cloned();
+    drop(known);
+    let Some(remote) = remote else { return status(StatusCode::NOT_FOUND) };
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return status(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let size = remote.bytes();
+    let wanted = request.headers().get(header::RANGE).and_then(|value| value.to_str().ok());
+    let (code, start, end) = match wanted.map(|text| range::parse(text, size)) {
+        Some(RangeOutcome::Unsatisfiable) => return status(StatusCode::RANGE_NOT_SATISFIABLE),
+        Some(RangeOutcome::Part(part)) => {
+            (StatusCode::PARTIAL_CONTENT, part.start, part.end_inclusive + 1)
+        }
+        Some(RangeOutcome::Whole) | None => (StatusCode::OK, 0, size),
+    };
+    let mut reply = status(code);
+    let headers = reply.headers_mut();
+    headers.insert(header::ACCEPT_RANGES, header::HeaderValue::from_static("bytes"));
+    headers.insert(header::CONTENT_LENGTH, (end - start).into());
+    if code == StatusCode::PARTIAL_CONTENT {
+        let part = format!("bytes {start}-{}/{size}", end - 1);
+        if let Ok(value) = part.try_into() {
+            headers.insert(header::CONTENT_RANGE, value);
+        }
+    }
+    if request.method() == Method::GET {
+        *reply.body_mut() =
+            StreamBody::new(pieces(remote, start, end).map_ok(Frame::data)).boxed_unsync();
+    }
+    reply
+}
+
+fn status(code: StatusCode) -> Response<Body> {
+    let empty = Empty::new().map_err(|never: Infallible| match never {}).boxed_unsync();
+    let mut reply = Response::new(empty);
+    *reply.status_mut() = code;
+    reply
+}
+
+/// The bytes from `start` to `end`, as FFmpeg takes them.
+fn pieces(
+    remote: Arc<Remote>,
+    start: u64,
+    end: u64,
+) -> impl Stream<Item = Result<Bytes, Trouble>> + Send {
+    let blocks = start / BLOCK_BYTES..end.div_ceil(BLOCK_BYTES);
+    let fetch = move |number: u64| {
+        let remote = Arc::clone(&remote);
+        async move {
+            let block = remote.block(number).await?;
+            let begins = number * BLOCK_BYTES;
+            let from = start.saturating_sub(begins) as usize;
+            let to = block.len().min((end - begins).min(BLOCK_BYTES) as usize);
+            Ok(block.slice(from.min(to)..to))
+        }
+    };
+    stream::iter(blocks).map(fetch).buffered(BLOCKS_AHEAD)
+}

@@ -1,0 +1,194 @@
+//! A source in S3, read block by block: what several readers of this worker want of it is fetched once,
+//! a URL that has run out is replaced, a store that stumbles is given some time.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use api::v1;
+use bytes::Bytes;
+use quick_cache::{Weighter, sync::Cache};
+use runtime::Secret;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    bucket::{Client, Part, Trouble},
+    pull::{Access, Denial},
+};
+
+/// One request's worth.
+pub(super) const BLOCK_BYTES: u64 = 1 << 20;
+/// Blocks that are kept for whoever reads the same part next: indexes of films, mostly.
+const CACHE_BYTES_MAX: u64 = 64 << 20;
+const CACHE_ITEMS: usize = 64;
+/// How long one block may be tried for: less than FFmpeg's watchdogs wait.
+const PATIENCE: Duration = Duration::from_secs(12);
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// A URL is replaced after this part of its life.
+const URL_LIFE_USED: f64 = 0.8;
+/// URLs in a row that the store may refuse.
+const DENIALS_MAX: u32 = 2;
+
+#[derive(Clone, Debug)]
+struct Bytewise;
+
+type BlockKey = (Arc<str>, u64);
+
+impl Weighter<BlockKey, Bytes> for Bytewise {
+    fn weight(&self, _key: &BlockKey, value: &Bytes) -> u64 {
+        value.len() as u64 + 64
+    }
+}
+
+/// Blocks of all sources, by the source's key: its bytes never change.
+pub(super) struct Blocks(Cache<BlockKey, Bytes, Bytewise>);
+
+impl Default for Blocks {
+    fn default() -> Self {
+        Self(Cache::with_weighter(CACHE_ITEMS, CACHE_BYTES_MAX, Bytewise))
+    }
+}
+
+impl std::fmt::Debug for Blocks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Blocks").field("items", &self.0.len()).finish()
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Signed {
+    url: Secret,
+    until: Instant,
+}
+
+/// One lease's view of a source.
+#[derive(Debug)]
+pub(super) struct Remote {
+    key: Arc<str>,
+    client: Arc<Client>,
+    access: Access,
+    blocks: Arc<Blocks>,
+    signed: tokio::sync::Mutex<Signed>,
+    bytes: u64,
+    etag: Option<String>,
+    trouble: Mutex<Option<Trouble>>,
+}
+
+impl Remote {
+    /// Reads the first block, and with it learns the size.
+    pub(super) async fn open(
+        lease: &v1::Lease,
+        client: Arc<Client>,
+        access: Access,
+        blocks: Arc<Blocks>,
+    ) -> Result<Self, Trouble> {
+        let seconds = lease.url_seconds;
+        let seconds = if seconds.is_finite() { seconds.max(0.0) } else { 0.0 };
+        let signed = signed(Secret::new(&*lease.source_url), Duration::from_secs_f64(seconds));
+        let mut remote = Self {
+            key: lease.source_key.as_str().into(),
+            client,
+            access,
+            blocks,
+            signed: tokio::sync::Mutex::new(signed),
+            bytes: 0,
+            etag: None,
+            trouble: Mutex::new(None),
+        };
+        let first = remote.fetch(0, BLOCK_BYTES).await?;
+        (remote.bytes, remote.etag) = (first.total, first.etag);
+        remote.blocks.0.insert((Arc::clone(&remote.key), 0), first.bytes);
+        Ok(remote)
+    }
+
+    /// The source's size.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The source's name.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// What went wrong while it was read.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Block `number`; the last one is shorter. Whoever fails leaves [`Self::trouble`] behind.
+    pub(super) async fn block(&self, number: u64) -> Result<Bytes, Trouble> {
+        let start = number * BLOCK_BYTES;
+        let end = (start + BLOCK_BYTES).min(self.bytes);
+        let fetch = async { Ok(self.fetch(start, end).await?.bytes) };
+        let key = (Arc::clone(&self.key), number);
+        let block = self.blocks.0.get_or_insert_async(&key, fetch).await;
+        block.inspect_err(|trouble| self.fail(trouble))
+    }
+
+    /// Up to `length` bytes from `start`.
+    pub(super) async fn peek(&self, start: u64, length: usize) -> Result<Vec<u8>, Trouble> {
+        let end = start.saturating_add(length as u64).min(self.bytes);
+        let mut bytes = Vec::with_capacity(length);
+        let mut at = start;
+        while at < end {
+            let block = self.block(at / BLOCK_BYTES).await?;
+            let from = (at % BLOCK_BYTES) as usize;
+            let piece = &block[from..block.len().min(from + (end - at) as usize)];
+            bytes.extend_from_slice(piece);
+            at += piece.len() as u64;
+        }
+        Ok(bytes)
+    }
+
+    fn fail(&self, trouble: &Trouble) {
+        let mut first = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert_with(|| trouble.clone());
+    }
+
+    async fn fetch(&self, start: u64, end: u64) -> Result<Part, Trouble> {
+        let (begun, mut pause, mut denials) = (Instant::now(), PAUSE_MIN, 0);
+        loop {
+            let url = self.url().await;
+            let got = match &url {
+                Ok(url) => self.client.get(url, start..end, self.etag.as_deref()).await,
+                Err(trouble) => Err(trouble.clone()),
+            };
+            match got {
+                Ok(part) => return Ok(part),
+                // It has run out, or the store's keys were changed.
+                Err(Trouble::Denied(_)) if url.is_ok() && denials < DENIALS_MAX => {
+                    denials += 1;
+                    self.signed.lock().await.until = Instant::now();
+                }
+                Err(Trouble::Down(why)) if begun.elapsed() < PATIENCE => {
+                    tracing::debug!(why, "read the source again");
+                    sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+                Err(trouble) => return Err(trouble),
+            }
+        }
+    }
+
+    /// The URL, or a new one when it has run out; one reader asks for all.
+    async fn url(&self) -> Result<Secret, Trouble> {
+        let mut held = self.signed.lock().await;
+        if Instant::now() >= held.until {
+            let (url, lifetime) =
+                self.access.source(&self.key).await.map_err(|denial| match denial {
+                    Denial::Lost => Trouble::Lost,
+                    Denial::Later(why) => Trouble::Down(why),
+                    Denial::Refused(why) => Trouble::Denied(why),
+                })?;
+            *held = signed(url, lifetime);
+        }
+        Ok(held.url.clone())
+    }
+}
+
+fn signed(url: Secret, lifetime: Duration) -> Signed {
+    Signed { url, until: Instant::now() + lifetime.mul_f64(URL_LIFE_USED) }
+}
