@@ -75,11 +75,11 @@ async fn stores(deps: &Deps) -> v1::Dependency {
         let probed = tokio::time::timeout(PROBE_MAX, probe(deps, store)).await;
         let why = match probed {
             Ok(Ok(())) => continue,
-            Ok(Err(error)) => error.to_string(),
+            Ok(Err(error)) => store::explain(&error).to_string(),
             Err(_) => "it takes too long".to_owned(),
         };
         tracing::warn!(error = why, store = number, "probe a store");
-        return dependency("store", false, format!("store {number} is not usable"));
+        return dependency("store", false, format!("store {number} is not usable: {why}"));
     }
     dependency("store", true, "")
 }

@@ -49,6 +49,9 @@ pub struct Config {
     /// Connections at once; more wait in the listener's backlog.
     #[arg(long, env = "STREAMING_CONNECTIONS_MAX", default_value_t = 10_000)]
     pub connections_max: usize,
+    /// Memory for segments that lie in S3, in bytes; local files are left to the system's cache.
+    #[arg(long, env = "STREAMING_SEGMENT_CACHE_BYTES", default_value_t = 256 << 20)]
+    pub segment_cache_bytes: u64,
     /// How long a stop waits for requests that run.
     #[arg(long, env = "STREAMING_DRAIN", default_value = "30s", value_parser = duration::parse)]
     pub drain: Duration,

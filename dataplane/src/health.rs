@@ -83,7 +83,7 @@ async fn examine(app: &App) -> (bool, Value) {
         let (ok, detail) = match readable(store).await {
             Ok(()) => (true, String::new()),
             Err(error) => {
-                tracing::warn!(%error, store.url = store.url, "read store");
+                tracing::warn!(error, store.url = store.url, "read store");
                 (false, "the store cannot be read".to_owned())
             }
         };
@@ -95,17 +95,10 @@ async fn examine(app: &App) -> (bool, Value) {
     (all, document)
 }
 
-async fn readable(store: &store::Store) -> Result<(), object_store::Error> {
-    if let Some(root) = &store.root {
-        let listed = tokio::fs::read_dir(root).await;
-        let failed =
-            |source| object_store::Error::Generic { store: "local", source: Box::new(source) };
-        return listed.map(drop).map_err(failed);
-    }
-    use object_store::ObjectStoreExt;
-    match store.objects.head(&"health".into()).await {
-        Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-        Err(error) => Err(error),
+async fn readable(store: &store::Store) -> Result<(), String> {
+    match tokio::time::timeout(ASK_TIME_MAX, store.check()).await {
+        Ok(checked) => checked.map_err(|error| error.to_string()),
+        Err(_) => Err("it takes too long".to_owned()),
     }
 }
 

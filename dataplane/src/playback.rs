@@ -3,7 +3,9 @@
 pub(crate) mod access;
 pub(crate) mod catalog;
 pub(crate) mod exchange;
+pub(crate) mod flight;
 mod manifest;
+pub(crate) mod object;
 mod segment;
 
 use std::net::IpAddr;

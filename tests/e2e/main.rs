@@ -23,6 +23,7 @@ mod outage;
 mod playback;
 mod restart;
 mod rules;
+mod s3;
 mod service;
 mod start;
 mod sync;

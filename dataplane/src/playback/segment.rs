@@ -4,28 +4,23 @@ use std::ops::Range;
 
 use api::code::{Code, Problem};
 use bytes::Bytes;
-use futures::TryStreamExt;
 use http::{HeaderMap, Method, StatusCode, header};
 use media::{
     VideoId,
     range::{self, RangeOutcome},
     segment::{self, Located, SegmentName},
 };
-use object_store::{GetOptions, GetRange, GetResult, GetResultPayload, ObjectStore};
-use tokio::task::spawn_blocking;
 
-use super::{access::Viewer, catalog::Film};
+use super::{
+    access::Viewer,
+    catalog::Film,
+    object::{self, Wanted},
+};
 use crate::{
     app::App,
     conditions::{self, Verdict},
-    reply::{
-        self, Reply, Text,
-        body::{Body, read_exactly},
-    },
+    reply::{self, Reply, Text, body::Body},
 };
-
-/// Segments up to this size are read at once instead of streamed.
-const WHOLE_BYTES_MAX: u64 = 256 << 10;
 
 /// A representation with what it is addressed and validated by.
 struct Segment<'a> {
@@ -141,51 +136,8 @@ async fn open(
         }
         Source::Object { key, offset } => (key, offset),
     };
-    let end = offset + segment.bytes;
+    let unit = offset..offset + segment.bytes;
     let range = offset + within.start..offset + within.end;
-    let picked = app.stores.pick(video);
-    let others = app.stores.all().iter().filter(|store| store.url != picked.url);
-    for store in std::iter::once(picked).chain(others) {
-        match get(store.objects.as_ref(), key, &range).await {
-            Ok(object) if object.meta.size < end => break,
-            Ok(object) => {
-                let body = body(object, range).await.map_err(|error| unreadable(video, &error))?;
-                return Ok(Some(body.counted(counter)));
-            }
-            Err(object_store::Error::NotFound { .. }) => {}
-            Err(error) => return Err(unreadable(video, &error)),
-        }
-    }
-    app.metrics.missing();
-    tracing::warn!(video.id = %video, object.key = key, "read segment: its object is missing or short");
-    Ok(None)
-}
-
-async fn get(
-    objects: &dyn ObjectStore,
-    key: &str,
-    range: &Range<u64>,
-) -> object_store::Result<GetResult> {
-    let range = Some(GetRange::Bounded(range.clone()));
-    let options = GetOptions { range, ..GetOptions::default() };
-    objects.get_opts(&key.into(), options).await
-}
-
-async fn body(object: GetResult, range: Range<u64>) -> std::io::Result<Body> {
-    let bytes = range.end - range.start;
-    match object.payload {
-        GetResultPayload::File(mut file, _) if bytes <= WHOLE_BYTES_MAX => {
-            let read = spawn_blocking(move || read_exactly(&mut file, Some(range.start), bytes));
-            Ok(Body::full(read.await.map_err(std::io::Error::other)??))
-        }
-        GetResultPayload::File(file, _) => Ok(Body::file(file, range.start, bytes)),
-        GetResultPayload::Stream(stream) => {
-            Ok(Body::stream(stream.map_err(std::io::Error::other), Some(bytes)))
-        }
-    }
-}
-
-fn unreadable(video: VideoId, error: &dyn std::fmt::Display) -> Problem {
-    tracing::warn!(video.id = %video, %error, "read segment");
-    Problem::new(Code::Unavailable, "the store cannot be read now")
+    let body = object::open(app, video, &Wanted { key, unit, range }).await?;
+    Ok(body.map(|body| body.counted(counter)))
 }

@@ -70,6 +70,7 @@ impl Plane {
             cdn_base_url: None,
             upload_bytes_max: 64 << 20,
             connections_max: 1000,
+            segment_cache_bytes: 64 << 20,
             drain: Duration::from_secs(10),
             redis_url: None,
             rate_general: "off".to_owned(),

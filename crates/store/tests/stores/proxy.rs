@@ -1,0 +1,95 @@
+//! A TCP proxy in front of an S3 server that breaks replies off, refuses, or is slow.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+
+/// What goes wrong with a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fault {
+    /// Replies are cut off after so many bytes, headers included.
+    Cut(usize),
+    /// 503 to whatever is asked.
+    Busy,
+    /// Every piece of a reply waits so long.
+    Slow(Duration),
+}
+
+/// A running proxy; ends when dropped.
+pub(crate) struct Proxy {
+    /// `host:port` to connect to.
+    pub(crate) address: String,
+    /// Connections that were spoilt.
+    pub(crate) spoilt: Arc<AtomicUsize>,
+    _task: JoinSet<()>,
+}
+
+impl Proxy {
+    /// Spoils the first `times` connections to `target` with `fault`; the others pass.
+    pub(crate) async fn start(target: &str, fault: Fault, times: usize) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (target, spoilt) = (target.to_owned(), Arc::new(AtomicUsize::new(0)));
+        let count = spoilt.clone();
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let mut links = JoinSet::new();
+            while let Ok((near, _)) = listener.accept().await {
+                let spoil = count.load(Ordering::SeqCst) < times;
+                count.fetch_add(usize::from(spoil), Ordering::SeqCst);
+                links.spawn(link(near, target.clone(), spoil.then_some(fault)));
+            }
+        });
+        Self { address, spoilt, _task: task }
+    }
+}
+
+async fn link(mut near: TcpStream, target: String, fault: Option<Fault>) {
+    if let Some(Fault::Busy) = fault {
+        let mut head = vec![0; 64 << 10];
+        let _ = near.read(&mut head).await;
+        let body = "<Error><Code>SlowDown</Code></Error>";
+        let reply = format!(
+            "HTTP/1.1 503 Service Unavailable\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        let _ = near.write_all(reply.as_bytes()).await;
+        return;
+    }
+    let Ok(far) = TcpStream::connect(target).await else { return };
+    let (mut near_read, mut near_write) = near.split();
+    let (mut far_read, mut far_write) = far.into_split();
+    let asks = tokio::io::copy(&mut near_read, &mut far_write);
+    let replies = async {
+        let mut left = match fault {
+            Some(Fault::Cut(bytes)) => bytes,
+            _ => usize::MAX,
+        };
+        let mut buffer = vec![0; 16 << 10];
+        while left > 0 {
+            let Ok(count @ 1..) = far_read.read(&mut buffer).await else { return };
+            if let Some(Fault::Slow(pause)) = fault {
+                tokio::time::sleep(pause).await;
+            }
+            let count = count.min(left);
+            left -= count;
+            if near_write.write_all(&buffer[..count]).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        _ = asks => (),
+        () = replies => (),
+    }
+}

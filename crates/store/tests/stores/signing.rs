@@ -1,0 +1,69 @@
+//! Presigned URLs: what they let a holder do, and what not.
+
+use std::time::Duration;
+
+use object_store::{ObjectStoreExt, path::Path};
+use sha2::{Digest, Sha256};
+use store::{CHECKSUM_HEADER, Settings, Stores, checksum};
+
+use crate::{minio::Minio, open};
+
+const LIFETIME: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn a_url_reads_or_writes_one_object_and_only_the_announced_bytes() {
+    let minio = Minio::start(&["films"]);
+    let store = open(&minio, &minio.address, "s3://films/below").remove(0);
+    let http = reqwest::Client::new();
+    let sha256 = Sha256::digest(b"film");
+    let url = store.sign_put("videos/a/7-x.m4s", &sha256, LIFETIME).await.unwrap().unwrap();
+    let put = async |body: &'static str, digest: Option<String>| {
+        let request = http.put(url.expose()).body(body);
+        let request = match digest {
+            Some(digest) => request.header(CHECKSUM_HEADER, digest),
+            None => request,
+        };
+        request.send().await.unwrap().status().as_u16()
+    };
+    let good = Some(checksum(&sha256));
+    assert_eq!(put("lies", good.clone()).await, 400, "other bytes");
+    assert_eq!(put("lies", Some(checksum(&Sha256::digest(b"lies")))).await, 403, "other digest");
+    assert_eq!(put("film", None).await, 403, "no digest");
+    assert!(store.size("videos/a/7-x.m4s").await.is_err(), "nothing was written");
+    assert_eq!(put("film", good).await, 200);
+    assert_eq!(store.read("videos/a/7-x.m4s", 0..4).await.unwrap(), "film");
+
+    let url = store.sign_get("videos/a/7-x.m4s", LIFETIME).await.unwrap().unwrap();
+    let reply = http.get(url.expose()).header("range", "bytes=1-2").send().await.unwrap();
+    assert_eq!(reply.status().as_u16(), 206);
+    assert_eq!(reply.text().await.unwrap(), "il");
+    assert_eq!(http.put(url.expose()).body("x").send().await.unwrap().status().as_u16(), 403);
+    store.objects.put(&Path::from("videos/a/8"), "other".into()).await.unwrap();
+    let other = url.expose().replace("7-x.m4s", "8");
+    assert_eq!(http.get(other).send().await.unwrap().status().as_u16(), 403);
+    assert!(!format!("{url:?} {url}").contains("Signature"));
+    assert!(!url.expose().contains(minio.secret()));
+}
+
+#[tokio::test]
+async fn a_url_runs_out_and_local_stores_have_none() {
+    let minio = Minio::start(&["films"]);
+    let store = open(&minio, &minio.address, "s3://films").remove(0);
+    store.objects.put(&Path::from("a"), "film".into()).await.unwrap();
+    let url = store.sign_get("a", Duration::from_secs(1)).await.unwrap().unwrap();
+    let http = reqwest::Client::new();
+    let status = async || http.get(url.expose()).send().await.unwrap().status().as_u16();
+    assert_eq!(status().await, 200);
+    for _ in 0..100 {
+        if status().await == 403 {
+            let folder = tempfile::tempdir().unwrap();
+            let list = format!("file://{}", folder.path().display());
+            let none = Settings::from_vars(std::iter::empty());
+            let local = Stores::parse_with(&list, &none).unwrap();
+            assert!(local.all()[0].sign_get("a", LIFETIME).await.unwrap().is_none());
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the url does not run out");
+}

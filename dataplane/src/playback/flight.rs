@@ -1,0 +1,271 @@
+//! Segments on their way from S3, and those that arrived a while ago.
+//!
+//! One read per segment however many ask, at the same time or later: everybody is served from the same
+//! pieces as they arrive. The read belongs to nobody's request, so nobody's leaving ends it. One that
+//! fails is forgotten at once, and whoever waits for it hears so: half a segment is never kept.
+
+use std::{
+    io,
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::{Bytes, BytesMut};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use media::VideoId;
+use quick_cache::{OptionsBuilder, Weighter, sync::Cache};
+use store::{Part, ReadError, Store, Trouble};
+use tokio::sync::watch;
+
+use crate::app::App;
+
+/// Segments that a full cache holds, more or less.
+const ITEMS: usize = 4096;
+/// A segment larger than this part of the cache is not kept.
+const PART_MAX: u64 = 4;
+/// Videos whose store is remembered.
+const HOMES_MAX: usize = 16_384;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    store: String,
+    key: String,
+    start: u64,
+    end: u64,
+}
+
+#[derive(Clone)]
+struct Bytewise;
+
+impl Weighter<Key, Arc<Flight>> for Bytewise {
+    fn weight(&self, key: &Key, flight: &Arc<Flight>) -> u64 {
+        // From the start on what it will be.
+        flight.bytes + key.key.len() as u64 + 256
+    }
+}
+
+/// The cache.
+pub(crate) struct Segments {
+    flights: Cache<Key, Arc<Flight>, Bytewise>,
+    bytes_max: u64,
+    homes: Cache<VideoId, String>,
+}
+
+/// How far a read is.
+#[derive(Clone, Debug)]
+enum Progress {
+    Flying,
+    Landed,
+    Missing,
+    Failed(Trouble),
+}
+
+/// One segment.
+pub(crate) struct Flight {
+    bytes: u64,
+    pieces: Mutex<Vec<Bytes>>,
+    progress: watch::Sender<Progress>,
+}
+
+impl Segments {
+    /// Keeps up to `bytes_max` of segments; 0 keeps none.
+    pub(crate) fn new(bytes_max: u64) -> Self {
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(ITEMS)
+            .weight_capacity(bytes_max)
+            // A shard takes nothing that is larger than itself.
+            .shards(1)
+            .build();
+        let flights = match options {
+            Ok(options) => {
+                Cache::with_options(options, Bytewise, Default::default(), Default::default())
+            }
+            Err(_) => Cache::with_weighter(ITEMS, bytes_max, Bytewise),
+        };
+        Self { flights, bytes_max, homes: Cache::new(HOMES_MAX) }
+    }
+
+    /// The store that the video's objects were found in.
+    pub(crate) fn home(&self, video: VideoId) -> Option<String> {
+        self.homes.get(&video)
+    }
+
+    /// Remembers where the video's objects are; a video never moves.
+    pub(crate) fn found(&self, video: VideoId, url: &str) {
+        if self.homes.get(&video).is_none_or(|known| known != url) {
+            self.homes.insert(video, url.to_owned());
+        }
+    }
+
+    /// The segment, on its way or here; `None` for one that is too large to keep.
+    pub(crate) fn flight(
+        &self,
+        app: &App,
+        store: &Store,
+        key: &str,
+        range: Range<u64>,
+    ) -> Option<Arc<Flight>> {
+        let bytes = range.end - range.start;
+        if bytes > self.bytes_max / PART_MAX {
+            return None;
+        }
+        let (store, object) = (store.clone(), key.to_owned());
+        let key = Key {
+            store: store.url.clone(),
+            key: object.clone(),
+            start: range.start,
+            end: range.end,
+        };
+        let found: Result<_, std::convert::Infallible> =
+            self.flights.get_or_insert_with(&key, || {
+                let flight = Arc::new(Flight::new(bytes));
+                let (segments, hard) = (app.segments.clone(), app.shutdown.hard.clone());
+                let (key, flying) = (key.clone(), flight.clone());
+                app.shutdown.tracker.spawn(async move {
+                    tokio::select! {
+                        () = flying.fly(&store, &object, range) => {}
+                        () = hard.cancelled() => flying.land(Progress::Failed(Trouble::Slow)),
+                    }
+                    if !flying.landed() {
+                        let this = |other: &Arc<Flight>| Arc::ptr_eq(other, &flying);
+                        segments.flights.remove_if(&key, this);
+                    }
+                });
+                Ok(flight)
+            });
+        let Ok(flight) = found;
+        Some(flight)
+    }
+}
+
+impl Flight {
+    fn new(bytes: u64) -> Self {
+        let (progress, _) = watch::channel(Progress::Flying);
+        Self { bytes, pieces: Mutex::default(), progress }
+    }
+
+    async fn fly(&self, store: &Store, key: &str, range: Range<u64>) {
+        let read = async {
+            match store.open(key, range.clone()).await? {
+                Part::File(_) => self.take(store.read(key, range).await?),
+                Part::Stream(mut stream) => {
+                    while let Some(piece) = stream.try_next().await? {
+                        self.take(piece);
+                    }
+                }
+            }
+            Ok::<(), ReadError>(())
+        };
+        self.land(match read.await {
+            Ok(()) => Progress::Landed,
+            Err(ReadError::Missing) => Progress::Missing,
+            Err(ReadError::Store(trouble)) => Progress::Failed(trouble),
+            Err(ReadError::File(error)) => Progress::Failed(Trouble::Other(error.to_string())),
+        });
+    }
+
+    fn take(&self, piece: Bytes) {
+        self.pieces.lock().unwrap_or_else(PoisonError::into_inner).push(piece);
+        self.progress.send_replace(Progress::Flying);
+    }
+
+    fn land(&self, progress: Progress) {
+        self.progress.send_replace(progress);
+    }
+
+    fn landed(&self) -> bool {
+        matches!(*self.progress.borrow(), Progress::Landed)
+    }
+
+    fn piece(&self, number: usize) -> Option<Bytes> {
+        self.pieces.lock().unwrap_or_else(PoisonError::into_inner).get(number).cloned()
+    }
+
+    /// Piece `number` as soon as it is here; `None` after the last.
+    async fn next(
+        &self,
+        number: usize,
+        progress: &mut watch::Receiver<Progress>,
+    ) -> Result<Option<Bytes>, ReadError> {
+        loop {
+            let now = progress.borrow_and_update().clone();
+            if let Some(piece) = self.piece(number) {
+                return Ok(Some(piece));
+            }
+            match now {
+                Progress::Flying => {}
+                Progress::Landed => return Ok(None),
+                Progress::Missing => return Err(ReadError::Missing),
+                Progress::Failed(trouble) => return Err(ReadError::Store(trouble)),
+            }
+            if progress.changed().await.is_err() {
+                return Err(ReadError::Store(Trouble::Slow));
+            }
+        }
+    }
+
+    /// Waits for the first bytes.
+    pub(crate) async fn begun(&self) -> Result<(), ReadError> {
+        self.next(0, &mut self.progress.subscribe()).await.map(drop)
+    }
+
+    /// The bytes `within` the segment, as they arrive.
+    pub(crate) fn read(
+        self: Arc<Self>,
+        within: Range<u64>,
+    ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+        let progress = self.progress.subscribe();
+        stream::try_unfold((self, progress, 0, 0_u64), move |(flight, mut progress, number, at)| {
+            let within = within.clone();
+            async move {
+                if at >= within.end {
+                    return Ok(None);
+                }
+                let piece = flight.next(number, &mut progress).await.map_err(io::Error::other)?;
+                let Some(piece) = piece else { return Err(io::ErrorKind::UnexpectedEof.into()) };
+                let next = at + piece.len() as u64;
+                let from = within.start.saturating_sub(at).min(piece.len() as u64) as usize;
+                let to = (within.end - at).min(piece.len() as u64) as usize;
+                let part = piece.slice(from..to.max(from));
+                Ok(Some((part, (flight, progress, number + 1, next))))
+            }
+        })
+        .try_filter(|piece| std::future::ready(!piece.is_empty()))
+    }
+
+    /// The bytes `within` the segment once they are all here.
+    pub(crate) async fn whole(self: Arc<Self>, within: Range<u64>) -> Result<Bytes, ReadError> {
+        self.begun().await?;
+        let mut bytes = BytesMut::with_capacity((within.end - within.start) as usize);
+        let mut pieces = std::pin::pin!(self.read(within));
+        while let Some(piece) = pieces.next().await {
+            bytes.extend_from_slice(&piece?);
+        }
+        Ok(bytes.freeze())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn readers_see_pieces_as_they_arrive_and_none_of_a_failure_is_whole() {
+        let flight = Arc::new(Flight::new(9));
+        let early = tokio::spawn(flight.clone().read(2..8).try_collect::<Vec<Bytes>>());
+        for piece in ["012", "345", "678"] {
+            flight.take(Bytes::from_static(piece.as_bytes()));
+        }
+        flight.land(Progress::Landed);
+        assert_eq!(early.await.unwrap().unwrap().concat(), b"234567");
+        assert_eq!(&flight.clone().whole(4..9).await.unwrap()[..], b"45678");
+        assert_eq!(&flight.whole(0..1).await.unwrap()[..], b"0");
+
+        let broken = Arc::new(Flight::new(9));
+        let waiting = tokio::spawn(broken.clone().whole(0..9));
+        broken.take(Bytes::from_static(b"012"));
+        broken.land(Progress::Failed(Trouble::Slow));
+        assert!(waiting.await.unwrap().is_err());
+        assert!(broken.whole(0..9).await.is_err());
+    }
+}

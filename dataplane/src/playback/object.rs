@@ -1,0 +1,86 @@
+//! Parts of store objects as bodies: a local file is read in place, an object in S3 through the cache.
+
+use std::{io, ops::Range};
+
+use api::code::{Code, Problem};
+use bytes::Bytes;
+use futures::TryStreamExt;
+use media::VideoId;
+use store::{Part, ReadError, Store};
+use tokio::task::spawn_blocking;
+
+use crate::{
+    app::App,
+    reply::body::{Body, read_exactly},
+};
+
+/// Parts up to this size are read at once instead of streamed.
+const WHOLE_BYTES_MAX: u64 = 256 << 10;
+
+/// What is read.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted<'a> {
+    /// The object.
+    pub(crate) key: &'a str,
+    /// What is cached together, for example a segment.
+    pub(crate) unit: Range<u64>,
+    /// The part of the object to send; inside the unit.
+    pub(crate) range: Range<u64>,
+}
+
+/// Opens a part of a video's object; `None` when the object is missing or too short.
+pub(crate) async fn open(
+    app: &App,
+    video: VideoId,
+    wanted: &Wanted<'_>,
+) -> Result<Option<Body>, Problem> {
+    let unreadable = |error: &dyn std::fmt::Display| {
+        tracing::warn!(video.id = %video, %error, "read object");
+        Problem::new(Code::Unavailable, "the store cannot be read now")
+    };
+    // Where the video's objects were found last, else where they should be; stores may have been added
+    // since it was made.
+    let home = app.segments.home(video);
+    let first = home.and_then(|url| app.stores.get(&url)).unwrap_or_else(|| app.stores.pick(video));
+    let others = app.stores.all().iter().filter(|store| store.url != first.url);
+    for store in std::iter::once(first).chain(others) {
+        match part(app, store, wanted).await {
+            Ok(body) => {
+                app.segments.found(video, &store.url);
+                return Ok(Some(body));
+            }
+            Err(ReadError::Missing) => {}
+            Err(error) => return Err(unreadable(&error)),
+        }
+    }
+    app.metrics.missing();
+    tracing::warn!(
+        video.id = %video, object.key = wanted.key, "read object: it is missing or short"
+    );
+    Ok(None)
+}
+
+async fn part(app: &App, store: &Store, wanted: &Wanted<'_>) -> Result<Body, ReadError> {
+    let Wanted { key, unit, range } = wanted;
+    let bytes = range.end - range.start;
+    let within = range.start - unit.start..range.end - unit.start;
+    if store.root.is_none()
+        && let Some(flight) = app.segments.flight(app, store, key, unit.clone())
+    {
+        if bytes <= WHOLE_BYTES_MAX {
+            return Ok(Body::full(flight.whole(within).await?));
+        }
+        flight.begun().await?;
+        return Ok(Body::stream(flight.read(within), Some(bytes)));
+    }
+    let start = range.start;
+    match store.open(key, range.clone()).await? {
+        Part::File(mut file) if bytes <= WHOLE_BYTES_MAX => {
+            let read = spawn_blocking(move || read_exactly(&mut file, Some(start), bytes));
+            let read: Bytes = read.await.map_err(io::Error::other)??;
+            Ok(Body::full(read))
+        }
+        Part::File(file) => Ok(Body::file(file, start, bytes)),
+        Part::Stream(stream) => Ok(Body::stream(stream.map_err(io::Error::other), Some(bytes))),
+    }
+}

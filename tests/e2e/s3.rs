@@ -1,0 +1,193 @@
+//! Films in S3: spread over buckets, played, deleted; buckets added; a store that goes and comes back;
+//! and no key of the store where none belongs.
+
+use std::{fs, time::Duration};
+
+use bytes::Bytes;
+use hyper::Method;
+use serde_json::{Value, json};
+
+use crate::{
+    conformance::{Phase, dash, hls},
+    harness::{
+        capture::Capture, client::Client, clip::Numbered, eventually, minio::Minio, picture,
+        process, stack::Stack,
+    },
+};
+
+const JOB_DEADLINE: Duration = Duration::from_secs(180);
+/// Uploads after which two buckets must both have a share: all in one has odds of 1 : 2^15.
+const UPLOADS_MAX: usize = 16;
+
+/// Where a video's objects lie.
+fn bucket<'a>(minio: &Minio, buckets: &[&'a str], video: &str) -> Vec<&'a str> {
+    let holds = |name: &&&str| minio.objects(name).iter().any(|key| key.contains(video));
+    buckets.iter().filter(holds).copied().collect()
+}
+
+/// Checks both manifests and every byte that they list.
+async fn plays(viewer: &Client, video: &str) {
+    let captured = Capture::hls(viewer, &format!("/api/stream/{video}/hls/playlist.m3u8")).await;
+    hls::check(&captured, Phase::Final).assert_none("HLS");
+    let manifest = format!("/api/stream/{video}/dash/manifest.mpd");
+    let mpd = super::growing::settled_dash(viewer, &manifest).await;
+    dash::check(&mpd, Phase::Final).assert_none("DASH");
+}
+
+/// No worker, and nothing that a worker started, holds a store's key; no log holds one, or a signature.
+fn assert_keys_are_kept(stack: &Stack, minio: &Minio) {
+    let mut workers = stack.running("streaming-worker");
+    assert!(!workers.is_empty());
+    for worker in workers.clone() {
+        workers.extend(process::descendants(worker.pid));
+    }
+    for worker in workers {
+        let environment = fs::read(format!("/proc/{}/environ", worker.pid)).unwrap_or_default();
+        let environment = String::from_utf8_lossy(&environment);
+        for found in ["AWS_", "STREAMING_STORES", minio.secret(), "X-Amz-"] {
+            assert!(!environment.contains(found), "{} knows {found}", worker.program);
+            assert!(!worker.command.contains(found), "{} is told {found}", worker.program);
+        }
+    }
+    for entry in fs::read_dir(stack.data().join("logs")).expect("logs").flatten() {
+        let text = fs::read(entry.path()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        for found in [minio.secret(), "X-Amz-"] {
+            assert!(!text.contains(found), "{} holds {found}", entry.path().display());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn films_live_in_two_buckets_and_a_third_moves_nothing() {
+    let mut minio = Minio::start(&["films-a", "films-b"]);
+    let mut buckets = vec!["films-a", "films-b"];
+    let mut stack = Stack::start_on(&minio, &[]).await;
+    let health = stack.anonymous().get("/health").await.expect(200).json();
+    assert_eq!(health["dependencies"]["store"]["state"], "ok", "{health:#}");
+    let client = stack.client();
+    // Its index lies at the end, so that a reader must seek.
+    let film = Numbered::seconds(26).file();
+
+    // One film in each bucket, whole in that one.
+    let mut films: Vec<(String, String)> = Vec::new();
+    for _ in 0..UPLOADS_MAX {
+        let video = client.upload_film(&film).await;
+        let place = bucket(&minio, &buckets, &video);
+        assert_eq!(place.len(), 1, "one video's objects lie in one bucket");
+        if films.iter().all(|(_, other)| other != place[0]) {
+            let request = json!({"profiles": ["360p"]});
+            let job = client.transcode(&video, &request).await;
+            client.wait_job(&job, "completed", JOB_DEADLINE).await;
+            assert_keys_are_kept(&stack, &minio);
+            assert_eq!(bucket(&minio, &buckets, &video), place, "all of it in one bucket");
+            plays(&stack.anonymous(), &video).await;
+            films.push((video, place[0].to_owned()));
+        }
+        if films.len() == buckets.len() {
+            break;
+        }
+    }
+    assert_eq!(films.len(), 2, "both buckets have their share");
+    let keys = minio.objects("films-a");
+    assert!(keys.contains(&"keys/public.json".to_owned()), "{keys:?}");
+
+    // A third bucket: nothing moves, everything plays on, and it takes its share of what comes.
+    let before: Vec<Vec<String>> = buckets.iter().map(|name| minio.objects(name)).collect();
+    assert!(stack.stop().success());
+    minio.add_bucket("films-c");
+    stack.set_stores(&minio);
+    stack.up().await;
+    for (video, _) in &films {
+        plays(&stack.anonymous(), video).await;
+    }
+    let media = |keys: Vec<String>| -> Vec<String> {
+        keys.into_iter().filter(|key| key.starts_with("videos/")).collect()
+    };
+    for (name, before) in buckets.iter().zip(before) {
+        assert_eq!(media(minio.objects(name)), media(before), "{name}");
+    }
+    buckets.push("films-c");
+    eventually("the new bucket gets a video", JOB_DEADLINE, async || {
+        let video = stack.client().upload_film(&Numbered::seconds(2).file()).await;
+        (bucket(&minio, &buckets, &video) == ["films-c"]).then_some(())
+    })
+    .await;
+
+    // Deleting leaves nothing behind.
+    for (video, place) in &films {
+        let path = format!("/api/videos/{video}");
+        let deleted = stack.client().send(Method::DELETE, &path, &[], Bytes::new()).await;
+        deleted.expect("DELETE").expect(204);
+        eventually("nothing of it is stored", Duration::from_secs(60), async || {
+            (!minio.objects(place).iter().any(|key| key.contains(video))).then_some(())
+        })
+        .await;
+    }
+}
+
+fn attempts(job: &Value) -> Vec<u64> {
+    let tasks = job["tasks"].as_array().expect("tasks");
+    tasks.iter().filter_map(|task| task["attempt"].as_u64()).collect()
+}
+
+/// Down long enough that requests and their retries fail: nothing is charged for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_gone_for_a_while_costs_time_only() {
+    let mut minio = Minio::start(&["films"]);
+    // URLs that run out while the store is away are replaced.
+    let stack = Stack::start_on(&minio, &[("STREAMING_URL_LIFETIME", "5s")]).await;
+    let client = stack.client();
+    let film = Numbered { width: 854, height: 480, ..Numbered::seconds(64) };
+    let video = client.upload_film(&film.file()).await;
+    let job = client.transcode(&video, &json!({})).await;
+    let manifest = format!("/api/stream/{video}/hls/playlist.m3u8");
+    eventually("it begins to play", JOB_DEADLINE, async || {
+        (stack.anonymous().get(&manifest).await.status == 200).then_some(())
+    })
+    .await;
+    minio.stop();
+    eventually("health names the store", Duration::from_secs(20), async || {
+        let reply = stack.anonymous().get("/health").await;
+        (reply.status == 503 && reply.json()["dependencies"]["store"]["state"] == "down")
+            .then_some(())
+    })
+    .await;
+    // Longer than any one request is tried.
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let now = client.job(&job).await;
+    assert!(now["error"].is_null() && now["state"] == "running", "{now:#}");
+    minio.start_again();
+    let ended = client.wait_job(&job, "completed", JOB_DEADLINE).await;
+    assert!(attempts(&ended).iter().all(|attempt| *attempt <= 1), "{ended:#}");
+    let captured = Capture::hls(&stack.anonymous(), &manifest).await;
+    hls::check(&captured, Phase::Final).assert_none("HLS");
+    for track in captured.hls_tracks().iter().filter(|track| !track.is_audio()) {
+        let found = picture::numbers(&track.write(stack.beside()));
+        let expected: Vec<Option<u16>> = (0..film.frames()).map(|n| Some(n as u16)).collect();
+        assert!(found == expected, "{}: frames are missing, double or out of order", track.name);
+    }
+}
+
+/// What an operator sees of wrong settings: one line that says which store and where.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_settings_are_named_in_one_line() {
+    let minio = Minio::start(&["films"]);
+    let refused = |change: &dyn Fn(&mut Stack)| {
+        let mut stack = Stack::new(&[]);
+        stack.set_stores(&minio);
+        change(&mut stack);
+        let output = stack.command("streaming-service").arg("up").output().expect("run up");
+        assert!(!output.status.success());
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(text.trim_end().lines().count(), 1, "{text}");
+        assert!(!text.contains(minio.secret()) && !text.contains("hunter2"), "{text}");
+        text
+    };
+    let text = refused(&|stack| stack.set("STREAMING_STORES", "s3://films,s3://nowhere"));
+    assert!(text.contains("s3://nowhere: no such bucket"), "{text}");
+    let text = refused(&|stack| stack.set("AWS_SECRET_ACCESS_KEY", "hunter2-hunter2"));
+    assert!(text.contains("s3://films: access denied"), "{text}");
+    let text = refused(&|stack| stack.set("AWS_ACCESS_KEY_ID", ""));
+    assert!(text.contains("AWS_ACCESS_KEY_ID"), "{text}");
+}
