@@ -44,15 +44,29 @@ impl fmt::Display for Trouble {
     }
 }
 
+/// What S3 calls keys that are wrong or may not do this.
+const DENIALS: [&str; 6] = [
+    "AccessDenied",
+    "AllAccessDisabled",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "SignatureDoesNotMatch",
+];
+
 /// Names the trouble behind an error, without secrets and without a reply's text.
 pub fn explain(error: &object_store::Error) -> Trouble {
     let text = error.to_string();
     let code = between(&text, "<Code>", "</Code>").map(str::to_owned);
     let named = |fallback: &str| code.clone().unwrap_or_else(|| fallback.to_owned());
+    // Not every call sorts replies by their status.
+    match code.as_deref() {
+        Some("NoSuchBucket") => return Trouble::NoBucket,
+        Some("NoSuchKey") => return Trouble::NotFound,
+        Some(code) if DENIALS.contains(&code) => return Trouble::Denied(code.to_owned()),
+        _ => {}
+    }
     match error {
-        object_store::Error::NotFound { .. } if code.as_deref() == Some("NoSuchBucket") => {
-            return Trouble::NoBucket;
-        }
         object_store::Error::NotFound { .. } => return Trouble::NotFound,
         object_store::Error::PermissionDenied { .. }
         | object_store::Error::Unauthenticated { .. } => {

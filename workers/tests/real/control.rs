@@ -40,6 +40,8 @@ struct State {
     mute_heartbeats: AtomicBool,
     lease_ms: AtomicU32,
     authorization: Mutex<String>,
+    /// Where questions for URLs lead, and how long those hold.
+    bucket: Mutex<Option<(store::Store, Duration)>>,
 }
 
 #[derive(Clone)]
@@ -107,6 +109,11 @@ impl Control {
 
     pub(crate) fn mute_heartbeats(&self, mute: bool) {
         self.state.mute_heartbeats.store(mute, Ordering::SeqCst);
+    }
+
+    /// Signs URLs of this store from now on.
+    pub(crate) fn sign_for(&self, store: &store::Store, lifetime: Duration) {
+        *self.state.bucket.lock().unwrap() = Some((store.clone(), lifetime));
     }
 
     pub(crate) fn authorization(&self) -> String {
@@ -202,7 +209,11 @@ impl WorkerService for Service {
         tokio::spawn(async move {
             while let Ok(Some(message)) = inbound.message().await {
                 let said = message.message.unwrap();
-                if let Some(answer) = service.answer(&said) {
+                let answer = match &said {
+                    Said::Access(access) => service.sign(access).await,
+                    said => service.answer(said),
+                };
+                if let Some(answer) = answer {
                     let _ = sender.send(Ok(ControlMessage { message: Some(answer) }));
                 }
                 let _ = service.said.send(said);
@@ -227,6 +238,24 @@ impl WorkerService for Service {
 }
 
 impl Service {
+    async fn sign(&self, access: &v1::Access) -> Option<Tell> {
+        let (store, lifetime) = self.state.bucket.lock().unwrap().clone()?;
+        let mut reply = v1::AccessReply {
+            request: access.request,
+            url_seconds: lifetime.as_secs_f64(),
+            ..v1::AccessReply::default()
+        };
+        for place in &access.outputs {
+            let url = store.sign_put(&place.key, &place.sha256, lifetime).await.unwrap().unwrap();
+            reply.output_urls.push(url.expose().to_owned());
+        }
+        if !access.source_key.is_empty() {
+            let url = store.sign_get(&access.source_key, lifetime).await.unwrap().unwrap();
+            reply.source_url = url.expose().to_owned();
+        }
+        Some(Tell::AccessReply(reply))
+    }
+
     fn answer(&self, said: &Said) -> Option<Tell> {
         match said {
             Said::Hello(_) => {

@@ -24,7 +24,11 @@ pub(crate) struct Film {
 impl Film {
     pub(crate) async fn probe(control: &mut Control, worker: &Worker, clip: &Clip) -> Self {
         let done = control.work(worker.probe(&clip.path())).await.unwrap();
-        let source = Source::try_from(done.source.unwrap()).unwrap();
+        Self::of(done.source.unwrap())
+    }
+
+    pub(crate) fn of(report: v1::SourceReport) -> Self {
+        let source = Source::try_from(report).unwrap();
         let grid = source.grid().unwrap();
         Self { source, grid }
     }

@@ -3,7 +3,10 @@
 use std::{fs, net::TcpListener, path::Path, process::Command, time::Duration};
 
 use nix::sys::signal::Signal;
-use workers::sandbox::{Limits, Sandbox};
+use workers::{
+    sandbox::{Limits, Sandbox},
+    source::Input,
+};
 
 use crate::{
     clip::Clip,
@@ -108,6 +111,58 @@ async fn the_whole_group_dies_with_its_leader_and_with_a_lost_lease() {
     assert_eq!(leaves, ffprobe);
     control.work(worker.probe(&clip.path())).await.expect_err("no answer");
     worker.until(|| processes(&sleeping).is_empty()).await;
+}
+
+/// A source in S3 is behind one port of the loopback; nothing else of the network is opened with it.
+#[test]
+fn one_port_is_reached_and_no_other() {
+    let open = TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+    let launcher = Path::new(env!("CARGO_BIN_EXE_streaming-worker"));
+    let scratch = tempfile::tempdir().unwrap();
+    let limits = Limits { memory_bytes: 1 << 30, file_bytes: 1 << 20, cpu_seconds: 10 };
+    let input = Input::Loopback { port: port(&open), path: "/secret".to_owned() };
+    let ask = |program: &str, args: &[&str]| {
+        let mut command = Command::new(launcher);
+        command.args(args);
+        let sandbox = Sandbox::new(launcher.to_owned(), true);
+        let program = Path::new(program);
+        sandbox.prepare(&mut command, program, Some(&input), scratch.path(), limits).unwrap();
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let bash = |text: &str| ask("/bin/bash", &["-c", text]);
+    let reach = |kind: &str, port: u16| {
+        bash(&format!("exec 3<>/dev/{kind}/127.0.0.1/{port} && echo reached"))
+    };
+    assert_eq!(reach("tcp", port(&open)), "reached\n");
+    assert_eq!(reach("tcp", port(&closed)), "");
+    assert_eq!(reach("udp", port(&open)), "", "no other protocol");
+    assert_eq!(bash("exec 3<>/dev/tcp/::1/1 && echo reached"), "");
+    // Kinds of sockets that Landlock's rule does not see, and what hides a destination in a send.
+    let python = Path::new("/usr/bin/python3");
+    if !python.exists() {
+        return;
+    }
+    for attempt in [
+        format!(
+            "s.socket(s.AF_INET, s.SOCK_STREAM, 262).connect(('127.0.0.1', {}))",
+            port(&closed)
+        ),
+        format!(
+            "s.socket(s.AF_INET, s.SOCK_STREAM).sendto(b'x', 0x20000000, ('127.0.0.1', {}))",
+            port(&closed)
+        ),
+        format!("s.socket(s.AF_INET, s.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', {}))", port(&closed)),
+        "s.socket(s.AF_UNIX, s.SOCK_STREAM)".to_owned(),
+        "s.socket(s.AF_NETLINK, s.SOCK_RAW)".to_owned(),
+        "s.socket(s.AF_INET, s.SOCK_STREAM).bind(('127.0.0.1', 0))".to_owned(),
+    ] {
+        let text = format!("import socket as s\n{attempt}\nprint('leaked')");
+        assert_eq!(ask("/usr/bin/python3", &["-c", &text]), "", "{attempt}");
+    }
+    let plain = "import socket as s\ns.socket(s.AF_INET, s.SOCK_STREAM)\nprint('fine')";
+    assert_eq!(ask("/usr/bin/python3", &["-c", plain]), "fine\n");
 }
 
 /// Scripts are an operator's wrappers; FFmpeg itself starts nothing and changes no file's mode.

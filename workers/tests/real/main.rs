@@ -4,11 +4,16 @@
 #![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
 
 mod awkward;
+mod bucket;
 mod clip;
 mod control;
 mod encodes;
 mod faults;
 mod fence;
 mod hostile;
+#[path = "../../../tests/e2e/harness/minio.rs"]
+mod minio;
 mod probes;
+#[path = "../../../crates/store/tests/stores/proxy.rs"]
+mod proxy;
 mod worker;

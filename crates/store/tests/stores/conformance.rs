@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectStoreExt, PutPayload, multipart::MultipartStore, path::Path};
 use store::{ReadError, Store, Stores};
 
@@ -101,12 +101,9 @@ async fn parts(store: &Store) {
 
 async fn listing_and_deleting(store: &Store) {
     let keys: Vec<String> = (0..1100).map(|n| format!("videos/l/j/{n}")).collect();
-    for batch in keys.chunks(50) {
-        let puts = batch.iter().map(|key| store.objects.put(&Path::from(&**key), "x".into()));
-        for put in puts.collect::<Vec<_>>() {
-            put.await.unwrap();
-        }
-    }
+    let puts = futures::stream::iter(&keys).map(Ok::<_, object_store::Error>);
+    let put = async |key: &String| store.objects.put(&Path::from(&**key), "x".into()).await;
+    puts.try_for_each_concurrent(16, async |key| put(key).await.map(drop)).await.unwrap();
     store.objects.put(&Path::from("videos/lonely"), "x".into()).await.unwrap();
     let list = async |prefix: &str| -> BTreeSet<String> {
         let found = store.objects.list(Some(&Path::from(prefix)));

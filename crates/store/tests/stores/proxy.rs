@@ -1,4 +1,7 @@
-//! A TCP proxy in front of an S3 server that breaks replies off, refuses, or is slow.
+//! A TCP proxy in front of an S3 server that breaks replies off, refuses, or is slow. It stands alone,
+//! so that other test programs can include this file too.
+
+#![allow(dead_code, reason = "each test program that includes it uses a part")]
 
 use std::{
     sync::{
@@ -31,6 +34,8 @@ pub(crate) struct Proxy {
     pub(crate) address: String,
     /// Connections that were spoilt.
     pub(crate) spoilt: Arc<AtomicUsize>,
+    /// Bytes of replies that went through.
+    pub(crate) replied: Arc<AtomicUsize>,
     _task: JoinSet<()>,
 }
 
@@ -40,21 +45,27 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (target, spoilt) = (target.to_owned(), Arc::new(AtomicUsize::new(0)));
-        let count = spoilt.clone();
+        let (count, replied) = (spoilt.clone(), Arc::<AtomicUsize>::default());
+        let bytes = replied.clone();
         let mut task = JoinSet::new();
         task.spawn(async move {
             let mut links = JoinSet::new();
             while let Ok((near, _)) = listener.accept().await {
                 let spoil = count.load(Ordering::SeqCst) < times;
                 count.fetch_add(usize::from(spoil), Ordering::SeqCst);
-                links.spawn(link(near, target.clone(), spoil.then_some(fault)));
+                links.spawn(link(near, target.clone(), spoil.then_some(fault), bytes.clone()));
             }
         });
-        Self { address, spoilt, _task: task }
+        Self { address, spoilt, replied, _task: task }
     }
 }
 
-async fn link(mut near: TcpStream, target: String, fault: Option<Fault>) {
+async fn link(
+    mut near: TcpStream,
+    target: String,
+    fault: Option<Fault>,
+    replied: Arc<AtomicUsize>,
+) {
     if let Some(Fault::Busy) = fault {
         let mut head = vec![0; 64 << 10];
         let _ = near.read(&mut head).await;
@@ -83,6 +94,7 @@ async fn link(mut near: TcpStream, target: String, fault: Option<Fault>) {
             }
             let count = count.min(left);
             left -= count;
+            replied.fetch_add(count, Ordering::SeqCst);
             if near_write.write_all(&buffer[..count]).await.is_err() {
                 return;
             }

