@@ -172,11 +172,11 @@ impl Stores {
         best
     }
 
-    /// The store of that URL, as recorded on a video. A single configured store holds every video,
-    /// whatever it was called: so the data folder of one machine can be moved.
+    /// The store of that URL, as recorded on a video. A single configured folder holds the videos of
+    /// every folder, whatever it was called: so the data folder of one machine can be moved.
     pub fn get(&self, url: &str) -> Option<&Store> {
         match self.all() {
-            [only] => Some(only),
+            [only] if only.root.is_some() && url.starts_with("file:") => Some(only),
             all => all.iter().find(|store| store.url == url),
         }
     }
