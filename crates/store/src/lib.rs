@@ -338,7 +338,7 @@ mod tests {
         assert!(none.to_string().contains("s3://b: no credentials"), "{none}");
         assert!(none.to_string().contains("AWS_ACCESS_KEY_ID"));
         let half = Stores::parse_with("s3://b", &settings(&KEYS[..2])).unwrap_err();
-        assert!(matches!(half, StoreError::Settings { .. }), "{half}");
+        assert!(matches!(half, StoreError::NoCredentials { .. }), "{half}");
         let twice = Stores::parse_with("s3://b,s3://b/", &set).unwrap_err();
         assert!(matches!(twice, StoreError::Duplicate(_)));
     }

@@ -36,6 +36,8 @@ pub struct Settings {
     pub(crate) endpoint: String,
     /// Some source of keys is named.
     credentials: bool,
+    /// Of key and secret, one without the other.
+    half: bool,
 }
 
 impl Settings {
@@ -56,6 +58,7 @@ impl Settings {
             .with_read_timeout(SILENCE_MAX)
             .with_pool_idle_timeout(IDLE_TIME_MAX);
         let (mut endpoint, mut credentials) = (String::new(), false);
+        let (mut id, mut secret) = (false, false);
         for (key, value) in vars {
             if !key.starts_with("AWS_") || value.is_empty() {
                 continue;
@@ -72,9 +75,9 @@ impl Settings {
                     builder = builder.with_config(key, value);
                     continue;
                 }
-                AmazonS3ConfigKey::AccessKeyId
-                | AmazonS3ConfigKey::SecretAccessKey
-                | AmazonS3ConfigKey::WebIdentityTokenFile
+                AmazonS3ConfigKey::AccessKeyId => (id, credentials) = (true, true),
+                AmazonS3ConfigKey::SecretAccessKey => (secret, credentials) = (true, true),
+                AmazonS3ConfigKey::WebIdentityTokenFile
                 | AmazonS3ConfigKey::ContainerCredentialsRelativeUri
                 | AmazonS3ConfigKey::ContainerCredentialsFullUri
                 | AmazonS3ConfigKey::SkipSignature => credentials = true,
@@ -85,7 +88,8 @@ impl Settings {
         if endpoint.starts_with("http://") {
             options = options.with_allow_http(true);
         }
-        Self { builder: builder.with_client_options(options), endpoint, credentials }
+        let builder = builder.with_client_options(options);
+        Self { builder, endpoint, credentials, half: id != secret }
     }
 
     /// The builder's own default, where nothing says otherwise.
@@ -140,7 +144,7 @@ pub(crate) fn open(entry: &str, url: &Url, settings: &Settings) -> Result<Store,
     } else {
         format!("s3://{bucket}/{prefix}")
     };
-    if !settings.credentials && !settings.endpoint.is_empty() {
+    if settings.half || (!settings.credentials && !settings.endpoint.is_empty()) {
         return Err(StoreError::NoCredentials { url: name });
     }
     let s3 = settings.region().with_bucket_name(bucket).build().map_err(|error| {
