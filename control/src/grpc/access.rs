@@ -159,6 +159,7 @@ mod tests {
             store: String::new(),
             filename: String::new(),
             plan: None,
+            traceparent: None,
         }
     }
 
