@@ -1,11 +1,13 @@
 //! The command line, declared. Flags and `STREAMING_*` variables are twins.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+mod access;
 
-use authz::Role;
+use std::{path::PathBuf, time::Duration};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub(crate) use self::access::{KeyFile, KeysCommand, MintArgs, NarrowArgs, TokenCommand};
 use crate::{
     failure::EXIT_CODES,
     paging::PageArgs,
@@ -226,63 +228,6 @@ pub(crate) enum WorkersCommand {
         /// Stay until it has gone
         #[arg(long)]
         wait: bool,
-    },
-}
-
-/// `token …`
-#[derive(Subcommand)]
-pub(crate) enum TokenCommand {
-    /// Mint a token, through the server or offline with a root key
-    Mint(MintArgs),
-    /// Revoke a token
-    Revoke {
-        /// The token; `-` reads it from standard input
-        token: String,
-    },
-    /// Mint a token that plays one video
-    Playback {
-        /// The video's id
-        video: String,
-        /// How long it is good for [default: the server's]
-        #[arg(long, value_parser = parse_ttl)]
-        ttl: Option<Duration>,
-        /// Highest rung, in lines
-        #[arg(long, default_value_t = 0)]
-        max_height: u32,
-        /// Only from this address
-        #[arg(long)]
-        address: Option<IpAddr>,
-    },
-}
-
-/// Options of `token mint`.
-#[derive(Args)]
-pub(crate) struct MintArgs {
-    /// Mint offline with this file's newest key, without a running service
-    #[arg(long, env = "STREAMING_ROOT_KEY_FILE", value_parser = any_path())]
-    pub(crate) root_key: Option<PathBuf>,
-    /// admin, editor, viewer, worker or dataplane
-    #[arg(long)]
-    pub(crate) role: Role,
-    /// Who it is for; shown in logs and used as owner
-    #[arg(long, default_value = "cli")]
-    pub(crate) subject: String,
-    /// Whose videos it sees
-    #[arg(long)]
-    pub(crate) tenant: Option<String>,
-    /// How long it is good for: 90s, 30m, 1h, 7d
-    #[arg(long, default_value = "1h", value_parser = parse_ttl)]
-    pub(crate) ttl: Duration,
-}
-
-/// `keys …`
-#[derive(Subcommand)]
-pub(crate) enum KeysCommand {
-    /// Make a root key file; existing files are never overwritten
-    New {
-        /// Where to write it (mode 0600)
-        #[arg(long)]
-        out: PathBuf,
     },
 }
 

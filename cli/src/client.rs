@@ -4,8 +4,8 @@ use anyhow::{Context, Result};
 use clap::CommandFactory;
 
 use crate::{
-    args::{Cli, Command, KeysCommand, TokenCommand},
-    jobs, output,
+    args::{Cli, Command, TokenCommand},
+    jobs, keys, output,
     server::Target,
     session::Session,
     token, upload, videos, watch, workers,
@@ -19,7 +19,8 @@ pub(crate) fn run(command: Command, target: &Target, json: bool) -> Result<()> {
         Command::ConfigDocs => {
             return Ok(output::line(runtime::flags::document(&Cli::command()).trim_end())?);
         }
-        Command::Keys(KeysCommand::New { out }) => return token::new_keys(&out, json),
+        Command::Keys(command) => return keys::run(command, target, json),
+        Command::Token(TokenCommand::Narrow(args)) => return token::narrow(&args, target, json),
         Command::Token(TokenCommand::Mint(args)) if token::root_key(&args).is_some() => {
             return token::mint_offline(&args, json);
         }

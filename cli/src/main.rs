@@ -8,6 +8,7 @@ mod client;
 mod exec_child;
 mod failure;
 mod jobs;
+mod keys;
 mod multipart;
 mod output;
 mod paging;

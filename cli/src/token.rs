@@ -1,17 +1,18 @@
-//! `token …` and `keys …`: through the server, or offline with a root key file.
+//! `token …`: through the server, or offline with a root key file or the token itself.
 
-use std::{io::Read, path::Path};
+use std::{io::Read, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use api::v1;
-use authz::{Grant, RootKeys};
+use authz::{Grant, Restriction, RootKeys};
 use jiff::Timestamp;
 use runtime::{Clock, SystemClock};
 use serde_json::json;
 
 use crate::{
-    args::{MintArgs, TokenCommand},
+    args::{MintArgs, NarrowArgs, TokenCommand},
     output,
+    server::Target,
     session::{Session, call, refusal},
 };
 
@@ -25,6 +26,8 @@ pub(crate) async fn run(session: &Session<'_>, command: TokenCommand) -> Result<
     match command {
         TokenCommand::Mint(args) => mint(session, args).await,
         TokenCommand::Revoke { token } => revoke(session, token).await,
+        // Offline, handled before.
+        TokenCommand::Narrow(args) => narrow(&args, session.target, session.json),
         TokenCommand::Playback { video, ttl, max_height, address } => {
             let request = v1::MintPlaybackTokenRequest {
                 video_id: video,
@@ -64,6 +67,31 @@ pub(crate) fn mint_offline(args: &MintArgs, json: bool) -> Result<()> {
     let end = SystemClock.now_unix().checked_add(life).context("--ttl is too long")?;
     let token = keys.mint(&grant, end).context("mint the token")?;
     print(json, &token, Timestamp::from_second(end).ok())
+}
+
+/// Narrows without asking anybody: the token itself is enough.
+pub(crate) fn narrow(args: &NarrowArgs, target: &Target, json: bool) -> Result<()> {
+    let token = match args.from.as_deref() {
+        Some("-") => from_stdin()?,
+        Some(token) => token.to_owned(),
+        None => target.bearer()?,
+    };
+    let end = |ttl: Duration| {
+        let life = i64::try_from(ttl.as_secs()).ok()?;
+        SystemClock.now_unix().checked_add(life)
+    };
+    let expires_at = match args.ttl {
+        Some(ttl) => Some(end(ttl).context("--ttl is too long")?),
+        None => None,
+    };
+    let restriction = Restriction {
+        expires_at,
+        operations: args.operations.clone(),
+        video: args.video,
+        address: args.address,
+    };
+    let narrowed = authz::narrow(&token, &restriction).context("narrow the token")?;
+    print(json, &narrowed, expires_at.and_then(|end| Timestamp::from_second(end).ok()))
 }
 
 async fn revoke(session: &Session<'_>, token: String) -> Result<()> {
@@ -109,20 +137,6 @@ fn print(json: bool, token: &str, expires_at: Option<Timestamp>) -> Result<()> {
         output::json(&json!({"token": token, "expiresAt": expires_at}))?;
     } else {
         output::line(token)?;
-    }
-    Ok(())
-}
-
-/// Makes a root key file.
-pub(crate) fn new_keys(path: &Path, json: bool) -> Result<()> {
-    if path.exists() {
-        bail!("{} exists; root keys are never overwritten", path.display());
-    }
-    RootKeys::generate().save(path)?;
-    if json {
-        output::json(&json!({"file": path}))?;
-    } else {
-        output::line(&format!("wrote {}", path.display()))?;
     }
     Ok(())
 }

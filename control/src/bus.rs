@@ -33,6 +33,8 @@ pub enum Event {
     Drain(WorkerId),
     /// A token was revoked; the raw id.
     Revoked(Vec<u8>),
+    /// The root keys changed. Stays within the instance: each reads its own file.
+    Keys,
     /// Messages may have been missed.
     Everything,
 }
@@ -110,7 +112,7 @@ impl Bus {
 
     /// Tells listeners here and everywhere.
     pub fn tell(&self, event: Event) {
-        if !matches!(event, Event::Job(_) | Event::Everything) {
+        if !matches!(event, Event::Job(_) | Event::Keys | Event::Everything) {
             let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
             if outbox.events.len() < OUTBOX_MAX {
                 outbox.events.insert(event.clone());

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use authz::{RootKeys, Verifier};
+use authz::Verifier;
 use media::{VideoId, ladder::Profile};
 use opentelemetry::metrics::Histogram;
 use runtime::{Clock, Shutdown, Telemetry};
@@ -18,6 +18,7 @@ use crate::{
     grpc::refusals::Refusals,
     index::Indexes,
     jwt::Provider,
+    keys::KeyRing,
     page::Pages,
     purge::Purger,
     redis::Redis,
@@ -59,7 +60,7 @@ pub struct Deps {
     /// Tells the CDN what to forget.
     pub purger: Option<Purger>,
     /// Mints tokens.
-    pub keys: RootKeys,
+    pub keys: KeyRing,
     /// Verifies tokens.
     pub verifier: Verifier,
     /// Whose JWTs are accepted, if anybody's.

@@ -14,6 +14,7 @@ mod epoch;
 pub mod grpc;
 pub mod index;
 pub mod jwt;
+pub mod keys;
 pub mod language;
 pub mod loops;
 pub mod page;

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use crate::{
     admit,
-    bus::Event,
+    bus::{self, Event},
     collect,
     db::{DbError, causes, claim, jobs, lease, lease::Setback, revocations, videos, workers},
     deps::Deps,
@@ -68,6 +68,22 @@ pub fn spawn(deps: &Arc<Deps>) {
     );
     start("tidy", TIDY_EVERY, |d| Box::pin(async move { tidy(&d).await }), |_| None);
     deps.shutdown.tracker.spawn(changes(deps.clone()));
+    deps.shutdown.tracker.spawn(revocations_heard(deps.clone()));
+}
+
+/// Takes what other instances revoked as soon as it is heard; the rows say it again.
+async fn revocations_heard(deps: Arc<Deps>) {
+    let mut events = deps.bus.listen();
+    loop {
+        tokio::select! {
+            () = deps.shutdown.soft.cancelled() => return,
+            event = bus::next(&mut events) => {
+                if let Event::Revoked(id) = event {
+                    deps.verifier.revoke([id]);
+                }
+            }
+        }
+    }
 }
 
 /// Runs rounds until the soft stop: `every` so often, and when called.
@@ -199,7 +215,10 @@ async fn look(deps: &Deps, seen: &mut Seen) -> Result<(), IndexProblem> {
     }
     found.into_iter().for_each(|video| deps.bus.hear(Event::Video(video)));
     let revoked = revocations::list(&*db, (!first).then_some(since)).await?;
-    deps.verifier.revoke(revoked);
+    for id in deps.verifier.revoke(revoked) {
+        // Our data planes hear of it from us alone.
+        deps.bus.hear(Event::Revoked(id));
+    }
     deps.running.store(jobs::running(&*db).await?, Ordering::Relaxed);
     seen.revisions = revisions;
     seen.until = Some(now);

@@ -3,7 +3,10 @@
 //! A token is the last row's place and a keyed digest over it and the list's name, tenant and filter;
 //! what another tenant or another list was given does not verify.
 
+use std::sync::{PoisonError, RwLock};
+
 use api::code::Problem;
+use authz::RootKeys;
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -32,15 +35,24 @@ pub struct List<'a> {
 }
 
 /// Seals and opens page tokens.
-#[derive(Clone)]
 pub struct Pages {
-    key: [u8; 32],
+    /// Oldest first; the last one seals.
+    keys: RwLock<Vec<[u8; 32]>>,
 }
 
 impl Pages {
-    /// Every instance with the same root key file opens the others' tokens.
-    pub fn new(root_key_file: &[u8]) -> Self {
-        Self { key: blake3::derive_key(CONTEXT, root_key_file) }
+    /// Every instance with the same root keys opens the others' tokens.
+    pub fn new(keys: &RootKeys) -> Self {
+        Self { keys: RwLock::new(keys.derive(CONTEXT)) }
+    }
+
+    /// Goes by other root keys from now on.
+    pub fn replace(&self, keys: &RootKeys) {
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys.derive(CONTEXT);
+    }
+
+    fn keys(&self) -> Vec<[u8; 32]> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The token for the page after `last`.
@@ -48,7 +60,8 @@ impl Pages {
         let mut place = [0; PLACE_BYTES];
         place[..8].copy_from_slice(&last.time.as_microsecond().to_be_bytes());
         place[8..].copy_from_slice(last.id.as_bytes());
-        let proof = self.proof(list, &place);
+        let key = self.keys().pop().unwrap_or_default();
+        let proof = proof(&key, list, &place);
         format!("{}{}", hex::encode(place), hex::encode(proof))
     }
 
@@ -70,27 +83,28 @@ impl Pages {
         hex::decode_to_slice(token, &mut bytes).ok()?;
         let (place, proof) = bytes.split_at(PLACE_BYTES);
         // blake3's hashes compare in constant time.
-        let given = widen(proof);
-        if blake3::Hash::from_bytes(given)
-            != blake3::Hash::from_bytes(widen(&self.proof(list, place)))
-        {
+        let given = blake3::Hash::from_bytes(widen(proof));
+        let fits = |key: &[u8; 32]| {
+            given == blake3::Hash::from_bytes(widen(&self::proof(key, list, place)))
+        };
+        if !self.keys().iter().any(fits) {
             return None;
         }
         let (time, id) = place.split_at(8);
         let time = Timestamp::from_microsecond(i64::from_be_bytes(time.try_into().ok()?)).ok()?;
         Some(Cursor { time, id: Uuid::from_slice(id).ok()? })
     }
+}
 
-    fn proof(&self, list: List<'_>, place: &[u8]) -> [u8; PROOF_BYTES] {
-        let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        for part in [list.name.as_bytes(), list.tenant.as_bytes(), list.filter.as_bytes(), place] {
-            hasher.update(&(part.len() as u64).to_be_bytes());
-            hasher.update(part);
-        }
-        let mut proof = [0; PROOF_BYTES];
-        proof.copy_from_slice(&hasher.finalize().as_bytes()[..PROOF_BYTES]);
-        proof
+fn proof(key: &[u8; 32], list: List<'_>, place: &[u8]) -> [u8; PROOF_BYTES] {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    for part in [list.name.as_bytes(), list.tenant.as_bytes(), list.filter.as_bytes(), place] {
+        hasher.update(&(part.len() as u64).to_be_bytes());
+        hasher.update(part);
     }
+    let mut proof = [0; PROOF_BYTES];
+    proof.copy_from_slice(&hasher.finalize().as_bytes()[..PROOF_BYTES]);
+    proof
 }
 
 fn widen(proof: &[u8]) -> [u8; 32] {
@@ -107,6 +121,8 @@ impl std::fmt::Debug for Pages {
 
 #[cfg(test)]
 mod tests {
+    use authz::RootKeys;
+
     use super::{Cursor, List, Pages};
 
     const VIDEOS: List<'static> = List { name: "videos", tenant: "a", filter: "" };
@@ -118,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_token_opens_to_its_place() {
-        let pages = Pages::new(b"key");
+        let pages = Pages::new(&RootKeys::generate());
         let token = pages.seal(VIDEOS, cursor());
         assert_eq!(pages.open(VIDEOS, &token), Ok(Some(cursor())));
         assert_eq!(pages.open(VIDEOS, ""), Ok(None));
@@ -126,7 +142,7 @@ mod tests {
 
     #[test]
     fn every_changed_character_is_refused() {
-        let pages = Pages::new(b"key");
+        let pages = Pages::new(&RootKeys::generate());
         let token = pages.seal(VIDEOS, cursor());
         for place in 0..token.len() {
             let mut changed = token.clone().into_bytes();
@@ -142,7 +158,7 @@ mod tests {
 
     #[test]
     fn tokens_of_other_tenants_lists_and_keys_are_refused() {
-        let pages = Pages::new(b"key");
+        let pages = Pages::new(&RootKeys::generate());
         let token = pages.seal(VIDEOS, cursor());
         for other in [
             List { tenant: "b", ..VIDEOS },
@@ -151,6 +167,20 @@ mod tests {
         ] {
             assert!(pages.open(other, &token).is_err());
         }
-        assert!(Pages::new(b"other").open(VIDEOS, &token).is_err());
+        assert!(Pages::new(&RootKeys::generate()).open(VIDEOS, &token).is_err());
+    }
+
+    #[test]
+    fn tokens_outlive_a_rotation_and_end_with_their_key() {
+        let mut keys = RootKeys::generate();
+        let pages = Pages::new(&keys);
+        let token = pages.seal(VIDEOS, cursor());
+        keys.rotate();
+        pages.replace(&keys);
+        assert_eq!(pages.open(VIDEOS, &token), Ok(Some(cursor())));
+        assert_ne!(pages.seal(VIDEOS, cursor()), token);
+        assert!(keys.remove(0) && !keys.remove(1));
+        pages.replace(&keys);
+        assert!(pages.open(VIDEOS, &token).is_err());
     }
 }

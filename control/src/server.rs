@@ -1,7 +1,6 @@
 //! One instance: its parts put together, its services served, its loops started.
 
 use std::{
-    path::Path as FilePath,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -15,7 +14,6 @@ use api::v1::{
     video_service_server::VideoServiceServer, worker_service_server::WorkerServiceServer,
 };
 use authz::{KeyError, RootKeys, Verifier};
-use object_store::{ObjectStoreExt, PutPayload, path::Path};
 use opentelemetry::metrics::Meter;
 use runtime::{Shutdown, SystemClock, Telemetry};
 use store::{StoreError, Stores};
@@ -35,6 +33,7 @@ use crate::{
     grpc::{Services, bearer::JwtLayer, calls::Calls, refusals::Refusals},
     index::Indexes,
     jwt::config::{self as jwt, JwtConfigError},
+    keys::{self, KeyRing},
     loops,
     page::Pages,
     profiles::{self, ProfilesError},
@@ -74,9 +73,6 @@ pub enum ServeError {
     /// The root keys.
     #[error("read the root keys")]
     Keys(#[from] KeyError),
-    /// The root key file cannot be read.
-    #[error("read the root key file")]
-    KeyFile(#[source] std::io::Error),
     /// The profiles file.
     #[error(transparent)]
     Profiles(#[from] ProfilesError),
@@ -123,6 +119,7 @@ pub async fn serve(
     if let Some(provider) = deps.jwt.clone() {
         shutdown.tracker.spawn(provider.keep(shutdown.soft.clone()));
     }
+    shutdown.tracker.spawn(keys::follow(deps.clone()));
     loops::spawn(&deps);
     if let (Some(path), Ok(addr)) = (&config.addr_file, listener.local_addr()) {
         runtime::addr::publish(path, addr).map_err(ServeError::AddrFile)?;
@@ -218,8 +215,8 @@ pub fn build(
         refusals: Refusals::new(config.allowance(), &meter),
         purger: purge_url.map(Purger::new).transpose()?,
         verifier: Verifier::new(keys.public()),
-        keys,
-        pages: pages(&config.root_key_file)?,
+        pages: Pages::new(&keys),
+        keys: KeyRing::new(config.root_key_file.clone(), keys),
         indexes: Indexes::default(),
         profiles,
         policy: Policy {
@@ -252,10 +249,6 @@ fn gauge(meter: &Meter, running: Arc<AtomicI64>) {
         .build();
 }
 
-fn pages(root_key_file: &FilePath) -> Result<Pages, ServeError> {
-    std::fs::read(root_key_file).map(|bytes| Pages::new(&bytes)).map_err(ServeError::KeyFile)
-}
-
 /// Brings the schema up to date, learns what is revoked, and leaves the public keys in every store for
 /// data planes that start while no control answers.
 ///
@@ -277,12 +270,6 @@ pub async fn prepare(deps: &Deps) -> Result<(), ServeError> {
         }
     }
     deps.verifier.revoke(revocations::list(&*deps.db.get().await?, None).await?);
-    let keys = serde_json::to_vec(&deps.keys.public()).unwrap_or_default();
-    for store in deps.stores.all() {
-        let payload = PutPayload::from(keys.clone());
-        if let Err(error) = store.objects.put(&Path::from("keys/public.json"), payload).await {
-            tracing::warn!(%error, "leave the public keys in a store");
-        }
-    }
+    keys::publish(deps).await;
     Ok(())
 }

@@ -130,7 +130,7 @@ impl From<AuthError> for Refused {
     fn from(error: AuthError) -> Self {
         let code = match error {
             AuthError::Forbidden(_) => Code::PermissionDenied,
-            AuthError::Limit => Code::Unavailable,
+            AuthError::Busy => Code::Unavailable,
             _ => Code::Unauthenticated,
         };
         Self { reason: error.reason(), problem: Problem::new(code, error.to_string()) }

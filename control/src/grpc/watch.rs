@@ -146,10 +146,9 @@ pub fn changes(deps: Arc<Deps>) -> Stream<v1::Change> {
 
 fn shown_change(event: Event) -> Option<v1::Change> {
     match event {
-        Event::Video(id) => Some(v1::Change { video_id: id.to_string(), revoked: Vec::new() }),
-        Event::Revoked(id) => {
-            Some(v1::Change { video_id: String::new(), revoked: vec![id.into()] })
-        }
+        Event::Video(id) => Some(v1::Change { video_id: id.to_string(), ..Default::default() }),
+        Event::Revoked(id) => Some(v1::Change { revoked: vec![id.into()], ..Default::default() }),
+        Event::Keys => Some(v1::Change { keys: true, ..Default::default() }),
         Event::Everything => Some(v1::Change::default()),
         Event::Job(_) | Event::Stopped(_) | Event::Drain(_) => None,
     }

@@ -118,6 +118,29 @@ impl RootKeys {
         PublicKeys(self.0.iter().map(|(id, pair)| (*id, key(pair))).collect())
     }
 
+    /// Removes an old key: what it signed is refused from then on. `false` when there is no such key, or
+    /// it is the one that mints.
+    pub fn remove(&mut self, id: u32) -> bool {
+        let before = self.0.len();
+        if self.newest().0 != id {
+            self.0.retain(|(known, _)| *known != id);
+        }
+        self.0.len() < before
+    }
+
+    /// Ids, oldest first; the last one mints.
+    pub fn ids(&self) -> Vec<u32> {
+        self.0.iter().map(|(id, _)| *id).collect()
+    }
+
+    /// A secret for another purpose out of each key, oldest first.
+    pub fn derive(&self, context: &str) -> Vec<[u8; 32]> {
+        let derive = |(_, pair): &(u32, KeyPair)| {
+            blake3::derive_key(context, pair.private().to_bytes_hex().as_bytes())
+        };
+        self.0.iter().map(derive).collect()
+    }
+
     /// The key that mints.
     pub(crate) fn newest(&self) -> (u32, &KeyPair) {
         // Never empty: generated or loaded with at least one.

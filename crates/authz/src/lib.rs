@@ -9,6 +9,7 @@
 //!
 //! **Invariant:** no network, no clock: the present time is an argument.
 
+mod cost;
 #[cfg(feature = "jwt")]
 pub mod jwt;
 pub mod keys;
@@ -42,9 +43,12 @@ pub enum AuthError {
     /// Genuine, but it does not allow this; the text says why.
     #[error("the token does not allow this: {0}")]
     Forbidden(String),
-    /// Larger than tokens may be, or too costly to evaluate. Says nothing about the holder's rights.
+    /// Larger than tokens may be, or with more in it than tokens of ours need.
     #[error("token exceeds a limit")]
     Limit,
+    /// This machine was too busy to evaluate it in time. Says nothing about the holder's rights.
+    #[error("token could not be checked in time")]
+    Busy,
 }
 
 impl AuthError {
@@ -57,6 +61,7 @@ impl AuthError {
             Self::Revoked => "revoked",
             Self::Forbidden(_) => "forbidden",
             Self::Limit => "limit",
+            Self::Busy => "busy",
         }
     }
 }

@@ -70,7 +70,16 @@ impl Role {
     }
 }
 
+/// A text that names no operation.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("\"{0}\" is no operation; one of read, write, delete, admin, work, serve, play")]
+pub struct OperationError(String);
+
 impl Operation {
+    /// Every operation.
+    pub const ALL: [Self; 7] =
+        [Self::Read, Self::Write, Self::Delete, Self::Admin, Self::Work, Self::Serve, Self::Play];
+
     /// The stable text, as in a token's checks.
     pub const fn text(self) -> &'static str {
         match self {
@@ -102,6 +111,15 @@ impl FromStr for Role {
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.text())
+    }
+}
+
+impl FromStr for Operation {
+    type Err = OperationError;
+
+    fn from_str(text: &str) -> Result<Self, OperationError> {
+        let found = Self::ALL.into_iter().find(|operation| operation.text() == text);
+        found.ok_or_else(|| OperationError(text.into()))
     }
 }
 

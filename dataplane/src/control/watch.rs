@@ -71,6 +71,10 @@ async fn follow_once(app: &App) -> Result<(), Status> {
         if !change.revoked.is_empty() {
             app.verifier.revoke(change.revoked.iter().map(|id| id.to_vec()));
         }
+        if change.keys {
+            refresh_keys(app).await?;
+            continue;
+        }
         if !change.video_id.is_empty() {
             match change.video_id.parse::<VideoId>() {
                 Ok(video) => app.catalog.changed(video),

@@ -158,7 +158,7 @@ fn by_bearer(app: &App, index: &Index, token: &str, address: IpAddr) -> Result<(
 
 fn refused(error: &AuthError) -> Problem {
     match error {
-        AuthError::Limit => Problem::new(Code::Unavailable, "the token cannot be checked now"),
+        AuthError::Busy => Problem::new(Code::Unavailable, "the token cannot be checked now"),
         AuthError::Expired => Problem::new(Code::PermissionDenied, "the token has expired"),
         _ => Problem::new(Code::PermissionDenied, "the token does not allow this"),
     }

@@ -1,0 +1,80 @@
+//! `keys …`: the root key file, offline. A running control takes up what changes within a second.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use authz::RootKeys;
+use serde_json::json;
+
+use crate::{
+    args::{KeyFile, KeysCommand},
+    output,
+    server::Target,
+};
+
+/// Runs a `keys` command.
+pub(crate) fn run(command: KeysCommand, target: &Target, json: bool) -> Result<()> {
+    match command {
+        KeysCommand::New { out } => new(&out, json),
+        KeysCommand::Rotate(file) => {
+            let path = path(&file, target);
+            let mut keys = load(&path)?;
+            keys.rotate();
+            keys.save(&path)?;
+            show(&path, &keys, json)
+        }
+        KeysCommand::Remove { id, file } => {
+            let path = path(&file, target);
+            let mut keys = load(&path)?;
+            let known = keys.ids();
+            if !known.contains(&id) {
+                bail!("there is no key {id} in {}", path.display());
+            }
+            if !keys.remove(id) {
+                bail!("key {id} is the one that signs; add another one first (keys rotate)");
+            }
+            keys.save(&path)?;
+            show(&path, &keys, json)
+        }
+        KeysCommand::List(file) => {
+            let path = path(&file, target);
+            show(&path, &load(&path)?, json)
+        }
+    }
+}
+
+/// The file that is meant; an empty variable counts as unset.
+fn path(file: &KeyFile, target: &Target) -> PathBuf {
+    let given = file.root_key.clone().filter(|path| !path.as_os_str().is_empty());
+    given.unwrap_or_else(|| target.data.join("root.keys"))
+}
+
+fn load(path: &Path) -> Result<RootKeys> {
+    RootKeys::load(path).with_context(|| format!("load {}", path.display()))
+}
+
+fn new(path: &Path, json: bool) -> Result<()> {
+    if path.exists() {
+        bail!("{} exists; root keys are never overwritten", path.display());
+    }
+    RootKeys::generate().save(path)?;
+    if json {
+        output::json(&json!({"file": path}))?;
+    } else {
+        output::line(&format!("wrote {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn show(path: &Path, keys: &RootKeys, json: bool) -> Result<()> {
+    let ids = keys.ids();
+    if json {
+        output::json(&json!({"file": path, "keys": ids, "signs": ids.last()}))?;
+        return Ok(());
+    }
+    for id in &ids {
+        let note = if Some(id) == ids.last() { "  signs" } else { "" };
+        output::line(&format!("{id}{note}"))?;
+    }
+    Ok(())
+}
