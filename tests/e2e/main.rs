@@ -4,6 +4,7 @@
 //! programs are, otherwise those beside this test are used. `STREAMING_TEST_KEEP=1` keeps the data
 //! folder of a test that failed.
 
+mod access;
 mod admission;
 mod bad_input;
 mod cli;
@@ -21,7 +22,10 @@ mod messages;
 mod openapi;
 mod outage;
 mod playback;
+#[path = "../../crates/authz/tests/provider/mod.rs"]
+mod provider;
 mod restart;
+mod roles;
 mod rules;
 mod s3;
 mod service;

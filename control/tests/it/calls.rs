@@ -14,7 +14,7 @@ use tonic_health::pb::{
 use crate::plane::{Caller, Plane};
 
 /// `/streaming.v1.Service/Call` of every call, from the descriptors that reflection serves.
-fn calls() -> Vec<String> {
+pub(crate) fn calls() -> Vec<String> {
     let set = <FileDescriptorSet as prost::Message>::decode(api::FILE_DESCRIPTOR_SET).unwrap();
     let ours = set.file.into_iter().filter(|file| file.package() == "streaming.v1");
     let services = ours.flat_map(|file| file.service);
@@ -29,7 +29,7 @@ fn calls() -> Vec<String> {
 }
 
 /// Calls with an empty message, which every request type reads.
-async fn call(caller: &Caller, path: &str, token: Option<&str>) -> Result<(), Status> {
+pub(crate) async fn call(caller: &Caller, path: &str, token: Option<&str>) -> Result<(), Status> {
     let mut grpc = Grpc::new(caller.channel.clone());
     grpc.ready().await.unwrap();
     let mut request = Request::new(tokio_stream::iter([()]));
@@ -58,59 +58,6 @@ async fn every_call_needs_a_genuine_token() {
         for token in [None, Some("nonsense"), Some(forged.as_str())] {
             let status = call(&caller, &path, token).await.unwrap_err();
             assert_eq!(Problem::from_status(&status).code, expected, "{path}");
-        }
-    }
-    plane.stop().await;
-}
-
-#[tokio::test]
-async fn roles_reach_exactly_their_calls() {
-    let plane = Plane::start().await;
-    let read = [
-        "GetVideo",
-        "ListVideos",
-        "GetJob",
-        "ListJobs",
-        "WatchJob",
-        "ListWorkers",
-        "MintPlaybackToken",
-    ];
-    let write = [
-        "CreateVideo",
-        "UpdateVideo",
-        "DeleteVideo",
-        "BeginUpload",
-        "GetUpload",
-        "AcquireUpload",
-        "AdvanceUpload",
-        "CompleteUpload",
-        "AbortUpload",
-        "CreateJob",
-        "CancelJob",
-        "RetryJob",
-    ];
-    let admin = ["MintToken", "DrainWorker"];
-    let serve = ["GetIndex", "WatchChanges", "GetKeys", "GetStatus", "GetMetrics"];
-    for role in Role::ALL {
-        let caller = plane.caller(role);
-        for path in calls() {
-            let name = path.rsplit('/').next().unwrap();
-            let allowed = match role {
-                Role::Admin => name != "Work",
-                Role::Editor => read.contains(&name) || write.contains(&name),
-                Role::Viewer => read.contains(&name),
-                Role::Worker => name == "Work",
-                Role::Dataplane => serve.contains(&name),
-            };
-            if matches!(name, "RevokeToken" | "ExchangeToken") {
-                continue;
-            }
-            assert!(allowed || role != Role::Admin || !admin.contains(&name));
-            let refused = match call(&caller, &path, Some(&caller.token)).await {
-                Err(status) => Problem::from_status(&status).code == Code::PermissionDenied,
-                Ok(()) => false,
-            };
-            assert_eq!(refused, !allowed, "{role} {path}");
         }
     }
     plane.stop().await;

@@ -51,6 +51,24 @@ impl Shared {
         self.keys.mint(&grant, SystemClock.now_unix() + 600).unwrap()
     }
 
+    /// The file with the keys.
+    pub(crate) fn key_file(&self) -> PathBuf {
+        self.folder.path().join("root.keys")
+    }
+
+    /// A token that has ended.
+    pub(crate) fn expired(&self, role: Role) -> String {
+        let grant = Grant { subject: "late".to_owned(), tenant: "default".to_owned(), role };
+        self.keys.mint(&grant, SystemClock.now_unix() - 1).unwrap()
+    }
+
+    /// A token that plays a film.
+    pub(crate) fn playback(&self) -> String {
+        let video = media::VideoId::new(uuid::Uuid::from_u128(1));
+        let grant = authz::PlaybackGrant { video, max_height: None, address: None };
+        self.keys.mint_playback(&grant, SystemClock.now_unix() + 600).unwrap()
+    }
+
     /// Another key's token: well-formed, and no good.
     pub(crate) fn forged(&self) -> String {
         let subject = "mallory".to_owned();

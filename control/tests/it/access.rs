@@ -1,0 +1,207 @@
+//! Who may call what, as docs/access.md says it; tokens that are taken back; keys that come and go.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+use api::{
+    code::{Code, Problem},
+    v1,
+};
+use authz::{Grant, Operation, Restriction, Role, RootKeys, narrow};
+use runtime::{Clock, SystemClock};
+
+use crate::{
+    calls::{call, calls},
+    plane::{Caller, DEADLINE, Plane, Shared},
+};
+
+/// The table of the docs: per call, what each role is told.
+fn table() -> BTreeMap<String, HashMap<Role, String>> {
+    let text = include_str!("../../../docs/access.md");
+    let table = text.split("### gRPC").nth(1).expect("a table of calls");
+    let table = table.split("\n## ").next().unwrap_or(table);
+    let mut lines = table.lines().filter(|line| line.starts_with('|'));
+    let cells = |line: &str| -> Vec<String> {
+        line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
+    };
+    let roles: Vec<Role> =
+        cells(lines.next().unwrap())[1..].iter().map(|role| role.parse().unwrap()).collect();
+    assert_eq!(roles.len(), Role::ALL.len());
+    let row = |line: &str| {
+        let cells = cells(line);
+        let call = cells[0].trim_matches('`').to_owned();
+        (call, roles.iter().copied().zip(cells[1..].iter().cloned()).collect())
+    };
+    lines.skip(1).map(row).collect()
+}
+
+fn name(path: &str) -> &str {
+    path.strip_prefix("/streaming.v1.").unwrap()
+}
+
+async fn code(caller: &Caller, path: &str, token: Option<&str>) -> Option<Code> {
+    call(caller, path, token).await.err().map(|status| Problem::from_status(&status).code)
+}
+
+#[test]
+fn the_docs_list_every_call_and_nothing_else() {
+    let calls = calls();
+    let mut existing: Vec<&str> = calls.iter().map(|path| name(path)).collect();
+    existing.sort_unstable();
+    let table = table();
+    let listed: Vec<&str> = table.keys().map(String::as_str).collect();
+    assert_eq!(listed, existing, "docs/access.md, table gRPC: say who may call what");
+}
+
+#[tokio::test]
+async fn every_role_reaches_what_the_docs_say() {
+    let plane = Plane::start().await;
+    let table = table();
+    for path in calls() {
+        for role in Role::ALL {
+            let caller = plane.caller(role);
+            let told = code(&caller, &path, Some(&caller.token)).await;
+            let cell = table[name(&path)][&role].as_str();
+            // An empty message is refused for many reasons, and for its token's role only where it says so.
+            match cell {
+                "yes" | "open" => {
+                    let outside = [Some(Code::PermissionDenied), Some(Code::Unauthenticated)];
+                    assert!(!outside.contains(&told), "{role} {path}: {told:?}");
+                }
+                _ => assert_eq!(told, Some(Code::PermissionDenied), "{role} {path}"),
+            }
+        }
+    }
+    plane.stop().await;
+}
+
+#[tokio::test]
+async fn no_call_takes_a_token_that_is_not_meant_for_it() {
+    let plane = Plane::start().await;
+    let admin = plane.caller(Role::Admin);
+    let revoked = plane.shared.token(Role::Editor, "default");
+    let revoke = v1::RevokeTokenRequest { token: revoked.clone() };
+    admin.auth().revoke_token(admin.ask(revoke)).await.unwrap();
+    let only_play = Restriction { operations: vec![Operation::Play], ..Restriction::default() };
+    let narrowed = narrow(&admin.token, &only_play).unwrap();
+    let (expired, playback) = (plane.shared.expired(Role::Admin), plane.shared.playback());
+    let table = table();
+    for path in calls() {
+        if table[name(&path)][&Role::Admin] == "open" {
+            continue;
+        }
+        for (kind, token, expected) in [
+            ("none", None, Code::Unauthenticated),
+            ("expired", Some(&expired), Code::Unauthenticated),
+            ("revoked", Some(&revoked), Code::Unauthenticated),
+            ("narrowed", Some(&narrowed), Code::PermissionDenied),
+            ("playback", Some(&playback), Code::PermissionDenied),
+        ] {
+            let told = code(&admin, &path, token.map(String::as_str)).await;
+            assert_eq!(told, Some(expected), "{kind} {path}");
+        }
+    }
+    plane.stop().await;
+}
+
+async fn list(plane: &Plane, token: &str) -> Option<Code> {
+    let caller = Caller { token: token.to_owned(), channel: plane.channel.clone() };
+    let listed = caller.videos().list_videos(caller.ask(v1::ListVideosRequest::default())).await;
+    listed.err().map(|status| Problem::from_status(&status).code)
+}
+
+async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
+    let look = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, look).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+#[tokio::test]
+async fn a_revocation_reaches_other_instances_their_data_planes_and_those_that_start_later() {
+    // No Redis: rows alone must do.
+    let shared = Shared::new(crate::postgres::database().await);
+    let (one, two) = (Plane::of(shared.clone()).await, Plane::of(shared.clone()).await);
+    let follower = two.caller(Role::Dataplane);
+    let changes = follower.ask(v1::WatchChangesRequest {});
+    let mut changes = follower.playback().watch_changes(changes).await.unwrap().into_inner();
+    assert_eq!(changes.message().await.unwrap().unwrap(), v1::Change::default());
+    let parent = shared.token(Role::Viewer, "default");
+    let child = narrow(&parent, &Restriction::default()).unwrap();
+    let admin = one.caller(Role::Admin);
+    let revoke = v1::RevokeTokenRequest { token: child.clone() };
+    admin.auth().revoke_token(admin.ask(revoke)).await.unwrap();
+    assert_eq!(list(&one, &child).await, Some(Code::Unauthenticated));
+    eventually("the other instance refuses it", async || {
+        list(&two, &child).await == Some(Code::Unauthenticated)
+    })
+    .await;
+    assert_eq!(list(&two, &parent).await, None, "what it was narrowed from goes on");
+    let heard = async {
+        loop {
+            let change = changes.message().await.unwrap().unwrap();
+            if !change.revoked.is_empty() {
+                return change.revoked.len();
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(DEADLINE, heard).await.unwrap(), 1);
+    let three = Plane::of(shared).await;
+    assert_eq!(list(&three, &child).await, Some(Code::Unauthenticated));
+    for plane in [one, two, three] {
+        plane.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn keys_come_and_go_without_a_restart() {
+    let plane = Plane::start().await;
+    let follower = plane.caller(Role::Dataplane);
+    let changes = follower.ask(v1::WatchChangesRequest {});
+    let mut changes = follower.playback().watch_changes(changes).await.unwrap().into_inner();
+    changes.message().await.unwrap().unwrap();
+    let old = plane.shared.token(Role::Admin, "default");
+    let path = plane.shared.key_file();
+    let mut keys = RootKeys::load(&path).unwrap();
+    keys.rotate();
+    keys.save(&path).unwrap();
+    let grant =
+        Grant { subject: "a".to_owned(), tenant: "default".to_owned(), role: Role::Dataplane };
+    let new = keys.mint(&grant, SystemClock.now_unix() + 600).unwrap();
+    eventually("the new key verifies", async || {
+        list(&plane, &new).await == Some(Code::PermissionDenied)
+    })
+    .await;
+    assert_eq!(list(&plane, &old).await, None, "the old one still does");
+    let told = async {
+        loop {
+            if changes.message().await.unwrap().unwrap().keys {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, told).await.unwrap();
+    let public = plane.shared.store().join("keys/public.json");
+    eventually("the store has the public keys", async || {
+        let text = std::fs::read(&public).unwrap_or_default();
+        text == serde_json::to_vec(&keys.public()).unwrap()
+    })
+    .await;
+    // A broken file changes nothing.
+    std::fs::write(&path, "junk").unwrap();
+    assert!(keys.remove(0));
+    keys.save(&path).unwrap();
+    eventually("tokens of the removed key are refused", async || {
+        list(&plane, &old).await == Some(Code::Unauthenticated)
+    })
+    .await;
+    let told = Caller { token: new, channel: plane.channel.clone() };
+    let keys = told.playback().get_keys(told.ask(v1::GetKeysRequest {})).await.unwrap();
+    let ids: Vec<u32> = keys.into_inner().keys.iter().map(|key| key.id).collect();
+    assert_eq!(ids, [1]);
+    plane.stop().await;
+}

@@ -1,0 +1,274 @@
+//! Every REST route with every kind of caller: docs/access.md says what each is told, the OpenAPI document
+//! which routes there are. A route that the docs do not list fails here.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use hyper::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{
+    client::{Client, Reply},
+    clip::Numbered,
+    eventually, program,
+    stack::Stack,
+};
+
+const ROLES: [&str; 5] = ["viewer", "editor", "admin", "worker", "dataplane"];
+/// Well-formed, and nobody's.
+const UNKNOWN: &str = "01936b2e-7c1a-7d33-8b0e-000000000001";
+const BOUNDARY: &str = "roles-boundary";
+
+/// The docs' table: "METHOD /path" to what each of [`ROLES`] is told.
+fn table() -> BTreeMap<String, Vec<String>> {
+    let text = std::fs::read_to_string(program::repository().join("docs/access.md")).expect("docs");
+    let table = text.split("### REST").nth(1).expect("a table of routes");
+    let table = table.split("\n### ").next().expect("its end");
+    let cells = |line: &str| -> Vec<String> {
+        let cells = line.trim_matches('|').split('|');
+        cells.map(|cell| cell.trim().trim_matches('`').to_owned()).collect()
+    };
+    let mut rows = table.lines().filter(|line| line.starts_with('|')).map(cells);
+    assert_eq!(rows.next().expect("a head")[1..], ROLES);
+    rows.skip(1).map(|mut row| (row.remove(0), row)).collect()
+}
+
+/// Every route of the OpenAPI document.
+async fn routes(stack: &Stack) -> Vec<(String, String)> {
+    let document = stack.anonymous().get("/api/openapi.json").await.expect(200).json();
+    let mut routes = Vec::new();
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        for method in methods.as_object().expect("methods").keys() {
+            let known = ["get", "head", "post", "put", "patch", "delete"];
+            if known.contains(&method.as_str()) {
+                routes.push((method.to_uppercase(), path.clone()));
+            }
+        }
+    }
+    // HEAD is as GET where both are listed.
+    let gets: Vec<String> =
+        routes.iter().filter(|(method, _)| method == "GET").map(|(_, path)| path.clone()).collect();
+    routes.retain(|(method, path)| method != "HEAD" || !gets.contains(path));
+    routes
+}
+
+/// What a route's names stand for.
+struct Ids {
+    video: String,
+    job: String,
+    version: String,
+}
+
+impl Ids {
+    fn unknown() -> Self {
+        let unknown = || UNKNOWN.to_owned();
+        Self { video: unknown(), job: unknown(), version: unknown() }
+    }
+
+    fn fill(&self, path: &str) -> String {
+        let id = match path.split('/').nth(2) {
+            Some("jobs") => &self.job,
+            Some("uploads") => UNKNOWN,
+            _ => self.video.as_str(),
+        };
+        path.replace("{id}", id)
+            .replace("{version}", &self.version)
+            .replace("{rendition}", "360p")
+            .replace("{rung}", "360p")
+            .replace("{file}", "init.mp4")
+            .replace("{n}.jpg", "0.jpg")
+            .replace("{n}", "0")
+    }
+}
+
+/// Asks a route with a body that it can read.
+async fn ask(client: &Client, method: &str, path: &str) -> Reply {
+    let junk = "not a film";
+    let form = format!(
+        "--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"video\"; filename=\"a.mp4\"\r\n\r\n\
+         {junk}\r\n--{BOUNDARY}--\r\n"
+    );
+    let multipart = format!("multipart/form-data; boundary={BOUNDARY}");
+    let (kind, body) = match (method, path) {
+        ("GET" | "HEAD" | "DELETE", _) => ("", String::new()),
+        (_, "/api/videos/upload") => (multipart.as_str(), form),
+        ("PATCH", path) if path.starts_with("/api/videos/") => {
+            ("application/json", json!({"title": "changed"}).to_string())
+        }
+        (_, path) if path.starts_with("/api/uploads") => {
+            ("application/offset+octet-stream", "".into())
+        }
+        ("PUT", _) => ("application/octet-stream", junk.to_owned()),
+        _ => ("application/json", "{}".to_owned()),
+    };
+    let mut headers =
+        vec![("tus-resumable", "1.0.0"), ("upload-offset", "0"), ("upload-length", "5")];
+    if !kind.is_empty() {
+        headers.push(("content-type", kind));
+    }
+    let method = Method::from_bytes(method.as_bytes()).expect("method");
+    client.send(method, path, &headers, Bytes::from(body)).await.expect("send")
+}
+
+async fn mint(stack: &Stack, role: &str, tenant: &str) -> String {
+    let request = api::v1::MintTokenRequest {
+        role: role.to_owned(),
+        subject: format!("walk-{role}"),
+        ttl_seconds: 3600,
+        tenant: tenant.to_owned(),
+    };
+    stack.rpc().auth().mint_token(request).await.expect("mint").into_inner().token
+}
+
+/// A private film's ids.
+async fn film(stack: &Stack) -> Ids {
+    let admin = stack.client();
+    let reply = admin.upload(&Numbered::seconds(6).file(), &[("visibility", "private")]).await;
+    let video = reply.expect(201).json()["videoId"].as_str().expect("videoId").to_owned();
+    let job = admin.transcode(&video, &json!({"profiles": ["360p"]})).await;
+    admin.wait_job(&job, "completed", std::time::Duration::from_secs(120)).await;
+    Ids { video, version: job.clone(), job }
+}
+
+fn offline(stack: &Stack, args: &[&str]) -> String {
+    let output = stack.command("streaming-service").args(args).output().expect("run command");
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8").trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_route_answers_every_caller_as_the_docs_say() {
+    let stack = Stack::start().await;
+    let (table, routes) = (table(), routes(&stack).await);
+    let mut existing: Vec<String> =
+        routes.iter().map(|(method, path)| format!("{method} {path}")).collect();
+    existing.sort_unstable();
+    let listed: Vec<String> = table.keys().cloned().collect();
+    assert_eq!(listed, existing, "docs/access.md, table REST: say who may ask for what");
+    let film = film(&stack).await;
+    roles_reach_what_they_may(&stack, &table, &routes, &film).await;
+    bad_tokens_reach_nothing(&stack, &table, &routes, &film).await;
+    strangers_see_nothing(&stack, &table, &routes, &film).await;
+}
+
+async fn roles_reach_what_they_may(
+    stack: &Stack,
+    table: &BTreeMap<String, Vec<String>>,
+    routes: &[(String, String)],
+    film: &Ids,
+) {
+    let unknown = Ids::unknown();
+    for (number, role) in ROLES.into_iter().enumerate() {
+        let client = stack.client().with_token(&mint(stack, role, "").await);
+        for (method, path) in routes {
+            let cell = table[&format!("{method} {path}")][number].as_str();
+            // What changes something changes nothing that exists: being let in shows all the same.
+            let ids = if method == "GET" { film } else { &unknown };
+            let filled = ids.fill(path);
+            if filled.ends_with("/events") {
+                continue;
+            }
+            let reply = ask(&client, method, &filled).await;
+            let refused = matches!(reply.status, 401 | 403);
+            match cell {
+                "open" if path.as_str() == "/api/auth/exchange" => {}
+                "open" => assert_eq!(reply.status, 200, "{role} {method} {filled}"),
+                "yes" => assert!(!refused, "{role} {method} {filled}: {}", reply.text()),
+                _ => assert_eq!(reply.status, 403, "{role} {method} {filled}: {}", reply.text()),
+            }
+            if cell == "yes" && method == "GET" && !path.contains("{n}") {
+                assert_ne!(reply.status, 500, "{role} {method} {filled}");
+            }
+        }
+    }
+}
+
+async fn bad_tokens_reach_nothing(
+    stack: &Stack,
+    table: &BTreeMap<String, Vec<String>>,
+    routes: &[(String, String)],
+    film: &Ids,
+) {
+    let revoked = mint(stack, "admin", "").await;
+    offline(stack, &["token", "revoke", &revoked]);
+    let key = stack.data().join("root.keys");
+    let key = key.to_str().expect("UTF-8");
+    let short = ["token", "mint", "--root-key", key, "--role", "admin", "--ttl", "1s"];
+    let expired = offline(stack, &short);
+    let narrowed = offline(stack, &["token", "narrow", "--video", UNKNOWN, "--operation", "play"]);
+    let playback = offline(stack, &["token", "playback", &film.video]);
+    let admin = stack.client();
+    let late = admin.with_token(&expired);
+    eventually("the token ends", std::time::Duration::from_secs(10), async || {
+        (late.get("/api/videos").await.status == 401).then_some(())
+    })
+    .await;
+    for (kind, token, status) in [
+        ("none", None, 401),
+        ("forged", Some("En0KEwoEMTIzNBgDIgkKBwgK"), 401),
+        ("expired", Some(expired.as_str()), 401),
+        ("revoked", Some(revoked.as_str()), 401),
+        ("narrowed", Some(narrowed.as_str()), 403),
+        ("playback", Some(playback.as_str()), 403),
+    ] {
+        let client = token.map_or(stack.anonymous(), |token| admin.with_token(token));
+        for (method, path) in routes {
+            if table[&format!("{method} {path}")][2] == "open" {
+                continue;
+            }
+            let filled = film.fill(path);
+            let reply = ask(&client, method, &filled).await;
+            // A film's existence is nobody's business; a token that does not fit is told so.
+            let expected = match (path.starts_with("/api/stream"), kind) {
+                (true, "none") => 404,
+                (true, _) => 403,
+                (false, _) => status,
+            };
+            assert_eq!(reply.status, expected, "{kind} {method} {filled}: {}", reply.text());
+            if expected == 401 {
+                assert!(!reply.header("www-authenticate").is_empty(), "{kind} {method} {filled}");
+            }
+        }
+    }
+    let opened = format!("/api/stream/{}/hls/playlist.m3u8?token={playback}", film.video);
+    stack.anonymous().get(&opened).await.expect(200);
+}
+
+/// Another tenant's ids answer as unknown ones, to the letter.
+async fn strangers_see_nothing(
+    stack: &Stack,
+    table: &BTreeMap<String, Vec<String>>,
+    routes: &[(String, String)],
+    film: &Ids,
+) {
+    let stranger = stack.client().with_token(&mint(stack, "admin", "elsewhere").await);
+    let unknown = Ids::unknown();
+    for (method, path) in routes {
+        if table[&format!("{method} {path}")][2] == "open" || !path.contains("{id}") {
+            continue;
+        }
+        let foreign = ask(&stranger, method, &film.fill(path)).await;
+        let missing = ask(&stranger, method, &unknown.fill(path)).await;
+        assert_eq!(foreign.status, 404, "{method} {path}: {}", foreign.text());
+        assert_eq!(foreign.status, missing.status, "{method} {path}");
+        assert_eq!(foreign.body, missing.body, "{method} {path}");
+    }
+    for path in ["/api/videos", "/api/jobs"] {
+        let listed = stranger.get(path).await.expect(200).json();
+        let rows = listed.as_object().expect("an object").values().find_map(Value::as_array);
+        assert_eq!(rows.map(Vec::len), Some(0), "{path}: {listed}");
+    }
+    let admin = stack.client();
+    let video = admin.get(&format!("/api/videos/{}", film.video)).await.expect(200).json();
+    assert_ne!(video["title"], "changed", "nobody's refused change was made");
+    // What a caller may not set is not set: whose it is, and what state it is in.
+    let forged = json!({"title": "mine", "tenant": "elsewhere", "owner": "x", "state": "failed"});
+    let headers = [("content-type", "application/json")];
+    let path = format!("/api/videos/{}", film.video);
+    let body = Bytes::from(forged.to_string());
+    let patched = admin.send(Method::PATCH, &path, &headers, body).await.expect("PATCH");
+    assert!(matches!(patched.status, 200 | 400 | 422), "{}", patched.text());
+    let after = admin.get(&path).await.expect(200).json();
+    assert_eq!(after["state"], video["state"]);
+    stranger.get(&path).await.expect(404);
+}
