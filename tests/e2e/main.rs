@@ -7,10 +7,12 @@
 mod access;
 mod admission;
 mod bad_input;
+mod cdn;
 mod cli;
 mod conformance;
 mod corruption;
 mod deploy;
+mod edge;
 mod films;
 mod frames;
 mod growing;

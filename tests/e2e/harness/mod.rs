@@ -2,6 +2,7 @@
 //! manifest reader, a browser and a fault proxy. It links none of the planes: it sees the service as
 //! people and players see it.
 
+pub(crate) mod backing;
 pub(crate) mod browser;
 pub(crate) mod capture;
 pub(crate) mod client;

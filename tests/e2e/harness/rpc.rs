@@ -2,7 +2,7 @@
 
 use api::v1::{
     auth_service_client::AuthServiceClient, job_service_client::JobServiceClient,
-    worker_service_client::WorkerServiceClient,
+    video_service_client::VideoServiceClient, worker_service_client::WorkerServiceClient,
 };
 use tonic::{
     Request, Status,
@@ -48,6 +48,11 @@ impl Rpc {
     /// JobService.
     pub(crate) fn jobs(&self) -> JobServiceClient<Authorised> {
         JobServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+    }
+
+    /// VideoService.
+    pub(crate) fn videos(&self) -> VideoServiceClient<Authorised> {
+        VideoServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
     }
 
     /// AuthService.

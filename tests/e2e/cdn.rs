@@ -1,0 +1,154 @@
+//! nginx in front as a caching CDN: what it has, the origin is not asked for again, and what is deleted
+//! it forgets.
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use crate::harness::{
+    backing::PurgeReceiver, capture::Capture, client::Client, clip::Numbered, eventually, program,
+    stack::Stack,
+};
+
+const JOB_DEADLINE: Duration = Duration::from_secs(120);
+const SOON: Duration = Duration::from_secs(20);
+const MEDIA: &str = "route=\"/api/stream/{id}/{version}/{rendition}/{file}\"";
+
+struct Nginx {
+    child: Child,
+    address: String,
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+impl Nginx {
+    /// As docs/cdn.md shows it, in a private folder.
+    fn start(folder: &Path, address: &str, origin: &str) -> Self {
+        let page = fs::read_to_string(program::repository().join("docs/cdn.md")).expect("page");
+        let config = page.split("```nginx\n").nth(1).and_then(|rest| rest.split("```").next());
+        let config = config.expect("the page shows a configuration");
+        let folder_text = folder.display().to_string();
+        let config = config
+            .replace("/var/cache/nginx/streaming", &format!("{folder_text}/cache"))
+            .replace("listen 80;", &format!("listen {address};"))
+            .replace("server 127.0.0.1:8080;", &format!("server {origin};"));
+        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|name| format!("{name}_temp_path {folder_text}/{name};\n"))
+            .concat();
+        let whole = format!(
+            "daemon off;\nmaster_process off;\npid {folder_text}/nginx.pid;\nerror_log stderr;\n\
+             events {{}}\nhttp {{\naccess_log off;\n{temporary}{config}\n}}\n"
+        );
+        let file = folder.join("nginx.conf");
+        fs::write(&file, whole).expect("write nginx.conf");
+        let log = fs::File::create(folder.join("nginx.log")).expect("create log");
+        let binary = program::tool("nginx").unwrap_or_else(|| PathBuf::from("/usr/sbin/nginx"));
+        let mut command = Command::new(binary);
+        command.arg("-c").arg(file).arg("-p").arg(folder).stdin(Stdio::null()).stderr(log);
+        Self { child: command.spawn().expect("start nginx"), address: address.to_owned() }
+    }
+}
+
+/// Drops every cached reply that carries one of the tags, as a CDN does.
+fn forget(cache: &Path, tags: &[String]) {
+    let mut folders = vec![cache.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let bytes = fs::read(&path).unwrap_or_default();
+            let head = String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]).into_owned();
+            let tagged = |tag: &String| head.contains(&format!("surrogate-key: {tag}"));
+            if tags.iter().any(tagged) {
+                let _gone = fs::remove_file(path);
+            }
+        }
+    }
+}
+
+/// How many requests for media the origin has answered.
+async fn asked(origin: &Client) -> f64 {
+    let metrics = origin.get("/metrics").await.expect(200).text();
+    let lines = metrics.lines().filter(|line| {
+        line.starts_with("streaming_service_http_requests_total{") && line.contains(MEDIA)
+    });
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn second_viewer_costs_the_origin_nothing_and_deleted_films_are_forgotten() {
+    let folder = tempfile::tempdir().expect("folder");
+    let cache = folder.path().join("cache");
+    let purged = cache.clone();
+    let receiver = PurgeReceiver::start(Box::new(move |tags| forget(&purged, tags))).await;
+    // Free now; nginx fails loudly should somebody take it before.
+    let edge = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+    let edge = edge.expect("a free port").to_string();
+    let base = format!("http://{edge}");
+    let env = [
+        ("STREAMING_PURGE_URL", receiver.url.as_str()),
+        ("STREAMING_CDN_BASE_URL", base.as_str()),
+        ("STREAMING_TRUSTED_PROXIES", "127.0.0.0/8"),
+    ];
+    let stack = Stack::start_with(&env).await;
+    let nginx = Nginx::start(folder.path(), &edge, &stack.http);
+    let (origin, viewer) = (stack.anonymous(), Client::new(&nginx.address, None));
+    let (video, job) = stack.client().publish(&Numbered::seconds(12).file(), JOB_DEADLINE).await;
+    let path = format!("/api/stream/{video}/hls/playlist.m3u8");
+    eventually("nginx passes requests on", SOON, async || {
+        viewer.try_get(&path).await.is_ok_and(|reply| reply.status == 200).then_some(())
+    })
+    .await;
+
+    // Asked anywhere, the manifests lead to the CDN, and nobody's headers lead elsewhere.
+    let before = origin.get(&path).await.expect(200).text();
+    assert!(before.contains(&format!("{base}/api/stream/{video}/{job}/")), "{before}");
+    let hostile = [("x-forwarded-host", "evil.example"), ("x-forwarded-proto", "gopher")];
+    assert_eq!(origin.get_with(&path, &hostile).await.text(), before);
+    assert_eq!(origin.get(&format!("{path}?_HLS_msn=1&utm=x")).await.text(), before);
+
+    let first = Capture::hls(&viewer, &path).await;
+    let once = asked(&origin).await;
+    assert!(once > 0.0, "the first viewer's requests reach the origin");
+    let second = Capture::hls(&viewer, &path).await;
+    assert_eq!(first.media, second.media);
+    let segments = once - asked(&origin).await;
+    assert_eq!(segments, 0.0, "the second viewer's do not");
+    let segment = format!("/api/stream/{video}/{job}/360p/h0.m4s");
+    let reply = viewer.get(&segment).await.expect(200);
+    assert_eq!(reply.header("x-cache-status"), "HIT");
+    assert_eq!(reply.header("cache-control"), "public, max-age=31536000, immutable");
+    assert_eq!(reply.header("x-content-type-options"), "nosniff");
+    let part = viewer.get_with(&segment, &[("range", "bytes=10-19")]).await.expect(206);
+    assert_eq!(part.body, reply.body.slice(10..20));
+    assert!(reply.headers.get("set-cookie").is_none());
+
+    stack
+        .client()
+        .send(hyper::Method::DELETE, &format!("/api/videos/{video}"), &[], Default::default())
+        .await
+        .expect("DELETE")
+        .expect(204);
+    let tag = format!("video-{video}");
+    eventually("the CDN is told to forget", SOON, async || {
+        (receiver.count(&tag) > 0).then_some(())
+    })
+    .await;
+    eventually("the CDN has forgotten", SOON, async || {
+        (viewer.get(&segment).await.status == 404).then_some(())
+    })
+    .await;
+    assert_eq!(viewer.get(&path).await.status, 404);
+}
