@@ -6,6 +6,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use runtime::tls::ListenArgs;
 
 pub(crate) use self::access::{KeyFile, KeysCommand, MintArgs, NarrowArgs, TokenCommand};
 use crate::{
@@ -102,6 +103,9 @@ pub(crate) struct UpArgs {
     /// TOML file of the profiles [default: the five built-in ones]
     #[arg(long, env = "STREAMING_PROFILES_FILE", value_parser = any_path())]
     pub(crate) profiles_file: Option<PathBuf>,
+    /// TLS on both addresses, or plaintext
+    #[command(flatten)]
+    pub(crate) listen: ListenArgs,
 }
 
 /// Options of `upload`.

@@ -1,21 +1,20 @@
 //! The REST bridge as a client sees it: one request, one answer, refusals as one line of text.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Limited, combinators::BoxBody};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use runtime::tls::Connector;
 use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::{
     failure::Failure,
     output::{innermost, one_line},
+    server::Server,
 };
 
 /// Answers are small JSON documents; anything longer is not one of ours.
@@ -27,21 +26,22 @@ pub(crate) type Body = BoxBody<Bytes, io::Error>;
 
 /// A data plane and the token to show it.
 pub(crate) struct Rest {
-    client: Client<HttpConnector, Body>,
-    addr: String,
+    client: Client<Connector, Body>,
+    url: String,
     bearer: String,
 }
 
 impl Rest {
     /// Nothing is connected yet.
-    pub(crate) fn new(addr: String, bearer: String) -> Self {
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        Self { client, addr, bearer }
+    pub(crate) fn new(server: Server, bearer: String) -> Self {
+        let connector = Connector::http(server.ca_file.as_deref());
+        let client = Client::builder(TokioExecutor::new()).build(connector);
+        Self { client, url: server.url, bearer }
     }
 
     /// The URL of a path.
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.addr)
+        format!("{}{path}", self.url)
     }
 
     /// Posts a body of known length and reads the JSON answer.
@@ -64,7 +64,7 @@ impl Rest {
             .body(body)
             .context("make the request")?;
         let sent = self.client.request(request).await;
-        let reply = sent.map_err(|error| Failure::unreachable(&self.addr, &innermost(&error)))?;
+        let reply = sent.map_err(|error| Failure::unreachable(&self.url, &innermost(&error)))?;
         let status = reply.status();
         let whole = Limited::new(reply.into_body(), REPLY_BYTES_MAX).collect().await;
         let bytes = whole.map_err(|error| anyhow!("read the answer: {error}"))?.to_bytes();
@@ -77,9 +77,10 @@ impl Rest {
 }
 
 /// Whether a health route answers 200.
-pub(crate) async fn is_healthy(addr: SocketAddr, path: &str) -> bool {
-    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-    let Ok(uri) = format!("http://{addr}{path}").parse() else { return false };
+pub(crate) async fn is_healthy(server: &Server, path: &str) -> bool {
+    let connector = Connector::http(server.ca_file.as_deref());
+    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
+    let Ok(uri) = format!("{}{path}", server.url).parse() else { return false };
     let reply = timeout(HEALTH_PATIENCE, client.get(uri)).await;
     reply.is_ok_and(|reply| reply.is_ok_and(|reply| reply.status() == StatusCode::OK))
 }

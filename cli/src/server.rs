@@ -12,6 +12,8 @@ use clap::{
 use thiserror::Error;
 
 const DATA: &str = "./data";
+/// Below the run folder: the certificate of a service that was started with TLS.
+pub(crate) const CERTIFICATE: &str = "tls.pem";
 
 /// The twins that every client command understands; `up` listens on the same addresses.
 #[derive(Args, Clone, Debug)]
@@ -31,6 +33,18 @@ pub(crate) struct Target {
     /// A file that holds a token [default: DATA/admin.token]
     #[arg(long, global = true, env = "STREAMING_TOKEN_FILE", value_parser = any_path())]
     pub(crate) token_file: Option<PathBuf>,
+    /// Who certifies https:// servers, PEM [default: the system's authorities, DATA/run/tls.pem]
+    #[arg(long, global = true, env = "STREAMING_TLS_CA_FILE", value_parser = any_path())]
+    pub(crate) tls_ca_file: Option<PathBuf>,
+}
+
+/// A server and who certifies it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Server {
+    /// Scheme, host and port, for example "https://localhost:8443".
+    pub(crate) url: String,
+    /// `None` for the system's authorities.
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 /// Why no server or token was found.
@@ -58,12 +72,6 @@ pub(crate) enum DiscoveryError {
         #[source]
         source: io::Error,
     },
-    /// We speak plain HTTP only.
-    #[error("{variable}: https is not supported here; use http:// or a bare host:port")]
-    Https {
-        /// What held it.
-        variable: &'static str,
-    },
     /// An address that cannot be one.
     #[error("{variable}: {text:?} is no host:port")]
     BadAddress {
@@ -75,13 +83,13 @@ pub(crate) enum DiscoveryError {
 }
 
 impl Target {
-    /// `host:port` of the data plane.
-    pub(crate) fn http(&self) -> Result<String, DiscoveryError> {
+    /// The data plane.
+    pub(crate) fn http(&self) -> Result<Server, DiscoveryError> {
         self.address(self.http_addr.as_deref(), "STREAMING_HTTP_ADDR", "http.addr")
     }
 
-    /// `host:port` of control.
-    pub(crate) fn grpc(&self) -> Result<String, DiscoveryError> {
+    /// Control.
+    pub(crate) fn grpc(&self) -> Result<Server, DiscoveryError> {
         self.address(self.grpc_addr.as_deref(), "STREAMING_GRPC_ADDR", "grpc.addr")
     }
 
@@ -103,16 +111,26 @@ impl Target {
         given: Option<&str>,
         variable: &'static str,
         file: &str,
-    ) -> Result<String, DiscoveryError> {
+    ) -> Result<Server, DiscoveryError> {
+        let run = self.data.join("run");
+        let running = read(&run.join(file)).map(|text| text.filter(|text| !text.is_empty()));
         // Port 0 asks `up` for any free port; which one it took stands in the run folder.
         let given = given.map(str::trim).filter(|text| !text.is_empty() && !text.ends_with(":0"));
-        if let Some(text) = given {
-            return host_and_port(text, variable);
-        }
-        match read(&self.data.join("run").join(file))? {
-            Some(text) if !text.is_empty() => host_and_port(&text, variable),
-            _ => Err(DiscoveryError::NotRunning { variable, data: self.data.clone() }),
-        }
+        let (text, running) = match given {
+            Some(text) => (text.to_owned(), running.is_ok_and(|found| found.as_deref() == Some(text))),
+            None => match running? {
+                Some(text) => (text, true),
+                None => {
+                    return Err(DiscoveryError::NotRunning { variable, data: self.data.clone() });
+                }
+            },
+        };
+        let (scheme, authority) = split(&text, variable)?;
+        let own = Some(run.join(CERTIFICATE)).filter(|path| running && path.exists());
+        let ca_file = self.tls_ca_file.clone().filter(|path| !path.as_os_str().is_empty()).or(own);
+        // A bare address is as secure as the service that was started here, or as certified as asked for.
+        let scheme = scheme.unwrap_or(if ca_file.is_some() { "https" } else { "http" });
+        Ok(Server { url: format!("{scheme}://{authority}"), ca_file })
     }
 }
 
@@ -125,15 +143,25 @@ fn data() -> impl TypedValueParser<Value = PathBuf> {
     any_path().map(|path| if path.as_os_str().is_empty() { PathBuf::from(DATA) } else { path })
 }
 
-/// Takes `host:port`, also with `http://` before and a slash behind it.
-fn host_and_port(text: &str, variable: &'static str) -> Result<String, DiscoveryError> {
-    if text.starts_with("https://") {
-        return Err(DiscoveryError::Https { variable });
-    }
-    let bare = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
-    let whole = bare.parse::<http::uri::Authority>().ok();
-    match whole.filter(|authority| authority.port_u16().is_some() && !bare.contains('@')) {
-        Some(authority) => Ok(authority.to_string()),
+/// Takes `host:port`, also with a scheme before and a slash behind it; with a scheme, the port may be its
+/// usual one.
+fn split(
+    text: &str,
+    variable: &'static str,
+) -> Result<(Option<&'static str>, String), DiscoveryError> {
+    let (scheme, bare) = match text.split_once("://") {
+        Some(("https", bare)) => (Some("https"), bare),
+        Some(("http", bare)) => (Some("http"), bare),
+        _ => (None, text),
+    };
+    let bare = bare.trim_end_matches('/');
+    let whole = bare.parse::<http::uri::Authority>().ok().filter(|_| !bare.contains('@'));
+    let sound = |authority: &http::uri::Authority| match (authority.port_u16(), scheme) {
+        (None, Some(_)) => !bare.contains("://") && !bare.ends_with(':'),
+        (port, _) => port.is_some(),
+    };
+    match whole.filter(sound) {
+        Some(authority) => Ok((scheme, authority.to_string())),
         None => Err(DiscoveryError::BadAddress { variable, text: text.to_owned() }),
     }
 }
@@ -168,6 +196,7 @@ mod tests {
                 grpc_addr: None,
                 token: None,
                 token_file: None,
+                tls_ca_file: None,
             }
         }
     }
@@ -184,11 +213,11 @@ mod tests {
         fs::write(folder.0.join("run/http.addr"), "127.0.0.1:1\n").unwrap();
         fs::write(folder.0.join("admin.token"), "from-file\n").unwrap();
         let mut target = folder.target();
-        assert_eq!(target.http().unwrap(), "127.0.0.1:1");
+        assert_eq!(target.http().unwrap().url, "http://127.0.0.1:1");
         assert_eq!(target.bearer().unwrap(), "from-file");
         target.http_addr = Some("http://example.org:2/".into());
         target.token = Some(" from-variable ".into());
-        assert_eq!(target.http().unwrap(), "example.org:2");
+        assert_eq!(target.http().unwrap().url, "http://example.org:2");
         assert_eq!(target.bearer().unwrap(), "from-variable");
     }
 
@@ -198,9 +227,9 @@ mod tests {
         fs::write(folder.0.join("run/grpc.addr"), "127.0.0.1:3").unwrap();
         let mut target = folder.target();
         target.grpc_addr = Some(String::new());
-        assert_eq!(target.grpc().unwrap(), "127.0.0.1:3");
+        assert_eq!(target.grpc().unwrap().url, "http://127.0.0.1:3");
         target.grpc_addr = Some("127.0.0.1:0".into());
-        assert_eq!(target.grpc().unwrap(), "127.0.0.1:3");
+        assert_eq!(target.grpc().unwrap().url, "http://127.0.0.1:3");
     }
 
     #[test]
@@ -216,9 +245,34 @@ mod tests {
     #[test]
     fn addresses_that_cannot_be_are_refused() {
         for bad in ["nonsense", "a:b", "u:p@h:1", "h:1/x"] {
-            assert!(host_and_port(bad, "V").is_err(), "{bad}");
+            assert!(split(bad, "V").is_err(), "{bad}");
         }
-        assert!(matches!(host_and_port("https://h:1", "V"), Err(DiscoveryError::Https { .. })));
-        assert_eq!(host_and_port("[::1]:80", "V").unwrap(), "[::1]:80");
+        for bad in ["ftp://h:1", "https://", "https://h:1/x", "http://u@h"] {
+            assert!(split(bad, "V").is_err(), "{bad}");
+        }
+        assert_eq!(split("[::1]:80", "V").unwrap(), (None, "[::1]:80".to_owned()));
+        assert_eq!(split("https://h/", "V").unwrap(), (Some("https"), "h".to_owned()));
+    }
+
+    #[test]
+    fn a_service_started_with_tls_is_found_by_its_certificate() {
+        let folder = Folder::new("tls");
+        let certificate = folder.0.join("run").join(CERTIFICATE);
+        fs::write(folder.0.join("run/http.addr"), "127.0.0.1:8").unwrap();
+        fs::write(&certificate, "").unwrap();
+        let mut target = folder.target();
+        let own = Server { url: "https://127.0.0.1:8".into(), ca_file: Some(certificate) };
+        assert_eq!(target.http().unwrap(), own);
+        target.http_addr = Some("127.0.0.1:8".into());
+        assert_eq!(target.http().unwrap(), own);
+        // Another server has nothing to do with it.
+        target.http_addr = Some("127.0.0.1:9".into());
+        assert_eq!(target.http().unwrap().url, "http://127.0.0.1:9");
+        target.http_addr = Some("https://video.example.org".into());
+        let other = Server { url: "https://video.example.org".into(), ca_file: None };
+        assert_eq!(target.http().unwrap(), other);
+        target.tls_ca_file = Some("ca.pem".into());
+        target.http_addr = Some("127.0.0.1:9".into());
+        assert_eq!(target.http().unwrap().url, "https://127.0.0.1:9");
     }
 }

@@ -10,6 +10,7 @@ use api::{
         video_service_client::VideoServiceClient, worker_service_client::WorkerServiceClient,
     },
 };
+use runtime::tls;
 use tonic::{
     Status,
     metadata::{Ascii, MetadataValue},
@@ -56,17 +57,18 @@ impl Session<'_> {
 
     /// A connection to control.
     pub(crate) async fn link(&self) -> Result<Link> {
-        let addr = self.target.grpc()?;
+        let server = self.target.grpc()?;
         let text = format!("Bearer {}", self.target.bearer()?);
         let mut bearer: MetadataValue<Ascii> =
             text.parse().map_err(|_| anyhow!("the token holds characters that no token has"))?;
         bearer.set_sensitive(true);
-        let endpoint = Endpoint::from_shared(format!("http://{addr}"))?
+        let endpoint = Endpoint::from_shared(server.url.clone())?
             .connect_timeout(CONNECT_PATIENCE)
             .http2_keep_alive_interval(Duration::from_secs(20))
             .keep_alive_while_idle(true);
-        let channel = endpoint.connect().await;
-        let channel = channel.map_err(|error| Failure::unreachable(&addr, &innermost(&error)))?;
+        let channel = tls::channel(&endpoint, server.ca_file.as_deref()).await;
+        let channel =
+            channel.map_err(|error| Failure::unreachable(&server.url, &innermost(&error)))?;
         Ok(InterceptedService::new(channel, Bearer(bearer)))
     }
 

@@ -120,7 +120,7 @@ async fn playback(session: &Session<'_>, request: v1::MintPlaybackTokenRequest) 
         return Ok(output::line(&reply.token)?);
     }
     let http = session.target.http()?;
-    let url = |path: &str| format!("http://{http}/api/stream/{video}/{path}?token={}", reply.token);
+    let url = |path: &str| format!("{}/api/stream/{video}/{path}?token={}", http.url, reply.token);
     let expires_at = reply.expires_at.as_ref().and_then(api::wire::time);
     Ok(output::json(&json!({
         "token": reply.token,

@@ -17,10 +17,21 @@ mod redis;
 mod sample;
 mod stack;
 
-use std::{ffi::OsString, fs, io::Write, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString,
+    fs,
+    io::Write,
+    net::SocketAddr,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
-use runtime::Shutdown;
+use runtime::{
+    Shutdown,
+    tls::{ListenArgs, Protocols},
+};
 use tokio::time::{Instant, sleep};
 
 use self::{
@@ -33,7 +44,11 @@ use self::{
     redis::Redis,
     stack::Stack,
 };
-use crate::{args::UpArgs, rest, server::Target};
+use crate::{
+    args::UpArgs,
+    rest,
+    server::{self, Server, Target},
+};
 
 const HEALTH_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -45,6 +60,9 @@ pub(crate) fn run(options: &UpArgs, target: &Target, json: bool) -> Result<()> {
     let profiles = profiles::check(options.profiles_file.as_deref())?;
     let folder = Folder::open(&target.data)?;
     let addresses = Addresses::check(target)?;
+    // Refused here, in one line, and not by a child that dies again and again.
+    options.listen.acceptor(addresses.http, Protocols::Http)?;
+    options.listen.acceptor(addresses.grpc, Protocols::Grpc)?;
     // One thread, see `child`.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(live(&Setup { options, programs, profiles, folder, addresses, json }))
@@ -95,24 +113,40 @@ async fn start(setup: &Setup<'_>, stack: &mut Stack) -> Result<()> {
         None => OsString::from(planes::file_url(&folder.store())),
     };
     let profiles = profiles.as_deref();
-    let planes = Planes { programs, profiles, folder, database_url, redis_url, stores, root_keys };
+    let listen = &options.listen;
+    let planes = Planes {
+        programs,
+        profiles,
+        folder,
+        database_url,
+        redis_url,
+        stores,
+        root_keys,
+        listen,
+    };
     stack.start(planes.control(&addresses.grpc.to_string()));
     let grpc = stack.wait(address::bound(&planes.control_bound())).await??;
     say(&format!("control listens on {grpc}"));
-    let control_url = format!("http://{}", reachable(grpc));
+    let certificate = certificate(listen)?;
+    let control_url = served(grpc, certificate.as_deref()).url;
     stack.start(planes.dataplane(&addresses.http.to_string(), &control_url));
     let http = stack.wait(address::bound(&planes.dataplane_bound())).await??;
     say(&format!("data plane listens on {http}"));
+    let server = served(http, certificate.as_deref());
     stack.start_group(planes.workers(options.workers, &control_url));
     // The service as a whole is not ready without workers; nor was it asked to be.
     let sign = if options.workers == 0 { "/health/playback" } else { "/health" };
-    stack.wait(healthy(reachable(http), sign)).await?;
+    stack.wait(healthy(&server, sign)).await?;
+    if let Some(certificate) = &certificate {
+        symlink(certificate, folder.run().join(server::CERTIFICATE))?;
+    }
     runtime::addr::publish(&folder.run().join("grpc.addr"), grpc)?;
     runtime::addr::publish(&folder.run().join("http.addr"), http)?;
     let seconds = begun.elapsed().as_secs_f64();
     // Only now: encoding would slow the start of everything else down on a small machine.
     let sample = sample::make(&programs.ffmpeg, &folder.root).await;
-    Ready { folder, http, grpc, sample: sample.as_deref(), seconds }.print(*json);
+    let grpc = reachable(grpc);
+    Ready { folder, http: &server, grpc, sample: sample.as_deref(), seconds }.print(*json);
     Ok(())
 }
 
@@ -140,15 +174,29 @@ async fn cache(setup: &Setup<'_>, stack: &mut Stack) -> Result<String> {
     Ok(redis.url())
 }
 
-async fn healthy(http: SocketAddr, path: &str) {
-    while !rest::is_healthy(http, path).await {
+async fn healthy(server: &Server, path: &str) {
+    while !rest::is_healthy(server, path).await {
         sleep(HEALTH_INTERVAL).await;
     }
 }
 
+/// The certificate that is served. The parts on this machine trust it as it is, whatever its names.
+fn certificate(listen: &ListenArgs) -> Result<Option<PathBuf>> {
+    let files = listen.files()?;
+    files.map(|(certificate, _)| std::path::absolute(certificate)).transpose().map_err(Into::into)
+}
+
+/// What somebody on this machine connects to.
+fn served(addr: SocketAddr, certificate: Option<&Path>) -> Server {
+    let scheme = if certificate.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{}", reachable(addr));
+    Server { url, ca_file: certificate.map(Path::to_owned) }
+}
+
 /// Takes the addresses back: who finds them may connect.
 fn withdraw(folder: &Folder) {
-    for name in ["http.addr", "grpc.addr", "control.bound", "dataplane.bound"] {
+    let files = ["http.addr", "grpc.addr", "control.bound", "dataplane.bound", server::CERTIFICATE];
+    for name in files {
         // Mostly there is none.
         let _ = fs::remove_file(folder.run().join(name));
     }

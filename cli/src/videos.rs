@@ -119,7 +119,7 @@ fn describe(session: &Session<'_>, video: &v1::Video) -> Result<()> {
 
 /// Where it plays.
 pub(crate) fn links(session: &Session<'_>, video: &v1::Video) -> Result<()> {
-    let base = format!("http://{}/api/stream/{}", session.target.http()?, video.video_id);
+    let base = format!("{}/api/stream/{}", session.target.http()?.url, video.video_id);
     output::line(&format!("hls         {base}/hls/playlist.m3u8"))?;
     output::line(&format!("dash        {base}/dash/manifest.mpd"))?;
     if video.visibility() == v1::Visibility::Private {

@@ -81,6 +81,9 @@ pub struct Config {
     /// Where the CDN is told what to forget: `POST {"tags": ["video-ID", …]}`; may hold credentials.
     #[arg(long, env = "STREAMING_PURGE_URL", hide_env_values = true)]
     pub purge_url: Option<Secret>,
+    /// TLS, or plaintext.
+    #[command(flatten)]
+    pub listen: runtime::tls::ListenArgs,
 }
 
 /// What tenants may have on its way, and for how long.

@@ -12,6 +12,7 @@ pub mod deps;
 pub mod domain;
 mod epoch;
 pub mod grpc;
+pub mod incoming;
 pub mod index;
 pub mod jwt;
 pub mod keys;

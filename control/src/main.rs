@@ -66,6 +66,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let listener = TcpListener::bind(config.grpc_addr)
         .await
         .with_context(|| format!("listen on {}", config.grpc_addr))?;
+    config.listen.check(listener.local_addr().context("read the listener's address")?)?;
     if let Some(addr) = config.metrics_addr {
         let served = runtime::admin::serve(addr, telemetry.clone(), shutdown.clone());
         shutdown.spawn_critical("metrics", served);

@@ -15,14 +15,14 @@ use api::v1::{
 };
 use authz::{KeyError, RootKeys, Verifier};
 use opentelemetry::metrics::Meter;
-use runtime::{Shutdown, SystemClock, Telemetry};
+use runtime::{
+    Shutdown, SystemClock, Telemetry,
+    tls::{Protocols, TlsError},
+};
 use store::{StoreError, Stores};
 use thiserror::Error;
 use tokio::{net::TcpListener, sync::Semaphore};
-use tonic::transport::{
-    Server,
-    server::{Router, TcpIncoming},
-};
+use tonic::transport::{Server, server::Router};
 use tower::layer::util::{Identity, Stack};
 
 use crate::{
@@ -31,6 +31,7 @@ use crate::{
     db::{Db, DbError, migrate, revocations},
     deps::{Deps, Policy},
     grpc::{Services, bearer::JwtLayer, calls::Calls, refusals::Refusals},
+    incoming,
     index::Indexes,
     jwt::config::{self as jwt, JwtConfigError},
     keys::{self, KeyRing},
@@ -85,6 +86,12 @@ pub enum ServeError {
     /// The purge URL.
     #[error("read STREAMING_PURGE_URL: {0}")]
     Purge(#[from] PurgeUrlError),
+    /// TLS cannot be spoken, or plaintext not be risked.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The listener has no address.
+    #[error("read the listener's address")]
+    Address(#[source] std::io::Error),
     /// The file that the address is written to.
     #[error("write the address file")]
     AddrFile(#[source] std::io::Error),
@@ -107,6 +114,8 @@ pub async fn serve(
     telemetry: Telemetry,
     shutdown: Shutdown,
 ) -> Result<(), ServeError> {
+    let address = listener.local_addr().map_err(ServeError::Address)?;
+    let acceptor = config.listen.acceptor(address, Protocols::Grpc)?;
     let deps = Arc::new(build(&config, telemetry, shutdown.clone())?);
     tokio::select! {
         ready = deps.stores.ready(|error| tracing::warn!(%error, "wait for a store")) => ready?,
@@ -121,15 +130,12 @@ pub async fn serve(
     }
     shutdown.tracker.spawn(keys::follow(deps.clone()));
     loops::spawn(&deps);
-    if let (Some(path), Ok(addr)) = (&config.addr_file, listener.local_addr()) {
-        runtime::addr::publish(path, addr).map_err(ServeError::AddrFile)?;
+    if let Some(path) = &config.addr_file {
+        runtime::addr::publish(path, address).map_err(ServeError::AddrFile)?;
     }
-    if let Ok(address) = listener.local_addr() {
-        tracing::info!(%address, "control serves");
-    }
-    let incoming = TcpIncoming::from(listener)
-        .with_nodelay(Some(true))
-        .with_keepalive(Some(KEEPALIVE_INTERVAL));
+    tracing::info!(%address, tls = acceptor.is_tls(), "control serves");
+    shutdown.tracker.spawn(acceptor.clone().keep_fresh(shutdown.clone()));
+    let incoming = incoming::accept(listener, acceptor, &shutdown);
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("", tonic_health::ServingStatus::Serving).await;
     health.set_serving::<VideoServiceServer<Services>>().await;

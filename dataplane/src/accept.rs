@@ -1,5 +1,5 @@
-//! The connection loop: permits, timeouts, limits, graceful drain. HTTP/1.1, and HTTP/2 without TLS for
-//! proxies that speak it.
+//! The connection loop: permits, timeouts, limits, graceful drain. HTTP/1.1 and HTTP/2, with TLS by
+//! configuration; without it, HTTP/2 is for proxies that know that we speak it.
 
 mod socket;
 
@@ -10,10 +10,8 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-};
+use runtime::tls::{Acceptor, Stream};
+use tokio::{net::TcpListener, sync::Semaphore};
 
 use self::socket::Socket;
 use crate::{app::App, edge::Connection, trace};
@@ -34,7 +32,7 @@ const PING_TIME_MAX: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts until the soft stop, then lets every connection finish what it does.
-pub(crate) async fn run(app: Arc<App>, listener: TcpListener) {
+pub(crate) async fn run(app: Arc<App>, listener: TcpListener, acceptor: Acceptor) {
     let builder = Arc::new(builder());
     let permits = Arc::new(Semaphore::new(app.config.connections_max));
     let graceful = GracefulShutdown::new();
@@ -53,9 +51,21 @@ pub(crate) async fn run(app: Arc<App>, listener: TcpListener) {
             }
         };
         let watcher = graceful.watcher();
-        let (app, builder) = (app.clone(), builder.clone());
-        let hard = app.shutdown.hard.clone();
+        let (app, builder, acceptor) = (app.clone(), builder.clone(), acceptor.clone());
         app.shutdown.tracker.clone().spawn(async move {
+            let _permit = permit;
+            // Heads and small bodies leave at once.
+            let _best_effort = stream.set_nodelay(true);
+            let soft = app.shutdown.soft.clone();
+            let stream = tokio::select! {
+                () = soft.cancelled() => return,
+                stream = acceptor.accept(stream) => stream,
+            };
+            let stream = match stream {
+                Ok(stream) => stream,
+                Err(error) => return tracing::debug!(%error, "shake hands"),
+            };
+            let hard = app.shutdown.hard.clone();
             let connection = watcher.watch(serve(&builder, app, stream, peer));
             tokio::select! {
                 () = hard.cancelled() => {}
@@ -63,7 +73,6 @@ pub(crate) async fn run(app: Arc<App>, listener: TcpListener) {
                     tracing::debug!(%error, "serve connection");
                 }
             }
-            drop(permit);
         });
     }
     drop(listener);
@@ -76,13 +85,11 @@ pub(crate) async fn run(app: Arc<App>, listener: TcpListener) {
 fn serve(
     builder: &auto::Builder<TokioExecutor>,
     app: Arc<App>,
-    stream: TcpStream,
+    stream: Stream,
     peer: SocketAddr,
 ) -> impl hyper_util::server::graceful::GracefulConnection<
     Error = Box<dyn std::error::Error + Send + Sync>,
 > {
-    // Heads and small bodies leave at once.
-    let _best_effort = stream.set_nodelay(true);
     let connection = Arc::new(Connection::default());
     let socket = Socket::new(stream, connection.clone());
     let service = service_fn(move |request| {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use authz::{PublicKeys, Verifier};
-use runtime::{Shutdown, Telemetry};
+use runtime::{Shutdown, Telemetry, tls::TlsError};
 use store::{StoreError, Stores};
 
 use crate::{
@@ -58,6 +58,12 @@ pub enum StartError {
     /// A control URL is none.
     #[error("read control URLs")]
     Control(#[from] ControlUrlError),
+    /// TLS cannot be spoken, or plaintext not be risked.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The listener has no address.
+    #[error("read the listener's address")]
+    Address(#[source] std::io::Error),
 }
 
 impl App {
@@ -71,7 +77,7 @@ impl App {
         let redis = redis_url.map(|url| Redis::new(url.expose())).transpose();
         Ok(Arc::new(Self {
             stores: Stores::parse(&config.stores)?,
-            control: Control::new(&config.control_urls, config.token_file.clone())?,
+            control: Control::new(&config)?,
             verifier: Verifier::new(PublicKeys(Vec::new())),
             exchange: Exchange::new(),
             catalog: Catalog::new(),

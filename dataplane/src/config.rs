@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
-use runtime::{Secret, duration};
+use runtime::{tls, Secret, duration};
 
 use crate::policy::{Policy, PolicyError};
 
@@ -55,6 +55,12 @@ pub struct Config {
     /// How long a stop waits for requests that run.
     #[arg(long, env = "STREAMING_DRAIN", default_value = "30s", value_parser = duration::parse)]
     pub drain: Duration,
+    /// TLS, or plaintext.
+    #[command(flatten)]
+    pub listen: tls::ListenArgs,
+    /// TLS towards control.
+    #[command(flatten)]
+    pub dial: tls::DialArgs,
     /// Redis, for limits and caches that all data planes share; each counts for itself without it.
     #[arg(long, env = "STREAMING_REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<Secret>,

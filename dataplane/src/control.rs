@@ -15,14 +15,14 @@ use std::{
 };
 
 use api::code::{Code, Problem};
-use runtime::{Clock, SystemClock};
+use runtime::{Clock, SystemClock, tls};
 use tonic::{
     ConnectError, Request, Response, Status,
     metadata::{Ascii, MetadataValue},
     transport::{Channel, Endpoint},
 };
 
-use crate::trace;
+use crate::{config::Config, trace};
 
 /// Deadline of a call that answers at once.
 pub(crate) const CALL_TIME_MAX: Duration = Duration::from_secs(5);
@@ -56,12 +56,9 @@ struct Plane {
 
 impl Control {
     /// Connects to nothing yet.
-    pub(crate) fn new(
-        urls: &[String],
-        token_file: Option<PathBuf>,
-    ) -> Result<Self, ControlUrlError> {
+    pub(crate) fn new(config: &Config) -> Result<Self, ControlUrlError> {
         let mut planes = Vec::new();
-        for url in urls.iter().map(|url| url.trim()).filter(|url| !url.is_empty()) {
+        for url in config.control_urls.iter().map(|url| url.trim()).filter(|url| !url.is_empty()) {
             let endpoint = Endpoint::from_shared(url.to_owned())
                 .map_err(|source| ControlUrlError { url: url.to_owned(), source })?
                 .connect_timeout(CONNECT_TIME_MAX)
@@ -69,10 +66,10 @@ impl Control {
                 .http2_keep_alive_interval(Duration::from_secs(10))
                 .keep_alive_timeout(Duration::from_secs(5))
                 .keep_alive_while_idle(true);
-            let channel = endpoint.connect_lazy();
+            let channel = tls::channel_lazy(&endpoint, config.dial.ca_file());
             planes.push(Plane { channel, shunned_until: AtomicI64::new(0) });
         }
-        Ok(Self { planes, turn: AtomicUsize::new(0), token_file })
+        Ok(Self { planes, turn: AtomicUsize::new(0), token_file: config.token_file.clone() })
     }
 
     /// Calls one control plane, or the next one when it cannot be connected to.

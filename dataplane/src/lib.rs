@@ -27,7 +27,7 @@ mod route;
 mod shared;
 mod trace;
 
-use runtime::{Shutdown, Telemetry};
+use runtime::{Shutdown, Telemetry, tls::Protocols};
 use store::{StoreError, Stores};
 use tokio::net::TcpListener;
 
@@ -58,7 +58,10 @@ pub async fn serve(
     telemetry: Telemetry,
     shutdown: Shutdown,
 ) -> Result<(), StartError> {
+    let address = listener.local_addr().map_err(StartError::Address)?;
+    let acceptor = config.listen.acceptor(address, Protocols::Http)?;
     let app = app::App::new(config, telemetry, shutdown)?;
+    app.shutdown.tracker.spawn(acceptor.clone().keep_fresh(app.shutdown.clone()));
     if app.redis.is_some() {
         let own = app.clone();
         let connected = async move {
@@ -70,6 +73,6 @@ pub async fn serve(
     }
     control::watch::stored_keys(&app).await;
     app.shutdown.tracker.spawn(control::watch::follow(app.clone()));
-    accept::run(app, listener).await;
+    accept::run(app, listener, acceptor).await;
     Ok(())
 }

@@ -52,6 +52,7 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
         .await
         .with_context(|| format!("listen on {}", config.http_addr))?;
     let address = listener.local_addr().context("read the listener's address")?;
+    config.listen.check(address)?;
     if let Some(metrics) = config.metrics_addr {
         shutdown
             .spawn_critical("metrics", admin::serve(metrics, telemetry.clone(), shutdown.clone()));

@@ -79,6 +79,9 @@ pub struct Config {
     /// Serves /metrics; unset: not served.
     #[arg(long, env = "STREAMING_METRICS_ADDR")]
     pub metrics_addr: Option<SocketAddr>,
+    /// TLS towards control.
+    #[command(flatten)]
+    pub dial: runtime::tls::DialArgs,
 }
 
 impl Config {

@@ -185,10 +185,10 @@ impl Puller {
             _ => self.backoff.next(&mut rand::rng()),
         };
         self.attempts += 1;
-        let (hello, token_file) = (self.hello.clone(), self.config.token_file.clone());
+        let (hello, config) = (self.hello.clone(), Arc::clone(&self.config));
         self.connecting = Some(Box::pin(async move {
             tokio::time::sleep(delay).await;
-            Link::open(url, &token_file, hello).await
+            Link::open(url, &config, hello).await
         }));
     }
 

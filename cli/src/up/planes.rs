@@ -8,6 +8,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
+use runtime::tls::ListenArgs;
 
 use super::{
     child::{RunAs, Spec},
@@ -53,6 +54,7 @@ pub(crate) struct Planes<'a> {
     pub(crate) redis_url: String,
     pub(crate) stores: OsString,
     pub(crate) root_keys: PathBuf,
+    pub(crate) listen: &'a ListenArgs,
 }
 
 impl Planes<'_> {
@@ -79,6 +81,7 @@ impl Planes<'_> {
         if let Some(profiles) = self.profiles {
             env.push(("STREAMING_PROFILES_FILE", profiles.into()));
         }
+        let env = [env, self.tls()].concat();
         let pinned = Some(("STREAMING_GRPC_ADDR", self.control_bound()));
         let program = self.programs.control.clone();
         Spec { pinned, ..self.plane("control", program, "serve", env, CONTROL_UNSET) }
@@ -95,6 +98,7 @@ impl Planes<'_> {
             ("STREAMING_STORES", self.stores.clone()),
             ("STREAMING_METRICS_INCLUDE_CONTROL", "true".into()),
         ];
+        let env = [env, self.tls(), self.trust()].concat();
         let pinned = Some(("STREAMING_HTTP_ADDR", self.dataplane_bound()));
         let program = self.programs.dataplane.clone();
         Spec { pinned, ..self.plane("dataplane", program, "serve", env, DATAPLANE_UNSET) }
@@ -115,7 +119,29 @@ impl Planes<'_> {
         if std::env::var_os("STREAMING_SCRATCH").is_none_or(|folder| folder.is_empty()) {
             env.push(("STREAMING_SCRATCH", self.folder.scratch().into_os_string()));
         }
+        let env = [env, self.trust()].concat();
         self.plane(&name, self.programs.worker.clone(), "run", env, WORKER_UNSET)
+    }
+
+    /// What a listener is told, also when it came by flags.
+    fn tls(&self) -> Vec<(&'static str, OsString)> {
+        let mut env = Vec::new();
+        if let Ok(Some((cert, key))) = self.listen.files() {
+            env.push(("STREAMING_TLS_CERT_FILE", cert.into()));
+            env.push(("STREAMING_TLS_KEY_FILE", key.into()));
+        }
+        if self.listen.insecure {
+            env.push(("STREAMING_INSECURE", "true".into()));
+        }
+        env
+    }
+
+    /// Control's clients trust its certificate as it is.
+    fn trust(&self) -> Vec<(&'static str, OsString)> {
+        match self.listen.files() {
+            Ok(Some((cert, _))) => vec![("STREAMING_TLS_CA_FILE", cert.into())],
+            _ => Vec::new(),
+        }
     }
 
     fn plane(

@@ -4,13 +4,13 @@ use std::{env, io::Write, net::SocketAddr, path::Path};
 
 use serde_json::json;
 
-use super::{address::reachable, folder::Folder};
-use crate::output::shell_word;
+use super::folder::Folder;
+use crate::{output::shell_word, server::Server};
 
 /// What the block tells.
 pub(crate) struct Ready<'a> {
     pub(crate) folder: &'a Folder,
-    pub(crate) http: SocketAddr,
+    pub(crate) http: &'a Server,
     pub(crate) grpc: SocketAddr,
     pub(crate) sample: Option<&'a Path>,
     pub(crate) seconds: f64,
@@ -28,8 +28,8 @@ impl Ready<'_> {
     fn json(&self) -> String {
         let value = json!({
             "ready": true,
-            "http": format!("http://{}", reachable(self.http)),
-            "grpc": reachable(self.grpc).to_string(),
+            "http": self.http.url,
+            "grpc": self.grpc.to_string(),
             "data": self.folder.root,
             "tokenFile": self.folder.admin_token(),
         });
@@ -37,9 +37,12 @@ impl Ready<'_> {
     }
 
     fn text(&self) -> String {
-        let (http, grpc) = (reachable(self.http), reachable(self.grpc));
+        let (http, grpc) = (&self.http.url, self.grpc);
+        // Of what was started with TLS the certificate must be named.
+        let tls = self.http.ca_file.as_deref().map(word).filter(|_| http.starts_with("https"));
+        let curl = tls.as_ref().map(|file| format!(" --cacert {file}")).unwrap_or_default();
+        let grpcurl = tls.map_or_else(|| "-plaintext".to_owned(), |file| format!("-cacert {file}"));
         let token = self.folder.admin_token();
-        let word = |path: &Path| shell_word(&path.to_string_lossy());
         let film = self.sample.map_or_else(|| "FILM".to_owned(), word);
         let own = env::current_exe().unwrap_or_else(|_| "streaming-service".into());
         let (own, data) = (word(&own), word(&self.folder.root));
@@ -48,15 +51,15 @@ impl Ready<'_> {
             "
 streaming-service is ready ({seconds:.1} s)
 
-  HTTP         http://{http}   (/health, /metrics)
-  gRPC         {grpc}   (grpcurl -plaintext {grpc} list)
+  HTTP         {http}   (/health, /metrics)
+  gRPC         {grpc}   (grpcurl {grpcurl} {grpc} list)
   admin token  {token}
   logs         {logs}
 
 Send it a film, from another terminal:
   {own} --data {data} upload {film} --transcode --wait
 or with curl:
-  curl -H \"Authorization: Bearer $(cat {quoted})\" -F video=@{film} http://{http}/api/videos/upload
+  curl{curl} -H \"Authorization: Bearer $(cat {quoted})\" -F video=@{film} {http}/api/videos/upload
 
 Ctrl-C stops everything.
 
@@ -66,4 +69,8 @@ Ctrl-C stops everything.
             logs = self.folder.root.join("logs").display(),
         )
     }
+}
+
+fn word(path: &Path) -> String {
+    shell_word(&path.to_string_lossy())
 }

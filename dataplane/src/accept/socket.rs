@@ -1,4 +1,4 @@
-//! A TCP stream that watches the heads of its requests, and gives up on peers that neither speak nor
+//! A connection that watches the heads of its requests, and gives up on peers that neither speak nor
 //! listen.
 
 use std::{
@@ -9,9 +9,9 @@ use std::{
     time::Duration,
 };
 
+use runtime::tls::Stream;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     time::{Instant, Sleep, sleep},
 };
 
@@ -29,7 +29,7 @@ const OPENING_BYTES: u64 = 24;
 const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
 
 pub(crate) struct Socket {
-    stream: TcpStream,
+    stream: Stream,
     scanner: HeadScanner,
     connection: Arc<Connection>,
     received: u64,
@@ -38,7 +38,7 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    pub(crate) fn new(stream: TcpStream, connection: Arc<Connection>) -> Self {
+    pub(crate) fn new(stream: Stream, connection: Arc<Connection>) -> Self {
         Self {
             stream,
             scanner: HeadScanner::default(),

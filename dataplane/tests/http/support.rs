@@ -72,6 +72,8 @@ impl Plane {
             connections_max: 1000,
             segment_cache_bytes: 64 << 20,
             drain: Duration::from_secs(10),
+            listen: Default::default(),
+            dial: Default::default(),
             redis_url: None,
             rate_general: "off".to_owned(),
             rate_upload: "off".to_owned(),

@@ -6,6 +6,7 @@ use api::v1::{
     ControlMessage, Hello, Welcome, WorkerMessage, control_message, worker_message,
     worker_service_client::WorkerServiceClient,
 };
+use runtime::tls;
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -14,6 +15,8 @@ use tonic::{
     metadata::{Ascii, MetadataValue},
     transport::{Channel, Endpoint},
 };
+
+use crate::config::Config;
 
 /// Messages on their way out. A stream that takes none any more is as good as broken.
 const QUEUE_MAX: usize = 256;
@@ -62,20 +65,19 @@ impl Link {
     /// Connects, says hello and waits for the welcome.
     pub(super) async fn open(
         url: String,
-        token_file: &Path,
+        config: &Config,
         hello: Hello,
     ) -> Result<(Self, Welcome), LinkError> {
-        let token = read_token(token_file)?;
-        let channel = Endpoint::from_shared(url)
+        let token = read_token(&config.token_file)?;
+        let endpoint = Endpoint::from_shared(url)
             .map_err(LinkError::Url)?
             .connect_timeout(CONNECT_TIME_MAX)
             .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true)
-            .tcp_nodelay(true)
-            .connect()
-            .await
-            .map_err(LinkError::Connect)?;
+            .tcp_nodelay(true);
+        let channel = tls::channel(&endpoint, config.dial.ca_file()).await;
+        let channel = channel.map_err(LinkError::Connect)?;
         let (sender, outbound) = mpsc::channel(QUEUE_MAX);
         let mut request = Request::new(ReceiverStream::new(outbound));
         request.metadata_mut().insert("authorization", token);
