@@ -46,6 +46,7 @@ check: ## What must hold before a commit: format, lints, documentation, dependen
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
 	@if command -v cargo-deny >/dev/null; then cargo deny --locked check bans licenses sources; else echo 'skip: cargo-deny is not installed'; fi
 	tools/check-deploy
+	@if command -v promtool >/dev/null; then promtool check rules ops/prometheus/alerts.yaml && promtool test rules ops/prometheus/alerts.test.yaml; else echo 'skip: promtool is not installed'; fi
 
 docs: ## Write docs/configuration.md out of the programs' own tables
 	cargo build --locked --workspace --bins

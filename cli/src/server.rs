@@ -117,7 +117,9 @@ impl Target {
         // Port 0 asks `up` for any free port; which one it took stands in the run folder.
         let given = given.map(str::trim).filter(|text| !text.is_empty() && !text.ends_with(":0"));
         let (text, running) = match given {
-            Some(text) => (text.to_owned(), running.is_ok_and(|found| found.as_deref() == Some(text))),
+            Some(text) => {
+                (text.to_owned(), running.is_ok_and(|found| found.as_deref() == Some(text)))
+            }
             None => match running? {
                 Some(text) => (text, true),
                 None => {

@@ -114,16 +114,8 @@ async fn start(setup: &Setup<'_>, stack: &mut Stack) -> Result<()> {
     };
     let profiles = profiles.as_deref();
     let listen = &options.listen;
-    let planes = Planes {
-        programs,
-        profiles,
-        folder,
-        database_url,
-        redis_url,
-        stores,
-        root_keys,
-        listen,
-    };
+    let planes =
+        Planes { programs, profiles, folder, database_url, redis_url, stores, root_keys, listen };
     stack.start(planes.control(&addresses.grpc.to_string()));
     let grpc = stack.wait(address::bound(&planes.control_bound())).await??;
     say(&format!("control listens on {grpc}"));

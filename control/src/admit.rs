@@ -20,13 +20,14 @@ use store::ReadError;
 use crate::{
     bus::Event,
     db::{
-        DbError, WORK_TRIES_MAX, ending,
+        DbError, WORK_TRIES_MAX, ending, jobs,
         lease::{LeaseId, Setback},
         outputs::{self, Output, Subject},
         retrying, tasks, videos,
     },
     deps::Deps,
     domain::{Failure, TaskKind},
+    metrics::Ended,
     plan,
 };
 pub use offer::{Offer, Offered, OfferedPicture, Outcome};
@@ -110,7 +111,15 @@ pub async fn end_attempt(deps: &Deps, lease: LeaseId, setback: &Setback) -> Resu
     })
     .await?;
     let Some(after) = after else { return Ok(false) };
+    deps.metrics.attempt_failed(after.ends_job());
     if after.ends_job() {
+        // A file that is no film fails its probe: that is an answer, not a failed job.
+        let transcode = retrying(WORK_TRIES_MAX, || async {
+            jobs::is_transcode(&*deps.db.get().await?, after.job).await
+        });
+        if transcode.await.unwrap_or(false) {
+            deps.metrics.ended(Ended::Failed);
+        }
         deps.bus.tell(Event::Stopped(after.job));
         deps.video_changed(after.video);
     } else {
@@ -358,7 +367,12 @@ async fn record(
     }
     let audio = plan.audio.first().map(plan::PlannedAudio::rendition);
     let pictures = plan.video.is_some();
-    outputs::publish(&tx, subject.video, subject.job, pictures, audio.as_deref()).await?;
+    let (video, job) = (subject.video, subject.job);
+    let playable = outputs::publish(&tx, video, job, pictures, audio.as_deref()).await?;
+    let age = if playable { jobs::age_seconds(&tx, job).await? } else { None };
     tx.commit().await?;
+    if let Some(age) = age {
+        deps.metrics.playable(age);
+    }
     Ok(if finished { Recorded::Finished } else { Recorded::Yes })
 }

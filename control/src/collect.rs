@@ -18,6 +18,7 @@ use crate::{
     deps::Deps,
     domain::{Failure, JobState, TaskKind},
     index::{self, IndexProblem},
+    metrics::Ended,
 };
 
 /// Collects that one round takes.
@@ -109,6 +110,7 @@ async fn collect(
     index::sync_object(&deps.db, &deps.stores, video, &found.store).await?;
     if done {
         record_duration(deps, job, now).await?;
+        deps.metrics.ended(Ended::Completed);
         tracing::info!(job.id = %job, video.id = %video, "job completed");
     }
     deps.video_changed_for(video).await;

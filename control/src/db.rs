@@ -8,6 +8,7 @@ pub mod claim;
 pub mod ending;
 pub mod jobs;
 pub mod lease;
+pub mod load;
 pub mod migrate;
 pub mod outputs;
 pub mod pictures;

@@ -19,6 +19,7 @@ use crate::{
     index::Indexes,
     jwt::Provider,
     keys::KeyRing,
+    metrics::Metrics,
     page::Pages,
     purge::Purger,
     redis::Redis,
@@ -83,6 +84,8 @@ pub struct Deps {
     pub running: Arc<AtomicI64>,
     /// Seconds from a job's first lease to its end.
     pub transcode_seconds: Histogram<f64>,
+    /// What else is measured.
+    pub metrics: Metrics,
     /// What the parts said a moment ago.
     pub status: Status,
     /// Renders metrics.

@@ -18,6 +18,7 @@ pub mod jwt;
 pub mod keys;
 pub mod language;
 pub mod loops;
+pub mod metrics;
 pub mod page;
 pub mod plan;
 pub mod profiles;

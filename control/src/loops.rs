@@ -16,11 +16,11 @@ use crate::{
     admit,
     bus::{self, Event},
     collect,
-    db::{DbError, causes, claim, jobs, lease, lease::Setback, revocations, videos, workers},
+    db::{DbError, causes, claim, jobs, lease, lease::Setback, load, revocations, videos, workers},
     deps::Deps,
     domain::{Failure, TaskKind},
     index::IndexProblem,
-    purge, sweep, uploads,
+    purge, status, sweep, uploads,
 };
 
 const REAP_EVERY: Duration = Duration::from_millis(500);
@@ -32,6 +32,8 @@ const CHORES_EVERY: Duration = Duration::from_secs(1);
 const PURGES_EVERY: Duration = Duration::from_secs(1);
 const CHANGES_EVERY: Duration = Duration::from_secs(1);
 const UPLOADS_EVERY: Duration = Duration::from_secs(2);
+/// How old what is measured may be.
+const MEASURE_EVERY: Duration = Duration::from_secs(5);
 const TIDY_EVERY: Duration = Duration::from_secs(10);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// A transaction's changes show up this much later than they say, at most.
@@ -59,13 +61,19 @@ pub fn spawn(deps: &Arc<Deps>) {
         |d| Box::pin(async move { sweep::round(&d).await }),
         |d| Some(&d.bus.chores),
     );
-    start("uploads", UPLOADS_EVERY, |d| Box::pin(async move { uploads::round(&d).await }), |_| None);
+    start(
+        "uploads",
+        UPLOADS_EVERY,
+        |d| Box::pin(async move { uploads::round(&d).await }),
+        |_| None,
+    );
     start(
         "purges",
         PURGES_EVERY,
         |d| Box::pin(async move { purge::round(&d).await }),
         |d| Some(&d.bus.purges),
     );
+    start("measure", MEASURE_EVERY, |d| Box::pin(async move { measure(&d).await }), |_| None);
     start("tidy", TIDY_EVERY, |d| Box::pin(async move { tidy(&d).await }), |_| None);
     deps.shutdown.tracker.spawn(changes(deps.clone()));
     deps.shutdown.tracker.spawn(revocations_heard(deps.clone()));
@@ -162,6 +170,15 @@ async fn tidy(deps: &Deps) -> Result<(), IndexProblem> {
     revocations::tidy(&*db).await?;
     drop(db);
     sweep::stale_uploads(deps).await
+}
+
+/// Looks at what there is to do and at the parts, for the metrics.
+async fn measure(deps: &Deps) -> Result<(), IndexProblem> {
+    deps.metrics.dependencies(&status::get(deps).await);
+    let db = deps.db.get().await?;
+    let load = load::by_kind(&*db, deps.lease_seconds()).await?;
+    deps.metrics.found(load, workers::connected(&*db).await?.unsigned_abs());
+    Ok(())
 }
 
 /// What has been seen of the changes that all instances make.

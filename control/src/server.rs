@@ -36,6 +36,7 @@ use crate::{
     jwt::config::{self as jwt, JwtConfigError},
     keys::{self, KeyRing},
     loops,
+    metrics::Metrics,
     page::Pages,
     profiles::{self, ProfilesError},
     purge::{PurgeUrlError, Purger},
@@ -241,6 +242,7 @@ pub fn build(
             .f64_histogram("streaming_service_transcoding_duration_seconds")
             .with_description("From a job's first lease to its end.")
             .build(),
+        metrics: Metrics::new(&meter),
         status: Status::default(),
         telemetry,
         shutdown,

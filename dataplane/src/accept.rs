@@ -54,6 +54,7 @@ pub(crate) async fn run(app: Arc<App>, listener: TcpListener, acceptor: Acceptor
         let (app, builder, acceptor) = (app.clone(), builder.clone(), acceptor.clone());
         app.shutdown.tracker.clone().spawn(async move {
             let _permit = permit;
+            let _connected = app.metrics.connected();
             // Heads and small bodies leave at once.
             let _best_effort = stream.set_nodelay(true);
             let soft = app.shutdown.soft.clone();

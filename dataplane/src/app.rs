@@ -61,6 +61,15 @@ pub enum StartError {
     /// TLS cannot be spoken, or plaintext not be risked.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The metrics' own address cannot be listened on.
+    #[error("listen for metrics on {addr}")]
+    Metrics {
+        /// Which.
+        addr: std::net::SocketAddr,
+        #[source]
+        /// Why.
+        source: std::io::Error,
+    },
     /// The listener has no address.
     #[error("read the listener's address")]
     Address(#[source] std::io::Error),

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
-use runtime::{tls, Secret, duration};
+use runtime::{Secret, duration, tls};
 
 use crate::policy::{Policy, PolicyError};
 

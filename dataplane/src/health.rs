@@ -102,8 +102,17 @@ async fn readable(store: &store::Store) -> Result<(), String> {
     }
 }
 
-/// Our metrics, and control's when asked for.
+/// Our metrics on the public address.
 pub(crate) async fn metrics(app: &App) -> Reply {
+    let text = metrics_text(app).await;
+    let mut reply = http::Response::new(Body::full(text.into()));
+    reply::set(&mut reply, header::CONTENT_TYPE, METRICS_CONTENT_TYPE);
+    reply::set(&mut reply, header::CACHE_CONTROL, "no-store");
+    reply
+}
+
+/// Our metrics, and control's when asked for.
+pub(crate) async fn metrics_text(app: &App) -> String {
     let mut text = app.telemetry.render();
     if app.config.metrics_include_control {
         let answer = app
@@ -118,10 +127,7 @@ pub(crate) async fn metrics(app: &App) -> Reply {
             Err(status) => tracing::debug!(code = ?status.code(), "get control's metrics"),
         }
     }
-    let mut reply = http::Response::new(Body::full(text.into()));
-    reply::set(&mut reply, header::CONTENT_TYPE, METRICS_CONTENT_TYPE);
-    reply::set(&mut reply, header::CACHE_CONTROL, "no-store");
-    reply
+    text
 }
 
 /// Appends the families that are not there yet: a family that stands twice spoils the whole page.

@@ -27,7 +27,9 @@ mod route;
 mod shared;
 mod trace;
 
-use runtime::{Shutdown, Telemetry, tls::Protocols};
+use std::sync::Arc;
+
+use runtime::{Shutdown, Telemetry, admin, tls::Protocols};
 use store::{StoreError, Stores};
 use tokio::net::TcpListener;
 
@@ -71,8 +73,24 @@ pub async fn serve(
         };
         app.shutdown.tracker.spawn(connected);
     }
+    metrics_listener(&app).await?;
     control::watch::stored_keys(&app).await;
     app.shutdown.tracker.spawn(control::watch::follow(app.clone()));
     accept::run(app, listener, acceptor).await;
+    Ok(())
+}
+
+/// Serves `/metrics` on an address of its own, when there is one.
+async fn metrics_listener(app: &Arc<app::App>) -> Result<(), StartError> {
+    let Some(addr) = app.config.metrics_addr else { return Ok(()) };
+    let bound = TcpListener::bind(addr).await;
+    let listener = bound.map_err(|source| StartError::Metrics { addr, source })?;
+    let metrics = app.clone();
+    let render = move || {
+        let app = metrics.clone();
+        async move { health::metrics_text(&app).await }
+    };
+    let serving = admin::serve_text(listener, render, app.shutdown.clone());
+    app.shutdown.tracker.spawn(serving);
     Ok(())
 }

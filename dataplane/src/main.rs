@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use dataplane::Config;
-use runtime::{Shutdown, addr, admin, telemetry};
+use runtime::{Shutdown, addr, telemetry};
 use tokio::net::TcpListener;
 
 /// Plays videos, takes uploads, speaks REST.
@@ -53,10 +53,6 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("listen on {}", config.http_addr))?;
     let address = listener.local_addr().context("read the listener's address")?;
     config.listen.check(address)?;
-    if let Some(metrics) = config.metrics_addr {
-        shutdown
-            .spawn_critical("metrics", admin::serve(metrics, telemetry.clone(), shutdown.clone()));
-    }
     if let Some(path) = &config.addr_file {
         addr::publish(path, address).with_context(|| format!("write {}", path.display()))?;
     }

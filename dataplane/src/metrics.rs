@@ -12,7 +12,7 @@ use std::{
 use http::{Method, StatusCode};
 use opentelemetry::{
     KeyValue,
-    metrics::{Counter, Histogram, Meter},
+    metrics::{Counter, Histogram, Meter, UpDownCounter},
 };
 
 /// Where bytes are counted and what is recorded per request.
@@ -22,8 +22,29 @@ pub(crate) struct Metrics {
     duration: Histogram<f64>,
     uploaded: Counter<u64>,
     missing: Counter<u64>,
+    connections: UpDownCounter<i64>,
     /// Bytes by kind.
     pub(crate) bandwidth: Bandwidth,
+    /// How often the index was in memory.
+    pub(crate) lookups: Lookups,
+}
+
+/// Lookups of the index cache.
+#[derive(Clone, Default)]
+pub(crate) struct Lookups {
+    /// Answered from memory.
+    pub(crate) hits: Arc<AtomicU64>,
+    /// Asked of control or the store, or waited for whoever asks.
+    pub(crate) misses: Arc<AtomicU64>,
+}
+
+/// An open connection; dropping it closes the count.
+pub(crate) struct Connected(UpDownCounter<i64>);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.add(-1, &[]);
+    }
 }
 
 /// Bytes that left or came, by kind.
@@ -58,11 +79,23 @@ impl Metrics {
                 }
             })
             .build();
+        let lookups = Lookups::default();
+        observe(meter, &lookups);
         let uploaded = meter
             .u64_counter("streaming_service_videos_uploaded_total")
             .with_description("Sources that were received whole")
             .build();
         uploaded.add(0, &[]);
+        let missing = meter
+            .u64_counter("streaming_service_missing_objects_total")
+            .with_description("Indexed objects that the store does not have")
+            .build();
+        missing.add(0, &[]);
+        let connections = meter
+            .i64_up_down_counter("streaming_service_connections")
+            .with_description("Open connections of clients")
+            .build();
+        connections.add(0, &[]);
         Self {
             requests: meter
                 .u64_counter("streaming_service_http_requests_total")
@@ -73,11 +106,10 @@ impl Metrics {
                 .with_description("Time from a request's head to its reply's head")
                 .build(),
             uploaded,
-            missing: meter
-                .u64_counter("streaming_service_missing_objects_total")
-                .with_description("Indexed objects that the store does not have")
-                .build(),
+            missing,
+            connections,
             bandwidth,
+            lookups,
         }
     }
 
@@ -101,10 +133,31 @@ impl Metrics {
         self.uploaded.add(1, &[]);
     }
 
+    /// A client has connected; it stays counted until the guard is dropped.
+    pub(crate) fn connected(&self) -> Connected {
+        self.connections.add(1, &[]);
+        Connected(self.connections.clone())
+    }
+
     /// The index names an object that is not there.
     pub(crate) fn missing(&self) {
         self.missing.add(1, &[]);
     }
+}
+
+fn observe(meter: &Meter, lookups: &Lookups) {
+    let lookups = lookups.clone();
+    // The callback stays registered without its handle.
+    let _observed = meter
+        .u64_observable_counter("streaming_service_index_cache_lookups_total")
+        .with_description("Lookups of a video's index, by whether it was in memory")
+        .with_callback(move |observer| {
+            for (result, counter) in [("hit", &lookups.hits), ("miss", &lookups.misses)] {
+                let count = counter.load(Ordering::Relaxed);
+                observer.observe(count, &[KeyValue::new("result", result)]);
+            }
+        })
+        .build();
 }
 
 /// A method's name; what nobody has named is `OTHER`.
@@ -118,5 +171,49 @@ pub(crate) fn method_label(method: &Method) -> &'static str {
         Method::DELETE => "DELETE",
         Method::OPTIONS => "OPTIONS",
         _ => "OTHER",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::{Method, StatusCode};
+    use runtime::Telemetry;
+    use uuid::Uuid;
+
+    use super::Metrics;
+    use crate::route::Route;
+
+    /// Series that requests may make: routes, methods and statuses, and the buckets of the histogram.
+    const SERIES_MAX: usize = 3000;
+
+    #[test]
+    fn hundred_thousand_ids_make_no_series() {
+        let telemetry = Telemetry::new("dataplane-test");
+        let metrics = Metrics::new(&telemetry.meter());
+        let paths =
+            ["videos/ID", "jobs/ID", "stream/ID/hls/playlist.m3u8", "stream/ID/ID/x/h1.m4s"];
+        for number in 0..100_000_usize {
+            let id = Uuid::from_u128(number as u128).to_string();
+            let path = paths[number % paths.len()].replace("ID", &id);
+            let path =
+                if number % 7 == 0 { format!("/{id}/{path}") } else { format!("/api/{path}") };
+            let method = Method::from_bytes(format!("M{number}").as_bytes()).unwrap();
+            let method = if number % 5 == 0 { method } else { Method::GET };
+            let route = Route::resolve(&path);
+            let label = route.as_ref().map_or("none", Route::pattern);
+            metrics.request(&method, label, StatusCode::OK, Duration::from_millis(1));
+        }
+        let text = telemetry.render();
+        let series = text.lines().filter(|line| !line.starts_with('#')).count();
+        assert!(series < SERIES_MAX, "{series} series");
+        let total: f64 = text
+            .lines()
+            .filter(|line| line.starts_with("streaming_service_http_requests_total{"))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum();
+        assert_eq!(total, 100_000.0);
+        assert!(!text.contains("otel_metric_overflow") && !text.contains("00000000-"), "{text}");
     }
 }

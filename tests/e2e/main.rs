@@ -34,6 +34,7 @@ mod service;
 mod start;
 mod sync;
 mod telemetry;
+mod tls;
 mod topology;
 mod tour;
 mod worker_lost;

@@ -6,6 +6,7 @@
 pub mod bucket;
 pub mod config;
 pub mod ffmpeg;
+mod metrics;
 pub mod output;
 pub mod proof;
 pub mod pull;
@@ -81,6 +82,7 @@ pub async fn run(
     let parent = config.scratch.clone().unwrap_or_else(env::temp_dir);
     let scratch = Scratch::open(&parent).map_err(StartError::Scratch)?;
     let encoders = self_test(&toolbox, &scratch).await?;
+    metrics::announce(config.slots());
     if let Some(addr) = config.metrics_addr {
         let listener = tokio::net::TcpListener::bind(addr).await;
         let listener = listener.map_err(|error| StartError::Metrics(addr, error))?;

@@ -100,7 +100,11 @@ impl Puller {
             slots: config.slots() as u32,
             encoders,
         };
-        let ended = runtime::telemetry::meter().u64_counter("streaming_worker_tasks_total").build();
+        let ended = runtime::telemetry::meter()
+            .u64_counter("streaming_worker_tasks_total")
+            .with_description("Tasks that have ended, by outcome")
+            .build();
+        ended.add(0, &[KeyValue::new("outcome", "done")]);
         Self {
             config,
             workshop,

@@ -26,6 +26,7 @@ use tracing::Instrument;
 use crate::{
     bucket::Client,
     ffmpeg::{Fault, Progress, Toolbox},
+    metrics,
     output::{self, Outlet, Sha256Digest},
     pull::{Access, Committer},
     scratch::Scratch,
@@ -128,7 +129,8 @@ impl Gauge {
 pub async fn run(task: Task) -> Ended {
     let cancel = task.cancel.clone();
     let slots = Arc::clone(&task.workshop.slots);
-    let span = trace::span(&task.lease);
+    let (span, kind, running) =
+        (trace::span(&task.lease), trace::kind(&task.lease), metrics::begun());
     let work = async {
         let Ok(_permit) = slots.acquire().await else { return Err(Interruption::Lost) };
         execute(&task).await
@@ -145,7 +147,7 @@ pub async fn run(task: Task) -> Ended {
         Some(Err(Interruption::Deferred(delay))) => Ended::Deferred(delay),
         Some(Err(Interruption::Failed(fault))) => Ended::Failed(fault),
     };
-    trace::ended(&span, &ended);
+    running.ended(kind, trace::ended(&span, &ended));
     ended
 }
 

@@ -241,6 +241,33 @@ pub async fn state(
     Ok(Some((state, row.try_get("started_at")?)))
 }
 
+/// Whether people asked for the job; false for a probe, and for one that is gone.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn is_transcode(db: &impl GenericClient, id: JobId) -> Result<bool, DbError> {
+    let row = db
+        .query_opt("SELECT kind = 'transcode' AS transcode FROM jobs WHERE id = $1", &[&id.uuid()])
+        .await?;
+    Ok(row.map(|row| row.try_get("transcode")).transpose()?.unwrap_or(false))
+}
+
+/// Seconds since the job was asked for, at this moment.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn age_seconds(db: &impl GenericClient, id: JobId) -> Result<Option<f64>, DbError> {
+    let row = db
+        .query_opt(
+            "SELECT extract(epoch FROM clock_timestamp() - created_at)::float8 AS age
+             FROM jobs
+             WHERE id = $1",
+            &[&id.uuid()],
+        )
+        .await?;
+    Ok(row.map(|row| row.try_get("age")).transpose()?)
+}
+
 /// The trace context of whoever queued the job.
 ///
 /// # Errors

@@ -22,6 +22,7 @@ use crate::{
     },
     deps::Deps,
     domain::{JobState, VideoState},
+    metrics::Ended,
     page::{Cursor, List},
     plan::{self, Plan, Wish},
 };
@@ -251,15 +252,18 @@ async fn awake(deps: &Deps, video: VideoId, job: JobId, tasks: usize) {
 /// Ends a job; one that has ended stays as it is.
 async fn cancel(deps: &Deps, row: &Job) -> Result<(), Problem> {
     let grace = deps.policy.grace_seconds;
-    retrying(CALL_TRIES_MAX, || async {
+    let ended = retrying(CALL_TRIES_MAX, || async {
         let mut connection = deps.db.get().await?;
         let tx = connection.transaction().await?;
         ending::lock_video(&tx, row.video).await?;
-        ending::end_job(&tx, row.id, &End::Cancelled, grace).await?;
+        let ended = ending::end_job(&tx, row.id, &End::Cancelled, grace).await?;
         tx.commit().await?;
-        Ok::<_, DbError>(())
+        Ok::<_, DbError>(ended)
     })
     .await?;
+    if ended {
+        deps.metrics.ended(Ended::Cancelled);
+    }
     deps.bus.tell(Event::Stopped(row.id));
     deps.bus.tell(Event::Job(row.id));
     deps.video_changed_for(row.video).await;

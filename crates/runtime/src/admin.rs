@@ -1,6 +1,6 @@
 //! A listener of its own for `/metrics`, for planes whose main port speaks something else or is public.
 
-use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, future::Future, io, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -31,6 +31,16 @@ pub async fn serve(addr: SocketAddr, telemetry: Telemetry, shutdown: Shutdown) -
 
 /// Like [`serve`], on a listener that the caller has bound.
 pub async fn serve_on(listener: TcpListener, telemetry: Telemetry, shutdown: Shutdown) {
+    let render = move || std::future::ready(telemetry.render());
+    serve_text(listener, render, shutdown).await;
+}
+
+/// Serves what `render` makes of each `GET /metrics`.
+pub async fn serve_text<F, R>(listener: TcpListener, render: F, shutdown: Shutdown)
+where
+    F: Fn() -> R + Clone + Send + Sync + 'static,
+    R: Future<Output = String> + Send + 'static,
+{
     let permits = std::sync::Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(permit) = permits.clone().acquire_owned().await else { return };
@@ -47,11 +57,11 @@ pub async fn serve_on(listener: TcpListener, telemetry: Telemetry, shutdown: Shu
                 continue;
             }
         };
-        let (telemetry, soft) = (telemetry.clone(), shutdown.soft.clone());
+        let (render, soft) = (render.clone(), shutdown.soft.clone());
         shutdown.tracker.spawn(async move {
             let service = service_fn(move |request| {
-                let reply = answer(&request, &telemetry);
-                async move { Ok::<_, Infallible>(reply) }
+                let render = render.clone();
+                async move { Ok::<_, Infallible>(answer(&request, render).await) }
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -66,11 +76,14 @@ pub async fn serve_on(listener: TcpListener, telemetry: Telemetry, shutdown: Shu
     }
 }
 
-fn answer(request: &Request<Incoming>, telemetry: &Telemetry) -> Response<Full<Bytes>> {
+async fn answer<R: Future<Output = String>>(
+    request: &Request<Incoming>,
+    render: impl Fn() -> R,
+) -> Response<Full<Bytes>> {
     let is_metrics = request.uri().path() == "/metrics";
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let (status, text) = match (is_metrics, is_read) {
-        (true, true) => (StatusCode::OK, telemetry.render()),
+        (true, true) => (StatusCode::OK, render().await),
         (true, false) => (StatusCode::METHOD_NOT_ALLOWED, String::new()),
         (false, _) => (StatusCode::NOT_FOUND, String::new()),
     };

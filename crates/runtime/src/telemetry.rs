@@ -76,6 +76,7 @@ pub fn init(service: &'static str) -> Telemetry {
         .u64_counter("streaming_telemetry_spans_failed_total")
         .with_description("Spans that the collector of traces did not take")
         .build();
+    failed.add(0, &[]);
     let traces = traces::provider(service, failed);
     let failure = match traces {
         Ok(provider) => {
@@ -153,7 +154,8 @@ fn view(instrument: &Instrument) -> Option<Stream> {
     if instrument.kind() != InstrumentKind::Histogram || !instrument.name().ends_with("_seconds") {
         return builder.build().ok();
     }
-    let boundaries = if instrument.name().contains("transcoding") {
+    let long = ["transcoding", "playable", "task"];
+    let boundaries = if long.iter().any(|word| instrument.name().contains(word)) {
         TRANSCODE_SECONDS.to_vec()
     } else {
         REQUEST_SECONDS.to_vec()

@@ -141,8 +141,10 @@ impl Catalog {
             self.slots.get_or_insert_with(&key, || Ok(Arc::default()));
         let Ok(slot) = made;
         if let Some(known) = self.fresh(&slot) {
+            app.metrics.lookups.hits.fetch_add(1, Ordering::Relaxed);
             return known;
         }
+        app.metrics.lookups.misses.fetch_add(1, Ordering::Relaxed);
         // Whoever holds this asks for all that wait; if it goes away, the next one does.
         let _loading = slot.loading.lock().await;
         if let Some(known) = self.fresh(&slot) {

@@ -26,8 +26,8 @@ pub(super) fn span(lease: &v1::Lease) -> Span {
     span
 }
 
-/// Notes how the task ended.
-pub(super) fn ended(span: &Span, ended: &Ended) {
+/// Notes how the task ended, and names it.
+pub(super) fn ended(span: &Span, ended: &Ended) -> &'static str {
     let outcome = match ended {
         Ended::Done => "done",
         Ended::Lost => "lost",
@@ -40,9 +40,11 @@ pub(super) fn ended(span: &Span, ended: &Ended) {
         }
     };
     span.record("task.outcome", outcome);
+    outcome
 }
 
-fn kind(lease: &v1::Lease) -> &'static str {
+/// The task's kind.
+pub(super) fn kind(lease: &v1::Lease) -> &'static str {
     match lease.work {
         Some(v1::lease::Work::Probe(_)) => "probe",
         Some(v1::lease::Work::Chunk(_)) => "chunk",

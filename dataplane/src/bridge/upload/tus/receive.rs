@@ -10,6 +10,7 @@ use api::{
 use bytes::Bytes;
 use futures::{StreamExt, pin_mut};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tracing::{Instrument, Span};
 
 use super::{
     super::{
@@ -44,10 +45,11 @@ pub(super) async fn receive(
 ) -> Result<v1::Upload, Problem> {
     let body = body.clone();
     let receiver = app.clone();
+    let span = Span::current();
     let task = app.shutdown.tracker.spawn(async move {
         let hard = receiver.shutdown.hard.clone();
         tokio::select! {
-            received = run(receiver, lease, upload, checksum, body) => received,
+            received = run(receiver, lease, upload, checksum, body).instrument(span) => received,
             () = hard.cancelled() => Err(stopping()),
         }
     });

@@ -1,0 +1,200 @@
+//! What control measures: by the way, as things happen, and every few seconds in the database. Labels are
+//! kinds, states and names of ours.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use api::v1;
+use opentelemetry::{
+    KeyValue,
+    metrics::{Counter, Histogram, Meter},
+};
+
+use crate::{db::load::Load, domain::TaskKind};
+
+/// The instruments, and what was last found in the database.
+#[derive(Debug)]
+pub struct Metrics {
+    playable: Histogram<f64>,
+    ended: Counter<u64>,
+    attempts_failed: Counter<u64>,
+    found: Arc<Mutex<Found>>,
+}
+
+#[derive(Debug, Default)]
+struct Found {
+    /// By kind of task. A kind that was seen once stays, with zeros.
+    load: BTreeMap<&'static str, Load>,
+    workers: u64,
+    dependencies: BTreeMap<String, bool>,
+}
+
+/// How a transcode job ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Everything is served.
+    Completed,
+    /// A task failed for good.
+    Failed,
+    /// Somebody cancelled it.
+    Cancelled,
+}
+
+impl Ended {
+    const ALL: [Self; 3] = [Self::Completed, Self::Failed, Self::Cancelled];
+
+    fn label(self) -> KeyValue {
+        let state = match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        };
+        KeyValue::new("state", state)
+    }
+}
+
+fn outcome(failed: bool) -> KeyValue {
+    KeyValue::new("outcome", if failed { "failed" } else { "retried" })
+}
+
+impl Metrics {
+    /// Registers the instruments.
+    pub fn new(meter: &Meter) -> Self {
+        let ended = meter
+            .u64_counter("streaming_service_jobs_ended_total")
+            .with_description("Transcode jobs that ended, by how")
+            .build();
+        for how in Ended::ALL {
+            ended.add(0, &[how.label()]);
+        }
+        let attempts_failed = meter
+            .u64_counter("streaming_service_attempts_failed_total")
+            .with_description("Attempts at tasks that failed, by what became of the task")
+            .build();
+        for failed in [false, true] {
+            attempts_failed.add(0, &[outcome(failed)]);
+        }
+        let idle = TaskKind::LEASED.map(|kind| (kind.text(), Load::default()));
+        let found = Found { load: idle.into(), ..Found::default() };
+        let found = Arc::new(Mutex::new(found));
+        observe_load(meter, &found);
+        observe_parts(meter, &found);
+        let playable = meter
+            .f64_histogram("streaming_service_time_to_playable_seconds")
+            .with_description("From a transcode request to the first segment that plays")
+            .build();
+        Self { playable, ended, attempts_failed, found }
+    }
+
+    /// A film plays, so many seconds after somebody asked for it.
+    pub fn playable(&self, seconds: f64) {
+        self.playable.record(seconds.max(0.0), &[]);
+    }
+
+    /// A transcode job has ended.
+    pub fn ended(&self, how: Ended) {
+        self.ended.add(1, &[how.label()]);
+    }
+
+    /// An attempt at a task has failed; the task itself, too, or it is tried again.
+    pub fn attempt_failed(&self, for_good: bool) {
+        self.attempts_failed.add(1, &[outcome(for_good)]);
+    }
+
+    /// What waits and what is leased, by kind, and how many workers there are.
+    pub fn found(&self, load: Vec<(&'static str, Load)>, workers: u64) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        for old in found.load.values_mut() {
+            *old = Load::default();
+        }
+        found.load.extend(load);
+        found.workers = workers;
+    }
+
+    /// Which parts can be used.
+    pub fn dependencies(&self, dependencies: &[v1::Dependency]) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.dependencies = dependencies.iter().map(|d| (d.name.clone(), d.ok)).collect();
+    }
+}
+
+/// A gauge that reads one number of each kind of task.
+fn by_kind(
+    meter: &Meter,
+    found: &Arc<Mutex<Found>>,
+    name: &'static str,
+    about: &'static str,
+    read: fn(&Load) -> u64,
+) {
+    let found = Arc::clone(found);
+    let _observed = meter
+        .u64_observable_gauge(name)
+        .with_description(about)
+        .with_callback(move |observer| {
+            let found = found.lock().unwrap_or_else(PoisonError::into_inner);
+            for (kind, load) in &found.load {
+                observer.observe(read(load), &[KeyValue::new("kind", *kind)]);
+            }
+        })
+        .build();
+}
+
+/// A gauge that reads the largest number of all kinds.
+fn largest(
+    meter: &Meter,
+    found: &Arc<Mutex<Found>>,
+    name: &'static str,
+    about: &'static str,
+    read: fn(&Load) -> f64,
+) {
+    let found = Arc::clone(found);
+    let _observed = meter
+        .f64_observable_gauge(name)
+        .with_description(about)
+        .with_callback(move |observer| {
+            let found = found.lock().unwrap_or_else(PoisonError::into_inner);
+            observer.observe(found.load.values().map(read).fold(0.0, f64::max), &[]);
+        })
+        .build();
+}
+
+fn observe_load(meter: &Meter, found: &Arc<Mutex<Found>>) {
+    let name = "streaming_service_queue_depth";
+    by_kind(meter, found, name, "Tasks that could be leased now", |load| load.ready);
+    let name = "streaming_service_leases";
+    by_kind(meter, found, name, "Tasks that are leased", |load| load.leased);
+    let name = "streaming_service_queue_oldest_seconds";
+    largest(meter, found, name, "Longest wait of a task that could be leased", |l| l.waits_seconds);
+    let name = "streaming_service_lease_oldest_seconds";
+    largest(meter, found, name, "Longest time since a leased task was first begun", |l| {
+        l.held_seconds
+    });
+    let name = "streaming_service_lease_silence_seconds";
+    largest(meter, found, name, "Longest time since a lease was heard of", |load| {
+        load.silent_seconds
+    });
+}
+
+fn observe_parts(meter: &Meter, found: &Arc<Mutex<Found>>) {
+    let seen = Arc::clone(found);
+    let _observed = meter
+        .u64_observable_gauge("streaming_service_workers_connected")
+        .with_description("Workers connected to any instance of control")
+        .with_callback(move |observer| {
+            observer.observe(seen.lock().unwrap_or_else(PoisonError::into_inner).workers, &[]);
+        })
+        .build();
+    let seen = Arc::clone(found);
+    let _observed = meter
+        .u64_observable_gauge("streaming_control_dependency_up")
+        .with_description("1 while this instance of control can use the part")
+        .with_callback(move |observer| {
+            let found = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            for (name, up) in &found.dependencies {
+                observer.observe(u64::from(*up), &[KeyValue::new("dependency", name.clone())]);
+            }
+        })
+        .build();
+}

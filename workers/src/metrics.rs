@@ -1,0 +1,68 @@
+//! What a worker counts. Labels are kinds and outcomes of ours.
+
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
+
+use opentelemetry::{
+    KeyValue,
+    metrics::{Histogram, UpDownCounter},
+};
+use runtime::telemetry;
+
+struct Instruments {
+    running: UpDownCounter<i64>,
+    duration: Histogram<f64>,
+}
+
+/// Made at the first task, when the process's meter is set up.
+static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
+    let meter = telemetry::meter();
+    Instruments {
+        running: meter
+            .i64_up_down_counter("streaming_worker_tasks_running")
+            .with_description("Tasks that are being worked on, those that wait for a slot included")
+            .build(),
+        duration: meter
+            .f64_histogram("streaming_worker_task_duration_seconds")
+            .with_description("From a lease to its last commit or failure")
+            .build(),
+    }
+});
+
+/// Shows how many slots there are, and that no task runs yet.
+pub(crate) fn announce(slots: usize) {
+    INSTRUMENTS.running.add(0, &[]);
+    let meter = telemetry::meter();
+    // The callback stays registered without its handle.
+    let _observed = meter
+        .u64_observable_gauge("streaming_worker_slots")
+        .with_description("Tasks that this worker runs at a time, without express slots")
+        .with_callback(move |observer| observer.observe(slots as u64, &[]))
+        .build();
+}
+
+/// A running task; dropping it ends the count.
+pub(crate) struct Running(Instant);
+
+/// A task has begun.
+pub(crate) fn begun() -> Running {
+    INSTRUMENTS.running.add(1, &[]);
+    Running(Instant::now())
+}
+
+impl Running {
+    /// The task has ended.
+    pub(crate) fn ended(&self, kind: &'static str, outcome: &'static str) {
+        let labels = [KeyValue::new("kind", kind), KeyValue::new("outcome", outcome)];
+        let took: Duration = self.0.elapsed();
+        INSTRUMENTS.duration.record(took.as_secs_f64(), &labels);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        INSTRUMENTS.running.add(-1, &[]);
+    }
+}
