@@ -154,7 +154,7 @@ async fn a_store_that_is_gone_for_a_while_costs_time_only() {
     })
     .await;
     // Longer than any one request is tried.
-    tokio::time::sleep(Duration::from_secs(20)).await;
+    tokio::time::sleep(Duration::from_secs(15)).await;
     let now = client.job(&job).await;
     assert!(now["error"].is_null() && now["state"] == "running", "{now:#}");
     minio.start_again();

@@ -5,6 +5,7 @@
 //! it, [`Source::intact`] says so before anything is committed.
 
 mod copy;
+mod peer;
 mod proxy;
 mod remote;
 

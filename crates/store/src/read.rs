@@ -15,7 +15,7 @@ use thiserror::Error;
 use crate::{Store, Trouble, explain};
 
 /// Replies that may break off while one part is read.
-const BREAKS_MAX: u32 = 4;
+const BREAKS_MAX: u32 = 2;
 const BREAK_PAUSE: Duration = Duration::from_millis(100);
 /// Silence in the middle of a reply.
 const SILENCE_MAX: Duration = Duration::from_secs(10);

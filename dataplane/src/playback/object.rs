@@ -43,6 +43,7 @@ pub(crate) async fn open(
     let home = app.segments.home(video);
     let first = home.and_then(|url| app.stores.get(&url)).unwrap_or_else(|| app.stores.pick(video));
     let others = app.stores.all().iter().filter(|store| store.url != first.url);
+    let mut failed = None;
     for store in std::iter::once(first).chain(others) {
         match part(app, store, wanted).await {
             Ok(body) => {
@@ -50,8 +51,12 @@ pub(crate) async fn open(
                 return Ok(Some(body));
             }
             Err(ReadError::Missing) => {}
-            Err(error) => return Err(unreadable(&error)),
+            // One of the others may be the one that has it.
+            Err(error) => failed = failed.or(Some(error)),
         }
+    }
+    if let Some(error) = failed {
+        return Err(unreadable(&error));
     }
     app.metrics.missing();
     tracing::warn!(

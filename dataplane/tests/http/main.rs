@@ -8,9 +8,14 @@ mod fake_control;
 mod fake_uploads;
 mod limits;
 mod live;
+#[path = "../../../tests/e2e/harness/minio.rs"]
+mod minio;
 mod playback;
+#[path = "../../../crates/store/tests/stores/proxy.rs"]
+mod proxy;
 mod range;
 mod redis_server;
+mod s3;
 mod shared;
 mod support;
 mod tus;

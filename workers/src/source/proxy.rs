@@ -31,7 +31,10 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::remote::{BLOCK_BYTES, Remote};
+use super::{
+    peer,
+    remote::{BLOCK_BYTES, Remote},
+};
 use crate::bucket::Trouble;
 
 /// Bytes on their way to FFmpeg that it may never read.
@@ -115,7 +118,9 @@ async fn accept(listener: TcpListener, sources: Sources) {
             connections.join_next().await;
         }
         match listener.accept().await {
-            Ok((stream, _)) => drop(connections.spawn(serve(stream, Arc::clone(&sources)))),
+            Ok((stream, peer)) => {
+                drop(connections.spawn(serve(stream, peer, Arc::clone(&sources))));
+            }
             Err(error) => {
                 tracing::warn!(%error, "accept on the source proxy");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -124,7 +129,11 @@ async fn accept(listener: TcpListener, sources: Sources) {
     }
 }
 
-async fn serve(stream: TcpStream, sources: Sources) {
+async fn serve(stream: TcpStream, peer: SocketAddr, sources: Sources) {
+    match stream.local_addr() {
+        Ok(here) if peer::is_ours(peer, here) => {}
+        _ => return tracing::warn!("another user of this machine knocks at the source proxy"),
+    }
     let service = service_fn(move |request: Request<Incoming>| {
         let reply = answer(&sources, &request);
         async move { Ok::<_, Infallible>(reply) }

@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -36,6 +36,7 @@ pub(crate) struct Proxy {
     pub(crate) spoilt: Arc<AtomicUsize>,
     /// Bytes of replies that went through.
     pub(crate) replied: Arc<AtomicUsize>,
+    healed: Arc<AtomicBool>,
     _task: JoinSet<()>,
 }
 
@@ -47,16 +48,23 @@ impl Proxy {
         let (target, spoilt) = (target.to_owned(), Arc::new(AtomicUsize::new(0)));
         let (count, replied) = (spoilt.clone(), Arc::<AtomicUsize>::default());
         let bytes = replied.clone();
+        let healed = Arc::<AtomicBool>::default();
+        let well = healed.clone();
         let mut task = JoinSet::new();
         task.spawn(async move {
             let mut links = JoinSet::new();
             while let Ok((near, _)) = listener.accept().await {
-                let spoil = count.load(Ordering::SeqCst) < times;
+                let spoil = count.load(Ordering::SeqCst) < times && !well.load(Ordering::SeqCst);
                 count.fetch_add(usize::from(spoil), Ordering::SeqCst);
                 links.spawn(link(near, target.clone(), spoil.then_some(fault), bytes.clone()));
             }
         });
-        Self { address, spoilt, replied, _task: task }
+        Self { address, spoilt, replied, healed, _task: task }
+    }
+
+    /// Lets all connections pass from now on.
+    pub(crate) fn heal(&self) {
+        self.healed.store(true, Ordering::SeqCst);
     }
 }
 

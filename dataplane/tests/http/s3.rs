@@ -1,0 +1,155 @@
+//! Segments that lie in S3: read once for all who ask, whole or not at all. The data plane is a process
+//! of its own here, because it learns about S3 from its environment.
+
+use std::{
+    process::{Child, Command, Stdio},
+    sync::atomic::Ordering,
+    time::Duration,
+};
+
+use media::layout;
+use object_store::{ObjectStoreExt, path::Path};
+use store::{Settings, Store, Stores};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::{
+    minio::Minio,
+    proxy::{Fault, Proxy},
+    support::{Film, Reply},
+};
+
+/// Longer than a store that stumbles is asked again.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+const CLIENTS: usize = 200;
+
+/// A running data plane on `films` behind `address`. Killed when dropped.
+struct Process {
+    child: Child,
+    addr: String,
+    _folder: TempDir,
+}
+
+impl Process {
+    async fn start(minio: &Minio, address: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("addr");
+        let child = Command::new(env!("CARGO_BIN_EXE_streaming-dataplane"))
+            .arg("serve")
+            .env_clear()
+            .env("STREAMING_HTTP_ADDR", "127.0.0.1:0")
+            .env("STREAMING_ADDR_FILE", &file)
+            .env("STREAMING_STORES", "s3://films")
+            .env("STREAMING_RATE_STREAM", "off")
+            .env("STREAMING_RATE_GENERAL", "off")
+            // Nothing listens on the discard port: the index comes from the store.
+            .env("STREAMING_CONTROL_URLS", "http://127.0.0.1:9")
+            .env("LOG_LEVEL", "error")
+            .envs(minio.vars_through(address))
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut process = Self { child, addr: String::new(), _folder: folder };
+        for _ in 0..400 {
+            process.addr = std::fs::read_to_string(&file).unwrap_or_default().trim().to_owned();
+            if !process.addr.is_empty() {
+                return process;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the data plane does not listen");
+    }
+
+    async fn get(&self, path: &str) -> Reply {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let exchange = async {
+            let mut stream = TcpStream::connect(&self.addr).await.unwrap();
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut reply = Vec::new();
+            // A reply that is cut off ends in an error.
+            let _ = stream.read_to_end(&mut reply).await;
+            reply
+        };
+        Reply::parse(&tokio::time::timeout(PATIENCE, exchange).await.unwrap())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Stores `film` in the bucket.
+async fn stored(minio: &Minio, film: &Film) -> Store {
+    let vars = minio.vars().into_iter().map(|(key, value)| (key.to_owned(), value));
+    let stores = Stores::parse_with("s3://films", &Settings::from_vars(vars)).unwrap();
+    let store = stores.all()[0].clone();
+    let put = async |key: &str, bytes: Vec<u8>| {
+        store.objects.put(&Path::from(key), bytes.into()).await.unwrap();
+    };
+    for (key, bytes) in &film.objects {
+        put(key, bytes.clone()).await;
+    }
+    let (video, version) = (film.index.video, film.index.version);
+    put(&layout::index(video), film.index.encode()).await;
+    put(&format!("{}index", layout::job_prefix(video, version)), film.index.encode()).await;
+    store
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cold_segment_is_read_once_for_all_who_ask() {
+    let minio = Minio::start(&["films"]);
+    let film = Film::new(true);
+    let store = stored(&minio, &film).await;
+    let proxy = Proxy::start(&minio.address, Fault::Busy, 0).await;
+    let plane = Process::start(&minio, &proxy.address).await;
+    let path = film.media("360p/h0.m4s");
+    // The index, without the segment.
+    assert_eq!(plane.get(&film.path("hls/playlist.m3u8")).await.status, 200);
+    let before = proxy.replied.load(Ordering::SeqCst);
+    let replies = futures::future::join_all((0..CLIENTS).map(|_| plane.get(&path))).await;
+    for reply in &replies {
+        assert_eq!(reply.status, 200);
+        assert!(reply.body == film.object(0));
+    }
+    let read = proxy.replied.load(Ordering::SeqCst) - before;
+    let segment = film.object(0).len();
+    assert!(read < segment + segment / 4, "{CLIENTS} clients, {read} bytes for {segment}");
+
+    // An object that is gone is a 404, and what is in memory plays on.
+    for (key, _) in &film.objects {
+        store.objects.delete(&Path::from(&**key)).await.unwrap();
+    }
+    assert!(plane.get(&path).await.body == film.object(0));
+    let gone = plane.get(&film.media("360p/h1.m4s")).await;
+    assert_eq!((gone.status, gone.code().as_str()), (404, "not_found"));
+    let metrics = plane.get("/metrics").await.text();
+    assert!(metrics.contains("streaming_service_missing_objects_total 1"), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_a_segment_is_never_a_success_and_never_kept() {
+    let minio = Minio::start(&["films"]);
+    let film = Film::new(true);
+    stored(&minio, &film).await;
+    // Enough for the index, and for a beginning of every segment.
+    let proxy = Proxy::start(&minio.address, Fault::Cut(8_000), usize::MAX).await;
+    let plane = Process::start(&minio, &proxy.address).await;
+    let path = film.media("360p/h0.m4s");
+    for reply in futures::future::join_all((0..8).map(|_| plane.get(&path))).await {
+        let length: usize = reply.header("content-length").parse().unwrap();
+        let whole = reply.status == 200 && reply.body.len() == length;
+        assert!(!whole, "{} with {} bytes", reply.status, reply.body.len());
+        assert!(matches!(reply.status, 200 | 503), "{}", reply.status);
+    }
+    proxy.heal();
+    let reply = plane.get(&path).await;
+    assert_eq!(reply.status, 200);
+    assert!(reply.body == film.object(0), "whole once the store is");
+}
