@@ -13,10 +13,11 @@ use crate::{
         claim::{self, Claimed, Claimer, Share},
         ending, jobs,
         lease::LeaseId,
-        retrying,
+        pictures, retrying,
     },
     deps::Deps,
     domain::{Failure, JobState, TaskKind},
+    gather,
     index::{self, IndexProblem},
     metrics::Ended,
 };
@@ -87,6 +88,7 @@ async fn collect(
     if final_index.published_at_ms == 0 {
         final_index.published_at_ms = now.as_millisecond();
     }
+    let tables = gather::tables(deps, (video, job), &found.store, &mut final_index).await?;
     let bytes = final_index.encode();
     let key = format!("{}index", layout::job_prefix(video, job));
     index::put(&deps.stores, &found.store, &key, bytes.clone()).await?;
@@ -97,6 +99,7 @@ async fn collect(
         let tx = connection.transaction().await?;
         let done = ending::complete(&tx, video, job, lease, now, grace).await?;
         if done {
+            pictures::insert_tables(&tx, job, &tables).await?;
             tx.commit().await?;
             return Ok(true);
         }

@@ -11,6 +11,7 @@ pub mod db;
 pub mod deps;
 pub mod domain;
 mod epoch;
+pub mod gather;
 pub mod grpc;
 pub mod incoming;
 pub mod index;

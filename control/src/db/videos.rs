@@ -248,6 +248,13 @@ pub struct Changes {
     pub public: Option<bool>,
 }
 
+impl Changes {
+    /// The index holds what changes.
+    pub fn in_index(&self) -> bool {
+        self.public.is_some() || self.title.is_some()
+    }
+}
+
 /// Changes a video; false when there is none.
 ///
 /// # Errors

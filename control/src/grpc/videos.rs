@@ -99,7 +99,7 @@ impl VideoService for Services {
             let mut connection = self.0.db.get().await?;
             let tx = connection.transaction().await?;
             let found = videos::update(&tx, &principal.tenant, id, &changes).await?;
-            if found && changes.public.is_some() {
+            if found && changes.in_index() {
                 // Done below at once; the chore is for a crash in between.
                 chores::create(&tx, chores::Chore::Index(id), INDEX_CHORE_SECONDS).await?;
                 purge::queue(&tx, id).await?;
@@ -114,7 +114,7 @@ impl VideoService for Services {
         }
         self.0.video_changed_for(id).await;
         let row = video(&self.0, &principal.tenant, id).await?;
-        if changes.public.is_some() {
+        if changes.in_index() {
             sync_index(&self.0, id, &row.store).await;
         }
         Ok(Response::new(row.into()))
@@ -140,7 +140,7 @@ impl VideoService for Services {
     }
 }
 
-/// When the index object is looked at again after a change of visibility.
+/// When the index object is looked at again after a change of what it holds.
 const INDEX_CHORE_SECONDS: f64 = 5.0;
 
 fn changes(message: &v1::UpdateVideoRequest) -> Result<Changes, Problem> {

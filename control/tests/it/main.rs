@@ -11,6 +11,7 @@ mod instances;
 mod jwt;
 mod migrations;
 mod model;
+mod pictures;
 mod plane;
 mod postgres;
 mod profiles;

@@ -1,0 +1,103 @@
+//! Gathers sample tables: one object per rendition of a finished film, from which data planes lay out its
+//! downloads without reading a single fragment.
+
+use std::sync::Arc;
+
+use media::{
+    JobId, VideoId,
+    download::{Download, Rendition},
+    index::{Index, TableObject},
+    layout,
+    tables::{self, ChunkTable},
+};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    db::{outputs, pictures::Gathered},
+    deps::Deps,
+    index::{self, IndexProblem},
+};
+
+/// Writes the tables of every rendition that can be downloaded, and names them in the index. A film that
+/// was encoded before there were tables gets none.
+///
+/// # Errors
+/// [`IndexProblem`]
+pub async fn tables(
+    deps: &Deps,
+    (video, job): (VideoId, JobId),
+    store: &str,
+    index: &mut Index,
+) -> Result<Vec<Gathered>, IndexProblem> {
+    let sound = match index.audio_renditions.first() {
+        Some(sound) => {
+            let name = sound.name.clone();
+            match read(deps, job, &name).await? {
+                Some(tables) => Some((name, tables)),
+                None => return Ok(Vec::new()),
+            }
+        }
+        None => None,
+    };
+    let mut gathered = Vec::new();
+    let rungs: Vec<String> = index.video_renditions.iter().map(|r| r.name.clone()).collect();
+    for rung in rungs {
+        let Some(own) = read(deps, job, &rung).await? else { continue };
+        let Some(bytes) = download_bytes(index, &rung, own.clone(), sound.clone()).await else {
+            tracing::warn!(job.id = %job, rendition = rung, "sample tables and index differ");
+            continue;
+        };
+        gathered.push(write(deps, (video, job), store, &rung, &own, Some(bytes)).await?);
+    }
+    if let Some((name, tables)) = sound.filter(|_| !gathered.is_empty()) {
+        gathered.push(write(deps, (video, job), store, &name, &tables, None).await?);
+    }
+    for one in &gathered {
+        if let Some(track) = index.track_mut(&one.rendition) {
+            track.table = Some(one.object.clone());
+        }
+    }
+    Ok(gathered)
+}
+
+type Tables = Arc<Vec<ChunkTable>>;
+
+async fn read(deps: &Deps, job: JobId, rendition: &str) -> Result<Option<Tables>, IndexProblem> {
+    let tables = outputs::samples(&*deps.db.get().await?, job, rendition).await?;
+    Ok(tables.map(Arc::new))
+}
+
+/// The size of the file that data planes will lay out; `None` when they could not.
+async fn download_bytes(
+    index: &Index,
+    rung: &str,
+    tables: Tables,
+    sound: Option<(String, Tables)>,
+) -> Option<u64> {
+    let (index, rung) = (index.clone(), rung.to_owned());
+    let measure = move || {
+        let picture = Rendition { track: index.track(&rung)?.0, tables: &tables };
+        let sound = match &sound {
+            Some((name, tables)) => Some(Rendition { track: index.track(name)?.0, tables }),
+            None => None,
+        };
+        Some(Download::new(&index, picture, sound).ok()?.bytes())
+    };
+    tokio::task::spawn_blocking(measure).await.ok().flatten()
+}
+
+async fn write(
+    deps: &Deps,
+    (video, job): (VideoId, JobId),
+    store: &str,
+    rendition: &str,
+    chunks: &Tables,
+    download_bytes: Option<u64>,
+) -> Result<Gathered, IndexProblem> {
+    let bytes = tables::encode(chunks);
+    let hash = hex::encode(&Sha256::digest(&bytes)[..16]);
+    let key = layout::tables(&layout::job_prefix(video, job), rendition, &hash);
+    let object = TableObject { key, bytes: bytes.len() as u64 };
+    index::put(&deps.stores, store, &object.key, bytes).await?;
+    Ok(Gathered { rendition: rendition.to_owned(), object, download_bytes })
+}
