@@ -166,6 +166,7 @@ impl Control {
             Said::Commit(commit) if commit.task_id == task => {
                 done.commits += 1;
                 done.outputs.extend(commit.outputs);
+                done.pictures.extend(commit.pictures);
                 done.source = commit.source.or(done.source.take());
                 commit.last.then_some(Ok(()))
             }
@@ -191,6 +192,7 @@ pub(crate) struct Done {
     pub(crate) commits: usize,
     pub(crate) outputs: Vec<v1::Output>,
     pub(crate) source: Option<v1::SourceReport>,
+    pub(crate) pictures: Vec<v1::Picture>,
 }
 
 #[tonic::async_trait]

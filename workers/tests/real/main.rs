@@ -13,6 +13,7 @@ mod fence;
 mod hostile;
 #[path = "../../../tests/e2e/harness/minio.rs"]
 mod minio;
+mod pictures;
 mod probes;
 #[path = "../../../crates/store/tests/stores/proxy.rs"]
 mod proxy;
