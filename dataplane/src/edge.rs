@@ -140,9 +140,7 @@ async fn handle(
         Route::Metrics if app.config.metrics_addr.is_none() => Ok(health::metrics(app).await),
         Route::Metrics => Err(Problem::new(Code::NotFound, "metrics have an address of their own")),
         Route::OpenApi => Ok(bridge::openapi::serve(&request.headers)),
-        Route::HlsPlaylist(_) | Route::DashManifest(_) | Route::Media { .. } => {
-            playback::serve(app, route, request, address).await
-        }
+        _ if route.stream().is_some() => playback::serve(app, route, request, address).await,
         _ => bridge::serve(app, route, request, address, body).await,
     }
 }

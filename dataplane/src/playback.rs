@@ -2,10 +2,12 @@
 
 pub(crate) mod access;
 pub(crate) mod catalog;
+pub(crate) mod download;
 pub(crate) mod exchange;
 pub(crate) mod flight;
 mod manifest;
 pub(crate) mod object;
+mod pictures;
 mod segment;
 
 use std::net::IpAddr;
@@ -46,6 +48,13 @@ pub(crate) async fn serve(
         Route::DashManifest(_) => manifest::mpd(app, &film, &viewer, &request.headers)
             .await?
             .map(|body| body.counted(manifests)),
+        Route::Picture { file, .. } => pictures::serve(app, &film, &viewer, *file, request).await?,
+        Route::Download { rung, .. } => download::serve(app, &film, &viewer, rung, request).await?,
+        Route::Media { version, file: MediaFile::Sheet(number), .. } => {
+            let old = versioned(app, video, *version, &film).await?;
+            let film = old.as_deref().unwrap_or(&film);
+            pictures::sheet(app, film, &viewer, *number, request).await?
+        }
         Route::Media { version, rendition, file, .. } => {
             let old = versioned(app, video, *version, &film).await?;
             let film = old.as_deref().unwrap_or(&film);

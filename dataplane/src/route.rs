@@ -3,8 +3,12 @@
 //! **Invariant:** an id that leaves this module is a UUID, and a name that leaves it is plain ASCII;
 //! no path of a request ever becomes a path of a store.
 
+mod files;
+
 use http::Method;
 use media::{JobId, UploadId, VideoId, ids::Id, segment::SegmentName};
+
+pub(crate) use files::PictureFile;
 
 /// Longest rendition name in a URL.
 const NAME_BYTES_MAX: usize = 64;
@@ -52,6 +56,20 @@ pub(crate) enum Route {
     HlsPlaylist(VideoId),
     /// `/api/stream/{id}/dash/manifest.mpd`
     DashManifest(VideoId),
+    /// `/api/stream/{id}/poster.jpg` and its like
+    Picture {
+        /// The video.
+        video: VideoId,
+        /// What of it.
+        file: PictureFile,
+    },
+    /// `/api/stream/{id}/download/{rung}.mp4`
+    Download {
+        /// The video.
+        video: VideoId,
+        /// "720p".
+        rung: String,
+    },
     /// `/api/stream/{id}/{version}/{rendition}/{file}`
     Media {
         /// The video.
@@ -76,6 +94,8 @@ pub(crate) enum MediaFile {
     IFrames,
     /// `init.mp4`, `h{n}.m4s`, `d{n}.m4s`
     Segment(SegmentName),
+    /// `{n}.jpg` of the storyboard.
+    Sheet(u32),
 }
 
 /// Why a path names nothing.
@@ -155,6 +175,8 @@ impl Route {
             Self::JobEvents(_) => "/api/jobs/{id}/events",
             Self::HlsPlaylist(_) => "/api/stream/{id}/hls/playlist.m3u8",
             Self::DashManifest(_) => "/api/stream/{id}/dash/manifest.mpd",
+            Self::Picture { file, .. } => file.pattern(),
+            Self::Download { .. } => "/api/stream/{id}/download/{rung}.mp4",
             Self::Media { .. } => "/api/stream/{id}/{version}/{rendition}/{file}",
         }
     }
@@ -162,9 +184,11 @@ impl Route {
     /// The video whose media it serves.
     pub(crate) const fn stream(&self) -> Option<VideoId> {
         match self {
-            Self::HlsPlaylist(video) | Self::DashManifest(video) | Self::Media { video, .. } => {
-                Some(*video)
-            }
+            Self::HlsPlaylist(video)
+            | Self::DashManifest(video)
+            | Self::Picture { video, .. }
+            | Self::Download { video, .. }
+            | Self::Media { video, .. } => Some(*video),
             _ => None,
         }
     }
@@ -191,6 +215,7 @@ fn api(parts: &[&str]) -> Result<Route, Unroutable> {
         ["stream", video, "hls", "playlist.m3u8"] => Ok(Route::HlsPlaylist(id("id", video)?)),
         ["stream", video, "dash", "manifest.mpd"] => Ok(Route::DashManifest(id("id", video)?)),
         ["stream", video, version, rendition, file] => media_file(video, version, rendition, file),
+        ["stream", video, below @ ..] => files::below_video(video, below),
         _ => Err(Unroutable::Unknown),
     }
 }
@@ -205,14 +230,22 @@ fn media_file(
         "event.m3u8" => MediaFile::Event,
         "vod.m3u8" => MediaFile::Vod,
         "iframes.m3u8" => MediaFile::IFrames,
-        _ => MediaFile::Segment(SegmentName::parse(file).ok_or(Unroutable::Unknown)?),
+        _ => match files::numbered(file).filter(|_| rendition == "storyboard") {
+            Some(number) => MediaFile::Sheet(number),
+            None => MediaFile::Segment(SegmentName::parse(file).ok_or(Unroutable::Unknown)?),
+        },
     };
-    let plain = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
-    if rendition.is_empty() || rendition.len() > NAME_BYTES_MAX || !rendition.bytes().all(plain) {
+    if !plain(rendition) {
         return Err(Unroutable::Unknown);
     }
     let (video, version) = (id("id", video)?, id("version", version)?);
     Ok(Route::Media { video, version, rendition: rendition.to_owned(), file })
+}
+
+/// The name of a rendition.
+fn plain(name: &str) -> bool {
+    let plain = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
+    !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.bytes().all(plain)
 }
 
 /// Only the hyphenated form: a UUID has many spellings, a cache key must have one.
@@ -254,9 +287,18 @@ pub(crate) fn table() -> Vec<(&'static str, &'static str)> {
         Route::JobEvents(job),
         Route::HlsPlaylist(video),
         Route::DashManifest(video),
+        Route::Download { video, rung: "720p".to_owned() },
         media,
     ];
-    routes.iter().map(|route| (route.pattern(), route.allow())).collect()
+    let files = [
+        PictureFile::Poster,
+        PictureFile::Thumbnails,
+        PictureFile::Thumbnail(0),
+        PictureFile::Storyboard,
+        PictureFile::Preview,
+    ];
+    let pictures = files.map(|file| Route::Picture { video, file });
+    routes.iter().chain(&pictures).map(|route| (route.pattern(), route.allow())).collect()
 }
 
 #[cfg(test)]

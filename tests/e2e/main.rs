@@ -23,6 +23,7 @@ mod jobs;
 mod messages;
 mod openapi;
 mod outage;
+mod pictures;
 mod playback;
 #[path = "../../crates/authz/tests/provider/mod.rs"]
 mod provider;

@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod codec;
+pub mod download;
 pub mod fmp4;
 pub mod grid;
 pub mod ids;

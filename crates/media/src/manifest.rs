@@ -29,7 +29,7 @@ pub struct Links<'a> {
 impl Links<'_> {
     /// What stands before a path that is `below` `/api/stream/{id}/`, seen from a manifest from
     /// which that folder is `relative`.
-    pub(crate) fn prefix(&self, index: &Index, relative: &str, below: &str) -> String {
+    pub fn prefix(&self, index: &Index, relative: &str, below: &str) -> String {
         match self.base {
             Some(base) => format!("{base}/api/stream/{}/{below}", index.video),
             None => relative.to_owned(),
@@ -37,7 +37,7 @@ impl Links<'_> {
     }
 
     /// What stands after every path.
-    pub(crate) fn suffix(&self) -> String {
+    pub fn suffix(&self) -> String {
         self.token.map_or_else(String::new, |token| format!("?token={}", percent(token)))
     }
 }

@@ -16,7 +16,19 @@ pub(crate) fn video(video: &v1::Video) -> Value {
         "jobId": some(&video.job_id),
         "playable": video.playable,
         "error": video.failure.as_ref().map(failure),
+        "poster": some(&video.poster),
+        "thumbnails": any(&video.thumbnails, |t| json!({ "time": t.time, "url": t.url })),
+        "storyboard": some(&video.storyboard),
+        "preview": some(&video.preview),
+        "downloads": any(&video.downloads, |d| {
+            json!({ "profile": d.profile, "url": d.url, "bytes": d.bytes })
+        }),
     })
+}
+
+/// A list, or null when it is empty.
+fn any<T>(list: &[T], shape: impl Fn(&T) -> Value) -> Value {
+    if list.is_empty() { Value::Null } else { list.iter().map(shape).collect() }
 }
 
 /// What ffprobe says of the source, in the fixed shape.

@@ -86,7 +86,7 @@ pub(crate) async fn media_playlist(
         return Err(disabled("HLS"));
     }
     let text = match file {
-        MediaFile::Segment(_) => None,
+        MediaFile::Segment(_) | MediaFile::Sheet(_) => None,
         MediaFile::IFrames => {
             let name = format!("iframes/{rendition}");
             let writer = |index: &Index, links: &Links<'_>| hls::iframes(index, rendition, links);

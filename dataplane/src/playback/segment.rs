@@ -1,6 +1,6 @@
 //! Init and media segments: byte ranges of store objects, conditional and partial (RFC 9110).
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use api::code::{Code, Problem};
 use bytes::Bytes;
@@ -23,11 +23,46 @@ use crate::{
 };
 
 /// A representation with what it is addressed and validated by.
-struct Segment<'a> {
+pub(super) struct Segment<'a> {
     etag: String,
     content_type: &'static str,
     bytes: u64,
     source: Source<'a>,
+    lasting: Lasting,
+}
+
+impl<'a> Segment<'a> {
+    /// A whole object.
+    pub(super) fn object(
+        key: &'a str,
+        etag: String,
+        content_type: &'static str,
+        bytes: u64,
+        lasting: Lasting,
+    ) -> Self {
+        Self { etag, content_type, bytes, source: Source::Object { key, offset: 0 }, lasting }
+    }
+}
+
+/// How long caches may keep something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lasting {
+    /// Its URL never means anything else.
+    Forever,
+    /// Then it is revalidated.
+    Seconds(u32),
+}
+
+impl Lasting {
+    /// For this viewer.
+    pub(super) fn cache_control(self, viewer: &Viewer) -> Cow<'static, str> {
+        match (self, viewer.private) {
+            (Self::Forever, false) => Cow::Borrowed("public, max-age=31536000, immutable"),
+            (Self::Forever, true) => Cow::Borrowed("private, max-age=31536000, immutable"),
+            (Self::Seconds(seconds), false) => Cow::Owned(format!("public, max-age={seconds}")),
+            (Self::Seconds(seconds), true) => Cow::Owned(format!("private, max-age={seconds}")),
+        }
+    }
 }
 
 enum Source<'a> {
@@ -47,24 +82,35 @@ pub(crate) async fn serve(
     let index = &film.index;
     let Some(found) = segment::locate(index, rendition, name) else { return Ok(None) };
     let segment = describe(film, rendition, found);
+    answer(app, index.video, viewer, &segment, (method, request)).await
+}
+
+/// Answers a GET or HEAD for a representation; `None` when its object is missing.
+pub(super) async fn answer(
+    app: &App,
+    video: VideoId,
+    viewer: &Viewer,
+    segment: &Segment<'_>,
+    (method, request): (&Method, &HeaderMap),
+) -> Result<Option<Reply>, Problem> {
     match conditions::evaluate(request, &segment.etag) {
         Verdict::Failed => return Ok(Some(reply::precondition_failed())),
         Verdict::NotModified => {
             let reply = reply::status(StatusCode::NOT_MODIFIED);
-            return Ok(Some(validated(reply, &segment, viewer)));
+            return Ok(Some(validated(reply, segment, viewer)));
         }
         Verdict::Proceed => {}
     }
-    let part = match wanted(method, request, &segment) {
+    let part = match wanted_range(method, request, &segment.etag, segment.bytes) {
         RangeOutcome::Unsatisfiable => return Ok(Some(unsatisfiable(segment.bytes))),
         RangeOutcome::Whole => None,
         RangeOutcome::Part(part) => Some(part),
     };
     let within = part.map_or(0..segment.bytes, |part| part.start..part.end_inclusive + 1);
-    let Some(body) = open(app, index.video, &segment, within).await? else {
+    let Some(body) = open(app, video, segment, within).await? else {
         return Ok(None);
     };
-    let mut reply = validated(http::Response::new(body), &segment, viewer);
+    let mut reply = validated(http::Response::new(body), segment, viewer);
     reply::set(&mut reply, header::CONTENT_TYPE, segment.content_type);
     if let Some(part) = part {
         *reply.status_mut() = StatusCode::PARTIAL_CONTENT;
@@ -74,27 +120,38 @@ pub(crate) async fn serve(
 }
 
 fn describe<'a>(film: &'a Film, rendition: &str, found: Located<'a>) -> Segment<'a> {
+    let lasting = Lasting::Forever;
     match found {
         Located::Inline(init) => {
             let content_type = film.index.track(rendition).map_or("video/mp4", |(_, kind)| kind);
             let etag = Text::new(Bytes::copy_from_slice(init)).etag();
-            Segment { etag, content_type, bytes: init.len() as u64, source: Source::Memory(init) }
+            Segment {
+                etag,
+                content_type,
+                bytes: init.len() as u64,
+                source: Source::Memory(init),
+                lasting,
+            }
         }
         Located::Object { key, offset, bytes, etag, content_type } => {
-            Segment { etag, content_type, bytes, source: Source::Object { key, offset } }
+            Segment { etag, content_type, bytes, source: Source::Object { key, offset }, lasting }
         }
     }
 }
 
-fn wanted(method: &Method, request: &HeaderMap, segment: &Segment<'_>) -> RangeOutcome {
+/// What part of a representation is asked for.
+pub(super) fn wanted_range(
+    method: &Method,
+    request: &HeaderMap,
+    etag: &str,
+    bytes: u64,
+) -> RangeOutcome {
     // Ranges are defined for GET alone (RFC 9110, 14.2).
     let ranges = request.get_all(header::RANGE);
     let mut ranges = ranges.iter();
     match (ranges.next(), ranges.next()) {
-        (Some(range), None)
-            if method == Method::GET && conditions::range_counts(request, &segment.etag) =>
-        {
-            range.to_str().map_or(RangeOutcome::Whole, |text| range::parse(text, segment.bytes))
+        (Some(range), None) if method == Method::GET && conditions::range_counts(request, etag) => {
+            range.to_str().map_or(RangeOutcome::Whole, |text| range::parse(text, bytes))
         }
         _ => RangeOutcome::Whole,
     }
@@ -102,19 +159,15 @@ fn wanted(method: &Method, request: &HeaderMap, segment: &Segment<'_>) -> RangeO
 
 /// What goes with 200, 206 and 304 alike.
 fn validated(mut reply: Reply, segment: &Segment<'_>, viewer: &Viewer) -> Reply {
-    let cache = if viewer.private {
-        "private, max-age=31536000, immutable"
-    } else {
-        "public, max-age=31536000, immutable"
-    };
     reply::set(&mut reply, header::ETAG, &segment.etag);
-    reply::set(&mut reply, header::CACHE_CONTROL, cache);
+    reply::set(&mut reply, header::CACHE_CONTROL, &segment.lasting.cache_control(viewer));
     reply::set(&mut reply, header::ACCEPT_RANGES, "bytes");
     reply
 }
 
-fn unsatisfiable(bytes: u64) -> Reply {
-    let text = format!("the range lies outside the {bytes} bytes of this segment");
+/// The answer to a range outside the representation.
+pub(super) fn unsatisfiable(bytes: u64) -> Reply {
+    let text = format!("the range lies outside the {bytes} bytes of this file");
     let mut reply = reply::problem(&Problem::new(Code::RangeNotSatisfiable, text));
     reply::set(&mut reply, header::CONTENT_RANGE, &format!("bytes */{bytes}"));
     reply::set(&mut reply, header::ACCEPT_RANGES, "bytes");

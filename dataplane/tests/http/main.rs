@@ -10,6 +10,7 @@ mod limits;
 mod live;
 #[path = "../../../tests/e2e/harness/minio.rs"]
 mod minio;
+mod pictures;
 mod playback;
 #[path = "../../../crates/store/tests/stores/proxy.rs"]
 mod proxy;

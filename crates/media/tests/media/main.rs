@@ -2,12 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a failure in a helper is a failed test")]
 
+mod assembling;
 mod ffmpeg;
 mod film;
 mod grid;
 mod index;
 mod ladder;
 mod manifests;
+mod pictures;
 mod playing;
 mod profiles;
 mod range;

@@ -1,0 +1,189 @@
+//! A finished rung and its sound as one progressive MP4 that exists nowhere: a header written from sample
+//! tables, and after it the samples of the stored fragments, GOP by GOP, picture before sound.
+//!
+//! **Invariant:** the layout follows from index and tables alone, so every data plane answers every range
+//! of it with the same bytes, today and in a year.
+
+use std::ops::Range;
+
+use crate::{
+    fmp4::Mp4Error,
+    grid::AAC_FRAME_SAMPLES,
+    index::{Index, Track},
+    progressive::{self, MovieTrack, Sample, TrackHead},
+    tables::{ChunkTable, GopTable},
+};
+
+/// Changes whenever the same film would be laid out otherwise: part of the ETag.
+const LAYOUT_VERSION: u32 = 1;
+
+/// One track's index entry and sample tables.
+#[derive(Clone, Copy, Debug)]
+pub struct Rendition<'a> {
+    /// Where its fragments are.
+    pub track: &'a Track,
+    /// Its sample tables, as many chunks.
+    pub tables: &'a [ChunkTable],
+}
+
+/// A file's layout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Download {
+    header: Vec<u8>,
+    /// The payload, in order; together with the header there are no gaps.
+    pieces: Vec<Piece>,
+    /// Keys of objects, which pieces name by number.
+    keys: Vec<String>,
+}
+
+/// The samples of one fragment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Piece {
+    /// Past its last byte, in the file.
+    end: u64,
+    /// In the object.
+    offset: u64,
+    bytes: u32,
+    key: u32,
+}
+
+/// Where some bytes of the file are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Slice<'a> {
+    /// Here.
+    Header(&'a [u8]),
+    /// In an object of the store.
+    Object {
+        /// The object's key.
+        key: &'a str,
+        /// Its bytes.
+        range: Range<u64>,
+    },
+}
+
+impl Download {
+    /// Lays out a rung and the sound that goes with it.
+    ///
+    /// # Errors
+    /// An [`Mp4Error`] when tables and index do not belong together, or the film is not finished.
+    pub fn new(
+        index: &Index,
+        video: Rendition<'_>,
+        audio: Option<Rendition<'_>>,
+    ) -> Result<Self, Mp4Error> {
+        let gops = index.grid.gops() as usize;
+        let picture_ticks = index.grid.rate().frame_ticks();
+        let mut renditions = vec![(video, picture_ticks)];
+        renditions.extend(audio.map(|audio| (audio, AAC_FRAME_SAMPLES)));
+        let mut tracks = Vec::with_capacity(renditions.len());
+        let mut parts = Vec::with_capacity(renditions.len());
+        let mut keys = Vec::new();
+        for (rendition, ticks) in renditions {
+            let (track, own) = read(rendition, ticks, &mut keys)?;
+            if own.len() != gops {
+                return Err(Mp4Error::Invalid("sample tables"));
+            }
+            tracks.push(track);
+            parts.push(own);
+        }
+        let order: Vec<usize> = (0..gops).flat_map(|_| 0..tracks.len()).collect();
+        let header = progressive::header(&tracks, &order)?;
+        let mut pieces = Vec::with_capacity(order.len());
+        let mut end = header.len() as u64;
+        for gop in 0..gops {
+            for own in &parts {
+                let piece: Piece = own[gop];
+                end += u64::from(piece.bytes);
+                pieces.push(Piece { end, ..piece });
+            }
+        }
+        Ok(Self { header, pieces, keys })
+    }
+
+    /// Size of the file.
+    pub fn bytes(&self) -> u64 {
+        self.pieces.last().map_or(self.header.len() as u64, |piece| piece.end)
+    }
+
+    /// About how much memory this takes, in bytes.
+    pub fn weight(&self) -> u64 {
+        let keys: usize = self.keys.iter().map(|key| key.len() + size_of::<String>()).sum();
+        (self.header.len() + self.pieces.len() * size_of::<Piece>() + keys) as u64
+    }
+
+    /// Where the bytes `range` of the file are, in order; what lies past its end is left out.
+    pub fn slices(&self, range: Range<u64>) -> impl Iterator<Item = Slice<'_>> {
+        let head = self.header.len() as u64;
+        let in_header = range.start.min(head) as usize..range.end.min(head) as usize;
+        let header = Some(&self.header[in_header]).filter(|bytes| !bytes.is_empty());
+        let first = self.pieces.partition_point(|piece| piece.end <= range.start);
+        let pieces = self.pieces[first..].iter();
+        let objects = pieces.map_while(move |piece| {
+            let start = piece.end - u64::from(piece.bytes);
+            let (from, to) = (range.start.max(start), range.end.min(piece.end));
+            (from < to).then(|| Slice::Object {
+                key: &self.keys[piece.key as usize],
+                range: piece.offset + (from - start)..piece.offset + (to - start),
+            })
+        });
+        header.map(Slice::Header).into_iter().chain(objects)
+    }
+}
+
+/// The strong ETag of a download, with its quotes: by what it is laid out from.
+pub fn etag(index: &Index, video_table: &str, audio_table: Option<&str>) -> String {
+    let audio_table = audio_table.unwrap_or_default();
+    let text = format!("{LAYOUT_VERSION}\n{}\n{video_table}\n{audio_table}", index.version);
+    format!("\"{}\"", &blake3::hash(text.as_bytes()).to_hex()[..32])
+}
+
+/// A track for the header, and where the samples of each of its fragments are.
+fn read(
+    rendition: Rendition<'_>,
+    ticks: u32,
+    keys: &mut Vec<String>,
+) -> Result<(MovieTrack, Vec<Piece>), Mp4Error> {
+    let Rendition { track, tables } = rendition;
+    let mismatch = || Mp4Error::Invalid("sample tables");
+    if track.chunks.len() != tables.len() {
+        return Err(mismatch());
+    }
+    let head = TrackHead::read(&track.init)?;
+    let mut movie = MovieTrack { head, samples: Vec::new(), runs: Vec::new() };
+    let mut pieces = Vec::new();
+    for (chunk, table) in track.chunks.iter().zip(tables) {
+        let chunk = chunk.as_ref().ok_or_else(mismatch)?;
+        if chunk.fragments.len() != table.len() {
+            return Err(mismatch());
+        }
+        let key = keys.len() as u32;
+        keys.push(chunk.key.clone());
+        let mut start = 0;
+        for (fragment, gop) in chunk.fragments.iter().zip(table) {
+            let payload: u64 = gop.sizes.iter().map(|size| u64::from(*size)).sum();
+            if u64::from(gop.head) + payload != u64::from(fragment.bytes) {
+                return Err(mismatch());
+            }
+            append(&mut movie, gop, ticks)?;
+            let (offset, bytes) = (start + u64::from(gop.head), payload as u32);
+            pieces.push(Piece { end: 0, offset, bytes, key });
+            start += u64::from(fragment.bytes);
+        }
+    }
+    Ok((movie, pieces))
+}
+
+fn append(movie: &mut MovieTrack, gop: &GopTable, ticks: u32) -> Result<(), Mp4Error> {
+    if !gop.compositions.is_empty() && gop.compositions.len() != gop.sizes.len() {
+        return Err(Mp4Error::Invalid("sample tables"));
+    }
+    let video = movie.head.is_video();
+    for (number, size) in gop.sizes.iter().enumerate() {
+        let composition = gop.compositions.get(number).copied().unwrap_or(0);
+        let composition = composition.saturating_mul(ticks);
+        let sync = number == 0 || !video;
+        movie.samples.push(Sample { size: *size, duration: ticks, composition, sync });
+    }
+    movie.runs.push(gop.sizes.len() as u32);
+    Ok(())
+}

@@ -1,0 +1,352 @@
+//! A finished rung as one file: laid out once from the sample tables, kept while it is asked for, answered
+//! by ranges of the stored fragments. Nothing of it is stored twice.
+
+use std::{borrow::Cow, ops::Range, sync::Arc};
+
+use api::code::{Code, Problem};
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use http::{Method, StatusCode, header, request::Parts};
+use media::{
+    JobId, VideoId,
+    download::{self, Download, Rendition, Slice},
+    index::{Index, TableObject},
+    manifest::visible,
+    range::RangeOutcome,
+    segment::VIDEO_CONTENT_TYPE,
+    tables::{self, ChunkTable, TABLE_BYTES_MAX},
+};
+use object_store::{ObjectStore, ObjectStoreExt, path::Path};
+use quick_cache::{Weighter, sync::Cache};
+use tokio::task::spawn_blocking;
+
+use super::{
+    access::Viewer,
+    catalog::Film,
+    segment::{self, Lasting},
+};
+use crate::{
+    app::App,
+    conditions::{self, Verdict},
+    reply::{self, Body, Reply},
+};
+
+/// Memory for layouts; an hour of film takes about 2 MiB.
+const CACHE_BYTES_MAX: u64 = 128 << 20;
+const CACHE_ITEMS: usize = 256;
+/// One read from the store; two are in memory per client at most.
+const READ_BYTES_MAX: u64 = 1 << 20;
+/// Reads ahead of the client.
+const READS_AHEAD: usize = 2;
+/// Seconds that the URL is cached: so long may the old film be loaded after a re-transcode.
+const NAMED_SECONDS: u32 = 60;
+/// Bytes of a file's name in a header.
+const NAME_BYTES_MAX: usize = 200;
+
+type Key = (VideoId, JobId, String);
+
+#[derive(Clone)]
+struct Bytewise;
+
+impl Weighter<Key, Arc<Download>> for Bytewise {
+    fn weight(&self, _key: &Key, value: &Arc<Download>) -> u64 {
+        value.weight().max(1)
+    }
+}
+
+/// Layouts in memory.
+pub(crate) struct Downloads(Cache<Key, Arc<Download>, Bytewise>);
+
+impl Downloads {
+    /// Empty.
+    pub(crate) fn new() -> Self {
+        Self(Cache::with_weighter(CACHE_ITEMS, CACHE_BYTES_MAX, Bytewise))
+    }
+}
+
+/// Answers a GET or HEAD for a rung as a file.
+pub(crate) async fn serve(
+    app: &App,
+    film: &Film,
+    viewer: &Viewer,
+    rung: &str,
+    request: &Parts,
+) -> Result<Reply, Problem> {
+    let index = &film.index;
+    let offer = Offer::find(index, rung).ok_or_else(not_offered)?;
+    if !visible(index, rung, viewer.max_height) {
+        let text = "the token does not allow this rendition";
+        return Err(Problem::new(Code::PermissionDenied, text));
+    }
+    let etag = offer.etag(index);
+    let cache = Lasting::Seconds(NAMED_SECONDS).cache_control(viewer);
+    match conditions::evaluate(&request.headers, &etag) {
+        Verdict::Failed => return Ok(reply::precondition_failed()),
+        Verdict::NotModified => {
+            return Ok(validated(reply::status(StatusCode::NOT_MODIFIED), &etag, &cache));
+        }
+        Verdict::Proceed => {}
+    }
+    let layout = layout(app, index, rung, &offer).await?;
+    let size = layout.bytes();
+    let part = match segment::wanted_range(&request.method, &request.headers, &etag, size) {
+        RangeOutcome::Unsatisfiable => return Ok(segment::unsatisfiable(size)),
+        RangeOutcome::Whole => None,
+        RangeOutcome::Part(part) => Some(part),
+    };
+    let within = part.map_or(0..size, |part| part.start..part.end_inclusive + 1);
+    let body = match request.method {
+        Method::HEAD => Body::stream(stream::empty(), Some(within.end - within.start)),
+        _ => body(app, index.video, &layout, within).await?,
+    };
+    let mut reply = validated(http::Response::new(body), &etag, &cache);
+    reply::set(&mut reply, header::CONTENT_TYPE, VIDEO_CONTENT_TYPE);
+    reply::set(&mut reply, header::CONTENT_DISPOSITION, &disposition(&index.title));
+    if let Some(part) = part {
+        *reply.status_mut() = StatusCode::PARTIAL_CONTENT;
+        reply::set(&mut reply, header::CONTENT_RANGE, &part.content_range(size));
+    }
+    Ok(reply)
+}
+
+fn validated(mut reply: Reply, etag: &str, cache: &Cow<'_, str>) -> Reply {
+    reply::set(&mut reply, header::ETAG, etag);
+    reply::set(&mut reply, header::CACHE_CONTROL, cache);
+    reply::set(&mut reply, header::ACCEPT_RANGES, "bytes");
+    reply
+}
+
+fn not_offered() -> Problem {
+    Problem::new(Code::NotFound, "no such download of this video, or the film is not finished yet")
+}
+
+/// What a download is laid out from: a rung and the default sound.
+struct Offer<'a> {
+    video: &'a str,
+    video_table: &'a TableObject,
+    audio: Option<(&'a str, &'a TableObject)>,
+}
+
+impl<'a> Offer<'a> {
+    /// `None` when the film is not finished or has no such rung.
+    fn find(index: &'a Index, rung: &str) -> Option<Self> {
+        index.finished_at_ms?;
+        let video = index.video_renditions.iter().find(|r| r.name == rung)?;
+        let audio = match index.audio_renditions.first() {
+            Some(audio) => Some((audio.name.as_str(), audio.track.table.as_ref()?)),
+            None => None,
+        };
+        Some(Self { video: &video.name, video_table: video.track.table.as_ref()?, audio })
+    }
+
+    fn etag(&self, index: &Index) -> String {
+        let audio = self.audio.map(|(_, table)| table.key.as_str());
+        download::etag(index, &self.video_table.key, audio)
+    }
+}
+
+/// The layout, from memory or made once however many ask.
+async fn layout(
+    app: &App,
+    index: &Index,
+    rung: &str,
+    offer: &Offer<'_>,
+) -> Result<Arc<Download>, Problem> {
+    let key = (index.video, index.version, rung.to_owned());
+    let make = async {
+        let video = read_tables(app, index.video, offer.video_table).await?;
+        let audio = match offer.audio {
+            Some((_, table)) => Some(read_tables(app, index.video, table).await?),
+            None => None,
+        };
+        let index = index.clone();
+        let names = (offer.video.to_owned(), offer.audio.map(|(name, _)| name.to_owned()));
+        let made = spawn_blocking(move || lay_out(&index, &names, &video, audio.as_deref()));
+        let made = made.await.ok().flatten();
+        made.map(Arc::new).ok_or_else(|| {
+            Problem::new(Code::Internal, "the sample tables of this video are damaged")
+        })
+    };
+    app.downloads.0.get_or_insert_async(&key, make).await
+}
+
+fn lay_out(
+    index: &Index,
+    (video, audio): &(String, Option<String>),
+    video_tables: &[ChunkTable],
+    audio_tables: Option<&[ChunkTable]>,
+) -> Option<Download> {
+    let (track, _) = index.track(video)?;
+    let picture = Rendition { track, tables: video_tables };
+    let sound = match (audio, audio_tables) {
+        (Some(name), Some(tables)) => Some(Rendition { track: index.track(name)?.0, tables }),
+        _ => None,
+    };
+    match Download::new(index, picture, sound) {
+        Ok(download) => Some(download),
+        Err(error) => {
+            tracing::error!(video.id = %index.video, %error, "lay out a download");
+            None
+        }
+    }
+}
+
+async fn read_tables(
+    app: &App,
+    video: VideoId,
+    table: &TableObject,
+) -> Result<Vec<ChunkTable>, Problem> {
+    if table.bytes > TABLE_BYTES_MAX {
+        return Err(Problem::new(Code::Internal, "the sample tables of this video are damaged"));
+    }
+    let objects = holder(app, video, &table.key).await?;
+    let bytes = objects.get_range(&Path::from(table.key.as_str()), 0..table.bytes).await;
+    let bytes = bytes.map_err(|error| unreadable(video, &error))?;
+    tables::decode(&bytes).ok_or_else(|| {
+        tracing::error!(video.id = %video, object.key = table.key, "decode sample tables");
+        Problem::new(Code::Internal, "the sample tables of this video are damaged")
+    })
+}
+
+/// The store that holds an object of the video: the one that the id picks, or another, because stores may
+/// have been added since.
+async fn holder(app: &App, video: VideoId, key: &str) -> Result<Arc<dyn ObjectStore>, Problem> {
+    let picked = app.stores.pick(video);
+    let others = app.stores.all().iter().filter(|store| store.url != picked.url);
+    for store in std::iter::once(picked).chain(others) {
+        match store.objects.head(&key.into()).await {
+            Ok(_) => return Ok(store.objects.clone()),
+            Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => return Err(unreadable(video, &error)),
+        }
+    }
+    app.metrics.missing();
+    tracing::warn!(video.id = %video, object.key = key, "read download: an object is missing");
+    Err(not_offered())
+}
+
+/// One read of the body.
+enum Read {
+    Here(Bytes),
+    Object(Path, Range<u64>),
+}
+
+/// The bytes `within` the file, read in pieces; the first is read before anything is promised.
+async fn body(
+    app: &App,
+    video: VideoId,
+    layout: &Arc<Download>,
+    within: Range<u64>,
+) -> Result<Body, Problem> {
+    let length = within.end - within.start;
+    let objects = match first_key(layout, &within) {
+        Some(key) => Some(holder(app, video, &key).await?),
+        None => None,
+    };
+    let mut reads = stream::iter(reads(layout.clone(), within))
+        .map(move |read| {
+            let objects = objects.clone();
+            async move {
+                match (read, objects) {
+                    (Read::Here(bytes), _) => Ok(bytes),
+                    (Read::Object(path, range), Some(objects)) => {
+                        objects.get_range(&path, range).await.map_err(std::io::Error::other)
+                    }
+                    (Read::Object(..), None) => Err(std::io::Error::other("no store")),
+                }
+            }
+        })
+        .buffered(READS_AHEAD)
+        .boxed();
+    let first = match reads.next().await {
+        Some(Ok(bytes)) => bytes,
+        Some(Err(error)) => return Err(unreadable(video, &error)),
+        None => Bytes::new(),
+    };
+    let all = stream::iter([Ok(first)]).chain(reads);
+    Ok(Body::stream(all, Some(length)).counted(app.metrics.bandwidth.segment.clone()))
+}
+
+/// The first object of a range.
+fn first_key(layout: &Download, within: &Range<u64>) -> Option<String> {
+    layout.slices(within.clone()).find_map(|slice| match slice {
+        Slice::Object { key, .. } => Some(key.to_owned()),
+        Slice::Header(_) => None,
+    })
+}
+
+/// Every read of a range, made as they are needed: a film has many.
+fn reads(layout: Arc<Download>, within: Range<u64>) -> impl Iterator<Item = Read> + Send {
+    let mut at = within.start;
+    std::iter::from_fn(move || {
+        if at >= within.end {
+            return None;
+        }
+        let end = within.end.min(at + READ_BYTES_MAX);
+        let read = match layout.slices(at..end).next()? {
+            Slice::Header(bytes) => {
+                at += bytes.len() as u64;
+                Read::Here(Bytes::copy_from_slice(bytes))
+            }
+            Slice::Object { key, range } => {
+                at += range.end - range.start;
+                Read::Object(Path::from(key), range)
+            }
+        };
+        Some(read)
+    })
+}
+
+fn unreadable(video: VideoId, error: &dyn std::fmt::Display) -> Problem {
+    tracing::warn!(video.id = %video, %error, "read download");
+    Problem::new(Code::Unavailable, "the store cannot be read now")
+}
+
+/// The file's name after the film's title (RFC 6266): once in ASCII for old clients, once as it is.
+fn disposition(title: &str) -> String {
+    let mut name = String::new();
+    for c in title.trim().chars().map(|c| if c.is_control() || "/\\".contains(c) { '_' } else { c })
+    {
+        if name.len() + c.len_utf8() > NAME_BYTES_MAX {
+            break;
+        }
+        name.push(c);
+    }
+    let name = match name.trim_matches(['.', ' ']) {
+        "" => "video",
+        name => name,
+    };
+    let plain = |c: char| if c.is_ascii() && !"\"%;".contains(c) { c } else { '_' };
+    let ascii: String = name.chars().map(plain).collect();
+    let mut encoded = String::new();
+    for byte in name.bytes() {
+        // attr-char of RFC 8187.
+        if byte.is_ascii_alphanumeric() || b"!#$&+-.^_`|~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    format!("attachment; filename=\"{ascii}.mp4\"; filename*=UTF-8''{encoded}.mp4")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::disposition;
+
+    #[test]
+    fn names_are_safe_and_say_the_title() {
+        for (title, expected) in [
+            ("a film", "attachment; filename=\"a film.mp4\"; filename*=UTF-8''a%20film.mp4"),
+            ("", "attachment; filename=\"video.mp4\"; filename*=UTF-8''video.mp4"),
+            ("Größe", "attachment; filename=\"Gr__e.mp4\"; filename*=UTF-8''Gr%C3%B6%C3%9Fe.mp4"),
+            (
+                "../a\"b\r\nc",
+                "attachment; filename=\"_a_b__c.mp4\"; filename*=UTF-8''_a%22b__c.mp4",
+            ),
+        ] {
+            assert_eq!(disposition(title), expected, "{title:?}");
+        }
+        assert!(disposition(&"ü".repeat(5000)).len() < 1200);
+    }
+}

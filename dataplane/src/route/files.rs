@@ -1,0 +1,97 @@
+//! What lies directly below `/api/stream/{id}/` besides the manifests: pictures, clips, downloads.
+
+use media::VideoId;
+
+use super::{Route, Unroutable, id, plain};
+
+/// A picture or clip of a video, by its lasting name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PictureFile {
+    /// `poster.jpg`
+    Poster,
+    /// `thumbnails`: the list.
+    Thumbnails,
+    /// `thumbnails/{n}.jpg`
+    Thumbnail(u32),
+    /// `storyboard.vtt`
+    Storyboard,
+    /// `preview.mp4`
+    Preview,
+}
+
+impl PictureFile {
+    /// The path's pattern.
+    pub(super) const fn pattern(self) -> &'static str {
+        match self {
+            Self::Poster => "/api/stream/{id}/poster.jpg",
+            Self::Thumbnails => "/api/stream/{id}/thumbnails",
+            Self::Thumbnail(_) => "/api/stream/{id}/thumbnails/{n}.jpg",
+            Self::Storyboard => "/api/stream/{id}/storyboard.vtt",
+            Self::Preview => "/api/stream/{id}/preview.mp4",
+        }
+    }
+}
+
+/// What is below `/api/stream/{video}/` in one or two parts, but for the manifests.
+pub(super) fn below_video(video: &str, parts: &[&str]) -> Result<Route, Unroutable> {
+    let file = match parts {
+        ["poster.jpg"] => PictureFile::Poster,
+        ["thumbnails"] => PictureFile::Thumbnails,
+        ["thumbnails", file] => PictureFile::Thumbnail(numbered(file).ok_or(Unroutable::Unknown)?),
+        ["storyboard.vtt"] => PictureFile::Storyboard,
+        ["preview.mp4"] => PictureFile::Preview,
+        ["download", file] => {
+            let rung = file.strip_suffix(".mp4").filter(|rung| plain(rung));
+            let rung = rung.ok_or(Unroutable::Unknown)?.to_owned();
+            return Ok(Route::Download { video: id("id", video)?, rung });
+        }
+        _ => return Err(Unroutable::Unknown),
+    };
+    let video: VideoId = id("id", video)?;
+    Ok(Route::Picture { video, file })
+}
+
+/// `{n}.jpg` in its one spelling.
+pub(super) fn numbered(file: &str) -> Option<u32> {
+    let number = file.strip_suffix(".jpg")?;
+    let canonical = number == "0" || !number.starts_with('0');
+    if !canonical || !number.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    number.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "01936b2e-7c1a-7d33-8b0e-000000000001";
+
+    fn route(path: &str) -> Result<Route, Unroutable> {
+        Route::resolve(&format!("/api/stream/{ID}/{path}"))
+    }
+
+    #[test]
+    fn pictures_and_downloads_have_one_spelling() {
+        let file = |path: &str| match route(path) {
+            Ok(Route::Picture { file, .. }) => Some(file),
+            _ => None,
+        };
+        assert_eq!(file("poster.jpg"), Some(PictureFile::Poster));
+        assert_eq!(file("thumbnails"), Some(PictureFile::Thumbnails));
+        assert_eq!(file("thumbnails/17.jpg"), Some(PictureFile::Thumbnail(17)));
+        assert_eq!(file("storyboard.vtt"), Some(PictureFile::Storyboard));
+        assert_eq!(file("preview.mp4"), Some(PictureFile::Preview));
+        for bad in ["thumbnails/", "thumbnails/01.jpg", "thumbnails/-1.jpg", "thumbnails/1.png"] {
+            assert_eq!(route(bad), Err(Unroutable::Unknown), "{bad}");
+        }
+        assert!(
+            matches!(route("download/720p.mp4"), Ok(Route::Download { rung, .. }) if rung == "720p")
+        );
+        for bad in ["download/.mp4", "download/720p", "download/..%2f.mp4", "download"] {
+            assert_eq!(route(bad), Err(Unroutable::Unknown), "{bad}");
+        }
+        let nobody = Route::resolve("/api/stream/nope/poster.jpg");
+        assert_eq!(nobody, Err(Unroutable::InvalidId("id")));
+    }
+}
