@@ -163,6 +163,12 @@ pub(crate) struct TranscodeArgs {
     /// Make no DASH manifest
     #[arg(long)]
     pub(crate) no_dash: bool,
+    /// Make a poster, thumbnails and a storyboard
+    #[arg(long)]
+    pub(crate) thumbnails: bool,
+    /// Make a preview clip
+    #[arg(long)]
+    pub(crate) preview: bool,
     /// Stay until the job ends
     #[arg(long)]
     pub(crate) wait: bool,

@@ -42,8 +42,8 @@ pub(crate) async fn transcode(session: &Session<'_>, args: &TranscodeArgs) -> Re
         profiles: args.profiles.clone(),
         generate_hls: Some(!args.no_hls),
         generate_dash: Some(!args.no_dash),
-        generate_thumbnails: None,
-        generate_preview: None,
+        generate_thumbnails: Some(args.thumbnails),
+        generate_preview: Some(args.preview),
     };
     let job = create(session, request).await?;
     if !session.json {

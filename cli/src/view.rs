@@ -17,6 +17,11 @@ pub(crate) fn video(video: &v1::Video) -> Value {
             "codec": metadata.codec,
         })
     });
+    let some = |text: &'_ str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    let thumbnails = video.thumbnails.iter().map(|t| json!({ "time": t.time, "url": t.url }));
+    let downloads = video.downloads.iter();
+    let downloads =
+        downloads.map(|d| json!({ "profile": d.profile, "url": d.url, "bytes": d.bytes }));
     json!({
         "videoId": video.video_id,
         "title": video.title,
@@ -28,6 +33,11 @@ pub(crate) fn video(video: &v1::Video) -> Value {
         "jobId": Some(&video.job_id).filter(|id| !id.is_empty()),
         "playable": video.playable,
         "error": failure(video.failure.as_ref()),
+        "poster": some(&video.poster),
+        "thumbnails": thumbnails.collect::<Vec<_>>(),
+        "storyboard": some(&video.storyboard),
+        "preview": some(&video.preview),
+        "downloads": downloads.collect::<Vec<_>>(),
     })
 }
 
