@@ -13,7 +13,7 @@ use media::{
 use sha2::{Digest, Sha256};
 
 use crate::{
-    db::{outputs, pictures::Gathered},
+    db::pictures::{self, Gathered},
     deps::Deps,
     index::{self, IndexProblem},
 };
@@ -63,7 +63,7 @@ pub async fn tables(
 type Tables = Arc<Vec<ChunkTable>>;
 
 async fn read(deps: &Deps, job: JobId, rendition: &str) -> Result<Option<Tables>, IndexProblem> {
-    let tables = outputs::samples(&*deps.db.get().await?, job, rendition).await?;
+    let tables = pictures::samples(&*deps.db.get().await?, job, rendition).await?;
     Ok(tables.map(Arc::new))
 }
 

@@ -299,33 +299,6 @@ fn output(row: &Row, job: JobId) -> Result<Output, DbError> {
     })
 }
 
-/// The sample tables of a rendition's chunks, in order; `None` when a chunk has none.
-///
-/// # Errors
-/// [`DbError`] as every function here.
-pub async fn samples(
-    db: &impl GenericClient,
-    job: JobId,
-    rendition: &str,
-) -> Result<Option<Vec<ChunkTable>>, DbError> {
-    let rows = db
-        .query(
-            "SELECT samples
-             FROM outputs
-             WHERE job_id = $1 AND rendition = $2
-             ORDER BY chunk",
-            &[&job.uuid(), &rendition],
-        )
-        .await?;
-    let mut tables = Vec::with_capacity(rows.len());
-    for row in rows {
-        let Some(bytes): Option<&[u8]> = row.try_get("samples")? else { return Ok(None) };
-        let table = postcard::from_bytes(bytes);
-        tables.push(table.map_err(|_| DbError::row("outputs", "samples", job))?);
-    }
-    Ok(Some(tables))
-}
-
 fn encode_fragments(output: &Output) -> Result<Vec<u8>, DbError> {
     postcard::to_stdvec(&output.fragments)
         .map_err(|_| DbError::row("outputs", "fragments", &output.key))

@@ -1,6 +1,6 @@
 //! Rows of `pictures` and `tables`: what has been proven of a job besides its renditions.
 
-use media::{JobId, index::TableObject, pictures::Picture};
+use media::{JobId, index::TableObject, pictures::Picture, tables::ChunkTable};
 use tokio_postgres::{GenericClient, Row};
 
 use super::DbError;
@@ -124,6 +124,33 @@ pub async fn tables(db: &impl GenericClient, job: JobId) -> Result<Vec<Gathered>
         Ok(Gathered { rendition: row.try_get("rendition")?, object, download_bytes })
     };
     rows.iter().map(read).collect()
+}
+
+/// The sample tables of a rendition's chunks, in order; `None` when a chunk has none.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn samples(
+    db: &impl GenericClient,
+    job: JobId,
+    rendition: &str,
+) -> Result<Option<Vec<ChunkTable>>, DbError> {
+    let rows = db
+        .query(
+            "SELECT samples
+             FROM outputs
+             WHERE job_id = $1 AND rendition = $2
+             ORDER BY chunk",
+            &[&job.uuid(), &rendition],
+        )
+        .await?;
+    let mut tables = Vec::with_capacity(rows.len());
+    for row in rows {
+        let Some(bytes): Option<&[u8]> = row.try_get("samples")? else { return Ok(None) };
+        let table = postcard::from_bytes(bytes);
+        tables.push(table.map_err(|_| DbError::row("outputs", "samples", job))?);
+    }
+    Ok(Some(tables))
 }
 
 /// Every object that a job's rows here name.
