@@ -122,6 +122,9 @@ pub(crate) struct UploadArgs {
     /// Who may play it [default: the server's]
     #[arg(long)]
     pub(crate) visibility: Option<Visibility>,
+    /// Send it in one request that cannot be resumed
+    #[arg(long)]
+    pub(crate) form: bool,
     /// Encode it for streaming afterwards
     #[arg(long)]
     pub(crate) transcode: bool,

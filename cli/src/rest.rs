@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Limited, combinators::BoxBody};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use runtime::tls::Connector;
@@ -23,6 +23,37 @@ const HEALTH_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a request carries.
 pub(crate) type Body = BoxBody<Bytes, io::Error>;
+
+/// An answer as it came.
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Reply {
+    /// A header's text; empty when there is none.
+    pub(crate) fn text(&self, name: &str) -> String {
+        let value = self.headers.get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().to_owned()
+    }
+
+    /// Why the server will not, as one line.
+    pub(crate) fn refusal(&self) -> anyhow::Error {
+        refusal(self.status, &self.body).into()
+    }
+
+    /// The JSON document.
+    ///
+    /// # Errors
+    /// The server refused, or answered something else.
+    pub(crate) fn json(&self) -> Result<Value> {
+        if !self.status.is_success() {
+            return Err(self.refusal());
+        }
+        serde_json::from_slice(&self.body).context("read the answer")
+    }
+}
 
 /// A data plane and the token to show it.
 pub(crate) struct Rest {
@@ -55,24 +86,47 @@ impl Rest {
         length: u64,
         body: Body,
     ) -> Result<(StatusCode, Value)> {
-        let request = Request::builder()
-            .method(Method::POST)
+        let headers = [
+            (header::CONTENT_TYPE, content_type.to_owned()),
+            (header::CONTENT_LENGTH, length.to_string()),
+        ];
+        let reply = self.send(Method::POST, path, &headers, body).await?;
+        Ok((reply.status, reply.json()?))
+    }
+
+    /// Asks for a JSON document.
+    ///
+    /// # Errors
+    /// The server is out of reach, or refused.
+    pub(crate) async fn get(&self, path: &str) -> Result<Value> {
+        let body = BodyExt::boxed(Empty::new().map_err(|never| match never {}));
+        self.send(Method::GET, path, &[], body).await?.json()
+    }
+
+    /// Sends a request and reads whatever is answered.
+    ///
+    /// # Errors
+    /// The server is out of reach.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(HeaderName, String)],
+        body: Body,
+    ) -> Result<Reply> {
+        let mut request = Request::builder()
+            .method(method)
             .uri(self.url(path))
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.bearer))
-            .header(header::CONTENT_TYPE, content_type)
-            .header(header::CONTENT_LENGTH, length)
-            .body(body)
-            .context("make the request")?;
-        let sent = self.client.request(request).await;
-        let reply = sent.map_err(|error| Failure::unreachable(&self.url, &innermost(&error)))?;
-        let status = reply.status();
-        let whole = Limited::new(reply.into_body(), REPLY_BYTES_MAX).collect().await;
-        let bytes = whole.map_err(|error| anyhow!("read the answer: {error}"))?.to_bytes();
-        if !status.is_success() {
-            return Err(refusal(status, &bytes).into());
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.bearer));
+        for (name, value) in headers {
+            request = request.header(name, value);
         }
-        let value = serde_json::from_slice(&bytes).context("read the answer")?;
-        Ok((status, value))
+        let sent = self.client.request(request.body(body).context("make the request")?).await;
+        let reply = sent.map_err(|error| Failure::unreachable(&self.url, &innermost(&error)))?;
+        let (status, headers) = (reply.status(), reply.headers().clone());
+        let whole = Limited::new(reply.into_body(), REPLY_BYTES_MAX).collect().await;
+        let body = whole.map_err(|error| anyhow!("read the answer: {error}"))?.to_bytes();
+        Ok(Reply { status, headers, body })
     }
 }
 

@@ -3,24 +3,31 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use api::v1::{self, VideoState};
-use http::StatusCode;
+use api::v1;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     args::{UploadArgs, Visibility},
     jobs, multipart, output,
+    resume::Memory,
     session::Session,
+    tus::{self, Film},
     videos, view, watch,
 };
 
-const PROBE_INTERVAL: Duration = Duration::from_millis(500);
+const PROBE_INTERVAL: Duration = Duration::from_millis(200);
+/// How long a film that is only to be sent is waited for.
+const PROBE_PATIENCE: Duration = Duration::from_secs(30);
+const TICK: Duration = Duration::from_millis(120);
+/// The server's own bound of a title.
+const TITLE_CHARS_MAX: usize = 200;
 
 /// Runs `upload`.
 pub(crate) async fn run(session: &Session<'_>, args: &UploadArgs) -> Result<()> {
-    let (status, mut reply) = send(session, args).await?;
+    let mut reply =
+        if args.form { form(session, args).await? } else { resumable(session, args).await? };
     let Some(video_id) = reply["videoId"].as_str().map(str::to_owned) else {
         bail!("the answer names no video");
     };
@@ -28,9 +35,9 @@ pub(crate) async fn run(session: &Session<'_>, args: &UploadArgs) -> Result<()> 
         output::line(&format!("video {video_id}"))?;
     }
     // No worker has looked at it yet. Encoding needs what it finds, and waiting means waiting.
-    if status == StatusCode::ACCEPTED && (args.transcode || args.wait) {
-        let video = probed(session, &video_id).await?;
-        reply["metadata"] = view::video(&video)["metadata"].take();
+    if reply["metadata"].is_null() {
+        let patience = if args.transcode || args.wait { None } else { Some(PROBE_PATIENCE) };
+        reply["metadata"] = probed(session, &video_id, patience).await?;
     }
     if !session.json {
         tell(&reply)?;
@@ -43,12 +50,40 @@ pub(crate) async fn run(session: &Session<'_>, args: &UploadArgs) -> Result<()> 
     Ok(())
 }
 
-async fn send(session: &Session<'_>, args: &UploadArgs) -> Result<(StatusCode, Value)> {
+/// What is said of the film, beside the film.
+fn fields(args: &UploadArgs) -> Vec<(&'static str, String)> {
+    let name = args.file.file_name().unwrap_or_default().to_string_lossy();
+    let title = args.title.clone().unwrap_or_else(|| name.chars().take(TITLE_CHARS_MAX).collect());
+    let mut fields = vec![("title", title)];
+    fields.extend(args.description.clone().map(|text| ("description", text)));
+    fields
+        .extend(args.visibility.map(Visibility::text).map(|text| ("visibility", text.to_owned())));
+    fields
+}
+
+/// Sends the film by tus, going on where an earlier attempt ended.
+async fn resumable(session: &Session<'_>, args: &UploadArgs) -> Result<Value> {
     let rest = session.rest()?;
-    let mut fields = Vec::new();
-    fields.extend(args.title.as_deref().map(|title| ("title", title)));
-    fields.extend(args.description.as_deref().map(|text| ("description", text)));
-    fields.extend(args.visibility.map(Visibility::text).map(|text| ("visibility", text)));
+    let meta = tus::sendable(&args.file)?;
+    let memory = Memory::new(&session.target.data, &session.target.http()?, &args.file, &meta)?;
+    let name = args.file.file_name().unwrap_or_default().to_string_lossy();
+    let fields = fields(args);
+    let mut said: Vec<_> = fields.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    said.push(("filename", &name));
+    let bar = bar();
+    bar.set_length(meta.len());
+    bar.enable_steady_tick(TICK);
+    let film = Film { path: &args.file, meta: &meta, fields: &said };
+    let sent = tus::send(&rest, &memory, &film, &bar).await;
+    bar.finish_and_clear();
+    Ok(json!({ "videoId": sent?, "message": "the video is stored", "metadata": null }))
+}
+
+/// Sends the film in one piece.
+async fn form(session: &Session<'_>, args: &UploadArgs) -> Result<Value> {
+    let rest = session.rest()?;
+    let fields = fields(args);
+    let fields: Vec<_> = fields.iter().map(|(key, value)| (*key, value.as_str())).collect();
     let bar = bar();
     let progress = bar.clone();
     let form = multipart::form(&args.file, &fields, move |bytes| {
@@ -60,10 +95,10 @@ async fn send(session: &Session<'_>, args: &UploadArgs) -> Result<(StatusCode, V
     let form = form.await?;
     // The fields and boundaries are a few hundred bytes more, which nobody sees on a bar.
     bar.set_length(std::fs::metadata(&args.file)?.len());
-    bar.enable_steady_tick(Duration::from_millis(120));
+    bar.enable_steady_tick(TICK);
     let sent = rest.post("/api/videos/upload", &form.content_type, form.length, form.body).await;
     bar.finish_and_clear();
-    sent
+    Ok(sent?.1)
 }
 
 fn bar() -> ProgressBar {
@@ -74,17 +109,26 @@ fn bar() -> ProgressBar {
     bar
 }
 
-/// Waits until a worker has looked at the film.
-async fn probed(session: &Session<'_>, video_id: &str) -> Result<v1::Video> {
+/// Waits until a worker has looked at the film; what it found, or nothing after `patience`.
+async fn probed(
+    session: &Session<'_>,
+    video_id: &str,
+    patience: Option<Duration>,
+) -> Result<Value> {
+    let rest = session.rest()?;
+    let begun = Instant::now();
     loop {
-        let video = videos::get(session, video_id).await?;
-        match video.state() {
-            VideoState::Probing | VideoState::Uploading => sleep(PROBE_INTERVAL).await,
-            VideoState::Failed => {
-                let failure = video.failure.unwrap_or_default();
-                bail!("{} ({})", output::one_line(&failure.message), failure.code)
+        let mut video = rest.get(&format!("/api/videos/{video_id}")).await?;
+        match video["state"].as_str() {
+            Some("probing" | "uploading") if patience.is_some_and(|p| begun.elapsed() > p) => {
+                return Ok(Value::Null);
             }
-            _ => return Ok(video),
+            Some("probing" | "uploading") => sleep(PROBE_INTERVAL).await,
+            Some("failed") => {
+                let text = |name: &str| video["error"][name].as_str().unwrap_or_default();
+                bail!("{} ({})", output::one_line(text("message")), text("code"))
+            }
+            _ => return Ok(video["metadata"].take()),
         }
     }
 }

@@ -38,4 +38,5 @@ mod telemetry;
 mod tls;
 mod topology;
 mod tour;
+mod tus;
 mod worker_lost;

@@ -142,6 +142,16 @@ impl Minio {
         keys
     }
 
+    /// Multipart uploads that were begun and neither completed nor aborted.
+    pub(crate) fn multiparts(&self) -> usize {
+        let below = |path: &Path| {
+            let entries = fs::read_dir(path).into_iter().flatten().flatten();
+            entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect::<Vec<_>>()
+        };
+        let root = self.drive().join(".minio.sys/multipart");
+        below(&root).iter().map(|object| below(object).len()).sum()
+    }
+
     fn drive(&self) -> PathBuf {
         self.dir.path().join("drive")
     }

@@ -1,0 +1,120 @@
+//! What an upload that broke off needs to go on: its address on the server, kept in a small file until it
+//! is complete. Losing the file costs an upload from the beginning, nothing else.
+
+use std::{
+    env, fs,
+    fs::Metadata,
+    hash::{DefaultHasher, Hash, Hasher},
+    io,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+/// Which file goes to which server: a file that changed is another one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Identity {
+    server: String,
+    file: PathBuf,
+    bytes: u64,
+    modified_ns: i64,
+    modified: i64,
+    inode: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Remembered {
+    identity: Identity,
+    /// The upload's path on the server.
+    upload: String,
+}
+
+/// One file's memory.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    identity: Identity,
+    path: PathBuf,
+}
+
+impl Memory {
+    /// The memory of `file` on its way to `server`, in the data folder where there is one.
+    ///
+    /// # Errors
+    /// When the file's whole name cannot be found out.
+    pub(crate) fn new(data: &Path, server: &str, file: &Path, meta: &Metadata) -> io::Result<Self> {
+        let identity = Identity {
+            server: server.to_owned(),
+            file: file.canonicalize()?,
+            bytes: meta.len(),
+            modified_ns: meta.mtime_nsec(),
+            modified: meta.mtime(),
+            inode: meta.ino(),
+        };
+        let mut hasher = DefaultHasher::new();
+        identity.hash(&mut hasher);
+        let path = folder(data).join(format!("{:016x}.json", hasher.finish()));
+        Ok(Self { identity, path })
+    }
+
+    /// The upload's path on the server, if it was begun before.
+    pub(crate) fn load(&self) -> Option<String> {
+        let text = fs::read(&self.path).ok()?;
+        let remembered: Remembered = serde_json::from_slice(&text).ok()?;
+        (remembered.identity == self.identity).then_some(remembered.upload)
+    }
+
+    /// Remembers the upload.
+    ///
+    /// # Errors
+    /// When the file cannot be written; then a broken upload begins again.
+    pub(crate) fn save(&self, upload: &str) -> io::Result<()> {
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder)?;
+        let upload = upload.to_owned();
+        let remembered = Remembered { identity: self.identity.clone(), upload };
+        let fresh = self.path.with_extension("new");
+        fs::write(&fresh, serde_json::to_vec(&remembered)?)?;
+        fs::set_permissions(&fresh, fs::Permissions::from_mode(0o600))?;
+        fs::rename(fresh, &self.path)
+    }
+
+    /// Forgets it.
+    pub(crate) fn forget(&self) {
+        // There may be nothing to forget.
+        let _absent = fs::remove_file(&self.path);
+    }
+}
+
+fn folder(data: &Path) -> PathBuf {
+    if data.is_dir() {
+        return data.join("uploads");
+    }
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let state = set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state")));
+    state.unwrap_or_else(env::temp_dir).join("streaming-service/uploads")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_holds_for_the_same_file_and_server_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let film = folder.path().join("film.mp4");
+        fs::write(&film, b"film").unwrap();
+        let memory = |server| {
+            Memory::new(folder.path(), server, &film, &fs::metadata(&film).unwrap()).unwrap()
+        };
+        let first = memory("a:1");
+        assert_eq!(first.load(), None);
+        first.save("/api/uploads/1").unwrap();
+        assert_eq!(memory("a:1").load().as_deref(), Some("/api/uploads/1"));
+        assert_eq!(memory("b:1").load(), None);
+        fs::write(&film, b"another film").unwrap();
+        assert_eq!(memory("a:1").load(), None);
+        first.forget();
+        assert_eq!(first.load(), None);
+    }
+}

@@ -1,0 +1,221 @@
+//! A film sent by tus 1.0.0: a cut connection, a restarted server and a killed command cost what was in
+//! flight, and the rest goes on from there.
+
+use std::{fs::Metadata, io::SeekFrom, path::Path, time::Duration};
+
+use anyhow::{Context, Result, anyhow, bail};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use futures::TryStreamExt;
+use http::{HeaderName, Method, StatusCode, header};
+use http_body_util::{BodyExt, Empty, StreamBody};
+use hyper::body::Frame;
+use indicatif::ProgressBar;
+use tokio::{
+    fs::File,
+    io::{AsyncReadExt, AsyncSeekExt},
+    time::{Instant, sleep},
+};
+use tokio_util::io::ReaderStream;
+
+use crate::{
+    rest::{Body, Reply, Rest},
+    resume::Memory,
+};
+
+const READ_BYTES: usize = 256 << 10;
+/// How long an upload that makes no progress is tried again.
+const PATIENCE: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+const COLLECTION: &str = "/api/uploads";
+const OCTETS: &str = "application/offset+octet-stream";
+const RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
+const OFFSET: HeaderName = HeaderName::from_static("upload-offset");
+const LENGTH: HeaderName = HeaderName::from_static("upload-length");
+const METADATA: HeaderName = HeaderName::from_static("upload-metadata");
+
+/// A film and what there is to say of it.
+pub(crate) struct Film<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) meta: &'a Metadata,
+    /// Known keys of `Upload-Metadata` with their values.
+    pub(crate) fields: &'a [(&'a str, &'a str)],
+}
+
+/// Where an upload stands.
+struct Standing {
+    path: String,
+    offset: u64,
+    video_id: String,
+}
+
+/// Sends the film, going on where an earlier attempt ended; the video's id.
+///
+/// # Errors
+/// The server refuses, or cannot be reached for longer than anybody would wait.
+pub(crate) async fn send(
+    rest: &Rest,
+    memory: &Memory,
+    film: &Film<'_>,
+    bar: &ProgressBar,
+) -> Result<String> {
+    let mut last_offset = None;
+    let mut since = Instant::now();
+    let mut pause = PAUSE;
+    loop {
+        let trouble = match attempt(rest, memory, film, bar).await {
+            Ok(standing) if standing.offset == film.meta.len() => {
+                memory.forget();
+                return Ok(standing.video_id);
+            }
+            Ok(standing) => {
+                if last_offset.replace(standing.offset) != Some(standing.offset) {
+                    (since, pause) = (Instant::now(), PAUSE);
+                }
+                anyhow!("the server took {} bytes and no more", standing.offset)
+            }
+            Err(Trouble::Passing(error)) => error,
+            Err(Trouble::Final(error)) => return Err(error),
+        };
+        if since.elapsed() > PATIENCE {
+            return Err(trouble.context("send it again with the same command to go on"));
+        }
+        bar.set_message("interrupted, goes on in a moment");
+        sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+enum Trouble {
+    /// The same again may work.
+    Passing(anyhow::Error),
+    Final(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Trouble {
+    fn from(error: E) -> Self {
+        Self::Final(error.into())
+    }
+}
+
+/// One go: from where the upload stands to its end, or to where it breaks.
+async fn attempt(
+    rest: &Rest,
+    memory: &Memory,
+    film: &Film<'_>,
+    bar: &ProgressBar,
+) -> Result<Standing, Trouble> {
+    let standing = match memory.load() {
+        Some(path) => look(rest, &path).await?,
+        None => None,
+    };
+    let mut standing = match standing {
+        Some(standing) => standing,
+        None => create(rest, memory, film).await?,
+    };
+    bar.set_position(standing.offset);
+    bar.set_message("");
+    if standing.offset < film.meta.len() {
+        let reply = patch(rest, film, &standing, bar).await;
+        match reply {
+            Ok(reply) if reply.status == StatusCode::NO_CONTENT => {
+                standing.offset = offset(&reply)?;
+            }
+            Ok(reply) if passing(reply.status) => {
+                return Err(Trouble::Passing(reply.refusal()));
+            }
+            Ok(reply) => return Err(Trouble::Final(reply.refusal())),
+            Err(error) => return Err(Trouble::Passing(error)),
+        }
+    }
+    Ok(standing)
+}
+
+/// Where a remembered upload stands; `None` when the server knows it no longer.
+async fn look(rest: &Rest, path: &str) -> Result<Option<Standing>, Trouble> {
+    let headers = [(RESUMABLE, "1.0.0".to_owned())];
+    let reply = rest.send(Method::HEAD, path, &headers, empty()).await;
+    let reply = reply.map_err(Trouble::Passing)?;
+    match reply.status {
+        StatusCode::OK => {
+            let (path, offset, video_id) =
+                (path.to_owned(), offset(&reply)?, reply.text("video-id"));
+            Ok(Some(Standing { path, offset, video_id }))
+        }
+        StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::BAD_REQUEST => Ok(None),
+        status if passing(status) => Err(Trouble::Passing(reply.refusal())),
+        _ => Err(Trouble::Final(reply.refusal())),
+    }
+}
+
+async fn create(rest: &Rest, memory: &Memory, film: &Film<'_>) -> Result<Standing, Trouble> {
+    let pair = |(key, value): &(&str, &str)| format!("{key} {}", STANDARD.encode(value));
+    let metadata: Vec<_> = film.fields.iter().map(pair).collect();
+    let headers = [
+        (RESUMABLE, "1.0.0".to_owned()),
+        (LENGTH, film.meta.len().to_string()),
+        (METADATA, metadata.join(",")),
+        (header::CONTENT_LENGTH, "0".to_owned()),
+    ];
+    let reply = rest.send(Method::POST, COLLECTION, &headers, empty()).await;
+    let reply = reply.map_err(Trouble::Passing)?;
+    if reply.status != StatusCode::CREATED {
+        let passing = passing(reply.status) && reply.status != StatusCode::TOO_MANY_REQUESTS;
+        let refusal = reply.refusal();
+        return Err(if passing { Trouble::Passing(refusal) } else { Trouble::Final(refusal) });
+    }
+    let path = reply.text("location");
+    if !path.starts_with('/') {
+        return Err(Trouble::Final(anyhow!("the answer names no upload")));
+    }
+    // Without a memory a broken upload begins again; that is no reason not to begin.
+    let _unwritten = memory.save(&path);
+    Ok(Standing { path, offset: 0, video_id: reply.text("video-id") })
+}
+
+async fn patch(
+    rest: &Rest,
+    film: &Film<'_>,
+    standing: &Standing,
+    bar: &ProgressBar,
+) -> Result<Reply> {
+    let mut file = File::open(film.path).await?;
+    file.seek(SeekFrom::Start(standing.offset)).await?;
+    let left = film.meta.len() - standing.offset;
+    let progress = bar.clone();
+    let pieces = ReaderStream::with_capacity(file.take(left), READ_BYTES);
+    let pieces = pieces.inspect_ok(move |piece| progress.inc(piece.len() as u64));
+    let body = BodyExt::boxed(StreamBody::new(pieces.map_ok(Frame::data)));
+    let headers = [
+        (RESUMABLE, "1.0.0".to_owned()),
+        (OFFSET, standing.offset.to_string()),
+        (header::CONTENT_TYPE, OCTETS.to_owned()),
+        (header::CONTENT_LENGTH, left.to_string()),
+    ];
+    rest.send(Method::PATCH, &standing.path, &headers, body).await
+}
+
+/// Whether the same request may be answered differently in a moment.
+fn passing(status: StatusCode) -> bool {
+    let own = [StatusCode::CONFLICT, StatusCode::LOCKED, StatusCode::TOO_MANY_REQUESTS];
+    status.is_server_error() || own.contains(&status)
+}
+
+fn offset(reply: &Reply) -> Result<u64> {
+    reply.text("upload-offset").parse().context("the answer has no offset")
+}
+
+fn empty() -> Body {
+    BodyExt::boxed(Empty::new().map_err(|never| match never {}))
+}
+
+/// Refuses what cannot be sent before anything is reserved for it.
+pub(crate) fn sendable(path: &Path) -> Result<Metadata> {
+    let meta = std::fs::metadata(path).with_context(|| format!("open {}", path.display()))?;
+    if !meta.is_file() {
+        bail!("{} is no file", path.display());
+    }
+    // Found out now rather than after the server has reserved a place.
+    std::fs::File::open(path).with_context(|| format!("open {}", path.display()))?;
+    Ok(meta)
+}

@@ -1,0 +1,288 @@
+//! Uploads that survive: tus 1.0.0 against the whole service, with kills, cuts, two at once, and what is
+//! left of those that are given up. The same walk on a folder and on a bucket.
+
+mod client;
+mod command;
+
+use std::{path::Path, time::Duration};
+
+use bytes::Bytes;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::harness::{
+    clip::Numbered,
+    eventually,
+    minio::Minio,
+    proxy::{Mode, Proxy},
+    stack::Stack,
+};
+
+use client::Tus;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A film with `bytes` of padding behind it, in a box that players skip.
+pub(crate) fn padded(seconds: u32, bytes: usize) -> Vec<u8> {
+    let mut film = std::fs::read(Numbered::seconds(seconds).file()).expect("read film");
+    film.extend_from_slice(&u32::try_from(bytes + 8).expect("a small box").to_be_bytes());
+    film.extend_from_slice(b"free");
+    film.extend((0..bytes).map(|n| (n * 31 % 251) as u8));
+    film
+}
+
+async fn state(stack: &Stack, video: &str) -> String {
+    let reply = stack.client().try_get(&format!("/api/videos/{video}")).await;
+    let Ok(reply) = reply else { return String::new() };
+    if reply.status != 200 {
+        return format!("{}", reply.status);
+    }
+    reply.json()["state"].as_str().unwrap_or_default().to_owned()
+}
+
+async fn reaches(stack: &Stack, video: &str, wanted: &str) {
+    eventually(&format!("the video is {wanted}"), DEADLINE, async || {
+        (state(stack, video).await == wanted).then_some(())
+    })
+    .await;
+}
+
+fn source(stack: &Stack, video: &str) -> Vec<u8> {
+    std::fs::read(stack.store().join(format!("videos/{video}/source"))).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn upload_survives_cuts_kills_and_two_at_once_and_becomes_a_film() {
+    let expiry = ("STREAMING_UPLOAD_EXPIRY", "20s");
+    let mut stack = Stack::start_with(&[expiry, ("STREAMING_UPLOADS_OPEN_MAX", "3")]).await;
+    let tus = Tus::new(&stack);
+    let abandoned = tus.create(1000, "").await;
+    tus.patch(&abandoned.path, 0, &[], vec![7; 400].into()).await.expect(204);
+    refusals(&stack, &tus).await;
+    let video = film_through_a_kill(&mut stack).await;
+    let tus = Tus::new(&stack);
+    two_at_once(&stack, &tus).await;
+    terminated(&stack, &tus).await;
+    let job = stack.client().transcode(&video, &json!({"profiles": ["360p"]})).await;
+    stack.client().wait_job(&job, "completed", Duration::from_secs(60)).await;
+    stack.anonymous().get(&format!("/api/stream/{video}/hls/playlist.m3u8")).await.expect(200);
+    eventually("what was abandoned expires", DEADLINE, async || {
+        (tus.head(&abandoned.path).await.status == 404).then_some(())
+    })
+    .await;
+    eventually("and is swept", DEADLINE, async || {
+        stack.objects().iter().all(|key| !key.contains("/upload-")).then_some(())
+    })
+    .await;
+    assert_eq!(state(&stack, &abandoned.video).await, "404");
+}
+
+/// Who may not, what does not exist, what is no tus.
+async fn refusals(stack: &Stack, tus: &Tus) {
+    let viewer = tus.with_token(&stack.rpc().mint("viewer").await);
+    assert_eq!(viewer.try_create(10, "").await.status, 403, "viewers do not upload");
+    let stranger = tus.with_token(&mint_for(stack, "elsewhere").await);
+    let ours = tus.create(10, "").await;
+    assert_eq!(stranger.head(&ours.path).await.status, 404);
+    assert_eq!(stranger.patch(&ours.path, 0, &[], vec![1; 10].into()).await.status, 404);
+    assert_eq!(stranger.delete(&ours.path).await.status, 404);
+    let third = tus.create(10, "").await;
+    let full = tus.try_create(10, "").await;
+    assert_eq!((full.status, full.json()["code"].clone()), (429, json!("quota_exceeded")));
+    assert!(stranger.try_create(10, "").await.status == 201, "a quota is a tenant's own");
+    for created in [ours, third] {
+        assert_eq!(tus.delete(&created.path).await.status, 204);
+        assert_eq!(tus.head(&created.path).await.status, 404);
+    }
+    let unknown = "/api/uploads/01936b2e-7c1a-7d33-8b0e-000000000001";
+    assert_eq!(tus.head(unknown).await.status, 404);
+}
+
+async fn mint_for(stack: &Stack, tenant: &str) -> String {
+    let request = api::v1::MintTokenRequest {
+        role: "admin".to_owned(),
+        subject: "stranger".to_owned(),
+        ttl_seconds: 600,
+        tenant: tenant.to_owned(),
+    };
+    stack.rpc().auth().mint_token(request).await.expect("mint token").into_inner().token
+}
+
+/// A film in pieces: with a checksum, with a cut, with the data plane killed in the middle.
+async fn film_through_a_kill(stack: &mut Stack) -> String {
+    let film = padded(6, 3_000_000);
+    let tus = Tus::new(stack);
+    let metadata = "filename Li4vLi4vZXRjL3g=,title w5xiZXI=,relativePath bnVsbA==";
+    let created = tus.create(film.len(), metadata).await;
+    let path = created.path.clone();
+    let head = tus.head(&path).await.expect(200);
+    assert_eq!(head.header("upload-metadata"), metadata);
+    assert_eq!(head.header("upload-length"), film.len().to_string());
+    assert!(head.header("upload-expires").ends_with("GMT"), "{:?}", head.headers);
+    // Another's bytes under this checksum are dropped, the right ones are kept.
+    let piece = &film[..500_000];
+    let sum = tus.sha256(piece);
+    let wrong = tus.patch(&path, 0, &[("upload-checksum", &sum)], vec![1; 500_000].into()).await;
+    assert_eq!(wrong.status, 460, "{}", wrong.text());
+    let right = Bytes::copy_from_slice(piece);
+    let kept = tus.patch(&path, 0, &[("upload-checksum", &sum)], right).await.expect(204);
+    assert_eq!(
+        (kept.header("upload-offset"), kept.header("video-id")),
+        ("500000", &*created.video)
+    );
+    // Cut: what came is kept.
+    tus.begin_patch(&path, 500_000, &film[500_000..], 600_000).await;
+    tus.reaches(&path, 1_100_000).await;
+    // Killed: never less than was acknowledged.
+    let open = tus.begin_patch(&path, 1_100_000, &film[1_100_000..], 700_000).await;
+    tus.reaches(&path, 1_800_000).await;
+    stack.replace("streaming-dataplane").await;
+    drop(open);
+    stack.wait_ready().await;
+    let tus = Tus::new(stack);
+    assert_eq!(tus.offset(&path).await, 1_800_000);
+    let rest = Bytes::copy_from_slice(&film[1_800_000..]);
+    let last = tus.patch(&path, 1_800_000, &[], rest).await.expect(204);
+    assert_eq!(last.header("video-id"), created.video);
+    assert_eq!(last.header("upload-offset"), film.len().to_string());
+    assert!(matches!(&*state(stack, &created.video).await, "probing" | "uploaded"));
+    assert_eq!(tus.offset(&path).await, film.len() as u64, "a lost last reply is no loss");
+    assert!(source(stack, &created.video) == film, "the bytes are the film's");
+    reaches(stack, &created.video, "uploaded").await;
+    let shown = stack.client().get(&format!("/api/videos/{}", created.video)).await.json();
+    assert_eq!((&shown["title"], &shown["metadata"]["width"]), (&json!("Über"), &json!(640)));
+    created.video
+}
+
+async fn two_at_once(stack: &Stack, tus: &Tus) {
+    let created = tus.create(2_000_000, "").await;
+    let [ones, twos] = [1_u8, 2].map(|byte| Bytes::from(vec![byte; 2_000_000]));
+    let (first, second) = tokio::join!(
+        tus.patch(&created.path, 0, &[], ones.clone()),
+        tus.patch(&created.path, 0, &[], twos.clone())
+    );
+    let mut statuses = [first.status, second.status];
+    statuses.sort_unstable();
+    assert!(matches!(statuses, [204, 409 | 423]), "{statuses:?}");
+    // Neither is a film, and the reason stands with the video.
+    reaches(stack, &created.video, "failed").await;
+    let video = stack.client().get(&format!("/api/videos/{}", created.video)).await.json();
+    assert!(video["error"]["code"].is_string(), "{video:#}");
+    let expected = if first.status == 204 { ones } else { twos };
+    assert_eq!(Sha256::digest(source(stack, &created.video)), Sha256::digest(&expected));
+    let path = format!("/api/videos/{}", created.video);
+    stack.client().send(hyper::Method::DELETE, &path, &[], Bytes::new()).await.expect("DELETE");
+}
+
+async fn terminated(stack: &Stack, tus: &Tus) {
+    let created = tus.create(1_000_000, "").await;
+    tus.begin_patch(&created.path, 0, &[5; 400_000], 400_000).await;
+    tus.reaches(&created.path, 400_000).await;
+    assert_eq!(tus.delete(&created.path).await.status, 204);
+    assert_eq!(tus.head(&created.path).await.status, 404);
+    assert_eq!(state(stack, &created.video).await, "404");
+    eventually("nothing of it is left", DEADLINE, async || {
+        let left = stack.objects().iter().any(|key| key.contains(&created.video));
+        (!left).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uploads_to_a_bucket_go_in_parts_and_leave_nothing_behind() {
+    let minio = Minio::start(&["films"]);
+    let mut env = minio.vars();
+    env.push(("STREAMING_STORES", minio.stores()));
+    let env: Vec<(&str, &str)> = env.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let mut stack = Stack::start_with(&env).await;
+    let film = padded(6, 21 << 20);
+    let uploads = || -> Vec<String> {
+        minio.objects("films").into_iter().filter(|key| key.contains("/upload-")).collect()
+    };
+    let tus = Tus::new(&stack);
+    let created = tus.create(film.len(), "").await;
+    let path = created.path.clone();
+    let send = async |tus: &Tus, from: usize, to: usize| {
+        let body = Bytes::copy_from_slice(&film[from..to]);
+        tus.patch(&path, from as u64, &[], body).await.expect(204)
+    };
+    // A part and a rest, a rest alone, parts with a checksum, a kill, the end.
+    send(&tus, 0, 10 << 20).await;
+    assert_eq!((tus.offset(&path).await, uploads().len()), (10 << 20, 1));
+    send(&tus, 10 << 20, 11 << 20).await;
+    assert_eq!(uploads().len(), 1, "the former side object is gone");
+    let piece = &film[11 << 20..13 << 20];
+    let sum = tus.sha256(piece);
+    let wrong = vec![0; piece.len()];
+    let offset = 11 << 20;
+    let refused = tus.patch(&path, offset, &[("upload-checksum", &sum)], wrong.into()).await;
+    assert_eq!(refused.status, 460);
+    let right = Bytes::copy_from_slice(piece);
+    tus.patch(&path, offset, &[("upload-checksum", &sum)], right).await.expect(204);
+    let open = tus.begin_patch(&path, 13 << 20, &film[13 << 20..], 5 << 20).await;
+    tus.reaches(&path, 16 << 20).await;
+    stack.replace("streaming-dataplane").await;
+    drop(open);
+    stack.wait_ready().await;
+    let tus = Tus::new(&stack);
+    let kept = tus.offset(&path).await as usize;
+    assert!((16 << 20..=18 << 20).contains(&kept), "{kept}");
+    assert_eq!(send(&tus, kept, film.len()).await.header("video-id"), created.video);
+    reaches(&stack, &created.video, "uploaded").await;
+    assert!(uploads().is_empty(), "{:?}", uploads());
+    bucket_leftovers(&stack, &minio, &film).await;
+}
+
+/// A form through the same writers, and an upload that is given up.
+async fn bucket_leftovers(stack: &Stack, minio: &Minio, film: &[u8]) {
+    let file = stack.beside().join("padded.mp4");
+    std::fs::write(&file, film).expect("write film");
+    let video = stack.client().upload_film(&file).await;
+    let key = format!("videos/{video}/source");
+    assert!(minio.objects("films").contains(&key), "{:?}", minio.objects("films"));
+    assert_eq!(minio.multiparts(), 0);
+    let tus = Tus::new(stack);
+    let created = tus.create(film.len(), "").await;
+    let body = Bytes::copy_from_slice(&film[..10 << 20]);
+    tus.patch(&created.path, 0, &[], body).await.expect(204);
+    assert_eq!(minio.multiparts(), 1);
+    assert_eq!(tus.delete(&created.path).await.status, 204);
+    eventually("parts and side object are swept", DEADLINE, async || {
+        let left = minio.objects("films").iter().any(|key| key.contains(&created.video));
+        (!left && minio.multiparts() == 0).then_some(())
+    })
+    .await;
+}
+
+/// The command line, killed in the middle, and an independent client, broken off.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_are_interrupted_go_on() {
+    let stack = Stack::start().await;
+    let file = stack.beside().join("long.mp4");
+    std::fs::write(&file, padded(6, 60_000_000)).expect("write film");
+    let proxy = Proxy::to(&stack.http).await;
+    let mut first = command::upload(&stack, &proxy, &file).spawn().expect("start upload");
+    // As soon as it has begun nothing gets through any more, and then it dies.
+    while command::remembered(&stack).is_none() {
+        assert!(first.try_wait().expect("wait for upload").is_none(), "it ended early");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    proxy.set(Mode::Hold);
+    first.kill().expect("kill upload");
+    first.wait().expect("reap upload");
+    proxy.set(Mode::Pass);
+    let second = command::run(&stack, &proxy, &file).await;
+    assert!(second.contains("source 640x360"), "{second}");
+    let videos = stack.client().get("/api/videos").await.expect(200).json();
+    assert_eq!(videos["videos"].as_array().map(Vec::len), Some(1), "it went on: {videos:#}");
+    assert!(command::remembered(&stack).is_none(), "it is forgotten when it is whole");
+    let video = videos["videos"][0]["videoId"].as_str().expect("videoId").to_owned();
+    assert!(source(&stack, &video) == std::fs::read(&file).expect("read film"));
+    assert_eq!(videos["videos"][0]["title"], "long.mp4");
+    command::refuses_what_is_no_film(&stack, &proxy, Path::new("/etc/hostname")).await;
+    let result = command::tus_js_client(&stack, &file, 4_000_000, 10_000_000).await;
+    assert_eq!(result["done"], true, "{result:#}");
+    let video = result["video"].as_str().expect("video").to_owned();
+    reaches(&stack, &video, "uploaded").await;
+    assert!(source(&stack, &video) == std::fs::read(&file).expect("read film"));
+}

@@ -1,0 +1,72 @@
+//! `streaming-service upload`, as a person runs it, and tus-js-client, as an application does.
+
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use serde_json::{Value, json};
+
+use crate::harness::{program, proxy::Proxy, stack::Stack};
+
+/// The command, ready to be started.
+pub(crate) fn upload(stack: &Stack, proxy: &Proxy, file: &Path) -> Command {
+    let mut command = stack.command("streaming-service");
+    command.env("STREAMING_HTTP_ADDR", &proxy.address);
+    command.arg("upload").arg(file).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// Runs it to its end; what it printed.
+pub(crate) async fn run(stack: &Stack, proxy: &Proxy, file: &Path) -> String {
+    let mut command = upload(stack, proxy, file);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = tokio::task::spawn_blocking(move || command.output().expect("run upload"));
+    let output = output.await.expect("wait for upload");
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{text}");
+    text
+}
+
+/// Something is remembered for later.
+pub(crate) fn remembered(stack: &Stack) -> Option<()> {
+    let folder = std::fs::read_dir(stack.data().join("uploads"));
+    let mut files = folder.into_iter().flatten().flatten();
+    files.any(|file| file.path().extension().is_some_and(|kind| kind == "json")).then_some(())
+}
+
+/// A file that is no film ends with the reason and a status that says so.
+pub(crate) async fn refuses_what_is_no_film(stack: &Stack, proxy: &Proxy, file: &Path) {
+    for form in [false, true] {
+        let mut command = upload(stack, proxy, file);
+        if form {
+            command.arg("--form");
+        }
+        command.stderr(Stdio::piped());
+        let output = tokio::task::spawn_blocking(move || command.output().expect("run upload"));
+        let output = output.await.expect("wait for upload");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && text.lines().count() == 1, "{text}");
+    }
+}
+
+/// Uploads with tus-js-client in requests of `chunk` bytes, broken off after `interrupt` of them and taken
+/// up by a second client; what it reports.
+pub(crate) async fn tus_js_client(stack: &Stack, file: &Path, chunk: u64, interrupt: u64) -> Value {
+    let order = json!({
+        "endpoint": format!("http://{}/api/uploads", stack.http),
+        "token": stack.token,
+        "file": file,
+        "chunk": chunk,
+        "interrupt": interrupt,
+    });
+    let folder = program::repository().join("tests/browser");
+    let output = tokio::task::spawn_blocking(move || {
+        program::output(
+            "node",
+            &[folder.join("tus.mjs").to_string_lossy().into_owned(), order.to_string()],
+        )
+    });
+    let output = output.await.expect("wait for node");
+    serde_json::from_slice(&output).expect("one line of JSON")
+}
