@@ -65,7 +65,7 @@ fn fields(args: &UploadArgs) -> Vec<(&'static str, String)> {
 async fn resumable(session: &Session<'_>, args: &UploadArgs) -> Result<Value> {
     let rest = session.rest()?;
     let meta = tus::sendable(&args.file)?;
-    let memory = Memory::new(&session.target.data, &session.target.http()?, &args.file, &meta)?;
+    let memory = Memory::new(&session.target.data, &rest.url(""), &args.file, &meta)?;
     let name = args.file.file_name().unwrap_or_default().to_string_lossy();
     let fields = fields(args);
     let mut said: Vec<_> = fields.iter().map(|(key, value)| (*key, value.as_str())).collect();

@@ -71,3 +71,11 @@ async fn examples_of_the_api_page_work_as_pasted() {
         assert!(told.contains(sign), "{sign}:\n{told}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn examples_of_the_uploads_page_work_as_pasted() {
+    let Some(told) = run("docs/uploads.md", 5).await else { return };
+    for sign in ["\"videoId\"", "/api/uploads/", "204\n", "video-id: "] {
+        assert!(told.to_ascii_lowercase().contains(&sign.to_ascii_lowercase()), "{sign}:\n{told}");
+    }
+}
