@@ -1,5 +1,5 @@
 //! The whole topology as plain processes: two controls, two data planes, three workers, one database, one
-//! Redis, one store and a balancer. One of each is lost while a film is uploaded, encoded and played.
+//! Redis, MinIO with two buckets and a balancer. One of each is lost while a film is uploaded, encoded and played.
 
 use std::{
     sync::{
@@ -23,6 +23,7 @@ use crate::{
         clip::Numbered,
         eventually,
         fleet::Fleet,
+        minio::Minio,
         picture,
         script::{Behaviour, Ffmpeg},
     },
@@ -30,6 +31,7 @@ use crate::{
 };
 
 const JOB_DEADLINE: Duration = Duration::from_secs(120);
+const UPLOAD_DEADLINE: Duration = Duration::from_secs(40);
 /// Case 108: from its start to its first segment.
 const WARM_DEADLINE: Duration = Duration::from_secs(5);
 /// A drained worker's: its chunks may still end.
@@ -41,16 +43,21 @@ const BROKEN_MAX: u32 = 2;
 async fn film_survives_the_loss_of_one_of_each() {
     let scripts = tempfile::tempdir().expect("folder");
     let script = Ffmpeg::new(scripts.path(), Behaviour::Slow(1));
-    let env = [("STREAMING_FFMPEG", script.path()), ("STREAMING_WORKER_SLOTS", "1")];
+    let store = Minio::start(&["media-1", "media-2"]);
+    let (stores, vars) = (store.stores(), store.vars());
+    let mut env = vec![("STREAMING_STORES", stores.as_str()), ("STREAMING_WORKER_SLOTS", "1")];
+    env.push(("STREAMING_FFMPEG", script.path()));
+    env.extend(vars.iter().map(|(key, value)| (*key, value.as_str())));
     let mut fleet = Fleet::start(&env, 3).await;
     let film = Numbered::seconds(64);
 
     let video = upload(&mut fleet, &film).await;
     let client = fleet.base.client();
-    let job = client.transcode(&video, &json!({})).await;
+    let job = transcode(&client, &video).await;
     let viewer = Viewer::watch(fleet.base.anonymous(), &video, &job);
     eventually("some chunks are done and others under way", JOB_DEADLINE, async || {
-        let now = client.try_get(&format!("/api/jobs/{job}")).await.ok()?.json();
+        let reply = client.try_get(&format!("/api/jobs/{job}")).await.ok()?;
+        let now = (reply.status == 200).then(|| reply.json())?;
         let count = |state| tasks(&now, "chunk").iter().filter(|t| t["state"] == state).count();
         (count("done") >= 1 && count("leased") >= 1).then_some(())
     })
@@ -109,8 +116,28 @@ async fn upload(fleet: &mut Fleet, film: &Numbered) -> String {
     let whole = replies.iter().find(|reply| reply.status == 201);
     match whole {
         Some(reply) => reply.json()["videoId"].as_str().expect("videoId").to_owned(),
-        None => fleet.base.client().upload_film(&film.file()).await,
+        None => send_again(&fleet.base.client(), film).await,
     }
+}
+
+/// As a client does that was told 502: nothing was taken in, and another attempt is harmless.
+async fn send_again(client: &Client, film: &Numbered) -> String {
+    eventually("the film arrives", UPLOAD_DEADLINE, async || {
+        let reply = client.upload(&film.file(), &[]).await;
+        assert!(matches!(reply.status, 201 | 502..=504), "{}", reply.text());
+        (reply.status == 201).then(|| reply.json())?["videoId"].as_str().map(str::to_owned)
+    })
+    .await
+}
+
+/// The same for the job.
+async fn transcode(client: &Client, video: &str) -> String {
+    eventually("the job is queued", UPLOAD_DEADLINE, async || {
+        let reply = client.post(&format!("/api/videos/{video}/transcode"), &json!({})).await;
+        assert!(matches!(reply.status, 202 | 502..=504), "{}", reply.text());
+        (reply.status == 202).then(|| reply.json())?["jobId"].as_str().map(str::to_owned)
+    })
+    .await
 }
 
 /// Somebody who looks on through the balancer all the while.
