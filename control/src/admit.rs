@@ -2,6 +2,7 @@
 
 mod offer;
 mod pictures;
+mod rung;
 
 use std::time::Duration;
 
@@ -261,11 +262,16 @@ async fn prove(
         TaskKind::Audio => (TrackKind::Audio, AAC_FRAME_SAMPLES),
         _ => (TrackKind::Video, grid.rate().frame_ticks()),
     };
+    let mut rungs = subject.plan.iter().flat_map(|plan| &plan.rungs);
+    let rung = rungs.find(|rung| rung.name == offered.rendition).cloned();
     let (offered, name) =
         (offered.clone(), format!("{} chunk {}", offered.rendition, offered.chunk));
     let proof = tokio::task::spawn_blocking(move || {
         if Sha256::digest(&bytes)[..] != offered.sha256[..] {
             return Err("the stored bytes are not those that were announced".to_owned());
+        }
+        if let Some(rung) = rung {
+            rung::as_planned(&rung, &offered.init)?;
         }
         let fragments = admission::admit(kind, &grid, offered.chunk, &offered.init, &bytes)
             .map_err(|refusal| refusal.to_string())?;
@@ -366,9 +372,9 @@ async fn record(
         finished = tasks::unblock(&tx, subject.job).await?;
     }
     let audio = plan.audio.first().map(plan::PlannedAudio::rendition);
-    let pictures = plan.video.is_some();
+    let pictures = plan.openers();
     let (video, job) = (subject.video, subject.job);
-    let playable = outputs::publish(&tx, video, job, pictures, audio.as_deref()).await?;
+    let playable = outputs::publish(&tx, video, job, &pictures, audio.as_deref()).await?;
     let age = if playable { jobs::age_seconds(&tx, job).await? } else { None };
     tx.commit().await?;
     if let Some(age) = age {

@@ -14,6 +14,7 @@ pub mod outputs;
 pub mod pictures;
 pub mod pool;
 pub mod revocations;
+mod serving;
 pub mod tasks;
 pub mod uploads;
 pub mod videos;

@@ -208,6 +208,13 @@ fn refuse(error: LadderError) -> Problem {
 }
 
 impl Plan {
+    /// The rungs that a film may open with, as `media::manifest::hls_playable` has it.
+    pub fn openers(&self) -> Vec<String> {
+        let names = |rungs: &[Rung]| rungs.iter().map(|r| r.name.clone()).collect::<Vec<_>>();
+        let everywhere = self.rungs.iter().take_while(|r| r.codec == Codec::H264).count();
+        names(self.rungs.get(..everywhere.max(1)).unwrap_or_default())
+    }
+
     /// Every task of the job, weighted by the work of encoding it.
     pub fn tasks(&self) -> Vec<NewTask> {
         let mut tasks = Vec::new();

@@ -2,6 +2,7 @@
 //! docs and tests use (H1, D3, C2...). It shares no code with the service: it must be able to disagree.
 
 pub(crate) mod boxes;
+pub(crate) mod codec;
 pub(crate) mod dash;
 pub(crate) mod fmp4;
 pub(crate) mod hls;

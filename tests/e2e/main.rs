@@ -9,6 +9,7 @@ mod admission;
 mod bad_input;
 mod cdn;
 mod cli;
+mod codecs;
 mod conformance;
 mod corruption;
 mod deploy;

@@ -32,8 +32,6 @@ use crate::{
     task::Workshop,
 };
 
-/// What we encode with.
-const ENCODERS: [&str; 1] = ["libx264"];
 const SELF_TEST_TIME_MAX: Duration = Duration::from_secs(20);
 const ENCODER_LIST_BYTES_MAX: usize = 1 << 20;
 
@@ -133,10 +131,11 @@ async fn self_test(toolbox: &Toolbox, scratch: &Scratch) -> Result<Vec<String>, 
     let answer = ask(toolbox, program, args, None, folder.path(), time, bytes).await;
     let list = String::from_utf8_lossy(&answer.map_err(StartError::SelfTest)?).into_owned();
     let listed = |encoder: &&str| list.split_whitespace().any(|word| word == *encoder);
+    let ours = media::Codec::ALL.map(media::Codec::encoder);
     let encoders: Vec<String> =
-        ENCODERS.iter().filter(|e| listed(e)).map(|e| (*e).to_owned()).collect();
+        ours.iter().filter(|e| listed(e)).map(|e| (*e).to_owned()).collect();
     if encoders.is_empty() {
-        return Err(StartError::Encoders(ENCODERS.join(", ")));
+        return Err(StartError::Encoders(ours.join(", ")));
     }
     Ok(encoders)
 }

@@ -1,10 +1,11 @@
 //! Proof that nothing happened to a packet between the encoder and us.
 //!
 //! FFmpeg writes every rung twice: as MP4, and as a list of each packet's size and Adler-32, taken
-//! before the muxer touches it. The encoder's packets are Annex B (start codes), the MP4's samples are
-//! length-prefixed, so the samples are turned back before they are summed.
+//! before the muxer touches it. The packets of x264 and x265 are Annex B (start codes), the MP4's samples
+//! are length-prefixed; SVT-AV1's packets begin with a delimiter, which MP4 leaves out. So the samples
+//! are turned back before they are summed.
 
-use media::fmp4::SampleView;
+use media::{Codec, fmp4::SampleView};
 use thiserror::Error;
 
 /// Adler-32's modulus.
@@ -12,8 +13,10 @@ const MODULUS: u32 = 65_521;
 /// Most bytes that can be summed before the sums must be reduced (as in zlib).
 const RUN_BYTES_MAX: usize = 5552;
 
-/// The NAL unit type of messages (supplemental enhancement information).
+/// H.264's NAL unit type of messages (supplemental enhancement information).
 const SEI: u8 = 6;
+/// AV1's temporal delimiter, whole.
+const TEMPORAL_DELIMITER: [u8; 2] = [0x12, 0];
 
 /// Why packets and samples do not agree.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -37,11 +40,12 @@ pub enum ProofError {
     Differs(usize),
 }
 
-/// Checks that `samples` are, one by one, the packets that the framecrc muxer summed up in `list`.
+/// Checks that `samples` are, one by one, the packets of `codec` that the framecrc muxer summed up in
+/// `list`.
 ///
 /// # Errors
 /// The first difference.
-pub fn compare(list: &str, samples: &[SampleView<'_>]) -> Result<(), ProofError> {
+pub fn compare(codec: Codec, list: &str, samples: &[SampleView<'_>]) -> Result<(), ProofError> {
     let mut packets = Vec::with_capacity(samples.len());
     for (number, line) in list.lines().enumerate() {
         if !line.starts_with('#') && !line.is_empty() {
@@ -52,8 +56,13 @@ pub fn compare(list: &str, samples: &[SampleView<'_>]) -> Result<(), ProofError>
         return Err(ProofError::Count { packets: packets.len(), samples: samples.len() });
     }
     for (place, (packet, sample)) in packets.iter().zip(samples).enumerate() {
-        let units = units(sample.data).ok_or(ProofError::Damaged(place))?;
-        if annex_b_sum(&units) != *packet {
+        let units = || units(sample.data).ok_or(ProofError::Damaged(place));
+        let sum = match codec {
+            Codec::H264 => annex_b_sum(&units()?, true),
+            Codec::Hevc => annex_b_sum(&units()?, false),
+            Codec::Av1 => sum(&[&TEMPORAL_DELIMITER, sample.data]),
+        };
+        if sum != *packet {
             return Err(ProofError::Differs(place));
         }
     }
@@ -88,18 +97,24 @@ fn units(mut sample: &[u8]) -> Option<Vec<&[u8]>> {
 }
 
 /// Size and sum of `units` as the encoder put them out: a picture's first one behind a start code of four
-/// bytes, the others behind three; so too the encoder's message, which FFmpeg prepends to its first
-/// picture.
-fn annex_b_sum(units: &[&[u8]]) -> Packet {
+/// bytes, the others behind three; so too x264's message, which FFmpeg prepends to its first picture.
+fn annex_b_sum(units: &[&[u8]], message_first: bool) -> Packet {
     let is_message = |unit: &&[u8]| unit.first().is_some_and(|head| head & 0x1f == SEI);
-    let prepended = units.len() > 1 && units.first().is_some_and(is_message);
+    let prepended = message_first && units.len() > 1 && units.first().is_some_and(is_message);
     let picture = usize::from(prepended);
-    let (mut sum, mut bytes) = (Adler::default(), 0);
+    let mut parts: Vec<&[u8]> = Vec::with_capacity(units.len() * 2);
     for (place, unit) in units.iter().enumerate() {
-        let start_code: &[u8] = if place == picture { &[0, 0, 0, 1] } else { &[0, 0, 1] };
-        sum.add(start_code);
-        sum.add(unit);
-        bytes += (start_code.len() + unit.len()) as u64;
+        parts.extend([if place == picture { &[0, 0, 0, 1][..] } else { &[0, 0, 1] }, unit]);
+    }
+    sum(&parts)
+}
+
+/// Size and sum of what is in `parts`.
+fn sum(parts: &[&[u8]]) -> Packet {
+    let (mut sum, mut bytes) = (Adler::default(), 0);
+    for part in parts {
+        sum.add(part);
+        bytes += part.len() as u64;
     }
     Packet { bytes, sum: sum.value() }
 }
@@ -130,7 +145,7 @@ impl Adler {
 
 #[cfg(test)]
 mod tests {
-    use media::fmp4::SampleView;
+    use media::{Codec, fmp4::SampleView};
 
     use super::{ProofError, compare};
 
@@ -151,12 +166,25 @@ mod tests {
             high << 16 | low
         };
         let list = format!("#tb 0: 1/25\n0,  0,  0,  1,  10, {sum:#010x}, S=1,  8\n");
-        assert_eq!(compare(&list, &[view(&sample)]), Ok(()));
+        assert_eq!(compare(Codec::H264, &list, &[view(&sample)]), Ok(()));
         let mut flipped = sample;
         flipped[4] ^= 1;
-        assert_eq!(compare(&list, &[view(&flipped)]), Err(ProofError::Differs(0)));
-        assert_eq!(compare(&list, &[view(&sample[..9])]), Err(ProofError::Damaged(0)));
-        assert_eq!(compare(&list, &[]), Err(ProofError::Count { packets: 1, samples: 0 }));
-        assert_eq!(compare("nonsense", &[]), Err(ProofError::Line(1)));
+        assert_eq!(compare(Codec::H264, &list, &[view(&flipped)]), Err(ProofError::Differs(0)));
+        assert_eq!(compare(Codec::H264, &list, &[view(&sample[..9])]), Err(ProofError::Damaged(0)));
+        assert_eq!(
+            compare(Codec::H264, &list, &[]),
+            Err(ProofError::Count { packets: 1, samples: 0 })
+        );
+        assert_eq!(compare(Codec::H264, "nonsense", &[]), Err(ProofError::Line(1)));
+    }
+    /// Taken from what FFmpeg 5.1.9 wrote: the shortest packet of SVT-AV1, which shows a frame again.
+    #[test]
+    fn packets_of_av1_are_samples_behind_a_delimiter() {
+        let list = "#codec_id 0: av1\n0,  2,  2,  1,  5, 0x01820105, F=0x0, S=1,  8\n";
+        let sample = [0x1a, 0x01, 0xd8];
+        assert_eq!(compare(Codec::Av1, list, &[view(&sample)]), Ok(()));
+        let flipped = [0x1a, 0x01, 0xd9];
+        assert_eq!(compare(Codec::Av1, list, &[view(&flipped)]), Err(ProofError::Differs(0)));
+        assert!(compare(Codec::Hevc, list, &[view(&sample)]).is_err());
     }
 }

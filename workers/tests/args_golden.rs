@@ -41,7 +41,7 @@ fn rungs() -> Vec<Rung> {
         height,
         video_bitrate,
         codec: media::Codec::H264,
-        preset: "veryfast".to_owned(),
+        preset: String::new(),
     };
     vec![rung("360p", 640, 360, 800_000), rung("1080p", 1920, 1080, 5_000_000)]
 }
@@ -78,6 +78,16 @@ fn later_chunk_is_sought_and_cut_by_frame_number() {
 #[test]
 fn last_resort_decodes_from_the_start_and_the_last_chunk_is_padded() {
     insta::assert_snapshot!("last_chunk", encode(&track(), &rungs()[..1], 3, Preroll::FromStart));
+}
+
+#[test]
+fn each_codec_gets_its_own_encoder() {
+    let mut rungs = rungs();
+    for (rung, codec) in rungs.iter_mut().zip([media::Codec::Hevc, media::Codec::Av1]) {
+        rung.codec = codec;
+        rung.preset = codec.default_preset().to_owned();
+    }
+    insta::assert_snapshot!("codecs", encode(&track(), &rungs, 1, Preroll::Short));
 }
 
 #[test]

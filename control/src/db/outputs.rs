@@ -5,6 +5,7 @@ use media::{JobId, TaskId, VideoId, index::Fragment, tables::ChunkTable};
 use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
+pub use super::serving::publish;
 use super::{DbError, jobs, lease::LeaseId};
 use crate::{domain::TaskKind, plan::Plan};
 
@@ -224,45 +225,6 @@ pub async fn count(
         .await?;
     let count: i64 = row.try_get("outputs")?;
     Ok(count.unsigned_abs())
-}
-
-/// Serves the job from now on if its video serves nothing and the job has something to play: the
-/// first chunk of a video rendition if there are `pictures`, and of the default audio if there is to be
-/// one. True when it did.
-///
-/// # Errors
-/// [`DbError`] as every function here.
-pub async fn publish(
-    tx: &impl GenericClient,
-    video: VideoId,
-    job: JobId,
-    pictures: bool,
-    audio: Option<&str>,
-) -> Result<bool, DbError> {
-    let rows = tx
-        .execute(
-            "UPDATE videos
-             SET served_job = $2, published_at = now()
-             WHERE id = $1
-               AND served_job IS NULL
-               AND (
-                   NOT $4
-                   OR EXISTS (
-                       SELECT 1
-                       FROM outputs
-                       WHERE job_id = $2 AND chunk = 0 AND rendition NOT LIKE 'audio-%'
-                   )
-               )
-               AND (
-                   $3::text IS NULL
-                   OR EXISTS (
-                       SELECT 1 FROM outputs WHERE job_id = $2 AND chunk = 0 AND rendition = $3
-                   )
-               )",
-            &[&video.uuid(), &job.uuid(), &audio, &pictures],
-        )
-        .await?;
-    Ok(rows == 1)
 }
 
 /// Everything a job has committed, without the inits.

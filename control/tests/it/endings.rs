@@ -104,7 +104,7 @@ async fn a_cancel_voids_the_leases_and_unserves_what_was_half_made() {
     let claimed = claim(&db, &worker("a"), 1).await.remove(0);
     commit(&db, id, &output("360p", 0, 1)).await;
     commit(&db, id, &output("audio-0", 0, 1)).await;
-    assert!(outputs::publish(&*c, video, id, true, Some("audio-0")).await.unwrap());
+    assert!(outputs::publish(&*c, video, id, &["360p".to_owned()], Some("audio-0")).await.unwrap());
     assert_eq!(outputs::served(&*c, video).await.unwrap().unwrap().1, Some(id));
     assert!(ending::end_job(&*c, id, &End::Cancelled, GRACE).await.unwrap());
     assert!(!ending::finish_task(&*c, lease(&claimed)).await.unwrap());
@@ -119,12 +119,18 @@ async fn nothing_is_published_before_picture_and_sound() {
     let id = job(&db, video, 30).await;
     let c = db.get().await.unwrap();
     commit(&db, id, &output("audio-0", 0, 1)).await;
-    assert!(!outputs::publish(&*c, video, id, true, Some("audio-0")).await.unwrap());
+    assert!(
+        !outputs::publish(&*c, video, id, &["360p".to_owned()], Some("audio-0")).await.unwrap()
+    );
     commit(&db, id, &output("360p", 1, 1)).await;
-    assert!(!outputs::publish(&*c, video, id, true, Some("audio-0")).await.unwrap());
+    assert!(
+        !outputs::publish(&*c, video, id, &["360p".to_owned()], Some("audio-0")).await.unwrap()
+    );
     commit(&db, id, &output("360p", 0, 1)).await;
-    assert!(outputs::publish(&*c, video, id, true, Some("audio-0")).await.unwrap());
-    assert!(!outputs::publish(&*c, video, id, true, Some("audio-0")).await.unwrap());
+    assert!(outputs::publish(&*c, video, id, &["360p".to_owned()], Some("audio-0")).await.unwrap());
+    assert!(
+        !outputs::publish(&*c, video, id, &["360p".to_owned()], Some("audio-0")).await.unwrap()
+    );
 }
 
 #[tokio::test]

@@ -12,8 +12,7 @@ use crate::{
         Mp4Error,
         boxes::{self, BoxView},
         fragment::{self, Head},
-        init::{self, Header},
-        nal,
+        init::{self, Config, Header},
     },
     grid::{AAC_FRAME_SAMPLES, AUDIO_RATE},
     index::Fragment,
@@ -254,11 +253,11 @@ impl Judge<'_> {
             let split = rest.split_at_checked(*size as usize);
             let (data, after) = split.ok_or(broken(Mp4Error::Truncated("sample")))?;
             rest = after;
-            match self.kind {
-                TrackKind::Video if nal::picture_is_idr(data).map_err(broken)? != (sample == 0) => {
+            match &self.header.config {
+                Config::Video(video) if video.is_key(data).map_err(broken)? != (sample == 0) => {
                     return Err(Refusal::KeyFrame { gop, sample });
                 }
-                TrackKind::Audio if data.is_empty() => {
+                Config::Audio(_) if data.is_empty() => {
                     return Err(broken(Mp4Error::Invalid("sample size")));
                 }
                 _ => {}

@@ -4,17 +4,22 @@
 //! canonical form, so that every chunk of a rendition has the same init segment and every fragment
 //! starts exactly on the grid; admission can then compare bytes instead of interpreting them.
 
+mod audio;
+mod av1;
+mod avc;
+mod bits;
 pub(crate) mod boxes;
-mod codec;
 pub(crate) mod fragment;
 mod header;
+mod hevc;
 pub(crate) mod init;
-pub(crate) mod nal;
+mod nal;
 pub mod rewrite;
 pub(crate) mod sample;
 mod sps;
 #[cfg(test)]
 mod tests;
+mod video;
 
 pub use init::{InitInfo, init_info};
 pub use sample::{SampleView, samples};
@@ -27,7 +32,7 @@ pub(crate) const SAMPLES_MAX: usize = 1 << 20;
 /// What a track holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TrackKind {
-    /// H.264 video.
+    /// Pictures: H.264, HEVC or AV1.
     Video,
     /// AAC-LC audio.
     Audio,

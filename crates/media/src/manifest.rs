@@ -11,7 +11,8 @@ mod timeline;
 use std::fmt::Write;
 
 use crate::{
-    index::{Index, VideoRendition},
+    Codec,
+    index::{Index, Track, VideoRendition},
     ladder::lines,
 };
 
@@ -42,19 +43,25 @@ impl Links<'_> {
     }
 }
 
-/// Enough is there to begin an HLS session: a rung and the default sound.
+/// Enough is there to begin an HLS session: the default sound and, if there are to be pictures, a rung
+/// that every player takes, because sessions keep to what they were told of at first. A ladder
+/// without H.264 opens with its first rung.
 pub fn hls_playable(index: &Index) -> bool {
-    let sound = index.audio_renditions.first();
-    index.hls
-        && index.video_renditions.iter().any(|r| r.track.started())
-        && sound.is_none_or(|r| r.track.started())
+    let (video, sound) = (&index.video_renditions, index.audio_renditions.first());
+    let plays_everywhere =
+        |track: &Track| track.started() && Codec::of_rfc6381(&track.codec) == Some(Codec::H264);
+    let pictures = match video.first() {
+        Some(first) => first.track.started() || video.iter().any(|r| plays_everywhere(&r.track)),
+        None => sound.is_some(),
+    };
+    index.hls && pictures && sound.is_none_or(|r| r.track.started())
 }
 
 /// Enough is there to begin a DASH session. An MPD must not gain representations later, so every
 /// planned rendition must have begun.
 pub fn dash_playable(index: &Index) -> bool {
     index.dash
-        && !index.video_renditions.is_empty()
+        && !(index.video_renditions.is_empty() && index.audio_renditions.is_empty())
         && index.video_renditions.iter().all(|r| r.track.started())
         && index.audio_renditions.iter().all(|r| r.track.started())
 }
@@ -78,6 +85,22 @@ fn visible_rungs<'a>(
 ) -> impl Iterator<Item = &'a VideoRendition> {
     let max_height = links.max_height;
     index.video_renditions.iter().filter(move |r| visible(index, &r.name, max_height))
+}
+
+/// Rungs by codec, in their order: no player switches between codecs.
+fn by_codec<'a>(rungs: &[&'a VideoRendition]) -> Vec<Vec<&'a VideoRendition>> {
+    let mut groups: Vec<Vec<&VideoRendition>> = Vec::new();
+    for rung in rungs {
+        let codec = Codec::of_rfc6381(&rung.track.codec);
+        let same = |group: &&mut Vec<&VideoRendition>| {
+            group.first().is_some_and(|r| Codec::of_rfc6381(&r.track.codec) == codec)
+        };
+        match groups.iter_mut().find(same) {
+            Some(group) => group.push(rung),
+            None => groups.push(vec![rung]),
+        }
+    }
+    groups
 }
 
 /// Percent-encodes everything but unreserved characters (RFC 3986, section 2.3).

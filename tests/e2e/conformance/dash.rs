@@ -138,7 +138,13 @@ fn adaptation_set(
     for template in templates {
         addressing(template, &told, findings);
     }
-    for representation in set.children().filter(|n| n.has_tag_name_local("Representation")) {
+    let representations = || set.children().filter(|n| n.has_tag_name_local("Representation"));
+    let mut codecs: Vec<String> = representations()
+        .map(|n| n.attribute("codecs").unwrap_or_default().chars().take(4).collect())
+        .collect();
+    codecs.dedup();
+    findings.require("C3", codecs.len() == 1, format!("{told}: of several codecs {codecs:?}"));
+    for representation in representations() {
         let name = representation.attribute("id").unwrap_or_default();
         let Some(track) = tracks.iter().find(|track| track.name == name) else {
             findings.require(

@@ -5,6 +5,7 @@ use anyhow::{Context, bail, ensure};
 use super::{
     Findings, Parsed, ParsedSegment,
     boxes::{self, Atom, Reader},
+    codec::{audio_codec, hevc_codec, is_clean_start},
 };
 
 /// What an init segment says.
@@ -41,8 +42,8 @@ pub(crate) struct Fragment {
     pub(crate) samples: Vec<Sample>,
     /// From the segment's start to the end of the first sample.
     pub(crate) first_sample_end: usize,
-    /// The type of the first slice's NAL unit, were it H.264 with 4-byte lengths.
-    pub(crate) first_slice: Option<u8>,
+    /// The first sample's bytes.
+    pub(crate) first: Vec<u8>,
     /// Bytes of the mdat that no sample uses.
     pub(crate) slack: usize,
 }
@@ -139,6 +140,27 @@ fn entry(entry: &Atom, init: &mut Init) -> anyhow::Result<()> {
             init.length_bytes = usize::from(avcc[4] & 3) + 1;
             init.codec = format!("avc1.{:02x}{:02x}{:02x}", avcc[1], avcc[2], avcc[3]);
         }
+        b"hvc1" => {
+            fields.take(24)?;
+            (init.width, init.height) = (fields.u16()?.into(), fields.u16()?.into());
+            init.video = true;
+            let hvcc = boxes::one(&entry.children(78)?, b"hvcC")?.body;
+            ensure!(hvcc.len() > 22, "short hvcC");
+            init.length_bytes = usize::from(hvcc[21] & 3) + 1;
+            init.codec = hevc_codec(hvcc);
+        }
+        b"av01" => {
+            fields.take(24)?;
+            (init.width, init.height) = (fields.u16()?.into(), fields.u16()?.into());
+            init.video = true;
+            let av1c = boxes::one(&entry.children(78)?, b"av1C")?.body;
+            ensure!(av1c.len() > 4 && av1c[0] == 0x81, "no av1C of version 1");
+            let (profile, level) = (av1c[1] >> 5, av1c[1] & 0x1f);
+            let tier = if av1c[2] & 0x80 == 0 { 'm' } else { 'h' };
+            let depth = if av1c[2] & 0x40 == 0 { 8 } else { 10 };
+            init.length_bytes = 4;
+            init.codec = format!("av01.{profile}.{level:02}{tier}.{depth:02}");
+        }
         b"mp4a" => {
             fields.take(16)?;
             init.channels = fields.u16()?.into();
@@ -150,28 +172,6 @@ fn entry(entry: &Atom, init: &mut Init) -> anyhow::Result<()> {
         other => bail!("sample entry {}", String::from_utf8_lossy(other)),
     }
     Ok(())
-}
-
-/// The object types of an esds box: `mp4a.40.2`.
-fn audio_codec(esds: &[u8]) -> anyhow::Result<String> {
-    let mut reader = Reader::new(esds);
-    reader.take(4)?;
-    let (mut object, mut specific) = (None, None);
-    while reader.left() > 0 && specific.is_none() {
-        let tag = reader.u8()?;
-        while reader.u8()? & 0x80 != 0 {}
-        match tag {
-            3 => drop(reader.take(3)?),
-            4 => {
-                object = Some(reader.u8()?);
-                reader.take(12)?;
-            }
-            5 => specific = Some(reader.u8()? >> 3),
-            _ => bail!("descriptor {tag} in esds"),
-        }
-    }
-    let (object, specific) = object.zip(specific).context("esds without configuration")?;
-    Ok(format!("mp4a.{object:02x}.{specific}"))
 }
 
 /// Reads a media segment: pairs of moof and mdat, and nothing else but styp, sidx, emsg, prft before one.
@@ -214,7 +214,7 @@ fn fragment(data: &[u8], moof: &Atom, mdat: &Atom) -> anyhow::Result<Fragment> {
         sequence,
         time,
         first_sample_end: first + first_size,
-        first_slice: first_slice(&data[first..first + first_size]),
+        first: data[first..first + first_size].to_vec(),
         slack: mdat.size - 8 - used,
         samples,
     })
@@ -257,18 +257,6 @@ fn run(trun: &[u8], defaults: &[Option<u32>; 3]) -> anyhow::Result<(Vec<Sample>,
     }
     ensure!(reader.left() == 0, "{} bytes too many in trun", reader.left());
     Ok((samples, offset))
-}
-
-fn first_slice(sample: &[u8]) -> Option<u8> {
-    let mut reader = Reader::new(sample);
-    while reader.left() > 4 {
-        let length = reader.u32().ok()? as usize;
-        let kind = reader.take(length).ok()?.first()? & 0x1f;
-        if (1..=5).contains(&kind) {
-            return Some(kind);
-        }
-    }
-    None
 }
 
 /// Checks every rendition for itself and the video ones against each other.
@@ -319,8 +307,9 @@ fn header(track: &Parsed, findings: &mut Findings) {
         format!("{name}: {:?} in the header", init.unwanted),
     );
     if init.video {
-        let codec = init.codec.starts_with("avc1.64");
-        findings.require("H20", codec, format!("{name}: codec {} is not H.264 High", init.codec));
+        let known = ["avc1.64", "hvc1.1.", "av01.0."];
+        let codec = known.iter().any(|known| init.codec.starts_with(known));
+        findings.require("H20", codec, format!("{name}: codec {} is not served", init.codec));
         let even = init.width.is_multiple_of(2) && init.height.is_multiple_of(2);
         findings.require(
             "C3",
@@ -363,8 +352,8 @@ fn content(track: &Parsed, segment: &ParsedSegment, expected: &mut u64, findings
         if track.init.video {
             findings.require(
                 "H20",
-                fragment.first_slice == Some(5),
-                format!("{at}: does not start with IDR"),
+                is_clean_start(&track.init.codec, &fragment.first),
+                format!("{at}: does not start with a key frame"),
             );
             let step = i64::from(first.duration);
             let even = times.windows(2).all(|pair| pair[1] - pair[0] == step);

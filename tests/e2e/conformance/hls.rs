@@ -117,6 +117,16 @@ fn variant(
         found == expected,
         format!("{path}: CODECS {found:?}, tracks {expected:?}"),
     );
+    findings.require(
+        "H5",
+        number(attributes, "BANDWIDTH").is_some(),
+        format!("{path}: no BANDWIDTH"),
+    );
+    if !video.init.video {
+        let none = !attributes.contains_key("RESOLUTION") && !attributes.contains_key("FRAME-RATE");
+        findings.require("H4", none, format!("{path}: sound with a picture's attributes"));
+        return;
+    }
     let size = format!("{}x{}", video.init.width, video.init.height);
     let declared = attributes.get("RESOLUTION").cloned().unwrap_or_default();
     findings.require(
@@ -132,11 +142,6 @@ fn variant(
         "H4",
         (declared - rate).abs() < 0.001,
         format!("{path}: FRAME-RATE {declared}, track {rate}"),
-    );
-    findings.require(
-        "H5",
-        number(attributes, "BANDWIDTH").is_some(),
-        format!("{path}: no BANDWIDTH"),
     );
 }
 
@@ -158,7 +163,9 @@ fn bandwidth(
         tracks.iter().filter(|track| group.is_some() && member(&track.name)).collect();
     let Some(video) = track(tracks, path) else { return };
     let sum = |rate: &dyn Fn(&Parsed) -> f64| {
-        rate(video) + sounds.iter().map(|sound| rate(sound)).fold(0.0, f64::max)
+        // A variant of sound only is one of its own group.
+        let picture = if video.init.video { rate(video) } else { 0.0 };
+        picture + sounds.iter().map(|sound| rate(sound)).fold(0.0, f64::max)
     };
     let (low, high) = (sum(&|t| peak(t, target)), sum(&|t| peak(t, target).max(single_peak(t))));
     let declared = number(attributes, "BANDWIDTH").unwrap_or(0) as f64;
@@ -256,7 +263,8 @@ fn iframes(
     findings: &mut Findings,
 ) {
     if phase == Phase::Final {
-        let complete = playlist.iframes.len() == playlist.variants.len();
+        let pictures = playlist.variants.iter().filter(|(a, _)| a.contains_key("RESOLUTION"));
+        let complete = playlist.iframes.len() == pictures.count();
         findings.require("H11", complete, "multivariant: not one I-frame playlist per variant");
     }
     for stream in &playlist.iframes {

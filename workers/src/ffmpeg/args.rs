@@ -3,23 +3,29 @@
 //! Paths never reach an option parser or a pattern: the source follows `-i` behind `file:`, outputs are
 //! relative names of our own in the scratch folder.
 
+pub mod filters;
+mod questions;
+mod video;
+
 use std::{ffi::OsString, path::PathBuf};
 
 use media::{
-    FrameRate, Grid,
+    Grid,
     ladder::Rung,
     source::{AudioTrack, VideoTrack},
 };
 
+pub use self::questions::{probe_first_frames, probe_last_packets, probe_streams};
 use crate::source::Input;
 
 /// Real containers only. Whatever names other files (playlists, concat scripts, image sequences) or
 /// draws (text art, lavfi) is not among them.
-pub const DEMUXERS: &str = "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf";
+pub const DEMUXERS: &str = "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,mp3,wav,flac";
 /// `file` for a source in a local store, `pipe` for outputs to us.
 pub const PROTOCOLS: &str = "file,pipe";
 /// For a source that is read through the worker's own proxy; the fence knows only that one port.
 pub const LOOPBACK_PROTOCOLS: &str = "http,tcp";
+
 /// The protocols that `source` needs.
 pub(super) fn protocols(source: &Input) -> &'static str {
     match source {
@@ -32,13 +38,6 @@ pub(super) fn protocols(source: &Input) -> &'static str {
 pub const PIXELS_MAX: u32 = 36_000_000;
 /// Streams of one file that FFmpeg opens.
 pub const STREAMS_MAX: u32 = 100;
-/// Transfer characteristics that need tone mapping.
-const HDR_TRANSFERS: [&str; 2] = ["smpte2084", "arib-std-b67"];
-/// Bits in flight over the average, as peak rate and as buffer, relative to the average.
-const MAXRATE_PERCENT: u64 = 120;
-const BUFFER_PERCENT: u64 = 200;
-/// From here on one frame lasts less than 0.05 s.
-const REORDERED_FPS_MIN: f64 = 20.5;
 
 /// How far before a chunk's first frame decoding starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +82,7 @@ pub struct ChunkEncode<'a> {
     pub chunk: u32,
     /// What is made of it.
     pub rungs: &'a [Rung],
-    /// x264's preset.
+    /// The preset of rungs that name none.
     pub preset: &'a str,
     /// Threads of the decoder and of each encoder.
     pub threads: u32,
@@ -114,26 +113,11 @@ pub fn chunk(encode: &ChunkEncode<'_>) -> Vec<OsString> {
     args.add(["-reinit_filter", "0", "-threads", &threads]);
     args.input(encode.source);
     args.add(["-filter_complex_threads", &threads, "-filter_complex"]);
-    args.add([filter_graph(encode)]);
+    args.add([filters::chunk(encode)]);
     for (place, rung) in encode.rungs.iter().enumerate() {
-        let gop = encode.grid.gop_frames().to_string();
         args.add(["-map", &format!("[v{place}]"), "-an", "-sn", "-dn", "-map_metadata", "-1"]);
-        args.add(["-vsync", "passthrough", "-c:v", "libx264", "-preset", encode.preset]);
-        args.add(["-profile:v", "high", "-threads", &threads]);
-        args.add(["-b:v", &rung.video_bitrate.to_string()]);
-        args.add(["-maxrate", &(rung.video_bitrate * MAXRATE_PERCENT / 100).to_string()]);
-        args.add(["-bufsize", &(rung.video_bitrate * BUFFER_PERCENT / 100).to_string()]);
-        args.add([
-            "-g",
-            &gop,
-            "-keyint_min",
-            &gop,
-            "-sc_threshold",
-            "0",
-            "-flags",
-            "+cgop+global_header",
-        ]);
-        args.add(reordering(encode.grid.rate()));
+        args.add(["-vsync", "passthrough"]);
+        args.add(video::encoder(encode, rung));
         args.add(["-f", "tee"]);
         args.add([format!(
             "[f=mp4:movflags=+empty_moov+default_base_moof+frag_keyframe:\
@@ -146,69 +130,12 @@ pub fn chunk(encode: &ChunkEncode<'_>) -> Vec<OsString> {
     args.0
 }
 
-/// B-frames delay presentation by the frames that they are reordered over; an edit list takes the
-/// delay off, which hls.js ignores and forgives up to 0.05 s. So: one frame where frames are short
-/// enough, none where they are long.
-fn reordering(rate: FrameRate) -> [&'static str; 2] {
-    if rate.fps() > REORDERED_FPS_MIN { ["-x264-params", "b-pyramid=none"] } else { ["-bf", "0"] }
-}
-
 /// Where to enter the source, in its own seconds; none for its start.
 fn seek(encode: &ChunkEncode<'_>) -> Option<f64> {
     let frames = encode.grid.chunk_frames(encode.chunk);
     let before = encode.preroll.seconds()?;
     let start = encode.grid.seconds(frames.start) - before;
     (start > 0.0).then(|| encode.track.seconds(encode.track.first_pts) + start)
-}
-
-/// Frames are put on the grid by their absolute time, so that it does not matter where decoding
-/// started, and then cut by their number on the grid.
-fn filter_graph(encode: &ChunkEncode<'_>) -> String {
-    let (num, den) = (encode.grid.rate().num(), encode.grid.rate().den());
-    let frames = encode.grid.chunk_frames(encode.chunk);
-    let track = encode.track;
-    let mut steps = vec![format!("setpts=PTS-({})", track.first_pts)];
-    if track.interlaced {
-        steps.push("bwdif=mode=send_frame:deint=interlaced".to_owned());
-    }
-    // Where the first frames cannot be decoded, the first one that can stands in for them.
-    let from_zero = if frames.start == 0 { ":start_time=0" } else { "" };
-    steps.push(format!("fps={num}/{den}:round=near{from_zero}"));
-    if frames.end == encode.grid.frames() {
-        // Damaged last frames are covered by the one before.
-        steps.push("tpad=stop=2:stop_mode=clone".to_owned());
-    }
-    steps.push(format!("trim=start_pts={}:end_pts={}", frames.start, frames.end));
-    steps.push(format!("setpts=PTS-{}", frames.start));
-    if let Some(top) =
-        encode.rungs.last().filter(|_| HDR_TRANSFERS.contains(&track.transfer.as_str()))
-    {
-        steps.push(tone_map(track, top));
-    }
-    let mut graph = format!("[0:{}]{}", track.index, steps.join(","));
-    let count = encode.rungs.len();
-    graph.push_str(&format!(",split={count}"));
-    for place in 0..count {
-        graph.push_str(&format!("[s{place}]"));
-    }
-    for (place, rung) in encode.rungs.iter().enumerate() {
-        let Rung { width, height, .. } = rung;
-        graph.push_str(&format!(
-            ";[s{place}]scale={width}:{height}:flags=bicubic,setsar=1,format=yuv420p[v{place}]"
-        ));
-    }
-    graph
-}
-
-/// HDR to SDR, at the largest rung's size because tone mapping costs per pixel.
-fn tone_map(track: &VideoTrack, top: &Rung) -> String {
-    let Rung { width, height, .. } = top;
-    format!(
-        "scale={width}:{height}:flags=bicubic,\
-         zscale=tin={}:min=bt2020nc:pin=bt2020:rin=tv:t=linear:npl=100,format=gbrpf32le,\
-         zscale=p=bt709,tonemap=tonemap=hable:desat=0,zscale=t=bt709:m=bt709:r=tv,format=yuv420p",
-        track.transfer
-    )
 }
 
 /// One audio track from start to end, as fragmented MP4 on standard output.
@@ -259,63 +186,6 @@ pub fn audio(encode: &AudioEncode<'_>) -> Vec<OsString> {
 /// Arguments that list the encoders.
 pub fn encoders() -> Vec<OsString> {
     ["-hide_banner", "-nostdin", "-encoders"].map(OsString::from).to_vec()
-}
-
-/// Arguments of ffprobe that every question about `source` begins with.
-fn question(source: &Input, about: &[&str]) -> Vec<OsString> {
-    let mut args = Args(Vec::new());
-    args.add(["-hide_banner", "-loglevel", "level+error", "-threads", "1"]);
-    args.add(about.iter().copied());
-    args.input(source);
-    args.0
-}
-
-/// Asks ffprobe for the container and its streams, as JSON.
-pub fn probe_streams(source: &Input) -> Vec<OsString> {
-    let entries = "format=format_name,start_time,duration,bit_rate:\
-                   stream=index,codec_type,codec_name,width,height,sample_aspect_ratio,field_order,\
-                   pix_fmt,color_transfer,r_frame_rate,avg_frame_rate,time_base,start_pts,duration_ts,\
-                   channels,sample_rate:stream_disposition=default,attached_pic,timed_thumbnails:\
-                   stream_tags=language,title,rotate,DURATION:stream_side_data=rotation";
-    question(source, &["-of", "json", "-show_format", "-show_streams", "-show_entries", entries])
-}
-
-/// Asks ffprobe for the first frames of stream `index` that decode, out of its first `packets`.
-pub fn probe_first_frames(source: &Input, index: u32, packets: u32) -> Vec<OsString> {
-    let (stream, interval) = (index.to_string(), format!("%+#{packets}"));
-    let entries = "frame=best_effort_timestamp,interlaced_frame";
-    question(
-        source,
-        &[
-            "-of",
-            "compact=p=0",
-            "-select_streams",
-            &stream,
-            "-read_intervals",
-            &interval,
-            "-show_frames",
-            "-show_entries",
-            entries,
-        ],
-    )
-}
-
-/// Asks ffprobe for the packets from `start` (in the source's seconds; none: the first) to the end.
-pub fn probe_last_packets(source: &Input, start: Option<f64>) -> Vec<OsString> {
-    let interval = start.map_or_else(|| "%".to_owned(), |start| format!("{start:.3}%"));
-    let entries = "packet=codec_type,stream_index,pts,dts,duration,flags";
-    question(
-        source,
-        &[
-            "-of",
-            "compact=p=0",
-            "-read_intervals",
-            &interval,
-            "-show_packets",
-            "-show_entries",
-            entries,
-        ],
-    )
 }
 
 struct Args(Vec<OsString>);

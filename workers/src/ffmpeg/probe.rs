@@ -1,6 +1,7 @@
 //! What a file is: asked of ffprobe behind the same fence, judged here.
 //!
-//! Three questions: the container and its streams; the first frames that decode, because only decoding
+//! Three questions: the container and its streams; then, of the pictures or, where there are none, of the
+//! sound, the first frames that decode, because only decoding
 //! shows where the timeline starts in every container; the packets near the end, because a container's
 //! claims about its length prove nothing. The cost does not grow with the length.
 
@@ -40,13 +41,20 @@ pub async fn probe(toolbox: &Toolbox, file: &Opened, scratch: &Path) -> Result<S
         Err(fault) => return Err(unreadable(fault, judge::lacks_index(file).await)),
     };
     let report = Report::parse(&json)?;
-    let video = report.video()?;
+    let video = report.video();
+    let stream = match video {
+        Some(video) => video,
+        None => report.sound()?,
+    };
     let (first, last) = tokio::join!(
-        prober.first(video.index, report.start_pts(video)),
-        prober.last(video.index, report.claimed_end(video))
+        prober.first(stream.index, report.start_pts(stream)),
+        prober.last(stream.index, report.claimed_end(stream))
     );
     let ends = Ends { first: first?, last: last? };
-    judge::source(&report, video, &ends, bytes)
+    match video {
+        Some(video) => judge::film(&report, video, &ends, bytes),
+        None => judge::sound(&report, stream, &ends, bytes),
+    }
 }
 
 struct Prober<'a> {
@@ -71,7 +79,7 @@ impl Prober<'_> {
                 return Ok(first);
             }
         }
-        Err(Fault::permanent("not_a_video", "no picture of the video can be decoded"))
+        Err(Fault::permanent("not_a_video", "nothing of the film can be decoded"))
     }
 
     async fn last(&self, index: u32, claimed_end: Option<f64>) -> Result<judge::Last, Fault> {
@@ -91,7 +99,7 @@ impl Prober<'_> {
                 }
             }
         }
-        Err(Fault::permanent("truncated_source", "no packet of the video is found at its end"))
+        Err(Fault::permanent("truncated_source", "no packet of the film is found at its end"))
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fs, path::Path, time::Duration};
 
 use api::v1;
 use media::{
-    Grid,
+    Codec, Grid,
     fmp4::{Mp4Error, rewrite, samples},
     ladder::Rung,
     source::VideoTrack,
@@ -14,7 +14,7 @@ use tokio::task::spawn_blocking;
 use super::{Interruption, Place, Task, invalid, report, required};
 use crate::{
     ffmpeg::{
-        Fault,
+        Fault, Toolbox,
         args::{self, ChunkEncode, Preroll},
         run::{self, Run},
     },
@@ -27,6 +27,10 @@ const START_TIME_MAX: Duration = Duration::from_secs(120);
 /// Output may exceed its bit rate by this factor before the run is cut off.
 const EXCESS_MAX: u64 = 6;
 const FILE_BYTES_MIN: u64 = 64 << 20;
+/// Address space of SVT-AV1 1.4 per pixel of the picture, rounded up (measured at 3840x2160).
+const AV1_PIXEL_BYTES: u64 = 1024;
+/// HEVC and AV1 take several times as long per frame, and show nothing while they look ahead.
+const SLOW_LOOKAHEAD: u32 = 4;
 
 pub(super) async fn run(
     task: &Task,
@@ -125,17 +129,17 @@ impl Plan {
         let start = self.grid.seconds(self.grid.chunk_frames(self.chunk).start);
         let before = if preroll == Preroll::FromStart { start } else { 15.0 };
         let slowest = Duration::from_secs_f64((self.seconds() + before) * SLOWNESS_MAX);
-        let toolbox = &task.workshop.toolbox;
+        let toolbox = self.toolbox(task);
         let run = Run {
             program: toolbox.ffmpeg.clone(),
             args: args::chunk(&encode),
             source: Some(place.source.input().clone()),
             scratch: scratch.to_owned(),
             time_max: START_TIME_MAX + slowest,
-            stall_max: toolbox.stall + Duration::from_secs_f64(before),
+            stall_max: toolbox.stall * self.lookahead() + Duration::from_secs_f64(before),
             file_bytes_max: self.file_bytes_max(),
         };
-        let mut running = run::start(toolbox, run)?;
+        let mut running = run::start(&toolbox, run)?;
         let progress = std::sync::Arc::clone(&running.progress);
         let frames = self.grid.chunk_frames(self.chunk);
         let count = (frames.end - frames.start) as f64;
@@ -150,6 +154,21 @@ impl Plan {
         }
     }
 
+    /// SVT-AV1 reserves address space by the picture's size.
+    fn toolbox(&self, task: &Task) -> Toolbox {
+        let mut toolbox = task.workshop.toolbox.clone();
+        let av1 = self.rungs.iter().filter(|rung| rung.codec == Codec::Av1);
+        let pixels: u64 = av1.map(|rung| u64::from(rung.width) * u64::from(rung.height)).sum();
+        toolbox.memory_bytes = toolbox.memory_bytes.saturating_add(pixels * AV1_PIXEL_BYTES);
+        toolbox
+    }
+
+    /// How many times as long an encoder may look ahead before its first frame as x264 may.
+    fn lookahead(&self) -> u32 {
+        let slow = self.rungs.iter().any(|rung| rung.codec != Codec::H264);
+        if slow { SLOW_LOOKAHEAD } else { 1 }
+    }
+
     fn file_bytes_max(&self) -> u64 {
         let rate = self.rungs.iter().map(|rung| rung.video_bitrate).max().unwrap_or(0);
         let honest = (rate as f64 / 8.0 * self.seconds()) as u64;
@@ -162,8 +181,9 @@ impl Plan {
         for rung in &self.rungs {
             let movie = scratch.join(args::movie_name(rung));
             let packets = scratch.join(args::proof_name(rung));
-            let (grid, chunk) = (self.grid, self.chunk);
-            let rewritten = spawn_blocking(move || rewrite_proven(&movie, &packets, &grid, chunk));
+            let (grid, chunk, codec) = (self.grid, self.chunk, rung.codec);
+            let rewritten =
+                spawn_blocking(move || rewrite_proven(codec, &movie, &packets, &grid, chunk));
             let died =
                 |_| Defect::Other(Fault::retryable("internal", "rewrite output: thread died"));
             made.push(rewritten.await.map_err(died)??);
@@ -173,6 +193,7 @@ impl Plan {
 }
 
 fn rewrite_proven(
+    codec: Codec,
     movie: &Path,
     packets: &Path,
     grid: &Grid,
@@ -190,7 +211,8 @@ fn rewrite_proven(
         }
     })?;
     let views = samples(&movie).map_err(|error| Defect::Other(damaged(error.to_string())))?;
-    proof::compare(&packets, &views).map_err(|error| Defect::Other(damaged(error.to_string())))?;
+    proof::compare(codec, &packets, &views)
+        .map_err(|error| Defect::Other(damaged(error.to_string())))?;
     Ok(made)
 }
 

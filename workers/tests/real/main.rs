@@ -6,11 +6,13 @@
 mod awkward;
 mod bucket;
 mod clip;
+mod codecs;
 mod control;
 mod encodes;
 mod faults;
 mod fence;
 mod hostile;
+mod inputs;
 #[path = "../../../tests/e2e/harness/minio.rs"]
 mod minio;
 mod pictures;

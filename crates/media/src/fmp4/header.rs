@@ -24,8 +24,8 @@ impl Header {
             w.bytes(b"iso6cmfcdash");
             match &self.config {
                 Config::Video(video) => {
-                    if video.is_cfhd() {
-                        w.bytes(b"cfhd");
+                    if let Some(brand) = video.brand() {
+                        w.bytes(&brand);
                     }
                 }
                 Config::Audio(_) => w.bytes(b"caac"),

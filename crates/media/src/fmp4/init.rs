@@ -5,9 +5,10 @@
 
 use super::{
     Mp4Error, TrackKind,
+    audio::AudioConfig,
     boxes::{self, Reader},
-    codec::{AudioConfig, VideoConfig},
     fragment::Defaults,
+    video::VideoConfig,
 };
 
 /// What an init segment says about its track.
@@ -15,7 +16,7 @@ use super::{
 pub struct InitInfo {
     /// Video or audio.
     pub kind: TrackKind,
-    /// RFC 6381, for example "avc1.64001f" or "mp4a.40.2".
+    /// RFC 6381, for example "avc1.64001f", "hvc1.1.6.L93.90", "av01.0.05M.08" or "mp4a.40.2".
     pub codec: String,
     /// Ticks per second.
     pub timescale: u32,
@@ -32,7 +33,7 @@ pub struct InitInfo {
 /// Reads an init segment, or the head of a file that ffmpeg wrote.
 ///
 /// # Errors
-/// An [`Mp4Error`] when it is damaged or holds something else than one H.264 or AAC-LC track.
+/// An [`Mp4Error`] when it is damaged or holds something else than one track of a codec that we serve.
 pub fn init_info(init: &[u8]) -> Result<InitInfo, Mp4Error> {
     Ok(read(init)?.info())
 }
@@ -58,10 +59,10 @@ impl Header {
         match &self.config {
             Config::Video(video) => InitInfo {
                 kind: TrackKind::Video,
-                codec: video.codec(),
+                codec: video.rfc6381(),
                 timescale,
-                width: u32::from(video.width),
-                height: u32::from(video.height),
+                width: video.size().0,
+                height: video.size().1,
                 channels: 0,
                 sample_rate: 0,
             },
@@ -81,7 +82,7 @@ impl Header {
     /// list takes off again; `frame_ticks` per frame of video.
     pub(crate) fn presentation_delay(&self, frame_ticks: u32) -> u32 {
         match &self.config {
-            Config::Video(video) => video.reorder_frames.saturating_mul(frame_ticks),
+            Config::Video(video) => video.reorder_frames().saturating_mul(frame_ticks),
             Config::Audio(_) => 0,
         }
     }
@@ -126,9 +127,9 @@ fn read_stsd(body: &[u8]) -> Result<Config, Mp4Error> {
         return Err(Mp4Error::Unsupported("several sample entries"));
     }
     let entry = boxes::box_at(reader.rest(), 0)?;
-    match &entry.kind {
-        b"avc1" => Ok(Config::Video(VideoConfig::read(entry.body)?)),
-        b"mp4a" => Ok(Config::Audio(AudioConfig::read(entry.body)?)),
+    match (VideoConfig::codec_of(&entry.kind), &entry.kind) {
+        (Some(codec), _) => Ok(Config::Video(VideoConfig::read(codec, entry.body)?)),
+        (None, b"mp4a") => Ok(Config::Audio(AudioConfig::read(entry.body)?)),
         _ => Err(Mp4Error::Unsupported("codec")),
     }
 }

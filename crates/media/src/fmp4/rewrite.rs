@@ -9,7 +9,7 @@ use super::{
     Mp4Error, TrackKind,
     boxes::{self, Code},
     fragment::Head,
-    init::{self, Header},
+    init::{self, Config, Header},
     sample::{self, SampleView, samples},
 };
 use crate::{
@@ -63,7 +63,7 @@ impl Rewritten {
 /// # Errors
 /// An [`Mp4Error`] when the file is damaged or its frames are not exactly the grid's.
 pub fn video_chunk(ffmpeg_output: &[u8], grid: &Grid, chunk: u32) -> Result<Rewritten, Mp4Error> {
-    let header = init::read(ffmpeg_output)?;
+    let mut header = init::read(ffmpeg_output)?;
     if header.kind() != TrackKind::Video {
         return Err(Mp4Error::Unsupported("codec"));
     }
@@ -75,6 +75,9 @@ pub fn video_chunk(ffmpeg_output: &[u8], grid: &Grid, chunk: u32) -> Result<Rewr
     let (expected, found) = (frames.end - frames.start, samples.len() as u64);
     if expected != found || expected == 0 {
         return Err(Mp4Error::SampleCount { expected, found });
+    }
+    if let (Config::Video(video), Some(first)) = (&mut header.config, samples.first()) {
+        video.adopt(first.data)?;
     }
     let places = places(&samples, grid.rate().frame_ticks())?;
     let frame_ticks = grid.rate().frame_ticks();

@@ -1,7 +1,10 @@
 //! H.264 sequence parameter sets (ITU-T H.264, 7.3.2.1 and annex E): the picture's size, and by how
 //! many frames decoding runs ahead of presentation.
 
-use super::Mp4Error;
+use super::{
+    Mp4Error,
+    bits::{Bits, without_emulation_prevention},
+};
 
 const INVALID: Mp4Error = Mp4Error::Invalid("SPS");
 
@@ -18,7 +21,7 @@ pub(crate) struct Sps {
 /// Reads an SPS, NAL unit header included. Only progressive 4:2:0 is known.
 pub(crate) fn read(unit: &[u8]) -> Result<Sps, Mp4Error> {
     let payload = without_emulation_prevention(unit.get(1..).ok_or(INVALID)?);
-    let mut bits = Bits { bytes: &payload, at: 0 };
+    let mut bits = Bits::new(&payload);
     let profile = bits.fixed(8)?;
     bits.fixed(16)?; // constraints and level
     bits.unsigned()?; // id
@@ -159,61 +162,4 @@ fn hrd(bits: &mut Bits<'_>) -> Result<(), Mp4Error> {
     }
     bits.fixed(20)?; // lengths of delays and offsets
     Ok(())
-}
-
-/// H.264, 7.4.1.1: `00 00 03` stands for `00 00`.
-fn without_emulation_prevention(bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut zeros = 0;
-    for byte in bytes {
-        if zeros >= 2 && *byte == 3 {
-            zeros = 0;
-            continue;
-        }
-        zeros = if *byte == 0 { zeros + 1 } else { 0 };
-        out.push(*byte);
-    }
-    out
-}
-
-struct Bits<'a> {
-    bytes: &'a [u8],
-    /// In bits.
-    at: usize,
-}
-
-impl Bits<'_> {
-    /// u(n), at most 32 bits.
-    fn fixed(&mut self, count: u32) -> Result<u32, Mp4Error> {
-        let mut value = 0_u32;
-        for _ in 0..count {
-            let byte = self.bytes.get(self.at / 8).ok_or(INVALID)?;
-            let bit = byte >> (7 - self.at % 8) & 1;
-            value = value << 1 | u32::from(bit);
-            self.at += 1;
-        }
-        Ok(value)
-    }
-
-    fn flag(&mut self) -> Result<bool, Mp4Error> {
-        Ok(self.fixed(1)? == 1)
-    }
-
-    /// ue(v), at most 31 leading zeros.
-    fn unsigned(&mut self) -> Result<u32, Mp4Error> {
-        let mut zeros = 0;
-        while !self.flag()? {
-            zeros += 1;
-            if zeros > 31 {
-                return Err(INVALID);
-            }
-        }
-        Ok((1_u32 << zeros) - 1 + self.fixed(zeros)?)
-    }
-
-    /// se(v).
-    fn signed(&mut self) -> Result<i64, Mp4Error> {
-        let code = i64::from(self.unsigned()?);
-        Ok(if code % 2 == 1 { (code + 1) / 2 } else { -(code / 2) })
-    }
 }

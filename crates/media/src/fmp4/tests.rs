@@ -6,13 +6,13 @@ use proptest::prelude::*;
 use super::{
     TrackKind,
     boxes::Writer,
-    codec::VideoConfig,
     fragment::Defaults,
     init::{Config, Header},
     rewrite::video_chunk,
     samples,
+    video::VideoConfig,
 };
-use crate::{FrameRate, Grid, admission::admit};
+use crate::{Codec, FrameRate, Grid, admission::admit};
 
 /// `avcC` of a 128x72 stream by x264, which reorders by up to two frames.
 const AVCC: &str =
@@ -52,7 +52,7 @@ fn header(timescale: u32) -> Header {
     w.u16(72);
     w.zeros(50);
     w.boxed(b"avcC", |w| w.bytes(&avcc));
-    let config = Config::Video(VideoConfig::read(&w.finish()).unwrap());
+    let config = Config::Video(VideoConfig::read(Codec::H264, &w.finish()).unwrap());
     Header { timescale, config, defaults: Defaults::default() }
 }
 

@@ -6,13 +6,12 @@
 use std::fmt::Write;
 
 use super::{
-    Links, dash_playable, percent,
+    Links, by_codec, dash_playable, percent,
     rate::leaky_bucket,
     timeline::{Bytes, Timeline},
     visible_rungs, xml,
 };
 use crate::{
-    Grid,
     fmp4::TrackKind,
     index::{AudioRendition, Index, Track, VideoRendition},
     language,
@@ -66,9 +65,12 @@ pub fn mpd(index: &Index, now_ms: i64, links: &Links<'_>) -> Option<String> {
         );
     }
     let rungs: Vec<_> = visible_rungs(index, links).collect();
-    push_video(&mut out, index, links, &rungs, buffer_ms);
+    let groups = by_codec(&rungs);
+    for (id, rungs) in groups.iter().enumerate() {
+        push_video(&mut out, index, links, (id, rungs), buffer_ms);
+    }
     for (place, rendition) in index.audio_renditions.iter().enumerate() {
-        push_audio(&mut out, index, links, (place, rendition), buffer_ms);
+        push_audio(&mut out, index, links, (groups.len() + place, place, rendition), buffer_ms);
     }
     out.push_str("  </Period>\n");
     if !ended {
@@ -84,11 +86,12 @@ pub fn mpd(index: &Index, now_ms: i64, links: &Links<'_>) -> Option<String> {
     Some(out)
 }
 
+/// One AdaptationSet for the rungs of one codec.
 fn push_video(
     out: &mut String,
     index: &Index,
     links: &Links<'_>,
-    rungs: &[&VideoRendition],
+    (id, rungs): (usize, &[&VideoRendition]),
     buffer_ms: u64,
 ) {
     let rate = index.grid.rate();
@@ -101,7 +104,7 @@ fn push_video(
     push(
         out,
         format_args!(
-            "    <AdaptationSet id=\"0\" contentType=\"video\" mimeType=\"video/mp4\" \
+            "    <AdaptationSet id=\"{id}\" contentType=\"video\" mimeType=\"video/mp4\" \
          segmentAlignment=\"true\" startWithSAP=\"1\" maxWidth=\"{width}\" \
          maxHeight=\"{height}\" maxFrameRate=\"{frame_rate}\">\n",
         ),
@@ -130,7 +133,7 @@ fn push_audio(
     out: &mut String,
     index: &Index,
     links: &Links<'_>,
-    (place, rendition): (usize, &AudioRendition),
+    (id, place, rendition): (usize, usize, &AudioRendition),
     buffer_ms: u64,
 ) {
     let AudioRendition { name, label, language, channels, target_bitrate, track } = rendition;
@@ -139,7 +142,7 @@ fn push_audio(
         format_args!(
             "    <AdaptationSet id=\"{}\" contentType=\"audio\" mimeType=\"audio/mp4\" \
          lang=\"{}\" segmentAlignment=\"true\" startWithSAP=\"1\">\n",
-            place + 1,
+            id,
             language::tag(language),
         ),
     );

@@ -6,7 +6,7 @@
 use std::{fmt::Write, ops::Range};
 
 use super::{
-    Links, hls_playable, percent, quoted,
+    Links, by_codec, hls_playable, percent, quoted,
     rate::{self, Rates},
     timeline::{Bytes, Timeline},
     visible, visible_rungs,
@@ -44,9 +44,6 @@ pub fn multivariant(index: &Index, links: &Links<'_>) -> Option<String> {
     let target = target_duration(index);
     let rungs: Vec<_> = visible_rungs(index, links).filter(|r| r.track.started()).collect();
     let audio: Vec<_> = index.audio_renditions.iter().filter(|r| r.track.started()).collect();
-    if rungs.is_empty() {
-        return None;
-    }
     let mut out = String::from("#EXTM3U\n#EXT-X-VERSION:1\n#EXT-X-INDEPENDENT-SEGMENTS\n");
     if growing {
         out.push_str(START);
@@ -55,10 +52,21 @@ pub fn multivariant(index: &Index, links: &Links<'_>) -> Option<String> {
         out.push_str(&audio_media(index, links, rendition, place == 0));
     }
     let sound = Sound::new(index, &audio, target);
-    let mut variants: Vec<_> = rungs.iter().map(|rung| Variant::new(index, rung, target)).collect();
+    if rungs.is_empty() {
+        if !index.video_renditions.is_empty() {
+            return None;
+        }
+        out.push_str(&sound.stream_inf(index, links, audio.first()?));
+        return Some(out);
+    }
+    let groups = by_codec(&rungs);
+    // The first variant must be one that every player takes: of the codec that ladders begin with.
+    let first_codec = groups.first().map_or(0, Vec::len);
+    let rungs = groups.into_iter().flatten();
+    let mut variants: Vec<_> = rungs.map(|rung| Variant::new(index, rung, target)).collect();
     let distance =
         |v: &Variant<'_>| (v.rates.average + sound.rates.average).abs_diff(FIRST_VARIANT_BITRATE);
-    if let Some(first) = (0..variants.len()).min_by_key(|i| distance(&variants[*i])) {
+    if let Some(first) = (0..first_codec).min_by_key(|i| distance(&variants[*i])) {
         variants[..=first].rotate_right(1);
     }
     for variant in &variants {
@@ -197,6 +205,19 @@ impl Sound {
             sound.exists = true;
         }
         sound
+    }
+
+    /// The only variant of a film without pictures: its default sound.
+    fn stream_inf(&self, index: &Index, links: &Links<'_>, default: &AudioRendition) -> String {
+        let file = if index.finished_at_ms.is_none() { "event.m3u8" } else { "vod.m3u8" };
+        format!(
+            "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}\",\
+             AUDIO=\"{AUDIO_GROUP}\"\n{}\n",
+            self.rates.peak,
+            self.rates.average,
+            self.codecs.trim_start_matches(','),
+            playlist_url(index, links, &default.name, file),
+        )
     }
 }
 

@@ -5,6 +5,7 @@
 use std::{fs, path::PathBuf};
 
 use media::{
+    Grid,
     index::{AudioRendition, Chunk, Fragment, Index, Track, VideoRendition},
     manifest::{
         Links,
@@ -110,6 +111,86 @@ fn manifests_of_a_growing_film() {
     golden("growing.mpd", &mpd(&index, 1_750_000_012_345, &links).unwrap());
     assert_eq!(media(&index, "720p", Playlist::Vod, &links), None);
     assert_eq!(iframes(&index, "720p", &links), None);
+}
+
+/// Two rungs of H.264, one of HEVC, two of AV1.
+fn mixed(chunks: [u32; 6]) -> Index {
+    let mut index = index(32 * 60 + 30, [chunks[0], chunks[1], 0, chunks[5], chunks[5]]);
+    index.video_renditions.truncate(2);
+    let rungs = [
+        ("720p-hevc", 1280, 720, 1_700_000, "hvc1.1.6.L93.90"),
+        ("360p-av1", 640, 360, 400_000, "av01.0.01M.08"),
+        ("720p-av1", 1280, 720, 1_300_000, "av01.0.05M.08"),
+    ];
+    for ((name, width, height, target_bitrate, codec), chunks) in
+        rungs.into_iter().zip(&chunks[2..])
+    {
+        let gop_bytes = (target_bitrate / 4) as u32;
+        // The codec is known from the first chunk on.
+        let codec = if *chunks == 0 { "" } else { codec };
+        let track = track(&index, codec, 30_000, (gop_bytes, gop_bytes / 4), *chunks);
+        let name = name.to_owned();
+        index.video_renditions.push(VideoRendition { name, width, height, target_bitrate, track });
+    }
+    let all = chunks.iter().all(|chunks| *chunks >= index.grid.chunks());
+    index.finished_at_ms = all.then_some(1_750_000_060_000);
+    index
+}
+
+#[test]
+fn manifests_of_a_film_in_three_codecs() {
+    let (index, links) = (mixed([9; 6]), Links::default());
+    let playlist = multivariant(&index, &links).unwrap();
+    golden("mixed.m3u8", &playlist);
+    golden("mixed.mpd", &mpd(&index, LATER_MS, &links).unwrap());
+    let first = playlist.lines().find(|line| line.starts_with("#EXT-X-STREAM-INF")).unwrap();
+    assert!(first.contains("avc1."), "every player can begin: {first}");
+    // A viewer of at most 480 lines gets one set per codec that has such a rung.
+    let small = Links { max_height: Some(480), ..links };
+    let mpd = mpd(&index, LATER_MS, &small).unwrap();
+    assert_eq!(mpd.matches("contentType=\"video\"").count(), 2, "{mpd}");
+    assert!(mpd.contains("id=\"360p\"") && mpd.contains("id=\"360p-av1\""), "{mpd}");
+}
+
+#[test]
+fn a_film_in_three_codecs_opens_with_h264() {
+    let links = Links::default();
+    let opened = |chunks| multivariant(&mixed(chunks), &links).is_some();
+    assert!(!opened([0, 0, 1, 1, 1, 1]), "nothing that plays everywhere");
+    assert!(opened([1, 0, 0, 0, 0, 1]) && opened([0, 1, 0, 0, 0, 1]));
+    let growing = mixed([2, 1, 0, 0, 0, 1]);
+    let playlist = multivariant(&growing, &links).unwrap();
+    assert!(!playlist.contains("hvc1") && !playlist.contains("av01"), "{playlist}");
+    assert_eq!(mpd(&growing, LATER_MS, &links), None);
+    let mut without = mixed([1, 1, 1, 0, 0, 1]);
+    without.video_renditions.drain(..2);
+    assert!(multivariant(&without, &links).is_some(), "a ladder without H.264 opens, too");
+}
+
+#[test]
+fn manifests_of_a_film_without_pictures() {
+    let mut index = empty_index(Grid::of_sound(65.5).unwrap());
+    for (name, label, language) in [("audio-0", "English", "en"), ("audio-1", "Deutsch", "de")] {
+        let track = track(&index, "mp4a.40.2", 48_000, (48_000, 500), u32::MAX);
+        index.audio_renditions.push(AudioRendition {
+            name: name.to_owned(),
+            label: label.to_owned(),
+            language: language.to_owned(),
+            channels: 2,
+            target_bitrate: 192_000,
+            track,
+        });
+    }
+    let links = Links::default();
+    assert!(hls_playable(&index) && dash_playable(&index));
+    golden("sound.m3u8", &multivariant(&index, &links).unwrap());
+    golden("sound-audio.m3u8", &media(&index, "audio-0", Playlist::Vod, &links).unwrap());
+    golden("sound.mpd", &mpd(&index, LATER_MS, &links).unwrap());
+    assert_eq!(iframes(&index, "audio-0", &links), None);
+    index.audio_renditions[0].track = Track::default();
+    assert!(!hls_playable(&index) && !dash_playable(&index));
+    index.audio_renditions.clear();
+    assert!(!hls_playable(&index) && !dash_playable(&index), "nothing at all");
 }
 
 #[test]

@@ -57,6 +57,13 @@ pub(super) struct Last {
     pub(super) step: Option<i64>,
 }
 
+impl Last {
+    /// Of the last packet.
+    fn ticks(&self) -> i64 {
+        self.duration.max(0)
+    }
+}
+
 pub(super) struct Ends {
     pub(super) first: First,
     pub(super) last: Last,
@@ -137,8 +144,8 @@ fn field(line: &str, name: &str) -> Option<i64> {
     value(line, name)?.trim().parse().ok()
 }
 
-/// The verdict.
-pub(super) fn source(
+/// The verdict on a file with pictures.
+pub(super) fn film(
     report: &Report,
     video: &Stream,
     ends: &Ends,
@@ -165,15 +172,43 @@ pub(super) fn source(
     };
     let duration = plan(&track).map_err(refuse)?;
     refuse_bomb(duration, bytes)?;
-    refuse_truncated(report, video, &track, ends)?;
-    Ok(Source {
+    let span =
+        (track.seconds(first_pts), track.seconds(last_pts.saturating_add(ends.last.ticks())));
+    refuse_truncated(report, video, span)?;
+    Ok(source(report, Some(track), duration, bytes))
+}
+
+/// The verdict on a file without pictures.
+pub(super) fn sound(
+    report: &Report,
+    stream: &Stream,
+    ends: &Ends,
+    bytes: u64,
+) -> Result<Source, Fault> {
+    let refuse = |message: &str| Fault::permanent("not_a_video", message);
+    let tick = stream.tick();
+    let first = ends.first.pts;
+    let last = ends.last.pts.or(ends.last.dts).unwrap_or(first).saturating_add(ends.last.ticks());
+    let duration = last.saturating_sub(first) as f64 * tick;
+    Grid::of_sound(duration).map_err(|_| refuse("has sound of an unusable length"))?;
+    refuse_bomb(duration, bytes)?;
+    refuse_truncated(report, stream, (first as f64 * tick, last as f64 * tick))?;
+    let source = source(report, None, duration, bytes);
+    if source.audio.is_empty() {
+        return Err(refuse("has sound of an unusable kind"));
+    }
+    Ok(source)
+}
+
+fn source(report: &Report, video: Option<VideoTrack>, duration: f64, bytes: u64) -> Source {
+    Source {
         format: report.format.format_name.clone(),
         duration,
         bytes,
         bitrate: report.bitrate().unwrap_or((bytes as f64 * 8.0 / duration) as u64),
+        video,
         audio: report.streams.iter().filter(|s| s.is_audio()).filter_map(audio).collect(),
-        video: Some(track),
-    })
+    }
 }
 
 fn audio(stream: &Stream) -> Option<AudioTrack> {
@@ -263,19 +298,17 @@ fn refuse_bomb(duration: f64, bytes: u64) -> Result<(), Fault> {
     Ok(())
 }
 
+/// `start` and `found` are the stream's first and last moment, in the source's seconds.
 fn refuse_truncated(
     report: &Report,
-    video: &Stream,
-    track: &VideoTrack,
-    ends: &Ends,
+    stream: &Stream,
+    (start, found): (f64, f64),
 ) -> Result<(), Fault> {
-    let Some(claimed) = report.claimed_end(video).filter(|_| report.claim_is_the_videos(video))
-    else {
+    let Some(claimed) = report.claimed_end(stream).filter(|_| report.claims_end_of(stream)) else {
         return Ok(());
     };
-    let found = track.seconds(track.last_pts.saturating_add(ends.last.duration.max(0)));
     let missing = claimed - found;
-    let length = claimed - track.seconds(track.first_pts);
+    let length = claimed - start;
     let relative = missing > length * MISSING_PART_MAX && missing > MISSING_SECONDS_MIN;
     if missing > MISSING_SECONDS_MAX || relative {
         let message = format!("ends {missing:.1} s before its end of {claimed:.1} s");

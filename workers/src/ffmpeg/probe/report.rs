@@ -6,6 +6,8 @@ use serde::Deserialize;
 
 use crate::ffmpeg::Fault;
 
+/// Codecs of pictures that covers come in.
+const STILL_CODECS: [&str; 6] = ["mjpeg", "png", "bmp", "gif", "webp", "tiff"];
 /// Longest text taken over from a file, in characters.
 const TEXT_MAX: usize = 200;
 
@@ -42,6 +44,7 @@ pub(super) struct Stream {
     time_base: Option<String>,
     start_pts: Option<i64>,
     duration_ts: Option<i64>,
+    nb_frames: Option<String>,
     pub(super) channels: u32,
     sample_rate: Option<String>,
     disposition: HashMap<String, i64>,
@@ -62,30 +65,34 @@ impl Report {
             .map_err(|_| Fault::permanent("not_a_video", "cannot be read as a video"))
     }
 
-    /// The one video that is encoded: the default one, else the first; pictures attached to it are none.
-    pub(super) fn video(&self) -> Result<&Stream, Fault> {
-        let videos = || self.streams.iter().filter(|stream| stream.is_video());
-        let chosen = videos().find(|stream| stream.is("default")).or_else(|| videos().next());
-        let has_audio = self.streams.iter().any(Stream::is_audio);
-        chosen.ok_or_else(|| {
-            let message = if has_audio { "holds sound only" } else { "holds no video" };
-            Fault::permanent("not_a_video", message)
-        })
+    /// The one video that is encoded: the default one, else the first. Cover art is none, whether the
+    /// container says that it is attached or it is the only picture beside a sound.
+    pub(super) fn video(&self) -> Option<&Stream> {
+        let has_sound = self.streams.iter().any(Stream::is_audio);
+        let film = |stream: &&Stream| stream.is_video() && !(has_sound && stream.is_still());
+        let videos = || self.streams.iter().filter(film);
+        videos().find(|stream| stream.is("default")).or_else(|| videos().next())
     }
 
-    /// Where the container says that the video's timeline begins.
-    pub(super) fn start_pts(&self, video: &Stream) -> i64 {
-        video.start_pts.unwrap_or(0)
+    /// The sound that a file without pictures is measured by: the first.
+    pub(super) fn sound(&self) -> Result<&Stream, Fault> {
+        let found = self.streams.iter().find(|stream| stream.is_audio());
+        found.ok_or_else(|| Fault::permanent("not_a_video", "holds neither pictures nor sound"))
     }
 
-    /// Where the container says that the video ends, in the source's seconds.
-    pub(super) fn claimed_end(&self, video: &Stream) -> Option<f64> {
-        let tick = video.tick();
-        let start = video.start_pts.map(|pts| pts as f64 * tick);
+    /// Where the container says that a stream's timeline begins.
+    pub(super) fn start_pts(&self, stream: &Stream) -> i64 {
+        stream.start_pts.unwrap_or(0)
+    }
+
+    /// Where the container says that a stream ends, in the source's seconds.
+    pub(super) fn claimed_end(&self, stream: &Stream) -> Option<f64> {
+        let tick = stream.tick();
+        let start = stream.start_pts.map(|pts| pts as f64 * tick);
         let file_start = seconds(self.format.start_time.as_deref());
         let start = start.or(file_start).unwrap_or(0.0);
-        let own = video.duration_ts.map(|ticks| ticks as f64 * tick);
-        let tag = video.tags.get("DURATION").and_then(|text| clock(text));
+        let own = stream.duration_ts.map(|ticks| ticks as f64 * tick);
+        let tag = stream.tags.get("DURATION").and_then(|text| clock(text));
         // Matroska's tag counts from 0, the others from the first frame.
         let end = own.map(|own| start + own).or(tag);
         let file =
@@ -93,10 +100,12 @@ impl Report {
         end.or_else(file).filter(|end| end.is_finite() && *end > 0.0)
     }
 
-    /// Whether [`Report::claimed_end`] speaks of the video, and not of the longest of all streams.
-    pub(super) fn claim_is_the_videos(&self, video: &Stream) -> bool {
+    /// Whether [`Report::claimed_end`] speaks of this stream, and not of the longest of all; what is
+    /// estimated from a bit rate is no claim.
+    pub(super) fn claims_end_of(&self, stream: &Stream) -> bool {
         let alone = self.streams.iter().filter(|s| s.codec_type.is_some()).count() == 1;
-        video.duration_ts.is_some() || video.tags.contains_key("DURATION") || alone
+        let told = stream.duration_ts.is_some() || stream.tags.contains_key("DURATION") || alone;
+        told && self.format.format_name != "mp3"
     }
 
     pub(super) fn bitrate(&self) -> Option<u64> {
@@ -112,6 +121,12 @@ impl Stream {
 
     pub(super) fn is_audio(&self) -> bool {
         self.codec_type.as_deref() == Some("audio")
+    }
+
+    /// A single picture.
+    fn is_still(&self) -> bool {
+        let codec = self.codec_name.as_deref().unwrap_or_default();
+        STILL_CODECS.contains(&codec) && self.nb_frames.as_deref() == Some("1")
     }
 
     fn is(&self, disposition: &str) -> bool {

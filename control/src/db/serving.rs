@@ -1,0 +1,45 @@
+//! When a job begins to be served.
+
+use media::{JobId, VideoId};
+use tokio_postgres::GenericClient;
+
+use super::DbError;
+
+/// Serves the job from now on if its video serves nothing and the job has something to play: the
+/// first chunk of one of `pictures`, unless there are to be none, and of the default audio if there is
+/// to be one. True when it did.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn publish(
+    tx: &impl GenericClient,
+    video: VideoId,
+    job: JobId,
+    pictures: &[String],
+    audio: Option<&str>,
+) -> Result<bool, DbError> {
+    let rows = tx
+        .execute(
+            "UPDATE videos
+             SET served_job = $2, published_at = now()
+             WHERE id = $1
+               AND served_job IS NULL
+               AND (
+                   $4::text[] = '{}'
+                   OR EXISTS (
+                       SELECT 1
+                       FROM outputs
+                       WHERE job_id = $2 AND chunk = 0 AND rendition = ANY ($4)
+                   )
+               )
+               AND (
+                   $3::text IS NULL
+                   OR EXISTS (
+                       SELECT 1 FROM outputs WHERE job_id = $2 AND chunk = 0 AND rendition = $3
+                   )
+               )",
+            &[&video.uuid(), &job.uuid(), &audio, &pictures],
+        )
+        .await?;
+    Ok(rows == 1)
+}

@@ -1,0 +1,138 @@
+//! Sample entries of pictures: what a decoder must know before the first sample (`avc1`, `hvc1`,
+//! `av01`).
+
+use super::{
+    Mp4Error, av1, avc,
+    boxes::{self, Code, Reader, Writer},
+    hevc,
+};
+use crate::Codec;
+
+/// A decoder configuration record (`avcC`, `hvcC`, `av1C`) that has been read and checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    /// Its body in canonical form.
+    pub(super) body: Vec<u8>,
+    pub(super) width: u32,
+    pub(super) height: u32,
+    /// Frames that decoding runs ahead of presentation.
+    pub(super) reorder_frames: u32,
+    /// RFC 6381.
+    pub(super) rfc6381: String,
+    /// The CMAF media profile that the track keeps to, if it is one that has a brand.
+    pub(super) brand: Option<Code>,
+}
+
+/// A track of pictures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct VideoConfig {
+    codec: Codec,
+    record: Record,
+    /// The body of a `colr` of type nclx.
+    colour: Option<Vec<u8>>,
+}
+
+impl VideoConfig {
+    /// The codec of a sample entry; none for one that we do not know.
+    pub(crate) fn codec_of(entry: &Code) -> Option<Codec> {
+        Codec::ALL.into_iter().find(|codec| codec.sample_entry().as_bytes() == entry)
+    }
+
+    /// Reads the body of a sample entry.
+    pub(crate) fn read(codec: Codec, body: &[u8]) -> Result<Self, Mp4Error> {
+        let mut reader = Reader::new(body, "sample entry");
+        reader.take(24)?;
+        let (width, height) = (reader.u16()?, reader.u16()?);
+        reader.take(50)?;
+        let (code, name) = record_box(codec);
+        let record = boxes::only(reader.rest(), code, name)?;
+        let record = match codec {
+            Codec::H264 => avc::read(record)?,
+            Codec::Hevc => hevc::read(record)?,
+            Codec::Av1 => av1::read(record)?,
+        };
+        let told = (u32::from(width), u32::from(height));
+        if width == 0 || height == 0 || (record.width, record.height) != told {
+            return Err(Mp4Error::Invalid("picture size"));
+        }
+        let colour = boxes::find(reader.rest(), b"colr")?;
+        let colour = colour.filter(|c| c.len() == 11 && c.starts_with(b"nclx"));
+        Ok(Self { codec, record, colour: colour.map(<[u8]>::to_vec) })
+    }
+
+    /// Takes over the parameter sets in a first sample, where they are the ones that count: SVT-AV1 tells
+    /// others before it has begun than those that it then writes.
+    pub(crate) fn adopt(&mut self, first_sample: &[u8]) -> Result<(), Mp4Error> {
+        if self.codec == Codec::Av1 {
+            self.record = av1::adopt(&self.record.body, first_sample)?;
+        }
+        Ok(())
+    }
+
+    /// RFC 6381.
+    pub(crate) fn rfc6381(&self) -> String {
+        self.record.rfc6381.clone()
+    }
+
+    /// In pixels.
+    pub(crate) const fn size(&self) -> (u32, u32) {
+        (self.record.width, self.record.height)
+    }
+
+    /// Frames that decoding runs ahead of presentation.
+    pub(crate) const fn reorder_frames(&self) -> u32 {
+        self.record.reorder_frames
+    }
+
+    /// The brand of the CMAF media profile that the track keeps to.
+    pub(crate) const fn brand(&self) -> Option<Code> {
+        self.record.brand
+    }
+
+    /// Checks a sample and says whether a decoder may begin with it.
+    pub(crate) fn is_key(&self, sample: &[u8]) -> Result<bool, Mp4Error> {
+        match self.codec {
+            Codec::H264 => avc::is_key(sample),
+            Codec::Hevc => hevc::is_key(sample),
+            Codec::Av1 => av1::is_key(sample, &self.record.body),
+        }
+    }
+
+    pub(crate) fn write(&self, w: &mut Writer) {
+        let entry = match self.codec {
+            Codec::H264 => b"avc1",
+            Codec::Hevc => b"hvc1",
+            Codec::Av1 => b"av01",
+        };
+        w.boxed(entry, |w| {
+            w.zeros(6);
+            w.u16(1); // data reference
+            w.zeros(16);
+            w.u16(self.record.width as u16);
+            w.u16(self.record.height as u16);
+            w.u32(0x0048_0000); // 72 dpi
+            w.u32(0x0048_0000);
+            w.zeros(4);
+            w.u16(1); // frames per sample
+            w.zeros(32); // compressor name
+            w.u16(0x0018); // colour, no alpha
+            w.u16(0xffff);
+            w.boxed(record_box(self.codec).0, |w| w.bytes(&self.record.body));
+            if let Some(colour) = &self.colour {
+                w.boxed(b"colr", |w| w.bytes(colour));
+            }
+            w.boxed(b"pasp", |w| {
+                w.u32(1);
+                w.u32(1);
+            });
+        });
+    }
+}
+
+const fn record_box(codec: Codec) -> (&'static Code, &'static str) {
+    match codec {
+        Codec::H264 => (b"avcC", "avcC"),
+        Codec::Hevc => (b"hvcC", "hvcC"),
+        Codec::Av1 => (b"av1C", "av1C"),
+    }
+}

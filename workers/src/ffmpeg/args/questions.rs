@@ -1,0 +1,63 @@
+//! What ffprobe is asked about a source.
+
+use std::ffi::OsString;
+
+use super::Args;
+use crate::source::Input;
+
+/// Arguments of ffprobe that every question about `source` begins with.
+fn question(source: &Input, about: &[&str]) -> Vec<OsString> {
+    let mut args = Args(Vec::new());
+    args.add(["-hide_banner", "-loglevel", "level+error", "-threads", "1"]);
+    args.add(about.iter().copied());
+    args.input(source);
+    args.0
+}
+
+/// Asks ffprobe for the container and its streams, as JSON.
+pub fn probe_streams(source: &Input) -> Vec<OsString> {
+    let entries = "format=format_name,start_time,duration,bit_rate:\
+                   stream=index,codec_type,codec_name,width,height,sample_aspect_ratio,field_order,\
+                   pix_fmt,color_transfer,r_frame_rate,avg_frame_rate,time_base,start_pts,duration_ts,nb_frames,\
+                   channels,sample_rate:stream_disposition=default,attached_pic,timed_thumbnails:\
+                   stream_tags=language,title,rotate,DURATION:stream_side_data=rotation";
+    question(source, &["-of", "json", "-show_format", "-show_streams", "-show_entries", entries])
+}
+
+/// Asks ffprobe for the first frames of stream `index` that decode, out of its first `packets`.
+pub fn probe_first_frames(source: &Input, index: u32, packets: u32) -> Vec<OsString> {
+    let (stream, interval) = (index.to_string(), format!("%+#{packets}"));
+    let entries = "frame=best_effort_timestamp,interlaced_frame";
+    question(
+        source,
+        &[
+            "-of",
+            "compact=p=0",
+            "-select_streams",
+            &stream,
+            "-read_intervals",
+            &interval,
+            "-show_frames",
+            "-show_entries",
+            entries,
+        ],
+    )
+}
+
+/// Asks ffprobe for the packets from `start` (in the source's seconds; none: the first) to the end.
+pub fn probe_last_packets(source: &Input, start: Option<f64>) -> Vec<OsString> {
+    let interval = start.map_or_else(|| "%".to_owned(), |start| format!("{start:.3}%"));
+    let entries = "packet=codec_type,stream_index,pts,dts,duration,flags";
+    question(
+        source,
+        &[
+            "-of",
+            "compact=p=0",
+            "-read_intervals",
+            &interval,
+            "-show_packets",
+            "-show_entries",
+            entries,
+        ],
+    )
+}

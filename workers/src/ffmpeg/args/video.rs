@@ -1,0 +1,68 @@
+//! The options of each video encoder: GOPs exactly on the grid, closed, with parameter sets outside of
+//! the samples, the same for every chunk of a rung on every machine.
+
+use media::{Codec, FrameRate, ladder::Rung};
+
+use super::ChunkEncode;
+
+/// Bits in flight over the average, as peak rate and as buffer, relative to the average.
+const MAXRATE_PERCENT: u64 = 120;
+const BUFFER_PERCENT: u64 = 200;
+/// From here on one frame lasts less than 0.05 s.
+const REORDERED_FPS_MIN: f64 = 20.5;
+
+/// Options that encode one rung.
+pub(super) fn encoder(encode: &ChunkEncode<'_>, rung: &Rung) -> Vec<String> {
+    let threads = encode.threads.max(1);
+    let preset = if rung.preset.is_empty() { encode.preset } else { &rung.preset };
+    let mut options = vec!["-c:v".to_owned(), rung.codec.encoder().to_owned()];
+    let mut add = |name: &str, value: String| options.extend([format!("-{name}"), value]);
+    add("preset", preset.to_owned());
+    match rung.codec {
+        Codec::H264 => add("profile:v", "high".to_owned()),
+        Codec::Hevc => {
+            add("profile:v", "main".to_owned());
+            add("tag:v", "hvc1".to_owned());
+        }
+        Codec::Av1 => {}
+    }
+    add("threads", threads.to_string());
+    add("b:v", rung.video_bitrate.to_string());
+    // SVT-AV1 knows no peak beside an average.
+    if rung.codec != Codec::Av1 {
+        add("maxrate", (rung.video_bitrate * MAXRATE_PERCENT / 100).to_string());
+        add("bufsize", (rung.video_bitrate * BUFFER_PERCENT / 100).to_string());
+    }
+    let gop = encode.grid.gop_frames().to_string();
+    add("g", gop.clone());
+    if rung.codec != Codec::Av1 {
+        add("keyint_min", gop);
+        add("sc_threshold", "0".to_owned());
+    }
+    add("flags", "+cgop+global_header".to_owned());
+    let reordered = is_reordered(encode.grid.rate());
+    match rung.codec {
+        Codec::H264 if reordered => add("x264-params", "b-pyramid=none".to_owned()),
+        Codec::H264 => add("bf", "0".to_owned()),
+        Codec::Hevc => add("x265-params", x265(threads, reordered)),
+        // Key frames only where GOPs begin; threads are all that depends on the machine.
+        Codec::Av1 => add("svtav1-params", format!("scd=0:lp={threads}")),
+    }
+    options
+}
+
+/// B-frames delay presentation by the frames that they are reordered over; an edit list takes the
+/// delay off, which hls.js ignores and forgives up to 0.05 s. So: one frame where frames are short
+/// enough, none where they are long. AV1's samples come in presentation order by themselves.
+fn is_reordered(rate: FrameRate) -> bool {
+    rate.fps() > REORDERED_FPS_MIN
+}
+
+/// Wavefronts are a bit in the parameter sets, and x265 turns them off by itself without a pool of
+/// threads: so there is always one.
+fn x265(threads: u32, reordered: bool) -> String {
+    let frames = if reordered { "b-pyramid=0" } else { "bframes=0" };
+    format!(
+        "log-level=error:info=0:repeat-headers=0:scenecut=0:open-gop=0:wpp=1:pools={threads}:{frames}"
+    )
+}

@@ -1,0 +1,65 @@
+//! HEVC and AV1 through the real worker, behind the fence: exact, proven, the same on any machine.
+
+use std::io::Write;
+
+use api::v1;
+use media::{Codec, admission::TrackKind};
+
+use crate::{
+    clip::{Clip, numbers},
+    control::Control,
+    encodes::{Film, check},
+    worker::Worker,
+};
+
+/// One rung of `codec` in a chunk's work.
+fn only(codec: Codec, work: v1::lease::Work) -> v1::lease::Work {
+    let v1::lease::Work::Chunk(mut work) = work else { panic!("no chunk") };
+    for rung in &mut work.rungs {
+        rung.codec = codec.text().to_owned();
+        rung.preset = if codec == Codec::Av1 { "12" } else { "ultrafast" }.to_owned();
+    }
+    v1::lease::Work::Chunk(work)
+}
+
+async fn frames_are_exact(codec: Codec, name: &str, rate: &str, options: &[&str]) {
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &[]).await;
+    // Another machine, as far as encoders see: other numbers of threads.
+    let mut other_control = Control::start().await;
+    let other = Worker::start(&mut other_control, &["--worker-threads", "5"]).await;
+    let clip = Clip::with(name, rate, 9, options);
+    let film = Film::probe(&mut control, &worker, &clip).await;
+    let movie = tempfile::NamedTempFile::with_suffix(".mp4").unwrap();
+    let mut init = None;
+    for chunk in 0..film.grid.chunks() {
+        let work = only(codec, film.chunk(chunk, &[(160, 90)]));
+        let (control, worker) =
+            if chunk == 0 { (&mut control, &worker) } else { (&mut other_control, &other) };
+        let lease = worker.lease(&clip.path(), work);
+        let done = control.work(lease).await.unwrap_or_else(|fail| panic!("{codec}: {fail:?}"));
+        let output = &done.outputs[0];
+        let bytes = check(&worker.store(), TrackKind::Video, &film.grid, output);
+        if chunk == 0 {
+            movie.as_file().write_all(&output.init).unwrap();
+            let info = media::fmp4::init_info(&output.init).unwrap();
+            assert_eq!(Codec::of_rfc6381(&info.codec), Some(codec));
+        }
+        assert_eq!(init.get_or_insert(output.init.clone()), &output.init, "{codec} chunk {chunk}");
+        movie.as_file().write_all(&bytes).unwrap();
+    }
+    let expected: Vec<usize> = (0..film.grid.frames() as usize).collect();
+    assert_eq!(numbers(movie.path()), expected, "{codec}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_of_hevc_are_exact_over_chunks_and_machines() {
+    frames_are_exact(Codec::Hevc, "a.mp4", "25", &["-g", "50", "-c:a", "aac"]).await;
+    frames_are_exact(Codec::Hevc, "b.mkv", "15", &["-g", "240", "-c:a", "aac"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_of_av1_are_exact_over_chunks_and_machines() {
+    frames_are_exact(Codec::Av1, "a.mp4", "25", &["-g", "50", "-c:a", "aac"]).await;
+    frames_are_exact(Codec::Av1, "b.mkv", "30000/1001", &["-g", "240", "-c:a", "aac"]).await;
+}

@@ -1,0 +1,173 @@
+//! Every container with every codec that it carries: probed, encoded, frame by frame where they are.
+
+use media::{Codec, admission::TrackKind};
+
+use crate::{
+    clip::Clip,
+    control::Control,
+    encodes::{Film, check},
+    worker::Worker,
+};
+
+/// Two seconds of a test pattern with a tone.
+const SECONDS: u64 = 2;
+
+/// Output options of a source's video, its frames per second, and how many frames a container that
+/// does not say when frames are shown may lose at the end.
+type Made = (&'static str, &'static [&'static str]);
+
+const H264: Made = ("h264", &["-c:v", "libx264", "-preset", "ultrafast", "-bf", "2"]);
+const HEVC: Made =
+    ("hevc", &["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error"]);
+const VP9: Made = ("vp9", &["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8"]);
+const AV1: Made = ("av1", &["-c:v", "libsvtav1", "-preset", "12"]);
+const MPEG4: Made = ("mpeg4", &["-c:v", "mpeg4", "-bf", "2"]);
+const PRORES: Made =
+    ("prores", &["-c:v", "prores_ks", "-profile:v", "1", "-pix_fmt", "yuv422p10le"]);
+
+/// Container, codec, the audio codec that goes with it.
+fn matrix() -> Vec<(&'static str, Made, &'static str)> {
+    let mut all = Vec::new();
+    for (container, codecs, sound) in [
+        ("mp4", &[H264, HEVC, VP9, AV1, MPEG4][..], "aac"),
+        ("mkv", &[H264, HEVC, VP9, AV1, MPEG4, PRORES], "libopus"),
+        ("mov", &[H264, HEVC, MPEG4, PRORES], "pcm_s16le"),
+        ("avi", &[H264, VP9, AV1, MPEG4], "libmp3lame"),
+        ("webm", &[VP9, AV1], "libvorbis"),
+    ] {
+        all.extend(codecs.iter().map(|codec| (container, *codec, sound)));
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_container_is_read_with_every_codec_that_it_carries() {
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &[]).await;
+    let mut wrong = Vec::new();
+    for (container, (codec, options), sound) in matrix() {
+        let name = format!("{codec}.{container}");
+        let picture = format!("testsrc2=s=160x90:r=25:d={SECONDS}");
+        let tone = format!("sine=440:r=48000:d={SECONDS}");
+        let inputs = ["-f", "lavfi", "-i", &picture, "-f", "lavfi", "-i", &tone, "-shortest"];
+        let sound = ["-c:a", sound, "-ac", "2"];
+        let clip =
+            Clip::made(&name, &[&inputs[..], &["-pix_fmt", "yuv420p"], options, &sound].concat());
+        let film = Film::probe(&mut control, &worker, &clip).await;
+        let video = film.source.video.as_ref().unwrap();
+        if (video.codec.as_str(), video.width, video.height) != (codec, 160, 90) {
+            wrong.push(format!("{name}: {video:?}"));
+        }
+        let (frames, due) = (film.grid.frames(), SECONDS * 25);
+        if frames.abs_diff(due) > 2 || film.grid.rate().num() != 25 || film.source.audio.len() != 1
+        {
+            wrong.push(format!("{name}: {:?} {:?}", film.grid, film.source.audio));
+        }
+        for work in [film.chunk(0, &[(160, 90)]), film.audio(0)] {
+            let kind = match work {
+                api::v1::lease::Work::Audio(_) => TrackKind::Audio,
+                _ => TrackKind::Video,
+            };
+            match control.work(worker.lease(&clip.path(), work)).await {
+                Ok(done) => {
+                    for output in &done.outputs {
+                        check(&worker.store(), kind, &film.grid, output);
+                    }
+                }
+                Err(fail) => wrong.push(format!("{name}: {kind:?} {fail:?}")),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// What is awkward about pictures, to any codec: it comes out upright, whole, in eight bits and SDR.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn awkward_pictures_come_out_upright_and_in_eight_bits() {
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &[]).await;
+    let ten = ["-pix_fmt", "yuv420p10le"];
+    let hdr = ["-color_primaries", "bt2020", "-colorspace", "bt2020nc", "-color_trc"];
+    let hevc10 = [HEVC.1, &ten].concat();
+    for (name, size, options, display) in [
+        ("ten.mkv", "160x90", hevc10.clone(), (160, 90)),
+        ("pq.mp4", "160x90", [&hevc10[..], &hdr, &["smpte2084"]].concat(), (160, 90)),
+        ("hlg.mkv", "160x90", [VP9.1, &ten, &hdr, &["arib-std-b67"]].concat(), (160, 90)),
+        ("portrait.mov", "90x160", H264.1.to_vec(), (90, 160)),
+        (
+            "odd.webm",
+            "160x90",
+            [VP9.1, &["-vf", "scale=161:91,setsar=1", "-pix_fmt", "yuv444p"]].concat(),
+            (161, 91),
+        ),
+        ("rgb.avi", "160x90", vec!["-c:v", "ffv1", "-pix_fmt", "bgr0"], (160, 90)),
+        ("full.mov", "160x90", vec!["-c:v", "mjpeg", "-pix_fmt", "yuvj420p"], (160, 90)),
+        (
+            "alpha.mov",
+            "160x90",
+            vec!["-c:v", "prores_ks", "-profile:v", "4", "-pix_fmt", "yuva444p10le"],
+            (160, 90),
+        ),
+        ("tall.mkv", "90x90", [H264.1, &["-vf", "setsar=16/9"]].concat(), (160, 90)),
+    ] {
+        let picture = format!("testsrc2=s={size}:r=25:d=1");
+        let clip = Clip::made(name, &[&["-f", "lavfi", "-i", &picture][..], &options].concat());
+        let film = Film::probe(&mut control, &worker, &clip).await;
+        let video = film.source.video.as_ref().unwrap();
+        assert_eq!((video.width, video.height), display, "{name}");
+        let (width, height) = (display.0 / 2 * 2, display.1 / 2 * 2);
+        let lease = worker.lease(&clip.path(), film.chunk(0, &[(width, height)]));
+        let done = control.work(lease).await.unwrap_or_else(|fail| panic!("{name}: {fail:?}"));
+        let output = &done.outputs[0];
+        check(&worker.store(), TrackKind::Video, &film.grid, output);
+        let info = media::fmp4::init_info(&output.init).unwrap();
+        assert_eq!(Codec::of_rfc6381(&info.codec), Some(Codec::H264), "{name}");
+        assert_eq!((info.width, info.height), (width, height), "{name}");
+    }
+}
+
+/// A film without pictures has the length of its sound, whatever the container, and its cover is none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sound_only_is_a_film_of_its_own() {
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &[]).await;
+    let cover =
+        Clip::made("cover.png", &["-f", "lavfi", "-i", "testsrc2=s=64x64", "-frames:v", "1"]);
+    let cover = cover.path().display().to_string();
+    let attached: &[&str] = &[
+        "-i",
+        &cover,
+        "-map",
+        "0",
+        "-map",
+        "1",
+        "-c:v",
+        "copy",
+        "-disposition:v:0",
+        "attached_pic",
+    ];
+    for (name, codec, options) in [
+        ("a.m4a", "aac", [attached, &["-c:a", "aac"]].concat()),
+        ("b.mp3", "mp3", [attached, &["-c:a", "libmp3lame"]].concat()),
+        ("c.mka", "opus", vec!["-c:a", "libopus"]),
+        ("d.webm", "vorbis", vec!["-c:a", "libvorbis"]),
+        ("e.wav", "pcm_s16le", vec![]),
+        ("f.flac", "flac", [attached, &["-c:a", "flac"]].concat()),
+        ("g.ogg", "vorbis", vec!["-c:a", "libvorbis"]),
+        ("h.avi", "mp3", vec!["-c:a", "libmp3lame"]),
+        ("i.mov", "pcm_s16le", vec!["-c:a", "pcm_s16le"]),
+    ] {
+        let tone = ["-f", "lavfi", "-i", "sine=440:r=44100:d=5"];
+        let clip = Clip::made(name, &[&tone[..], &options].concat());
+        let film = Film::probe(&mut control, &worker, &clip).await;
+        assert!(film.source.video.is_none(), "{name}: {:?}", film.source.video);
+        assert_eq!(film.source.audio[0].codec, codec, "{name}");
+        assert!((film.source.duration - 5.0).abs() < 0.08, "{name}: {}", film.source.duration);
+        let lease = worker.lease(&clip.path(), film.audio(0));
+        let done = control.work(lease).await.unwrap_or_else(|fail| panic!("{name}: {fail:?}"));
+        assert_eq!(done.outputs.len() as u32, film.grid.chunks(), "{name}");
+        for output in &done.outputs {
+            check(&worker.store(), TrackKind::Audio, &film.grid, output);
+        }
+    }
+}
