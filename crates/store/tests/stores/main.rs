@@ -7,6 +7,7 @@ mod faults;
 #[path = "../../../../tests/e2e/harness/minio.rs"]
 mod minio;
 mod proxy;
+mod sealing;
 mod signing;
 
 use store::{Settings, Store, Stores};

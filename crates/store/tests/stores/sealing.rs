@@ -1,0 +1,81 @@
+//! A source in the making gets under its key, however often it is asked to, or leaves nothing.
+
+use media::{UploadId, VideoId, layout};
+use object_store::{ObjectStoreExt, PutPayload, multipart::MultipartStore, path::Path};
+use store::{Store, Stores, source::Source};
+use uuid::Uuid;
+
+use crate::{content, minio::Minio, open};
+
+/// The smallest part that S3 takes, but for the last.
+const PART_BYTES: usize = 5 << 20;
+
+/// A multipart upload with two parts and a side object.
+async fn begun(store: &Store, bytes: &[u8]) -> (Source<'static>, String, Vec<String>) {
+    let s3 = store.s3.as_ref().unwrap();
+    let (video, upload) = (VideoId::new(Uuid::now_v7()), UploadId::new(Uuid::now_v7()));
+    let path = store.locate(&layout::source(video));
+    let id = s3.create_multipart(&path).await.unwrap();
+    let mut parts = Vec::new();
+    for (number, part) in bytes.chunks(PART_BYTES).enumerate() {
+        let part = PutPayload::from(part.to_vec());
+        parts.push(s3.put_part(&path, &id, number, part).await.unwrap().content_id);
+    }
+    let tail = Path::from(layout::upload_tail(video, upload, 7));
+    store.objects.put(&tail, "rest".into()).await.unwrap();
+    (Source { video, upload, multipart_id: None, parts: &[], tail: Some(7) }, id, parts)
+}
+
+#[tokio::test]
+async fn sealing_again_after_a_lost_reply_gives_the_same_object() {
+    let minio = Minio::start(&["films"]);
+    for store in open(&minio, &minio.address, "s3://films,s3://films/below") {
+        let bytes = content(PART_BYTES + 1000);
+        let (source, id, parts) = begun(&store, &bytes).await;
+        let source = Source { multipart_id: Some(&id), parts: &parts, ..source };
+        let key = layout::source(source.video);
+        for _ in 0..3 {
+            store.seal(&source, bytes.len() as u64).await.unwrap();
+            assert!(store.read(&key, 0..bytes.len() as u64).await.unwrap() == bytes);
+        }
+        let tail = layout::upload_tail(source.video, source.upload, 7);
+        assert!(store.size(&tail).await.is_err(), "the side object is gone");
+        // Another length is another object: not what was meant.
+        assert!(store.seal(&source, 1).await.is_err());
+    }
+    assert_eq!(minio.multiparts(), 0);
+}
+
+#[tokio::test]
+async fn discarding_leaves_nothing_and_may_be_repeated() {
+    let minio = Minio::start(&["films"]);
+    let store = open(&minio, &minio.address, "s3://films").remove(0);
+    let (source, id, parts) = begun(&store, &content(PART_BYTES + 1)).await;
+    let source = Source { multipart_id: Some(&id), parts: &parts, ..source };
+    assert_eq!(minio.multiparts(), 1);
+    for _ in 0..2 {
+        store.discard(&source).await.unwrap();
+        assert_eq!((minio.multiparts(), minio.objects("films").len()), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn folders_rename_once_and_remove_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let local = Stores::parse(&format!("file://{}", folder.path().display())).unwrap();
+    let store = &local.all()[0];
+    let (video, upload) = (VideoId::new(Uuid::now_v7()), UploadId::new(Uuid::now_v7()));
+    let source = Source { video, upload, multipart_id: None, parts: &[], tail: None };
+    let file = folder.path().join(layout::upload_file(video, upload));
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(&file, b"film").unwrap();
+    for _ in 0..2 {
+        store.seal(&source, 4).await.unwrap();
+        assert_eq!(store.read(&layout::source(video), 0..4).await.unwrap(), "film");
+    }
+    std::fs::write(&file, b"another").unwrap();
+    for _ in 0..2 {
+        store.discard(&source).await.unwrap();
+        assert!(!file.exists() && store.size(&layout::source(video)).await.is_ok());
+    }
+}
