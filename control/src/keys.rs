@@ -14,7 +14,7 @@ use authz::{AuthError, Grant, PlaybackGrant, PublicKeys, RootKeys};
 use object_store::{ObjectStoreExt, PutPayload, path::Path};
 use tokio::time::Instant;
 
-use crate::{bus::Event, deps::Deps};
+use crate::{bus::Event, db::revocations, deps::Deps};
 
 /// Between two looks at the file.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -22,6 +22,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const SETTLE: Duration = Duration::from_secs(5);
 /// Where the public keys lie in each store, for data planes that start while no control answers.
 const PUBLIC_KEY: &str = "keys/public.json";
+/// What is revoked, likewise: hexadecimal ids.
+const REVOKED_KEY: &str = "keys/revoked.json";
 
 /// The keys of this instance.
 pub struct KeyRing {
@@ -96,10 +98,15 @@ impl KeyRing {
     }
 }
 
-/// Follows the file until the soft stop.
+/// Follows the file until the soft stop, and leaves in the stores what changes.
 pub async fn follow(deps: Arc<Deps>) {
     let mut told = false;
+    let mut left = None;
     loop {
+        let known = deps.verifier.revoked_count();
+        if left != Some(known) && leave_revoked(&deps).await {
+            left = Some(known);
+        }
         tokio::select! {
             () = deps.shutdown.soft.cancelled() => return,
             () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -137,12 +144,27 @@ async fn take(deps: &Deps, keys: RootKeys) {
 /// Leaves the public keys in every store.
 pub async fn publish(deps: &Deps) {
     let keys = serde_json::to_vec(&deps.keys.public()).unwrap_or_default();
+    leave(deps, PUBLIC_KEY, keys).await;
+}
+
+/// Leaves in every store what the rows say is revoked; whether that could be done.
+async fn leave_revoked(deps: &Deps) -> bool {
+    let listed = async { revocations::list(&*deps.db.get().await?, None).await };
+    let Ok(revoked) = listed.await else { return false };
+    let ids: Vec<String> = revoked.iter().map(hex::encode).collect();
+    leave(deps, REVOKED_KEY, serde_json::to_vec(&ids).unwrap_or_default()).await
+}
+
+async fn leave(deps: &Deps, key: &str, bytes: Vec<u8>) -> bool {
+    let mut everywhere = true;
     for store in deps.stores.all() {
-        let payload = PutPayload::from(keys.clone());
-        if let Err(error) = store.objects.put(&Path::from(PUBLIC_KEY), payload).await {
-            tracing::warn!(%error, "leave the public keys in a store");
+        let payload = PutPayload::from(bytes.clone());
+        if let Err(error) = store.objects.put(&Path::from(key), payload).await {
+            tracing::warn!(%error, key, "leave keys in a store");
+            everywhere = false;
         }
     }
+    everywhere
 }
 
 impl std::fmt::Debug for KeyRing {

@@ -23,6 +23,7 @@ pub(crate) struct Metrics {
     uploaded: Counter<u64>,
     missing: Counter<u64>,
     connections: UpDownCounter<i64>,
+    refused: Counter<u64>,
     /// Bytes by kind.
     pub(crate) bandwidth: Bandwidth,
     /// How often the index was in memory.
@@ -108,6 +109,10 @@ impl Metrics {
             uploaded,
             missing,
             connections,
+            refused: meter
+                .u64_counter("streaming_service_tokens_refused_total")
+                .with_description("Tokens that were refused, by reason")
+                .build(),
             bandwidth,
             lookups,
         }
@@ -137,6 +142,9 @@ impl Metrics {
     pub(crate) fn connected(&self) -> Connected {
         self.connections.add(1, &[]);
         Connected(self.connections.clone())
+    /// A token did not open a film. The reasons are a closed set.
+    pub(crate) fn refused(&self, reason: &'static str) {
+        self.refused.add(1, &[KeyValue::new("reason", reason)]);
     }
 
     /// The index names an object that is not there.

@@ -57,7 +57,15 @@ async fn run(page: &str, least: usize) -> Option<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tour_of_the_readme_works_as_pasted() {
     let Some(told) = run("README.md", 7).await else { return };
-    for sign in ["\"jobId\"", "event: job", "#EXTM3U", "<MPD", "404\n", "streaming.v1.JobService"] {
+    for sign in [
+        "\"jobId\"",
+        "event: job",
+        "#EXTM3U",
+        "<MPD",
+        "404\n",
+        "streaming.v1.JobService",
+        "\"expiresAt\"",
+    ] {
         assert!(told.contains(sign), "{sign}:\n{told}");
     }
 }

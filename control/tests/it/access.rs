@@ -150,6 +150,11 @@ async fn a_revocation_reaches_other_instances_their_data_planes_and_those_that_s
         }
     };
     assert_eq!(tokio::time::timeout(DEADLINE, heard).await.unwrap(), 1);
+    let left = shared.store().join("keys/revoked.json");
+    eventually("the store says it for those that start alone", async || {
+        std::fs::read_to_string(&left).unwrap_or_default().len() > 100
+    })
+    .await;
     let three = Plane::of(shared).await;
     assert_eq!(list(&three, &child).await, Some(Code::Unauthenticated));
     for plane in [one, two, three] {

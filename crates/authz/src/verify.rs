@@ -113,6 +113,11 @@ impl Verifier {
         ids.into_iter().filter(|id| revoked.insert(id.clone())).collect()
     }
 
+    /// How many ids are known to be revoked.
+    pub fn revoked_count(&self) -> usize {
+        self.revoked.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Whether that id is among the revoked ones.
     pub fn is_revoked(&self, id: &[u8]) -> bool {
         self.revoked.read().unwrap_or_else(PoisonError::into_inner).contains(id)

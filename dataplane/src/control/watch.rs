@@ -9,6 +9,7 @@ use authz::PublicKeys;
 use media::VideoId;
 use object_store::ObjectStoreExt;
 use rand::Rng;
+use serde::de::DeserializeOwned;
 use tonic::{Status, Streaming};
 
 use super::CALL_TIME_MAX;
@@ -16,23 +17,32 @@ use crate::app::App;
 
 /// Where control leaves the public keys in each store.
 const KEYS_KEY: &str = "keys/public.json";
+/// Where it leaves what is revoked.
+const REVOKED_KEY: &str = "keys/revoked.json";
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Reads the public keys that control has left in a store, so that tokens verify before, or without,
-/// the first contact.
+/// Reads the public keys, and what is revoked, that control has left in the stores, so that tokens are
+/// judged before, or without, the first contact.
 pub(crate) async fn stored_keys(app: &App) {
+    if let Some(keys) = stored::<PublicKeys>(app, KEYS_KEY).await {
+        app.verifier.replace_keys(keys);
+    }
+    let revoked = stored::<Vec<String>>(app, REVOKED_KEY).await.unwrap_or_default();
+    app.verifier.revoke(revoked.iter().filter_map(|id| hex::decode(id).ok()));
+}
+
+/// The first store that has a document.
+async fn stored<T: DeserializeOwned>(app: &App, key: &str) -> Option<T> {
     for store in app.stores.all() {
-        let Ok(object) = store.objects.get(&KEYS_KEY.into()).await else { continue };
+        let Ok(object) = store.objects.get(&key.into()).await else { continue };
         let Ok(bytes) = object.bytes().await else { continue };
-        match serde_json::from_slice::<PublicKeys>(&bytes) {
-            Ok(keys) => {
-                app.verifier.replace_keys(keys);
-                return;
-            }
-            Err(error) => tracing::warn!(%error, store.url = store.url, "read public keys"),
+        match serde_json::from_slice(&bytes) {
+            Ok(document) => return Some(document),
+            Err(error) => tracing::warn!(%error, key, store.url = store.url, "read stored keys"),
         }
     }
+    None
 }
 
 /// Follows until the soft stop, coming back after every break.

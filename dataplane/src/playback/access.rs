@@ -109,7 +109,7 @@ async fn exchanged(
         Ok(biscuit) => Ok(Some(biscuit)),
         // As any other credentials that do not fit.
         Err(problem) if matches!(problem.code, Code::Unauthenticated | Code::NotConfigured) => {
-            Err(refused(&AuthError::Malformed))
+            Err(refused(app, &AuthError::Malformed))
         }
         Err(problem) => Err(problem),
     }
@@ -123,7 +123,7 @@ pub(crate) fn unknown() -> Problem {
 fn by_token(app: &App, index: &Index, token: &str, address: IpAddr) -> Result<Viewer, Problem> {
     let private = !index.public;
     if token.len() > TOKEN_BYTES_MAX {
-        return Err(refused(&AuthError::Malformed));
+        return Err(refused(app, &AuthError::Malformed));
     }
     let now = SystemClock.now_unix();
     match app.verifier.playback(token, index.video, now, Some(address)) {
@@ -133,7 +133,7 @@ fn by_token(app: &App, index: &Index, token: &str, address: IpAddr) -> Result<Vi
         }
         Err(error) => {
             // A reader's own token may stand in the URL too.
-            by_bearer(app, index, token, address).map_err(|_| refused(&error))?;
+            by_bearer(app, index, token, address).map_err(|_| refused(app, &error))?;
             Ok(Viewer { token: Some(token.to_owned()), max_height: None, private })
         }
     }
@@ -141,7 +141,7 @@ fn by_token(app: &App, index: &Index, token: &str, address: IpAddr) -> Result<Vi
 
 fn by_bearer(app: &App, index: &Index, token: &str, address: IpAddr) -> Result<(), Problem> {
     if token.len() > TOKEN_BYTES_MAX {
-        return Err(refused(&AuthError::Malformed));
+        return Err(refused(app, &AuthError::Malformed));
     }
     let request = Request {
         now: SystemClock.now_unix(),
@@ -152,11 +152,12 @@ fn by_bearer(app: &App, index: &Index, token: &str, address: IpAddr) -> Result<(
     match app.verifier.authenticate(token, &request) {
         Ok(principal) if principal.tenant == index.tenant => Ok(()),
         Ok(_) => Err(unknown()),
-        Err(error) => Err(refused(&error)),
+        Err(error) => Err(refused(app, &error)),
     }
 }
 
-fn refused(error: &AuthError) -> Problem {
+fn refused(app: &App, error: &AuthError) -> Problem {
+    app.metrics.refused(error.reason());
     match error {
         AuthError::Busy => Problem::new(Code::Unavailable, "the token cannot be checked now"),
         AuthError::Expired => Problem::new(Code::PermissionDenied, "the token has expired"),

@@ -157,13 +157,20 @@ async fn private_film_plays_with_its_token_only() {
     std::fs::create_dir(folder.path().join("keys")).unwrap();
     let public = serde_json::to_vec(&keys.public()).unwrap();
     std::fs::write(folder.path().join("keys/public.json"), public).unwrap();
-    let plane = Plane::start_in(folder, |_| {}).await;
     let film = Film::new(false);
-    film.store(&plane.folder);
     let now = SystemClock.now_unix();
     let grant = |video| PlaybackGrant { video, max_height: None, address: None };
+    // Taken back while this data plane did not run; no control is there to tell it.
+    let revoked = keys.mint_playback(&grant(film.index.video), now + 61).unwrap();
+    let ids = authz::Verifier::new(keys.public()).revocation_ids(&revoked).unwrap().0;
+    let ids = format!("[\"{}\"]", hex::encode(&ids[0]));
+    std::fs::write(folder.path().join("keys/revoked.json"), ids).unwrap();
+    let plane = Plane::start_in(folder, |_| {}).await;
+    film.store(&plane.folder);
     let token = keys.mint_playback(&grant(film.index.video), now + 60).unwrap();
     let path = film.path("hls/playlist.m3u8");
+    let revoked = plane.get(&format!("{path}?token={revoked}")).await;
+    assert_eq!((revoked.status, revoked.code().as_str()), (403, "permission_denied"));
 
     let hidden = plane.get(&path).await;
     assert_eq!((hidden.status, hidden.code().as_str()), (404, "not_found"));
