@@ -252,20 +252,26 @@ mod tests {
     #[tokio::test]
     async fn readers_see_pieces_as_they_arrive_and_none_of_a_failure_is_whole() {
         let flight = Arc::new(Flight::new(9));
-        let early = tokio::spawn(flight.clone().read(2..8).try_collect::<Vec<Bytes>>());
-        for piece in ["012", "345", "678"] {
-            flight.take(Bytes::from_static(piece.as_bytes()));
-        }
-        flight.land(Progress::Landed);
-        assert_eq!(early.await.unwrap().unwrap().concat(), b"234567");
+        let early = flight.clone().read(2..8).try_collect::<Vec<Bytes>>();
+        let arriving = async {
+            for piece in ["012", "345", "678"] {
+                flight.take(Bytes::from_static(piece.as_bytes()));
+                tokio::task::yield_now().await;
+            }
+            flight.land(Progress::Landed);
+        };
+        let (early, ()) = tokio::join!(early, arriving);
+        assert_eq!(early.unwrap().concat(), b"234567");
         assert_eq!(&flight.clone().whole(4..9).await.unwrap()[..], b"45678");
         assert_eq!(&flight.whole(0..1).await.unwrap()[..], b"0");
 
         let broken = Arc::new(Flight::new(9));
-        let waiting = tokio::spawn(broken.clone().whole(0..9));
-        broken.take(Bytes::from_static(b"012"));
-        broken.land(Progress::Failed(Trouble::Slow));
-        assert!(waiting.await.unwrap().is_err());
+        let failing = async {
+            broken.take(Bytes::from_static(b"012"));
+            broken.land(Progress::Failed(Trouble::Slow));
+        };
+        let (waiting, ()) = tokio::join!(broken.clone().whole(0..9), failing);
+        assert!(waiting.is_err());
         assert!(broken.whole(0..9).await.is_err());
     }
 }

@@ -143,19 +143,21 @@ mod tests {
     async fn a_question_survives_a_broken_stream_and_is_answered_once() {
         let (sender, mut wishes) = mpsc::channel(1);
         let access = Access::new("task".to_owned(), 7, sender);
-        let asked = tokio::spawn(async move { access.output("a/7-x", &[1; 32]).await });
         let mut pending = Accesses::default();
-        let first = pending.add(wishes.recv().await.unwrap());
-        assert_eq!(pending.unanswered(), vec![first.clone()]);
-        let reply = v1::AccessReply {
-            request: first.request,
-            output_urls: vec!["http://store/x".to_owned()],
-            url_seconds: 60.0,
-            ..Default::default()
+        let answering = async {
+            let first = pending.add(wishes.recv().await.unwrap());
+            assert_eq!(pending.unanswered(), vec![first.clone()]);
+            let reply = v1::AccessReply {
+                request: first.request,
+                output_urls: vec!["http://store/x".to_owned()],
+                url_seconds: 60.0,
+                ..Default::default()
+            };
+            pending.answered(reply.clone());
+            pending.answered(reply);
         };
-        pending.answered(reply.clone());
-        pending.answered(reply);
-        assert_eq!(asked.await.unwrap().unwrap().expose(), "http://store/x");
+        let (asked, ()) = tokio::join!(access.output("a/7-x", &[1; 32]), answering);
+        assert_eq!(asked.unwrap().expose(), "http://store/x");
         assert!(pending.unanswered().is_empty());
     }
 
@@ -168,13 +170,15 @@ mod tests {
         ] {
             let (sender, mut wishes) = mpsc::channel(1);
             let access = Access::new("task".to_owned(), 7, sender);
-            let asked = tokio::spawn(async move { access.source("videos/x/source").await });
             let mut pending = Accesses::default();
-            let first = pending.add(wishes.recv().await.unwrap());
-            let refusal = Some(v1::Failure { code: code.to_owned(), message: "m".to_owned() });
-            let request = first.request;
-            pending.answered(v1::AccessReply { request, refusal, ..Default::default() });
-            assert_eq!(asked.await.unwrap().unwrap_err(), denial);
+            let answering = async {
+                let first = pending.add(wishes.recv().await.unwrap());
+                let refusal = Some(v1::Failure { code: code.to_owned(), message: "m".to_owned() });
+                let request = first.request;
+                pending.answered(v1::AccessReply { request, refusal, ..Default::default() });
+            };
+            let (asked, ()) = tokio::join!(access.source("videos/x/source"), answering);
+            assert_eq!(asked.unwrap_err(), denial);
         }
     }
 }
