@@ -142,6 +142,8 @@ impl Metrics {
     pub(crate) fn connected(&self) -> Connected {
         self.connections.add(1, &[]);
         Connected(self.connections.clone())
+    }
+
     /// A token did not open a film. The reasons are a closed set.
     pub(crate) fn refused(&self, reason: &'static str) {
         self.refused.add(1, &[KeyValue::new("reason", reason)]);
