@@ -1,0 +1,99 @@
+//! What a token may cost: bombs are refused before they are evaluated, a warm check is cheap.
+
+use std::time::{Duration, Instant};
+
+use authz::{AuthError, Operation, Restriction, Role, narrow};
+
+use super::{END, FILM, NOW, append, grant, request, setup};
+
+#[test]
+fn oversized_tokens_are_refused_quickly() {
+    let (keys, verifier) = setup();
+    let token = keys.mint(&grant(Role::Viewer), END).unwrap();
+    let started = Instant::now();
+    for n in 0..1000 {
+        let huge = format!("{token}{n}{}", "A".repeat(1 << 20));
+        assert_eq!(verifier.authenticate(&huge, &request(Operation::Read)), Err(AuthError::Limit));
+    }
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+
+    let mut deep = token;
+    for _ in 1..16 {
+        deep = narrow(&deep, &Restriction::default()).unwrap();
+    }
+    assert!(verifier.authenticate(&deep, &request(Operation::Read)).is_ok());
+    assert_eq!(narrow(&deep, &Restriction::default()), Err(AuthError::Limit));
+    let deeper = append(&deep, "check if true;");
+    assert_eq!(verifier.authenticate(&deeper, &request(Operation::Read)), Err(AuthError::Limit));
+}
+
+/// Datalog that a holder appends to spend our time.
+fn bombs() -> Vec<(&'static str, String)> {
+    let facts: String = (0..40).map(|n| format!("n({n});")).collect();
+    let join = |width: usize| {
+        let body: Vec<String> = (0..width).map(|n| format!("n($v{n})")).collect();
+        format!("{facts} check if {}, $v0 > 100;", body.join(", "))
+    };
+    let deep = format!("check if {}1 == 1{};", "(".repeat(200), ")".repeat(200));
+    vec![
+        ("a join of seven lists", join(7)),
+        ("a join of nine lists", join(9)),
+        (
+            "rules that feed themselves",
+            format!("{facts} n($a) <- n($b), n($c), n($a); check if n(7);"),
+        ),
+        ("rules that make pairs", format!("{facts} m($a, $b) <- n($a), n($b); check if m(1, 2);")),
+        ("many facts", (0..400).map(|n| format!("n({n});")).collect()),
+        ("many rules", (0..40).map(|n| format!("r{n}($x) <- time($x);")).collect()),
+        ("a long expression", format!("check if {} > 0;", vec!["1"; 700].join(" + "))),
+        ("nested parentheses", deep.repeat(3)),
+        ("a regular expression", r#"check if "aaaaaaaa".matches("(a{500}){500}");"#.to_owned()),
+        (
+            "functions over sets",
+            "check if {1,2,3,4}.all($a -> {1,2,3,4}.all($b -> $a + $b > 0));".to_owned(),
+        ),
+    ]
+}
+
+#[test]
+fn bombs_are_refused_before_they_are_evaluated() {
+    let (keys, verifier) = setup();
+    let token = keys.mint(&grant(Role::Viewer), END).unwrap();
+    for (what, code) in bombs() {
+        let bomb = append(&token, &code);
+        let started = Instant::now();
+        let result = verifier.authenticate(&bomb, &request(Operation::Read));
+        println!("{what}: {} bytes refused in {:?}", bomb.len(), started.elapsed());
+        assert_eq!(result, Err(AuthError::Limit), "{what}");
+        // Generous: it would take years.
+        assert!(started.elapsed() < Duration::from_secs(10), "{what}: {:?}", started.elapsed());
+    }
+    let useful = r#"check if operation("read") || operation("play"); check if time($t), $t < 2100-01-01T00:00:00Z && $t > 2000-01-01T00:00:00Z;"#
+        .replace(r#"operation("read") || operation("play")"#, r#"operation($o), $o == "read" || $o == "play""#);
+    let narrowed = append(&token, &useful);
+    assert!(verifier.authenticate(&narrowed, &request(Operation::Read)).is_ok());
+}
+
+#[test]
+fn a_warm_check_is_cheap() {
+    let (keys, verifier) = setup();
+    let bearer = keys.mint(&grant(Role::Viewer), END).unwrap();
+    let restriction = Restriction { video: Some(FILM), ..Restriction::default() };
+    let narrowed = narrow(&bearer, &restriction).unwrap();
+    let playback = playback(&keys, Some(720), None);
+    let rounds = 2_000;
+    let read = request(Operation::Read);
+    for (what, token) in [("bearer", &bearer), ("narrowed", &narrowed), ("playback", &playback)] {
+        let check = || match what {
+            "playback" => verifier.playback(token, FILM, NOW, None).map(drop),
+            _ => verifier.authenticate(token, &read).map(drop),
+        };
+        check().unwrap();
+        let started = Instant::now();
+        for _ in 0..rounds {
+            check().unwrap();
+        }
+        // Figures are for people: a shared machine is no stopwatch.
+        println!("{what}: {:?} per warm check", started.elapsed() / rounds);
+    }
+}
