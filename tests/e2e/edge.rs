@@ -84,51 +84,63 @@ async fn caches_follow_every_change_and_a_deleted_video_leaves_nothing() {
     eventually("metadata is kept again", SOON, metadata).await;
 
     // Deleted in the middle of a transcode: nothing of it is served, stored or known any more.
+    let doomed = under_way(&stack).await;
+    for id in [&video, &doomed] {
+        delete(&stack, id).await;
+    }
+    for id in [&video, &doomed] {
+        assert_forgotten(&stack, &receiver, id).await;
+    }
+    // Nothing comes back from a worker that had not heard.
+    assert!(stack.objects().iter().all(|key| !key.contains(&doomed)), "{:?}", stack.objects());
+}
+
+/// A video whose transcode has begun.
+async fn under_way(stack: &Stack) -> String {
+    let client = stack.client();
     let long = Numbered { width: 854, height: 480, ..Numbered::seconds(40) }.file();
-    let doomed = client.upload_film(&long).await;
-    let job = client.transcode(&doomed, &json!({})).await;
+    let video = client.upload_film(&long).await;
+    let job = client.transcode(&video, &json!({})).await;
     let begun = async || {
         let job = client.job(&job).await;
         let progress = job["progress"].as_f64().expect("progress");
         (progress > 0.0 || job["state"] == "completed").then_some(())
     };
     eventually("the transcode has begun", JOB_DEADLINE, begun).await;
-    for id in [&video, &doomed] {
-        let path = format!("/api/videos/{id}");
-        client
-            .send(Method::DELETE, &path, &[], Default::default())
-            .await
-            .expect("DELETE")
-            .expect(204);
-        assert_eq!(client.get(&path).await.status, 404);
-        assert_eq!(kept(&stack, id), Vec::<String>::new(), "nothing of it is left in redis");
-        eventually("it plays no more", Duration::from_secs(2), async || {
-            let path = format!("/api/stream/{id}/hls/playlist.m3u8");
-            (viewer.get(&path).await.status == 404).then_some(())
-        })
-        .await;
-    }
+    video
+}
+
+/// Deletes a video, and sees that nothing answers for it any more.
+async fn delete(stack: &Stack, id: &str) {
+    let (client, viewer) = (stack.client(), stack.anonymous());
+    let path = format!("/api/videos/{id}");
+    let reply = client.send(Method::DELETE, &path, &[], Default::default()).await;
+    reply.expect("DELETE").expect(204);
+    assert_eq!(client.get(&path).await.status, 404);
+    assert_eq!(kept(stack, id), Vec::<String>::new(), "nothing of it is left in redis");
+    eventually("it plays no more", Duration::from_secs(2), async || {
+        let path = format!("/api/stream/{id}/hls/playlist.m3u8");
+        (viewer.get(&path).await.status == 404).then_some(())
+    })
+    .await;
+}
+
+/// Its objects and rows are gone, and the CDN has heard.
+async fn assert_forgotten(stack: &Stack, receiver: &PurgeReceiver, id: &str) {
+    eventually("its objects are gone", SOON, async || {
+        stack.objects().iter().all(|key| !key.contains(id)).then_some(())
+    })
+    .await;
     let tables = ["videos WHERE id =", "jobs WHERE video_id =", "tasks WHERE video_id ="];
-    for id in [&video, &doomed] {
-        eventually("its objects are gone", SOON, async || {
-            stack.objects().iter().all(|key| !key.contains(id.as_str())).then_some(())
-        })
+    eventually("its rows are gone", SOON, async || {
+        let rows = tables
+            .map(|table| sql(stack, &format!("SELECT count(*) FROM {table} '{id}'"))[0].clone());
+        rows.iter().all(|count| count == "0").then_some(())
+    })
+    .await;
+    let tag = format!("video-{id}");
+    eventually("the CDN is told, twice", SOON, async || (receiver.count(&tag) >= 2).then_some(()))
         .await;
-        eventually("its rows are gone", SOON, async || {
-            let rows = tables.map(|table| {
-                sql(&stack, &format!("SELECT count(*) FROM {table} '{id}'"))[0].clone()
-            });
-            rows.iter().all(|count| count == "0").then_some(())
-        })
-        .await;
-        let tag = format!("video-{id}");
-        eventually("the CDN is told, twice", SOON, async || {
-            (receiver.count(&tag) >= 2).then_some(())
-        })
-        .await;
-    }
-    // Nothing comes back from a worker that had not heard.
-    assert!(stack.objects().iter().all(|key| !key.contains(&doomed)), "{:?}", stack.objects());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
