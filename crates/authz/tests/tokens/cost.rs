@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use authz::{AuthError, Operation, Restriction, Role, narrow};
 
-use super::{END, FILM, NOW, append, grant, request, setup};
+use super::{END, FILM, NOW, append, grant, playback, request, setup};
 
 #[test]
 fn oversized_tokens_are_refused_quickly() {
