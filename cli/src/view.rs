@@ -34,11 +34,16 @@ pub(crate) fn video(video: &v1::Video) -> Value {
         "playable": video.playable,
         "error": failure(video.failure.as_ref()),
         "poster": some(&video.poster),
-        "thumbnails": thumbnails.collect::<Vec<_>>(),
+        "thumbnails": any(thumbnails),
         "storyboard": some(&video.storyboard),
         "preview": some(&video.preview),
-        "downloads": downloads.collect::<Vec<_>>(),
+        "downloads": any(downloads),
     })
+}
+
+/// A list, or null when it is empty, as REST has it.
+fn any(list: impl Iterator<Item = Value>) -> Option<Vec<Value>> {
+    Some(list.collect::<Vec<_>>()).filter(|list| !list.is_empty())
 }
 
 /// A job.
