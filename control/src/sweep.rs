@@ -123,8 +123,7 @@ async fn delete(deps: &Deps, url: &str, keys: Vec<Path>) -> Result<(), IndexProb
 /// [`IndexProblem`]
 pub async fn stale_uploads(deps: &Deps) -> Result<(), IndexProblem> {
     let seconds = deps.policy.uploads.lasting.expiry;
-    let stale =
-        uploads::stale_uploads(&*deps.db.get().await?, seconds, STALE_UPLOADS_MAX).await?;
+    let stale = uploads::stale_uploads(&*deps.db.get().await?, seconds, STALE_UPLOADS_MAX).await?;
     for video in stale {
         bury(deps, video).await?;
         tracing::info!(video.id = %video, "stale upload forgotten");

@@ -1,5 +1,7 @@
 //! Who may call what, whose rows they see, and how faults are named.
 
+use std::time::Duration;
+
 use api::{
     code::{Code, Problem},
     v1,
@@ -11,7 +13,7 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use crate::plane::{Caller, Plane};
+use crate::plane::{Caller, DEADLINE, Plane};
 
 /// `/streaming.v1.Service/Call` of every call, from the descriptors that reflection serves.
 pub(crate) fn calls() -> Vec<String> {
@@ -256,10 +258,20 @@ async fn the_state_of_every_part_is_told() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Dataplane);
     let _worker = plane.worker("one").await;
-    let request = caller.ask(v1::GetStatusRequest {});
-    let status = caller.playback().get_status(request).await.unwrap().into_inner();
-    let parts: Vec<_> = status.dependencies.iter().map(|d| (d.name.as_str(), d.ok)).collect();
-    assert_eq!(parts, [("postgres", true), ("redis", true), ("store", true), ("workers", true)]);
+    // An answer of the moment before the worker came is given for a second.
+    let all_well = async {
+        loop {
+            let request = caller.ask(v1::GetStatusRequest {});
+            let status = caller.playback().get_status(request).await.unwrap().into_inner();
+            let names: Vec<_> = status.dependencies.iter().map(|d| d.name.as_str()).collect();
+            assert_eq!(names, ["postgres", "redis", "store", "workers"]);
+            if status.dependencies.iter().all(|d| d.ok) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, all_well).await.expect("every part is well");
     let request = caller.ask(v1::GetMetricsRequest {});
     let text = caller.playback().get_metrics(request).await.unwrap().into_inner().text;
     assert!(text.contains("\nstreaming_service_active_transcoding_jobs 0\n"), "{text}");

@@ -65,18 +65,18 @@ async fn deletes_and_visibility_are_purged_although_the_receiver_fails_first() {
     let shared = Shared::new(crate::postgres::database().await);
     let plane = Plane::with(shared, &["--purge-url", &url]).await;
     let admin = plane.caller(Role::Admin);
-    let [hidden, gone, renamed] =
+    let [hidden, gone, described] =
         [create(&admin, "a").await, create(&admin, "b").await, create(&admin, "c").await];
     let update = |video: &v1::Video, path: &str| {
         admin.ask(v1::UpdateVideoRequest {
             video_id: video.video_id.clone(),
-            title: "d".to_owned(),
+            description: "d".to_owned(),
             visibility: v1::Visibility::Private.into(),
             update_mask: Some(prost_types::FieldMask { paths: vec![path.to_owned()] }),
             ..v1::UpdateVideoRequest::default()
         })
     };
-    admin.videos().update_video(update(&renamed, "title")).await.unwrap();
+    admin.videos().update_video(update(&described, "description")).await.unwrap();
     admin.videos().update_video(update(&hidden, "visibility")).await.unwrap();
     let delete = v1::DeleteVideoRequest { video_id: gone.video_id.clone() };
     admin.videos().delete_video(admin.ask(delete)).await.unwrap();
@@ -93,7 +93,7 @@ async fn deletes_and_visibility_are_purged_although_the_receiver_fails_first() {
         }
     };
     tokio::time::timeout(DEADLINE, all).await.expect("purges are sent again");
-    assert_eq!(taken(&renamed), 0, "a title is in no reply of a CDN");
+    assert_eq!(taken(&described), 0, "a description is in no reply of a CDN");
     let requests = requests.lock().unwrap().clone();
     for request in requests {
         let (head, body) = request.split_once("\r\n\r\n").unwrap();

@@ -175,11 +175,8 @@ async fn a_silent_worker_loses_its_lease_and_a_release_costs_nothing() {
     transcode(&caller, &video).await;
     worker.want(1).await;
     let first = worker.lease().await;
-    let release = v1::Release {
-        task_id: first.task_id.clone(),
-        token: first.token,
-        delay_seconds: 0.0,
-    };
+    let release =
+        v1::Release { task_id: first.task_id.clone(), token: first.token, delay_seconds: 0.0 };
     worker.say(worker_message::Message::Release(release)).await;
     worker.want(1).await;
     let second = worker.lease().await;

@@ -94,6 +94,13 @@ async fn take_in(body: &Intake, writer: &mut Writer, limit: u64) -> Result<Store
         }
         writer.write(bytes).await?;
     }
+    finish(writer).await
+}
+
+async fn finish(writer: &mut Writer) -> Result<Stored, Problem> {
+    if writer.bytes() == 0 {
+        return Err(Problem::field("video", "is empty"));
+    }
     writer.finish().await
 }
 
@@ -160,9 +167,6 @@ impl Upload {
 
     async fn complete(&self, form: Form) -> Result<Reply, Problem> {
         let stored = form.stored.ok_or_else(|| Problem::field("video", "is missing"))?;
-        if stored.bytes == 0 {
-            return Err(Problem::field("video", "is empty"));
-        }
         let message = v1::CompleteUploadRequest {
             video_id: self.reserved.video_id.clone(),
             title: form.title.unwrap_or_default(),

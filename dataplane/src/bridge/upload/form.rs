@@ -14,7 +14,7 @@ use multer::{Field, Multipart};
 
 use super::{
     super::videos::{description_of, title_of, visibility_of},
-    broken, too_large,
+    broken, finish, too_large,
     writer::{Stored, Writer},
 };
 use crate::intake::{Intake, IntakeError};
@@ -62,7 +62,7 @@ struct Reader {
     /// Bytes given to the parser and not yet got back from it.
     held: Arc<AtomicU64>,
     limit: u64,
-    /// Until the file has been stored.
+    /// Taken while the file is being stored; what a bad form has stored goes with it.
     writer: Option<Writer>,
     form: Form,
 }
@@ -98,23 +98,18 @@ impl Reader {
     }
 
     async fn file(&mut self, mut field: Field<'_>) -> Result<(), Problem> {
-        let Some(mut writer) = self.writer.take() else {
+        let writer = if self.form.stored.is_none() { self.writer.take() } else { None };
+        let Some(mut writer) = writer else {
             return Err(Problem::field("video", "stands twice in the form"));
         };
         let name = field.file_name().unwrap_or_default();
         let name: String =
             name.chars().filter(|c| !c.is_control()).take(FILENAME_CHARS_MAX).collect();
         self.form.filename = Some(name);
-        match self.drain(&mut field, &mut writer).await {
-            Ok(stored) => {
-                self.form.stored = Some(stored);
-                Ok(())
-            }
-            Err(problem) => {
-                writer.discard().await;
-                Err(problem)
-            }
-        }
+        let drained = self.drain(&mut field, &mut writer).await;
+        self.writer = Some(writer);
+        self.form.stored = Some(drained?);
+        Ok(())
     }
 
     async fn drain(
@@ -129,7 +124,7 @@ impl Reader {
             }
             writer.write(bytes).await?;
         }
-        writer.finish().await
+        finish(writer).await
     }
 
     async fn text(&mut self, name: &str, mut field: Field<'_>) -> Result<String, Problem> {
