@@ -1,7 +1,7 @@
 //! The gRPC side: one lazily connected channel per control plane, taken in turn, with failover.
 //!
 //! A call moves on to the next control plane only when the connection itself could not be made, so that
-//! nothing is ever asked for twice.
+//! nothing is ever done twice; a mere question also when the connection breaks over it.
 
 pub(crate) mod caller;
 pub(crate) mod watch;
@@ -81,6 +81,31 @@ impl Control {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
+        self.attempt(deadline, make, unconnected).await
+    }
+
+    /// Asks what changes nothing: when a control plane dies over it, the next one is asked the same.
+    pub(crate) async fn ask<T, F>(
+        &self,
+        deadline: Duration,
+        make: impl Fn(Channel) -> F,
+    ) -> Result<T, Status>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let broken = |status: &Status| status.source().is_some() || unconnected(status);
+        self.attempt(deadline, make, broken).await
+    }
+
+    async fn attempt<T, F>(
+        &self,
+        deadline: Duration,
+        make: impl Fn(Channel) -> F,
+        next_when: impl Fn(&Status) -> bool,
+    ) -> Result<T, Status>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
         let mut last = Status::unavailable("no control plane is configured");
         for plane in self.in_turn() {
             let answer = tokio::time::timeout(deadline, make(plane.channel.clone())).await;
@@ -89,7 +114,7 @@ impl Control {
                     plane.shunned_until.store(0, Ordering::Relaxed);
                     return Ok(response.into_inner());
                 }
-                Ok(Err(status)) if unconnected(&status) => {
+                Ok(Err(status)) if next_when(&status) => {
                     let until = SystemClock.now_ms() + PENALTY_MS;
                     plane.shunned_until.store(until, Ordering::Relaxed);
                     last = Status::unavailable("the control plane cannot be reached");

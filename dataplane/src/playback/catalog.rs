@@ -27,6 +27,8 @@ use crate::{app::App, control, reply::Text};
 const FILMS_MAX: usize = 4096;
 /// How long an answer counts that nobody will tell us has changed.
 const UNWATCHED: Duration = Duration::from_secs(1);
+/// How long nobody asks again for what could not be had.
+const FAILED: Duration = Duration::from_millis(100);
 /// How long control may take before the store is asked.
 const LOAD_TIME_MAX: Duration = Duration::from_secs(3);
 
@@ -174,7 +176,7 @@ impl Catalog {
             Ok(Some(_)) => !known.provisional && self.watching(),
             Ok(None) | Err(_) => false,
         };
-        let young = known.since.elapsed() < UNWATCHED;
+        let young = known.since.elapsed() < if known.outcome.is_err() { FAILED } else { UNWATCHED };
         (current && (lasting || young)).then_some(known.outcome)
     }
 
@@ -208,7 +210,7 @@ fn unreachable(problem: &Problem) -> bool {
 async fn from_control(app: &App, video: VideoId) -> Outcome {
     let answer = app
         .control
-        .call(LOAD_TIME_MAX, |channel| {
+        .ask(LOAD_TIME_MAX, |channel| {
             let request = app.control.own(GetIndexRequest { video_id: video.to_string() });
             let mut client = PlaybackServiceClient::new(channel)
                 .max_decoding_message_size(control::MESSAGE_BYTES_MAX);

@@ -79,7 +79,9 @@ async fn part(app: &App, store: &Store, wanted: &Wanted<'_>) -> Result<Body, Rea
         return Ok(Body::stream(flight.read(within), Some(bytes)));
     }
     let start = range.start;
-    match store.open(key, range.clone()).await? {
+    // A file that lacks the end of the unit is damaged, whatever part of it is asked for.
+    let needed = if store.root.is_some() { unit.clone() } else { range.clone() };
+    match store.open(key, needed).await? {
         Part::File(mut file) if bytes <= WHOLE_BYTES_MAX => {
             let read = spawn_blocking(move || read_exactly(&mut file, Some(start), bytes));
             let read: Bytes = read.await.map_err(io::Error::other)??;
