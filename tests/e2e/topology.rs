@@ -36,6 +36,8 @@ const UPLOAD_DEADLINE: Duration = Duration::from_secs(40);
 const WARM_DEADLINE: Duration = Duration::from_secs(5);
 /// A drained worker's: its chunks may still end.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(25);
+/// As long as nginx leaves a member alone that has failed.
+const FORGIVEN: Duration = Duration::from_millis(2500);
 /// Requests that may break with the data plane that carries them.
 const BROKEN_MAX: usize = 2;
 
@@ -52,6 +54,7 @@ async fn film_survives_the_loss_of_one_of_each() {
     let film = Numbered::seconds(64);
 
     let video = upload(&mut fleet, &film).await;
+    let forgiven = tokio::time::Instant::now() + FORGIVEN;
     let client = fleet.base.client();
     let job = transcode(&client, &video).await;
     let viewer = Viewer::watch(fleet.base.anonymous(), &video, &job);
@@ -62,6 +65,8 @@ async fn film_survives_the_loss_of_one_of_each() {
         (count("done") >= 1 && count("leased") >= 1).then_some(())
     })
     .await;
+    // With the other data plane still in disgrace, nobody would be left.
+    tokio::time::sleep_until(forgiven).await;
     fleet.workers[0].kill();
     fleet.controls[0].kill();
     fleet.dataplanes[1].kill();
@@ -70,7 +75,9 @@ async fn film_survives_the_loss_of_one_of_each() {
     let done = client.wait_job(&job, "completed", JOB_DEADLINE).await;
     assert!(tasks(&done, "chunk").iter().all(|task| task["error"].is_null()), "{done:#}");
     let (answered, broken) = viewer.end().await;
-    assert!(answered > 5 && broken.len() <= BROKEN_MAX, "{answered} answered, broken: {broken:#?}");
+    let told = std::fs::read_to_string(fleet.base.beside().join("nginx.log")).unwrap_or_default();
+    let few = broken.len() <= BROKEN_MAX;
+    assert!(answered > 5 && few, "{answered} answered, broken: {broken:#?}\n{told}");
     returns_warm(&mut fleet, &video, &job).await;
     let workers = fleet.base.rpc().workers().list_workers(ListWorkersRequest {}).await;
     assert!(!workers.expect("gRPC through nginx").into_inner().workers.is_empty());
