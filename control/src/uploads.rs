@@ -230,7 +230,10 @@ mod tests {
         assert_eq!(part_bytes(100 << 20), PART_BYTES_MIN);
         for bytes in [100 << 30, 5 << 40] {
             let part = part_bytes(bytes);
-            assert!(bytes.div_ceil(part) <= PARTS_MAX && part % PART_BYTES_STEP == 0, "{bytes}");
+            assert!(
+                bytes.div_ceil(part) <= PARTS_MAX && part.is_multiple_of(PART_BYTES_STEP),
+                "{bytes}"
+            );
         }
     }
 

@@ -1,5 +1,7 @@
 //! JWTs: what is accepted, and the tables of everything that must not be.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, and its small functions too")]
+
 mod provider;
 
 use authz::{

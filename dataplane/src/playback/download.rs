@@ -1,7 +1,7 @@
 //! A finished rung as one file: laid out once from the sample tables, kept while it is asked for, answered
 //! by ranges of the stored fragments. Nothing of it is stored twice.
 
-use std::{borrow::Cow, ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use api::code::{Code, Problem};
 use bytes::Bytes;
@@ -109,7 +109,7 @@ pub(crate) async fn serve(
     Ok(reply)
 }
 
-fn validated(mut reply: Reply, etag: &str, cache: &Cow<'_, str>) -> Reply {
+fn validated(mut reply: Reply, etag: &str, cache: &str) -> Reply {
     reply::set(&mut reply, header::ETAG, etag);
     reply::set(&mut reply, header::CACHE_CONTROL, cache);
     reply::set(&mut reply, header::ACCEPT_RANGES, "bytes");

@@ -41,7 +41,8 @@ impl ClipPlan {
         let fits = |rung: &&&Rung| lines(rung.width, rung.height) <= PREVIEW_LINES;
         let rung = rungs.iter().rev().find(fits).map_or(lowest, |rung| *rung);
         let frames_max = (PREVIEW_SECONDS_MAX * grid.rate().fps()).floor() as u64;
-        let cuts = if grid.frames() <= frames_max { vec![0..grid.gops()] } else { cuts(grid) };
+        let whole = || std::iter::once(0..grid.gops()).collect();
+        let cuts = if grid.frames() <= frames_max { whole() } else { cuts(grid) };
         let shown = |gops: &Range<u32>| grid.gop(gops.end).start - grid.gop(gops.start).start;
         let frames: u64 = cuts.iter().map(shown).sum();
         Some(Self {
