@@ -84,7 +84,6 @@ impl Upload {
             upload: self.id,
             multipart_id: self.multipart_id.as_deref(),
             parts: &self.parts,
-            tail: self.tail,
         }
     }
 }

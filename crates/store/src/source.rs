@@ -6,6 +6,7 @@
 
 use std::{fs, io, path::Path as FilePath};
 
+use futures::TryStreamExt;
 use media::{UploadId, VideoId, layout};
 use object_store::{ObjectStoreExt, multipart::MultipartStore, multipart::PartId, path::Path};
 
@@ -22,8 +23,6 @@ pub struct Source<'a> {
     pub multipart_id: Option<&'a str>,
     /// Its parts, in order.
     pub parts: &'a [String],
-    /// The side object.
-    pub tail: Option<u64>,
 }
 
 impl Store {
@@ -53,7 +52,7 @@ impl Store {
                 }
             }
         }
-        self.discard_tail(source).await
+        self.discard_tails(source).await
     }
 
     /// Takes back whatever there is of it.
@@ -69,13 +68,20 @@ impl Store {
             let key = self.locate(&layout::source(source.video));
             present(s3.abort_multipart(&key, &id.to_owned()).await)?;
         }
-        self.discard_tail(source).await
+        self.discard_tails(source).await
     }
 
-    async fn discard_tail(&self, source: &Source<'_>) -> object_store::Result<()> {
-        let Some(name) = source.tail else { return Ok(()) };
-        let key = layout::upload_tail(source.video, source.upload, name);
-        present(self.objects.delete(&Path::from(key)).await)
+    /// The side objects: also those of a writer that died before it could tell of one.
+    async fn discard_tails(&self, source: &Source<'_>) -> object_store::Result<()> {
+        let tails = format!("{}-", layout::upload_file(source.video, source.upload));
+        let folder = tails.rsplit_once('/').map(|(folder, _)| Path::from(folder));
+        let mut listed = self.objects.list(folder.as_ref());
+        while let Some(found) = listed.try_next().await? {
+            if found.location.as_ref().starts_with(&tails) {
+                present(self.objects.delete(&found.location).await)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -23,7 +23,7 @@ async fn begun(store: &Store, bytes: &[u8]) -> (Source<'static>, String, Vec<Str
     }
     let tail = Path::from(layout::upload_tail(video, upload, 7));
     store.objects.put(&tail, "rest".into()).await.unwrap();
-    (Source { video, upload, multipart_id: None, parts: &[], tail: Some(7) }, id, parts)
+    (Source { video, upload, multipart_id: None, parts: &[] }, id, parts)
 }
 
 #[tokio::test]
@@ -65,7 +65,7 @@ async fn folders_rename_once_and_remove_once() {
     let local = Stores::parse(&format!("file://{}", folder.path().display())).unwrap();
     let store = &local.all()[0];
     let (video, upload) = (VideoId::new(Uuid::now_v7()), UploadId::new(Uuid::now_v7()));
-    let source = Source { video, upload, multipart_id: None, parts: &[], tail: None };
+    let source = Source { video, upload, multipart_id: None, parts: &[] };
     let file = folder.path().join(layout::upload_file(video, upload));
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
     std::fs::write(&file, b"film").unwrap();
