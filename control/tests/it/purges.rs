@@ -65,11 +65,12 @@ async fn deletes_and_visibility_are_purged_although_the_receiver_fails_first() {
     let shared = Shared::new(crate::postgres::database().await);
     let plane = Plane::with(shared, &["--purge-url", &url]).await;
     let admin = plane.caller(Role::Admin);
-    let [hidden, gone, described] =
-        [create(&admin, "a").await, create(&admin, "b").await, create(&admin, "c").await];
+    let [hidden, gone] = [create(&admin, "a").await, create(&admin, "b").await];
+    let [renamed, described] = [create(&admin, "c").await, create(&admin, "e").await];
     let update = |video: &v1::Video, path: &str| {
         admin.ask(v1::UpdateVideoRequest {
             video_id: video.video_id.clone(),
+            title: "d".to_owned(),
             description: "d".to_owned(),
             visibility: v1::Visibility::Private.into(),
             update_mask: Some(prost_types::FieldMask { paths: vec![path.to_owned()] }),
@@ -77,6 +78,8 @@ async fn deletes_and_visibility_are_purged_although_the_receiver_fails_first() {
         })
     };
     admin.videos().update_video(update(&described, "description")).await.unwrap();
+    // A download's file name holds the title.
+    admin.videos().update_video(update(&renamed, "title")).await.unwrap();
     admin.videos().update_video(update(&hidden, "visibility")).await.unwrap();
     let delete = v1::DeleteVideoRequest { video_id: gone.video_id.clone() };
     admin.videos().delete_video(admin.ask(delete)).await.unwrap();
@@ -88,7 +91,7 @@ async fn deletes_and_visibility_are_purged_although_the_receiver_fails_first() {
     };
     let all = async {
         // Twice each: the second time when every data plane has heard of it.
-        while taken(&hidden) < 2 || taken(&gone) < 2 {
+        while taken(&hidden) < 2 || taken(&gone) < 2 || taken(&renamed) < 2 {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
