@@ -13,12 +13,15 @@ use crate::{
     v1,
 };
 
-/// Parses an id field.
+/// Parses an id field. Only the hyphenated form is one: REST takes no other, and filters compare texts.
 ///
 /// # Errors
 /// [`Code::InvalidId`] naming `field`.
 pub fn id<T>(field: &str, text: &str) -> Result<Id<T>, Problem> {
-    text.parse().map_err(|_| Problem::at(Code::InvalidId, field, "is not a UUID"))
+    match text.parse() {
+        Ok(id) if text.len() == 36 => Ok(id),
+        _ => Err(Problem::at(Code::InvalidId, field, "is not a UUID")),
+    }
 }
 
 /// Milliseconds-exact timestamp of a stored time.
@@ -179,5 +182,25 @@ impl TryFrom<v1::SourceReport> for Source {
             video: report.video.map(TryInto::try_into).transpose()?,
             audio: report.audio.into_iter().map(Into::into).collect(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use media::ids::Video;
+
+    use super::*;
+
+    #[test]
+    fn ids_have_one_spelling() {
+        let plain = "01936b2e-7c1a-7d33-8b0e-000000000001";
+        assert_eq!(id::<Video>("video_id", plain).unwrap().to_string(), plain);
+        let bare = plain.replace('-', "");
+        let others = [bare.clone(), format!("{{{plain}}}"), format!("urn:uuid:{plain}")];
+        for other in others.iter().map(String::as_str).chain(["", "nope", " "]) {
+            let problem = id::<Video>("video_id", other).unwrap_err();
+            assert_eq!(problem.code, Code::InvalidId, "{other}");
+            assert_eq!(problem.violations[0].field, "video_id");
+        }
     }
 }

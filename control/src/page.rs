@@ -5,7 +5,7 @@
 
 use std::sync::{PoisonError, RwLock};
 
-use api::code::Problem;
+use api::code::{Code, Problem};
 use authz::RootKeys;
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -73,14 +73,19 @@ impl Pages {
         if token.is_empty() {
             return Ok(None);
         }
-        self.read(list, token)
-            .map(Some)
-            .ok_or_else(|| Problem::field("page_token", "is not a token of this list"))
+        self.read(list, token).map(Some).ok_or_else(|| {
+            // Nothing that a client wrote itself: 400 over REST, not 422.
+            Problem::at(Code::Malformed, "page_token", "is not a token of this list")
+        })
     }
 
     fn read(&self, list: List<'_>, token: &str) -> Option<Cursor> {
         let mut bytes = [0; PLACE_BYTES + PROOF_BYTES];
         hex::decode_to_slice(token, &mut bytes).ok()?;
+        // One spelling: a letter of the other case was not ours.
+        if token.bytes().any(|letter| letter.is_ascii_uppercase()) {
+            return None;
+        }
         let (place, proof) = bytes.split_at(PLACE_BYTES);
         // blake3's hashes compare in constant time.
         let given = blake3::Hash::from_bytes(widen(proof));
@@ -122,6 +127,7 @@ impl std::fmt::Debug for Pages {
 #[cfg(test)]
 mod tests {
     use authz::RootKeys;
+    use tonic::Code as Grpc;
 
     use super::{Cursor, List, Pages};
 
@@ -150,8 +156,10 @@ mod tests {
             let changed = String::from_utf8(changed).unwrap();
             let problem = pages.open(VIDEOS, &changed).unwrap_err();
             assert_eq!(problem.violations[0].field, "page_token");
+            assert_eq!((problem.code.http(), problem.code.grpc()), (400, Grpc::InvalidArgument));
         }
-        for junk in ["x", "00", &token[..token.len() - 2], &format!("{token}00")] {
+        let shouted = token.to_ascii_uppercase();
+        for junk in ["x", "00", &token[..token.len() - 2], &format!("{token}00"), &shouted] {
             assert!(pages.open(VIDEOS, junk).is_err());
         }
     }
