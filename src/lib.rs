@@ -21,6 +21,9 @@ pub mod v1 {
 pub const FILE_DESCRIPTOR_SET: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/streaming_v1.bin"));
 
+/// The messages in a refusal's details, so that clients without local protos can read them.
+pub const DETAILS_DESCRIPTOR_SET: &[u8] = tonic_types::pb::FILE_DESCRIPTOR_SET;
+
 /// The version of the worker stream; see `Hello.protocol_version`.
 pub const WORKER_PROTOCOL: u32 = 1;
 

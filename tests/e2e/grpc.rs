@@ -99,6 +99,9 @@ async fn grpc_refusals_are_typed_and_name_the_field() {
     };
     let told = ask(r#"{"video_id": "not-a-uuid"}"#, "VideoService/GetVideo");
     assert!(told.contains("InvalidArgument") && told.contains("video_id"), "{told}");
+    // The details are read by reflection, too: the stable code and the field.
+    assert!(told.contains("\"reason\": \"invalid_id\""), "{told}");
+    assert!(told.contains("\"field\": \"video_id\""), "{told}");
     let told =
         ask(r#"{"video_id": "00000000-0000-7000-8000-000000000000"}"#, "VideoService/GetVideo");
     assert!(told.contains("NotFound"), "{told}");
