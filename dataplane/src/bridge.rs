@@ -13,7 +13,9 @@ mod videos;
 use std::{net::IpAddr, sync::Arc};
 
 use api::code::{Code, Problem};
+use authz::AuthError;
 use http::{Method, request::Parts};
+use runtime::{Clock, SystemClock};
 
 pub(crate) use crate::control::caller::Caller;
 use crate::{app::App, intake::Intake, reply::Reply, route::Route};
@@ -27,35 +29,85 @@ pub(crate) async fn serve(
     body: &Intake,
 ) -> Result<Reply, Problem> {
     let caller = Caller::bearing(app, &request.headers, address)?;
+    let answer = answer(app, &caller, route, request, body).await;
+    match answer {
+        // Perhaps found before control was asked; whoever brings no good token is told that, not this.
+        Err(problem) if is_of_the_request(problem.code) && *route != Route::Exchange => {
+            Err(genuine(app, &caller).await.err().unwrap_or(problem))
+        }
+        answer => answer,
+    }
+}
+
+/// Whether the fault is the request's own, and may be found without knowing who asks.
+const fn is_of_the_request(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Malformed
+            | Code::InvalidField
+            | Code::UnsupportedMediaType
+            | Code::TooLarge
+            | Code::PreconditionFailed
+    )
+}
+
+/// Whether the caller's token is one at all; what it allows is control's to say.
+async fn genuine(app: &App, caller: &Caller) -> Result<(), Problem> {
+    let token = caller.token().unwrap_or_default();
+    let refused = |text: String| Err(Problem::new(Code::Unauthenticated, text));
+    if authz::is_jwt(token) {
+        return match app.exchange.biscuit(app, token, caller).await.map_err(|p| (p.code, p)) {
+            Err((Code::Unauthenticated | Code::NotConfigured, problem)) => refused(problem.message),
+            Err((Code::UnknownRole | Code::UnknownTenant, problem)) => Err(problem),
+            _ => Ok(()),
+        };
+    }
+    match app.verifier.identify(token, SystemClock.now_unix()) {
+        Ok(_) | Err(AuthError::Forbidden(_) | AuthError::Busy) => Ok(()),
+        // Without keys nothing is known of any token.
+        Err(_) if !app.verifier.has_keys() => Ok(()),
+        Err(error) => refused(error.to_string()),
+    }
+}
+
+async fn answer(
+    app: &Arc<App>,
+    caller: &Caller,
+    route: &Route,
+    request: &Parts,
+    body: &Intake,
+) -> Result<Reply, Problem> {
     let (headers, query) = (&request.headers, request.uri.query());
     match (&request.method, route) {
-        (_, Route::Upload) => upload::form(app, &caller, request, body).await,
-        (_, Route::Source(video)) => upload::source(app, &caller, *video, request, body).await,
-        (_, Route::Uploads) => upload::tus::serve(app, &caller, None, request, body).await,
+        (_, Route::Upload) => upload::form(app, caller, request, body).await,
+        (_, Route::Source(video)) => upload::source(app, caller, *video, request, body).await,
+        (_, Route::Uploads) => upload::tus::serve(app, caller, None, request, body).await,
         (_, Route::ResumableUpload(upload)) => {
-            upload::tus::serve(app, &caller, Some(*upload), request, body).await
+            upload::tus::serve(app, caller, Some(*upload), request, body).await
         }
-        (_, Route::Videos) => videos::list(app, &caller, headers, query).await,
+        (_, Route::Videos) => videos::list(app, caller, headers, query).await,
         (&Method::PATCH, Route::Video(video)) => {
             let fields = fields::Fields::read(headers, body).await?;
-            videos::update(app, &caller, *video, fields).await
+            videos::update(app, caller, headers, *video, fields).await
         }
-        (&Method::DELETE, Route::Video(video)) => videos::delete(app, &caller, *video).await,
-        (_, Route::Video(video)) => videos::get(app, &caller, headers, *video).await,
+        (&Method::DELETE, Route::Video(video)) => {
+            videos::delete(app, caller, headers, *video).await
+        }
+        (_, Route::Video(video)) => videos::get(app, caller, headers, *video).await,
         (_, Route::Transcode(video)) => {
             let fields = fields::Fields::read(headers, body).await?;
-            jobs::create(app, &caller, *video, fields).await
+            jobs::create(app, caller, *video, fields).await
         }
         (_, Route::PlaybackToken(video)) => {
             let fields = fields::Fields::read(headers, body).await?;
-            auth::playback_token(app, &caller, *video, fields).await
+            auth::playback_token(app, caller, *video, fields).await
         }
-        (_, Route::Jobs) => jobs::list(app, &caller, headers, query).await,
-        (&Method::DELETE, Route::Job(job)) => jobs::cancel(app, &caller, *job).await,
-        (_, Route::Job(job)) => jobs::get(app, &caller, headers, *job).await,
-        (_, Route::RetryJob(job)) => jobs::retry(app, &caller, *job).await,
-        (_, Route::JobEvents(job)) => events::watch(app, &caller, headers, *job).await,
-        (_, Route::Exchange) => auth::exchange(app, &caller, request).await,
+        (_, Route::Jobs) => jobs::list(app, caller, headers, query).await,
+        (&Method::DELETE, Route::Job(job)) => jobs::cancel(app, caller, *job).await,
+        (_, Route::Job(job)) => jobs::get(app, caller, headers, *job).await,
+        (_, Route::RetryJob(job)) => jobs::retry(app, caller, *job).await,
+        (_, Route::JobEvents(job)) => events::watch(app, caller, headers, *job).await,
+        (_, Route::Exchange) => auth::exchange(app, caller, request).await,
         _ => Err(Problem::new(Code::NotFound, "no such resource")),
     }
 }

@@ -15,13 +15,18 @@ pub(crate) enum Verdict {
 
 /// Evaluates `If-Match`, then `If-None-Match`, of a GET or HEAD.
 pub(crate) fn evaluate(headers: &HeaderMap, etag: &str) -> Verdict {
-    if headers.contains_key(header::IF_MATCH) && !any(headers, &header::IF_MATCH, etag, true) {
+    if headers.contains_key(header::IF_MATCH) && !matches(headers, etag) {
         return Verdict::Failed;
     }
     if any(headers, &header::IF_NONE_MATCH, etag, false) {
         return Verdict::NotModified;
     }
     Verdict::Proceed
+}
+
+/// Whether `If-Match` names this ETag.
+pub(crate) fn matches(headers: &HeaderMap, etag: &str) -> bool {
+    any(headers, &header::IF_MATCH, etag, true)
 }
 
 /// Whether a `Range` header counts: without `If-Range`, or with the present ETag in it. A date never

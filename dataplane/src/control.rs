@@ -175,6 +175,13 @@ pub(crate) fn forwarded<T>(message: T, authorization: &http::HeaderValue) -> Req
 /// The refusal that a caller sees.
 pub(crate) fn refusal(status: &Status) -> Problem {
     let mut problem = Problem::from_status(status);
+    for violation in &mut problem.violations {
+        let name = json_name(&violation.field);
+        if let Some(rest) = problem.message.strip_prefix(&format!("{}: ", violation.field)) {
+            problem.message = format!("{name}: {rest}");
+        }
+        violation.field = name;
+    }
     if problem.code == Code::Internal {
         tracing::error!(%status, "call control");
         problem.message = "an internal error; the log says more".to_owned();
@@ -186,6 +193,23 @@ pub(crate) fn refusal(status: &Status) -> Problem {
     problem
 }
 
+/// A field of a message as JSON has it: "page_token" is "pageToken" there.
+fn json_name(field: &str) -> String {
+    let mut name = String::with_capacity(field.len());
+    let mut raised = false;
+    for letter in field.chars() {
+        match letter {
+            '_' => raised = true,
+            _ if raised => {
+                name.push(letter.to_ascii_uppercase());
+                raised = false;
+            }
+            _ => name.push(letter),
+        }
+    }
+    name
+}
+
 fn unconnected(status: &Status) -> bool {
     let mut cause = status.source();
     while let Some(error) = cause {
@@ -195,4 +219,20 @@ fn unconnected(status: &Status) -> bool {
         cause = error.source();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_named_as_in_json() {
+        let refused = |field: &str| {
+            let problem = refusal(&Problem::field(field, "is wrong").into());
+            (problem.violations[0].field.clone(), problem.message)
+        };
+        assert_eq!(refused("page_token"), ("pageToken".into(), "pageToken: is wrong".into()));
+        assert_eq!(refused("ttl_seconds").0, "ttlSeconds");
+        assert_eq!(refused("profiles[1]"), ("profiles[1]".into(), "profiles[1]: is wrong".into()));
+    }
 }

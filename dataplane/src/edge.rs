@@ -30,6 +30,9 @@ use crate::{
     route::{Route, Unroutable},
 };
 
+/// What some resource or other takes.
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 /// What the connection below knows of its requests.
 #[derive(Debug, Default)]
 pub(crate) struct Connection {
@@ -68,7 +71,8 @@ pub(crate) async fn answer(
         Err(_) => panicked(label),
     };
     reply = reply::gzip_json(&request.headers, reply);
-    if let Some(allowance) = allowance {
+    let status = reply.status();
+    if let Some(allowance) = app.limiter.settle(&app, &request, address, allowance, status).await {
         allowance.stamp(&mut reply);
     }
     if matches!(route, Ok(Route::Uploads | Route::ResumableUpload(_))) {
@@ -118,7 +122,13 @@ async fn handle(
     }
     host(request)?;
     if request.method == Method::CONNECT || request.method == Method::TRACE {
-        return Ok(not_allowed("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        return Ok(not_allowed(METHODS));
+    }
+    // About the server as a whole (RFC 9110, 9.3.7).
+    if request.method == Method::OPTIONS && request.uri.path() == "*" {
+        let mut reply = reply::status(StatusCode::NO_CONTENT);
+        reply::set(&mut reply, header::ALLOW, METHODS);
+        return Ok(reply);
     }
     let route = match route {
         Ok(route) => route,

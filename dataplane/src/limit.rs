@@ -7,7 +7,7 @@ pub(crate) mod rate;
 use std::{net::IpAddr, time::Duration};
 
 use api::code::{Code, Problem};
-use http::{HeaderName, Method, request::Parts};
+use http::{HeaderName, Method, StatusCode, request::Parts};
 use runtime::{Clock, SystemClock};
 use sha2::{Digest, Sha256};
 
@@ -18,6 +18,7 @@ use self::{
 use crate::{
     app::App,
     client_address,
+    control::caller::Caller,
     playback::access,
     redis::Script,
     reply::{self, Reply},
@@ -82,16 +83,51 @@ impl Limiter {
         address: IpAddr,
     ) -> Option<Allowance> {
         let class = class(&request.method, request.uri.path())?;
-        let rate = match class {
-            Class::General | Class::UploadPart => self.rates.general?,
-            Class::Upload => self.rates.upload?,
-            Class::Stream => self.rates.stream?,
-        };
         let known = principal(app, request);
         if class == Class::UploadPart && known.is_some() {
             return None;
         }
         let name = known.unwrap_or_else(|| format!("a:{}", client_address::household(address)));
+        self.count(app, class, &name).await
+    }
+
+    /// The same request after it was answered. Whose an identity provider's token is, is found out when
+    /// control has taken it: its first request was counted for the address, and is for its holder now.
+    pub(crate) async fn settle(
+        &self,
+        app: &App,
+        request: &Parts,
+        address: IpAddr,
+        asked: Option<Allowance>,
+        answered: StatusCode,
+    ) -> Option<Allowance> {
+        let class = asked.and_then(|_| class(&request.method, request.uri.path()));
+        let (Some(class), Some(jwt)) = (class, access::bearer(&request.headers)) else {
+            return asked;
+        };
+        let refused = matches!(answered.as_u16(), 401 | 403 | 429 | 500..);
+        if refused
+            || class == Class::Stream
+            || !authz::is_jwt(jwt)
+            || principal_of(app, jwt).is_some()
+        {
+            return asked;
+        }
+        let caller = Caller::new(app, &request.headers, address);
+        let exchanged = app.exchange.biscuit(app, jwt, &caller).await;
+        match exchanged.ok().and_then(|_| principal_of(app, jwt)) {
+            Some(_) if class == Class::UploadPart => None,
+            Some(name) => self.count(app, class, &name).await,
+            None => asked,
+        }
+    }
+
+    async fn count(&self, app: &App, class: Class, name: &str) -> Option<Allowance> {
+        let rate = match class {
+            Class::General | Class::UploadPart => self.rates.general?,
+            Class::Upload => self.rates.upload?,
+            Class::Stream => self.rates.stream?,
+        };
         let key = format!("streaming:limit:{}:{name}", class.name());
         let decision = match self.shared(app, &key, rate).await {
             Some(decision) => decision,
@@ -164,7 +200,10 @@ fn class(method: &Method, path: &str) -> Option<Class> {
 
 /// The holder of a genuine bearer token; digested, because a subject may be long and is nobody's business.
 fn principal(app: &App, request: &Parts) -> Option<String> {
-    let token = access::bearer(&request.headers)?;
+    principal_of(app, access::bearer(&request.headers)?)
+}
+
+fn principal_of(app: &App, token: &str) -> Option<String> {
     let (now, now_ms) = (SystemClock.now_unix(), SystemClock.now_ms());
     // Whose JWT it is shows once it was exchanged; until then its address counts.
     let exchanged = if authz::is_jwt(token) { app.exchange.known(token, now_ms) } else { None };

@@ -26,6 +26,8 @@ pub(crate) type Reply = Response<Body>;
 
 /// Below this, gzip makes a text longer or saves nothing.
 const GZIP_BYTES_MIN: usize = 64;
+/// What the ETag of the gzipped form ends in: those are other bytes.
+const GZIP_MARK: &str = "-gz";
 
 /// A reply with this status and no body.
 pub(crate) fn status(status: StatusCode) -> Reply {
@@ -98,6 +100,11 @@ impl Text {
         format!("\"{}\"", self.digest)
     }
 
+    /// The strong ETags of both forms, plain and gzipped.
+    pub(crate) fn etags(&self) -> [String; 2] {
+        ["", GZIP_MARK].map(|mark| format!("\"{}{mark}\"", self.digest))
+    }
+
     /// Hashes the text.
     pub(crate) fn new(body: impl Into<Bytes>) -> Self {
         let body = body.into();
@@ -121,7 +128,8 @@ pub(crate) struct Document {
 pub(crate) fn document(request: &HeaderMap, document: &Document) -> Reply {
     let text = &document.text;
     let gzip = accepts_gzip(request) && text.body.len() >= GZIP_BYTES_MIN;
-    let etag = format!("\"{}{}\"", text.digest, if gzip { "-gz" } else { "" });
+    let [plain, gzipped] = text.etags();
+    let etag = if gzip { gzipped } else { plain };
     let mut reply = match conditions::evaluate(request, &etag) {
         Verdict::Failed => return precondition_failed(),
         Verdict::NotModified => status(StatusCode::NOT_MODIFIED),
@@ -151,7 +159,12 @@ pub(crate) fn json_document(request: &HeaderMap, value: &serde_json::Value) -> R
 
 /// The answer to an `If-Match` that does not hold.
 pub(crate) fn precondition_failed() -> Reply {
-    problem(&Problem::new(Code::PreconditionFailed, "the resource has another ETag"))
+    problem(&another_etag())
+}
+
+/// The same, as a problem.
+pub(crate) fn another_etag() -> Problem {
+    Problem::new(Code::PreconditionFailed, "the resource has another ETag")
 }
 
 /// Whether the client takes gzip (RFC 9110, 12.5.3), by its own name or by `*`.

@@ -107,6 +107,11 @@ impl Verifier {
         }
     }
 
+    /// Whether any keys are known to verify against.
+    pub fn has_keys(&self) -> bool {
+        !self.keys.read().unwrap_or_else(PoisonError::into_inner).0.is_empty()
+    }
+
     /// Refuses tokens that hold any of these revocation ids. Returns those that are news.
     pub fn revoke(&self, ids: impl IntoIterator<Item = Vec<u8>>) -> Vec<Vec<u8>> {
         let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);

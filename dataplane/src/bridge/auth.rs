@@ -23,13 +23,18 @@ pub(crate) async fn playback_token(
     video: VideoId,
     mut fields: Fields,
 ) -> Result<Reply, Problem> {
-    let max_height = fields.number("maxHeight")?.unwrap_or(0);
+    let max_height = fields.positive("maxHeight")?.unwrap_or(0);
+    let address = fields.text("address")?;
+    if address.as_deref() == Some("") {
+        // To the wire that would mean any.
+        return Err(Problem::field("address", "is no IP address"));
+    }
     let message = v1::MintPlaybackTokenRequest {
         video_id: video.to_string(),
-        ttl_seconds: fields.number("ttlSeconds")?.unwrap_or(0),
+        ttl_seconds: fields.positive("ttlSeconds")?.unwrap_or(0),
         max_height: u32::try_from(max_height)
             .map_err(|_| Problem::field("maxHeight", "is too large"))?,
-        address: fields.text("address")?.unwrap_or_default(),
+        address: address.unwrap_or_default(),
     };
     fields.finish()?;
     let minted = app

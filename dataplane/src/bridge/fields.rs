@@ -84,6 +84,15 @@ impl Fields {
         }
     }
 
+    /// Takes a whole number that 0 is none of: on the wire 0 is "not given", so that a limit of 0 would be
+    /// no limit at all.
+    pub(crate) fn positive(&mut self, name: &str) -> Result<Option<u64>, Problem> {
+        match self.number(name)? {
+            Some(0) => Err(Problem::field(name, "must be a whole number of at least 1")),
+            number => Ok(number),
+        }
+    }
+
     /// Takes a list of texts.
     pub(crate) fn texts(&mut self, name: &str) -> Result<Vec<String>, Problem> {
         let items = match self.take(name) {
@@ -178,6 +187,9 @@ mod tests {
         let body = br#"{"a": 1, "b": "x", "c": -1, "d": ["x", 2], "e": {}, "f": null}"#;
         let mut fields = Fields::parse(body).unwrap();
         let field = |problem: Problem| problem.violations[0].field.clone();
+        let mut zero = Fields::parse(br#"{"a": 0, "b": 0, "c": 1}"#).unwrap();
+        assert_eq!(field(zero.positive("a").unwrap_err()), "a");
+        assert_eq!((zero.number("b"), zero.positive("c")), (Ok(Some(0)), Ok(Some(1))));
         assert_eq!(field(fields.text("a").unwrap_err()), "a");
         assert_eq!(field(fields.truth("b").unwrap_err()), "b");
         assert_eq!(field(fields.number("c").unwrap_err()), "c");

@@ -1,11 +1,11 @@
 //! `/api/videos`: list, get, change, delete.
 
 use api::{
-    code::Problem,
+    code::{Code, Problem},
     v1::{self, video_service_client::VideoServiceClient},
 };
 use authz::{Operation, Request};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header};
 use media::VideoId;
 use prost::Message;
 use runtime::{Clock, SystemClock};
@@ -18,8 +18,9 @@ use super::{
 };
 use crate::{
     app::App,
+    conditions,
     control::{CALL_TIME_MAX, refusal},
-    reply::{self, Reply},
+    reply::{self, Reply, Text},
     shared::Look,
 };
 
@@ -64,19 +65,23 @@ pub(crate) async fn get(
     if let Some(known) = look.found.and_then(|found| v1::Video::decode(found).ok()) {
         return Ok(reply::json_document(headers, &shape::video(&known)));
     }
-    let found = app
-        .control
-        .call(CALL_TIME_MAX, |channel| {
-            let request = caller.ask(v1::GetVideoRequest { video_id: video.to_string() });
-            async move { VideoServiceClient::new(channel).get_video(request).await }
-        })
-        .await
-        .map_err(|status| refusal(&status))?;
+    let found = fetch(app, caller, video).await?;
     // Until then it changes by itself, and whoever asks wants to see that.
     if let Some(place) = look.place.filter(|_| found.state() == v1::VideoState::Ready) {
         place.keep(&found.encode_to_vec()).await;
     }
     Ok(reply::json_document(headers, &shape::video(&found)))
+}
+
+/// A video as control has it.
+async fn fetch(app: &App, caller: &Caller, video: VideoId) -> Result<v1::Video, Problem> {
+    app.control
+        .call(CALL_TIME_MAX, |channel| {
+            let request = caller.ask(v1::GetVideoRequest { video_id: video.to_string() });
+            async move { VideoServiceClient::new(channel).get_video(request).await }
+        })
+        .await
+        .map_err(|status| refusal(&status))
 }
 
 /// The tenant whose videos the caller may read, where that is certain without control.
@@ -99,6 +104,7 @@ fn reader(app: &App, caller: &Caller, video: VideoId) -> Option<String> {
 pub(crate) async fn update(
     app: &App,
     caller: &Caller,
+    headers: &HeaderMap,
     video: VideoId,
     mut fields: Fields,
 ) -> Result<Reply, Problem> {
@@ -118,6 +124,11 @@ pub(crate) async fn update(
         paths.push("visibility".to_owned());
     }
     fields.finish()?;
+    if paths.is_empty() {
+        let text = "the body changes nothing: it holds no title, description or visibility";
+        return Err(Problem::new(Code::InvalidField, text));
+    }
+    unchanged(app, caller, headers, video).await?;
     message.update_mask = Some(prost_types::FieldMask { paths });
     let changed = app
         .control
@@ -132,8 +143,29 @@ pub(crate) async fn update(
     Ok(reply::json(StatusCode::OK, &shape::video(&changed)))
 }
 
+/// `If-Match` of a change (RFC 9110, 13.1.1): it is made only to what the client has seen.
+async fn unchanged(
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    video: VideoId,
+) -> Result<(), Problem> {
+    if !headers.contains_key(header::IF_MATCH) {
+        return Ok(());
+    }
+    let present = Text::new(shape::video(&fetch(app, caller, video).await?).to_string());
+    let seen = present.etags().iter().any(|etag| conditions::matches(headers, etag));
+    if seen { Ok(()) } else { Err(reply::another_etag()) }
+}
+
 /// Deletes it.
-pub(crate) async fn delete(app: &App, caller: &Caller, video: VideoId) -> Result<Reply, Problem> {
+pub(crate) async fn delete(
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    video: VideoId,
+) -> Result<Reply, Problem> {
+    unchanged(app, caller, headers, video).await?;
     app.control
         .call(CALL_TIME_MAX, |channel| {
             let request = caller.ask(v1::DeleteVideoRequest { video_id: video.to_string() });

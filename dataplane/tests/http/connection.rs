@@ -59,6 +59,8 @@ async fn host_must_be_there_once_and_make_sense() {
     assert_eq!(status(&format!("{absolute}Host: y\r\n")).await, 400);
     assert_eq!(status("CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n").await, 405);
     assert_eq!(status("TRACE / HTTP/1.1\r\nHost: x\r\n").await, 405);
+    assert_eq!(status("OPTIONS * HTTP/1.1\r\nHost: x\r\n").await, 204);
+    assert_eq!(status("GET * HTTP/1.1\r\nHost: x\r\n").await, 404);
     assert_eq!(status("BREW / HTTP/1.1\r\nHost: x\r\n").await, 405);
 }
 

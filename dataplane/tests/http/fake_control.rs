@@ -12,9 +12,11 @@ use std::{
 
 use api::v1::{
     self, JobState,
+    auth_service_server::AuthServiceServer,
     job_service_server::{JobService, JobServiceServer},
     playback_service_server::{PlaybackService, PlaybackServiceServer},
     upload_service_server::UploadServiceServer,
+    video_service_server::VideoServiceServer,
 };
 use futures::{Stream, StreamExt, stream};
 use media::index::Index;
@@ -22,7 +24,7 @@ use tokio::{net::TcpListener, sync::broadcast};
 use tokio_stream::wrappers::{BroadcastStream, TcpListenerStream};
 use tonic::{Request, Response, Status};
 
-use crate::fake_uploads::Uploads;
+use crate::{fake_people::People, fake_uploads::Uploads};
 
 /// What happened to uploads, in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +37,7 @@ pub(crate) enum Event {
 #[derive(Clone)]
 pub(crate) struct FakeControl {
     pub(crate) uploads: Uploads,
+    pub(crate) people: People,
     pub(crate) index: Arc<Mutex<Option<Index>>>,
     pub(crate) index_calls: Arc<AtomicUsize>,
     pub(crate) created: Arc<Mutex<Option<v1::CreateJobRequest>>>,
@@ -53,6 +56,7 @@ impl FakeControl {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let fake = Self {
             uploads: Uploads::default(),
+            people: People::new(),
             index: Arc::default(),
             index_calls: Arc::default(),
             created: Arc::default(),
@@ -64,6 +68,8 @@ impl FakeControl {
             .add_service(UploadServiceServer::new(fake.clone()))
             .add_service(PlaybackServiceServer::new(fake.clone()))
             .add_service(JobServiceServer::new(fake.clone()))
+            .add_service(AuthServiceServer::new(fake.clone()))
+            .add_service(VideoServiceServer::new(fake.clone()))
             .serve_with_incoming(TcpListenerStream::new(listener));
         tokio::spawn(server);
         fake
@@ -119,7 +125,13 @@ impl PlaybackService for FakeControl {
         &self,
         _request: Request<v1::GetKeysRequest>,
     ) -> Result<Response<v1::GetKeysResponse>, Status> {
-        Ok(Response::new(v1::GetKeysResponse::default()))
+        if !self.people.introduced.load(Ordering::SeqCst) {
+            return Ok(Response::new(v1::GetKeysResponse::default()));
+        }
+        let public = self.people.keys.public();
+        let key = |(id, key): &(u32, [u8; 32])| v1::PublicKey { id: *id, key: key.to_vec().into() };
+        let keys = public.0.iter().map(key).collect();
+        Ok(Response::new(v1::GetKeysResponse { keys, revoked: Vec::new() }))
     }
 
     async fn get_status(

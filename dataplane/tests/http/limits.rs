@@ -6,6 +6,7 @@ use authz::{Grant, Role, RootKeys};
 use runtime::{Clock, Secret, SystemClock};
 
 use crate::{
+    bearers,
     redis_server::RedisServer,
     support::{Film, Plane, Reply, eventually},
 };
@@ -157,6 +158,26 @@ async fn known_people_are_counted_by_name_and_strangers_by_address() {
 }
 
 #[tokio::test]
+async fn holders_of_jwts_are_counted_by_name_behind_one_address() {
+    let (plane, _control) = bearers::start(|config| config.rate_general = "4/7d".to_owned()).await;
+    let ask = async |jwt: &str| {
+        let line = format!("Authorization: Bearer {jwt}");
+        standing(&plane.send("GET", "/api/jobs", &[&line]).await)
+    };
+    for jwt in ["a.first.ann", "a.jwt.bob"] {
+        for remaining in ["3", "2", "1", "0"] {
+            assert_eq!(ask(jwt).await, told(200, "4", remaining), "{jwt}");
+        }
+        assert_eq!(ask(jwt).await, told(429, "4", "0"), "{jwt}");
+    }
+    // A fresh JWT is nobody's until it was taken; what it finds is the same account.
+    assert_eq!(ask("a.second.ann").await, told(200, "4", "0"));
+    assert_eq!(ask("a.second.ann").await, told(429, "4", "0"));
+    // Each of them has cost the address one request, and so do guesses.
+    assert_eq!(plane.get("/api/jobs").await.header("ratelimit-remaining"), "0");
+}
+
+#[tokio::test]
 async fn two_data_planes_share_a_limit_and_outlive_redis() {
     let folder = tempfile::tempdir().unwrap();
     let redis = RedisServer::start(folder.path());
@@ -179,17 +200,21 @@ async fn two_data_planes_share_a_limit_and_outlive_redis() {
         };
         eventually("the data plane counts in redis", counted).await;
     }
-    drop(redis.ask(&["FLUSHALL"]));
     let path = Film::new(true).path("hls/playlist.m3u8");
-    let mut seen = Vec::new();
-    for n in 0..6 {
-        let reply = planes[n % 2].get(&path).await;
-        seen.push((reply.status == 429, reply.header("ratelimit-remaining").to_owned()));
-    }
     let expected =
-        [(false, "4"), (false, "3"), (false, "2"), (false, "1"), (false, "0"), (true, "0")];
-    assert_eq!(seen, expected.map(|(refused, remaining)| (refused, remaining.to_owned())));
-    assert_eq!(keys(), ["streaming:limit:stream:a:127.0.0.1"]);
+        [(false, "4"), (false, "3"), (false, "2"), (false, "1"), (false, "0"), (true, "0")]
+            .map(|(refused, remaining)| (refused, remaining.to_owned()));
+    // On a busy machine an answer of Redis may come too late; that request is counted elsewhere.
+    let counted_together = async || {
+        drop(redis.ask(&["FLUSHALL"]));
+        let mut seen = Vec::new();
+        for n in 0..6 {
+            let reply = planes[n % 2].get(&path).await;
+            seen.push((reply.status == 429, reply.header("ratelimit-remaining").to_owned()));
+        }
+        seen == expected && keys() == ["streaming:limit:stream:a:127.0.0.1"]
+    };
+    eventually("two data planes count as one", counted_together).await;
     let ttl: i64 = redis.ask(&["TTL", "streaming:limit:stream:a:127.0.0.1"])[0].parse().unwrap();
     assert!((3590..=3600).contains(&ttl), "{ttl}");
 

@@ -2,9 +2,11 @@
 //! stands in at its socket.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod bearers;
 mod connection;
 mod drain;
 mod fake_control;
+mod fake_people;
 mod fake_uploads;
 mod limits;
 mod live;

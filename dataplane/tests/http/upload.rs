@@ -161,6 +161,13 @@ async fn ten_thousand_parts_and_endless_headers_are_refused() {
     let mut header = format!("--{BOUNDARY}\r\nX-Long: ").into_bytes();
     header.resize(1 << 20, b'y');
     assert_eq!(Fixture::new().await.post(&header).await.status, 400);
+    // Nor one that does end, in a form that is right otherwise.
+    let rest = String::from_utf8(form(&[("video", b"film")])).unwrap();
+    let rest = rest.strip_prefix(&format!("--{BOUNDARY}")).unwrap();
+    let fixture = Fixture::new().await;
+    let reply = fixture.post(&[&header, rest.as_bytes()].concat()).await;
+    assert_eq!((reply.status, reply.code().as_str()), (400, "malformed"));
+    fixture.assert_nothing_left().await;
 }
 
 #[tokio::test]

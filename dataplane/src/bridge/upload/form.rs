@@ -19,8 +19,9 @@ use super::{
 };
 use crate::intake::{Intake, IntakeError};
 
-/// Bytes that the parser may hold: a boundary, a part's headers, and what comes with one read.
-const HELD_BYTES_MAX: u64 = 2 << 20;
+/// Bytes that the parser may hold: a boundary, a part's headers, and what comes with one read (hyper takes
+/// at most 408 KiB at a time).
+const HELD_BYTES_MAX: u64 = 512 << 10;
 /// Bytes of a text field; what it may say is checked in characters.
 const TEXT_BYTES_MAX: usize = 64 << 10;
 /// Characters of a file name that are kept.

@@ -1,0 +1,132 @@
+//! What the fake control answers people: tokens for JWTs, and one video to read and change.
+
+use std::sync::{Arc, Mutex, atomic::AtomicBool};
+
+use api::v1::{
+    self, Visibility, auth_service_server::AuthService, video_service_server::VideoService,
+};
+use authz::{Grant, Role, RootKeys};
+use runtime::{Clock, SystemClock};
+use tonic::{Request, Response, Status};
+
+use crate::fake_control::FakeControl;
+
+/// Keys that data planes are told of when `introduced`, and the video.
+#[derive(Clone)]
+pub(crate) struct People {
+    pub(crate) keys: Arc<RootKeys>,
+    /// Until then a data plane can tell no good token from a bad one.
+    pub(crate) introduced: Arc<AtomicBool>,
+    pub(crate) video: Arc<Mutex<v1::Video>>,
+}
+
+impl People {
+    pub(crate) fn new() -> Self {
+        let video = v1::Video {
+            video_id: FakeControl::ID.to_owned(),
+            title: "as uploaded".to_owned(),
+            visibility: Visibility::Public.into(),
+            ..v1::Video::default()
+        };
+        let keys = Arc::new(RootKeys::generate());
+        Self { keys, introduced: Arc::default(), video: Arc::new(Mutex::new(video)) }
+    }
+
+    /// An editor's biscuit.
+    pub(crate) fn token(&self, subject: &str) -> String {
+        let (subject, tenant) = (subject.to_owned(), "default".to_owned());
+        let grant = Grant { subject, tenant, role: Role::Editor };
+        self.keys.mint(&grant, SystemClock.now_unix() + 600).unwrap()
+    }
+
+    fn video(&self) -> Response<v1::Video> {
+        Response::new(self.video.lock().unwrap().clone())
+    }
+}
+
+#[tonic::async_trait]
+impl AuthService for FakeControl {
+    async fn mint_token(
+        &self,
+        _request: Request<v1::MintTokenRequest>,
+    ) -> Result<Response<v1::MintTokenResponse>, Status> {
+        Err(Status::unimplemented("no test asks for it"))
+    }
+
+    async fn revoke_token(
+        &self,
+        _request: Request<v1::RevokeTokenRequest>,
+    ) -> Result<Response<v1::RevokeTokenResponse>, Status> {
+        Err(Status::unimplemented("no test asks for it"))
+    }
+
+    /// The JWT `x.y.NAME` is NAME's; others are none.
+    async fn exchange_token(
+        &self,
+        request: Request<v1::ExchangeTokenRequest>,
+    ) -> Result<Response<v1::ExchangeTokenResponse>, Status> {
+        let token = request.into_inner().token;
+        let name = token.rsplit('.').next().unwrap();
+        if name == "forged" {
+            return Err(Status::unauthenticated("token has no valid signature"));
+        }
+        let seconds = SystemClock.now_unix() + 600;
+        let expires_at = Some(prost_types::Timestamp { seconds, nanos: 0 });
+        let token = self.people.token(name);
+        Ok(Response::new(v1::ExchangeTokenResponse { token, expires_at }))
+    }
+
+    async fn mint_playback_token(
+        &self,
+        request: Request<v1::MintPlaybackTokenRequest>,
+    ) -> Result<Response<v1::MintPlaybackTokenResponse>, Status> {
+        let token = format!("{:?}", request.into_inner());
+        let token = token.chars().filter(char::is_ascii_alphanumeric).collect();
+        Ok(Response::new(v1::MintPlaybackTokenResponse { token, expires_at: None }))
+    }
+}
+
+#[tonic::async_trait]
+impl VideoService for FakeControl {
+    async fn create_video(
+        &self,
+        _request: Request<v1::CreateVideoRequest>,
+    ) -> Result<Response<v1::Video>, Status> {
+        Err(Status::unimplemented("no test asks for it"))
+    }
+
+    async fn get_video(
+        &self,
+        _request: Request<v1::GetVideoRequest>,
+    ) -> Result<Response<v1::Video>, Status> {
+        Ok(self.people.video())
+    }
+
+    /// Takes one page token only.
+    async fn list_videos(
+        &self,
+        request: Request<v1::ListVideosRequest>,
+    ) -> Result<Response<v1::ListVideosResponse>, Status> {
+        if request.into_inner().page_token.is_empty() {
+            return Ok(Response::new(v1::ListVideosResponse::default()));
+        }
+        let code = api::code::Code::Malformed;
+        Err(api::code::Problem::at(code, "page_token", "is not a token of this list").into())
+    }
+
+    async fn update_video(
+        &self,
+        request: Request<v1::UpdateVideoRequest>,
+    ) -> Result<Response<v1::Video>, Status> {
+        self.people.video.lock().unwrap().title = request.into_inner().title;
+        Ok(self.people.video())
+    }
+
+    async fn delete_video(
+        &self,
+        _request: Request<v1::DeleteVideoRequest>,
+    ) -> Result<Response<v1::DeleteVideoResponse>, Status> {
+        self.people.video.lock().unwrap().title = "deleted".to_owned();
+        Ok(Response::new(v1::DeleteVideoResponse {}))
+    }
+}
