@@ -11,6 +11,7 @@ use tokio::{
 
 use crate::{
     calls::create,
+    film,
     plane::{DEADLINE, Plane, Shared},
 };
 
@@ -110,5 +111,40 @@ async fn deletes_and_visibility_are_purged_although_the_receiver_fails_first() {
             !tags.is_empty() && tags.iter().all(|tag| tag.as_str().unwrap().starts_with("video-"))
         );
     }
+    plane.stop().await;
+}
+
+#[tokio::test]
+async fn a_new_transcode_purges_what_it_replaces() {
+    let (url, requests) = receiver(0).await;
+    let shared = Shared::new(crate::postgres::database().await);
+    let plane = Plane::with(shared, &["--purge-url", &url]).await;
+    let editor = plane.caller(Role::Editor);
+    let mut worker = plane.worker("one").await;
+    let video = film::upload(&plane, &mut worker).await;
+    let purges = || {
+        let requests = requests.lock().unwrap();
+        requests.iter().filter(|request| request.contains(&format!("video-{video}"))).count()
+    };
+    for replaces in [false, true] {
+        let create = v1::CreateJobRequest { video_id: video.clone(), ..Default::default() };
+        let job = editor.jobs().create_job(editor.ask(create)).await.unwrap().into_inner();
+        worker.want(4).await;
+        for _ in 0..3 {
+            let lease = worker.lease().await;
+            assert_eq!(worker.commit(film::work(&lease)).await.refusal, None);
+        }
+        editor.job_when(&job.job_id, |job| job.state() == v1::JobState::Completed).await;
+        if !replaces {
+            // Nothing was there before that a cache could hold for long.
+            assert_eq!(purges(), 0);
+        }
+    }
+    let twice = async {
+        while purges() < 2 {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, twice).await.expect("the old version is purged, twice");
     plane.stop().await;
 }
