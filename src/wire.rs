@@ -103,6 +103,8 @@ impl From<VideoTrack> for v1::VideoTrack {
             interlaced: track.interlaced,
             pixel_format: track.pixel_format,
             transfer: track.transfer,
+            hold_before: track.hold_before,
+            hold_after: track.hold_after,
         }
     }
 }
@@ -133,6 +135,8 @@ impl TryFrom<v1::VideoTrack> for VideoTrack {
             interlaced: track.interlaced,
             pixel_format: track.pixel_format,
             transfer: track.transfer,
+            hold_before: track.hold_before,
+            hold_after: track.hold_after,
         })
     }
 }

@@ -28,6 +28,8 @@ fn track() -> VideoTrack {
         time_base: (1, 90_000),
         first_pts: 126_000,
         last_pts: 5_526_000,
+        hold_before: 0,
+        hold_after: 0,
         interlaced: false,
         pixel_format: "yuv420p".to_owned(),
         transfer: "bt709".to_owned(),
@@ -96,6 +98,15 @@ fn interlaced_and_high_dynamic_range_sources_get_their_filters() {
     insta::assert_snapshot!("filters", encode(&track, &rungs(), 1, Preroll::Long));
 }
 
+/// A wider gamut is brought into the one that is served.
+#[test]
+fn wide_gamut_is_converted() {
+    let track = VideoTrack { transfer: "bt2020-10".to_owned(), ..track() };
+    let args = encode(&track, &rungs()[..1], 1, Preroll::Short);
+    let filter = "zscale=tin=bt2020-10:min=bt2020nc:pin=bt2020:t=bt709:p=bt709:m=bt709:r=tv,";
+    assert!(args.contains(filter), "{args}");
+}
+
 #[test]
 fn audio_is_padded_and_cut_to_the_grid() {
     let grid = Grid::new(FrameRate::new(25, 1).unwrap(), 1500).unwrap();
@@ -124,8 +135,8 @@ fn questions_to_ffprobe_are_restricted_too() {
     let questions = [
         probe_streams(source),
         probe_first_frames(source, 1, 8),
-        probe_last_packets(source, Some(90.5)),
-        probe_last_packets(source, None),
+        probe_last_packets(source, 2, Some(90.5)),
+        probe_last_packets(source, 2, None),
     ];
     insta::assert_snapshot!("questions", questions.map(|args| lines(&args)).join("\n"));
 }

@@ -30,6 +30,8 @@ pub(crate) fn source() -> Source {
             time_base: (1, 5),
             first_pts: 0,
             last_pts: 29,
+            hold_before: 0,
+            hold_after: 0,
             interlaced: false,
             pixel_format: "yuv420p".to_owned(),
             transfer: String::new(),

@@ -40,6 +40,8 @@ pub(crate) fn source(seconds: u32) -> Source {
             time_base: (1, 10),
             first_pts: 0,
             last_pts: i64::from(seconds) * 10 - 1,
+            hold_before: 0,
+            hold_after: 0,
             interlaced: false,
             pixel_format: "yuv420p".to_owned(),
             transfer: String::new(),

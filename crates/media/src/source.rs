@@ -1,5 +1,7 @@
 //! What a probe finds in an uploaded source, in the units that the planner needs.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{FrameRate, Grid, grid::GridError};
@@ -9,7 +11,7 @@ use crate::{FrameRate, Grid, grid::GridError};
 pub struct Source {
     /// The container's short name as ffprobe gives it.
     pub format: String,
-    /// Length in seconds, from the first to past the last video frame; of sound only, of the first track.
+    /// Length in seconds: of the pictures and of the sound that outlasts them; of sound only, of the first track.
     pub duration: f64,
     /// Size of the file.
     pub bytes: u64,
@@ -36,7 +38,7 @@ pub struct VideoTrack {
     pub frame_rate: (u32, u32),
     /// Seconds per tick as numerator and denominator.
     pub time_base: (u32, u32),
-    /// Presentation time of the first frame, in ticks. It becomes time 0 of every rendition.
+    /// Presentation time of the first frame, in ticks.
     pub first_pts: i64,
     /// Presentation time of the last frame, in ticks.
     pub last_pts: i64,
@@ -46,6 +48,13 @@ pub struct VideoTrack {
     pub pixel_format: String,
     /// FFmpeg's name of the transfer characteristics; may be empty.
     pub transfer: String,
+    /// Ticks that the film begins before its first picture, which stands still until then: its sound does.
+    #[serde(default)]
+    pub hold_before: u64,
+    /// Ticks that the film goes on after its last picture, which stands still: its sound does, or the
+    /// file says that the picture is shown for so long.
+    #[serde(default)]
+    pub hold_after: u64,
 }
 
 /// One of the source's audio tracks.
@@ -84,11 +93,35 @@ impl VideoTrack {
         pts as f64 * f64::from(self.time_base.0) / f64::from(self.time_base.1)
     }
 
-    /// Output frames of this track at `rate`: the last frame's place on the grid, plus one.
+    /// The tick that becomes time 0 of every rendition.
+    pub fn start_pts(&self) -> i64 {
+        self.first_pts.saturating_sub_unsigned(self.hold_before)
+    }
+
+    /// Output frames of this track at `rate`: up to the end of the last frame, which lasts as long as others
+    /// do, and of what it is held for.
     pub fn frames_at(&self, rate: FrameRate) -> u64 {
-        let ticks = i128::from(self.last_pts) - i128::from(self.first_pts);
+        let (num, den) = self.frame_rate;
+        let ticks =
+            i128::from(self.last_pts) + i128::from(self.hold_after) - i128::from(self.start_pts());
+        // Ticks and one frame, over a common denominator.
+        let second = i128::from(self.time_base.1).max(1) * i128::from(num).max(1);
+        let length = ticks.max(0) * i128::from(self.time_base.0) * i128::from(num)
+            + i128::from(den) * i128::from(self.time_base.1);
+        let (num, den) = (i128::from(rate.num()), i128::from(rate.den()));
+        let frames = (length * num + second * den / 2) / (second * den);
+        u64::try_from(frames.max(1)).unwrap_or(u64::MAX)
+    }
+
+    /// The frames of the grid that the first and the last picture become.
+    pub fn pictures_at(&self, rate: FrameRate) -> RangeInclusive<u64> {
+        self.frame_at(rate, self.first_pts.into())..=self.frame_at(rate, self.last_pts.into())
+    }
+
+    fn frame_at(&self, rate: FrameRate, pts: i128) -> u64 {
+        let ticks = pts - i128::from(self.start_pts());
         let num = ticks.max(0) * i128::from(self.time_base.0) * i128::from(rate.num());
         let den = i128::from(self.time_base.1).max(1) * i128::from(rate.den());
-        u64::try_from((num + den / 2) / den + 1).unwrap_or(u64::MAX)
+        u64::try_from((num + den / 2) / den).unwrap_or(u64::MAX)
     }
 }

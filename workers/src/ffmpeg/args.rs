@@ -134,8 +134,10 @@ pub fn chunk(encode: &ChunkEncode<'_>) -> Vec<OsString> {
 fn seek(encode: &ChunkEncode<'_>) -> Option<f64> {
     let frames = encode.grid.chunk_frames(encode.chunk);
     let before = encode.preroll.seconds()?;
-    let start = encode.grid.seconds(frames.start) - before;
-    (start > 0.0).then(|| encode.track.seconds(encode.track.first_pts) + start)
+    // What comes after the last picture is made of it.
+    let first = frames.start.min(*encode.track.pictures_at(encode.grid.rate()).end());
+    let start = encode.grid.seconds(first) - before;
+    (start > 0.0).then(|| encode.track.seconds(encode.track.start_pts()) + start)
 }
 
 /// One audio track from start to end, as fragmented MP4 on standard output.
@@ -145,7 +147,7 @@ pub struct AudioEncode<'a> {
     pub source: &'a Input,
     /// The track.
     pub track: &'a AudioTrack,
-    /// The video, whose first frame is time 0; without one the track's first sample is.
+    /// The video, whose start is time 0; without one the track's first sample is.
     pub video: Option<&'a VideoTrack>,
     /// The output's grid.
     pub grid: &'a Grid,
@@ -163,7 +165,7 @@ pub fn audio(encode: &AudioEncode<'_>) -> Vec<OsString> {
     let rate = media::grid::AUDIO_RATE;
     let start = encode.video.map_or_else(
         || "STARTPTS".to_owned(),
-        |video| format!("({}*{}/{})/TB", video.first_pts, video.time_base.0, video.time_base.1),
+        |video| format!("({}*{}/{})/TB", video.start_pts(), video.time_base.0, video.time_base.1),
     );
     let filter = format!(
         "[0:{}]asetpts=PTS-{start},aresample={rate}:async=1:first_pts=0,\

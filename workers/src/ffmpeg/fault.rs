@@ -87,7 +87,8 @@ pub fn classify(status: ExitStatus, stopped: Option<Stopped>, log: &[String]) ->
     }
     for (words, code, retryable) in LAST_WORDS {
         if log.iter().any(|line| line.contains(words)) {
-            return Fault { code: code.into(), message: summary(log, words), retryable };
+            let message = told(words).map_or_else(|| summary(log, words), str::to_owned);
+            return Fault { code: code.into(), message, retryable };
         }
     }
     match status.signal() {
@@ -97,6 +98,15 @@ pub fn classify(status: ExitStatus, stopped: Option<Stopped>, log: &[String]) ->
         Some(libc::SIGKILL) => Fault::retryable("out_of_memory", "was killed by the system"),
         Some(signal) => Fault::retryable("ffmpeg_crashed", format!("ended by signal {signal}")),
         None => Fault::retryable("ffmpeg_failed", summary(log, "failed without a word")),
+    }
+}
+
+/// What an uploader can make more of than of FFmpeg's words.
+fn told(words: &str) -> Option<&'static str> {
+    match words {
+        "Invalid data found when processing input" => Some("its bytes are no film that is known"),
+        "Format not on whitelist" => Some("its format is not one of those that are read"),
+        _ => None,
     }
 }
 

@@ -5,6 +5,8 @@
 //! shows where the timeline starts in every container; the packets near the end, because a container's
 //! claims about its length prove nothing. The cost does not grow with the length.
 
+mod cut;
+mod hold;
 mod judge;
 mod report;
 
@@ -13,12 +15,15 @@ use std::{path::Path, time::Duration};
 use media::source::Source;
 
 use self::{
+    hold::Sounding,
     judge::{Ends, first_pts, last_pts},
     report::Report,
 };
 use super::{Fault, Toolbox, args, run::ask};
 use crate::source::{Input, Source as Opened};
 
+/// The code of a file that ends too early.
+const TRUNCATED: &str = "truncated_source";
 /// Longest of any one question.
 const QUESTION_TIME_MAX: Duration = Duration::from_secs(20);
 /// Largest answer to one question.
@@ -38,9 +43,13 @@ pub async fn probe(toolbox: &Toolbox, file: &Opened, scratch: &Path) -> Result<S
     let prober = Prober { toolbox, source, scratch };
     let json = match prober.ask(args::probe_streams(source)).await {
         Ok(json) => json,
-        Err(fault) => return Err(unreadable(fault, judge::lacks_index(file).await)),
+        Err(fault) => return Err(unreadable(fault, cut::lacks_index(file).await)),
     };
     let report = Report::parse(&json)?;
+    if let Some(missing) = cut::missing_of_riff(file, bytes).await {
+        let message = format!("ends {missing} bytes before its end");
+        return Err(Fault::permanent(TRUNCATED, message));
+    }
     let video = report.video();
     let stream = match video {
         Some(video) => video,
@@ -52,7 +61,10 @@ pub async fn probe(toolbox: &Toolbox, file: &Opened, scratch: &Path) -> Result<S
     );
     let ends = Ends { first: first?, last: last? };
     match video {
-        Some(video) => judge::film(&report, video, &ends, bytes),
+        Some(video) => {
+            let sound = prober.sounding(&report, ends.seconds(video.tick())).await?;
+            judge::film(&report, video, &ends, &sound, bytes)
+        }
         None => judge::sound(&report, stream, &ends, bytes),
     }
 }
@@ -82,12 +94,27 @@ impl Prober<'_> {
         Err(Fault::permanent("not_a_video", "nothing of the film can be decoded"))
     }
 
+    /// When there is sound. Where a track claims to outlast the pictures, which end at `end`, its packets
+    /// are asked; the claim alone proves nothing.
+    async fn sounding(&self, report: &Report, (_, end): (f64, f64)) -> Result<Sounding, Fault> {
+        let mut sound = Sounding::claimed(report);
+        if let Some(stream) = hold::outlasting(report, end) {
+            match self.last(stream.index, report.claimed_end(stream)).await {
+                Ok(last) => sound.end = last.seconds(stream.tick()),
+                // A track without packets holds nothing up.
+                Err(fault) if fault.code == TRUNCATED => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(sound)
+    }
+
     async fn last(&self, index: u32, claimed_end: Option<f64>) -> Result<judge::Last, Fault> {
         let near = LAST_SECONDS.iter().filter_map(|before| claimed_end.map(|end| end - before));
         let mut starts: Vec<Option<f64>> = near.filter(|start| *start > 0.0).map(Some).collect();
         starts.push(None);
         for start in starts {
-            let answer = self.ask(args::probe_last_packets(self.source, start)).await;
+            let answer = self.ask(args::probe_last_packets(self.source, index, start)).await;
             match answer {
                 // The whole file's packets are too many for one answer: its claim has to do.
                 Err(fault) if fault.code == "output_too_large" => break,
@@ -99,7 +126,7 @@ impl Prober<'_> {
                 }
             }
         }
-        Err(Fault::permanent("truncated_source", "no packet of the film is found at its end"))
+        Err(Fault::permanent(TRUNCATED, "no packet of the film is found at its end"))
     }
 }
 
@@ -107,7 +134,7 @@ impl Prober<'_> {
 fn unreadable(fault: Fault, lacks_index: bool) -> Fault {
     match fault.code.as_ref() {
         "not_a_video" | "ffmpeg_failed" if lacks_index => {
-            Fault::permanent("truncated_source", "ends before the index of its film")
+            Fault::permanent(TRUNCATED, "ends before the index of its film")
         }
         "ffmpeg_failed" | "ffmpeg_crashed" | "unsupported" | "output_too_large" => {
             Fault::permanent("not_a_video", format!("cannot be read as a video: {}", fault.message))

@@ -70,13 +70,17 @@ async fn awkward_pictures_become_films() {
         with(&["-flags", "+ilme+ildct", "-x264-params", "tff=1", "-vf", "setfield=tff"]);
     // Half a second of pictures, a gap of one second, the rest.
     let varied = with(&["-vf", "setpts='if(lt(N,12),N,N+25)/25/TB'", "-vsync", "passthrough"]);
+    // Ten pictures a second, then thirty: none of those may be lost to the average.
+    let thinned = "select='gte(t,2)+not(mod(n,3))'";
+    let burst = with(&["-vf", thinned, "-vsync", "vfr"]);
     let motion = "testsrc2=s=320x180:r=25:d=3";
     for (name, picture, options, rate, frames) in [
         ("one.mp4", "testsrc2=s=320x180:r=25:d=0.04", with(&[]), 25, 1),
         ("odd.mkv", "testsrc2=s=853x479:r=25:d=2", with(&["-pix_fmt", "yuv444p"]), 25, 50),
         ("hdr.mp4", motion, hdr, 25, 75),
         ("interlaced.mkv", motion, interlaced, 25, 75),
-        ("varied.mp4", motion, varied, 24, 96),
+        ("varied.mp4", motion, varied, 25, 100),
+        ("burst.mp4", "testsrc2=s=320x180:r=30:d=4", burst, 30, 120),
         ("fast.mp4", "testsrc2=s=320x180:r=120:d=2", with(&[]), 60, 120),
         ("slow.mkv", "testsrc2=s=320x180:r=2:d=10", with(&[]), 2, 20),
         (
@@ -143,13 +147,40 @@ async fn awkward_sounds_become_renditions() {
         args.extend(options);
         let clip = Clip::made(name, &args);
         let (film, _) = encode(&mut control, &worker, &clip).await;
-        assert_eq!(film.grid.frames(), 75, "{name}");
+        let frames = if name.starts_with("long") { 225 } else { 75 };
+        assert_eq!(film.grid.frames(), frames, "{name}");
         assert_eq!(film.source.audio.len(), usize::from(channels > 0), "{name}");
         if channels > 0 {
             let done = control.work(worker.lease(&clip.path(), film.audio(0))).await.unwrap();
             let init = media::fmp4::init_info(&done.outputs[0].init).unwrap();
             assert_eq!((init.channels, init.sample_rate), (channels, 48_000), "{name}");
         }
+    }
+}
+
+/// The nearest picture stands still while there is sound only: within a chunk, for whole chunks, and for a
+/// film of one picture.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sound_before_and_after_the_pictures_is_kept() {
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &[]).await;
+    for (name, late, pictures, seconds) in [
+        ("late.mkv", "2", 3.0, 9),
+        ("later.mp4", "5", 3.0, 9),
+        ("one.mp4", "0", 0.04, 27),
+        ("even.ts", "0", 6.0, 6),
+    ] {
+        let picture = format!("color=gray:s=64x36:r=25:d={pictures}");
+        let sound = format!("sine=440:r=48000:d={seconds}");
+        let inputs =
+            ["-itsoffset", late, "-f", "lavfi", "-i", &picture, "-f", "lavfi", "-i", &sound];
+        let clip = Clip::made(name, &[&inputs[..], &X264, &["-c:a", "aac"]].concat());
+        let (film, movie) = encode(&mut control, &worker, &clip).await;
+        // Sound ends with whole packets.
+        let off = film.grid.frames().abs_diff(seconds * 25);
+        assert!(off <= 1, "{name}: {:?}", film.source.video);
+        let brightness = brightness(movie.path());
+        assert!((100.0..150.0).contains(&brightness), "{name}: {brightness}");
     }
 }
 

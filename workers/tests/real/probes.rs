@@ -70,6 +70,9 @@ async fn probe_refuses_what_is_no_video_and_what_ends_too_early() {
     let early_index = Clip::with("b.mp4", "25", 8, &["-g", "50", "-movflags", "+faststart"]);
     let started = std::fs::read(early_index.path()).unwrap();
     let matroska = std::fs::read(Clip::numbered("c.mkv", "25", 8).path()).unwrap();
+    let avi = std::fs::read(Clip::with("f.avi", "25", 8, &["-c:a", "libmp3lame"]).path()).unwrap();
+    let wave = Clip::made("g.wav", &["-f", "lavfi", "-i", "sine=440:d=8"]);
+    let wave = std::fs::read(wave.path()).unwrap();
     let tone = Clip::made("d.m4a", &["-f", "lavfi", "-i", "sine=440:d=8"]);
     let sound = std::fs::read(tone.path()).unwrap();
     let picture = Clip::made("e.png", &["-f", "lavfi", "-i", "testsrc2=s=64x64", "-frames:v", "1"]);
@@ -82,10 +85,29 @@ async fn probe_refuses_what_is_no_video_and_what_ends_too_early() {
         ("index missing.mp4", &bytes[..bytes.len() / 2], "truncated_source"),
         ("half.mp4", &started[..started.len() * 6 / 10], "truncated_source"),
         ("half.mkv", &matroska[..matroska.len() / 2], "truncated_source"),
+        ("half.avi", &avi[..avi.len() / 2], "truncated_source"),
+        ("half.wav", &wave[..wave.len() / 2], "truncated_source"),
     ] {
         let clip = Clip::bytes(name, bytes);
         let fail = control.work(worker.probe(&clip.path())).await.expect_err(name);
         assert_eq!(fail.code, code, "{name}: {}", fail.message);
         assert!(!fail.retryable && !fail.message.contains('/'), "{name}: {}", fail.message);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sound_that_a_file_calls_its_default_comes_first() {
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &[]).await;
+    let tone = |hertz: u32| format!("sine={hertz}:d=1");
+    let (low, high) = (tone(200), tone(400));
+    let mut args = vec!["-f", "lavfi", "-i", "color=gray:s=64x36:r=25:d=1"];
+    args.extend(["-f", "lavfi", "-i", &low, "-f", "lavfi", "-i", &high]);
+    args.extend(["-map", "0", "-map", "1", "-map", "2"]);
+    args.extend(["-disposition:a:0", "0", "-disposition:a:1", "default"]);
+    args.extend(["-metadata:s:a:0", "language=fra", "-metadata:s:a:1", "language=ita"]);
+    let clip = Clip::made("a.mkv", &args);
+    let source = control.work(worker.probe(&clip.path())).await.unwrap().source.unwrap();
+    let tracks = source.audio.iter().map(|track| (track.index, track.language.as_str()));
+    assert_eq!(tracks.collect::<Vec<_>>(), [(2, "ita"), (1, "fra")]);
 }

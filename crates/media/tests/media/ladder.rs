@@ -16,6 +16,8 @@ fn source(width: u32, height: u32) -> VideoTrack {
         time_base: (1, 25),
         first_pts: 0,
         last_pts: 99,
+        hold_before: 0,
+        hold_after: 0,
         interlaced: false,
         pixel_format: "yuv420p".to_owned(),
         transfer: String::new(),

@@ -14,10 +14,19 @@ pub fn deinterlace(track: &VideoTrack) -> Option<String> {
     track.interlaced.then(|| "bwdif=mode=send_frame:deint=interlaced".to_owned())
 }
 
-/// HDR to SDR, none for SDR; at `width` x `height`, the largest that is wanted, because tone mapping
+/// Transfer characteristics of SDR in a wider gamut than what is served.
+const WIDE_TRANSFERS: [&str; 2] = ["bt2020-10", "bt2020-12"];
+
+/// HDR to SDR and BT.2020 to BT.709, none for what is both; at `width` x `height`, the largest that is wanted, because tone mapping
 /// costs per pixel.
 pub fn tone_map(track: &VideoTrack, (width, height): (u32, u32)) -> Option<String> {
     let transfer = track.transfer.as_str();
+    if WIDE_TRANSFERS.contains(&transfer) {
+        return Some(format!(
+            "scale={width}:{height}:flags=bicubic,\
+             zscale=tin={transfer}:min=bt2020nc:pin=bt2020:t=bt709:p=bt709:m=bt709:r=tv,format=yuv420p"
+        ));
+    }
     HDR_TRANSFERS.contains(&transfer).then(|| {
         format!(
             "scale={width}:{height}:flags=bicubic,\
@@ -38,14 +47,22 @@ pub(super) fn chunk(encode: &ChunkEncode<'_>) -> String {
     let (num, den) = (encode.grid.rate().num(), encode.grid.rate().den());
     let frames = encode.grid.chunk_frames(encode.chunk);
     let track = encode.track;
-    let mut steps = vec![format!("setpts=PTS-({})", track.first_pts)];
+    let pictures = track.pictures_at(encode.grid.rate());
+    let mut steps = vec![format!("setpts=PTS-({})", track.start_pts())];
     steps.extend(deinterlace(track));
-    // Where the first frames cannot be decoded, the first one that can stands in for them.
-    let from_zero = if frames.start == 0 { ":start_time=0" } else { "" };
-    steps.push(format!("fps={num}/{den}:round=near{from_zero}"));
-    if frames.end == encode.grid.frames() {
-        // Damaged last frames are covered by the one before.
-        steps.push("tpad=stop=2:stop_mode=clone".to_owned());
+    // What is before the first picture, or cannot be decoded at the beginning, the first one stands in for.
+    let from = match frames.start {
+        0 => ":start_time=0".to_owned(),
+        start if start < *pictures.start() => {
+            format!(":start_time={:.6}", encode.grid.seconds(start))
+        }
+        _ => String::new(),
+    };
+    steps.push(format!("fps={num}/{den}:round=near{from}"));
+    if frames.end > *pictures.end() || frames.end == encode.grid.frames() {
+        // The last picture is held; damaged ones at the end are covered by the one before.
+        let held = frames.end.saturating_sub(pictures.end() + 1);
+        steps.push(format!("tpad=stop={}:stop_mode=clone", held + 2));
     }
     steps.push(format!("trim=start_pts={}:end_pts={}", frames.start, frames.end));
     steps.push(format!("setpts=PTS-{}", frames.start));

@@ -44,8 +44,10 @@ pub fn probe_first_frames(source: &Input, index: u32, packets: u32) -> Vec<OsStr
     )
 }
 
-/// Asks ffprobe for the packets from `start` (in the source's seconds; none: the first) to the end.
-pub fn probe_last_packets(source: &Input, start: Option<f64>) -> Vec<OsString> {
+/// Asks ffprobe for the packets of stream `index` from `start` (in the source's seconds; none: the first) to
+/// the end.
+pub fn probe_last_packets(source: &Input, index: u32, start: Option<f64>) -> Vec<OsString> {
+    let stream = index.to_string();
     let interval = start.map_or_else(|| "%".to_owned(), |start| format!("{start:.3}%"));
     let entries = "packet=codec_type,stream_index,pts,dts,duration,flags";
     question(
@@ -53,6 +55,8 @@ pub fn probe_last_packets(source: &Input, start: Option<f64>) -> Vec<OsString> {
         &[
             "-of",
             "compact=p=0",
+            "-select_streams",
+            &stream,
             "-read_intervals",
             &interval,
             "-show_packets",

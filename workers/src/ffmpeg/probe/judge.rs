@@ -2,14 +2,15 @@
 
 use media::{
     FrameRate, Grid,
+    grid::FRAME_RATE_MAX,
     source::{AudioTrack, Source, VideoTrack},
 };
 
-use super::report::{Report, Stream};
-use crate::{
-    ffmpeg::{Fault, args::PIXELS_MAX},
-    source::Source as Opened,
+use super::{
+    hold::Sounding,
+    report::{Report, Stream},
 };
+use crate::ffmpeg::{Fault, args::PIXELS_MAX};
 
 /// Largest width or height.
 const SIDE_MAX: u32 = 16_384;
@@ -28,8 +29,6 @@ const BOMB_SECONDS_MIN: f64 = 60.0;
 const CONSTANT_RATE_TOLERANCE: f64 = 0.01;
 /// Rates that a variable one is raised to, in frames per second.
 const RATE_STEPS: [u32; 6] = [10, 15, 24, 25, 30, 60];
-/// Boxes at a file's top level that are looked at.
-const BOXES_MAX: usize = 64;
 /// For a file that does not say and has one frame only.
 const RATE_UNKNOWN: (u32, u32) = (25, 1);
 
@@ -51,6 +50,8 @@ pub(super) struct Last {
     pub(super) dts: Option<i64>,
     /// Ticks of the last packet.
     pub(super) duration: i64,
+    /// Not all packets say when they are shown.
+    pub(super) untimed: bool,
     /// Of the video, in what was read.
     pub(super) packets: u64,
     /// The shortest distance between two presentation times.
@@ -62,11 +63,36 @@ impl Last {
     fn ticks(&self) -> i64 {
         self.duration.max(0)
     }
+
+    /// The end of the last packet, in the source's seconds, when ticks are `tick` seconds.
+    pub(super) fn seconds(&self, tick: f64) -> Option<f64> {
+        let last = self.pts.or(self.dts)?;
+        Some(last.saturating_add(self.ticks()) as f64 * tick)
+    }
 }
 
 pub(super) struct Ends {
     pub(super) first: First,
     pub(super) last: Last,
+}
+
+impl Ends {
+    /// Presentation times of the first and of the last frame.
+    fn pts(&self) -> (i64, i64) {
+        let first = self.first.pts;
+        // Where not every packet says when it is shown, the last one may be among those.
+        let by_decode_time = || self.last.dts.map(|dts| dts.saturating_add(self.first.reorder));
+        let by_decode_time = by_decode_time().filter(|_| self.last.untimed);
+        let last = self.last.pts.max(by_decode_time).unwrap_or(first);
+        (first, last.max(first))
+    }
+
+    /// Where the first frame begins and the last one ends, in the source's seconds, when ticks are `tick`
+    /// seconds.
+    pub(super) fn seconds(&self, tick: f64) -> (f64, f64) {
+        let (first, last) = self.pts();
+        (first as f64 * tick, last.saturating_add(self.last.ticks()) as f64 * tick)
+    }
 }
 
 /// Reads the answer about the first frames.
@@ -99,41 +125,22 @@ pub(super) fn last_pts(answer: &[u8], index: u32) -> Option<Last> {
             continue;
         }
         last.packets += 1;
-        last.duration = field(line, "duration").unwrap_or(last.duration);
-        last.dts = last.dts.max(field(line, "dts"));
-        if let Some(pts) = field(line, "pts") {
-            times.push(pts);
+        let pts = field(line, "pts");
+        // Of the packet that is shown last, which need not be the last one.
+        if pts >= last.pts {
+            last.pts = pts;
+            last.duration = field(line, "duration").unwrap_or(0);
         }
+        last.untimed |= pts.is_none();
+        last.dts = last.dts.max(field(line, "dts"));
+        times.extend(pts);
     }
     times.sort_unstable();
     times.dedup();
-    last.pts = times.last().copied();
     let mut steps: Vec<i64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
     steps.sort_unstable();
     last.step = steps.get(steps.len() / 2).copied();
     (last.packets > 0 && (last.pts.is_some() || last.dts.is_some())).then_some(last)
-}
-
-/// Whether `source` is an MP4 or QuickTime file that has its film but not its `moov`: cut off while it
-/// was uploaded or recorded.
-pub(super) async fn lacks_index(source: &Opened) -> bool {
-    let mut names = Vec::new();
-    let mut at = 0;
-    while names.len() < BOXES_MAX {
-        let head = source.peek(at, 16).await;
-        let Some((short, rest)) = head.split_first_chunk() else { break };
-        let Some((name, rest)) = rest.split_first_chunk::<4>() else { break };
-        names.push(*name);
-        let size = match (u32::from_be_bytes(*short), rest.first_chunk()) {
-            (1, Some(long)) => u64::from_be_bytes(*long),
-            (short, _) => u64::from(short),
-        };
-        if size < 8 {
-            break;
-        }
-        at = at.saturating_add(size);
-    }
-    names.first() == Some(b"ftyp") && names.contains(b"mdat") && !names.contains(b"moov")
 }
 
 fn value<'a>(line: &'a str, name: &str) -> Option<&'a str> {
@@ -149,15 +156,14 @@ pub(super) fn film(
     report: &Report,
     video: &Stream,
     ends: &Ends,
+    sound: &Sounding,
     bytes: u64,
 ) -> Result<Source, Fault> {
     let refuse = |message: String| Fault::permanent("not_a_video", message);
     let time_base = video.time_base().ok_or_else(|| refuse("has no time base".to_owned()))?;
     let (width, height) = display_size(video).map_err(refuse)?;
-    let first_pts = ends.first.pts;
-    let by_decode_time = || ends.last.dts.map(|dts| dts.saturating_add(ends.first.reorder));
-    let last_pts = ends.last.pts.or_else(by_decode_time).unwrap_or(first_pts).max(first_pts);
-    let track = VideoTrack {
+    let (first_pts, last_pts) = ends.pts();
+    let mut track = VideoTrack {
         index: video.index,
         codec: video.codec_name.clone().ok_or_else(|| refuse("has an unknown codec".to_owned()))?,
         width,
@@ -169,11 +175,13 @@ pub(super) fn film(
         interlaced: is_interlaced(video, &ends.first),
         pixel_format: video.pix_fmt.clone().unwrap_or_default(),
         transfer: video.color_transfer.clone().filter(|t| t != "unknown").unwrap_or_default(),
+        hold_before: 0,
+        hold_after: 0,
     };
+    let span = ends.seconds(video.tick());
+    sound.hold(&mut track, span);
     let duration = plan(&track).map_err(refuse)?;
     refuse_bomb(duration, bytes)?;
-    let span =
-        (track.seconds(first_pts), track.seconds(last_pts.saturating_add(ends.last.ticks())));
     refuse_truncated(report, video, span)?;
     Ok(source(report, Some(track), duration, bytes))
 }
@@ -207,19 +215,17 @@ fn source(report: &Report, video: Option<VideoTrack>, duration: f64, bytes: u64)
         bytes,
         bitrate: report.bitrate().unwrap_or((bytes as f64 * 8.0 / duration) as u64),
         video,
-        audio: report.streams.iter().filter(|s| s.is_audio()).filter_map(audio).collect(),
+        audio: report.sounds().into_iter().filter_map(audio).collect(),
     }
 }
 
 fn audio(stream: &Stream) -> Option<AudioTrack> {
     let codec = stream.codec_name.clone()?;
-    let (channels, sample_rate) = (stream.channels, stream.sample_rate());
-    let usable = (1..=64).contains(&channels) && (1..=768_000).contains(&sample_rate);
-    usable.then(|| AudioTrack {
+    Some(AudioTrack {
         index: stream.index,
         codec,
-        channels,
-        sample_rate,
+        channels: stream.channels,
+        sample_rate: stream.sample_rate(),
         language: stream.tag("language"),
         title: stream.tag("title"),
     })
@@ -247,8 +253,9 @@ fn is_interlaced(video: &Stream, first: &First) -> bool {
     first.interlaced || matches!(order, "tt" | "bb" | "tb" | "bt")
 }
 
-/// The rate that the source means. A constant one is what the container says; a variable one is raised
-/// to the next usual rate, so that no picture is lost.
+/// The rate that the source means. A constant one is what the container says. Of a variable one every
+/// picture has its place at the nominal rate; where that is beyond what is served, as it is of time stamps
+/// that tremble, the usual distance of two pictures says more, raised to the next usual rate.
 fn frame_rate(video: &Stream, ends: &Ends) -> (u32, u32) {
     let fps = |(num, den): (u32, u32)| f64::from(num) / f64::from(den);
     let nominal = video.nominal_rate().filter(|rate| fps(*rate) <= 1000.0);
@@ -263,7 +270,13 @@ fn frame_rate(video: &Stream, ends: &Ends) -> (u32, u32) {
             if (high - 2.0 * mean).abs() <= high * CONSTANT_RATE_TOLERANCE {
                 return average;
             }
-            step_above(mean.min(high))
+            if high <= f64::from(FRAME_RATE_MAX) {
+                return nominal;
+            }
+            match by_packets(video, ends) {
+                Some(usual) if fps(usual) > mean => usual,
+                _ => step_above(mean.min(high)),
+            }
         }
         (None, Some(average)) => step_above(fps(average)),
         (nominal, None) => by_packets(video, ends).or(nominal).unwrap_or(RATE_UNKNOWN),

@@ -74,6 +74,13 @@ impl Report {
         videos().find(|stream| stream.is("default")).or_else(|| videos().next())
     }
 
+    /// The sounds that become renditions, in the file's order, but what it calls its default first.
+    pub(super) fn sounds(&self) -> Vec<&Stream> {
+        let mut sounds: Vec<_> = self.streams.iter().filter(|stream| stream.is_audible()).collect();
+        sounds.sort_by_key(|stream| !stream.is("default"));
+        sounds
+    }
+
     /// The sound that a file without pictures is measured by: the first.
     pub(super) fn sound(&self) -> Result<&Stream, Fault> {
         let found = self.streams.iter().find(|stream| stream.is_audio());
@@ -121,6 +128,18 @@ impl Stream {
 
     pub(super) fn is_audio(&self) -> bool {
         self.codec_type.as_deref() == Some("audio")
+    }
+
+    /// A sound that becomes a rendition.
+    pub(super) fn is_audible(&self) -> bool {
+        let usable =
+            (1..=64).contains(&self.channels) && (1..=768_000).contains(&self.sample_rate());
+        self.is_audio() && self.codec_name.is_some() && usable
+    }
+
+    /// Where its first packet is, in the source's seconds.
+    pub(super) fn start_seconds(&self) -> Option<f64> {
+        self.start_pts.map(|pts| pts as f64 * self.tick())
     }
 
     /// A single picture.

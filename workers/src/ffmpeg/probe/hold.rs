@@ -1,0 +1,111 @@
+//! How much longer a film is than its pictures: sound that begins before them or goes on after them is
+//! kept, and the nearest picture stands still meanwhile, as it does in every player.
+
+use media::source::VideoTrack;
+
+use super::report::{Report, Stream};
+
+/// Shorter differences are packets' rounding and the habits of muxers and broadcasts: no film gets longer
+/// by them, in seconds.
+const HOLD_SECONDS_MIN: f64 = 0.5;
+
+/// From when to when there is sound, in the source's seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Sounding {
+    pub(super) start: Option<f64>,
+    pub(super) end: Option<f64>,
+}
+
+impl Sounding {
+    /// Where the sounds begin: their first packets have been seen. Their ends are claims, hence not here.
+    pub(super) fn claimed(report: &Report) -> Self {
+        let sounds = report.streams.iter().filter(|stream| stream.is_audible());
+        let starts = sounds.filter_map(Stream::start_seconds);
+        Self { start: starts.min_by(f64::total_cmp), end: None }
+    }
+
+    /// Holds the pictures of `track`, which are shown from `first` to `last`, as long as there is sound, or
+    /// as long as the file shows the last one.
+    pub(super) fn hold(&self, track: &mut VideoTrack, (first, last): (f64, f64)) {
+        let (num, den) = track.frame_rate;
+        if num == 0 || den == 0 {
+            return;
+        }
+        let tick = track.seconds(1);
+        let ticks = |seconds: f64| match seconds / tick {
+            ticks if seconds >= HOLD_SECONDS_MIN && ticks.is_finite() => ticks.round() as u64,
+            _ => 0,
+        };
+        track.hold_before = self.start.map_or(0, |start| ticks(first - start));
+        let end = self.end.map_or(last, |end| end.max(last));
+        // The last picture lasts as long as the others do anyway.
+        let frame = f64::from(den) / f64::from(num);
+        track.hold_after = ticks(end - track.seconds(track.last_pts) - frame);
+    }
+}
+
+/// The sound that claims to go on longest after the pictures' `end`, or does not say when it ends.
+pub(super) fn outlasting(report: &Report, end: f64) -> Option<&Stream> {
+    let claim = |stream: &Stream| report.claimed_end(stream).unwrap_or(f64::INFINITY);
+    let sounds = report.streams.iter().filter(|stream| stream.is_audible());
+    let longest = sounds.max_by(|a, b| claim(a).total_cmp(&claim(b)))?;
+    (claim(longest) >= end + HOLD_SECONDS_MIN).then_some(longest)
+}
+
+#[cfg(test)]
+mod tests {
+    use media::source::VideoTrack;
+
+    use super::{Report, Sounding, outlasting};
+
+    fn track() -> VideoTrack {
+        VideoTrack {
+            index: 0,
+            codec: "h264".to_owned(),
+            width: 64,
+            height: 36,
+            frame_rate: (25, 1),
+            time_base: (1, 1000),
+            first_pts: 2000,
+            last_pts: 5960,
+            interlaced: false,
+            pixel_format: "yuv420p".to_owned(),
+            transfer: String::new(),
+            hold_before: 0,
+            hold_after: 0,
+        }
+    }
+
+    fn held(start: f64, end: f64, last: f64) -> (u64, u64) {
+        let mut track = track();
+        Sounding { start: Some(start), end: Some(end) }.hold(&mut track, (2.0, last));
+        (track.hold_before, track.hold_after)
+    }
+
+    #[test]
+    fn pictures_stand_still_while_there_is_sound_only() {
+        assert_eq!(held(0.0, 9.0, 6.0), (2000, 3000));
+        assert_eq!(held(2.0, 4.0, 6.0), (0, 0), "sound that ends early");
+        assert_eq!(held(1.7, 6.4, 6.0), (0, 0), "a little is nothing");
+        assert_eq!(held(2.0, 6.0, 8.0), (0, 2000), "a picture that is shown for long");
+        let mut held = track();
+        Sounding { start: Some(0.0), end: Some(9.0) }.hold(&mut held, (2.0, 6.0));
+        let rate = media::FrameRate::new(25, 1).unwrap();
+        assert_eq!((held.start_pts(), held.frames_at(rate)), (0, 225));
+        assert_eq!(held.pictures_at(rate), 50..=149);
+    }
+
+    #[test]
+    fn only_sounds_that_may_outlast_the_pictures_are_looked_at() {
+        let stream = |index: u32, ticks: u32| {
+            format!(
+                r#"{{"index": {index}, "codec_type": "audio", "codec_name": "aac", "channels": 2,
+                "sample_rate": "48000", "time_base": "1/10", "start_pts": 0, "duration_ts": {ticks}}}"#
+            )
+        };
+        let json = format!(r#"{{"streams": [{}, {}]}}"#, stream(1, 64), stream(2, 90));
+        let report = Report::parse(json.as_bytes()).unwrap();
+        assert_eq!(outlasting(&report, 6.0).map(|stream| stream.index), Some(2));
+        assert!(outlasting(&report, 8.6).is_none());
+    }
+}
