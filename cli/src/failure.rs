@@ -4,6 +4,7 @@
 use std::{io, process::ExitCode};
 
 use api::code::Code;
+use runtime::command_line::{EXIT_USAGE, UsageError};
 use serde_json::json;
 
 use crate::{output::one_line, server::DiscoveryError};
@@ -86,6 +87,18 @@ pub(crate) fn report(error: &anyhow::Error, as_json: bool) -> ExitCode {
         eprintln!("streaming-service: {}", one_line(&format!("{error:#}")));
     }
     ExitCode::from(exit as u8)
+}
+
+/// What `main` makes of a command line that it does not understand.
+pub(crate) fn misused(refusal: &UsageError) -> ExitCode {
+    // Whether JSON was asked for is not known otherwise.
+    if !std::env::args_os().any(|arg| arg == "--json") {
+        return refusal.report("streaming-service");
+    }
+    let message = refusal.to_string();
+    let value = json!({"error": {"code": "usage", "message": message, "exitCode": EXIT_USAGE}});
+    eprintln!("{value}");
+    ExitCode::from(EXIT_USAGE)
 }
 
 fn classify(error: &anyhow::Error) -> (String, String, Exit) {

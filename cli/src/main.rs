@@ -27,12 +27,15 @@ mod workers;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use runtime::command_line;
 
 use crate::args::{Cli, Command};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match command_line::parse::<Cli>() {
+        Ok(cli) => cli,
+        Err(refusal) => return failure::misused(&refusal),
+    };
     let json = cli.json;
     let result = match cli.command {
         Command::ExecChild(child) => exec_child::run(&child),

@@ -31,6 +31,9 @@ pub use pool::Db;
 /// Why the database did not do what it was asked.
 #[derive(Debug, Error)]
 pub enum DbError {
+    /// The URL is none.
+    #[error("read STREAMING_DATABASE_URL")]
+    Url(#[source] tokio_postgres::Error),
     /// No connection within the checkout limit.
     #[error("check out a database connection")]
     Unreachable(#[source] Box<dyn Error + Send + Sync>),
@@ -73,7 +76,7 @@ impl DbError {
                     codes.contains(code) || code.code().starts_with("08")
                 }
             },
-            Self::Row { .. } | Self::Migration(_) => false,
+            Self::Url(_) | Self::Row { .. } | Self::Migration(_) => false,
         }
     }
 

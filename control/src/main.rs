@@ -8,7 +8,7 @@ use control::{
     config::{Config, DatabaseArgs},
     db::{Db, migrate},
 };
-use runtime::{Shutdown, telemetry};
+use runtime::{Shutdown, command_line, telemetry};
 use tokio::net::TcpListener;
 
 /// How long workers and watchers get to end their streams.
@@ -38,7 +38,11 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Cli::parse()).await {
+    let cli = match command_line::parse::<Cli>() {
+        Ok(cli) => cli,
+        Err(refusal) => return refusal.report("streaming-control"),
+    };
+    match run(cli).await {
         Ok(code) => code,
         Err(error) => {
             eprintln!("streaming-control: {error:#}");
@@ -68,8 +72,11 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("listen on {}", config.grpc_addr))?;
     config.listen.check(listener.local_addr().context("read the listener's address")?)?;
     if let Some(addr) = config.metrics_addr {
-        let served = runtime::admin::serve(addr, telemetry.clone(), shutdown.clone());
-        shutdown.spawn_critical("metrics", served);
+        let listener = TcpListener::bind(addr)
+            .await
+            .with_context(|| format!("listen for metrics on {addr}"))?;
+        let served = runtime::admin::serve_on(listener, telemetry.clone(), shutdown.clone());
+        shutdown.tracker.spawn(served);
     }
     let served = control::serve(*config, listener, telemetry.clone(), shutdown.clone()).await;
     shutdown.drain(DRAIN_MAX).await;

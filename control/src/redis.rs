@@ -6,12 +6,13 @@ use std::{sync::Arc, time::Duration};
 use fred::{
     clients::SubscriberClient,
     prelude::{
-        Builder, Client, ClientLike, Config, Error, EventInterface, PubsubInterface,
+        Builder, Client, ClientLike, Config, Error, ErrorKind, EventInterface, PubsubInterface,
         ReconnectPolicy, Server,
     },
     types::Message,
 };
 use media::VideoId;
+use runtime::addr;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
@@ -62,10 +63,7 @@ impl Redis {
     /// # Errors
     /// When the URL cannot be read.
     pub fn new(url: &str) -> Result<Self, Error> {
-        let url = match url.strip_prefix("redis-unix://") {
-            Some(path) => format!("redis+unix://{path}"),
-            None => url.to_owned(),
-        };
+        let url = addr::redis_url(url).map_err(|fault| Error::new(ErrorKind::Url, fault))?;
         let mut config = Config::from_url(&url)?;
         config.fail_fast = false;
         let mut builder = Builder::from_config(config);

@@ -28,7 +28,7 @@ use tower::layer::util::{Identity, Stack};
 use crate::{
     bus::Bus,
     config::{Config, DefaultVisibility},
-    db::{Db, DbError, migrate, revocations},
+    db::{Db, DbError, causes, migrate, revocations},
     deps::{Deps, Policy},
     grpc::{Services, bearer::JwtLayer, calls::Calls, refusals::Refusals},
     incoming,
@@ -82,10 +82,10 @@ pub enum ServeError {
     #[error("read the identity provider's configuration")]
     Jwt(#[from] JwtConfigError),
     /// The Redis URL.
-    #[error("read the redis url")]
+    #[error("read STREAMING_REDIS_URL")]
     Redis(#[source] fred::error::Error),
     /// The purge URL.
-    #[error("read STREAMING_PURGE_URL: {0}")]
+    #[error("read STREAMING_PURGE_URL")]
     Purge(#[from] PurgeUrlError),
     /// TLS cannot be spoken, or plaintext not be risked.
     #[error(transparent)]
@@ -265,11 +265,16 @@ fn gauge(meter: &Meter, running: Arc<AtomicI64>) {
 /// [`ServeError`]
 pub async fn prepare(deps: &Deps) -> Result<(), ServeError> {
     let started = tokio::time::Instant::now();
+    let mut told = String::new();
     loop {
         match migrate::run(&deps.db).await {
             Ok(()) => break,
             Err(error) if error.transient() && started.elapsed() < START_MAX => {
-                tracing::info!("wait for postgres");
+                let cause = causes(&error);
+                if cause != told {
+                    tracing::warn!(%error, cause, "wait for postgres");
+                    told = cause;
+                }
                 tokio::select! {
                     () = tokio::time::sleep(START_RETRY) => {}
                     () = deps.shutdown.soft.cancelled() => return Err(error.into()),

@@ -2,8 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::Args;
-use runtime::{Secret, duration, tls};
+use clap::{Args, builder::FalseyValueParser};
+use runtime::{Secret, addr, duration, tls};
 
 use crate::policy::{Policy, PolicyError};
 
@@ -18,6 +18,7 @@ pub struct Config {
         long,
         env = "STREAMING_CONTROL_URLS",
         value_delimiter = ',',
+        value_parser = addr::server_url,
         default_value = "http://127.0.0.1:50051"
     )]
     pub control_urls: Vec<String>,
@@ -34,7 +35,7 @@ pub struct Config {
     #[arg(long, env = "STREAMING_METRICS_ADDR")]
     pub metrics_addr: Option<SocketAddr>,
     /// Appends control's metrics to /metrics.
-    #[arg(long, env = "STREAMING_METRICS_INCLUDE_CONTROL")]
+    #[arg(long, env = "STREAMING_METRICS_INCLUDE_CONTROL", value_parser = FalseyValueParser::new())]
     pub metrics_include_control: bool,
     /// Web origins that may use this server with credentials, comma-separated; "*" lets every origin
     /// in, without credentials. Without any, every origin may play, and nothing else.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use dataplane::Config;
-use runtime::{Shutdown, addr, telemetry};
+use runtime::{Shutdown, addr, command_line, telemetry};
 use tokio::net::TcpListener;
 
 /// Plays videos, takes uploads, speaks REST.
@@ -27,9 +27,10 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let config = match Cli::parse().command {
-        Command::Serve(config) => config,
-        Command::ConfigDocs => {
+    let config = match command_line::parse::<Cli>().map(|cli| cli.command) {
+        Ok(Command::Serve(config)) => config,
+        Err(refusal) => return refusal.report("streaming-dataplane"),
+        Ok(Command::ConfigDocs) => {
             print!("{}", runtime::flags::document(&Cli::command()));
             return ExitCode::SUCCESS;
         }

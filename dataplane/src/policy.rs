@@ -10,6 +10,7 @@ use crate::{
     config::Config,
     cors::Cors,
     limit::{Rates, rate::Rate},
+    redis::Redis,
 };
 
 /// What the texts mean.
@@ -50,6 +51,9 @@ impl Policy {
         let cors = checked(&mut faults, "STREAMING_CORS_ORIGINS", Cors::new(&config.cors_origins));
         if let Some(base) = config.cdn_base() {
             checked(&mut faults, "STREAMING_CDN_BASE_URL", base_url(base));
+        }
+        if let Some(url) = &config.redis_url {
+            checked(&mut faults, "STREAMING_REDIS_URL", Redis::check(url.expose()));
         }
         match (proxies, cors) {
             (Some(proxies), Some(cors)) if faults.is_empty() => Ok(Self { rates, proxies, cors }),

@@ -13,10 +13,12 @@ use std::{
 
 use fred::{
     prelude::{
-        Builder, Client, ClientLike, Config, Error, FromValue, LuaInterface, ReconnectPolicy, Value,
+        Builder, Client, ClientLike, Config, Error, ErrorKind, FromValue, LuaInterface,
+        ReconnectPolicy, Value,
     },
     types::MultipleKeys,
 };
+use runtime::addr;
 use tokio_util::sync::CancellationToken;
 
 /// How long one answer is waited for.
@@ -54,17 +56,18 @@ impl Script {
     }
 }
 
+fn config(url: &str) -> Result<Config, Error> {
+    let url = addr::redis_url(url).map_err(|fault| Error::new(ErrorKind::Url, fault))?;
+    Config::from_url(&url)
+}
+
 impl Redis {
     /// Reads the URL; `redis-unix:///path` is a socket.
     ///
     /// # Errors
     /// When the URL cannot be read.
     pub(crate) fn new(url: &str) -> Result<Self, Error> {
-        let url = match url.strip_prefix("redis-unix://") {
-            Some(path) => format!("redis+unix://{path}"),
-            None => url.to_owned(),
-        };
-        let mut builder = Builder::from_config(Config::from_url(&url)?);
+        let mut builder = Builder::from_config(config(url)?);
         builder.with_connection_config(|c| {
             c.connection_timeout = CONNECT_TIME_MAX;
             c.internal_command_timeout = CONNECT_TIME_MAX;
@@ -82,6 +85,11 @@ impl Redis {
             start: Instant::now(),
             shunned_until: AtomicI64::new(0),
         })
+    }
+
+    /// Whether the URL can be used, without using it.
+    pub(crate) fn check(url: &str) -> Result<(), Error> {
+        if url.is_empty() { Ok(()) } else { config(url).map(drop) }
     }
 
     /// Connects, again and again, until `stop`.

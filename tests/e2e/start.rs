@@ -48,6 +48,50 @@ async fn missing_ffmpeg_is_refused_by_name() {
     assert_one_line("no ffmpeg", &output, &text, "ffmpeg-of-mine");
 }
 
+/// A plane by hand, with what it needs at least and these variables on top.
+fn plane(stack: &Stack, program: &str, verb: &str, variables: &[(&str, &str)]) -> (Output, String) {
+    let mut command = stack.command(program);
+    command
+        .arg(verb)
+        .env("STREAMING_DATABASE_URL", "postgres://u:pass-word@127.0.0.1:1/x")
+        .env("STREAMING_STORES", format!("file://{}", stack.beside().display()))
+        .env("STREAMING_ROOT_KEY_FILE", "/nowhere/root.keys")
+        .env("STREAMING_CONTROL_URLS", "http://127.0.0.1:1")
+        .env("STREAMING_TOKEN_FILE", "/nowhere/token")
+        .envs(variables.iter().copied());
+    let output = command.output().expect("run plane");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output, text)
+}
+
+#[test]
+fn planes_refuse_bad_variables_in_one_line_that_names_them() {
+    let stack = Stack::new(&[]);
+    let (control, dataplane, worker) = (
+        ("streaming-control", "serve"),
+        ("streaming-dataplane", "serve"),
+        ("streaming-worker", "run"),
+    );
+    for ((program, verb), variable, value) in [
+        (control, "STREAMING_GRPC_ADDR", "nonsense"),
+        (control, "STREAMING_LEASE", "soon"),
+        (control, "STREAMING_DEFAULT_VISIBILITY", "secret"),
+        (control, "STREAMING_METRICS_ADDR", "9090"),
+        (dataplane, "STREAMING_DRAIN", "soon"),
+        (dataplane, "STREAMING_RATE_GENERAL", "many"),
+        (dataplane, "STREAMING_TRUSTED_PROXIES", "my-proxy"),
+        (dataplane, "STREAMING_CDN_BASE_URL", "cdn"),
+        (worker, "STREAMING_WORKER_SLOTS", "some"),
+        (worker, "STREAMING_WORKER_SOURCE", "guess"),
+    ] {
+        let (output, text) = plane(&stack, program, verb, &[(variable, value)]);
+        assert_one_line(&format!("{variable}={value}"), &output, &text, variable);
+    }
+    // What is set to nothing is not set.
+    let (output, text) = plane(&stack, "streaming-control", "serve", &[("STREAMING_STORES", "")]);
+    assert_one_line("required", &output, &text, "set STREAMING_STORES");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ready_block_names_urls_and_keeps_the_token_secret() {
     let mut stack = Stack::start().await;

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, thread, time::Duration};
 
 use api::v1;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, builder::FalseyValueParser};
 
 use crate::source::Reading;
 
@@ -34,7 +34,8 @@ pub enum Command {
 #[derive(Clone, Debug, Args)]
 pub struct Config {
     /// Control planes; another one is tried when a stream breaks.
-    #[arg(long, env = "STREAMING_CONTROL_URLS", value_delimiter = ',', required = true)]
+    #[arg(long, env = "STREAMING_CONTROL_URLS", value_delimiter = ',', required = true,
+          value_parser = runtime::addr::server_url)]
     pub control_urls: Vec<String>,
     /// File that holds the worker's token; read again for every connection.
     #[arg(long, env = "STREAMING_TOKEN_FILE")]
@@ -61,7 +62,7 @@ pub struct Config {
     #[arg(long, env = "STREAMING_WORKER_NAME")]
     pub worker_name: Option<String>,
     /// Run FFmpeg without Landlock and seccomp, on kernels that lack them. Uploads can then read files.
-    #[arg(long, env = "STREAMING_UNSANDBOXED", default_value_t = false)]
+    #[arg(long, env = "STREAMING_UNSANDBOXED", value_parser = FalseyValueParser::new())]
     pub unsandboxed: bool,
     /// How long running tasks may still take after the first SIGTERM.
     #[arg(long = "worker-drain", env = "STREAMING_WORKER_DRAIN", default_value = "20s", value_parser = runtime::duration::parse)]

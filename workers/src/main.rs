@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
-use runtime::Shutdown;
+use clap::CommandFactory;
+use runtime::{Shutdown, command_line};
 use workers::{
     config::{Command, Program},
     sandbox,
@@ -16,9 +16,10 @@ fn main() -> ExitCode {
         eprintln!("[fatal] {:#}", anyhow::Error::from(error));
         return ExitCode::from(sandbox::EXIT_UNFENCED);
     }
-    let config = match Program::parse().command {
-        Command::Run(config) => config,
-        Command::ConfigDocs => {
+    let config = match command_line::parse::<Program>().map(|program| program.command) {
+        Ok(Command::Run(config)) => config,
+        Err(refusal) => return refusal.report("streaming-worker"),
+        Ok(Command::ConfigDocs) => {
             print!("{}", runtime::flags::document(&Program::command()));
             return ExitCode::SUCCESS;
         }

@@ -29,9 +29,9 @@ impl Db {
     /// A pool for `url` (a URL or key=value pairs) that connects when first used.
     ///
     /// # Errors
-    /// [`DbError::Statement`] when the URL cannot be read.
+    /// [`DbError::Url`] when the URL cannot be read.
     pub fn new(url: &str, size: u32) -> Result<Self, DbError> {
-        let mut config = Config::from_str(url)?;
+        let mut config = Config::from_str(url).map_err(DbError::Url)?;
         let given = config.get_options().unwrap_or_default().to_owned();
         let limits = format!(
             "{given} -c statement_timeout={STATEMENT_MS_MAX} -c lock_timeout={LOCK_MS_MAX} \

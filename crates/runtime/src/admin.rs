@@ -1,6 +1,6 @@
 //! A listener of its own for `/metrics`, for planes whose main port speaks something else or is public.
 
-use std::{convert::Infallible, future::Future, io, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, future::Future, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -19,17 +19,7 @@ const CONNECTIONS_MAX: usize = 64;
 /// How long a scraper may take to send its request's head.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Binds `addr` and serves `GET /metrics` until the soft stop.
-///
-/// # Errors
-/// When the address cannot be bound.
-pub async fn serve(addr: SocketAddr, telemetry: Telemetry, shutdown: Shutdown) -> io::Result<()> {
-    let listener = TcpListener::bind(addr).await?;
-    serve_on(listener, telemetry, shutdown).await;
-    Ok(())
-}
-
-/// Like [`serve`], on a listener that the caller has bound.
+/// Serves `GET /metrics` until the soft stop.
 pub async fn serve_on(listener: TcpListener, telemetry: Telemetry, shutdown: Shutdown) {
     let render = move || std::future::ready(telemetry.render());
     serve_text(listener, render, shutdown).await;

@@ -5,6 +5,7 @@
 pub mod addr;
 pub mod admin;
 pub mod clock;
+pub mod command_line;
 pub mod duration;
 pub mod flags;
 pub mod lifecycle;

@@ -4,7 +4,7 @@
 //! the tracker, so that a drain knows when all have ended.
 
 use std::{
-    fmt::Display,
+    error::Error,
     future::Future,
     io,
     process::ExitCode,
@@ -64,7 +64,7 @@ impl Shutdown {
 
     /// Runs a task that the process cannot do without: when it ends with an error, or panics, the process
     /// stops and [`Shutdown::exit_code`] says failure. So does one that ends before anybody asked it to.
-    pub fn spawn_critical<E: Display>(
+    pub fn spawn_critical<E: Error>(
         &self,
         name: &'static str,
         task: impl Future<Output = Result<(), E>> + Send + 'static,
@@ -75,7 +75,7 @@ impl Shutdown {
             match task.await {
                 Ok(()) if guard.shutdown.soft.is_cancelled() => guard.armed = false,
                 Ok(()) => {}
-                Err(error) => tracing::error!(task = name, %error, "run task"),
+                Err(error) => tracing::error!(task = name, error = chain(&error), "run task"),
             }
         });
     }
@@ -141,6 +141,17 @@ async fn listen(shutdown: Shutdown, mut terminate: Signal, mut interrupt: Signal
     }
 }
 
+/// An error and what lies behind it, on one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(&format!(": {cause}"));
+        next = cause.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use std::{convert::Infallible, future::pending, time::Duration};
@@ -184,7 +195,7 @@ mod tests {
     #[tokio::test]
     async fn failed_panicking_and_early_tasks_stop_the_process() {
         let failing = Shutdown::new();
-        failing.spawn_critical("failing", async { Err("broken") });
+        failing.spawn_critical("failing", async { Err(std::fmt::Error) });
         let early = Shutdown::new();
         early.spawn_critical("early", async { Ok::<(), Infallible>(()) });
         let panicking = Shutdown::new();

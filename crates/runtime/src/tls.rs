@@ -60,12 +60,12 @@ pub enum TlsError {
     #[error("STREAMING_TLS_CERT_FILE and STREAMING_TLS_KEY_FILE must be set together")]
     Half,
     /// A file cannot be read.
-    #[error("read {}: {source}", path.display())]
+    #[error("read {}: {cause}", path.display())]
     Unreadable {
         /// Which.
         path: PathBuf,
-        /// Why.
-        source: io::Error,
+        /// Why. No `source`, because it is part of the text: whoever prints the chain must not say it twice.
+        cause: io::Error,
     },
     /// A file does not hold what it should.
     #[error("read {}: it holds no {what} in PEM", path.display())]
@@ -77,7 +77,7 @@ pub enum TlsError {
     },
     /// Certificate and key are none, or do not fit each other.
     #[error("use the TLS certificate: {0}")]
-    Rejected(#[from] rustls::Error),
+    Rejected(rustls::Error),
     /// Certificate authorities that cannot be used.
     #[error("use the certificate authorities in {}", path.display())]
     Authorities {
@@ -90,6 +90,12 @@ pub enum TlsError {
          where a proxy in front terminates TLS, --insecure (STREAMING_INSECURE=true)"
     )]
     Plaintext(SocketAddr),
+}
+
+impl From<rustls::Error> for TlsError {
+    fn from(error: rustls::Error) -> Self {
+        Self::Rejected(error)
+    }
 }
 
 impl ListenArgs {
@@ -152,7 +158,7 @@ fn crypto() -> Arc<CryptoProvider> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })
+    std::fs::read(path).map_err(|cause| TlsError::Unreadable { path: path.to_owned(), cause })
 }
 
 #[cfg(test)]

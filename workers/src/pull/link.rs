@@ -1,6 +1,9 @@
 //! One stream to one control plane.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use api::v1::{
     ControlMessage, Hello, Welcome, WorkerMessage, control_message, worker_message,
@@ -35,8 +38,13 @@ pub(super) enum LinkError {
     #[error("parse control url")]
     Url(#[source] tonic::transport::Error),
     /// The token file cannot be read or holds no token.
-    #[error("read token file: {0}")]
-    Token(String),
+    #[error("read token file {}: {why}", path.display())]
+    Token {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Nobody answers there.
     #[error("connect to control")]
     Connect(#[source] tonic::transport::Error),
@@ -128,13 +136,14 @@ impl Link {
 }
 
 fn read_token(path: &Path) -> Result<MetadataValue<Ascii>, LinkError> {
-    let text = std::fs::read_to_string(path).map_err(|e| LinkError::Token(e.kind().to_string()))?;
+    let fault = |why: &str| LinkError::Token { path: path.to_owned(), why: why.to_owned() };
+    let text = std::fs::read_to_string(path).map_err(|error| fault(&error.to_string()))?;
     let token = text.trim();
     if token.is_empty() || token.len() > TOKEN_BYTES_MAX {
-        return Err(LinkError::Token("it holds no token".to_owned()));
+        return Err(fault("it holds no token"));
     }
     let mut value = MetadataValue::try_from(format!("Bearer {token}"))
-        .map_err(|_| LinkError::Token("it holds no token".to_owned()))?;
+        .map_err(|_| fault("it holds no token"))?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -1,0 +1,171 @@
+//! A program's command line: an empty variable counts as unset, and a refusal is one line that names the
+//! variable or flag at fault, because it ends in logs and in other programs' messages.
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    fmt,
+    process::ExitCode,
+};
+
+use clap::{
+    Arg, Command, CommandFactory, Error, FromArgMatches,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+
+/// The exit code of a command line that cannot be understood.
+pub const EXIT_USAGE: u8 = 2;
+
+/// Why a command line cannot be understood, in one line.
+#[derive(Debug, PartialEq, Eq)]
+pub struct UsageError(String);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+impl UsageError {
+    /// Tells standard error, as `program`.
+    pub fn report(&self, program: &str) -> ExitCode {
+        eprintln!("{program}: {self}");
+        ExitCode::from(EXIT_USAGE)
+    }
+}
+
+/// Reads the process's arguments and variables. Help and version are printed, and the process ends.
+///
+/// # Errors
+/// [`UsageError`] when they do not fit the declaration.
+pub fn parse<C: CommandFactory + FromArgMatches>() -> Result<C, UsageError> {
+    let args: Vec<OsString> = env::args_os().collect();
+    read(&args).map_err(|error| {
+        let asked = !error.use_stderr();
+        if asked || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+            error.exit();
+        }
+        explain(&error, C::command(), &args)
+    })
+}
+
+fn read<C: CommandFactory + FromArgMatches>(args: &[OsString]) -> Result<C, Error> {
+    let mut command = without_empty(C::command());
+    let mut found = command.try_get_matches_from_mut(args)?;
+    C::from_arg_matches_mut(&mut found).map_err(|error| error.format(&mut command))
+}
+
+/// Forgets the variables that are set to nothing.
+fn without_empty(command: Command) -> Command {
+    let empty = |name: &OsStr| env::var_os(name).is_some_and(|value| value.is_empty());
+    let forget = |arg: Arg| {
+        if arg.get_env().is_some_and(empty) { arg.env(None::<&'static str>) } else { arg }
+    };
+    command.mut_args(forget).mut_subcommands(without_empty)
+}
+
+/// The refusal without its paragraphs about usage, and with the variables' names.
+fn explain(error: &Error, mut command: Command, args: &[OsString]) -> UsageError {
+    // Only then its arguments are shown as errors show them.
+    command.build();
+    let text = error.render().to_string();
+    let asides = ["Usage:", "For more information"];
+    let said = text.split("\n\n").filter(|part| !asides.iter().any(|a| part.starts_with(a)));
+    let said: Vec<String> =
+        said.map(|part| part.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let said = said.join("; ");
+    let said = said.strip_prefix("error: ").unwrap_or(&said);
+    UsageError(match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::MissingRequiredArgument, Some(ContextValue::Strings(missing))) => {
+            let twins: Vec<&str> =
+                missing.iter().filter_map(|shown| twin(&command, shown)).collect();
+            if twins.is_empty() {
+                said.to_owned()
+            } else {
+                format!("{said}; or set {}", twins.join(", "))
+            }
+        }
+        (_, Some(ContextValue::String(shown))) => match twin(&command, shown) {
+            // Nobody gave the flag, so that its variable did.
+            Some(name) if !is_given(shown, args) => format!("{name}: {said}"),
+            _ => said.to_owned(),
+        },
+        _ => said.to_owned(),
+    })
+}
+
+/// The variable of the argument that errors show as `shown`.
+fn twin<'a>(command: &'a Command, shown: &str) -> Option<&'a str> {
+    let own = command.get_arguments().find(|arg| arg.to_string() == shown);
+    match own.and_then(|arg| arg.get_env()) {
+        Some(name) => name.to_str(),
+        None => command.get_subcommands().find_map(|below| twin(below, shown)),
+    }
+}
+
+/// Whether the arguments themselves hold the flag.
+fn is_given(shown: &str, args: &[OsString]) -> bool {
+    let flag = shown.split_whitespace().next().unwrap_or_default();
+    let is_flag = |arg: &OsString| {
+        let arg = arg.to_string_lossy();
+        arg == flag || arg.strip_prefix(flag).is_some_and(|rest| rest.starts_with('='))
+    };
+    args.iter().any(is_flag)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser, Subcommand};
+
+    use super::{explain, read};
+
+    #[derive(Debug, Parser)]
+    #[command(name = "thing")]
+    struct Thing {
+        #[command(subcommand)]
+        verb: Verb,
+    }
+
+    #[derive(Debug, Subcommand)]
+    enum Verb {
+        Run {
+            #[arg(long, env = "THING_SLOTS", default_value_t = 1)]
+            slots: u8,
+            #[arg(long, env = "THING_STORE")]
+            store: String,
+        },
+    }
+
+    fn refusal(args: &[&str]) -> String {
+        let args: Vec<_> = ["thing"].iter().chain(args).map(Into::into).collect();
+        let error = read::<Thing>(&args).unwrap_err();
+        explain(&error, Thing::command(), &args).to_string()
+    }
+
+    #[test]
+    fn refusals_are_one_line_with_the_name_at_fault() {
+        let flag = refusal(&["run", "--store", "s", "--slots=many"]);
+        assert_eq!(
+            flag,
+            "invalid value 'many' for '--slots <SLOTS>': invalid digit found in string"
+        );
+        let missing = refusal(&["run"]);
+        assert_eq!(
+            missing,
+            "the following required arguments were not provided: --store <STORE>; or set THING_STORE"
+        );
+        let slip = refusal(&["runn"]);
+        assert!(slip.starts_with("unrecognized subcommand 'runn'; tip: "), "{slip}");
+    }
+
+    #[test]
+    fn a_value_that_nobody_gave_by_flag_came_by_its_variable() {
+        let given = ["thing", "run", "--slots", "many"].map(Into::into);
+        let error = read::<Thing>(&given).unwrap_err();
+        let elsewhere = ["thing", "run"].map(Into::into);
+        let told = explain(&error, Thing::command(), &elsewhere).to_string();
+        assert!(told.starts_with("THING_SLOTS: invalid value 'many'"), "{told}");
+    }
+}
