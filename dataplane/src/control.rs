@@ -15,14 +15,14 @@ use std::{
 };
 
 use api::code::{Code, Problem};
-use runtime::{Clock, SystemClock, tls};
+use runtime::{Clock, SystemClock, telemetry::calls::Traced, tls};
 use tonic::{
     ConnectError, Request, Response, Status,
     metadata::{Ascii, MetadataValue},
     transport::{Channel, Endpoint},
 };
 
-use crate::{config::Config, trace};
+use crate::config::Config;
 
 /// Deadline of a call that answers at once.
 pub(crate) const CALL_TIME_MAX: Duration = Duration::from_secs(5);
@@ -41,6 +41,9 @@ pub struct ControlUrlError {
     source: tonic::transport::Error,
 }
 
+/// The way to one control plane.
+pub(crate) type Link = Traced<Channel>;
+
 /// Every configured control plane.
 pub(crate) struct Control {
     planes: Vec<Plane>,
@@ -49,7 +52,7 @@ pub(crate) struct Control {
 }
 
 struct Plane {
-    channel: Channel,
+    link: Link,
     /// Asked last until this moment, in milliseconds since 1970.
     shunned_until: AtomicI64,
 }
@@ -66,8 +69,8 @@ impl Control {
                 .http2_keep_alive_interval(Duration::from_secs(10))
                 .keep_alive_timeout(Duration::from_secs(5))
                 .keep_alive_while_idle(true);
-            let channel = tls::channel_lazy(&endpoint, config.dial.ca_file());
-            planes.push(Plane { channel, shunned_until: AtomicI64::new(0) });
+            let link = Traced(tls::channel_lazy(&endpoint, config.dial.ca_file()));
+            planes.push(Plane { link, shunned_until: AtomicI64::new(0) });
         }
         Ok(Self { planes, turn: AtomicUsize::new(0), token_file: config.token_file.clone() })
     }
@@ -76,7 +79,7 @@ impl Control {
     pub(crate) async fn call<T, F>(
         &self,
         deadline: Duration,
-        make: impl Fn(Channel) -> F,
+        make: impl Fn(Link) -> F,
     ) -> Result<T, Status>
     where
         F: Future<Output = Result<Response<T>, Status>>,
@@ -88,7 +91,7 @@ impl Control {
     pub(crate) async fn ask<T, F>(
         &self,
         deadline: Duration,
-        make: impl Fn(Channel) -> F,
+        make: impl Fn(Link) -> F,
     ) -> Result<T, Status>
     where
         F: Future<Output = Result<Response<T>, Status>>,
@@ -100,7 +103,7 @@ impl Control {
     async fn attempt<T, F>(
         &self,
         deadline: Duration,
-        make: impl Fn(Channel) -> F,
+        make: impl Fn(Link) -> F,
         next_when: impl Fn(&Status) -> bool,
     ) -> Result<T, Status>
     where
@@ -108,7 +111,7 @@ impl Control {
     {
         let mut last = Status::unavailable("no control plane is configured");
         for plane in self.in_turn() {
-            let answer = tokio::time::timeout(deadline, make(plane.channel.clone())).await;
+            let answer = tokio::time::timeout(deadline, make(plane.link.clone())).await;
             match answer {
                 Ok(Ok(response)) => {
                     plane.shunned_until.store(0, Ordering::Relaxed);
@@ -143,7 +146,6 @@ impl Control {
         if let Some(token) = self.token() {
             request.metadata_mut().insert("authorization", token);
         }
-        trace::pass_on(&mut request);
         request
     }
 
@@ -168,7 +170,6 @@ pub(crate) fn forwarded<T>(message: T, authorization: &http::HeaderValue) -> Req
     if let Ok(value) = MetadataValue::try_from(authorization.as_bytes()) {
         request.metadata_mut().insert("authorization", value);
     }
-    trace::pass_on(&mut request);
     request
 }
 

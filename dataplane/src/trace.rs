@@ -1,4 +1,4 @@
-//! A request's span: a child of whatever trace the client sent, and the parent of control's. It holds a
+//! A request's span: a child of whatever trace the client sent, and the parent of the calls to control. It holds a
 //! route's pattern, a method and a status: no path, no query, no header.
 
 use std::{net::SocketAddr, sync::Arc};
@@ -6,7 +6,6 @@ use std::{net::SocketAddr, sync::Arc};
 use http::Request;
 use hyper::body::Incoming;
 use runtime::telemetry::{self, context};
-use tonic::metadata::MetadataValue;
 use tracing::{Instrument, Span, field::Empty};
 
 use crate::{
@@ -64,13 +63,4 @@ fn span(request: &Request<Incoming>) -> Span {
         context::adopt(&span, parent);
     }
     span
-}
-
-/// Lets control's spans be children of the present one.
-pub(crate) fn pass_on<T>(request: &mut tonic::Request<T>) {
-    if let Some(context) = context::current()
-        && let Ok(value) = MetadataValue::try_from(context)
-    {
-        request.metadata_mut().insert(context::TRACEPARENT, value);
-    }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use hyper::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{
     client::Client,
@@ -22,6 +22,12 @@ use crate::harness::{
 const JOB_DEADLINE: Duration = Duration::from_secs(120);
 /// From a span's end to its arrival.
 const SPAN_DEADLINE: Duration = Duration::from_secs(15);
+
+/// The control plane's span of a call, below the data plane's span of the same call.
+async fn called(collector: &Collector, method: &str, parent: &Span) -> Span {
+    let call = child(collector, "streaming-dataplane", method, parent).await;
+    child(collector, "streaming-control", method, &call).await
+}
 
 /// The span of that name, of that service, whose parent is `parent`.
 async fn child(collector: &Collector, service: &str, name: &str, parent: &Span) -> Span {
@@ -70,7 +76,7 @@ async fn one_trace_leads_from_the_request_to_ffmpeg_and_back() {
         ("streaming-dataplane", "streaming-control", "streaming-worker");
     let request = child(&collector, dataplane, "POST /api/videos/{id}/transcode", &root).await;
     assert_eq!(request.attribute("http.response.status_code"), "202");
-    let call = child(&collector, control, "streaming.v1.JobService/CreateJob", &request).await;
+    let call = called(&collector, "streaming.v1.JobService/CreateJob", &request).await;
     let chunk = child(&collector, worker, "task chunk", &call).await;
     assert_eq!(chunk.attribute("video.id"), video);
     assert_eq!(chunk.attribute("task.outcome"), "done");
@@ -82,6 +88,16 @@ async fn one_trace_leads_from_the_request_to_ffmpeg_and_back() {
     child(&collector, worker, "task audio", &call).await;
     child(&collector, control, "collect", &call).await;
 
+    // Lines of the log say which trace they belong to.
+    let log = stack.data().join("logs/control.log");
+    eventually("control's log names the trace", SPAN_DEADLINE, async || {
+        let text = fs::read_to_string(&log).expect("read log");
+        let mut lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let line = lines.find(|line| line["message"] == "job queued")?;
+        (line["trace_id"] == trace && line["span_id"] == call.id.as_str()).then_some(())
+    })
+    .await;
+
     // The upload is a trace of its own, down to ffprobe.
     let upload = eventually("the upload's span", SPAN_DEADLINE, async || {
         collector.spans().into_iter().find(|span| span.name == "POST /api/videos/upload")
@@ -89,7 +105,7 @@ async fn one_trace_leads_from_the_request_to_ffmpeg_and_back() {
     let upload = upload.await;
     assert!(upload.parent.is_empty() && upload.trace != trace, "{upload:?}");
     let complete = "streaming.v1.UploadService/CompleteUpload";
-    let complete = child(&collector, control, complete, &upload).await;
+    let complete = called(&collector, complete, &upload).await;
     let probe = child(&collector, worker, "task probe", &complete).await;
     child(&collector, worker, "ffprobe", &probe).await;
 

@@ -2,7 +2,7 @@
 //!
 //! | variable | default | |
 //! |---|---|---|
-//! | `LOG_LEVEL` | `info` | `error`, `warn`, `info`, `debug`, `trace`, or filter directives such as `info,control=debug` |
+//! | `LOG_LEVEL` | `info` | `off`, `error`, `warn`, `info`, `debug`, `trace`, or filter directives such as `info,control=debug` |
 //! | `LOG_FORMAT` | `text` on a terminal, else `json` | `text` or `json` |
 //!
 //! Logs go to stderr. Metrics are OpenTelemetry instruments rendered as Prometheus text under exactly
@@ -12,8 +12,11 @@
 //! **Invariant:** spans are for traces and events for logs. A span's fields are names of ours, ids and
 //! numbers; no event, and so no text that somebody else wrote, becomes part of a trace.
 
+pub mod calls;
 mod collector;
 pub mod context;
+mod level;
+mod lines;
 mod traces;
 
 use std::{
@@ -33,7 +36,7 @@ use opentelemetry_sdk::{
     trace::SdkTracerProvider,
 };
 use prometheus::{Registry, TextEncoder};
-use tracing::{Level, Metadata, level_filters::LevelFilter};
+use tracing::{Metadata, level_filters::LevelFilter};
 use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::{
     EnvFilter, Layer, Registry as Spans,
@@ -41,6 +44,8 @@ use tracing_subscriber::{
     layer::SubscriberExt,
     util::SubscriberInitExt,
 };
+
+use self::{level::Level, lines::Traced};
 
 /// Bucket bounds in seconds for requests: from a warm manifest to a slow client's segment.
 pub const REQUEST_SECONDS: [f64; 13] =
@@ -86,10 +91,14 @@ pub fn init(service: &'static str) -> Telemetry {
         Err(error) => Some(error),
     };
     TRACED.store(telemetry.traces.is_some(), Ordering::Relaxed);
-    init_subscriber(telemetry.traces.as_ref());
+    let level = Level::read(&env::var("LOG_LEVEL").unwrap_or_default());
+    init_subscriber(level.filter, telemetry.traces.as_ref());
+    // A typing error in a variable must not stop the service.
     if let Some(error) = failure {
-        // A typing error in a variable must not stop the service.
         tracing::error!(%error, "set up traces: none will be sent");
+    }
+    if !level.is_understood {
+        tracing::warn!("read LOG_LEVEL: it is no level and no filter directive; info counts");
     }
     telemetry
 }
@@ -164,23 +173,25 @@ fn view(instrument: &Instrument) -> Option<Stream> {
     builder.with_aggregation(aggregation).build().ok()
 }
 
-fn init_subscriber(traces: Option<&SdkTracerProvider>) {
-    let level = env::var("LOG_LEVEL").unwrap_or_default();
+fn init_subscriber(level: EnvFilter, traces: Option<&SdkTracerProvider>) {
     let format = env::var("LOG_FORMAT").unwrap_or_default();
     let terminal = io::stderr().is_terminal();
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(terminal);
+    let lines = tracing_subscriber::fmt::format();
     let json = match format.as_str() {
         "json" => true,
         "text" => false,
         _ => !terminal,
     };
     let logs: Box<dyn Layer<Spans> + Send + Sync> = if json {
-        layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+        let lines = lines.json().flatten_event(true);
+        let lines = lines.with_current_span(false).with_span_list(false);
+        layer.json().event_format(Traced { lines, json }).boxed()
     } else {
-        layer.boxed()
+        layer.event_format(Traced { lines, json }).boxed()
     };
     // Without traces no layer wants spans, and then they cost nothing.
-    let logs = logs.with_filter(filter(&level).and(filter_fn(|about| about.is_event())));
+    let logs = logs.with_filter(level.and(filter_fn(|about| about.is_event())));
     let traces = traces.map(|provider| {
         OpenTelemetryLayer::new(provider.tracer(SCOPE))
             .with_location(false)
@@ -198,30 +209,14 @@ fn init_subscriber(traces: Option<&SdkTracerProvider>) {
 fn is_our_span(about: &Metadata<'_>) -> bool {
     const OURS: [&str; 4] = ["control", "dataplane", "workers", "runtime"];
     let root = about.target().split("::").next().unwrap_or_default();
-    about.is_span() && *about.level() <= Level::INFO && OURS.contains(&root)
-}
-
-/// A bare level concerns our own code; the libraries' chatter below is of no use to an operator.
-fn filter(level: &str) -> EnvFilter {
-    let level = level.trim().to_ascii_lowercase();
-    let directives = match level.as_str() {
-        "" => "info".to_owned(),
-        "debug" | "trace" => {
-            format!(
-                "{level},h2=info,hyper=info,hyper_util=info,tower=info,tonic=info,fred=info,\
-                     tokio_postgres=info,rustls=info,opentelemetry=info,opentelemetry_sdk=info"
-            )
-        }
-        _ => level,
-    };
-    EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info"))
+    about.is_span() && *about.level() <= tracing::Level::INFO && OURS.contains(&root)
 }
 
 #[cfg(test)]
 mod tests {
     use opentelemetry::KeyValue;
 
-    use super::{Telemetry, filter};
+    use super::Telemetry;
 
     #[test]
     fn metrics_come_out_under_their_exact_names() {
@@ -257,13 +252,5 @@ mod tests {
         let bucket =
             "http_request_duration_seconds_bucket{method=\"GET\",route=\"hls\",le=\"0.005\"} 1";
         assert!(text.contains(bucket), "{text}");
-    }
-
-    #[test]
-    fn bad_log_levels_fall_back_to_info() {
-        assert_eq!(filter("INFO").to_string(), "info");
-        assert_eq!(filter("").to_string(), "info");
-        assert!(filter("debug").to_string().contains("h2=info"));
-        assert_eq!(filter("=,=nonsense=").to_string(), "info");
     }
 }

@@ -18,16 +18,21 @@ const BYTES_MAX: usize = 256;
 
 /// The present span as a `traceparent`; `None` while nobody collects traces.
 pub fn current() -> Option<String> {
+    let context = present()?;
+    let flags = context.trace_flags().to_u8();
+    let (trace, span) = (context.trace_id(), context.span_id());
+    Some(format!("00-{trace}-{span}-{flags:02x}"))
+}
+
+/// The present span's place in its trace; `None` outside of every span and while nobody collects traces.
+pub(super) fn present() -> Option<SpanContext> {
     let span = Span::current();
     if span.is_disabled() {
         return None;
     }
     let context = span.context();
-    let span = context.span();
-    let context = span.span_context();
-    let flags = context.trace_flags().to_u8();
-    let (trace, span) = (context.trace_id(), context.span_id());
-    context.is_valid().then(|| format!("00-{trace}-{span}-{flags:02x}"))
+    let context = context.span().span_context().clone();
+    context.is_valid().then_some(context)
 }
 
 /// Makes `span` a child of whoever sent `traceparent`; one that cannot be read begins a trace of its own.

@@ -1,0 +1,91 @@
+//! The caller's side of gRPC in traces: a span for each call that is made within another span, which the
+//! called one becomes a child of.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use http::{HeaderValue, Request, Response};
+use tower_service::Service;
+use tracing::{Instrument, Span, field::Empty};
+
+use super::context::{self, TRACEPARENT};
+
+/// A channel whose calls are spans. What nobody's request asked for, and everything while nobody collects
+/// traces, passes as it is.
+#[derive(Clone, Debug)]
+pub struct Traced<S>(pub S);
+
+impl<S, B, R> Service<Request<B>> for Traced<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    S::Future: Send + 'static,
+    S::Error: 'static,
+    R: 'static,
+{
+    type Response = Response<R>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<R>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        if Span::current().is_disabled() {
+            return Box::pin(self.0.call(request));
+        }
+        // gRPC's paths are service and method: names of ours.
+        let method = request.uri().path().trim_start_matches('/');
+        let span = tracing::info_span!(
+            "call",
+            otel.name = method,
+            otel.kind = "client",
+            otel.status_code = Empty,
+            rpc.system = "grpc",
+            rpc.grpc.status_code = Empty
+        );
+        if let Some(value) = span.in_scope(context::current)
+            && let Ok(value) = HeaderValue::try_from(value)
+        {
+            request.headers_mut().insert(TRACEPARENT, value);
+        }
+        let calling = span.in_scope(|| self.0.call(request));
+        let (calling, told) = (calling.instrument(span.clone()), span);
+        Box::pin(async move {
+            let answer = calling.await;
+            match answer.as_ref().map(refusal) {
+                Ok(None) => {}
+                Ok(Some(code)) => {
+                    told.record("rpc.grpc.status_code", code);
+                    told.record("otel.status_code", "ERROR");
+                }
+                Err(_) => drop(told.record("otel.status_code", "ERROR")),
+            }
+            answer
+        })
+    }
+}
+
+/// The code of a call that was refused at once; later ones come behind the body, when the span is over.
+fn refusal<R>(answer: &Response<R>) -> Option<i64> {
+    let code = answer.headers().get("grpc-status")?.to_str().ok()?.parse().ok()?;
+    (code != 0).then_some(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Response;
+
+    use super::refusal;
+
+    #[test]
+    fn only_refusals_have_a_code() {
+        let answer = |code: &str| Response::builder().header("grpc-status", code).body(()).unwrap();
+        assert_eq!(refusal(&answer("5")), Some(5));
+        assert_eq!(refusal(&answer("0")), None);
+        assert_eq!(refusal(&Response::new(())), None);
+    }
+}
