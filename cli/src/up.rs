@@ -24,6 +24,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -52,8 +53,12 @@ use crate::{
 
 const HEALTH_INTERVAL: Duration = Duration::from_millis(50);
 
+/// How everything that is said is written: one process runs one `up`.
+static AS_JSON: AtomicBool = AtomicBool::new(false);
+
 /// Starts everything and stays until it is told to stop.
 pub(crate) fn run(options: &UpArgs, target: &Target, json: bool) -> Result<()> {
+    AS_JSON.store(json, Ordering::Relaxed);
     let own_postgres = external(options.database_url.as_deref()).is_none();
     let own_redis = external(options.redis_url.as_deref()).is_none();
     let programs = Programs::find(own_postgres, own_redis, &target.data.join("postgres"))?;
@@ -199,7 +204,13 @@ fn external(value: Option<&str>) -> Option<&str> {
     value.map(str::trim).filter(|text| !text.is_empty())
 }
 
-/// Tells the person what happens. A terminal that has gone away must not end the service.
+/// Tells the person, or with `--json` the program, what happens. A reader that has gone away must not end
+/// the service.
 fn say(text: &str) {
-    let _ = writeln!(std::io::stdout(), "streaming-service: {text}");
+    let mut out = std::io::stdout();
+    let _ = if AS_JSON.load(Ordering::Relaxed) {
+        writeln!(out, "{}", serde_json::json!({"ready": false, "message": text}))
+    } else {
+        writeln!(out, "streaming-service: {text}")
+    };
 }
