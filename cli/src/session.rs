@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use api::{
-    code::{Code, Problem},
+    code::Problem,
     v1::{
         auth_service_client::AuthServiceClient, job_service_client::JobServiceClient,
         video_service_client::VideoServiceClient, worker_service_client::WorkerServiceClient,
@@ -102,6 +102,10 @@ pub(crate) fn call<T>(message: T) -> tonic::Request<T> {
 
 /// A refusal as one line: the sentence, the fields at fault, the stable code.
 pub(crate) fn refusal(status: Status) -> anyhow::Error {
+    // Not the server's word: the connection broke, or whoever listens there speaks something else.
+    if let Some(source) = std::error::Error::source(&status) {
+        return Failure::unreachable("the service", &innermost(source)).into();
+    }
     let problem = Problem::from_status(&status);
     let mut line = one_line(&problem.message);
     if line.is_empty() {
@@ -111,11 +115,6 @@ pub(crate) fn refusal(status: Status) -> anyhow::Error {
         if !line.contains(&violation.message) {
             line.push_str(&format!("; {}: {}", violation.field, one_line(&violation.message)));
         }
-    }
-    if problem.code == Code::Unavailable
-        && let Some(source) = std::error::Error::source(&status)
-    {
-        line.push_str(&format!(": {}", innermost(source)));
     }
     Failure::refused(problem.code.text(), line).into()
 }

@@ -60,6 +60,7 @@ pub(crate) async fn send(
     bar: &ProgressBar,
 ) -> Result<String> {
     let mut last_offset = None;
+    let mut answered = false;
     let mut since = Instant::now();
     let mut pause = PAUSE;
     loop {
@@ -74,9 +75,13 @@ pub(crate) async fn send(
                 }
                 anyhow!("the server took {} bytes and no more", standing.offset)
             }
+            // A server that has never answered is none; one that did comes back.
+            Err(Trouble::Unreachable(error)) if !answered => return Err(error),
+            Err(Trouble::Unreachable(error)) => error,
             Err(Trouble::Passing(error)) => error,
             Err(Trouble::Final(error)) => return Err(error),
         };
+        answered = true;
         if since.elapsed() > PATIENCE {
             return Err(trouble.context("send it again with the same command to go on"));
         }
@@ -87,6 +92,8 @@ pub(crate) async fn send(
 }
 
 enum Trouble {
+    /// Nobody answered before anything was sent.
+    Unreachable(anyhow::Error),
     /// The same again may work.
     Passing(anyhow::Error),
     Final(anyhow::Error),
@@ -135,7 +142,7 @@ async fn attempt(
 async fn look(rest: &Rest, path: &str) -> Result<Option<Standing>, Trouble> {
     let headers = [(RESUMABLE, "1.0.0".to_owned())];
     let reply = rest.send(Method::HEAD, path, &headers, empty()).await;
-    let reply = reply.map_err(Trouble::Passing)?;
+    let reply = reply.map_err(Trouble::Unreachable)?;
     match reply.status {
         StatusCode::OK => {
             let (path, offset, video_id) =
@@ -158,7 +165,7 @@ async fn create(rest: &Rest, memory: &Memory, film: &Film<'_>) -> Result<Standin
         (header::CONTENT_LENGTH, "0".to_owned()),
     ];
     let reply = rest.send(Method::POST, COLLECTION, &headers, empty()).await;
-    let reply = reply.map_err(Trouble::Passing)?;
+    let reply = reply.map_err(Trouble::Unreachable)?;
     if reply.status != StatusCode::CREATED {
         let passing = passing(reply.status) && reply.status != StatusCode::TOO_MANY_REQUESTS;
         let refusal = reply.refusal();

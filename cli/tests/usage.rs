@@ -1,13 +1,18 @@
-//! A command line or a variable that cannot be understood: one line, the name at fault, exit code 2.
+//! A command that cannot begin: one line, the name at fault, and an exit code that says which kind of fault.
 
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
-use std::process::Command;
+use std::{net::TcpListener, process::Command};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_streaming-service");
 
-/// What the refused command says, line by line.
+/// What the command says that cannot be understood.
 fn refused(variables: &[(&str, &str)], args: &[&str]) -> String {
+    ended(2, variables, args)
+}
+
+/// What the command says that ends with this code.
+fn ended(code: i32, variables: &[(&str, &str)], args: &[&str]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(PROGRAM);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("STREAMING_")) {
@@ -16,7 +21,7 @@ fn refused(variables: &[(&str, &str)], args: &[&str]) -> String {
     command.current_dir(folder.path()).envs(variables.iter().copied()).args(args);
     let output = command.output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert_eq!(output.status.code(), Some(code), "{text}");
     assert_eq!(text.lines().count(), 1, "{text}");
     assert!(output.stdout.is_empty());
     text
@@ -39,4 +44,17 @@ fn a_slip_is_told_as_json_where_json_is_asked_for() {
     let told: serde_json::Value = serde_json::from_str(&told).unwrap();
     assert_eq!(told["error"]["code"], "usage");
     assert_eq!(told["error"]["exitCode"], 2);
+}
+
+/// An upload forgives a server that goes away for a moment, but not one that was never there: nobody would
+/// see why it waits.
+#[test]
+fn an_upload_to_nobody_ends_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let film = folder.path().join("film.mp4");
+    std::fs::write(&film, "film").unwrap();
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let variables = [("STREAMING_HTTP_ADDR", nobody.as_str()), ("STREAMING_TOKEN", "token")];
+    let told = ended(3, &variables, &["upload", film.to_str().unwrap()]);
+    assert!(told.contains(&nobody) && told.contains("unreachable"), "{told}");
 }
