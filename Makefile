@@ -4,7 +4,7 @@ SAY = @printf '\n==> %s\n'
 
 .PHONY: help run build dev migrate tools test test-unit test-integration coverage check docs fmt bench clean
 help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 18
 
 run: ## Install what is missing, build in release, start the whole service (STREAMING_* pass through)
 	$(SAY) '1/3 install what is missing' && tools/install run

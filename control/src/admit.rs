@@ -68,7 +68,7 @@ pub async fn commit(deps: &Deps, offer: &Offer) -> Result<Outcome, DbError> {
     match &outcome {
         Outcome::Refused(failure) => {
             tracing::warn!(
-                task.id = %lease.task, code = failure.code, message = failure.message,
+                task.id = %lease.task, code = failure.code, reason = failure.message,
                 "admission refused"
             );
             setback(deps, lease, failure.clone(), subject.kind != TaskKind::Probe).await?;

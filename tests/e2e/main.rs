@@ -39,5 +39,6 @@ mod telemetry;
 mod tls;
 mod topology;
 mod tour;
+mod troubleshooting;
 mod tus;
 mod worker_lost;

@@ -87,7 +87,7 @@ async fn replies_keep_to_the_openapi_document() {
     run.args(["--url", &format!("http://{}", stack.http)]);
     run.args(["--header", &format!("Authorization: Bearer {}", stack.token)]);
     run.args(["--checks", CHECKS, "--exclude-path-regex", LEFT_OUT]);
-    run.args(["--phases", "coverage,fuzzing", "--max-examples", "5", "--seed", "1"]);
+    run.args(["--phases", "examples,coverage,fuzzing", "--max-examples", "5", "--seed", "1"]);
     run.args(["--no-shrink", "--continue-on-failure", "--workers", "2", "--warnings", "off"]);
     run.args(["--request-timeout", "30", "--suppress-health-check", "all"]);
     let found = output(run).await;

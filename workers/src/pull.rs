@@ -301,7 +301,7 @@ impl Puller {
 
     fn failed(&mut self, task_id: String, token: u64, fault: Fault) {
         let Fault { code, message, retryable } = fault;
-        tracing::warn!(task.id = task_id, %code, message, retryable, "fail task");
+        tracing::warn!(task.id = task_id, %code, reason = message, retryable, "fail task");
         if code == DISK_FULL {
             self.paused_until = Some(Instant::now() + DISK_PAUSE);
         }

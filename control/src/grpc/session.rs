@@ -229,7 +229,8 @@ impl Session {
         let Failure { code, message } = failure;
         match ended {
             Ok(held) => {
-                tracing::info!(task.id = %lease.task, code, message, retryable, held, "task failed");
+                let reason = message;
+                tracing::info!(task.id = %lease.task, code, reason, retryable, held, "task failed");
             }
             Err(error) => tracing::warn!(%error, "record a failure"),
         }

@@ -88,6 +88,8 @@ mod tests {
                 for part in path.split('{').skip(1).filter_map(|part| part.split('}').next()) {
                     assert!(declared(part), "{place}: {part}");
                 }
+                let taken = &operation["requestBody"]["content"]["application/json"];
+                assert!(taken.is_null() || taken["example"].is_object(), "{place}: example");
                 let answers = operation["responses"].as_object().unwrap();
                 assert!(!answers.contains_key("default"), "{place}: list the statuses");
                 let bearer = operation["security"][0].get("bearer").is_some();
