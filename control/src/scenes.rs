@@ -145,14 +145,18 @@ async fn stills(
     let parts = wanted
         .iter()
         .flat_map(|(track, gops)| gops.iter().map(|gop| part(index, track, *gop, true)));
-    let fragments = read(store, parts.collect::<Result<_, _>>()?).await?;
+    let moving = plan.moving(poster).map(|gop| part(index, poster, gop, false));
+    let parts = parts.chain(moving).collect::<Result<Vec<_>, _>>()?;
+    let stills = wanted.iter().map(|(_, gops)| gops.len()).sum();
+    let fragments = read(store, parts).await?;
+    let (fragments, moving) = fragments.split_at(stills);
     let mut frames = fragments.iter().map(|fragment| scenes::key_frame(fragment));
     let mut tracks = Vec::with_capacity(wanted.len());
     for (track, gops) in &wanted {
         let own = frames.by_ref().take(gops.len()).collect::<Result<Vec<_>, _>>()?;
         tracks.push((track.init.as_slice(), own));
     }
-    Ok(scenes::stills(&tracks)?)
+    Ok(scenes::stills(&tracks, moving.first().map(AsRef::as_ref))?)
 }
 
 async fn clip(store: &Store, index: &Index, plan: &ClipPlan) -> Result<Vec<u8>, ScenesProblem> {

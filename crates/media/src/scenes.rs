@@ -30,11 +30,12 @@ pub fn key_frame(fragment: &[u8]) -> Result<&[u8], Mp4Error> {
     fragment.get(start..end).ok_or(Mp4Error::Truncated("sample"))
 }
 
-/// A film of several tracks of key frames, one second each: `tracks` are init segments and frames.
+/// A film of several tracks of key frames, one second each: `tracks` are init segments and frames. The last
+/// track goes on with every frame of `moving`, a fragment of its own rendition.
 ///
 /// # Errors
-/// An [`Mp4Error`] when an init segment cannot be read.
-pub fn stills(tracks: &[(&[u8], Vec<&[u8]>)]) -> Result<Vec<u8>, Mp4Error> {
+/// An [`Mp4Error`] when an init segment or the fragment cannot be read.
+pub fn stills(tracks: &[(&[u8], Vec<&[u8]>)], moving: Option<&[u8]>) -> Result<Vec<u8>, Mp4Error> {
     let mut movie = Vec::with_capacity(tracks.len());
     for (init, frames) in tracks {
         let head = TrackHead { timescale: STILL_TICKS, delay: 0, ..TrackHead::read(init)? };
@@ -45,12 +46,31 @@ pub fn stills(tracks: &[(&[u8], Vec<&[u8]>)]) -> Result<Vec<u8>, Mp4Error> {
         let samples = frames.iter().map(sample).collect::<Result<Vec<_>, Mp4Error>>()?;
         movie.push(MovieTrack { head, runs: vec![samples.len() as u32], samples });
     }
+    let mut payload = tracks.iter().flat_map(|(_, frames)| frames.concat()).collect();
+    if let (Some(fragment), Some(last)) = (moving, movie.last_mut()) {
+        append_moving(last, fragment, &mut payload)?;
+    }
     let order: Vec<usize> = (0..movie.len()).collect();
     let mut out = progressive::header(&movie, &order)?;
-    for frame in tracks.iter().flat_map(|(_, frames)| frames) {
-        out.extend_from_slice(frame);
-    }
+    out.extend_from_slice(&payload);
     Ok(out)
+}
+
+/// Every frame of a fragment, one second each, shown in their order.
+fn append_moving(
+    track: &mut MovieTrack,
+    fragment: &[u8],
+    payload: &mut Vec<u8>,
+) -> Result<(), Mp4Error> {
+    let all = track.samples.len();
+    let mut builder = Builder { track: track.clone(), time: 0, in_runs: 0 };
+    let ticks = builder.append(fragment, STILL_TICKS, payload)?;
+    for sample in &mut builder.track.samples[all..] {
+        sample.composition = sample.composition / ticks.max(1) * STILL_TICKS;
+    }
+    builder.track.runs = vec![builder.track.samples.len() as u32];
+    *track = builder.track;
+    Ok(())
 }
 
 /// One cut of a clip.
@@ -134,13 +154,15 @@ impl Builder {
         last.duration = duration;
     }
 
+    /// Appends every sample, made to last `duration`; returns what the last one lasted in the fragment.
     fn append(
         &mut self,
         fragment: &[u8],
         duration: u32,
         payload: &mut Vec<u8>,
-    ) -> Result<(), Mp4Error> {
+    ) -> Result<u32, Mp4Error> {
         let moof = boxes::box_at(fragment, 0)?;
+        let mut lasted = 0;
         for entry in fragment::read(moof.body, Defaults::default())?.entries {
             let start = usize::try_from(entry.offset).unwrap_or(usize::MAX);
             let end = start.saturating_add(entry.size as usize);
@@ -151,8 +173,9 @@ impl Builder {
             let (size, sync) = (entry.size, entry.sync);
             self.track.samples.push(Sample { size, duration, composition, sync });
             self.time += u64::from(duration);
+            lasted = entry.duration;
         }
-        Ok(())
+        Ok(lasted)
     }
 
     fn end_run(&mut self) {

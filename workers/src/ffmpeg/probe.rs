@@ -47,7 +47,7 @@ pub async fn probe(toolbox: &Toolbox, file: &Opened, scratch: &Path) -> Result<S
     };
     let report = Report::parse(&json)?;
     if let Some(missing) = cut::missing_of_riff(file, bytes).await {
-        let message = format!("ends {missing} bytes before its end");
+        let message = format!("is {missing} bytes shorter than its header says");
         return Err(Fault::permanent(TRUNCATED, message));
     }
     let video = report.video();

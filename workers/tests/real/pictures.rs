@@ -103,7 +103,8 @@ impl Encoded {
             (&self.track.init[..], plan.candidates(&self.track).into_iter().map(still).collect()),
         ];
         let source = worker.store().join("stills.mp4");
-        fs::write(&source, scenes::stills(&tracks).unwrap()).unwrap();
+        let moving = plan.moving(&self.track).map(|gop| &self.video[gop as usize][..]);
+        fs::write(&source, scenes::stills(&tracks, moving).unwrap()).unwrap();
         let size = |size: Size| Some(v1::Size { width: size.width, height: size.height });
         let work = v1::lease::Work::Pictures(v1::PicturesWork {
             thumbnails: plan.thumbnails.len() as u32,
@@ -223,6 +224,19 @@ async fn the_poster_of_a_film_that_begins_black_is_not_black() {
         let crop = format!("{width}:{height}:{}:0", tile * width);
         assert_eq!(brightness(&sheet, Some(&crop)) > 60, tile * 2 >= 9, "tile {tile}");
     }
+}
+
+/// Half a second of light, and no key frame falls into it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_poster_of_a_nearly_black_film_is_what_it_shows_for_a_moment() {
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &[]).await;
+    let picture =
+        "testsrc2=s=320x180:r=25:d=14,drawbox=t=fill:color=black:enable='not(between(t,9,9.5))'";
+    let clip = Clip::made("a.mp4", &[&["-f", "lavfi", "-i", picture][..], &X264].concat());
+    let film = Encoded::new(&mut control, &worker, &clip, (320, 180)).await;
+    let (_, done) = film.pictures(&mut control, &worker).await;
+    assert!(brightness(&stored(&worker, &done, "poster"), None) > 60);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

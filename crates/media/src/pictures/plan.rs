@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Grid,
-    index::Track,
+    index::{Fragment, Track},
     ladder::{Rung, lines},
 };
 
@@ -26,6 +26,10 @@ const SHEET_SIDE: u32 = 10;
 const POSTER_LINES: u32 = 720;
 /// Frames that the poster is chosen from.
 const CANDIDATES_MAX: u32 = 16;
+/// A key frame of fewer bits shows next to nothing: black takes a tenth of this, and films ten times as much.
+const BLANK_BITS_PER_PIXEL: f64 = 0.1;
+/// What encoders write of themselves comes on top, in bits.
+const BLANK_BITS: f64 = 8.0 * 1024.0;
 
 /// What the task `thumbnails` of a job makes, fixed when the job is created.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +129,21 @@ impl PicturePlan {
             Some((from + place) as u32)
         };
         (0..parts).filter_map(richest).collect()
+    }
+
+    /// The GOP whose every frame is looked at for the poster, too: where all key frames are next to blank, the
+    /// one with the most beside its key frame. What a nearly black film shows for a moment need not be on a
+    /// key frame.
+    pub fn moving(&self, track: &Track) -> Option<u32> {
+        let richest = track.committed().map(|fragment| fragment.intra_bytes).max()?;
+        let pixels = f64::from(self.poster.width) * f64::from(self.poster.height);
+        if f64::from(richest) * 8.0 > pixels * BLANK_BITS_PER_PIXEL + BLANK_BITS {
+            return None;
+        }
+        let beside = |fragment: &Fragment| fragment.bytes.saturating_sub(fragment.intra_bytes);
+        // The first of equals.
+        let all: Vec<u32> = track.committed().map(beside).collect();
+        (0..all.len()).rev().max_by_key(|gop| all[*gop]).map(|gop| gop as u32)
     }
 
     /// Puts together what has been committed; `find` knows a picture by its name.

@@ -50,8 +50,11 @@ fn stills_are_the_key_frames_of_their_gops() {
         (large.as_slice(), vec![still("90p", 1)]),
     ];
     let file = folder.path().join("stills.mp4");
-    fs::write(&file, scenes::stills(&tracks).unwrap()).unwrap();
+    fs::write(&file, scenes::stills(&tracks, None).unwrap()).unwrap();
     assert_eq!(frames(&file), ["h264,3", "h264,1"]);
+    let moving = scenes::stills(&tracks, Some(fragment(&film, "90p", 2))).unwrap();
+    fs::write(&file, moving).unwrap();
+    assert_eq!(frames(&file), ["h264,3", "h264,51"]);
     assert!(scenes::key_frame(&fragment(&film, "72p", 0)[..60]).is_err());
     assert!(scenes::key_frame(b"").is_err());
 }
