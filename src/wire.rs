@@ -5,7 +5,7 @@ use media::{
     Codec, FrameRate, Grid,
     ids::Id,
     ladder::Rung,
-    source::{AudioTrack, Source, VideoTrack},
+    source::{AudioTrack, Source, TextTrack, VideoTrack},
 };
 
 use crate::{
@@ -155,6 +155,21 @@ impl From<v1::AudioTrack> for AudioTrack {
     }
 }
 
+impl From<TextTrack> for v1::TextTrack {
+    fn from(track: TextTrack) -> Self {
+        let TextTrack { index, codec, language, title, default, forced, hearing_impaired } = track;
+        Self { index, codec, language, title, default, forced, hearing_impaired }
+    }
+}
+
+impl From<v1::TextTrack> for TextTrack {
+    fn from(track: v1::TextTrack) -> Self {
+        let v1::TextTrack { index, codec, language, title, default, forced, hearing_impaired } =
+            track;
+        Self { index, codec, language, title, default, forced, hearing_impaired }
+    }
+}
+
 impl From<Source> for v1::SourceReport {
     fn from(source: Source) -> Self {
         Self {
@@ -164,6 +179,7 @@ impl From<Source> for v1::SourceReport {
             bitrate: source.bitrate,
             video: source.video.map(Into::into),
             audio: source.audio.into_iter().map(Into::into).collect(),
+            text: source.text.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -185,6 +201,7 @@ impl TryFrom<v1::SourceReport> for Source {
             bitrate: report.bitrate,
             video: report.video.map(TryInto::try_into).transpose()?,
             audio: report.audio.into_iter().map(Into::into).collect(),
+            text: report.text.into_iter().map(Into::into).collect(),
         })
     }
 }

@@ -60,7 +60,7 @@ pub async fn commit(deps: &Deps, offer: &Offer) -> Result<Outcome, DbError> {
     let outcome = match subject.kind {
         TaskKind::Probe => probed(deps, &subject, offer).await?,
         TaskKind::Chunk | TaskKind::Audio => media_offered(deps, &subject, offer).await?,
-        TaskKind::Thumbnails | TaskKind::Preview => {
+        TaskKind::Subtitles | TaskKind::Thumbnails | TaskKind::Preview => {
             pictures::offered(deps, &subject, offer).await?
         }
         TaskKind::Collect => Outcome::Lost,

@@ -3,6 +3,7 @@
 //! **Invariant:** whoever needs a video's row and others locks the video's row first, then the job,
 //! then its tasks. Claims, heartbeats and requeues touch single task rows in statements of their own.
 
+pub mod captions;
 pub mod chores;
 pub mod claim;
 pub mod ending;

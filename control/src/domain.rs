@@ -174,6 +174,8 @@ pub enum TaskKind {
     Chunk,
     /// Encodes one audio track.
     Audio,
+    /// Takes one text track out of the source.
+    Subtitles,
     /// Makes poster, thumbnails and storyboard.
     Thumbnails,
     /// Makes the preview clip.
@@ -183,11 +185,24 @@ pub enum TaskKind {
 }
 
 impl TaskKind {
-    const ALL: [Self; 6] =
-        [Self::Probe, Self::Chunk, Self::Audio, Self::Thumbnails, Self::Preview, Self::Collect];
+    const ALL: [Self; 7] = [
+        Self::Probe,
+        Self::Chunk,
+        Self::Audio,
+        Self::Subtitles,
+        Self::Thumbnails,
+        Self::Preview,
+        Self::Collect,
+    ];
     /// What workers lease.
-    pub const LEASED: [Self; 5] =
-        [Self::Probe, Self::Chunk, Self::Audio, Self::Thumbnails, Self::Preview];
+    pub const LEASED: [Self; 6] = [
+        Self::Probe,
+        Self::Chunk,
+        Self::Audio,
+        Self::Subtitles,
+        Self::Thumbnails,
+        Self::Preview,
+    ];
 
     /// As the database and people write it.
     pub const fn text(self) -> &'static str {
@@ -195,6 +210,7 @@ impl TaskKind {
             Self::Probe => "probe",
             Self::Chunk => "chunk",
             Self::Audio => "audio",
+            Self::Subtitles => "subtitles",
             Self::Thumbnails => "thumbnails",
             Self::Preview => "preview",
             Self::Collect => "collect",
@@ -208,7 +224,7 @@ impl TaskKind {
 
     /// The film is worth having without it: when it fails for good, the job goes on.
     pub const fn optional(self) -> bool {
-        matches!(self, Self::Thumbnails | Self::Preview)
+        matches!(self, Self::Subtitles | Self::Thumbnails | Self::Preview)
     }
 }
 

@@ -4,6 +4,7 @@ pub mod access;
 pub mod auth;
 pub mod bearer;
 pub mod calls;
+mod captions;
 pub mod commits;
 pub mod gate;
 pub mod input;

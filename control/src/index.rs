@@ -16,10 +16,13 @@ use store::Stores;
 use thiserror::Error;
 use tokio_postgres::{GenericClient, IsolationLevel};
 
-use crate::db::{
-    Db, DbError,
-    outputs::{self, Head, Output},
-    pictures::{self, Made},
+use crate::{
+    captions::tracks,
+    db::{
+        Db, DbError, captions,
+        outputs::{self, Head, Output},
+        pictures,
+    },
 };
 
 /// Why there is no index.
@@ -135,7 +138,10 @@ pub async fn of_job(
     let committed = outputs::of_job(db, job).await?;
     let inits = outputs::inits(db, job).await?;
     let mut index = assemble(video, job, &head, committed, inits)?;
-    index.pictures = gather(&head, pictures::of_job(db, job).await?);
+    let made = pictures::of_job(db, job).await?;
+    let made: HashMap<String, Picture> = made.into_iter().map(|m| (m.name, m.picture)).collect();
+    index.captions = tracks(job, &head.plan.text, &made, captions::of_video(db, video).await?);
+    index.pictures = gather(&head, &made);
     for table in pictures::tables(db, job).await? {
         if let Some(track) = index.track_mut(&table.rendition) {
             track.table = Some(table.object);
@@ -144,8 +150,7 @@ pub async fn of_job(
     Ok(Some((head, index)))
 }
 
-fn gather(head: &Head, made: Vec<Made>) -> Pictures {
-    let made: HashMap<String, Picture> = made.into_iter().map(|m| (m.name, m.picture)).collect();
+fn gather(head: &Head, made: &HashMap<String, Picture>) -> Pictures {
     let find = |name: &str| made.get(name).cloned();
     let gathered = head.plan.pictures.as_ref().map(|plan| plan.gather(find)).unwrap_or_default();
     Pictures { preview: find(PREVIEW), ..gathered }
@@ -214,6 +219,7 @@ fn assemble(
         video_renditions,
         audio_renditions: audio_renditions.collect(),
         pictures: Pictures::default(),
+        captions: Vec::new(),
     })
 }
 

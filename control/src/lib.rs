@@ -5,6 +5,7 @@
 
 pub mod admit;
 pub mod bus;
+pub mod captions;
 pub mod collect;
 pub mod config;
 pub mod db;

@@ -3,6 +3,7 @@
 mod audio;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use api::code::{Code, Problem};
 use media::{
@@ -13,7 +14,10 @@ use media::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use self::audio::{AUDIO_TRACKS_MAX, PlannedAudio, rendition_of_audio};
+pub use self::{
+    audio::{AUDIO_TRACKS_MAX, PlannedAudio, rendition_of_audio},
+    text::{PlannedText, TEXT_TRACKS_MAX},
+};
 use crate::domain::{TaskKind, TaskState};
 
 const PRIORITY_PROBE: i32 = 1000;
@@ -22,6 +26,9 @@ pub const PRIORITY_FIRST: i32 = 900;
 const PRIORITY_AUDIO: i32 = 850;
 /// From here on somebody waits: probes, first chunks, sound. Workers keep express slots for these.
 pub const PRIORITY_EXPRESS_MIN: i32 = PRIORITY_AUDIO;
+/// Cheap, and there before the film is watched for long; but it may read the whole source, which must not
+/// keep a first chunk waiting.
+const PRIORITY_SUBTITLES: i32 = 820;
 const PRIORITY_FIRST_OTHERS: i32 = 800;
 const PRIORITY_COLLECT: i32 = 700;
 /// Short, and the last that their film waits for: they overtake other films' later chunks.
@@ -32,6 +39,7 @@ const PRIORITY_CHUNK: i32 = 500;
 /// Encoding a second of sound costs about as much as this many megapixels of picture.
 const AUDIO_MEGAPIXELS: f64 = 0.5;
 const COLLECT_WEIGHT: f64 = 1.0;
+const SUBTITLES_WEIGHT: f64 = 1.0;
 /// Decoding a key frame and writing a small picture costs about as much as encoding this many megapixels.
 const PICTURE_MEGAPIXELS: f64 = 0.2;
 /// Thumbnails of a film unless configured otherwise.
@@ -62,6 +70,9 @@ pub struct Plan {
     /// The preview clip, when asked for.
     #[serde(default)]
     pub preview: Option<ClipPlan>,
+    /// Text tracks of the source, in its order.
+    #[serde(default)]
+    pub text: Vec<PlannedText>,
 }
 
 /// What the caller asks for.
@@ -146,6 +157,7 @@ pub fn plan(source: &Source, profiles: &[Profile], wish: &Wish) -> Result<Plan, 
         None => ladder::sound_bitrate(profiles),
     };
     let audio = audio::plan(&source.audio, bitrate);
+    let text = text::plan(&source.text, &mut notes);
     let sound = audio.first().map(PlannedAudio::rendition);
     Ok(Plan {
         grid,
@@ -154,6 +166,7 @@ pub fn plan(source: &Source, profiles: &[Profile], wish: &Wish) -> Result<Plan, 
         preset: presets(&rungs),
         pictures: wish.thumbnails.and_then(|count| PicturePlan::new(&grid, &rungs, count)),
         preview: if wish.preview { ClipPlan::new(&grid, &rungs, sound) } else { None },
+        text,
         rungs,
         hls: wish.hls,
         dash: wish.dash,
@@ -231,6 +244,17 @@ impl Plan {
                 state: TaskState::Ready,
                 priority: PRIORITY_AUDIO,
                 weight: self.grid.frames() as f64 * AUDIO_MEGAPIXELS / 30.0,
+                encoder: "",
+            });
+        }
+        for text in &self.text {
+            tasks.push(NewTask {
+                kind: TaskKind::Subtitles,
+                ordinal: text.number,
+                rungs: Vec::new(),
+                state: TaskState::Ready,
+                priority: PRIORITY_SUBTITLES,
+                weight: SUBTITLES_WEIGHT,
                 encoder: "",
             });
         }

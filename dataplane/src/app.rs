@@ -14,7 +14,10 @@ use crate::{
     health::Health,
     limit::Limiter,
     metrics::Metrics,
-    playback::{catalog::Catalog, download::Downloads, exchange::Exchange, flight::Segments},
+    playback::{
+        captions::Tracks, catalog::Catalog, download::Downloads, exchange::Exchange,
+        flight::Segments,
+    },
     policy::{Policy, PolicyError},
     redis::Redis,
     shared::Shared,
@@ -31,6 +34,8 @@ pub(crate) struct App {
     pub(crate) catalog: Catalog,
     pub(crate) segments: Arc<Segments>,
     pub(crate) downloads: Downloads,
+    /// Text tracks that have been cut from lately.
+    pub(crate) tracks: Tracks,
     pub(crate) health: Health,
     pub(crate) cors: Cors,
     pub(crate) proxies: TrustedProxies,
@@ -93,6 +98,7 @@ impl App {
             catalog: Catalog::new(),
             segments: Arc::new(Segments::new(config.segment_cache_bytes)),
             downloads: Downloads::new(),
+            tracks: Tracks::new(),
             health: Health::default(),
             cors: policy.cors,
             proxies: policy.proxies,

@@ -2,6 +2,7 @@
 //! here that control decides; what is here are shapes, sizes and names.
 
 mod auth;
+mod captions;
 mod events;
 mod fields;
 mod jobs;
@@ -97,6 +98,13 @@ async fn answer(
         (_, Route::Transcode(video)) => {
             let fields = fields::Fields::read(headers, body).await?;
             jobs::create(app, caller, *video, fields).await
+        }
+        (&Method::POST, Route::Captions(video)) => {
+            captions::create(app, caller, *video, request, body).await
+        }
+        (_, Route::Captions(video)) => captions::list(app, caller, headers, *video).await,
+        (_, Route::Caption { video, caption }) => {
+            captions::delete(app, caller, *video, *caption).await
         }
         (_, Route::PlaybackToken(video)) => {
             let fields = fields::Fields::read(headers, body).await?;

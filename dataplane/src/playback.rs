@@ -1,6 +1,7 @@
 //! Everything below `/api/stream`: route, token, index, bytes. Warm, it asks nobody.
 
 pub(crate) mod access;
+pub(crate) mod captions;
 pub(crate) mod catalog;
 pub(crate) mod download;
 pub(crate) mod exchange;
@@ -54,6 +55,14 @@ pub(crate) async fn serve(
             let old = versioned(app, video, *version, &film).await?;
             let film = old.as_deref().unwrap_or(&film);
             pictures::sheet(app, film, &viewer, *number, request).await?
+        }
+        Route::CaptionFile { caption, .. } => {
+            captions::whole(app, &film, &viewer, *caption, request).await?
+        }
+        Route::Text { version, caption, file, .. } => {
+            let old = versioned(app, video, *version, &film).await?;
+            let films = (&*film, old.as_deref());
+            captions::part(app, films, &viewer, (*caption, *file), request).await?
         }
         Route::Media { version, rendition, file, .. } => {
             let old = versioned(app, video, *version, &film).await?;

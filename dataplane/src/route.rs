@@ -4,11 +4,15 @@
 //! no path of a request ever becomes a path of a store.
 
 mod files;
+#[cfg(test)]
+mod tests;
 
 use http::Method;
-use media::{JobId, UploadId, VideoId, ids::Id, segment::SegmentName};
+use media::{
+    CaptionId, JobId, UploadId, VideoId, captions::of_rendition, ids::Id, segment::SegmentName,
+};
 
-pub(crate) use files::PictureFile;
+pub(crate) use files::{PictureFile, TextFile};
 
 /// Longest rendition name in a URL.
 const NAME_BYTES_MAX: usize = 64;
@@ -44,6 +48,15 @@ pub(crate) enum Route {
     Transcode(VideoId),
     /// `/api/videos/{id}/playback-token`
     PlaybackToken(VideoId),
+    /// `/api/videos/{id}/captions`
+    Captions(VideoId),
+    /// `/api/videos/{id}/captions/{caption}`
+    Caption {
+        /// The video.
+        video: VideoId,
+        /// Its text track.
+        caption: CaptionId,
+    },
     /// `/api/jobs`
     Jobs,
     /// `/api/jobs/{id}`
@@ -69,6 +82,24 @@ pub(crate) enum Route {
         video: VideoId,
         /// "720p".
         rung: String,
+    },
+    /// `/api/stream/{id}/captions/{caption}.vtt`
+    CaptionFile {
+        /// The video.
+        video: VideoId,
+        /// Its text track.
+        caption: CaptionId,
+    },
+    /// `/api/stream/{id}/{version}/{rendition}/{file}` of a text track
+    Text {
+        /// The video.
+        video: VideoId,
+        /// Whose grid it is cut on.
+        version: JobId,
+        /// The text track.
+        caption: CaptionId,
+        /// What of it.
+        file: TextFile,
     },
     /// `/api/stream/{id}/{version}/{rendition}/{file}`
     Media {
@@ -136,6 +167,8 @@ impl Route {
             Self::Video(_) => "GET, HEAD, PATCH, DELETE",
             Self::Job(_) => "GET, HEAD, DELETE",
             Self::Source(_) => "PUT",
+            Self::Captions(_) => "GET, HEAD, POST",
+            Self::Caption { .. } => "DELETE",
             Self::ResumableUpload(_) => "HEAD, PATCH, DELETE",
             Self::Upload
             | Self::Uploads
@@ -169,6 +202,8 @@ impl Route {
             Self::ResumableUpload(_) => "/api/uploads/{id}",
             Self::Transcode(_) => "/api/videos/{id}/transcode",
             Self::PlaybackToken(_) => "/api/videos/{id}/playback-token",
+            Self::Captions(_) => "/api/videos/{id}/captions",
+            Self::Caption { .. } => "/api/videos/{id}/captions/{caption}",
             Self::Jobs => "/api/jobs",
             Self::Job(_) => "/api/jobs/{id}",
             Self::RetryJob(_) => "/api/jobs/{id}/retry",
@@ -177,7 +212,10 @@ impl Route {
             Self::DashManifest(_) => "/api/stream/{id}/dash/manifest.mpd",
             Self::Picture { file, .. } => file.pattern(),
             Self::Download { .. } => "/api/stream/{id}/download/{rung}.mp4",
-            Self::Media { .. } => "/api/stream/{id}/{version}/{rendition}/{file}",
+            Self::CaptionFile { .. } => "/api/stream/{id}/captions/{caption}.vtt",
+            Self::Text { .. } | Self::Media { .. } => {
+                "/api/stream/{id}/{version}/{rendition}/{file}"
+            }
         }
     }
 
@@ -188,6 +226,8 @@ impl Route {
             | Self::DashManifest(video)
             | Self::Picture { video, .. }
             | Self::Download { video, .. }
+            | Self::CaptionFile { video, .. }
+            | Self::Text { video, .. }
             | Self::Media { video, .. } => Some(*video),
             _ => None,
         }
@@ -208,6 +248,10 @@ fn api(parts: &[&str]) -> Result<Route, Unroutable> {
         ["uploads", upload] => Ok(Route::ResumableUpload(id("id", upload)?)),
         ["videos", video, "transcode"] => Ok(Route::Transcode(id("id", video)?)),
         ["videos", video, "playback-token"] => Ok(Route::PlaybackToken(id("id", video)?)),
+        ["videos", video, "captions"] => Ok(Route::Captions(id("id", video)?)),
+        ["videos", video, "captions", caption] => {
+            Ok(Route::Caption { video: id("id", video)?, caption: id("caption", caption)? })
+        }
         ["jobs"] => Ok(Route::Jobs),
         ["jobs", job] => Ok(Route::Job(id("id", job)?)),
         ["jobs", job, "retry"] => Ok(Route::RetryJob(id("id", job)?)),
@@ -226,6 +270,11 @@ fn media_file(
     rendition: &str,
     file: &str,
 ) -> Result<Route, Unroutable> {
+    if let Some(caption) = of_rendition(rendition) {
+        let file = TextFile::parse(file).ok_or(Unroutable::Unknown)?;
+        let (video, version) = (id("id", video)?, id("version", version)?);
+        return Ok(Route::Text { video, version, caption, file });
+    }
     let file = match file {
         "event.m3u8" => MediaFile::Event,
         "vod.m3u8" => MediaFile::Vod,
@@ -264,6 +313,7 @@ fn id<T>(field: &'static str, text: &str) -> Result<Id<T>, Unroutable> {
 pub(crate) fn table() -> Vec<(&'static str, &'static str)> {
     let video = VideoId::new(uuid::Uuid::nil());
     let job = JobId::new(uuid::Uuid::nil());
+    let caption = CaptionId::new(uuid::Uuid::nil());
     let file = MediaFile::Segment(SegmentName::Init);
     let media = Route::Media { video, version: job, rendition: "720p".to_owned(), file };
     let routes = [
@@ -281,6 +331,9 @@ pub(crate) fn table() -> Vec<(&'static str, &'static str)> {
         Route::ResumableUpload(UploadId::new(uuid::Uuid::nil())),
         Route::Transcode(video),
         Route::PlaybackToken(video),
+        Route::Captions(video),
+        Route::Caption { video, caption },
+        Route::CaptionFile { video, caption },
         Route::Jobs,
         Route::Job(job),
         Route::RetryJob(job),
@@ -299,90 +352,4 @@ pub(crate) fn table() -> Vec<(&'static str, &'static str)> {
     ];
     let pictures = files.map(|file| Route::Picture { video, file });
     routes.iter().chain(&pictures).map(|route| (route.pattern(), route.allow())).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ID: &str = "01936b2e-7c1a-7d33-8b0e-000000000001";
-
-    fn pattern(path: &str) -> &'static str {
-        Route::resolve(&path.replace(":id", ID)).map_or("-", |route| route.pattern())
-    }
-
-    #[test]
-    fn every_fixed_route_resolves() {
-        let routes = [
-            ("/api/videos/upload", "/api/videos/upload", "POST"),
-            ("/api/videos/:id/transcode", "/api/videos/{id}/transcode", "POST"),
-            ("/api/jobs/:id", "/api/jobs/{id}", "GET"),
-            ("/api/stream/:id/hls/playlist.m3u8", "/api/stream/{id}/hls/playlist.m3u8", "GET"),
-            ("/api/stream/:id/dash/manifest.mpd", "/api/stream/{id}/dash/manifest.mpd", "GET"),
-            ("/health", "/health", "GET"),
-            ("/metrics", "/metrics", "GET"),
-            ("/api/videos", "/api/videos", "GET"),
-            ("/api/videos/:id", "/api/videos/{id}", "PATCH"),
-            ("/api/videos/:id", "/api/videos/{id}", "DELETE"),
-            ("/api/videos/:id/source", "/api/videos/{id}/source", "PUT"),
-            ("/api/videos/:id/playback-token", "/api/videos/{id}/playback-token", "POST"),
-            ("/api/uploads", "/api/uploads", "POST"),
-            ("/api/uploads/", "/api/uploads", "POST"),
-            ("/api/uploads/:id", "/api/uploads/{id}", "PATCH"),
-            ("/api/jobs", "/api/jobs", "GET"),
-            ("/api/jobs/:id", "/api/jobs/{id}", "DELETE"),
-            ("/api/jobs/:id/retry", "/api/jobs/{id}/retry", "POST"),
-            ("/api/jobs/:id/events", "/api/jobs/{id}/events", "GET"),
-            ("/api/auth/exchange", "/api/auth/exchange", "POST"),
-            ("/api/openapi.json", "/api/openapi.json", "GET"),
-            ("/health/playback", "/health/playback", "GET"),
-            ("/", "/", "GET"),
-        ];
-        for (path, expected, method) in routes {
-            assert_eq!(pattern(path), expected);
-            let route = Route::resolve(&path.replace(":id", ID)).unwrap();
-            assert!(route.allows(&Method::from_bytes(method.as_bytes()).unwrap()), "{path}");
-            assert!(!route.allows(&Method::TRACE));
-        }
-    }
-
-    #[test]
-    fn media_files_have_one_spelling() {
-        let file = |name: &str| match Route::resolve(&format!("/api/stream/{ID}/{ID}/720p/{name}"))
-        {
-            Ok(Route::Media { file, .. }) => Some(file),
-            _ => None,
-        };
-        assert_eq!(file("init.mp4"), Some(MediaFile::Segment(SegmentName::Init)));
-        assert_eq!(file("event.m3u8"), Some(MediaFile::Event));
-        assert_eq!(file("vod.m3u8"), Some(MediaFile::Vod));
-        assert_eq!(file("iframes.m3u8"), Some(MediaFile::IFrames));
-        assert_eq!(file("h0.m4s"), Some(MediaFile::Segment(SegmentName::Hls(0))));
-        assert_eq!(file("d17.m4s"), Some(MediaFile::Segment(SegmentName::Dash(17))));
-        for bad in ["h00.m4s", "h+1.m4s", "h.m4s", "h4294967296.m4s", "x1.m4s", "é.m4s", "h1", ""]
-        {
-            assert_eq!(file(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn ids_must_be_uuids_in_their_one_form() {
-        for bad in ["1", "nope", "01936b2e7c1a7d338b0e000000000001", "..%2f", "%00"] {
-            let found = Route::resolve(&format!("/api/videos/{bad}"));
-            assert_eq!(found, Err(Unroutable::InvalidId("id")), "{bad}");
-        }
-    }
-
-    #[test]
-    fn anything_else_is_unknown() {
-        let paths =
-            ["", "x", "//", "/health/", "/api", "/api/", "/api/videos/", "/a/b/c/d/e/f/g/h"];
-        for path in paths {
-            assert_eq!(Route::resolve(path), Err(Unroutable::Unknown), "{path}");
-        }
-        for name in ["..", ".", "a%2fb", "a b", "ä", ""] {
-            let path = format!("/api/stream/{ID}/{ID}/{name}/init.mp4");
-            assert_eq!(Route::resolve(&path), Err(Unroutable::Unknown), "{path}");
-        }
-    }
 }

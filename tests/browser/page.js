@@ -4,7 +4,7 @@
 const video = document.querySelector("video");
 const order = window.order;
 const state = {
-  errors: [], heights: [], startedAt: null, longestStall: 0, ended: false,
+  errors: [], heights: [], texts: [], startedAt: null, longestStall: 0, ended: false,
 };
 
 function note(kind, data = {}) {
@@ -31,6 +31,10 @@ const players = {
     hls.attachMedia(video);
     await parsed;
     hls.loadLevel = 0;
+    if (order.text) {
+      hls.subtitleTrack = hls.subtitleTracks.findIndex((track) => track.lang === order.text);
+      hls.subtitleDisplay = true;
+    }
     return (height) => {
       hls.nextLevel = hls.levels.findIndex((level) => level.height === height);
     };
@@ -47,6 +51,9 @@ const players = {
       fail("shaka", { code: event.detail.code, severity: event.detail.severity });
     });
     await player.load(order.manifest, order.start);
+    if (order.text) {
+      player.selectTextTrack(player.getTextTracks().find((track) => track.language === order.text));
+    }
     return (height) => {
       const track = player.getVariantTracks().find((found) => found.height === height);
       player.selectVariantTrack(track, true, 2);
@@ -65,6 +72,11 @@ const players = {
     player.on(dashjs.MediaPlayer.events.ERROR, (event) => {
       fail("dash.js", { code: event.error?.code, message: event.error?.message });
     });
+    player.on(dashjs.MediaPlayer.events.TEXT_TRACKS_ADDED, ({ tracks }) => {
+      if (order.text) {
+        player.setTextTrack(tracks.findIndex((track) => track.lang === order.text));
+      }
+    });
     player.attachSource(new URL(order.manifest, location).href, order.start ?? undefined);
     await new Promise((done) => video.addEventListener("playing", done, { once: true }));
     return (height) => {
@@ -74,11 +86,24 @@ const players = {
   },
 };
 
+// What the viewer reads at this moment, noted once.
+function read() {
+  for (const track of [...video.textTracks].filter((track) => track.mode === "showing")) {
+    for (const { text, startTime: start, endTime: end } of track.activeCues ?? []) {
+      const known = state.texts.some((seen) => seen.text === text && seen.start === start);
+      if (!known) {
+        state.texts.push({ at: video.currentTime, language: track.language, text, start, end });
+      }
+    }
+  }
+}
+
 function watch(switchTo) {
   const switches = [...order.switches];
   let [last, moved, told] = [-1, performance.now(), -1];
   setInterval(() => {
     const now = performance.now();
+    read();
     const height = video.videoHeight;
     if (height > 0 && state.heights.at(-1) !== height) {
       state.heights.push(height);

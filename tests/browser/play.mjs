@@ -2,7 +2,8 @@
 // line is the summary. Judging is the caller's business (tests/e2e/harness/browser.rs).
 //
 //   node play.mjs '{"origin": "http://127.0.0.1:8080", "player": "hls.js",
-//     "manifest": "/api/stream/ID/hls/playlist.m3u8", "start": null, "switches": [], "seconds": 60}'
+//     "manifest": "/api/stream/ID/hls/playlist.m3u8", "start": null, "switches": [], "text": null,
+//     "seconds": 60}'
 //
 // The page and /api come from one small server, so that players see one origin.
 

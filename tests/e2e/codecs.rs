@@ -76,6 +76,7 @@ async fn play(
         manifest: format!("/api/stream/{video}/{name}"),
         start: name.ends_with("mpd").then_some(0.0),
         switches: Vec::new(),
+        text: None,
         deadline: PLAY_DEADLINE,
     };
     let report = play.run(&stack.http).await;

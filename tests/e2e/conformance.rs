@@ -7,6 +7,7 @@ pub(crate) mod dash;
 pub(crate) mod fmp4;
 pub(crate) mod hls;
 pub(crate) mod hls_media;
+pub(crate) mod text;
 
 use std::fmt;
 

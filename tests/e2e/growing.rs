@@ -64,7 +64,7 @@ async fn plays_on(player: &'static str, kind: &str) {
     .await;
     let start = (kind == "dash").then_some(0.0);
     let deadline = Duration::from_secs(150);
-    let play = Play { player, manifest, start, switches: Vec::new(), deadline };
+    let play = Play { player, manifest, start, switches: Vec::new(), text: None, deadline };
     let mut session = play.begin(&stack.http);
     session.until("tick", 1.0).await;
     let state = stack.client().job(&job).await;
@@ -103,8 +103,14 @@ async fn film_that_has_just_been_encoded_ends_in_dash_js() {
         let (video, _) = stack.client().publish(&film, ENCODE_DEADLINE).await;
         let manifest = format!("/api/stream/{video}/dash/manifest.mpd");
         let deadline = Duration::from_secs(30);
-        let play =
-            Play { player: "dash.js", manifest, start: Some(0.0), switches: Vec::new(), deadline };
+        let play = Play {
+            player: "dash.js",
+            manifest,
+            start: Some(0.0),
+            switches: Vec::new(),
+            text: None,
+            deadline,
+        };
         play.run(&stack.http).await.assert_played(f64::from(seconds));
     }
 }

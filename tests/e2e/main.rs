@@ -7,6 +7,7 @@
 mod access;
 mod admission;
 mod bad_input;
+mod captions;
 mod cdn;
 mod cli;
 mod codecs;

@@ -50,10 +50,10 @@ fn told(output: &Output) -> String {
 /// Real things for the paths' parameters; what deletes gets a thing that is not there, because schemathesis
 /// takes up ids that it was answered with.
 fn things(video: &str, job: &str) -> String {
-    let videos = "getVideo updateVideo putSource createJob mintPlaybackToken";
+    let videos = "getVideo updateVideo putSource createJob mintPlaybackToken createCaption listCaptions";
     let media = "getHlsPlaylist getDashManifest getMedia";
     let mut text = "[checks.negative_data_rejection]\nexpected-statuses = [\"4xx\"]\n".to_owned();
-    let (jobs, ends) = ("getJob retryJob", "deleteVideo cancelJob");
+    let (jobs, ends) = ("getJob retryJob", "deleteVideo deleteCaption cancelJob");
     for (operations, id) in [(videos, video), (jobs, job), (media, video), (ends, UNKNOWN)] {
         for operation in operations.split(' ') {
             text += &format!(

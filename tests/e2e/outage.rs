@@ -45,6 +45,7 @@ async fn finished_film_plays_with_control_postgres_and_redis_dead() {
         manifest,
         start: None,
         switches: Vec::new(),
+        text: None,
         deadline: Duration::from_secs(60),
     };
     play.run(&stack.http).await.assert_clean(30.0);

@@ -17,6 +17,7 @@ async fn plays(stack: &Stack, video: &str, player: &'static str, name: &str) {
         start: name.ends_with("mpd").then_some(0.0),
         // Down again well before the end, so that both switches are seen.
         switches: vec![(2.0, 480), (14.0, 360)],
+        text: None,
         deadline: Duration::from_secs(75),
     };
     let report = play.run(&stack.http).await;

@@ -81,6 +81,7 @@ impl Ids {
             .replace("{rendition}", "360p")
             .replace("{rung}", "360p")
             .replace("{file}", "init.mp4")
+            .replace("{caption}", UNKNOWN)
             .replace("{n}.jpg", "0.jpg")
             .replace("{n}", "0")
     }

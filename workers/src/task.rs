@@ -5,6 +5,7 @@ mod chunk;
 mod pictures;
 mod preview;
 mod probe;
+mod subtitles;
 mod trace;
 
 use std::{
@@ -164,6 +165,9 @@ async fn execute(task: &Task) -> Result<(), Interruption> {
         Some(v1::lease::Work::Preview(work)) => {
             preview::run(task, &place, work, scratch.path()).await
         }
+        Some(v1::lease::Work::Subtitles(work)) => {
+            subtitles::run(task, &place, work, scratch.path()).await
+        }
         None => Err(Fault::retryable("unsupported_task", "unknown kind of task").into()),
     };
     match worked {
@@ -245,6 +249,16 @@ impl Place<'_> {
         let read = spawn_blocking(move || std::fs::read(&file)).await;
         let read = read.map_err(|_| Fault::retryable("internal", "read picture: thread died"))?;
         let made = Bytes::from(read.map_err(|error| Fault::io("read picture", &error))?);
+        self.store_bytes(name, extension, made).await
+    }
+
+    /// Stores a picture, clip or text and describes it for the commit.
+    async fn store_bytes(
+        &self,
+        name: &str,
+        extension: &'static str,
+        made: Bytes,
+    ) -> Result<v1::Picture, Interruption> {
         let (made, sha256) = digested(made).await?;
         let (prefix, hex) = (&self.output_prefix, hex::encode(sha256));
         let key = media::layout::picture(prefix, name, self.token, &hex, extension);

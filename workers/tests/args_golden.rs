@@ -130,6 +130,12 @@ fn audio_is_padded_and_cut_to_the_grid() {
 }
 
 #[test]
+fn a_text_track_is_written_by_the_sources_own_clock() {
+    let args = args::subtitles(&Input::from(Path::new("/store/videos/x/source")), 3);
+    insta::assert_snapshot!("subtitles", lines(&args));
+}
+
+#[test]
 fn questions_to_ffprobe_are_restricted_too() {
     let source = &Input::from(Path::new("/store/videos/x/source"));
     let questions = [

@@ -1,10 +1,11 @@
-//! Admission of pictures and clips: all that the plan names and nothing else, each read back from the
-//! store and proven to be whole, of the planned kind and of the planned size.
+//! Admission of pictures, clips and text: all that the plan names and nothing else, each read back from the
+//! store and proven to be whole, of the planned kind and size, or harmless text.
 
 use std::collections::BTreeMap;
 
 use api::code::Code;
 use media::{
+    captions::{self, CAPTIONS_BYTES_MAX, Captions},
     jpeg, layout, movie,
     pictures::{PREVIEW, Picture, Size},
 };
@@ -34,6 +35,8 @@ const PICTURE_BYTES_MAX: u64 = 64 << 20;
 enum Proof {
     Jpeg(Size),
     Clip(movie::Wanted),
+    /// Of a film that lasts so many milliseconds.
+    Text(u64),
 }
 
 impl Proof {
@@ -41,6 +44,14 @@ impl Proof {
         match self {
             Self::Jpeg(_) => "jpg",
             Self::Clip(_) => "mp4",
+            Self::Text(_) => "vtt",
+        }
+    }
+
+    const fn bytes_max(self) -> u64 {
+        match self {
+            Self::Jpeg(_) | Self::Clip(_) => PICTURE_BYTES_MAX,
+            Self::Text(_) => CAPTIONS_BYTES_MAX as u64,
         }
     }
 
@@ -48,6 +59,9 @@ impl Proof {
         match self {
             Self::Jpeg(size) => jpeg::check(bytes, size).map_err(|error| error.to_string()),
             Self::Clip(wanted) => movie::check(bytes, &wanted).map_err(|error| error.to_string()),
+            Self::Text(length) => {
+                Captions::admit(bytes, Some(length)).map(drop).map_err(|error| error.to_string())
+            }
         }
     }
 }
@@ -60,7 +74,7 @@ pub(super) async fn offered(
 ) -> Result<Outcome, DbError> {
     let Some(plan) = &subject.plan else { return Ok(Outcome::Lost) };
     let refused = |message: String| Ok(Outcome::Refused(Failure::new(ADMISSION_REFUSED, message)));
-    let mut wanted = wanted(plan, subject.kind);
+    let mut wanted = wanted(plan, subject);
     let mut made = Vec::with_capacity(offer.pictures.len());
     for picture in &offer.pictures {
         let Some(proof) = wanted.remove(&picture.name) else {
@@ -103,8 +117,8 @@ pub(super) async fn offered(
 }
 
 /// What the task must make, by name.
-fn wanted(plan: &Plan, kind: TaskKind) -> BTreeMap<String, Proof> {
-    match (kind, &plan.pictures, &plan.preview) {
+fn wanted(plan: &Plan, subject: &Subject) -> BTreeMap<String, Proof> {
+    match (subject.kind, &plan.pictures, &plan.preview) {
         (TaskKind::Thumbnails, Some(pictures), _) => {
             let jpeg = |(name, size)| (name, Proof::Jpeg(size));
             pictures.wanted().into_iter().map(jpeg).collect()
@@ -117,6 +131,10 @@ fn wanted(plan: &Plan, kind: TaskKind) -> BTreeMap<String, Proof> {
                 sound: preview.audio.is_some(),
             };
             BTreeMap::from([(PREVIEW.to_owned(), Proof::Clip(wanted))])
+        }
+        (TaskKind::Subtitles, ..) => {
+            let length = captions::length_of(&plan.grid);
+            BTreeMap::from([(captions::file_name(subject.ordinal), Proof::Text(length))])
         }
         _ => BTreeMap::new(),
     }
@@ -135,8 +153,9 @@ async fn prove(
     if offered.key != layout::picture(&prefix, name, token, &digest, proof.extension()) {
         return Err(Doubt::Refused(format!("{name} has a key that is not this lease's")));
     }
-    if offered.bytes > PICTURE_BYTES_MAX {
-        return Err(Doubt::Refused(format!("{name} is larger than {PICTURE_BYTES_MAX} bytes")));
+    if offered.bytes > proof.bytes_max() {
+        let text = format!("{name} is larger than {} bytes", proof.bytes_max());
+        return Err(Doubt::Refused(text));
     }
     let _permit = deps.admission.acquire().await.map_err(|_| Doubt::Store("stopping".into()))?;
     let bytes = fetch(deps, subject, name, &offered.key, offered.bytes).await?;

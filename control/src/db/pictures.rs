@@ -1,4 +1,5 @@
-//! Rows of `pictures` and `tables`: what has been proven of a job besides its renditions.
+//! Rows of `pictures` and `tables`: what has been proven of a job besides its renditions; embedded text
+//! tracks are among the pictures.
 
 use media::{JobId, index::TableObject, pictures::Picture, tables::ChunkTable};
 use tokio_postgres::{GenericClient, Row};
@@ -8,7 +9,7 @@ use super::DbError;
 /// One proven picture or clip.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Made {
-    /// "poster", "thumbnails/3", "storyboard/0", "preview".
+    /// "poster", "thumbnails/3", "storyboard/0", "preview", "subtitles/1".
     pub name: String,
     /// The object.
     pub picture: Picture,
@@ -44,6 +45,17 @@ pub async fn insert(
         .await?;
     }
     Ok(())
+}
+
+/// Forgets one picture; the sweep deletes its object. False when there is none.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn delete(tx: &impl GenericClient, job: JobId, name: &str) -> Result<bool, DbError> {
+    let rows = tx
+        .execute("DELETE FROM pictures WHERE job_id = $1 AND name = $2", &[&job.uuid(), &name])
+        .await?;
+    Ok(rows == 1)
 }
 
 /// The pictures of a job.

@@ -158,13 +158,17 @@ pub async fn requeue_unfinished(db: &impl GenericClient, job: JobId) -> Result<(
          WHERE t.job_id = $1
            AND (
                t.state <> 'done'
-               OR t.kind IN ('thumbnails', 'preview') AND NOT EXISTS (
+               OR t.kind IN ('thumbnails', 'preview', 'subtitles') AND NOT EXISTS (
                    SELECT 1
                    FROM pictures p
                    WHERE p.job_id = t.job_id
-                     AND p.name = CASE t.kind WHEN 'preview' THEN 'preview' ELSE 'poster' END
+                     AND p.name = CASE t.kind
+                         WHEN 'preview' THEN 'preview'
+                         WHEN 'subtitles' THEN 'subtitles/' || t.ordinal
+                         ELSE 'poster'
+                     END
                )
-               OR t.kind NOT IN ('thumbnails', 'preview') AND NOT EXISTS (
+               OR t.kind NOT IN ('thumbnails', 'preview', 'subtitles') AND NOT EXISTS (
                    SELECT 1
                    FROM outputs o
                    WHERE o.job_id = t.job_id
@@ -183,7 +187,7 @@ pub async fn requeue_unfinished(db: &impl GenericClient, job: JobId) -> Result<(
 }
 
 /// Makes ready what waited for the tasks that are done: pictures for the renditions, `collect` for
-/// everything. A picture that has failed for good is waited for no longer. True when something is ready.
+/// everything. A picture or text that has failed for good is waited for no longer. True when something is ready.
 ///
 /// # Errors
 /// [`DbError`] as every function here.
@@ -220,7 +224,9 @@ async fn unblock_collect(db: &impl GenericClient, job: JobId) -> Result<bool, Db
                    WHERE o.job_id = $1
                      AND o.kind <> 'collect'
                      AND o.state <> 'done'
-                     AND NOT (o.kind IN ('thumbnails', 'preview') AND o.state = 'failed')
+                     AND NOT (
+                         o.kind IN ('thumbnails', 'preview', 'subtitles') AND o.state = 'failed'
+                     )
                )",
             &[&job.uuid()],
         )

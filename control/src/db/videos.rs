@@ -1,7 +1,7 @@
 //! Rows of `videos`. A deleted video is a tombstone here and does not exist for any reader.
 
 use jiff::Timestamp;
-use media::{JobId, VideoId, source::Source};
+use media::{JobId, VideoId, captions::Described, source::Source};
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
@@ -10,6 +10,7 @@ use super::{DbError, failure};
 use crate::{
     domain::{Failure, Owner, VideoState},
     page::Cursor,
+    plan::PlannedText,
 };
 
 /// One video.
@@ -53,6 +54,10 @@ pub struct Video {
     pub pictures: Vec<Pictured>,
     /// Downloads of what plays, the smallest first.
     pub downloads: Vec<Downloadable>,
+    /// Text tracks of the plan of what plays; made are those among the pictures.
+    pub text: Vec<PlannedText>,
+    /// Uploaded text tracks, by age.
+    pub uploaded: Vec<Described>,
 }
 
 /// A picture that a video has.
@@ -95,7 +100,15 @@ const COLUMNS: &str = "
                          ORDER BY t.download_bytes)
         FROM tables t
         WHERE t.job_id = v.served_job AND t.download_bytes IS NOT NULL
-    ) AS downloads";
+    ) AS downloads,
+    (SELECT j.plan -> 'text' FROM jobs j WHERE j.id = v.served_job) AS text,
+    (
+        SELECT jsonb_agg(jsonb_build_object(
+                   'id', c.id, 'language', c.language, 'label', c.label, 'kind', c.kind,
+                   'default', c.is_default, 'forced', false) ORDER BY c.created_at, c.id)
+        FROM captions c
+        WHERE c.video_id = v.id
+    ) AS uploaded";
 
 /// An aggregate of rows as JSON; none of them is NULL.
 fn aggregate<T: DeserializeOwned>(
@@ -142,6 +155,8 @@ impl TryFrom<&Row> for Video {
             job_id: job("job_id")?,
             pictures: aggregate(row, "pictures", id)?,
             downloads: aggregate(row, "downloads", id)?,
+            text: aggregate(row, "text", id)?,
+            uploaded: aggregate(row, "uploaded", id)?,
         })
     }
 }

@@ -22,6 +22,9 @@ pub enum Rpc {
     ListVideos,
     UpdateVideo,
     DeleteVideo,
+    CreateCaption,
+    ListCaptions,
+    DeleteCaption,
     BeginUpload,
     GetUpload,
     AcquireUpload,
@@ -53,6 +56,7 @@ impl Rpc {
         match self {
             Self::GetVideo
             | Self::ListVideos
+            | Self::ListCaptions
             | Self::GetJob
             | Self::ListJobs
             | Self::WatchJob
@@ -60,6 +64,8 @@ impl Rpc {
             | Self::MintPlaybackToken => Operation::Read,
             Self::CreateVideo
             | Self::UpdateVideo
+            | Self::CreateCaption
+            | Self::DeleteCaption
             | Self::BeginUpload
             | Self::GetUpload
             | Self::AcquireUpload

@@ -87,7 +87,7 @@ fn work(
         return Ok(v1::lease::Work::Probe(v1::ProbeWork { filename }));
     }
     let broken = || Failure::new(Code::Internal.text(), "the task is not in its job's plan");
-    let Plan { grid, video, rungs, audio, preset, pictures, preview, .. } =
+    let Plan { grid, video, rungs, audio, preset, pictures, preview, text, .. } =
         plan.ok_or_else(broken)?;
     match claimed.kind {
         TaskKind::Chunk => Ok(v1::lease::Work::Chunk(v1::ChunkWork {
@@ -113,6 +113,16 @@ fn work(
                 video: video.map(Into::into),
                 bitrate: planned.bitrate,
                 first_chunk,
+            }))
+        }
+        TaskKind::Subtitles => {
+            let planned = text.into_iter().find(|text| text.number == claimed.ordinal);
+            let planned = planned.ok_or_else(broken)?;
+            Ok(v1::lease::Work::Subtitles(v1::SubtitlesWork {
+                grid: Some(grid.into()),
+                number: planned.number,
+                track: Some(planned.track.into()),
+                video: video.map(Into::into),
             }))
         }
         TaskKind::Thumbnails => Ok(v1::lease::Work::Pictures(asked(pictures.ok_or_else(broken)?))),

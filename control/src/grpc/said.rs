@@ -122,8 +122,11 @@ fn offered(output: v1::Output) -> Result<Offered, Problem> {
 
 /// A probe's report; its texts come from the file and are cleaned.
 fn source(report: v1::SourceReport) -> Result<Source, Problem> {
-    if report.audio.len() > TRACKS_MAX {
-        return Err(Problem::field("source.audio", format!("more than {TRACKS_MAX} tracks")));
+    for (field, count) in [("source.audio", report.audio.len()), ("source.text", report.text.len())]
+    {
+        if count > TRACKS_MAX {
+            return Err(Problem::field(field, format!("more than {TRACKS_MAX} tracks")));
+        }
     }
     let mut source = Source::try_from(report)?;
     source.format = text(&source.format, TEXT_CHARS_MAX);
@@ -133,6 +136,11 @@ fn source(report: v1::SourceReport) -> Result<Source, Problem> {
         }
     }
     for track in &mut source.audio {
+        for name in [&mut track.codec, &mut track.language, &mut track.title] {
+            *name = text(name, TEXT_CHARS_MAX);
+        }
+    }
+    for track in &mut source.text {
         for name in [&mut track.codec, &mut track.language, &mut track.title] {
             *name = text(name, TEXT_CHARS_MAX);
         }

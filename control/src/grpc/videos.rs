@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{
-    Services,
+    Services, captions,
     gate::{Rpc, owner},
     input, refuse,
 };
@@ -138,10 +138,31 @@ impl VideoService for Services {
         tracing::info!(video.id = %id, subject = principal.subject, "video deleted");
         Ok(Response::new(v1::DeleteVideoResponse {}))
     }
+
+    async fn create_caption(
+        &self,
+        request: Request<v1::CreateCaptionRequest>,
+    ) -> Result<Response<v1::Caption>, Status> {
+        Ok(Response::new(captions::create(&self.0, request).await?))
+    }
+
+    async fn list_captions(
+        &self,
+        request: Request<v1::ListCaptionsRequest>,
+    ) -> Result<Response<v1::ListCaptionsResponse>, Status> {
+        Ok(Response::new(captions::list(&self.0, request).await?))
+    }
+
+    async fn delete_caption(
+        &self,
+        request: Request<v1::DeleteCaptionRequest>,
+    ) -> Result<Response<v1::DeleteCaptionResponse>, Status> {
+        Ok(Response::new(captions::delete(&self.0, request).await?))
+    }
 }
 
 /// When the index object is looked at again after a change of what it holds.
-const INDEX_CHORE_SECONDS: f64 = 5.0;
+pub(super) const INDEX_CHORE_SECONDS: f64 = 5.0;
 
 fn changes(message: &v1::UpdateVideoRequest) -> Result<Changes, Problem> {
     let mask = input::mask(message)?;
@@ -195,7 +216,7 @@ pub(super) async fn bury(deps: &Deps, video: &Video) -> Result<bool, Problem> {
 }
 
 /// Rewrites or removes the index object. A chore does it again, so failing here is no error.
-async fn sync_index(deps: &Deps, video: VideoId, store: &str) {
+pub(super) async fn sync_index(deps: &Deps, video: VideoId, store: &str) {
     if let Err(error) = index::sync_object(&deps.db, &deps.stores, video, store).await {
         tracing::warn!(video.id = %video, %error, "rewrite the index object");
     }

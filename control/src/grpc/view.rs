@@ -2,11 +2,15 @@
 
 use api::{v1, wire};
 use media::{
+    JobId, VideoId,
+    captions::Described,
+    manifest::captions::file,
     pictures::{POSTER, PREVIEW},
     source::Source,
 };
 
 use crate::{
+    captions::described,
     db::{jobs::Job, tasks::Task, videos::Video, workers::Worker},
     domain::{JobState, TaskKind, TaskState},
 };
@@ -27,6 +31,7 @@ impl From<Video> for v1::Video {
             url: format!("/api/stream/{id}/download/{}.mp4", download.profile),
             bytes: download.bytes,
         });
+        let captions = captions(&video);
         let visibility =
             if video.public { v1::Visibility::Public } else { v1::Visibility::Private };
         Self {
@@ -45,7 +50,30 @@ impl From<Video> for v1::Video {
             storyboard: path("storyboard/0", "storyboard.vtt"),
             preview: path(PREVIEW, "preview.mp4"),
             downloads: downloads.collect(),
+            captions,
         }
+    }
+}
+
+/// The text tracks of a video as they are listed.
+fn captions(video: &Video) -> Vec<v1::Caption> {
+    let made = video.pictures.iter().map(|picture| picture.name.as_str()).collect();
+    let embedded = video.served_job.map(|job: JobId| (job, video.text.as_slice()));
+    let listed = described(embedded, &made, video.uploaded.clone());
+    let uploaded = |one: &Described| video.uploaded.iter().any(|upload| upload.id == one.id);
+    listed.into_iter().map(|one| caption(video.id, uploaded(&one), one)).collect()
+}
+
+fn caption(video: VideoId, uploaded: bool, about: Described) -> v1::Caption {
+    v1::Caption {
+        caption_id: about.id.to_string(),
+        language: about.language,
+        label: about.label,
+        kind: about.kind.text().to_owned(),
+        default: about.default,
+        source: if uploaded { "upload" } else { "file" }.to_owned(),
+        url: format!("/api/stream/{video}/{}", file(about.id)),
+        forced: about.forced,
     }
 }
 

@@ -44,6 +44,7 @@ pub(crate) fn source() -> Source {
             language: "eng".to_owned(),
             title: String::new(),
         }],
+        text: Vec::new(),
     }
 }
 
@@ -73,6 +74,11 @@ pub(crate) async fn send_source(
 
 /// Uploads the film, its probe answered by `worker`.
 pub(crate) async fn upload(plane: &Plane, worker: &mut Worker) -> String {
+    upload_of(plane, worker, source()).await
+}
+
+/// Uploads what a probe finds to be `source`.
+pub(crate) async fn upload_of(plane: &Plane, worker: &mut Worker, source: Source) -> String {
     let caller = plane.caller(Role::Editor);
     let (id, complete) = send_source(plane, &caller).await;
     let request = caller.ask(complete);
@@ -82,7 +88,8 @@ pub(crate) async fn upload(plane: &Plane, worker: &mut Worker) -> String {
         worker.want(1).await;
         let lease = worker.lease().await;
         assert!(matches!(lease.work, Some(v1::lease::Work::Probe(_))), "{lease:?}");
-        let reply = worker.commit(probed(&lease)).await;
+        let report = Some(source.into());
+        let reply = worker.commit(v1::Commit { source: report, ..probed(&lease) }).await;
         assert_eq!(reply.refusal, None);
         worker.want(0).await;
     };

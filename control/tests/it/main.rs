@@ -4,6 +4,7 @@
 
 mod access;
 mod calls;
+mod captions;
 mod claiming;
 mod endings;
 mod film;

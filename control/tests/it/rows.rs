@@ -54,6 +54,7 @@ pub(crate) fn source(seconds: u32) -> Source {
             language: "eng".to_owned(),
             title: String::new(),
         }],
+        text: Vec::new(),
     }
 }
 

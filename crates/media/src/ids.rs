@@ -18,6 +18,8 @@ pub enum Task {}
 pub enum Worker {}
 /// Marks [`UploadId`].
 pub enum Upload {}
+/// Marks [`CaptionId`].
+pub enum Caption {}
 
 /// Identifies a video.
 pub type VideoId = Id<Video>;
@@ -29,6 +31,8 @@ pub type TaskId = Id<Task>;
 pub type WorkerId = Id<Worker>;
 /// Identifies a source on its way.
 pub type UploadId = Id<Upload>;
+/// Identifies a text track of a video.
+pub type CaptionId = Id<Caption>;
 
 impl<T> Id<T> {
     /// Wraps a UUID that is known to identify a `T`.

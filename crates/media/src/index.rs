@@ -7,15 +7,18 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
-    Grid, JobId, VideoId,
+    CaptionId, Grid, JobId, VideoId,
+    captions::TextTrack,
     pictures::Pictures,
     segment::{AUDIO_CONTENT_TYPE, VIDEO_CONTENT_TYPE},
 };
 
 /// First bytes of an encoded index.
 const MAGIC: [u8; 4] = *b"SVIX";
-/// The only version this program reads and writes.
-pub const VERSION: u16 = 2;
+/// The version this program writes.
+pub const VERSION: u16 = 3;
+/// The version before it, still in stores: it ends before the list of text tracks.
+const WITHOUT_CAPTIONS: u16 = 2;
 /// Magic, version and digest.
 const HEADER_BYTES: usize = 4 + 2 + blake3::OUT_LEN;
 /// Most bytes of an encoded index: a week of film in twenty renditions is a fifth of it.
@@ -70,6 +73,8 @@ pub struct Index {
     pub audio_renditions: Vec<AudioRendition>,
     /// What has been made of them.
     pub pictures: Pictures,
+    /// Text tracks, embedded ones first, the uploaded by age. They come and go while the rest stays.
+    pub captions: Vec<TextTrack>,
 }
 
 /// A rung of the ladder.
@@ -176,12 +181,20 @@ impl Index {
             return Err(IndexError::Magic);
         }
         let version = u16::from_le_bytes([header[4], header[5]]);
-        if version != VERSION {
+        if ![VERSION, WITHOUT_CAPTIONS].contains(&version) {
             return Err(IndexError::Version(version));
         }
         if header[6..] != *blake3::hash(payload).as_bytes() {
             return Err(IndexError::Checksum);
         }
+        let older;
+        let payload = if version == WITHOUT_CAPTIONS {
+            // An empty list, as postcard writes it.
+            older = [payload, &[0]].concat();
+            &older
+        } else {
+            payload
+        };
         match postcard::take_from_bytes(payload) {
             Ok((index, [])) => Ok(index),
             _ => Err(IndexError::Malformed),
@@ -201,6 +214,11 @@ impl Index {
 }
 
 impl Index {
+    /// A text track.
+    pub fn caption(&self, id: CaptionId) -> Option<&TextTrack> {
+        self.captions.iter().find(|track| track.about.id == id)
+    }
+
     /// The same, to be filled.
     pub fn track_mut(&mut self, rendition: &str) -> Option<&mut Track> {
         let video = self.video_renditions.iter_mut().find(|r| r.name == rendition);

@@ -1,7 +1,7 @@
 //! Object keys. Everything of a video lies below `videos/{id}/`, everything of one job below
 //! `videos/{id}/{job}/`; a key's bytes never change once written.
 
-use crate::{JobId, UploadId, VideoId};
+use crate::{CaptionId, JobId, UploadId, VideoId};
 
 /// Everything of a video; ends in a slash.
 pub fn video_prefix(video: VideoId) -> String {
@@ -32,6 +32,11 @@ pub fn chunk(prefix: &str, rendition: &str, chunk: u32, token: u64, sha256_hex: 
 pub fn picture(prefix: &str, name: &str, token: u64, sha256_hex: &str, extension: &str) -> String {
     let hash = &sha256_hex[..sha256_hex.len().min(32)];
     format!("{prefix}pictures/{name}/{token}-{hash}.{extension}")
+}
+
+/// An uploaded text track: unique per content.
+pub fn caption(video: VideoId, caption: CaptionId, hash: &str) -> String {
+    format!("videos/{video}/captions/{caption}-{hash}.vtt")
 }
 
 /// What a lease of a picture task reads instead of the upload; swept after the job.

@@ -4,6 +4,7 @@
 //! **Invariant:** nothing in here does I/O, reads a clock or knows a network; bytes in, bytes out.
 
 pub mod admission;
+pub mod captions;
 pub mod codec;
 pub mod download;
 pub mod fmp4;
@@ -27,4 +28,4 @@ pub mod tables;
 
 pub use codec::Codec;
 pub use grid::{FrameRate, Grid};
-pub use ids::{JobId, TaskId, UploadId, VideoId, WorkerId};
+pub use ids::{CaptionId, JobId, TaskId, UploadId, VideoId, WorkerId};

@@ -3,6 +3,7 @@
 //! Both are written from the index alone, at the moment they are asked for. Everything in them that
 //! people typed (labels, languages) is hostile until escaped here.
 
+pub mod captions;
 pub mod dash;
 pub mod hls;
 mod rate;

@@ -21,6 +21,9 @@ pub struct Source {
     pub video: Option<VideoTrack>,
     /// Every audio track, in file order.
     pub audio: Vec<AudioTrack>,
+    /// Every text or subtitle track, in file order; none of what was probed before they were looked at.
+    #[serde(default)]
+    pub text: Vec<TextTrack>,
 }
 
 /// The source's video track.
@@ -72,6 +75,33 @@ pub struct AudioTrack {
     pub language: String,
     /// Title as the file has it; may be empty.
     pub title: String,
+}
+
+/// One of the source's text or subtitle tracks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextTrack {
+    /// FFmpeg's stream index.
+    pub index: u32,
+    /// FFmpeg's codec name.
+    pub codec: String,
+    /// Language tag as the file has it; empty when unknown.
+    pub language: String,
+    /// Title as the file has it; may be empty.
+    pub title: String,
+    /// Shown unless the viewer chooses.
+    pub default: bool,
+    /// Holds only what must be read.
+    pub forced: bool,
+    /// For who does not hear.
+    pub hearing_impaired: bool,
+}
+
+impl TextTrack {
+    /// Holds text; the others hold pictures of it.
+    pub fn is_text(&self) -> bool {
+        let codecs = ["subrip", "srt", "ass", "ssa", "webvtt", "mov_text", "text"];
+        codecs.contains(&self.codec.as_str())
+    }
 }
 
 impl Source {

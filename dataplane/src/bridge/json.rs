@@ -23,6 +23,21 @@ pub(crate) fn video(video: &v1::Video) -> Value {
         "downloads": any(&video.downloads, |d| {
             json!({ "profile": d.profile, "url": d.url, "bytes": d.bytes })
         }),
+        "captions": video.captions.iter().map(caption).collect::<Vec<_>>(),
+    })
+}
+
+/// A text track.
+pub(crate) fn caption(caption: &v1::Caption) -> Value {
+    json!({
+        "id": caption.caption_id,
+        "language": caption.language,
+        "label": caption.label,
+        "kind": caption.kind,
+        "default": caption.default,
+        "forced": caption.forced,
+        "source": caption.source,
+        "url": caption.url,
     })
 }
 

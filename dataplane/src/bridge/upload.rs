@@ -5,7 +5,7 @@
 
 mod digest;
 mod disk;
-mod form;
+pub(crate) mod form;
 mod lease;
 mod parts;
 pub(crate) mod tus;
@@ -230,7 +230,7 @@ fn created(video: &v1::Video) -> Reply {
     reply
 }
 
-fn boundary(headers: &HeaderMap) -> Result<String, Problem> {
+pub(crate) fn boundary(headers: &HeaderMap) -> Result<String, Problem> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     match multer::parse_boundary(kind.unwrap_or_default()) {
         // RFC 2046, 5.1.1.

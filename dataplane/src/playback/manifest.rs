@@ -3,11 +3,12 @@
 use std::{borrow::Cow, sync::Arc};
 
 use api::code::{Code, Problem};
-use http::HeaderMap;
+use http::{HeaderMap, request::Parts};
 use media::{
+    CaptionId,
     index::Index,
     manifest::{
-        self, Links, dash,
+        self, Links, captions, dash,
         hls::{self, Playlist},
     },
 };
@@ -105,6 +106,32 @@ pub(crate) async fn media_playlist(
     };
     let last = film.index.finished_at_ms.is_some();
     Ok(text.map(|text| answer(viewer, request, HLS_TYPE, last, text)))
+}
+
+/// The media playlist of a text track; `None` when there is none of that kind (yet).
+pub(crate) async fn text_playlist(
+    app: &App,
+    film: &Film,
+    viewer: &Viewer,
+    id: CaptionId,
+    playlist: Playlist,
+    request: &Parts,
+) -> Result<Option<Reply>, Problem> {
+    if !film.index.hls {
+        return Err(disabled("HLS"));
+    }
+    let name = match playlist {
+        Playlist::Event => format!("event/text-{id}"),
+        Playlist::Vod => format!("vod/text-{id}"),
+    };
+    let writer = |index: &Index, links: &Links<'_>| captions::playlist(index, id, playlist, links);
+    let text = write(app, film, viewer, &name, writer).await;
+    let last = film.index.finished_at_ms.is_some();
+    let manifests = &app.metrics.bandwidth.manifest;
+    Ok(text.map(|text| {
+        let reply = answer(viewer, &request.headers, HLS_TYPE, last, text);
+        reply.map(|body| body.counted(manifests.clone()))
+    }))
 }
 
 /// Writes a manifest, or takes the one that was written before, here or by another data plane, when it

@@ -1,6 +1,6 @@
-//! What lies directly below `/api/stream/{id}/` besides the manifests: pictures, clips, downloads.
+//! What lies directly below `/api/stream/{id}/` besides the manifests: pictures, clips, downloads, text.
 
-use media::VideoId;
+use media::{VideoId, manifest::hls::Playlist};
 
 use super::{Route, Unroutable, id, plain};
 
@@ -17,6 +17,26 @@ pub(crate) enum PictureFile {
     Storyboard,
     /// `preview.mp4`
     Preview,
+}
+
+/// A file of a text track's rendition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TextFile {
+    /// `event.m3u8`, `vod.m3u8`
+    Playlist(Playlist),
+    /// `h{n}.vtt`
+    Segment(u32),
+}
+
+impl TextFile {
+    /// Reads a file name in its one spelling.
+    pub(super) fn parse(file: &str) -> Option<Self> {
+        match file {
+            "event.m3u8" => Some(Self::Playlist(Playlist::Event)),
+            "vod.m3u8" => Some(Self::Playlist(Playlist::Vod)),
+            _ => number(file.strip_prefix('h')?.strip_suffix(".vtt")?).map(Self::Segment),
+        }
+    }
 }
 
 impl PictureFile {
@@ -40,6 +60,11 @@ pub(super) fn below_video(video: &str, parts: &[&str]) -> Result<Route, Unroutab
         ["thumbnails", file] => PictureFile::Thumbnail(numbered(file).ok_or(Unroutable::Unknown)?),
         ["storyboard.vtt"] => PictureFile::Storyboard,
         ["preview.mp4"] => PictureFile::Preview,
+        ["captions", file] => {
+            let caption = file.strip_suffix(".vtt").ok_or(Unroutable::Unknown)?;
+            let (video, caption) = (id("id", video)?, id("caption", caption)?);
+            return Ok(Route::CaptionFile { video, caption });
+        }
         ["download", file] => {
             let rung = file.strip_suffix(".mp4").filter(|rung| plain(rung));
             let rung = rung.ok_or(Unroutable::Unknown)?.to_owned();
@@ -53,7 +78,11 @@ pub(super) fn below_video(video: &str, parts: &[&str]) -> Result<Route, Unroutab
 
 /// `{n}.jpg` in its one spelling.
 pub(super) fn numbered(file: &str) -> Option<u32> {
-    let number = file.strip_suffix(".jpg")?;
+    number(file.strip_suffix(".jpg")?)
+}
+
+/// A number without anything before it.
+fn number(number: &str) -> Option<u32> {
     let canonical = number == "0" || !number.starts_with('0');
     if !canonical || !number.bytes().all(|b| b.is_ascii_digit()) {
         return None;
@@ -69,6 +98,23 @@ mod tests {
 
     fn route(path: &str) -> Result<Route, Unroutable> {
         Route::resolve(&format!("/api/stream/{ID}/{path}"))
+    }
+
+    #[test]
+    fn text_tracks_have_one_spelling() {
+        let text = |file: &str| match route(&format!("{ID}/text-{ID}/{file}")) {
+            Ok(Route::Text { file, .. }) => Some(file),
+            _ => None,
+        };
+        assert_eq!(text("event.m3u8"), Some(TextFile::Playlist(Playlist::Event)));
+        assert_eq!(text("vod.m3u8"), Some(TextFile::Playlist(Playlist::Vod)));
+        assert_eq!(text("h12.vtt"), Some(TextFile::Segment(12)));
+        for bad in ["h01.vtt", "h.vtt", "h1.m4s", "init.mp4", "iframes.m3u8", "1.vtt"] {
+            assert_eq!(text(bad), None, "{bad}");
+        }
+        assert!(matches!(route(&format!("captions/{ID}.vtt")), Ok(Route::CaptionFile { .. })));
+        assert_eq!(route("captions/1.vtt"), Err(Unroutable::InvalidId("caption")));
+        assert_eq!(route(&format!("captions/{ID}")), Err(Unroutable::Unknown));
     }
 
     #[test]

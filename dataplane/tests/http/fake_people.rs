@@ -129,4 +129,25 @@ impl VideoService for FakeControl {
         self.people.video.lock().unwrap().title = "deleted".to_owned();
         Ok(Response::new(v1::DeleteVideoResponse {}))
     }
+
+    async fn create_caption(
+        &self,
+        _request: Request<v1::CreateCaptionRequest>,
+    ) -> Result<Response<v1::Caption>, Status> {
+        Err(Status::unimplemented("no test asks for it"))
+    }
+
+    async fn list_captions(
+        &self,
+        _request: Request<v1::ListCaptionsRequest>,
+    ) -> Result<Response<v1::ListCaptionsResponse>, Status> {
+        Err(Status::unimplemented("no test asks for it"))
+    }
+
+    async fn delete_caption(
+        &self,
+        _request: Request<v1::DeleteCaptionRequest>,
+    ) -> Result<Response<v1::DeleteCaptionResponse>, Status> {
+        Err(Status::unimplemented("no test asks for it"))
+    }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod bearers;
+mod captions;
 mod connection;
 mod drain;
 mod fake_control;

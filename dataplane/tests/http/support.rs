@@ -233,6 +233,7 @@ impl Film {
             video_renditions: vec![rung],
             audio_renditions: vec![sound],
             pictures: media::pictures::Pictures::default(),
+            captions: Vec::new(),
         };
         Self { index, objects }
     }

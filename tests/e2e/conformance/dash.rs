@@ -2,7 +2,7 @@
 
 use roxmltree::{Document, Node};
 
-use super::{Findings, Parsed, Phase, parse};
+use super::{Findings, Parsed, Phase, parse, text};
 use crate::harness::capture::{Capture, LocalName, timeline};
 
 const NAMESPACE: &str = "urn:mpeg:dash:schema:mpd:2011";
@@ -30,6 +30,10 @@ pub(crate) fn check(capture: &Capture, phase: Phase) -> Findings {
     let periods: Vec<Node> = mpd.children().filter(|n| n.has_tag_name_local("Period")).collect();
     findings.require("D2", periods.len() == 1, format!("{} periods", periods.len()));
     for set in mpd.descendants().filter(|n| n.has_tag_name_local("AdaptationSet")) {
+        if set.attribute("contentType") == Some("text") {
+            text::dash(capture, set, &mut findings);
+            continue;
+        }
         adaptation_set(set, mpd, phase, &tracks, total, &mut findings);
     }
     findings

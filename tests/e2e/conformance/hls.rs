@@ -1,6 +1,6 @@
 //! HLS multivariant playlists and delivery: rules H1 to H11, H21, G1.
 
-use super::{Findings, Parsed, Phase, hls_media, parse};
+use super::{Findings, Parsed, Phase, hls_media, parse, text};
 use crate::harness::{
     capture::{Capture, rendition, resolve},
     m3u8::{self, Attributes, Media, Multivariant, unquoted},
@@ -35,7 +35,8 @@ pub(crate) fn check(capture: &Capture, phase: Phase) -> Findings {
             bandwidth(&playlist, attributes, &path, &tracks, &media, &mut findings);
         }
     }
-    sound(&playlist, &mut findings);
+    groups(&playlist, &mut findings);
+    text::hls(capture, &playlist, &media, &mut findings);
     iframes(capture, &playlist, phase, &tracks, &mut findings);
     hls_media::check(capture, &media, &tracks, phase, &mut findings);
     delivery(capture, &mut findings);
@@ -78,7 +79,7 @@ fn number(attributes: &Attributes, name: &str) -> Option<u64> {
     attributes.get(name).and_then(|value| value.parse().ok())
 }
 
-fn text<'a>(attributes: &'a Attributes, name: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(attributes: &'a Attributes, name: &str) -> Option<&'a str> {
     attributes.get(name).and_then(|value| unquoted(value))
 }
 
@@ -214,8 +215,9 @@ fn peak(track: &Parsed, target: f64) -> f64 {
     peak
 }
 
-fn sound(playlist: &Multivariant, findings: &mut Findings) {
+fn groups(playlist: &Multivariant, findings: &mut Findings) {
     let mut defaults = Vec::new();
+    let mut names = Vec::new();
     for media in &playlist.media {
         let group = text(media, "GROUP-ID").unwrap_or_default();
         let name = text(media, "NAME").unwrap_or_default();
@@ -236,9 +238,13 @@ fn sound(playlist: &Multivariant, findings: &mut Findings) {
             !yes("DEFAULT") || yes("AUTOSELECT"),
             format!("{told}: DEFAULT without AUTOSELECT"),
         );
-        let used =
-            playlist.variants.iter().any(|(variant, _)| text(variant, "AUDIO") == Some(group));
-        findings.require("H7", used, format!("{told}: no variant uses the group"));
+        let kind = media.get("TYPE").map(String::as_str).unwrap_or_default();
+        let known = ["AUDIO", "SUBTITLES"].contains(&kind);
+        findings.require("H7", known, format!("{told}: TYPE {kind}"));
+        let used = playlist.variants.iter().all(|(variant, _)| text(variant, kind) == Some(group));
+        findings.require("H7", used, format!("{told}: a variant does without the group"));
+        findings.require("H7", !names.contains(&(group, name)), format!("{told}: a name twice"));
+        names.push((group, name));
         if yes("DEFAULT") {
             findings.require(
                 "H7",
@@ -249,9 +255,13 @@ fn sound(playlist: &Multivariant, findings: &mut Findings) {
         }
     }
     for (variant, uri) in &playlist.variants {
-        let Some(group) = text(variant, "AUDIO") else { continue };
-        let known = playlist.media.iter().any(|media| text(media, "GROUP-ID") == Some(group));
-        findings.require("H7", known, format!("{uri}: unknown AUDIO group {group:?}"));
+        for kind in ["AUDIO", "SUBTITLES"] {
+            let Some(group) = text(variant, kind) else { continue };
+            let mut of_kind =
+                playlist.media.iter().filter(|m| m.get("TYPE").is_some_and(|t| t == kind));
+            let known = of_kind.any(|media| text(media, "GROUP-ID") == Some(group));
+            findings.require("H7", known, format!("{uri}: unknown {kind} group {group:?}"));
+        }
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct Play {
     pub(crate) start: Option<f64>,
     /// Switches to the rung of this height once playback has passed the second.
     pub(crate) switches: Vec<(f64, u32)>,
+    /// Shows the text track of this language.
+    pub(crate) text: Option<&'static str>,
     /// Gives up after this long.
     pub(crate) deadline: Duration,
 }
@@ -54,7 +56,8 @@ impl Play {
             self.switches.iter().map(|(at, height)| json!({"at": at, "height": height})).collect();
         let order = json!({
             "origin": format!("http://{origin}"), "player": self.player, "manifest": self.manifest,
-            "start": self.start, "switches": switches, "seconds": self.deadline.as_secs(),
+            "start": self.start, "switches": switches, "text": self.text,
+            "seconds": self.deadline.as_secs(),
         });
         let chromium =
             program::tool("chromium").expect("chromium is missing: run `tools/install test`");
@@ -144,6 +147,18 @@ impl Report {
     fn told(&self) -> String {
         let (player, manifest) = (self.play.player, &self.play.manifest);
         format!("{player} {manifest}: {:#}\n{:#?}", self.summary, self.events)
+    }
+
+    /// Panics unless `text` was shown while it should be, from `start` to `end`.
+    pub(crate) fn assert_read(&self, text: &str, (start, end): (f64, f64)) {
+        let seen = self.summary["texts"].as_array().into_iter().flatten();
+        let mut seen = seen.filter(|seen| seen["text"] == text);
+        let seen = seen.next().unwrap_or_else(|| panic!("never read {text:?}: {}", self.told()));
+        let number = |key: &str| seen[key].as_f64().unwrap_or(f64::NAN);
+        let near = |key: &str, value: f64| (number(key) - value).abs() < 0.01;
+        assert!(near("start", start) && near("end", end), "{seen}: {}", self.told());
+        let at = number("at");
+        assert!(at > start - 0.3 && at < end + 0.3, "{text:?} at {at} s: {}", self.told());
     }
 
     /// Heights of the pictures shown, in order.

@@ -125,6 +125,9 @@ impl Capture {
                 capture.fetch(client, &path).await;
             }
         }
+        for path in whole_files(&text, manifest) {
+            capture.fetch(client, &path).await;
+        }
         capture
     }
 
@@ -162,7 +165,7 @@ impl Capture {
         let mut tracks = Vec::new();
         for (path, reply) in self.texts.iter().filter(|(path, _)| **path != self.manifest) {
             let Ok(playlist) = m3u8::media(&reply.text()) else { continue };
-            if playlist.iframes_only {
+            if playlist.iframes_only || is_text(path) {
                 continue;
             }
             let part = |segment: &m3u8::Segment| {
@@ -189,11 +192,25 @@ impl Capture {
     }
 }
 
+/// Whether a path is of a text track.
+pub(crate) fn is_text(path: &str) -> bool {
+    rendition(path).starts_with("text-")
+}
+
+/// What an MPD names by BaseURL.
+fn whole_files(text: &str, manifest: &str) -> Vec<String> {
+    let document = Document::parse(text).unwrap_or_else(|e| panic!("MPD: {e}\n{text}"));
+    let urls = document.descendants().filter(|n| n.has_tag_name_local("BaseURL"));
+    urls.filter_map(|url| Some(resolve(manifest, url.text()?))).collect()
+}
+
 /// Per representation: rendition, init's path, and each segment's path.
 fn addresses(text: &str, manifest: &str) -> Vec<(String, String, Vec<String>)> {
     let document = Document::parse(text).unwrap_or_else(|e| panic!("MPD: {e}\n{text}"));
     let mut found = Vec::new();
+    let of_file = |n: &Node| n.children().any(|n| n.has_tag_name_local("BaseURL"));
     let representations = document.descendants().filter(|n| n.has_tag_name_local("Representation"));
+    let representations = representations.filter(|n| !of_file(n));
     for representation in representations {
         let template = representation
             .ancestors()

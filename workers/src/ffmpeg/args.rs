@@ -185,6 +185,17 @@ pub fn audio(encode: &AudioEncode<'_>) -> Vec<OsString> {
     args.0
 }
 
+/// Arguments that write text track `index` of `source` to standard output as WebVTT, by the source's own
+/// clock.
+pub fn subtitles(source: &Input, index: u32) -> Vec<OsString> {
+    let mut args = Args::new();
+    args.add(["-copyts", "-threads", "1"]);
+    args.input(source);
+    args.add(["-map", &format!("0:{index}"), "-vn", "-an", "-dn", "-map_metadata", "-1"]);
+    args.add(["-c:s", "webvtt", "-avoid_negative_ts", "disabled", "-f", "webvtt", "pipe:1"]);
+    args.0
+}
+
 /// Arguments that list the encoders.
 pub fn encoders() -> Vec<OsString> {
     ["-hide_banner", "-nostdin", "-encoders"].map(OsString::from).to_vec()

@@ -51,6 +51,7 @@ pub(super) fn kind(lease: &v1::Lease) -> &'static str {
         Some(v1::lease::Work::Audio(_)) => "audio",
         Some(v1::lease::Work::Pictures(_)) => "thumbnails",
         Some(v1::lease::Work::Preview(_)) => "preview",
+        Some(v1::lease::Work::Subtitles(_)) => "subtitles",
         None => "unknown",
     }
 }

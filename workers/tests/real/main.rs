@@ -19,4 +19,5 @@ mod pictures;
 mod probes;
 #[path = "../../../crates/store/tests/stores/proxy.rs"]
 mod proxy;
+mod subtitles;
 mod worker;

@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use super::{
-    Links, by_codec, dash_playable, percent,
+    Links, by_codec, captions, dash_playable, percent,
     rate::leaky_bucket,
     timeline::{Bytes, Timeline},
     visible_rungs, xml,
@@ -72,6 +72,7 @@ pub fn mpd(index: &Index, now_ms: i64, links: &Links<'_>) -> Option<String> {
     for (place, rendition) in index.audio_renditions.iter().enumerate() {
         push_audio(&mut out, index, links, (groups.len() + place, place, rendition), buffer_ms);
     }
+    captions::dash_sets(&mut out, index, links, duration_micros(index) / 1000);
     out.push_str("  </Period>\n");
     if !ended {
         push(

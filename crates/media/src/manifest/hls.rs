@@ -6,7 +6,7 @@
 use std::{fmt::Write, ops::Range};
 
 use super::{
-    Links, by_codec, hls_playable, percent, quoted,
+    Links, by_codec, captions, hls_playable, percent, quoted,
     rate::{self, Rates},
     timeline::{Bytes, Timeline},
     visible, visible_rungs,
@@ -51,6 +51,7 @@ pub fn multivariant(index: &Index, links: &Links<'_>) -> Option<String> {
     for (place, rendition) in audio.iter().enumerate() {
         out.push_str(&audio_media(index, links, rendition, place == 0));
     }
+    out.push_str(&captions::hls_media(index, links));
     let sound = Sound::new(index, &audio, target);
     if rungs.is_empty() {
         if !index.video_renditions.is_empty() {
@@ -88,17 +89,7 @@ pub fn media(
     links: &Links<'_>,
 ) -> Option<String> {
     let (track, timeline) = servable(index, rendition, links)?;
-    let ended = index.finished_at_ms.is_some();
-    let (kind, start) = match playlist {
-        Playlist::Event => ("EVENT", START),
-        Playlist::Vod if ended => ("VOD", ""),
-        Playlist::Vod => return None,
-    };
-    let mut out = format!(
-        "#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-TARGETDURATION:{}\n#EXT-X-MEDIA-SEQUENCE:0\n\
-         #EXT-X-PLAYLIST-TYPE:{kind}\n#EXT-X-INDEPENDENT-SEGMENTS\n{start}",
-        target_duration(index),
-    );
+    let mut out = head(index, playlist, 6)?;
     let (prefix, suffix) = (media_prefix(index, rendition, links), links.suffix());
     push(&mut out, format_args!("#EXT-X-MAP:URI=\"{prefix}init.mp4{suffix}\"\n"));
     for (number, gops) in committed_segments(index, track).into_iter().enumerate() {
@@ -106,10 +97,23 @@ pub fn media(
         let name = SegmentName::Hls(number as u32);
         push(&mut out, format_args!("{prefix}{name}{suffix}\n"));
     }
-    if ended {
+    if index.finished_at_ms.is_some() {
         out.push_str("#EXT-X-ENDLIST\n");
     }
     Some(out)
+}
+
+/// What a media playlist begins with; `None` while there is none of that kind.
+pub(super) fn head(index: &Index, playlist: Playlist, version: u32) -> Option<String> {
+    let (kind, start) = match playlist {
+        Playlist::Event => ("EVENT", START),
+        Playlist::Vod => index.finished_at_ms.map(|_| ("VOD", ""))?,
+    };
+    Some(format!(
+        "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{}\n#EXT-X-MEDIA-SEQUENCE:0\n\
+         #EXT-X-PLAYLIST-TYPE:{kind}\n#EXT-X-INDEPENDENT-SEGMENTS\n{start}",
+        target_duration(index),
+    ))
 }
 
 /// The I-frame playlist of a video rendition: the first sample of every fragment, as a range of the
@@ -168,7 +172,7 @@ fn target_duration(index: &Index) -> u64 {
     ((longest + 500_000) / 1_000_000).max(1)
 }
 
-fn committed_segments(index: &Index, track: &Track) -> Vec<Range<u32>> {
+pub(super) fn committed_segments(index: &Index, track: &Track) -> Vec<Range<u32>> {
     let frontier = track.frontier();
     index.grid.hls_segments().take_while(|gops| gops.end <= frontier).collect()
 }
@@ -209,14 +213,14 @@ impl Sound {
 
     /// The only variant of a film without pictures: its default sound.
     fn stream_inf(&self, index: &Index, links: &Links<'_>, default: &AudioRendition) -> String {
-        let file = if index.finished_at_ms.is_none() { "event.m3u8" } else { "vod.m3u8" };
         format!(
             "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}\",\
-             AUDIO=\"{AUDIO_GROUP}\"\n{}\n",
+             AUDIO=\"{AUDIO_GROUP}\"{}\n{}\n",
             self.rates.peak,
             self.rates.average,
             self.codecs.trim_start_matches(','),
-            playlist_url(index, links, &default.name, file),
+            captions::hls_group(index),
+            playlist_url(index, links, &default.name, playlist_file(index)),
         )
     }
 }
@@ -234,17 +238,17 @@ impl<'a> Variant<'a> {
 
     fn stream_inf(&self, index: &Index, links: &Links<'_>, sound: &Sound) -> String {
         let VideoRendition { name, width, height, track, .. } = self.rung;
-        let file = if index.finished_at_ms.is_none() { "event.m3u8" } else { "vod.m3u8" };
         let audio = if sound.exists { format!(",AUDIO=\"{AUDIO_GROUP}\"") } else { String::new() };
         format!(
             "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}{}\",\
-             RESOLUTION={width}x{height},FRAME-RATE={:.3},VIDEO-RANGE=SDR{audio}\n{}\n",
+             RESOLUTION={width}x{height},FRAME-RATE={:.3},VIDEO-RANGE=SDR{audio}{}\n{}\n",
             self.rates.peak + sound.rates.peak,
             self.rates.average + sound.rates.average,
             quoted(&track.codec),
             sound.codecs,
             index.grid.rate().fps(),
-            playlist_url(index, links, name, file),
+            captions::hls_group(index),
+            playlist_url(index, links, name, playlist_file(index)),
         )
     }
 
@@ -270,7 +274,6 @@ fn audio_media(
     rendition: &AudioRendition,
     default: bool,
 ) -> String {
-    let file = if index.finished_at_ms.is_none() { "event.m3u8" } else { "vod.m3u8" };
     format!(
         "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"{AUDIO_GROUP}\",NAME=\"{}\",LANGUAGE=\"{}\",\
          DEFAULT={},AUTOSELECT=YES,CHANNELS=\"{}\",URI=\"{}\"\n",
@@ -278,23 +281,28 @@ fn audio_media(
         language::tag(&rendition.language),
         if default { "YES" } else { "NO" },
         rendition.channels,
-        playlist_url(index, links, &rendition.name, file),
+        playlist_url(index, links, &rendition.name, playlist_file(index)),
     )
 }
 
+/// What sessions that begin now are told to follow.
+pub(super) fn playlist_file(index: &Index) -> &'static str {
+    if index.finished_at_ms.is_none() { "event.m3u8" } else { "vod.m3u8" }
+}
+
 /// From the multivariant playlist, which lies in `hls/`.
-fn playlist_url(index: &Index, links: &Links<'_>, rendition: &str, file: &str) -> String {
+pub(super) fn playlist_url(index: &Index, links: &Links<'_>, rendition: &str, file: &str) -> String {
     let below = format!("{}/{}/", index.version, percent(rendition));
     let prefix = links.prefix(index, &format!("../{below}"), &below);
     quoted(&format!("{prefix}{file}{}", links.suffix()))
 }
 
 /// From a media playlist, which lies beside its segments.
-fn media_prefix(index: &Index, rendition: &str, links: &Links<'_>) -> String {
+pub(super) fn media_prefix(index: &Index, rendition: &str, links: &Links<'_>) -> String {
     quoted(&links.prefix(index, "", &format!("{}/{}/", index.version, percent(rendition))))
 }
 
-fn push_extinf(out: &mut String, micros: u64) {
+pub(super) fn push_extinf(out: &mut String, micros: u64) {
     push(out, format_args!("#EXTINF:{}.{:06},\n", micros / 1_000_000, micros % 1_000_000));
 }
 

@@ -50,6 +50,7 @@ pub(crate) fn empty_index(grid: Grid) -> Index {
         video_renditions: Vec::new(),
         audio_renditions: Vec::new(),
         pictures: Pictures::default(),
+        captions: Vec::new(),
     }
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failure in a helper is a failed test")]
 
 mod assembling;
+mod captions;
 mod codecs;
 mod ffmpeg;
 mod film;

@@ -150,14 +150,17 @@ fn once<T>(name: &str, place: &mut Option<T>, value: T) -> Result<(), Problem> {
 
 /// Why the parser gets no more.
 #[derive(Debug, thiserror::Error)]
-enum PieceError {
+pub(crate) enum PieceError {
+    /// The body did not arrive.
     #[error(transparent)]
     Intake(IntakeError),
+    /// It holds more than it should have to.
     #[error("no boundary, or part headers of unreasonable size")]
     Held,
 }
 
-fn malformed(error: &multer::Error) -> Problem {
+/// What is wrong with a form.
+pub(crate) fn malformed(error: &multer::Error) -> Problem {
     if let multer::Error::StreamReadFailed(source) = error {
         return match source.downcast_ref() {
             Some(PieceError::Intake(error)) => broken(*error),

@@ -3,7 +3,7 @@
 use media::{
     FrameRate, Grid,
     grid::FRAME_RATE_MAX,
-    source::{AudioTrack, Source, VideoTrack},
+    source::{AudioTrack, Source, TextTrack, VideoTrack},
 };
 
 use super::{
@@ -216,6 +216,19 @@ fn source(report: &Report, video: Option<VideoTrack>, duration: f64, bytes: u64)
         bitrate: report.bitrate().unwrap_or((bytes as f64 * 8.0 / duration) as u64),
         video,
         audio: report.sounds().into_iter().filter_map(audio).collect(),
+        text: report.streams.iter().filter(|s| s.is_subtitle()).map(text).collect(),
+    }
+}
+
+fn text(stream: &Stream) -> TextTrack {
+    TextTrack {
+        index: stream.index,
+        codec: stream.codec_name.clone().unwrap_or_else(|| "unknown".to_owned()),
+        language: stream.tag("language"),
+        title: stream.tag("title"),
+        default: stream.is("default"),
+        forced: stream.is("forced"),
+        hearing_impaired: stream.is("hearing_impaired"),
     }
 }
 

@@ -142,13 +142,18 @@ impl Stream {
         self.start_pts.map(|pts| pts as f64 * self.tick())
     }
 
+    /// Text, or pictures of it.
+    pub(super) fn is_subtitle(&self) -> bool {
+        self.codec_type.as_deref() == Some("subtitle")
+    }
+
     /// A single picture.
     fn is_still(&self) -> bool {
         let codec = self.codec_name.as_deref().unwrap_or_default();
         STILL_CODECS.contains(&codec) && self.nb_frames.as_deref() == Some("1")
     }
 
-    fn is(&self, disposition: &str) -> bool {
+    pub(super) fn is(&self, disposition: &str) -> bool {
         self.disposition.get(disposition).is_some_and(|value| *value != 0)
     }
 

@@ -1,0 +1,115 @@
+//! Rows of `captions`: uploaded text tracks.
+
+use media::{
+    CaptionId, VideoId,
+    captions::{CaptionKind, Described},
+    pictures::Picture,
+};
+use tokio_postgres::{GenericClient, Row};
+use uuid::Uuid;
+
+use super::DbError;
+
+/// One uploaded text track.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uploaded {
+    /// What its upload said of it.
+    pub about: Described,
+    /// Where it lies.
+    pub object: Picture,
+}
+
+impl TryFrom<&Row> for Uploaded {
+    type Error = DbError;
+
+    fn try_from(row: &Row) -> Result<Self, DbError> {
+        let id: Uuid = row.try_get("id")?;
+        let (kind, sha256): (&str, &[u8]) = (row.try_get("kind")?, row.try_get("sha256")?);
+        let bytes: i64 = row.try_get("bytes")?;
+        let about = Described {
+            id: CaptionId::new(id),
+            language: row.try_get("language")?,
+            label: row.try_get("label")?,
+            kind: CaptionKind::parse(kind).ok_or_else(|| DbError::row("captions", "kind", id))?,
+            default: row.try_get("is_default")?,
+            forced: false,
+        };
+        let object = Picture {
+            key: row.try_get("object_key")?,
+            bytes: bytes.unsigned_abs(),
+            sha256: sha256.try_into().map_err(|_| DbError::row("captions", "sha256", id))?,
+        };
+        Ok(Self { about, object })
+    }
+}
+
+/// Adds a track; the same one again changes nothing. False when the video has `most` already.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn insert(
+    tx: &impl GenericClient,
+    video: VideoId,
+    new: &Uploaded,
+    most: i64,
+) -> Result<bool, DbError> {
+    let Uploaded { about, object } = new;
+    tx.execute(
+        "INSERT INTO captions
+             (id, video_id, language, label, kind, is_default, object_key, bytes, sha256)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+         -- A retry after a lost reply.
+         ON CONFLICT DO NOTHING",
+        &[
+            &about.id.uuid(),
+            &video.uuid(),
+            &about.language,
+            &about.label,
+            &about.kind.text(),
+            &about.default,
+            &object.key,
+            &object.bytes.cast_signed(),
+            &&object.sha256[..],
+        ],
+    )
+    .await?;
+    // The caller holds the video's lock, so nobody else adds one now.
+    let sql = "SELECT count(*) AS captions FROM captions WHERE video_id = $1";
+    let count: i64 = tx.query_one(sql, &[&video.uuid()]).await?.try_get("captions")?;
+    Ok(count <= most)
+}
+
+/// The uploaded tracks of a video, by age.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn of_video(db: &impl GenericClient, video: VideoId) -> Result<Vec<Uploaded>, DbError> {
+    let rows = db
+        .query(
+            "SELECT id, language, label, kind, is_default, object_key, bytes, sha256
+             FROM captions
+             WHERE video_id = $1
+             ORDER BY created_at, id",
+            &[&video.uuid()],
+        )
+        .await?;
+    rows.iter().map(Uploaded::try_from).collect()
+}
+
+/// Removes a track; its object when there was one.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn delete(
+    tx: &impl GenericClient,
+    video: VideoId,
+    id: CaptionId,
+) -> Result<Option<String>, DbError> {
+    let row = tx
+        .query_opt(
+            "DELETE FROM captions WHERE id = $1 AND video_id = $2 RETURNING object_key",
+            &[&id.uuid(), &video.uuid()],
+        )
+        .await?;
+    Ok(row.map(|row| row.try_get("object_key")).transpose()?)
+}

@@ -1,0 +1,236 @@
+//! Text tracks over gRPC: uploaded, listed, removed.
+
+use api::{
+    code::{Code, Problem},
+    v1, wire,
+};
+use media::{
+    CaptionId, VideoId,
+    captions::{
+        CaptionError, CaptionKind, Captions, Described, Format, LABEL_CHARS_MAX, Window, file_name,
+        id_of_file, length_of,
+    },
+    layout,
+    pictures::Picture,
+};
+use sha2::{Digest, Sha256};
+use tokio::task::spawn_blocking;
+use tonic::Request;
+use uuid::Uuid;
+
+use super::{
+    gate::Rpc,
+    videos::{INDEX_CHORE_SECONDS, sync_index, video},
+};
+use crate::{
+    captions::CAPTIONS_PER_VIDEO_MAX,
+    db::{
+        CALL_TRIES_MAX,
+        captions::{self, Uploaded},
+        chores::{self, Chore},
+        pictures, retrying,
+        videos::{self, Video},
+    },
+    deps::Deps,
+    index, language, purge,
+};
+
+/// Adds an uploaded track.
+pub(super) async fn create(
+    deps: &Deps,
+    request: Request<v1::CreateCaptionRequest>,
+) -> Result<v1::Caption, Problem> {
+    let id = wire::id("video_id", &request.get_ref().video_id);
+    let principal = deps.enter(Rpc::CreateCaption, &request, id.clone().ok())?;
+    let row = video(deps, &principal.tenant, id?).await?;
+    let message = request.into_inner();
+    if message.validate_only {
+        return Ok(v1::Caption::default());
+    }
+    let about = described(&message)?;
+    let text = read(message, &row).await?;
+    let sha256: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+    let key = layout::caption(row.id, about.id, &hex::encode(&sha256[..16]));
+    let object = Picture { key, bytes: text.len() as u64, sha256 };
+    index::put(&deps.stores, &row.store, &object.key, text.into_bytes()).await?;
+    let new = Uploaded { about, object };
+    if let Err(problem) = record(deps, row.id, &new).await {
+        remove(deps, &row, &new.object.key).await;
+        return Err(problem);
+    }
+    changed(deps, &row).await;
+    let row = video(deps, &principal.tenant, row.id).await?;
+    let made = v1::Video::from(row).captions;
+    let id = new.about.id.to_string();
+    made.into_iter().find(|c| c.caption_id == id).ok_or_else(|| Problem::not_found("caption"))
+}
+
+/// Lists the tracks of a video.
+pub(super) async fn list(
+    deps: &Deps,
+    request: Request<v1::ListCaptionsRequest>,
+) -> Result<v1::ListCaptionsResponse, Problem> {
+    let id = wire::id("video_id", &request.get_ref().video_id);
+    let principal = deps.enter(Rpc::ListCaptions, &request, id.clone().ok())?;
+    let row = video(deps, &principal.tenant, id?).await?;
+    Ok(v1::ListCaptionsResponse { captions: v1::Video::from(row).captions })
+}
+
+/// Removes a track.
+pub(super) async fn delete(
+    deps: &Deps,
+    request: Request<v1::DeleteCaptionRequest>,
+) -> Result<v1::DeleteCaptionResponse, Problem> {
+    let id = wire::id("video_id", &request.get_ref().video_id);
+    let principal = deps.enter(Rpc::DeleteCaption, &request, id.clone().ok())?;
+    let row = video(deps, &principal.tenant, id?).await?;
+    let caption: CaptionId = wire::id("caption_id", &request.get_ref().caption_id)?;
+    let deleted = retrying(CALL_TRIES_MAX, || async {
+        let mut connection = deps.db.get().await?;
+        let tx = connection.transaction().await?;
+        if !videos::touch(&tx, row.id).await? {
+            return Ok(None);
+        }
+        let deleted = match captions::delete(&tx, row.id, caption).await? {
+            Some(key) => Some(Deleted::Upload(key)),
+            None => forget_embedded(&tx, &row, caption).await?,
+        };
+        if deleted.is_some() {
+            announce(&tx, row.id).await?;
+            tx.commit().await?;
+        }
+        Ok(deleted)
+    })
+    .await
+    .map_err(Problem::from)?;
+    let deleted = deleted.ok_or_else(|| Problem::not_found("caption"))?;
+    changed(deps, &row).await;
+    if let Deleted::Upload(key) = deleted {
+        remove(deps, &row, &key).await;
+    }
+    Ok(v1::DeleteCaptionResponse {})
+}
+
+/// What has been removed.
+enum Deleted {
+    /// The object is nobody's any more.
+    Upload(String),
+    /// The sweep of its job takes the object.
+    Embedded,
+}
+
+async fn forget_embedded(
+    tx: &tokio_postgres::Transaction<'_>,
+    row: &Video,
+    caption: CaptionId,
+) -> Result<Option<Deleted>, crate::db::DbError> {
+    let Some(job) = row.served_job else { return Ok(None) };
+    let numbers = 0..crate::plan::TEXT_TRACKS_MAX as u32;
+    let Some(number) = numbers.into_iter().find(|n| id_of_file(job, *n) == caption) else {
+        return Ok(None);
+    };
+    if !pictures::delete(tx, job, &file_name(number)).await? {
+        return Ok(None);
+    }
+    chores::create(tx, Chore::Job(row.id, job), 0.0).await?;
+    Ok(Some(Deleted::Embedded))
+}
+
+/// What a request says of its track.
+fn described(message: &v1::CreateCaptionRequest) -> Result<Described, Problem> {
+    let tag = media::language::tag(message.language.trim());
+    if tag == "und" && !message.language.trim().eq_ignore_ascii_case("und") {
+        return Err(Problem::field("language", "must be a BCP 47 tag, for example \"pt-BR\""));
+    }
+    let label = message.label.trim();
+    if label.chars().count() > LABEL_CHARS_MAX {
+        let text = format!("is longer than {LABEL_CHARS_MAX} characters");
+        return Err(Problem::field("label", text));
+    }
+    if label.chars().any(char::is_control) {
+        return Err(Problem::field("label", "holds control characters"));
+    }
+    let kind = match message.kind.as_str() {
+        "" => Some(CaptionKind::default()),
+        text => CaptionKind::parse(text),
+    };
+    let kind =
+        kind.ok_or_else(|| Problem::field("kind", "must be \"subtitles\" or \"captions\""))?;
+    let label = match (label, kind) {
+        ("", CaptionKind::Subtitles) if tag == "und" => "Subtitles",
+        ("", CaptionKind::Captions) if tag == "und" => "Captions",
+        ("", _) => language::name(&tag),
+        (label, _) => label,
+    };
+    let label = label.to_owned();
+    let id = CaptionId::new(Uuid::now_v7());
+    Ok(Described { id, language: tag, label, kind, default: message.default, forced: false })
+}
+
+/// The track in its canonical form.
+async fn read(message: v1::CreateCaptionRequest, row: &Video) -> Result<String, Problem> {
+    let content = message.content;
+    let format = match message.format.as_str() {
+        "vtt" => Format::Vtt,
+        "srt" => Format::Srt,
+        "" => Format::guess(&content),
+        _ => return Err(Problem::field("format", "must be \"vtt\" or \"srt\"")),
+    };
+    let grid = row.source.as_ref().and_then(|source| source.grid().ok());
+    let window = Window { origin: 0, length: grid.map(|grid| length_of(&grid)) };
+    let written = spawn_blocking(move || Captions::read(&content, format, window)?.write()).await;
+    let written =
+        written.map_err(|_| Problem::new(Code::Internal, "the text could not be read"))?;
+    written.map_err(|error| match error {
+        CaptionError::Bytes => Problem::at(Code::TooLarge, "content", error.to_string()),
+        error => Problem::field("content", error.to_string()),
+    })
+}
+
+async fn record(deps: &Deps, video: VideoId, new: &Uploaded) -> Result<(), Problem> {
+    let recorded = retrying(CALL_TRIES_MAX, || async {
+        let mut connection = deps.db.get().await?;
+        let tx = connection.transaction().await?;
+        if !videos::touch(&tx, video).await? {
+            return Ok(None);
+        }
+        let fits = captions::insert(&tx, video, new, CAPTIONS_PER_VIDEO_MAX).await?;
+        if fits {
+            announce(&tx, video).await?;
+            tx.commit().await?;
+        }
+        Ok(Some(fits))
+    })
+    .await
+    .map_err(Problem::from)?;
+    match recorded {
+        Some(true) => Ok(()),
+        Some(false) => {
+            let text = format!("the video has {CAPTIONS_PER_VIDEO_MAX} uploaded text tracks");
+            Err(Problem::new(Code::Conflict, text))
+        }
+        None => Err(Problem::not_found("video")),
+    }
+}
+
+/// What follows from a change of the tracks, whatever becomes of this process.
+async fn announce(
+    tx: &tokio_postgres::Transaction<'_>,
+    video: VideoId,
+) -> Result<(), crate::db::DbError> {
+    chores::create(tx, Chore::Index(video), INDEX_CHORE_SECONDS).await?;
+    purge::queue(tx, video).await
+}
+
+/// Tells everybody, and the index object, before the caller is answered.
+async fn changed(deps: &Deps, row: &Video) {
+    deps.video_changed_for(row.id).await;
+    sync_index(deps, row.id, &row.store).await;
+}
+
+/// Removes an object that no row names. What stays goes with the video.
+async fn remove(deps: &Deps, row: &Video, key: &str) {
+    if let Err(error) = index::delete(&deps.stores, &row.store, key).await {
+        tracing::warn!(video.id = %row.id, %error, "delete a text track");
+    }
+}

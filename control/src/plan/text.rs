@@ -1,0 +1,76 @@
+//! Which of a source's text tracks are taken out, and what they are called.
+
+use media::{
+    JobId,
+    captions::{CaptionKind, Described, LABEL_CHARS_MAX, id_of_file},
+    source::TextTrack,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::language;
+
+/// Text tracks that are taken out; a source with more keeps its first ones.
+pub const TEXT_TRACKS_MAX: usize = 32;
+
+/// An embedded text track.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlannedText {
+    /// Names its object and its task.
+    pub number: u32,
+    /// What is read.
+    pub track: TextTrack,
+    /// What people see.
+    pub label: String,
+    /// BCP 47; "und" when unknown.
+    pub language: String,
+}
+
+impl PlannedText {
+    /// What people see of it, once `job` has it.
+    pub fn described(&self, job: JobId) -> Described {
+        let kind = match self.track.hearing_impaired {
+            true => CaptionKind::Captions,
+            false => CaptionKind::Subtitles,
+        };
+        Described {
+            id: id_of_file(job, self.number),
+            language: self.language.clone(),
+            label: self.label.clone(),
+            kind,
+            default: self.track.default,
+            forced: self.track.forced,
+        }
+    }
+}
+
+/// The tracks that hold text; what is left out is noted.
+pub(super) fn plan(tracks: &[TextTrack], notes: &mut Vec<String>) -> Vec<PlannedText> {
+    let (text, pictures): (Vec<_>, Vec<_>) = tracks.iter().partition(|track| track.is_text());
+    for track in pictures {
+        let (index, codec) = (track.index, &track.codec);
+        notes.push(format!(
+            "subtitle track {index} ({codec}) was left out, because it is not stored as text"
+        ));
+    }
+    if text.len() > TEXT_TRACKS_MAX {
+        let left = text.len() - TEXT_TRACKS_MAX;
+        notes.push(format!(
+            "{left} subtitle tracks beyond the first {TEXT_TRACKS_MAX} were left out"
+        ));
+    }
+    let planned = (0..).zip(text.into_iter().take(TEXT_TRACKS_MAX)).map(|(number, track)| {
+        let language = language::tag(&track.language);
+        let label = label(&track.title, &language, number);
+        PlannedText { number, track: track.clone(), label, language }
+    });
+    planned.collect()
+}
+
+fn label(title: &str, language: &str, number: u32) -> String {
+    let title: String = title.chars().filter(|c| !c.is_control()).take(LABEL_CHARS_MAX).collect();
+    match title.trim() {
+        "" if language != "und" => language::name(language).to_owned(),
+        "" => format!("Subtitles {}", number + 1),
+        title => title.to_owned(),
+    }
+}

@@ -1,0 +1,227 @@
+//! A cue's text, rewritten: what WebVTT may mark up stays, everything else becomes text or goes. What
+//! leaves this module never holds a `<` that does not begin one of the tags written here.
+
+/// Tags without anything in them.
+const PLAIN: [&str; 5] = ["b", "i", "u", "ruby", "rt"];
+/// Tags with a word of their own: who speaks, and in what language.
+const SPOKEN: [&str; 2] = ["v", "lang"];
+const DEPTH_MAX: usize = 8;
+const TAG_BYTES_MAX: usize = 256;
+const WORD_CHARS_MAX: usize = 64;
+
+/// Rewrites the text of a cue; empty when it shows nothing.
+pub(super) fn clean(raw: &str) -> String {
+    let mut out = Writer::default();
+    let mut rest = raw;
+    while let Some(at) = rest.find(['<', '>', '&']) {
+        out.text(&rest[..at]);
+        rest = &rest[at..];
+        let taken = match rest.as_bytes()[0] {
+            b'<' => tag(rest).map(|(tag, bytes)| {
+                out.tag(&tag);
+                bytes
+            }),
+            b'&' => entity(rest).map(|(c, bytes)| {
+                out.character(c);
+                bytes
+            }),
+            _ => None,
+        };
+        let bytes = taken.unwrap_or_else(|| {
+            out.text(&rest[..1]);
+            1
+        });
+        rest = &rest[bytes..];
+    }
+    out.text(rest);
+    out.finish()
+}
+
+/// What stands between `<` and `>`.
+enum Tag {
+    Open(&'static str, String),
+    Close(&'static str),
+    /// Known or unknown, it is left out.
+    Dropped,
+}
+
+#[derive(Default)]
+struct Writer {
+    out: String,
+    open: Vec<&'static str>,
+    shows: bool,
+}
+
+impl Writer {
+    fn text(&mut self, text: &str) {
+        for c in text.chars() {
+            self.character(c);
+        }
+    }
+
+    fn character(&mut self, c: char) {
+        if c.is_control() && c != '\n' && c != '\t' {
+            return;
+        }
+        self.shows |= !c.is_whitespace();
+        push_escaped(&mut self.out, c);
+    }
+
+    fn tag(&mut self, tag: &Tag) {
+        match tag {
+            Tag::Dropped => {}
+            Tag::Open("rt", _) if !self.open.contains(&"ruby") => {}
+            Tag::Open(..) if self.open.len() >= DEPTH_MAX => {}
+            Tag::Open(name, word) => {
+                let gap = if word.is_empty() { "" } else { " " };
+                self.out.push_str(&format!("<{name}{gap}{word}>"));
+                self.open.push(name);
+            }
+            Tag::Close(name) => {
+                if self.open.contains(name) {
+                    while self.close().is_some_and(|closed| closed != *name) {}
+                }
+            }
+        }
+    }
+
+    fn close(&mut self) -> Option<&'static str> {
+        let name = self.open.pop()?;
+        self.out.push_str(&format!("</{name}>"));
+        Some(name)
+    }
+
+    fn finish(mut self) -> String {
+        while self.close().is_some() {}
+        if !self.shows {
+            return String::new();
+        }
+        // An empty line would end the cue.
+        let lines = self.out.lines().map(str::trim_end).filter(|line| !line.is_empty());
+        lines.collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn push_escaped(out: &mut String, c: char) {
+    match c {
+        '&' => out.push_str("&amp;"),
+        '<' => out.push_str("&lt;"),
+        '>' => out.push_str("&gt;"),
+        c => out.push(c),
+    }
+}
+
+/// A tag at the start of `rest` and its length; none where the `<` is meant as it stands.
+fn tag(rest: &str) -> Option<(Tag, usize)> {
+    let end = rest.find('>').filter(|end| *end <= TAG_BYTES_MAX)?;
+    let inner = &rest[1..end];
+    let first = inner.bytes().next()?;
+    if inner.contains('<') {
+        return None;
+    }
+    let known = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        PLAIN.iter().chain(&SPOKEN).copied().find(|known| *known == name)
+    };
+    let tag = match first {
+        b'/' => known(inner[1..].trim()).map_or(Tag::Dropped, Tag::Close),
+        // A time within the cue.
+        b'0'..=b'9' if inner.bytes().all(|b| b.is_ascii_digit() || b == b':' || b == b'.') => {
+            Tag::Dropped
+        }
+        b'a'..=b'z' | b'A'..=b'Z' => {
+            let (head, word) = inner.split_once(|c: char| c.is_whitespace()).unwrap_or((inner, ""));
+            let name = head.split(['.', '/']).next().unwrap_or_default();
+            match known(name) {
+                Some(name) if PLAIN.contains(&name) => Tag::Open(name, String::new()),
+                Some(name) => {
+                    let word = words(word);
+                    if word.is_empty() { Tag::Dropped } else { Tag::Open(name, word) }
+                }
+                None => Tag::Dropped,
+            }
+        }
+        _ => return None,
+    };
+    Some((tag, end + 1))
+}
+
+/// A speaker's name or a language: plain text on one line.
+fn words(raw: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = raw;
+    while let Some(c) = rest.chars().next() {
+        let (c, bytes) = entity(rest).unwrap_or((c, c.len_utf8()));
+        plain.push(if c.is_control() { ' ' } else { c });
+        rest = &rest[bytes..];
+    }
+    let mut out = String::new();
+    let words: Vec<&str> = plain.split_whitespace().collect();
+    for c in words.join(" ").chars().take(WORD_CHARS_MAX).collect::<String>().trim().chars() {
+        push_escaped(&mut out, c);
+    }
+    out
+}
+
+/// A character reference at the start of `rest` and its length.
+fn entity(rest: &str) -> Option<(char, usize)> {
+    let name = rest.strip_prefix('&')?;
+    let end = name.bytes().take(10).position(|b| b == b';')?;
+    let name = &name[..end];
+    let c = match name {
+        "amp" => '&',
+        "lt" => '<',
+        "gt" => '>',
+        "quot" => '"',
+        "apos" => '\'',
+        "nbsp" => '\u{a0}',
+        "lrm" => '\u{200e}',
+        "rlm" => '\u{200f}',
+        _ => {
+            let number = name.strip_prefix('#')?;
+            let code = match number.strip_prefix(['x', 'X']) {
+                Some(hex) => u32::from_str_radix(hex, 16).ok()?,
+                None => number.parse().ok()?,
+            };
+            char::from_u32(code)?
+        }
+    };
+    Some((c, end + 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::clean;
+
+    #[test]
+    fn only_harmless_markup_is_left() {
+        for (raw, expected) in [
+            ("plain", "plain"),
+            ("<b>bold</b> <i.loud>x</i>", "<b>bold</b> <i>x</i>"),
+            ("<c.red>red</c>", "red"),
+            ("<script>alert(1)</script>", "alert(1)"),
+            ("<img src=x onerror=alert(1)>", ""),
+            ("<scr<script>ipt>x", "&lt;script&gt;x"),
+            ("a < b && c > d", "a &lt; b &amp;&amp; c &gt; d"),
+            ("I <3 you", "I &lt;3 you"),
+            (
+                "AT&T &amp; &lt;b&gt; &#60;i&#62; &bogus;",
+                "AT&amp;T &amp; &lt;b&gt; &lt;i&gt; &amp;bogus;",
+            ),
+            ("<v Bob & <Ann>hi", "&lt;v Bob &amp; hi"),
+            ("<v.loud  Ms.\tO&apos;Neil >hi", "<v Ms. O'Neil>hi</v>"),
+            ("<v>hi</v>", "hi"),
+            ("<b><i>x</b>y</i>", "<b><i>x</i></b>y"),
+            ("<00:00:01.000>x<00:00:02.000>y", "xy"),
+            ("<ruby>漢<rt>kan</rt></ruby><rt>no</rt>", "<ruby>漢<rt>kan</rt></ruby>no"),
+            ("x\n\n<c></c>\ny\u{7}", "x\ny"),
+            ("a --> b", "a --&gt; b"),
+            ("<b>  \n</b>", ""),
+            ("<font color=\"#fff\">x</font>", "x"),
+        ] {
+            let cleaned = clean(raw);
+            assert_eq!(cleaned, expected, "{raw}");
+            assert_eq!(clean(&cleaned), cleaned, "{raw}");
+        }
+    }
+}

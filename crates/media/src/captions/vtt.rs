@@ -1,0 +1,97 @@
+//! WebVTT (W3C), strictly: every block is a cue, a comment, a style or a region. Styles and regions go,
+//! and so do the names of cues.
+
+use super::{CaptionError, Cue, Lines, clock, markup, push, span};
+
+/// Settings of a cue that are kept; a region is none of them.
+const SETTINGS: [&str; 5] = ["vertical", "line", "position", "size", "align"];
+const SETTING_BYTES_MAX: usize = 32;
+
+/// The cues of a file, as they stand in it. What is no block of WebVTT belongs to the cue before it where the
+/// file is `loose`.
+pub(super) fn parse(mut lines: Lines<'_>, loose: bool) -> Result<Vec<Cue>, CaptionError> {
+    let rest = lines.next().and_then(|line| line.strip_prefix("WEBVTT"));
+    if !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t'])) {
+        return Err(CaptionError::Header);
+    }
+    // The header goes on to the first empty line.
+    while let Some(line) = lines.next() {
+        if line.is_empty() {
+            break;
+        }
+        if line.contains("-->") {
+            let what = "an empty line must stand before the first cue";
+            return Err(CaptionError::Line { line: lines.number, what });
+        }
+    }
+    let mut cues = Vec::new();
+    while let Some((line, block)) = lines.block(str::is_empty) {
+        match read(line, &block) {
+            Ok(None) => {}
+            Ok(Some(cue)) => push(&mut cues, cue, line)?,
+            Err(error) if !loose => return Err(error),
+            Err(error) => {
+                let mut cue = cues.pop().ok_or(error)?;
+                let more = markup::clean(&block.join("\n"));
+                let gap = if cue.text.is_empty() || more.is_empty() { "" } else { "\n" };
+                cue.text = format!("{}{gap}{more}", cue.text);
+                push(&mut cues, cue, line)?;
+            }
+        }
+    }
+    Ok(cues)
+}
+
+/// A block's cue; none where it is something else that may stand in a file.
+fn read(line: usize, block: &[&str]) -> Result<Option<Cue>, CaptionError> {
+    let Some((line, timing, text)) = cue(line, block)? else { return Ok(None) };
+    let (start, end, settings) = timings(timing, line)?;
+    let text = markup::clean(&text.join("\n"));
+    Ok(Some(Cue { start, end, settings, text }))
+}
+
+type Found<'a> = (usize, &'a str, &'a [&'a str]);
+
+/// The line with the times of a block that is a cue, and the lines after it.
+fn cue<'a>(line: usize, block: &'a [&'a str]) -> Result<Option<Found<'a>>, CaptionError> {
+    let timing = |line: &str| line.contains("-->");
+    match block {
+        [first, text @ ..] if timing(first) => Ok(Some((line, first, text))),
+        [_, second, text @ ..] if timing(second) => Ok(Some((line + 1, second, text))),
+        [first, ..] => {
+            let word = first.split([' ', '\t']).next().unwrap_or_default();
+            if ["NOTE", "STYLE", "REGION"].contains(&word) {
+                return Ok(None);
+            }
+            Err(CaptionError::Line { line, what: "this is neither a cue nor a comment" })
+        }
+        [] => Ok(None),
+    }
+}
+
+fn timings(text: &str, line: usize) -> Result<(u64, u64, String), CaptionError> {
+    let (start, rest) = text.split_once("-->").unwrap_or((text, ""));
+    let rest = rest.trim_start();
+    let (end, settings) = rest.split_once(|c: char| c.is_whitespace()).unwrap_or((rest, ""));
+    let time = |text: &str| {
+        let (whole, millis) = text.trim().split_once('.')?;
+        clock(whole, millis).filter(|_| millis.len() == 3)
+    };
+    let (start, end) = span((time(start), time(end)), line)?;
+    Ok((start, end, kept(settings)))
+}
+
+/// The settings that are known and plain, each once.
+fn kept(settings: &str) -> String {
+    let mut kept: Vec<(&str, &str)> = Vec::new();
+    for (name, value) in settings.split_whitespace().filter_map(|part| part.split_once(':')) {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"%.,-".contains(&b);
+        let good = (1..=SETTING_BYTES_MAX).contains(&value.len()) && value.bytes().all(plain);
+        let known = SETTINGS.contains(&name) && kept.iter().all(|(other, _)| *other != name);
+        if good && known {
+            kept.push((name, value));
+        }
+    }
+    let written: Vec<String> = kept.iter().map(|(name, value)| format!("{name}:{value}")).collect();
+    written.join(" ")
+}

@@ -1,0 +1,223 @@
+//! Text tracks: what is read, what is refused, what becomes of the rest, and how it is cut.
+
+use media::{
+    CaptionId, JobId,
+    captions::{
+        CAPTIONS_BYTES_MAX, CUES_MAX, CaptionError, CaptionKind, Captions, Described, Format,
+        Window, id_of_file, listed, of_rendition, rendition,
+    },
+};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+const OPEN: Window = Window { origin: 0, length: None };
+
+fn vtt(text: &str) -> Result<String, CaptionError> {
+    Captions::read(text.as_bytes(), Format::Vtt, OPEN)?.write()
+}
+
+fn srt(text: &str) -> Result<String, CaptionError> {
+    Captions::read(text.as_bytes(), Format::Srt, OPEN)?.write()
+}
+
+fn line(result: Result<String, CaptionError>) -> usize {
+    match result {
+        Err(CaptionError::Line { line, .. }) => line,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn webvtt_keeps_cues_and_loses_styles() {
+    let text = "\u{feff}WEBVTT - a film\r\nKind: captions\r\n\r\nNOTE\r\nnobody --sees this\r\n\r\n\
+                STYLE\r\n::cue { background: url(//evil) }\r\n\r\nREGION\r\nid:r\r\n\r\n\
+                intro\r\n00:02.000 --> 00:04.500 align:start region:r line:0 position:10%,line-left x\r\n\
+                <v Ann>Hi</v>\r\n\r\n01:00:00.000\t-->\t01:00:01.000\r\none\r\ntwo\r\n";
+    let expected = "WEBVTT\n\n\
+                    00:00:02.000 --> 00:00:04.500 align:start line:0 position:10%,line-left\n\
+                    <v Ann>Hi</v>\n\n01:00:00.000 --> 01:00:01.000\none\ntwo\n";
+    assert_eq!(vtt(text).unwrap(), expected);
+}
+
+#[test]
+fn subrip_becomes_webvtt() {
+    let text = "1\r\n00:00:02,5 --> 00:00:04,500  X1:1 X2:2\r\n{\\an8}<font color=red>Hi</font> & <i>bye</i>\r\n\
+                \r\n \r\n2\r\n0:00:01.000 --> 0:00:02.000\r\nfirst\r\n\r\n\
+                00:00:05,000 --> 00:00:06,000\r\nno number\r\n";
+    let expected = "WEBVTT\n\n00:00:01.000 --> 00:00:02.000\nfirst\n\n\
+                    00:00:02.500 --> 00:00:04.500\nHi &amp; <i>bye</i>\n\n\
+                    00:00:05.000 --> 00:00:06.000\nno number\n";
+    assert_eq!(srt(text).unwrap(), expected);
+}
+
+#[test]
+fn faults_name_their_line() {
+    assert_eq!(vtt("hello"), Err(CaptionError::Header));
+    assert_eq!(vtt(""), Err(CaptionError::Header));
+    assert_eq!(vtt("WEBVTTx\n\n"), Err(CaptionError::Header));
+    assert_eq!(vtt("WEBVTT\n"), Err(CaptionError::Empty));
+    for (cue, at) in [
+        ("00:00.000 --> 00:01.00\nx", 3),
+        ("00:00.000 --> 00:61.000\nx", 3),
+        ("00:02.000 --> 00:01.000\nx", 3),
+        ("id\n00:02.000 -> 00:03.000\nx", 3),
+        ("id\n00:02,000 --> 00:03,000\nx", 4),
+        ("00:00.000 --> 00:01.000\nx\n\nstray", 6),
+        ("1:2:00:00.000 --> 99999:00:01.000\nx", 3),
+        ("\u{661}0:00.000 --> 00:01.000\nx", 3),
+    ] {
+        assert_eq!(line(vtt(&format!("WEBVTT\n\n{cue}\n"))), at, "{cue}");
+    }
+    assert_eq!(line(vtt("WEBVTT\n00:00.000 --> 00:01.000\nx\n")), 2);
+    assert_eq!(line(srt("hello\n")), 1);
+    assert_eq!(line(srt("1\nhello\n")), 1);
+    assert_eq!(line(srt("1\n00:00:01,000 --> tomorrow\nx\n")), 2);
+    assert_eq!(srt(""), Err(CaptionError::Empty));
+    let latin =
+        Captions::read(b"1\n00:00:01,000 --> 00:00:02,000\nd\xe9j\xe0\n", Format::Srt, OPEN);
+    assert_eq!(latin, Err(CaptionError::Utf8));
+    let long = format!("1\n00:00:01,000 --> 00:00:02,000\n{}\n", "x".repeat(5000));
+    assert_eq!(line(srt(&long)), 2);
+}
+
+#[test]
+fn sizes_are_bounded() {
+    let large = vec![b'\n'; CAPTIONS_BYTES_MAX + 1];
+    assert_eq!(Captions::read(&large, Format::Srt, OPEN), Err(CaptionError::Bytes));
+    let cue = "00:01.000 --> 00:02.000\nx\n\n";
+    let many = format!("WEBVTT\n\n{}", cue.repeat(CUES_MAX + 1));
+    assert_eq!(vtt(&many), Err(CaptionError::Cues));
+    // Every character becomes five.
+    let text = format!("00:01.000 --> 00:02.000\n{}\n\n", "&".repeat(800));
+    let grows = format!("WEBVTT\n\n{}", text.repeat(1000));
+    assert_eq!(vtt(&grows), Err(CaptionError::Bytes));
+}
+
+#[test]
+fn cues_are_moved_into_the_film() {
+    let text = "WEBVTT\n\n00:00.000 --> 00:01.400\nbefore\n\n00:09.000 --> 00:10.000\nlate\n\n\
+                00:01.000 --> 00:02.400\nover the start\n\n00:03.000 --> 00:03.000\nnothing\n\n\
+                00:07.000 --> 00:30.000\nover the end\n\n00:11.400 --> 00:12.000\nbeyond\n";
+    let window = Window { origin: 1400, length: Some(10_000) };
+    let captions = Captions::read(text.as_bytes(), Format::Vtt, window).unwrap();
+    let expected = "WEBVTT\n\n00:00:00.000 --> 00:00:01.000\nover the start\n\n\
+                    00:00:05.600 --> 00:00:10.000\nover the end\n\n\
+                    00:00:07.600 --> 00:00:08.600\nlate\n";
+    assert_eq!(captions.write().unwrap(), expected);
+    let none =
+        Captions::read(text.as_bytes(), Format::Vtt, Window { origin: 60_000, length: None });
+    assert_eq!(none, Err(CaptionError::Empty));
+}
+
+#[test]
+fn only_the_canonical_form_is_admitted() {
+    let good = "WEBVTT\n\n00:00:01.000 --> 00:00:02.000\na &amp; <b>b</b>\n";
+    assert_eq!(Captions::admit(good.as_bytes(), Some(2000)).unwrap().len(), 1);
+    for bad in [
+        "WEBVTT\n\n00:01.000 --> 00:02.000\na\n",
+        "WEBVTT\n\n00:00:01.000 --> 00:00:02.000\n<c>a</c>\n",
+        "WEBVTT\n\n00:00:01.000 --> 00:00:02.000\na & b\n",
+        "WEBVTT\n\n00:00:01.000 --> 00:00:02.001\nlate\n",
+        "WEBVTT\n\n00:00:01.000 --> 00:00:02.000\nb\n\n00:00:00.000 --> 00:00:02.000\na\n",
+        "WEBVTT\n\nNOTE x\n\n00:00:01.000 --> 00:00:02.000\nb\n",
+    ] {
+        let refused = Captions::admit(bad.as_bytes(), Some(2000));
+        assert_eq!(refused, Err(CaptionError::Form), "{bad}");
+    }
+}
+
+#[test]
+fn ffmpegs_empty_lines_belong_to_the_text_before_them() {
+    let text =
+        "WEBVTT\n\n00:01.000 --> 00:02.000\none\n\ntwo --> three\n\n00:02.000 --> 00:03.000\nx\n";
+    let captions = Captions::read(text.as_bytes(), Format::LooseVtt, OPEN).unwrap();
+    let expected = "WEBVTT\n\n00:00:01.000 --> 00:00:02.000\none\ntwo --&gt; three\n\n\
+                    00:00:02.000 --> 00:00:03.000\nx\n";
+    assert_eq!(captions.write().unwrap(), expected);
+}
+
+#[test]
+fn a_cue_over_a_border_is_in_both_segments() {
+    let text = "WEBVTT\n\n00:01.000 --> 00:04.000\na\n\n00:03.500 --> 00:14.500\nb\n\n\
+                00:04.000 --> 00:05.000\nc\n\n00:20.000 --> 00:21.000\nd\n";
+    let captions = Captions::read(text.as_bytes(), Format::Vtt, OPEN).unwrap();
+    let texts = |start, end| -> Vec<String> {
+        let segment = captions.segment(start, end);
+        let head = "WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:900000,LOCAL:00:00:10.000\n";
+        let cues = segment.strip_prefix(head).unwrap();
+        cues.lines().filter(|line| line.len() == 1).map(str::to_owned).collect()
+    };
+    assert_eq!(texts(0, 4000), ["a", "b"]);
+    assert_eq!(texts(4000, 14_000), ["b", "c"]);
+    assert_eq!(texts(14_000, 20_000), ["b"]);
+    assert_eq!(texts(20_000, u64::MAX), ["d"]);
+    assert_eq!(texts(30_000, u64::MAX), [""; 0]);
+    assert!(captions.segment(4000, 14_000).contains("\n00:00:03.500 --> 00:00:14.500\nb\n"));
+}
+
+fn track(id: u128, label: &str, default: bool, uploaded: bool) -> (Described, bool) {
+    let about = Described {
+        id: CaptionId::new(Uuid::from_u128(id)),
+        language: "en".to_owned(),
+        label: label.to_owned(),
+        kind: CaptionKind::Subtitles,
+        default,
+        forced: false,
+    };
+    (about, uploaded)
+}
+
+#[test]
+fn lists_have_one_default_and_labels_of_their_own() {
+    let defaults = |tracks: &[(&str, bool, bool)]| -> Vec<bool> {
+        let tracks = tracks.iter().map(|(label, default, up)| track(1, label, *default, *up));
+        listed(tracks.collect()).iter().map(|track| track.default).collect()
+    };
+    assert_eq!(defaults(&[("a", true, false), ("b", true, false)]), [true, false]);
+    assert_eq!(
+        defaults(&[("a", true, false), ("b", true, true), ("c", true, true), ("d", false, true)]),
+        [false, false, true, false]
+    );
+    let tracks = ["a", "a (2)", "a", "a"].map(|label| track(1, label, false, true));
+    let labels: Vec<String> = listed(tracks.to_vec()).into_iter().map(|t| t.label).collect();
+    assert_eq!(labels, ["a", "a (2)", "a (3)", "a (4)"]);
+}
+
+#[test]
+fn ids_and_renditions_have_one_spelling() {
+    let job = JobId::new(Uuid::from_u128(7));
+    let id = id_of_file(job, 0);
+    assert_eq!(id, id_of_file(job, 0));
+    assert_ne!(id, id_of_file(job, 1));
+    assert_ne!(id, id_of_file(JobId::new(Uuid::from_u128(8)), 0));
+    assert_eq!(of_rendition(&rendition(id)), Some(id));
+    assert_eq!(of_rendition(&format!("text-{}", id.uuid().simple())), None);
+    assert_eq!(of_rendition("text-"), None);
+    assert_eq!(of_rendition("720p"), None);
+}
+
+proptest! {
+    /// Whatever comes in, what goes out is its own canonical form and holds no markup but ours.
+    #[test]
+    fn rewriting_is_stable_and_harmless(text in "([<>&/;:.0-9a-z\n -]|<b>|</b>|<v |<lang |&amp;|-->|\\PC){0,200}") {
+        let file = format!("WEBVTT\n\n00:01.000 --> 00:02.000\n{text}\n");
+        for format in [Format::Vtt, Format::LooseVtt] {
+            let Ok(captions) = Captions::read(file.as_bytes(), format, OPEN) else { continue };
+            let written = captions.write().unwrap();
+            prop_assert_eq!(Captions::admit(written.as_bytes(), None).unwrap(), captions, "{}", written);
+            for tag in written.split('<').skip(1) {
+                let name: String =
+                    tag.trim_start_matches('/').chars().take_while(char::is_ascii_alphabetic).collect();
+                prop_assert!(["b", "i", "u", "ruby", "rt", "v", "lang"].contains(&&*name), "{}", written);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_makes_the_parsers_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), head in any::<bool>()) {
+        let file = if head { [b"WEBVTT\n\n", &bytes[..]].concat() } else { bytes };
+        for format in [Format::Vtt, Format::LooseVtt, Format::Srt] {
+            let _ = Captions::read(&file, format, OPEN);
+        }
+    }
+}

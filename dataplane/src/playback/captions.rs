@@ -1,0 +1,126 @@
+//! Text tracks: the whole of one as it lies in the store, and HLS segments that are cut from it just in
+//! time. Tracks come and go while a film stays, so an older version's URLs find the present ones, too.
+
+use std::sync::Arc;
+
+use api::code::{Code, Problem};
+use http::request::Parts;
+use http_body_util::{BodyExt, Collected};
+use media::{
+    CaptionId,
+    captions::{CAPTIONS_BYTES_MAX, Captions, TextTrack, VTT_CONTENT_TYPE},
+    manifest::captions as cut,
+    pictures::Picture,
+};
+use quick_cache::{Weighter, sync::Cache};
+use tokio::task::spawn_blocking;
+
+use super::{
+    access::Viewer,
+    catalog::Film,
+    manifest,
+    object::{self, Wanted},
+    segment::{self, Lasting, Segment},
+};
+use crate::{
+    app::App,
+    reply::{self, Document, Reply, Text},
+    route::TextFile,
+};
+
+/// Memory for tracks that have been read.
+const CACHE_BYTES_MAX: u64 = 32 << 20;
+const CACHE_ITEMS: usize = 512;
+
+#[derive(Clone)]
+struct Bytewise;
+
+impl Weighter<String, Arc<Captions>> for Bytewise {
+    fn weight(&self, key: &String, value: &Arc<Captions>) -> u64 {
+        key.len() as u64 + value.weight().max(1)
+    }
+}
+
+/// Tracks in memory, by the keys of their objects.
+pub(crate) struct Tracks(Cache<String, Arc<Captions>, Bytewise>);
+
+impl Tracks {
+    /// Empty.
+    pub(crate) fn new() -> Self {
+        Self(Cache::with_weighter(CACHE_ITEMS, CACHE_BYTES_MAX, Bytewise))
+    }
+}
+
+/// Answers a GET or HEAD for a whole track.
+pub(crate) async fn whole(
+    app: &App,
+    film: &Film,
+    viewer: &Viewer,
+    id: CaptionId,
+    request: &Parts,
+) -> Result<Reply, Problem> {
+    let track = film.index.caption(id).ok_or_else(gone)?;
+    let Picture { key, bytes, .. } = &track.object;
+    let etag = track.object.etag();
+    let whole = Segment::object(key, etag, VTT_CONTENT_TYPE, *bytes, Lasting::Forever);
+    let head = (&request.method, &request.headers);
+    segment::answer(app, film.index.video, viewer, &whole, head).await?.ok_or_else(gone)
+}
+
+/// Answers for a playlist or a segment of a track; `old` is the version that the URL means, where that is
+/// not the present `film`.
+pub(crate) async fn part(
+    app: &App,
+    (film, old): (&Film, Option<&Film>),
+    viewer: &Viewer,
+    (id, file): (CaptionId, TextFile),
+    request: &Parts,
+) -> Result<Reply, Problem> {
+    let of_old = || old.and_then(|old| old.index.caption(id));
+    let track = film.index.caption(id).or_else(of_old).ok_or_else(gone)?;
+    let film = old.unwrap_or(film);
+    let number = match file {
+        TextFile::Playlist(playlist) => {
+            let written = manifest::text_playlist(app, film, viewer, id, playlist, request).await?;
+            return written.ok_or_else(gone);
+        }
+        TextFile::Segment(number) => number,
+    };
+    let (start, end) = cut::segment(&film.index, number).ok_or_else(gone)?;
+    let captions = read(app, film, track).await?;
+    let text = Arc::new(Text::new(captions.segment(start, end)));
+    let cache = Lasting::Forever.cache_control(viewer);
+    let document = Document { content_type: VTT_CONTENT_TYPE, cache, text };
+    let counter = app.metrics.bandwidth.segment.clone();
+    Ok(reply::document(&request.headers, &document).map(|body| body.counted(counter)))
+}
+
+/// A track's cues, from memory or from the store.
+async fn read(app: &App, film: &Film, track: &TextTrack) -> Result<Arc<Captions>, Problem> {
+    let Picture { key, bytes, .. } = &track.object;
+    if let Some(captions) = app.tracks.0.get(key) {
+        return Ok(captions);
+    }
+    let damaged = || {
+        tracing::error!(video.id = %film.index.video, object.key = key, "read a text track");
+        Problem::new(Code::Internal, "this text track is damaged")
+    };
+    if *bytes > CAPTIONS_BYTES_MAX as u64 {
+        return Err(damaged());
+    }
+    let wanted = Wanted { key, unit: 0..*bytes, range: 0..*bytes };
+    let body = object::open(app, film.index.video, &wanted).await?.ok_or_else(gone)?;
+    let body = body.collect().await.map(Collected::to_bytes).map_err(|error| {
+        tracing::warn!(video.id = %film.index.video, %error, "read a text track");
+        Problem::new(Code::Unavailable, "the store cannot be read now")
+    })?;
+    let parsed = spawn_blocking(move || Captions::admit(&body, None)).await;
+    let captions = parsed.ok().and_then(Result::ok).ok_or_else(damaged)?;
+    let captions = Arc::new(captions);
+    app.tracks.0.insert(key.clone(), captions.clone());
+    Ok(captions)
+}
+
+fn gone() -> Problem {
+    Problem::new(Code::NotFound, "no such text track of this video")
+}

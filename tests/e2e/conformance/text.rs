@@ -1,0 +1,132 @@
+//! Text tracks: rules H7 and H8 of HLS, D7 of DASH, and what both have in common: WebVTT that says when.
+
+use roxmltree::Node;
+
+use super::{Findings, hls};
+use crate::harness::{
+    capture::{Capture, LocalName, is_text, rendition, resolve},
+    m3u8::{Media, Multivariant},
+};
+
+/// A cue's start, end (seconds) and text.
+pub(crate) type Cue = (f64, f64, String);
+
+/// Every SUBTITLES rendition, its playlist and its segments.
+pub(super) fn hls(
+    capture: &Capture,
+    playlist: &Multivariant,
+    media: &[(String, Media)],
+    findings: &mut Findings,
+) {
+    for track in playlist.media.iter().filter(|m| m.get("TYPE").is_some_and(|t| t == "SUBTITLES")) {
+        let name = hls::text(track, "NAME").unwrap_or_default();
+        let uri = hls::text(track, "URI").map(|uri| resolve(&capture.manifest, uri));
+        let own = uri.as_ref().and_then(|uri| media.iter().find(|(path, _)| path == uri));
+        let Some((path, own)) = own else {
+            findings.require("H8", false, format!("{name}: no playlist at URI {uri:?}"));
+            continue;
+        };
+        let bare = |key: &str| matches!(track.get(key).map(String::as_str), Some("YES" | "NO"));
+        findings.require("H7", bare("FORCED"), format!("{name}: FORCED"));
+        let selected = track.get("AUTOSELECT").is_some_and(|value| value == "YES");
+        findings.require("H7", selected, format!("{name}: AUTOSELECT"));
+        segments(capture, path, own, findings);
+    }
+    let told = playlist.media.iter().filter_map(|m| hls::text(m, "URI")).map(rendition);
+    let told: Vec<String> = told.collect();
+    for (path, _) in media.iter().filter(|(path, _)| is_text(path)) {
+        findings.require("H8", told.contains(&rendition(path)), format!("{path}: of no rendition"));
+    }
+}
+
+/// Each segment says what its times mean, and holds just the cues that show in it: all of them, so that
+/// what shows on both sides of a border is in both.
+fn segments(capture: &Capture, path: &str, playlist: &Media, findings: &mut Findings) {
+    let mut start = 0.0;
+    let mut read = Vec::new();
+    for segment in &playlist.segments {
+        let at = resolve(path, &segment.uri);
+        let bytes = capture.media.get(&at).cloned().unwrap_or_default();
+        let end = start + segment.duration;
+        match mapped(&String::from_utf8_lossy(&bytes)) {
+            Ok(cues) => read.push((at, start, end, cues)),
+            Err(error) => findings.require("H8", false, format!("{at}: {error}")),
+        }
+        start = end;
+    }
+    let all: Vec<Cue> = read.iter().flat_map(|(.., cues)| cues.clone()).collect();
+    for (at, start, end, cues) in &read {
+        // The last one may go on for a frame of sound.
+        let shows = |cue: &&Cue| cue.0 < *end - 0.002 && cue.1 > *start + 0.002;
+        for cue in all.iter().filter(shows) {
+            findings.require("H8", cues.contains(cue), format!("{at}: lacks {cue:?}"));
+        }
+        let stray = cues.iter().find(|cue| cue.0 > end + 0.002 || cue.1 < start - 0.002);
+        findings.require("H8", stray.is_none(), format!("{at}: holds {stray:?}"));
+    }
+}
+
+/// The cues of a segment in film time, by its X-TIMESTAMP-MAP.
+fn mapped(text: &str) -> Result<Vec<Cue>, String> {
+    let map = text.lines().nth(1).and_then(|line| line.strip_prefix("X-TIMESTAMP-MAP="));
+    let map = map.ok_or("no X-TIMESTAMP-MAP")?;
+    let value = |name: &str| map.split(',').find_map(|part| part.strip_prefix(name));
+    let mpegts = value("MPEGTS:").and_then(|ticks| ticks.parse::<f64>().ok());
+    let local = value("LOCAL:").and_then(seconds);
+    let (Some(mpegts), Some(local)) = (mpegts, local) else {
+        return Err(format!("X-TIMESTAMP-MAP={map}"));
+    };
+    let shift = mpegts / 90_000.0 - local;
+    let cues = cues(text)?;
+    Ok(cues.into_iter().map(|(start, end, text)| (start + shift, end + shift, text)).collect())
+}
+
+/// Reads WebVTT as plainly as it is written.
+pub(crate) fn cues(text: &str) -> Result<Vec<Cue>, String> {
+    if !text.starts_with("WEBVTT\n") {
+        return Err("not WebVTT".to_owned());
+    }
+    let mut cues = Vec::new();
+    for block in text.split("\n\n").skip(1) {
+        let (times, text) = block.trim_end().split_once('\n').ok_or(format!("block {block:?}"))?;
+        let (start, rest) = times.split_once(" --> ").ok_or(format!("times {times:?}"))?;
+        let end = rest.split(' ').next().unwrap_or_default();
+        match (seconds(start), seconds(end)) {
+            (Some(start), Some(end)) if start < end => cues.push((start, end, text.to_owned())),
+            _ => return Err(format!("times {times:?}")),
+        }
+    }
+    let ordered = cues.windows(2).all(|pair| pair[0].0 <= pair[1].0);
+    if ordered { Ok(cues) } else { Err("cues out of order".to_owned()) }
+}
+
+fn seconds(text: &str) -> Option<f64> {
+    let mut total = 0.0;
+    for part in text.split(':') {
+        total = total * 60.0 + part.parse::<f64>().ok()?;
+    }
+    Some(total)
+}
+
+/// One AdaptationSet of a whole file.
+pub(super) fn dash(capture: &Capture, set: Node, findings: &mut Findings) {
+    let told = format!("AdaptationSet {}", set.attribute("id").unwrap_or_default());
+    let right = set.attribute("mimeType") == Some("text/vtt");
+    findings.require("D7", right, format!("{told}: @mimeType"));
+    let language = set.attribute("lang").is_some_and(|lang| !lang.is_empty());
+    findings.require("D7", language, format!("{told}: no @lang"));
+    let mut roles = set.children().filter(|n| n.has_tag_name_local("Role"));
+    let role = roles.any(|role| matches!(role.attribute("value"), Some("subtitle" | "caption")));
+    findings.require("D7", role, format!("{told}: no Role"));
+    let representations = || set.children().filter(|n| n.has_tag_name_local("Representation"));
+    findings.require("D7", representations().count() == 1, format!("{told}: Representations"));
+    for representation in representations() {
+        let rate = representation.attribute("bandwidth").and_then(|v| v.parse::<u64>().ok());
+        findings.require("D7", rate.is_some_and(|rate| rate > 0), format!("{told}: @bandwidth"));
+        let url = representation.children().find(|n| n.has_tag_name_local("BaseURL"));
+        let at = url.and_then(|url| url.text()).map(|url| resolve(&capture.manifest, url));
+        let bytes = at.as_ref().and_then(|at| capture.media.get(at)).cloned().unwrap_or_default();
+        let read = cues(&String::from_utf8_lossy(&bytes));
+        findings.require("D7", read.is_ok(), format!("{told}: {at:?} {:?}", read.err()));
+    }
+}

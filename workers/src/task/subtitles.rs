@@ -1,0 +1,66 @@
+//! `subtitles(track)`: one text track of the source, as WebVTT in its canonical form.
+
+use std::{path::Path, time::Duration};
+
+use api::v1;
+use bytes::Bytes;
+use media::{
+    Grid,
+    captions::{self, CAPTIONS_BYTES_MAX, CaptionError, Captions, Format, Window},
+    source::VideoTrack,
+};
+use tokio::task::spawn_blocking;
+
+use super::{Interruption, Place, Task, invalid, required};
+use crate::ffmpeg::{
+    Fault, args,
+    run::{self, Run},
+};
+
+/// Wall-clock time per second of film, and for starting up. All of the source is read for a few lines, and
+/// nothing is heard of FFmpeg between them.
+const SLOWNESS_MAX: f64 = 1.0;
+const START_TIME_MAX: Duration = Duration::from_secs(300);
+
+pub(super) async fn run(
+    task: &Task,
+    place: &Place<'_>,
+    work: v1::SubtitlesWork,
+    scratch: &Path,
+) -> Result<(), Interruption> {
+    let grid: Grid = required("grid", work.grid)?;
+    let video = work.video.map(|video| required::<_, VideoTrack>("video", Some(video)));
+    let video = video.transpose()?;
+    let track = work.track.ok_or_else(|| invalid("track"))?;
+    let toolbox = &task.workshop.toolbox;
+    let time_max = START_TIME_MAX + Duration::from_secs_f64(grid.duration() * SLOWNESS_MAX);
+    let run = Run {
+        program: toolbox.ffmpeg.clone(),
+        args: args::subtitles(place.source.input(), track.index),
+        source: Some(place.source.input().clone()),
+        scratch: scratch.to_owned(),
+        time_max,
+        stall_max: time_max,
+        file_bytes_max: 1 << 20,
+    };
+    let raw = run::start(toolbox, run)?.read_to_end(CAPTIONS_BYTES_MAX).await?;
+    let origin = video.map_or(0.0, |video| video.seconds(video.first_pts) * 1000.0);
+    let length = Some(captions::length_of(&grid));
+    let window = Window { origin: origin.round() as i64, length };
+    let written =
+        spawn_blocking(move || Captions::read(&raw, Format::LooseVtt, window)?.write()).await;
+    let written = written.map_err(|_| Fault::retryable("internal", "read text: thread died"))?;
+    let text = written.map_err(|error| refused(&error))?;
+    let name = captions::file_name(work.number);
+    let made = place.store_bytes(&name, "vtt", Bytes::from(text)).await?;
+    task.committer.commit_pictures(vec![made]).await
+}
+
+/// Another attempt reads the same.
+fn refused(error: &CaptionError) -> Fault {
+    match error {
+        CaptionError::Empty => Fault::permanent("no_text", "the track shows nothing"),
+        CaptionError::Bytes => Fault::permanent("output_too_large", format!("the track {error}")),
+        error => Fault::permanent("unsupported", format!("the track as WebVTT: {error}")),
+    }
+}
