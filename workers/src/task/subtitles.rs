@@ -44,7 +44,7 @@ pub(super) async fn run(
         file_bytes_max: 1 << 20,
     };
     let raw = run::start(toolbox, run)?.read_to_end(CAPTIONS_BYTES_MAX).await?;
-    let origin = video.map_or(0.0, |video| video.seconds(video.first_pts) * 1000.0);
+    let origin = video.map_or(0.0, |video| video.seconds(video.start_pts()) * 1000.0);
     let length = Some(captions::length_of(&grid));
     let window = Window { origin: origin.round() as i64, length };
     let written =
