@@ -259,6 +259,9 @@ pub(crate) struct ExecChildArgs {
     /// Become this user
     #[arg(long)]
     pub(crate) user: Option<u32>,
+    /// Let that user pass folders that are closed to it
+    #[arg(long, requires = "user")]
+    pub(crate) reach: bool,
     /// The program and its arguments
     #[arg(last = true, required = true)]
     pub(crate) command: Vec<String>,

@@ -19,8 +19,9 @@ pub(crate) fn run(args: &ExecChildArgs) -> Result<()> {
     if let Some(uid) = args.namespace_user {
         appear_as(uid).context("enter a user namespace")?;
     }
-    if let Some(uid) = args.user {
-        become_user(uid).context("drop privileges")?;
+    let user = args.user.map(user).transpose().context("drop privileges")?;
+    if let Some(user) = user.as_ref().filter(|_| !args.reach) {
+        become_user(user).context("drop privileges")?;
     }
     let signal: Signal = args.death_signal.parse().context("read --death-signal")?;
     prctl::set_pdeathsig(signal).context("ask for the parent-death signal")?;
@@ -28,8 +29,25 @@ pub(crate) fn run(args: &ExecChildArgs) -> Result<()> {
         bail!("the parent process is gone");
     }
     let Some((program, rest)) = args.command.split_first() else { bail!("no program given") };
-    let error = Command::new(program).args(rest).exec();
+    let mut command = match user.filter(|_| args.reach) {
+        Some(user) => reaching(&user, signal, program),
+        None => Command::new(program),
+    };
+    let error = command.args(rest).exec();
     Err(error).with_context(|| format!("run {program}"))
+}
+
+/// A command that becomes `program` as `user`, who may read and write what belongs to others: so Postgres
+/// can use a folder below one that only root may enter, where namespaces are off, as in most containers.
+/// The parent-death signal is asked for again, because it does not survive the change.
+fn reaching(user: &User, signal: Signal, program: &str) -> Command {
+    const REACH: &str = "+dac_override";
+    let mut command = Command::new("setpriv");
+    command.arg(format!("--reuid={}", user.uid)).arg(format!("--regid={}", user.gid));
+    command.arg("--init-groups");
+    command.arg(format!("--inh-caps={REACH}")).arg(format!("--ambient-caps={REACH}"));
+    command.arg(format!("--pdeathsig={}", signal.as_str())).arg("--").arg(program);
+    command
 }
 
 /// Shows this process (and its files) to itself as `uid`, while to everybody else it stays who it is.
@@ -45,9 +63,12 @@ fn appear_as(uid: u32) -> Result<()> {
     Ok(())
 }
 
-fn become_user(uid: u32) -> Result<()> {
-    let user = User::from_uid(Uid::from_raw(uid))?.context("no such user")?;
-    let name = std::ffi::CString::new(user.name)?;
+fn user(uid: u32) -> Result<User> {
+    User::from_uid(Uid::from_raw(uid))?.context("no such user")
+}
+
+fn become_user(user: &User) -> Result<()> {
+    let name = std::ffi::CString::new(user.name.as_str())?;
     initgroups(&name, user.gid)?;
     setgid(user.gid)?;
     setuid(user.uid)?;

@@ -336,21 +336,24 @@ fn children_run_as_whom_they_are_told() {
         return;
     }
     let nobody = User::from_name("nobody").unwrap().unwrap().uid;
-    for option in ["--user", "--namespace-user"] {
-        let output = exec_child(&[&format!("{option}={nobody}")], &["id", "-u"]);
+    let become_nobody = format!("--user={nobody}");
+    let appear_nobody = format!("--namespace-user={nobody}");
+    let reach = [become_nobody.as_str(), "--reach"];
+    for options in [&reach[..1], &reach, &[&appear_nobody]] {
+        let output = exec_child(options, &["id", "-u"]);
         let text = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(text.trim(), nobody.to_string(), "{option}");
+        assert_eq!(text.trim(), nobody.to_string(), "{options:?}");
     }
     // In a namespace it only looks like another user: what is root's stays within reach.
     let folder = tempfile::tempdir().unwrap();
     let secret = folder.path().join("secret");
     fs::write(&secret, "x").unwrap();
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
-    let read = |option: &str| {
-        exec_child(&[&format!("{option}={nobody}")], &["cat", &path(&secret)]).status.success()
-    };
-    assert!(read("--namespace-user"));
-    assert!(!read("--user"));
+    let read = |options: &[&str]| exec_child(options, &["cat", &path(&secret)]).status.success();
+    assert!(read(&[&appear_nobody]));
+    assert!(!read(&reach[..1]));
+    // Where there are no namespaces, folders of root's must not keep it out either.
+    assert!(read(&reach));
 }
 
 #[test]

@@ -43,6 +43,8 @@ pub(crate) enum RunAs {
     Appear(u32),
     /// As this user.
     Become(u32),
+    /// As this user, whom folders do not keep out: they lie below one that only root may enter.
+    Reach(u32),
 }
 
 /// Work to do before each start, such as clearing what a killed predecessor left.
@@ -91,6 +93,7 @@ pub(crate) fn command(program: &Path, run_as: RunAs, death_signal: Signal) -> Co
         RunAs::Same => {}
         RunAs::Appear(uid) => drop(command.arg(format!("--namespace-user={uid}"))),
         RunAs::Become(uid) => drop(command.arg(format!("--user={uid}"))),
+        RunAs::Reach(uid) => drop(command.arg(format!("--user={uid}")).arg("--reach")),
     }
     command.arg("--").arg(program);
     command.stdin(Stdio::null()).process_group(0).kill_on_drop(true);

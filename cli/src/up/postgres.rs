@@ -1,7 +1,8 @@
 //! The private Postgres: one cluster below the data folder, reached by a unix socket and nothing else.
 //!
 //! Postgres refuses to run as root. As root it is therefore shown to itself as the packaged user, in a
-//! user namespace, while its files stay ours; where namespaces are off it really becomes that user.
+//! user namespace, while its files stay ours; where namespaces are off it really becomes that user, and is
+//! let through when the folder lies where only root may go.
 
 use std::{
     fs, io,
@@ -65,7 +66,7 @@ impl Postgres {
         if !postgres.cluster.join("PG_VERSION").exists() {
             say("making the database cluster (first start only)");
             postgres.init().await.with_context(|| match run_as {
-                RunAs::Become(uid) => format!(
+                RunAs::Become(uid) | RunAs::Reach(uid) => format!(
                     "make the database cluster (user namespaces are off, so user {uid} has to reach {})",
                     folder.root.display()
                 ),
@@ -202,7 +203,7 @@ impl Postgres {
 /// Whom the cluster's files must belong to, when not to us.
 fn owner(run_as: RunAs) -> Option<u32> {
     match run_as {
-        RunAs::Become(uid) => Some(uid),
+        RunAs::Become(uid) | RunAs::Reach(uid) => Some(uid),
         RunAs::Same | RunAs::Appear(_) => None,
     }
 }
@@ -220,7 +221,7 @@ async fn run_as(cluster: &Path) -> Result<RunAs> {
     if let Some(uid) = owner
         && uid != 0
     {
-        return Ok(RunAs::Become(uid));
+        return really(uid, cluster);
     }
     // Postgres looks itself up by name, so it has to be a user that exists.
     let packaged = User::from_name("postgres")?;
@@ -231,6 +232,17 @@ async fn run_as(cluster: &Path) -> Result<RunAs> {
     }
     if owner.is_some() {
         bail!("{} belongs to root and user namespaces are off here", cluster.display());
+    }
+    really(uid, cluster)
+}
+
+/// As that user, as long as everything above the data folder lets it pass.
+fn really(uid: u32, cluster: &Path) -> Result<RunAs> {
+    for above in cluster.ancestors().skip(2) {
+        let mode = fs::metadata(above).with_context(|| format!("look at {}", above.display()))?;
+        if mode.permissions().mode() & 0o001 == 0 {
+            return Ok(RunAs::Reach(uid));
+        }
     }
     Ok(RunAs::Become(uid))
 }
