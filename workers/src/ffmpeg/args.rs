@@ -115,7 +115,17 @@ pub fn chunk(encode: &ChunkEncode<'_>) -> Vec<OsString> {
     args.add(["-filter_complex_threads", &threads, "-filter_complex"]);
     args.add([filters::chunk(encode)]);
     for (place, rung) in encode.rungs.iter().enumerate() {
-        args.add(["-map", &format!("[v{place}]"), "-an", "-sn", "-dn", "-map_metadata", "-1"]);
+        args.add([
+            "-map",
+            &format!("[v{place}]"),
+            "-an",
+            "-sn",
+            "-dn",
+            "-map_metadata",
+            "-1",
+            "-map_chapters",
+            "-1",
+        ]);
         args.add(["-vsync", "passthrough"]);
         args.add(video::encoder(encode, rung));
         args.add(["-f", "tee"]);
@@ -178,7 +188,19 @@ pub fn audio(encode: &AudioEncode<'_>) -> Vec<OsString> {
     args.input(encode.source);
     args.add(["-filter_complex_threads", "1", "-filter_complex"]);
     args.add([filter]);
-    args.add(["-map", "[a]", "-vn", "-sn", "-dn", "-map_metadata", "-1", "-c:a", "aac"]);
+    args.add([
+        "-map",
+        "[a]",
+        "-vn",
+        "-sn",
+        "-dn",
+        "-map_metadata",
+        "-1",
+        "-map_chapters",
+        "-1",
+        "-c:a",
+        "aac",
+    ]);
     args.add(["-b:a", &encode.bitrate.to_string(), "-flags", "+global_header"]);
     args.add(["-movflags", "+empty_moov+default_base_moof", "-frag_duration", "1000000"]);
     args.add(["-f", "mp4", "pipe:1"]);
@@ -191,7 +213,17 @@ pub fn subtitles(source: &Input, index: u32) -> Vec<OsString> {
     let mut args = Args::new();
     args.add(["-copyts", "-threads", "1"]);
     args.input(source);
-    args.add(["-map", &format!("0:{index}"), "-vn", "-an", "-dn", "-map_metadata", "-1"]);
+    args.add([
+        "-map",
+        &format!("0:{index}"),
+        "-vn",
+        "-an",
+        "-dn",
+        "-map_metadata",
+        "-1",
+        "-map_chapters",
+        "-1",
+    ]);
     args.add(["-c:s", "webvtt", "-avoid_negative_ts", "disabled", "-f", "webvtt", "pipe:1"]);
     args.0
 }

@@ -69,7 +69,7 @@ pub fn pictures(encode: &PicturesEncode<'_>) -> Vec<OsString> {
     for (track, filter, names) in &outputs {
         add(&mut args, ["-map", track, "-vf", filter, "-vsync", "passthrough"]);
         add(&mut args, ["-c:v", "mjpeg", "-q:v", QUALITY, "-threads", "1"]);
-        add(&mut args, ["-flags", "+bitexact", "-map_metadata", "-1"]);
+        add(&mut args, ["-flags", "+bitexact", "-map_metadata", "-1", "-map_chapters", "-1"]);
         add(&mut args, ["-f", "image2", "-start_number", "0", names]);
     }
     let Size { width, height } = GREY;
@@ -130,7 +130,10 @@ pub fn preview(encode: &PreviewEncode<'_>) -> Vec<OsString> {
     if encode.sound {
         add(&mut args, ["-map", "[a]", "-c:a", "aac", "-b:a", PREVIEW_AUDIO_BITRATE]);
     }
-    add(&mut args, ["-sn", "-dn", "-map_metadata", "-1", "-fflags", "+bitexact"]);
+    add(
+        &mut args,
+        ["-sn", "-dn", "-map_metadata", "-1", "-map_chapters", "-1", "-fflags", "+bitexact"],
+    );
     add(&mut args, ["-movflags", "+faststart", "-f", "mp4", PREVIEW_NAME]);
     args
 }

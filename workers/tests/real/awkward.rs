@@ -158,6 +158,35 @@ async fn awkward_sounds_become_renditions() {
     }
 }
 
+/// Chapters, a time code, an attached file and a cover are no tracks of what is made, and in nobody's way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chapters_time_codes_and_attachments_are_left_out() {
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &[]).await;
+    let marks = ";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1\nSTART=0\nEND=2\ntitle=one\n";
+    let marks = Clip::bytes("marks.txt", marks.as_bytes());
+    let marks = marks.path().display().to_string();
+    let cover = Clip::made("c.png", &["-f", "lavfi", "-i", "testsrc2=s=64x64", "-frames:v", "1"]);
+    let cover = cover.path().display().to_string();
+    let attached = ["-map", "2", "-c:v:1", "copy", "-disposition:v:1", "attached_pic"];
+    for (name, extra) in [
+        ("a.mp4", attached.to_vec()),
+        ("a.mov", vec!["-timecode", "01:00:00:00"]),
+        ("a.mkv", vec!["-attach", &marks, "-metadata:s:t", "mimetype=text/plain"]),
+    ] {
+        let inputs = [
+            ["-f", "lavfi", "-i", "color=gray:s=64x36:r=25:d=5"],
+            ["-f", "lavfi", "-i", "sine=440:d=5"],
+        ]
+        .concat();
+        let marked = ["-i", &cover, "-i", &marks, "-map", "0", "-map", "1", "-map_chapters", "3"];
+        let options = ["-c:v:0", "libx264", "-preset", "ultrafast", "-c:a", "aac"];
+        let clip = Clip::made(name, &[&inputs[..], &marked, &options, &extra].concat());
+        let (film, _) = encode(&mut control, &worker, &clip).await;
+        assert_eq!(film.grid.frames(), 125, "{name}");
+    }
+}
+
 /// The nearest picture stands still while there is sound only: within a chunk, for whole chunks, and for a
 /// film of one picture.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
