@@ -35,6 +35,9 @@ pub struct Config {
     /// Redis; without it, instances find each other's changes by polling.
     #[arg(long, env = "STREAMING_REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<Secret>,
+    /// Who certifies a rediss:// server, PEM; unset: the system's authorities.
+    #[arg(long, env = "STREAMING_REDIS_CA_FILE", value_parser = runtime::tls::any_path())]
+    pub redis_ca_file: Option<PathBuf>,
     /// Object stores, comma-separated: `file:///dir` or `s3://bucket`, which reads `AWS_*`.
     #[arg(long, env = "STREAMING_STORES")]
     pub stores: String,

@@ -1,18 +1,15 @@
 //! Redis: carries wake-ups and changes between control instances, and holds what data planes keep of
 //! videos. Losing it costs latency only, so no error here reaches a caller.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use fred::{
     clients::SubscriberClient,
-    prelude::{
-        Builder, Client, ClientLike, Config, Error, ErrorKind, EventInterface, PubsubInterface,
-        ReconnectPolicy, Server,
-    },
+    prelude::{Client, ClientLike, EventInterface, PubsubInterface, Server},
     types::Message,
 };
 use media::VideoId;
-use runtime::addr;
+use runtime::redis::{RedisError, builder};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
@@ -28,11 +25,6 @@ const CHANGES: &str = "streaming:changes";
 /// Changes of this long are published together.
 const COALESCE: Duration = Duration::from_millis(20);
 const COMMAND_MAX: Duration = Duration::from_secs(1);
-const CONNECT_MAX: Duration = Duration::from_secs(2);
-const UNRESPONSIVE_MAX: Duration = Duration::from_secs(5);
-const BUFFER_MAX: usize = 10_000;
-const RECONNECT_MS_MIN: u32 = 100;
-const RECONNECT_MS_MAX: u32 = 5_000;
 
 /// A change as other instances read it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -58,29 +50,15 @@ impl std::fmt::Debug for Redis {
 }
 
 impl Redis {
-    /// Reads the URL; `redis-unix:///path` is a socket. Connects when run.
+    /// Reads the URL; see [`builder`]. Connects when run.
     ///
     /// # Errors
-    /// When the URL cannot be read.
-    pub fn new(url: &str) -> Result<Self, Error> {
-        let url = addr::redis_url(url).map_err(|fault| Error::new(ErrorKind::Url, fault))?;
-        let mut config = Config::from_url(&url)?;
-        config.fail_fast = false;
-        let mut builder = Builder::from_config(config);
-        builder.with_connection_config(|c| {
-            c.connection_timeout = CONNECT_MAX;
-            c.internal_command_timeout = COMMAND_MAX;
-            c.max_command_attempts = 1;
-            c.max_command_buffer_len = BUFFER_MAX;
-            c.unresponsive.max_timeout = Some(UNRESPONSIVE_MAX);
-        });
-        builder.with_performance_config(|c| c.default_command_timeout = COMMAND_MAX);
-        // 0 attempts is "for ever".
-        let policy = ReconnectPolicy::new_exponential(0, RECONNECT_MS_MIN, RECONNECT_MS_MAX, 2);
-        builder.set_policy(policy);
+    /// When it cannot be read, or what it needs.
+    pub fn new(url: &str, ca_file: Option<&Path>) -> Result<Self, RedisError> {
+        let builder = builder(url, ca_file, COMMAND_MAX)?;
         Ok(Self {
-            publisher: builder.build()?,
-            subscriber: builder.build_subscriber_client()?,
+            publisher: builder.build().map_err(RedisError::Url)?,
+            subscriber: builder.build_subscriber_client().map_err(RedisError::Url)?,
             instance: Uuid::new_v4(),
             epoch: Arc::new(Epoch::new()),
         })

@@ -17,6 +17,7 @@ use authz::{KeyError, RootKeys, Verifier};
 use opentelemetry::metrics::Meter;
 use runtime::{
     Shutdown, SystemClock, Telemetry,
+    redis::RedisError,
     tls::{Protocols, TlsError},
 };
 use store::{StoreError, Stores};
@@ -83,7 +84,7 @@ pub enum ServeError {
     Jwt(#[from] JwtConfigError),
     /// The Redis URL.
     #[error("read STREAMING_REDIS_URL")]
-    Redis(#[source] fred::error::Error),
+    Redis(#[source] RedisError),
     /// The purge URL.
     #[error("read STREAMING_PURGE_URL")]
     Purge(#[from] PurgeUrlError),
@@ -208,7 +209,8 @@ pub fn build(
     let keys = RootKeys::load(&config.root_key_file)?;
     // An empty variable is an unset one.
     let redis_url = config.redis_url.as_ref().filter(|url| !url.expose().is_empty());
-    let redis = redis_url.map(|url| Redis::new(url.expose())).transpose();
+    let redis = redis_url.map(|url| Redis::new(url.expose(), config.redis_ca_file.as_deref()));
+    let redis = redis.transpose();
     let purge_url = config.purge_url.as_ref().filter(|url| !url.expose().is_empty());
     let running = Arc::new(AtomicI64::new(0));
     let meter = telemetry.meter();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use authz::{PublicKeys, Verifier};
-use runtime::{Shutdown, Telemetry, tls::TlsError};
+use runtime::{Shutdown, Telemetry, redis::RedisError, tls::TlsError};
 use store::{StoreError, Stores};
 
 use crate::{
@@ -60,7 +60,7 @@ pub enum StartError {
     Policy(#[from] PolicyError),
     /// The Redis URL.
     #[error("read STREAMING_REDIS_URL")]
-    Redis(#[source] fred::error::Error),
+    Redis(#[source] RedisError),
     /// A control URL is none.
     #[error("read control URLs")]
     Control(#[from] ControlUrlError),
@@ -89,7 +89,8 @@ impl App {
     ) -> Result<Arc<Self>, StartError> {
         let policy = Policy::read(&config)?;
         let redis_url = config.redis_url.as_ref().filter(|url| !url.expose().is_empty());
-        let redis = redis_url.map(|url| Redis::new(url.expose())).transpose();
+        let redis = redis_url.map(|url| Redis::new(url.expose(), config.redis_ca_file.as_deref()));
+        let redis = redis.transpose();
         Ok(Arc::new(Self {
             stores: Stores::parse(&config.stores)?,
             control: Control::new(&config)?,

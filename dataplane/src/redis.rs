@@ -4,6 +4,7 @@
 //! alone for a moment after a few failures in a row, so that it costs requests next to nothing.
 
 use std::{
+    path::Path,
     sync::{
         OnceLock,
         atomic::{AtomicI64, AtomicU32, Ordering},
@@ -12,24 +13,14 @@ use std::{
 };
 
 use fred::{
-    prelude::{
-        Builder, Client, ClientLike, Config, Error, ErrorKind, FromValue, LuaInterface,
-        ReconnectPolicy, Value,
-    },
+    prelude::{Client, ClientLike, Error, FromValue, LuaInterface, Value},
     types::MultipleKeys,
 };
-use runtime::addr;
+use runtime::redis::{RedisError, builder};
 use tokio_util::sync::CancellationToken;
 
 /// How long one answer is waited for.
 const CALL_TIME_MAX: Duration = Duration::from_millis(250);
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
-/// A connection that says nothing for so long is made anew.
-const UNRESPONSIVE_MAX: Duration = Duration::from_secs(5);
-/// Calls that may wait for the connection.
-const BUFFER_MAX: usize = 10_000;
-const RECONNECT_MS_MIN: u32 = 100;
-const RECONNECT_MS_MAX: u32 = 5_000;
 /// Failures in a row after which Redis is left alone for [`SHUNNED`].
 const FAILURES_MAX: u32 = 3;
 const SHUNNED: Duration = Duration::from_secs(1);
@@ -56,31 +47,15 @@ impl Script {
     }
 }
 
-fn config(url: &str) -> Result<Config, Error> {
-    let url = addr::redis_url(url).map_err(|fault| Error::new(ErrorKind::Url, fault))?;
-    Config::from_url(&url)
-}
-
 impl Redis {
-    /// Reads the URL; `redis-unix:///path` is a socket.
+    /// Reads the URL; see [`builder`].
     ///
     /// # Errors
-    /// When the URL cannot be read.
-    pub(crate) fn new(url: &str) -> Result<Self, Error> {
-        let mut builder = Builder::from_config(config(url)?);
-        builder.with_connection_config(|c| {
-            c.connection_timeout = CONNECT_TIME_MAX;
-            c.internal_command_timeout = CONNECT_TIME_MAX;
-            c.max_command_attempts = 1;
-            c.max_command_buffer_len = BUFFER_MAX;
-            c.unresponsive.max_timeout = Some(UNRESPONSIVE_MAX);
-        });
-        builder.with_performance_config(|c| c.default_command_timeout = CALL_TIME_MAX);
-        // 0 attempts is "for ever".
-        let policy = ReconnectPolicy::new_exponential(0, RECONNECT_MS_MIN, RECONNECT_MS_MAX, 2);
-        builder.set_policy(policy);
+    /// When it cannot be read, or what it needs.
+    pub(crate) fn new(url: &str, ca_file: Option<&Path>) -> Result<Self, RedisError> {
+        let client = builder(url, ca_file, CALL_TIME_MAX)?.build().map_err(RedisError::Url)?;
         Ok(Self {
-            client: builder.build()?,
+            client,
             failures: AtomicU32::new(0),
             start: Instant::now(),
             shunned_until: AtomicI64::new(0),

@@ -57,7 +57,7 @@ async fn instances_hear_each_other_and_outlive_redis() {
     let stop = CancellationToken::new();
     let (here, there) = (Arc::new(Bus::default()), Arc::new(Bus::default()));
     let (mut heard_here, mut heard_there) = (here.listen(), there.listen());
-    let redis = [Redis::new(&url).unwrap(), Redis::new(&url).unwrap()];
+    let redis = [Redis::new(&url, None).unwrap(), Redis::new(&url, None).unwrap()];
     let runs = [
         tokio::spawn(redis[0].clone().run(here.clone(), stop.clone())),
         tokio::spawn(redis[1].clone().run(there.clone(), stop.clone())),
@@ -121,7 +121,7 @@ async fn what_data_planes_keep_is_forgotten_with_each_change() {
     let url = format!("redis-unix://{}", folder.path().join("redis").display());
     let stop = CancellationToken::new();
     let bus = Arc::new(Bus::default());
-    let redis = Redis::new(&url).unwrap();
+    let redis = Redis::new(&url, None).unwrap();
     let run = tokio::spawn(redis.clone().run(bus.clone(), stop.clone()));
     connected(&redis, true).await;
     let kept = client(&url).await;

@@ -27,7 +27,7 @@ use clap::{
 };
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
-pub use dial::{Connector, channel, channel_lazy};
+pub use dial::{Connector, channel, channel_lazy, client_config};
 pub use listen::{Acceptor, Protocols};
 pub use stream::Stream;
 
@@ -147,8 +147,8 @@ fn given(path: Option<&Path>) -> Option<&Path> {
     path.filter(|path| !path.as_os_str().is_empty())
 }
 
-/// A path that may be empty.
-fn any_path() -> impl TypedValueParser<Value = PathBuf> {
+/// Reads a path that may be empty, which stands for none.
+pub fn any_path() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(|text: OsString| PathBuf::from(text))
 }
 

@@ -1,6 +1,7 @@
 //! A real Redis on a socket in a private folder; dies with the test, whatever becomes of it.
 
 use std::{
+    net::TcpListener,
     path::Path,
     process::{Child, Command, Output, Stdio},
 };
@@ -21,10 +22,32 @@ pub(crate) struct RedisServer {
 
 impl RedisServer {
     pub(crate) fn start(folder: &Path) -> Self {
+        Self::start_with(folder, &[])
+    }
+
+    /// One that also speaks TLS, with the certificate `folder/redis.pem` that it makes for itself; its port.
+    pub(crate) fn start_tls(folder: &Path) -> (Self, u16) {
+        let file = |name: &str| folder.join(name).display().to_string();
+        let (pem, key) = (file("redis.pem"), file("redis.key"));
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
+            .args(["-nodes", "-days", "2", "-subj", "/CN=tests"])
+            .args(["-keyout", &key, "-out", &pem])
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let args = ["--tls-port", &free.to_string(), "--bind", "127.0.0.1"];
+        let args = [&args[..], &["--tls-cert-file", &pem, "--tls-key-file", &key]].concat();
+        let args = [&args[..], &["--tls-ca-cert-file", &pem, "--tls-auth-clients", "no"]].concat();
+        (Self::start_with(folder, &args), free)
+    }
+
+    fn start_with(folder: &Path, more: &[&str]) -> Self {
         let socket = folder.join("redis").display().to_string();
         let mut command = Command::new("sh");
         command.args(["-c", GUARD, "guard", "redis-server", "--port", "0", "--save", ""]);
-        command.args(["--unixsocket", &socket]);
+        command.args(["--unixsocket", &socket]).args(more);
         Self { child: command.stdin(Stdio::piped()).spawn().unwrap(), socket }
     }
 
@@ -32,11 +55,12 @@ impl RedisServer {
         Some(Secret::new(format!("redis-unix://{}", self.socket)))
     }
 
-    /// One command by redis-cli; its lines.
+    /// One command by redis-cli; its lines, of which an empty list has none.
     pub(crate) fn ask(&self, args: &[&str]) -> Vec<String> {
         let answer = self.cli(args);
         assert!(answer.status.success(), "{answer:?}");
-        String::from_utf8(answer.stdout).unwrap().lines().map(str::to_owned).collect()
+        let text = String::from_utf8(answer.stdout).unwrap();
+        text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
     }
 
     pub(crate) fn answers(&self) -> bool {

@@ -1,5 +1,9 @@
 //! What data planes share in a real Redis.
 
+use std::path::PathBuf;
+
+use runtime::Secret;
+
 use crate::{
     redis_server::RedisServer,
     support::{Film, Plane, eventually},
@@ -79,5 +83,35 @@ async fn what_others_must_not_see_is_not_shared() {
     // It grows: what is true now is not in a moment.
     let kept = redis.ask(&["KEYS", "streaming:manifest:*"]);
     assert!(kept.iter().all(String::is_empty), "{kept:?}");
+    redis.stop();
+}
+
+/// TLS by the URL's scheme, with the server that the file names and with no other.
+#[tokio::test]
+async fn redis_behind_tls_is_known_by_its_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let (redis, port) = RedisServer::start_tls(folder.path());
+    eventually("redis answers", async || redis.answers()).await;
+    let start = async |ca_file: Option<PathBuf>| {
+        Plane::start_with(|config| {
+            config.redis_url = Some(Secret::new(format!("rediss://127.0.0.1:{port}")));
+            config.redis_ca_file = ca_file;
+            config.rate_general = "1000/1h".to_owned();
+        })
+        .await
+    };
+    let counted = || redis.ask(&["KEYS", "streaming:limit:*"]).iter().any(|key| !key.is_empty());
+    // Nobody certifies it but itself.
+    let stranger = start(None).await;
+    let known = start(Some(folder.path().join("redis.pem"))).await;
+    for _ in 0..5 {
+        assert_eq!(stranger.get("/api/nothing").await.status, 404, "it goes on without redis");
+        assert!(!counted());
+    }
+    eventually("the data plane counts in redis", async || {
+        known.get("/api/nothing").await;
+        counted()
+    })
+    .await;
     redis.stop();
 }

@@ -27,7 +27,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint, Error as TransportError};
 
-use super::{Stream, TlsError, crypto, read};
+use super::{Stream, TlsError, crypto, given, read};
 
 const HTTP: &[u8] = b"http/1.1";
 const GRPC: &[u8] = b"h2";
@@ -114,18 +114,26 @@ fn is_secure(endpoint: &Endpoint) -> bool {
 }
 
 fn config(ca_file: Option<&Path>, alpn: &'static [u8]) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut config = client_config(ca_file)?;
+    config.alpn_protocols = vec![alpn.to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Whom a client trusts: who is certified by `ca_file`, or by the system's authorities.
+///
+/// # Errors
+/// The file cannot be read, or holds no certificate.
+pub fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
     let builder = ClientConfig::builder_with_provider(crypto());
     let builder = builder.with_safe_default_protocol_versions()?;
-    let mut config = match ca_file {
+    Ok(match given(ca_file) {
         // Read each time, as token files are: it may have been renewed.
         Some(path) => builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Trust::load(path)?))
             .with_no_client_auth(),
         None => builder.with_root_certificates(system()).with_no_client_auth(),
-    };
-    config.alpn_protocols = vec![alpn.to_vec()];
-    Ok(Arc::new(config))
+    })
 }
 
 /// The system's authorities; without any, nobody is trusted.
