@@ -27,6 +27,7 @@ mod openapi;
 mod outage;
 mod pictures;
 mod playback;
+mod powercut;
 #[path = "../../crates/authz/tests/provider/mod.rs"]
 mod provider;
 mod restart;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use runtime::names::sync_names;
 use sha2::{Digest, Sha256};
 use tokio::{
     task::spawn_blocking,
@@ -125,7 +126,7 @@ pub fn write(root: &Path, key: &str, bytes: &[u8]) -> io::Result<()> {
         drop(fs::remove_file(&temporary));
         return written;
     }
-    File::open(folder)?.sync_all()
+    sync_names(root, &path)
 }
 
 fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {

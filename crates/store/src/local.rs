@@ -20,7 +20,9 @@ pub(crate) fn open(entry: &str, url: &Url) -> Result<Store, StoreError> {
     let objects = LocalFileSystem::new_with_prefix(&root)
         .map_err(|error| opened(io::Error::other(error)))?
         // Deleting a video's last object takes its empty folders along.
-        .with_automatic_cleanup(true);
+        .with_automatic_cleanup(true)
+        // What was put is there after a power cut, or it was not put.
+        .with_fsync(true);
     let url = url.as_str().trim_end_matches('/').to_owned();
     Ok(Store {
         url,

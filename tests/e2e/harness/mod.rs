@@ -12,6 +12,7 @@ pub(crate) mod fleet;
 pub(crate) mod m3u8;
 pub(crate) mod minio;
 pub(crate) mod picture;
+pub(crate) mod powercut;
 pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod proxy;

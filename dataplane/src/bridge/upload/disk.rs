@@ -12,6 +12,7 @@ use std::{
 
 use api::code::{Code, Problem};
 use bytes::Bytes;
+use runtime::names::sync_names;
 use tokio::task::spawn_blocking;
 
 /// Bytes that are written at once.
@@ -33,11 +34,13 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// Opens the file to write from `offset`; whatever stands behind it was never acknowledged.
-    pub(crate) async fn open(path: PathBuf, offset: u64) -> Result<Self, Problem> {
+    /// Opens the file `key` below the store's folder `root` to write from `offset`; whatever stands behind
+    /// it was never acknowledged.
+    pub(crate) async fn open(root: PathBuf, key: &str, offset: u64) -> Result<Self, Problem> {
+        let path = root.join(key);
         let opened = blocking({
             let path = path.clone();
-            move || open(&path, offset)
+            move || open(&root, &path, offset)
         });
         let file = Arc::new(opened.await.map_err(|error| unopened(&error, &path))?);
         Ok(Self { file, path, at: offset, pending: Vec::new(), pending_bytes: 0 })
@@ -121,9 +124,9 @@ pub(crate) fn locked() -> Problem {
     problem
 }
 
-fn open(path: &Path, offset: u64) -> io::Result<File> {
+fn open(root: &Path, path: &Path, offset: u64) -> io::Result<File> {
     let file = if offset == 0 {
-        create(path)?
+        create(root, path)?
     } else {
         OpenOptions::new().read(true).write(true).open(path)?
     };
@@ -135,8 +138,8 @@ fn open(path: &Path, offset: u64) -> io::Result<File> {
     Ok(file)
 }
 
-fn create(path: &Path) -> io::Result<File> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
+fn create(root: &Path, path: &Path) -> io::Result<File> {
+    let folder = path.parent().unwrap_or(root);
     let mut tried = 1;
     loop {
         std::fs::create_dir_all(folder)?;
@@ -149,7 +152,7 @@ fn create(path: &Path) -> io::Result<File> {
             Err(error) => return Err(error),
             Ok(file) => {
                 // The name must survive a power cut as the bytes do.
-                File::open(folder)?.sync_all()?;
+                sync_names(root, path)?;
                 return Ok(file);
             }
         }
@@ -182,29 +185,29 @@ mod tests {
     #[tokio::test]
     async fn bytes_that_were_not_acknowledged_are_cut_off() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a/b/upload");
-        let mut disk = Disk::open(path.clone(), 0).await.unwrap();
+        let open = async |offset| Disk::open(folder.path().to_owned(), "a/b/upload", offset).await;
+        let mut disk = open(0).await.unwrap();
         disk.push(Bytes::from_static(b"0123456789"));
         disk.sync().await.unwrap();
         drop(disk);
-        let mut disk = Disk::open(path.clone(), 4).await.unwrap();
+        let mut disk = open(4).await.unwrap();
         disk.push(Bytes::from_static(b"xy"));
         disk.sync().await.unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"0123xy");
+        assert_eq!(std::fs::read(folder.path().join("a/b/upload")).unwrap(), b"0123xy");
     }
 
     #[tokio::test]
     async fn one_process_writes_and_what_is_gone_is_said_to_be() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("upload");
-        let first = Disk::open(path.clone(), 0).await.unwrap();
-        let refused = Disk::open(path.clone(), 0).await.err().unwrap();
+        let open = async |offset| Disk::open(folder.path().to_owned(), "upload", offset).await;
+        let first = open(0).await.unwrap();
+        let refused = open(0).await.err().unwrap();
         assert_eq!(refused.code, Code::Locked);
         first.unlock();
-        assert!(Disk::open(path.clone(), 0).await.is_ok());
-        let gone = Disk::open(path.clone(), 1).await.err().unwrap();
+        assert!(open(0).await.is_ok());
+        let gone = open(1).await.err().unwrap();
         assert_eq!(gone.code, Code::NotFound);
         first.remove().await;
-        assert!(!path.exists());
+        assert!(!folder.path().join("upload").exists());
     }
 }

@@ -78,8 +78,8 @@ impl Writer {
                 let (Ok(video), Ok(id)) = ids else {
                     return Err(internal("the upload has no id"));
                 };
-                let path = root.join(layout::upload_file(video, id));
-                Sink::Disk(Disk::open(path, upload.offset).await?)
+                let key = layout::upload_file(video, id);
+                Sink::Disk(Disk::open(root.clone(), &key, upload.offset).await?)
             }
             None => Sink::Parts(Box::new(Parts::open(store, upload).await?)),
         };
