@@ -237,10 +237,28 @@ pub struct Failure {
     pub message: String,
 }
 
+/// Why a probe may fail through no fault of the source.
+const OUR_FAULTS: [&str; 9] = [
+    "lease_expired",
+    "worker_lost",
+    "disk_full",
+    "internal",
+    "invalid_lease",
+    "sandbox_failed",
+    "source_missing",
+    "unavailable",
+    "unsupported_task",
+];
+
 impl Failure {
     /// Both parts.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self { code: code.into(), message: message.into() }
+    }
+
+    /// Whether the source is to blame for a probe that ended so.
+    pub fn blames_source(&self) -> bool {
+        !OUR_FAULTS.contains(&self.code.as_str())
     }
 }
 

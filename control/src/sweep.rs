@@ -12,7 +12,7 @@ use crate::{
         ending, jobs, outputs, pictures, uploads, videos,
     },
     deps::Deps,
-    domain::JobState,
+    domain::{JobState, VideoState},
     index::{self, IndexProblem},
 };
 
@@ -58,8 +58,13 @@ async fn sweep_job(
 ) -> Result<bool, IndexProblem> {
     let listed = list(deps, store, &layout::job_prefix(video, job)).await?;
     let db = deps.db.get().await?;
+    let state = jobs::state(&*db, job).await?;
+    if state.is_some() && !jobs::is_transcode(&*db, job).await? {
+        drop(db);
+        return sweep_refused(deps, store, video).await;
+    }
     let mut kept: HashSet<String> = HashSet::new();
-    match jobs::state(&*db, job).await? {
+    match state {
         // Its own end queues another sweep.
         Some((state, _)) if !state.ended() => return Ok(true),
         Some((state, _)) => {
@@ -75,6 +80,16 @@ async fn sweep_job(
     drop(db);
     let unreferenced = listed.into_iter().filter(|key| !kept.contains(key.as_ref()));
     delete(deps, store, unreferenced.collect()).await?;
+    Ok(true)
+}
+
+/// Deletes the source of a video whose probe found that it is none.
+async fn sweep_refused(deps: &Deps, store: &str, video: VideoId) -> Result<bool, IndexProblem> {
+    let row = videos::find(&*deps.db.get().await?, video).await?;
+    if row.is_some_and(|row| row.state == VideoState::Failed && row.source.is_none()) {
+        index::delete(&deps.stores, store, &layout::source(video)).await?;
+        tracing::info!(video.id = %video, "refused source deleted");
+    }
     Ok(true)
 }
 

@@ -13,7 +13,10 @@ use api::v1::ListWorkersRequest;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use serde_json::json;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    net::TcpStream,
+    sync::{mpsc, watch},
+};
 
 use crate::{
     conformance::{Phase, hls},
@@ -26,6 +29,10 @@ use crate::{
         minio::Minio,
         picture,
         script::{Behaviour, Ffmpeg},
+    },
+    tus::{
+        self,
+        client::{Created, Tus},
     },
     worker_lost::tasks,
 };
@@ -92,6 +99,35 @@ async fn film_survives_the_loss_of_one_of_each() {
     }
 }
 
+/// Half of a film that can be resumed, on its way to the data plane that will be killed.
+struct Resumable {
+    film: Vec<u8>,
+    created: Created,
+    _open: TcpStream,
+}
+
+impl Resumable {
+    async fn begin(fleet: &Fleet) -> Self {
+        let film = tus::padded(6, 12 << 20);
+        let client = Tus::at(&fleet.dataplanes[0].address, &fleet.base.token);
+        let created = client.create(film.len(), "").await;
+        let open = client.begin_patch(&created.path, 0, &film, 9 << 20).await;
+        client.reaches(&created.path, 8 << 20).await;
+        Self { film, created, _open: open }
+    }
+
+    /// The other data plane takes it up where the first one had come, though that still held the lease.
+    async fn go_on(self, fleet: &Fleet) {
+        let client = Tus::at(&fleet.dataplanes[1].address, &fleet.base.token);
+        let offset = client.offset(&self.created.path).await;
+        assert!(offset >= 8 << 20, "{offset} is less than was acknowledged");
+        let rest = Bytes::copy_from_slice(&self.film[offset as usize..]);
+        let last = client.patch(&self.created.path, offset, &[], rest).await.expect(204);
+        assert_eq!(last.header("video-id"), self.created.video);
+        tus::reaches(&fleet.base, &self.created.video, "uploaded").await;
+    }
+}
+
 /// Two uploads at once, one on each data plane, one of which is killed under way. What breaks is sent
 /// again and arrives.
 async fn upload(fleet: &mut Fleet, film: &Numbered) -> String {
@@ -115,9 +151,11 @@ async fn upload(fleet: &mut Fleet, film: &Numbered) -> String {
     for _ in 0..2 {
         begun.recv().await.expect("an upload begins");
     }
+    let resumable = Resumable::begin(fleet).await;
     fleet.dataplanes[0].kill();
     open.send_replace(true);
     let replies = uploads.join_all().await;
+    resumable.go_on(fleet).await;
     fleet.dataplanes[0].start_again();
     assert!(replies.iter().all(|r| matches!(r.status, 201 | 502..=504)), "{replies:?}");
     let whole = replies.iter().find(|reply| reply.status == 201);

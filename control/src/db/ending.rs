@@ -108,6 +108,10 @@ pub async fn end_job(
     .await?;
     if kind == "probe" {
         fail_probe(tx, video, code, message).await?;
+        if failure.is_some_and(Failure::blames_source) {
+            // Nobody reads it again; the row keeps the reason.
+            chores::create(tx, Chore::Job(video, job), 0.0).await?;
+        }
         return Ok(true);
     }
     if failure.is_none() {

@@ -229,26 +229,13 @@ async fn probed(
     }
 }
 
-/// Why a probe may fail through no fault of the source.
-const OUR_FAULTS: [&str; 9] = [
-    "lease_expired",
-    "worker_lost",
-    "disk_full",
-    "internal",
-    "invalid_lease",
-    "sandbox_failed",
-    "source_missing",
-    "unavailable",
-    "unsupported_task",
-];
-
 /// What failed because of the source is refused and forgotten; what failed because of us is kept.
 async fn judge(deps: &Deps, row: Video) -> Result<Video, Problem> {
     if row.state != VideoState::Failed || row.source.is_some() {
         return Ok(row);
     }
     let Some(failure) = row.failure.clone() else { return Ok(row) };
-    if OUR_FAULTS.contains(&failure.code.as_str()) {
+    if !failure.blames_source() {
         return Ok(row);
     }
     bury(deps, &row).await?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use api::{
     code::{Code, Problem},
-    v1,
+    v1::{self, worker_message},
 };
 use authz::Role;
 use futures::future::join_all;
@@ -188,6 +188,52 @@ async fn upload_with_all_its_bytes_is_finished_even_without_its_data_plane() {
     let again = v1::CompleteUploadRequest { upload_id: id.to_owned(), ..Default::default() };
     let video = caller.uploads().complete_upload(caller.ask(again)).await.unwrap().into_inner();
     assert_eq!(video.state(), v1::VideoState::Probing);
+    plane.stop().await;
+}
+
+/// Nobody waits for the probe of a resumable upload: whoever sent it learns the reason from its video.
+#[tokio::test]
+async fn source_that_is_refused_goes_and_its_video_keeps_the_reason() {
+    let plane = Plane::start().await;
+    let caller = plane.caller(Role::Editor);
+    let mut worker = plane.worker("one").await;
+    let mut refused = async |code: &str| {
+        let upload = begin(&caller, 6).await.unwrap();
+        let writer = Uuid::new_v4().to_string();
+        assert!(acquire(&caller, &upload.upload_id, 0, &writer).await.held);
+        store_bytes(&plane, &upload, b"source");
+        advance(&caller, step(&upload.upload_id, &writer, 0, 6)).await.unwrap();
+        let upload_id = upload.upload_id.clone();
+        let complete = v1::CompleteUploadRequest { upload_id, ..Default::default() };
+        caller.uploads().complete_upload(caller.ask(complete)).await.unwrap();
+        worker.want(1).await;
+        let lease = worker.lease().await;
+        worker.want(0).await;
+        let fail = v1::Fail {
+            task_id: lease.task_id,
+            token: lease.token,
+            code: code.to_owned(),
+            message: "as it is".to_owned(),
+            retryable: false,
+        };
+        worker.say(worker_message::Message::Fail(fail)).await;
+        let ask = || caller.ask(v1::GetVideoRequest { video_id: upload.video_id.clone() });
+        eventually("the video has failed", async || {
+            let video = caller.videos().get_video(ask()).await.unwrap().into_inner();
+            video.state() == v1::VideoState::Failed
+        })
+        .await;
+        upload.video_id
+    };
+    let source = |id: &str| plane.shared.store().join(layout::source(id.parse().unwrap()));
+    // A disk of ours that is full says nothing about the film.
+    let ours = refused("disk_full").await;
+    let theirs = refused("not_a_video").await;
+    eventually("what is no film is deleted", async || !source(&theirs).exists()).await;
+    assert!(source(&ours).exists());
+    let request = caller.ask(v1::GetVideoRequest { video_id: theirs });
+    let video = caller.videos().get_video(request).await.unwrap().into_inner();
+    assert_eq!(video.failure.unwrap().code, "not_a_video");
     plane.stop().await;
 }
 

@@ -29,8 +29,13 @@ pub(crate) struct Tus {
 
 impl Tus {
     pub(crate) fn new(stack: &Stack) -> Self {
-        let (address, token) = (stack.http.clone(), stack.token.clone());
-        Self { client: stack.client(), address, token }
+        Self::at(&stack.http, &stack.token)
+    }
+
+    /// Of one data plane among several.
+    pub(crate) fn at(address: &str, token: &str) -> Self {
+        let (address, token) = (address.to_owned(), token.to_owned());
+        Self { client: Client::new(&address, Some(&token)), address, token }
     }
 
     pub(crate) fn with_token(&self, token: &str) -> Self {
