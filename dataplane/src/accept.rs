@@ -1,23 +1,29 @@
 //! The connection loop: permits, timeouts, limits, graceful drain. HTTP/1.1 and HTTP/2, with TLS by
 //! configuration; without it, HTTP/2 is for proxies that know that we speak it.
 
+mod queues;
 mod socket;
+mod watch;
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper::service::service_fn;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::{
+        conn::auto,
+        graceful::{GracefulConnection, GracefulShutdown, Watcher},
+    },
 };
 use runtime::tls::{Acceptor, Stream};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
 
-use self::socket::Socket;
-use crate::{app::App, edge::Connection, trace};
+use self::{queues::Queues, socket::Socket, watch::Overdue};
+use crate::{app::App, connection::Connection, trace};
 
-/// How long a request's head may take.
-const HEAD_TIME_MAX: Duration = Duration::from_secs(15);
 /// Bytes of a request's head, and of hyper's read buffer.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 const HEADERS_MAX: usize = 100;
@@ -33,13 +39,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts until the soft stop, then lets every connection finish what it does.
 pub(crate) async fn run(app: Arc<App>, listener: TcpListener, acceptor: Acceptor) {
-    let builder = Arc::new(builder());
     let permits = Arc::new(Semaphore::new(app.config.connections_max));
     let graceful = GracefulShutdown::new();
+    let door = Arc::new(Door { builder: builder(), acceptor, queues: Arc::default(), app });
+    let soft = door.app.shutdown.soft.clone();
     loop {
         let Ok(permit) = permits.clone().acquire_owned().await else { break };
         let accepted = tokio::select! {
-            () = app.shutdown.soft.cancelled() => break,
+            () = soft.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         let (stream, peer) = match accepted {
@@ -50,54 +57,79 @@ pub(crate) async fn run(app: Arc<App>, listener: TcpListener, acceptor: Acceptor
                 continue;
             }
         };
-        let watcher = graceful.watcher();
-        let (app, builder, acceptor) = (app.clone(), builder.clone(), acceptor.clone());
-        app.shutdown.tracker.clone().spawn(async move {
+        let (door, watcher) = (door.clone(), graceful.watcher());
+        door.app.shutdown.tracker.clone().spawn(async move {
             let _permit = permit;
-            let _connected = app.metrics.connected();
-            // Heads and small bodies leave at once.
-            let _best_effort = stream.set_nodelay(true);
-            let soft = app.shutdown.soft.clone();
-            let stream = tokio::select! {
-                () = soft.cancelled() => return,
-                stream = acceptor.accept(stream) => stream,
-            };
-            let stream = match stream {
-                Ok(stream) => stream,
-                Err(error) => return tracing::debug!(%error, "shake hands"),
-            };
-            let hard = app.shutdown.hard.clone();
-            let connection = watcher.watch(serve(&builder, app, stream, peer));
-            tokio::select! {
-                () = hard.cancelled() => {}
-                result = connection => if let Err(error) = result {
-                    tracing::debug!(%error, "serve connection");
-                }
-            }
+            door.enter(stream, peer, watcher).await;
         });
     }
     drop(listener);
     tokio::select! {
         () = graceful.shutdown() => {}
-        () = app.shutdown.hard.cancelled() => {}
+        () = door.app.shutdown.hard.cancelled() => {}
     }
 }
 
-fn serve(
-    builder: &auto::Builder<TokioExecutor>,
+/// What every connection is served with.
+struct Door {
+    builder: auto::Builder<TokioExecutor>,
+    acceptor: Acceptor,
+    queues: Arc<Queues>,
     app: Arc<App>,
-    stream: Stream,
-    peer: SocketAddr,
-) -> impl hyper_util::server::graceful::GracefulConnection<
-    Error = Box<dyn std::error::Error + Send + Sync>,
-> {
-    let connection = Arc::new(Connection::default());
-    let socket = Socket::new(stream, connection.clone());
-    let service = service_fn(move |request| {
-        let reply = trace::answer(app.clone(), peer, connection.clone(), request);
-        async move { Ok::<_, Infallible>(reply.await) }
-    });
-    builder.serve_connection(TokioIo::new(socket), service).into_owned()
+}
+
+impl Door {
+    /// Serves one connection to its end.
+    async fn enter(&self, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
+        let app = &self.app;
+        let _connected = app.metrics.connected();
+        // Heads and small bodies leave at once.
+        let _best_effort = stream.set_nodelay(true);
+        let Ok(local) = stream.local_addr() else { return };
+        let stream = tokio::select! {
+            () = app.shutdown.soft.cancelled() => return,
+            stream = self.acceptor.accept(stream) => stream,
+        };
+        let stream = match stream {
+            Ok(stream) => stream,
+            Err(error) => return tracing::debug!(%error, "shake hands"),
+        };
+        let connection = Arc::new(Connection::default());
+        let queues = self.queues.clone();
+        let watching = watch::watch(connection.clone(), app.config.pace, queues, (local, peer));
+        let serving = watcher.watch(self.serve(stream, peer, connection));
+        tokio::select! {
+            () = app.shutdown.hard.cancelled() => {}
+            overdue = watching => self.given_up(overdue),
+            result = serving => if let Err(error) = result {
+                tracing::debug!(%error, "serve connection");
+            }
+        }
+    }
+
+    fn given_up(&self, overdue: Overdue) {
+        if overdue == Overdue::Idle {
+            return;
+        }
+        self.app.metrics.slow(overdue.text());
+        tracing::debug!(what = overdue.text(), "cut off a slow client");
+    }
+
+    fn serve(
+        &self,
+        stream: Stream,
+        peer: SocketAddr,
+        connection: Arc<Connection>,
+    ) -> impl GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>> + use<> {
+        let socket = Socket::new(stream, connection.clone());
+        let app = self.app.clone();
+        let service = service_fn(move |request| {
+            let answering = connection.answer();
+            let reply = trace::answer(app.clone(), peer, connection.clone(), request);
+            async move { Ok::<_, Infallible>(reply.await.map(|body| body.answering(answering))) }
+        });
+        self.builder.serve_connection(TokioIo::new(socket), service).into_owned()
+    }
 }
 
 fn builder() -> auto::Builder<TokioExecutor> {
@@ -105,7 +137,8 @@ fn builder() -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME_MAX)
+        // `watch` knows a head that is slow from a connection that rests.
+        .header_read_timeout(None)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .keep_alive(true);

@@ -53,6 +53,9 @@ pub struct Config {
     /// Memory for segments that lie in S3, in bytes; local files are left to the system's cache.
     #[arg(long, env = "STREAMING_SEGMENT_CACHE_BYTES", default_value_t = 256 << 20)]
     pub segment_cache_bytes: u64,
+    /// How fast clients have to be.
+    #[command(flatten)]
+    pub pace: Pace,
     /// How long a stop waits for requests that run.
     #[arg(long, env = "STREAMING_DRAIN", default_value = "30s", value_parser = duration::parse)]
     pub drain: Duration,
@@ -65,6 +68,9 @@ pub struct Config {
     /// Redis, for limits and caches that all data planes share; each counts for itself without it.
     #[arg(long, env = "STREAMING_REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<Secret>,
+    /// Who certifies a rediss:// server, PEM; unset: the system's authorities.
+    #[arg(long, env = "STREAMING_REDIS_CA_FILE", value_parser = tls::any_path())]
+    pub redis_ca_file: Option<PathBuf>,
     /// Requests per period and principal, else client address, or "off".
     #[arg(long, env = "STREAMING_RATE_GENERAL", default_value = Self::RATE_GENERAL)]
     pub rate_general: String,
@@ -77,6 +83,49 @@ pub struct Config {
     /// Proxies whose X-Forwarded-For is believed: addresses and networks, comma-separated.
     #[arg(long, env = "STREAMING_TRUSTED_PROXIES", value_delimiter = ',')]
     pub trusted_proxies: Vec<String>,
+}
+
+/// How fast clients have to be; whoever is slower is cut off.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Pace {
+    /// Bytes per second, at least, that a client takes of a reply and sends of a body; 0: any.
+    #[arg(long = "client-rate-min", env = "STREAMING_CLIENT_RATE_MIN", default_value_t = 1024)]
+    pub rate_min: u64,
+    /// Over how long that is measured, waiting for the client only; longest silence within a transfer.
+    #[arg(
+        long = "client-patience",
+        env = "STREAMING_CLIENT_PATIENCE",
+        default_value = "30s",
+        value_parser = duration::parse
+    )]
+    pub patience: Duration,
+    /// How long a request's head may take, and a new connection until its first.
+    #[arg(
+        long = "head-time-max",
+        env = "STREAMING_HEAD_TIME_MAX",
+        default_value = "15s",
+        value_parser = duration::parse
+    )]
+    pub head_time_max: Duration,
+    /// How long an HTTP/1.1 connection may rest between two requests.
+    #[arg(
+        long = "keep-alive",
+        env = "STREAMING_KEEP_ALIVE",
+        default_value = "75s",
+        value_parser = duration::parse
+    )]
+    pub keep_alive: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            rate_min: 1024,
+            patience: Duration::from_secs(30),
+            head_time_max: Duration::from_secs(15),
+            keep_alive: Duration::from_secs(75),
+        }
+    }
 }
 
 impl Config {

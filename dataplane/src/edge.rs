@@ -4,10 +4,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     panic::AssertUnwindSafe,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Instant,
 };
 
@@ -23,6 +20,7 @@ use hyper::body::Incoming;
 use crate::{
     app::App,
     bridge::{self, upload::tus},
+    connection::Connection,
     cors, health,
     intake::Intake,
     playback,
@@ -33,15 +31,6 @@ use crate::{
 /// What some resource or other takes.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
-/// What the connection below knows of its requests.
-#[derive(Debug, Default)]
-pub(crate) struct Connection {
-    /// A request could be read in two ways: refuse, close.
-    pub(crate) ambiguous: AtomicBool,
-    /// A request had a chunked body: serve, close.
-    pub(crate) chunked: AtomicBool,
-}
-
 /// Answers a request, whatever happens.
 pub(crate) async fn answer(
     app: Arc<App>,
@@ -51,7 +40,7 @@ pub(crate) async fn answer(
 ) -> Reply {
     let begun = Instant::now();
     let (mut request, body) = request.into_parts();
-    let body = Intake::new(body);
+    let body = Intake::new(body, &app.config.pace);
     let route = Route::resolve(request.uri.path());
     if let Some(method) = tus::overridden(route.as_ref().ok(), &request) {
         request.method = method;
@@ -67,6 +56,7 @@ pub(crate) async fn answer(
     };
     let mut reply = match AssertUnwindSafe(handled).catch_unwind().await {
         Ok(Ok(reply)) => reply,
+        Ok(Err(_)) if body.is_slow() => too_slow(&app),
         Ok(Err(problem)) => reply::problem(&problem),
         Err(_) => panicked(label),
     };
@@ -185,6 +175,9 @@ fn host(request: &Parts) -> Result<(), Problem> {
         }
         None => None,
     };
+    if target.is_some_and(|target| target.as_str().contains('@')) {
+        return refused("the authority is malformed");
+    }
     match (host, target) {
         (Some(host), Some(target)) if host != *target => refused("Host and target differ"),
         _ => Ok(()),
@@ -196,6 +189,13 @@ fn not_allowed(allow: &str) -> Reply {
     let mut reply = reply::problem(&Problem::new(Code::MethodNotAllowed, text));
     reply::set(&mut reply, header::ALLOW, allow);
     reply
+}
+
+/// The answer to a body that does not come.
+fn too_slow(app: &App) -> Reply {
+    app.metrics.slow("body");
+    let problem = Problem::new(Code::Timeout, "the body came too slowly");
+    reply::problem_with_status(StatusCode::REQUEST_TIMEOUT, &problem)
 }
 
 /// The log has the panic's own words, by the id that the client is given.

@@ -8,6 +8,9 @@
 
 /// Names longer than this are neither of the two that matter.
 const NAME_BYTES_MAX: usize = 18;
+/// The one coding that a body may be transferred in, and as it is to be written: a proxy that reads blanks,
+/// tabs or lists another way than hyper does would see another body.
+const CODING: &[u8] = b"chunked";
 
 /// What has been seen so far on a connection.
 #[derive(Debug)]
@@ -20,6 +23,7 @@ pub(crate) struct HeadScanner {
     previous: u8,
     in_value: bool,
     head: Head,
+    heads: u64,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -27,8 +31,10 @@ enum State {
     Head,
     /// So many bytes of a body are still to come.
     Body(u64),
-    /// Nothing more to look for: HTTP/2, or the connection closes after this request.
+    /// Nothing more to look for: the connection closes after this request.
     Off,
+    /// Nothing to look for.
+    Http2,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +44,8 @@ struct Head {
     lengths: u32,
     length: u64,
     encodings: u32,
+    /// Bytes of the coding's name, as far as they are the right ones.
+    coding: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,17 +74,33 @@ impl Default for HeadScanner {
             previous: 0,
             in_value: false,
             head: Head::default(),
+            heads: 0,
         }
     }
 }
 
 impl HeadScanner {
+    /// Heads that came whole.
+    pub(crate) const fn heads(&self) -> u64 {
+        self.heads
+    }
+
+    /// Whether a head has begun and is not whole.
+    pub(crate) fn is_within_head(&self) -> bool {
+        self.state == State::Head && (self.head.begun || self.line_bytes > 0)
+    }
+
+    /// Whether the client has begun to speak HTTP/2.
+    pub(crate) fn is_http2(&self) -> bool {
+        self.state == State::Http2
+    }
+
     /// Looks at the next bytes of the connection; the worst that they hold is the answer.
     pub(crate) fn feed(&mut self, mut bytes: &[u8]) -> Option<Finding> {
         let mut worst = None;
         while let Some((&byte, rest)) = bytes.split_first() {
             match self.state {
-                State::Off => return worst,
+                State::Off | State::Http2 => return worst,
                 State::Body(left) => {
                     let skipped = left.min(bytes.len() as u64);
                     bytes = &bytes[skipped as usize..];
@@ -112,6 +136,9 @@ impl HeadScanner {
                 let digit = u64::from(byte - b'0');
                 self.head.length = self.head.length.saturating_mul(10).saturating_add(digit);
             }
+            if self.head.field == Field::Encoding {
+                self.coding_byte(byte, previous);
+            }
         } else if byte == b':' && self.head.begun {
             self.begin_value();
         } else if byte != b'\r' {
@@ -121,6 +148,16 @@ impl HeadScanner {
             self.line_bytes += 1;
         }
         None
+    }
+
+    fn coding_byte(&mut self, byte: u8, previous: u8) {
+        if byte == b'\r' || (byte == b' ' && previous == b':') {
+            return;
+        }
+        self.head.coding = self.head.coding.and_then(|at| {
+            let right = CODING.get(at).is_some_and(|letter| letter.eq_ignore_ascii_case(&byte));
+            right.then_some(at + 1)
+        });
     }
 
     fn begin_value(&mut self) {
@@ -136,7 +173,10 @@ impl HeadScanner {
                 self.head.lengths += 1;
                 self.head.length = 0;
             }
-            Field::Encoding => self.head.encodings += 1,
+            Field::Encoding => {
+                self.head.encodings += 1;
+                self.head.coding = Some(0);
+            }
             Field::Other => {}
         }
     }
@@ -147,7 +187,7 @@ impl HeadScanner {
         self.in_value = false;
         self.line_bytes = 0;
         if preface {
-            self.state = State::Off;
+            self.state = State::Http2;
             return None;
         }
         if !empty {
@@ -159,7 +199,11 @@ impl HeadScanner {
             return None;
         }
         let head = std::mem::take(&mut self.head);
+        self.heads += 1;
         if head.encodings > 1 || head.lengths > 1 || (head.encodings > 0 && head.lengths > 0) {
+            return Some(Finding::Ambiguous);
+        }
+        if head.encodings == 1 && head.coding != Some(CODING.len()) {
             return Some(Finding::Ambiguous);
         }
         if head.encodings == 1 {
@@ -217,6 +261,40 @@ mod tests {
         let lengths = "Content-Length: 1\r\nContent-Length: 1\r\n";
         assert_eq!(scan(&format!("POST / HTTP/1.1\r\n{lengths}\r\n")), Some(Finding::Ambiguous));
         assert_eq!(scan("GET / HTTP/1.1\nHost: x\n\n"), Some(Finding::Ambiguous));
+    }
+
+    #[test]
+    fn codings_are_written_in_one_way() {
+        let of = |coding: &str| {
+            scan(&format!("POST / HTTP/1.1\r\nTransfer-Encoding:{coding}\r\n\r\n0\r\n\r\n"))
+        };
+        for good in [" chunked", "chunked", " Chunked"] {
+            assert_eq!(of(good), Some(Finding::Chunked), "{good:?}");
+        }
+        for bad in
+            ["", " xchunked", " chunked\t", "\tchunked", " chunked ", " gzip, chunked", " chunke"]
+        {
+            assert_eq!(of(bad), Some(Finding::Ambiguous), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn heads_are_counted_and_their_ends_known() {
+        let mut scanner = HeadScanner::default();
+        assert!(!scanner.is_within_head());
+        for (piece, within, heads) in [
+            ("G", true, 0),
+            ("ET / HTTP/1.1\r\nHost: x\r\n", true, 0),
+            ("\r\n", false, 1),
+            ("POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\na", false, 2),
+            ("bcG", true, 2),
+        ] {
+            scanner.feed(piece.as_bytes());
+            assert_eq!((scanner.is_within_head(), scanner.heads()), (within, heads), "{piece}");
+        }
+        let mut scanner = HeadScanner::default();
+        scanner.feed(b"PRI * HTTP/2.0\r\n");
+        assert!(scanner.is_http2() && !scanner.is_within_head());
     }
 
     #[test]

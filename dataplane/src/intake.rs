@@ -15,10 +15,8 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use tokio::{sync::Mutex, time::timeout};
 
-/// Longest wait for the next bytes; after it the rate is looked at, too.
-const WAIT_MAX: Duration = Duration::from_secs(30);
-/// Fewer bytes than this in [`WAIT_MAX`] of waiting are no honest upload.
-const RATE_BYTES_MIN: u64 = 30 << 10;
+use crate::config;
+
 /// How much of a refused body is read on, so that the client gets to read why.
 const LINGER_BYTES_MAX: u64 = 64 << 20;
 const LINGER_TIME_MAX: Duration = Duration::from_secs(10);
@@ -39,11 +37,23 @@ pub(crate) enum IntakeError {
 pub(crate) struct Intake {
     body: Arc<Mutex<Incoming>>,
     touched: Arc<AtomicBool>,
+    slow: Arc<AtomicBool>,
+    /// Longest wait for the next bytes; after it the rate is looked at, too.
+    wait_max: Duration,
+    /// Fewer bytes than this in so much waiting are no honest upload.
+    bytes_min: u64,
 }
 
 impl Intake {
-    pub(crate) fn new(body: Incoming) -> Self {
-        Self { body: Arc::new(Mutex::new(body)), touched: Arc::default() }
+    pub(crate) fn new(body: Incoming, pace: &config::Pace) -> Self {
+        let bytes_min = (pace.rate_min as f64 * pace.patience.as_secs_f64()) as u64;
+        Self {
+            body: Arc::new(Mutex::new(body)),
+            touched: Arc::default(),
+            slow: Arc::default(),
+            wait_max: pace.patience,
+            bytes_min,
+        }
     }
 
     /// Whether there is nothing (more) to read.
@@ -54,6 +64,11 @@ impl Intake {
     /// Whether anybody has begun to read; until then a client that waits for 100 sends nothing.
     pub(crate) fn is_touched(&self) -> bool {
         self.touched.load(Ordering::Relaxed)
+    }
+
+    /// Whether it was given up because too little came.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.slow.load(Ordering::Relaxed)
     }
 
     /// The bytes as they come, at most one piece per poll: a consumer that takes all it can get would
@@ -99,7 +114,7 @@ impl Pace {
             intake.touched.store(true, Ordering::Relaxed);
             let mut body = intake.body.lock().await;
             let begun = Instant::now();
-            let frame = timeout(WAIT_MAX, body.frame()).await;
+            let frame = timeout(intake.wait_max, body.frame()).await;
             self.waited += begun.elapsed();
             let result = match frame {
                 Err(_) => Err(IntakeError::Slow),
@@ -111,14 +126,15 @@ impl Pace {
                 },
             };
             self.failed = result.is_err();
+            self.intake.slow.store(result == Err(IntakeError::Slow), Ordering::Relaxed);
             return Some((result, self));
         }
     }
 
     fn count(&mut self, bytes: Bytes) -> Result<Bytes, IntakeError> {
         self.bytes += bytes.len() as u64;
-        if self.waited >= WAIT_MAX {
-            if self.bytes < RATE_BYTES_MIN {
+        if self.waited >= self.intake.wait_max {
+            if self.bytes < self.intake.bytes_min {
                 return Err(IntakeError::Slow);
             }
             (self.waited, self.bytes) = (Duration::ZERO, 0);

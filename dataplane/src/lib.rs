@@ -11,6 +11,7 @@ mod bridge;
 mod client_address;
 mod conditions;
 pub mod config;
+mod connection;
 mod control;
 mod cors;
 mod edge;

@@ -24,6 +24,7 @@ pub(crate) struct Metrics {
     missing: Counter<u64>,
     connections: UpDownCounter<i64>,
     refused: Counter<u64>,
+    slow: Counter<u64>,
     /// Bytes by kind.
     pub(crate) bandwidth: Bandwidth,
     /// How often the index was in memory.
@@ -113,9 +114,18 @@ impl Metrics {
                 .u64_counter("streaming_service_tokens_refused_total")
                 .with_description("Tokens that were refused, by reason")
                 .build(),
+            slow: meter
+                .u64_counter("streaming_service_slow_clients_total")
+                .with_description("Clients that were cut off for taking or sending too little")
+                .build(),
             bandwidth,
             lookups,
         }
+    }
+
+    /// A client was cut off: its request's `head` or `body`, or our `reply`, came too slowly.
+    pub(crate) fn slow(&self, what: &'static str) {
+        self.slow.add(1, &[KeyValue::new("what", what)]);
     }
 
     /// One request was answered. The labels' values are bounded: `route` is a pattern.

@@ -9,11 +9,7 @@ use runtime::telemetry::{self, context};
 use tracing::{Instrument, Span, field::Empty};
 
 use crate::{
-    app::App,
-    edge::{self, Connection},
-    metrics::method_label,
-    reply::Reply,
-    route::Route,
+    app::App, connection::Connection, edge, metrics::method_label, reply::Reply, route::Route,
 };
 
 /// Asked every few seconds by balancers and scrapers: they would drown every other trace.

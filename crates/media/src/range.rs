@@ -39,7 +39,8 @@ pub enum RangeOutcome {
 /// Reads the value of a `Range` header against a representation of `size` bytes.
 pub fn parse(header: &str, size: u64) -> RangeOutcome {
     let Some((unit, set)) = header.split_once('=') else { return RangeOutcome::Whole };
-    if !unit.trim().eq_ignore_ascii_case("bytes") {
+    // No blank stands before the sign (RFC 9110, section 14.1).
+    if !unit.eq_ignore_ascii_case("bytes") {
         return RangeOutcome::Whole;
     }
     // A list may have empty elements (RFC 9110, section 5.6.1).

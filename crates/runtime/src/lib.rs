@@ -9,6 +9,9 @@ pub mod command_line;
 pub mod duration;
 pub mod flags;
 pub mod lifecycle;
+pub mod names;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod secret;
 pub mod telemetry;
 pub mod tls;

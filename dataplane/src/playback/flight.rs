@@ -249,6 +249,36 @@ impl Flight {
 mod tests {
     use super::*;
 
+    /// Case 100: somebody walks through everything once, and what is asked for often stays.
+    #[test]
+    fn scan_traffic_keeps_what_is_asked_for_often_and_the_bytes_within_bounds() {
+        const BYTES_MAX: u64 = 10 << 20;
+        let segments = Segments::new(BYTES_MAX);
+        let key = |name: String| Key { store: String::new(), key: name, start: 0, end: 100_000 };
+        let mut made = 0;
+        let mut ask = |name: String| {
+            let found: Result<_, std::convert::Infallible> =
+                segments.flights.get_or_insert_with(&key(name), || {
+                    made += 1;
+                    Ok(Arc::new(Flight::new(100_000)))
+                });
+            drop(found);
+        };
+        let mut walk = |from: u32, to: u32| {
+            for cold in from..to {
+                ask(format!("cold/{cold}"));
+                if cold % 5 == 0 {
+                    (0..20).for_each(|hot| ask(format!("hot/{hot}")));
+                }
+            }
+        };
+        walk(0, 1000);
+        assert!(segments.flights.weight() <= BYTES_MAX);
+        walk(1000, 2000);
+        let again = made - 2000;
+        assert!(again < 40, "hot segments were read {again} times");
+    }
+
     #[tokio::test]
     async fn readers_see_pieces_as_they_arrive_and_none_of_a_failure_is_whole() {
         let flight = Arc::new(Flight::new(9));

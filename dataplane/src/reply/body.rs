@@ -19,6 +19,8 @@ use futures::{Stream, stream::BoxStream};
 use http_body::{Frame, SizeHint};
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use crate::connection::Answering;
+
 /// One piece of a file. Two are in memory per client at most.
 const PIECE_BYTES: u64 = 512 << 10;
 
@@ -27,6 +29,8 @@ pub(crate) struct Body {
     kind: Kind,
     /// Where the bytes that leave are counted.
     counter: Option<Arc<AtomicU64>>,
+    /// The request that it answers, once it is on its way.
+    answering: Option<Answering>,
 }
 
 enum Kind {
@@ -39,13 +43,17 @@ enum Kind {
 impl Body {
     /// No bytes.
     pub(crate) const fn empty() -> Self {
-        Self { kind: Kind::Empty, counter: None }
+        Self::of(Kind::Empty)
+    }
+
+    const fn of(kind: Kind) -> Self {
+        Self { kind, counter: None, answering: None }
     }
 
     /// These bytes.
     pub(crate) fn full(bytes: Bytes) -> Self {
         let kind = if bytes.is_empty() { Kind::Empty } else { Kind::Full(bytes) };
-        Self { kind, counter: None }
+        Self::of(kind)
     }
 
     /// Bytes as they come, `length` in all when that is known.
@@ -53,7 +61,7 @@ impl Body {
         stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
         length: Option<u64>,
     ) -> Self {
-        Self { kind: Kind::Stream { stream: Box::pin(stream), left: length }, counter: None }
+        Self::of(Kind::Stream { stream: Box::pin(stream), left: length })
     }
 
     /// `length` bytes of a file from `start`.
@@ -63,12 +71,18 @@ impl Body {
         }
         let part =
             FilePart { state: FileState::Fresh(Some(file), start), unread: length, left: length };
-        Self { kind: Kind::File(part), counter: None }
+        Self::of(Kind::File(part))
     }
 
     /// Counts what leaves.
     pub(crate) fn counted(mut self, counter: Arc<AtomicU64>) -> Self {
         self.counter = Some(counter);
+        self
+    }
+
+    /// Tells the connection what of it waits for the client.
+    pub(crate) fn answering(mut self, answering: Answering) -> Self {
+        self.answering = Some(answering);
         self
     }
 
@@ -112,7 +126,11 @@ impl http_body::Body for Body {
         if let (Some(Ok(bytes)), Some(counter)) = (&item, &self.counter) {
             counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }
-        Poll::Ready(item.map(|result| result.map(Frame::data)))
+        let held = |bytes| match &self.answering {
+            Some(answering) => answering.hold(bytes),
+            None => bytes,
+        };
+        Poll::Ready(item.map(|result| result.map(|bytes| Frame::data(held(bytes)))))
     }
 
     fn is_end_stream(&self) -> bool {

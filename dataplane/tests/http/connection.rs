@@ -1,6 +1,11 @@
 //! The rules of a connection: framing, hosts, limits, methods, origins.
 
-use crate::support::{Film, Plane, Reply};
+use std::io::Write;
+
+use crate::{
+    h2::{self, Client},
+    support::{Film, Plane, Reply},
+};
 
 /// The statuses of all replies on one connection.
 fn statuses(bytes: &[u8]) -> Vec<u16> {
@@ -19,6 +24,8 @@ async fn ambiguous_framing_is_refused_and_ends_the_connection() {
         format!("{chunked}Content-Length: 5\r\n"),
         format!("{chunked}{chunked}"),
         "Transfer-Encoding: xchunked\r\n".to_owned(),
+        "Transfer-Encoding: chunked\t\r\n".to_owned(),
+        "Transfer-Encoding: gzip, chunked\r\n".to_owned(),
         "Content-Length: +5\r\n".to_owned(),
         "Content-Length: 5, 5\r\n".to_owned(),
         "Content-Length: 5\r\nContent-Length: 6\r\n".to_owned(),
@@ -38,6 +45,59 @@ async fn ambiguous_framing_is_refused_and_ends_the_connection() {
     );
     let seen = statuses(&plane.raw(second.as_bytes()).await);
     assert!(seen == [200, 400] || seen == [400], "{seen:?}");
+}
+
+#[tokio::test]
+async fn chunks_that_cannot_be_are_refused_and_end_the_connection() {
+    let plane = Plane::start().await;
+    let next = "GET /health/playback HTTP/1.1\r\nHost: x\r\n\r\n";
+    let id = uuid::Uuid::now_v7();
+    for chunks in ["10000000000000000\r\n{}\r\n0\r\n\r\n", "-2\r\n{}", "2\r\n{}X\r\n", "2\n{}\n"] {
+        let request = format!(
+            "PATCH /api/videos/{id} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\n\
+             Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}{next}"
+        );
+        assert_eq!(statuses(&plane.raw(request.as_bytes()).await), [400], "{chunks}");
+    }
+}
+
+/// Nobody is asked to unpack anything: ten megabytes of nothing are the ten kilobytes that came.
+#[tokio::test]
+async fn packed_bodies_are_not_unpacked() {
+    let plane = Plane::start().await;
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    packed.write_all(&vec![b' '; 10 << 20]).unwrap();
+    packed.write_all(b"{}").unwrap();
+    let packed = packed.finish().unwrap();
+    let headers =
+        ["Authorization: Bearer x", "Content-Type: application/json", "Content-Encoding: gzip"];
+    let path = format!("/api/videos/{}", uuid::Uuid::now_v7());
+    let reply = plane.send_body("PATCH", &path, &headers, &packed).await;
+    assert!(matches!(reply.status, 400 | 415), "{reply:?}");
+}
+
+#[tokio::test]
+async fn multiplexed_requests_follow_the_same_rules() {
+    let plane = Plane::start().await;
+    let status = async |method: &str, path: &str, authority: Option<&str>| {
+        let mut client = Client::connect(plane.addr, 65_535).await;
+        let flags = h2::END_STREAM | h2::END_HEADERS;
+        let head = h2::frame(h2::HEADERS, flags, 1, &h2::head(method, path, authority));
+        assert!(client.send(&head).await);
+        let frame = client.next().await;
+        match frame {
+            Some(frame) if frame.kind == h2::HEADERS => h2::status(&frame),
+            // Malformed by the protocol itself (RFC 9113, 8.1.1).
+            Some(frame) if matches!(frame.kind, h2::RST_STREAM | h2::GOAWAY) => 0,
+            frame => panic!("{method} {path}: {frame:?}"),
+        }
+    };
+    assert_eq!(status("GET", "/health/playback", Some("x")).await, 200);
+    assert_eq!(status("TRACE", "/", Some("x")).await, 405);
+    assert_eq!(status("BREW", "/", Some("x")).await, 405);
+    assert!(matches!(status("GET", "/", None).await, 0 | 400));
+    assert!(matches!(status("GET", "/", Some("u@h")).await, 0 | 400));
+    assert!(matches!(status("GET", "no-slash", Some("x")).await, 0 | 400));
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod drain;
 mod fake_control;
 mod fake_people;
 mod fake_uploads;
+mod h2;
 mod limits;
 mod live;
 #[path = "../../../tests/e2e/harness/minio.rs"]
@@ -21,6 +22,7 @@ mod range;
 mod redis_server;
 mod s3;
 mod shared;
+mod slow;
 mod support;
 mod tus;
 mod upload;

@@ -28,6 +28,9 @@ async fn ranges_answer_as_rfc_9110_says() {
         ("bytes=", 200, 0, size),
         ("lines=0-1", 200, 0, size),
         ("bytes=0-0,2-2", 200, 0, size),
+        ("bytes = 0-1", 200, 0, size),
+        ("bytes=0x0-1", 200, 0, size),
+        ("bytes=+1-2", 200, 0, size),
     ];
     for (range, status, start, end) in table {
         let reply = plane.send("GET", &path, &[&format!("Range: {range}")]).await;

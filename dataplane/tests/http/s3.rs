@@ -8,6 +8,7 @@ use std::{
 };
 
 use media::layout;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use object_store::{ObjectStoreExt, path::Path};
 use store::{Settings, Store, Stores};
 use tempfile::TempDir;
@@ -25,7 +26,9 @@ use crate::{
 /// Longer than a store that stumbles is asked again.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-const CLIENTS: usize = 200;
+const CLIENTS: usize = 1000;
+/// Of them, those that leave with the first bytes.
+const LEAVERS: usize = 100;
 
 /// A running data plane on `films` behind `address`. Killed when dropped.
 struct Process {
@@ -36,6 +39,9 @@ struct Process {
 
 impl Process {
     async fn start(minio: &Minio, address: &str) -> Self {
+        // Each client has a descriptor here and one there, where this limit is inherited.
+        let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, most.min(65_536), most).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("addr");
         let child = Command::new(env!("CARGO_BIN_EXE_streaming-dataplane"))
@@ -62,6 +68,15 @@ impl Process {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         panic!("the data plane does not listen");
+    }
+
+    /// Asks, and leaves as soon as anything comes.
+    async fn leave(&self, path: &str) {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        let mut stream = TcpStream::connect(&self.addr).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut first = [0; 64];
+        let _anything = tokio::time::timeout(PATIENCE, stream.read(&mut first)).await.unwrap();
     }
 
     async fn get(&self, path: &str) -> Reply {
@@ -113,7 +128,10 @@ async fn a_cold_segment_is_read_once_for_all_who_ask() {
     // The index, without the segment.
     assert_eq!(plane.get(&film.path("hls/playlist.m3u8")).await.status, 200);
     let before = proxy.replied.load(Ordering::SeqCst);
-    let replies = futures::future::join_all((0..CLIENTS).map(|_| plane.get(&path))).await;
+    // Case 99: among those who leave is, as likely as not, the one whose request began the read.
+    let leavers = futures::future::join_all((0..LEAVERS).map(|_| plane.leave(&path)));
+    let clients = futures::future::join_all((0..CLIENTS).map(|_| plane.get(&path)));
+    let (_, replies) = tokio::join!(leavers, clients);
     for reply in &replies {
         assert_eq!(reply.status, 200);
         assert!(reply.body == film.object(0));

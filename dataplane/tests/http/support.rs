@@ -72,9 +72,11 @@ impl Plane {
             connections_max: 1000,
             segment_cache_bytes: 64 << 20,
             drain: Duration::from_secs(10),
+            pace: Default::default(),
             listen: Default::default(),
             dial: Default::default(),
             redis_url: None,
+            redis_ca_file: None,
             rate_general: "off".to_owned(),
             rate_upload: "off".to_owned(),
             rate_stream: "off".to_owned(),
@@ -185,6 +187,12 @@ impl Film {
     }
 
     pub(crate) fn of(video: VideoId, version: JobId, public: bool) -> Self {
+        // Above the size that is read at once, so that it is streamed.
+        Self::with(video, version, public, 400_000)
+    }
+
+    /// Of two seconds of pictures in so many bytes.
+    pub(crate) fn with(video: VideoId, version: JobId, public: bool, gop_bytes: u32) -> Self {
         let grid = Grid::new(FrameRate::new(25, 1).unwrap(), 300).unwrap();
         let mut objects = Vec::new();
         let prefix = layout::job_prefix(video, version);
@@ -208,8 +216,7 @@ impl Film {
             width: 640,
             height: 360,
             target_bitrate: 800_000,
-            // Above the size that is read at once, so that it is streamed.
-            track: track("360p", 400_000, grid.rate().timescale(), "avc1.64001e"),
+            track: track("360p", gop_bytes, grid.rate().timescale(), "avc1.64001e"),
         };
         let sound = AudioRendition {
             name: "audio-0".to_owned(),

@@ -34,6 +34,12 @@ impl Stream {
         self.socket().local_addr().ok()
     }
 
+    /// Lets the connection end with a reset: nothing that the system still holds for the peer is kept.
+    pub fn reset_on_close(&self) {
+        // Without it the connection ends politely, and later.
+        let _best_effort = self.socket().set_zero_linger();
+    }
+
     /// Whether the peer has chosen HTTP/2 in the handshake.
     fn is_http2(&self) -> bool {
         match self {

@@ -1,0 +1,109 @@
+//! What the system still holds of what was written to a connection, as `/proc/net/tcp` tells it: the sum of
+//! what is not sent and what is not acknowledged. It is only asked about clients that seem too slow.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use tokio::{sync::Mutex, task::spawn_blocking, time::Instant};
+
+/// However many connections are slow, the tables are read once in such a time.
+const FRESH: Duration = Duration::from_millis(250);
+const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
+
+/// Both ends of a connection.
+type Ends = (SocketAddr, SocketAddr);
+
+/// The tables, as they were a moment ago.
+#[derive(Default)]
+pub(super) struct Queues(Mutex<Option<(Instant, HashMap<Ends, u64>)>>);
+
+impl Queues {
+    /// Bytes on their way from `ends.0` to `ends.1`; none where the system does not tell.
+    pub(super) async fn unsent(&self, (ours, theirs): Ends) -> u64 {
+        let mut known = self.0.lock().await;
+        if known.as_ref().is_none_or(|(read, _)| read.elapsed() >= FRESH) {
+            let read = spawn_blocking(|| {
+                let texts = TABLES.map(|table| std::fs::read_to_string(table).unwrap_or_default());
+                texts.iter().flat_map(|text| text.lines().filter_map(row)).collect()
+            });
+            *known = Some((Instant::now(), read.await.unwrap_or_default()));
+        }
+        let ends = (plain(ours), plain(theirs));
+        known.as_ref().and_then(|(_, queues)| queues.get(&ends)).copied().unwrap_or(0)
+    }
+}
+
+/// An IPv4 address is the same one when it comes as an IPv6 address.
+fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// `sl local remote st tx:rx …`, all hexadecimal.
+fn row(line: &str) -> Option<(Ends, u64)> {
+    let mut fields = line.split_whitespace().skip(1);
+    let ends = (address(fields.next()?)?, address(fields.next()?)?);
+    let (unsent, _) = fields.nth(1)?.split_once(':')?;
+    Some((ends, u64::from_str_radix(unsent, 16).ok()?))
+}
+
+/// An address is printed as words of 32 bits, each in the machine's own order.
+fn address(text: &str) -> Option<SocketAddr> {
+    let (ip, port) = text.split_once(':')?;
+    let words = ip.as_bytes().chunks(8).map(|word| {
+        let word = u32::from_str_radix(std::str::from_utf8(word).ok()?, 16).ok()?;
+        Some(word.to_ne_bytes())
+    });
+    let bytes = words.collect::<Option<Vec<_>>>()?.concat();
+    let ip = match bytes.len() {
+        4 => IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?)),
+        16 => IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?)),
+        _ => return None,
+    };
+    Some(plain(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_system_tells_what_a_client_has_not_taken() {
+        for local in ["127.0.0.1:0", "[::1]:0"] {
+            // Some machines have no IPv6.
+            let Ok(listener) = TcpListener::bind(local).await else { continue };
+            let address = listener.local_addr().unwrap();
+            let mut client = TcpStream::connect(address).await.unwrap();
+            let (mut server, peer) = listener.accept().await.unwrap();
+            let ends = (address, peer);
+            assert_eq!(Queues::default().unsent(ends).await, 0);
+            let mut written = 0;
+            let piece = vec![7; 64 << 10];
+            while let Ok(Ok(bytes)) =
+                tokio::time::timeout(Duration::from_millis(300), server.write(&piece)).await
+            {
+                written += bytes;
+            }
+            let unsent = Queues::default().unsent(ends).await as usize;
+            assert!(unsent > 0 && unsent < written, "{local}: {unsent} of {written}");
+            let mut taken = vec![0; written];
+            client.read_exact(&mut taken).await.unwrap();
+            let mut left = unsent as u64;
+            for _ in 0..100 {
+                left = Queues::default().unsent(ends).await;
+                if left == 0 {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            assert_eq!(left, 0, "{local}");
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Clients that hold a connection and give nothing for it are cut off; honest ones next to them, and those
+//! that are merely slow, notice nothing.
+
+use std::{net::SocketAddr, time::Duration};
+
+use dataplane::config::Pace;
+use futures::future::join_all;
+use media::{JobId, VideoId};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+    time::{Instant, interval, sleep, timeout},
+};
+use uuid::Uuid;
+
+use crate::{
+    fake_control::FakeControl,
+    h2::{self, Client, DATA, GOAWAY},
+    support::{Film, Plane, Reply},
+};
+
+const READERS: usize = 200;
+/// Nothing here takes longer on a machine that is busy.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn pace() -> Pace {
+    Pace {
+        rate_min: 8 << 10,
+        patience: Duration::from_secs(2),
+        head_time_max: Duration::from_secs(1),
+        keep_alive: Duration::from_secs(600),
+    }
+}
+
+/// The same with more patience: a machine that is busy makes honest clients slow, too.
+fn patient() -> Pace {
+    Pace { patience: Duration::from_secs(5), ..pace() }
+}
+
+/// Segments of more than the system takes for a client that does not read.
+async fn plane(pace: Pace) -> (Plane, Film) {
+    let plane = Plane::start_with(|config| config.pace = pace).await;
+    let ids = (VideoId::new(Uuid::now_v7()), JobId::new(Uuid::now_v7()));
+    let film = Film::with(ids.0, ids.1, true, 8 << 20);
+    film.store(&plane.folder);
+    (plane, film)
+}
+
+async fn ask(address: SocketAddr, path: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 << 10).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+/// Reads a byte at a time, slowly; what the system has taken for it lasts long, even when the
+/// connection has ended.
+async fn trickle(mut stream: TcpStream) {
+    let mut ticks = interval(Duration::from_millis(250));
+    while !matches!(stream.read(&mut [0]).await, Ok(0) | Err(_)) {
+        ticks.tick().await;
+    }
+}
+
+/// How many were cut off for this.
+async fn slow(plane: &Plane, what: &str) -> usize {
+    let name = format!("streaming_service_slow_clients_total{{what=\"{what}\"}} ");
+    let metrics = plane.get("/metrics").await.text();
+    let count = metrics.lines().find_map(|line| line.strip_prefix(&name));
+    count.map_or(0, |count| count.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_of_a_byte_at_a_time_are_cut_off_beside_an_honest_viewer() {
+    let (plane, film) = plane(pace()).await;
+    let path = film.media("360p/h1.m4s");
+    let mut readers = tokio::task::JoinSet::new();
+    for _ in 0..READERS {
+        readers.spawn(trickle(ask(plane.addr, &path).await));
+    }
+    let honest = async {
+        while slow(&plane, "reply").await < READERS {
+            let reply = plane.get(&film.media("audio-0/h1.m4s")).await;
+            assert_eq!((reply.status, reply.body.len()), (200, 4000));
+            sleep(Duration::from_millis(200)).await;
+        }
+    };
+    timeout(DEADLINE, honest).await.expect("slow readers are cut off");
+    readers.shutdown().await;
+}
+
+#[tokio::test]
+async fn slow_but_steady_line_and_resting_player_are_left_alone() {
+    let (plane, film) = plane(patient()).await;
+    // Fast for a while, so that the system has learnt to take much at once; then slow, for several
+    // times the patience.
+    let mut stream = ask(plane.addr, &film.media("360p/h1.m4s")).await;
+    let mut piece = vec![0; 256 << 10];
+    stream.read_exact(&mut piece).await.unwrap();
+    let (begun, mut ticks) = (Instant::now(), interval(Duration::from_millis(100)));
+    while begun.elapsed() < 2 * patient().patience {
+        ticks.tick().await;
+        stream.read_exact(&mut piece[..64 << 10]).await.expect("640 KiB/s are enough");
+    }
+    drop(stream);
+    // Longer than a head may take, between two requests.
+    let mut player = TcpStream::connect(plane.addr).await.unwrap();
+    for _ in 0..2 {
+        let request = "GET /health/playback HTTP/1.1\r\nHost: x\r\n\r\n";
+        player.write_all(request.as_bytes()).await.unwrap();
+        let mut reply = vec![0; 4096];
+        let bytes = player.read(&mut reply).await.unwrap();
+        assert!(reply[..bytes].starts_with(b"HTTP/1.1 200"));
+        sleep(3 * pace().head_time_max).await;
+    }
+    assert_eq!((slow(&plane, "reply").await, slow(&plane, "head").await), (0, 0));
+}
+
+#[tokio::test]
+async fn heads_that_do_not_end_are_cut_off() {
+    let (plane, film) = plane(pace()).await;
+    let beginnings: [&[u8]; 5] = [
+        b"",
+        b"GET /health/playback HTTP/1.1\r\nHost: x\r\nX-",
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET",
+        &h2::PREFACE[..10],
+        h2::PREFACE,
+    ];
+    let drip = async |beginning: &[u8]| {
+        let mut stream = TcpStream::connect(plane.addr).await.unwrap();
+        stream.write_all(beginning).await.unwrap();
+        let (mut reader, mut writer) = stream.into_split();
+        let dripping = async {
+            // More of a preface would only be wrong.
+            let drips = !beginning.is_empty() && !beginning.starts_with(b"PRI");
+            while drips && writer.write_all(b"a").await.is_ok() {
+                sleep(Duration::from_millis(100)).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        let mut replies = Vec::new();
+        tokio::select! {
+            _ = reader.read_to_end(&mut replies) => {}
+            () = dripping => {}
+        }
+    };
+    let all = join_all(beginnings.into_iter().map(drip));
+    timeout(DEADLINE, all).await.expect("they are cut off");
+    assert!(slow(&plane, "head").await >= 5);
+    assert_eq!(plane.get(&film.path("hls/playlist.m3u8")).await.status, 200);
+}
+
+#[tokio::test]
+async fn bodies_of_a_byte_at_a_time_are_408_and_steady_ones_arrive() {
+    let folder = tempfile::tempdir().unwrap();
+    let control = FakeControl::start(&folder).await;
+    let urls = vec![control.url.clone()];
+    let plane = Plane::start_in(folder, |config| {
+        (config.control_urls, config.pace) = (urls, pace());
+    })
+    .await;
+    let head = |path: &str, length: usize| {
+        format!(
+            "PUT {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer good\r\n\
+             Content-Length: {length}\r\n\r\n"
+        )
+    };
+    let send = async |path: String, piece: usize, length: usize| {
+        let stream = TcpStream::connect(plane.addr).await.unwrap();
+        let (mut reader, mut writer) = stream.into_split();
+        writer.write_all(head(&path, length).as_bytes()).await.unwrap();
+        let sending = async {
+            let mut ticks = interval(Duration::from_millis(100));
+            for _ in 0..length / piece {
+                ticks.tick().await;
+                if writer.write_all(&vec![7; piece]).await.is_err() {
+                    break;
+                }
+            }
+            std::future::pending::<()>().await;
+        };
+        let mut reply = vec![0; 16 << 10];
+        let reading = async {
+            let bytes = reader.read(&mut reply).await.unwrap();
+            Reply::parse(&reply[..bytes])
+        };
+        tokio::select! {
+            () = sending => unreachable!("it waits for the reply"),
+            reply = timeout(DEADLINE, reading) => reply.expect("an answer"),
+        }
+    };
+    let source = format!("/api/videos/{}/source", FakeControl::ID);
+    let slow = send(source.clone(), 1, 10_000).await;
+    assert_eq!((slow.status, slow.code().as_str()), (408, "timeout"));
+    // 40 KiB/s, for longer than the patience.
+    assert_eq!(send(source, 4 << 10, 120 << 10).await.status, 201);
+    assert_eq!(self::slow(&plane, "body").await, 1);
+}
+
+#[tokio::test]
+async fn streams_without_a_window_are_cut_off() {
+    let (plane, film) = plane(pace()).await;
+    let path = film.media("360p/h1.m4s");
+    for window in [0, 1, 65_535] {
+        let mut stalled = Client::connect(plane.addr, window).await;
+        for stream in (1..20).step_by(2) {
+            stalled.ask(stream, &path).await;
+        }
+        let ends = async {
+            let mut sent = 0;
+            while let Some(frame) = stalled.next().await {
+                sent += if frame.kind == DATA { frame.payload.len() } else { 0 };
+                assert_ne!(frame.kind, GOAWAY, "the streams were fine");
+            }
+            sent
+        };
+        let sent = timeout(DEADLINE, ends).await.expect("it is cut off");
+        assert!(sent <= 65_535, "{sent}");
+    }
+    assert_eq!(slow(&plane, "reply").await, 3);
+}
+
+#[tokio::test]
+async fn stream_that_moves_slowly_is_left_alone() {
+    let (plane, film) = plane(patient()).await;
+    let path = film.media("360p/h1.m4s");
+    let mut moving = Client::connect(plane.addr, 65_535).await;
+    moving.ask(1, &path).await;
+    let (begun, mut taken) = (Instant::now(), 0);
+    while begun.elapsed() < 2 * patient().patience {
+        let frame = timeout(DEADLINE, moving.next()).await.unwrap().expect("it goes on");
+        if frame.kind == DATA {
+            let bytes = frame.payload.len() as u32;
+            taken += bytes;
+            moving.open(0, bytes).await;
+            moving.open(1, bytes).await;
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+    assert!(taken > 100_000, "{taken}");
+    assert_eq!(slow(&plane, "reply").await, 0);
+}
