@@ -53,7 +53,8 @@ impl Policy {
             checked(&mut faults, "STREAMING_CDN_BASE_URL", base_url(base));
         }
         if let Some(url) = &config.redis_url {
-            checked(&mut faults, "STREAMING_REDIS_URL", Redis::check(url.expose()));
+            let usable = Redis::check(url.expose(), config.redis_ca_file.as_deref());
+            checked(&mut faults, "STREAMING_REDIS_URL", usable);
         }
         match (proxies, cors) {
             (Some(proxies), Some(cors)) if faults.is_empty() => Ok(Self { rates, proxies, cors }),

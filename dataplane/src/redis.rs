@@ -63,8 +63,8 @@ impl Redis {
     }
 
     /// Whether the URL can be used, without using it.
-    pub(crate) fn check(url: &str) -> Result<(), Error> {
-        if url.is_empty() { Ok(()) } else { config(url).map(drop) }
+    pub(crate) fn check(url: &str, ca_file: Option<&Path>) -> Result<(), RedisError> {
+        if url.is_empty() { Ok(()) } else { builder(url, ca_file, CALL_TIME_MAX).map(drop) }
     }
 
     /// Connects, again and again, until `stop`.

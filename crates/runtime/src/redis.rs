@@ -31,8 +31,8 @@ pub enum RedisError {
     #[error("{0}")]
     Scheme(&'static str),
     /// The URL is none, or needs what the client has not.
-    #[error("read the URL of Redis")]
-    Url(#[source] Error),
+    #[error("{0}")]
+    Url(Error),
     /// Who certifies its server cannot be told.
     #[error(transparent)]
     Tls(#[from] TlsError),
