@@ -17,6 +17,7 @@ pub mod pool;
 pub mod revocations;
 mod serving;
 pub mod tasks;
+mod turns;
 pub mod uploads;
 pub mod videos;
 pub mod workers;

@@ -78,7 +78,8 @@ impl TryFrom<&Row> for Claimed {
 /// A worker that was not seen for so long is not waited for when a task failed elsewhere.
 const SEEN_SECONDS_MAX: f64 = 15.0;
 
-/// Leases a share of the ready tasks for `lease_seconds`.
+/// Leases a share of the ready tasks for `lease_seconds`: the highest priority first, of one priority the
+/// tenants' turns, of one turn the oldest.
 ///
 /// A task goes only to workers that have its encoder, and one that failed on this worker is left to
 /// others that have it while there are others.
@@ -118,7 +119,7 @@ pub async fn claim(
                              )
                        )
                    )
-                 ORDER BY t.priority DESC, t.created_at, t.id
+                 ORDER BY t.priority DESC, t.turn, t.created_at, t.id
                  LIMIT $4
                  FOR UPDATE SKIP LOCKED
              )

@@ -4,7 +4,7 @@ use media::{JobId, TaskId, VideoId};
 use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
-use super::{DbError, failure};
+use super::{DbError, failure, turns};
 use crate::{
     domain::{Failure, TaskKind, TaskState},
     plan::NewTask,
@@ -83,7 +83,7 @@ pub async fn of_job(db: &impl GenericClient, job: JobId) -> Result<Vec<Task>, Db
     rows.iter().map(Task::try_from).collect()
 }
 
-/// Makes a job's tasks in one statement.
+/// Makes a job's tasks in one statement; those that are ready take their turns in this order.
 ///
 /// # Errors
 /// [`DbError`] as every function here.
@@ -103,15 +103,30 @@ pub async fn create(
     let priorities: Vec<i32> = tasks.iter().map(|t| t.priority).collect();
     let weights: Vec<f64> = tasks.iter().map(|t| t.weight).collect();
     let encoders: Vec<&str> = tasks.iter().map(|t| t.encoder).collect();
-    db.execute(
-        "INSERT INTO tasks
+    turns::queue_up(db, job).await?;
+    let taken = turns::TAKEN;
+    let sql = format!(
+        "WITH queue AS MATERIALIZED (
+             SELECT t.priority, t.encoder, {taken} AS taken
+             FROM (
+                 SELECT DISTINCT $3::text AS tenant, n.priority, n.encoder
+                 FROM unnest($10::int4[], $12::text[]) AS n (priority, encoder)
+             ) AS t
+         )
+         INSERT INTO tasks
              (id, job_id, video_id, tenant, kind, ordinal, rungs, state, priority, weight,
-              encoder, attempts_max)
+              encoder, attempts_max, turn)
          SELECT n.id, $1, $2, $3, n.kind, n.ordinal, string_to_array(n.rungs, ','),
-                n.state::task_state, n.priority, n.weight, n.encoder, $4
+                n.state::task_state, n.priority, n.weight, n.encoder, $4,
+                queue.taken
+                + row_number() OVER (PARTITION BY n.priority, n.encoder ORDER BY n.place)
          FROM unnest($5::uuid[], $6::text[], $7::int4[], $8::text[], $9::text[], $10::int4[],
-                     $11::float8[], $12::text[])
-              AS n (id, kind, ordinal, rungs, state, priority, weight, encoder)",
+                     $11::float8[], $12::text[]) WITH ORDINALITY
+              AS n (id, kind, ordinal, rungs, state, priority, weight, encoder, place)
+         JOIN queue USING (priority, encoder)"
+    );
+    db.execute(
+        &sql,
         &[
             &job.uuid(),
             &video.uuid(),
@@ -131,20 +146,65 @@ pub async fn create(
     Ok(())
 }
 
+/// SQL: the tasks of job `$1` that are to be done once more.
+const UNFINISHED: &str = "
+    SELECT t.id, t.tenant, t.priority, t.encoder, t.ordinal
+    FROM tasks t
+    WHERE t.job_id = $1
+      AND (
+          t.state <> 'done'
+          OR t.kind IN ('thumbnails', 'preview', 'subtitles') AND NOT EXISTS (
+              SELECT 1
+              FROM pictures p
+              WHERE p.job_id = t.job_id
+                AND p.name = CASE t.kind
+                    WHEN 'preview' THEN 'preview'
+                    WHEN 'subtitles' THEN 'subtitles/' || t.ordinal
+                    ELSE 'poster'
+                END
+          )
+          OR t.kind NOT IN ('thumbnails', 'preview', 'subtitles') AND NOT EXISTS (
+              SELECT 1
+              FROM outputs o
+              WHERE o.job_id = t.job_id
+                AND o.rendition = CASE t.kind
+                    WHEN 'chunk' THEN t.rungs[1]
+                    ELSE 'audio-' || t.ordinal
+                END
+                AND o.chunk = CASE t.kind WHEN 'chunk' THEN t.ordinal ELSE 0 END
+          )
+      )";
+
 /// Queues again what a failed or cancelled job has not committed. A finished task whose outputs have
 /// been collected in the meantime counts as unfinished.
 ///
 /// # Errors
 /// [`DbError`] as every function here.
 pub async fn requeue_unfinished(db: &impl GenericClient, job: JobId) -> Result<(), DbError> {
-    db.execute(
-        "UPDATE tasks t
+    turns::queue_up(db, job).await?;
+    let taken = turns::TAKEN;
+    let sql = format!(
+        "WITH unfinished AS MATERIALIZED ({UNFINISHED}),
+         queue AS MATERIALIZED (
+             SELECT t.priority, t.encoder, {taken} AS taken
+             FROM (SELECT DISTINCT tenant, priority, encoder FROM unfinished) AS t
+         ),
+         again AS (
+             SELECT u.id,
+                    queue.taken
+                    + row_number() OVER (PARTITION BY u.priority, u.encoder ORDER BY u.ordinal, u.id)
+                    AS turn
+             FROM unfinished u
+             JOIN queue USING (priority, encoder)
+         )
+         UPDATE tasks t
          SET state = CASE
                  WHEN t.kind IN ('thumbnails', 'preview', 'collect') THEN 'blocked'
                  ELSE 'ready'
              END::task_state,
+             turn = again.turn,
              attempt = 0,
-             failed_on = '{}',
+             failed_on = '{{}}',
              run_after = now(),
              done_token = NULL,
              token = NULL,
@@ -155,33 +215,10 @@ pub async fn requeue_unfinished(db: &impl GenericClient, job: JobId) -> Result<(
              error_code = NULL,
              error_message = NULL,
              finished_at = NULL
-         WHERE t.job_id = $1
-           AND (
-               t.state <> 'done'
-               OR t.kind IN ('thumbnails', 'preview', 'subtitles') AND NOT EXISTS (
-                   SELECT 1
-                   FROM pictures p
-                   WHERE p.job_id = t.job_id
-                     AND p.name = CASE t.kind
-                         WHEN 'preview' THEN 'preview'
-                         WHEN 'subtitles' THEN 'subtitles/' || t.ordinal
-                         ELSE 'poster'
-                     END
-               )
-               OR t.kind NOT IN ('thumbnails', 'preview', 'subtitles') AND NOT EXISTS (
-                   SELECT 1
-                   FROM outputs o
-                   WHERE o.job_id = t.job_id
-                     AND o.rendition = CASE t.kind
-                         WHEN 'chunk' THEN t.rungs[1]
-                         ELSE 'audio-' || t.ordinal
-                     END
-                     AND o.chunk = CASE t.kind WHEN 'chunk' THEN t.ordinal ELSE 0 END
-               )
-           )",
-        &[&job.uuid()],
-    )
-    .await?;
+         FROM again
+         WHERE t.id = again.id"
+    );
+    db.execute(&sql, &[&job.uuid()]).await?;
     unblock(db, job).await?;
     Ok(())
 }
@@ -192,44 +229,40 @@ pub async fn requeue_unfinished(db: &impl GenericClient, job: JobId) -> Result<(
 /// # Errors
 /// [`DbError`] as every function here.
 pub async fn unblock(db: &impl GenericClient, job: JobId) -> Result<bool, DbError> {
-    let pictures = db
-        .execute(
-            "UPDATE tasks
-             SET state = 'ready'
-             WHERE job_id = $1
-               AND kind IN ('thumbnails', 'preview')
-               AND state = 'blocked'
-               AND NOT EXISTS (
-                   SELECT 1
-                   FROM tasks o
-                   WHERE o.job_id = $1 AND o.kind IN ('chunk', 'audio') AND o.state <> 'done'
-               )",
-            &[&job.uuid()],
-        )
-        .await?;
+    let taken = turns::TAKEN;
+    let sql = format!(
+        "UPDATE tasks t
+         SET state = 'ready', turn = {taken} + 1
+         WHERE t.job_id = $1
+           AND t.kind IN ('thumbnails', 'preview')
+           AND t.state = 'blocked'
+           AND NOT EXISTS (
+               SELECT 1
+               FROM tasks o
+               WHERE o.job_id = $1 AND o.kind IN ('chunk', 'audio') AND o.state <> 'done'
+           )"
+    );
+    let pictures = db.execute(&sql, &[&job.uuid()]).await?;
     Ok(unblock_collect(db, job).await? || pictures > 0)
 }
 
 async fn unblock_collect(db: &impl GenericClient, job: JobId) -> Result<bool, DbError> {
-    let rows = db
-        .execute(
-            "UPDATE tasks
-             SET state = 'ready'
-             WHERE job_id = $1
-               AND kind = 'collect'
-               AND state = 'blocked'
-               AND NOT EXISTS (
-                   SELECT 1
-                   FROM tasks o
-                   WHERE o.job_id = $1
-                     AND o.kind <> 'collect'
-                     AND o.state <> 'done'
-                     AND NOT (
-                         o.kind IN ('thumbnails', 'preview', 'subtitles') AND o.state = 'failed'
-                     )
-               )",
-            &[&job.uuid()],
-        )
-        .await?;
+    let taken = turns::TAKEN;
+    let sql = format!(
+        "UPDATE tasks t
+         SET state = 'ready', turn = {taken} + 1
+         WHERE t.job_id = $1
+           AND t.kind = 'collect'
+           AND t.state = 'blocked'
+           AND NOT EXISTS (
+               SELECT 1
+               FROM tasks o
+               WHERE o.job_id = $1
+                 AND o.kind <> 'collect'
+                 AND o.state <> 'done'
+                 AND NOT (o.kind IN ('thumbnails', 'preview', 'subtitles') AND o.state = 'failed')
+           )"
+    );
+    let rows = db.execute(&sql, &[&job.uuid()]).await?;
     Ok(rows == 1)
 }
