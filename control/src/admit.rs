@@ -23,7 +23,7 @@ use crate::{
     db::{
         DbError, WORK_TRIES_MAX, ending, jobs,
         lease::{LeaseId, Setback},
-        outputs::{self, Output, Subject},
+        outputs::{self, Offered, Output, Subject},
         retrying, tasks, videos,
     },
     deps::Deps,
@@ -31,7 +31,7 @@ use crate::{
     metrics::Ended,
     plan,
 };
-pub use offer::{Offer, Offered, OfferedPicture, Outcome};
+pub use offer::{Offer, OfferedPicture, Outcome};
 
 /// Largest chunk of one rendition that is taken.
 pub const OBJECT_BYTES_MAX: u64 = 256 << 20;
@@ -182,16 +182,10 @@ async fn media_offered(deps: &Deps, subject: &Subject, offer: &Offer) -> Result<
             return refused(message);
         }
         match prove(deps, subject, plan.grid, offered).await {
-            Ok((fragments, samples)) => proven.push(Output {
-                rendition: offered.rendition.clone(),
-                chunk: offered.chunk,
-                key: offered.key.clone(),
-                bytes: offered.bytes,
-                sha256: offered.sha256.clone(),
-                init: offered.init.clone(),
-                fragments,
-                samples: Some(samples),
-            }),
+            Ok((fragments, samples)) => {
+                let object = offered.clone();
+                proven.push(Output { object, fragments, samples: Some(samples) });
+            }
             Err(Doubt::Refused(message)) => return refused(message),
             Err(Doubt::Store(message)) => {
                 return Ok(Outcome::Later(Failure::new(Code::Unavailable.text(), message)));
@@ -345,9 +339,9 @@ async fn record(
         return Ok(Recorded::Lost);
     }
     for output in proven {
-        if !outputs::fix_init(&tx, subject.job, &output.rendition, &output.init).await? {
-            let text =
-                format!("{}: the init segment differs from earlier chunks'", output.rendition);
+        let Offered { rendition, init, .. } = &output.object;
+        if !outputs::fix_init(&tx, subject.job, rendition, init).await? {
+            let text = format!("{rendition}: the init segment differs from earlier chunks'");
             return Ok(Recorded::Refused(text));
         }
         // False: an earlier attempt of this task has committed the chunk. That one stands; ours is swept.

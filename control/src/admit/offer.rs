@@ -1,37 +1,19 @@
 //! What workers offer, as far as the wire's checks reach.
 
-use media::source::Source;
+use media::{pictures::Picture, source::Source};
 
-use crate::{db::lease::LeaseId, domain::Failure};
-
-/// One object as its worker describes it.
-#[derive(Clone, Debug)]
-pub struct Offered {
-    /// "360p" or "audio-0".
-    pub rendition: String,
-    /// Its number on the grid.
-    pub chunk: u32,
-    /// In the video's store.
-    pub key: String,
-    /// Size.
-    pub bytes: u64,
-    /// Raw, 32 bytes.
-    pub sha256: Vec<u8>,
-    /// The rendition's init segment.
-    pub init: Vec<u8>,
-}
+use crate::{
+    db::{lease::LeaseId, outputs::Offered},
+    domain::Failure,
+};
 
 /// One picture or clip as its worker describes it.
 #[derive(Clone, Debug)]
 pub struct OfferedPicture {
     /// "poster", "thumbnails/3", "storyboard/0", "preview".
     pub name: String,
-    /// In the video's store.
-    pub key: String,
-    /// Size.
-    pub bytes: u64,
-    /// Of its bytes.
-    pub sha256: [u8; 32],
+    /// The object.
+    pub picture: Picture,
 }
 
 /// What a worker wants committed.

@@ -76,22 +76,18 @@ pub(super) async fn offered(
     let refused = |message: String| Ok(Outcome::Refused(Failure::new(ADMISSION_REFUSED, message)));
     let mut wanted = wanted(plan, subject);
     let mut made = Vec::with_capacity(offer.pictures.len());
-    for picture in &offer.pictures {
-        let Some(proof) = wanted.remove(&picture.name) else {
-            return refused(format!("{} is not of this task", picture.name));
+    for OfferedPicture { name, picture } in &offer.pictures {
+        let Some(proof) = wanted.remove(name) else {
+            return refused(format!("{name} is not of this task"));
         };
-        match prove(deps, subject, offer.lease.token, picture, proof).await {
+        match prove(deps, subject, offer.lease.token, (name, picture), proof).await {
             Ok(()) => made.push(Made {
-                name: picture.name.clone(),
-                picture: Picture {
-                    key: picture.key.clone(),
-                    bytes: picture.bytes,
-                    sha256: picture.sha256,
-                },
+                name: name.clone(),
+                picture: picture.clone(),
                 seconds: plan
                     .pictures
                     .as_ref()
-                    .and_then(|pictures| pictures.seconds(&plan.grid, &picture.name)),
+                    .and_then(|pictures| pictures.seconds(&plan.grid, name)),
             }),
             Err(Doubt::Refused(message)) => return refused(message),
             Err(Doubt::Store(message)) => {
@@ -144,10 +140,9 @@ async fn prove(
     deps: &Deps,
     subject: &Subject,
     token: u64,
-    offered: &OfferedPicture,
+    (name, offered): (&str, &Picture),
     proof: Proof,
 ) -> Result<(), Doubt> {
-    let name = &offered.name;
     let prefix = layout::job_prefix(subject.video, subject.job);
     let digest = hex::encode(offered.sha256);
     if offered.key != layout::picture(&prefix, name, token, &digest, proof.extension()) {

@@ -9,21 +9,28 @@ pub use super::serving::publish;
 use super::{DbError, jobs, lease::LeaseId};
 use crate::{domain::TaskKind, plan::Plan};
 
-/// One committed object.
+/// One object as its worker describes it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Output {
+pub struct Offered {
     /// "360p" or "audio-0".
     pub rendition: String,
     /// Its number on the grid.
     pub chunk: u32,
     /// In the video's store.
     pub key: String,
-    /// Size of the object.
+    /// Size.
     pub bytes: u64,
     /// Raw, 32 bytes.
     pub sha256: Vec<u8>,
-    /// The rendition's init segment, as this commit sent it.
+    /// The rendition's init segment; empty when it is read back from its row, which has none.
     pub init: Vec<u8>,
+}
+
+/// One object that is proven.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// As it was offered.
+    pub object: Offered,
     /// What admission found in it.
     pub fragments: Vec<Fragment>,
     /// Every sample's size and composition; `None` of rows that are older than tables.
@@ -157,9 +164,11 @@ pub async fn insert(
     output: &Output,
     token: i64,
 ) -> Result<bool, DbError> {
-    let fragments = encode_fragments(output)?;
-    let samples = output.samples.as_ref().map(postcard::to_stdvec).transpose();
-    let samples = samples.map_err(|_| DbError::row("outputs", "samples", &output.key))?;
+    let Output { object, fragments, samples } = output;
+    let unfit = |column| move |_| DbError::row("outputs", column, &object.key);
+    let fragments = postcard::to_stdvec(fragments).map_err(unfit("fragments"))?;
+    let samples = samples.as_ref().map(postcard::to_stdvec).transpose();
+    let samples = samples.map_err(unfit("samples"))?;
     tx.execute(
         "INSERT INTO outputs
              (job_id, rendition, chunk, object_key, bytes, sha256, fragments, token, samples)
@@ -167,18 +176,18 @@ pub async fn insert(
          ON CONFLICT DO NOTHING",
         &[
             &job.uuid(),
-            &output.rendition,
-            &output.chunk.cast_signed(),
-            &output.key,
-            &output.bytes.cast_signed(),
-            &output.sha256,
+            &object.rendition,
+            &object.chunk.cast_signed(),
+            &object.key,
+            &object.bytes.cast_signed(),
+            &object.sha256,
             &fragments,
             &token,
             &samples,
         ],
     )
     .await?;
-    holds(tx, job, &output.rendition, output.chunk, &output.key).await
+    holds(tx, job, &object.rendition, object.chunk, &object.key).await
 }
 
 /// Whether exactly this object is the committed one.
@@ -249,21 +258,18 @@ fn output(row: &Row, job: JobId) -> Result<Output, DbError> {
     let bytes: i64 = row.try_get("bytes")?;
     let fragments: &[u8] = row.try_get("fragments")?;
     Ok(Output {
-        rendition: row.try_get("rendition")?,
-        chunk: chunk.unsigned_abs(),
-        key: row.try_get("object_key")?,
-        bytes: bytes.unsigned_abs(),
-        sha256: row.try_get("sha256")?,
-        init: Vec::new(),
+        object: Offered {
+            rendition: row.try_get("rendition")?,
+            chunk: chunk.unsigned_abs(),
+            key: row.try_get("object_key")?,
+            bytes: bytes.unsigned_abs(),
+            sha256: row.try_get("sha256")?,
+            init: Vec::new(),
+        },
         fragments: postcard::from_bytes(fragments)
             .map_err(|_| DbError::row("outputs", "fragments", job))?,
         samples: None,
     })
-}
-
-fn encode_fragments(output: &Output) -> Result<Vec<u8>, DbError> {
-    postcard::to_stdvec(&output.fragments)
-        .map_err(|_| DbError::row("outputs", "fragments", &output.key))
 }
 
 /// The init segments of a job by rendition.

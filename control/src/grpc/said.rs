@@ -4,11 +4,14 @@ use api::{
     code::{Code, Problem},
     v1,
 };
-use media::source::Source;
+use media::{pictures::Picture, source::Source};
 
 use crate::{
-    admit::{Offer, Offered, OfferedPicture},
-    db::lease::{LeaseId, Progress},
+    admit::{Offer, OfferedPicture},
+    db::{
+        lease::{LeaseId, Progress},
+        outputs::Offered,
+    },
     domain::Failure,
 };
 
@@ -92,7 +95,8 @@ fn picture(picture: v1::Picture) -> Result<OfferedPicture, Problem> {
     let sha256 = sha256.map_err(|_| Problem::field("pictures.sha256", "is not 32 bytes"))?;
     key_length("pictures.key", &picture.key)?;
     let name = text(&picture.name, TEXT_CHARS_MAX);
-    Ok(OfferedPicture { name, key: picture.key, bytes: picture.bytes, sha256 })
+    let picture = Picture { key: picture.key, bytes: picture.bytes, sha256 };
+    Ok(OfferedPicture { name, picture })
 }
 
 fn key_length(field: &str, key: &str) -> Result<(), Problem> {

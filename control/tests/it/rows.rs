@@ -6,7 +6,7 @@ use control::{
         claim::{self, Claimed, Claimer, Share},
         jobs,
         lease::LeaseId,
-        outputs::{self, Output},
+        outputs::{self, Offered, Output},
         tasks, uploads, videos,
     },
     domain::{Owner, TaskKind},
@@ -164,12 +164,14 @@ pub(crate) async fn number(db: &Db, sql: &str) -> i64 {
 /// An output as admission would have found it, committed by `token`.
 pub(crate) fn output(rendition: &str, chunk: u32, token: u64) -> Output {
     Output {
-        rendition: rendition.to_owned(),
-        chunk,
-        key: format!("videos/v/j/{rendition}/{chunk}/{token}-00.m4s"),
-        bytes: 10,
-        sha256: vec![7; 32],
-        init: b"init".to_vec(),
+        object: Offered {
+            rendition: rendition.to_owned(),
+            chunk,
+            key: format!("videos/v/j/{rendition}/{chunk}/{token}-00.m4s"),
+            bytes: 10,
+            sha256: vec![7; 32],
+            init: b"init".to_vec(),
+        },
         fragments: vec![Fragment { bytes: 10, intra_bytes: 5, duration: 2 }],
         samples: None,
     }
@@ -178,6 +180,7 @@ pub(crate) fn output(rendition: &str, chunk: u32, token: u64) -> Output {
 /// Commits an output without a task.
 pub(crate) async fn commit(db: &Db, job: JobId, output: &Output) {
     let c = db.get().await.unwrap();
-    assert!(outputs::fix_init(&*c, job, &output.rendition, &output.init).await.unwrap());
+    let Offered { rendition, init, .. } = &output.object;
+    assert!(outputs::fix_init(&*c, job, rendition, init).await.unwrap());
     assert!(outputs::insert(&*c, job, output, 1).await.unwrap());
 }
