@@ -55,6 +55,19 @@ impl KeyRing {
         self.minting().mint(grant, expires_at)
     }
 
+    /// A bearer token in exchange for the one of `digest`; see [`RootKeys::mint_exchanged`].
+    ///
+    /// # Errors
+    /// [`AuthError`]
+    pub fn mint_exchanged(
+        &self,
+        grant: &Grant,
+        expires_at: i64,
+        digest: &[u8; 32],
+    ) -> Result<String, AuthError> {
+        self.minting().mint_exchanged(grant, expires_at, digest)
+    }
+
     /// A playback token; see [`RootKeys::mint_playback`].
     ///
     /// # Errors

@@ -110,8 +110,9 @@ impl AuthService for Services {
         let latest = self.0.clock.now_unix().saturating_add(provider.ttl);
         let expires_at = identity.expires_at.min(latest);
         let Identity { subject, tenant, role, .. } = identity;
-        let grant = Grant { subject, tenant, role };
-        let token = self.0.keys.mint(&grant, expires_at).map_err(gate::refusal)?;
+        let (grant, digest) = (Grant { subject, tenant, role }, authz::digest(token));
+        let minted = self.0.keys.mint_exchanged(&grant, expires_at, &digest);
+        let token = minted.map_err(gate::refusal)?;
         tracing::info!(
             subject = grant.subject, tenant = grant.tenant, role = %role, "token exchanged"
         );

@@ -247,6 +247,13 @@ async fn a_revoked_jwt_is_refused_and_so_is_its_exchange() {
     let token = signer.token(&good("viewer"));
     let caller = bearer(&plane, &token);
     let admin = plane.caller(Role::Admin);
+    // What it was exchanged for before ends with it, and what was made of that.
+    let request = v1::ExchangeTokenRequest { token: token.clone() };
+    let exchanged = caller.auth().exchange_token(request).await.unwrap().into_inner().token;
+    let narrowed = authz::narrow(&exchanged, &authz::Restriction::default()).unwrap();
+    for token in [&exchanged, &narrowed] {
+        assert_eq!(code(&plane, token).await, None);
+    }
     let revoke = v1::RevokeTokenRequest { token: token.clone() };
     let other = signer.token(&claims("editor", "default", end()));
     let editor = bearer(&plane, &other);
@@ -258,6 +265,9 @@ async fn a_revoked_jwt_is_refused_and_so_is_its_exchange() {
         (problem.code, problem.message.as_str()),
         (Code::Unauthenticated, "token has been revoked")
     );
+    for token in [&exchanged, &narrowed] {
+        assert_eq!(code(&plane, token).await, Some(Code::Unauthenticated));
+    }
     let request = v1::ExchangeTokenRequest { token };
     let status = caller.auth().exchange_token(request).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::Unauthenticated);

@@ -2,14 +2,14 @@
 //!
 //! | kind | facts | checks |
 //! |---|---|---|
-//! | bearer | `subject(s)`, `tenant(t)`, `role(r)`, `expires(n)` | `time` before the end |
+//! | bearer | `subject(s)`, `tenant(t)`, `role(r)`, `expires(n)`, `exchanged(digest)`? | `time` before the end |
 //! | playback | `playback(video)`, `expires(n)`, `max_height(h)`? | `time` before the end, `ip`? |
 
 use std::net::IpAddr;
 
 use biscuit_auth::{
     BiscuitBuilder,
-    builder::{Check, Fact, Term, fact, int, string},
+    builder::{Check, Fact, Term, bytes, fact, int, string},
     macros::check,
 };
 use media::VideoId;
@@ -47,16 +47,21 @@ impl RootKeys {
     /// # Errors
     /// [`AuthError::Limit`] when the subject or tenant is empty or too long.
     pub fn mint(&self, grant: &Grant, expires_at: i64) -> Result<String, AuthError> {
-        for name in [&grant.subject, &grant.tenant] {
-            if name.is_empty() || name.len() > NAME_BYTES_MAX {
-                return Err(AuthError::Limit);
-            }
-        }
-        let facts = [
-            fact("subject", &[string(&grant.subject)]),
-            fact("tenant", &[string(&grant.tenant)]),
-            fact("role", &[string(grant.role.text())]),
-        ];
+        self.sign(with_end(&bearer(grant)?, expires_at)?)
+    }
+
+    /// A bearer token in exchange for another, whose [`crate::digest`] it names: it is revoked with that.
+    ///
+    /// # Errors
+    /// As [`RootKeys::mint`].
+    pub fn mint_exchanged(
+        &self,
+        grant: &Grant,
+        expires_at: i64,
+        digest: &[u8; 32],
+    ) -> Result<String, AuthError> {
+        let mut facts = bearer(grant)?;
+        facts.push(fact("exchanged", &[bytes(digest)]));
         self.sign(with_end(&facts, expires_at)?)
     }
 
@@ -86,6 +91,20 @@ impl RootKeys {
         let token = builder.root_key_id(id).build(pair).map_err(|_| AuthError::Malformed)?;
         token.to_base64().map_err(|_| AuthError::Malformed)
     }
+}
+
+/// Whom a bearer token stands for, as facts.
+fn bearer(grant: &Grant) -> Result<Vec<Fact>, AuthError> {
+    for name in [&grant.subject, &grant.tenant] {
+        if name.is_empty() || name.len() > NAME_BYTES_MAX {
+            return Err(AuthError::Limit);
+        }
+    }
+    Ok(vec![
+        fact("subject", &[string(&grant.subject)]),
+        fact("tenant", &[string(&grant.tenant)]),
+        fact("role", &[string(grant.role.text())]),
+    ])
 }
 
 /// The end stands there twice: as a fact to tell the holder, as a check for other verifiers.

@@ -25,7 +25,8 @@ pub(crate) struct Verified {
     pub(crate) expires_at: i64,
     /// What the checks ask, when they are but ours; otherwise Datalog has to be asked.
     pub(crate) plain: Option<Plain>,
-    /// One per block; revoking any of them revokes the token and everything narrowed from that block on.
+    /// That of the token that it was exchanged for, if it was; then one per block: revoking any of them
+    /// revokes the token and everything narrowed from that block on.
     pub(crate) revocation_ids: Vec<Vec<u8>>,
 }
 
@@ -94,15 +95,16 @@ pub(crate) fn verify(text: &str, keys: &PublicKeys) -> Result<Verified, AuthErro
     let find = |id: Option<u32>| keys.find(id.unwrap_or(0)).ok_or(error::Format::UnknownPublicKey);
     let biscuit = token.verify(find).map_err(|_| AuthError::BadSignature)?;
     cost::check(&outline.blocks)?;
-    let (expires_at, kind) = evaluated(|| {
+    let (expires_at, exchanged, kind) = evaluated(|| {
         let mut authorizer = AuthorizerBuilder::new()
             .set_limits(limits())
             .build(&biscuit)
             .map_err(|error| evaluation(&error))?;
         let expires_at = one::<i64>(&mut authorizer, "expires")?.ok_or(AuthError::Malformed)?;
-        Ok((expires_at, kind(&mut authorizer)?))
+        let exchanged = one::<Vec<u8>>(&mut authorizer, "exchanged")?;
+        Ok((expires_at, exchanged, kind(&mut authorizer)?))
     })?;
-    let revocation_ids = biscuit.revocation_identifiers();
+    let revocation_ids = exchanged.into_iter().chain(biscuit.revocation_identifiers()).collect();
     let plain = plain(&biscuit, expires_at);
     Ok(Verified { biscuit, kind, expires_at, plain, revocation_ids })
 }
