@@ -12,7 +12,7 @@ use crate::{
         WORK_TRIES_MAX,
         claim::{self, Claimed, Claimer, Share},
         ending, jobs,
-        lease::LeaseId,
+        lease::{self, LeaseId},
         pictures, retrying,
     },
     deps::Deps,
@@ -26,6 +26,8 @@ use crate::{
 const SHARE: Share = Share { limit: 4, priority_min: i32::MIN };
 /// No heartbeats: building even a day's index takes seconds.
 const LEASE_SECONDS: f64 = 60.0;
+/// How long it rests while the store is down.
+const REST_SECONDS: f64 = 2.0;
 
 /// Runs whatever collects are ready.
 ///
@@ -61,6 +63,12 @@ async fn run(deps: &Deps, task: &Claimed) -> Result<(), IndexProblem> {
         Ok(true) => Ok(()),
         Ok(false) => {
             tracing::info!(job.id = %task.job, "collect lost its lease");
+            Ok(())
+        }
+        // A store that is down is nobody's failed attempt.
+        Err(error) if error.passing() => {
+            tracing::warn!(job.id = %task.job, %error, "put collect off");
+            lease::release(&*deps.db.get().await?, lease, REST_SECONDS).await?;
             Ok(())
         }
         Err(error) => {

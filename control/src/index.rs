@@ -56,6 +56,17 @@ pub enum IndexProblem {
     },
 }
 
+impl IndexProblem {
+    /// Whether waiting may help: nothing is wrong with what was to be done.
+    pub fn passing(&self) -> bool {
+        match self {
+            Self::Db(error) => error.transient(),
+            Self::Object { source, .. } => store::explain(source).passing(),
+            Self::Init { .. } | Self::Store(_) => false,
+        }
+    }
+}
+
 /// Encoded indexes that are kept, in bytes.
 const CACHE_BYTES_MAX: u64 = 64 << 20;
 const CACHE_ITEMS: usize = 1024;
@@ -179,13 +190,13 @@ fn assemble(
         };
         tracks.insert(rendition, track);
     }
-    for output in committed {
-        let Some(track) = tracks.get_mut(&output.rendition) else { continue };
-        let place = output.chunk as usize;
+    for Output { object, fragments, .. } in committed {
+        let Some(track) = tracks.get_mut(&object.rendition) else { continue };
+        let place = object.chunk as usize;
         if track.chunks.len() <= place {
             track.chunks.resize(place + 1, None);
         }
-        track.chunks[place] = Some(Chunk { key: output.key, fragments: output.fragments });
+        track.chunks[place] = Some(Chunk { key: object.key, fragments });
     }
     let mut track = |name: &str| tracks.remove(name).unwrap_or_default();
     let video_renditions = plan.rungs.iter().map(|rung| VideoRendition {

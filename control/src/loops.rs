@@ -24,6 +24,7 @@ use crate::{
 };
 
 const REAP_EVERY: Duration = Duration::from_millis(500);
+/// Leases of one page.
 const REAP_MAX: i64 = 200;
 const READY_EVERY: Duration = Duration::from_millis(500);
 const READY_MAX: i64 = 64;
@@ -135,21 +136,31 @@ fn backoff(name: &str, error: &IndexProblem, every: Duration, failures: &mut u32
     (every * 2_u32.pow((*failures).min(4))).min(BACKOFF_MAX)
 }
 
-/// Returns tasks whose leases ran out.
+/// Returns tasks whose leases ran out. One that cannot be returned, whatever its row holds, is no reason to
+/// leave the others; the next round meets it again.
 async fn reap(deps: &Deps) -> Result<(), IndexProblem> {
-    let expired = lease::expired(&*deps.db.get().await?, REAP_MAX).await?;
-    for lease in expired {
-        let setback = Setback {
-            failure: Failure::new("lease_expired", "the worker was not heard of in time"),
-            retryable: true,
-            backoff_seconds: 0.0,
-            expired_only: true,
-        };
-        if admit::end_attempt(deps, lease, &setback).await? {
-            tracing::info!(task.id = %lease.task, "lease expired");
+    let (mut after, mut failed) = (None, None);
+    loop {
+        let page = lease::expired(&*deps.db.get().await?, after, REAP_MAX).await?;
+        for expired in &page {
+            let setback = Setback {
+                failure: Failure::new("lease_expired", "the worker was not heard of in time"),
+                retryable: true,
+                backoff_seconds: 0.0,
+                expired_only: true,
+            };
+            match admit::end_attempt(deps, expired.lease, &setback).await {
+                Ok(true) => tracing::info!(task.id = %expired.lease.task, "lease expired"),
+                Ok(false) => {}
+                Err(error) if error.transient() => return Err(error.into()),
+                Err(error) => failed = Some(error),
+            }
         }
+        if (page.len() as i64) < REAP_MAX {
+            return failed.map_or(Ok(()), |error| Err(error.into()));
+        }
+        after = page.last().copied();
     }
-    Ok(())
 }
 
 /// Calls sessions for what has become ready without anybody saying so: backoffs that are over, and

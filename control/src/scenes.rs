@@ -3,11 +3,11 @@
 //! The worker of such a task needs no access to renditions, and no decoder of its own meets what somebody
 //! uploaded: what it reads are bytes that have been proven.
 
-use std::{ops::Range, time::Duration};
+use std::ops::Range;
 
 use api::code::Code;
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, future::BoxFuture};
+use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 use media::{
     fmp4::Mp4Error,
     index::{Index, Track},
@@ -15,8 +15,7 @@ use media::{
     pictures::{ClipPlan, PicturePlan},
     scenes::{self, Cut},
 };
-use object_store::{ObjectStoreExt, path::Path};
-use store::Store;
+use store::{ReadError, Store};
 use thiserror::Error;
 
 use crate::{
@@ -30,8 +29,8 @@ use crate::{
 const READS_MAX: usize = 8;
 /// Most bytes of a film in little: 30 s at the highest bit rates stay far below.
 const SCENES_BYTES_MAX: u64 = 256 << 20;
-/// How long putting it together may take; the claim of its worker waits.
-const TIME_MAX: Duration = Duration::from_secs(20);
+/// Putting it together may take this part of a lease: nobody heartbeats for a worker that waits for it.
+const LEASE_PART_MAX: f64 = 0.5;
 
 /// Why there is no film in little.
 #[derive(Debug, Error)]
@@ -41,7 +40,7 @@ enum ScenesProblem {
     Index(#[from] IndexProblem),
     /// The store does not answer, or an object is gone.
     #[error("read a rendition")]
-    Object(#[from] object_store::Error),
+    Read(#[from] ReadError),
     /// A stored fragment is not what was admitted.
     #[error("read a fragment")]
     Mp4(#[from] Mp4Error),
@@ -51,7 +50,7 @@ enum ScenesProblem {
     /// Larger than [`SCENES_BYTES_MAX`].
     #[error("{0} bytes are too many")]
     Size(u64),
-    /// Slower than [`TIME_MAX`].
+    /// Slower than [`LEASE_PART_MAX`] allows.
     #[error("the store is too slow")]
     Time,
 }
@@ -61,11 +60,12 @@ enum ScenesProblem {
 /// # Errors
 /// The failure to give the lease back with.
 pub async fn write(deps: &Deps, subject: &Subject, token: u64) -> Result<String, Failure> {
-    let made = tokio::time::timeout(TIME_MAX, assemble(deps, subject, token)).await;
+    let time_max = deps.policy.lease.mul_f64(LEASE_PART_MAX);
+    let made = tokio::time::timeout(time_max, assemble(deps, subject, token)).await;
     made.unwrap_or(Err(ScenesProblem::Time)).map_err(|problem| {
         tracing::warn!(job.id = %subject.job, error = %problem, "put scenes together");
         match problem {
-            ScenesProblem::Object(object_store::Error::NotFound { .. })
+            ScenesProblem::Read(ReadError::Missing)
             | ScenesProblem::Mp4(_)
             | ScenesProblem::Plan(_)
             | ScenesProblem::Size(_) => {
@@ -97,7 +97,7 @@ async fn assemble(deps: &Deps, subject: &Subject, token: u64) -> Result<String, 
 
 /// Bytes of one object.
 struct Part {
-    key: Path,
+    key: String,
     range: Range<u64>,
 }
 
@@ -110,7 +110,7 @@ fn part(index: &Index, track: &Track, gop: u32, still: bool) -> Result<Part, Sce
     let fragment = chunk.fragments.get(place).ok_or(ScenesProblem::Plan("a fragment"))?;
     let start = chunk.fragments[..place].iter().map(|f| u64::from(f.bytes)).sum();
     let bytes = if still { fragment.intra_bytes } else { fragment.bytes };
-    Ok(Part { key: Path::from(chunk.key.as_str()), range: start..start + u64::from(bytes) })
+    Ok(Part { key: chunk.key.clone(), range: start..start + u64::from(bytes) })
 }
 
 async fn read(store: &Store, parts: Vec<Part>) -> Result<Vec<Bytes>, ScenesProblem> {
@@ -118,12 +118,11 @@ async fn read(store: &Store, parts: Vec<Part>) -> Result<Vec<Bytes>, ScenesProbl
     if all > SCENES_BYTES_MAX {
         return Err(ScenesProblem::Size(all));
     }
-    let mut reads: Vec<BoxFuture<'static, object_store::Result<Bytes>>> = Vec::new();
-    for Part { key, range } in parts {
-        let objects = store.objects.clone();
-        reads.push(Box::pin(async move { objects.get_range(&key, range).await }));
-    }
-    Ok(futures::stream::iter(reads).buffered(READS_MAX).try_collect().await?)
+    let reads = parts.into_iter().map(|Part { key, range }| -> BoxFuture<'static, _> {
+        let store = store.clone();
+        Box::pin(async move { store.read(&key, range).await })
+    });
+    Ok(stream::iter(reads.collect::<Vec<_>>()).buffered(READS_MAX).try_collect().await?)
 }
 
 fn track<'a>(index: &'a Index, rendition: &str) -> Result<&'a Track, ScenesProblem> {

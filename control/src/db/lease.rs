@@ -3,6 +3,7 @@
 //! Every transition is one UPDATE guarded by state and token, so a late or repeated message of a
 //! former holder changes nothing.
 
+use jiff::Timestamp;
 use media::{JobId, TaskId, VideoId, WorkerId};
 use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
@@ -232,22 +233,39 @@ pub async fn video_of(db: &impl GenericClient, lease: LeaseId) -> Result<Option<
     Ok(row.map(|row| row.try_get("video_id")).transpose()?.map(VideoId::new))
 }
 
-/// Leases that have run out, oldest first.
+/// A lease that has run out, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expired {
+    /// Which.
+    pub lease: LeaseId,
+    /// When it did.
+    pub at: Timestamp,
+}
+
+/// Leases that have run out, oldest first, beyond `after`.
 ///
 /// # Errors
 /// [`DbError`] as every function here.
-pub async fn expired(db: &impl GenericClient, limit: i64) -> Result<Vec<LeaseId>, DbError> {
+pub async fn expired(
+    db: &impl GenericClient,
+    after: Option<Expired>,
+    limit: i64,
+) -> Result<Vec<Expired>, DbError> {
+    let (at, id) = after.map(|e| (e.at, e.lease.task.uuid())).unzip();
     let rows = db
         .query(
-            "SELECT id, token
+            "SELECT id, token, lease_expires
              FROM tasks
-             WHERE state = 'leased' AND lease_expires < now()
-             ORDER BY lease_expires
-             LIMIT $1",
-            &[&limit],
+             WHERE state = 'leased'
+               AND lease_expires < now()
+               AND ($1::timestamptz IS NULL OR (lease_expires, id) > ($1, $2::uuid))
+             ORDER BY lease_expires, id
+             LIMIT $3",
+            &[&at, &id, &limit],
         )
         .await?;
-    rows.iter().map(lease_id).collect()
+    let read = |row: &Row| Ok(Expired { lease: lease_id(row)?, at: row.try_get("lease_expires")? });
+    rows.iter().map(read).collect()
 }
 
 /// What a connection holds.

@@ -12,7 +12,7 @@ pub const CHECKOUT_MAX: Duration = Duration::from_secs(2);
 /// How long one statement may run; a dropped future leaves its query running until then.
 const STATEMENT_MS_MAX: u32 = 10_000;
 /// How long one statement may wait for a row lock.
-const LOCK_MS_MAX: u32 = 5_000;
+const LOCK_MS_MAX: u32 = 2_000;
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 const IDLE_MAX: Duration = Duration::from_secs(300);
 const LIFETIME_MAX: Duration = Duration::from_secs(1800);

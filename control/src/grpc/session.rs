@@ -15,7 +15,7 @@ use api::v1::{
     self, ControlMessage, WorkerMessage, control_message::Message as Out,
     worker_message::Message as In,
 };
-use futures::StreamExt;
+use futures::{StreamExt, future::BoxFuture, stream::FuturesOrdered};
 use media::{JobId, TaskId, WorkerId};
 use tokio::sync::{broadcast, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -79,6 +79,9 @@ struct Session {
     draining: bool,
     /// What the worker works on, as far as this stream has seen.
     held: HashMap<TaskId, (LeaseId, JobId)>,
+    /// Leases that are being prepared, in the order in which they were claimed. Some read from the store,
+    /// which may take its time; the session goes on meanwhile.
+    handing: FuturesOrdered<BoxFuture<'static, (LeaseId, Result<v1::Lease, Failure>)>>,
     commits: Commits,
 }
 
@@ -99,6 +102,7 @@ pub fn open(
         want: Want::default(),
         draining: false,
         held: HashMap::new(),
+        handing: FuturesOrdered::new(),
         deps,
     };
     let tracker = session.deps.shutdown.tracker.clone();
@@ -145,6 +149,7 @@ impl Session {
                 }
                 event = bus::next(&mut events) => self.event(event).await,
                 answer = self.commits.next() => self.answer(answer),
+                Some((id, lease)) = self.handing.next() => self.hand(id, lease).await,
                 _ = touch.tick() => self.touch().await,
             }
         }
@@ -318,6 +323,10 @@ impl Session {
     async fn finish(mut self, end: End) {
         if end == End::Control {
             drop(self.out.try_send(Err(Status::unavailable("the server is stopping"))));
+        }
+        // What was not handed out is nobody's attempt.
+        while let Some((id, _)) = self.handing.next().await {
+            self.rest(id, 0.0).await;
         }
         // What was offered before the stream ended counts.
         let drained = async {

@@ -212,14 +212,14 @@ async fn a_rescue_that_comes_late_changes_nothing() {
     let claimed = claim(&db, &worker("a"), 2).await;
     expire(&db).await;
     let c = db.get().await.unwrap();
-    let listed = lease::expired(&*c, 10).await.unwrap();
+    let listed = lease::expired(&*c, None, 10).await.unwrap();
     assert_eq!(listed.len(), 2);
     // One completes, the other is heard of again, both after the rescuer has read its list.
     assert!(ending::finish_task(&*c, lease_of(&claimed[0])).await.unwrap());
     let beat = lease::extend(&*c, worker("a").worker, &heartbeat(&claimed[1], 0.5), LEASE).await;
     assert_eq!(beat.unwrap().len(), 1);
     let expired = Setback { expired_only: true, ..setback("lease_expired") };
-    for lease in listed {
+    for lease::Expired { lease, .. } in listed {
         assert!(ending::attempt(&*c, lease, &expired, GRACE).await.unwrap().is_none());
     }
     assert_eq!(state(&db, &claimed[0]).await, "done");
@@ -237,7 +237,7 @@ async fn heartbeats_extend_on_the_databases_clock_and_follow_the_worker() {
     let reconnected = worker("a").worker;
     let kept = lease::extend(&*c, reconnected, &heartbeat(&claimed, 0.25), LEASE).await.unwrap();
     assert_eq!(kept, [(claimed.task, claimed.job)]);
-    assert!(lease::expired(&*c, 10).await.unwrap().is_empty());
+    assert!(lease::expired(&*c, None, 10).await.unwrap().is_empty());
     assert_eq!(lease::of_worker(&*c, reconnected).await.unwrap(), [lease_of(&claimed)]);
     let row = "SELECT (fraction * 100)::int8 FROM tasks WHERE state = 'leased'";
     assert_eq!(number(&db, row).await, 25);

@@ -2,11 +2,13 @@
 
 use api::v1;
 use authz::Role;
+use control::db::Db;
 
 use crate::{
     film,
     plane::{Caller, DEADLINE, Plane, Shared},
-    postgres::Server,
+    postgres::{Server, database},
+    rows,
 };
 
 async fn create_job(caller: &Caller, video: &str) -> v1::Job {
@@ -81,17 +83,57 @@ async fn a_worker_keeps_its_lease_while_its_instance_restarts() {
     second.stop().await;
 }
 
+/// Case 24.
+#[tokio::test]
+async fn a_fleet_keeps_its_leases_while_their_instance_restarts() {
+    const FLEET: usize = 50;
+    let shared = Shared::new(database().await);
+    let db = Db::new(&shared.database, 2).unwrap();
+    let film = rows::video(&db).await;
+    rows::job(&db, film, 1200).await;
+    // Longer than any machine takes for the restart.
+    let first = Plane::with(shared.clone(), &["--lease", "2m"]).await;
+    let mut held = Vec::new();
+    for n in 0..FLEET {
+        let mut worker = first.worker(&format!("w{n}")).await;
+        worker.want(1).await;
+        held.push((worker.lease().await, worker));
+    }
+    first.stop().await;
+    for (_, worker) in &mut held {
+        assert!(worker.ends().await);
+    }
+    let second = Plane::with(shared, &["--lease", "2m"]).await;
+    let reconnected = held.into_iter().enumerate().map(async |(n, (lease, _))| {
+        let mut worker = second.worker(&format!("w{n}")).await;
+        worker.beat(&lease, 0.5).await;
+        match worker.next().await {
+            v1::control_message::Message::HeartbeatReply(reply) => reply.lost.len(),
+            other => panic!("{other:?}"),
+        }
+    });
+    let lost = futures::future::join_all(reconnected).await;
+    assert_eq!((lost.len(), lost.iter().sum::<usize>()), (FLEET, 0));
+    let again = "SELECT count(*) FROM tasks WHERE attempt > 1";
+    assert_eq!(rows::number(&db, again).await, 0);
+    second.stop().await;
+}
+
 #[tokio::test]
 async fn a_restart_of_postgres_costs_no_job() {
     let mut server = tokio::task::spawn_blocking(Server::new).await.unwrap();
     let database = server.create("streaming", "template0").await;
-    let plane = Plane::of(Shared::new(database)).await;
+    let db = Db::new(&database, 1).unwrap();
+    // Longer than any machine takes for the restart.
+    let plane = Plane::with(Shared::new(database), &["--lease", "2m"]).await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
     let video = film::upload(&plane, &mut worker).await;
     let job = create_job(&caller, &video).await;
     worker.want(4).await;
-    let lease = worker.lease().await;
+    let leases = [worker.lease().await, worker.lease().await, worker.lease().await];
+    // The test's server acknowledges before it writes; a crash must not take the leases with it.
+    db.get().await.unwrap().batch_execute("CHECKPOINT").await.unwrap();
     let mut server = tokio::task::spawn_blocking(move || {
         server.stop();
         server
@@ -101,29 +143,24 @@ async fn a_restart_of_postgres_costs_no_job() {
     // People are told at once; the worker is kept waiting and gets its answer.
     let status = caller.jobs().list_jobs(caller.ask(v1::ListJobsRequest::default())).await;
     assert_eq!(status.unwrap_err().code(), tonic::Code::Unavailable);
-    let commit = film::work(&lease);
+    let commit = worker.offer(film::work(&leases[0])).await;
+    // It is being tried by now: what is no commit at all is refused after it, and without the database.
+    let nonsense = worker.offer(v1::Commit::default()).await;
+    assert!(worker.answer(nonsense).await.refusal.is_some());
+    // A heartbeat and a claim meet the same.
+    worker.beat(&leases[1], 0.5).await;
+    worker.want(4).await;
     let restart = tokio::task::spawn_blocking(move || {
-        std::thread::sleep(std::time::Duration::from_millis(300));
         server.start();
         server
     });
-    let (reply, server) = tokio::join!(worker.commit(commit), restart);
+    let (reply, server) = tokio::join!(worker.answer(commit), restart);
     assert_eq!(reply.refusal, None);
-    // The other leases may have run out meanwhile; whatever comes is worked off.
-    worker.want(4).await;
-    let works = async {
-        loop {
-            let lease = worker.lease().await;
-            worker.commit(film::work(&lease)).await;
-            worker.want(4).await;
-        }
-    };
-    tokio::select! {
-        () = works => {}
-        job = caller.job_when(&job.job_id, |job| job.state() == v1::JobState::Completed) => {
-            assert_eq!(job.progress, 100.0);
-        }
+    for lease in &leases[1..] {
+        assert_eq!(worker.commit(film::work(lease)).await.refusal, None);
     }
+    let done = caller.job_when(&job.job_id, |job| job.state() == v1::JobState::Completed).await;
+    assert!(done.tasks.iter().all(|task| task.attempt == 1), "{done:#?}");
     plane.stop().await;
     drop(server);
 }

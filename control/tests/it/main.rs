@@ -7,6 +7,8 @@ mod calls;
 mod captions;
 mod claiming;
 mod endings;
+mod fairness;
+mod faults;
 mod film;
 mod instances;
 mod jwt;
@@ -18,6 +20,8 @@ mod postgres;
 mod profiles;
 #[path = "../../../crates/authz/tests/provider/mod.rs"]
 mod provider;
+#[path = "../../../tests/e2e/harness/proxy.rs"]
+mod proxy;
 mod purges;
 mod redis;
 mod rows;

@@ -94,7 +94,7 @@ async fn step(db: &Db, model: &mut Model, workers: &[Claimer], rng: &mut StdRng)
         }
         _ => {
             expire(db).await;
-            for lease in lease::expired(&*c, 100).await.unwrap() {
+            for lease::Expired { lease, .. } in lease::expired(&*c, None, 100).await.unwrap() {
                 assert!(model.holds(lease));
                 lease::set_back(&*c, lease, &setback(true)).await.unwrap().unwrap();
                 model.holder.remove(&lease.task);
@@ -120,7 +120,7 @@ async fn leases_follow_the_model_under_any_schedule() {
         }
         // The faults stop: everything ends.
         expire(&db).await;
-        for lease in lease::expired(&*c, 100).await.unwrap() {
+        for lease::Expired { lease, .. } in lease::expired(&*c, None, 100).await.unwrap() {
             ending::attempt(&*c, lease, &setback(true), GRACE).await.unwrap();
         }
         for claimed in claim(&db, &workers[0], 100).await {

@@ -29,7 +29,7 @@ struct Flags {
 pub(crate) struct Shared {
     folder: tempfile::TempDir,
     keys: RootKeys,
-    database: String,
+    pub(crate) database: String,
 }
 
 impl Shared {
@@ -111,15 +111,13 @@ impl Plane {
             &store,
             "--root-key-file",
             keys.to_str().unwrap(),
-            "--lease",
-            "4s",
             "--heartbeat",
             "500ms",
         ];
         // Tables of bad tokens are no guesses.
-        let unlimited =
-            if more.contains(&"--rate-tokens") { &[][..] } else { &["--rate-tokens", "off"] };
-        let flags = arguments.iter().chain(unlimited).chain(more);
+        let defaults = [["--rate-tokens", "off"], ["--lease", "4s"]];
+        let defaults = defaults.iter().filter(|default| !more.contains(&default[0])).flatten();
+        let flags = arguments.iter().chain(defaults).chain(more);
         let config = Flags::parse_from(flags).config;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -151,7 +149,12 @@ impl Plane {
 
     /// Connects a worker and waits for its welcome.
     pub(crate) async fn worker(&self, name: &str) -> Worker {
-        Worker::connect(self, name).await
+        self.worker_through(&self.address.to_string(), name).await
+    }
+
+    /// The same through a proxy at `address`.
+    pub(crate) async fn worker_through(&self, address: &str, name: &str) -> Worker {
+        Worker::connect(self, address, name).await
     }
 }
 
@@ -231,7 +234,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    async fn connect(plane: &Plane, name: &str) -> Self {
+    async fn connect(plane: &Plane, address: &str, name: &str) -> Self {
         let (out, receiver) = mpsc::channel(64);
         let hello = v1::Hello {
             protocol_version: api::WORKER_PROTOCOL,
@@ -242,7 +245,7 @@ impl Worker {
         let hello = worker_message::Message::Hello(hello);
         out.send(WorkerMessage { message: Some(hello) }).await.unwrap();
         // A channel of its own: dropping the worker closes the connection as a crash does.
-        let endpoint = Channel::from_shared(format!("http://{}", plane.address)).unwrap();
+        let endpoint = Channel::from_shared(format!("http://{address}")).unwrap();
         let caller = Caller {
             token: plane.shared.token(Role::Worker, "default"),
             channel: endpoint.connect().await.unwrap(),
@@ -270,7 +273,11 @@ impl Worker {
 
     /// What control says next.
     pub(crate) async fn next(&mut self) -> control_message::Message {
-        let message = tokio::time::timeout(DEADLINE, self.inbound.message()).await;
+        self.next_within(DEADLINE).await
+    }
+
+    async fn next_within(&mut self, deadline: Duration) -> control_message::Message {
+        let message = tokio::time::timeout(deadline, self.inbound.message()).await;
         message.expect("control says nothing").unwrap().unwrap().message.unwrap()
     }
 
@@ -282,11 +289,16 @@ impl Worker {
 
     /// The next lease.
     pub(crate) async fn lease(&mut self) -> v1::Lease {
+        self.lease_within(DEADLINE).await
+    }
+
+    /// The next lease, when that may take its time.
+    pub(crate) async fn lease_within(&mut self, deadline: Duration) -> v1::Lease {
         if let Some(lease) = self.leases.pop_front() {
             return lease;
         }
         loop {
-            if let control_message::Message::Lease(lease) = self.next().await {
+            if let control_message::Message::Lease(lease) = self.next_within(deadline).await {
                 return lease;
             }
         }
@@ -304,14 +316,25 @@ impl Worker {
     }
 
     /// Commits and waits for the answer.
-    pub(crate) async fn commit(&mut self, mut commit: v1::Commit) -> v1::CommitReply {
+    pub(crate) async fn commit(&mut self, commit: v1::Commit) -> v1::CommitReply {
+        let request = self.offer(commit).await;
+        self.answer(request).await
+    }
+
+    /// Commits; the number is what the answer will be to.
+    pub(crate) async fn offer(&mut self, mut commit: v1::Commit) -> u64 {
         self.requests += 1;
         commit.request = self.requests;
         self.say(worker_message::Message::Commit(commit)).await;
+        self.requests
+    }
+
+    /// The answer to a commit.
+    pub(crate) async fn answer(&mut self, request: u64) -> v1::CommitReply {
         loop {
             match self.next().await {
                 control_message::Message::CommitReply(reply) => {
-                    assert_eq!(reply.request, self.requests);
+                    assert_eq!(reply.request, request);
                     return reply;
                 }
                 control_message::Message::Lease(lease) => self.leases.push_back(lease),

@@ -97,10 +97,9 @@ impl Session {
                 let id = LeaseId { task: task.task, token: task.token };
                 self.held.insert(task.task, (id, task.job));
                 self.deps.bus.tell(Event::Job(task.job));
-                match leases::lease(&self.deps, &task).await {
-                    Ok(lease) => self.send(Out::Lease(lease)),
-                    Err(failure) => self.give_back(id, failure).await,
-                }
+                let deps = self.deps.clone();
+                let lease = async move { (id, leases::lease(&deps, &task).await) };
+                self.handing.push_back(Box::pin(lease));
             }
             match lane {
                 Lane::Any => self.deps.bus.ready.notify_one(),
@@ -109,19 +108,32 @@ impl Session {
         }
     }
 
-    async fn give_back(&mut self, lease: LeaseId, failure: Failure) {
-        self.held.remove(&lease.task);
-        tracing::warn!(task.id = %lease.task, code = failure.code, "lease not sent");
-        // Our own trouble is no attempt; a store that this instance does not know is one.
-        let given = if failure.code == Code::Unavailable.text() {
-            match self.deps.db.get().await {
-                Ok(db) => lease::release(&*db, lease, OUR_TROUBLE_SECONDS).await,
-                Err(error) => Err(error),
-            }
-        } else {
-            admit::setback(&self.deps, lease, failure, true).await
+    /// Sends a lease that is ready, unless it was lost meanwhile.
+    pub(super) async fn hand(&mut self, id: LeaseId, lease: Result<v1::Lease, Failure>) {
+        if self.held.get(&id.task).is_none_or(|(held, _)| *held != id) {
+            return;
+        }
+        let failure = match lease {
+            Ok(lease) => return self.send(Out::Lease(lease)),
+            Err(failure) => failure,
         };
-        if let Err(error) = given {
+        self.held.remove(&id.task);
+        tracing::warn!(task.id = %id.task, code = failure.code, "lease not sent");
+        // Our own trouble is no attempt; a store that this instance does not know is one.
+        if failure.code == Code::Unavailable.text() {
+            self.rest(id, OUR_TROUBLE_SECONDS).await;
+        } else if let Err(error) = admit::setback(&self.deps, id, failure, true).await {
+            tracing::warn!(%error, "give a lease back");
+        }
+    }
+
+    /// Gives a lease back without counting it.
+    pub(super) async fn rest(&mut self, id: LeaseId, seconds: f64) {
+        let deps = self.deps.clone();
+        let released = retrying(TRIES_MAX, || async {
+            lease::release(&*deps.db.get().await?, id, seconds).await
+        });
+        if let Err(error) = released.await {
             tracing::warn!(%error, "give a lease back");
         }
     }
