@@ -1,6 +1,7 @@
 //! `thumbnails`: poster, thumbnails and storyboard, from the key frames that control has put together.
 
 use std::{
+    ffi::OsString,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -22,8 +23,8 @@ use crate::ffmpeg::{
 const PICTURES_MAX: u32 = 4096;
 /// Pixels of a picture's side: what JPEG can say.
 const SIDE_MAX: u32 = 65_500;
-/// Far above what even a slow machine needs for them all.
-const TIME_MAX: Duration = Duration::from_secs(600);
+/// Far above what even a slow machine needs for them all, or for a preview.
+const TIME_MAX: Duration = Duration::from_secs(900);
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
 pub(super) async fn run(
@@ -84,7 +85,6 @@ impl Plan {
     }
 
     async fn encode(&self, task: &Task, place: &Place<'_>, scratch: &Path) -> Result<(), Fault> {
-        let toolbox = &task.workshop.toolbox;
         let encode = PicturesEncode {
             source: place.source.input(),
             thumbnail: self.thumbnail,
@@ -93,27 +93,7 @@ impl Plan {
             poster: self.poster,
             threads: task.workshop.threads,
         };
-        let run = Run {
-            program: toolbox.ffmpeg.clone(),
-            args: args::pictures(&encode),
-            source: Some(place.source.input().clone()),
-            scratch: scratch.to_owned(),
-            time_max: TIME_MAX,
-            stall_max: toolbox.stall,
-            file_bytes_max: FILE_BYTES_MAX,
-        };
-        let mut running = run::start(toolbox, run)?;
-        let progress = Arc::clone(&running.progress);
-        let frames = f64::from(self.frames);
-        let wait = async {
-            // Outputs are files; what little comes this way is nobody's.
-            while running.next().await?.is_some() {}
-            Ok(())
-        };
-        tokio::select! {
-            finished = wait => finished,
-            () = report(&progress, &task.gauge, |p| p.frames() as f64 / frames) => Ok(()),
-        }
+        write_files(task, place, scratch, args::pictures(&encode), u64::from(self.frames)).await
     }
 
     /// Name and file of everything that is stored.
@@ -122,6 +102,37 @@ impl Plan {
         files.extend((0..self.thumbnails).map(|n| (thumbnail_name(n), args::thumbnail_file(n))));
         files.extend((0..self.sheets).map(|n| (sheet_name(n), args::sheet_file(n))));
         files
+    }
+}
+
+/// Runs an FFmpeg that writes its output of some `frames` into files.
+pub(super) async fn write_files(
+    task: &Task,
+    place: &Place<'_>,
+    scratch: &Path,
+    args: Vec<OsString>,
+    frames: u64,
+) -> Result<(), Fault> {
+    let toolbox = &task.workshop.toolbox;
+    let run = Run {
+        program: toolbox.ffmpeg.clone(),
+        args,
+        source: Some(place.source.input().clone()),
+        scratch: scratch.to_owned(),
+        time_max: TIME_MAX,
+        stall_max: toolbox.stall,
+        file_bytes_max: FILE_BYTES_MAX,
+    };
+    let mut running = run::start(toolbox, run)?;
+    let progress = Arc::clone(&running.progress);
+    let wait = async {
+        // What little comes this way is nobody's.
+        while running.next().await?.is_some() {}
+        Ok(())
+    };
+    tokio::select! {
+        finished = wait => finished,
+        () = report(&progress, &task.gauge, |p| p.frames() as f64 / frames as f64) => Ok(()),
     }
 }
 

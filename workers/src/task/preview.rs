@@ -1,22 +1,18 @@
 //! `preview`: a short clip, from the parts of the film that control has put together.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::path::Path;
 
 use api::v1;
 use media::{FrameRate, pictures::PREVIEW};
 
-use super::{Interruption, Place, Task, invalid, pictures::size, report};
-use crate::ffmpeg::{
-    Fault,
-    pictures::{self as args, PreviewEncode},
-    run::{self, Run},
+use super::{
+    Interruption, Place, Task, invalid,
+    pictures::{size, write_files},
 };
+use crate::ffmpeg::pictures::{self as args, PreviewEncode};
 
 /// Frames of the longest preview: half a minute at the highest rate.
 const FRAMES_MAX: u64 = 1800;
-/// Far above what even a slow machine needs for them.
-const TIME_MAX: Duration = Duration::from_secs(900);
-const FILE_BYTES_MAX: u64 = 64 << 20;
 
 pub(super) async fn run(
     task: &Task,
@@ -38,27 +34,7 @@ pub(super) async fn run(
         sound: work.sound,
         threads: if work.urgent { workshop.urgent_threads } else { workshop.threads },
     };
-    let toolbox = &workshop.toolbox;
-    let run = Run {
-        program: toolbox.ffmpeg.clone(),
-        args: args::preview(&encode),
-        source: Some(place.source.input().clone()),
-        scratch: scratch.to_owned(),
-        time_max: TIME_MAX,
-        stall_max: toolbox.stall,
-        file_bytes_max: FILE_BYTES_MAX,
-    };
-    let mut running = run::start(toolbox, run)?;
-    let progress = Arc::clone(&running.progress);
-    let frames = work.frames as f64;
-    let wait = async {
-        while running.next().await?.is_some() {}
-        Ok::<(), Fault>(())
-    };
-    tokio::select! {
-        finished = wait => finished?,
-        () = report(&progress, &task.gauge, |p| p.frames() as f64 / frames) => {}
-    }
+    write_files(task, place, scratch, args::preview(&encode), work.frames).await?;
     let made = place.store_file(PREVIEW, "mp4", scratch.join(args::PREVIEW_NAME)).await?;
     task.committer.commit_pictures(vec![made]).await
 }
