@@ -3,7 +3,7 @@
 //! FFmpeg's exit codes say little, so its last words are read too. Nothing in a message comes from
 //! outside unchecked: paths are cut out, control characters dropped, the length bounded.
 
-use std::{borrow::Cow, os::unix::process::ExitStatusExt, process::ExitStatus};
+use std::{borrow::Cow, io::ErrorKind, os::unix::process::ExitStatusExt, process::ExitStatus};
 
 use nix::libc;
 
@@ -37,7 +37,8 @@ impl Fault {
 
     /// A file of ours that cannot be read or written; a full disk has a code of its own.
     pub fn io(what: &str, error: &std::io::Error) -> Self {
-        let full = matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT));
+        // The kind, because whoever adds a path to an error drops its number.
+        let full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
         let code = if full { DISK_FULL } else { "io_failed" };
         Self::retryable(code, format!("{what}: {}", error.kind()))
     }

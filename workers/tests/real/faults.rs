@@ -1,6 +1,6 @@
 //! What goes wrong around a task: lost streams, lost leases, stops, programs that misbehave.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use api::v1::{self, control_message::Message as Tell, worker_message::Message as Said};
 use nix::sys::signal::Signal;
@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use crate::{
     clip::Clip,
     control::Control,
+    encodes::Film,
     worker::{Worker, script},
 };
 
@@ -146,6 +147,7 @@ async fn programs_that_misbehave_end_as_stable_codes() {
         ("kill -SEGV $$", "ffmpeg_crashed"),
         ("echo '[error] x: No space left on device' >&2; exit 1", "disk_full"),
         ("echo '[error] y: Cannot allocate memory' >&2; exit 1", "out_of_memory"),
+        ("echo \"[error] Unknown encoder 'libx264'\" >&2; exit 1", "encoder_missing"),
         ("exec sleep 100", "timeout"),
         ("while :; do echo '[error] noise' >&2; done", "timeout"),
         ("exit 1", "ffmpeg_failed"),
@@ -170,4 +172,35 @@ async fn programs_that_misbehave_end_as_stable_codes() {
         assert_eq!((fail.code.as_str(), fail.retryable), (code, true), "{}", fail.message);
         worker.until(|| worker.task_folders() == 0).await;
     }
+}
+
+/// Case 20, with a real disk that is full: its inodes are used up when FFmpeg begins to write.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_fails_the_attempt_and_pauses_the_worker() {
+    if !Worker::may_mount() {
+        eprintln!("skipped: nothing may be mounted here");
+        return;
+    }
+    let mut control = Control::start().await;
+    let worker = Worker::start_on_small_disk(&mut control).await;
+    let clip = Clip::numbered("a.mp4", "25", 2);
+    let film = Film::probe(&mut control, &worker, &clip).await;
+    // First FFmpeg finds no room for its output; then, with another file there, a task for its folder.
+    for obstacle in [false, true] {
+        worker.until(|| worker.task_folders() == 0).await;
+        if obstacle {
+            fs::write(worker.scratch().join("in-the-way"), "").unwrap();
+        }
+        let lease = worker.lease(&clip.path(), film.chunk(0, &[(160, 90)]));
+        let fail = control.work(lease).await.expect_err("there is no space");
+        assert_eq!((fail.code.as_str(), fail.retryable), ("disk_full", true), "{}", fail.message);
+    }
+    // It takes no more for now, and what it had written is gone.
+    control
+        .wait(|said| match said {
+            Said::Want(want) => (want.slots == 0 && want.express_slots == 0).then_some(()),
+            _ => None,
+        })
+        .await;
+    worker.until(|| worker.task_folders() == 0).await;
 }

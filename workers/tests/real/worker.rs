@@ -18,6 +18,7 @@ use tempfile::TempDir;
 
 use crate::control::Control;
 
+const WORKER: &str = env!("CARGO_BIN_EXE_streaming-worker");
 static TASKS: AtomicU64 = AtomicU64::new(1);
 
 /// A running worker. Killed when dropped.
@@ -30,9 +31,40 @@ impl Worker {
     /// Starts a worker of `control` and waits until it wants work.
     pub(crate) async fn start(control: &mut Control, flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        Self::launch(control, folder, Command::new(WORKER), flags).await
+    }
+
+    /// Whether [`Self::start_on_small_disk`] can work here.
+    pub(crate) fn may_mount() -> bool {
+        let tried = Command::new("unshare")
+            .args(["--user", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"])
+            .output();
+        tried.is_ok_and(|output| output.status.success())
+    }
+
+    /// Starts a worker whose scratch folder is a disk of its own with room for a task's folder, and for
+    /// no file in it.
+    pub(crate) async fn start_on_small_disk(control: &mut Control) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let scratch = folder.path().join("scratch");
+        fs::create_dir(&scratch).unwrap();
+        let mut command = Command::new("unshare");
+        // The root, the worker's folder, its lock, a task's folder.
+        let disk = r#"mount -t tmpfs -o size=512m,nr_inodes=4 none "$0" && exec "$@""#;
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", disk]);
+        command.arg(scratch).arg(WORKER);
+        Self::launch(control, folder, command, &[]).await
+    }
+
+    async fn launch(
+        control: &mut Control,
+        folder: TempDir,
+        mut command: Command,
+        flags: &[&str],
+    ) -> Self {
         fs::create_dir(folder.path().join("store")).unwrap();
         fs::write(folder.path().join("token"), "very-secret\n").unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_streaming-worker"))
+        let child = command
             .arg("run")
             .arg("--control-urls")
             .arg(format!("http://{}", control.addr))
@@ -54,9 +86,16 @@ impl Worker {
         self.folder.path().join("store")
     }
 
+    /// The scratch folder as the worker sees it.
+    pub(crate) fn scratch(&self) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.child.id()));
+        root.join(self.folder.path().join("scratch").strip_prefix("/").unwrap())
+    }
+
     /// The folders of tasks that are being worked on.
     pub(crate) fn task_folders(&self) -> usize {
-        let workers = fs::read_dir(self.folder.path().join("scratch")).unwrap();
+        let workers = fs::read_dir(self.scratch()).unwrap();
+        let workers = workers.filter(|worker| worker.as_ref().unwrap().path().is_dir());
         let count = |worker: fs::DirEntry| {
             fs::read_dir(worker.path())
                 .unwrap()
