@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use crate::{
     conformance::{Phase, dash, hls},
     harness::{
-        capture::Capture, client::Client, clip::Numbered, eventually, minio::Minio, picture,
-        process, stack::Stack,
+        capture::Capture, client::Client, clip::Numbered, eventually, flaky::Flaky, minio::Minio,
+        picture, process, stack::Stack,
     },
 };
 
@@ -131,16 +131,23 @@ fn attempts(job: &Value) -> Vec<u64> {
     tasks.iter().filter_map(|task| task["attempt"].as_u64()).collect()
 }
 
-/// Down long enough that requests and their retries fail: nothing is charged for it.
+/// Case 21: a third of all calls to the store goes wrong from the upload to the last picture, and for a while,
+/// longer than requests are tried again, there is no store at all. Nothing is lost or charged for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_that_is_gone_for_a_while_costs_time_only() {
+async fn a_store_that_stumbles_and_is_gone_for_a_while_costs_time_only() {
     let mut minio = Minio::start(&["films"]);
+    let flaky = Flaky::to(&minio.address).await;
     // URLs that run out while the store is away are replaced.
-    let stack = Stack::start_on(&minio, &[("STREAMING_URL_LIFETIME", "5s")]).await;
+    let mut stack = Stack::new(&[("STREAMING_URL_LIFETIME", "5s")]);
+    stack.set_stores(&minio);
+    stack.set("AWS_ENDPOINT_URL", &format!("http://{}", flaky.address));
+    stack.up().await;
+    flaky.spoil(30);
     let client = stack.client();
     let film = Numbered { width: 854, height: 480, ..Numbered::seconds(64) };
     let video = client.upload_film(&film.file()).await;
-    let job = client.transcode(&video, &json!({})).await;
+    let request = json!({"generateThumbnails": true, "generatePreview": true});
+    let job = client.transcode(&video, &request).await;
     let manifest = format!("/api/stream/{video}/hls/playlist.m3u8");
     eventually("it begins to play", JOB_DEADLINE, async || {
         (stack.anonymous().get(&manifest).await.status == 200).then_some(())
@@ -160,6 +167,10 @@ async fn a_store_that_is_gone_for_a_while_costs_time_only() {
     minio.start_again();
     let ended = client.wait_job(&job, "completed", JOB_DEADLINE).await;
     assert!(attempts(&ended).iter().all(|attempt| *attempt <= 1), "{ended:#}");
+    assert!(flaky.spoilt() > 20, "{} calls went wrong", flaky.spoilt());
+    flaky.spoil(0);
+    let pictures = client.get(&format!("/api/videos/{video}")).await.expect(200).json();
+    assert!(pictures["poster"].is_string() && pictures["preview"].is_string(), "{pictures:#}");
     let captured = Capture::hls(&stack.anonymous(), &manifest).await;
     hls::check(&captured, Phase::Final).assert_none("HLS");
     for track in captured.hls_tracks().iter().filter(|track| !track.is_audio()) {
