@@ -40,7 +40,7 @@ async fn shared() -> (Arc<Shared>, Db) {
 #[tokio::test]
 async fn leases_that_cannot_be_rescued_hold_up_none_that_can() {
     let (shared, db) = shared().await;
-    let plane = Plane::of(shared).await;
+    let plane = Plane::with(shared, &["--lease", "4s"]).await;
     let mut worker = plane.worker("one").await;
     let video = film::upload(&plane, &mut worker).await;
     let c = db.get().await.unwrap();

@@ -92,6 +92,11 @@ impl Plane {
         Self::of(Shared::new(crate::postgres::database().await)).await
     }
 
+    /// The same, with leases so short that a test can wait for their end, and for the sweep as long after it.
+    pub(crate) async fn brief(lease: &str) -> Self {
+        Self::with(Shared::new(crate::postgres::database().await), &["--lease", lease]).await
+    }
+
     /// Another instance of a service.
     pub(crate) async fn of(shared: Arc<Shared>) -> Self {
         Self::with(shared, &[]).await
@@ -115,7 +120,7 @@ impl Plane {
             "500ms",
         ];
         // Tables of bad tokens are no guesses.
-        let defaults = [["--rate-tokens", "off"], ["--lease", "4s"]];
+        let defaults = [["--rate-tokens", "off"], ["--lease", "15s"]];
         let defaults = defaults.iter().filter(|default| !more.contains(&default[0])).flatten();
         let flags = arguments.iter().chain(defaults).chain(more);
         let config = Flags::parse_from(flags).config;

@@ -168,7 +168,7 @@ async fn a_broken_stream_gives_its_task_back_at_once() {
 
 #[tokio::test]
 async fn a_silent_worker_loses_its_lease_and_a_release_costs_nothing() {
-    let plane = Plane::start().await;
+    let plane = Plane::brief("4s").await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
     let video = film::upload(&plane, &mut worker).await;
@@ -204,7 +204,7 @@ async fn a_silent_worker_loses_its_lease_and_a_release_costs_nothing() {
 
 #[tokio::test]
 async fn a_cancel_reaches_the_worker_and_collects_the_objects() {
-    let plane = Plane::start().await;
+    let plane = Plane::brief("8s").await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
     let video = film::upload(&plane, &mut worker).await;
@@ -225,7 +225,7 @@ async fn a_cancel_reaches_the_worker_and_collects_the_objects() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(crate::plane::DEADLINE, swept).await.unwrap();
+    tokio::time::timeout(2 * crate::plane::DEADLINE, swept).await.unwrap();
     // A retry begins anew and gets there.
     let request = caller.ask(v1::RetryJobRequest { job_id: job.job_id.clone() });
     caller.jobs().retry_job(request).await.unwrap();
@@ -246,7 +246,7 @@ fn files(folder: &std::path::Path) -> usize {
 
 #[tokio::test]
 async fn visibility_and_deletion_reach_the_index_object() {
-    let plane = Plane::start().await;
+    let plane = Plane::brief("8s").await;
     let caller = plane.caller(Role::Admin);
     let mut worker = plane.worker("one").await;
     let video = film::upload(&plane, &mut worker).await;
@@ -287,7 +287,7 @@ async fn visibility_and_deletion_reach_the_index_object() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(crate::plane::DEADLINE, swept).await.unwrap();
+    tokio::time::timeout(2 * crate::plane::DEADLINE, swept).await.unwrap();
     plane.stop().await;
 }
 
