@@ -185,23 +185,25 @@ async fn a_full_disk_fails_the_attempt_and_pauses_the_worker() {
     let worker = Worker::start_on_small_disk(&mut control).await;
     let clip = Clip::numbered("a.mp4", "25", 2);
     let film = Film::probe(&mut control, &worker, &clip).await;
-    // First FFmpeg finds no room for its output; then, with another file there, a task for its folder.
-    for obstacle in [false, true] {
-        worker.until(|| worker.task_folders() == 0).await;
-        if obstacle {
-            // The last process that had the folder open may still be on its way out.
-            worker.until(|| fs::write(worker.scratch().join("in-the-way"), "").is_ok()).await;
-        }
-        let lease = worker.lease(&clip.path(), film.chunk(0, &[(160, 90)]));
-        let fail = control.work(lease).await.expect_err("there is no space");
-        assert_eq!((fail.code.as_str(), fail.retryable), ("disk_full", true), "{}", fail.message);
-    }
-    // It takes no more for now, and what it had written is gone.
-    control
-        .wait(|said| match said {
-            Said::Want(want) => (want.slots == 0 && want.express_slots == 0).then_some(()),
-            _ => None,
-        })
-        .await;
+    // FFmpeg finds no room for its output.
+    full(&mut control, &worker, &clip, &film).await;
+    // The worker takes no more for now.
+    let nothing = |said| match said {
+        Said::Want(want) => (want.slots == 0 && want.express_slots == 0).then_some(()),
+        _ => None,
+    };
+    control.wait(nothing).await;
+    // What it had written is gone, though the last process that had it open may still be on its way out;
+    // with another file in its place there is no room for a task's folder either.
+    worker.until(|| fs::write(worker.scratch().join("in-the-way"), "").is_ok()).await;
+    full(&mut control, &worker, &clip, &film).await;
+}
+
+/// An attempt at a chunk ends with a full disk and leaves nothing.
+async fn full(control: &mut Control, worker: &Worker, clip: &Clip, film: &Film) {
+    worker.until(|| worker.task_folders() == 0).await;
+    let lease = worker.lease(&clip.path(), film.chunk(0, &[(160, 90)]));
+    let fail = control.work(lease).await.expect_err("there is no space");
+    assert_eq!((fail.code.as_str(), fail.retryable), ("disk_full", true), "{}", fail.message);
     worker.until(|| worker.task_folders() == 0).await;
 }
