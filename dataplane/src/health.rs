@@ -1,7 +1,7 @@
 //! `/health`, `/health/playback`, `/metrics`.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -130,23 +130,58 @@ pub(crate) async fn metrics_text(app: &App) -> String {
     text
 }
 
-/// Appends the families that are not there yet: a family that stands twice spoils the whole page.
+/// Appends the other process's families. One that both have stands once, because a family that stands twice
+/// spoils the whole page: its samples are joined, and those of the same labels added up.
 fn append(text: &mut String, more: &str) {
-    let family = |line: &str| {
-        let rest = line.strip_prefix("# HELP ").or_else(|| line.strip_prefix("# TYPE "))?;
-        rest.split(' ').next().map(str::to_owned)
-    };
-    let known: HashSet<String> = text.lines().filter_map(family).collect();
-    let mut skip = false;
+    let known: HashSet<&str> = text.lines().filter_map(family).collect();
+    let (mut own, mut joined) = (String::new(), BTreeMap::<&str, Vec<(&str, f64)>>::new());
+    let mut shared = None;
     for line in more.lines() {
         if let Some(name) = family(line) {
-            skip = known.contains(&name);
+            shared = Some(name).filter(|name| known.contains(name));
         }
-        if !skip {
-            text.push_str(line);
-            text.push('\n');
+        match (shared, sample(line)) {
+            (None, _) => own.extend([line, "\n"]),
+            (Some(name), Some(sample)) => joined.entry(name).or_default().push(sample),
+            (Some(_), None) => {}
         }
     }
+    let mut page = String::with_capacity(text.len() + more.len());
+    let mut lines = text.lines().peekable();
+    let mut present = None;
+    while let Some(line) = lines.next() {
+        present = family(line).or(present);
+        let theirs = present.and_then(|name| joined.get_mut(name));
+        let same = sample(line).zip(theirs).and_then(|((series, value), theirs)| {
+            let at = theirs.iter().position(|(other, _)| *other == series)?;
+            Some((series, value + theirs.swap_remove(at).1))
+        });
+        match same {
+            Some((series, sum)) => page.push_str(&format!("{series} {sum}\n")),
+            None => page.extend([line, "\n"]),
+        }
+        // The family ends here: what only the other process has counted.
+        if lines.peek().is_none_or(|next| family(next).is_some_and(|name| Some(name) != present)) {
+            for (series, value) in present.and_then(|name| joined.remove(name)).unwrap_or_default()
+            {
+                page.push_str(&format!("{series} {value}\n"));
+            }
+        }
+    }
+    page.push_str(&own);
+    *text = page;
+}
+
+/// The name in a family's `HELP` or `TYPE`.
+fn family(line: &str) -> Option<&str> {
+    let rest = line.strip_prefix("# HELP ").or_else(|| line.strip_prefix("# TYPE "))?;
+    rest.split(' ').next()
+}
+
+/// A sample's name with its labels, and its value.
+fn sample(line: &str) -> Option<(&str, f64)> {
+    let (series, value) = line.rsplit_once(' ').filter(|_| !line.starts_with('#'))?;
+    Some((series, value.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -154,9 +189,20 @@ mod tests {
     use super::append;
 
     #[test]
-    fn families_stand_once() {
+    fn families_stand_once_with_the_samples_of_both() {
+        let mut text = "# TYPE a counter\na 1\n# TYPE r counter\nr{w=\"x\"} 1\n".to_owned();
+        let more = "# HELP a x\n# TYPE a counter\na 2\n# TYPE b gauge\nb 3\n\
+                    # TYPE r counter\nr{w=\"x\"} 2\nr{w=\"y\"} 5\n";
+        append(&mut text, more);
+        let whole = "# TYPE a counter\na 3\n# TYPE r counter\nr{w=\"x\"} 3\nr{w=\"y\"} 5\n\
+                     # TYPE b gauge\nb 3\n";
+        assert_eq!(text, whole);
+    }
+
+    #[test]
+    fn without_the_other_process_nothing_changes() {
         let mut text = "# TYPE a counter\na 1\n".to_owned();
-        append(&mut text, "# HELP a x\n# TYPE a counter\na 2\n# TYPE b gauge\nb 3\n");
-        assert_eq!(text, "# TYPE a counter\na 1\n# TYPE b gauge\nb 3\n");
+        append(&mut text, "");
+        assert_eq!(text, "# TYPE a counter\na 1\n");
     }
 }
