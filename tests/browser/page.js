@@ -50,6 +50,10 @@ const players = {
     player.addEventListener("error", (event) => {
       fail("shaka", { code: event.detail.code, severity: event.detail.severity });
     });
+    if (order.text) {
+      // Before anything is loaded: cues of a track that is chosen right after may go to the one before it.
+      player.configure({ preferredText: [{ language: order.text }] });
+    }
     await player.load(order.manifest, order.start);
     if (order.text) {
       player.selectTextTrack(player.getTextTracks().find((track) => track.language === order.text));

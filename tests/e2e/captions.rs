@@ -207,7 +207,6 @@ async fn text_of_the_film_and_uploaded_text_are_read_while_it_plays() {
     assert_eq!(whole.text(), "WEBVTT\n\n00:00:01.000 --> 00:00:02.000\nsalut\n");
     read(&stack, &video, "hls.js", "hls/playlist.m3u8", "en").await;
     read(&stack, &video, "shaka", "hls/playlist.m3u8", "de").await;
-    read(&stack, &video, "shaka", "dash/manifest.mpd", "en").await;
     read(&stack, &video, "dash.js", "dash/manifest.mpd", "de").await;
     let gone = format!("{captions}/{}", third["id"].as_str().expect("id"));
     let delete =

@@ -138,8 +138,11 @@ async fn forget_embedded(
 
 /// What a request says of its track.
 fn described(message: &v1::CreateCaptionRequest) -> Result<Described, Problem> {
-    let tag = media::language::tag(message.language.trim());
-    if tag == "und" && !message.language.trim().eq_ignore_ascii_case("und") {
+    let told = message.language.trim();
+    let tag = media::language::tag(told);
+    // No language has a longer name: "english" is none.
+    let primary = told.split('-').next().unwrap_or_default().len();
+    if !(2..=3).contains(&primary) || tag == "und" && !told.eq_ignore_ascii_case("und") {
         return Err(Problem::field("language", "must be a BCP 47 tag, for example \"pt-BR\""));
     }
     let label = message.label.trim();

@@ -226,7 +226,8 @@ async fn faults_of_an_upload_name_their_field() {
     let id = film::upload(&plane, &mut worker).await;
     let good = || upload(&id, "en", TEXT);
     type Change = fn(&mut v1::CreateCaptionRequest);
-    let changes: [(Change, &str); 8] = [
+    let changes: [(Change, &str); 9] = [
+        (|r| r.language = "english".to_owned(), "language"),
         (|r| r.language = "english please".to_owned(), "language"),
         (|r| r.language = String::new(), "language"),
         (|r| r.label = "x".repeat(65), "label"),
