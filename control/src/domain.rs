@@ -195,14 +195,8 @@ impl TaskKind {
         Self::Collect,
     ];
     /// What workers lease.
-    pub const LEASED: [Self; 6] = [
-        Self::Probe,
-        Self::Chunk,
-        Self::Audio,
-        Self::Subtitles,
-        Self::Thumbnails,
-        Self::Preview,
-    ];
+    pub const LEASED: [Self; 6] =
+        [Self::Probe, Self::Chunk, Self::Audio, Self::Subtitles, Self::Thumbnails, Self::Preview];
 
     /// As the database and people write it.
     pub const fn text(self) -> &'static str {

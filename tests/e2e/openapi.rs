@@ -50,7 +50,8 @@ fn told(output: &Output) -> String {
 /// Real things for the paths' parameters; what deletes gets a thing that is not there, because schemathesis
 /// takes up ids that it was answered with.
 fn things(video: &str, job: &str) -> String {
-    let videos = "getVideo updateVideo putSource createJob mintPlaybackToken createCaption listCaptions";
+    let videos =
+        "getVideo updateVideo putSource createJob mintPlaybackToken createCaption listCaptions";
     let media = "getHlsPlaylist getDashManifest getMedia";
     let mut text = "[checks.negative_data_rejection]\nexpected-statuses = [\"4xx\"]\n".to_owned();
     let (jobs, ends) = ("getJob retryJob", "deleteVideo deleteCaption cancelJob");

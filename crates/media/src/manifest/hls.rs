@@ -291,7 +291,12 @@ pub(super) fn playlist_file(index: &Index) -> &'static str {
 }
 
 /// From the multivariant playlist, which lies in `hls/`.
-pub(super) fn playlist_url(index: &Index, links: &Links<'_>, rendition: &str, file: &str) -> String {
+pub(super) fn playlist_url(
+    index: &Index,
+    links: &Links<'_>,
+    rendition: &str,
+    file: &str,
+) -> String {
     let below = format!("{}/{}/", index.version, percent(rendition));
     let prefix = links.prefix(index, &format!("../{below}"), &below);
     quoted(&format!("{prefix}{file}{}", links.suffix()))
