@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 
 use api::code::{Code, Problem};
-use authz::{AuthError, Operation, Principal, Request as Ask};
+use authz::{AuthError, Operation, Principal, Request as Ask, Role};
 use media::VideoId;
 use tonic::{Request, metadata::MetadataMap};
 
 use super::{
+    auth::OPERATOR_TENANT,
     bearer::{self, Presented},
     refusals::Refused,
 };
@@ -129,7 +130,13 @@ impl Deps {
             Some(presented) => self.by_jwt(presented, &ask),
             None => self.verifier.authenticate(token, &ask).map_err(Refused::from),
         };
-        principal.map_err(|refused| self.refusals.told(refused, address, self.clock.now_ms()))
+        let principal = principal
+            .map_err(|refused| self.refusals.told(refused, address, self.clock.now_ms()))?;
+        if operation == Operation::Serve && !may_serve(&principal) {
+            let text = "only the operator's admins may do this";
+            return Err(Problem::new(Code::PermissionDenied, text));
+        }
+        Ok(principal)
     }
 
     fn by_jwt(&self, presented: &Presented, ask: &Ask) -> Result<Principal, Refused> {
@@ -177,8 +184,15 @@ impl Deps {
         };
         let now = self.clock.now_unix();
         let ask = Ask { now, operation: Operation::Serve, video: None, address: peer };
-        if self.verifier.authenticate(plane, &ask).is_ok() { Some(client) } else { peer }
+        let plane = self.verifier.authenticate(plane, &ask);
+        if plane.is_ok_and(|plane| may_serve(&plane)) { Some(client) } else { peer }
     }
+}
+
+/// What data planes are told is of every tenant. Their tokens are the operator's to mint; an admin of another
+/// tenant is one among its own people only.
+fn may_serve(principal: &Principal) -> bool {
+    principal.role == Role::Dataplane || principal.tenant == OPERATOR_TENANT
 }
 
 /// What a caller is told about a token; never any part of it.

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::{
     Services, Stream,
+    auth::OPERATOR_TENANT,
     gate::Rpc,
     refuse,
     session::{self, Introduced},
@@ -61,7 +62,11 @@ impl WorkerService for Services {
         &self,
         request: Request<v1::ListWorkersRequest>,
     ) -> Result<Response<v1::ListWorkersResponse>, Status> {
-        self.0.enter(Rpc::ListWorkers, &request, None)?;
+        let principal = self.0.enter(Rpc::ListWorkers, &request, None)?;
+        if principal.tenant != OPERATOR_TENANT {
+            // They are the operator's; others have none.
+            return Ok(Response::new(v1::ListWorkersResponse::default()));
+        }
         let rows = retrying(CALL_TRIES_MAX, || async {
             workers::list(&*self.0.db.get().await?, LIST_MAX).await
         })
@@ -75,8 +80,11 @@ impl WorkerService for Services {
         &self,
         request: Request<v1::DrainWorkerRequest>,
     ) -> Result<Response<v1::DrainWorkerResponse>, Status> {
-        self.0.enter(Rpc::DrainWorker, &request, None)?;
+        let principal = self.0.enter(Rpc::DrainWorker, &request, None)?;
         let id = wire::id("worker_id", &request.get_ref().worker_id)?;
+        if principal.tenant != OPERATOR_TENANT {
+            return Err(Problem::not_found("worker").into());
+        }
         let found = retrying(CALL_TRIES_MAX, || async {
             workers::drain(&*self.0.db.get().await?, id).await
         })

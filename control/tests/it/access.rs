@@ -106,6 +106,33 @@ async fn no_call_takes_a_token_that_is_not_meant_for_it() {
     plane.stop().await;
 }
 
+#[tokio::test]
+async fn admins_of_other_tenants_have_no_part_in_what_the_operator_runs() {
+    let plane = Plane::start().await;
+    let worker = plane.worker("operators").await;
+    let (own, foreign) = (plane.caller(Role::Admin), plane.caller_of(Role::Admin, "elsewhere"));
+    for path in calls().iter().filter(|path| name(path).starts_with("PlaybackService/")) {
+        let told = code(&foreign, path, Some(&foreign.token)).await;
+        assert_eq!(told, Some(Code::PermissionDenied), "{path}");
+        let told = code(&own, path, Some(&own.token)).await;
+        assert_ne!(told, Some(Code::PermissionDenied), "{path}");
+    }
+    let workers = async |caller: &Caller| {
+        let request = caller.ask(v1::ListWorkersRequest {});
+        caller.workers().list_workers(request).await.unwrap().into_inner().workers.len()
+    };
+    assert_eq!((workers(&own).await, workers(&foreign).await), (1, 0));
+    let drain = async |caller: &Caller| {
+        let worker_id = worker.welcome.worker_id.clone();
+        let request = caller.ask(v1::DrainWorkerRequest { worker_id });
+        let drained = caller.workers().drain_worker(request).await;
+        drained.map(drop).map_err(|status| Problem::from_status(&status).code)
+    };
+    assert_eq!(drain(&foreign).await, Err(Code::NotFound), "as an unknown one");
+    assert_eq!(drain(&own).await, Ok(()));
+    plane.stop().await;
+}
+
 async fn list(plane: &Plane, token: &str) -> Option<Code> {
     let caller = Caller { token: token.to_owned(), channel: plane.channel.clone() };
     let listed = caller.videos().list_videos(caller.ask(v1::ListVideosRequest::default())).await;
