@@ -24,7 +24,8 @@ pub(crate) async fn run(session: &Session<'_>, command: VideosCommand) -> Result
             describe(session, &video)
         }
         VideosCommand::Delete(args) => {
-            let request = call(v1::DeleteVideoRequest { video_id: args.video.clone() });
+            let request =
+                call(v1::DeleteVideoRequest { video_id: args.video.clone(), revision: None });
             session.videos().await?.delete_video(request).await.map_err(refusal)?;
             if session.json {
                 output::json(&json!({"videoId": args.video, "deleted": true}))?;

@@ -261,6 +261,8 @@ pub struct Changes {
     pub description: Option<String>,
     /// Plays without a token.
     pub public: Option<bool>,
+    /// The revision that is changed; any when `None`.
+    pub revision: Option<i64>,
 }
 
 impl Changes {
@@ -270,7 +272,7 @@ impl Changes {
     }
 }
 
-/// Changes a video; false when there is none.
+/// Changes a video; false when there is none, or none of that revision.
 ///
 /// # Errors
 /// [`DbError`] as every function here.
@@ -288,8 +290,18 @@ pub async fn update(
                  public = COALESCE($5, public),
                  revision = revision + 1,
                  updated_at = now()
-             WHERE id = $1 AND tenant = $2 AND deleted_at IS NULL",
-            &[&id.uuid(), &tenant, &changes.title, &changes.description, &changes.public],
+             WHERE id = $1
+               AND tenant = $2
+               AND deleted_at IS NULL
+               AND revision = COALESCE($6, revision)",
+            &[
+                &id.uuid(),
+                &tenant,
+                &changes.title,
+                &changes.description,
+                &changes.public,
+                &changes.revision,
+            ],
         )
         .await?;
     Ok(rows == 1)

@@ -110,7 +110,9 @@ impl VideoService for Services {
         .await
         .map_err(refuse)?;
         if !found {
-            return Err(Problem::not_found("video").into());
+            // It is gone, or it is another revision.
+            video(&self.0, &principal.tenant, id).await?;
+            return Err(another_revision().into());
         }
         self.0.video_changed_for(id).await;
         let row = video(&self.0, &principal.tenant, id).await?;
@@ -126,8 +128,11 @@ impl VideoService for Services {
     ) -> Result<Response<v1::DeleteVideoResponse>, Status> {
         let id = wire::id("video_id", &request.get_ref().video_id);
         let principal = self.0.enter(Rpc::DeleteVideo, &request, id.clone().ok())?;
-        let id = id?;
+        let (id, message) = (id?, request.get_ref());
         let row = video(&self.0, &principal.tenant, id).await?;
+        if message.revision.is_some_and(|seen| i64::try_from(seen) != Ok(row.revision)) {
+            return Err(another_revision().into());
+        }
         if principal.role != Role::Admin && row.owner != principal.subject {
             let text = "only admins delete other people's videos";
             return Err(Problem::new(Code::PermissionDenied, text).into());
@@ -177,7 +182,14 @@ fn changes(message: &v1::UpdateVideoRequest) -> Result<Changes, Problem> {
             .then(|| input::description(&message.description))
             .transpose()?,
         public: public.filter(|_| mask.visibility),
+        // There is none that large.
+        revision: message.revision.map(|seen| i64::try_from(seen).unwrap_or(i64::MAX)),
     })
+}
+
+/// The answer to whoever wants to change what is not there any more.
+fn another_revision() -> Problem {
+    Problem::new(Code::PreconditionFailed, "the video has changed since")
 }
 
 /// A tenant's video.

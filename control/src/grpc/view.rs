@@ -51,6 +51,7 @@ impl From<Video> for v1::Video {
             preview: path(PREVIEW, "preview.mp4"),
             downloads: downloads.collect(),
             captions,
+            revision: video.revision.unsigned_abs(),
         }
     }
 }

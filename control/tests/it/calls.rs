@@ -79,7 +79,7 @@ async fn another_tenants_video_does_not_exist() {
     let mut codes = Vec::new();
     let get = v1::GetVideoRequest { video_id: video_id.clone() };
     codes.push(theirs.videos().get_video(theirs.ask(get)).await.map(drop));
-    let delete = v1::DeleteVideoRequest { video_id: video_id.clone() };
+    let delete = v1::DeleteVideoRequest { video_id: video_id.clone(), revision: None };
     codes.push(theirs.videos().delete_video(theirs.ask(delete)).await.map(drop));
     let update = v1::UpdateVideoRequest {
         video_id: video_id.clone(),
@@ -120,7 +120,7 @@ async fn only_admins_delete_other_peoples_videos() {
     let bea = Caller { token: bea.token, channel: plane.channel.clone() };
     let editor = plane.caller(Role::Editor);
     let video_id = create(&editor, "mine").await.video_id;
-    let delete = || v1::DeleteVideoRequest { video_id: video_id.clone() };
+    let delete = || v1::DeleteVideoRequest { video_id: video_id.clone(), revision: None };
     let status = bea.videos().delete_video(bea.ask(delete())).await.unwrap_err();
     assert_eq!(Problem::from_status(&status).code, Code::PermissionDenied);
     editor.videos().delete_video(editor.ask(delete())).await.unwrap();
@@ -287,5 +287,41 @@ async fn health_needs_no_token() {
         let reply = health.check(request).await.unwrap().into_inner();
         assert_eq!(reply.status(), ServingStatus::Serving, "{service}");
     }
+    plane.stop().await;
+}
+
+#[tokio::test]
+async fn only_the_revision_that_was_seen_is_changed() {
+    let plane = Plane::start().await;
+    let editor = plane.caller(Role::Editor);
+    let video = create(&editor, "first").await;
+    let rename = async |title: &str, revision: Option<u64>| {
+        let request = editor.ask(v1::UpdateVideoRequest {
+            video_id: video.video_id.clone(),
+            title: title.to_owned(),
+            update_mask: Some(prost_types::FieldMask { paths: vec!["title".to_owned()] }),
+            revision,
+            ..v1::UpdateVideoRequest::default()
+        });
+        let renamed = editor.videos().update_video(request).await;
+        renamed.map(|reply| reply.into_inner().title).map_err(|s| Problem::from_status(&s).code)
+    };
+    let seen = Some(video.revision);
+    // Of those who change the same at a time, one does.
+    let titles: Vec<String> = (0..8).map(|n| format!("by {n}")).collect();
+    let renamed = futures::future::join_all(titles.iter().map(|title| rename(title, seen))).await;
+    let (made, refused): (Vec<_>, Vec<_>) = renamed.into_iter().partition(Result::is_ok);
+    assert_eq!(made.len(), 1, "{made:?}");
+    assert!(refused.iter().all(|r| *r == Err(Code::PreconditionFailed)), "{refused:?}");
+    assert_eq!(rename("large", Some(u64::MAX)).await, Err(Code::PreconditionFailed));
+    assert_eq!(rename("any", None).await.as_deref(), Ok("any"));
+    let delete = async |revision: Option<u64>| {
+        let video_id = video.video_id.clone();
+        let request = editor.ask(v1::DeleteVideoRequest { video_id, revision });
+        editor.videos().delete_video(request).await.map_err(|s| Problem::from_status(&s).code)
+    };
+    assert_eq!(delete(seen).await.map(drop), Err(Code::PreconditionFailed));
+    delete(seen.map(|revision| revision + 2)).await.unwrap();
+    assert_eq!(rename("gone", seen).await, Err(Code::NotFound));
     plane.stop().await;
 }

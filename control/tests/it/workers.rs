@@ -274,7 +274,7 @@ async fn visibility_and_deletion_reach_the_index_object() {
     assert!(!Index::decode(&fs::read(&object).unwrap()).unwrap().public);
     assert!(!index(&plane, &video).await.unwrap().public);
 
-    let request = caller.ask(v1::DeleteVideoRequest { video_id: video.clone() });
+    let request = caller.ask(v1::DeleteVideoRequest { video_id: video.clone(), revision: None });
     caller.videos().delete_video(request).await.unwrap();
     assert!(!object.exists());
     assert_eq!(index(&plane, &video).await.unwrap_err().code, Code::NotFound);

@@ -128,7 +128,7 @@ pub(crate) async fn update(
         let text = "the body changes nothing: it holds no title, description or visibility";
         return Err(Problem::new(Code::InvalidField, text));
     }
-    unchanged(app, caller, headers, video).await?;
+    message.revision = seen(app, caller, headers, video).await?;
     message.update_mask = Some(prost_types::FieldMask { paths });
     let changed = app
         .control
@@ -143,19 +143,21 @@ pub(crate) async fn update(
     Ok(reply::json(StatusCode::OK, &shape::video(&changed)))
 }
 
-/// `If-Match` of a change (RFC 9110, 13.1.1): it is made only to what the client has seen.
-async fn unchanged(
+/// `If-Match` of a change (RFC 9110, 13.1.1): it is made only to what the client has seen. The revision that
+/// was seen goes with the change, so that of two at a time one is made.
+async fn seen(
     app: &App,
     caller: &Caller,
     headers: &HeaderMap,
     video: VideoId,
-) -> Result<(), Problem> {
+) -> Result<Option<u64>, Problem> {
     if !headers.contains_key(header::IF_MATCH) {
-        return Ok(());
+        return Ok(None);
     }
-    let present = Text::new(shape::video(&fetch(app, caller, video).await?).to_string());
-    let seen = present.etags().iter().any(|etag| conditions::matches(headers, etag));
-    if seen { Ok(()) } else { Err(reply::another_etag()) }
+    let present = fetch(app, caller, video).await?;
+    let text = Text::new(shape::video(&present).to_string());
+    let seen = text.etags().iter().any(|etag| conditions::matches(headers, etag));
+    if seen { Ok(Some(present.revision)) } else { Err(reply::another_etag()) }
 }
 
 /// Deletes it.
@@ -165,10 +167,13 @@ pub(crate) async fn delete(
     headers: &HeaderMap,
     video: VideoId,
 ) -> Result<Reply, Problem> {
-    unchanged(app, caller, headers, video).await?;
+    let message = v1::DeleteVideoRequest {
+        video_id: video.to_string(),
+        revision: seen(app, caller, headers, video).await?,
+    };
     app.control
         .call(CALL_TIME_MAX, |channel| {
-            let request = caller.ask(v1::DeleteVideoRequest { video_id: video.to_string() });
+            let request = caller.ask(message.clone());
             async move { VideoServiceClient::new(channel).delete_video(request).await }
         })
         .await

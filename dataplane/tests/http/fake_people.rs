@@ -118,7 +118,13 @@ impl VideoService for FakeControl {
         &self,
         request: Request<v1::UpdateVideoRequest>,
     ) -> Result<Response<v1::Video>, Status> {
-        self.people.video.lock().unwrap().title = request.into_inner().title;
+        let change = request.into_inner();
+        let mut video = self.people.video.lock().unwrap();
+        if change.revision.is_some_and(|seen| seen != video.revision) {
+            return Err(Status::failed_precondition("another revision"));
+        }
+        (video.title, video.revision) = (change.title, video.revision + 1);
+        drop(video);
         Ok(self.people.video())
     }
 
