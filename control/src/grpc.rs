@@ -9,6 +9,7 @@ pub mod commits;
 pub mod gate;
 pub mod input;
 pub mod jobs;
+pub mod lasting;
 pub mod leases;
 pub mod playback;
 pub mod refusals;

@@ -10,7 +10,9 @@ use media::{JobId, VideoId};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{Services, Stream, gate::Rpc, input, refuse, videos::video, view, watch};
+use super::{
+    Services, Stream, gate::Rpc, input, lasting::lasting, refuse, videos::video, view, watch,
+};
 use crate::{
     bus::Event,
     db::{
@@ -133,7 +135,8 @@ impl JobService for Services {
         // Listening begins before the first look, so that nothing falls in between.
         let events = self.0.bus.listen();
         let first = shown(&self.0, &principal.tenant, id).await?;
-        Ok(Response::new(watch::job(self.0.clone(), principal.tenant, id, first, events)))
+        let watched = watch::job(self.0.clone(), principal.tenant.clone(), id, first, events);
+        Ok(Response::new(lasting(self.0.clone(), principal, watched)))
     }
 }
 

@@ -7,7 +7,7 @@ use api::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Services, Stream, gate::Rpc, refuse, watch};
+use super::{Services, Stream, gate::Rpc, lasting::lasting, refuse, watch};
 use crate::{
     db::{CALL_TRIES_MAX, retrying, revocations},
     index::IndexProblem,
@@ -39,8 +39,9 @@ impl PlaybackService for Services {
         &self,
         request: Request<v1::WatchChangesRequest>,
     ) -> Result<Response<Self::WatchChangesStream>, Status> {
-        self.0.enter(Rpc::WatchChanges, &request, None)?;
-        Ok(Response::new(watch::changes(self.0.clone())))
+        let principal = self.0.enter(Rpc::WatchChanges, &request, None)?;
+        let changes = watch::changes(self.0.clone());
+        Ok(Response::new(lasting(self.0.clone(), principal, changes)))
     }
 
     async fn get_keys(

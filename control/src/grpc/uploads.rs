@@ -19,7 +19,7 @@ use super::{
     Services,
     gate::Rpc,
     input,
-    videos::{bury, video},
+    videos::{bury, deletable, video},
 };
 use crate::{
     bus::{self, Event},
@@ -127,6 +127,7 @@ impl UploadService for Services {
             terminate(&self.0, &principal, upload_id).await?;
         } else {
             let row = uploading(video(&self.0, &principal.tenant, id?).await?)?;
+            deletable(&principal, &row)?;
             bury(&self.0, &row).await?;
             remove_source(&self.0, &row).await;
         }
@@ -177,6 +178,7 @@ async fn terminate(deps: &Deps, principal: &Principal, id: UploadId) -> Result<(
         return Ok(());
     }
     let row = uploading(video(deps, &principal.tenant, upload.video).await?)?;
+    deletable(principal, &row)?;
     bury(deps, &row).await?;
     tracing::info!(upload.id = %upload.id, "upload terminated");
     Ok(())

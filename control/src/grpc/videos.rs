@@ -5,7 +5,7 @@ use api::{
     v1::{self, video_service_server::VideoService},
     wire,
 };
-use authz::Role;
+use authz::{Principal, Role};
 use media::VideoId;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -133,10 +133,7 @@ impl VideoService for Services {
         if message.revision.is_some_and(|seen| i64::try_from(seen) != Ok(row.revision)) {
             return Err(another_revision().into());
         }
-        if principal.role != Role::Admin && row.owner != principal.subject {
-            let text = "only admins delete other people's videos";
-            return Err(Problem::new(Code::PermissionDenied, text).into());
-        }
+        deletable(&principal, &row)?;
         if !bury(&self.0, &row).await? {
             return Err(Problem::not_found("video").into());
         }
@@ -190,6 +187,17 @@ fn changes(message: &v1::UpdateVideoRequest) -> Result<Changes, Problem> {
 /// The answer to whoever wants to change what is not there any more.
 fn another_revision() -> Problem {
     Problem::new(Code::PreconditionFailed, "the video has changed since")
+}
+
+/// Whether the caller may delete the video: its owner may, and an admin.
+///
+/// # Errors
+/// [`Code::PermissionDenied`]
+pub(super) fn deletable(principal: &Principal, video: &Video) -> Result<(), Problem> {
+    if principal.role == Role::Admin || video.owner == principal.subject {
+        return Ok(());
+    }
+    Err(Problem::new(Code::PermissionDenied, "only admins delete other people's videos"))
 }
 
 /// A tenant's video.

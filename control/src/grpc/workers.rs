@@ -16,6 +16,7 @@ use super::{
     Services, Stream,
     auth::OPERATOR_TENANT,
     gate::Rpc,
+    lasting::lasting,
     refuse,
     session::{self, Introduced},
 };
@@ -41,7 +42,7 @@ impl WorkerService for Services {
         &self,
         request: Request<Streaming<v1::WorkerMessage>>,
     ) -> Result<Response<Self::WorkStream>, Status> {
-        self.0.enter(Rpc::Work, &request, None)?;
+        let principal = self.0.enter(Rpc::Work, &request, None)?;
         let mut inbound = request.into_inner();
         let first = tokio::time::timeout(HELLO_MAX, inbound.message());
         let first = first
@@ -55,7 +56,8 @@ impl WorkerService for Services {
         })
         .await
         .map_err(refuse)?;
-        Ok(Response::new(session::open(self.0.clone(), introduced, inbound)))
+        let session = session::open(self.0.clone(), introduced, inbound);
+        Ok(Response::new(lasting(self.0.clone(), principal, session)))
     }
 
     async fn list_workers(

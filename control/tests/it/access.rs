@@ -133,6 +133,43 @@ async fn admins_of_other_tenants_have_no_part_in_what_the_operator_runs() {
     plane.stop().await;
 }
 
+#[tokio::test]
+async fn a_revoked_token_ends_the_streams_that_it_opened() {
+    let shared = Shared::new(crate::postgres::database().await);
+    let (one, two) = (Plane::of(shared.clone()).await, Plane::of(shared).await);
+    let (follower, other) = (two.caller(Role::Dataplane), two.caller(Role::Dataplane));
+    let watch = async |caller: &Caller| {
+        let request = caller.ask(v1::WatchChangesRequest {});
+        caller.playback().watch_changes(request).await.unwrap().into_inner()
+    };
+    let (mut cut, mut kept) = (watch(&follower).await, watch(&other).await);
+    let mut worker = two.worker("stolen").await;
+    // By way of another instance, and without Redis.
+    let admin = one.caller(Role::Admin);
+    for token in [follower.token.clone(), worker.token.clone()] {
+        let revoke = admin.ask(v1::RevokeTokenRequest { token });
+        admin.auth().revoke_token(revoke).await.unwrap();
+    }
+    let end = async {
+        loop {
+            if let Err(status) = cut.message().await.transpose().unwrap() {
+                return Problem::from_status(&status).code;
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(DEADLINE, end).await, Ok(Code::Unauthenticated));
+    assert!(worker.ends().await, "no more work for whoever holds a revoked token");
+    let mut told = 0;
+    while told < 2 {
+        // The revocations themselves are among what it is told.
+        let change = tokio::time::timeout(DEADLINE, kept.message()).await.unwrap().unwrap();
+        told += change.unwrap().revoked.len();
+    }
+    for plane in [one, two] {
+        plane.stop().await;
+    }
+}
+
 async fn list(plane: &Plane, token: &str) -> Option<Code> {
     let caller = Caller { token: token.to_owned(), channel: plane.channel.clone() };
     let listed = caller.videos().list_videos(caller.ask(v1::ListVideosRequest::default())).await;

@@ -123,6 +123,27 @@ async fn only_admins_delete_other_peoples_videos() {
     let delete = || v1::DeleteVideoRequest { video_id: video_id.clone(), revision: None };
     let status = bea.videos().delete_video(bea.ask(delete())).await.unwrap_err();
     assert_eq!(Problem::from_status(&status).code, Code::PermissionDenied);
+    // Nor by what would take it away as well: the end of its upload.
+    let begin =
+        editor.ask(v1::BeginUploadRequest { video_id: video_id.clone(), ..Default::default() });
+    editor.uploads().begin_upload(begin).await.unwrap();
+    let begin = editor.ask(v1::BeginUploadRequest {
+        length: Some(1),
+        resumable: true,
+        ..Default::default()
+    });
+    let upload_id = editor.uploads().begin_upload(begin).await.unwrap().into_inner();
+    let upload_id = upload_id.upload.unwrap().upload_id;
+    for abort in [
+        v1::AbortUploadRequest { video_id: video_id.clone(), ..Default::default() },
+        v1::AbortUploadRequest { upload_id, ..Default::default() },
+    ] {
+        let status = bea.uploads().abort_upload(bea.ask(abort.clone())).await.unwrap_err();
+        assert_eq!(Problem::from_status(&status).code, Code::PermissionDenied, "{abort:?}");
+        if abort.video_id.is_empty() {
+            editor.uploads().abort_upload(editor.ask(abort)).await.unwrap();
+        }
+    }
     editor.videos().delete_video(editor.ask(delete())).await.unwrap();
     let status = editor.videos().delete_video(editor.ask(delete())).await.unwrap_err();
     assert_eq!(Problem::from_status(&status).code, Code::NotFound);

@@ -232,6 +232,7 @@ impl Caller {
 pub(crate) struct Worker {
     out: mpsc::Sender<WorkerMessage>,
     inbound: Streaming<ControlMessage>,
+    pub(crate) token: String,
     pub(crate) welcome: v1::Welcome,
     requests: u64,
     /// Leases that came while something else was waited for.
@@ -258,7 +259,8 @@ impl Worker {
         let request = caller.ask(ReceiverStream::new(receiver));
         let inbound = caller.workers().work(request).await.unwrap().into_inner();
         let (welcome, leases) = (v1::Welcome::default(), VecDeque::new());
-        let mut worker = Self { out, inbound, welcome, requests: 0, leases };
+        let token = caller.token;
+        let mut worker = Self { out, inbound, token, welcome, requests: 0, leases };
         match worker.next().await {
             control_message::Message::Welcome(welcome) => worker.welcome = welcome,
             other => panic!("no welcome but {other:?}"),

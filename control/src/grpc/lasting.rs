@@ -1,0 +1,54 @@
+//! Streams that outlive the moment in which their token was looked at: they end soon after it is taken back.
+
+use std::{sync::Arc, time::Duration};
+
+use authz::{AuthError, Principal};
+use futures::{StreamExt, stream};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+use tonic::Status;
+
+use super::{Stream, gate};
+use crate::deps::Deps;
+
+/// Between two looks at what has been revoked.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+struct Lasting<T> {
+    inner: Stream<T>,
+    deps: Arc<Deps>,
+    /// Of the token that opened it.
+    ids: Vec<Vec<u8>>,
+    looks: Interval,
+    ended: bool,
+}
+
+/// The stream, until the token that `principal` was read from is revoked.
+pub fn lasting<T: Send + 'static>(
+    deps: Arc<Deps>,
+    principal: Principal,
+    inner: Stream<T>,
+) -> Stream<T> {
+    let mut looks = interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let ids = principal.revocation_ids;
+    let lasting = Lasting { inner, deps, ids, looks, ended: false };
+    stream::unfold(lasting, Lasting::next).boxed()
+}
+
+impl<T> Lasting<T> {
+    async fn next(mut self) -> Option<(Result<T, Status>, Self)> {
+        if self.ended {
+            return None;
+        }
+        loop {
+            tokio::select! {
+                item = self.inner.next() => return item.map(|item| (item, self)),
+                _ = self.looks.tick() => {}
+            }
+            if self.ids.iter().any(|id| self.deps.verifier.is_revoked(id)) {
+                self.ended = true;
+                return Some((Err(gate::refusal(AuthError::Revoked).into()), self));
+            }
+        }
+    }
+}
