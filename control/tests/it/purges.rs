@@ -75,6 +75,7 @@ async fn deletes_and_visibility_are_purged_although_the_receiver_fails_first() {
             description: "d".to_owned(),
             visibility: v1::Visibility::Private.into(),
             update_mask: Some(prost_types::FieldMask { paths: vec![path.to_owned()] }),
+            revision: None,
         })
     };
     admin.videos().update_video(update(&described, "description")).await.unwrap();
