@@ -20,7 +20,7 @@ pub(crate) fn check(file: Option<&Path>) -> Result<Option<PathBuf>> {
         for fault in &faults {
             eprintln!("streaming-service: {path}: {}", crate::output::one_line(fault));
         }
-        bail!("the profiles file {path} has {} faults", faults.len());
+        bail!("the profiles file {path} cannot be used");
     }
     Ok(Some(std::path::absolute(file)?))
 }

@@ -211,15 +211,8 @@ impl Index {
             (None, None) => None,
         }
     }
-}
 
-impl Index {
-    /// A text track.
-    pub fn caption(&self, id: CaptionId) -> Option<&TextTrack> {
-        self.captions.iter().find(|track| track.about.id == id)
-    }
-
-    /// The same, to be filled.
+    /// The same track, to be filled.
     pub fn track_mut(&mut self, rendition: &str) -> Option<&mut Track> {
         let video = self.video_renditions.iter_mut().find(|r| r.name == rendition);
         if let Some(video) = video {
@@ -227,6 +220,11 @@ impl Index {
         }
         let audio = self.audio_renditions.iter_mut().find(|r| r.name == rendition);
         audio.map(|audio| &mut audio.track)
+    }
+
+    /// A text track.
+    pub fn caption(&self, id: CaptionId) -> Option<&TextTrack> {
+        self.captions.iter().find(|track| track.about.id == id)
     }
 }
 

@@ -67,6 +67,17 @@ fn damage_is_named() {
     assert_eq!(Index::decode(&sealed), Err(IndexError::Malformed));
 }
 
+#[test]
+fn an_index_from_before_text_tracks_is_read() {
+    let index = synthetic(2000, &[0, 1, 3]);
+    // Its payload was the same but for the list of text tracks at its end, here an empty one of a byte.
+    let payload = &ENCODED[6 + blake3::OUT_LEN..ENCODED.len() - 1];
+    let mut older = b"SVIX\x02\x00".to_vec();
+    older.extend_from_slice(blake3::hash(payload).as_bytes());
+    older.extend_from_slice(payload);
+    assert_eq!(Index::decode(&older), Ok(index));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
