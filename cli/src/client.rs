@@ -1,4 +1,4 @@
-//! Which client command runs which module.
+//! Dispatches client commands to their modules.
 
 use anyhow::{Context, Result};
 use clap::CommandFactory;
@@ -14,7 +14,7 @@ use crate::{
 /// Runs a client command.
 pub(crate) fn run(command: Command, target: &Target, json: bool) -> Result<()> {
     match command {
-        // Offline.
+        // These need no server.
         Command::Completions { shell } => return completions(shell),
         Command::ConfigDocs => {
             return Ok(output::line(runtime::flags::document(&Cli::command()).trim_end())?);

@@ -1,7 +1,7 @@
-//! `exec-child`: what happens in a child of `up` before it becomes Postgres, Redis or a plane.
+//! `exec-child`: prepares a child process of `up`, then executes Postgres, Redis or a plane in it.
 //!
-//! The order matters. Changing credentials clears the parent-death signal, so that signal is asked for
-//! last; and a parent that died before it was asked for is noticed by looking who the parent is now.
+//! The order matters. Changing credentials clears the parent-death signal, so it is set last. If the
+//! parent died before that, the signal never arrives; checking the parent's id afterwards detects this.
 
 use std::{fs, os::unix::process::CommandExt, process::Command};
 
@@ -14,7 +14,7 @@ use nix::{
 
 use crate::args::ExecChildArgs;
 
-/// Becomes the program, or returns why not.
+/// Executes the program; returns only on failure.
 pub(crate) fn run(args: &ExecChildArgs) -> Result<()> {
     if let Some(uid) = args.namespace_user {
         appear_as(uid).context("enter a user namespace")?;
@@ -37,9 +37,10 @@ pub(crate) fn run(args: &ExecChildArgs) -> Result<()> {
     Err(error).with_context(|| format!("run {program}"))
 }
 
-/// A command that becomes `program` as `user`, who may read and write what belongs to others: so Postgres
-/// can use a folder below one that only root may enter, where namespaces are off, as in most containers.
-/// The parent-death signal is asked for again, because it does not survive the change.
+/// A command that runs `program` as `user` with the right to access other users' files
+/// (`CAP_DAC_OVERRIDE`). So Postgres can use a folder inside one that only root may enter, where user
+/// namespaces are disabled, as in most containers. `setpriv` sets the parent-death signal again, because
+/// changing credentials clears it.
 fn reaching(user: &User, signal: Signal, program: &str) -> Command {
     const REACH: &str = "+dac_override";
     let mut command = Command::new("setpriv");
@@ -50,13 +51,13 @@ fn reaching(user: &User, signal: Signal, program: &str) -> Command {
     command
 }
 
-/// Shows this process (and its files) to itself as `uid`, while to everybody else it stays who it is.
-/// So Postgres, which refuses root, can use a folder that only root can reach.
+/// Maps this process's user, and the owner of its files, to `uid` inside a new user namespace; outside, the
+/// user stays the same. So Postgres, which refuses to run as root, can use a folder that only root can access.
 fn appear_as(uid: u32) -> Result<()> {
     let (outer_uid, outer_gid) = (geteuid(), getegid());
     let gid = User::from_uid(Uid::from_raw(uid))?.map_or(uid, |user| user.gid.as_raw());
     unshare(CloneFlags::CLONE_NEWUSER)?;
-    // Required before an unprivileged process may map its group.
+    // The kernel requires this before an unprivileged process may map its group.
     fs::write("/proc/self/setgroups", "deny")?;
     fs::write("/proc/self/gid_map", format!("{gid} {outer_gid} 1"))?;
     fs::write("/proc/self/uid_map", format!("{uid} {outer_uid} 1"))?;

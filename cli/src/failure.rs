@@ -1,5 +1,5 @@
-//! Why a command failed, as scripts see it: an exit code, and with `--json` a line of JSON on standard
-//! error. Standard output never holds a word about a failure.
+//! Errors of commands, for scripts: an exit code, and with `--json` one line of JSON on standard error.
+//! Errors are never written to standard output.
 
 use std::{io, process::ExitCode};
 
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{output::one_line, server::DiscoveryError};
 
-/// What each exit code says; `--help` shows it.
+/// The meaning of each exit code; `--help` shows it.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0  done
@@ -23,19 +23,19 @@ Exit codes:
 /// The exit code of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// Refused, or failed in another way.
+    /// Rejected by the server, or any other failure.
     Failed = 1,
-    /// No service, or no token.
+    /// No service found, service unreachable, or no token found.
     Unreachable = 3,
-    /// What was named does not exist.
+    /// A video, job or worker on the command line does not exist.
     NotFound = 4,
-    /// Not with this token.
+    /// The token is invalid or lacks the permission.
     Denied = 5,
-    /// The job that was watched did not complete.
+    /// The watched job did not complete.
     JobEnded = 6,
 }
 
-/// A failure that scripts can tell from others.
+/// A failure with a code and an exit code that scripts can distinguish.
 #[derive(Debug, thiserror::Error)]
 #[error("{message} ({code})")]
 pub(crate) struct Failure {
@@ -45,7 +45,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// What the server refused.
+    /// An error reply of the server.
     pub(crate) fn refused(code: &str, message: String) -> Self {
         let exit = match Code::parse(code) {
             Some(Code::NotFound) => Exit::NotFound,
@@ -56,26 +56,26 @@ impl Failure {
         Self { code: code.to_owned(), message, exit }
     }
 
-    /// Nobody answers at `addr`.
+    /// The connection to `addr` failed.
     pub(crate) fn unreachable(addr: &str, why: &str) -> Self {
         let message = format!("cannot reach {addr}: {why}");
         Self { code: "unreachable".to_owned(), message, exit: Exit::Unreachable }
     }
 
-    /// Something named on the command line does not exist.
+    /// An object named on the command line does not exist.
     pub(crate) fn not_found(message: String) -> Self {
         Self::refused(Code::NotFound.text(), message)
     }
 
-    /// A job that was watched did not complete.
+    /// The watched job failed or was cancelled.
     pub(crate) fn job(code: &str, message: String) -> Self {
         Self { code: code.to_owned(), message, exit: Exit::JobEnded }
     }
 }
 
-/// What `main` makes of an error.
+/// Prints an error and returns its exit code.
 pub(crate) fn report(error: &anyhow::Error, as_json: bool) -> ExitCode {
-    // The reader of our output went away, as in `streaming-service videos list | head -1`.
+    // The reader of standard output closed the pipe, as in `streaming-service videos list | head -1`.
     if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
         return ExitCode::SUCCESS;
     }
@@ -89,9 +89,9 @@ pub(crate) fn report(error: &anyhow::Error, as_json: bool) -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
-/// What `main` makes of a command line that it does not understand.
+/// Prints a usage error and returns its exit code.
 pub(crate) fn misused(refusal: &UsageError) -> ExitCode {
-    // Whether JSON was asked for is not known otherwise.
+    // The arguments could not be parsed, so look for the flag itself.
     if !std::env::args_os().any(|arg| arg == "--json") {
         return refusal.report("streaming-service");
     }

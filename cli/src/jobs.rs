@@ -35,7 +35,7 @@ pub(crate) async fn run(session: &Session<'_>, command: JobsCommand) -> Result<(
     if session.json { Ok(output::json(&view::job(&job))?) } else { describe(&job) }
 }
 
-/// Queues a transcode and, when asked, stays until it ends.
+/// Queues a transcode and, with `--wait`, follows it until it ends.
 pub(crate) async fn transcode(session: &Session<'_>, args: &TranscodeArgs) -> Result<()> {
     let request = v1::CreateJobRequest {
         video_id: args.video.clone(),
@@ -72,7 +72,7 @@ pub(crate) async fn create(
     Ok(reply.map_err(refusal)?.into_inner())
 }
 
-/// Says what has been queued, and what was left out.
+/// Prints what was queued and which parts were left out.
 pub(crate) fn announce(job: &v1::Job) -> Result<()> {
     output::line(&format!("job {}: {}", job.job_id, job.profiles.join(", ")))?;
     for note in &job.notes {
@@ -81,7 +81,7 @@ pub(crate) fn announce(job: &v1::Job) -> Result<()> {
     Ok(())
 }
 
-/// An error unless the job has completed.
+/// Returns an error if the job failed or was cancelled.
 pub(crate) fn verdict(job: &v1::Job) -> Result<()> {
     match job.state() {
         v1::JobState::Failed => {

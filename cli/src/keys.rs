@@ -1,4 +1,4 @@
-//! `keys …`: the root key file, offline. A running control takes up what changes within a second.
+//! `keys …`: edits the root key file, offline. A running control plane reloads it within a second.
 
 use std::path::{Path, PathBuf};
 
@@ -43,7 +43,7 @@ pub(crate) fn run(command: KeysCommand, target: &Target, json: bool) -> Result<(
     }
 }
 
-/// The file that is meant; an empty variable counts as unset.
+/// The key file to use; an empty variable counts as unset.
 fn path(file: &KeyFile, target: &Target) -> PathBuf {
     let given = file.root_key.clone().filter(|path| !path.as_os_str().is_empty());
     given.unwrap_or_else(|| target.data.join("root.keys"))

@@ -1,7 +1,8 @@
-//! The person's command: `up` starts a whole service on embedded defaults, the rest is a thin client.
+//! The command-line program: `up` starts a whole service with embedded defaults; all other commands are a
+//! thin client.
 //!
-//! `main` itself stays synchronous: `exec-child` must run before any thread exists, because a user
-//! namespace can only be created by a process with one thread.
+//! `main` itself stays synchronous: `exec-child` must run before any thread exists, because only a
+//! single-threaded process can create a user namespace.
 
 mod args;
 mod client;

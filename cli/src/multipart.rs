@@ -1,4 +1,5 @@
-//! A multipart form with one file, sent as it is read: memory stays constant however long the film is.
+//! A multipart form with one file, streamed while it is read, so memory use is constant for files of any
+//! size.
 
 use std::{io, path::Path};
 
@@ -18,13 +19,13 @@ const READ_BYTES: usize = 256 << 10;
 /// A form, ready to be sent.
 pub(crate) struct Form {
     pub(crate) content_type: String,
-    /// Of the whole body, so that no chunked encoding is needed.
+    /// Length of the whole body, so that no chunked encoding is needed.
     pub(crate) length: u64,
     pub(crate) body: Body,
 }
 
-/// Opens the file and lays the fields out before it, so that a server knows them when the film arrives.
-/// `sent` learns of each piece of the film.
+/// Opens the file and puts the fields before it, so that the server has read them when the file arrives.
+/// Calls `sent` with the size of each piece of the file.
 pub(crate) async fn form(
     path: &Path,
     fields: &[(&str, &str)],
@@ -40,7 +41,7 @@ pub(crate) async fn form(
     let head = head(&boundary, fields, &name);
     let tail = format!("\r\n--{boundary}--\r\n");
     let length = head.len() as u64 + meta.len() + tail.len() as u64;
-    // A file that grows meanwhile must not outgrow the announced length.
+    // If the file grows meanwhile, the body must not exceed the announced length.
     let film = ReaderStream::with_capacity(file.take(meta.len()), READ_BYTES);
     let film = film.inspect_ok(move |piece| sent(piece.len() as u64));
     let whole = once(head).chain(film).chain(once(tail));
@@ -68,7 +69,7 @@ fn head(boundary: &str, fields: &[(&str, &str)], file: &str) -> String {
     head
 }
 
-/// As browsers escape a file name.
+/// Escapes a file name in the way browsers do.
 fn quoted(name: &str) -> String {
     name.replace('"', "%22").replace('\r', "%0D").replace('\n', "%0A")
 }

@@ -1,5 +1,5 @@
-//! Everything that goes to standard output. Write errors are returned, so that a closed pipe ends the
-//! command quietly instead of in a panic.
+//! Writes to standard output. Write errors are returned, so that a closed pipe ends the command quietly
+//! instead of with a panic.
 
 use std::io::{self, Write};
 
@@ -12,12 +12,12 @@ pub(crate) fn line(text: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// Prints a JSON value for people and programs alike.
+/// Prints an indented JSON value, readable for people and programs.
 pub(crate) fn json(value: &Value) -> io::Result<()> {
     line(&format!("{value:#}"))
 }
 
-/// Prints a JSON value on one line, for streams of them.
+/// Prints a JSON value on one line, for streams of values.
 pub(crate) fn json_line(value: &Value) -> io::Result<()> {
     line(&value.to_string())
 }
@@ -41,13 +41,13 @@ pub(crate) fn table(titles: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes text from elsewhere safe to print: one line, no control characters.
+/// Makes untrusted text safe to print: one line, no control characters.
 pub(crate) fn one_line(text: &str) -> String {
     let clean = text.replace(|c: char| c.is_control(), " ");
     clean.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// `s` in single quotes when a shell needs it.
+/// `s`, in single quotes if the shell needs them.
 pub(crate) fn shell_word(s: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=:@%+,".contains(c);
     if !s.is_empty() && s.chars().all(plain) {
@@ -56,7 +56,7 @@ pub(crate) fn shell_word(s: &str) -> String {
     format!("'{}'", s.replace('\'', r"'\''"))
 }
 
-/// "connection refused" rather than "transport error".
+/// The message of the innermost cause: "connection refused" rather than "transport error".
 pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {

@@ -1,11 +1,11 @@
-//! Long lists: page after page until enough is there, and where to go on.
+//! Paginated lists: fetches pages until the limit is reached, and returns the token of the next page.
 
 use anyhow::{Result, bail};
 use clap::Args;
 
-/// The server's own bound of a page.
+/// The server's limit for a page.
 const PAGE_SIZE_MAX: u32 = 100;
-/// What `--all` takes at most: beyond that a list belongs into a program, page by page.
+/// The limit of `--all`; longer lists should be read by a program, page by page.
 const ITEMS_MAX: u64 = 100_000;
 
 /// How much of a list is wanted.
@@ -22,20 +22,20 @@ pub(crate) struct PageArgs {
     page_token: String,
 }
 
-/// What was listed.
+/// The items fetched.
 pub(crate) struct Listed<T> {
     pub(crate) items: Vec<T>,
-    /// Where to go on; empty at the list's end.
+    /// Token of the next page; empty at the end of the list.
     pub(crate) next: String,
 }
 
 impl<T> Listed<T> {
-    /// `nextPageToken`, or nothing at the list's end.
+    /// `nextPageToken`, or `None` at the end of the list.
     pub(crate) fn next(&self) -> Option<&str> {
         Some(self.next.as_str()).filter(|token| !token.is_empty())
     }
 
-    /// Tells a person that there is more, beside the list and not in it.
+    /// Prints to standard error that there are more items, so that standard output stays a clean list.
     pub(crate) fn hint(&self) {
         if let Some(token) = self.next() {
             eprintln!("there is more: --all, a larger --limit, or --page-token {token}");
@@ -43,7 +43,8 @@ impl<T> Listed<T> {
     }
 }
 
-/// Asks for pages (size, token) until enough is there. A page is its items and the next one's token.
+/// Calls `page` with (size, token) until the limit is reached. A page is its items and the token of the
+/// next page.
 pub(crate) async fn collect<T>(
     wanted: &PageArgs,
     mut page: impl AsyncFnMut(u32, String) -> Result<(Vec<T>, String)>,
@@ -69,7 +70,7 @@ pub(crate) async fn collect<T>(
 mod tests {
     use super::*;
 
-    /// A server with `count` items whose tokens are positions.
+    /// Simulates a server with `count` items whose page tokens are positions.
     async fn listed(wanted: PageArgs, count: usize) -> Listed<usize> {
         collect(&wanted, async |size, token| {
             assert!((1..=PAGE_SIZE_MAX).contains(&size));

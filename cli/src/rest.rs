@@ -1,4 +1,4 @@
-//! The REST bridge as a client sees it: one request, one answer, refusals as one line of text.
+//! Client of the REST API: sends one request, reads one reply, formats an error reply as one line of text.
 
 use std::{io, time::Duration};
 
@@ -17,14 +17,14 @@ use crate::{
     server::Server,
 };
 
-/// Answers are small JSON documents; anything longer is not one of ours.
+/// Replies are small JSON documents; a longer body does not come from this service.
 const REPLY_BYTES_MAX: usize = 4 << 20;
 const HEALTH_PATIENCE: Duration = Duration::from_secs(2);
 
-/// What a request carries.
+/// A request body.
 pub(crate) type Body = BoxBody<Bytes, io::Error>;
 
-/// An answer as it came.
+/// A reply as received.
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     headers: HeaderMap,
@@ -32,21 +32,21 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// A header's text; empty when there is none.
+    /// A header's value; empty if it is absent or not text.
     pub(crate) fn text(&self, name: &str) -> String {
         let value = self.headers.get(name).and_then(|value| value.to_str().ok());
         value.unwrap_or_default().to_owned()
     }
 
-    /// Why the server will not, as one line.
+    /// The server's error reply as one line.
     pub(crate) fn refusal(&self) -> anyhow::Error {
         refusal(self.status, &self.body).into()
     }
 
-    /// The JSON document.
+    /// Parses the body as JSON.
     ///
     /// # Errors
-    /// The server refused, or answered something else.
+    /// Fails if the status is not a success or the body is not JSON.
     pub(crate) fn json(&self) -> Result<Value> {
         if !self.status.is_success() {
             return Err(self.refusal());
@@ -55,7 +55,7 @@ impl Reply {
     }
 }
 
-/// A data plane and the token to show it.
+/// A data plane's address and the bearer token to send.
 pub(crate) struct Rest {
     client: Client<Connector, Body>,
     url: String,
@@ -63,7 +63,7 @@ pub(crate) struct Rest {
 }
 
 impl Rest {
-    /// Nothing is connected yet.
+    /// Connects at the first request, not here.
     pub(crate) fn new(server: Server, bearer: String) -> Self {
         let connector = Connector::http(server.ca_file.as_deref());
         let client = Client::builder(TokioExecutor::new()).build(connector);
@@ -75,10 +75,11 @@ impl Rest {
         format!("{}{path}", self.url)
     }
 
-    /// Posts a body of known length and reads the JSON answer.
+    /// Posts a body of known length and returns the JSON reply.
     ///
     /// # Errors
-    /// The server is out of reach, or refused; a problem document's detail is shown.
+    /// Fails if the server cannot be reached or returns an error; the error shows the problem document's
+    /// detail.
     pub(crate) async fn post(
         &self,
         path: &str,
@@ -94,19 +95,19 @@ impl Rest {
         Ok((reply.status, reply.json()?))
     }
 
-    /// Asks for a JSON document.
+    /// Fetches a JSON document.
     ///
     /// # Errors
-    /// The server is out of reach, or refused.
+    /// Fails if the server cannot be reached or returns an error.
     pub(crate) async fn get(&self, path: &str) -> Result<Value> {
         let body = BodyExt::boxed(Empty::new().map_err(|never| match never {}));
         self.send(Method::GET, path, &[], body).await?.json()
     }
 
-    /// Sends a request and reads whatever is answered.
+    /// Sends a request and returns the reply; its status may be an error.
     ///
     /// # Errors
-    /// The server is out of reach.
+    /// Fails if the server cannot be reached.
     pub(crate) async fn send(
         &self,
         method: Method,
@@ -139,7 +140,7 @@ pub(crate) async fn is_healthy(server: &Server, path: &str) -> bool {
     reply.is_ok_and(|reply| reply.is_ok_and(|reply| reply.status() == StatusCode::OK))
 }
 
-/// One line out of a problem document, or out of whatever else came with the status.
+/// Formats a problem document, or another error reply, as one line.
 fn refusal(status: StatusCode, bytes: &[u8]) -> Failure {
     let Ok(problem) = serde_json::from_slice::<Value>(bytes) else {
         return Failure::refused("no code", format!("refused: {status}"));

@@ -1,5 +1,5 @@
-//! What an upload that broke off needs to go on: its address on the server, kept in a small file until it
-//! is complete. Losing the file costs an upload from the beginning, nothing else.
+//! State for resuming an interrupted upload: its URL path on the server, kept in a small file until the
+//! upload is complete. Losing the file only means that the upload starts from the beginning.
 
 use std::{
     env, fs,
@@ -12,7 +12,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// Which file goes to which server: a file that changed is another one.
+/// Identifies an upload by source file and server; a modified file is a different upload.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Identity {
     server: String,
@@ -30,7 +30,7 @@ struct Remembered {
     upload: String,
 }
 
-/// One file's memory.
+/// The saved state of one file's upload.
 #[derive(Debug)]
 pub(crate) struct Memory {
     identity: Identity,
@@ -38,10 +38,10 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// The memory of `file` on its way to `server`, in the data folder where there is one.
+    /// The state for uploading `file` to `server`; kept in the data folder if that exists.
     ///
     /// # Errors
-    /// When the file's whole name cannot be found out.
+    /// Fails if the file's canonical path cannot be determined.
     pub(crate) fn new(data: &Path, server: &str, file: &Path, meta: &Metadata) -> io::Result<Self> {
         let identity = Identity {
             server: server.to_owned(),
@@ -57,17 +57,17 @@ impl Memory {
         Ok(Self { identity, path })
     }
 
-    /// The upload's path on the server, if it was begun before.
+    /// The upload's path on the server, if one was saved for this file and server.
     pub(crate) fn load(&self) -> Option<String> {
         let text = fs::read(&self.path).ok()?;
         let remembered: Remembered = serde_json::from_slice(&text).ok()?;
         (remembered.identity == self.identity).then_some(remembered.upload)
     }
 
-    /// Remembers the upload.
+    /// Saves the upload's path.
     ///
     /// # Errors
-    /// When the file cannot be written; then a broken upload begins again.
+    /// Fails if the file cannot be written; then an interrupted upload starts from the beginning.
     pub(crate) fn save(&self, upload: &str) -> io::Result<()> {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder)?;
@@ -79,9 +79,9 @@ impl Memory {
         fs::rename(fresh, &self.path)
     }
 
-    /// Forgets it.
+    /// Deletes the saved state.
     pub(crate) fn forget(&self) {
-        // There may be nothing to forget.
+        // The file may not exist.
         let _absent = fs::remove_file(&self.path);
     }
 }

@@ -1,4 +1,4 @@
-//! Where the service is and what token to show it: flags and variables first, then the data folder.
+//! Finds the service's address and token: first in flags and variables, then in the data folder.
 
 use std::{
     fs, io,
@@ -12,7 +12,7 @@ use clap::{
 use thiserror::Error;
 
 const DATA: &str = "./data";
-/// Below the run folder: the certificate of a service that was started with TLS.
+/// In the run folder: the certificate of a service that was started with TLS.
 pub(crate) const CERTIFICATE: &str = "tls.pem";
 
 /// The twins that every client command understands; `up` listens on the same addresses.
@@ -38,46 +38,46 @@ pub(crate) struct Target {
     pub(crate) tls_ca_file: Option<PathBuf>,
 }
 
-/// A server and who certifies it.
+/// A server's URL and the CA bundle that verifies it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Server {
     /// Scheme, host and port, for example "https://localhost:8443".
     pub(crate) url: String,
-    /// `None` for the system's authorities.
+    /// `None` to use the system's authorities.
     pub(crate) ca_file: Option<PathBuf>,
 }
 
-/// Why no server or token was found.
+/// Errors while looking for a server or token.
 #[derive(Debug, Error)]
 pub(crate) enum DiscoveryError {
-    /// Neither set nor running.
+    /// No address is configured and no service is running.
     #[error("no running service in {} (set {variable}, or start one with `streaming-service up`)", data.display())]
     NotRunning {
-        /// What would name it.
+        /// The variable that would set the address.
         variable: &'static str,
-        /// Where we looked.
+        /// The data folder that was searched.
         data: PathBuf,
     },
-    /// No token to show.
+    /// No token is configured or found.
     #[error("no token in {} (set STREAMING_TOKEN or STREAMING_TOKEN_FILE)", path.display())]
     NoToken {
-        /// Where we looked.
+        /// The file that was tried.
         path: PathBuf,
     },
-    /// A file is there but cannot be read.
+    /// A file exists but cannot be read.
     #[error("read {}", path.display())]
     Unreadable {
-        /// Which.
+        /// The file.
         path: PathBuf,
         #[source]
         source: io::Error,
     },
-    /// An address that cannot be one.
+    /// An address is not a valid `host:port`.
     #[error("{variable}: {text:?} is no host:port")]
     BadAddress {
-        /// What held it.
+        /// The variable that holds the address.
         variable: &'static str,
-        /// What stood there.
+        /// The invalid text.
         text: String,
     },
 }
@@ -93,7 +93,7 @@ impl Target {
         self.address(self.grpc_addr.as_deref(), "STREAMING_GRPC_ADDR", "grpc.addr")
     }
 
-    /// The token to show.
+    /// The bearer token to send.
     pub(crate) fn bearer(&self) -> Result<String, DiscoveryError> {
         if let Some(token) = self.token.as_deref().map(str::trim).filter(|t| !t.is_empty()) {
             return Ok(token.to_owned());
@@ -114,7 +114,7 @@ impl Target {
     ) -> Result<Server, DiscoveryError> {
         let run = self.data.join("run");
         let running = read(&run.join(file)).map(|text| text.filter(|text| !text.is_empty()));
-        // Port 0 asks `up` for any free port; which one it took stands in the run folder.
+        // With port 0, `up` picks a free port and writes it to the run folder.
         let given = given.map(str::trim).filter(|text| !text.is_empty() && !text.ends_with(":0"));
         let (text, running) = match given {
             Some(text) => {
@@ -130,13 +130,13 @@ impl Target {
         let (scheme, authority) = split(&text, variable)?;
         let own = Some(run.join(CERTIFICATE)).filter(|path| running && path.exists());
         let ca_file = self.tls_ca_file.clone().filter(|path| !path.as_os_str().is_empty()).or(own);
-        // A bare address is as secure as the service that was started here, or as certified as asked for.
+        // A bare address uses TLS if the local service does, or if a CA bundle is configured.
         let scheme = scheme.unwrap_or(if ca_file.is_some() { "https" } else { "http" });
         Ok(Server { url: format!("{scheme}://{authority}"), ca_file })
     }
 }
 
-/// A path that may be empty, because an empty variable counts as unset.
+/// Accepts an empty path, because an empty variable counts as unset.
 pub(crate) fn any_path() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
 }
@@ -145,8 +145,8 @@ fn data() -> impl TypedValueParser<Value = PathBuf> {
     any_path().map(|path| if path.as_os_str().is_empty() { PathBuf::from(DATA) } else { path })
 }
 
-/// Takes `host:port`, also with a scheme before and a slash behind it; with a scheme, the port may be its
-/// usual one.
+/// Parses `host:port`, optionally with a scheme before and a slash after it. With a scheme, the port may
+/// be omitted.
 fn split(
     text: &str,
     variable: &'static str,
@@ -168,7 +168,7 @@ fn split(
     }
 }
 
-/// The trimmed text of a file, or nothing when there is none.
+/// The trimmed text of a file, or `None` if it does not exist.
 fn read(path: &Path) -> Result<Option<String>, DiscoveryError> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text.trim().to_owned())),
@@ -267,7 +267,7 @@ mod tests {
         assert_eq!(target.http().unwrap(), own);
         target.http_addr = Some("127.0.0.1:8".into());
         assert_eq!(target.http().unwrap(), own);
-        // Another server has nothing to do with it.
+        // The local certificate does not apply to another server.
         target.http_addr = Some("127.0.0.1:9".into());
         assert_eq!(target.http().unwrap().url, "http://127.0.0.1:9");
         target.http_addr = Some("https://video.example.org".into());

@@ -1,4 +1,4 @@
-//! The client commands' way to the service: finds it, shows the token, turns refusals into one line.
+//! Connects client commands to the service: finds the server, adds the token, formats errors as one line.
 
 use std::time::Duration;
 
@@ -26,13 +26,13 @@ use crate::{
 };
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
-/// Of one call; streams are not bound by it.
+/// Timeout of one call; does not apply to streams.
 pub(crate) const CALL_PATIENCE: Duration = Duration::from_secs(60);
 
-/// A channel that shows the token with every call.
+/// A channel that adds the token to every call.
 pub(crate) type Link = InterceptedService<Channel, Bearer>;
 
-/// Shows the token.
+/// Adds the token to the metadata of a call.
 #[derive(Clone)]
 pub(crate) struct Bearer(MetadataValue<Ascii>);
 
@@ -43,14 +43,14 @@ impl Interceptor for Bearer {
     }
 }
 
-/// What every client command gets.
+/// State shared by all client commands.
 pub(crate) struct Session<'a> {
     pub(crate) target: &'a Target,
     pub(crate) json: bool,
 }
 
 impl Session<'_> {
-    /// The REST bridge.
+    /// A client of the REST API.
     pub(crate) fn rest(&self) -> Result<Rest> {
         Ok(Rest::new(self.target.http()?, self.target.bearer()?))
     }
@@ -93,16 +93,16 @@ impl Session<'_> {
     }
 }
 
-/// A request that gives up in the end.
+/// A request with a timeout.
 pub(crate) fn call<T>(message: T) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     request.set_timeout(CALL_PATIENCE);
     request
 }
 
-/// A refusal as one line: the sentence, the fields at fault, the stable code.
+/// Formats an error status as one line: message, invalid fields, stable code.
 pub(crate) fn refusal(status: Status) -> anyhow::Error {
-    // Not the server's word: the connection broke, or whoever listens there speaks something else.
+    // The error does not come from the server: the connection broke, or the peer speaks another protocol.
     if let Some(source) = std::error::Error::source(&status) {
         return Failure::unreachable("the service", &innermost(source)).into();
     }

@@ -1,4 +1,4 @@
-//! `token …`: through the server, or offline with a root key file or the token itself.
+//! `token …`: uses the server, or works offline with a root key file or the token itself.
 
 use std::{io::Read, path::Path, time::Duration};
 
@@ -16,17 +16,17 @@ use crate::{
     session::{Session, call, refusal},
 };
 
-/// Whose videos everybody sees who was not given another tenant.
+/// The tenant of callers without another one.
 pub(crate) const TENANT: &str = "default";
-/// More than any token is long.
+/// Longer than any token.
 const TOKEN_BYTES_MAX: u64 = 64 << 10;
 
-/// Runs a `token` command that needs the server.
+/// Runs a `token` command that uses the server.
 pub(crate) async fn run(session: &Session<'_>, command: TokenCommand) -> Result<()> {
     match command {
         TokenCommand::Mint(args) => mint(session, args).await,
         TokenCommand::Revoke { token } => revoke(session, token).await,
-        // Offline, handled before.
+        // Runs offline; already handled by the caller.
         TokenCommand::Narrow(args) => narrow(&args, session.target, session.json),
         TokenCommand::Playback { video, ttl, max_height, address } => {
             let request = v1::MintPlaybackTokenRequest {
@@ -52,12 +52,12 @@ async fn mint(session: &Session<'_>, args: MintArgs) -> Result<()> {
     print(session.json, &reply.token, reply.expires_at.as_ref().and_then(api::wire::time))
 }
 
-/// The key file to mint with; an empty variable counts as unset.
+/// The key file for minting; an empty variable counts as unset.
 pub(crate) fn root_key(args: &MintArgs) -> Option<&Path> {
     args.root_key.as_deref().filter(|path| !path.as_os_str().is_empty())
 }
 
-/// Mints without a running service.
+/// Mints a token with the root key file, without a running service.
 pub(crate) fn mint_offline(args: &MintArgs, json: bool) -> Result<()> {
     let Some(path) = root_key(args) else { bail!("no root key file given") };
     let keys = RootKeys::load(path)?;
@@ -69,7 +69,7 @@ pub(crate) fn mint_offline(args: &MintArgs, json: bool) -> Result<()> {
     print(json, &token, Timestamp::from_second(end).ok())
 }
 
-/// Narrows without asking anybody: the token itself is enough.
+/// Narrows a token offline: only the token itself is needed.
 pub(crate) fn narrow(args: &NarrowArgs, target: &Target, json: bool) -> Result<()> {
     let token = match args.from.as_deref() {
         Some("-") => from_stdin()?,
@@ -130,7 +130,7 @@ async fn playback(session: &Session<'_>, request: v1::MintPlaybackTokenRequest) 
     }))?)
 }
 
-/// The token alone, so that `$(…)` gets nothing else.
+/// Prints only the token, so that `$(…)` captures nothing else.
 fn print(json: bool, token: &str, expires_at: Option<Timestamp>) -> Result<()> {
     if json {
         let expires_at = expires_at.map(|time| time.to_string());

@@ -1,5 +1,5 @@
-//! A film sent by tus 1.0.0: a cut connection, a restarted server and a killed command cost what was in
-//! flight, and the rest goes on from there.
+//! Uploads a file by tus 1.0.0. After a broken connection, a server restart or a killed command, only the
+//! bytes in flight are sent again.
 
 use std::{fs::Metadata, io::SeekFrom, path::Path, time::Duration};
 
@@ -23,7 +23,7 @@ use crate::{
 };
 
 const READ_BYTES: usize = 256 << 10;
-/// How long an upload that makes no progress is tried again.
+/// How long to retry an upload that makes no progress.
 const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -34,7 +34,7 @@ const OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 const LENGTH: HeaderName = HeaderName::from_static("upload-length");
 const METADATA: HeaderName = HeaderName::from_static("upload-metadata");
 
-/// A film and what there is to say of it.
+/// The source file and its description.
 pub(crate) struct Film<'a> {
     pub(crate) path: &'a Path,
     pub(crate) meta: &'a Metadata,
@@ -42,17 +42,17 @@ pub(crate) struct Film<'a> {
     pub(crate) fields: &'a [(&'a str, &'a str)],
 }
 
-/// Where an upload stands.
+/// The state of an upload on the server.
 struct Standing {
     path: String,
     offset: u64,
     video_id: String,
 }
 
-/// Sends the film, going on where an earlier attempt ended; the video's id.
+/// Uploads the file, resuming where an earlier attempt ended; returns the video's id.
 ///
 /// # Errors
-/// The server refuses, or cannot be reached for longer than anybody would wait.
+/// Fails if the server rejects the upload, or if no progress is made for `PATIENCE`.
 pub(crate) async fn send(
     rest: &Rest,
     memory: &Memory,
@@ -75,7 +75,7 @@ pub(crate) async fn send(
                 }
                 anyhow!("the server took {} bytes and no more", standing.offset)
             }
-            // A server that has never answered is none; one that did comes back.
+            // Fail at once if the server never answered; otherwise retry.
             Err(Trouble::Unreachable(error)) if !answered => return Err(error),
             Err(Trouble::Unreachable(error)) => error,
             Err(Trouble::Passing(error)) => error,
@@ -92,9 +92,9 @@ pub(crate) async fn send(
 }
 
 enum Trouble {
-    /// Nobody answered before anything was sent.
+    /// The server could not be reached, and no data was sent.
     Unreachable(anyhow::Error),
-    /// The same again may work.
+    /// A retry may succeed.
     Passing(anyhow::Error),
     Final(anyhow::Error),
 }
@@ -105,7 +105,7 @@ impl<E: Into<anyhow::Error>> From<E> for Trouble {
     }
 }
 
-/// One go: from where the upload stands to its end, or to where it breaks.
+/// One attempt: uploads from the current offset to the end, or until the connection breaks.
 async fn attempt(
     rest: &Rest,
     memory: &Memory,
@@ -138,7 +138,7 @@ async fn attempt(
     Ok(standing)
 }
 
-/// Where a remembered upload stands; `None` when the server knows it no longer.
+/// Asks the server for the offset of a saved upload; `None` if the server no longer knows it.
 async fn look(rest: &Rest, path: &str) -> Result<Option<Standing>, Trouble> {
     let headers = [(RESUMABLE, "1.0.0".to_owned())];
     let reply = rest.send(Method::HEAD, path, &headers, empty()).await;
@@ -175,7 +175,7 @@ async fn create(rest: &Rest, memory: &Memory, film: &Film<'_>) -> Result<Standin
     if !path.starts_with('/') {
         return Err(Trouble::Final(anyhow!("the answer names no upload")));
     }
-    // Without a memory a broken upload begins again; that is no reason not to begin.
+    // Without saved state an interrupted upload starts over; this must not prevent the upload itself.
     let _unwritten = memory.save(&path);
     Ok(Standing { path, offset: 0, video_id: reply.text("video-id") })
 }
@@ -202,7 +202,7 @@ async fn patch(
     rest.send(Method::PATCH, &standing.path, &headers, body).await
 }
 
-/// Whether the same request may be answered differently in a moment.
+/// Whether the same request may succeed a moment later.
 fn passing(status: StatusCode) -> bool {
     let own = [StatusCode::CONFLICT, StatusCode::LOCKED, StatusCode::TOO_MANY_REQUESTS];
     status.is_server_error() || own.contains(&status)
@@ -216,13 +216,13 @@ fn empty() -> Body {
     BodyExt::boxed(Empty::new().map_err(|never| match never {}))
 }
 
-/// Refuses what cannot be sent before anything is reserved for it.
+/// Checks that the file can be read, before the server reserves space for it.
 pub(crate) fn sendable(path: &Path) -> Result<Metadata> {
     let meta = std::fs::metadata(path).with_context(|| format!("open {}", path.display()))?;
     if !meta.is_file() {
         bail!("{} is no file", path.display());
     }
-    // Found out now rather than after the server has reserved a place.
+    // Detects missing permissions now rather than after the server has reserved space.
     std::fs::File::open(path).with_context(|| format!("open {}", path.display()))?;
     Ok(meta)
 }

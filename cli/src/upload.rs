@@ -1,4 +1,4 @@
-//! `upload FILE`: sends a film, and when asked encodes it and stays until that is done.
+//! `upload FILE`: uploads a video; optionally transcodes it and waits until that is done.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ use crate::{
 };
 
 const PROBE_INTERVAL: Duration = Duration::from_millis(200);
-/// How long a film that is only to be sent is waited for.
+/// How long to wait for the probe when neither a transcode nor `--wait` was requested.
 const PROBE_PATIENCE: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_millis(120);
-/// The server's own bound of a title.
+/// The server's limit for a title.
 const TITLE_CHARS_MAX: usize = 200;
 
 /// Runs `upload`.
@@ -34,7 +34,8 @@ pub(crate) async fn run(session: &Session<'_>, args: &UploadArgs) -> Result<()> 
     if !session.json {
         output::line(&format!("video {video_id}"))?;
     }
-    // No worker has looked at it yet. Encoding needs what it finds, and waiting means waiting.
+    // The video has not been probed yet. A transcode needs the result, and `--wait` promises to wait for
+    // it.
     if reply["metadata"].is_null() {
         let patience = if args.transcode || args.wait { None } else { Some(PROBE_PATIENCE) };
         reply["metadata"] = probed(session, &video_id, patience).await?;
@@ -50,7 +51,7 @@ pub(crate) async fn run(session: &Session<'_>, args: &UploadArgs) -> Result<()> 
     Ok(())
 }
 
-/// What is said of the film, beside the film.
+/// The form fields that accompany the file.
 fn fields(args: &UploadArgs) -> Vec<(&'static str, String)> {
     let name = args.file.file_name().unwrap_or_default().to_string_lossy();
     let title = args.title.clone().unwrap_or_else(|| name.chars().take(TITLE_CHARS_MAX).collect());
@@ -61,7 +62,7 @@ fn fields(args: &UploadArgs) -> Vec<(&'static str, String)> {
     fields
 }
 
-/// Sends the film by tus, going on where an earlier attempt ended.
+/// Uploads the file by tus, resuming where an earlier attempt ended.
 async fn resumable(session: &Session<'_>, args: &UploadArgs) -> Result<Value> {
     let rest = session.rest()?;
     let meta = tus::sendable(&args.file)?;
@@ -79,7 +80,7 @@ async fn resumable(session: &Session<'_>, args: &UploadArgs) -> Result<Value> {
     Ok(json!({ "videoId": sent?, "message": "the video is stored", "metadata": null }))
 }
 
-/// Sends the film in one piece.
+/// Uploads the file in one request.
 async fn form(session: &Session<'_>, args: &UploadArgs) -> Result<Value> {
     let rest = session.rest()?;
     let fields = fields(args);
@@ -93,7 +94,7 @@ async fn form(session: &Session<'_>, args: &UploadArgs) -> Result<Value> {
         }
     });
     let form = form.await?;
-    // The fields and boundaries are a few hundred bytes more, which nobody sees on a bar.
+    // The fields and boundaries add a few hundred bytes, which are invisible on a progress bar.
     bar.set_length(std::fs::metadata(&args.file)?.len());
     bar.enable_steady_tick(TICK);
     let sent = rest.post("/api/videos/upload", &form.content_type, form.length, form.body).await;
@@ -109,7 +110,7 @@ fn bar() -> ProgressBar {
     bar
 }
 
-/// Waits until a worker has looked at the film; what it found, or nothing after `patience`.
+/// Waits until a worker has probed the video; returns its metadata, or null after `patience`.
 async fn probed(
     session: &Session<'_>,
     video_id: &str,

@@ -1,4 +1,4 @@
-//! Wire messages as JSON, in the shapes of the REST bridge, and as cells of a table.
+//! Wire messages as JSON, in the shapes of the REST API, and as table cells.
 
 use api::{v1, wire};
 use jiff::Timestamp;
@@ -41,7 +41,7 @@ pub(crate) fn video(video: &v1::Video) -> Value {
     })
 }
 
-/// A list, or null when it is empty, as REST has it.
+/// A list, or null when it is empty, as in the REST API.
 fn any(list: impl Iterator<Item = Value>) -> Option<Vec<Value>> {
     Some(list.collect::<Vec<_>>()).filter(|list| !list.is_empty())
 }
@@ -101,7 +101,7 @@ pub(crate) fn state(job: &v1::Job) -> String {
     name(job.state().as_str_name(), "JOB_STATE_")
 }
 
-/// Whether the job has come to its end.
+/// Whether the job is completed, failed or cancelled.
 pub(crate) fn has_ended(job: &v1::Job) -> bool {
     use v1::JobState::{Cancelled, Completed, Failed};
     matches!(job.state(), Completed | Failed | Cancelled)
@@ -112,7 +112,7 @@ fn text(time: Option<Timestamp>) -> Option<String> {
     time.map(|time| time.to_string())
 }
 
-/// An enumeration's value in lower case, without its type's name.
+/// An enum value in lower case, without the prefix of its type.
 pub(crate) fn name(text: &str, prefix: &str) -> String {
     text.strip_prefix(prefix).unwrap_or(text).to_lowercase()
 }

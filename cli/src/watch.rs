@@ -1,4 +1,4 @@
-//! A job's live progress, rung by rung, from `WatchJob`. A stream that breaks is taken up again.
+//! Shows a job's live progress per rung, from `WatchJob`. Reconnects after the stream breaks.
 
 use std::{io::IsTerminal, time::Duration};
 
@@ -15,19 +15,19 @@ use crate::{
     view,
 };
 
-/// How often in a row a broken stream is taken up again, a second apart.
+/// Maximum number of consecutive reconnects, one second apart.
 const RECONNECTS_MAX: u32 = 60;
 const RECONNECT_INTERVAL: Duration = Duration::from_secs(1);
 const BAR_STEPS: u64 = 1000;
-/// The first chunk is this many times shorter than the others, see the time grid.
+/// Length of the first chunk relative to the others; see the time grid.
 const FIRST_CHUNK_WEIGHT: f64 = 0.2;
 
-/// How progress is shown.
+/// How to show progress.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Show {
-    /// As bars on a terminal, as lines elsewhere.
+    /// As bars on a terminal, otherwise as lines of text.
     Bars,
-    /// Every state as a line of JSON.
+    /// Every state as one line of JSON.
     Json,
 }
 
@@ -64,7 +64,8 @@ pub(crate) async fn follow(session: &Session<'_>, job_id: &str, show: Show) -> R
                 }
             }
         };
-        // A server that stops ends its streams; the next one knows the job, too.
+        // A server that shuts down ends its streams; another instance, or the restarted one, knows the job
+        // too.
         match end {
             Err(status) if breaks >= RECONNECTS_MAX || !is_passing(&status) => {
                 return Err(refusal(status));
@@ -74,7 +75,7 @@ pub(crate) async fn follow(session: &Session<'_>, job_id: &str, show: Show) -> R
         }
         breaks += 1;
         sleep(RECONNECT_INTERVAL).await;
-        // A service that was started again may listen elsewhere.
+        // A restarted service may listen at another address.
         if let Ok(fresh) = session.jobs().await {
             client = fresh;
         }
@@ -86,7 +87,7 @@ fn is_passing(status: &Status) -> bool {
     matches!(status.code(), Code::Unavailable | Code::Cancelled) || broken
 }
 
-/// What is on the screen.
+/// The output on the screen.
 struct Board {
     show: Show,
     bars: MultiProgress,
@@ -121,7 +122,7 @@ impl Board {
         }
         self.whole.set_message(headline(job));
         for (name, share) in shares(job) {
-            // A share lies between 0 and 1.
+            // A share is between 0 and 1.
             let steps = (share * BAR_STEPS as f64) as u64;
             self.bar(&name).set_position(steps);
         }
@@ -164,7 +165,7 @@ fn headline(job: &v1::Job) -> String {
     text
 }
 
-/// Everything on one line, for logs; without the speed, which would make every line a new one.
+/// Everything on one line, for logs. Omits the speed, which would change the line at every update.
 fn line(job: &v1::Job) -> String {
     let mut text = format!("{} {:.0} %", view::state(job), job.progress);
     for (name, share) in shares(job) {
@@ -173,7 +174,7 @@ fn line(job: &v1::Job) -> String {
     text
 }
 
-/// How much of each rung and of the sound is done, from 0 to 1.
+/// The finished share of each rung and of audio, from 0 to 1.
 fn shares(job: &v1::Job) -> Vec<(String, f64)> {
     let mut shares = Vec::new();
     for rung in &job.profiles {

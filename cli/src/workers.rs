@@ -16,7 +16,7 @@ use crate::{
     view,
 };
 
-/// Between two looks at whether a draining worker has gone.
+/// Interval between checks whether a draining worker has disconnected.
 const GONE_INTERVAL: Duration = Duration::from_millis(300);
 
 /// Runs a `workers` command.
@@ -62,7 +62,7 @@ fn show(json: bool, workers: &[v1::Worker]) -> Result<()> {
     Ok(output::table(&["WORKER", "NAME", "BUSY", "STATE"], &rows)?)
 }
 
-/// The id of the worker that a person named.
+/// Resolves a worker's id or name to its id.
 fn resolve(workers: &[v1::Worker], named: &str) -> Result<String> {
     if Uuid::try_parse(named).is_ok() {
         return Ok(named.to_owned());

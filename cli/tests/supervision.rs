@@ -1,5 +1,5 @@
-//! `up` as a supervisor, with real Postgres and Redis and with stand-ins for the planes: shell scripts
-//! that report an address and wait. The planes themselves are tested end to end elsewhere.
+//! Tests `up` as a supervisor, with real Postgres and Redis and with stand-ins for the planes: shell
+//! scripts that write an address and wait. The end-to-end tests cover the real planes.
 
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
@@ -21,12 +21,12 @@ use nix::{
 use tempfile::TempDir;
 
 const READY_PATIENCE: Duration = Duration::from_secs(60);
-/// What the service promises after a SIGKILL of `up`.
+/// How long children may outlive `up` after a SIGKILL.
 const ORPHAN_PATIENCE: Duration = Duration::from_secs(5);
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_streaming-service");
 
-/// A folder with the program, stand-in planes, and a data folder.
+/// A folder that contains the program, stand-in planes, and a data folder.
 struct Stage {
     folder: TempDir,
 }
@@ -38,7 +38,7 @@ impl Stage {
         fs::create_dir(stage.path("bin")).unwrap();
         fs::copy(PROGRAM, stage.path("bin/streaming-service")).unwrap();
         let health = serve_health();
-        // A port that nobody listens on will do for control: nobody here connects to it.
+        // For control any unused port will do: these tests never connect to it.
         stage.script("streaming-control", "echo 127.0.0.1:7 > $STREAMING_ADDR_FILE");
         stage.script("streaming-dataplane", &format!("echo {health} > $STREAMING_ADDR_FILE"));
         stage.script("streaming-worker", "echo started $STREAMING_WORKER_NAME >&2");
@@ -68,7 +68,7 @@ impl Stage {
         command
     }
 
-    /// Starts `up` and waits until it says that it is ready.
+    /// Starts `up` and waits until it reports that it is ready.
     fn up(&self) -> Up {
         let mut child = self.command().stderr(Stdio::inherit()).spawn().unwrap();
         let mut stdout = child.stdout.take().unwrap();
@@ -142,11 +142,11 @@ struct Process {
     pid: u32,
     parent: u32,
     name: String,
-    /// With the id this names a process for good.
+    /// Start time; together with the id it identifies a process uniquely.
     started: String,
 }
 
-/// Every process that has not ended; one that nobody has reaped yet has.
+/// All running processes; zombies do not count.
 fn processes() -> Vec<Process> {
     let ids = fs::read_dir("/proc").unwrap().flatten();
     ids.filter_map(|entry| {
@@ -170,7 +170,7 @@ fn still_there(wanted: &[Process]) -> Vec<Process> {
     wanted.iter().filter(|process| now.iter().any(|p| same(p, process))).cloned().collect()
 }
 
-/// Polls until the value is there.
+/// Polls until `look` returns a value.
 fn eventually<T>(what: &str, patience: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + patience;
     loop {
@@ -202,7 +202,7 @@ fn names(processes: &[Process]) -> Vec<&str> {
 #[test]
 fn killed_up_leaves_no_orphan_and_the_next_start_recovers() {
     let stage = Stage::new();
-    // What a first start leaves that was killed while it made the cluster.
+    // Left behind by a first start that was killed while it created the cluster.
     fs::create_dir_all(stage.path("data/postgres.new")).unwrap();
     fs::write(stage.path("data/postgres.new/PG_VERSION"), "half").unwrap();
     let up = stage.up();
@@ -215,7 +215,7 @@ fn killed_up_leaves_no_orphan_and_the_next_start_recovers() {
     eventually("children outlive up", ORPHAN_PATIENCE, || {
         still_there(&children).is_empty().then_some(())
     });
-    // A machine that lost its power leaves a pid file, whose number is somebody else's by now.
+    // After a power failure the pid file is still there, and its number may belong to another process.
     let pid_file = stage.path("data/postgres/postmaster.pid");
     let place = stage.path("data/postgres").display().to_string();
     fs::write(&pid_file, format!("1\n{place}\n1\n5432\n\n\n\nready\n")).unwrap();
@@ -232,7 +232,7 @@ fn killed_up_leaves_no_orphan_and_the_next_start_recovers() {
 #[test]
 fn dead_children_are_started_again_and_keep_their_port() {
     let stage = Stage::new();
-    // The address asked for at each start, one per line.
+    // The address requested at each start, one per line.
     let asked = stage.path("asked");
     let script = "echo $STREAMING_GRPC_ADDR >> ASKED; echo 127.0.0.1:7 > $STREAMING_ADDR_FILE";
     stage.script("streaming-control", &script.replace("ASKED", &asked.display().to_string()));
@@ -256,7 +256,7 @@ fn dead_children_are_started_again_and_keep_their_port() {
         (fresh && text.lines().nth(7)?.trim() == "ready").then_some(())
     });
     let children = up.descendants();
-    // Twice: hurry.
+    // The second signal makes `up` stop faster.
     up.signal(Signal::SIGINT);
     up.wait_for_text("stopping");
     up.signal(Signal::SIGINT);
@@ -344,7 +344,7 @@ fn children_run_as_whom_they_are_told() {
         let text = String::from_utf8(output.stdout).unwrap();
         assert_eq!(text.trim(), nobody.to_string(), "{options:?}");
     }
-    // In a namespace it only looks like another user: what is root's stays within reach.
+    // In a namespace the process only appears to be another user: it can still access root's files.
     let folder = tempfile::tempdir().unwrap();
     let secret = folder.path().join("secret");
     fs::write(&secret, "x").unwrap();
@@ -352,7 +352,7 @@ fn children_run_as_whom_they_are_told() {
     let read = |options: &[&str]| exec_child(options, &["cat", &path(&secret)]).status.success();
     assert!(read(&[&appear_nobody]));
     assert!(!read(&reach[..1]));
-    // Where there are no namespaces, folders of root's must not keep it out either.
+    // Without namespaces, `--reach` must still allow access to root's folders.
     assert!(read(&reach));
 }
 

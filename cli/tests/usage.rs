@@ -1,4 +1,5 @@
-//! A command that cannot begin: one line, the name at fault, and an exit code that says which kind of fault.
+//! Commands that fail before they start: one line with the name of the invalid argument, and an exit code
+//! for the kind of error.
 
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
@@ -6,12 +7,12 @@ use std::{net::TcpListener, process::Command};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_streaming-service");
 
-/// What the command says that cannot be understood.
+/// The error text of a command with invalid arguments.
 fn refused(variables: &[(&str, &str)], args: &[&str]) -> String {
     ended(2, variables, args)
 }
 
-/// What the command says that ends with this code.
+/// The error text of a command that ends with this code.
 fn ended(code: i32, variables: &[(&str, &str)], args: &[&str]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(PROGRAM);
@@ -31,7 +32,7 @@ fn ended(code: i32, variables: &[(&str, &str)], args: &[&str]) -> String {
 fn a_bad_variable_is_named_in_one_line() {
     let told = refused(&[("STREAMING_WORKERS", "many")], &["up"]);
     assert!(told.starts_with("streaming-service: STREAMING_WORKERS: ") && told.contains("many"));
-    // The flag wins over its twin, and is what is at fault then.
+    // The flag overrides its variable, so the error names the flag.
     let told = refused(&[("STREAMING_WORKERS", "2")], &["up", "--workers", "many"]);
     assert!(told.contains("--workers") && !told.contains("STREAMING_WORKERS"), "{told}");
 }
@@ -46,8 +47,8 @@ fn a_slip_is_told_as_json_where_json_is_asked_for() {
     assert_eq!(told["error"]["exitCode"], 2);
 }
 
-/// An upload forgives a server that goes away for a moment, but not one that was never there: nobody would
-/// see why it waits.
+/// An upload retries when a server disappears for a moment, but not when there never was one: the user
+/// would not see why it waits.
 #[test]
 fn an_upload_to_nobody_ends_at_once() {
     let folder = tempfile::tempdir().unwrap();
