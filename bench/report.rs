@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{harness::program, measure::Timeline};
 
-/// The middle one.
+/// The median.
 pub(crate) fn median(times: &[f64]) -> f64 {
     let mut sorted = times.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -14,7 +14,7 @@ pub(crate) fn median(times: &[f64]) -> f64 {
     if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
 }
 
-/// What, value, goal.
+/// A table row: name, value, goal.
 pub(crate) fn row(what: impl Into<String>, value: String, goal: &str) -> [String; 3] {
     [what.into(), value, goal.to_owned()]
 }
@@ -40,7 +40,7 @@ fn about() -> Value {
     })
 }
 
-/// Prints what we run on.
+/// Prints the machine and the versions.
 pub(crate) fn machine() {
     let about = about();
     for (key, value) in about.as_object().into_iter().flatten() {
