@@ -1,4 +1,4 @@
-//! Walks ISO BMFF boxes; a size that does not fit is an error.
+//! Parses ISO BMFF boxes; a size that does not fit its parent is an error.
 
 use anyhow::{Context, bail, ensure};
 
@@ -6,26 +6,26 @@ use anyhow::{Context, bail, ensure};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Atom<'a> {
     pub(crate) kind: [u8; 4],
-    /// Header included, from the start of the parent's content.
+    /// Offset of the header from the start of the parent's content.
     pub(crate) start: usize,
-    /// Header included.
+    /// Size including the header.
     pub(crate) size: usize,
     pub(crate) body: &'a [u8],
 }
 
 impl<'a> Atom<'a> {
-    /// The type as text.
+    /// The box type as text.
     pub(crate) fn name(&self) -> String {
         String::from_utf8_lossy(&self.kind).into_owned()
     }
 
-    /// The boxes inside, after `skip` bytes of fields.
+    /// The child boxes, after `skip` bytes of fields.
     pub(crate) fn children(&self, skip: usize) -> anyhow::Result<Vec<Atom<'a>>> {
         list(self.body.get(skip..).with_context(|| format!("{} is too short", self.name()))?)
     }
 }
 
-/// The boxes that `data` consists of, with no byte left over.
+/// The boxes in `data`, which must contain nothing else.
 pub(crate) fn list(data: &[u8]) -> anyhow::Result<Vec<Atom<'_>>> {
     let mut found = Vec::new();
     let mut at = 0;
@@ -45,7 +45,7 @@ pub(crate) fn list(data: &[u8]) -> anyhow::Result<Vec<Atom<'_>>> {
     Ok(found)
 }
 
-/// The only box of a kind.
+/// The only box of this type; fails if it is missing or repeated.
 pub(crate) fn one<'a>(atoms: &[Atom<'a>], kind: &[u8; 4]) -> anyhow::Result<Atom<'a>> {
     let mut of_kind = atoms.iter().filter(|atom| &atom.kind == kind);
     match (of_kind.next(), of_kind.next()) {
@@ -55,7 +55,7 @@ pub(crate) fn one<'a>(atoms: &[Atom<'a>], kind: &[u8; 4]) -> anyhow::Result<Atom
     }
 }
 
-/// Follows a path of containers that have no fields of their own.
+/// Follows a path of container boxes without fields of their own.
 pub(crate) fn descend<'a>(atoms: &[Atom<'a>], path: &[&[u8; 4]]) -> anyhow::Result<Atom<'a>> {
     let (first, rest) = path.split_first().context("empty path")?;
     let atom = one(atoms, first)?;
@@ -78,7 +78,7 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
-    /// What is left.
+    /// The remaining bytes.
     pub(crate) fn left(&self) -> usize {
         self.0.len()
     }

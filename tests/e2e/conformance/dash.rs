@@ -7,7 +7,7 @@ use crate::harness::capture::{Capture, LocalName, timeline};
 
 const NAMESPACE: &str = "urn:mpeg:dash:schema:mpd:2011";
 
-/// Checks everything that DASH rules say of a captured video.
+/// Checks all DASH rules on a captured video.
 pub(crate) fn check(capture: &Capture, phase: Phase) -> Findings {
     let mut findings = Findings::default();
     let tracks = parse(&capture.dash_tracks(), &mut findings);
@@ -39,7 +39,8 @@ pub(crate) fn check(capture: &Capture, phase: Phase) -> Findings {
     findings
 }
 
-/// An xs:duration of days at most, as rule D1 wants; `None` otherwise.
+/// Parses an xs:duration of hours, minutes and seconds; `None` for other forms, such as the years and months
+/// that rule D1 forbids.
 pub(crate) fn seconds(text: Option<&str>) -> Option<f64> {
     let time = text?.strip_prefix("PT")?;
     let mut total = 0.0;
@@ -223,7 +224,7 @@ fn attributes(set: Node, representation: Node, track: &Parsed, findings: &mut Fi
     }
 }
 
-/// Rules D3, D9, C1: references name what the segments hold, and the whole film once it is final.
+/// Rules D3, D9, C1: the timeline matches the segments, and covers the whole video once it is final.
 fn cover(
     representation: Node,
     track: &Parsed,
@@ -237,7 +238,7 @@ fn cover(
     let Some(template) = template else { return };
     let timescale: f64 =
         template.attribute("timescale").and_then(|v| v.parse().ok()).unwrap_or(1.0);
-    // Sound may be cut at the nearest AAC frame only.
+    // Audio can only be cut at the nearest AAC frame.
     let slack = if track.init.video { 1.5 / f64::from(track.init.timescale) } else { 0.022 };
     let entries = timeline(template);
     findings.require("D3", entries.len() == track.segments.len(), format!("{}: count", track.name));
@@ -276,7 +277,8 @@ fn cover(
     }
 }
 
-/// Rule D8: at @bandwidth, after minBufferTime, a player that starts anywhere never runs dry.
+/// Rule D8: a player that starts at any segment, after buffering minBufferTime at @bandwidth, never
+/// underruns.
 fn leaky_bucket(mpd: Node, representation: Node, track: &Parsed, findings: &mut Findings) {
     let Some(buffer) = seconds(mpd.attribute("minBufferTime")) else { return };
     let rate: f64 =

@@ -6,7 +6,7 @@ use crate::harness::{
     m3u8::Media,
 };
 
-/// Checks every media playlist for itself and all against each other.
+/// Checks each media playlist and compares the playlists with each other.
 pub(super) fn check(
     capture: &Capture,
     media: &[(String, Media)],
@@ -51,7 +51,7 @@ pub(super) fn check(
 
 fn general(path: &str, playlist: &Media, phase: Phase, findings: &mut Findings) {
     let version = playlist.version.unwrap_or(1);
-    // WebVTT has nothing to initialise, and decimal durations are all that is new in its playlist.
+    // WebVTT needs no init segment, so its playlist uses no tags newer than version 3 (decimal durations).
     let least = if is_text(path) { 3 } else { 6 };
     findings.require("H2", (least..=7).contains(&version), format!("{path}: version {version}"));
     let mapped = playlist.map.is_some() != is_text(path);
@@ -98,7 +98,7 @@ fn general(path: &str, playlist: &Media, phase: Phase, findings: &mut Findings) 
     }
 }
 
-/// Rule H13: any run of EXTINFs stays within one frame of the truth.
+/// Rule H13: the sum of any run of EXTINFs is within one frame of the media duration.
 fn durations(path: &str, playlist: &Media, track: &Parsed, findings: &mut Findings) {
     let frame = frame_seconds(track);
     let (mut low, mut high, mut drift) = (0.0_f64, 0.0_f64, 0.0_f64);
@@ -120,7 +120,7 @@ fn frame_seconds(track: &Parsed) -> f64 {
     f64::from(ticks) / f64::from(track.init.timescale.max(1))
 }
 
-/// Rule H19: every rendition is cut at the same places, within an AAC frame.
+/// Rule H19: all renditions have the same segment boundaries, within one AAC frame.
 fn boundaries(told: &str, a: &Media, b: &Media, findings: &mut Findings) {
     let (mut at_a, mut at_b) = (0.0, 0.0);
     for (index, (one, other)) in a.segments.iter().zip(&b.segments).enumerate() {
@@ -131,7 +131,7 @@ fn boundaries(told: &str, a: &Media, b: &Media, findings: &mut Findings) {
     }
 }
 
-/// Rule H11: each range is a whole moof and the mdat up to the end of its first sample.
+/// Rule H11: each range is a whole moof and its mdat up to the end of the first sample.
 fn iframes(
     capture: &Capture,
     path: &str,

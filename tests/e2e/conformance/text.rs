@@ -1,4 +1,4 @@
-//! Text tracks: rules H7 and H8 of HLS, D7 of DASH, and what both have in common: WebVTT that says when.
+//! Text tracks: rules H7 and H8 of HLS, D7 of DASH, and the WebVTT timing that both share.
 
 use roxmltree::Node;
 
@@ -11,7 +11,7 @@ use crate::harness::{
 /// A cue's start, end (seconds) and text.
 pub(crate) type Cue = (f64, f64, String);
 
-/// Every SUBTITLES rendition, its playlist and its segments.
+/// Checks every SUBTITLES rendition, its playlist and its segments.
 pub(super) fn hls(
     capture: &Capture,
     playlist: &Multivariant,
@@ -39,8 +39,8 @@ pub(super) fn hls(
     }
 }
 
-/// Each segment says what its times mean, and holds just the cues that show in it: all of them, so that
-/// what shows on both sides of a border is in both.
+/// Each segment maps its timestamps, and contains exactly the cues that are visible in it: a cue that
+/// crosses a boundary is in both segments.
 fn segments(capture: &Capture, path: &str, playlist: &Media, findings: &mut Findings) {
     let mut start = 0.0;
     let mut read = Vec::new();
@@ -56,7 +56,7 @@ fn segments(capture: &Capture, path: &str, playlist: &Media, findings: &mut Find
     }
     let all: Vec<Cue> = read.iter().flat_map(|(.., cues)| cues.clone()).collect();
     for (at, start, end, cues) in &read {
-        // The last one may go on for a frame of sound.
+        // The last cue may extend past the end by one audio frame.
         let shows = |cue: &&Cue| cue.0 < *end - 0.002 && cue.1 > *start + 0.002;
         for cue in all.iter().filter(shows) {
             findings.require("H8", cues.contains(cue), format!("{at}: lacks {cue:?}"));
@@ -66,7 +66,7 @@ fn segments(capture: &Capture, path: &str, playlist: &Media, findings: &mut Find
     }
 }
 
-/// The cues of a segment in film time, by its X-TIMESTAMP-MAP.
+/// The cues of a segment on the video's timeline, shifted by X-TIMESTAMP-MAP.
 fn mapped(text: &str) -> Result<Vec<Cue>, String> {
     let map = text.lines().nth(1).and_then(|line| line.strip_prefix("X-TIMESTAMP-MAP="));
     let map = map.ok_or("no X-TIMESTAMP-MAP")?;
@@ -81,7 +81,7 @@ fn mapped(text: &str) -> Result<Vec<Cue>, String> {
     Ok(cues.into_iter().map(|(start, end, text)| (start + shift, end + shift, text)).collect())
 }
 
-/// Reads WebVTT as plainly as it is written.
+/// Parses the simple WebVTT that the service writes.
 pub(crate) fn cues(text: &str) -> Result<Vec<Cue>, String> {
     if !text.starts_with("WEBVTT\n") {
         return Err("not WebVTT".to_owned());
@@ -108,7 +108,7 @@ fn seconds(text: &str) -> Option<f64> {
     Some(total)
 }
 
-/// One AdaptationSet of a whole file.
+/// Checks an AdaptationSet that references one whole file.
 pub(super) fn dash(capture: &Capture, set: Node, findings: &mut Findings) {
     let told = format!("AdaptationSet {}", set.attribute("id").unwrap_or_default());
     let right = set.attribute("mimeType") == Some("text/vtt");

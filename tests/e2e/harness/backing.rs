@@ -1,5 +1,5 @@
-//! What lies behind a stack: its private Redis and Postgres, asked with their own clients, and a receiver
-//! of purges.
+//! Dependencies of a stack: its private Redis and Postgres, accessed with their own clients, and a
+//! receiver of purge requests.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{program, stack::Stack};
 
-/// Runs one command in the stack's Redis; the lines of its answer.
+/// Runs one command in the stack's Redis; returns the lines of the reply.
 pub(crate) fn redis(stack: &Stack, command: &[&str]) -> Vec<String> {
     let config = fs::read_to_string(stack.data().join("run/redis.conf")).expect("redis.conf");
     let value = |key: &str| {
@@ -31,7 +31,7 @@ pub(crate) fn redis(stack: &Stack, command: &[&str]) -> Vec<String> {
     answer.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
-/// Runs one query in the stack's Postgres; the lines of its answer.
+/// Runs one query in the stack's Postgres; returns the lines of the result.
 pub(crate) fn sql(stack: &Stack, query: &str) -> Vec<String> {
     let servers = stack.running("postgres");
     let folder = servers.iter().find_map(|server| {
@@ -48,7 +48,7 @@ pub(crate) fn sql(stack: &Stack, query: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// Debian keeps it beside the server, off the path.
+/// Debian installs psql next to the server, outside the path.
 fn psql() -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let beside = versions.map(|version| version.path().join("bin/psql"));
@@ -58,7 +58,7 @@ fn psql() -> PathBuf {
 type Received = Arc<Mutex<Vec<Vec<String>>>>;
 type OnTags = Box<dyn Fn(&[String]) + Send + Sync>;
 
-/// Takes `POST {"tags": […]}` as a CDN's purge service does.
+/// Accepts `POST {"tags": […]}`, like a CDN's purge service.
 pub(crate) struct PurgeReceiver {
     pub(crate) url: String,
     received: Received,
@@ -66,7 +66,7 @@ pub(crate) struct PurgeReceiver {
 }
 
 impl PurgeReceiver {
-    /// Listens on a free port; `purge` is told the tags before they are confirmed.
+    /// Listens on a free port; calls `purge` with the tags before it confirms the request.
     pub(crate) async fn start(purge: OnTags) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("listen for purges");
         let url = format!("http://{}/purge", listener.local_addr().expect("address"));
@@ -86,7 +86,7 @@ impl PurgeReceiver {
         Self { url, received, _server: server }
     }
 
-    /// How many requests named this tag.
+    /// The number of requests that contained this tag.
     pub(crate) fn count(&self, tag: &str) -> usize {
         let received = self.received.lock().expect("tags");
         received.iter().filter(|tags| tags.iter().any(|t| t == tag)).count()

@@ -1,4 +1,4 @@
-//! Plays a video in headless Chromium (tests/browser/play.mjs) and reports what the player said.
+//! Plays a video in headless Chromium (tests/browser/play.mjs) and reports the player's events.
 
 use std::{process::Stdio, time::Duration};
 
@@ -10,19 +10,19 @@ use tokio::{
 
 use super::program;
 
-/// From the start of node to the browser's first report.
+/// Time allowed from the start of node to the browser's first report.
 const SLACK: Duration = Duration::from_secs(45);
 
-/// How to play.
+/// Options of a playback session.
 #[derive(Clone, Debug)]
 pub(crate) struct Play {
     /// "hls.js", "shaka" or "dash.js".
     pub(crate) player: &'static str,
-    /// Path of the manifest.
+    /// The path of the manifest.
     pub(crate) manifest: String,
-    /// Handed to the player's load call; `None` leaves it to the manifest.
+    /// The start position passed to the player's load call; `None` leaves it to the manifest.
     pub(crate) start: Option<f64>,
-    /// Switches to the rung of this height once playback has passed the second.
+    /// Switches to the rung of this height once playback has passed this second.
     pub(crate) switches: Vec<(f64, u32)>,
     /// Shows the text track of this language.
     pub(crate) text: Option<&'static str>,
@@ -30,7 +30,7 @@ pub(crate) struct Play {
     pub(crate) deadline: Duration,
 }
 
-/// A session under way; the browser ends with it.
+/// A running session; dropping it closes the browser.
 pub(crate) struct Session {
     child: Child,
     lines: tokio::io::Lines<BufReader<ChildStdout>>,
@@ -38,13 +38,13 @@ pub(crate) struct Session {
     seen: Vec<Value>,
 }
 
-/// What happened in a whole session.
+/// The events of a whole session.
 #[derive(Clone, Debug)]
 pub(crate) struct Report {
     play: Play,
     /// Every event in order.
     pub(crate) events: Vec<Value>,
-    /// The last line.
+    /// The last line that play.mjs printed.
     pub(crate) summary: Value,
 }
 
@@ -82,7 +82,7 @@ impl Play {
 }
 
 impl Session {
-    /// Reads on until the player reports `kind` with at least `time` on the clock.
+    /// Reads events until the player reports `kind` at playback position `time` or later.
     pub(crate) async fn until(&mut self, kind: &str, time: f64) {
         let limit = self.play.deadline + SLACK;
         let wait = async {
@@ -117,7 +117,7 @@ impl Session {
 }
 
 impl Report {
-    /// Panics unless the film played from 0 to `seconds` without an error or a stall.
+    /// Panics unless the video played from 0 to `seconds` without an error or a stall.
     pub(crate) fn assert_clean(&self, seconds: f64) {
         self.assert_played(seconds);
         assert_eq!(self.summary["errors"], json!([]), "errors: {}", self.told());
@@ -125,8 +125,8 @@ impl Report {
         assert!(stall < 1.0, "stalled for {stall} s: {}", self.told());
     }
 
-    /// Panics unless the film played from 0 to `seconds` without an error; it may have waited for the
-    /// encoder, which hls.js reports as an error that is not fatal.
+    /// Panics unless the video played from 0 to `seconds` without an error. It may have waited for the
+    /// encoder, which hls.js reports as a non-fatal error.
     pub(crate) fn assert_played(&self, seconds: f64) {
         assert_eq!(self.summary["ended"], true, "did not end: {}", self.told());
         let errors = self.summary["errors"].as_array().into_iter().flatten();
@@ -149,7 +149,7 @@ impl Report {
         format!("{player} {manifest}: {:#}\n{:#?}", self.summary, self.events)
     }
 
-    /// Panics unless `text` was shown while it should be, from `start` to `end`.
+    /// Panics unless the cue `text` was shown during its time, from `start` to `end`.
     pub(crate) fn assert_read(&self, text: &str, (start, end): (f64, f64)) {
         let seen = self.summary["texts"].as_array().into_iter().flatten();
         let mut seen = seen.filter(|seen| seen["text"] == text);
@@ -161,7 +161,7 @@ impl Report {
         assert!(at > start - 0.3 && at < end + 0.3, "{text:?} at {at} s: {}", self.told());
     }
 
-    /// Heights of the pictures shown, in order.
+    /// Heights of the displayed video frames, in order.
     pub(crate) fn heights(&self) -> Vec<u64> {
         let heights = self.summary["heights"].as_array().into_iter().flatten();
         heights.filter_map(Value::as_u64).collect()

@@ -1,5 +1,5 @@
-//! Reads a video as a player would: manifest, playlists, init and media segments, through HLS or
-//! DASH, and keeps what it got, so that checks and mutations work on it offline.
+//! Downloads a video as a player would: manifest, playlists, init and media segments, through HLS or DASH.
+//! Keeps the replies, so that checks and mutations work on them offline.
 
 use std::{
     collections::BTreeMap,
@@ -15,10 +15,10 @@ use super::{
     m3u8,
 };
 
-/// What was downloaded of one video through one protocol; keys are paths with queries.
+/// The downloads of one video through one protocol; keys are paths with queries.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Capture {
-    /// The path of the manifest that everything else was found by.
+    /// The path of the manifest, from which everything else was found.
     pub(crate) manifest: String,
     /// Playlists or the MPD, with headers.
     pub(crate) texts: BTreeMap<String, Reply>,
@@ -28,13 +28,13 @@ pub(crate) struct Capture {
     pub(crate) segment_reply: Option<Reply>,
 }
 
-/// A rendition put together from its parts.
+/// A rendition assembled from its parts.
 #[derive(Clone, Debug)]
 pub(crate) struct Track {
     /// "360p" or "audio-0".
     pub(crate) name: String,
     pub(crate) init: Bytes,
-    /// In order.
+    /// Media segments in order.
     pub(crate) segments: Vec<Part>,
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct Part {
 }
 
 impl Track {
-    /// True for sound.
+    /// True for audio.
     pub(crate) fn is_audio(&self) -> bool {
         self.name.starts_with("audio")
     }
@@ -68,9 +68,9 @@ pub(crate) fn resolve(base: &str, reference: &str) -> String {
 }
 
 mod url {
-    //! The little of RFC 3986 that manifests need.
+    //! The small part of RFC 3986 that manifests use.
 
-    /// Joins; `None` for a reference that leaves the root.
+    /// Joins base and reference; `None` if the reference leaves the root.
     pub(super) fn join(base: &str, reference: &str) -> Option<String> {
         if let Some(rest) = reference.strip_prefix("http://") {
             return rest.find('/').map(|slash| rest[slash..].to_owned());
@@ -96,7 +96,7 @@ pub(crate) fn rendition(path: &str) -> String {
 }
 
 impl Capture {
-    /// Downloads everything that HLS names.
+    /// Downloads everything that the HLS manifest references.
     pub(crate) async fn hls(client: &Client, manifest: &str) -> Self {
         let mut capture = Self { manifest: manifest.to_owned(), ..Self::default() };
         let text = capture.text(client, manifest).await;
@@ -115,7 +115,7 @@ impl Capture {
         capture
     }
 
-    /// Downloads everything that the MPD names.
+    /// Downloads everything that the MPD references.
     pub(crate) async fn dash(client: &Client, manifest: &str) -> Self {
         let mut capture = Self { manifest: manifest.to_owned(), ..Self::default() };
         let text = capture.text(client, manifest).await;
@@ -192,19 +192,19 @@ impl Capture {
     }
 }
 
-/// Whether a path is of a text track.
+/// Whether a path belongs to a text track.
 pub(crate) fn is_text(path: &str) -> bool {
     rendition(path).starts_with("text-")
 }
 
-/// What an MPD names by BaseURL.
+/// The files that an MPD references by BaseURL.
 fn whole_files(text: &str, manifest: &str) -> Vec<String> {
     let document = Document::parse(text).unwrap_or_else(|e| panic!("MPD: {e}\n{text}"));
     let urls = document.descendants().filter(|n| n.has_tag_name_local("BaseURL"));
     urls.filter_map(|url| Some(resolve(manifest, url.text()?))).collect()
 }
 
-/// Per representation: rendition, init's path, and each segment's path.
+/// For each representation: rendition, path of the init segment, paths of the media segments.
 fn addresses(text: &str, manifest: &str) -> Vec<(String, String, Vec<String>)> {
     let document = Document::parse(text).unwrap_or_else(|e| panic!("MPD: {e}\n{text}"));
     let mut found = Vec::new();
@@ -249,7 +249,7 @@ pub(crate) fn timeline(template: Node) -> Vec<(u64, u64)> {
     found
 }
 
-/// Names without their namespace.
+/// Compares element names without their namespace.
 pub(crate) trait LocalName {
     /// True when the element's local name is `name`.
     fn has_tag_name_local(&self, name: &str) -> bool;

@@ -1,4 +1,4 @@
-//! A plain HTTP/1.1 client of the REST bridge, and the few calls that most tests make.
+//! A plain HTTP/1.1 client of the REST API, and the few calls that most tests make.
 
 use std::{path::Path, time::Duration};
 
@@ -13,11 +13,11 @@ use tokio::io::AsyncReadExt;
 
 use super::eventually;
 
-/// Between the parts of a multipart body.
+/// Separates the parts of a multipart body.
 const BOUNDARY: &str = "e2e-boundary-7f3a";
-/// Read from a file and sent at once.
+/// Bytes that are read from a file and sent at once.
 const PIECE_BYTES: usize = 256 * 1024;
-/// One request.
+/// Timeout of one request.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(90);
 
 type Body = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -30,7 +30,7 @@ pub(crate) struct Client {
     token: Option<String>,
 }
 
-/// A whole answer.
+/// A complete reply.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -74,7 +74,7 @@ impl Client {
         Self { token: Some(token.to_owned()), ..self.clone() }
     }
 
-    /// The token that it shows.
+    /// The token that it sends.
     pub(crate) fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }
@@ -84,7 +84,7 @@ impl Client {
         format!("http://{}{path}", self.address)
     }
 
-    /// GET that may fail to connect. `path` may be a whole URL of this server.
+    /// GET; returns connection errors instead of panicking. `path` may be a whole URL of this server.
     pub(crate) async fn try_get(&self, path: &str) -> anyhow::Result<Reply> {
         self.send(Method::GET, path, &[], Bytes::new()).await
     }
@@ -142,13 +142,13 @@ impl Client {
         tokio::time::timeout(REQUEST_DEADLINE, exchange).await.context("request deadline")?
     }
 
-    /// Uploads a file with form fields; answers as the server does.
+    /// Uploads a file with form fields; returns the server's reply.
     pub(crate) async fn upload(&self, file: &Path, fields: &[(&str, &str)]) -> Reply {
         let name = file.file_name().and_then(|name| name.to_str()).unwrap_or("film.mp4");
         self.upload_stream(name, fields, pieces(file.to_owned())).await
     }
 
-    /// Uploads whatever `content` yields.
+    /// Uploads the bytes that `content` yields.
     pub(crate) async fn upload_stream(
         &self,
         name: &str,
@@ -174,7 +174,7 @@ impl Client {
         self.send_body(Method::POST, "/api/videos/upload", &headers, body).await.expect("upload")
     }
 
-    /// Uploads a good file and returns the video's id.
+    /// Uploads a valid file and returns the video's id.
     pub(crate) async fn upload_film(&self, file: &Path) -> String {
         let reply = self.upload(file, &[("title", "e2e")]).await.expect(201);
         reply.json()["videoId"].as_str().expect("videoId").to_owned()
@@ -191,10 +191,10 @@ impl Client {
         self.get(&format!("/api/jobs/{job}")).await.expect(200).json()
     }
 
-    /// Waits for the job's end and returns it; it must have `state`.
+    /// Waits until the job ends and returns it; its state must be `state`.
     pub(crate) async fn wait_job(&self, job: &str, state: &str, deadline: Duration) -> Value {
         eventually("the job ends", deadline, async || {
-            // Control may be restarting under the test's hands.
+            // Control may be restarting during the test.
             let reply = self.try_get(&format!("/api/jobs/{job}")).await.ok()?;
             let found = (reply.status == 200).then(|| reply.json())?;
             let now = found["state"].as_str().unwrap_or_default().to_owned();
@@ -205,7 +205,7 @@ impl Client {
         .await
     }
 
-    /// Uploads, transcodes with the whole ladder, waits; returns the video's and the job's id.
+    /// Uploads, transcodes with the whole ladder and waits; returns the ids of the video and the job.
     pub(crate) async fn publish(&self, file: &Path, deadline: Duration) -> (String, String) {
         let video = self.upload_film(file).await;
         let job = self.transcode(&video, &json!({})).await;

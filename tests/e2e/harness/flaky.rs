@@ -1,5 +1,5 @@
-//! A reverse proxy in front of an S3 server on which a share of all calls goes wrong: errors, silence,
-//! connections that break before, in or after the request, replies that end in the middle.
+//! A reverse proxy in front of an S3 server that makes a share of all requests fail: error replies, no
+//! reply, connections that break before, during or after the request, and truncated replies.
 
 use std::{
     sync::{
@@ -16,7 +16,7 @@ use tokio::{
 };
 
 const HEAD_BYTES_MAX: usize = 64 << 10;
-/// How long a call that is not answered is left waiting.
+/// How long a request without a reply is held open.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// A running proxy; ends when dropped.
@@ -29,25 +29,25 @@ pub(crate) struct Flaky {
 
 #[derive(Default)]
 struct State {
-    /// Calls in a hundred that go wrong.
+    /// Percentage of requests that fail.
     percent: AtomicU64,
     calls: AtomicU64,
     spoilt: AtomicU64,
 }
 
-/// What becomes of one call.
+/// The outcome of one request.
 #[derive(Clone, Copy)]
 enum Fate {
     Passes,
     Answered(&'static str),
     Silence,
     Reset,
-    /// It is done, and nobody hears of it but so many bytes.
+    /// The server handles the request, but the client receives only this many bytes of the reply.
     Cut(usize),
 }
 
 impl Flaky {
-    /// Passes every call on to `target` (`host:port`), for now.
+    /// Forwards every request to `target` (`host:port`) until [`Self::spoil`] is called.
     pub(crate) async fn to(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind proxy");
         let address = listener.local_addr().expect("proxy address").to_string();
@@ -64,19 +64,19 @@ impl Flaky {
         Self { address, state, _task: task }
     }
 
-    /// From now on, so many of a hundred calls go wrong.
+    /// From now on, this percentage of requests fails.
     pub(crate) fn spoil(&self, percent: u64) {
         self.state.percent.store(percent, Ordering::SeqCst);
     }
 
-    /// Calls that went wrong.
+    /// The number of failed requests so far.
     pub(crate) fn spoilt(&self) -> u64 {
         self.state.spoilt.load(Ordering::SeqCst)
     }
 }
 
 impl State {
-    /// The same for the same call of every run.
+    /// Deterministic: the nth request has the same outcome in every run.
     fn fate(&self) -> Fate {
         let call = self.calls.fetch_add(1, Ordering::SeqCst);
         let mixed = (call + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -112,7 +112,7 @@ async fn call(mut near: TcpStream, target: &str, fate: Fate) -> std::io::Result<
                 format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
             near.write_all(text.as_bytes()).await?;
             near.shutdown().await?;
-            // Whoever is still sending must get to read it.
+            // A client that is still sending must be able to read the reply.
             let sink = async { while near.read(&mut [0; 16 << 10]).await.is_ok_and(|n| n > 0) {} };
             drop(tokio::time::timeout(SILENCE, sink).await);
             return Ok(());
@@ -125,7 +125,7 @@ async fn call(mut near: TcpStream, target: &str, fate: Fate) -> std::io::Result<
         Fate::Passes | Fate::Reset => usize::MAX,
     };
     let mut far = TcpStream::connect(target).await?;
-    // One call per connection, or the fate of one would be that of all.
+    // One request per connection; otherwise one outcome would apply to all requests of a connection.
     let line = head.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     far.write_all(&head[..line]).await?;
     far.write_all(b"Connection: close\r\n").await?;
@@ -135,7 +135,7 @@ async fn call(mut near: TcpStream, target: &str, fate: Fate) -> std::io::Result<
     let replies = async {
         let (mut left, mut buffer) = (reply_bytes_max, vec![0; 16 << 10]);
         loop {
-            // Read in any case: the call is to be done.
+            // Read even if the reply is discarded, so that the server completes the request.
             let count = far_read.read(&mut buffer).await?;
             if count == 0 || left == 0 {
                 return Ok(());

@@ -1,5 +1,5 @@
-//! Several of each plane as plain processes, beside the database and the cache of a stack, behind the
-//! very nginx configuration that compose.yaml uses: what containers and Kubernetes run, without either.
+//! Several instances of each plane as plain processes, with the database and Redis of a stack, behind the
+//! nginx configuration of compose.yaml: the setup of containers and Kubernetes, without either.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,7 @@ const START_DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) struct Member {
     command: Command,
     child: Child,
-    /// Where it listens, if it does; the same after a restart.
+    /// Its listening address, if it has one; stays the same after a restart.
     pub(crate) address: String,
 }
 
@@ -30,7 +30,7 @@ impl Member {
         Self { command, child, address }
     }
 
-    /// Its process.
+    /// Its process id.
     pub(crate) fn pid(&self) -> i32 {
         self.child.id() as i32
     }
@@ -41,12 +41,12 @@ impl Member {
         self.child.wait().expect("reap member");
     }
 
-    /// Starts what was killed, as an orchestrator does.
+    /// Restarts a killed process, as an orchestrator does.
     pub(crate) fn start_again(&mut self) {
         self.child = self.command.spawn().expect("start member again");
     }
 
-    /// SIGTERM, and how it ended.
+    /// Sends SIGTERM and returns the exit status.
     pub(crate) async fn drain(&mut self, deadline: Duration) -> std::process::ExitStatus {
         process::send(self.pid(), Signal::SIGTERM);
         eventually("the member ends", deadline, async || self.child.try_wait().expect("wait")).await
@@ -62,7 +62,7 @@ impl Drop for Member {
 
 /// Two controls, two data planes, workers, and nginx in front.
 pub(crate) struct Fleet {
-    /// The database and the cache; its own planes are stopped in their tracks.
+    /// Provides the database and Redis; its own planes are suspended.
     pub(crate) base: Stack,
     pub(crate) controls: Vec<Member>,
     pub(crate) dataplanes: Vec<Member>,
@@ -71,14 +71,14 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// Starts all of it; `env` goes to every plane.
+    /// Starts all of them; `env` applies to every plane.
     pub(crate) async fn start(env: &[(&str, &str)], workers: usize) -> Self {
         let mut base = Stack::new(env);
         base.set("STREAMING_WORKERS", "0");
         base.launch();
         base.wait_addresses().await;
         let parts = parts(&base);
-        // Only the database and the cache of it take part from here on.
+        // From here on only its database and Redis take part.
         for plane in ["streaming-control", "streaming-dataplane"] {
             base.signal(plane, Signal::SIGSTOP);
         }
@@ -102,7 +102,7 @@ impl Fleet {
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        // Whoever stops the stack wants its planes to hear it.
+        // Resume the planes, so that they receive the signals when the stack is stopped.
         for plane in ["streaming-control", "streaming-dataplane"] {
             for process in self.base.running(plane) {
                 process::send(process.pid, Signal::SIGCONT);
@@ -111,13 +111,13 @@ impl Drop for Fleet {
         self.workers.clear();
         self.dataplanes.clear();
         self.controls.clear();
-        // nginx's own children follow a polite word, not a kill.
+        // nginx's child processes end on SIGTERM to their parent, but not when it is killed.
         process::send(self.balancer.pid(), Signal::SIGTERM);
         process::wait_gone(&[self.balancer.pid()], Duration::from_secs(5));
     }
 }
 
-/// What the stack's own control was told of database, cache, stores and keys.
+/// The environment variables of the stack's own control for database, Redis, stores and keys.
 fn parts(base: &Stack) -> BTreeMap<String, String> {
     let control = base.running("streaming-control")[0].pid;
     let raw = fs::read(format!("/proc/{control}/environ")).expect("read environment");
@@ -166,7 +166,7 @@ fn dataplane(base: &Stack, parts: &BTreeMap<String, String>, urls: &str, number:
 fn worker(base: &Stack, urls: &str, number: usize) -> Member {
     let name = format!("worker-{number}");
     let mut command = command(base, "streaming-worker", "run", &name);
-    // A worker knows no store.
+    // Workers have no access to the stores.
     for key in ["AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
         command.env_remove(key);
     }
@@ -178,8 +178,8 @@ fn worker(base: &Stack, urls: &str, number: usize) -> Member {
     Member::start(command, String::new())
 }
 
-/// nginx with the configuration of compose.yaml, and where it takes gRPC; only names, ports and folders are
-/// ours.
+/// Starts nginx with the configuration of compose.yaml; returns it and its gRPC address. Only names, ports
+/// and folders are replaced.
 fn nginx(base: &Stack, controls: &[Member], dataplanes: &[Member]) -> (Member, String) {
     let file = program::repository().join("deploy/nginx.conf");
     let mut text = fs::read_to_string(file).expect("read nginx.conf");
@@ -199,7 +199,7 @@ fn nginx(base: &Stack, controls: &[Member], dataplanes: &[Member]) -> (Member, S
     text = own(&text, "listen 8080", &format!("listen {http}"));
     text = own(&text, "listen 50051", &format!("listen {grpc}"));
     text = own(&text, "/tmp/", &format!("{}/", folder.display()));
-    // Docker's resolver is not here, and Debian's nginx is older than the image's.
+    // Docker's resolver is not available here, and Debian's nginx is older than the image's.
     text = own(&text, "resolver 127.0.0.11 valid=5s ipv6=off;", "");
     text = own(&text, " resolve ", " ");
     text = own(&text, "worker_processes auto;", "worker_processes 1;");
@@ -213,7 +213,7 @@ fn nginx(base: &Stack, controls: &[Member], dataplanes: &[Member]) -> (Member, S
     let log = File::create(base.beside().join("nginx.log")).expect("create log");
     let mut command = Command::new(nginx);
     command.arg("-p").arg(&folder).arg("-c").arg(&config).args(["-g", "daemon off;"]);
-    // The mark by which the stack finds what was left running.
+    // By this mark the stack finds processes that were left running.
     command.env("STREAMING_DATA", base.data());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     (Member::start(command, http), grpc)

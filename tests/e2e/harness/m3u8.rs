@@ -1,10 +1,10 @@
-//! Reads HLS playlists (RFC 8216bis) strictly: what it does not understand is an error.
+//! A strict parser of HLS playlists (RFC 8216bis): unknown lines are errors.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
 
-/// A tag's attribute list; quotes are kept, so that a quoted and a bare value differ.
+/// A tag's attribute list; values keep their quotes, so that quoted and unquoted values differ.
 pub(crate) type Attributes = BTreeMap<String, String>;
 
 /// A multivariant playlist.
@@ -34,7 +34,7 @@ pub(crate) struct Media {
     pub(crate) discontinuities: u32,
 }
 
-/// A segment's line and the tags before it.
+/// A segment's URI with the tags before it.
 #[derive(Clone, Debug)]
 pub(crate) struct Segment {
     pub(crate) uri: String,
@@ -42,7 +42,7 @@ pub(crate) struct Segment {
     pub(crate) range: Option<Range>,
 }
 
-/// Bytes of a resource.
+/// A byte range of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Range {
     pub(crate) start: usize,
@@ -151,7 +151,7 @@ fn map(attributes: &Attributes) -> anyhow::Result<(String, Option<Range>)> {
     Ok((uri.to_owned(), range.map(|text| byte_range(text, None)).transpose()?))
 }
 
-/// Rule H18: without an offset it continues the range before it, of the same resource.
+/// Rule H18: a range without an offset continues the previous range of the same resource.
 fn byte_range(text: &str, after: Option<usize>) -> anyhow::Result<Range> {
     let (length, offset) = text.split_once('@').map_or((text, None), |(l, o)| (l, Some(o)));
     let start = match offset {

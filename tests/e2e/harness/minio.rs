@@ -1,6 +1,6 @@
-//! A real MinIO of the test's own: private folder, free loopback port, as many buckets as wanted.
+//! A real MinIO for one test: private folder, free loopback port, any number of buckets.
 //!
-//! It stands alone, so that other test programs can include this file too.
+//! This file depends on no other part of the harness, so that other test programs can include it too.
 
 #![allow(dead_code, reason = "each test program that includes it uses a part")]
 
@@ -16,14 +16,14 @@ use std::{
 
 use tempfile::TempDir;
 
-/// Keys of a server that lives for one test.
+/// Credentials of a server that lives for one test.
 const KEY: &str = "test-key";
 const SECRET: &str = "very-secret-store-key";
 const READY_DEADLINE: Duration = Duration::from_secs(30);
-/// What MinIO keeps beside an object's data.
+/// The metadata file that MinIO keeps for each object.
 const METADATA: &str = "xl.meta";
 
-/// A running (or stopped) MinIO. Killed and forgotten when dropped.
+/// A running (or stopped) MinIO. Killed and deleted when dropped.
 pub(crate) struct Minio {
     dir: TempDir,
     buckets: Vec<String>,
@@ -46,20 +46,20 @@ impl Minio {
         minio
     }
 
-    /// Adds a bucket, also while the server runs: a folder in its drive is one.
+    /// Adds a bucket, even while the server runs: a bucket is a folder in its drive.
     pub(crate) fn add_bucket(&mut self, name: &str) {
         fs::create_dir_all(self.drive().join(name)).expect("make bucket");
         self.buckets.push(name.to_owned());
     }
 
-    /// Starts the stopped server on its port and data.
+    /// Starts the stopped server again with the same port and data.
     pub(crate) fn start_again(&mut self) {
         assert!(self.child.is_none(), "minio runs already");
         let log = File::create(self.dir.path().join("log")).expect("create minio log");
         let child = Command::new(program())
             .args(["server", "--quiet", "--address", &self.address])
             .arg(self.drive())
-            // Nothing of the machine's own AWS settings.
+            // Ignore the AWS settings of the machine.
             .env_clear()
             .env("HOME", self.dir.path())
             .env("PATH", env::var_os("PATH").unwrap_or_default())
@@ -83,7 +83,7 @@ impl Minio {
         }
     }
 
-    /// Kills the server; what it acknowledged stays on its disk.
+    /// Kills the server; acknowledged data stays on its disk.
     pub(crate) fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().expect("kill minio");
@@ -107,18 +107,18 @@ impl Minio {
         ask().is_ok_and(|reply| reply.starts_with("HTTP/1.1 200"))
     }
 
-    /// `STREAMING_STORES` for all its buckets.
+    /// The value of `STREAMING_STORES` with all its buckets.
     pub(crate) fn stores(&self) -> String {
         let urls: Vec<String> = self.buckets.iter().map(|name| format!("s3://{name}")).collect();
         urls.join(",")
     }
 
-    /// The `AWS_*` variables that lead here.
+    /// The `AWS_*` variables for this server.
     pub(crate) fn vars(&self) -> Vec<(&'static str, String)> {
         self.vars_through(&self.address)
     }
 
-    /// The same, through a proxy at `address` (`host:port`).
+    /// The same, for a proxy at `address` (`host:port`).
     pub(crate) fn vars_through(&self, address: &str) -> Vec<(&'static str, String)> {
         vec![
             ("AWS_ENDPOINT_URL", format!("http://{address}")),
@@ -128,12 +128,12 @@ impl Minio {
         ]
     }
 
-    /// What must never be seen outside control and data planes.
+    /// The secret key, which must only be visible to control and data planes.
     pub(crate) fn secret(&self) -> &'static str {
         SECRET
     }
 
-    /// The keys of a bucket's objects, as its disk has them.
+    /// The keys of a bucket's objects, read from its disk.
     pub(crate) fn objects(&self, bucket: &str) -> Vec<String> {
         let root = self.drive().join(bucket);
         let mut keys = Vec::new();
@@ -142,7 +142,7 @@ impl Minio {
         keys
     }
 
-    /// Multipart uploads that were begun and neither completed nor aborted.
+    /// The number of multipart uploads that were neither completed nor aborted.
     pub(crate) fn multiparts(&self) -> usize {
         let below = |path: &Path| {
             let entries = fs::read_dir(path).into_iter().flatten().flatten();
@@ -166,7 +166,7 @@ impl Drop for Minio {
     }
 }
 
-/// A folder with metadata in it is an object.
+/// A folder that contains the metadata file is an object.
 fn collect(root: &Path, folder: &Path, keys: &mut Vec<String>) {
     if folder.join(METADATA).is_file() {
         let key = folder.strip_prefix(root).expect("below the bucket");

@@ -1,31 +1,31 @@
-//! Pictures that carry their own number: 16 blocks, eight a row, black for 0 and white for 1, holding
-//! the frame's number as a Gray code. Scaling and encoding cannot hurt them, and a blend of two
-//! neighbours shows as one grey block.
+//! Video frames that show their own number: 16 blocks, eight per row, black for 0 and white for 1, as a
+//! Gray code. The number survives scaling and encoding, and a blend of two neighbouring frames shows as
+//! one grey block.
 
 use std::{path::Path, process::Command};
 
-/// Blocks in a row.
+/// Blocks per row.
 pub(crate) const COLUMNS: usize = 8;
 /// Rows of blocks.
 pub(crate) const ROWS: usize = 2;
-/// Pixels per block edge in the decoded picture.
+/// Pixels per block edge in the decoded frame.
 const BLOCK: usize = 4;
-/// Nearer to the middle than this is neither black nor white.
+/// A block closer to mid-grey than this is neither black nor white.
 const DOUBT: i32 = 50;
 
-/// One grey pixel per block.
+/// Draws a frame with one grey pixel per block.
 pub(crate) fn draw(number: u16) -> [u8; COLUMNS * ROWS] {
     let gray = number ^ (number >> 1);
     std::array::from_fn(|bit| if gray >> bit & 1 == 1 { 255 } else { 0 })
 }
 
-/// Reads every picture of a file in presentation order; `None` for one that holds no clear number.
+/// The numbers of all frames of a file in presentation order; `None` for an unreadable number.
 pub(crate) fn numbers(file: &Path) -> Vec<Option<u16>> {
     let picture = COLUMNS * ROWS * BLOCK * BLOCK;
     decode(file, COLUMNS * BLOCK, ROWS * BLOCK).chunks_exact(picture).map(number).collect()
 }
 
-/// The mean brightness of every picture of a file.
+/// The mean brightness of each frame of a file.
 pub(crate) fn brightness(file: &Path) -> Vec<u8> {
     decode(file, 1, 1)
 }
@@ -48,7 +48,7 @@ fn number(picture: &[u8]) -> Option<u16> {
     let mut gray = 0_u16;
     for bit in 0..COLUMNS * ROWS {
         let (x, y) = (bit % COLUMNS * BLOCK, bit / COLUMNS * BLOCK);
-        // The inner pixels only: a block's edge may bleed.
+        // Use only the inner pixels, because neighbouring blocks bleed into the edges.
         let inner = [(1, 1), (1, 2), (2, 1), (2, 2)];
         let sum: i32 = inner
             .iter()

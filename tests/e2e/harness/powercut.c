@@ -1,9 +1,9 @@
-/* What a power cut would leave of a folder, as a library to preload.
+/* A preloaded library that records the state of a folder after a power cut.
  *
- * POSIX promises of a file what the last fsync or fdatasync of it covered, and of a name what the last fsync
- * of its folder covered. So each of these calls copies what it covers, the file's bytes or the folder's
- * entries, from POWERCUT_ROOT to POWERCUT_MIRROR, under the number and birth time of its inode; it counts
- * once the real call has returned. powercut.rs builds the folder out of these copies and of nothing else.
+ * POSIX guarantees the content of a file as of its last fsync or fdatasync, and a name as of the last fsync of
+ * its folder. So each of these calls copies the data that it makes durable (the bytes of a file or the entries
+ * of a folder) from POWERCUT_ROOT to POWERCUT_MIRROR, under the number and birth time of the inode. The copy
+ * counts once the real call has returned. powercut.rs rebuilds the folder from these copies alone.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A disk takes its time: whoever answers before it has returned is found out. */
+/* Simulates a slow disk, to expose replies that are sent before the sync has returned. */
 #define DISK_MICROSECONDS 20000
 
 typedef int call(int);
@@ -48,7 +48,7 @@ static int is_inside(int fd)
     return !strncmp(path, root, prefix) && (path[prefix] == '/' || !path[prefix]);
 }
 
-/* The inode's name in the mirror, and 'd', 'f' or '?'. */
+/* Writes the inode's name in the mirror to `key`; returns 'd', 'f' or '?'. */
 static char identify(int fd, const char *path, char *key, size_t size)
 {
     struct statx it;
@@ -100,7 +100,7 @@ static int keep(int fd, call *sync)
     snprintf(lock, sizeof lock, "%s/lock", mirror);
     snprintf(kept, sizeof kept, "%s/%s", mirror, key);
     snprintf(fresh, sizeof fresh, "%s/%s.new", mirror, key);
-    /* One at a time: of two copies of a folder the later one must stay. */
+    /* Serializes the copies: of two copies of a folder the later one must survive. */
     int held = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     flock(held, LOCK_EX);
     FILE *to = fopen(fresh, "we");

@@ -1,5 +1,5 @@
-//! Power cuts, as far as a folder is concerned: afterwards it holds what was synced, bytes and names, and
-//! nothing else. `powercut.c` writes down what is.
+//! Simulates power cuts for one folder: afterwards it contains only the bytes and names that were synced.
+//! `powercut.c` records them.
 
 use std::{
     fs,
@@ -14,14 +14,14 @@ use tempfile::TempDir;
 
 use super::{process, program, stack::Stack};
 
-/// A store that can lose its power.
+/// A store that can lose power.
 pub(crate) struct PowerCut {
     dir: TempDir,
     root: PathBuf,
 }
 
 impl PowerCut {
-    /// Watches the embedded store of a stack that has not been started.
+    /// Watches the embedded store of a stack that has not been started yet.
     pub(crate) fn of(stack: &mut Stack) -> Self {
         let dir = tempfile::Builder::new().prefix("power-").tempdir().expect("make folder");
         let data = stack.beside().canonicalize().expect("data folder");
@@ -43,15 +43,15 @@ impl PowerCut {
         self.dir.path().join("mirror")
     }
 
-    /// Everything that is there now is durable.
+    /// Marks the current content as durable.
     pub(crate) fn settle(&self) {
         keep(&self.root, &self.mirror());
     }
 
-    /// Cuts the power of a running stack. What its processes had not synced is gone; its database
-    /// keeps what it has committed, which is its own promise.
+    /// Cuts the power of a running stack: data that its processes had not synced is lost. Its database
+    /// keeps committed transactions; its durability is not under test.
     pub(crate) fn strike(&self, stack: &mut Stack) {
-        // Nobody gets to tidy up, and nobody is started again.
+        // Stop `up` first, so that it neither cleans up nor restarts the planes.
         process::send(stack.up_pid(), Signal::SIGSTOP);
         for plane in ["streaming-dataplane", "streaming-control", "streaming-worker"] {
             stack.signal(plane, Signal::SIGKILL);
@@ -62,7 +62,7 @@ impl PowerCut {
         fs::rename(&self.root, &before).expect("put the old folder away");
         fs::rename(&after, &self.root).expect("put the new folder in its place");
         fs::remove_dir_all(before).expect("remove the old folder");
-        // These are other inodes now.
+        // The rebuilt folder has new inodes.
         fs::remove_dir_all(self.mirror()).expect("empty the mirror");
         fs::create_dir(self.mirror()).expect("make mirror");
         self.settle();
@@ -79,14 +79,14 @@ impl PowerCut {
                 self.build(&folder.join(name), inode, &target.join(name));
                 continue;
             }
-            // A file that was never synced has a name at best.
+            // A file that was never synced may have a name but no content.
             let bytes = fs::read(self.mirror().join(inode)).unwrap_or_default();
             fs::write(target.join(name), bytes).expect("write file");
         }
     }
 }
 
-/// As `powercut.c` names an inode.
+/// The name of an inode in the mirror, as in `powercut.c`.
 fn key(path: &Path) -> String {
     let it = fs::symlink_metadata(path).expect("look at an inode");
     let born = it.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok());

@@ -1,5 +1,5 @@
-//! Processes as `/proc` shows them. Tests stop what they started by its id, found by parentage or by
-//! a mark in its environment; never by its name alone.
+//! Reads processes from `/proc`. Tests stop the processes that they started by id, which they find by
+//! parentage or by a mark in the environment; never by name alone.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use nix::{
     unistd::Pid,
 };
 
-/// One living process.
+/// One running process.
 #[derive(Clone, Debug)]
 pub(crate) struct Process {
     pub(crate) pid: i32,
@@ -34,7 +34,7 @@ pub(crate) fn all() -> Vec<Process> {
 
 fn read(pid: i32) -> Option<Process> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in brackets may hold anything; what follows the last bracket is plain.
+    // The name in parentheses may contain any character; the fields after the last parenthesis are plain.
     let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace();
     let state = fields.next()?;
     if state == "Z" || state == "X" {
@@ -43,7 +43,8 @@ fn read(pid: i32) -> Option<Process> {
     let parent = fields.next()?.parse().ok()?;
     let raw = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let command = String::from_utf8_lossy(&raw).replace('\0', " ").trim().to_owned();
-    // Its own word first: Debian's redis-server is a link to a program of another name.
+    // Prefer the first word of the command line: Debian's redis-server is a link to a program of another
+    // name.
     let first = command.split([' ', ':']).next().unwrap_or_default();
     let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
     let named = if first.is_empty() { exe.to_string_lossy() } else { first.into() };
@@ -65,7 +66,7 @@ pub(crate) fn descendants(root: i32) -> Vec<Process> {
     found
 }
 
-/// Processes whose environment holds `mark`, or whose arguments do.
+/// Processes whose environment or arguments contain `mark`.
 pub(crate) fn marked(mark: &str) -> Vec<Process> {
     let mut found = all();
     found.retain(|process| {
@@ -75,18 +76,18 @@ pub(crate) fn marked(mark: &str) -> Vec<Process> {
     found
 }
 
-/// True while the process runs.
+/// True while the process runs and is not a zombie.
 pub(crate) fn alive(pid: i32) -> bool {
     read(pid).is_some()
 }
 
-/// Sends `signal`; a process that is gone already is fine.
+/// Sends `signal`; ignores processes that have already ended.
 pub(crate) fn send(pid: i32, signal: Signal) {
     assert!(pid > 1, "refuse to signal process {pid}");
     let _ = signal::kill(Pid::from_raw(pid), signal);
 }
 
-/// Blocks until every one is gone; returns those that are not.
+/// Waits until all processes have ended; returns those that have not.
 pub(crate) fn wait_gone(pids: &[i32], deadline: Duration) -> Vec<i32> {
     let start = Instant::now();
     loop {
@@ -98,7 +99,7 @@ pub(crate) fn wait_gone(pids: &[i32], deadline: Duration) -> Vec<i32> {
     }
 }
 
-/// Memory that only this process holds (anonymous pages), in bytes.
+/// Private memory of the process (anonymous pages), in bytes.
 pub(crate) fn memory_bytes(pid: i32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("read process status");
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("RssAnon");

@@ -7,7 +7,8 @@ use std::{
     process::Command,
 };
 
-/// The folder of the programs under test: `STREAMING_TEST_BIN_DIR`, else where cargo put this test.
+/// The folder of the programs under test: `STREAMING_TEST_BIN_DIR`, otherwise the folder where cargo put
+/// this test.
 pub(crate) fn bin_dir() -> PathBuf {
     if let Some(dir) = env::var_os("STREAMING_TEST_BIN_DIR") {
         return PathBuf::from(dir);
@@ -23,7 +24,7 @@ pub(crate) fn ours(name: &str) -> PathBuf {
     path
 }
 
-/// The target folder; caches of generated files lie below it.
+/// The target folder, which also holds caches of generated files.
 pub(crate) fn target_dir() -> PathBuf {
     let exe = env::current_exe().expect("path of the test program");
     exe.ancestors().nth(3).expect("target/PROFILE/deps/e2e").to_owned()
@@ -34,7 +35,7 @@ pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// `.tools/bin/NAME` of the repository, else `NAME` on the path.
+/// `.tools/bin/NAME` of the repository, otherwise `NAME` on the path.
 pub(crate) fn tool(name: &str) -> Option<PathBuf> {
     let local = repository().join(".tools/bin").join(name);
     let path = env::var_os("PATH").unwrap_or_default();
@@ -42,7 +43,7 @@ pub(crate) fn tool(name: &str) -> Option<PathBuf> {
     std::iter::once(local).chain(on_path).find(|file| file.is_file())
 }
 
-/// Runs a tool to its end and returns what it wrote to standard output.
+/// Runs a tool and returns its standard output; panics if it fails.
 pub(crate) fn output<S: AsRef<OsStr>>(program: &str, args: &[S]) -> Vec<u8> {
     let output = Command::new(program).args(args).output().expect("start program");
     let errors = String::from_utf8_lossy(&output.stderr);

@@ -1,4 +1,4 @@
-//! A TCP proxy that fails on command: it passes, holds back every byte, or cuts connections.
+//! A TCP proxy with controlled failures: it forwards, holds back all bytes, or cuts connections.
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-/// What happens to bytes in both directions.
+/// How the proxy treats bytes, in both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// They pass.
+    /// Forwards bytes.
     Pass,
-    /// They wait, and nobody is told: a half-open link.
+    /// Holds bytes back without closing connections: a half-open link.
     Hold,
-    /// Connections are closed, new ones at once.
+    /// Closes connections, new ones at once.
     Cut,
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Passes connections on to `target` (`host:port`).
+    /// Forwards connections to `target` (`host:port`).
     pub(crate) async fn to(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind proxy");
         let address = listener.local_addr().expect("proxy address").to_string();
@@ -41,7 +41,7 @@ impl Proxy {
         Self { address, mode, task }
     }
 
-    /// Changes what happens from now on.
+    /// Changes the mode from now on.
     pub(crate) fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
     }
@@ -73,7 +73,7 @@ async fn link(near: TcpStream, target: Arc<str>, mode: watch::Receiver<Mode>) {
 }
 
 async fn cut(mut mode: watch::Receiver<Mode>) {
-    // A closed channel means that the proxy is gone: cut as well.
+    // A closed channel means that the proxy was dropped: close the connection as well.
     let _ = mode.wait_for(|mode| *mode == Mode::Cut).await;
 }
 

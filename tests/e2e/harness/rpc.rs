@@ -11,7 +11,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-/// Adds the token.
+/// Adds the token to each call.
 #[derive(Clone)]
 pub(crate) struct Bearer(MetadataValue<Ascii>);
 
@@ -24,7 +24,7 @@ impl Interceptor for Bearer {
 
 type Authorised = InterceptedService<Channel, Bearer>;
 
-/// Clients of one control plane; connects at the first call.
+/// Clients of one control plane; they connect at the first call.
 #[derive(Clone)]
 pub(crate) struct Rpc {
     channel: Channel,
@@ -39,7 +39,7 @@ impl Rpc {
         Self { channel: endpoint.connect_lazy(), bearer: Bearer(text) }
     }
 
-    /// The same with another token.
+    /// The same clients with another token.
     pub(crate) fn with_token(&self, token: &str) -> Self {
         let text = format!("Bearer {token}").parse().expect("token is ASCII");
         Self { channel: self.channel.clone(), bearer: Bearer(text) }

@@ -1,5 +1,6 @@
-//! Shell scripts that stand in for ffmpeg (`STREAMING_FFMPEG`): the real one, made slow or made to
-//! write damaged files. Replaced atomically, so that a test decides when ffmpeg behaves again.
+//! Shell scripts that replace ffmpeg (`STREAMING_FFMPEG`): they run the real one, but slowly or with
+//! damaged output files. The script is replaced atomically, so that a test decides when ffmpeg works
+//! normally again.
 
 use std::{
     fs,
@@ -7,27 +8,27 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What the stand-in does beside running ffmpeg.
+/// The change to ffmpeg's behaviour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Behaviour {
-    /// Nothing.
+    /// No change.
     Honest,
     /// Waits this many seconds before every encode.
     Slow(u32),
-    /// Cuts the last third off every file that it wrote, and ends with success.
+    /// Cuts the last third off every output file, and exits with success.
     Truncate,
-    /// Inverts one byte in the middle of every file that it wrote, and ends with success.
+    /// Inverts one byte in the middle of every output file, and exits with success.
     Flip,
 }
 
-/// A stand-in at a fixed path.
+/// A replacement script at a fixed path.
 pub(crate) struct Ffmpeg {
     path: PathBuf,
 }
 
 impl Ffmpeg {
-    /// Makes the script in a folder of its own below `dir`: the sandbox lets ffmpeg read the whole
-    /// folder that its program lies in.
+    /// Creates the script in a separate folder below `dir`, because the sandbox lets ffmpeg read the whole
+    /// folder of its program.
     pub(crate) fn new(dir: &Path, behaviour: Behaviour) -> Self {
         let dir = dir.join("stand-in");
         fs::create_dir(&dir).expect("make folder");
@@ -36,12 +37,12 @@ impl Ffmpeg {
         script
     }
 
-    /// For `STREAMING_FFMPEG`.
+    /// The value for `STREAMING_FFMPEG`.
     pub(crate) fn path(&self) -> &str {
         self.path.to_str().expect("UTF-8 path")
     }
 
-    /// Changes what the next run does; runs under way keep theirs.
+    /// Changes the behaviour of the next run; current runs keep theirs.
     pub(crate) fn set(&self, behaviour: Behaviour) {
         let draft = self.path.with_extension("draft");
         fs::write(&draft, text(behaviour)).expect("write script");
@@ -53,7 +54,7 @@ impl Ffmpeg {
 fn text(behaviour: Behaviour) -> String {
     let act = match behaviour {
         Behaviour::Honest => "exec ffmpeg \"$@\"".to_owned(),
-        // Only encodes have an input; questions about encoders are answered at once.
+        // Only encodes have an input; queries for encoders are not delayed.
         Behaviour::Slow(seconds) => {
             format!("[[ \" $* \" == *' -i '* ]] && sleep {seconds}\nexec ffmpeg \"$@\"")
         }
@@ -67,8 +68,8 @@ fn text(behaviour: Behaviour) -> String {
     format!("#!/bin/bash\n{act}\n")
 }
 
-/// Runs ffmpeg, then does `act` to every file that it was told to write. Outputs are plain paths or
-/// tee's `[options]path|[options]path`.
+/// Runs ffmpeg, then applies `act` to each of its output files. Outputs are plain paths or tee's
+/// `[options]path|[options]path`.
 fn damage(act: &str) -> String {
     format!(
         "ffmpeg \"$@\"\ncode=$?\n\

@@ -1,7 +1,7 @@
 //! A whole service for one test: `streaming-service up` on a private folder and free ports.
 //!
-//! **Invariant:** when a stack ends, nothing that it started is left running; the harness checks that
-//! itself, for every test.
+//! **Invariant:** when a stack ends, all processes that it started have ended; the harness checks this
+//! itself, in every test.
 
 use std::{
     collections::BTreeMap,
@@ -23,13 +23,13 @@ use super::{
     rpc::Rpc,
 };
 
-/// From the start of `up` to a healthy service.
+/// From the start of `up` until the service is healthy.
 const READY_DEADLINE: Duration = Duration::from_secs(60);
-/// From SIGTERM to the end of `up`.
+/// From SIGTERM until `up` ends.
 const STOP_DEADLINE: Duration = Duration::from_secs(40);
-/// From the end of `up`, however it ended, to the end of everything it started.
+/// From the end of `up`, for any reason, until all processes that it started have ended.
 pub(crate) const ORPHAN_DEADLINE: Duration = Duration::from_secs(5);
-/// Of each log, when a test fails.
+/// Lines of each log to print when a test fails.
 const LOG_TAIL_LINES: usize = 25;
 
 /// A running (or stopped) service and its data.
@@ -37,18 +37,18 @@ pub(crate) struct Stack {
     dir: TempDir,
     env: BTreeMap<String, String>,
     up: Option<Child>,
-    /// Program names seen below `up`, for a readable message about leftovers.
+    /// How often `up` was started; numbers its logs.
     starts: u32,
     /// `host:port` of the data plane.
     pub(crate) http: String,
     /// `host:port` of control.
     pub(crate) grpc: String,
-    /// The admin's.
+    /// The admin's token.
     pub(crate) token: String,
 }
 
 impl Stack {
-    /// Starts a service on defaults.
+    /// Starts a service with defaults.
     pub(crate) async fn start() -> Self {
         Self::start_with(&[]).await
     }
@@ -60,7 +60,7 @@ impl Stack {
         stack
     }
 
-    /// Starts a service whose objects lie in every bucket of `minio`.
+    /// Starts a service that stores its objects in all buckets of `minio`.
     pub(crate) async fn start_on(minio: &Minio, env: &[(&str, &str)]) -> Self {
         let mut stack = Self::new(env);
         stack.set_stores(minio);
@@ -68,7 +68,7 @@ impl Stack {
         stack
     }
 
-    /// Says, for the next start, that objects lie in every bucket of `minio`.
+    /// Configures the next start to store objects in all buckets of `minio`.
     pub(crate) fn set_stores(&mut self, minio: &Minio) {
         self.set("STREAMING_STORES", &minio.stores());
         for (key, value) in minio.vars() {
@@ -78,7 +78,8 @@ impl Stack {
 
     /// Prepares a service without starting it.
     pub(crate) fn new(env: &[(&str, &str)]) -> Self {
-        // Unix sockets below it must stay under 107 bytes, so it lies in the system's folder.
+        // Paths of unix sockets are limited to 107 bytes, so the folder is in the system's temporary
+        // folder.
         let dir = tempfile::Builder::new().prefix("svc-").tempdir().expect("make data folder");
         let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
         Self {
@@ -97,7 +98,7 @@ impl Stack {
         self.dir.path().join("data")
     }
 
-    /// A folder beside the data that the service knows nothing of.
+    /// The parent of the data folder, which the service does not use.
     pub(crate) fn beside(&self) -> &Path {
         self.dir.path()
     }
@@ -107,7 +108,7 @@ impl Stack {
         self.env.insert(key.to_owned(), value.to_owned());
     }
 
-    /// A command of ours with the stack's variables and nobody else's.
+    /// A command for one of the programs, with the stack's variables and without those of the environment.
     pub(crate) fn command(&self, name: &str) -> Command {
         let mut command = Command::new(program::ours(name));
         for (key, _) in std::env::vars_os() {
@@ -135,7 +136,7 @@ impl Stack {
         self.wait_ready().await;
     }
 
-    /// Runs `up` without waiting for it.
+    /// Starts `up` without waiting for it.
     pub(crate) fn launch(&mut self) {
         assert!(self.up.is_none(), "the stack runs already");
         self.starts += 1;
@@ -158,7 +159,7 @@ impl Stack {
         }
     }
 
-    /// Waits until addresses and token are known; control may have no worker yet.
+    /// Waits until addresses and token are known; control may not have a worker yet.
     pub(crate) async fn wait_addresses(&mut self) {
         let start = Instant::now();
         while !self.read_addresses() {
@@ -216,7 +217,7 @@ impl Stack {
         found
     }
 
-    /// Sends a signal to each process below `up` that runs `program`; at least one must.
+    /// Sends a signal to each process below `up` that runs `program`; panics if no such process runs.
     pub(crate) fn signal(&self, program: &str, signal: Signal) {
         let found = self.running(program);
         assert!(!found.is_empty(), "no {program} runs below up");
@@ -225,8 +226,8 @@ impl Stack {
         }
     }
 
-    /// SIGKILLs `program` and waits until `up` has started another. Children of the same name, as
-    /// Postgres has, are left to die with it.
+    /// SIGKILLs `program` and waits until `up` has started another. Does not kill its children of the same
+    /// name (Postgres has some); they end with their parent.
     pub(crate) async fn replace(&self, program: &str) {
         let before = self.roots(program);
         before.iter().for_each(|pid| process::send(*pid, Signal::SIGKILL));
@@ -236,14 +237,14 @@ impl Stack {
         .await;
     }
 
-    /// The processes of that name that no other one of the same name started.
+    /// The processes of this name that were not started by another one of the same name.
     fn roots(&self, program: &str) -> Vec<i32> {
         let all = self.running(program);
         let is_root = |p: &&process::Process| !all.iter().any(|other| other.pid == p.parent);
         all.iter().filter(is_root).map(|p| p.pid).collect()
     }
 
-    /// SIGKILLs `up` itself; what it started must follow at once.
+    /// SIGKILLs `up` itself; its child processes must end at once.
     pub(crate) fn kill_up(&mut self) {
         let mut up = self.up.take().expect("the stack runs");
         up.kill().expect("kill up");
@@ -251,7 +252,7 @@ impl Stack {
         self.assert_nothing_left("SIGKILL of up");
     }
 
-    /// SIGTERMs `up` and checks that it ends well and leaves nothing.
+    /// SIGTERMs `up`; checks that it ends within the deadline and leaves no processes.
     pub(crate) fn stop(&mut self) -> ExitStatus {
         let mut up = self.up.take().expect("the stack runs");
         process::send(up.id() as i32, Signal::SIGCONT);
@@ -289,7 +290,7 @@ impl Stack {
         panic!("left running after {after}: {left:#?}");
     }
 
-    /// The ends of all logs.
+    /// The last lines of all logs.
     pub(crate) fn logs(&self) -> String {
         let mut text = String::new();
         for dir in [self.dir.path().to_owned(), self.data().join("logs")] {
@@ -311,7 +312,7 @@ impl Stack {
         text
     }
 
-    /// Every object in the embedded store, as keys.
+    /// The keys of all objects in the embedded store.
     pub(crate) fn objects(&self) -> Vec<String> {
         let root = self.store();
         let mut keys = Vec::new();
