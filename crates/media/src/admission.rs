@@ -1,7 +1,8 @@
-//! Admission: proof, from the stored bytes alone, that a chunk is what the grid asks for.
+//! Admission: proves from the stored bytes alone that a chunk matches the grid.
 //!
-//! Fragments have one canonical form. So each is read leniently, judged by what it says, written
-//! again, and compared with the stored bytes: whatever is left over, flipped or missing differs.
+//! Fragments have one canonical form. Each fragment is therefore parsed leniently, checked against the
+//! grid, written again and compared with the stored bytes: any extra, altered or missing byte shows up
+//! as a difference.
 
 use thiserror::Error;
 
@@ -18,15 +19,15 @@ use crate::{
     index::Fragment,
 };
 
-/// Why a chunk must not enter the index.
+/// Why a chunk is rejected and must not enter the index.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum Refusal {
-    /// The video has no such chunk.
+    /// The video has fewer chunks.
     #[error("admit chunk {chunk}: the video has {chunks}")]
     Chunk {
-        /// As claimed.
+        /// Number of the chunk, as claimed.
         chunk: u32,
-        /// Of the grid.
+        /// Chunks of the grid.
         chunks: u32,
     },
     /// The init segment cannot be read.
@@ -35,76 +36,76 @@ pub enum Refusal {
     /// The init segment is not the one that we would write for its codec parameters.
     #[error("admit init segment: not in canonical form")]
     InitForm,
-    /// Video for audio, or the other way round.
+    /// The track is video where audio is expected, or the other way round.
     #[error("admit init segment: wrong kind of track")]
     Kind,
     /// The init segment's timescale is not the grid's.
     #[error("admit init segment: timescale {found}, expected {expected}")]
     Timescale {
-        /// By the grid.
+        /// Timescale of the grid.
         expected: u32,
-        /// In the init segment.
+        /// Timescale in the init segment.
         found: u32,
     },
     /// A fragment cannot be read.
     #[error("admit gop {gop}: {cause}")]
     Fragment {
-        /// Of the video.
+        /// Number of the GOP in the video.
         gop: u32,
-        /// What is wrong.
+        /// Why it cannot be read.
         #[source]
         cause: Mp4Error,
     },
-    /// A fragment's boxes are not the ones that we would write for its samples.
+    /// A fragment's boxes differ from the ones that we would write for its samples.
     #[error("admit gop {gop}: not in canonical form")]
     FragmentForm {
-        /// Of the video.
+        /// Number of the GOP in the video.
         gop: u32,
     },
-    /// A fragment starts at another time than the grid's.
+    /// A fragment does not start at the time that the grid gives it.
     #[error("admit gop {gop}: starts at tick {found}, expected {expected}")]
     DecodeTime {
-        /// Of the video.
+        /// Number of the GOP in the video.
         gop: u32,
-        /// By the grid.
+        /// Decode time by the grid.
         expected: u64,
-        /// In `tfdt`.
+        /// Decode time in `tfdt`.
         found: u64,
     },
-    /// Frames are missing or too many.
+    /// The number of samples differs from the grid's.
     #[error("admit gop {gop}: {found} samples, expected {expected}")]
     SampleCount {
-        /// Of the video.
+        /// Number of the GOP in the video.
         gop: u32,
-        /// By the grid.
+        /// Samples by the grid.
         expected: u64,
-        /// In the fragment.
+        /// Samples in the fragment.
         found: u64,
     },
-    /// The first sample is not sync, or another one is.
+    /// The first sample is not a sync sample, or another one is.
     #[error("admit gop {gop}: key frame misplaced at sample {sample}")]
     KeyFrame {
-        /// Of the video.
+        /// Number of the GOP in the video.
         gop: u32,
-        /// Within the GOP, in decode order.
+        /// Number of the sample in the GOP, in decode order.
         sample: usize,
     },
-    /// Two samples at one time, or one off the grid.
+    /// Two samples have the same presentation time, or one has a time that is not on the grid.
     #[error("admit gop {gop}: sample {sample} is off the grid")]
     Composition {
-        /// Of the video.
+        /// Number of the GOP in the video.
         gop: u32,
-        /// Within the GOP, in decode order.
+        /// Number of the sample in the GOP, in decode order.
         sample: usize,
     },
-    /// A sample is not a coded picture, or not an audio packet.
+    /// A sample does not hold a coded picture, or not an audio packet.
     #[error("admit gop {gop}: sample {sample}: {cause}")]
     Payload {
-        /// Of the video.
+        /// Number of the GOP in the video.
         gop: u32,
-        /// Within the GOP, in decode order.
+        /// Number of the sample in the GOP, in decode order.
         sample: usize,
-        /// What is wrong.
+        /// Why the sample is invalid.
         #[source]
         cause: Mp4Error,
     },
@@ -113,10 +114,10 @@ pub enum Refusal {
     Trailing(usize),
 }
 
-/// Checks chunk `chunk` as stored and returns its fragments.
+/// Checks the stored bytes of chunk `chunk` and returns its fragments.
 ///
 /// # Errors
-/// A [`Refusal`] that says what is wrong where.
+/// The chunk does not exist, or its bytes do not match the grid.
 pub fn admit(
     kind: TrackKind,
     grid: &Grid,
@@ -161,7 +162,7 @@ fn admit_init(kind: TrackKind, grid: &Grid, init: &[u8]) -> Result<Header, Refus
     Ok(header)
 }
 
-/// One GOP under examination.
+/// Checks one GOP.
 struct Judge<'a> {
     kind: TrackKind,
     grid: &'a Grid,
@@ -188,7 +189,7 @@ impl Judge<'_> {
         head.fragment(written.len(), mdat.end).map_err(refuse)
     }
 
-    /// The GOP's first tick and the ticks of each of its samples.
+    /// The GOP's first tick, and the duration of each of its samples in ticks.
     fn start(&self) -> (u64, u32) {
         match self.kind {
             TrackKind::Video => {
@@ -202,7 +203,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Size and composition offset of each sample, judged against the grid.
+    /// Size and composition offset of each sample, checked against the grid.
     fn entries(&self, moof: &BoxView<'_>) -> Result<Vec<(u32, u32)>, Refusal> {
         let gop = self.gop;
         let read = fragment::read(moof.body, self.header.defaults)
@@ -244,7 +245,7 @@ impl Judge<'_> {
         Ok(entries)
     }
 
-    /// Looks into each sample.
+    /// Checks the content of each sample.
     fn payload(&self, mdat: &[u8], entries: &[(u32, u32)]) -> Result<(), Refusal> {
         let gop = self.gop;
         let mut rest = mdat;

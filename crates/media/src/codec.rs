@@ -1,10 +1,11 @@
-//! The video codecs that a rung may have, and what is particular about each.
+//! The video codecs of renditions, and the properties of each.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How a rung's pictures are coded. The order is that of ladders: what every player plays comes first.
+/// Video codec of a rendition. The order is that of ladders: the codec that every player supports comes
+/// first.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -32,14 +33,14 @@ const X26X_PRESETS: [&str; 10] = [
     "veryslow",
     "placebo",
 ];
-/// SVT-AV1's presets go from 0 to this, fastest last.
+/// SVT-AV1's presets go from 0 to this number; the highest is the fastest.
 const SVT_PRESET_MAX: u32 = 13;
 
 impl Codec {
     /// Every codec.
     pub const ALL: [Self; 3] = [Self::H264, Self::Hevc, Self::Av1];
 
-    /// As profiles files write it.
+    /// The name in profiles files.
     pub const fn text(self) -> &'static str {
         match self {
             Self::H264 => "h264",
@@ -48,12 +49,12 @@ impl Codec {
         }
     }
 
-    /// Reads the text back.
+    /// Parses the name that [`Self::text`] returns.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|codec| codec.text() == text)
     }
 
-    /// FFmpeg's name of the encoder that a worker needs.
+    /// FFmpeg's name of the encoder that a worker needs for this codec.
     pub const fn encoder(self) -> &'static str {
         match self {
             Self::H264 => "libx264",
@@ -62,7 +63,7 @@ impl Codec {
         }
     }
 
-    /// The four characters that name the sample entry and begin the RFC 6381 string.
+    /// The four characters that name the sample entry and start the RFC 6381 string.
     pub const fn sample_entry(self) -> &'static str {
         match self {
             Self::H264 => "avc1",
@@ -71,12 +72,12 @@ impl Codec {
         }
     }
 
-    /// The codec of an RFC 6381 string that we write.
+    /// The codec of an RFC 6381 string that this crate has written.
     pub fn of_rfc6381(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|codec| text.starts_with(codec.sample_entry()))
     }
 
-    /// A preset that keeps up with playback on a few cores.
+    /// Default preset: fast enough for real time on a few cores.
     pub const fn default_preset(self) -> &'static str {
         match self {
             Self::H264 => "veryfast",
@@ -85,7 +86,7 @@ impl Codec {
         }
     }
 
-    /// Whether the encoder knows `preset`.
+    /// Whether the encoder has a preset of this name.
     pub fn has_preset(self, preset: &str) -> bool {
         match self {
             Self::H264 | Self::Hevc => X26X_PRESETS.contains(&preset),
@@ -96,7 +97,7 @@ impl Codec {
         }
     }
 
-    /// What [`Self::has_preset`] takes, for people.
+    /// The presets that [`Self::has_preset`] accepts, as text for error messages.
     pub fn presets(self) -> String {
         match self {
             Self::H264 | Self::Hevc => X26X_PRESETS.join(", "),
@@ -104,7 +105,8 @@ impl Codec {
         }
     }
 
-    /// Smallest side that the encoder takes, in pixels: a macroblock of x264, a bound of SVT-AV1's own.
+    /// Smallest width or height that the encoder accepts, in pixels: a macroblock for x264, SVT-AV1's
+    /// own limit for AV1.
     pub const fn side_min(self) -> u32 {
         match self {
             Self::H264 | Self::Hevc => 16,

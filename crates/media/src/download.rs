@@ -1,8 +1,8 @@
-//! A finished rung and its sound as one progressive MP4 that exists nowhere: a header written from sample
-//! tables, and after it the samples of the stored fragments, GOP by GOP, picture before sound.
+//! Lays out a finished rendition and its audio as one progressive MP4 that is never stored: a header
+//! built from sample tables, then the samples of the stored fragments, GOP by GOP, video before audio.
 //!
-//! **Invariant:** the layout follows from index and tables alone, so every data plane answers every range
-//! of it with the same bytes, today and in a year.
+//! **Invariant:** the layout depends on the index and the tables alone, so every data plane returns the
+//! same bytes for the same range at any time.
 
 use std::ops::Range;
 
@@ -14,58 +14,58 @@ use crate::{
     tables::{ChunkTable, GopTable},
 };
 
-/// Changes whenever the same film would be laid out otherwise: part of the ETag.
+/// Raised whenever the layout of a file changes; part of the ETag.
 const LAYOUT_VERSION: u32 = 1;
 
-/// One track's index entry and sample tables.
+/// The index entry and the sample tables of one track.
 #[derive(Clone, Copy, Debug)]
 pub struct Rendition<'a> {
-    /// Where its fragments are.
+    /// The track in the index.
     pub track: &'a Track,
-    /// Its sample tables, as many chunks.
+    /// Its sample tables, one per chunk.
     pub tables: &'a [ChunkTable],
 }
 
-/// A file's layout.
+/// The layout of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Download {
     header: Vec<u8>,
-    /// The payload, in order; together with the header there are no gaps.
+    /// The payload, in order. Header and pieces together cover the file without gaps.
     pieces: Vec<Piece>,
-    /// Keys of objects, which pieces name by number.
+    /// Keys of the objects, which pieces refer to by position.
     keys: Vec<String>,
 }
 
 /// The samples of one fragment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Piece {
-    /// Past its last byte, in the file.
+    /// Offset in the file just past the last byte of this piece.
     end: u64,
-    /// In the object.
+    /// Offset of the first byte in the object.
     offset: u64,
     bytes: u32,
     key: u32,
 }
 
-/// Where some bytes of the file are.
+/// Where a part of the file comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Slice<'a> {
-    /// Here.
+    /// The bytes themselves, a part of the header.
     Header(&'a [u8]),
-    /// In an object of the store.
+    /// A byte range of an object in the store.
     Object {
         /// The object's key.
         key: &'a str,
-        /// Its bytes.
+        /// The byte range in the object.
         range: Range<u64>,
     },
 }
 
 impl Download {
-    /// Lays out a rung and the sound that goes with it.
+    /// Lays out a video rendition and the audio that goes with it.
     ///
     /// # Errors
-    /// An [`Mp4Error`] when tables and index do not belong together, or the film is not finished.
+    /// The tables do not match the index, or the video is not finished.
     pub fn new(
         index: &Index,
         video: Rendition<'_>,
@@ -100,18 +100,19 @@ impl Download {
         Ok(Self { header, pieces, keys })
     }
 
-    /// Size of the file.
+    /// Size of the file in bytes.
     pub fn bytes(&self) -> u64 {
         self.pieces.last().map_or(self.header.len() as u64, |piece| piece.end)
     }
 
-    /// About how much memory this takes, in bytes.
+    /// Approximate memory use of this layout, in bytes.
     pub fn weight(&self) -> u64 {
         let keys: usize = self.keys.iter().map(|key| key.len() + size_of::<String>()).sum();
         (self.header.len() + self.pieces.len() * size_of::<Piece>() + keys) as u64
     }
 
-    /// Where the bytes `range` of the file are, in order; what lies past its end is left out.
+    /// The parts that make up bytes `range` of the file, in order; bytes past the end of the file are
+    /// left out.
     pub fn slices(&self, range: Range<u64>) -> impl Iterator<Item = Slice<'_>> {
         let head = self.header.len() as u64;
         let in_header = range.start.min(head) as usize..range.end.min(head) as usize;
@@ -130,14 +131,14 @@ impl Download {
     }
 }
 
-/// The strong ETag of a download, with its quotes: by what it is laid out from.
+/// The strong ETag of a download, quotes included, computed from the inputs of its layout.
 pub fn etag(index: &Index, video_table: &str, audio_table: Option<&str>) -> String {
     let audio_table = audio_table.unwrap_or_default();
     let text = format!("{LAYOUT_VERSION}\n{}\n{video_table}\n{audio_table}", index.version);
     format!("\"{}\"", &blake3::hash(text.as_bytes()).to_hex()[..32])
 }
 
-/// A track for the header, and where the samples of each of its fragments are.
+/// Reads a rendition: its track for the header, and the position of each fragment's samples.
 fn read(
     rendition: Rendition<'_>,
     ticks: u32,

@@ -1,8 +1,8 @@
-//! Fragmented MP4: reading what ffmpeg writes, writing what we serve.
+//! Fragmented MP4: reads FFmpeg's output and writes the form that is served.
 //!
-//! ffmpeg's boxes never reach a viewer. Samples are taken out of them and written again in one
-//! canonical form, so that every chunk of a rendition has the same init segment and every fragment
-//! starts exactly on the grid; admission can then compare bytes instead of interpreting them.
+//! FFmpeg's boxes never reach a viewer. Its samples are extracted and written again in one canonical
+//! form, so that every chunk of a rendition has the same init segment and every fragment starts exactly
+//! on the grid. Admission can then compare bytes instead of interpreting them.
 
 mod audio;
 mod av1;
@@ -26,51 +26,51 @@ pub use sample::{SampleView, samples};
 
 use thiserror::Error;
 
-/// Most samples of one fragment or track run that we read: far above ten minutes of video.
+/// Most samples of one fragment or track run that are read: far above ten minutes of video.
 pub(crate) const SAMPLES_MAX: usize = 1 << 20;
 
-/// What a track holds.
+/// The kind of a track.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TrackKind {
-    /// Pictures: H.264, HEVC or AV1.
+    /// Video: H.264, HEVC or AV1.
     Video,
     /// AAC-LC audio.
     Audio,
 }
 
-/// Why bytes are not the MP4 that they should be.
+/// Why bytes are not the expected MP4.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum Mp4Error {
-    /// A box or field reaches past its container.
+    /// A box or field extends past the end of its container.
     #[error("read mp4: truncated {0}")]
     Truncated(&'static str),
-    /// A required box is not there.
+    /// A required box is missing.
     #[error("read mp4: missing {0}")]
     Missing(&'static str),
-    /// A field has a value that it cannot have.
+    /// A field has an invalid value.
     #[error("read mp4: invalid {0}")]
     Invalid(&'static str),
-    /// Legal, but not what our encoders write.
+    /// Valid MP4, but not a form that our encoders write.
     #[error("read mp4: unsupported {0}")]
     Unsupported(&'static str),
     /// The number of frames or packets differs from the grid's.
     #[error("match grid: {found} samples, expected {expected}")]
     SampleCount {
-        /// By the grid.
+        /// Samples by the grid.
         expected: u64,
-        /// In the file.
+        /// Samples in the file.
         found: u64,
     },
-    /// A time that is not on the grid.
+    /// A sample's time is not on the grid.
     #[error("match grid: sample {sample} is off the grid")]
     OffGrid {
-        /// In decode order, from 0.
+        /// Number of the sample in decode order, from 0.
         sample: u64,
     },
-    /// The key frames are not where the grid's GOPs start.
+    /// A key frame is not where a GOP of the grid starts, or is missing there.
     #[error("match grid: key frame misplaced at sample {sample}")]
     KeyFrame {
-        /// In decode order, from 0.
+        /// Number of the sample in decode order, from 0.
         sample: u64,
     },
 }

@@ -1,17 +1,17 @@
-//! The fixed time grid that every rendition of a video shares.
+//! The fixed time grid that all renditions of a video share.
 //!
-//! A GOP is two seconds (`round(2·fps)` frames), a chunk ten GOPs, except that chunk 0 has two, so
-//! that the first thing to watch is encoded soon. HLS segments are at most five GOPs, DASH segments
-//! at most two, and neither crosses a chunk: a segment is always one byte range of one object.
+//! A GOP lasts two seconds (`round(2·fps)` frames) and a chunk is ten GOPs, except that chunk 0 has only
+//! two, so that playback can start early. HLS segments have at most five GOPs, DASH segments at most
+//! two, and a segment never spans two chunks: it is always one byte range of one object.
 
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Highest output frame rate; Apple's HLS authoring specification, rule 1.19, allows no more.
+/// Highest output frame rate: the limit of Apple's HLS authoring specification, rule 1.19.
 pub const FRAME_RATE_MAX: u32 = 60;
-/// Longest film we plan: a week at 60 frames per second.
+/// Longest supported video: a week at 60 frames per second.
 pub const FRAMES_MAX: u64 = 7 * 24 * 3600 * 60;
 /// GOPs of chunk 0.
 pub const FIRST_CHUNK_GOPS: u32 = 2;
@@ -26,13 +26,13 @@ pub const AUDIO_RATE: u32 = 48_000;
 /// Samples of one AAC frame (ISO/IEC 14496-3, AAC-LC).
 pub const AAC_FRAME_SAMPLES: u32 = 1024;
 
-/// Why a grid cannot be made.
+/// Why a grid is invalid.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum GridError {
     /// Zero, infinite, below one or above [`FRAME_RATE_MAX`].
     #[error("invalid frame rate {0}/{1}")]
     FrameRate(u32, u32),
-    /// None, or more than [`FRAMES_MAX`].
+    /// Zero frames, or more than [`FRAMES_MAX`].
     #[error("invalid number of frames {0}")]
     Frames(u64),
 }
@@ -45,9 +45,9 @@ pub struct FrameRate {
     den: u32,
 }
 
-/// A source whose rate is this near to a standard one is taken to have it.
+/// A source whose rate is within this fraction of a standard rate gets the standard rate.
 const SNAP: f64 = 0.001;
-/// Rates that films come in.
+/// Common frame rates of sources.
 const STANDARD_RATES: [(u32, u32); 9] = [
     (24_000, 1001),
     (24, 1),
@@ -64,7 +64,7 @@ impl FrameRate {
     /// A rate exactly as given.
     ///
     /// # Errors
-    /// [`GridError::FrameRate`] when it is not in 1 to 60.
+    /// [`GridError::FrameRate`] when the rate is not from 1 to 60.
     pub fn new(num: u32, den: u32) -> Result<Self, GridError> {
         let most = u64::from(den) * u64::from(FRAME_RATE_MAX);
         if den == 0 || num < den || u64::from(num) > most {
@@ -101,15 +101,15 @@ impl FrameRate {
         if fps <= 1.0 {
             return Self::new(1, 1);
         }
-        // Exact where the numbers are small; they are factors of the tracks' timescale.
+        // Exact as long as the numbers are small, because they are factors of the tracks' timescale.
         match den.checked_mul(1 << halvings) {
             Some(den) if den < 100_000 && num < 10_000_000 => Self::new(num, den),
             _ => Self::new((fps.min(f64::from(FRAME_RATE_MAX)) * 1000.0).round() as u32, 1000),
         }
     }
 
-    /// The nominal rate of films without pictures: one frame lasts as long as one AAC frame, so that
-    /// every boundary is exact.
+    /// The nominal rate of videos without a video track: one frame lasts as long as one AAC frame, so
+    /// that every boundary is exact.
     pub const SOUND: Self = Self { num: 375, den: 8 };
 
     /// Numerator in lowest terms.
@@ -156,7 +156,7 @@ const fn gcd(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// A video's grid: its frame rate and how many frames it has.
+/// The grid of a video: its frame rate and its number of frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "(FrameRate, u64)", into = "(FrameRate, u64)")]
 pub struct Grid {
@@ -190,12 +190,12 @@ impl Grid {
         Ok(Self { rate, frames })
     }
 
-    /// The grid of a film without pictures that lasts `seconds`.
+    /// The grid of a video without a video track that lasts `seconds`.
     ///
     /// # Errors
-    /// [`GridError::Frames`] when that is no length of a film.
+    /// [`GridError::Frames`] when `seconds` is not a valid duration.
     pub fn of_sound(seconds: f64) -> Result<Self, GridError> {
-        // Rounding must not add a frame of silence to what was exact.
+        // Rounding must not add a frame of silence to an exact duration.
         let frames = (seconds * FrameRate::SOUND.fps() - 1e-6).ceil();
         Self::new(FrameRate::SOUND, if frames.is_finite() { frames.max(0.0) as u64 } else { 0 })
     }
@@ -205,12 +205,12 @@ impl Grid {
         self.rate
     }
 
-    /// Frames of the whole video.
+    /// Number of frames of the whole video.
     pub const fn frames(&self) -> u64 {
         self.frames
     }
 
-    /// Length of the whole video in seconds.
+    /// Duration of the whole video in seconds.
     pub fn duration(&self) -> f64 {
         self.seconds(self.frames)
     }
@@ -220,14 +220,14 @@ impl Grid {
         frame as f64 * f64::from(self.rate.den) / f64::from(self.rate.num)
     }
 
-    /// Frames of every GOP but the last: `round(2·fps)`.
+    /// Frames of every GOP except the last: `round(2·fps)`.
     pub fn gop_frames(&self) -> u32 {
         let doubled = 2 * u64::from(self.rate.num);
         let den = u64::from(self.rate.den);
         ((doubled + den / 2) / den).max(1) as u32
     }
 
-    /// How many GOPs there are; the last may be short.
+    /// Number of GOPs; the last one may be short.
     pub fn gops(&self) -> u32 {
         self.frames.div_ceil(u64::from(self.gop_frames())) as u32
     }
@@ -239,7 +239,7 @@ impl Grid {
         start..(start + size).min(self.frames)
     }
 
-    /// How many chunks there are.
+    /// Number of chunks.
     pub fn chunks(&self) -> u32 {
         let gops = self.gops();
         1 + gops.saturating_sub(FIRST_CHUNK_GOPS).div_ceil(CHUNK_GOPS)
@@ -271,10 +271,11 @@ impl Grid {
         self.gop(gops.start).start..self.gop(gops.end).start
     }
 
-    /// The AAC frames of GOP `gop`: from the frame boundary nearest to the GOP's start up to the one
-    /// nearest to its end, so audio segments end within half an AAC frame of the video's. The last
-    /// GOP's sound ends with its picture or less than an AAC frame before it: sound that outlasts the
-    /// stated duration makes dash.js seek back at the end. No GOP is without sound, however short.
+    /// The AAC frames of GOP `gop`: from the AAC frame boundary nearest to the GOP's start up to the one
+    /// nearest to its end, so that audio segments end within half an AAC frame of the video's. The audio
+    /// of the last GOP ends with its video or less than one AAC frame before it, because dash.js seeks
+    /// back at the end when audio outlasts the stated duration. Every GOP has audio, however short the
+    /// GOP is.
     pub fn audio_frames(&self, gop: u32) -> Range<u64> {
         let frames = self.gop(gop);
         self.audio_boundary(frames.start)..self.audio_boundary(frames.end)
@@ -317,7 +318,7 @@ impl Grid {
         self.segments(DASH_SEGMENT_GOPS)
     }
 
-    /// GOPs of the `number`th segment of at most `size` GOPs; `None` past the end.
+    /// The GOPs of segment `number` when segments have at most `size` GOPs; `None` past the end.
     pub(crate) fn segment(&self, number: u32, size: u32) -> Option<Range<u32>> {
         let (first, others) = (FIRST_CHUNK_GOPS.div_ceil(size), CHUNK_GOPS.div_ceil(size));
         let (chunk, within) = match number.checked_sub(first) {

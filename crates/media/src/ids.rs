@@ -1,11 +1,11 @@
-//! Typed identifiers. A bare UUID never crosses a function boundary.
+//! Typed identifiers. A function never takes or returns a bare UUID.
 
 use std::{fmt, marker::PhantomData, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-/// A UUID (version 7 when we make it) that says what it identifies.
+/// A UUID (version 7 for those that this service creates) with the type of the thing that it identifies.
 pub struct Id<T>(Uuid, PhantomData<fn() -> T>);
 
 /// Marks [`VideoId`].
@@ -23,13 +23,13 @@ pub enum Caption {}
 
 /// Identifies a video.
 pub type VideoId = Id<Video>;
-/// Identifies a job; also the version of what the job made.
+/// Identifies a job, and also the version of the job's output.
 pub type JobId = Id<Job>;
 /// Identifies a task of a job.
 pub type TaskId = Id<Task>;
 /// Identifies one connection of a worker.
 pub type WorkerId = Id<Worker>;
-/// Identifies a source on its way.
+/// Identifies an upload of a source.
 pub type UploadId = Id<Upload>;
 /// Identifies a text track of a video.
 pub type CaptionId = Id<Caption>;

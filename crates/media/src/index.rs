@@ -1,7 +1,8 @@
-//! The index: which bytes of which object hold which two seconds of which rendition.
+//! The index: maps every two seconds of every rendition to a byte range of an object.
 //!
-//! Control builds it from committed chunks, data planes write manifests and serve ranges from it.
-//! While the video grows it is rebuilt at each commit; the final one is an object in the store.
+//! The control plane builds it from committed chunks; data planes write manifests and serve byte ranges
+//! from it. While a video is growing, the index is rebuilt at each commit; the final index is an object
+//! in the store.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -15,31 +16,31 @@ use crate::{
 
 /// First bytes of an encoded index.
 const MAGIC: [u8; 4] = *b"SVIX";
-/// The version this program writes.
+/// The version that this program writes.
 pub const VERSION: u16 = 3;
-/// The version before it, still in stores: it ends before the list of text tracks.
+/// The previous version, which stores still hold: it ends before the list of text tracks.
 const WITHOUT_CAPTIONS: u16 = 2;
 /// Magic, version and digest.
 const HEADER_BYTES: usize = 4 + 2 + blake3::OUT_LEN;
-/// Most bytes of an encoded index: a week of film in twenty renditions is a fifth of it.
+/// Largest encoded index, in bytes: a week of video in twenty renditions needs a fifth of it.
 pub const INDEX_BYTES_MAX: usize = 256 << 20;
 
-/// Why bytes are not an index that can be served.
+/// Why bytes are not a usable index.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum IndexError {
-    /// Shorter than the header, or longer than [`INDEX_BYTES_MAX`].
+    /// The size is below that of the header or above [`INDEX_BYTES_MAX`].
     #[error("read index: {0} bytes is no size of an index")]
     Size(usize),
-    /// Something else.
+    /// The bytes do not start with the magic number of an index.
     #[error("read index: not an index")]
     Magic,
-    /// Written by an older or newer program.
+    /// Written by an older or newer program, in a version that is not supported.
     #[error("read index: version {0} is not supported")]
     Version(u16),
     /// Truncated or corrupt.
     #[error("read index: checksum differs")]
     Checksum,
-    /// The checksum holds and yet it is not an index.
+    /// The checksum matches, but the payload cannot be decoded.
     #[error("read index: payload is malformed")]
     Malformed,
 }
@@ -49,114 +50,116 @@ pub enum IndexError {
 pub struct Index {
     /// The video.
     pub video: VideoId,
-    /// The job that made these renditions: the version part of every media URL.
+    /// The job that made these renditions; the version part of every media URL.
     pub version: JobId,
-    /// Whose video it is; never shown to viewers.
+    /// The tenant that owns the video; never shown to viewers.
     pub tenant: String,
-    /// What people call it: downloads are named after it.
+    /// The user's title for the video; downloads are named after it.
     pub title: String,
-    /// Plays without a token.
+    /// Whether the video plays without a token.
     pub public: bool,
-    /// Serve HLS.
+    /// Whether HLS is served.
     pub hls: bool,
-    /// Serve DASH.
+    /// Whether DASH is served.
     pub dash: bool,
-    /// When the first chunk was playable, in milliseconds since the Unix epoch.
+    /// When the first chunk became playable, in milliseconds since the Unix epoch.
     pub published_at_ms: i64,
-    /// When the last chunk was indexed; `None` while the video grows.
+    /// When the last chunk was indexed; `None` while the video is growing.
     pub finished_at_ms: Option<i64>,
     /// The time grid of every rendition.
     pub grid: Grid,
-    /// Planned video renditions, lowest first. One that has no chunk yet has no `init`.
+    /// Planned video renditions, lowest first. A rendition without a chunk has no `init` yet.
     pub video_renditions: Vec<VideoRendition>,
-    /// Planned audio renditions, in the source's order; the first is the default.
+    /// Planned audio renditions, in the order of the source; the first is the default.
     pub audio_renditions: Vec<AudioRendition>,
-    /// What has been made of them.
+    /// The images that have been made so far.
     pub pictures: Pictures,
-    /// Text tracks, embedded ones first, the uploaded by age. They come and go while the rest stays.
+    /// Text tracks: embedded ones first, then uploaded ones by age. They may change while everything
+    /// else stays.
     pub captions: Vec<TextTrack>,
 }
 
-/// A rung of the ladder.
+/// A video rendition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VideoRendition {
-    /// "360p": also its part of media URLs.
+    /// For example "360p"; also part of media URLs.
     pub name: String,
-    /// Pixels.
+    /// In pixels.
     pub width: u32,
-    /// Pixels.
+    /// In pixels.
     pub height: u32,
-    /// The planned bit rate, in bit/s; manifests use measured sizes.
+    /// The planned bit rate, in bit/s; manifests use measured rates.
     pub target_bitrate: u64,
-    /// What has been committed.
+    /// The committed part.
     pub track: Track,
 }
 
-/// An audio track.
+/// An audio rendition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AudioRendition {
-    /// "audio-0": also its part of media URLs.
+    /// For example "audio-0"; also part of media URLs.
     pub name: String,
-    /// What people see, unique in the video.
+    /// The name that viewers see, unique in the video.
     pub label: String,
-    /// BCP 47; "und" when unknown.
+    /// BCP 47 tag; "und" when unknown.
     pub language: String,
-    /// Channels of the output.
+    /// Number of output channels.
     pub channels: u32,
     /// The planned bit rate, in bit/s.
     pub target_bitrate: u64,
-    /// What has been committed.
+    /// The committed part.
     pub track: Track,
 }
 
 /// The committed part of a rendition.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Track {
-    /// RFC 6381 codec string of `init`; empty while there is none.
+    /// RFC 6381 codec string of `init`; empty before the first chunk.
     pub codec: String,
-    /// Ticks per second; 0 while there is no `init`.
+    /// Ticks per second; 0 before the first chunk.
     pub timescale: u32,
-    /// The CMAF header; empty while no chunk is committed.
+    /// The init segment (CMAF header); empty before the first chunk is committed.
     pub init: Vec<u8>,
-    /// Chunk by chunk from 0; `None` where a later chunk was committed first. Length up to the grid's.
+    /// The chunks from 0 on; `None` where a later chunk was committed first. At most as many as the grid
+    /// has.
     pub chunks: Vec<Option<Chunk>>,
-    /// Its sample tables, once the video is finished: what downloads are laid out from.
+    /// The sample tables, once the video is finished; downloads are laid out from them.
     pub table: Option<TableObject>,
 }
 
-/// An object with a rendition's sample tables.
+/// The object that holds a rendition's sample tables.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableObject {
     /// Its key in the video's store.
     pub key: String,
-    /// Size.
+    /// Size in bytes.
     pub bytes: u64,
 }
 
-/// One committed object: the fragments of one chunk, one per GOP, back to back from byte 0.
+/// One committed object: the fragments of one chunk, one per GOP, concatenated from byte 0.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chunk {
     /// Its key in the video's store.
     pub key: String,
-    /// In order; as many as the grid's chunk has GOPs.
+    /// The fragments in order; as many as the chunk has GOPs on the grid.
     pub fragments: Vec<Fragment>,
 }
 
-/// A moof and its mdat: one GOP.
+/// A `moof` and its `mdat`: one GOP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fragment {
-    /// Size in bytes, moof and mdat.
+    /// Size of `moof` and `mdat` in bytes.
     pub bytes: u32,
-    /// Bytes from the fragment's start to the end of its first sample: what an I-frame playlist names.
+    /// Bytes from the fragment's start to the end of its first sample: the range in an I-frame playlist.
     pub intra_bytes: u32,
     /// Sum of the sample durations, in ticks.
     pub duration: u32,
 }
 
 impl Index {
-    /// The bytes that [`Self::decode`] reads back.
+    /// Encodes the index for [`Self::decode`].
     pub fn encode(&self) -> Vec<u8> {
-        // Serializing into memory cannot fail: no map, no unsized sequence, no custom serializer.
+        // Serializing into memory cannot fail: there are no maps, unsized sequences or custom serializers.
         let payload = postcard::to_stdvec(self).unwrap_or_default();
         let mut out = Vec::with_capacity(HEADER_BYTES + payload.len());
         out.extend_from_slice(&MAGIC);
@@ -166,10 +169,10 @@ impl Index {
         out
     }
 
-    /// Reads an index; damage is an error, never a panic or a different index.
+    /// Decodes an index. Damaged bytes cause an error, never a panic or a different index.
     ///
     /// # Errors
-    /// An [`IndexError`] that says what is wrong with the bytes.
+    /// The size, magic number, version, checksum or payload is invalid.
     pub fn decode(bytes: &[u8]) -> Result<Self, IndexError> {
         if bytes.len() > INDEX_BYTES_MAX {
             return Err(IndexError::Size(bytes.len()));
@@ -189,7 +192,7 @@ impl Index {
         }
         let older;
         let payload = if version == WITHOUT_CAPTIONS {
-            // An empty list, as postcard writes it.
+            // The postcard encoding of an empty list.
             older = [payload, &[0]].concat();
             &older
         } else {
@@ -201,7 +204,7 @@ impl Index {
         }
     }
 
-    /// The track of a rendition, and its content type.
+    /// The track of a rendition, and the content type of its segments.
     pub fn track(&self, rendition: &str) -> Option<(&Track, &'static str)> {
         let video = self.video_renditions.iter().find(|r| r.name == rendition);
         let audio = self.audio_renditions.iter().find(|r| r.name == rendition);
@@ -212,7 +215,7 @@ impl Index {
         }
     }
 
-    /// The same track, to be filled.
+    /// The track of a rendition, for writing.
     pub fn track_mut(&mut self, rendition: &str) -> Option<&mut Track> {
         let video = self.video_renditions.iter_mut().find(|r| r.name == rendition);
         if let Some(video) = video {
@@ -222,14 +225,14 @@ impl Index {
         audio.map(|audio| &mut audio.track)
     }
 
-    /// A text track.
+    /// The text track with this id.
     pub fn caption(&self, id: CaptionId) -> Option<&TextTrack> {
         self.captions.iter().find(|track| track.about.id == id)
     }
 }
 
 impl Track {
-    /// Has its init segment and its first chunk.
+    /// Whether the init segment and the first chunk are committed.
     pub fn started(&self) -> bool {
         !self.init.is_empty() && self.frontier() > 0
     }
@@ -239,7 +242,7 @@ impl Track {
         self.chunks.iter().map_while(Option::as_ref).flat_map(|chunk| &chunk.fragments)
     }
 
-    /// GOPs that can be played from the start without a gap.
+    /// Number of GOPs that can be played from the start without a gap.
     pub fn frontier(&self) -> u32 {
         let committed = self.chunks.iter().map_while(Option::as_ref);
         committed.map(|chunk| chunk.fragments.len() as u32).sum()

@@ -1,33 +1,33 @@
-//! Proof that bytes are one whole baseline JPEG of the planned size (ITU-T T.81): every marker in its
-//! place, the frame's size, tables before the scan that needs them, entropy-coded data without stray
-//! markers, EOI as the very last bytes.
+//! Verifies that bytes are exactly one baseline JPEG of the planned size (ITU-T T.81): all markers in a
+//! valid order, the frame's size, tables before the scan that uses them, entropy-coded data without
+//! stray markers, and EOI as the very last bytes.
 
 use thiserror::Error;
 
 use crate::pictures::Size;
 
-/// Why bytes are not the picture that was planned.
+/// Why bytes are not the planned image.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum JpegError {
-    /// They end within a segment.
+    /// The bytes end within a segment.
     #[error("read jpeg: truncated {0}")]
     Truncated(&'static str),
-    /// A marker where it must not be.
+    /// A marker is in a place where it is not allowed.
     #[error("read jpeg: marker {0:#04x} misplaced")]
     Marker(u8),
-    /// No marker where one must be.
+    /// A required marker is missing.
     #[error("read jpeg: no marker")]
     NoMarker,
-    /// Something required is not there.
+    /// A required segment is missing.
     #[error("read jpeg: missing {0}")]
     Missing(&'static str),
-    /// Another size than planned.
+    /// The size differs from the plan.
     #[error("read jpeg: {0}x{1} pixels")]
     Size(u32, u32),
-    /// Not 8 bits in three components.
+    /// The samples are not 8 bits in three components.
     #[error("read jpeg: unsupported sample format")]
     Format,
-    /// Bytes after the end, or before the beginning.
+    /// There are bytes after the end of the image.
     #[error("read jpeg: {0} bytes after the end")]
     Trailing(usize),
 }
@@ -41,20 +41,20 @@ const DQT: u8 = 0xdb;
 const DRI: u8 = 0xdd;
 const COM: u8 = 0xfe;
 
-/// What has been seen so far.
+/// State of the check.
 #[derive(Default)]
 struct Seen {
     size: Option<Size>,
     quantization: bool,
     huffman: bool,
-    /// Entropy-coded bytes.
+    /// Number of entropy-coded bytes.
     coded: usize,
 }
 
-/// Checks that `bytes` are exactly one picture of `size`.
+/// Checks that `bytes` are exactly one image of `size`.
 ///
 /// # Errors
-/// A [`JpegError`] that says what is wrong.
+/// The bytes are damaged, or the image differs from the plan.
 pub fn check(bytes: &[u8], size: Size) -> Result<(), JpegError> {
     let mut rest = bytes.strip_prefix(&[0xff, SOI]).ok_or(JpegError::Missing("SOI"))?;
     let mut seen = Seen::default();
@@ -103,7 +103,7 @@ impl Seen {
             SOF0 if self.size.is_none() => self.size = Some(frame(body)?),
             DQT => self.quantization = true,
             DHT => self.huffman = true,
-            // Restart interval, application data, comments.
+            // Restart interval, application data and comments.
             DRI | 0xe0..=0xef | COM => {}
             other => return Err(JpegError::Marker(other)),
         }
@@ -111,7 +111,7 @@ impl Seen {
     }
 }
 
-/// The marker that `bytes` begin with; fill bytes may precede it.
+/// Reads the marker at the start of `bytes`; fill bytes may precede it.
 fn marker(bytes: &[u8]) -> Result<(u8, &[u8]), JpegError> {
     if bytes.first() != Some(&0xff) {
         return Err(if bytes.is_empty() { JpegError::Missing("EOI") } else { JpegError::NoMarker });
@@ -121,7 +121,7 @@ fn marker(bytes: &[u8]) -> Result<(u8, &[u8]), JpegError> {
     Ok((marker, &bytes[fill + 1..]))
 }
 
-/// A segment's body, and what follows it.
+/// Splits a segment's body from the bytes that follow it.
 fn segment(bytes: &[u8]) -> Result<(&[u8], &[u8]), JpegError> {
     let truncated = JpegError::Truncated("segment");
     let length = bytes.first_chunk::<2>().map(|length| u16::from_be_bytes(*length));
@@ -141,8 +141,8 @@ fn frame(body: &[u8]) -> Result<Size, JpegError> {
     Ok(Size { width: side(w1, w0), height: side(h1, h0) })
 }
 
-/// How many bytes of entropy-coded data there are: up to the first marker that is neither a stuffed byte
-/// nor a restart.
+/// Number of bytes of entropy-coded data: up to the first marker that is neither a stuffed byte nor a
+/// restart.
 fn entropy_coded(bytes: &[u8]) -> Result<usize, JpegError> {
     let mut at = 0;
     while let Some(found) = bytes[at..].iter().position(|byte| *byte == 0xff) {

@@ -1,49 +1,50 @@
-//! The ladder: which rungs a source gets, and at what size. Never above the source.
+//! The ladder: selects the profiles that fit a source and their sizes. No rendition is larger than the
+//! source.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{Codec, source::VideoTrack};
 
-/// A source may be this much smaller than a profile's box and still count as filling it (853 of 854).
+/// A source up to this much smaller than a profile's box still counts as filling it (853 of 854).
 const FIT_TOLERANCE: f64 = 1.02;
-/// In bit/s, where no profile says.
+/// In bit/s, where no profile states one.
 const AUDIO_BITRATE_DEFAULT: u64 = 128_000;
 
-/// A named target that operators configure.
+/// A named encoding setting, configured by operators.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {
     /// For example "720p".
     pub name: String,
-    /// Box for a landscape source, in pixels; a portrait one turns it.
+    /// Width of the box for a landscape source, in pixels; for a portrait source the box is rotated.
     pub width: u32,
-    /// See `width`.
+    /// Height of the box; see `width`.
     pub height: u32,
-    /// bit/s
+    /// In bit/s.
     pub video_bitrate: u64,
-    /// bit/s
+    /// In bit/s.
     pub audio_bitrate: u64,
-    /// How the pictures are coded.
+    /// The video codec.
     pub codec: Codec,
-    /// The encoder's.
+    /// Preset of the encoder.
     pub preset: String,
 }
 
-/// One rendition of one video.
+/// One planned video rendition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Rung {
-    /// The profile's name; also the rendition's.
+    /// Name of the profile, and of the rendition.
     pub name: String,
-    /// Even.
+    /// In pixels; even.
     pub width: u32,
-    /// Even.
+    /// In pixels; even.
     pub height: u32,
-    /// bit/s
+    /// In bit/s.
     pub video_bitrate: u64,
-    /// How the pictures are coded.
+    /// The video codec.
     #[serde(default)]
     pub codec: Codec,
-    /// The encoder's; empty in plans of programs that had one for all rungs.
+    /// Preset of the encoder; empty in plans from versions that had one preset for the whole ladder.
     #[serde(default)]
     pub preset: String,
 }
@@ -68,15 +69,15 @@ pub fn default_profiles() -> Vec<Profile> {
     ]
 }
 
-/// Why a requested ladder cannot be made; `index` is the place in the request.
+/// Why a requested ladder is invalid; `index` is the position in the request.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum LadderError {
-    /// No profile has this name.
+    /// There is no profile of this name.
     #[error("unknown profile {name:?}; known are {known}")]
     Unknown {
-        /// Place in the request.
+        /// Position in the request.
         index: usize,
-        /// As requested.
+        /// Name as requested.
         name: String,
         /// The configured names, comma-separated.
         known: String,
@@ -84,45 +85,46 @@ pub enum LadderError {
     /// The profile is larger than the source.
     #[error("profile {name:?} is above the source ({width}x{height})")]
     AboveSource {
-        /// Place in the request.
+        /// Position in the request.
         index: usize,
-        /// As requested.
+        /// Name as requested.
         name: String,
-        /// Of the source.
+        /// Width of the source.
         width: u32,
-        /// Of the source.
+        /// Height of the source.
         height: u32,
     },
-    /// The encoder takes no picture as small as the source's.
+    /// The encoder does not support a picture as small as the source's.
     #[error("profile {name:?}: {codec} takes no picture of {width}x{height}")]
     TooSmall {
-        /// Place in the request.
+        /// Position in the request.
         index: usize,
-        /// As requested.
+        /// Name as requested.
         name: String,
-        /// The profile's.
+        /// Codec of the profile.
         codec: Codec,
-        /// Of the rung.
+        /// Width of the rung.
         width: u32,
-        /// Of the rung.
+        /// Height of the rung.
         height: u32,
     },
-    /// Requested twice.
+    /// The profile is requested twice.
     #[error("profile {name:?} is listed twice")]
     Repeated {
-        /// Place in the request.
+        /// Position in the request.
         index: usize,
-        /// As requested.
+        /// Name as requested.
         name: String,
     },
 }
 
-/// The rungs for `track`: the `requested` ones, or with none requested every profile that fits. H.264
-/// comes first, then HEVC, then AV1, each lowest first: the first rung is what every player can begin
-/// with. The lowest profile of each codec always fits, at the source's own size when that is smaller.
+/// Selects the rungs for `track`: the `requested` profiles, or every profile that fits if none is
+/// requested. H.264 comes first, then HEVC, then AV1, each lowest first, so that every player can start
+/// with the first rung. The lowest profile of each codec always fits; its rung has the source's own size
+/// when the source is smaller.
 ///
 /// # Errors
-/// A [`LadderError`] that names the offending place of the request.
+/// A requested profile is unknown, too large, too small for its encoder, or listed twice.
 pub fn select(
     track: &VideoTrack,
     profiles: &[Profile],
@@ -158,10 +160,10 @@ pub fn select(
     Ok(rungs.filter(|r| r.width.min(r.height) >= r.codec.side_min()).collect())
 }
 
-/// Checks that every requested name is a profile's.
+/// Checks that there is a profile for every requested name.
 ///
 /// # Errors
-/// [`LadderError::Unknown`] that names the first place that is not, and the names that are.
+/// [`LadderError::Unknown`] with the first unknown name and the names of all profiles.
 pub fn known(profiles: &[Profile], requested: &[String]) -> Result<(), LadderError> {
     let is_known = |name: &String| profiles.iter().any(|p| p.name == *name);
     let Some(index) = requested.iter().position(|name| !is_known(name)) else { return Ok(()) };
@@ -169,24 +171,24 @@ pub fn known(profiles: &[Profile], requested: &[String]) -> Result<(), LadderErr
     Err(LadderError::Unknown { index, name: requested[index].clone(), known })
 }
 
-/// Audio bit rate for a ladder: that of its largest rung's profile.
+/// Audio bit rate for a ladder: that of the profile of its largest rung.
 pub fn audio_bitrate(profiles: &[Profile], rungs: &[Rung]) -> u64 {
     let largest = rungs.iter().max_by_key(|r| (r.width * r.height, r.video_bitrate));
     let profile = largest.and_then(|r| profiles.iter().find(|p| p.name == r.name));
     profile.map_or(AUDIO_BITRATE_DEFAULT, |p| p.audio_bitrate)
 }
 
-/// Audio bit rate of a film without pictures: the best of all profiles.
+/// Audio bit rate of a video without a video track: the highest of all profiles.
 pub fn sound_bitrate(profiles: &[Profile]) -> u64 {
     profiles.iter().map(|p| p.audio_bitrate).max().unwrap_or(AUDIO_BITRATE_DEFAULT)
 }
 
-/// The "p" of a picture size: its short side, whichever way it is turned.
+/// The "p" of a picture size: its shorter side in either orientation.
 pub const fn lines(width: u32, height: u32) -> u32 {
     if width < height { width } else { height }
 }
 
-/// How much the source would have to grow to touch the profile's box.
+/// The factor by which the source would have to be scaled to touch the profile's box.
 fn scale(track: &VideoTrack, profile: &Profile) -> f64 {
     let (long, short) = (profile.width.max(profile.height), profile.width.min(profile.height));
     let (source_long, source_short) =
@@ -208,10 +210,10 @@ fn rung(track: &VideoTrack, profile: &Profile) -> Rung {
     }
 }
 
-/// Smallest side that we encode, in pixels: x264's macroblock.
+/// Smallest side that is encoded, in pixels: x264's macroblock.
 const SIDE_MIN: u32 = 16;
 
-/// The even number nearest to a scaled side, for 4:2:0 chroma, and never above the source's.
+/// The even number nearest to the scaled side, for 4:2:0 chroma, and never above the source's side.
 fn even(side: u32, factor: f64) -> u32 {
     let nearest = (f64::from(side) * factor / 2.0).round() as u32 * 2;
     nearest.min(side / 2 * 2).max(SIDE_MIN)

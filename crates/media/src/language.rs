@@ -1,7 +1,7 @@
-//! Language tags: files name languages in ISO 639-2, manifests in BCP 47.
+//! Language tags: maps ISO 639-2 codes of media files to BCP 47 tags for manifests.
 
-/// Languages that have a two-letter code, which BCP 47 then demands: it, and the terminological and
-/// bibliographic three-letter codes where they differ.
+/// Languages that have a two-letter code, which BCP 47 then requires: the two-letter code, then the
+/// terminological and the bibliographic three-letter code, which may be the same.
 const CODES: [(&str, &str, &str); 60] = [
     ("ar", "ara", "ara"),
     ("bg", "bul", "bul"),
@@ -65,10 +65,10 @@ const CODES: [(&str, &str, &str); 60] = [
     ("zh", "zho", "chi"),
 ];
 
-/// Longest tag that is passed on; RFC 5646, 4.4.1 advises room for 35 characters.
+/// Longest tag that is passed on; RFC 5646, 4.4.1 recommends room for 35 characters.
 const TAG_LENGTH_MAX: usize = 35;
 
-/// A BCP 47 tag for what a file says; "und" for what cannot be one.
+/// The BCP 47 tag for a file's language tag; "und" for text that cannot be one.
 pub fn tag(text: &str) -> String {
     let mut parts = text.split('-');
     let primary = parts.next().unwrap_or_default().to_ascii_lowercase();

@@ -1,7 +1,7 @@
-//! Pure media logic, shared by every plane: identifiers, the time grid, the ladder, fMP4, the index,
-//! the HLS and DASH writers, byte ranges.
+//! Pure media logic, shared by all planes: identifiers, the time grid, the ladder, fMP4, the index, the
+//! HLS and DASH writers, and byte ranges.
 //!
-//! **Invariant:** nothing in here does I/O, reads a clock or knows a network; bytes in, bytes out.
+//! **Invariant:** this crate does no I/O, reads no clock and uses no network; it maps bytes to bytes.
 
 pub mod admission;
 pub mod captions;

@@ -1,7 +1,7 @@
-//! Manifests: what HLS and DASH have in common.
+//! The common parts of HLS and DASH manifests.
 //!
-//! Both are written from the index alone, at the moment they are asked for. Everything in them that
-//! people typed (labels, languages) is hostile until escaped here.
+//! Manifests are written from the index alone, at the time of the request. All text in them that users
+//! entered (labels, languages) is untrusted until it is escaped here.
 
 pub mod captions;
 pub mod dash;
@@ -17,20 +17,20 @@ use crate::{
     ladder::lines,
 };
 
-/// How the URLs in a manifest look, and what is shown.
+/// How URLs in a manifest are built, and which renditions it lists.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Links<'a> {
-    /// The playback token of the request; every URL gets it.
+    /// The playback token of the request, which is added to every URL.
     pub token: Option<&'a str>,
-    /// Base URL of a CDN, without trailing slash; URLs are relative without it.
+    /// Base URL of a CDN, without a trailing slash; without it URLs are relative.
     pub base: Option<&'a str>,
-    /// Rungs with more lines are hidden, except the lowest.
+    /// Rungs with more lines than this are hidden, except the lowest.
     pub max_height: Option<u32>,
 }
 
 impl Links<'_> {
-    /// What stands before a path that is `below` `/api/stream/{id}/`, seen from a manifest from
-    /// which that folder is `relative`.
+    /// The prefix of a path that is `below` `/api/stream/{id}/`; `relative` is the path from the
+    /// manifest to that folder.
     pub fn prefix(&self, index: &Index, relative: &str, below: &str) -> String {
         match self.base {
             Some(base) => format!("{base}/api/stream/{}/{below}", index.video),
@@ -38,15 +38,15 @@ impl Links<'_> {
         }
     }
 
-    /// What stands after every path.
+    /// The suffix of every path.
     pub fn suffix(&self) -> String {
         self.token.map_or_else(String::new, |token| format!("?token={}", percent(token)))
     }
 }
 
-/// Enough is there to begin an HLS session: the default sound and, if there are to be pictures, a rung
-/// that every player takes, because sessions keep to what they were told of at first. A ladder
-/// without H.264 opens with its first rung.
+/// Whether enough is encoded to start an HLS session: the default audio and, if the video has a video
+/// track, a rung that every player supports, because sessions keep to the renditions of the first
+/// playlist. A ladder without H.264 starts with its first rung.
 pub fn hls_playable(index: &Index) -> bool {
     let (video, sound) = (&index.video_renditions, index.audio_renditions.first());
     let plays_everywhere =
@@ -58,8 +58,8 @@ pub fn hls_playable(index: &Index) -> bool {
     index.hls && pictures && sound.is_none_or(|r| r.track.started())
 }
 
-/// Enough is there to begin a DASH session. An MPD must not gain representations later, so every
-/// planned rendition must have begun.
+/// Whether enough is encoded to start a DASH session. An MPD must not gain representations later, so
+/// every planned rendition must have started.
 pub fn dash_playable(index: &Index) -> bool {
     index.dash
         && !(index.video_renditions.is_empty() && index.audio_renditions.is_empty())
@@ -67,8 +67,8 @@ pub fn dash_playable(index: &Index) -> bool {
         && index.audio_renditions.iter().all(|r| r.track.started())
 }
 
-/// Whether a viewer limited to `max_height` lines may have `rendition`. Sound always is; so is the
-/// lowest rung, or there would be nothing to watch.
+/// Whether a viewer limited to `max_height` lines may have `rendition`. Audio is always allowed, and so
+/// is the lowest rung, because otherwise nothing would be playable.
 pub fn visible(index: &Index, rendition: &str, max_height: Option<u32>) -> bool {
     let place = index.video_renditions.iter().position(|r| r.name == rendition);
     match (place, max_height) {
@@ -88,7 +88,7 @@ fn visible_rungs<'a>(
     index.video_renditions.iter().filter(move |r| visible(index, &r.name, max_height))
 }
 
-/// Rungs by codec, in their order: no player switches between codecs.
+/// Groups rungs by codec and keeps their order: no player switches between codecs.
 fn by_codec<'a>(rungs: &[&'a VideoRendition]) -> Vec<Vec<&'a VideoRendition>> {
     let mut groups: Vec<Vec<&VideoRendition>> = Vec::new();
     for rung in rungs {
@@ -104,7 +104,7 @@ fn by_codec<'a>(rungs: &[&'a VideoRendition]) -> Vec<Vec<&'a VideoRendition>> {
     groups
 }
 
-/// Percent-encodes everything but unreserved characters (RFC 3986, section 2.3).
+/// Percent-encodes all but unreserved characters (RFC 3986, section 2.3).
 fn percent(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -118,7 +118,8 @@ fn percent(text: &str) -> String {
     out
 }
 
-/// Text for an HLS quoted-string, which has no escapes: no line breaks, no double quotes.
+/// Converts text for an HLS quoted-string, which has no escapes: line breaks and double quotes are
+/// replaced.
 fn quoted(text: &str) -> String {
     let plain = |c: char| match c {
         '"' => '\'',
@@ -128,7 +129,7 @@ fn quoted(text: &str) -> String {
     text.chars().map(plain).collect()
 }
 
-/// Text for an XML attribute or element.
+/// Escapes text for an XML attribute or element.
 fn xml(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -138,7 +139,7 @@ fn xml(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&apos;"),
-            // XML 1.0 has no way to write most control characters, nor these two.
+            // XML 1.0 cannot represent most control characters or these two.
             c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push(' '),
             c => out.push(c),
         }

@@ -1,5 +1,5 @@
-//! Proof that bytes are a whole progressive MP4 that plays while it loads: `moov` before `mdat`, the
-//! planned tracks, every sample inside the payload, as long as planned.
+//! Verifies that bytes are a complete progressive MP4 that plays while it loads: `moov` before `mdat`,
+//! the planned tracks, every sample inside the payload, and the planned duration.
 
 use thiserror::Error;
 
@@ -12,62 +12,62 @@ use crate::{
     progressive::TrackHead,
 };
 
-/// How far a track's length may be from the plan, in seconds: two packets of sound and a frame.
+/// Allowed difference between a track's duration and the plan, in seconds: two audio packets and a frame.
 const SLACK_SECONDS: f64 = 0.15;
-/// Samples of one track.
+/// Most samples of one track.
 const SAMPLES_MAX: usize = 1 << 16;
 
-/// What a preview must be.
+/// The expected properties of a preview.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Wanted {
-    /// Of the picture.
+    /// Size of the picture.
     pub size: Size,
-    /// Frames of picture.
+    /// Number of video frames.
     pub frames: u64,
     /// Length in seconds.
     pub seconds: f64,
-    /// There must be a track of sound; otherwise there must be none.
+    /// Whether there must be an audio track; otherwise there must not be one.
     pub sound: bool,
 }
 
-/// Why bytes are not the clip that was planned.
+/// Why bytes are not the planned clip.
 #[derive(Debug, Error, PartialEq)]
 pub enum MovieError {
-    /// They cannot be read.
+    /// The bytes cannot be parsed.
     #[error(transparent)]
     Mp4(#[from] Mp4Error),
-    /// Boxes are missing or in another order.
+    /// Boxes are missing or in a different order.
     #[error("check clip: boxes {0:?}")]
     Boxes(Vec<String>),
-    /// Not the planned tracks.
+    /// The tracks differ from the plan.
     #[error("check clip: {video} tracks of picture and {audio} of sound")]
     Tracks {
-        /// Found.
+        /// Video tracks found.
         video: usize,
-        /// Found.
+        /// Audio tracks found.
         audio: usize,
     },
-    /// Another codec.
+    /// The codec differs from the plan.
     #[error("check clip: codec {0:?}")]
     Codec(String),
-    /// Another size.
+    /// The size differs from the plan.
     #[error("check clip: {0}x{1} pixels")]
     Size(u32, u32),
-    /// Another number of frames.
+    /// The number of frames differs from the plan.
     #[error("check clip: {0} frames")]
     Frames(usize),
-    /// Another length.
+    /// The duration differs from the plan.
     #[error("check clip: {0} s long")]
     Seconds(f64),
-    /// Samples lie outside the payload.
+    /// A sample lies outside the payload.
     #[error("check clip: sample {0} lies outside the payload")]
     Outside(usize),
 }
 
-/// Checks that `bytes` are exactly the clip that is wanted: H.264 and AAC.
+/// Checks that `bytes` are exactly the wanted clip, in H.264 and AAC.
 ///
 /// # Errors
-/// A [`MovieError`] that says what is wrong.
+/// The bytes are damaged, or the clip differs from the plan.
 pub fn check(bytes: &[u8], wanted: &Wanted) -> Result<(), MovieError> {
     let all = boxes::walk(bytes).collect::<Result<Vec<_>, _>>()?;
     let named: Vec<&[u8; 4]> =
@@ -133,21 +133,21 @@ fn check_format(track: &Table, format: &[u8; 4]) -> Result<(), MovieError> {
     }
 }
 
-/// A track's sample tables.
+/// The sample tables of a track.
 struct Table {
     head: TrackHead,
     sizes: Vec<u32>,
-    /// In ticks.
+    /// Duration in ticks.
     duration: u64,
-    /// First run and samples of each run from there on.
+    /// Number of a run, and the samples of each run from that one on.
     runs: Vec<(u32, u32)>,
-    /// Where runs begin.
+    /// Offsets of the runs.
     offsets: Vec<u64>,
 }
 
 impl Table {
     fn read(trak: &[u8]) -> Result<Self, Mp4Error> {
-        // Edit lists of sound may be several; the head is read without them.
+        // An audio track may have several edit lists, so the head is read without them.
         let head = TrackHead::without_edits(trak)?;
         let mdia = boxes::only(trak, b"mdia", "mdia")?;
         let minf = boxes::only(mdia, b"minf", "minf")?;
@@ -175,7 +175,7 @@ impl Table {
         self.duration as f64 / f64::from(self.head.timescale)
     }
 
-    /// Every sample must lie within the payload.
+    /// Checks that every sample lies within the payload.
     fn inside(&self, payload: &std::ops::Range<u64>) -> Result<(), MovieError> {
         let mut sample = 0;
         let mut rows = self.runs.iter().peekable();
@@ -200,7 +200,7 @@ impl Table {
     }
 }
 
-/// The words of a table whose rows have `width` of them.
+/// The words of a table with rows of `width` words.
 fn pairs(body: &[u8], what: &'static str, width: usize) -> Result<Vec<u32>, Mp4Error> {
     let mut reader = Reader::new(body, what);
     reader.version_flags()?;

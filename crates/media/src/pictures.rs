@@ -1,8 +1,8 @@
-//! Pictures of a film: which frames they show, how large they are, where they are kept.
+//! Images of a video: the frames that they show, their sizes and where they are stored.
 //!
-//! All of them come from the finished renditions, never from the upload: a rendition's key frames lie
-//! at every GOP of the grid, upright, in SDR, with square pixels, and have been proven. So what is
-//! planned here needs no look at any medium.
+//! All images are made from the finished renditions, never from the source. A rendition has a key frame
+//! at every GOP of the grid; its pictures are upright, in SDR, with square pixels, and have passed
+//! admission. Planning images therefore does not need to inspect any media.
 
 pub mod clip;
 pub mod plan;
@@ -14,31 +14,31 @@ use crate::{Codec, Grid, ladder::Rung};
 pub use clip::ClipPlan;
 pub use plan::PicturePlan;
 
-/// Content type of every picture.
+/// Content type of every image.
 pub const JPEG_CONTENT_TYPE: &str = "image/jpeg";
 /// Name of the poster.
 pub const POSTER: &str = "poster";
 /// Name of the preview clip.
 pub const PREVIEW: &str = "preview";
 
-/// The name of a thumbnail.
+/// The name of thumbnail `number`.
 pub fn thumbnail_name(number: u32) -> String {
     format!("thumbnails/{number}")
 }
 
-/// The name of a storyboard's sheet.
+/// The name of sheet `number` of the storyboard.
 pub fn sheet_name(number: u32) -> String {
     format!("storyboard/{number}")
 }
 
-/// The rungs that pictures are taken from, lowest first: of H.264, the cheapest to decode, where the ladder
-/// has it.
+/// The rungs that images are taken from, lowest first: those of H.264, the codec that is cheapest to
+/// decode, if the ladder has any.
 fn decodable(rungs: &[Rung]) -> Vec<&Rung> {
     let h264: Vec<&Rung> = rungs.iter().filter(|rung| rung.codec == Codec::H264).collect();
     if h264.is_empty() { rungs.iter().collect() } else { h264 }
 }
 
-/// Pixels.
+/// Size in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Size {
     /// Even.
@@ -48,12 +48,12 @@ pub struct Size {
 }
 
 impl Size {
-    /// `width`×`height` shrunk until its long side is at most `long`; never enlarged.
+    /// `width`×`height`, scaled down until the longer side is at most `long`; never scaled up.
     pub fn within_long(width: u32, height: u32, long: u32) -> Self {
         Self::shrunk(width, height, f64::from(long) / f64::from(width.max(height).max(1)))
     }
 
-    /// `width`×`height` shrunk until its short side is at most `short`; never enlarged.
+    /// `width`×`height`, scaled down until the shorter side is at most `short`; never scaled up.
     pub fn within_short(width: u32, height: u32, short: u32) -> Self {
         Self::shrunk(width, height, f64::from(short) / f64::from(width.min(height).max(1)))
     }
@@ -65,67 +65,67 @@ impl Size {
     }
 }
 
-/// What there is of a film's pictures; part of the index.
+/// The images of a video that exist; part of the index.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pictures {
-    /// The one picture that stands for the film.
+    /// The image that represents the video.
     pub poster: Option<Picture>,
-    /// Spread over the film, in order.
+    /// Spread over the video, in order.
     pub thumbnails: Vec<Thumbnail>,
-    /// For seeking.
+    /// Sheets of tiles for seeking.
     pub storyboard: Option<Storyboard>,
     /// A short clip.
     pub preview: Option<Picture>,
 }
 
-/// One proven object.
+/// One object that has passed admission.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Picture {
     /// Its key in the video's store.
     pub key: String,
-    /// Size.
+    /// Size in bytes.
     pub bytes: u64,
-    /// Of its bytes.
+    /// SHA-256 of its bytes.
     pub sha256: [u8; 32],
 }
 
 impl Picture {
-    /// Strong, with its quotes.
+    /// A strong ETag, quotes included.
     pub fn etag(&self) -> String {
         let hash = blake3::hash(&self.sha256);
         format!("\"{}\"", &hash.to_hex()[..32])
     }
 }
 
-/// A picture and its moment.
+/// An image and its position in the video.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Thumbnail {
-    /// The GOP that it shows the first frame of.
+    /// The GOP whose first frame it shows.
     pub gop: u32,
-    /// The picture.
+    /// The image.
     pub picture: Picture,
 }
 
 impl Thumbnail {
-    /// Where in the film it is, in seconds.
+    /// Position in the video, in seconds.
     pub fn seconds(&self, grid: &Grid) -> f64 {
         grid.seconds(grid.gop(self.gop).start)
     }
 }
 
-/// Small pictures at a fixed interval, in sheets.
+/// Small images at a fixed interval, arranged in sheets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Storyboard {
-    /// In order; all of the same size.
+    /// The sheets in order; all have the same size.
     pub sheets: Vec<Picture>,
-    /// Of one picture.
+    /// Size of one tile.
     pub tile: Size,
-    /// Pictures in a row of a sheet.
+    /// Tiles in a row of a sheet.
     pub columns: u32,
     /// Rows of a sheet.
     pub rows: u32,
-    /// Pictures in all.
+    /// Tiles in total.
     pub tiles: u32,
-    /// GOPs that one picture stands for.
+    /// GOPs that one tile covers.
     pub tile_gops: u32,
 }

@@ -1,21 +1,21 @@
-//! The profiles file: TOML tables that operators write, checked as a whole.
+//! The profiles file: TOML tables written by operators, validated as a whole.
 //!
-//! **Invariant:** a file is taken whole or refused whole, and a refusal names everything that is wrong.
+//! **Invariant:** a file is accepted or rejected as a whole, and a rejection lists every fault.
 
 use toml::{Table, Value};
 
 use crate::{Codec, ladder::Profile};
 
-/// Profiles of one file.
+/// Most profiles in one file.
 pub const PROFILES_MAX: usize = 32;
-/// Largest file.
+/// Largest file, in bytes.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
 const NAME_CHARS_MAX: usize = 32;
-/// Pixels; the levels of all three codecs end there.
+/// In pixels; the levels of all three codecs end at 8192.
 const SIDES: std::ops::RangeInclusive<i64> = 16..=8192;
-/// bit/s
+/// In bit/s.
 const VIDEO_BITRATES: std::ops::RangeInclusive<u64> = 50_000..=200_000_000;
-/// bit/s; AAC-LC of two channels at 48 kHz takes no more.
+/// In bit/s; the maximum of two-channel AAC-LC at 48 kHz.
 const AUDIO_BITRATES: std::ops::RangeInclusive<u64> = 16_000..=512_000;
 const FIELDS: [&str; 7] =
     ["name", "width", "height", "video_bitrate", "audio_bitrate", "codec", "preset"];
@@ -23,7 +23,7 @@ const FIELDS: [&str; 7] =
 /// Reads a profiles file.
 ///
 /// # Errors
-/// One line for each thing that is wrong, naming table and field.
+/// One line per fault, with the table and the field.
 pub fn parse(text: &str) -> Result<Vec<Profile>, Vec<String>> {
     if text.len() > FILE_BYTES_MAX {
         return Err(vec![format!("the file is larger than {FILE_BYTES_MAX} bytes")]);
@@ -64,7 +64,7 @@ pub fn parse(text: &str) -> Result<Vec<Profile>, Vec<String>> {
     if faults.is_empty() { Ok(profiles) } else { Err(faults) }
 }
 
-/// One line of the parser's several.
+/// Joins the lines of the parser's message into one.
 fn syntax(text: &str, error: &toml::de::Error) -> String {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
@@ -72,9 +72,9 @@ fn syntax(text: &str, error: &toml::de::Error) -> String {
     format!("line {line}: {message}")
 }
 
-/// Reads one table and collects what is wrong with it.
+/// Reads one table and collects its faults.
 struct Reader<'a> {
-    /// From 1.
+    /// Number of the table, from 1.
     number: usize,
     table: &'a Table,
     faults: &'a mut Vec<String>,
@@ -105,7 +105,7 @@ impl Reader<'_> {
         self.faults.push(format!("profile {}{told}: {field}: {what}", self.number));
     }
 
-    /// Names are parts of URLs and of object keys, beside those of sound.
+    /// Names are parts of URLs and of object keys, in the same namespace as audio renditions.
     fn name(&mut self) -> String {
         let Some(Value::String(name)) = self.table.get("name") else {
             self.fault("name", "must be a text");
@@ -170,7 +170,7 @@ impl Reader<'_> {
             Some(Value::Integer(number)) => number.to_string(),
             Some(_) => String::new(),
         };
-        // Which ones there are depends on the codec; a wrong one has been told.
+        // The valid presets depend on the codec; an invalid codec has already been reported.
         if let Some(codec) = codec.filter(|codec| !codec.has_preset(&preset)) {
             self.fault("preset", &format!("must be one of {codec}'s: {}", codec.presets()));
         }
@@ -178,7 +178,7 @@ impl Reader<'_> {
     }
 }
 
-/// "2800k", "2.5M" or "96000" in bit/s.
+/// Parses "2800k", "2.5M" or "96000" into bit/s.
 fn bits(text: &str) -> Option<u64> {
     let (digits, unit) = match text.strip_suffix(['k', 'K']) {
         Some(digits) => (digits, 1e3),

@@ -1,8 +1,9 @@
-//! Progressive MP4: one `moov` with sample tables before one `mdat`, as files for download have it.
+//! Progressive MP4 for downloads: one `moov` with sample tables before one `mdat`.
 //!
-//! Only headers are written here. The payload is runs of samples that lie in other objects; the header
-//! says where in the file each run will be, so that any byte of the file can be found without writing it.
-//! The same runs give the same bytes, always: a download's ranges may be fetched years apart.
+//! This module writes headers only. The payload consists of runs of samples that lie in other objects;
+//! the header states the position of each run in the file, so that any byte of the file can be found
+//! without writing the file. The same runs always give the same bytes, because ranges of a download may
+//! be fetched years apart.
 
 mod head;
 mod tables;
@@ -11,42 +12,42 @@ pub use head::TrackHead;
 
 use crate::fmp4::{Mp4Error, boxes::Writer};
 
-/// Samples of one file: a week of film at 60 frames per second and its sound are below it.
+/// Most samples of one file: a week of video at 60 frames per second and its audio are below it.
 const SAMPLES_MAX: u64 = 1 << 27;
-/// From this payload on, positions take 64 bits: what a header may add to it still fits.
+/// From this payload size on, positions take 64 bits; below it, payload and header together fit in 32 bits.
 const WIDE_BYTES_MIN: u64 = (1 << 32) - (1 << 30);
 
 /// One sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
-    /// In bytes.
+    /// Size in bytes.
     pub size: u32,
-    /// In ticks of its track.
+    /// In ticks of the track.
     pub duration: u32,
-    /// From decoding to presentation, in ticks of its track.
+    /// From decoding to presentation, in ticks of the track.
     pub composition: u32,
-    /// A key frame.
+    /// Whether it is a key frame.
     pub sync: bool,
 }
 
 /// One track of a file.
 #[derive(Clone, Debug)]
 pub struct MovieTrack {
-    /// What decoders must know.
+    /// The decoder's configuration.
     pub head: TrackHead,
-    /// In decoding order.
+    /// The samples in decode order.
     pub samples: Vec<Sample>,
-    /// How many samples lie together in each run; their sum is the number of samples.
+    /// Number of contiguous samples in each run; the sum is the number of samples.
     pub runs: Vec<u32>,
 }
 
 impl MovieTrack {
-    /// In ticks.
+    /// Duration in ticks.
     fn duration(&self) -> u64 {
         self.samples.iter().map(|sample| u64::from(sample.duration)).sum()
     }
 
-    /// Bytes of each run.
+    /// Size of each run in bytes.
     fn run_bytes(&self) -> Vec<u64> {
         let mut samples = self.samples.iter();
         let mut bytes = Vec::with_capacity(self.runs.len());
@@ -57,11 +58,11 @@ impl MovieTrack {
     }
 }
 
-/// What precedes the payload: `ftyp`, `moov` and the header of `mdat`. `order` says for each run of the
-/// payload which track's next run it is.
+/// Writes the part of the file before the payload: `ftyp`, `moov` and the header of `mdat`. For each run
+/// of the payload, `order` names the track to which it belongs.
 ///
 /// # Errors
-/// An [`Mp4Error`] when the runs do not add up or there are too many samples.
+/// The runs do not add up, or there are too many samples.
 pub fn header(tracks: &[MovieTrack], order: &[usize]) -> Result<Vec<u8>, Mp4Error> {
     let samples: u64 = tracks.iter().map(|track| track.samples.len() as u64).sum();
     if samples > SAMPLES_MAX || tracks.is_empty() {
@@ -75,12 +76,13 @@ pub fn header(tracks: &[MovieTrack], order: &[usize]) -> Result<Vec<u8>, Mp4Erro
     }
     let (positions, payload) = positions(tracks, order)?;
     let wide = payload >= WIDE_BYTES_MIN;
-    // Positions count from the file's start, and are as long whatever they say: sizes first.
+    // Positions count from the start of the file, and their encoding has a fixed size, so write once to
+    // measure.
     let head = write(tracks, &positions, 0, payload, wide);
     Ok(write(tracks, &positions, head.len() as u64, payload, wide))
 }
 
-/// Where in the payload each track's runs begin, and how long the payload is.
+/// Where the runs of each track begin in the payload, and the size of the payload.
 fn positions(tracks: &[MovieTrack], order: &[usize]) -> Result<(Vec<Vec<u64>>, u64), Mp4Error> {
     let bytes: Vec<Vec<u64>> = tracks.iter().map(MovieTrack::run_bytes).collect();
     let mut positions: Vec<Vec<u64>> = vec![Vec::new(); tracks.len()];

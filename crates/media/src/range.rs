@@ -1,19 +1,19 @@
 //! The `Range` header (RFC 9110, section 14): one byte range of a representation of known size.
 //!
-//! It never answers with several parts: a request for more than one range gets the whole, which
-//! RFC 9110 allows and which no player asks for.
+//! A response never has several parts: a request for more than one range gets the whole representation,
+//! which RFC 9110 allows; players never request several ranges.
 
-/// Some bytes of a representation; never empty and never past its end.
+/// A byte range of a representation; never empty and never past its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ByteRange {
-    /// First byte.
+    /// Offset of the first byte.
     pub start: u64,
-    /// Last byte; at least `start`.
+    /// Offset of the last byte; at least `start`.
     pub end_inclusive: u64,
 }
 
 impl ByteRange {
-    /// How many bytes.
+    /// Number of bytes.
     #[expect(clippy::len_without_is_empty, reason = "a range is never empty")]
     pub const fn len(&self) -> u64 {
         self.end_inclusive - self.start + 1
@@ -25,21 +25,21 @@ impl ByteRange {
     }
 }
 
-/// What a `Range` header asks for.
+/// The response that a `Range` header calls for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RangeOutcome {
-    /// Answer 200 with everything: the header is malformed, of another unit, or asks for several parts.
+    /// 200 with everything: the header is malformed, has another unit, or asks for several parts.
     Whole,
-    /// Answer 206.
+    /// 206 with one range.
     Part(ByteRange),
-    /// Answer 416.
+    /// 416.
     Unsatisfiable,
 }
 
-/// Reads the value of a `Range` header against a representation of `size` bytes.
+/// Parses the value of a `Range` header for a representation of `size` bytes.
 pub fn parse(header: &str, size: u64) -> RangeOutcome {
     let Some((unit, set)) = header.split_once('=') else { return RangeOutcome::Whole };
-    // No blank stands before the sign (RFC 9110, section 14.1).
+    // No blank is allowed before the equals sign (RFC 9110, section 14.1).
     if !unit.eq_ignore_ascii_case("bytes") {
         return RangeOutcome::Whole;
     }
@@ -57,7 +57,7 @@ pub fn parse(header: &str, size: u64) -> RangeOutcome {
 fn from_suffix(suffix: u64, size: u64) -> RangeOutcome {
     match (suffix, size) {
         (0, _) => RangeOutcome::Unsatisfiable,
-        // Satisfiable, but `Content-Range` cannot say "nothing".
+        // Satisfiable, but `Content-Range` cannot express an empty range.
         (_, 0) => RangeOutcome::Whole,
         _ => RangeOutcome::Part(ByteRange {
             start: size.saturating_sub(suffix),
@@ -77,7 +77,7 @@ fn from_first(first: u64, last: Option<u64>, size: u64) -> RangeOutcome {
     RangeOutcome::Part(ByteRange { start: first, end_inclusive })
 }
 
-/// A run of digits, or nothing. One too long for u64 lies past every end.
+/// Parses a run of digits, which may be empty. A number too large for u64 lies past every end.
 fn position(text: &str) -> Result<Option<u64>, ()> {
     if text.is_empty() {
         return Ok(None);

@@ -1,5 +1,5 @@
-//! Films in little, for pictures and previews: key frames or whole GOPs of finished renditions, put
-//! together as one progressive file that FFmpeg reads like any other.
+//! Excerpts for images and previews: key frames or whole GOPs of finished renditions, assembled into one
+//! progressive file that FFmpeg reads like any other.
 
 use crate::{
     Grid,
@@ -11,13 +11,13 @@ use crate::{
     progressive::{self, MovieTrack, Sample, TrackHead},
 };
 
-/// Key frames one after the other: each lasts a second.
+/// Duration of a key frame: one second.
 const STILL_TICKS: u32 = 1000;
 
-/// The first sample of a fragment, given the fragment's bytes up to that sample's end at least.
+/// The first sample of a fragment; `fragment` must extend at least to the end of that sample.
 ///
 /// # Errors
-/// An [`Mp4Error`] when the bytes are not the beginning of a fragment of ours.
+/// The bytes are not the start of a canonical fragment.
 pub fn key_frame(fragment: &[u8]) -> Result<&[u8], Mp4Error> {
     let moof = boxes::box_at(fragment, 0)?;
     let (moof_end, entries) = (moof.end, fragment::read(moof.body, Defaults::default())?.entries);
@@ -30,11 +30,11 @@ pub fn key_frame(fragment: &[u8]) -> Result<&[u8], Mp4Error> {
     fragment.get(start..end).ok_or(Mp4Error::Truncated("sample"))
 }
 
-/// A film of several tracks of key frames, one second each: `tracks` are init segments and frames. The last
-/// track goes on with every frame of `moving`, a fragment of its own rendition.
+/// A file with several tracks of key frames, one second each; `tracks` are init segments and frames. The
+/// last track continues with every frame of `moving`, a fragment of its own rendition.
 ///
 /// # Errors
-/// An [`Mp4Error`] when an init segment or the fragment cannot be read.
+/// An init segment or the fragment cannot be read.
 pub fn stills(tracks: &[(&[u8], Vec<&[u8]>)], moving: Option<&[u8]>) -> Result<Vec<u8>, Mp4Error> {
     let mut movie = Vec::with_capacity(tracks.len());
     for (init, frames) in tracks {
@@ -56,7 +56,7 @@ pub fn stills(tracks: &[(&[u8], Vec<&[u8]>)], moving: Option<&[u8]>) -> Result<V
     Ok(out)
 }
 
-/// Every frame of a fragment, one second each, shown in their order.
+/// Appends every frame of a fragment, one second each, in presentation order.
 fn append_moving(
     track: &mut MovieTrack,
     fragment: &[u8],
@@ -76,19 +76,19 @@ fn append_moving(
 /// One cut of a clip.
 #[derive(Clone, Debug)]
 pub struct Cut<'a> {
-    /// Its first GOP.
+    /// The first GOP.
     pub gop: u32,
-    /// The picture's fragments from there on, whole.
+    /// The video's fragments from that GOP on, complete.
     pub video: Vec<&'a [u8]>,
-    /// The sound's fragments of the same GOPs; empty without sound.
+    /// The audio's fragments of the same GOPs; empty without audio.
     pub audio: Vec<&'a [u8]>,
 }
 
-/// A film of some GOPs: the cuts of one rendition and its sound, one after the other. Where a cut's
-/// sound begins a little before or after its picture, as packets do, it does so in the clip.
+/// A file of some GOPs: the cuts of a rendition and its audio, concatenated. Audio packets may start
+/// slightly before or after the video of their cut; the clip keeps that offset.
 ///
 /// # Errors
-/// An [`Mp4Error`] when an init segment or a fragment cannot be read.
+/// An init segment or a fragment cannot be read.
 pub fn clip(
     grid: &Grid,
     video_init: &[u8],
@@ -123,7 +123,7 @@ pub fn clip(
     Ok(out)
 }
 
-/// Where in the clip a cut's sound begins, in samples.
+/// Where in the clip the audio of a cut starts, in samples.
 fn sound_start(grid: &Grid, gop: u32, frames_before: u64) -> u64 {
     let seconds_in_film = grid.seconds(grid.gop(gop).start);
     let packets_in_film = grid.audio_frames(gop).start * u64::from(AAC_FRAME_SAMPLES);
@@ -145,7 +145,7 @@ impl Builder {
         Self { track, time: 0, in_runs: 0 }
     }
 
-    /// Stretches or shortens the last sample so that the next one begins at `time`.
+    /// Adjusts the duration of the last sample so that the next one starts at `time`.
     fn continue_at(&mut self, time: u64) {
         let Some(last) = self.track.samples.last_mut() else { return };
         let duration = i64::from(last.duration) + time.cast_signed() - self.time.cast_signed();
@@ -154,7 +154,7 @@ impl Builder {
         last.duration = duration;
     }
 
-    /// Appends every sample, made to last `duration`; returns what the last one lasted in the fragment.
+    /// Appends every sample with the given `duration`; returns the original duration of the last one.
     fn append(
         &mut self,
         fragment: &[u8],

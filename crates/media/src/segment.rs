@@ -1,7 +1,7 @@
-//! From the name of a segment to its bytes: a part of one object, or the init segment itself.
+//! Maps the name of a segment to its bytes: a part of one object, or the init segment itself.
 //!
-//! **Invariant:** a segment exists only below its track's frontier, so whatever a playlist has ever
-//! listed can be fetched, and nothing else.
+//! **Invariant:** a segment exists only below its track's frontier, so exactly those segments can be
+//! fetched that a playlist has listed.
 
 use std::{fmt, ops::Range};
 
@@ -27,7 +27,7 @@ pub enum SegmentName {
 }
 
 impl SegmentName {
-    /// Reads a file name; only the form that [`fmt::Display`] writes exists.
+    /// Parses a file name; accepts only the form that [`fmt::Display`] writes.
     pub fn parse(file: &str) -> Option<Self> {
         if file == "init.mp4" {
             return Some(Self::Init);
@@ -56,27 +56,27 @@ impl fmt::Display for SegmentName {
     }
 }
 
-/// Where a segment's bytes are.
+/// Where the bytes of a segment are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Located<'a> {
     /// In the index.
     Inline(&'a [u8]),
-    /// In the video's store.
+    /// In an object of the video's store.
     Object {
         /// The object's key.
         key: &'a str,
-        /// First byte of the object.
+        /// Offset of the first byte in the object.
         offset: u64,
-        /// How many bytes; at least one.
+        /// Number of bytes; at least one.
         bytes: u64,
-        /// Strong, with its quotes.
+        /// A strong ETag, quotes included.
         etag: String,
         /// Media type.
         content_type: &'static str,
     },
 }
 
-/// Finds a segment of `rendition`; `None` when there is none of that name (yet).
+/// Finds a segment of `rendition`; `None` when it does not exist (yet).
 pub fn locate<'a>(index: &'a Index, rendition: &str, name: SegmentName) -> Option<Located<'a>> {
     let (track, content_type) = index.track(rendition)?;
     let gops = match name {

@@ -1,5 +1,6 @@
-//! Sample tables: what a progressive file must know of every sample and fragments only say in passing.
-//! Read once from each chunk at admission, gathered per rendition when the film is finished.
+//! Sample tables: the sizes and times of all samples, which a progressive file lists in its header and
+//! fragments only state one by one. They are read from each chunk at admission and collected per
+//! rendition when the video is finished.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +13,7 @@ use crate::fmp4::{
 const MAGIC: [u8; 4] = *b"SVST";
 const VERSION: u16 = 1;
 const HEADER_BYTES: usize = 4 + 2 + blake3::OUT_LEN;
-/// Most bytes of an encoded table: a day of film has about 12 MiB.
+/// Largest encoded table, in bytes: a day of video needs about 12 MiB.
 pub const TABLE_BYTES_MAX: u64 = 128 << 20;
 
 /// The samples of one fragment.
@@ -20,7 +21,7 @@ pub const TABLE_BYTES_MAX: u64 = 128 << 20;
 pub struct GopTable {
     /// Bytes of the fragment before its first sample.
     pub head: u32,
-    /// In bytes, in decoding order.
+    /// Sizes in bytes, in decode order.
     pub sizes: Vec<u32>,
     /// From decoding to presentation, in sample durations; empty when all are zero.
     pub compositions: Vec<u32>,
@@ -29,10 +30,10 @@ pub struct GopTable {
 /// The fragments of one chunk.
 pub type ChunkTable = Vec<GopTable>;
 
-/// Reads the tables of a chunk as stored: fragments back to back whose samples last `ticks` each.
+/// Reads the tables of a stored chunk: concatenated fragments whose samples last `ticks` each.
 ///
 /// # Errors
-/// An [`Mp4Error`] when they are not fragments of ours.
+/// The bytes are not canonical fragments.
 pub fn of_chunk(bytes: &[u8], ticks: u32) -> Result<ChunkTable, Mp4Error> {
     let mut table = ChunkTable::new();
     let mut at = 0;
@@ -56,9 +57,9 @@ pub fn of_chunk(bytes: &[u8], ticks: u32) -> Result<ChunkTable, Mp4Error> {
     Ok(table)
 }
 
-/// The bytes that [`decode`] reads back: the chunks of a rendition, in order.
+/// Encodes the tables of a rendition's chunks, in order, for [`decode`].
 pub fn encode(chunks: &[ChunkTable]) -> Vec<u8> {
-    // Serializing into memory cannot fail: no map, no unsized sequence, no custom serializer.
+    // Serializing into memory cannot fail: there are no maps, unsized sequences or custom serializers.
     let payload = postcard::to_stdvec(chunks).unwrap_or_default();
     let mut out = Vec::with_capacity(HEADER_BYTES + payload.len());
     out.extend_from_slice(&MAGIC);
@@ -68,7 +69,7 @@ pub fn encode(chunks: &[ChunkTable]) -> Vec<u8> {
     out
 }
 
-/// Reads tables; `None` when they are damaged or another program's.
+/// Decodes tables; `None` when they are damaged or of another version.
 pub fn decode(bytes: &[u8]) -> Option<Vec<ChunkTable>> {
     let (header, payload) = bytes.split_at_checked(HEADER_BYTES)?;
     let known = header[..4] == MAGIC && header[4..6] == VERSION.to_le_bytes();

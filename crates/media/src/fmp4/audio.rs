@@ -1,4 +1,4 @@
-//! The sample entry of sound: what a decoder must know before the first packet (`mp4a`).
+//! The sample entry of an audio track (`mp4a`): the decoder's configuration.
 
 use super::{
     Mp4Error,
@@ -13,9 +13,9 @@ pub(crate) struct AudioConfig {
 }
 
 impl AudioConfig {
-    /// The one rate that we serve, in Hz.
+    /// The only output sample rate, in Hz.
     pub(crate) const SAMPLE_RATE: u32 = crate::grid::AUDIO_RATE;
-    /// 48 kHz in an AudioSpecificConfig (ISO/IEC 14496-3, table 1.18).
+    /// 48 kHz as an index of an AudioSpecificConfig (ISO/IEC 14496-3, table 1.18).
     const RATE_INDEX: u16 = 3;
     /// AAC-LC.
     const OBJECT_TYPE: u16 = 2;
@@ -49,7 +49,7 @@ impl AudioConfig {
         }
     }
 
-    /// RFC 6381.
+    /// The codec string of RFC 6381.
     pub(crate) fn codec(&self) -> String {
         format!("mp4a.40.{}", Self::OBJECT_TYPE)
     }
@@ -68,7 +68,7 @@ impl AudioConfig {
             w.full(b"esds", 0, 0, |w| {
                 w.bytes(&[3, 25, 0, 0, 0]); // ES descriptor, id 0 in files
                 w.bytes(&[4, 17, 0x40, 0x15]); // MPEG-4 audio stream
-                w.zeros(11); // buffer size and bit rates: not told
+                w.zeros(11); // buffer size and bit rates: unspecified
                 w.bytes(&[5, 2]);
                 w.u16(config);
                 w.bytes(&[6, 1, 2]); // SL configuration for MP4
@@ -77,7 +77,7 @@ impl AudioConfig {
     }
 }
 
-/// The body of the descriptor that comes next; it must have `tag` (ISO/IEC 14496-1, 8.3.3).
+/// Reads the body of the next descriptor, which must have `tag` (ISO/IEC 14496-1, 8.3.3).
 fn descriptor<'a>(reader: &mut Reader<'a>, tag: u8) -> Result<&'a [u8], Mp4Error> {
     if reader.u8()? != tag {
         return Err(Mp4Error::Invalid("descriptor"));

@@ -1,5 +1,5 @@
 //! AV1 (bitstream specification 1.0.0 and its ISOBMFF binding 1.2): the configuration record, sequence
-//! headers, samples.
+//! headers and samples.
 
 use super::{Mp4Error, bits::Bits, video::Record};
 
@@ -36,14 +36,15 @@ pub(super) fn read(body: &[u8]) -> Result<Record, Mp4Error> {
         body: body.to_vec(),
         width: header.width,
         height: header.height,
-        // A sample is a temporal unit: whatever is decoded ahead lies in it already.
+        // A sample is a temporal unit: it already contains the frames that are decoded ahead of
+        // presentation.
         reorder_frames: 0,
         rfc6381: format!("av01.{profile}.{level:02}{tier}.08"),
         brand: Some(*b"av01"),
     })
 }
 
-/// The record with the sequence header that `sample` begins with, if it has one.
+/// The record with the sequence header at the start of `sample`, or the same record if the sample has none.
 pub(super) fn adopt(record: &[u8], sample: &[u8]) -> Result<Record, Mp4Error> {
     let first = Units(sample).next().transpose()?;
     let Some(unit) = first.filter(|unit| unit.kind == SEQUENCE_HEADER) else { return read(record) };
@@ -51,7 +52,7 @@ pub(super) fn adopt(record: &[u8], sample: &[u8]) -> Result<Record, Mp4Error> {
     read(&[head, unit.whole].concat())
 }
 
-/// What we want of a sequence header (5.5).
+/// The fields of a sequence header (5.5) that are used here.
 struct SequenceHeader {
     profile: u8,
     level: u8,
@@ -95,7 +96,7 @@ impl SequenceHeader {
     }
 }
 
-/// Skips timing and decoder model; the length of its delays when there is one.
+/// Skips timing and decoder model; returns the length of the delay fields when there is a decoder model.
 fn timing(bits: &mut Bits<'_>) -> Result<Option<u32>, Mp4Error> {
     if !bits.flag()? {
         return Ok(None);
@@ -114,16 +115,16 @@ fn timing(bits: &mut Bits<'_>) -> Result<Option<u32>, Mp4Error> {
     Ok(Some(length))
 }
 
-/// An open bitstream unit.
+/// An open bitstream unit (OBU).
 #[derive(Clone, Copy)]
 struct Unit<'a> {
     kind: u8,
-    /// With its header.
+    /// Including its header.
     whole: &'a [u8],
     body: &'a [u8],
 }
 
-/// The units of a sample; an error ends them where a size does not fit.
+/// The OBUs of a sample; ends with an error where a size does not fit.
 struct Units<'a>(&'a [u8]);
 
 impl<'a> Iterator for Units<'a> {
@@ -142,7 +143,7 @@ impl<'a> Iterator for Units<'a> {
     }
 }
 
-/// The unit that `bytes` begin with (5.3); only the last of a sample may leave its size out.
+/// Splits off the OBU at the start of `bytes` (5.3); only the last one of a sample may omit its size.
 fn split(bytes: &[u8]) -> Option<(Unit<'_>, &[u8])> {
     let first = *bytes.first()?;
     let mut at = if first & 0x04 == 0 { 1 } else { 2 };
@@ -168,8 +169,8 @@ fn split(bytes: &[u8]) -> Option<(Unit<'_>, &[u8])> {
     (first & 0x80 == 0).then_some((Unit { kind: first >> 3 & 0x0f, whole, body }, rest))
 }
 
-/// Checks a sample, which must be a temporal unit that shows one frame, and says whether that is a key
-/// frame. A sequence header in it must be the one in `record`.
+/// Checks a sample, which must be a temporal unit that shows exactly one frame, and returns whether that
+/// frame is a key frame. A sequence header in it must equal the one in `record`.
 pub(super) fn is_key(sample: &[u8], record: &[u8]) -> Result<bool, Mp4Error> {
     let mut shown = None;
     for unit in Units(sample) {

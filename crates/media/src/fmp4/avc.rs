@@ -50,7 +50,7 @@ fn parameter_set<'a>(reader: &mut Reader<'a>, nal_type: u8) -> Result<&'a [u8], 
     }
 }
 
-/// Checks a sample and says whether its picture is an IDR picture.
+/// Checks a sample and returns whether its picture is an IDR picture.
 pub(super) fn is_key(sample: &[u8]) -> Result<bool, Mp4Error> {
     let mut idr = None;
     for unit in nal::units(sample) {
@@ -59,7 +59,7 @@ pub(super) fn is_key(sample: &[u8]) -> Result<bool, Mp4Error> {
             return Err(nal::BROKEN);
         }
         match first & 0x1f {
-            // Slices of one picture are all IDR or none is.
+            // The slices of a picture are either all IDR or all non-IDR.
             slice @ (1 | 5) => match idr.replace(slice == 5) {
                 Some(before) if before != (slice == 5) => return Err(nal::BROKEN),
                 _ => {}

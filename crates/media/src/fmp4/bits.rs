@@ -1,10 +1,10 @@
-//! Bit by bit: what parameter sets are read with.
+//! Bit reader for parameter sets.
 
 use super::Mp4Error;
 
 const INVALID: Mp4Error = Mp4Error::Invalid("parameter set");
 
-/// `00 00 03` stands for `00 00` (H.264, 7.4.1.1; H.265, 7.4.2).
+/// Removes emulation prevention: `00 00 03` becomes `00 00` (H.264, 7.4.1.1; H.265, 7.4.2).
 pub(super) fn without_emulation_prevention(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut zeros = 0;
@@ -21,7 +21,7 @@ pub(super) fn without_emulation_prevention(bytes: &[u8]) -> Vec<u8> {
 
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],
-    /// In bits.
+    /// Position in bits.
     at: usize,
 }
 

@@ -1,15 +1,15 @@
-//! Boxes: a bounds-checked reader and a writer. Neither knows what the boxes mean.
+//! A bounds-checked reader and a writer of boxes, independent of the meaning of a box.
 
 use super::Mp4Error;
 
 /// A box's four-character code.
 pub(crate) type Code = [u8; 4];
 
-/// Reads big-endian fields; every read is checked against the end.
+/// Reads big-endian fields; every read is checked against the end of the bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
-    /// What is read, for errors.
+    /// Name of the structure, for error messages.
     what: &'static str,
 }
 
@@ -61,19 +61,19 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A box within the bytes that were walked.
+/// A box within the bytes that were read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BoxView<'a> {
     pub(crate) kind: Code,
-    /// Where its header starts.
+    /// Offset of its header.
     pub(crate) start: usize,
-    /// Past its last byte.
+    /// Offset just past its last byte.
     pub(crate) end: usize,
     pub(crate) body: &'a [u8],
 }
 
-/// Size of header and whole of the box that `bytes` begin with; `None` when even the header is
-/// incomplete. The box itself may reach past `bytes`.
+/// Kind, header size and total size of the box at the start of `bytes`; `None` when even the header is
+/// incomplete. The box itself may extend past `bytes`.
 pub(crate) fn header(bytes: &[u8]) -> Result<Option<(Code, usize, u64)>, Mp4Error> {
     let mut reader = Reader::new(bytes, "box");
     let (Ok(size), Ok(kind)) = (reader.u32(), reader.array()) else { return Ok(None) };
@@ -91,7 +91,7 @@ pub(crate) fn header(bytes: &[u8]) -> Result<Option<(Code, usize, u64)>, Mp4Erro
     Ok(Some((kind, head, size)))
 }
 
-/// The boxes of `bytes`, which must hold nothing else.
+/// The boxes of `bytes`, which must not contain anything else.
 pub(crate) fn walk(bytes: &[u8]) -> impl Iterator<Item = Result<BoxView<'_>, Mp4Error>> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -104,7 +104,7 @@ pub(crate) fn walk(bytes: &[u8]) -> impl Iterator<Item = Result<BoxView<'_>, Mp4
     })
 }
 
-/// The box that starts at `start`, whole.
+/// The box that starts at `start`; it must be complete.
 pub(crate) fn box_at(bytes: &[u8], start: usize) -> Result<BoxView<'_>, Mp4Error> {
     let rest = bytes.get(start..).ok_or(Mp4Error::Truncated("box"))?;
     let (kind, head, size) = header(rest)?.ok_or(Mp4Error::Truncated("box"))?;
@@ -113,7 +113,7 @@ pub(crate) fn box_at(bytes: &[u8], start: usize) -> Result<BoxView<'_>, Mp4Error
     Ok(BoxView { kind, start, end: start + size, body })
 }
 
-/// The body of the first box `kind`.
+/// The body of the first box of this kind.
 pub(crate) fn find<'a>(bytes: &'a [u8], kind: &Code) -> Result<Option<&'a [u8]>, Mp4Error> {
     for next in walk(bytes) {
         let next = next?;
@@ -124,7 +124,7 @@ pub(crate) fn find<'a>(bytes: &'a [u8], kind: &Code) -> Result<Option<&'a [u8]>,
     Ok(None)
 }
 
-/// The body of the only box `kind`; `name` is for the error.
+/// The body of the only box of this kind; `name` is used in the error.
 pub(crate) fn only<'a>(
     bytes: &'a [u8],
     kind: &Code,
@@ -171,7 +171,7 @@ impl Writer {
         self.out.resize(self.out.len() + count, 0);
     }
 
-    /// A box around what `body` writes. Ours are headers: far below 4 GiB.
+    /// Writes a box around the output of `body`. All our boxes are headers, far below 4 GiB.
     pub(crate) fn boxed(&mut self, kind: &Code, body: impl FnOnce(&mut Self)) {
         let start = self.out.len();
         self.zeros(4);

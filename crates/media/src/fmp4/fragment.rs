@@ -1,4 +1,4 @@
-//! Movie fragments: any that ffmpeg writes are read, one canonical form is written.
+//! Movie fragments: reads any form that FFmpeg writes, writes one canonical form.
 
 use super::{
     Mp4Error, SAMPLES_MAX, TrackKind,
@@ -10,10 +10,10 @@ use crate::index::Fragment;
 const NON_SYNC: u32 = 0x0001_0000;
 /// Depends on no other sample.
 const FLAGS_SYNC: u32 = 0x0200_0000;
-/// Depends on others, not a sync sample.
+/// Depends on other samples; not a sync sample.
 const FLAGS_DELTA: u32 = 0x0101_0000;
 
-/// What `trex` says of samples whose fragment says nothing.
+/// The defaults of `trex`, for samples whose fragment does not override them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Defaults {
     pub(crate) duration: u32,
@@ -21,10 +21,10 @@ pub(crate) struct Defaults {
     pub(crate) flags: u32,
 }
 
-/// One sample of a `moof`, as its tables describe it.
+/// One sample of a `moof`, as described by its tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// From the first byte of the `moof`.
+    /// Offset from the first byte of the `moof`.
     pub(crate) offset: i64,
     pub(crate) size: u32,
     pub(crate) duration: u32,
@@ -35,7 +35,7 @@ pub(crate) struct Entry {
 /// A `moof` with one track.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Moof {
-    /// From `tfdt`; `None` continues the fragment before.
+    /// From `tfdt`; `None` when the fragment continues the previous one.
     pub(crate) decode_time: Option<u64>,
     pub(crate) entries: Vec<Entry>,
 }
@@ -87,7 +87,7 @@ fn read_tfhd(body: &[u8], trex: Defaults) -> Result<Defaults, Mp4Error> {
     Ok(defaults)
 }
 
-/// Appends a run's samples and returns where the next run's bytes start if it does not say.
+/// Appends a run's samples and returns the offset of the next run if that run does not state one.
 fn read_trun(
     body: &[u8],
     defaults: Defaults,
@@ -123,26 +123,26 @@ fn read_trun(
     Ok(offset)
 }
 
-/// What a canonical fragment is made of, besides the samples' bytes.
+/// The parts of a canonical fragment, except the bytes of its samples.
 #[derive(Debug)]
 pub(crate) struct Head<'a> {
     pub(crate) kind: TrackKind,
-    /// From 0; the fragment's sequence number is one more.
+    /// Counted from 0; the fragment's sequence number is one higher.
     pub(crate) gop: u32,
     pub(crate) decode_time: u64,
     pub(crate) sample_duration: u32,
-    /// Size and composition offset of each sample in decode order; the first is the only sync one
-    /// of video, every one is of audio.
+    /// Size and composition offset of each sample in decode order. In video only the first sample is a
+    /// sync sample; in audio every sample is one.
     pub(crate) samples: &'a [(u32, u32)],
 }
 
 impl Head<'_> {
-    /// The `moof` and the header of the `mdat` that follows.
+    /// Writes the `moof` and the header of the `mdat` that follows it.
     pub(crate) fn write(&self) -> Result<Vec<u8>, Mp4Error> {
         let payload: u64 = self.samples.iter().map(|(size, _)| u64::from(*size)).sum();
         let mdat_size =
             u32::try_from(payload + 8).map_err(|_| Mp4Error::Unsupported("mdat above 4 GiB"))?;
-        // The run's offset is past the moof and the mdat's header: sizes first, then the real thing.
+        // The run's offset includes the size of the `moof`, so write once to measure, then with the offset.
         let moof_size = self.moof(0).len();
         let data_offset =
             i32::try_from(moof_size + 8).map_err(|_| Mp4Error::Invalid("sample count"))?;
@@ -152,7 +152,8 @@ impl Head<'_> {
         Ok(head)
     }
 
-    /// What the index says of this fragment, given the sizes of what [`Self::write`] wrote and of all.
+    /// The index entry of this fragment, given the size of [`Self::write`]'s output and of the whole
+    /// fragment.
     pub(crate) fn fragment(&self, head: usize, whole: usize) -> Result<Fragment, Mp4Error> {
         let first = self.samples.first().map_or(0, |(size, _)| *size as usize);
         let small = |size: usize| u32::try_from(size).map_err(|_| Mp4Error::Invalid("size"));

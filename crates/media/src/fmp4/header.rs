@@ -1,8 +1,9 @@
-//! Writes our init segments. See `init` for why they are not ffmpeg's.
+//! Writes the canonical init segments. The module `init` explains why FFmpeg's are not used.
 //!
-//! Decode times cannot be negative, so with B-frames presentation is delayed against them, and an
-//! edit list takes the delay off. The other way to say it, negative composition offsets, is read by
-//! FFmpeg as a late start: sound would be two frames early in every player built on it.
+//! Decode times cannot be negative, so with B-frames presentation is delayed against decoding, and an
+//! edit list removes the delay. The alternative, negative composition offsets, does not work: FFmpeg
+//! reads them as a late start, so audio would be two frames early in every player that is built on
+//! FFmpeg.
 
 use super::{
     TrackKind,
@@ -44,7 +45,7 @@ impl Header {
                 w.full(b"trex", 0, 0, |w| {
                     w.u32(1); // track
                     w.u32(1); // sample entry
-                    w.zeros(12); // each fragment says its own defaults
+                    w.zeros(12); // each fragment has its own defaults
                 });
             });
         });
@@ -55,7 +56,7 @@ impl Header {
         w.full(b"mvhd", 0, 0, |w| {
             w.zeros(8); // dates
             w.u32(self.timescale);
-            w.u32(0); // duration: in the fragments
+            w.u32(0); // unknown: it is in the fragments
             w.u32(0x0001_0000); // rate
             w.u16(0x0100); // volume
             w.zeros(10);
@@ -67,7 +68,7 @@ impl Header {
 
     fn tkhd(&self, w: &mut Writer) {
         let info = self.info();
-        // Enabled, in movie, in preview.
+        // Flags: enabled, in movie, in preview.
         w.full(b"tkhd", 0, 7, |w| {
             w.zeros(8); // dates
             w.u32(1); // track
@@ -92,7 +93,7 @@ impl Header {
             w.zeros(8); // dates
             w.u32(self.timescale);
             w.u32(0); // duration
-            w.u16(0x55c4); // "und"; the manifest knows the language
+            w.u16(0x55c4); // "und": the language is in the manifest
             w.zeros(2);
         });
         w.full(b"hdlr", 0, 0, |w| {
@@ -132,7 +133,7 @@ impl Header {
     }
 }
 
-/// From the first presented sample to the end.
+/// Maps presentation to the media from the first presented sample to the end.
 fn edit_list(w: &mut Writer, media_time: u32) {
     w.boxed(b"edts", |w| {
         w.full(b"elst", 0, 0, |w| {

@@ -1,4 +1,4 @@
-//! HEVC (ITU-T H.265): the configuration record, sequence parameter sets, samples.
+//! HEVC (ITU-T H.265): the configuration record, sequence parameter sets and samples.
 
 use super::{
     Mp4Error,
@@ -13,12 +13,12 @@ const SPS: u8 = 33;
 const PPS: u8 = 34;
 /// Bytes of an `hvcC` before its arrays.
 const HEAD_BYTES: usize = 22;
-/// `general_level_idc` is thirty times the level.
+/// `general_level_idc` is the level times thirty.
 const LEVEL_4_1: u8 = 123;
 const LEVEL_5: u8 = 150;
 
 /// Reads the body of an `hvcC` (ISO/IEC 14496-15, 8.3.3): version 1, four-byte lengths, one SPS of the
-/// same profile and level. The encoder's messages, which FFmpeg puts there too, are left out.
+/// same profile and level. The SEI messages that FFmpeg stores there are dropped.
 pub(super) fn read(body: &[u8]) -> Result<Record, Mp4Error> {
     let mut reader = Reader::new(body, "hvcC");
     let head = reader.take(HEAD_BYTES)?;
@@ -57,7 +57,7 @@ pub(super) fn read(body: &[u8]) -> Result<Record, Mp4Error> {
     w.bytes(head);
     w.bytes(&[3]);
     for (kind, units) in [(VPS, &vps), (SPS, &sps), (PPS, &pps)] {
-        w.bytes(&[0x80 | kind]); // none in the samples
+        w.bytes(&[0x80 | kind]); // complete: none of them in the samples
         w.u16(units.len() as u16);
         for unit in units {
             w.u16(unit.len() as u16);
@@ -74,7 +74,7 @@ pub(super) fn read(body: &[u8]) -> Result<Record, Mp4Error> {
     })
 }
 
-/// ISO/IEC 14496-15, annex E.3: "hvc1.1.6.L93.90".
+/// The codec string of ISO/IEC 14496-15, annex E.3, for example "hvc1.1.6.L93.90".
 fn rfc6381(ptl: &[u8]) -> String {
     let space = ["", "A", "B", "C"][usize::from(ptl[0] >> 6)];
     let tier = if ptl[0] & 0x20 == 0 { 'L' } else { 'H' };
@@ -89,7 +89,7 @@ fn rfc6381(ptl: &[u8]) -> String {
     text
 }
 
-/// CMAF's media profiles of HEVC Main, main tier: `chhd` and, above, `cud8`.
+/// The brands of CMAF's media profiles for HEVC Main, main tier: `chhd`, and `cud8` for larger video.
 fn brand(ptl: &[u8], sps: &Sps) -> Option<[u8; 4]> {
     let main = ptl[0] & 0x3f == 1;
     let within = |width, height| sps.width <= width && sps.height <= height;
@@ -100,7 +100,7 @@ fn brand(ptl: &[u8], sps: &Sps) -> Option<[u8; 4]> {
     }
 }
 
-/// What we want of an SPS.
+/// The fields of an SPS that are used here.
 struct Sps {
     profile_tier_level: Vec<u8>,
     width: u32,
@@ -110,7 +110,7 @@ struct Sps {
 }
 
 impl Sps {
-    /// Reads an SPS (7.3.2.2), NAL unit header included. Only 4:2:0 in one layer is known.
+    /// Reads an SPS (7.3.2.2), NAL unit header included. Only 4:2:0 in a single layer is supported.
     fn read(unit: &[u8]) -> Result<Self, Mp4Error> {
         const INVALID: Mp4Error = Mp4Error::Invalid("SPS");
         let payload = without_emulation_prevention(unit.get(2..).ok_or(INVALID)?);
@@ -155,10 +155,10 @@ impl Sps {
     }
 }
 
-/// The type of a NAL unit; its header has two bytes.
+/// The type of a NAL unit, whose header has two bytes.
 fn kind_of(unit: &[u8]) -> Result<u8, Mp4Error> {
     match unit {
-        // Layer 0 only; the temporal id is never 0 as written.
+        // Layer 0 only; the temporal id is stored plus one, so it is never 0.
         [first, second, ..] if first & 0x81 == 0 && second & 0xf8 == 0 && second & 7 != 0 => {
             Ok(first >> 1)
         }
@@ -166,7 +166,7 @@ fn kind_of(unit: &[u8]) -> Result<u8, Mp4Error> {
     }
 }
 
-/// Checks a sample and says whether its picture is an IDR picture.
+/// Checks a sample and returns whether its picture is an IDR picture.
 pub(super) fn is_key(sample: &[u8]) -> Result<bool, Mp4Error> {
     let mut idr = None;
     for unit in nal::units(sample) {
@@ -176,12 +176,12 @@ pub(super) fn is_key(sample: &[u8]) -> Result<bool, Mp4Error> {
             VPS..=PPS => {
                 return Err(Mp4Error::Unsupported("parameter set outside the init segment"));
             }
-            // Delimiters, filler, messages.
+            // Access unit delimiters, filler data, SEI messages.
             35 | 38..=40 => continue,
             16..=23 => return Err(Mp4Error::Unsupported("key frame that is no IDR picture")),
             _ => return Err(nal::BROKEN),
         };
-        // Slices of one picture are all IDR or none is.
+        // The slices of a picture are either all IDR or all non-IDR.
         if idr.replace(key).is_some_and(|before| before != key) {
             return Err(nal::BROKEN);
         }

@@ -1,7 +1,7 @@
-//! Init segments (CMAF headers): ffmpeg's `moov` is read, ours is written.
+//! Init segments (CMAF headers): reads FFmpeg's `moov`, writes the canonical one.
 //!
-//! Ours depends on the codec's parameters only, so that it is byte-identical over the chunks of a
-//! rendition: no bit rates, no dates.
+//! The canonical form depends on the codec's parameters only and leaves out bit rates and dates, so that
+//! it is byte-identical for all chunks of a rendition.
 
 use super::{
     Mp4Error, TrackKind,
@@ -11,29 +11,29 @@ use super::{
     video::VideoConfig,
 };
 
-/// What an init segment says about its track.
+/// Description of the track of an init segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InitInfo {
     /// Video or audio.
     pub kind: TrackKind,
-    /// RFC 6381, for example "avc1.64001f", "hvc1.1.6.L93.90", "av01.0.05M.08" or "mp4a.40.2".
+    /// RFC 6381 string, for example "avc1.64001f", "hvc1.1.6.L93.90", "av01.0.05M.08" or "mp4a.40.2".
     pub codec: String,
     /// Ticks per second.
     pub timescale: u32,
-    /// Pixels; 0 for audio.
+    /// In pixels; 0 for audio.
     pub width: u32,
-    /// Pixels; 0 for audio.
+    /// In pixels; 0 for audio.
     pub height: u32,
-    /// Channels; 0 for video.
+    /// Number of channels; 0 for video.
     pub channels: u32,
-    /// Hz; 0 for video.
+    /// In Hz; 0 for video.
     pub sample_rate: u32,
 }
 
-/// Reads an init segment, or the head of a file that ffmpeg wrote.
+/// Reads an init segment, or the start of a file that FFmpeg wrote.
 ///
 /// # Errors
-/// An [`Mp4Error`] when it is damaged or holds something else than one track of a codec that we serve.
+/// The bytes are damaged, or do not describe exactly one track of a supported codec.
 pub fn init_info(init: &[u8]) -> Result<InitInfo, Mp4Error> {
     Ok(read(init)?.info())
 }
@@ -46,7 +46,7 @@ pub(crate) struct Header {
     pub(crate) defaults: Defaults,
 }
 
-/// What the decoder needs.
+/// The decoder's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Config {
     Video(VideoConfig),
@@ -78,8 +78,8 @@ impl Header {
         }
     }
 
-    /// Ticks from a fragment's decode time to the presentation of its first sample, which the edit
-    /// list takes off again; `frame_ticks` per frame of video.
+    /// Ticks from a fragment's decode time to the presentation of its first sample. The edit list
+    /// removes this delay. A video frame lasts `frame_ticks`.
     pub(crate) fn presentation_delay(&self, frame_ticks: u32) -> u32 {
         match &self.config {
             Config::Video(video) => video.reorder_frames().saturating_mul(frame_ticks),
@@ -95,9 +95,9 @@ impl Header {
     }
 }
 
-/// Reads the `moov` of `bytes`; what else is there is ignored.
+/// Reads the `moov` of `bytes` and ignores all other boxes.
 pub(crate) fn read(bytes: &[u8]) -> Result<Header, Mp4Error> {
-    // The first, and nothing after it: a file may still be growing behind it.
+    // Stop at the first `moov`: the rest of the file may still be growing.
     let moov = boxes::find(bytes, b"moov")?.ok_or(Mp4Error::Missing("moov"))?;
     let trak = boxes::only(moov, b"trak", "trak")?;
     let mdia = boxes::only(trak, b"mdia", "mdia")?;

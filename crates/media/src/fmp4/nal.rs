@@ -1,10 +1,10 @@
-//! Samples of H.264 and HEVC as MP4 stores them: NAL units, each behind its four-byte length.
+//! Samples of H.264 and HEVC as stored in MP4: NAL units, each after its four-byte length.
 
 use super::Mp4Error;
 
 pub(super) const BROKEN: Mp4Error = Mp4Error::Invalid("NAL unit");
 
-/// The units of a sample; an error ends them where a length does not fit.
+/// The NAL units of a sample; ends with an error where a length does not fit.
 pub(super) fn units(sample: &[u8]) -> impl Iterator<Item = Result<&[u8], Mp4Error>> {
     let mut rest = sample;
     std::iter::from_fn(move || {

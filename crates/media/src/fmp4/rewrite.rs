@@ -1,7 +1,7 @@
-//! From what ffmpeg wrote to what is stored: one fragment per GOP, exactly on the grid.
+//! Rewrites FFmpeg's output into the stored form: one fragment per GOP, exactly on the grid.
 //!
-//! Only the order of samples and their presentation times are believed of ffmpeg, and both are
-//! checked; decode times, fragment boundaries and sequence numbers are the grid's.
+//! Only the order of samples and their presentation times are taken from FFmpeg, and both are checked.
+//! Decode times, fragment boundaries and sequence numbers come from the grid.
 
 use std::collections::VecDeque;
 
@@ -18,19 +18,19 @@ use crate::{
     index::Fragment,
 };
 
-/// Most bytes of one box of ffmpeg's audio output: an hour at the highest bit rate.
+/// Largest box accepted in FFmpeg's audio output, in bytes: an hour at the highest bit rate.
 pub const AUDIO_BOX_BYTES_MAX: u64 = 256 << 20;
-/// Packets that FFmpeg's AAC encoder emits before the first sample of the film.
+/// Packets that FFmpeg's AAC encoder emits before the first sample of the source.
 const PRIMING_PACKETS: u64 = 1;
 
-/// A chunk as it is stored and served.
+/// A chunk in the form in which it is stored and served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rewritten {
-    /// Its number.
+    /// The chunk's number.
     pub chunk: u32,
     /// The init segment; the same for every chunk of a rendition.
     pub init: Vec<u8>,
-    /// The fragments back to back.
+    /// The fragments, concatenated.
     pub bytes: Vec<u8>,
     /// One per GOP.
     pub fragments: Vec<Fragment>,
@@ -58,10 +58,10 @@ impl Rewritten {
     }
 }
 
-/// Rewrites one chunk of one rung: a file whose first presented frame is the chunk's first.
+/// Rewrites one chunk of one rendition: a file whose first presented frame is the chunk's first frame.
 ///
 /// # Errors
-/// An [`Mp4Error`] when the file is damaged or its frames are not exactly the grid's.
+/// The file is damaged, or its frames differ from the grid's.
 pub fn video_chunk(ffmpeg_output: &[u8], grid: &Grid, chunk: u32) -> Result<Rewritten, Mp4Error> {
     let mut header = init::read(ffmpeg_output)?;
     if header.kind() != TrackKind::Video {
@@ -100,7 +100,7 @@ pub fn video_chunk(ffmpeg_output: &[u8], grid: &Grid, chunk: u32) -> Result<Rewr
     Ok(rewritten)
 }
 
-/// Each sample's place in presentation order, by its time alone.
+/// The position of each sample in presentation order, from its presentation time alone.
 fn places(samples: &[SampleView<'_>], frame_ticks: u32) -> Result<Vec<i64>, Mp4Error> {
     let mut times = Vec::with_capacity(samples.len());
     for sample in samples {
@@ -120,7 +120,7 @@ fn places(samples: &[SampleView<'_>], frame_ticks: u32) -> Result<Vec<i64>, Mp4E
     Ok(times)
 }
 
-/// Sizes and composition offsets of one GOP; `first` is its first sample's number in the chunk.
+/// Sizes and composition offsets of one GOP; `first` is the number of its first sample in the chunk.
 fn gop_entries(
     samples: &[SampleView<'_>],
     places: &[i64],
@@ -138,7 +138,7 @@ fn gop_entries(
         let place = place - first as i64;
         let slot = usize::try_from(place).ok().and_then(|place| seen.get_mut(place));
         match slot {
-            // A GOP is closed and starts with its first picture, so the key frame has place 0.
+            // A GOP is closed and starts with its first picture, so the key frame must have place 0.
             Some(seen) if !*seen && (index > 0 || place == 0) => *seen = true,
             _ => return Err(Mp4Error::OffGrid { sample: number }),
         }
@@ -150,27 +150,27 @@ fn gop_entries(
     Ok(entries)
 }
 
-/// Rewrites an audio track while ffmpeg writes it. Drops the encoder's priming packet, so that
-/// sample n plays at n / 48000 s without an edit list, and everything past the grid's end.
+/// Rewrites an audio track while FFmpeg writes it. Drops the encoder's priming packet, so that sample n
+/// plays at n / 48000 s without an edit list, and everything past the end of the grid.
 #[derive(Debug)]
 pub struct AudioRewriter {
     grid: Grid,
-    /// What is not yet a whole box, or a `moof` without its whole `mdat`.
+    /// Bytes of an incomplete box, or a `moof` whose `mdat` is not complete yet.
     buffer: Vec<u8>,
     header: Option<Header>,
-    /// Decode time past the last packet.
+    /// Decode time just past the last packet.
     time: u64,
     /// Decode time of the first packet.
     origin: Option<u64>,
-    /// Packets seen, the priming one included.
+    /// Packets received, including the priming packet.
     received: u64,
-    /// Packets of the film that are not yet in a chunk.
+    /// Packets of the source that are not yet in a chunk.
     pending: VecDeque<Vec<u8>>,
     next_chunk: u32,
 }
 
 impl AudioRewriter {
-    /// For the whole track of a video.
+    /// A rewriter for the whole track of a video.
     pub fn new(grid: Grid) -> Self {
         Self {
             grid,
@@ -184,10 +184,10 @@ impl AudioRewriter {
         }
     }
 
-    /// Takes the next bytes of ffmpeg's output, cut anywhere.
+    /// Accepts the next bytes of FFmpeg's output, split at any position.
     ///
     /// # Errors
-    /// An [`Mp4Error`] when the output is damaged, not AAC-LC at 48 kHz, or drifts from its clock.
+    /// The output is damaged, is not AAC-LC at 48 kHz, or drifts from its clock.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), Mp4Error> {
         self.buffer.extend_from_slice(bytes);
         let mut buffer = std::mem::take(&mut self.buffer);
@@ -200,10 +200,10 @@ impl AudioRewriter {
         Ok(())
     }
 
-    /// The next chunk, in order, once all its packets are here.
+    /// The next chunk, in order, once all its packets have arrived.
     ///
     /// # Errors
-    /// An [`Mp4Error`] when the chunk cannot be written.
+    /// The chunk cannot be written.
     pub fn next_chunk(&mut self) -> Result<Option<Rewritten>, Mp4Error> {
         let gops = self.grid.chunk_gops(self.next_chunk);
         let packets: u64 = gops.clone().map(|gop| self.gop_packets(gop)).sum();
@@ -228,10 +228,10 @@ impl AudioRewriter {
         Ok(Some(rewritten))
     }
 
-    /// Call when ffmpeg has ended, until it answers `None`: then every chunk has been written.
+    /// Call repeatedly after FFmpeg has ended, until it returns `None`: then every chunk has been written.
     ///
     /// # Errors
-    /// [`Mp4Error::SampleCount`] when packets are missing.
+    /// [`Mp4Error::SampleCount`]: packets are missing.
     pub fn finish(&mut self) -> Result<Option<Rewritten>, Mp4Error> {
         if let Some(rewritten) = self.next_chunk()? {
             return Ok(Some(rewritten));
@@ -249,7 +249,7 @@ impl AudioRewriter {
         frames.end - frames.start
     }
 
-    /// Handles the box (or the fragment) that `rest` begins with and says how long it was.
+    /// Processes the box (or the fragment) at the start of `rest` and returns its length.
     fn step(&mut self, rest: &[u8]) -> Result<Option<usize>, Mp4Error> {
         let Some((kind, end)) = whole_box(rest)? else { return Ok(None) };
         match &kind {
@@ -296,8 +296,8 @@ impl AudioRewriter {
         if number >= PRIMING_PACKETS + self.grid.audio_frames_total() {
             return Ok(());
         }
-        // A packet's place is its number. ffmpeg's clock may wobble by rounding; more means that
-        // samples were lost on the way, and sound would drift from the picture.
+        // A packet's number determines its position. FFmpeg's clock may deviate by rounding; a larger
+        // deviation means that samples were lost and audio would drift from the video.
         let origin = *self.origin.get_or_insert(packet.decode_time);
         let expected = origin.saturating_add(number * u64::from(AAC_FRAME_SAMPLES));
         if packet.decode_time.abs_diff(expected) >= u64::from(AAC_FRAME_SAMPLES) {
@@ -313,7 +313,7 @@ impl AudioRewriter {
     }
 }
 
-/// The kind and length of the box that `bytes` begin with; `None` until it is whole.
+/// The kind and length of the box at the start of `bytes`; `None` until the box is complete.
 fn whole_box(bytes: &[u8]) -> Result<Option<(Code, usize)>, Mp4Error> {
     let Some((kind, _, size)) = boxes::header(bytes)? else { return Ok(None) };
     if size > AUDIO_BOX_BYTES_MAX {

@@ -17,14 +17,14 @@ pub struct SampleView<'a> {
     pub composition_offset: i64,
     /// In ticks.
     pub duration: u32,
-    /// A key frame.
+    /// Whether it is a key frame.
     pub sync: bool,
 }
 
 /// Every sample of a fragmented MP4 file with one track, in decode order.
 ///
 /// # Errors
-/// An [`Mp4Error`] when the file is damaged or has several tracks.
+/// The file is damaged or has several tracks.
 pub fn samples(ffmpeg_output: &[u8]) -> Result<Vec<SampleView<'_>>, Mp4Error> {
     let defaults = init::read(ffmpeg_output)?.defaults;
     let mut all = Vec::new();
@@ -32,7 +32,7 @@ pub fn samples(ffmpeg_output: &[u8]) -> Result<Vec<SampleView<'_>>, Mp4Error> {
     for next in boxes::walk(ffmpeg_output) {
         let next = next?;
         if next.kind == *b"moof" {
-            // Offsets count from the moof and may not reach back before it.
+            // Offsets are relative to the `moof` and must not point before it.
             let from_moof = &ffmpeg_output[next.start..];
             time = append(next.body, from_moof, defaults, time, &mut all)?;
         }
@@ -40,7 +40,7 @@ pub fn samples(ffmpeg_output: &[u8]) -> Result<Vec<SampleView<'_>>, Mp4Error> {
     Ok(all)
 }
 
-/// Appends one fragment's samples and returns the decode time past its last.
+/// Appends one fragment's samples and returns the decode time just past the last one.
 pub(super) fn append<'a>(
     moof: &[u8],
     from_moof: &'a [u8],

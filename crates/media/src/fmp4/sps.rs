@@ -1,4 +1,4 @@
-//! H.264 sequence parameter sets (ITU-T H.264, 7.3.2.1 and annex E): the picture's size, and by how
+//! H.264 sequence parameter sets (ITU-T H.264, 7.3.2.1 and annex E): the size of the picture, and how
 //! many frames decoding runs ahead of presentation.
 
 use super::{
@@ -8,7 +8,7 @@ use super::{
 
 const INVALID: Mp4Error = Mp4Error::Invalid("SPS");
 
-/// What we want of an SPS.
+/// The fields of an SPS that are used here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sps {
     pub(crate) width: u32,
@@ -18,7 +18,7 @@ pub(crate) struct Sps {
     pub(crate) reorder_frames: u32,
 }
 
-/// Reads an SPS, NAL unit header included. Only progressive 4:2:0 is known.
+/// Reads an SPS, NAL unit header included. Only progressive 4:2:0 is supported.
 pub(crate) fn read(unit: &[u8]) -> Result<Sps, Mp4Error> {
     let payload = without_emulation_prevention(unit.get(1..).ok_or(INVALID)?);
     let mut bits = Bits::new(&payload);

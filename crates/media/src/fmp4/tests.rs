@@ -1,5 +1,5 @@
-//! Rewriting of fragments that ffmpeg might write: random reordering, random fragmentation, every
-//! way to say a sample's size and flags.
+//! Rewriting of fragments that FFmpeg might write: random reordering, random fragmentation, and every
+//! way to encode a sample's size and flags.
 
 use proptest::prelude::*;
 
@@ -18,21 +18,21 @@ use crate::{Codec, FrameRate, Grid, admission::admit};
 const AVCC: &str =
     "0164000affe100196764000aacd9420bf97011000003000100000300320f12259601000468ef8fcbfdf8f800";
 
-/// A sample as a random encoder makes it.
+/// A sample of a random encoder.
 #[derive(Clone, Debug)]
 struct Sample {
-    /// In presentation order, within the chunk.
+    /// Position in presentation order, within the chunk.
     place: u64,
     sync: bool,
     data: Vec<u8>,
 }
 
-/// How a random muxer writes.
+/// The output style of a random muxer.
 #[derive(Clone, Debug)]
 struct Style {
-    /// Where a new fragment starts, besides at 0.
+    /// Where new fragments start, besides at 0.
     cuts: Vec<prop::sample::Index>,
-    /// Frames that presentation is late against decoding.
+    /// Frames by which presentation lags decoding.
     delay: i64,
     signed_offsets: bool,
     own_durations: bool,
@@ -56,7 +56,7 @@ fn header(timescale: u32) -> Header {
     Header { timescale, config, defaults: Defaults::default() }
 }
 
-/// Closed GOPs of mini-GOPs of up to four frames, with the middle B-frame as a reference.
+/// Encodes closed GOPs of mini-GOPs of up to four frames, with the middle B-frame as a reference.
 fn encode(grid: &Grid, chunk: u32, groups: &[u64], fill: &[u8]) -> Vec<Sample> {
     let frames = grid.chunk_frames(chunk);
     let mut groups = groups.iter().cycle();
@@ -146,7 +146,7 @@ fn trun(
     offset: Option<i32>,
 ) {
     let sync = |at: usize| if samples[at].sync { 0x0200_0000 } else { 0x0101_0000 };
-    // Without flags of their own, all but the first sample have the default.
+    // Unless each sample has flags, all samples but the first use the default flags.
     let own_flags = style.own_flags || range.clone().skip(1).any(|at| samples[at].sync);
     let mut flags = 0xa00;
     flags |= if offset.is_some() { 0x1 } else { 0 };
@@ -242,7 +242,7 @@ proptest! {
             2 => encoded[at].place += 1,
             _ => encoded[at].sync ^= true,
         }
-        // A single frame that is late has nothing to be late against.
+        // A delay is only detectable relative to another frame.
         prop_assume!(!encoded.is_empty() && (fault != 2 || encoded.len() > 1));
         let file = mux(&grid, &encoded, &style);
         prop_assert!(video_chunk(&file, &grid, chunk).is_err());

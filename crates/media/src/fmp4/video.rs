@@ -1,5 +1,4 @@
-//! Sample entries of pictures: what a decoder must know before the first sample (`avc1`, `hvc1`,
-//! `av01`).
+//! Sample entries of video tracks (`avc1`, `hvc1`, `av01`): the decoder's configuration.
 
 use super::{
     Mp4Error, av1, avc,
@@ -11,19 +10,19 @@ use crate::Codec;
 /// A decoder configuration record (`avcC`, `hvcC`, `av1C`) that has been read and checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Record {
-    /// Its body in canonical form.
+    /// The record's body in canonical form.
     pub(super) body: Vec<u8>,
     pub(super) width: u32,
     pub(super) height: u32,
-    /// Frames that decoding runs ahead of presentation.
+    /// Frames by which decoding runs ahead of presentation.
     pub(super) reorder_frames: u32,
-    /// RFC 6381.
+    /// The codec string of RFC 6381.
     pub(super) rfc6381: String,
-    /// The CMAF media profile that the track keeps to, if it is one that has a brand.
+    /// Brand of the CMAF media profile that the track conforms to, if that profile has a brand.
     pub(super) brand: Option<Code>,
 }
 
-/// A track of pictures.
+/// The configuration of a video track.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct VideoConfig {
     codec: Codec,
@@ -33,7 +32,7 @@ pub(crate) struct VideoConfig {
 }
 
 impl VideoConfig {
-    /// The codec of a sample entry; none for one that we do not know.
+    /// The codec of a sample entry; `None` if the entry is not supported.
     pub(crate) fn codec_of(entry: &Code) -> Option<Codec> {
         Codec::ALL.into_iter().find(|codec| codec.sample_entry().as_bytes() == entry)
     }
@@ -60,8 +59,8 @@ impl VideoConfig {
         Ok(Self { codec, record, colour: colour.map(<[u8]>::to_vec) })
     }
 
-    /// Takes over the parameter sets in a first sample, where they are the ones that count: SVT-AV1 tells
-    /// others before it has begun than those that it then writes.
+    /// Replaces the parameter sets by those of the first sample where the latter are authoritative:
+    /// SVT-AV1 reports other parameter sets before it starts than it then writes.
     pub(crate) fn adopt(&mut self, first_sample: &[u8]) -> Result<(), Mp4Error> {
         if self.codec == Codec::Av1 {
             self.record = av1::adopt(&self.record.body, first_sample)?;
@@ -69,27 +68,27 @@ impl VideoConfig {
         Ok(())
     }
 
-    /// RFC 6381.
+    /// The codec string of RFC 6381.
     pub(crate) fn rfc6381(&self) -> String {
         self.record.rfc6381.clone()
     }
 
-    /// In pixels.
+    /// Width and height in pixels.
     pub(crate) const fn size(&self) -> (u32, u32) {
         (self.record.width, self.record.height)
     }
 
-    /// Frames that decoding runs ahead of presentation.
+    /// Frames by which decoding runs ahead of presentation.
     pub(crate) const fn reorder_frames(&self) -> u32 {
         self.record.reorder_frames
     }
 
-    /// The brand of the CMAF media profile that the track keeps to.
+    /// The brand of the CMAF media profile that the track conforms to.
     pub(crate) const fn brand(&self) -> Option<Code> {
         self.record.brand
     }
 
-    /// Checks a sample and says whether a decoder may begin with it.
+    /// Checks a sample and returns whether decoding may start with it.
     pub(crate) fn is_key(&self, sample: &[u8]) -> Result<bool, Mp4Error> {
         match self.codec {
             Codec::H264 => avc::is_key(sample),

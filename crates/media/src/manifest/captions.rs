@@ -1,4 +1,4 @@
-//! Text tracks in manifests. HLS cuts them on the film's own segment grid; DASH names the whole file.
+//! Text tracks in manifests. HLS cuts them on the video's own segment grid; DASH links the whole file.
 
 use std::fmt::Write;
 
@@ -11,13 +11,13 @@ use crate::{
     language,
 };
 
-/// GROUP-ID of the text of every variant.
+/// GROUP-ID of the text tracks of every variant.
 const GROUP: &str = "text";
-/// What captions are to Apple's players; plain subtitles have no characteristics.
+/// What Apple's players expect of captions; plain subtitles have no characteristics.
 const CHARACTERISTICS: &str = ",CHARACTERISTICS=\"public.accessibility.transcribes-spoken-dialog,\
                                public.accessibility.describes-music-and-sound\"";
 
-/// EXT-X-MEDIA of every text track.
+/// The EXT-X-MEDIA tags of all text tracks.
 pub(super) fn hls_media(index: &Index, links: &Links<'_>) -> String {
     let yes = |yes: bool| if yes { "YES" } else { "NO" };
     let mut out = String::new();
@@ -42,13 +42,13 @@ pub(super) fn hls_media(index: &Index, links: &Links<'_>) -> String {
     out
 }
 
-/// The attribute of every variant that these tracks go with, with its comma.
+/// The attribute that links a variant to the text tracks, with its leading comma.
 pub(super) fn hls_group(index: &Index) -> String {
     if index.captions.is_empty() { String::new() } else { format!(",SUBTITLES=\"{GROUP}\"") }
 }
 
-/// The media playlist of a text track: as long as that of what it goes with, so that no player waits for
-/// one or the other. `None` when it does not exist (yet).
+/// The media playlist of a text track. It is as long as the playlist of the track that it accompanies,
+/// so that a player waits for neither. `None` when it does not exist (yet).
 pub fn playlist(
     index: &Index,
     id: CaptionId,
@@ -56,7 +56,7 @@ pub fn playlist(
     links: &Links<'_>,
 ) -> Option<String> {
     let track = leading(index).filter(|track| index.hls && track.started())?;
-    // Decimal durations are all that is new in it.
+    // Decimal durations are the only feature that needs version 3.
     let mut out = hls::head(index, playlist, 3)?;
     let prefix = hls::media_prefix(index, &rendition(id), links);
     let (timeline, suffix) = (timeline(index), links.suffix());
@@ -71,8 +71,8 @@ pub fn playlist(
     Some(out)
 }
 
-/// Where HLS segment `number` of every text track lies on the film's time line, in milliseconds; the last
-/// one goes on to the end of whatever text there is.
+/// The interval of HLS segment `number` of every text track on the video's timeline, in milliseconds.
+/// The last segment has no upper bound, so that it includes all remaining text.
 pub fn segment(index: &Index, number: u32) -> Option<(u64, u64)> {
     let gops = index.grid.segment(number, crate::grid::HLS_SEGMENT_GOPS)?;
     let timeline = timeline(index);
@@ -81,11 +81,11 @@ pub fn segment(index: &Index, number: u32) -> Option<(u64, u64)> {
     Some((timeline.micros(gops.start) / 1000, end))
 }
 
-/// What text is cut along: the pictures, or the sound of a film without.
+/// The track whose segments text is cut along: a video track, or audio if the video has no video track.
 fn leading(index: &Index) -> Option<&Track> {
     let video = index.video_renditions.iter().map(|r| &r.track);
     let audio = index.audio_renditions.first().map(|r| &r.track);
-    // The lowest may come late where it is of a rare codec.
+    // The lowest rung may be late if few workers support its codec.
     let begun = video.max_by_key(|track| track.frontier());
     begun.or(audio)
 }
@@ -95,7 +95,7 @@ fn timeline(index: &Index) -> Timeline<'_> {
     Timeline::new(&index.grid, kind)
 }
 
-/// The whole text of a track, below `/api/stream/{id}/`.
+/// The path of the whole text of a track, below `/api/stream/{id}/`.
 pub fn file(id: CaptionId) -> String {
     format!("captions/{id}.vtt")
 }
@@ -134,7 +134,8 @@ pub(super) fn dash_sets(out: &mut String, index: &Index, links: &Links<'_>, dura
     }
 }
 
-/// A track keeps its number whatever other tracks come and go, and it is none of the other sets'.
+/// A track's number does not depend on the other text tracks, and differs from the numbers of all other
+/// sets.
 fn set_id(id: CaptionId) -> u32 {
     let bytes = id.uuid().into_bytes();
     u32::from_be_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]) | 0x8000_0000

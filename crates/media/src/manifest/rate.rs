@@ -1,10 +1,10 @@
-//! Bit rates, measured from what is stored.
+//! Bit rates, measured on the stored fragments.
 
 use std::ops::Range;
 
 use super::timeline::{Bytes, Timeline};
 
-/// Of a rendition, in bit/s.
+/// Bit rates of a rendition, in bit/s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rates {
     /// Peak segment bit rate (RFC 8216, section 4.1).
@@ -13,18 +13,18 @@ pub(super) struct Rates {
 }
 
 impl Rates {
-    /// While the video grows the plan is the better guess of what is still to come.
+    /// While the video is growing, the planned rate is the better estimate of the segments to come.
     pub(super) fn at_least(self, planned: Option<u64>) -> Self {
         let planned = planned.unwrap_or(0);
         Self { peak: self.peak.max(planned), average: self.average.max(planned) }
     }
 }
 
-/// Rates over `segments`, which are contiguous and all there.
+/// Rates over `segments`, which must be contiguous and committed.
 ///
-/// The peak is the RFC's: over runs of segments that last between half and one and a half target
-/// durations. The opening segment is shorter than that but is what every session loads first, so
-/// whole GOPs count alone too; a last segment of a few frames does not.
+/// The peak is defined as in the RFC: over runs of segments that last between half and one and a half
+/// target durations. The first segment is shorter than that, but every session loads it first, so single
+/// complete GOPs count too; a last segment of a few frames does not.
 pub(super) fn measure(
     timeline: Timeline<'_>,
     bytes: &Bytes,
@@ -55,8 +55,8 @@ pub(super) fn measure(
     Rates { peak: peak.max(average), average }
 }
 
-/// The least bandwidth with which a client that has buffered `buffer_ticks` never starves, wherever
-/// it starts (ISO/IEC 23009-1, 5.3.5.4). `buffer_ticks` is no shorter than any segment: then it is
+/// The lowest bandwidth with which a client that has buffered `buffer_ticks` never runs empty, wherever
+/// it starts (ISO/IEC 23009-1, 5.3.5.4). `buffer_ticks` is no shorter than any segment, so the result is
 /// the rate of the worst segment, where only the last may be shorter than its buffer.
 pub(super) fn leaky_bucket(
     timeline: Timeline<'_>,
@@ -75,7 +75,7 @@ pub(super) fn leaky_bucket(
     worst
 }
 
-/// bit/s, rounded up.
+/// The rate in bit/s, rounded up.
 fn rate(bytes: u64, ticks: u64, timescale: u64) -> u64 {
     let bits = u128::from(bytes) * 8 * u128::from(timescale);
     bits.div_ceil(u128::from(ticks.max(1))) as u64

@@ -1,4 +1,4 @@
-//! A track's time and bytes on the grid: where each GOP starts and how large it is.
+//! Times and bytes of a track on the grid: the start and the size of each GOP.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use crate::{
     index::Track,
 };
 
-/// The times of every planned GOP of a kind of track.
+/// The times of all planned GOPs of one kind of track.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timeline<'a> {
     grid: &'a Grid,
@@ -29,7 +29,7 @@ impl<'a> Timeline<'a> {
         }
     }
 
-    /// The tick at which `gop` starts; for the one past the last, the end.
+    /// The tick at which `gop` starts; for the number after the last GOP, the end.
     pub(super) fn start(&self, gop: u32) -> u64 {
         match self.kind {
             TrackKind::Video => {
@@ -50,16 +50,16 @@ impl<'a> Timeline<'a> {
         ((scaled + timescale / 2) / timescale) as u64
     }
 
-    /// Microseconds of some GOPs, such that neighbours add up without drift.
+    /// Duration of a range of GOPs in microseconds, such that adjacent ranges add up without drift.
     pub(super) fn duration_micros(&self, gops: &Range<u32>) -> u64 {
         self.micros(gops.end) - self.micros(gops.start)
     }
 }
 
-/// Running totals of a track's committed bytes, by GOP.
+/// Cumulative sizes of a track's committed fragments, by GOP.
 #[derive(Clone, Debug)]
 pub(super) struct Bytes {
-    /// Before each GOP; one more than there are GOPs.
+    /// Bytes before each GOP; one more entry than there are GOPs.
     totals: Vec<u64>,
 }
 
@@ -69,7 +69,7 @@ impl Bytes {
         Self::sum(track, |fragment| fragment.bytes)
     }
 
-    /// What an I-frame playlist names of each fragment.
+    /// The part of each fragment that I-frame playlists list.
     pub(super) fn intra(track: &Track) -> Self {
         Self::sum(track, |fragment| fragment.intra_bytes)
     }
@@ -84,12 +84,12 @@ impl Bytes {
         Self { totals }
     }
 
-    /// GOPs that are there.
+    /// Number of committed GOPs.
     pub(super) fn gops(&self) -> u32 {
         (self.totals.len() - 1) as u32
     }
 
-    /// Of GOPs that are there.
+    /// Bytes of a range of committed GOPs.
     pub(super) fn within(&self, gops: &Range<u32>) -> u64 {
         let at = |gop: u32| self.totals.get(gop as usize).copied().unwrap_or(0);
         at(gops.end).saturating_sub(at(gops.start))

@@ -1,4 +1,4 @@
-//! Which parts of a film its preview shows.
+//! Selects the parts of a video that its preview shows.
 
 use std::ops::Range;
 
@@ -12,29 +12,29 @@ use crate::{
 
 /// Longest preview, in seconds.
 pub const PREVIEW_SECONDS_MAX: f64 = 30.0;
-/// Parts of a preview of a longer film.
+/// Number of cuts in the preview of a longer video.
 const CUTS: u32 = 5;
-/// Lines of the preview at most.
+/// Most lines of a preview.
 const PREVIEW_LINES: u32 = 480;
 
-/// What the task `preview` of a job makes, fixed when the job is created.
+/// The output of a job's task `preview`, fixed when the job is created.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClipPlan {
-    /// The rung that it is made of.
+    /// The rung that provides the video.
     pub rung: String,
-    /// The sound that goes with it.
+    /// The audio rendition, if any.
     pub audio: Option<String>,
     /// The GOPs that are shown, in order.
     pub cuts: Vec<Range<u32>>,
-    /// Frames in all; the last cut may be cut short.
+    /// Frames in total; the last cut may be shortened.
     pub frames: u64,
-    /// Of the preview.
+    /// Size of the preview.
     pub size: Size,
 }
 
 impl ClipPlan {
-    /// The whole film when it is short enough, else a few cuts spread over it; `None` without rungs
-    /// (lowest first).
+    /// The whole video if it is short enough, otherwise a few cuts spread over it; `None` without rungs.
+    /// `rungs` are sorted lowest first.
     pub fn new(grid: &Grid, rungs: &[Rung], audio: Option<String>) -> Option<Self> {
         let rungs = decodable(rungs);
         let lowest = *rungs.first()?;
@@ -54,14 +54,14 @@ impl ClipPlan {
         })
     }
 
-    /// Length in seconds.
+    /// Duration in seconds.
     pub fn seconds(&self, grid: &Grid) -> f64 {
         grid.seconds(self.frames)
     }
 }
 
-/// As many GOPs as fill the preview, in equal cuts around the middles of equal parts of the film: its
-/// very beginning and end are titles and black more often than not.
+/// Enough GOPs to fill the preview, in equal cuts around the middles of equal parts of the video: the
+/// very beginning and end are mostly titles and black.
 fn cuts(grid: &Grid) -> Vec<Range<u32>> {
     let gops = grid.gops();
     let gop_seconds = grid.seconds(u64::from(grid.gop_frames()));

@@ -1,4 +1,4 @@
-//! What is made of a film's pictures, from its grid and its rungs alone.
+//! Plans the images of a video from its grid and its rungs alone.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,55 +11,57 @@ use crate::{
     ladder::{Rung, lines},
 };
 
-/// Most thumbnails of a film.
+/// Most thumbnails of a video.
 pub const THUMBNAILS_MAX: u32 = 100;
-/// Long side of a thumbnail, in pixels.
+/// Longer side of a thumbnail, in pixels.
 const THUMBNAIL_SIDE: u32 = 320;
-/// Long side of a storyboard's tile, in pixels.
+/// Longer side of a storyboard's tile, in pixels.
 const TILE_SIDE: u32 = 160;
-/// Most tiles of a storyboard: a film of up to 13 minutes has one every two seconds, a longer one as many
-/// spread wider.
+/// Most tiles of a storyboard: a video of up to 13 minutes has a tile every two seconds, a longer one
+/// has as many tiles at wider intervals.
 const TILES_MAX: u32 = 400;
 /// Tiles in a row and in a column of a sheet.
 const SHEET_SIDE: u32 = 10;
-/// Short side of the poster, in pixels.
+/// Shorter side of the poster, in pixels.
 const POSTER_LINES: u32 = 720;
-/// Frames that the poster is chosen from.
+/// Most frames that the poster is chosen from.
 const CANDIDATES_MAX: u32 = 16;
-/// A key frame of fewer bits shows next to nothing: black takes a tenth of this, and films ten times as much.
+/// A key frame with fewer bits per pixel is nearly blank: black takes a tenth of this, typical pictures
+/// ten times as much.
 const BLANK_BITS_PER_PIXEL: f64 = 0.1;
-/// What encoders write of themselves comes on top, in bits.
+/// Allowance for the encoder's own metadata, in bits.
 const BLANK_BITS: f64 = 8.0 * 1024.0;
 
-/// What the task `thumbnails` of a job makes, fixed when the job is created.
+/// The output of a job's task `thumbnails`, fixed when the job is created.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PicturePlan {
     /// The rendition that thumbnails and storyboard are taken from: the lowest.
     pub strip: String,
-    /// The GOPs whose key frames become thumbnails; rising.
+    /// The GOPs whose key frames become thumbnails, ascending.
     pub thumbnails: Vec<u32>,
-    /// Of a thumbnail.
+    /// Size of a thumbnail.
     pub thumbnail: Size,
-    /// Of a storyboard's tile.
+    /// Size of a storyboard's tile.
     pub tile: Size,
     /// GOPs from one tile to the next.
     pub tile_gops: u32,
-    /// Tiles in all.
+    /// Tiles in total.
     pub tiles: u32,
-    /// Of a sheet.
+    /// Tiles in a row of a sheet.
     pub columns: u32,
-    /// Of a sheet.
+    /// Rows of a sheet.
     pub rows: u32,
     /// The rendition that the poster is taken from.
     pub poster_from: String,
-    /// Of the poster.
+    /// Size of the poster.
     pub poster: Size,
-    /// Frames that it is chosen from.
+    /// Frames that the poster is chosen from.
     pub candidates: u32,
 }
 
 impl PicturePlan {
-    /// Plans up to `count` thumbnails, a storyboard and a poster; `None` without rungs (lowest first).
+    /// Plans up to `count` thumbnails, a storyboard and a poster; `None` without rungs. `rungs` are
+    /// sorted lowest first.
     pub fn new(grid: &Grid, rungs: &[Rung], count: u32) -> Option<Self> {
         let rungs = decodable(rungs);
         let strip = *rungs.first()?;
@@ -90,12 +92,12 @@ impl PicturePlan {
         (0..self.tiles).map(move |tile| tile * step)
     }
 
-    /// Sheets of the storyboard.
+    /// Number of sheets of the storyboard.
     pub fn sheets(&self) -> u32 {
         self.tiles.div_ceil(self.columns * self.rows)
     }
 
-    /// Every picture by name, with its size.
+    /// Every image by name, with its size.
     pub fn wanted(&self) -> Vec<(String, Size)> {
         let sheet =
             Size { width: self.tile.width * self.columns, height: self.tile.height * self.rows };
@@ -107,16 +109,16 @@ impl PicturePlan {
         wanted
     }
 
-    /// The moment of a picture that has one, in seconds.
+    /// The position of an image in the video, in seconds, if it has one.
     pub fn seconds(&self, grid: &Grid, name: &str) -> Option<f64> {
         let number: usize = name.strip_prefix("thumbnails/")?.parse().ok()?;
         let gop = self.thumbnails.get(number)?;
         Some(grid.seconds(grid.gop(*gop).start))
     }
 
-    /// The GOPs among which the poster is looked for: of as many equal parts of the film the one whose key
-    /// frame took the most bytes. Black, blank and faded pictures take next to none, so that one bright
-    /// scene in a dark film is found without decoding it all.
+    /// The GOPs among which the poster is chosen: the video is divided into equal parts, and each part
+    /// contributes the GOP whose key frame has the most bytes. Black, blank and faded pictures take very
+    /// few bytes, so one bright scene in a dark video is found without decoding all of it.
     pub fn candidates(&self, track: &Track) -> Vec<u32> {
         let sizes: Vec<u32> = track.committed().map(|fragment| fragment.intra_bytes).collect();
         let (gops, parts) = (sizes.len() as u64, u64::from(self.candidates));
@@ -124,16 +126,16 @@ impl PicturePlan {
         let richest = |n: u64| {
             let from = part(n);
             let own = sizes.get(from..part(n + 1))?;
-            // The first of equals.
+            // The first one if several are equal.
             let place = (0..own.len()).rev().max_by_key(|place| own[*place])?;
             Some((from + place) as u32)
         };
         (0..parts).filter_map(richest).collect()
     }
 
-    /// The GOP whose every frame is looked at for the poster, too: where all key frames are next to blank, the
-    /// one with the most beside its key frame. What a nearly black film shows for a moment need not be on a
-    /// key frame.
+    /// A GOP all of whose frames are also candidates for the poster: if all key frames are nearly blank,
+    /// the GOP with the most bytes outside its key frame. In a nearly black video the visible moment
+    /// need not be on a key frame.
     pub fn moving(&self, track: &Track) -> Option<u32> {
         let richest = track.committed().map(|fragment| fragment.intra_bytes).max()?;
         let pixels = f64::from(self.poster.width) * f64::from(self.poster.height);
@@ -141,12 +143,12 @@ impl PicturePlan {
             return None;
         }
         let beside = |fragment: &Fragment| fragment.bytes.saturating_sub(fragment.intra_bytes);
-        // The first of equals.
+        // The first one if several are equal.
         let all: Vec<u32> = track.committed().map(beside).collect();
         (0..all.len()).rev().max_by_key(|gop| all[*gop]).map(|gop| gop as u32)
     }
 
-    /// Puts together what has been committed; `find` knows a picture by its name.
+    /// Assembles the committed images; `find` looks up an image by name.
     pub fn gather(&self, find: impl Fn(&str) -> Option<Picture>) -> Pictures {
         let thumbnail = |(number, gop): (u32, &u32)| {
             Some(Thumbnail { gop: *gop, picture: find(&thumbnail_name(number))? })
@@ -168,7 +170,7 @@ impl PicturePlan {
     }
 }
 
-/// The middle GOPs of `count` equal parts of the film; every GOP when there are fewer.
+/// The middle GOPs of `count` equal parts of the video; every GOP if there are fewer.
 fn spread(gops: u32, count: u32) -> Vec<u32> {
     if gops <= count {
         return (0..gops).collect();

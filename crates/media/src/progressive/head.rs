@@ -1,20 +1,21 @@
-//! What of an init segment goes into other files as it is: whatever the codec, nothing of it is read.
+//! The parts of an init segment that are copied into other files unchanged, without parsing the codec's
+//! data.
 
 use crate::fmp4::{
     Mp4Error,
     boxes::{self, Code, Reader},
 };
 
-/// A track as its init segment describes it.
+/// A track as described by its init segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrackHead {
     /// Ticks per second.
     pub timescale: u32,
     /// "vide" or "soun".
     pub handler: Code,
-    /// Width and height as `tkhd` has them: 16.16 fixed point.
+    /// Width and height as in `tkhd`: 16.16 fixed point.
     pub size: (u32, u32),
-    /// Ticks from the first decoding to the first presentation, which the edit list takes off.
+    /// Ticks from the first decoding to the first presentation; the edit list removes them.
     pub delay: u32,
     /// The body of `stsd`.
     pub stsd: Vec<u8>,
@@ -24,17 +25,17 @@ impl TrackHead {
     /// Reads an init segment of one track.
     ///
     /// # Errors
-    /// An [`Mp4Error`] when it is damaged or has several tracks.
+    /// The init segment is damaged or has several tracks.
     pub fn read(init: &[u8]) -> Result<Self, Mp4Error> {
         let moov = boxes::find(init, b"moov")?.ok_or(Mp4Error::Missing("moov"))?;
         let trak = boxes::only(moov, b"trak", "trak")?;
         Ok(Self { delay: delay(trak)?, ..Self::without_edits(trak)? })
     }
 
-    /// Reads the body of a `trak`, but for its edit list.
+    /// Reads the body of a `trak`, except for its edit list.
     ///
     /// # Errors
-    /// An [`Mp4Error`] when it is damaged.
+    /// The box is damaged.
     pub(crate) fn without_edits(trak: &[u8]) -> Result<Self, Mp4Error> {
         let mdia = boxes::only(trak, b"mdia", "mdia")?;
         let minf = boxes::only(mdia, b"minf", "minf")?;
@@ -58,12 +59,12 @@ impl TrackHead {
         })
     }
 
-    /// Holds picture.
+    /// Whether this is a video track.
     pub fn is_video(&self) -> bool {
         self.handler == *b"vide"
     }
 
-    /// The sample entry's code, for example "avc1".
+    /// The code of the sample entry, for example "avc1".
     pub fn format(&self) -> Option<Code> {
         self.stsd.get(12..16)?.try_into().ok()
     }

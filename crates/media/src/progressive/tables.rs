@@ -6,25 +6,25 @@ use crate::fmp4::boxes::Writer;
 /// Rows of the identity matrix (ISO/IEC 14496-12, 6.2.2).
 const MATRIX: [u32; 9] = [0x0001_0000, 0, 0, 0, 0x0001_0000, 0, 0, 0, 0x4000_0000];
 
-/// What a track must know of its file.
+/// The place of a track in its file.
 #[derive(Clone, Copy)]
 pub(super) struct Place {
-    /// From 1.
+    /// Number of the track, from 1.
     pub(super) number: u32,
-    /// In the movie's ticks.
+    /// In ticks of the movie.
     pub(super) duration: u64,
-    /// Where the payload begins.
+    /// Offset of the payload.
     pub(super) base: u64,
-    /// Positions take 64 bits.
+    /// Whether positions take 64 bits.
     pub(super) wide: bool,
 }
 
-/// Version 1 where a duration needs it.
+/// The box version: 1 if the duration needs 64 bits.
 fn version(duration: u64) -> u8 {
     u8::from(duration > u64::from(u32::MAX))
 }
 
-/// As many bits as the version says.
+/// Writes a duration with the size that the version requires.
 fn ticks(w: &mut Writer, duration: u64) {
     match version(duration) {
         0 => w.u32(duration as u32),
@@ -32,7 +32,7 @@ fn ticks(w: &mut Writer, duration: u64) {
     }
 }
 
-/// Creation and modification: not told.
+/// Creation and modification time: unspecified.
 fn dates(w: &mut Writer, duration: u64) {
     w.zeros(if version(duration) == 0 { 8 } else { 16 });
 }
@@ -90,7 +90,7 @@ pub(super) fn trak(w: &mut Writer, track: &MovieTrack, positions: &[u64], place:
 }
 
 fn tkhd(w: &mut Writer, track: &MovieTrack, place: Place) {
-    // Enabled, in movie, in preview.
+    // Flags: enabled, in movie, in preview.
     w.full(b"tkhd", version(place.duration), 7, |w| {
         dates(w, place.duration);
         w.u32(place.number);
@@ -105,7 +105,7 @@ fn tkhd(w: &mut Writer, track: &MovieTrack, place: Place) {
     });
 }
 
-/// From the first presented sample to the end.
+/// Maps presentation to the media from the first presented sample to the end.
 fn edit_list(w: &mut Writer, media_time: u32, duration: u64) {
     w.boxed(b"edts", |w| {
         w.full(b"elst", version(duration), 0, |w| {
@@ -153,7 +153,7 @@ fn stbl(w: &mut Writer, track: &MovieTrack, positions: &[u64], place: Place) {
     });
 }
 
-/// A table of how often each value comes in a row.
+/// Writes a run-length encoded table of values.
 fn counted(w: &mut Writer, kind: &[u8; 4], samples: &[Sample], value: impl Fn(&Sample) -> u32) {
     let mut rows: Vec<(u32, u32)> = Vec::new();
     for value in samples.iter().map(value) {
@@ -171,7 +171,7 @@ fn counted(w: &mut Writer, kind: &[u8; 4], samples: &[Sample], value: impl Fn(&S
     });
 }
 
-/// Samples per run, wherever the number changes.
+/// Writes the samples per run; one row wherever the number changes.
 fn runs(w: &mut Writer, runs: &[u32]) {
     let mut rows: Vec<(u32, u32)> = Vec::new();
     for (first, count) in (1..).zip(runs.iter().copied()) {
@@ -184,7 +184,7 @@ fn runs(w: &mut Writer, runs: &[u32]) {
         for (first, count) in rows {
             w.u32(first);
             w.u32(count);
-            w.u32(1); // the one sample entry
+            w.u32(1); // the only sample entry
         }
     });
 }

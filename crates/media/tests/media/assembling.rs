@@ -1,4 +1,4 @@
-//! Files put together from stored fragments: films in little, and downloads.
+//! Files assembled from stored fragments: excerpts and downloads.
 
 use std::{fs, ops::Range, path::Path};
 
@@ -16,7 +16,7 @@ use crate::{
     film::{Film, film, grid},
 };
 
-/// A GOP's fragment.
+/// The fragment of one GOP.
 fn fragment<'a>(film: &'a Film, rendition: &str, gop: u32) -> &'a [u8] {
     let (track, _) = film.index.track(rendition).unwrap();
     let number = film.index.grid.chunk_of(gop);
@@ -27,7 +27,7 @@ fn fragment<'a>(film: &'a Film, rendition: &str, gop: u32) -> &'a [u8] {
     &film.object(&chunk.key)[start as usize..end as usize]
 }
 
-/// What ffprobe counts: codec and frames of each stream.
+/// Codec and number of frames of each stream, as counted by ffprobe.
 fn frames(file: &Path) -> Vec<String> {
     #[rustfmt::skip]
     let arguments = [
@@ -106,7 +106,7 @@ fn refuses_what_is_not_the_clip(clip: &[u8], wanted: &Wanted) {
     for wrong in wrong {
         assert!(movie::check(clip, &wrong).is_err(), "{wrong:?}");
     }
-    // Flipped bytes in the header are an error or harmless, never a panic.
+    // A flipped byte in the header either causes an error or has no effect; it never causes a panic.
     for at in 0..clip.len().min(4096) {
         let mut bytes = clip.to_vec();
         bytes[at] ^= 0x55;
@@ -148,7 +148,7 @@ fn framemd5(file: &Path, stream: &str) -> Vec<String> {
     rows.map(|line| line.rsplit(',').next().unwrap().trim().to_owned()).collect()
 }
 
-/// Init segment and every fragment, as a player puts them together.
+/// Init segment and all fragments, concatenated as in a player.
 fn joined(film: &Film, rendition: &str, folder: &Folder) -> std::path::PathBuf {
     let (track, _) = film.index.track(rendition).unwrap();
     let mut all = track.init.clone();
@@ -175,7 +175,7 @@ fn a_download_holds_every_frame_and_any_range_is_a_part_of_it() {
     assert_eq!(frames(&file)[0], "h264,700");
     assert_eq!(framemd5(&file, "0:v:0"), framemd5(&joined(&film, "90p", &folder), "0:v:0"));
     assert_eq!(framemd5(&file, "0:a:0"), framemd5(&joined(&film, "audio-0", &folder), "0:a:0"));
-    // Every byte range, whatever it crosses.
+    // Every byte range, at any position.
     let length = whole.len() as u64;
     let mut at = 1;
     for step in 0..400_u64 {

@@ -1,4 +1,4 @@
-//! Text tracks: what is read, what is refused, what becomes of the rest, and how it is cut.
+//! Text tracks: accepted input, rejected input, what is dropped, and how the rest is cut.
 
 use media::{
     CaptionId, JobId,
@@ -87,7 +87,7 @@ fn sizes_are_bounded() {
     let cue = "00:01.000 --> 00:02.000\nx\n\n";
     let many = format!("WEBVTT\n\n{}", cue.repeat(CUES_MAX + 1));
     assert_eq!(vtt(&many), Err(CaptionError::Cues));
-    // Every character becomes five.
+    // Every character becomes five when it is escaped.
     let text = format!("00:01.000 --> 00:02.000\n{}\n\n", "&".repeat(800));
     let grows = format!("WEBVTT\n\n{}", text.repeat(1000));
     assert_eq!(vtt(&grows), Err(CaptionError::Bytes));
@@ -197,7 +197,7 @@ fn ids_and_renditions_have_one_spelling() {
 }
 
 proptest! {
-    /// Whatever comes in, what goes out is its own canonical form and holds no markup but ours.
+    /// For any input, the output is in canonical form and contains no markup except our own.
     #[test]
     fn rewriting_is_stable_and_harmless(text in "([<>&/;:.0-9a-z\n -]|<b>|</b>|<v |<lang |&amp;|-->|\\PC){0,200}") {
         let file = format!("WEBVTT\n\n00:01.000 --> 00:02.000\n{text}\n");

@@ -1,4 +1,4 @@
-//! HEVC and AV1: the same rules as for H.264, from the encoder's bytes to admission.
+//! HEVC and AV1: the same rules as for H.264, from the encoder's output to admission.
 
 use std::{fs, path::Path, sync::LazyLock};
 
@@ -17,7 +17,7 @@ use crate::{
     film::grid,
 };
 
-/// Encodes one chunk of a test pattern as a worker does.
+/// Encodes one chunk of a test pattern in the same way as a worker.
 fn encode(codec: Codec, grid: &Grid, chunk: u32, size: &str, folder: &Path) -> Vec<u8> {
     let (num, den) = (grid.rate().num(), grid.rate().den());
     let frames = grid.chunk_frames(chunk);
@@ -57,7 +57,7 @@ fn chunks(codec: Codec, grid: &Grid, size: &str, folder: &Folder) -> Vec<Rewritt
     (0..grid.chunks()).map(chunk).collect()
 }
 
-/// Size, codec string and times as ffprobe sees them; every frame must decode.
+/// Size, codec string and times as reported by ffprobe; every frame must decode.
 fn examined(codec: Codec, grid: &Grid, size: &str) -> String {
     let folder = Folder::new();
     let made = chunks(codec, grid, size, &folder);
@@ -122,7 +122,7 @@ static SAMPLES: LazyLock<Samples> = LazyLock::new(|| {
     Samples { grid, made: made.to_vec() }
 });
 
-/// Where the samples of the `nth` fragment begin.
+/// Where the samples of fragment `nth` begin.
 fn payload(bytes: &[u8], nth: usize) -> usize {
     let mut places = bytes.windows(4).enumerate().filter(|(_, window)| window == b"mdat");
     places.nth(nth).unwrap().0 + 4
@@ -149,21 +149,21 @@ fn a_damaged_sample_is_refused_in_every_codec() {
             );
         }
     }
-    // HEVC: an IDR picture becomes a CRA picture, which is no clean start.
+    // HEVC: an IDR picture becomes a CRA picture, which is not a clean random access point.
     let (_, hevc) = &SAMPLES.made[0];
     let mut bytes = hevc.bytes.clone();
     let at = payload(&bytes, 1) + 4;
     assert!(matches!(bytes[at] >> 1, 19 | 20));
     bytes[at] = 21 << 1;
     assert!(matches!(judged(hevc, &bytes), Err(Refusal::Payload { gop: 1, sample: 0, .. })));
-    // AV1: the sequence header in the samples must be the init segment's.
+    // AV1: the sequence header in the samples must equal the one in the init segment.
     let (_, av1) = &SAMPLES.made[1];
     let mut bytes = av1.bytes.clone();
     let at = payload(&bytes, 1);
     assert_eq!(bytes[at], 0x0a);
     bytes[at + 4] ^= 1;
     assert!(matches!(judged(av1, &bytes), Err(Refusal::Payload { gop: 1, sample: 0, .. })));
-    // And its key frame must be one.
+    // The first frame must be a key frame.
     let mut bytes = av1.bytes.clone();
     let frame = at + 2 + usize::from(bytes[at + 1]);
     let body = frame + 1 + bytes[frame + 1..].iter().position(|b| b & 0x80 == 0).unwrap() + 1;
@@ -190,7 +190,8 @@ proptest! {
         let at = at.index(init.len());
         init[at] ^= flip;
         let judged = admit(TrackKind::Video, &SAMPLES.grid, 0, &init, &made.bytes);
-        // What the record says beyond what we read of it is compared between chunks, by control.
+        // The parts of the record that are not parsed here are compared between chunks by the control
+        // plane.
         let record = made.init.windows(4).position(|w| w == b"hvcC" || w == b"av1C").unwrap();
         let size = u32::from_be_bytes(made.init[record - 4..record].try_into().unwrap());
         let inside = (record + 4..record - 4 + size as usize).contains(&at);

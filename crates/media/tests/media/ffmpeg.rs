@@ -1,4 +1,4 @@
-//! Runs ffmpeg as workers run it, on tiny generated films.
+//! Runs FFmpeg with the arguments that workers use, on tiny generated videos.
 
 use std::{
     fs,
@@ -41,14 +41,14 @@ pub(crate) fn run(program: &str, arguments: &[&str], folder: &Path) -> Vec<u8> {
     output.stdout
 }
 
-/// How ffmpeg is told to fragment video.
+/// FFmpeg's options for fragmented video.
 pub(crate) const MOVFLAGS: [&str; 3] = [
     "+frag_keyframe+empty_moov+default_base_moof",
     "+frag_keyframe+empty_moov+default_base_moof+cmaf+negative_cts_offsets",
     "+frag_every_frame+empty_moov+default_base_moof",
 ];
 
-/// Encodes one chunk of a test pattern as a worker does: times start at 0 in every file.
+/// Encodes one chunk of a test pattern in the same way as a worker: times start at 0 in every file.
 pub(crate) fn encode_video(
     grid: &Grid,
     chunk: u32,
@@ -77,7 +77,7 @@ pub(crate) fn encode_video(
     fs::read(folder.join(name)).unwrap()
 }
 
-/// Encodes a tone for the whole of `grid`, and a little more than it needs.
+/// Encodes a tone that covers all of `grid` and slightly more.
 pub(crate) fn encode_audio(grid: &Grid, fragment_us: u32, folder: &Path) -> Vec<u8> {
     let seconds = (grid.duration() + 0.1).to_string();
     #[rustfmt::skip]
@@ -102,7 +102,7 @@ fn text(rate: FrameRate) -> FrameRateText {
     }
 }
 
-/// Init segment and chunks as one file.
+/// Init segment and chunks, concatenated into one file.
 pub(crate) fn joined(chunks: &[Rewritten]) -> Vec<u8> {
     let mut all = chunks[0].init.clone();
     for chunk in chunks {

@@ -1,4 +1,4 @@
-//! A small real film: encoded, rewritten, indexed and laid out in a folder as a server serves it.
+//! A small real video: encoded, rewritten, indexed and laid out in a folder as a server would serve it.
 
 use std::{fs, path::Path};
 
@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use crate::ffmpeg::{Folder, MOVFLAGS, encode_audio, encode_video};
 
-/// Chunks of every rendition and the index over them.
+/// The chunks of every rendition, and their index.
 pub(crate) struct Film {
     pub(crate) index: Index,
     objects: Vec<(String, Vec<u8>)>,
@@ -54,7 +54,7 @@ pub(crate) fn empty_index(grid: Grid) -> Index {
     }
 }
 
-/// Two rungs and one sound track.
+/// Two rungs and one audio track.
 pub(crate) fn film(grid: Grid, folder: &Folder) -> Film {
     let mut film = Film { index: empty_index(grid), objects: Vec::new() };
     for (name, width, height) in [("72p", 128, 72), ("90p", 160, 90)] {
@@ -81,7 +81,7 @@ pub(crate) fn film(grid: Grid, folder: &Folder) -> Film {
     film
 }
 
-/// Every chunk of a rung, admitted.
+/// Every chunk of a rung, after admission.
 pub(crate) fn video(grid: &Grid, movflags: &str, size: &str, folder: &Folder) -> Vec<Rewritten> {
     let chunk = |chunk| {
         let raw = encode_video(grid, chunk, movflags, size, folder.path());
@@ -94,7 +94,7 @@ pub(crate) fn video(grid: &Grid, movflags: &str, size: &str, folder: &Folder) ->
     (0..grid.chunks()).map(chunk).collect()
 }
 
-/// Every chunk of a sound track that arrives in pieces, admitted.
+/// Every chunk of an audio track that arrives in pieces, after admission.
 pub(crate) fn audio(grid: &Grid, raw: &[u8], piece: usize) -> Vec<Rewritten> {
     let mut rewriter = AudioRewriter::new(*grid);
     let mut chunks = Vec::new();
@@ -116,7 +116,7 @@ pub(crate) fn audio(grid: &Grid, raw: &[u8], piece: usize) -> Vec<Rewritten> {
 }
 
 impl Film {
-    /// An object's bytes.
+    /// The bytes of an object.
     pub(crate) fn object(&self, key: &str) -> &[u8] {
         let (_, object) = self.objects.iter().find(|(k, _)| k == key).unwrap();
         object
@@ -139,7 +139,7 @@ impl Film {
         track
     }
 
-    /// Writes everything a player may ask for below `root`, which stands for `/api/stream/{id}/`.
+    /// Writes every file that a player may request below `root`, which stands for `/api/stream/{id}/`.
     pub(crate) fn lay_out(&self, root: &Path, now_ms: i64) {
         let links = Links::default();
         let write = |path: &str, bytes: &[u8]| {
@@ -171,7 +171,7 @@ impl Film {
         }
     }
 
-    /// A segment's bytes.
+    /// The bytes of a segment.
     pub(crate) fn bytes(&self, rendition: &str, name: SegmentName) -> Option<&[u8]> {
         match locate(&self.index, rendition, name)? {
             Located::Inline(bytes) => Some(bytes),

@@ -1,4 +1,4 @@
-//! The index format and what is found through it.
+//! The index format, and lookups in an index.
 
 use std::sync::LazyLock;
 
@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use crate::film::{empty_index, grid};
 
-/// One rung with the given chunks committed; fragments of GOP g have 1000 + g bytes.
+/// One rung with the given chunks committed; the fragment of GOP g has 1000 + g bytes.
 pub(crate) fn synthetic(frames: u64, committed: &[u32]) -> Index {
     let grid = grid(25, 1, frames);
     let mut index = empty_index(grid);
@@ -70,7 +70,7 @@ fn damage_is_named() {
 #[test]
 fn an_index_from_before_text_tracks_is_read() {
     let index = synthetic(2000, &[0, 1, 3]);
-    // Its payload was the same but for the list of text tracks at its end, here an empty one of a byte.
+    // The older payload lacked only the list of text tracks at its end, here an empty list of one byte.
     let payload = &ENCODED[6 + blake3::OUT_LEN..ENCODED.len() - 1];
     let mut older = b"SVIX\x02\x00".to_vec();
     older.extend_from_slice(blake3::hash(payload).as_bytes());
@@ -141,7 +141,7 @@ fn a_segment_is_a_range_of_one_object() {
     assert!(etag.starts_with('"') && etag.ends_with('"') && etag.len() == 34);
     assert_eq!(HLS_SEGMENT_GOPS, 5);
     assert_eq!(locate(&index, "360p", SegmentName::Init), Some(Located::Inline(&[1, 2, 3])));
-    // Chunk 2 is missing, so nothing of chunk 3 is there yet.
+    // Chunk 2 is missing, so no segment of chunk 3 is available yet.
     assert_eq!(locate(&index, "360p", SegmentName::Hls(3)), None);
     assert_eq!(locate(&index, "360p", SegmentName::Hls(5)), None);
     assert_eq!(locate(&index, "480p", SegmentName::Hls(0)), None);

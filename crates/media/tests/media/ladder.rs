@@ -1,4 +1,4 @@
-//! Which rungs a source gets.
+//! The rungs that each source gets.
 
 use media::{
     Codec,
@@ -42,11 +42,11 @@ fn sources_get_the_rungs_they_fill() {
     let mut to_4k = to_1080.to_vec();
     to_4k.push(("4k", 3840, 2160));
     expect((3840, 2160), &to_4k);
-    // Portrait: the short side counts.
+    // Portrait: the shorter side counts.
     expect((720, 1280), &[("360p", 360, 640), ("480p", 480, 854), ("720p", 720, 1280)]);
-    // A pixel less than the profile still fills it, and is not scaled up.
+    // A source one pixel smaller than the profile still fills it, and is not scaled up.
     expect((853, 479), &[("360p", 640, 360), ("480p", 852, 478)]);
-    // Widescreen fills by its width.
+    // A widescreen source fills the box by its width.
     let wide = [("360p", 640, 268), ("480p", 854, 358), ("720p", 1280, 536), ("1080p", 1920, 804)];
     expect((1920, 804), &wide);
     expect(

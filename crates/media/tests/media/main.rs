@@ -1,4 +1,4 @@
-//! Tests of the crate as its users see it. One binary, so that it links once.
+//! Tests of the crate's public interface, in one binary that links once.
 
 #![expect(clippy::unwrap_used, reason = "a failure in a helper is a failed test")]
 

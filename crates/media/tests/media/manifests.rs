@@ -1,6 +1,6 @@
-//! Manifests: golden files for a growing and a finished film, and the rules that players rely on.
+//! Manifests: golden files for a growing and a finished video, and the rules that players rely on.
 //!
-//! `UPDATE_GOLDEN=1` writes the files anew.
+//! `UPDATE_GOLDEN=1` rewrites the files.
 
 use std::{fs, path::PathBuf};
 
@@ -20,7 +20,7 @@ use proptest::prelude::*;
 
 use crate::film::{empty_index, grid};
 
-/// Ten seconds after the film's end, when DASH becomes static.
+/// Ten seconds after the end of the video, when DASH becomes static.
 const LATER_MS: i64 = 1_750_000_070_000;
 
 fn track(index: &Index, codec: &str, timescale: u32, sizes: (u32, u32), chunks: u32) -> Track {
@@ -40,7 +40,7 @@ fn track(index: &Index, codec: &str, timescale: u32, sizes: (u32, u32), chunks: 
     Track { codec: codec.to_owned(), timescale, init, chunks, table: None }
 }
 
-/// A film of three rungs and two sound tracks, with so many chunks of each.
+/// A video with three rungs and two audio tracks; `chunks` is the number of committed chunks of each.
 fn index(frames: u64, chunks: [u32; 5]) -> Index {
     let mut index = empty_index(grid(30_000, 1001, frames));
     if chunks.iter().any(|chunks| *chunks < index.grid.chunks()) {
@@ -72,7 +72,7 @@ fn index(frames: u64, chunks: [u32; 5]) -> Index {
     index
 }
 
-/// 64 s and a bit: chunks of 2, 10, 10 and 10 GOPs and one of half a GOP.
+/// Slightly more than 64 s: chunks of 2, 10, 10 and 10 GOPs and one of half a GOP.
 fn finished() -> Index {
     index(32 * 60 + 30, [9; 5])
 }
@@ -145,7 +145,7 @@ fn manifests_of_a_film_in_three_codecs() {
     golden("mixed.mpd", &mpd(&index, LATER_MS, &links).unwrap());
     let first = playlist.lines().find(|line| line.starts_with("#EXT-X-STREAM-INF")).unwrap();
     assert!(first.contains("avc1."), "every player can begin: {first}");
-    // A viewer of at most 480 lines gets one set per codec that has such a rung.
+    // A viewer limited to 480 lines gets one set per codec that has such a rung.
     let small = Links { max_height: Some(480), ..links };
     let mpd = mpd(&index, LATER_MS, &small).unwrap();
     assert_eq!(mpd.matches("contentType=\"video\"").count(), 2, "{mpd}");
@@ -286,7 +286,7 @@ fn labels_cannot_break_out() {
     assert_eq!(dash.matches("lang=\"und\"").count(), 2);
 }
 
-/// The numbers of the EXTINF tags, in microseconds.
+/// The values of the EXTINF tags, in microseconds.
 fn extinf(list: &str) -> Vec<u64> {
     let tags = list.lines().filter_map(|line| line.strip_prefix("#EXTINF:"));
     tags.map(|tag| tag.trim_end_matches(',').replace('.', "").parse().unwrap()).collect()
@@ -325,7 +325,7 @@ proptest! {
             targets.push(target);
             let durations = extinf(&list);
             prop_assert!(durations.iter().all(|d| (d + 500_000) / 1_000_000 <= target));
-            // A run's sum is exact to the microsecond, so nothing drifts.
+            // The sum of a run is exact to the microsecond, so there is no drift.
             let gops = index.grid.hls_segments().nth(durations.len() - 1).unwrap();
             let truth = index.grid.seconds(index.grid.gop(gops.end - 1).end);
             let sum = durations.iter().sum::<u64>() as f64 / 1e6;
@@ -361,14 +361,14 @@ proptest! {
             let (peak, average) =
                 (attribute(line, ":BANDWIDTH"), attribute(line, "AVERAGE-BANDWIDTH"));
             prop_assert!(average <= peak && peak <= 2 * average, "{line}");
-            // Every segment of a whole GOP or more is below the peak.
+            // The rate of every segment of at least a whole GOP is below the peak.
             let list = media(&index, &rung.name, Playlist::Vod, &links).unwrap();
             for (number, micros) in extinf(&list).into_iter().enumerate() {
                 let bytes = segment_bytes(&index, &rung.name, SegmentName::Hls(number as u32));
                 let rate = bytes as f64 * 8e6 / micros as f64;
                 prop_assert!(micros < 2_000_000 || rate <= peak as f64);
             }
-            // DASH: a buffer of minBufferTime never runs dry at @bandwidth, wherever it starts.
+            // DASH: a buffer of minBufferTime never runs empty at @bandwidth, wherever playback starts.
             let mark = format!("id=\"{}\" ", rung.name);
             let line = dash.lines().find(|line| line.contains(&mark)).unwrap();
             let bandwidth = attribute(line, "bandwidth") as f64;

@@ -1,4 +1,4 @@
-//! Pictures: what is planned, the storyboard's text, and proof against what is not a picture.
+//! Images: the plan, the storyboard's WebVTT, and rejection of bytes that are not the planned image.
 
 use media::{
     Codec, Grid,
@@ -46,7 +46,7 @@ fn thumbnails_are_spread_over_the_film_and_fewer_when_it_is_short() {
         let times: Vec<f64> = (0..expected)
             .map(|n| plan.seconds(&grid, &format!("thumbnails/{n}")).unwrap())
             .collect();
-        // Each tenth of the film has its own.
+        // Each tenth of the video has its own thumbnail.
         let part = grid.duration() / expected as f64;
         for (n, time) in times.iter().enumerate() {
             let middle = part * (n as f64 + 0.5);

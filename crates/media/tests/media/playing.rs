@@ -1,4 +1,4 @@
-//! Reads our own HLS and DASH back with FFmpeg: every frame once, from 0, without drift.
+//! Reads generated HLS and DASH with FFmpeg: every frame once, from 0, without drift.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use crate::{
     film::{film, grid},
 };
 
-/// Presentation times in microseconds of one stream of `url`, sorted.
+/// Sorted presentation times of one stream of `url`, in microseconds.
 fn micros(url: &str, stream: &str, root: &Path) -> Vec<i64> {
     // FFmpeg's DASH reader resolves relative URLs against absolute paths only.
     let url = root.join(url).display().to_string();

@@ -1,8 +1,8 @@
-//! Profiles files: what is taken, and that a refusal names everything.
+//! Profiles files: accepted files, and rejections that list every fault.
 
 use media::{Codec, ladder::default_profiles, profiles::parse};
 
-/// The file that docs/profiles.md shows whole.
+/// The file that docs/profiles.md shows in full.
 fn documented() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/profiles.md");
     let page = std::fs::read_to_string(path).unwrap();

@@ -1,4 +1,4 @@
-//! The `Range` header, by table and at random.
+//! The `Range` header, with tables of cases and with random values.
 
 use media::range::{ByteRange, RangeOutcome, parse};
 use proptest::prelude::*;

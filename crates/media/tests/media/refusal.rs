@@ -1,4 +1,4 @@
-//! Admission refuses whatever differs from the grid, and names it.
+//! Admission rejects every difference from the grid, and names it.
 
 use std::sync::LazyLock;
 
@@ -34,13 +34,13 @@ fn judge_video(bytes: &[u8]) -> Result<usize, Refusal> {
     admit(TrackKind::Video, grid, 0, &video[0].init, bytes).map(|fragments| fragments.len())
 }
 
-/// Where `code` is in `bytes`, for the `nth` time.
+/// Position of the `nth` occurrence of `code` in `bytes`.
 fn find(bytes: &[u8], code: &[u8; 4], nth: usize) -> usize {
     let mut places = bytes.windows(4).enumerate().filter(|(_, window)| window == code);
     places.nth(nth).unwrap().0
 }
 
-/// Chunk 0 of the video with `change` made to it.
+/// Chunk 0 of the video with `change` applied to it.
 fn mutated(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = SAMPLES.video[0].bytes.clone();
     change(&mut bytes);
@@ -74,7 +74,7 @@ fn extra_bytes_are_refused() {
     let Samples { video, .. } = &*SAMPLES;
     let twice = judge_video(&mutated(|b| b.extend_from_slice(&video[0].bytes)));
     assert_eq!(twice, Err(Refusal::Trailing(video[0].bytes.len())));
-    // A byte more inside an mdat whose size says so.
+    // An additional byte inside an `mdat` whose size includes it.
     let slack = judge_video(&mutated(|b| {
         let at = find(b, b"mdat", 0) - 4;
         let size = u32::from_be_bytes(b[at..at + 4].try_into().unwrap());
@@ -102,7 +102,7 @@ fn another_time_is_refused() {
 
 #[test]
 fn a_missing_frame_is_refused() {
-    // Without the first GOP the next one is early; without the last the object ends too soon.
+    // Without its first GOP the chunk starts too late; without its last the object ends too early.
     let first = SAMPLES.video[0].fragments[0].bytes as usize;
     assert!(matches!(
         judge_video(&SAMPLES.video[0].bytes[first..]),
@@ -112,13 +112,13 @@ fn a_missing_frame_is_refused() {
         judge_video(&SAMPLES.video[0].bytes[..first]),
         Err(Refusal::Fragment { gop: 1, .. })
     ));
-    // The run says one sample less.
+    // The run states one sample fewer.
     let fewer = judge_video(&mutated(|b| {
         let at = find(b, b"trun", 0);
         b[at + 11] -= 1;
     }));
     assert_eq!(fewer, Err(Refusal::SampleCount { gop: 0, expected: 50, found: 49 }));
-    // A shorter video expects fewer than there are.
+    // A shorter video expects fewer samples than the fragment has.
     let shorter = grid(25, 1, 80);
     let Samples { video, .. } = &*SAMPLES;
     let refused = admit(TrackKind::Video, &shorter, 0, &video[0].init, &video[0].bytes);
@@ -132,7 +132,8 @@ fn a_gop_that_does_not_start_with_a_key_frame_is_refused() {
         b[at + 16..at + 20].copy_from_slice(&0x0101_0000_u32.to_be_bytes());
     }));
     assert_eq!(flagged, Err(Refusal::KeyFrame { gop: 0, sample: 0 }));
-    // The tables say sync, the picture is no IDR picture. FFmpeg puts an SEI unit first.
+    // The tables mark a sync sample, but the picture is not an IDR picture. FFmpeg writes an SEI unit
+    // first.
     let picture = judge_video(&mutated(|b| {
         let mut at = find(b, b"mdat", 0) + 4;
         while b[at + 4] & 0x1f != 5 {
@@ -163,7 +164,7 @@ fn two_frames_at_one_time_are_refused() {
     let doubled = judge_video(&mutated(|b| {
         let second = find(b, b"trun", 0) + 20 + 8;
         let delay: [u8; 4] = b[second - 4..second].try_into().unwrap();
-        // Presents the second sample when the third is decoded, whose place is taken.
+        // Presents the second sample at the time of the third, which is taken.
         b[second + 4..second + 8].copy_from_slice(&delay);
     }));
     assert!(matches!(doubled, Err(Refusal::Composition { gop: 0, .. })), "{doubled:?}");
@@ -224,8 +225,8 @@ proptest! {
     fn any_flipped_byte_of_an_init_segment_is_refused_or_another_codec(
         at: prop::sample::Index, flip in 1_u8..=255,
     ) {
-        // Parameter sets and colours are the encoder's to choose; control compares them between
-        // chunks. Everything around them is ours.
+        // The encoder chooses parameter sets and colours; the control plane compares them between
+        // chunks. All other bytes have one canonical form.
         let Samples { grid, video, .. } = &*SAMPLES;
         let mut init = video[0].init.clone();
         let (codec, rest) = (find(&init, b"avcC", 0) + 4, find(&init, b"pasp", 0) - 4);

@@ -1,4 +1,5 @@
-//! From ffmpeg's bytes to ours: every frame once, exactly on the grid, admitted.
+//! From FFmpeg's output to the stored form: every frame once, exactly on the grid, and accepted by
+//! admission.
 
 use std::fs;
 
@@ -13,7 +14,7 @@ use crate::{
     film::{audio, grid, video},
 };
 
-/// Presentation times that ffprobe sees, in ticks and in presentation order.
+/// Presentation times as reported by ffprobe, in ticks and in presentation order.
 fn times(file: &str, folder: &Folder) -> Vec<i64> {
     let arguments = ["-v", "error", "-show_entries", "packet=pts", "-of", "csv=p=0", file];
     let out = String::from_utf8(run("ffprobe", &arguments, folder.path())).unwrap();
@@ -28,7 +29,7 @@ fn every_frame_plays_once_at_its_place_for_each_rate_and_fragmentation() {
     let folder = Folder::new();
     let rates = [(24, 1), (25, 1), (30_000, 1001), (50, 1), (60, 1), (1, 1), (5, 1)];
     for (n, (num, den)) in rates.into_iter().enumerate() {
-        // Chunk 0, chunk 1 and two and a bit GOPs of chunk 2 at 24 frames per second.
+        // At 24 frames per second: chunk 0, chunk 1, and slightly more than two GOPs of chunk 2.
         let seconds = if n == 0 { 29 } else { 7 };
         let grid = grid(num, den, u64::from(num / den) * seconds + 5);
         let chunks = video(&grid, MOVFLAGS[n % MOVFLAGS.len()], "128x72", &folder);
@@ -54,7 +55,7 @@ fn sound_is_the_same_however_it_is_cut() {
     fs::write(folder.path().join("joined.mp4"), joined(&chunks)).unwrap();
     let expected: Vec<i64> = (0..grid.audio_frames_total() as i64).map(|n| n * 1024).collect();
     assert_eq!(times("joined.mp4", &folder), expected);
-    // The priming packet is gone: packet n of ours is packet n + 1 of ffmpeg's.
+    // The priming packet is dropped: packet n of the output is packet n + 1 of FFmpeg's output.
     let (theirs, joined) = (samples(&raw).unwrap(), joined(&chunks));
     let ours = samples(&joined).unwrap();
     for (ours, theirs) in ours.iter().zip(&theirs[1..]) {
@@ -155,6 +156,6 @@ fn sound_plays_at_its_time() {
     let pcm = run("ffmpeg", &decode, folder.path());
     let samples = pcm.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]]));
     let start = samples.into_iter().position(|sample| sample.unsigned_abs() > 8000).unwrap();
-    // A quarter of a millisecond until the wave is that high, and a little pre-echo.
+    // The wave takes a quarter of a millisecond to reach that level, and there is a little pre-echo.
     assert!(start.abs_diff(48_000) < 100, "starts at sample {start}");
 }
