@@ -1,15 +1,15 @@
-//! Addresses: publishes the one that a listener was bound to, for whoever started us with port 0, and reads
-//! those of servers.
+//! Addresses: publishes the bound address of a listener for a parent process that requested port 0, and
+//! parses URLs of servers.
 
 use std::{fs, io, net::SocketAddr, path::Path};
 
 use http::Uri;
 
-/// A server's URL, as a flag's value: with its scheme, because what has none is neither plaintext nor TLS. One
-/// that is empty is passed on, for lists that end in a comma.
+/// Parses a flag's value that is the URL of a server. The scheme is required, because without it neither
+/// plaintext nor TLS is chosen. An empty value is accepted, for lists that end in a comma.
 ///
 /// # Errors
-/// What is wrong, and how to write it.
+/// The text is not an `http` or `https` URL; the message shows an example.
 pub fn server_url(text: &str) -> Result<String, String> {
     let text = text.trim();
     let uri = text.parse::<Uri>().ok();
@@ -20,11 +20,11 @@ pub fn server_url(text: &str) -> Result<String, String> {
     Err("it is no http or https URL; write for example http://127.0.0.1:50051".to_owned())
 }
 
-/// Writes a bare `host:port` to `path`. Readers never see half of it, because the file is renamed into
-/// place.
+/// Writes a bare `host:port` to `path`. Readers never see a partial file, because the complete file is
+/// renamed into place.
 ///
 /// # Errors
-/// When the folder cannot be written.
+/// The folder is not writable.
 pub fn publish(path: &Path, addr: SocketAddr) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
@@ -33,11 +33,11 @@ pub fn publish(path: &Path, addr: SocketAddr) -> io::Result<()> {
     fs::rename(&temporary, path)
 }
 
-/// A Redis' URL as our client reads it; `redis-unix:///path` is a socket. The client takes any other scheme
-/// for Redis', and what its owner meant for plaintext.
+/// Converts a Redis URL into the form that the client library reads; `redis-unix:///path` is a socket.
+/// Other schemes are rejected, because the client would treat them as plaintext Redis.
 ///
 /// # Errors
-/// What is wrong; never the URL, which may hold a password.
+/// The scheme is not a Redis scheme. The message never contains the URL, which may hold a password.
 pub fn redis_url(text: &str) -> Result<String, &'static str> {
     let scheme = text.split_once("://").map(|(scheme, _)| scheme).unwrap_or_default();
     match scheme {

@@ -1,4 +1,4 @@
-//! A listener of its own for `/metrics`, for planes whose main port speaks something else or is public.
+//! A separate listener for `/metrics`, for planes whose main port uses another protocol or is public.
 
 use std::{convert::Infallible, future::Future, time::Duration};
 
@@ -14,9 +14,9 @@ use crate::{lifecycle::Shutdown, telemetry::Telemetry};
 /// The content type of [`Telemetry::render`]'s text.
 pub const METRICS_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Scrapers connected at once; more wait in the listener's backlog.
+/// Most scrapers connected at once; further ones wait in the listener's backlog.
 const CONNECTIONS_MAX: usize = 64;
-/// How long a scraper may take to send its request's head.
+/// How long a scraper may take to send the head of its request.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Serves `GET /metrics` until the soft stop.
@@ -25,7 +25,7 @@ pub async fn serve_on(listener: TcpListener, telemetry: Telemetry, shutdown: Shu
     serve_text(listener, render, shutdown).await;
 }
 
-/// Serves what `render` makes of each `GET /metrics`.
+/// Serves the output of `render` on each `GET /metrics`.
 pub async fn serve_text<F, R>(listener: TcpListener, render: F, shutdown: Shutdown)
 where
     F: Fn() -> R + Clone + Send + Sync + 'static,
@@ -41,7 +41,7 @@ where
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                // Out of file descriptors, most likely: wait instead of spinning.
+                // Most likely out of file descriptors: wait instead of spinning.
                 tracing::warn!(%error, "accept metrics connection");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;

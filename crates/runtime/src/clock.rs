@@ -1,24 +1,24 @@
-//! The one door to the wall clock, so that tests can set the time.
+//! The only access to the wall clock, so that tests can set the time.
 
 use jiff::Timestamp;
 
-/// Tells the wall-clock time.
+/// Returns the wall-clock time.
 pub trait Clock: Send + Sync {
-    /// The present moment.
+    /// The current time.
     fn now(&self) -> Timestamp;
 
-    /// Whole seconds since 1970.
+    /// Whole seconds since 1970-01-01.
     fn now_unix(&self) -> i64 {
         self.now().as_second()
     }
 
-    /// Whole milliseconds since 1970.
+    /// Whole milliseconds since 1970-01-01.
     fn now_ms(&self) -> i64 {
         self.now().as_millisecond()
     }
 }
 
-/// The machine's clock.
+/// The system clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 

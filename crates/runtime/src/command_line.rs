@@ -1,5 +1,5 @@
-//! A program's command line: an empty variable counts as unset, and a refusal is one line that names the
-//! variable or flag at fault, because it ends in logs and in other programs' messages.
+//! Parses a program's command line. An empty variable counts as unset, and a usage error is one line
+//! that names the variable or flag at fault, because it appears in logs and in other programs' messages.
 
 use std::{
     env,
@@ -13,10 +13,10 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-/// The exit code of a command line that cannot be understood.
+/// The exit code for an invalid command line.
 pub const EXIT_USAGE: u8 = 2;
 
-/// Why a command line cannot be understood, in one line.
+/// Why a command line is invalid, in one line.
 #[derive(Debug, PartialEq, Eq)]
 pub struct UsageError(String);
 
@@ -29,17 +29,17 @@ impl fmt::Display for UsageError {
 impl std::error::Error for UsageError {}
 
 impl UsageError {
-    /// Tells standard error, as `program`.
+    /// Prints the error to standard error, prefixed with `program`.
     pub fn report(&self, program: &str) -> ExitCode {
         eprintln!("{program}: {self}");
         ExitCode::from(EXIT_USAGE)
     }
 }
 
-/// Reads the process's arguments and variables. Help and version are printed, and the process ends.
+/// Parses the process's arguments and variables. Prints help or version on request and ends the process.
 ///
 /// # Errors
-/// [`UsageError`] when they do not fit the declaration.
+/// An argument or variable does not match the declaration.
 pub fn parse<C: CommandFactory + FromArgMatches>() -> Result<C, UsageError> {
     let args: Vec<OsString> = env::args_os().collect();
     read(&args).map_err(|error| {
@@ -57,7 +57,7 @@ fn read<C: CommandFactory + FromArgMatches>(args: &[OsString]) -> Result<C, Erro
     C::from_arg_matches_mut(&mut found).map_err(|error| error.format(&mut command))
 }
 
-/// Forgets the variables that are set to nothing.
+/// Ignores variables that are set to an empty value.
 fn without_empty(command: Command) -> Command {
     let empty = |name: &OsStr| env::var_os(name).is_some_and(|value| value.is_empty());
     let forget = |arg: Arg| {
@@ -66,9 +66,9 @@ fn without_empty(command: Command) -> Command {
     command.mut_args(forget).mut_subcommands(without_empty)
 }
 
-/// The refusal without its paragraphs about usage, and with the variables' names.
+/// The error without clap's paragraphs about usage, and with the name of the variable.
 fn explain(error: &Error, mut command: Command, args: &[OsString]) -> UsageError {
-    // Only then its arguments are shown as errors show them.
+    // Only a built command formats its arguments as error messages do.
     command.build();
     let text = error.render().to_string();
     let asides = ["Usage:", "For more information"];
@@ -88,7 +88,7 @@ fn explain(error: &Error, mut command: Command, args: &[OsString]) -> UsageError
             }
         }
         (_, Some(ContextValue::String(shown))) => match twin(&command, shown) {
-            // Nobody gave the flag, so that its variable did.
+            // The flag was not given, so the value came from its variable.
             Some(name) if !is_given(shown, args) => format!("{name}: {said}"),
             _ => said.to_owned(),
         },
@@ -96,7 +96,7 @@ fn explain(error: &Error, mut command: Command, args: &[OsString]) -> UsageError
     })
 }
 
-/// The variable of the argument that errors show as `shown`.
+/// The variable of the argument that errors display as `shown`.
 fn twin<'a>(command: &'a Command, shown: &str) -> Option<&'a str> {
     let own = command.get_arguments().find(|arg| arg.to_string() == shown);
     match own.and_then(|arg| arg.get_env()) {
@@ -105,7 +105,7 @@ fn twin<'a>(command: &'a Command, shown: &str) -> Option<&'a str> {
     }
 }
 
-/// Whether the arguments themselves hold the flag.
+/// Whether the arguments contain the flag.
 fn is_given(shown: &str, args: &[OsString]) -> bool {
     let flag = shown.split_whitespace().next().unwrap_or_default();
     let is_flag = |arg: &OsString| {

@@ -1,8 +1,8 @@
-//! Durations as people write them in flags: `500ms`, `15s`, `15m`, `1h`, `7d`.
+//! Durations as written in flags: `500ms`, `15s`, `15m`, `1h`, `7d`.
 
 use std::time::Duration;
 
-/// Why a text is no duration.
+/// The text is not a duration.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("\"{0}\" is no duration; write for example 500ms, 15s, 15m, 1h or 7d")]
 pub struct DurationError(String);
@@ -10,7 +10,7 @@ pub struct DurationError(String);
 /// Parses a whole number with a unit (`ms`, `s`, `m`, `h`, `d`); fits clap's `value_parser`.
 ///
 /// # Errors
-/// When the number or the unit is missing or unknown, or the value overflows.
+/// The number or the unit is missing, the unit is unknown, or the value overflows.
 pub fn parse(text: &str) -> Result<Duration, DurationError> {
     let error = || DurationError(text.to_owned());
     let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(error)?;

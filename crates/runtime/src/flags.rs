@@ -1,12 +1,12 @@
-//! A program's flags and variables as Markdown: `docs/configuration.md` is made of the very declarations
-//! that read them, so that it cannot tell anything else.
+//! Renders a program's flags and variables as Markdown. `docs/configuration.md` is generated from the
+//! same declarations that parse them, so the two cannot differ.
 
 use std::fmt::Write;
 
 use clap::{Arg, Command};
 
-/// A section for every command of `program` that reads a variable, the program's own first. What a
-/// command shares with all others stands in the program's.
+/// A section for every command of `program` that reads a variable, starting with the program's own.
+/// Flags that all commands share are in the program's section.
 pub fn document(program: &Command) -> String {
     let mut program = program.clone();
     program.build();
@@ -42,7 +42,7 @@ fn row(text: &mut String, arg: &Arg) {
     let mut help = help.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|");
     let values: Vec<String> =
         arg.get_possible_values().iter().map(|value| format!("`{}`", value.get_name())).collect();
-    // A switch takes true and false, which its text says already.
+    // A switch takes true and false, as its help text already says.
     if !values.is_empty() && arg.get_action().takes_values() {
         let _ = write!(help, " ({})", values.join(", "));
     }

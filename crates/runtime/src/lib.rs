@@ -1,6 +1,7 @@
-//! What every plane's `main` needs: ordered stop, telemetry, TLS, a clock, secrets, flag values.
+//! The common parts of every plane's `main`: ordered shutdown, telemetry, TLS, a clock, secrets, flag
+//! values.
 //!
-//! **Invariant:** nothing in here knows a plane, a database, an object store or a video.
+//! **Invariant:** this crate does not depend on planes, databases, object stores or videos.
 
 pub mod addr;
 pub mod admin;
@@ -21,7 +22,7 @@ pub use lifecycle::Shutdown;
 pub use secret::Secret;
 pub use telemetry::Telemetry;
 
-/// The version of the programs of this build.
+/// The version of the programs in this build.
 pub const fn program_version() -> &'static str {
     env!("CARGO_PKG_VERSION")
 }

@@ -1,7 +1,8 @@
-//! Ordered stop. The first signal asks (soft), the second or the drain's deadline insists (hard).
+//! Ordered shutdown. The first signal requests a soft stop; a second signal or the drain's deadline
+//! forces a hard stop.
 //!
-//! Soft means: accept nothing new, finish what runs. Hard means: drop it. Every long-lived task runs on
-//! the tracker, so that a drain knows when all have ended.
+//! Soft stop: accept no new work and finish running work. Hard stop: drop running work. Every long-lived
+//! task runs on the tracker, so that a drain knows when all tasks have ended.
 
 use std::{
     error::Error,
@@ -18,52 +19,52 @@ use std::{
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// How long tasks get after the hard stop before the process ends without them.
+/// How long tasks may run after the hard stop before the process ends without them.
 const HARD_STOP_MAX: Duration = Duration::from_secs(2);
 
-/// How a drain ended.
+/// The result of a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drained {
-    /// Every task ended by itself.
+    /// All tasks ended by themselves.
     Clean,
-    /// The deadline passed or a second signal came; what still ran was dropped.
+    /// The deadline passed or a second signal arrived; running tasks were dropped.
     Forced,
 }
 
-/// The handle by which a process is stopped; clones share one state.
+/// The handle that stops a process; clones share one state.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
-    /// Finish what runs, start nothing new.
+    /// Finish running work, start no new work.
     pub soft: CancellationToken,
-    /// Drop what runs.
+    /// Drop running work.
     pub hard: CancellationToken,
-    /// Everything that a drain waits for.
+    /// The tasks that a drain waits for.
     pub tracker: TaskTracker,
     failed: Arc<AtomicBool>,
     listener: TaskTracker,
 }
 
 impl Shutdown {
-    /// A handle that no signal triggers: for tests and for parts that embed a plane.
+    /// A handle without signals: for tests and for programs that embed a plane.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A handle that SIGTERM and SIGINT trigger: the first softly, the second hard.
+    /// A handle for SIGTERM and SIGINT: the first signal is a soft stop, the second a hard stop.
     ///
     /// # Errors
-    /// When the signals cannot be listened to.
+    /// The signal handlers cannot be installed.
     pub fn install() -> io::Result<Self> {
         let shutdown = Self::new();
         let terminate = signal(SignalKind::terminate())?;
         let interrupt = signal(SignalKind::interrupt())?;
-        // On a tracker of its own: it outlives the drain, which must not wait for it.
+        // Not on the drain's tracker: it outlives the drain, which must not wait for it.
         shutdown.listener.spawn(listen(shutdown.clone(), terminate, interrupt));
         Ok(shutdown)
     }
 
-    /// Runs a task that the process cannot do without: when it ends with an error, or panics, the process
-    /// stops and [`Shutdown::exit_code`] says failure. So does one that ends before anybody asked it to.
+    /// Runs a task that the process depends on. When it returns an error, panics, or ends before a stop
+    /// was requested, the process stops and [`Shutdown::exit_code`] is a failure.
     pub fn spawn_critical<E: Error>(
         &self,
         name: &'static str,
@@ -80,24 +81,24 @@ impl Shutdown {
         });
     }
 
-    /// Marks the process as failed and asks it to stop.
+    /// Marks the process as failed and requests a soft stop.
     pub fn fail(&self) {
         self.failed.store(true, Ordering::SeqCst);
         self.soft.cancel();
     }
 
-    /// Whether something that the process cannot do without has failed.
+    /// Whether a critical task has failed.
     pub fn failed(&self) -> bool {
         self.failed.load(Ordering::SeqCst)
     }
 
-    /// What `main` returns.
+    /// The exit code for `main`.
     pub fn exit_code(&self) -> ExitCode {
         if self.failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
     }
 
-    /// Begins the stop if nobody has, and waits for the tracked tasks: `deadline` long at most, then, or on
-    /// a second signal, hard.
+    /// Requests a soft stop unless one is in progress, and waits for the tracked tasks for at most
+    /// `deadline`. After the deadline, or on a second signal, it stops them hard.
     pub async fn drain(&self, deadline: Duration) -> Drained {
         self.soft.cancel();
         self.tracker.close();
@@ -115,7 +116,7 @@ impl Shutdown {
     }
 }
 
-/// Marks the failure even when the task unwinds.
+/// Records the failure even when the task unwinds.
 struct FailOnDrop {
     shutdown: Shutdown,
     name: &'static str,
@@ -141,7 +142,7 @@ async fn listen(shutdown: Shutdown, mut terminate: Signal, mut interrupt: Signal
     }
 }
 
-/// An error and what lies behind it, on one line.
+/// An error and its sources, on one line.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

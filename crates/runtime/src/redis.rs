@@ -1,7 +1,7 @@
-//! How planes reach Redis: the same limits, the same patience, TLS by the URL's scheme.
+//! Configures Redis clients for all planes: common limits and timeouts, and TLS by the URL's scheme.
 //!
-//! **Invariant:** a Redis that is not there is no error here. The client goes on trying, and a command
-//! that cannot be sent fails in time.
+//! **Invariant:** an unreachable Redis is not an error here. The client keeps reconnecting, and a
+//! command that cannot be sent fails within its timeout.
 
 use std::{path::Path, time::Duration};
 
@@ -17,33 +17,33 @@ use crate::{
 };
 
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
-/// A connection that says nothing for so long is made anew.
+/// A connection without a response for this long is replaced.
 const UNRESPONSIVE_MAX: Duration = Duration::from_secs(5);
 /// Commands that may wait for the connection.
 const BUFFER_MAX: usize = 10_000;
 const RECONNECT_MS_MIN: u32 = 100;
 const RECONNECT_MS_MAX: u32 = 5_000;
 
-/// Why there is no client.
+/// Why a client cannot be created.
 #[derive(Debug, Error)]
 pub enum RedisError {
-    /// The URL is of something else.
+    /// The URL has a scheme that is not Redis's.
     #[error("{0}")]
     Scheme(&'static str),
-    /// The URL is none, or needs what the client has not.
+    /// The URL is invalid, or needs a feature that the client lacks.
     #[error("{0}")]
     Url(Error),
-    /// Who certifies its server cannot be told.
+    /// The certificate authorities for the server cannot be loaded.
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
 
-/// Reads the URL: `redis://`, `rediss://` for TLS, `redis-unix:///path` for a socket. `ca_file` holds who
-/// certifies a TLS server, `None` stands for the system's authorities. A command fails after
+/// Parses the URL: `redis://`, `rediss://` for TLS, `redis-unix:///path` for a socket. `ca_file` is the
+/// CA bundle for verifying a TLS server; `None` means the system's authorities. A command fails after
 /// `command_time_max`.
 ///
 /// # Errors
-/// [`RedisError`]
+/// The URL is invalid, or the CA bundle is unusable.
 pub fn builder(
     url: &str,
     ca_file: Option<&Path>,
@@ -51,10 +51,10 @@ pub fn builder(
 ) -> Result<Builder, RedisError> {
     let url = addr::redis_url(url).map_err(RedisError::Scheme)?;
     let secure = url.starts_with("rediss");
-    // Told of TLS the client would bring its own idea of whom to trust.
+    // With the TLS scheme the client would configure its own trust anchors.
     let plain = if secure { url.replacen("rediss", "redis", 1) } else { url };
     let mut config = Config::from_url(&plain).map_err(RedisError::Url)?;
-    // One that comes up after us is found, too.
+    // Also connect to a server that starts after this process.
     config.fail_fast = false;
     if secure {
         config.tls = Some(TlsConnector::from(tls::client_config(ca_file)?).into());
@@ -68,7 +68,7 @@ pub fn builder(
         connection.unresponsive.max_timeout = Some(UNRESPONSIVE_MAX);
     });
     builder.with_performance_config(|c| c.default_command_timeout = command_time_max);
-    // 0 attempts is "for ever".
+    // 0 attempts means unlimited.
     builder.set_policy(ReconnectPolicy::new_exponential(0, RECONNECT_MS_MIN, RECONNECT_MS_MAX, 2));
     Ok(builder)
 }

@@ -1,8 +1,8 @@
-//! A string that never reaches a log by accident.
+//! A string that cannot be logged by accident.
 
 use std::{convert::Infallible, fmt, str::FromStr};
 
-/// A token, key or URL with a password. Debug and Display show a placeholder.
+/// A token, key or URL with a password. Debug and Display print a placeholder.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 

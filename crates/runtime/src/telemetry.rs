@@ -6,11 +6,11 @@
 //! | `LOG_FORMAT` | `text` on a terminal, else `json` | `text` or `json` |
 //!
 //! Logs go to stderr. Metrics are OpenTelemetry instruments rendered as Prometheus text under exactly
-//! the names they were made with: suffixes such as `_total` are written out where an instrument is made.
-//! Traces are sent when a collector is named, see [`traces`].
+//! the names with which they were created: suffixes such as `_total` are written out in the code. Traces
+//! are sent when a collector is configured, see [`traces`].
 //!
-//! **Invariant:** spans are for traces and events for logs. A span's fields are names of ours, ids and
-//! numbers; no event, and so no text that somebody else wrote, becomes part of a trace.
+//! **Invariant:** spans are for traces and events are for logs. A span's fields are our own names, ids
+//! and numbers. Events, and therefore text from outside, never become part of a trace.
 
 pub mod calls;
 mod collector;
@@ -47,32 +47,32 @@ use tracing_subscriber::{
 
 use self::{level::Level, lines::Traced};
 
-/// Bucket bounds in seconds for requests: from a warm manifest to a slow client's segment.
+/// Bucket bounds in seconds for requests: from a cached manifest to a segment for a slow client.
 pub const REQUEST_SECONDS: [f64; 13] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
-/// Bucket bounds in seconds for transcodes: from a short clip to a long film.
+/// Bucket bounds in seconds for transcodes: from a short clip to a long video.
 pub const TRANSCODE_SECONDS: [f64; 12] =
     [1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0];
 
-/// Label sets per instrument; what goes beyond is counted under `otel_metric_overflow`.
+/// Most label sets per instrument; further ones are counted under `otel_metric_overflow`.
 const LABEL_SETS_MAX: usize = 2000;
 
 const SCOPE: &str = "streaming-service";
 
-/// Whether anybody collects traces: asked once per request, so no lock.
+/// Whether traces are collected. Read once per request, so it is not behind a lock.
 static TRACED: AtomicBool = AtomicBool::new(false);
 
 /// The process's metrics and traces; clones share them.
 #[derive(Clone, Debug)]
 pub struct Telemetry {
     registry: Registry,
-    // Held because instruments fall silent once their provider is gone.
+    // Held because instruments stop recording when their provider is dropped.
     provider: SdkMeterProvider,
     traces: Option<SdkTracerProvider>,
 }
 
-/// Sets up logging, the process's meter provider and, when a collector is named, its traces. To be called
-/// once, first thing in `main`, on the runtime.
+/// Sets up logging, the process's meter provider and, if a collector is configured, its traces. Call it
+/// once, at the start of `main`, on the runtime.
 pub fn init(service: &'static str) -> Telemetry {
     let mut telemetry = Telemetry::new(service);
     global::set_meter_provider(telemetry.provider.clone());
@@ -93,7 +93,7 @@ pub fn init(service: &'static str) -> Telemetry {
     TRACED.store(telemetry.traces.is_some(), Ordering::Relaxed);
     let level = Level::read(&env::var("LOG_LEVEL").unwrap_or_default());
     init_subscriber(level.filter, telemetry.traces.as_ref());
-    // A typing error in a variable must not stop the service.
+    // A mistake in a variable must not stop the service.
     if let Some(error) = failure {
         tracing::error!(%error, "set up traces: none will be sent");
     }
@@ -103,18 +103,18 @@ pub fn init(service: &'static str) -> Telemetry {
     telemetry
 }
 
-/// Whether spans are collected at all.
+/// Whether spans are collected.
 pub fn is_traced() -> bool {
     TRACED.load(Ordering::Relaxed)
 }
 
-/// The process's meter; instruments made before [`init`] record nothing.
+/// The process's meter; instruments created before [`init`] record nothing.
 pub fn meter() -> Meter {
     global::meter(SCOPE)
 }
 
 impl Telemetry {
-    /// Metrics that are not the process's own: for tests. Programs call [`init`].
+    /// Metrics that are separate from the process's own, for tests. Programs call [`init`].
     pub fn new(service: &'static str) -> Self {
         let registry = Registry::new();
         let exporter = opentelemetry_prometheus::exporter()
@@ -128,26 +128,27 @@ impl Telemetry {
         let mut builder = SdkMeterProvider::builder().with_resource(resource).with_view(view);
         match exporter {
             Ok(exporter) => builder = builder.with_reader(exporter),
-            // A fresh registry cannot refuse its first collector; without it the text stays empty.
+            // A new registry always accepts its first collector; without the exporter the text would
+            // stay empty.
             Err(error) => tracing::error!(%error, "register metrics exporter"),
         }
         Self { registry, provider: builder.build(), traces: None }
     }
 
-    /// Sends the spans that still wait, as long as that is quick. The last thing that a `main` does.
+    /// Sends the spans that are still queued, within a short timeout. Called last in `main`.
     pub async fn close(&self) {
         let Some(traces) = self.traces.clone() else { return };
-        // It blocks, and what it waits for runs on this runtime. Failing means dropped spans, no more.
+        // The shutdown blocks, and its work runs on this runtime. A failure only drops spans.
         let closing = move || drop(traces.shutdown_with_timeout(traces::FLUSH_MAX));
         drop(tokio::task::spawn_blocking(closing).await);
     }
 
-    /// A meter of these metrics.
+    /// The meter of this registry.
     pub fn meter(&self) -> Meter {
         self.provider.meter(SCOPE)
     }
 
-    /// Every metric in Prometheus' text format.
+    /// All metrics in Prometheus' text format.
     pub fn render(&self) -> String {
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_else(|error| {
             tracing::error!(%error, "encode metrics");
@@ -156,8 +157,8 @@ impl Telemetry {
     }
 }
 
-/// Bounds the label sets, and gives histograms of seconds buckets that fit what they measure:
-/// OpenTelemetry's default bounds are meant for milliseconds.
+/// Limits the label sets, and gives histograms of seconds suitable buckets: OpenTelemetry's default
+/// bounds are meant for milliseconds.
 fn view(instrument: &Instrument) -> Option<Stream> {
     let builder = Stream::builder().with_cardinality_limit(LABEL_SETS_MAX);
     if instrument.kind() != InstrumentKind::Histogram || !instrument.name().ends_with("_seconds") {
@@ -190,7 +191,7 @@ fn init_subscriber(level: EnvFilter, traces: Option<&SdkTracerProvider>) {
     } else {
         layer.event_format(Traced { lines, json }).boxed()
     };
-    // Without traces no layer wants spans, and then they cost nothing.
+    // Without traces no layer enables spans, so they cost nothing.
     let logs = logs.with_filter(level.and(filter_fn(|about| about.is_event())));
     let traces = traces.map(|provider| {
         OpenTelemetryLayer::new(provider.tracer(SCOPE))
@@ -201,11 +202,11 @@ fn init_subscriber(level: EnvFilter, traces: Option<&SdkTracerProvider>) {
             .with_context_activation(false)
             .with_filter(filter_fn(is_our_span).with_max_level_hint(LevelFilter::INFO))
     });
-    // An error means that somebody, a test most likely, has set up logging before us.
+    // An error means that logging is already set up, most likely by a test.
     drop(tracing_subscriber::registry().with(logs).with(traces).try_init());
 }
 
-/// The libraries' own spans hold what we would not say, such as addresses and paths.
+/// The libraries' own spans contain data that must not be exported, such as addresses and paths.
 fn is_our_span(about: &Metadata<'_>) -> bool {
     const OURS: [&str; 4] = ["control", "dataplane", "workers", "runtime"];
     let root = about.target().split("::").next().unwrap_or_default();

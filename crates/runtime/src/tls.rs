@@ -1,5 +1,5 @@
-//! TLS on listeners and towards servers, and the rule for plaintext: loopback only, unless the operator
-//! says that something else keeps it safe.
+//! TLS for listeners and clients, and the rule for plaintext: it is allowed on loopback only, unless the
+//! operator states that the connection is protected by other means.
 //!
 //! | variable | default | |
 //! |---|---|---|
@@ -53,38 +53,39 @@ pub struct DialArgs {
     pub tls_ca_file: Option<PathBuf>,
 }
 
-/// Why there is no TLS, or no listener.
+/// Why TLS cannot be used, or a listener cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// Only one of the two files is named.
+    /// Only one of the two files is configured.
     #[error("STREAMING_TLS_CERT_FILE and STREAMING_TLS_KEY_FILE must be set together")]
     Half,
     /// A file cannot be read.
     #[error("read {}: {cause}", path.display())]
     Unreadable {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why. No `source`, because it is part of the text: whoever prints the chain must not say it twice.
+        /// The cause. It is not a `source`, because it is part of the text and would be printed twice in
+        /// an error chain.
         cause: io::Error,
     },
-    /// A file does not hold what it should.
+    /// A file does not contain the expected PEM items.
     #[error("read {}: it holds no {what} in PEM", path.display())]
     Empty {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// What it should hold.
+        /// The expected item.
         what: &'static str,
     },
-    /// Certificate and key are none, or do not fit each other.
+    /// The certificate or the key is invalid, or they do not belong together.
     #[error("use the TLS certificate: {0}")]
     Rejected(rustls::Error),
-    /// Certificate authorities that cannot be used.
+    /// The certificate authorities are not usable.
     #[error("use the certificate authorities in {}", path.display())]
     Authorities {
-        /// Of which file.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// Plaintext where others could read it.
+    /// Plaintext on an address where others could read it.
     #[error(
         "refuse to serve plaintext on {0}: set STREAMING_TLS_CERT_FILE and STREAMING_TLS_KEY_FILE, or, \
          where a proxy in front terminates TLS, --insecure (STREAMING_INSECURE=true)"
@@ -99,10 +100,10 @@ impl From<rustls::Error> for TlsError {
 }
 
 impl ListenArgs {
-    /// Certificate and key when both are named; `None` when neither is.
+    /// Certificate and key if both are configured; `None` if neither is.
     ///
     /// # Errors
-    /// [`TlsError::Half`]
+    /// Only one of the two files is configured.
     pub fn files(&self) -> Result<Option<(&Path, &Path)>, TlsError> {
         match (given(self.tls_cert_file.as_deref()), given(self.tls_key_file.as_deref())) {
             (Some(cert), Some(key)) => Ok(Some((cert, key))),
@@ -111,10 +112,10 @@ impl ListenArgs {
         }
     }
 
-    /// Refuses plaintext on `addr` unless it is loopback or allowed.
+    /// Rejects plaintext on `addr` unless the address is loopback or plaintext is allowed.
     ///
     /// # Errors
-    /// [`TlsError::Plaintext`], [`TlsError::Half`]
+    /// Plaintext is not allowed on `addr`, or only one of the two files is configured.
     pub fn check(&self, addr: SocketAddr) -> Result<(), TlsError> {
         let plain = self.files()?.is_none();
         if plain && !self.insecure && !addr.ip().to_canonical().is_loopback() {
@@ -123,10 +124,10 @@ impl ListenArgs {
         Ok(())
     }
 
-    /// What accepts connections on `addr`: with TLS, or in plaintext where that is allowed.
+    /// Creates the acceptor for connections on `addr`: with TLS, or in plaintext where that is allowed.
     ///
     /// # Errors
-    /// [`TlsError`]
+    /// Plaintext is not allowed on `addr`, or the certificate or the key is missing or invalid.
     pub fn acceptor(&self, addr: SocketAddr, protocols: Protocols) -> Result<Acceptor, TlsError> {
         self.check(addr)?;
         match self.files()? {
@@ -137,7 +138,7 @@ impl ListenArgs {
 }
 
 impl DialArgs {
-    /// The file; an empty variable is an unset one.
+    /// The file; an empty variable counts as unset.
     pub fn ca_file(&self) -> Option<&Path> {
         given(self.tls_ca_file.as_deref())
     }
@@ -147,12 +148,12 @@ fn given(path: Option<&Path>) -> Option<&Path> {
     path.filter(|path| !path.as_os_str().is_empty())
 }
 
-/// Reads a path that may be empty, which stands for none.
+/// Parses a path that may be empty; an empty path means that none is set.
 pub fn any_path() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(|text: OsString| PathBuf::from(text))
 }
 
-/// The one crypto provider; named wherever a configuration is made, so that nothing must be installed.
+/// The crypto provider; every configuration names it explicitly, so that none has to be installed globally.
 fn crypto() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }

@@ -1,5 +1,5 @@
-//! The caller's side of gRPC in traces: a span for each call that is made within another span, which the
-//! called one becomes a child of.
+//! The client side of gRPC in traces: a client span for each call that is made within another span; the
+//! server's span becomes its child.
 
 use std::{
     future::Future,
@@ -13,8 +13,8 @@ use tracing::{Instrument, Span, field::Empty};
 
 use super::context::{self, TRACEPARENT};
 
-/// A channel whose calls are spans. What nobody's request asked for, and everything while nobody collects
-/// traces, passes as it is.
+/// A channel that records its calls as spans. Calls outside of a span, and all calls while traces are
+/// off, pass through unchanged.
 #[derive(Clone, Debug)]
 pub struct Traced<S>(pub S);
 
@@ -37,7 +37,7 @@ where
         if Span::current().is_disabled() {
             return Box::pin(self.0.call(request));
         }
-        // gRPC's paths are service and method: names of ours.
+        // gRPC paths consist of service and method: names of our own.
         let method = request.uri().path().trim_start_matches('/');
         let span = tracing::info_span!(
             "call",
@@ -69,7 +69,8 @@ where
     }
 }
 
-/// The code of a call that was refused at once; later ones come behind the body, when the span is over.
+/// The status code of a call that was rejected immediately. Other codes arrive in the trailers, after
+/// the span has ended.
 fn refusal<R>(answer: &Response<R>) -> Option<i64> {
     let code = answer.headers().get("grpc-status")?.to_str().ok()?.parse().ok()?;
     (code != 0).then_some(code)

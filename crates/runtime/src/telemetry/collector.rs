@@ -1,4 +1,4 @@
-//! A collector that takes spans over HTTP: one bounded request per batch.
+//! Sends spans to a collector over HTTP: one bounded request per batch.
 
 use std::{fmt, future::Future, pin::Pin, time::Duration};
 
@@ -12,16 +12,16 @@ use crate::tls::Connector;
 
 /// How long connecting may take.
 pub(super) const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
-/// How long a batch may take.
+/// How long sending a batch may take.
 pub(super) const EXPORT_TIME_MAX: Duration = Duration::from_secs(10);
-/// Of an answer; it says nothing that we need.
+/// Largest response; its content is not used.
 const REPLY_BYTES_MAX: usize = 64 << 10;
 
-/// The way to it.
+/// The HTTP client for the collector.
 pub(super) struct HttpCollector(Client<Connector, Full<Bytes>>);
 
 impl HttpCollector {
-    /// Connects to nothing yet.
+    /// Creates a client, without connecting yet.
     pub(super) fn new() -> Self {
         Self(Client::builder(TokioExecutor::new()).build(Connector::http(None)))
     }

@@ -1,5 +1,5 @@
-//! The W3C trace context as it travels: one `traceparent`, checked. `tracestate` is not passed on: it is
-//! unbounded text of whoever calls.
+//! The W3C trace context: one validated `traceparent`. `tracestate` is not passed on, because it is
+//! unbounded text from the caller.
 
 use opentelemetry::{
     Context,
@@ -13,10 +13,10 @@ pub const TRACEPARENT: &str = "traceparent";
 
 /// Bytes of version, trace id, span id and flags.
 const BYTES: usize = 55;
-/// Later versions may append to it; nobody appends this much.
+/// Later versions may append fields, but not up to this size.
 const BYTES_MAX: usize = 256;
 
-/// The present span as a `traceparent`; `None` while nobody collects traces.
+/// The current span as a `traceparent`; `None` while traces are off.
 pub fn current() -> Option<String> {
     let context = present()?;
     let flags = context.trace_flags().to_u8();
@@ -24,7 +24,7 @@ pub fn current() -> Option<String> {
     Some(format!("00-{trace}-{span}-{flags:02x}"))
 }
 
-/// The present span's place in its trace; `None` outside of every span and while nobody collects traces.
+/// The context of the current span; `None` outside of spans and while traces are off.
 pub(super) fn present() -> Option<SpanContext> {
     let span = Span::current();
     if span.is_disabled() {
@@ -35,14 +35,14 @@ pub(super) fn present() -> Option<SpanContext> {
     context.is_valid().then_some(context)
 }
 
-/// Makes `span` a child of whoever sent `traceparent`; one that cannot be read begins a trace of its own.
-/// To be called before the span is entered.
+/// Makes `span` a child of the span in `traceparent`; if `traceparent` is invalid, `span` starts a trace
+/// of its own. Call it before the span is entered.
 pub fn adopt(span: &Span, traceparent: &str) {
     if span.is_disabled() {
         return;
     }
     if let Some(parent) = parse(traceparent) {
-        // Fails only for spans that nobody collects.
+        // Fails only for spans that are not collected.
         let _adopted = span.set_parent(Context::new().with_remote_span_context(parent));
     }
 }

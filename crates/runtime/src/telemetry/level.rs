@@ -1,20 +1,20 @@
-//! What `LOG_LEVEL` asks for.
+//! Parses `LOG_LEVEL`.
 
 use tracing_subscriber::EnvFilter;
 
-/// Below a debug level of ours, the libraries' chatter is of no use to an operator.
+/// Debug output of libraries is not useful to an operator who debugs this service.
 const QUIET: &str = "h2=info,hyper=info,hyper_util=info,tower=info,tonic=info,fred=info,\
      tokio_postgres=info,rustls=info,opentelemetry=info,opentelemetry_sdk=info";
 
-/// A filter, and whether the text meant one.
+/// A filter, and whether the text was valid.
 pub(super) struct Level {
     pub(super) filter: EnvFilter,
     pub(super) is_understood: bool,
 }
 
 impl Level {
-    /// A bare level concerns our own code. What cannot be understood counts as `info`: a filter would take
-    /// an unknown word for a module's name, and say nothing of all the others any more.
+    /// A bare level applies to our own code. Invalid text counts as `info`: as a filter, an unknown word
+    /// would be taken for a module's name, and all other modules would stop logging.
     pub(super) fn read(text: &str) -> Self {
         let text = text.trim().to_ascii_lowercase();
         let read = match text.as_str() {
@@ -28,14 +28,14 @@ impl Level {
     }
 }
 
-/// Every part is a level or names what it concerns; without a level for all others, theirs is `info`.
+/// Every part must be a level or name a target; if no part is a bare level, the other targets get `info`.
 fn directives(text: &str) -> Option<String> {
     let mut parts = Vec::new();
     let mut others = Some("info");
     for part in text.split(',').map(str::trim) {
         match part {
             "off" | "error" | "warn" | "info" | "debug" | "trace" => others = None,
-            // What others call it.
+            // A common alias.
             "warning" => {
                 others = None;
                 parts.push("warn");

@@ -1,5 +1,5 @@
-//! Log lines that say which trace they belong to: `trace_id` and `span_id`, as collectors join logs and
-//! traces by them. Nothing is added while nobody collects traces.
+//! Log lines with the `trace_id` and `span_id` by which collectors join logs and traces. Nothing is
+//! added while traces are off.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use tracing_subscriber::{
 
 use super::context;
 
-/// Lines as `lines` writes them, in JSON or not, with the present span's ids at the end.
+/// Lines as formatted by `lines`, in JSON or not, with the ids of the current span at the end.
 pub(super) struct Traced<F> {
     pub(super) lines: F,
     pub(super) json: bool,

@@ -1,4 +1,4 @@
-//! Traces over OTLP, as the standard variables say; nothing at all while no endpoint is set.
+//! Traces over OTLP, configured by the standard variables; inactive unless an endpoint is set.
 //!
 //! | variable | default | |
 //! |---|---|---|
@@ -7,8 +7,9 @@
 //! | `OTEL_EXPORTER_OTLP_PROTOCOL` | `http/protobuf`; `grpc` on port 4317 | or `grpc` |
 //! | `OTEL_TRACES_SAMPLER`, `OTEL_BSP_*`, `OTEL_EXPORTER_OTLP_HEADERS`, `…_TIMEOUT`, `…_COMPRESSION` | | as OpenTelemetry has them |
 //!
-//! Spans wait in a bounded queue (2048, `OTEL_BSP_MAX_QUEUE_SIZE`) and leave in batches; what does not
-//! fit, or is not taken, is dropped and counted: a dead collector costs the service nothing.
+//! Spans wait in a bounded queue (2048, `OTEL_BSP_MAX_QUEUE_SIZE`) and are sent in batches. Spans that
+//! do not fit or that the collector rejects are dropped and counted, so an unreachable collector does
+//! not slow the service.
 
 use std::{
     env,
@@ -33,9 +34,9 @@ use tokio_util::task::TaskTracker;
 use super::collector;
 use crate::tls;
 
-/// How long the last spans may take to leave when the process stops.
+/// How long sending the last spans may take when the process stops.
 pub(super) const FLUSH_MAX: Duration = Duration::from_secs(3);
-/// The port that collectors take gRPC on.
+/// The default gRPC port of collectors.
 const GRPC_PORT: u16 = 4317;
 
 /// Why traces cannot be sent.
@@ -51,14 +52,14 @@ pub(super) enum TraceError {
     Runtime,
 }
 
-/// Where spans go, and how.
+/// The endpoint and the protocol of the collector.
 #[derive(Debug, PartialEq, Eq)]
 struct Destination {
     endpoint: String,
     protocol: Protocol,
 }
 
-/// The provider that sends `service`'s spans; `None` when nobody asked for traces.
+/// The provider that exports the spans of `service`; `None` when traces are not configured.
 pub(super) fn provider(
     service: &'static str,
     failed: Counter<u64>,
@@ -80,7 +81,7 @@ pub(super) fn provider(
     Ok(Some(provider))
 }
 
-/// What every span of the process says of it.
+/// The attributes of the process that all its spans carry.
 fn resource(service: &'static str) -> Resource {
     Resource::builder()
         .with_service_name(service)
@@ -142,7 +143,7 @@ fn exporter(destination: &Destination) -> Result<opentelemetry_otlp::SpanExporte
     Ok(exporter)
 }
 
-/// Runs each export on the process's own runtime: the batch processor's thread has none.
+/// Runs each export on the process's own runtime, because the thread of the batch processor has none.
 #[derive(Debug)]
 struct Exporter {
     inner: Arc<opentelemetry_otlp::SpanExporter>,
@@ -165,7 +166,8 @@ impl SpanExporter for Exporter {
         if down {
             self.failed.add(spans, &[]);
         }
-        // Once per outage; the error's text may hold the collector's answer, which is not ours to log.
+        // Logged once per outage. The text of the error may contain the collector's response, which must
+        // not be logged.
         if down && !self.down.swap(true, Ordering::Relaxed) {
             tracing::warn!("export spans: the collector does not take them; they are dropped");
         } else if !down && self.down.swap(false, Ordering::Relaxed) {
@@ -175,7 +177,7 @@ impl SpanExporter for Exporter {
     }
 
     fn set_resource(&mut self, resource: &Resource) {
-        // Nobody else holds it before the first export.
+        // There is no other reference before the first export.
         if let Some(inner) = Arc::get_mut(&mut self.inner) {
             inner.set_resource(resource);
         }

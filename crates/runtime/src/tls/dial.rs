@@ -1,8 +1,9 @@
-//! The client's side: connections to `http://` and `https://` servers, certified by the system's
-//! authorities or by those in a file.
+//! The client side: connections to `http://` and `https://` servers, verified against the system's
+//! authorities or those in a file.
 //!
-//! A certificate that stands in that file itself is trusted as it is, whatever names it has: whoever holds
-//! its key is meant. So a self-signed certificate works by naming it, and so do parts on one machine.
+//! A server certificate that is itself in that file is trusted for any host name, because only the
+//! holder of its key can use it. A self-signed certificate therefore works when the file contains it,
+//! also between processes on one machine.
 
 use std::{
     future::Future,
@@ -32,7 +33,7 @@ use super::{Stream, TlsError, crypto, given, read};
 const HTTP: &[u8] = b"http/1.1";
 const GRPC: &[u8] = b"h2";
 
-/// Connects by a URI's scheme: `http` in plaintext, `https` with TLS.
+/// Connects according to a URI's scheme: `http` in plaintext, `https` with TLS.
 #[derive(Clone, Debug)]
 pub struct Connector {
     ca_file: Option<Arc<PathBuf>>,
@@ -53,7 +54,7 @@ impl Connector {
     /// Connects to the server that `uri` names.
     ///
     /// # Errors
-    /// Nobody answers there, or its certificate is not trusted.
+    /// The server cannot be reached, or its certificate is not trusted.
     pub async fn connect(&self, uri: &Uri) -> io::Result<Stream> {
         let secure = uri.scheme_str() == Some("https");
         let host = uri.host().ok_or_else(|| io::Error::other("the URL has no host"))?;
@@ -87,7 +88,7 @@ impl tower_service::Service<Uri> for Connector {
     }
 }
 
-/// A channel that connects when it is first used.
+/// A channel that connects on first use.
 pub fn channel_lazy(endpoint: &Endpoint, ca_file: Option<&Path>) -> Channel {
     if is_secure(endpoint) {
         return endpoint.connect_with_connector_lazy(Connector::grpc(ca_file));
@@ -98,7 +99,7 @@ pub fn channel_lazy(endpoint: &Endpoint, ca_file: Option<&Path>) -> Channel {
 /// A connected channel.
 ///
 /// # Errors
-/// Nobody answers there, or its certificate is not trusted.
+/// The server cannot be reached, or its certificate is not trusted.
 pub async fn channel(
     endpoint: &Endpoint,
     ca_file: Option<&Path>,
@@ -119,15 +120,16 @@ fn config(ca_file: Option<&Path>, alpn: &'static [u8]) -> Result<Arc<ClientConfi
     Ok(Arc::new(config))
 }
 
-/// Whom a client trusts: who is certified by `ca_file`, or by the system's authorities.
+/// A client configuration that trusts the certificates in `ca_file` and those that they sign, or without
+/// a file the system's authorities.
 ///
 /// # Errors
-/// The file cannot be read, or holds no certificate.
+/// The file cannot be read, or contains no certificate.
 pub fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
     let builder = ClientConfig::builder_with_provider(crypto());
     let builder = builder.with_safe_default_protocol_versions()?;
     Ok(match given(ca_file) {
-        // Read each time, as token files are: it may have been renewed.
+        // Read each time, like token files, because it may have been renewed.
         Some(path) => builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Trust::load(path)?))
@@ -136,7 +138,7 @@ pub fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
     })
 }
 
-/// The system's authorities; without any, nobody is trusted.
+/// The system's authorities; if there are none, no server is trusted.
 fn system() -> Arc<RootCertStore> {
     static SYSTEM: OnceLock<Arc<RootCertStore>> = OnceLock::new();
     let load = || {
@@ -147,7 +149,7 @@ fn system() -> Arc<RootCertStore> {
     Arc::clone(SYSTEM.get_or_init(load))
 }
 
-/// Who is trusted by a file: the certificates in it, and whoever they certify.
+/// The trust of a CA file: the certificates in it, and all certificates that they sign.
 #[derive(Debug)]
 struct Trust {
     named: Vec<CertificateDer<'static>>,

@@ -1,4 +1,4 @@
-//! A listener's certificate and key, as the files hold them now.
+//! A listener's certificate and key, in their current state on disk.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,7 +13,7 @@ use rustls::{
 
 use super::{TlsError, crypto, read};
 
-/// The files and what was last read from them.
+/// The files and their last valid contents.
 #[derive(Debug)]
 pub(super) struct Identity {
     cert: PathBuf,
@@ -22,12 +22,12 @@ pub(super) struct Identity {
 }
 
 struct Loaded {
-    /// The files' bytes: what they are compared with.
+    /// The bytes of the files, for detecting changes.
     bytes: (Vec<u8>, Vec<u8>),
     certified: Arc<CertifiedKey>,
 }
 
-// The bytes of the key must not be shown.
+// The derived Debug would print the key.
 impl std::fmt::Debug for Loaded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Loaded")
@@ -42,7 +42,8 @@ impl Identity {
         Ok(Self { cert: cert.to_owned(), key: key.to_owned(), current })
     }
 
-    /// Reads the files again; true when they hold something new, which counts from now on.
+    /// Reads the files again; returns true if their contents have changed, and uses the new contents
+    /// from then on.
     pub(super) fn reload(&self) -> Result<bool, TlsError> {
         let bytes = (read(&self.cert)?, read(&self.key)?);
         if self.current.read().unwrap_or_else(PoisonError::into_inner).bytes == bytes {

@@ -1,4 +1,5 @@
-//! The server's side of a handshake: bounded in number and time, with a certificate that may change.
+//! The server side of a TLS handshake: limited in number and time, with a certificate that may be
+//! replaced at run time.
 
 use std::{io, path::Path, sync::Arc, time::Duration};
 
@@ -14,19 +15,20 @@ use tokio_rustls::TlsAcceptor;
 use super::{Stream, TlsError, crypto, identity::Identity};
 use crate::Shutdown;
 
-/// Handshakes at once: each costs a signature, and who never finishes one must not hold up the others.
+/// Most concurrent handshakes: each costs a signature, and a client that never finishes one must not
+/// block the others.
 const HANDSHAKES_MAX: usize = 256;
-/// From the first byte, or from the wait for a free place, to the end of the handshake.
+/// Time limit of a handshake, including the wait for a free slot.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
-/// How often the certificate's files are looked at.
+/// How often the certificate's files are checked.
 const RELOAD_EVERY: Duration = Duration::from_secs(10);
 
-/// What a listener speaks above TLS.
+/// The protocols that a listener offers over TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocols {
     /// HTTP/2 and HTTP/1.1.
     Http,
-    /// HTTP/2 alone.
+    /// HTTP/2 only.
     Grpc,
 }
 
@@ -40,7 +42,7 @@ impl Protocols {
     }
 }
 
-/// Makes streams of accepted connections; clones share the bound.
+/// Turns accepted connections into streams; clones share the limit of handshakes.
 #[derive(Clone)]
 pub struct Acceptor(pub(super) Option<Tls>);
 
@@ -58,15 +60,15 @@ impl std::fmt::Debug for Acceptor {
 }
 
 impl Acceptor {
-    /// Passes connections on as they come.
+    /// Passes connections through unchanged.
     pub fn plain() -> Self {
         Self(None)
     }
 
-    /// Speaks TLS 1.2 or 1.3 with the certificate in these files.
+    /// Accepts TLS 1.2 and 1.3 with the certificate in these files.
     ///
     /// # Errors
-    /// [`TlsError`] when the files cannot be used.
+    /// A file cannot be read, or the certificate or the key is invalid.
     pub fn tls(cert: &Path, key: &Path, protocols: Protocols) -> Result<Self, TlsError> {
         let identity = Arc::new(Identity::load(cert, key)?);
         let mut config = ServerConfig::builder_with_provider(crypto())
@@ -89,10 +91,10 @@ impl Acceptor {
         if self.is_tls() { "https" } else { "http" }
     }
 
-    /// Does the handshake, if there is one to do.
+    /// Performs the TLS handshake if TLS is configured.
     ///
     /// # Errors
-    /// The client speaks no TLS that we do, or takes too long.
+    /// The client supports no common TLS version or cipher, or the handshake times out.
     pub async fn accept(&self, tcp: TcpStream) -> io::Result<Stream> {
         let Some(tls) = &self.0 else { return Ok(Stream::Plain(tcp)) };
         let handshake = async {
@@ -103,8 +105,8 @@ impl Acceptor {
         Ok(Stream::Tls(Box::new(stream.into())))
     }
 
-    /// Keeps the certificate as its files have it until the soft stop: looks every few seconds, and at once
-    /// on SIGHUP. A broken file changes nothing but the log.
+    /// Reloads the certificate when its files change, until the soft stop: checks them every few seconds
+    /// and immediately on SIGHUP. An invalid file is logged and otherwise ignored.
     pub async fn keep_fresh(self, shutdown: Shutdown) {
         let Some(tls) = self.0 else { return };
         let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
@@ -124,7 +126,7 @@ impl Acceptor {
                     tracing::info!("use a new TLS certificate");
                 }
                 Err(error) if !broken => {
-                    // Half written, most likely; the old one is still good.
+                    // The file is most likely half written; the old certificate remains valid.
                     broken = true;
                     tracing::warn!(%error, "reload the TLS certificate");
                 }

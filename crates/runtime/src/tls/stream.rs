@@ -14,33 +14,34 @@ use tokio::{
 };
 use tokio_rustls::TlsStream;
 
-/// A connection, ours or a client's.
+/// A server or client connection.
 #[derive(Debug)]
 pub enum Stream {
-    /// As it comes.
+    /// Plaintext.
     Plain(TcpStream),
-    /// Behind a finished handshake.
+    /// TLS, after the handshake.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Stream {
-    /// Who is at the other end.
+    /// Address of the peer.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.socket().peer_addr().ok()
     }
 
-    /// Our end.
+    /// Local address.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.socket().local_addr().ok()
     }
 
-    /// Lets the connection end with a reset: nothing that the system still holds for the peer is kept.
+    /// Makes the connection end with a reset when it is closed, so that the system discards data not yet
+    /// sent.
     pub fn reset_on_close(&self) {
-        // Without it the connection ends politely, and later.
+        // If this fails, the connection is closed in the normal way, and later.
         let _best_effort = self.socket().set_zero_linger();
     }
 
-    /// Whether the peer has chosen HTTP/2 in the handshake.
+    /// Whether HTTP/2 was negotiated in the handshake.
     fn is_http2(&self) -> bool {
         match self {
             Self::Plain(_) => false,

@@ -1,4 +1,4 @@
-//! Who is refused plaintext, and who trusts whom.
+//! Rejection of plaintext, and which certificates are trusted.
 
 use std::{net::SocketAddr, path::Path, process::Command};
 
@@ -14,7 +14,7 @@ fn addr(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-/// A self-signed certificate as people make them, and its key.
+/// A typical self-signed certificate, and its key.
 fn certificate(folder: &Path, name: &str) {
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
@@ -45,7 +45,7 @@ fn plaintext_beyond_loopback_needs_the_operators_word() {
     args.check(addr("0.0.0.0:8080")).unwrap();
     args.tls_cert_file = Some("cert.pem".into());
     assert!(matches!(args.check(addr("127.0.0.1:80")), Err(TlsError::Half)));
-    // An empty variable is an unset one.
+    // An empty variable counts as unset.
     args.tls_cert_file = Some("".into());
     args.check(addr("127.0.0.1:80")).unwrap();
 }
@@ -88,7 +88,7 @@ async fn certificates_are_trusted_by_their_file_alone_and_replaced_while_serving
     let port = listener.local_addr().unwrap().port();
     let mut server = tokio::task::JoinSet::new();
     server.spawn(echo(listener, acceptor));
-    // The certificate is for localhost; named in the file, it serves by any name.
+    // The certificate is for localhost; because the file contains it, it is accepted for any name.
     let uri: Uri = format!("https://127.0.0.1:{port}/").parse().unwrap();
     let trusting = |name: &str| Connector::http(Some(&folder.join(format!("{name}.pem"))));
     assert_eq!(ask(&trusting("one"), &uri).await.unwrap(), *b"ping");
