@@ -1,4 +1,4 @@
-//! Looks at every store once, so that a process with a wrong setting says so at its start.
+//! Checks every store once, so that a process with wrong settings reports them at its start.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use tokio::time::Instant;
 
 use crate::{Store, StoreError, Stores, Trouble, explain};
 
-/// How long one store may take to answer.
+/// How long the check of one store may take.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(15);
-/// How long a start waits for a store that is not there.
+/// How long a process waits at its start for an unreachable store.
 pub const START_TIME_MAX: Duration = Duration::from_secs(12);
 const START_PAUSE: Duration = Duration::from_millis(500);
 
 impl Stores {
-    /// Asks every store whether it is there and lets us in; local folders were opened already.
+    /// Checks that every store is reachable and accepts the credentials; local folders are already open.
     ///
     /// # Errors
-    /// The first store's trouble, in the configured order; [`StoreError::passing`] tells whether
-    /// waiting may help.
+    /// Returns the error of the first store in the configured order that is not usable.
+    /// [`StoreError::passing`] tells whether waiting may help.
     pub async fn check(&self) -> Result<(), StoreError> {
         for checked in join_all(self.all().iter().map(Store::check)).await {
             checked?;
@@ -30,11 +30,11 @@ impl Stores {
         Ok(())
     }
 
-    /// As [`Stores::check`] at a process's start: waits for stores that may still come up, after telling
-    /// `wait` about the first that is not there.
+    /// [`Stores::check`] for the start of a process: waits for stores that may still come up, and passes
+    /// the first error to `wait` once.
     ///
     /// # Errors
-    /// What is wrong for good, or still after [`START_TIME_MAX`].
+    /// A store has a permanent fault, or still fails after [`START_TIME_MAX`].
     pub async fn ready(&self, wait: impl FnOnce(&StoreError)) -> Result<(), StoreError> {
         let started = Instant::now();
         let mut wait = Some(wait);
@@ -53,10 +53,10 @@ impl Stores {
 }
 
 impl Store {
-    /// Whether the store answers, by the cheapest question that needs bucket and keys.
+    /// Checks that the store responds, with the cheapest request that needs the bucket and the credentials.
     ///
     /// # Errors
-    /// Its trouble.
+    /// The store is not usable.
     pub async fn check(&self) -> Result<(), StoreError> {
         let trouble = match tokio::time::timeout(ANSWER_TIME_MAX, self.answers()).await {
             Ok(Ok(())) => return Ok(()),
@@ -67,7 +67,7 @@ impl Store {
         Err(StoreError::Unusable { url, endpoint, trouble })
     }
 
-    /// One small question.
+    /// Sends one small request.
     async fn answers(&self) -> Result<(), Trouble> {
         if let Some(root) = &self.root {
             let listed = tokio::fs::read_dir(root).await;
@@ -80,12 +80,12 @@ impl Store {
         listed.map(drop).map_err(|error| explain(&error))
     }
 
-    /// Where the store is, for messages.
+    /// Location of the store, for messages.
     fn place(&self) -> String {
         if self.endpoint.is_empty() { "Amazon S3".to_owned() } else { self.endpoint.clone() }
     }
 
-    /// The whole path of `key` in its bucket, for calls on [`Store::s3`]; [`Store::objects`] takes keys.
+    /// The full path of `key` in its bucket, for calls on [`Store::s3`]; [`Store::objects`] takes keys.
     pub fn locate(&self, key: &str) -> Path {
         let key = Path::from(key);
         self.prefix.parts().chain(key.parts()).collect()

@@ -1,7 +1,8 @@
-//! The configured object stores: read from `STREAMING_STORES`, picked per video.
+//! The configured object stores: read from `STREAMING_STORES`, selected per video.
 //!
-//! A video's objects lie in one store, chosen once by rendezvous hashing of its id and recorded with
-//! the video: adding a store moves nothing that exists and takes its share of what comes.
+//! All objects of a video are in one store. Rendezvous hashing of the video's id selects it once, and it
+//! is recorded with the video, so adding a store moves no existing video, and the new store receives its
+//! share of new ones.
 
 mod check;
 mod local;
@@ -25,27 +26,27 @@ pub use self::{
     trouble::{Trouble, explain},
 };
 
-/// Stores in one configuration.
+/// Most stores in one configuration.
 const STORES_MAX: usize = 1024;
 
-/// Why the stores cannot be opened. No variant holds a key or a signed URL.
+/// Why the stores cannot be opened. No variant contains a key or a signed URL.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Nothing is configured.
+    /// No store is configured.
     #[error("no store is configured; give for example file:///var/lib/streaming or s3://bucket")]
     Empty,
-    /// More than [`Stores`] holds.
+    /// More than [`Stores`] may hold.
     #[error("more than {STORES_MAX} stores are configured")]
     TooMany,
-    /// An entry is no store's URL.
+    /// An entry is not the URL of a store.
     #[error("\"{url}\" is no store: {reason}")]
     Url {
         /// The entry as configured.
         url: String,
-        /// What is wrong with it.
+        /// Why the entry is invalid.
         reason: String,
     },
-    /// An entry names a kind of store that this build does not serve.
+    /// An entry has a kind of store that this build does not support.
     #[error("\"{url}\": {scheme} stores are not supported; use file:///dir or s3://bucket")]
     Unsupported {
         /// The entry as configured.
@@ -53,40 +54,40 @@ pub enum StoreError {
         /// Its scheme.
         scheme: String,
     },
-    /// One store is listed twice, which would count its share twice.
+    /// A store is listed twice, which would double its share.
     #[error("\"{0}\" is listed twice")]
     Duplicate(String),
-    /// The folder cannot be made or opened.
+    /// The folder cannot be created or opened.
     #[error("open store {url}")]
     Open {
         /// The store.
         url: String,
-        /// What the system says.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// Nothing names keys for a bucket.
+    /// No credentials are configured for a bucket.
     #[error("{url}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")]
     NoCredentials {
         /// The store.
         url: String,
     },
-    /// The `AWS_*` variables contradict themselves.
+    /// The `AWS_*` variables contradict each other.
     #[error("{url}: {reason}")]
     Settings {
         /// The store.
         url: String,
-        /// What is wrong with them.
+        /// The contradiction.
         reason: String,
     },
-    /// The store was asked and is no use.
+    /// The check of the store failed.
     #[error("{url}: {trouble} at {endpoint}{}", advice(trouble))]
     Unusable {
         /// The store.
         url: String,
-        /// Where it should be.
+        /// Its configured location.
         endpoint: String,
-        /// What it says.
+        /// The error of the store.
         trouble: Trouble,
     },
 }
@@ -98,7 +99,7 @@ impl StoreError {
     }
 }
 
-/// What an operator would do about it.
+/// Advice to the operator.
 fn advice(trouble: &Trouble) -> &'static str {
     match trouble {
         Trouble::NoBucket => "; make it, or mend STREAMING_STORES",
@@ -111,39 +112,42 @@ fn advice(trouble: &Trouble) -> &'static str {
 /// One store.
 #[derive(Clone, Debug)]
 pub struct Store {
-    /// Its name, as recorded on videos; no trailing slash.
+    /// The store's name as recorded with videos, without a trailing slash.
     pub url: String,
     /// Reads and writes objects by key.
     pub objects: Arc<dyn ObjectStore>,
     /// The folder behind a local store; an object's file is `root/key`.
     pub root: Option<PathBuf>,
-    /// The bucket behind an S3 store, for multipart uploads by id and for signing. It takes whole
-    /// paths: see [`Store::locate`].
+    /// The bucket behind an S3 store, for multipart uploads by id and for signing. It takes full paths:
+    /// see [`Store::locate`].
     pub s3: Option<Arc<AmazonS3>>,
-    /// Of every key in the bucket; empty for the whole bucket.
+    /// Prefix of every key in the bucket; empty for the whole bucket.
     prefix: Path,
-    /// Scheme, host and port, where they were configured.
+    /// Scheme, host and port, if configured.
     endpoint: String,
 }
 
-/// Every configured store, at least one.
+/// All configured stores; at least one.
 #[derive(Clone, Debug)]
 pub struct Stores(Arc<[Store]>);
 
 impl Stores {
-    /// Opens a comma-separated list such as `file:///dir,s3://bucket`. Missing folders are made; S3 is
-    /// read from the `AWS_*` variables of this process and asked nothing, see [`Stores::check`].
+    /// Opens a comma-separated list such as `file:///dir,s3://bucket`. Missing folders are created. S3
+    /// is configured from the `AWS_*` variables of this process and not contacted yet, see
+    /// [`Stores::check`].
     ///
     /// # Errors
-    /// [`StoreError`], naming the entry at fault.
+    /// An entry is invalid, listed twice or cannot be opened, the list is empty or too long, or the
+    /// `AWS_*` variables are incomplete. The error names the entry.
     pub fn parse(list: &str) -> Result<Self, StoreError> {
         Self::parse_with(list, &Settings::from_env())
     }
 
-    /// As [`Stores::parse`], with other settings than the environment's.
+    /// [`Stores::parse`] with explicit settings instead of the environment's.
     ///
     /// # Errors
-    /// [`StoreError`], naming the entry at fault.
+    /// An entry is invalid, listed twice or cannot be opened, the list is empty or too long, or the
+    /// settings are incomplete. The error names the entry.
     pub fn parse_with(list: &str, settings: &Settings) -> Result<Self, StoreError> {
         let mut stores: Vec<Store> = Vec::new();
         for entry in list.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
@@ -159,7 +163,7 @@ impl Stores {
         if stores.is_empty() { Err(StoreError::Empty) } else { Ok(Self(stores.into())) }
     }
 
-    /// The store for a new video. The same for every order of the list.
+    /// The store for a new video. It does not depend on the order of the list.
     pub fn pick(&self, video: VideoId) -> &Store {
         let mut best = &self.0[0];
         let mut best_score = score(&best.url, video);
@@ -172,8 +176,9 @@ impl Stores {
         best
     }
 
-    /// The store of that URL, as recorded on a video. A single configured folder holds the videos of
-    /// every folder, whatever it was called: so the data folder of one machine can be moved.
+    /// The store with the URL that is recorded on a video. If only one folder is configured, it serves
+    /// the videos of every folder under any earlier name, so that the data folder of a single machine
+    /// can be moved.
     pub fn get(&self, url: &str) -> Option<&Store> {
         match self.all() {
             [only] if only.root.is_some() && url.starts_with("file:") => Some(only),
@@ -181,13 +186,14 @@ impl Stores {
         }
     }
 
-    /// Every store, in the configured order.
+    /// All stores, in the configured order.
     pub fn all(&self) -> &[Store] {
         &self.0
     }
 }
 
-/// Rendezvous hashing: the store with the highest score wins, so a new store only takes, never shuffles.
+/// Rendezvous hashing: the store with the highest score wins, so a new store takes its share and all
+/// other videos keep their store.
 fn score(url: &str, video: VideoId) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(video.uuid().as_bytes());

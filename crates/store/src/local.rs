@@ -7,7 +7,7 @@ use url::Url;
 
 use crate::{Store, StoreError};
 
-/// Opens `file:///dir`; a missing folder is made.
+/// Opens `file:///dir` and creates the folder if it is missing.
 pub(crate) fn open(entry: &str, url: &Url) -> Result<Store, StoreError> {
     let bad = |reason: &str| StoreError::Url { url: entry.to_owned(), reason: reason.to_owned() };
     if url.query().is_some() || url.fragment().is_some() {
@@ -19,9 +19,9 @@ pub(crate) fn open(entry: &str, url: &Url) -> Result<Store, StoreError> {
     let root = root.canonicalize().map_err(opened)?;
     let objects = LocalFileSystem::new_with_prefix(&root)
         .map_err(|error| opened(io::Error::other(error)))?
-        // Deleting a video's last object takes its empty folders along.
+        // Deleting a video's last object also removes its empty folders.
         .with_automatic_cleanup(true)
-        // What was put is there after a power cut, or it was not put.
+        // A completed put survives a power failure.
         .with_fsync(true);
     let url = url.as_str().trim_end_matches('/').to_owned();
     Ok(Store {

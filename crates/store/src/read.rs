@@ -1,7 +1,7 @@
-//! Reading a part of an object: whole or not at all, over a store that breaks off in the middle.
+//! Reads a part of an object, completely or not at all, from a store whose responses may break off.
 //!
-//! A reply that ends early, however politely, is asked again for what is missing, of the same version
-//! of the object, a bounded number of times. Nobody is ever told that half of it was all.
+//! When a response ends early, even without an error, the missing bytes of the same version of the
+//! object are requested again, a bounded number of times. A partial read is never reported as complete.
 
 use std::{fs::File, io, ops::Range, sync::Arc, time::Duration};
 
@@ -14,31 +14,31 @@ use thiserror::Error;
 
 use crate::{Store, Trouble, explain};
 
-/// Replies that may break off while one part is read.
+/// Responses that may break off while one part is read.
 const BREAKS_MAX: u32 = 2;
 const BREAK_PAUSE: Duration = Duration::from_millis(100);
-/// Silence in the middle of a reply.
+/// Longest pause within a response.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// Why a part cannot be read.
 #[derive(Debug, Error)]
 pub enum ReadError {
-    /// No object, or it ends before the part does.
+    /// The object is missing, or ends before the part does.
     #[error("the object is missing or too short")]
     Missing,
-    /// The store.
+    /// The store failed.
     #[error("{0}")]
     Store(Trouble),
-    /// The local file.
+    /// The local file cannot be read.
     #[error("read file")]
     File(#[from] io::Error),
 }
 
 /// An opened part of an object.
 pub enum Part {
-    /// In a local file, at the offset that was asked for.
+    /// A local file, positioned at the requested offset.
     File(File),
-    /// As it comes: exactly the part's length, or an error.
+    /// A stream that yields exactly the length of the part, or an error.
     Stream(BoxStream<'static, Result<Bytes, ReadError>>),
 }
 
@@ -52,10 +52,10 @@ impl std::fmt::Debug for Part {
 }
 
 impl Store {
-    /// Opens `range` of an object; it must lie inside it.
+    /// Opens `range` of an object; the range must lie inside the object.
     ///
     /// # Errors
-    /// [`ReadError`]
+    /// The object is missing or too short, the store failed, or the file cannot be opened.
     pub async fn open(&self, key: &str, range: Range<u64>) -> Result<Part, ReadError> {
         let path = Path::from(key);
         let opened = get(self.objects.as_ref(), &path, &range, None).await?;
@@ -72,19 +72,19 @@ impl Store {
         }
     }
 
-    /// An object's size.
+    /// Size of an object in bytes.
     ///
     /// # Errors
-    /// [`ReadError`]
+    /// The object is missing, or the store failed.
     pub async fn size(&self, key: &str) -> Result<u64, ReadError> {
         let found = self.objects.head(&Path::from(key)).await;
         found.map(|object| object.size).map_err(|error| failed(&error))
     }
 
-    /// Reads `range` of an object into memory; the caller bounds it.
+    /// Reads `range` of an object into memory; the caller must bound it.
     ///
     /// # Errors
-    /// [`ReadError`]
+    /// The object is missing or too short, the store failed, or the file cannot be read.
     pub async fn read(&self, key: &str, range: Range<u64>) -> Result<Bytes, ReadError> {
         let bytes = range.end.saturating_sub(range.start);
         if bytes == 0 {
@@ -129,9 +129,9 @@ async fn get(
     let options = GetOptions { range: wanted, if_match: etag, ..GetOptions::default() };
     match objects.get_opts(path, options).await {
         Ok(opened) if opened.range == *range => Ok(opened),
-        // Clamped: the object ends earlier.
+        // The store shortened the range: the object ends earlier.
         Ok(_) => Err(ReadError::Missing),
-        // It has been replaced, which keys of ours never are.
+        // The object was replaced, which never happens to our keys.
         Err(object_store::Error::Precondition { .. }) => Err(ReadError::Missing),
         Err(error) => Err(failed(&error)),
     }
@@ -141,7 +141,7 @@ fn failed(error: &object_store::Error) -> ReadError {
     match explain(error) {
         Trouble::NotFound => ReadError::Missing,
         Trouble::Failing(code) if code == "InvalidRange" => ReadError::Missing,
-        // The local store says so in words only.
+        // The local store states this in its message only.
         Trouble::Other(text) if text.to_lowercase().contains("range") => ReadError::Missing,
         trouble => ReadError::Store(trouble),
     }
@@ -149,7 +149,7 @@ fn failed(error: &object_store::Error) -> ReadError {
 
 type Body = BoxStream<'static, object_store::Result<Bytes>>;
 
-/// A part on its way, over as many replies as it takes.
+/// A part that is being read, over as many responses as it takes.
 struct Resumed {
     objects: Arc<dyn ObjectStore>,
     path: Path,

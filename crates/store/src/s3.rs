@@ -1,7 +1,7 @@
-//! Stores in S3: opened from the usual `AWS_*` variables, with every retry and timeout bounded.
+//! Stores in S3: opened from the usual `AWS_*` variables, with limits on all retries and timeouts.
 //!
-//! **Invariant:** keys stay in this process. Workers get presigned URLs, each for one object, one
-//! method and a bounded time.
+//! **Invariant:** credentials never leave this process. Workers receive presigned URLs, each for one
+//! object, one method and a limited time.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,28 +15,28 @@ use url::Url;
 
 use crate::{Store, StoreError};
 
-/// Tries of one request, and how long they may go on: a caller that has more time asks again.
+/// Retries of one request, and their total time. A caller with more time repeats the request.
 const RETRIES_MAX: usize = 5;
 const RETRY_TIME_MAX: Duration = Duration::from_secs(10);
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
-/// Silence while a reply is awaited or read. A whole part of an upload must fit into it.
+/// Longest pause while waiting for or reading a response. Sending a whole upload part must fit into it.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
-/// Idle connections that are kept.
+/// How long idle connections are kept.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(20);
-/// Region of stores that have none, such as MinIO.
+/// Region of stores without regions, such as MinIO.
 const REGION: &str = "us-east-1";
 
-/// What `AWS_*` says; empty variables count as unset.
+/// The settings from `AWS_*` variables; empty variables count as unset.
 #[derive(Clone, Debug)]
 pub struct Settings {
     builder: AmazonS3Builder,
-    /// Where the stores are, without anything secret; empty for Amazon's own.
+    /// Location of the stores, without secrets; empty for Amazon S3.
     pub(crate) endpoint: String,
-    /// Some source of keys is named.
+    /// Whether a source of credentials is configured.
     credentials: bool,
-    /// Of key and secret, one without the other.
+    /// Whether only one of key id and secret is set.
     half: bool,
 }
 
@@ -49,7 +49,7 @@ impl Settings {
         Self::from_vars(std::env::vars_os().filter_map(text))
     }
 
-    /// Reads `AWS_*` variables; others are ignored.
+    /// Reads `AWS_*` variables and ignores all others.
     pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Self {
         let mut builder = AmazonS3Builder::new().with_retry(retries());
         let mut options = ClientOptions::new()
@@ -92,7 +92,7 @@ impl Settings {
         Self { builder, endpoint, credentials, half: id != secret }
     }
 
-    /// The builder's own default, where nothing says otherwise.
+    /// Sets the default region unless a region is configured.
     fn region(&self) -> AmazonS3Builder {
         let builder = self.builder.clone();
         match builder.get_config_value(&AmazonS3ConfigKey::Region) {
@@ -102,7 +102,7 @@ impl Settings {
     }
 }
 
-/// Scheme, host and port: an endpoint's URL may hold a password.
+/// Scheme, host and port only: the URL of an endpoint may contain a password.
 fn origin(endpoint: &str) -> String {
     let Ok(url) = Url::parse(endpoint) else { return "an endpoint that is no URL".to_owned() };
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
@@ -121,14 +121,14 @@ fn retries() -> RetryConfig {
     }
 }
 
-/// Opens `s3://bucket` or `s3://bucket/prefix`; asks nobody yet.
+/// Opens `s3://bucket` or `s3://bucket/prefix`, without contacting the store.
 pub(crate) fn open(entry: &str, url: &Url, settings: &Settings) -> Result<Store, StoreError> {
     let bad = |reason: &str| StoreError::Url { url: entry.to_owned(), reason: reason.to_owned() };
     let bucket = url.host_str().filter(|bucket| !bucket.is_empty());
     let bucket = bucket.ok_or_else(|| bad("it names no bucket"))?;
     if url.port().is_some() || !url.username().is_empty() || url.password().is_some() {
         return Err(StoreError::Url {
-            // The entry itself may hold a password.
+            // The entry itself may contain a password.
             url: format!("s3://{bucket}"),
             reason: "it is a bucket's name and nothing else; keys and endpoint come from AWS_*"
                 .into(),

@@ -1,4 +1,4 @@
-//! Presigned URLs: one object, one method, a bounded time. What a worker gets instead of keys.
+//! Presigned URLs: one object, one method, a limited time. Workers receive them instead of credentials.
 
 use std::time::Duration;
 
@@ -8,19 +8,19 @@ use runtime::Secret;
 
 use crate::Store;
 
-/// S3 compares what it gets with this header, and the signature covers it.
+/// S3 verifies the received bytes against this header, which the signature covers.
 pub const CHECKSUM_HEADER: &str = "x-amz-checksum-sha256";
 
-/// A raw digest as [`CHECKSUM_HEADER`] takes it.
+/// Encodes a raw digest for [`CHECKSUM_HEADER`].
 pub fn checksum(sha256: &[u8]) -> String {
     BASE64_STANDARD.encode(sha256)
 }
 
 impl Store {
-    /// A URL that reads `key` for `lifetime`; none for a local store.
+    /// A URL for reading `key`, valid for `lifetime`; `None` for a local store.
     ///
     /// # Errors
-    /// When no credentials can be had.
+    /// Credentials cannot be obtained.
     pub async fn sign_get(
         &self,
         key: &str,
@@ -31,11 +31,11 @@ impl Store {
         Ok(Some(Secret::new(url)))
     }
 
-    /// A URL that writes `key` for `lifetime`, with the bytes of this digest and no others; none for a
+    /// A URL for writing `key`, valid for `lifetime` and only for the bytes of this digest; `None` for a
     /// local store.
     ///
     /// # Errors
-    /// When no credentials can be had.
+    /// Credentials cannot be obtained.
     pub async fn sign_put(
         &self,
         key: &str,

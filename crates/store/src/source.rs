@@ -1,8 +1,8 @@
-//! A source in the making: bytes that a data plane has made durable, and that are not yet, or never will
-//! be, an object under their key.
+//! An incomplete source: bytes that a data plane has made durable but that are not an object under their
+//! key yet, and may never become one.
 //!
-//! In a folder it is a file beside the source's place; in a bucket it is a multipart upload, and a side
-//! object for what is left below a part. Both steps here may be repeated at any time.
+//! In a folder it is a file next to the source's final path. In a bucket it is a multipart upload, plus
+//! a side object for remaining bytes that are less than a part. Both operations here are idempotent.
 
 use std::{fs, io, path::Path as FilePath};
 
@@ -12,25 +12,25 @@ use object_store::{ObjectStoreExt, multipart::MultipartStore, multipart::PartId,
 
 use crate::Store;
 
-/// What is known of it.
+/// The known state of an incomplete source.
 #[derive(Clone, Debug)]
 pub struct Source<'a> {
-    /// Whose source it is to be.
+    /// The video that the source is for.
     pub video: VideoId,
-    /// By which upload.
+    /// The upload that writes it.
     pub upload: UploadId,
-    /// The bucket's name of the multipart upload.
+    /// The multipart upload's id in the bucket.
     pub multipart_id: Option<&'a str>,
-    /// Its parts, in order.
+    /// The ids of its parts, in order.
     pub parts: &'a [String],
 }
 
 impl Store {
-    /// Puts the source under its key: afterwards it is an object of `bytes`, or there was nothing to
-    /// put. Done before, it changes nothing.
+    /// Moves the source to its key. Afterwards it is an object of `bytes` bytes, unless there was
+    /// nothing to move. A repeated call has no further effect.
     ///
     /// # Errors
-    /// What the store says.
+    /// The store failed, or its object has a different size.
     pub async fn seal(&self, source: &Source<'_>, bytes: u64) -> object_store::Result<()> {
         if let Some(root) = self.root.clone() {
             let from = root.join(layout::upload_file(source.video, source.upload));
@@ -45,7 +45,7 @@ impl Store {
             let parts = parts.map(|part| PartId { content_id: part.clone() }).collect();
             let done = s3.complete_multipart(&self.locate(&key), &id.to_owned(), parts).await;
             if let Err(error) = done {
-                // Done before, and the reply was lost: then the object is there.
+                // If it was completed before and the response was lost, the object exists.
                 match self.objects.head(&Path::from(key)).await {
                     Ok(found) if found.size == bytes => {}
                     _ => return Err(error),
@@ -55,10 +55,10 @@ impl Store {
         self.discard_tails(source).await
     }
 
-    /// Takes back whatever there is of it.
+    /// Deletes all parts of the incomplete source.
     ///
     /// # Errors
-    /// What the store says.
+    /// The store failed.
     pub async fn discard(&self, source: &Source<'_>) -> object_store::Result<()> {
         if let Some(root) = self.root.clone() {
             let file = root.join(layout::upload_file(source.video, source.upload));
@@ -71,7 +71,7 @@ impl Store {
         self.discard_tails(source).await
     }
 
-    /// The side objects: also those of a writer that died before it could tell of one.
+    /// Deletes the side objects, including those that a writer did not report before it died.
     async fn discard_tails(&self, source: &Source<'_>) -> object_store::Result<()> {
         let tails = format!("{}-", layout::upload_file(source.video, source.upload));
         let folder = tails.rsplit_once('/').map(|(folder, _)| Path::from(folder));
@@ -85,7 +85,7 @@ impl Store {
     }
 }
 
-/// What is gone already is as good as removed.
+/// An object that is already gone counts as removed.
 fn present(result: object_store::Result<()>) -> object_store::Result<()> {
     match result {
         Err(object_store::Error::NotFound { .. }) => Ok(()),
@@ -103,11 +103,11 @@ async fn blocking(
 
 fn rename(from: &FilePath, to: &FilePath) -> io::Result<()> {
     match fs::rename(from, to) {
-        // Done before, or the source was put there in another way.
+        // Already renamed, or the source was stored in another way.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         renamed => renamed?,
     }
-    // The new name must survive a power cut as the bytes do.
+    // The new name must survive a power failure, like the bytes.
     to.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
 }
 
@@ -116,7 +116,7 @@ fn remove(file: &FilePath) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         removed => removed?,
     }
-    // Empty folders go with their last file; a folder that is in use stays.
+    // Remove the folder when it becomes empty; a folder in use stays.
     if let Some(folder) = file.parent() {
         let _in_use = fs::remove_dir(folder);
     }

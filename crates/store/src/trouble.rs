@@ -1,30 +1,31 @@
-//! What is wrong with a store, in one line: a reply's body may quote a request, so none is passed on.
+//! Describes a store's error in one line. The body of a response may quote the request, so it is never
+//! passed on.
 
 use std::{error::Error as _, fmt};
 
 use object_store::client::{HttpError, HttpErrorKind};
 
-/// Why a store did not do what it was asked.
+/// Why a store failed to serve a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// Nobody answers there.
+    /// The store cannot be reached.
     Unreachable(String),
-    /// It took too long.
+    /// The request timed out.
     Slow,
     /// The bucket does not exist.
     NoBucket,
-    /// No such object.
+    /// The object does not exist.
     NotFound,
-    /// The keys are wrong, or may not do this: S3's own code, for example `InvalidAccessKeyId`.
+    /// The credentials are wrong or lack permission: S3's own code, for example `InvalidAccessKeyId`.
     Denied(String),
-    /// The store has trouble of its own: S3's code or the status.
+    /// The store itself failed: S3's code, or the status.
     Failing(String),
-    /// Anything else.
+    /// Any other error.
     Other(String),
 }
 
 impl Trouble {
-    /// Whether waiting may help: everything but a wrong answer that stays wrong.
+    /// Whether waiting may help: false for errors that waiting cannot change.
     pub fn passing(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Slow | Self::Failing(_) | Self::Other(_))
     }
@@ -44,7 +45,7 @@ impl fmt::Display for Trouble {
     }
 }
 
-/// What S3 calls keys that are wrong or may not do this.
+/// S3's error codes for wrong credentials or missing permissions.
 const DENIALS: [&str; 6] = [
     "AccessDenied",
     "AllAccessDisabled",
@@ -54,12 +55,12 @@ const DENIALS: [&str; 6] = [
     "SignatureDoesNotMatch",
 ];
 
-/// Names the trouble behind an error, without secrets and without a reply's text.
+/// Classifies an error, without secrets and without the text of the response.
 pub fn explain(error: &object_store::Error) -> Trouble {
     let text = error.to_string();
     let code = between(&text, "<Code>", "</Code>").map(str::to_owned);
     let named = |fallback: &str| code.clone().unwrap_or_else(|| fallback.to_owned());
-    // Not every call sorts replies by their status.
+    // Not all calls classify responses by their status.
     match code.as_deref() {
         Some("NoSuchBucket") => return Trouble::NoBucket,
         Some("NoSuchKey") => return Trouble::NotFound,
@@ -84,12 +85,12 @@ pub fn explain(error: &object_store::Error) -> Trouble {
         return Trouble::Failing(status.trim().to_owned());
     }
     let first = text.lines().next().unwrap_or_default();
-    // A URL may be signed.
+    // Drop URLs, because they may be signed.
     let plain = first.split_whitespace().filter(|word| !word.contains("://"));
     Trouble::Other(plain.collect::<Vec<_>>().join(" "))
 }
 
-/// Trouble below HTTP.
+/// The error below HTTP.
 fn transport(error: &object_store::Error) -> Option<Trouble> {
     let mut cause = error.source();
     let mut found = None;

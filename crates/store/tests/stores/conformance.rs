@@ -1,4 +1,4 @@
-//! What every store must do alike.
+//! The behaviour that all stores must share.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use store::{ReadError, Store, Stores};
 
 use crate::{content, minio::Minio, open};
 
-/// The smallest part that S3 takes, but for the last.
+/// The smallest part that S3 accepts, except for the last one.
 const PART_BYTES: usize = 5 << 20;
 
 #[tokio::test]
@@ -25,7 +25,7 @@ async fn folders_and_buckets_behave_alike() {
         parts(store).await;
         listing_and_deleting(store).await;
     }
-    // The one with a prefix stays below it, and only it does.
+    // The store with a prefix stays below it, and the other one does not.
     buckets[1].objects.put(&Path::from("a"), "b".into()).await.unwrap();
     assert_eq!(buckets[0].read("below/here/a", 0..1).await.unwrap(), "b");
     assert_eq!(buckets[1].locate("a").as_ref(), "below/here/a");
@@ -57,7 +57,7 @@ async fn ranges(store: &Store) {
         let read = store.read("videos/r", range.start as u64..range.end as u64).await.unwrap();
         assert!(read == bytes[range.clone()], "{range:?}");
     }
-    // Half a part is no part.
+    // A range that is only partly inside the object is an error.
     for range in [0..(1 << 20) + 1, (1 << 20) - 1..(1 << 20) + 5, 1 << 20..(1 << 20) + 1] {
         let read = store.read("videos/r", range.clone()).await;
         assert!(matches!(read, Err(ReadError::Missing)), "{range:?}: {read:?}");
@@ -81,7 +81,7 @@ async fn parts(store: &Store) {
     assert!(matches!(store.size("videos/p/dropped").await, Err(ReadError::Missing)));
 
     let Some(s3) = &store.s3 else { return };
-    // By an id that may have been remembered, in any order, one of them twice.
+    // By an id that may have been stored, in any order, and with one part twice.
     let path = store.locate("videos/p/by-id");
     let id = s3.create_multipart(&path).await.unwrap();
     let part = |n: usize| {

@@ -1,4 +1,4 @@
-//! A store that stumbles is asked again within bounds; what it did not deliver is never taken for whole.
+//! Requests to a failing store are repeated within limits; a partial response is never taken as complete.
 
 use std::{sync::atomic::Ordering, time::Duration};
 

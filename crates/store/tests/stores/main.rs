@@ -1,4 +1,4 @@
-//! One suite over every kind of store, and what happens when S3 stumbles. Real MinIO, real folders.
+//! One suite over every kind of store, and the behaviour when S3 fails. Uses a real MinIO and real folders.
 
 #![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
 
@@ -14,14 +14,14 @@ use store::{Settings, Store, Stores};
 
 use crate::minio::Minio;
 
-/// The stores of `list` behind `address`.
+/// The stores of `list` at `address`.
 fn open(minio: &Minio, address: &str, list: &str) -> Vec<Store> {
     let vars = minio.vars_through(address);
     let vars = vars.into_iter().map(|(key, value)| (key.to_owned(), value));
     Stores::parse_with(list, &Settings::from_vars(vars)).unwrap().all().to_vec()
 }
 
-/// Bytes that differ everywhere.
+/// Bytes that differ from position to position.
 fn content(length: usize) -> Vec<u8> {
     (0..length).map(|n| (n % 251) as u8 ^ (n >> 12) as u8).collect()
 }

@@ -1,5 +1,5 @@
-//! A TCP proxy in front of an S3 server that breaks replies off, refuses, or is slow. It stands alone,
-//! so that other test programs can include this file too.
+//! A TCP proxy in front of an S3 server that cuts responses off, rejects requests, or is slow. It has no
+//! dependencies on this crate, so that other test programs can include this file.
 
 #![allow(dead_code, reason = "each test program that includes it uses a part")]
 
@@ -17,31 +17,31 @@ use tokio::{
     task::JoinSet,
 };
 
-/// What goes wrong with a connection.
+/// A fault of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
-    /// Replies are cut off after so many bytes, headers included.
+    /// Responses are cut off after this many bytes, headers included.
     Cut(usize),
-    /// 503 to whatever is asked.
+    /// Every request gets 503.
     Busy,
-    /// Every piece of a reply waits so long.
+    /// Every piece of a response is delayed by this long.
     Slow(Duration),
 }
 
-/// A running proxy; ends when dropped.
+/// A running proxy; stops when dropped.
 pub(crate) struct Proxy {
     /// `host:port` to connect to.
     pub(crate) address: String,
-    /// Connections that were spoilt.
+    /// Number of connections that were disturbed.
     pub(crate) spoilt: Arc<AtomicUsize>,
-    /// Bytes of replies that went through.
+    /// Bytes of responses that passed through.
     pub(crate) replied: Arc<AtomicUsize>,
     healed: Arc<AtomicBool>,
     _task: JoinSet<()>,
 }
 
 impl Proxy {
-    /// Spoils the first `times` connections to `target` with `fault`; the others pass.
+    /// Applies `fault` to the first `times` connections to `target`; later ones pass.
     pub(crate) async fn start(target: &str, fault: Fault, times: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -62,7 +62,7 @@ impl Proxy {
         Self { address, spoilt, replied, healed, _task: task }
     }
 
-    /// Lets all connections pass from now on.
+    /// Lets all further connections pass.
     pub(crate) fn heal(&self) {
         self.healed.store(true, Ordering::SeqCst);
     }

@@ -1,4 +1,4 @@
-//! A source in the making gets under its key, however often it is asked to, or leaves nothing.
+//! An incomplete source is moved to its key, also by repeated calls, or is deleted completely.
 
 use media::{UploadId, VideoId, layout};
 use object_store::{ObjectStoreExt, PutPayload, multipart::MultipartStore, path::Path};
@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{content, minio::Minio, open};
 
-/// The smallest part that S3 takes, but for the last.
+/// The smallest part that S3 accepts, except for the last one.
 const PART_BYTES: usize = 5 << 20;
 
 /// A multipart upload with two parts and a side object.
@@ -40,7 +40,7 @@ async fn sealing_again_after_a_lost_reply_gives_the_same_object() {
         }
         let tail = layout::upload_tail(source.video, source.upload, 7);
         assert!(store.size(&tail).await.is_err(), "the side object is gone");
-        // Another length is another object: not what was meant.
+        // A different length means a different object, which is an error.
         assert!(store.seal(&source, 1).await.is_err());
     }
     assert_eq!(minio.multiparts(), 0);

@@ -1,4 +1,4 @@
-//! Presigned URLs: what they let a holder do, and what not.
+//! Presigned URLs: the requests that they allow, and those that they do not.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ async fn a_url_runs_out_and_local_stores_have_none() {
     let minio = Minio::start(&["films"]);
     let store = open(&minio, &minio.address, "s3://films").remove(0);
     store.objects.put(&Path::from("a"), "film".into()).await.unwrap();
-    // Signatures count whole seconds, the one that is nearly over included.
+    // Signatures count whole seconds and include the current one.
     let url = store.sign_get("a", Duration::from_secs(3)).await.unwrap().unwrap();
     let http = reqwest::Client::new();
     let status = async || http.get(url.expose()).send().await.unwrap().status().as_u16();
