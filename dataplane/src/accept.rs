@@ -1,5 +1,5 @@
-//! The connection loop: permits, timeouts, limits, graceful drain. HTTP/1.1 and HTTP/2, with TLS by
-//! configuration; without it, HTTP/2 is for proxies that know that we speak it.
+//! The connection loop: permits, timeouts, limits and graceful drain. Serves HTTP/1.1 and HTTP/2, with
+//! TLS if configured; without TLS, HTTP/2 is meant for proxies with prior knowledge.
 
 mod queues;
 mod socket;
@@ -24,20 +24,20 @@ use tokio::{
 use self::{queues::Queues, socket::Socket, watch::Overdue};
 use crate::{app::App, connection::Connection, trace};
 
-/// Bytes of a request's head, and of hyper's read buffer.
+/// Most bytes of a request's head, and size of hyper's read buffer.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 const HEADERS_MAX: usize = 100;
-/// Requests at once on one HTTP/2 connection.
+/// Concurrent requests on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 100;
-/// Streams that a client may reset before we have answered: rapid reset.
+/// Limit on streams that a client resets before the response: protects against rapid reset.
 const RESETS_MAX: usize = 20;
-/// HTTP/2 pings, so that half-open connections end.
+/// Interval of HTTP/2 pings, which detect half-open connections.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIME_MAX: Duration = Duration::from_secs(10);
-/// Pause after a failed accept: the descriptors have run out, most likely.
+/// Pause after a failed accept, most likely because file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Accepts until the soft stop, then lets every connection finish what it does.
+/// Accepts connections until the soft stop, then lets every connection finish its current requests.
 pub(crate) async fn run(app: Arc<App>, listener: TcpListener, acceptor: Acceptor) {
     let permits = Arc::new(Semaphore::new(app.config.connections_max));
     let graceful = GracefulShutdown::new();
@@ -70,7 +70,7 @@ pub(crate) async fn run(app: Arc<App>, listener: TcpListener, acceptor: Acceptor
     }
 }
 
-/// What every connection is served with.
+/// The common parts that serve all connections.
 struct Door {
     builder: auto::Builder<TokioExecutor>,
     acceptor: Acceptor,
@@ -79,11 +79,11 @@ struct Door {
 }
 
 impl Door {
-    /// Serves one connection to its end.
+    /// Serves one connection until it ends.
     async fn enter(&self, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
         let app = &self.app;
         let _connected = app.metrics.connected();
-        // Heads and small bodies leave at once.
+        // Send heads and small bodies without delay.
         let _best_effort = stream.set_nodelay(true);
         let Ok(local) = stream.local_addr() else { return };
         let stream = tokio::select! {
@@ -137,7 +137,7 @@ fn builder() -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        // `watch` knows a head that is slow from a connection that rests.
+        // `watch` distinguishes a slow head from an idle connection.
         .header_read_timeout(None)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)

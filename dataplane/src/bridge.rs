@@ -1,5 +1,5 @@
-//! REST for browsers: each route is one gRPC call with the caller's own credentials. Nothing is decided
-//! here that control decides; what is here are shapes, sizes and names.
+//! REST for browsers: each route is one gRPC call with the caller's own credentials. The control plane
+//! makes all decisions; this module only handles formats, sizes and names.
 
 mod auth;
 mod captions;
@@ -21,7 +21,7 @@ use runtime::{Clock, SystemClock};
 pub(crate) use crate::control::caller::Caller;
 use crate::{app::App, intake::Intake, reply::Reply, route::Route};
 
-/// Answers a REST route.
+/// Handles a REST route.
 pub(crate) async fn serve(
     app: &Arc<App>,
     route: &Route,
@@ -32,7 +32,8 @@ pub(crate) async fn serve(
     let caller = Caller::bearing(app, &request.headers, address)?;
     let answer = answer(app, &caller, route, request, body).await;
     match answer {
-        // Perhaps found before control was asked; whoever brings no good token is told that, not this.
+        // The error may precede the call to the control plane; a caller without a valid token gets an
+        // authentication error instead.
         Err(problem) if is_of_the_request(problem.code) && *route != Route::Exchange => {
             Err(genuine(app, &caller).await.err().unwrap_or(problem))
         }
@@ -40,7 +41,7 @@ pub(crate) async fn serve(
     }
 }
 
-/// Whether the fault is the request's own, and may be found without knowing who asks.
+/// Whether the error is in the request itself and can be detected without knowing the caller.
 const fn is_of_the_request(code: Code) -> bool {
     matches!(
         code,
@@ -52,7 +53,7 @@ const fn is_of_the_request(code: Code) -> bool {
     )
 }
 
-/// Whether the caller's token is one at all; what it allows is control's to say.
+/// Checks whether the caller's token is valid; the control plane decides what it permits.
 async fn genuine(app: &App, caller: &Caller) -> Result<(), Problem> {
     let token = caller.token().unwrap_or_default();
     let refused = |text: String| Err(Problem::new(Code::Unauthenticated, text));
@@ -65,7 +66,7 @@ async fn genuine(app: &App, caller: &Caller) -> Result<(), Problem> {
     }
     match app.verifier.identify(token, SystemClock.now_unix()) {
         Ok(_) | Err(AuthError::Forbidden(_) | AuthError::Busy) => Ok(()),
-        // Without keys nothing is known of any token.
+        // Without keys, tokens cannot be checked.
         Err(_) if !app.verifier.has_keys() => Ok(()),
         Err(error) => refused(error.to_string()),
     }

@@ -1,15 +1,16 @@
-//! Whose address a request comes from: the connection's peer, unless that is a proxy that the operator
-//! trusts. Then the right-most address of `X-Forwarded-For` that is no trusted proxy counts, because
-//! whatever stands to the left of it anybody may have written.
+//! Determines the client's address of a request: the peer of the connection, unless that is a trusted
+//! proxy. In that case it is the right-most address of `X-Forwarded-For` that is not a trusted proxy,
+//! because any client could have written the entries to the left of it.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use http::{HeaderMap, HeaderName};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// Hops that are looked at; a longer list ends at the last of them.
+/// Most hops that are read; a longer list ends at the last of them.
 const HOPS_MAX: usize = 32;
-/// What one IPv6 customer gets at least: addresses of one such network count as one client.
+/// Smallest network that an IPv6 customer usually gets; the addresses of one such network count as one
+/// client.
 const V6_PREFIX: u8 = 64;
 
 /// Addresses with a common prefix.
@@ -19,38 +20,38 @@ struct Network {
     prefix: u8,
 }
 
-/// An entry of the list of proxies that is no network.
+/// An entry of the list of proxies is not an address or network.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("\"{0}\" is no address and no network; write for example 10.0.0.0/8 or fd00::/8")]
 pub(crate) struct NetworkError(String);
 
-/// The proxies whose `X-Forwarded-For` is believed.
+/// The proxies whose `X-Forwarded-For` is trusted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TrustedProxies(Vec<Network>);
 
 impl TrustedProxies {
-    /// Reads addresses and CIDR networks; empty entries are skipped.
+    /// Parses addresses and CIDR networks; empty entries are skipped.
     ///
     /// # Errors
-    /// [`NetworkError`], naming the entry.
+    /// An entry is not an address or network; the error names it.
     pub(crate) fn parse(entries: &[String]) -> Result<Self, NetworkError> {
         let entries = entries.iter().map(|entry| entry.trim()).filter(|entry| !entry.is_empty());
         let read = |entry: &str| network(entry).ok_or_else(|| NetworkError(entry.to_owned()));
         entries.map(read).collect::<Result<_, _>>().map(Self)
     }
 
-    /// The address that a request is to be counted and checked for.
+    /// The client's address, used for limits and address checks.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
         let mut hops = headers.get_all(FORWARDED_FOR).iter().rev().flat_map(|line| {
-            // A line that is no text is one hop that nobody can read.
+            // A line that is not text counts as one unreadable hop.
             line.to_str().unwrap_or("?").rsplit(',')
         });
         for _ in 0..HOPS_MAX {
             if !self.trusts(client) {
                 return client;
             }
-            // Without a readable address before it, the proxy itself is the nearest that is known.
+            // Without a readable address before it, the proxy itself is the closest known hop.
             let Some(hop) = hops.next().and_then(hop) else { return client };
             client = hop;
         }
@@ -70,7 +71,7 @@ impl Network {
     }
 }
 
-/// An address as a number, and how many bits it has.
+/// An address as a number, and its number of bits.
 fn bits(address: IpAddr) -> (u128, u8) {
     match address {
         IpAddr::V4(v4) => (u128::from(v4.to_bits()), 32),
@@ -83,7 +84,7 @@ fn network(entry: &str) -> Option<Network> {
     let address: IpAddr = address.parse().ok()?;
     let width = bits(address).1;
     let prefix = match prefix {
-        // `parse` alone would take "+8".
+        // `parse` alone would accept "+8".
         Some(text) if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok()?,
         Some(_) => return None,
         None => width,
@@ -95,11 +96,11 @@ fn network(entry: &str) -> Option<Network> {
     if canonical == address {
         return Some(Network { address, prefix });
     }
-    // ::ffff:10.0.0.0/104 is 10.0.0.0/8.
+    // For example, ::ffff:10.0.0.0/104 becomes 10.0.0.0/8.
     Some(Network { address: canonical, prefix: prefix.checked_sub(96)? })
 }
 
-/// One entry of `X-Forwarded-For`: an address, some proxies add a port.
+/// Parses an entry of `X-Forwarded-For`: an address, to which some proxies add a port.
 fn hop(text: &str) -> Option<IpAddr> {
     let text = text.trim();
     let bare = || text.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok();
@@ -111,7 +112,7 @@ fn hop(text: &str) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
-/// The name of whoever is limited together: an IPv4 address, or the network of an IPv6 address.
+/// The key under which clients are limited together: an IPv4 address, or the network of an IPv6 address.
 pub(crate) fn household(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.to_string(),
@@ -158,10 +159,10 @@ mod tests {
             (&["[2001:db8::7]:443, fd00::1"], "2001:db8::7"),
             (&["[2001:db8::7]"], "2001:db8::7"),
             (&["::ffff:203.0.113.7"], "203.0.113.7"),
-            // All trusted: the first of them began it.
+            // All are trusted: the first one started the chain.
             (&["10.9.9.9, 10.1.2.3"], "10.9.9.9"),
             (&[], "10.0.0.1"),
-            // Beyond what cannot be read nothing is believed.
+            // Entries to the left of an unreadable one are not trusted.
             (&["203.0.113.7, unknown"], "10.0.0.1"),
             (&["203.0.113.7, unknown, 10.1.2.3"], "10.1.2.3"),
             (&["203.0.113.7, "], "10.0.0.1"),

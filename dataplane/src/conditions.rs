@@ -2,14 +2,14 @@
 
 use http::{HeaderMap, HeaderName, header};
 
-/// What the request's conditions say.
+/// The outcome of a request's preconditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Answer as if there were none.
+    /// Handle the request as if it had no preconditions.
     Proceed,
-    /// 304: the client has this already.
+    /// 304: the client's copy is current.
     NotModified,
-    /// 412: the client wanted something else.
+    /// 412: the client requires a different version.
     Failed,
 }
 
@@ -24,13 +24,13 @@ pub(crate) fn evaluate(headers: &HeaderMap, etag: &str) -> Verdict {
     Verdict::Proceed
 }
 
-/// Whether `If-Match` names this ETag.
+/// Whether `If-Match` contains this ETag.
 pub(crate) fn matches(headers: &HeaderMap, etag: &str) -> bool {
     any(headers, &header::IF_MATCH, etag, true)
 }
 
-/// Whether a `Range` header counts: without `If-Range`, or with the present ETag in it. A date never
-/// matches, because we send none.
+/// Whether a `Range` header applies: without `If-Range`, or if that contains the current ETag. A date
+/// never matches, because no dates are sent.
 pub(crate) fn range_counts(headers: &HeaderMap, etag: &str) -> bool {
     headers.get(header::IF_RANGE).is_none_or(|value| value.as_bytes() == etag.as_bytes())
 }

@@ -1,5 +1,5 @@
-//! What is known of a client's connection: told by the socket below and the replies above, read by whoever
-//! answers on it and by whoever watches that it goes on.
+//! State of a client's connection: written by the socket and by the replies, read by the request
+//! handlers and by `watch`.
 
 use std::sync::{
     Arc,
@@ -8,35 +8,35 @@ use std::sync::{
 
 use bytes::Bytes;
 
-/// Of one connection. Counters that are read for an estimate; nothing is ordered by them.
+/// The state of one connection. The counters are used for estimates only and impose no ordering.
 #[derive(Debug, Default)]
 pub(crate) struct Connection {
-    /// A request could be read in two ways: refuse, close.
+    /// A request was ambiguous: reject it and close the connection.
     pub(crate) ambiguous: AtomicBool,
-    /// A request had a chunked body: serve, close.
+    /// A request had a chunked body: serve it and close the connection.
     pub(crate) chunked: AtomicBool,
-    /// Bytes that came.
+    /// Bytes received.
     pub(crate) received: AtomicU64,
-    /// Heads that came whole.
+    /// Heads received completely.
     pub(crate) heads: AtomicU64,
-    /// A head has begun to come and is not whole.
+    /// Whether a head has been received in part.
     pub(crate) within_head: AtomicBool,
-    /// It speaks HTTP/2.
+    /// Whether the connection uses HTTP/2.
     pub(crate) multiplexed: AtomicBool,
-    /// Bytes that the system has taken for the client.
+    /// Bytes that the kernel has accepted for the client.
     pub(crate) written: AtomicU64,
-    /// The system takes no more for now.
+    /// Whether the kernel's send buffer is full.
     pub(crate) blocked: AtomicBool,
-    /// Close without waiting for what the system still holds.
+    /// Close without waiting for data in the kernel's send buffer.
     pub(crate) abandoned: AtomicBool,
-    /// Requests that are not answered whole.
+    /// Number of requests without a complete reply.
     answering: AtomicUsize,
-    /// Bytes of replies that wait for the client, in memory.
+    /// Bytes of replies in memory that wait for the client.
     held: AtomicU64,
 }
 
 impl Connection {
-    /// A request has come; it is answered when the guard goes.
+    /// Registers a request; it counts as answered when the guard is dropped.
     pub(crate) fn answer(self: &Arc<Self>) -> Answering {
         self.answering.fetch_add(1, Relaxed);
         Answering(self.clone())
@@ -47,18 +47,18 @@ impl Connection {
         self.answering.load(Relaxed) == 0
     }
 
-    /// Bytes of replies that wait for the client, in memory.
+    /// Bytes of replies in memory that wait for the client.
     pub(crate) fn held(&self) -> u64 {
         self.held.load(Relaxed)
     }
 }
 
-/// A request that is being answered.
+/// Guard of a request without a complete reply.
 #[derive(Debug)]
 pub(crate) struct Answering(Arc<Connection>);
 
 impl Answering {
-    /// Counts bytes as held until whoever sends them lets them go.
+    /// Counts bytes as held until the sender drops them.
     pub(crate) fn hold(&self, bytes: Bytes) -> Bytes {
         self.0.held.fetch_add(bytes.len() as u64, Relaxed);
         Bytes::from_owner(Held { bytes, connection: self.0.clone() })

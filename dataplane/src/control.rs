@@ -1,7 +1,7 @@
-//! The gRPC side: one lazily connected channel per control plane, taken in turn, with failover.
+//! The gRPC client: one lazily connected channel per control plane, with round robin and failover.
 //!
-//! A call moves on to the next control plane only when the connection itself could not be made, so that
-//! nothing is ever done twice; a mere question also when the connection breaks over it.
+//! A call is retried on the next control plane only if the connection could not be established, so that
+//! no operation is executed twice. A read-only request is also retried if the connection breaks.
 
 pub(crate) mod caller;
 pub(crate) mod watch;
@@ -24,15 +24,15 @@ use tonic::{
 
 use crate::config::Config;
 
-/// Deadline of a call that answers at once.
+/// Deadline of a call that returns immediately.
 pub(crate) const CALL_TIME_MAX: Duration = Duration::from_secs(5);
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
-/// How long a control plane that could not be reached is asked last.
+/// How long an unreachable control plane is tried last.
 const PENALTY_MS: i64 = 2000;
-/// Largest message; an index of a day-long film is about 4 MiB.
+/// Largest message; an index of a day-long video is about 4 MiB.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
-/// A control URL that is none.
+/// A control plane's URL is invalid.
 #[derive(Debug, thiserror::Error)]
 #[error("\"{url}\" is no control plane's URL")]
 pub struct ControlUrlError {
@@ -41,10 +41,10 @@ pub struct ControlUrlError {
     source: tonic::transport::Error,
 }
 
-/// The way to one control plane.
+/// A channel to one control plane.
 pub(crate) type Link = Traced<Channel>;
 
-/// Every configured control plane.
+/// All configured control planes.
 pub(crate) struct Control {
     planes: Vec<Plane>,
     turn: AtomicUsize,
@@ -53,12 +53,12 @@ pub(crate) struct Control {
 
 struct Plane {
     link: Link,
-    /// Asked last until this moment, in milliseconds since 1970.
+    /// Tried last until this time, in milliseconds since 1970.
     shunned_until: AtomicI64,
 }
 
 impl Control {
-    /// Connects to nothing yet.
+    /// Creates the channels without connecting.
     pub(crate) fn new(config: &Config) -> Result<Self, ControlUrlError> {
         let mut planes = Vec::new();
         for url in config.control_urls.iter().map(|url| url.trim()).filter(|url| !url.is_empty()) {
@@ -75,7 +75,7 @@ impl Control {
         Ok(Self { planes, turn: AtomicUsize::new(0), token_file: config.token_file.clone() })
     }
 
-    /// Calls one control plane, or the next one when it cannot be connected to.
+    /// Calls one control plane, or the next one if the first cannot be reached.
     pub(crate) async fn call<T, F>(
         &self,
         deadline: Duration,
@@ -87,7 +87,7 @@ impl Control {
         self.attempt(deadline, make, unconnected).await
     }
 
-    /// Asks what changes nothing: when a control plane dies over it, the next one is asked the same.
+    /// Sends a read-only request, and repeats it on the next control plane if the connection breaks.
     pub(crate) async fn ask<T, F>(
         &self,
         deadline: Duration,
@@ -129,7 +129,7 @@ impl Control {
         Err(last)
     }
 
-    /// The planes, beginning with another one each time, those in disgrace last.
+    /// The control planes in round-robin order, those that were unreachable recently last.
     fn in_turn(&self) -> Vec<&Plane> {
         let now = SystemClock.now_ms();
         let count = self.planes.len().max(1);
@@ -153,7 +153,7 @@ impl Control {
         MetadataValue::try_from(format!("Bearer {}", self.token_text()?.trim())).ok()
     }
 
-    /// This plane's own biscuit, as proof beside somebody else's.
+    /// This plane's own biscuit, sent in addition to another caller's credentials.
     pub(crate) fn bare_token(&self) -> Option<MetadataValue<Ascii>> {
         self.token_text()?.trim().parse().ok()
     }
@@ -166,14 +166,14 @@ impl Control {
 /// A request with the caller's own credentials.
 pub(crate) fn forwarded<T>(message: T, authorization: &http::HeaderValue) -> Request<T> {
     let mut request = Request::new(message);
-    // Header values and metadata values are the same bytes.
+    // Header values and metadata values have the same encoding.
     if let Ok(value) = MetadataValue::try_from(authorization.as_bytes()) {
         request.metadata_mut().insert("authorization", value);
     }
     request
 }
 
-/// The refusal that a caller sees.
+/// Converts a status to the problem that is sent to the caller.
 pub(crate) fn refusal(status: &Status) -> Problem {
     let mut problem = Problem::from_status(status);
     for violation in &mut problem.violations {
@@ -188,13 +188,13 @@ pub(crate) fn refusal(status: &Status) -> Problem {
         problem.message = "an internal error; the log says more".to_owned();
     }
     if problem.code == Code::Unavailable && status.source().is_some() {
-        // The transport's own words name addresses.
+        // The transport's message contains addresses.
         problem.message = "the control plane cannot be reached".to_owned();
     }
     problem
 }
 
-/// A field of a message as JSON has it: "page_token" is "pageToken" there.
+/// The JSON name of a message field: "page_token" becomes "pageToken".
 fn json_name(field: &str) -> String {
     let mut name = String::with_capacity(field.len());
     let mut raised = false;

@@ -1,4 +1,5 @@
-//! Cross-origin rules. An origin is echoed only when it is configured; `*` never comes with credentials.
+//! Cross-origin rules. An origin is echoed only if it is configured; `*` is never combined with
+//! credentials.
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use url::Url;
@@ -14,7 +15,7 @@ const REQUEST_HEADERS: &str = "Authorization, Content-Type, Range, If-Range, If-
     If-None-Match, Last-Event-ID, Cache-Control, Traceparent, Tracestate, X-Requested-With, \
     X-HTTP-Method-Override, Tus-Resumable, Upload-Length, Upload-Offset, Upload-Metadata, \
     Upload-Defer-Length, Upload-Checksum, Upload-Concat";
-/// How long a browser may keep a preflight's answer, in seconds.
+/// How long a browser may cache the response to a preflight, in seconds.
 const PREFLIGHT_SECONDS: &str = "600";
 
 /// The configured origins.
@@ -24,27 +25,27 @@ pub(crate) struct Cors {
     any: bool,
 }
 
-/// What an origin may do.
+/// The access that an origin has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Grant {
-    /// Nothing: no CORS header.
+    /// No access: no CORS headers.
     None,
-    /// Anything that needs no credentials.
+    /// Access without credentials.
     Any,
-    /// Everything, with credentials.
+    /// Full access, with credentials.
     Credentials,
 }
 
-/// An entry of the list that is no origin.
+/// An entry of the list is not an origin.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("\"{0}\" is no origin; write for example https://app.example.com or *")]
 pub(crate) struct OriginError(String);
 
 impl Cors {
-    /// Origins as configured; empty entries are skipped.
+    /// Parses the configured origins; empty entries are skipped.
     ///
     /// # Errors
-    /// [`OriginError`] for what no browser would send: patterns, paths, "null".
+    /// An entry is not an origin that a browser would send, for example a pattern, a path or "null".
     pub(crate) fn new(entries: &[String]) -> Result<Self, OriginError> {
         let (mut origins, mut any) = (Vec::new(), false);
         for entry in entries.iter().map(|entry| entry.trim()).filter(|entry| !entry.is_empty()) {
@@ -55,7 +56,7 @@ impl Cors {
             let url = Url::parse(entry).ok();
             let origin = url.map(|url| url.origin()).filter(|origin| origin.is_tuple());
             let serialized = origin.map(|origin| origin.ascii_serialization());
-            // Exactly its own origin: no path, no credentials, no pattern.
+            // Only a bare origin is accepted: no path, no credentials, no pattern.
             let plain = entry.trim_end_matches('/').to_ascii_lowercase();
             match serialized {
                 Some(origin) if same(&origin, &plain) && !plain.contains('*') => {
@@ -75,7 +76,7 @@ impl Cors {
         if self.any || (self.origins.is_empty() && plays) { Grant::Any } else { Grant::None }
     }
 
-    /// What the request's origin may do.
+    /// The access that the request's origin has.
     fn granted(&self, request: &HeaderMap, route: Option<&Route>) -> Grant {
         let mut origins = request.get_all(header::ORIGIN).iter();
         match (origins.next(), origins.next()) {
@@ -86,7 +87,7 @@ impl Cors {
         }
     }
 
-    /// Adds what a browser must see, on refusals too.
+    /// Adds the CORS headers, also to error replies.
     pub(crate) fn apply(&self, request: &HeaderMap, route: Option<&Route>, reply: &mut Reply) {
         let mut vary = "Origin".to_owned();
         for other in reply.headers().get_all(header::VARY).iter().filter_map(|v| v.to_str().ok()) {
@@ -112,8 +113,8 @@ impl Cors {
     }
 }
 
-/// Answers OPTIONS: a preflight or a plain question for the methods. An origin that may do nothing is told
-/// nothing.
+/// Handles OPTIONS: a preflight, or a plain query of the allowed methods. An origin without access gets
+/// no CORS headers.
 pub(crate) fn options(cors: &Cors, request: &HeaderMap, route: &Route) -> Reply {
     let mut reply = reply::status(StatusCode::NO_CONTENT);
     let methods = format!("{}, {}", route.allow(), Method::OPTIONS);
@@ -131,7 +132,7 @@ pub(crate) fn options(cors: &Cors, request: &HeaderMap, route: &Route) -> Reply 
     reply
 }
 
-/// Equal, but for a default port, which an origin leaves out.
+/// Whether two origins are equal; the default port, which browsers omit, is ignored.
 fn same(origin: &str, configured: &str) -> bool {
     let port = if origin.starts_with("https:") { ":443" } else { ":80" };
     configured.strip_suffix(port).unwrap_or(configured) == origin

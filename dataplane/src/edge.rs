@@ -1,5 +1,5 @@
-//! One request: the rules that hold for every route, then its handler, then the headers that every
-//! reply has. A handler that panics costs its request and nothing else.
+//! Handles one request: the rules that apply to all routes, then the route's handler, then the headers
+//! that all replies have. A panic in a handler affects its own request only.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -28,10 +28,10 @@ use crate::{
     route::{Route, Unroutable},
 };
 
-/// What some resource or other takes.
+/// Methods that at least one resource supports.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
-/// Answers a request, whatever happens.
+/// Returns a reply to every request, also when the handler fails or panics.
 pub(crate) async fn answer(
     app: Arc<App>,
     peer: SocketAddr,
@@ -81,7 +81,7 @@ pub(crate) async fn answer(
     }
     let waits = request.headers.contains_key(header::EXPECT) && !body.is_touched();
     if !ambiguous && !waits && !body.is_at_end().await {
-        // The client may still be sending; let it finish, or it never reads the reply.
+        // The client may still be sending; unless the body is read, it may never read the reply.
         app.shutdown.tracker.spawn(body.linger());
     }
     let took = begun.elapsed();
@@ -114,7 +114,7 @@ async fn handle(
     if request.method == Method::CONNECT || request.method == Method::TRACE {
         return Ok(not_allowed(METHODS));
     }
-    // About the server as a whole (RFC 9110, 9.3.7).
+    // OPTIONS for the whole server (RFC 9110, 9.3.7).
     if request.method == Method::OPTIONS && request.uri.path() == "*" {
         let mut reply = reply::status(StatusCode::NO_CONTENT);
         reply::set(&mut reply, header::ALLOW, METHODS);
@@ -155,7 +155,7 @@ fn root(request: &Parts) -> Reply {
     reply::json_document(&request.headers, &document)
 }
 
-/// Exactly one good `Host`, and the same as in an absolute target (RFC 9112, 3.2).
+/// Requires exactly one valid `Host`, equal to the one in an absolute target (RFC 9112, 3.2).
 fn host(request: &Parts) -> Result<(), Problem> {
     let refused = |text| Err(Problem::new(Code::Malformed, text));
     let mut hosts = request.headers.get_all(header::HOST).iter();
@@ -191,14 +191,15 @@ fn not_allowed(allow: &str) -> Reply {
     reply
 }
 
-/// The answer to a body that does not come.
+/// The reply to a request whose body arrives too slowly.
 fn too_slow(app: &App) -> Reply {
     app.metrics.slow("body");
     let problem = Problem::new(Code::Timeout, "the body came too slowly");
     reply::problem_with_status(StatusCode::REQUEST_TIMEOUT, &problem)
 }
 
-/// The log has the panic's own words, by the id that the client is given.
+/// The reply to a request whose handler panicked. The client gets the id under which the log has the
+/// details.
 fn panicked(label: &'static str) -> Reply {
     let id = format!("{:016x}", rand::random::<u64>());
     tracing::error!(request.id = id, http.route = label, "handle request: it panicked");
@@ -208,7 +209,7 @@ fn panicked(label: &'static str) -> Reply {
     reply
 }
 
-/// A HEAD's reply says how long the body would be, and has none.
+/// Removes the body of a reply to HEAD and keeps its length in the headers.
 fn strip(reply: &mut Reply) {
     let length = reply.body().size_hint().exact();
     if let Some(length) = length

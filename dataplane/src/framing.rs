@@ -1,25 +1,25 @@
-//! Watches the request heads of an HTTP/1 connection for what hyper forgives and we do not.
+//! Checks request heads on an HTTP/1 connection for ambiguous framing that hyper accepts.
 //!
-//! hyper drops a `Content-Length` that stands beside a `Transfer-Encoding`, and takes bare line feeds;
-//! a proxy in front may read such a request differently, and then one sees a request that the other
-//! does not (RFC 9112, 6.3 and 11.2). So the bytes are looked at before hyper gets them, heads only:
-//! bodies are skipped by their length. After a chunked request the connection must close, which
-//! makes following the chunks needless.
+//! hyper drops a `Content-Length` next to a `Transfer-Encoding`, and accepts bare line feeds. A proxy in
+//! front may parse such a request differently, so that one of the two sees a request that the other does
+//! not (RFC 9112, 6.3 and 11.2). The bytes are therefore checked before hyper receives them. Only heads
+//! are checked; bodies are skipped by their length. After a chunked request the connection must close,
+//! so the chunks need not be parsed.
 
-/// Names longer than this are neither of the two that matter.
+/// Length of the longest field name that matters; longer names are ignored.
 const NAME_BYTES_MAX: usize = 18;
-/// The one coding that a body may be transferred in, and as it is to be written: a proxy that reads blanks,
-/// tabs or lists another way than hyper does would see another body.
+/// The only accepted transfer coding. A value with other blanks, tabs or lists is rejected, because a
+/// proxy that parses it differently from hyper would see a different body.
 const CODING: &[u8] = b"chunked";
 
-/// What has been seen so far on a connection.
+/// State of the check of one connection.
 #[derive(Debug)]
 pub(crate) struct HeadScanner {
     state: State,
-    /// The start of the present line.
+    /// The start of the current line.
     line: [u8; NAME_BYTES_MAX],
     line_bytes: usize,
-    /// The last byte, to tell a bare line feed.
+    /// The previous byte, for detecting a bare line feed.
     previous: u8,
     in_value: bool,
     head: Head,
@@ -29,11 +29,11 @@ pub(crate) struct HeadScanner {
 #[derive(Debug, PartialEq, Eq)]
 enum State {
     Head,
-    /// So many bytes of a body are still to come.
+    /// This many bytes of a body are still to come.
     Body(u64),
-    /// Nothing more to look for: the connection closes after this request.
+    /// Checking has ended: the connection closes after this request.
     Off,
-    /// Nothing to look for.
+    /// Not checked: HTTP/2 has its own framing.
     Http2,
 }
 
@@ -44,7 +44,7 @@ struct Head {
     lengths: u32,
     length: u64,
     encodings: u32,
-    /// Bytes of the coding's name, as far as they are the right ones.
+    /// Number of bytes of the coding's name that match so far.
     coding: Option<usize>,
 }
 
@@ -56,12 +56,12 @@ enum Field {
     Encoding,
 }
 
-/// What a head asks of us.
+/// Consequence of a head for its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Finding {
-    /// Ambiguous: refuse and close.
+    /// Ambiguous: reject the request and close the connection.
     Ambiguous,
-    /// A chunked body: serve, then close.
+    /// Chunked body: serve the request, then close the connection.
     Chunked,
 }
 
@@ -80,22 +80,22 @@ impl Default for HeadScanner {
 }
 
 impl HeadScanner {
-    /// Heads that came whole.
+    /// Number of complete heads.
     pub(crate) const fn heads(&self) -> u64 {
         self.heads
     }
 
-    /// Whether a head has begun and is not whole.
+    /// Whether a head has been received in part.
     pub(crate) fn is_within_head(&self) -> bool {
         self.state == State::Head && (self.head.begun || self.line_bytes > 0)
     }
 
-    /// Whether the client has begun to speak HTTP/2.
+    /// Whether the client uses HTTP/2.
     pub(crate) fn is_http2(&self) -> bool {
         self.state == State::Http2
     }
 
-    /// Looks at the next bytes of the connection; the worst that they hold is the answer.
+    /// Checks the next bytes of the connection and returns the most severe finding.
     pub(crate) fn feed(&mut self, mut bytes: &[u8]) -> Option<Finding> {
         let mut worst = None;
         while let Some((&byte, rest)) = bytes.split_first() {
@@ -248,7 +248,7 @@ mod tests {
         for fields in [format!("{length}{encoding}"), format!("{encoding}X: y\r\n{length}")] {
             let text = format!("POST / HTTP/1.1\r\nHost: x\r\n{fields}\r\n0\r\n\r\n");
             assert_eq!(scan(&text), Some(Finding::Ambiguous));
-            // Also as the second request, after a body.
+            // The same as a second request, after a body.
             let second = format!("POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nab{text}");
             assert_eq!(scan(&second), Some(Finding::Ambiguous));
         }

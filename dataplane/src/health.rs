@@ -17,17 +17,17 @@ use crate::{
     reply::{self, Body, Reply},
 };
 
-/// How long an answer counts: the route is open to everybody, control is not.
+/// How long a result is reused, because the route is public and the control plane must not be flooded.
 const FRESH: Duration = Duration::from_millis(500);
 const ASK_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// The last answer of `/health`.
+/// The last result of `/health`.
 #[derive(Default)]
 pub(crate) struct Health {
     last: tokio::sync::Mutex<Option<(Instant, bool, Value)>>,
 }
 
-/// Ready or not, with each dependency's state.
+/// Readiness, with the state of each dependency.
 pub(crate) async fn ready(app: &App) -> Reply {
     let mut last = app.health.last.lock().await;
     let known = last.as_ref().filter(|(since, ..)| since.elapsed() < FRESH);
@@ -43,7 +43,7 @@ pub(crate) async fn ready(app: &App) -> Reply {
     reply::json(code, &document)
 }
 
-/// This process serves what it knows, whoever else is down.
+/// Liveness: this process serves what it has cached, even while its dependencies are down.
 pub(crate) fn alive(app: &App) -> Reply {
     let changes = if app.catalog.watching() { "heard" } else { "not heard" };
     let document =
@@ -68,12 +68,12 @@ async fn examine(app: &App) -> (bool, Value) {
         .await;
     match status {
         Ok(status) => {
-            // Until then keys may be missing, and what is cached may be stale.
+            // Without change events, keys may be missing and cached data may be stale.
             let heard = app.catalog.watching();
             let detail = if heard { "" } else { "its changes are not heard yet" };
             add("control".to_owned(), heard, detail.to_owned());
             for dependency in status.dependencies {
-                // Control's stores are ours; what counts here is whether we can read them.
+                // Both planes use the same stores, but only this plane's access to them counts here.
                 add(dependency.name, dependency.ok, dependency.detail);
             }
         }
@@ -102,7 +102,7 @@ async fn readable(store: &store::Store) -> Result<(), String> {
     }
 }
 
-/// Our metrics on the public address.
+/// Serves this plane's metrics on the public address.
 pub(crate) async fn metrics(app: &App) -> Reply {
     let text = metrics_text(app).await;
     let mut reply = http::Response::new(Body::full(text.into()));
@@ -111,7 +111,7 @@ pub(crate) async fn metrics(app: &App) -> Reply {
     reply
 }
 
-/// Our metrics, and control's when asked for.
+/// The metrics of this plane, and those of the control plane if configured.
 pub(crate) async fn metrics_text(app: &App) -> String {
     let mut text = app.telemetry.render();
     if app.config.metrics_include_control {
@@ -130,8 +130,9 @@ pub(crate) async fn metrics_text(app: &App) -> String {
     text
 }
 
-/// Appends the other process's families. One that both have stands once, because a family that stands twice
-/// spoils the whole page: its samples are joined, and those of the same labels added up.
+/// Appends the metric families of the other process. A family that both processes have is written once,
+/// because a repeated family invalidates the whole page: its samples are merged, and samples with the
+/// same labels are added.
 fn append(text: &mut String, more: &str) {
     let known: HashSet<&str> = text.lines().filter_map(family).collect();
     let (mut own, mut joined) = (String::new(), BTreeMap::<&str, Vec<(&str, f64)>>::new());
@@ -160,7 +161,7 @@ fn append(text: &mut String, more: &str) {
             Some((series, sum)) => page.push_str(&format!("{series} {sum}\n")),
             None => page.extend([line, "\n"]),
         }
-        // The family ends here: what only the other process has counted.
+        // End of the family: append the samples that only the other process has.
         if lines.peek().is_none_or(|next| family(next).is_some_and(|name| Some(name) != present)) {
             for (series, value) in present.and_then(|name| joined.remove(name)).unwrap_or_default()
             {
@@ -172,13 +173,13 @@ fn append(text: &mut String, more: &str) {
     *text = page;
 }
 
-/// The name in a family's `HELP` or `TYPE`.
+/// The name of a family in its `HELP` or `TYPE` line.
 fn family(line: &str) -> Option<&str> {
     let rest = line.strip_prefix("# HELP ").or_else(|| line.strip_prefix("# TYPE "))?;
     rest.split(' ').next()
 }
 
-/// A sample's name with its labels, and its value.
+/// The name and labels of a sample, and its value.
 fn sample(line: &str) -> Option<(&str, f64)> {
     let (series, value) = line.rsplit_once(' ').filter(|_| !line.starts_with('#'))?;
     Some((series, value.parse().ok()?))

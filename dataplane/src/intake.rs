@@ -1,5 +1,5 @@
-//! The body of a request on its way in: with a minimum rate, shared so that whoever gives up on it can
-//! leave the rest to somebody who drains it.
+//! The body of a request while it is received, with a minimum rate. It is shared, so that a handler that
+//! stops reading can leave the rest to a task that drains it.
 
 use std::{
     sync::{
@@ -17,17 +17,17 @@ use tokio::{sync::Mutex, time::timeout};
 
 use crate::config;
 
-/// How much of a refused body is read on, so that the client gets to read why.
+/// Limits for draining a rejected body, which lets the client read the reply.
 const LINGER_BYTES_MAX: u64 = 64 << 20;
 const LINGER_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Why a body did not arrive.
+/// Why the body could not be read.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum IntakeError {
-    /// The connection broke, or the body is not as long as announced.
+    /// The connection broke, or the length of the body differs from the announced one.
     #[error("the body broke off")]
     Broken,
-    /// Too little came in too long a time.
+    /// Too few bytes arrived in the allowed time.
     #[error("the body came too slowly")]
     Slow,
 }
@@ -38,9 +38,9 @@ pub(crate) struct Intake {
     body: Arc<Mutex<Incoming>>,
     touched: Arc<AtomicBool>,
     slow: Arc<AtomicBool>,
-    /// Longest wait for the next bytes; after it the rate is looked at, too.
+    /// Longest wait for the next bytes; after it the rate is checked, too.
     wait_max: Duration,
-    /// Fewer bytes than this in so much waiting are no honest upload.
+    /// Minimum number of bytes per `wait_max` of waiting; a slower upload is treated as an attack.
     bytes_min: u64,
 }
 
@@ -56,29 +56,29 @@ impl Intake {
         }
     }
 
-    /// Whether there is nothing (more) to read.
+    /// Whether no bytes remain to be read.
     pub(crate) async fn is_at_end(&self) -> bool {
         self.body.lock().await.is_end_stream()
     }
 
-    /// Whether anybody has begun to read; until then a client that waits for 100 sends nothing.
+    /// Whether reading has started; until then, a client that waits for 100 (Continue) sends nothing.
     pub(crate) fn is_touched(&self) -> bool {
         self.touched.load(Ordering::Relaxed)
     }
 
-    /// Whether it was given up because too little came.
+    /// Whether reading was aborted because too few bytes arrived.
     pub(crate) fn is_slow(&self) -> bool {
         self.slow.load(Ordering::Relaxed)
     }
 
-    /// The bytes as they come, at most one piece per poll: a consumer that takes all it can get would
-    /// otherwise fill the memory.
+    /// The bytes as they arrive, at most one piece per poll: otherwise a consumer that reads as much as
+    /// possible would fill the memory.
     pub(crate) fn pieces(&self) -> impl Stream<Item = Result<Bytes, IntakeError>> + Send + use<> {
         let pace = Pace { intake: self.clone(), waited: Duration::ZERO, bytes: 0, failed: false };
         stream::unfold(pace, Pace::next)
     }
 
-    /// Reads what is left and throws it away, within limits.
+    /// Reads and discards the rest of the body, within limits.
     pub(crate) async fn linger(self) {
         let drain = async {
             let mut body = self.body.lock().await;
@@ -90,14 +90,14 @@ impl Intake {
                 }
             }
         };
-        // Running out of time is one way to end.
+        // A timeout is an expected end.
         let _ended = timeout(LINGER_TIME_MAX, drain).await;
     }
 }
 
 struct Pace {
     intake: Intake,
-    /// Time spent waiting for the client since the rate was last looked at.
+    /// Time spent waiting for the client since the last check of the rate.
     waited: Duration,
     bytes: u64,
     failed: bool,

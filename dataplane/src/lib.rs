@@ -1,9 +1,11 @@
-//! The data plane: plays what is in the store, takes uploads in, and speaks REST for browsers.
+//! The data plane: plays videos from the stores, receives uploads, and serves REST for browsers.
 //!
-//! Warm, a request for media is route, token, index in memory, bytes: no gRPC, no database. Finished
-//! videos play while control and everything behind it are down.
+//! With warm caches, a request for media needs only the route, the token, the index in memory and the
+//! bytes: no gRPC and no database. Finished videos play while the control plane and all its dependencies
+//! are down.
 //!
-//! **Invariant:** no database, no FFmpeg, nothing of another plane but the wire contract.
+//! **Invariant:** this plane uses no database and no FFmpeg, and shares only the wire contract with
+//! other planes.
 
 mod accept;
 mod app;
@@ -39,10 +41,10 @@ pub use config::Config;
 pub use control::ControlUrlError;
 pub use policy::PolicyError;
 
-/// Waits until every store answers, for a short while: a wrong setting is said at the start.
+/// Waits for a short time until every store responds, so that wrong settings are reported at the start.
 ///
 /// # Errors
-/// The first store's trouble.
+/// A store is misconfigured, or is not usable after that time.
 pub async fn stores_ready(config: &Config, shutdown: &Shutdown) -> Result<(), StoreError> {
     let stores = Stores::parse(&config.stores)?;
     tokio::select! {
@@ -51,10 +53,10 @@ pub async fn stores_ready(config: &Config, shutdown: &Shutdown) -> Result<(), St
     }
 }
 
-/// Serves on `listener` until the soft stop, then until what runs has ended or the hard stop.
+/// Serves on `listener` until the soft stop, then until running requests have ended or the hard stop.
 ///
 /// # Errors
-/// When the configuration is unusable; nothing that happens later.
+/// The configuration is unusable. Later failures are not returned.
 pub async fn serve(
     config: Config,
     listener: TcpListener,
@@ -81,7 +83,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// Serves `/metrics` on an address of its own, when there is one.
+/// Serves `/metrics` on a separate address, if one is configured.
 async fn metrics_listener(app: &Arc<app::App>) -> Result<(), StartError> {
     let Some(addr) = app.config.metrics_addr else { return Ok(()) };
     let bound = TcpListener::bind(addr).await;

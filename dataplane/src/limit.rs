@@ -1,5 +1,5 @@
-//! Rate limits: per principal when the bearer token is genuine, else per client address. Counted in
-//! Redis, so that all data planes share them; without Redis each process counts for itself.
+//! Rate limits: per principal for a valid bearer token, otherwise per client address. They are counted
+//! in Redis, so that all data planes share them; without Redis each process counts for itself.
 
 mod local;
 pub(crate) mod rate;
@@ -29,21 +29,21 @@ const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 const MICROS: i64 = 1_000_000;
 
-/// What is counted together.
+/// Requests that are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
-    /// Whatever of the API is not named below.
+    /// All other API requests.
     General,
-    /// The beginning of an upload.
+    /// The start of an upload.
     Upload,
-    /// A part of an upload that was begun: free for whoever is known, or a large film in small parts
-    /// would end in the middle.
+    /// A part of an upload in progress. It is not limited for an authenticated client, because otherwise
+    /// a large video in small parts would be stopped midway.
     UploadPart,
-    /// Below `/api/stream`.
+    /// Requests below `/api/stream`.
     Stream,
 }
 
-/// The configured rates; `None` is off.
+/// The configured rates; `None` disables a limit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rates {
     /// `STREAMING_RATE_GENERAL`
@@ -54,14 +54,14 @@ pub(crate) struct Rates {
     pub(crate) stream: Option<Rate>,
 }
 
-/// Decides who has asked too often.
+/// Decides whether a request exceeds its limit.
 pub(crate) struct Limiter {
     rates: Rates,
     local: Local,
     script: Script,
 }
 
-/// What a limited request is told.
+/// The result for a request that is subject to a limit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Allowance {
     limit: u32,
@@ -69,13 +69,13 @@ pub(crate) struct Allowance {
 }
 
 impl Limiter {
-    /// Counts nobody yet.
+    /// Creates a limiter without any counts.
     pub(crate) fn new(rates: Rates) -> Self {
         let script = Script::new(include_str!("limit/limit.lua"));
         Self { rates, local: Local::new(), script }
     }
 
-    /// Counts a request from `address`; `None` when it is not limited.
+    /// Counts a request from `address`; `None` when the request is not limited.
     pub(crate) async fn ask(
         &self,
         app: &App,
@@ -91,8 +91,9 @@ impl Limiter {
         self.count(app, class, &name).await
     }
 
-    /// The same request after it was answered. Whose an identity provider's token is, is found out when
-    /// control has taken it: its first request was counted for the address, and is for its holder now.
+    /// Counts the request again after its reply, if necessary. The holder of an identity provider's
+    /// token is known only after the control plane has accepted it: the first request with it was
+    /// counted for the address, and is now counted for the holder.
     pub(crate) async fn settle(
         &self,
         app: &App,
@@ -156,7 +157,7 @@ impl Class {
 }
 
 impl Allowance {
-    /// The refusal, when there is one.
+    /// The problem to return if the request is not allowed.
     pub(crate) fn refusal(&self) -> Option<Problem> {
         if self.decision.allowed {
             return None;
@@ -167,7 +168,7 @@ impl Allowance {
         Some(Problem { retry_after, ..Problem::new(Code::RateLimited, text) })
     }
 
-    /// Tells the client where it stands.
+    /// Adds the client's remaining allowance to the headers.
     pub(crate) fn stamp(&self, reply: &mut Reply) {
         reply::set(reply, LIMIT, &self.limit.to_string());
         reply::set(reply, REMAINING, &self.decision.remaining.to_string());
@@ -175,17 +176,17 @@ impl Allowance {
     }
 }
 
-/// Whole seconds, rounded up.
+/// Converts to whole seconds, rounded up.
 fn seconds(micros: i64) -> u64 {
     u64::try_from(micros).unwrap_or(0).div_ceil(MICROS as u64)
 }
 
-/// `None` for what is never limited: preflights, health, metrics.
+/// The class of a request; `None` for requests that are never limited: preflights, health, metrics.
 fn class(method: &Method, path: &str) -> Option<Class> {
     if method == Method::OPTIONS {
         return None;
     }
-    // By the path alone, so that a wrong id is counted like a right one.
+    // Depends on the path alone, so that an invalid id counts like a valid one.
     let path = path.strip_prefix("/api/")?;
     let class = match path.split('/').next().unwrap_or_default() {
         "stream" => Class::Stream,
@@ -198,14 +199,14 @@ fn class(method: &Method, path: &str) -> Option<Class> {
     Some(class)
 }
 
-/// The holder of a genuine bearer token; digested, because a subject may be long and is nobody's business.
+/// The holder of a valid bearer token, as a digest, because a subject may be long and is confidential.
 fn principal(app: &App, request: &Parts) -> Option<String> {
     principal_of(app, access::bearer(&request.headers)?)
 }
 
 fn principal_of(app: &App, token: &str) -> Option<String> {
     let (now, now_ms) = (SystemClock.now_unix(), SystemClock.now_ms());
-    // Whose JWT it is shows once it was exchanged; until then its address counts.
+    // The holder of a JWT is known only after it has been exchanged; until then its address counts.
     let exchanged = if authz::is_jwt(token) { app.exchange.known(token, now_ms) } else { None };
     let token = exchanged.as_deref().unwrap_or(token);
     let principal = app.verifier.identify(token, now).ok()?;

@@ -1,4 +1,4 @@
-//! `streaming-dataplane serve`: the start-up story in order.
+//! `streaming-dataplane serve`: the steps of the start, in order.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,6 @@
-//! The data plane's metrics. Bytes are counted in plain atomics, read only when somebody scrapes: an
-//! OpenTelemetry counter hashes its labels at each call, which the byte path must not pay for.
+//! The data plane's metrics. Bytes are counted in plain atomics that are read only on a scrape: an
+//! OpenTelemetry counter hashes its labels at each call, which is too expensive for the path of media
+//! bytes.
 
 use std::{
     sync::{
@@ -15,7 +16,7 @@ use opentelemetry::{
     metrics::{Counter, Histogram, Meter, UpDownCounter},
 };
 
-/// Where bytes are counted and what is recorded per request.
+/// The byte counters, and the instruments per request.
 #[derive(Clone)]
 pub(crate) struct Metrics {
     requests: Counter<u64>,
@@ -27,20 +28,20 @@ pub(crate) struct Metrics {
     slow: Counter<u64>,
     /// Bytes by kind.
     pub(crate) bandwidth: Bandwidth,
-    /// How often the index was in memory.
+    /// Hits and misses of the index cache.
     pub(crate) lookups: Lookups,
 }
 
 /// Lookups of the index cache.
 #[derive(Clone, Default)]
 pub(crate) struct Lookups {
-    /// Answered from memory.
+    /// Lookups served from memory.
     pub(crate) hits: Arc<AtomicU64>,
-    /// Asked of control or the store, or waited for whoever asks.
+    /// Lookups that called the control plane or the store, or waited for another request that did.
     pub(crate) misses: Arc<AtomicU64>,
 }
 
-/// An open connection; dropping it closes the count.
+/// Guard of an open connection; dropping it decrements the count.
 pub(crate) struct Connected(UpDownCounter<i64>);
 
 impl Drop for Connected {
@@ -49,14 +50,14 @@ impl Drop for Connected {
     }
 }
 
-/// Bytes that left or came, by kind.
+/// Bytes sent or received, by kind.
 #[derive(Clone, Default)]
 pub(crate) struct Bandwidth {
     /// Playlists and MPDs.
     pub(crate) manifest: Arc<AtomicU64>,
     /// Init and media segments.
     pub(crate) segment: Arc<AtomicU64>,
-    /// Sources that came in.
+    /// Sources received.
     pub(crate) upload: Arc<AtomicU64>,
 }
 
@@ -65,7 +66,7 @@ impl Metrics {
     pub(crate) fn new(meter: &Meter) -> Self {
         let bandwidth = Bandwidth::default();
         let counters = bandwidth.clone();
-        // The callback stays registered without its handle.
+        // The callback remains registered when the handle is dropped.
         let _observed = meter
             .u64_observable_counter("streaming_service_bandwidth_bytes_total")
             .with_description("Bytes of media and manifests sent, and of sources received")
@@ -123,12 +124,13 @@ impl Metrics {
         }
     }
 
-    /// A client was cut off: its request's `head` or `body`, or our `reply`, came too slowly.
+    /// Counts a client that was cut off: its request's `head` or `body`, or its reading of our `reply`,
+    /// was too slow.
     pub(crate) fn slow(&self, what: &'static str) {
         self.slow.add(1, &[KeyValue::new("what", what)]);
     }
 
-    /// One request was answered. The labels' values are bounded: `route` is a pattern.
+    /// Counts a completed request. The values of the labels are bounded: `route` is a pattern.
     pub(crate) fn request(
         &self,
         method: &Method,
@@ -143,23 +145,23 @@ impl Metrics {
         self.requests.add(1, &[method, route, status]);
     }
 
-    /// A source was received whole.
+    /// Counts a source that was received completely.
     pub(crate) fn uploaded(&self) {
         self.uploaded.add(1, &[]);
     }
 
-    /// A client has connected; it stays counted until the guard is dropped.
+    /// Counts a connected client until the guard is dropped.
     pub(crate) fn connected(&self) -> Connected {
         self.connections.add(1, &[]);
         Connected(self.connections.clone())
     }
 
-    /// A token did not open a film. The reasons are a closed set.
+    /// Counts a token that was rejected for a video. The set of reasons is closed.
     pub(crate) fn refused(&self, reason: &'static str) {
         self.refused.add(1, &[KeyValue::new("reason", reason)]);
     }
 
-    /// The index names an object that is not there.
+    /// Counts an object that is missing although the index refers to it.
     pub(crate) fn missing(&self) {
         self.missing.add(1, &[]);
     }
@@ -167,7 +169,7 @@ impl Metrics {
 
 fn observe(meter: &Meter, lookups: &Lookups) {
     let lookups = lookups.clone();
-    // The callback stays registered without its handle.
+    // The callback remains registered when the handle is dropped.
     let _observed = meter
         .u64_observable_counter("streaming_service_index_cache_lookups_total")
         .with_description("Lookups of a video's index, by whether it was in memory")
@@ -180,7 +182,7 @@ fn observe(meter: &Meter, lookups: &Lookups) {
         .build();
 }
 
-/// A method's name; what nobody has named is `OTHER`.
+/// The label for a method; an unknown method is `OTHER`.
 pub(crate) fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
@@ -205,7 +207,8 @@ mod tests {
     use super::Metrics;
     use crate::route::Route;
 
-    /// Series that requests may make: routes, methods and statuses, and the buckets of the histogram.
+    /// Most series that requests may create: routes, methods and statuses, and the buckets of the
+    /// histogram.
     const SERIES_MAX: usize = 3000;
 
     #[test]

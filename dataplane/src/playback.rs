@@ -1,4 +1,4 @@
-//! Everything below `/api/stream`: route, token, index, bytes. Warm, it asks nobody.
+//! Serves everything below `/api/stream`: route, token, index, bytes. With warm caches it makes no calls.
 
 pub(crate) mod access;
 pub(crate) mod captions;
@@ -27,10 +27,10 @@ use crate::{
     route::{MediaFile, Route},
 };
 
-/// The tags by which a CDN purges; the same as in purge requests.
+/// Tags for purging a CDN; the same as in purge requests.
 const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
 
-/// Answers a GET or HEAD of a stream route.
+/// Handles a GET or HEAD of a stream route.
 pub(crate) async fn serve(
     app: &App,
     route: &Route,
@@ -75,7 +75,7 @@ pub(crate) async fn serve(
     Ok(reply)
 }
 
-/// The film that an older URL means; `None` when it means the present one.
+/// The version that an older URL refers to; `None` when it refers to the current one.
 async fn versioned(
     app: &App,
     video: VideoId,

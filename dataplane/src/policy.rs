@@ -1,5 +1,5 @@
-//! The parts of the configuration that are more than a value: read and checked at the start, all faults
-//! reported together and by the variable's name.
+//! The settings that need parsing: they are parsed and checked at the start, and all errors are reported
+//! together, each with the name of its variable.
 
 use std::fmt::Display;
 
@@ -13,7 +13,7 @@ use crate::{
     redis::Redis,
 };
 
-/// What the texts mean.
+/// The parsed settings.
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {
     /// `STREAMING_RATE_*`
@@ -24,20 +24,20 @@ pub(crate) struct Policy {
     pub(crate) cors: Cors,
 }
 
-/// Every fault of the configuration.
+/// All errors of the configuration.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.join("; "))]
 pub struct PolicyError(Vec<String>);
 
 impl Policy {
-    /// Reads it.
+    /// Parses the settings.
     ///
     /// # Errors
-    /// [`PolicyError`] with every fault.
+    /// A setting is invalid; the error lists all invalid settings.
     pub(crate) fn read(config: &Config) -> Result<Self, PolicyError> {
         let mut faults = Vec::new();
         let mut rate = |name: &str, text: &str, default: &str| {
-            // An empty variable is an unset one.
+            // An empty variable counts as unset.
             let text = if text.trim().is_empty() { default } else { text };
             checked(&mut faults, name, Rate::parse(text)).flatten()
         };
@@ -73,7 +73,7 @@ fn checked<T, E: Display>(faults: &mut Vec<String>, name: &str, read: Result<T, 
     }
 }
 
-/// A base that paths and tokens can be appended to.
+/// Checks that the text is a URL to which paths and tokens can be appended.
 fn base_url(text: &str) -> Result<(), String> {
     let fault = |what: &str| Err(format!("{what}; write for example https://cdn.example.com"));
     let Ok(url) = Url::parse(text) else { return fault("it is no URL") };
@@ -87,7 +87,7 @@ fn base_url(text: &str) -> Result<(), String> {
     if url.query().is_some() || url.fragment().is_some() {
         return fault("it must end with a host or a path");
     }
-    // What stands in manifests is the text, not the parsed URL.
+    // Manifests contain the text itself, not the parsed URL.
     let plain = |b: u8| b.is_ascii_graphic() && !b"\"'<>\\^`{|}&".contains(&b);
     if text.bytes().all(plain) { Ok(()) } else { fault("it holds characters that no URL has") }
 }

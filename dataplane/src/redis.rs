@@ -1,7 +1,8 @@
-//! Redis, as far as this plane needs it: short scripts whose answer is never waited for long.
+//! The Redis client of this plane: runs short scripts with a short timeout.
 //!
-//! **Invariant:** nothing depends on an answer. A Redis that is down is not asked; one that is slow is left
-//! alone for a moment after a few failures in a row, so that it costs requests next to nothing.
+//! **Invariant:** no request depends on a response. Redis is not called while it is disconnected. After
+//! a few consecutive failures it is not called for a moment, so that a slow Redis barely delays
+//! requests.
 
 use std::{
     path::Path,
@@ -19,39 +20,39 @@ use fred::{
 use runtime::redis::{RedisError, builder};
 use tokio_util::sync::CancellationToken;
 
-/// How long one answer is waited for.
+/// Timeout of one call.
 const CALL_TIME_MAX: Duration = Duration::from_millis(250);
-/// Failures in a row after which Redis is left alone for [`SHUNNED`].
+/// Consecutive failures after which Redis is not called for [`SHUNNED`].
 const FAILURES_MAX: u32 = 3;
 const SHUNNED: Duration = Duration::from_secs(1);
 
-/// One connection, made when run and again whenever it breaks.
+/// One connection, established by [`Self::keep_connected`] and reestablished whenever it breaks.
 pub(crate) struct Redis {
     client: Client,
     failures: AtomicU32,
     start: Instant,
-    /// Milliseconds after `start` until which nothing is asked.
+    /// No calls are made before this time, in milliseconds after `start`.
     shunned_until: AtomicI64,
 }
 
-/// A script, sent whole once and by its digest afterwards.
+/// A script, sent as text once and by its digest afterwards.
 pub(crate) struct Script {
     text: &'static str,
     digest: OnceLock<String>,
 }
 
 impl Script {
-    /// Of this text.
+    /// Creates a script from its text.
     pub(crate) const fn new(text: &'static str) -> Self {
         Self { text, digest: OnceLock::new() }
     }
 }
 
 impl Redis {
-    /// Reads the URL; see [`builder`].
+    /// Parses the URL; see [`builder`].
     ///
     /// # Errors
-    /// When it cannot be read, or what it needs.
+    /// The URL is invalid, or the CA bundle is unusable.
     pub(crate) fn new(url: &str, ca_file: Option<&Path>) -> Result<Self, RedisError> {
         let client = builder(url, ca_file, CALL_TIME_MAX)?.build().map_err(RedisError::Url)?;
         Ok(Self {
@@ -62,19 +63,19 @@ impl Redis {
         })
     }
 
-    /// Whether the URL can be used, without using it.
+    /// Checks the URL without connecting.
     pub(crate) fn check(url: &str, ca_file: Option<&Path>) -> Result<(), RedisError> {
         if url.is_empty() { Ok(()) } else { builder(url, ca_file, CALL_TIME_MAX).map(drop) }
     }
 
-    /// Connects, again and again, until `stop`.
+    /// Keeps the connection established until `stop`.
     pub(crate) async fn keep_connected(&self, stop: CancellationToken) {
         let connection = self.client.connect();
         stop.cancelled().await;
         connection.abort();
     }
 
-    /// Runs a script; `None` when Redis did not answer in time.
+    /// Runs a script; `None` when Redis does not respond in time.
     pub(crate) async fn run<R: FromValue>(
         &self,
         script: &Script,
@@ -119,7 +120,7 @@ impl Redis {
         };
         let known = MultipleKeys::from(keys.clone());
         match self.client.evalsha(digest.as_str(), known, args.clone()).await {
-            // Redis was started again or flushed since.
+            // Redis was restarted or flushed in the meantime.
             Err(error) if error.details().starts_with("NOSCRIPT") => {
                 self.client.eval(script.text, MultipleKeys::from(keys), args).await
             }
@@ -137,7 +138,7 @@ impl Redis {
             let until = self.now() + SHUNNED.as_millis() as i64;
             self.shunned_until.store(until, Ordering::Relaxed);
         }
-        // Once per outage.
+        // Logged once per outage.
         if failures == FAILURES_MAX {
             tracing::warn!(%error, "ask redis, go on without it");
         }

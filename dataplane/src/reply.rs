@@ -1,7 +1,7 @@
 //! Replies: bodies, problem documents, conditional text documents.
 //!
-//! Policy of 401, 403 and 404: no credentials where some are needed is 401; what a caller may not know
-//! exists is 404; a playback token that is sent and does not fit is 403.
+//! Policy for 401, 403 and 404: missing credentials where some are required are 401; a resource whose
+//! existence the caller may not know is 404; a playback token that does not permit the request is 403.
 
 pub(crate) mod body;
 
@@ -21,12 +21,12 @@ use sha2::{Digest, Sha256};
 use crate::conditions::{self, Verdict};
 pub(crate) use body::Body;
 
-/// What every handler answers.
+/// The reply of every handler.
 pub(crate) type Reply = Response<Body>;
 
-/// Below this, gzip makes a text longer or saves nothing.
+/// Below this size gzip saves nothing or makes a text longer.
 const GZIP_BYTES_MIN: usize = 64;
-/// What the ETag of the gzipped form ends in: those are other bytes.
+/// Suffix of the ETag of the gzipped form, whose bytes are different.
 const GZIP_MARK: &str = "-gz";
 
 /// A reply with this status and no body.
@@ -36,14 +36,14 @@ pub(crate) fn status(status: StatusCode) -> Reply {
     reply
 }
 
-/// Sets a header whose value we have made ourselves; one that is no header value is left out.
+/// Sets a header to a value that this plane created; an invalid value is skipped.
 pub(crate) fn set(reply: &mut Reply, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         reply.headers_mut().insert(name, value);
     }
 }
 
-/// JSON that is not cached.
+/// JSON that must not be cached.
 pub(crate) fn json(code: StatusCode, value: &serde_json::Value) -> Reply {
     let mut reply = Response::new(Body::full(value.to_string().into()));
     *reply.status_mut() = code;
@@ -52,14 +52,14 @@ pub(crate) fn json(code: StatusCode, value: &serde_json::Value) -> Reply {
     reply
 }
 
-/// A refusal as `application/problem+json` (RFC 9457).
+/// An error as `application/problem+json` (RFC 9457).
 pub(crate) fn problem(problem: &Problem) -> Reply {
     let code =
         StatusCode::from_u16(problem.code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     problem_with_status(code, problem)
 }
 
-/// Like [`problem`], with a status that the code alone does not tell.
+/// Like [`problem`], with a status that does not follow from the code.
 pub(crate) fn problem_with_status(code: StatusCode, problem: &Problem) -> Reply {
     let errors: Vec<_> = problem
         .violations
@@ -87,7 +87,7 @@ pub(crate) fn problem_with_status(code: StatusCode, problem: &Problem) -> Reply 
     reply
 }
 
-/// A text with what clients revalidate it by; hashed once, gzipped at most once.
+/// A text with its validator; hashed once, gzipped at most once.
 pub(crate) struct Text {
     body: Bytes,
     digest: String,
@@ -105,7 +105,7 @@ impl Text {
         ["", GZIP_MARK].map(|mark| format!("\"{}{mark}\"", self.digest))
     }
 
-    /// Hashes the text.
+    /// Creates a text and hashes it.
     pub(crate) fn new(body: impl Into<Bytes>) -> Self {
         let body = body.into();
         let digest = hex::encode(&Sha256::digest(&body)[..16]);
@@ -113,7 +113,7 @@ impl Text {
     }
 }
 
-/// A text that clients may revalidate: manifests, JSON.
+/// A text that clients may revalidate: a manifest or JSON.
 pub(crate) struct Document {
     /// Its media type.
     pub(crate) content_type: &'static str,
@@ -123,8 +123,8 @@ pub(crate) struct Document {
     pub(crate) text: Arc<Text>,
 }
 
-/// Answers a GET or HEAD with the document: 200, 304 or 412, gzipped when accepted, always with a strong
-/// ETag (another one for the gzipped form, because those are other bytes).
+/// Replies to a GET or HEAD with the document: 200, 304 or 412, gzipped if accepted, always with a
+/// strong ETag (the gzipped form has a different one, because its bytes are different).
 pub(crate) fn document(request: &HeaderMap, document: &Document) -> Reply {
     let text = &document.text;
     let gzip = accepts_gzip(request) && text.body.len() >= GZIP_BYTES_MIN;
@@ -150,24 +150,24 @@ pub(crate) fn document(request: &HeaderMap, document: &Document) -> Reply {
     reply
 }
 
-/// JSON of a GET: revalidated, never shared.
+/// Replies to a GET with JSON: revalidated, never shared.
 pub(crate) fn json_document(request: &HeaderMap, value: &serde_json::Value) -> Reply {
     let text = Arc::new(Text::new(value.to_string()));
     let cache = Cow::Borrowed("private, no-cache");
     document(request, &Document { content_type: "application/json", cache, text })
 }
 
-/// The answer to an `If-Match` that does not hold.
+/// The reply to an `If-Match` that does not match.
 pub(crate) fn precondition_failed() -> Reply {
     problem(&another_etag())
 }
 
-/// The same, as a problem.
+/// The same error as a problem.
 pub(crate) fn another_etag() -> Problem {
     Problem::new(Code::PreconditionFailed, "the resource has another ETag")
 }
 
-/// Whether the client takes gzip (RFC 9110, 12.5.3), by its own name or by `*`.
+/// Whether the client accepts gzip (RFC 9110, 12.5.3), by name or by `*`.
 fn accepts_gzip(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|v| v.to_str().ok());
     let mut star = false;
@@ -186,12 +186,12 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
 
 fn compress(body: &[u8]) -> Bytes {
     let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::new(5));
-    // Writing into memory does not fail.
+    // Writing into memory cannot fail.
     let written = encoder.write_all(body).and_then(|()| encoder.finish());
     written.unwrap_or_default().into()
 }
 
-/// Gzips a reply that a handler made without [`document`]: JSON of a POST, a problem.
+/// Gzips a reply that was not created by [`document`]: JSON of a POST, or a problem.
 pub(crate) fn gzip_json(request: &HeaderMap, mut reply: Reply) -> Reply {
     let json = reply.headers().get(header::CONTENT_TYPE).is_some_and(|kind| {
         kind.as_bytes().starts_with(b"application/") && kind.as_bytes().ends_with(b"json")

@@ -1,7 +1,7 @@
-//! Replies that all data planes share in Redis: manifests of finished films, metadata of ready videos.
-//! See `api::cached` for when one may be believed.
+//! Replies that all data planes share in Redis: manifests of finished videos, and metadata of ready
+//! videos. `api::cached` defines when an entry is valid.
 //!
-//! **Invariant:** whoever looks here has been let in before, and no answer here lets anybody in.
+//! **Invariant:** callers are authorized before they look here, and no entry grants access.
 
 use api::cached;
 use bytes::Bytes;
@@ -10,25 +10,25 @@ use media::VideoId;
 
 use crate::redis::{Redis, Script};
 
-/// Longer replies are not kept.
+/// Longer replies are not stored.
 const REPLY_BYTES_MAX: usize = 1 << 20;
 
-/// The scripts.
+/// The Lua scripts.
 pub(crate) struct Shared {
     look: Script,
     keep: Script,
 }
 
-/// What is kept, and for how long.
+/// The kind of an entry, which determines how long it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Addressed by its content: right for ever.
+    /// Addressed by its content: always valid.
     Manifest,
-    /// Right until the video changes.
+    /// Valid until the video changes.
     Metadata,
 }
 
-/// Where one reply is, or would be.
+/// The location of one entry, present or not.
 pub(crate) struct Place<'a> {
     shared: &'a Shared,
     redis: &'a Redis,
@@ -39,24 +39,24 @@ pub(crate) struct Place<'a> {
     epoch: String,
 }
 
-/// What a look has found.
+/// The result of a lookup.
 #[derive(Default)]
 pub(crate) struct Look<'a> {
-    /// The reply.
+    /// The reply, if it was found.
     pub(crate) found: Option<Bytes>,
-    /// Where to keep it when it was not found; none when Redis is away.
+    /// Where to store the reply if it was not found; `None` when Redis is unavailable.
     pub(crate) place: Option<Place<'a>>,
 }
 
 impl Shared {
-    /// Knows the scripts.
+    /// Prepares the scripts.
     pub(crate) const fn new() -> Self {
         let look = Script::new(include_str!("shared/look.lua"));
         let keep = Script::new(include_str!("shared/keep.lua"));
         Self { look, keep }
     }
 
-    /// Looks for a manifest; `field` names what it is written from and how.
+    /// Looks up a manifest; `field` identifies its inputs and its writer.
     pub(crate) async fn manifest<'a>(
         &'a self,
         redis: Option<&'a Redis>,
@@ -66,7 +66,7 @@ impl Shared {
         self.look(redis, Kind::Manifest, video, field).await
     }
 
-    /// Looks for a video's metadata as the tenant sees it.
+    /// Looks up a video's metadata as seen by the tenant.
     pub(crate) async fn metadata<'a>(
         &'a self,
         redis: Option<&'a Redis>,
@@ -94,7 +94,7 @@ impl Shared {
         let text = |value: Value| value.into_string().unwrap_or_default();
         let (generation, epoch) = (text(generation), text(epoch));
         if kind == Kind::Metadata && epoch.is_empty() {
-            // No control would forget what were kept.
+            // There is no control plane that would invalidate a stored entry.
             return Look::default();
         }
         let found = found.into_bytes();
@@ -105,7 +105,7 @@ impl Shared {
 }
 
 impl Place<'_> {
-    /// Keeps a reply that was made after the look. Failing is no error.
+    /// Stores a reply that was created after the lookup. A failure is ignored.
     pub(crate) async fn keep(self, reply: &[u8]) {
         if reply.len() > REPLY_BYTES_MAX {
             return;

@@ -1,5 +1,5 @@
-//! A request's span: a child of whatever trace the client sent, and the parent of the calls to control. It holds a
-//! route's pattern, a method and a status: no path, no query, no header.
+//! The span of a request: a child of the client's trace, and the parent of the calls to the control
+//! plane. It contains the route's pattern, the method and the status, but no path, query or header.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -12,10 +12,10 @@ use crate::{
     app::App, connection::Connection, edge, metrics::method_label, reply::Reply, route::Route,
 };
 
-/// Asked every few seconds by balancers and scrapers: they would drown every other trace.
+/// Polled every few seconds by load balancers and scrapers; they would outnumber all other traces.
 const UNTRACED: [&str; 3] = ["/health", "/health/playback", "/metrics"];
 
-/// Answers a request inside its span; without a collector this is the answer alone.
+/// Handles a request inside its span; without a collector no span is created.
 pub(crate) async fn answer(
     app: Arc<App>,
     peer: SocketAddr,
@@ -51,7 +51,7 @@ fn span(request: &Request<Incoming>) -> Span {
         http.route = route,
         http.response.status_code = Empty
     );
-    // More than one is as good as none (W3C Trace Context, 3.2).
+    // Several values are treated as none (W3C Trace Context, 3.2).
     let mut sent = request.headers().get_all(context::TRACEPARENT).iter();
     if let (Some(parent), None) = (sent.next(), sent.next())
         && let Ok(parent) = parent.to_str()

@@ -1,5 +1,5 @@
-//! What the system still holds of what was written to a connection, as `/proc/net/tcp` tells it: the sum of
-//! what is not sent and what is not acknowledged. It is only asked about clients that seem too slow.
+//! The kernel's send queue of a connection, read from `/proc/net/tcp`: bytes not sent plus bytes not
+//! acknowledged. It is read only for clients that seem too slow.
 
 use std::{
     collections::HashMap,
@@ -9,19 +9,19 @@ use std::{
 
 use tokio::{sync::Mutex, task::spawn_blocking, time::Instant};
 
-/// However many connections are slow, the tables are read once in such a time.
+/// The tables are read at most once per this interval, for any number of slow connections.
 const FRESH: Duration = Duration::from_millis(250);
 const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 
-/// Both ends of a connection.
+/// Local and remote address of a connection.
 type Ends = (SocketAddr, SocketAddr);
 
-/// The tables, as they were a moment ago.
+/// The most recently read tables.
 #[derive(Default)]
 pub(super) struct Queues(Mutex<Option<(Instant, HashMap<Ends, u64>)>>);
 
 impl Queues {
-    /// Bytes on their way from `ends.0` to `ends.1`; none where the system does not tell.
+    /// Bytes queued from `ends.0` to `ends.1`; 0 if the system does not report them.
     pub(super) async fn unsent(&self, (ours, theirs): Ends) -> u64 {
         let mut known = self.0.lock().await;
         if known.as_ref().is_none_or(|(read, _)| read.elapsed() >= FRESH) {
@@ -36,12 +36,12 @@ impl Queues {
     }
 }
 
-/// An IPv4 address is the same one when it comes as an IPv6 address.
+/// Converts an IPv4-mapped IPv6 address to IPv4, so that both forms compare equal.
 fn plain(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// `sl local remote st tx:rx …`, all hexadecimal.
+/// Parses a row, `sl local remote st tx:rx …`, all hexadecimal.
 fn row(line: &str) -> Option<(Ends, u64)> {
     let mut fields = line.split_whitespace().skip(1);
     let ends = (address(fields.next()?)?, address(fields.next()?)?);
@@ -49,7 +49,7 @@ fn row(line: &str) -> Option<(Ends, u64)> {
     Some((ends, u64::from_str_radix(unsent, 16).ok()?))
 }
 
-/// An address is printed as words of 32 bits, each in the machine's own order.
+/// An address is printed as 32-bit words, each in the machine's byte order.
 fn address(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.split_once(':')?;
     let words = ip.as_bytes().chunks(8).map(|word| {

@@ -1,5 +1,5 @@
-//! A connection's bytes on their way: heads are looked at before hyper sees them, and both directions
-//! are counted for whoever watches.
+//! Wraps a connection's socket: checks request heads before hyper reads them, and counts the bytes in
+//! both directions for `watch`.
 
 use std::{
     io,

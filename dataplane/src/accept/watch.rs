@@ -1,8 +1,8 @@
-//! Watches that a connection goes on: heads come in time, idle connections end, and whoever asked for
-//! bytes takes them. Bodies on their way in are watched where they are read (`intake.rs`).
+//! Enforces progress on a connection: heads must arrive in time, idle connections end, and a client must
+//! read the bytes that it requested. Request bodies are watched where they are read (`intake.rs`).
 //!
-//! Nothing here depends on when hyper looks at the socket: a client that reads a byte now and then makes
-//! progress by every measure but the clock.
+//! The checks do not depend on when hyper polls the socket: a client that reads a byte now and then
+//! makes progress by every measure except time.
 
 use std::{
     net::SocketAddr,
@@ -15,29 +15,29 @@ use tokio::time::{Instant, sleep};
 use super::queues::Queues;
 use crate::{config::Pace, connection::Connection};
 
-/// Looks within the shortest of the times that are watched.
+/// Checks per shortest configured time limit.
 const LOOKS: u32 = 8;
 const LOOK_MIN: Duration = Duration::from_millis(10);
 const LOOK_MAX: Duration = Duration::from_secs(5);
-/// HTTP/2's preface and the head of the settings that must follow it.
+/// HTTP/2's preface and the header of the SETTINGS frame that must follow it.
 const OPENING_BYTES: u64 = 24 + 9;
-/// What one reply holds in memory at most: above it, several replies wait for the client, and each of them
-/// has to be taken at the minimum rate.
+/// Most bytes of one reply held in memory. If more are held, several replies wait for the client, and
+/// each of them must be read at the minimum rate.
 const REPLY_BYTES: u64 = 512 << 10;
 
-/// Why a connection is given up.
+/// Why a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Overdue {
-    /// A request's head does not come to its end.
+    /// The head of a request did not arrive completely in time.
     Head,
-    /// No request has come for a while: no fault.
+    /// No request arrived for a while; this is not a fault.
     Idle,
-    /// What was asked for is not taken.
+    /// The client does not read its reply.
     Reply,
 }
 
 impl Overdue {
-    /// As metrics and logs name it.
+    /// The name in metrics and logs.
     pub(super) const fn text(self) -> &'static str {
         match self {
             Self::Head => "head",
@@ -47,7 +47,7 @@ impl Overdue {
     }
 }
 
-/// Returns when the connection is to be given up, marked as such unless it rests.
+/// Returns when the connection must be closed, and marks it as abandoned unless it is merely idle.
 pub(super) async fn watch(
     connection: Arc<Connection>,
     pace: Pace,
@@ -65,9 +65,9 @@ pub(super) async fn watch(
 struct Watch {
     connection: Arc<Connection>,
     pace: Pace,
-    /// What is waited for, after which head, and since when.
+    /// The awaited event, the number of heads received before it, and the start of the wait.
     reading: Option<(Overdue, u64, Instant)>,
-    /// Since when bytes wait for the client.
+    /// Set while bytes wait for the client.
     taking: Option<Taking>,
 }
 
@@ -75,7 +75,7 @@ struct Watch {
 struct Taking {
     since: Instant,
     written: u64,
-    /// Of them, what the client's side had acknowledged; known once there was a reason to ask.
+    /// The part of `written` that the client's system had acknowledged; set once it has been queried.
     taken: Option<u64>,
 }
 
@@ -89,7 +89,7 @@ impl Watch {
             let begun = Instant::now();
             sleep(interval).await;
             if begun.elapsed() > late {
-                // It was we who had no time.
+                // This task was not scheduled in time, so the measurement is void.
                 self.taking = None;
                 continue;
             }
@@ -105,7 +105,7 @@ impl Watch {
         }
     }
 
-    /// What the client is to send next.
+    /// The next thing that the client must send.
     fn awaited(&self) -> Option<Overdue> {
         let connection = &self.connection;
         let received = connection.received.load(Relaxed);
@@ -139,8 +139,8 @@ impl Watch {
         }
     }
 
-    /// Whether half the patience has passed with too few bytes written: that may be the system's doing,
-    /// which takes megabytes at once and then nothing for a while.
+    /// Whether half of the allowed time has passed with too few bytes written. The kernel may be the
+    /// cause: it accepts megabytes at once and then nothing for a while.
     fn is_slow(&mut self, now: Instant) -> bool {
         let connection = &self.connection;
         if connection.held() == 0 && !connection.blocked.load(Relaxed) {
@@ -160,7 +160,7 @@ impl Watch {
         true
     }
 
-    /// Whether the client itself has taken too little since the last look at what the system holds.
+    /// Whether the client itself has read too little since the last check of the kernel's queue.
     fn stalls(&mut self, now: Instant, unsent: u64) -> bool {
         let written = self.connection.written.load(Relaxed);
         let taken = written.saturating_sub(unsent);
@@ -169,11 +169,11 @@ impl Watch {
         taken.saturating_sub(before) < self.needed(now - since)
     }
 
-    /// Bytes that a client must take in such a time.
+    /// Bytes that a client must read in `elapsed`.
     fn needed(&self, elapsed: Duration) -> u64 {
         let replies = self.connection.held().div_ceil(REPLY_BYTES).max(1);
         let bytes = self.pace.rate_min as f64 * elapsed.as_secs_f64() * replies as f64;
-        // Nothing at all is too little at any rate.
+        // At any rate, at least one byte is required.
         (bytes as u64).max(1)
     }
 }
@@ -230,7 +230,7 @@ mod tests {
         assert!(!watch.is_slow(start + 4 * SECOND), "half the patience has not passed");
         assert!(watch.is_slow(start + 5 * SECOND));
         assert!(!watch.stalls(start + 5 * SECOND, 800_000), "that was the first look");
-        // 10 kB in 5 s are enough, though the system took nothing meanwhile.
+        // 10 kB in 5 s are enough, although the kernel accepted nothing in that time.
         assert!(watch.is_slow(start + 10 * SECOND));
         assert!(!watch.stalls(start + 10 * SECOND, 790_000));
         assert!(watch.is_slow(start + 15 * SECOND));

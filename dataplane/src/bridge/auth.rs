@@ -1,4 +1,4 @@
-//! Tokens over REST.
+//! REST routes for tokens.
 
 use api::{
     code::{Code, Problem},
@@ -16,7 +16,7 @@ use crate::{
     reply::{self, Reply},
 };
 
-/// A token that plays one video, and the URLs with it.
+/// Issues a token that plays one video, and the URLs that contain it.
 pub(crate) async fn playback_token(
     app: &App,
     caller: &Caller,
@@ -26,7 +26,7 @@ pub(crate) async fn playback_token(
     let max_height = fields.positive("maxHeight")?.unwrap_or(0);
     let address = fields.text("address")?;
     if address.as_deref() == Some("") {
-        // To the wire that would mean any.
+        // In the gRPC message an empty address means any address.
         return Err(Problem::field("address", "is no IP address"));
     }
     let message = v1::MintPlaybackTokenRequest {
@@ -56,7 +56,7 @@ pub(crate) async fn playback_token(
     Ok(reply::json(StatusCode::OK, &document))
 }
 
-/// An identity provider's token for one of ours.
+/// Exchanges an identity provider's token for a biscuit.
 pub(crate) async fn exchange(
     app: &App,
     caller: &Caller,

@@ -1,6 +1,6 @@
-//! `/api/videos/{id}/captions`: text tracks added, listed, removed.
+//! `/api/videos/{id}/captions`: adds, lists and removes text tracks.
 //!
-//! Control is asked whether the caller may before the body is read; what the file holds is control's to judge.
+//! The control plane authorizes the caller before the body is read, and validates the content of the file.
 
 mod form;
 
@@ -26,10 +26,10 @@ use crate::{
 
 /// How long a body may take to arrive.
 const BODY_TIME_MAX: Duration = Duration::from_secs(60);
-/// Control reads and stores a whole file.
+/// The control plane reads and stores the whole file within this time.
 const CREATE_TIME_MAX: Duration = Duration::from_secs(20);
 
-/// What a request says of its track.
+/// The properties of the text track in the request.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Told {
     language: Option<String>,
@@ -39,7 +39,7 @@ struct Told {
 }
 
 impl Told {
-    /// Takes one field; what is no field is refused by name, and so is what stands twice.
+    /// Sets one field; an unknown or repeated field is an error that names it.
     fn set(&mut self, name: &str, value: String) -> Result<(), Problem> {
         let twice = match name {
             "language" => self.language.replace(value).is_some(),
@@ -70,7 +70,7 @@ impl Told {
     }
 }
 
-/// Adds one.
+/// Adds a text track.
 pub(crate) async fn create(
     app: &App,
     caller: &Caller,
@@ -120,7 +120,7 @@ async fn send(
     sent.await.map_err(|status| refusal(&status))
 }
 
-/// The file is the content of the call.
+/// Renames the field `content` of the gRPC message to `file`.
 fn of_file(problem: Problem) -> Problem {
     match &problem.violations[..] {
         [one] if one.field == "content" => Problem::at(problem.code, "file", &one.message),
@@ -128,7 +128,7 @@ fn of_file(problem: Problem) -> Problem {
     }
 }
 
-/// What the request says, the format of its file ("" for unknown) and the file.
+/// The properties of the track, the format of its file ("" if unknown), and the file.
 async fn take_in(
     headers: &HeaderMap,
     body: &Intake,
@@ -152,7 +152,7 @@ fn essence(kind: &str) -> String {
     kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// The format that a media type names.
+/// The format for a media type.
 fn format_of(kind: &str) -> Option<&'static str> {
     match essence(kind).as_str() {
         "text/vtt" => Some("vtt"),
@@ -181,7 +181,7 @@ fn append(bytes: &mut Vec<u8>, piece: &[u8]) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Those of a video.
+/// Lists the text tracks of a video.
 pub(crate) async fn list(
     app: &App,
     caller: &Caller,
@@ -200,7 +200,7 @@ pub(crate) async fn list(
     Ok(reply::json_document(headers, &json!({ "captions": captions })))
 }
 
-/// Removes one.
+/// Removes a text track.
 pub(crate) async fn delete(
     app: &App,
     caller: &Caller,

@@ -1,7 +1,8 @@
-//! `/api/jobs/{id}/events`: a job's state at once, then every change, as server-sent events.
+//! `/api/jobs/{id}/events`: sends a job's state immediately and after every change, as server-sent events.
 //!
-//! Each event is the whole state, so a client that comes back needs nothing of what it missed and
-//! `Last-Event-ID` is only looked at to tell a browser that the job has ended and it may stop asking.
+//! Each event contains the whole state, so a client that reconnects needs none of the missed events.
+//! `Last-Event-ID` is read only to tell a browser that the job has ended and that it may stop
+//! reconnecting.
 
 use std::{io, time::Duration};
 
@@ -23,12 +24,12 @@ use crate::{
     reply::{self, Body, Reply},
 };
 
-/// Silence that proxies would take for a dead connection.
+/// Longest interval without data, so that proxies do not close the connection as dead.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
-/// The id of a job's last event begins with this.
+/// Prefix of the id of a job's last event.
 const LAST: &str = "end-";
 
-/// Streams the job.
+/// Streams the states of the job.
 pub(crate) async fn watch(
     app: &App,
     caller: &Caller,

@@ -1,5 +1,5 @@
-//! JSON bodies and query strings, field by field: what is not asked for is refused by name, so that
-//! nobody sets what is not theirs to set.
+//! Parses JSON bodies and query strings field by field. An unknown field is an error that names it, so
+//! that no caller can set fields outside of the API.
 
 use std::time::Duration;
 
@@ -18,12 +18,12 @@ const JSON_TIME_MAX: Duration = Duration::from_secs(15);
 /// Most items of a list in a body.
 const ITEMS_MAX: usize = 64;
 
-/// The fields of a JSON object that have not been taken yet.
+/// The fields of a JSON object that are not consumed yet.
 #[derive(Debug)]
 pub(crate) struct Fields(Map<String, Value>);
 
 impl Fields {
-    /// Reads a JSON object; no body at all is an empty one.
+    /// Reads a JSON object; a missing body counts as an empty object.
     pub(crate) async fn read(headers: &HeaderMap, body: &Intake) -> Result<Self, Problem> {
         if body.is_at_end().await {
             return Ok(Self(Map::new()));
@@ -55,7 +55,7 @@ impl Fields {
         self.0.remove(name).filter(|value| !value.is_null())
     }
 
-    /// Takes a text.
+    /// Takes a string.
     pub(crate) fn text(&mut self, name: &str) -> Result<Option<String>, Problem> {
         match self.take(name) {
             None => Ok(None),
@@ -64,7 +64,7 @@ impl Fields {
         }
     }
 
-    /// Takes a truth value.
+    /// Takes a Boolean.
     pub(crate) fn truth(&mut self, name: &str) -> Result<Option<bool>, Problem> {
         match self.take(name) {
             None => Ok(None),
@@ -73,7 +73,7 @@ impl Fields {
         }
     }
 
-    /// Takes a whole number.
+    /// Takes an unsigned integer.
     pub(crate) fn number(&mut self, name: &str) -> Result<Option<u64>, Problem> {
         match self.take(name) {
             None => Ok(None),
@@ -84,8 +84,8 @@ impl Fields {
         }
     }
 
-    /// Takes a whole number that 0 is none of: on the wire 0 is "not given", so that a limit of 0 would be
-    /// no limit at all.
+    /// Takes a positive integer. 0 is rejected because it means "not given" in the gRPC message, so a
+    /// limit of 0 would be no limit.
     pub(crate) fn positive(&mut self, name: &str) -> Result<Option<u64>, Problem> {
         match self.number(name)? {
             Some(0) => Err(Problem::field(name, "must be a whole number of at least 1")),
@@ -93,7 +93,7 @@ impl Fields {
         }
     }
 
-    /// Takes a list of texts.
+    /// Takes a list of strings.
     pub(crate) fn texts(&mut self, name: &str) -> Result<Vec<String>, Problem> {
         let items = match self.take(name) {
             None => return Ok(Vec::new()),
@@ -113,7 +113,7 @@ impl Fields {
         Ok(texts)
     }
 
-    /// Everything must have been taken by now.
+    /// Returns an error if any field has not been consumed.
     pub(crate) fn finish(self) -> Result<(), Problem> {
         match self.0.into_iter().next() {
             None => Ok(()),
@@ -140,15 +140,15 @@ async fn whole(body: &Intake) -> Result<Vec<u8>, Problem> {
 /// The paging of a list, from its query string.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Page {
-    /// 0 takes the default.
+    /// 0 selects the default.
     pub(crate) size: u32,
     pub(crate) token: String,
-    /// Only of this video; empty for all.
+    /// Restricts the list to this video; empty for all.
     pub(crate) video: String,
 }
 
 impl Page {
-    /// Reads `pageSize`, `pageToken`, `videoId`.
+    /// Parses `pageSize`, `pageToken` and `videoId`.
     pub(crate) fn read(query: Option<&str>) -> Result<Self, Problem> {
         let mut page = Self::default();
         for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {

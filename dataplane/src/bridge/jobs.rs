@@ -46,7 +46,7 @@ pub(crate) async fn create(
     Ok(accepted(&job))
 }
 
-/// Newest first.
+/// Lists jobs, newest first.
 pub(crate) async fn list(
     app: &App,
     caller: &Caller,
@@ -69,7 +69,7 @@ pub(crate) async fn list(
     Ok(reply::json_document(headers, &json!({ "jobs": jobs, "nextPageToken": next })))
 }
 
-/// One job.
+/// Gets one job.
 pub(crate) async fn get(
     app: &App,
     caller: &Caller,
@@ -87,7 +87,7 @@ pub(crate) async fn get(
     Ok(reply::json_document(headers, &shape::job(&found)))
 }
 
-/// Ends it.
+/// Cancels a job.
 pub(crate) async fn cancel(app: &App, caller: &Caller, job: JobId) -> Result<Reply, Problem> {
     let cancelled = app
         .control
@@ -100,7 +100,7 @@ pub(crate) async fn cancel(app: &App, caller: &Caller, job: JobId) -> Result<Rep
     Ok(accepted(&cancelled))
 }
 
-/// Queues what failed again.
+/// Requeues the failed tasks of a job.
 pub(crate) async fn retry(app: &App, caller: &Caller, job: JobId) -> Result<Reply, Problem> {
     let retried = app
         .control

@@ -1,4 +1,4 @@
-//! gRPC messages as the JSON that scripts know.
+//! Converts gRPC messages to the JSON of the REST API.
 
 use api::v1;
 use serde_json::{Value, json};
@@ -41,12 +41,12 @@ pub(crate) fn caption(caption: &v1::Caption) -> Value {
     })
 }
 
-/// A list, or null when it is empty.
+/// A list, or null if it is empty.
 fn any<T>(list: &[T], shape: impl Fn(&T) -> Value) -> Value {
     if list.is_empty() { Value::Null } else { list.iter().map(shape).collect() }
 }
 
-/// What ffprobe says of the source, in the fixed shape.
+/// The source's metadata as reported by ffprobe, in the fixed format of the API.
 pub(crate) fn metadata(metadata: &v1::VideoMetadata) -> Value {
     json!({
         "duration": metadata.duration_seconds,
@@ -100,7 +100,7 @@ fn failure(failure: &v1::Failure) -> Value {
     json!({ "code": failure.code, "message": failure.message })
 }
 
-/// RFC 3339, or null.
+/// An RFC 3339 time, or null.
 pub(crate) fn time(time: Option<&prost_types::Timestamp>) -> Value {
     time.and_then(api::wire::time).map_or(Value::Null, |time| Value::String(time.to_string()))
 }
@@ -121,7 +121,7 @@ fn video_state(state: v1::VideoState) -> &'static str {
     }
 }
 
-/// The state of a job, as text.
+/// The state of a job as text.
 pub(crate) fn job_state(state: v1::JobState) -> &'static str {
     match state {
         v1::JobState::Unspecified => "unknown",

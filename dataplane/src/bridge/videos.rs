@@ -24,12 +24,12 @@ use crate::{
     shared::Look,
 };
 
-/// Characters of a title.
+/// Most characters of a title.
 const TITLE_CHARS_MAX: usize = 200;
-/// Characters of a description.
+/// Most characters of a description.
 const DESCRIPTION_CHARS_MAX: usize = 5000;
 
-/// Newest first.
+/// Lists videos, newest first.
 pub(crate) async fn list(
     app: &App,
     caller: &Caller,
@@ -51,7 +51,7 @@ pub(crate) async fn list(
     Ok(reply::json_document(headers, &json!({ "videos": videos, "nextPageToken": next })))
 }
 
-/// One video.
+/// Gets one video.
 pub(crate) async fn get(
     app: &App,
     caller: &Caller,
@@ -66,14 +66,14 @@ pub(crate) async fn get(
         return Ok(reply::json_document(headers, &shape::video(&known)));
     }
     let found = fetch(app, caller, video).await?;
-    // Until then it changes by itself, and whoever asks wants to see that.
+    // A video that is not ready still changes by itself, and clients poll it to see the changes.
     if let Some(place) = look.place.filter(|_| found.state() == v1::VideoState::Ready) {
         place.keep(&found.encode_to_vec()).await;
     }
     Ok(reply::json_document(headers, &shape::video(&found)))
 }
 
-/// A video as control has it.
+/// Fetches a video from the control plane.
 async fn fetch(app: &App, caller: &Caller, video: VideoId) -> Result<v1::Video, Problem> {
     app.control
         .call(CALL_TIME_MAX, |channel| {
@@ -84,13 +84,14 @@ async fn fetch(app: &App, caller: &Caller, video: VideoId) -> Result<v1::Video, 
         .map_err(|status| refusal(&status))
 }
 
-/// The tenant whose videos the caller may read, where that is certain without control.
+/// The tenant whose videos the caller may read, if this plane can decide that without the control plane.
 fn reader(app: &App, caller: &Caller, video: VideoId) -> Option<String> {
-    // Unless changes are heard, revocations are not.
+    // Revocations are received only together with changes.
     if !app.catalog.watching() {
         return None;
     }
-    // No address, as it is control that knows which one counts: tokens that ask for one go there.
+    // No address is passed, because only the control plane knows which address counts; tokens that are
+    // bound to an address are checked there.
     let request = Request {
         now: SystemClock.now_unix(),
         operation: Operation::Read,
@@ -100,7 +101,7 @@ fn reader(app: &App, caller: &Caller, video: VideoId) -> Option<String> {
     app.verifier.authenticate(caller.token()?, &request).ok().map(|principal| principal.tenant)
 }
 
-/// Changes the fields that the body holds.
+/// Updates the fields that are present in the body.
 pub(crate) async fn update(
     app: &App,
     caller: &Caller,
@@ -138,13 +139,14 @@ pub(crate) async fn update(
         })
         .await
         .map_err(|status| refusal(&status))?;
-    // Visibility counts at once here; other data planes hear of it from control.
+    // The new visibility takes effect here immediately; the control plane notifies other data planes.
     app.catalog.changed(video);
     Ok(reply::json(StatusCode::OK, &shape::video(&changed)))
 }
 
-/// `If-Match` of a change (RFC 9110, 13.1.1): it is made only to what the client has seen. The revision that
-/// was seen goes with the change, so that of two at a time one is made.
+/// Evaluates `If-Match` of a change (RFC 9110, 13.1.1): it is applied only to the version that the
+/// client has seen. Its revision is sent with the change, so that only one of two concurrent changes
+/// succeeds.
 async fn seen(
     app: &App,
     caller: &Caller,
@@ -160,7 +162,7 @@ async fn seen(
     if seen { Ok(Some(present.revision)) } else { Err(reply::another_etag()) }
 }
 
-/// Deletes it.
+/// Deletes a video.
 pub(crate) async fn delete(
     app: &App,
     caller: &Caller,
@@ -192,7 +194,7 @@ pub(crate) fn description_of(text: String) -> Result<String, Problem> {
     short("description", text, DESCRIPTION_CHARS_MAX)
 }
 
-/// Reads "public" or "private".
+/// Parses "public" or "private".
 pub(crate) fn visibility_of(text: &str) -> Result<v1::Visibility, Problem> {
     match text {
         "public" => Ok(v1::Visibility::Public),

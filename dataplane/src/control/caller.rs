@@ -1,5 +1,5 @@
-//! In whose name control is asked: the caller's own credentials as they came, and the address that they
-//! came from, which control believes because this plane's own token stands beside it.
+//! The identity for calls to the control plane: the caller's own credentials, unchanged, and the
+//! client's address, which the control plane trusts because this plane's own token is sent with it.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ use tonic::{
 use super::forwarded;
 use crate::{app::App, playback::access};
 
-/// Who asks.
+/// The caller of a request.
 #[derive(Clone)]
 pub(crate) struct Caller {
     authorization: Option<HeaderValue>,
@@ -22,7 +22,7 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// Somebody at `client`, with whatever bearer the request has.
+    /// The caller at `client`, with the bearer token of the request, if any.
     pub(crate) fn new(app: &App, headers: &HeaderMap, client: IpAddr) -> Self {
         let authorization = access::bearer(headers).and(headers.get(header::AUTHORIZATION));
         Self {
@@ -32,10 +32,10 @@ impl Caller {
         }
     }
 
-    /// Somebody who must have a bearer token.
+    /// A caller that must have a bearer token.
     ///
     /// # Errors
-    /// 401 without one.
+    /// 401: the request has no bearer token.
     pub(crate) fn bearing(app: &App, headers: &HeaderMap, client: IpAddr) -> Result<Self, Problem> {
         let caller = Self::new(app, headers, client);
         match caller.authorization {
@@ -49,7 +49,7 @@ impl Caller {
         access::bearer_of(self.authorization.as_ref()?)
     }
 
-    /// A gRPC request in the caller's name.
+    /// A gRPC request with the caller's credentials.
     pub(crate) fn ask<T>(&self, message: T) -> Request<T> {
         let mut request = match &self.authorization {
             Some(authorization) => forwarded(message, authorization),

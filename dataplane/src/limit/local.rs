@@ -1,4 +1,5 @@
-//! The limiter of one process, for when Redis is away: the same rates, counted by this instance alone.
+//! The limiter of one process, used while Redis is unavailable: the same rates, counted by this instance
+//! alone.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -9,7 +10,7 @@ use quick_cache::sync::Cache;
 
 use super::rate::{Decision, Rate};
 
-/// Clients that are remembered; beyond it, those that were not seen for longest start afresh.
+/// Most clients that are tracked; beyond it, the least recently seen clients start afresh.
 const CLIENTS_MAX: usize = 65_536;
 
 /// Theoretical arrival times by client, in microseconds since the start.
@@ -19,18 +20,18 @@ pub(crate) struct Local {
 }
 
 impl Local {
-    /// Remembers nobody.
+    /// Creates a limiter without any clients.
     pub(crate) fn new() -> Self {
         Self { arrivals: Cache::new(CLIENTS_MAX), start: Instant::now() }
     }
 
-    /// Decides on a request of the client that `key` names.
+    /// Decides on a request of the client with this key.
     pub(crate) fn decide(&self, key: &str, rate: Rate) -> Decision {
         let made: Result<_, std::convert::Infallible> =
             self.arrivals.get_or_insert_with(key, || Ok(Arc::default()));
         let Ok(arrival) = made;
         let mut arrival = arrival.lock().unwrap_or_else(PoisonError::into_inner);
-        // Half a million years fit.
+        // i64 holds almost 300,000 years.
         let now = self.start.elapsed().as_micros() as i64;
         let (decision, next) = rate.decide(*arrival, now);
         *arrival = Some(next);

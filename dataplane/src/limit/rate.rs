@@ -1,50 +1,50 @@
-//! A rate as people write it, `100/15m`, and the arithmetic of the generic cell rate algorithm on it.
+//! Rates in the form `100/15m`, and the generic cell rate algorithm.
 //!
-//! All that is kept of a client is one moment, the theoretical arrival time: when its allowance will be
-//! whole again. A request moves it ahead by one interval, and is refused when that would put it further
+//! The only state of a client is its theoretical arrival time: the time at which its allowance will be
+//! complete again. A request advances it by one interval, and is rejected if that would move it further
 //! ahead than the whole burst. The burst equals the limit. `limit.lua` does the same in Redis.
 
 use std::time::Duration;
 
 use runtime::duration;
 
-/// Requests per period at most.
+/// Most requests per period.
 const LIMIT_MAX: u32 = 1_000_000;
-/// Shorter periods mean nothing over a network.
+/// Shorter periods are not meaningful over a network.
 const PERIOD_MIN: Duration = Duration::from_secs(1);
 const PERIOD_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// So many requests per period.
+/// A number of requests per period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rate {
     limit: u32,
-    /// Microseconds that earn one request.
+    /// Microseconds per request.
     interval: i64,
 }
 
-/// Why a text is no rate.
+/// The text is not a rate.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("\"{0}\" is no rate; write for example 100/15m, or off")]
 pub(crate) struct RateError(String);
 
-/// What becomes of a request. Times in microseconds from now.
+/// The decision on a request. Times are in microseconds from now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Decision {
-    /// Whether it may go on.
+    /// Whether the request is allowed.
     pub(crate) allowed: bool,
-    /// How many more may follow at once.
+    /// How many more requests may follow immediately.
     pub(crate) remaining: i64,
-    /// When the allowance is whole again.
+    /// Time until the allowance is complete again.
     pub(crate) reset: i64,
-    /// When the next request will be allowed; 0 for an allowed one.
+    /// Time until the next request is allowed; 0 for an allowed request.
     pub(crate) retry: i64,
 }
 
 impl Rate {
-    /// Reads `requests/period`; `None` for "off".
+    /// Parses `requests/period`; `None` for "off".
     ///
     /// # Errors
-    /// [`RateError`]
+    /// The text is neither a rate within the bounds nor "off".
     pub(crate) fn parse(text: &str) -> Result<Option<Self>, RateError> {
         let text = text.trim();
         if text.eq_ignore_ascii_case("off") {
@@ -60,30 +60,30 @@ impl Rate {
         if !(1..=LIMIT_MAX).contains(&limit) || !(PERIOD_MIN..=PERIOD_MAX).contains(&period) {
             return Err(error());
         }
-        // Both are bounded: neither the cast nor the division can go wrong, and the result is positive.
+        // Both are bounded, so the cast and the division are safe, and the result is positive.
         let interval = period.as_micros() as i64 / i64::from(limit);
         Ok(Some(Self { limit, interval }))
     }
 
-    /// Requests at once at most.
+    /// Most requests at once.
     pub(crate) const fn limit(self) -> u32 {
         self.limit
     }
 
-    /// Microseconds that earn one request.
+    /// Microseconds per request.
     pub(crate) const fn interval(self) -> i64 {
         self.interval
     }
 
-    /// Microseconds that earn all of them.
+    /// Microseconds for the whole limit.
     pub(crate) const fn burst(self) -> i64 {
         self.interval * self.limit as i64
     }
 
-    /// Decides on a request at `now`, and says what to remember. `arrival` is what was remembered; both
-    /// are microseconds of one clock.
+    /// Decides on a request at `now`, and returns the arrival time to store. `arrival` is the stored
+    /// one; both are microseconds of the same clock.
     pub(crate) fn decide(self, arrival: Option<i64>, now: i64) -> (Decision, i64) {
-        // A clock that was set back must not lock anybody out for longer than the burst.
+        // A clock that is set back must not block a client for longer than the burst.
         let arrival = arrival.unwrap_or(now).clamp(now, now + self.burst());
         let next = arrival + self.interval;
         let excess = next - self.burst() - now;
@@ -154,7 +154,7 @@ mod tests {
         let (refused, next) = rate.decide(arrival, 1_000);
         assert!(!refused.allowed);
         assert_eq!((refused.remaining, refused.retry, refused.reset), (0, 1_000_000, 3_000_000));
-        // A refusal costs nothing.
+        // A rejected request does not count.
         assert_eq!(Some(next), arrival);
         let (refused, _) = rate.decide(arrival, 1_000_999);
         assert_eq!((refused.allowed, refused.retry), (false, 1));

@@ -1,5 +1,5 @@
-//! Who may watch: anybody a public film; a private one whoever brings a playback token for it, or a
-//! bearer token that may read it. Checked here offline, against the public keys.
+//! Authorizes viewers: a public video needs no credentials; a private one needs a playback token for it,
+//! or a bearer token that may read it. Tokens are verified offline, with the public keys.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -11,34 +11,34 @@ use runtime::{Clock, SystemClock};
 
 use crate::{app::App, control::caller::Caller};
 
-/// Longest token that is looked at.
+/// Longest token that is parsed.
 const TOKEN_BYTES_MAX: usize = 8192;
 
-/// What a viewer brought with the request.
+/// The credentials of a request.
 pub(crate) struct Credentials {
     /// From `?token=`.
     pub(crate) token: Option<String>,
     /// From `Authorization: Bearer`.
     pub(crate) bearer: Option<String>,
-    /// Where the request came from.
+    /// The client's address.
     pub(crate) address: IpAddr,
-    /// In whose name control is asked about the bearer, if that is a JWT.
+    /// The identity for exchanging the bearer token at the control plane, if it is a JWT.
     pub(crate) caller: Option<Caller>,
 }
 
-/// What the viewer may see, and how URLs are written for it.
+/// What the viewer may see, and how URLs are written for the viewer.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Viewer {
-    /// Goes into every URL of a manifest.
+    /// Added to every URL of a manifest.
     pub(crate) token: Option<String>,
-    /// Rungs above are hidden.
+    /// Rungs with more lines are hidden.
     pub(crate) max_height: Option<u32>,
-    /// Shared caches must not keep the reply.
+    /// Whether shared caches must not store the reply.
     pub(crate) private: bool,
 }
 
 impl Credentials {
-    /// Reads them from a request.
+    /// Reads the credentials of a request.
     pub(crate) fn read(
         app: &App,
         headers: &HeaderMap,
@@ -60,7 +60,7 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     bearer_of(headers.get(header::AUTHORIZATION)?)
 }
 
-/// The token of such a header's value.
+/// The token in the value of such a header.
 pub(crate) fn bearer_of(value: &HeaderValue) -> Option<&str> {
     let value = value.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
@@ -68,11 +68,11 @@ pub(crate) fn bearer_of(value: &HeaderValue) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-/// Decides.
+/// Authorizes the viewer.
 ///
 /// # Errors
-/// 404 for a private film without credentials: that it exists is nobody's business; 403 for credentials
-/// that do not fit.
+/// 404 for a private video without credentials, because its existence is confidential; 403 for
+/// credentials that do not permit it.
 pub(crate) async fn admit(
     app: &App,
     index: &Index,
@@ -84,7 +84,7 @@ pub(crate) async fn admit(
     if let Some(token) = &credentials.token {
         return match by_token(app, index, token, credentials.address) {
             Ok(viewer) => Ok(viewer),
-            // A public film plays whatever stands in the URL.
+            // A public video plays with any token in the URL.
             Err(_) if index.public => Ok(Viewer::default()),
             Err(problem) => Err(problem),
         };
@@ -95,7 +95,7 @@ pub(crate) async fn admit(
     Ok(Viewer { token: None, max_height: None, private: true })
 }
 
-/// The biscuit for a bearer that is an identity provider's JWT; `None` for any other.
+/// The biscuit for a bearer token that is an identity provider's JWT; `None` for other tokens.
 async fn exchanged(
     app: &App,
     bearer: &str,
@@ -107,7 +107,7 @@ async fn exchanged(
     };
     match app.exchange.biscuit(app, bearer, caller).await {
         Ok(biscuit) => Ok(Some(biscuit)),
-        // As any other credentials that do not fit.
+        // The same error as for other invalid credentials.
         Err(problem) if matches!(problem.code, Code::Unauthenticated | Code::NotConfigured) => {
             Err(refused(app, &AuthError::Malformed))
         }
@@ -115,7 +115,7 @@ async fn exchanged(
     }
 }
 
-/// The answer for a video that does not exist, plays nothing yet, or is nobody's business.
+/// The error for a video that does not exist, cannot be played yet, or is confidential.
 pub(crate) fn unknown() -> Problem {
     Problem::new(Code::NotFound, "no such video, or nothing of it can be played yet")
 }
@@ -132,7 +132,7 @@ fn by_token(app: &App, index: &Index, token: &str, address: IpAddr) -> Result<Vi
             Ok(Viewer { token, max_height: playback.max_height, private })
         }
         Err(error) => {
-            // A reader's own token may stand in the URL too.
+            // The URL may also contain a reader's bearer token.
             by_bearer(app, index, token, address).map_err(|_| refused(app, &error))?;
             Ok(Viewer { token: Some(token.to_owned()), max_height: None, private })
         }

@@ -1,5 +1,6 @@
-//! Text tracks: the whole of one as it lies in the store, and HLS segments that are cut from it just in
-//! time. Tracks come and go while a film stays, so an older version's URLs find the present ones, too.
+//! Serves text tracks: the complete file from the store, and HLS segments that are cut from it on
+//! request. Text tracks may change while the video stays, so URLs of an older version also resolve to
+//! the current tracks.
 
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ use crate::{
     route::TextFile,
 };
 
-/// Memory for tracks that have been read.
+/// Memory for parsed text tracks.
 const CACHE_BYTES_MAX: u64 = 32 << 20;
 const CACHE_ITEMS: usize = 512;
 
@@ -41,17 +42,17 @@ impl Weighter<String, Arc<Captions>> for Bytewise {
     }
 }
 
-/// Tracks in memory, by the keys of their objects.
+/// Parsed text tracks in memory, by the keys of their objects.
 pub(crate) struct Tracks(Cache<String, Arc<Captions>, Bytewise>);
 
 impl Tracks {
-    /// Empty.
+    /// Creates an empty cache.
     pub(crate) fn new() -> Self {
         Self(Cache::with_weighter(CACHE_ITEMS, CACHE_BYTES_MAX, Bytewise))
     }
 }
 
-/// Answers a GET or HEAD for a whole track.
+/// Handles a GET or HEAD for a whole track.
 pub(crate) async fn whole(
     app: &App,
     film: &Film,
@@ -67,8 +68,8 @@ pub(crate) async fn whole(
     segment::answer(app, film.index.video, viewer, &whole, head).await?.ok_or_else(gone)
 }
 
-/// Answers for a playlist or a segment of a track; `old` is the version that the URL means, where that is
-/// not the present `film`.
+/// Handles a request for a playlist or a segment of a track; `old` is the version in the URL if that is
+/// not the current `film`.
 pub(crate) async fn part(
     app: &App,
     (film, old): (&Film, Option<&Film>),
@@ -95,7 +96,7 @@ pub(crate) async fn part(
     Ok(reply::document(&request.headers, &document).map(|body| body.counted(counter)))
 }
 
-/// A track's cues, from memory or from the store.
+/// The cues of a track, from memory or from the store.
 async fn read(app: &App, film: &Film, track: &TextTrack) -> Result<Arc<Captions>, Problem> {
     let Picture { key, bytes, .. } = &track.object;
     if let Some(captions) = app.tracks.0.get(key) {

@@ -1,7 +1,9 @@
-//! The indexes in memory. One load per video however many ask; kept until control says that it changed.
+//! The cache of indexes. Concurrent requests for a video share one load; the index is kept until the
+//! control plane reports a change.
 //!
-//! While control cannot be heard, finished films stay and growing ones are asked for again each second;
-//! with control out of reach altogether, the final index is read from the store (static stability).
+//! While no change events arrive, finished videos stay cached and growing ones are reloaded every
+//! second. If the control plane is unreachable, the final index is read from the store (static
+//! stability).
 
 use std::{
     collections::HashMap,
@@ -23,22 +25,22 @@ use sha2::{Digest, Sha256};
 
 use crate::{app::App, control, reply::Text};
 
-/// Videos whose index is kept.
+/// Most videos whose index is kept.
 const FILMS_MAX: usize = 4096;
-/// How long an answer counts that nobody will tell us has changed.
+/// How long a result is valid while no change events arrive.
 const UNWATCHED: Duration = Duration::from_secs(1);
-/// How long nobody asks again for what could not be had.
+/// How long a failed load is not repeated.
 const FAILED: Duration = Duration::from_millis(100);
-/// How long control may take before the store is asked.
+/// How long the control plane may take before the store is read instead.
 const LOAD_TIME_MAX: Duration = Duration::from_secs(3);
 
-/// A video that plays: its index and the manifests written from it.
+/// A playable video: its index and the manifests written from it.
 pub(crate) struct Film {
-    /// Which bytes are where.
+    /// Maps segments to bytes.
     pub(crate) index: Index,
-    /// Of the encoded index: two films with the same digest have the same manifests.
+    /// Digest of the encoded index: two videos with the same digest have the same manifests.
     pub(crate) digest: String,
-    /// Manifests that depend on nothing but the index.
+    /// Manifests that depend on the index alone.
     manifests: Mutex<HashMap<String, Arc<Text>>>,
 }
 
@@ -46,11 +48,11 @@ pub(crate) struct Film {
 pub(crate) struct Catalog {
     slots: Cache<Key, Arc<Slot>>,
     watching: AtomicBool,
-    /// Raised when everything may have changed.
+    /// Incremented when any video may have changed.
     generation: AtomicU64,
 }
 
-/// `version` is `None` for what is served now.
+/// `version` is `None` for the current version.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
     video: VideoId,
@@ -59,7 +61,7 @@ struct Key {
 
 #[derive(Default)]
 struct Slot {
-    /// Raised when this video has changed.
+    /// Incremented when this video changes.
     changes: AtomicU64,
     loading: tokio::sync::Mutex<()>,
     known: Mutex<Option<Known>>,
@@ -73,7 +75,7 @@ struct Known {
     changes: u64,
     generation: u64,
     since: Instant,
-    /// Taken for want of a better answer: ask again soon.
+    /// A fallback result, to be reloaded soon.
     provisional: bool,
 }
 
@@ -83,13 +85,13 @@ impl Film {
         Arc::new(Self { index, digest, manifests: Mutex::default() })
     }
 
-    /// A manifest that was written before, by its name.
+    /// A manifest that was written earlier, by name.
     pub(crate) fn manifest(&self, name: &str) -> Option<Arc<Text>> {
         let manifests = self.manifests.lock().unwrap_or_else(PoisonError::into_inner);
         manifests.get(name).cloned()
     }
 
-    /// Remembers a manifest; of two that were written at the same time, the first one stays.
+    /// Stores a manifest; if two are written at the same time, the first one is kept.
     pub(crate) fn remember(&self, name: String, text: Text) -> Arc<Text> {
         let mut manifests = self.manifests.lock().unwrap_or_else(PoisonError::into_inner);
         manifests.entry(name).or_insert_with(|| Arc::new(text)).clone()
@@ -97,7 +99,7 @@ impl Film {
 }
 
 impl Catalog {
-    /// Empty, and deaf until [`Self::set_watching`].
+    /// Creates an empty cache, without change events until [`Self::set_watching`].
     pub(crate) fn new() -> Self {
         Self {
             slots: Cache::new(FILMS_MAX),
@@ -106,34 +108,34 @@ impl Catalog {
         }
     }
 
-    /// Whether changes are being told.
+    /// Whether change events arrive.
     pub(crate) fn watching(&self) -> bool {
         self.watching.load(Ordering::Acquire)
     }
 
-    /// Says whether changes are being told.
+    /// Sets whether change events arrive.
     pub(crate) fn set_watching(&self, watching: bool) {
         self.watching.store(watching, Ordering::Release);
     }
 
-    /// What is known of this video is stale.
+    /// Marks the cached state of this video as stale.
     pub(crate) fn changed(&self, video: VideoId) {
         if let Some(slot) = self.slots.get(&Key { video, version: None }) {
             slot.changes.fetch_add(1, Ordering::AcqRel);
         }
     }
 
-    /// What is known of any video may be stale.
+    /// Marks the cached state of every video as stale.
     pub(crate) fn everything_changed(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// What is served of this video now; `None` when nothing is.
+    /// The current version of this video; `None` when nothing can be played.
     pub(crate) async fn film(&self, app: &App, video: VideoId) -> Outcome {
         self.find(app, Key { video, version: None }).await
     }
 
-    /// What an earlier job made: URLs handed out before a re-transcode keep working.
+    /// The output of an earlier job: URLs handed out before a re-transcode keep working.
     pub(crate) async fn version(&self, app: &App, video: VideoId, version: JobId) -> Outcome {
         self.find(app, Key { video, version: Some(version) }).await
     }
@@ -147,7 +149,8 @@ impl Catalog {
             return known;
         }
         app.metrics.lookups.misses.fetch_add(1, Ordering::Relaxed);
-        // Whoever holds this asks for all that wait; if it goes away, the next one does.
+        // The holder of this lock loads for all waiting requests; if its request is dropped, the next
+        // one loads.
         let _loading = slot.loading.lock().await;
         if let Some(known) = self.fresh(&slot) {
             return known;
@@ -166,7 +169,7 @@ impl Catalog {
         outcome
     }
 
-    /// What is known, unless it must be asked for again.
+    /// The cached result, unless it must be reloaded.
     fn fresh(&self, slot: &Slot) -> Option<Outcome> {
         let known = slot.known.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
         let current = known.changes == slot.changes.load(Ordering::Acquire)
@@ -180,7 +183,7 @@ impl Catalog {
         (current && (lasting || young)).then_some(known.outcome)
     }
 
-    /// Asks control, then the stores. True when the answer is only the best there is.
+    /// Loads from the control plane, then from the stores. The flag is true for a fallback result.
     async fn load(&self, app: &App, key: Key, slot: &Slot) -> (Outcome, bool) {
         if let Some(version) = key.version {
             let object = format!("{}index", layout::job_prefix(key.video, version));
@@ -196,7 +199,7 @@ impl Catalog {
         }
         match stored(app, key.video, &layout::index(key.video)).await {
             Ok(Some(film)) => (Ok(Some(film)), false),
-            // Not in the store is no proof that control would not know it.
+            // The control plane may know the video although its index is not in the store.
             Ok(None) => (Err(problem), true),
             Err(problem) => (Err(problem), true),
         }
@@ -229,7 +232,7 @@ async fn from_control(app: &App, video: VideoId) -> Outcome {
     }
 }
 
-/// Reads an index object: from the store that the id picks, then from the others, because stores may
+/// Reads an index object: from the store that the id selects, then from the others, because stores may
 /// have been added since.
 async fn stored(app: &App, video: VideoId, key: &str) -> Outcome {
     let picked = app.stores.pick(video);

@@ -1,5 +1,5 @@
-//! A finished rung as one file: laid out once from the sample tables, kept while it is asked for, answered
-//! by ranges of the stored fragments. Nothing of it is stored twice.
+//! Serves a finished rendition as one file: laid out once from the sample tables, cached while it is
+//! requested, and served from ranges of the stored fragments. Nothing is stored twice.
 
 use std::{ops::Range, sync::Arc};
 
@@ -31,16 +31,17 @@ use crate::{
     reply::{self, Body, Reply},
 };
 
-/// Memory for layouts; an hour of film takes about 2 MiB.
+/// Memory for layouts; an hour of video takes about 2 MiB.
 const CACHE_BYTES_MAX: u64 = 128 << 20;
 const CACHE_ITEMS: usize = 256;
-/// One read from the store; two are in memory per client at most.
+/// Size of one read from the store; at most two are in memory per client.
 const READ_BYTES_MAX: u64 = 1 << 20;
-/// Reads ahead of the client.
+/// Number of reads ahead of the client.
 const READS_AHEAD: usize = 2;
-/// Seconds that the URL is cached: so long may the old film be loaded after a re-transcode.
+/// How long caches keep the URL, in seconds; after a re-transcode the old version may be served for this
+/// long.
 const NAMED_SECONDS: u32 = 60;
-/// Bytes of a file's name in a header.
+/// Most bytes of a file name in a header.
 const NAME_BYTES_MAX: usize = 200;
 
 type Key = (VideoId, JobId, String);
@@ -54,17 +55,17 @@ impl Weighter<Key, Arc<Download>> for Bytewise {
     }
 }
 
-/// Layouts in memory.
+/// The cache of layouts.
 pub(crate) struct Downloads(Cache<Key, Arc<Download>, Bytewise>);
 
 impl Downloads {
-    /// Empty.
+    /// Creates an empty cache.
     pub(crate) fn new() -> Self {
         Self(Cache::with_weighter(CACHE_ITEMS, CACHE_BYTES_MAX, Bytewise))
     }
 }
 
-/// Answers a GET or HEAD for a rung as a file.
+/// Handles a GET or HEAD for a rendition as a file.
 pub(crate) async fn serve(
     app: &App,
     film: &Film,
@@ -120,7 +121,7 @@ fn not_offered() -> Problem {
     Problem::new(Code::NotFound, "no such download of this video, or the film is not finished yet")
 }
 
-/// What a download is laid out from: a rung and the default sound.
+/// The inputs of a layout: a video rendition and the default audio.
 struct Offer<'a> {
     video: &'a str,
     video_table: &'a TableObject,
@@ -128,7 +129,7 @@ struct Offer<'a> {
 }
 
 impl<'a> Offer<'a> {
-    /// `None` when the film is not finished or has no such rung.
+    /// `None` when the video is not finished or has no such rendition.
     fn find(index: &'a Index, rung: &str) -> Option<Self> {
         index.finished_at_ms?;
         let video = index.video_renditions.iter().find(|r| r.name == rung)?;
@@ -145,7 +146,7 @@ impl<'a> Offer<'a> {
     }
 }
 
-/// The layout, from memory or made once however many ask.
+/// The layout from the cache; concurrent requests share one computation.
 async fn layout(
     app: &App,
     index: &Index,
@@ -208,8 +209,8 @@ async fn read_tables(
     })
 }
 
-/// The store that holds an object of the video: the one that the id picks, or another, because stores may
-/// have been added since.
+/// The store that holds an object of the video: the one that the id selects, or another one, because
+/// stores may have been added since.
 async fn holder(app: &App, video: VideoId, key: &str) -> Result<Arc<dyn ObjectStore>, Problem> {
     let picked = app.stores.pick(video);
     let others = app.stores.all().iter().filter(|store| store.url != picked.url);
@@ -231,7 +232,7 @@ enum Read {
     Object(Path, Range<u64>),
 }
 
-/// The bytes `within` the file, read in pieces; the first is read before anything is promised.
+/// The bytes `within` the file, read in pieces; the first piece is read before the reply starts.
 async fn body(
     app: &App,
     video: VideoId,
@@ -267,7 +268,7 @@ async fn body(
     Ok(Body::stream(all, Some(length)).counted(app.metrics.bandwidth.segment.clone()))
 }
 
-/// The first object of a range.
+/// The key of the first object in a range.
 fn first_key(layout: &Download, within: &Range<u64>) -> Option<String> {
     layout.slices(within.clone()).find_map(|slice| match slice {
         Slice::Object { key, .. } => Some(key.to_owned()),
@@ -275,7 +276,7 @@ fn first_key(layout: &Download, within: &Range<u64>) -> Option<String> {
     })
 }
 
-/// Every read of a range, made as they are needed: a film has many.
+/// All reads of a range, created on demand because a video has many.
 fn reads(layout: Arc<Download>, within: Range<u64>) -> impl Iterator<Item = Read> + Send {
     let mut at = within.start;
     std::iter::from_fn(move || {
@@ -302,7 +303,8 @@ fn unreadable(video: VideoId, error: &dyn std::fmt::Display) -> Problem {
     Problem::new(Code::Unavailable, "the store cannot be read now")
 }
 
-/// The file's name after the film's title (RFC 6266): once in ASCII for old clients, once as it is.
+/// The file's name, derived from the video's title (RFC 6266): in ASCII for old clients, and unchanged
+/// in UTF-8.
 fn disposition(title: &str) -> String {
     let mut name = String::new();
     for c in title.trim().chars().map(|c| if c.is_control() || "/\\".contains(c) { '_' } else { c })

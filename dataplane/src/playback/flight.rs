@@ -1,8 +1,9 @@
-//! Segments on their way from S3, and those that arrived a while ago.
+//! The cache of segments in S3, including segments that are still being read.
 //!
-//! One read per segment however many ask, at the same time or later: everybody is served from the same
-//! pieces as they arrive. The read belongs to nobody's request, so nobody's leaving ends it. One that
-//! fails is forgotten at once, and whoever waits for it hears so: half a segment is never kept.
+//! Concurrent and later requests for a segment share one read and receive the same pieces as they
+//! arrive. The read is independent of any request, so a client that disconnects does not end it. A
+//! failed read is removed at once, and all waiting requests receive the error: a partial segment is
+//! never cached.
 
 use std::{
     io,
@@ -19,11 +20,11 @@ use tokio::sync::watch;
 
 use crate::app::App;
 
-/// Segments that a full cache holds, more or less.
+/// Estimated number of segments in a full cache.
 const ITEMS: usize = 4096;
-/// A segment larger than this part of the cache is not kept.
+/// A segment larger than this fraction (one quarter) of the cache is not cached.
 const PART_MAX: u64 = 4;
-/// Videos whose store is remembered.
+/// Most videos whose store is remembered.
 const HOMES_MAX: usize = 16_384;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -39,7 +40,7 @@ struct Bytewise;
 
 impl Weighter<Key, Arc<Flight>> for Bytewise {
     fn weight(&self, key: &Key, flight: &Arc<Flight>) -> u64 {
-        // From the start on what it will be.
+        // Counts the final size from the start.
         flight.bytes + key.key.len() as u64 + 256
     }
 }
@@ -51,7 +52,7 @@ pub(crate) struct Segments {
     homes: Cache<VideoId, String>,
 }
 
-/// How far a read is.
+/// State of a read.
 #[derive(Clone, Debug)]
 enum Progress {
     Flying,
@@ -68,12 +69,12 @@ pub(crate) struct Flight {
 }
 
 impl Segments {
-    /// Keeps up to `bytes_max` of segments; 0 keeps none.
+    /// Caches up to `bytes_max` bytes of segments; 0 disables the cache.
     pub(crate) fn new(bytes_max: u64) -> Self {
         let options = OptionsBuilder::new()
             .estimated_items_capacity(ITEMS)
             .weight_capacity(bytes_max)
-            // A shard takes nothing that is larger than itself.
+            // A shard cannot hold an entry larger than itself.
             .shards(1)
             .build();
         let flights = match options {
@@ -85,19 +86,19 @@ impl Segments {
         Self { flights, bytes_max, homes: Cache::new(HOMES_MAX) }
     }
 
-    /// The store that the video's objects were found in.
+    /// The store in which the video's objects were found.
     pub(crate) fn home(&self, video: VideoId) -> Option<String> {
         self.homes.get(&video)
     }
 
-    /// Remembers where the video's objects are; a video never moves.
+    /// Records where the video's objects are; a video never moves.
     pub(crate) fn found(&self, video: VideoId, url: &str) {
         if self.homes.get(&video).is_none_or(|known| known != url) {
             self.homes.insert(video, url.to_owned());
         }
     }
 
-    /// The segment, on its way or here; `None` for one that is too large to keep.
+    /// The segment, complete or still being read; `None` if it is too large to cache.
     pub(crate) fn flight(
         &self,
         app: &App,
@@ -181,7 +182,7 @@ impl Flight {
         self.pieces.lock().unwrap_or_else(PoisonError::into_inner).get(number).cloned()
     }
 
-    /// Piece `number` as soon as it is here; `None` after the last.
+    /// Piece `number` as soon as it has arrived; `None` after the last.
     async fn next(
         &self,
         number: usize,
@@ -233,7 +234,7 @@ impl Flight {
         .try_filter(|piece| std::future::ready(!piece.is_empty()))
     }
 
-    /// The bytes `within` the segment once they are all here.
+    /// The bytes `within` the segment, once all have arrived.
     pub(crate) async fn whole(self: Arc<Self>, within: Range<u64>) -> Result<Bytes, ReadError> {
         self.begun().await?;
         let mut bytes = BytesMut::with_capacity((within.end - within.start) as usize);
@@ -249,7 +250,7 @@ impl Flight {
 mod tests {
     use super::*;
 
-    /// Case 100: somebody walks through everything once, and what is asked for often stays.
+    /// A scan over all segments does not evict those that are requested often.
     #[test]
     fn scan_traffic_keeps_what_is_asked_for_often_and_the_bytes_within_bounds() {
         const BYTES_MAX: u64 = 10 << 20;

@@ -1,4 +1,4 @@
-//! Playlists and MPDs, written just in time from the index.
+//! Serves playlists and MPDs, written from the index on request.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -23,14 +23,15 @@ use crate::{
 
 const HLS_TYPE: &str = "application/vnd.apple.mpegurl";
 const DASH_TYPE: &str = "application/dash+xml";
-/// Seconds a final manifest is cached: so long may an old version be asked for after a re-transcode.
+/// How long caches keep a final manifest, in seconds; after a re-transcode the old version may be
+/// requested for this long.
 const FINAL_SECONDS: u32 = 60;
-/// Seconds a growing manifest is cached: less than half of the shortest segment.
+/// How long caches keep a growing manifest, in seconds: less than half of the shortest segment.
 const GROWING_SECONDS: u32 = 1;
-/// How long after the end the last dynamic MPD stays: several of its update periods.
+/// How long the last dynamic MPD is served after the end: several of its update periods.
 const DYNAMIC_TAIL_MS: i64 = 10_000;
 
-/// The multivariant playlist.
+/// Serves the multivariant playlist.
 pub(crate) async fn multivariant(
     app: &App,
     film: &Film,
@@ -49,7 +50,7 @@ pub(crate) async fn multivariant(
     Ok(answer(viewer, request, HLS_TYPE, index.finished_at_ms.is_some(), text))
 }
 
-/// The MPD.
+/// Serves the MPD.
 pub(crate) async fn mpd(
     app: &App,
     film: &Film,
@@ -68,13 +69,13 @@ pub(crate) async fn mpd(
     let text = if fixed {
         write(app, film, viewer, "mpd", |index, links| dash::mpd(index, now, links)).await
     } else {
-        // A dynamic MPD tells the time.
+        // A dynamic MPD depends on the current time.
         dash::mpd(index, now, &links(app, viewer)).map(|text| Arc::new(Text::new(text)))
     };
     Ok(answer(viewer, request, DASH_TYPE, fixed, text.ok_or_else(not_ready)?))
 }
 
-/// A media playlist of one rendition; `None` when there is none of that kind (yet).
+/// Serves a media playlist of one rendition; `None` when there is none of that kind (yet).
 pub(crate) async fn media_playlist(
     app: &App,
     film: &Film,
@@ -108,7 +109,7 @@ pub(crate) async fn media_playlist(
     Ok(text.map(|text| answer(viewer, request, HLS_TYPE, last, text)))
 }
 
-/// The media playlist of a text track; `None` when there is none of that kind (yet).
+/// Serves the media playlist of a text track; `None` when there is none of that kind (yet).
 pub(crate) async fn text_playlist(
     app: &App,
     film: &Film,
@@ -134,8 +135,8 @@ pub(crate) async fn text_playlist(
     }))
 }
 
-/// Writes a manifest, or takes the one that was written before, here or by another data plane, when it
-/// depends on the index alone.
+/// Writes a manifest. If it depends on the index alone, a manifest that this or another data plane wrote
+/// earlier is reused.
 async fn write(
     app: &App,
     film: &Film,
@@ -150,10 +151,10 @@ async fn write(
     if let Some(text) = film.manifest(name) {
         return Some(text);
     }
-    // One that grows is old before others could use it.
+    // A growing manifest would be outdated before others could use it.
     let redis = app.redis.as_ref().filter(|_| film.index.finished_at_ms.is_some());
     let base = app.config.cdn_base().unwrap_or_default();
-    // Whatever a manifest is written from, and by whom.
+    // All inputs of the manifest, and the version of the writer.
     let field = format!(
         "{}/{name} {} {} {base}",
         film.index.version,
@@ -187,7 +188,7 @@ fn answer(
     text: Arc<Text>,
 ) -> Reply {
     let seconds = if last { FINAL_SECONDS } else { GROWING_SECONDS };
-    // A token in the text is its bearer's, even where nobody needs one.
+    // A token in the text belongs to its bearer, even for a video that does not need one.
     let own = viewer.private || viewer.token.is_some();
     let scope = if own { "private" } else { "public" };
     let cache = Cow::Owned(format!("{scope}, max-age={seconds}"));

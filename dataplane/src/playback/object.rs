@@ -1,4 +1,5 @@
-//! Parts of store objects as bodies: a local file is read in place, an object in S3 through the cache.
+//! Parts of store objects as reply bodies: a local file is read directly, an object in S3 through the
+//! cache.
 
 use std::{io, ops::Range};
 
@@ -14,17 +15,17 @@ use crate::{
     reply::body::{Body, read_exactly},
 };
 
-/// Parts up to this size are read at once instead of streamed.
+/// Parts up to this size are read completely instead of streamed.
 const WHOLE_BYTES_MAX: u64 = 256 << 10;
 
-/// What is read.
+/// The bytes to read.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted<'a> {
-    /// The object.
+    /// Key of the object.
     pub(crate) key: &'a str,
-    /// What is cached together, for example a segment.
+    /// The range that is cached as a unit, for example a segment.
     pub(crate) unit: Range<u64>,
-    /// The part of the object to send; inside the unit.
+    /// The part of the object to send; inside `unit`.
     pub(crate) range: Range<u64>,
 }
 
@@ -38,8 +39,8 @@ pub(crate) async fn open(
         tracing::warn!(video.id = %video, %error, "read object");
         Problem::new(Code::Unavailable, "the store cannot be read now")
     };
-    // Where the video's objects were found last, else where they should be; stores may have been added
-    // since it was made.
+    // Start with the store in which the video's objects were found last, or else with the one that its
+    // id selects; stores may have been added since the video was created.
     let home = app.segments.home(video);
     let first = home.and_then(|url| app.stores.get(&url)).unwrap_or_else(|| app.stores.pick(video));
     let others = app.stores.all().iter().filter(|store| store.url != first.url);
@@ -51,7 +52,7 @@ pub(crate) async fn open(
                 return Ok(Some(body));
             }
             Err(ReadError::Missing) => {}
-            // One of the others may be the one that has it.
+            // Another store may have it.
             Err(error) => failed = failed.or(Some(error)),
         }
     }
@@ -79,7 +80,7 @@ async fn part(app: &App, store: &Store, wanted: &Wanted<'_>) -> Result<Body, Rea
         return Ok(Body::stream(flight.read(within), Some(bytes)));
     }
     let start = range.start;
-    // A file that lacks the end of the unit is damaged, whatever part of it is asked for.
+    // A file that lacks the end of the unit is damaged, regardless of the requested part.
     let needed = if store.root.is_some() { unit.clone() } else { range.clone() };
     match store.open(key, needed).await? {
         Part::File(mut file) if bytes <= WHOLE_BYTES_MAX => {

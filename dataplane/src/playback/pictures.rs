@@ -1,5 +1,6 @@
-//! Poster, thumbnails, storyboard and preview. Their names stay while what they name changes with the next
-//! transcode, so they are cached for a moment and revalidated; a storyboard's sheets carry the version.
+//! Serves poster, thumbnails, storyboard and preview. Their URLs stay the same while their content
+//! changes with the next transcode, so they are cached briefly and revalidated; URLs of storyboard
+//! sheets contain the version.
 
 use std::sync::Arc;
 
@@ -23,10 +24,11 @@ use crate::{
     route::PictureFile,
 };
 
-/// Seconds that a name is cached: so long may an old picture be seen after a re-transcode.
+/// How long caches keep such a URL, in seconds; after a re-transcode the old image may be served for
+/// this long.
 const NAMED_SECONDS: u32 = 60;
 
-/// Answers a GET or HEAD for a picture, the list of thumbnails or the storyboard.
+/// Handles a GET or HEAD for an image, the list of thumbnails or the storyboard.
 pub(crate) async fn serve(
     app: &App,
     film: &Film,
@@ -49,7 +51,7 @@ pub(crate) async fn serve(
     object(app, film, viewer, picture, content_type, Lasting::Seconds(NAMED_SECONDS), request).await
 }
 
-/// Answers for a sheet of the storyboard of exactly this version.
+/// Handles a request for a sheet of the storyboard of exactly this version.
 pub(crate) async fn sheet(
     app: &App,
     film: &Film,
@@ -78,7 +80,7 @@ async fn object(
     segment::answer(app, film.index.video, viewer, &segment, head).await?.ok_or_else(not_made)
 }
 
-/// The list of thumbnails as JSON.
+/// Serves the list of thumbnails as JSON.
 fn thumbnails(app: &App, film: &Film, viewer: &Viewer, request: &Parts) -> Result<Reply, Problem> {
     let index = &film.index;
     let thumbnails = &index.pictures.thumbnails;

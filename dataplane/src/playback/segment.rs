@@ -1,4 +1,5 @@
-//! Init and media segments: byte ranges of store objects, conditional and partial (RFC 9110).
+//! Serves init and media segments: byte ranges of store objects, with conditional and partial requests
+//! (RFC 9110).
 
 use std::{borrow::Cow, ops::Range};
 
@@ -22,7 +23,7 @@ use crate::{
     reply::{self, Reply, Text, body::Body},
 };
 
-/// A representation with what it is addressed and validated by.
+/// A representation with its location and its validators.
 pub(super) struct Segment<'a> {
     etag: String,
     content_type: &'static str,
@@ -44,17 +45,17 @@ impl<'a> Segment<'a> {
     }
 }
 
-/// How long caches may keep something.
+/// How long caches may keep a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lasting {
-    /// Its URL never means anything else.
+    /// The content of the URL never changes.
     Forever,
-    /// Then it is revalidated.
+    /// Revalidated after this many seconds.
     Seconds(u32),
 }
 
 impl Lasting {
-    /// For this viewer.
+    /// The `Cache-Control` value for this viewer.
     pub(super) fn cache_control(self, viewer: &Viewer) -> Cow<'static, str> {
         match (self, viewer.private) {
             (Self::Forever, false) => Cow::Borrowed("public, max-age=31536000, immutable"),
@@ -70,7 +71,7 @@ enum Source<'a> {
     Object { key: &'a str, offset: u64 },
 }
 
-/// Answers a GET or HEAD for a segment; `None` when there is none of that name (yet).
+/// Handles a GET or HEAD for a segment; `None` when it does not exist (yet).
 pub(crate) async fn serve(
     app: &App,
     film: &Film,
@@ -85,7 +86,7 @@ pub(crate) async fn serve(
     answer(app, index.video, viewer, &segment, (method, request)).await
 }
 
-/// Answers a GET or HEAD for a representation; `None` when its object is missing.
+/// Handles a GET or HEAD for a representation; `None` when its object is missing.
 pub(super) async fn answer(
     app: &App,
     video: VideoId,
@@ -139,14 +140,14 @@ fn describe<'a>(film: &'a Film, rendition: &str, found: Located<'a>) -> Segment<
     }
 }
 
-/// What part of a representation is asked for.
+/// The part of a representation that is requested.
 pub(super) fn wanted_range(
     method: &Method,
     request: &HeaderMap,
     etag: &str,
     bytes: u64,
 ) -> RangeOutcome {
-    // Ranges are defined for GET alone (RFC 9110, 14.2).
+    // Ranges are defined for GET only (RFC 9110, 14.2).
     let ranges = request.get_all(header::RANGE);
     let mut ranges = ranges.iter();
     match (ranges.next(), ranges.next()) {
@@ -157,7 +158,7 @@ pub(super) fn wanted_range(
     }
 }
 
-/// What goes with 200, 206 and 304 alike.
+/// Adds the headers that 200, 206 and 304 have in common.
 fn validated(mut reply: Reply, segment: &Segment<'_>, viewer: &Viewer) -> Reply {
     reply::set(&mut reply, header::ETAG, &segment.etag);
     reply::set(&mut reply, header::CACHE_CONTROL, &segment.lasting.cache_control(viewer));
@@ -165,7 +166,7 @@ fn validated(mut reply: Reply, segment: &Segment<'_>, viewer: &Viewer) -> Reply 
     reply
 }
 
-/// The answer to a range outside the representation.
+/// The reply to a range outside the representation.
 pub(super) fn unsatisfiable(bytes: u64) -> Reply {
     let text = format!("the range lies outside the {bytes} bytes of this file");
     let mut reply = reply::problem(&Problem::new(Code::RangeNotSatisfiable, text));

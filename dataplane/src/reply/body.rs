@@ -1,7 +1,7 @@
-//! The body of a reply: nothing, bytes, a stream, or a part of a local file.
+//! The body of a reply: empty, bytes, a stream, or a part of a local file.
 //!
-//! A file is read in large pieces on the blocking pool, one piece ahead of the client; object_store's
-//! own stream of a local file takes 8 KiB at a time and is several times slower.
+//! A file is read in large pieces on the blocking pool, one piece ahead of the client. object_store's
+//! own stream of a local file reads 8 KiB at a time and is several times slower.
 
 use std::{
     fs::File,
@@ -21,15 +21,15 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::connection::Answering;
 
-/// One piece of a file. Two are in memory per client at most.
+/// Size of one piece of a file. At most two are in memory per client.
 const PIECE_BYTES: u64 = 512 << 10;
 
 /// A reply's body.
 pub(crate) struct Body {
     kind: Kind,
-    /// Where the bytes that leave are counted.
+    /// Counts the bytes that are sent.
     counter: Option<Arc<AtomicU64>>,
-    /// The request that it answers, once it is on its way.
+    /// The request that it answers, set when sending starts.
     answering: Option<Answering>,
 }
 
@@ -41,7 +41,7 @@ enum Kind {
 }
 
 impl Body {
-    /// No bytes.
+    /// An empty body.
     pub(crate) const fn empty() -> Self {
         Self::of(Kind::Empty)
     }
@@ -50,13 +50,13 @@ impl Body {
         Self { kind, counter: None, answering: None }
     }
 
-    /// These bytes.
+    /// A body with these bytes.
     pub(crate) fn full(bytes: Bytes) -> Self {
         let kind = if bytes.is_empty() { Kind::Empty } else { Kind::Full(bytes) };
         Self::of(kind)
     }
 
-    /// Bytes as they come, `length` in all when that is known.
+    /// A body of bytes as they arrive, with the total `length` if known.
     pub(crate) fn stream(
         stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
         length: Option<u64>,
@@ -64,7 +64,7 @@ impl Body {
         Self::of(Kind::Stream { stream: Box::pin(stream), left: length })
     }
 
-    /// `length` bytes of a file from `start`.
+    /// A body of `length` bytes of a file, from `start`.
     pub(crate) fn file(file: File, start: u64, length: u64) -> Self {
         if length == 0 {
             return Self::empty();
@@ -74,19 +74,19 @@ impl Body {
         Self::of(Kind::File(part))
     }
 
-    /// Counts what leaves.
+    /// Counts the bytes that are sent.
     pub(crate) fn counted(mut self, counter: Arc<AtomicU64>) -> Self {
         self.counter = Some(counter);
         self
     }
 
-    /// Tells the connection what of it waits for the client.
+    /// Reports to the connection which bytes wait for the client.
     pub(crate) fn answering(mut self, answering: Answering) -> Self {
         self.answering = Some(answering);
         self
     }
 
-    /// The bytes, where they are at hand.
+    /// The bytes, if they are in memory.
     pub(crate) fn bytes(&self) -> Option<&[u8]> {
         match &self.kind {
             Kind::Full(bytes) => Some(bytes),
@@ -152,12 +152,12 @@ impl http_body::Body for Body {
     }
 }
 
-/// A part of a file on its way out.
+/// A part of a file that is being sent.
 struct FilePart {
     state: FileState,
-    /// Bytes that no read has been started for.
+    /// Bytes for which no read has started.
     unread: u64,
-    /// Bytes that have not been handed out.
+    /// Bytes that have not been returned yet.
     left: u64,
 }
 
@@ -208,8 +208,8 @@ impl FilePart {
     }
 }
 
-/// Reads `bytes` from `start`, or from where the last read ended. A short file is an error: half a
-/// segment must never look like a whole one.
+/// Reads `bytes` from `start`, or from the end of the last read. A short file is an error: a partial
+/// segment must never be taken for a complete one.
 pub(crate) fn read_exactly(file: &mut File, start: Option<u64>, bytes: u64) -> io::Result<Bytes> {
     if let Some(start) = start {
         file.seek(SeekFrom::Start(start))?;

@@ -1,4 +1,4 @@
-//! A text track as a form: `file`, and what is said of it, in any order.
+//! A text track as a multipart form: `file` and its properties, in any order.
 
 use std::sync::{
     Arc,
@@ -13,9 +13,9 @@ use multer::{Field, Multipart};
 use super::{super::upload::form::malformed, Told, append, format_of};
 use crate::{bridge::upload::form::PieceError, intake::Intake};
 
-/// Bytes of the whole form: the file, the texts and what separates them.
+/// Most bytes of the whole form: the file, the text fields and the boundaries.
 const FORM_BYTES_MAX: u64 = CAPTIONS_BYTES_MAX as u64 + (64 << 10);
-/// Bytes of a text field; what it may say is checked elsewhere.
+/// Most bytes of a text field; its content is validated elsewhere.
 const TEXT_BYTES_MAX: usize = 1024;
 
 /// Reads the whole form.
