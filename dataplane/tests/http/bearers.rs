@@ -1,5 +1,5 @@
-//! What callers are told by REST before and beside what control says: about their token first, about fields by
-//! their JSON names, about what they have seen before they change it.
+//! REST errors that do not come from the control plane, or are rewritten: token errors come first,
+//! fields have their JSON names, and a change requires the version that the client has seen.
 
 use std::sync::atomic::Ordering;
 
@@ -8,7 +8,7 @@ use crate::{
     support::{Plane, eventually},
 };
 
-/// A data plane that knows its control's keys.
+/// A data plane that has the keys of its control plane.
 pub(crate) async fn start(change: impl FnOnce(&mut dataplane::Config)) -> (Plane, FakeControl) {
     let folder = tempfile::tempdir().unwrap();
     let control = FakeControl::start(&folder).await;
@@ -72,7 +72,7 @@ async fn fields_are_named_as_the_client_wrote_them() {
     let path = format!("/api/videos/{}/playback-token", FakeControl::ID);
     let headers = [good.as_str(), "Content-Type: application/json"];
     let ask = async |body: &str| plane.send_body("POST", &path, &headers, body.as_bytes()).await;
-    // On the wire 0 and "" mean "any": asked for, they are refused, or a limit would be none.
+    // In the gRPC message 0 and "" mean "any", so REST rejects them; otherwise they would disable a limit.
     for (body, field) in [
         (r#"{"ttlSeconds": 0}"#, "ttlSeconds"),
         (r#"{"ttlSeconds": -1}"#, "ttlSeconds"),
@@ -114,7 +114,7 @@ async fn what_has_changed_since_it_was_seen_is_not_changed_again() {
     assert_eq!(rename(&gzipped, "three").await.status, 200);
     assert_eq!(rename("If-Match: *", "four").await.status, 200);
     assert_eq!(rename("X: y", "five").await.status, 200);
-    // The revision goes with the change: three that have seen the same cannot all be right.
+    // The revision is sent with the change, so only one of three changes to the same revision succeeds.
     let latest = seen("X: y").await;
     let made =
         futures::future::join_all(["six", "seven", "eight"].map(|t| rename(&latest, t))).await;

@@ -1,4 +1,4 @@
-//! Text tracks with control out of reach: index and objects are enough.
+//! Text tracks while the control plane is unreachable: index and objects suffice.
 
 use authz::{PlaybackGrant, RootKeys};
 use media::{
@@ -17,7 +17,7 @@ const TEXT: &str = "WEBVTT\n\n00:00:01.000 --> 00:00:02.000\nfirst\n\n\
                     00:00:11.000 --> 00:00:12.000\nlast\n";
 const MAP: &str = "WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:900000,LOCAL:00:00:10.000\n";
 
-/// Gives the film a text track.
+/// Adds a text track to the video.
 fn with_text(mut film: Film) -> (Film, CaptionId) {
     let id = CaptionId::new(Uuid::now_v7());
     let key = layout::caption(film.index.video, id, "0123456789abcdef");
@@ -106,7 +106,7 @@ async fn what_is_no_text_track_is_404() {
         let reply = plane.get(&path).await;
         assert_eq!((reply.status, reply.code().as_str()), (404, "not_found"), "{path}");
     }
-    // What control has not proven is not served, whoever wrote it there.
+    // A file that differs from the one that was admitted is not served.
     let key = &film.index.captions[0].object.key;
     let bytes = TEXT.replace("first", "<b>rst").into_bytes();
     assert_eq!(bytes.len(), TEXT.len() + 1);

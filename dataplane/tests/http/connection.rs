@@ -1,4 +1,4 @@
-//! The rules of a connection: framing, hosts, limits, methods, origins.
+//! Rules of connections: framing, hosts, limits, methods, origins.
 
 use std::io::Write;
 
@@ -39,7 +39,7 @@ async fn ambiguous_framing_is_refused_and_ends_the_connection() {
     }
     let bare = "GET / HTTP/1.1\nHost: x\n\n".to_owned() + next;
     assert_eq!(statuses(&plane.raw(bare.as_bytes()).await), [400]);
-    // The same after a good request on the same connection.
+    // The same after a valid request on the same connection.
     let second = format!(
         "{next}POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n{chunked}\r\n0\r\n\r\n{next}"
     );
@@ -61,7 +61,7 @@ async fn chunks_that_cannot_be_are_refused_and_end_the_connection() {
     }
 }
 
-/// Nobody is asked to unpack anything: ten megabytes of nothing are the ten kilobytes that came.
+/// Request bodies are not decompressed: 10 MB of blanks count as the 10 kB that were received.
 #[tokio::test]
 async fn packed_bodies_are_not_unpacked() {
     let plane = Plane::start().await;
@@ -87,7 +87,7 @@ async fn multiplexed_requests_follow_the_same_rules() {
         let frame = client.next().await;
         match frame {
             Some(frame) if frame.kind == h2::HEADERS => h2::status(&frame),
-            // Malformed by the protocol itself (RFC 9113, 8.1.1).
+            // Malformed at the level of the protocol (RFC 9113, 8.1.1).
             Some(frame) if matches!(frame.kind, h2::RST_STREAM | h2::GOAWAY) => 0,
             frame => panic!("{method} {path}: {frame:?}"),
         }

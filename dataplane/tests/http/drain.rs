@@ -1,4 +1,4 @@
-//! Stopping: what runs is finished, what idles is closed, nothing new is taken.
+//! Shutdown: running requests finish, idle connections are closed, new ones are not accepted.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! A control plane that takes uploads, hands out one index, tells changes, and shows one job. It
-//! remembers what it was told.
+//! A fake control plane that accepts uploads, serves one index, sends change events, and shows one job.
+//! It records the requests that it receives.
 
 use std::{
     path::PathBuf,
@@ -26,7 +26,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{fake_people::People, fake_uploads::Uploads};
 
-/// What happened to uploads, in order.
+/// Events of uploads, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Event {
     Begun,
@@ -79,7 +79,7 @@ impl FakeControl {
         self.uploads.events.lock().unwrap().clone()
     }
 
-    /// Serves this index from now on, and says so.
+    /// Serves this index from now on, and sends a change event.
     pub(crate) fn publish(&self, index: Option<Index>) {
         let video = self.index.lock().unwrap().as_ref().map(|index| index.video);
         let video = index.as_ref().map(|index| index.video).or(video);
@@ -88,7 +88,7 @@ impl FakeControl {
         let _nobody_listens = self.changes.send(v1::Change { video_id, ..v1::Change::default() });
     }
 
-    /// The store's folder.
+    /// The folder of the store.
     pub(crate) fn root(&self) -> PathBuf {
         self.store.trim_start_matches("file://").into()
     }
@@ -101,7 +101,7 @@ impl PlaybackService for FakeControl {
         _request: Request<v1::GetIndexRequest>,
     ) -> Result<Response<v1::GetIndexResponse>, Status> {
         self.index_calls.fetch_add(1, Ordering::SeqCst);
-        // Long enough for others to ask meanwhile.
+        // Long enough for other requests to arrive in the meantime.
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         match &*self.index.lock().unwrap() {
             Some(index) => Ok(Response::new(v1::GetIndexResponse { index: index.encode().into() })),

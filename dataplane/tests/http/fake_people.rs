@@ -1,4 +1,4 @@
-//! What the fake control answers people: tokens for JWTs, and one video to read and change.
+//! The fake control plane's user-facing services: tokens for JWTs, and one video to read and change.
 
 use std::sync::{Arc, Mutex, atomic::AtomicBool};
 
@@ -11,11 +11,11 @@ use tonic::{Request, Response, Status};
 
 use crate::fake_control::FakeControl;
 
-/// Keys that data planes are told of when `introduced`, and the video.
+/// The keys that data planes receive once `introduced` is set, and the video.
 #[derive(Clone)]
 pub(crate) struct People {
     pub(crate) keys: Arc<RootKeys>,
-    /// Until then a data plane can tell no good token from a bad one.
+    /// Until this is set, a data plane cannot verify tokens.
     pub(crate) introduced: Arc<AtomicBool>,
     pub(crate) video: Arc<Mutex<v1::Video>>,
 }
@@ -32,7 +32,7 @@ impl People {
         Self { keys, introduced: Arc::default(), video: Arc::new(Mutex::new(video)) }
     }
 
-    /// An editor's biscuit.
+    /// A biscuit with the role of an editor.
     pub(crate) fn token(&self, subject: &str) -> String {
         let (subject, tenant) = (subject.to_owned(), "default".to_owned());
         let grant = Grant { subject, tenant, role: Role::Editor };
@@ -60,7 +60,7 @@ impl AuthService for FakeControl {
         Err(Status::unimplemented("no test asks for it"))
     }
 
-    /// The JWT `x.y.NAME` is NAME's; others are none.
+    /// The JWT `x.y.NAME` belongs to NAME; all others are invalid.
     async fn exchange_token(
         &self,
         request: Request<v1::ExchangeTokenRequest>,
@@ -102,7 +102,7 @@ impl VideoService for FakeControl {
         Ok(self.people.video())
     }
 
-    /// Takes one page token only.
+    /// Accepts only an empty page token.
     async fn list_videos(
         &self,
         request: Request<v1::ListVideosRequest>,

@@ -1,4 +1,4 @@
-//! An HTTP/2 client of raw frames, which does what no honest library would.
+//! An HTTP/2 client that sends raw frames, including sequences that no well-behaved library sends.
 
 use std::net::SocketAddr;
 
@@ -29,31 +29,31 @@ pub(crate) struct Frame {
     pub(crate) payload: Vec<u8>,
 }
 
-/// A frame's bytes.
+/// The bytes of a frame.
 pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// A request's head, in HPACK without Huffman.
+/// The head of a request, in HPACK without Huffman coding.
 pub(crate) fn head(method: &str, path: &str, authority: Option<&str>) -> Vec<u8> {
     let literal = |name: u8, value: &str| {
         let length = u8::try_from(value.len()).ok().filter(|length| *length < 127).unwrap();
         [&[name, length], value.as_bytes()].concat()
     };
-    // The static table has :authority at 1, :method at 2, :path at 4, `:scheme: http` at 6.
+    // In the static table :authority is 1, :method 2, :path 4 and `:scheme: http` 6.
     let authority = authority.map(|authority| literal(1, authority)).unwrap_or_default();
     [literal(2, method), vec![0x86], literal(4, path), authority].concat()
 }
 
-/// A reply's status, from the first field of its head.
+/// The status of a reply, from the first field of its head.
 pub(crate) fn status(frame: &Frame) -> u16 {
     match frame.payload.as_slice() {
-        // The static table has seven of them.
+        // The static table contains seven statuses.
         [indexed @ 0x88..=0x8e, ..] => {
             [200, 204, 206, 304, 400, 404, 500][(indexed - 0x88) as usize]
         }
-        // `:status` literal, plain or in Huffman's code, in which a digit below 3 has five bits.
+        // A literal `:status`, plain or in Huffman code, in which a digit below 3 has five bits.
         [0x48 | 0x08, 3, digits @ ..] => {
             std::str::from_utf8(&digits[..3]).unwrap().parse().unwrap()
         }
@@ -62,7 +62,7 @@ pub(crate) fn status(frame: &Frame) -> u16 {
     }
 }
 
-/// Three digits in HPACK's Huffman code (RFC 7541, appendix B): 0, 1, 2 are 00000 to 00010, the
+/// Decodes three digits in HPACK's Huffman code (RFC 7541, appendix B): 0, 1, 2 are 00000 to 00010, the
 /// others 011001 and up.
 fn digits(code: &[u8]) -> u16 {
     let bits: Vec<u8> = code.iter().flat_map(|b| (0..8).rev().map(move |n| b >> n & 1)).collect();
@@ -77,13 +77,13 @@ fn digits(code: &[u8]) -> u16 {
     number
 }
 
-/// A connection.
+/// An HTTP/2 connection.
 pub(crate) struct Client {
     stream: TcpStream,
 }
 
 impl Client {
-    /// Connects and says what each stream may be sent before it is asked for more.
+    /// Connects, and sets the initial window of each stream.
     pub(crate) async fn connect(address: SocketAddr, window: u32) -> Self {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let setting = [&INITIAL_WINDOW_SIZE.to_be_bytes()[..], &window.to_be_bytes()].concat();
@@ -91,18 +91,18 @@ impl Client {
         Self { stream }
     }
 
-    /// Sends frames; whether the server still takes them.
+    /// Sends frames; returns whether the server still accepts them.
     pub(crate) async fn send(&mut self, frames: &[u8]) -> bool {
         self.stream.write_all(frames).await.is_ok()
     }
 
-    /// Asks for `path` on `stream`.
+    /// Requests `path` on `stream`.
     pub(crate) async fn ask(&mut self, stream: u32, path: &str) {
         let head = frame(HEADERS, END_STREAM | END_HEADERS, stream, &head("GET", path, Some("x")));
         assert!(self.send(&head).await);
     }
 
-    /// The next frame, settings and pings answered on the way; `None` when the connection has ended.
+    /// The next frame; settings and pings are answered internally. `None` when the connection has ended.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         loop {
             let mut head = [0; 9];
@@ -122,7 +122,7 @@ impl Client {
         }
     }
 
-    /// Lets the server send so many bytes more.
+    /// Allows the server to send this many more bytes.
     pub(crate) async fn open(&mut self, stream: u32, bytes: u32) {
         self.send(&frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes())).await;
     }

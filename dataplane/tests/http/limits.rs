@@ -1,4 +1,4 @@
-//! Who asks too often: over sockets, in one process and over a Redis that two share.
+//! Rate limits over sockets: in one process, and in a Redis that two processes share.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{
     support::{Film, Plane, Reply, eventually},
 };
 
-/// No request of these tests earns another one before its end.
+/// Long enough that no test earns another request before its end.
 const FEW: &str = "2/7d";
 
 fn standing(reply: &Reply) -> (u16, String, String) {
@@ -39,7 +39,7 @@ async fn the_third_of_two_is_refused_with_a_problem() {
     assert!((1790..=1800).contains(&retry), "half an hour earns one: {retry}");
     assert_eq!(reply.header("vary"), "Origin, Accept-Encoding");
     assert!(reply.header("access-control-allow-origin").is_empty());
-    // Everything of the general kind is one account, also what does not exist.
+    // All general requests share one limit, also those for resources that do not exist.
     assert_eq!(plane.get("/api/openapi.json").await.status, 429);
     assert_eq!(plane.get("/api/nothing").await.status, 429);
 }
@@ -105,12 +105,12 @@ async fn only_trusted_proxies_speak_for_others() {
         let line = format!("X-Forwarded-For: {list}");
         plane.send("GET", "/api/videos", &[&line]).await.status
     };
-    // What stands left of the client is the client's own invention.
+    // The entries to the left of the client's address can be forged by the client.
     for expected in [401, 401, 429] {
         assert_eq!(ask(&format!("1.1.1.{expected}, 203.0.113.7, 10.0.0.1")).await, expected);
     }
     assert_eq!(ask("203.0.113.8").await, 401);
-    // One IPv6 network is one client.
+    // All addresses of one IPv6 network count as one client.
     for (address, expected) in [
         ("2001:db8:1:2::1", 401),
         ("2001:db8:1:2:ffff::2", 401),
@@ -138,17 +138,17 @@ async fn known_people_are_counted_by_name_and_strangers_by_address() {
         format!("Authorization: Bearer {token}")
     };
     let ask = async |line: &str| standing(&plane.send("GET", "/api/videos", &[line]).await);
-    // Two tokens of one person are one account; control is away, so the answer is 503.
+    // Two tokens of one subject share a limit; the control plane is unreachable, so the status is 503.
     assert_eq!(ask(&bearer("ann")).await, told(503, "2", "1"));
     assert_eq!(ask(&bearer("ann")).await, told(503, "2", "0"));
     assert_eq!(ask(&bearer("ann")).await, told(429, "2", "0"));
     assert_eq!(ask(&bearer("bob")).await, told(503, "2", "1"));
-    // Whoever guesses tokens is counted by where the guesses come from.
+    // Invalid tokens are counted by the client's address.
     assert_eq!(ask("Authorization: Bearer guess-1").await, told(503, "2", "1"));
     assert_eq!(ask("Authorization: Bearer guess-2").await, told(503, "2", "0"));
     assert_eq!(ask("Authorization: Bearer guess-3").await, told(429, "2", "0"));
     assert_eq!(ask(&bearer("bob")).await, told(503, "2", "0"));
-    // Parts of an upload are free for those who are known.
+    // Parts of an upload are not limited for authenticated clients.
     for _ in 0..4 {
         let path = "/api/uploads/01936b2e-7c1a-7d33-8b0e-000000000001";
         let reply = plane.send("PATCH", path, &[&bearer("ann"), "Content-Length: 0"]).await;
@@ -170,10 +170,10 @@ async fn holders_of_jwts_are_counted_by_name_behind_one_address() {
         }
         assert_eq!(ask(jwt).await, told(429, "4", "0"), "{jwt}");
     }
-    // A fresh JWT is nobody's until it was taken; what it finds is the same account.
+    // The holder of a new JWT is unknown until it has been exchanged; then it counts for the same holder.
     assert_eq!(ask("a.second.ann").await, told(200, "4", "0"));
     assert_eq!(ask("a.second.ann").await, told(429, "4", "0"));
-    // Each of them has cost the address one request, and so do guesses.
+    // Each new JWT has cost the address one request, and so do invalid ones.
     assert_eq!(plane.get("/api/jobs").await.header("ratelimit-remaining"), "0");
 }
 
@@ -191,7 +191,7 @@ async fn two_data_planes_share_a_limit_and_outlive_redis() {
     };
     let planes = [start(redis.url()).await, start(redis.url()).await];
     let keys = || redis.ask(&["KEYS", "streaming:limit:*"]);
-    // Each plane's connection is up once a request of its own shows in Redis.
+    // A plane is connected to Redis once a request of its own is counted there.
     for (n, plane) in planes.iter().enumerate() {
         let counted = async || {
             drop(redis.ask(&["FLUSHALL"]));
@@ -204,7 +204,7 @@ async fn two_data_planes_share_a_limit_and_outlive_redis() {
     let expected =
         [(false, "4"), (false, "3"), (false, "2"), (false, "1"), (false, "0"), (true, "0")]
             .map(|(refused, remaining)| (refused, remaining.to_owned()));
-    // On a busy machine an answer of Redis may come too late; that request is counted elsewhere.
+    // On a busy machine a response of Redis may be late, and then the request is counted locally.
     let counted_together = async || {
         drop(redis.ask(&["FLUSHALL"]));
         let mut seen = Vec::new();
@@ -218,13 +218,13 @@ async fn two_data_planes_share_a_limit_and_outlive_redis() {
     let ttl: i64 = redis.ask(&["TTL", "streaming:limit:stream:a:127.0.0.1"])[0].parse().unwrap();
     assert!((3590..=3600).contains(&ttl), "{ttl}");
 
-    // Without Redis each counts for itself, at once and by the same rule.
+    // Without Redis each process counts for itself, immediately and by the same rule.
     redis.stop();
     let alone = async || planes[0].get(&path).await.status != 429;
     eventually("the limit goes on without redis", alone).await;
     let refused = async || planes[0].get(&path).await.status == 429;
     eventually("the limit holds without redis", refused).await;
-    // And with a new one they share again.
+    // With a new Redis they share the limit again.
     let redis = RedisServer::start(folder.path());
     let shared = async || {
         planes[1].get(&path).await;
@@ -237,7 +237,7 @@ async fn two_data_planes_share_a_limit_and_outlive_redis() {
 #[tokio::test]
 async fn a_frozen_redis_costs_little_time() {
     let folder = tempfile::tempdir().unwrap();
-    // Takes connections and never says a word.
+    // Accepts connections and never responds.
     let silent = tokio::net::UnixListener::bind(folder.path().join("redis")).unwrap();
     let url = format!("redis-unix://{}/redis", folder.path().display());
     let plane = Plane::start_with(|config| {

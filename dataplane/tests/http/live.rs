@@ -1,4 +1,4 @@
-//! With control: growing films, changes, jobs.
+//! With a control plane: growing videos, changes, jobs.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -23,7 +23,7 @@ async fn start() -> (Plane, FakeControl) {
     (plane, control)
 }
 
-/// The film while only its first chunk is there.
+/// The video while only its first chunk is committed.
 fn growing(film: &Film) -> Index {
     let mut index = film.index.clone();
     index.finished_at_ms = None;
@@ -46,7 +46,7 @@ async fn growing_film_is_asked_for_once_and_again_after_each_change() {
         assert!(!reply.text().contains("ENDLIST"));
     }
     assert_eq!(control.index_calls.load(Ordering::SeqCst), 1);
-    // Kept longer than a second, because changes are told.
+    // Cached for longer than a second, because change events arrive.
     tokio::time::sleep(Duration::from_millis(1200)).await;
     assert_eq!(plane.get(&path).await.status, 200);
     assert_eq!(control.index_calls.load(Ordering::SeqCst), 1);

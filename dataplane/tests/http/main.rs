@@ -1,5 +1,5 @@
-//! The data plane over real sockets and a real local store. Where control is needed at all, a small one
-//! stands in at its socket.
+//! The data plane over real sockets with a real local store. Tests that need a control plane use a small
+//! fake one.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod bearers;

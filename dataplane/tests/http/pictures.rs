@@ -1,4 +1,4 @@
-//! Pictures, clips and downloads with control out of reach: index and objects are enough.
+//! Images, clips and downloads while the control plane is unreachable: index and objects suffice.
 
 use authz::{PlaybackGrant, RootKeys};
 use media::{
@@ -13,7 +13,7 @@ use crate::support::{Film, Plane};
 
 const THUMBNAILS: u32 = 3;
 
-/// Gives the film pictures whose bytes are their names.
+/// Adds images to the video; their bytes are their names.
 fn with_pictures(mut film: Film) -> Film {
     let prefix = layout::job_prefix(film.index.video, film.index.version);
     let mut picture = |name: &str, extension: &str| {
@@ -41,7 +41,7 @@ fn with_pictures(mut film: Film) -> Film {
     film
 }
 
-/// Something that differs by name.
+/// A value that differs by name.
 fn digest_like(name: &str) -> Box<[u8; 32]> {
     let mut out = Box::new([0; 32]);
     for (place, byte) in name.bytes().enumerate() {
@@ -145,7 +145,7 @@ async fn private_pictures_need_the_token_and_hand_it_on() {
     assert_eq!(plane.get(&film.path(bare)).await.status, 404);
     let low = PlaybackGrant { max_height: Some(100), ..grant };
     let low = keys.mint_playback(&low, SystemClock.now_unix() + 60).unwrap();
-    // The lowest rung may always be had.
+    // The lowest rung is always available.
     let lowest = plane.get(&film.path(&format!("download/360p.mp4?token={low}"))).await;
     assert_eq!(lowest.status, 200);
 }
@@ -155,7 +155,7 @@ fn boxed(kind: &str, body: &[&[u8]]) -> Vec<u8> {
     [&(body.len() as u32 + 8).to_be_bytes()[..], kind.as_bytes(), &body].concat()
 }
 
-/// As little of an init segment as a layout needs.
+/// The smallest init segment that is sufficient for a layout.
 fn init(handler: &str, timescale: u32) -> Vec<u8> {
     let zeros = [0_u8; 76];
     let stsd = boxed("stsd", &[&[0, 0, 0, 0, 0, 0, 0, 1], &boxed("test", &[&zeros[..8]])]);
@@ -170,7 +170,7 @@ fn init(handler: &str, timescale: u32) -> Vec<u8> {
 /// Bytes of a fragment before its samples.
 const HEAD: u32 = 40;
 
-/// Gives the film sample tables that fit its fragments.
+/// Adds sample tables that match the fragments to the video.
 fn with_downloads(mut film: Film) -> Film {
     let (grid, prefix) =
         (film.index.grid, layout::job_prefix(film.index.video, film.index.version));
@@ -216,7 +216,7 @@ async fn a_download_is_one_file_whatever_part_of_it_is_asked_for() {
         whole.header("content-disposition"),
         "attachment; filename=\"Gr__e.mp4\"; filename*=UTF-8''Gr%C3%B6%C3%9Fe.mp4"
     );
-    // The samples of the first fragment follow the header, as they lie in the store.
+    // The samples of the first fragment follow the header, in the same form as in the store.
     let first = &film.object(0)[HEAD as usize..400_000];
     let start = whole.body.windows(64).position(|w| w == &first[..64]).unwrap();
     assert!(whole.body[start..start + first.len()] == *first);

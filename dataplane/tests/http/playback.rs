@@ -1,4 +1,4 @@
-//! Playing without control: what is in the store is enough.
+//! Playback without a control plane: the objects in the store suffice.
 
 use std::io::Read;
 
@@ -27,7 +27,7 @@ async fn finished_film_plays_with_control_out_of_reach() {
     for name in ["event.m3u8", "vod.m3u8", "iframes.m3u8"] {
         assert_eq!(plane.get(&film.media(&format!("360p/{name}"))).await.status, 200, "{name}");
     }
-    // Everything that the playlist lists is there, and is the object's bytes.
+    // All segments that the playlist lists exist and equal the bytes of the object.
     let vod = plane.get(&film.media("360p/vod.m3u8")).await.text();
     let listed: Vec<_> = vod.lines().filter(|line| line.ends_with(".m4s")).collect();
     assert!(!listed.is_empty());
@@ -69,7 +69,7 @@ async fn unknown_things_are_problems() {
     assert_eq!(bad.json()["errors"][0]["field"], "id");
     let method = plane.send("POST", &film.path("hls/playlist.m3u8"), &[]).await;
     assert_eq!((method.status, method.header("allow")), (405, "GET, HEAD"));
-    // Whether it exists only control can tell.
+    // Only the control plane knows whether the video exists.
     let unknown = format!("/api/stream/{}/hls/playlist.m3u8", Uuid::now_v7());
     assert_eq!(plane.get(&unknown).await.status, 503);
 }
@@ -160,7 +160,7 @@ async fn private_film_plays_with_its_token_only() {
     let film = Film::new(false);
     let now = SystemClock.now_unix();
     let grant = |video| PlaybackGrant { video, max_height: None, address: None };
-    // Taken back while this data plane did not run; no control is there to tell it.
+    // Revoked while this data plane was not running; no control plane is available to report it.
     let revoked = keys.mint_playback(&grant(film.index.video), now + 61).unwrap();
     let ids = authz::Verifier::new(keys.public()).revocation_ids(&revoked).unwrap().0;
     let ids = format!("[\"{}\"]", hex::encode(&ids[0]));

@@ -1,4 +1,4 @@
-//! RFC 9110, sections 13 and 14, against a segment that is served.
+//! RFC 9110, sections 13 and 14, for a served segment.
 
 use crate::support::{Film, Plane};
 
@@ -98,7 +98,7 @@ async fn head_has_the_headers_of_get() {
         [film.media("360p/h1.m4s"), film.media("360p/init.mp4"), film.media("360p/vod.m3u8")]
     {
         let mut get = plane.get(&path).await;
-        // Ranges are GET's alone.
+        // Ranges apply to GET only.
         let mut head = plane.send("HEAD", &path, &["Range: bytes=0-0"]).await;
         assert_eq!((get.status, head.status), (200, 200), "{path}");
         assert!(head.body.is_empty());

@@ -1,4 +1,4 @@
-//! A real Redis on a socket in a private folder; dies with the test, whatever becomes of it.
+//! A real Redis on a socket in a private folder; it always ends with the test.
 
 use std::{
     net::TcpListener,
@@ -25,7 +25,8 @@ impl RedisServer {
         Self::start_with(folder, &[])
     }
 
-    /// One that also speaks TLS, with the certificate `folder/redis.pem` that it makes for itself; its port.
+    /// Starts a Redis that also serves TLS with a self-signed certificate, `folder/redis.pem`; returns
+    /// its port.
     pub(crate) fn start_tls(folder: &Path) -> (Self, u16) {
         let file = |name: &str| folder.join(name).display().to_string();
         let (pem, key) = (file("redis.pem"), file("redis.key"));
@@ -55,7 +56,7 @@ impl RedisServer {
         Some(Secret::new(format!("redis-unix://{}", self.socket)))
     }
 
-    /// One command by redis-cli; its lines, of which an empty list has none.
+    /// Runs one command with redis-cli and returns its lines; none for an empty list.
     pub(crate) fn ask(&self, args: &[&str]) -> Vec<String> {
         let answer = self.cli(args);
         assert!(answer.status.success(), "{answer:?}");

@@ -1,5 +1,5 @@
-//! Segments that lie in S3: read once for all who ask, whole or not at all. The data plane is a process
-//! of its own here, because it learns about S3 from its environment.
+//! Segments in S3: read once for all requests, completely or not at all. The data plane runs as a
+//! process of its own, because it reads the S3 settings from its environment.
 
 use std::{
     process::{Child, Command, Stdio},
@@ -23,14 +23,14 @@ use crate::{
     support::{Film, Reply},
 };
 
-/// Longer than a store that stumbles is asked again.
+/// Longer than requests to a failing store are retried.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 const CLIENTS: usize = 1000;
-/// Of them, those that leave with the first bytes.
+/// The clients among them that disconnect after the first bytes.
 const LEAVERS: usize = 100;
 
-/// A running data plane on `films` behind `address`. Killed when dropped.
+/// A running data plane with the bucket `films` at `address`. Killed when dropped.
 struct Process {
     child: Child,
     addr: String,
@@ -39,7 +39,8 @@ struct Process {
 
 impl Process {
     async fn start(minio: &Minio, address: &str) -> Self {
-        // Each client has a descriptor here and one there, where this limit is inherited.
+        // Each client needs a descriptor in this process and one in the data plane, which inherits the
+        // limit.
         let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         setrlimit(Resource::RLIMIT_NOFILE, most.min(65_536), most).unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -70,7 +71,7 @@ impl Process {
         panic!("the data plane does not listen");
     }
 
-    /// Asks, and leaves as soon as anything comes.
+    /// Sends a request, and disconnects as soon as any bytes arrive.
     async fn leave(&self, path: &str) {
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
         let mut stream = TcpStream::connect(&self.addr).await.unwrap();
@@ -85,7 +86,7 @@ impl Process {
             let mut stream = TcpStream::connect(&self.addr).await.unwrap();
             stream.write_all(request.as_bytes()).await.unwrap();
             let mut reply = Vec::new();
-            // A reply that is cut off ends in an error.
+            // A reply that is cut off ends with an error.
             let _ = stream.read_to_end(&mut reply).await;
             reply
         };
@@ -125,10 +126,10 @@ async fn a_cold_segment_is_read_once_for_all_who_ask() {
     let proxy = Proxy::start(&minio.address, Fault::Busy, 0).await;
     let plane = Process::start(&minio, &proxy.address).await;
     let path = film.media("360p/h0.m4s");
-    // The index, without the segment.
+    // Loads the index, but not the segment.
     assert_eq!(plane.get(&film.path("hls/playlist.m3u8")).await.status, 200);
     let before = proxy.replied.load(Ordering::SeqCst);
-    // Case 99: among those who leave is, as likely as not, the one whose request began the read.
+    // The clients that disconnect likely include the one whose request started the read.
     let leavers = futures::future::join_all((0..LEAVERS).map(|_| plane.leave(&path)));
     let clients = futures::future::join_all((0..CLIENTS).map(|_| plane.get(&path)));
     let (_, replies) = tokio::join!(leavers, clients);
@@ -140,7 +141,7 @@ async fn a_cold_segment_is_read_once_for_all_who_ask() {
     let segment = film.object(0).len();
     assert!(read < segment + segment / 4, "{CLIENTS} clients, {read} bytes for {segment}");
 
-    // An object that is gone is a 404, and what is in memory plays on.
+    // A missing object is a 404, while a cached segment is still served.
     for (key, _) in &film.objects {
         store.objects.delete(&Path::from(&**key)).await.unwrap();
     }
@@ -156,7 +157,7 @@ async fn half_a_segment_is_never_a_success_and_never_kept() {
     let minio = Minio::start(&["films"]);
     let film = Film::new(true);
     stored(&minio, &film).await;
-    // Enough for the index, and for a beginning of every segment.
+    // Enough bytes for the index, and for the beginning of every segment.
     let proxy = Proxy::start(&minio.address, Fault::Cut(8_000), usize::MAX).await;
     let plane = Process::start(&minio, &proxy.address).await;
     let path = film.media("360p/h0.m4s");

@@ -1,4 +1,4 @@
-//! What data planes share in a real Redis.
+//! Replies that data planes share in a real Redis.
 
 use std::path::PathBuf;
 
@@ -9,12 +9,12 @@ use crate::{
     support::{Film, Plane, eventually},
 };
 
-/// A data plane that has met Redis, with the film in its store.
+/// A data plane that is connected to Redis, with the video in its store.
 async fn plane_with(redis: &RedisServer, film: &Film) -> Plane {
     let url = redis.url();
     let plane = Plane::start_with(move |config| {
         config.redis_url = url;
-        // The sign that it is connected.
+        // The limit shows that it is connected.
         config.rate_general = "1000/1h".to_owned();
     })
     .await;
@@ -51,12 +51,12 @@ async fn manifests_of_finished_films_are_shared_for_an_hour() {
     let version = film.index.version.to_string();
     assert!(fields.iter().all(|field| field.starts_with(&version)), "{fields:?}");
 
-    // Another data plane takes what is there.
+    // Another data plane uses the stored manifest.
     let field = fields.iter().find(|field| field.contains("vod/360p")).unwrap();
     redis.ask(&["HSET", &key, field, "#EXTM3U by the first"]);
     let second = plane_with(&redis, &film).await;
     assert_eq!(second.get(&path).await.text(), "#EXTM3U by the first");
-    // And writes its own when there is nothing, with no Redis at all as well.
+    // It writes its own manifest when none is stored, or without Redis.
     drop(redis.ask(&["FLUSHALL"]));
     let third = plane_with(&redis, &film).await;
     assert_eq!(third.get(&path).await.body, written.body);
@@ -80,13 +80,13 @@ async fn what_others_must_not_see_is_not_shared() {
         let reply = plane.get(&path).await;
         assert_eq!(reply.header("cache-control"), "public, max-age=1", "{reply:?}");
     }
-    // It grows: what is true now is not in a moment.
+    // A growing manifest is not stored, because it changes soon.
     let kept = redis.ask(&["KEYS", "streaming:manifest:*"]);
     assert!(kept.iter().all(String::is_empty), "{kept:?}");
     redis.stop();
 }
 
-/// TLS by the URL's scheme, with the server that the file names and with no other.
+/// TLS by the URL's scheme, only with a server whose certificate the file contains.
 #[tokio::test]
 async fn redis_behind_tls_is_known_by_its_certificate() {
     let folder = tempfile::tempdir().unwrap();
@@ -101,7 +101,7 @@ async fn redis_behind_tls_is_known_by_its_certificate() {
         .await
     };
     let counted = || redis.ask(&["KEYS", "streaming:limit:*"]).iter().any(|key| !key.is_empty());
-    // Nobody certifies it but itself.
+    // The certificate is self-signed.
     let stranger = start(None).await;
     let known = start(Some(folder.path().join("redis.pem"))).await;
     for _ in 0..5 {

@@ -1,5 +1,5 @@
-//! Clients that hold a connection and give nothing for it are cut off; honest ones next to them, and those
-//! that are merely slow, notice nothing.
+//! Clients that hold a connection without making progress are cut off; other clients, and those that are
+//! merely slow, are not affected.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -20,7 +20,7 @@ use crate::{
 };
 
 const READERS: usize = 200;
-/// Nothing here takes longer on a machine that is busy.
+/// Upper bound for every test, also on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 fn pace() -> Pace {
@@ -32,12 +32,12 @@ fn pace() -> Pace {
     }
 }
 
-/// The same with more patience: a machine that is busy makes honest clients slow, too.
+/// The same with more time: on a busy machine well-behaved clients are slow, too.
 fn patient() -> Pace {
     Pace { patience: Duration::from_secs(5), ..pace() }
 }
 
-/// Segments of more than the system takes for a client that does not read.
+/// Segments larger than the data that the kernel buffers for a client that does not read.
 async fn plane(pace: Pace) -> (Plane, Film) {
     let plane = Plane::start_with(|config| config.pace = pace).await;
     let ids = (VideoId::new(Uuid::now_v7()), JobId::new(Uuid::now_v7()));
@@ -55,8 +55,8 @@ async fn ask(address: SocketAddr, path: &str) -> TcpStream {
     stream
 }
 
-/// Reads a byte at a time, slowly; what the system has taken for it lasts long, even when the
-/// connection has ended.
+/// Reads slowly, a byte at a time; the data buffered by the kernel lasts long, even after the connection
+/// has ended.
 async fn trickle(mut stream: TcpStream) {
     let mut ticks = interval(Duration::from_millis(250));
     while !matches!(stream.read(&mut [0]).await, Ok(0) | Err(_)) {
@@ -64,7 +64,7 @@ async fn trickle(mut stream: TcpStream) {
     }
 }
 
-/// How many were cut off for this.
+/// Number of clients that were cut off for this reason.
 async fn slow(plane: &Plane, what: &str) -> usize {
     let name = format!("streaming_service_slow_clients_total{{what=\"{what}\"}} ");
     let metrics = plane.get("/metrics").await.text();
@@ -94,8 +94,7 @@ async fn readers_of_a_byte_at_a_time_are_cut_off_beside_an_honest_viewer() {
 #[tokio::test]
 async fn slow_but_steady_line_and_resting_player_are_left_alone() {
     let (plane, film) = plane(patient()).await;
-    // Fast for a while, so that the system has learnt to take much at once; then slow, for several
-    // times the patience.
+    // First fast, so that the kernel's buffers grow; then slow, for several times the time limit.
     let mut stream = ask(plane.addr, &film.media("360p/h1.m4s")).await;
     let mut piece = vec![0; 256 << 10];
     stream.read_exact(&mut piece).await.unwrap();
@@ -105,7 +104,7 @@ async fn slow_but_steady_line_and_resting_player_are_left_alone() {
         stream.read_exact(&mut piece[..64 << 10]).await.expect("640 KiB/s are enough");
     }
     drop(stream);
-    // Longer than a head may take, between two requests.
+    // Longer than the time limit for a head, between two requests.
     let mut player = TcpStream::connect(plane.addr).await.unwrap();
     for _ in 0..2 {
         let request = "GET /health/playback HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -133,7 +132,7 @@ async fn heads_that_do_not_end_are_cut_off() {
         stream.write_all(beginning).await.unwrap();
         let (mut reader, mut writer) = stream.into_split();
         let dripping = async {
-            // More of a preface would only be wrong.
+            // More bytes after the preface would be invalid.
             let drips = !beginning.is_empty() && !beginning.starts_with(b"PRI");
             while drips && writer.write_all(b"a").await.is_ok() {
                 sleep(Duration::from_millis(100)).await;
@@ -194,7 +193,7 @@ async fn bodies_of_a_byte_at_a_time_are_408_and_steady_ones_arrive() {
     let source = format!("/api/videos/{}/source", FakeControl::ID);
     let slow = send(source.clone(), 1, 10_000).await;
     assert_eq!((slow.status, slow.code().as_str()), (408, "timeout"));
-    // 40 KiB/s, for longer than the patience.
+    // 40 KiB/s, for longer than the time limit.
     assert_eq!(send(source, 4 << 10, 120 << 10).await.status, 201);
     assert_eq!(self::slow(&plane, "body").await, 1);
 }

@@ -1,5 +1,5 @@
-//! A data plane on a free port, a film in its store, and an HTTP client that sends exactly the bytes it
-//! is given.
+//! A data plane on a free port, a video in its store, and an HTTP client that sends exactly the given
+//! bytes.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Waits until it holds, within a deadline.
+/// Waits until the condition holds, within a deadline.
 pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
     let waiting = async {
         while !holds().await {
@@ -45,7 +45,7 @@ impl Drop for Plane {
 }
 
 impl Plane {
-    /// Starts one whose control is out of reach.
+    /// Starts a data plane whose control plane is unreachable.
     pub(crate) async fn start() -> Self {
         Self::start_with(|_| {}).await
     }
@@ -119,10 +119,10 @@ impl Plane {
         Reply::parse(&bytes)
     }
 
-    /// Sends bytes and reads until the server closes.
+    /// Sends bytes and reads until the server closes the connection.
     pub(crate) async fn raw(&self, bytes: &[u8]) -> Vec<u8> {
         let mut stream = TcpStream::connect(self.addr).await.unwrap();
-        // A server that refuses may close before it has read everything.
+        // A server that rejects the request may close the connection before it has read everything.
         let _sent = stream.write_all(bytes).await;
         let mut reply = Vec::new();
         let read = timeout(PATIENCE, stream.read_to_end(&mut reply)).await;
@@ -173,7 +173,7 @@ impl Reply {
     }
 }
 
-/// A film of 12 s with one rung and one sound track.
+/// A video of 12 s with one rung and one audio track.
 pub(crate) struct Film {
     pub(crate) index: Index,
     /// The objects, by key.
@@ -187,11 +187,11 @@ impl Film {
     }
 
     pub(crate) fn of(video: VideoId, version: JobId, public: bool) -> Self {
-        // Above the size that is read at once, so that it is streamed.
+        // Larger than the size that is read at once, so that it is streamed.
         Self::with(video, version, public, 400_000)
     }
 
-    /// Of two seconds of pictures in so many bytes.
+    /// A video with `gop_bytes` bytes per GOP of two seconds.
     pub(crate) fn with(video: VideoId, version: JobId, public: bool, gop_bytes: u32) -> Self {
         let grid = Grid::new(FrameRate::new(25, 1).unwrap(), 300).unwrap();
         let mut objects = Vec::new();
@@ -245,7 +245,7 @@ impl Film {
         Self { index, objects }
     }
 
-    /// Puts the film into a store, as control and workers leave it.
+    /// Writes the video into a store, in the form that control plane and workers create.
     pub(crate) fn store(&self, folder: &TempDir) {
         let put = |key: &str, bytes: &[u8]| {
             let path = folder.path().join(key);
@@ -265,13 +265,13 @@ impl Film {
         format!("/api/stream/{}/{rest}", self.index.video)
     }
 
-    /// A path below the version.
+    /// A path below the current version.
     pub(crate) fn media(&self, rest: &str) -> String {
         self.path(&format!("{}/{rest}", self.index.version))
     }
 
-    /// The bytes of HLS segment `number` of the rung: the first is chunk 0, the second chunk 1's first
-    /// five GOPs (it has four).
+    /// The bytes of HLS segment `number` of the rung: the first is chunk 0, the second the first five
+    /// GOPs of chunk 1 (it has four).
     pub(crate) fn object(&self, number: usize) -> &[u8] {
         &self.objects[number].1
     }
