@@ -94,7 +94,7 @@ impl Acceptor {
     /// Performs the TLS handshake if TLS is configured.
     ///
     /// # Errors
-    /// The client supports no common TLS version or cipher, or the handshake times out.
+    /// The TLS handshake fails or times out.
     pub async fn accept(&self, tcp: TcpStream) -> io::Result<Stream> {
         let Some(tls) = &self.0 else { return Ok(Stream::Plain(tcp)) };
         let handshake = async {
