@@ -33,13 +33,13 @@ pub enum Refusal {
     /// The init segment cannot be read.
     #[error("admit init segment: {0}")]
     Init(#[source] Mp4Error),
-    /// The init segment is not the one that we would write for its codec parameters.
+    /// The init segment differs from the one that we would write for its codec parameters.
     #[error("admit init segment: not in canonical form")]
     InitForm,
     /// The track is video where audio is expected, or the other way round.
     #[error("admit init segment: wrong kind of track")]
     Kind,
-    /// The init segment's timescale is not the grid's.
+    /// The init segment's timescale differs from the grid's.
     #[error("admit init segment: timescale {found}, expected {expected}")]
     Timescale {
         /// Timescale of the grid.
@@ -171,7 +171,7 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// Checks the fragment that `bytes` begin with.
+    /// Checks the fragment at the start of `bytes`.
     fn admit(&self, bytes: &[u8]) -> Result<Fragment, Refusal> {
         let gop = self.gop;
         let refuse = |cause| Refusal::Fragment { gop, cause };

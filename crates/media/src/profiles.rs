@@ -15,7 +15,7 @@ const NAME_CHARS_MAX: usize = 32;
 const SIDES: std::ops::RangeInclusive<i64> = 16..=8192;
 /// In bit/s.
 const VIDEO_BITRATES: std::ops::RangeInclusive<u64> = 50_000..=200_000_000;
-/// In bit/s; the maximum of two-channel AAC-LC at 48 kHz.
+/// In bit/s; within the maximum of two-channel AAC-LC at 48 kHz.
 const AUDIO_BITRATES: std::ops::RangeInclusive<u64> = 16_000..=512_000;
 const FIELDS: [&str; 7] =
     ["name", "width", "height", "video_bitrate", "audio_bitrate", "codec", "preset"];

@@ -56,7 +56,7 @@ impl Header {
         w.full(b"mvhd", 0, 0, |w| {
             w.zeros(8); // dates
             w.u32(self.timescale);
-            w.u32(0); // unknown: it is in the fragments
+            w.u32(0); // duration: it is in the fragments
             w.u32(0x0001_0000); // rate
             w.u16(0x0100); // volume
             w.zeros(10);
