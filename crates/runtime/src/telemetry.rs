@@ -3,7 +3,7 @@
 //! | variable | default | |
 //! |---|---|---|
 //! | `LOG_LEVEL` | `info` | `off`, `error`, `warn`, `info`, `debug`, `trace`, or filter directives such as `info,control=debug` |
-//! | `LOG_FORMAT` | `text` on a terminal, else `json` | `text` or `json` |
+//! | `LOG_FORMAT` | `text` on a terminal, otherwise `json` | `text` or `json` |
 //!
 //! Logs go to stderr. Metrics are OpenTelemetry instruments rendered as Prometheus text under exactly
 //! the names with which they were created: suffixes such as `_total` are written out in the code. Traces

@@ -6,7 +6,7 @@
 //! | `STREAMING_TLS_CERT_FILE` | none: plaintext | PEM, the certificate and its chain; read again when it changes |
 //! | `STREAMING_TLS_KEY_FILE` | | PEM, its private key |
 //! | `STREAMING_INSECURE` | `false` | plaintext on addresses beyond loopback |
-//! | `STREAMING_TLS_CA_FILE` | the system's | PEM, what `https://` servers must be certified by |
+//! | `STREAMING_TLS_CA_FILE` | the system's | CA bundle (PEM) for verifying `https://` servers |
 
 mod dial;
 mod identity;

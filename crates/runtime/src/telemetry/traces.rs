@@ -3,9 +3,9 @@
 //! | variable | default | |
 //! |---|---|---|
 //! | `OTEL_EXPORTER_OTLP_ENDPOINT` | none: no traces | the collector's base URL; for HTTP, `/v1/traces` is appended |
-//! | `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` | | the same for traces alone, taken as it is |
-//! | `OTEL_EXPORTER_OTLP_PROTOCOL` | `http/protobuf`; `grpc` on port 4317 | or `grpc` |
-//! | `OTEL_TRACES_SAMPLER`, `OTEL_BSP_*`, `OTEL_EXPORTER_OTLP_HEADERS`, `…_TIMEOUT`, `…_COMPRESSION` | | as OpenTelemetry has them |
+//! | `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` | | the same for traces only, used unchanged |
+//! | `OTEL_EXPORTER_OTLP_PROTOCOL` | `http/protobuf`; `grpc` on port 4317 | `http/protobuf` or `grpc` |
+//! | `OTEL_TRACES_SAMPLER`, `OTEL_BSP_*`, `OTEL_EXPORTER_OTLP_HEADERS`, `…_TIMEOUT`, `…_COMPRESSION` | | as defined by OpenTelemetry |
 //!
 //! Spans wait in a bounded queue (2048, `OTEL_BSP_MAX_QUEUE_SIZE`) and are sent in batches. Spans that
 //! do not fit or that the collector rejects are dropped and counted, so an unreachable collector does

@@ -41,12 +41,12 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// For clients of HTTP/1.1.
+    /// A connector for HTTP/1.1 clients.
     pub fn http(ca_file: Option<&Path>) -> Self {
         Self { ca_file: ca_file.map(|path| Arc::new(path.to_owned())), alpn: HTTP }
     }
 
-    /// For clients of gRPC.
+    /// A connector for gRPC clients.
     pub fn grpc(ca_file: Option<&Path>) -> Self {
         Self { alpn: GRPC, ..Self::http(ca_file) }
     }
@@ -96,7 +96,7 @@ pub fn channel_lazy(endpoint: &Endpoint, ca_file: Option<&Path>) -> Channel {
     endpoint.connect_lazy()
 }
 
-/// A connected channel.
+/// Connects a channel.
 ///
 /// # Errors
 /// The server cannot be reached, or its certificate is not trusted.
