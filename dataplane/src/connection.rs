@@ -42,7 +42,7 @@ impl Connection {
         Answering(self.clone())
     }
 
-    /// Whether no request is being answered.
+    /// Whether every request has a complete reply.
     pub(crate) fn is_idle(&self) -> bool {
         self.answering.load(Relaxed) == 0
     }

@@ -1,4 +1,4 @@
--- One request against a rate, as Rate::decide does it, by the clock that all data planes share.
+-- Counts one request against a rate, like Rate::decide, by the clock of Redis, which all data planes share.
 -- KEYS[1]: the client's theoretical arrival time. ARGV: interval, burst, both in microseconds.
 -- Returns allowed, remaining, reset, retry; times in microseconds from now.
 local time = redis.call('TIME')

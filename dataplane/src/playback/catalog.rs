@@ -44,7 +44,7 @@ pub(crate) struct Film {
     manifests: Mutex<HashMap<String, Arc<Text>>>,
 }
 
-/// The cache.
+/// The cache of indexes.
 pub(crate) struct Catalog {
     slots: Cache<Key, Arc<Slot>>,
     watching: AtomicBool,

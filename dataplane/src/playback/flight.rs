@@ -45,7 +45,7 @@ impl Weighter<Key, Arc<Flight>> for Bytewise {
     }
 }
 
-/// The cache.
+/// The cache of segments.
 pub(crate) struct Segments {
     flights: Cache<Key, Arc<Flight>, Bytewise>,
     bytes_max: u64,

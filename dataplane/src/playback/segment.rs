@@ -33,7 +33,7 @@ pub(super) struct Segment<'a> {
 }
 
 impl<'a> Segment<'a> {
-    /// A whole object.
+    /// A representation that consists of a whole object.
     pub(super) fn object(
         key: &'a str,
         etag: String,

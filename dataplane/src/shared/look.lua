@@ -1,5 +1,6 @@
--- Looks for a kept reply, and reads what must still hold when another one is kept in its place.
--- KEYS: hash, generation, epoch. ARGV: field, 1 when the reply is good within one epoch only.
+-- Looks up a stored reply, and reads the generation and the epoch that must be unchanged when a new reply is
+-- stored in its place.
+-- KEYS: hash, generation, epoch. ARGV: field, 1 when the reply is valid within one epoch only.
 local generation = redis.call('GET', KEYS[2]) or ''
 local epoch, field = '', ARGV[1]
 if ARGV[2] == '1' then
