@@ -13,9 +13,9 @@ use super::DbError;
 /// One uploaded text track.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uploaded {
-    /// What its upload said of it.
+    /// The properties given with the upload.
     pub about: Described,
-    /// Where it lies.
+    /// The stored object.
     pub object: Picture,
 }
 
@@ -43,10 +43,11 @@ impl TryFrom<&Row> for Uploaded {
     }
 }
 
-/// Adds a track; the same one again changes nothing. False when the video has `most` already.
+/// Adds a track; adding the same track again changes nothing. Returns false if the video then has
+/// more than `most` tracks.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn insert(
     tx: &impl GenericClient,
     video: VideoId,
@@ -73,16 +74,16 @@ pub async fn insert(
         ],
     )
     .await?;
-    // The caller holds the video's lock, so nobody else adds one now.
+    // The caller holds the video's lock, so no other transaction adds a track now.
     let sql = "SELECT count(*) AS captions FROM captions WHERE video_id = $1";
     let count: i64 = tx.query_one(sql, &[&video.uuid()]).await?.try_get("captions")?;
     Ok(count <= most)
 }
 
-/// The uploaded tracks of a video, by age.
+/// The uploaded tracks of a video, oldest first.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn of_video(db: &impl GenericClient, video: VideoId) -> Result<Vec<Uploaded>, DbError> {
     let rows = db
         .query(
@@ -96,10 +97,10 @@ pub async fn of_video(db: &impl GenericClient, video: VideoId) -> Result<Vec<Upl
     rows.iter().map(Uploaded::try_from).collect()
 }
 
-/// Removes a track; its object when there was one.
+/// Removes a track and returns the key of its object; `None` if the track does not exist.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn delete(
     tx: &impl GenericClient,
     video: VideoId,

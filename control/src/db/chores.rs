@@ -1,4 +1,4 @@
-//! Rows of `chores`: work on the store that outlives whoever caused it.
+//! Rows of `chores`: work on the store that outlives the request or job that caused it.
 
 use media::{JobId, VideoId};
 use tokio_postgres::{GenericClient, Row};
@@ -6,16 +6,16 @@ use uuid::Uuid;
 
 use super::DbError;
 
-/// What is to be done.
+/// A kind of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chore {
-    /// Delete everything of a deleted video.
+    /// Delete all objects of a deleted video.
     Video(VideoId),
-    /// Delete what an ended job wrote and no committed output names.
+    /// Delete the objects that an ended job wrote and that no committed output names.
     Job(VideoId, JobId),
-    /// Make the index object say what the row says.
+    /// Bring the index object up to date with the database row.
     Index(VideoId),
-    /// Tell the CDN to forget the video.
+    /// Purge the video from the CDN.
     Purge(VideoId),
 }
 
@@ -30,21 +30,21 @@ impl Chore {
     }
 }
 
-/// A chore taken by this instance for a while.
+/// A chore that this instance has taken for a limited time.
 #[derive(Clone, Debug)]
 pub struct Taken {
     /// The row.
     pub id: i64,
     /// The store's URL.
     pub store: String,
-    /// What is to be done.
+    /// The work.
     pub chore: Chore,
 }
 
-/// Queues a chore; nothing happens when the video's row is gone already.
+/// Queues a chore; does nothing if the video's row has been deleted.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn create(
     db: &impl GenericClient,
     chore: Chore,
@@ -62,13 +62,14 @@ pub async fn create(
     Ok(())
 }
 
-/// How long an instance has for a chore before another repeats it.
+/// How long an instance has for a chore before another one repeats it.
 const TAKEN_SECONDS: f64 = 60.0;
 
-/// Takes a chore that is due, purges excepted. Repeating one is harmless, so there is no lease to keep.
+/// Takes one due chore other than a purge. Repeating a chore is harmless, so there is no lease to
+/// renew.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn take(db: &impl GenericClient) -> Result<Option<Taken>, DbError> {
     let row = db
         .query_opt(
@@ -105,21 +106,21 @@ fn taken(row: &Row) -> Result<Taken, DbError> {
     Ok(Taken { id, store: row.try_get("store")?, chore })
 }
 
-/// A purge taken by this instance for a while.
+/// A purge that this instance has taken for a limited time.
 #[derive(Clone, Copy, Debug)]
 pub struct Purge {
     /// The row.
     pub id: i64,
-    /// What is to be forgotten.
+    /// The video to purge.
     pub video: VideoId,
-    /// How often it was taken, this time included.
+    /// How often the purge was taken, this time included.
     pub attempt: i32,
 }
 
 /// Takes up to `limit` purges that are due.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn take_purges(db: &impl GenericClient, limit: i64) -> Result<Vec<Purge>, DbError> {
     let rows = db
         .query(
@@ -148,10 +149,10 @@ pub async fn take_purges(db: &impl GenericClient, limit: i64) -> Result<Vec<Purg
     rows.iter().map(read).collect()
 }
 
-/// The chore is to be tried again after `seconds`.
+/// Postpones the chore by `seconds`, counted from now.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn postpone(db: &impl GenericClient, id: i64, seconds: f64) -> Result<(), DbError> {
     db.execute(
         "UPDATE chores SET run_after = now() + make_interval(secs => $2) WHERE id = $1",
@@ -161,19 +162,19 @@ pub async fn postpone(db: &impl GenericClient, id: i64, seconds: f64) -> Result<
     Ok(())
 }
 
-/// Forgets all purges.
+/// Deletes all purges.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn drop_purges(db: &impl GenericClient) -> Result<(), DbError> {
     db.execute("DELETE FROM chores WHERE kind = 'purge'", &[]).await?;
     Ok(())
 }
 
-/// The chore is done.
+/// Deletes a chore that is done.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn done(db: &impl GenericClient, id: i64) -> Result<(), DbError> {
     db.execute("DELETE FROM chores WHERE id = $1", &[&id]).await?;
     Ok(())

@@ -18,11 +18,11 @@ use crate::{
 pub struct Job {
     /// Its id.
     pub id: JobId,
-    /// Of this video.
+    /// The video that it transcodes.
     pub video: VideoId,
-    /// Where it stands.
+    /// Its state.
     pub state: JobState,
-    /// What it does.
+    /// Its plan.
     pub plan: Plan,
     /// Why it failed.
     pub failure: Option<Failure>,
@@ -36,7 +36,7 @@ pub struct Job {
     pub now: Timestamp,
     /// 0 to 1.
     pub fraction: f64,
-    /// Seconds of film per second, over the running tasks.
+    /// Seconds of video encoded per second, over the running tasks.
     pub speed: f64,
 }
 
@@ -84,10 +84,11 @@ pub(super) fn plan(row: &Row) -> Result<Plan, DbError> {
     serde_json::from_value(plan).map_err(|_| DbError::row("jobs", "plan", id))
 }
 
-/// Queues a transcode. The caller has made sure, under the video's lock, that there is no other.
+/// Queues a transcode. The caller has made sure, under the video's lock, that no other one is
+/// unfinished.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn create(
     db: &impl GenericClient,
     tenant: &str,
@@ -108,7 +109,7 @@ pub async fn create(
 /// Queues a probe.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn create_probe(
     db: &impl GenericClient,
     tenant: &str,
@@ -127,7 +128,7 @@ pub async fn create_probe(
 /// The video's unfinished transcode.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn active_of(db: &impl GenericClient, video: VideoId) -> Result<Option<JobId>, DbError> {
     let row = db
         .query_opt(
@@ -140,10 +141,10 @@ pub async fn active_of(db: &impl GenericClient, video: VideoId) -> Result<Option
     Ok(row.map(|row| row.try_get("id")).transpose()?.map(JobId::new))
 }
 
-/// One transcode of one tenant.
+/// One transcode job of one tenant.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn get(db: &impl GenericClient, tenant: &str, id: JobId) -> Result<Option<Job>, DbError> {
     let sql = format!(
         "SELECT {COLUMNS}
@@ -156,10 +157,10 @@ pub async fn get(db: &impl GenericClient, tenant: &str, id: JobId) -> Result<Opt
     row.as_ref().map(Job::try_from).transpose()
 }
 
-/// Up to `limit` transcodes, newest first, older than `after`, of one video or of all.
+/// Up to `limit` transcode jobs of one video or of all, newest first, older than `after`.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn list(
     db: &impl GenericClient,
     tenant: &str,
@@ -189,10 +190,10 @@ pub async fn list(
     rows.iter().map(Job::try_from).collect()
 }
 
-/// Failed or cancelled → queued; false when it was neither, or has been replaced.
+/// Changes a failed or cancelled job to queued; false if it is in another state or does not exist.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn reopen(db: &impl GenericClient, id: JobId) -> Result<bool, DbError> {
     let rows = db
         .execute(
@@ -210,10 +211,10 @@ pub async fn reopen(db: &impl GenericClient, id: JobId) -> Result<bool, DbError>
     Ok(rows == 1)
 }
 
-/// How many transcodes run.
+/// How many transcode jobs are running.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn running(db: &impl GenericClient) -> Result<i64, DbError> {
     let row = db
         .query_one(
@@ -224,10 +225,10 @@ pub async fn running(db: &impl GenericClient) -> Result<i64, DbError> {
     Ok(row.try_get("jobs")?)
 }
 
-/// State and start of a job of whatever tenant, for planes and sweeps.
+/// State and start of a job, regardless of its tenant; for data planes and cleanup.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn state(
     db: &impl GenericClient,
     id: JobId,
@@ -241,10 +242,10 @@ pub async fn state(
     Ok(Some((state, row.try_get("started_at")?)))
 }
 
-/// Whether people asked for the job; false for a probe, and for one that is gone.
+/// Whether a job is a transcode; false for a probe and for a job that does not exist.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn is_transcode(db: &impl GenericClient, id: JobId) -> Result<bool, DbError> {
     let row = db
         .query_opt("SELECT kind = 'transcode' AS transcode FROM jobs WHERE id = $1", &[&id.uuid()])
@@ -252,10 +253,10 @@ pub async fn is_transcode(db: &impl GenericClient, id: JobId) -> Result<bool, Db
     Ok(row.map(|row| row.try_get("transcode")).transpose()?.unwrap_or(false))
 }
 
-/// Seconds since the job was asked for, at this moment.
+/// Seconds since the job was created, by the clock at the time of the statement.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn age_seconds(db: &impl GenericClient, id: JobId) -> Result<Option<f64>, DbError> {
     let row = db
         .query_opt(
@@ -268,28 +269,28 @@ pub async fn age_seconds(db: &impl GenericClient, id: JobId) -> Result<Option<f6
     Ok(row.map(|row| row.try_get("age")).transpose()?)
 }
 
-/// The trace context of whoever queued the job.
+/// The trace context of the request that queued the job.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn traceparent(db: &impl GenericClient, id: JobId) -> Result<Option<String>, DbError> {
     let row = db.query_opt("SELECT traceparent FROM jobs WHERE id = $1", &[&id.uuid()]).await?;
     Ok(row.map(|row| row.try_get("traceparent")).transpose()?.flatten())
 }
 
-/// The video of a job of whatever tenant.
+/// The video of a job, regardless of its tenant.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn video_of(db: &impl GenericClient, id: JobId) -> Result<Option<VideoId>, DbError> {
     let row = db.query_opt("SELECT video_id FROM jobs WHERE id = $1", &[&id.uuid()]).await?;
     Ok(row.map(|row| row.try_get("video_id")).transpose()?.map(VideoId::new))
 }
 
-/// The database's clock in whole milliseconds, as indexes have it.
+/// The database's clock in whole milliseconds, the precision of indexes.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn now_ms(db: &impl GenericClient) -> Result<Timestamp, DbError> {
     let row = db.query_one("SELECT date_trunc('milliseconds', now()) AS now", &[]).await?;
     Ok(row.try_get("now")?)

@@ -1,4 +1,4 @@
-//! How much there is to do, for those who watch.
+//! How many tasks wait and run; for metrics.
 
 use tokio_postgres::GenericClient;
 
@@ -8,23 +8,23 @@ use crate::domain::TaskKind;
 /// The tasks of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Load {
-    /// Could be leased now.
+    /// How many can be leased now.
     pub ready: u64,
-    /// Are leased.
+    /// How many are leased.
     pub leased: u64,
-    /// The longest wait of a ready one.
+    /// The longest wait of a ready task.
     pub waits_seconds: f64,
-    /// The longest time since a leased one was first begun.
+    /// The longest time since the first start of a task that is leased.
     pub held_seconds: f64,
-    /// The longest time since a lease was heard of.
+    /// The longest time since a lease was last renewed.
     pub silent_seconds: f64,
 }
 
-/// What waits and what is leased, by kind; kinds without any are not there. A lease lasts
-/// `lease_seconds` after it was heard of.
+/// The ready and leased tasks by kind; kinds without such tasks are omitted. A lease lasts
+/// `lease_seconds` after its last renewal.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn by_kind(
     db: &impl GenericClient,
     lease_seconds: f64,

@@ -6,17 +6,18 @@ mod embedded {
     refinery::embed_migrations!("../migrations");
 }
 
-/// Any number that nothing else locks in this database: "stream" on a telephone.
+/// An arbitrary number that no other lock in this database uses.
 const LOCK: i64 = 787_326;
 
-/// Brings the schema up to date; instances that start together take turns.
+/// Brings the schema up to date; instances that start at the same time wait for each other.
 ///
 /// # Errors
-/// [`DbError::Migration`] names what failed; a transient error means that Postgres is not there yet.
+/// A migration failed ([`DbError::Migration`]), or Postgres is not reachable yet (a transient
+/// error).
 pub async fn run(db: &Db) -> Result<(), DbError> {
     let mut client = db.dedicated().await?;
-    // Waiting for the other instance, and a long migration, may take what it takes. The session
-    // ends with this function and takes the settings and the lock with it.
+    // Waiting for another instance, and a long migration, may take any time. The session ends with
+    // this function, which also ends the settings and the lock.
     client.batch_execute("SET statement_timeout = 0; SET lock_timeout = 0").await?;
     client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await?;
     let report = embedded::migrations::runner()

@@ -1,4 +1,5 @@
-//! Rows of `outputs` and `inits`: what has been proven and committed; and the task a commit is for.
+//! Rows of `outputs` and `inits`, which record admitted outputs; and the task that a commit belongs
+//! to.
 
 use jiff::Timestamp;
 use media::{JobId, TaskId, VideoId, index::Fragment, tables::ChunkTable};
@@ -14,37 +15,39 @@ use crate::{domain::TaskKind, plan::Plan};
 pub struct Offered {
     /// "360p" or "audio-0".
     pub rendition: String,
-    /// Its number on the grid.
+    /// The number of its chunk on the grid.
     pub chunk: u32,
-    /// In the video's store.
+    /// The key in the video's store.
     pub key: String,
-    /// Size.
+    /// Size of the object.
     pub bytes: u64,
     /// Raw, 32 bytes.
     pub sha256: Vec<u8>,
-    /// The rendition's init segment; empty when it is read back from its row, which has none.
+    /// The rendition's init segment; empty when the object is read from its row, which does not
+    /// store it.
     pub init: Vec<u8>,
 }
 
-/// One object that is proven.
+/// One admitted object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Output {
-    /// As it was offered.
+    /// The object as it was offered.
     pub object: Offered,
-    /// What admission found in it.
+    /// The fragments that admission found in it.
     pub fragments: Vec<Fragment>,
-    /// Every sample's size and composition; `None` of rows that are older than tables.
+    /// Size and composition offset of every sample; `None` for rows that are older than sample
+    /// tables.
     pub samples: Option<ChunkTable>,
 }
 
-/// What a commit's task is about, whether or not the lease is still held.
+/// The task of a commit, regardless of whether the lease is still held.
 #[derive(Clone, Debug)]
 pub struct Subject {
-    /// What it does.
+    /// The kind of the task.
     pub kind: TaskKind,
     /// The chunk's or the track's number.
     pub ordinal: u32,
-    /// What a chunk task encodes.
+    /// The rungs that a chunk task encodes.
     pub rungs: Vec<String>,
     /// Its job.
     pub job: JobId,
@@ -52,18 +55,18 @@ pub struct Subject {
     pub video: VideoId,
     /// The video's store.
     pub store: String,
-    /// The client's name of the source.
+    /// The file name that the client gave the source.
     pub filename: String,
     /// `None` for a probe.
     pub plan: Option<Plan>,
-    /// The trace context of whoever queued the job.
+    /// The trace context of the request that queued the job.
     pub traceparent: Option<String>,
 }
 
-/// The task of a commit or lease.
+/// The task of a commit or a lease.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn subject(db: &impl GenericClient, task: TaskId) -> Result<Option<Subject>, DbError> {
     let row = db
         .query_opt(
@@ -97,10 +100,10 @@ pub async fn subject(db: &impl GenericClient, task: TaskId) -> Result<Option<Sub
     }))
 }
 
-/// Locks a lease for this transaction; false when it is not held.
+/// Locks the row of a lease for this transaction; false if the lease is not held.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn lock_lease(tx: &impl GenericClient, lease: LeaseId) -> Result<bool, DbError> {
     let row = tx
         .query_opt(
@@ -114,10 +117,10 @@ pub async fn lock_lease(tx: &impl GenericClient, lease: LeaseId) -> Result<bool,
     Ok(row.is_some())
 }
 
-/// Whether exactly this lease finished the task.
+/// Whether this very lease finished the task.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn finished_by(db: &impl GenericClient, lease: LeaseId) -> Result<bool, DbError> {
     let row = db
         .query_opt(
@@ -128,10 +131,10 @@ pub async fn finished_by(db: &impl GenericClient, lease: LeaseId) -> Result<bool
     Ok(row.is_some())
 }
 
-/// Fixes a rendition's init segment, or compares with the one that is fixed; false when they differ.
+/// Stores a rendition's init segment, or compares it with the stored one; false if they differ.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn fix_init(
     tx: &impl GenericClient,
     job: JobId,
@@ -154,10 +157,11 @@ pub async fn fix_init(
     Ok(row.try_get("same")?)
 }
 
-/// Commits an object; false when another one is committed in its place. The same one again is true.
+/// Commits an object; false if a different object has been committed for this chunk. True for a
+/// repeated commit of the same object.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn insert(
     tx: &impl GenericClient,
     job: JobId,
@@ -190,10 +194,10 @@ pub async fn insert(
     holds(tx, job, &object.rendition, object.chunk, &object.key).await
 }
 
-/// Whether exactly this object is the committed one.
+/// Whether this very object is the committed one.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn holds(
     db: &impl GenericClient,
     job: JobId,
@@ -215,7 +219,7 @@ pub async fn holds(
 /// How many outputs of `renditions` are committed, of one chunk or of all.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn count(
     db: &impl GenericClient,
     job: JobId,
@@ -236,10 +240,10 @@ pub async fn count(
     Ok(count.unsigned_abs())
 }
 
-/// Everything a job has committed, without the inits.
+/// All committed outputs of a job, without the init segments.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn of_job(db: &impl GenericClient, job: JobId) -> Result<Vec<Output>, DbError> {
     let rows = db
         .query(
@@ -272,10 +276,10 @@ fn output(row: &Row, job: JobId) -> Result<Output, DbError> {
     })
 }
 
-/// The init segments of a job by rendition.
+/// The init segments of a job with the names of their renditions.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn inits(db: &impl GenericClient, job: JobId) -> Result<Vec<(String, Vec<u8>)>, DbError> {
     let rows =
         db.query("SELECT rendition, init FROM inits WHERE job_id = $1", &[&job.uuid()]).await?;
@@ -285,35 +289,35 @@ pub async fn inits(db: &impl GenericClient, job: JobId) -> Result<Vec<(String, V
 /// The committed keys of a job.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn keys(db: &impl GenericClient, job: JobId) -> Result<Vec<String>, DbError> {
     let rows = db.query("SELECT object_key FROM outputs WHERE job_id = $1", &[&job.uuid()]).await?;
     rows.iter().map(|row| Ok(row.try_get("object_key")?)).collect()
 }
 
-/// What the index of a job needs besides its outputs.
+/// The data that the index of a job needs besides its outputs.
 #[derive(Clone, Debug)]
 pub struct Head {
     /// The job's plan.
     pub plan: Plan,
-    /// When the job was complete.
+    /// When the job was completed.
     pub finished_at: Option<Timestamp>,
-    /// Whose it is.
+    /// The tenant that owns the video.
     pub tenant: String,
-    /// What people call it.
+    /// The title of the video.
     pub title: String,
-    /// Plays without a token.
+    /// Whether the video plays without a token.
     pub public: bool,
-    /// When it first could be played; only when it is the served one.
+    /// When the video could first be played; only if this job is the served one.
     pub published_at: Option<Timestamp>,
-    /// Counts visible changes.
+    /// The number of visible changes.
     pub revision: i64,
 }
 
-/// The head of one job's index.
+/// The data for the index of one job.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn head(db: &impl GenericClient, job: JobId) -> Result<Option<Head>, DbError> {
     let row = db
         .query_opt(
@@ -339,10 +343,10 @@ pub async fn head(db: &impl GenericClient, job: JobId) -> Result<Option<Head>, D
     }))
 }
 
-/// What is served of a video, and the revision that says so.
+/// The revision of a video and the job that is served.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn served(
     db: &impl GenericClient,
     video: VideoId,

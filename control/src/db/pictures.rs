@@ -1,26 +1,27 @@
-//! Rows of `pictures` and `tables`: what has been proven of a job besides its renditions; embedded text
-//! tracks are among the pictures.
+//! Rows of `pictures` and `tables`: the admitted outputs of a job besides its renditions. Embedded
+//! text tracks are stored in `pictures`.
 
 use media::{JobId, index::TableObject, pictures::Picture, tables::ChunkTable};
 use tokio_postgres::{GenericClient, Row};
 
 use super::DbError;
 
-/// One proven picture or clip.
+/// One admitted image, clip or text track.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Made {
     /// "poster", "thumbnails/3", "storyboard/0", "preview", "subtitles/1".
     pub name: String,
     /// The object.
     pub picture: Picture,
-    /// Where in the film it is; only of thumbnails.
+    /// Its time in the video; only for thumbnails.
     pub seconds: Option<f64>,
 }
 
-/// Commits pictures. What an earlier attempt of the task has committed stands; ours is swept then.
+/// Commits images. Objects that an earlier attempt of the task has committed stay; garbage
+/// collection then deletes the new ones.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn insert(
     tx: &impl GenericClient,
     job: JobId,
@@ -47,10 +48,10 @@ pub async fn insert(
     Ok(())
 }
 
-/// Forgets one picture; the sweep deletes its object. False when there is none.
+/// Deletes one row; garbage collection deletes its object. False if there is no such row.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn delete(tx: &impl GenericClient, job: JobId, name: &str) -> Result<bool, DbError> {
     let rows = tx
         .execute("DELETE FROM pictures WHERE job_id = $1 AND name = $2", &[&job.uuid(), &name])
@@ -58,10 +59,10 @@ pub async fn delete(tx: &impl GenericClient, job: JobId, name: &str) -> Result<b
     Ok(rows == 1)
 }
 
-/// The pictures of a job.
+/// The images and text tracks of a job.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn of_job(db: &impl GenericClient, job: JobId) -> Result<Vec<Made>, DbError> {
     let rows = db
         .query(
@@ -79,21 +80,21 @@ fn made(row: &Row, job: JobId) -> Result<Made, DbError> {
     Ok(Made { name: row.try_get("name")?, picture, seconds: row.try_get("seconds")? })
 }
 
-/// The sample tables of one rendition, gathered in an object.
+/// The sample tables of one rendition, written as one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gathered {
     /// "720p" or "audio-0".
     pub rendition: String,
     /// The object.
     pub object: TableObject,
-    /// Of a rung: the size of its download.
+    /// For a rung: the size of its download.
     pub download_bytes: Option<u64>,
 }
 
-/// Records a job's gathered tables; those that are recorded stand.
+/// Records a job's sample tables; existing rows stay as they are.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn insert_tables(
     tx: &impl GenericClient,
     job: JobId,
@@ -117,10 +118,10 @@ pub async fn insert_tables(
     Ok(())
 }
 
-/// The gathered tables of a job.
+/// The sample tables of a job.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn tables(db: &impl GenericClient, job: JobId) -> Result<Vec<Gathered>, DbError> {
     let rows = db
         .query(
@@ -138,10 +139,10 @@ pub async fn tables(db: &impl GenericClient, job: JobId) -> Result<Vec<Gathered>
     rows.iter().map(read).collect()
 }
 
-/// The sample tables of a rendition's chunks, in order; `None` when a chunk has none.
+/// The sample tables of a rendition's chunks, in order; `None` if a chunk has no table.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn samples(
     db: &impl GenericClient,
     job: JobId,
@@ -165,10 +166,10 @@ pub async fn samples(
     Ok(Some(tables))
 }
 
-/// Every object that a job's rows here name.
+/// The keys of all objects that these rows of a job name.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn keys(db: &impl GenericClient, job: JobId) -> Result<Vec<String>, DbError> {
     let rows = db
         .query(
@@ -181,10 +182,10 @@ pub async fn keys(db: &impl GenericClient, job: JobId) -> Result<Vec<String>, Db
     rows.iter().map(|row| Ok(row.try_get("object_key")?)).collect()
 }
 
-/// Forgets a job's pictures and tables; the sweep deletes their objects.
+/// Deletes the rows of a job's images and sample tables; garbage collection deletes their objects.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn drop_all(tx: &impl GenericClient, job: JobId) -> Result<(), DbError> {
     tx.execute("DELETE FROM pictures WHERE job_id = $1", &[&job.uuid()]).await?;
     tx.execute("DELETE FROM tables WHERE job_id = $1", &[&job.uuid()]).await?;

@@ -1,4 +1,5 @@
-//! The connection pool. Every limit is explicit: bb8's defaults are far too patient for us.
+//! The connection pool. Every limit is explicit, because bb8's default timeouts are far too long
+//! here.
 
 use std::{str::FromStr, time::Duration};
 
@@ -21,15 +22,15 @@ type Manager = PostgresConnectionManager<NoTls>;
 /// A connection that returns to the pool when dropped.
 pub type Connection<'a> = bb8::PooledConnection<'a, Manager>;
 
-/// The pool.
+/// The connection pool.
 #[derive(Clone, Debug)]
 pub struct Db(bb8::Pool<Manager>);
 
 impl Db {
-    /// A pool for `url` (a URL or key=value pairs) that connects when first used.
+    /// Creates a pool for `url` (a URL or key=value pairs) that connects on first use.
     ///
     /// # Errors
-    /// [`DbError::Url`] when the URL cannot be read.
+    /// [`DbError::Url`] if the URL is invalid.
     pub fn new(url: &str, size: u32) -> Result<Self, DbError> {
         let mut config = Config::from_str(url).map_err(DbError::Url)?;
         let given = config.get_options().unwrap_or_default().to_owned();
@@ -52,18 +53,18 @@ impl Db {
         Ok(Self(pool))
     }
 
-    /// A connection.
+    /// Takes a connection from the pool.
     ///
     /// # Errors
-    /// [`DbError::Unreachable`] after [`CHECKOUT_MAX`].
+    /// [`DbError::Unreachable`] if no connection is available within [`CHECKOUT_MAX`].
     pub async fn get(&self) -> Result<Connection<'_>, DbError> {
         self.0.get().await.map_err(|e| DbError::Unreachable(Box::new(e)))
     }
 
-    /// A connection outside the pool, for session state such as advisory locks.
+    /// Opens a connection outside the pool, for session state such as advisory locks.
     ///
     /// # Errors
-    /// [`DbError::Statement`] when it cannot be made.
+    /// [`DbError::Statement`] if the connection cannot be opened.
     pub async fn dedicated(&self) -> Result<Client, DbError> {
         Ok(self.0.dedicated_connection().await?)
     }

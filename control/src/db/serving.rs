@@ -1,16 +1,16 @@
-//! When a job begins to be served.
+//! When a job starts to be served.
 
 use media::{JobId, VideoId};
 use tokio_postgres::GenericClient;
 
 use super::DbError;
 
-/// Serves the job from now on if its video serves nothing and the job has something to play: the
-/// first chunk of one of `pictures`, unless there are to be none, and of the default audio if there is
-/// to be one. True when it did.
+/// Serves the job from now on if no job of its video is served yet and the job has something to
+/// play: chunk 0 of one of the renditions in `pictures`, unless that is empty, and of the default
+/// audio if there is one. Returns true if the served job changed.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn publish(
     tx: &impl GenericClient,
     video: VideoId,

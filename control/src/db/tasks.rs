@@ -1,4 +1,4 @@
-//! Rows of `tasks` as people see them, and making them.
+//! Rows of `tasks` for the API; creates, requeues and unblocks tasks.
 
 use media::{JobId, TaskId, VideoId};
 use tokio_postgres::{GenericClient, Row};
@@ -10,7 +10,7 @@ use crate::{
     plan::NewTask,
 };
 
-/// Leases of one task before it counts as poison.
+/// Maximum attempts of one task; when the last one fails, the task has failed for good.
 pub const ATTEMPTS_MAX: i32 = 4;
 
 /// One task.
@@ -18,23 +18,23 @@ pub const ATTEMPTS_MAX: i32 = 4;
 pub struct Task {
     /// Its id.
     pub id: TaskId,
-    /// What it does.
+    /// The kind of the task.
     pub kind: TaskKind,
     /// The chunk's or the track's number.
     pub ordinal: u32,
-    /// What a chunk task encodes.
+    /// The rungs that a chunk task encodes.
     pub rungs: Vec<String>,
-    /// Where it stands.
+    /// Its state.
     pub state: TaskState,
-    /// Share of the job's work.
+    /// Its share of the job's work.
     pub weight: f64,
-    /// Leases so far.
+    /// Number of leases so far.
     pub attempt: u32,
-    /// Who holds or last held the lease.
+    /// The worker that holds or last held the lease.
     pub worker: String,
     /// 0 to 1.
     pub fraction: f64,
-    /// Seconds of film per second.
+    /// Seconds of video encoded per second.
     pub speed: f64,
     /// The latest failure.
     pub failure: Option<Failure>,
@@ -65,10 +65,10 @@ impl TryFrom<&Row> for Task {
     }
 }
 
-/// A job's tasks in the order in which they are meant to run.
+/// A job's tasks in the order in which they should run.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn of_job(db: &impl GenericClient, job: JobId) -> Result<Vec<Task>, DbError> {
     let rows = db
         .query(
@@ -83,10 +83,10 @@ pub async fn of_job(db: &impl GenericClient, job: JobId) -> Result<Vec<Task>, Db
     rows.iter().map(Task::try_from).collect()
 }
 
-/// Makes a job's tasks in one statement; those that are ready take their turns in this order.
+/// Creates a job's tasks in one statement; the ready ones take their turns in the given order.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn create(
     db: &impl GenericClient,
     tenant: &str,
@@ -146,7 +146,7 @@ pub async fn create(
     Ok(())
 }
 
-/// SQL: the tasks of job `$1` that are to be done once more.
+/// SQL: the tasks of job `$1` that must run again.
 const UNFINISHED: &str = "
     SELECT t.id, t.tenant, t.priority, t.encoder, t.ordinal
     FROM tasks t
@@ -175,11 +175,11 @@ const UNFINISHED: &str = "
           )
       )";
 
-/// Queues again what a failed or cancelled job has not committed. A finished task whose outputs have
-/// been collected in the meantime counts as unfinished.
+/// Queues the unfinished tasks of a failed or cancelled job again. A finished task whose outputs
+/// have been deleted in the meantime counts as unfinished.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn requeue_unfinished(db: &impl GenericClient, job: JobId) -> Result<(), DbError> {
     turns::queue_up(db, job).await?;
     let taken = turns::TAKEN;
@@ -223,11 +223,12 @@ pub async fn requeue_unfinished(db: &impl GenericClient, job: JobId) -> Result<(
     Ok(())
 }
 
-/// Makes ready what waited for the tasks that are done: pictures for the renditions, `collect` for
-/// everything. A picture or text that has failed for good is waited for no longer. True when something is ready.
+/// Makes the tasks ready whose prerequisites are done: images wait for the renditions, `collect`
+/// waits for everything. An optional task that has failed for good no longer blocks `collect`.
+/// Returns true if a task became ready.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn unblock(db: &impl GenericClient, job: JobId) -> Result<bool, DbError> {
     let taken = turns::TAKEN;
     let sql = format!(

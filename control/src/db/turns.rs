@@ -1,22 +1,25 @@
-//! Whose turn it is: tenants share each priority turn by turn, one task each.
+//! Fair queueing: the tenants at each priority take turns, one task each.
 //!
-//! A task takes its turn when it becomes ready: the one after its tenant's last, and not before the one
-//! after that which is being served. Claims go by priority, turn and age, so they read one index from its
-//! start, however much waits and for however many. Hence the bound: when a task becomes ready whose tenant
-//! has none waiting, at most two tasks of each other tenant go before it (the turn that is being served, and
-//! the next). Nobody is held back while there are slots: turns order, they do not ration.
+//! A task takes its turn when it becomes ready: the turn after its tenant's last one, but not
+//! before the turn after the one being served. Claims go by priority, turn and age, so they read
+//! one index from its start, regardless of how many tasks and tenants wait. This gives a bound:
+//! when a task becomes ready and its tenant has no other waiting task, at most two tasks of each
+//! other tenant go before it (one in the turn being served, one in the next). Turns never hold a
+//! task back while slots are free: they set the order, not a quota.
 //!
-//! Turns are counted per encoder, because what only some workers can do may be far behind the rest.
+//! Turns are counted per encoder, because the tasks that only some workers can run may be far
+//! behind the rest.
 
 use media::JobId;
 use tokio_postgres::GenericClient;
 
 use super::DbError;
 
-/// SQL: the last turn that is taken, from the point of view of a row `t` with tenant, priority and encoder.
+/// SQL: the last turn taken, as seen from a row `t` with tenant, priority and encoder.
 ///
-/// What is in backoff, or came back from it, keeps its old turn and does not say what is being served. An
-/// encoder that nobody waits for begins where the others of its priority are.
+/// Tasks that are or were in backoff keep their old turn and do not define the turn being served.
+/// If no task waits for an encoder, its turns start at those of the other encoders of the same
+/// priority.
 pub(super) const TAKEN: &str = "
     GREATEST(
         (
@@ -53,14 +56,14 @@ pub(super) const TAKEN: &str = "
         )
     )";
 
-/// Any number that nothing else locks with a key of its own.
+/// An arbitrary key that no other lock of this kind uses.
 const LOCKS: i64 = 787_327;
 
-/// Makes the jobs of one tenant that are queued at once queue up until the transaction ends: each must see
-/// the turns that the others take.
+/// Serializes the transactions that queue jobs of the same tenant, until the transaction ends: each
+/// must see the turns that the others take.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub(super) async fn queue_up(tx: &impl GenericClient, job: JobId) -> Result<(), DbError> {
     tx.execute(
         "SELECT pg_advisory_xact_lock(hashtextextended(tenant, $2)) FROM jobs WHERE id = $1",
