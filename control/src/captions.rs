@@ -1,4 +1,5 @@
-//! The text tracks of a video: those that its served job took out of the source, and uploaded ones. Pure.
+//! The text tracks of a video: those that its served job extracted from the source, and uploaded
+//! ones. Pure functions.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,11 +11,11 @@ use media::{
 
 use crate::{db::captions::Uploaded, plan::PlannedText};
 
-/// Uploaded text tracks of one video.
+/// Maximum number of uploaded text tracks of one video.
 pub const CAPTIONS_PER_VIDEO_MAX: i64 = 64;
 
-/// What people see of a video's tracks: of the embedded ones those that are `made`, by their names among
-/// the job's pictures.
+/// Describes the text tracks of a video for the API. An embedded track is listed if `made`, the
+/// names of the job's images and text tracks, contains its file name.
 pub fn described(
     embedded: Option<(JobId, &[PlannedText])>,
     made: &HashSet<&str>,
@@ -29,7 +30,7 @@ pub fn described(
     listed(tracks)
 }
 
-/// The tracks of an index.
+/// The text tracks for the index.
 pub fn tracks(
     job: JobId,
     planned: &[PlannedText],

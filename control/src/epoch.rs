@@ -1,6 +1,7 @@
-//! What data planes keep in Redis about videos, forgotten here; see `api::cached`.
+//! Invalidates the metadata of videos that data planes cache in Redis; see `api::cached`.
 //!
-//! A change that could not be forgotten, because Redis was away, makes a new epoch as soon as it is back.
+//! If a change could not be invalidated because Redis was unavailable, a new epoch starts as soon
+//! as Redis is back.
 
 use std::{
     collections::HashMap,
@@ -20,16 +21,16 @@ use media::VideoId;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-/// How long a call waits for Redis to forget; what follows takes care of the rest.
+/// How long a call waits for the invalidation; after that, a new epoch takes its place.
 const FORGET_MAX: Duration = Duration::from_millis(300);
-/// A change that is found in the rows so long after it was heard of is the same one.
+/// A row change found within this time of its notification is the same change.
 const HEARD: Duration = Duration::from_secs(3);
-/// Changes that are remembered as heard of.
+/// Maximum number of changes remembered for this.
 const HEARD_MAX: usize = 10_000;
-/// How often the epoch is kept up: several times within its life.
+/// How often the epoch is renewed: several times within its lifetime.
 const KEEP_EVERY: Duration = Duration::from_secs(3);
 
-/// Whether everything that should be forgotten has been.
+/// Tracks which changes have been invalidated, and whether one was missed.
 #[derive(Debug)]
 pub(crate) struct Epoch {
     missed: AtomicBool,
@@ -38,18 +39,19 @@ pub(crate) struct Epoch {
 }
 
 impl Epoch {
-    /// Nobody knows what happened before.
+    /// Changes may have been missed before this point, so this starts a new epoch.
     pub(crate) fn new() -> Self {
         Self { missed: AtomicBool::new(true), renew: Notify::new(), heard: Mutex::default() }
     }
 
-    /// Something may have been missed: what data planes keep is not to be believed.
+    /// Records that a change may have been missed: data planes must not use the metadata they
+    /// cached until now.
     pub(crate) fn miss(&self) {
         self.missed.store(true, Ordering::Release);
         self.renew.notify_one();
     }
 
-    /// Whoever changed this video has forgotten it, too.
+    /// Records the notification of a change, whose sender has already invalidated this video.
     pub(crate) fn hear(&self, video: VideoId) {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         if heard.len() >= HEARD_MAX {
@@ -60,14 +62,14 @@ impl Epoch {
         }
     }
 
-    /// Those of these changed videos of whose change nobody has told us.
+    /// Those of these changed videos for which no notification has arrived.
     pub(crate) fn unheard(&self, videos: Vec<VideoId>) -> Vec<VideoId> {
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let known = |video: &VideoId| heard.get(video).is_some_and(|s| s.elapsed() < HEARD);
         videos.into_iter().filter(|video| !known(video)).collect()
     }
 
-    /// Forgets what is kept of these videos, now or by a new epoch.
+    /// Invalidates the cached metadata of these videos, directly or with a new epoch.
     pub(crate) async fn forget(&self, client: &Client, videos: &[VideoId]) {
         if videos.is_empty() {
             return;
@@ -80,7 +82,7 @@ impl Epoch {
         }
     }
 
-    /// Keeps the epoch up for ever.
+    /// Renews the epoch forever.
     pub(crate) async fn keep(&self, client: &Client) {
         loop {
             let missed = self.missed.swap(false, Ordering::AcqRel);
@@ -103,7 +105,8 @@ async fn forget(client: &Client, videos: &[VideoId]) -> Result<(), Error> {
     for &video in videos {
         let (generation, value) = (cached::generation(video), Uuid::new_v4().to_string());
         let expire = Some(Expiration::EX(cached::GENERATION_SECONDS));
-        // First: what is in the making must not be kept after the rest is gone.
+        // The generation comes first: entries being built at this moment must not be cached after
+        // the others are deleted.
         let () = pipeline.set(generation, value, expire, None, false).await?;
         let () = pipeline.del(vec![cached::manifests(video), cached::metadata(video)]).await?;
     }

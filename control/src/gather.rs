@@ -1,5 +1,5 @@
-//! Gathers sample tables: one object per rendition of a finished film, from which data planes lay out its
-//! downloads without reading a single fragment.
+//! Writes sample tables: one object per rendition of a complete video, from which data planes lay
+//! out its downloads without reading a fragment.
 
 use std::sync::Arc;
 
@@ -18,11 +18,11 @@ use crate::{
     index::{self, IndexProblem},
 };
 
-/// Writes the tables of every rendition that can be downloaded, and names them in the index. A film that
-/// was encoded before there were tables gets none.
+/// Writes the tables of every rendition that can be downloaded and adds them to the index. A video
+/// that was encoded before sample tables existed gets none.
 ///
 /// # Errors
-/// [`IndexProblem`]
+/// The database or the store failed, or the video's store is not configured.
 pub async fn tables(
     deps: &Deps,
     (video, job): (VideoId, JobId),
@@ -67,7 +67,7 @@ async fn read(deps: &Deps, job: JobId, rendition: &str) -> Result<Option<Tables>
     Ok(tables.map(Arc::new))
 }
 
-/// The size of the file that data planes will lay out; `None` when they could not.
+/// The size of the file that data planes will lay out; `None` if the layout fails.
 async fn download_bytes(
     index: &Index,
     rung: &str,

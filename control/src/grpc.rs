@@ -1,4 +1,5 @@
-//! The gRPC services: each handler reads its message, asks the gate, calls the database, answers.
+//! The gRPC services: each handler reads its message, authorizes the caller, calls the database and
+//! replies.
 
 pub mod access;
 pub mod auth;
@@ -33,10 +34,10 @@ use crate::{
     index::IndexProblem,
 };
 
-/// What server streams are made of.
+/// The type of server streams.
 pub type Stream<T> = BoxStream<'static, Result<T, Status>>;
 
-/// The one type behind every service.
+/// The type that implements every service.
 #[derive(Clone, Debug)]
 pub struct Services(pub Arc<Deps>);
 
@@ -57,7 +58,7 @@ impl From<IndexProblem> for Problem {
     }
 }
 
-/// Answers with a database error.
+/// Maps a database error to a gRPC status.
 fn refuse(error: impl Into<DbError>) -> Status {
     Problem::from(error.into()).into()
 }

@@ -1,4 +1,4 @@
-//! Connections on their way to the gRPC server: accepted, shaken hands with, handed over.
+//! Accepts connections for the gRPC server and does their TLS handshakes.
 
 use std::{
     io,
@@ -19,17 +19,17 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-/// Connections that wait for the server to take them.
+/// Maximum number of connections that wait for the server to accept them.
 const WAITING_MAX: usize = 64;
-/// Pause after a failed accept: the descriptors have run out, most likely.
+/// Pause after a failed accept, whose most likely cause is that file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// A connection as the server takes it.
+/// A connection in the form that the server accepts.
 #[derive(Debug)]
 pub struct Connection(Stream);
 
-/// Accepts until the soft stop. Handshakes run side by side, so that a slow one holds nobody up; how many
-/// is the acceptor's bound.
+/// Accepts connections until the soft stop. Handshakes run concurrently, so that a slow one does
+/// not delay the others; the acceptor limits their number.
 pub fn accept(
     listener: TcpListener,
     acceptor: Acceptor,
@@ -71,7 +71,7 @@ async fn shake(
 ) {
     let _best_effort = stream.set_nodelay(true);
     match acceptor.accept(stream).await {
-        // The server is gone when nobody takes it.
+        // Sending fails only when the server has stopped.
         Ok(stream) => drop(sender.send(Ok(Connection(stream))).await),
         Err(error) => tracing::debug!(%error, "shake hands"),
     }

@@ -1,4 +1,5 @@
-//! Builds indexes from committed rows: the growing one for each `GetIndex`, the final one as an object.
+//! Builds indexes from committed rows: the growing one for each `GetIndex`, the final one as an
+//! object.
 
 use std::collections::HashMap;
 
@@ -25,13 +26,13 @@ use crate::{
     },
 };
 
-/// Why there is no index.
+/// Why an index cannot be built or stored.
 #[derive(Debug, Error)]
 pub enum IndexProblem {
-    /// The database does not answer.
+    /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
-    /// A committed init segment cannot be read; admission must have prevented that.
+    /// A committed init segment is invalid; admission should have prevented that.
     #[error("read the init segment of {rendition} of job {job}")]
     Init {
         /// The job.
@@ -42,22 +43,22 @@ pub enum IndexProblem {
         #[source]
         source: Mp4Error,
     },
-    /// The store that the video lies in is not configured here.
+    /// The store that holds the video is not configured.
     #[error("no store {0} is configured")]
     Store(String),
-    /// The store does not answer.
+    /// The store failed.
     #[error("write {key}")]
     Object {
-        /// The object.
+        /// The key of the object.
         key: String,
-        /// What the store says.
+        /// The store's error.
         #[source]
         source: object_store::Error,
     },
 }
 
 impl IndexProblem {
-    /// Whether waiting may help: nothing is wrong with what was to be done.
+    /// Whether a retry may help, because only the database or the store failed.
     pub fn passing(&self) -> bool {
         match self {
             Self::Db(error) => error.transient(),
@@ -67,7 +68,7 @@ impl IndexProblem {
     }
 }
 
-/// Encoded indexes that are kept, in bytes.
+/// Maximum size of the cached indexes in bytes.
 const CACHE_BYTES_MAX: u64 = 64 << 20;
 const CACHE_ITEMS: usize = 1024;
 
@@ -80,7 +81,7 @@ impl Weighter<VideoId, (i64, Bytes)> for Bytewise {
     }
 }
 
-/// Encoded indexes by video, each good for exactly one revision of its row.
+/// Encoded indexes by video, each valid for exactly one revision of the video's row.
 pub struct Indexes(Cache<VideoId, (i64, Bytes), Bytewise>);
 
 impl Default for Indexes {
@@ -96,10 +97,10 @@ impl std::fmt::Debug for Indexes {
 }
 
 impl Indexes {
-    /// The encoded index of what is served of a video now; `None` when nothing is.
+    /// The encoded index of the version that is served now; `None` if no version is served.
     ///
     /// # Errors
-    /// [`IndexProblem`]
+    /// The database failed, or a committed init segment is invalid.
     pub async fn get(&self, db: &Db, video: VideoId) -> Result<Option<Bytes>, IndexProblem> {
         let mut connection = db.get().await?;
         let Some((revision, Some(_))) = outputs::served(&*connection, video).await? else {
@@ -119,7 +120,8 @@ impl Indexes {
     }
 }
 
-/// What is served of a video, read in one snapshot, and the revision it is of.
+/// The index of the served version, read in one snapshot, and the revision of the row in that
+/// snapshot.
 async fn snapshot(
     client: &mut tokio_postgres::Client,
     video: VideoId,
@@ -139,7 +141,7 @@ async fn snapshot(
 /// The index of one job, served or not.
 ///
 /// # Errors
-/// [`IndexProblem`]
+/// The database failed, or a committed init segment is invalid.
 pub async fn of_job(
     db: &impl GenericClient,
     video: VideoId,
@@ -234,11 +236,12 @@ fn assemble(
     })
 }
 
-/// Makes the video's index object say what the row says: the final index of what is served, or no
-/// object at all. Two instances that do this at once end with the later state.
+/// Brings the video's index object up to date with its row: writes the final index of the served
+/// version, or deletes the object. If two instances do this at the same time, the later state
+/// remains.
 ///
 /// # Errors
-/// [`IndexProblem`]
+/// The database or the store failed, or the store is not configured.
 pub async fn sync_object(
     db: &Db,
     stores: &Stores,
@@ -268,7 +271,7 @@ pub async fn sync_object(
 /// Writes a small object.
 ///
 /// # Errors
-/// [`IndexProblem`]
+/// The store failed or is not configured.
 pub async fn put(
     stores: &Stores,
     url: &str,
@@ -280,10 +283,10 @@ pub async fn put(
     written.map(drop).map_err(|source| IndexProblem::Object { key: key.to_owned(), source })
 }
 
-/// Deletes an object; one that is not there counts as deleted.
+/// Deletes an object; a missing object counts as deleted.
 ///
 /// # Errors
-/// [`IndexProblem`]
+/// The store failed or is not configured.
 pub async fn delete(stores: &Stores, url: &str, key: &str) -> Result<(), IndexProblem> {
     let store = stores.get(url).ok_or_else(|| IndexProblem::Store(url.to_owned()))?;
     match store.objects.delete(&Path::from(key)).await {

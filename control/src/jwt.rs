@@ -1,5 +1,5 @@
-//! The identity provider whose JWTs are accepted, if one is configured: its keys, and what its tokens
-//! must say. What a JWT is and when it is good is `authz::jwt`'s to know; here is where keys come from.
+//! The identity provider whose JWTs are accepted, if one is configured: its keys and the claims
+//! that its tokens must have. `authz::jwt` verifies JWTs; this module provides the keys.
 
 pub mod config;
 pub mod jwks;
@@ -11,26 +11,26 @@ use tokio_util::sync::CancellationToken;
 
 use self::jwks::Jwks;
 
-/// Why a JWT is not taken.
+/// Why a JWT is rejected.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Refusal {
-    /// The token's own fault.
+    /// The token is invalid.
     #[error(transparent)]
     Token(#[from] JwtError),
-    /// The provider's keys are not known, or too old to be trusted.
+    /// The provider's keys are unknown, or too old to be trusted.
     #[error("the identity provider's keys cannot be fetched")]
     Unavailable,
 }
 
 /// The configured provider.
 pub struct Provider {
-    /// What tokens must say.
+    /// The claims that tokens must have.
     pub policy: Policy,
-    /// The longest life of a biscuit that a JWT is exchanged for, in seconds.
+    /// The longest lifetime of a biscuit that a JWT is exchanged for, in seconds.
     pub ttl: i64,
-    /// From files.
+    /// Keys from files.
     fixed: JwtKeys,
-    /// From the provider itself.
+    /// Keys that the provider publishes.
     jwks: Option<Arc<Jwks>>,
 }
 
@@ -41,10 +41,10 @@ impl std::fmt::Debug for Provider {
 }
 
 impl Provider {
-    /// Verifies a token at `now` (Unix seconds), fetching the provider's keys where that may help.
+    /// Verifies a token at `now` (Unix seconds). Fetches the provider's keys when that may help.
     ///
     /// # Errors
-    /// [`Refusal`]
+    /// The token is invalid, or the provider's keys are unavailable.
     pub async fn verify(&self, token: &str, now: i64) -> Result<Identity, Refusal> {
         let check = |keys: &JwtKeys| jwt::verify(token, keys, &self.policy, now);
         let Some(jwks) = &self.jwks else { return Ok(check(&self.fixed)?) };

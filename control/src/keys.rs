@@ -1,8 +1,9 @@
-//! The root keys as the key file holds them now: the file is looked at again and again, so that keys are
+//! The root keys in their current state: the key file is read periodically, so that keys can be
 //! added and removed without a restart.
 //!
-//! A new key verifies at once, here and, within about a second, on every data plane. It mints a little later,
-//! because a token must not be refused by whoever has not heard of its key yet.
+//! A new key verifies tokens at once on this instance and within about a second on every data
+//! plane. It signs tokens a little later, because a token must not be rejected by a process that
+//! does not have its key yet.
 
 use std::{
     path::PathBuf,
@@ -16,13 +17,14 @@ use tokio::time::Instant;
 
 use crate::{bus::Event, db::revocations, deps::Deps};
 
-/// Between two looks at the file.
+/// Time between two reads of the file.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// From the first sight of a new key until it mints.
+/// Time between reading a new key and signing tokens with it.
 const SETTLE: Duration = Duration::from_secs(5);
-/// Where the public keys lie in each store, for data planes that start while no control answers.
+/// The key of the object with the public keys in each store, for data planes that start while no
+/// control plane is reachable.
 const PUBLIC_KEY: &str = "keys/public.json";
-/// What is revoked, likewise: hexadecimal ids.
+/// The object with the revoked token ids (hexadecimal), for the same purpose.
 const REVOKED_KEY: &str = "keys/revoked.json";
 
 /// The keys of this instance.
@@ -32,33 +34,34 @@ pub struct KeyRing {
 }
 
 struct Held {
-    /// What verifies.
+    /// The keys that verify.
     keys: Arc<RootKeys>,
-    /// What mints.
+    /// The keys that sign.
     minting: Arc<RootKeys>,
-    /// When the former became what it is; `None` since the start.
+    /// When `keys` last changed; `None` if they have not changed since the start.
     since: Option<Instant>,
 }
 
 impl KeyRing {
-    /// Keys that were read from `path`.
+    /// Uses keys that were read from `path`.
     pub fn new(path: PathBuf, keys: RootKeys) -> Self {
         let keys = Arc::new(keys);
         Self { path, held: RwLock::new(Held { minting: keys.clone(), keys, since: None }) }
     }
 
-    /// A bearer token; see [`RootKeys::mint`].
+    /// Mints a bearer token; see [`RootKeys::mint`].
     ///
     /// # Errors
-    /// [`AuthError`]
+    /// The subject or tenant is empty or too long.
     pub fn mint(&self, grant: &Grant, expires_at: i64) -> Result<String, AuthError> {
         self.minting().mint(grant, expires_at)
     }
 
-    /// A bearer token in exchange for the one of `digest`; see [`RootKeys::mint_exchanged`].
+    /// Mints a bearer token in exchange for the token with this `digest`; see
+    /// [`RootKeys::mint_exchanged`].
     ///
     /// # Errors
-    /// [`AuthError`]
+    /// The subject or tenant is empty or too long.
     pub fn mint_exchanged(
         &self,
         grant: &Grant,
@@ -68,10 +71,10 @@ impl KeyRing {
         self.minting().mint_exchanged(grant, expires_at, digest)
     }
 
-    /// A playback token; see [`RootKeys::mint_playback`].
+    /// Mints a playback token; see [`RootKeys::mint_playback`].
     ///
     /// # Errors
-    /// [`AuthError`]
+    /// The token cannot be built.
     pub fn mint_playback(
         &self,
         grant: &PlaybackGrant,
@@ -80,7 +83,7 @@ impl KeyRing {
         self.minting().mint_playback(grant, expires_at)
     }
 
-    /// What verifies.
+    /// The public keys that verify tokens.
     pub fn public(&self) -> PublicKeys {
         self.read().keys.public()
     }
@@ -95,7 +98,7 @@ impl KeyRing {
         if settled { held.keys.clone() } else { held.minting.clone() }
     }
 
-    /// Takes what the file holds now; whether that is something else.
+    /// Replaces the keys with those in the file; returns whether they differ.
     fn replace(&self, keys: RootKeys) -> bool {
         let minting = self.minting();
         let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
@@ -103,7 +106,7 @@ impl KeyRing {
         if public == held.keys.public() {
             return false;
         }
-        // A key that was taken away mints no more, not even for a moment.
+        // A key that was removed must stop signing at once.
         let goes_on = minting.ids().last().is_some_and(|id| keys.ids().contains(id));
         held.minting = if goes_on { minting } else { keys.clone() };
         (held.keys, held.since) = (keys, Some(Instant::now()));
@@ -111,7 +114,8 @@ impl KeyRing {
     }
 }
 
-/// Follows the file until the soft stop, and leaves in the stores what changes.
+/// Follows the key file until the soft stop, and writes changes of keys and revocations to the
+/// stores.
 pub async fn follow(deps: Arc<Deps>) {
     let mut told = false;
     let mut left = None;
@@ -131,7 +135,8 @@ pub async fn follow(deps: Arc<Deps>) {
                 told = false;
                 take(&deps, keys).await;
             }
-            // Once: the same line every second tells nothing new. What was read before goes on counting.
+            // Log once: the same line every second adds no information. The previous keys stay in
+            // use.
             Ok(Err(error)) if !told => {
                 told = true;
                 tracing::error!(%error, "read the root keys again");
@@ -154,13 +159,13 @@ async fn take(deps: &Deps, keys: RootKeys) {
     publish(deps).await;
 }
 
-/// Leaves the public keys in every store.
+/// Writes the public keys to every store.
 pub async fn publish(deps: &Deps) {
     let keys = serde_json::to_vec(&deps.keys.public()).unwrap_or_default();
     leave(deps, PUBLIC_KEY, keys).await;
 }
 
-/// Leaves in every store what the rows say is revoked; whether that could be done.
+/// Writes the revoked ids from the database to every store; returns whether all writes succeeded.
 async fn leave_revoked(deps: &Deps) -> bool {
     let listed = async { revocations::list(&*deps.db.get().await?, None).await };
     let Ok(revoked) = listed.await else { return false };

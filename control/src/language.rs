@@ -1,6 +1,6 @@
-//! Language tags: what files write is ISO 639-2 more often than not, what manifests need is BCP 47.
+//! Language tags: files usually contain ISO 639-2, manifests need BCP 47.
 
-/// ISO 639-2 (both forms), BCP 47, and the language's own name.
+/// ISO 639-2 (both forms), BCP 47, and the language's name for itself.
 const LANGUAGES: [(&str, &str, &str, &str); 30] = [
     ("ara", "ara", "ar", "العربية"),
     ("bul", "bul", "bg", "Български"),
@@ -36,7 +36,7 @@ const LANGUAGES: [(&str, &str, &str, &str); 30] = [
 
 const TAG_CHARS_MAX: usize = 35;
 
-/// The tag that manifests use: "und" for what is absent or no tag at all.
+/// The tag for manifests; "und" if the text is empty or not a language tag.
 pub fn tag(text: &str) -> String {
     let text = text.trim().replace('_', "-");
     let primary = text.split('-').next().unwrap_or_default().to_ascii_lowercase();
@@ -52,7 +52,7 @@ pub fn tag(text: &str) -> String {
     format!("{short}{}", &text[primary.len()..])
 }
 
-/// What the language calls itself, else the tag.
+/// The language's name for itself, or the tag if the name is unknown.
 pub fn name(tag: &str) -> &str {
     let primary = tag.split('-').next().unwrap_or_default();
     LANGUAGES.iter().find(|(_, _, short, _)| *short == primary).map_or(tag, |(_, _, _, name)| name)

@@ -11,7 +11,7 @@ use control::{
 use runtime::{Shutdown, command_line, telemetry};
 use tokio::net::TcpListener;
 
-/// How long workers and watchers get to end their streams.
+/// How long workers and watchers have to end their streams.
 const DRAIN_MAX: Duration = Duration::from_secs(25);
 
 #[derive(Parser)]

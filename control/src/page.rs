@@ -1,7 +1,7 @@
-//! Page tokens: opaque, bound to who asked for what, and tamper-evident.
+//! Page tokens: opaque, bound to caller and list, and tamper-evident.
 //!
-//! A token is the last row's place and a keyed digest over it and the list's name, tenant and filter;
-//! what another tenant or another list was given does not verify.
+//! A token contains the position of the last row and a keyed hash of it and the list's name, tenant
+//! and filter. A token of another tenant or list does not verify.
 
 use std::sync::{PoisonError, RwLock};
 
@@ -14,10 +14,10 @@ const PLACE_BYTES: usize = 8 + 16;
 const PROOF_BYTES: usize = 16;
 const CONTEXT: &str = "streaming-service 2026-11 page tokens";
 
-/// The place of a row in a list that is ordered by creation.
+/// The position of a row in a list that is ordered by creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    /// When the row was created, in whole microseconds as Postgres has it.
+    /// When the row was created, in whole microseconds, the precision of Postgres.
     pub time: Timestamp,
     /// The row's id.
     pub id: Uuid,
@@ -28,25 +28,25 @@ pub struct Cursor {
 pub struct List<'a> {
     /// For example "videos".
     pub name: &'a str,
-    /// The caller's.
+    /// The caller's tenant.
     pub tenant: &'a str,
-    /// What the list is narrowed to; may be empty.
+    /// The filter of the list; may be empty.
     pub filter: &'a str,
 }
 
-/// Seals and opens page tokens.
+/// Creates and verifies page tokens.
 pub struct Pages {
-    /// Oldest first; the last one seals.
+    /// Oldest first; the last one signs.
     keys: RwLock<Vec<[u8; 32]>>,
 }
 
 impl Pages {
-    /// Every instance with the same root keys opens the others' tokens.
+    /// Instances with the same root keys accept each other's tokens.
     pub fn new(keys: &RootKeys) -> Self {
         Self { keys: RwLock::new(keys.derive(CONTEXT)) }
     }
 
-    /// Goes by other root keys from now on.
+    /// Uses other root keys from now on.
     pub fn replace(&self, keys: &RootKeys) {
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys.derive(CONTEXT);
     }
@@ -55,7 +55,7 @@ impl Pages {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The token for the page after `last`.
+    /// Creates the token for the page after `last`.
     pub fn seal(&self, list: List<'_>, last: Cursor) -> String {
         let mut place = [0; PLACE_BYTES];
         place[..8].copy_from_slice(&last.time.as_microsecond().to_be_bytes());
@@ -65,16 +65,16 @@ impl Pages {
         format!("{}{}", hex::encode(place), hex::encode(proof))
     }
 
-    /// The place in a token; `None` for the first page.
+    /// Reads the position from a token; `None` for the first page.
     ///
     /// # Errors
-    /// Names `page_token` when the token is not one of ours for this list and tenant.
+    /// The token is not valid for this list and tenant; the error names `page_token`.
     pub fn open(&self, list: List<'_>, token: &str) -> Result<Option<Cursor>, Problem> {
         if token.is_empty() {
             return Ok(None);
         }
         self.read(list, token).map(Some).ok_or_else(|| {
-            // Nothing that a client wrote itself: 400 over REST, not 422.
+            // Clients do not write tokens themselves, so REST answers 400 instead of 422.
             Problem::at(Code::Malformed, "page_token", "is not a token of this list")
         })
     }
@@ -82,12 +82,12 @@ impl Pages {
     fn read(&self, list: List<'_>, token: &str) -> Option<Cursor> {
         let mut bytes = [0; PLACE_BYTES + PROOF_BYTES];
         hex::decode_to_slice(token, &mut bytes).ok()?;
-        // One spelling: a letter of the other case was not ours.
+        // Only lower case is valid, so that each token has exactly one spelling.
         if token.bytes().any(|letter| letter.is_ascii_uppercase()) {
             return None;
         }
         let (place, proof) = bytes.split_at(PLACE_BYTES);
-        // blake3's hashes compare in constant time.
+        // Hashes of blake3 are compared in constant time.
         let given = blake3::Hash::from_bytes(widen(proof));
         let fits = |key: &[u8; 32]| {
             given == blake3::Hash::from_bytes(widen(&self::proof(key, list, place)))

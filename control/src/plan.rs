@@ -1,4 +1,4 @@
-//! Planning: what tasks a source becomes. Pure: the same source and wish give the same plan.
+//! Plans which tasks a source needs. Pure: the same source and options give the same plan.
 
 mod audio;
 #[cfg(test)]
@@ -21,53 +21,56 @@ pub use self::{
 use crate::domain::{TaskKind, TaskState};
 
 const PRIORITY_PROBE: i32 = 1000;
-/// Somebody waits for the first picture.
+/// The user waits for the first picture.
 pub const PRIORITY_FIRST: i32 = 900;
 const PRIORITY_AUDIO: i32 = 850;
-/// From here on somebody waits: probes, first chunks, sound. Workers keep express slots for these.
+/// Tasks of at least this priority are urgent to a user: probes, first chunks, audio. Workers keep
+/// express slots for them.
 pub const PRIORITY_EXPRESS_MIN: i32 = PRIORITY_AUDIO;
-/// Cheap, and there before the film is watched for long; but it may read the whole source, which must not
-/// keep a first chunk waiting.
+/// Cheap, and needed soon after playback starts. But the task may read the whole source, which must
+/// not delay a first chunk.
 const PRIORITY_SUBTITLES: i32 = 820;
 const PRIORITY_FIRST_OTHERS: i32 = 800;
 const PRIORITY_COLLECT: i32 = 700;
-/// Short, and the last that their film waits for: they overtake other films' later chunks.
+/// These tasks are short, and the last ones that their video waits for, so they run before later
+/// chunks of other videos.
 const PRIORITY_THUMBNAILS: i32 = 650;
 const PRIORITY_PREVIEW: i32 = 600;
 const PRIORITY_CHUNK: i32 = 500;
 
-/// Encoding a second of sound costs about as much as this many megapixels of picture.
+/// Encoding one second of audio costs about as much as encoding this many megapixels of video.
 const AUDIO_MEGAPIXELS: f64 = 0.5;
 const COLLECT_WEIGHT: f64 = 1.0;
 const SUBTITLES_WEIGHT: f64 = 1.0;
-/// Decoding a key frame and writing a small picture costs about as much as encoding this many megapixels.
+/// Decoding a key frame and writing a small image costs about as much as encoding this many
+/// megapixels.
 const PICTURE_MEGAPIXELS: f64 = 0.2;
-/// Thumbnails of a film unless configured otherwise.
+/// Number of thumbnails of a video unless configured otherwise.
 pub const THUMBNAILS_DEFAULT: u32 = 10;
 
-/// What a job makes, fixed when it is created.
+/// What a job produces, fixed when the job is created.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The output's time grid.
     pub grid: Grid,
-    /// The pictures that are encoded; none when the source is sound only.
+    /// The video track to encode; `None` for an audio-only source.
     pub video: Option<VideoTrack>,
-    /// H.264 first, then HEVC, then AV1, each lowest first; none without pictures.
+    /// H.264 first, then HEVC, then AV1, each from the lowest; empty for an audio-only source.
     pub rungs: Vec<Rung>,
-    /// In the source's order; the first is the default.
+    /// In the order of the source; the first is the default.
     pub audio: Vec<PlannedAudio>,
-    /// The encoder presets as people see them: one for every codec, hence mostly one.
+    /// The encoder presets as shown to users: one per codec, so usually one.
     pub preset: String,
-    /// Serve HLS.
+    /// Whether HLS is served.
     pub hls: bool,
-    /// Serve DASH.
+    /// Whether DASH is served.
     pub dash: bool,
     /// What was left out and why.
     pub notes: Vec<String>,
-    /// Poster, thumbnails and storyboard, when asked for.
+    /// Poster, thumbnails and storyboard, if requested.
     #[serde(default)]
     pub pictures: Option<PicturePlan>,
-    /// The preview clip, when asked for.
+    /// The preview clip, if requested.
     #[serde(default)]
     pub preview: Option<ClipPlan>,
     /// Text tracks of the source, in its order.
@@ -75,41 +78,41 @@ pub struct Plan {
     pub text: Vec<PlannedText>,
 }
 
-/// What the caller asks for.
+/// The options of the caller.
 #[derive(Clone, Debug, Default)]
 pub struct Wish {
-    /// Empty takes every profile that fits.
+    /// If empty, every profile that fits is used.
     pub profiles: Vec<String>,
-    /// Serve HLS.
+    /// Whether HLS is served.
     pub hls: bool,
-    /// Serve DASH.
+    /// Whether DASH is served.
     pub dash: bool,
-    /// How many thumbnails are made, with poster and storyboard; none makes none of them.
+    /// Number of thumbnails, made with poster and storyboard; `None` makes none of these.
     pub thumbnails: Option<u32>,
-    /// Make a preview clip.
+    /// Whether to make a preview clip.
     pub preview: bool,
 }
 
-/// A task to be made.
+/// A task to be created.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewTask {
-    /// What it does.
+    /// The kind of the task.
     pub kind: TaskKind,
     /// The chunk's or the track's number.
     pub ordinal: u32,
-    /// What a chunk task encodes.
+    /// The rungs that a chunk task encodes.
     pub rungs: Vec<String>,
-    /// Ready, or blocked until the others are done.
+    /// Ready, or blocked until other tasks are done.
     pub state: TaskState,
-    /// Higher first.
+    /// Higher priorities run first.
     pub priority: i32,
-    /// Share of the job's work.
+    /// Its share of the job's work.
     pub weight: f64,
-    /// FFmpeg's name of the video encoder that a worker must have; empty when it needs none.
+    /// FFmpeg's name of the video encoder that the worker must have; empty if it needs none.
     pub encoder: &'static str,
 }
 
-/// The one task of a probe.
+/// The only task of a probe job.
 pub fn probe() -> NewTask {
     NewTask {
         kind: TaskKind::Probe,
@@ -125,8 +128,8 @@ pub fn probe() -> NewTask {
 /// Plans a transcode.
 ///
 /// # Errors
-/// Names `profiles[i]` when a profile is unknown, repeated, above the source or too small for its codec,
-/// and says so when the source's frame rate or length cannot be planned.
+/// A profile is unknown, repeated, larger than the source or too small for its codec (the error
+/// names `profiles[i]`); no profile fits; or the source's frame rate or duration cannot be planned.
 pub fn plan(source: &Source, profiles: &[Profile], wish: &Wish) -> Result<Plan, Problem> {
     let grid = source
         .grid()
@@ -174,7 +177,7 @@ pub fn plan(source: &Source, profiles: &[Profile], wish: &Wish) -> Result<Plan, 
     })
 }
 
-/// The ladder of a source with pictures, and what it lacks.
+/// The ladder of a source with a video track; profiles that were left out are noted.
 fn rungs(
     video: &VideoTrack,
     profiles: &[Profile],
@@ -201,7 +204,7 @@ fn rungs(
     Ok(rungs)
 }
 
-/// Each codec's preset, the first rung's first.
+/// The preset of each codec, that of the first rung first.
 fn presets(rungs: &[Rung]) -> String {
     let mut presets: Vec<&str> = Vec::new();
     for rung in rungs {
@@ -221,14 +224,14 @@ fn refuse(error: LadderError) -> Problem {
 }
 
 impl Plan {
-    /// The rungs that a film may open with, as `media::manifest::hls_playable` has it.
+    /// The rungs with which playback may start, by the rule of `media::manifest::hls_playable`.
     pub fn openers(&self) -> Vec<String> {
         let names = |rungs: &[Rung]| rungs.iter().map(|r| r.name.clone()).collect::<Vec<_>>();
         let everywhere = self.rungs.iter().take_while(|r| r.codec == Codec::H264).count();
         names(self.rungs.get(..everywhere.max(1)).unwrap_or_default())
     }
 
-    /// Every task of the job, weighted by the work of encoding it.
+    /// Every task of the job, weighted by its encoding work.
     pub fn tasks(&self) -> Vec<NewTask> {
         let mut tasks = Vec::new();
         for chunk in 0..self.grid.chunks() {
@@ -273,8 +276,9 @@ impl Plan {
         tasks
     }
 
-    /// One task per codec and chunk, because not every worker has every encoder and the slow ones must
-    /// not hold up the fast; and the very first picture must not wait for the larger ones.
+    /// One task per codec and chunk, because not every worker has every encoder and slow encoders
+    /// must not delay fast ones. The lowest rung of the first chunk is a task of its own, so that
+    /// the first picture does not wait for larger ones.
     fn chunk_tasks(&self, chunk: u32, codec: Codec) -> Vec<NewTask> {
         let of_codec: Vec<&Rung> = self.rungs.iter().filter(|r| r.codec == codec).collect();
         let first = chunk == 0 && self.rungs.first().is_some_and(|r| r.codec == codec);
@@ -302,13 +306,13 @@ impl Plan {
     }
 }
 
-/// A task that waits for others of its job.
+/// A task that waits for other tasks of its job.
 fn blocked(kind: TaskKind, priority: i32, weight: f64) -> NewTask {
     let (rungs, state) = (Vec::new(), TaskState::Blocked);
     NewTask { kind, ordinal: 0, rungs, state, priority, weight, encoder: "" }
 }
 
-/// What a pixel costs at the default preset, relative to H.264 (measured on two cores).
+/// Cost of a pixel at the default preset, relative to H.264 (measured on two cores).
 const fn cost(codec: Codec) -> f64 {
     match codec {
         Codec::H264 => 1.0,

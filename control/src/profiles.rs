@@ -1,4 +1,4 @@
-//! The profiles that this instance plans with: the operator's file, or the built-in ones.
+//! The profiles that this instance plans with: from the operator's file, or the built-in ones.
 
 use std::{fs, path::Path};
 
@@ -8,23 +8,23 @@ use media::{
 };
 use thiserror::Error;
 
-/// Why the profiles file is not taken.
+/// Why the profiles file is rejected.
 #[derive(Debug, Error)]
 pub enum ProfilesError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("read the profiles file {path}: {reason}")]
     Read {
-        /// As configured.
+        /// The path as configured.
         path: String,
-        /// What the system says.
+        /// The system's error.
         reason: std::io::Error,
     },
-    /// Something in it is wrong: one line each.
+    /// The content is invalid: one line per error.
     #[error("{}", lines(path, faults))]
     Faults {
-        /// As configured.
+        /// The path as configured.
         path: String,
-        /// Everything that is wrong, naming table and field.
+        /// All errors, each naming table and field.
         faults: Vec<String>,
     },
 }
@@ -34,10 +34,10 @@ fn lines(path: &str, faults: &[String]) -> String {
     lines.join("\n")
 }
 
-/// Reads `file`; without one, or with an empty name, the built-in profiles.
+/// Reads `file`. Without a file, or if its name is empty, returns the built-in profiles.
 ///
 /// # Errors
-/// [`ProfilesError`] with everything that is wrong.
+/// The file cannot be read, or its content is invalid; the error lists everything that is wrong.
 pub fn load(file: Option<&Path>) -> Result<Vec<Profile>, ProfilesError> {
     let Some(file) = file.filter(|file| !file.as_os_str().is_empty()) else {
         return Ok(default_profiles());

@@ -1,8 +1,8 @@
-//! Tells the CDN what to forget: `POST {"tags": ["video-ID", …]}` to the configured URL, until it is taken
-//! or a day is over.
+//! Sends purges to the CDN: `POST {"tags": ["video-ID", …]}` to the configured URL, until the
+//! receiver accepts it or about a day has passed.
 //!
-//! Every purge is sent twice: at once, and when the last data plane has heard of the change, because a
-//! CDN may ask for the old state again in between.
+//! Every purge is sent twice: at once, and again when every data plane knows of the change, because
+//! in between a CDN may fetch the old state once more.
 
 use std::time::Duration;
 
@@ -21,29 +21,29 @@ use crate::{
     index::IndexProblem,
 };
 
-/// Tags of one request.
+/// Maximum tags of one request.
 const TAGS_MAX: i64 = 100;
 /// How long the receiver may take.
 const SEND_MAX: Duration = Duration::from_secs(5);
-/// Seconds until the second purge: no data plane is longer without knowing.
+/// Seconds until the second purge; by then every data plane knows of the change.
 const AGAIN_SECONDS: f64 = 5.0;
 /// The longest pause between two tries, in seconds.
 const PAUSE_SECONDS_MAX: f64 = 300.0;
-/// With that pause about a day.
+/// With that pause, about a day.
 const TRIES_MAX: i32 = 300;
 
-/// Why the purge URL is none.
+/// Why the purge URL is invalid.
 #[derive(Debug, Error)]
 pub enum PurgeUrlError {
-    /// The text, which is not shown.
+    /// The text is invalid; it is not shown.
     #[error("it is no http or https URL; write for example https://cdn.example.com/purge")]
     Url,
-    /// The machine's certificates.
+    /// The machine's certificates cannot be loaded.
     #[error("prepare the client")]
     Client(#[source] reqwest::Error),
 }
 
-/// Where purges go. Its URL may hold credentials, so it is never shown.
+/// The receiver of purges. Its URL may contain credentials, so it is never shown.
 pub struct Purger {
     client: Client,
     url: Url,
@@ -56,21 +56,21 @@ impl std::fmt::Debug for Purger {
 }
 
 impl Purger {
-    /// Reads the URL.
+    /// Validates the URL and creates the client.
     ///
     /// # Errors
-    /// [`PurgeUrlError`]
+    /// The text is not an `http` or `https` URL, or the client cannot be created.
     pub fn new(url: &Secret) -> Result<Self, PurgeUrlError> {
         let url = Url::parse(url.expose()).map_err(|_| PurgeUrlError::Url)?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
             return Err(PurgeUrlError::Url);
         }
-        // Another server must not be sent what was meant for this one.
+        // Redirects are not followed, because another server must not receive the credentials.
         let builder = Client::builder().timeout(SEND_MAX).redirect(Policy::none()).no_proxy();
         Ok(Self { client: builder.build().map_err(PurgeUrlError::Client)?, url })
     }
 
-    /// Sends one request; what went wrong, in words that hold no part of the URL.
+    /// Sends one request; the error text contains no part of the URL.
     async fn send(&self, videos: &[VideoId]) -> Result<(), String> {
         let tags: Vec<String> = videos.iter().map(|video| tag(*video)).collect();
         let body = serde_json::json!({ "tags": tags }).to_string();
@@ -85,27 +85,27 @@ impl Purger {
     }
 }
 
-/// The tag that a video's replies carry in `Surrogate-Key`.
+/// The tag that the replies of a video carry in `Surrogate-Key`.
 fn tag(video: VideoId) -> String {
     format!("video-{video}")
 }
 
-/// Queues the purges of a change, in its transaction.
+/// Queues the purges for a change, in the transaction of the change.
 ///
 /// # Errors
-/// [`DbError`]
+/// The database query failed.
 pub async fn queue(tx: &impl GenericClient, video: VideoId) -> Result<(), DbError> {
     chores::create(tx, Chore::Purge(video), 0.0).await?;
     chores::create(tx, Chore::Purge(video), AGAIN_SECONDS).await
 }
 
-/// Sends what is due.
+/// Sends the purges that are due.
 ///
 /// # Errors
-/// [`IndexProblem`] when the database does not answer; a receiver that does not is no error.
+/// The database failed. A receiver that fails is not an error.
 pub async fn round(deps: &Deps) -> Result<(), IndexProblem> {
     let Some(purger) = &deps.purger else {
-        // Nobody asked for them.
+        // No purge URL is configured.
         chores::drop_purges(&*deps.db.get().await?).await?;
         return Ok(());
     };

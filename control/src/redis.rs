@@ -1,5 +1,5 @@
-//! Redis: carries wake-ups and changes between control instances, and holds what data planes keep of
-//! videos. Losing it costs latency only, so no error here reaches a caller.
+//! Redis: carries wake-ups and changes between control instances, and holds the metadata of videos
+//! that data planes cache. Losing it costs only latency, so no error here reaches a caller.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -22,19 +22,19 @@ use crate::{
 
 const WAKE: &str = "streaming:wake";
 const CHANGES: &str = "streaming:changes";
-/// Changes of this long are published together.
+/// Changes within this time are published together.
 const COALESCE: Duration = Duration::from_millis(20);
 const COMMAND_MAX: Duration = Duration::from_secs(1);
 
-/// A change as other instances read it.
+/// A change in the format that other instances read.
 #[derive(Debug, Serialize, Deserialize)]
 struct Envelope {
-    /// The instance; it skips its own.
+    /// The sending instance, which ignores its own messages.
     from: Uuid,
     event: Event,
 }
 
-/// Both connections: one that listens can do nothing else.
+/// Both connections: a connection that subscribes cannot send other commands.
 #[derive(Clone)]
 pub struct Redis {
     publisher: Client,
@@ -50,10 +50,10 @@ impl std::fmt::Debug for Redis {
 }
 
 impl Redis {
-    /// Reads the URL; see [`builder`]. Connects when run.
+    /// Parses the URL; see [`builder`]. Connects when run.
     ///
     /// # Errors
-    /// When it cannot be read, or what it needs.
+    /// The URL or the CA bundle is invalid.
     pub fn new(url: &str, ca_file: Option<&Path>) -> Result<Self, RedisError> {
         let builder = builder(url, ca_file, COMMAND_MAX)?;
         Ok(Self {
@@ -69,23 +69,23 @@ impl Redis {
         self.publisher.is_connected() && self.publisher.ping::<String>(None).await.is_ok()
     }
 
-    /// Makes data planes forget what they keep of these videos; waits for it, but not long.
+    /// Invalidates what data planes cache of these videos; waits for it for a short time only.
     pub async fn forget(&self, videos: &[VideoId]) {
         self.epoch.forget(&self.publisher, videos).await;
     }
 
-    /// The same for changes that were found in the rows, unless whoever made them has done it: an instance
-    /// that lost Redis, or itself, has not.
+    /// The same for changes found in the rows, unless a notification shows that the instance that
+    /// made them has invalidated them: one that lost Redis or crashed has not.
     pub async fn forget_unheard(&self, videos: Vec<VideoId>) {
         self.forget(&self.epoch.unheard(videos)).await;
     }
 
-    /// Carries messages both ways until `stop`.
+    /// Sends and receives messages until `stop`.
     pub async fn run(self, bus: Arc<Bus>, stop: CancellationToken) {
         let messages = self.subscriber.message_rx();
         let connected = self.subscriber.reconnect_rx();
         let connections = [self.publisher.connect(), self.subscriber.connect()];
-        // Side by side: a Redis that is slow to take messages must not hold up those that come.
+        // Concurrently: a Redis that is slow to accept messages must not delay those that arrive.
         tokio::select! {
             () = stop.cancelled() => {}
             () = self.send(&bus) => {}
@@ -128,7 +128,7 @@ impl Redis {
         if let Err(error) = self.subscriber.subscribe(vec![WAKE, CHANGES]).await {
             tracing::warn!(%error, "subscribe to redis");
         }
-        // Whatever was published, or should have been forgotten, in between is lost.
+        // Messages published in between, and invalidations due in between, may be lost.
         self.epoch.miss();
         bus.call(1);
         bus.hear(Event::Everything);
@@ -149,7 +149,7 @@ impl Redis {
             let envelope = Envelope { from: self.instance, event };
             Some((CHANGES, serde_json::to_string(&envelope).ok()?))
         });
-        // All in one go: the client pipelines them.
+        // All at once: the client pipelines them.
         let sent = wake.into_iter().chain(changes).map(|(channel, text)| async move {
             let sent = self.publisher.publish::<i64, _, _>(channel, text).await;
             sent.inspect_err(|error| tracing::debug!(%error, channel, "publish"))
@@ -173,7 +173,7 @@ impl Redis {
                 bus.hear(envelope.event);
             }
             Ok(_) => {}
-            // A newer version may say what we do not know: look at everything.
+            // A newer version may send events unknown here: reload everything.
             Err(_) => bus.hear(Event::Everything),
         }
     }

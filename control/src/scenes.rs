@@ -1,7 +1,8 @@
-//! What picture tasks read instead of the upload: a small film put together from finished renditions.
+//! Builds the excerpt that image tasks read instead of the source: a short MP4 of finished key
+//! frames or GOPs.
 //!
-//! The worker of such a task needs no access to renditions, and no decoder of its own meets what somebody
-//! uploaded: what it reads are bytes that have been proven.
+//! The worker of such a task needs no access to renditions, and its decoder never reads an uploaded
+//! file, only admitted output.
 
 use std::ops::Range;
 
@@ -25,40 +26,41 @@ use crate::{
     index::{self, IndexProblem},
 };
 
-/// Reads from the store at a time.
+/// Concurrent reads from the store.
 const READS_MAX: usize = 8;
-/// Most bytes of a film in little: 30 s at the highest bit rates stay far below.
+/// Maximum bytes of an excerpt: 30 s at the highest bit rates stay far below.
 const SCENES_BYTES_MAX: u64 = 256 << 20;
-/// Putting it together may take this part of a lease: nobody heartbeats for a worker that waits for it.
+/// Building may take this part of a lease, because no heartbeat renews the lease until the worker
+/// has it.
 const LEASE_PART_MAX: f64 = 0.5;
 
-/// Why there is no film in little.
+/// Why an excerpt cannot be built.
 #[derive(Debug, Error)]
 enum ScenesProblem {
     /// The job's rows cannot be read.
     #[error(transparent)]
     Index(#[from] IndexProblem),
-    /// The store does not answer, or an object is gone.
+    /// The store failed, or an object is missing.
     #[error("read a rendition")]
     Read(#[from] ReadError),
-    /// A stored fragment is not what was admitted.
+    /// A stored fragment differs from the admitted one.
     #[error("read a fragment")]
     Mp4(#[from] Mp4Error),
-    /// The plan names what the job does not have.
+    /// The plan names something that the job does not have.
     #[error("{0} is not in the job's plan")]
     Plan(&'static str),
-    /// Larger than [`SCENES_BYTES_MAX`].
+    /// The excerpt is larger than [`SCENES_BYTES_MAX`].
     #[error("{0} bytes are too many")]
     Size(u64),
-    /// Slower than [`LEASE_PART_MAX`] allows.
+    /// Building takes longer than [`LEASE_PART_MAX`] allows.
     #[error("the store is too slow")]
     Time,
 }
 
-/// Writes the film that a lease of a picture task reads, and returns its key.
+/// Writes the excerpt for a lease of an image task and returns its key.
 ///
 /// # Errors
-/// The failure to give the lease back with.
+/// The failure with which the lease is given back.
 pub async fn write(deps: &Deps, subject: &Subject, token: u64) -> Result<String, Failure> {
     let time_max = deps.policy.lease.mul_f64(LEASE_PART_MAX);
     let made = tokio::time::timeout(time_max, assemble(deps, subject, token)).await;
@@ -95,13 +97,13 @@ async fn assemble(deps: &Deps, subject: &Subject, token: u64) -> Result<String, 
     Ok(key)
 }
 
-/// Bytes of one object.
+/// A range of bytes of one object.
 struct Part {
     key: String,
     range: Range<u64>,
 }
 
-/// The fragment of a GOP; of a still, only as far as its key frame.
+/// The fragment of a GOP; for a still, only up to the end of its key frame.
 fn part(index: &Index, track: &Track, gop: u32, still: bool) -> Result<Part, ScenesProblem> {
     let number = index.grid.chunk_of(gop);
     let place = (gop - index.grid.chunk_gops(number).start) as usize;

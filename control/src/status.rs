@@ -1,4 +1,4 @@
-//! What state the parts are in that this instance depends on.
+//! The state of the components that this instance depends on.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use tokio::{sync::Mutex, time::Instant};
 
 use crate::{db::workers, deps::Deps};
 
-/// How long an answer is given again: anybody may ask a data plane for `/health`.
+/// How long an answer is reused, because any client may request `/health` of a data plane.
 const AGE_MAX: Duration = Duration::from_secs(1);
-/// How long a store may take to take and give back a few bytes.
+/// How long a store may take to write and read a few bytes.
 const PROBE_MAX: Duration = Duration::from_secs(3);
 
 /// The latest answer.
 pub type Status = Mutex<Option<(Instant, Vec<v1::Dependency>)>>;
 
-/// Asks every part, or gives the answer of a moment ago.
+/// Checks every component, or returns an answer that is at most `AGE_MAX` old.
 pub async fn get(deps: &Deps) -> Vec<v1::Dependency> {
     let mut latest = deps.status.lock().await;
     if let Some((asked, dependencies)) = &*latest
@@ -36,7 +36,7 @@ fn dependency(name: &str, ok: bool, detail: impl Into<String>) -> v1::Dependency
     v1::Dependency { name: name.to_owned(), ok, detail: detail.into() }
 }
 
-/// Postgres, and the workers that it knows of.
+/// Postgres, and the workers listed there.
 async fn database(deps: &Deps) -> [v1::Dependency; 2] {
     let counted = async {
         let db = deps.db.get().await?;
@@ -69,7 +69,7 @@ async fn redis(deps: &Deps) -> v1::Dependency {
     }
 }
 
-/// Every store must take a small object and give it back.
+/// Every store must accept a small object and return it.
 async fn stores(deps: &Deps) -> v1::Dependency {
     for (number, store) in (1..).zip(deps.stores.all()) {
         let probed = tokio::time::timeout(PROBE_MAX, probe(deps, store)).await;
@@ -85,7 +85,7 @@ async fn stores(deps: &Deps) -> v1::Dependency {
 }
 
 async fn probe(deps: &Deps, store: &Store) -> Result<(), object_store::Error> {
-    // One name per instance: probes must not race each other.
+    // One name per instance, so that probes of different instances do not interfere.
     let path = Path::from(format!("health/{}", deps.instance));
     store.objects.put(&path, PutPayload::from_static(b"ok")).await?;
     store.objects.get(&path).await?.bytes().await?;

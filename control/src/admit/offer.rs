@@ -1,4 +1,4 @@
-//! What workers offer, as far as the wire's checks reach.
+//! Outputs that workers offer, after the checks of the message format.
 
 use media::{pictures::Picture, source::Source};
 
@@ -7,7 +7,7 @@ use crate::{
     domain::Failure,
 };
 
-/// One picture or clip as its worker describes it.
+/// One image or clip as its worker describes it.
 #[derive(Clone, Debug)]
 pub struct OfferedPicture {
     /// "poster", "thumbnails/3", "storyboard/0", "preview".
@@ -16,32 +16,32 @@ pub struct OfferedPicture {
     pub picture: Picture,
 }
 
-/// What a worker wants committed.
+/// Outputs that a worker asks control to commit.
 #[derive(Clone, Debug)]
 pub struct Offer {
-    /// By what right.
+    /// The lease under which the task runs.
     pub lease: LeaseId,
     /// The objects.
     pub outputs: Vec<Offered>,
-    /// Of a picture task: everything that it makes.
+    /// For an image task: everything that it makes.
     pub pictures: Vec<OfferedPicture>,
-    /// The task is finished with them.
+    /// Whether these outputs complete the task.
     pub last: bool,
-    /// Of a probe: what it found, or why that is no video.
+    /// For a probe: its result, or why the source is not a supported video.
     pub source: Option<Result<Source, String>>,
     /// The trace context of the worker's commit; may be empty.
     pub traceparent: String,
 }
 
-/// What became of an offer.
+/// The result of an offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Committed, now or by the same offer before.
+    /// Committed, now or earlier by the same offer.
     Committed,
     /// Not admitted; the attempt has failed.
     Refused(Failure),
-    /// Not now: the same offer may be repeated under the same lease.
+    /// Undecided: the worker may repeat the same offer under the same lease.
     Later(Failure),
-    /// The lease is somebody else's, or nobody's.
+    /// The worker does not hold the lease any more.
     Lost,
 }

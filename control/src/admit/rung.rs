@@ -1,8 +1,8 @@
-//! A rendition's init segment against its plan.
+//! Compares a rendition's init segment with the plan.
 
 use media::{Codec, fmp4, ladder::Rung};
 
-/// The codec and the size must be the rung's.
+/// The codec and the picture size must be those of the rung.
 pub(super) fn as_planned(rung: &Rung, init: &[u8]) -> Result<(), String> {
     let info = fmp4::init_info(init).map_err(|error| format!("init segment: {error}"))?;
     let (width, height) = (info.width, info.height);

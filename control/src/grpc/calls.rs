@@ -1,5 +1,5 @@
-//! Every call's span and time. The names of calls are those of the .proto files and no others: a path is
-//! whatever a client sends.
+//! The span and the duration of every call. Only method names from the .proto files are recorded,
+//! because a client can send any path.
 
 use std::{
     collections::HashSet,
@@ -21,23 +21,23 @@ use tonic::{Code, codegen::http};
 use tower::{Layer, Service};
 use tracing::{Instrument, Span};
 
-/// Asked every few seconds by probes and scrapers: they would drown every other trace.
+/// Probes and scrapers call these every few seconds; their traces would hide all others.
 const UNTRACED: [&str; 3] = ["PlaybackService/GetStatus", "PlaybackService/GetMetrics", "Health/"];
 const PACKAGE: &str = "streaming.v1";
 
-/// Puts [`Observed`] around the services.
+/// A layer that wraps each service in [`Observed`].
 #[derive(Clone, Debug)]
 pub struct Calls(Arc<Known>);
 
 #[derive(Debug)]
 struct Known {
-    /// "streaming.v1.JobService/CreateJob", without the slash before it.
+    /// For example "streaming.v1.JobService/CreateJob", without the leading slash.
     methods: HashSet<String>,
     duration: Histogram<f64>,
 }
 
 impl Calls {
-    /// Knows the calls of our own services.
+    /// Knows the methods of this package's services.
     pub fn new(meter: &Meter) -> Self {
         let duration = meter
             .f64_histogram("streaming_control_rpc_duration_seconds")
@@ -47,7 +47,7 @@ impl Calls {
     }
 }
 
-/// Every method of ours, from the descriptors that reflection offers.
+/// Every method of this package, from the descriptors that reflection serves.
 fn methods() -> HashSet<String> {
     let described = FileDescriptorSet::decode(api::FILE_DESCRIPTOR_SET).unwrap_or_default();
     let ours = described.file.iter().filter(|file| file.package() == PACKAGE);
@@ -68,7 +68,7 @@ impl<S> Layer<S> for Calls {
     }
 }
 
-/// A service whose calls are seen.
+/// A service whose calls are traced and measured.
 #[derive(Clone, Debug)]
 pub struct Observed<S> {
     inner: S,
@@ -94,12 +94,13 @@ where
         let method = known.methods.get(method).map_or("other", String::as_str).to_owned();
         let span = span(&method, request.headers());
         let begun = Instant::now();
-        // Also what the service does before it returns its future belongs to the call.
+        // The work that the service does before it returns its future belongs to the call, too.
         let answering = span.in_scope(|| self.inner.call(request));
         Box::pin(async move {
             let answer = answering.instrument(span.clone()).await;
             let code = match &answer {
-                // A status that is not in the head follows in the trailers, and is ok there.
+                // Without a status in the headers, the status follows in the trailers; it is
+                // counted as OK.
                 Ok(reply) => reply
                     .headers()
                     .get("grpc-status")

@@ -1,4 +1,5 @@
-//! A worker's commits: tasks side by side, each task's in the order in which they were sent.
+//! Commits of one worker: those of different tasks run concurrently, those of one task in the order
+//! in which they were sent.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -21,20 +22,20 @@ use crate::{
     domain::Failure,
 };
 
-/// Commits of one worker that may wait.
+/// Maximum number of commits of one worker that run or wait.
 const WAITING_MAX: usize = 256;
 
-/// What a commit is answered with.
+/// The answer to a commit.
 #[derive(Debug)]
 pub struct Answer {
-    /// For the worker.
+    /// The reply to the worker.
     pub reply: v1::CommitReply,
-    /// The task, when the worker is done with it.
+    /// The task, if the worker is done with it.
     pub finished: Option<TaskId>,
 }
 
 impl Answer {
-    /// A commit that was not even looked at.
+    /// The answer to a commit that is rejected without being looked at.
     pub fn refused(request: u64, problem: &Problem) -> Self {
         let failure = Failure::new(problem.code.text(), &problem.message);
         Self { reply: reply(request, Some(failure), false), finished: None }
@@ -45,7 +46,8 @@ fn reply(request: u64, refusal: Option<Failure>, lease_lost: bool) -> v1::Commit
     v1::CommitReply { request, refusal: refusal.map(Into::into), lease_lost }
 }
 
-/// What a trace shows of a commit: proof and transaction, as part of the worker's own.
+/// The span of a commit, which covers verification and transaction, as a child of the worker's
+/// span.
 fn commit_span(offer: &Offer) -> Span {
     let span = tracing::info_span!(
         "admit commit",
@@ -58,7 +60,7 @@ fn commit_span(offer: &Offer) -> Span {
     span
 }
 
-/// One commit's end.
+/// The result of one commit.
 struct Ended {
     task: TaskId,
     request: u64,
@@ -70,20 +72,20 @@ struct Ended {
 pub struct Commits {
     deps: Arc<Deps>,
     running: JoinSet<Ended>,
-    /// Tasks with a running commit, and what waits for it.
+    /// Tasks with a running commit, and the commits that wait for it.
     waiting: HashMap<TaskId, VecDeque<(u64, Offer)>>,
 }
 
 impl Commits {
-    /// None yet.
+    /// Starts without commits.
     pub fn new(deps: Arc<Deps>) -> Self {
         Self { deps, running: JoinSet::new(), waiting: HashMap::new() }
     }
 
-    /// Takes an offer in.
+    /// Starts or queues a commit.
     ///
     /// # Errors
-    /// The answer, when too many wait.
+    /// Returns the answer if too many commits run or wait.
     pub fn add(&mut self, request: u64, offer: Offer) -> Result<(), Answer> {
         let task = offer.lease.task;
         let total: usize = self.waiting.values().map(VecDeque::len).sum();
@@ -110,22 +112,22 @@ impl Commits {
         });
     }
 
-    /// Whether a commit of the task is under way.
+    /// Whether a commit of the task is running.
     pub fn concerns(&self, task: TaskId) -> bool {
         self.waiting.contains_key(&task)
     }
 
-    /// Whether anything is under way.
+    /// Whether any commit is running.
     pub fn busy(&self) -> bool {
         !self.running.is_empty()
     }
 
-    /// The next answer; pending while nothing is under way. Cancelling it loses nothing.
+    /// Waits for the next answer; stays pending while no commit is running. Cancel-safe.
     pub async fn next(&mut self) -> Answer {
         loop {
             match self.running.join_next().await {
                 Some(Ok(ended)) => return self.ended(ended),
-                // It panicked: the worker hears nothing and its lease runs out.
+                // The commit panicked: the worker gets no answer and its lease expires.
                 Some(Err(error)) => tracing::error!(%error, "commit panicked"),
                 None => std::future::pending().await,
             }

@@ -1,32 +1,32 @@
-//! Fields as they arrive: checked here, named when at fault, never looked at again.
+//! Validates request fields; errors name the field.
 
 use api::{
     code::Problem,
     v1::{self, Visibility},
 };
 
-/// Characters of a title.
+/// Maximum characters of a title.
 pub const TITLE_CHARS_MAX: usize = 200;
-/// Characters of a description.
+/// Maximum characters of a description.
 pub const DESCRIPTION_CHARS_MAX: usize = 5000;
 /// Characters of a file name that are kept.
 pub const FILENAME_CHARS_MAX: usize = 255;
-/// Rows of a page.
+/// Maximum rows of a page.
 pub const PAGE_SIZE_MAX: u32 = 100;
 const PAGE_SIZE: u32 = 20;
 
-/// A title, trimmed.
+/// Validates a title and trims it.
 ///
 /// # Errors
-/// Names `title`.
+/// The title is too long or contains a NUL character; the error names `title`.
 pub fn title(text: &str) -> Result<String, Problem> {
     bounded("title", text, TITLE_CHARS_MAX)
 }
 
-/// A description, trimmed.
+/// Validates a description and trims it.
 ///
 /// # Errors
-/// Names `description`.
+/// The description is too long or contains a NUL character; the error names `description`.
 pub fn description(text: &str) -> Result<String, Problem> {
     bounded("description", text, DESCRIPTION_CHARS_MAX)
 }
@@ -36,23 +36,24 @@ fn bounded(field: &str, text: &str, chars_max: usize) -> Result<String, Problem>
     if text.chars().count() > chars_max {
         return Err(Problem::field(field, format!("is longer than {chars_max} characters")));
     }
-    // Postgres stores every character but this one.
+    // Postgres stores every character except this one.
     if text.contains('\0') {
         return Err(Problem::field(field, "holds a NUL character"));
     }
     Ok(text.to_owned())
 }
 
-/// A file name as a hint: cut and cleaned rather than refused, because nobody chose it for us.
+/// Shortens and cleans a file name instead of rejecting it, because it is only a hint and users did
+/// not choose it for this service.
 pub fn filename(text: &str) -> String {
     let clean = text.chars().filter(|c| !c.is_control());
     clean.take(FILENAME_CHARS_MAX).collect::<String>().trim().to_owned()
 }
 
-/// A visibility; `None` when unspecified.
+/// Reads a visibility; `None` when unspecified.
 ///
 /// # Errors
-/// Names `visibility` when it is a number we do not know.
+/// The number is unknown; the error names `visibility`.
 pub fn visibility(value: i32) -> Result<Option<bool>, Problem> {
     match Visibility::try_from(value) {
         Ok(Visibility::Unspecified) => Ok(None),
@@ -62,10 +63,10 @@ pub fn visibility(value: i32) -> Result<Option<bool>, Problem> {
     }
 }
 
-/// Rows per page; 0 takes the default.
+/// Reads the rows per page; 0 means the default.
 ///
 /// # Errors
-/// Names `page_size`.
+/// The number is too large; the error names `page_size`.
 pub fn page_size(value: u32) -> Result<usize, Problem> {
     match value {
         0 => Ok(PAGE_SIZE as usize),
@@ -74,10 +75,10 @@ pub fn page_size(value: u32) -> Result<usize, Problem> {
     }
 }
 
-/// Seconds a token lives; 0 takes `default`.
+/// Reads a token's lifetime in seconds; 0 means `default`.
 ///
 /// # Errors
-/// Names `ttl_seconds`.
+/// The number is above `max`; the error names `ttl_seconds`.
 pub fn ttl(value: u64, default: i64, max: i64) -> Result<i64, Problem> {
     match i64::try_from(value) {
         Ok(0) => Ok(default),
@@ -86,10 +87,10 @@ pub fn ttl(value: u64, default: i64, max: i64) -> Result<i64, Problem> {
     }
 }
 
-/// A SHA-256 in hex.
+/// Reads a SHA-256 in hexadecimal.
 ///
 /// # Errors
-/// Names `sha256`.
+/// The text is not 64 hexadecimal digits; the error names `sha256`.
 pub fn sha256(text: &str) -> Result<Vec<u8>, Problem> {
     match hex::decode(text) {
         Ok(bytes) if bytes.len() == 32 => Ok(bytes),
@@ -97,7 +98,7 @@ pub fn sha256(text: &str) -> Result<Vec<u8>, Problem> {
     }
 }
 
-/// Which fields an update names.
+/// The fields that an update changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mask {
     /// `title`
@@ -108,10 +109,10 @@ pub struct Mask {
     pub visibility: bool,
 }
 
-/// Reads an update mask; it must name something, and nothing else.
+/// Reads an update mask, which must name at least one of these fields and no others.
 ///
 /// # Errors
-/// Names `update_mask`.
+/// The mask is empty or names another field; the error names `update_mask`.
 pub fn mask(request: &v1::UpdateVideoRequest) -> Result<Mask, Problem> {
     let paths = request.update_mask.as_ref().map(|mask| mask.paths.as_slice()).unwrap_or_default();
     let mut mask = Mask::default();

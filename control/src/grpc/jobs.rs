@@ -29,7 +29,7 @@ use crate::{
     plan::{self, Plan, Wish},
 };
 
-/// Profiles that a request may name.
+/// Maximum number of profiles that a request may name.
 const PROFILES_MAX: usize = 32;
 
 #[tonic::async_trait]
@@ -97,7 +97,7 @@ impl JobService for Services {
         let next_page_token = last
             .map(|j| self.0.pages.seal(list, Cursor { time: j.created_at, id: j.id.uuid() }))
             .unwrap_or_default();
-        // A page of long films has too many tasks for one message: GetJob shows them.
+        // A page of long videos has too many tasks for one message; GetJob returns them.
         let jobs = rows.into_iter().map(|row| view::job(row, Vec::new())).collect();
         Ok(Response::new(v1::ListJobsResponse { jobs, next_page_token }))
     }
@@ -132,7 +132,7 @@ impl JobService for Services {
     ) -> Result<Response<Self::WatchJobStream>, Status> {
         let id = request.get_ref().job_id.clone();
         let (principal, id) = enter(&self.0, Rpc::WatchJob, &request, &id).await?;
-        // Listening begins before the first look, so that nothing falls in between.
+        // Subscribe before the first read, so that no event in between is lost.
         let events = self.0.bus.listen();
         let first = shown(&self.0, &principal.tenant, id).await?;
         let watched = watch::job(self.0.clone(), principal.tenant.clone(), id, first, events);
@@ -140,7 +140,7 @@ impl JobService for Services {
     }
 }
 
-/// The gate for calls about a job: the token may be narrowed to the job's video.
+/// Authorizes calls about a job. The token may be restricted to the job's video.
 async fn enter<T>(
     deps: &Deps,
     rpc: Rpc,
@@ -183,7 +183,7 @@ async fn job(deps: &Deps, tenant: &str, id: JobId) -> Result<Job, Problem> {
 /// A tenant's job with its tasks.
 ///
 /// # Errors
-/// [`Code::NotFound`], also for another tenant's.
+/// [`Code::NotFound`] if the job does not exist or belongs to another tenant.
 pub(super) async fn shown(deps: &Deps, tenant: &str, id: JobId) -> Result<v1::Job, Problem> {
     let found = retrying(CALL_TRIES_MAX, || async {
         let db = deps.db.get().await?;
@@ -195,13 +195,13 @@ pub(super) async fn shown(deps: &Deps, tenant: &str, id: JobId) -> Result<v1::Jo
     Ok(view::job(row, tasks))
 }
 
-/// What stands in the way of a job.
+/// Why a job cannot be queued.
 enum Refused {
-    /// Another one.
+    /// Another job of the video is unfinished.
     Active(JobId),
-    /// The video was deleted in this moment.
+    /// The video was deleted in the meantime.
     Gone,
-    /// It is neither failed nor cancelled.
+    /// The job is neither failed nor cancelled.
     Running,
 }
 
@@ -229,7 +229,7 @@ async fn queue(deps: &Deps, row: &Video, plan: &Plan) -> Result<JobId, Problem> 
             return Ok(Err(Refused::Gone));
         }
         match jobs::active_of(&tx, row.id).await? {
-            // Ours: the reply of the first try was lost.
+            // The job of this request: the reply of the first try was lost.
             Some(active) if active == id => return Ok(Ok(())),
             Some(active) => return Ok(Err(Refused::Active(active))),
             None => {}
@@ -252,7 +252,7 @@ async fn awake(deps: &Deps, video: VideoId, job: JobId, tasks: usize) {
     deps.video_changed_for(video).await;
 }
 
-/// Ends a job; one that has ended stays as it is.
+/// Cancels a job; a job that has ended stays as it is.
 async fn cancel(deps: &Deps, row: &Job) -> Result<(), Problem> {
     let grace = deps.policy.grace_seconds;
     let ended = retrying(CALL_TRIES_MAX, || async {

@@ -1,4 +1,4 @@
-//! `PlaybackService`: what data planes need.
+//! `PlaybackService`: the calls of data planes.
 
 use api::{
     code::{Code, Problem},

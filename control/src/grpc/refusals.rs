@@ -1,5 +1,6 @@
-//! Tokens that were refused: counted by a closed set of reasons, and limited per client, so that guessing
-//! is slow and loud. A token that is good is never refused for what others at its address do.
+//! Rejected tokens: counted by a fixed set of reasons, and rate limited per client, so that
+//! guessing tokens is slow and visible. A valid token is never rejected because of other requests
+//! from the same address.
 
 use std::{net::IpAddr, str::FromStr, time::Duration};
 
@@ -13,17 +14,17 @@ use quick_cache::sync::Cache;
 
 use crate::jwt::Refusal;
 
-/// Clients whose refusals are remembered.
+/// Maximum number of clients whose rejected tokens are counted.
 const CLIENTS_MAX: usize = 10_000;
-/// How long a caller waits for the identity provider to come back.
+/// `Retry-After` while the identity provider is unavailable.
 const PROVIDER_RETRY: Duration = Duration::from_secs(5);
 
-/// So many refused tokens in such a time; `off` for any number.
+/// How many rejected tokens a client may send in a given time; `off` disables the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance(Option<(u32, Duration)>);
 
 impl Allowance {
-    /// Any number.
+    /// No limit.
     pub const OFF: Self = Self(None);
 }
 
@@ -46,11 +47,11 @@ impl FromStr for Allowance {
     }
 }
 
-/// What has been refused of late.
+/// Counts rejected tokens and limits them per client.
 pub struct Refusals {
     refused: Counter<u64>,
     allowance: Allowance,
-    /// When each client's allowance is whole again, in milliseconds since 1970.
+    /// When each client's allowance is full again, in milliseconds since 1970.
     whole_at: Cache<IpAddr, i64>,
 }
 
@@ -61,7 +62,7 @@ impl std::fmt::Debug for Refusals {
 }
 
 impl Refusals {
-    /// Nothing was refused yet.
+    /// Starts with full allowances.
     pub fn new(allowance: Allowance, meter: &Meter) -> Self {
         let refused = meter
             .u64_counter("streaming_service_tokens_refused_total")
@@ -70,7 +71,8 @@ impl Refusals {
         Self { refused, allowance, whole_at: Cache::new(CLIENTS_MAX) }
     }
 
-    /// Counts a refusal, and says what the caller is told: the reason, or that it is to slow down.
+    /// Counts a rejected token and returns the error for the caller: the reason, or that its rate
+    /// limit is exceeded.
     pub fn told(&self, refused: Refused, client: Option<IpAddr>, now_ms: i64) -> Problem {
         self.refused.add(1, &[KeyValue::new("reason", refused.reason)]);
         if refused.problem.code != Code::Unauthenticated {
@@ -86,7 +88,8 @@ impl Refusals {
         }
     }
 
-    /// Takes one from the client's allowance; how long to wait when there is none left (GCRA).
+    /// Takes one from the client's allowance (GCRA). If none is left, returns how long the client
+    /// must wait.
     fn overdrawn(&self, client: IpAddr, now_ms: i64) -> Option<Duration> {
         let (count, time) = self.allowance.0?;
         let time_ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
@@ -102,7 +105,7 @@ impl Refusals {
     }
 }
 
-/// Who has one IPv6 address has 2^64 of them.
+/// A client usually controls a whole IPv6 /64.
 fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) >> 64 << 64).into()),
@@ -110,17 +113,17 @@ fn network(client: IpAddr) -> IpAddr {
     }
 }
 
-/// A refusal with its reason for the counter.
+/// Why a token was rejected, with the reason for the counter.
 #[derive(Debug)]
 pub struct Refused {
-    /// One of a closed set.
+    /// One of a fixed set.
     pub reason: &'static str,
-    /// What the caller is told; never any part of the token.
+    /// The error for the caller; never contains any part of the token.
     pub problem: Problem,
 }
 
 impl Refused {
-    /// There is a JWT, but it was revoked.
+    /// The JWT was revoked.
     pub fn revoked() -> Self {
         AuthError::Revoked.into()
     }

@@ -25,12 +25,12 @@ use crate::{
     db::{CALL_TRIES_MAX, retrying, workers},
 };
 
-/// A stream that does not say hello within this time is closed.
+/// A stream whose first message does not arrive within this time is closed.
 const HELLO_MAX: Duration = Duration::from_secs(10);
 const NAME_CHARS_MAX: usize = 128;
-/// Encoders that a worker may name.
+/// Maximum number of encoders that a worker may name.
 const ENCODERS_MAX: usize = 256;
-/// Slots of one worker.
+/// Maximum slots of one worker.
 pub const SLOTS_MAX: u32 = 256;
 const LIST_MAX: i64 = 10_000;
 
@@ -66,7 +66,7 @@ impl WorkerService for Services {
     ) -> Result<Response<v1::ListWorkersResponse>, Status> {
         let principal = self.0.enter(Rpc::ListWorkers, &request, None)?;
         if principal.tenant != OPERATOR_TENANT {
-            // They are the operator's; others have none.
+            // Workers belong to the operator; other tenants have none.
             return Ok(Response::new(v1::ListWorkersResponse::default()));
         }
         let rows = retrying(CALL_TRIES_MAX, || async {

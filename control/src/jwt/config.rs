@@ -1,5 +1,5 @@
-//! The provider's configuration: `STREAMING_JWT_*`. Without any of them there is no provider; with some,
-//! everything that is wrong is said at once.
+//! The provider's configuration: `STREAMING_JWT_*`. If none of these variables is set, there is no
+//! provider; otherwise one error lists everything that is wrong.
 
 use std::{ffi::OsString, net::IpAddr, path::Path, sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use url::{Host, Url};
 
 use super::{Provider, jwks::Jwks};
 
-/// Bytes of a key file.
+/// Maximum bytes of a key file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Whose JWTs are accepted.
@@ -54,15 +54,15 @@ pub struct JwtArgs {
     pub jwt_exchange_ttl: Duration,
 }
 
-/// What is wrong with the configuration, variable by variable.
+/// What is wrong with the configuration, one entry per variable.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{}", .0.join("; "))]
 pub struct JwtConfigError(pub Vec<String>);
 
-/// Reads the configuration; `None` without any.
+/// Reads the configuration; `None` if no variable is set.
 ///
 /// # Errors
-/// [`JwtConfigError`]
+/// A variable is missing or invalid; the error lists all of them.
 pub fn provider(args: &JwtArgs, meter: &Meter) -> Result<Option<Arc<Provider>>, JwtConfigError> {
     let issuer = text(args.jwt_issuer.as_deref());
     let audience = text(args.jwt_audience.as_deref());
@@ -123,7 +123,7 @@ pub fn provider(args: &JwtArgs, meter: &Meter) -> Result<Option<Arc<Provider>>, 
     Ok(Some(Arc::new(Provider { policy, ttl, fixed, jwks })))
 }
 
-/// An empty variable is an unset one.
+/// An empty variable counts as unset.
 fn text(value: Option<&str>) -> Option<&str> {
     value.map(str::trim).filter(|text| !text.is_empty())
 }
@@ -142,8 +142,8 @@ fn keys(path: &Path, read: fn(&[u8]) -> Result<JwtKeys, KeySetError>) -> Result<
     read(&bytes).map_err(|error| format!("{shown} {error}"))
 }
 
-/// Whoever can change the keys on their way decides who gets in, so they come encrypted, or do not leave
-/// this machine.
+/// An attacker who can replace the keys in transit controls who is authenticated. So the keys must
+/// come over TLS or from this machine.
 fn remote(url: &str, args: &JwtArgs, meter: &Meter) -> Result<Arc<Jwks>, String> {
     let url = Url::parse(url).map_err(|error| format!("is no URL: {error}"))?;
     if !url.username().is_empty() || url.password().is_some() {

@@ -1,5 +1,5 @@
-//! The keys that the provider publishes: fetched in time, at most so often, kept for as long as they may
-//! be trusted without hearing from it.
+//! The keys that the provider publishes: fetched before they expire, at a limited rate, and used
+//! while the provider is unavailable until they are too old to be trusted.
 
 use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
@@ -16,15 +16,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-/// Between two fetches when all is well.
+/// Time between two fetches when the last one succeeded.
 const REFRESH_EVERY: Duration = Duration::from_secs(300);
-/// Between two fetches because of unknown key ids: anybody can make those up.
+/// Time between two fetches for unknown key ids, which any client can invent.
 const UNKNOWN_EVERY: Duration = Duration::from_secs(30);
-/// Between two attempts when the provider does not answer; doubled up to the second.
+/// Time between two attempts after a failure; doubles from the first value to the second.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 const CONNECT_MAX: Duration = Duration::from_secs(2);
-/// Of the whole exchange.
+/// Limit for the whole exchange.
 const FETCH_MAX: Duration = Duration::from_secs(5);
 const BODY_BYTES_MAX: usize = 256 << 10;
 
@@ -33,7 +33,7 @@ const BODY_BYTES_MAX: usize = 256 << 10;
 enum FetchError {
     #[error("ask the identity provider")]
     Http(#[source] reqwest::Error),
-    /// Redirects, too: keys come from where the operator said.
+    /// Includes redirects: keys must come from the configured URL.
     #[error("the identity provider answers {0}")]
     Status(StatusCode),
     #[error("the key set is larger than {BODY_BYTES_MAX} bytes")]
@@ -57,17 +57,17 @@ pub struct Jwks {
     client: Client,
     max_age: Duration,
     known: RwLock<Known>,
-    /// Held while a fetch runs: there is never more than one.
+    /// Held during a fetch, so that at most one runs.
     fetching: tokio::sync::Mutex<()>,
     looked: Mutex<Option<Instant>>,
     fetches: Counter<u64>,
 }
 
 impl Jwks {
-    /// Nothing is fetched yet.
+    /// Creates the client without fetching the keys.
     ///
     /// # Errors
-    /// When TLS cannot be set up.
+    /// TLS cannot be set up.
     pub(super) fn new(
         url: Url,
         local: bool,
@@ -97,8 +97,8 @@ impl Jwks {
         })
     }
 
-    /// The keys, as long as they are fresh enough to be trusted. Without any, one more attempt is made
-    /// unless one has just failed.
+    /// The keys, if they are fresh enough to be trusted. Otherwise makes one more attempt, unless
+    /// one has just failed.
     pub(super) async fn current(&self) -> Option<Arc<JwtKeys>> {
         if let Some(keys) = self.fresh() {
             return Some(keys);
@@ -112,8 +112,8 @@ impl Jwks {
         self.fresh()
     }
 
-    /// Whether the keys may have changed since an unknown id was seen: fetches them, but not again for a
-    /// while. Whoever comes while a fetch runs waits for it.
+    /// Fetches the keys after a token with an unknown key id, at most once in [`UNKNOWN_EVERY`]. A
+    /// caller that arrives during a fetch waits for it. Returns whether the keys may have changed.
     pub(super) async fn look_for_unknown_key(&self) -> bool {
         let due = {
             let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -133,7 +133,7 @@ impl Jwks {
         true
     }
 
-    /// Fetches every few minutes until `stop`; sooner when that failed.
+    /// Fetches every few minutes until `stop`; sooner after a failure.
     pub(super) async fn keep(&self, stop: CancellationToken) {
         loop {
             self.refresh().await;
@@ -159,7 +159,7 @@ impl Jwks {
         })
     }
 
-    /// Fetches once; whoever waited for somebody else's fetch does not fetch again.
+    /// Fetches once; a caller that waited for another caller's fetch does not fetch again.
     async fn refresh(&self) {
         let before = self.read(|known| known.attempts);
         let _one = self.fetching.lock().await;
@@ -185,7 +185,7 @@ impl Jwks {
             }
             Err(error) => {
                 known.failures = known.failures.saturating_add(1);
-                // Once per outage: the same line every few seconds tells nothing new.
+                // Log once per outage: the same line every few seconds adds no information.
                 if known.failures == 1 {
                     let cause = crate::db::causes(&error);
                     let host = self.url.host_str();
@@ -196,7 +196,7 @@ impl Jwks {
     }
 
     async fn fetch(&self) -> Result<JwtKeys, FetchError> {
-        // The URL may hold what the log must not show.
+        // The URL may contain secrets, which must not be logged.
         let failed = |error: reqwest::Error| FetchError::Http(error.without_url());
         let request = self.client.get(self.url.clone()).header(header::ACCEPT, "application/json");
         let mut reply = request.send().await.map_err(failed)?;

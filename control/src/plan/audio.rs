@@ -1,21 +1,21 @@
-//! Which of a source's sounds become renditions, and what they are called.
+//! Which audio tracks of a source become renditions, and their labels.
 
 use media::source::AudioTrack;
 use serde::{Deserialize, Serialize};
 
 use crate::language;
 
-/// Audio tracks that are encoded; a source with more keeps its first ones.
+/// Maximum number of audio tracks that are encoded; of a source with more, the first ones are kept.
 pub const AUDIO_TRACKS_MAX: usize = 16;
 
 /// An audio rendition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlannedAudio {
-    /// Names the rendition and the task.
+    /// Used in the names of the rendition and the task.
     pub number: u32,
-    /// What is encoded.
+    /// The track to encode.
     pub track: AudioTrack,
-    /// What people see, unique in the video.
+    /// The label shown to users, unique in the video.
     pub label: String,
     /// BCP 47; "und" when unknown.
     pub language: String,
@@ -56,7 +56,7 @@ pub(super) fn plan(tracks: &[AudioTrack], bitrate: u64) -> Vec<PlannedAudio> {
     planned
 }
 
-/// Titles longer than this are cut: they stand in every manifest.
+/// Longer titles are cut, because every manifest contains them.
 const LABEL_CHARS_MAX: usize = 64;
 
 fn label(track: &AudioTrack, language: &str, number: u32) -> String {

@@ -1,4 +1,4 @@
-//! Plans of small sources.
+//! Tests plans of small sources.
 
 use media::{
     Codec,
@@ -63,7 +63,7 @@ fn pictures_are_planned_when_asked_for_and_wait_for_the_chunks() {
     let optional = tasks.iter().filter(|t| t.kind.optional()).map(|t| (t.kind, t.state));
     let blocked = [TaskKind::Thumbnails, TaskKind::Preview].map(|kind| (kind, TaskState::Blocked));
     assert_eq!(optional.collect::<Vec<_>>(), blocked);
-    // Plans of jobs that were queued by an older program have neither.
+    // Plans of jobs that an older version queued have neither field.
     let mut json = serde_json::to_value(&plan).unwrap();
     json.as_object_mut().unwrap().retain(|key, _| key != "pictures" && key != "preview");
     let old: Plan = serde_json::from_value(json).unwrap();

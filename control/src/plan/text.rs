@@ -1,4 +1,4 @@
-//! Which of a source's text tracks are taken out, and what they are called.
+//! Which text tracks of a source are extracted, and their labels.
 
 use media::{
     JobId,
@@ -9,24 +9,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::language;
 
-/// Text tracks that are taken out; a source with more keeps its first ones.
+/// Maximum number of text tracks that are extracted; of a source with more, the first ones are
+/// kept.
 pub const TEXT_TRACKS_MAX: usize = 32;
 
 /// An embedded text track.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlannedText {
-    /// Names its object and its task.
+    /// Used in the names of its object and its task.
     pub number: u32,
-    /// What is read.
+    /// The track to extract.
     pub track: TextTrack,
-    /// What people see.
+    /// The label shown to users.
     pub label: String,
     /// BCP 47; "und" when unknown.
     pub language: String,
 }
 
 impl PlannedText {
-    /// What people see of it, once `job` has it.
+    /// Its description for the API, once `job` has extracted it.
     pub fn described(&self, job: JobId) -> Described {
         let kind = match self.track.hearing_impaired {
             true => CaptionKind::Captions,
@@ -43,7 +44,7 @@ impl PlannedText {
     }
 }
 
-/// The tracks that hold text; what is left out is noted.
+/// Plans the tracks that contain text; tracks that are left out are noted.
 pub(super) fn plan(tracks: &[TextTrack], notes: &mut Vec<String>) -> Vec<PlannedText> {
     let (text, pictures): (Vec<_>, Vec<_>) = tracks.iter().partition(|track| track.is_text());
     for track in pictures {
