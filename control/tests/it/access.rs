@@ -1,4 +1,4 @@
-//! Who may call what, as docs/access.md says it; tokens that are taken back; keys that come and go.
+//! Tests authorization against docs/access.md, token revocation and root key rotation.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,7 +17,7 @@ use crate::{
     plane::{Caller, DEADLINE, Plane, Shared},
 };
 
-/// The table of the docs: per call, what each role is told.
+/// The table in the docs: for each call, the entry of each role.
 fn table() -> BTreeMap<String, HashMap<Role, String>> {
     let text = include_str!("../../../docs/access.md");
     let table = text.split("### gRPC").nth(1).expect("a table of calls");
@@ -64,7 +64,8 @@ async fn every_role_reaches_what_the_docs_say() {
             let caller = plane.caller(role);
             let told = code(&caller, &path, Some(&caller.token)).await;
             let cell = table[name(&path)][&role].as_str();
-            // An empty message is refused for many reasons, and for its token's role only where it says so.
+            // An empty message is rejected for many reasons, but for its token's role only where
+            // the table says so.
             match cell {
                 "yes" | "open" => {
                     let outside = [Some(Code::PermissionDenied), Some(Code::Unauthenticated)];
@@ -144,7 +145,7 @@ async fn a_revoked_token_ends_the_streams_that_it_opened() {
     };
     let (mut cut, mut kept) = (watch(&follower).await, watch(&other).await);
     let mut worker = two.worker("stolen").await;
-    // By way of another instance, and without Redis.
+    // The revocation happens on another instance, without Redis.
     let admin = one.caller(Role::Admin);
     for token in [follower.token.clone(), worker.token.clone()] {
         let revoke = admin.ask(v1::RevokeTokenRequest { token });
@@ -161,7 +162,7 @@ async fn a_revoked_token_ends_the_streams_that_it_opened() {
     assert!(worker.ends().await, "no more work for whoever holds a revoked token");
     let mut told = 0;
     while told < 2 {
-        // The revocations themselves are among what it is told.
+        // The stream also sends the two revocations.
         let change = tokio::time::timeout(DEADLINE, kept.message()).await.unwrap().unwrap();
         told += change.unwrap().revoked.len();
     }
@@ -187,7 +188,7 @@ async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
 
 #[tokio::test]
 async fn a_revocation_reaches_other_instances_their_data_planes_and_those_that_start_later() {
-    // No Redis: rows alone must do.
+    // Without Redis, the database rows alone must carry the revocation.
     let shared = Shared::new(crate::postgres::database().await);
     let (one, two) = (Plane::of(shared.clone()).await, Plane::of(shared.clone()).await);
     let follower = two.caller(Role::Dataplane);
@@ -260,7 +261,7 @@ async fn keys_come_and_go_without_a_restart() {
         text == serde_json::to_vec(&keys.public()).unwrap()
     })
     .await;
-    // A broken file changes nothing.
+    // An invalid file changes nothing.
     std::fs::write(&path, "junk").unwrap();
     assert!(keys.remove(0));
     keys.save(&path).unwrap();

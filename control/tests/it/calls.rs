@@ -1,4 +1,4 @@
-//! Who may call what, whose rows they see, and how faults are named.
+//! Tests the authorization of calls, the isolation of tenants, and errors that name their field.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub(crate) fn calls() -> Vec<String> {
     paths.collect()
 }
 
-/// Calls with an empty message, which every request type reads.
+/// Calls a method with an empty message, which is valid for every request type.
 pub(crate) async fn call(caller: &Caller, path: &str, token: Option<&str>) -> Result<(), Status> {
     let mut grpc = Grpc::new(caller.channel.clone());
     grpc.ready().await.unwrap();
@@ -53,7 +53,7 @@ async fn every_call_needs_a_genuine_token() {
     let forged = plane.shared.forged();
     for path in calls {
         let expected = match path.as_str() {
-            // The identity provider's token is the proof.
+            // Instead of a bearer token, the message contains the identity provider's token.
             "/streaming.v1.AuthService/ExchangeToken" => Code::NotConfigured,
             _ => Code::Unauthenticated,
         };
@@ -123,7 +123,7 @@ async fn only_admins_delete_other_peoples_videos() {
     let delete = || v1::DeleteVideoRequest { video_id: video_id.clone(), revision: None };
     let status = bea.videos().delete_video(bea.ask(delete())).await.unwrap_err();
     assert_eq!(Problem::from_status(&status).code, Code::PermissionDenied);
-    // Nor by what would take it away as well: the end of its upload.
+    // Ending its upload would also delete the video, so that must fail as well.
     let begin =
         editor.ask(v1::BeginUploadRequest { video_id: video_id.clone(), ..Default::default() });
     editor.uploads().begin_upload(begin).await.unwrap();
@@ -279,7 +279,7 @@ async fn the_state_of_every_part_is_told() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Dataplane);
     let _worker = plane.worker("one").await;
-    // An answer of the moment before the worker came is given for a second.
+    // An answer from before the worker connected may be reused for a second.
     let all_well = async {
         loop {
             let request = caller.ask(v1::GetStatusRequest {});
@@ -328,7 +328,7 @@ async fn only_the_revision_that_was_seen_is_changed() {
         renamed.map(|reply| reply.into_inner().title).map_err(|s| Problem::from_status(&s).code)
     };
     let seen = Some(video.revision);
-    // Of those who change the same at a time, one does.
+    // Of several concurrent changes of the same revision, exactly one succeeds.
     let titles: Vec<String> = (0..8).map(|n| format!("by {n}")).collect();
     let renamed = futures::future::join_all(titles.iter().map(|title| rename(title, seen))).await;
     let (made, refused): (Vec<_>, Vec<_>) = renamed.into_iter().partition(Result::is_ok);

@@ -1,4 +1,4 @@
-//! Text tracks: embedded ones that workers take out, uploaded ones, and what an index says of both.
+//! Tests text tracks, both extracted by workers and uploaded, and their entries in the index.
 
 use std::{fs, path::Path};
 
@@ -24,7 +24,7 @@ fn track(index: u32, codec: &str, language: &str) -> TextTrack {
     TextTrack { index, codec, language, ..TextTrack::default() }
 }
 
-/// The film with two tracks of text and one of pictures of text.
+/// The test source with two text tracks and one subtitle track stored as images.
 fn source() -> Source {
     let german = TextTrack { default: true, ..track(4, "ass", "ger") };
     let pictures = track(3, "hdmv_pgs_subtitle", "fre");
@@ -33,7 +33,7 @@ fn source() -> Source {
 
 const TEXT: &str = "WEBVTT\n\n00:00:01.000 --> 00:00:02.000\nhello\n";
 
-/// Stores a text where its lease says and returns the commit.
+/// Stores a text under a key of its lease and returns the commit.
 fn commit(lease: &v1::Lease, number: u32, text: &str) -> v1::Commit {
     let digest = Sha256::digest(text);
     let name = format!("subtitles/{number}");
@@ -65,8 +65,8 @@ async fn transcode(caller: &Caller, video: &str) -> v1::Job {
     caller.jobs().create_job(caller.ask(request)).await.unwrap().into_inner()
 }
 
-/// Does `count` tasks as they come; `text` is what becomes of text tracks. Returns the tracks' numbers and
-/// streams.
+/// Does `count` tasks in the order of their leases; `text` handles those of text tracks. Returns
+/// the numbers and stream indexes of the text tracks.
 async fn encode(
     worker: &mut Worker,
     count: usize,
@@ -116,13 +116,13 @@ async fn delete(caller: &Caller, video: &str, caption: &str) -> Result<(), Probl
     deleted.map(drop).map_err(|status| Problem::from_status(&status))
 }
 
-/// The final index as data planes find it in the store.
+/// The final index as data planes read it from the store.
 fn stored(plane: &Plane, video: &str) -> Index {
     let object = plane.shared.store().join(layout::index(video.parse().unwrap()));
     Index::decode(&fs::read(object).unwrap()).unwrap()
 }
 
-/// Label, default, and whether the object is there, of every track of the stored index.
+/// Label, default flag and existence of the object for every track of the stored index.
 fn in_store(plane: &Plane, video: &str) -> Vec<(String, bool, bool)> {
     let there = |key: &str| plane.shared.store().join(key).exists();
     let tracks = stored(plane, video).captions.into_iter();
@@ -139,7 +139,7 @@ async fn embedded_and_uploaded_tracks_are_listed_indexed_and_survive_as_they_sho
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
     let id = film::upload_of(&plane, &mut worker, source()).await;
-    // Before there is anything to play.
+    // Before the video can be played.
     let early = create(&caller, upload(&id, "pt_BR", "")).await.unwrap_err();
     assert_eq!(early.violations[0].field, "language");
     let srt = "1\n00:00:00,000 --> 00:00:09,000\nolá\n";
@@ -160,7 +160,7 @@ async fn embedded_and_uploaded_tracks_are_listed_indexed_and_survive_as_they_sho
     caller.job_when(&job.job_id, |job| job.state() == JobState::Completed).await;
     let rows = [row("English", false), row("Deutsch", true), row("Português", false)];
     assert_eq!(in_store(&plane, &id), rows);
-    // After the end; the label gets a number, the default moves.
+    // After the job has ended: the label gets a number, and the default moves.
     let mut request = upload(&id, "en", TEXT);
     (request.format, request.default) = ("vtt".to_owned(), true);
     let second = create(&caller, request).await.unwrap();
@@ -171,7 +171,7 @@ async fn embedded_and_uploaded_tracks_are_listed_indexed_and_survive_as_they_sho
     assert!(labels[..3].iter().all(|(_, default)| !default), "{labels:?}");
     assert_eq!(in_store(&plane, &id)[3], row("English (2)", true));
     let text = fs::read(plane.shared.store().join(&stored(&plane, &id).captions[2].object.key));
-    // The film's six seconds.
+    // The cue is cut to the video's six seconds.
     let expected = "WEBVTT\n\n00:00:00.000 --> 00:00:06.000\nolá\n";
     assert_eq!(String::from_utf8(text.unwrap()).unwrap(), expected);
     removal(&plane, &caller, &id, &second.caption_id).await;
@@ -257,7 +257,7 @@ async fn faults_of_an_upload_name_their_field() {
     let viewer = plane.caller(Role::Viewer);
     assert_eq!(create(&viewer, good()).await.unwrap_err().code, Code::PermissionDenied);
     assert_eq!(listed(&viewer, &id).await, []);
-    // Nothing is left of what was refused.
+    // Rejected uploads leave no objects behind.
     assert!(!plane.shared.store().join(format!("videos/{id}/captions")).exists());
     plane.stop().await;
 }

@@ -1,4 +1,4 @@
-//! A tiny film, and its chunks as a worker would make them.
+//! A tiny test video, and its chunks as a worker would encode them.
 
 use std::{path::Path, process::Command};
 
@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::plane::{Caller, Plane, Worker};
 
-/// Six seconds at 5 frames per second: two chunks of one rung, and sound.
+/// Six seconds at 5 frames per second: two chunks of one rung, and audio.
 pub(crate) fn source() -> Source {
     Source {
         format: "matroska,webm".to_owned(),
@@ -48,7 +48,7 @@ pub(crate) fn source() -> Source {
     }
 }
 
-/// Sends a source and starts the call that waits for its probe.
+/// Stores a source and returns the call that waits for its probe.
 pub(crate) async fn send_source(
     plane: &Plane,
     caller: &Caller,
@@ -72,12 +72,12 @@ pub(crate) async fn send_source(
     (begun.video_id, complete)
 }
 
-/// Uploads the film, its probe answered by `worker`.
+/// Uploads the test video; `worker` answers the probe.
 pub(crate) async fn upload(plane: &Plane, worker: &mut Worker) -> String {
     upload_of(plane, worker, source()).await
 }
 
-/// Uploads what a probe finds to be `source`.
+/// Uploads a file that the probe reports to be `source`.
 pub(crate) async fn upload_of(plane: &Plane, worker: &mut Worker, source: Source) -> String {
     let caller = plane.caller(Role::Editor);
     let (id, complete) = send_source(plane, &caller).await;
@@ -111,7 +111,7 @@ pub(crate) fn probed(lease: &v1::Lease) -> v1::Commit {
     }
 }
 
-/// Does a lease's work and returns the commit for it; the objects lie in the store.
+/// Does the work of a lease: stores the objects and returns the commit.
 pub(crate) fn work(lease: &v1::Lease) -> v1::Commit {
     let outputs = match lease.work.clone().unwrap() {
         v1::lease::Work::Chunk(work) => {
@@ -135,7 +135,7 @@ pub(crate) fn work(lease: &v1::Lease) -> v1::Commit {
     }
 }
 
-/// Writes an object where its lease says.
+/// Writes an object under a key of its lease.
 fn stored(lease: &v1::Lease, rendition: &str, made: Rewritten) -> v1::Output {
     let digest = Sha256::digest(&made.bytes);
     let prefix = &lease.output_prefix;

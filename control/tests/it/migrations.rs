@@ -1,4 +1,4 @@
-//! The schema arrives whole, once, however many instances bring it.
+//! The schema is applied completely and once, regardless of the number of instances that apply it.
 
 use control::db::{Db, migrate};
 

@@ -1,5 +1,5 @@
-//! Picture tasks: what they wait for, what they are given, what is believed of them, and what becomes of
-//! a film without them.
+//! Tests image tasks: their prerequisites, their input, the checks of their output, and videos
+//! whose images are missing.
 
 use std::{fs, path::Path, process::Command};
 
@@ -25,7 +25,7 @@ async fn transcode(caller: &Caller, video: &str) -> String {
     job.job_id
 }
 
-/// Does the chunks and the sound; pictures wait for them.
+/// Does the chunk and audio tasks, which the image tasks wait for.
 async fn encode(worker: &mut Worker) {
     worker.want(8).await;
     for _ in 0..3 {
@@ -35,7 +35,7 @@ async fn encode(worker: &mut Worker) {
     }
 }
 
-/// The two picture tasks, thumbnails first.
+/// The leases of the two image tasks, thumbnails first.
 async fn picture_leases(worker: &mut Worker) -> [v1::Lease; 2] {
     let leases = [worker.lease().await, worker.lease().await];
     assert!(matches!(leases[0].work, Some(Work::Pictures(_))), "{leases:?}");
@@ -59,7 +59,7 @@ fn jpeg(size: Size) -> Vec<u8> {
     ffmpeg(&arguments)
 }
 
-/// What the film's one rung makes of every size.
+/// The size of every image made from the only rung of the test video.
 const SIZE: Size = Size { width: 128, height: 72 };
 /// Three tiles in a row.
 const SHEET: Size = Size { width: 384, height: 72 };
@@ -79,7 +79,7 @@ fn preview() -> Vec<u8> {
 
 type Made = Vec<(String, Vec<u8>)>;
 
-/// Everything that the two tasks ask for, made before a lease runs.
+/// All outputs of the two tasks, made before a lease runs.
 fn made() -> (Made, Made) {
     let picture = jpeg(SIZE);
     let mut made: Made = (0..3).map(|n| (format!("thumbnails/{n}"), picture.clone())).collect();
@@ -88,7 +88,7 @@ fn made() -> (Made, Made) {
     (made, vec![("preview".to_owned(), preview())])
 }
 
-/// Stores pictures where their lease says and returns the commit.
+/// Stores images under keys of their lease and returns the commit.
 fn commit(lease: &v1::Lease, made: &[(String, Vec<u8>)]) -> v1::Commit {
     let store = |(name, bytes): &(String, Vec<u8>)| {
         let extension = if name == "preview" { "mp4" } else { "jpg" };
@@ -110,7 +110,7 @@ fn commit(lease: &v1::Lease, made: &[(String, Vec<u8>)]) -> v1::Commit {
     }
 }
 
-/// Frames of each stream that ffprobe counts.
+/// Codec and number of frames of each stream, counted by ffprobe.
 fn streams(file: &str) -> Vec<String> {
     let entries = "stream=codec_name,nb_read_frames";
     let output = Command::new("ffprobe")
@@ -135,7 +135,8 @@ async fn pictures_are_made_of_the_renditions_and_belong_to_the_film() {
     let (pictures, clip) = made();
     encode(&mut worker).await;
     let [thumbnails, preview] = picture_leases(&mut worker).await;
-    // Six seconds at 5 frames per second: three GOPs. What they read is made of those, not the upload.
+    // Six seconds at 5 frames per second: three GOPs. The tasks read an excerpt made of these, not
+    // the source.
     assert!(!thumbnails.source_path.ends_with("/source"), "{}", thumbnails.source_path);
     assert_eq!(streams(&thumbnails.source_path), ["h264,3", "h264,3", "h264,3"]);
     let scenes = streams(&preview.source_path);
@@ -143,7 +144,7 @@ async fn pictures_are_made_of_the_renditions_and_belong_to_the_film() {
     for (lease, made) in [(&thumbnails, &pictures), (&preview, &clip)] {
         let offer = commit(lease, made);
         assert_eq!(worker.commit(offer.clone()).await.refusal, None);
-        // The reply may have been lost.
+        // A worker repeats a commit if the reply was lost.
         assert_eq!(worker.commit(offer).await.refusal, None);
     }
     caller.job_when(&job, |job| job.state() == JobState::Completed).await;
@@ -219,13 +220,13 @@ async fn lies_about_pictures_are_refused() {
             }
         }
     }
-    // What the store holds is not what was announced.
+    // The stored bytes differ from the announced digest.
     let offer = commit(&preview, &clip);
     fs::write(plane.shared.store().join(&offer.pictures[0].key), b"other").unwrap();
     refused(&mut worker, offer, "other bytes").await;
     assert_eq!(video(&caller, &id).await.poster, "");
     assert_eq!(worker.commit(commit(&thumbnails, &pictures)).await.refusal, None);
-    // Four attempts are all there are: the film is finished without its preview.
+    // After four failed attempts, the job completes without a preview.
     let job = caller.job_when(&job, |job| job.state() == JobState::Completed).await;
     let failed: Vec<_> = job.tasks.iter().filter(|t| t.state() == TaskState::Failed).collect();
     assert_eq!((failed.len(), failed[0].kind.as_str()), (1, "preview"));

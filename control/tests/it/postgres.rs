@@ -1,4 +1,5 @@
-//! A private Postgres for the tests of this process, started once; each test has its own database.
+//! A private Postgres server for the tests of this process, started once; each test has its own
+//! database.
 
 use std::{
     fs,
@@ -20,7 +21,8 @@ const PROGRAMS: [&str; 4] = [
 const READY_MAX: Duration = Duration::from_secs(30);
 const TEMPLATE: &str = "migrated";
 
-/// Runs its arguments until our end of the pipe closes, however this process ends, then tidies up.
+/// Runs its arguments until this process closes its end of the pipe, which also happens if the
+/// process is killed; then cleans up.
 const GUARD: &str = r#"
     remove=$1; shift
     "$@" </dev/null & pid=$!
@@ -33,12 +35,12 @@ const GUARD: &str = r#"
 pub(crate) struct Server {
     folder: PathBuf,
     guard: Option<Child>,
-    /// What the guard removes when this process ends; a static is never dropped.
+    /// The folder that the guard removes when this process ends; a static is never dropped.
     remove: PathBuf,
 }
 
 impl Server {
-    /// Makes a cluster and starts it.
+    /// Creates a cluster and starts the server.
     pub(crate) fn new() -> Self {
         let mut server = Self::initialized();
         server.start();
@@ -89,7 +91,7 @@ impl Server {
         }
     }
 
-    /// Stops the server as a crash would.
+    /// Stops the server abruptly, like a crash.
     pub(crate) fn stop(&mut self) {
         if let Some(mut guard) = self.guard.take() {
             drop(guard.stdin.take());
@@ -102,13 +104,14 @@ impl Server {
         format!("host={} user=streaming dbname={database}", self.folder.display())
     }
 
-    /// An empty database of that name.
+    /// Creates a database from `template` and returns its connection string.
     pub(crate) async fn create(&self, database: &str, template: &str) -> String {
         let admin = Db::new(&self.url("postgres"), 2).unwrap();
         let admin = admin.dedicated().await.unwrap();
         let sql = format!("CREATE DATABASE {database} TEMPLATE {template}");
         let started = Instant::now();
-        // The template must have no sessions; the one that migrated it may still be closing.
+        // The template must have no sessions; the one that applied the migrations may still be
+        // closing.
         while let Err(error) = admin.batch_execute(&sql).await {
             assert!(started.elapsed() < READY_MAX, "{error}");
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -124,7 +127,7 @@ impl Drop for Server {
     }
 }
 
-/// Postgres refuses root: a user namespace shows root as somebody else.
+/// Postgres refuses to run as root, so a user namespace maps root to another user.
 fn as_user(folder: &Path, program: &str) -> Command {
     let found = PROGRAMS.iter().map(|p| Path::new(p).join(program)).find(|p| p.exists());
     let program = found.expect("postgres is missing: apt-get install postgresql");
@@ -166,12 +169,12 @@ fn fresh_name() -> String {
     format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed))
 }
 
-/// The URL of a database of one test's own, with the schema in it.
+/// The URL of a new database with the schema, for one test.
 pub(crate) async fn database() -> String {
     shared().await.create(&fresh_name(), TEMPLATE).await
 }
 
-/// The URL of an empty database.
+/// The URL of a new empty database.
 pub(crate) async fn empty() -> String {
     shared().await.create(&fresh_name(), "template0").await
 }

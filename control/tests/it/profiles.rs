@@ -1,4 +1,4 @@
-//! The operator's profiles: used when good, refused whole when not, asked for by name.
+//! The operator's profiles: used if valid, rejected as a whole if not, and selected by name.
 
 use std::process::Command;
 
@@ -73,7 +73,7 @@ async fn a_transcode_is_asked_for_by_the_names_in_the_file() {
     let job = caller.jobs().create_job(ask(&[])).await.unwrap().into_inner();
     assert_eq!(job.profiles, ["small", "small-av1"]);
     assert_eq!(job.preset, "veryfast, 10");
-    // The test's worker has libx264 only.
+    // The worker of this test supports only libx264.
     worker.want(4).await;
     let lease = worker.lease().await;
     let Some(v1::lease::Work::Chunk(work)) = lease.work else { panic!("{lease:?}") };

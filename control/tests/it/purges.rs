@@ -1,4 +1,4 @@
-//! A CDN is told what to forget, by a receiver that fails at first.
+//! Purges are sent to a CDN's receiver, even if it fails at first.
 
 use std::sync::{Arc, Mutex};
 
@@ -15,10 +15,10 @@ use crate::{
     plane::{DEADLINE, Plane, Shared},
 };
 
-/// Heads and bodies of the requests that came.
+/// Headers and bodies of the received requests.
 type Requests = Arc<Mutex<Vec<String>>>;
 
-/// A receiver that refuses so many requests, then takes all.
+/// A receiver that answers the first `refusals` requests with 503 and all later ones with 200.
 async fn receiver(refusals: usize) -> (String, Requests) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -79,7 +79,7 @@ async fn deletes_and_visibility_are_purged_although_the_receiver_fails_first() {
         })
     };
     admin.videos().update_video(update(&described, "description")).await.unwrap();
-    // A download's file name holds the title.
+    // The title is part of a download's file name.
     admin.videos().update_video(update(&renamed, "title")).await.unwrap();
     admin.videos().update_video(update(&hidden, "visibility")).await.unwrap();
     let delete = v1::DeleteVideoRequest { video_id: gone.video_id.clone(), revision: None };
@@ -91,7 +91,7 @@ async fn deletes_and_visibility_are_purged_although_the_receiver_fails_first() {
         requests.iter().skip(2).filter(|request| request.contains(&tag)).count()
     };
     let all = async {
-        // Twice each: the second time when every data plane has heard of it.
+        // Each purge is sent twice, the second time when every data plane knows of the change.
         while taken(&hidden) < 2 || taken(&gone) < 2 || taken(&renamed) < 2 {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
@@ -137,7 +137,7 @@ async fn a_new_transcode_purges_what_it_replaces() {
         }
         editor.job_when(&job.job_id, |job| job.state() == v1::JobState::Completed).await;
         if !replaces {
-            // Nothing was there before that a cache could hold for long.
+            // Before this job, there was no version that a cache could keep for long.
             assert_eq!(purges(), 0);
         }
     }

@@ -1,4 +1,4 @@
-//! Uploads: who writes, how far it has come, how many there may be, and what is left of those that end.
+//! Uploads: leases, progress, quotas, and cleanup after the end.
 
 use std::path::PathBuf;
 
@@ -65,7 +65,7 @@ async fn advance(caller: &Caller, step: v1::AdvanceUploadRequest) -> Result<v1::
     moved.map(|reply| reply.into_inner()).map_err(problem)
 }
 
-/// Where the bytes of an upload lie.
+/// The path of an upload's bytes.
 fn file(plane: &Plane, upload: &v1::Upload) -> PathBuf {
     let ids = (upload.video_id.parse().unwrap(), upload.upload_id.parse().unwrap());
     plane.shared.store().join(layout::upload_file(ids.0, ids.1))
@@ -94,7 +94,7 @@ async fn one_writer_at_a_time_moves_an_upload_from_where_it_stands() {
     let id = upload.upload_id.as_str();
     let [one, two] = [Uuid::new_v4().to_string(), Uuid::new_v4().to_string()];
     assert!(!acquire(&caller, id, 3, &one).await.held, "it stands at 0");
-    // Whoever asks first.
+    // Only the first of two requests gets the lease.
     let both = [acquire(&caller, id, 0, &one), acquire(&caller, id, 0, &two)];
     let both = join_all(both).await;
     assert_eq!(both.iter().filter(|reply| reply.held).count(), 1);
@@ -151,11 +151,11 @@ async fn parallel_creations_never_exceed_the_quota() {
     for problem in refused.into_iter().filter_map(Result::err) {
         assert_eq!(problem.code, Code::QuotaExceeded, "{problem}");
     }
-    // Another tenant has a quota of its own, and bytes count, too.
+    // Another tenant has its own quota, which also counts bytes.
     let other = plane.caller_of(Role::Editor, "other");
     let begun = join_all((0..12).map(|_| begin(&other, 300))).await;
     assert_eq!(begun.iter().filter(|begun| begun.is_ok()).count(), 3);
-    // What ends makes room.
+    // Ending an upload frees its share of the quota.
     let upload = begun.into_iter().find_map(Result::ok).unwrap();
     let abort = v1::AbortUploadRequest { upload_id: upload.upload_id, ..Default::default() };
     other.uploads().abort_upload(other.ask(abort)).await.unwrap();
@@ -175,7 +175,7 @@ async fn upload_with_all_its_bytes_is_finished_even_without_its_data_plane() {
     let writer = Uuid::new_v4().to_string();
     assert!(acquire(&caller, id, 0, &writer).await.held);
     store_bytes(&plane, &upload, b"source");
-    // Killed after the last bytes became durable and before it could say that this was all.
+    // The data plane dies after the last bytes were stored and before it completes the upload.
     advance(&caller, step(id, &writer, 0, 6)).await.unwrap();
     eventually("it is complete", async || get(&caller, id).await.unwrap().complete).await;
     let request = v1::GetVideoRequest { video_id: upload.video_id.clone() };
@@ -184,14 +184,14 @@ async fn upload_with_all_its_bytes_is_finished_even_without_its_data_plane() {
     let source = plane.shared.store().join(layout::source(upload.video_id.parse().unwrap()));
     assert_eq!(std::fs::read(source).unwrap(), b"source");
     assert!(!file(&plane, &upload).exists());
-    // Said again, as after a lost reply.
+    // The call is repeated, as after a lost reply.
     let again = v1::CompleteUploadRequest { upload_id: id.to_owned(), ..Default::default() };
     let video = caller.uploads().complete_upload(caller.ask(again)).await.unwrap().into_inner();
     assert_eq!(video.state(), v1::VideoState::Probing);
     plane.stop().await;
 }
 
-/// Nobody waits for the probe of a resumable upload: whoever sent it learns the reason from its video.
+/// No call waits for the probe of a resumable upload: the client reads the reason from its video.
 #[tokio::test]
 async fn source_that_is_refused_goes_and_its_video_keeps_the_reason() {
     let plane = Plane::start().await;
@@ -226,7 +226,7 @@ async fn source_that_is_refused_goes_and_its_video_keeps_the_reason() {
         upload.video_id
     };
     let source = |id: &str| plane.shared.store().join(layout::source(id.parse().unwrap()));
-    // A disk of ours that is full says nothing about the film.
+    // A full disk on the server does not mean that the source is invalid.
     let ours = refused("disk_full").await;
     let theirs = refused("not_a_video").await;
     eventually("what is no film is deleted", async || !source(&theirs).exists()).await;

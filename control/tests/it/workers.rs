@@ -1,4 +1,4 @@
-//! The worker's stream: from an upload to a playable film, and what goes wrong on the way.
+//! The worker's stream: from an upload to a playable video, and failures in between.
 
 use std::{fs, time::Duration};
 
@@ -53,7 +53,7 @@ async fn a_film_goes_in_and_plays() {
         assert_eq!(worker.commit(commit.clone()).await.refusal, None);
         commits.push(commit);
         if n == 1 {
-            // The first picture and the sound are in: it plays while it grows.
+            // The first chunk and the audio are committed, so the growing video can be played.
             let growing = index(&plane, &video).await.unwrap();
             assert!(growing.finished_at_ms.is_none() && growing.published_at_ms > 0);
             assert_eq!(growing.version.to_string(), job.job_id);
@@ -75,7 +75,7 @@ async fn a_film_goes_in_and_plays() {
     assert_eq!(complete.audio_renditions[0].label, "English");
     let object = plane.shared.store().join(layout::index(complete.video));
     assert_eq!(Index::decode(&fs::read(&object).unwrap()).unwrap(), complete);
-    // The reply may have been lost: the same commits again are the same success.
+    // A worker repeats a commit if the reply was lost; it must succeed again.
     for commit in commits {
         assert_eq!(worker.commit(commit).await.refusal, None);
     }
@@ -119,7 +119,7 @@ async fn a_flipped_bit_and_a_cut_end_are_refused() {
     plane.stop().await;
 }
 
-/// The first task whenever it is leased; the others are held meanwhile.
+/// The next lease of the same task; leases of other tasks are collected in `others`.
 async fn again(
     worker: &mut Worker,
     first: &mut Option<String>,
@@ -147,7 +147,8 @@ async fn a_broken_stream_gives_its_task_back_at_once() {
     let mut heir = plane.worker("heir").await;
     drop(doomed);
     heir.want(1).await;
-    // The audio task may come first; the lost one comes well before its lease would have run out.
+    // The audio task may be leased first; the lost task is leased again well before its lease would
+    // have expired.
     let mut again = heir.lease().await;
     while again.task_id != held.task_id {
         heir.want(1).await;
@@ -155,7 +156,7 @@ async fn a_broken_stream_gives_its_task_back_at_once() {
     }
     assert_eq!(again.attempt, 2);
     assert!(again.token > held.token);
-    // The dead worker's commit comes late.
+    // The dead worker's commit arrives late.
     let mut late = film::work(&held);
     late.task_id.clone_from(&held.task_id);
     let reply = heir.commit(late).await;
@@ -181,7 +182,7 @@ async fn a_silent_worker_loses_its_lease_and_a_release_costs_nothing() {
     worker.want(1).await;
     let second = worker.lease().await;
     assert_eq!((&second.task_id, second.attempt), (&first.task_id, 1));
-    // Beats keep it well past its four seconds.
+    // Heartbeats keep the lease well beyond its four seconds.
     for _ in 0..10 {
         worker.beat(&second, 0.5).await;
         match worker.next().await {
@@ -226,7 +227,7 @@ async fn a_cancel_reaches_the_worker_and_collects_the_objects() {
         }
     };
     tokio::time::timeout(2 * crate::plane::DEADLINE, swept).await.unwrap();
-    // A retry begins anew and gets there.
+    // A retry starts over and completes the job.
     let request = caller.ask(v1::RetryJobRequest { job_id: job.job_id.clone() });
     caller.jobs().retry_job(request).await.unwrap();
     worker.want(4).await;
@@ -335,7 +336,7 @@ async fn without_a_worker_an_upload_waits_and_is_not_lost() {
     let request = v1::CreateJobRequest { video_id: id, ..Default::default() };
     let status = caller.jobs().create_job(caller.ask(request)).await.unwrap_err();
     assert_eq!(Problem::from_status(&status).code, Code::Conflict);
-    // The same call again waits for the same probe.
+    // The repeated call waits for the same probe.
     let mut worker = plane.worker("late").await;
     let mut uploads = caller.uploads();
     let waiting = uploads.complete_upload(caller.ask(complete));
