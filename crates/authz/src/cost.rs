@@ -1,9 +1,9 @@
-//! What a token may cost, known before it is evaluated.
+//! Bounds the cost of evaluating a token before it is evaluated.
 //!
-//! The engine looks at its clock between rounds only: one check that joins eight lists of facts runs for
-//! years within a round. Whoever holds a token can append such a check, so what holders append is
-//! measured first. Tokens that [`crate::narrow()`] makes hold checks of one fact each; a hundred times more is
-//! allowed here.
+//! The engine checks its time limit only between rounds, and a single check that joins eight lists of
+//! facts runs for years within one round. Any holder of a token can append such a check, so the
+//! appended blocks are measured first. The checks that [`crate::narrow()`] appends look at one fact
+//! each; the limits here allow a hundred times as much.
 
 use biscuit_auth::format::schema::{
     self, Expression, Op, Predicate, Rule, SignedBlock, op::Content, op_binary, op_unary,
@@ -12,28 +12,28 @@ use biscuit_prost::Message;
 
 use crate::AuthError;
 
-/// Facts at a time, those that rules generate included.
+/// Facts that may exist at once, including those that rules generate.
 pub(crate) const FACTS_MAX: u64 = 128;
 /// Rounds in which rules generate facts.
 pub(crate) const ITERATIONS_MAX: u64 = 16;
-/// Facts that holders append.
+/// Facts in the appended blocks.
 const APPENDED_FACTS_MAX: usize = 64;
-/// Rules that holders append.
+/// Rules in the appended blocks.
 const RULES_MAX: usize = 8;
-/// Facts that one check or rule joins.
+/// Facts that one check or rule may join.
 const JOIN_MAX: usize = 8;
-/// Steps of all expressions.
+/// Steps of all expressions together.
 const STEPS_MAX: usize = 512;
-/// Facts that all checks and rules together compare in one round.
+/// Facts that all checks and rules together may compare in one round.
 const COMPARISONS_MAX: u64 = 20_000;
-/// Facts of the authority and of the request; there is one of each name.
+/// Facts of the authority block and of the request; each name occurs once.
 const GIVEN_FACTS: u64 = 8;
 
-/// Measures what was appended to a token.
+/// Measures the blocks that were appended to a token.
 ///
 /// # Errors
-/// [`AuthError::Limit`]; [`AuthError::Malformed`] for what is never taken: blocks signed by third parties,
-/// and blocks that say whom they trust.
+/// [`AuthError::Limit`] when a limit is exceeded; [`AuthError::Malformed`] for blocks that are never
+/// accepted: those signed by third parties and those that declare trusted keys.
 pub(crate) fn check(appended: &[SignedBlock]) -> Result<(), AuthError> {
     let mut blocks = Vec::with_capacity(appended.len());
     for signed in appended {
@@ -66,7 +66,7 @@ struct Meter<'a> {
 }
 
 impl Meter<'_> {
-    /// How many facts a query may look at.
+    /// The number of facts that a query may look at.
     fn query(&mut self, query: &Rule) -> Result<u64, AuthError> {
         if !query.scope.is_empty() {
             return Err(AuthError::Malformed);
@@ -85,7 +85,7 @@ impl Meter<'_> {
         Ok(joined.saturating_mul(all))
     }
 
-    /// How many facts of that name there may be.
+    /// The number of facts that may have this name.
     fn matches(&self, name: u64) -> u64 {
         if self.heads.contains(&name) {
             return FACTS_MAX;
@@ -97,8 +97,8 @@ impl Meter<'_> {
         self.count(&expression.ops)
     }
 
-    /// Counts steps. What one step can spend as much as it likes in is refused: functions over sets, regular
-    /// expressions, calls.
+    /// Counts steps. Rejects steps whose cost is unbounded: functions over sets, regular expressions
+    /// and calls of foreign functions.
     fn count(&mut self, steps: &[Op]) -> Result<(), AuthError> {
         self.steps += steps.len();
         if self.steps > STEPS_MAX {
@@ -112,7 +112,7 @@ impl Meter<'_> {
                     let kinds = [op_binary::Kind::Regex, op_binary::Kind::Ffi];
                     kinds.iter().any(|kind| binary.kind == *kind as i32)
                 }
-                // The right side of `&&` and `||` is one without parameters.
+                // The right-hand side of `&&` and `||` is a closure without parameters.
                 Some(Content::Closure(closure)) if closure.params.is_empty() => {
                     self.count(&closure.ops)?;
                     false

@@ -1,9 +1,10 @@
-//! An identity provider's JWT: is it genuine, in time, meant for us, and whom does it stand for?
+//! Verifies an identity provider's JWT: signature, validity period, audience, and the identity in its
+//! claims.
 //!
-//! Only RS256, ES256, EdDSA and HS256, and each key verifies exactly one of them, so that a token cannot
-//! choose how it is checked. Key references inside a token (`jku`, `x5u`, `jwk`) are never followed; `kid`
-//! is compared and nothing else. The signature is checked by the library, the claims here: a claim of
-//! the wrong type must refuse the token, and the time must be an argument.
+//! Only RS256, ES256, EdDSA and HS256 are supported, and each key verifies exactly one of them, so that
+//! a token cannot choose how it is checked. Key references inside a token (`jku`, `x5u`, `jwk`) are
+//! never followed; `kid` is only compared. The library checks the signature, this module the claims,
+//! because a claim of the wrong type must make the token invalid and the time must be an argument.
 
 mod claims;
 mod keys;
@@ -17,50 +18,51 @@ pub use keys::{JwtKeys, KeySetError};
 use self::keys::Algorithm;
 use crate::token::TOKEN_BYTES_MAX;
 
-/// Bytes of a decoded header; ours to read before any signature is checked.
+/// Bytes of a decoded header, which is parsed before any signature is checked.
 const HEADER_BYTES_MAX: usize = 2048;
 /// Bytes of a key id.
 const KEY_ID_BYTES_MAX: usize = 256;
-/// Types of tokens that may authorise. An id token says who logged in to a client, not what a bearer may do.
+/// Token types that may authorize a request. An ID token states who logged in to a client, not what its
+/// bearer may do.
 const TYPES: [&str; 4] = ["jwt", "at+jwt", "application/jwt", "application/at+jwt"];
 
-/// Why a JWT is refused. No variant holds any part of the token.
+/// Why a JWT is rejected. No variant contains any part of the token.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum JwtError {
-    /// No JWT, or one in a form that is not taken.
+    /// Not a JWT, or a JWT in an unsupported form.
     #[error("token is malformed")]
     Malformed,
-    /// Longer than tokens may be.
+    /// Longer than the size limit.
     #[error("token is too long")]
     TooLong,
-    /// Its algorithm is none of those that keys are configured for.
+    /// No key is configured for its algorithm.
     #[error("token's algorithm is not accepted")]
     Algorithm,
-    /// No key of that id; fetching the provider's keys again may help.
+    /// No key has this id; fetching the provider's keys again may help.
     #[error("token is signed by an unknown key")]
     UnknownKey,
-    /// The signature is not the key's.
+    /// The signature does not match the key.
     #[error("token has no valid signature")]
     BadSignature,
-    /// Its time is over.
+    /// Its `exp` has passed.
     #[error("token has expired")]
     Expired,
-    /// Its time has not begun.
+    /// Its `nbf` or `iat` lies in the future.
     #[error("token is not valid yet")]
     NotYet,
-    /// A claim is missing, of the wrong type, or not what is required; its name.
+    /// A claim is missing, has the wrong type, or has an unexpected value; holds the claim's name.
     #[error("token's claim {0} is not what is required")]
     Claim(&'static str),
-    /// Genuine, but its role claim names no role that people may have here.
+    /// Genuine, but its role claim names no role that an identity provider may grant.
     #[error("token names no role of this service")]
     Role,
-    /// Genuine, but its tenant claim names no tenant.
+    /// Genuine, but its tenant claim is not a valid tenant, or is absent and there is no default.
     #[error("token names no tenant")]
     Tenant,
 }
 
 impl JwtError {
-    /// A word for a metric's label; the set is closed.
+    /// The value of a metric's label, from a closed set.
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
@@ -85,10 +87,11 @@ struct Header {
     crit: Option<serde_json::Value>,
 }
 
-/// Verifies a JWT at `now` (Unix seconds) and says whom it stands for.
+/// Verifies a JWT at `now` (Unix seconds) and returns the identity in its claims.
 ///
 /// # Errors
-/// [`JwtError`]
+/// When the token is malformed, too long, not signed by one of `keys`, outside its validity period, or
+/// has claims that do not satisfy `policy`.
 pub fn verify(text: &str, keys: &JwtKeys, policy: &Policy, now: i64) -> Result<Identity, JwtError> {
     if text.len() > TOKEN_BYTES_MAX {
         return Err(JwtError::TooLong);
@@ -112,7 +115,7 @@ fn read_header(text: &str) -> Result<Header, JwtError> {
         return Err(JwtError::Malformed);
     }
     let header: Header = serde_json::from_slice(&bytes).map_err(|_| JwtError::Malformed)?;
-    // "crit" names extensions that must be understood; we understand none.
+    // `crit` lists extensions that a recipient must understand; none are supported here.
     let critical = header.crit.is_some();
     let long = header.kid.as_ref().is_some_and(|kid| kid.len() > KEY_ID_BYTES_MAX);
     if critical || long {

@@ -1,7 +1,7 @@
-//! Root keys: the private ones that mint, the public ones that verify.
+//! Root keys: the private keys mint tokens, their public halves verify them.
 //!
-//! Several are valid at a time, told apart by the key id in every token, so that a new one can be
-//! introduced before an old one is retired.
+//! Several keys are valid at the same time, and every token carries the id of its key, so that a new
+//! key can be introduced before an old one is retired.
 
 use std::{
     fmt, fs,
@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 /// Keys in one set.
 const KEYS_MAX: usize = 16;
 
-/// Why a key file is no use.
+/// Why a key file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The file cannot be read or written.
@@ -24,11 +24,12 @@ pub enum KeyError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The operating system's error.
         #[source]
         source: io::Error,
     },
-    /// The file does not hold what [`RootKeys::save`] writes. Says nothing of what it does hold.
+    /// The file is not in the format that [`RootKeys::save`] writes. Contains nothing of the file's
+    /// content.
     #[error("key file {0} does not hold root keys")]
     Content(PathBuf),
 }
@@ -36,7 +37,7 @@ pub enum KeyError {
 /// Private root keys; the newest (highest id) mints.
 pub struct RootKeys(Vec<(u32, KeyPair)>);
 
-/// What verifies tokens; as JSON `[{"id": 0, "key": "<hex>"}]`.
+/// The keys that verify tokens; as JSON `[{"id": 0, "key": "<hex>"}]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PublicKeys(pub Vec<(u32, [u8; 32])>);
 
@@ -53,12 +54,12 @@ struct PublicEntry {
 }
 
 impl RootKeys {
-    /// One fresh key with id 0.
+    /// Generates one key, with id 0.
     pub fn generate() -> Self {
         Self(vec![(0, KeyPair::new())])
     }
 
-    /// Adds a fresh key, which mints from now on; the older ones still verify.
+    /// Adds a new key, which mints from now on; older ones still verify.
     pub fn rotate(&mut self) {
         self.0.push((self.newest().0 + 1, KeyPair::new()));
         if self.0.len() > KEYS_MAX {
@@ -66,10 +67,10 @@ impl RootKeys {
         }
     }
 
-    /// Reads what [`RootKeys::save`] wrote.
+    /// Reads the file that [`RootKeys::save`] wrote.
     ///
     /// # Errors
-    /// [`KeyError`]
+    /// When the file cannot be read or is not in that format.
     pub fn load(path: &Path) -> Result<Self, KeyError> {
         let text =
             fs::read(path).map_err(|source| KeyError::File { path: path.to_owned(), source })?;
@@ -88,10 +89,10 @@ impl RootKeys {
         (unique && (1..=KEYS_MAX).contains(&keys.len())).then_some(Self(keys))
     }
 
-    /// Writes the keys, readable by the owner only. The file is whole or not there.
+    /// Writes the keys to a file that only the owner can read. The file is either complete or absent.
     ///
     /// # Errors
-    /// [`KeyError::File`]
+    /// [`KeyError::File`] when the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), KeyError> {
         let entry = |(id, pair): &(u32, KeyPair)| PrivateEntry {
             id: *id,
@@ -112,14 +113,14 @@ impl RootKeys {
         write().map_err(|source| KeyError::File { path: path.to_owned(), source })
     }
 
-    /// What verifies tokens that these keys mint.
+    /// The public keys, which verify tokens minted by these keys.
     pub fn public(&self) -> PublicKeys {
         let key = |pair: &KeyPair| pair.public().to_bytes().try_into().unwrap_or([0; 32]);
         PublicKeys(self.0.iter().map(|(id, pair)| (*id, key(pair))).collect())
     }
 
-    /// Removes an old key: what it signed is refused from then on. `false` when there is no such key, or
-    /// it is the one that mints.
+    /// Removes an old key: tokens that it signed are rejected from then on. Returns `false` if the id
+    /// is unknown or is that of the key that mints.
     pub fn remove(&mut self, id: u32) -> bool {
         let before = self.0.len();
         if self.newest().0 != id {
@@ -133,7 +134,7 @@ impl RootKeys {
         self.0.iter().map(|(id, _)| *id).collect()
     }
 
-    /// A secret for another purpose out of each key, oldest first.
+    /// Derives a secret for another purpose from each key, oldest first.
     pub fn derive(&self, context: &str) -> Vec<[u8; 32]> {
         let derive = |(_, pair): &(u32, KeyPair)| {
             blake3::derive_key(context, pair.private().to_bytes_hex().as_bytes())
@@ -143,7 +144,7 @@ impl RootKeys {
 
     /// The key that mints.
     pub(crate) fn newest(&self) -> (u32, &KeyPair) {
-        // Never empty: generated or loaded with at least one.
+        // The list is never empty: it is generated or loaded with at least one key.
         let (id, pair) = &self.0[self.0.len() - 1];
         (*id, pair)
     }
@@ -157,7 +158,7 @@ impl fmt::Debug for RootKeys {
 }
 
 impl PublicKeys {
-    /// The key of that id, if it is known and a point of the curve.
+    /// The key with this id, if it is known and is a point on the curve.
     pub(crate) fn find(&self, id: u32) -> Option<PublicKey> {
         let (_, key) = self.0.iter().find(|(known, _)| *known == id)?;
         PublicKey::from_bytes(key, Algorithm::Ed25519).ok()

@@ -1,4 +1,4 @@
-//! Narrowing: a holder takes rights off a token without asking anybody.
+//! Narrowing: a holder removes rights from a token offline, without a key.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -11,24 +11,24 @@ use media::VideoId;
 
 use crate::{AuthError, mint, role::Operation, token};
 
-/// What is left of a token's rights. Everything absent stays as it was.
+/// The restrictions to add to a token. Absent fields add none.
 #[derive(Clone, Debug, Default)]
 pub struct Restriction {
-    /// An earlier end, in Unix seconds.
+    /// An earlier expiry time, in Unix seconds.
     pub expires_at: Option<i64>,
-    /// Only these operations; empty for all.
+    /// The only operations to allow; empty for all.
     pub operations: Vec<Operation>,
-    /// Only requests about this video.
+    /// The only video that requests may be about.
     pub video: Option<VideoId>,
-    /// Only from this address.
+    /// The only address that requests may come from.
     pub address: Option<IpAddr>,
 }
 
-/// Appends a block of checks to a token. Needs no key, and cannot add rights.
+/// Appends a block of checks to a token. Needs no key and cannot add rights.
 ///
 /// # Errors
-/// [`AuthError::Limit`] when the token has no room for another block, [`AuthError::Malformed`] when it is
-/// none or is sealed.
+/// [`AuthError::Limit`] when the token has no room for another block, [`AuthError::Malformed`] when it
+/// is not a token or is sealed.
 pub fn narrow(text: &str, restriction: &Restriction) -> Result<String, AuthError> {
     let malformed = |_| AuthError::Malformed;
     let token: UnverifiedBiscuit = token::parse(text)?;

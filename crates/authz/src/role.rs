@@ -1,13 +1,13 @@
-//! Roles and what each may do.
+//! Roles and the operations that each one allows.
 
 use std::{fmt, str::FromStr};
 
-/// What a token's holder is.
+/// The role of a token's holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Runs the service: everything but a worker's part.
+    /// Operates the service: everything except a worker's calls.
     Admin,
-    /// Uploads, transcodes, changes and cancels; deletes its own.
+    /// Uploads, transcodes, edits and cancels; deletes its own videos.
     Editor,
     /// Reads and plays.
     Viewer,
@@ -17,12 +17,12 @@ pub enum Role {
     Dataplane,
 }
 
-/// What a request does, as far as roles tell operations apart. Who owns what is control's to know.
+/// The kinds of operations that roles distinguish. Control checks ownership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
-    /// Look at videos and jobs.
+    /// Read videos and jobs.
     Read,
-    /// Upload, transcode, change, cancel.
+    /// Upload, transcode, edit, cancel.
     Write,
     /// Delete a video.
     Delete,
@@ -30,13 +30,13 @@ pub enum Operation {
     Admin,
     /// Lease tasks.
     Work,
-    /// Serve playback: indexes, keys, changes.
+    /// Serve playback: read indexes, keys and changes.
     Serve,
     /// Fetch manifests and segments.
     Play,
 }
 
-/// A text that names no role.
+/// A text that does not name a role.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("\"{0}\" is no role; one of admin, editor, viewer, worker, dataplane")]
 pub struct RoleError(String);
@@ -46,7 +46,7 @@ impl Role {
     pub const ALL: [Self; 5] =
         [Self::Admin, Self::Editor, Self::Viewer, Self::Worker, Self::Dataplane];
 
-    /// The stable text, as in tokens and flags.
+    /// The stable name, used in tokens and flags.
     pub const fn text(self) -> &'static str {
         match self {
             Self::Admin => "admin",
@@ -57,7 +57,7 @@ impl Role {
         }
     }
 
-    /// Whether the role may do `operation` at all.
+    /// Whether the role may perform `operation` at all.
     pub const fn allows(self, operation: Operation) -> bool {
         use Operation::{Delete, Play, Read, Serve, Work, Write};
         match self {
@@ -70,7 +70,7 @@ impl Role {
     }
 }
 
-/// A text that names no operation.
+/// A text that does not name an operation.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("\"{0}\" is no operation; one of read, write, delete, admin, work, serve, play")]
 pub struct OperationError(String);
@@ -80,7 +80,7 @@ impl Operation {
     pub const ALL: [Self; 7] =
         [Self::Read, Self::Write, Self::Delete, Self::Admin, Self::Work, Self::Serve, Self::Play];
 
-    /// The stable text, as in a token's checks.
+    /// The stable name, used in a token's checks.
     pub const fn text(self) -> &'static str {
         match self {
             Self::Read => "read",

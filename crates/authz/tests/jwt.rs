@@ -1,4 +1,4 @@
-//! JWTs: what is accepted, and the tables of everything that must not be.
+//! JWTs: which tokens are accepted, and tables of tokens that must be rejected.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, and its small functions too")]
 
@@ -33,7 +33,7 @@ fn good() -> Value {
     claims("editor", "acme", END)
 }
 
-/// The verdict on claims that are signed well.
+/// Verifies a well-signed token with these claims.
 fn judged(claims: &Value) -> Result<Identity, JwtError> {
     let signer = Signer::eddsa("a");
     verify(&signer.token(claims), &set(&[&signer]), &policy(), NOW)
@@ -82,16 +82,17 @@ fn a_token_does_not_choose_how_it_is_checked() {
     for alg in ["none", "None", "NONE", "", "HS384", "RS512", "PS256", "ES384", "RS256 "] {
         assert_eq!(refused(&rsa.sign(&other(alg), &good())), JwtError::Algorithm, "{alg}");
     }
-    // No signature at all, whatever the header says.
+    // A token without a signature is malformed, whichever algorithm its header names.
     let token = rsa.token(&good());
     let (message, _) = token.rsplit_once('.').unwrap();
     assert_eq!(refused(&format!("{message}.")), JwtError::Malformed);
-    // The public key as a shared secret, in each form that it is published in.
+    // The public key used as a shared secret, in each form in which it is published.
     for secret in [rsa.pem(), rsa.pem().trim().to_owned(), rsa.jwk().to_string()] {
         let forged = Signer::hs256(secret.as_bytes()).sign(&other("HS256"), &good());
         assert_eq!(refused(&forged), JwtError::BadSignature);
     }
-    // Another algorithm's key, under the right id and under the wrong name.
+    // A key of another algorithm: with its own header, with a header that claims RS256, and as the only
+    // known key.
     assert_eq!(refused(&ec.token(&good())), JwtError::UnknownKey);
     assert_eq!(refused(&ec.sign(&other("RS256"), &good())), JwtError::BadSignature);
     let keys = set(&[&ec]);
@@ -250,7 +251,7 @@ fn the_strongest_known_role_counts_and_claims_may_be_nested() {
     let lenient = Policy { default_tenant: Some("only".to_owned()), ..policy() };
     let token = signer.token(&with(&good(), "tenant", Value::Null));
     assert_eq!(verify(&token, &keys, &lenient, NOW).unwrap().tenant, "only");
-    // A claim that is there but no tenant is no reason to guess.
+    // A claim that is present but not a valid tenant does not fall back to the default.
     let token = signer.token(&with(&good(), "tenant", json!(7)));
     assert_eq!(verify(&token, &keys, &lenient, NOW), Err(JwtError::Tenant));
 }
@@ -271,7 +272,7 @@ fn useless_keys_are_left_out_of_a_set_and_refused_in_a_file() {
         let refused = JwtKeys::from_file(jwk.as_bytes()).unwrap_err();
         assert_eq!(refused, KeySetError::NoKey, "{name} {value}");
     }
-    // A secret that everybody can read verifies nothing.
+    // A shared secret in a public set verifies nothing.
     let published = jwks(&[&signer, &secret]).to_string();
     let keys = JwtKeys::from_jwks(published.as_bytes()).unwrap();
     let forged = secret.token(&good());

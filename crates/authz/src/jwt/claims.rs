@@ -1,7 +1,7 @@
-//! Claims: checked strictly, then turned into who the caller is here.
+//! Checks a JWT's claims strictly and reads the caller's identity from them.
 //!
-//! A claim of the wrong type refuses the token; nothing is coerced, because a library that reads
-//! `"exp": "9999999999"` as "no end" has been a hole before (CVE-2026-25537).
+//! A claim of the wrong type makes the token invalid. Nothing is coerced: a library that read `"exp":
+//! "9999999999"` as "never expires" had a vulnerability for it (CVE-2026-25537).
 
 use serde_json::{Map, Value};
 
@@ -10,34 +10,35 @@ use crate::role::Role;
 
 /// Bytes of a subject or tenant.
 const NAME_BYTES_MAX: usize = 256;
-/// Roles in one claim that are looked at.
+/// Roles that one claim may list.
 const ROLES_MAX: usize = 256;
-/// The largest time that fits a double exactly.
+/// The largest time that a double represents exactly.
 const SECONDS_MAX: f64 = 9_007_199_254_740_992.0;
-/// The roles of people, strongest first. Workers and data planes hold biscuits: they are parts of the
-/// service, and no identity provider's business.
+/// The roles of people, strongest first. Workers and data planes use biscuits: they are parts of the
+/// service, and identity providers cannot grant their roles.
 const ROLES: [Role; 3] = [Role::Admin, Role::Editor, Role::Viewer];
-/// What providers write into an access token's `typ` claim; "ID" and "Refresh" are for something else.
+/// Values that providers write into an access token's `typ` claim; "ID" and "Refresh" mark tokens for
+/// other purposes.
 const TYPES: [&str; 4] = ["bearer", "jwt", "at+jwt", "access"];
 
-/// What a token must say, and where it says who it is for.
+/// The claims that a token must have, and which of them hold the role and the tenant.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// `iss` must be exactly this.
     pub issuer: String,
-    /// `aud` must be or hold exactly this.
+    /// `aud` must be exactly this or contain it.
     pub audience: String,
-    /// The claim with the role: a name, or a path with dots into objects.
+    /// The claim that holds the role: a name, or a dotted path into nested objects.
     pub role_claim: String,
-    /// The claim with the tenant; likewise.
+    /// The claim that holds the tenant, in the same form.
     pub tenant_claim: String,
-    /// The tenant of tokens without that claim; refused when absent.
+    /// The tenant of tokens without that claim; without a default they are rejected.
     pub default_tenant: Option<String>,
-    /// How far `nbf` and `iat` may lie ahead of our clock, in seconds. `exp` has no leeway.
+    /// How far in the future `nbf` and `iat` may lie by our clock, in seconds. `exp` has no leeway.
     pub leeway: i64,
 }
 
-/// Whom a JWT stands for.
+/// The identity that a JWT's claims state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// `sub`.
@@ -50,7 +51,6 @@ pub struct Identity {
     pub expires_at: i64,
 }
 
-/// Checks every claim and reads the identity.
 pub(super) fn identity(
     claims: &Map<String, Value>,
     policy: &Policy,
@@ -79,7 +79,7 @@ pub(super) fn identity(
     Ok(Identity { subject, tenant: tenant.ok_or(JwtError::Tenant)?, role, expires_at })
 }
 
-/// A NumericDate in whole seconds, rounded down.
+/// A `NumericDate` in whole seconds, rounded down.
 fn time(claims: &Map<String, Value>, name: &'static str) -> Result<Option<i64>, JwtError> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     let Value::Number(number) = value else { return Err(JwtError::Claim(name)) };
@@ -100,7 +100,7 @@ fn audience(claim: Option<&Value>, ours: &str) -> Result<(), JwtError> {
     if meant { Ok(()) } else { Err(JwtError::Claim("aud")) }
 }
 
-/// Some providers say in a claim what a token is for: only access tokens authorise.
+/// Some providers state a token's purpose in a claim: only access tokens authorize requests.
 fn kind(claims: &Map<String, Value>) -> Result<(), JwtError> {
     let says = |name: &'static str, allowed: &[&str]| match claims.get(name) {
         None => Ok(()),
@@ -113,7 +113,8 @@ fn kind(claims: &Map<String, Value>) -> Result<(), JwtError> {
     says("token_use", &["access"])
 }
 
-/// A claim by its whole name, because names may hold dots, or else by its path into objects.
+/// Finds a claim by its whole name first, because names may contain dots, then by its path into nested
+/// objects.
 fn find<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
     if let Some(value) = claims.get(path) {
         return Some(value);
@@ -123,11 +124,11 @@ fn find<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
     for part in parts {
         value = value.as_object()?.get(part)?;
     }
-    // A path of one part has been looked up above.
+    // A path of one part was looked up above.
     path.contains('.').then_some(value)
 }
 
-/// The strongest role that a claim names.
+/// The strongest role that the claim names.
 fn role(claim: &Value) -> Option<Role> {
     let names: &[Value] = match claim {
         Value::String(_) => std::slice::from_ref(claim),

@@ -1,4 +1,5 @@
-//! Keys that verify JWTs: from a JWK set, from PEM, or a shared secret. Each is bound to one algorithm.
+//! Keys that verify JWTs: from a JWK set, a PEM file, or a shared secret. Each is bound to one
+//! algorithm.
 
 use std::fmt;
 
@@ -8,32 +9,32 @@ use serde_json::Value;
 
 use super::JwtError;
 
-/// Keys of one set; providers publish two or three.
+/// Keys in one set; providers publish two or three.
 const KEYS_MAX: usize = 64;
 /// Bytes of an RSA modulus: 2048 to 8192 bits.
 const MODULUS_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
-/// Bytes of the same with its exponent, as DER.
+/// Bytes of an RSA modulus and exponent together, as DER.
 const RSA_DER_BYTES: std::ops::RangeInclusive<usize> = 266..=1056;
 /// Bytes of an RSA exponent.
 const EXPONENT_BYTES_MAX: usize = 8;
-/// Bytes of one coordinate on P-256, and of a key on Ed25519.
+/// Bytes of one coordinate on P-256, and of an Ed25519 key.
 const POINT_BYTES: usize = 32;
-/// Bytes of a shared secret: a shorter one is guessed offline from a single token.
+/// Bytes of a shared secret: a shorter one can be guessed offline from a single token.
 const SECRET_BYTES_MIN: usize = 16;
 
-/// Why keys are no use. Says nothing of what they hold.
+/// Why keys cannot be used. No variant contains key material.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum KeySetError {
-    /// Neither PEM nor a JWK nor a JWK set.
+    /// Neither PEM, nor a JWK, nor a JWK set.
     #[error("holds neither PEM nor a JWK set")]
     Form,
-    /// No key that RS256, ES256 or EdDSA can be verified with.
+    /// No key that can verify RS256, ES256 or EdDSA.
     #[error("holds no key for RS256 (2048 bits or more), ES256 or EdDSA (Ed25519)")]
     NoKey,
-    /// More keys than a set may have.
+    /// More keys than a set may contain.
     #[error("holds more than 64 keys")]
     TooMany,
-    /// A private key has no business here.
+    /// A private key, which must not be configured here.
     #[error("holds a private key; only the public key is needed")]
     Private,
     /// The shared secret is too short.
@@ -41,7 +42,7 @@ pub enum KeySetError {
     Short,
 }
 
-/// What a token may be signed with.
+/// The signature algorithms that are supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Algorithm {
     Rs256,
@@ -73,7 +74,7 @@ impl Algorithm {
 
 #[derive(Clone)]
 struct Key {
-    /// Keys without an id are tried for every token of their algorithm.
+    /// A key without an id is tried for every token of its algorithm.
     id: Option<String>,
     algorithm: Algorithm,
     key: DecodingKey,
@@ -91,10 +92,10 @@ impl fmt::Debug for JwtKeys {
 }
 
 impl JwtKeys {
-    /// Reads a JWK set as a provider publishes it. Keys of other kinds and uses are left out.
+    /// Reads a JWK set in the form that providers publish. Keys of other types and uses are ignored.
     ///
     /// # Errors
-    /// [`KeySetError`]
+    /// When the text is not a JWK set, lists more than 64 keys, or has no usable key.
     pub fn from_jwks(text: &[u8]) -> Result<Self, KeySetError> {
         let document: Value = serde_json::from_slice(text).map_err(|_| KeySetError::Form)?;
         let listed = document.get("keys").and_then(Value::as_array).ok_or(KeySetError::Form)?;
@@ -108,7 +109,8 @@ impl JwtKeys {
     /// Reads a file: one or more PEM public keys, one JWK, or a JWK set.
     ///
     /// # Errors
-    /// [`KeySetError`]
+    /// When the file has none of these forms, contains a private key, lists more than 64 keys, or has
+    /// no usable key.
     pub fn from_file(text: &[u8]) -> Result<Self, KeySetError> {
         let text = std::str::from_utf8(text).map_err(|_| KeySetError::Form)?.trim();
         if text.contains("-----BEGIN ") {
@@ -124,11 +126,11 @@ impl JwtKeys {
         from_jwk(&document).map(|key| Self(vec![key])).ok_or(KeySetError::NoKey)
     }
 
-    /// A secret that the provider shares with us, for HS256. Its text may end in one line break, which is
-    /// not part of it.
+    /// Uses a secret shared with the provider, for HS256. One trailing line break is not part of the
+    /// secret.
     ///
     /// # Errors
-    /// [`KeySetError::Short`]
+    /// [`KeySetError::Short`] when the secret has fewer than 16 bytes.
     pub fn from_secret(secret: &[u8]) -> Result<Self, KeySetError> {
         let secret = match std::str::from_utf8(secret) {
             Ok(text) => {
@@ -144,17 +146,17 @@ impl JwtKeys {
         Ok(Self(vec![Key { id: None, algorithm: Algorithm::Hs256, key }]))
     }
 
-    /// Adds other keys.
+    /// Adds the keys of another set.
     pub fn extend(&mut self, other: Self) {
         self.0.extend(other.0);
     }
 
-    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether one of the keys of that algorithm, and of that id if both have one, made the signature.
+    /// Checks whether the signature was made by one of the keys of that algorithm; where the token and
+    /// the key both have an id, the ids must match.
     pub(super) fn verify(
         &self,
         algorithm: Algorithm,
@@ -177,7 +179,8 @@ impl JwtKeys {
                 return Ok(());
             }
         }
-        // A secret is never fetched, and a key that was named is the one that had to fit.
+        // Fetching the provider's keys again cannot help: a shared secret is never fetched, and a key
+        // with the token's own id did not match.
         let known = named || algorithm == Algorithm::Hs256;
         Err(if known { JwtError::BadSignature } else { JwtError::UnknownKey })
     }
@@ -205,7 +208,7 @@ fn from_jwk(jwk: &Value) -> Option<Key> {
             (Algorithm::Es256, DecodingKey::from_ec_der(&uncompressed))
         }
         ("OKP", Some("Ed25519")) => (Algorithm::EdDsa, DecodingKey::from_ed_der(&point("x")?)),
-        // A symmetric key in a set that everybody can read is no key.
+        // A symmetric key in a public set is not secret, so it is ignored.
         _ => return None,
     };
     match text("alg") {
@@ -224,7 +227,7 @@ fn from_pems(text: &str) -> Result<JwtKeys, KeySetError> {
         if tag.contains("PRIVATE") {
             return Err(KeySetError::Private);
         }
-        // A certificate's bytes hold other bit strings, which the library may take for the key.
+        // A certificate contains other bit strings, which the library could mistake for the key.
         if !matches!(tag, "PUBLIC KEY" | "RSA PUBLIC KEY") {
             return Err(KeySetError::NoKey);
         }
@@ -241,7 +244,7 @@ fn from_pem(pem: &str) -> Option<Key> {
         return bound(Algorithm::EdDsa, key);
     }
     if let Ok(key) = DecodingKey::from_ec_pem(pem) {
-        // Other curves have longer points.
+        // Points on other curves are longer.
         let p256 = bytes(&key) == 1 + 2 * POINT_BYTES;
         return p256.then(|| bound(Algorithm::Es256, key))?;
     }

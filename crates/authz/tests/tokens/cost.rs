@@ -1,4 +1,5 @@
-//! What a token may cost: bombs are refused before they are evaluated, a warm check is cheap.
+//! The cost of tokens: expensive ones are rejected before they are evaluated; verifying a cached token
+//! is cheap.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,7 @@ fn oversized_tokens_are_refused_quickly() {
     assert_eq!(verifier.authenticate(&deeper, &request(Operation::Read)), Err(AuthError::Limit));
 }
 
-/// Datalog that a holder appends to spend our time.
+/// Datalog that a malicious holder appends to waste processor time.
 fn bombs() -> Vec<(&'static str, String)> {
     let facts: String = (0..40).map(|n| format!("n({n});")).collect();
     let join = |width: usize| {
@@ -35,7 +36,7 @@ fn bombs() -> Vec<(&'static str, String)> {
         format!("{facts} check if {}, $v0 > 100;", body.join(", "))
     };
     let deep = format!("check if {}1 == 1{};", "(".repeat(200), ")".repeat(200));
-    // Deeper than 30 the decoder refuses: prost nests messages a hundred times at most.
+    // The decoder rejects deeper nesting than 30: prost nests messages at most a hundred levels deep.
     let lazy = format!("check if {}true{};", "true || (".repeat(30), ")".repeat(30));
     vec![
         ("a join of seven lists", join(7)),
@@ -58,14 +59,16 @@ fn bombs() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// [`append`] for code that the parser, which only holders run, recurses on.
+/// [`append`] for deeply nested code: the parser, which only holders run, is recursive and needs a
+/// large stack.
 fn append_deep(token: &str, code: &str) -> String {
     let (token, code) = (token.to_owned(), code.to_owned());
     let parser = std::thread::Builder::new().stack_size(64 << 20);
     parser.spawn(move || append(&token, &code)).unwrap().join().unwrap()
 }
 
-/// Refuses a bomb on a stack half as large as those that serve, so that depth is no way to kill a process.
+/// Verifies an expensive token on a stack half the size of the server's: deep nesting must not overflow
+/// it and crash the process.
 fn refusal(verifier: &Verifier, bomb: &str) -> AuthError {
     std::thread::scope(|scope| {
         let server = std::thread::Builder::new().stack_size(1 << 20);
@@ -84,7 +87,7 @@ fn bombs_are_refused_before_they_are_evaluated() {
         let result = refusal(&verifier, &bomb);
         println!("{what}: {} bytes refused in {:?}", bomb.len(), started.elapsed());
         assert_eq!(result, AuthError::Limit, "{what}");
-        // Generous: it would take years.
+        // A generous limit: an evaluation would take years.
         assert!(started.elapsed() < Duration::from_secs(10), "{what}: {:?}", started.elapsed());
     }
     let useful = r#"check if operation("read") || operation("play"); check if time($t), $t < 2100-01-01T00:00:00Z && $t > 2000-01-01T00:00:00Z;"#
@@ -112,7 +115,7 @@ fn a_warm_check_is_cheap() {
         for _ in 0..rounds {
             check().unwrap();
         }
-        // Figures are for people: a shared machine is no stopwatch.
+        // The figures are informative only: timings on a shared machine are too unreliable to assert.
         println!("{what}: {:?} per warm check", started.elapsed() / rounds);
     }
 }
