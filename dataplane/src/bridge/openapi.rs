@@ -1,4 +1,4 @@
-//! The OpenAPI document: written by hand, proven against the route table.
+//! Serves the OpenAPI document, which is written by hand and tested against the route table.
 
 use std::{
     borrow::Cow,
@@ -12,7 +12,6 @@ use crate::reply::{self, Document, Reply, Text};
 static TEXT: LazyLock<Arc<Text>> =
     LazyLock::new(|| Arc::new(Text::new(include_str!("openapi.json"))));
 
-/// Answers with the document.
 pub(crate) fn serve(request: &HeaderMap) -> Reply {
     let document = Document {
         content_type: "application/json",
@@ -39,7 +38,7 @@ mod tests {
         }
         let mut served = BTreeSet::new();
         for (path, allow) in crate::route::table() {
-            // HEAD is understood beside a GET.
+            // The document does not list HEAD where there is a GET.
             let alone = !allow.starts_with("GET");
             for method in allow.split(", ").filter(|method| *method != "HEAD" || alone) {
                 served.insert((path.to_owned(), method.to_owned()));
@@ -66,7 +65,8 @@ mod tests {
         assert_eq!(*listed, serde_json::json!(codes));
     }
 
-    /// What a tool needs to drive it: a name, every parameter of the path, every status by itself.
+    /// Client generators need a name for each operation, all path parameters, and each status listed
+    /// separately.
     #[test]
     fn every_operation_says_what_it_takes_and_answers() {
         let document: Value = serde_json::from_str(include_str!("openapi.json")).unwrap();

@@ -1,15 +1,16 @@
-//! What lies directly below `/api/stream/{id}/` besides the manifests: pictures, clips, downloads, text.
+//! Routes directly below `/api/stream/{id}/` other than the manifests: images, previews, downloads and
+//! text tracks.
 
 use media::{VideoId, manifest::hls::Playlist};
 
 use super::{Route, Unroutable, id, plain};
 
-/// A picture or clip of a video, by its lasting name.
+/// An image or preview of a video, by a name that does not change between versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PictureFile {
     /// `poster.jpg`
     Poster,
-    /// `thumbnails`: the list.
+    /// `thumbnails`: their list.
     Thumbnails,
     /// `thumbnails/{n}.jpg`
     Thumbnail(u32),
@@ -29,7 +30,7 @@ pub(crate) enum TextFile {
 }
 
 impl TextFile {
-    /// Reads a file name in its one spelling.
+    /// Parses a file name; each file has exactly one spelling.
     pub(super) fn parse(file: &str) -> Option<Self> {
         match file {
             "event.m3u8" => Some(Self::Playlist(Playlist::Event)),
@@ -40,7 +41,7 @@ impl TextFile {
 }
 
 impl PictureFile {
-    /// The path's pattern.
+    /// The route's path pattern.
     pub(super) const fn pattern(self) -> &'static str {
         match self {
             Self::Poster => "/api/stream/{id}/poster.jpg",
@@ -52,7 +53,7 @@ impl PictureFile {
     }
 }
 
-/// What is below `/api/stream/{video}/` in one or two parts, but for the manifests.
+/// Resolves one or two path parts below `/api/stream/{video}/`, except for the manifests.
 pub(super) fn below_video(video: &str, parts: &[&str]) -> Result<Route, Unroutable> {
     let file = match parts {
         ["poster.jpg"] => PictureFile::Poster,
@@ -76,12 +77,12 @@ pub(super) fn below_video(video: &str, parts: &[&str]) -> Result<Route, Unroutab
     Ok(Route::Picture { video, file })
 }
 
-/// `{n}.jpg` in its one spelling.
+/// Parses `{n}.jpg`; each number has exactly one spelling.
 pub(super) fn numbered(file: &str) -> Option<u32> {
     number(file.strip_suffix(".jpg")?)
 }
 
-/// A number without anything before it.
+/// Parses a number without leading zeros or a sign.
 fn number(number: &str) -> Option<u32> {
     let canonical = number == "0" || !number.starts_with('0');
     if !canonical || !number.bytes().all(|b| b.is_ascii_digit()) {

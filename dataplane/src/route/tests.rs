@@ -1,4 +1,4 @@
-//! Every path that is something, and many that are nothing.
+//! Every path that is a route, and many that are not.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Uploads: the form in all its shapes, and what is left when it breaks off.
+//! Form uploads: all variants of the form, and cleanup when an upload is interrupted.
 
 use sha2::{Digest, Sha256};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
@@ -10,7 +10,7 @@ use crate::{
 
 const BOUNDARY: &str = "----frontier";
 
-/// Every file below a folder.
+/// Every file below a folder, recursively.
 pub(crate) fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -47,7 +47,7 @@ impl Fixture {
         self.plane.send_body("POST", "/api/videos/upload", &headers, form).await
     }
 
-    /// Everything that was reserved was taken back, and no object is left.
+    /// Waits until every reservation has been aborted and no object is left.
     async fn assert_nothing_left(&self) {
         let clean = async || {
             let events = self.control.events();
@@ -161,7 +161,7 @@ async fn ten_thousand_parts_and_endless_headers_are_refused() {
     let mut header = format!("--{BOUNDARY}\r\nX-Long: ").into_bytes();
     header.resize(1 << 20, b'y');
     assert_eq!(Fixture::new().await.post(&header).await.status, 400);
-    // Nor one that does end, in a form that is right otherwise.
+    // The same oversized header, but terminated and in an otherwise valid form.
     let rest = String::from_utf8(form(&[("video", b"film")])).unwrap();
     let rest = rest.strip_prefix(&format!("--{BOUNDARY}")).unwrap();
     let fixture = Fixture::new().await;
@@ -187,7 +187,7 @@ async fn wrong_type_and_wrong_token_are_refused_before_the_body() {
     let reply = fixture.plane.send_body("POST", "/api/videos/upload", &bad, &body).await;
     assert_eq!((reply.status, reply.code().as_str()), (401, "unauthenticated"));
     assert!(fixture.control.events().is_empty());
-    // Announced too large: refused without reading.
+    // An announced length above the limit is rejected without reading the body.
     let head = format!(
         "POST /api/videos/upload HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer good\r\n{kind}\r\n\
          Content-Length: 99999999999\r\nConnection: close\r\nExpect: 100-continue\r\n\r\n"

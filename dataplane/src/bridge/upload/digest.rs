@@ -1,9 +1,9 @@
-//! SHA-256 that can be put down after any byte and taken up again by another process: the digest of a
-//! source covers all of its bytes however many requests and instances they came through.
+//! A SHA-256 whose state can be saved after any byte and resumed by another process. The digest of a
+//! source therefore covers all its bytes, however many requests and data planes received them.
 
 use sha2::{Sha256VarCore, compress256, digest::core_api::Block};
 
-/// FIPS 180-4, 5.3.3.
+/// Initial hash value, FIPS 180-4, section 5.3.3.
 const START: [u32; 8] = [
     0x6a09_e667,
     0xbb67_ae85,
@@ -17,22 +17,23 @@ const START: [u32; 8] = [
 const BLOCK_BYTES: usize = 64;
 const WORDS_BYTES: usize = 32;
 
-/// The state after some bytes.
+/// The hash state after some number of bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct Digest {
     words: [u32; 8],
-    /// Its first `bytes % 64` bytes are yet to be worked in.
+    /// The first `bytes % 64` bytes are still to be hashed.
     block: [u8; BLOCK_BYTES],
     bytes: u64,
 }
 
 impl Digest {
-    /// The state after nothing.
+    /// The initial state.
     pub(crate) const fn new() -> Self {
         Self { words: START, block: [0; BLOCK_BYTES], bytes: 0 }
     }
 
-    /// Takes up what [`Digest::state`] put down after `bytes`; `None` when it is no such state.
+    /// Resumes from a state that [`Digest::state`] returned after `bytes`; `None` if it is not a valid
+    /// state for that length.
     pub(crate) fn resume(state: &[u8], bytes: u64) -> Option<Self> {
         if bytes == 0 {
             return Some(Self::new());
@@ -49,7 +50,7 @@ impl Digest {
         Some(digest)
     }
 
-    /// What to remember.
+    /// The state to save for [`Digest::resume`].
     pub(crate) fn state(&self) -> Vec<u8> {
         let mut state = self.words_bytes();
         state.extend_from_slice(&self.block[..self.filled()]);
@@ -64,7 +65,7 @@ impl Digest {
         self.words.iter().flat_map(|word| word.to_be_bytes()).collect()
     }
 
-    /// Works bytes in.
+    /// Hashes `bytes`.
     pub(crate) fn update(&mut self, mut bytes: &[u8]) {
         let filled = self.filled();
         self.bytes += bytes.len() as u64;
@@ -85,7 +86,7 @@ impl Digest {
         self.block[..rest.len()].copy_from_slice(rest);
     }
 
-    /// The digest of everything so far, 32 bytes.
+    /// The digest of all bytes so far, 32 bytes.
     pub(crate) fn finish(&self) -> Vec<u8> {
         let bits = self.bytes.wrapping_mul(8);
         let mut last = self.clone();

@@ -1,8 +1,8 @@
-//! A source in the making, in a bucket: parts of a multipart upload, and a side object for what is left
-//! below a part when a request ends. At most two parts are in memory: one on its way, one that fills.
+//! Writes a source to a bucket: a multipart upload, and a side object for the bytes that do not fill a
+//! part when a request ends. At most two parts are in memory: one being sent and one being filled.
 //!
-//! Control remembers the multipart upload's id before the first part is sent, because a bucket's own list
-//! of what was begun cannot be trusted.
+//! Control records the multipart upload's id before the first part is sent, because a bucket's own list
+//! of unfinished uploads is not reliable.
 
 use std::sync::Arc;
 
@@ -21,35 +21,35 @@ use object_store::{
 use store::Store;
 use tokio::task::JoinSet;
 
-/// Where the bytes stood when a part was full.
+/// The upload's length and digest state at the end of a part.
 #[derive(Clone, Debug)]
 pub(crate) struct Mark {
     pub(crate) bytes: u64,
     pub(crate) digest: Vec<u8>,
 }
 
-/// The multipart upload.
+/// A multipart upload in progress.
 pub(crate) struct Parts {
     store: Store,
     s3: Arc<AmazonS3>,
     video: VideoId,
     upload: UploadId,
-    /// Of the source in its bucket.
+    /// The key of the source in its bucket.
     path: Path,
     multipart_id: String,
     part_bytes: usize,
-    /// Parts that are in or on their way.
+    /// Parts that are stored or being sent.
     sent: usize,
     filling: Vec<Bytes>,
     filling_bytes: usize,
     flying: JoinSet<object_store::Result<PartId>>,
     mark: Option<Mark>,
-    /// The side object that control knows of.
+    /// The side object that control has recorded.
     tail: Option<u64>,
 }
 
 impl Parts {
-    /// Goes on where the upload stands.
+    /// Resumes at the upload's current offset.
     pub(crate) async fn open(store: &Store, upload: &v1::Upload) -> Result<Self, Problem> {
         let Some(s3) = store.s3.clone() else {
             return Err(Problem::new(Code::Internal, "the video's store takes no parts"));
@@ -80,7 +80,7 @@ impl Parts {
         Ok(parts)
     }
 
-    /// Reads the side object back.
+    /// Reads the side object back into memory.
     async fn take_up(&mut self, bytes: u64) -> Result<(), Problem> {
         let gone = || Problem::new(Code::NotFound, "the bytes of this upload are gone");
         let key = self.tail_key(self.tail.ok_or_else(gone)?);
@@ -106,25 +106,25 @@ impl Parts {
         layout::upload_tail(self.video, self.upload, name)
     }
 
-    /// Bytes until the part is full.
+    /// Bytes that are missing until the part is full.
     pub(crate) const fn room(&self) -> usize {
         self.part_bytes - self.filling_bytes
     }
 
-    /// Takes bytes, no more than there is room for; true when the part is full.
+    /// Appends bytes, at most [`Self::room`] of them; returns true when the part is full.
     pub(crate) fn push(&mut self, bytes: Bytes) -> bool {
         self.filling_bytes += bytes.len();
         self.filling.push(bytes);
         self.filling_bytes == self.part_bytes
     }
 
-    /// Whether anything is below a whole part.
+    /// Whether there are bytes that do not fill a part.
     pub(crate) const fn has_rest(&self) -> bool {
         self.filling_bytes > 0
     }
 
-    /// Begins the multipart upload where that has not been done; its id, which control must know before
-    /// the first part is sent.
+    /// Creates the multipart upload if there is none yet and returns its id, which control must record
+    /// before the first part is sent.
     pub(crate) async fn begin(&mut self) -> Result<Option<String>, Problem> {
         if !self.multipart_id.is_empty() {
             return Ok(None);
@@ -134,7 +134,7 @@ impl Parts {
         Ok(Some(self.multipart_id.clone()))
     }
 
-    /// Sends what has filled. Only after the part before it has landed.
+    /// Starts sending the full part. The previous part must have been stored.
     pub(crate) fn send(&mut self, mark: Mark) {
         let payload: PutPayload = std::mem::take(&mut self.filling).into_iter().collect();
         self.filling_bytes = 0;
@@ -145,7 +145,7 @@ impl Parts {
         self.flying.spawn(async move { s3.put_part(&path, &id, number, payload).await });
     }
 
-    /// Waits for the part that is on its way: its name and where it ends.
+    /// Waits for the part that is being sent and returns its id and the mark at its end.
     pub(crate) async fn landed(&mut self) -> Result<Option<(String, Mark)>, Problem> {
         let part = match self.flying.join_next().await {
             None => return Ok(None),
@@ -156,8 +156,8 @@ impl Parts {
         Ok(self.mark.take().map(|mark| (part.content_id, mark)))
     }
 
-    /// Puts what is below a whole part beside the source; the side object's name. What was taken stays
-    /// taken: bytes may go on.
+    /// Stores the bytes of the unfinished part as a side object and returns its name. The bytes stay in
+    /// memory, so the part can continue to fill.
     pub(crate) async fn put_tail(&mut self) -> Result<u64, Problem> {
         let name: u64 = rand::random();
         let key = self.tail_key(name);
@@ -167,19 +167,19 @@ impl Parts {
         Ok(name)
     }
 
-    /// Control knows of another side object, or of none: the former one goes.
+    /// Control has recorded another side object, or none: deletes the previous one.
     pub(crate) async fn forget_tail(&mut self, now: Option<u64>) {
         let before = std::mem::replace(&mut self.tail, now);
         if let Some(name) = before.filter(|_| before != now) {
             let key = self.tail_key(name);
             if let Err(error) = self.store.objects.delete(&Path::from(key.as_str())).await {
-                // The sweep of the video finds it.
+                // The cleanup of the video's objects deletes it later.
                 tracing::debug!(%error, object.key = key, "delete side object");
             }
         }
     }
 
-    /// Stops what is on its way. Control aborts the multipart upload by its id.
+    /// Stops sending. Control aborts the multipart upload by its id.
     pub(crate) async fn stop(&mut self) {
         self.flying.shutdown().await;
     }

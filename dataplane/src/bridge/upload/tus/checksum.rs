@@ -1,4 +1,4 @@
-//! `Upload-Checksum`: what the bytes of one request must hash to, or none of them is kept.
+//! `Upload-Checksum`: the expected digest of one request's bytes; on a mismatch none of them are kept.
 
 use api::code::{Code, Problem};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -7,7 +7,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 const HEADER: HeaderName = HeaderName::from_static("upload-checksum");
-/// What `Tus-Checksum-Algorithm` says.
+/// The value of `Tus-Checksum-Algorithm`.
 pub(super) const ALGORITHMS: &str = "sha1,sha256";
 
 enum Hasher {
@@ -15,17 +15,17 @@ enum Hasher {
     Sha256(Sha256),
 }
 
-/// A checksum that is being worked out.
+/// A checksum being computed, and its expected value.
 pub(super) struct Checksum {
     hasher: Hasher,
     expected: Vec<u8>,
 }
 
 impl Checksum {
-    /// Reads the header; `None` when there is none.
+    /// Reads the header; `None` when it is absent.
     ///
     /// # Errors
-    /// An algorithm that is not offered, or no digest of it.
+    /// When the algorithm is not supported or the digest is malformed.
     pub(super) fn read(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
         let Some(text) = super::headers::text(headers, HEADER)? else { return Ok(None) };
         let malformed = |text| Problem::at(Code::Malformed, "Upload-Checksum", text);
@@ -42,7 +42,7 @@ impl Checksum {
         Ok(Some(Self { hasher, expected }))
     }
 
-    /// Works bytes in.
+    /// Hashes `bytes`.
     pub(super) fn update(&mut self, bytes: &[u8]) {
         match &mut self.hasher {
             Hasher::Sha1(hasher) => hasher.update(bytes),
@@ -50,10 +50,10 @@ impl Checksum {
         }
     }
 
-    /// Whether the bytes are the ones that were meant.
+    /// Compares the digest with the expected one.
     ///
     /// # Errors
-    /// [`Code::ChecksumMismatch`].
+    /// [`Code::ChecksumMismatch`] when they differ.
     pub(super) fn verify(self) -> Result<(), Problem> {
         let found = match self.hasher {
             Hasher::Sha1(hasher) => hasher.finalize().to_vec(),

@@ -1,35 +1,35 @@
-//! The protocol's request headers, read strictly: a number that can be read in two ways is refused.
+//! The protocol's request headers, parsed strictly: an ambiguous number is rejected.
 
 use api::code::{Code, Problem};
 use http::{HeaderMap, HeaderName, header};
 
-/// The version of the protocol.
+/// The protocol version of a message.
 pub(super) const RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
-/// The versions that are spoken.
+/// The supported versions.
 pub(super) const VERSION: HeaderName = HeaderName::from_static("tus-version");
-/// Bytes that are durable.
+/// Bytes that are stored durably.
 pub(super) const OFFSET: HeaderName = HeaderName::from_static("upload-offset");
-/// Bytes in all.
+/// Total bytes.
 pub(super) const LENGTH: HeaderName = HeaderName::from_static("upload-length");
-/// The client's words about the file.
+/// The client's metadata of the file.
 pub(super) const METADATA: HeaderName = HeaderName::from_static("upload-metadata");
-/// When an unfinished upload is forgotten.
+/// When an unfinished upload is deleted.
 pub(super) const EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
-/// The video that the upload becomes; our own.
+/// The video that the upload becomes; not part of tus.
 pub(super) const VIDEO: HeaderName = HeaderName::from_static("video-id");
 
 const OCTETS: &str = "application/offset+octet-stream";
 
-/// An announced length.
+/// A length that the client announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Length {
-    /// So many bytes.
+    /// This many bytes.
     Bytes(u64),
-    /// More than any store holds.
+    /// More than any store can hold.
     Endless,
 }
 
-/// A header's text, if it is there once.
+/// A header's text, if it occurs exactly once.
 pub(super) fn text(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, Problem> {
     let mut values = headers.get_all(&name).iter();
     let (first, more) = (values.next(), values.next());
@@ -41,7 +41,7 @@ pub(super) fn text(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>
     text.map_err(|_| malformed("is not ASCII"))
 }
 
-/// As the protocol writes it.
+/// The header's name in the capitalization of the protocol's text.
 fn display(name: &HeaderName) -> String {
     let parts = name.as_str().split('-').map(|part| {
         let mut letters = part.chars();
@@ -61,7 +61,7 @@ fn number(headers: &HeaderMap, name: HeaderName) -> Result<Length, Problem> {
     Ok(bytes.map_or(Length::Endless, Length::Bytes))
 }
 
-/// `Upload-Length` of a creation.
+/// Reads `Upload-Length` of a creation request.
 pub(super) fn upload_length(headers: &HeaderMap) -> Result<Length, Problem> {
     let not_offered = |name: &str, what: &str| {
         Problem::at(Code::Malformed, name, format!("{what} is not offered here"))
@@ -78,7 +78,7 @@ pub(super) fn upload_length(headers: &HeaderMap) -> Result<Length, Problem> {
     }
 }
 
-/// `Upload-Offset` of a PATCH; one beyond every length stands nowhere.
+/// Reads `Upload-Offset` of a PATCH; a value beyond every length becomes one that matches no upload.
 pub(super) fn offset(headers: &HeaderMap) -> Result<u64, Problem> {
     match number(headers, OFFSET)? {
         Length::Bytes(bytes) => Ok(bytes),
@@ -86,7 +86,7 @@ pub(super) fn offset(headers: &HeaderMap) -> Result<u64, Problem> {
     }
 }
 
-/// The body must be said to be bytes at an offset.
+/// Checks that the content type is that of bytes at an offset.
 pub(super) fn octets(headers: &HeaderMap) -> Result<(), Problem> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case(OCTETS)) {

@@ -1,5 +1,5 @@
-//! `Upload-Metadata`: comma-separated keys with values in base64. The keys that we know become the
-//! video's; others are nobody's business.
+//! `Upload-Metadata`: comma-separated keys with base64 values. Known keys set the video's fields;
+//! others are ignored.
 
 use api::{
     code::{Code, Problem},
@@ -13,23 +13,23 @@ use base64::{
 
 use super::super::super::videos::{description_of, title_of, visibility_of};
 
-/// Clients differ in whether they pad.
+/// Some clients pad, others do not.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 /// Bytes of the whole header.
 const METADATA_BYTES_MAX: usize = 32 << 10;
-/// Characters of a file name that are kept.
+/// Characters of a file name; the rest is cut off.
 const FILENAME_CHARS_MAX: usize = 255;
 
-/// What the client says of the file.
+/// The client's description of the file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct About {
     pub(super) title: String,
     pub(super) description: String,
     pub(super) visibility: Visibility,
-    /// A hint for people, never a path.
+    /// For display only, never used as a path.
     pub(super) filename: String,
 }
 
@@ -37,7 +37,7 @@ impl About {
     /// Reads the header.
     ///
     /// # Errors
-    /// Names the key whose value is at fault.
+    /// When the header is too long or a value is invalid; the error names the key.
     pub(super) fn read(header: &str) -> Result<Self, Problem> {
         if header.len() > METADATA_BYTES_MAX {
             let text = format!("is longer than {METADATA_BYTES_MAX} bytes");
