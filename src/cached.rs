@@ -1,35 +1,35 @@
-//! Names in Redis that control and data planes share: data planes keep replies there, control forgets
-//! them on each change.
+//! Redis keys that control and the data planes share: data planes cache replies under them, and control
+//! deletes them when a video changes.
 //!
-//! A reply is kept only while two things that were read before it was made still hold: the video's
-//! *generation*, which control changes with each change of the video, and for what is not addressed by its
-//! content the *epoch*, which control changes whenever it may have missed to forget something, and which
-//! ends by itself when no control reaches Redis.
+//! A reply is cached only if two values that were read before it was built are still current. The first
+//! is the video's *generation*, which control changes with every change of the video. The second
+//! applies to everything that is not content-addressed: the *epoch*, which control changes whenever it
+//! may have missed an invalidation, and which expires by itself when no control plane reaches Redis.
 
 use media::VideoId;
 
-/// The epoch's key.
+/// The key of the epoch.
 pub const EPOCH: &str = "streaming:epoch";
-/// How long the epoch outlives the last control that kept it up, in seconds.
+/// How long the epoch remains after the last control plane renewed it, in seconds.
 pub const EPOCH_SECONDS: i64 = 15;
-/// How long a generation is remembered, in seconds: longer than any reply is in the making.
+/// How long a generation remains, in seconds: longer than building any reply takes.
 pub const GENERATION_SECONDS: i64 = 60;
-/// How long manifests are kept, in seconds.
+/// How long manifests are cached, in seconds.
 pub const MANIFEST_SECONDS: i64 = 3600;
-/// How long metadata is kept, in seconds.
+/// How long metadata is cached, in seconds.
 pub const METADATA_SECONDS: i64 = 86_400;
 
-/// A hash with the manifests of a video, by what they were written from.
+/// The key of a hash with a video's manifests; its fields identify the index that each was built from.
 pub fn manifests(video: VideoId) -> String {
     format!("streaming:manifest:{video}")
 }
 
-/// A hash with the metadata of a video, by epoch and tenant.
+/// The key of a hash with a video's metadata, by epoch and tenant.
 pub fn metadata(video: VideoId) -> String {
     format!("streaming:metadata:{video}")
 }
 
-/// A random text, another one after each change.
+/// The key of a video's generation: a random text that every change replaces.
 pub fn generation(video: VideoId) -> String {
     format!("streaming:generation:{video}")
 }

@@ -1,4 +1,4 @@
-//! Messages that hold presigned URLs, as a log may show them: without.
+//! `Debug` for messages that contain presigned URLs, with the URLs left out so that they can be logged.
 
 use std::fmt;
 

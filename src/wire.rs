@@ -1,5 +1,5 @@
-//! Conversions between the wire and domain types. Validation happens on receipt, here, and names the
-//! field; nothing past a handler's first line sees an unchecked message.
+//! Conversions between wire and domain types. Messages are validated here, on receipt, and errors name
+//! the field; handlers convert first and then work with checked values only.
 
 use media::{
     Codec, FrameRate, Grid,
@@ -13,10 +13,11 @@ use crate::{
     v1,
 };
 
-/// Parses an id field. Only the hyphenated form is one: REST takes no other, and filters compare texts.
+/// Parses an id field. Only the hyphenated form is accepted: REST accepts no other, and filters compare
+/// texts.
 ///
 /// # Errors
-/// [`Code::InvalidId`] naming `field`.
+/// [`Code::InvalidId`], naming `field`, when the text is not such a UUID.
 pub fn id<T>(field: &str, text: &str) -> Result<Id<T>, Problem> {
     match text.parse() {
         Ok(id) if text.len() == 36 => Ok(id),
@@ -24,12 +25,12 @@ pub fn id<T>(field: &str, text: &str) -> Result<Id<T>, Problem> {
     }
 }
 
-/// Milliseconds-exact timestamp of a stored time.
+/// Converts a stored time, exactly to the nanosecond.
 pub fn timestamp(time: jiff::Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
 }
 
-/// Reads a timestamp back.
+/// Converts a timestamp back; `None` when it is out of range.
 pub fn time(timestamp: &prost_types::Timestamp) -> Option<jiff::Timestamp> {
     jiff::Timestamp::new(timestamp.seconds, timestamp.nanos).ok()
 }
