@@ -19,7 +19,7 @@ pub const MANIFEST_SECONDS: i64 = 3600;
 /// How long metadata is cached, in seconds.
 pub const METADATA_SECONDS: i64 = 86_400;
 
-/// The key of a hash with a video's manifests; its fields identify the index that each was built from.
+/// The key of a hash with a video's manifests; a field names all inputs of its manifest.
 pub fn manifests(video: VideoId) -> String {
     format!("streaming:manifest:{video}")
 }
