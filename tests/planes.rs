@@ -1,4 +1,5 @@
-//! The architecture as tests: who may link what, who may name what, and how long things may grow.
+//! The architecture as tests: which crate may link and name which others, and how long files and
+//! functions may grow.
 
 use std::{
     collections::BTreeSet,
@@ -9,22 +10,22 @@ use std::{
 
 /// Lines of a file.
 const FILE_LINES_MAX: usize = 400;
-/// Lines of a function without blanks and comments; clippy holds the same bound.
+/// Lines of a function without blank lines and comments; clippy enforces the same limit.
 const FUNCTION_LINES_MAX: usize = 70;
-/// The database and its drivers: control's alone.
+/// The database and its drivers: only control may link them.
 const DATABASE: [&str; 5] = ["tokio-postgres", "bb8", "bb8-postgres", "postgres-types", "refinery"];
-/// What does input or output or schedules it: not in the pure crates.
+/// Crates that perform or schedule I/O: forbidden in the pure crates.
 const IMPURE: [&str; 9] =
     ["tokio", "hyper", "tonic", "object_store", "fred", "reqwest", "axum", "nix", "ffmpeg-sidecar"];
 const PLANES: [&str; 3] = ["streaming-control", "streaming-dataplane", "streaming-worker"];
-/// Folders with code of ours.
+/// Folders that contain this project's code.
 const CODE: [&str; 7] = ["src", "crates", "control", "dataplane", "workers", "cli", "tests"];
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Names of everything that `package` links, itself included.
+/// The names of all crates that `package` links, including itself.
 fn links(package: &str) -> BTreeSet<String> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let args = [
@@ -56,7 +57,7 @@ fn assert_not_linked(package: &str, banned: &[&str]) {
     assert!(found.is_empty(), "{package} links {found:?}");
 }
 
-/// Every Rust file of ours, with its text.
+/// Every Rust file of this project, with its text.
 fn code() -> Vec<(PathBuf, String)> {
     let mut files = vec![repository().join("build.rs")];
     let mut dirs: Vec<PathBuf> = CODE.iter().map(|dir| repository().join(dir)).collect();
@@ -162,7 +163,8 @@ fn functions_stay_short() {
     }
 }
 
-/// Functions and their lines, by indentation: rustfmt closes each at the column where it began.
+/// Functions and their line counts, by indentation: rustfmt closes each function at the column where it
+/// began.
 fn functions(text: &str) -> Vec<(String, usize)> {
     let mut found = Vec::new();
     let mut open: Vec<(usize, String, usize)> = Vec::new();

@@ -1,5 +1,5 @@
-//! Control believes no worker: one that lies about its objects is refused, object by object (issue
-//! line 7). A worker of our own speaks the real protocol and commits what a real job made, damaged.
+//! Control trusts no worker: every false output that a worker commits is rejected. A worker implemented
+//! by the test speaks the real protocol and commits damaged copies of a real job's outputs.
 
 use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
 
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// A worker that the test plays.
+/// A worker that the test implements.
 struct Impostor {
     send: mpsc::UnboundedSender<WorkerMessage>,
     receive: Streaming<api::v1::ControlMessage>,
@@ -49,7 +49,7 @@ impl Impostor {
         message.message.expect("a message")
     }
 
-    /// Takes leases until one is a chunk; others are given back.
+    /// Claims tasks until one is a chunk; leases of other tasks are kept.
     async fn chunk(&mut self) -> (Lease, api::v1::ChunkWork) {
         loop {
             say(
@@ -61,7 +61,8 @@ impl Impostor {
                 if let Some(lease::Work::Chunk(work)) = lease.work.clone() {
                     return (lease, work);
                 }
-                // Held, not released: a released lease would come straight back.
+                // Keep the lease instead of releasing it: a released task would be leased to this
+                // worker again at once.
                 break;
             }
         }
@@ -91,7 +92,7 @@ fn say(send: &mut mpsc::UnboundedSender<WorkerMessage>, message: worker_message:
     send.unbounded_send(WorkerMessage { message: Some(message) }).expect("stream is open");
 }
 
-/// What a good job made of a chunk, by rendition: init and bytes.
+/// The outputs of a successful job, by rendition and chunk: init segment and bytes.
 type Good = BTreeMap<(String, u32), (Vec<u8>, Vec<u8>)>;
 
 async fn good_objects(stack: &Stack, video: &str, job: &str) -> Good {
@@ -110,12 +111,12 @@ async fn good_objects(stack: &Stack, video: &str, job: &str) -> Good {
     good
 }
 
-/// Writes an object as a worker does and describes it truthfully.
+/// Writes an object as a worker does and describes it correctly.
 fn store(lease: &Lease, rendition: &str, init: &[u8], bytes: &[u8]) -> Output {
     announce(lease, rendition, init, bytes, bytes)
 }
 
-/// Writes `bytes` where `announced` would lie, and describes that.
+/// Writes `bytes` as the object, but describes it as if it were `announced`.
 fn announce(lease: &Lease, rendition: &str, init: &[u8], bytes: &[u8], announced: &[u8]) -> Output {
     let sha256 = Sha256::digest(announced).to_vec();
     let key = media::layout::chunk(
@@ -138,7 +139,8 @@ fn announce(lease: &Lease, rendition: &str, init: &[u8], bytes: &[u8], announced
     }
 }
 
-/// Every way to lie, each as the whole output of chunk 0's task, and a word of the refusal.
+/// All kinds of false outputs, each committed as the whole output of chunk 0's task, with a part of the
+/// expected error message.
 const LIES: [(&str, &str); 17] = [
     ("truncated", "admit"),
     ("first fragment only", "admit gop 1"),
@@ -198,11 +200,12 @@ fn tell(lie: &str, lease: &Lease, good: &Good, rendition: &str) -> Output {
     }
 }
 
-/// The init segment with another width in its sample entry.
+/// Changes the width in the sample entry of an init segment.
 fn wider(init: &[u8]) -> Vec<u8> {
     let mut wider = init.to_vec();
     let entry = init.windows(4).position(|four| four == b"avc1").and_then(|brand| {
-        // The first is a brand or the entry itself; the last is the entry.
+        // The first match may be a brand or the sample entry itself; the last match is the sample
+        // entry.
         init.windows(4).rposition(|four| four == b"avc1").or(Some(brand))
     });
     wider[entry.expect("sample entry") + 4 + 25] ^= 0x10;
@@ -216,13 +219,13 @@ async fn control_refuses_every_lie_of_a_worker() {
     let film = Numbered::seconds(8);
     let (video, job) = client.publish(&film.file(), DEADLINE).await;
     let good = good_objects(&stack, &video, &job).await;
-    // From here on the only worker is ours.
+    // From here on the test's worker is the only one.
     process::send(stack.up_pid(), nix::sys::signal::Signal::SIGSTOP);
     let real: Vec<i32> = stack.running("streaming-worker").iter().map(|p| p.pid).collect();
     stack.signal("streaming-worker", nix::sys::signal::Signal::SIGKILL);
     assert!(process::wait_gone(&real, Duration::from_secs(5)).is_empty());
 
-    // A refused commit may end the attempt, so every lie has a job of its own.
+    // A rejected commit may end the attempt, so every false output gets a job of its own.
     for (lie, reason) in LIES {
         let next = client.transcode(&video, &json!({"profiles": ["360p"]})).await;
         let mut impostor = Impostor::connect(&stack).await;
@@ -241,7 +244,8 @@ async fn control_refuses_every_lie_of_a_worker() {
     process::send(stack.up_pid(), nix::sys::signal::Signal::SIGCONT);
 }
 
-/// The counter-check: the same bytes undamaged are accepted, twice alike, and not from an old token.
+/// The control case: the same bytes undamaged are accepted, a repeated commit gets the same reply, and
+/// an old fencing token is rejected.
 async fn truth_is_taken(stack: &Stack, video: &str, good: &Good) {
     let job = stack.client().transcode(video, &json!({"profiles": ["360p"]})).await;
     let mut impostor = Impostor::connect(stack).await;

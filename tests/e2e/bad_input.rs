@@ -1,4 +1,4 @@
-//! What people get wrong, and what they are told: status, problem+json, a stable code, the field.
+//! Invalid input and the responses to it: status, problem+json, a stable code and the field.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::harness::{
 
 const UNKNOWN: &str = "00000000-0000-7000-8000-000000000000";
 
-/// Checks status, media type and code of a refusal, and that it names `field` when there is one.
+/// Checks a rejection's status, media type and code, and that it names `field` unless that is empty.
 fn refused(what: &str, reply: &Reply, status: u16, code: &str, field: &str) {
     assert_eq!(reply.status, status, "{what}: {}", reply.text());
     assert_eq!(reply.header("content-type"), "application/problem+json", "{what}");
@@ -154,7 +154,7 @@ async fn upload_above_the_limit_is_413_and_leaves_nothing() {
     assert!(stack.objects().iter().all(|key| !key.starts_with("videos/")), "{:?}", stack.objects());
 }
 
-/// 300 MB that are no film: refused, and the data plane never holds them.
+/// 300 MB that are not a video are rejected, and the data plane never holds them in memory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_upload_takes_constant_memory() {
     const BYTES: usize = 300_000_000;

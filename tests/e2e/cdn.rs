@@ -1,5 +1,5 @@
-//! nginx in front as a caching CDN: what it has, the origin is not asked for again, and what is deleted
-//! it forgets.
+//! nginx as a caching CDN in front of the service: cached replies are served without another request to
+//! the origin, and deleted videos are purged.
 
 use std::{
     fs,
@@ -31,7 +31,7 @@ impl Drop for Nginx {
 }
 
 impl Nginx {
-    /// As docs/cdn.md shows it, in a private folder.
+    /// Starts nginx with the configuration that docs/cdn.md shows, in a private folder.
     fn start(folder: &Path, address: &str, origin: &str) -> Self {
         let page = fs::read_to_string(program::repository().join("docs/cdn.md")).expect("page");
         let config = page.split("```nginx\n").nth(1).and_then(|rest| rest.split("```").next());
@@ -58,7 +58,7 @@ impl Nginx {
     }
 }
 
-/// Drops every cached reply that carries one of the tags, as a CDN does.
+/// Drops every cached reply that carries one of the tags, as a CDN does on a purge.
 fn forget(cache: &Path, tags: &[String]) {
     let mut folders = vec![cache.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -93,7 +93,7 @@ async fn second_viewer_costs_the_origin_nothing_and_deleted_films_are_forgotten(
     let cache = folder.path().join("cache");
     let purged = cache.clone();
     let receiver = PurgeReceiver::start(Box::new(move |tags| forget(&purged, tags))).await;
-    // Free now; nginx fails loudly should somebody take it before.
+    // The port is free now; if another process takes it first, nginx fails to start.
     let edge = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
     let edge = edge.expect("a free port").to_string();
     let base = format!("http://{edge}");
@@ -112,7 +112,8 @@ async fn second_viewer_costs_the_origin_nothing_and_deleted_films_are_forgotten(
     })
     .await;
 
-    // Asked anywhere, the manifests lead to the CDN, and nobody's headers lead elsewhere.
+    // The manifests link to the CDN whichever address they are requested from, and no request header
+    // changes that.
     let before = origin.get(&path).await.expect(200).text();
     assert!(before.contains(&format!("{base}/api/stream/{video}/{job}/")), "{before}");
     let hostile = [("x-forwarded-host", "evil.example"), ("x-forwarded-proto", "gopher")];

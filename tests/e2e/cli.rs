@@ -1,4 +1,4 @@
-//! The person's command as scripts use it: every list, every id, every refusal, and its exit codes.
+//! The user's command as scripts run it: every list, every id, every error, and the exit codes.
 
 use std::{
     path::Path,
@@ -17,7 +17,7 @@ const JOB_DEADLINE: Duration = Duration::from_secs(120);
 struct Run(Output);
 
 impl Run {
-    /// The exit code must be this one.
+    /// Asserts the exit code.
     fn code(self, code: i32) -> Self {
         assert_eq!(self.0.status.code(), Some(code), "{}\n{}", self.out(), self.err());
         self
@@ -35,7 +35,7 @@ impl Run {
         serde_json::from_slice(&self.0.stdout).unwrap_or_else(|e| panic!("{e}: {}", self.out()))
     }
 
-    /// The one line of JSON on standard error; standard output is empty.
+    /// The error from the single line of JSON on standard error; standard output must be empty.
     fn failure(&self) -> Value {
         assert!(self.0.stdout.is_empty(), "{}", self.out());
         assert_eq!(self.err().lines().count(), 1, "{}", self.err());
@@ -47,12 +47,12 @@ fn run(command: &mut Command, args: &[&str]) -> Run {
     Run(command.args(args).stdin(Stdio::null()).output().expect("run streaming-service"))
 }
 
-/// The command beside a service.
+/// Runs the command against a running service.
 fn with(stack: &Stack, args: &[&str]) -> Run {
     run(&mut stack.command("streaming-service"), args)
 }
 
-/// The command where no service is.
+/// Runs the command without a service.
 fn without(folder: &Path, args: &[&str]) -> Run {
     let mut command = Command::new(program::ours("streaming-service"));
     for (key, _) in
@@ -63,7 +63,7 @@ fn without(folder: &Path, args: &[&str]) -> Run {
     run(command.current_dir(folder).env("STREAMING_DATA", folder.join("data")), args)
 }
 
-/// What the command says of a thing must be what REST says of it.
+/// The command's JSON for an object must have the same values as the REST API's.
 fn assert_same(cli: &Value, rest: &Value) {
     let fields = cli.as_object().expect("object");
     assert!(fields.len() >= 9, "{cli:#}");

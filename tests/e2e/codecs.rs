@@ -1,4 +1,4 @@
-//! Ladders of several codecs, and films without pictures, through the whole service.
+//! Ladders with several codecs, and videos without a video track, through the whole service.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
 const JOB_DEADLINE: Duration = Duration::from_secs(180);
 const PLAY_DEADLINE: Duration = Duration::from_secs(60);
 
-/// One rung of each codec, each of its own height, fast.
+/// One rung per codec, each with its own height, with fast presets.
 const LADDER: &str = r#"
 [[profile]]
 name = "low"
@@ -56,7 +56,7 @@ async fn captured(stack: &Stack, video: &str) -> (Capture, Capture) {
     (by_hls, by_dash)
 }
 
-/// FFmpeg's name of a rendition's codec.
+/// FFmpeg's name for a rendition's codec.
 fn codec(track: &Track, dir: &Path) -> String {
     let file = track.write(dir);
     let entries = ["-v", "error", "-show_entries", "stream=codec_name", "-of", "csv=p=0"];
@@ -117,7 +117,7 @@ async fn one_ladder_of_h264_hevc_and_av1_is_exact_and_plays() {
     let playlist = by_hls.manifest_text();
     let first = playlist.lines().find(|line| line.starts_with("#EXT-X-STREAM-INF"));
     assert!(first.is_some_and(|line| line.contains("avc1.")), "{playlist}");
-    // Chromium has no HEVC: players leave that rung out and keep to one of the other codecs.
+    // Chromium does not support HEVC: players skip that rung and use only one of the other codecs.
     for (player, name) in [("hls.js", "hls/playlist.m3u8"), ("shaka", "dash/manifest.mpd")] {
         let heights = play(&stack, &video, player, name, 6.0).await;
         assert!(heights == [180] || heights == [360], "{player}: {heights:?}");

@@ -1,5 +1,5 @@
-//! Checks what was captured against the rules of the specifications, by the numbers that
-//! docs and tests use (H1, D3, C2...). It shares no code with the service: it must be able to disagree.
+//! Checks captured streams against the rules of the specifications, by the numbers that the docs and
+//! tests use (H1, D3, C2...). It shares no code with the service, so that it can disagree with it.
 
 pub(crate) mod boxes;
 pub(crate) mod codec;
@@ -13,12 +13,12 @@ use std::fmt;
 
 use crate::harness::capture::{Part, Track};
 
-/// A broken rule.
+/// A rule violation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
     /// For example "H12".
     pub(crate) rule: &'static str,
-    /// What is wrong, and where.
+    /// The problem and its location.
     pub(crate) message: String,
 }
 
@@ -28,26 +28,26 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Collects findings.
+/// Collects rule violations.
 #[derive(Debug, Default)]
 pub(crate) struct Findings(pub(crate) Vec<Finding>);
 
 impl Findings {
-    /// Notes a broken rule unless `holds`.
+    /// Records a violation unless `holds`.
     pub(crate) fn require(&mut self, rule: &'static str, holds: bool, message: impl Into<String>) {
         if !holds {
             self.0.push(Finding { rule, message: message.into() });
         }
     }
 
-    /// Panics with every finding.
+    /// Panics with the list of all violations, if there are any.
     pub(crate) fn assert_none(&self, what: &str) {
         let lines: Vec<String> = self.0.iter().map(Finding::to_string).collect();
         assert!(lines.is_empty(), "{what} breaks rules:\n{}", lines.join("\n"));
     }
 }
 
-/// Whether the film was complete when it was captured.
+/// Whether the video was complete when it was captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Still being encoded.
@@ -56,7 +56,7 @@ pub(crate) enum Phase {
     Final,
 }
 
-/// A rendition whose boxes have been read.
+/// A rendition whose boxes have been parsed.
 #[derive(Clone, Debug)]
 pub(crate) struct Parsed {
     pub(crate) name: String,
@@ -64,7 +64,7 @@ pub(crate) struct Parsed {
     pub(crate) segments: Vec<ParsedSegment>,
 }
 
-/// A media segment's fragments.
+/// The fragments of a media segment.
 #[derive(Clone, Debug)]
 pub(crate) struct ParsedSegment {
     pub(crate) path: String,
@@ -73,25 +73,25 @@ pub(crate) struct ParsedSegment {
 }
 
 impl ParsedSegment {
-    /// True length in ticks.
+    /// The actual length in ticks.
     pub(crate) fn ticks(&self) -> u64 {
         self.fragments.iter().map(fmp4::Fragment::ticks).sum()
     }
 }
 
 impl Parsed {
-    /// True length of a segment in seconds.
+    /// The actual length of a segment in seconds.
     pub(crate) fn seconds(&self, segment: &ParsedSegment) -> f64 {
         segment.ticks() as f64 / f64::from(self.init.timescale.max(1))
     }
 
-    /// True length of the rendition in seconds.
+    /// The actual length of the rendition in seconds.
     pub(crate) fn duration(&self) -> f64 {
         self.segments.iter().map(|segment| self.seconds(segment)).sum()
     }
 }
 
-/// Reads every box of `tracks` and checks the CMAF rules; a track that cannot be read is left out.
+/// Parses every box of `tracks` and checks the CMAF rules; a track that cannot be parsed is left out.
 pub(crate) fn parse(tracks: &[Track], findings: &mut Findings) -> Vec<Parsed> {
     let mut parsed = Vec::new();
     for track in tracks {

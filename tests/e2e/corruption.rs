@@ -1,5 +1,6 @@
-//! ffmpeg's files are not believed: truncated and bit-flipped output never becomes part of a film, and
-//! the job completes once ffmpeg behaves (issue line 7; what control refuses is in `admission`).
+//! FFmpeg's output files are not trusted: truncated and bit-flipped output never becomes part of a
+//! video, and the job completes once FFmpeg works again. The `admission` module tests what control
+//! rejects.
 
 use std::time::Duration;
 

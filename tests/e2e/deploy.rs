@@ -1,5 +1,5 @@
-//! What is in the repository for operators says the truth: the configuration page is what the programs
-//! say themselves, and the deployment files are sound (`tools/check-deploy`).
+//! The files for operators are correct: the configuration page matches the programs' own help, and the
+//! deployment files are valid (`tools/check-deploy`).
 
 use std::{
     collections::BTreeSet,
@@ -42,7 +42,7 @@ fn deployment_files_are_sound() {
     assert!(told.status.success(), "{}", String::from_utf8_lossy(&text));
 }
 
-/// No page is lost, and no link leads nowhere.
+/// Every page is listed in the index, and no link is broken.
 #[test]
 fn links_between_pages_lead_somewhere() {
     let root = program::repository();

@@ -1,5 +1,4 @@
-//! What stands between viewers and the service: limits, caches, origins, and what is left of a video
-//! that is deleted.
+//! Rate limits, caches and CORS, and the complete removal of a deleted video.
 
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ fn ttl(stack: &Stack, key: &str) -> i64 {
     redis(stack, &["TTL", key])[0].parse().expect("a number")
 }
 
-/// Every key of what is kept of this video.
+/// All Redis keys with cached data of this video.
 fn kept(stack: &Stack, video: &str) -> Vec<String> {
     let mut keys = redis(stack, &["KEYS", &format!("streaming:manifest:*{video}*")]);
     keys.extend(redis(stack, &["KEYS", &format!("streaming:metadata:*{video}*")]));
@@ -33,7 +32,8 @@ async fn caches_follow_every_change_and_a_deleted_video_leaves_nothing() {
     let receiver = PurgeReceiver::start(Box::new(|_| {})).await;
     let env = [
         ("STREAMING_PURGE_URL", receiver.url.as_str()),
-        // What a deleted video's workers may still write is swept after twice a lease.
+        // After twice the lease, control deletes objects that a deleted video's workers may still have
+        // written.
         ("STREAMING_LEASE", "2s"),
         ("STREAMING_HEARTBEAT", "500ms"),
     ];
@@ -57,7 +57,7 @@ async fn caches_follow_every_change_and_a_deleted_video_leaves_nothing() {
     assert!((3500..=3600).contains(&manifest), "manifests for an hour: {manifest}");
     assert!((86_300..=86_400).contains(&metadata), "metadata for a day: {metadata}");
 
-    // A change shows at once, over REST and gRPC, and nobody sees another tenant's.
+    // A change is visible at once over REST and gRPC, and requests without a token are rejected.
     let body = json!({ "title": "renamed" }).to_string();
     let headers = [("content-type", "application/json")];
     client.send(Method::PATCH, &about, &headers, body.into()).await.expect("PATCH").expect(200);
@@ -74,7 +74,7 @@ async fn caches_follow_every_change_and_a_deleted_video_leaves_nothing() {
     assert_eq!(look().await["title"], "again");
     assert_eq!(viewer.get(&about).await.status, 401);
 
-    // Without what Redis held everything goes on, and is kept again.
+    // When the data in Redis is lost, the service keeps working and fills the cache again.
     redis(&stack, &["FLUSHALL"]);
     assert_eq!(look().await["title"], "again");
     let metadata = async || {
@@ -83,7 +83,7 @@ async fn caches_follow_every_change_and_a_deleted_video_leaves_nothing() {
     };
     eventually("metadata is kept again", SOON, metadata).await;
 
-    // Deleted in the middle of a transcode: nothing of it is served, stored or known any more.
+    // Deleted in the middle of a transcode: none of the video's objects, rows or replies remain.
     let doomed = under_way(&stack).await;
     for id in [&video, &doomed] {
         delete(&stack, id).await;
@@ -91,11 +91,11 @@ async fn caches_follow_every_change_and_a_deleted_video_leaves_nothing() {
     for id in [&video, &doomed] {
         assert_forgotten(&stack, &receiver, id).await;
     }
-    // Nothing comes back from a worker that had not heard.
+    // A worker that had not been notified of the deletion leaves no objects.
     assert!(stack.objects().iter().all(|key| !key.contains(&doomed)), "{:?}", stack.objects());
 }
 
-/// A video whose transcode has begun.
+/// Uploads a video and returns once its transcode has begun.
 async fn under_way(stack: &Stack) -> String {
     let client = stack.client();
     let long = Numbered { width: 854, height: 480, ..Numbered::seconds(40) }.file();
@@ -110,7 +110,7 @@ async fn under_way(stack: &Stack) -> String {
     video
 }
 
-/// Deletes a video, and sees that nothing answers for it any more.
+/// Deletes a video and checks that it can no longer be read or played.
 async fn delete(stack: &Stack, id: &str) {
     let (client, viewer) = (stack.client(), stack.anonymous());
     let path = format!("/api/videos/{id}");
@@ -125,7 +125,7 @@ async fn delete(stack: &Stack, id: &str) {
     .await;
 }
 
-/// Its objects and rows are gone, and the CDN has heard.
+/// The video's objects and rows are deleted, and the CDN has been sent the purge.
 async fn assert_forgotten(stack: &Stack, receiver: &PurgeReceiver, id: &str) {
     eventually("its objects are gone", SOON, async || {
         stack.objects().iter().all(|key| !key.contains(id)).then_some(())
@@ -147,7 +147,7 @@ async fn assert_forgotten(stack: &Stack, receiver: &PurgeReceiver, id: &str) {
 async fn default_limits_hold_and_leave_health_alone() {
     let mut stack = Stack::new(&[]);
     for name in ["GENERAL", "UPLOAD", "STREAM"] {
-        // The harness turns them off; an empty variable is an unset one.
+        // The harness turns the limits off; an empty variable counts as unset.
         stack.set(&format!("STREAMING_RATE_{name}"), "");
     }
     stack.set("STREAMING_CORS_ORIGINS", "https://app.example.com");
@@ -169,7 +169,7 @@ async fn default_limits_hold_and_leave_health_alone() {
     };
     assert_eq!(statuses[10], 429, "{statuses:?}");
     assert!(statuses[..10].iter().all(|status| *status != 429), "{statuses:?}");
-    // The admin has uploaded too often, and may go on with everything else.
+    // The admin has exceeded only the upload limit and may make any other request.
     client.get("/api/videos").await.expect(200);
     let mut last = viewer.get("/api/videos").await;
     for _ in 0..110 {

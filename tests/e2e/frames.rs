@@ -1,5 +1,5 @@
-//! Every frame of every rendition appears exactly once, in order, at its time, across all chunk
-//! borders, through HLS and through DASH (issue line 1).
+//! Every frame of every rendition appears exactly once, in order and at the right time, across all
+//! chunk boundaries, in HLS and in DASH.
 
 use std::{path::Path, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// Encoding one film on a busy machine.
+/// Time allowed for encoding one video on a busy machine.
 const ENCODE_DEADLINE: Duration = Duration::from_secs(300);
 
 async fn exact(film: Numbered, rungs: usize) {
@@ -63,7 +63,7 @@ fn judge(film: &Numbered, tracks: &[Track], dir: &Path) {
     }
 }
 
-/// By our own reading of the boxes, and by ffprobe's.
+/// Checks the frame times as our own parser and as ffprobe read them.
 fn times(film: &Numbered, track: &Track, boxes: &conformance::Parsed, file: &Path) {
     let (num, den) = (u64::from(film.rate.0), u64::from(film.rate.1));
     let due = |frame: usize| frame as u64 * den * u64::from(boxes.init.timescale) / num;
@@ -92,7 +92,8 @@ fn times(film: &Numbered, track: &Track, boxes: &conformance::Parsed, file: &Pat
     }
 }
 
-/// Every AAC frame has its full length, and the whole ends less than one before the picture.
+/// Every AAC frame has its full length, and the audio is shorter than the video by less than one AAC
+/// frame.
 fn sound(film: &Numbered, boxes: &conformance::Parsed) {
     let samples = boxes.segments.iter().flat_map(|s| &s.fragments).flat_map(|f| &f.samples);
     assert!(samples.clone().all(|sample| sample.duration == 1024), "{}: AAC frames", boxes.name);

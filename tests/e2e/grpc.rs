@@ -1,4 +1,5 @@
-//! grpcurl, an independent client, uses the service by reflection alone; and what gRPC says to bad input.
+//! grpcurl, an independent client, calls the service using reflection alone; also gRPC's errors for
+//! invalid input.
 
 use std::{
     fs,
@@ -8,7 +9,7 @@ use std::{
 
 use crate::harness::{clip::Numbered, program, stack::Stack};
 
-/// grpcurl, or `None` where it may be missing: the test then says so and ends.
+/// The path of grpcurl. If it is not installed, the test prints that and ends; in CI it fails.
 fn grpcurl() -> Option<PathBuf> {
     let found = program::tool("grpcurl");
     let told = "grpcurl is missing: `make tools` builds it";
@@ -65,7 +66,7 @@ async fn every_protos_grpcurl_line_works() {
         let joined = plain.join("\n").replace("\\\n", " ");
         let line = joined.lines().find(|line| line.starts_with("grpcurl"));
         let line = line.unwrap_or_else(|| panic!("{} has no grpcurl line", entry.path().display()));
-        // As a person types it, in a folder that holds ./data; only the port is ours.
+        // Exactly as a user would type it, in a folder that contains ./data; only the port differs.
         let line = line.replace("localhost:50051", &stack.grpc);
         let tool = grpcurl().expect("grpcurl");
         let path = format!(
@@ -99,7 +100,7 @@ async fn grpc_refusals_are_typed_and_name_the_field() {
     };
     let told = ask(r#"{"video_id": "not-a-uuid"}"#, "VideoService/GetVideo");
     assert!(told.contains("InvalidArgument") && told.contains("video_id"), "{told}");
-    // The details are read by reflection, too: the stable code and the field.
+    // Reflection also decodes the error details: the stable code and the field.
     assert!(told.contains("\"reason\": \"invalid_id\""), "{told}");
     assert!(told.contains("\"field\": \"video_id\""), "{told}");
     let told =

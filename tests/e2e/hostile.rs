@@ -1,5 +1,5 @@
-//! Files that try to read other files: refused with a code, and the canary is never touched (issue
-//! line 11; cases 45 to 47, 49, 50, 52).
+//! Uploads that try to read other files are rejected with an error code, and a canary file is never
+//! read.
 
 use std::{
     fs,
@@ -16,7 +16,8 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::harness::{clip::Numbered, stack::Stack};
 
-/// Something that no ffmpeg may read: a good film beside the store, old enough that reading shows.
+/// A file that no ffmpeg may read: a valid video beside the store, with an access time so old that any
+/// read updates it.
 struct Canary {
     file: PathBuf,
     seen: SystemTime,
@@ -29,7 +30,7 @@ impl Canary {
     async fn in_folder(dir: &Path) -> Self {
         let file = dir.join("canary.mp4");
         fs::copy(Numbered::seconds(6).file(), &file).expect("copy canary");
-        // With relatime an access time moves only when it is older than a day.
+        // With relatime, a read updates the access time only if it is older than a day.
         let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
         let times = fs::FileTimes::new().set_accessed(old).set_modified(old);
         fs::File::options()
@@ -64,7 +65,7 @@ impl Drop for Canary {
     }
 }
 
-/// Name of the attack, name of the file, content.
+/// Name of the attack, name of the file, and its content.
 fn attacks(canary: &Canary) -> Vec<(&'static str, &'static str, String)> {
     let (path, http) = (canary.file.display(), format!("http://{}/x.mp4", canary.address));
     let hls = |uri: &str| {
@@ -117,7 +118,7 @@ async fn playlists_in_disguise_read_nothing_and_are_refused() {
     assert!(objects.iter().all(|key| !key.starts_with("videos/")), "objects are left: {objects:?}");
 }
 
-/// The canary can sing: the same playlists, given to an ffmpeg without our care, are read.
+/// The canary detects reads: an unsandboxed ffmpeg that is given such a playlist does read the file.
 #[tokio::test]
 async fn canary_notices_an_unguarded_ffmpeg() {
     let dir = tempfile::tempdir().expect("folder");

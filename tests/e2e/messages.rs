@@ -1,5 +1,5 @@
-//! Case 86: messages that no honest client sends. Each is refused with a typed status, and the service
-//! lives on with the memory that it had.
+//! Messages that no well-behaved client sends. Each is rejected with a specific status, and the service
+//! keeps running without using much more memory.
 
 use api::v1::{CreateVideoRequest, video_service_client::VideoServiceClient};
 use bytes::{Buf, BufMut};
@@ -14,12 +14,12 @@ use tonic::{
 
 use crate::harness::{process, stack::Stack};
 
-/// What control takes at most.
+/// The largest message that control accepts.
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
-/// What refusing may leave behind.
+/// How much memory may grow while such messages are rejected.
 const GROWTH_BYTES_MAX: u64 = 64 << 20;
 
-/// Bytes as they are, whatever they say.
+/// Sends bytes unchanged, whether or not they are a valid message.
 #[derive(Clone, Copy, Default)]
 struct Raw;
 
@@ -73,7 +73,7 @@ async fn send(stack: &Stack, message: Vec<u8>) -> Result<(), Status> {
 async fn absurd_messages_are_refused_and_cost_nothing() {
     let stack = Stack::start().await;
     let control = stack.running("streaming-control")[0].pid;
-    // Field 1 (title) of so many bytes; an honest one first, to see that the way is right.
+    // Field 1 (title) with this many bytes; first a valid message, to check that the call itself works.
     send(&stack, vec![0x0a, 1, b'a']).await.expect("an honest message");
     let before = process::memory_bytes(control);
     let mut large = vec![0x0a, 0x81, 0x80, 0x80, 0x02];
@@ -87,7 +87,7 @@ async fn absurd_messages_are_refused_and_cost_nothing() {
         assert_ne!(told.code(), Code::Unknown, "{garbage:?}: {told}");
         assert!(!told.message().contains(".rs"), "{told}");
     }
-    // Field 3 (visibility) of a value that the enumeration lacks.
+    // Field 3 (visibility) with a value that the enum does not have.
     let told = send(&stack, vec![0x18, 99]).await.expect_err("an unknown visibility");
     assert_eq!(told.code(), Code::InvalidArgument, "{told}");
     let grown = process::memory_bytes(control).saturating_sub(before);

@@ -1,5 +1,5 @@
-//! The OpenAPI document as a contract: sound by its own meta-schema, and held by a running service
-//! against schemathesis, which makes requests out of it, good and bad ones.
+//! The OpenAPI document as a contract: it is valid against OpenAPI's own schema, and schemathesis tests
+//! a running service against it with generated valid and invalid requests.
 
 use std::{
     fs,
@@ -13,21 +13,21 @@ use crate::harness::{clip::Numbered, program, stack::Stack};
 
 const JOB_DEADLINE: Duration = Duration::from_secs(60);
 const UNKNOWN: &str = "00000000-0000-7000-8000-000000000000";
-/// What every reply is held against.
+/// The checks that every reply must pass.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
      response_headers_conformance,response_schema_conformance,unsupported_method,\
      allow_header_conformance,ignored_auth,negative_data_rejection";
-/// Streams that do not end by themselves, what says 501 without an identity provider, and tus, whose
-/// media type schemathesis cannot write.
+/// Excluded: event streams, which do not end by themselves; the token exchange, which answers 501
+/// without an identity provider; and tus, whose media type schemathesis cannot send.
 const LEFT_OUT: &str = "^(/api/jobs/.id./events|/api/auth/exchange|/api/uploads(/.id.)?)$";
-/// OpenAPI 3.1's own schema, as schemathesis carries it.
+/// The schema of OpenAPI 3.1, as bundled with schemathesis.
 const VALIDATE: &str = "import json, sys, jsonschema_rs\n\
      from schemathesis.specs.openapi.definitions import OPENAPI_31\n\
      schema = {**OPENAPI_31}\n\
      errors = list(jsonschema_rs.validator_for(schema).iter_errors(json.load(sys.stdin)))\n\
      sys.exit('; '.join(f'{list(e.instance_path)}: {e.message}' for e in errors[:5]) or 0)\n";
 
-/// A program of `.tools/venv`; without it the test is skipped, but not in CI.
+/// A program of `.tools/venv`; if it is missing, the test is skipped, but in CI it fails.
 fn python(name: &str) -> Option<Command> {
     let path = program::repository().join(".tools/venv/bin").join(name);
     if path.exists() {
@@ -47,8 +47,8 @@ fn told(output: &Output) -> String {
     String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned()
 }
 
-/// Real things for the paths' parameters; what deletes gets a thing that is not there, because schemathesis
-/// takes up ids that it was answered with.
+/// Existing objects for the path parameters. Operations that delete get an unknown id, because
+/// schemathesis reuses ids from responses.
 fn things(video: &str, job: &str) -> String {
     let videos =
         "getVideo updateVideo putSource createJob mintPlaybackToken createCaption listCaptions";
@@ -93,12 +93,12 @@ async fn replies_keep_to_the_openapi_document() {
     run.args(["--request-timeout", "30", "--suppress-health-check", "all"]);
     let found = output(run).await;
     assert!(found.status.success(), "{}", told(&found));
-    // The service has lived through it, and the film, too; it may be private by now.
+    // The service and the video still exist afterwards; schemathesis may have made the video private.
     stack.anonymous().get("/health").await.expect(200);
     client.get(&format!("/api/stream/{video}/hls/playlist.m3u8")).await.expect(200);
 }
 
-/// Case 95: what a refusal says is ours to say, and nothing of what is behind it.
+/// Error texts reveal nothing about the internals behind the API.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refusals_tell_nothing_of_what_is_behind() {
     let stack = Stack::start().await;
@@ -113,7 +113,7 @@ async fn refusals_tell_nothing_of_what_is_behind() {
         client.with_token("no.such.token").get("/api/jobs").await,
         stack.anonymous().get("/api/jobs").await,
     ];
-    // The database gone, replies come from the plane alone.
+    // While the database is stopped, the data plane alone answers.
     stack.signal("postgres", nix::sys::signal::Signal::SIGSTOP);
     replies.push(client.get("/api/videos").await);
     stack.signal("postgres", nix::sys::signal::Signal::SIGCONT);

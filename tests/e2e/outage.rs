@@ -1,4 +1,4 @@
-//! A finished film needs nothing but a data plane and its store (issue line 8).
+//! A finished video needs only a data plane and its store.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::harness::{
     browser::Play, capture::Capture, client::Client, clip, eventually, process, stack::Stack,
 };
 
-/// SIGKILLs everything but data plane and `up`, which is stopped first so that it heals nothing.
+/// Kills everything except the data plane and `up`, which is stopped first so that it restarts nothing.
 async fn strike(stack: &Stack) {
     process::send(stack.up_pid(), Signal::SIGSTOP);
     let doomed = ["streaming-control", "streaming-worker", "postgres", "redis-server"];
@@ -49,14 +49,14 @@ async fn finished_film_plays_with_control_postgres_and_redis_dead() {
         deadline: Duration::from_secs(60),
     };
     play.run(&stack.http).await.assert_clean(30.0);
-    // What needs the dead says so at once, in its own words.
+    // A request that needs a killed component fails at once, with the service's own error.
     let reply = stack.client().get("/api/videos").await;
     assert_eq!(reply.status, 503, "{}", reply.text());
     assert_eq!(reply.json()["code"], "unavailable");
     healed(&stack).await;
 }
 
-/// A data plane that starts while control is dead finds the index in the store.
+/// A data plane that starts while control is down finds the index in the store.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn finished_film_plays_from_a_data_plane_that_never_met_control() {
     let stack = Stack::start().await;

@@ -1,4 +1,4 @@
-//! Pictures, clips and downloads of a film, from the request to their deletion.
+//! Images, previews and downloads of a video, from the request to their deletion.
 
 use std::{path::Path, process::Command, time::Duration};
 
@@ -11,12 +11,12 @@ use crate::harness::{
 };
 
 const JOB_DEADLINE: Duration = Duration::from_secs(120);
-/// Black until then.
+/// The video is black up to this second.
 const BEGINS: u32 = 5;
 const SECONDS: u32 = 36;
 const TITLE: &str = "Größe \"36\"";
 
-/// Brighter than this on average is no black picture.
+/// Images with a higher mean brightness than this are not black.
 const BRIGHT: u8 = 50;
 
 struct Viewer<'a> {
@@ -27,7 +27,7 @@ struct Viewer<'a> {
 }
 
 impl Viewer<'_> {
-    /// Fetches a path below the video's with the playback token.
+    /// Fetches a path below the video's own with the playback token.
     async fn get(&self, path: &str) -> crate::harness::client::Reply {
         self.get_with(path, &[]).await
     }
@@ -150,11 +150,11 @@ async fn check_storyboard(viewer: &Viewer<'_>) {
     let text = vtt.text();
     let cues: Vec<&str> = text.split("\n\n").skip(1).collect();
     assert_eq!(cues.len() as u32, SECONDS / 2, "{text}");
-    // Both sides of the beginning, and the last.
+    // Both sides of the change from black, and the last cue.
     for number in [0, 2, 3, cues.len() - 1] {
         let cue = cues[number];
         let (url, place) = cue.lines().nth(1).and_then(|l| l.split_once("#xywh=")).expect("cue");
-        // The URL carries the token on.
+        // The URL includes the playback token.
         let url = format!("/api/stream/{}/{url}", viewer.video);
         let sheet = viewer.stack.beside().join("sheet.jpg");
         std::fs::write(&sheet, viewer.stack.anonymous().get(&url).await.expect(200).body)
@@ -226,7 +226,7 @@ async fn check_download(viewer: &Viewer<'_>) {
         let played = track.write(viewer.stack.beside());
         assert_eq!(hashes(&file, stream), hashes(&played, "0:0"), "{}", track.name);
     }
-    // A seek finds the same picture as reading on does.
+    // Seeking shows the same frame as continuous playback.
     let at = |seek: &[&str]| {
         let name = file.to_str().expect("path");
         let pick = ["-frames:v", "1", "-map", "0:v", "-f", "md5", "-"];

@@ -1,5 +1,5 @@
-//! A real clip plays to its end in Chromium with three players: no error, no stall, and the rung
-//! changes when the viewer says so (issue line 3).
+//! A real clip plays to its end in Chromium with three players, without errors or stalls, and the rung
+//! changes when the viewer selects another one.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ async fn plays(stack: &Stack, video: &str, player: &'static str, name: &str) {
         player,
         manifest: format!("/api/stream/{video}/{name}"),
         start: name.ends_with("mpd").then_some(0.0),
-        // Down again well before the end, so that both switches are seen.
+        // Back to the lower rung well before the end, so that both switches are observed.
         switches: vec![(2.0, 480), (14.0, 360)],
         text: None,
         deadline: Duration::from_secs(75),
@@ -29,7 +29,8 @@ async fn plays(stack: &Stack, video: &str, player: &'static str, name: &str) {
 async fn real_clip_plays_to_its_end_and_switches_by_hls() {
     let stack = Stack::start().await;
     let (video, _) = stack.client().publish(&clip::real(), Duration::from_secs(180)).await;
-    // One after another: many decoders on few cores would stall each other, not show our faults.
+    // One after another: several decoders on few cores would stall each other and hide stalls that the
+    // service causes.
     plays(&stack, &video, "hls.js", "hls/playlist.m3u8").await;
     plays(&stack, &video, "shaka", "hls/playlist.m3u8").await;
 }

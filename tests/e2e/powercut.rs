@@ -1,5 +1,5 @@
-//! Case 35: what a reply has acknowledged is there after a power cut. The real planes run over a library that
-//! writes down what they sync, and begin again with that and nothing else.
+//! Acknowledged data survives a power cut. The real planes run with a library that records which data
+//! they sync, and restart with only that data.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn what_was_acknowledged_outlives_a_power_cut() {
     let created = client.create(film.len(), "").await;
     let first = Bytes::copy_from_slice(&film[..1_000_000]);
     client.patch(&created.path, 0, &[], first).await.expect(204);
-    // In the middle of a request, after a reply to another one has told how far it is.
+    // In the middle of a request, after a reply to another request has reported the offset.
     let open = client.begin_patch(&created.path, 1_000_000, &film[1_000_000..], 700_000).await;
     client.reaches(&created.path, 1_700_000).await;
     power.strike(&mut stack);
@@ -36,7 +36,7 @@ async fn what_was_acknowledged_outlives_a_power_cut() {
     let client = Tus::new(&stack);
     let offset = client.offset(&created.path).await;
     assert!(offset >= 1_700_000, "{offset} is less than was acknowledged");
-    // A film that is there already, encoded.
+    // Another video, uploaded and encoded.
     let reply = stack.client().upload(&Numbered::seconds(6).file(), &[]).await.expect(201);
     let ready = reply.json()["videoId"].as_str().expect("videoId").to_owned();
     let job = stack.client().transcode(&ready, &json!({"profiles": ["360p"]})).await;
@@ -44,7 +44,7 @@ async fn what_was_acknowledged_outlives_a_power_cut() {
     let index = stack.store().join(format!("videos/{ready}/index"));
     eventually("the final index is stored", DEADLINE, async || index.exists().then_some(())).await;
     let before = std::fs::read(&index).expect("read index");
-    // The last bytes of the other one.
+    // The rest of the first upload.
     let rest = Bytes::copy_from_slice(&film[offset as usize..]);
     client.patch(&created.path, offset, &[], rest).await.expect(204);
     power.strike(&mut stack);

@@ -1,4 +1,4 @@
-//! Control and `up` end in the middle of a job, gently or not; the job completes (issue line 6).
+//! Control and `up` stop in the middle of a job, gracefully or not; the job completes.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ async fn job_survives_restarts_of_everything() {
     stack.up().await;
     let state = stack.client().job(&job).await["state"].clone();
     assert_eq!(state, "running", "the job goes on after a gentle restart");
-    // No orphan after 5 s is asserted inside.
+    // `kill_up` asserts that no orphaned process remains after 5 s.
     stack.kill_up();
     stack.up().await;
     stack.client().wait_job(&job, "completed", JOB_DEADLINE).await;
@@ -39,7 +39,7 @@ async fn every_plane_is_started_again_when_it_dies() {
     let stack = Stack::start().await;
     for program in ["streaming-dataplane", "redis-server", "postgres"] {
         stack.replace(program).await;
-        // Health may be a second old: what it says must hold for a call that needs every part.
+        // The health state may be a second old, so a call that needs every component must succeed, too.
         eventually("the service works again", Duration::from_secs(40), async || {
             let health = stack.anonymous().try_get("/health").await.ok()?;
             let videos = stack.client().try_get("/api/videos").await.ok()?;

@@ -1,5 +1,5 @@
-//! Every REST route with every kind of caller: docs/access.md says what each is told, the OpenAPI document
-//! which routes there are. A route that the docs do not list fails here.
+//! Every REST route with every kind of caller: docs/access.md defines the expected result, the OpenAPI
+//! document the set of routes. A route that docs/access.md does not list fails the test.
 
 use std::collections::BTreeMap;
 
@@ -15,11 +15,11 @@ use crate::harness::{
 };
 
 const ROLES: [&str; 5] = ["viewer", "editor", "admin", "worker", "dataplane"];
-/// Well-formed, and nobody's.
+/// A well-formed id that does not exist.
 const UNKNOWN: &str = "01936b2e-7c1a-7d33-8b0e-000000000001";
 const BOUNDARY: &str = "roles-boundary";
 
-/// The docs' table: "METHOD /path" to what each of [`ROLES`] is told.
+/// The table of docs/access.md: from "METHOD /path" to the result for each of [`ROLES`].
 fn table() -> BTreeMap<String, Vec<String>> {
     let text = std::fs::read_to_string(program::repository().join("docs/access.md")).expect("docs");
     let table = text.split("### REST").nth(1).expect("a table of routes");
@@ -33,7 +33,7 @@ fn table() -> BTreeMap<String, Vec<String>> {
     rows.skip(1).map(|mut row| (row.remove(0), row)).collect()
 }
 
-/// Every route of the OpenAPI document.
+/// All routes of the OpenAPI document.
 async fn routes(stack: &Stack) -> Vec<(String, String)> {
     let document = stack.anonymous().get("/api/openapi.json").await.expect(200).json();
     let mut routes = Vec::new();
@@ -45,11 +45,11 @@ async fn routes(stack: &Stack) -> Vec<(String, String)> {
             }
         }
     }
-    // HEAD is as GET where both are listed.
+    // HEAD behaves like GET where both are listed.
     let gets: Vec<String> =
         routes.iter().filter(|(method, _)| method == "GET").map(|(_, path)| path.clone()).collect();
     routes.retain(|(method, path)| method != "HEAD" || !gets.contains(path));
-    // The document leaves HEAD to be understood; an upload under way has no GET beside it.
+    // The document lists HEAD only where there is no GET; an upload in progress has none.
     let upload = ("HEAD".to_owned(), "/api/uploads/{id}".to_owned());
     if !routes.contains(&upload) {
         routes.push(upload);
@@ -57,7 +57,7 @@ async fn routes(stack: &Stack) -> Vec<(String, String)> {
     routes
 }
 
-/// What a route's names stand for.
+/// The values of the path parameters.
 struct Ids {
     video: String,
     job: String,
@@ -87,7 +87,7 @@ impl Ids {
     }
 }
 
-/// Asks a route with a body that it can read.
+/// Sends a request with a body that the route can parse.
 async fn ask(client: &Client, method: &str, path: &str) -> Reply {
     let junk = "not a film";
     let form = format!(
@@ -126,7 +126,7 @@ async fn mint(stack: &Stack, role: &str, tenant: &str) -> String {
     stack.rpc().auth().mint_token(request).await.expect("mint").into_inner().token
 }
 
-/// A private film's ids.
+/// Publishes a private video and returns its ids.
 async fn film(stack: &Stack) -> Ids {
     let admin = stack.client();
     let reply = admin.upload(&Numbered::seconds(6).file(), &[("visibility", "private")]).await;
@@ -168,7 +168,8 @@ async fn roles_reach_what_they_may(
         let client = stack.client().with_token(&mint(stack, role, "").await);
         for (method, path) in routes {
             let cell = table[&format!("{method} {path}")][number].as_str();
-            // What changes something changes nothing that exists: being let in shows all the same.
+            // Routes that change something get unknown ids, so that nothing is changed; the status
+            // still shows whether the role was allowed.
             let ids = if method == "GET" { film } else { &unknown };
             let filled = ids.fill(path);
             if filled.ends_with("/events") {
@@ -224,7 +225,8 @@ async fn bad_tokens_reach_nothing(
             }
             let filled = film.fill(path);
             let reply = ask(&client, method, &filled).await;
-            // A film's existence is nobody's business; a token that does not fit is told so.
+            // Without a token, the existence of a private video is not revealed; a token that does not
+            // allow it is rejected as such.
             let expected = match (path.starts_with("/api/stream"), kind) {
                 (true, "none") => 404,
                 (true, _) => 403,
@@ -240,7 +242,7 @@ async fn bad_tokens_reach_nothing(
     stack.anonymous().get(&opened).await.expect(200);
 }
 
-/// Another tenant's ids answer as unknown ones, to the letter.
+/// Another tenant's ids get exactly the same responses as unknown ids.
 async fn strangers_see_nothing(
     stack: &Stack,
     table: &BTreeMap<String, Vec<String>>,
@@ -267,7 +269,7 @@ async fn strangers_see_nothing(
     let admin = stack.client();
     let video = admin.get(&format!("/api/videos/{}", film.video)).await.expect(200).json();
     assert_ne!(video["title"], "changed", "nobody's refused change was made");
-    // What a caller may not set is not set: whose it is, and what state it is in.
+    // Fields that a caller may not set, such as owner and state, are not changed.
     let forged = json!({"title": "mine", "tenant": "elsewhere", "owner": "x", "state": "failed"});
     let headers = [("content-type", "application/json")];
     let path = format!("/api/videos/{}", film.video);

@@ -1,4 +1,5 @@
-//! `streaming-service up`: what it prints, what it refuses, and that it leaves nothing.
+//! `streaming-service up`: its output, the errors that it reports, and that it leaves no processes or
+//! files behind.
 
 use std::{
     fs,
@@ -48,7 +49,7 @@ async fn missing_ffmpeg_is_refused_by_name() {
     assert_one_line("no ffmpeg", &output, &text, "ffmpeg-of-mine");
 }
 
-/// A plane by hand, with what it needs at least and these variables on top.
+/// Runs a plane directly with the minimal configuration and these variables in addition.
 fn plane(stack: &Stack, program: &str, verb: &str, variables: &[(&str, &str)]) -> (Output, String) {
     let mut command = stack.command(program);
     command
@@ -87,7 +88,7 @@ fn planes_refuse_bad_variables_in_one_line_that_names_them() {
         let (output, text) = plane(&stack, program, verb, &[(variable, value)]);
         assert_one_line(&format!("{variable}={value}"), &output, &text, variable);
     }
-    // What is set to nothing is not set.
+    // A variable with an empty value counts as unset.
     let (output, text) = plane(&stack, "streaming-control", "serve", &[("STREAMING_STORES", "")]);
     assert_one_line("required", &output, &text, "set STREAMING_STORES");
 }
@@ -105,7 +106,7 @@ async fn ready_block_names_urls_and_keeps_the_token_secret() {
     let mode = fs::metadata(stack.data().join("admin.token")).expect("token").permissions().mode();
     assert_eq!(mode & 0o777, 0o600, "only the owner reads the token");
 
-    // Both upload commands of the block work when pasted.
+    // Both upload commands that `up` prints work when pasted.
     let lines = printed.lines().map(str::trim).filter(|line| line.contains("upload"));
     let commands: Vec<&str> = lines.collect();
     assert_eq!(commands.len(), 2, "our own and curl's upload command: {printed}");
@@ -121,7 +122,7 @@ async fn ready_block_names_urls_and_keeps_the_token_secret() {
     let videos = stack.client().get("/api/videos").await.expect(200).json();
     assert_eq!(videos["videos"].as_array().map(Vec::len), Some(2), "{videos:#}");
 
-    // A second start reuses the data, and tokens of the first still work.
+    // A second start reuses the data, and tokens of the first start still work.
     let token = stack.token.clone();
     assert!(stack.stop().success());
     stack.up().await;

@@ -1,4 +1,4 @@
-//! Sound and picture stay together: a flash and its beep are at most one frame apart (issue line 2).
+//! Audio and video stay in sync: a flash and its beep are at most one frame apart.
 
 use std::{path::Path, time::Duration};
 
@@ -13,11 +13,11 @@ use crate::{
 
 const SECONDS: u32 = 48;
 const RATE: f64 = 25.0;
-/// Of 255: brighter is a flash.
+/// Brightness of 255 above which a picture is a flash.
 const FLASH_LEVEL: u8 = 120;
-/// Of 32767: louder is the beep.
+/// Amplitude of 32767 above which a sample belongs to a beep.
 const BEEP_LEVEL: i16 = 8000;
-/// Between the end of one beep and the start of the next.
+/// Silence between the end of one beep and the start of the next, in samples.
 const SILENCE_SAMPLES: usize = 24_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

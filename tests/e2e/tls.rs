@@ -1,5 +1,5 @@
-//! TLS on both listeners, and the rule for plaintext. The clients are curl, grpcurl and openssl, which
-//! share no code with us.
+//! TLS on both listeners, and the rules for plaintext. The clients are curl, grpcurl and openssl, which
+//! share no code with this project.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 
 use crate::harness::{clip::Numbered, eventually, program, stack::Stack};
 
-/// A self-signed certificate, as people make them for a first try.
+/// Creates a self-signed certificate, as users do for a first try.
 fn certificate(folder: &Path) -> (PathBuf, PathBuf) {
     let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
     let names = "subjectAltName=DNS:localhost,IP:127.0.0.1";
@@ -46,7 +46,7 @@ fn curl(stack: &Stack, cert: &Path, args: &[&str]) -> String {
     text(&output)
 }
 
-/// Sends raw bytes through TLS and reads what comes back until the server closes.
+/// Sends raw bytes over TLS and reads the reply until the server closes the connection.
 fn raw(stack: &Stack, request: &str) -> String {
     let mut client = Command::new("openssl")
         .args(["s_client", "-quiet", "-connect", &stack.http])
@@ -76,7 +76,7 @@ async fn the_whole_service_speaks_tls() {
     stack.set("STREAMING_TLS_KEY_FILE", &key.to_string_lossy());
     stack.launch();
     stack.wait_addresses().await;
-    // Says nothing: it must not be waited for longer than a handshake may take.
+    // This client sends nothing: the server must not wait for it longer than the handshake timeout.
     let mut silent = TcpStream::connect(&stack.http).expect("connect");
     silent.set_read_timeout(Some(Duration::from_secs(30))).expect("set timeout");
 
@@ -88,20 +88,21 @@ async fn the_whole_service_speaks_tls() {
     let plain = Command::new("curl").args(["-sS", "--max-time", "20", &plain]).output();
     assert!(!plain.expect("run curl").status.success(), "plaintext is not answered");
 
-    // The guard against ambiguous requests stands behind TLS, too.
+    // Ambiguous requests are rejected over TLS, too.
     let twofold = "POST /api/videos HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\
                    Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
     let reply = raw(&stack, twofold).to_ascii_lowercase();
     assert!(reply.starts_with("http/1.1 400") && reply.contains("connection: close"), "{reply}");
 
-    // gRPC, by a client of another make.
+    // gRPC with an independent client.
     let grpcurl = program::tool("grpcurl").expect("grpcurl: run tools/install test");
     let listed =
         Command::new(grpcurl).arg("-cacert").arg(&cert).args([&stack.grpc, "list"]).output();
     let listed = text(&listed.expect("run grpcurl"));
     assert!(listed.contains("streaming.v1.JobService"), "{listed}");
 
-    // Our own: found by the data folder, workers and data plane included.
+    // Our own command, which finds the service by the data folder; this also uses the workers and the
+    // data plane.
     let film = Numbered::seconds(2).file();
     cli(&stack, &["upload", &film.to_string_lossy(), "--transcode", "--wait"]);
     assert!(cli(&stack, &["videos", "list"]).contains("ready"));
@@ -112,7 +113,7 @@ async fn the_whole_service_speaks_tls() {
     cli(&stack, &["videos", "list"]);
 }
 
-/// A new certificate counts without a restart.
+/// A new certificate takes effect without a restart.
 async fn renew(stack: &Stack) {
     let old = fs::read(stack.beside().join("cert.pem")).expect("read certificate");
     let (cert, _) = certificate(stack.beside());

@@ -1,5 +1,6 @@
-//! The whole topology as plain processes: two controls, two data planes, three workers, one database, one
-//! Redis, MinIO with two buckets and a balancer. One of each is lost while a film is uploaded, encoded and played.
+//! The whole topology as plain processes: two control planes, two data planes, three workers, one
+//! database, one Redis, MinIO with two buckets, and a load balancer. One of each plane is killed while
+//! a video is uploaded, encoded and played.
 
 use std::{
     sync::{
@@ -39,13 +40,13 @@ use crate::{
 
 const JOB_DEADLINE: Duration = Duration::from_secs(120);
 const UPLOAD_DEADLINE: Duration = Duration::from_secs(40);
-/// Case 108: from its start to its first segment.
+/// The time from the start of a data plane to its first segment.
 const WARM_DEADLINE: Duration = Duration::from_secs(5);
-/// A drained worker's: its chunks may still end.
+/// The time that a worker may take to drain: it may still finish its chunks.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(25);
-/// As long as nginx leaves a member alone that has failed.
+/// How long nginx avoids an upstream server after a failure.
 const FORGIVEN: Duration = Duration::from_millis(2500);
-/// Requests that may break with the data plane that carries them.
+/// Requests that may fail along with the data plane that serves them.
 const BROKEN_MAX: usize = 2;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -72,12 +73,12 @@ async fn film_survives_the_loss_of_one_of_each() {
         (count("done") >= 1 && count("leased") >= 1).then_some(())
     })
     .await;
-    // With the other data plane still in disgrace, nobody would be left.
+    // Until nginx uses the restarted data plane again, there would be no data plane left.
     tokio::time::sleep_until(forgiven).await;
     fleet.workers[0].kill();
     fleet.controls[0].kill();
     fleet.dataplanes[1].kill();
-    // Case 23: what a drained worker holds is not counted against it.
+    // The tasks of a drained worker are not counted as failed.
     assert!(fleet.workers[1].drain(DRAIN_DEADLINE).await.success());
     let done = client.wait_job(&job, "completed", JOB_DEADLINE).await;
     assert!(tasks(&done, "chunk").iter().all(|task| task["error"].is_null()), "{done:#}");
@@ -99,7 +100,7 @@ async fn film_survives_the_loss_of_one_of_each() {
     }
 }
 
-/// Half of a film that can be resumed, on its way to the data plane that will be killed.
+/// The first half of a resumable upload, in progress on the data plane that will be killed.
 struct Resumable {
     film: Vec<u8>,
     created: Created,
@@ -116,7 +117,8 @@ impl Resumable {
         Self { film, created, _open: open }
     }
 
-    /// The other data plane takes it up where the first one had come, though that still held the lease.
+    /// The other data plane resumes at the first one's offset, although the first one still held the
+    /// upload lease.
     async fn go_on(self, fleet: &Fleet) {
         let client = Tus::at(&fleet.dataplanes[1].address, &fleet.base.token);
         let offset = client.offset(&self.created.path).await;
@@ -128,8 +130,8 @@ impl Resumable {
     }
 }
 
-/// Two uploads at once, one on each data plane, one of which is killed under way. What breaks is sent
-/// again and arrives.
+/// Two uploads at the same time, one on each data plane, one of which is killed meanwhile. If both
+/// uploads fail, the video is sent again.
 async fn upload(fleet: &mut Fleet, film: &Numbered) -> String {
     let bytes = Bytes::from(std::fs::read(film.file()).expect("read film"));
     let (started, mut begun) = mpsc::channel(2);
@@ -165,7 +167,7 @@ async fn upload(fleet: &mut Fleet, film: &Numbered) -> String {
     }
 }
 
-/// As a client does that was told 502: nothing was taken in, and another attempt is harmless.
+/// Retries as a client does after a 502: nothing was stored, and another attempt is harmless.
 async fn send_again(client: &Client, film: &Numbered) -> String {
     eventually("the film arrives", UPLOAD_DEADLINE, async || {
         let reply = client.upload(&film.file(), &[]).await;
@@ -175,7 +177,7 @@ async fn send_again(client: &Client, film: &Numbered) -> String {
     .await
 }
 
-/// The same for the job.
+/// Retries the request for a job in the same way.
 async fn transcode(client: &Client, video: &str) -> String {
     eventually("the job is queued", UPLOAD_DEADLINE, async || {
         let reply = client.post(&format!("/api/videos/{video}/transcode"), &json!({})).await;
@@ -185,7 +187,7 @@ async fn transcode(client: &Client, video: &str) -> String {
     .await
 }
 
-/// Somebody who looks on through the balancer all the while.
+/// A viewer that keeps requesting through the load balancer.
 struct Viewer {
     stop: Arc<AtomicBool>,
     task: tokio::task::JoinHandle<(u32, Vec<String>)>,
@@ -224,7 +226,7 @@ impl Viewer {
     }
 }
 
-/// A data plane that comes back serves at once, without anybody's help.
+/// A data plane that is restarted serves segments at once, without intervention.
 async fn returns_warm(fleet: &mut Fleet, video: &str, job: &str) {
     fleet.dataplanes[1].start_again();
     let direct = Client::new(&fleet.dataplanes[1].address, None);

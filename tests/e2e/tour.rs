@@ -1,17 +1,17 @@
-//! The pages' own examples, run as a person pastes them: every fenced block that is marked `sh run`, in
-//! order, in one shell, beside a running service.
+//! Runs the examples of the documentation as a user would paste them: every fenced block marked `sh
+//! run`, in order, in one shell, beside a running service.
 
 use std::{fs, os::unix::fs::symlink, process::Command, time::Duration};
 
 use crate::harness::{eventually, program, stack::Stack};
 
-/// What the shell knows that a reader's does not: a refusal ends the tour, unless the line asks for the
+/// Differs from a reader's shell in one way: an HTTP error ends the run, unless the line prints the
 /// status itself.
 const PREAMBLE: &str = "set -euo pipefail\n\
     curl() { case \"$*\" in *%{http_code}*) command curl \"$@\";; \
     *) command curl --fail-with-body --max-time 120 \"$@\";; esac; }\n";
 
-/// The blocks of a page that are marked for running.
+/// The blocks of a page that are marked to be run.
 fn blocks(page: &str) -> Vec<String> {
     let text = fs::read_to_string(program::repository().join(page)).expect("read page");
     let marked = text.split("\n```sh run\n").skip(1);
@@ -21,7 +21,7 @@ fn blocks(page: &str) -> Vec<String> {
     blocks
 }
 
-/// Runs a page's blocks and returns what they printed.
+/// Runs a page's blocks and returns their output.
 async fn run(page: &str, least: usize) -> Option<String> {
     if program::tool("grpcurl").is_none() {
         assert!(!program::continuous_integration(), "grpcurl is missing");
@@ -35,7 +35,7 @@ async fn run(page: &str, least: usize) -> Option<String> {
         stack.data().join("sample.mp4").exists().then_some(())
     })
     .await;
-    // The folder that a reader is in: programs where `make build` puts them, tools, and ./data.
+    // The reader's working folder: programs where `make build` puts them, the tools, and ./data.
     fs::create_dir(stack.beside().join("target")).expect("make folder");
     symlink(program::bin_dir(), stack.beside().join("target/release")).expect("link programs");
     symlink(program::repository().join(".tools"), stack.beside().join(".tools")).expect("link");

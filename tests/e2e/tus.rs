@@ -1,5 +1,6 @@
-//! Uploads that survive: tus 1.0.0 against the whole service, with kills, cuts, two at once, and what is
-//! left of those that are given up. The same walk on a folder and on a bucket.
+//! Resumable uploads: tus 1.0.0 against the whole service, with killed processes, interrupted requests,
+//! concurrent requests, and the cleanup of aborted uploads. The same sequence runs on a folder and on a
+//! bucket.
 
 pub(crate) mod client;
 mod command;
@@ -22,7 +23,7 @@ use client::Tus;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A film with `bytes` of padding behind it, in a box that players skip.
+/// A video followed by `bytes` of padding in a box that players skip.
 pub(crate) fn padded(seconds: u32, bytes: usize) -> Vec<u8> {
     let mut film = std::fs::read(Numbered::seconds(seconds).file()).expect("read film");
     film.extend_from_slice(&u32::try_from(bytes + 8).expect("a small box").to_be_bytes());
@@ -78,7 +79,7 @@ async fn upload_survives_cuts_kills_and_two_at_once_and_becomes_a_film() {
     assert_eq!(state(&stack, &abandoned.video).await, "404");
 }
 
-/// Who may not, what does not exist, what is no tus.
+/// Callers without permission, other tenants' and unknown uploads, and exceeded quotas.
 async fn refusals(stack: &Stack, tus: &Tus) {
     let viewer = tus.with_token(&stack.rpc().mint("viewer").await);
     assert_eq!(viewer.try_create(10, "").await.status, 403, "viewers do not upload");
@@ -109,7 +110,8 @@ async fn mint_for(stack: &Stack, tenant: &str) -> String {
     stack.rpc().auth().mint_token(request).await.expect("mint token").into_inner().token
 }
 
-/// A film in pieces: with a checksum, with a cut, with the data plane killed in the middle.
+/// A video uploaded in several requests: one with a checksum, one that is interrupted, and one during
+/// which the data plane is killed.
 async fn film_through_a_kill(stack: &mut Stack) -> String {
     let film = padded(6, 3_000_000);
     let tus = Tus::new(stack);
@@ -120,7 +122,7 @@ async fn film_through_a_kill(stack: &mut Stack) -> String {
     assert_eq!(head.header("upload-metadata"), metadata);
     assert_eq!(head.header("upload-length"), film.len().to_string());
     assert!(head.header("upload-expires").ends_with("GMT"), "{:?}", head.headers);
-    // Another's bytes under this checksum are dropped, the right ones are kept.
+    // Bytes that do not match the checksum are dropped, the right ones are stored.
     let piece = &film[..500_000];
     let sum = tus.sha256(piece);
     let wrong = tus.patch(&path, 0, &[("upload-checksum", &sum)], vec![1; 500_000].into()).await;
@@ -131,10 +133,10 @@ async fn film_through_a_kill(stack: &mut Stack) -> String {
         (kept.header("upload-offset"), kept.header("video-id")),
         ("500000", &*created.video)
     );
-    // Cut: what came is kept.
+    // Interrupted: the bytes that arrived are kept.
     tus.begin_patch(&path, 500_000, &film[500_000..], 600_000).await;
     tus.reaches(&path, 1_100_000).await;
-    // Killed: never less than was acknowledged.
+    // Killed: the offset is never lower than was acknowledged.
     let open = tus.begin_patch(&path, 1_100_000, &film[1_100_000..], 700_000).await;
     tus.reaches(&path, 1_800_000).await;
     stack.replace("streaming-dataplane").await;
@@ -175,7 +177,7 @@ async fn two_at_once(stack: &Stack, tus: &Tus) {
     assert_eq!(Sha256::digest(source(stack, &created.video)), Sha256::digest(&expected));
 }
 
-/// What is no film: the reason stands with the video, and nothing else is kept.
+/// A file that is not a video: the video's state shows the reason, and nothing else is kept.
 async fn refused_by_the_probe(stack: &Stack, tus: &Tus) {
     let created = tus.create(500_000, "").await;
     tus.patch(&created.path, 0, &[], vec![7; 500_000].into()).await.expect(204);
@@ -226,7 +228,7 @@ async fn uploads_to_a_bucket_go_in_parts_and_leave_nothing_behind() {
         let body = Bytes::copy_from_slice(&film[from..to]);
         tus.patch(&path, from as u64, &[], body).await.expect(204)
     };
-    // A part and a rest, a rest alone, parts with a checksum, a kill, the end.
+    // A full part and a partial one, a partial one alone, a checksum, a killed data plane, the end.
     send(&tus, 0, 10 << 20).await;
     assert_eq!((tus.offset(&path).await, uploads().len()), (10 << 20, 1));
     send(&tus, 10 << 20, 11 << 20).await;
@@ -253,7 +255,7 @@ async fn uploads_to_a_bucket_go_in_parts_and_leave_nothing_behind() {
     bucket_leftovers(&stack, &minio, &film).await;
 }
 
-/// A form through the same writers, and an upload that is given up.
+/// A form upload through the same code, and an upload that is aborted.
 async fn bucket_leftovers(stack: &Stack, minio: &Minio, film: &[u8]) {
     let file = stack.beside().join("padded.mp4");
     std::fs::write(&file, film).expect("write film");
@@ -275,7 +277,7 @@ async fn bucket_leftovers(stack: &Stack, minio: &Minio, film: &[u8]) {
     .await;
 }
 
-/// The command line, killed in the middle, and an independent client, broken off.
+/// The command line, killed in the middle of an upload, and an independent client that is interrupted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_are_interrupted_go_on() {
     let stack = Stack::start().await;
@@ -283,7 +285,7 @@ async fn clients_that_are_interrupted_go_on() {
     std::fs::write(&file, padded(6, 60_000_000)).expect("write film");
     let proxy = Proxy::to(&stack.http).await;
     let mut first = command::upload(&stack, &proxy, &file).spawn().expect("start upload");
-    // As soon as it has begun nothing gets through any more, and then it dies.
+    // Once the upload has begun, the proxy holds all traffic, and the client is killed.
     while command::remembered(&stack).is_none() {
         assert!(first.try_wait().expect("wait for upload").is_none(), "it ended early");
         tokio::time::sleep(Duration::from_millis(2)).await;

@@ -1,4 +1,4 @@
-//! A tus client that is told when to break off.
+//! A tus client that can stop in the middle of a request.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::harness::{
     stack::Stack,
 };
 
-/// An upload that was begun.
+/// An upload that has been created.
 pub(crate) struct Created {
     pub(crate) path: String,
     pub(crate) video: String,
@@ -32,7 +32,7 @@ impl Tus {
         Self::at(&stack.http, &stack.token)
     }
 
-    /// Of one data plane among several.
+    /// A client of one data plane among several.
     pub(crate) fn at(address: &str, token: &str) -> Self {
         let (address, token) = (address.to_owned(), token.to_owned());
         Self { client: Client::new(&address, Some(&token)), address, token }
@@ -97,7 +97,7 @@ impl Tus {
         reply.header("upload-offset").parse().expect("an offset")
     }
 
-    /// Waits until at least so many bytes are durable.
+    /// Waits until at least `offset` bytes are stored durably.
     pub(crate) async fn reaches(&self, path: &str, offset: u64) {
         eventually("the bytes are durable", DEADLINE, async || {
             (self.offset(path).await >= offset).then_some(())
@@ -105,8 +105,8 @@ impl Tus {
         .await;
     }
 
-    /// Sends the head of a request for all of `body` and only `sent` bytes of it. The connection ends when
-    /// it is dropped.
+    /// Sends the head of a request for all of `body`, but only `sent` bytes of it. Dropping the result
+    /// closes the connection.
     pub(crate) async fn begin_patch(
         &self,
         path: &str,

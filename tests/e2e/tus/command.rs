@@ -1,4 +1,4 @@
-//! `streaming-service upload`, as a person runs it, and tus-js-client, as an application does.
+//! `streaming-service upload`, as a user runs it, and tus-js-client, as an application uses it.
 
 use std::{
     path::Path,
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{program, proxy::Proxy, stack::Stack};
 
-/// The command, ready to be started.
+/// The command, ready to start.
 pub(crate) fn upload(stack: &Stack, proxy: &Proxy, file: &Path) -> Command {
     let mut command = stack.command("streaming-service");
     command.env("STREAMING_HTTP_ADDR", &proxy.address);
@@ -17,7 +17,7 @@ pub(crate) fn upload(stack: &Stack, proxy: &Proxy, file: &Path) -> Command {
     command
 }
 
-/// Runs it to its end; what it printed.
+/// Runs the command to its end and returns its output.
 pub(crate) async fn run(stack: &Stack, proxy: &Proxy, file: &Path) -> String {
     let mut command = upload(stack, proxy, file);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -28,14 +28,14 @@ pub(crate) async fn run(stack: &Stack, proxy: &Proxy, file: &Path) -> String {
     text
 }
 
-/// Something is remembered for later.
+/// `Some` if the state of an unfinished upload has been saved.
 pub(crate) fn remembered(stack: &Stack) -> Option<()> {
     let folder = std::fs::read_dir(stack.data().join("uploads"));
     let mut files = folder.into_iter().flatten().flatten();
     files.any(|file| file.path().extension().is_some_and(|kind| kind == "json")).then_some(())
 }
 
-/// A file that is no film ends with the reason and a status that says so.
+/// Uploading a file that is not a video fails with the reason and a matching exit status.
 pub(crate) async fn refuses_what_is_no_film(stack: &Stack, proxy: &Proxy, file: &Path) {
     for form in [false, true] {
         let mut command = upload(stack, proxy, file);
@@ -50,8 +50,8 @@ pub(crate) async fn refuses_what_is_no_film(stack: &Stack, proxy: &Proxy, file: 
     }
 }
 
-/// Uploads with tus-js-client in requests of `chunk` bytes, broken off after `interrupt` of them and taken
-/// up by a second client; what it reports.
+/// Uploads with tus-js-client in requests of `chunk` bytes: the first client stops after `interrupt`
+/// bytes and a second one resumes. Returns the script's report.
 pub(crate) async fn tus_js_client(stack: &Stack, file: &Path, chunk: u64, interrupt: u64) -> Value {
     let order = json!({
         "endpoint": format!("http://{}/api/uploads", stack.http),
