@@ -1,5 +1,5 @@
-//! Objects in S3 by presigned URLs: one request at a time, each bounded. No keys, and no URL in any
-//! error or log.
+//! Reads and writes objects in S3 through presigned URLs: one bounded request at a time. The worker has
+//! no S3 credentials, and no error or log contains a URL.
 
 use std::{
     ops::Range,
@@ -16,40 +16,40 @@ use thiserror::Error;
 
 use crate::output::Sha256Digest;
 
-/// Carries an object's digest; its presigned URL covers it.
+/// The header with an object's digest; the presigned URL's signature covers it.
 const CHECKSUM: &str = "x-amz-checksum-sha256";
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
 const IDLE_TIME_MAX: Duration = Duration::from_secs(20);
-/// Of one block of a source.
+/// Time limit of a request for one block of a source.
 const GET_TIME_MAX: Duration = Duration::from_secs(15);
-/// Of one object, and more for large ones.
+/// Time limit of a request that writes one object; larger objects get more.
 const PUT_TIME_MIN: Duration = Duration::from_secs(30);
 const PUT_BYTES_PER_SECOND_MIN: u64 = 512 << 10;
-/// How long tasks of a store that is down are left alone: doubled each time, up to the larger.
+/// How long a task waits while its store is down: doubled each time, up to `DEFER_MAX`.
 const DEFER_MIN: Duration = Duration::from_secs(2);
 const DEFER_MAX: Duration = Duration::from_secs(60);
 
-/// Why the store did not do what it was asked.
+/// Why a request to the store failed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Trouble {
-    /// It is down, busy or out of reach: later.
+    /// The store is down, busy or unreachable; retry later.
     #[error("the store does not answer ({0})")]
     Down(String),
-    /// The URL is not, or no longer, good for this.
+    /// The URL has expired or does not allow this request.
     #[error("the store refuses a presigned url ({0})")]
     Denied(String),
-    /// The object is not there, or is another one by now.
+    /// The object does not exist, or has been replaced.
     #[error("the object is not in the store")]
     Missing,
-    /// The lease under which it was asked is gone.
+    /// The lease that the request belongs to is lost.
     #[error("the lease is gone")]
     Lost,
 }
 
-/// A part of an object, and what it is a part of.
+/// A range of an object, and information about the object.
 #[derive(Debug)]
 pub struct Part {
-    /// As many as were asked for, or up to the object's end.
+    /// The requested bytes, or fewer at the object's end.
     pub bytes: Bytes,
     /// The whole object's size.
     pub total: u64,
@@ -57,22 +57,22 @@ pub struct Part {
     pub etag: Option<String>,
 }
 
-/// A client of whatever stores leases lead to.
+/// A client for the stores that leases refer to.
 #[derive(Debug)]
 pub struct Client {
     http: reqwest::Client,
-    /// Tasks in a row that were put off because of a store.
+    /// Consecutive tasks that were deferred because a store was down.
     deferred: AtomicU32,
 }
 
 impl Client {
-    /// A client that keeps connections.
+    /// Creates a client that reuses connections.
     ///
     /// # Errors
     /// When the system's TLS roots cannot be read.
     pub fn new() -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
-            // A redirect could lead anywhere.
+            // A redirect could lead to any server.
             .redirect(Policy::none())
             .connect_timeout(CONNECT_TIME_MAX)
             .pool_idle_timeout(IDLE_TIME_MAX)
@@ -81,7 +81,7 @@ impl Client {
         Ok(Self { http, deferred: AtomicU32::new(0) })
     }
 
-    /// Reads a range, of the version `etag` when that is known.
+    /// Reads a range; if `etag` is known, only of that version.
     pub(crate) async fn get(
         &self,
         url: &Secret,
@@ -126,7 +126,7 @@ impl Client {
         Ok(())
     }
 
-    /// How long a task is to be left alone whose store is down.
+    /// How long to defer a task whose store is down.
     pub fn defer(&self) -> Duration {
         let before = self.deferred.fetch_add(1, Ordering::Relaxed);
         let longest = (DEFER_MIN * 2_u32.saturating_pow(before.min(8))).min(DEFER_MAX);
@@ -134,7 +134,7 @@ impl Client {
     }
 }
 
-/// Reads a body of exactly `length` bytes; one that ends early is no success.
+/// Reads a body of exactly `length` bytes; a body that ends early is an error.
 async fn body(mut reply: Response, length: u64) -> Result<Bytes, Trouble> {
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     let mut bytes = BytesMut::new();
@@ -150,7 +150,7 @@ async fn body(mut reply: Response, length: u64) -> Result<Bytes, Trouble> {
     Ok(bytes.freeze())
 }
 
-/// First byte and the object's size.
+/// The first byte and the object's size.
 fn content_range(reply: &Response) -> Option<(u64, u64)> {
     let text = reply.headers().get(header::CONTENT_RANGE)?.to_str().ok()?;
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
@@ -158,7 +158,7 @@ fn content_range(reply: &Response) -> Option<(u64, u64)> {
     Some((start.parse().ok()?, total.parse().ok()?))
 }
 
-/// Only the kind of error: its text names the URL.
+/// Keeps only the kind of the error, because its text contains the URL.
 fn transport(error: &reqwest::Error) -> Trouble {
     let what = if error.is_timeout() {
         "no answer in time"

@@ -1,4 +1,5 @@
-//! FFmpeg behind the fence: the only modules that know its arguments, its output and its moods.
+//! Runs FFmpeg in the sandbox; the only modules that know its arguments, its output and its error
+//! texts.
 //!
 //! **Invariant:** nothing outside `ffmpeg*` names `ffmpeg_sidecar` or builds an FFmpeg argument.
 
@@ -20,10 +21,10 @@ pub use progress::Progress;
 
 use crate::sandbox::Sandbox;
 
-/// The programs, the fence around them, and the bounds that hold for every run.
+/// The programs, their sandbox, and the limits that apply to every run.
 #[derive(Clone, Debug)]
 pub struct Toolbox {
-    /// How programs are started.
+    /// Starts the programs.
     pub sandbox: Sandbox,
     /// Absolute path.
     pub ffmpeg: PathBuf,
@@ -31,7 +32,7 @@ pub struct Toolbox {
     pub ffprobe: PathBuf,
     /// Address space of one run.
     pub memory_bytes: u64,
-    /// How long a run may show no progress.
+    /// How long a run may go without progress.
     pub stall: Duration,
 }
 

@@ -1,7 +1,7 @@
-//! The worker: pulls leased tasks, runs FFmpeg behind a fence, writes objects, reports proof.
+//! The worker: leases tasks, runs FFmpeg in a sandbox, writes objects and reports them to control.
 //!
-//! **Invariant:** the worker holds no handle on a database, Redis or a store's keys or listing; it
-//! knows the paths and presigned URLs that its leases name, and nothing else.
+//! **Invariant:** the worker has no access to a database, to Redis, or to a store's credentials or
+//! listing; it knows only the paths and presigned URLs that its leases contain.
 
 pub mod bucket;
 pub mod config;
@@ -38,38 +38,39 @@ const ENCODER_LIST_BYTES_MAX: usize = 1 << 20;
 /// Why a worker cannot start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// A program is not there.
+    /// A program was not found.
     #[error("cannot find the program {0}")]
     Program(String),
-    /// The kernel cannot fence FFmpeg in.
+    /// The kernel cannot sandbox FFmpeg.
     #[error(
         "this kernel has no Landlock, so FFmpeg cannot be sandboxed; --unsandboxed runs it without"
     )]
     Unfenced,
-    /// No place for temporary files.
+    /// The scratch folder cannot be created or used.
     #[error("cannot use the scratch folder")]
     Scratch(#[source] io::Error),
-    /// Our own executable, which becomes the sandbox's launcher.
+    /// The worker's own executable, which is also the sandbox launcher, was not found.
     #[error("cannot find the worker's own executable")]
     Launcher(#[source] io::Error),
-    /// The listener for metrics.
+    /// The metrics listener cannot be opened.
     #[error("cannot listen for metrics on {0}")]
     Metrics(std::net::SocketAddr, #[source] io::Error),
-    /// The client of stores in S3.
+    /// The client for S3 stores cannot be created.
     #[error("cannot open a client for stores")]
     Client(#[source] reqwest::Error),
-    /// FFmpeg does not even list its encoders.
+    /// FFmpeg cannot even list its encoders.
     #[error("cannot run ffmpeg in its sandbox: {0}")]
     SelfTest(#[source] Fault),
-    /// FFmpeg lacks an encoder.
+    /// FFmpeg has none of the encoders that the service uses.
     #[error("ffmpeg has none of the encoders {0}")]
     Encoders(String),
 }
 
-/// Works until `shutdown`.
+/// Runs the worker until `shutdown`.
 ///
 /// # Errors
-/// When the machine lacks what a worker needs.
+/// When the machine lacks a program, a kernel feature, a folder, a port or an encoder that the worker
+/// needs.
 pub async fn run(
     config: Config,
     telemetry: Telemetry,
@@ -102,10 +103,10 @@ pub async fn run(
     Ok(())
 }
 
-/// The programs of `config` behind `sandbox`.
+/// Finds the programs of `config`, to be run in `sandbox`.
 ///
 /// # Errors
-/// When a program is missing, or the kernel cannot fence although it should.
+/// When a program is missing, or the sandbox is required but the kernel does not support it.
 pub fn toolbox(config: &Config, sandbox: Sandbox) -> Result<Toolbox, StartError> {
     if !config.unsandboxed && !sandbox::available() {
         return Err(StartError::Unfenced);
@@ -122,8 +123,8 @@ pub fn toolbox(config: &Config, sandbox: Sandbox) -> Result<Toolbox, StartError>
     })
 }
 
-/// Runs FFmpeg once behind the fence, so that a machine that cannot do it says so at its start and not
-/// at its first task; returns the encoders that it has of ours.
+/// Runs FFmpeg once in the sandbox, so that a machine where that fails reports it at startup instead of
+/// in its first task. Returns the encoders of this service that FFmpeg has.
 async fn self_test(toolbox: &Toolbox, scratch: &Scratch) -> Result<Vec<String>, StartError> {
     let folder = scratch.task().map_err(StartError::Scratch)?;
     let (program, args) = (&toolbox.ffmpeg, args::encoders());

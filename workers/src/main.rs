@@ -1,4 +1,5 @@
-//! `streaming-worker run`. Started with a sandbox policy, it becomes FFmpeg behind a fence instead.
+//! `streaming-worker run`. When started with a sandbox policy, the process becomes a sandboxed FFmpeg
+//! instead.
 
 use std::process::ExitCode;
 
@@ -10,7 +11,7 @@ use workers::{
 };
 
 fn main() -> ExitCode {
-    // Before anything that could start a thread.
+    // Must come before anything that could start a thread.
     if sandbox::requested() {
         let error = sandbox::launch();
         eprintln!("[fatal] {:#}", anyhow::Error::from(error));

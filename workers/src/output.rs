@@ -1,4 +1,4 @@
-//! Objects on their way into the store: whole, durable and under their final name, or not there at all.
+//! Writes objects to the store: either complete, durable and under their final name, or not at all.
 
 use std::{
     fs::{self, File},
@@ -23,11 +23,12 @@ use crate::{
     task::Interruption,
 };
 
-/// How long a finished output waits for a store that is down, before somebody else may make it again.
+/// How long a finished output waits for a store that is down before the task is given back for another
+/// attempt.
 const PATIENCE: Duration = Duration::from_secs(600);
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(15);
-/// Places in a row that the store may refuse.
+/// How often the store may reject a presigned URL for one output.
 const DENIALS_MAX: u32 = 3;
 
 /// A digest of an object's bytes.
@@ -38,20 +39,20 @@ pub fn digest(bytes: &[u8]) -> Sha256Digest {
     Sha256::digest(bytes).into()
 }
 
-/// Where a lease's outputs go.
+/// The destination of a lease's outputs.
 #[derive(Clone, Debug)]
 pub enum Outlet {
     /// Below this folder of a local store.
     Folder(PathBuf),
-    /// To S3, each to a place that control grants.
+    /// In S3, with a presigned URL from control for each object.
     Bucket(Access, Arc<Client>),
 }
 
 impl Outlet {
-    /// Stores an object under `key`, whole and durable.
+    /// Stores an object under `key`, complete and durable.
     ///
     /// # Errors
-    /// When it cannot be written, or the lease is gone.
+    /// When it cannot be written or the lease is lost.
     pub async fn put(
         &self,
         key: &str,
@@ -71,8 +72,8 @@ impl Outlet {
     }
 }
 
-/// Asks for a place and writes it, again and again while the store is down: what has been encoded is
-/// worth some patience, and waiting costs no attempt.
+/// Requests a presigned URL and writes the object, retrying while the store is down: encoding again
+/// would cost more than waiting, and waiting does not use up an attempt.
 async fn send(
     access: &Access,
     client: &Client,
@@ -107,22 +108,22 @@ async fn send(
     }
 }
 
-/// Writes `bytes` to `key` below the store's folder `root`. Readers see nothing or everything, also
-/// after a power cut.
+/// Writes `bytes` to `key` below the store's folder `root`. Readers see either nothing or the whole
+/// file, even after a power cut.
 ///
 /// # Errors
-/// When the key leaves the folder, or the file cannot be written.
+/// When the key leads outside the folder, or the file cannot be written.
 pub fn write(root: &Path, key: &str, bytes: &[u8]) -> io::Result<()> {
     let path = locate(root, key)?;
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     fs::create_dir_all(folder)?;
-    // The object store takes names that end so for unfinished uploads and lists none of them.
+    // The object store treats names with this ending as unfinished uploads and does not list them.
     let mut temporary = path.clone().into_os_string();
     temporary.push(format!("#{}", std::process::id()));
     let temporary = PathBuf::from(temporary);
     let written = write_durably(&temporary, bytes).and_then(|()| fs::rename(&temporary, &path));
     if written.is_err() {
-        // Nothing to add when this fails too: the name marks it as unfinished.
+        // A failure here changes nothing: the name marks the file as unfinished.
         drop(fs::remove_file(&temporary));
         return written;
     }

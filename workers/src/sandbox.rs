@@ -1,11 +1,11 @@
-//! The fence around FFmpeg: uploads are untrusted programs for its parsers.
+//! The sandbox around FFmpeg: uploads are untrusted input to its parsers.
 //!
-//! The worker starts its own executable once more with a policy in [`POLICY_VARIABLE`]. That process is
-//! single-threaded and fences itself in (limits, Landlock, seccomp) before it becomes FFmpeg, so nothing
-//! of ours runs between fork and exec and no unsafe code is needed.
+//! The worker starts its own executable again with a policy in [`POLICY_VARIABLE`]. That process is
+//! single-threaded and restricts itself (limits, Landlock, seccomp) before it executes FFmpeg, so none
+//! of our code runs between fork and exec and no unsafe code is needed.
 //!
-//! **Invariant:** what runs inside reads this task's source and the system's programs, writes this
-//! task's scratch folder, opens no socket but to the one port that its source is behind, and dies with
+//! **Invariant:** a sandboxed process can read this task's source and the system's programs, write to
+//! this task's scratch folder, and connect only to the one port that serves its source; it dies with
 //! the worker.
 
 mod filesystem;
@@ -32,25 +32,25 @@ pub use policy::{POLICY_VARIABLE, Policy};
 
 use crate::source::Input;
 
-/// The launcher's exit code when the fence could not be put up; FFmpeg itself never uses it.
+/// The launcher's exit code if the sandbox could not be set up; FFmpeg itself never uses it.
 pub const EXIT_UNFENCED: u8 = 125;
 
-/// Why the fence could not be put up.
+/// Why the sandbox could not be set up.
 #[derive(Debug, Error)]
 pub enum SandboxError {
     /// The policy is missing or cannot be read.
     #[error("read sandbox policy: {0}")]
     Policy(String),
-    /// The worker was gone before its child could tie its life to it.
+    /// The worker died before its child could arrange to die with it.
     #[error("tie sandbox to its parent: the parent is gone")]
     Orphaned,
-    /// The kernel refuses a limit or an attribute.
+    /// The kernel rejected a limit or an attribute.
     #[error("set process attribute {0}")]
     Attribute(&'static str, #[source] nix::Error),
-    /// The kernel has no (or too old a) Landlock.
+    /// The kernel has no Landlock or too old a version.
     #[error("restrict file system: {0}")]
     Landlock(String),
-    /// The system call filter cannot be made or installed.
+    /// The system call filter cannot be built or installed.
     #[error("filter system calls: {0}")]
     Seccomp(String),
     /// The program cannot be started.
@@ -58,13 +58,13 @@ pub enum SandboxError {
     Exec {
         /// The program's file name.
         program: String,
-        /// What the system says.
+        /// The operating system's error.
         #[source]
         source: io::Error,
     },
 }
 
-/// How to start fenced programs.
+/// Starts sandboxed programs.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
     launcher: PathBuf,
@@ -72,8 +72,9 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Fences with the executable `launcher`, whose `main` calls [`launch`] when [`requested`].
-    /// `fenced` false leaves out Landlock and seccomp: for kernels without them, on the operator's word.
+    /// Uses the executable `launcher`, whose `main` must call [`launch`] when [`requested`] is true.
+    /// With `fenced` false, Landlock and seccomp are left out: for kernels without them, when the
+    /// operator opts out.
     pub fn new(launcher: PathBuf, fenced: bool) -> Self {
         Self { launcher, fenced }
     }
@@ -83,8 +84,8 @@ impl Sandbox {
         &self.launcher
     }
 
-    /// Prepares `command` (of [`Sandbox::launcher`]) to become `program` behind the fence, in a process
-    /// group of its own.
+    /// Prepares `command` (of [`Sandbox::launcher`]) to become the sandboxed `program`, in its own
+    /// process group.
     ///
     /// # Errors
     /// When a path is not valid UTF-8.
@@ -112,16 +113,16 @@ impl Sandbox {
     }
 }
 
-/// Whether this process was started to become a fenced program.
+/// Whether this process was started to become a sandboxed program.
 pub fn requested() -> bool {
     env::var_os(POLICY_VARIABLE).is_some()
 }
 
-/// Fences this process in and becomes the policy's program; returns only on failure. Must run before
-/// the process has a second thread.
+/// Restricts this process and executes the policy's program; returns only on failure. Must be called
+/// before the process has a second thread.
 ///
 /// # Errors
-/// Always: the reason why the program did not start.
+/// Always returns an error: the reason why the program did not start.
 pub fn launch() -> SandboxError {
     match fence() {
         Err(error) => error,
@@ -142,7 +143,7 @@ fn fence() -> Result<Policy, SandboxError> {
     let policy = Policy::from_env()?;
     let attribute = |name| move |error| SandboxError::Attribute(name, error);
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(attribute("parent death signal"))?;
-    // The worker may have died before the line above: then nobody would ever kill us.
+    // The worker may have died before the death signal was set; then the signal would never be sent.
     if unistd::getppid().as_raw() as u32 != policy.parent {
         return Err(SandboxError::Orphaned);
     }

@@ -1,7 +1,7 @@
-//! Temporary folders: one per worker process, one per task in it, gone when the task is.
+//! Temporary folders: one per worker process with one per task in it, deleted when the task ends.
 //!
-//! A killed worker leaves its folder behind. The next one recognises it by the lock that nobody holds
-//! any more and removes it.
+//! A killed worker cannot delete its folder. The next worker recognizes such a folder by its lock,
+//! which is no longer held, and deletes it.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 const PREFIX: &str = "streaming-worker-";
 const LOCK_NAME: &str = "lock";
 
-/// The worker's folder; removed when dropped.
+/// The worker's folder; deleted when dropped.
 #[derive(Debug)]
 pub struct Scratch {
     folder: TempDir,
@@ -23,16 +23,17 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Makes this process's folder below `parent`, after removing those of dead workers.
+    /// Creates this process's folder below `parent`, after deleting those of dead workers.
     ///
     /// # Errors
-    /// When `parent` cannot be written.
+    /// When `parent` cannot be written to.
     pub fn open(parent: &Path) -> io::Result<Self> {
         fs::create_dir_all(parent)?;
         let parent = parent.canonicalize()?;
         sweep(&parent)?;
         let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&parent)?;
-        // Locked before it has its name: another worker that sweeps must never find it unlocked.
+        // The file is locked before it gets its final name, so that another worker never finds it
+        // unlocked.
         let unnamed = folder.path().join("lock.new");
         let lock = File::create(&unnamed)?;
         lock.try_lock().map_err(io::Error::from)?;
@@ -40,15 +41,15 @@ impl Scratch {
         Ok(Self { folder, _lock: lock })
     }
 
-    /// A folder for one task; removed when dropped.
+    /// Creates a folder for one task; deleted when dropped.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When it cannot be created.
     pub fn task(&self) -> io::Result<TempDir> {
         tempfile::Builder::new().prefix("task-").tempdir_in(self.folder.path())
     }
 
-    /// Bytes that may still be written; nothing known counts as plenty.
+    /// Bytes that can still be written; the maximum if that is unknown.
     pub fn free_bytes(&self) -> u64 {
         let bytes = |stat: nix::sys::statvfs::Statvfs| {
             stat.blocks_available().saturating_mul(stat.fragment_size())
@@ -57,14 +58,14 @@ impl Scratch {
     }
 }
 
-/// Removes the folders of workers that no longer run.
+/// Deletes the folders of workers that no longer run.
 fn sweep(parent: &Path) -> io::Result<()> {
     for entry in fs::read_dir(parent)? {
         let path = entry?.path();
         let ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
         if ours && path.is_dir() && is_abandoned(&path) {
             tracing::info!("remove a dead worker's scratch folder");
-            // Another worker may be sweeping too.
+            // Another worker may be deleting it at the same time.
             if let Err(error) = fs::remove_dir_all(&path) {
                 tracing::warn!(%error, "remove scratch folder");
             }
@@ -73,7 +74,7 @@ fn sweep(parent: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A folder without a lock file is one that a worker is just making.
+/// Checks the folder's lock. A folder without a lock file is still being created by another worker.
 fn is_abandoned(folder: &Path) -> bool {
     match File::open(folder.join(LOCK_NAME)).map(|lock| lock.try_lock()) {
         Ok(Ok(())) => true,

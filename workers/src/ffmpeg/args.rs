@@ -1,7 +1,7 @@
-//! FFmpeg's arguments, as pure functions: what is encoded how, and nothing else.
+//! Pure functions that build FFmpeg's arguments and thereby define how everything is encoded.
 //!
-//! Paths never reach an option parser or a pattern: the source follows `-i` behind `file:`, outputs are
-//! relative names of our own in the scratch folder.
+//! Paths never reach an option parser or a file name pattern: the source follows `-i` with the prefix
+//! `file:`, and outputs are relative names in the scratch folder that this module chooses.
 
 pub mod filters;
 mod questions;
@@ -18,12 +18,13 @@ use media::{
 pub use self::questions::{probe_first_frames, probe_last_packets, probe_streams};
 use crate::source::Input;
 
-/// Real containers only. Whatever names other files (playlists, concat scripts, image sequences) or
-/// draws (text art, lavfi) is not among them.
+/// Real containers only. Formats that refer to other files (playlists, concat scripts, image sequences)
+/// or generate images (text art, lavfi) are excluded.
 pub const DEMUXERS: &str = "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,mp3,wav,flac";
-/// `file` for a source in a local store, `pipe` for outputs to us.
+/// `file` for a source in a local store, `pipe` for outputs to the worker.
 pub const PROTOCOLS: &str = "file,pipe";
-/// For a source that is read through the worker's own proxy; the fence knows only that one port.
+/// For a source that is read through the worker's own proxy; the sandbox allows connections to that one
+/// port only.
 pub const LOOPBACK_PROTOCOLS: &str = "http,tcp";
 
 /// The protocols that `source` needs.
@@ -34,24 +35,24 @@ pub(super) fn protocols(source: &Input) -> &'static str {
     }
 }
 
-/// A little above 8K (7680×4320); decoders refuse larger frames.
+/// A little more than 8K (7680×4320); decoders reject larger frames.
 pub const PIXELS_MAX: u32 = 36_000_000;
-/// Streams of one file that FFmpeg opens.
+/// The number of streams that FFmpeg opens in one file.
 pub const STREAMS_MAX: u32 = 100;
 
 /// How far before a chunk's first frame decoding starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preroll {
-    /// Enough for files with an index, which FFmpeg enters at the key frame before.
+    /// Enough for files with an index, where FFmpeg seeks to the preceding key frame.
     Short,
-    /// For files without one, where FFmpeg enters anywhere and waits for a key frame.
+    /// For files without an index, where FFmpeg starts anywhere and waits for a key frame.
     Long,
-    /// From the file's first byte: what cannot fail, at the price of decoding everything before.
+    /// From the file's first byte: always works, but decodes everything before the chunk.
     FromStart,
 }
 
 impl Preroll {
-    /// The next resort.
+    /// The next longer preroll, for another try.
     pub fn longer(self) -> Option<Self> {
         match self {
             Self::Short => Some(Self::Long),
@@ -69,24 +70,24 @@ impl Preroll {
     }
 }
 
-/// One chunk in every rung of `rungs`, decoded once.
+/// One chunk in every rung of `rungs`, decoded only once.
 #[derive(Clone, Debug)]
 pub struct ChunkEncode<'a> {
-    /// The film.
+    /// The video's source file.
     pub source: &'a Input,
-    /// Its video.
+    /// The video track in `source`.
     pub track: &'a VideoTrack,
     /// The output's grid.
     pub grid: &'a Grid,
-    /// Which chunk.
+    /// The chunk's number.
     pub chunk: u32,
-    /// What is made of it.
+    /// The renditions to encode.
     pub rungs: &'a [Rung],
-    /// The preset of rungs that name none.
+    /// The preset of rungs that do not specify one.
     pub preset: &'a str,
     /// Threads of the decoder and of each encoder.
     pub threads: u32,
-    /// Where decoding starts.
+    /// How far before the chunk decoding starts.
     pub preroll: Preroll,
 }
 
@@ -109,7 +110,7 @@ pub fn chunk(encode: &ChunkEncode<'_>) -> Vec<OsString> {
         args.add(["-noaccurate_seek", "-seek_timestamp", "1", "-ss"]);
         args.add([format!("{start:.6}")]);
     }
-    // A change of size in mid-stream is the scaler's business; rebuilding the graph would lose frames.
+    // The scaler handles a change of size in mid-stream; rebuilding the filter graph would lose frames.
     args.add(["-reinit_filter", "0", "-threads", &threads]);
     args.input(encode.source);
     args.add(["-filter_complex_threads", &threads, "-filter_complex"]);
@@ -140,11 +141,11 @@ pub fn chunk(encode: &ChunkEncode<'_>) -> Vec<OsString> {
     args.0
 }
 
-/// Where to enter the source, in its own seconds; none for its start.
+/// The position to seek to, in the source's own seconds; `None` for its start.
 fn seek(encode: &ChunkEncode<'_>) -> Option<f64> {
     let frames = encode.grid.chunk_frames(encode.chunk);
     let before = encode.preroll.seconds()?;
-    // What comes after the last picture is made of it.
+    // Frames after the last picture repeat it, so seek no further than that picture.
     let first = frames.start.min(*encode.track.pictures_at(encode.grid.rate()).end());
     let start = encode.grid.seconds(first) - before;
     (start > 0.0).then(|| encode.track.seconds(encode.track.start_pts()) + start)
@@ -153,17 +154,17 @@ fn seek(encode: &ChunkEncode<'_>) -> Option<f64> {
 /// One audio track from start to end, as fragmented MP4 on standard output.
 #[derive(Clone, Debug)]
 pub struct AudioEncode<'a> {
-    /// The film.
+    /// The video's source file.
     pub source: &'a Input,
-    /// The track.
+    /// The audio track in `source`.
     pub track: &'a AudioTrack,
-    /// The video, whose start is time 0; without one the track's first sample is.
+    /// The video track, whose start is time 0; without one, time 0 is the audio track's first sample.
     pub video: Option<&'a VideoTrack>,
     /// The output's grid.
     pub grid: &'a Grid,
-    /// bit/s
+    /// Bit rate in bit/s.
     pub bitrate: u64,
-    /// Of the decoder and the filters.
+    /// Threads of the decoder and the filters.
     pub threads: u32,
 }
 
@@ -207,8 +208,8 @@ pub fn audio(encode: &AudioEncode<'_>) -> Vec<OsString> {
     args.0
 }
 
-/// Arguments that write text track `index` of `source` to standard output as WebVTT, by the source's own
-/// clock.
+/// Arguments that write text track `index` of `source` to standard output as WebVTT, with the source's
+/// own timestamps.
 pub fn subtitles(source: &Input, index: u32) -> Vec<OsString> {
     let mut args = Args::new();
     args.add(["-copyts", "-threads", "1"]);
@@ -236,7 +237,8 @@ pub fn encoders() -> Vec<OsString> {
 struct Args(Vec<OsString>);
 
 impl Args {
-    /// The later log level wins over the one that the sidecar always puts first.
+    /// Sets a log level after the one that the sidecar always puts first; the later one takes
+    /// precedence.
     fn new() -> Self {
         let mut args = Self(Vec::new());
         args.add(["-hide_banner", "-nostdin", "-y", "-loglevel", "level+warning", "-stats"]);

@@ -1,5 +1,5 @@
-//! FFmpeg's arguments for pictures and previews. Their source is a film in little that control has put
-//! together from finished renditions: an MP4 of ours, upright, in SDR, with square pixels.
+//! FFmpeg's arguments for images and previews. They are made from an excerpt that control builds from
+//! finished renditions: an MP4 of our own, upright, in SDR, with square pixels.
 
 use std::ffi::OsString;
 
@@ -10,9 +10,9 @@ use crate::source::Input;
 
 /// Quality of every JPEG: 2 is best, 31 is worst.
 const QUALITY: &str = "4";
-/// Grey picture that a candidate for the poster is judged by, in pixels.
+/// Size in pixels of the gray image by which a poster candidate is rated.
 pub const GREY: Size = Size { width: 64, height: 36 };
-/// The file that they stand in, back to back.
+/// The file that contains the gray images, one after another.
 pub const GREYS_NAME: &str = "greys";
 /// The file that the preview is written to.
 pub const PREVIEW_NAME: &str = "preview.mp4";
@@ -21,23 +21,23 @@ const PREVIEW_CRF: &str = "23";
 const PREVIEW_MAXRATE: &str = "1500k";
 const PREVIEW_BUFFER: &str = "3000k";
 const PREVIEW_AUDIO_BITRATE: &str = "96k";
-/// Seconds from one key frame to the next.
+/// Seconds between key frames.
 const PREVIEW_GOP_SECONDS: f64 = 2.0;
 
-/// What is made of a film's key frames.
+/// Creates the images of a video from its key frames.
 #[derive(Clone, Copy, Debug)]
 pub struct PicturesEncode<'a> {
-    /// The film in little.
+    /// The excerpt.
     pub source: &'a Input,
-    /// Of a thumbnail.
+    /// Size of a thumbnail.
     pub thumbnail: Size,
-    /// Of a storyboard's tile.
+    /// Size of a storyboard tile.
     pub tile: Size,
     /// Tiles in a row and in a column of a sheet.
     pub grid: (u32, u32),
-    /// Of the poster.
+    /// Size of the poster.
     pub poster: Size,
-    /// Of decoders and filters.
+    /// Threads of decoders and filters.
     pub threads: u32,
 }
 
@@ -46,17 +46,17 @@ pub fn thumbnail_file(number: u32) -> String {
     format!("thumbnail-{number}.jpg")
 }
 
-/// The file that a storyboard's sheet is written to.
+/// The file that a storyboard sheet is written to.
 pub fn sheet_file(number: u32) -> String {
     format!("sheet-{number}.jpg")
 }
 
-/// The file that a candidate for the poster is written to.
+/// The file that a poster candidate is written to.
 pub fn candidate_file(number: u32) -> String {
     format!("candidate-{number}.jpg")
 }
 
-/// Arguments that write every thumbnail, sheet and candidate, and the candidates in grey.
+/// Arguments that write every thumbnail, sheet and candidate, and gray versions of the candidates.
 pub fn pictures(encode: &PicturesEncode<'_>) -> Vec<OsString> {
     let mut args = begin(encode.source, encode.threads);
     let (columns, rows) = encode.grid;
@@ -79,7 +79,7 @@ pub fn pictures(encode: &PicturesEncode<'_>) -> Vec<OsString> {
     args
 }
 
-/// JPEG has full range and the matrix of BT.601, whatever the film has.
+/// JPEG uses full range and the BT.601 matrix, regardless of the video's own.
 fn jpeg(size: Size) -> String {
     let Size { width, height } = size;
     format!(
@@ -91,21 +91,21 @@ fn jpeg(size: Size) -> String {
 /// A preview clip.
 #[derive(Clone, Copy, Debug)]
 pub struct PreviewEncode<'a> {
-    /// The film in little.
+    /// The excerpt.
     pub source: &'a Input,
-    /// Of the film and of the preview.
+    /// Frame rate of the excerpt and of the preview.
     pub rate: FrameRate,
-    /// How many there are.
+    /// Number of frames.
     pub frames: u64,
-    /// Of the picture.
+    /// Size of the frames.
     pub size: Size,
-    /// There is a track of sound.
+    /// Whether the excerpt has an audio track.
     pub sound: bool,
-    /// Of decoder and encoder.
+    /// Threads of the decoder and the encoder.
     pub threads: u32,
 }
 
-/// Arguments that write the preview: a progressive MP4 that plays while it loads.
+/// Arguments that write the preview: a progressive MP4 that can be played while it loads.
 pub fn preview(encode: &PreviewEncode<'_>) -> Vec<OsString> {
     let PreviewEncode { rate, frames, size, .. } = encode;
     let threads = encode.threads.max(1).to_string();

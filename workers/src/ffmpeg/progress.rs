@@ -1,4 +1,4 @@
-//! What FFmpeg writes to standard error: progress lines and complaints, in bounded memory.
+//! Parses FFmpeg's standard error, progress lines and messages, in bounded memory.
 
 use std::{
     collections::VecDeque,
@@ -11,12 +11,12 @@ use std::{
 
 use ffmpeg_sidecar::log_parser::{parse_time_str, try_parse_progress};
 
-/// Longest line that is kept; the rest of a longer one is dropped (hostile metadata can be huge).
+/// The longest line that is kept; longer ones are cut (hostile metadata can be huge).
 const LINE_BYTES_MAX: usize = 2048;
-/// Last lines that are kept to explain a failure.
+/// How many of the last lines are kept to explain a failure.
 const LOG_LINES_MAX: usize = 24;
 
-/// How far a run is. Written by the thread that reads FFmpeg, read by everybody else.
+/// The progress of a run. One thread reads FFmpeg's output and updates it; all others only read it.
 #[derive(Debug, Default)]
 pub struct Progress {
     frames: AtomicU64,
@@ -38,17 +38,17 @@ impl Progress {
         f64::from_bits(self.seconds_bits.load(Ordering::Relaxed))
     }
 
-    /// Seconds of output per second.
+    /// Seconds of output per second of wall-clock time.
     pub fn speed(&self) -> f64 {
         f64::from_bits(self.speed_bits.load(Ordering::Relaxed))
     }
 
-    /// Grows whenever something moves: what a watchdog looks at.
+    /// Increases with every sign of progress; the watchdog monitors it.
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::Relaxed)
     }
 
-    /// Counts movement that FFmpeg does not report, such as bytes on its standard output.
+    /// Records progress that FFmpeg does not report, such as bytes on its standard output.
     pub fn touch(&self) {
         self.changes.fetch_add(1, Ordering::Relaxed);
     }
@@ -58,7 +58,7 @@ impl Progress {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
-    /// Reads FFmpeg's standard error to its end.
+    /// Reads FFmpeg's standard error until it is closed.
     pub(super) fn read(&self, mut stderr: impl Read) {
         let mut buffer = [0_u8; 4096];
         let mut line = Vec::new();

@@ -1,5 +1,5 @@
-//! Questions for presigned URLs that control has not answered yet. Like commits they survive a broken
-//! stream: the same question goes out again on the next one.
+//! Requests for presigned URLs that control has not answered yet. Like commits they survive a broken
+//! stream: the same request is sent again on the next one.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,41 +7,41 @@ use api::{code::Code, v1};
 use runtime::Secret;
 use tokio::sync::{mpsc, oneshot};
 
-/// Bounds on how long control may say that a URL holds, in seconds.
+/// Bounds on the lifetime that control may state for a URL, in seconds.
 const URL_SECONDS: (f64, f64) = (1.0, 7.0 * 24.0 * 3600.0);
 
 type Reply = oneshot::Sender<Result<Granted, Denial>>;
 
-/// Why there is no URL.
+/// Why control granted no URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Denial {
-    /// The lease is gone.
+    /// The lease is lost.
     Lost,
-    /// Not now.
+    /// Temporarily unavailable; retry later.
     Later(String),
-    /// Control refuses: it will not change its mind.
+    /// Control has rejected the request permanently.
     Refused(String),
 }
 
-/// What control granted.
+/// A successful reply.
 #[derive(Clone, Debug)]
 pub(super) struct Granted {
-    /// In the order of the outputs.
+    /// URLs for the outputs, in the order of the request.
     pub outputs: Vec<Secret>,
-    /// When the source was asked for.
+    /// The source's URL, if it was requested.
     pub source: Option<Secret>,
-    /// How long the URLs hold.
+    /// How long the URLs are valid.
     pub lifetime: Duration,
 }
 
-/// A task's question.
+/// A task's request.
 #[derive(Debug)]
 pub(super) struct Wish {
     access: v1::Access,
     reply: Reply,
 }
 
-/// A task's way to ask.
+/// Sends a task's requests.
 #[derive(Clone, Debug)]
 pub struct Access {
     task: String,
@@ -54,10 +54,10 @@ impl Access {
         Self { task, token, wishes }
     }
 
-    /// A URL that writes the object `key` of this digest.
+    /// Requests a URL that writes object `key` with this digest.
     ///
     /// # Errors
-    /// [`Denial`]
+    /// When the lease is lost, or control rejects the request or cannot grant it now.
     pub async fn output(&self, key: &str, sha256: &[u8; 32]) -> Result<Secret, Denial> {
         let place = v1::Place { key: key.to_owned(), sha256: sha256.to_vec().into() };
         let granted = self.ask(vec![place], String::new()).await?;
@@ -65,10 +65,10 @@ impl Access {
         url.ok_or_else(|| Denial::Refused("control sent no place for the output".to_owned()))
     }
 
-    /// Another URL that reads the source `key`, and for how long.
+    /// Requests another URL that reads the source `key`; also returns its lifetime.
     ///
     /// # Errors
-    /// [`Denial`]
+    /// When the lease is lost, or control rejects the request or cannot grant it now.
     pub async fn source(&self, key: &str) -> Result<(Secret, Duration), Denial> {
         let granted = self.ask(Vec::new(), key.to_owned()).await?;
         let lifetime = granted.lifetime;
@@ -85,7 +85,7 @@ impl Access {
     }
 }
 
-/// What is not answered yet, by request number.
+/// Requests without a reply, by request number.
 #[derive(Debug, Default)]
 pub(super) struct Accesses {
     last_request: u64,
@@ -93,9 +93,9 @@ pub(super) struct Accesses {
 }
 
 impl Accesses {
-    /// Numbers a question and returns the message for it.
+    /// Numbers a request and returns its message.
     pub(super) fn add(&mut self, mut wish: Wish) -> v1::Access {
-        // Who asked may be gone by now.
+        // Drop requests whose task has ended.
         self.pending.retain(|_, wish| !wish.reply.is_closed());
         self.last_request += 1;
         wish.access.request = self.last_request;
@@ -104,7 +104,7 @@ impl Accesses {
         access
     }
 
-    /// Takes control's answer in.
+    /// Passes control's reply to the task that sent the request.
     pub(super) fn answered(&mut self, reply: v1::AccessReply) {
         let Some(wish) = self.pending.remove(&reply.request) else { return };
         let (low, high) = URL_SECONDS;
@@ -124,11 +124,11 @@ impl Accesses {
                 _ => Denial::Refused(message),
             }),
         };
-        // The task may be gone already; then nobody cares.
+        // The task may have ended already; then the result is not needed.
         drop(wish.reply.send(result));
     }
 
-    /// What goes out again on a new stream.
+    /// The requests to send again on a new stream.
     pub(super) fn unanswered(&mut self) -> Vec<v1::Access> {
         self.pending.retain(|_, wish| !wish.reply.is_closed());
         self.pending.values().map(|wish| wish.access.clone()).collect()

@@ -1,4 +1,5 @@
-//! When to try again: full jitter, so that a fleet does not come back in one instant.
+//! Delays between reconnects, with full jitter so that the workers of a fleet do not all reconnect at
+//! once.
 
 use std::time::Duration;
 
@@ -7,21 +8,21 @@ use rand::Rng;
 const BASE: Duration = Duration::from_millis(250);
 const DELAY_MAX: Duration = Duration::from_secs(10);
 
-/// Doubles with every failure, up to ten seconds.
+/// The bound on the delay doubles with every failure, up to ten seconds.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
-    /// A random delay up to the present bound.
+    /// A random delay up to the current bound.
     pub(super) fn next(&mut self, random: &mut impl Rng) -> Duration {
         let bound = BASE.saturating_mul(1 << self.failures.min(16)).min(DELAY_MAX);
         self.failures += 1;
         bound.mul_f64(random.random::<f64>())
     }
 
-    /// After a success.
+    /// Starts over after a success.
     pub(super) fn reset(&mut self) {
         self.failures = 0;
     }

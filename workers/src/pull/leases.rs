@@ -1,7 +1,7 @@
-//! The leases that this worker believes to hold. No I/O; time comes in as arguments.
+//! The leases that this worker holds as far as it knows. No I/O; times are arguments.
 //!
-//! **Invariant:** a lease that was not confirmed in time is gone, whatever control may think: somebody
-//! else may be working on it already.
+//! **Invariant:** a lease that was not confirmed in time is lost, whatever control's state is: another
+//! worker may already hold it.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::task::Gauge;
 
-/// Heartbeats that wait for their reply; older ones no longer matter.
+/// Heartbeats that are waiting for a reply; older ones no longer matter.
 const UNANSWERED_MAX: usize = 64;
 
 /// One lease.
@@ -23,15 +23,15 @@ pub(super) struct Held {
     pub(super) token: u64,
     pub(super) cancel: CancellationToken,
     pub(super) gauge: Arc<Gauge>,
-    /// When it ends unless a heartbeat is answered.
+    /// When the lease ends unless a heartbeat is answered.
     expires: Instant,
 }
 
-/// All of them, by task id.
+/// All leases, by task id.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     held: HashMap<String, Held>,
-    /// When the heartbeats that have no reply yet were sent, and what they were about.
+    /// The heartbeats without a reply: when they were sent, and for which leases.
     unanswered: VecDeque<(Instant, Vec<(String, u64)>)>,
 }
 
@@ -44,7 +44,8 @@ impl Leases {
         self.held.is_empty()
     }
 
-    /// Takes a new lease on. An older one on the same task is void: control never leases twice.
+    /// Adds a new lease. An older lease on the same task is void, because control never leases a task
+    /// twice.
     pub(super) fn add(
         &mut self,
         task: String,
@@ -58,7 +59,7 @@ impl Leases {
         }
     }
 
-    /// Forgets a lease whose task has ended; false when it was lost before.
+    /// Removes a lease whose task has ended; returns false if it had been lost before.
     pub(super) fn remove(&mut self, task: &str, token: u64) -> bool {
         let ours = self.held.get(task).is_some_and(|held| held.token == token);
         if ours {
@@ -83,8 +84,8 @@ impl Leases {
         v1::Heartbeat { leases: self.held.iter().map(progress).collect() }
     }
 
-    /// Takes the reply to the oldest unanswered heartbeat in: what it names is lost, the rest of what the
-    /// heartbeat was about lasts `lease` from when it was sent. Returns the lost tasks.
+    /// Processes the reply to the oldest unanswered heartbeat: tasks in `lost` are lost; the
+    /// heartbeat's other leases are extended to `lease` after it was sent. Returns the lost tasks.
     pub(super) fn answered(&mut self, lost: &[String], lease: Duration) -> Vec<String> {
         let Some((sent, about)) = self.unanswered.pop_front() else { return Vec::new() };
         let mut gone = Vec::new();
@@ -100,12 +101,12 @@ impl Leases {
         gone
     }
 
-    /// No reply comes on a stream that is gone.
+    /// After a disconnect no reply to an earlier heartbeat can arrive.
     pub(super) fn disconnected(&mut self) {
         self.unanswered.clear();
     }
 
-    /// Gives up every lease that ended before `now`.
+    /// Drops every lease that ended before `now` and returns the tasks.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<String> {
         let expired = self.held.iter().filter(|(_, held)| held.expires <= now);
         let expired: Vec<(String, u64)> =
@@ -116,7 +117,7 @@ impl Leases {
         expired.into_iter().map(|(task, _)| task).collect()
     }
 
-    /// Stops work on a lease that is gone.
+    /// Cancels the work on a lost lease.
     pub(super) fn lose(&mut self, task: &str, token: u64) -> bool {
         match self.held.get(task) {
             Some(held) if held.token == token => {
@@ -128,7 +129,7 @@ impl Leases {
         }
     }
 
-    /// Stops work on everything; the leases stay ours until they are given back.
+    /// Cancels all work; the worker still holds the leases until it releases them.
     pub(super) fn stop_all(&self) {
         for held in self.held.values() {
             held.cancel.cancel();

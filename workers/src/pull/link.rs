@@ -21,40 +21,40 @@ use tonic::{
 
 use crate::config::Config;
 
-/// Messages on their way out. A stream that takes none any more is as good as broken.
+/// Queued outgoing messages. If the queue is full, the stream counts as broken.
 const QUEUE_MAX: usize = 256;
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 const WELCOME_TIME_MAX: Duration = Duration::from_secs(10);
-/// A dead peer is found out within the sum of both.
+/// A dead peer is detected within the sum of both.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Largest token file.
 const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
-/// Why there is no stream. Never holds the token.
+/// Why there is no stream. No variant contains the token.
 #[derive(Debug, Error)]
 pub(super) enum LinkError {
-    /// The address of a control plane is no URL.
+    /// The address of a control plane is not a URL.
     #[error("parse control url")]
     Url(#[source] tonic::transport::Error),
     /// The token file cannot be read or holds no token.
     #[error("read token file {}: {why}", path.display())]
     Token {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem with it.
         why: String,
     },
-    /// Nobody answers there.
+    /// The connection attempt failed.
     #[error("connect to control")]
     Connect(#[source] tonic::transport::Error),
-    /// Control refuses the stream or ended it.
+    /// Control rejected or ended the stream with a status.
     #[error("talk to control: {}", .0.message())]
     Refused(#[source] Box<Status>),
-    /// Control did not say welcome.
+    /// Control did not send the welcome message.
     #[error("talk to control: no welcome")]
     NoWelcome,
-    /// Control does not take our messages.
+    /// Control does not read our messages.
     #[error("talk to control: the stream is stuck")]
     Stuck,
     /// Control ended the stream.
@@ -62,7 +62,7 @@ pub(super) enum LinkError {
     Ended,
 }
 
-/// A stream on which both sides have introduced themselves.
+/// A stream on which the hello and welcome messages have been exchanged.
 #[derive(Debug)]
 pub(super) struct Link {
     sender: mpsc::Sender<WorkerMessage>,
@@ -70,7 +70,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Connects, says hello and waits for the welcome.
+    /// Connects, sends the hello and waits for the welcome.
     pub(super) async fn open(
         url: String,
         config: &Config,
@@ -105,7 +105,7 @@ impl Link {
         request: Request<ReceiverStream<WorkerMessage>>,
         hello: Hello,
     ) -> Result<Self, LinkError> {
-        // Before the call: some servers answer only once they have read something.
+        // Queued before the call, because some servers reply only once they have received a message.
         let hello = WorkerMessage { message: Some(worker_message::Message::Hello(hello)) };
         sender.try_send(hello).map_err(|_| LinkError::Stuck)?;
         let response = WorkerServiceClient::new(channel).work(request).await;
@@ -125,12 +125,12 @@ impl Link {
         self.sender.try_send(message).map_err(|_| LinkError::Stuck)
     }
 
-    /// Ends our side and waits until control has read everything, but not for long.
+    /// Closes our side and waits up to `time_max` until control has read everything.
     pub(super) async fn close(self, time_max: Duration) {
         let Self { sender, mut inbound } = self;
         drop(sender);
         let drained = async { while let Ok(Some(_)) = inbound.message().await {} };
-        // Too late is as good: the leases end by themselves.
+        // A timeout does no harm: the leases expire by themselves.
         drop(tokio::time::timeout(time_max, drained).await);
     }
 }

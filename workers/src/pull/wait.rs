@@ -1,4 +1,4 @@
-//! What the loop waits for.
+//! The futures that the worker's main loop waits for.
 
 use std::{
     future::{Future, pending},
@@ -15,7 +15,7 @@ use super::link::{Link, LinkError};
 pub(super) type Connecting =
     Pin<Box<dyn Future<Output = Result<(Link, v1::Welcome), LinkError>> + Send>>;
 
-/// Control's next message; pending without a stream.
+/// Control's next message; pending while there is no stream.
 pub(super) async fn next(link: &mut Option<Link>) -> Result<v1::ControlMessage, LinkError> {
     match link {
         Some(link) => link.next().await,
@@ -23,7 +23,7 @@ pub(super) async fn next(link: &mut Option<Link>) -> Result<v1::ControlMessage, 
     }
 }
 
-/// The stream that is being opened; pending while none is.
+/// The stream that is being opened; pending if there is none.
 pub(super) async fn connected(
     connecting: &mut Option<Connecting>,
 ) -> Result<(Link, v1::Welcome), LinkError> {
@@ -33,7 +33,7 @@ pub(super) async fn connected(
     }
 }
 
-/// When what still runs is to be stopped: some time after the soft stop, or at the hard one.
+/// Completes when running tasks must be stopped: some time after the soft shutdown, or at the hard one.
 pub(super) async fn drain_deadline(shutdown: Shutdown, drain: Duration) {
     let patience = async {
         shutdown.soft.cancelled().await;

@@ -1,4 +1,4 @@
-//! Landlock: which files a fenced process sees, and that TCP is closed to it but for one port at most.
+//! Landlock: restricts which files a sandboxed process can access, and limits TCP to one port at most.
 
 use std::path::Path;
 
@@ -9,28 +9,29 @@ use landlock::{
 
 use super::{Policy, SandboxError};
 
-/// Everything up to truncation must be handled by the kernel, or the fence has holes.
+/// The kernel must be able to restrict everything up to truncation, otherwise the sandbox is
+/// incomplete.
 const REQUIRED: ABI = ABI::V3;
-/// Handled where the kernel knows it: TCP (seccomp denies sockets anyway), devices, signals.
+/// Used where the kernel supports it: TCP (seccomp denies sockets anyway), devices, signals.
 const WANTED: ABI = ABI::V6;
 
-/// Programs and libraries; nothing in there is anybody's secret.
+/// Programs and libraries; these folders contain no secrets.
 const SYSTEM_FOLDERS: [&str; 6] = ["/usr", "/lib", "/lib64", "/bin", "/opt", "/nix/store"];
 /// The dynamic linker's cache.
 const SYSTEM_FILES: [&str; 1] = ["/etc/ld.so.cache"];
 const DEVICES: [(&str, bool); 2] = [("/dev/null", true), ("/dev/urandom", false)];
 
-/// Whether this kernel can restrict the file system as we need.
+/// Whether this kernel can restrict file access as required.
 pub fn available() -> bool {
     ruleset(false).is_ok()
 }
 
-/// Whether this kernel can hold a process to one TCP port (from 6.7 on).
+/// Whether this kernel can limit a process to one TCP port (from 6.7 on).
 pub fn holds_to_one_port() -> bool {
     ruleset(true).is_ok()
 }
 
-/// `connecting`: TCP is needed for one port, so the kernel must be able to close the others.
+/// `connecting`: the process needs TCP for one port, so the kernel must be able to block the others.
 fn ruleset(connecting: bool) -> Result<RulesetCreated, SandboxError> {
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)

@@ -1,7 +1,7 @@
-//! Bounds on what a fenced process may use, as rlimits.
+//! Resource limits of a sandboxed process, as rlimits.
 //!
-//! The number of processes is not bounded here, because that rlimit counts per user and exempts root:
-//! the system call filter forbids FFmpeg new processes altogether.
+//! The number of processes is not limited here, because that rlimit counts per user and exempts root.
+//! Instead, the system call filter forbids FFmpeg to create processes at all.
 
 use nix::sys::resource::{Resource, setrlimit};
 use serde::{Deserialize, Serialize};
@@ -10,14 +10,15 @@ use super::SandboxError;
 
 const OPEN_FILES_MAX: u64 = 256;
 
-/// Bounds on what a fenced process may use.
+/// Resource limits of a sandboxed process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Address space; above what it really touches, because allocators and thread stacks reserve more.
+    /// Address space; more than the process really uses, because allocators and thread stacks reserve
+    /// more.
     pub memory_bytes: u64,
     /// Size of any one file that it writes.
     pub file_bytes: u64,
-    /// Processor time over all threads.
+    /// Processor time of all threads together.
     pub cpu_seconds: u64,
 }
 

@@ -1,8 +1,8 @@
-//! seccomp: system calls that a fenced process is denied.
+//! seccomp: the system calls that are denied to a sandboxed process.
 //!
-//! A list of denials, not of permissions: FFmpeg's libraries use several hundred calls that differ
-//! between distributions, and files are Landlock's business. What stands here is what Landlock does not
-//! see: sockets, other processes, metadata of files, and the kernel's larger attack surfaces.
+//! A deny list, not an allow list: FFmpeg's libraries use several hundred calls that differ between
+//! distributions, and Landlock covers files. The list covers what Landlock does not: sockets, other
+//! processes, file metadata, and large attack surfaces of the kernel.
 
 use std::collections::BTreeMap;
 
@@ -14,9 +14,9 @@ use seccompiler::{
 
 use super::SandboxError;
 
-/// Denied to everything.
+/// Denied to every process in the sandbox.
 const DENIED: [c_long; 51] = [
-    // Sockets; io_uring could open them behind the filter's back.
+    // Sockets; io_uring could open them without passing this filter.
     libc::SYS_socketpair,
     libc::SYS_bind,
     libc::SYS_listen,
@@ -27,7 +27,7 @@ const DENIED: [c_long; 51] = [
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
     libc::SYS_io_uring_register,
-    // Other processes. Without a session or group of its own nothing escapes the kill of the group.
+    // Other processes. No child can leave the process group and so escape when the group is killed.
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
     libc::SYS_process_vm_writev,
@@ -39,7 +39,7 @@ const DENIED: [c_long; 51] = [
     libc::SYS_setpgid,
     libc::SYS_execveat,
     libc::SYS_memfd_create,
-    // Namespaces, mounts, the machine itself.
+    // Namespaces, mounts, and control of the whole machine.
     libc::SYS_unshare,
     libc::SYS_setns,
     libc::SYS_mount,
@@ -65,7 +65,7 @@ const DENIED: [c_long; 51] = [
     libc::SYS_finit_module,
     libc::SYS_delete_module,
     libc::SYS_kexec_load,
-    // Wide interfaces of the kernel that no encoder needs.
+    // Large kernel interfaces that no encoder needs.
     libc::SYS_bpf,
     libc::SYS_perf_event_open,
     libc::SYS_userfaultfd,
@@ -73,7 +73,7 @@ const DENIED: [c_long; 51] = [
     libc::SYS_add_key,
 ];
 
-/// Denied where no port is open either; see [`hold_to_tcp`] for where one is.
+/// Also denied if no port is open; [`hold_to_tcp`] applies otherwise.
 const DENIED_WITHOUT_PORT: [c_long; 3] = [libc::SYS_socket, libc::SYS_connect, libc::SYS_sendto];
 
 /// Denied to FFmpeg itself, but not to an operator's wrapper script, which may copy files and wait for
@@ -96,7 +96,7 @@ const DENIED_TO_PROGRAMS: [c_long; 15] = [
     libc::SYS_setpriority,
 ];
 
-/// Calls that only this architecture still has under their old names.
+/// Old variants of these calls that exist only on this architecture.
 #[cfg(target_arch = "x86_64")]
 const DENIED_TO_PROGRAMS_OLD: [c_long; 8] = [
     libc::SYS_fork,
@@ -126,17 +126,18 @@ pub(super) fn restrict(script: bool, connecting: bool) -> Result<(), SandboxErro
         rules.extend(programs.map(|call| (*call, Vec::new())));
         deny_processes(&mut rules)?;
         deny_unless(&mut rules, libc::SYS_tgkill, 0, u64::from(std::process::id()))?;
-        // Reading one's limits is part of starting a thread; setting them is not.
+        // Starting a thread reads the process's own limits; setting limits is not needed.
         deny_unless(&mut rules, libc::SYS_prlimit64, 2, 0)?;
-        // The C library asks for threads by clone3, whose flags no filter can see, and falls back to
-        // clone when the kernel says that it has no such call.
+        // The C library creates threads with clone3, whose flags a filter cannot read. If the kernel
+        // reports that the call does not exist, it falls back to clone.
         install(Rules::from([(libc::SYS_clone3, Vec::new())]), libc::ENOSYS)?;
     }
     install(rules, libc::EPERM)
 }
 
-/// Sockets, but only plain TCP over IPv4: Landlock's rule for ports knows no other kind (MPTCP and UDP
-/// would pass it by), and data may go only where `connect` went, which it watches.
+/// Allows only plain TCP sockets over IPv4: Landlock's port rule does not apply to other kinds (MPTCP
+/// and UDP would bypass it). Data may be sent only over connections made with `connect`, which Landlock
+/// checks.
 fn hold_to_tcp(rules: &mut Rules) -> Result<(), SandboxError> {
     const KINDS: u64 = 0xf;
     let eq = |argument, mask: u64, value: u64| {
@@ -144,7 +145,7 @@ fn hold_to_tcp(rules: &mut Rules) -> Result<(), SandboxError> {
         rule(argument, operator, value)
     };
     let mut sockets = vec![rule(0, SeccompCmpOp::Ne, libc::AF_INET as u64)?];
-    // Without the flags that share the argument with the kind.
+    // The mask excludes the flags that share the argument with the socket type.
     for kind in (0..=KINDS).filter(|kind| *kind != libc::SOCK_STREAM as u64) {
         sockets.push(eq(1, KINDS, kind)?);
     }
@@ -162,14 +163,14 @@ fn hold_to_tcp(rules: &mut Rules) -> Result<(), SandboxError> {
 
 /// Matches one argument of a call.
 fn rule(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompRule, SandboxError> {
-    // Numbers of 32 bits leave the upper half of their register to chance; addresses need it.
+    // The upper half of the register is undefined for 32-bit arguments; for addresses it is needed.
     let length = if argument == 4 { SeccompCmpArgLen::Qword } else { SeccompCmpArgLen::Dword };
     SeccompCondition::new(argument, length, operator, value)
         .and_then(|condition| SeccompRule::new(vec![condition]))
         .map_err(refused)
 }
 
-/// A thread is a clone with CLONE_THREAD; everything else would be a process.
+/// A clone with CLONE_THREAD creates a thread; any other creates a process.
 fn deny_processes(rules: &mut Rules) -> Result<(), SandboxError> {
     let thread = libc::CLONE_THREAD as u64;
     let operator = SeccompCmpOp::MaskedEq(thread);
@@ -180,8 +181,8 @@ fn deny_processes(rules: &mut Rules) -> Result<(), SandboxError> {
     Ok(())
 }
 
-/// Denies `call` unless its argument number `argument` is `value`: `abort` signals a thread of its own
-/// process, every other target is none of its business.
+/// Denies `call` unless its argument number `argument` is `value`. For example, `abort` sends a signal
+/// to a thread of its own process, and no other target is allowed.
 fn deny_unless(
     rules: &mut Rules,
     call: c_long,

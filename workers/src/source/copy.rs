@@ -1,7 +1,7 @@
-//! Whole copies of sources in the scratch folder, for kernels that cannot hold FFmpeg to one port.
+//! Copies whole sources to the scratch folder, for kernels that cannot limit FFmpeg to one port.
 //!
-//! Tasks of the same source share one copy. The latest is kept for the next task; older ones go with
-//! the last task that reads them.
+//! Tasks with the same source share one copy. The latest copy is kept for the next task; older ones are
+//! deleted with the last task that reads them.
 
 use std::{
     collections::HashMap,
@@ -21,21 +21,21 @@ use crate::{
     scratch::Scratch,
 };
 
-/// Scratch space that a copy must leave.
+/// Scratch space that must remain free beside a copy.
 const FREE_BYTES_MIN: u64 = 1 << 30;
-/// Blocks that are fetched at a time.
+/// Blocks that are fetched concurrently.
 const BLOCKS_AHEAD: usize = 4;
 
-/// Why there is no copy.
+/// Why the copy failed.
 #[derive(Debug)]
 pub(super) enum CopyError {
-    /// The store.
+    /// The source could not be read from the store.
     Source(Trouble),
-    /// The scratch folder.
+    /// The copy could not be written to the scratch folder.
     Scratch(Fault),
 }
 
-/// A copy, gone when nobody holds it any more.
+/// A copy, deleted when its last user drops it.
 #[derive(Debug, Default)]
 pub(super) struct Copy {
     made: OnceCell<(TempDir, PathBuf)>,
@@ -56,7 +56,7 @@ pub(super) struct Copies {
 }
 
 impl Copies {
-    /// The copy of `remote`; made by the first that asks, while the others wait.
+    /// Returns the copy of `remote`. The first caller creates it while others wait.
     pub(super) async fn get(
         &self,
         remote: &Remote,
@@ -65,7 +65,7 @@ impl Copies {
         let copy = self.place(remote.key());
         copy.made.get_or_try_init(|| make(remote, scratch)).await?;
         let latest = Some(Arc::clone(&copy));
-        // The one before goes outside the lock: removing it takes a while.
+        // The previous copy is dropped outside the lock, because deleting it takes a while.
         let before = {
             let mut kept = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *kept, latest)
@@ -99,7 +99,7 @@ async fn make(remote: &Remote, scratch: &Scratch) -> Result<(TempDir, PathBuf), 
     let blocks = stream::iter(0..bytes.div_ceil(BLOCK_BYTES));
     let mut blocks = blocks.map(|number| remote.block(number)).buffered(BLOCKS_AHEAD);
     while let Some(block) = blocks.try_next().await.map_err(CopyError::Source)? {
-        // Into the page cache, block by block: short enough for a worker's thread.
+        // Writes one block to the page cache, which is short enough for a runtime thread.
         file.write_all(&block).map_err(io)?;
     }
     Ok((folder, path))

@@ -1,29 +1,30 @@
-//! Who is at the other end of a loopback connection: a secret path stands in FFmpeg's arguments, which
-//! every user of the machine can read, so only our own user is served.
+//! Identifies the user at the other end of a loopback connection. FFmpeg's arguments contain a secret
+//! path, and every user of the machine can read them, so the proxy serves only processes of the
+//! worker's own user.
 
 use std::{fs, net::SocketAddr};
 
-/// Where the kernel lists connections over IPv4.
+/// The kernel's list of IPv4 connections.
 const TABLE: &str = "/proc/net/tcp";
 
-/// Whether the process behind `peer` runs as our own user. A kernel that does not say counts as yes.
+/// Whether the process behind `peer` runs as the worker's user. Assumes so if the kernel does not say.
 pub(super) fn is_ours(peer: SocketAddr, here: SocketAddr) -> bool {
     let Ok(table) = fs::read_to_string(TABLE) else { return true };
     owner(&table, peer, here).is_none_or(|uid| uid == nix::unistd::getuid().as_raw())
 }
 
-/// The user of the socket that is bound to `peer` and connected to `here`.
+/// The user who owns the socket that is bound to `peer` and connected to `here`.
 fn owner(table: &str, peer: SocketAddr, here: SocketAddr) -> Option<u32> {
     let (peer, here) = (listed(peer)?, listed(here)?);
     table.lines().find_map(|line| {
         let mut fields = line.split_whitespace().skip(1);
         let found = fields.next()? == peer && fields.next()? == here;
-        // State, queues, timer and retransmissions stand before the user.
+        // State, queues, timer and retransmissions precede the user.
         if found { fields.nth(4)?.parse().ok() } else { None }
     })
 }
 
-/// An address as the table has it: the bytes in the machine's order, in hex.
+/// An address in the table's format: the bytes in native order, in hex.
 fn listed(addr: SocketAddr) -> Option<String> {
     let SocketAddr::V4(addr) = addr else { return None };
     let host = u32::from_ne_bytes(addr.ip().octets());

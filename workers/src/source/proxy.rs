@@ -1,8 +1,9 @@
-//! A range proxy on the loopback: FFmpeg sees a file over HTTP, and neither a presigned URL nor the
-//! store. Each lease has a secret path; the fence lets FFmpeg connect to this port alone.
+//! A range proxy on the loopback interface: FFmpeg reads a file over HTTP and has access neither to a
+//! presigned URL nor to the store. Each lease has a secret path; the sandbox lets FFmpeg connect to
+//! this port alone.
 //!
-//! FFmpeg asks for everything from some place on and hangs up when it has enough, so little is sent
-//! ahead: two blocks are fetched at a time and the socket's buffer is small.
+//! FFmpeg requests everything from an offset to the end and closes the connection when it has enough,
+//! so little is sent ahead: two blocks are fetched at a time, and the socket's send buffer is small.
 
 use std::{
     collections::HashMap,
@@ -37,10 +38,10 @@ use super::{
 };
 use crate::bucket::Trouble;
 
-/// Bytes on their way to FFmpeg that it may never read.
+/// Bytes in flight to FFmpeg, which it may never read.
 const SEND_BUFFER_BYTES: u32 = 64 << 10;
 const BACKLOG: u32 = 64;
-/// Connections at once: a few per FFmpeg.
+/// Concurrent connections: a few per FFmpeg process.
 const CONNECTIONS_MAX: usize = 1024;
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 /// Blocks that are fetched at a time for one reader.
@@ -51,7 +52,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 type Sources = Arc<Mutex<HashMap<String, Arc<Remote>>>>;
 type Body = UnsyncBoxBody<Bytes, Trouble>;
 
-/// The running proxy; ends when dropped.
+/// The running proxy; stops when dropped.
 #[derive(Debug)]
 pub(super) struct Proxy {
     port: u16,
@@ -59,7 +60,7 @@ pub(super) struct Proxy {
     _accepting: JoinSet<()>,
 }
 
-/// A source that can be read, until this is dropped.
+/// Makes a source readable until it is dropped.
 #[derive(Debug)]
 pub(super) struct Mount {
     path: String,
@@ -80,10 +81,10 @@ impl Drop for Mount {
 }
 
 impl Proxy {
-    /// Listens on a free port of the loopback.
+    /// Listens on a free port of the loopback interface.
     pub(super) async fn start() -> io::Result<Self> {
         let socket = TcpSocket::new_v4()?;
-        // Accepted connections inherit it.
+        // Accepted connections inherit the buffer size.
         socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
         socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
         let listener = socket.listen(BACKLOG)?;
@@ -94,12 +95,12 @@ impl Proxy {
         Ok(Self { port, sources, _accepting: accepting })
     }
 
-    /// Where it listens.
+    /// The proxy's port.
     pub(super) fn port(&self) -> u16 {
         self.port
     }
 
-    /// Gives `remote` a secret path.
+    /// Serves `remote` under a new secret path.
     pub(super) fn mount(&self, remote: Arc<Remote>) -> Mount {
         let mut secret = [0; SECRET_BYTES];
         rand::rng().fill_bytes(&mut secret);
@@ -144,7 +145,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, sources: Sources) {
         .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(error) = served {
-        // FFmpeg hangs up whenever it has enough.
+        // FFmpeg closes the connection whenever it has read enough.
         tracing::trace!(%error, "source proxy connection");
     }
 }
@@ -190,7 +191,7 @@ fn status(code: StatusCode) -> Response<Body> {
     reply
 }
 
-/// The bytes from `start` to `end`, as FFmpeg takes them.
+/// The bytes from `start` to `end`, fetched as FFmpeg reads them.
 fn pieces(
     remote: Arc<Remote>,
     start: u64,

@@ -1,5 +1,5 @@
-//! A source in S3, read block by block: what several readers of this worker want of it is fetched once,
-//! a URL that has run out is replaced, a store that stumbles is given some time.
+//! A source in S3, read block by block. A block that several readers of this worker need is fetched
+//! once, an expired URL is replaced, and requests are retried for a while when the store fails.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -17,18 +17,19 @@ use crate::{
     pull::{Access, Denial},
 };
 
-/// One request's worth.
+/// Bytes of one request.
 pub(super) const BLOCK_BYTES: u64 = 1 << 20;
-/// Blocks that are kept for whoever reads the same part next: indexes of films, mostly.
+/// Memory for recently read blocks, for other readers of the same part: mostly the indexes of media
+/// files.
 const CACHE_BYTES_MAX: u64 = 64 << 20;
 const CACHE_ITEMS: usize = 64;
-/// How long one block may be tried for: less than FFmpeg's watchdogs wait.
+/// How long one block is retried: less than FFmpeg's watchdogs wait.
 const PATIENCE: Duration = Duration::from_secs(12);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// A URL is replaced after this part of its life.
+/// A URL is replaced after this fraction of its lifetime.
 const URL_LIFE_USED: f64 = 0.8;
-/// URLs in a row that the store may refuse.
+/// How often the store may reject a URL for one block.
 const DENIALS_MAX: u32 = 2;
 
 #[derive(Clone, Debug)]
@@ -42,7 +43,7 @@ impl Weighter<BlockKey, Bytes> for Bytewise {
     }
 }
 
-/// Blocks of all sources, by the source's key: its bytes never change.
+/// The blocks of all sources by the source's key; the bytes under a key never change.
 pub(super) struct Blocks(Cache<BlockKey, Bytes, Bytewise>);
 
 impl Default for Blocks {
@@ -63,7 +64,7 @@ struct Signed {
     until: Instant,
 }
 
-/// One lease's view of a source.
+/// A source as one lease reads it.
 #[derive(Debug)]
 pub(super) struct Remote {
     key: Arc<str>,
@@ -77,7 +78,7 @@ pub(super) struct Remote {
 }
 
 impl Remote {
-    /// Reads the first block, and with it learns the size.
+    /// Reads the first block and learns the source's size from the reply.
     pub(super) async fn open(
         lease: &v1::Lease,
         client: Arc<Client>,
@@ -103,22 +104,22 @@ impl Remote {
         Ok(remote)
     }
 
-    /// The source's size.
+    /// The source's size in bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// The source's name.
+    /// The source's key.
     pub(super) fn key(&self) -> &str {
         &self.key
     }
 
-    /// What went wrong while it was read.
+    /// The error of the last failed read, if there was one.
     pub(super) fn trouble(&self) -> Option<Trouble> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Block `number`; the last one is shorter. Whoever fails leaves [`Self::trouble`] behind.
+    /// Reads block `number`; the last one is shorter. An error is also recorded for [`Self::trouble`].
     pub(super) async fn block(&self, number: u64) -> Result<Bytes, Trouble> {
         let start = number * BLOCK_BYTES;
         let end = (start + BLOCK_BYTES).min(self.bytes);
@@ -158,7 +159,7 @@ impl Remote {
             };
             match got {
                 Ok(part) => return Ok(part),
-                // It has run out, or the store's keys were changed.
+                // The URL has expired, or the store's credentials were changed.
                 Err(Trouble::Denied(_)) if url.is_ok() && denials < DENIALS_MAX => {
                     denials += 1;
                     self.signed.lock().await.until = Instant::now();
@@ -173,7 +174,7 @@ impl Remote {
         }
     }
 
-    /// The URL, or a new one when it has run out; one reader asks for all.
+    /// The current URL, or a new one after it has expired; one reader requests it for all.
     async fn url(&self) -> Result<Secret, Trouble> {
         let mut held = self.signed.lock().await;
         if Instant::now() >= held.until {

@@ -1,4 +1,5 @@
-//! `audio(track)`: one audio track from start to end, published chunk by chunk as it is made.
+//! `audio(track)`: encodes one audio track from start to end and publishes each chunk when it is
+//! complete.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -19,7 +20,7 @@ use crate::ffmpeg::{
     run::{self, Run},
 };
 
-/// Wall-clock time per second of film, and for starting up.
+/// Wall-clock time allowed per second of the video, and for starting up.
 const SLOWNESS_MAX: f64 = 5.0;
 const START_TIME_MAX: Duration = Duration::from_secs(300);
 
@@ -83,7 +84,7 @@ struct Publisher<'a> {
     first_chunk: u32,
     chunks: u32,
     rewriter: AudioRewriter,
-    /// The last chunk, until FFmpeg has ended well.
+    /// The last chunk, kept back until FFmpeg has exited successfully.
     held: Option<Rewritten>,
 }
 

@@ -1,4 +1,4 @@
-//! `chunk(n)`: one chunk of the grid in one or all rungs.
+//! `chunk(n)`: encodes one chunk of the grid in one or all rungs.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -21,15 +21,15 @@ use crate::{
     proof,
 };
 
-/// Wall-clock time per second of film, and for starting up: any honest source is far faster.
+/// Wall-clock time allowed per second of the video, and for starting up: any real source is far faster.
 const SLOWNESS_MAX: f64 = 150.0;
 const START_TIME_MAX: Duration = Duration::from_secs(120);
-/// Output may exceed its bit rate by this factor before the run is cut off.
+/// The output may exceed its bit rate by this factor before the run is stopped.
 const EXCESS_MAX: u64 = 6;
 const FILE_BYTES_MIN: u64 = 64 << 20;
-/// Address space of SVT-AV1 1.4 per pixel of the picture, rounded up (measured at 3840x2160).
+/// Address space that SVT-AV1 1.4 needs per pixel of the frame, rounded up (measured at 3840x2160).
 const AV1_PIXEL_BYTES: u64 = 1024;
-/// HEVC and AV1 take several times as long per frame, and show nothing while they look ahead.
+/// HEVC and AV1 take several times as long per frame, and report no progress while they look ahead.
 const SLOW_LOOKAHEAD: u32 = 4;
 
 pub(super) async fn run(
@@ -44,8 +44,8 @@ pub(super) async fn run(
         plan.encode(task, place, scratch, preroll).await?;
         match plan.collect(scratch).await {
             Ok(made) => break made,
-            // Decoding began too late, or too early for a damaged file: begin earlier at once, but leave
-            // the whole way from the start to another attempt.
+            // Decoding started too late, or too early in a damaged file: retry at once with a longer
+            // preroll, but leave decoding from the start to another attempt.
             Err(Defect::Frames(fault)) => match preroll.longer() {
                 Some(Preroll::FromStart) | None => return Err(fault.into()),
                 Some(longer) => preroll = longer,
@@ -69,11 +69,11 @@ struct Plan {
     threads: u32,
 }
 
-/// What is wrong with FFmpeg's output.
+/// The problem with FFmpeg's output.
 enum Defect {
     /// Frames are missing.
     Frames(Fault),
-    /// Anything else.
+    /// Any other problem.
     Other(Fault),
 }
 
@@ -94,7 +94,7 @@ impl Plan {
         Ok(Self { grid, chunk: work.chunk, rungs, track, preset: work.preset, threads })
     }
 
-    /// Later attempts start earlier.
+    /// Later attempts use a longer preroll.
     async fn first_preroll(&self, attempt: u32, place: &Place<'_>) -> Preroll {
         match attempt {
             0 | 1 if is_indexed(&place.source.peek(0, 512).await) => Preroll::Short,
@@ -125,7 +125,7 @@ impl Plan {
             threads: self.threads,
             preroll,
         };
-        // Decoding from the start shows no progress until it reaches the chunk.
+        // Decoding from the start reports no progress until it reaches the chunk.
         let start = self.grid.seconds(self.grid.chunk_frames(self.chunk).start);
         let before = if preroll == Preroll::FromStart { start } else { 15.0 };
         let slowest = Duration::from_secs_f64((self.seconds() + before) * SLOWNESS_MAX);
@@ -144,7 +144,7 @@ impl Plan {
         let frames = self.grid.chunk_frames(self.chunk);
         let count = (frames.end - frames.start) as f64;
         let wait = async {
-            // Outputs are files; what little comes this way is nobody's.
+            // The outputs are files; anything on standard output is ignored.
             while running.next().await?.is_some() {}
             Ok(())
         };
@@ -154,7 +154,7 @@ impl Plan {
         }
     }
 
-    /// SVT-AV1 reserves address space by the picture's size.
+    /// Adds the address space that SVT-AV1 reserves, which depends on the frame size.
     fn toolbox(&self, task: &Task) -> Toolbox {
         let mut toolbox = task.workshop.toolbox.clone();
         let av1 = self.rungs.iter().filter(|rung| rung.codec == Codec::Av1);
@@ -163,7 +163,7 @@ impl Plan {
         toolbox
     }
 
-    /// How many times as long an encoder may look ahead before its first frame as x264 may.
+    /// By how much longer than x264 an encoder may look ahead before its first frame.
     fn lookahead(&self) -> u32 {
         let slow = self.rungs.iter().any(|rung| rung.codec != Codec::H264);
         if slow { SLOW_LOOKAHEAD } else { 1 }
@@ -175,7 +175,7 @@ impl Plan {
         (honest * EXCESS_MAX).max(FILE_BYTES_MIN)
     }
 
-    /// Puts every rung's output on the grid and proves it against the encoder's packets.
+    /// Rewrites every rung's output onto the grid and compares it with the encoder's packets.
     async fn collect(&self, scratch: &Path) -> Result<Vec<rewrite::Rewritten>, Defect> {
         let mut made = Vec::with_capacity(self.rungs.len());
         for rung in &self.rungs {
@@ -216,8 +216,8 @@ fn rewrite_proven(
     Ok(made)
 }
 
-/// Whether FFmpeg can enter a file that begins so at a key frame: transport and program streams have
-/// no index.
+/// Whether FFmpeg can seek to a key frame in a file that starts with `head`: MPEG transport and program
+/// streams have no index.
 fn is_indexed(head: &[u8]) -> bool {
     const PACKET: usize = 188;
     const TIMED_PACKET: usize = 192;

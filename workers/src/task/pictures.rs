@@ -1,4 +1,5 @@
-//! `thumbnails`: poster, thumbnails and storyboard, from the key frames that control has put together.
+//! `thumbnails`: makes poster, thumbnails and storyboard from the excerpt of key frames that control
+//! built.
 
 use std::{
     ffi::OsString,
@@ -19,11 +20,11 @@ use crate::ffmpeg::{
     run::{self, Run},
 };
 
-/// Pictures of one task.
+/// Images of each kind in one task.
 const PICTURES_MAX: u32 = 4096;
-/// Pixels of a picture's side: what JPEG can say.
+/// Pixels of an image's side: the limit of JPEG.
 const SIDE_MAX: u32 = 65_500;
-/// Far above what even a slow machine needs for them all, or for a preview.
+/// Far more than even a slow machine needs for all images, or for a preview.
 const TIME_MAX: Duration = Duration::from_secs(900);
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
@@ -96,7 +97,7 @@ impl Plan {
         write_files(task, place, scratch, args::pictures(&encode), u64::from(self.frames)).await
     }
 
-    /// Name and file of everything that is stored.
+    /// The name and the file of every image that is stored.
     fn files(&self, best: u32) -> Vec<(String, String)> {
         let mut files = vec![(POSTER.to_owned(), args::candidate_file(best))];
         files.extend((0..self.thumbnails).map(|n| (thumbnail_name(n), args::thumbnail_file(n))));
@@ -105,7 +106,7 @@ impl Plan {
     }
 }
 
-/// Runs an FFmpeg that writes its output of some `frames` into files.
+/// Runs FFmpeg with arguments that write about `frames` frames to files.
 pub(super) async fn write_files(
     task: &Task,
     place: &Place<'_>,
@@ -126,7 +127,7 @@ pub(super) async fn write_files(
     let mut running = run::start(toolbox, run)?;
     let progress = Arc::clone(&running.progress);
     let wait = async {
-        // What little comes this way is nobody's.
+        // Anything on standard output is ignored.
         while running.next().await?.is_some() {}
         Ok(())
     };
@@ -136,7 +137,7 @@ pub(super) async fn write_files(
     }
 }
 
-/// A size of a lease.
+/// Checks a size in a lease.
 pub(super) fn size(field: &str, size: Option<v1::Size>) -> Result<Size, Fault> {
     match size {
         Some(v1::Size { width, height })
@@ -148,7 +149,8 @@ pub(super) fn size(field: &str, size: Option<v1::Size>) -> Result<Size, Fault> {
     }
 }
 
-/// The candidate that makes the best poster, by its small grey picture; the first of equals.
+/// The best candidate for the poster, rated by its small gray version; the first one if several are
+/// equal.
 fn best_candidate(greys: &Path) -> io::Result<Option<u32>> {
     let greys = fs::read(PathBuf::from(greys))?;
     let pixels = (GREY.width * GREY.height) as usize;
@@ -162,8 +164,8 @@ fn best_candidate(greys: &Path) -> io::Result<Option<u32>> {
     Ok(best.map(|(number, _)| number))
 }
 
-/// How much a picture shows: its contrast, less where it is very dark or very bright as a whole. Black,
-/// white and blank pictures have none.
+/// Rates an image: its contrast, reduced if it is very dark or very bright as a whole. Black, white and
+/// blank images rate zero.
 fn merit(grey: &[u8]) -> f64 {
     let count = grey.len() as f64;
     let mean = grey.iter().map(|p| f64::from(*p)).sum::<f64>() / count;

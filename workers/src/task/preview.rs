@@ -1,4 +1,4 @@
-//! `preview`: a short clip, from the parts of the film that control has put together.
+//! `preview`: makes a short clip from the excerpt that control built.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::ffmpeg::pictures::{self as args, PreviewEncode};
 
-/// Frames of the longest preview: half a minute at the highest rate.
+/// Frames of the longest preview: half a minute at the highest frame rate.
 const FRAMES_MAX: u64 = 1800;
 
 pub(super) async fn run(

@@ -1,4 +1,4 @@
-//! What a trace shows of a task: its kind, its ids and how it ended. No path, no title, no message.
+//! The span of a task in a trace: its kind, its ids and how it ended. No paths, titles or messages.
 
 use api::v1;
 use runtime::telemetry::context;
@@ -6,7 +6,7 @@ use tracing::{Span, field::Empty};
 
 use super::Ended;
 
-/// A span that belongs to the trace of whoever queued the task.
+/// Creates a span in the trace of the request that queued the task.
 pub(super) fn span(lease: &v1::Lease) -> Span {
     let kind = kind(lease);
     let span = tracing::info_span!(
@@ -26,7 +26,7 @@ pub(super) fn span(lease: &v1::Lease) -> Span {
     span
 }
 
-/// Notes how the task ended, and names it.
+/// Records how the task ended and returns the name of the outcome.
 pub(super) fn ended(span: &Span, ended: &Ended) -> &'static str {
     let outcome = match ended {
         Ended::Done => "done",

@@ -1,11 +1,11 @@
-//! What ffprobe is asked about a source.
+//! ffprobe's arguments for probing a source.
 
 use std::ffi::OsString;
 
 use super::Args;
 use crate::source::Input;
 
-/// Arguments of ffprobe that every question about `source` begins with.
+/// The arguments that every ffprobe run on `source` begins with.
 fn question(source: &Input, about: &[&str]) -> Vec<OsString> {
     let mut args = Args(Vec::new());
     args.add(["-hide_banner", "-loglevel", "level+error", "-threads", "1"]);
@@ -14,7 +14,7 @@ fn question(source: &Input, about: &[&str]) -> Vec<OsString> {
     args.0
 }
 
-/// Asks ffprobe for the container and its streams, as JSON.
+/// Lists the container and its streams, as JSON.
 pub fn probe_streams(source: &Input) -> Vec<OsString> {
     let entries = "format=format_name,start_time,duration,bit_rate:\
                    stream=index,codec_type,codec_name,width,height,sample_aspect_ratio,field_order,\
@@ -24,7 +24,7 @@ pub fn probe_streams(source: &Input) -> Vec<OsString> {
     question(source, &["-of", "json", "-show_format", "-show_streams", "-show_entries", entries])
 }
 
-/// Asks ffprobe for the first frames of stream `index` that decode, out of its first `packets`.
+/// Lists the decoded frames among the first `packets` packets of stream `index`.
 pub fn probe_first_frames(source: &Input, index: u32, packets: u32) -> Vec<OsString> {
     let (stream, interval) = (index.to_string(), format!("%+#{packets}"));
     let entries = "frame=best_effort_timestamp,interlaced_frame";
@@ -44,8 +44,8 @@ pub fn probe_first_frames(source: &Input, index: u32, packets: u32) -> Vec<OsStr
     )
 }
 
-/// Asks ffprobe for the packets of stream `index` from `start` (in the source's seconds; none: the first) to
-/// the end.
+/// Lists the packets of stream `index` from `start` to the end. `start` is in the source's seconds;
+/// `None` starts at the first packet.
 pub fn probe_last_packets(source: &Input, index: u32, start: Option<f64>) -> Vec<OsString> {
     let stream = index.to_string();
     let interval = start.map_or_else(|| "%".to_owned(), |start| format!("{start:.3}%"));

@@ -1,17 +1,17 @@
-//! The options of each video encoder: GOPs exactly on the grid, closed, with parameter sets outside of
-//! the samples, the same for every chunk of a rung on every machine.
+//! The options of each video encoder: closed GOPs exactly on the grid, with parameter sets outside the
+//! samples, identical for every chunk of a rendition on every machine.
 
 use media::{Codec, FrameRate, ladder::Rung};
 
 use super::ChunkEncode;
 
-/// Bits in flight over the average, as peak rate and as buffer, relative to the average.
+/// Peak rate and buffer size, in percent of the average bit rate.
 const MAXRATE_PERCENT: u64 = 120;
 const BUFFER_PERCENT: u64 = 200;
-/// From here on one frame lasts less than 0.05 s.
+/// Above this rate one frame lasts less than 0.05 s.
 const REORDERED_FPS_MIN: f64 = 20.5;
 
-/// Options that encode one rung.
+/// The options that encode one rung.
 pub(super) fn encoder(encode: &ChunkEncode<'_>, rung: &Rung) -> Vec<String> {
     let threads = encode.threads.max(1);
     let preset = if rung.preset.is_empty() { encode.preset } else { &rung.preset };
@@ -28,7 +28,7 @@ pub(super) fn encoder(encode: &ChunkEncode<'_>, rung: &Rung) -> Vec<String> {
     }
     add("threads", threads.to_string());
     add("b:v", rung.video_bitrate.to_string());
-    // SVT-AV1 knows no peak beside an average.
+    // SVT-AV1 does not support a peak rate together with an average one.
     if rung.codec != Codec::Av1 {
         add("maxrate", (rung.video_bitrate * MAXRATE_PERCENT / 100).to_string());
         add("bufsize", (rung.video_bitrate * BUFFER_PERCENT / 100).to_string());
@@ -45,21 +45,22 @@ pub(super) fn encoder(encode: &ChunkEncode<'_>, rung: &Rung) -> Vec<String> {
         Codec::H264 if reordered => add("x264-params", "b-pyramid=none".to_owned()),
         Codec::H264 => add("bf", "0".to_owned()),
         Codec::Hevc => add("x265-params", x265(threads, reordered)),
-        // Key frames only where GOPs begin; threads are all that depends on the machine.
+        // Key frames only at GOP starts; only the number of threads depends on the machine.
         Codec::Av1 => add("svtav1-params", format!("scd=0:lp={threads}")),
     }
     options
 }
 
-/// B-frames delay presentation by the frames that they are reordered over; an edit list takes the
-/// delay off, which hls.js ignores and forgives up to 0.05 s. So: one frame where frames are short
-/// enough, none where they are long. AV1's samples come in presentation order by themselves.
+/// B-frames delay presentation by the number of frames that they are reordered over. An edit list
+/// compensates for the delay, but hls.js ignores edit lists and tolerates a delay of at most 0.05 s.
+/// Therefore one frame of reordering is used where frames are short enough, and none where they are
+/// longer. AV1 samples are always in presentation order.
 fn is_reordered(rate: FrameRate) -> bool {
     rate.fps() > REORDERED_FPS_MIN
 }
 
-/// Wavefronts are a bit in the parameter sets, and x265 turns them off by itself without a pool of
-/// threads: so there is always one.
+/// Wavefront processing is a bit in the parameter sets, and x265 disables it when it has no thread
+/// pool, so there is always a pool.
 fn x265(threads: u32, reordered: bool) -> String {
     let frames = if reordered { "b-pyramid=0" } else { "bframes=0" };
     format!(

@@ -1,19 +1,19 @@
-//! Files that were cut off while they were recorded or uploaded, by their own headers alone: FFmpeg reads
-//! what there is of them and says nothing.
+//! Detects files that were truncated during recording or upload, from their headers alone: FFmpeg reads
+//! the part that exists and reports no error.
 
 use crate::source::Source;
 
-/// Boxes at a file's top level that are looked at.
+/// Top-level boxes of a file that are examined.
 const BOXES_MAX: usize = 64;
-/// RIFF chunks that are looked at; AVI has one per gigabyte or two.
+/// RIFF chunks that are examined; AVI has one per gigabyte or two.
 const RIFF_CHUNKS_MAX: usize = 64;
-/// From here on a RIFF chunk's size means that its writer did not know it.
+/// From this value on, a RIFF chunk's size means that the writer did not know it.
 const RIFF_BYTES_UNKNOWN: u32 = 0x7fff_0000;
-/// Writers are off by a header or a padding byte.
+/// Writers miscount by a header or a padding byte.
 const RIFF_SLACK_BYTES: u64 = 64;
 
-/// Whether `source` is an MP4 or QuickTime file that has its film but not its `moov`: cut off while it
-/// was uploaded or recorded.
+/// Whether `source` is an MP4 or QuickTime file that has media data (`mdat`) but no `moov`: it was
+/// truncated during upload or recording.
 pub(super) async fn lacks_index(source: &Source) -> bool {
     let mut names = Vec::new();
     let mut at = 0;
@@ -34,8 +34,8 @@ pub(super) async fn lacks_index(source: &Source) -> bool {
     names.first() == Some(b"ftyp") && names.contains(b"mdat") && !names.contains(b"moov")
 }
 
-/// How many bytes are missing of `source`, an AVI or WAV file of `bytes` bytes; `None` when it is whole,
-/// does not say, or is something else.
+/// How many bytes are missing from `source`, an AVI or WAV file of `bytes` bytes; `None` when it is
+/// complete, does not state its size, or has another format.
 pub(super) async fn missing_of_riff(source: &Source, bytes: u64) -> Option<u64> {
     let mut at = 0;
     for _ in 0..RIFF_CHUNKS_MAX {
@@ -44,13 +44,13 @@ pub(super) async fn missing_of_riff(source: &Source, bytes: u64) -> Option<u64> 
         if end > bytes + RIFF_SLACK_BYTES {
             return Some(end - bytes);
         }
-        // Chunks begin at even places.
+        // Chunks start at even offsets.
         at = end.next_multiple_of(2);
     }
     None
 }
 
-/// The size that the head of a RIFF chunk tells.
+/// The size that the header of a RIFF chunk states.
 fn riff_bytes(head: &[u8]) -> Option<u32> {
     let size = head.strip_prefix(b"RIFF")?.first_chunk().copied().map(u32::from_le_bytes)?;
     (1..RIFF_BYTES_UNKNOWN).contains(&size).then_some(size)

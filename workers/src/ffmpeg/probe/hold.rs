@@ -1,15 +1,15 @@
-//! How much longer a film is than its pictures: sound that begins before them or goes on after them is
-//! kept, and the nearest picture stands still meanwhile, as it does in every player.
+//! Extends a video to the length of its audio: audio before the first picture or after the last one is
+//! kept, and the nearest picture is held meanwhile, as players do.
 
 use media::source::VideoTrack;
 
 use super::report::{Report, Stream};
 
-/// Shorter differences are packets' rounding and the habits of muxers and broadcasts: no film gets longer
-/// by them, in seconds.
+/// Shorter differences, in seconds, come from packet rounding and from the conventions of muxers and
+/// broadcasts; they do not extend a video.
 const HOLD_SECONDS_MIN: f64 = 0.5;
 
-/// From when to when there is sound, in the source's seconds.
+/// When the audio starts and ends, in the source's seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Sounding {
     pub(super) start: Option<f64>,
@@ -17,15 +17,16 @@ pub(super) struct Sounding {
 }
 
 impl Sounding {
-    /// Where the sounds begin: their first packets have been seen. Their ends are claims, hence not here.
+    /// The start of the audio tracks, taken from their first packets. The claimed ends are unreliable
+    /// and are left out.
     pub(super) fn claimed(report: &Report) -> Self {
         let sounds = report.streams.iter().filter(|stream| stream.is_audible());
         let starts = sounds.filter_map(Stream::start_seconds);
         Self { start: starts.min_by(f64::total_cmp), end: None }
     }
 
-    /// Holds the pictures of `track`, which are shown from `first` to `last`, as long as there is sound, or
-    /// as long as the file shows the last one.
+    /// Holds the first and last pictures of `track`, which are shown from `first` to `last`, for as
+    /// long as there is audio or the file shows the last picture.
     pub(super) fn hold(&self, track: &mut VideoTrack, (first, last): (f64, f64)) {
         let (num, den) = track.frame_rate;
         if num == 0 || den == 0 {
@@ -38,13 +39,14 @@ impl Sounding {
         };
         track.hold_before = self.start.map_or(0, |start| ticks(first - start));
         let end = self.end.map_or(last, |end| end.max(last));
-        // The last picture lasts as long as the others do anyway.
+        // The last picture is shown for one frame anyway.
         let frame = f64::from(den) / f64::from(num);
         track.hold_after = ticks(end - track.seconds(track.last_pts) - frame);
     }
 }
 
-/// The sound that claims to go on longest after the pictures' `end`, or does not say when it ends.
+/// The audio track that claims to end last, if it outlasts the pictures' `end` or does not state its
+/// end.
 pub(super) fn outlasting(report: &Report, end: f64) -> Option<&Stream> {
     let claim = |stream: &Stream| report.claimed_end(stream).unwrap_or(f64::INFINITY);
     let sounds = report.streams.iter().filter(|stream| stream.is_audible());

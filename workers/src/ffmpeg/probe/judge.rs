@@ -1,4 +1,4 @@
-//! Turns what ffprobe found into a source, or refuses it. Bytes and numbers in, a verdict out.
+//! Turns ffprobe's output into a [`Source`] or rejects the file. A pure function of bytes and numbers.
 
 use media::{
     FrameRate, Grid,
@@ -16,55 +16,56 @@ use crate::ffmpeg::{Fault, args::PIXELS_MAX};
 const SIDE_MAX: u32 = 16_384;
 /// Smallest width or height.
 const SIDE_MIN: u32 = 2;
-/// A video may end this much before its container says so, in seconds and as a part of its length.
+/// How much earlier than its container states a video may end, in seconds and as a fraction of its
+/// length.
 const MISSING_SECONDS_MAX: f64 = 1.0;
 const MISSING_PART_MAX: f64 = 0.02;
-/// Shorter gaps are rounding and last frames' durations.
+/// Smaller gaps come from rounding and from the durations of last frames.
 const MISSING_SECONDS_MIN: f64 = 0.25;
-/// Fewer bits per second than the emptiest screen recording: a bomb of time stamps.
+/// Less than even a blank screen recording needs: such a file is a timestamp bomb.
 const BITS_PER_SECOND_MIN: f64 = 100.0;
-/// From this length on a file must have them.
+/// The minimum bit rate applies to files longer than this.
 const BOMB_SECONDS_MIN: f64 = 60.0;
-/// An average rate this close to the nominal one means a constant rate.
+/// If the average rate is this close to the nominal one, the rate is constant.
 const CONSTANT_RATE_TOLERANCE: f64 = 0.01;
-/// Rates that a variable one is raised to, in frames per second.
+/// Common rates, in frames per second, that a variable rate is rounded up to.
 const RATE_STEPS: [u32; 6] = [10, 15, 24, 25, 30, 60];
-/// For a file that does not say and has one frame only.
+/// The rate of a file that does not state one and has only one frame.
 const RATE_UNKNOWN: (u32, u32) = (25, 1);
 
-/// Where the video begins.
+/// The start of the video.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct First {
     pub(super) pts: i64,
-    /// What to add to a decode time where packets have no presentation time.
+    /// The offset from decode time to presentation time, for packets without a presentation time.
     pub(super) reorder: i64,
     pub(super) interlaced: bool,
 }
 
-/// Where it ends.
+/// The end of the video.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Last {
-    /// Highest presentation time of a packet that is shown.
+    /// The highest presentation time of a packet that is shown.
     pub(super) pts: Option<i64>,
-    /// Highest decode time.
+    /// The highest decode time.
     pub(super) dts: Option<i64>,
-    /// Ticks of the last packet.
+    /// The duration of the last packet in ticks.
     pub(super) duration: i64,
-    /// Not all packets say when they are shown.
+    /// Some packets have no presentation time.
     pub(super) untimed: bool,
-    /// Of the video, in what was read.
+    /// The number of the video's packets that were read.
     pub(super) packets: u64,
-    /// The shortest distance between two presentation times.
+    /// The shortest interval between two presentation times.
     pub(super) step: Option<i64>,
 }
 
 impl Last {
-    /// Of the last packet.
+    /// The duration of the last packet.
     fn ticks(&self) -> i64 {
         self.duration.max(0)
     }
 
-    /// The end of the last packet, in the source's seconds, when ticks are `tick` seconds.
+    /// The end of the last packet in the source's seconds, if one tick is `tick` seconds.
     pub(super) fn seconds(&self, tick: f64) -> Option<f64> {
         let last = self.pts.or(self.dts)?;
         Some(last.saturating_add(self.ticks()) as f64 * tick)
@@ -77,25 +78,25 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    /// Presentation times of the first and of the last frame.
+    /// Presentation times of the first and the last frame.
     fn pts(&self) -> (i64, i64) {
         let first = self.first.pts;
-        // Where not every packet says when it is shown, the last one may be among those.
+        // If some packets have no presentation time, the last frame may be one of those.
         let by_decode_time = || self.last.dts.map(|dts| dts.saturating_add(self.first.reorder));
         let by_decode_time = by_decode_time().filter(|_| self.last.untimed);
         let last = self.last.pts.max(by_decode_time).unwrap_or(first);
         (first, last.max(first))
     }
 
-    /// Where the first frame begins and the last one ends, in the source's seconds, when ticks are `tick`
-    /// seconds.
+    /// The start of the first frame and the end of the last one in the source's seconds, if one tick is
+    /// `tick` seconds.
     pub(super) fn seconds(&self, tick: f64) -> (f64, f64) {
         let (first, last) = self.pts();
         (first as f64 * tick, last.saturating_add(self.last.ticks()) as f64 * tick)
     }
 }
 
-/// Reads the answer about the first frames.
+/// Parses ffprobe's output for the first frames.
 pub(super) fn first_pts(answer: &[u8], start_pts: i64) -> Option<First> {
     let text = String::from_utf8_lossy(answer);
     let mut first: Option<First> = None;
@@ -111,7 +112,7 @@ pub(super) fn first_pts(answer: &[u8], start_pts: i64) -> Option<First> {
     Some(first)
 }
 
-/// Reads the answer about the last packets; none when the video has none among them.
+/// Parses ffprobe's output for the last packets; `None` if none of them belongs to the video.
 pub(super) fn last_pts(answer: &[u8], index: u32) -> Option<Last> {
     let text = String::from_utf8_lossy(answer);
     let mut last = Last::default();
@@ -120,13 +121,13 @@ pub(super) fn last_pts(answer: &[u8], index: u32) -> Option<Last> {
         if field(line, "stream_index") != Some(i64::from(index)) {
             continue;
         }
-        // Packets that an edit list cuts off are read, but never shown.
+        // Packets that an edit list cuts off are read but never shown.
         if value(line, "flags").is_some_and(|flags| flags.contains('D')) {
             continue;
         }
         last.packets += 1;
         let pts = field(line, "pts");
-        // Of the packet that is shown last, which need not be the last one.
+        // The duration of the packet that is shown last, which need not be the last in the file.
         if pts >= last.pts {
             last.pts = pts;
             last.duration = field(line, "duration").unwrap_or(0);
@@ -151,7 +152,7 @@ fn field(line: &str, name: &str) -> Option<i64> {
     value(line, name)?.trim().parse().ok()
 }
 
-/// The verdict on a file with pictures.
+/// Validates a file with a video track.
 pub(super) fn film(
     report: &Report,
     video: &Stream,
@@ -186,7 +187,7 @@ pub(super) fn film(
     Ok(source(report, Some(track), duration, bytes))
 }
 
-/// The verdict on a file without pictures.
+/// Validates a file without a video track.
 pub(super) fn sound(
     report: &Report,
     stream: &Stream,
@@ -244,7 +245,7 @@ fn audio(stream: &Stream) -> Option<AudioTrack> {
     })
 }
 
-/// The size on screen: pixels made square, then turned.
+/// The size on screen, with square pixels and after rotation.
 fn display_size(video: &Stream) -> Result<(u32, u32), String> {
     let (width, height) = (video.width, video.height);
     let sides = SIDE_MIN..=SIDE_MAX;
@@ -266,9 +267,10 @@ fn is_interlaced(video: &Stream, first: &First) -> bool {
     first.interlaced || matches!(order, "tt" | "bb" | "tb" | "bt")
 }
 
-/// The rate that the source means. A constant one is what the container says. Of a variable one every
-/// picture has its place at the nominal rate; where that is beyond what is served, as it is of time stamps
-/// that tremble, the usual distance of two pictures says more, raised to the next usual rate.
+/// The source's intended frame rate. A constant rate is what the container states. With a variable
+/// rate, every frame has a place at the nominal rate. If that exceeds the maximum, as it does when
+/// timestamps jitter, the usual interval between frames is a better estimate, rounded up to the next
+/// common rate.
 fn frame_rate(video: &Stream, ends: &Ends) -> (u32, u32) {
     let fps = |(num, den): (u32, u32)| f64::from(num) / f64::from(den);
     let nominal = video.nominal_rate().filter(|rate| fps(*rate) <= 1000.0);
@@ -279,7 +281,7 @@ fn frame_rate(video: &Stream, ends: &Ends) -> (u32, u32) {
             if (high - mean).abs() <= high * CONSTANT_RATE_TOLERANCE {
                 return nominal;
             }
-            // Fields counted as frames.
+            // The container counts fields as frames.
             if (high - 2.0 * mean).abs() <= high * CONSTANT_RATE_TOLERANCE {
                 return average;
             }
@@ -296,7 +298,7 @@ fn frame_rate(video: &Stream, ends: &Ends) -> (u32, u32) {
     }
 }
 
-/// From the usual distance of two packets, where the container tells nothing.
+/// Estimates the rate from the usual interval between packets, for containers that do not state it.
 fn by_packets(video: &Stream, ends: &Ends) -> Option<(u32, u32)> {
     let step = ends.last.step.filter(|step| *step > 0)?;
     let fps = 1.0 / (step as f64 * video.tick());
@@ -308,7 +310,7 @@ fn step_above(fps: f64) -> (u32, u32) {
     step.map_or(((fps * 1000.0).round() as u32, 1000), |step| (step, 1))
 }
 
-/// The length of the output, if the file can be put on a grid at all.
+/// The length of the output; an error if the file cannot be put on a grid.
 fn plan(track: &VideoTrack) -> Result<f64, String> {
     let (num, den) = track.frame_rate;
     let rate = FrameRate::for_source(num, den).map_err(|error| format!("has an {error}"))?;
@@ -324,7 +326,7 @@ fn refuse_bomb(duration: f64, bytes: u64) -> Result<(), Fault> {
     Ok(())
 }
 
-/// `start` and `found` are the stream's first and last moment, in the source's seconds.
+/// `start` and `found` are the start and the end of the stream, in the source's seconds.
 fn refuse_truncated(
     report: &Report,
     stream: &Stream,
