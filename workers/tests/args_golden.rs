@@ -1,5 +1,5 @@
-//! FFmpeg's arguments as golden files: every change of what is encoded how is a change that is seen.
-//! After a wanted one: `INSTA_UPDATE=always cargo test -p streaming-worker --test args_golden`.
+//! FFmpeg's arguments as golden files: every change of the encoding shows up as a change in them. After
+//! an intended one, run `INSTA_UPDATE=always cargo test -p streaming-worker --test args_golden`.
 
 #![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
 
@@ -62,7 +62,7 @@ fn encode(track: &VideoTrack, rungs: &[Rung], chunk: u32, preroll: Preroll) -> S
     }))
 }
 
-/// One argument per line: an argument never depends on a shell.
+/// One argument per line: arguments never pass through a shell.
 fn lines(args: &[OsString]) -> String {
     args.iter().map(|arg| format!("{}\n", arg.to_string_lossy())).collect()
 }
@@ -98,7 +98,7 @@ fn interlaced_and_high_dynamic_range_sources_get_their_filters() {
     insta::assert_snapshot!("filters", encode(&track, &rungs(), 1, Preroll::Long));
 }
 
-/// A wider gamut is brought into the one that is served.
+/// A wider gamut is converted to the BT.709 gamut of the output.
 #[test]
 fn wide_gamut_is_converted() {
     let track = VideoTrack { transfer: "bt2020-10".to_owned(), ..track() };

@@ -1,4 +1,4 @@
-//! Sources that are legal but rarely thought of: each becomes a film on the grid.
+//! Sources that are valid but unusual: each is encoded onto the grid.
 
 use std::{fs, io::Write};
 
@@ -11,7 +11,7 @@ use crate::{
     worker::Worker,
 };
 
-/// Probes `clip` and encodes all of it; returns the first chunk's video as a playable file.
+/// Probes `clip` and encodes all of it; returns the video rendition as a playable file.
 async fn encode(
     control: &mut Control,
     worker: &Worker,
@@ -68,9 +68,9 @@ async fn awkward_pictures_become_films() {
     ]);
     let interlaced =
         with(&["-flags", "+ilme+ildct", "-x264-params", "tff=1", "-vf", "setfield=tff"]);
-    // Half a second of pictures, a gap of one second, the rest.
+    // Half a second of frames, a gap of one second, then the rest.
     let varied = with(&["-vf", "setpts='if(lt(N,12),N,N+25)/25/TB'", "-vsync", "passthrough"]);
-    // Ten pictures a second, then thirty: none of those may be lost to the average.
+    // Ten frames a second, then thirty: the lower average rate must not drop any of the latter.
     let thinned = "select='gte(t,2)+not(mod(n,3))'";
     let burst = with(&["-vf", thinned, "-vsync", "vfr"]);
     let motion = "testsrc2=s=320x180:r=25:d=3";
@@ -107,7 +107,7 @@ async fn awkward_pictures_become_films() {
     }
 }
 
-/// Two resolutions in one stream, as broadcasts and broken encoders make them.
+/// Two resolutions in one stream, as in broadcasts and from faulty encoders.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_of_size_in_mid_stream_loses_no_frame() {
     let mut control = Control::start().await;
@@ -158,7 +158,7 @@ async fn awkward_sounds_become_renditions() {
     }
 }
 
-/// Chapters, a time code, an attached file and a cover are no tracks of what is made, and in nobody's way.
+/// Chapters, a time code, an attached file and a cover image are not encoded and cause no failure.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn chapters_time_codes_and_attachments_are_left_out() {
     let mut control = Control::start().await;
@@ -187,8 +187,8 @@ async fn chapters_time_codes_and_attachments_are_left_out() {
     }
 }
 
-/// The nearest picture stands still while there is sound only: within a chunk, for whole chunks, and for a
-/// film of one picture.
+/// The nearest picture is held while there is only audio: within a chunk, for whole chunks, and for a
+/// video of a single frame.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sound_before_and_after_the_pictures_is_kept() {
     let mut control = Control::start().await;
@@ -205,7 +205,7 @@ async fn sound_before_and_after_the_pictures_is_kept() {
             ["-itsoffset", late, "-f", "lavfi", "-i", &picture, "-f", "lavfi", "-i", &sound];
         let clip = Clip::made(name, &[&inputs[..], &X264, &["-c:a", "aac"]].concat());
         let (film, movie) = encode(&mut control, &worker, &clip).await;
-        // Sound ends with whole packets.
+        // Audio ends with a whole packet.
         let off = film.grid.frames().abs_diff(seconds * 25);
         assert!(off <= 1, "{name}: {:?}", film.source.video);
         let brightness = brightness(movie.path());
@@ -213,7 +213,7 @@ async fn sound_before_and_after_the_pictures_is_kept() {
     }
 }
 
-/// A flipped bit in the source costs a picture, never a frame's place.
+/// A flipped bit in the source damages a picture but never removes or shifts a frame.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn damaged_sources_keep_their_frames() {
     let mut control = Control::start().await;

@@ -1,5 +1,5 @@
-//! Sources and outputs in S3, with real MinIO: read by ranges behind the fence, written by presigned
-//! URLs, and put off while the store is down.
+//! Sources and outputs in S3, with a real MinIO: read by ranges from within the sandbox, written by
+//! presigned URLs, and deferred while the store is down.
 
 use std::{fs, io::Write, sync::atomic::Ordering, time::Duration};
 
@@ -20,7 +20,7 @@ use crate::{
 const SOURCE: &str = "videos/b/source";
 const LIFETIME: Duration = Duration::from_secs(60);
 
-/// A bucket that holds `clip`, seen through `address`.
+/// A bucket that contains `clip`, accessed through `address`.
 async fn bucket(minio: &Minio, address: &str, clip: &Clip) -> Store {
     let vars = minio.vars_through(address).into_iter();
     let settings = Settings::from_vars(vars.map(|(key, value)| (key.to_owned(), value)));
@@ -64,7 +64,7 @@ async fn frames_are_exact(flags: &[&str], lifetime: Duration) {
     let film = Film::of(done.source.unwrap());
     let movie = tempfile::NamedTempFile::with_suffix(".mp4").unwrap();
     for chunk in 0..film.grid.chunks() {
-        // As long as a lease waits, its URL ages.
+        // The URL ages while the lease waits.
         let work = lease(&worker, &store, film.chunk(chunk, &[(160, 90)]), lifetime).await;
         tokio::time::sleep(lifetime.min(Duration::from_secs(2))).await;
         let done = control.work(work).await.unwrap();
@@ -104,7 +104,7 @@ async fn a_chunk_of_a_large_source_reads_a_part_of_it() {
     let proxy = Proxy::start(&minio.address, Fault::Busy, 0).await;
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
-    // Some 40 MB, with the index at the end.
+    // About 40 MB, with the index at the end.
     let large = [
         "-g",
         "50",
@@ -135,7 +135,7 @@ async fn a_chunk_of_a_large_source_reads_a_part_of_it() {
     let work = film.chunk(2, &[(160, 90)]);
     control.work(lease(&worker, &store, work, LIFETIME).await).await.unwrap();
     let read = proxy.replied.load(Ordering::SeqCst) - before;
-    // Twenty seconds of eighty-four, the index, and what was sent ahead.
+    // The 20 s chunk of 84 s, the index, and the blocks that were sent ahead.
     assert!(read < size * 2 / 5, "a chunk read {read} of {size} bytes");
 }
 

@@ -1,4 +1,4 @@
-//! Tiny films whose frames say their number: twelve boxes, one per bit.
+//! Tiny videos whose frames show their own number: twelve boxes, one per bit.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,12 +19,12 @@ pub(crate) struct Clip {
 }
 
 impl Clip {
-    /// Numbered frames at `rate`, with a tone, in the container that `name` ends with.
+    /// Numbered frames at `rate`, with a tone, in the container of `name`'s extension.
     pub(crate) fn numbered(name: &str, rate: &str, seconds: u32) -> Self {
         Self::with(name, rate, seconds, &["-g", "50", "-c:a", "aac"])
     }
 
-    /// The same with more output options.
+    /// The same with additional output options.
     pub(crate) fn with(name: &str, rate: &str, seconds: u32, options: &[&str]) -> Self {
         let mut picture = format!("color=black:s={WIDTH}x{HEIGHT}:r={rate}:d={seconds}");
         for bit in 0..BITS {
@@ -40,7 +40,7 @@ impl Clip {
         Self::made(name, &args)
     }
 
-    /// Whatever ffmpeg makes of `args`.
+    /// A file that ffmpeg creates with `args`.
     pub(crate) fn made(name: &str, args: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clip = Self { folder, name: name.to_owned() };
@@ -62,7 +62,7 @@ impl Clip {
     }
 }
 
-/// The frame numbers in a video, in presentation order.
+/// The frame numbers that a video shows, in presentation order.
 pub(crate) fn numbers(file: &Path) -> Vec<usize> {
     let raw = Command::new("ffmpeg")
         .args(["-v", "error", "-nostdin", "-i"])

@@ -1,4 +1,5 @@
-//! HEVC and AV1 through the real worker, behind the fence: exact, proven, the same on any machine.
+//! HEVC and AV1 through the real worker, in the sandbox: every frame exact, the packets checked, and
+//! the output identical on any machine.
 
 use std::io::Write;
 
@@ -12,7 +13,7 @@ use crate::{
     worker::Worker,
 };
 
-/// One rung of `codec` in a chunk's work.
+/// Changes a chunk's work so that its rungs use `codec`.
 fn only(codec: Codec, work: v1::lease::Work) -> v1::lease::Work {
     let v1::lease::Work::Chunk(mut work) = work else { panic!("no chunk") };
     for rung in &mut work.rungs {
@@ -25,7 +26,7 @@ fn only(codec: Codec, work: v1::lease::Work) -> v1::lease::Work {
 async fn frames_are_exact(codec: Codec, name: &str, rate: &str, options: &[&str]) {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
-    // Another machine, as far as encoders see: other numbers of threads.
+    // Simulates another machine as far as encoders can tell: with different numbers of threads.
     let mut other_control = Control::start().await;
     let other = Worker::start(&mut other_control, &["--worker-threads", "5"]).await;
     let clip = Clip::with(name, rate, 9, options);

@@ -1,4 +1,4 @@
-//! A control plane made of a queue: hands out what a test gives it, keeps what the worker says.
+//! A control plane for tests: sends the leases that a test queues and records the worker's messages.
 
 use std::{
     collections::HashSet,
@@ -25,7 +25,7 @@ use tokio::{
 use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
-/// How long a test waits for a message of the worker.
+/// How long a test waits for a message from the worker.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 type Sender = mpsc::UnboundedSender<Result<ControlMessage, Status>>;
@@ -34,13 +34,13 @@ type Sender = mpsc::UnboundedSender<Result<ControlMessage, Status>>;
 struct State {
     sender: Mutex<Option<Sender>>,
     lost: Mutex<HashSet<String>>,
-    /// Leave commits unanswered.
+    /// Do not reply to commits.
     mute_commits: AtomicBool,
-    /// Leave heartbeats unanswered.
+    /// Do not reply to heartbeats.
     mute_heartbeats: AtomicBool,
     lease_ms: AtomicU32,
     authorization: Mutex<String>,
-    /// Where questions for URLs lead, and how long those hold.
+    /// The store for which URLs are signed, and how long they are valid.
     bucket: Mutex<Option<(store::Store, Duration)>>,
 }
 
@@ -50,13 +50,13 @@ struct Service {
     said: mpsc::UnboundedSender<Said>,
 }
 
-/// The test's side.
+/// The test's handle.
 pub(crate) struct Control {
     pub(crate) addr: SocketAddr,
     state: Arc<State>,
     said: mpsc::UnboundedReceiver<Said>,
     service: Service,
-    /// On a runtime of its own, whose end breaks every connection as a killed process does.
+    /// Runs on its own runtime; shutting it down breaks every connection, as killing a process does.
     server: Option<Runtime>,
 }
 
@@ -72,7 +72,7 @@ impl Control {
         control
     }
 
-    /// Listens where it listened before; what was connected is not any more.
+    /// Listens on the previous address again; earlier connections stay closed.
     pub(crate) fn listen(&mut self) {
         let listener = std::net::TcpListener::bind(self.addr).unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -111,7 +111,7 @@ impl Control {
         self.state.mute_heartbeats.store(mute, Ordering::SeqCst);
     }
 
-    /// Signs URLs of this store from now on.
+    /// Signs URLs for this store from now on.
     pub(crate) fn sign_for(&self, store: &store::Store, lifetime: Duration) {
         *self.state.bucket.lock().unwrap() = Some((store.clone(), lifetime));
     }
@@ -126,7 +126,7 @@ impl Control {
         sender.as_ref().expect("a worker is connected").send(Ok(message)).unwrap();
     }
 
-    /// The next message that `pick` takes; all before it are dropped.
+    /// Waits for the next message that `pick` accepts; all earlier ones are dropped.
     pub(crate) async fn wait<T>(&mut self, mut pick: impl FnMut(Said) -> Option<T>) -> T {
         let found = async {
             loop {
@@ -139,7 +139,7 @@ impl Control {
         timeout(PATIENCE, found).await.expect("the worker says what the test waits for")
     }
 
-    /// What the worker says within `time`.
+    /// Collects the worker's messages for `time`.
     pub(crate) async fn listen_for(&mut self, time: Duration) -> Vec<Said> {
         let mut heard = Vec::new();
         let collect = async {
@@ -151,13 +151,13 @@ impl Control {
         heard
     }
 
-    /// Waits until the worker wants something.
+    /// Waits until the worker asks for tasks.
     pub(crate) async fn ready(&mut self) {
         let wants = |said| matches!(said, Said::Want(want) if want.slots > 0).then_some(());
         self.wait(wants).await;
     }
 
-    /// Leases a task and collects what comes of it: every output and report, or the failure.
+    /// Leases a task and collects the result: every output and report, or the failure.
     pub(crate) async fn work(&mut self, lease: v1::Lease) -> Result<Done, v1::Fail> {
         let task = lease.task_id.clone();
         self.tell(Tell::Lease(lease));
@@ -186,7 +186,7 @@ impl Drop for Control {
     }
 }
 
-/// What came of a task.
+/// The result of a task.
 #[derive(Debug, Default)]
 pub(crate) struct Done {
     pub(crate) commits: usize,

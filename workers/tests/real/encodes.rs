@@ -1,4 +1,5 @@
-//! Chunks and audio from real files: every frame once, in order, on the grid; admissible as they are.
+//! Chunks and audio from real files: every frame exactly once, in order, on the grid; control would
+//! admit them unchanged.
 
 use std::{fs, io::Write, path::Path};
 
@@ -15,7 +16,7 @@ use crate::{
     worker::Worker,
 };
 
-/// A probed file with its grid.
+/// A probed source with its grid.
 pub(crate) struct Film {
     pub(crate) source: Source,
     pub(crate) grid: Grid,
@@ -64,7 +65,7 @@ impl Film {
     }
 }
 
-/// What control does with an output before it believes it.
+/// The checks that control makes before it accepts an output.
 pub(crate) fn check(store: &Path, kind: TrackKind, grid: &Grid, output: &v1::Output) -> Vec<u8> {
     let bytes = fs::read(store.join(&output.key)).unwrap();
     assert_eq!(bytes.len() as u64, output.bytes);
@@ -117,7 +118,8 @@ async fn frames_are_exact_at_high_rates() {
     frames_are_exact("b.mp4", "50", &AAC).await;
 }
 
-/// Open GOPs, key frames far apart, and a container that cannot be entered at key frames.
+/// Open GOPs, long intervals between key frames, and a container in which FFmpeg cannot seek to key
+/// frames.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_are_exact_where_entering_is_hard() {
     let open = ["-g", "240", "-keyint_min", "240", "-x264-params", "open-gop=1", "-c:a", "aac"];
@@ -149,21 +151,22 @@ async fn every_rung_comes_from_one_task_and_audio_is_published_as_it_goes() {
         check(&worker.store(), TrackKind::Audio, &film.grid, output);
         assert_eq!(output.rendition, "audio-0");
     }
-    // A later attempt makes the same bytes and publishes from where the first one stopped.
+    // A later attempt produces the same bytes and publishes from the chunk where the first one stopped.
     let again = control.work(worker.lease(&clip.path(), film.audio(1))).await.unwrap();
     assert_eq!(again.outputs.iter().map(|o| o.chunk).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(again.outputs[0].sha256, whole[1].sha256);
     worker.until(|| worker.task_folders() == 0).await;
 }
 
-/// Silence is added where the source has none. What precedes the picture is cut off when it is less than half
-/// a second; of more, the film begins with it.
+/// Silence is added where the source has no audio. Less than half a second of audio before the first
+/// picture is cut off; if there is more, the video starts with that audio.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn audio_starts_with_the_picture_wherever_it_starts_in_the_file() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     let picture = "color=black:s=64x36:r=25:d=6";
-    // A beep of a second, from 2 s after the first picture.
+    // A beep of one second, starting at BEGIN in the audio track. `heard` is when it must start in the
+    // output.
     let beep = "aevalsrc='if(between(t,BEGIN,END),0.5*sin(880*2*PI*t),0)':d=4:s=44100";
     for (offset, begin, heard) in [("1", 1.0, 2.0), ("-0.4", 2.4, 2.0), ("-1", 3.0, 3.0)] {
         let beep =
@@ -205,7 +208,7 @@ async fn audio_starts_with_the_picture_wherever_it_starts_in_the_file() {
     }
 }
 
-/// When the sound begins and ends.
+/// When the sound starts and ends, in seconds.
 fn loud_seconds(file: &Path) -> (f64, f64) {
     let output = std::process::Command::new("ffmpeg")
         .args(["-v", "error", "-nostdin", "-i"])

@@ -1,4 +1,4 @@
-//! The fence itself: what gets out of it, tried by programs that want to.
+//! The sandbox itself: programs inside it try to reach files, processes and the network.
 
 use std::{fs, net::TcpListener, path::Path, process::Command, time::Duration};
 
@@ -14,8 +14,8 @@ use crate::{
     worker::{Worker, processes, script},
 };
 
-/// Starts a worker whose ffprobe is a script with this text, and probes `source`; what the script wrote
-/// to its standard error is the message.
+/// Starts a worker whose ffprobe is a script with this text, and probes `source`; returns the failure's
+/// message, which contains the script's output.
 async fn tried(text: &str, source: &Path) -> String {
     let folder = tempfile::tempdir().unwrap();
     let text =
@@ -113,7 +113,8 @@ async fn the_whole_group_dies_with_its_leader_and_with_a_lost_lease() {
     worker.until(|| processes(&sleeping).is_empty()).await;
 }
 
-/// A source in S3 is behind one port of the loopback; nothing else of the network is opened with it.
+/// A source in S3 is reached through one loopback port; this gives no access to the rest of the
+/// network.
 #[test]
 fn one_port_is_reached_and_no_other() {
     let open = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -139,7 +140,7 @@ fn one_port_is_reached_and_no_other() {
     assert_eq!(reach("tcp", port(&closed)), "");
     assert_eq!(reach("udp", port(&open)), "", "no other protocol");
     assert_eq!(bash("exec 3<>/dev/tcp/::1/1 && echo reached"), "");
-    // Kinds of sockets that Landlock's rule does not see, and what hides a destination in a send.
+    // Socket types that Landlock's rule does not cover, and a send that carries its own destination.
     let python = Path::new("/usr/bin/python3");
     if !python.exists() {
         return;
@@ -165,7 +166,8 @@ fn one_port_is_reached_and_no_other() {
     assert_eq!(ask("/usr/bin/python3", &["-c", plain]), "fine\n");
 }
 
-/// Scripts are an operator's wrappers; FFmpeg itself starts nothing and changes no file's mode.
+/// Only an operator's wrapper scripts may start processes; FFmpeg itself may neither do that nor change
+/// a file's mode.
 #[test]
 fn a_program_starts_no_processes() {
     let launcher = Path::new(env!("CARGO_BIN_EXE_streaming-worker"));

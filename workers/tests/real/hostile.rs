@@ -1,16 +1,16 @@
-//! Files that are made to hurt: each ends as a typed refusal, and the canary is not read.
+//! Malicious files: each is rejected with a specific error code, and the canary is never read.
 
 use std::{fs, os::unix::fs::MetadataExt, path::PathBuf, time::SystemTime};
 
 use crate::{clip::Clip, control::Control, worker::Worker};
 
-/// A good film that no probe may open; its access time tells.
+/// A valid video that no probe may open; its access time shows whether one did.
 struct Canary(Clip);
 
 impl Canary {
     fn new() -> Self {
         let clip = Clip::numbered("canary.mp4", "25", 2);
-        // Reading updates an access time that is older than the modification (relatime).
+        // A read updates an access time that is older than the modification time (relatime).
         let file = fs::File::options().write(true).open(clip.path()).unwrap();
         let old = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
         file.set_times(fs::FileTimes::new().set_accessed(old)).unwrap();
@@ -72,7 +72,7 @@ async fn files_that_name_other_files_read_nothing() {
 async fn bombs_of_time_and_size_are_refused() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
-    // Two pictures, a day apart.
+    // Two frames, a day apart.
     let gap = Clip::made(
         "gap.mkv",
         &[

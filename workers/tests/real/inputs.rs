@@ -1,4 +1,5 @@
-//! Every container with every codec that it carries: probed, encoded, frame by frame where they are.
+//! Every container with every codec that it supports: probed, encoded, and the number of frames
+//! checked.
 
 use media::{Codec, admission::TrackKind};
 
@@ -9,11 +10,10 @@ use crate::{
     worker::Worker,
 };
 
-/// Two seconds of a test pattern with a tone.
+/// The length of a test pattern with a tone, in seconds.
 const SECONDS: u64 = 2;
 
-/// Output options of a source's video, its frames per second, and how many frames a container that
-/// does not say when frames are shown may lose at the end.
+/// A codec's name, and the output options that create a source with it.
 type Made = (&'static str, &'static [&'static str]);
 
 const H264: Made = ("h264", &["-c:v", "libx264", "-preset", "ultrafast", "-bf", "2"]);
@@ -25,7 +25,7 @@ const MPEG4: Made = ("mpeg4", &["-c:v", "mpeg4", "-bf", "2"]);
 const PRORES: Made =
     ("prores", &["-c:v", "prores_ks", "-profile:v", "1", "-pix_fmt", "yuv422p10le"]);
 
-/// Container, codec, the audio codec that goes with it.
+/// Container, codec, and the audio codec to use with it.
 fn matrix() -> Vec<(&'static str, Made, &'static str)> {
     let mut all = Vec::new();
     for (container, codecs, sound) in [
@@ -81,7 +81,7 @@ async fn every_container_is_read_with_every_codec_that_it_carries() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// What is awkward about pictures, to any codec: it comes out upright, whole, in eight bits and SDR.
+/// Unusual pictures in any codec are encoded upright, whole, in 8 bits and SDR.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn awkward_pictures_come_out_upright_and_in_eight_bits() {
     let mut control = Control::start().await;
@@ -126,7 +126,8 @@ async fn awkward_pictures_come_out_upright_and_in_eight_bits() {
     }
 }
 
-/// A film without pictures has the length of its sound, whatever the container, and its cover is none.
+/// A source without video has the length of its audio in every container, and its cover image does not
+/// count as video.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sound_only_is_a_film_of_its_own() {
     let mut control = Control::start().await;

@@ -1,5 +1,5 @@
-//! Pictures and previews of real, awkward films, made of what the worker itself has encoded, as control
-//! puts it together.
+//! Images and previews of real, unusual videos, made from the worker's own encodes in an excerpt such
+//! as control builds.
 
 use std::{fs, path::Path, process::Command};
 
@@ -22,7 +22,7 @@ use crate::{
     worker::Worker,
 };
 
-/// A film encoded in one rung: its fragments by GOP.
+/// A video encoded in one rung: its fragments by GOP.
 struct Encoded {
     film: Film,
     size: (u32, u32),
@@ -93,7 +93,7 @@ impl Encoded {
         }]
     }
 
-    /// Has poster, thumbnails and storyboard made.
+    /// Has the poster, thumbnails and storyboard made.
     async fn pictures(&self, control: &mut Control, worker: &Worker) -> (PicturePlan, Done) {
         let plan = PicturePlan::new(&self.film.grid, &self.rungs(), 10).unwrap();
         let still = |gop: u32| scenes::key_frame(&self.video[gop as usize]).unwrap();
@@ -183,7 +183,7 @@ fn ffprobe(file: &Path, entries: &str) -> Vec<String> {
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 
-/// The mean brightness of a picture, or of a part of it (`crop=` arguments).
+/// The mean brightness of an image, or of a part of it (`crop=` arguments).
 fn brightness(file: &Path, crop: Option<&str>) -> u8 {
     let crop = crop.map(|crop| format!("crop={crop},")).unwrap_or_default();
     let output = Command::new("ffmpeg")
@@ -212,7 +212,7 @@ async fn the_poster_of_a_film_that_begins_black_is_not_black() {
     let (plan, done) = film.pictures(&mut control, &worker).await;
     assert_eq!((plan.thumbnails.len(), plan.tiles, plan.columns), (7, 7, 7));
     assert!(brightness(&stored(&worker, &done, "poster"), None) > 60);
-    // Each picture shows its own moment: black until the ninth second.
+    // Each thumbnail shows its own moment: black until the ninth second.
     for (number, gop) in plan.thumbnails.iter().enumerate() {
         let file = stored(&worker, &done, &format!("thumbnails/{number}"));
         let bright = brightness(&file, None) > 60;
@@ -226,7 +226,7 @@ async fn the_poster_of_a_film_that_begins_black_is_not_black() {
     }
 }
 
-/// Half a second of light, and no key frame falls into it.
+/// The video is bright for half a second only, without a key frame in it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_poster_of_a_nearly_black_film_is_what_it_shows_for_a_moment() {
     let mut control = Control::start().await;
@@ -266,7 +266,7 @@ async fn black_films_single_frames_and_turned_ones_have_pictures_too() {
 async fn the_preview_of_a_long_film_has_cuts_of_all_of_it_and_sound() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
-    // Brightness tells the time.
+    // The brightness increases with time, so it identifies the moment.
     let picture = "color=black:s=64x36:r=30000/1001:d=60,geq=lum='16+3.5*T':cb=128:cr=128";
     let args = ["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", "sine=d=60"];
     let clip = Clip::made("a.mkv", &[&args[..], &X264, &["-c:a", "aac"]].concat());

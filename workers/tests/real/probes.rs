@@ -1,4 +1,4 @@
-//! What a probe reports of honest files.
+//! What a probe reports about valid files.
 
 use crate::{clip::Clip, control::Control, worker::Worker};
 
@@ -29,7 +29,7 @@ async fn probe_reports_rates_sizes_and_ends_of_every_container() {
         let track = media::source::VideoTrack::try_from(video).unwrap();
         let rate = media::FrameRate::for_source(found.num, found.den).unwrap();
         let frames = (6.0 * rate.fps()).round() as i64;
-        // Containers that do not say when B-frames are shown lose up to two at the end.
+        // Containers without presentation times for B-frames lose up to two frames at the end.
         let off = track.frames_at(rate) as i64 - frames;
         assert!((-2..=1).contains(&off), "{name}: {off} frames off");
     }

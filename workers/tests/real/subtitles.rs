@@ -1,4 +1,4 @@
-//! Text tracks: what a probe says of them, and what a worker takes out of real files.
+//! Text tracks: what a probe reports about them, and what a worker extracts from real files.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ const FIRST: &str = "1\n00:00:00,500 --> 00:00:01,500\nHello <i>there</i>\n\n\
                      2\n00:00:01,000 --> 00:00:09,000\n{\\an8}a < b & <script>c\n\n";
 const SECOND: &str = "1\n00:00:01,000 --> 00:00:02,000\nGuten Tag\n\n";
 
-/// Two seconds with text tracks, in the container that `name` ends with.
+/// Two seconds of video with text tracks, in the container of `name`'s extension.
 fn film(name: &str, options: &[&str]) -> Clip {
     let (first, second) =
         (Clip::bytes("a.srt", FIRST.as_bytes()), Clip::bytes("b.srt", SECOND.as_bytes()));
@@ -30,7 +30,7 @@ fn work(film: &Film, place: usize) -> v1::lease::Work {
     })
 }
 
-/// What the worker makes of a track, as control would admit it.
+/// The WebVTT that the worker makes of a text track, after control's checks.
 async fn text(
     control: &mut Control,
     worker: &Worker,
@@ -89,12 +89,12 @@ async fn text_tracks_of_every_container_become_webvtt() {
         let first = text(&mut control, &worker, &clip, &film, 0).await;
         assert!(first.contains("Hello <i>there</i>"), "{name}: {first}");
         assert!(!first.contains("<script"), "{name}: {first}");
-        // Cut off with the film.
+        // The cue is cut off at the end of the video.
         assert!(first.contains("00:00:01.000 --> 00:00:02.000\n"), "{name}: {first}");
     }
 }
 
-/// The film begins where its first picture is, whatever the container's clock says then.
+/// The video starts at its first picture, whatever timestamp the container gives it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn text_keeps_to_the_picture_where_the_clock_does_not_begin_at_zero() {
     let mut control = Control::start().await;

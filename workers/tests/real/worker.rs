@@ -1,4 +1,4 @@
-//! A worker process with its folders, and the leases that it is given.
+//! A worker process with its folders, and the leases for it.
 
 use std::{
     fs,
@@ -28,13 +28,13 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Starts a worker of `control` and waits until it wants work.
+    /// Starts a worker that connects to `control` and waits until it asks for tasks.
     pub(crate) async fn start(control: &mut Control, flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         Self::launch(control, folder, Command::new(WORKER), flags).await
     }
 
-    /// Whether [`Self::start_on_small_disk`] can work here.
+    /// Whether [`Self::start_on_small_disk`] can work on this machine.
     pub(crate) fn may_mount() -> bool {
         let tried = Command::new("unshare")
             .args(["--user", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"])
@@ -42,14 +42,14 @@ impl Worker {
         tried.is_ok_and(|output| output.status.success())
     }
 
-    /// Starts a worker whose scratch folder is a disk of its own with room for a task's folder, and for
+    /// Starts a worker whose scratch folder is a separate disk with room for a task's folder, but for
     /// no file in it.
     pub(crate) async fn start_on_small_disk(control: &mut Control) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let scratch = folder.path().join("scratch");
         fs::create_dir(&scratch).unwrap();
         let mut command = Command::new("unshare");
-        // The root, the worker's folder, its lock, a task's folder.
+        // Four inodes: the root, the worker's folder, its lock, and a task's folder.
         let disk = r#"mount -t tmpfs -o size=512m,nr_inodes=4 none "$0" && exec "$@""#;
         command.args(["--user", "--map-root-user", "--mount", "sh", "-c", disk]);
         command.arg(scratch).arg(WORKER);
@@ -92,7 +92,7 @@ impl Worker {
         root.join(self.folder.path().join("scratch").strip_prefix("/").unwrap())
     }
 
-    /// The folders of tasks that are being worked on.
+    /// The number of folders of running tasks.
     pub(crate) fn task_folders(&self) -> usize {
         let workers = fs::read_dir(self.scratch()).unwrap();
         let workers = workers.filter(|worker| worker.as_ref().unwrap().path().is_dir());
@@ -116,7 +116,7 @@ impl Worker {
         panic!("what the test waits for does not happen");
     }
 
-    /// Waits until the process has ended by itself, with success.
+    /// Waits until the process has exited by itself, successfully.
     pub(crate) async fn until_exit(&mut self) {
         for _ in 0..400 {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -128,7 +128,7 @@ impl Worker {
         panic!("the worker does not end");
     }
 
-    /// What is left in the scratch folder.
+    /// The number of entries that remain in the scratch folder.
     pub(crate) fn leftovers(&self) -> usize {
         fs::read_dir(self.folder.path().join("scratch")).unwrap().count()
     }
@@ -167,7 +167,7 @@ impl Drop for Worker {
     }
 }
 
-/// The processes whose command line holds `text`.
+/// The processes whose command line contains `text`.
 pub(crate) fn processes(text: &str) -> Vec<u32> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap() {
@@ -181,7 +181,7 @@ pub(crate) fn processes(text: &str) -> Vec<u32> {
     found
 }
 
-/// An executable bash script in `folder`, to stand in for ffmpeg.
+/// Creates an executable bash script in `folder` as a replacement for ffmpeg.
 pub(crate) fn script(folder: &Path, text: &str) -> PathBuf {
     let path = folder.join("stand-in");
     fs::write(&path, format!("#!/bin/bash\n{text}\n")).unwrap();
