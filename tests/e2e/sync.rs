@@ -13,9 +13,9 @@ use crate::{
 
 const SECONDS: u32 = 48;
 const RATE: f64 = 25.0;
-/// Brightness of 255 above which a picture is a flash.
+/// Brightness (0 to 255) above which a picture is a flash.
 const FLASH_LEVEL: u8 = 120;
-/// Amplitude of 32767 above which a sample belongs to a beep.
+/// Amplitude (0 to 32767) above which a sample belongs to a beep.
 const BEEP_LEVEL: i16 = 8000;
 /// Silence between the end of one beep and the start of the next, in samples.
 const SILENCE_SAMPLES: usize = 24_000;
