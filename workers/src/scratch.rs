@@ -1,7 +1,7 @@
 //! Temporary folders: one per worker process with one per task in it, deleted when the task ends.
 //!
-//! A killed worker cannot delete its folder. The next worker recognizes such a folder by its lock,
-//! which is no longer held, and deletes it.
+//! A killed worker cannot delete its folder. The next worker recognizes the folder by its lock, which
+//! no process holds any more, and deletes it.
 
 use std::{
     fs::{self, File, TryLockError},

@@ -1,7 +1,7 @@
 //! The leases that this worker holds as far as it knows. No I/O; times are arguments.
 //!
-//! **Invariant:** a lease that was not confirmed in time is lost, whatever control's state is: another
-//! worker may already hold it.
+//! **Invariant:** a lease that was not confirmed in time is lost, even if control still lists it:
+//! another worker may already hold it.
 
 use std::{
     collections::{HashMap, VecDeque},

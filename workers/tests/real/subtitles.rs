@@ -94,7 +94,7 @@ async fn text_tracks_of_every_container_become_webvtt() {
     }
 }
 
-/// The video starts at its first picture, whatever timestamp the container gives it.
+/// The video starts at its first picture, regardless of that picture's timestamp in the container.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn text_keeps_to_the_picture_where_the_clock_does_not_begin_at_zero() {
     let mut control = Control::start().await;
