@@ -1,7 +1,7 @@
 //! Resource limits of a sandboxed process, as rlimits.
 //!
 //! The number of processes is not limited here, because that rlimit counts per user and exempts root.
-//! Instead, the system call filter forbids FFmpeg to create processes at all.
+//! Instead, the system call filter prevents FFmpeg from creating processes at all.
 
 use nix::sys::resource::{Resource, setrlimit};
 use serde::{Deserialize, Serialize};
