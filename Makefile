@@ -26,14 +26,14 @@ tools: ## Install what the tests need: Chromium, Node, Go, grpcurl, MinIO, nginx
 test: ## Install what the tests need, then run them all against real parts
 	$(SAY) '1/3 install what is missing' && tools/install test
 	$(SAY) '2/3 build' && cargo build --locked --workspace --all-targets
-	$(SAY) '3/3 test' && cargo test --locked --workspace
+	$(SAY) '3/3 test' && cargo test --locked --workspace --no-fail-fast
 
 test-unit: ## Run the tests that need no other process
-	cargo test --locked --workspace --lib --bins
+	cargo test --locked --workspace --no-fail-fast --lib --bins
 
 test-integration: ## Run the tests that start real parts and whole services (as `make test`, without installing)
 	cargo build --locked --workspace --all-targets
-	cargo test --locked --workspace --test '*'
+	cargo test --locked --workspace --no-fail-fast --test '*'
 
 coverage: ## Run every test and say which lines ran: target/llvm-cov/html (installs cargo-llvm-cov)
 	@command -v cargo-llvm-cov >/dev/null || cargo install --locked cargo-llvm-cov
