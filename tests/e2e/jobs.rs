@@ -14,15 +14,29 @@ use crate::{
         script::{Behaviour, Ffmpeg},
         stack::Stack,
     },
-    worker_lost::{assert_whole, busy},
+    worker_lost::{assert_whole, busy, busy_with},
 };
 
 const JOB_DEADLINE: Duration = Duration::from_secs(180);
+/// The lease of tests that wait for a sweep: with the default one they would wait for half a minute.
+const LEASE_SECONDS: u64 = 6;
+/// From the end of a job or a video until control sweeps what its leases may still have written.
+const SWEEP_SECONDS: u64 = 2 * LEASE_SECONDS;
+/// Twice as long, and a margin for a busy machine.
+const SWEEP_DEADLINE: Duration = Duration::from_secs(2 * SWEEP_SECONDS + 10);
+
+/// A stack with one slot and short leases, so that its sweeps follow soon.
+async fn busy_and_soon_swept(film: &Numbered) -> (Stack, Ffmpeg, String, String) {
+    let lease = format!("{LEASE_SECONDS}s");
+    let slots = ("STREAMING_WORKER_SLOTS", "1");
+    let env = [slots, ("STREAMING_LEASE", &lease), ("STREAMING_HEARTBEAT", "1s")];
+    busy_with(film, &env).await
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cancel_stops_ffmpeg_and_removes_objects_and_retry_finishes() {
     let film = Numbered::seconds(64);
-    let (stack, script, video, job) = busy(&film, "1").await;
+    let (stack, script, video, job) = busy_and_soon_swept(&film).await;
     script.set(Behaviour::Slow(60));
     eventually("a long encode is under way", JOB_DEADLINE, async || {
         (!stack.running("sleep").is_empty() || !stack.running("ffmpeg").is_empty()).then_some(())
@@ -41,7 +55,7 @@ async fn cancel_stops_ffmpeg_and_removes_objects_and_retry_finishes() {
     })
     .await;
     assert!(start.elapsed() < Duration::from_secs(8), "cancelling took {:?}", start.elapsed());
-    eventually("the job's objects are gone", Duration::from_secs(30), async || {
+    eventually("the job's objects are gone", SWEEP_DEADLINE, async || {
         let prefix = format!("videos/{video}/{job}/");
         (!stack.objects().iter().any(|key| key.starts_with(&prefix))).then_some(())
     })
@@ -81,7 +95,7 @@ async fn watching_shows_every_stage_and_ends_with_the_job() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deleting_a_video_under_way_leaves_nothing() {
-    let (stack, _script, video, job) = busy(&Numbered::seconds(44), "1").await;
+    let (stack, _script, video, job) = busy_and_soon_swept(&Numbered::seconds(44)).await;
     let client = stack.client();
     let path = format!("/api/videos/{video}");
     client.send(Method::DELETE, &path, &[], Bytes::new()).await.expect("DELETE").expect(204);
@@ -92,7 +106,7 @@ async fn deleting_a_video_under_way_leaves_nothing() {
         (stack.anonymous().get(&manifest).await.status == 404).then_some(())
     })
     .await;
-    eventually("nothing of it is stored", Duration::from_secs(40), async || {
+    eventually("nothing of it is stored", SWEEP_DEADLINE, async || {
         (!stack.objects().iter().any(|key| key.contains(&video))).then_some(())
     })
     .await;

@@ -69,7 +69,15 @@ fn attempts(job: &Value) -> u64 {
 
 /// A stack with slow encodes and a long film under way, caught while a later chunk is being encoded.
 pub(crate) async fn busy(film: &Numbered, slots: &str) -> (Stack, Ffmpeg, String, String) {
-    let mut stack = Stack::new(&[("STREAMING_WORKER_SLOTS", slots)]);
+    busy_with(film, &[("STREAMING_WORKER_SLOTS", slots)]).await
+}
+
+/// The same with these variables set.
+pub(crate) async fn busy_with(
+    film: &Numbered,
+    env: &[(&str, &str)],
+) -> (Stack, Ffmpeg, String, String) {
+    let mut stack = Stack::new(env);
     let script = Ffmpeg::new(stack.beside(), Behaviour::Slow(2));
     stack.set("STREAMING_FFMPEG", script.path());
     stack.up().await;
