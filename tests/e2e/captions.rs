@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     conformance::{Phase, dash, hls},
     harness::{
+        CHANGE_DEADLINE,
         browser::Play,
         capture::Capture,
         client::{Client, Reply},
@@ -229,6 +230,10 @@ async fn retranscoded(client: &Client, video: &str, uploaded: &str) {
     assert_eq!((after.len(), &after[1]["id"]), (2, &json!(uploaded)));
     assert_ne!(after[0]["id"], before[0]["id"]);
     for track in &after {
-        client.get(track["url"].as_str().expect("url")).await.expect(200);
+        let url = track["url"].as_str().expect("url");
+        eventually(&format!("{url} is served"), CHANGE_DEADLINE, async || {
+            (client.get(url).await.status == 200).then_some(())
+        })
+        .await;
     }
 }

@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 use crate::{
     conformance::{Phase, dash, hls},
     harness::{
+        CHANGE_DEADLINE,
         capture::{Capture, Track},
         client::Client,
         clip::{self, Numbered},
-        picture, program,
+        eventually, picture, program,
         stack::Stack,
     },
 };
@@ -105,7 +106,12 @@ async fn without(
     let job = client.transcode(video, &request).await;
     client.wait_job(&job, "completed", JOB_DEADLINE).await;
     let viewer = stack.anonymous();
-    let reply = viewer.get(&format!("/api/stream/{video}/{gone}")).await;
+    let path = format!("/api/stream/{video}/{gone}");
+    let reply = eventually("the manifest is switched off", CHANGE_DEADLINE, async || {
+        let reply = viewer.get(&path).await;
+        (reply.status != 200).then_some(reply)
+    })
+    .await;
     assert_eq!(reply.status, 404, "{request}: {}", reply.text());
     assert_eq!(reply.json()["code"], "manifest_disabled", "{request}: it says why");
     viewer.get(&format!("/api/stream/{video}/{there}")).await.expect(200);

@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::{
     conformance::{Phase, dash, hls},
     harness::{
+        CHANGE_DEADLINE,
         browser::Play,
         capture::{Capture, resolve},
         client::Client,
@@ -160,8 +161,15 @@ async fn growing_manifests_keep_the_rules_and_only_grow() {
     }
     assert!(looks >= 3, "the film was seen growing {looks} times only");
     for path in &session {
-        let last = m3u8::media(&viewer.get(path).await.expect(200).text()).expect("media playlist");
-        assert!(last.end, "{path} has its end once the job is complete");
+        eventually(
+            &format!("{path} has its end once the job is complete"),
+            CHANGE_DEADLINE,
+            async || {
+                let text = viewer.get(path).await.expect(200).text();
+                m3u8::media(&text).expect("media playlist").end.then_some(())
+            },
+        )
+        .await;
     }
     hls::check(&Capture::hls(&viewer, &hls_path).await, Phase::Final).assert_none("final HLS");
     let last = settled_dash(&viewer, &dash_path).await;

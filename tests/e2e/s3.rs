@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use crate::{
     conformance::{Phase, dash, hls},
     harness::{
-        capture::Capture, client::Client, clip::Numbered, eventually, flaky::Flaky, minio::Minio,
-        picture, process, stack::Stack,
+        CHANGE_DEADLINE, capture::Capture, client::Client, clip::Numbered, eventually,
+        flaky::Flaky, minio::Minio, picture, process, stack::Stack,
     },
 };
 
@@ -169,6 +169,13 @@ async fn a_store_that_stumbles_and_is_gone_for_a_while_costs_time_only() {
     assert!(attempts(&ended).iter().all(|attempt| *attempt <= 1), "{ended:#}");
     assert!(flaky.spoilt() > 20, "{} calls went wrong", flaky.spoilt());
     flaky.spoil(0);
+    // The data plane holds the index of the growing video. Control writes the final one to the failing
+    // store before it sends the change.
+    eventually("the final playlist is served", CHANGE_DEADLINE, async || {
+        let text = stack.anonymous().get(&manifest).await.expect(200).text();
+        text.contains("vod.m3u8").then_some(())
+    })
+    .await;
     let pictures = client.get(&format!("/api/videos/{video}")).await.expect(200).json();
     assert!(pictures["poster"].is_string() && pictures["preview"].is_string(), "{pictures:#}");
     let captured = Capture::hls(&stack.anonymous(), &manifest).await;

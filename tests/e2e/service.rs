@@ -6,7 +6,9 @@ use api::v1::MintPlaybackTokenRequest;
 use hyper::Method;
 use serde_json::json;
 
-use crate::harness::{capture::Capture, client::Client, clip::Numbered, eventually, stack::Stack};
+use crate::harness::{
+    CHANGE_DEADLINE, capture::Capture, client::Client, clip::Numbered, eventually, stack::Stack,
+};
 
 const JOB_DEADLINE: Duration = Duration::from_secs(120);
 /// The names that dashboards use; fixed.
@@ -34,9 +36,12 @@ async fn metrics_health_and_logs_tell_what_happened() {
     let path = format!("/api/stream/{video}/hls/playlist.m3u8");
     let captured = Capture::hls(&stack.anonymous(), &path).await;
     let gauge = "streaming_service_active_transcoding_jobs";
-    let text = eventually("the gauge of jobs falls to 0", Duration::from_secs(5), async || {
+    let ended = "streaming_service_transcoding_duration_seconds_count";
+    // Control counts running jobs in the rows, and records a job's duration after its row has changed.
+    let what = "the gauge of jobs falls to 0, and the job's duration is recorded";
+    let text = eventually(what, CHANGE_DEADLINE, async || {
         let text = stack.anonymous().get("/metrics").await.expect(200).text();
-        (value(&text, gauge) == 0.0).then_some(text)
+        (value(&text, gauge) == 0.0 && value(&text, ended) > 0.0).then_some(text)
     })
     .await;
     for (name, kind) in METRICS {
@@ -45,7 +50,7 @@ async fn metrics_health_and_logs_tell_what_happened() {
     assert!(!text.contains("otel_scope"), "no scope labels:\n{text}");
     assert!(!text.contains(&video), "ids are no labels:\n{text}");
     assert_eq!(value(&text, "streaming_service_videos_uploaded_total"), 1.0, "{text}");
-    assert_eq!(value(&text, "streaming_service_transcoding_duration_seconds_count"), 1.0, "{text}");
+    assert_eq!(value(&text, ended), 1.0, "{text}");
     let sent: usize = captured.media.values().map(bytes::Bytes::len).sum();
     assert!(value(&text, "streaming_service_bandwidth_bytes_total") >= sent as f64, "{text}");
     assert!(value(&text, "streaming_service_http_requests_total") >= 5.0, "{text}");

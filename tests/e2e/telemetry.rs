@@ -12,6 +12,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{
+    CHANGE_DEADLINE,
     client::Client,
     clip::Numbered,
     collector::{Collector, Span},
@@ -198,9 +199,12 @@ async fn dashboard_alerts_and_docs_name_what_the_service_exposes() {
     let mut stack = Stack::new(&[("STREAMING_METRICS_ADDR", &moved), ("STREAMING_WORKERS", "0")]);
     stack.launch();
     stack.wait_addresses().await;
-    let health = stack.anonymous().get("/health").await.expect(503).json();
-    let detail = &health["dependencies"]["workers"]["detail"];
-    assert_eq!(detail, "no worker is connected", "{health:#}");
+    eventually("/health says that no worker is connected", CHANGE_DEADLINE, async || {
+        let health = stack.anonymous().get("/health").await.expect(503).json();
+        let detail = &health["dependencies"]["workers"]["detail"];
+        (detail == "no worker is connected").then_some(())
+    })
+    .await;
     let mut worker = worker(&stack, &of_worker);
     stack.wait_ready().await;
     stack.client().publish(&Numbered::seconds(2).file(), JOB_DEADLINE).await;

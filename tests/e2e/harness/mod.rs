@@ -25,6 +25,10 @@ use std::time::{Duration, Instant};
 
 /// Between two looks at something that has yet to happen.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// From the end of a job as control reports it until the data planes serve its result and control has
+/// counted it. Control reads the row again, writes the index object and only then sends the change; a change
+/// that it failed to send is found in the rows within a second.
+pub(crate) const CHANGE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Looks until `look` finds something, and panics naming `what` after `deadline`.
 pub(crate) async fn eventually<T, F>(what: &str, deadline: Duration, mut look: F) -> T
