@@ -53,9 +53,10 @@ const REPLY_BYTES_MAX: usize = 256 << 20;
 /// Calls and streams of one connection.
 const STREAMS_MAX: u32 = 1024;
 const HEADER_BYTES_MAX: u32 = 32 << 10;
-/// A dead peer is found out within the sum of both.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a peer may be silent: a dead one is detected within this time.
+pub const SILENCE_MAX: Duration = KEEPALIVE_INTERVAL.saturating_add(KEEPALIVE_TIMEOUT);
 /// Objects that are proven at a time; each is held in memory.
 const ADMISSIONS_MAX: usize = 4;
 /// How long connections may take to close after the soft stop.

@@ -91,9 +91,10 @@ async fn a_worker_behind_a_link_that_went_silent_is_let_go() {
     let mut near = plane.worker("near").await;
     near.want(4).await;
     // Two pings' time, and as much again for a slow machine.
-    let again = tokio::time::timeout(2 * DEADLINE, async {
+    let deadline = 2 * control::server::SILENCE_MAX + DEADLINE;
+    let again = tokio::time::timeout(deadline, async {
         loop {
-            let lease = near.lease_within(2 * DEADLINE).await;
+            let lease = near.lease_within(deadline).await;
             if lease.task_id == lost.task_id {
                 return lease;
             }

@@ -88,7 +88,10 @@ async fn a_lease_that_nobody_confirms_is_given_up_in_time() {
 async fn a_stop_lets_tasks_finish_and_then_gives_the_rest_back() {
     let mut control = Control::start().await;
     let folder = tempfile::tempdir().unwrap();
-    let mut worker = slow_worker(&mut control, &folder, "0.2").await;
+    // The first task must still be running when the second one begins, and end well within the drain.
+    let ffprobe = slow(&folder, "2");
+    let flags = ["--ffprobe", ffprobe.to_str().unwrap(), "--worker-drain", "6s"];
+    let mut worker = Worker::start(&mut control, &flags).await;
     let clip = Clip::numbered("a.mp4", "25", 2);
     let lease = worker.probe(&clip.path());
     let task = lease.task_id.clone();
