@@ -5,20 +5,21 @@ use tokio_postgres::{GenericClient, Row};
 
 use super::DbError;
 
-/// Revokes a token; repeating it changes nothing.
+/// Revokes a token by each of these ids; repeating it changes nothing.
 ///
 /// # Errors
 /// [`DbError`] as every function here.
 pub async fn add(
     db: &impl GenericClient,
-    id: &[u8],
+    ids: &[Vec<u8>],
     expires_at: Option<Timestamp>,
 ) -> Result<(), DbError> {
     db.execute(
         "INSERT INTO revocations (revocation_id, expires_at)
-         VALUES ($1, $2)
+         SELECT id, $2
+         FROM unnest($1::bytea[]) AS id
          ON CONFLICT DO NOTHING",
-        &[&id, &expires_at],
+        &[&ids, &expires_at],
     )
     .await?;
     Ok(())

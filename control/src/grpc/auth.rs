@@ -7,7 +7,7 @@ use api::{
     v1::{self, auth_service_server::AuthService},
     wire,
 };
-use authz::{AuthError, Grant, Operation, PlaybackGrant, Role, is_jwt, jwt::Identity};
+use authz::{AuthError, Grant, JwtNames, Operation, PlaybackGrant, Role, is_jwt, jwt::Identity};
 use jiff::Timestamp;
 use tonic::{Request, Response, Status};
 
@@ -74,21 +74,23 @@ impl AuthService for Services {
     ) -> Result<Response<v1::RevokeTokenResponse>, Status> {
         let callers = bearer(request.metadata())?;
         let token = request.get_ref().token.as_str();
-        if callers == token {
+        if same(callers, token) {
             // Any role may end its own token; which operation it is for does not matter.
             self.0.genuine(&request)?;
         } else {
             self.0.admit(Operation::Admin, &request, None)?;
         }
-        let (id, expires_at) = self.revocable(token).await?;
+        let (ids, expires_at) = self.revocable(token).await?;
         let expires_at = Timestamp::from_second(expires_at).ok();
         retrying(CALL_TRIES_MAX, || async {
-            revocations::add(&*self.0.db.get().await?, &id, expires_at).await
+            revocations::add(&*self.0.db.get().await?, &ids, expires_at).await
         })
         .await
         .map_err(refuse)?;
-        self.0.verifier.revoke([id.clone()]);
-        self.0.bus.tell(Event::Revoked(id));
+        self.0.verifier.revoke(ids.iter().cloned());
+        for id in ids {
+            self.0.bus.tell(Event::Revoked(id));
+        }
         Ok(Response::new(v1::RevokeTokenResponse {}))
     }
 
@@ -110,8 +112,8 @@ impl AuthService for Services {
         let latest = self.0.clock.now_unix().saturating_add(provider.ttl);
         let expires_at = identity.expires_at.min(latest);
         let Identity { subject, tenant, role, .. } = identity;
-        let (grant, digest) = (Grant { subject, tenant, role }, authz::digest(token));
-        let minted = self.0.keys.mint_exchanged(&grant, expires_at, &digest);
+        let (grant, names) = (Grant { subject, tenant, role }, JwtNames::of(token));
+        let minted = self.0.keys.mint_exchanged(&grant, expires_at, &names.signed);
         let token = minted.map_err(gate::refusal)?;
         tracing::info!(
             subject = grant.subject, tenant = grant.tenant, role = %role, "token exchanged"
@@ -148,24 +150,30 @@ impl Services {
             return Err(AuthError::Malformed.into());
         }
         let identity = provider.verify(token, self.0.clock.now_unix()).await?;
-        if self.0.verifier.is_revoked(&authz::digest(token)) {
+        if self.0.verifier.is_revoked(&JwtNames::of(token).revocation_ids()) {
             return Err(Refused::revoked());
         }
         Ok(identity)
     }
 
-    /// The id by which a token is revoked, and when it would have ended anyway.
-    async fn revocable(&self, token: &str) -> Result<(Vec<u8>, i64), Problem> {
+    /// The ids by which a token is revoked, and when it would have ended anyway.
+    async fn revocable(&self, token: &str) -> Result<(Vec<Vec<u8>>, i64), Problem> {
         let unreadable = || Problem::field("token", "is no token of this service");
         if is_jwt(token) {
             let identity = self.identity(token).await.map_err(|_| unreadable())?;
-            return Ok((authz::digest(token).to_vec(), identity.expires_at));
+            return Ok((JwtNames::of(token).revocation_ids(), identity.expires_at));
         }
         let (ids, expires_at) = self.0.verifier.revocation_ids(token).map_err(|_| unreadable())?;
         // The last block's id: what this one was narrowed from goes on working.
         let id = ids.into_iter().next_back().ok_or_else(unreadable)?;
-        Ok((id, expires_at))
+        Ok((vec![id], expires_at))
     }
+}
+
+/// Whether two texts are one token, whatever form a JWT's signature has.
+fn same(one: &str, other: &str) -> bool {
+    let jwts = is_jwt(one) && is_jwt(other);
+    one == other || jwts && JwtNames::of(one).signed == JwtNames::of(other).signed
 }
 
 fn name(field: &str, text: &str) -> Result<String, Problem> {

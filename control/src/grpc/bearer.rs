@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use authz::{is_jwt, jwt::Identity};
+use authz::{JwtNames, is_jwt, jwt::Identity};
 use futures::future::BoxFuture;
 use http::{Request, header};
 use tower::{Layer, Service};
@@ -16,8 +16,8 @@ use crate::{deps::Deps, jwt::Refusal};
 /// What the call's bearer turned out to be, left for the gate.
 #[derive(Clone, Debug)]
 pub struct Presented {
-    /// By which the JWT may be revoked.
-    pub digest: [u8; 32],
+    /// What the JWT may be revoked by.
+    pub names: JwtNames,
     /// Whom it stands for, or why it does not count.
     pub verdict: Result<Identity, Refusal>,
 }
@@ -74,8 +74,8 @@ where
                 && is_jwt(&token)
             {
                 let verdict = provider.verify(&token, deps.clock.now_unix()).await;
-                let digest = authz::digest(&token);
-                request.extensions_mut().insert(Presented { digest, verdict });
+                let names = JwtNames::of(&token);
+                request.extensions_mut().insert(Presented { names, verdict });
             }
             inner.call(request).await
         })

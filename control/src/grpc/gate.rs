@@ -141,7 +141,8 @@ impl Deps {
 
     fn by_jwt(&self, presented: &Presented, ask: &Ask) -> Result<Principal, Refused> {
         let identity = presented.verdict.as_ref().map_err(|refusal| Refused::from(*refusal))?;
-        if self.verifier.is_revoked(&presented.digest) {
+        let revocation_ids = presented.names.revocation_ids();
+        if self.verifier.is_revoked(&revocation_ids) {
             return Err(Refused::revoked());
         }
         if ask.now >= identity.expires_at {
@@ -152,7 +153,7 @@ impl Deps {
             tenant: identity.tenant.clone(),
             role: identity.role,
             expires_at: identity.expires_at,
-            revocation_ids: vec![presented.digest.to_vec()],
+            revocation_ids,
         };
         principal.may(ask.operation)?;
         Ok(principal)

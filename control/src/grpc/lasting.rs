@@ -45,7 +45,7 @@ impl<T> Lasting<T> {
                 item = self.inner.next() => return item.map(|item| (item, self)),
                 _ = self.looks.tick() => {}
             }
-            if self.ids.iter().any(|id| self.deps.verifier.is_revoked(id)) {
+            if self.deps.verifier.is_revoked(&self.ids) {
                 self.ended = true;
                 return Some((Err(gate::refusal(AuthError::Revoked).into()), self));
             }

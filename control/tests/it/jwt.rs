@@ -73,21 +73,21 @@ impl KeyServer {
     }
 }
 
-async fn plane(more: &[&str]) -> Plane {
+pub(crate) async fn plane(more: &[&str]) -> Plane {
     let shared = Shared::new(crate::postgres::database().await);
     let common = ["--jwt-issuer", ISSUER, "--jwt-audience", AUDIENCE];
     Plane::with(shared, &[&common, more].concat()).await
 }
 
-fn end() -> i64 {
+pub(crate) fn end() -> i64 {
     SystemClock.now_unix() + 300
 }
 
-fn good(role: &str) -> Value {
+pub(crate) fn good(role: &str) -> Value {
     claims(role, "default", end())
 }
 
-fn bearer(plane: &Plane, token: &str) -> Caller {
+pub(crate) fn bearer(plane: &Plane, token: &str) -> Caller {
     Caller { token: token.to_owned(), channel: plane.channel.clone() }
 }
 
@@ -97,7 +97,7 @@ async fn list(plane: &Plane, token: &str) -> Result<(), Problem> {
     listed.map(drop).map_err(|status| Problem::from_status(&status))
 }
 
-async fn code(plane: &Plane, token: &str) -> Option<Code> {
+pub(crate) async fn code(plane: &Plane, token: &str) -> Option<Code> {
     list(plane, token).await.err().map(|problem| problem.code)
 }
 

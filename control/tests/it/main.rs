@@ -24,6 +24,7 @@ mod provider;
 mod proxy;
 mod purges;
 mod redis;
+mod revoking;
 mod rows;
 mod uploads;
 mod workers;

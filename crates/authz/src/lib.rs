@@ -14,6 +14,7 @@ mod cost;
 pub mod jwt;
 pub mod keys;
 mod mint;
+mod names;
 pub mod narrow;
 pub mod role;
 mod token;
@@ -21,6 +22,7 @@ mod verify;
 
 pub use keys::{KeyError, PublicKeys, RootKeys};
 pub use mint::{Grant, PlaybackGrant};
+pub use names::JwtNames;
 pub use narrow::{Restriction, narrow};
 pub use role::{Operation, Role};
 pub use verify::{Playback, Principal, Request, Verifier};
@@ -66,7 +68,8 @@ impl AuthError {
     }
 }
 
-/// What a token is remembered by, and a JWT revoked by.
+/// What the verdict on a token is remembered by: its whole text, signature included. A JWT is revoked by
+/// [`JwtNames`].
 pub fn digest(token: &str) -> [u8; 32] {
     *blake3::hash(token.as_bytes()).as_bytes()
 }

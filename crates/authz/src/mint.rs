@@ -2,7 +2,7 @@
 //!
 //! | kind | facts | checks |
 //! |---|---|---|
-//! | bearer | `subject(s)`, `tenant(t)`, `role(r)`, `expires(n)`, `exchanged(digest)`? | `time` before the end |
+//! | bearer | `subject(s)`, `tenant(t)`, `role(r)`, `expires(n)`, `exchanged(name)`? | `time` before the end |
 //! | playback | `playback(video)`, `expires(n)`, `max_height(h)`? | `time` before the end, `ip`? |
 
 use std::net::IpAddr;
@@ -50,7 +50,7 @@ impl RootKeys {
         self.sign(with_end(&bearer(grant)?, expires_at)?)
     }
 
-    /// A bearer token in exchange for another, whose [`crate::digest`] it names: it is revoked with that.
+    /// A bearer token in exchange for a JWT, whose [`crate::JwtNames::signed`] it holds: it is revoked with that.
     ///
     /// # Errors
     /// As [`RootKeys::mint`].
@@ -58,10 +58,10 @@ impl RootKeys {
         &self,
         grant: &Grant,
         expires_at: i64,
-        digest: &[u8; 32],
+        signed: &[u8; 32],
     ) -> Result<String, AuthError> {
         let mut facts = bearer(grant)?;
-        facts.push(fact("exchanged", &[bytes(digest)]));
+        facts.push(fact("exchanged", &[bytes(signed)]));
         self.sign(with_end(&facts, expires_at)?)
     }
 

@@ -81,10 +81,20 @@ fn bytes(text: &str) -> Result<Vec<u8>, AuthError> {
     URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| AuthError::Malformed)
 }
 
-/// The token's blocks as they came, once they are known to be few.
+/// The token's blocks as they came, once they are known to be few and signed in a way that has one form only.
 fn outline(bytes: &[u8]) -> Result<schema::Biscuit, AuthError> {
     let outline = schema::Biscuit::decode(bytes).map_err(|_| AuthError::Malformed)?;
-    if outline.blocks.len() + 1 > BLOCKS_MAX { Err(AuthError::Limit) } else { Ok(outline) }
+    if outline.blocks.len() + 1 > BLOCKS_MAX {
+        return Err(AuthError::Limit);
+    }
+    // A holder may choose the key that signs the next block. A block's signature is what it is revoked by, and
+    // a signature on P-256 has a twin that verifies as well; one on Ed25519 has none, verified strictly.
+    let mut blocks = std::iter::once(&outline.authority).chain(&outline.blocks);
+    let ed25519 = schema::public_key::Algorithm::Ed25519 as i32;
+    if blocks.any(|block| block.next_key.algorithm != ed25519) {
+        return Err(AuthError::Malformed);
+    }
+    Ok(outline)
 }
 
 /// Parses, checks every block's signature and reads what the token is.

@@ -123,9 +123,10 @@ impl Verifier {
         self.revoked.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Whether that id is among the revoked ones.
-    pub fn is_revoked(&self, id: &[u8]) -> bool {
-        self.revoked.read().unwrap_or_else(PoisonError::into_inner).contains(id)
+    /// Whether any of these ids is among the revoked ones.
+    pub fn is_revoked(&self, ids: &[Vec<u8>]) -> bool {
+        let revoked = self.revoked.read().unwrap_or_else(PoisonError::into_inner);
+        ids.iter().any(|id| revoked.contains(id))
     }
 
     /// Checks a bearer token for a request.
@@ -223,9 +224,7 @@ impl Verifier {
         if now >= verified.expires_at {
             return Err(AuthError::Expired);
         }
-        let revoked = self.revoked.read().unwrap_or_else(PoisonError::into_inner);
-        let taken_back = verified.revocation_ids.iter().any(|id| revoked.contains(id));
-        if taken_back { Err(AuthError::Revoked) } else { Ok(()) }
+        if self.is_revoked(&verified.revocation_ids) { Err(AuthError::Revoked) } else { Ok(()) }
     }
 
     /// Time, revocation, and every check of every block.

@@ -7,6 +7,7 @@ use api::{
     code::{Code, Problem},
     v1::{self, auth_service_client::AuthServiceClient},
 };
+use authz::JwtNames;
 use quick_cache::sync::Cache;
 use runtime::{Clock, SystemClock};
 
@@ -20,7 +21,7 @@ const KNOWN_MAX: usize = 10_000;
 /// How long a refusal is repeated without asking control.
 const REFUSED: Duration = Duration::from_secs(5);
 
-/// What became of JWTs, by their digest.
+/// What became of JWTs, by the digest of their whole text: another signature has to be verified, too.
 pub(crate) struct Exchange {
     known: Cache<[u8; 32], Known>,
 }
@@ -55,7 +56,7 @@ impl Exchange {
         caller: &Caller,
     ) -> Result<Arc<str>, Problem> {
         let digest = authz::digest(jwt);
-        if app.verifier.is_revoked(&digest) {
+        if app.verifier.is_revoked(&JwtNames::of(jwt).revocation_ids()) {
             return Err(Problem::new(Code::Unauthenticated, "token has been revoked"));
         }
         let now_ms = SystemClock.now_ms();

@@ -147,6 +147,25 @@ impl Signer {
     }
 }
 
+/// Order of the group of P-256.
+const P256_ORDER: [u8; 32] = [
+    0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+];
+
+/// The same ES256 token with its signature's other form: `(r, n - s)` for `(r, s)`.
+pub(crate) fn twin(token: &str) -> String {
+    let (message, signature) = token.rsplit_once('.').expect("a JWT");
+    let mut signature = URL_SAFE_NO_PAD.decode(signature).expect("base64");
+    let mut borrow = false;
+    for (s, n) in signature[32..].iter_mut().zip(P256_ORDER).rev() {
+        let (rest, first) = n.overflowing_sub(*s);
+        let (rest, second) = rest.overflowing_sub(u8::from(borrow));
+        (*s, borrow) = (rest, first || second);
+    }
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
 /// The set that the provider serves.
 pub(crate) fn jwks(signers: &[&Signer]) -> Value {
     json!({"keys": signers.iter().map(|signer| signer.jwk()).collect::<Vec<_>>()})

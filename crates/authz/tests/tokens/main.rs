@@ -306,6 +306,28 @@ fn revoked_tokens_and_their_descendants_are_refused() {
 }
 
 #[test]
+fn a_block_whose_signature_would_have_a_twin_is_refused() {
+    let (keys, verifier) = setup();
+    let token = keys.mint(&grant(Role::Editor), END).unwrap();
+    let unverified = |token: &str| UnverifiedBiscuit::from_base64(token).unwrap();
+    // The holder chooses the key that is to sign the block after the next one.
+    let chosen = |algorithm| {
+        let key = KeyPair::new_with_algorithm(algorithm);
+        let block = BlockBuilder::new().code("check if true;").unwrap();
+        let token = unverified(&token).append_with_keypair(&key, block).unwrap();
+        token.to_base64().unwrap()
+    };
+    let (ours, other) = (chosen(Algorithm::Ed25519), chosen(Algorithm::Secp256r1));
+    let read = request(Operation::Read);
+    assert!(verifier.authenticate(&append(&ours, "check if true;"), &read).is_ok());
+    for token in [append(&other, "check if true;"), other] {
+        assert_eq!(verifier.authenticate(&token, &read), Err(AuthError::Malformed));
+        assert!(verifier.revocation_ids(&token).is_err());
+        assert_eq!(narrow(&token, &Restriction::default()), Err(AuthError::Malformed));
+    }
+}
+
+#[test]
 fn genuine_signature_without_our_facts_is_no_token() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("root.json");
