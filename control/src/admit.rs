@@ -250,7 +250,8 @@ async fn prove(
     grid: Grid,
     offered: &Offered,
 ) -> Result<(Vec<Fragment>, tables::ChunkTable), Doubt> {
-    let _permit = deps.admission.acquire().await.map_err(|_| Doubt::Store("stopping".into()))?;
+    let permit = deps.admission.clone().acquire_owned().await;
+    let permit = permit.map_err(|_| Doubt::Store("stopping".into()))?;
     let bytes = fetch(deps, subject, &offered.rendition, &offered.key, offered.bytes).await?;
     let (kind, ticks) = match subject.kind {
         TaskKind::Audio => (TrackKind::Audio, AAC_FRAME_SAMPLES),
@@ -261,6 +262,8 @@ async fn prove(
     let (offered, name) =
         (offered.clone(), format!("{} chunk {}", offered.rendition, offered.chunk));
     let proof = tokio::task::spawn_blocking(move || {
+        // Held until the work ends, also when the worker's stream is gone.
+        let _permit = permit;
         if Sha256::digest(&bytes)[..] != offered.sha256[..] {
             return Err("the stored bytes are not those that were announced".to_owned());
         }

@@ -8,7 +8,7 @@ use std::{
 use authz::Verifier;
 use media::{VideoId, ladder::Profile};
 use opentelemetry::metrics::Histogram;
-use runtime::{Clock, Shutdown, Telemetry};
+use runtime::{Clock, CpuPool, Shutdown, Telemetry};
 use store::Stores;
 use tokio::sync::Semaphore;
 
@@ -79,7 +79,9 @@ pub struct Deps {
     /// The wall clock, for tokens; rows take the database's.
     pub clock: Arc<dyn Clock>,
     /// Bounds how many objects are held in memory to be proven.
-    pub admission: Semaphore,
+    pub admission: Arc<Semaphore>,
+    /// Parses uploaded text tracks.
+    pub text_parsers: CpuPool,
     /// Transcodes that run, by the latest count; the gauge reads it.
     pub running: Arc<AtomicI64>,
     /// Seconds from a job's first lease to its end.

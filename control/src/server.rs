@@ -16,7 +16,7 @@ use api::v1::{
 use authz::{KeyError, RootKeys, Verifier};
 use opentelemetry::metrics::Meter;
 use runtime::{
-    Shutdown, SystemClock, Telemetry,
+    CpuPool, Shutdown, SystemClock, Telemetry,
     redis::RedisError,
     tls::{Protocols, TlsError},
 };
@@ -59,6 +59,12 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const SILENCE_MAX: Duration = KEEPALIVE_INTERVAL.saturating_add(KEEPALIVE_TIMEOUT);
 /// Objects that are proven at a time; each is held in memory.
 const ADMISSIONS_MAX: usize = 4;
+/// Uploaded text tracks that are parsed at a time.
+const TEXT_PARSERS_MAX: usize = 2;
+/// How long a request waits for its turn to have one parsed.
+const TEXT_WAIT_MAX: Duration = Duration::from_secs(8);
+/// How long parsing one may take; the largest that is allowed takes a fraction of a second.
+const TEXT_PARSE_MAX: Duration = Duration::from_secs(5);
 /// How long connections may take to close after the soft stop.
 const CLOSE_MAX: Duration = Duration::from_secs(15);
 /// How long a start waits for Postgres.
@@ -240,7 +246,8 @@ pub fn build(
             uploads: UploadPolicy::new(&config.uploads),
         },
         clock: Arc::new(SystemClock),
-        admission: Semaphore::new(ADMISSIONS_MAX),
+        admission: Arc::new(Semaphore::new(ADMISSIONS_MAX)),
+        text_parsers: CpuPool::new(TEXT_PARSERS_MAX, TEXT_WAIT_MAX, TEXT_PARSE_MAX),
         running,
         transcode_seconds: meter
             .f64_histogram("streaming_service_transcoding_duration_seconds")

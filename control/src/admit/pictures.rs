@@ -152,10 +152,13 @@ async fn prove(
         let text = format!("{name} is larger than {} bytes", proof.bytes_max());
         return Err(Doubt::Refused(text));
     }
-    let _permit = deps.admission.acquire().await.map_err(|_| Doubt::Store("stopping".into()))?;
+    let permit = deps.admission.clone().acquire_owned().await;
+    let permit = permit.map_err(|_| Doubt::Store("stopping".into()))?;
     let bytes = fetch(deps, subject, name, &offered.key, offered.bytes).await?;
     let sha256 = offered.sha256;
     let checked = tokio::task::spawn_blocking(move || {
+        // Held until the work ends, also when the worker's stream is gone.
+        let _permit = permit;
         if Sha256::digest(&bytes)[..] != sha256 {
             return Err("the stored bytes are not those that were announced".to_owned());
         }

@@ -1,5 +1,7 @@
 //! Text tracks over gRPC: uploaded, listed, removed.
 
+use std::time::Duration;
+
 use api::{
     code::{Code, Problem},
     v1, wire,
@@ -7,14 +9,14 @@ use api::{
 use media::{
     CaptionId, VideoId,
     captions::{
-        CaptionError, CaptionKind, Captions, Described, Format, LABEL_CHARS_MAX, Window, file_name,
-        id_of_file, length_of,
+        CaptionError, CaptionKind, Captions, Described, Effort, Format, LABEL_CHARS_MAX, Window,
+        file_name, id_of_file, length_of,
     },
     layout,
     pictures::Picture,
 };
+use runtime::CpuPoolError;
 use sha2::{Digest, Sha256};
-use tokio::task::spawn_blocking;
 use tonic::Request;
 use uuid::Uuid;
 
@@ -35,6 +37,9 @@ use crate::{
     index, language, purge,
 };
 
+/// When a client may try again whose text track was not parsed in time.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+
 /// Adds an uploaded track.
 pub(super) async fn create(
     deps: &Deps,
@@ -48,7 +53,7 @@ pub(super) async fn create(
         return Ok(v1::Caption::default());
     }
     let about = described(&message)?;
-    let text = read(message, &row).await?;
+    let text = read(deps, message, &row).await?;
     let sha256: [u8; 32] = Sha256::digest(text.as_bytes()).into();
     let key = layout::caption(row.id, about.id, &hex::encode(&sha256[..16]));
     let object = Picture { key, bytes: text.len() as u64, sha256 };
@@ -171,7 +176,11 @@ fn described(message: &v1::CreateCaptionRequest) -> Result<Described, Problem> {
 }
 
 /// The track in its canonical form.
-async fn read(message: v1::CreateCaptionRequest, row: &Video) -> Result<String, Problem> {
+async fn read(
+    deps: &Deps,
+    message: v1::CreateCaptionRequest,
+    row: &Video,
+) -> Result<String, Problem> {
     let content = message.content;
     let format = match message.format.as_str() {
         "vtt" => Format::Vtt,
@@ -181,13 +190,29 @@ async fn read(message: v1::CreateCaptionRequest, row: &Video) -> Result<String, 
     };
     let grid = row.source.as_ref().and_then(|source| source.grid().ok());
     let window = Window { origin: 0, length: grid.map(|grid| length_of(&grid)) };
-    let written = spawn_blocking(move || Captions::read(&content, format, window)?.write()).await;
-    let written =
-        written.map_err(|_| Problem::new(Code::Internal, "the text could not be read"))?;
+    let parsers = &deps.text_parsers;
+    let written = parsers.run(move |deadline| {
+        let is_late = || deadline.is_over();
+        let mut effort = Effort::until(&is_late);
+        Captions::read_within(&mut effort, &content, format, window)?.write()
+    });
+    let written = written.await.map_err(|error| match error {
+        CpuPoolError::Busy => try_again("waits for other text tracks to be parsed"),
+        CpuPoolError::Panicked => Problem::new(Code::Internal, "the text could not be parsed"),
+    })?;
     written.map_err(|error| match error {
         CaptionError::Bytes => Problem::at(Code::TooLarge, "content", error.to_string()),
+        CaptionError::Late => {
+            try_again(&format!("could not be parsed within {:?}", parsers.work_max()))
+        }
         error => Problem::field("content", error.to_string()),
     })
+}
+
+/// The largest text takes a fraction of the time that it is given, so what fails here is not the text.
+fn try_again(what: &str) -> Problem {
+    let problem = Problem::at(Code::Unavailable, "content", format!("{what}; try again later"));
+    Problem { retry_after: Some(RETRY_AFTER), ..problem }
 }
 
 async fn record(deps: &Deps, video: VideoId, new: &Uploaded) -> Result<(), Problem> {

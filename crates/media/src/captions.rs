@@ -4,15 +4,23 @@
 //! [`Captions::write`] has one form for one content, with harmless markup only. Admission relies on it:
 //! bytes that are not their own rewriting are refused.
 
+mod effort;
+mod lines;
 mod markup;
 mod srt;
 mod vtt;
 
-use std::fmt::Write;
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Write,
+};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use effort::Effort;
+
+use self::lines::{Lines, joined, too_long};
 use crate::{CaptionId, Grid, JobId, pictures::Picture};
 
 /// Content type of WebVTT.
@@ -23,6 +31,8 @@ pub const CAPTIONS_BYTES_MAX: usize = 2 << 20;
 pub const CUES_MAX: usize = 50_000;
 /// Most bytes of one cue's text.
 pub const CUE_BYTES_MAX: usize = 4096;
+/// Most bytes of one cue's text as it came, with the markup that is left out.
+pub const CUE_SOURCE_BYTES_MAX: usize = 64 << 10;
 /// Most characters of a track's label.
 pub const LABEL_CHARS_MAX: usize = 64;
 /// What every text rendition's name begins with; no profile's may.
@@ -133,16 +143,20 @@ pub fn length_of(grid: &Grid) -> u64 {
 pub fn listed(mut tracks: Vec<(Described, bool)>) -> Vec<Described> {
     let uploaded = tracks.iter().rposition(|(track, uploaded)| *uploaded && track.default);
     let chosen = uploaded.or_else(|| tracks.iter().position(|(track, _)| track.default));
-    let mut labels: Vec<String> = Vec::with_capacity(tracks.len());
+    let mut labels: HashSet<String> = HashSet::with_capacity(tracks.len());
+    // Where the search for a free number begins: below it none is.
+    let mut copies: HashMap<String, u32> = HashMap::new();
     for (place, (track, _)) in tracks.iter_mut().enumerate() {
         track.default = chosen == Some(place);
         let wanted = track.label.clone();
-        let mut copy = 2;
-        while labels.contains(&track.label) {
-            track.label = format!("{wanted} ({copy})");
-            copy += 1;
+        if labels.contains(&wanted) {
+            let copy = copies.entry(wanted.clone()).or_insert(2);
+            while labels.contains(&track.label) {
+                track.label = format!("{wanted} ({copy})");
+                *copy += 1;
+            }
         }
-        labels.push(track.label.clone());
+        labels.insert(track.label.clone());
     }
     tracks.into_iter().map(|(track, _)| track).collect()
 }
@@ -173,6 +187,9 @@ pub enum CaptionError {
     /// Nothing to show.
     #[error("has no cue that shows anything while the film runs")]
     Empty,
+    /// [`Effort::until`] said so.
+    #[error("could not be read in time")]
+    Late,
     /// Admission: the bytes are not what [`Captions::write`] makes of them.
     #[error("is not in its canonical form")]
     Form,
@@ -212,6 +229,19 @@ impl Captions {
     /// # Errors
     /// [`CaptionError`]; also for a file that shows nothing.
     pub fn read(bytes: &[u8], format: Format, window: Window) -> Result<Self, CaptionError> {
+        Self::read_within(&mut Effort::unlimited(), bytes, format, window)
+    }
+
+    /// As [`Self::read`], as long as `effort` lets it.
+    ///
+    /// # Errors
+    /// As [`Self::read`], and [`CaptionError::Late`].
+    pub fn read_within(
+        effort: &mut Effort<'_>,
+        bytes: &[u8],
+        format: Format,
+        window: Window,
+    ) -> Result<Self, CaptionError> {
         if bytes.len() > CAPTIONS_BYTES_MAX {
             return Err(CaptionError::Bytes);
         }
@@ -219,7 +249,7 @@ impl Captions {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         // WebVTT replaces NUL; line breaks have three spellings.
         let text = text.replace('\0', "\u{fffd}").replace("\r\n", "\n").replace('\r', "\n");
-        let lines = Lines::new(&text);
+        let lines = Lines::new(&text, effort);
         let mut cues = match format {
             Format::Vtt => vtt::parse(lines, false)?,
             Format::LooseVtt => vtt::parse(lines, true)?,
@@ -238,7 +268,20 @@ impl Captions {
     /// # Errors
     /// [`CaptionError`]
     pub fn admit(bytes: &[u8], length: Option<u64>) -> Result<Self, CaptionError> {
-        let captions = Self::read(bytes, Format::Vtt, Window { origin: 0, length })?;
+        Self::admit_within(&mut Effort::unlimited(), bytes, length)
+    }
+
+    /// As [`Self::admit`], as long as `effort` lets it.
+    ///
+    /// # Errors
+    /// As [`Self::admit`], and [`CaptionError::Late`].
+    pub fn admit_within(
+        effort: &mut Effort<'_>,
+        bytes: &[u8],
+        length: Option<u64>,
+    ) -> Result<Self, CaptionError> {
+        let window = Window { origin: 0, length };
+        let captions = Self::read_within(effort, bytes, Format::Vtt, window)?;
         if captions.write()?.as_bytes() != bytes {
             return Err(CaptionError::Form);
         }
@@ -315,44 +358,13 @@ fn timestamp(millis: u64) -> String {
     format!("{:02}:{:02}:{:02}.{millis:03}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
-/// The lines of a file, with their numbers.
-struct Lines<'a> {
-    lines: std::str::Split<'a, char>,
-    number: usize,
-}
-
-impl<'a> Lines<'a> {
-    fn new(text: &'a str) -> Self {
-        Self { lines: text.split('\n'), number: 0 }
-    }
-
-    fn next(&mut self) -> Option<&'a str> {
-        self.number += 1;
-        self.lines.next()
-    }
-
-    /// The next lines up to one that ends a block, with the number of the first; none at the end of the
-    /// file.
-    fn block(&mut self, blank: fn(&str) -> bool) -> Option<(usize, Vec<&'a str>)> {
-        let mut first = self.next()?;
-        while first.trim().is_empty() {
-            first = self.next()?;
-        }
-        let (number, mut block) = (self.number, vec![first]);
-        while let Some(line) = self.next().filter(|line| !blank(line)) {
-            block.push(line);
-        }
-        Some((number, block))
-    }
-}
-
 /// One more cue, unless there are too many or its text is too long.
 fn push(cues: &mut Vec<Cue>, cue: Cue, line: usize) -> Result<(), CaptionError> {
     if cues.len() >= CUES_MAX {
         return Err(CaptionError::Cues);
     }
     if cue.text.len() > CUE_BYTES_MAX {
-        return Err(CaptionError::Line { line, what: "the text of this cue is too long" });
+        return Err(too_long(line));
     }
     cues.push(cue);
     Ok(())

@@ -100,6 +100,10 @@ pub fn check(bytes: &[u8], wanted: &Wanted) -> Result<(), MovieError> {
                 check_format(&track, b"mp4a")?;
             }
         }
+        // Before another track's tables are read: a few bytes can announce many samples.
+        if video > 1 || audio > usize::from(wanted.sound) {
+            return Err(MovieError::Tracks { video, audio });
+        }
         let seconds = track.seconds();
         if (seconds - wanted.seconds).abs() > SLACK_SECONDS {
             return Err(MovieError::Seconds(seconds));

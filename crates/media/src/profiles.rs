@@ -49,7 +49,7 @@ pub fn parse(text: &str) -> Result<Vec<Profile>, Vec<String>> {
         faults.push(format!("profile: more than {PROFILES_MAX} tables"));
     }
     let mut profiles: Vec<Profile> = Vec::new();
-    for (number, table) in (1..).zip(tables) {
+    for (number, table) in (1..).zip(tables.iter().take(PROFILES_MAX)) {
         let Value::Table(table) = table else {
             faults.push(format!("profile {number}: must be a table"));
             continue;

@@ -7,6 +7,7 @@ pub mod addr;
 pub mod admin;
 pub mod clock;
 pub mod command_line;
+pub mod cpu_pool;
 pub mod duration;
 pub mod flags;
 pub mod lifecycle;
@@ -18,6 +19,7 @@ pub mod telemetry;
 pub mod tls;
 
 pub use clock::{Clock, SystemClock};
+pub use cpu_pool::{CpuPool, CpuPoolError};
 pub use lifecycle::Shutdown;
 pub use secret::Secret;
 pub use telemetry::Telemetry;

@@ -123,7 +123,10 @@ async fn send(
 /// Renames the field `content` of the gRPC message to `file`.
 fn of_file(problem: Problem) -> Problem {
     match &problem.violations[..] {
-        [one] if one.field == "content" => Problem::at(problem.code, "file", &one.message),
+        [one] if one.field == "content" => Problem {
+            retry_after: problem.retry_after,
+            ..Problem::at(problem.code, "file", &one.message)
+        },
         _ => problem,
     }
 }

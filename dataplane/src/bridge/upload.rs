@@ -6,6 +6,7 @@
 mod digest;
 mod disk;
 pub(crate) mod form;
+pub(crate) mod held;
 mod lease;
 mod parts;
 pub(crate) mod tus;

@@ -2,19 +2,19 @@
 //! request. Text tracks may change while the video stays, so URLs of an older version also resolve to
 //! the current tracks.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use api::code::{Code, Problem};
 use http::request::Parts;
 use http_body_util::{BodyExt, Collected};
 use media::{
     CaptionId,
-    captions::{CAPTIONS_BYTES_MAX, Captions, TextTrack, VTT_CONTENT_TYPE},
+    captions::{CAPTIONS_BYTES_MAX, CaptionError, Captions, Effort, TextTrack, VTT_CONTENT_TYPE},
     manifest::captions as cut,
     pictures::Picture,
 };
 use quick_cache::{Weighter, sync::Cache};
-use tokio::task::spawn_blocking;
+use runtime::{CpuPool, CpuPoolError};
 
 use super::{
     access::Viewer,
@@ -32,6 +32,12 @@ use crate::{
 /// Memory for parsed text tracks.
 const CACHE_BYTES_MAX: u64 = 32 << 20;
 const CACHE_ITEMS: usize = 512;
+/// Tracks that are parsed at a time.
+const PARSERS_MAX: usize = 2;
+/// How long a request waits for its turn.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long parsing one track may take; the largest takes a fraction of a second.
+const PARSE_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 struct Bytewise;
@@ -43,12 +49,16 @@ impl Weighter<String, Arc<Captions>> for Bytewise {
 }
 
 /// Parsed text tracks in memory, by the keys of their objects.
-pub(crate) struct Tracks(Cache<String, Arc<Captions>, Bytewise>);
+pub(crate) struct Tracks {
+    cache: Cache<String, Arc<Captions>, Bytewise>,
+    parsers: CpuPool,
+}
 
 impl Tracks {
     /// Creates an empty cache.
     pub(crate) fn new() -> Self {
-        Self(Cache::with_weighter(CACHE_ITEMS, CACHE_BYTES_MAX, Bytewise))
+        let cache = Cache::with_weighter(CACHE_ITEMS, CACHE_BYTES_MAX, Bytewise);
+        Self { cache, parsers: CpuPool::new(PARSERS_MAX, WAIT_MAX, PARSE_MAX) }
     }
 }
 
@@ -96,12 +106,13 @@ pub(crate) async fn part(
     Ok(reply::document(&request.headers, &document).map(|body| body.counted(counter)))
 }
 
-/// The cues of a track, from memory or from the store.
+/// The cues of a track, from memory or from the store; read and parsed once for all requests that wait for it.
 async fn read(app: &App, film: &Film, track: &TextTrack) -> Result<Arc<Captions>, Problem> {
+    app.tracks.cache.get_or_insert_async(&track.object.key, parse(app, film, track)).await
+}
+
+async fn parse(app: &App, film: &Film, track: &TextTrack) -> Result<Arc<Captions>, Problem> {
     let Picture { key, bytes, .. } = &track.object;
-    if let Some(captions) = app.tracks.0.get(key) {
-        return Ok(captions);
-    }
     let damaged = || {
         tracing::error!(video.id = %film.index.video, object.key = key, "read a text track");
         Problem::new(Code::Internal, "this text track is damaged")
@@ -115,11 +126,17 @@ async fn read(app: &App, film: &Film, track: &TextTrack) -> Result<Arc<Captions>
         tracing::warn!(video.id = %film.index.video, %error, "read a text track");
         Problem::new(Code::Unavailable, "the store cannot be read now")
     })?;
-    let parsed = spawn_blocking(move || Captions::admit(&body, None)).await;
-    let captions = parsed.ok().and_then(Result::ok).ok_or_else(damaged)?;
-    let captions = Arc::new(captions);
-    app.tracks.0.insert(key.clone(), captions.clone());
-    Ok(captions)
+    let parsed = app.tracks.parsers.run(move |deadline| {
+        let is_late = || deadline.is_over();
+        Captions::admit_within(&mut Effort::until(&is_late), &body, None)
+    });
+    match parsed.await {
+        Ok(Ok(captions)) => Ok(Arc::new(captions)),
+        Err(CpuPoolError::Busy) | Ok(Err(CaptionError::Late)) => {
+            Err(Problem::new(Code::Unavailable, "this text track cannot be parsed now"))
+        }
+        Ok(Err(_)) | Err(CpuPoolError::Panicked) => Err(damaged()),
+    }
 }
 
 fn gone() -> Problem {

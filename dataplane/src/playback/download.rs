@@ -1,7 +1,7 @@
 //! Serves a finished rendition as one file: laid out once from the sample tables, cached while it is
 //! requested, and served from ranges of the stored fragments. Nothing is stored twice.
 
-use std::{ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use api::code::{Code, Problem};
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use media::{
 };
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use quick_cache::{Weighter, sync::Cache};
-use tokio::task::spawn_blocking;
+use runtime::{CpuPool, CpuPoolError};
 
 use super::{
     access::Viewer,
@@ -34,6 +34,12 @@ use crate::{
 /// Memory for layouts; an hour of video takes about 2 MiB.
 const CACHE_BYTES_MAX: u64 = 128 << 20;
 const CACHE_ITEMS: usize = 256;
+/// Downloads that are laid out at a time.
+const LAYOUTS_MAX: usize = 2;
+/// How long a request waits for its turn.
+const WAIT_MAX: Duration = Duration::from_secs(20);
+/// How long laying out one may take; a day of video takes about a second.
+const LAYOUT_MAX: Duration = Duration::from_secs(10);
 /// Size of one read from the store; at most two are in memory per client.
 const READ_BYTES_MAX: u64 = 1 << 20;
 /// Number of reads ahead of the client.
@@ -56,12 +62,16 @@ impl Weighter<Key, Arc<Download>> for Bytewise {
 }
 
 /// The cache of layouts.
-pub(crate) struct Downloads(Cache<Key, Arc<Download>, Bytewise>);
+pub(crate) struct Downloads {
+    cache: Cache<Key, Arc<Download>, Bytewise>,
+    layouts: CpuPool,
+}
 
 impl Downloads {
     /// Creates an empty cache.
     pub(crate) fn new() -> Self {
-        Self(Cache::with_weighter(CACHE_ITEMS, CACHE_BYTES_MAX, Bytewise))
+        let cache = Cache::with_weighter(CACHE_ITEMS, CACHE_BYTES_MAX, Bytewise);
+        Self { cache, layouts: CpuPool::new(LAYOUTS_MAX, WAIT_MAX, LAYOUT_MAX) }
     }
 }
 
@@ -160,15 +170,43 @@ async fn layout(
             Some((_, table)) => Some(read_tables(app, index.video, table).await?),
             None => None,
         };
-        let index = index.clone();
+        let (index, id) = (index.clone(), index.video);
         let names = (offer.video.to_owned(), offer.audio.map(|(name, _)| name.to_owned()));
-        let made = spawn_blocking(move || lay_out(&index, &names, &video, audio.as_deref()));
-        let made = made.await.ok().flatten();
-        made.map(Arc::new).ok_or_else(|| {
-            Problem::new(Code::Internal, "the sample tables of this video are damaged")
-        })
+        let made = app.downloads.layouts.run(move |deadline| {
+            let video = tables::decode(&video).ok_or(LayoutError::Damaged)?;
+            let audio = audio.map(|audio| tables::decode(&audio).ok_or(LayoutError::Damaged));
+            let audio = audio.transpose()?;
+            // Each step is linear in a table, whose size is bounded.
+            if deadline.is_over() {
+                return Err(LayoutError::Late);
+            }
+            let laid_out = lay_out(&index, &names, &video, audio.as_deref());
+            laid_out.ok_or(LayoutError::Damaged)
+        });
+        match made.await {
+            Ok(Ok(made)) => Ok(Arc::new(made)),
+            Ok(Err(LayoutError::Damaged)) | Err(CpuPoolError::Panicked) => {
+                tracing::error!(video.id = %id, rung, "failed to lay out a download");
+                Err(damaged())
+            }
+            Ok(Err(LayoutError::Late)) | Err(CpuPoolError::Busy) => {
+                Err(Problem::new(Code::Unavailable, "this download cannot be laid out now"))
+            }
+        }
     };
-    app.downloads.0.get_or_insert_async(&key, make).await
+    app.downloads.cache.get_or_insert_async(&key, make).await
+}
+
+/// Why a download is not laid out.
+enum LayoutError {
+    /// The sample tables cannot be read, or do not fit the index.
+    Damaged,
+    /// The deadline has passed.
+    Late,
+}
+
+fn damaged() -> Problem {
+    Problem::new(Code::Internal, "the sample tables of this video are damaged")
 }
 
 fn lay_out(
@@ -192,21 +230,13 @@ fn lay_out(
     }
 }
 
-async fn read_tables(
-    app: &App,
-    video: VideoId,
-    table: &TableObject,
-) -> Result<Vec<ChunkTable>, Problem> {
+async fn read_tables(app: &App, video: VideoId, table: &TableObject) -> Result<Bytes, Problem> {
     if table.bytes > TABLE_BYTES_MAX {
-        return Err(Problem::new(Code::Internal, "the sample tables of this video are damaged"));
+        return Err(damaged());
     }
     let objects = holder(app, video, &table.key).await?;
     let bytes = objects.get_range(&Path::from(table.key.as_str()), 0..table.bytes).await;
-    let bytes = bytes.map_err(|error| unreadable(video, &error))?;
-    tables::decode(&bytes).ok_or_else(|| {
-        tracing::error!(video.id = %video, object.key = table.key, "decode sample tables");
-        Problem::new(Code::Internal, "the sample tables of this video are damaged")
-    })
+    bytes.map_err(|error| unreadable(video, &error))
 }
 
 /// The store that holds an object of the video: the one that the id selects, or another one, because

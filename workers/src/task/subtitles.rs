@@ -1,12 +1,15 @@
 //! `subtitles(track)`: one text track of the source, as WebVTT in its canonical form.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use api::v1;
 use bytes::Bytes;
 use media::{
     Grid,
-    captions::{self, CAPTIONS_BYTES_MAX, CaptionError, Captions, Format, Window},
+    captions::{self, CAPTIONS_BYTES_MAX, CaptionError, Captions, Effort, Format, Window},
     source::VideoTrack,
 };
 use tokio::task::spawn_blocking;
@@ -21,6 +24,8 @@ use crate::ffmpeg::{
 /// nothing is heard of FFmpeg between them.
 const SLOWNESS_MAX: f64 = 1.0;
 const START_TIME_MAX: Duration = Duration::from_secs(300);
+/// How long parsing the track may take; the largest takes a fraction of a second.
+const PARSE_TIME_MAX: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(
     task: &Task,
@@ -47,8 +52,13 @@ pub(super) async fn run(
     let origin = video.map_or(0.0, |video| video.seconds(video.start_pts()) * 1000.0);
     let length = Some(captions::length_of(&grid));
     let window = Window { origin: origin.round() as i64, length };
-    let written =
-        spawn_blocking(move || Captions::read(&raw, Format::LooseVtt, window)?.write()).await;
+    let written = spawn_blocking(move || {
+        let begun = Instant::now();
+        let is_late = || begun.elapsed() >= PARSE_TIME_MAX;
+        let mut effort = Effort::until(&is_late);
+        Captions::read_within(&mut effort, &raw, Format::LooseVtt, window)?.write()
+    })
+    .await;
     let written = written.map_err(|_| Fault::retryable("internal", "read text: thread died"))?;
     let text = written.map_err(|error| refused(&error))?;
     let name = captions::file_name(work.number);
@@ -56,9 +66,10 @@ pub(super) async fn run(
     task.committer.commit_pictures(vec![made]).await
 }
 
-/// Another attempt reads the same.
+/// Another attempt reads the same, unless this worker was too busy.
 fn refused(error: &CaptionError) -> Fault {
     match error {
+        CaptionError::Late => Fault::retryable("timeout", format!("the track {error}")),
         CaptionError::Empty => Fault::permanent("no_text", "the track shows nothing"),
         CaptionError::Bytes => Fault::permanent("output_too_large", format!("the track {error}")),
         error => Fault::permanent("unsupported", format!("the track as WebVTT: {error}")),

@@ -1,40 +1,46 @@
 //! A cue's text, rewritten: what WebVTT may mark up stays, everything else becomes text or goes. What
 //! leaves this module never holds a `<` that does not begin one of the tags written here.
 
+use super::{
+    CaptionError,
+    effort::{Effort, Scanner},
+};
+
 /// Tags without anything in them.
 const PLAIN: [&str; 5] = ["b", "i", "u", "ruby", "rt"];
 /// Tags with a word of their own: who speaks, and in what language.
 const SPOKEN: [&str; 2] = ["v", "lang"];
 const DEPTH_MAX: usize = 8;
 const TAG_BYTES_MAX: usize = 256;
+const ENTITY_BYTES_MAX: usize = 10;
 const WORD_CHARS_MAX: usize = 64;
 
 /// Rewrites the text of a cue; empty when it shows nothing.
-pub(super) fn clean(raw: &str) -> String {
+///
+/// Every byte is looked at three times at most: a tag and a character reference are searched for up to the
+/// next place where one may begin.
+pub(super) fn clean(raw: &str, effort: &mut Effort<'_>) -> Result<String, CaptionError> {
     let mut out = Writer::default();
-    let mut rest = raw;
-    while let Some(at) = rest.find(['<', '>', '&']) {
-        out.text(&rest[..at]);
-        rest = &rest[at..];
-        let taken = match rest.as_bytes()[0] {
-            b'<' => tag(rest).map(|(tag, bytes)| {
+    let mut text = Scanner::new(raw, effort);
+    loop {
+        out.text(text.before(b"<>&")?);
+        let Some(first) = text.peek() else { return Ok(out.finish()) };
+        let taken = match first {
+            b'<' => tag(&mut text)?.map(|(tag, bytes)| {
                 out.tag(&tag);
                 bytes
             }),
-            b'&' => entity(rest).map(|(c, bytes)| {
+            b'&' => entity(&mut text)?.map(|(c, bytes)| {
                 out.character(c);
                 bytes
             }),
             _ => None,
         };
-        let bytes = taken.unwrap_or_else(|| {
-            out.text(&rest[..1]);
-            1
-        });
-        rest = &rest[bytes..];
+        match taken {
+            Some(bytes) => drop(text.take(bytes)),
+            None => out.text(text.take(1)),
+        }
     }
-    out.text(rest);
-    out.finish()
 }
 
 /// What stands between `<` and `>`.
@@ -111,14 +117,16 @@ fn push_escaped(out: &mut String, c: char) {
     }
 }
 
-/// A tag at the start of `rest` and its length; none where the `<` is meant as it stands.
-fn tag(rest: &str) -> Option<(Tag, usize)> {
-    let end = rest.find('>').filter(|end| *end <= TAG_BYTES_MAX)?;
-    let inner = &rest[1..end];
-    let first = inner.bytes().next()?;
-    if inner.contains('<') {
-        return None;
-    }
+/// A tag at the start of `text` and its length; none where the `<` is meant as it stands.
+fn tag(text: &mut Scanner<'_, '_, '_>) -> Result<Option<(Tag, usize)>, CaptionError> {
+    let Some((inner, b'>')) = text.ahead(1, TAG_BYTES_MAX, b"<>")? else { return Ok(None) };
+    let tag = read_tag(inner, text.effort())?;
+    Ok(tag.map(|tag| (tag, inner.len() + 2)))
+}
+
+/// What a tag's text means, of [`TAG_BYTES_MAX`] bytes at most; none where it is no tag.
+fn read_tag(inner: &str, effort: &mut Effort<'_>) -> Result<Option<Tag>, CaptionError> {
+    let Some(first) = inner.bytes().next() else { return Ok(None) };
     let known = |name: &str| {
         let name = name.to_ascii_lowercase();
         PLAIN.iter().chain(&SPOKEN).copied().find(|known| *known == name)
@@ -135,63 +143,108 @@ fn tag(rest: &str) -> Option<(Tag, usize)> {
             match known(name) {
                 Some(name) if PLAIN.contains(&name) => Tag::Open(name, String::new()),
                 Some(name) => {
-                    let word = words(word);
+                    let word = words(word, effort)?;
                     if word.is_empty() { Tag::Dropped } else { Tag::Open(name, word) }
                 }
                 None => Tag::Dropped,
             }
         }
-        _ => return None,
+        _ => return Ok(None),
     };
-    Some((tag, end + 1))
+    Ok(Some(tag))
 }
 
 /// A speaker's name or a language: plain text on one line.
-fn words(raw: &str) -> String {
+fn words(raw: &str, effort: &mut Effort<'_>) -> Result<String, CaptionError> {
     let mut plain = String::new();
-    let mut rest = raw;
-    while let Some(c) = rest.chars().next() {
-        let (c, bytes) = entity(rest).unwrap_or((c, c.len_utf8()));
-        plain.push(if c.is_control() { ' ' } else { c });
-        rest = &rest[bytes..];
+    let mut text = Scanner::new(raw, effort);
+    loop {
+        plain.push_str(text.before(b"&")?);
+        if text.peek().is_none() {
+            break;
+        }
+        match entity(&mut text)? {
+            Some((c, bytes)) => {
+                plain.push(c);
+                text.take(bytes);
+            }
+            None => plain.push_str(text.take(1)),
+        }
     }
+    let plain = plain.replace(char::is_control, " ");
     let mut out = String::new();
     let words: Vec<&str> = plain.split_whitespace().collect();
     for c in words.join(" ").chars().take(WORD_CHARS_MAX).collect::<String>().trim().chars() {
         push_escaped(&mut out, c);
     }
-    out
+    Ok(out)
 }
 
-/// A character reference at the start of `rest` and its length.
-fn entity(rest: &str) -> Option<(char, usize)> {
-    let name = rest.strip_prefix('&')?;
-    let end = name.bytes().take(10).position(|b| b == b';')?;
-    let name = &name[..end];
-    let c = match name {
-        "amp" => '&',
-        "lt" => '<',
-        "gt" => '>',
-        "quot" => '"',
-        "apos" => '\'',
-        "nbsp" => '\u{a0}',
-        "lrm" => '\u{200e}',
-        "rlm" => '\u{200f}',
+/// A character reference at the start of `text` and its length.
+fn entity(text: &mut Scanner<'_, '_, '_>) -> Result<Option<(char, usize)>, CaptionError> {
+    let Some((name, b';')) = text.ahead(1, ENTITY_BYTES_MAX, b";&<>")? else { return Ok(None) };
+    Ok(character(name).map(|c| (c, name.len() + 2)))
+}
+
+/// The character that a reference names.
+fn character(name: &str) -> Option<char> {
+    match name {
+        "amp" => Some('&'),
+        "lt" => Some('<'),
+        "gt" => Some('>'),
+        "quot" => Some('"'),
+        "apos" => Some('\''),
+        "nbsp" => Some('\u{a0}'),
+        "lrm" => Some('\u{200e}'),
+        "rlm" => Some('\u{200f}'),
         _ => {
             let number = name.strip_prefix('#')?;
             let code = match number.strip_prefix(['x', 'X']) {
                 Some(hex) => u32::from_str_radix(hex, 16).ok()?,
                 None => number.parse().ok()?,
             };
-            char::from_u32(code)?
+            char::from_u32(code)
         }
-    };
-    Some((c, end + 2))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::clean;
+    use super::{super::effort::tests::assert_linear, Effort, clean};
+
+    #[test]
+    fn markup_is_read_in_time_linear_in_its_length() {
+        for pattern in [
+            "<",
+            "<a",
+            "</",
+            "</b",
+            "<b>",
+            "<v x",
+            "<v x>",
+            "<v &",
+            "<v &amp",
+            "<v &amp;>",
+            "<rt>",
+            "<é",
+            "<1:",
+            "<lang en",
+            "<ruby><rt>",
+            "&",
+            "&a",
+            "&#",
+            "&amp",
+            "&amp;",
+            "<&",
+            "&<",
+            ">",
+            "x",
+            "\n",
+            "<b",
+        ] {
+            assert_linear(pattern, clean);
+        }
+    }
 
     #[test]
     fn only_harmless_markup_is_left() {
@@ -219,6 +272,7 @@ mod tests {
             ("<b>  \n</b>", ""),
             ("<font color=\"#fff\">x</font>", "x"),
         ] {
+            let clean = |raw: &str| clean(raw, &mut Effort::unlimited()).unwrap();
             let cleaned = clean(raw);
             assert_eq!(cleaned, expected, "{raw}");
             assert_eq!(clean(&cleaned), cleaned, "{raw}");

@@ -1,12 +1,16 @@
 //! SubRip: blocks of a number, a line with two times, and text. There is no specification; what players
 //! agree on is read, and a block without times is an error.
 
-use super::{CaptionError, Cue, Lines, clock, markup, push, span};
+use super::{
+    CaptionError, Cue, Lines, clock,
+    effort::{Effort, Scanner},
+    joined, markup, push, span,
+};
 
 /// The cues of a file, as they stand in it.
-pub(super) fn parse(mut lines: Lines<'_>) -> Result<Vec<Cue>, CaptionError> {
+pub(super) fn parse(mut lines: Lines<'_, '_, '_>) -> Result<Vec<Cue>, CaptionError> {
     let mut cues = Vec::new();
-    while let Some((line, block)) = lines.block(|line| line.trim().is_empty()) {
+    while let Some((line, block)) = lines.block(|line| line.trim().is_empty())? {
         let number = |text: &str| text.trim().bytes().all(|b| b.is_ascii_digit());
         let (line, timing, text) = match &block[..] {
             [first, text @ ..] if first.contains("-->") => (line, first, text),
@@ -19,7 +23,8 @@ pub(super) fn parse(mut lines: Lines<'_>) -> Result<Vec<Cue>, CaptionError> {
             }
         };
         let (start, end) = timings(timing, line)?;
-        let text = markup::clean(&without_overrides(&text.join("\n")));
+        let text = without_overrides(&joined(text, line)?, lines.effort())?;
+        let text = markup::clean(&text, lines.effort())?;
         push(&mut cues, Cue { start, end, settings: String::new(), text }, line)?;
     }
     Ok(cues)
@@ -37,14 +42,52 @@ fn timings(text: &str, line: usize) -> Result<(u64, u64), CaptionError> {
 }
 
 /// Without what SubStation Alpha left behind: `{\an8}` and its like.
-fn without_overrides(text: &str) -> String {
+fn without_overrides(text: &str, effort: &mut Effort<'_>) -> Result<String, CaptionError> {
     let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("{\\") {
-        let Some(end) = rest[at..].find('}') else { break };
-        out.push_str(&rest[..at]);
-        rest = &rest[at + end + 1..];
+    let mut text = Scanner::new(text, effort);
+    loop {
+        out.push_str(text.before(b"{")?);
+        if text.peek().is_none() {
+            return Ok(out);
+        }
+        if !text.take_if("{\\") {
+            out.push_str(text.take(1));
+            continue;
+        }
+        let inner = text.before(b"}")?;
+        if text.peek().is_none() {
+            // It is not closed, and none after it can be.
+            out.push_str("{\\");
+            out.push_str(inner);
+            return Ok(out);
+        }
+        text.take(1);
     }
-    out.push_str(rest);
-    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::effort::{Effort, tests::assert_linear},
+        without_overrides,
+    };
+
+    #[test]
+    fn overrides_are_left_out_where_they_end() {
+        for (raw, expected) in [
+            ("{\\an8}Hi {\\i1}you{\\i0}", "Hi you"),
+            ("{plain} {", "{plain} {"),
+            ("a{\\an8 b", "a{\\an8 b"),
+            ("{\\a{\\b}c", "c"),
+        ] {
+            assert_eq!(without_overrides(raw, &mut Effort::unlimited()).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn overrides_are_searched_in_time_linear_in_the_texts_length() {
+        for pattern in ["{", "{\\", "{\\a", "}", "{}", "{\\}", "x{"] {
+            assert_linear(pattern, without_overrides);
+        }
+    }
 }

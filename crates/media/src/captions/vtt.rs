@@ -1,7 +1,7 @@
 //! WebVTT (W3C), strictly: every block is a cue, a comment, a style or a region. Styles and regions go,
 //! and so do the names of cues.
 
-use super::{CaptionError, Cue, Lines, clock, markup, push, span};
+use super::{CaptionError, Cue, Lines, clock, joined, markup, push, span};
 
 /// Settings of a cue that are kept; a region is none of them.
 const SETTINGS: [&str; 5] = ["vertical", "line", "position", "size", "align"];
@@ -9,13 +9,13 @@ const SETTING_BYTES_MAX: usize = 32;
 
 /// The cues of a file, as they stand in it. What is no block of WebVTT belongs to the cue before it where the
 /// file is `loose`.
-pub(super) fn parse(mut lines: Lines<'_>, loose: bool) -> Result<Vec<Cue>, CaptionError> {
-    let rest = lines.next().and_then(|line| line.strip_prefix("WEBVTT"));
+pub(super) fn parse(mut lines: Lines<'_, '_, '_>, loose: bool) -> Result<Vec<Cue>, CaptionError> {
+    let rest = lines.next()?.and_then(|line| line.strip_prefix("WEBVTT"));
     if !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t'])) {
         return Err(CaptionError::Header);
     }
     // The header goes on to the first empty line.
-    while let Some(line) = lines.next() {
+    while let Some(line) = lines.next()? {
         if line.is_empty() {
             break;
         }
@@ -25,16 +25,18 @@ pub(super) fn parse(mut lines: Lines<'_>, loose: bool) -> Result<Vec<Cue>, Capti
         }
     }
     let mut cues = Vec::new();
-    while let Some((line, block)) = lines.block(str::is_empty) {
-        match read(line, &block) {
+    while let Some((line, block)) = lines.block(str::is_empty)? {
+        match read(line, &block, &mut lines) {
             Ok(None) => {}
             Ok(Some(cue)) => push(&mut cues, cue, line)?,
-            Err(error) if !loose => return Err(error),
+            Err(error) if !loose || error == CaptionError::Late => return Err(error),
             Err(error) => {
                 let mut cue = cues.pop().ok_or(error)?;
-                let more = markup::clean(&block.join("\n"));
-                let gap = if cue.text.is_empty() || more.is_empty() { "" } else { "\n" };
-                cue.text = format!("{}{gap}{more}", cue.text);
+                let more = markup::clean(&joined(&block, line)?, lines.effort())?;
+                if !cue.text.is_empty() && !more.is_empty() {
+                    cue.text.push('\n');
+                }
+                cue.text.push_str(&more);
                 push(&mut cues, cue, line)?;
             }
         }
@@ -43,10 +45,14 @@ pub(super) fn parse(mut lines: Lines<'_>, loose: bool) -> Result<Vec<Cue>, Capti
 }
 
 /// A block's cue; none where it is something else that may stand in a file.
-fn read(line: usize, block: &[&str]) -> Result<Option<Cue>, CaptionError> {
+fn read(
+    line: usize,
+    block: &[&str],
+    lines: &mut Lines<'_, '_, '_>,
+) -> Result<Option<Cue>, CaptionError> {
     let Some((line, timing, text)) = cue(line, block)? else { return Ok(None) };
     let (start, end, settings) = timings(timing, line)?;
-    let text = markup::clean(&text.join("\n"));
+    let text = markup::clean(&joined(text, line)?, lines.effort())?;
     Ok(Some(Cue { start, end, settings, text }))
 }
 

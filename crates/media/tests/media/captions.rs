@@ -3,8 +3,8 @@
 use media::{
     CaptionId, JobId,
     captions::{
-        CAPTIONS_BYTES_MAX, CUES_MAX, CaptionError, CaptionKind, Captions, Described, Format,
-        Window, id_of_file, listed, of_rendition, rendition,
+        CAPTIONS_BYTES_MAX, CUE_SOURCE_BYTES_MAX, CUES_MAX, CaptionError, CaptionKind, Captions,
+        Described, Effort, Format, Window, id_of_file, listed, of_rendition, rendition,
     },
 };
 use proptest::prelude::*;
@@ -91,6 +91,74 @@ fn sizes_are_bounded() {
     let text = format!("00:01.000 --> 00:02.000\n{}\n\n", "&".repeat(800));
     let grows = format!("WEBVTT\n\n{}", text.repeat(1000));
     assert_eq!(vtt(&grows), Err(CaptionError::Bytes));
+}
+
+/// Bytes that are looked at to read a file that begins with `head` and goes on with `pattern`.
+fn visited(format: Format, head: &str, pattern: &str, bytes: usize) -> u64 {
+    let file = format!("{head}{}", pattern.repeat(bytes / pattern.len()));
+    let mut effort = Effort::unlimited();
+    // Whether it is refused does not matter here, and how early does: it must not cost more than its length.
+    let _refused_or_not = Captions::read_within(&mut effort, file.as_bytes(), format, OPEN);
+    effort.visited()
+}
+
+#[test]
+fn every_file_is_read_in_time_linear_in_its_length() {
+    let vtt = "WEBVTT\n\n00:01.000 --> 00:02.000\n";
+    let srt = "1\n00:00:01,000 --> 00:00:02,000\n";
+    let cue = "00:01.000 --> 00:02.000 line:0 line:0\n<v A>x & {\\an8}\n\n";
+    for (format, head, pattern) in [
+        (Format::Vtt, vtt, "<"),
+        (Format::Vtt, vtt, "<\n"),
+        (Format::Vtt, vtt, "&\n\n"),
+        (Format::Vtt, "WEBVTT\n\n", cue),
+        (Format::Vtt, "WEBVTT\n\n", "NOTE <\n\n"),
+        (Format::Vtt, "WEBVTT", "\n"),
+        (Format::Vtt, "WEBVTT\n", "x"),
+        (Format::Vtt, "WEBVTT\n\n00:01.000 --> 00:02.000 ", "line:0 "),
+        (Format::LooseVtt, vtt, "<c>\n\n"),
+        (Format::LooseVtt, vtt, "\u{7}\n\n"),
+        (Format::LooseVtt, vtt, "a\n\n"),
+        (Format::LooseVtt, vtt, " -->\n\n"),
+        (Format::Srt, srt, "<"),
+        (Format::Srt, srt, "{\\"),
+        (Format::Srt, srt, "-->"),
+        (Format::Srt, "", "1\n00:00:01,000 --> 00:00:02,000\n{\\<\n\n"),
+        (Format::Srt, "", "1"),
+        (Format::Srt, "", "\r"),
+    ] {
+        let costs: Vec<u64> =
+            (14..21).map(|doubled| visited(format, head, pattern, 1 << doubled)).collect();
+        for (doubled, cost) in (14..).zip(&costs) {
+            assert!(*cost <= 8 * (1 << doubled) + 1024, "{format:?} {pattern:?}: {costs:?}");
+        }
+        let grows = costs.windows(2).all(|pair| pair[1] <= 2 * pair[0] + 4096);
+        assert!(grows, "{format:?} {pattern:?}: {costs:?}");
+    }
+}
+
+#[test]
+fn a_cue_is_too_long_before_its_markup_is_looked_at() {
+    let file =
+        |bytes: usize| format!("WEBVTT\n\n00:01.000 --> 00:02.000\n{}", "<c>".repeat(bytes / 3));
+    let all = file(CUE_SOURCE_BYTES_MAX);
+    assert_eq!(vtt(&all), Err(CaptionError::Empty));
+    let more = file(CAPTIONS_BYTES_MAX - 64);
+    assert_eq!(line(vtt(&more)), 3);
+    let mut effort = Effort::unlimited();
+    let _refused = Captions::read_within(&mut effort, more.as_bytes(), Format::Vtt, OPEN);
+    // The lines are parted, and nothing else.
+    assert!(effort.visited() <= 2 * more.len() as u64 + 64, "{effort:?}");
+}
+
+#[test]
+fn reading_ends_within_the_file_when_its_time_is_over() {
+    let cue = "00:01.000 --> 00:02.000\nx\n\n";
+    let file = format!("WEBVTT\n\n{}", cue.repeat(40_000));
+    let mut effort = Effort::until(&|| true);
+    let late = Captions::read_within(&mut effort, file.as_bytes(), Format::Vtt, OPEN);
+    assert_eq!(late, Err(CaptionError::Late));
+    assert!(effort.visited() < file.len() as u64 / 4, "{effort:?}");
 }
 
 #[test]
@@ -181,6 +249,8 @@ fn lists_have_one_default_and_labels_of_their_own() {
     let tracks = ["a", "a (2)", "a", "a"].map(|label| track(1, label, false, true));
     let labels: Vec<String> = listed(tracks.to_vec()).into_iter().map(|t| t.label).collect();
     assert_eq!(labels, ["a", "a (2)", "a (3)", "a (4)"]);
+    let same = (0..200_000).map(|_| track(1, "a", false, true)).collect();
+    assert_eq!(listed(same).last().map(|track| &*track.label), Some("a (200000)"));
 }
 
 #[test]

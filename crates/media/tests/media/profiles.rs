@@ -110,3 +110,12 @@ fn files_without_profiles_and_broken_ones_are_refused_in_one_line() {
         assert_eq!(parse(&text).unwrap_err().len(), 1, "{name:?}");
     }
 }
+
+#[test]
+fn tables_beyond_the_limit_are_not_read() {
+    let text = "[[profile]]\n".repeat(20_000);
+    let faults = media::profiles::parse(&text).unwrap_err();
+    assert!(faults.iter().any(|fault| fault.contains("more than")), "{faults:?}");
+    // A few for each table that is read.
+    assert!(faults.len() < 16 * media::profiles::PROFILES_MAX, "{}", faults.len());
+}

@@ -11,7 +11,10 @@ use media::captions::CAPTIONS_BYTES_MAX;
 use multer::{Field, Multipart};
 
 use super::{super::upload::form::malformed, Told, append, format_of};
-use crate::{bridge::upload::form::PieceError, intake::Intake};
+use crate::{
+    bridge::upload::{form::PieceError, held::Held},
+    intake::Intake,
+};
 
 /// Most bytes of the whole form: the file, the text fields and the boundaries.
 const FORM_BYTES_MAX: u64 = CAPTIONS_BYTES_MAX as u64 + (64 << 10);
@@ -24,12 +27,16 @@ pub(super) async fn read(
     boundary: String,
     mut told: Told,
 ) -> Result<(Told, &'static str, Vec<u8>), Problem> {
-    let taken = Arc::new(AtomicU64::new(0));
-    let counted = taken.clone();
+    let (taken, held) = (Arc::new(AtomicU64::new(0)), Arc::new(Held::default()));
+    let (counted, holding) = (taken.clone(), held.clone());
     let pieces = body.pieces().map(move |piece| {
         let piece = piece.map_err(PieceError::Intake)?;
         let before = counted.fetch_add(piece.len() as u64, Ordering::Relaxed);
-        if before > FORM_BYTES_MAX { Err(PieceError::Held) } else { Ok(piece) }
+        if before > FORM_BYTES_MAX {
+            return Err(PieceError::Held);
+        }
+        holding.give(piece.len())?;
+        Ok(piece)
     });
     let mut form = Multipart::new(pieces, boundary);
     let mut file: Option<(&'static str, Vec<u8>)> = None;
@@ -50,11 +57,12 @@ pub(super) async fn read(
                 let format = format_of(field.content_type().map_or("", AsRef::as_ref));
                 let mut bytes = Vec::new();
                 while let Some(piece) = field.chunk().await.map_err(|e| fault(&e))? {
+                    held.take_back(piece.len());
                     append(&mut bytes, &piece)?;
                 }
                 file = Some((format.unwrap_or_default(), bytes));
             }
-            _ => told.set(&name, text(&name, field, fault).await?)?,
+            _ => told.set(&name, text(&name, field, &held, fault).await?)?,
         }
     }
     let (format, bytes) = file.ok_or_else(|| Problem::field("file", "is missing"))?;
@@ -64,11 +72,13 @@ pub(super) async fn read(
 async fn text(
     name: &str,
     mut field: Field<'_>,
+    held: &Held,
     fault: impl Fn(&multer::Error) -> Problem,
 ) -> Result<String, Problem> {
     let name: String = name.chars().take(64).collect();
     let mut bytes = Vec::new();
     while let Some(piece) = field.chunk().await.map_err(|e| fault(&e))? {
+        held.take_back(piece.len());
         if bytes.len() + piece.len() > TEXT_BYTES_MAX {
             return Err(Problem::field(name, format!("is longer than {TEXT_BYTES_MAX} bytes")));
         }

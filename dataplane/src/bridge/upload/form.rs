@@ -1,9 +1,6 @@
 //! The upload form, field by field in any order, in constant memory.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use api::{
     code::{Code, Problem},
@@ -14,14 +11,13 @@ use multer::{Field, Multipart};
 
 use super::{
     super::videos::{description_of, title_of, visibility_of},
-    broken, finish, too_large,
+    broken, finish,
+    held::Held,
+    too_large,
     writer::{Stored, Writer},
 };
 use crate::intake::{Intake, IntakeError};
 
-/// Bytes that the parser may hold: a boundary, a part's headers, and what comes with one read (hyper takes
-/// at most 408 KiB at a time).
-const HELD_BYTES_MAX: u64 = 512 << 10;
 /// Bytes of a text field; what it may say is checked in characters.
 const TEXT_BYTES_MAX: usize = 64 << 10;
 /// Characters of a file name that are kept.
@@ -44,12 +40,12 @@ pub(crate) async fn read(
     writer: Writer,
     limit: u64,
 ) -> Result<Form, Problem> {
-    let held = Arc::new(AtomicU64::new(0));
+    let held = Arc::new(Held::default());
     let counted = held.clone();
     let pieces = body.pieces().map(move |piece| {
         let piece = piece.map_err(PieceError::Intake)?;
-        let before = counted.fetch_add(piece.len() as u64, Ordering::Relaxed);
-        if before > HELD_BYTES_MAX { Err(PieceError::Held) } else { Ok(piece) }
+        counted.give(piece.len())?;
+        Ok::<_, PieceError>(piece)
     });
     let mut reader = Reader { held, limit, writer: Some(writer), form: Form::default() };
     let read = reader.all(Multipart::new(pieces, boundary)).await;
@@ -60,8 +56,7 @@ pub(crate) async fn read(
 }
 
 struct Reader {
-    /// Bytes given to the parser and not yet got back from it.
-    held: Arc<AtomicU64>,
+    held: Arc<Held>,
     limit: u64,
     /// Taken while the file is being stored; what a bad form has stored goes with it.
     writer: Option<Writer>,
@@ -119,7 +114,7 @@ impl Reader {
         writer: &mut Writer,
     ) -> Result<Stored, Problem> {
         while let Some(bytes) = writer.during(field.chunk()).await?.map_err(|e| malformed(&e))? {
-            self.held.fetch_sub(bytes.len() as u64, Ordering::Relaxed);
+            self.held.take_back(bytes.len());
             if writer.bytes() + bytes.len() as u64 > self.limit {
                 return Err(too_large(self.limit));
             }
@@ -131,7 +126,7 @@ impl Reader {
     async fn text(&mut self, name: &str, mut field: Field<'_>) -> Result<String, Problem> {
         let mut bytes = Vec::new();
         while let Some(chunk) = field.chunk().await.map_err(|e| malformed(&e))? {
-            self.held.fetch_sub(chunk.len() as u64, Ordering::Relaxed);
+            self.held.take_back(chunk.len());
             if bytes.len() + chunk.len() > TEXT_BYTES_MAX {
                 return Err(Problem::field(name, format!("is longer than {TEXT_BYTES_MAX} bytes")));
             }

@@ -1,0 +1,150 @@
+//! What reading a text costs, counted in bytes that are looked at, and where it has to end.
+//!
+//! Parsers get at a text through a [`Scanner`] only, which counts; so no search can run over the same bytes
+//! again and again without being seen.
+
+use super::CaptionError;
+
+/// Bytes that are looked at between two looks at whether there is time left.
+const LOOK_BYTES: u64 = 64 << 10;
+
+/// The cost of reading a text so far, and whether it may go on.
+pub struct Effort<'a> {
+    visited: u64,
+    next_look: u64,
+    is_late: &'a dyn Fn() -> bool,
+}
+
+impl std::fmt::Debug for Effort<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Effort").field("visited", &self.visited).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Effort<'a> {
+    /// Reading ends with [`CaptionError::Late`] soon after `is_late` holds.
+    pub fn until(is_late: &'a dyn Fn() -> bool) -> Self {
+        Self { visited: 0, next_look: LOOK_BYTES, is_late }
+    }
+
+    /// However long it takes.
+    pub fn unlimited() -> Self {
+        Self::until(&|| false)
+    }
+
+    /// Bytes that have been looked at; one that is looked at twice counts twice.
+    pub const fn visited(&self) -> u64 {
+        self.visited
+    }
+
+    pub(super) fn spend(&mut self, bytes: usize) -> Result<(), CaptionError> {
+        self.visited += bytes as u64;
+        if self.visited < self.next_look {
+            return Ok(());
+        }
+        self.next_look = self.visited + LOOK_BYTES;
+        if (self.is_late)() { Err(CaptionError::Late) } else { Ok(()) }
+    }
+}
+
+/// A text that is read from its front. What it hands out has been counted.
+pub(super) struct Scanner<'t, 'e, 'a> {
+    rest: &'t str,
+    effort: &'e mut Effort<'a>,
+}
+
+impl<'t, 'e, 'a> Scanner<'t, 'e, 'a> {
+    pub(super) fn new(text: &'t str, effort: &'e mut Effort<'a>) -> Self {
+        Self { rest: text, effort }
+    }
+
+    /// The next byte; none at the end.
+    pub(super) fn peek(&self) -> Option<u8> {
+        self.rest.bytes().next()
+    }
+
+    /// Takes what stands before the first of `stops`, which are ASCII; all of it where there is none.
+    pub(super) fn before(&mut self, stops: &[u8]) -> Result<&'t str, CaptionError> {
+        let end = self.find(0, self.rest.len(), stops)?.unwrap_or(self.rest.len());
+        Ok(self.take(end))
+    }
+
+    /// What stands between the next `skip` bytes and the first of `stops`, and that stop, where it is among
+    /// the `most` bytes after those; nothing is taken.
+    pub(super) fn ahead(
+        &mut self,
+        skip: usize,
+        most: usize,
+        stops: &[u8],
+    ) -> Result<Option<(&'t str, u8)>, CaptionError> {
+        let Some(end) = self.find(skip, most, stops)? else { return Ok(None) };
+        let between = self.rest.get(skip..end);
+        Ok(between.zip(self.rest.as_bytes().get(end).copied()))
+    }
+
+    /// Takes so many bytes, which must end where a character does.
+    pub(super) fn take(&mut self, bytes: usize) -> &'t str {
+        let (taken, rest) = self.rest.split_at(bytes);
+        self.rest = rest;
+        taken
+    }
+
+    /// Takes `prefix` where the text begins with it.
+    pub(super) fn take_if(&mut self, prefix: &str) -> bool {
+        let rest = self.rest.strip_prefix(prefix);
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
+    }
+
+    /// For a part of what was handed out.
+    pub(super) fn effort(&mut self) -> &mut Effort<'a> {
+        self.effort
+    }
+
+    fn find(
+        &mut self,
+        skip: usize,
+        most: usize,
+        stops: &[u8],
+    ) -> Result<Option<usize>, CaptionError> {
+        let bytes = self.rest.as_bytes().get(skip..).unwrap_or_default();
+        let looked = &bytes[..most.min(bytes.len())];
+        let found = looked.iter().position(|byte| stops.contains(byte));
+        self.effort.spend(found.map_or(looked.len(), |at| at + 1))?;
+        Ok(found.map(|at| skip + at))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::{CaptionError, Effort};
+
+    /// Twice as much of `pattern` costs twice as much, and each byte is looked at a few times only.
+    #[track_caller]
+    pub(in super::super) fn assert_linear<T>(
+        pattern: &str,
+        read: impl Fn(&str, &mut Effort<'_>) -> Result<T, CaptionError>,
+    ) {
+        let mut before: Option<u64> = None;
+        for doubled in 12..18 {
+            let text = pattern.repeat((1 << doubled) / pattern.len());
+            let mut effort = Effort::unlimited();
+            let _refused_or_not = read(&text, &mut effort);
+            let visited = effort.visited();
+            assert!(visited <= 5 * text.len() as u64, "{pattern:?}: {visited} of {}", text.len());
+            if let Some(before) = before.replace(visited) {
+                assert!(visited <= 2 * before + 1024, "{pattern:?}: {before}, then {visited}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_effort_ends_soon_after_it_is_late() {
+        let mut effort = Effort::until(&|| true);
+        let mut spent = 0;
+        while effort.spend(1).is_ok() {
+            spent += 1;
+        }
+        assert_eq!(spent + 1, super::LOOK_BYTES);
+    }
+}

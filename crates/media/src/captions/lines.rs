@@ -1,0 +1,64 @@
+//! A file line by line, and the blocks that empty lines part.
+
+use super::{CUE_SOURCE_BYTES_MAX, CaptionError, effort::Effort};
+
+/// The lines of a file, with their numbers.
+pub(super) struct Lines<'t, 'e, 'a> {
+    lines: std::str::Split<'t, char>,
+    pub(super) number: usize,
+    effort: &'e mut Effort<'a>,
+}
+
+impl<'t, 'e, 'a> Lines<'t, 'e, 'a> {
+    pub(super) fn new(text: &'t str, effort: &'e mut Effort<'a>) -> Self {
+        Self { lines: text.split('\n'), number: 0, effort }
+    }
+
+    pub(super) fn effort(&mut self) -> &mut Effort<'a> {
+        self.effort
+    }
+
+    pub(super) fn next(&mut self) -> Result<Option<&'t str>, CaptionError> {
+        self.number += 1;
+        let line = self.lines.next();
+        // The search for its end, and what is searched in a line once.
+        self.effort.spend(line.map_or(0, |line| 2 * (line.len() + 1)))?;
+        Ok(line)
+    }
+
+    /// The next lines up to one that ends a block, with the number of the first; none at the end of the
+    /// file.
+    pub(super) fn block(
+        &mut self,
+        blank: fn(&str) -> bool,
+    ) -> Result<Option<Block<'t>>, CaptionError> {
+        let first = loop {
+            match self.next()? {
+                None => return Ok(None),
+                Some(line) if line.trim().is_empty() => {}
+                Some(line) => break line,
+            }
+        };
+        let (number, mut block) = (self.number, vec![first]);
+        while let Some(line) = self.next()?.filter(|line| !blank(line)) {
+            block.push(line);
+        }
+        Ok(Some((number, block)))
+    }
+}
+
+/// The number of a block's first line, and its lines.
+pub(super) type Block<'t> = (usize, Vec<&'t str>);
+
+/// The text of the cue at `line`, unless there is too much of it to be looked at.
+pub(super) fn joined(text: &[&str], line: usize) -> Result<String, CaptionError> {
+    let bytes: usize = text.iter().map(|line| line.len() + 1).sum();
+    if bytes > CUE_SOURCE_BYTES_MAX {
+        return Err(too_long(line));
+    }
+    Ok(text.join("\n"))
+}
+
+pub(super) fn too_long(line: usize) -> CaptionError {
+    CaptionError::Line { line, what: "the text of this cue is too long" }
+}

@@ -1,0 +1,94 @@
+//! What the parser of a form holds, and how often it searches that again.
+//!
+//! With every piece that arrives the parser searches everything that it holds: for a boundary, or for the end
+//! of a part's headers. A client that sends a byte at a time would make that quadratic, so both the bytes and
+//! the searches are bounded.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::form::PieceError;
+
+/// Bytes that the parser may hold: a boundary, a part's headers, and what comes with one read (hyper takes
+/// at most 408 KiB at a time).
+const HELD_BYTES_MAX: u64 = 512 << 10;
+/// Bytes that are searched again before the parser hands something out: 8 KiB of headers may come byte by
+/// byte.
+const SEARCHED_BYTES_MAX: u64 = 32 << 20;
+
+/// Bytes that the parser was given and has not handed out.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    bytes: AtomicU64,
+    /// Since it handed something out, each byte as often as it was searched again.
+    searched: AtomicU64,
+}
+
+impl Held {
+    /// Counts a piece that the parser gets next.
+    ///
+    /// # Errors
+    /// [`PieceError::Held`] when the parser holds too much, or has searched it too often.
+    pub(crate) fn give(&self, piece: usize) -> Result<(), PieceError> {
+        let before = self.bytes.fetch_add(piece as u64, Ordering::Relaxed);
+        let searched = self.searched.fetch_add(before, Ordering::Relaxed) + before;
+        if before > HELD_BYTES_MAX || searched > SEARCHED_BYTES_MAX {
+            return Err(PieceError::Held);
+        }
+        Ok(())
+    }
+
+    /// Counts what the parser handed out.
+    pub(crate) fn take_back(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
+        self.searched.store(0, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use bytes::Bytes;
+    use futures::{StreamExt, stream};
+    use multer::Multipart;
+
+    use super::{Held, PieceError};
+
+    /// Has `text` parsed, which arrives byte by byte, one in each poll; returns the first field's name and how
+    /// many bytes the parser took.
+    async fn first_field(text: String) -> (Result<String, multer::Error>, usize) {
+        let (held, taken) = (Arc::new(Held::default()), Arc::new(AtomicUsize::new(0)));
+        let counted = taken.clone();
+        let bytes = stream::iter(text.into_bytes()).then(move |byte| {
+            let (held, counted) = (held.clone(), counted.clone());
+            async move {
+                tokio::task::yield_now().await;
+                held.give(1)?;
+                counted.fetch_add(1, Ordering::Relaxed);
+                Ok::<_, PieceError>(Bytes::copy_from_slice(&[byte]))
+            }
+        });
+        let mut form = Multipart::new(bytes, "b");
+        let name = form.next_field().await.map(|field| {
+            field.and_then(|field| field.name().map(str::to_owned)).unwrap_or_default()
+        });
+        (name, taken.load(Ordering::Relaxed))
+    }
+
+    #[tokio::test]
+    async fn forms_that_come_byte_by_byte_are_searched_a_bounded_number_of_times() {
+        let header = "--b\r\nContent-Disposition: form-data; name=\"file\"\r\nX: ";
+        let good = format!("{header}{}\r\n\r\n", "x".repeat(4096));
+        assert_eq!(first_field(good).await.0.unwrap(), "file");
+        let endless = "x".repeat(1 << 20);
+        for bad in [endless.clone(), format!("{header}{endless}")] {
+            let (name, taken) = first_field(bad).await;
+            assert!(matches!(name, Err(multer::Error::StreamReadFailed(_))), "{name:?}");
+            // n bytes one by one are searched n * n / 2 times.
+            assert!(taken * taken / 2 <= super::SEARCHED_BYTES_MAX as usize + taken, "{taken}");
+        }
+    }
+}
