@@ -59,7 +59,7 @@ pub enum Code {
     ChecksumMismatch,
     /// A lease is held by somebody else by now.
     LeaseLost,
-    /// Not offered by this server's configuration.
+    /// Not offered by this server's configuration: nothing that the server fails at.
     NotConfigured,
     /// A part that we depend on is out of reach.
     Unavailable,
@@ -128,7 +128,7 @@ impl Code {
             // The tus protocol's own status.
             Self::ChecksumMismatch => ("checksum_mismatch", Grpc::InvalidArgument, 460),
             Self::LeaseLost => ("lease_lost", Grpc::FailedPrecondition, 409),
-            Self::NotConfigured => ("not_configured", Grpc::FailedPrecondition, 501),
+            Self::NotConfigured => ("not_configured", Grpc::FailedPrecondition, 409),
             Self::Unavailable => ("unavailable", Grpc::Unavailable, 503),
             Self::Timeout => ("timeout", Grpc::DeadlineExceeded, 504),
             Self::Internal => ("internal", Grpc::Internal, 500),
@@ -257,5 +257,21 @@ const fn nearest(code: Grpc) -> Code {
         Grpc::Unavailable | Grpc::Cancelled => Code::Unavailable,
         Grpc::DeadlineExceeded => Code::Timeout,
         _ => Code::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Code;
+
+    #[test]
+    fn only_what_the_server_fails_at_is_a_server_error() {
+        for code in Code::ALL {
+            let fails = matches!(code, Code::Unavailable | Code::Timeout | Code::Internal);
+            assert_eq!(code.http() >= 500, fails, "{}", code.text());
+        }
+        let code = Code::NotConfigured;
+        let row = (code.text(), code.grpc(), code.http());
+        assert_eq!(row, ("not_configured", tonic::Code::FailedPrecondition, 409));
     }
 }

@@ -17,7 +17,7 @@ const UNKNOWN: &str = "00000000-0000-7000-8000-000000000000";
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
      response_headers_conformance,response_schema_conformance,unsupported_method,\
      allow_header_conformance,ignored_auth,negative_data_rejection";
-/// Excluded: event streams, which do not end by themselves; the token exchange, which answers 501
+/// Excluded: event streams, which do not end by themselves; the token exchange, which answers 409
 /// without an identity provider; and tus, whose media type schemathesis cannot send.
 const LEFT_OUT: &str = "^(/api/jobs/.id./events|/api/auth/exchange|/api/uploads(/.id.)?)$";
 /// The schema of OpenAPI 3.1, as bundled with schemathesis.
