@@ -3,6 +3,7 @@
 
 pub mod cached;
 pub mod code;
+pub mod path;
 mod redacted;
 pub mod wire;
 

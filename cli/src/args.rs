@@ -2,7 +2,7 @@
 
 mod access;
 
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -264,7 +264,7 @@ pub(crate) struct ExecChildArgs {
     pub(crate) reach: bool,
     /// The program and its arguments
     #[arg(last = true, required = true)]
-    pub(crate) command: Vec<String>,
+    pub(crate) command: Vec<OsString>,
 }
 
 /// A count; an empty variable counts as unset.

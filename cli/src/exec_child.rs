@@ -3,7 +3,7 @@
 //! The order matters. Changing credentials clears the parent-death signal, so it is set last. If the
 //! parent died before that, the signal never arrives; checking the parent's id afterwards detects this.
 
-use std::{fs, os::unix::process::CommandExt, process::Command};
+use std::{ffi::OsStr, fs, os::unix::process::CommandExt, process::Command};
 
 use anyhow::{Context, Result, bail};
 use nix::{
@@ -34,14 +34,14 @@ pub(crate) fn run(args: &ExecChildArgs) -> Result<()> {
         None => Command::new(program),
     };
     let error = command.args(rest).exec();
-    Err(error).with_context(|| format!("run {program}"))
+    Err(error).with_context(|| format!("run {}", program.display()))
 }
 
 /// A command that runs `program` as `user` with the right to access other users' files
 /// (`CAP_DAC_OVERRIDE`). So Postgres can use a folder inside one that only root may enter, where user
 /// namespaces are disabled, as in most containers. `setpriv` sets the parent-death signal again, because
 /// changing credentials clears it.
-fn reaching(user: &User, signal: Signal, program: &str) -> Command {
+fn reaching(user: &User, signal: Signal, program: &OsStr) -> Command {
     const REACH: &str = "+dac_override";
     let mut command = Command::new("setpriv");
     command.arg(format!("--reuid={}", user.uid)).arg(format!("--regid={}", user.gid));

@@ -1,7 +1,11 @@
 //! Writes to standard output. Write errors are returned, so that a closed pipe ends the command quietly
 //! instead of with a panic.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    os::unix::ffi::OsStrExt,
+    path::Path,
+};
 
 use serde_json::Value;
 
@@ -56,6 +60,23 @@ pub(crate) fn shell_word(s: &str) -> String {
     format!("'{}'", s.replace('\'', r"'\''"))
 }
 
+/// A path as a word of a shell. One that is not text, or holds control characters, is written in the quoted form
+/// of bash and zsh.
+pub(crate) fn shell_path(path: &Path) -> String {
+    match path.to_str().filter(|text| !text.chars().any(char::is_control)) {
+        Some(text) => shell_word(text),
+        None => {
+            let escape = |byte: &u8| match byte {
+                b'\'' | b'\\' => format!("\\{}", char::from(*byte)),
+                b' '..=b'~' => char::from(*byte).to_string(),
+                _ => format!("\\{byte:03o}"),
+            };
+            let text: String = path.as_os_str().as_bytes().iter().map(escape).collect();
+            format!("$'{text}'")
+        }
+    }
+}
+
 /// The message of the innermost cause: "connection refused" rather than "transport error".
 pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut innermost = error;
@@ -75,6 +96,17 @@ mod tests {
         assert_eq!(shell_word("/tmp/a b"), "'/tmp/a b'");
         assert_eq!(shell_word("it's"), r"'it'\''s'");
         assert_eq!(shell_word(""), "''");
+    }
+
+    #[test]
+    fn shell_paths_are_what_a_shell_makes_of_them() {
+        use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path, process::Command};
+        for name in [&b"/a b/c"[..], b"/it's", b"/\xff\\'\n $x", "/Größe".as_bytes()] {
+            let word = super::shell_path(Path::new(OsStr::from_bytes(name)));
+            let echo = format!("printf %s {word}");
+            let said = Command::new("bash").args(["-c", &echo]).output().unwrap().stdout;
+            assert_eq!(said, name, "{word}");
+        }
     }
 
     #[test]

@@ -98,7 +98,7 @@ async fn live(setup: &Setup<'_>) -> Result<()> {
     }
     withdraw(&setup.folder);
     stack.stop().await;
-    setup.folder.tidy();
+    Postgres::tidy(&setup.folder);
     if started.is_ok() {
         say("stopped");
     }

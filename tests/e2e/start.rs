@@ -2,14 +2,17 @@
 //! files behind.
 
 use std::{
+    ffi::OsStr,
     fs,
     net::TcpListener,
-    os::unix::fs::PermissionsExt,
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     process::{Command, Output},
     time::Duration,
 };
 
-use crate::harness::{eventually, stack::Stack};
+use serde_json::json;
+
+use crate::harness::{clip::Numbered, eventually, stack::Stack};
 
 fn refusal(mut command: Command) -> (Output, String) {
     let output = command.arg("up").output().expect("run up");
@@ -128,4 +131,36 @@ async fn ready_block_names_urls_and_keeps_the_token_secret() {
     stack.up().await;
     let again = stack.client().with_token(&token).get("/api/videos").await.expect(200).json();
     assert_eq!(again["videos"], videos["videos"]);
+}
+
+/// Names that some program could take for more than a name: lists, quotes, escapes, patterns, options, and what
+/// is no text.
+fn odd_names() -> [Vec<u8>; 3] {
+    let marks = "-a, b'c\"d%20%s%03d$HOME`e`\\f=g:h;#&*?[i]{j}~Größe";
+    let long = ["k".repeat(200), "l".repeat(200), "m".repeat(200)].join("/");
+    [marks.into(), b"n,\xff\no\xfe".to_vec(), long.into()]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn up_starts_and_encodes_in_any_folder_that_a_file_system_allows() {
+    for name in odd_names() {
+        let mut stack = Stack::named(OsStr::from_bytes(&name), &[]);
+        stack.up().await;
+        let client = stack.client();
+        let reply = client.upload(&Numbered::seconds(6).file(), &[]).await.expect(201);
+        let video = reply.json()["videoId"].as_str().expect("videoId").to_owned();
+        let wish =
+            json!({"profiles": ["360p"], "generateThumbnails": true, "generatePreview": true});
+        let job = client.transcode(&video, &wish).await;
+        client.wait_job(&job, "completed", Duration::from_secs(120)).await;
+        let poster = format!("/api/stream/{video}/poster.jpg");
+        client.get(&poster).await.expect(200);
+        // The command finds the service in the folder, and a second start finds what the first one made.
+        let listed = stack.command("streaming-service").args(["videos", "list"]).output();
+        let listed = String::from_utf8_lossy(&listed.expect("list videos").stdout).into_owned();
+        assert!(listed.contains(&video), "{listed}");
+        assert!(stack.stop().success());
+        stack.up().await;
+        stack.client().get(&poster).await.expect(200);
+    }
 }

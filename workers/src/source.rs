@@ -199,7 +199,7 @@ pub struct Source {
 
 impl Source {
     fn local(path: &str) -> Result<Self, Fault> {
-        let path = PathBuf::from(path);
+        let path = api::path::read(path);
         if !path.is_absolute() {
             return Err(Fault::permanent("invalid_lease", "lease field source_path is invalid"));
         }

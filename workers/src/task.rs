@@ -194,7 +194,7 @@ impl<'a> Place<'a> {
     async fn open(task: &'a Task) -> Result<Self, Interruption> {
         let Task { lease, workshop, access, .. } = task;
         let source = workshop.sources.open(lease, access, &workshop.scratch).await?;
-        let outlet = match PathBuf::from(&lease.output_root) {
+        let outlet = match api::path::read(&lease.output_root) {
             root if root.is_absolute() => Outlet::Folder(root),
             _ if lease.source_url.is_empty() => return Err(invalid("output_root").into()),
             _ => Outlet::Bucket(access.clone(), Arc::clone(&workshop.client)),

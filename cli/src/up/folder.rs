@@ -2,9 +2,8 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
-    hash::{DefaultHasher, Hash, Hasher},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -12,11 +11,7 @@ use anyhow::{Context, Result, bail};
 use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
-    unistd::geteuid,
 };
-
-/// The kernel's limit for a unix socket's path, without the final zero byte.
-const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// The data folder, ours alone until dropped.
 pub(crate) struct Folder {
@@ -85,39 +80,6 @@ impl Folder {
         fs::remove_dir_all(self.scratch())?;
         make_private(&self.scratch())
     }
-
-    /// A folder for unix sockets whose paths fit the kernel's limit: in the run folder, or, when that
-    /// lies too deep, in a private folder below the system's temporary one.
-    pub(crate) fn sockets(&self, longest: &str, owner: Option<u32>) -> Result<PathBuf> {
-        let near = self.run().join("sockets");
-        let fits = near.as_os_str().len() + 1 + longest.len() <= SOCKET_PATH_BYTES_MAX;
-        let path = if fits { near } else { self.far_sockets() };
-        make_private(&path).with_context(|| format!("make {}", path.display()))?;
-        // Somebody else may have made it first in a folder that all may write to.
-        let made = fs::symlink_metadata(&path)?;
-        let ours = made.uid() == geteuid().as_raw() || Some(made.uid()) == owner;
-        if !made.is_dir() || !ours || made.mode() & 0o077 != 0 {
-            bail!("{} is not a private folder of ours", path.display());
-        }
-        if let Some(uid) = owner {
-            lchown(&path, Some(uid), None)?;
-        }
-        Ok(path)
-    }
-
-    /// Removes what lies outside of the data folder, once nothing uses it.
-    pub(crate) fn tidy(&self) {
-        // Mostly there is none.
-        let _ = fs::remove_dir(self.far_sockets());
-    }
-
-    /// The same for each start, so that kills leave one folder and not many.
-    fn far_sockets(&self) -> PathBuf {
-        let mut hasher = DefaultHasher::new();
-        self.root.hash(&mut hasher);
-        let name = format!("streaming-{}-{:016x}", geteuid(), hasher.finish());
-        std::env::temp_dir().join(name)
-    }
 }
 
 /// Makes a folder that only we may enter, with its parents; an existing one is left as it is.
@@ -141,6 +103,8 @@ pub(crate) fn write_private(path: &Path, text: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     fn temporary(name: &str) -> PathBuf {
@@ -155,19 +119,6 @@ mod tests {
         assert!(refusal.contains(&first.root.display().to_string()), "{refusal}");
         drop(first);
         drop(Folder::open(&path).unwrap());
-        fs::remove_dir_all(&path).unwrap();
-    }
-
-    #[test]
-    fn deep_folders_get_their_sockets_elsewhere() {
-        let path = temporary("deep");
-        let deep = path.join("d".repeat(100));
-        let folder = Folder::open(&deep).unwrap();
-        let sockets = folder.sockets(".s.PGSQL.5432", None).unwrap();
-        assert!(!sockets.starts_with(&folder.root));
-        assert_eq!(fs::metadata(&sockets).unwrap().mode() & 0o777, 0o700);
-        assert_eq!(folder.sockets(".s.PGSQL.5432", None).unwrap(), sockets);
-        fs::remove_dir(&sockets).unwrap();
         fs::remove_dir_all(&path).unwrap();
     }
 

@@ -4,6 +4,8 @@
 //! user namespace, while its files stay ours; where namespaces are off it really becomes that user, and is
 //! let through when the folder lies where only root may go.
 
+mod paths;
+
 use std::{
     fs, io,
     os::unix::fs::{MetadataExt, PermissionsExt, chown},
@@ -22,6 +24,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+use self::paths::Paths;
 use super::{
     child::{RunAs, Spec, command},
     folder::{self, Folder},
@@ -44,7 +47,8 @@ const STOP: &[(Signal, Duration)] =
 pub(crate) struct Postgres {
     programs: PathBuf,
     cluster: PathBuf,
-    sockets: PathBuf,
+    /// Of the cluster and its sockets, as Postgres and its clients are given them.
+    paths: Paths,
     log: PathBuf,
     run_as: RunAs,
 }
@@ -60,9 +64,11 @@ impl Postgres {
                 fs::set_permissions(path, fs::Permissions::from_mode(0o711))?;
             }
         }
-        let sockets = folder.sockets(&format!(".s.PGSQL.{PORT}"), owner(run_as))?;
+        let socket = format!(".s.PGSQL.{PORT}");
+        let paths =
+            Paths::prepare(folder, (&cluster, &draft_of(&cluster)), &socket, owner(run_as))?;
         let log = folder.log("postgres");
-        let postgres = Self { programs: programs.to_owned(), cluster, sockets, log, run_as };
+        let postgres = Self { programs: programs.to_owned(), cluster, paths, log, run_as };
         if !postgres.cluster.join("PG_VERSION").exists() {
             say("making the database cluster (first start only)");
             postgres.init().await.with_context(|| match run_as {
@@ -78,15 +84,20 @@ impl Postgres {
 
     /// What the planes connect to, in the key/value form.
     pub(crate) fn url(&self) -> String {
-        let host = self.sockets.to_string_lossy().replace('\\', r"\\").replace('\'', r"\'");
-        format!("host='{host}' port={PORT} user={USER} dbname={DATABASE}")
+        let host = self.paths.sockets.display();
+        format!("host={host} port={PORT} user={USER} dbname={DATABASE}")
+    }
+
+    /// Removes what lies outside of the data folder, once nothing uses it.
+    pub(crate) fn tidy(folder: &Folder) {
+        Paths::tidy(&folder.root);
     }
 
     /// The child to supervise.
     pub(crate) fn spec(&self) -> Spec {
         let this = self.clone();
-        let mut args = vec!["-D".into(), self.cluster.clone().into_os_string()];
-        args.extend(["-k".into(), self.sockets.clone().into_os_string()]);
+        let mut args = vec!["-D".into(), self.paths.cluster.clone().into_os_string()];
+        args.extend(["-k".into(), self.paths.sockets.clone().into_os_string()]);
         for setting in
             [&format!("port={PORT}"), "listen_addresses=", "unix_socket_permissions=0700"]
         {
@@ -142,8 +153,8 @@ impl Postgres {
             }
             sleep(POLL_INTERVAL).await;
         }
-        let socket = self.sockets.join(format!(".s.PGSQL.{PORT}"));
-        let lock = self.sockets.join(format!(".s.PGSQL.{PORT}.lock"));
+        let socket = self.paths.sockets.join(format!(".s.PGSQL.{PORT}"));
+        let lock = self.paths.sockets.join(format!(".s.PGSQL.{PORT}.lock"));
         for path in [self.cluster.join("postmaster.pid"), socket, lock] {
             // Mostly there is none; what cannot be removed makes the start fail with a reason.
             let _ = fs::remove_file(path);
@@ -153,7 +164,7 @@ impl Postgres {
     /// Makes the cluster beside its place and renames it there, so that a killed first start leaves
     /// nothing that looks whole.
     async fn init(&self) -> Result<()> {
-        let draft = self.cluster.with_extension("new");
+        let draft = draft_of(&self.cluster);
         if draft.exists() {
             fs::remove_dir_all(&draft).context("remove the unfinished cluster")?;
         }
@@ -162,7 +173,7 @@ impl Postgres {
             chown(&draft, Some(uid), None)?;
         }
         let text = |text: &str| text.to_owned();
-        let place = draft.to_string_lossy().into_owned();
+        let place = self.paths.draft.display().to_string();
         let args = [
             text("-D"),
             place.clone(),
@@ -198,6 +209,11 @@ impl Postgres {
         }
         Ok(())
     }
+}
+
+/// Where a cluster is made, beside its place.
+fn draft_of(cluster: &Path) -> PathBuf {
+    cluster.with_extension("new")
 }
 
 /// Whom the cluster's files must belong to, when not to us.

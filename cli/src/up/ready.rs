@@ -5,7 +5,7 @@ use std::{env, io::Write, net::SocketAddr, path::Path};
 use serde_json::json;
 
 use super::folder::Folder;
-use crate::{output::shell_word, server::Server};
+use crate::{output::shell_path, server::Server};
 
 /// What the block tells.
 pub(crate) struct Ready<'a> {
@@ -30,8 +30,8 @@ impl Ready<'_> {
             "ready": true,
             "http": self.http.url,
             "grpc": self.grpc.to_string(),
-            "data": self.folder.root,
-            "tokenFile": self.folder.admin_token(),
+            "data": self.folder.root.to_string_lossy(),
+            "tokenFile": self.folder.admin_token().to_string_lossy(),
         });
         format!("{value}\n")
     }
@@ -39,14 +39,15 @@ impl Ready<'_> {
     fn text(&self) -> String {
         let (http, grpc) = (&self.http.url, self.grpc);
         // Of what was started with TLS the certificate must be named.
-        let tls = self.http.ca_file.as_deref().map(word).filter(|_| http.starts_with("https"));
+        let tls =
+            self.http.ca_file.as_deref().map(shell_path).filter(|_| http.starts_with("https"));
         let curl = tls.as_ref().map(|file| format!(" --cacert {file}")).unwrap_or_default();
         let grpcurl = tls.map_or_else(|| "-plaintext".to_owned(), |file| format!("-cacert {file}"));
         let token = self.folder.admin_token();
-        let film = self.sample.map_or_else(|| "FILM".to_owned(), word);
+        let film = self.sample.map_or_else(|| "FILM".to_owned(), shell_path);
         let own = env::current_exe().unwrap_or_else(|_| "streaming-service".into());
-        let (own, data) = (word(&own), word(&self.folder.root));
-        let quoted = word(&token);
+        let (own, data) = (shell_path(&own), shell_path(&self.folder.root));
+        let quoted = shell_path(&token);
         format!(
             "
 streaming-service is ready ({seconds:.1} s)
@@ -69,8 +70,4 @@ Ctrl-C stops everything.
             logs = self.folder.root.join("logs").display(),
         )
     }
-}
-
-fn word(path: &Path) -> String {
-    shell_word(&path.to_string_lossy())
 }

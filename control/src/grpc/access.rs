@@ -38,7 +38,7 @@ pub struct Source {
 /// When it cannot be signed now.
 pub async fn source(deps: &Deps, store: &Store, key: String) -> Result<Source, Problem> {
     if let Some(root) = &store.root {
-        let path = root.join(key).to_string_lossy().into_owned();
+        let path = api::path::text(&root.join(key));
         return Ok(Source { path, ..Source::default() });
     }
     let lifetime = deps.policy.url_lifetime;

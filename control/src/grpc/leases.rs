@@ -58,7 +58,7 @@ pub async fn lease(deps: &Deps, claimed: &Claimed) -> Result<v1::Lease, Failure>
     };
     let source = access::source(deps, store, source).await;
     let source = source.map_err(|problem| Failure::new(problem.code.text(), problem.message))?;
-    let root = store.root.as_ref().map(|root| root.to_string_lossy().into_owned());
+    let root = store.root.as_deref().map(api::path::text);
     Ok(v1::Lease {
         task_id: claimed.task.to_string(),
         job_id: claimed.job.to_string(),

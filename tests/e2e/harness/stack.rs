@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::{OsStr, OsString},
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -35,6 +36,8 @@ const LOG_TAIL_LINES: usize = 25;
 /// A running (or stopped) service and its data.
 pub(crate) struct Stack {
     dir: TempDir,
+    /// Of the data folder.
+    name: OsString,
     env: BTreeMap<String, String>,
     up: Option<Child>,
     /// How often `up` was started; numbers its logs.
@@ -78,12 +81,18 @@ impl Stack {
 
     /// Prepares a service without starting it.
     pub(crate) fn new(env: &[(&str, &str)]) -> Self {
+        Self::named("data", env)
+    }
+
+    /// Prepares a service whose data folder has this name, without starting it.
+    pub(crate) fn named(name: impl AsRef<OsStr>, env: &[(&str, &str)]) -> Self {
         // Paths of unix sockets are limited to 107 bytes, so the folder is in the system's temporary
         // folder.
         let dir = tempfile::Builder::new().prefix("svc-").tempdir().expect("make data folder");
         let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
         Self {
             dir,
+            name: name.as_ref().to_owned(),
             env: env.iter().map(own).collect(),
             up: None,
             starts: 0,
@@ -95,7 +104,7 @@ impl Stack {
 
     /// The data folder.
     pub(crate) fn data(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.dir.path().join(&self.name)
     }
 
     /// The parent of the data folder, which the service does not use.

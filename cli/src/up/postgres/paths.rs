@@ -1,0 +1,210 @@
+//! The paths that Postgres is given, whatever the data folder is called.
+//!
+//! Postgres splits its list of socket folders at commas, its clients split the list of hosts there, it holds
+//! paths in buffers of 1024 bytes, `initdb` refuses line breaks, and the path of a unix socket has at most 107
+//! bytes. So where the data folder's path is not short and plain, the sockets lie in a private folder elsewhere,
+//! and the cluster is reached by a link in there.
+
+use std::{
+    env, fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    io,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, lchown, symlink},
+    },
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use nix::unistd::geteuid;
+
+use crate::up::folder::{Folder, make_private};
+
+/// The kernel's limit for a unix socket's path, without the final zero byte.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// Postgres' own limit for every path below its cluster, with room for the longest name in there.
+const CLUSTER_PATH_BYTES_MAX: usize = 512;
+/// Folders that every user may write to, tried after the system's temporary folder.
+const SHARED: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
+/// Links to the cluster and to the unfinished one.
+const LINKS: [&str; 2] = ["cluster", "cluster.new"];
+
+/// Where Postgres finds things.
+#[derive(Clone, Debug)]
+pub(super) struct Paths {
+    /// For unix sockets.
+    pub(super) sockets: PathBuf,
+    /// The cluster.
+    pub(super) cluster: PathBuf,
+    /// The cluster while it is made.
+    pub(super) draft: PathBuf,
+}
+
+impl Paths {
+    /// Finds the paths for a `cluster` that is made at `draft`; `socket` is the longest name of a socket, and
+    /// everything belongs to `owner`, or to us.
+    pub(super) fn prepare(
+        folder: &Folder,
+        (cluster, draft): (&Path, &Path),
+        socket: &str,
+        owner: Option<u32>,
+    ) -> Result<Self> {
+        let near = folder.run().join("sockets");
+        let is_fit = |sockets: &Path| {
+            is_plain(sockets) && bytes(sockets) + 1 + socket.len() <= SOCKET_PATH_BYTES_MAX
+        };
+        let sockets = match is_fit(&near) {
+            true => own(near, owner)?,
+            false => elsewhere(&folder.root, is_fit, owner)?,
+        };
+        let mut given = [cluster.to_owned(), draft.to_owned()];
+        for (path, name) in given.iter_mut().zip(LINKS) {
+            if !is_plain(path) || bytes(path) > CLUSTER_PATH_BYTES_MAX {
+                // A plain data folder whose path is only too long for its sockets may need no link, and one that
+                // needs links has its sockets elsewhere.
+                let link = sockets.join(name);
+                relink(path, &link).with_context(|| format!("make {}", link.display()))?;
+                *path = link;
+            }
+        }
+        let [cluster, draft] = given;
+        Ok(Self { sockets, cluster, draft })
+    }
+
+    /// Removes what lies outside of the data folder, once nothing uses it.
+    pub(super) fn tidy(root: &Path) {
+        for path in candidates(root) {
+            if fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir()) {
+                // Mostly there is nothing. What belongs to another user, or is not empty, stays.
+                LINKS.iter().for_each(|name| drop(fs::remove_file(path.join(name))));
+                let _ = fs::remove_dir(&path);
+            }
+        }
+    }
+}
+
+fn bytes(path: &Path) -> usize {
+    path.as_os_str().len()
+}
+
+/// Whether no program takes any of its bytes for something else.
+fn is_plain(path: &Path) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-".contains(byte);
+    path.as_os_str().as_bytes().iter().all(plain)
+}
+
+/// Private folders outside of the data folder `root`: the same for each start, so that a service that is killed
+/// often leaves one behind.
+fn candidates(root: &Path) -> Vec<PathBuf> {
+    let mut hasher = DefaultHasher::new();
+    root.hash(&mut hasher);
+    let name = format!("streaming-{}-{:016x}", geteuid(), hasher.finish());
+    let shared = SHARED.into_iter().map(PathBuf::from);
+    std::iter::once(env::temp_dir()).chain(shared).map(|folder| folder.join(&name)).collect()
+}
+
+fn elsewhere(root: &Path, is_fit: impl Fn(&Path) -> bool, owner: Option<u32>) -> Result<PathBuf> {
+    let mut refused = None;
+    for path in candidates(root).into_iter().filter(|path| is_fit(path)) {
+        match own(path, owner) {
+            Ok(path) => return Ok(path),
+            Err(error) => refused = Some(error),
+        }
+    }
+    let text =
+        "find a folder for sockets outside of the data folder, whose path is long or not plain";
+    Err(refused.unwrap_or_else(|| anyhow::anyhow!("no folder has a short and plain path")))
+        .context(text)
+}
+
+/// Makes a folder that only `owner`, or we, may enter.
+fn own(path: PathBuf, owner: Option<u32>) -> Result<PathBuf> {
+    make_private(&path).with_context(|| format!("make {}", path.display()))?;
+    // In a folder that all may write to, another user may have made it first.
+    let made = fs::symlink_metadata(&path)?;
+    let ours = made.uid() == geteuid().as_raw() || Some(made.uid()) == owner;
+    if !made.is_dir() || !ours || made.mode() & 0o077 != 0 {
+        bail!("{} is not a private folder of ours", path.display());
+    }
+    if let Some(uid) = owner {
+        lchown(&path, Some(uid), None)?;
+    }
+    Ok(path)
+}
+
+fn relink(target: &Path, link: &Path) -> io::Result<()> {
+    if fs::read_link(link).is_ok_and(|found| found == target) {
+        return Ok(());
+    }
+    match fs::remove_file(link) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => symlink(target, link),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        ffi::OsStr,
+        fs,
+        os::unix::{ffi::OsStrExt, fs::MetadataExt},
+        path::PathBuf,
+    };
+
+    use super::{Paths, is_plain};
+    use crate::up::folder::Folder;
+
+    const SOCKET: &str = ".s.PGSQL.5432";
+
+    fn temporary(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("streaming-{name}-{}", std::process::id()))
+    }
+
+    fn paths(folder: &Folder) -> Paths {
+        let cluster = folder.cluster();
+        let draft = cluster.with_extension("new");
+        Paths::prepare(folder, (&cluster, &draft), SOCKET, None).unwrap()
+    }
+
+    #[test]
+    fn plain_folders_hold_everything() {
+        let path = temporary("plain");
+        let folder = Folder::open(&path).unwrap();
+        let paths = paths(&folder);
+        assert_eq!(paths.sockets, folder.run().join("sockets"));
+        assert_eq!(paths.cluster, folder.cluster());
+        fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn postgres_gets_short_and_plain_paths_for_any_folder() {
+        let base = temporary("odd");
+        let deep = ["d".repeat(200), "e".repeat(200), "f".repeat(200)].join("/");
+        let names: [&[u8]; 8] = [
+            b"a,b",
+            b"a 'b' \"c\"",
+            b"100%d $HOME `x` \\n",
+            b"-k=v:w;#",
+            b"line\nbreak",
+            b"\xff\xfe",
+            "Größe 漢字".as_bytes(),
+            deep.as_bytes(),
+        ];
+        for name in names {
+            let folder = Folder::open(&base.join(OsStr::from_bytes(name))).unwrap();
+            let first = paths(&folder);
+            for path in [&first.sockets, &first.cluster, &first.draft] {
+                assert!(is_plain(path) && path.as_os_str().len() < 107, "{name:?}: {path:?}");
+            }
+            assert_eq!(fs::metadata(&first.sockets).unwrap().mode() & 0o777, 0o700);
+            // What is made at the link lies in the data folder.
+            fs::create_dir(folder.cluster()).unwrap();
+            assert_eq!(first.cluster.canonicalize().unwrap(), folder.cluster());
+            assert_eq!(paths(&folder).sockets, first.sockets);
+            Paths::tidy(&folder.root);
+            assert!(!first.sockets.exists() && folder.cluster().exists());
+        }
+        fs::remove_dir_all(&base).unwrap();
+    }
+}
