@@ -167,7 +167,7 @@ async fn probed(deps: &Deps, subject: &Subject, offer: &Offer) -> Result<Outcome
         let held = ending::probed(&tx, subject.video, subject.job, offer.lease, &json).await?;
         tx.commit().await?;
         // A commit whose reply was lost looks like a lost lease here.
-        Ok(held || outputs::finished_by(&*deps.db.get().await?, offer.lease).await?)
+        Ok(held || outputs::finished_by(&*connection, offer.lease).await?)
     })
     .await?;
     Ok(if held { Outcome::Committed } else { Outcome::Lost })

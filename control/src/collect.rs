@@ -37,6 +37,7 @@ pub async fn round(deps: &Deps) -> Result<(), IndexProblem> {
     loop {
         let claimer = Claimer {
             encoders: Vec::new(),
+            avoided: deps.outages.current(),
             worker: WorkerId::new(Uuid::nil()),
             name: "control".to_owned(),
             kinds: vec![TaskKind::Collect],
@@ -68,6 +69,13 @@ async fn run(deps: &Deps, task: &Claimed) -> Result<(), IndexProblem> {
         // A store that is down is nobody's failed attempt.
         Err(error) if error.passing() => {
             tracing::warn!(job.id = %task.job, %error, "put collect off");
+            lease::release(&*deps.db.get().await?, lease, REST_SECONDS).await?;
+            Ok(())
+        }
+        // Another instance may know the store.
+        Err(IndexProblem::Store(url)) => {
+            tracing::warn!(job.id = %task.job, store.url = url, "collect needs an unknown store");
+            deps.outages.note(url);
             lease::release(&*deps.db.get().await?, lease, REST_SECONDS).await?;
             Ok(())
         }

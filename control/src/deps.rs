@@ -20,6 +20,7 @@ use crate::{
     jwt::Provider,
     keys::KeyRing,
     metrics::Metrics,
+    outages::StoreOutages,
     page::Pages,
     purge::Purger,
     redis::Redis,
@@ -54,6 +55,8 @@ pub struct Deps {
     pub db: Db,
     /// Object stores.
     pub stores: Stores,
+    /// Those that work is not handed out for at the moment.
+    pub outages: StoreOutages,
     /// Wake-ups and changes.
     pub bus: Arc<Bus>,
     /// Carries them between instances.

@@ -21,6 +21,7 @@ pub mod keys;
 pub mod language;
 pub mod loops;
 pub mod metrics;
+pub mod outages;
 pub mod page;
 pub mod plan;
 pub mod profiles;

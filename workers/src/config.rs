@@ -95,7 +95,8 @@ impl Config {
     pub fn want(&self, busy: usize) -> v1::Want {
         let slots = self.slots().saturating_sub(busy);
         let all = (self.slots() + self.worker_express_slots).saturating_sub(busy);
-        v1::Want { slots: slots as u32, express_slots: (all - slots) as u32 }
+        let (slots, express_slots) = (slots as u32, (all - slots) as u32);
+        v1::Want { slots, express_slots, ..v1::Want::default() }
     }
 
     /// Threads of each decoder and encoder of a task that nobody waits for.

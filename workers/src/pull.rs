@@ -79,8 +79,11 @@ pub struct Puller {
     tasks: JoinSet<Ended>,
     names: HashMap<Id, (String, u64)>,
     outbox: Vec<Tell>,
-    /// What control believes that we want.
-    wanted: v1::Want,
+    /// What control takes us to want: the last `Want`, less the leases received since. `None` when it is
+    /// to be told again.
+    wanted: Option<v1::Want>,
+    /// Leases received on this stream.
+    leases_received: u64,
     paused_until: Option<Instant>,
     draining: bool,
     ended: Counter<u64>,
@@ -125,7 +128,8 @@ impl Puller {
             tasks: JoinSet::new(),
             names: HashMap::new(),
             outbox: Vec::new(),
-            wanted: v1::Want::default(),
+            wanted: None,
+            leases_received: 0,
             paused_until: None,
             draining: false,
             ended,
@@ -207,7 +211,7 @@ impl Puller {
         self.connecting = None;
         self.backoff.reset();
         self.link = Some(link);
-        self.wanted = v1::Want::default();
+        (self.wanted, self.leases_received) = (None, 0);
         // First of all, which leases outlived the break.
         self.beat(Instant::now());
         for commit in self.commits.unanswered() {
@@ -248,9 +252,12 @@ impl Puller {
     }
 
     fn begin(&mut self, lease: v1::Lease) {
-        match self.wanted.slots {
-            0 => self.wanted.express_slots = self.wanted.express_slots.saturating_sub(1),
-            _ => self.wanted.slots -= 1,
+        self.leases_received += 1;
+        if let Some(wanted) = &mut self.wanted {
+            match wanted.slots {
+                0 => wanted.express_slots = wanted.express_slots.saturating_sub(1),
+                _ => wanted.slots -= 1,
+            }
         }
         let (name, token) = (lease.task_id.clone(), lease.token);
         if self.draining {
@@ -328,10 +335,12 @@ impl Puller {
         if self.link.is_some() {
             let heartbeat = self.leases.heartbeat(now);
             self.tell(Tell::Heartbeat(heartbeat));
+            // Also what we want: should the two sides ever count differently, it lasts no longer than this.
+            self.wanted = None;
         }
     }
 
-    /// Tells control how many tasks we would start, when that has changed.
+    /// Tells control how many tasks we would start, when that has changed or may not be known.
     fn want(&mut self) {
         if self.link.is_none() {
             return;
@@ -342,9 +351,10 @@ impl Puller {
         } else {
             self.config.want(busy)
         };
-        if want != self.wanted {
-            self.wanted = want;
-            self.tell(Tell::Want(want));
+        if Some(want) != self.wanted {
+            self.wanted = Some(want);
+            let leases_received = Some(self.leases_received);
+            self.tell(Tell::Want(v1::Want { leases_received, ..want }));
         }
     }
 

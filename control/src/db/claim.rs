@@ -18,6 +18,8 @@ pub struct Claimer {
     pub kinds: Vec<TaskKind>,
     /// FFmpeg's names of its video encoders; empty when it does not say, which is taken for all.
     pub encoders: Vec<String>,
+    /// Stores whose videos' tasks it leaves to other instances.
+    pub avoided: Vec<String>,
 }
 
 /// What a claim may take.
@@ -103,6 +105,9 @@ pub async fn claim(
                    AND t.kind = ANY ($1)
                    AND t.priority >= $7
                    AND (t.encoder = '' OR $8::text[] = '{}' OR t.encoder = ANY ($8))
+                   AND ($9::text[] = '{}' OR NOT EXISTS (
+                       SELECT 1 FROM videos v WHERE v.id = t.video_id AND v.store = ANY ($9)
+                   ))
                    AND (
                        $2 <> ALL (t.failed_on)
                        OR NOT EXISTS (
@@ -146,6 +151,7 @@ pub async fn claim(
                 &lease_seconds,
                 &share.priority_min,
                 &claimer.encoders,
+                &claimer.avoided,
             ],
         )
         .await?;

@@ -75,7 +75,9 @@ async fn grant(deps: &Deps, access: v1::Access) -> Result<v1::AccessReply, Probl
     });
     let subject = held.await?.ok_or_else(lost)?;
     let store = deps.stores.get(&subject.store);
-    let store = store.ok_or_else(|| Problem::new(Code::NotConfigured, "the store is unknown"))?;
+    // Another instance may know it: the worker asks again, and gives the lease back when that does not help.
+    let store =
+        store.ok_or_else(|| Problem::new(Code::Unavailable, "the store is unknown here"))?;
     if store.s3.is_none() {
         return Err(Problem::new(Code::Conflict, "a local store's objects are files"));
     }

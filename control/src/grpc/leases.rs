@@ -22,20 +22,61 @@ use crate::{
     scenes,
 };
 
+/// Why a lease could not be prepared.
+#[derive(Debug)]
+pub enum Unprepared {
+    /// This instance does not know the video's store, or has no credentials for it now.
+    Store {
+        /// The store.
+        url: String,
+        /// What to say about it.
+        failure: Failure,
+    },
+    /// The database or the store did not answer.
+    Passing(Failure),
+    /// No instance can prepare it: the attempt counts.
+    Task(Failure),
+}
+
+impl Unprepared {
+    /// What to say about it.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Store { failure, .. } | Self::Passing(failure) | Self::Task(failure) => {
+                failure.clone()
+            }
+        }
+    }
+}
+
+impl From<Failure> for Unprepared {
+    fn from(failure: Failure) -> Self {
+        if failure.code == Code::Unavailable.text() {
+            Self::Passing(failure)
+        } else {
+            Self::Task(failure)
+        }
+    }
+}
+
 /// Everything the worker needs; it looks nothing up.
 ///
 /// # Errors
-/// Why the task cannot be handed out by this instance.
-pub async fn lease(deps: &Deps, claimed: &Claimed) -> Result<v1::Lease, Failure> {
+/// When this instance, or any, cannot hand the task out.
+pub async fn lease(deps: &Deps, claimed: &Claimed) -> Result<v1::Lease, Unprepared> {
     let unavailable = |error: DbError| {
-        tracing::warn!(%error, "read a claimed task");
-        Failure::new(Code::Unavailable.text(), "the task could not be read")
+        tracing::warn!(%error, "failed to read a claimed task");
+        Unprepared::Passing(Failure::new(Code::Unavailable.text(), "the task could not be read"))
     };
     let db = deps.db.get().await.map_err(unavailable)?;
     let subject = outputs::subject(&*db, claimed.task).await.map_err(unavailable)?;
     let subject = subject.ok_or_else(|| Failure::new("gone", "the task is gone"))?;
+    let out_of_reach = |code: Code, message: &str| Unprepared::Store {
+        url: subject.store.clone(),
+        failure: Failure::new(code.text(), message),
+    };
     let store = deps.stores.get(&subject.store).ok_or_else(|| {
-        Failure::new(Code::NotConfigured.text(), "the video's store is not configured here")
+        out_of_reach(Code::NotConfigured, "the video's store is not configured here")
     })?;
     let first_chunk = match claimed.kind {
         TaskKind::Audio => {
@@ -57,7 +98,7 @@ pub async fn lease(deps: &Deps, claimed: &Claimed) -> Result<v1::Lease, Failure>
         _ => layout::source(claimed.video),
     };
     let source = access::source(deps, store, source).await;
-    let source = source.map_err(|problem| Failure::new(problem.code.text(), problem.message))?;
+    let source = source.map_err(|problem| out_of_reach(problem.code, &problem.message))?;
     let root = store.root.as_deref().map(api::path::text);
     Ok(v1::Lease {
         task_id: claimed.task.to_string(),

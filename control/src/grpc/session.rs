@@ -4,6 +4,8 @@
 //! truth: leases live in Postgres, so a worker that reconnects, here or elsewhere, keeps them.
 
 mod claims;
+mod handing;
+mod places;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,13 +17,17 @@ use api::v1::{
     self, ControlMessage, WorkerMessage, control_message::Message as Out,
     worker_message::Message as In,
 };
-use futures::{StreamExt, future::BoxFuture, stream::FuturesOrdered};
+use futures::StreamExt;
 use media::{JobId, TaskId, WorkerId};
 use tokio::sync::{broadcast, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use self::claims::{Lane, Want};
+use self::{
+    claims::Setbacks,
+    handing::Handing,
+    places::{Lane, Places},
+};
 use super::{
     Stream, access,
     commits::{Answer, Commits},
@@ -75,13 +81,15 @@ struct Session {
     worker: WorkerId,
     claimer: Claimer,
     out: mpsc::Sender<Result<ControlMessage, Status>>,
-    want: Want,
+    /// The worker's free places.
+    places: Places,
     draining: bool,
     /// What the worker works on, as far as this stream has seen.
     held: HashMap<TaskId, (LeaseId, JobId)>,
-    /// Leases that are being prepared, in the order in which they were claimed. Some read from the store,
-    /// which may take its time; the session goes on meanwhile.
-    handing: FuturesOrdered<BoxFuture<'static, (LeaseId, Result<v1::Lease, Failure>)>>,
+    /// Leases that are being prepared; the session goes on meanwhile.
+    handing: Handing,
+    /// Leases that could not be prepared.
+    setbacks: Setbacks,
     commits: Commits,
 }
 
@@ -97,12 +105,13 @@ pub fn open(
     let session = Session {
         commits: Commits::new(deps.clone()),
         worker: id,
-        claimer: Claimer { worker: id, name, kinds, encoders },
+        claimer: Claimer { worker: id, name, kinds, encoders, avoided: Vec::new() },
         out,
-        want: Want::default(),
+        places: Places::default(),
         draining: false,
         held: HashMap::new(),
-        handing: FuturesOrdered::new(),
+        handing: Handing::default(),
+        setbacks: Setbacks::default(),
         deps,
     };
     let tracker = session.deps.shutdown.tracker.clone();
@@ -149,7 +158,8 @@ impl Session {
                 }
                 event = bus::next(&mut events) => self.event(event).await,
                 answer = self.commits.next() => self.answer(answer),
-                Some((id, lease)) = self.handing.next() => self.hand(id, lease).await,
+                prepared = self.handing.next() => self.hand(prepared).await,
+                () = self.setbacks.over() => self.resume().await,
                 _ = touch.tick() => self.touch().await,
             }
         }
@@ -158,9 +168,9 @@ impl Session {
     async fn hear(&mut self, message: WorkerMessage) {
         match message.message {
             Some(In::Want(want)) => {
-                self.want = Want::new(want);
-                self.claim(Lane::Any).await;
-                self.claim(Lane::Express).await;
+                if self.places.set(want) {
+                    self.claim_all().await;
+                }
             }
             Some(In::Heartbeat(heartbeat)) => self.heartbeat(&heartbeat).await,
             Some(In::Commit(commit)) => {
@@ -324,12 +334,13 @@ impl Session {
         if end == End::Control {
             drop(self.out.try_send(Err(Status::unavailable("the server is stopping"))));
         }
-        // What was not handed out is nobody's attempt.
-        while let Some((id, _)) = self.handing.next().await {
-            self.rest(id, 0.0).await;
+        // A lease that was not handed out is no attempt.
+        for id in self.handing.stop() {
+            self.give_back(id, 0.0);
         }
         // What was offered before the stream ended counts.
         let drained = async {
+            self.setbacks.returned().await;
             while self.commits.busy() {
                 let answer = self.commits.next().await;
                 self.answer(answer);

@@ -26,5 +26,6 @@ mod purges;
 mod redis;
 mod revoking;
 mod rows;
+mod sessions;
 mod uploads;
 mod workers;

@@ -110,8 +110,6 @@ impl Plane {
             "control",
             "--database-url",
             &shared.database,
-            "--database-pool",
-            "6",
             "--stores",
             &store,
             "--root-key-file",
@@ -120,7 +118,7 @@ impl Plane {
             "500ms",
         ];
         // Tables of bad tokens are no guesses.
-        let defaults = [["--rate-tokens", "off"], ["--lease", "15s"]];
+        let defaults = [["--rate-tokens", "off"], ["--lease", "15s"], ["--database-pool", "6"]];
         let defaults = defaults.iter().filter(|default| !more.contains(&default[0])).flatten();
         let flags = arguments.iter().chain(defaults).chain(more);
         let config = Flags::parse_from(flags).config;
@@ -275,7 +273,7 @@ impl Worker {
 
     /// Wants tasks.
     pub(crate) async fn want(&self, slots: u32) {
-        self.say(worker_message::Message::Want(v1::Want { slots, express_slots: 0 })).await;
+        self.say(worker_message::Message::Want(v1::Want { slots, ..v1::Want::default() })).await;
     }
 
     /// What control says next.

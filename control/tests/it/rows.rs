@@ -122,6 +122,7 @@ pub(crate) fn worker(name: &str) -> Claimer {
         name: name.to_owned(),
         kinds: vec![TaskKind::Probe, TaskKind::Chunk, TaskKind::Audio],
         encoders: Vec::new(),
+        avoided: Vec::new(),
     }
 }
 

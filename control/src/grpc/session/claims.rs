@@ -1,76 +1,100 @@
 //! Claiming for a session's worker: any task for its slots, urgent ones for its express slots.
 //!
-//! Express slots are why a film uploaded to a busy fleet is probed and playable within seconds: its
-//! probe, first chunk and sound wait for no chunk of somebody else's long film.
+//! Express slots are why a video uploaded to a busy fleet is probed and playable within seconds: its
+//! probe, first chunk and sound wait for no chunk of another tenant's long video.
 
-use api::{code::Code, v1};
+use std::{sync::Arc, time::Duration};
 
-use super::{super::workers::SLOTS_MAX, LeaseId, Out, Session, TRIES_MAX};
+use tokio::{task::JoinSet, time::Instant};
+
+use super::{LeaseId, Out, Session, TRIES_MAX, handing::Prepared, places::Lane};
 use crate::{
     admit,
     bus::Event,
     db::{
+        WORK_TRIES_MAX,
         claim::{self, Share},
         lease, retrying,
     },
+    deps::Deps,
     domain::Failure,
-    grpc::leases,
+    grpc::leases::Unprepared,
     plan::PRIORITY_EXPRESS_MIN,
 };
 
-/// How long a task rests that this instance could not hand out.
-const OUR_TROUBLE_SECONDS: f64 = 2.0;
+/// How long a task rests whose lease could not be prepared: another instance may have more luck at once, and
+/// this one within seconds.
+const REST_SECONDS: f64 = 2.0;
+/// How long a session claims nothing after a lease that could not be prepared, doubled up to the second for
+/// each further one in a row: an outage must not turn into a race through the whole queue.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// What the worker would start now.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Want {
-    slots: u32,
-    express: u32,
+/// What a session remembers of leases that could not be prepared.
+#[derive(Default)]
+pub(super) struct Setbacks {
+    /// In a row.
+    count: u32,
+    /// No claims before.
+    paused: Option<Instant>,
+    /// Leases on their way back. Not awaited by the session: its worker's heartbeats go on meanwhile.
+    returning: JoinSet<()>,
 }
 
-/// Which of a worker's places a claim is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lane {
-    /// A slot takes any task.
-    Any,
-    /// An express slot takes only what somebody waits for.
-    Express,
-}
-
-impl Want {
-    /// As the worker says, within reason.
-    pub(super) fn new(want: v1::Want) -> Self {
-        Self { slots: want.slots.min(SLOTS_MAX), express: want.express_slots.min(SLOTS_MAX) }
+impl Setbacks {
+    fn pause(&mut self) {
+        let pause = (PAUSE_MIN * 2_u32.pow(self.count.min(8))).min(PAUSE_MAX);
+        self.count += 1;
+        self.paused = Some(Instant::now() + pause);
     }
 
-    fn share(self, lane: Lane) -> Share {
-        match lane {
-            Lane::Any => Share { limit: self.slots, priority_min: i32::MIN },
-            Lane::Express => Share { limit: self.express, priority_min: PRIORITY_EXPRESS_MIN },
+    /// Returns when the pause is over; pending without one. Cancelling it loses nothing.
+    pub(super) async fn over(&self) {
+        match self.paused {
+            Some(until) => tokio::time::sleep_until(until).await,
+            None => std::future::pending().await,
         }
     }
 
-    /// A lease went out.
-    fn count_down(&mut self, lane: Lane) {
-        let count = match lane {
-            Lane::Any => &mut self.slots,
-            Lane::Express => &mut self.express,
-        };
-        *count = count.saturating_sub(1);
+    /// Returns when every lease is back.
+    pub(super) async fn returned(&mut self) {
+        while self.returning.join_next().await.is_some() {}
     }
+}
+
+fn share(lane: Lane, limit: u32) -> Share {
+    let priority_min = match lane {
+        Lane::Any => i32::MIN,
+        Lane::Express => PRIORITY_EXPRESS_MIN,
+    };
+    Share { limit, priority_min }
 }
 
 impl Session {
     /// Whether a call for this lane is for us.
     pub(super) fn wants(&self, lane: Lane) -> bool {
-        !self.draining && self.want.share(lane).limit > 0
+        !self.draining && self.setbacks.paused.is_none() && self.places.free(lane) > 0
+    }
+
+    /// Claims for every place that is free.
+    pub(super) async fn claim_all(&mut self) {
+        for lane in Lane::ALL {
+            self.claim(lane).await;
+        }
+    }
+
+    /// The pause is over.
+    pub(super) async fn resume(&mut self) {
+        self.setbacks.paused = None;
+        self.claim_all().await;
     }
 
     /// Claims as much as the worker wants, and passes the call on while there may be more.
     pub(super) async fn claim(&mut self, lane: Lane) {
         while self.wants(lane) {
-            let share = self.want.share(lane);
+            let share = share(lane, self.places.free(lane));
             let seconds = self.deps.lease_seconds();
+            self.claimer.avoided = self.deps.outages.current();
             let claimed = retrying(TRIES_MAX, || async {
                 let db = self.deps.db.get().await?;
                 let claimed = claim::claim(&*db, &self.claimer, share, seconds).await?;
@@ -78,14 +102,14 @@ impl Session {
                     && let Err(error) = claim::start_jobs(&*db, &claimed).await
                 {
                     // The next claim of the job does it.
-                    tracing::warn!(%error, "mark jobs as running");
+                    tracing::warn!(%error, "failed to mark jobs as running");
                 }
                 Ok(claimed)
             });
             let claimed = match claimed.await {
                 Ok(claimed) => claimed,
                 Err(error) => {
-                    tracing::warn!(%error, "claim tasks");
+                    tracing::warn!(%error, "failed to claim tasks");
                     return;
                 }
             };
@@ -93,13 +117,10 @@ impl Session {
                 return;
             }
             for task in claimed {
-                self.want.count_down(lane);
                 let id = LeaseId { task: task.task, token: task.token };
                 self.held.insert(task.task, (id, task.job));
                 self.deps.bus.tell(Event::Job(task.job));
-                let deps = self.deps.clone();
-                let lease = async move { (id, leases::lease(&deps, &task).await) };
-                self.handing.push_back(Box::pin(lease));
+                self.handing.add(&self.deps, task, self.places.take(lane));
             }
             match lane {
                 Lane::Any => self.deps.bus.ready.notify_one(),
@@ -108,33 +129,73 @@ impl Session {
         }
     }
 
-    /// Sends a lease that is ready, unless it was lost meanwhile.
-    pub(super) async fn hand(&mut self, id: LeaseId, lease: Result<v1::Lease, Failure>) {
-        if self.held.get(&id.task).is_none_or(|(held, _)| *held != id) {
-            return;
+    /// Sends a lease that is ready. One that is not, or that was lost meanwhile, goes back, and its place takes
+    /// another task at once.
+    pub(super) async fn hand(&mut self, prepared: Prepared) {
+        let Prepared { id, place, lease } = prepared;
+        let held = self.held.get(&id.task).is_some_and(|(held, _)| *held == id);
+        match lease {
+            Ok(lease) if held => {
+                self.setbacks.count = 0;
+                place.fill();
+                return self.send(Out::Lease(lease));
+            }
+            Ok(_) => self.give_back(id, 0.0),
+            Err(why) => self.unprepared(id, why),
         }
-        let failure = match lease {
-            Ok(lease) => return self.send(Out::Lease(lease)),
-            Err(failure) => failure,
-        };
-        self.held.remove(&id.task);
-        tracing::warn!(task.id = %id.task, code = failure.code, "lease not sent");
-        // Our own trouble is no attempt; a store that this instance does not know is one.
-        if failure.code == Code::Unavailable.text() {
-            self.rest(id, OUR_TROUBLE_SECONDS).await;
-        } else if let Err(error) = admit::setback(&self.deps, id, failure, true).await {
-            tracing::warn!(%error, "give a lease back");
+        if held {
+            self.held.remove(&id.task);
+        }
+        drop(place);
+        self.claim_all().await;
+    }
+
+    /// Trouble on our side is no attempt; a task that cannot be prepared anywhere is one.
+    fn unprepared(&mut self, id: LeaseId, why: Unprepared) {
+        let Failure { code, message } = why.failure();
+        tracing::warn!(task.id = %id.task, code, reason = message, "failed to prepare a lease");
+        match why {
+            Unprepared::Store { url, .. } => {
+                self.deps.outages.note(url);
+                self.give_back(id, 0.0);
+            }
+            Unprepared::Passing(_) => {
+                self.setbacks.pause();
+                self.give_back(id, REST_SECONDS);
+            }
+            Unprepared::Task(failure) => {
+                let deps = self.deps.clone();
+                self.returning().spawn(async move {
+                    if let Err(error) = admit::setback(&deps, id, failure, true).await {
+                        tracing::warn!(%error, "failed to record a failure");
+                    }
+                });
+            }
         }
     }
 
     /// Gives a lease back without counting it.
-    pub(super) async fn rest(&mut self, id: LeaseId, seconds: f64) {
+    pub(super) fn give_back(&mut self, id: LeaseId, rest_seconds: f64) {
         let deps = self.deps.clone();
-        let released = retrying(TRIES_MAX, || async {
-            lease::release(&*deps.db.get().await?, id, seconds).await
-        });
-        if let Err(error) = released.await {
-            tracing::warn!(%error, "give a lease back");
-        }
+        self.returning().spawn(give_back(deps, id, rest_seconds));
+    }
+
+    fn returning(&mut self) -> &mut JoinSet<()> {
+        let returning = &mut self.setbacks.returning;
+        while returning.try_join_next().is_some() {}
+        returning
+    }
+}
+
+async fn give_back(deps: Arc<Deps>, id: LeaseId, rest_seconds: f64) {
+    let released = retrying(WORK_TRIES_MAX, || async {
+        lease::release(&*deps.db.get().await?, id, rest_seconds).await
+    });
+    match released.await {
+        // Another instance may be able to do it.
+        Ok(true) if rest_seconds == 0.0 => deps.bus.wake(1),
+        Ok(_) => {}
+        // The lease runs out then.
+        Err(error) => tracing::warn!(%error, "failed to give a lease back"),
     }
 }

@@ -1,0 +1,260 @@
+//! Sessions of workers when preparing a lease is slow, fails, or finds the pool empty: no task is lost, no
+//! place is.
+
+use std::{sync::Arc, time::Duration};
+
+use api::v1::{self, worker_message::Message};
+use authz::Role;
+use control::{
+    db::{Db, jobs, tasks},
+    plan,
+};
+use media::{JobId, layout};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::{
+    film,
+    plane::{DEADLINE, Plane, Shared, Worker},
+    postgres::database,
+    rows,
+};
+
+/// A database that the test looks into beside the instance.
+async fn shared() -> (Arc<Shared>, Db) {
+    let shared = Shared::new(database().await);
+    let db = Db::new(&shared.database, 4).unwrap();
+    (shared, db)
+}
+
+/// Videos that wait for their probe.
+async fn probes(db: &Db, count: usize) {
+    let c = db.get().await.unwrap();
+    for _ in 0..count {
+        let video = rows::video(db).await;
+        let job = JobId::new(Uuid::now_v7());
+        c.execute(
+            "UPDATE videos SET state = 'probing', source = NULL WHERE id = $1",
+            &[&video.uuid()],
+        )
+        .await
+        .unwrap();
+        jobs::create_probe(&*c, "default", video, job).await.unwrap();
+        tasks::create(&*c, "default", video, job, &[plan::probe()]).await.unwrap();
+    }
+}
+
+/// Works off probes until there are none.
+async fn probe_all(mut worker: Worker, slots: u32) {
+    worker.want(slots).await;
+    loop {
+        let lease = worker.lease_within(6 * DEADLINE).await;
+        assert_eq!(worker.commit(film::probed(&lease)).await.refusal, None);
+        worker.want(slots).await;
+    }
+}
+
+/// Once a session that waits for a connection keeps the connections of the leases that it prepares, enough
+/// sessions hold the whole pool for good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_sessions_on_a_pool_of_two_work_off_every_task() {
+    const SESSIONS: usize = 50;
+    const TASKS: usize = 400;
+    let (shared, db) = shared().await;
+    let flags = ["--database-pool", "2", "--lease", "2m"];
+    let plane = Plane::with(shared, &flags).await;
+    probes(&db, TASKS).await;
+    let mut workers = JoinSet::new();
+    for n in 0..SESSIONS {
+        workers.spawn(probe_all(plane.worker(&format!("w{n}")).await, 4));
+    }
+    let done = async {
+        while rows::number(&db, "SELECT count(*) FROM tasks WHERE state <> 'done'").await > 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(6 * DEADLINE, done).await.expect("every task ends");
+    let again = "SELECT count(*) FROM tasks WHERE attempt <> 1";
+    assert_eq!(rows::number(&db, again).await, 0);
+    workers.shutdown().await;
+    plane.stop().await;
+}
+
+/// A probe as urgent as any, for a worker whose places may all have been lost before.
+async fn gets_a_probe(worker: &mut Worker, db: &Db) {
+    probes(db, 1).await;
+    let urgent = async {
+        loop {
+            let lease = worker.lease().await;
+            if matches!(lease.work, Some(v1::lease::Work::Probe(_))) {
+                return lease;
+            }
+        }
+    };
+    let lease = tokio::time::timeout(DEADLINE, urgent).await.expect("the worker gets the probe");
+    assert_eq!(lease.attempt, 1);
+}
+
+const ATTEMPTS: &str = "SELECT coalesce(max(attempt), 0) FROM tasks WHERE state <> 'leased'";
+
+#[tokio::test]
+async fn leases_that_the_database_keeps_from_being_prepared_cost_no_place_and_no_attempt() {
+    let (shared, db) = shared().await;
+    let plane = Plane::with(shared, &["--lease", "2m"]).await;
+    let mut worker = plane.worker("one").await;
+    let video = rows::video(&db).await;
+    rows::job(&db, video, 30).await;
+    // A claim does not read videos; preparing its leases does.
+    let mut c = db.get().await.unwrap();
+    let tx = c.transaction().await.unwrap();
+    tx.batch_execute("LOCK TABLE videos IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    // Once, with two places; the worker does not speak of them again.
+    worker.want(2).await;
+    let tokens = "SELECT last_value FROM lease_tokens";
+    let before = rows::number(&db, tokens).await;
+    let tried = async {
+        while rows::number(&db, tokens).await < before + 4 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, tried).await.expect("the session claims again by itself");
+    tx.rollback().await.unwrap();
+    let leases = [worker.lease().await, worker.lease().await];
+    assert!(leases.iter().all(|lease| lease.attempt == 1), "{leases:?}");
+    assert_eq!(rows::number(&db, ATTEMPTS).await, 0);
+    plane.stop().await;
+}
+
+#[tokio::test]
+async fn tasks_of_a_store_that_this_instance_does_not_know_hold_up_no_others() {
+    let (shared, db) = shared().await;
+    let plane = Plane::with(shared, &["--lease", "2m"]).await;
+    let mut worker = plane.worker("one").await;
+    let video = rows::video(&db).await;
+    let job = rows::job(&db, video, 300).await;
+    let c = db.get().await.unwrap();
+    c.execute("UPDATE videos SET store = 's3://elsewhere'", &[]).await.unwrap();
+    c.execute("UPDATE tasks SET priority = 2000", &[]).await.unwrap();
+    worker.want(1).await;
+    let tokens = "SELECT last_value FROM lease_tokens";
+    let before = rows::number(&db, tokens).await;
+    let tried = async {
+        while rows::number(&db, tokens).await < before + 2 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, tried).await.expect("it is tried again within seconds");
+    gets_a_probe(&mut worker, &db).await;
+    let attempts = "SELECT coalesce(max(attempt), 0) FROM tasks WHERE kind <> 'probe'";
+    let given_back = async {
+        while rows::number(&db, attempts).await > 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, given_back).await.expect("what was claimed goes back");
+    // An instance that knows the store gets them, on their first attempt.
+    c.execute("UPDATE videos SET store = 'file:///nowhere'", &[]).await.unwrap();
+    worker.want(1).await;
+    let lease = worker.lease().await;
+    assert_eq!((lease.job_id, lease.attempt), (job.to_string(), 1));
+    plane.stop().await;
+}
+
+#[tokio::test]
+async fn leases_that_the_store_keeps_from_being_prepared_cost_no_place_and_no_attempt() {
+    let (shared, db) = shared().await;
+    let plane = Plane::with(shared, &["--lease", "2m"]).await;
+    let caller = plane.caller(Role::Editor);
+    let mut worker = plane.worker("one").await;
+    let video = film::upload(&plane, &mut worker).await;
+    let request = v1::CreateJobRequest {
+        video_id: video.clone(),
+        generate_thumbnails: Some(true),
+        generate_preview: Some(true),
+        ..Default::default()
+    };
+    let job = caller.jobs().create_job(caller.ask(request)).await.unwrap().into_inner();
+    // Where the excerpts of the renditions should go, the store has something else.
+    let prefix = layout::job_prefix(video.parse().unwrap(), job.job_id.parse().unwrap());
+    let obstacle = plane.shared.store().join(prefix).join("scenes");
+    std::fs::create_dir_all(obstacle.parent().unwrap()).unwrap();
+    std::fs::write(&obstacle, "no folder").unwrap();
+    worker.want(3).await;
+    for _ in 0..3 {
+        let lease = worker.lease().await;
+        assert_eq!(worker.commit(film::work(&lease)).await.refusal, None);
+    }
+    // Two places for two tasks that cannot be prepared.
+    worker.want(2).await;
+    let tokens = "SELECT last_value FROM lease_tokens";
+    let before = rows::number(&db, tokens).await;
+    let tried = async {
+        while rows::number(&db, tokens).await < before + 4 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, tried).await.expect("both are tried again within seconds");
+    std::fs::remove_file(&obstacle).unwrap();
+    let leases = [worker.lease().await, worker.lease().await];
+    assert!(leases.iter().all(|lease| lease.attempt == 1), "{leases:?}");
+    plane.stop().await;
+}
+
+/// The job is cancelled while its lease is being prepared.
+#[tokio::test]
+async fn a_lease_that_is_lost_while_it_is_prepared_costs_no_place() {
+    let (shared, db) = shared().await;
+    let plane = Plane::with(shared, &["--lease", "2m"]).await;
+    let caller = plane.caller(Role::Admin);
+    let mut worker = plane.worker("one").await;
+    let video = rows::video(&db).await;
+    let job = rows::job(&db, video, 3).await;
+    let c = db.get().await.unwrap();
+    // Sound alone: preparing it counts what has been committed, for which it has to wait.
+    c.execute("UPDATE tasks SET run_after = now() + interval '1 day' WHERE kind <> 'audio'", &[])
+        .await
+        .unwrap();
+    let mut blocker = db.get().await.unwrap();
+    let tx = blocker.transaction().await.unwrap();
+    tx.batch_execute("LOCK TABLE outputs IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    worker.want(1).await;
+    let leased = "SELECT count(*) FROM tasks WHERE state = 'leased'";
+    let claimed = async {
+        while rows::number(&db, leased).await == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, claimed).await.expect("the task is claimed");
+    let request = v1::CancelJobRequest { job_id: job.to_string() };
+    caller.jobs().cancel_job(caller.ask(request)).await.unwrap();
+    assert_eq!(worker.lost().await.len(), 1);
+    tx.rollback().await.unwrap();
+    gets_a_probe(&mut worker, &db).await;
+    plane.stop().await;
+}
+
+/// What a worker said before a lease reached it does not make room for another one.
+#[tokio::test]
+async fn a_want_that_crosses_a_lease_makes_no_room_for_another() {
+    let (shared, db) = shared().await;
+    let plane = Plane::with(shared, &["--lease", "2m"]).await;
+    let mut worker = plane.worker("one").await;
+    probes(&db, 3).await;
+    let want = |slots, received| {
+        let leases_received = Some(received);
+        Message::Want(v1::Want { slots, leases_received, ..v1::Want::default() })
+    };
+    worker.say(want(1, 0)).await;
+    let first = worker.lease().await;
+    for _ in 0..5 {
+        worker.say(want(1, 0)).await;
+    }
+    // Answered after all of them.
+    worker.beat(&first, 0.5).await;
+    assert!(matches!(worker.next().await, v1::control_message::Message::HeartbeatReply(_)));
+    let leased = "SELECT count(*) FROM tasks WHERE state = 'leased'";
+    assert_eq!(rows::number(&db, leased).await, 1);
+    worker.say(want(1, 1)).await;
+    assert_ne!(worker.lease().await.task_id, first.task_id);
+    plane.stop().await;
+}
