@@ -2,7 +2,7 @@
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 SAY = @printf '\n==> %s\n'
 
-.PHONY: help run build dev migrate tools test test-unit test-integration coverage check docs fmt bench clean
+.PHONY: help run build dev migrate tools test test-unit test-integration test-rollback coverage check docs fmt bench clean
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 18
 
@@ -34,6 +34,9 @@ test-unit: ## Run the tests that need no other process
 test-integration: ## Run the tests that start real parts and whole services (as `make test`, without installing)
 	cargo build --locked --workspace --all-targets
 	cargo test --locked --workspace --no-fail-fast --test '*'
+
+test-rollback: ## Run control of the newest release on the present schema (not part of `make test`)
+	tools/test-rollback
 
 coverage: ## Run every test and say which lines ran: target/llvm-cov/html (installs cargo-llvm-cov)
 	@command -v cargo-llvm-cov >/dev/null || cargo install --locked cargo-llvm-cov

@@ -15,6 +15,7 @@ pub mod outputs;
 pub mod pictures;
 pub mod pool;
 pub mod revocations;
+pub mod schema;
 mod serving;
 pub mod tasks;
 mod turns;
@@ -52,6 +53,9 @@ pub enum DbError {
         /// The row's primary key.
         id: String,
     },
+    /// This release must not work on the schema.
+    #[error(transparent)]
+    Schema(#[from] schema::SchemaError),
     /// A migration failed.
     #[error("apply migrations")]
     Migration(#[source] Box<dyn Error + Send + Sync>),
@@ -78,7 +82,7 @@ impl DbError {
                     codes.contains(code) || code.code().starts_with("08")
                 }
             },
-            Self::Url(_) | Self::Row { .. } | Self::Migration(_) => false,
+            Self::Url(_) | Self::Row { .. } | Self::Schema(_) | Self::Migration(_) => false,
         }
     }
 

@@ -28,4 +28,5 @@ mod revoking;
 mod rows;
 mod sessions;
 mod uploads;
+mod whole;
 mod workers;

@@ -1,15 +1,30 @@
-//! The schema is applied completely and once, regardless of the number of instances that apply it.
+//! The schema is applied completely and once, regardless of the number of instances that apply it. An earlier
+//! release works on the schema of a later one, or says why it cannot.
 
-use control::db::{Db, migrate};
+use std::process::{Command, Output};
 
-use crate::postgres;
+use control::db::{
+    Db, DbError, migrate,
+    schema::{self, Release, SchemaError},
+};
+use refinery::{Migration, Runner};
+
+use crate::{
+    plane::{Plane, Shared},
+    postgres,
+    rows::{self, number},
+    whole,
+};
+
+/// Later than any of this release.
+const LATER: i32 = 9001;
 
 #[tokio::test]
 async fn migrations_apply_twice() {
     let db = Db::new(&postgres::empty().await, 2).unwrap();
     migrate::run(&db).await.unwrap();
     migrate::run(&db).await.unwrap();
-    let applied = crate::rows::number(&db, "SELECT count(*) FROM refinery_schema_history").await;
+    let applied = number(&db, "SELECT count(*) FROM refinery_schema_history").await;
     assert!(applied >= 1);
 }
 
@@ -24,5 +39,110 @@ async fn instances_that_start_together_take_turns() {
         start.unwrap();
     }
     let db = Db::new(&url, 2).unwrap();
-    assert_eq!(crate::rows::number(&db, "SELECT count(*) FROM videos").await, 0);
+    assert_eq!(number(&db, "SELECT count(*) FROM videos").await, 0);
+}
+
+/// Migrates one step further, as a later release would.
+async fn later(url: &str, sql: &str) -> Db {
+    let db = Db::new(url, 2).unwrap();
+    let step = Migration::unapplied(&format!("V{LATER}__go_further"), sql).unwrap();
+    let mut client = db.dedicated().await.unwrap();
+    let runner = Runner::new(&[step]).set_abort_missing(false);
+    let report = runner.run_async(&mut client).await.unwrap();
+    assert_eq!(report.applied_migrations().len(), 1);
+    db
+}
+
+/// What this release must be able to live with.
+const ADDITIVE: &str = "
+    ALTER TABLE videos ADD COLUMN mood TEXT NOT NULL DEFAULT 'calm';
+    ALTER TABLE tasks ADD COLUMN shade INT;
+    CREATE TABLE moods (mood TEXT PRIMARY KEY);
+    CREATE INDEX videos_mood ON videos (mood);";
+
+/// What it cannot live with.
+const INCOMPATIBLE: &str = "
+    ALTER TABLE videos RENAME COLUMN filename TO name;
+    INSERT INTO schema_compat (version, min_release) VALUES (9001, '999.1.2');";
+
+/// This release's own program on a database.
+fn control(shared: &Shared, command: &str) -> Output {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_streaming-control"));
+    program.arg(command).args(["--database-url", &shared.database]).env("LOG_LEVEL", "info");
+    if command == "serve" {
+        let store = format!("file://{}", shared.store().display());
+        program.args(["--grpc-addr", "127.0.0.1:0", "--stores", &store]);
+        program.arg("--root-key-file").arg(shared.key_file());
+    }
+    program.output().unwrap()
+}
+
+#[tokio::test]
+async fn a_release_works_on_a_schema_that_a_later_one_has_added_to() {
+    let url = postgres::database().await;
+    later(&url, ADDITIVE).await;
+    let shared = Shared::new(url);
+    let migrated = control(&shared, "migrate");
+    assert!(migrated.status.success(), "{migrated:?}");
+    let plane = Plane::of(shared).await;
+    whole::from_upload_to_index(&plane).await;
+    plane.stop().await;
+}
+
+#[tokio::test]
+async fn a_release_refuses_a_schema_that_needs_a_later_one_in_one_line() {
+    let url = postgres::database().await;
+    let db = later(&url, INCOMPATIBLE).await;
+    let shared = Shared::new(url);
+    for command in ["migrate", "serve"] {
+        let refused = control(&shared, command);
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(refused.stdout.is_empty() && said.contains("999.1.2"), "{said}");
+        assert!(said.contains(runtime::program_version()), "{said}");
+    }
+    // The later release went on to what this one can work with; only the newest row counts.
+    let c = db.get().await.unwrap();
+    c.execute("INSERT INTO schema_compat VALUES ($1, '0.0.1')", &[&(LATER + 1)]).await.unwrap();
+    migrate::run(&db).await.unwrap();
+    // From that release on it is right.
+    c.execute("DELETE FROM schema_compat WHERE version > $1", &[&LATER]).await.unwrap();
+    for (release, fits) in [("999.1.1", false), ("999.1.2-rc.1", true), ("1000.0.0", true)] {
+        assert_eq!(schema::check(&*c, release, &[]).await.is_ok(), fits, "{release}");
+    }
+}
+
+/// A row that this release's own migrations leave must not shut this release out.
+#[tokio::test]
+async fn the_newest_compatibility_row_names_a_release_that_exists() {
+    let db = rows::db().await;
+    let c = db.get().await.unwrap();
+    let found = c.query("SELECT version, min_release FROM schema_compat", &[]).await.unwrap();
+    assert!(!found.is_empty());
+    let own: Release = runtime::program_version().parse().unwrap();
+    for row in found {
+        let release: Release = row.get::<_, &str>("min_release").parse().unwrap();
+        assert!(release <= own, "release {release} is later than Cargo.toml's version");
+        let applied = "SELECT count(*) AS n FROM refinery_schema_history WHERE version = $1";
+        let applied = c.query_one(applied, &[&row.get::<_, i32>("version")]).await.unwrap();
+        assert_eq!(applied.get::<_, i64>("n"), 1);
+    }
+}
+
+#[tokio::test]
+async fn migrations_that_differ_or_were_left_out_are_refused() {
+    let (differs, lacks) = (rows::db().await, rows::db().await);
+    let sql = "UPDATE refinery_schema_history SET checksum = '1' WHERE version = 1";
+    differs.get().await.unwrap().execute(sql, &[]).await.unwrap();
+    let error = migrate::run(&differs).await.unwrap_err();
+    assert!(matches!(error, DbError::Migration(_)), "{error:?}");
+    // As after two branches that each added one, of which the other came first.
+    let sql = "DELETE FROM refinery_schema_history WHERE version = 10";
+    lacks.get().await.unwrap().execute(sql, &[]).await.unwrap();
+    let error = migrate::run(&lacks).await.unwrap_err();
+    assert!(
+        matches!(error, DbError::Schema(SchemaError::Skipped { missing: 10, .. })),
+        "{error:?}"
+    );
 }

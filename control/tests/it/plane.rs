@@ -82,8 +82,8 @@ pub(crate) struct Plane {
     pub(crate) shared: Arc<Shared>,
     pub(crate) address: SocketAddr,
     pub(crate) channel: Channel,
-    shutdown: Shutdown,
-    served: JoinHandle<Result<(), control::ServeError>>,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) served: JoinHandle<Result<(), control::ServeError>>,
 }
 
 impl Plane {
