@@ -108,6 +108,8 @@ fn hls_faults() -> Vec<(&'static str, Mutate)> {
         ("H15", playlists("360p/vod.m3u8", "#EXTINF", "#EXT-X-MEDIA-SEQUENCE:7\n#EXTINF")),
         ("H16", playlists("360p/vod.m3u8", "#EXTINF", "#EXT-X-DISCONTINUITY\n#EXTINF")),
         ("H17", manifest("360p/vod.m3u8", "361p/vod.m3u8")),
+        ("H22", manifest("CLOSED-CAPTIONS=NONE", "CLOSED-CAPTIONS=\"cc\"")),
+        ("H22", manifest(",CLOSED-CAPTIONS=NONE", "")),
         ("H19", playlists("audio-0/vod.m3u8", "#EXTINF:4.0", "#EXTINF:4.3")),
     ]
 }
@@ -135,6 +137,14 @@ fn box_faults() -> Vec<(&'static str, Mutate)> {
             media("360p/h0.m4s", b"mdat", |bytes, at| {
                 let idr = first_slice(bytes, at + 4);
                 bytes[idr] = (bytes[idr] & 0xe0) | 1;
+            }),
+        ),
+        (
+            "H22",
+            media("360p/h0.m4s", b"mdat", |bytes, at| {
+                // x264's message about its version, made a message of captions.
+                assert_eq!(bytes[at + 8..at + 10], [6, 5]);
+                bytes[at + 9] = 4;
             }),
         ),
     ]

@@ -15,6 +15,8 @@ const RUN_BYTES_MAX: usize = 5552;
 
 /// H.264's NAL unit type of messages (supplemental enhancement information).
 const SEI: u8 = 6;
+/// The message type that x264 tells its version in: user data that no standard describes.
+const USER_DATA_UNREGISTERED: u8 = 5;
 /// AV1's temporal delimiter, whole.
 const TEMPORAL_DELIMITER: [u8; 2] = [0x12, 0];
 
@@ -58,7 +60,8 @@ pub fn compare(codec: Codec, list: &str, samples: &[SampleView<'_>]) -> Result<(
     for (place, (packet, sample)) in packets.iter().zip(samples).enumerate() {
         let units = || units(sample.data).ok_or(ProofError::Damaged(place));
         let sum = match codec {
-            Codec::H264 => annex_b_sum(&units()?, true),
+            // An encoder tells its version once, in its first packet.
+            Codec::H264 => annex_b_sum(&units()?, place == 0),
             Codec::Hevc => annex_b_sum(&units()?, false),
             Codec::Av1 => sum(&[&TEMPORAL_DELIMITER, sample.data]),
         };
@@ -97,16 +100,20 @@ fn units(mut sample: &[u8]) -> Option<Vec<&[u8]>> {
 }
 
 /// Size and sum of `units` as the encoder put them out: a picture's first one behind a start code of four
-/// bytes, the others behind three; so too x264's message, which FFmpeg prepends to its first picture.
-fn annex_b_sum(units: &[&[u8]], message_first: bool) -> Packet {
-    let is_message = |unit: &&[u8]| unit.first().is_some_and(|head| head & 0x1f == SEI);
-    let prepended = message_first && units.len() > 1 && units.first().is_some_and(is_message);
+/// bytes, the others behind three; so too x264's version message, which FFmpeg prepends to its first picture.
+fn annex_b_sum(units: &[&[u8]], version_first: bool) -> Packet {
+    let prepended = version_first && units.len() > 1 && is_version_message(units[0]);
     let picture = usize::from(prepended);
     let mut parts: Vec<&[u8]> = Vec::with_capacity(units.len() * 2);
     for (place, unit) in units.iter().enumerate() {
         parts.extend([if place == picture { &[0, 0, 0, 1][..] } else { &[0, 0, 1] }, unit]);
     }
     sum(&parts)
+}
+
+/// Other messages belong to their picture, and are part of the encoder's packet.
+fn is_version_message(unit: &[u8]) -> bool {
+    matches!(unit, [head, USER_DATA_UNREGISTERED, ..] if head & 0x1f == SEI)
 }
 
 /// Size and sum of what is in `parts`.
@@ -177,6 +184,40 @@ mod tests {
         );
         assert_eq!(compare(Codec::H264, "nonsense", &[]), Err(ProofError::Line(1)));
     }
+    /// Captions in a picture of x264's are a message before it: only the first packet begins with x264's own.
+    #[test]
+    fn only_the_first_packets_version_message_is_not_the_encoders() {
+        let (version, captions, slice) = ([6, 5, 1], [6, 4, 1], [0x65, 9]);
+        let annex_b = |units: &[(&[u8], &[u8])]| {
+            let packet: Vec<u8> =
+                units.iter().flat_map(|(code, unit)| [*code, *unit].concat()).collect();
+            let (mut low, mut high) = (0_u32, 0_u32);
+            for byte in &packet {
+                low += u32::from(*byte);
+                high += low;
+            }
+            format!("0, 0, 0, 1, {}, {:#010x}\n", packet.len(), high << 16 | low)
+        };
+        let sample = |units: &[&[u8]]| {
+            let prefixed = |unit: &&[u8]| [&(unit.len() as u32).to_be_bytes()[..], *unit].concat();
+            units.iter().flat_map(prefixed).collect::<Vec<u8>>()
+        };
+        let (long, short) = (&[0, 0, 0, 1][..], &[0, 0, 1][..]);
+        let first = [(short, &version[..]), (long, &captions[..]), (short, &slice[..])];
+        let later = [(long, &captions[..]), (short, &slice[..])];
+        let own_data = [(long, &version[..]), (short, &slice[..])];
+        let list = [annex_b(&first), annex_b(&later), annex_b(&own_data)].concat();
+        let samples = [
+            sample(&[&version, &captions, &slice]),
+            sample(&[&captions, &slice]),
+            sample(&[&version, &slice]),
+        ];
+        assert_eq!(compare(Codec::H264, &list, &samples.each_ref().map(|s| view(s))), Ok(()));
+        // A first packet without a version message begins with the picture's own.
+        let list = annex_b(&later);
+        assert_eq!(compare(Codec::H264, &list, &[view(&samples[1])]), Ok(()));
+    }
+
     /// Taken from what FFmpeg 5.1.9 wrote: the shortest packet of SVT-AV1, which shows a frame again.
     #[test]
     fn packets_of_av1_are_samples_behind_a_delimiter() {

@@ -66,3 +66,25 @@ pub(super) fn is_clean_start(codec: &str, sample: &[u8]) -> bool {
     }
     false
 }
+
+/// Whether samples of H.264 or HEVC hold captions: user data that is registered by ITU-T T.35 (SEI payload
+/// type 4).
+pub(super) fn holds_captions(codec: &str, samples: &[u8]) -> bool {
+    if codec.starts_with("av01") {
+        return false;
+    }
+    let mut reader = Reader::new(samples);
+    while reader.left() > 4 {
+        let unit = reader.u32().and_then(|length| reader.take(length as usize));
+        let Ok(unit) = unit else { return false };
+        let payload = match (codec.starts_with("hvc1"), unit) {
+            (false, [head, payload, ..]) if head & 0x1f == 6 => payload,
+            (true, [head, _, payload, ..]) if matches!(head >> 1 & 0x3f, 39 | 40) => payload,
+            _ => continue,
+        };
+        if *payload == 4 {
+            return true;
+        }
+    }
+    false
+}

@@ -1,11 +1,11 @@
-//! CMAF headers and fragments: rules C1 to C4, and H20 for video.
+//! CMAF headers and fragments: rules C1 to C4, and H20 and H22 for video.
 
 use anyhow::{Context, bail, ensure};
 
 use super::{
     Findings, Parsed, ParsedSegment,
     boxes::{self, Atom, Reader},
-    codec::{audio_codec, hevc_codec, is_clean_start},
+    codec::{audio_codec, hevc_codec, holds_captions, is_clean_start},
 };
 
 /// What an init segment says.
@@ -44,6 +44,8 @@ pub(crate) struct Fragment {
     pub(crate) first_sample_end: usize,
     /// The first sample's bytes.
     pub(crate) first: Vec<u8>,
+    /// The bytes of all samples.
+    pub(crate) content: Vec<u8>,
     /// Bytes of the mdat that no sample uses.
     pub(crate) slack: usize,
 }
@@ -215,6 +217,7 @@ fn fragment(data: &[u8], moof: &Atom, mdat: &Atom) -> anyhow::Result<Fragment> {
         time,
         first_sample_end: first + first_size,
         first: data[first..first + first_size].to_vec(),
+        content: data[first..first + used].to_vec(),
         slack: mdat.size - 8 - used,
         samples,
     })
@@ -355,6 +358,8 @@ fn content(track: &Parsed, segment: &ParsedSegment, expected: &mut u64, findings
                 is_clean_start(&track.init.codec, &fragment.first),
                 format!("{at}: does not start with a key frame"),
             );
+            let captions = holds_captions(&track.init.codec, &fragment.content);
+            findings.require("H22", !captions, format!("{at}: captions in the pictures"));
             let step = i64::from(first.duration);
             let even = times.windows(2).all(|pair| pair[1] - pair[0] == step);
             findings.require("C1", even, format!("{at}: frames are not {step} ticks apart"));

@@ -1,4 +1,4 @@
-//! HLS multivariant playlists and delivery: rules H1 to H11, H21, G1.
+//! HLS multivariant playlists and delivery: rules H1 to H11, H21, H22, G1.
 
 use super::{Findings, Parsed, Phase, hls_media, parse, text};
 use crate::harness::{
@@ -122,6 +122,13 @@ fn variant(
         "H5",
         number(attributes, "BANDWIDTH").is_some(),
         format!("{path}: no BANDWIDTH"),
+    );
+    // RFC 8216, 4.3.4.2: once NONE, all are NONE.
+    let captions = attributes.get("CLOSED-CAPTIONS").map(String::as_str);
+    findings.require(
+        "H22",
+        captions == Some("NONE"),
+        format!("{path}: CLOSED-CAPTIONS {captions:?}"),
     );
     if !video.init.video {
         let none = !attributes.contains_key("RESOLUTION") && !attributes.contains_key("FRAME-RATE");

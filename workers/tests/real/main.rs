@@ -13,6 +13,7 @@ mod faults;
 mod fence;
 mod hostile;
 mod inputs;
+mod messages;
 #[path = "../../../tests/e2e/harness/minio.rs"]
 mod minio;
 mod pictures;

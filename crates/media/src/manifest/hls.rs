@@ -23,6 +23,9 @@ use crate::{
 const START: &str = "#EXT-X-START:TIME-OFFSET=0.001\n";
 /// GROUP-ID of the sound of every variant.
 const AUDIO_GROUP: &str = "audio";
+/// Attribute of every variant: no picture holds CEA-608 or CEA-708 captions. Without it players offer a track
+/// of captions that is not there.
+const CLOSED_CAPTIONS: &str = "CLOSED-CAPTIONS=NONE";
 /// Apple's authoring specification (1.32) wants the first variant near this, in bit/s.
 const FIRST_VARIANT_BITRATE: u64 = 2_000_000;
 
@@ -215,7 +218,7 @@ impl Sound {
     fn stream_inf(&self, index: &Index, links: &Links<'_>, default: &AudioRendition) -> String {
         format!(
             "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}\",\
-             AUDIO=\"{AUDIO_GROUP}\"{}\n{}\n",
+             AUDIO=\"{AUDIO_GROUP}\"{},{CLOSED_CAPTIONS}\n{}\n",
             self.rates.peak,
             self.rates.average,
             self.codecs.trim_start_matches(','),
@@ -241,7 +244,7 @@ impl<'a> Variant<'a> {
         let audio = if sound.exists { format!(",AUDIO=\"{AUDIO_GROUP}\"") } else { String::new() };
         format!(
             "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}{}\",\
-             RESOLUTION={width}x{height},FRAME-RATE={:.3},VIDEO-RANGE=SDR{audio}{}\n{}\n",
+             RESOLUTION={width}x{height},FRAME-RATE={:.3},VIDEO-RANGE=SDR{audio}{},{CLOSED_CAPTIONS}\n{}\n",
             self.rates.peak + sound.rates.peak,
             self.rates.average + sound.rates.average,
             quoted(&track.codec),

@@ -41,6 +41,11 @@ pub fn fit(width: u32, height: u32) -> String {
     format!("scale={width}:{height}:flags=bicubic,setsar=1,format=yuv420p")
 }
 
+/// Takes off what decoders attach to pictures beside the pixels: captions, 3D and frame packing, active
+/// formats, time codes, mastering data. Encoders would write it into their packets as messages. It stands
+/// behind the filters that need it.
+const BARE: &str = "sidedata=mode=delete";
+
 /// Frames are put on the grid by their absolute time, so that it does not matter where decoding
 /// started, and then cut by their number on the grid.
 pub(super) fn chunk(encode: &ChunkEncode<'_>) -> String {
@@ -68,6 +73,7 @@ pub(super) fn chunk(encode: &ChunkEncode<'_>) -> String {
     steps.push(format!("setpts=PTS-{}", frames.start));
     let largest = encode.rungs.iter().max_by_key(|rung| rung.width * rung.height);
     steps.extend(largest.and_then(|rung| tone_map(track, (rung.width, rung.height))));
+    steps.push(BARE.to_owned());
     let mut graph = format!("[0:{}]{}", track.index, steps.join(","));
     let count = encode.rungs.len();
     graph.push_str(&format!(",split={count}"));
