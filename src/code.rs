@@ -9,6 +9,8 @@ use tonic::{Code as Grpc, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 const DOMAIN: &str = "streaming-service";
+/// The metadata of an `ErrorInfo` that names a video.
+const VIDEO_ID: &str = "video_id";
 
 /// What went wrong, for programs. The text form is stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -176,12 +178,20 @@ pub struct Problem {
     pub violations: Vec<Violation>,
     /// When to try again.
     pub retry_after: Option<Duration>,
+    /// The video that the refused request has made, where there is one.
+    pub video_id: Option<String>,
 }
 
 impl Problem {
     /// A refusal without fields.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), violations: Vec::new(), retry_after: None }
+        Self {
+            code,
+            message: message.into(),
+            violations: Vec::new(),
+            retry_after: None,
+            video_id: None,
+        }
     }
 
     /// A field's fault.
@@ -194,7 +204,7 @@ impl Problem {
         let (field, message) = (field.into(), message.into());
         let text = format!("{field}: {message}");
         let violations = vec![Violation { field, message }];
-        Self { code, message: text, violations, retry_after: None }
+        Self { violations, ..Self::new(code, text) }
     }
 
     /// The answer for an id that is unknown or of another tenant.
@@ -217,7 +227,9 @@ impl Problem {
             bad.field_violations.iter().map(violation).collect()
         });
         let retry_after = details.retry_info().and_then(|info| info.retry_delay);
-        Self { code, message: status.message().to_owned(), violations, retry_after }
+        let video_id = details.error_info().and_then(|info| info.metadata.get(VIDEO_ID).cloned());
+        let message = status.message().to_owned();
+        Self { code, message, violations, retry_after, video_id }
     }
 }
 
@@ -232,7 +244,12 @@ impl std::error::Error for Problem {}
 impl From<Problem> for Status {
     fn from(problem: Problem) -> Self {
         let mut details = ErrorDetails::new();
-        details.set_error_info(problem.code.text(), DOMAIN, HashMap::new());
+        let metadata = problem.video_id.map(|id| (VIDEO_ID.to_owned(), id));
+        details.set_error_info(
+            problem.code.text(),
+            DOMAIN,
+            metadata.into_iter().collect::<HashMap<_, _>>(),
+        );
         for violation in problem.violations {
             details.add_bad_request_violation(violation.field, violation.message);
         }

@@ -200,6 +200,8 @@ pub(crate) enum VideosCommand {
     Get(VideoArg),
     /// Delete a video and everything made of it
     Delete(VideoArg),
+    /// Probe a kept source again, after a failed probe or a refusal
+    Probe(VideoArg),
 }
 
 /// `jobs …`

@@ -23,6 +23,17 @@ pub(crate) async fn run(session: &Session<'_>, command: VideosCommand) -> Result
             }
             describe(session, &video)
         }
+        VideosCommand::Probe(args) => {
+            let request = call(v1::ReprobeVideoRequest { video_id: args.video });
+            let reply = session.videos().await?.reprobe_video(request).await;
+            let video = reply.map_err(refusal)?.into_inner();
+            if session.json {
+                output::json(&view::video(&video))?;
+            } else {
+                output::line(&format!("probing {}", video.video_id))?;
+            }
+            Ok(())
+        }
         VideosCommand::Delete(args) => {
             let request =
                 call(v1::DeleteVideoRequest { video_id: args.video.clone(), revision: None });

@@ -92,6 +92,7 @@ pub(crate) fn worker(worker: &v1::Worker) -> Value {
         "leases": worker.leases,
         "draining": worker.draining,
         "connected": worker.connected,
+        "probeTrouble": Some(&worker.probe_trouble).filter(|trouble| !trouble.is_empty()),
         "seenAt": text(worker.seen_at.as_ref().and_then(wire::time)),
     })
 }

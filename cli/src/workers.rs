@@ -49,6 +49,7 @@ fn show(json: bool, workers: &[v1::Worker]) -> Result<()> {
         let state = match (worker.connected, worker.draining) {
             (false, _) => "gone",
             (true, true) => "draining",
+            (true, false) if !worker.probe_trouble.is_empty() => "connected, cannot probe",
             (true, false) => "connected",
         };
         vec![

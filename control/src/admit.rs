@@ -30,6 +30,7 @@ use crate::{
     domain::{Failure, TaskKind},
     metrics::Ended,
     plan,
+    verdict::Cause,
 };
 pub use offer::{Offer, OfferedPicture, Outcome};
 
@@ -71,7 +72,9 @@ pub async fn commit(deps: &Deps, offer: &Offer) -> Result<Outcome, DbError> {
                 task.id = %lease.task, code = failure.code, reason = failure.message,
                 "admission refused"
             );
-            setback(deps, lease, failure.clone(), subject.kind != TaskKind::Probe).await?;
+            let found = subject.kind == TaskKind::Probe && failure.blames_source();
+            let cause = if found { Cause::Source } else { Cause::Unknown };
+            setback(deps, lease, failure.clone(), !found, cause).await?;
         }
         Outcome::Committed => {
             deps.bus.tell(Event::Job(subject.job));
@@ -91,9 +94,16 @@ pub async fn setback(
     lease: LeaseId,
     failure: Failure,
     retryable: bool,
+    cause: Cause,
 ) -> Result<bool, DbError> {
-    let setback =
-        Setback { failure, retryable, backoff_seconds: BACKOFF_SECONDS, expired_only: false };
+    let setback = Setback {
+        failure,
+        retryable,
+        backoff_seconds: BACKOFF_SECONDS,
+        expired_only: false,
+        cause,
+        probe_retry: deps.policy.probe_retry,
+    };
     end_attempt(deps, lease, &setback).await
 }
 
@@ -122,6 +132,8 @@ pub async fn end_attempt(deps: &Deps, lease: LeaseId, setback: &Setback) -> Resu
             deps.metrics.ended(Ended::Failed);
         }
         deps.bus.tell(Event::Stopped(after.job));
+        // A refused source may not be kept at all.
+        deps.bus.chores.notify_one();
         deps.video_changed(after.video);
     } else {
         deps.bus.wake(1);
@@ -148,18 +160,19 @@ async fn repeated(deps: &Deps, subject: &Subject, offer: &Offer) -> Result<bool,
 }
 
 async fn probed(deps: &Deps, subject: &Subject, offer: &Offer) -> Result<Outcome, DbError> {
-    let verdict =
-        |message: String| Ok(Outcome::Refused(Failure::new(Code::NotAVideo.text(), message)));
+    let refused = |code: &str, message: String| Ok(Outcome::Refused(Failure::new(code, message)));
     let source = match &offer.source {
         Some(Ok(source)) => source,
-        Some(Err(message)) => return verdict(message.clone()),
-        None => return verdict("the probe reported nothing".to_owned()),
+        // The worker's mistake, which says nothing of the source.
+        Some(Err(message)) => return refused(ADMISSION_REFUSED, message.clone()),
+        None => return refused(ADMISSION_REFUSED, "the probe reported nothing".to_owned()),
     };
     if let Err(error) = source.grid() {
-        return verdict(format!("the source cannot be planned: {error}"));
+        let message = format!("the source cannot be planned: {error}");
+        return refused(Code::NotAVideo.text(), message);
     }
     let Ok(json) = serde_json::to_value(source) else {
-        return verdict("the probe's report cannot be stored".to_owned());
+        return refused(ADMISSION_REFUSED, "the probe's report cannot be stored".to_owned());
     };
     let held = retrying(WORK_TRIES_MAX, || async {
         let mut connection = deps.db.get().await?;

@@ -20,6 +20,7 @@ use crate::{
     gather,
     index::{self, IndexProblem},
     metrics::Ended,
+    verdict::Cause,
 };
 
 /// Collects that one round takes.
@@ -82,7 +83,7 @@ async fn run(deps: &Deps, task: &Claimed) -> Result<(), IndexProblem> {
         Err(error) => {
             tracing::warn!(job.id = %task.job, %error, "collect failed");
             let failure = Failure::new("collect_failed", "the final index could not be written");
-            admit::setback(deps, lease, failure, true).await?;
+            admit::setback(deps, lease, failure, true, Cause::Unknown).await?;
             Ok(())
         }
     }

@@ -6,7 +6,7 @@ use clap::Args;
 use media::pictures::plan::THUMBNAILS_MAX;
 use runtime::Secret;
 
-use crate::{grpc::refusals::Allowance, jwt::config::JwtArgs};
+use crate::{grpc::refusals::Allowance, jwt::config::JwtArgs, verdict::RetryDelays};
 
 /// Where Postgres is.
 #[derive(Args, Clone, Debug)]
@@ -61,6 +61,9 @@ pub struct Config {
     #[arg(long, env = "STREAMING_HEARTBEAT", default_value = "3s",
           value_parser = runtime::duration::parse)]
     pub heartbeat: Duration,
+    /// Pauses between the tries of a probe that fails through no fault of its source; the last one repeats.
+    #[arg(long, env = "STREAMING_PROBE_RETRY", default_value = "2s,10s,1m,10m")]
+    pub probe_retry: RetryDelays,
     /// Thumbnails of a film, spread over it; a short film has fewer.
     #[arg(long, env = "STREAMING_THUMBNAILS", default_value_t = crate::plan::THUMBNAILS_DEFAULT,
           value_parser = clap::value_parser!(u32).range(1..=i64::from(THUMBNAILS_MAX)))]
@@ -99,9 +102,21 @@ pub struct UploadArgs {
     /// Most uploads that one tenant may have open.
     #[arg(long, env = "STREAMING_UPLOADS_OPEN_MAX", default_value_t = 1000)]
     pub uploads_open_max: u32,
-    /// Most bytes that the open uploads of one tenant may announce.
+    /// Most bytes of one tenant that its open uploads may announce; its refused sources that are kept count,
+    /// too, and make way.
     #[arg(long, env = "STREAMING_UPLOADS_BYTES_MAX", default_value_t = 1 << 40)]
     pub uploads_bytes_max: u64,
+    /// How long refused sources are kept, so that they can be probed again; 0: deleted at once.
+    #[arg(long, env = "STREAMING_REJECTED_KEEP", default_value = "24h", value_parser = keep)]
+    pub rejected_keep: Duration,
+}
+
+/// A duration, or 0.
+fn keep(text: &str) -> Result<Duration, String> {
+    if text.trim() == "0" {
+        return Ok(Duration::ZERO);
+    }
+    runtime::duration::parse(text).map_err(|error| error.to_string())
 }
 
 /// S3 signs whole seconds, seven days at most.

@@ -14,6 +14,7 @@ pub mod migrate;
 pub mod outputs;
 pub mod pictures;
 pub mod pool;
+pub mod probes;
 pub mod revocations;
 pub mod schema;
 mod serving;

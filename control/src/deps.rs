@@ -26,6 +26,7 @@ use crate::{
     redis::Redis,
     status::Status,
     uploads::UploadPolicy,
+    verdict::RetryDelays,
 };
 
 /// Policy that handlers need.
@@ -45,6 +46,8 @@ pub struct Policy {
     pub thumbnails: u32,
     /// What tenants may have on its way.
     pub uploads: UploadPolicy,
+    /// Pauses between the tries of a probe.
+    pub probe_retry: RetryDelays,
 }
 
 /// One instance's parts.

@@ -231,18 +231,9 @@ pub struct Failure {
     pub message: String,
 }
 
-/// Why a probe may fail through no fault of the source.
-const OUR_FAULTS: [&str; 9] = [
-    "lease_expired",
-    "worker_lost",
-    "disk_full",
-    "internal",
-    "invalid_lease",
-    "sandbox_failed",
-    "source_missing",
-    "unavailable",
-    "unsupported_task",
-];
+/// The verdicts of a probe that blame the source: a closed list.
+const REFUSALS: [&str; 2] = [NOT_A_VIDEO, "truncated_source"];
+const NOT_A_VIDEO: &str = "not_a_video";
 
 impl Failure {
     /// Both parts.
@@ -252,7 +243,13 @@ impl Failure {
 
     /// Whether the source is to blame for a probe that ended so.
     pub fn blames_source(&self) -> bool {
-        !OUR_FAULTS.contains(&self.code.as_str())
+        REFUSALS.contains(&self.code.as_str())
+    }
+
+    /// A finding about the bytes as the verdict on their source.
+    pub fn refusal(&self) -> Self {
+        let code = if self.blames_source() { &self.code } else { NOT_A_VIDEO };
+        Self::new(code, &self.message)
     }
 }
 

@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod outages;
 pub mod page;
 pub mod plan;
+pub mod probes;
 pub mod profiles;
 pub mod purge;
 pub mod redis;
@@ -32,5 +33,6 @@ pub mod server;
 pub mod status;
 pub mod sweep;
 pub mod uploads;
+pub mod verdict;
 
 pub use server::{ServeError, serve};

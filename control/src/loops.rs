@@ -20,7 +20,9 @@ use crate::{
     deps::Deps,
     domain::{Failure, TaskKind},
     index::IndexProblem,
-    purge, status, sweep, uploads,
+    metrics::Workers,
+    probes, purge, status, sweep, uploads,
+    verdict::Cause,
 };
 
 const REAP_EVERY: Duration = Duration::from_millis(500);
@@ -148,6 +150,8 @@ async fn reap(deps: &Deps) -> Result<(), IndexProblem> {
                 retryable: true,
                 backoff_seconds: 0.0,
                 expired_only: true,
+                cause: Cause::Unknown,
+                probe_retry: deps.policy.probe_retry,
             };
             match admit::end_attempt(deps, expired.lease, &setback).await {
                 Ok(true) => tracing::info!(task.id = %expired.lease.task, "lease expired"),
@@ -180,6 +184,7 @@ async fn tidy(deps: &Deps) -> Result<(), IndexProblem> {
     workers::tidy(&*db).await?;
     revocations::tidy(&*db).await?;
     drop(db);
+    probes::give_up(deps).await?;
     sweep::stale_uploads(deps).await
 }
 
@@ -188,7 +193,11 @@ async fn measure(deps: &Deps) -> Result<(), IndexProblem> {
     deps.metrics.dependencies(&status::get(deps).await);
     let db = deps.db.get().await?;
     let load = load::by_kind(&*db, deps.lease_seconds()).await?;
-    deps.metrics.found(load, workers::connected(&*db).await?.unsigned_abs());
+    let workers = Workers {
+        connected: workers::connected(&*db).await?.unsigned_abs(),
+        unhealthy: workers::unhealthy(&*db).await?.unsigned_abs(),
+    };
+    deps.metrics.found(load, workers);
     Ok(())
 }
 

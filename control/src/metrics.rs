@@ -27,8 +27,17 @@ pub struct Metrics {
 struct Found {
     /// By kind of task. A kind that was seen once stays, with zeros.
     load: BTreeMap<&'static str, Load>,
-    workers: u64,
+    workers: Workers,
     dependencies: BTreeMap<String, bool>,
+}
+
+/// How many workers there are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Workers {
+    /// Connected to any instance.
+    pub connected: u64,
+    /// Connected, and unable to probe.
+    pub unhealthy: u64,
 }
 
 /// How a transcode job ends.
@@ -104,7 +113,7 @@ impl Metrics {
     }
 
     /// What waits and what is leased, by kind, and how many workers there are.
-    pub fn found(&self, load: Vec<(&'static str, Load)>, workers: u64) {
+    pub fn found(&self, load: Vec<(&'static str, Load)>, workers: Workers) {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         for old in found.load.values_mut() {
             *old = Load::default();
@@ -183,7 +192,17 @@ fn observe_parts(meter: &Meter, found: &Arc<Mutex<Found>>) {
         .u64_observable_gauge("streaming_service_workers_connected")
         .with_description("Workers connected to any instance of control")
         .with_callback(move |observer| {
-            observer.observe(seen.lock().unwrap_or_else(PoisonError::into_inner).workers, &[]);
+            let found = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            observer.observe(found.workers.connected, &[]);
+        })
+        .build();
+    let seen = Arc::clone(found);
+    let _observed = meter
+        .u64_observable_gauge("streaming_service_workers_unhealthy")
+        .with_description("Connected workers that fail to probe their own sample and get no probes")
+        .with_callback(move |observer| {
+            let found = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            observer.observe(found.workers.unhealthy, &[]);
         })
         .build();
     let seen = Arc::clone(found);

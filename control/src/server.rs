@@ -246,6 +246,7 @@ pub fn build(
             url_lifetime: config.url_lifetime,
             public: config.default_visibility == DefaultVisibility::Public,
             uploads: UploadPolicy::new(&config.uploads),
+            probe_retry: config.probe_retry,
         },
         clock: Arc::new(SystemClock),
         admission: Arc::new(Semaphore::new(ADMISSIONS_MAX)),

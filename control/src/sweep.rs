@@ -8,11 +8,14 @@ use object_store::path::Path;
 
 use crate::{
     db::{
+        DbError,
         chores::{self, Chore, Taken},
-        ending, jobs, outputs, pictures, uploads, videos,
+        ending, jobs, outputs, pictures,
+        probes::{self, Dropped},
+        uploads, videos,
     },
     deps::Deps,
-    domain::{JobState, VideoState},
+    domain::JobState,
     index::{self, IndexProblem},
 };
 
@@ -23,6 +26,8 @@ const STALE_UPLOADS_MAX: i64 = 100;
 /// # Errors
 /// [`IndexProblem`]; the chore comes round again.
 pub async fn round(deps: &Deps) -> Result<(), IndexProblem> {
+    let (keep, bytes_max) = deps.policy.uploads.refused();
+    probes::drop_refused(&*deps.db.get().await?, keep, bytes_max).await?;
     loop {
         let taken = chores::take(&*deps.db.get().await?).await?;
         let Some(taken) = taken else { return Ok(()) };
@@ -83,14 +88,18 @@ async fn sweep_job(
     Ok(true)
 }
 
-/// Deletes the source of a video whose probe found that it is none.
+/// Deletes a refused source that is kept no longer. The transaction holds the video's row until the object is
+/// gone, so that no other source takes its place meanwhile.
 async fn sweep_refused(deps: &Deps, store: &str, video: VideoId) -> Result<bool, IndexProblem> {
-    let row = videos::find(&*deps.db.get().await?, video).await?;
-    if row.is_some_and(|row| row.state == VideoState::Failed && row.source.is_none()) {
+    let mut connection = deps.db.get().await?;
+    let tx = connection.transaction().await.map_err(DbError::from)?;
+    let dropped = probes::dropped(&tx, video).await?;
+    if dropped == Dropped::Delete {
         index::delete(&deps.stores, store, &layout::source(video)).await?;
         tracing::info!(video.id = %video, "refused source deleted");
     }
-    Ok(true)
+    tx.commit().await.map_err(DbError::from)?;
+    Ok(dropped != Dropped::Later)
 }
 
 async fn sweep_video(deps: &Deps, taken: &Taken, video: VideoId) -> Result<bool, IndexProblem> {

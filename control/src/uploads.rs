@@ -18,6 +18,7 @@ use crate::{
         videos::{self, Video},
     },
     deps::Deps,
+    domain::VideoState,
     index::IndexProblem,
     plan, sweep,
 };
@@ -41,6 +42,8 @@ pub struct UploadPolicy {
     pub lasting: Lasting,
     open_max: i64,
     bytes_max: i64,
+    /// How long refused sources are kept, in seconds.
+    rejected_keep: f64,
 }
 
 impl UploadPolicy {
@@ -51,7 +54,13 @@ impl UploadPolicy {
             lasting: Lasting { lease: LEASE_SECONDS, expiry, single: SINGLE_SECONDS },
             open_max: args.uploads_open_max.into(),
             bytes_max: args.uploads_bytes_max.try_into().unwrap_or(i64::MAX),
+            rejected_keep: args.rejected_keep.as_secs_f64(),
         }
+    }
+
+    /// How long refused sources are kept, in seconds, and what they and open uploads may hold in all.
+    pub fn refused(&self) -> (f64, i64) {
+        (self.rejected_keep, self.bytes_max)
     }
 
     /// Whether a tenant that has `open` may begin another one of `length` bytes.
@@ -191,7 +200,14 @@ pub async fn round(deps: &Deps) -> Result<(), IndexProblem> {
         }
     }
     for video in expired {
-        sweep::bury(deps, video).await?;
+        let row = videos::find(&*deps.db.get().await?, video).await?;
+        match row.map(|row| row.state) {
+            // It would have taken the place of a source that is still there.
+            Some(VideoState::Failed) => {
+                endings::give_up(&*deps.db.get().await?, video).await?;
+            }
+            _ => drop(sweep::bury(deps, video).await?),
+        }
         tracing::info!(video.id = %video, "upload expired");
     }
     sweep_dead(deps).await
@@ -239,7 +255,7 @@ mod tests {
     #[test]
     fn quotas_admit_up_to_the_limit_and_not_beyond() {
         let lasting = Lasting { lease: 1.0, expiry: 1.0, single: 1.0 };
-        let policy = UploadPolicy { lasting, open_max: 2, bytes_max: 100 };
+        let policy = UploadPolicy { lasting, open_max: 2, bytes_max: 100, rejected_keep: 0.0 };
         let open = |uploads, bytes| Open { uploads, bytes };
         assert!(policy.admits(open(1, 60), 40).is_ok());
         let refused = [(open(2, 0), 0), (open(1, 60), 41), (open(0, 1), i64::MAX)];

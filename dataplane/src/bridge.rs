@@ -96,6 +96,7 @@ async fn answer(
             videos::delete(app, caller, headers, *video).await
         }
         (_, Route::Video(video)) => videos::get(app, caller, headers, *video).await,
+        (_, Route::Probe(video)) => videos::probe(app, caller, *video).await,
         (_, Route::Transcode(video)) => {
             let fields = fields::Fields::read(headers, body).await?;
             jobs::create(app, caller, *video, fields).await

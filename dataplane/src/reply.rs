@@ -66,7 +66,7 @@ pub(crate) fn problem_with_status(code: StatusCode, problem: &Problem) -> Reply 
         .iter()
         .map(|v| json!({ "field": v.field, "message": v.message }))
         .collect();
-    let document = json!({
+    let mut document = json!({
         "type": "about:blank",
         "title": code.canonical_reason().unwrap_or("Error"),
         "status": code.as_u16(),
@@ -74,6 +74,9 @@ pub(crate) fn problem_with_status(code: StatusCode, problem: &Problem) -> Reply 
         "code": problem.code.text(),
         "errors": errors,
     });
+    if let Some(video) = &problem.video_id {
+        document["videoId"] = video.as_str().into();
+    }
     let mut reply = json(code, &document);
     set(&mut reply, header::CONTENT_TYPE, "application/problem+json");
     if code == StatusCode::UNAUTHORIZED {

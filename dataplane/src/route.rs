@@ -46,6 +46,8 @@ pub(crate) enum Route {
     ResumableUpload(UploadId),
     /// `/api/videos/{id}/transcode`
     Transcode(VideoId),
+    /// `/api/videos/{id}/probe`
+    Probe(VideoId),
     /// `/api/videos/{id}/playback-token`
     PlaybackToken(VideoId),
     /// `/api/videos/{id}/captions`
@@ -174,6 +176,7 @@ impl Route {
             | Self::Uploads
             | Self::Exchange
             | Self::Transcode(_)
+            | Self::Probe(_)
             | Self::PlaybackToken(_)
             | Self::RetryJob(_) => "POST",
             _ => "GET, HEAD",
@@ -201,6 +204,7 @@ impl Route {
             Self::Uploads => "/api/uploads",
             Self::ResumableUpload(_) => "/api/uploads/{id}",
             Self::Transcode(_) => "/api/videos/{id}/transcode",
+            Self::Probe(_) => "/api/videos/{id}/probe",
             Self::PlaybackToken(_) => "/api/videos/{id}/playback-token",
             Self::Captions(_) => "/api/videos/{id}/captions",
             Self::Caption { .. } => "/api/videos/{id}/captions/{caption}",
@@ -247,6 +251,7 @@ fn api(parts: &[&str]) -> Result<Route, Unroutable> {
         ["uploads"] | ["uploads", ""] => Ok(Route::Uploads),
         ["uploads", upload] => Ok(Route::ResumableUpload(id("id", upload)?)),
         ["videos", video, "transcode"] => Ok(Route::Transcode(id("id", video)?)),
+        ["videos", video, "probe"] => Ok(Route::Probe(id("id", video)?)),
         ["videos", video, "playback-token"] => Ok(Route::PlaybackToken(id("id", video)?)),
         ["videos", video, "captions"] => Ok(Route::Captions(id("id", video)?)),
         ["videos", video, "captions", caption] => {
@@ -330,6 +335,7 @@ pub(crate) fn table() -> Vec<(&'static str, &'static str)> {
         Route::Uploads,
         Route::ResumableUpload(UploadId::new(uuid::Uuid::nil())),
         Route::Transcode(video),
+        Route::Probe(video),
         Route::PlaybackToken(video),
         Route::Captions(video),
         Route::Caption { video, caption },

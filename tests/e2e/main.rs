@@ -28,6 +28,7 @@ mod outage;
 mod pictures;
 mod playback;
 mod powercut;
+mod probes;
 #[path = "../../crates/authz/tests/provider/mod.rs"]
 mod provider;
 mod restart;

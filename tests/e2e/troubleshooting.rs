@@ -111,7 +111,7 @@ async fn ffmpeg_fails(stack: &Stack) {
     let refused = stack.client().upload(&file, &[]).await.expect(422).json();
     page_says("422 `not_a_video`");
     assert_eq!(refused["code"], "not_a_video", "{refused:#}");
-    let line = logged(stack, "worker-1", "fail task", &["task.id", "code", "reason"]).await;
+    let line = logged(stack, "worker-1", "task failed", &["task.id", "code", "reason"]).await;
     assert_eq!(line["code"], "not_a_video", "{line}");
 }
 

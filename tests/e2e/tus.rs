@@ -177,7 +177,7 @@ async fn two_at_once(stack: &Stack, tus: &Tus) {
     assert_eq!(Sha256::digest(source(stack, &created.video)), Sha256::digest(&expected));
 }
 
-/// A file that is not a video: the video's state shows the reason, and nothing else is kept.
+/// A file that is not a video: the video's state shows the reason, and its source is kept until it is deleted.
 async fn refused_by_the_probe(stack: &Stack, tus: &Tus) {
     let created = tus.create(500_000, "").await;
     tus.patch(&created.path, 0, &[], vec![7; 500_000].into()).await.expect(204);
@@ -185,15 +185,16 @@ async fn refused_by_the_probe(stack: &Stack, tus: &Tus) {
     let path = format!("/api/videos/{}", created.video);
     let video = stack.client().get(&path).await.json();
     assert_eq!(video["error"]["code"], "not_a_video", "{video:#}");
-    eventually("its source is deleted", DEADLINE, async || {
-        source(stack, &created.video).is_empty().then_some(())
-    })
-    .await;
+    assert_eq!(source(stack, &created.video).len(), 500_000);
     assert_eq!(tus.offset(&created.path).await, 500_000, "its upload was complete");
     let again = stack.client().post(&format!("{path}/transcode"), &json!({})).await;
     assert_eq!((again.status, again.json()["code"].clone()), (409, json!("conflict")));
     stack.client().send(hyper::Method::DELETE, &path, &[], Bytes::new()).await.expect("DELETE");
     assert_eq!(state(stack, &created.video).await, "404");
+    eventually("its source is deleted", DEADLINE, async || {
+        source(stack, &created.video).is_empty().then_some(())
+    })
+    .await;
 }
 
 async fn terminated(stack: &Stack, tus: &Tus) {

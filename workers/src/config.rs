@@ -70,6 +70,9 @@ pub struct Config {
     /// How long FFmpeg may show no progress.
     #[arg(long = "worker-stall", env = "STREAMING_WORKER_STALL", default_value = "60s", value_parser = runtime::duration::parse)]
     pub stall: Duration,
+    /// From a probe of the worker's own sample that failed to the next one; meanwhile it takes no probes.
+    #[arg(long = "worker-sample-retry", env = "STREAMING_WORKER_SAMPLE_RETRY", default_value = "30s", value_parser = runtime::duration::parse)]
+    pub sample_retry: Duration,
     /// Address space of one FFmpeg, in MiB; 0: 6 GiB and 256 MiB per core.
     #[arg(long = "worker-memory", env = "STREAMING_WORKER_MEMORY", default_value_t = 0)]
     pub memory_mib: u64,

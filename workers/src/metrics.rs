@@ -1,7 +1,10 @@
 //! What a worker counts. Labels are kinds and outcomes of ours.
 
 use std::{
-    sync::LazyLock,
+    sync::{
+        LazyLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -31,6 +34,14 @@ static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
     }
 });
 
+/// Whether the worker's own sample can be probed.
+static CAN_PROBE: AtomicBool = AtomicBool::new(true);
+
+/// Shows whether this worker takes probes.
+pub(crate) fn can_probe(can: bool) {
+    CAN_PROBE.store(can, Ordering::Relaxed);
+}
+
 /// Shows how many slots there are, and that no task runs yet.
 pub(crate) fn announce(slots: usize) {
     INSTRUMENTS.running.add(0, &[]);
@@ -40,6 +51,11 @@ pub(crate) fn announce(slots: usize) {
         .u64_observable_gauge("streaming_worker_slots")
         .with_description("Tasks that this worker runs at a time, without express slots")
         .with_callback(move |observer| observer.observe(slots as u64, &[]))
+        .build();
+    let _observed = meter
+        .u64_observable_gauge("streaming_worker_can_probe")
+        .with_description("1 while this worker can probe its own sample, so that it takes probes")
+        .with_callback(|observer| observer.observe(CAN_PROBE.load(Ordering::Relaxed).into(), &[]))
         .build();
 }
 

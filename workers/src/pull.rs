@@ -6,6 +6,7 @@
 mod access;
 mod backoff;
 mod commits;
+mod health;
 mod leases;
 mod link;
 mod wait;
@@ -30,6 +31,7 @@ use self::{
     access::Accesses,
     backoff::Backoff,
     commits::{Commits, Wish},
+    health::Health,
     leases::Leases,
     link::Link,
     wait::{Connecting, connected, drain_deadline, next},
@@ -40,7 +42,10 @@ pub use self::{
 };
 use crate::{
     config::Config,
-    ffmpeg::{Fault, fault::DISK_FULL},
+    ffmpeg::{
+        Fault,
+        fault::{Cause, DISK_FULL},
+    },
     task::{self, Ended, Gauge, Task, Workshop},
 };
 
@@ -73,6 +78,7 @@ pub struct Puller {
     heartbeat_due: Instant,
     leases: Leases,
     commits: Commits,
+    health: Health,
     wishes: (mpsc::Sender<Wish>, mpsc::Receiver<Wish>),
     accesses: Accesses,
     asked: (mpsc::Sender<access::Wish>, mpsc::Receiver<access::Wish>),
@@ -108,6 +114,7 @@ impl Puller {
             .with_description("Tasks that have ended, by outcome")
             .build();
         ended.add(0, &[KeyValue::new("outcome", "done")]);
+        let health = Health::new(config.sample_retry);
         Self {
             config,
             workshop,
@@ -122,6 +129,7 @@ impl Puller {
             heartbeat_due: Instant::now(),
             leases: Leases::default(),
             commits: Commits::default(),
+            health,
             wishes: mpsc::channel(WISHES_MAX),
             accesses: Accesses::default(),
             asked: mpsc::channel(WISHES_MAX),
@@ -163,6 +171,7 @@ impl Puller {
                     self.tell(Tell::Access(access));
                 }
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
+                Some(told) = self.health.checked() => self.tell(told),
                 _ = ticks.tick() => self.tick(Instant::now()),
                 () = self.shutdown.soft.cancelled(), if !self.draining => {
                     tracing::info!(tasks = self.leases.len(), "drain");
@@ -212,7 +221,9 @@ impl Puller {
         self.backoff.reset();
         self.link = Some(link);
         (self.wanted, self.leases_received) = (None, 0);
-        // First of all, which leases outlived the break.
+        // Before the request for tasks: control considers a worker healthy until it learns otherwise.
+        self.tell(self.health.told());
+        // Then which leases outlived the break.
         self.beat(Instant::now());
         for commit in self.commits.unanswered() {
             self.tell(Tell::Commit(commit));
@@ -307,16 +318,23 @@ impl Puller {
     }
 
     fn failed(&mut self, task_id: String, token: u64, fault: Fault) {
-        let Fault { code, message, retryable } = fault;
-        tracing::warn!(task.id = task_id, %code, reason = message, retryable, "fail task");
+        if fault.cause == Cause::UnhealthyHost {
+            let told = self.health.failed(&fault, Instant::now());
+            self.tell(told);
+        }
+        let retryable = fault.is_retryable();
+        let Fault { code, message, cause } = fault;
+        tracing::warn!(task.id = task_id, %code, reason = message, retryable, "task failed");
         if code == DISK_FULL {
             self.paused_until = Some(Instant::now() + DISK_PAUSE);
         }
         let code = code.into_owned();
-        self.say(Tell::Fail(v1::Fail { task_id, token, code, message, retryable }));
+        let cause = v1::FailureCause::from(cause).into();
+        self.say(Tell::Fail(v1::Fail { task_id, token, code, message, retryable, cause }));
     }
 
     fn tick(&mut self, now: Instant) {
+        self.health.tick(&self.workshop, now);
         for task in self.leases.expire(now) {
             tracing::warn!(task.id = task, "stop task: control was out of reach for too long");
         }

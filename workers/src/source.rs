@@ -136,7 +136,7 @@ impl Sources {
         scratch: &Scratch,
     ) -> Result<Source, Interruption> {
         if lease.source_url.is_empty() {
-            return Ok(Source::local(&lease.source_path)?);
+            return Ok(Source::local(&api::path::read(&lease.source_path))?);
         }
         let blocks = Arc::clone(&self.blocks);
         let remote = Remote::open(lease, Arc::clone(&self.client), access.clone(), blocks).await;
@@ -198,15 +198,18 @@ pub struct Source {
 }
 
 impl Source {
-    fn local(path: &str) -> Result<Self, Fault> {
-        let path = api::path::read(path);
+    /// A file of this machine.
+    ///
+    /// # Errors
+    /// The path is not absolute, or no file is there.
+    pub(crate) fn local(path: &Path) -> Result<Self, Fault> {
         if !path.is_absolute() {
-            return Err(Fault::permanent("invalid_lease", "lease field source_path is invalid"));
+            return Err(Fault::lease("lease field source_path is invalid"));
         }
         if !path.is_file() {
             return Err(Fault::retryable("source_missing", "the source is not in the store"));
         }
-        Ok(Self { input: Input::File(path), remote: None, _held: Held::Nothing })
+        Ok(Self { input: Input::File(path.to_owned()), remote: None, _held: Held::Nothing })
     }
 
     /// For FFmpeg.

@@ -279,7 +279,7 @@ async fn digested(bytes: Bytes) -> Result<(Bytes, Sha256Digest), Fault> {
 
 /// A lease that no worker can work on: control's fault.
 fn invalid(field: &str) -> Fault {
-    Fault::permanent("invalid_lease", format!("lease field {field} is invalid"))
+    Fault::lease(format!("lease field {field} is invalid"))
 }
 
 /// Unwraps a message of a lease.
@@ -288,7 +288,7 @@ fn required<T, D: TryFrom<T, Error = api::code::Problem>>(
     value: Option<T>,
 ) -> Result<D, Fault> {
     let value = value.ok_or_else(|| invalid(field))?;
-    D::try_from(value).map_err(|problem| Fault::permanent("invalid_lease", problem.message))
+    D::try_from(value).map_err(|problem| Fault::lease(problem.message))
 }
 
 /// Shows FFmpeg's progress in heartbeats until dropped.

@@ -78,7 +78,7 @@ impl TryFrom<&Row> for Claimed {
 }
 
 /// A worker that was not seen for so long is not waited for when a task failed elsewhere.
-const SEEN_SECONDS_MAX: f64 = 15.0;
+pub(super) const SEEN_SECONDS_MAX: f64 = 15.0;
 
 /// Leases a share of the ready tasks for `lease_seconds`: the highest priority first, of one priority the
 /// tenants' turns, of one turn the oldest.
@@ -117,6 +117,7 @@ pub async fn claim(
                              AND NOT w.draining
                              AND w.seen_at > now() - make_interval(secs => $3)
                              AND w.name <> ALL (t.failed_on)
+                             AND (w.can_probe OR t.kind <> 'probe')
                              AND (
                                  t.encoder = ''
                                  OR w.encoders = '{}'

@@ -45,7 +45,8 @@ pub async fn attempt(
     lock_video(tx, video).await?;
     let Some(after) = lease::set_back(tx, lease, setback).await? else { return Ok(None) };
     if after.ends_job() {
-        end_job(tx, after.job, &End::Failed(setback.failure.clone()), grace_seconds).await?;
+        let failure = after.failure.clone().unwrap_or_else(|| setback.failure.clone());
+        end_job(tx, after.job, &End::Failed(failure), grace_seconds).await?;
     } else if after.state == TaskState::Failed {
         // The film does without; only `collect` may still wait.
         tasks::unblock(tx, after.job).await?;
@@ -107,11 +108,7 @@ pub async fn end_job(
     )
     .await?;
     if kind == "probe" {
-        fail_probe(tx, video, code, message).await?;
-        if failure.is_some_and(Failure::blames_source) {
-            // Nobody reads it again; the row keeps the reason.
-            chores::create(tx, Chore::Job(video, job), 0.0).await?;
-        }
+        fail_probe(tx, video, failure).await?;
         return Ok(true);
     }
     if failure.is_none() {
@@ -122,21 +119,25 @@ pub async fn end_job(
     Ok(true)
 }
 
+/// A source that is to blame counts as refused, and is kept from now on as long as such sources are.
 async fn fail_probe(
     tx: &impl GenericClient,
     video: VideoId,
-    code: Option<&str>,
-    message: Option<&str>,
+    failure: Option<&Failure>,
 ) -> Result<(), DbError> {
+    let code = failure.map(|f| f.code.as_str());
+    let message = failure.map(|f| f.message.as_str());
+    let refused = failure.is_some_and(Failure::blames_source);
     tx.execute(
         "UPDATE videos
          SET state = 'failed',
              error_code = $2,
              error_message = $3,
+             refused_at = CASE WHEN $4 THEN now() END,
              revision = revision + 1,
              updated_at = now()
          WHERE id = $1 AND state = 'probing'",
-        &[&video.uuid(), &code, &message],
+        &[&video.uuid(), &code, &message, &refused],
     )
     .await?;
     Ok(())

@@ -8,8 +8,11 @@ use media::{JobId, TaskId, VideoId, WorkerId};
 use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
-use super::DbError;
-use crate::domain::{Failure, TaskKind, TaskState};
+use super::{DbError, claim::SEEN_SECONDS_MAX};
+use crate::{
+    domain::{Failure, TaskKind, TaskState},
+    verdict::{self, Cause, Next, RetryDelays, Standing},
+};
 
 /// Which lease: the task and its fencing token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -123,6 +126,9 @@ pub async fn release(
     Ok(rows == 1)
 }
 
+/// Longest backoff between attempts of all tasks but probes.
+const BACKOFF_SECONDS_MAX: f64 = 60.0;
+
 /// How an attempt ended without success. It counts.
 #[derive(Clone, Debug)]
 pub struct Setback {
@@ -134,16 +140,19 @@ pub struct Setback {
     pub backoff_seconds: f64,
     /// Only when the lease has run out by now: the reaper's read may be old.
     pub expired_only: bool,
+    /// What it is about.
+    pub cause: Cause,
+    /// Pauses between the tries of a probe.
+    pub probe_retry: RetryDelays,
 }
 
-/// Longest backoff between attempts.
-const BACKOFF_SECONDS_MAX: f64 = 60.0;
-
 /// What became of a task after a setback.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct After {
     /// `Ready` or `Failed`.
     pub state: TaskState,
+    /// Why it failed for good.
+    pub failure: Option<Failure>,
     /// Its job.
     pub job: JobId,
     /// Its video.
@@ -169,51 +178,111 @@ pub async fn set_back(
     lease: LeaseId,
     setback: &Setback,
 ) -> Result<Option<After>, DbError> {
+    let Some(standing) = standing(db, lease, setback.expired_only).await? else { return Ok(None) };
+    let Setback { failure, retryable, backoff_seconds, cause, probe_retry, .. } = setback;
+    let next =
+        verdict::next(&standing, (failure, *cause), *retryable, *backoff_seconds, probe_retry);
+    let (state, seconds, failure) = match next {
+        Next::Again(seconds) => (TaskState::Ready, seconds, None),
+        Next::End(failure) => (TaskState::Failed, 0.0, Some(failure)),
+    };
+    let said = failure.as_ref().unwrap_or(&setback.failure);
+    // Spread by half, but for probes, whose users wait.
+    let spread = standing.kind != TaskKind::Probe;
     let row = db
         .query_opt(
             "UPDATE tasks
-             SET state = CASE WHEN $3 AND attempt < attempts_max THEN 'ready' ELSE 'failed' END
-                         ::task_state,
+             SET state = $3::text::task_state,
                  token = NULL,
                  worker_id = NULL,
                  lease_expires = NULL,
-                 run_after = now() + make_interval(secs => LEAST(
-                     $4 * power(2, LEAST(attempt - 1, 20)) * (0.5 + random() / 2), $5)),
+                 run_after = now() + make_interval(secs => CASE
+                     WHEN $5 THEN LEAST($4::float8 * (0.5 + random() / 2), $11) ELSE $4 END),
+                 attempt = CASE WHEN $6 THEN attempt - 1 ELSE attempt END,
                  failed_on = CASE WHEN worker = ANY (failed_on) THEN failed_on
                              ELSE array_append(failed_on, worker) END,
-                 error_code = $6,
-                 error_message = $7,
-                 finished_at = CASE WHEN $3 AND attempt < attempts_max THEN NULL ELSE now() END,
+                 findings = CASE WHEN NOT $7 OR worker = ANY (findings) THEN findings
+                            ELSE array_append(findings, worker) END,
+                 faulted_on = CASE WHEN NOT $8 OR worker = ANY (faulted_on) THEN faulted_on
+                              ELSE array_append(faulted_on, worker) END,
+                 error_code = $9,
+                 error_message = $10,
+                 finished_at = CASE WHEN $3 = 'failed' THEN now() END,
                  fraction = 0,
                  speed = 0
-             WHERE id = $1
-               AND token = $2
-               AND state = 'leased'
-               AND (NOT $8 OR lease_expires < now())
-             RETURNING state::text AS state, job_id, video_id, kind",
+             WHERE id = $1 AND token = $2 AND state = 'leased'
+             RETURNING job_id, video_id",
             &[
                 &lease.task.uuid(),
                 &lease.stored_token(),
-                &setback.retryable,
-                &setback.backoff_seconds,
+                &state.text(),
+                &seconds,
+                &spread,
+                &(*cause == Cause::UnhealthyHost),
+                &(*cause == Cause::Source),
+                &(*cause == Cause::HealthyHost),
+                &said.code,
+                &said.message,
                 &BACKOFF_SECONDS_MAX,
-                &setback.failure.code,
-                &setback.failure.message,
-                &setback.expired_only,
             ],
         )
         .await?;
     let Some(row) = row else { return Ok(None) };
-    let state: &str = row.try_get("state")?;
-    let state =
-        TaskState::parse(state).ok_or_else(|| DbError::row("tasks", "state", lease.task))?;
-    let kind: &str = row.try_get("kind")?;
-    let kind = TaskKind::parse(kind).ok_or_else(|| DbError::row("tasks", "kind", lease.task))?;
     Ok(Some(After {
         state,
+        failure,
         job: JobId::new(row.try_get("job_id")?),
         video: VideoId::new(row.try_get("video_id")?),
-        kind,
+        kind: standing.kind,
+    }))
+}
+
+/// Where the task of a held lease stands; locks its row.
+async fn standing(
+    db: &impl GenericClient,
+    lease: LeaseId,
+    expired_only: bool,
+) -> Result<Option<Standing>, DbError> {
+    let row = db
+        .query_opt(
+            "SELECT t.kind, t.attempt, t.attempts_max, t.worker, t.findings, t.faulted_on,
+                    extract(epoch FROM now() - t.created_at)::float8 AS age_seconds,
+                    EXISTS (
+                        SELECT 1
+                        FROM workers w
+                        WHERE w.connected
+                          AND NOT w.draining
+                          AND w.seen_at > now() - make_interval(secs => $4)
+                          AND w.name <> t.worker
+                          AND (w.can_probe OR t.kind <> 'probe')
+                          AND (
+                              t.encoder = ''
+                              OR w.encoders = '{}'
+                              OR t.encoder = ANY (w.encoders)
+                          )
+                    ) AS others
+             FROM tasks t
+             WHERE t.id = $1
+               AND t.token = $2
+               AND t.state = 'leased'
+               AND (NOT $3 OR t.lease_expires < now())
+             FOR UPDATE OF t",
+            &[&lease.task.uuid(), &lease.stored_token(), &expired_only, &SEEN_SECONDS_MAX],
+        )
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let kind: &str = row.try_get("kind")?;
+    let attempt: i32 = row.try_get("attempt")?;
+    let attempts_max: i32 = row.try_get("attempts_max")?;
+    Ok(Some(Standing {
+        kind: TaskKind::parse(kind).ok_or_else(|| DbError::row("tasks", "kind", lease.task))?,
+        attempt: attempt.unsigned_abs(),
+        attempts_max: attempts_max.unsigned_abs(),
+        age_seconds: row.try_get("age_seconds")?,
+        worker: row.try_get("worker")?,
+        findings: row.try_get("findings")?,
+        faulted_on: row.try_get("faulted_on")?,
+        others: row.try_get("others")?,
     }))
 }
 

@@ -26,7 +26,8 @@ pub struct Received {
     pub filename: String,
 }
 
-/// Uploading → probing; false when it was not uploading.
+/// Uploading → probing, or failed → probing for a source in the place of one that never became playable;
+/// false when the video takes no source.
 ///
 /// # Errors
 /// [`DbError`] as every function here.
@@ -45,9 +46,14 @@ pub async fn received(
                  source_bytes = $5,
                  source_sha256 = $6,
                  filename = $7,
+                 error_code = NULL,
+                 error_message = NULL,
+                 refused_at = NULL,
                  revision = revision + 1,
                  updated_at = now()
-             WHERE id = $1 AND state = 'uploading' AND deleted_at IS NULL",
+             WHERE id = $1
+               AND (state = 'uploading' OR (state = 'failed' AND source IS NULL))
+               AND deleted_at IS NULL",
             &[
                 &id.uuid(),
                 &received.title,

@@ -23,6 +23,8 @@ pub struct Worker {
     pub connected: bool,
     /// When its session last said so.
     pub seen_at: Timestamp,
+    /// Why it cannot probe, if it cannot.
+    pub probe_trouble: Option<String>,
 }
 
 impl TryFrom<&Row> for Worker {
@@ -39,6 +41,10 @@ impl TryFrom<&Row> for Worker {
             draining: row.try_get("draining")?,
             connected: row.try_get("connected")?,
             seen_at: row.try_get("seen_at")?,
+            probe_trouble: match row.try_get("can_probe")? {
+                true => None,
+                false => Some(row.try_get("probe_trouble")?),
+            },
         })
     }
 }
@@ -81,6 +87,40 @@ pub async fn touch(db: &impl GenericClient, id: WorkerId) -> Result<bool, DbErro
     Ok(row.map(|row| row.try_get("draining")).transpose()?.unwrap_or(false))
 }
 
+/// Whether the worker can probe, and why not.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn health(
+    db: &impl GenericClient,
+    id: WorkerId,
+    can_probe: bool,
+    trouble: &str,
+) -> Result<(), DbError> {
+    db.execute(
+        "UPDATE workers SET can_probe = $2, probe_trouble = $3 WHERE id = $1",
+        &[&id.uuid(), &can_probe, &trouble],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Connected workers that cannot probe.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn unhealthy(db: &impl GenericClient) -> Result<i64, DbError> {
+    let row = db
+        .query_one(
+            "SELECT count(*) AS workers
+             FROM workers
+             WHERE connected AND NOT can_probe AND seen_at > now() - interval '15 seconds'",
+            &[],
+        )
+        .await?;
+    Ok(row.try_get("workers")?)
+}
+
 /// The stream has ended.
 ///
 /// # Errors
@@ -107,7 +147,8 @@ pub async fn drain(db: &impl GenericClient, id: WorkerId) -> Result<bool, DbErro
 pub async fn list(db: &impl GenericClient, limit: i64) -> Result<Vec<Worker>, DbError> {
     let rows = db
         .query(
-            "SELECT w.id, w.name, w.slots, w.draining, w.connected, w.seen_at,
+            "SELECT w.id, w.name, w.slots, w.draining, w.connected, w.seen_at, w.can_probe,
+                    w.probe_trouble,
                     (
                         SELECT count(*)
                         FROM tasks t

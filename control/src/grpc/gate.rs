@@ -23,6 +23,7 @@ pub enum Rpc {
     ListVideos,
     UpdateVideo,
     DeleteVideo,
+    ReprobeVideo,
     CreateCaption,
     ListCaptions,
     DeleteCaption,
@@ -65,6 +66,7 @@ impl Rpc {
             | Self::MintPlaybackToken => Operation::Read,
             Self::CreateVideo
             | Self::UpdateVideo
+            | Self::ReprobeVideo
             | Self::CreateCaption
             | Self::DeleteCaption
             | Self::BeginUpload

@@ -20,6 +20,7 @@ use crate::{
     domain::{Failure, TaskKind},
     plan::{self, Plan},
     scenes,
+    verdict::Cause,
 };
 
 /// Why a lease could not be prepared.
@@ -216,6 +217,8 @@ pub async fn let_go(deps: &Deps, worker: WorkerId, gone: bool) -> Result<(), DbE
                 retryable: true,
                 backoff_seconds: 0.0,
                 expired_only: false,
+                cause: Cause::Unknown,
+                probe_retry: deps.policy.probe_retry,
             };
             admit::end_attempt(deps, lease, &setback).await?;
         }

@@ -13,6 +13,7 @@ use crate::{
         outputs::Offered,
     },
     domain::Failure,
+    verdict::Cause,
 };
 
 /// Leases of one heartbeat; more than any worker has slots.
@@ -51,14 +52,39 @@ pub fn progress(heartbeat: &v1::Heartbeat) -> Vec<Progress> {
     heartbeat.leases.iter().take(PROGRESS_MAX).filter_map(read).collect()
 }
 
-/// A failure: which lease, why, and whether another attempt makes sense.
-pub fn failure(fail: v1::Fail) -> Option<(LeaseId, Failure, bool)> {
+/// The end of an attempt without success, in its worker's words.
+pub struct Failed {
+    /// Which lease.
+    pub lease: LeaseId,
+    /// Why.
+    pub failure: Failure,
+    /// Whether another attempt makes sense.
+    pub retryable: bool,
+    /// What it is about.
+    pub cause: Cause,
+}
+
+/// A failure; `None` when it names no lease.
+pub fn failure(fail: v1::Fail) -> Option<Failed> {
+    let cause = match fail.cause() {
+        v1::FailureCause::Unspecified => Cause::Unknown,
+        v1::FailureCause::Source => Cause::Source,
+        v1::FailureCause::HealthyHost => Cause::HealthyHost,
+        v1::FailureCause::UnhealthyHost => Cause::UnhealthyHost,
+    };
     let lease = lease(&fail.task_id, fail.token)?;
     let plain = |c: &char| c.is_ascii_lowercase() || c.is_ascii_digit() || *c == '_';
     let code: String = fail.code.chars().filter(plain).take(CODE_CHARS_MAX).collect();
     let code = if code.is_empty() { "failed".to_owned() } else { code };
     let message = text(&fail.message, MESSAGE_CHARS_MAX);
-    Some((lease, Failure { code, message }, fail.retryable))
+    let failure = Failure { code, message };
+    Some(Failed { lease, failure, retryable: fail.retryable, cause })
+}
+
+/// Whether a worker can probe, and why not.
+pub fn health(health: &v1::Health) -> (bool, String) {
+    let trouble = text(&health.trouble, MESSAGE_CHARS_MAX);
+    (health.can_probe, if trouble.is_empty() { "unknown".to_owned() } else { trouble })
 }
 
 /// How long a released task is to rest, within reason.

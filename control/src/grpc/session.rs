@@ -185,6 +185,7 @@ impl Session {
                 }
             }
             Some(In::Fail(fail)) => self.fail(fail).await,
+            Some(In::Health(health)) => self.health(&health).await,
             Some(In::Release(release)) => self.release(&release).await,
             Some(In::Access(access)) => {
                 let reply = access::reply(&self.deps, access).await;
@@ -238,9 +239,10 @@ impl Session {
     }
 
     async fn fail(&mut self, fail: v1::Fail) {
-        let Some((lease, failure, retryable)) = said::failure(fail) else { return };
+        let Some(failed) = said::failure(fail) else { return };
+        let said::Failed { lease, failure, retryable, cause } = failed;
         self.held.remove(&lease.task);
-        let ended = admit::setback(&self.deps, lease, failure.clone(), retryable).await;
+        let ended = admit::setback(&self.deps, lease, failure.clone(), retryable, cause).await;
         let Failure { code, message } = failure;
         match ended {
             Ok(held) => {

@@ -111,7 +111,7 @@ impl UploadService for Services {
         }
         let row = sent_whole(&self.0, &principal, id?, &message).await?;
         let row = probed(&self.0, &principal.tenant, row.id, deadline).await?;
-        judge(&self.0, row).await.map(|row| Response::new(row.into())).map_err(Into::into)
+        Ok(Response::new(judge(row)?.into()))
     }
 
     async fn abort_upload(
@@ -126,10 +126,8 @@ impl UploadService for Services {
             let upload_id = wire::id("upload_id", &request.get_ref().upload_id)?;
             terminate(&self.0, &principal, upload_id).await?;
         } else {
-            let row = uploading(video(&self.0, &principal.tenant, id?).await?)?;
-            deletable(&principal, &row)?;
-            bury(&self.0, &row).await?;
-            remove_source(&self.0, &row).await;
+            let row = open(video(&self.0, &principal.tenant, id?).await?)?;
+            abandon(&self.0, &principal, &row).await?;
         }
         Ok(Response::new(v1::AbortUploadResponse {}))
     }
@@ -153,18 +151,31 @@ async fn sent_whole(
 ) -> Result<Video, Problem> {
     let received = received(message)?;
     let row = video(deps, &principal.tenant, id).await?;
-    if row.state == VideoState::Uploading {
-        let upload = retrying(CALL_TRIES_MAX, || async {
-            sessions::of_video(&*deps.db.get().await?, id).await
-        })
-        .await?;
+    let upload =
+        retrying(CALL_TRIES_MAX, || async { sessions::of_video(&*deps.db.get().await?, id).await })
+            .await?;
+    if row.state == VideoState::Uploading || (row.takes_source() && upload.is_some()) {
         seal(deps, &row, upload.as_ref(), message.bytes).await?;
         queue_probe(deps, &row, &received).await?;
     } else if row.source_sha256.as_deref() != Some(&received.sha256) {
         // The same again is a retry after a lost reply: wait for the same probe.
-        return Err(Problem::new(Code::Conflict, "the video has a source already"));
+        return Err(has_source());
     }
     Ok(row)
+}
+
+/// Forgets a source that is being uploaded, and its video with it unless that has another one.
+async fn abandon(deps: &Deps, principal: &Principal, row: &Video) -> Result<(), Problem> {
+    deletable(principal, row)?;
+    if row.state == VideoState::Uploading {
+        bury(deps, row).await?;
+        remove_source(deps, row).await;
+        return Ok(());
+    }
+    let given_up = retrying(CALL_TRIES_MAX, || async {
+        endings::give_up(&*deps.db.get().await?, row.id).await
+    });
+    Ok(given_up.await?)
 }
 
 /// Forgets an upload, and its video unless that is whole.
@@ -177,18 +188,19 @@ async fn terminate(deps: &Deps, principal: &Principal, id: UploadId) -> Result<(
         .await?;
         return Ok(());
     }
-    let row = uploading(video(deps, &principal.tenant, upload.video).await?)?;
-    deletable(principal, &row)?;
-    bury(deps, &row).await?;
+    let row = open(video(deps, &principal.tenant, upload.video).await?)?;
+    abandon(deps, principal, &row).await?;
     tracing::info!(upload.id = %upload.id, "upload terminated");
     Ok(())
 }
 
-fn uploading(row: Video) -> Result<Video, Problem> {
-    match row.state {
-        VideoState::Uploading => Ok(row),
-        _ => Err(Problem::new(Code::Conflict, "the video has a source already")),
-    }
+/// A video that takes a source.
+fn open(row: Video) -> Result<Video, Problem> {
+    if row.takes_source() { Ok(row) } else { Err(has_source()) }
+}
+
+fn has_source() -> Problem {
+    Problem::new(Code::Conflict, "the video has a source already")
 }
 
 fn received(message: &v1::CompleteUploadRequest) -> Result<Received, Problem> {
@@ -231,22 +243,16 @@ async fn probed(
     }
 }
 
-/// What failed because of the source is refused and forgotten; what failed because of us is kept.
-async fn judge(deps: &Deps, row: Video) -> Result<Video, Problem> {
-    if row.state != VideoState::Failed || row.source.is_some() {
-        return Ok(row);
-    }
-    let Some(failure) = row.failure.clone() else { return Ok(row) };
-    if !failure.blames_source() {
-        return Ok(row);
-    }
-    bury(deps, &row).await?;
-    remove_source(deps, &row).await;
+/// A source that is to blame is refused; its video stays, failed. What failed because of us is no refusal.
+fn judge(row: Video) -> Result<Video, Problem> {
+    let blamed = row.failure.as_ref().filter(|failure| failure.blames_source());
+    let Some(failure) = blamed.filter(|_| row.state == VideoState::Failed) else { return Ok(row) };
     let code = match Code::parse(&failure.code) {
-        Some(code @ (Code::TruncatedSource | Code::TooLarge)) => code,
+        Some(Code::TruncatedSource) => Code::TruncatedSource,
         _ => Code::NotAVideo,
     };
-    Err(Problem::at(code, "video", failure.message))
+    let problem = Problem::at(code, "video", failure.message.clone());
+    Err(Problem { video_id: Some(row.id.to_string()), ..problem })
 }
 
 /// At once, where the sweep would take a while; it comes anyway, so failing here is no error.

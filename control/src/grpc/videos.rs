@@ -24,7 +24,7 @@ use crate::{
     deps::Deps,
     index,
     page::{Cursor, List},
-    purge,
+    probes, purge,
 };
 
 #[tonic::async_trait]
@@ -139,6 +139,18 @@ impl VideoService for Services {
         }
         tracing::info!(video.id = %id, subject = principal.subject, "video deleted");
         Ok(Response::new(v1::DeleteVideoResponse {}))
+    }
+
+    async fn reprobe_video(
+        &self,
+        request: Request<v1::ReprobeVideoRequest>,
+    ) -> Result<Response<v1::Video>, Status> {
+        let id = wire::id("video_id", &request.get_ref().video_id);
+        let principal = self.0.enter(Rpc::ReprobeVideo, &request, id.clone().ok())?;
+        let id = id?;
+        probes::again(&self.0, &principal.tenant, id).await?;
+        tracing::info!(video.id = %id, subject = principal.subject, "probe started again");
+        Ok(Response::new(video(&self.0, &principal.tenant, id).await?.into()))
     }
 
     async fn create_caption(

@@ -164,6 +164,7 @@ impl From<Worker> for v1::Worker {
             draining: worker.draining,
             connected: worker.connected,
             seen_at: Some(wire::timestamp(worker.seen_at)),
+            probe_trouble: worker.probe_trouble.unwrap_or_default(),
         }
     }
 }

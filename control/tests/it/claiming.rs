@@ -11,6 +11,7 @@ use control::{
     },
     domain::{Failure, TaskKind, TaskState},
     plan,
+    verdict::{Cause, RetryDelays},
 };
 
 use crate::rows::{
@@ -24,6 +25,8 @@ fn setback(code: &str) -> Setback {
         retryable: true,
         backoff_seconds: 0.0,
         expired_only: false,
+        cause: Cause::Unknown,
+        probe_retry: RetryDelays::default(),
     }
 }
 

@@ -10,6 +10,7 @@ use control::{
     },
     domain::{Failure, JobState, TaskKind, VideoState},
     page::Cursor,
+    verdict::{Cause, RetryDelays},
 };
 
 use crate::rows::{
@@ -33,6 +34,8 @@ async fn poison_ends_its_job_with_a_reason_and_frees_the_queue() {
         retryable: true,
         backoff_seconds: 0.0,
         expired_only: false,
+        cause: Cause::Unknown,
+        probe_retry: RetryDelays::default(),
     };
     let mut attempts = 0;
     while jobs::state(&*c, id).await.unwrap().unwrap().0 != JobState::Failed {
@@ -65,6 +68,8 @@ async fn what_cannot_be_retried_fails_at_once() {
         retryable: false,
         backoff_seconds: 0.0,
         expired_only: false,
+        cause: Cause::Unknown,
+        probe_retry: RetryDelays::default(),
     };
     ending::attempt(&*c, lease(&claimed), &setback, GRACE).await.unwrap().unwrap();
     assert_eq!(jobs::state(&*c, id).await.unwrap().unwrap().0, JobState::Failed);
@@ -307,6 +312,8 @@ async fn a_probe_fills_the_video_in_or_fails_it() {
                 retryable: false,
                 backoff_seconds: 0.0,
                 expired_only: false,
+                cause: Cause::Source,
+                probe_retry: RetryDelays::default(),
             };
             ending::attempt(&*c, lease(&claimed), &setback, GRACE).await.unwrap();
         }

@@ -11,6 +11,7 @@ use control::{
     },
     domain::{Failure, Owner, TaskKind, TaskState},
     plan::{self, NewTask},
+    verdict::{Cause, RetryDelays},
 };
 use media::{JobId, VideoId};
 use tokio_postgres::GenericClient;
@@ -173,6 +174,8 @@ async fn a_second_attempt_keeps_its_turn_and_a_retried_job_takes_new_ones() {
         retryable: true,
         backoff_seconds: 0.0,
         expired_only: false,
+        cause: Cause::Unknown,
+        probe_retry: RetryDelays::default(),
     };
     lease::set_back(&*c, lease_of(&failed), &setback).await.unwrap().unwrap();
     assert_eq!(claim(&db, &fleet, 1).await.remove(0).task, failed.task);

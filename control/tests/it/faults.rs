@@ -15,6 +15,7 @@ use control::{
         retrying, videos,
     },
     domain::Failure,
+    verdict::{Cause, RetryDelays},
 };
 use media::layout;
 use tokio::sync::Barrier;
@@ -256,6 +257,8 @@ async fn tasks_that_fail_together_come_back_spread_out() {
                 retryable: true,
                 backoff_seconds: 1.0,
                 expired_only: false,
+                cause: Cause::Unknown,
+                probe_retry: RetryDelays::default(),
             };
             lease::set_back(&tx, rows::lease(task), &setback).await.unwrap().unwrap();
         }

@@ -17,6 +17,7 @@ mod model;
 mod pictures;
 mod plane;
 mod postgres;
+mod probes;
 mod profiles;
 #[path = "../../../crates/authz/tests/provider/mod.rs"]
 mod provider;

@@ -12,6 +12,7 @@ use control::{
         tasks,
     },
     domain::{Failure, TaskState},
+    verdict::{Cause, RetryDelays},
 };
 use media::TaskId;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
@@ -42,6 +43,8 @@ fn setback(expired_only: bool) -> Setback {
         retryable: true,
         backoff_seconds: 0.0,
         expired_only,
+        cause: Cause::Unknown,
+        probe_retry: RetryDelays::default(),
     }
 }
 

@@ -257,6 +257,7 @@ async fn a_film_whose_pictures_fail_for_good_is_finished_without_them() {
             code: "ffmpeg_crashed".to_owned(),
             message: "ended by signal 11".to_owned(),
             retryable: false,
+            cause: v1::FailureCause::Source.into(),
         };
         worker.say(worker_message::Message::Fail(fail)).await;
     }

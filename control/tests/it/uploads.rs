@@ -193,11 +193,12 @@ async fn upload_with_all_its_bytes_is_finished_even_without_its_data_plane() {
 
 /// No call waits for the probe of a resumable upload: the client reads the reason from its video.
 #[tokio::test]
-async fn source_that_is_refused_goes_and_its_video_keeps_the_reason() {
-    let plane = Plane::start().await;
+async fn refused_source_goes_at_once_where_none_is_kept_and_its_video_keeps_the_reason() {
+    let shared = Shared::new(crate::postgres::database().await);
+    let plane = Plane::with(shared, &["--rejected-keep", "0", "--probe-retry", "10m"]).await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
-    let mut refused = async |code: &str| {
+    let mut refused = async |code: &str, ours: bool| {
         let upload = begin(&caller, 6).await.unwrap();
         let writer = Uuid::new_v4().to_string();
         assert!(acquire(&caller, &upload.upload_id, 0, &writer).await.held);
@@ -215,22 +216,23 @@ async fn source_that_is_refused_goes_and_its_video_keeps_the_reason() {
             code: code.to_owned(),
             message: "as it is".to_owned(),
             retryable: false,
+            cause: if ours { 0 } else { v1::FailureCause::Source.into() },
         };
         worker.say(worker_message::Message::Fail(fail)).await;
-        let ask = || caller.ask(v1::GetVideoRequest { video_id: upload.video_id.clone() });
-        eventually("the video has failed", async || {
-            let video = caller.videos().get_video(ask()).await.unwrap().into_inner();
-            video.state() == v1::VideoState::Failed
-        })
-        .await;
         upload.video_id
     };
+    let state = async |id: &str| {
+        let ask = caller.ask(v1::GetVideoRequest { video_id: id.to_owned() });
+        caller.videos().get_video(ask).await.unwrap().into_inner().state()
+    };
     let source = |id: &str| plane.shared.store().join(layout::source(id.parse().unwrap()));
-    // A full disk on the server does not mean that the source is invalid.
-    let ours = refused("disk_full").await;
-    let theirs = refused("not_a_video").await;
-    eventually("what is no film is deleted", async || !source(&theirs).exists()).await;
+    // A full disk on the server says nothing about the source.
+    let ours = refused("disk_full", true).await;
+    let theirs = refused("not_a_video", false).await;
+    eventually("a refused source is deleted", async || !source(&theirs).exists()).await;
+    assert_eq!(state(&theirs).await, v1::VideoState::Failed);
     assert!(source(&ours).exists());
+    assert_eq!(state(&ours).await, v1::VideoState::Probing);
     let request = caller.ask(v1::GetVideoRequest { video_id: theirs });
     let video = caller.videos().get_video(request).await.unwrap().into_inner();
     assert_eq!(video.failure.unwrap().code, "not_a_video");

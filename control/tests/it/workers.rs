@@ -293,13 +293,13 @@ async fn visibility_and_deletion_reach_the_index_object() {
 }
 
 #[tokio::test]
-async fn a_source_that_is_no_video_leaves_nothing_behind() {
+async fn a_source_that_is_no_video_is_refused_by_name_and_kept_for_a_while() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
     let (id, complete) = film::send_source(&plane, &caller).await;
     let mut uploads = caller.uploads();
-    let waiting = uploads.complete_upload(caller.ask(complete));
+    let waiting = uploads.complete_upload(caller.ask(complete.clone()));
     let probe = async {
         worker.want(1).await;
         let lease = worker.lease().await;
@@ -309,6 +309,7 @@ async fn a_source_that_is_no_video_leaves_nothing_behind() {
             code: "truncated_source".to_owned(),
             message: "the file ends early".to_owned(),
             retryable: false,
+            cause: v1::FailureCause::Source.into(),
         };
         worker.say(worker_message::Message::Fail(fail)).await;
     };
@@ -318,10 +319,23 @@ async fn a_source_that_is_no_video_leaves_nothing_behind() {
         (problem.code, problem.violations[0].field.as_str()),
         (Code::TruncatedSource, "video")
     );
+    assert_eq!(problem.video_id.as_ref(), Some(&id));
     let request = caller.ask(v1::GetVideoRequest { video_id: id.clone() });
-    assert!(caller.videos().get_video(request).await.is_err());
+    let video = caller.videos().get_video(request).await.unwrap().into_inner();
+    assert_eq!(video.state(), v1::VideoState::Failed);
     let source = plane.shared.store().join(layout::source(id.parse().unwrap()));
-    assert!(!source.exists());
+    assert!(source.exists());
+    // The reply was lost: the same again says the same.
+    let again = caller.uploads().complete_upload(caller.ask(complete)).await.unwrap_err();
+    assert_eq!(Problem::from_status(&again).video_id, Some(id.clone()));
+    let request = caller.ask(v1::DeleteVideoRequest { video_id: id, revision: None });
+    caller.videos().delete_video(request).await.unwrap();
+    let deleted = async {
+        while source.exists() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(crate::plane::DEADLINE, deleted).await.expect("DELETE works at once");
     plane.stop().await;
 }
 

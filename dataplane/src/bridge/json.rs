@@ -109,7 +109,7 @@ fn some(text: &str) -> Value {
     if text.is_empty() { Value::Null } else { Value::from(text) }
 }
 
-fn video_state(state: v1::VideoState) -> &'static str {
+pub(crate) fn video_state(state: v1::VideoState) -> &'static str {
     match state {
         v1::VideoState::Unspecified => "unknown",
         v1::VideoState::Uploading => "uploading",

@@ -209,22 +209,25 @@ const fn retracts(code: Code) -> bool {
 }
 
 fn created(video: &v1::Video) -> Reply {
-    let probing = video.state() == VideoState::Probing;
-    let (code, message) = if probing {
-        (
+    // Nothing is created until it is known to be a video: not while it is probed, nor after a probe that was
+    // given up for reasons of ours.
+    let (code, message) = match video.state() {
+        VideoState::Probing => (
             StatusCode::ACCEPTED,
             "the video is stored and will be examined as soon as a worker is free",
-        )
-    } else {
-        (StatusCode::CREATED, "the video is stored")
+        ),
+        VideoState::Failed if video.metadata.is_none() => {
+            (StatusCode::ACCEPTED, "the video is stored, but could not be examined: probe it again")
+        }
+        _ => (StatusCode::CREATED, "the video is stored"),
     };
     let mut document = json!({
         "videoId": video.video_id,
         "message": message,
         "metadata": video.metadata.as_ref().map(shape::metadata),
     });
-    if probing {
-        document["state"] = "probing".into();
+    if code == StatusCode::ACCEPTED {
+        document["state"] = shape::video_state(video.state()).into();
     }
     let mut reply = reply::json(code, &document);
     reply::set(&mut reply, header::LOCATION, &format!("/api/videos/{}", video.video_id));

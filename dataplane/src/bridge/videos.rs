@@ -184,6 +184,24 @@ pub(crate) async fn delete(
     Ok(reply::status(StatusCode::NO_CONTENT))
 }
 
+/// Has its source probed again.
+pub(crate) async fn probe(app: &App, caller: &Caller, video: VideoId) -> Result<Reply, Problem> {
+    let probed = app
+        .control
+        .call(CALL_TIME_MAX, |channel| {
+            let request = caller.ask(v1::ReprobeVideoRequest { video_id: video.to_string() });
+            async move { VideoServiceClient::new(channel).reprobe_video(request).await }
+        })
+        .await
+        .map_err(|status| refusal(&status))?;
+    app.catalog.changed(video);
+    let document =
+        json!({ "videoId": probed.video_id, "state": shape::video_state(probed.state()) });
+    let mut reply = reply::json(StatusCode::ACCEPTED, &document);
+    reply::set(&mut reply, header::LOCATION, &format!("/api/videos/{video}"));
+    Ok(reply)
+}
+
 /// Checks a title's length.
 pub(crate) fn title_of(text: String) -> Result<String, Problem> {
     short("title", text, TITLE_CHARS_MAX)

@@ -136,6 +136,13 @@ impl VideoService for FakeControl {
         Ok(Response::new(v1::DeleteVideoResponse {}))
     }
 
+    async fn reprobe_video(
+        &self,
+        _request: Request<v1::ReprobeVideoRequest>,
+    ) -> Result<Response<v1::Video>, Status> {
+        Err(Status::unimplemented("no test asks for it"))
+    }
+
     async fn create_caption(
         &self,
         _request: Request<v1::CreateCaptionRequest>,

@@ -153,8 +153,11 @@ impl UploadService for FakeControl {
             (row.upload.complete, row.writer) = (true, String::new());
             self.uploads.put(row);
         }
-        let probing = request.title == "slow";
-        let state = if probing { v1::VideoState::Probing } else { v1::VideoState::Uploaded };
+        let state = match request.title.as_str() {
+            "slow" => v1::VideoState::Probing,
+            "given up" => v1::VideoState::Failed,
+            _ => v1::VideoState::Uploaded,
+        };
         let metadata = v1::VideoMetadata {
             duration_seconds: 2.5,
             format: "mov".to_owned(),
@@ -167,7 +170,7 @@ impl UploadService for FakeControl {
         Ok(Response::new(v1::Video {
             video_id: request.video_id,
             state: state.into(),
-            metadata: (!probing).then_some(metadata),
+            metadata: (state == v1::VideoState::Uploaded).then_some(metadata),
             ..v1::Video::default()
         }))
     }

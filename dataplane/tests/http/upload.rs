@@ -106,10 +106,12 @@ async fn form_in_any_order_is_stored_and_answered_in_the_fixed_shape() {
 }
 
 #[tokio::test]
-async fn slow_probe_is_accepted() {
-    let fixture = Fixture::new().await;
-    let reply = fixture.post(&form(&[("video", b"abc"), ("title", b"slow")])).await;
-    assert_eq!((reply.status, reply.json()["state"].clone()), (202, "probing".into()));
+async fn source_that_was_not_examined_is_accepted_and_not_created() {
+    for (title, state) in [("slow", "probing"), ("given up", "failed")] {
+        let fixture = Fixture::new().await;
+        let reply = fixture.post(&form(&[("video", b"abc"), ("title", title.as_bytes())])).await;
+        assert_eq!((reply.status, reply.json()["state"].clone()), (202, state.into()));
+    }
 }
 
 #[tokio::test]

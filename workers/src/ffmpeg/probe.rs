@@ -9,6 +9,7 @@ mod cut;
 mod hold;
 mod judge;
 mod report;
+pub mod sample;
 
 use std::{path::Path, time::Duration};
 
@@ -19,7 +20,7 @@ use self::{
     judge::{Ends, first_pts, last_pts},
     report::Report,
 };
-use super::{Fault, Toolbox, args, run::ask};
+use super::{Fault, Toolbox, args, fault::Cause, run::ask};
 use crate::source::{Input, Source as Opened};
 
 /// The code of a file that ends too early.
@@ -39,6 +40,9 @@ const LAST_SECONDS: [f64; 2] = [10.0, 120.0];
 /// `not_a_video` or `truncated_source` for a file that cannot be used, else the run's fault.
 pub async fn probe(toolbox: &Toolbox, file: &Opened, scratch: &Path) -> Result<Source, Fault> {
     let bytes = file.bytes()?;
+    if bytes == 0 {
+        return Err(Fault::permanent("not_a_video", "is empty"));
+    }
     let source = file.input();
     let prober = Prober { toolbox, source, scratch };
     let json = match prober.ask(args::probe_streams(source)).await {
@@ -130,13 +134,13 @@ impl Prober<'_> {
     }
 }
 
-/// A file on which ffprobe fails, in whatever way of its own, is not a video that we can read.
+/// What a finding of ffprobe means for an uploader. A fault of the host stays one, whatever the file is.
 fn unreadable(fault: Fault, lacks_index: bool) -> Fault {
-    match fault.code.as_ref() {
-        "not_a_video" | "ffmpeg_failed" if lacks_index => {
+    match (fault.cause, fault.code.as_ref()) {
+        (Cause::Source, "not_a_video" | "unsupported") if lacks_index => {
             Fault::permanent(TRUNCATED, "ends before the index of its film")
         }
-        "ffmpeg_failed" | "ffmpeg_crashed" | "unsupported" | "output_too_large" => {
+        (Cause::Source, "unsupported" | "output_too_large") => {
             Fault::permanent("not_a_video", format!("cannot be read as a video: {}", fault.message))
         }
         _ => fault,

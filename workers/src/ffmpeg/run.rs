@@ -31,7 +31,7 @@ use tracing::{Span, field::Empty};
 
 use super::{
     Fault, Progress, Toolbox,
-    fault::{Stopped, classify},
+    fault::{Stopped, classify, unread},
 };
 use crate::{sandbox::Limits, source::Input};
 
@@ -305,7 +305,11 @@ impl Running {
             }
             text.extend_from_slice(&bytes);
         }
-        Ok(text)
+        // What could be read only in part is answered in part, with exit code 0.
+        match unread(&self.progress.log()) {
+            Some(fault) => Err(fault),
+            None => Ok(text),
+        }
     }
 }
 

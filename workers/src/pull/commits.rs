@@ -10,7 +10,10 @@ use api::{code::Code, v1};
 use runtime::telemetry::context;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{ffmpeg::Fault, task::Interruption};
+use crate::{
+    ffmpeg::{Fault, fault::Cause},
+    task::Interruption,
+};
 
 /// Pause before a commit that control could not take for the moment.
 const RETRY_DELAY: Duration = Duration::from_millis(1000);
@@ -112,7 +115,7 @@ impl Commits {
                 Err(Interruption::Lost)
             }
             Some(v1::Failure { code, message }) => {
-                Err(Interruption::Failed(Fault { code: code.into(), message, retryable: true }))
+                Err(Interruption::Failed(Fault { code: code.into(), message, cause: Cause::Host }))
             }
         };
         // The task may be gone already; then nobody cares.

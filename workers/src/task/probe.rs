@@ -3,14 +3,32 @@
 use std::path::Path;
 
 use super::{Interruption, Place, Task};
-use crate::ffmpeg::probe;
+use crate::ffmpeg::{
+    Fault,
+    fault::Cause,
+    probe::{self, sample},
+};
 
 pub(super) async fn run(
     task: &Task,
     place: &Place<'_>,
     scratch: &Path,
 ) -> Result<(), Interruption> {
-    let source = probe::probe(&task.workshop.toolbox, &place.source, scratch).await?;
+    let toolbox = &task.workshop.toolbox;
+    let probed = probe::probe(toolbox, &place.source, scratch).await;
     place.intact()?;
-    task.committer.commit(Vec::new(), true, Some(source.into())).await
+    match probed {
+        Ok(source) => task.committer.commit(Vec::new(), true, Some(source.into())).await,
+        Err(fault) => Err(weighed(fault, sample::check(toolbox, scratch).await).into()),
+    }
+}
+
+/// A probe's failure in the light of the sample's probe on the same host: of a host that fails there, too,
+/// nothing is believed.
+fn weighed(fault: Fault, sample: Result<(), Fault>) -> Fault {
+    match (fault.cause, sample) {
+        (_, Err(why)) => Fault { cause: Cause::UnhealthyHost, ..why },
+        (Cause::Host, Ok(())) => Fault { cause: Cause::HealthyHost, ..fault },
+        (_, Ok(())) => fault,
+    }
 }

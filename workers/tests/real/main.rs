@@ -11,6 +11,7 @@ mod control;
 mod encodes;
 mod faults;
 mod fence;
+mod host_faults;
 mod hostile;
 mod inputs;
 mod messages;

@@ -91,6 +91,7 @@ async fn probe_refuses_what_is_no_video_and_what_ends_too_early() {
         let clip = Clip::bytes(name, bytes);
         let fail = control.work(worker.probe(&clip.path())).await.expect_err(name);
         assert_eq!(fail.code, code, "{name}: {}", fail.message);
+        assert_eq!(fail.cause(), api::v1::FailureCause::Source, "{name}: {}", fail.message);
         assert!(!fail.retryable && !fail.message.contains('/'), "{name}: {}", fail.message);
     }
 }

@@ -37,13 +37,22 @@ pub async fn complete(
 /// # Errors
 /// [`DbError`] as every function here.
 pub async fn bury(db: &impl GenericClient, video: VideoId) -> Result<(), DbError> {
+    give_up(db, video).await?;
+    db.execute("DELETE FROM uploads WHERE video_id = $1 AND state = 'complete'", &[&video.uuid()])
+        .await?;
+    Ok(())
+}
+
+/// A video's open upload is swept; the video stays as it is.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn give_up(db: &impl GenericClient, video: VideoId) -> Result<(), DbError> {
     db.execute(
         "UPDATE uploads SET state = 'dead' WHERE video_id = $1 AND state = 'open'",
         &[&video.uuid()],
     )
     .await?;
-    db.execute("DELETE FROM uploads WHERE video_id = $1 AND state = 'complete'", &[&video.uuid()])
-        .await?;
     Ok(())
 }
 

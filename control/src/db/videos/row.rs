@@ -59,6 +59,17 @@ pub struct Video {
     pub uploaded: Vec<Described>,
 }
 
+impl Video {
+    /// Whether it takes a source: its first one, or another one in the place of one that never became playable.
+    pub fn takes_source(&self) -> bool {
+        match self.state {
+            VideoState::Uploading => true,
+            VideoState::Failed => self.source.is_none(),
+            _ => false,
+        }
+    }
+}
+
 /// A picture that a video has.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Pictured {

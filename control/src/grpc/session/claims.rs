@@ -5,21 +5,23 @@
 
 use std::{sync::Arc, time::Duration};
 
+use api::v1;
 use tokio::{task::JoinSet, time::Instant};
 
-use super::{LeaseId, Out, Session, TRIES_MAX, handing::Prepared, places::Lane};
+use super::{super::said, LeaseId, Out, Session, TRIES_MAX, handing::Prepared, places::Lane};
 use crate::{
     admit,
     bus::Event,
     db::{
         WORK_TRIES_MAX,
         claim::{self, Share},
-        lease, retrying,
+        lease, retrying, workers,
     },
     deps::Deps,
-    domain::Failure,
+    domain::{Failure, TaskKind},
     grpc::leases::Unprepared,
     plan::PRIORITY_EXPRESS_MIN,
+    verdict::Cause,
 };
 
 /// How long a task rests whose lease could not be prepared: another instance may have more luck at once, and
@@ -71,6 +73,28 @@ fn share(lane: Lane, limit: u32) -> Share {
 }
 
 impl Session {
+    /// Records whether the worker can probe; while it cannot, it gets no probes.
+    pub(super) async fn health(&mut self, health: &v1::Health) {
+        let (can_probe, trouble) = said::health(health);
+        let healthy = |kind: &TaskKind| can_probe || *kind != TaskKind::Probe;
+        let kinds: Vec<TaskKind> = TaskKind::LEASED.into_iter().filter(healthy).collect();
+        let changed = kinds != self.claimer.kinds;
+        self.claimer.kinds = kinds;
+        if !can_probe {
+            let (id, name) = (self.worker, &self.claimer.name);
+            tracing::warn!(worker.id = %id, worker.name = name, trouble, "worker cannot probe");
+        }
+        let recorded = retrying(TRIES_MAX, || async {
+            workers::health(&*self.deps.db.get().await?, self.worker, can_probe, &trouble).await
+        });
+        if let Err(error) = recorded.await {
+            tracing::warn!(%error, "failed to record a worker's health");
+        }
+        if changed && can_probe {
+            self.claim_all().await;
+        }
+    }
+
     /// Whether a call for this lane is for us.
     pub(super) fn wants(&self, lane: Lane) -> bool {
         !self.draining && self.setbacks.paused.is_none() && self.places.free(lane) > 0
@@ -166,7 +190,8 @@ impl Session {
             Unprepared::Task(failure) => {
                 let deps = self.deps.clone();
                 self.returning().spawn(async move {
-                    if let Err(error) = admit::setback(&deps, id, failure, true).await {
+                    let recorded = admit::setback(&deps, id, failure, true, Cause::Unknown).await;
+                    if let Err(error) = recorded {
                         tracing::warn!(%error, "failed to record a failure");
                     }
                 });

@@ -10,12 +10,12 @@ use uuid::Uuid;
 
 use super::{
     super::{gate::owner, input, videos::video},
+    has_source, open,
     steps::writer,
-    uploading,
 };
 use crate::{
     db::{
-        CALL_TRIES_MAX, DbError, retrying,
+        CALL_TRIES_MAX, DbError, probes, retrying,
         uploads::{
             endings,
             sessions::{self, NewUpload, Upload},
@@ -40,7 +40,7 @@ pub(super) async fn begin(
     let owner = owner(principal);
     let (video_id, store, new_video) = match reserved {
         Some(id) => {
-            let row = uploading(video(deps, &owner.tenant, id).await?)?;
+            let row = open(video(deps, &owner.tenant, id).await?)?;
             (id, row.store, None)
         }
         None => {
@@ -64,17 +64,26 @@ async fn row(
     let mut connection = deps.db.get().await?;
     let tx = connection.transaction().await?;
     if new_video.is_none() {
+        // Locked, so that its old source is neither probed nor deleted meanwhile.
+        if !probes::takes_source(&tx, new.video).await? {
+            return Ok(Err(has_source()));
+        }
         endings::bury_lapsed(&tx, new.video).await?;
     }
-    let open = sessions::open(&tx, &owner.tenant).await?;
-    if let Err(problem) = policy.admits(open, new.length.unwrap_or(0)) {
+    let held = sessions::open(&tx, &owner.tenant).await?;
+    if let Err(problem) = policy.admits(held, new.length.unwrap_or(0)) {
         return Ok(Err(problem));
     }
     if let Some(video) = new_video {
         videos::create(&tx, owner, video).await?;
     }
     let begun = sessions::begin(&tx, new, policy.lasting).await?;
+    let (keep, bytes_max) = policy.refused();
+    let dropped = probes::drop_refused(&tx, keep, bytes_max).await?;
     tx.commit().await?;
+    if dropped > 0 {
+        deps.bus.chores.notify_one();
+    }
     Ok(Ok(begun))
 }
 

@@ -62,7 +62,8 @@ impl Report {
     pub(super) fn parse(json: &[u8]) -> Result<Self, Fault> {
         let text = String::from_utf8_lossy(json);
         serde_json::from_str(&text)
-            .map_err(|_| Fault::permanent("not_a_video", "cannot be read as a video"))
+            // ffprobe writes JSON of any file that it can open.
+            .map_err(|_| Fault::retryable("ffmpeg_failed", "ffprobe's answer is not JSON"))
     }
 
     /// The one video that is encoded: the default one, else the first. Cover art is none, whether the

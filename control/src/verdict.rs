@@ -1,0 +1,234 @@
+//! What becomes of a task after an attempt without success. Pure.
+//!
+//! **Invariant:** only a finding about the bytes blames a source, and while a second worker can look at them,
+//! only with that worker's agreement. Whatever else ends a probe is a fault of its host, and is retried.
+
+use std::{str::FromStr, time::Duration};
+
+use crate::domain::{Failure, TaskKind};
+
+/// Probes of one source that end without a finding before it is given up.
+pub const PROBE_TRIES_MAX: u32 = 8;
+/// Healthy workers on which a probe ends without a finding before it is given up.
+const FAULTED_WORKERS_MAX: usize = 2;
+/// From the first queuing of a probe until it is given up, in seconds.
+pub const PROBE_SECONDS_MAX: f64 = 24.0 * 3600.0;
+/// Doublings beyond this exceed any backoff.
+const DOUBLINGS_MAX: u32 = 20;
+/// The code of a probe that was given up; its source is kept.
+pub const PROBE_FAILED: &str = "probe_failed";
+
+/// What the end of an attempt is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A finding about the source's bytes.
+    Source,
+    /// The host, which afterwards probed its own sample well.
+    HealthyHost,
+    /// The host, which fails to probe its own sample: it says nothing, and the attempt does not count.
+    UnhealthyHost,
+    /// Unknown: the worker is gone, or did not say.
+    Unknown,
+}
+
+/// Pauses between the tries of a probe; the last one repeats.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RetryDelays {
+    seconds: [f64; Self::COUNT_MAX],
+    count: usize,
+}
+
+impl RetryDelays {
+    const COUNT_MAX: usize = 8;
+
+    /// The pause after try number `attempt`, which counts from 1.
+    fn after(&self, attempt: u32) -> f64 {
+        let index = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
+        self.seconds[index.min(self.count - 1)]
+    }
+}
+
+impl Default for RetryDelays {
+    fn default() -> Self {
+        Self { seconds: [2.0, 10.0, 60.0, 600.0, 0.0, 0.0, 0.0, 0.0], count: 4 }
+    }
+}
+
+impl FromStr for RetryDelays {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut seconds = [0.0; Self::COUNT_MAX];
+        let mut count = 0;
+        for part in text.split(',') {
+            let delay: Duration =
+                runtime::duration::parse(part.trim()).map_err(|error| error.to_string())?;
+            let place = seconds.get_mut(count);
+            *place.ok_or_else(|| format!("must be 1 to {} durations", Self::COUNT_MAX))? =
+                delay.as_secs_f64();
+            count += 1;
+        }
+        Ok(Self { seconds, count })
+    }
+}
+
+/// Where a leased task stands when its attempt ends.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// What it does.
+    pub kind: TaskKind,
+    /// Leases so far, this one included.
+    pub attempt: u32,
+    /// Leases of other kinds than probes before the task counts as poison.
+    pub attempts_max: u32,
+    /// Seconds since it was queued.
+    pub age_seconds: f64,
+    /// The worker whose attempt ends.
+    pub worker: String,
+    /// Workers with a finding about the bytes, from earlier attempts.
+    pub findings: Vec<String>,
+    /// Healthy workers without one, from earlier attempts.
+    pub faulted_on: Vec<String>,
+    /// Another worker is connected that could do it.
+    pub others: bool,
+}
+
+/// What becomes of the task.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Next {
+    /// Another attempt, after so many seconds.
+    Again(f64),
+    /// No further attempt.
+    End(Failure),
+}
+
+/// Decides; `backoff_seconds` and `retryable` are as the attempt's end says.
+pub fn next(
+    standing: &Standing,
+    (failure, cause): (&Failure, Cause),
+    retryable: bool,
+    backoff_seconds: f64,
+    delays: &RetryDelays,
+) -> Next {
+    let agreed = !standing.others || standing.findings.iter().any(|one| *one != standing.worker);
+    if standing.kind == TaskKind::Probe {
+        return probe(standing, failure, cause, agreed, delays);
+    }
+    let last = standing.attempt >= standing.attempts_max;
+    if last || (!retryable && (cause != Cause::Source || agreed)) {
+        return Next::End(failure.clone());
+    }
+    let doublings = standing.attempt.saturating_sub(1).min(DOUBLINGS_MAX);
+    Next::Again(backoff_seconds * f64::from(1_u32 << doublings))
+}
+
+fn probe(
+    standing: &Standing,
+    failure: &Failure,
+    cause: Cause,
+    agreed: bool,
+    delays: &RetryDelays,
+) -> Next {
+    let known = |names: &[String]| names.contains(&standing.worker);
+    let faulted = standing.faulted_on.len() + usize::from(!known(&standing.faulted_on));
+    let spent = match cause {
+        Cause::Source if agreed => return Next::End(failure.refusal()),
+        Cause::UnhealthyHost => false,
+        Cause::HealthyHost if faulted >= FAULTED_WORKERS_MAX => true,
+        _ => standing.attempt >= PROBE_TRIES_MAX,
+    };
+    if spent || standing.age_seconds >= PROBE_SECONDS_MAX {
+        return Next::End(given_up(failure));
+    }
+    match cause {
+        // The next worker's turn.
+        Cause::Source if !known(&standing.findings) => Next::Again(0.0),
+        _ => Next::Again(delays.after(standing.attempt)),
+    }
+}
+
+/// How a probe ends that nobody could finish.
+pub fn given_up(last: &Failure) -> Failure {
+    let message =
+        format!("the source could not be examined, and is kept: {} ({})", last.message, last.code);
+    Failure::new(PROBE_FAILED, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn standing(attempt: u32, others: bool) -> Standing {
+        Standing {
+            kind: TaskKind::Probe,
+            attempt,
+            attempts_max: 4,
+            age_seconds: 0.0,
+            worker: "a".to_owned(),
+            findings: Vec::new(),
+            faulted_on: Vec::new(),
+            others,
+        }
+    }
+
+    fn decide(standing: &Standing, code: &str, cause: Cause) -> Next {
+        let failure = Failure::new(code, "why");
+        next(standing, (&failure, cause), cause != Cause::Source, 1.0, &RetryDelays::default())
+    }
+
+    fn code(next: Next) -> String {
+        match next {
+            Next::End(failure) => failure.code,
+            Next::Again(seconds) => format!("again {seconds}"),
+        }
+    }
+
+    #[test]
+    fn a_finding_is_final_only_with_a_second_workers_agreement_where_there_is_one() {
+        let alone = standing(1, false);
+        assert_eq!(code(decide(&alone, "truncated_source", Cause::Source)), "truncated_source");
+        assert_eq!(code(decide(&alone, "unsupported", Cause::Source)), "not_a_video");
+        let mut two = standing(1, true);
+        assert_eq!(code(decide(&two, "not_a_video", Cause::Source)), "again 0");
+        two.findings = vec!["a".to_owned()];
+        assert_eq!(code(decide(&two, "not_a_video", Cause::Source)), "again 2", "its own is none");
+        two.findings.push("b".to_owned());
+        assert_eq!(code(decide(&two, "not_a_video", Cause::Source)), "not_a_video");
+        let chunk = Standing { kind: TaskKind::Chunk, ..standing(1, true) };
+        assert_eq!(code(decide(&chunk, "not_a_video", Cause::Source)), "again 1");
+        let chunk = Standing { kind: TaskKind::Chunk, ..standing(4, true) };
+        assert_eq!(code(decide(&chunk, "not_a_video", Cause::Source)), "not_a_video");
+    }
+
+    #[test]
+    fn a_hosts_fault_is_retried_later_and_later_and_never_blames_the_source() {
+        let tries = (1..=8).map(|attempt| {
+            code(decide(&standing(attempt, true), "not_a_video", Cause::HealthyHost))
+        });
+        let expected = ["again 2", "again 10", "again 60", "again 600", "again 600", "again 600"];
+        let expected = expected.into_iter().chain(["again 600", PROBE_FAILED]);
+        assert!(tries.eq(expected.map(str::to_owned)));
+        let mut second = standing(2, true);
+        second.faulted_on = vec!["b".to_owned()];
+        assert_eq!(code(decide(&second, "ffmpeg_crashed", Cause::HealthyHost)), PROBE_FAILED);
+        assert_eq!(code(decide(&second, "ffmpeg_crashed", Cause::UnhealthyHost)), "again 10");
+        assert_eq!(code(decide(&second, "worker_lost", Cause::Unknown)), "again 10");
+        second.faulted_on = vec!["a".to_owned()];
+        assert_eq!(code(decide(&second, "ffmpeg_crashed", Cause::HealthyHost)), "again 10");
+        let old = Standing { age_seconds: PROBE_SECONDS_MAX, ..standing(2, true) };
+        for cause in [Cause::HealthyHost, Cause::UnhealthyHost, Cause::Unknown, Cause::Source] {
+            assert_eq!(code(decide(&old, "ffmpeg_crashed", cause)), PROBE_FAILED);
+        }
+    }
+
+    #[test]
+    fn delays_are_read_and_the_last_one_repeats() {
+        let delays: RetryDelays = "2s, 10s,1m,10m".parse().unwrap();
+        assert_eq!(delays, RetryDelays::default());
+        assert_eq!(delays.after(1), 2.0);
+        assert_eq!(delays.after(u32::MAX), 600.0);
+        for text in ["", "x", "1s,", "1s,1s,1s,1s,1s,1s,1s,1s,1s"] {
+            text.parse::<RetryDelays>().unwrap_err();
+        }
+    }
+}

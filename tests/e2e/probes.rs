@@ -1,0 +1,231 @@
+//! Hosts on which probes fail: no good upload is lost, no worker stays out for a bad file, and a wrong verdict
+//! can be undone.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Child,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::future::join_all;
+use hyper::Method;
+use serde_json::json;
+
+use crate::harness::{client::Client, clip::Numbered, eventually, stack::Stack};
+
+const SOON: Duration = Duration::from_secs(30);
+const HONEST: &str = "exec ffprobe \"$@\"";
+const INVALID: &str = "echo '[error] x: Invalid data found when processing input' >&2; exit 1";
+
+/// A stand-in for ffprobe at a fixed path; it answers `-version` whatever it does else.
+struct Ffprobe(PathBuf);
+
+impl Ffprobe {
+    /// In a folder of its own below `dir`: the sandbox lets ffprobe read the folder that its program lies in.
+    fn new(dir: &Path, name: &str, act: &str) -> Self {
+        let dir = dir.join(name);
+        fs::create_dir(&dir).expect("make folder");
+        let script = Self(dir.join("ffprobe"));
+        script.set(act);
+        script
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("UTF-8 path")
+    }
+
+    /// Changes what the next run does.
+    fn set(&self, act: &str) {
+        let draft = self.0.with_extension("draft");
+        let version = "[[ \" $* \" == *' -version '* ]] && exec ffprobe \"$@\"";
+        fs::write(&draft, format!("#!/bin/bash\n{version}\n{act}\n")).expect("write script");
+        fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).expect("make executable");
+        fs::rename(&draft, &self.0).expect("replace script");
+    }
+}
+
+/// `act` for every file but the sample that workers carry.
+fn but_for_the_sample(act: &str) -> String {
+    format!("[[ \" $* \" == *sample.mp4* ]] && exec ffprobe \"$@\"\n{act}")
+}
+
+/// A service of one worker whose ffprobe does `act`, and retries at once.
+async fn stack(act: &str) -> (Stack, Ffprobe) {
+    let mut stack = Stack::new(&[
+        ("STREAMING_WORKERS", "1"),
+        ("STREAMING_WORKER_SAMPLE_RETRY", "200ms"),
+        ("STREAMING_PROBE_RETRY", "200ms"),
+    ]);
+    let ffprobe = Ffprobe::new(stack.beside(), "stand-in", act);
+    stack.set("STREAMING_FFPROBE", ffprobe.path());
+    stack.up().await;
+    (stack, ffprobe)
+}
+
+/// Why workers cannot probe, of those that cannot.
+async fn troubles(stack: &Stack) -> Vec<String> {
+    let listed = stack.rpc().workers().list_workers(api::v1::ListWorkersRequest {}).await;
+    let workers = listed.expect("list workers").into_inner().workers;
+    let troubles = workers.into_iter().filter(|worker| worker.connected).map(|w| w.probe_trouble);
+    troubles.filter(|trouble| !trouble.is_empty()).collect()
+}
+
+async fn state(client: &Client, video: &str) -> String {
+    let video = client.get(&format!("/api/videos/{video}")).await.expect(200).json();
+    video["state"].as_str().expect("state").to_owned()
+}
+
+async fn becomes(client: &Client, video: &str, wanted: &str) {
+    eventually(wanted, SOON, async || (state(client, video).await == wanted).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_good_upload_outlives_every_fault_of_the_only_host() {
+    let (stack, ffprobe) = stack(HONEST).await;
+    let client = stack.client();
+    let film = Numbered::seconds(6).file();
+    for fault in [
+        "kill -KILL $$",
+        "kill -SEGV $$",
+        "exit 127",
+        "exit 1",
+        "echo '[error] x: Input/output error' >&2; exit 1",
+    ] {
+        ffprobe.set(fault);
+        let upload = client.upload(&film, &[]);
+        let mended = async {
+            eventually("the worker is unhealthy", SOON, async || {
+                (!troubles(&stack).await.is_empty()).then_some(())
+            })
+            .await;
+            ffprobe.set(HONEST);
+        };
+        let (reply, ()) = tokio::join!(upload, mended);
+        let stored = reply.expect(201).json();
+        assert_eq!(stored["metadata"]["height"], 180, "{fault}: {stored:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_a_host_fails_to_probe_is_accepted_and_probed_once_it_is_mended() {
+    let (stack, ffprobe) = stack("kill -KILL $$").await;
+    let client = stack.client();
+    let film = Numbered::seconds(6).file();
+    let bytes = Bytes::from(fs::read(&film).expect("read film"));
+    let length = bytes.len().to_string();
+    let headers = [
+        ("tus-resumable", "1.0.0"),
+        ("upload-length", length.as_str()),
+        ("content-type", "application/offset+octet-stream"),
+    ];
+    let sent = client.send(Method::POST, "/api/uploads", &headers, bytes).await.expect("POST");
+    let resumable = sent.expect(201).header("video-id").to_owned();
+    let reply = client.upload(&film, &[]).await.expect(202);
+    let accepted = reply.json();
+    assert_eq!(accepted["state"], "probing", "{accepted:#}");
+    let form = accepted["videoId"].as_str().expect("videoId").to_owned();
+    assert!(!troubles(&stack).await.is_empty());
+    for video in [&resumable, &form] {
+        assert_eq!(state(&client, video).await, "probing");
+        assert!(stack.objects().contains(&format!("videos/{video}/source")));
+    }
+    ffprobe.set(HONEST);
+    for video in [&resumable, &form] {
+        becomes(&client, video, "uploaded").await;
+    }
+}
+
+/// A worker beside the stack's own. Killed when dropped.
+struct Second(Child);
+
+impl Second {
+    async fn start(stack: &Stack, ffprobe: &Ffprobe) -> Self {
+        let child = stack
+            .command("streaming-worker")
+            .arg("run")
+            .env("STREAMING_CONTROL_URLS", format!("http://{}", stack.grpc))
+            .env("STREAMING_TOKEN_FILE", stack.data().join("run/worker.token"))
+            .env("STREAMING_WORKER_NAME", "second")
+            .env("STREAMING_FFPROBE", ffprobe.path())
+            .spawn();
+        let second = Self(child.expect("start worker"));
+        eventually("the second worker is connected", SOON, async || {
+            let listed = stack.rpc().workers().list_workers(api::v1::ListWorkersRequest {}).await;
+            let workers = listed.expect("list workers").into_inner().workers;
+            workers.iter().any(|w| w.connected && w.name == "second").then_some(())
+        })
+        .await;
+        second
+    }
+}
+
+impl Drop for Second {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_worker_beside_a_good_one_loses_no_upload() {
+    let (stack, _honest) = stack(HONEST).await;
+    let client = stack.client();
+    let film = Numbered::seconds(6).file();
+    for (number, act) in
+        ["kill -KILL $$".to_owned(), but_for_the_sample("exit 127"), but_for_the_sample(INVALID)]
+            .into_iter()
+            .enumerate()
+    {
+        let broken = Ffprobe::new(stack.beside(), &format!("broken-{number}"), &act);
+        let _second = Second::start(&stack, &broken).await;
+        let uploads = (0..4).map(|_| client.upload(&film, &[]));
+        for reply in join_all(uploads).await {
+            let stored = reply.expect(201).json();
+            assert_eq!(stored["metadata"]["height"], 180, "{act}: {stored:#}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_verdict_is_undone_by_another_probe() {
+    let (stack, ffprobe) = stack(&but_for_the_sample(INVALID)).await;
+    let client = stack.client();
+    let refused = client.upload(&Numbered::seconds(6).file(), &[]).await;
+    assert_eq!(refused.status, 422, "{}", refused.text());
+    let problem = refused.json();
+    assert_eq!(problem["code"], "not_a_video");
+    let video = problem["videoId"].as_str().expect("videoId").to_owned();
+    let source = format!("videos/{video}/source");
+    assert!(stack.objects().contains(&source));
+    assert_eq!(state(&client, &video).await, "failed");
+    let probe = format!("/api/videos/{video}/probe");
+    let editor = client.with_token(&stack.rpc().mint("editor").await);
+    let viewer = client.with_token(&stack.rpc().mint("viewer").await);
+    viewer.post(&probe, &json!({})).await.expect(403);
+    stack.anonymous().post(&probe, &json!({})).await.expect(401);
+    let again = editor.post(&probe, &json!({})).await.expect(202).json();
+    assert_eq!(again, json!({"videoId": video, "state": "probing"}));
+    becomes(&client, &video, "failed").await;
+    ffprobe.set(HONEST);
+    let output = stack.command("streaming-service").args(["videos", "probe", &video]).output();
+    let output = output.expect("run command");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    becomes(&client, &video, "uploaded").await;
+    editor.post(&probe, &json!({})).await.expect(409);
+    // A bad one goes at once when its owner deletes it.
+    let junk = stack.beside().join("junk.mp4");
+    fs::write(&junk, "not a video".repeat(1000)).expect("write junk");
+    let problem = client.upload(&junk, &[]).await.expect(422).json();
+    let video = problem["videoId"].as_str().expect("videoId").to_owned();
+    let source = format!("videos/{video}/source");
+    assert!(stack.objects().contains(&source));
+    let path = format!("/api/videos/{video}");
+    client.send(Method::DELETE, &path, &[], Bytes::new()).await.expect("DELETE").expect(204);
+    eventually("its source is deleted", SOON, async || {
+        (!stack.objects().contains(&source)).then_some(())
+    })
+    .await;
+}

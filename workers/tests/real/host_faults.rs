@@ -1,0 +1,104 @@
+//! What a probe that fails says, and of what: of its source only what its bytes show, on a host that can probe.
+
+use api::v1::{self, FailureCause, worker_message::Message as Said};
+
+use crate::{
+    clip::Clip,
+    control::Control,
+    worker::{Worker, script},
+};
+
+/// Says "the bytes are invalid" as ffprobe does, and then something else happens.
+const INVALID: &str = "echo '[error] x: Invalid data found when processing input' >&2";
+
+/// Faults of a host, as shell commands in the place of ffprobe.
+fn faults() -> Vec<String> {
+    let mut faults: Vec<String> = [
+        "kill -KILL $$",
+        "kill -SEGV $$",
+        "exit 127",
+        "exit 126",
+        "exit 1",
+        "exit 0",
+        "echo '[error] x: Input/output error' >&2; exit 1",
+        "echo '[error] x: Cannot allocate memory' >&2; exit 1",
+        "echo 'ffprobe: error while loading shared libraries: libx.so.1' >&2; exit 1",
+    ]
+    .map(str::to_owned)
+    .into();
+    for end in ["kill -KILL $$", "exit 127", "exit 139"] {
+        faults.push(format!("{INVALID}; {end}"));
+    }
+    faults.push(format!("{INVALID}; echo '[error] x: Input/output error' >&2; exit 1"));
+    faults
+}
+
+/// The worker's next word about its health that says it can or cannot probe.
+fn healthy(can_probe: bool) -> impl FnMut(Said) -> Option<v1::Health> {
+    move |said| match said {
+        Said::Health(health) if health.can_probe == can_probe => Some(health),
+        _ => None,
+    }
+}
+
+async fn fail(control: &mut Control, worker: &Worker, clip: &Clip, what: &str) -> v1::Fail {
+    let fail = control.work(worker.probe(&clip.path())).await.expect_err(what);
+    assert!(!fail.message.contains('/'), "{what}: {}", fail.message);
+    fail
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fault_of_the_host_says_nothing_of_the_source_and_makes_the_worker_unhealthy() {
+    let mut control = Control::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let ffprobe = script(folder.path(), "exec ffprobe \"$@\"");
+    let flags = ["--ffprobe", ffprobe.to_str().unwrap(), "--worker-sample-retry", "100ms"];
+    let worker = Worker::start(&mut control, &flags).await;
+    let clip = Clip::numbered("a.mp4", "25", 2);
+    for fault in faults() {
+        script(folder.path(), &fault);
+        control.tell(v1::control_message::Message::Lease(worker.probe(&clip.path())));
+        let trouble = control.wait(healthy(false)).await.trouble;
+        assert!(!trouble.is_empty(), "{fault}");
+        let failed = |said| match said {
+            Said::Fail(fail) => Some(fail),
+            Said::Commit(commit) => panic!("{commit:?}"),
+            _ => None,
+        };
+        let fail = control.wait(failed).await;
+        assert_eq!((fail.cause(), fail.retryable), (FailureCause::UnhealthyHost, true), "{fault}");
+        script(folder.path(), "exec ffprobe \"$@\"");
+        control.wait(healthy(true)).await;
+    }
+    control.work(worker.probe(&clip.path())).await.expect("a mended host probes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_on_which_ffprobe_crashes_takes_no_worker_out() {
+    let mut control = Control::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let ffprobe = script(folder.path(), "exit 1");
+    let worker = Worker::start(&mut control, &["--ffprobe", ffprobe.to_str().unwrap()]).await;
+    let clip = Clip::numbered("a.mp4", "25", 2);
+    for fault in faults() {
+        let text = format!("[[ \" $* \" == *sample.mp4* ]] && exec ffprobe \"$@\"; {fault}");
+        script(folder.path(), &text);
+        let fail = fail(&mut control, &worker, &clip, &fault).await;
+        assert_eq!((fail.cause(), fail.retryable), (FailureCause::HealthyHost, true), "{fault}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_finding_blames_the_source_only_on_a_host_that_probes_its_own_sample() {
+    let mut control = Control::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let ffprobe = script(folder.path(), "exec ffprobe \"$@\"");
+    let worker = Worker::start(&mut control, &["--ffprobe", ffprobe.to_str().unwrap()]).await;
+    let text = Clip::bytes("text.mp4", b"once upon a time".repeat(100).as_slice());
+    let found = fail(&mut control, &worker, &text, "a text").await;
+    assert_eq!((found.code.as_str(), found.cause()), ("not_a_video", FailureCause::Source));
+    // An ffprobe that calls everything invalid knows nothing of a text either.
+    script(folder.path(), &format!("{INVALID}; exit 1"));
+    let found = fail(&mut control, &worker, &text, "a broken ffprobe").await;
+    assert_eq!((found.cause(), found.retryable), (FailureCause::UnhealthyHost, true));
+}
