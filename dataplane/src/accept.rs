@@ -44,7 +44,12 @@ pub(crate) async fn run(app: Arc<App>, listener: TcpListener, acceptor: Acceptor
     let door = Arc::new(Door { builder: builder(), acceptor, queues: Arc::default(), app });
     let soft = door.app.shutdown.soft.clone();
     loop {
-        let Ok(permit) = permits.clone().acquire_owned().await else { break };
+        // The stop is looked for in both places: with every permit taken, it is what frees them.
+        let permit = tokio::select! {
+            () = soft.cancelled() => break,
+            permit = permits.clone().acquire_owned() => permit,
+        };
+        let Ok(permit) = permit else { break };
         let accepted = tokio::select! {
             () = soft.cancelled() => break,
             accepted = listener.accept() => accepted,

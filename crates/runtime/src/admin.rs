@@ -33,7 +33,11 @@ where
 {
     let permits = std::sync::Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let Ok(permit) = permits.clone().acquire_owned().await else { return };
+        let permit = tokio::select! {
+            () = shutdown.soft.cancelled() => return,
+            permit = permits.clone().acquire_owned() => permit,
+        };
+        let Ok(permit) = permit else { return };
         let accepted = tokio::select! {
             () = shutdown.soft.cancelled() => return,
             accepted = listener.accept() => accepted,

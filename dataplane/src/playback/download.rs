@@ -19,6 +19,7 @@ use media::{
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use quick_cache::{Weighter, sync::Cache};
 use runtime::{CpuPool, CpuPoolError};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     access::Viewer,
@@ -274,10 +275,11 @@ async fn body(
         Some(key) => Some(holder(app, video, &key).await?),
         None => None,
     };
+    let tracker = app.shutdown.tracker.clone();
     let mut reads = stream::iter(reads(layout.clone(), within))
         .map(move |read| {
             let objects = objects.clone();
-            async move {
+            let read = async move {
                 match (read, objects) {
                     (Read::Here(bytes), _) => Ok(bytes),
                     (Read::Object(path, range), Some(objects)) => {
@@ -285,8 +287,11 @@ async fn body(
                     }
                     (Read::Object(..), None) => Err(std::io::Error::other("no store")),
                 }
-            }
+            };
+            // Nothing polls a body while its client does not read; a read may hold the store's credentials.
+            AbortOnDropHandle::new(tracker.spawn(read))
         })
+        .map(|read| async { read.await.unwrap_or_else(|error| Err(std::io::Error::other(error))) })
         .buffered(READS_AHEAD)
         .boxed();
     let first = match reads.next().await {

@@ -45,3 +45,24 @@ async fn silent_connection_does_not_hold_up_the_drain() {
     let drained = plane.shutdown.drain(Duration::from_secs(5)).await;
     assert_eq!(drained, runtime::lifecycle::Drained::Clean);
 }
+
+/// The place that it waits for comes free only when the stop has closed the connections.
+#[tokio::test]
+async fn a_full_listener_stops_as_soon_as_one_with_room() {
+    let plane = Plane::start_with(|config| config.connections_max = 2).await;
+    let mut resting = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(plane.addr).await.unwrap();
+        stream.write_all(b"GET /health/playback HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).await.unwrap();
+        resting.push(stream);
+    }
+    plane.shutdown.soft.cancel();
+    for stream in &mut resting {
+        let mut rest = Vec::new();
+        timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await.unwrap().unwrap();
+    }
+    let drained = plane.shutdown.drain(Duration::from_secs(10)).await;
+    assert_eq!(drained, runtime::lifecycle::Drained::Clean);
+}

@@ -136,6 +136,14 @@ impl Accesses {
 }
 
 #[cfg(test)]
+impl Access {
+    /// For a task whose URLs do not run out.
+    pub(crate) fn unused() -> Self {
+        Self::new("a task".to_owned(), 1, mpsc::channel(1).0)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -199,9 +199,11 @@ fn pieces(
 ) -> impl Stream<Item = Result<Bytes, Trouble>> + Send {
     let blocks = start / BLOCK_BYTES..end.div_ceil(BLOCK_BYTES);
     let fetch = move |number: u64| {
-        let remote = Arc::clone(&remote);
+        // FFmpeg may stop reading at any time, and then nothing polls this stream.
+        let block = remote.ahead(number);
         async move {
-            let block = remote.block(number).await?;
+            let died = |_| Trouble::Down("the fetch of a block panicked".to_owned());
+            let block = block.await.map_err(died)??;
             let begins = number * BLOCK_BYTES;
             let from = start.saturating_sub(begins) as usize;
             let to = block.len().min((end - begins).min(BLOCK_BYTES) as usize);
@@ -209,4 +211,116 @@ fn pieces(
         }
     };
     stream::iter(blocks).map(fetch).buffered(BLOCKS_AHEAD)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+    use api::v1;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpSocket, TcpStream},
+        sync::Notify,
+        task::JoinSet,
+        time::timeout,
+    };
+
+    use super::{BLOCK_BYTES, Mount, Proxy, Remote};
+    use crate::{bucket::Client, pull::Access};
+
+    const BLOCKS: u64 = 4;
+    const DEADLINE: Duration = Duration::from_secs(10);
+
+    /// A server of one object, whose third block waits for the test.
+    struct Bucket {
+        url: String,
+        asked: Arc<Notify>,
+        released: Arc<Notify>,
+        _serving: JoinSet<()>,
+    }
+
+    impl Bucket {
+        async fn start() -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}/object", listener.local_addr().unwrap());
+            let (asked, released) = (Arc::<Notify>::default(), Arc::<Notify>::default());
+            let (tell, wait) = (asked.clone(), released.clone());
+            let mut serving = JoinSet::new();
+            serving.spawn(async move {
+                let mut connections = JoinSet::new();
+                while let Ok((stream, _)) = listener.accept().await {
+                    connections.spawn(reply(stream, tell.clone(), wait.clone()));
+                }
+            });
+            Self { url, asked, released, _serving: serving }
+        }
+    }
+
+    async fn reply(mut stream: TcpStream, asked: Arc<Notify>, released: Arc<Notify>) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let Ok(byte) = stream.read_u8().await else { return };
+            head.push(byte);
+        }
+        let head = String::from_utf8(head).unwrap().to_lowercase();
+        let range = head.lines().find_map(|line| line.strip_prefix("range: bytes=")).unwrap();
+        let (start, end) = range.split_once('-').unwrap();
+        let (start, end): (u64, u64) = (start.parse().unwrap(), end.parse().unwrap());
+        if start == 2 * BLOCK_BYTES {
+            asked.notify_one();
+            released.notified().await;
+        }
+        let length = end + 1 - start;
+        let head = format!(
+            "HTTP/1.1 206 Partial Content\r\nContent-Length: {length}\r\nConnection: close\r\n\
+             Content-Range: bytes {start}-{end}/{}\r\n\r\n",
+            BLOCKS * BLOCK_BYTES
+        );
+        // The reader may be gone.
+        let _ = stream.write_all(head.as_bytes()).await;
+        let _ = stream.write_all(&vec![7; length as usize]).await;
+    }
+
+    /// Asks for everything from `start` on, with little room for what is not read.
+    async fn ask(proxy: &Proxy, mount: &Mount, start: u64) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(16 << 10).unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], proxy.port()));
+        let mut stream = socket.connect(address).await.unwrap();
+        let path = mount.path();
+        let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nRange: bytes={start}-\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut read = Vec::new();
+        while !read.ends_with(b"\r\n\r\n") {
+            read.push(stream.read_u8().await.unwrap());
+        }
+        stream
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_stops_holds_up_no_other_reader() {
+        let bucket = Bucket::start().await;
+        let lease = v1::Lease {
+            source_url: bucket.url.clone(),
+            source_key: "object".to_owned(),
+            url_seconds: 600.0,
+            ..v1::Lease::default()
+        };
+        let client = Arc::new(Client::new().unwrap());
+        let remote = Remote::open(&lease, client, Access::unused(), Arc::default()).await.unwrap();
+        let proxy = Proxy::start().await.unwrap();
+        let mount = proxy.mount(Arc::new(remote));
+        // It reads into the second block while the third is fetched ahead, and stops.
+        let mut stopped = ask(&proxy, &mount, 0).await;
+        stopped.read_exact(&mut vec![0; BLOCK_BYTES as usize + 1]).await.unwrap();
+        timeout(DEADLINE, bucket.asked.notified()).await.expect("the third block is fetched ahead");
+        bucket.released.notify_one();
+        let mut other = ask(&proxy, &mount, 2 * BLOCK_BYTES).await;
+        let mut bytes = vec![0; BLOCK_BYTES as usize];
+        let read = timeout(DEADLINE, other.read_exact(&mut bytes)).await;
+        read.expect("the other reader goes on").unwrap();
+        assert!(bytes.iter().all(|byte| *byte == 7));
+        drop(stopped);
+    }
 }

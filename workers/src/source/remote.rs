@@ -11,6 +11,7 @@ use bytes::Bytes;
 use quick_cache::{Weighter, sync::Cache};
 use runtime::Secret;
 use tokio::time::{Instant, sleep};
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::{
     bucket::{Client, Part, Trouble},
@@ -75,6 +76,8 @@ pub(super) struct Remote {
     bytes: u64,
     etag: Option<String>,
     trouble: Mutex<Option<Trouble>>,
+    /// Fetches that run apart from their readers.
+    fetches: TaskTracker,
 }
 
 impl Remote {
@@ -97,6 +100,7 @@ impl Remote {
             bytes: 0,
             etag: None,
             trouble: Mutex::new(None),
+            fetches: TaskTracker::new(),
         };
         let first = remote.fetch(0, BLOCK_BYTES).await?;
         (remote.bytes, remote.etag) = (first.total, first.etag);
@@ -127,6 +131,17 @@ impl Remote {
         let key = (Arc::clone(&self.key), number);
         let block = self.blocks.0.get_or_insert_async(&key, fetch).await;
         block.inspect_err(|trouble| self.fail(trouble))
+    }
+
+    /// Block `number`, fetched by a task of its own, which ends when the handle is dropped. For readers that
+    /// may not come back for a while: other readers wait for the same block and the same URL, and a fetch that
+    /// is not polled would hold them up.
+    pub(super) fn ahead(
+        self: &Arc<Self>,
+        number: u64,
+    ) -> AbortOnDropHandle<Result<Bytes, Trouble>> {
+        let remote = Arc::clone(self);
+        AbortOnDropHandle::new(self.fetches.spawn(async move { remote.block(number).await }))
     }
 
     /// Up to `length` bytes from `start`.

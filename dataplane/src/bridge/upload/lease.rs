@@ -155,9 +155,15 @@ impl Lease {
     pub(crate) async fn during<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Problem> {
         tokio::pin!(work);
         loop {
+            // Side by side: work that is not polled may hold a lock or let its connection time out. A word
+            // that is cut short may be said again.
+            let kept = async {
+                sleep(WORD_EVERY).await;
+                self.keep().await
+            };
             tokio::select! {
                 done = &mut work => return Ok(done),
-                () = sleep(WORD_EVERY) => self.keep().await?,
+                kept = kept => kept?,
             }
         }
     }
