@@ -42,8 +42,10 @@ const JOB_DEADLINE: Duration = Duration::from_secs(120);
 const UPLOAD_DEADLINE: Duration = Duration::from_secs(40);
 /// The time from the start of a data plane to its first segment.
 const WARM_DEADLINE: Duration = Duration::from_secs(5);
-/// The time that a worker may take to drain: it may still finish its chunks.
-const DRAIN_DEADLINE: Duration = Duration::from_secs(25);
+/// How long a drained worker's chunks may still run: `STREAMING_WORKER_DRAIN`.
+const DRAIN_SECONDS: u64 = 8;
+/// The time from SIGTERM to a worker's end: twice as long, and a margin.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(2 * DRAIN_SECONDS + 10);
 /// How long nginx avoids an upstream server after a failure.
 const FORGIVEN: Duration = Duration::from_millis(2500);
 /// Requests that may fail along with the data plane that serves them.
@@ -55,8 +57,10 @@ async fn film_survives_the_loss_of_one_of_each() {
     let script = Ffmpeg::new(scripts.path(), Behaviour::Slow(1));
     let store = Minio::start(&["media-1", "media-2"]);
     let (stores, vars) = (store.stores(), store.vars());
+    let drain = format!("{DRAIN_SECONDS}s");
     let mut env = vec![("STREAMING_STORES", stores.as_str()), ("STREAMING_WORKER_SLOTS", "1")];
     env.push(("STREAMING_FFMPEG", script.path()));
+    env.push(("STREAMING_WORKER_DRAIN", drain.as_str()));
     env.extend(vars.iter().map(|(key, value)| (*key, value.as_str())));
     let mut fleet = Fleet::start(&env, 3).await;
     let film = Numbered::seconds(64);

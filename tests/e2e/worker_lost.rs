@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use api::v1::ListWorkersRequest;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -25,6 +26,8 @@ use crate::{
 const JOB_DEADLINE: Duration = Duration::from_secs(240);
 /// From a job's end to the end of what it did not use.
 const SWEEP_DEADLINE: Duration = Duration::from_secs(60);
+/// From a worker's start to its connection: twice what it allows its self-test, and a margin.
+const START_DEADLINE: Duration = Duration::from_secs(2 * 20 + 20);
 
 /// Every chunk of every rendition has exactly one object, and every frame is there once.
 pub(crate) async fn assert_whole(stack: &Stack, video: &str, job: &str, film: &Numbered) {
@@ -160,6 +163,13 @@ async fn two_workers_share_one_film() {
     stack.set("STREAMING_FFMPEG", script.path());
     stack.up().await;
     let _second = Worker::start(&stack, &stack.grpc, "second").await;
+    // Until it is connected, the first one encodes alone.
+    eventually("both workers are connected", START_DEADLINE, async || {
+        let listed = stack.rpc().workers().list_workers(ListWorkersRequest {}).await;
+        let workers = listed.expect("list workers").into_inner().workers;
+        (workers.iter().filter(|worker| worker.connected).count() == 2).then_some(())
+    })
+    .await;
     let (video, job) = stack.client().publish(&film.file(), JOB_DEADLINE).await;
     let done = stack.client().job(&job).await;
     let names: BTreeSet<&str> =
