@@ -32,5 +32,9 @@ pub const WORKER_PROTOCOL: u32 = 1;
 /// beside [`PLANE_METADATA`].
 pub const CLIENT_METADATA: &str = "x-streaming-client";
 
+/// Metadata of the same calls: when the client's request began, in Unix seconds. A bearer token that was good then
+/// is good for the call.
+pub const BEGAN_METADATA: &str = "x-streaming-began";
+
 /// The data plane's own token, beside [`CLIENT_METADATA`].
 pub const PLANE_METADATA: &str = "x-streaming-plane";

@@ -11,6 +11,7 @@ use std::{
 use media::{JobId, VideoId, WorkerId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, broadcast};
+use uuid::Uuid;
 
 /// Events that a slow listener may fall behind by before it is told that everything may have changed.
 const EVENTS_MAX: usize = 1024;
@@ -33,6 +34,8 @@ pub enum Event {
     Drain(WorkerId),
     /// A token was revoked; the raw id.
     Revoked(Vec<u8>),
+    /// Another request claims the lease of this writer of an upload.
+    Claimed(Uuid),
     /// The root keys changed. Stays within the instance: each reads its own file.
     Keys,
     /// Messages may have been missed.

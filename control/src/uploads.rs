@@ -23,9 +23,11 @@ use crate::{
     plan, sweep,
 };
 
-/// From the last word of a lease's holder until somebody else may take it, in seconds. Holders say one
-/// every two seconds.
+/// From the last renewal of a lease until another writer may take it, in seconds. Holders renew it every second.
 const LEASE_SECONDS: f64 = 6.0;
+/// From a claim until the lease ends, in seconds. A holder writes only within 2.5 s after a renewal, so that it has
+/// stopped by then even when it heard of no claim.
+const CLAIM_SECONDS: f64 = 3.0;
 /// The same until an upload that cannot be resumed is given up.
 const SINGLE_SECONDS: f64 = 60.0;
 /// S3 wants parts of at least 5 MiB and at most 10 000 of them.
@@ -51,7 +53,12 @@ impl UploadPolicy {
     pub fn new(args: &UploadArgs) -> Self {
         let expiry = args.upload_expiry.as_secs_f64();
         Self {
-            lasting: Lasting { lease: LEASE_SECONDS, expiry, single: SINGLE_SECONDS },
+            lasting: Lasting {
+                lease: LEASE_SECONDS,
+                claim: CLAIM_SECONDS,
+                expiry,
+                single: SINGLE_SECONDS,
+            },
             open_max: args.uploads_open_max.into(),
             bytes_max: args.uploads_bytes_max.try_into().unwrap_or(i64::MAX),
             rejected_keep: args.rejected_keep.as_secs_f64(),
@@ -254,7 +261,7 @@ mod tests {
 
     #[test]
     fn quotas_admit_up_to_the_limit_and_not_beyond() {
-        let lasting = Lasting { lease: 1.0, expiry: 1.0, single: 1.0 };
+        let lasting = Lasting { lease: 1.0, claim: 1.0, expiry: 1.0, single: 1.0 };
         let policy = UploadPolicy { lasting, open_max: 2, bytes_max: 100, rejected_keep: 0.0 };
         let open = |uploads, bytes| Open { uploads, bytes };
         assert!(policy.admits(open(1, 60), 40).is_ok());

@@ -7,6 +7,7 @@ use runtime::{Shutdown, Telemetry, redis::RedisError, tls::TlsError};
 use store::{StoreError, Stores};
 
 use crate::{
+    bridge::upload::running::Transfers,
     client_address::TrustedProxies,
     config::Config,
     control::{Control, ControlUrlError},
@@ -36,6 +37,8 @@ pub(crate) struct App {
     pub(crate) downloads: Downloads,
     /// Text tracks that have been cut from lately.
     pub(crate) tracks: Tracks,
+    /// Requests that write resumable uploads.
+    pub(crate) transfers: Transfers,
     pub(crate) health: Health,
     pub(crate) cors: Cors,
     pub(crate) proxies: TrustedProxies,
@@ -100,6 +103,7 @@ impl App {
             segments: Arc::new(Segments::new(config.segment_cache_bytes)),
             downloads: Downloads::new(),
             tracks: Tracks::new(),
+            transfers: Transfers::default(),
             health: Health::default(),
             cors: policy.cors,
             proxies: policy.proxies,

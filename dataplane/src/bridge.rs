@@ -34,7 +34,11 @@ pub(crate) async fn serve(
     match answer {
         // The error may precede the call to the control plane; a caller without a valid token gets an
         // authentication error instead.
-        Err(problem) if is_of_the_request(problem.code) && *route != Route::Exchange => {
+        Err(problem)
+            if is_of_the_request(problem.code)
+                && *route != Route::Exchange
+                && !caller.is_admitted() =>
+        {
             Err(genuine(app, &caller).await.err().unwrap_or(problem))
         }
         answer => answer,

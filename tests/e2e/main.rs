@@ -38,6 +38,7 @@ mod s3;
 mod service;
 mod start;
 mod sync;
+mod takeover;
 mod telemetry;
 mod tls;
 mod topology;

@@ -26,9 +26,9 @@ async fn what_was_acknowledged_outlives_a_power_cut() {
     let created = client.create(film.len(), "").await;
     let first = Bytes::copy_from_slice(&film[..1_000_000]);
     client.patch(&created.path, 0, &[], first).await.expect(204);
-    // In the middle of a request, after a reply to another request has reported the offset.
+    // In the middle of a request whose bytes control knows to be durable.
     let open = client.begin_patch(&created.path, 1_000_000, &film[1_000_000..], 700_000).await;
-    client.reaches(&created.path, 1_700_000).await;
+    tus::durable(&stack, &created.path, 1_700_000).await;
     power.strike(&mut stack);
     drop(open);
 

@@ -117,7 +117,7 @@ impl Resumable {
         let client = Tus::at(&fleet.dataplanes[0].address, &fleet.base.token);
         let created = client.create(film.len(), "").await;
         let open = client.begin_patch(&created.path, 0, &film, 9 << 20).await;
-        client.reaches(&created.path, 8 << 20).await;
+        tus::durable(&fleet.base, &created.path, 8 << 20).await;
         Self { film, created, _open: open }
     }
 

@@ -1,7 +1,8 @@
 //! Sources on their way in: rows of `videos` that are received, probed, or never finished; rows of
-//! `uploads` in `sessions`, and how those end in `endings`.
+//! `uploads` in `sessions`, who writes them in `leases`, and how they end in `endings`.
 
 pub mod endings;
+pub mod leases;
 pub mod sessions;
 
 use media::VideoId;

@@ -30,6 +30,8 @@ const TTL_SECONDS: i64 = 3600;
 const TTL_SECONDS_MAX: i64 = 31_536_000;
 const PLAYBACK_TTL_SECONDS: i64 = 14_400;
 const PLAYBACK_TTL_SECONDS_MAX: i64 = 604_800;
+/// How long a revocation is remembered at least: a transfer may outlive the token that it began with.
+const TRANSFER_SECONDS_MAX: i64 = 7 * 86_400;
 /// Characters of a subject or tenant.
 const NAME_BYTES_MAX: usize = 256;
 
@@ -81,7 +83,9 @@ impl AuthService for Services {
             self.0.admit(Operation::Admin, &request, None)?;
         }
         let (ids, expires_at) = self.revocable(token).await?;
-        let expires_at = Timestamp::from_second(expires_at).ok();
+        // What began with the token may go on after it has expired.
+        let remembered = expires_at.max(self.0.clock.now_unix() + TRANSFER_SECONDS_MAX);
+        let expires_at = Timestamp::from_second(remembered).ok();
         retrying(CALL_TRIES_MAX, || async {
             revocations::add(&*self.0.db.get().await?, &ids, expires_at).await
         })

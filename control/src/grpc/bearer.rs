@@ -6,9 +6,13 @@ use std::{
     task::{Context, Poll},
 };
 
-use authz::{JwtNames, is_jwt, jwt::Identity};
+use authz::{
+    JwtNames, is_jwt,
+    jwt::{Identity, JwtError},
+};
 use futures::future::BoxFuture;
 use http::{Request, header};
+use tonic::transport::server::TcpConnectInfo;
 use tower::{Layer, Service};
 
 use crate::{deps::Deps, jwt::Refusal};
@@ -73,7 +77,13 @@ where
             if let (Some(provider), Some(token)) = (&deps.jwt, token)
                 && is_jwt(&token)
             {
-                let verdict = provider.verify(&token, deps.clock.now_unix()).await;
+                let mut verdict = provider.verify(&token, deps.clock.now_unix()).await;
+                if matches!(verdict, Err(Refusal::Token(JwtError::Expired))) {
+                    let peer = request.extensions().get::<TcpConnectInfo>();
+                    let peer = peer.and_then(TcpConnectInfo::remote_addr);
+                    let began = deps.began(request.headers(), peer);
+                    verdict = provider.verify(&token, began).await;
+                }
                 let names = JwtNames::of(&token);
                 request.extensions_mut().insert(Presented { names, verdict });
             }

@@ -1,9 +1,10 @@
 //! The gate: which role each call takes. One table; a handler's first line goes through it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use api::code::{Code, Problem};
 use authz::{AuthError, Operation, Principal, Request as Ask, Role};
+use http::HeaderMap;
 use media::VideoId;
 use tonic::{Request, metadata::MetadataMap};
 
@@ -13,6 +14,9 @@ use super::{
     refusals::Refused,
 };
 use crate::{deps::Deps, domain::Owner};
+
+/// How long ago a client's request may have begun. Bodies that take longer go under a lease.
+const REQUEST_SECONDS_MAX: i64 = 90;
 
 /// Every call that takes a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,10 +131,18 @@ impl Deps {
     ) -> Result<Principal, Problem> {
         let token = bearer(request.metadata())?;
         let address = self.client(request);
-        let ask = Ask { now: self.clock.now_unix(), operation, video, address };
-        let principal = match request.extensions().get::<Presented>() {
-            Some(presented) => self.by_jwt(presented, &ask),
-            None => self.verifier.authenticate(token, &ask).map_err(Refused::from),
+        let judge = |now| {
+            let ask = Ask { now, operation, video, address };
+            match request.extensions().get::<Presented>() {
+                Some(presented) => self.by_jwt(presented, &ask),
+                None => self.verifier.authenticate(token, &ask).map_err(Refused::from),
+            }
+        };
+        let principal = match judge(self.clock.now_unix()) {
+            Err(refused) if refused.reason == AuthError::Expired.reason() => {
+                judge(self.began(request.metadata().as_ref(), request.remote_addr()))
+            }
+            judged => judged,
         };
         let principal = principal
             .map_err(|refused| self.refusals.told(refused, address, self.clock.now_ms()))?;
@@ -179,16 +191,42 @@ impl Deps {
     /// token makes that believable.
     pub fn client<T>(&self, request: &Request<T>) -> Option<IpAddr> {
         let peer = request.remote_addr().map(|address| address.ip());
-        let text = |name: &str| request.metadata().get(name)?.to_str().ok();
-        let (Some(plane), Some(client)) =
-            (text(api::PLANE_METADATA), text(api::CLIENT_METADATA).and_then(|ip| ip.parse().ok()))
-        else {
-            return peer;
-        };
+        let named = request.metadata().get(api::CLIENT_METADATA);
+        match named.and_then(|ip| ip.to_str().ok()?.parse().ok()) {
+            Some(client) if self.by_plane(request) => Some(client),
+            _ => peer,
+        }
+    }
+
+    /// Whether a data plane makes the call: its own token is beside the caller's.
+    pub fn by_plane<T>(&self, request: &Request<T>) -> bool {
+        self.is_plane(request.metadata().as_ref(), request.remote_addr())
+    }
+
+    fn is_plane(&self, headers: &HeaderMap, peer: Option<SocketAddr>) -> bool {
+        let token = headers.get(api::PLANE_METADATA).and_then(|text| text.to_str().ok());
+        let Some(token) = token else { return false };
         let now = self.clock.now_unix();
-        let ask = Ask { now, operation: Operation::Serve, video: None, address: peer };
-        let plane = self.verifier.authenticate(plane, &ask);
-        if plane.is_ok_and(|plane| may_serve(&plane)) { Some(client) } else { peer }
+        let address = peer.map(|address| address.ip());
+        let ask = Ask { now, operation: Operation::Serve, video: None, address };
+        self.verifier.authenticate(token, &ask).is_ok_and(|plane| may_serve(&plane))
+    }
+
+    /// When the client's request began, as its data plane reports it: a bearer token that has expired since is
+    /// still good for the call, so that a request whose body takes a while finishes.
+    pub fn began(&self, headers: &HeaderMap, peer: Option<SocketAddr>) -> i64 {
+        let now = self.clock.now_unix();
+        let told = headers.get(api::BEGAN_METADATA);
+        let told = told.and_then(|text| text.to_str().ok()?.parse::<i64>().ok());
+        match told {
+            Some(began)
+                if (now - REQUEST_SECONDS_MAX..now).contains(&began)
+                    && self.is_plane(headers, peer) =>
+            {
+                began
+            }
+            _ => now,
+        }
     }
 }
 

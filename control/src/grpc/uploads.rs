@@ -1,6 +1,7 @@
 //! `UploadService`: what data planes call for whoever uploads.
 
 mod begin;
+mod grants;
 mod steps;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ use media::{UploadId, VideoId, layout};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
+use self::grants::Of;
 use super::{
     Services,
     gate::Rpc,
@@ -69,7 +71,12 @@ impl UploadService for Services {
     ) -> Result<Response<v1::Upload>, Status> {
         let principal = self.0.enter(Rpc::GetUpload, &request, None)?;
         let id = wire::id("upload_id", &request.get_ref().upload_id)?;
-        Ok(Response::new(upload(&self.0, &principal, id).await?.into()))
+        let row = if request.get_ref().settle {
+            steps::settled(&self.0, &principal, id).await?
+        } else {
+            upload(&self.0, &principal, id).await?
+        };
+        Ok(Response::new(row.into()))
     }
 
     async fn acquire_upload(
@@ -85,7 +92,10 @@ impl UploadService for Services {
         &self,
         request: Request<v1::AdvanceUploadRequest>,
     ) -> Result<Response<v1::Upload>, Status> {
-        let principal = self.0.enter(Rpc::AdvanceUpload, &request, None)?;
+        let message = request.get_ref();
+        let of = Of::read(&message.upload_id, "");
+        let principal =
+            grants::enter(&self.0, Rpc::AdvanceUpload, &request, &message.writer, of).await?;
         let upload = steps::advance(&self.0, &principal, request.into_inner()).await?;
         Ok(Response::new(upload.into()))
     }
@@ -96,8 +106,10 @@ impl UploadService for Services {
     ) -> Result<Response<v1::Video>, Status> {
         let id = wire::id("video_id", &request.get_ref().video_id);
         let resumed = !request.get_ref().upload_id.is_empty();
-        let about = id.clone().ok().filter(|_| !resumed);
-        let principal = self.0.enter(Rpc::CompleteUpload, &request, about)?;
+        let message = request.get_ref();
+        let of = Of::read(&message.upload_id, &message.video_id);
+        let principal =
+            grants::enter(&self.0, Rpc::CompleteUpload, &request, &message.writer, of).await?;
         let message = request.into_inner();
         let wait = Duration::from_secs(message.wait_seconds.min(WAIT_SECONDS_MAX).into());
         let deadline = Instant::now() + wait;
@@ -120,8 +132,10 @@ impl UploadService for Services {
     ) -> Result<Response<v1::AbortUploadResponse>, Status> {
         let id = wire::id("video_id", &request.get_ref().video_id);
         let by_upload = !request.get_ref().upload_id.is_empty();
-        let about = id.clone().ok().filter(|_| !by_upload);
-        let principal = self.0.enter(Rpc::AbortUpload, &request, about)?;
+        let message = request.get_ref();
+        let of = Of::read(&message.upload_id, &message.video_id);
+        let principal =
+            grants::enter(&self.0, Rpc::AbortUpload, &request, &message.writer, of).await?;
         if by_upload {
             let upload_id = wire::id("upload_id", &request.get_ref().upload_id)?;
             terminate(&self.0, &principal, upload_id).await?;

@@ -149,6 +149,9 @@ fn shown_change(event: Event) -> Option<v1::Change> {
         Event::Video(id) => Some(v1::Change { video_id: id.to_string(), ..Default::default() }),
         Event::Revoked(id) => Some(v1::Change { revoked: vec![id.into()], ..Default::default() }),
         Event::Keys => Some(v1::Change { keys: true, ..Default::default() }),
+        Event::Claimed(writer) => {
+            Some(v1::Change { claimed_writer: writer.to_string(), ..Default::default() })
+        }
         Event::Everything => Some(v1::Change::default()),
         Event::Job(_) | Event::Stopped(_) | Event::Drain(_) => None,
     }

@@ -28,6 +28,7 @@ mod redis;
 mod revoking;
 mod rows;
 mod sessions;
+mod upload_leases;
 mod uploads;
 mod whole;
 mod workers;

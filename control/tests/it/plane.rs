@@ -51,6 +51,12 @@ impl Shared {
         self.keys.mint(&grant, SystemClock.now_unix() + 600).unwrap()
     }
 
+    /// A token that ends `seconds` from now.
+    pub(crate) fn brief_token(&self, role: Role, seconds: i64) -> String {
+        let grant = Grant { subject: format!("{role}"), tenant: "default".to_owned(), role };
+        self.keys.mint(&grant, SystemClock.now_unix() + seconds).unwrap()
+    }
+
     /// The file with the keys.
     pub(crate) fn key_file(&self) -> PathBuf {
         self.folder.path().join("root.keys")
@@ -174,6 +180,13 @@ impl Caller {
         let mut request = Request::new(message);
         let value = format!("Bearer {}", self.token).parse().unwrap();
         request.metadata_mut().insert("authorization", value);
+        request
+    }
+
+    /// The same request, made by a data plane in the caller's name.
+    pub(crate) fn through_plane<T>(&self, plane: &str, message: T) -> Request<T> {
+        let mut request = self.ask(message);
+        request.metadata_mut().insert(api::PLANE_METADATA, plane.parse().unwrap());
         request
     }
 

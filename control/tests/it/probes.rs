@@ -282,7 +282,8 @@ async fn a_source_that_never_became_playable_can_be_replaced() {
     // A replacement that comes to nothing leaves the old source.
     caller.uploads().begin_upload(caller.ask(begin())).await.unwrap();
     assert_eq!(reprobe(&caller, &id).await.unwrap_err().code, Code::Conflict);
-    let abort = v1::AbortUploadRequest { video_id: id.clone(), upload_id: String::new() };
+    let abort =
+        v1::AbortUploadRequest { video_id: id.clone(), ..v1::AbortUploadRequest::default() };
     caller.uploads().abort_upload(caller.ask(abort)).await.unwrap();
     assert_eq!(video(&caller, &id).await.state(), VideoState::Failed);
     assert!(source(&plane, &id).exists());
@@ -320,8 +321,8 @@ async fn probing_again_is_for_editors_of_the_tenant_and_for_sources_that_are_the
     let other = plane.caller_of(Role::Editor, "other");
     assert_eq!(reprobe(&other, &id).await.unwrap_err().code, Code::NotFound);
     assert_eq!(reprobe(&caller, "x").await.unwrap_err().code, Code::InvalidId);
-    let reserved = caller.videos().create_video(caller.ask(v1::CreateVideoRequest::default()));
-    let reserved = reserved.await.unwrap().into_inner().video_id;
+    let request = caller.ask(v1::CreateVideoRequest::default());
+    let reserved = caller.videos().create_video(request).await.unwrap().into_inner().video_id;
     assert_eq!(reprobe(&caller, &reserved).await.unwrap_err().code, Code::Conflict);
     // One that waits for its next try is tried at once.
     let mut one = plane.worker("one").await;

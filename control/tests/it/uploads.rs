@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::plane::{Caller, DEADLINE, Plane, Shared};
 
-async fn begin(caller: &Caller, length: u64) -> Result<v1::Upload, Problem> {
+pub(crate) async fn begin(caller: &Caller, length: u64) -> Result<v1::Upload, Problem> {
     let request = caller.ask(v1::BeginUploadRequest {
         length: Some(length),
         bytes_max: length,
@@ -29,27 +29,28 @@ async fn begin(caller: &Caller, length: u64) -> Result<v1::Upload, Problem> {
     begun.map(|reply| reply.into_inner().upload.unwrap()).map_err(problem)
 }
 
-fn problem(status: Status) -> Problem {
+pub(crate) fn problem(status: Status) -> Problem {
     Problem::from_status(&status)
 }
 
-async fn get(caller: &Caller, id: &str) -> Result<v1::Upload, Problem> {
-    let request = caller.ask(v1::GetUploadRequest { upload_id: id.to_owned() });
+pub(crate) async fn get(caller: &Caller, id: &str) -> Result<v1::Upload, Problem> {
+    let request = caller.ask(v1::GetUploadRequest { upload_id: id.to_owned(), settle: false });
     caller.uploads().get_upload(request).await.map(|r| r.into_inner()).map_err(problem)
 }
 
-async fn acquire(
+pub(crate) async fn acquire(
     caller: &Caller,
     id: &str,
     offset: u64,
     writer: &str,
 ) -> v1::AcquireUploadResponse {
     let (upload_id, writer) = (id.to_owned(), writer.to_owned());
-    let request = caller.ask(v1::AcquireUploadRequest { upload_id, offset, writer });
+    let message = v1::AcquireUploadRequest { upload_id, offset, writer, take_over: false };
+    let request = caller.ask(message);
     caller.uploads().acquire_upload(request).await.unwrap().into_inner()
 }
 
-fn step(id: &str, writer: &str, from: u64, to: u64) -> v1::AdvanceUploadRequest {
+pub(crate) fn step(id: &str, writer: &str, from: u64, to: u64) -> v1::AdvanceUploadRequest {
     v1::AdvanceUploadRequest {
         upload_id: id.to_owned(),
         writer: writer.to_owned(),
@@ -60,7 +61,10 @@ fn step(id: &str, writer: &str, from: u64, to: u64) -> v1::AdvanceUploadRequest 
     }
 }
 
-async fn advance(caller: &Caller, step: v1::AdvanceUploadRequest) -> Result<v1::Upload, Problem> {
+pub(crate) async fn advance(
+    caller: &Caller,
+    step: v1::AdvanceUploadRequest,
+) -> Result<v1::Upload, Problem> {
     let moved = caller.uploads().advance_upload(caller.ask(step)).await;
     moved.map(|reply| reply.into_inner()).map_err(problem)
 }
@@ -71,7 +75,7 @@ fn file(plane: &Plane, upload: &v1::Upload) -> PathBuf {
     plane.shared.store().join(layout::upload_file(ids.0, ids.1))
 }
 
-fn store_bytes(plane: &Plane, upload: &v1::Upload, bytes: &[u8]) {
+pub(crate) fn store_bytes(plane: &Plane, upload: &v1::Upload, bytes: &[u8]) {
     let file = file(plane, upload);
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
     std::fs::write(file, bytes).unwrap();

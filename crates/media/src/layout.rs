@@ -55,6 +55,13 @@ pub fn upload_file(video: VideoId, upload: UploadId) -> String {
     format!("videos/{video}/upload-{upload}")
 }
 
+/// The name that a copy of [`upload_file`] has until it takes the file's place.
+pub fn upload_copy(name: &std::ffi::OsStr) -> std::ffi::OsString {
+    let mut copy = name.to_owned();
+    copy.push(".copy");
+    copy
+}
+
 /// The side object with the bytes of an upload past its last complete part.
 pub fn upload_tail(video: VideoId, upload: UploadId, name: u64) -> String {
     format!("videos/{video}/upload-{upload}-{name:016x}")

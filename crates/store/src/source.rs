@@ -101,7 +101,17 @@ async fn blocking(
         .map_err(|error| object_store::Error::Generic { store: "folder", source: error.into() })
 }
 
+/// What a data plane left that was killed while it copied the file.
+fn remove_copy(file: &FilePath) -> io::Result<()> {
+    let name = layout::upload_copy(file.file_name().unwrap_or_default());
+    match fs::remove_file(file.with_file_name(name)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 fn rename(from: &FilePath, to: &FilePath) -> io::Result<()> {
+    remove_copy(from)?;
     match fs::rename(from, to) {
         // Already renamed, or the source was stored in another way.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -112,6 +122,7 @@ fn rename(from: &FilePath, to: &FilePath) -> io::Result<()> {
 }
 
 fn remove(file: &FilePath) -> io::Result<()> {
+    remove_copy(file)?;
     match fs::remove_file(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         removed => removed?,

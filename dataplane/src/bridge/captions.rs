@@ -85,6 +85,7 @@ pub(crate) async fn create(
         ..v1::CreateCaptionRequest::default()
     };
     send(app, caller, may).await?;
+    caller.admit();
     let told = Told::read(request.uri.query())?;
     let read = timeout(BODY_TIME_MAX, take_in(&request.headers, body, told)).await;
     let slow = |_| Problem::new(Code::Malformed, "the body came too slowly");

@@ -9,6 +9,7 @@ pub(crate) mod form;
 pub(crate) mod held;
 mod lease;
 mod parts;
+pub(crate) mod running;
 pub(crate) mod tus;
 mod writer;
 
@@ -178,6 +179,7 @@ impl Upload {
             filename: form.filename.unwrap_or_default(),
             wait_seconds: PROBE_SECONDS,
             upload_id: String::new(),
+            writer: self.holder.clone(),
         };
         let told = lease::complete(&self.app, &self.caller, &message, COMPLETE_TIME_MAX);
         let video = told.await?;
@@ -187,7 +189,8 @@ impl Upload {
 
     async fn abort(&self) {
         let video_id = self.reserved.video_id.clone();
-        let message = v1::AbortUploadRequest { video_id, upload_id: String::new() };
+        let (upload_id, writer) = (String::new(), self.holder.clone());
+        let message = v1::AbortUploadRequest { video_id, upload_id, writer };
         if let Err(problem) = lease::abort(&self.app, &self.caller, &message).await {
             // Control forgets reserved videos by itself after a while.
             tracing::debug!(%problem, video.id = message.video_id, "abort upload");

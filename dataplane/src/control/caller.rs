@@ -1,10 +1,17 @@
 //! The identity for calls to the control plane: the caller's own credentials, unchanged, and the
 //! client's address, which the control plane trusts because this plane's own token is sent with it.
 
-use std::net::IpAddr;
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use api::code::{Code, Problem};
 use http::{HeaderMap, HeaderValue, header};
+use runtime::{Clock, SystemClock};
 use tonic::{
     Request,
     metadata::{Ascii, MetadataValue},
@@ -19,6 +26,9 @@ pub(crate) struct Caller {
     authorization: Option<HeaderValue>,
     client: Option<MetadataValue<Ascii>>,
     plane: Option<MetadataValue<Ascii>>,
+    /// When the request began, in Unix seconds.
+    began: i64,
+    admitted: Arc<AtomicBool>,
 }
 
 impl Caller {
@@ -29,6 +39,8 @@ impl Caller {
             authorization: authorization.cloned(),
             client: client.to_string().parse().ok(),
             plane: app.control.bare_token(),
+            began: SystemClock.now_unix(),
+            admitted: Arc::default(),
         }
     }
 
@@ -42,6 +54,22 @@ impl Caller {
             Some(_) => Ok(caller),
             None => Err(Problem::new(Code::Unauthenticated, "a bearer token is needed")),
         }
+    }
+
+    /// The same caller with the plane's own token as it is now: a transfer may outlive the one it began with.
+    pub(crate) fn renewed(&self, app: &App) -> Self {
+        let plane = app.control.bare_token().or_else(|| self.plane.clone());
+        Self { plane, ..self.clone() }
+    }
+
+    /// Control has let this request in: its token was good when the request began.
+    pub(crate) fn admit(&self) {
+        self.admitted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether control has let this request in.
+    pub(crate) fn is_admitted(&self) -> bool {
+        self.admitted.load(Ordering::Relaxed)
     }
 
     /// The bearer token.
@@ -58,6 +86,7 @@ impl Caller {
         if let (Some(client), Some(plane)) = (&self.client, &self.plane) {
             request.metadata_mut().insert(api::CLIENT_METADATA, client.clone());
             request.metadata_mut().insert(api::PLANE_METADATA, plane.clone());
+            request.metadata_mut().insert(api::BEGAN_METADATA, self.began.into());
         }
         request
     }

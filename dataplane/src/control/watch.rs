@@ -81,6 +81,10 @@ async fn follow_once(app: &App) -> Result<(), Status> {
         if !change.revoked.is_empty() {
             app.verifier.revoke(change.revoked.iter().map(|id| id.to_vec()));
         }
+        if !change.claimed_writer.is_empty() {
+            app.transfers.claimed(&change.claimed_writer);
+            continue;
+        }
         if change.keys {
             refresh_keys(app).await?;
             continue;

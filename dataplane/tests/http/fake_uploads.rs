@@ -26,6 +26,14 @@ pub(crate) struct Row {
     writer: String,
 }
 
+impl Row {
+    /// Its holder is asked to release the lease.
+    fn claim(&mut self) {
+        let whole = self.upload.length == Some(self.upload.offset);
+        self.upload.claimed = self.upload.held && !whole;
+    }
+}
+
 /// What it remembers of uploads.
 #[derive(Clone, Default)]
 pub(crate) struct Uploads {
@@ -38,6 +46,11 @@ pub(crate) struct Uploads {
 impl Uploads {
     pub(crate) fn tell(&self, event: Event) {
         self.events.lock().unwrap().push(event);
+    }
+
+    /// Another data plane's request claims the lease; the holder hears of it with its next call.
+    pub(crate) fn claim(&self, id: &str) {
+        self.rows.lock().unwrap().get_mut(id).unwrap().claim();
     }
 
     fn row(&self, id: &str) -> Result<Row, Status> {
@@ -81,6 +94,7 @@ impl UploadService for FakeControl {
             length: message.length,
             metadata: message.metadata,
             part_bytes: 8 << 20,
+            held: !message.writer.is_empty(),
             expires_at: Some(prost_types::Timestamp { seconds: 4_000_000_000, nanos: 0 }),
             ..v1::Upload::default()
         };
@@ -97,7 +111,12 @@ impl UploadService for FakeControl {
         &self,
         request: Request<v1::GetUploadRequest>,
     ) -> Result<Response<v1::Upload>, Status> {
-        Ok(Response::new(self.uploads.row(&request.into_inner().upload_id)?.upload))
+        let message = request.into_inner();
+        let mut row = self.uploads.row(&message.upload_id)?;
+        if message.settle {
+            row.claim();
+        }
+        Ok(Response::new(self.uploads.put(row)))
     }
 
     async fn acquire_upload(
@@ -110,6 +129,9 @@ impl UploadService for FakeControl {
         let held = free && row.upload.offset == message.offset && !row.upload.complete;
         if held {
             row.writer = message.writer;
+            (row.upload.held, row.upload.claimed) = (true, false);
+        } else if message.take_over {
+            row.claim();
         }
         let upload = Some(self.uploads.put(row));
         Ok(Response::new(v1::AcquireUploadResponse { upload, held }))
@@ -133,6 +155,7 @@ impl UploadService for FakeControl {
         row.upload.offset = message.to;
         if message.release {
             row.writer.clear();
+            row.upload.held = false;
         }
         Ok(Response::new(self.uploads.put(row)))
     }
@@ -150,7 +173,7 @@ impl UploadService for FakeControl {
             let key = self.root().join(Self::KEY);
             std::fs::create_dir_all(key.parent().unwrap()).unwrap();
             std::fs::rename(file(&self.root(), &row.upload), key).unwrap();
-            (row.upload.complete, row.writer) = (true, String::new());
+            (row.upload.complete, row.upload.held, row.writer) = (true, false, String::new());
             self.uploads.put(row);
         }
         let state = match request.title.as_str() {

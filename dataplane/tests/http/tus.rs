@@ -6,11 +6,12 @@ use sha2::{Digest, Sha256};
 use tokio::{
     io::AsyncWriteExt,
     net::TcpStream,
-    time::{Duration, sleep},
+    time::{Duration, Instant, sleep},
 };
 
 use crate::{
     fake_control::{Event, FakeControl},
+    fake_uploads::Row,
     support::{Plane, Reply, eventually},
     upload::files,
 };
@@ -62,13 +63,33 @@ impl Fixture {
         reply.header("upload-offset").to_owned()
     }
 
+    /// Sends the head of a request for `length` bytes and only these of them.
+    async fn begin(&self, path: &str, offset: usize, length: usize, bytes: &[u8]) -> TcpStream {
+        let mut stream = TcpStream::connect(self.plane.addr).await.unwrap();
+        let head = format!(
+            "PATCH {path} HTTP/1.1\r\nHost: x\r\n{BEARER}\r\n{TUS}\r\n{OCTETS}\r\n\
+             Upload-Offset: {offset}\r\nContent-Length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        stream
+    }
+
+    fn row(&self, path: &str) -> Row {
+        self.control.uploads.rows.lock().unwrap()[path.rsplit('/').next().unwrap()].clone()
+    }
+
+    /// What control knows to be durable; unlike HEAD, looking leaves the running request alone.
+    fn durable(&self, path: &str) -> u64 {
+        self.row(path).upload.offset
+    }
+
     fn stored(&self) -> Vec<u8> {
         std::fs::read(self.plane.folder.path().join(FakeControl::KEY)).unwrap_or_default()
     }
 
     fn digest(&self, path: &str) -> Vec<u8> {
-        let id = path.rsplit('/').next().unwrap();
-        self.control.uploads.rows.lock().unwrap()[id].upload.digest.to_vec()
+        self.row(path).upload.digest.to_vec()
     }
 }
 
@@ -180,36 +201,88 @@ async fn connection_cut_in_the_middle_keeps_what_came() {
     stream.write_all(&content[..120_000]).await.unwrap();
     stream.flush().await.unwrap();
     drop(stream);
-    let kept = async || fixture.offset(&path).await == "120000";
-    eventually("what came is durable", kept).await;
+    eventually("what came is durable", async || fixture.durable(&path) == 120_000).await;
+    assert_eq!(fixture.offset(&path).await, "120000");
     assert_eq!(fixture.patch(&path, 120_000, &[], &content[120_000..]).await.status, 204);
     assert!(fixture.stored() == content);
     assert_eq!(fixture.digest(&path), Sha256::digest(&content).to_vec());
 }
 
 #[tokio::test]
-async fn silent_client_holds_nobody_up() {
+async fn patch_takes_an_upload_over_from_a_request_that_still_runs() {
     let fixture = Fixture::new().await;
     let path = fixture.create(30).await;
-    let mut stream = TcpStream::connect(fixture.plane.addr).await.unwrap();
-    let head = format!(
-        "PATCH {path} HTTP/1.1\r\nHost: x\r\n{BEARER}\r\n{TUS}\r\n{OCTETS}\r\nUpload-Offset: 0\r\n\
-         Content-Length: 30\r\n\r\n0123456789"
-    );
-    stream.write_all(head.as_bytes()).await.unwrap();
-    eventually("ten bytes are durable", async || fixture.offset(&path).await == "10").await;
+    let mut first = fixture.begin(&path, 0, 30, b"0123456789").await;
+    eventually("ten bytes are durable", async || fixture.durable(&path) == 10).await;
     // The first connection is still open; the client is elsewhere.
     let second = fixture.patch(&path, 10, &[], &[b'x'; 10]).await;
     assert_eq!((second.status, second.header("upload-offset")), (204, "20"));
-    // What the first one says now is refused.
-    stream.write_all(&[b'y'; 20]).await.unwrap();
-    let refused = read_reply(stream).await;
-    assert_eq!((refused.status, refused.code().as_str()), (409, "conflict"));
+    let closed = read_reply(&mut first).await;
+    assert_eq!((closed.status, closed.code().as_str()), (423, "locked"));
+    // What it sends now is dropped.
+    let _closed = first.write_all(&[b'y'; 20]).await;
     assert_eq!(fixture.patch(&path, 20, &[], &[b'z'; 10]).await.status, 204);
     assert_eq!(fixture.stored(), b"0123456789xxxxxxxxxxzzzzzzzzzz");
 }
 
-async fn read_reply(mut stream: TcpStream) -> Reply {
+#[tokio::test]
+async fn head_settles_while_bytes_of_the_old_request_are_in_flight() {
+    let fixture = Fixture::new().await;
+    let content = content(1 << 20);
+    let path = fixture.create(content.len()).await;
+    let (mut settled, mut closed) = (0, Vec::new());
+    for _ in 0..5 {
+        let left = content.len() - settled;
+        let stream = fixture.begin(&path, settled, left, &[]).await;
+        let (reading, mut writing) = stream.into_split();
+        let piece = content[settled..settled + left / 2].to_vec();
+        let sending = tokio::spawn(async move {
+            for bytes in piece.chunks(1000) {
+                if writing.write_all(bytes).await.is_err() {
+                    break;
+                }
+                sleep(Duration::from_millis(1)).await;
+            }
+            writing
+        });
+        sleep(Duration::from_millis(60)).await;
+        let asked = Instant::now();
+        let offset: usize = fixture.offset(&path).await.parse().unwrap();
+        assert!(asked.elapsed() < Duration::from_secs(2));
+        assert!(offset > settled, "what came is kept");
+        sleep(Duration::from_millis(30)).await;
+        assert_eq!(fixture.offset(&path).await, offset.to_string(), "the offset is settled");
+        let next = fixture.patch(&path, offset, &[], &content[offset..offset + 7]).await;
+        assert_eq!(next.status, 204, "{next:?}");
+        settled = offset + 7;
+        closed.push((reading, sending));
+    }
+    for (reading, sending) in closed {
+        let mut stream = reading.reunite(sending.await.unwrap()).unwrap();
+        assert_eq!(read_reply(&mut stream).await.status, 423);
+    }
+    assert_eq!(fixture.patch(&path, settled, &[], &content[settled..]).await.status, 204);
+    assert!(fixture.stored() == content);
+    assert_eq!(fixture.digest(&path), Sha256::digest(&content).to_vec());
+}
+
+#[tokio::test]
+async fn control_takes_an_upload_over_for_another_data_plane() {
+    let fixture = Fixture::new().await;
+    let path = fixture.create(30).await;
+    let mut first = fixture.begin(&path, 0, 30, b"0123456789").await;
+    eventually("ten bytes are durable", async || fixture.durable(&path) == 10).await;
+    first.write_all(b"abcde").await.unwrap();
+    sleep(Duration::from_millis(100)).await;
+    // As control does when a request on another data plane claims the lease.
+    fixture.control.uploads.claim(path.rsplit('/').next().unwrap());
+    let closed = read_reply(&mut first).await;
+    assert_eq!((closed.status, closed.code().as_str()), (423, "locked"));
+    let row = fixture.row(&path);
+    assert_eq!((row.upload.offset, row.upload.held), (15, false), "its last write is in");
+}
+
+async fn read_reply(stream: &mut TcpStream) -> Reply {
     use tokio::io::AsyncReadExt;
     let mut bytes = Vec::new();
     let read = async {
@@ -230,17 +303,17 @@ async fn read_reply(mut stream: TcpStream) -> Reply {
 }
 
 #[tokio::test]
-async fn two_at_one_offset_are_one_and_a_refusal() {
+async fn the_later_of_two_at_one_offset_takes_over() {
     let fixture = Fixture::new().await;
     let path = fixture.create(600_000).await;
-    let (ones, twos) = (vec![1; 600_000], vec![2; 600_000]);
-    let (first, second) =
-        tokio::join!(fixture.patch(&path, 0, &[], &ones), fixture.patch(&path, 0, &[], &twos));
-    let mut statuses = [first.status, second.status];
-    statuses.sort_unstable();
-    assert!(statuses == [204, 409] || statuses == [204, 423], "{statuses:?}");
-    let expected = if first.status == 204 { ones } else { twos };
-    assert!(fixture.stored() == expected);
+    let mut first = fixture.begin(&path, 0, 600_000, &[1; 200_000]).await;
+    eventually("the first is durable", async || fixture.durable(&path) == 200_000).await;
+    let second = fixture.patch(&path, 0, &[], &vec![2; 600_000]).await;
+    assert_eq!((second.status, second.header("upload-offset")), (409, "200000"));
+    assert_eq!(read_reply(&mut first).await.status, 423);
+    let third = fixture.patch(&path, 200_000, &[], &vec![3; 400_000]).await;
+    assert_eq!(third.status, 204);
+    assert!(fixture.stored() == [vec![1; 200_000], vec![3; 400_000]].concat());
 }
 
 #[tokio::test]
@@ -315,13 +388,8 @@ async fn protocol_rules_hold() {
 async fn control_that_is_away_for_a_moment_costs_no_bytes() {
     let fixture = Fixture::new().await;
     let path = fixture.create(20).await;
-    let mut stream = TcpStream::connect(fixture.plane.addr).await.unwrap();
-    let head = format!(
-        "PATCH {path} HTTP/1.1\r\nHost: x\r\n{BEARER}\r\n{TUS}\r\n{OCTETS}\r\nUpload-Offset: 0\r\n\
-         Content-Length: 20\r\nConnection: close\r\n\r\n0123456789"
-    );
-    stream.write_all(head.as_bytes()).await.unwrap();
-    eventually("ten bytes are durable", async || fixture.offset(&path).await == "10").await;
+    let mut stream = fixture.begin(&path, 0, 20, b"0123456789").await;
+    eventually("ten bytes are durable", async || fixture.durable(&path) == 10).await;
     fixture.control.uploads.down.store(true, Ordering::SeqCst);
     stream.write_all(b"abcdefghij").await.unwrap();
     sleep(Duration::from_millis(500)).await;

@@ -117,6 +117,18 @@ impl Client {
         self.send_body(method, path, headers, body).await
     }
 
+    /// Any request whose body `content` yields.
+    pub(crate) async fn send_stream(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        content: BoxStream<'static, std::io::Result<Bytes>>,
+    ) -> Reply {
+        let body = StreamBody::new(content.map_ok(Frame::data)).boxed_unsync();
+        self.send_body(method, path, headers, body).await.expect("send")
+    }
+
     async fn send_body(
         &self,
         method: Method,

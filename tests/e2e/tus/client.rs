@@ -7,10 +7,8 @@ use hyper::Method;
 use sha2::{Digest, Sha256};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use super::DEADLINE;
 use crate::harness::{
     client::{Client, Reply},
-    eventually,
     stack::Stack,
 };
 
@@ -95,14 +93,6 @@ impl Tus {
         let reply = self.head(path).await.expect(200);
         assert_eq!(reply.header("cache-control"), "no-store");
         reply.header("upload-offset").parse().expect("an offset")
-    }
-
-    /// Waits until at least `offset` bytes are stored durably.
-    pub(crate) async fn reaches(&self, path: &str, offset: u64) {
-        eventually("the bytes are durable", DEADLINE, async || {
-            (self.offset(path).await >= offset).then_some(())
-        })
-        .await;
     }
 
     /// Sends the head of a request for all of `body`, but only `sent` bytes of it. Dropping the result

@@ -7,7 +7,7 @@ use media::{UploadId, VideoId};
 use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
-use super::DbError;
+use super::{DbError, leases::Grant};
 
 /// One upload.
 #[derive(Clone, Debug)]
@@ -44,11 +44,17 @@ pub struct Upload {
     pub metadata: String,
     /// When it is forgotten.
     pub expires_at: Timestamp,
+    /// A writer holds the lease.
+    pub held: bool,
+    /// Another request waits for the lease.
+    pub claimed: bool,
 }
 
 pub(super) const COLUMNS: &str = "
     id, video_id, tenant, store, state, resumable, length, received, digest, part_bytes,
-    multipart_id, parts, tail, filename, metadata, expires_at";
+    multipart_id, parts, tail, filename, metadata, expires_at,
+    COALESCE(writer_until >= now(), false) AS held,
+    COALESCE(claimed_writer = writer, false) AS claimed";
 
 impl TryFrom<&Row> for Upload {
     type Error = DbError;
@@ -73,6 +79,8 @@ impl TryFrom<&Row> for Upload {
             filename: row.try_get("filename")?,
             metadata: row.try_get("metadata")?,
             expires_at: row.try_get("expires_at")?,
+            held: row.try_get("held")?,
+            claimed: row.try_get("claimed")?,
         })
     }
 }
@@ -80,8 +88,10 @@ impl TryFrom<&Row> for Upload {
 /// How long leases and uploads last, in seconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Lasting {
-    /// From the last word of a lease's holder until somebody else may take it.
+    /// From the last renewal of a lease until another writer may take it.
     pub lease: f64,
+    /// From a claim until the lease ends, whether its holder released it or not.
+    pub claim: f64,
     /// From the last byte of a resumable upload until it is forgotten.
     pub expiry: f64,
     /// The same, of one that cannot be resumed.
@@ -107,6 +117,8 @@ pub struct NewUpload {
     pub part_bytes: i64,
     /// Takes the lease at once.
     pub writer: Option<Uuid>,
+    /// Whose token the lease is granted to.
+    pub grant: Grant,
     /// The client's name of the file.
     pub filename: String,
     /// The client's own words.
@@ -156,10 +168,11 @@ pub async fn begin(
 ) -> Result<Option<Upload>, DbError> {
     let sql = format!(
         "INSERT INTO uploads (id, video_id, tenant, store, resumable, length, part_bytes, filename,
-                              metadata, writer, writer_until, expires_at)
+                              metadata, writer, writer_until, expires_at,
+                              granted_writer, granted_subject, granted_role, granted_token_ids)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
                  CASE WHEN $10::uuid IS NOT NULL THEN now() + make_interval(secs => $11) END,
-                 now() + make_interval(secs => $12))
+                 now() + make_interval(secs => $12), $10, $13, $14, $15)
          ON CONFLICT DO NOTHING
          RETURNING {COLUMNS}"
     );
@@ -180,6 +193,9 @@ pub async fn begin(
                 &new.writer,
                 &lasting.lease,
                 &expiry,
+                &new.grant.subject,
+                &new.grant.role,
+                &new.grant.token_ids,
             ],
         )
         .await?;
@@ -211,33 +227,6 @@ pub async fn get(
 pub async fn of_video(db: &impl GenericClient, video: VideoId) -> Result<Option<Upload>, DbError> {
     let sql = format!("SELECT {COLUMNS} FROM uploads WHERE video_id = $1 AND state = 'open'");
     let row = db.query_opt(&sql, &[&video.uuid()]).await?;
-    row.as_ref().map(Upload::try_from).transpose()
-}
-
-/// Takes the lease to write from `offset`; `None` when it is held or the offset is another one.
-///
-/// # Errors
-/// [`DbError`] as every function here.
-pub async fn acquire(
-    db: &impl GenericClient,
-    tenant: &str,
-    id: UploadId,
-    writer: Uuid,
-    offset: i64,
-    lasting: Lasting,
-) -> Result<Option<Upload>, DbError> {
-    let sql = format!(
-        "UPDATE uploads
-         SET writer = $3, writer_until = now() + make_interval(secs => $5)
-         WHERE id = $1
-           AND tenant = $2
-           AND state = 'open'
-           AND expires_at > now()
-           AND received = $4
-           AND (writer IS NULL OR writer = $3 OR writer_until < now())
-         RETURNING {COLUMNS}"
-    );
-    let row = db.query_opt(&sql, &[&id.uuid(), &tenant, &writer, &offset, &lasting.lease]).await?;
     row.as_ref().map(Upload::try_from).transpose()
 }
 
@@ -281,7 +270,12 @@ pub async fn advance(
              parts = parts || $8::text[],
              tail = CASE WHEN $4 < $5 THEN $9 ELSE tail END,
              writer = CASE WHEN $10 THEN NULL ELSE writer END,
-             writer_until = CASE WHEN $10 THEN NULL ELSE now() + make_interval(secs => $11) END,
+             writer_until = CASE
+                 WHEN $10 THEN NULL
+                 -- A claim bounds the lease: no renewal moves that bound.
+                 WHEN claimed_writer = writer THEN writer_until
+                 ELSE now() + make_interval(secs => $11)
+             END,
              expires_at = CASE
                  WHEN resumable AND $4 < $5 THEN now() + make_interval(secs => $12)
                  WHEN NOT resumable THEN now() + make_interval(secs => $13)

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{
     super::{gate::owner, input, videos::video},
+    grants::grant,
     has_source, open,
     steps::writer,
 };
@@ -48,7 +49,7 @@ pub(super) async fn begin(
             (new.id, new.store.clone(), Some(new))
         }
     };
-    let new = new_upload(video_id, store, owner.tenant.clone(), &message)?;
+    let new = new_upload(video_id, store, principal, &message)?;
     let begun = retrying(CALL_TRIES_MAX, || row(deps, &owner, new_video.as_ref(), &new)).await?;
     begun?.ok_or_else(|| Problem::new(Code::Conflict, "the video's source is on its way already"))
 }
@@ -101,7 +102,7 @@ fn new_video(deps: &Deps, message: &v1::BeginUploadRequest) -> Result<NewVideo, 
 fn new_upload(
     video: VideoId,
     store: String,
-    tenant: String,
+    principal: &Principal,
     message: &v1::BeginUploadRequest,
 ) -> Result<NewUpload, Problem> {
     let length = message.length.map(i64::try_from).transpose();
@@ -120,12 +121,13 @@ fn new_upload(
     Ok(NewUpload {
         id: UploadId::new(Uuid::now_v7()),
         video,
-        tenant,
+        tenant: principal.tenant.clone(),
         store,
         length,
         resumable: message.resumable,
         part_bytes,
         writer: if holder.is_empty() { None } else { Some(writer(holder)?) },
+        grant: grant(principal),
         filename: input::filename(&message.filename),
         metadata: message.metadata.clone(),
     })

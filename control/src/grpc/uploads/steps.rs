@@ -5,14 +5,21 @@ use api::{
     v1, wire,
 };
 use authz::Principal;
-use media::layout;
+use media::{UploadId, layout};
 use uuid::Uuid;
 
-use super::upload;
+use super::{
+    grants::{grant, lost},
+    upload,
+};
 use crate::{
+    bus::Event,
     db::{
         CALL_TRIES_MAX, retrying,
-        uploads::sessions::{self, Advance, Upload},
+        uploads::{
+            leases::{self, Acquire},
+            sessions::{self, Advance, Upload},
+        },
     },
     deps::Deps,
 };
@@ -31,20 +38,40 @@ pub(super) async fn acquire(
     message: &v1::AcquireUploadRequest,
 ) -> Result<v1::AcquireUploadResponse, Problem> {
     let id = wire::id("upload_id", &message.upload_id)?;
-    let writer = writer(&message.writer)?;
-    let offset = bytes("offset", message.offset)?;
+    let acquire = Acquire {
+        writer: writer(&message.writer)?,
+        offset: bytes("offset", message.offset)?,
+        grant: grant(principal),
+    };
     let lasting = deps.policy.uploads.lasting;
     let taken = retrying(CALL_TRIES_MAX, || async {
         let db = deps.db.get().await?;
-        sessions::acquire(&*db, &principal.tenant, id, writer, offset, lasting).await
+        leases::acquire(&*db, &principal.tenant, id, &acquire, lasting).await
     })
     .await?;
     let held = taken.is_some();
     let row = match taken {
         Some(row) => row,
+        None if message.take_over => settled(deps, principal, id).await?,
         None => upload(deps, principal, id).await?,
     };
     Ok(v1::AcquireUploadResponse { upload: Some(row.into()), held })
+}
+
+/// Claims the lease from its holder; the upload as it stands now. Its offset is settled when it is not held.
+pub(super) async fn settled(
+    deps: &Deps,
+    principal: &Principal,
+    id: UploadId,
+) -> Result<Upload, Problem> {
+    let lasting = deps.policy.uploads.lasting;
+    let claimed = retrying(CALL_TRIES_MAX, || async {
+        leases::claim(&*deps.db.get().await?, &principal.tenant, id, lasting).await
+    });
+    if let Some(writer) = claimed.await? {
+        deps.bus.tell(Event::Claimed(writer));
+    }
+    upload(deps, principal, id).await
 }
 
 /// Moves an upload ahead, or keeps its lease.
@@ -85,7 +112,7 @@ pub(super) async fn advance(
         Some(row) => Ok(row),
         None => {
             upload(deps, principal, id).await?;
-            Err(Problem::new(Code::LeaseLost, "somebody else writes this upload by now"))
+            Err(lost())
         }
     }
 }
@@ -116,6 +143,8 @@ impl From<Upload> for v1::Upload {
             parts: u32::try_from(row.parts.len()).unwrap_or(u32::MAX),
             tail: row.tail,
             digest: row.digest.into(),
+            held: row.held,
+            claimed: row.claimed,
         }
     }
 }

@@ -1,9 +1,9 @@
 //! A source in the making, in a store that is a folder: a file beside the source's place, written at its
-//! end, locked against every other process of this machine, made durable before anybody is told.
+//! end, locked against every other process of this machine, durable before control is told.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    io,
+    io::{self, Read},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -12,13 +12,16 @@ use std::{
 
 use api::code::{Code, Problem};
 use bytes::Bytes;
+use media::layout;
 use runtime::names::sync_names;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::lease::busy;
 
 /// Bytes that are written at once.
 const WRITE_BYTES: usize = 1 << 20;
-/// How long a lock is waited for: its holder has given its lease back and is about to close the file.
-const LOCK_TIME_MAX: Duration = Duration::from_secs(2);
+/// How long a lock is waited for: its holder has released its lease and is about to close the file.
+const LOCK_TIME_MAX: Duration = Duration::from_secs(1);
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// A folder may be cleaned away, being empty, between its making and its use.
 const OPEN_TRIES_MAX: u32 = 5;
@@ -31,11 +34,13 @@ pub(crate) struct Disk {
     at: u64,
     pending: Vec<Bytes>,
     pending_bytes: usize,
+    /// The write that was begun last, until it has been waited for.
+    writing: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Disk {
-    /// Opens the file `key` below the store's folder `root` to write from `offset`; whatever stands behind
-    /// it was never acknowledged.
+    /// Opens the file `key` below the store's folder `root` to write from `offset`; bytes beyond it were never
+    /// acknowledged.
     pub(crate) async fn open(root: PathBuf, key: &str, offset: u64) -> Result<Self, Problem> {
         let path = root.join(key);
         let opened = blocking({
@@ -43,7 +48,8 @@ impl Disk {
             move || open(&root, &path, offset)
         });
         let file = Arc::new(opened.await.map_err(|error| unopened(&error, &path))?);
-        Ok(Self { file, path, at: offset, pending: Vec::new(), pending_bytes: 0 })
+        let (pending, pending_bytes, writing) = (Vec::new(), 0, None);
+        Ok(Self { file, path, at: offset, pending, pending_bytes, writing })
     }
 
     /// Takes bytes; true when they are enough to be written.
@@ -55,18 +61,27 @@ impl Disk {
 
     /// Writes what was taken.
     pub(crate) async fn write_out(&mut self) -> Result<(), Problem> {
+        self.written().await?;
         let (file, pieces, mut at) =
             (self.file.clone(), std::mem::take(&mut self.pending), self.at);
         self.at += self.pending_bytes as u64;
         self.pending_bytes = 0;
-        let written = blocking(move || {
+        self.writing = Some(spawn_blocking(move || {
             for piece in pieces {
                 file.write_all_at(&piece, at)?;
                 at += piece.len() as u64;
             }
             Ok(())
-        });
-        written.await.map_err(|error| self.failed(&error))
+        }));
+        self.written().await
+    }
+
+    /// Waits for the write that was begun last: also one that its caller gave up on.
+    async fn written(&mut self) -> Result<(), Problem> {
+        let Some(writing) = &mut self.writing else { return Ok(()) };
+        let written = writing.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        self.writing = None;
+        written.map_err(|error| self.failed(&error))
     }
 
     /// Writes what was taken and waits until the disk has it.
@@ -76,23 +91,26 @@ impl Disk {
         blocking(move || file.sync_data()).await.map_err(|error| self.failed(&error))
     }
 
-    /// Lets others open it. Before they are told that they may.
-    pub(crate) fn unlock(&self) {
+    /// Lets other requests open it, after the last write has ended and before they are told that they may.
+    pub(crate) async fn unlock(&mut self) {
+        // A write that failed has ended, too.
+        let _failed = self.written().await;
         if let Err(error) = self.file.unlock() {
-            tracing::debug!(%error, path = %self.path.display(), "unlock upload");
+            tracing::debug!(%error, path = %self.path.display(), "failed to unlock an upload");
         }
     }
 
     /// Removes the file.
-    pub(crate) async fn remove(self) {
+    pub(crate) async fn remove(mut self) {
+        let _failed = self.written().await;
         let path = self.path.clone();
         if let Err(error) = blocking(move || std::fs::remove_file(path)).await {
-            tracing::debug!(%error, path = %self.path.display(), "remove upload");
+            tracing::debug!(%error, path = %self.path.display(), "failed to remove an upload");
         }
     }
 
     fn failed(&self, error: &io::Error) -> Problem {
-        tracing::error!(%error, path = %self.path.display(), "write upload");
+        tracing::error!(%error, path = %self.path.display(), "failed to write an upload");
         Problem::new(Code::Unavailable, "the store cannot be written now")
     }
 }
@@ -106,22 +124,15 @@ async fn blocking<T: Send + 'static>(
 fn unopened(error: &io::Error, path: &Path) -> Problem {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => {
-            tracing::error!(path = %path.display(), "open upload: its bytes are gone");
+            tracing::error!(path = %path.display(), "the bytes of an upload are gone");
             Problem::new(Code::NotFound, "the bytes of this upload are gone")
         }
-        io::ErrorKind::WouldBlock => locked(),
+        io::ErrorKind::WouldBlock => busy(),
         _ => {
-            tracing::error!(%error, path = %path.display(), "open upload");
+            tracing::error!(%error, path = %path.display(), "failed to open an upload");
             Problem::new(Code::Unavailable, "the store cannot be written now")
         }
     }
-}
-
-/// The answer to who would write while somebody else does.
-pub(crate) fn locked() -> Problem {
-    let mut problem = Problem::new(Code::Locked, "another request writes this upload");
-    problem.retry_after = Some(Duration::from_secs(1));
-    problem
 }
 
 fn open(root: &Path, path: &Path, offset: u64) -> io::Result<File> {
@@ -130,7 +141,7 @@ fn open(root: &Path, path: &Path, offset: u64) -> io::Result<File> {
     } else {
         OpenOptions::new().read(true).write(true).open(path)?
     };
-    lock(&file)?;
+    let file = if lock(&file)? { file } else { replace(root, path, offset)? };
     if file.metadata()?.len() < offset {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
@@ -159,20 +170,37 @@ fn create(root: &Path, path: &Path) -> io::Result<File> {
     }
 }
 
-/// A second writer on this machine, even one that was frozen past its lease, cannot get here. Where the
-/// file system knows no locks, the lease alone decides.
-fn lock(file: &File) -> io::Result<()> {
+/// Puts a copy of the first `offset` bytes in the file's place: the process that has it locked lost its lease
+/// without ending, and what it still writes goes into the former file.
+fn replace(root: &Path, path: &Path, offset: u64) -> io::Result<File> {
+    tracing::warn!(path = %path.display(), bytes = offset, "copying an upload whose writer hangs");
+    let copied = path.with_file_name(layout::upload_copy(path.file_name().unwrap_or_default()));
+    let mut file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&copied)?;
+    if !lock(&file)? {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    io::copy(&mut File::open(path)?.take(offset), &mut file)?;
+    file.sync_data()?;
+    std::fs::rename(&copied, path)?;
+    sync_names(root, path)?;
+    Ok(file)
+}
+
+/// Whether the file could be locked: a second writer on this machine, even one that was frozen past its lease, has
+/// it locked. Where the file system supports no locks, the lease alone decides.
+fn lock(file: &File) -> io::Result<bool> {
     let begun = Instant::now();
     loop {
         match file.try_lock() {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(true),
             Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_TIME_MAX => {
                 std::thread::sleep(LOCK_PAUSE);
             }
-            Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::WouldBlock) => return Ok(false),
             Err(TryLockError::Error(error)) => {
-                tracing::debug!(%error, "lock upload");
-                return Ok(());
+                tracing::debug!(%error, "failed to lock an upload");
+                return Ok(true);
             }
         }
     }
@@ -197,17 +225,37 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_process_writes_and_what_is_gone_is_said_to_be() {
+    async fn a_writer_that_hangs_cannot_write_into_the_file_of_the_next() {
         let folder = tempfile::tempdir().unwrap();
         let open = async |offset| Disk::open(folder.path().to_owned(), "upload", offset).await;
-        let first = open(0).await.unwrap();
-        let refused = open(0).await.err().unwrap();
-        assert_eq!(refused.code, Code::Locked);
-        first.unlock();
-        assert!(open(0).await.is_ok());
+        let mut first = open(0).await.unwrap();
+        first.push(Bytes::from_static(b"0123456789"));
+        first.sync().await.unwrap();
+        // It still has the file locked.
+        let mut second = open(4).await.unwrap();
+        second.push(Bytes::from_static(b"xy"));
+        second.sync().await.unwrap();
+        first.push(Bytes::from_static(b"stale"));
+        first.sync().await.unwrap();
+        assert_eq!(std::fs::read(folder.path().join("upload")).unwrap(), b"0123xy");
+        first.unlock().await;
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no copy is left");
+        second.remove().await;
+        assert!(!folder.path().join("upload").exists());
         let gone = open(1).await.err().unwrap();
         assert_eq!(gone.code, Code::NotFound);
-        first.remove().await;
-        assert!(!folder.path().join("upload").exists());
+    }
+
+    #[tokio::test]
+    async fn unlocking_waits_for_a_write_that_its_caller_gave_up_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut disk = Disk::open(folder.path().to_owned(), "upload", 0).await.unwrap();
+        let bytes = vec![7; 64 << 20];
+        disk.push(bytes.clone().into());
+        // Given up on as soon as it was begun.
+        let given_up = futures::poll!(std::pin::pin!(disk.write_out()));
+        assert!(given_up.is_pending());
+        disk.unlock().await;
+        assert!(std::fs::read(folder.path().join("upload")).unwrap() == bytes);
     }
 }

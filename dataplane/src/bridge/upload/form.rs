@@ -65,7 +65,7 @@ struct Reader {
 
 impl Reader {
     async fn all(&mut self, mut multipart: Multipart<'_>) -> Result<(), Problem> {
-        while let Some(field) = multipart.next_field().await.map_err(|e| malformed(&e))? {
+        while let Some(field) = self.keep(multipart.next_field()).await? {
             let name = field.name().unwrap_or_default().to_owned();
             match name.as_str() {
                 "video" => self.file(field).await?,
@@ -123,9 +123,21 @@ impl Reader {
         finish(writer).await
     }
 
+    /// Waits for the parser while keeping the lease.
+    async fn keep<T>(
+        &mut self,
+        work: impl Future<Output = multer::Result<T>>,
+    ) -> Result<T, Problem> {
+        let done = match &mut self.writer {
+            Some(writer) => writer.during(work).await?,
+            None => work.await,
+        };
+        done.map_err(|error| malformed(&error))
+    }
+
     async fn text(&mut self, name: &str, mut field: Field<'_>) -> Result<String, Problem> {
         let mut bytes = Vec::new();
-        while let Some(chunk) = field.chunk().await.map_err(|e| malformed(&e))? {
+        while let Some(chunk) = self.keep(field.chunk()).await? {
             self.held.take_back(chunk.len());
             if bytes.len() + chunk.len() > TEXT_BYTES_MAX {
                 return Err(Problem::field(name, format!("is longer than {TEXT_BYTES_MAX} bytes")));

@@ -56,13 +56,13 @@ pub(crate) async fn serve(
         (None, _) => create(app, caller, request, body).await,
         (Some(id), &Method::PATCH) => patch(app, caller, id, request, body).await,
         (Some(id), &Method::DELETE) => {
-            let (video_id, upload_id) = (String::new(), id.to_string());
-            let message = v1::AbortUploadRequest { video_id, upload_id };
+            let upload_id = id.to_string();
+            let message = v1::AbortUploadRequest { upload_id, ..Default::default() };
             lease::abort(app, caller, &message).await?;
             Ok(reply::status(StatusCode::NO_CONTENT))
         }
         (Some(id), _) => {
-            let upload = lease::get(app, caller, id.to_string()).await?;
+            let upload = lease::settled(app, caller, id.to_string()).await?;
             let mut reply = standing(StatusCode::OK, &upload);
             reply::set(&mut reply, headers::LENGTH, &upload.length.unwrap_or(0).to_string());
             if !upload.metadata.is_empty() {
@@ -144,13 +144,14 @@ async fn create(
     };
     let mut upload = lease::begin(app, caller, &message).await?;
     if with_upload {
-        let lease = Lease::begun(app.clone(), caller.clone(), &upload, holder);
         let (video_id, upload_id) = (String::new(), upload.upload_id.clone());
+        let writer = holder.clone();
+        let lease = Lease::begun(app.clone(), caller.clone(), &upload, holder).resumable();
         match receive::receive(app, lease, upload, checksum, body).await {
             Ok(received) => upload = received,
             Err(problem) => {
                 // The client has not learnt its name: nobody would ever go on with it.
-                let message = v1::AbortUploadRequest { video_id, upload_id };
+                let message = v1::AbortUploadRequest { video_id, upload_id, writer };
                 if let Err(problem) = lease::abort(app, caller, &message).await {
                     tracing::debug!(%problem, "abort upload");
                 }
@@ -181,7 +182,7 @@ async fn patch(
             return Ok(standing(StatusCode::NO_CONTENT, &upload));
         }
         Acquired::Elsewhere(upload) => return Ok(elsewhere(&upload)),
-        Acquired::Busy => return Err(super::disk::locked()),
+        Acquired::Busy => return Err(lease::busy()),
     };
     let left = upload.length.unwrap_or(0) - upload.offset;
     if let Err(problem) = announced_within(&request.headers, left) {

@@ -49,8 +49,8 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Goes on where the upload stands.
-    pub(crate) async fn open(lease: Lease, upload: &v1::Upload) -> Result<Self, Problem> {
-        match Self::sink(&lease, upload).await {
+    pub(crate) async fn open(mut lease: Lease, upload: &v1::Upload) -> Result<Self, Problem> {
+        match Self::sink(&mut lease, upload).await {
             Ok((sink, digest)) => {
                 let counter = lease.app.metrics.bandwidth.upload.clone();
                 let (held_back, untold) = (false, Vec::new());
@@ -64,9 +64,10 @@ impl Writer {
         }
     }
 
-    async fn sink(lease: &Lease, upload: &v1::Upload) -> Result<(Sink, Digest), Problem> {
+    async fn sink(lease: &mut Lease, upload: &v1::Upload) -> Result<(Sink, Digest), Problem> {
         let internal = |text| Problem::new(Code::Internal, text);
-        let Some(store) = lease.app.stores.get(&upload.store) else {
+        let app = lease.app.clone();
+        let Some(store) = app.stores.get(&upload.store) else {
             tracing::error!(store.url = upload.store, "open store: it is not configured here");
             return Err(internal("the video's store is not configured here"));
         };
@@ -79,9 +80,10 @@ impl Writer {
                     return Err(internal("the upload has no id"));
                 };
                 let key = layout::upload_file(video, id);
-                Sink::Disk(Disk::open(root.clone(), &key, upload.offset).await?)
+                let opening = Disk::open(root.clone(), &key, upload.offset);
+                Sink::Disk(lease.during(opening).await??)
             }
-            None => Sink::Parts(Box::new(Parts::open(store, upload).await?)),
+            None => Sink::Parts(Box::new(lease.during(Parts::open(store, upload)).await??)),
         };
         Ok((sink, digest))
     }
@@ -115,6 +117,7 @@ impl Writer {
             match &mut self.sink {
                 Sink::Disk(disk) => {
                     if disk.push(piece) {
+                        self.lease.assure().await?;
                         self.lease.during(disk.write_out()).await??;
                     }
                 }
@@ -133,7 +136,12 @@ impl Writer {
         self.lease.during(work).await
     }
 
-    /// Says a word to control when one is due.
+    /// Whether bytes were taken that control does not know to be durable.
+    pub(crate) const fn is_ahead(&self) -> bool {
+        self.bytes > self.lease.offset()
+    }
+
+    /// Renews the lease when that is due.
     pub(crate) async fn keep(&mut self) -> Result<(), Problem> {
         self.lease.keep().await
     }
@@ -142,10 +150,11 @@ impl Writer {
     async fn send_part(&mut self) -> Result<(), Problem> {
         self.land().await?;
         let Sink::Parts(parts) = &mut self.sink else { return Ok(()) };
-        if let Some(multipart_id) = parts.begin().await? {
+        if let Some(multipart_id) = self.lease.during(parts.begin()).await?? {
             let to = self.lease.offset();
             self.lease.say(Step { to, multipart_id, ..Step::default() }).await?;
         }
+        self.lease.assure().await?;
         parts.send(Mark { bytes: self.bytes, digest: self.digest.state() });
         Ok(())
     }
@@ -171,9 +180,10 @@ impl Writer {
         let mut tail = None;
         match &mut self.sink {
             Sink::Disk(disk) => {
+                self.lease.assure().await?;
                 self.lease.during(disk.sync()).await??;
                 if release {
-                    disk.unlock();
+                    disk.unlock().await;
                 }
             }
             Sink::Parts(parts) => {
@@ -219,7 +229,7 @@ impl Writer {
     /// Forgets what was not saved and gives the lease back.
     pub(crate) async fn let_go(self) {
         match self.sink {
-            Sink::Disk(disk) => disk.unlock(),
+            Sink::Disk(mut disk) => disk.unlock().await,
             Sink::Parts(mut parts) => parts.stop().await,
         }
         self.lease.release().await;

@@ -14,13 +14,13 @@ use tracing::{Instrument, Span};
 
 use super::{
     super::{
-        super::Caller,
         broken, ended,
-        lease::{self, Acquired, Lease},
+        lease::{self, Lease},
+        running::Stop,
         writer::Writer,
     },
     checksum::Checksum,
-    elsewhere_problem, too_long,
+    too_long,
 };
 use crate::{
     app::App,
@@ -29,9 +29,9 @@ use crate::{
 
 /// Between two looks: what came is made durable where that is cheap, so that a kill costs little.
 const TICK: Duration = Duration::from_secs(1);
-/// After so many looks without a byte everything is made durable and the lease is given back: the
-/// client may long be somewhere else, behind a connection that nobody has told us is dead.
-const SILENT_TICKS_MAX: u32 = 3;
+/// After so many looks without a byte everything is made durable, also where that is not cheap: the
+/// client may be gone, behind a connection that is not known to be dead.
+const SILENT_TICKS: u32 = 3;
 /// Control puts the source under its key, which takes a bucket a while.
 const COMPLETE_TIME_MAX: Duration = Duration::from_secs(60);
 
@@ -63,20 +63,22 @@ async fn run(
     checksum: Option<Checksum>,
     body: Intake,
 ) -> Result<v1::Upload, Problem> {
-    let caller = lease.caller.clone();
+    let (caller, holder) = (lease.caller().clone(), lease.writer().to_owned());
+    let stop = lease.stop().clone();
     let mut writer = Writer::open(lease, &upload).await?;
     if checksum.is_some() {
         writer.hold_back();
     }
     let (length, offset) = (upload.length.unwrap_or(0), upload.offset);
     let mut receiver =
-        Receiver { app, caller, upload, length, offset, writer: Some(writer), checksum, silent: 0 };
+        Receiver { app, upload, length, offset, writer: Some(writer), checksum, silent: 0, stop };
     let end = receiver.take_in(&body).await;
     receiver.settle(end).await?;
-    let Receiver { app, caller, mut upload, .. } = receiver;
+    let Receiver { app, mut upload, .. } = receiver;
     if upload.offset == length {
         let message = v1::CompleteUploadRequest {
             upload_id: upload.upload_id.clone(),
+            writer: holder,
             ..v1::CompleteUploadRequest::default()
         };
         lease::complete(&app, &caller, &message, COMPLETE_TIME_MAX).await?;
@@ -95,20 +97,22 @@ enum End {
     Excess,
     /// The server stops; another one goes on.
     Stopping,
+    /// Another request takes the upload over.
+    TakenOver,
 }
 
 struct Receiver {
     app: Arc<App>,
-    caller: Caller,
     /// As control knows it.
     upload: v1::Upload,
     length: u64,
     /// Bytes taken, from the source's beginning.
     offset: u64,
-    /// `None` while the client is silent.
+    /// `None` once it has settled.
     writer: Option<Writer>,
     checksum: Option<Checksum>,
     silent: u32,
+    stop: Stop,
 }
 
 impl Receiver {
@@ -117,9 +121,10 @@ impl Receiver {
         pin_mut!(pieces);
         let mut ticks = interval_at(Instant::now() + TICK, TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let soft = self.app.shutdown.soft.clone();
+        let (soft, stop) = (self.app.shutdown.soft.clone(), self.stop.clone());
         loop {
             tokio::select! {
+                () = stop.stopped() => return Ok(End::TakenOver),
                 piece = pieces.next() => match piece {
                     None => return Ok(End::Whole),
                     Some(Err(error)) => return Ok(End::Cut(error)),
@@ -139,26 +144,10 @@ impl Receiver {
         if let Some(checksum) = &mut self.checksum {
             checksum.update(&bytes);
         }
-        if self.writer.is_none() {
-            self.take_up().await?;
-        }
         self.offset += bytes.len() as u64;
         match &mut self.writer {
             Some(writer) => writer.write(bytes).await,
             None => Ok(()),
-        }
-    }
-
-    /// The client speaks again: unless somebody else has taken the upload, it goes on.
-    async fn take_up(&mut self) -> Result<(), Problem> {
-        let id = self.upload.upload_id.clone();
-        match Lease::acquire(&self.app, &self.caller, &id, self.offset).await? {
-            Acquired::Held(lease, upload) => {
-                self.writer = Some(Writer::open(lease, &upload).await?);
-                Ok(())
-            }
-            Acquired::Elsewhere(upload) => Err(elsewhere_problem(&upload)),
-            Acquired::Busy => Err(super::super::disk::locked()),
         }
     }
 
@@ -170,10 +159,8 @@ impl Receiver {
         if self.checksum.is_some() || whole {
             return writer.keep().await;
         }
-        if self.silent > SILENT_TICKS_MAX {
-            self.upload = writer.save(false, true).await?;
-            self.writer = None;
-        } else if writer.saves_cheaply() {
+        let due = writer.saves_cheaply() || self.silent >= SILENT_TICKS;
+        if due && writer.is_ahead() {
             self.upload = writer.save(false, false).await?;
         } else {
             writer.keep().await?;
@@ -193,13 +180,20 @@ impl Receiver {
             // Without its end nobody can tell whether the bytes are the right ones.
             Ok(End::Cut(error)) => (checksum.is_none(), Some(broken(error))),
             Ok(End::Stopping) => (checksum.is_none(), Some(stopping())),
+            Ok(End::TakenOver) => (checksum.is_none(), Some(lease::taken_over())),
             Ok(End::Excess) => (false, Some(too_long(self.length - self.upload.offset))),
             Err(problem) => (false, Some(problem)),
         };
         let whole = self.offset == self.length;
         if let Some(mut writer) = self.writer.take() {
             if kept {
-                self.upload = writer.save(whole, !whole).await?;
+                match writer.save(whole, !whole).await {
+                    Ok(upload) => self.upload = upload,
+                    Err(problem) => {
+                        writer.let_go().await;
+                        return Err(problem);
+                    }
+                }
             } else {
                 writer.let_go().await;
             }

@@ -1,0 +1,179 @@
+//! The lease on an upload: taken, claimed from its holder, and whom it was granted to.
+//!
+//! **Invariant:** one `UPDATE` moves a lease from one writer to another, only after the former released it or its
+//! time ran out.
+
+use media::{UploadId, VideoId};
+use tokio_postgres::{GenericClient, Row};
+use uuid::Uuid;
+
+use super::{
+    super::DbError,
+    sessions::{COLUMNS, Lasting, Upload},
+};
+
+/// Whose bearer token a lease was granted to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grant {
+    /// Of the token.
+    pub subject: String,
+    /// The role's stable text.
+    pub role: String,
+    /// Revoking one of them ends the lease.
+    pub token_ids: Vec<Vec<u8>>,
+}
+
+/// A lease as it was granted.
+#[derive(Clone, Debug)]
+pub struct Granted {
+    /// Whose upload it is.
+    pub tenant: String,
+    /// To whom.
+    pub grant: Grant,
+}
+
+/// What a request that wants to write from `offset` brings.
+#[derive(Clone, Debug)]
+pub struct Acquire {
+    /// Takes the lease.
+    pub writer: Uuid,
+    /// Where the client wants to go on.
+    pub offset: i64,
+    /// Whose token the lease is granted to.
+    pub grant: Grant,
+}
+
+/// Takes the lease to write from an offset; `None` when another writer holds it or the offset differs.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn acquire(
+    db: &impl GenericClient,
+    tenant: &str,
+    id: UploadId,
+    acquire: &Acquire,
+    lasting: Lasting,
+) -> Result<Option<Upload>, DbError> {
+    let sql = format!(
+        "UPDATE uploads
+         SET writer = $3,
+             writer_until = now() + make_interval(secs => $5),
+             granted_writer = $3,
+             granted_subject = $6,
+             granted_role = $7,
+             granted_token_ids = $8
+         WHERE id = $1
+           AND tenant = $2
+           AND state = 'open'
+           AND expires_at > now()
+           AND received = $4
+           AND (writer IS NULL OR writer = $3 OR writer_until < now())
+         RETURNING {COLUMNS}"
+    );
+    let Acquire { writer, offset, grant } = acquire;
+    let row = db
+        .query_opt(
+            &sql,
+            &[
+                &id.uuid(),
+                &tenant,
+                writer,
+                offset,
+                &lasting.lease,
+                &grant.subject,
+                &grant.role,
+                &grant.token_ids,
+            ],
+        )
+        .await?;
+    row.as_ref().map(Upload::try_from).transpose()
+}
+
+/// Claims the lease from its holder, which then has [`Lasting::claim`] to release it; a lease whose time ran out
+/// ends at once. The writer that must be told, when this claim is the first.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn claim(
+    db: &impl GenericClient,
+    tenant: &str,
+    id: UploadId,
+    lasting: Lasting,
+) -> Result<Option<Uuid>, DbError> {
+    let row = db
+        .query_opt(
+            "UPDATE uploads
+             SET claimed_writer = writer,
+                 writer = CASE WHEN writer_until >= now() THEN writer END,
+                 writer_until = CASE
+                     WHEN writer_until >= now()
+                     THEN LEAST(writer_until, now() + make_interval(secs => $3))
+                 END
+             WHERE id = $1
+               AND tenant = $2
+               AND state = 'open'
+               AND writer IS NOT NULL
+               -- With all its bytes nothing more is written.
+               AND received IS DISTINCT FROM length
+               AND (writer_until < now() OR claimed_writer IS DISTINCT FROM writer)
+             RETURNING writer",
+            &[&id.uuid(), &tenant, &lasting.claim],
+        )
+        .await?;
+    row.map_or(Ok(None), |row| Ok(row.try_get("writer")?))
+}
+
+/// The lease that was granted to `writer` last, also after it ended; `None` when it was granted to another
+/// since, or never.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn granted(
+    db: &impl GenericClient,
+    id: UploadId,
+    writer: Uuid,
+) -> Result<Option<Granted>, DbError> {
+    let row = db
+        .query_opt(
+            "SELECT tenant, granted_subject, granted_role, granted_token_ids
+             FROM uploads
+             WHERE id = $1 AND granted_writer = $2",
+            &[&id.uuid(), &writer],
+        )
+        .await?;
+    row.as_ref().map(Granted::try_from).transpose()
+}
+
+/// The same, of a video's upload.
+///
+/// # Errors
+/// [`DbError`] as every function here.
+pub async fn granted_of_video(
+    db: &impl GenericClient,
+    video: VideoId,
+    writer: Uuid,
+) -> Result<Option<Granted>, DbError> {
+    let row = db
+        .query_opt(
+            "SELECT tenant, granted_subject, granted_role, granted_token_ids
+             FROM uploads
+             WHERE video_id = $1 AND granted_writer = $2",
+            &[&video.uuid(), &writer],
+        )
+        .await?;
+    row.as_ref().map(Granted::try_from).transpose()
+}
+
+impl TryFrom<&Row> for Granted {
+    type Error = DbError;
+
+    fn try_from(row: &Row) -> Result<Self, DbError> {
+        let text = |name| Ok::<_, DbError>(row.try_get::<_, Option<String>>(name)?);
+        let grant = Grant {
+            subject: text("granted_subject")?.unwrap_or_default(),
+            role: text("granted_role")?.unwrap_or_default(),
+            token_ids: row.try_get("granted_token_ids")?,
+        };
+        Ok(Self { tenant: row.try_get("tenant")?, grant })
+    }
+}

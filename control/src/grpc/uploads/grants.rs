@@ -1,0 +1,110 @@
+//! The lease as the right to write: a transfer that began with a good token finishes after the token expired, and
+//! ends when the token is revoked.
+
+use api::{
+    code::{Code, Problem},
+    wire,
+};
+use authz::{AuthError, Principal};
+use media::{UploadId, VideoId};
+use tonic::Request;
+use uuid::Uuid;
+
+use super::super::gate::{self, Rpc};
+use crate::{
+    db::{
+        CALL_TRIES_MAX, DbError, retrying,
+        uploads::leases::{self, Grant, Granted},
+    },
+    deps::Deps,
+};
+
+/// Which upload a call is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Of {
+    /// This one.
+    Upload(UploadId),
+    /// This video's.
+    Video(VideoId),
+    /// The call names it wrongly.
+    Unknown,
+}
+
+impl Of {
+    /// By the upload's id when there is one, else by the video's.
+    pub(super) fn read(upload_id: &str, video_id: &str) -> Self {
+        if upload_id.is_empty() {
+            wire::id("video_id", video_id).map_or(Self::Unknown, Self::Video)
+        } else {
+            wire::id("upload_id", upload_id).map_or(Self::Unknown, Self::Upload)
+        }
+    }
+}
+
+/// What is remembered of the token that a lease is granted to.
+pub(super) fn grant(principal: &Principal) -> Grant {
+    Grant {
+        subject: principal.subject.clone(),
+        role: principal.role.text().to_owned(),
+        token_ids: principal.revocation_ids.clone(),
+    }
+}
+
+/// Another writer holds the lease.
+pub(super) fn lost() -> Problem {
+    Problem::new(Code::LeaseLost, "another request holds this upload")
+}
+
+/// Authorizes a call that writes under a lease. A data plane that names the lease's writer acts for whom it was
+/// granted to, as long as that token is not revoked; any other call needs a bearer token that is valid now.
+///
+/// # Errors
+/// As [`Deps::enter`], and [`Code::LeaseLost`] when the lease was granted to another writer.
+pub(super) async fn enter<T>(
+    deps: &Deps,
+    rpc: Rpc,
+    request: &Request<T>,
+    writer: &str,
+    of: Of,
+) -> Result<Principal, Problem> {
+    let about = match of {
+        Of::Video(video) => Some(video),
+        Of::Upload(_) | Of::Unknown => None,
+    };
+    let writer = Uuid::try_parse(writer).ok().filter(|_| deps.by_plane(request));
+    let Some(writer) = writer else { return deps.enter(rpc, request, about) };
+    let found = retrying(CALL_TRIES_MAX, || granted(deps, of, writer)).await?;
+    match found.as_ref().and_then(principal) {
+        Some(principal) => {
+            let revoked = deps.verifier.is_revoked(&principal.revocation_ids);
+            // Giving an upload up is harmless.
+            if revoked && rpc != Rpc::AbortUpload {
+                return Err(gate::refusal(AuthError::Revoked));
+            }
+            principal.may(rpc.operation()).map_err(gate::refusal)?;
+            Ok(principal)
+        }
+        // Granted by an older release, which remembers no token; or to another writer since.
+        None => deps.enter(rpc, request, about).map_err(|_| lost()),
+    }
+}
+
+async fn granted(deps: &Deps, of: Of, writer: Uuid) -> Result<Option<Granted>, DbError> {
+    let db = deps.db.get().await?;
+    match of {
+        Of::Upload(upload) => leases::granted(&*db, upload, writer).await,
+        Of::Video(video) => leases::granted_of_video(&*db, video, writer).await,
+        Of::Unknown => Ok(None),
+    }
+}
+
+fn principal(granted: &Granted) -> Option<Principal> {
+    let Granted { tenant, grant } = granted;
+    Some(Principal {
+        subject: grant.subject.clone(),
+        tenant: tenant.clone(),
+        role: grant.role.parse().ok()?,
+        expires_at: i64::MAX,
+        revocation_ids: grant.token_ids.clone(),
+    })
+}

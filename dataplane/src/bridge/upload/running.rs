@@ -1,0 +1,142 @@
+//! The requests that write uploads on this data plane. A HEAD or PATCH takes an upload over from a request that is
+//! still running: that request is stopped, and its last write awaited.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::future::join_all;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// How long a request that is stopped may go on saving what came; after it, only what was saved before is kept.
+const SAVE_TIME_MAX: Duration = Duration::from_secs(1);
+/// How long a stopped request is waited for. It may be slower: then its lease runs out.
+const END_TIME_MAX: Duration = Duration::from_millis(1500);
+
+/// Tells a request to stop.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stop {
+    token: CancellationToken,
+    at: Arc<OnceLock<Instant>>,
+}
+
+impl Stop {
+    /// Stops the request; saying it again changes nothing.
+    pub(crate) fn stop(&self) {
+        self.at.get_or_init(Instant::now);
+        self.token.cancel();
+    }
+
+    /// Waits until the request is told to stop.
+    pub(crate) async fn stopped(&self) {
+        self.token.cancelled().await;
+    }
+
+    /// Waits until a stopped request must have saved what came.
+    pub(crate) async fn overdue(&self) {
+        self.token.cancelled().await;
+        let stopped = self.at.get().copied().unwrap_or_else(Instant::now);
+        sleep_until(stopped + SAVE_TIME_MAX).await;
+    }
+}
+
+/// Every request that holds a lease on a resumable upload.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Transfers(Arc<Running>);
+
+#[derive(Debug, Default)]
+struct Running {
+    transfers: Mutex<HashMap<u64, Transfer>>,
+    numbers: AtomicU64,
+}
+
+#[derive(Clone, Debug)]
+struct Transfer {
+    upload_id: String,
+    writer: String,
+    stop: Stop,
+    ended: CancellationToken,
+}
+
+/// One of them; it has ended when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    running: Arc<Running>,
+    number: u64,
+    _ended: DropGuard,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut transfers = self.running.transfers.lock().unwrap_or_else(PoisonError::into_inner);
+        transfers.remove(&self.number);
+    }
+}
+
+impl Transfers {
+    /// Remembers a request until its entry is dropped.
+    pub(crate) fn enter(&self, upload_id: &str, writer: &str, stop: Stop) -> Entry {
+        let ended = CancellationToken::new();
+        let number = self.0.numbers.fetch_add(1, Ordering::Relaxed);
+        let transfer = Transfer {
+            upload_id: upload_id.to_owned(),
+            writer: writer.to_owned(),
+            stop,
+            ended: ended.clone(),
+        };
+        self.0.transfers.lock().unwrap_or_else(PoisonError::into_inner).insert(number, transfer);
+        Entry { running: self.0.clone(), number, _ended: ended.drop_guard() }
+    }
+
+    /// Stops the request that writes as `writer`, if it runs here: control says that another request claims its
+    /// lease.
+    pub(crate) fn claimed(&self, writer: &str) {
+        self.those(|transfer| transfer.writer == writer).iter().for_each(|t| t.stop.stop());
+    }
+
+    /// Stops whatever request writes an upload here, and waits for its last write.
+    pub(crate) async fn settle(&self, upload_id: &str) {
+        let running = self.those(|transfer| transfer.upload_id == upload_id);
+        running.iter().for_each(|transfer| transfer.stop.stop());
+        let ended = join_all(running.iter().map(|transfer| transfer.ended.cancelled()));
+        // Running out of time is one way to end: the lease decides then.
+        let _late = timeout(END_TIME_MAX, ended).await;
+    }
+
+    fn those(&self, meant: impl Fn(&Transfer) -> bool) -> Vec<Transfer> {
+        let transfers = self.0.transfers.lock().unwrap_or_else(PoisonError::into_inner);
+        transfers.values().filter(|transfer| meant(transfer)).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn settling_waits_for_the_requests_of_that_upload_and_no_others() {
+        let transfers = Transfers::default();
+        let (mine, other) = (Stop::default(), Stop::default());
+        let entry = transfers.enter("one", "a", mine.clone());
+        let _other = transfers.enter("two", "b", other.clone());
+        let stopping = mine.clone();
+        let writing = tokio::spawn(async move {
+            stopping.stopped().await;
+            drop(entry);
+        });
+        transfers.settle("one").await;
+        writing.await.unwrap();
+        assert!(mine.token.is_cancelled() && !other.token.is_cancelled());
+        assert_eq!(transfers.those(|_| true).len(), 1);
+        transfers.claimed("a");
+        assert!(!other.token.is_cancelled());
+        transfers.claimed("b");
+        assert!(other.token.is_cancelled());
+    }
+}
