@@ -24,6 +24,7 @@ use tokio::{
 use crate::{
     plane::{Caller, Plane, Shared},
     provider::{AUDIENCE, ISSUER, Signer, claims, jwks, with},
+    uploads,
 };
 
 /// A key server that answers what the test says, and counts.
@@ -278,6 +279,46 @@ async fn a_revoked_jwt_is_refused_and_so_is_its_exchange() {
         .await
         .unwrap();
     assert_eq!(code(&plane, &other).await, Some(Code::Unauthenticated));
+    plane.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_outlives_its_jwt_and_ends_when_that_is_revoked() {
+    let signer = Signer::es256("a");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), signer.pem()).unwrap();
+    let plane = plane(&["--jwt-public-key-file", file.path().to_str().unwrap()]).await;
+    let proof = plane.shared.token(Role::Dataplane, "default");
+    let began = SystemClock.now_unix();
+    let token = signer.token(&claims("editor", "default", began + 2));
+    let caller = bearer(&plane, &token);
+    let upload = uploads::begin(&caller, 6).await.unwrap();
+    let (id, holder) = (upload.upload_id.as_str(), uuid::Uuid::new_v4().to_string());
+    assert!(uploads::acquire(&caller, id, 0, &holder).await.held);
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    assert_eq!(code(&plane, &token).await, Some(Code::Unauthenticated));
+    let advance = async |from, to| {
+        let step = uploads::step(id, &holder, from, to);
+        let moved = caller.uploads().advance_upload(caller.through_plane(&proof, step)).await;
+        moved.map(drop).map_err(|status| Problem::from_status(&status).code)
+    };
+    assert_eq!(advance(0, 1).await, Ok(()));
+    // A call whose body took a while: a data plane says when its request began.
+    let listed = async |plane_token: &str, began: i64| {
+        let mut request = caller.through_plane(plane_token, v1::ListVideosRequest::default());
+        request.metadata_mut().insert(api::BEGAN_METADATA, began.into());
+        caller.videos().list_videos(request).await.is_ok()
+    };
+    assert!(listed(&proof, began).await);
+    assert!(!listed(&proof, began + 2).await, "it had expired by then");
+    assert!(!listed(&proof, began - 1000).await, "no body takes so long");
+    let editor = plane.shared.token(Role::Editor, "default");
+    assert!(!listed(&editor, began).await, "an editor is not a data plane");
+    let admin = plane.caller(Role::Admin);
+    let revoke = admin.ask(v1::RevokeTokenRequest { token: token.clone() });
+    admin.auth().revoke_token(revoke).await.unwrap();
+    assert_eq!(advance(1, 2).await, Err(Code::Unauthenticated));
+    assert!(!listed(&proof, began).await);
     plane.stop().await;
 }
 

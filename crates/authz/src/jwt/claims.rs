@@ -80,7 +80,10 @@ pub(super) fn identity(
 }
 
 /// A `NumericDate` in whole seconds, rounded down.
-fn time(claims: &Map<String, Value>, name: &'static str) -> Result<Option<i64>, JwtError> {
+pub(super) fn time(
+    claims: &Map<String, Value>,
+    name: &'static str,
+) -> Result<Option<i64>, JwtError> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     let Value::Number(number) = value else { return Err(JwtError::Claim(name)) };
     match number.as_f64() {
