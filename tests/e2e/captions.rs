@@ -101,7 +101,7 @@ async fn faults(client: &Client, captions: &str) {
     assert_eq!((put.status, put.header("allow")), (405, "GET, HEAD, POST"));
 }
 
-/// Case 106: the checker knows what is wrong with text.
+/// The checker finds every seeded fault in text tracks.
 fn faults_are_found(good: &Capture) {
     for (rule, place, from, to) in [
         ("H7", "playlist.m3u8", ",SUBTITLES=\"text\"", ""),

@@ -1,5 +1,5 @@
-//! Checks captured streams against the rules of the specifications, by the numbers that the docs and
-//! tests use (H1, D3, C2...). It shares no code with the service, so that it can disagree with it.
+//! Checks captured streams against the rules of the specifications, by the numbers of docs/conformance.md
+//! (H1, D3, C2...). It shares no code with the service, so that it can disagree with it.
 
 pub(crate) mod boxes;
 pub(crate) mod codec;

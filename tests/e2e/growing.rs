@@ -1,5 +1,5 @@
-//! A film plays while it is still being encoded: players start at 0 and the same session goes on to
-//! the end (issue line 4, rules G1 to G5).
+//! A video plays while it is still being encoded: players start at 0 and the same session continues to
+//! the end (rules G1 to G5 of docs/conformance.md).
 
 use std::time::Duration;
 

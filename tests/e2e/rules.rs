@@ -1,5 +1,5 @@
-//! The conformance checker itself: real output passes, and each of many seeded faults is found, by the
-//! rule that it breaks (case 106).
+//! The conformance checker itself: real output passes, and each of many seeded faults is found by the
+//! rule that it breaks.
 
 use std::time::Duration;
 

@@ -131,8 +131,8 @@ fn attempts(job: &Value) -> Vec<u64> {
     tasks.iter().filter_map(|task| task["attempt"].as_u64()).collect()
 }
 
-/// Case 21: a third of all calls to the store goes wrong from the upload to the last picture, and for a while,
-/// longer than requests are tried again, there is no store at all. Nothing is lost or charged for it.
+/// A third of all calls to the store fails from the upload to the last image, and for longer than requests are
+/// retried the store is unreachable. No data is lost and no task is charged an attempt.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_stumbles_and_is_gone_for_a_while_costs_time_only() {
     let mut minio = Minio::start(&["films"]);

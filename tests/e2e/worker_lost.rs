@@ -1,4 +1,4 @@
-//! Workers die and links break; jobs complete all the same, every chunk committed once (issue line 5).
+//! Workers die and links break; jobs still complete, with every chunk committed once.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

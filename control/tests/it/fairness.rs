@@ -227,7 +227,7 @@ async fn touched(tx: &impl GenericClient) -> (i64, i64) {
     (row.get("idx_tup_fetch"), row.get("seq_tup_read"))
 }
 
-/// Case 27. Not how long it takes, but how much it looks at: that is what must not grow.
+/// Counts rows rather than measuring time: the number of rows read must not grow with the queue.
 #[tokio::test]
 async fn claims_read_a_handful_of_rows_of_a_hundred_thousand() {
     const READ_MAX: i64 = 64;

@@ -36,8 +36,8 @@ async fn shared() -> (Arc<Shared>, Db) {
     (shared, db)
 }
 
-/// Case 7: as after a newer version was rolled back. More than a page of them, all older than the one that
-/// can be rescued.
+/// Unreadable leases remain after a newer version was rolled back. There is more than a page of them, all
+/// older than the lease that can be rescued.
 #[tokio::test]
 async fn leases_that_cannot_be_rescued_hold_up_none_that_can() {
     let (shared, db) = shared().await;
@@ -77,7 +77,7 @@ async fn leases_that_cannot_be_rescued_hold_up_none_that_can() {
     plane.stop().await;
 }
 
-/// Case 11: nothing says that the link is gone; its lease is far from over.
+/// No packet reports that the link is down, and the lease still has a long time to run.
 #[tokio::test]
 async fn a_worker_behind_a_link_that_went_silent_is_let_go() {
     let (shared, db) = shared().await;
@@ -106,7 +106,7 @@ async fn a_worker_behind_a_link_that_went_silent_is_let_go() {
     plane.stop().await;
 }
 
-/// Case 14: the lock is let go only when everybody has been told.
+/// The lock is released only after every caller has received its error.
 #[tokio::test]
 async fn callers_are_told_at_once_when_no_connection_is_free() {
     let (shared, db) = shared().await;
@@ -130,7 +130,7 @@ async fn callers_are_told_at_once_when_no_connection_is_free() {
     plane.stop().await;
 }
 
-/// Case 15, by two transactions that take two rows crosswise, and by two that change what they have read.
+/// Two transactions lock two rows in opposite order; two others update rows that both have read.
 #[tokio::test]
 async fn deadlocks_and_serialization_failures_are_tried_again() {
     let db = rows::db().await;
@@ -182,7 +182,7 @@ async fn deadlocks_and_serialization_failures_are_tried_again() {
     assert_eq!(calls.into_inner(), 3 + 1);
 }
 
-/// Case 16: nobody calls the instance, and a worker that asks twice gets the task once.
+/// The instance receives no wake-up, and a worker that asks twice gets the task once.
 #[tokio::test]
 async fn a_task_that_nobody_announced_is_found_by_looking() {
     let (shared, db) = shared().await;
@@ -201,7 +201,7 @@ async fn a_task_that_nobody_announced_is_found_by_looking() {
     plane.stop().await;
 }
 
-/// Case 21: what control itself has to write at a job's end.
+/// The store rejects the index that control itself writes at the end of a job.
 #[tokio::test]
 async fn a_store_that_refuses_the_final_index_costs_no_attempt() {
     let (shared, db) = shared().await;
@@ -234,7 +234,7 @@ async fn a_store_that_refuses_the_final_index_costs_no_attempt() {
     plane.stop().await;
 }
 
-/// Case 29: a thousand tasks that fail in one moment come back spread over their backoff.
+/// A thousand tasks that fail at the same moment become ready again spread over their backoff.
 #[tokio::test]
 async fn tasks_that_fail_together_come_back_spread_out() {
     const TASKS: u32 = 1000;

@@ -84,7 +84,7 @@ async fn a_worker_keeps_its_lease_while_its_instance_restarts() {
     second.stop().await;
 }
 
-/// Case 24.
+/// Fifty workers hold leases while their only instance is replaced.
 #[tokio::test]
 async fn a_fleet_keeps_its_leases_while_their_instance_restarts() {
     const FLEET: usize = 50;

@@ -9,7 +9,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Highest output frame rate: the limit of Apple's HLS authoring specification, rule 1.19.
+/// Highest output frame rate: the limit of rule 1.19 of Apple's HLS Authoring Specification.
 pub const FRAME_RATE_MAX: u32 = 60;
 /// Longest supported video: a week at 60 frames per second.
 pub const FRAMES_MAX: u64 = 7 * 24 * 3600 * 60;

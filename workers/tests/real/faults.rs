@@ -177,7 +177,7 @@ async fn programs_that_misbehave_end_as_stable_codes() {
     }
 }
 
-/// Case 20, with a real disk that is full: its inodes are used up when FFmpeg begins to write.
+/// The disk is really full: its inodes are used up when FFmpeg begins to write.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_fails_the_attempt_and_pauses_the_worker() {
     if !Worker::may_mount() {
