@@ -1,0 +1,92 @@
+"""Tests of tools/check-language and its lexer: python3 tools/test_check_language.py"""
+
+import importlib.machinery
+import importlib.util
+import os
+import sys
+import unittest
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.abspath(__file__))
+LOADER = importlib.machinery.SourceFileLoader("check_language", os.path.join(HERE, "check-language"))
+check = importlib.util.module_from_spec(importlib.util.spec_from_loader("check_language", LOADER))
+LOADER.exec_module(check)
+
+
+def rust(source, path="a.rs"):
+    return check.Source(path, *check.lexer.rust(source))
+
+
+def bodies(source, kind):
+    return [text.body for text in rust(source).texts if text.kind == kind]
+
+
+class Lexer(unittest.TestCase):
+    def test_strings_and_comments_do_not_contain_each_other(self):
+        source = 'let a = "// no comment"; // "no string"\nlet b = \'"\'; /* a /* nested */ "one" */ let c = "two";'
+        self.assertEqual(bodies(source, "message"), ["// no comment", "two"])
+        self.assertEqual(len(bodies(source, "comment")), 1, "adjacent lines are one comment")
+
+    def test_lifetimes_are_not_characters(self):
+        self.assertEqual(bodies("fn f<'a, 'b>(x: &'a str) -> char { '\\'' } // end", "comment"), [" end"])
+
+    def test_raw_strings_end_at_their_hashes(self):
+        self.assertEqual(bodies('r#"a "quoted" word"# r"\\" br"bytes" "x"', "message"), ['a "quoted" word', "\\", "x"])
+
+    def test_a_phrase_may_go_on_in_the_next_line(self):
+        [text] = rust("//! Nothing is here that is\n//! no file.\n").texts
+        match = check.PHRASES["is no"].search(text.body)
+        self.assertEqual(text.line_of(match.start()), 1)
+        [text] = rust('let a = "it is \\\n    no file";').texts
+        self.assertTrue(check.PHRASES["is no"].search(text.body))
+
+    def test_hash_in_yaml_and_shell_strings_is_no_comment(self):
+        self.assertEqual([t.kind for t in check.lexer.hashed("a: '#1' # note")], ["comment", "data"])
+        self.assertEqual([t.body for t in check.lexer.shell('echo "# a" ${#b} # note')], [" note", "# a"])
+
+
+class Rules(unittest.TestCase):
+    def found(self, source, rule):
+        return [v.detail for v in rule([rust(source)])]
+
+    def test_log_messages(self):
+        bad = ["extend leases", "wait for postgres", "look for lost leases", "read stored keys", "task ended, stop the process"]
+        good = ["failed to extend leases", "purge not sent, retrying", "store unavailable", "drain ran out of time"]
+        for message in bad:
+            self.assertTrue(check.log_fault("warn", message), message)
+        for message in good:
+            self.assertIsNone(check.log_fault("warn", message), message)
+        self.assertIsNone(check.log_fault("info", "job completed"))
+        self.assertTrue(check.log_fault("warn", "job completed"))
+        self.assertTrue(check.log_fault("info", "drain"))
+
+    def test_the_message_of_a_log_call_is_not_a_field(self):
+        source = 'tracing::warn!(name = "a b", error = %f("c d"), "extend leases", x);'
+        self.assertEqual(self.found(source, check.logs), ["WARN bare imperative: extend leases"])
+
+    def test_error_names(self):
+        source = "#[derive(Debug, thiserror::Error)]\npub enum Broken {}\nstruct Refusals;\nimpl std::error::Error for Odd<T> {}"
+        self.assertEqual(
+            self.found(source, check.names), ["type Refusals", "Broken implements Error", "Odd implements Error"]
+        )
+        self.assertEqual(self.found("#[derive(Error)] enum ReadError {} struct Default;", check.names), [])
+
+    def test_negated_nouns(self):
+        self.assertTrue(self.found('f("is no IP address")', check.wording))
+        self.assertFalse(self.found('f("is no longer valid; there is no key")', check.wording))
+
+    def test_outside_references(self):
+        for text in ["// Case 27: late", "// see issue #12", "// fixed by #123"]:
+            self.assertTrue(self.found(text, check.wording), text)
+        for text in ["// owner/name#123", "// in case of 3 errors", 'f("{sum:#010x} &#60;")']:
+            self.assertFalse(self.found(text, check.wording), text)
+
+    def test_limits_count_words(self):
+        few = [rust("// nobody\n")]
+        many = [rust("// nobody " + "word " * check.WORDS_PER_PHRASE)]
+        over = lambda sources: [v for limit, found in check.phrases(sources) if len(found) > limit for v in found]
+        self.assertEqual((len(over(few)), len(over(many))), (1, 0))
+
+
+if __name__ == "__main__":
+    unittest.main()
