@@ -6,7 +6,9 @@
 #   docker build --target service   -t streaming-service:0.1.0 .   (the command line: keys, tokens, admin work)
 #
 # FFmpeg is only in the worker's. None runs as root, none writes outside of the volumes that it is given.
-FROM rust:1.95-bookworm AS build
+# The version of rust-toolchain.toml, twice; the variable keeps rustup from adding that file's components.
+FROM rust:1.95.0-bookworm AS build
+ENV RUSTUP_TOOLCHAIN=1.95.0
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
