@@ -164,7 +164,7 @@ def hashed(source):
     """Comments of YAML, TOML, Make and the like; what stands before them is data."""
     comments, data = [], []
     for number, text in enumerate(source.split("\n"), start=1):
-        match = re.match(r"""((?:[^#"']|"(?:[^"\\]|\\.)*"|'[^']*'|["']|(?<=\S)\#)*)(?:\#(.*))?$""", text)
+        match = re.match(r"""((?:[^#"']|(?<!\w)"(?:[^"\\]|\\.)*"|(?<!\w)'[^']*'|["']|(?<=\S)\#)*)(?:\#(.*))?$""", text)
         before, comment = (match.group(1), match.group(2)) if match else (text, None)
         if before.strip():
             data.append(Text("data", number, before))

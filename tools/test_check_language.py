@@ -4,6 +4,7 @@ import importlib.machinery
 import importlib.util
 import os
 import sys
+import tempfile
 import unittest
 
 sys.dont_write_bytecode = True
@@ -42,6 +43,7 @@ class Lexer(unittest.TestCase):
 
     def test_hash_in_yaml_and_shell_strings_is_no_comment(self):
         self.assertEqual([t.kind for t in check.lexer.hashed("a: '#1' # note")], ["comment", "data"])
+        self.assertEqual([t.body for t in check.lexer.hashed("a: it's # one's")], [" one's", "a: it's "])
         self.assertEqual([t.body for t in check.lexer.shell('echo "# a" ${#b} # note')], [" note", "# a"])
 
 
@@ -59,6 +61,7 @@ class Rules(unittest.TestCase):
         self.assertIsNone(check.log_fault("info", "job completed"))
         self.assertTrue(check.log_fault("warn", "job completed"))
         self.assertTrue(check.log_fault("info", "drain"))
+        self.assertTrue(check.log_fault("debug", "compress output"))
 
     def test_the_message_of_a_log_call_is_not_a_field(self):
         source = 'tracing::warn!(name = "a b", error = %f("c d"), "extend leases", x);'
@@ -80,6 +83,10 @@ class Rules(unittest.TestCase):
             self.assertTrue(self.found(text, check.wording), text)
         for text in ["// owner/name#123", "// in case of 3 errors", 'f("{sum:#010x} &#60;")']:
             self.assertFalse(self.found(text, check.wording), text)
+
+    def test_an_unknown_kind_of_file_is_a_violation(self):
+        with tempfile.NamedTemporaryFile(suffix=".odd") as file, self.assertRaises(ValueError):
+            check.reader_of(file.name)
 
     def test_limits_count_words(self):
         few = [rust("// nobody\n")]
