@@ -95,7 +95,24 @@ async fn gets_a_probe(worker: &mut Worker, db: &Db) {
     assert_eq!(lease.attempt, 1);
 }
 
-const ATTEMPTS: &str = "SELECT coalesce(max(attempt), 0) FROM tasks WHERE state <> 'leased'";
+/// Waits until so many more leases have been made than `do_it` begins with.
+async fn claimed_again(db: &Db, leases: i64, do_it: impl AsyncFnOnce()) {
+    let before = rows::number(db, "SELECT nextval('lease_tokens')").await;
+    do_it().await;
+    let tried = async {
+        while rows::number(db, "SELECT last_value FROM lease_tokens").await < before + leases {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let tried = tokio::time::timeout(3 * DEADLINE, tried).await;
+    tried.expect("the session claims again by itself, within seconds");
+}
+
+/// Waits until no task of these has an attempt counted that is not under way.
+async fn costs_no_attempt(db: &Db) {
+    let sql = "SELECT count(*) FROM tasks WHERE attempt > 0 AND state <> 'leased'";
+    assert_eq!(rows::number(db, sql).await, 0);
+}
 
 #[tokio::test]
 async fn leases_that_the_database_keeps_from_being_prepared_cost_no_place_and_no_attempt() {
@@ -104,24 +121,16 @@ async fn leases_that_the_database_keeps_from_being_prepared_cost_no_place_and_no
     let mut worker = plane.worker("one").await;
     let video = rows::video(&db).await;
     rows::job(&db, video, 30).await;
-    // A claim does not read videos; preparing its leases does.
+    // A claim does without jobs; preparing its leases does not.
     let mut c = db.get().await.unwrap();
     let tx = c.transaction().await.unwrap();
-    tx.batch_execute("LOCK TABLE videos IN ACCESS EXCLUSIVE MODE").await.unwrap();
-    // Once, with two places; the worker does not speak of them again.
-    worker.want(2).await;
-    let tokens = "SELECT last_value FROM lease_tokens";
-    let before = rows::number(&db, tokens).await;
-    let tried = async {
-        while rows::number(&db, tokens).await < before + 4 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, tried).await.expect("the session claims again by itself");
+    tx.batch_execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    // The worker says once that it has two places.
+    claimed_again(&db, 4, async || worker.want(2).await).await;
+    costs_no_attempt(&db).await;
     tx.rollback().await.unwrap();
     let leases = [worker.lease().await, worker.lease().await];
     assert!(leases.iter().all(|lease| lease.attempt == 1), "{leases:?}");
-    assert_eq!(rows::number(&db, ATTEMPTS).await, 0);
     plane.stop().await;
 }
 
@@ -135,23 +144,9 @@ async fn tasks_of_a_store_that_this_instance_does_not_know_hold_up_no_others() {
     let c = db.get().await.unwrap();
     c.execute("UPDATE videos SET store = 's3://elsewhere'", &[]).await.unwrap();
     c.execute("UPDATE tasks SET priority = 2000", &[]).await.unwrap();
-    worker.want(1).await;
-    let tokens = "SELECT last_value FROM lease_tokens";
-    let before = rows::number(&db, tokens).await;
-    let tried = async {
-        while rows::number(&db, tokens).await < before + 2 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, tried).await.expect("it is tried again within seconds");
+    claimed_again(&db, 2, async || worker.want(1).await).await;
     gets_a_probe(&mut worker, &db).await;
-    let attempts = "SELECT coalesce(max(attempt), 0) FROM tasks WHERE kind <> 'probe'";
-    let given_back = async {
-        while rows::number(&db, attempts).await > 0 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, given_back).await.expect("what was claimed goes back");
+    costs_no_attempt(&db).await;
     // An instance that knows the store gets them, on their first attempt.
     c.execute("UPDATE videos SET store = 'file:///nowhere'", &[]).await.unwrap();
     worker.want(1).await;
@@ -185,38 +180,25 @@ async fn leases_that_the_store_keeps_from_being_prepared_cost_no_place_and_no_at
         assert_eq!(worker.commit(film::work(&lease)).await.refusal, None);
     }
     // Two places for two tasks that cannot be prepared.
-    worker.want(2).await;
-    let tokens = "SELECT last_value FROM lease_tokens";
-    let before = rows::number(&db, tokens).await;
-    let tried = async {
-        while rows::number(&db, tokens).await < before + 4 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, tried).await.expect("both are tried again within seconds");
+    claimed_again(&db, 4, async || worker.want(2).await).await;
     std::fs::remove_file(&obstacle).unwrap();
     let leases = [worker.lease().await, worker.lease().await];
     assert!(leases.iter().all(|lease| lease.attempt == 1), "{leases:?}");
     plane.stop().await;
 }
 
-/// The job is cancelled while its lease is being prepared.
+/// As after an older lease of the same task: the worker speaks of that one, and hears that it is lost, while
+/// the new one is on its way to it.
 #[tokio::test]
-async fn a_lease_that_is_lost_while_it_is_prepared_costs_no_place() {
+async fn a_lease_that_is_lost_while_it_is_prepared_costs_no_place_and_no_attempt() {
     let (shared, db) = shared().await;
     let plane = Plane::with(shared, &["--lease", "2m"]).await;
-    let caller = plane.caller(Role::Admin);
     let mut worker = plane.worker("one").await;
-    let video = rows::video(&db).await;
-    let job = rows::job(&db, video, 3).await;
-    let c = db.get().await.unwrap();
-    // Sound alone: preparing it counts what has been committed, for which it has to wait.
-    c.execute("UPDATE tasks SET run_after = now() + interval '1 day' WHERE kind <> 'audio'", &[])
-        .await
-        .unwrap();
-    let mut blocker = db.get().await.unwrap();
-    let tx = blocker.transaction().await.unwrap();
-    tx.batch_execute("LOCK TABLE outputs IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    probes(&db, 1).await;
+    // A claim does without jobs; preparing its leases does not.
+    let mut c = db.get().await.unwrap();
+    let tx = c.transaction().await.unwrap();
+    tx.batch_execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE").await.unwrap();
     worker.want(1).await;
     let leased = "SELECT count(*) FROM tasks WHERE state = 'leased'";
     let claimed = async {
@@ -225,11 +207,14 @@ async fn a_lease_that_is_lost_while_it_is_prepared_costs_no_place() {
         }
     };
     tokio::time::timeout(DEADLINE, claimed).await.expect("the task is claimed");
-    let request = v1::CancelJobRequest { job_id: job.to_string() };
-    caller.jobs().cancel_job(caller.ask(request)).await.unwrap();
-    assert_eq!(worker.lost().await.len(), 1);
+    let row = db.get().await.unwrap().query_one("SELECT id FROM tasks", &[]).await.unwrap();
+    let task_id = row.get::<_, Uuid>("id").to_string();
+    let older = v1::Lease { task_id: task_id.clone(), ..v1::Lease::default() };
+    worker.beat(&older, 0.5).await;
+    assert_eq!(worker.lost().await, [task_id.clone()]);
     tx.rollback().await.unwrap();
-    gets_a_probe(&mut worker, &db).await;
+    let lease = worker.lease().await;
+    assert_eq!((lease.task_id, lease.attempt), (task_id, 1));
     plane.stop().await;
 }
 
