@@ -124,7 +124,7 @@ async fn compare(db: &impl GenericClient, ours: &[Migration]) -> Result<(), DbEr
     if !known.contains(&newest) {
         tracing::warn!(
             schema.version = newest,
-            "the schema was migrated by a later release, which says that this one can work on it"
+            "a later release has migrated the schema; this release is compatible with it"
         );
     }
     Ok(())

@@ -108,7 +108,7 @@ async fn claimed_again(db: &Db, leases: i64, do_it: impl AsyncFnOnce()) {
     tried.expect("the session claims again by itself, within seconds");
 }
 
-/// Waits until no task of these has an attempt counted that is not under way.
+/// No task has an attempt counted that is not under way.
 async fn costs_no_attempt(db: &Db) {
     let sql = "SELECT count(*) FROM tasks WHERE attempt > 0 AND state <> 'leased'";
     assert_eq!(rows::number(db, sql).await, 0);
@@ -121,11 +121,11 @@ async fn leases_that_the_database_keeps_from_being_prepared_cost_no_place_and_no
     let mut worker = plane.worker("one").await;
     let video = rows::video(&db).await;
     rows::job(&db, video, 30).await;
-    // A claim does without jobs; preparing its leases does not.
+    // A claim does not read jobs; preparing its leases does.
     let mut c = db.get().await.unwrap();
     let tx = c.transaction().await.unwrap();
     tx.batch_execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE").await.unwrap();
-    // The worker says once that it has two places.
+    // The worker sends its two places once.
     claimed_again(&db, 4, async || worker.want(2).await).await;
     costs_no_attempt(&db).await;
     tx.rollback().await.unwrap();
@@ -187,15 +187,14 @@ async fn leases_that_the_store_keeps_from_being_prepared_cost_no_place_and_no_at
     plane.stop().await;
 }
 
-/// As after an older lease of the same task: the worker speaks of that one, and hears that it is lost, while
-/// the new one is on its way to it.
+/// A heartbeat names an older lease of the task, which is lost, while the new lease is being prepared.
 #[tokio::test]
 async fn a_lease_that_is_lost_while_it_is_prepared_costs_no_place_and_no_attempt() {
     let (shared, db) = shared().await;
     let plane = Plane::with(shared, &["--lease", "2m"]).await;
     let mut worker = plane.worker("one").await;
     probes(&db, 1).await;
-    // A claim does without jobs; preparing its leases does not.
+    // A claim does not read jobs; preparing its leases does.
     let mut c = db.get().await.unwrap();
     let tx = c.transaction().await.unwrap();
     tx.batch_execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE").await.unwrap();
@@ -218,7 +217,7 @@ async fn a_lease_that_is_lost_while_it_is_prepared_costs_no_place_and_no_attempt
     plane.stop().await;
 }
 
-/// What a worker said before a lease reached it does not make room for another one.
+/// The worker sent it before the lease reached it.
 #[tokio::test]
 async fn a_want_that_crosses_a_lease_makes_no_room_for_another() {
     let (shared, db) = shared().await;

@@ -24,8 +24,7 @@ use crate::{
     verdict::Cause,
 };
 
-/// How long a task rests whose lease could not be prepared: another instance may have more luck at once, and
-/// this one within seconds.
+/// How long a task rests after its lease could not be prepared.
 const REST_SECONDS: f64 = 2.0;
 /// How long a session claims nothing after a lease that could not be prepared, doubled up to the second for
 /// each further one in a row: an outage must not turn into a race through the whole queue.
@@ -39,7 +38,7 @@ pub(super) struct Setbacks {
     count: u32,
     /// No claims before.
     paused: Option<Instant>,
-    /// Leases on their way back. Not awaited by the session: its worker's heartbeats go on meanwhile.
+    /// Leases that are being given back, beside the session, which goes on to answer heartbeats.
     returning: JoinSet<()>,
 }
 
@@ -95,7 +94,7 @@ impl Session {
         }
     }
 
-    /// Whether a call for this lane is for us.
+    /// Whether the session may claim for this lane now.
     pub(super) fn wants(&self, lane: Lane) -> bool {
         !self.draining && self.setbacks.paused.is_none() && self.places.free(lane) > 0
     }
@@ -153,8 +152,8 @@ impl Session {
         }
     }
 
-    /// Sends a lease that is ready. One that is not, or that was lost meanwhile, goes back, and its place takes
-    /// another task at once.
+    /// Sends a prepared lease. Gives back one that could not be prepared or that was lost meanwhile, and claims
+    /// another task for its place at once.
     pub(super) async fn hand(&mut self, prepared: Prepared) {
         let Prepared { id, place, lease } = prepared;
         let held = self.held.get(&id.task).is_some_and(|(held, _)| *held == id);
@@ -174,7 +173,7 @@ impl Session {
         self.claim_all().await;
     }
 
-    /// Trouble on our side is no attempt; a task that cannot be prepared anywhere is one.
+    /// Only a task that no instance can prepare counts the attempt.
     fn unprepared(&mut self, id: LeaseId, why: Unprepared) {
         let Failure { code, message } = why.failure();
         tracing::warn!(task.id = %id.task, code, reason = message, "failed to prepare a lease");
@@ -217,10 +216,10 @@ async fn give_back(deps: Arc<Deps>, id: LeaseId, rest_seconds: f64) {
         lease::release(&*deps.db.get().await?, id, rest_seconds).await
     });
     match released.await {
-        // Another instance may be able to do it.
+        // Another instance may be able to prepare it.
         Ok(true) if rest_seconds == 0.0 => deps.bus.wake(1),
         Ok(_) => {}
-        // The lease runs out then.
+        // The lease expires then.
         Err(error) => tracing::warn!(%error, "failed to give a lease back"),
     }
 }

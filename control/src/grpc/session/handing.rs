@@ -26,7 +26,7 @@ use crate::{
 /// A lease that is ready, or why it is not.
 pub(super) struct Prepared {
     pub(super) id: LeaseId,
-    /// The worker's, for this lease.
+    /// The worker's place that it takes.
     pub(super) place: Place,
     pub(super) lease: Result<v1::Lease, Unprepared>,
 }
@@ -77,7 +77,7 @@ impl Handing {
         .await
     }
 
-    /// Stops preparing: what was not handed out.
+    /// Stops preparing. Returns the leases that were not handed out.
     pub(super) fn stop(&mut self) -> Vec<LeaseId> {
         self.0.drain(..).map(|entry| entry.id).collect()
     }

@@ -1,8 +1,8 @@
 //! A worker's free places, as its session counts them.
 //!
-//! The worker says how many tasks it would start ([`v1::Want`]) and how many leases it had received by
-//! then; whatever was claimed for it since takes one of those places. So a `Want` that crosses a lease on its
-//! way does not free the lease's place, and one that is repeated changes nothing.
+//! A [`v1::Want`] carries how many tasks the worker would start and how many leases it had received by then.
+//! Each lease claimed or sent after those takes one of the places. So a `Want` that crosses a lease on the
+//! wire does not free the lease's place, and a repeated one changes nothing.
 //!
 //! **Invariant:** a place that was taken is either filled by a lease that was sent, or free again as soon as
 //! its [`Place`] is dropped, on every path and also when the task that prepares the lease panics.
@@ -31,7 +31,7 @@ impl Lane {
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// What the worker would start, by lane, as it said last.
+    /// Tasks that the worker would start, by lane, as of its last `Want`.
     wanted: [u32; 2],
     /// Places whose leases are being prepared, by lane.
     preparing: [u32; 2],
@@ -58,12 +58,12 @@ impl Places {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in what the worker says, within reason. True when more places are free than before.
+    /// Applies a `Want`, bounded by [`SLOTS_MAX`]. True when more places are free than before.
     pub(super) fn set(&self, want: v1::Want) -> bool {
         let mut counts = self.counts();
         let before = Lane::ALL.map(|lane| counts.free(lane));
         counts.wanted = [want.slots.min(SLOTS_MAX), want.express_slots.min(SLOTS_MAX)];
-        // Workers of earlier releases do not count: for them every lease that was sent has arrived.
+        // Workers of earlier releases send no count: every lease sent to them is taken as received.
         let received = want.leases_received.unwrap_or(u64::MAX);
         counts.sent.retain(|(number, _)| *number > received);
         Lane::ALL.iter().zip(before).any(|(lane, before)| counts.free(*lane) > before)
@@ -89,7 +89,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The lease goes to the worker: the place stays taken until the worker speaks of it.
+    /// The lease was sent: the place stays taken until a later `Want` counts the lease as received.
     pub(super) fn fill(self) {
         let mut counts = self.places.counts();
         counts.sent_total += 1;
