@@ -210,3 +210,21 @@ async fn full(control: &mut Control, worker: &Worker, clip: &Clip, film: &Film) 
     assert_eq!((fail.code.as_str(), fail.retryable), ("disk_full", true), "{}", fail.message);
     worker.until(|| worker.task_folders() == 0).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn free_places_are_sent_again_with_the_leases_received_by_then() {
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &[]).await;
+    let want = |said| match said {
+        Said::Want(want) => Some(want),
+        _ => None,
+    };
+    // Nothing has changed since the first.
+    let idle = control.wait(want).await;
+    assert!(idle.slots > 0 && idle.leases_received == Some(0), "{idle:?}");
+    let nothing = worker.scratch().join("nothing");
+    control.work(worker.probe(&nothing)).await.expect_err("there is no source");
+    let after = |said| want(said).filter(|want| want.slots == idle.slots);
+    let after = control.wait(after).await;
+    assert_eq!(after, v1::Want { leases_received: Some(1), ..idle });
+}
