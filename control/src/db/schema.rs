@@ -115,8 +115,7 @@ async fn compare(db: &impl GenericClient, ours: &[Migration]) -> Result<(), DbEr
         db.query("SELECT version FROM refinery_schema_history ORDER BY version", &[]).await?;
     let applied = rows.iter().map(|row| row.try_get("version")).collect::<Result<Vec<i32>, _>>()?;
     let Some(&newest) = applied.last() else { return Ok(()) };
-    let known = ours.iter().map(|migration| i64::from(migration.version()));
-    let known: Vec<i32> = known.filter_map(|version| i32::try_from(version).ok()).collect();
+    let known: Vec<i32> = ours.iter().map(Migration::version).collect();
     let lacks = |version: &&i32| **version < newest && !applied.contains(version);
     if let Some(&missing) = known.iter().find(lacks) {
         return Err(SchemaError::Skipped { missing, newest }.into());

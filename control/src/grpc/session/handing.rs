@@ -60,13 +60,9 @@ impl Handing {
             for reads in [false, true] {
                 // The first of its sort: those behind it wait.
                 let first = self.0.iter().position(|entry| entry.reads == reads);
-                let Some((number, entry)) = first.and_then(|n| Some((n, self.0.get_mut(n)?)))
-                else {
-                    continue;
-                };
-                let Poll::Ready(joined) = Pin::new(&mut entry.lease).poll(context) else {
-                    continue;
-                };
+                let Some(number) = first else { continue };
+                let lease = Pin::new(&mut self.0[number].lease);
+                let Poll::Ready(joined) = lease.poll(context) else { continue };
                 let Some(Entry { id, place, .. }) = self.0.remove(number) else { continue };
                 let died = |_| Failure::new(Code::Internal.text(), "preparing it panicked");
                 let lease = joined.unwrap_or_else(|e| Err(Unprepared::Passing(died(e))));
