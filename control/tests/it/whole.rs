@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use api::v1;
 use authz::Role;
+use control::db::{Db, schema};
 use media::index::Index;
 use runtime::Shutdown;
 use tokio::process::Command;
@@ -84,7 +85,19 @@ async fn an_earlier_release_works_on_the_present_schema() {
         return;
     };
     let shared = Shared::new(postgres::database().await);
-    let plane = instance(shared, Path::new(&program)).await;
+    let program = Path::new(&program);
+    let version = Command::new(program).arg("--version").output().await.unwrap().stdout;
+    let version = String::from_utf8(version).unwrap();
+    let release = version.split_whitespace().last().unwrap();
+    let db = Db::new(&shared.database, 1).unwrap();
+    if schema::check(&*db.get().await.unwrap(), release, &[]).await.is_err() {
+        let migrate = ["migrate", "--database-url", &shared.database];
+        let refused = Command::new(program).args(migrate).output().await.unwrap();
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        eprintln!("the present schema needs a later release than {release}, which says so");
+        return;
+    }
+    let plane = instance(shared, program).await;
     let whole = from_upload_to_index(&plane);
     tokio::time::timeout(6 * DEADLINE, whole).await.unwrap();
     plane.stop().await;
