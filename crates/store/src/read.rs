@@ -11,6 +11,7 @@ use object_store::{
     GetOptions, GetRange, GetResult, GetResultPayload, ObjectStore, ObjectStoreExt, path::Path,
 };
 use thiserror::Error;
+use tokio::task::JoinSet;
 
 use crate::{Store, Trouble, explain};
 
@@ -147,6 +148,21 @@ fn failed(error: &object_store::Error) -> ReadError {
     }
 }
 
+/// [`get`] in a task of its own: it may hold the lock of the store's credentials, and nothing polls a stream
+/// while the client that it goes to does not read.
+async fn again(
+    objects: Arc<dyn ObjectStore>,
+    path: Path,
+    range: Range<u64>,
+    etag: Option<String>,
+) -> Result<GetResult, ReadError> {
+    let mut task = JoinSet::new();
+    task.spawn(async move { get(objects.as_ref(), &path, &range, etag).await });
+    let ended = task.join_next().await;
+    let died = || ReadError::Store(Trouble::Other("the read panicked".to_owned()));
+    ended.and_then(Result::ok).ok_or_else(died)?
+}
+
 type Body = BoxStream<'static, object_store::Result<Bytes>>;
 
 /// A part that is being read, over as many responses as it takes.
@@ -170,9 +186,9 @@ impl Resumed {
                 Some(body) => body,
                 none => {
                     tokio::time::sleep(BREAK_PAUSE * 2_u32.pow(self.breaks)).await;
-                    let etag = self.etag.clone();
-                    let reply = get(self.objects.as_ref(), &self.path, &self.left, etag).await?;
-                    none.insert(reply.into_stream())
+                    let (objects, path) = (self.objects.clone(), self.path.clone());
+                    let (left, etag) = (self.left.clone(), self.etag.clone());
+                    none.insert(again(objects, path, left, etag).await?.into_stream())
                 }
             };
             let trouble = match tokio::time::timeout(SILENCE_MAX, body.next()).await {
