@@ -42,6 +42,58 @@ fn deployment_files_are_sound() {
     assert!(told.status.success(), "{}", String::from_utf8_lossy(&text));
 }
 
+/// A copy of what names images, in which `file` says `after` instead of `before`; what `tools/images --check`
+/// says of it.
+fn images_where(file: &str, before: &str, after: &str) -> Output {
+    let (root, copy) = (program::repository(), tempfile::tempdir().expect("make folder"));
+    let mut files: Vec<String> =
+        ["compose.yaml", "Dockerfile", "deploy/images.env", "tools/images"]
+            .map(str::to_owned)
+            .to_vec();
+    for entry in fs::read_dir(root.join("k8s")).expect("k8s").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        files.extend(name.ends_with(".yaml").then(|| format!("k8s/{name}")));
+    }
+    for name in &files {
+        let place = copy.path().join(name);
+        fs::create_dir_all(place.parent().expect("folder")).expect("make folder");
+        fs::copy(root.join(name), &place).expect("copy file");
+    }
+    let changed = copy.path().join(file);
+    let text = fs::read_to_string(&changed).expect("read file");
+    assert!(text.contains(before), "{file} does not say {before}");
+    fs::write(&changed, text.replace(before, after)).expect("write file");
+    let mut command = Command::new(copy.path().join("tools/images"));
+    command.arg("--check").current_dir(copy.path()).output().expect("run tools/images")
+}
+
+#[test]
+fn an_image_that_the_list_does_not_name_is_found_wherever_it_stands() {
+    assert!(images_where("compose.yaml", "redis:7", "redis:7").status.success());
+    for (file, before, after, says) in [
+        ("compose.yaml", "image: redis:7", "image: redis:8", "compose.yaml: names another image"),
+        (
+            "compose.yaml",
+            "image: redis:7",
+            "image: valkey:8",
+            "valkey:8 is not in deploy/images.env",
+        ),
+        ("compose.yaml", "quay.io/", "", "compose.yaml: names another image"),
+        ("k8s/22-minio.yaml", "quay.io/", "", "k8s/22-minio.yaml: names another"),
+        ("Dockerfile", "FROM debian:bookworm-slim", "FROM debian:12", "Dockerfile: names another"),
+        (
+            "deploy/images.env",
+            "NGINX=nginx:1.28",
+            "NGINX=nginx:1.29",
+            "compose.yaml: names another",
+        ),
+    ] {
+        let told = images_where(file, before, after);
+        let text = String::from_utf8_lossy(&told.stderr).into_owned();
+        assert!(!told.status.success() && text.contains(says), "{file}: {text}");
+    }
+}
+
 /// Every page is listed in the index, and no link is broken.
 #[test]
 fn links_between_pages_lead_somewhere() {

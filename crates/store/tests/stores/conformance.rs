@@ -7,17 +7,17 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectStoreExt, PutPayload, multipart::MultipartStore, path::Path};
 use store::{ReadError, Store, Stores};
 
-use crate::{content, minio::Minio, open};
+use crate::{content, peer::Peer};
 
 /// The smallest part that S3 accepts, except for the last one.
 const PART_BYTES: usize = 5 << 20;
 
 #[tokio::test]
 async fn folders_and_buckets_behave_alike() {
-    let minio = Minio::start(&["films"]);
+    let peer = Peer::start();
     let folder = tempfile::tempdir().unwrap();
     let local = Stores::parse(&format!("file://{}", folder.path().display())).unwrap();
-    let buckets = open(&minio, &minio.address, "s3://films,s3://films/below/here");
+    let buckets = peer.open(&["", "below/here"]);
     for store in local.all().iter().chain(&buckets) {
         store.check().await.unwrap();
         whole_objects(store).await;
@@ -28,7 +28,7 @@ async fn folders_and_buckets_behave_alike() {
     // The store with a prefix stays below it, and the other one does not.
     buckets[1].objects.put(&Path::from("a"), "b".into()).await.unwrap();
     assert_eq!(buckets[0].read("below/here/a", 0..1).await.unwrap(), "b");
-    assert_eq!(buckets[1].locate("a").as_ref(), "below/here/a");
+    assert!(buckets[1].locate("a").as_ref().ends_with("below/here/a"));
 }
 
 async fn whole_objects(store: &Store) {

@@ -1,4 +1,5 @@
-//! One suite over every kind of store, and the behaviour when S3 fails. Uses a real MinIO and real folders.
+//! One suite over every kind of store, and the behaviour when S3 fails. Uses real folders, and a real MinIO or
+//! any other S3 server (see `peer`).
 
 #![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
 
@@ -6,6 +7,7 @@ mod conformance;
 mod faults;
 #[path = "../../../../tests/e2e/harness/minio.rs"]
 mod minio;
+mod peer;
 mod proxy;
 mod sealing;
 mod signing;

@@ -6,14 +6,14 @@ use object_store::{ObjectStoreExt, path::Path};
 use sha2::{Digest, Sha256};
 use store::{CHECKSUM_HEADER, Settings, Stores, checksum};
 
-use crate::{minio::Minio, open};
+use crate::peer::Peer;
 
 const LIFETIME: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn a_url_reads_or_writes_one_object_and_only_the_announced_bytes() {
-    let minio = Minio::start(&["films"]);
-    let store = open(&minio, &minio.address, "s3://films/below").remove(0);
+    let peer = Peer::start();
+    let store = peer.open(&["below"]).remove(0);
     let http = reqwest::Client::new();
     let sha256 = Sha256::digest(b"film");
     let url = store.sign_put("videos/a/7-x.m4s", &sha256, LIFETIME).await.unwrap().unwrap();
@@ -42,13 +42,13 @@ async fn a_url_reads_or_writes_one_object_and_only_the_announced_bytes() {
     let other = url.expose().replace("7-x.m4s", "8");
     assert_eq!(http.get(other).send().await.unwrap().status().as_u16(), 403);
     assert!(!format!("{url:?} {url}").contains("Signature"));
-    assert!(!url.expose().contains(minio.secret()));
+    assert!(!url.expose().contains(&peer.secret()));
 }
 
 #[tokio::test]
 async fn a_url_runs_out_and_local_stores_have_none() {
-    let minio = Minio::start(&["films"]);
-    let store = open(&minio, &minio.address, "s3://films").remove(0);
+    let peer = Peer::start();
+    let store = peer.open(&[""]).remove(0);
     store.objects.put(&Path::from("a"), "film".into()).await.unwrap();
     // Signatures count whole seconds and include the current one.
     let lifetime = Duration::from_secs(3);
