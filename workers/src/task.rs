@@ -26,7 +26,7 @@ use tracing::Instrument;
 
 use crate::{
     bucket::Client,
-    ffmpeg::{Fault, Progress, Toolbox},
+    ffmpeg::{Fault, Progress, Toolbox, fault::Cause},
     metrics,
     output::{self, Outlet, Sha256Digest},
     pull::{Access, Committer},
@@ -154,7 +154,7 @@ pub async fn run(task: Task) -> Ended {
 
 async fn execute(task: &Task) -> Result<(), Interruption> {
     let place = Place::open(task).await?;
-    let scratch = task.workshop.scratch.task().map_err(|e| Fault::io("make scratch folder", &e))?;
+    let scratch = task.workshop.scratch.task().map_err(|error| no_scratch(task, &error))?;
     let worked = match task.lease.work.clone() {
         Some(v1::lease::Work::Probe(_)) => probe::run(task, &place, scratch.path()).await,
         Some(v1::lease::Work::Chunk(work)) => chunk::run(task, &place, work, scratch.path()).await,
@@ -177,6 +177,15 @@ async fn execute(task: &Task) -> Result<(), Interruption> {
             Err(interruption) => interruption,
         }),
         worked => worked,
+    }
+}
+
+/// Without a folder the worker's sample cannot be probed either.
+fn no_scratch(task: &Task, error: &std::io::Error) -> Fault {
+    let fault = Fault::io("make scratch folder", error);
+    match task.lease.work {
+        Some(v1::lease::Work::Probe(_)) => Fault { cause: Cause::UnhealthyHost, ..fault },
+        _ => fault,
     }
 }
 

@@ -80,11 +80,14 @@ impl TryFrom<&Row> for Claimed {
 /// A worker that was not seen for so long is not waited for when a task failed elsewhere.
 pub(super) const SEEN_SECONDS_MAX: f64 = 15.0;
 
+/// A task that failed on some workers is left to the others for so long; they may be busy, or take nothing.
+const OTHERS_SECONDS_MAX: f64 = 60.0;
+
 /// Leases a share of the ready tasks for `lease_seconds`: the highest priority first, of one priority the
 /// tenants' turns, of one turn the oldest.
 ///
 /// A task goes only to workers that have its encoder, and one that failed on this worker is left to
-/// others that have it while there are others.
+/// others that have it while there are others, for a minute.
 ///
 /// # Errors
 /// [`DbError`] as every function here.
@@ -110,6 +113,7 @@ pub async fn claim(
                    ))
                    AND (
                        $2 <> ALL (t.failed_on)
+                       OR t.run_after < now() - make_interval(secs => $10)
                        OR NOT EXISTS (
                            SELECT 1
                            FROM workers w
@@ -153,6 +157,7 @@ pub async fn claim(
                 &share.priority_min,
                 &claimer.encoders,
                 &claimer.avoided,
+                &OTHERS_SECONDS_MAX,
             ],
         )
         .await?;

@@ -260,7 +260,8 @@ async fn probed(
 /// A source that is to blame is refused; its video stays, failed. What failed because of us is no refusal.
 fn judge(row: Video) -> Result<Video, Problem> {
     let blamed = row.failure.as_ref().filter(|failure| failure.blames_source());
-    let Some(failure) = blamed.filter(|_| row.state == VideoState::Failed) else { return Ok(row) };
+    let refused = row.state == VideoState::Failed && row.source.is_none();
+    let Some(failure) = blamed.filter(|_| refused) else { return Ok(row) };
     let code = match Code::parse(&failure.code) {
         Some(Code::TruncatedSource) => Code::TruncatedSource,
         _ => Code::NotAVideo,

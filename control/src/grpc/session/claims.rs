@@ -78,8 +78,11 @@ impl Session {
         let healthy = |kind: &TaskKind| can_probe || *kind != TaskKind::Probe;
         let kinds: Vec<TaskKind> = TaskKind::LEASED.into_iter().filter(healthy).collect();
         let changed = kinds != self.claimer.kinds;
+        if can_probe && !changed {
+            return;
+        }
         self.claimer.kinds = kinds;
-        if !can_probe {
+        if changed && !can_probe {
             let (id, name) = (self.worker, &self.claimer.name);
             tracing::warn!(worker.id = %id, worker.name = name, trouble, "worker cannot probe");
         }
@@ -89,7 +92,7 @@ impl Session {
         if let Err(error) = recorded.await {
             tracing::warn!(%error, "failed to record a worker's health");
         }
-        if changed && can_probe {
+        if can_probe {
             self.claim_all().await;
         }
     }
