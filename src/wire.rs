@@ -1,6 +1,8 @@
 //! Conversions between wire and domain types. Messages are validated here, on receipt, and errors name
 //! the field; handlers convert first and then work with checked values only.
 
+mod parts;
+
 use media::{
     Codec, FrameRate, Grid,
     ids::Id,
@@ -8,6 +10,7 @@ use media::{
     source::{AudioTrack, Source, TextTrack, VideoTrack},
 };
 
+use self::parts::parts;
 use crate::{
     code::{Code, Problem},
     v1,
@@ -106,6 +109,7 @@ impl From<VideoTrack> for v1::VideoTrack {
             transfer: track.transfer,
             hold_before: track.hold_before,
             hold_after: track.hold_after,
+            parts: track.parts.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -138,21 +142,27 @@ impl TryFrom<v1::VideoTrack> for VideoTrack {
             transfer: track.transfer,
             hold_before: track.hold_before,
             hold_after: track.hold_after,
+            parts: parts("video.parts", track.parts)?,
         })
     }
 }
 
 impl From<AudioTrack> for v1::AudioTrack {
     fn from(track: AudioTrack) -> Self {
-        let AudioTrack { index, codec, channels, sample_rate, language, title } = track;
-        Self { index, codec, channels, sample_rate, language, title }
+        let AudioTrack { index, codec, channels, sample_rate, language, title, parts } = track;
+        let parts = parts.into_iter().map(Into::into).collect();
+        Self { index, codec, channels, sample_rate, language, title, parts }
     }
 }
 
-impl From<v1::AudioTrack> for AudioTrack {
-    fn from(track: v1::AudioTrack) -> Self {
-        let v1::AudioTrack { index, codec, channels, sample_rate, language, title } = track;
-        Self { index, codec, channels, sample_rate, language, title }
+impl TryFrom<v1::AudioTrack> for AudioTrack {
+    type Error = Problem;
+
+    fn try_from(track: v1::AudioTrack) -> Result<Self, Problem> {
+        let v1::AudioTrack { index, codec, channels, sample_rate, language, title, parts: found } =
+            track;
+        let parts = parts("audio.parts", found)?;
+        Ok(Self { index, codec, channels, sample_rate, language, title, parts })
     }
 }
 
@@ -201,7 +211,7 @@ impl TryFrom<v1::SourceReport> for Source {
             bytes: report.bytes,
             bitrate: report.bitrate,
             video: report.video.map(TryInto::try_into).transpose()?,
-            audio: report.audio.into_iter().map(Into::into).collect(),
+            audio: report.audio.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             text: report.text.into_iter().map(Into::into).collect(),
         })
     }

@@ -12,11 +12,13 @@ mod remote;
 use std::{
     ffi::OsString,
     io,
+    ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Once},
 };
 
 use api::v1;
+use futures::{StreamExt, stream};
 use tokio::{sync::OnceCell, task::spawn_blocking};
 
 use self::{
@@ -45,6 +47,13 @@ pub enum Input {
         /// Begins with a slash.
         path: String,
     },
+    /// Some bytes of either, as a file of their own.
+    Part {
+        /// The whole.
+        of: Box<Input>,
+        /// The bytes.
+        bytes: Range<u64>,
+    },
 }
 
 impl Input {
@@ -57,6 +66,12 @@ impl Input {
                 url
             }
             Self::Loopback { port, path } => format!("http://127.0.0.1:{port}{path}").into(),
+            Self::Part { of, bytes } => {
+                let Range { start, end } = bytes;
+                let mut url = OsString::from(format!("subfile,,start,{start},end,{end},,:"));
+                url.push(of.url());
+                url
+            }
         }
     }
 
@@ -65,6 +80,7 @@ impl Input {
         match self {
             Self::File(path) => Some(path),
             Self::Loopback { .. } => None,
+            Self::Part { of, .. } => of.file(),
         }
     }
 
@@ -73,6 +89,15 @@ impl Input {
         match self {
             Self::File(_) => None,
             Self::Loopback { port, .. } => Some(*port),
+            Self::Part { of, .. } => of.port(),
+        }
+    }
+
+    /// These bytes of it; without a range all of it.
+    pub fn part(&self, bytes: Option<Range<u64>>) -> Self {
+        match bytes {
+            Some(bytes) => Self::Part { of: Box::new(self.clone()), bytes },
+            None => self.clone(),
         }
     }
 }
@@ -181,6 +206,10 @@ impl Sources {
     }
 }
 
+/// Bytes that [`Source::read`] reads at a time, and reads that it has under way.
+const READ_BYTES: usize = 4 << 20;
+const READS_AHEAD: usize = 2;
+
 /// What must live as long as the task.
 #[derive(Debug)]
 enum Held {
@@ -239,6 +268,26 @@ impl Source {
         let Some(path) = self.input.file().map(Path::to_owned) else { return Vec::new() };
         let read = spawn_blocking(move || read_part(&path, start, length)).await;
         read.ok().and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// Passes all of it to `consume`, from the first byte to the last.
+    ///
+    /// # Errors
+    /// When a part of it cannot be read.
+    pub async fn read(&self, mut consume: impl FnMut(&[u8]) + Send) -> Result<(), Fault> {
+        let bytes = self.bytes()?;
+        let starts = (0..bytes).step_by(READ_BYTES);
+        let mut pieces =
+            stream::iter(starts).map(|start| self.peek(start, READ_BYTES)).buffered(READS_AHEAD);
+        let mut read = 0;
+        while let Some(piece) = pieces.next().await {
+            consume(&piece);
+            read += piece.len() as u64;
+        }
+        if read < bytes {
+            return Err(Fault::retryable("source_missing", "the source cannot be read to its end"));
+        }
+        Ok(())
     }
 
     /// Trouble that the source made while it was read.

@@ -8,7 +8,7 @@ use std::{ffi::OsString, path::Path};
 use media::{
     FrameRate, Grid,
     ladder::Rung,
-    source::{AudioTrack, VideoTrack},
+    source::{AudioPart, AudioTrack, VideoPart, VideoTrack},
 };
 use workers::{
     ffmpeg::args::{
@@ -30,6 +30,7 @@ fn track() -> VideoTrack {
         last_pts: 5_526_000,
         hold_before: 0,
         hold_after: 0,
+        parts: Vec::new(),
         interlaced: false,
         pixel_format: "yuv420p".to_owned(),
         transfer: "bt709".to_owned(),
@@ -117,6 +118,7 @@ fn audio_is_padded_and_cut_to_the_grid() {
         sample_rate: 44_100,
         language: "eng".to_owned(),
         title: String::new(),
+        parts: Vec::new(),
     };
     let args = args::audio(&AudioEncode {
         source: &Input::from(Path::new("/store/videos/x/source")),
@@ -127,6 +129,50 @@ fn audio_is_padded_and_cut_to_the_grid() {
         threads: 1,
     });
     insta::assert_snapshot!("audio", lines(&args));
+}
+
+/// A chunk over a joint reads two recordings; the sound reads all that have any.
+#[test]
+fn joined_recordings_are_inputs_of_their_own() {
+    let part = |number: u64, last_pts| VideoPart {
+        start: number * 188_000,
+        end: (number + 1) * 188_000,
+        index: number as u32,
+        first_pts: 126_000,
+        last_pts,
+        hold_before: 0,
+        hold_after: 0,
+    };
+    let parts = vec![part(0, 576_450), part(1, 5_526_000)];
+    let chunk = encode(&VideoTrack { parts, ..track() }, &rungs(), 1, Preroll::Short);
+    insta::assert_snapshot!("joined_chunk", chunk);
+
+    let part = |number: u64, index, origin| AudioPart {
+        start: number * 188_000,
+        end: (number + 1) * 188_000,
+        index,
+        origin,
+        samples: 240_000,
+    };
+    let parts = vec![part(0, Some(1), Some(126_000)), part(1, None, None), part(2, Some(0), None)];
+    let track = AudioTrack {
+        index: 1,
+        codec: "ac3".to_owned(),
+        channels: 1,
+        sample_rate: 48_000,
+        language: String::new(),
+        title: String::new(),
+        parts,
+    };
+    let args = args::audio(&AudioEncode {
+        source: &Input::Loopback { port: 1234, path: "/secret".to_owned() },
+        track: &track,
+        video: None,
+        grid: &Grid::new(FrameRate::new(25, 1).unwrap(), 375).unwrap(),
+        bitrate: 128_000,
+        threads: 1,
+    });
+    insta::assert_snapshot!("joined_audio", lines(&args));
 }
 
 #[test]

@@ -32,6 +32,7 @@ pub(crate) fn source() -> Source {
             last_pts: 29,
             hold_before: 0,
             hold_after: 0,
+            parts: Vec::new(),
             interlaced: false,
             pixel_format: "yuv420p".to_owned(),
             transfer: String::new(),
@@ -43,6 +44,7 @@ pub(crate) fn source() -> Source {
             sample_rate: 48_000,
             language: "eng".to_owned(),
             title: String::new(),
+            parts: Vec::new(),
         }],
         text: Vec::new(),
     }

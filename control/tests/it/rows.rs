@@ -42,6 +42,7 @@ pub(crate) fn source(seconds: u32) -> Source {
             last_pts: i64::from(seconds) * 10 - 1,
             hold_before: 0,
             hold_after: 0,
+            parts: Vec::new(),
             interlaced: false,
             pixel_format: "yuv420p".to_owned(),
             transfer: String::new(),
@@ -53,6 +54,7 @@ pub(crate) fn source(seconds: u32) -> Source {
             sample_rate: 48_000,
             language: "eng".to_owned(),
             title: String::new(),
+            parts: Vec::new(),
         }],
         text: Vec::new(),
     }

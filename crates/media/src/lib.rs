@@ -11,6 +11,7 @@ pub mod fmp4;
 pub mod grid;
 pub mod ids;
 pub mod index;
+pub mod joints;
 pub mod jpeg;
 pub mod ladder;
 pub mod language;

@@ -1,9 +1,12 @@
 //! What a probe finds in an uploaded source, in the units that the planner needs.
 
+mod parts;
+
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::parts::{AudioPart, Span, VideoPart, sample_of};
 use crate::{FrameRate, Grid, grid::GridError};
 
 /// An uploaded file that holds pictures, sound, or both.
@@ -58,6 +61,10 @@ pub struct VideoTrack {
     /// file says that the picture is shown for so long.
     #[serde(default)]
     pub hold_after: u64,
+    /// The recordings that the source was joined from, in order; none of a source in one piece. Their times are
+    /// in the same ticks, each by a clock of its own; the times above are for the length of the whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<VideoPart>,
 }
 
 /// One of the source's audio tracks.
@@ -75,6 +82,9 @@ pub struct AudioTrack {
     pub language: String,
     /// Title as the file has it; may be empty.
     pub title: String,
+    /// The recordings that the source was joined from, in order; none of a source in one piece.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<AudioPart>,
 }
 
 /// One of the source's text or subtitle tracks.
@@ -131,6 +141,10 @@ impl VideoTrack {
     /// Output frames of this track at `rate`: up to the end of the last frame, which lasts as long as others
     /// do, and of what it is held for.
     pub fn frames_at(&self, rate: FrameRate) -> u64 {
+        if !self.parts.is_empty() {
+            let frames = self.parts.iter().map(|part| self.of_part(part).frames_at(rate));
+            return frames.fold(0, u64::saturating_add);
+        }
         let (num, den) = self.frame_rate;
         let ticks =
             i128::from(self.last_pts) + i128::from(self.hold_after) - i128::from(self.start_pts());

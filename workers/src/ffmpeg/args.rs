@@ -3,18 +3,20 @@
 //! Paths never reach an option parser or a file name pattern: the source follows `-i` with the prefix
 //! `file:`, and outputs are relative names in the scratch folder that this module chooses.
 
+mod audio;
 pub mod filters;
 mod questions;
 mod video;
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, ops::Range, path::PathBuf};
 
 use media::{
     Grid,
     ladder::Rung,
-    source::{AudioTrack, VideoTrack},
+    source::{Span, VideoTrack},
 };
 
+pub use self::audio::{AudioEncode, audio};
 pub use self::questions::{probe_first_frames, probe_last_packets, probe_streams};
 use crate::source::Input;
 
@@ -26,12 +28,15 @@ pub const PROTOCOLS: &str = "file,pipe";
 /// For a source that is read through the worker's own proxy; the sandbox allows connections to that one
 /// port only.
 pub const LOOPBACK_PROTOCOLS: &str = "http,tcp";
+/// For a part of either.
+const PART_PROTOCOL: &str = "subfile";
 
 /// The protocols that `source` needs.
-pub(super) fn protocols(source: &Input) -> &'static str {
+pub(super) fn protocols(source: &Input) -> String {
     match source {
-        Input::File(_) => PROTOCOLS,
-        Input::Loopback { .. } => LOOPBACK_PROTOCOLS,
+        Input::File(_) => PROTOCOLS.to_owned(),
+        Input::Loopback { .. } => LOOPBACK_PROTOCOLS.to_owned(),
+        Input::Part { of, .. } => format!("{PART_PROTOCOL},{}", protocols(of)),
     }
 }
 
@@ -104,17 +109,20 @@ pub fn proof_name(rung: &Rung) -> PathBuf {
 /// Arguments that encode a chunk into [`movie_name`] and [`proof_name`] of every rung.
 pub fn chunk(encode: &ChunkEncode<'_>) -> Vec<OsString> {
     let threads = encode.threads.max(1).to_string();
+    let takes = takes(encode);
     let mut args = Args::new();
     args.add(["-copyts"]);
-    if let Some(start) = seek(encode) {
-        args.add(["-noaccurate_seek", "-seek_timestamp", "1", "-ss"]);
-        args.add([format!("{start:.6}")]);
+    for take in &takes {
+        if let Some(start) = take.seek(encode) {
+            args.add(["-noaccurate_seek", "-seek_timestamp", "1", "-ss"]);
+            args.add([format!("{start:.6}")]);
+        }
+        // The scaler handles a change of size in mid-stream; rebuilding the filter graph would lose frames.
+        args.add(["-reinit_filter", "0", "-threads", &threads]);
+        args.input(&take.source);
     }
-    // The scaler handles a change of size in mid-stream; rebuilding the filter graph would lose frames.
-    args.add(["-reinit_filter", "0", "-threads", &threads]);
-    args.input(encode.source);
     args.add(["-filter_complex_threads", &threads, "-filter_complex"]);
-    args.add([filters::chunk(encode)]);
+    args.add([filters::chunk(encode, &takes)]);
     for (place, rung) in encode.rungs.iter().enumerate() {
         args.add([
             "-map",
@@ -141,71 +149,44 @@ pub fn chunk(encode: &ChunkEncode<'_>) -> Vec<OsString> {
     args.0
 }
 
-/// The position to seek to, in the source's own seconds; `None` for its start.
-fn seek(encode: &ChunkEncode<'_>) -> Option<f64> {
-    let frames = encode.grid.chunk_frames(encode.chunk);
-    let before = encode.preroll.seconds()?;
-    // Frames after the last picture repeat it, so seek no further than that picture.
-    let first = frames.start.min(*encode.track.pictures_at(encode.grid.rate()).end());
-    let start = encode.grid.seconds(first) - before;
-    (start > 0.0).then(|| encode.track.seconds(encode.track.start_pts()) + start)
+/// What a chunk takes of one recording.
+pub(super) struct Take {
+    source: Input,
+    /// Of the recording.
+    track: VideoTrack,
+    /// Frames of the recording's own timeline.
+    frames: Range<u64>,
+    /// They are its last ones.
+    ends: bool,
 }
 
-/// One audio track from start to end, as fragmented MP4 on standard output.
-#[derive(Clone, Debug)]
-pub struct AudioEncode<'a> {
-    /// The video's source file.
-    pub source: &'a Input,
-    /// The audio track in `source`.
-    pub track: &'a AudioTrack,
-    /// The video track, whose start is time 0; without one, time 0 is the audio track's first sample.
-    pub video: Option<&'a VideoTrack>,
-    /// The output's grid.
-    pub grid: &'a Grid,
-    /// Bit rate in bit/s.
-    pub bitrate: u64,
-    /// Threads of the decoder and the filters.
-    pub threads: u32,
+/// What a chunk is made of, in order: one part of the source, or parts of several recordings that the source
+/// was joined from.
+fn takes(encode: &ChunkEncode<'_>) -> Vec<Take> {
+    let chunk = encode.grid.chunk_frames(encode.chunk);
+    let spans = encode.track.spans(encode.grid.rate(), encode.grid.frames());
+    let take = |span: Span| {
+        let own = chunk.start.max(span.frames.start)..chunk.end.min(span.frames.end);
+        let first = span.frames.start;
+        (!own.is_empty()).then(|| Take {
+            source: encode.source.part(span.bytes),
+            track: span.track,
+            frames: own.start - first..own.end - first,
+            ends: own.end == span.frames.end,
+        })
+    };
+    spans.into_iter().filter_map(take).collect()
 }
 
-/// Arguments that encode an audio track to standard output, padded and cut to the grid's length.
-pub fn audio(encode: &AudioEncode<'_>) -> Vec<OsString> {
-    let threads = encode.threads.max(1).to_string();
-    let layout = if encode.track.channels == 1 { "mono" } else { "stereo" };
-    let samples = encode.grid.audio_frames_total() * u64::from(media::grid::AAC_FRAME_SAMPLES);
-    let rate = media::grid::AUDIO_RATE;
-    let start = encode.video.map_or_else(
-        || "STARTPTS".to_owned(),
-        |video| format!("({}*{}/{})/TB", video.start_pts(), video.time_base.0, video.time_base.1),
-    );
-    let filter = format!(
-        "[0:{}]asetpts=PTS-{start},aresample={rate}:async=1:first_pts=0,\
-         aformat=sample_fmts=fltp:sample_rates={rate}:channel_layouts={layout},\
-         apad,atrim=end_sample={samples},asetpts=N/SR/TB[a]",
-        encode.track.index
-    );
-    let mut args = Args::new();
-    args.add(["-copyts", "-threads", &threads]);
-    args.input(encode.source);
-    args.add(["-filter_complex_threads", "1", "-filter_complex"]);
-    args.add([filter]);
-    args.add([
-        "-map",
-        "[a]",
-        "-vn",
-        "-sn",
-        "-dn",
-        "-map_metadata",
-        "-1",
-        "-map_chapters",
-        "-1",
-        "-c:a",
-        "aac",
-    ]);
-    args.add(["-b:a", &encode.bitrate.to_string(), "-flags", "+global_header"]);
-    args.add(["-movflags", "+empty_moov+default_base_moof", "-frag_duration", "1000000"]);
-    args.add(["-f", "mp4", "pipe:1"]);
-    args.0
+impl Take {
+    /// The position to seek to, in the recording's own seconds; `None` for its start.
+    fn seek(&self, encode: &ChunkEncode<'_>) -> Option<f64> {
+        let before = encode.preroll.seconds()?;
+        // Frames after the last picture repeat it, so seek no further than that picture.
+        let last = *self.track.pictures_at(encode.grid.rate()).end();
+        let start = encode.grid.seconds(self.frames.start.min(last)) - before;
+        (start > 0.0).then(|| self.track.seconds(self.track.start_pts()) + start)
+    }
 }
 
 /// Arguments that write text track `index` of `source` to standard output as WebVTT, with the source's
@@ -250,7 +231,7 @@ impl Args {
     }
 
     fn input(&mut self, source: &Input) {
-        self.add(["-protocol_whitelist", protocols(source), "-format_whitelist", DEMUXERS]);
+        self.add(["-protocol_whitelist", &protocols(source), "-format_whitelist", DEMUXERS]);
         self.add(["-max_streams", &STREAMS_MAX.to_string()]);
         self.add(["-max_pixels", &PIXELS_MAX.to_string()]);
         self.add([OsString::from("-i"), source.url()]);

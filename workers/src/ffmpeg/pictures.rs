@@ -142,7 +142,7 @@ fn begin(source: &Input, threads: u32) -> Vec<OsString> {
     let mut args = Vec::new();
     add(&mut args, ["-hide_banner", "-nostdin", "-y", "-loglevel", "level+warning", "-stats"]);
     add(&mut args, ["-threads", &threads.max(1).to_string()]);
-    add(&mut args, ["-protocol_whitelist", protocols(source), "-format_whitelist", "mov"]);
+    add(&mut args, ["-protocol_whitelist", &protocols(source), "-format_whitelist", "mov"]);
     args.extend(["-i".into(), source.url()]);
     args
 }

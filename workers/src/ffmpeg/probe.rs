@@ -3,10 +3,12 @@
 //! Three questions: the container and its streams; then, of the pictures or, where there are none, of the
 //! sound, the first frames that decode, because only decoding
 //! shows where the timeline starts in every container; the packets near the end, because a container's
-//! claims about its length prove nothing. The cost does not grow with the length.
+//! claims about its length prove nothing. The cost does not grow with the length, except that of transport and
+//! program streams, whose packet headers are read once.
 
 mod cut;
 mod hold;
+mod joined;
 mod judge;
 mod report;
 pub mod sample;
@@ -54,22 +56,9 @@ pub async fn probe(toolbox: &Toolbox, file: &Opened, scratch: &Path) -> Result<S
         let message = format!("is {missing} bytes shorter than its header says");
         return Err(Fault::permanent(TRUNCATED, message));
     }
-    let video = report.video();
-    let stream = match video {
-        Some(video) => video,
-        None => report.sound()?,
-    };
-    let (first, last) = tokio::join!(
-        prober.first(stream.index, report.start_pts(stream)),
-        prober.last(stream.index, report.claimed_end(stream))
-    );
-    let ends = Ends { first: first?, last: last? };
-    match video {
-        Some(video) => {
-            let sound = prober.sounding(&report, ends.seconds(video.tick())).await?;
-            judge::film(&report, video, &ends, &sound, bytes)
-        }
-        None => judge::sound(&report, stream, &ends, bytes),
+    match joined::examine(&prober, file, &report).await? {
+        Some(source) => Ok(source),
+        None => prober.examine(&report, bytes).await,
     }
 }
 
@@ -80,6 +69,29 @@ struct Prober<'a> {
 }
 
 impl Prober<'_> {
+    /// Examines a source in one piece of `bytes` bytes, whose streams are those of `report`.
+    async fn examine(&self, report: &Report, bytes: u64) -> Result<Source, Fault> {
+        let video = report.video();
+        let stream = match video {
+            Some(video) => video,
+            None => report.sound()?,
+        };
+        let (first, last) = tokio::join!(
+            self.first(stream.index, report.start_pts(stream)),
+            self.last(stream.index, report.claimed_end(stream))
+        );
+        let mut ends = Ends { first: first?, last: last? };
+        let reorder = report.reorder(stream, ends.last.duration);
+        ends.first.reorder = ends.first.reorder.max(reorder);
+        match video {
+            Some(video) => {
+                let sound = self.sounding(report, ends.seconds(video.tick())).await?;
+                judge::film(report, video, &ends, &sound, bytes)
+            }
+            None => judge::sound(report, stream, &ends, bytes),
+        }
+    }
+
     async fn ask(&self, args: Vec<std::ffi::OsString>) -> Result<Vec<u8>, Fault> {
         let Self { toolbox, source, scratch } = *self;
         let program = &toolbox.ffprobe;

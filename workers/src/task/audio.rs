@@ -33,7 +33,7 @@ pub(super) async fn run(
     let grid: Grid = required("grid", work.grid)?;
     let video = work.video.map(|video| required::<_, VideoTrack>("video", Some(video)));
     let video = video.transpose()?;
-    let track: AudioTrack = work.track.map(Into::into).ok_or_else(|| super::invalid("track"))?;
+    let track: AudioTrack = required("track", work.track)?;
     let encode = AudioEncode {
         source: place.source.input(),
         track: &track,

@@ -52,13 +52,23 @@ fn probe() -> v1::lease::Work {
     v1::lease::Work::Probe(v1::ProbeWork { filename: "film".to_owned() })
 }
 
-/// Encodes every chunk of `clip` from the bucket and compares the frames.
+/// Encodes every chunk of a clip from the bucket and compares the frames.
 async fn frames_are_exact(flags: &[&str], lifetime: Duration) {
+    let clip = Clip::numbered("a.mp4", "25", 26);
+    frames_of(&clip, 0..650, flags, lifetime).await;
+}
+
+/// Encodes every chunk of `clip` from the bucket; its frames must have the `expected` numbers.
+async fn frames_of(
+    clip: &Clip,
+    expected: impl Iterator<Item = usize>,
+    flags: &[&str],
+    lifetime: Duration,
+) {
     let minio = Minio::start(&["films"]);
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, flags).await;
-    let clip = Clip::numbered("a.mp4", "25", 26);
-    let store = bucket(&minio, &minio.address, &clip).await;
+    let store = bucket(&minio, &minio.address, clip).await;
     control.sign_for(&store, lifetime);
     let done = control.work(lease(&worker, &store, probe(), lifetime).await).await.unwrap();
     let film = Film::of(done.source.unwrap());
@@ -76,8 +86,7 @@ async fn frames_are_exact(flags: &[&str], lifetime: Duration) {
         }
         movie.as_file().write_all(&bytes).unwrap();
     }
-    let expected: Vec<usize> = (0..film.grid.frames() as usize).collect();
-    assert_eq!(numbers(movie.path()), expected);
+    assert_eq!(numbers(movie.path()), expected.collect::<Vec<_>>());
     let work = film.audio(0);
     let done = control.work(lease(&worker, &store, work, lifetime).await).await.unwrap();
     assert_eq!(done.outputs.len() as u32, film.grid.chunks());
@@ -91,6 +100,14 @@ async fn frames_are_exact_from_a_bucket_by_ranges() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_are_exact_from_a_copy_where_the_kernel_is_too_old() {
     frames_are_exact(&["--worker-source", "download"], LIFETIME).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn joined_recordings_are_read_from_a_bucket_by_ranges() {
+    let part = Clip::numbered("a.ts", "25", 8);
+    let clip = Clip::bytes("j.ts", &fs::read(part.path()).unwrap().repeat(2));
+    let flags = ["--worker-source", "ranges"];
+    frames_of(&clip, (0..200).chain(0..200), &flags, LIFETIME).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

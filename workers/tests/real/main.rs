@@ -14,6 +14,7 @@ mod fence;
 mod host_faults;
 mod hostile;
 mod inputs;
+mod joined;
 mod messages;
 #[path = "../../../tests/e2e/harness/minio.rs"]
 mod minio;

@@ -18,6 +18,7 @@ fn source(width: u32, height: u32) -> VideoTrack {
         last_pts: 99,
         hold_before: 0,
         hold_after: 0,
+        parts: Vec::new(),
         interlaced: false,
         pixel_format: "yuv420p".to_owned(),
         transfer: String::new(),

@@ -9,6 +9,7 @@ mod ffmpeg;
 mod film;
 mod grid;
 mod index;
+mod joints;
 mod ladder;
 mod manifests;
 mod pictures;

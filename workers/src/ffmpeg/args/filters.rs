@@ -4,7 +4,7 @@
 
 use media::{ladder::Rung, source::VideoTrack};
 
-use super::ChunkEncode;
+use super::{ChunkEncode, Take};
 
 /// Transfer characteristics that need tone mapping.
 const HDR_TRANSFERS: [&str; 2] = ["smpte2084", "arib-std-b67"];
@@ -46,12 +46,47 @@ pub fn fit(width: u32, height: u32) -> String {
 /// behind the filters that need it.
 const BARE: &str = "sidedata=mode=delete";
 
+/// The frames of a chunk in every rung's size.
+pub(super) fn chunk(encode: &ChunkEncode<'_>, takes: &[Take]) -> String {
+    let largest = encode.rungs.iter().max_by_key(|rung| rung.width * rung.height);
+    let mut graph = String::new();
+    if let [take] = takes {
+        graph.push_str(&format!("[0:{}]{}", take.track.index, frames(encode, take)));
+    } else {
+        let (width, height) = largest.map_or((2, 2), |rung| (rung.width, rung.height));
+        let mut pads = String::new();
+        for (number, take) in takes.iter().enumerate() {
+            let (index, frames) = (take.track.index, frames(encode, take));
+            let same_size = format!("scale={width}:{height}:flags=bicubic,setsar=1");
+            graph.push_str(&format!("[{number}:{index}]{frames},{same_size}[p{number}];"));
+            pads.push_str(&format!("[p{number}]"));
+        }
+        let (num, den) = (encode.grid.rate().num(), encode.grid.rate().den());
+        let count = takes.len();
+        // concat counts in microseconds: the frames are numbered anew.
+        graph.push_str(&format!("{pads}concat=n={count},settb={den}/{num},setpts=N"));
+    }
+    let toned = largest.and_then(|rung| tone_map(encode.track, (rung.width, rung.height)));
+    for step in toned.iter().map(String::as_str).chain([BARE]) {
+        graph.push_str(&format!(",{step}"));
+    }
+    let count = encode.rungs.len();
+    graph.push_str(&format!(",split={count}"));
+    for place in 0..count {
+        graph.push_str(&format!("[s{place}]"));
+    }
+    for (place, rung) in encode.rungs.iter().enumerate() {
+        let Rung { width, height, .. } = rung;
+        graph.push_str(&format!(";[s{place}]{}[v{place}]", fit(*width, *height)));
+    }
+    graph
+}
+
 /// Frames are put on the grid by their absolute time, so that it does not matter where decoding
 /// started, and then cut by their number on the grid.
-pub(super) fn chunk(encode: &ChunkEncode<'_>) -> String {
+fn frames(encode: &ChunkEncode<'_>, take: &Take) -> String {
     let (num, den) = (encode.grid.rate().num(), encode.grid.rate().den());
-    let frames = encode.grid.chunk_frames(encode.chunk);
-    let track = encode.track;
+    let Take { track, frames, ends, .. } = take;
     let pictures = track.pictures_at(encode.grid.rate());
     let mut steps = vec![format!("setpts=PTS-({})", track.start_pts())];
     steps.extend(deinterlace(track));
@@ -64,25 +99,12 @@ pub(super) fn chunk(encode: &ChunkEncode<'_>) -> String {
         _ => String::new(),
     };
     steps.push(format!("fps={num}/{den}:round=near{from}"));
-    if frames.end > *pictures.end() || frames.end == encode.grid.frames() {
+    if frames.end > *pictures.end() || *ends {
         // The last picture is held; damaged ones at the end are covered by the one before.
         let held = frames.end.saturating_sub(pictures.end() + 1);
         steps.push(format!("tpad=stop={}:stop_mode=clone", held + 2));
     }
     steps.push(format!("trim=start_pts={}:end_pts={}", frames.start, frames.end));
     steps.push(format!("setpts=PTS-{}", frames.start));
-    let largest = encode.rungs.iter().max_by_key(|rung| rung.width * rung.height);
-    steps.extend(largest.and_then(|rung| tone_map(track, (rung.width, rung.height))));
-    steps.push(BARE.to_owned());
-    let mut graph = format!("[0:{}]{}", track.index, steps.join(","));
-    let count = encode.rungs.len();
-    graph.push_str(&format!(",split={count}"));
-    for place in 0..count {
-        graph.push_str(&format!("[s{place}]"));
-    }
-    for (place, rung) in encode.rungs.iter().enumerate() {
-        let Rung { width, height, .. } = rung;
-        graph.push_str(&format!(";[s{place}]{}[v{place}]", fit(*width, *height)));
-    }
-    graph
+    steps.join(",")
 }

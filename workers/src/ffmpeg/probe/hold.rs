@@ -75,6 +75,7 @@ mod tests {
             transfer: String::new(),
             hold_before: 0,
             hold_after: 0,
+            parts: Vec::new(),
         }
     }
 

@@ -178,6 +178,7 @@ pub(super) fn film(
         transfer: video.color_transfer.clone().filter(|t| t != "unknown").unwrap_or_default(),
         hold_before: 0,
         hold_after: 0,
+        parts: Vec::new(),
     };
     let span = ends.seconds(video.tick());
     sound.hold(&mut track, span);
@@ -242,6 +243,7 @@ fn audio(stream: &Stream) -> Option<AudioTrack> {
         sample_rate: stream.sample_rate(),
         language: stream.tag("language"),
         title: stream.tag("title"),
+        parts: Vec::new(),
     })
 }
 
@@ -311,7 +313,7 @@ fn step_above(fps: f64) -> (u32, u32) {
 }
 
 /// The length of the output; an error if the file cannot be put on a grid.
-fn plan(track: &VideoTrack) -> Result<f64, String> {
+pub(super) fn plan(track: &VideoTrack) -> Result<f64, String> {
     let (num, den) = track.frame_rate;
     let rate = FrameRate::for_source(num, den).map_err(|error| format!("has an {error}"))?;
     let grid = Grid::new(rate, track.frames_at(rate)).map_err(|error| format!("has an {error}"))?;

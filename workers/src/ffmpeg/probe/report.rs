@@ -31,10 +31,13 @@ pub(super) struct Format {
 #[serde(default)]
 pub(super) struct Stream {
     pub(super) index: u32,
+    id: Option<String>,
     pub(super) codec_type: Option<String>,
     pub(super) codec_name: Option<String>,
     pub(super) width: u32,
     pub(super) height: u32,
+    /// Pictures that decoding runs ahead of presentation.
+    has_b_frames: u32,
     sample_aspect_ratio: Option<String>,
     pub(super) field_order: Option<String>,
     pub(super) pix_fmt: Option<String>,
@@ -116,6 +119,13 @@ impl Report {
         told && self.format.format_name != "mp3"
     }
 
+    /// How much later than it is decoded the last picture is shown, in ticks, when a picture lasts `duration`:
+    /// program streams need not say when it is.
+    pub(super) fn reorder(&self, stream: &Stream, duration: i64) -> i64 {
+        let program = self.format.format_name == "mpeg";
+        if program { i64::from(stream.has_b_frames).saturating_mul(duration) } else { 0 }
+    }
+
     pub(super) fn bitrate(&self) -> Option<u64> {
         self.format.bit_rate.as_ref()?.parse().ok().filter(|rate| *rate > 0)
     }
@@ -141,6 +151,11 @@ impl Stream {
     /// Where its first packet is, in the source's seconds.
     pub(super) fn start_seconds(&self) -> Option<f64> {
         self.start_pts.map(|pts| pts as f64 * self.tick())
+    }
+
+    /// The container's own number of the stream, where it has one: a transport stream's PID.
+    pub(super) fn id(&self) -> Option<u32> {
+        u32::from_str_radix(self.id.as_deref()?.strip_prefix("0x")?, 16).ok()
     }
 
     /// Text, or pictures of it.

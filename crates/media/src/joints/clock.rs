@@ -1,0 +1,252 @@
+//! The clocks of a stream's tracks, and when they jump.
+
+use super::pes::{CLOCK_BITS, Stamp};
+
+const TICKS_PER_SECOND: i64 = 90_000;
+/// Longest gap in a track's clock that stays a gap, in seconds; a longer one is a jump, as it is to FFmpeg.
+pub const GAP_SECONDS_MAX: i64 = 10;
+const GAP_TICKS_MAX: i64 = GAP_SECONDS_MAX * TICKS_PER_SECOND;
+/// How far decode times may go back because muxers round.
+const BACK_TICKS_MAX: i64 = TICKS_PER_SECOND / 10;
+/// The same for a track whose packets have never stated both times: some muxers write presentation times
+/// only, which go back and forth where pictures are reordered.
+const REORDERED_TICKS_MAX: i64 = TICKS_PER_SECOND;
+/// Farthest that muxers interleave one track before another.
+const INTERLEAVE_TICKS_MAX: i64 = 3 * TICKS_PER_SECOND;
+/// Packets in a row that must agree with a jump.
+const WITNESSES: u32 = 4;
+/// The same at the end of the stream.
+const WITNESSES_AT_END: u32 = 2;
+
+/// `a - b` on a clock that wraps: the shorter way round.
+fn since(a: i64, b: i64) -> i64 {
+    let unused = 64 - CLOCK_BITS;
+    (a.wrapping_sub(b) << unused) >> unused
+}
+
+/// The clock of one track.
+#[derive(Debug)]
+struct Clock {
+    track: u32,
+    /// The latest time but for those of an unconfirmed jump.
+    latest: Option<i64>,
+    /// The time of the last packet.
+    last: i64,
+    /// Packets have stated both their times.
+    decode: bool,
+    /// A jump that is not confirmed yet.
+    pending: Option<Jump>,
+    /// Where it last jumped.
+    jumped: u64,
+    /// The position of the last packet.
+    seen: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Jump {
+    /// Where the new recording begins, if there is one.
+    cut: u64,
+    /// The position of the last packet before the jump.
+    seen: u64,
+    /// The latest time before the jump.
+    before: i64,
+    /// The first time after it.
+    first: i64,
+    /// The latest time after it.
+    latest: i64,
+    witnesses: u32,
+}
+
+/// The beginning of a recording, and the clock that showed it first.
+#[derive(Clone, Copy, Debug)]
+struct Joint {
+    cut: u64,
+    clock: usize,
+}
+
+/// The clocks of all tracks that are followed.
+#[derive(Debug)]
+pub(super) struct Clocks {
+    clocks: Vec<Clock>,
+    joints: Vec<Joint>,
+    /// Tracks that began after the last packet of all others that are followed.
+    strangers: Vec<Stranger>,
+    /// Tracks that are not followed and began beside others: subtitles, other programs.
+    ignored: Vec<u32>,
+}
+
+/// A track that may belong to a recording with other stream ids.
+#[derive(Clone, Copy, Debug)]
+struct Stranger {
+    track: u32,
+    packets: u32,
+    /// The time of the first of them.
+    first: i64,
+    /// The time of the last of them.
+    stamp: Stamp,
+    /// Where the recording begins, if it is one.
+    cut: u64,
+}
+
+impl Clock {
+    fn new(track: u32) -> Self {
+        let (latest, pending) = (None, None);
+        Self { track, latest, last: 0, decode: false, pending, jumped: 0, seen: 0 }
+    }
+
+    /// Whether `time` goes on from `latest`.
+    fn continues(&self, latest: i64, time: i64) -> bool {
+        let back = if self.decode { BACK_TICKS_MAX } else { REORDERED_TICKS_MAX };
+        (-back..=GAP_TICKS_MAX).contains(&since(time, latest))
+    }
+
+    /// Takes the time of the next packet; returns a jump once it is confirmed.
+    fn tick(&mut self, Stamp { time, decode }: Stamp, cut: u64) -> Option<Jump> {
+        self.decode |= decode;
+        self.last = time;
+        let seen = std::mem::replace(&mut self.seen, cut);
+        let Some(latest) = self.latest else {
+            self.latest = Some(time);
+            return None;
+        };
+        if self.continues(latest, time) {
+            self.pending = None;
+            if since(time, latest) > 0 {
+                self.latest = Some(time);
+            }
+            return None;
+        }
+        let begun = self.pending.filter(|jump| self.continues(jump.latest, time));
+        let fresh = Jump { cut, seen, before: latest, first: time, latest: time, witnesses: 0 };
+        let mut jump = begun.unwrap_or(fresh);
+        jump.witnesses += 1;
+        if since(time, jump.latest) > 0 {
+            jump.latest = time;
+        }
+        self.pending = Some(jump);
+        self.confirm(WITNESSES)
+    }
+
+    /// Accepts the pending jump when enough packets agree with it.
+    fn confirm(&mut self, witnesses: u32) -> Option<Jump> {
+        let jump = self.pending.take_if(|jump| jump.witnesses >= witnesses)?;
+        self.latest = Some(jump.latest);
+        Some(jump)
+    }
+}
+
+impl Clocks {
+    pub(super) fn new(tracks: &[u32]) -> Self {
+        let clocks = tracks.iter().copied().map(Clock::new).collect();
+        Self { clocks, joints: Vec::new(), strangers: Vec::new(), ignored: Vec::new() }
+    }
+
+    /// Takes the time of a packet of any track; a recording that begins with it begins at `cut`.
+    pub(super) fn tick(&mut self, track: u32, stamp: Stamp, cut: u64) {
+        let begun = self.clocks.iter().any(|clock| clock.latest.is_some());
+        match self.place(track) {
+            Some(number) if !begun || self.clocks[number].latest.is_some() => {
+                self.meet_strangers();
+                if let Some(jump) = self.clocks[number].tick(stamp, cut) {
+                    self.jump(number, jump);
+                }
+            }
+            _ if begun && !self.ignored.contains(&track) => self.stranger(track, stamp, cut),
+            _ => {}
+        }
+    }
+
+    fn place(&self, track: u32) -> Option<usize> {
+        self.clocks.iter().position(|clock| clock.track == track)
+    }
+
+    /// Tracks that began beside others begin no recording.
+    fn meet_strangers(&mut self) {
+        for Stranger { track, stamp, cut, .. } in std::mem::take(&mut self.strangers) {
+            match self.place(track) {
+                Some(number) => {
+                    self.clocks[number].tick(stamp, cut);
+                }
+                None => self.ignored.push(track),
+            }
+        }
+    }
+
+    /// A recording with other stream ids begins where its packets are the only ones.
+    fn stranger(&mut self, track: u32, stamp: Stamp, cut: u64) {
+        let cut = self.strangers.first().map_or(cut, |first| first.cut);
+        let found = self.strangers.iter().position(|stranger| stranger.track == track);
+        let place = found.unwrap_or_else(|| {
+            self.strangers.push(Stranger { track, packets: 0, first: stamp.time, stamp, cut });
+            self.strangers.len() - 1
+        });
+        let stranger = &mut self.strangers[place];
+        stranger.packets += 1;
+        stranger.stamp = stamp;
+        let stranger = *stranger;
+        if stranger.packets < WITNESSES || !self.is_alone(stranger) {
+            return;
+        }
+        self.strangers.remove(place);
+        let number = self.place(track).unwrap_or_else(|| {
+            self.clocks.push(Clock::new(track));
+            self.clocks.len() - 1
+        });
+        let clock = &mut self.clocks[number];
+        clock.tick(stamp, cut);
+        clock.jumped = cut;
+        self.joints.push(Joint { cut, clock: number });
+    }
+
+    /// Whether a stranger has a clock of its own, or has long been the only track. At the beginning of a
+    /// recording one track may be far ahead of another.
+    fn is_alone(&self, stranger: Stranger) -> bool {
+        let Stranger { track, first, stamp, .. } = stranger;
+        let mut begun = self.clocks.iter().filter(|clock| clock.latest.is_some());
+        let far = |clock: &Clock| since(stamp.time, clock.last).abs() > INTERLEAVE_TICKS_MAX;
+        let long = since(stamp.time, first) >= INTERLEAVE_TICKS_MAX && self.place(track).is_none();
+        long || begun.all(far)
+    }
+
+    /// Where the recordings after the first begin.
+    pub(super) fn finish(mut self) -> Vec<u64> {
+        for number in 0..self.clocks.len() {
+            if let Some(jump) = self.clocks[number].confirm(WITNESSES_AT_END) {
+                self.jump(number, jump);
+            }
+        }
+        let mut cuts: Vec<u64> = self.joints.iter().map(|joint| joint.cut).collect();
+        cuts.sort_unstable();
+        cuts.dedup();
+        cuts.retain(|cut| *cut > 0);
+        cuts
+    }
+
+    /// Clock `number` has jumped: to a recording that another clock has jumped to before, or to a new one.
+    fn jump(&mut self, number: usize, jump: Jump) {
+        let jumped = std::mem::replace(&mut self.clocks[number].jumped, jump.cut);
+        if let Some(joint) = self.joints.last_mut()
+            && joint.clock != number
+            && jumped < joint.cut
+        {
+            let now = self.clocks[joint.clock].last;
+            if since(jump.latest, now).abs() <= INTERLEAVE_TICKS_MAX {
+                joint.cut = joint.cut.min(jump.cut);
+                return;
+            }
+        }
+        if !self.has_paused(number, jump) {
+            self.joints.push(Joint { cut: jump.cut, clock: number });
+        }
+    }
+
+    /// Whether another clock has gone on to the same time without a jump: then this one has only paused.
+    fn has_paused(&self, number: usize, jump: Jump) -> bool {
+        let others = self.clocks.iter().enumerate().filter(|(other, _)| *other != number);
+        let mut steady = others.map(|(_, clock)| clock).filter(|clock| {
+            clock.latest.is_some() && clock.pending.is_none() && clock.jumped <= jump.seen
+        });
+        let forward = since(jump.first, jump.before) > 0;
+        forward && steady.any(|clock| since(clock.last, jump.first).abs() <= GAP_TICKS_MAX)
+    }
+}

@@ -1,0 +1,92 @@
+//! Packets of a transport stream.
+
+use super::{Step, clock::Clocks, pes};
+
+const SYNC: u8 = 0x47;
+const PACKET_BYTES: usize = 188;
+/// From one packet to the next: plain, after a time of four bytes, or before a checksum.
+const STRIDES: [usize; 3] = [PACKET_BYTES, 192, CHECKED_STRIDE];
+const CHECKED_STRIDE: usize = 204;
+/// Packets in a row that make a stride certain.
+const SYNCS: usize = 4;
+
+/// Different PIDs.
+const PIDS: usize = 1 << 13;
+
+/// Reads packet by packet; finds the next one where a recording was cut off within a packet.
+#[derive(Debug)]
+pub(super) struct Transport {
+    /// The PIDs of pictures and sound.
+    media: Vec<bool>,
+    /// Bytes from one packet to the next; none while it is being searched for.
+    stride: Option<usize>,
+    /// The end of the last packet of pictures or sound. What follows it, mostly tables, belongs to the next one.
+    media_end: u64,
+}
+
+impl Default for Transport {
+    fn default() -> Self {
+        Self { media: vec![false; PIDS], stride: None, media_end: 0 }
+    }
+}
+
+impl Transport {
+    /// Reads the packet at the start of `rest`, which is at `at` of the stream.
+    pub(super) fn step(&mut self, rest: &[u8], at: u64, clocks: &mut Clocks) -> Step {
+        let Some(stride) = self.stride else { return self.synchronize(rest) };
+        let Some(packet) = rest.first_chunk::<PACKET_BYTES>() else { return Step::Short };
+        if packet[0] != SYNC {
+            self.stride = None;
+            return Step::Used(0);
+        }
+        self.packet(packet, at, clocks);
+        Step::Used(stride as u64)
+    }
+
+    /// Searches for the first of several packets in a row.
+    fn synchronize(&mut self, rest: &[u8]) -> Step {
+        const NEEDED: usize = SYNCS * CHECKED_STRIDE;
+        if rest.len() < NEEDED {
+            return Step::Short;
+        }
+        for start in 0..=rest.len() - NEEDED {
+            let fits = |stride: &usize| (0..SYNCS).all(|n| rest[start + n * stride] == SYNC);
+            if rest[start] == SYNC
+                && let Some(stride) = STRIDES.into_iter().find(fits)
+            {
+                self.stride = Some(stride);
+                return Step::Used(start as u64);
+            }
+        }
+        Step::Used((rest.len() - NEEDED + 1) as u64)
+    }
+
+    fn packet(&mut self, packet: &[u8; PACKET_BYTES], at: u64, clocks: &mut Clocks) {
+        let damaged = packet[1] & 0x80 != 0;
+        if damaged {
+            return;
+        }
+        let pid = usize::from(packet[1] & 0x1f) << 8 | usize::from(packet[2]);
+        let begins = packet[1] & 0x40 != 0;
+        if let Some(payload) = payload(packet).filter(|_| begins)
+            && let (Some(stamp), _) = pes::stamp(payload)
+        {
+            clocks.tick(pid as u32, stamp, self.media_end);
+            self.media[pid] = true;
+        }
+        if !self.media[pid] {
+            return;
+        }
+        let checked = self.stride == Some(CHECKED_STRIDE);
+        self.media_end = at + if checked { CHECKED_STRIDE } else { PACKET_BYTES } as u64;
+    }
+}
+
+/// The bytes after the adaptation field.
+fn payload(packet: &[u8; PACKET_BYTES]) -> Option<&[u8]> {
+    match packet[3] >> 4 & 3 {
+        1 => packet.get(4..),
+        3 => packet.get(5 + usize::from(packet[4])..),
+        _ => None,
+    }
+}

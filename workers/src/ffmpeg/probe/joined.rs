@@ -1,0 +1,186 @@
+//! Transport and program streams that were joined from several recordings: each is examined by itself, and they
+//! are put one after the other on the timeline of the whole, as FFmpeg and VLC play them.
+
+use std::ops::Range;
+
+use media::{
+    FrameRate,
+    grid::AUDIO_RATE,
+    joints::{Container, Scanner},
+    source::{AudioPart, AudioTrack, Source, VideoPart, VideoTrack, sample_of},
+};
+
+use super::{Opened, Prober, judge, report::Report};
+use crate::ffmpeg::{Fault, args};
+
+/// Recordings that a source may be joined from: FFmpeg opens all that have sound at the same time.
+const PARTS_MAX: usize = 100;
+
+/// One recording.
+struct Part {
+    bytes: Range<u64>,
+    report: Report,
+    source: Source,
+}
+
+/// Examines `file` if it was joined from several recordings. `whole` tells the streams that its beginning has.
+pub(super) async fn examine(
+    prober: &Prober<'_>,
+    file: &Opened,
+    whole: &Report,
+) -> Result<Option<Source>, Fault> {
+    let Some(container) = Container::of_format(&whole.format.format_name) else { return Ok(None) };
+    let video = whole.video().into_iter();
+    let tracks = video.chain(whole.sounds()).filter_map(|stream| stream.id()).collect::<Vec<_>>();
+    let mut scanner = Scanner::new(container, &tracks);
+    file.read(|bytes| scanner.push(bytes)).await?;
+    let cuts = scanner.finish();
+    if cuts.is_empty() {
+        return Ok(None);
+    }
+    if cuts.len() >= PARTS_MAX {
+        let count = cuts.len() + 1;
+        let message =
+            format!("is joined from {count} recordings; at most {PARTS_MAX} are supported");
+        return Err(Fault::permanent("not_a_video", message));
+    }
+    let bytes = file.bytes()?;
+    let starts = std::iter::once(0).chain(cuts.iter().copied());
+    let ends = cuts.iter().copied().chain([bytes]);
+    let mut parts = Vec::new();
+    for range in starts.zip(ends).map(|(start, end)| start..end) {
+        parts.extend(examine_part(prober, range).await?);
+    }
+    tracing::info!(recordings = parts.len(), cuts = cuts.len(), "source joined from recordings");
+    join(whole, parts, bytes).map(Some)
+}
+
+/// Examines one recording; none when nothing in it can be decoded.
+async fn examine_part(prober: &Prober<'_>, bytes: Range<u64>) -> Result<Option<Part>, Fault> {
+    let source = prober.source.part(Some(bytes.clone()));
+    let prober = Prober { source: &source, ..*prober };
+    let Range { start, end } = bytes;
+    match Part::read(&prober, bytes).await {
+        Ok(part) => Ok(Some(part)),
+        Err(fault) if fault.code == "not_a_video" || fault.code == super::TRUNCATED => {
+            tracing::info!(start, end, reason = fault.message, "recording left out");
+            Ok(None)
+        }
+        Err(fault) => Err(fault),
+    }
+}
+
+/// The source that the recordings make.
+fn join(whole: &Report, parts: Vec<Part>, bytes: u64) -> Result<Source, Fault> {
+    let refuse = |message: String| Fault::permanent("not_a_video", message);
+    let first = parts.iter().find_map(|part| part.source.video.as_ref());
+    let (video, lengths) = match first {
+        Some(first) => {
+            let (video, lengths) = pictures(first, &parts).map_err(refuse)?;
+            (Some(video), lengths)
+        }
+        None => (None, parts.iter().map(|part| samples(part.source.duration)).collect()),
+    };
+    let duration = match &video {
+        Some(video) => judge::plan(video).map_err(refuse)?,
+        None => lengths.iter().sum::<u64>() as f64 / f64::from(AUDIO_RATE),
+    };
+    // The first of those with the most sounds.
+    let richest = parts.iter().rev().max_by_key(|part| part.source.audio.len());
+    let richest = richest.ok_or_else(|| refuse("cannot be read as a video".to_owned()))?;
+    let sounds = 0..richest.source.audio.len();
+    Ok(Source {
+        format: whole.format.format_name.clone(),
+        duration,
+        bytes,
+        bitrate: (bytes as f64 * 8.0 / duration) as u64,
+        video,
+        audio: sounds.map(|number| sound(number, richest, &parts, &lengths)).collect(),
+        text: richest.source.text.clone(),
+    })
+}
+
+fn samples(seconds: f64) -> u64 {
+    (seconds * f64::from(AUDIO_RATE)).round() as u64
+}
+
+/// The pictures of all recordings as one track like `first`, and the length of each recording in samples. A
+/// recording without pictures holds the nearest picture.
+fn pictures(first: &VideoTrack, parts: &[Part]) -> Result<(VideoTrack, Vec<u64>), String> {
+    let (num, den) = first.frame_rate;
+    let rate = FrameRate::for_source(num, den).map_err(|error| format!("has an {error}"))?;
+    let ticks = |frames: u64| (frames as f64 / rate.fps() / first.seconds(1)).round() as u64;
+    let mut whole = first.clone();
+    let (mut ahead, mut end, mut lengths) = (0, 0, Vec::new());
+    for part in parts {
+        let begin = end;
+        match &part.source.video {
+            Some(track) if track.time_base == first.time_base => {
+                let mut own = video_part(track, &part.bytes);
+                end += whole.of_part(&own).frames_at(rate);
+                own.hold_before += ticks(std::mem::take(&mut ahead));
+                whole.interlaced |= track.interlaced;
+                whole.parts.push(own);
+            }
+            _ => {
+                let frames = (part.source.duration * rate.fps()).round().max(1.0) as u64;
+                end += frames;
+                match whole.parts.last_mut() {
+                    Some(last) => last.hold_after += ticks(frames),
+                    None => ahead += frames,
+                }
+            }
+        }
+        lengths.push(sample_of(rate, end) - sample_of(rate, begin));
+    }
+    // What the whole looks like to a reader that knows nothing of recordings: as long as it is.
+    whole.last_pts = whole.start_pts().saturating_add_unsigned(ticks(end.saturating_sub(1)));
+    whole.hold_after = 0;
+    Ok((whole, lengths))
+}
+
+fn video_part(track: &VideoTrack, bytes: &Range<u64>) -> VideoPart {
+    VideoPart {
+        start: bytes.start,
+        end: bytes.end,
+        index: track.index,
+        first_pts: track.first_pts,
+        last_pts: track.last_pts,
+        hold_before: track.hold_before,
+        hold_after: track.hold_after,
+    }
+}
+
+/// Sound `number` of the recording that has the most, through all recordings: each contributes the sound of
+/// the same stream id, else the one at the same place, else its first.
+fn sound(number: usize, richest: &Part, parts: &[Part], lengths: &[u64]) -> AudioTrack {
+    let track = &richest.source.audio[number];
+    let id = richest.stream_id(track.index);
+    let part = |(part, samples): (&Part, &u64)| {
+        let own = &part.source.audio;
+        let same = own.iter().find(|track| id.is_some() && part.stream_id(track.index) == id);
+        let found = same.or_else(|| own.get(number)).or_else(|| own.first());
+        AudioPart {
+            start: part.bytes.start,
+            end: part.bytes.end,
+            index: found.map(|track| track.index),
+            origin: part.source.video.as_ref().map(VideoTrack::start_pts),
+            samples: *samples,
+        }
+    };
+    let parts = parts.iter().zip(lengths).map(part).collect();
+    AudioTrack { parts, ..track.clone() }
+}
+
+impl Part {
+    async fn read(prober: &Prober<'_>, bytes: Range<u64>) -> Result<Self, Fault> {
+        let answer = prober.ask(args::probe_streams(prober.source)).await;
+        let report = Report::parse(&answer.map_err(|fault| super::unreadable(fault, false))?)?;
+        let source = prober.examine(&report, bytes.end - bytes.start).await?;
+        Ok(Self { bytes, report, source })
+    }
+
+    fn stream_id(&self, index: u32) -> Option<u32> {
+        self.report.streams.iter().find(|stream| stream.index == index)?.id()
+    }
+}
