@@ -84,7 +84,8 @@ async fn outlive_their_token(stack: &Stack, film: &Bytes) {
     let created = tus.create(film.len(), "").await;
     let put = format!("/api/videos/{reserved}/source");
     let track = format!("/api/videos/{there}/captions?language=en");
-    let cues = Bytes::from("WEBVTT\n\n00:00.000 --> 00:01.000\nWords\n\n".repeat(20));
+    let cues =
+        Bytes::from(format!("WEBVTT\n\n{}", "00:00.000 --> 00:01.000\nWords\n\n".repeat(20)));
     let (offset, text) = ([OCTETS, TUS, ("upload-offset", "0")], [("content-type", "text/vtt")]);
     let (form, source, patch, captions) = tokio::join!(
         client.upload_stream("film.mp4", &[], paced(film)),
@@ -142,7 +143,7 @@ fn trickle(stream: TcpStream, bytes: Bytes) -> tokio::task::JoinHandle<String> {
                 if writing.write_all(piece).await.is_err() {
                     break;
                 }
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
             std::future::pending::<()>().await;
         };
@@ -180,11 +181,11 @@ async fn finishes(stack: &Stack, tus: &Tus, path: &str, film: &Bytes, from: u64)
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_offset_settles_while_bytes_of_the_old_request_are_in_flight() {
     let stack = Stack::start().await;
-    let film = Bytes::from(tus::padded(6, 20_000_000));
+    let film = Bytes::from(tus::padded(6, 40_000_000));
     let tus = Tus::new(&stack);
     let created = tus.create(film.len(), "").await;
     let (mut offset, mut running) = (0, Vec::new());
-    for _ in 0..10 {
+    for _ in 0..5 {
         let rest = film.slice(offset as usize..);
         let stream = tus.begin_patch(&created.path, offset, &rest, 0).await;
         running.push(trickle(stream, rest));
@@ -203,7 +204,7 @@ async fn an_offset_settles_while_bytes_of_the_old_request_are_in_flight() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_is_taken_over_from_another_data_plane_that_runs_hangs_or_is_dead() {
     let mut fleet = Fleet::start(&[], 1).await;
-    let film = Bytes::from(tus::padded(6, 30_000_000));
+    let film = Bytes::from(tus::padded(6, 60_000_000));
     let token = fleet.base.token.clone();
     let planes = [0, 1].map(|n| Tus::at(&fleet.dataplanes[n].address, &token));
     let [one, two] = &planes;
