@@ -70,6 +70,7 @@ pub(crate) async fn send_source(
         filename: "film.mkv".to_owned(),
         wait_seconds: 20,
         upload_id: String::new(),
+        writer: String::new(),
     };
     (begun.video_id, complete)
 }
