@@ -329,8 +329,8 @@ async fn probing_again_is_for_editors_of_the_tenant_and_for_sources_that_are_the
     let other = plane.caller_of(Role::Editor, "other");
     assert_eq!(reprobe(&other, &id).await.unwrap_err().code, Code::NotFound);
     assert_eq!(reprobe(&caller, "x").await.unwrap_err().code, Code::InvalidId);
-    let request = caller.ask(v1::CreateVideoRequest::default());
-    let reserved = caller.videos().create_video(request).await.unwrap().into_inner().video_id;
+    let create = caller.ask(v1::CreateVideoRequest::default());
+    let reserved = caller.videos().create_video(create).await.unwrap().into_inner().video_id;
     assert_eq!(reprobe(&caller, &reserved).await.unwrap_err().code, Code::Conflict);
     // One that waits for its next try is tried at once.
     let mut one = plane.worker("one").await;

@@ -119,10 +119,14 @@ const HOST_WORDS: [(&str, &str); 16] = [
 ];
 
 /// What FFmpeg says of a source's bytes: nothing else that it says may blame a source.
-const FINDINGS: [(&str, &str); 9] = [
+const FINDINGS: [(&str, &str); 12] = [
     ("Invalid data found when processing input", "not_a_video"),
     ("Format not on whitelist", "not_a_video"),
     ("moov atom not found", "not_a_video"),
+    // The header goes on beyond the file, or holds what a demuxer cannot work with.
+    ("End of file", "not_a_video"),
+    ("Invalid argument", "not_a_video"),
+    ("header corrupt", "not_a_video"),
     ("Unknown decoder", "unsupported"),
     ("no decoder found", "unsupported"),
     ("Decoder not found", "unsupported"),
@@ -198,9 +202,11 @@ fn signalled(signal: i32) -> Fault {
 /// What an uploader can make more of than of FFmpeg's words.
 fn told(words: &str) -> Option<&'static str> {
     match words {
-        "Invalid data found when processing input" | "moov atom not found" => {
-            Some("unsupported or corrupt media file")
-        }
+        "Invalid data found when processing input"
+        | "moov atom not found"
+        | "End of file"
+        | "Invalid argument"
+        | "header corrupt" => Some("unsupported or corrupt media file"),
         "Format not on whitelist" => Some("its format is not supported"),
         _ => None,
     }
@@ -239,6 +245,7 @@ mod tests {
             (exit(183), None, invalid, "not_a_video", Cause::Source),
             (exit(1), None, "[error] Format not on whitelist 'mov'", "not_a_video", Cause::Source),
             (exit(1), None, "[error] Decoder (codec none) not found", "ffmpeg_failed", Cause::Host),
+            (exit(1), None, "[error] file:x: End of file", "not_a_video", Cause::Source),
             (exit(1), None, "[error] no decoder found for: x", "unsupported", Cause::Source),
             (exit(1), None, "[error] av_write: No space left on device", "disk_full", Cause::Host),
             (exit(1), None, "[error] x: Input/output error", "io_failed", Cause::Host),

@@ -45,6 +45,38 @@ pub async fn probe(toolbox: &Toolbox, file: &Opened, scratch: &Path) -> Result<S
     if bytes == 0 {
         return Err(Fault::permanent("not_a_video", "is empty"));
     }
+    match examine(toolbox, file, bytes, scratch).await {
+        // FFmpeg calls the end of some files an I/O error, so we look for ourselves.
+        Err(fault) if fault.cause == Cause::Host => {
+            Err(cut_off(file, bytes).await.unwrap_or(fault))
+        }
+        examined => examined,
+    }
+}
+
+/// The finding that a file ends before its own header says so.
+async fn cut_off(file: &Opened, bytes: u64) -> Option<Fault> {
+    if cut::lacks_index(file).await {
+        return Some(lacks_index());
+    }
+    let missing = cut::missing_of_matroska(file, bytes).await?;
+    Some(shorter(missing))
+}
+
+fn lacks_index() -> Fault {
+    Fault::permanent(TRUNCATED, "ends before the index of its film")
+}
+
+fn shorter(missing: u64) -> Fault {
+    Fault::permanent(TRUNCATED, format!("is {missing} bytes shorter than its header says"))
+}
+
+async fn examine(
+    toolbox: &Toolbox,
+    file: &Opened,
+    bytes: u64,
+    scratch: &Path,
+) -> Result<Source, Fault> {
     let source = file.input();
     let prober = Prober { toolbox, source, scratch };
     let json = match prober.ask(args::probe_streams(source)).await {
@@ -53,8 +85,7 @@ pub async fn probe(toolbox: &Toolbox, file: &Opened, scratch: &Path) -> Result<S
     };
     let report = Report::parse(&json)?;
     if let Some(missing) = cut::missing_of_riff(file, bytes).await {
-        let message = format!("is {missing} bytes shorter than its header says");
-        return Err(Fault::permanent(TRUNCATED, message));
+        return Err(shorter(missing));
     }
     match joined::examine(&prober, file, &report).await? {
         Some(source) => Ok(source),
@@ -149,9 +180,7 @@ impl Prober<'_> {
 /// What a finding of ffprobe means for an uploader. A fault of the host stays one, whatever the file is.
 fn unreadable(fault: Fault, lacks_index: bool) -> Fault {
     match (fault.cause, fault.code.as_ref()) {
-        (Cause::Source, "not_a_video" | "unsupported") if lacks_index => {
-            Fault::permanent(TRUNCATED, "ends before the index of its film")
-        }
+        (Cause::Source, "not_a_video" | "unsupported") if lacks_index => self::lacks_index(),
         (Cause::Source, "unsupported" | "output_too_large") => {
             Fault::permanent("not_a_video", format!("cannot be read as a video: {}", fault.message))
         }

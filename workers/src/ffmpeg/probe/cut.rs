@@ -50,6 +50,32 @@ pub(super) async fn missing_of_riff(source: &Source, bytes: u64) -> Option<u64> 
     None
 }
 
+/// Bytes of an EBML element's head that are looked at: an id of 4, a size of up to 8.
+const EBML_HEAD_BYTES: usize = 12;
+
+/// How many bytes are missing of `source`, a Matroska or WebM file of `bytes` bytes; `None` as above.
+pub(super) async fn missing_of_matroska(source: &Source, bytes: u64) -> Option<u64> {
+    let (head, size) = ebml_size(&source.peek(0, EBML_HEAD_BYTES).await, [0x1a, 0x45, 0xdf, 0xa3])?;
+    let segment = head.checked_add(size)?;
+    let read = source.peek(segment, EBML_HEAD_BYTES).await;
+    let (head, size) = ebml_size(&read, [0x18, 0x53, 0x80, 0x67])?;
+    let end = segment.checked_add(head)?.checked_add(size)?;
+    end.checked_sub(bytes).filter(|missing| *missing > 0)
+}
+
+/// The length of the head of an element with `id`, and the size that it tells, unless its writer did not
+/// know it.
+fn ebml_size(head: &[u8], id: [u8; 4]) -> Option<(u64, u64)> {
+    let rest = head.strip_prefix(&id)?;
+    let first = *rest.first()?;
+    let length = first.leading_zeros() as usize + 1;
+    let digits = rest.get(..length).filter(|_| length <= 8)?;
+    let size = digits.iter().fold(0, |size, byte| size << 8 | u64::from(*byte));
+    let marker = 1_u64 << (7 * length);
+    let size = size - marker;
+    (size != marker - 1).then_some(((id.len() + length) as u64, size))
+}
+
 /// The size that the header of a RIFF chunk states.
 fn riff_bytes(head: &[u8]) -> Option<u32> {
     let size = head.strip_prefix(b"RIFF")?.first_chunk().copied().map(u32::from_le_bytes)?;
@@ -58,7 +84,26 @@ fn riff_bytes(head: &[u8]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::riff_bytes;
+    use super::{ebml_size, riff_bytes};
+
+    #[test]
+    fn sizes_of_ebml_elements_are_read_unless_they_are_unknown() {
+        let read = |bytes: &[u8]| ebml_size(bytes, *b"abcd");
+        assert_eq!(read(b"abcd\x81"), Some((5, 1)));
+        assert_eq!(read(b"abcd\x41\x02"), Some((6, 0x102)));
+        assert_eq!(read(b"abcd\x01\0\0\0\0\0\x02\0"), Some((12, 512)));
+        let unknown: [&[u8]; 6] = [
+            b"abcd\xff",
+            b"abcd\x01\xff\xff\xff\xff\xff\xff\xff",
+            b"abcd\x41",
+            b"abcd\0\0\0\0\0\0\0\0",
+            b"abcd",
+            b"abce\x81",
+        ];
+        for head in unknown {
+            assert_eq!(read(head), None, "{head:?}");
+        }
+    }
 
     #[test]
     fn only_known_sizes_of_riff_chunks_count() {
