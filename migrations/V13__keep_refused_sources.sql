@@ -1,4 +1,4 @@
--- Whom a probe's failure blames: findings about the bytes, faults of hosts, and how long refused sources stay.
+-- Verdicts of probes: findings about the bytes, faults of hosts, and how long refused sources are kept.
 
 ALTER TABLE tasks
     -- Names of workers that made a finding about the source's bytes; a second one's agreement makes it final.

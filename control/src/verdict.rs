@@ -147,7 +147,7 @@ fn probe(
     }
 }
 
-/// How a probe ends that nobody could finish.
+/// The failure of a probe that is given up.
 pub fn given_up(last: &Failure) -> Failure {
     let message =
         format!("the source could not be examined, and is kept: {} ({})", last.message, last.code);

@@ -52,7 +52,7 @@ pub fn progress(heartbeat: &v1::Heartbeat) -> Vec<Progress> {
     heartbeat.leases.iter().take(PROGRESS_MAX).filter_map(read).collect()
 }
 
-/// The end of an attempt without success, in its worker's words.
+/// The end of an attempt without success, as its worker reports it.
 pub struct Failed {
     /// Which lease.
     pub lease: LeaseId,

@@ -64,7 +64,7 @@ async fn cut_off(file: &Opened, bytes: u64) -> Option<Fault> {
 }
 
 fn lacks_index() -> Fault {
-    Fault::permanent(TRUNCATED, "ends before the index of its film")
+    Fault::permanent(TRUNCATED, "ends before its index")
 }
 
 fn shorter(missing: u64) -> Fault {

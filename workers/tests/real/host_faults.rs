@@ -8,7 +8,7 @@ use crate::{
     worker::{Worker, script},
 };
 
-/// Says "the bytes are invalid" as ffprobe does, and then something else happens.
+/// Logs what ffprobe logs of invalid bytes.
 const INVALID: &str = "echo '[error] x: Invalid data found when processing input' >&2";
 
 /// Faults of a host, as shell commands in the place of ffprobe.
@@ -33,7 +33,7 @@ fn faults() -> Vec<String> {
     faults
 }
 
-/// The worker's next word about its health that says it can or cannot probe.
+/// The worker's next report that it can or cannot probe.
 fn healthy(can_probe: bool) -> impl FnMut(Said) -> Option<v1::Health> {
     move |said| match said {
         Said::Health(health) if health.can_probe == can_probe => Some(health),

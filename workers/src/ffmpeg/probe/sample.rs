@@ -1,4 +1,4 @@
-//! Whether this host can probe at all: a small film that the worker carries goes the way of every source.
+//! Whether this host can probe at all: the worker carries a small video and probes it as it probes every source.
 //!
 //! A probe's failure says something of its source only while the sample's probe succeeds.
 //!
