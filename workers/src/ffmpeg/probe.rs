@@ -31,6 +31,8 @@ const TRUNCATED: &str = "truncated_source";
 const QUESTION_TIME_MAX: Duration = Duration::from_secs(20);
 /// Largest answer to one question.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// Bytes of each end of a file that must be readable before it is blamed.
+const END_BYTES: u64 = 64 << 10;
 /// Packets whose frames show where the video starts; more when none of the first decodes.
 const FIRST_PACKETS: [u32; 2] = [8, 600];
 /// Seconds before the claimed end where the last packets are looked for.
@@ -50,8 +52,26 @@ pub async fn probe(toolbox: &Toolbox, file: &Opened, scratch: &Path) -> Result<S
         Err(fault) if fault.cause == Cause::Host => {
             Err(cut_off(file, bytes).await.unwrap_or(fault))
         }
+        // ffprobe takes a part of a file that cannot be read for the file's end, and does not say so.
+        Err(fault) if fault.cause == Cause::Source && !is_readable(file, bytes).await => {
+            Err(Fault::retryable("io_failed", "the source cannot be read"))
+        }
         examined => examined,
     }
+}
+
+/// Whether both ends of a local file can be read; a source in S3 reports its trouble by itself.
+async fn is_readable(file: &Opened, bytes: u64) -> bool {
+    if file.input().file().is_none() {
+        return true;
+    }
+    let length = bytes.min(END_BYTES);
+    for start in [0, bytes - length] {
+        if file.peek(start, length as usize).await.len() as u64 != length {
+            return false;
+        }
+    }
+    true
 }
 
 /// The finding that a file ends before its own header says so.

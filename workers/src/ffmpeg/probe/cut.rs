@@ -70,7 +70,7 @@ fn ebml_size(head: &[u8], id: [u8; 4]) -> Option<(u64, u64)> {
     let first = *rest.first()?;
     let length = first.leading_zeros() as usize + 1;
     let digits = rest.get(..length).filter(|_| length <= 8)?;
-    let size = digits.iter().fold(0, |size, byte| size << 8 | u64::from(*byte));
+    let size = digits.iter().fold(0, |size, byte| (size << 8) | u64::from(*byte));
     let marker = 1_u64 << (7 * length);
     let size = size - marker;
     (size != marker - 1).then_some(((id.len() + length) as u64, size))
