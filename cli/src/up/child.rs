@@ -55,6 +55,8 @@ pub(crate) struct Spec {
     pub(crate) name: String,
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<OsString>,
+    /// A file that it reads on standard input.
+    pub(crate) input: Option<PathBuf>,
     /// Start from an empty environment, keeping only `PATH`.
     pub(crate) clear_env: bool,
     pub(crate) env: Vec<(&'static str, OsString)>,
@@ -160,6 +162,9 @@ fn spawn(spec: &Spec) -> io::Result<Child> {
     let out = log::open(&spec.log)?;
     let mut command = command(&spec.program, spec.run_as, spec.death_signal);
     command.args(&spec.args).stdout(out.try_clone()?).stderr(out);
+    if let Some(input) = &spec.input {
+        command.stdin(fs::File::open(input)?);
+    }
     if spec.clear_env {
         command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
     }

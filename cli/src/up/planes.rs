@@ -156,6 +156,7 @@ impl Planes<'_> {
             name: name.to_owned(),
             program,
             args: vec![verb.into()],
+            input: None,
             clear_env: false,
             env,
             unset,

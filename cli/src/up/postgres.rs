@@ -107,6 +107,7 @@ impl Postgres {
             name: "postgres".to_owned(),
             program: self.programs.join("postgres"),
             args,
+            input: None,
             clear_env: true,
             env: Vec::new(),
             unset: &[],

@@ -62,7 +62,9 @@ impl Redis {
         Spec {
             name: "redis".to_owned(),
             program: self.program.clone(),
-            args: vec![self.config.clone().into_os_string()],
+            // By standard input: Redis tells clients the path of its file, and theirs need not take every path.
+            args: vec!["-".into()],
+            input: Some(self.config.clone()),
             clear_env: true,
             env: Vec::new(),
             unset: &[],
