@@ -9,7 +9,7 @@ use crate::{
     clip::Clip,
     control::Control,
     encodes::Film,
-    worker::{Worker, script},
+    worker::{Worker, processes, script},
 };
 
 /// An ffprobe that takes `seconds` before it does what it should.
@@ -89,14 +89,16 @@ async fn a_stop_lets_tasks_finish_and_then_gives_the_rest_back() {
     let mut control = Control::start().await;
     let folder = tempfile::tempdir().unwrap();
     // The first task must still be running when the second one begins, and end well within the drain.
-    let ffprobe = slow(&folder, "2");
+    let seconds = format!("2.0{}", std::process::id());
+    let ffprobe = slow(&folder, &seconds);
     let flags = ["--ffprobe", ffprobe.to_str().unwrap(), "--worker-drain", "6s"];
     let mut worker = Worker::start(&mut control, &flags).await;
     let clip = Clip::numbered("a.mp4", "25", 2);
     let lease = worker.probe(&clip.path());
     let task = lease.task_id.clone();
     control.tell(Tell::Lease(lease));
-    worker.until(|| worker.task_folders() == 1).await;
+    // Its folder does not imply that its program has started.
+    worker.until(|| !processes(&format!("sleep\0{seconds}")).is_empty()).await;
     slow(&folder, "30");
     let lease = worker.probe(&clip.path());
     let unfinished = lease.task_id.clone();

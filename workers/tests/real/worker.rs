@@ -183,8 +183,10 @@ pub(crate) fn processes(text: &str) -> Vec<u32> {
 
 /// Creates an executable bash script in `folder` as a replacement for ffmpeg.
 pub(crate) fn script(folder: &Path, text: &str) -> PathBuf {
-    let path = folder.join("stand-in");
-    fs::write(&path, format!("#!/bin/bash\n{text}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let (path, draft) = (folder.join("stand-in"), folder.join("stand-in.new"));
+    fs::write(&draft, format!("#!/bin/bash\n{text}\n")).unwrap();
+    fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).unwrap();
+    // The kernel refuses to write to a file that it is executing, so a former script is replaced.
+    fs::rename(&draft, &path).unwrap();
     path
 }
