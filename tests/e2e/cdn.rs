@@ -3,15 +3,14 @@
 
 use std::{
     fs,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use crate::harness::{
-    backing::PurgeReceiver, capture::Capture, client::Client, clip::Numbered, eventually, program,
-    stack::Stack,
+    backing::PurgeReceiver, capture::Capture, client::Client, clip::Numbered, eventually,
+    port::free_address, program, stack::Stack,
 };
 
 const JOB_DEADLINE: Duration = Duration::from_secs(120);
@@ -93,9 +92,7 @@ async fn second_viewer_costs_the_origin_nothing_and_deleted_films_are_forgotten(
     let cache = folder.path().join("cache");
     let purged = cache.clone();
     let receiver = PurgeReceiver::start(Box::new(move |tags| forget(&purged, tags))).await;
-    // The port is free now; if another process takes it first, nginx fails to start.
-    let edge = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-    let edge = edge.expect("a free port").to_string();
+    let edge = free_address();
     let base = format!("http://{edge}");
     let env = [
         ("STREAMING_PURGE_URL", receiver.url.as_str()),

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeSet,
     fs,
-    net::TcpListener,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -16,7 +15,9 @@ use crate::harness::{
     client::Client,
     clip::Numbered,
     collector::{Collector, Span},
-    eventually, program,
+    eventually,
+    port::free_address,
+    program,
     stack::Stack,
 };
 
@@ -173,11 +174,6 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
 fn samples(page: &str) -> BTreeSet<String> {
     let lines = page.lines().filter(|line| !line.starts_with('#'));
     lines.filter_map(|line| Some(line.split(['{', ' ']).next()?.to_owned())).collect()
-}
-
-fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-    listener.local_addr().expect("address").to_string()
 }
 
 /// A worker that `up` knows nothing of, with metrics of its own.

@@ -4,7 +4,6 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -12,7 +11,7 @@ use std::{
 
 use nix::{sys::signal::Signal, unistd::geteuid};
 
-use super::{eventually, process, program, stack::Stack};
+use super::{eventually, port::free_address, process, program, stack::Stack};
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -129,11 +128,6 @@ fn parts(base: &Stack) -> BTreeMap<String, String> {
     };
     let own = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
     pairs.filter(|(key, _)| wanted(key)).map(own).collect()
-}
-
-fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-    listener.local_addr().expect("address").to_string()
 }
 
 fn command(base: &Stack, program: &str, verb: &str, name: &str) -> Command {

@@ -13,6 +13,7 @@ pub(crate) mod fleet;
 pub(crate) mod m3u8;
 pub(crate) mod minio;
 pub(crate) mod picture;
+pub(crate) mod port;
 pub(crate) mod powercut;
 pub(crate) mod process;
 pub(crate) mod program;
