@@ -1,7 +1,9 @@
-//! Postgres: the truth. Free functions with inline SQL, one file per concern; rows are read by name.
+//! Postgres, the source of truth. Free functions with inline SQL, one file per concern; rows are read
+//! by column name.
 //!
-//! **Invariant:** whoever needs a video's row and others locks the video's row first, then the job,
-//! then its tasks. Claims, heartbeats and requeues touch single task rows in statements of their own.
+//! **Invariant:** a transaction that needs a video's row together with other rows locks the video's row
+//! first, then the job, then its tasks. Claims, heartbeats and requeues touch single task rows in
+//! separate statements.
 
 pub mod captions;
 pub mod chores;
@@ -32,19 +34,19 @@ use tokio_postgres::{Row, error::SqlState};
 
 pub use pool::Db;
 
-/// Why the database did not do what it was asked.
+/// A failed database operation.
 #[derive(Debug, Error)]
 pub enum DbError {
-    /// The URL is none.
+    /// The URL is invalid.
     #[error("read STREAMING_DATABASE_URL")]
     Url(#[source] tokio_postgres::Error),
-    /// No connection within the checkout limit.
+    /// No connection became available within the checkout limit.
     #[error("check out a database connection")]
     Unreachable(#[source] Box<dyn Error + Send + Sync>),
     /// The statement failed.
     #[error("run a statement")]
     Statement(#[from] tokio_postgres::Error),
-    /// A row holds what it must not.
+    /// A row holds an invalid value.
     #[error("read {column} of {table} {id}")]
     Row {
         /// The table.
@@ -54,7 +56,7 @@ pub enum DbError {
         /// The row's primary key.
         id: String,
     },
-    /// This release must not work on the schema.
+    /// This release must not work on the database's schema.
     #[error(transparent)]
     Schema(#[from] schema::SchemaError),
     /// A migration failed.
@@ -63,7 +65,7 @@ pub enum DbError {
 }
 
 impl DbError {
-    /// Whether the same call may succeed in a moment: connection trouble, restarts, deadlocks.
+    /// Whether the same call may succeed in a moment: connection failures, restarts, deadlocks.
     pub fn transient(&self) -> bool {
         match self {
             Self::Unreachable(_) => true,
@@ -109,7 +111,7 @@ impl From<DbError> for Problem {
     }
 }
 
-/// What lies behind an error, for the log: libraries say little in their own text.
+/// The causes of an error, for the log: the libraries' own error texts say little.
 pub fn causes(error: &dyn Error) -> String {
     let mut text = String::new();
     let mut next = error.source();
@@ -123,14 +125,15 @@ pub fn causes(error: &dyn Error) -> String {
     text
 }
 
-/// Tries of a call that a worker waits for: with checkouts of 2 s this rides out a restart of Postgres.
+/// Attempts for a call that a worker waits for: with checkouts of 2 s this outlasts a restart of
+/// Postgres.
 pub const WORK_TRIES_MAX: u32 = 8;
-/// Tries of a call that a person waits for.
+/// Attempts for a call that a user waits for.
 pub const CALL_TRIES_MAX: u32 = 2;
 const RETRY_BASE: Duration = Duration::from_millis(100);
 const RETRY_CAP: Duration = Duration::from_secs(2);
 
-/// Runs `call` until it succeeds, fails for good, or was tried `tries` times.
+/// Runs `call` until it succeeds, fails permanently, or has been tried `tries` times.
 ///
 /// # Errors
 /// The last error.

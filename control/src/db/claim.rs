@@ -1,4 +1,4 @@
-//! Claim: ready tasks become leases, several per call, in one statement.
+//! Claiming: turns ready tasks into leases, several per call, in one statement.
 
 use media::{JobId, TaskId, VideoId, WorkerId};
 use tokio_postgres::{GenericClient, Row};
@@ -7,31 +7,32 @@ use uuid::Uuid;
 use super::DbError;
 use crate::domain::TaskKind;
 
-/// Who claims, and what it can do.
+/// The worker that claims, and its capabilities.
 #[derive(Clone, Debug)]
 pub struct Claimer {
-    /// The connection.
+    /// The worker's connection.
     pub worker: WorkerId,
-    /// The worker's name, which failures are remembered by.
+    /// The worker's name, under which failures are recorded.
     pub name: String,
-    /// The kinds it takes.
+    /// The task kinds it accepts.
     pub kinds: Vec<TaskKind>,
-    /// FFmpeg's names of its video encoders; empty when it does not say, which is taken for all.
+    /// FFmpeg's names of its video encoders; empty when the worker does not report them, in which case
+    /// it is assumed to have all of them.
     pub encoders: Vec<String>,
-    /// Stores whose videos' tasks it leaves to other instances.
+    /// Stores whose videos' tasks are left to other instances.
     pub avoided: Vec<String>,
 }
 
-/// What a claim may take.
+/// Limits of one claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// Tasks at most.
+    /// Maximum number of tasks.
     pub limit: u32,
     /// Only tasks of at least this priority.
     pub priority_min: i32,
 }
 
-/// A lease just made.
+/// A newly created lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claimed {
     /// The task.
@@ -40,15 +41,15 @@ pub struct Claimed {
     pub job: JobId,
     /// Its video.
     pub video: VideoId,
-    /// What it does.
+    /// The task's kind.
     pub kind: TaskKind,
-    /// The chunk's or the track's number.
+    /// The number of the chunk or the track.
     pub ordinal: u32,
-    /// What a chunk task encodes.
+    /// The renditions that a chunk task encodes.
     pub rungs: Vec<String>,
-    /// Fences off everybody who held it before.
+    /// The fencing token: control rejects writes that carry an older one.
     pub token: u64,
-    /// 1 for the first.
+    /// The number of this attempt, counted from 1.
     pub attempt: u32,
     /// Higher is more urgent.
     pub priority: i32,
@@ -77,20 +78,21 @@ impl TryFrom<&Row> for Claimed {
     }
 }
 
-/// A worker that was not seen for so long is not waited for when a task failed elsewhere.
+/// When a task has failed on one worker, other workers not seen for this long are not waited for.
 pub(super) const SEEN_SECONDS_MAX: f64 = 15.0;
 
-/// A task that failed on some workers is left to the others for so long; they may be busy, or take nothing.
+/// How long a task that failed on some workers is left to the others, which may be busy or claim
+/// nothing.
 const OTHERS_SECONDS_MAX: f64 = 60.0;
 
-/// Leases a share of the ready tasks for `lease_seconds`: the highest priority first, of one priority the
-/// tenants' turns, of one turn the oldest.
+/// Leases up to `share.limit` ready tasks for `lease_seconds`: by priority, then by the tenants' turns,
+/// then by age.
 ///
-/// A task goes only to workers that have its encoder, and one that failed on this worker is left to
-/// others that have it while there are others, for a minute.
+/// A task goes only to workers that have its encoder. A task that failed on this worker is left, for a
+/// minute, to other workers that have the encoder, as long as there are any.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn claim(
     db: &impl GenericClient,
     claimer: &Claimer,
@@ -166,11 +168,11 @@ pub async fn claim(
     Ok(claimed)
 }
 
-/// The first lease of a job starts it. A statement of its own: a claim must not hold a task's row
-/// while it waits for a job's.
+/// Marks the jobs of new leases as running. This is a separate statement because a claim must not hold
+/// the lock on a task's row while it waits for the lock on a job's row.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn start_jobs(db: &impl GenericClient, claimed: &[Claimed]) -> Result<(), DbError> {
     let jobs: Vec<Uuid> = claimed.iter().map(|c| c.job.uuid()).collect();
     db.execute(
@@ -183,10 +185,10 @@ pub async fn start_jobs(db: &impl GenericClient, claimed: &[Claimed]) -> Result<
     Ok(())
 }
 
-/// How many tasks of `kinds` could be leased now, up to `limit`.
+/// The number of tasks of `kinds` that could be leased now, up to `limit`.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn ready(
     db: &impl GenericClient,
     kinds: &[TaskKind],

@@ -1,4 +1,5 @@
-//! How jobs and videos end: each function is one transaction's body and locks the video's row first.
+//! The ends of jobs and videos. Each function is the body of one transaction and locks the video's row
+//! first.
 
 use media::{JobId, VideoId};
 use tokio_postgres::GenericClient;
@@ -14,13 +15,14 @@ use crate::{
     purge,
 };
 
-/// How long objects of a replaced job stay: sessions that began on them play on.
+/// How long the objects of a replaced job are kept, so that playback sessions that began on them can
+/// continue.
 pub const REPLACED_SECONDS: f64 = 3600.0;
 
-/// Locks the video's row; false when it is gone or a tombstone.
+/// Locks the video's row; false when the video does not exist or is a tombstone.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn lock_video(tx: &impl GenericClient, video: VideoId) -> Result<bool, DbError> {
     let row = tx
         .query_opt(
@@ -31,10 +33,11 @@ pub async fn lock_video(tx: &impl GenericClient, video: VideoId) -> Result<bool,
     Ok(row.map(|row| row.try_get("alive")).transpose()?.unwrap_or(false))
 }
 
-/// Ends an attempt, and the job with it when that was the last one. `None` when the lease is not held.
+/// Ends an attempt, and its job if no attempt is left and the job cannot succeed without the task.
+/// `None` when the lease is not held.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn attempt(
     tx: &impl GenericClient,
     lease: LeaseId,
@@ -48,7 +51,7 @@ pub async fn attempt(
         let failure = after.failure.clone().unwrap_or_else(|| setback.failure.clone());
         end_job(tx, after.job, &End::Failed(failure), grace_seconds).await?;
     } else if after.state == TaskState::Failed {
-        // The film does without; only `collect` may still wait.
+        // The job succeeds without the task; only `collect` may still wait for it.
         tasks::unblock(tx, after.job).await?;
     }
     Ok(Some(after))
@@ -57,17 +60,17 @@ pub async fn attempt(
 /// How a job ends without a result.
 #[derive(Clone, Debug)]
 pub enum End {
-    /// What it committed is kept for a retry.
+    /// The job failed; its committed outputs are kept for a retry.
     Failed(Failure),
-    /// What it committed is collected.
+    /// The job was cancelled; its committed outputs are deleted.
     Cancelled,
 }
 
-/// Ends a job and whatever of it still runs; false when it had ended. The caller holds the video's
-/// lock. What the job's leases may still write is swept `grace_seconds` later.
+/// Ends a job and cancels its unfinished tasks; false when the job had already ended. The caller holds
+/// the video's lock. Objects that the job's leases may still write are deleted `grace_seconds` later.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn end_job(
     tx: &impl GenericClient,
     job: JobId,
@@ -119,7 +122,8 @@ pub async fn end_job(
     Ok(true)
 }
 
-/// A source that is to blame counts as refused, and is kept from now on as long as such sources are.
+/// Fails a probing video. If the source itself caused the failure, it counts as refused, and the period
+/// for which refused sources are kept begins now.
 async fn fail_probe(
     tx: &impl GenericClient,
     video: VideoId,
@@ -143,7 +147,7 @@ async fn fail_probe(
     Ok(())
 }
 
-/// A half-made job is served no longer; an older complete one goes on being served.
+/// Stops serving a partly finished job; an older complete job continues to be served.
 async fn unserve(
     tx: &impl GenericClient,
     video: VideoId,
@@ -177,11 +181,11 @@ async fn drop_outputs(tx: &impl GenericClient, job: JobId) -> Result<(), DbError
     pictures::drop_all(tx, job).await
 }
 
-/// Completes a job by its `collect` lease: it is served from now on, and what it replaces is collected
-/// later. False when the lease or the video is lost.
+/// Completes a job by its `collect` lease: the job is served from now on, and the objects of the jobs
+/// it replaces are deleted later. False when the lease is lost or the video is gone.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn complete(
     tx: &impl GenericClient,
     video: VideoId,
@@ -236,10 +240,10 @@ pub async fn complete(
     Ok(true)
 }
 
-/// Leased → done, for the holder of the token only.
+/// Leased → done, only with the current fencing token.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn finish_task(tx: &impl GenericClient, lease: LeaseId) -> Result<bool, DbError> {
     let rows = tx
         .execute(
@@ -264,7 +268,7 @@ pub async fn finish_task(tx: &impl GenericClient, lease: LeaseId) -> Result<bool
 /// Completes the probe job of a video by its lease.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn probed(
     tx: &impl GenericClient,
     video: VideoId,
@@ -285,11 +289,11 @@ pub async fn probed(
     uploads::probed(tx, video, source).await
 }
 
-/// Makes the video a tombstone, ends its jobs and queues the sweep of its objects. False when there
+/// Makes the video a tombstone, ends its jobs and queues the deletion of its objects. False when there
 /// was nothing to delete.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn delete_video(
     tx: &impl GenericClient,
     video: VideoId,
@@ -310,10 +314,12 @@ pub async fn delete_video(
     }
     videos::bury(tx, video).await?;
     uploads::endings::bury(tx, video).await?;
-    // At once what is there, then what its leases may still write; with that the row goes, too.
+    // The first sweep deletes the objects that exist now; the second deletes those that the leases may
+    // still write, and then the row.
     chores::create(tx, Chore::Video(video), 0.0).await?;
     chores::create(tx, Chore::Video(video), grace_seconds).await?;
-    // A worker that slept through its lease may write once more; the last sweep finds that.
+    // A worker that was suspended past the end of its lease may write once more; the last sweep deletes
+    // that.
     chores::create(tx, Chore::Video(video), REPLACED_SECONDS).await?;
     purge::queue(tx, video).await?;
     Ok(true)

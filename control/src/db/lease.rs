@@ -1,6 +1,6 @@
-//! A lease's life after the claim: heartbeats, giving back, running out, failing.
+//! Leases after the claim: heartbeats, release, expiry, failure.
 //!
-//! Every transition is one UPDATE guarded by state and token, so a late or repeated message of a
+//! Every transition is one UPDATE guarded by state and token, so a late or repeated message from a
 //! former holder changes nothing.
 
 use jiff::Timestamp;
@@ -14,40 +14,40 @@ use crate::{
     verdict::{self, Cause, Next, RetryDelays, Standing},
 };
 
-/// Which lease: the task and its fencing token.
+/// Identifies a lease: the task and its fencing token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LeaseId {
     /// The task.
     pub task: TaskId,
-    /// Of the lease.
+    /// The lease's fencing token.
     pub token: u64,
 }
 
 impl LeaseId {
-    /// The token as the database stores it. One that does not fit was never given out.
+    /// The token as the database stores it; -1 for a token that does not fit, which was never issued.
     pub fn stored_token(self) -> i64 {
         i64::try_from(self.token).unwrap_or(-1)
     }
 }
 
-/// A heartbeat's news of one lease.
+/// Progress of one lease, from a heartbeat.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
-    /// Which lease.
+    /// The lease.
     pub lease: LeaseId,
     /// 0 to 1.
     pub fraction: f64,
-    /// Seconds of film per second.
+    /// Seconds of video per second.
     pub speed: f64,
 }
 
-/// Extends leases by `lease_seconds` from now on the database's clock. Returns those still held, each
-/// with its job; the rest is lost.
+/// Extends leases by `lease_seconds`, counted from now by the database's clock. Returns those that are
+/// still held, each with its job; the others are lost.
 ///
 /// The connection is not part of the guard: a worker that reconnects keeps its leases.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn extend(
     db: &impl GenericClient,
     worker: WorkerId,
@@ -78,10 +78,10 @@ pub async fn extend(
     rows.iter().map(read).collect()
 }
 
-/// Those of `leases` that are still held.
+/// Filters `leases` to those that are still held.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn held(db: &impl GenericClient, leases: &[LeaseId]) -> Result<Vec<TaskId>, DbError> {
     let ids: Vec<Uuid> = leases.iter().map(|l| l.task.uuid()).collect();
     let tokens: Vec<i64> = leases.iter().map(|l| l.stored_token()).collect();
@@ -98,11 +98,11 @@ pub async fn held(db: &impl GenericClient, leases: &[LeaseId]) -> Result<Vec<Tas
     rows.iter().map(|row| Ok(TaskId::new(row.try_get("id")?))).collect()
 }
 
-/// Gives a lease back without counting the attempt, as a draining worker does, or one whose store is
-/// down; the task rests for `delay_seconds`. False when not held.
+/// Releases a lease without counting the attempt, for a worker that drains or whose store is
+/// unavailable; the task becomes ready again after `delay_seconds`. False when the lease is not held.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn release(
     db: &impl GenericClient,
     lease: LeaseId,
@@ -126,53 +126,54 @@ pub async fn release(
     Ok(rows == 1)
 }
 
-/// Longest backoff between attempts of all tasks but probes.
+/// Longest backoff between attempts, for all tasks except probes.
 const BACKOFF_SECONDS_MAX: f64 = 60.0;
 
-/// How an attempt ended without success. It counts.
+/// An attempt that ended without success. It counts unless the cause is [`Cause::UnhealthyHost`].
 #[derive(Clone, Debug)]
 pub struct Setback {
-    /// Why.
+    /// The reason.
     pub failure: Failure,
-    /// False when another attempt must end the same way.
+    /// False when every further attempt would end the same way.
     pub retryable: bool,
-    /// Seconds before the second attempt, doubled for each further one, spread by half.
+    /// Seconds before the second attempt; doubled for each further one, with up to half taken off at
+    /// random.
     pub backoff_seconds: f64,
-    /// Only when the lease has run out by now: the reaper's read may be old.
+    /// Only record it if the lease has expired by now; the reaper's read may be out of date.
     pub expired_only: bool,
-    /// What it is about.
+    /// Whether the source or the worker's host caused it.
     pub cause: Cause,
-    /// Pauses between the tries of a probe.
+    /// Pauses between the attempts of a probe.
     pub probe_retry: RetryDelays,
 }
 
-/// What became of a task after a setback.
+/// The state of a task after a failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct After {
     /// `Ready` or `Failed`.
     pub state: TaskState,
-    /// Why it failed for good.
+    /// The reason, if it failed permanently.
     pub failure: Option<Failure>,
     /// Its job.
     pub job: JobId,
     /// Its video.
     pub video: VideoId,
-    /// What it does.
+    /// The task's kind.
     pub kind: TaskKind,
 }
 
 impl After {
-    /// The job cannot go on without it.
+    /// Whether the job cannot continue without the task.
     pub fn ends_job(&self) -> bool {
         self.state == TaskState::Failed && !self.kind.optional()
     }
 }
 
-/// Ends an attempt: the task becomes ready again after a backoff, or fails when it may not be tried
-/// again. `None` when the lease is not held.
+/// Ends an attempt: the task becomes ready again after a backoff, or fails when no further attempt is
+/// allowed. `None` when the lease is not held.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn set_back(
     db: &impl GenericClient,
     lease: LeaseId,
@@ -187,7 +188,7 @@ pub async fn set_back(
         Next::End(failure) => (TaskState::Failed, 0.0, Some(failure)),
     };
     let said = failure.as_ref().unwrap_or(&setback.failure);
-    // Spread by half, but for probes, whose users wait.
+    // Probes get no random spread, because their users wait.
     let spread = standing.kind != TaskKind::Probe;
     let row = db
         .query_opt(
@@ -237,7 +238,7 @@ pub async fn set_back(
     }))
 }
 
-/// Where the task of a held lease stands; locks its row.
+/// Reads the state of a held lease's task and locks its row.
 async fn standing(
     db: &impl GenericClient,
     lease: LeaseId,
@@ -286,10 +287,10 @@ async fn standing(
     }))
 }
 
-/// The video of a lease that is held; whoever ends a lease locks the video first.
+/// The video of a held lease. Code that ends a lease locks the video first.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn video_of(db: &impl GenericClient, lease: LeaseId) -> Result<Option<VideoId>, DbError> {
     let row = db
         .query_opt(
@@ -302,19 +303,19 @@ pub async fn video_of(db: &impl GenericClient, lease: LeaseId) -> Result<Option<
     Ok(row.map(|row| row.try_get("video_id")).transpose()?.map(VideoId::new))
 }
 
-/// A lease that has run out, and when.
+/// An expired lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expired {
-    /// Which.
+    /// The lease.
     pub lease: LeaseId,
-    /// When it did.
+    /// When it expired.
     pub at: Timestamp,
 }
 
-/// Leases that have run out, oldest first, beyond `after`.
+/// Expired leases, oldest first, starting after `after`.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn expired(
     db: &impl GenericClient,
     after: Option<Expired>,
@@ -337,10 +338,10 @@ pub async fn expired(
     rows.iter().map(read).collect()
 }
 
-/// What a connection holds.
+/// The leases of a connection.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn of_worker(db: &impl GenericClient, worker: WorkerId) -> Result<Vec<LeaseId>, DbError> {
     let rows = db
         .query(

@@ -1,7 +1,7 @@
-//! Probes of kept sources: begun again, given up, and the refused sources that are kept no longer.
+//! Probes of sources that were kept: repeating them, giving them up, and deleting refused sources.
 //!
-//! **Invariant:** a source is deleted under the lock of its video's row, so that none is replaced or probed
-//! again meanwhile.
+//! **Invariant:** a source is deleted only under the lock of its video's row, so that it cannot be
+//! replaced or probed again at the same time.
 
 use media::{JobId, VideoId};
 use tokio_postgres::{GenericClient, Row};
@@ -13,21 +13,21 @@ use crate::{
     verdict::PROBE_SECONDS_MAX,
 };
 
-/// What [`again`] came to.
+/// The result of [`again`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Again {
-    /// A probe is queued, or the waiting one is due now.
+    /// A probe is queued, or the one that waited is due now.
     Queued,
-    /// The video's state does not allow it, and why.
+    /// The video's state does not allow it; the text says why.
     Refused(&'static str),
-    /// There is no such video.
+    /// The video does not exist.
     Gone,
 }
 
-/// Probes a video's source once more, at once.
+/// Queues another probe of a video's source, due at once.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn again(
     tx: &impl GenericClient,
     tenant: &str,
@@ -97,22 +97,22 @@ async fn hasten(tx: &impl GenericClient, video: VideoId) -> Result<(), DbError> 
     Ok(())
 }
 
-/// A probe that is retried for too long.
+/// A probe that has been retried for too long.
 #[derive(Clone, Debug)]
 pub struct Overdue {
     /// Its job.
     pub job: JobId,
     /// The video.
     pub video: VideoId,
-    /// Why it failed last.
+    /// The latest failure.
     pub failure: Failure,
 }
 
-/// Up to `limit` probes that have failed before and are to be given up by their age, as no worker is there
-/// that could try them again.
+/// Up to `limit` probes that have failed before, wait for another attempt and are now old enough to be
+/// given up, because no worker was available to try them again.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn overdue(db: &impl GenericClient, limit: i64) -> Result<Vec<Overdue>, DbError> {
     let rows = db
         .query(
@@ -138,11 +138,12 @@ pub async fn overdue(db: &impl GenericClient, limit: i64) -> Result<Vec<Overdue>
     rows.iter().map(read).collect()
 }
 
-/// Which refused sources go: those kept for `seconds`, and of each tenant the oldest ones that do not fit
-/// beside its open uploads into `bytes_max`. Their deletion is queued; returns how many there are.
+/// Selects the refused sources to delete: those kept for `seconds`, and, for each tenant, the oldest
+/// ones that exceed `bytes_max` together with its open uploads. Queues their deletion and returns their
+/// number.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn drop_refused(
     db: &impl GenericClient,
     seconds: f64,
@@ -191,21 +192,21 @@ pub async fn drop_refused(
     Ok(dropped)
 }
 
-/// What is to be done with the source of a video that was refused once.
+/// What to do with the source of a video that was refused earlier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dropped {
     /// Delete it.
     Delete,
-    /// Another one is being uploaded in its place: look again later.
+    /// Another source is being uploaded to replace it: check again later.
     Later,
-    /// Nothing: it is kept, is probed again, or has gone with its video.
+    /// Nothing: it is kept, is being probed again, or was deleted with its video.
     Keep,
 }
 
-/// Looks at a refused source that may have been dropped; locks the video's row.
+/// Checks a refused source that may have been selected for deletion; locks the video's row.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn dropped(tx: &impl GenericClient, video: VideoId) -> Result<Dropped, DbError> {
     let row = tx
         .query_opt(
@@ -229,11 +230,11 @@ pub async fn dropped(tx: &impl GenericClient, video: VideoId) -> Result<Dropped,
     Ok(if row.try_get("replaced")? { Dropped::Later } else { Dropped::Delete })
 }
 
-/// Whether a video takes a source: its first one, or another one in the place of one that never became
+/// Whether a video accepts a source: its first one, or a replacement for one that never became
 /// playable. Locks the row.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn takes_source(tx: &impl GenericClient, video: VideoId) -> Result<bool, DbError> {
     let row = tx
         .query_opt(

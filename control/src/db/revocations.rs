@@ -1,14 +1,14 @@
-//! Rows of `revocations`: tokens that ended before their time.
+//! Rows of `revocations`: tokens that were revoked before they expired.
 
 use jiff::Timestamp;
 use tokio_postgres::{GenericClient, Row};
 
 use super::DbError;
 
-/// Revokes a token by each of these ids; repeating it changes nothing.
+/// Revokes a token by each of its ids; repeating it changes nothing.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn add(
     db: &impl GenericClient,
     ids: &[Vec<u8>],
@@ -25,10 +25,10 @@ pub async fn add(
     Ok(())
 }
 
-/// What was revoked after `since`, or ever; without what has expired anyway.
+/// The ids revoked after `since`, or all of them; without those whose tokens have expired.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn list(
     db: &impl GenericClient,
     since: Option<Timestamp>,
@@ -46,10 +46,10 @@ pub async fn list(
     rows.iter().map(|row: &Row| Ok(row.try_get("revocation_id")?)).collect()
 }
 
-/// Forgets what has expired anyway.
+/// Deletes revocations whose tokens expired more than an hour ago.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn tidy(db: &impl GenericClient) -> Result<(), DbError> {
     db.execute("DELETE FROM revocations WHERE expires_at < now() - interval '1 hour'", &[]).await?;
     Ok(())

@@ -1,7 +1,8 @@
-//! Whether this release can work on the schema that the database has.
+//! Checks whether this release can work on the database's schema.
 //!
-//! A later release may have migrated the database before this one was rolled back to. Whether that was
-//! compatible is what that release wrote into `schema_compat`; see `migrations/README.md`.
+//! A later release may have migrated the database before the operator rolled back to this one. That
+//! release recorded in `schema_compat` which releases can work with its migration; see
+//! `migrations/README.md`.
 
 use std::{fmt, str::FromStr};
 
@@ -11,10 +12,10 @@ use tokio_postgres::GenericClient;
 
 use super::DbError;
 
-/// Why this release cannot work on the schema.
+/// The reason why this release cannot work on the schema.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SchemaError {
-    /// A later release has changed what this one relies on.
+    /// A later release changed something that this one depends on.
     #[error(
         "the schema (migration {version}) needs release {min_release} or later; this is release \
          {release}"
@@ -24,23 +25,23 @@ pub enum SchemaError {
         version: i32,
         /// The first release that can work with it.
         min_release: Release,
-        /// This one.
+        /// This release.
         release: Release,
     },
-    /// `schema_compat` holds what is not a release.
+    /// `schema_compat` holds a text that cannot be read as a release.
     #[error("\"{0}\" is not a release: it must be major.minor.patch")]
     NotARelease(String),
-    /// Another branch of development has migrated the database.
+    /// The database was migrated by another branch of development.
     #[error("migration {missing} is missing in the database, which is at migration {newest}")]
     Skipped {
-        /// The migration of ours.
+        /// The migration of this release that is missing.
         missing: i32,
-        /// The newest one that was applied.
+        /// The newest migration that was applied.
         newest: i32,
     },
 }
 
-/// A release, without what marks its candidates: 1.2.0-rc.1 migrates as 1.2.0 does.
+/// A release, without its pre-release suffix: 1.2.0-rc.1 migrates as 1.2.0 does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Release([u32; 3]);
 
@@ -63,10 +64,10 @@ impl fmt::Display for Release {
     }
 }
 
-/// Looks at the schema as `release`, which has the migrations `ours`, before anything is changed.
+/// Checks the schema for `release`, which has the migrations `ours`, before anything is changed.
 ///
 /// # Errors
-/// [`DbError::Schema`] when the release must not work on it.
+/// [`DbError::Schema`] if the release must not work on the schema.
 pub async fn check(
     db: &impl GenericClient,
     release: &str,
@@ -88,7 +89,7 @@ pub async fn check(
     Ok(())
 }
 
-/// Refuses a schema that needs a later release than this one.
+/// Rejects a schema that needs a later release than this one.
 async fn judge(db: &impl GenericClient, release: Release) -> Result<(), DbError> {
     let newest = db
         .query_opt(
@@ -108,8 +109,9 @@ async fn judge(db: &impl GenericClient, release: Release) -> Result<(), DbError>
     Ok(())
 }
 
-/// Refuses a database that lacks a migration of ours below its newest one: it would be left out silently.
-/// Migrations that this release does not know are another's, and were judged above.
+/// Rejects a database that lacks one of this release's migrations below its newest one, because that
+/// migration would be skipped silently. Migrations that this release does not know belong to another
+/// release, and `judge` has checked them.
 async fn compare(db: &impl GenericClient, ours: &[Migration]) -> Result<(), DbError> {
     let rows =
         db.query("SELECT version FROM refinery_schema_history ORDER BY version", &[]).await?;

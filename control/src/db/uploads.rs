@@ -1,5 +1,6 @@
-//! Sources on their way in: rows of `videos` that are received, probed, or never finished; rows of
-//! `uploads` in `sessions`, who writes them in `leases`, and how they end in `endings`.
+//! Incoming sources: rows of `videos` that are being received, are being probed, or were never
+//! finished. The rows of `uploads` are in `sessions`, their leases in `leases`, and their ends in
+//! `endings`.
 
 pub mod endings;
 pub mod leases;
@@ -10,28 +11,28 @@ use tokio_postgres::GenericClient;
 
 use super::DbError;
 
-/// What is known once the source lies in the store.
+/// Properties of a source that has been stored under its key.
 #[derive(Clone, Debug)]
 pub struct Received {
-    /// Empty keeps what the reservation said.
+    /// Empty: the title of the reservation is kept.
     pub title: String,
-    /// Empty keeps what the reservation said.
+    /// Empty: the description of the reservation is kept.
     pub description: String,
-    /// `None` keeps what the reservation said.
+    /// `None`: the visibility of the reservation is kept.
     pub public: Option<bool>,
     /// The source's size.
     pub bytes: i64,
-    /// Raw, 32 bytes.
+    /// Raw digest, 32 bytes.
     pub sha256: Vec<u8>,
-    /// The client's name of the file.
+    /// The file name given by the client.
     pub filename: String,
 }
 
-/// Uploading → probing, or failed → probing for a source in the place of one that never became playable;
-/// false when the video takes no source.
+/// Uploading → probing, or failed → probing when the source replaces one that never became playable;
+/// false when the video accepts no source.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn received(
     db: &impl GenericClient,
     id: VideoId,
@@ -72,7 +73,7 @@ pub async fn received(
 /// Probing → uploaded.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn probed(
     db: &impl GenericClient,
     id: VideoId,
@@ -94,10 +95,10 @@ pub async fn probed(
     Ok(rows == 1)
 }
 
-/// Reservations older than `seconds` whose source never came.
+/// Reservations older than `seconds` that never received a source.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn stale_uploads(
     db: &impl GenericClient,
     seconds: f64,

@@ -11,19 +11,19 @@ use super::DbError;
 pub struct Worker {
     /// The connection.
     pub id: WorkerId,
-    /// What it calls itself.
+    /// The name it reports.
     pub name: String,
     /// Tasks it runs at a time.
     pub slots: u32,
     /// Leases it holds.
     pub leases: u32,
-    /// Takes nothing more.
+    /// Accepts no further tasks.
     pub draining: bool,
-    /// The stream is open.
+    /// Its stream is open.
     pub connected: bool,
-    /// When its session last said so.
+    /// When its session last recorded that it is alive.
     pub seen_at: Timestamp,
-    /// Why it cannot probe, if it cannot.
+    /// Why it cannot probe; `None` if it can.
     pub probe_trouble: Option<String>,
 }
 
@@ -49,10 +49,10 @@ impl TryFrom<&Row> for Worker {
     }
 }
 
-/// A worker connects.
+/// Records a connected worker.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn connect(
     db: &impl GenericClient,
     id: WorkerId,
@@ -70,10 +70,10 @@ pub async fn connect(
     Ok(())
 }
 
-/// The session is alive; whether the worker is to drain.
+/// Records that the session is alive; returns whether the worker is to drain.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn touch(db: &impl GenericClient, id: WorkerId) -> Result<bool, DbError> {
     let row = db
         .query_opt(
@@ -87,10 +87,10 @@ pub async fn touch(db: &impl GenericClient, id: WorkerId) -> Result<bool, DbErro
     Ok(row.map(|row| row.try_get("draining")).transpose()?.unwrap_or(false))
 }
 
-/// Whether the worker can probe, and why not.
+/// Records whether the worker can probe, and why not.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn health(
     db: &impl GenericClient,
     id: WorkerId,
@@ -105,10 +105,10 @@ pub async fn health(
     Ok(())
 }
 
-/// Connected workers that cannot probe.
+/// Number of connected workers that cannot probe.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn unhealthy(db: &impl GenericClient) -> Result<i64, DbError> {
     let row = db
         .query_one(
@@ -121,29 +121,29 @@ pub async fn unhealthy(db: &impl GenericClient) -> Result<i64, DbError> {
     Ok(row.try_get("workers")?)
 }
 
-/// The stream has ended.
+/// Records that the stream has ended.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn disconnect(db: &impl GenericClient, id: WorkerId) -> Result<(), DbError> {
     db.execute("UPDATE workers SET connected = false WHERE id = $1", &[&id.uuid()]).await?;
     Ok(())
 }
 
-/// Tells a worker to take nothing more; false when it is unknown.
+/// Marks a worker as draining, so that it accepts no further tasks; false when the worker is unknown.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn drain(db: &impl GenericClient, id: WorkerId) -> Result<bool, DbError> {
     let rows =
         db.execute("UPDATE workers SET draining = true WHERE id = $1", &[&id.uuid()]).await?;
     Ok(rows == 1)
 }
 
-/// Connections of the last hour, latest first.
+/// Connections of the last hour; open ones first, then the most recently seen.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn list(db: &impl GenericClient, limit: i64) -> Result<Vec<Worker>, DbError> {
     let rows = db
         .query(
@@ -164,10 +164,10 @@ pub async fn list(db: &impl GenericClient, limit: i64) -> Result<Vec<Worker>, Db
     rows.iter().map(Worker::try_from).collect()
 }
 
-/// How many are connected.
+/// Number of connected workers.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn connected(db: &impl GenericClient) -> Result<i64, DbError> {
     let row = db
         .query_one(
@@ -180,10 +180,10 @@ pub async fn connected(db: &impl GenericClient) -> Result<i64, DbError> {
     Ok(row.try_get("workers")?)
 }
 
-/// Marks connections whose control instance died, and forgets old ones.
+/// Marks connections whose control instance died as closed, and deletes old ones.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn tidy(db: &impl GenericClient) -> Result<(), DbError> {
     db.execute(
         "UPDATE workers

@@ -1,4 +1,4 @@
-//! How rows of `uploads` end: complete, given up, expired; and what of them is left to sweep.
+//! The ends of rows of `uploads`: complete, given up, expired; and the remains to delete afterwards.
 
 use media::{UploadId, VideoId};
 use tokio_postgres::GenericClient;
@@ -8,11 +8,11 @@ use super::{
     sessions::{COLUMNS, Upload},
 };
 
-/// Open → complete, where there is one. It is remembered until `expiry_seconds` later, for clients
-/// that lost the last reply.
+/// Open → complete, if there is an open upload. The row is kept for `expiry_seconds`, for clients that
+/// did not receive the last reply.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn complete(
     db: &impl GenericClient,
     video: VideoId,
@@ -32,10 +32,10 @@ pub async fn complete(
     Ok(())
 }
 
-/// A video's uploads end with it: what is open is swept, what is complete is forgotten.
+/// Ends the uploads of a deleted video: an open one is marked for deletion, complete ones are deleted.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn bury(db: &impl GenericClient, video: VideoId) -> Result<(), DbError> {
     give_up(db, video).await?;
     db.execute("DELETE FROM uploads WHERE video_id = $1 AND state = 'complete'", &[&video.uuid()])
@@ -43,10 +43,10 @@ pub async fn bury(db: &impl GenericClient, video: VideoId) -> Result<(), DbError
     Ok(())
 }
 
-/// A video's open upload is swept; the video stays as it is.
+/// Marks a video's open upload for deletion; the video stays as it is.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn give_up(db: &impl GenericClient, video: VideoId) -> Result<(), DbError> {
     db.execute(
         "UPDATE uploads SET state = 'dead' WHERE video_id = $1 AND state = 'open'",
@@ -56,10 +56,11 @@ pub async fn give_up(db: &impl GenericClient, video: VideoId) -> Result<(), DbEr
     Ok(())
 }
 
-/// A video's open upload whose holder has not been heard of is given up, so that another may begin.
+/// Gives up a video's open upload that cannot be resumed and whose lease is released or expired, so
+/// that another upload may begin.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn bury_lapsed(db: &impl GenericClient, video: VideoId) -> Result<(), DbError> {
     db.execute(
         "UPDATE uploads
@@ -74,10 +75,10 @@ pub async fn bury_lapsed(db: &impl GenericClient, video: VideoId) -> Result<(), 
     Ok(())
 }
 
-/// Videos of up to `limit` open uploads that have expired.
+/// The videos of up to `limit` open uploads that have expired.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn expired(db: &impl GenericClient, limit: i64) -> Result<Vec<VideoId>, DbError> {
     let rows = db
         .query(
@@ -94,10 +95,10 @@ pub async fn expired(db: &impl GenericClient, limit: i64) -> Result<Vec<VideoId>
     rows.iter().map(|row| Ok(VideoId::new(row.try_get("video_id")?))).collect()
 }
 
-/// Up to `limit` open uploads that have all their bytes and nobody who would say so.
+/// Up to `limit` open uploads that have all their bytes and no lease holder to complete them.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn unfinished(db: &impl GenericClient, limit: i64) -> Result<Vec<Upload>, DbError> {
     let sql = format!(
         "SELECT {COLUMNS}
@@ -113,10 +114,10 @@ pub async fn unfinished(db: &impl GenericClient, limit: i64) -> Result<Vec<Uploa
     rows.iter().map(Upload::try_from).collect()
 }
 
-/// Up to `limit` dead uploads that nobody writes any more.
+/// Up to `limit` dead uploads without a lease holder that could still write.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn dead(db: &impl GenericClient, limit: i64) -> Result<Vec<Upload>, DbError> {
     let sql = format!(
         "SELECT {COLUMNS}
@@ -129,19 +130,19 @@ pub async fn dead(db: &impl GenericClient, limit: i64) -> Result<Vec<Upload>, Db
     rows.iter().map(Upload::try_from).collect()
 }
 
-/// Forgets an upload.
+/// Deletes the row of an upload, unless it is open.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn forget(db: &impl GenericClient, id: UploadId) -> Result<(), DbError> {
     db.execute("DELETE FROM uploads WHERE id = $1 AND state <> 'open'", &[&id.uuid()]).await?;
     Ok(())
 }
 
-/// Forgets complete uploads that nobody will ask for any more.
+/// Deletes the rows of complete uploads after their expiry.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn tidy(db: &impl GenericClient) -> Result<(), DbError> {
     db.execute("DELETE FROM uploads WHERE state = 'complete' AND expires_at < now()", &[]).await?;
     Ok(())

@@ -1,7 +1,8 @@
-//! The lease on an upload: taken, claimed from its holder, and whom it was granted to.
+//! The lease on an upload: taking it, claiming it from its holder, and the token for which it was
+//! granted.
 //!
-//! **Invariant:** one `UPDATE` moves a lease from one writer to another, only after the former released it or its
-//! time ran out.
+//! **Invariant:** one `UPDATE` moves a lease from one writer to another, and only after the former
+//! writer released it or its lease expired.
 
 use media::{UploadId, VideoId};
 use tokio_postgres::{GenericClient, Row};
@@ -12,41 +13,42 @@ use super::{
     sessions::{COLUMNS, Lasting, Upload},
 };
 
-/// Whose bearer token a lease was granted to.
+/// The bearer token for which a lease was granted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grant {
-    /// Of the token.
+    /// The token's subject.
     pub subject: String,
-    /// The role's stable text.
+    /// The stable text of the token's role.
     pub role: String,
-    /// Revoking one of them ends the lease.
+    /// The token's revocation ids; revoking one of them ends the lease.
     pub token_ids: Vec<Vec<u8>>,
 }
 
 /// A lease as it was granted.
 #[derive(Clone, Debug)]
 pub struct Granted {
-    /// Whose upload it is.
+    /// The tenant that owns the upload.
     pub tenant: String,
-    /// To whom.
+    /// The token for which it was granted.
     pub grant: Grant,
 }
 
-/// What a request that wants to write from `offset` brings.
+/// A request to write from `offset`.
 #[derive(Clone, Debug)]
 pub struct Acquire {
-    /// Takes the lease.
+    /// The writer that takes the lease.
     pub writer: Uuid,
-    /// Where the client wants to go on.
+    /// The offset at which the client wants to continue.
     pub offset: i64,
-    /// Whose token the lease is granted to.
+    /// The token for which the lease is granted.
     pub grant: Grant,
 }
 
-/// Takes the lease to write from an offset; `None` when another writer holds it or the offset differs.
+/// Takes the lease to write from an offset; `None` when another writer holds the lease or the offset
+/// differs.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn acquire(
     db: &impl GenericClient,
     tenant: &str,
@@ -89,11 +91,11 @@ pub async fn acquire(
     row.as_ref().map(Upload::try_from).transpose()
 }
 
-/// Claims the lease from its holder, which then has [`Lasting::claim`] to release it; a lease whose time ran out
-/// ends at once. The writer that must be told, when this claim is the first.
+/// Claims the lease from its holder, which then has [`Lasting::claim`] to release it; an expired lease
+/// ends at once. Returns the writer to notify if this claim is the first.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn claim(
     db: &impl GenericClient,
     tenant: &str,
@@ -123,11 +125,11 @@ pub async fn claim(
     row.map_or(Ok(None), |row| Ok(row.try_get("writer")?))
 }
 
-/// The lease that was granted to `writer` last, also after it ended; `None` when it was granted to another
-/// since, or never.
+/// The lease most recently granted to `writer`, even if it has ended; `None` when the upload's lease
+/// was granted to another writer since, or never to this one.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn granted(
     db: &impl GenericClient,
     id: UploadId,
@@ -144,10 +146,10 @@ pub async fn granted(
     row.as_ref().map(Granted::try_from).transpose()
 }
 
-/// The same, of a video's upload.
+/// Like [`granted`], by the upload's video.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn granted_of_video(
     db: &impl GenericClient,
     video: VideoId,

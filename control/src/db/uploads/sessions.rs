@@ -1,6 +1,7 @@
-//! Rows of `uploads`: begun, written by one holder of a lease at a time, read.
+//! Rows of `uploads`: beginning, advancing and reading them. One lease holder writes at a time.
 //!
-//! **Invariant:** `received` moves in one `UPDATE` guarded by the lease's holder and by where it stands.
+//! **Invariant:** `received` advances in one `UPDATE` that is guarded by the lease's holder and by the
+//! current value.
 
 use jiff::Timestamp;
 use media::{UploadId, VideoId};
@@ -14,35 +15,35 @@ use super::{DbError, leases::Grant};
 pub struct Upload {
     /// Its id.
     pub id: UploadId,
-    /// Whose source it is.
+    /// The video whose source it is.
     pub video: VideoId,
-    /// Whose it is.
+    /// The tenant that owns it.
     pub tenant: String,
     /// The store's URL.
     pub store: String,
-    /// Its source is under its key and its probe is queued.
+    /// The source is stored under its key and its probe is queued.
     pub complete: bool,
-    /// May be resumed.
+    /// Can be resumed.
     pub resumable: bool,
     /// The announced size.
     pub length: Option<i64>,
-    /// Bytes that are durable.
+    /// Bytes that are stored durably.
     pub received: i64,
-    /// The state of SHA-256 after them; the digest itself at the end.
+    /// The state of SHA-256 after those bytes; the digest itself at the end.
     pub digest: Vec<u8>,
-    /// Size of every part but the last.
+    /// Size of every part except the last.
     pub part_bytes: i64,
-    /// The store's name of the object in the making.
+    /// The store's id of the multipart upload.
     pub multipart_id: Option<String>,
-    /// The parts that are in.
+    /// The parts that are stored.
     pub parts: Vec<String>,
-    /// Names the side object after the last whole part.
+    /// Identifies the side object that holds the bytes after the last complete part.
     pub tail: Option<u64>,
-    /// The client's name of the file.
+    /// The file name given by the client.
     pub filename: String,
-    /// The client's own words, as they came.
+    /// The client's upload metadata, verbatim.
     pub metadata: String,
-    /// When it is forgotten.
+    /// When the upload expires.
     pub expires_at: Timestamp,
     /// A writer holds the lease.
     pub held: bool,
@@ -74,7 +75,7 @@ impl TryFrom<&Row> for Upload {
             part_bytes: row.try_get("part_bytes")?,
             multipart_id: row.try_get("multipart_id")?,
             parts: row.try_get("parts")?,
-            // The same 64 bits; only names are made of them.
+            // The same 64 bits; the number is only used in names.
             tail: row.try_get::<_, Option<i64>>("tail")?.map(i64::cast_unsigned),
             filename: row.try_get("filename")?,
             metadata: row.try_get("metadata")?,
@@ -85,66 +86,67 @@ impl TryFrom<&Row> for Upload {
     }
 }
 
-/// How long leases and uploads last, in seconds.
+/// Durations of leases and uploads, in seconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Lasting {
-    /// From the last renewal of a lease until another writer may take it.
+    /// From a lease's latest renewal until another writer may take it.
     pub lease: f64,
-    /// From a claim until the lease ends, whether its holder released it or not.
+    /// From a claim until the lease ends, whether or not its holder released it.
     pub claim: f64,
-    /// From the last byte of a resumable upload until it is forgotten.
+    /// From a resumable upload's last byte until it expires.
     pub expiry: f64,
-    /// The same, of one that cannot be resumed.
+    /// From the latest renewal of an upload that cannot be resumed until it expires.
     pub single: f64,
 }
 
-/// What is known of an upload when it begins.
+/// Properties of a new upload.
 #[derive(Clone, Debug)]
 pub struct NewUpload {
-    /// Made by the caller.
+    /// Chosen by the caller.
     pub id: UploadId,
-    /// Whose source it is.
+    /// The video whose source it is.
     pub video: VideoId,
-    /// Whose it is.
+    /// The tenant that owns it.
     pub tenant: String,
     /// The store's URL.
     pub store: String,
     /// The announced size.
     pub length: Option<i64>,
-    /// May be resumed.
+    /// Can be resumed.
     pub resumable: bool,
-    /// Size of every part but the last.
+    /// Size of every part except the last.
     pub part_bytes: i64,
-    /// Takes the lease at once.
+    /// The writer that takes the lease at once.
     pub writer: Option<Uuid>,
-    /// Whose token the lease is granted to.
+    /// The token for which the lease is granted.
     pub grant: Grant,
-    /// The client's name of the file.
+    /// The file name given by the client.
     pub filename: String,
-    /// The client's own words.
+    /// The client's upload metadata, verbatim.
     pub metadata: String,
 }
 
-/// What a tenant has open.
+/// A tenant's open uploads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Open {
-    /// Uploads.
+    /// Number of uploads.
     pub uploads: i64,
-    /// Bytes that they have announced, or stored where they announced none.
+    /// Bytes that they announced, or stored if that is more.
     pub bytes: i64,
 }
 
-/// Any number, the same in every instance: the class of the advisory locks taken here.
+/// An arbitrary number, the same in every instance: the class of the advisory locks taken here.
 const QUOTA_LOCK: i32 = 0x7175;
 
-/// What a tenant has open, counted under a lock that lasts as long as the transaction: nobody else
-/// begins an upload for it meanwhile, so whoever looks and then begins never exceeds its quota.
+/// Counts a tenant's open uploads under a lock that is held until the transaction ends. No other
+/// transaction can begin an upload for the tenant meanwhile, so a caller that counts and then begins
+/// never exceeds the quota.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn open(tx: &impl GenericClient, tenant: &str) -> Result<Open, DbError> {
     tx.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", &[&QUOTA_LOCK, &tenant]).await?;
-    // A statement of its own: it must see what those committed that held the lock before.
+    // A separate statement, because it must see the commits of earlier holders of the lock.
     let row = tx
         .query_one(
             "SELECT count(*) AS uploads,
@@ -157,10 +159,10 @@ pub async fn open(tx: &impl GenericClient, tenant: &str) -> Result<Open, DbError
     Ok(Open { uploads: row.try_get("uploads")?, bytes: row.try_get("bytes")? })
 }
 
-/// Begins an upload; `None` when the video has one under way.
+/// Begins an upload; `None` when the video already has an open one.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn begin(
     db: &impl GenericClient,
     new: &NewUpload,
@@ -202,10 +204,10 @@ pub async fn begin(
     row.as_ref().map(Upload::try_from).transpose()
 }
 
-/// One upload of one tenant, unless it is dead or has expired.
+/// An upload of one tenant, unless it is dead or has expired.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn get(
     db: &impl GenericClient,
     tenant: &str,
@@ -223,38 +225,38 @@ pub async fn get(
 /// A video's open upload.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn of_video(db: &impl GenericClient, video: VideoId) -> Result<Option<Upload>, DbError> {
     let sql = format!("SELECT {COLUMNS} FROM uploads WHERE video_id = $1 AND state = 'open'");
     let row = db.query_opt(&sql, &[&video.uuid()]).await?;
     row.as_ref().map(Upload::try_from).transpose()
 }
 
-/// What the holder of a lease has to say.
+/// A progress report from the holder of a lease.
 #[derive(Clone, Debug)]
 pub struct Advance {
     /// The holder.
     pub writer: Uuid,
-    /// Where it stood.
+    /// The offset before it.
     pub from: i64,
-    /// Where it stands; the same as `from` keeps the lease and nothing else.
+    /// The offset after it; if equal to `from`, the call only renews the lease.
     pub to: i64,
-    /// The state of SHA-256 there.
+    /// The state of SHA-256 at `to`.
     pub digest: Vec<u8>,
-    /// The store's name of the object in the making; `None` keeps what is known.
+    /// The store's id of the multipart upload; `None` keeps the stored one.
     pub multipart_id: Option<String>,
-    /// Parts that are in since `from`.
+    /// Parts stored since `from`.
     pub parts: Vec<String>,
-    /// The side object there.
+    /// Identifies the side object at `to`.
     pub tail: Option<u64>,
-    /// Gives the lease back.
+    /// Releases the lease.
     pub release: bool,
 }
 
-/// Moves an upload ahead; `None` when the lease is lost. The same again changes nothing.
+/// Advances an upload; `None` when the lease is lost. Repeating the call changes nothing.
 ///
 /// # Errors
-/// [`DbError`] as every function here.
+/// The database query failed.
 pub async fn advance(
     db: &impl GenericClient,
     tenant: &str,
@@ -311,7 +313,7 @@ pub async fn advance(
         .await?;
     match row {
         Some(row) => Upload::try_from(&row).map(Some),
-        // Said before, and the answer was lost.
+        // The step may have been recorded before and its reply lost.
         None => repeated(db, tenant, id, step).await,
     }
 }
@@ -338,6 +340,7 @@ async fn repeated(
             &[&id.uuid(), &tenant, &step.writer, &step.to, &step.digest, &step.release],
         )
         .await?;
-    // Only a step that moves leaves a trace by which it can be known again.
+    // Only a step that advances the offset or releases the lease leaves a state by which it can be
+    // recognised.
     row.filter(|_| step.from < step.to || step.release).as_ref().map(Upload::try_from).transpose()
 }

@@ -1,4 +1,5 @@
-//! A row of `videos`, with what belongs to it elsewhere: its latest job, and what of it can be looked at.
+//! A row of `videos` together with related rows: its latest job, and the images, downloads and text
+//! tracks that can be viewed.
 
 use jiff::Timestamp;
 use media::{JobId, VideoId, captions::Described, source::Source};
@@ -17,7 +18,7 @@ use crate::{
 pub struct Video {
     /// Its id.
     pub id: VideoId,
-    /// Whose it is.
+    /// The tenant that owns it.
     pub tenant: String,
     /// The subject that created it.
     pub owner: String,
@@ -25,42 +26,42 @@ pub struct Video {
     pub title: String,
     /// At most 5000 characters.
     pub description: String,
-    /// Where it stands.
+    /// Its state.
     pub state: VideoState,
     /// Plays without a token.
     pub public: bool,
     /// The store's URL.
     pub store: String,
-    /// The client's name of the file.
+    /// The file name given by the client.
     pub filename: String,
     /// SHA-256 of the uploaded bytes.
     pub source_sha256: Option<Vec<u8>>,
-    /// What the probe found.
+    /// The result of the probe.
     pub source: Option<Source>,
-    /// The job whose renditions play.
+    /// The job whose renditions are served.
     pub served_job: Option<JobId>,
-    /// When it first could be played.
+    /// When it first became playable.
     pub published_at: Option<Timestamp>,
     /// Why it failed.
     pub failure: Option<Failure>,
-    /// Counts visible changes.
+    /// Incremented with every visible change.
     pub revision: i64,
     /// When it was reserved.
     pub created_at: Timestamp,
     /// The latest transcode job.
     pub job_id: Option<JobId>,
-    /// Pictures of what plays, thumbnails in the film's order.
+    /// Images, preview and embedded text tracks of the served job; thumbnails in the order of the video.
     pub pictures: Vec<Pictured>,
-    /// Downloads of what plays, the smallest first.
+    /// Downloads of the served job, the smallest first.
     pub downloads: Vec<Downloadable>,
-    /// Text tracks of the plan of what plays; made are those among the pictures.
+    /// Text tracks of the served job's plan; those that have been made are also listed in `pictures`.
     pub text: Vec<PlannedText>,
-    /// Uploaded text tracks, by age.
+    /// Uploaded text tracks, oldest first.
     pub uploaded: Vec<Described>,
 }
 
 impl Video {
-    /// Whether it takes a source: its first one, or another one in the place of one that never became playable.
+    /// Whether it accepts a source: its first one, or a replacement for one that never became playable.
     pub fn takes_source(&self) -> bool {
         match self.state {
             VideoState::Uploading => true,
@@ -70,25 +71,25 @@ impl Video {
     }
 }
 
-/// A picture that a video has.
+/// An image, text track or preview clip that a video has.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Pictured {
     /// "poster", "thumbnails/3", "storyboard/0", "preview".
     pub name: String,
-    /// Where in the film it is; only of thumbnails.
+    /// Its position in the video; only for thumbnails.
     pub seconds: Option<f64>,
 }
 
-/// A rung that can be downloaded as one file.
+/// A rendition that can be downloaded as one file.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Downloadable {
-    /// "720p"
+    /// For example "720p".
     pub profile: String,
     /// Size of the file.
     pub bytes: u64,
 }
 
-/// What [`Video`] is read from; the row is `v`.
+/// The columns from which [`Video`] is read; the row of `videos` is `v`.
 pub(super) const COLUMNS: &str = "
     v.id, v.tenant, v.owner, v.title, v.description, v.state::text AS state, v.public, v.store,
     v.filename, v.source_sha256, v.source, v.served_job, v.published_at, v.error_code,
@@ -121,7 +122,7 @@ pub(super) const COLUMNS: &str = "
         WHERE c.video_id = v.id
     ) AS uploaded";
 
-/// An aggregate of rows as JSON; none of them is NULL.
+/// Reads rows that were aggregated as JSON; NULL stands for no rows.
 fn aggregate<T: DeserializeOwned>(
     row: &Row,
     column: &'static str,
