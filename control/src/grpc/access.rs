@@ -1,5 +1,5 @@
-//! Presigned URLs for a worker that holds a lease: for its source, and for each output that is its to
-//! write. The store's keys stay here.
+//! Presigned URLs for a worker that holds a lease: one for its source, and one for each output that it
+//! may write. The store's credentials never leave the control plane.
 
 use api::{
     code::{Code, Problem},
@@ -14,28 +14,28 @@ use crate::{
     deps::Deps,
 };
 
-/// Places that one question may ask for.
+/// Maximum number of outputs in one request.
 const OUTPUTS_MAX: usize = 64;
 const KEY_BYTES_MAX: usize = 1024;
 const DIGEST_BYTES: usize = 32;
 
-/// Where a lease's source lies, as the worker is told.
+/// The location of a lease's source, as sent to the worker.
 #[derive(Debug, Default)]
 pub struct Source {
-    /// In a local store.
+    /// In a local store: the file's path.
     pub path: String,
-    /// In S3: good for [`Source::seconds`].
+    /// In S3: a presigned URL, valid for [`Source::seconds`].
     pub url: String,
-    /// In S3.
+    /// In S3: the object's key.
     pub key: String,
-    /// How long the URL holds.
+    /// How long the URL is valid.
     pub seconds: f64,
 }
 
-/// The way to the object `key`, for a worker to read.
+/// Returns the path or presigned URL by which a worker reads the object `key`.
 ///
 /// # Errors
-/// When it cannot be signed now.
+/// The URL cannot be signed at the moment.
 pub async fn source(deps: &Deps, store: &Store, key: String) -> Result<Source, Problem> {
     if let Some(root) = &store.root {
         let path = api::path::text(&root.join(key));
@@ -47,7 +47,7 @@ pub async fn source(deps: &Deps, store: &Store, key: String) -> Result<Source, P
     Ok(Source { path: String::new(), url, key, seconds: lifetime.as_secs_f64() })
 }
 
-/// Answers a worker's question.
+/// Replies to a worker's request for URLs.
 pub async fn reply(deps: &Deps, access: v1::Access) -> v1::AccessReply {
     let request = access.request;
     match grant(deps, access).await {
@@ -75,7 +75,8 @@ async fn grant(deps: &Deps, access: v1::Access) -> Result<v1::AccessReply, Probl
     });
     let subject = held.await?.ok_or_else(lost)?;
     let store = deps.stores.get(&subject.store);
-    // Another instance may know it: the worker asks again, and gives the lease back when that does not help.
+    // Another instance may know the store: the worker asks again, and releases the lease if that does
+    // not help.
     let store =
         store.ok_or_else(|| Problem::new(Code::Unavailable, "the store is unknown here"))?;
     if store.s3.is_none() {
@@ -98,8 +99,9 @@ async fn grant(deps: &Deps, access: v1::Access) -> Result<v1::AccessReply, Probl
     Ok(v1::AccessReply { output_urls, source_url, url_seconds, ..v1::AccessReply::default() })
 }
 
-/// An output lies below the job, and its name says by what lease it was written and what it holds: so
-/// nobody's object can be replaced by another, not even one's own.
+/// Checks an output's key. It must be below the job's prefix, and its name must contain the lease's
+/// token and the content's digest, so that no object, not even one of the same lease, can be
+/// overwritten with other content.
 fn check(subject: &Subject, lease: LeaseId, place: &v1::Place) -> Result<(), Problem> {
     let refused = |text: &str| Err(Problem::field("outputs", text));
     if place.sha256.len() != DIGEST_BYTES {
@@ -120,7 +122,7 @@ fn check(subject: &Subject, lease: LeaseId, place: &v1::Place) -> Result<(), Pro
     Ok(())
 }
 
-/// A source lies below its own video.
+/// Checks that a source's key is below its own video's prefix.
 fn readable(video: VideoId, key: &str) -> Result<(), Problem> {
     if plain(key) && key.starts_with(&layout::video_prefix(video)) {
         return Ok(());
@@ -128,7 +130,8 @@ fn readable(video: VideoId, key: &str) -> Result<(), Problem> {
     Err(Problem::field("source_key", "is not of this lease's video"))
 }
 
-/// Parts of letters, digits and `._-`, none of them empty or made of dots alone.
+/// Whether every part of the key consists of letters, digits and `._-`, with at least one letter or
+/// digit.
 fn plain(key: &str) -> bool {
     let part = |part: &str| {
         part.bytes().any(|byte| byte.is_ascii_alphanumeric())

@@ -27,15 +27,16 @@ use crate::{
     db::{CALL_TRIES_MAX, retrying, revocations},
 };
 
-/// The tenant of whoever runs the service. Only its admins mint for other tenants and for planes.
+/// The operator's tenant. Only its admins may mint tokens for other tenants and for planes.
 pub const OPERATOR_TENANT: &str = "default";
 const TTL_SECONDS: i64 = 3600;
 const TTL_SECONDS_MAX: i64 = 31_536_000;
 const PLAYBACK_TTL_SECONDS: i64 = 14_400;
 const PLAYBACK_TTL_SECONDS_MAX: i64 = 604_800;
-/// How long a revocation is remembered at least: a transfer may outlive the token that it began with.
+/// Minimum time for which a revocation is stored, because a transfer may outlive the token with which
+/// it began.
 const TRANSFER_SECONDS_MAX: i64 = 7 * 86_400;
-/// Characters of a subject or tenant.
+/// Maximum length of a subject or tenant, in bytes.
 const NAME_BYTES_MAX: usize = 256;
 
 #[tonic::async_trait]
@@ -80,13 +81,13 @@ impl AuthService for Services {
         let callers = bearer(request.metadata())?;
         let token = request.get_ref().token.as_str();
         if same(callers, token) {
-            // Any role may end its own token; which operation it is for does not matter.
+            // Any role may revoke its own token, so the operation is not checked.
             self.0.genuine(&request)?;
         } else {
             self.0.admit(Operation::Admin, &request, None)?;
         }
         let (ids, expires_at) = self.revocable(token).await?;
-        // What began with the token may go on after it has expired.
+        // A transfer that began with the token may continue after the token has expired.
         let remembered = expires_at.max(self.0.clock.now_unix() + TRANSFER_SECONDS_MAX);
         let expires_at = Timestamp::from_second(remembered).ok();
         retrying(CALL_TRIES_MAX, || async {
@@ -150,7 +151,7 @@ impl AuthService for Services {
 }
 
 impl Services {
-    /// Whom a JWT stands for.
+    /// Verifies a JWT and returns the identity in its claims.
     async fn identity(&self, token: &str) -> Result<Identity, Refused> {
         let Some(provider) = &self.0.jwt else { return Err(AuthError::Malformed.into()) };
         if !is_jwt(token) {
@@ -163,7 +164,8 @@ impl Services {
         Ok(identity)
     }
 
-    /// Whom a JWT stands for, also one that has expired: what began with it may go on.
+    /// Like [`Self::identity`], but also accepts an expired JWT, because a transfer that began with it
+    /// may continue.
     async fn signed(&self, token: &str) -> Result<Identity, Refused> {
         let expired = match self.identity(token).await {
             Err(refused) if refused.reason == AuthError::Expired.reason() => refused,
@@ -175,7 +177,7 @@ impl Services {
         }
     }
 
-    /// The ids by which a token is revoked, and when it would have ended anyway.
+    /// The ids by which a token is revoked, and when it expires.
     async fn revocable(&self, token: &str) -> Result<(Vec<Vec<u8>>, i64), Problem> {
         let unreadable = || Problem::field("token", "is no token of this service");
         if is_jwt(token) {
@@ -183,13 +185,13 @@ impl Services {
             return Ok((JwtNames::of(token).revocation_ids(), identity.expires_at));
         }
         let (ids, expires_at) = self.0.verifier.revocation_ids(token).map_err(|_| unreadable())?;
-        // The last block's id: what this one was narrowed from goes on working.
+        // Only the last block's id, so that the token from which this one was attenuated remains valid.
         let id = ids.into_iter().next_back().ok_or_else(unreadable)?;
         Ok((vec![id], expires_at))
     }
 }
 
-/// Whether two texts are one token, whatever form a JWT's signature has.
+/// Whether two texts are the same token, regardless of the form of a JWT's signature.
 fn same(one: &str, other: &str) -> bool {
     let jwts = is_jwt(one) && is_jwt(other);
     one == other || jwts && JwtNames::of(one).signed == JwtNames::of(other).signed

@@ -1,5 +1,5 @@
-//! JWTs among the bearer tokens: verified before a call reaches its handler, because that may mean
-//! fetching keys, and the gate itself never waits.
+//! Verifies JWTs among the bearer tokens before a call reaches its handler, because verification may
+//! have to fetch keys and the authorizer must not wait.
 
 use std::{
     sync::Arc,
@@ -17,12 +17,12 @@ use tower::{Layer, Service};
 
 use crate::{deps::Deps, jwt::Refusal};
 
-/// What the call's bearer turned out to be, left for the gate.
+/// The result of verifying a call's JWT, stored in the request for the authorizer.
 #[derive(Clone, Debug)]
 pub struct Presented {
-    /// What the JWT may be revoked by.
+    /// The names by which the JWT may be revoked.
     pub names: JwtNames,
-    /// Whom it stands for, or why it does not count.
+    /// The identity in its claims, or why the JWT is rejected.
     pub verdict: Result<Identity, Refusal>,
 }
 
@@ -33,7 +33,7 @@ pub fn token(header: &str) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-/// Puts [`Presented`] into the calls that bring a JWT, when a provider is configured.
+/// Adds [`Presented`] to calls with a JWT when an identity provider is configured.
 #[derive(Clone, Debug)]
 pub struct JwtLayer(pub Arc<Deps>);
 
@@ -67,7 +67,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        // The one that was polled ready is the one that must be called.
+        // The instance that was polled ready must be the one that is called.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let deps = self.deps.clone();

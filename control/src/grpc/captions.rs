@@ -1,4 +1,4 @@
-//! Text tracks over gRPC: uploaded, listed, removed.
+//! RPCs that add, list and delete text tracks.
 
 use std::time::Duration;
 
@@ -37,10 +37,10 @@ use crate::{
     index, language, purge,
 };
 
-/// When a client may try again whose text track was not parsed in time.
+/// `Retry-After` for a text track that was not parsed in time.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// Adds an uploaded track.
+/// Adds an uploaded text track.
 pub(super) async fn create(
     deps: &Deps,
     request: Request<v1::CreateCaptionRequest>,
@@ -70,7 +70,7 @@ pub(super) async fn create(
     made.into_iter().find(|c| c.caption_id == id).ok_or_else(|| Problem::not_found("caption"))
 }
 
-/// Lists the tracks of a video.
+/// Lists the text tracks of a video.
 pub(super) async fn list(
     deps: &Deps,
     request: Request<v1::ListCaptionsRequest>,
@@ -81,7 +81,7 @@ pub(super) async fn list(
     Ok(v1::ListCaptionsResponse { captions: v1::Video::from(row).captions })
 }
 
-/// Removes a track.
+/// Deletes a text track.
 pub(super) async fn delete(
     deps: &Deps,
     request: Request<v1::DeleteCaptionRequest>,
@@ -116,11 +116,11 @@ pub(super) async fn delete(
     Ok(v1::DeleteCaptionResponse {})
 }
 
-/// What has been removed.
+/// A deleted text track.
 enum Deleted {
-    /// The object is nobody's any more.
+    /// An uploaded one. No row names its object any more.
     Upload(String),
-    /// The sweep of its job takes the object.
+    /// An embedded one. The cleanup of its job deletes the object.
     Embedded,
 }
 
@@ -141,11 +141,11 @@ async fn forget_embedded(
     Ok(Some(Deleted::Embedded))
 }
 
-/// What a request says of its track.
+/// Validates the request's properties of the track.
 fn described(message: &v1::CreateCaptionRequest) -> Result<Described, Problem> {
     let told = message.language.trim();
     let tag = media::language::tag(told);
-    // No language has a longer name: "english" is none.
+    // Primary subtags have two or three letters; a name such as "english" is invalid.
     let primary = told.split('-').next().unwrap_or_default().len();
     if !(2..=3).contains(&primary) || tag == "und" && !told.eq_ignore_ascii_case("und") {
         return Err(Problem::field("language", "must be a BCP 47 tag, for example \"pt-BR\""));
@@ -175,7 +175,7 @@ fn described(message: &v1::CreateCaptionRequest) -> Result<Described, Problem> {
     Ok(Described { id, language: tag, label, kind, default: message.default, forced: false })
 }
 
-/// The track in its canonical form.
+/// Parses the uploaded text and writes it in its canonical form.
 async fn read(
     deps: &Deps,
     message: v1::CreateCaptionRequest,
@@ -209,7 +209,8 @@ async fn read(
     })
 }
 
-/// The largest text takes a fraction of the time that it is given, so what fails here is not the text.
+/// Even the largest text needs only a fraction of the time limit, so the text is not the cause of the
+/// failure.
 fn try_again(what: &str) -> Problem {
     let problem = Problem::at(Code::Unavailable, "content", format!("{what}; try again later"));
     Problem { retry_after: Some(RETRY_AFTER), ..problem }
@@ -241,7 +242,7 @@ async fn record(deps: &Deps, video: VideoId, new: &Uploaded) -> Result<(), Probl
     }
 }
 
-/// What follows from a change of the tracks, whatever becomes of this process.
+/// Queues the work that follows a change of the tracks, so that it is done even if this process stops.
 async fn announce(
     tx: &tokio_postgres::Transaction<'_>,
     video: VideoId,
@@ -250,13 +251,13 @@ async fn announce(
     purge::queue(tx, video).await
 }
 
-/// Tells everybody, and the index object, before the caller is answered.
+/// Publishes the change and updates the index object before the reply is sent.
 async fn changed(deps: &Deps, row: &Video) {
     deps.video_changed_for(row.id).await;
     sync_index(deps, row.id, &row.store).await;
 }
 
-/// Removes an object that no row names. What stays goes with the video.
+/// Deletes an object that no row names. If that fails, the object is deleted together with the video.
 async fn remove(deps: &Deps, row: &Video, key: &str) {
     if let Err(error) = index::delete(&deps.stores, &row.store, key).await {
         tracing::warn!(video.id = %row.id, %error, "delete a text track");

@@ -1,4 +1,5 @@
-//! The gate: which role each call takes. One table; a handler's first line goes through it.
+//! Authenticates and authorizes every RPC. One table states which operation each RPC is; the first line
+//! of a handler calls [`Deps::enter`].
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -15,10 +16,11 @@ use super::{
 };
 use crate::{deps::Deps, domain::Owner};
 
-/// How long ago a client's request may have begun. Bodies that take longer go under a lease.
+/// Longest plausible time since a client's request began. Requests with longer bodies continue under a
+/// lease.
 const REQUEST_SECONDS_MAX: i64 = 90;
 
-/// Every call that takes a token.
+/// Every RPC that requires a token of this service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "named like the calls in the .proto files")]
 pub enum Rpc {
@@ -56,8 +58,9 @@ pub enum Rpc {
 }
 
 impl Rpc {
-    /// What the call does, as roles see it. `RevokeToken` (an admin's, or the token itself) and
-    /// `ExchangeToken` (the identity provider's token is the proof) are the two that are not here.
+    /// The operation for which a role is needed. Two RPCs are not listed: `RevokeToken`, which needs
+    /// the admin role or the token itself, and `ExchangeToken`, which is authenticated by the identity
+    /// provider's token.
     pub const fn operation(self) -> Operation {
         match self {
             Self::GetVideo
@@ -97,7 +100,7 @@ impl Rpc {
 /// The bearer token of a call.
 ///
 /// # Errors
-/// [`Code::Unauthenticated`] when there is none.
+/// [`Code::Unauthenticated`] if the call has no bearer token.
 pub fn bearer(metadata: &MetadataMap) -> Result<&str, Problem> {
     let header = metadata.get("authorization").and_then(|value| value.to_str().ok());
     header
@@ -106,10 +109,12 @@ pub fn bearer(metadata: &MetadataMap) -> Result<&str, Problem> {
 }
 
 impl Deps {
-    /// Lets a call in, or says why not. `video` is the one it is about, if it is about one.
+    /// Authorizes a call or returns why it is rejected. `video` is the video that the call concerns, if
+    /// any.
     ///
     /// # Errors
-    /// [`Code::Unauthenticated`], [`Code::PermissionDenied`], or [`Code::RateLimited`] after too many.
+    /// [`Code::Unauthenticated`] if the token is missing or invalid, [`Code::PermissionDenied`] if its
+    /// role does not allow the call, [`Code::RateLimited`] after too many rejected tokens.
     pub fn enter<T>(
         &self,
         rpc: Rpc,
@@ -119,7 +124,7 @@ impl Deps {
         self.admit(rpc.operation(), request, video)
     }
 
-    /// Lets a call in that does `operation`; see [`Deps::enter`].
+    /// Authorizes a call for `operation`; see [`Deps::enter`].
     ///
     /// # Errors
     /// As [`Deps::enter`].
@@ -173,10 +178,11 @@ impl Deps {
         Ok(principal)
     }
 
-    /// Whether the call's token is genuine at all: asked before anything is looked up for it.
+    /// Checks that the call's token is genuine, regardless of what it allows. Called before anything is
+    /// looked up for the call.
     ///
     /// # Errors
-    /// [`Code::Unauthenticated`], or [`Code::RateLimited`] after too many.
+    /// [`Code::Unauthenticated`] if it is not, [`Code::RateLimited`] after too many rejected tokens.
     pub fn genuine<T>(&self, request: &Request<T>) -> Result<(), Problem> {
         let token = bearer(request.metadata())?;
         let genuine = match request.extensions().get::<Presented>() {
@@ -187,8 +193,8 @@ impl Deps {
         genuine.map_err(|refused| self.refusals.told(refused, self.client(request), now_ms))
     }
 
-    /// Where a call comes from: its peer, or whom a data plane says it speaks for. Only a data plane's own
-    /// token makes that believable.
+    /// The client's address: the peer's, or the one that a data plane sends on behalf of its client.
+    /// The latter is trusted only together with the data plane's own token.
     pub fn client<T>(&self, request: &Request<T>) -> Option<IpAddr> {
         let peer = request.remote_addr().map(|address| address.ip());
         let named = request.metadata().get(api::CLIENT_METADATA);
@@ -198,7 +204,7 @@ impl Deps {
         }
     }
 
-    /// Whether a data plane makes the call: its own token is beside the caller's.
+    /// Whether a data plane makes the call: its own token is sent along with the caller's.
     pub fn by_plane<T>(&self, request: &Request<T>) -> bool {
         self.is_plane(request.metadata().as_ref(), request.remote_addr())
     }
@@ -212,8 +218,8 @@ impl Deps {
         self.verifier.authenticate(token, &ask).is_ok_and(|plane| may_serve(&plane))
     }
 
-    /// When the client's request began, as its data plane reports it: a bearer token that has expired since is
-    /// still good for the call, so that a request whose body takes a while finishes.
+    /// When the client's request began, as reported by its data plane. A bearer token that was valid
+    /// then remains valid for the call, so that a request with a long body can finish.
     pub fn began(&self, headers: &HeaderMap, peer: Option<SocketAddr>) -> i64 {
         let now = self.clock.now_unix();
         let told = headers.get(api::BEGAN_METADATA);
@@ -230,18 +236,18 @@ impl Deps {
     }
 }
 
-/// What data planes are told is of every tenant. Their tokens are the operator's to mint; an admin of another
-/// tenant is one among its own people only.
+/// Whether the caller may make a data plane's calls, which return data of every tenant. Only the
+/// operator mints tokens for data planes; an admin of another tenant has no rights outside that tenant.
 fn may_serve(principal: &Principal) -> bool {
     principal.role == Role::Dataplane || principal.tenant == OPERATOR_TENANT
 }
 
-/// What a caller is told about a token; never any part of it.
+/// The error for a rejected token; it never contains any part of the token.
 pub fn refusal(error: AuthError) -> Problem {
     Refused::from(error).problem
 }
 
-/// Whose rows the caller sees and makes.
+/// The owner of the rows that the caller sees and creates.
 pub fn owner(principal: &Principal) -> Owner {
     Owner { tenant: principal.tenant.clone(), subject: principal.subject.clone() }
 }

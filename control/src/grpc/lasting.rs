@@ -1,4 +1,4 @@
-//! Streams that outlive the moment in which their token was looked at: they end soon after it is taken back.
+//! Streams that outlive the check of their token: they end soon after the token is revoked.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,19 +10,19 @@ use tonic::Status;
 use super::{Stream, gate};
 use crate::deps::Deps;
 
-/// Between two looks at what has been revoked.
+/// How often an open stream checks whether its token has been revoked.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 struct Lasting<T> {
     inner: Stream<T>,
     deps: Arc<Deps>,
-    /// Of the token that opened it.
+    /// Revocation ids of the token that opened the stream.
     ids: Vec<Vec<u8>>,
     looks: Interval,
     ended: bool,
 }
 
-/// The stream, until the token that `principal` was read from is revoked.
+/// Returns the stream, ended once the token of `principal` is revoked.
 pub fn lasting<T: Send + 'static>(
     deps: Arc<Deps>,
     principal: Principal,

@@ -1,4 +1,4 @@
-//! A claimed task as the message that its worker gets, and what becomes of it when the worker goes.
+//! Builds the lease message for a claimed task, and ends a worker's attempts when the worker is lost.
 
 use api::{code::Code, v1};
 use media::{
@@ -28,19 +28,19 @@ use crate::{
 pub enum Unprepared {
     /// This instance does not know the video's store, or has no credentials for it now.
     Store {
-        /// The store.
+        /// The store's URL.
         url: String,
-        /// What to say about it.
+        /// The failure to report.
         failure: Failure,
     },
-    /// The database or the store did not answer.
+    /// The database or the store did not respond.
     Passing(Failure),
-    /// No instance can prepare it: the attempt counts.
+    /// No instance can prepare the lease: the attempt counts.
     Task(Failure),
 }
 
 impl Unprepared {
-    /// What to say about it.
+    /// The failure to report.
     pub fn failure(&self) -> Failure {
         match self {
             Self::Store { failure, .. } | Self::Passing(failure) | Self::Task(failure) => {
@@ -60,10 +60,11 @@ impl From<Failure> for Unprepared {
     }
 }
 
-/// Everything the worker needs; it looks nothing up.
+/// Builds the lease with everything that the worker needs, so that the worker need not look anything
+/// up.
 ///
 /// # Errors
-/// When this instance, or any, cannot hand the task out.
+/// This instance, or every instance, is unable to prepare the task.
 pub async fn lease(deps: &Deps, claimed: &Claimed) -> Result<v1::Lease, Unprepared> {
     let unavailable = |error: DbError| {
         tracing::warn!(%error, "failed to read a claimed task");
@@ -87,7 +88,7 @@ pub async fn lease(deps: &Deps, claimed: &Claimed) -> Result<v1::Lease, Unprepar
         }
         _ => 0,
     };
-    // Nothing is left for the worker's other slots: the last chunks may have its whole machine.
+    // No task is left for the worker's other slots, so the last chunks may use its whole machine.
     let kinds = [TaskKind::Chunk, TaskKind::Audio, TaskKind::Preview];
     let last = claim::ready(&*db, &kinds, 1).await.map_err(unavailable)? == 0;
     let urgent = last || claimed.priority >= plan::PRIORITY_FIRST;
@@ -140,7 +141,7 @@ fn work(
                 .filter(|rung| claimed.rungs.contains(&rung.name))
                 .map(Into::into)
                 .collect(),
-            // Workers that know rungs' own presets do not look at this one.
+            // Workers that support a preset per rung ignore this one.
             preset: preset.split(", ").next().unwrap_or_default().to_owned(),
             track: Some(video.ok_or_else(broken)?.into()),
             urgent,
@@ -200,11 +201,11 @@ fn size(size: Size) -> v1::Size {
     v1::Size { width: size.width, height: size.height }
 }
 
-/// A connection has ended. If the worker is gone with it, what it still holds comes back at once, and
-/// each attempt counts: what kills its worker must not do so for ever.
+/// Handles the end of a connection. If the worker is gone, its attempts end at once and each of
+/// them counts, so that a task that crashes its worker is not retried forever.
 ///
 /// # Errors
-/// [`DbError`] when the database stays out of reach; the leases run out then.
+/// [`DbError`] while the database stays unavailable; the leases then expire.
 pub async fn let_go(deps: &Deps, worker: WorkerId, gone: bool) -> Result<(), DbError> {
     if gone {
         let leases = retrying(WORK_TRIES_MAX, || async {

@@ -1,4 +1,4 @@
-//! What workers say, checked.
+//! Decodes and validates messages from workers.
 
 use api::{
     code::{Code, Problem},
@@ -16,29 +16,29 @@ use crate::{
     verdict::Cause,
 };
 
-/// Leases of one heartbeat; more than any worker has slots.
+/// Maximum number of leases in one heartbeat; more than any worker has slots.
 const PROGRESS_MAX: usize = 1024;
-/// Objects of one commit: every rung of one chunk.
+/// Maximum number of objects in one commit: every rung of one chunk.
 const OUTPUTS_MAX: usize = 64;
-/// Pictures of one commit: every thumbnail and sheet of a film.
+/// Maximum number of images in one commit: every thumbnail and storyboard sheet of a video.
 const PICTURES_MAX: usize = 256;
 const INIT_BYTES_MAX: usize = 64 << 10;
 const KEY_BYTES_MAX: usize = 1024;
 const CODE_CHARS_MAX: usize = 64;
 const MESSAGE_CHARS_MAX: usize = 1000;
 const SPEED_MAX: f64 = 100_000.0;
-/// Longest rest of a task that its worker puts off.
+/// Longest delay of a task that its worker releases.
 const DELAY_SECONDS_MAX: f64 = 120.0;
-/// Tracks of a source's report.
+/// Maximum number of tracks of one type in a source report.
 const TRACKS_MAX: usize = 128;
 const TEXT_CHARS_MAX: usize = 256;
 
-/// A lease as a worker names it; `None` when that is no task's id.
+/// Parses a worker's reference to a lease; `None` if the task id is invalid.
 pub fn lease(task_id: &str, token: u64) -> Option<LeaseId> {
     Some(LeaseId { task: task_id.parse().ok()?, token })
 }
 
-/// A heartbeat's news, without what is no lease at all.
+/// The progress in a heartbeat, without entries whose task id is invalid.
 pub fn progress(heartbeat: &v1::Heartbeat) -> Vec<Progress> {
     let bounded =
         |value: f64, max: f64| if value.is_finite() { value.clamp(0.0, max) } else { 0.0 };
@@ -52,19 +52,19 @@ pub fn progress(heartbeat: &v1::Heartbeat) -> Vec<Progress> {
     heartbeat.leases.iter().take(PROGRESS_MAX).filter_map(read).collect()
 }
 
-/// The end of an attempt without success, as its worker reports it.
+/// A failed attempt, as reported by its worker.
 pub struct Failed {
-    /// Which lease.
+    /// The lease.
     pub lease: LeaseId,
-    /// Why.
+    /// The reason.
     pub failure: Failure,
-    /// Whether another attempt makes sense.
+    /// Whether another attempt may succeed.
     pub retryable: bool,
-    /// What it is about.
+    /// Whether the source or the worker's host caused it.
     pub cause: Cause,
 }
 
-/// A failure; `None` when it names no lease.
+/// Parses a failure; `None` if its task id is invalid.
 pub fn failure(fail: v1::Fail) -> Option<Failed> {
     let cause = match fail.cause() {
         v1::FailureCause::Unspecified => Cause::Unknown,
@@ -87,7 +87,7 @@ pub fn health(health: &v1::Health) -> (bool, String) {
     (health.can_probe, if trouble.is_empty() { "unknown".to_owned() } else { trouble })
 }
 
-/// How long a released task is to rest, within reason.
+/// The delay of a released task, clamped to its bounds.
 pub fn delay(seconds: f64) -> f64 {
     if seconds.is_finite() { seconds.clamp(0.0, DELAY_SECONDS_MAX) } else { 0.0 }
 }
@@ -96,10 +96,10 @@ fn text(text: &str, chars_max: usize) -> String {
     text.chars().filter(|c| !c.is_control()).take(chars_max).collect()
 }
 
-/// A commit.
+/// Parses a commit.
 ///
 /// # Errors
-/// [`Code::Malformed`] or a field's fault: the worker is at fault, not the media.
+/// [`Code::InvalidId`] or [`Code::InvalidField`]: a fault of the worker, not of the media.
 pub fn offer(commit: v1::Commit) -> Result<Offer, Problem> {
     let lease = lease(&commit.task_id, commit.token)
         .ok_or_else(|| Problem::at(Code::InvalidId, "task_id", "is not a UUID"))?;
@@ -150,7 +150,7 @@ fn offered(output: v1::Output) -> Result<Offered, Problem> {
     })
 }
 
-/// A probe's report; its texts come from the file and are cleaned.
+/// Parses a probe's report. Its texts come from the file and are sanitized.
 fn source(report: v1::SourceReport) -> Result<Source, Problem> {
     for (field, count) in [("source.audio", report.audio.len()), ("source.text", report.text.len())]
     {

@@ -1,7 +1,8 @@
-//! One worker's stream, from welcome to its end.
+//! One worker's stream, from the welcome to its end.
 //!
-//! The session claims for its worker, answers what it says, and tells it what it has lost. It holds no
-//! truth: leases live in Postgres, so a worker that reconnects, here or elsewhere, keeps them.
+//! The session claims tasks for its worker, replies to its messages and notifies it of lost leases. The
+//! session is not the source of truth: leases are stored in Postgres, so a worker that reconnects, to
+//! this instance or another, keeps them.
 
 mod claims;
 mod handing;
@@ -45,34 +46,35 @@ use crate::{
     domain::{Failure, TaskKind},
 };
 
-/// Messages on their way to a worker; one that takes none any more is as good as gone.
+/// Maximum number of queued messages for a worker; a worker that exceeds it counts as disconnected.
 const QUEUE_MAX: usize = 1024;
-/// How often the session says that it lives.
+/// How often the session records that it is alive.
 const TOUCH_EVERY: Duration = Duration::from_secs(3);
-/// How long commits may still take once the stream has ended.
+/// How long commits may continue after the stream has ended.
 const COMMITS_MAX: Duration = Duration::from_secs(20);
-/// Tries of a statement that the whole session waits for.
+/// Attempts for a statement that the whole session waits for.
 const TRIES_MAX: u32 = 4;
 
-/// Who a worker says it is.
+/// A worker, as it introduces itself.
 #[derive(Clone, Debug)]
 pub struct Introduced {
-    /// This connection.
+    /// The id of this connection.
     pub id: WorkerId,
-    /// What failures are remembered by.
+    /// The name under which failures are recorded.
     pub name: String,
     /// Tasks it runs at a time.
     pub slots: u32,
-    /// FFmpeg's names of its encoders; empty when it does not say.
+    /// FFmpeg's names of its encoders; empty if the worker does not report them.
     pub encoders: Vec<String>,
 }
 
-/// Why a stream ends.
+/// The reason why a stream ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// The worker closed it, or it broke: what is still leased comes back at once.
+    /// The worker closed the stream, or the connection broke: the leases that it still holds end at
+    /// once.
     Worker,
-    /// This instance stops: the worker reconnects and keeps its leases.
+    /// This instance is stopping: the worker reconnects and keeps its leases.
     Control,
 }
 
@@ -84,16 +86,16 @@ struct Session {
     /// The worker's free places.
     places: Places,
     draining: bool,
-    /// What the worker works on, as far as this stream has seen.
+    /// The worker's leases, as far as this stream has seen them.
     held: HashMap<TaskId, (LeaseId, JobId)>,
-    /// Leases that are being prepared; the session goes on meanwhile.
+    /// Leases that are being prepared while the session continues.
     handing: Handing,
     /// Leases that could not be prepared.
     setbacks: Setbacks,
     commits: Commits,
 }
 
-/// Welcomes a worker and serves its stream on the tracker.
+/// Welcomes a worker and serves its stream in a tracked task.
 pub fn open(
     deps: Arc<Deps>,
     introduced: Introduced,
@@ -191,7 +193,7 @@ impl Session {
                 let reply = access::reply(&self.deps, access).await;
                 self.send(Out::AccessReply(reply));
             }
-            // A second hello, or what a newer worker says: nothing that we could act on.
+            // A second hello, or a message from a newer worker that this release does not know: ignored.
             Some(In::Hello(_)) | None => {}
         }
     }
@@ -204,7 +206,8 @@ impl Session {
         });
         let extended = match extended.await {
             Ok(extended) => extended,
-            // No answer is no verdict: the worker goes on until its lease would be over.
+            // The database did not answer, so the leases may still be held. The worker continues until
+            // its lease would have expired.
             Err(error) => {
                 tracing::warn!(%error, "extend leases");
                 return;
@@ -226,9 +229,9 @@ impl Session {
         self.lose(lost);
     }
 
-    /// Says what is lost; always an answer to a heartbeat, even when nothing is.
+    /// Reports lost leases. Every heartbeat gets this reply, even if nothing is lost.
     fn lose(&mut self, lost: Vec<TaskId>) {
-        // A task whose commit is under way looks lost once it is done.
+        // A task whose commit is running looks lost once the commit has succeeded.
         let lost = lost.into_iter().filter(|task| !self.commits.concerns(*task));
         let lost: Vec<TaskId> = lost.collect();
         for task in &lost {
@@ -293,7 +296,7 @@ impl Session {
                     self.lose(lost);
                 }
             }
-            // The next heartbeat finds out.
+            // The next heartbeat detects lost leases.
             Err(error) => tracing::debug!(%error, "look for lost leases"),
         }
     }
@@ -324,8 +327,8 @@ impl Session {
         }
     }
 
-    /// Sends, or gives the worker up: the receiver is gone once the channel is closed, and a worker that
-    /// leaves this many messages unread is stuck.
+    /// Sends a message, or drops the worker: if the channel is closed, the receiver is gone; if
+    /// [`QUEUE_MAX`] messages are unread, the worker is stuck.
     fn send(&mut self, message: Out) {
         if self.out.try_send(Ok(ControlMessage { message: Some(message) })).is_err() {
             self.out = mpsc::channel(1).0;
@@ -336,11 +339,11 @@ impl Session {
         if end == End::Control {
             drop(self.out.try_send(Err(Status::unavailable("the server is stopping"))));
         }
-        // A lease that was not handed out is no attempt.
+        // A lease that was not sent does not count as an attempt.
         for id in self.handing.stop() {
             self.give_back(id, 0.0);
         }
-        // What was offered before the stream ended counts.
+        // Commits that were received before the stream ended still count.
         let drained = async {
             self.setbacks.returned().await;
             while self.commits.busy() {

@@ -1,4 +1,4 @@
-//! `UploadService`: what data planes call for whoever uploads.
+//! `UploadService`, which data planes call on behalf of their clients.
 
 mod begin;
 mod grants;
@@ -38,9 +38,9 @@ use crate::{
     uploads::{finish, queue_probe, seal},
 };
 
-/// Longest wait for a probe.
+/// Longest time that a call waits for a probe, in seconds.
 const WAIT_SECONDS_MAX: u32 = 60;
-/// How often a waiting call looks for itself.
+/// How often a waiting call reads the video if it receives no event.
 const POLL_EVERY: Duration = Duration::from_millis(500);
 
 #[tonic::async_trait]
@@ -147,7 +147,7 @@ impl UploadService for Services {
     }
 }
 
-/// A tenant's upload.
+/// Reads an upload of the tenant.
 async fn upload(deps: &Deps, principal: &Principal, id: UploadId) -> Result<Upload, Problem> {
     let row = retrying(CALL_TRIES_MAX, || async {
         sessions::get(&*deps.db.get().await?, &principal.tenant, id).await
@@ -156,7 +156,7 @@ async fn upload(deps: &Deps, principal: &Principal, id: UploadId) -> Result<Uplo
     row.ok_or_else(|| Problem::not_found("upload"))
 }
 
-/// Takes over a source that came in one piece.
+/// Accepts a source that was sent in one request.
 async fn sent_whole(
     deps: &Deps,
     principal: &Principal,
@@ -172,13 +172,13 @@ async fn sent_whole(
         seal(deps, &row, upload.as_ref(), message.bytes).await?;
         queue_probe(deps, &row, &received).await?;
     } else if row.source_sha256.as_deref() != Some(&received.sha256) {
-        // The same again is a retry after a lost reply: wait for the same probe.
+        // The same digest means a retry after a lost reply, which waits for the same probe.
         return Err(has_source());
     }
     Ok(row)
 }
 
-/// Forgets a source that is being uploaded, and its video with it unless that has another one.
+/// Gives up a source that is being uploaded, and deletes its video unless that has another source.
 async fn abandon(deps: &Deps, principal: &Principal, row: &Video) -> Result<(), Problem> {
     deletable(principal, row)?;
     if row.state == VideoState::Uploading {
@@ -192,7 +192,7 @@ async fn abandon(deps: &Deps, principal: &Principal, row: &Video) -> Result<(), 
     Ok(given_up.await?)
 }
 
-/// Forgets an upload, and its video unless that is whole.
+/// Deletes an upload, and its video unless the upload is complete.
 async fn terminate(deps: &Deps, principal: &Principal, id: UploadId) -> Result<(), Problem> {
     let upload = upload(deps, principal, id).await?;
     if upload.complete {
@@ -208,7 +208,7 @@ async fn terminate(deps: &Deps, principal: &Principal, id: UploadId) -> Result<(
     Ok(())
 }
 
-/// A video that takes a source.
+/// Checks that the video accepts a source.
 fn open(row: Video) -> Result<Video, Problem> {
     if row.takes_source() { Ok(row) } else { Err(has_source()) }
 }
@@ -228,7 +228,7 @@ fn received(message: &v1::CompleteUploadRequest) -> Result<Received, Problem> {
     })
 }
 
-/// Waits until the probe has ended or `deadline` passed.
+/// Waits until the probe has ended or `deadline` has passed.
 async fn probed(
     deps: &Deps,
     tenant: &str,
@@ -257,7 +257,8 @@ async fn probed(
     }
 }
 
-/// A source that is to blame is refused; its video stays, failed. What failed because of us is no refusal.
+/// Rejects the source if it caused the failure; the video remains, in state failed. A failure of the
+/// service itself does not reject the source.
 fn judge(row: Video) -> Result<Video, Problem> {
     let blamed = row.failure.as_ref().filter(|failure| failure.blames_source());
     let refused = row.state == VideoState::Failed && row.source.is_none();
@@ -270,7 +271,8 @@ fn judge(row: Video) -> Result<Video, Problem> {
     Err(Problem { video_id: Some(row.id.to_string()), ..problem })
 }
 
-/// At once, where the sweep would take a while; it comes anyway, so failing here is no error.
+/// Deletes the source at once. The sweep of the video's objects would delete it later anyway, so an
+/// error here is harmless.
 async fn remove_source(deps: &Deps, row: &Video) {
     let key = layout::source(row.id);
     if let Err(error) = crate::index::delete(&deps.stores, &row.store, &key).await {

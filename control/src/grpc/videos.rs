@@ -70,7 +70,7 @@ impl VideoService for Services {
         let size = input::page_size(message.page_size)?;
         let list = List { name: "videos", tenant: &principal.tenant, filter: "" };
         let after = self.0.pages.open(list, &message.page_token)?;
-        // One more than shown tells whether there is a next page.
+        // One row more than shown reveals whether there is a next page.
         let limit = i64::try_from(size + 1).unwrap_or(i64::MAX);
         let mut rows = retrying(CALL_TRIES_MAX, || async {
             videos::list(&*self.0.db.get().await?, &principal.tenant, after, limit).await
@@ -100,7 +100,7 @@ impl VideoService for Services {
             let tx = connection.transaction().await?;
             let found = videos::update(&tx, &principal.tenant, id, &changes).await?;
             if found && changes.in_index() {
-                // Done below at once; the chore is for a crash in between.
+                // The index is updated below at once; the chore covers a crash in between.
                 chores::create(&tx, chores::Chore::Index(id), INDEX_CHORE_SECONDS).await?;
                 purge::queue(&tx, id).await?;
             }
@@ -110,7 +110,7 @@ impl VideoService for Services {
         .await
         .map_err(refuse)?;
         if !found {
-            // It is gone, or it is another revision.
+            // The video does not exist, or has another revision.
             video(&self.0, &principal.tenant, id).await?;
             return Err(another_revision().into());
         }
@@ -175,7 +175,7 @@ impl VideoService for Services {
     }
 }
 
-/// When the index object is looked at again after a change of what it holds.
+/// Delay of the chore that updates the index object after a change of its content.
 pub(super) const INDEX_CHORE_SECONDS: f64 = 5.0;
 
 fn changes(message: &v1::UpdateVideoRequest) -> Result<Changes, Problem> {
@@ -191,20 +191,20 @@ fn changes(message: &v1::UpdateVideoRequest) -> Result<Changes, Problem> {
             .then(|| input::description(&message.description))
             .transpose()?,
         public: public.filter(|_| mask.visibility),
-        // There is none that large.
+        // No revision is that large.
         revision: message.revision.map(|seen| i64::try_from(seen).unwrap_or(i64::MAX)),
     })
 }
 
-/// The answer to whoever wants to change what is not there any more.
+/// The error for a change based on an outdated revision.
 fn another_revision() -> Problem {
     Problem::new(Code::PreconditionFailed, "the video has changed since")
 }
 
-/// Whether the caller may delete the video: its owner may, and an admin.
+/// Checks that the caller may delete the video: its owner and admins may.
 ///
 /// # Errors
-/// [`Code::PermissionDenied`]
+/// [`Code::PermissionDenied`] for any other caller.
 pub(super) fn deletable(principal: &Principal, video: &Video) -> Result<(), Problem> {
     if principal.role == Role::Admin || video.owner == principal.subject {
         return Ok(());
@@ -212,10 +212,10 @@ pub(super) fn deletable(principal: &Principal, video: &Video) -> Result<(), Prob
     Err(Problem::new(Code::PermissionDenied, "only admins delete other people's videos"))
 }
 
-/// A tenant's video.
+/// Reads a tenant's video.
 ///
 /// # Errors
-/// [`Code::NotFound`], also for another tenant's.
+/// [`Code::NotFound`] if the video does not exist or belongs to another tenant.
 pub(super) async fn video(deps: &Deps, tenant: &str, id: VideoId) -> Result<Video, Problem> {
     let row = retrying(CALL_TRIES_MAX, || async {
         videos::get(&*deps.db.get().await?, tenant, id).await
@@ -224,10 +224,11 @@ pub(super) async fn video(deps: &Deps, tenant: &str, id: VideoId) -> Result<Vide
     row.ok_or_else(|| Problem::not_found("video"))
 }
 
-/// Deletes a video: nobody sees or plays it from now on; its objects go soon. False when it was gone.
+/// Deletes a video: from now on it cannot be seen or played; its objects are deleted soon. False if it
+/// was already deleted.
 ///
 /// # Errors
-/// [`Code::Unavailable`] when the database is out of reach.
+/// [`Code::Unavailable`] if the database is unavailable.
 pub(super) async fn bury(deps: &Deps, video: &Video) -> Result<bool, Problem> {
     let grace = deps.policy.grace_seconds;
     let buried = retrying(CALL_TRIES_MAX, || async {
@@ -247,7 +248,7 @@ pub(super) async fn bury(deps: &Deps, video: &Video) -> Result<bool, Problem> {
     Ok(buried)
 }
 
-/// Rewrites or removes the index object. A chore does it again, so failing here is no error.
+/// Rewrites or removes the index object. A chore repeats this, so an error here is harmless.
 pub(super) async fn sync_index(deps: &Deps, video: VideoId, store: &str) {
     if let Err(error) = index::sync_object(&deps.db, &deps.stores, video, store).await {
         tracing::warn!(video.id = %video, %error, "rewrite the index object");

@@ -1,4 +1,4 @@
-//! Rows as the wire shows them.
+//! Converts database rows to messages.
 
 use api::{v1, wire};
 use media::{
@@ -56,7 +56,7 @@ impl From<Video> for v1::Video {
     }
 }
 
-/// The text tracks of a video as they are listed.
+/// The text tracks of a video, as listed.
 fn captions(video: &Video) -> Vec<v1::Caption> {
     let made = video.pictures.iter().map(|picture| picture.name.as_str()).collect();
     let embedded = video.served_job.map(|job: JobId| (job, video.text.as_slice()));
@@ -98,14 +98,14 @@ fn metadata(source: Source) -> v1::VideoMetadata {
     metadata
 }
 
-/// Below this share an estimate of what is left is a guess.
+/// Below this fraction, the remaining time cannot be estimated reliably.
 const ETA_FRACTION_MIN: f64 = 0.02;
 
-/// A job, with its tasks where the call shows them.
+/// Converts a job, with its tasks if the RPC returns them.
 pub fn job(job: Job, tasks: Vec<Task>) -> v1::Job {
     let progress = match job.state {
         JobState::Completed => 100.0,
-        // 100 is said by completed jobs only.
+        // Only completed jobs report 100.
         _ => (job.fraction * 100.0).clamp(0.0, 99.9),
     };
     v1::Job {

@@ -1,4 +1,4 @@
-//! Server streams that follow what happens: one job, or every change.
+//! Server streams that follow events: of one job, or all changes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,16 +21,16 @@ use crate::{
     deps::Deps,
 };
 
-/// Messages that wait for a slow reader before we wait too.
+/// Maximum number of messages queued for a slow reader; beyond it, the sender waits.
 const QUEUE_MAX: usize = 16;
-/// Changes of this long become one message.
+/// Changes within this time become one message.
 const COALESCE: Duration = Duration::from_millis(200);
-/// Other instances' progress is found by looking.
+/// Progress recorded by other instances is found by polling.
 const POLL_EVERY: Duration = Duration::from_secs(1);
-/// A reader that takes nothing for so long is gone.
+/// A reader that receives no message for this long counts as disconnected.
 const SEND_MAX: Duration = Duration::from_secs(30);
 
-/// Follows a job from `first` to its end.
+/// Follows a job, beginning with `first`, until it ends.
 pub fn job(
     deps: Arc<Deps>,
     tenant: String,
@@ -42,7 +42,7 @@ pub fn job(
     let tracker = deps.shutdown.tracker.clone();
     tracker.spawn(async move {
         if let Err(problem) = follow(&deps, &tenant, id, first, events, &sender).await {
-            // The reader may be gone; then nobody cares.
+            // The reader may have disconnected; the error is then dropped.
             drop(sender.send_timeout(Err(problem.into()), SEND_MAX).await);
         }
     });
@@ -74,7 +74,7 @@ async fn follow(
         }
         let now = match shown(deps, tenant, id).await {
             Ok(now) => now,
-            // A database that restarts is no reason to end the stream; the next look tells.
+            // A restart of the database must not end the stream; the next poll shows the job's state.
             Err(problem) if problem.code == Code::Unavailable => continue,
             Err(problem) => return Err(problem),
         };
@@ -93,7 +93,7 @@ fn ended(job: &v1::Job) -> bool {
     ended.contains(&job.state())
 }
 
-/// An estimate that merely counts down is no change.
+/// Whether the job has changed; a changed estimate alone does not count.
 fn differs(now: &v1::Job, before: &v1::Job) -> bool {
     let same = v1::Job { eta_seconds: before.eta_seconds, ..now.clone() };
     same != *before
@@ -116,7 +116,7 @@ async fn changed(events: &mut broadcast::Receiver<Event>, concerns: impl Fn(&Eve
     }
 }
 
-/// Follows every change: an empty one first, so that the reader knows that it listens.
+/// Follows all changes. The first message is empty and shows the reader that it is subscribed.
 pub fn changes(deps: Arc<Deps>) -> Stream<v1::Change> {
     let (sender, receiver) = mpsc::channel(QUEUE_MAX);
     let mut events = deps.bus.listen();

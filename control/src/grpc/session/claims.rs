@@ -1,7 +1,7 @@
-//! Claiming for a session's worker: any task for its slots, urgent ones for its express slots.
+//! Claims tasks for a session's worker: any task for its slots, express tasks for its express slots.
 //!
-//! Express slots are why a video uploaded to a busy fleet is probed and playable within seconds: its
-//! probe, first chunk and sound wait for no chunk of another tenant's long video.
+//! Because of express slots, a video uploaded to a busy fleet is probed and playable within seconds:
+//! its probe, first chunk and audio do not wait for chunks of another tenant's long video.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,21 +24,22 @@ use crate::{
     verdict::Cause,
 };
 
-/// How long a task rests after its lease could not be prepared.
+/// Delay of a task after its lease could not be prepared.
 const REST_SECONDS: f64 = 2.0;
-/// How long a session claims nothing after a lease that could not be prepared, doubled up to the second for
-/// each further one in a row: an outage must not turn into a race through the whole queue.
+/// How long a session pauses its claims after a lease could not be prepared. The pause doubles with
+/// each further one in a row, up to the maximum, so that an outage does not make the session race
+/// through the whole queue.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// What a session remembers of leases that could not be prepared.
+/// Leases of a session that could not be prepared.
 #[derive(Default)]
 pub(super) struct Setbacks {
-    /// In a row.
+    /// Number of such leases in a row.
     count: u32,
-    /// No claims before.
+    /// When the next claim is allowed; `None` if claims are not paused.
     paused: Option<Instant>,
-    /// Leases that are being given back, beside the session, which goes on to answer heartbeats.
+    /// Tasks that release leases while the session continues to reply to heartbeats.
     returning: JoinSet<()>,
 }
 
@@ -49,7 +50,7 @@ impl Setbacks {
         self.paused = Some(Instant::now() + pause);
     }
 
-    /// Returns when the pause is over; pending without one. Cancelling it loses nothing.
+    /// Returns when the pause is over; stays pending if claims are not paused. Cancel-safe.
     pub(super) async fn over(&self) {
         match self.paused {
             Some(until) => tokio::time::sleep_until(until).await,
@@ -57,7 +58,7 @@ impl Setbacks {
         }
     }
 
-    /// Returns when every lease is back.
+    /// Returns when every lease has been released.
     pub(super) async fn returned(&mut self) {
         while self.returning.join_next().await.is_some() {}
     }
@@ -102,20 +103,21 @@ impl Session {
         !self.draining && self.setbacks.paused.is_none() && self.places.free(lane) > 0
     }
 
-    /// Claims for every place that is free.
+    /// Claims tasks for every free place.
     pub(super) async fn claim_all(&mut self) {
         for lane in Lane::ALL {
             self.claim(lane).await;
         }
     }
 
-    /// The pause is over.
+    /// Ends the pause.
     pub(super) async fn resume(&mut self) {
         self.setbacks.paused = None;
         self.claim_all().await;
     }
 
-    /// Claims as much as the worker wants, and passes the call on while there may be more.
+    /// Claims as many tasks as the worker has free places, and wakes another session after each claim,
+    /// because more tasks may be ready.
     pub(super) async fn claim(&mut self, lane: Lane) {
         while self.wants(lane) {
             let share = share(lane, self.places.free(lane));
@@ -127,7 +129,7 @@ impl Session {
                 if !claimed.is_empty()
                     && let Err(error) = claim::start_jobs(&*db, &claimed).await
                 {
-                    // The next claim of the job does it.
+                    // The next claim of the job marks it.
                     tracing::warn!(%error, "failed to mark jobs as running");
                 }
                 Ok(claimed)
@@ -155,8 +157,8 @@ impl Session {
         }
     }
 
-    /// Sends a prepared lease. Gives back one that could not be prepared or that was lost meanwhile, and claims
-    /// another task for its place at once.
+    /// Sends a prepared lease. Releases one that could not be prepared or that was lost meanwhile, and
+    /// claims another task for its place at once.
     pub(super) async fn hand(&mut self, prepared: Prepared) {
         let Prepared { id, place, lease } = prepared;
         let held = self.held.get(&id.task).is_some_and(|(held, _)| *held == id);
@@ -176,7 +178,8 @@ impl Session {
         self.claim_all().await;
     }
 
-    /// Only a task that no instance can prepare counts the attempt.
+    /// Handles a lease that could not be prepared. The attempt counts only if no instance can prepare
+    /// the task.
     fn unprepared(&mut self, id: LeaseId, why: Unprepared) {
         let Failure { code, message } = why.failure();
         tracing::warn!(task.id = %id.task, code, reason = message, "failed to prepare a lease");
@@ -201,7 +204,7 @@ impl Session {
         }
     }
 
-    /// Gives a lease back without counting it.
+    /// Releases a lease without counting the attempt.
     pub(super) fn give_back(&mut self, id: LeaseId, rest_seconds: f64) {
         let deps = self.deps.clone();
         self.returning().spawn(give_back(deps, id, rest_seconds));
@@ -222,7 +225,7 @@ async fn give_back(deps: Arc<Deps>, id: LeaseId, rest_seconds: f64) {
         // Another instance may be able to prepare it.
         Ok(true) if rest_seconds == 0.0 => deps.bus.wake(1),
         Ok(_) => {}
-        // The lease expires then.
+        // The lease then expires.
         Err(error) => tracing::warn!(%error, "failed to give a lease back"),
     }
 }

@@ -1,8 +1,9 @@
-//! Leases that are being prepared for a worker, handed over in the order in which they were claimed.
+//! Leases that are being prepared for a worker. They are sent in the order in which they were claimed,
+//! except that a lease whose preparation reads from the store does not hold up those that do not.
 //!
-//! **Invariant:** each is prepared by a task of its own on the tracker. Preparing takes a connection of the
-//! pool; a future that only the session's `select!` polled would keep that connection for as long as another
-//! arm waits for one, and enough such sessions would hold the whole pool for good.
+//! **Invariant:** a separate task on the tracker prepares each lease. Preparing takes a connection from
+//! the pool; a future that only the session's `select!` polled would keep that connection for as long
+//! as another branch waits for one, and enough such sessions would occupy the whole pool permanently.
 
 use std::{
     collections::VecDeque,
@@ -23,10 +24,10 @@ use crate::{
     grpc::leases::{self, Unprepared},
 };
 
-/// A lease that is ready, or why it is not.
+/// A prepared lease, or why it could not be prepared.
 pub(super) struct Prepared {
     pub(super) id: LeaseId,
-    /// The worker's place that it takes.
+    /// The place of the worker that it takes.
     pub(super) place: Place,
     pub(super) lease: Result<v1::Lease, Unprepared>,
 }
@@ -34,17 +35,18 @@ pub(super) struct Prepared {
 struct Entry {
     id: LeaseId,
     place: Place,
-    /// Preparing it reads from the store, which may take seconds: those that do not read do not wait for it.
+    /// Preparing it reads from the store, which may take seconds; leases that do not read from the
+    /// store do not wait for it.
     reads: bool,
     lease: AbortOnDropHandle<Result<v1::Lease, Unprepared>>,
 }
 
-/// The leases of one session that are on their way.
+/// The leases of one session that are being prepared.
 #[derive(Default)]
 pub(super) struct Handing(VecDeque<Entry>);
 
 impl Handing {
-    /// Begins to prepare a lease.
+    /// Starts to prepare a lease.
     pub(super) fn add(&mut self, deps: &Arc<Deps>, task: Claimed, place: Place) {
         let id = LeaseId { task: task.task, token: task.token };
         let reads = matches!(task.kind, TaskKind::Thumbnails | TaskKind::Preview);
@@ -54,11 +56,11 @@ impl Handing {
         self.0.push_back(Entry { id, place, reads, lease });
     }
 
-    /// The next lease; pending while there is none. Cancelling it loses nothing.
+    /// Returns the next lease; stays pending while none is ready. Cancel-safe.
     pub(super) async fn next(&mut self) -> Prepared {
         poll_fn(|context| {
             for reads in [false, true] {
-                // The first of its sort: those behind it wait.
+                // Only the first of each kind is polled, which keeps the others in order.
                 let first = self.0.iter().position(|entry| entry.reads == reads);
                 let Some(number) = first else { continue };
                 let lease = Pin::new(&mut self.0[number].lease);
@@ -73,7 +75,7 @@ impl Handing {
         .await
     }
 
-    /// Stops preparing. Returns the leases that were not handed out.
+    /// Stops preparing and returns the leases that were not sent.
     pub(super) fn stop(&mut self) -> Vec<LeaseId> {
         self.0.drain(..).map(|entry| entry.id).collect()
     }

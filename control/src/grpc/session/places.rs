@@ -1,4 +1,4 @@
-//! A worker's free places, as its session counts them.
+//! Counts a worker's free places for its session.
 //!
 //! A [`v1::Want`] carries how many tasks the worker would start and how many leases it had received by then.
 //! Each lease claimed or sent after those takes one of the places. So a `Want` that crosses a lease on the
@@ -16,12 +16,12 @@ use api::v1;
 
 use super::super::workers::SLOTS_MAX;
 
-/// Which of a worker's places a claim is for.
+/// The kind of place for which a session claims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lane {
-    /// A slot takes any task.
+    /// A slot, which takes any task.
     Any,
-    /// An express slot takes only what a user waits for.
+    /// An express slot, which takes only tasks of at least express priority.
     Express,
 }
 
@@ -63,13 +63,13 @@ impl Places {
         let mut counts = self.counts();
         let before = Lane::ALL.map(|lane| counts.free(lane));
         counts.wanted = [want.slots.min(SLOTS_MAX), want.express_slots.min(SLOTS_MAX)];
-        // Workers of earlier releases send no count: every lease sent to them is taken as received.
+        // Workers of earlier releases send no count, so every lease sent to them counts as received.
         let received = want.leases_received.unwrap_or(u64::MAX);
         counts.sent.retain(|(number, _)| *number > received);
         Lane::ALL.iter().zip(before).any(|(lane, before)| counts.free(*lane) > before)
     }
 
-    /// How many tasks may be claimed for this lane.
+    /// The number of tasks that may be claimed for this lane.
     pub(super) fn free(&self, lane: Lane) -> u32 {
         self.counts().free(lane)
     }
@@ -150,14 +150,14 @@ mod tests {
         places.set(want(2, 0, Some(0)));
         places.take(Lane::Any).fill();
         let preparing = places.take(Lane::Any);
-        // Sent before either arrived, as often as it likes.
+        // Sent before either lease arrived, any number of times.
         assert!(!places.set(want(2, 0, Some(0))));
         assert!(!places.set(want(2, 0, Some(0))));
         assert_eq!(free(&places), [0, 0]);
-        // The first has arrived, and the worker has one place left: the second's.
+        // The first lease has arrived, and the worker has one place left: the second lease's.
         assert!(!places.set(want(1, 0, Some(1))));
         assert_eq!(free(&places), [0, 0]);
-        // The first is done.
+        // The first task is done.
         assert!(places.set(want(2, 0, Some(1))));
         assert_eq!(free(&places), [1, 0]);
         drop(preparing);

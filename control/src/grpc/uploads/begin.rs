@@ -1,4 +1,4 @@
-//! `BeginUpload`: a place for a source, within the tenant's quota.
+//! `BeginUpload`: reserves an upload within the tenant's quota.
 
 use api::{
     code::{Code, Problem},
@@ -28,7 +28,7 @@ use crate::{
     uploads::part_bytes,
 };
 
-/// Bytes of the client's own words about a file.
+/// Maximum size of the client's upload metadata.
 const METADATA_BYTES_MAX: usize = 32 << 10;
 
 /// Begins an upload for a reserved video or a new one.
@@ -54,7 +54,7 @@ pub(super) async fn begin(
     begun?.ok_or_else(|| Problem::new(Code::Conflict, "the video's source is on its way already"))
 }
 
-/// One transaction: the quota's lock is held until the new row can be seen.
+/// A single transaction, so that the quota's lock is held until the new row is visible.
 async fn row(
     deps: &Deps,
     owner: &Owner,
@@ -65,7 +65,7 @@ async fn row(
     let mut connection = deps.db.get().await?;
     let tx = connection.transaction().await?;
     if new_video.is_none() {
-        // Locked, so that its old source is neither probed nor deleted meanwhile.
+        // The video's row is locked so that its old source is neither probed nor deleted meanwhile.
         if !probes::takes_source(&tx, new.video).await? {
             return Ok(Err(has_source()));
         }

@@ -1,5 +1,5 @@
-//! The lease as the right to write: a transfer that began with a good token finishes after the token expired, and
-//! ends when the token is revoked.
+//! An upload lease as permission to write: a transfer that began with a valid token can finish after
+//! the token has expired, but ends when the token is revoked.
 
 use api::{
     code::{Code, Problem},
@@ -19,19 +19,19 @@ use crate::{
     deps::Deps,
 };
 
-/// Which upload a call is about.
+/// The upload that a call concerns.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Of {
-    /// This one.
+    /// By the upload's id.
     Upload(UploadId),
-    /// This video's.
+    /// By the id of its video.
     Video(VideoId),
-    /// The call names it wrongly.
+    /// The id in the call is invalid.
     Unknown,
 }
 
 impl Of {
-    /// By the upload's id when there is one, else by the video's.
+    /// Uses the upload's id if there is one, otherwise the video's.
     pub(super) fn read(upload_id: &str, video_id: &str) -> Self {
         if upload_id.is_empty() {
             wire::id("video_id", video_id).map_or(Self::Unknown, Self::Video)
@@ -41,7 +41,7 @@ impl Of {
     }
 }
 
-/// What is remembered of the token that a lease is granted to.
+/// The properties of the token that are stored with the lease.
 pub(super) fn grant(principal: &Principal) -> Grant {
     Grant {
         subject: principal.subject.clone(),
@@ -50,16 +50,17 @@ pub(super) fn grant(principal: &Principal) -> Grant {
     }
 }
 
-/// Another writer holds the lease.
+/// The error when another writer holds the lease.
 pub(super) fn lost() -> Problem {
     Problem::new(Code::LeaseLost, "another request holds this upload")
 }
 
-/// Authorizes a call that writes under a lease. A data plane that names the lease's writer acts for whom it was
-/// granted to, as long as that token is not revoked; any other call needs a bearer token that is valid now.
+/// Authorizes a call that writes under a lease. A data plane that names the lease's writer acts for the
+/// caller to whom the lease was granted, as long as that caller's token is not revoked; any other call
+/// needs a bearer token that is valid now.
 ///
 /// # Errors
-/// As [`Deps::enter`], and [`Code::LeaseLost`] when the lease was granted to another writer.
+/// The errors of [`Deps::enter`], and [`Code::LeaseLost`] if the lease was granted to another writer.
 pub(super) async fn enter<T>(
     deps: &Deps,
     rpc: Rpc,
@@ -77,14 +78,15 @@ pub(super) async fn enter<T>(
     match found.as_ref().and_then(principal) {
         Some(principal) => {
             let revoked = deps.verifier.is_revoked(&principal.revocation_ids);
-            // Giving an upload up is harmless.
+            // Aborting an upload is harmless.
             if revoked && rpc != Rpc::AbortUpload {
                 return Err(gate::refusal(AuthError::Revoked));
             }
             principal.may(rpc.operation()).map_err(gate::refusal)?;
             Ok(principal)
         }
-        // Granted by an older release, which remembers no token; or to another writer since.
+        // The lease was granted by an older release, which stores no token, or has since been granted
+        // to another writer.
         None => deps.enter(rpc, request, about).map_err(|_| lost()),
     }
 }

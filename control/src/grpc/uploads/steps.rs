@@ -1,4 +1,4 @@
-//! `AcquireUpload` and `AdvanceUpload`: who writes, and how far it has come.
+//! `AcquireUpload` and `AdvanceUpload`: who may write an upload, and how far it has progressed.
 
 use api::{
     code::{Code, Problem},
@@ -24,14 +24,14 @@ use crate::{
     deps::Deps,
 };
 
-/// The state of SHA-256: eight words, and what is left below a block.
+/// The state of SHA-256: eight words, and the bytes that do not fill a block.
 const DIGEST_BYTES_MAX: usize = 96;
-/// Parts that one call may name: two are on their way at a time.
+/// Maximum number of parts in one call; a data plane has at most two in flight.
 const PARTS_MAX: usize = 10_000;
-/// A store's name of a part or of an object in the making.
+/// Maximum length of a store's part name or multipart upload id.
 const NAME_BYTES_MAX: usize = 1024;
 
-/// Takes the lease, or says how things stand.
+/// Takes the lease, or returns the current state of the upload.
 pub(super) async fn acquire(
     deps: &Deps,
     principal: &Principal,
@@ -58,7 +58,8 @@ pub(super) async fn acquire(
     Ok(v1::AcquireUploadResponse { upload: Some(row.into()), held })
 }
 
-/// Claims the lease from its holder; the upload as it stands now. Its offset is settled when it is not held.
+/// Claims the lease from its holder and returns the current state of the upload. Its offset is final
+/// once the lease is not held.
 pub(super) async fn settled(
     deps: &Deps,
     principal: &Principal,
@@ -74,7 +75,7 @@ pub(super) async fn settled(
     upload(deps, principal, id).await
 }
 
-/// Moves an upload ahead, or keeps its lease.
+/// Advances an upload, or renews its lease.
 pub(super) async fn advance(
     deps: &Deps,
     principal: &Principal,
@@ -117,7 +118,7 @@ pub(super) async fn advance(
     }
 }
 
-/// Who writes.
+/// Parses the writer's id.
 pub(super) fn writer(text: &str) -> Result<Uuid, Problem> {
     Uuid::try_parse(text).map_err(|_| Problem::at(Code::InvalidId, "writer", "is not a UUID"))
 }
