@@ -1,4 +1,5 @@
-//! Admission: what a worker offers enters the index only with proof read from the store itself.
+//! Admission: an output that a worker offers enters the index only after control has read it back from the
+//! store and proven that it matches the plan.
 
 mod offer;
 mod pictures;
@@ -34,20 +35,21 @@ use crate::{
 };
 pub use offer::{Offer, OfferedPicture, Outcome};
 
-/// Largest chunk of one rendition that is taken.
+/// Maximum size of one rendition's chunk.
 pub const OBJECT_BYTES_MAX: u64 = 256 << 20;
-/// Tries of a read from the store, each with its own retries, before the worker is told to come again.
+/// Attempts to read an object from the store, each with the store's own retries, before control asks the
+/// worker to repeat the offer later.
 const STORE_TRIES_MAX: u32 = 3;
 const STORE_RETRY_BASE: Duration = Duration::from_millis(200);
-/// Seconds before a refused attempt is repeated.
+/// Base of the backoff after a failed attempt, in seconds.
 const BACKOFF_SECONDS: f64 = 1.0;
-/// The stable code of a refusal.
+/// The stable error code of an output that was not admitted.
 pub const ADMISSION_REFUSED: &str = "admission_refused";
 
-/// Proves and commits an offer.
+/// Checks the outputs of an offer and commits them.
 ///
 /// # Errors
-/// [`DbError`] when the database stays out of reach; the offer may be repeated.
+/// The database stays unavailable; the worker may repeat the offer.
 pub async fn commit(deps: &Deps, offer: &Offer) -> Result<Outcome, DbError> {
     let lease = offer.lease;
     let subject = retrying(WORK_TRIES_MAX, || async {
@@ -85,10 +87,10 @@ pub async fn commit(deps: &Deps, offer: &Offer) -> Result<Outcome, DbError> {
     Ok(outcome)
 }
 
-/// Ends an attempt that counts, and wakes whoever may try next.
+/// Ends an attempt as failed and wakes the sessions that may run the next one.
 ///
 /// # Errors
-/// [`DbError`] when the database stays out of reach; the lease runs out then.
+/// The database stays unavailable; the lease then expires.
 pub async fn setback(
     deps: &Deps,
     lease: LeaseId,
@@ -107,10 +109,10 @@ pub async fn setback(
     end_attempt(deps, lease, &setback).await
 }
 
-/// Ends an attempt as `setback` says; false when the lease was not held.
+/// Ends an attempt as `setback` describes; false if the lease was not held.
 ///
 /// # Errors
-/// [`DbError`] when the database stays out of reach; the lease runs out then.
+/// The database stays unavailable; the lease then expires.
 pub async fn end_attempt(deps: &Deps, lease: LeaseId, setback: &Setback) -> Result<bool, DbError> {
     let grace = deps.policy.grace_seconds;
     let after = retrying(WORK_TRIES_MAX, || async {
@@ -124,7 +126,7 @@ pub async fn end_attempt(deps: &Deps, lease: LeaseId, setback: &Setback) -> Resu
     let Some(after) = after else { return Ok(false) };
     deps.metrics.attempt_failed(after.ends_job());
     if after.ends_job() {
-        // A file that is no film fails its probe: that is an answer, not a failed job.
+        // A probe fails if its file is not a video. That is a result: only transcodes count as failed.
         let transcode = retrying(WORK_TRIES_MAX, || async {
             jobs::is_transcode(&*deps.db.get().await?, after.job).await
         });
@@ -132,7 +134,7 @@ pub async fn end_attempt(deps: &Deps, lease: LeaseId, setback: &Setback) -> Resu
             deps.metrics.ended(Ended::Failed);
         }
         deps.bus.tell(Event::Stopped(after.job));
-        // A refused source may not be kept at all.
+        // The refused source may be due for deletion at once.
         deps.bus.chores.notify_one();
         deps.video_changed(after.video);
     } else {
@@ -142,7 +144,7 @@ pub async fn end_attempt(deps: &Deps, lease: LeaseId, setback: &Setback) -> Resu
     Ok(true)
 }
 
-/// Whether exactly this offer has been committed before and only the reply was lost.
+/// Whether this very offer has been committed before, so that only the reply was lost.
 async fn repeated(deps: &Deps, subject: &Subject, offer: &Offer) -> Result<bool, DbError> {
     retrying(WORK_TRIES_MAX, || async {
         let db = deps.db.get().await?;
@@ -163,7 +165,7 @@ async fn probed(deps: &Deps, subject: &Subject, offer: &Offer) -> Result<Outcome
     let refused = |code: &str, message: String| Ok(Outcome::Refused(Failure::new(code, message)));
     let source = match &offer.source {
         Some(Ok(source)) => source,
-        // The worker's mistake, which says nothing of the source.
+        // The worker's report is invalid, which proves nothing about the source.
         Some(Err(message)) => return refused(ADMISSION_REFUSED, message.clone()),
         None => return refused(ADMISSION_REFUSED, "the probe reported nothing".to_owned()),
     };
@@ -179,7 +181,7 @@ async fn probed(deps: &Deps, subject: &Subject, offer: &Offer) -> Result<Outcome
         let tx = connection.transaction().await?;
         let held = ending::probed(&tx, subject.video, subject.job, offer.lease, &json).await?;
         tx.commit().await?;
-        // A commit whose reply was lost looks like a lost lease here.
+        // An earlier commit whose reply was lost has ended the lease.
         Ok(held || outputs::finished_by(&*connection, offer.lease).await?)
     })
     .await?;
@@ -220,7 +222,7 @@ async fn media_offered(deps: &Deps, subject: &Subject, offer: &Offer) -> Result<
     }
 }
 
-/// An object must be of this task, and its key must be the one that this lease and content give it.
+/// Checks that an object belongs to this task and that its key is the one for this lease and content.
 fn belongs(
     subject: &Subject,
     grid: &Grid,
@@ -249,11 +251,11 @@ fn belongs(
     Ok(())
 }
 
-/// Why an object is not proven.
+/// Why an object cannot be admitted.
 enum Doubt {
-    /// It is wrong.
+    /// The object is wrong.
     Refused(String),
-    /// It cannot be read now.
+    /// The object cannot be read at the moment.
     Store(String),
 }
 
@@ -275,7 +277,7 @@ async fn prove(
     let (offered, name) =
         (offered.clone(), format!("{} chunk {}", offered.rendition, offered.chunk));
     let proof = tokio::task::spawn_blocking(move || {
-        // Held until the work ends, also when the worker's stream is gone.
+        // Held until the work ends, even if the worker's stream has closed.
         let _permit = permit;
         if Sha256::digest(&bytes)[..] != offered.sha256[..] {
             return Err("the stored bytes are not those that were announced".to_owned());
@@ -295,7 +297,7 @@ async fn prove(
     }
 }
 
-/// Reads an object of exactly the announced size; trouble with the store is waited out for a while.
+/// Reads an object, which must have exactly the announced size. Retries errors of the store a few times.
 async fn fetch(
     deps: &Deps,
     subject: &Subject,
@@ -336,7 +338,7 @@ async fn fetch(
 
 enum Recorded {
     Yes,
-    /// Yes, and what waited for the task may begin.
+    /// Recorded; tasks that waited for this one have become ready.
     Finished,
     Lost,
     Refused(String),
@@ -360,7 +362,8 @@ async fn record(
             let text = format!("{rendition}: the init segment differs from earlier chunks'");
             return Ok(Recorded::Refused(text));
         }
-        // False: an earlier attempt of this task has committed the chunk. That one stands; ours is swept.
+        // False if an earlier attempt of this task has committed the chunk. That one stays; ours is garbage
+        // and will be deleted.
         outputs::insert(&tx, subject.job, output, offer.lease.stored_token()).await?;
     }
     let mut finished = false;

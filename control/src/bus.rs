@@ -1,7 +1,7 @@
-//! What happened, told to whoever waits: within this instance at once, to other instances by Redis.
+//! Notifications of changes: delivered within this instance at once, and to other instances over Redis.
 //!
-//! Nothing here is needed for correctness. Every listener also polls, so a lost message costs
-//! latency; a repeated one costs a query.
+//! Correctness does not depend on them. Every listener also polls, so a lost message costs
+//! latency and a repeated one costs a query.
 
 use std::{
     collections::HashSet,
@@ -13,30 +13,30 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, broadcast};
 use uuid::Uuid;
 
-/// Events that a slow listener may fall behind by before it is told that everything may have changed.
+/// How many events a slow listener may fall behind before it receives [`Event::Everything`] instead.
 const EVENTS_MAX: usize = 1024;
-/// Changes that wait to be published; beyond it, others find out by polling.
+/// Maximum number of changes that wait to be published; other instances find further ones by polling.
 const OUTBOX_MAX: usize = 4096;
-/// Sessions that one wake-up calls at most; each passes it on while there is work.
+/// Maximum number of sessions that one wake-up notifies; each wakes another while there is work.
 const CALLS_MAX: usize = 64;
 
-/// Something that listeners may care about.
+/// A change that listeners are notified of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "id", rename_all = "snake_case")]
 pub enum Event {
-    /// What people or players see of a video.
+    /// The visible state of a video changed.
     Video(VideoId),
-    /// A job's state or progress. Stays within the instance: watchers elsewhere poll.
+    /// A job's state or progress changed. Not sent to other instances, whose watchers poll.
     Job(JobId),
-    /// A job ended early: its leases are void.
+    /// A job ended early; its leases are void.
     Stopped(JobId),
-    /// A worker is to take nothing more.
+    /// A worker must not receive further tasks.
     Drain(WorkerId),
-    /// A token was revoked; the raw id.
+    /// A token was revoked; holds its raw id.
     Revoked(Vec<u8>),
-    /// Another request claims the lease of this writer of an upload.
+    /// Another request claims the upload lease that this writer holds.
     Claimed(Uuid),
-    /// The root keys changed. Stays within the instance: each reads its own file.
+    /// The root keys changed. Not sent to other instances, each of which reads its own key file.
     Keys,
     /// Messages may have been missed.
     Everything,
@@ -48,29 +48,29 @@ struct Outbox {
     events: HashSet<Event>,
 }
 
-/// What is to be published.
+/// Messages to publish to other instances.
 #[derive(Debug, Default)]
 pub struct Outgoing {
-    /// Tasks have become ready.
+    /// Whether tasks have become ready.
     pub wake: bool,
-    /// In no order.
+    /// Changes, in no particular order.
     pub events: Vec<Event>,
 }
 
-/// The instance's own switchboard.
+/// Distributes notifications within the instance and collects those for other instances.
 #[derive(Debug)]
 pub struct Bus {
-    /// Calls one waiting session per permit.
+    /// Wakes one waiting session per permit.
     pub ready: Notify,
-    /// The same call, for express slots.
+    /// The same for sessions with free express slots.
     pub express: Notify,
-    /// Calls the collector.
+    /// Wakes the loop that finalizes jobs.
     pub collect: Notify,
-    /// Calls whoever does chores.
+    /// Wakes the loop that runs chores.
     pub chores: Notify,
-    /// Calls whoever sends purges.
+    /// Wakes the loop that sends purges.
     pub purges: Notify,
-    /// Calls the publisher.
+    /// Wakes the task that publishes to Redis.
     pub outgoing: Notify,
     events: broadcast::Sender<Event>,
     outbox: Mutex<Outbox>,
@@ -92,19 +92,19 @@ impl Default for Bus {
 }
 
 impl Bus {
-    /// Hears everything from now on.
+    /// Subscribes to all later events.
     pub fn listen(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
     }
 
-    /// About `tasks` tasks have become ready, here and everywhere.
+    /// Wakes sessions of all instances because about `tasks` tasks have become ready.
     pub fn wake(&self, tasks: usize) {
         self.call(tasks);
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner).wake = true;
         self.outgoing.notify_one();
     }
 
-    /// Calls sessions of this instance.
+    /// Wakes sessions of this instance only.
     pub fn call(&self, tasks: usize) {
         for _ in 0..tasks.clamp(1, CALLS_MAX) {
             self.ready.notify_one();
@@ -113,7 +113,7 @@ impl Bus {
         self.collect.notify_one();
     }
 
-    /// Tells listeners here and everywhere.
+    /// Sends an event to the listeners of all instances.
     pub fn tell(&self, event: Event) {
         if !matches!(event, Event::Job(_) | Event::Keys | Event::Everything) {
             let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
@@ -126,13 +126,13 @@ impl Bus {
         self.hear(event);
     }
 
-    /// Tells listeners here only: what another instance told.
+    /// Sends an event to the listeners of this instance only, for example one received from another instance.
     pub fn hear(&self, event: Event) {
-        // An error means that nobody listens.
+        // An error means that there are no listeners.
         drop(self.events.send(event));
     }
 
-    /// Takes what is to be published.
+    /// Takes the messages to publish.
     pub fn take_outgoing(&self) -> Outgoing {
         let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
         let Outbox { wake, events } = std::mem::take(&mut *outbox);
@@ -140,11 +140,11 @@ impl Bus {
     }
 }
 
-/// The next event; a listener that fell behind hears [`Event::Everything`].
+/// Waits for the next event; a listener that fell behind receives [`Event::Everything`].
 pub async fn next(events: &mut broadcast::Receiver<Event>) -> Event {
     match events.recv().await {
         Ok(event) => event,
-        // The bus outlives its listeners, so it cannot be closed; waiting is right either way.
+        // The bus outlives its listeners, so this does not happen; waiting would be correct even then.
         Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
         Err(broadcast::error::RecvError::Lagged(_)) => Event::Everything,
     }

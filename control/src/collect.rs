@@ -1,4 +1,5 @@
-//! `collect`: control's own task. It writes the final index and completes the job.
+//! Finalizes jobs: control itself runs the task `collect`, which writes the final index and completes the
+//! job.
 
 use media::{JobId, VideoId, WorkerId, layout};
 use runtime::telemetry;
@@ -23,17 +24,17 @@ use crate::{
     verdict::Cause,
 };
 
-/// Collects that one round takes.
+/// The tasks that one claim takes.
 const SHARE: Share = Share { limit: 4, priority_min: i32::MIN };
-/// No heartbeats: building even a day's index takes seconds.
+/// The lease gets no heartbeats: even the index of a 24-hour video is built within seconds.
 const LEASE_SECONDS: f64 = 60.0;
-/// How long it rests while the store is down.
+/// Pause before the next try while the store is unavailable.
 const REST_SECONDS: f64 = 2.0;
 
-/// Runs whatever collects are ready.
+/// Finalizes all jobs whose `collect` task is ready.
 ///
 /// # Errors
-/// [`IndexProblem`]; the collect itself is retried when its lease has failed or run out.
+/// The database failed; an interrupted task is retried after its lease has expired.
 pub async fn round(deps: &Deps) -> Result<(), IndexProblem> {
     loop {
         let claimer = Claimer {
@@ -67,13 +68,13 @@ async fn run(deps: &Deps, task: &Claimed) -> Result<(), IndexProblem> {
             tracing::info!(job.id = %task.job, "collect lost its lease");
             Ok(())
         }
-        // A store that is down is nobody's failed attempt.
+        // An unavailable database or store is not counted as a failed attempt.
         Err(error) if error.passing() => {
             tracing::warn!(job.id = %task.job, %error, "put collect off");
             lease::release(&*deps.db.get().await?, lease, REST_SECONDS).await?;
             Ok(())
         }
-        // Another instance may know the store.
+        // The store may be configured in another instance.
         Err(IndexProblem::Store(url)) => {
             tracing::warn!(job.id = %task.job, store.url = url, "collect needs an unknown store");
             deps.outages.note(url);
@@ -121,7 +122,7 @@ async fn collect(
             return Ok(true);
         }
         drop(tx);
-        // The reply of a commit may have been lost with its connection.
+        // An earlier try may have committed and lost the reply with its connection.
         let state = jobs::state(&*connection, job).await?;
         Ok(state.is_some_and(|(state, _)| state == JobState::Completed))
     })

@@ -1,4 +1,4 @@
-//! Configuration of one control instance. Every flag has a `STREAMING_*` twin.
+//! Configuration of one control instance: command-line flags, each with a `STREAMING_*` environment variable.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -111,7 +111,7 @@ pub struct UploadArgs {
     pub rejected_keep: Duration,
 }
 
-/// A duration, or 0.
+/// Parses a duration or `0`.
 fn keep(text: &str) -> Result<Duration, String> {
     if text.trim() == "0" {
         return Ok(Duration::ZERO);
@@ -119,7 +119,7 @@ fn keep(text: &str) -> Result<Duration, String> {
     runtime::duration::parse(text).map_err(|error| error.to_string())
 }
 
-/// S3 signs whole seconds, seven days at most.
+/// Parses the lifetime of presigned URLs; S3 signs for whole seconds and at most seven days.
 fn url_lifetime(text: &str) -> Result<Duration, String> {
     let lifetime = runtime::duration::parse(text).map_err(|error| error.to_string())?;
     let bounds = Duration::from_secs(1)..=Duration::from_secs(7 * 24 * 3600);
@@ -135,18 +135,18 @@ pub enum DefaultVisibility {
     Private,
 }
 
-/// Bad tokens of one client.
+/// Default limit of invalid tokens per client.
 const TOKENS_MAX: &str = "100/1m";
 
 impl Config {
-    /// How many bad tokens a client may bring.
+    /// How many invalid tokens a client may send.
     pub fn allowance(&self) -> Allowance {
         let off = self.rate_general.as_deref().is_some_and(|rate| rate.trim() == "off");
         let default = if off { "off" } else { TOKENS_MAX };
         self.rate_tokens.unwrap_or_else(|| default.parse().unwrap_or(Allowance::OFF))
     }
 
-    /// When everything that held a lease has stopped writing, measured from the end of the lease.
+    /// How long after the end of a lease its former holder may still write, in seconds.
     pub fn grace_seconds(&self) -> f64 {
         self.lease.as_secs_f64() * 2.0
     }

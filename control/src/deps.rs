@@ -1,4 +1,4 @@
-//! What every handler and loop of one instance works with.
+//! The state that all handlers and loops of one instance share.
 
 use std::{
     sync::{Arc, atomic::AtomicI64},
@@ -29,76 +29,76 @@ use crate::{
     verdict::RetryDelays,
 };
 
-/// Policy that handlers need.
+/// Settings that handlers need.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
-    /// How long a lease holds after the last heartbeat.
+    /// How long a lease lasts after the last heartbeat.
     pub lease: Duration,
     /// How often workers send heartbeats.
     pub heartbeat: Duration,
-    /// From the end of a lease until nobody writes for it any more, in seconds.
+    /// How long after the end of a lease its former holder may still write, in seconds.
     pub grace_seconds: f64,
-    /// How long a worker's presigned URLs hold.
+    /// How long a worker's presigned URLs are valid.
     pub url_lifetime: Duration,
-    /// New videos play without a token.
+    /// Whether new videos play without a token by default.
     pub public: bool,
-    /// Thumbnails of a film that wants any.
+    /// How many thumbnails a video gets, if its job makes any.
     pub thumbnails: u32,
-    /// What tenants may have on its way.
+    /// Limits of tenants' open uploads.
     pub uploads: UploadPolicy,
-    /// Pauses between the tries of a probe.
+    /// Pauses between the attempts of a probe.
     pub probe_retry: RetryDelays,
 }
 
-/// One instance's parts.
+/// The shared state of one instance.
 pub struct Deps {
-    /// Tells instances apart.
+    /// Identifies the instance.
     pub instance: uuid::Uuid,
-    /// Postgres.
+    /// The connection pool of Postgres.
     pub db: Db,
-    /// Object stores.
+    /// The object stores.
     pub stores: Stores,
-    /// Those that work is not handed out for at the moment.
+    /// Stores for which this instance leases no tasks at the moment.
     pub outages: StoreOutages,
-    /// Wake-ups and changes.
+    /// Wake-ups and change notifications within the instance.
     pub bus: Arc<Bus>,
-    /// Carries them between instances.
+    /// Forwards them to and from other instances.
     pub redis: Option<Redis>,
-    /// Tells the CDN what to forget.
+    /// Sends purges to the CDN.
     pub purger: Option<Purger>,
     /// Mints tokens.
     pub keys: KeyRing,
     /// Verifies tokens.
     pub verifier: Verifier,
-    /// Whose JWTs are accepted, if anybody's.
+    /// The identity provider whose JWTs are accepted, if one is configured.
     pub jwt: Option<Arc<Provider>>,
-    /// Counts and limits tokens that are refused.
+    /// Counts and limits invalid tokens per client.
     pub refusals: Refusals,
-    /// Seals page tokens.
+    /// Creates and verifies page tokens.
     pub pages: Pages,
-    /// Encoded indexes.
+    /// Caches encoded indexes.
     pub indexes: Indexes,
-    /// What a transcode may be asked for.
+    /// The profiles that a transcode may use.
     pub profiles: Vec<Profile>,
     /// See [`Policy`].
     pub policy: Policy,
-    /// The wall clock, for tokens; rows take the database's.
+    /// The wall clock, for tokens; rows use the database's clock.
     pub clock: Arc<dyn Clock>,
-    /// Bounds how many objects are held in memory to be proven.
+    /// Limits how many objects are held in memory for admission.
     pub admission: Arc<Semaphore>,
     /// Parses uploaded text tracks.
     pub text_parsers: CpuPool,
-    /// Transcodes that run, by the latest count; the gauge reads it.
+    /// The number of running transcodes at the latest count; a gauge reads it.
     pub running: Arc<AtomicI64>,
     /// Seconds from a job's first lease to its end.
     pub transcode_seconds: Histogram<f64>,
-    /// What else is measured.
+    /// All other metrics.
     pub metrics: Metrics,
-    /// What the parts said a moment ago.
+    /// The latest results of the dependencies' health checks, cached for a moment.
     pub status: Status,
     /// Renders metrics.
     pub telemetry: Telemetry,
-    /// Ordered stop.
+    /// Coordinates the shutdown.
     pub shutdown: Shutdown,
 }
 
@@ -109,13 +109,13 @@ impl std::fmt::Debug for Deps {
 }
 
 impl Deps {
-    /// A lease's length as statements take it.
+    /// The duration of a lease, in the unit of the SQL statements.
     pub fn lease_seconds(&self) -> f64 {
         self.policy.lease.as_secs_f64()
     }
 
-    /// Like [`Self::video_changed`], for a caller who must not be shown the old state by any data plane once
-    /// this has returned.
+    /// Like [`Self::video_changed`], but first invalidates the metadata that data planes cache in Redis: once
+    /// this has returned, no data plane may show the caller the old state.
     pub async fn video_changed_for(&self, video: VideoId) {
         if let Some(redis) = &self.redis {
             redis.forget(&[video]).await;
@@ -124,7 +124,7 @@ impl Deps {
         self.video_changed(video);
     }
 
-    /// Tells everybody that a video looks different now.
+    /// Notifies listeners of all instances that a video changed.
     pub fn video_changed(&self, video: VideoId) {
         self.bus.tell(Event::Video(video));
     }

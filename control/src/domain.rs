@@ -1,19 +1,19 @@
-//! The words that the database, the wire and the logs share: states and kinds. No I/O.
+//! States and kinds whose names the database, the protocol and the logs share. No I/O.
 
 use api::v1;
 
-/// Where a video stands.
+/// The state of a video.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VideoState {
-    /// Reserved; the source has not arrived.
+    /// Created; its source has not been uploaded completely.
     Uploading,
-    /// Stored; no worker has looked at it yet.
+    /// The source is stored and has not been probed yet.
     Probing,
-    /// Known to be a video.
+    /// The probe found a supported video.
     Uploaded,
-    /// A transcode is under way.
+    /// A transcode is running.
     Processing,
-    /// Complete.
+    /// The transcode is complete.
     Ready,
     /// The probe or the transcode failed.
     Failed,
@@ -29,7 +29,7 @@ impl VideoState {
         Self::Failed,
     ];
 
-    /// As the database and people write it.
+    /// The name in the database and in texts for people.
     pub const fn text(self) -> &'static str {
         match self {
             Self::Uploading => "uploading",
@@ -41,7 +41,7 @@ impl VideoState {
         }
     }
 
-    /// Reads the text back.
+    /// The inverse of [`Self::text`].
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.text() == text)
     }
@@ -60,18 +60,18 @@ impl From<VideoState> for v1::VideoState {
     }
 }
 
-/// Where a job stands.
+/// The state of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobState {
     /// No task has been leased yet.
     Queued,
     /// Some task has been leased.
     Running,
-    /// Everything is committed and indexed.
+    /// All outputs are committed and indexed.
     Completed,
-    /// A task failed for good.
+    /// A task that is not optional has failed for good.
     Failed,
-    /// Somebody cancelled it.
+    /// Cancelled on request.
     Cancelled,
 }
 
@@ -79,7 +79,7 @@ impl JobState {
     const ALL: [Self; 5] =
         [Self::Queued, Self::Running, Self::Completed, Self::Failed, Self::Cancelled];
 
-    /// As the database and people write it.
+    /// The name in the database and in texts for people.
     pub const fn text(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -90,12 +90,12 @@ impl JobState {
         }
     }
 
-    /// Reads the text back.
+    /// The inverse of [`Self::text`].
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.text() == text)
     }
 
-    /// Nothing more happens to it by itself.
+    /// Whether the job has ended; only a retry starts it again.
     pub const fn ended(self) -> bool {
         !matches!(self, Self::Queued | Self::Running)
     }
@@ -113,18 +113,18 @@ impl From<JobState> for v1::JobState {
     }
 }
 
-/// Where a task stands.
+/// The state of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TaskState {
     /// Waits for other tasks of the job.
     Blocked,
     /// May be leased.
     Ready,
-    /// Somebody works on it.
+    /// A worker, or control itself, holds its lease.
     Leased,
-    /// Committed.
+    /// Its output is committed.
     Done,
-    /// No further attempt is made.
+    /// Failed for good; no further attempt is made.
     Failed,
     /// The job ended before the task did.
     Cancelled,
@@ -134,7 +134,7 @@ impl TaskState {
     const ALL: [Self; 6] =
         [Self::Blocked, Self::Ready, Self::Leased, Self::Done, Self::Failed, Self::Cancelled];
 
-    /// As the database and people write it.
+    /// The name in the database and in texts for people.
     pub const fn text(self) -> &'static str {
         match self {
             Self::Blocked => "blocked",
@@ -146,7 +146,7 @@ impl TaskState {
         }
     }
 
-    /// Reads the text back.
+    /// The inverse of [`Self::text`].
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.text() == text)
     }
@@ -165,22 +165,22 @@ impl From<TaskState> for v1::TaskState {
     }
 }
 
-/// What a task does.
+/// The kind of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TaskKind {
-    /// Looks at an uploaded source.
+    /// Examines an uploaded source.
     Probe,
-    /// Encodes one chunk at one or more rungs.
+    /// Encodes one chunk in one or more renditions.
     Chunk,
     /// Encodes one audio track.
     Audio,
-    /// Takes one text track out of the source.
+    /// Extracts one text track from the source.
     Subtitles,
-    /// Makes poster, thumbnails and storyboard.
+    /// Makes the poster, thumbnails and storyboard.
     Thumbnails,
     /// Makes the preview clip.
     Preview,
-    /// Control's own: writes the final index.
+    /// Finalizes the job: control itself writes the final index.
     Collect,
 }
 
@@ -194,11 +194,11 @@ impl TaskKind {
         Self::Preview,
         Self::Collect,
     ];
-    /// What workers lease.
+    /// The kinds that workers lease.
     pub const LEASED: [Self; 6] =
         [Self::Probe, Self::Chunk, Self::Audio, Self::Subtitles, Self::Thumbnails, Self::Preview];
 
-    /// As the database and people write it.
+    /// The name in the database and in texts for people.
     pub const fn text(self) -> &'static str {
         match self {
             Self::Probe => "probe",
@@ -211,42 +211,42 @@ impl TaskKind {
         }
     }
 
-    /// Reads the text back.
+    /// The inverse of [`Self::text`].
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.text() == text)
     }
 
-    /// The film is worth having without it: when it fails for good, the job goes on.
+    /// Whether the task is optional: if it fails for good, the job goes on without its output.
     pub const fn optional(self) -> bool {
         matches!(self, Self::Subtitles | Self::Thumbnails | Self::Preview)
     }
 }
 
-/// A stable code for programs and a sentence for people.
+/// Why a task, job or video failed: a stable code for programs and a message for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// For example "worker_lost".
+    /// The stable code, for example "worker_lost".
     pub code: String,
-    /// Never holds paths, addresses or SQL.
+    /// The message; never contains paths, addresses or SQL.
     pub message: String,
 }
 
-/// The verdicts of a probe that blame the source: a closed list.
+/// The only error codes of a probe that blame the source.
 const REFUSALS: [&str; 2] = [NOT_A_VIDEO, "truncated_source"];
 const NOT_A_VIDEO: &str = "not_a_video";
 
 impl Failure {
-    /// Both parts.
+    /// A failure with this code and message.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self { code: code.into(), message: message.into() }
     }
 
-    /// Whether the source is to blame for a probe that ended so.
+    /// Whether a probe that failed with this code blames the source.
     pub fn blames_source(&self) -> bool {
         REFUSALS.contains(&self.code.as_str())
     }
 
-    /// A finding about the bytes as the verdict on their source.
+    /// This failure, found in the source's bytes, as the reason to reject the source.
     pub fn refusal(&self) -> Self {
         let code = if self.blames_source() { &self.code } else { NOT_A_VIDEO };
         Self::new(code, &self.message)
@@ -259,11 +259,11 @@ impl From<Failure> for v1::Failure {
     }
 }
 
-/// Whose request it is, as far as rows are concerned.
+/// The tenant and subject of a request, for access to rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
-    /// Rows of other tenants do not exist for it.
+    /// The tenant; rows of other tenants are treated as unknown.
     pub tenant: String,
-    /// The subject of its token.
+    /// The subject of the request's token.
     pub subject: String,
 }

@@ -1,7 +1,7 @@
 //! The gRPC control plane: videos, jobs, leased tasks, tokens, workers.
 //!
-//! **Invariant:** the only crate that knows Postgres. An instance holds no truth of its own, so any
-//! number of them run side by side and each may stop at any time.
+//! **Invariant:** this is the only crate that uses Postgres. An instance holds no authoritative state, so
+//! any number of instances can run side by side, and each may stop at any time.
 
 pub mod admit;
 pub mod bus;

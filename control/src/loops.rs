@@ -1,5 +1,5 @@
-//! What an instance does without being asked. Every loop survives the loss of Postgres, Redis and the
-//! stores: it logs the first error, backs off, and goes on.
+//! Periodic background tasks. Every loop survives the loss of Postgres, Redis and the stores: it logs
+//! the first error, backs off, and goes on.
 
 use std::{
     collections::HashMap,
@@ -26,7 +26,7 @@ use crate::{
 };
 
 const REAP_EVERY: Duration = Duration::from_millis(500);
-/// Leases of one page.
+/// Maximum number of expired leases that one query returns.
 const REAP_MAX: i64 = 200;
 const READY_EVERY: Duration = Duration::from_millis(500);
 const READY_MAX: i64 = 64;
@@ -35,17 +35,17 @@ const CHORES_EVERY: Duration = Duration::from_secs(1);
 const PURGES_EVERY: Duration = Duration::from_secs(1);
 const CHANGES_EVERY: Duration = Duration::from_secs(1);
 const UPLOADS_EVERY: Duration = Duration::from_secs(2);
-/// How old what is measured may be.
+/// Interval of the measurements in the database.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
 const TIDY_EVERY: Duration = Duration::from_secs(10);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
-/// A transaction's changes show up this much later than they say, at most.
+/// Changes become visible when their transaction commits: at most this long after the time that they carry.
 const CHANGES_OVERLAP: Duration = Duration::from_secs(15);
 
 /// One round of a loop.
 type Round = BoxFuture<'static, Result<(), IndexProblem>>;
 
-/// Starts every loop on the tracker.
+/// Spawns every loop on the shutdown's task tracker.
 pub fn spawn(deps: &Arc<Deps>) {
     let start = |name, every, round: fn(Arc<Deps>) -> Round, call: fn(&Deps) -> Option<&Notify>| {
         deps.shutdown.tracker.spawn(repeat(deps.clone(), name, every, round, call));
@@ -82,7 +82,8 @@ pub fn spawn(deps: &Arc<Deps>) {
     deps.shutdown.tracker.spawn(revocations_heard(deps.clone()));
 }
 
-/// Takes what other instances revoked as soon as it is heard; the rows say it again.
+/// Applies revocations by other instances as soon as their notification arrives. `changes` finds any that
+/// were missed in the database.
 async fn revocations_heard(deps: Arc<Deps>) {
     let mut events = deps.bus.listen();
     loop {
@@ -97,7 +98,7 @@ async fn revocations_heard(deps: Arc<Deps>) {
     }
 }
 
-/// Runs rounds until the soft stop: `every` so often, and when called.
+/// Runs a round at the interval `every` and at each notification from `call`, until the soft stop.
 async fn repeat(
     deps: Arc<Deps>,
     name: &'static str,
@@ -130,7 +131,7 @@ async fn repeat(
 
 fn backoff(name: &str, error: &IndexProblem, every: Duration, failures: &mut u32) -> Duration {
     *failures += 1;
-    // Once per outage: the same line every second tells nothing new.
+    // Only once per outage: repeating the line every second would add no information.
     if *failures == 1 {
         let cause = causes(error);
         tracing::warn!(task = name, %error, cause, "background work failed, go on trying");
@@ -138,8 +139,8 @@ fn backoff(name: &str, error: &IndexProblem, every: Duration, failures: &mut u32
     (every * 2_u32.pow((*failures).min(4))).min(BACKOFF_MAX)
 }
 
-/// Returns tasks whose leases ran out. One that cannot be returned, whatever its row holds, is no reason to
-/// leave the others; the next round meets it again.
+/// Ends the attempts whose leases have expired. If one of them fails, for example because its row cannot be
+/// read, the others are still handled, and the next round tries it again.
 async fn reap(deps: &Deps) -> Result<(), IndexProblem> {
     let (mut after, mut failed) = (None, None);
     loop {
@@ -167,8 +168,8 @@ async fn reap(deps: &Deps) -> Result<(), IndexProblem> {
     }
 }
 
-/// Calls sessions for what has become ready without anybody saying so: backoffs that are over, and
-/// whatever other instances queued.
+/// Wakes sessions for tasks that became ready without a wake-up: those whose backoff is over, and those
+/// that other instances queued.
 async fn call(deps: &Deps) -> Result<(), IndexProblem> {
     let ready = claim::ready(&*deps.db.get().await?, &TaskKind::LEASED, READY_MAX).await?;
     if let Ok(ready) = usize::try_from(ready)
@@ -188,7 +189,7 @@ async fn tidy(deps: &Deps) -> Result<(), IndexProblem> {
     sweep::stale_uploads(deps).await
 }
 
-/// Looks at what there is to do and at the parts, for the metrics.
+/// Updates the metrics of load, workers and dependencies.
 async fn measure(deps: &Deps) -> Result<(), IndexProblem> {
     deps.metrics.dependencies(&status::get(deps).await);
     let db = deps.db.get().await?;
@@ -201,14 +202,14 @@ async fn measure(deps: &Deps) -> Result<(), IndexProblem> {
     Ok(())
 }
 
-/// What has been seen of the changes that all instances make.
+/// The changes of all instances that have been seen so far.
 #[derive(Default)]
 struct Seen {
     until: Option<Timestamp>,
     revisions: HashMap<VideoId, i64>,
 }
 
-/// Finds what other instances changed, and counts running jobs.
+/// Finds changes that other instances made, and counts running jobs.
 async fn changes(deps: Arc<Deps>) {
     let mut seen = Seen::default();
     let mut failures = 0;
@@ -231,12 +232,12 @@ async fn look(deps: &Deps, seen: &mut Seen) -> Result<(), IndexProblem> {
     let db = deps.db.get().await?;
     let now = db.query_one("SELECT now() AS now", &[]).await.map_err(DbError::from)?;
     let now: Timestamp = now.try_get("now").map_err(DbError::from)?;
-    // The first round only takes stock: nobody listened before.
+    // The first round only initializes the baseline; there were no subscribers before it.
     let first = seen.until.is_none();
     let since = seen.until.unwrap_or(now) - CHANGES_OVERLAP;
     let changed = videos::changed_since(&*db, since).await?;
     if changed.len() as i64 == videos::CHANGED_MAX {
-        // More than fit: nobody can say which.
+        // The query's limit may have cut off further changes.
         deps.bus.hear(Event::Everything);
     }
     let mut revisions = HashMap::with_capacity(changed.len());
@@ -253,7 +254,7 @@ async fn look(deps: &Deps, seen: &mut Seen) -> Result<(), IndexProblem> {
     found.into_iter().for_each(|video| deps.bus.hear(Event::Video(video)));
     let revoked = revocations::list(&*db, (!first).then_some(since)).await?;
     for id in deps.verifier.revoke(revoked) {
-        // Our data planes hear of it from us alone.
+        // The data planes that are connected to this instance get revocations only from it.
         deps.bus.hear(Event::Revoked(id));
     }
     deps.running.store(jobs::running(&*db).await?, Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! What control measures: by the way, as things happen, and every few seconds in the database. Labels are
-//! kinds, states and names of ours.
+//! Metrics of control: recorded as events happen, and read from the database every few seconds. Labels
+//! contain only kinds, states and names that the service itself defines.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use opentelemetry::{
 
 use crate::{db::load::Load, domain::TaskKind};
 
-/// The instruments, and what was last found in the database.
+/// The instruments, and the latest values from the database.
 #[derive(Debug)]
 pub struct Metrics {
     playable: Histogram<f64>,
@@ -25,29 +25,29 @@ pub struct Metrics {
 
 #[derive(Debug, Default)]
 struct Found {
-    /// By kind of task. A kind that was seen once stays, with zeros.
+    /// By kind of task. A kind that was seen once stays, with zeros when it has no tasks.
     load: BTreeMap<&'static str, Load>,
     workers: Workers,
     dependencies: BTreeMap<String, bool>,
 }
 
-/// How many workers there are.
+/// The number of workers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Workers {
     /// Connected to any instance.
     pub connected: u64,
-    /// Connected, and unable to probe.
+    /// Connected and unable to probe.
     pub unhealthy: u64,
 }
 
-/// How a transcode job ends.
+/// How a transcode job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// Everything is served.
+    /// All outputs are indexed.
     Completed,
-    /// A task failed for good.
+    /// A task that is not optional failed for good.
     Failed,
-    /// Somebody cancelled it.
+    /// Cancelled on request.
     Cancelled,
 }
 
@@ -97,22 +97,22 @@ impl Metrics {
         Self { playable, ended, attempts_failed, found }
     }
 
-    /// A film plays, so many seconds after somebody asked for it.
+    /// Records that a video became playable, this many seconds after its transcode was requested.
     pub fn playable(&self, seconds: f64) {
         self.playable.record(seconds.max(0.0), &[]);
     }
 
-    /// A transcode job has ended.
+    /// Records the end of a transcode job.
     pub fn ended(&self, how: Ended) {
         self.ended.add(1, &[how.label()]);
     }
 
-    /// An attempt at a task has failed; the task itself, too, or it is tried again.
+    /// Records a failed attempt, after which the task has failed for good or is retried.
     pub fn attempt_failed(&self, for_good: bool) {
         self.attempts_failed.add(1, &[outcome(for_good)]);
     }
 
-    /// What waits and what is leased, by kind, and how many workers there are.
+    /// Stores the latest numbers of ready and leased tasks by kind, and of workers.
     pub fn found(&self, load: Vec<(&'static str, Load)>, workers: Workers) {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         for old in found.load.values_mut() {
@@ -122,14 +122,14 @@ impl Metrics {
         found.workers = workers;
     }
 
-    /// Which parts can be used.
+    /// Stores the latest state of the dependencies.
     pub fn dependencies(&self, dependencies: &[v1::Dependency]) {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         found.dependencies = dependencies.iter().map(|d| (d.name.clone(), d.ok)).collect();
     }
 }
 
-/// A gauge that reads one number of each kind of task.
+/// Registers a gauge with one value per kind of task.
 fn by_kind(
     meter: &Meter,
     found: &Arc<Mutex<Found>>,
@@ -150,7 +150,7 @@ fn by_kind(
         .build();
 }
 
-/// A gauge that reads the largest number of all kinds.
+/// Registers a gauge with the largest value over all kinds of tasks.
 fn largest(
     meter: &Meter,
     found: &Arc<Mutex<Found>>,

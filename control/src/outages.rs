@@ -1,7 +1,7 @@
-//! Stores that this instance cannot hand out work for at the moment: it does not know them, or has no
-//! credentials for them.
+//! Stores for which this instance cannot lease tasks at the moment, because they are not configured or it
+//! has no credentials for them.
 //!
-//! Their tasks are left to other instances for a while, so that work on other stores does not queue behind
+//! For a while it leaves their tasks to other instances, so that tasks of other stores do not wait behind
 //! them.
 
 use std::{
@@ -10,21 +10,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a store is left alone; then one claim tries again.
+/// How long a store's tasks are skipped; after that, one claim tries again.
 const OUTAGE: Duration = Duration::from_secs(3);
 
-/// The stores, and until when.
+/// The URLs of the stores, each with the end of its outage.
 #[derive(Debug, Default)]
 pub struct StoreOutages(Mutex<HashMap<String, Instant>>);
 
 impl StoreOutages {
-    /// Leaves a store alone for a while.
+    /// Skips a store's tasks for a while.
     pub fn note(&self, url: String) {
         let mut stores = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         stores.insert(url, Instant::now() + OUTAGE);
     }
 
-    /// The stores that are left alone now.
+    /// The stores whose tasks are skipped now.
     pub fn current(&self) -> Vec<String> {
         self.at(Instant::now())
     }

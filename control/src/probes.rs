@@ -1,4 +1,4 @@
-//! Probes of kept sources: started again by people, given up after a day.
+//! Probes of stored sources: repeated on request, given up after a day.
 
 use api::code::{Code, Problem};
 use media::{JobId, VideoId};
@@ -15,13 +15,14 @@ use crate::{
     verdict,
 };
 
-/// Probes that one round gives up.
+/// Maximum number of probes that one round gives up.
 const ROUND_MAX: i64 = 100;
 
-/// Probes a video's source once more, at once.
+/// Probes a video's source again, at once.
 ///
 /// # Errors
-/// [`Code::Conflict`] when the video's state does not allow it, [`Code::NotFound`], [`Code::Unavailable`].
+/// [`Code::Conflict`] if the video's state does not allow it, [`Code::NotFound`] if the video is unknown,
+/// [`Code::Unavailable`] if the database is unavailable.
 pub async fn again(deps: &Deps, tenant: &str, video: VideoId) -> Result<(), Problem> {
     let job = JobId::new(Uuid::now_v7());
     let again = retrying(CALL_TRIES_MAX, || async {
@@ -41,10 +42,10 @@ pub async fn again(deps: &Deps, tenant: &str, video: VideoId) -> Result<(), Prob
     Ok(())
 }
 
-/// Gives up what has been tried for too long while no worker could probe.
+/// Gives up probes that have been retried for too long without a worker that can probe.
 ///
 /// # Errors
-/// [`IndexProblem`]; what is left comes round again.
+/// The database failed; the next round handles the remaining probes.
 pub async fn give_up(deps: &Deps) -> Result<(), IndexProblem> {
     let overdue = probes::overdue(&*deps.db.get().await?, ROUND_MAX).await?;
     for Overdue { job, video, failure } in overdue {

@@ -1,4 +1,4 @@
-//! One instance: its parts put together, its services served, its loops started.
+//! Builds one instance, starts its loops and serves its gRPC services.
 
 use std::{
     sync::{
@@ -47,77 +47,77 @@ use crate::{
     uploads::UploadPolicy,
 };
 
-/// Largest message from a client.
+/// Maximum size of a message from a client.
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
-/// Largest message to a client: a day's index is a few MiB.
+/// Maximum size of a message to a client; the index of a 24-hour video has a few MiB.
 const REPLY_BYTES_MAX: usize = 256 << 20;
-/// Calls and streams of one connection.
+/// Maximum number of concurrent calls and streams per connection.
 const STREAMS_MAX: u32 = 1024;
 const HEADER_BYTES_MAX: u32 = 32 << 10;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a peer may be silent: a dead one is detected within this time.
+/// How long a peer may send nothing: a dead peer is detected within this time.
 pub const SILENCE_MAX: Duration = KEEPALIVE_INTERVAL.saturating_add(KEEPALIVE_TIMEOUT);
-/// Objects that are proven at a time; each is held in memory.
+/// Maximum number of objects that are in admission at a time; each is held in memory.
 const ADMISSIONS_MAX: usize = 4;
-/// Uploaded text tracks that are parsed at a time.
+/// Maximum number of uploaded text tracks that are parsed at a time.
 const TEXT_PARSERS_MAX: usize = 2;
-/// How long a request waits for its turn to have one parsed.
+/// How long a request waits for a free parser.
 const TEXT_WAIT_MAX: Duration = Duration::from_secs(8);
-/// How long parsing one may take; the largest that is allowed takes a fraction of a second.
+/// How long parsing one text track may take; the largest allowed takes a fraction of a second.
 const TEXT_PARSE_MAX: Duration = Duration::from_secs(5);
 /// How long connections may take to close after the soft stop.
 const CLOSE_MAX: Duration = Duration::from_secs(15);
-/// How long a start waits for Postgres.
+/// How long an instance waits for Postgres at its start.
 const START_MAX: Duration = Duration::from_secs(60);
 const START_RETRY: Duration = Duration::from_millis(500);
 
-/// Why an instance cannot start or go on.
+/// Why an instance cannot start or keep running.
 #[derive(Debug, Error)]
 pub enum ServeError {
-    /// The database's URL or schema.
+    /// The database's URL or schema is invalid, or the database is unavailable.
     #[error("prepare the database")]
     Db(#[from] DbError),
-    /// The stores' list.
+    /// The list of stores is invalid, or a store cannot be opened.
     #[error("open the stores")]
     Stores(#[from] StoreError),
-    /// The root keys.
+    /// The root key file cannot be read or is invalid.
     #[error("read the root keys")]
     Keys(#[from] KeyError),
-    /// The profiles file.
+    /// The profiles file cannot be read or is invalid.
     #[error(transparent)]
     Profiles(#[from] ProfilesError),
-    /// The identity provider's variables.
+    /// The identity provider's configuration is invalid.
     #[error("read the identity provider's configuration")]
     Jwt(#[from] JwtConfigError),
-    /// The Redis URL.
+    /// The Redis URL or its CA bundle is invalid.
     #[error("read STREAMING_REDIS_URL")]
     Redis(#[source] RedisError),
-    /// The purge URL.
+    /// The purge URL is invalid.
     #[error("read STREAMING_PURGE_URL")]
     Purge(#[from] PurgeUrlError),
-    /// TLS cannot be spoken, or plaintext not be risked.
+    /// TLS cannot be set up, or plaintext is not allowed on this address.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The listener has no address.
+    /// The listener's address cannot be read.
     #[error("read the listener's address")]
     Address(#[source] std::io::Error),
-    /// The file that the address is written to.
+    /// The file for the bound address cannot be written.
     #[error("write the address file")]
     AddrFile(#[source] std::io::Error),
-    /// Reflection's descriptors.
+    /// The descriptors for gRPC reflection are invalid.
     #[error("offer reflection")]
     Reflection(#[from] tonic_reflection::server::Error),
-    /// The socket.
+    /// The gRPC server failed.
     #[error("serve gRPC")]
     Transport(#[from] tonic::transport::Error),
 }
 
-/// Serves until the soft stop. Returns once the listener is closed and every call has ended; loops end
-/// on the tracker.
+/// Serves until the soft stop. Returns once the listener is closed and every call has ended; the task
+/// tracker waits for the loops.
 ///
 /// # Errors
-/// [`ServeError`]
+/// The configuration is invalid, a component that a start needs is unavailable, or the server failed.
 pub async fn serve(
     config: Config,
     listener: TcpListener,
@@ -171,7 +171,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// The services behind what observes their calls and reads their bearers.
+/// The services, wrapped in the layers that measure calls and verify bearer tokens.
 type Guarded = Router<Stack<JwtLayer, Stack<Calls, Identity>>>;
 
 fn services(deps: &Arc<Deps>) -> Result<Guarded, ServeError> {
@@ -204,10 +204,10 @@ fn services(deps: &Arc<Deps>) -> Result<Guarded, ServeError> {
         .add_service(reflection().build_v1alpha()?))
 }
 
-/// Puts an instance's parts together. Touches nothing but the root key file and the stores' folders.
+/// Builds the state of an instance. Accesses only files and the stores' folders, no network.
 ///
 /// # Errors
-/// [`ServeError`]
+/// A part of the configuration, or a file that it names, is invalid.
 pub fn build(
     config: &Config,
     telemetry: Telemetry,
@@ -215,7 +215,7 @@ pub fn build(
 ) -> Result<Deps, ServeError> {
     let profiles = profiles::load(config.profiles_file.as_deref())?;
     let keys = RootKeys::load(&config.root_key_file)?;
-    // An empty variable is an unset one.
+    // An empty variable counts as unset.
     let redis_url = config.redis_url.as_ref().filter(|url| !url.expose().is_empty());
     let redis = redis_url.map(|url| Redis::new(url.expose(), config.redis_ca_file.as_deref()));
     let redis = redis.transpose();
@@ -271,11 +271,11 @@ fn gauge(meter: &Meter, running: Arc<AtomicI64>) {
         .build();
 }
 
-/// Brings the schema up to date, learns what is revoked, and leaves the public keys in every store for
-/// data planes that start while no control answers.
+/// Migrates the database, loads the revocations, and writes the public keys to every store for data planes
+/// that start while no control instance is reachable.
 ///
 /// # Errors
-/// [`ServeError`]
+/// The database cannot be migrated or read, or stays unavailable for `START_MAX`.
 pub async fn prepare(deps: &Deps) -> Result<(), ServeError> {
     let started = tokio::time::Instant::now();
     let mut told = String::new();

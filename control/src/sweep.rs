@@ -1,4 +1,4 @@
-//! Chores: deleting objects that nothing refers to, and keeping index objects true to their rows.
+//! Chores: deletes objects that no row refers to, and keeps index objects in step with their rows.
 
 use std::collections::HashSet;
 
@@ -21,10 +21,10 @@ use crate::{
 
 const STALE_UPLOADS_MAX: i64 = 100;
 
-/// Does whatever is due.
+/// Runs all chores that are due.
 ///
 /// # Errors
-/// [`IndexProblem`]; the chore comes round again.
+/// The database or a store failed; the chore is retried later.
 pub async fn round(deps: &Deps) -> Result<(), IndexProblem> {
     let (keep, bytes_max) = deps.policy.uploads.refused();
     probes::drop_refused(&*deps.db.get().await?, keep, bytes_max).await?;
@@ -37,24 +37,24 @@ pub async fn round(deps: &Deps) -> Result<(), IndexProblem> {
     }
 }
 
-/// Whether the chore is done with; otherwise it comes round again.
+/// Runs a chore. Returns whether it is finished; otherwise it is retried later.
 async fn perform(deps: &Deps, taken: &Taken) -> Result<bool, IndexProblem> {
     match taken.chore {
         Chore::Index(video) => {
             index::sync_object(&deps.db, &deps.stores, video, &taken.store).await?;
             Ok(true)
         }
-        // Taken by their own loop: a receiver that is slow must not hold up the rest.
+        // Purges have their own loop: a slow receiver must not delay the other chores.
         Chore::Purge(_) => Ok(false),
         Chore::Job(video, job) => sweep_job(deps, &taken.store, video, job).await,
         Chore::Video(video) => sweep_video(deps, taken, video).await,
     }
 }
 
-/// Deletes what an ended job wrote and nothing refers to.
+/// Deletes the objects of an ended job that no row refers to.
 ///
-/// The objects are listed before the rows are read: whatever a retry writes after that is not in the
-/// list, and whatever was in it before is referred to by a row or is rubbish.
+/// The objects are listed before the rows are read. An object that a retry writes later is not in the list,
+/// and a listed object is either named by a row or garbage.
 async fn sweep_job(
     deps: &Deps,
     store: &str,
@@ -70,7 +70,7 @@ async fn sweep_job(
     }
     let mut kept: HashSet<String> = HashSet::new();
     match state {
-        // Its own end queues another sweep.
+        // The end of the job will queue another sweep.
         Some((state, _)) if !state.ended() => return Ok(true),
         Some((state, _)) => {
             kept.extend(outputs::keys(&*db, job).await?);
@@ -88,8 +88,8 @@ async fn sweep_job(
     Ok(true)
 }
 
-/// Deletes a refused source that is kept no longer. The transaction holds the video's row until the object is
-/// gone, so that no other source takes its place meanwhile.
+/// Deletes a refused source that need not be kept any longer. The transaction locks the video's row until
+/// the object is deleted, so that no other source can replace it meanwhile.
 async fn sweep_refused(deps: &Deps, store: &str, video: VideoId) -> Result<bool, IndexProblem> {
     let mut connection = deps.db.get().await?;
     let tx = connection.transaction().await.map_err(DbError::from)?;
@@ -109,7 +109,7 @@ async fn sweep_video(deps: &Deps, taken: &Taken, video: VideoId) -> Result<bool,
         return Ok(true);
     }
     delete(deps, &taken.store, listed).await?;
-    // Later sweeps find its objects by its id alone.
+    // Later sweeps need only its id to find its objects.
     videos::forget(&*deps.db.get().await?, video, deps.policy.grace_seconds).await?;
     Ok(true)
 }
@@ -141,10 +141,10 @@ async fn delete(deps: &Deps, url: &str, keys: Vec<Path>) -> Result<(), IndexProb
     Ok(())
 }
 
-/// Forgets reservations whose source never came.
+/// Deletes videos whose source was never uploaded.
 ///
 /// # Errors
-/// [`IndexProblem`]
+/// The database failed.
 pub async fn stale_uploads(deps: &Deps) -> Result<(), IndexProblem> {
     let seconds = deps.policy.uploads.lasting.expiry;
     let stale = uploads::stale_uploads(&*deps.db.get().await?, seconds, STALE_UPLOADS_MAX).await?;
@@ -155,10 +155,11 @@ pub async fn stale_uploads(deps: &Deps) -> Result<(), IndexProblem> {
     Ok(())
 }
 
-/// Deletes a video: its row becomes a tombstone at once, its objects go soon. False when it was gone.
+/// Deletes a video: its row becomes a tombstone at once, and its objects are queued for deletion. False if
+/// it was deleted already.
 ///
 /// # Errors
-/// [`IndexProblem`]
+/// The database failed.
 pub async fn bury(deps: &Deps, video: VideoId) -> Result<bool, IndexProblem> {
     let mut connection = deps.db.get().await?;
     let tx = connection.transaction().await.map_err(crate::db::DbError::from)?;

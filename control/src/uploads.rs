@@ -1,5 +1,5 @@
-//! Sources on their way in: what tenants may have open, how a source gets under its key, and the rounds
-//! that finish what lost its data plane and sweep what was given up.
+//! Incoming uploads: per-tenant quotas, sealing a source under its final key, and the background round that
+//! finishes uploads whose data plane was lost and deletes abandoned ones.
 
 use api::code::{Code, Problem};
 use media::{JobId, layout};
@@ -23,21 +23,22 @@ use crate::{
     plan, sweep,
 };
 
-/// From the last renewal of a lease until another writer may take it, in seconds. Holders renew it every second.
+/// How long after the last renewal of a lease another writer may take it, in seconds. Holders renew it
+/// every second.
 const LEASE_SECONDS: f64 = 6.0;
-/// From a claim until the lease ends, in seconds. A holder writes only within 2.5 s after a renewal, so that it has
-/// stopped by then even when it heard of no claim.
+/// How long after a claim the lease ends, in seconds. A holder writes only within 2.5 s after a renewal, so
+/// it has stopped by then even if it was not notified of the claim.
 const CLAIM_SECONDS: f64 = 3.0;
-/// The same until an upload that cannot be resumed is given up.
+/// How long after the last renewal an upload that cannot be resumed is given up, in seconds.
 const SINGLE_SECONDS: f64 = 60.0;
-/// S3 wants parts of at least 5 MiB and at most 10 000 of them.
+/// S3 requires parts of at least 5 MiB and allows at most 10 000 of them.
 const PART_BYTES_MIN: u64 = 8 << 20;
 const PARTS_MAX: u64 = 9_000;
 const PART_BYTES_STEP: u64 = 1 << 20;
-/// Uploads of each kind that one round looks at.
+/// Maximum number of uploads of each kind that one round handles.
 const ROUND_MAX: i64 = 100;
 
-/// What tenants may have on its way, and for how long.
+/// Limits on the number, size and duration of tenants' open uploads.
 #[derive(Clone, Copy, Debug)]
 pub struct UploadPolicy {
     /// How long leases and uploads last.
@@ -49,7 +50,7 @@ pub struct UploadPolicy {
 }
 
 impl UploadPolicy {
-    /// As configured.
+    /// The policy that these flags configure.
     pub fn new(args: &UploadArgs) -> Self {
         let expiry = args.upload_expiry.as_secs_f64();
         Self {
@@ -65,15 +66,16 @@ impl UploadPolicy {
         }
     }
 
-    /// How long refused sources are kept, in seconds, and what they and open uploads may hold in all.
+    /// How long refused sources are kept, in seconds, and the maximum size in bytes of a tenant's refused
+    /// sources and open uploads together.
     pub fn refused(&self) -> (f64, i64) {
         (self.rejected_keep, self.bytes_max)
     }
 
-    /// Whether a tenant that has `open` may begin another one of `length` bytes.
+    /// Checks whether a tenant with the uploads `open` may begin another one of `length` bytes.
     ///
     /// # Errors
-    /// [`Code::QuotaExceeded`].
+    /// [`Code::QuotaExceeded`] if the number or the total size of open uploads would exceed its limit.
     pub fn admits(&self, open: Open, length: i64) -> Result<(), Problem> {
         let refused = |text: String| Err(Problem::new(Code::QuotaExceeded, text));
         if open.uploads >= self.open_max {
@@ -86,14 +88,14 @@ impl UploadPolicy {
     }
 }
 
-/// Size of every part but the last, so that a source of `bytes` fits.
+/// Size of every part but the last, such that a source of `bytes` fits into the allowed number of parts.
 pub fn part_bytes(bytes: u64) -> u64 {
     let even = bytes.div_ceil(PARTS_MAX);
     even.next_multiple_of(PART_BYTES_STEP).max(PART_BYTES_MIN)
 }
 
 impl Upload {
-    /// As the store knows it.
+    /// The upload in the form that the store takes.
     fn source(&self) -> Source<'_> {
         Source {
             video: self.video,
@@ -104,11 +106,11 @@ impl Upload {
     }
 }
 
-/// Puts a source of `bytes` under its key and looks whether it is there, whole.
+/// Seals a source of `bytes` under its key and checks that the object exists and has this size.
 ///
 /// # Errors
-/// [`Code::Unavailable`] when the store does not answer, [`Code::Conflict`] or [`Code::InvalidField`]
-/// when the source is not there or not as long.
+/// [`Code::Unavailable`] if the store does not answer, [`Code::Conflict`] if the source is missing,
+/// [`Code::InvalidField`] if its size differs.
 pub async fn seal(
     deps: &Deps,
     video: &Video,
@@ -138,10 +140,10 @@ pub async fn seal(
     }
 }
 
-/// The source is there: its upload is complete and its probe is queued.
+/// Records that the source is stored: completes its upload and queues its probe.
 ///
 /// # Errors
-/// [`Code::Unavailable`] when the database is out of reach.
+/// [`Code::Unavailable`] if the database is unavailable.
 pub async fn queue_probe(deps: &Deps, video: &Video, received: &Received) -> Result<(), Problem> {
     let job = JobId::new(Uuid::now_v7());
     let expiry = deps.policy.uploads.lasting.expiry;
@@ -158,7 +160,7 @@ pub async fn queue_probe(deps: &Deps, video: &Video, received: &Received) -> Res
         Ok(queued)
     })
     .await?;
-    // Not queued: somebody else completed the same upload in this moment.
+    // It is false if another request has just completed the same upload.
     if queued {
         deps.bus.wake(1);
         deps.video_changed(video.id);
@@ -166,10 +168,10 @@ pub async fn queue_probe(deps: &Deps, video: &Video, received: &Received) -> Res
     Ok(())
 }
 
-/// Completes a resumable upload that has all its bytes. Done before, it changes nothing.
+/// Completes a resumable upload that has all its bytes. Repeating it changes nothing.
 ///
 /// # Errors
-/// [`Code::Conflict`] when bytes are missing, or as [`seal`].
+/// [`Code::Conflict`] if bytes are missing; otherwise as for [`seal`] and [`queue_probe`].
 pub async fn finish(deps: &Deps, video: &Video, upload: &Upload) -> Result<(), Problem> {
     if upload.complete {
         return Ok(());
@@ -189,10 +191,11 @@ pub async fn finish(deps: &Deps, video: &Video, upload: &Upload) -> Result<(), P
     queue_probe(deps, video, &received).await
 }
 
-/// Finishes what has all its bytes, gives up what has expired, sweeps what was given up.
+/// Finishes uploads that have all their bytes, gives up expired ones, and deletes the bytes of those that
+/// were given up.
 ///
 /// # Errors
-/// [`IndexProblem`]; what is left comes round again.
+/// The database or a store failed; the next round handles the remaining uploads.
 pub async fn round(deps: &Deps) -> Result<(), IndexProblem> {
     let db = deps.db.get().await?;
     let unfinished = endings::unfinished(&*db, ROUND_MAX).await?;
@@ -209,7 +212,7 @@ pub async fn round(deps: &Deps) -> Result<(), IndexProblem> {
     for video in expired {
         let row = videos::find(&*deps.db.get().await?, video).await?;
         match row.map(|row| row.state) {
-            // It would have taken the place of a source that is still there.
+            // It was to replace a source that is still stored, so only the upload is given up.
             Some(VideoState::Failed) => {
                 endings::give_up(&*deps.db.get().await?, video).await?;
             }
@@ -226,7 +229,7 @@ async fn sweep_dead(deps: &Deps) -> Result<(), IndexProblem> {
     let dead = endings::dead(&*db, ROUND_MAX).await?;
     drop(db);
     for upload in dead {
-        // A store that is configured no longer cannot be swept.
+        // Objects in a store that has been removed from the configuration cannot be deleted.
         let Some(store) = deps.stores.get(&upload.store) else { continue };
         discard(store, &upload).await?;
         endings::forget(&*deps.db.get().await?, upload.id).await?;

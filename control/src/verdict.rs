@@ -1,37 +1,38 @@
-//! What becomes of a task after an attempt without success. Pure.
+//! Decides whether a task is retried after a failed attempt. No I/O.
 //!
-//! **Invariant:** only a finding about the bytes blames a source, and while a second worker can look at them,
-//! only with that worker's agreement. Whatever else ends a probe is a fault of its host, and is retried.
+//! **Invariant:** a source is rejected only for a defect that a worker found in its bytes and, while a
+//! second worker that can examine it is connected, only if that worker agrees. A probe that fails for any
+//! other reason is retried, because the fault lies with its host.
 
 use std::{str::FromStr, time::Duration};
 
 use crate::domain::{Failure, TaskKind};
 
-/// Probes of one source that end without a finding before it is given up.
+/// Attempts of one source's probe that end without a finding before it is given up.
 pub const PROBE_TRIES_MAX: u32 = 8;
-/// Healthy workers on which a probe ends without a finding before it is given up.
+/// Number of healthy workers on which a probe ends without a finding before it is given up.
 const FAULTED_WORKERS_MAX: usize = 2;
-/// From the first queuing of a probe until it is given up, in seconds.
+/// How long after it was first queued a probe is given up, in seconds.
 pub const PROBE_SECONDS_MAX: f64 = 24.0 * 3600.0;
-/// Doublings beyond this exceed any backoff.
+/// Maximum number of times that a backoff is doubled; more would exceed any backoff.
 const DOUBLINGS_MAX: u32 = 20;
-/// The code of a probe that was given up; its source is kept.
+/// The error code of a probe that was given up; its source is kept.
 pub const PROBE_FAILED: &str = "probe_failed";
 
-/// What the end of an attempt is about.
+/// The cause of a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// A finding about the source's bytes.
+    /// A defect in the source's bytes.
     Source,
-    /// The host, which afterwards probed its own sample well.
+    /// The host, although it probed its own sample successfully afterwards.
     HealthyHost,
-    /// The host, which fails to probe its own sample: it says nothing, and the attempt does not count.
+    /// The host, which fails to probe its own sample. The attempt proves nothing and does not count.
     UnhealthyHost,
-    /// Unknown: the worker is gone, or did not say.
+    /// Unknown: the worker is lost, or did not report a cause.
     Unknown,
 }
 
-/// Pauses between the tries of a probe; the last one repeats.
+/// Pauses between the attempts of a probe; the last one repeats.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RetryDelays {
     seconds: [f64; Self::COUNT_MAX],
@@ -41,7 +42,7 @@ pub struct RetryDelays {
 impl RetryDelays {
     const COUNT_MAX: usize = 8;
 
-    /// The pause after try number `attempt`, which counts from 1.
+    /// The pause after this attempt, counted from 1.
     fn after(&self, attempt: u32) -> f64 {
         let index = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
         self.seconds[index.min(self.count - 1)]
@@ -72,37 +73,37 @@ impl FromStr for RetryDelays {
     }
 }
 
-/// Where a leased task stands when its attempt ends.
+/// The state of a leased task at the end of its attempt.
 #[derive(Clone, Debug)]
 pub struct Standing {
-    /// What it does.
+    /// The kind of the task.
     pub kind: TaskKind,
-    /// Leases so far, this one included.
+    /// Number of leases so far, including this one.
     pub attempt: u32,
-    /// Leases of other kinds than probes before the task counts as poison.
+    /// Maximum number of leases, after which the task fails for good; does not apply to probes.
     pub attempts_max: u32,
-    /// Seconds since it was queued.
+    /// Seconds since the task was queued.
     pub age_seconds: f64,
     /// The worker whose attempt ends.
     pub worker: String,
-    /// Workers with a finding about the bytes, from earlier attempts.
+    /// Workers that found a defect in the bytes in earlier attempts.
     pub findings: Vec<String>,
-    /// Healthy workers without one, from earlier attempts.
+    /// Healthy workers whose earlier attempts ended without such a finding.
     pub faulted_on: Vec<String>,
-    /// Another worker is connected that could do it.
+    /// Whether another worker that can run the task is connected.
     pub others: bool,
 }
 
-/// What becomes of the task.
+/// The decision about the task.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Next {
-    /// Another attempt, after so many seconds.
+    /// Another attempt, after this many seconds.
     Again(f64),
     /// No further attempt.
     End(Failure),
 }
 
-/// Decides; `backoff_seconds` and `retryable` are as the attempt's end says.
+/// Decides about the task; the failed attempt reports `retryable` and `backoff_seconds`.
 pub fn next(
     standing: &Standing,
     (failure, cause): (&Failure, Cause),
@@ -141,13 +142,13 @@ fn probe(
         return Next::End(given_up(failure));
     }
     match cause {
-        // The next worker's turn.
+        // The next worker should probe it at once.
         Cause::Source if !known(&standing.findings) => Next::Again(0.0),
         _ => Next::Again(delays.after(standing.attempt)),
     }
 }
 
-/// The failure of a probe that is given up.
+/// The failure of a probe that is given up; `last` is the failure of its last attempt.
 pub fn given_up(last: &Failure) -> Failure {
     let message =
         format!("the source could not be examined, and is kept: {} ({})", last.message, last.code);

@@ -1,5 +1,5 @@
-//! Admission of pictures, clips and text: all that the plan names and nothing else, each read back from the
-//! store and proven to be whole, of the planned kind and size, or harmless text.
+//! Admission of images, clips and text tracks: exactly the files that the plan names. Each is read back from
+//! the store and must be complete and of the planned type and size; a text track must be safe to serve.
 
 use std::collections::BTreeMap;
 
@@ -27,15 +27,15 @@ use crate::{
     plan::Plan,
 };
 
-/// Largest picture or clip that is taken.
+/// Maximum size of an image or clip.
 const PICTURE_BYTES_MAX: u64 = 64 << 20;
 
-/// What a picture must prove to be.
+/// What a file must be.
 #[derive(Clone, Copy, Debug)]
 enum Proof {
     Jpeg(Size),
     Clip(movie::Wanted),
-    /// Of a film that lasts so many milliseconds.
+    /// A text track of a video of this many milliseconds.
     Text(u64),
 }
 
@@ -66,7 +66,7 @@ impl Proof {
     }
 }
 
-/// Proves and commits a picture task's one offer.
+/// Checks and commits the single offer of an image, preview or text track task.
 pub(super) async fn offered(
     deps: &Deps,
     subject: &Subject,
@@ -112,7 +112,7 @@ pub(super) async fn offered(
     }
 }
 
-/// What the task must make, by name.
+/// The files that the task must produce, by name.
 fn wanted(plan: &Plan, subject: &Subject) -> BTreeMap<String, Proof> {
     match (subject.kind, &plan.pictures, &plan.preview) {
         (TaskKind::Thumbnails, Some(pictures), _) => {
@@ -157,7 +157,7 @@ async fn prove(
     let bytes = fetch(deps, subject, name, &offered.key, offered.bytes).await?;
     let sha256 = offered.sha256;
     let checked = tokio::task::spawn_blocking(move || {
-        // Held until the work ends, also when the worker's stream is gone.
+        // Held until the work ends, even if the worker's stream has closed.
         let _permit = permit;
         if Sha256::digest(&bytes)[..] != sha256 {
             return Err("the stored bytes are not those that were announced".to_owned());
