@@ -1,4 +1,4 @@
-//! Claims and leases: who gets what, who may still say something about it.
+//! Claims and leases: which worker gets which task, and which leases still allow changes to it.
 
 use std::collections::HashSet;
 
@@ -101,7 +101,7 @@ async fn a_worker_gets_only_the_kinds_it_takes() {
     assert_eq!(claimed.iter().map(|c| c.kind).collect::<Vec<_>>(), [TaskKind::Audio]);
 }
 
-/// A film of three seconds in one rung of each codec.
+/// The plan for a video of three seconds with one rendition per codec.
 fn mixed() -> plan::Plan {
     let profile = |codec: media::Codec| media::ladder::Profile {
         name: codec.text().to_owned(),
@@ -136,7 +136,7 @@ async fn a_chunk_goes_only_to_a_worker_that_has_its_encoder() {
     let claimed = claim(&db, &av1, 10).await;
     assert_eq!(rungs(&claimed), ["av1"]);
     assert_eq!(rungs(&claim(&db, &h264, 10).await), ["h264"]);
-    // Nobody else could take it, so the worker that it failed on gets it again.
+    // No other worker has the encoder, so the worker on which it failed gets it again.
     let failed = claimed.iter().find(|c| c.kind == TaskKind::Chunk).unwrap();
     ending::attempt(&*c, lease_of(failed), &setback("ffmpeg_failed"), GRACE).await.unwrap();
     assert!(claim(&db, &h264, 10).await.is_empty());
@@ -161,7 +161,7 @@ async fn a_failed_task_goes_to_another_worker_while_there_is_one() {
     assert!(others.iter().all(|c| c.task != failed.task));
     let again = claim(&db, &second, 1).await.remove(0);
     assert_eq!((again.task, again.attempt), (failed.task, 2));
-    // Alone, the worker that it failed on has to do.
+    // If no other worker is connected, the worker on which it failed gets it again.
     ending::attempt(&*c, lease_of(&again), &setback("ffmpeg_failed"), GRACE).await.unwrap();
     workers::disconnect(&*c, second.worker).await.unwrap();
     assert_eq!(claim(&db, &first, 1).await.remove(0).task, failed.task);
@@ -175,13 +175,13 @@ async fn a_backoff_keeps_a_task_away_for_a_while() {
     let failed = claim(&db, &worker("a"), 1).await.remove(0);
     let slow = Setback { backoff_seconds: 100.0, ..setback("timeout") };
     let mut c = db.get().await.unwrap();
-    // `now()` is the same throughout a transaction.
+    // `now()` does not change within a transaction.
     let tx = c.transaction().await.unwrap();
     ending::attempt(&tx, lease_of(&failed), &slow, GRACE).await.unwrap();
     let left = "SELECT extract(epoch FROM max(run_after) - now())::int8 FROM tasks";
     let left: i64 = tx.query_one(left, &[]).await.unwrap().get(0);
     tx.commit().await.unwrap();
-    // Half to whole of the backoff, capped at a minute.
+    // Between half of the backoff and all of it, but at most one minute.
     assert!((45..=60).contains(&left), "{left}");
     assert!(claim(&db, &worker("b"), 10).await.iter().all(|c| c.task != failed.task));
 }
@@ -221,7 +221,7 @@ async fn a_rescue_that_comes_late_changes_nothing() {
     let c = db.get().await.unwrap();
     let listed = lease::expired(&*c, None, 10).await.unwrap();
     assert_eq!(listed.len(), 2);
-    // One completes, the other is heard of again, both after the rescuer has read its list.
+    // One completes and the other is renewed, both after the reaper has read its list.
     assert!(ending::finish_task(&*c, lease_of(&claimed[0])).await.unwrap());
     let beat = lease::extend(&*c, worker("a").worker, &heartbeat(&claimed[1], 0.5), LEASE).await;
     assert_eq!(beat.unwrap().len(), 1);

@@ -1,4 +1,4 @@
-//! How jobs and videos end, and what is left of them.
+//! How jobs and videos end, and which rows and chores remain.
 
 use control::{
     db::{
@@ -91,7 +91,7 @@ async fn a_retry_keeps_what_was_committed() {
     assert_eq!(state(&db, &claimed[0]).await, "done");
     assert_eq!(state(&db, &claimed[1]).await, "ready");
     assert_eq!(number(&db, "SELECT count(*) FROM tasks WHERE state = 'blocked'").await, 1);
-    // Once cancelled, the outputs are gone, and a retry begins anew.
+    // A cancelled job has no outputs, so a retry starts from the beginning.
     assert!(ending::end_job(&*c, id, &End::Cancelled, GRACE).await.unwrap());
     assert!(!ending::end_job(&*c, id, &End::Cancelled, GRACE).await.unwrap());
     assert_eq!(number(&db, "SELECT count(*) FROM outputs").await, 0);
@@ -195,7 +195,7 @@ async fn of_two_commits_of_one_chunk_one_wins() {
             outputs::fix_init(&*c, id, "360p", b"init").await.unwrap();
             let mine = output("360p", 0, token);
             let won = outputs::insert(&*c, id, &mine, token.cast_signed()).await.unwrap();
-            // A repetition has the same answer.
+            // A repetition returns the same result.
             assert_eq!(outputs::insert(&*c, id, &mine, token.cast_signed()).await.unwrap(), won);
             won
         }
@@ -229,14 +229,14 @@ async fn a_deleted_video_takes_nothing_more_and_is_swept_again() {
     while let Some(chore) = chores::take(&*c).await.unwrap() {
         taken.push(chore);
     }
-    // At once, and when the leases have run out; purges are another loop's.
+    // One sweep runs at once, the other when the leases have expired; purges have their own loop.
     assert_eq!(taken.iter().filter(|t| t.chore == Chore::Video(video)).count(), 2);
     assert_eq!(chores::take_purges(&*c, 10).await.unwrap().len(), 1);
     videos::forget(&*c, video, 60.0).await.unwrap();
     assert_ne!(number(&db, "SELECT count(*) FROM tasks").await, 0);
     videos::forget(&*c, video, 0.0).await.unwrap();
     assert_eq!(number(&db, "SELECT count(*) FROM tasks").await, 0);
-    // The last sweep needs no row.
+    // The last sweep does not need the video's row.
     assert_eq!(
         number(&db, "SELECT count(*) FROM chores WHERE run_after > now() + '50 min'").await,
         1

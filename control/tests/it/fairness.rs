@@ -1,4 +1,4 @@
-//! Tenants share each priority turn by turn, at a cost that does not grow with what waits.
+//! Tenants take turns within each priority, at a cost that does not grow with the queue.
 
 use control::{
     db::{
@@ -19,10 +19,10 @@ use uuid::Uuid;
 
 use crate::rows::{GRACE, LEASE, claim, db, film, lease as lease_of, number, worker};
 
-/// The priority of a film's later chunks.
+/// The priority of a video's later chunks.
 const LATER: i32 = 500;
 
-/// A job of a tenant's own, without tasks.
+/// Creates a job without tasks for a tenant.
 async fn empty_job(db: &Db, tenant: &str) -> (VideoId, JobId) {
     let (video, job) = (VideoId::new(Uuid::now_v7()), JobId::new(Uuid::now_v7()));
     let new = videos::NewVideo {
@@ -51,7 +51,7 @@ fn chunk(ordinal: u32, encoder: &'static str) -> NewTask {
     }
 }
 
-/// A job of a tenant's own with so many chunks.
+/// Creates a job with this many chunks for a tenant.
 async fn queue_for(db: &Db, tenant: &str, chunks: u32, encoder: &'static str) -> JobId {
     let (video, job) = empty_job(db, tenant).await;
     let tasks: Vec<NewTask> = (0..chunks).map(|n| chunk(n, encoder)).collect();
@@ -64,7 +64,7 @@ async fn queue(db: &Db, tenant: &str, chunks: u32) -> JobId {
     queue_for(db, tenant, chunks, "libx264").await
 }
 
-/// Whose tasks come next when `count` slots come free one after the other.
+/// The jobs whose tasks are claimed when `count` slots become free one after the other.
 async fn next(db: &Db, claimer: &Claimer, count: usize) -> Vec<JobId> {
     let mut jobs = Vec::new();
     for _ in 0..count {
@@ -84,7 +84,7 @@ async fn a_flood_of_one_tenant_delays_another_by_two_tasks() {
     assert_eq!(share_of(&next(&db, &fleet, 60).await, flood), 60);
     let small = queue(&db, "b", 1).await;
     assert_eq!(next(&db, &fleet, 3).await, [flood, flood, small]);
-    // More of the flood changes nothing for whoever comes next, and neither does a second job of theirs.
+    // More tasks of the flood do not delay the next newcomer, and neither does the newcomer's own second job.
     queue(&db, "a", 500).await;
     let (one, two) = (queue(&db, "b", 2).await, queue(&db, "b", 20).await);
     let order = next(&db, &fleet, 20).await;
@@ -101,7 +101,7 @@ async fn tenants_that_wait_together_get_equal_shares_and_what_one_leaves_the_oth
         waiting.push(queue(&db, tenant, chunks).await);
     }
     let shares = |jobs: &[JobId]| waiting.iter().map(|j| share_of(jobs, *j)).collect::<Vec<_>>();
-    // The turn that is being served is a's.
+    // The current turn belongs to tenant a.
     assert_eq!(shares(&next(&db, &fleet, 31).await), [11, 10, 10]);
     assert_eq!(shares(&next(&db, &fleet, 60).await), [30, 30, 0]);
     assert_eq!(shares(&next(&db, &fleet, 500).await), [259, 0, 0], "nobody is rationed");
@@ -159,7 +159,7 @@ async fn newcomers_without_end_do_not_starve_who_waits() {
         queue(&db, &format!("newer-{n}"), 1).await;
         served += share_of(&next(&db, &fleet, 1).await, patient);
     }
-    // One slot comes free for every two that arrive; the rounds grow, but none leaves anybody out.
+    // One slot becomes free for every two tenants that arrive: the rounds grow, but each serves all tenants.
     assert!(served >= 4, "{served}");
 }
 
@@ -179,7 +179,7 @@ async fn a_second_attempt_keeps_its_turn_and_a_retried_job_takes_new_ones() {
     };
     lease::set_back(&*c, lease_of(&failed), &setback).await.unwrap().unwrap();
     assert_eq!(claim(&db, &fleet, 1).await.remove(0).task, failed.task);
-    // Its old turn gives no newcomer a head start over those that wait.
+    // Its old turn must not let a newcomer overtake tenants that wait.
     lease::set_back(&*c, failed_again(&db).await, &setback).await.unwrap().unwrap();
     c.execute("UPDATE tasks SET run_after = now() + '1 hour' WHERE attempt > 0", &[])
         .await
@@ -194,7 +194,7 @@ async fn a_second_attempt_keeps_its_turn_and_a_retried_job_takes_new_ones() {
     assert_eq!(share_of(&next(&db, &fleet, 10).await, first), 6);
 }
 
-/// The one lease that counts a second attempt.
+/// The only lease of a second attempt.
 async fn failed_again(db: &Db) -> lease::LeaseId {
     let sql = "SELECT id, token FROM tasks WHERE state = 'leased' AND attempt = 2";
     let row = db.get().await.unwrap().query_one(sql, &[]).await.unwrap();
@@ -210,7 +210,7 @@ async fn an_encoder_that_lags_behind_gives_nobody_a_head_start() {
     let slow = queue_for(&db, "a", 100, "libsvtav1").await;
     let fast = queue(&db, "a", 100).await;
     next(&db, &h264, 50).await;
-    // Both encoders' queues are entered where they are.
+    // A newcomer enters each encoder's queue at that queue's current turn.
     let (quick, thorough) = (queue(&db, "b", 20).await, queue_for(&db, "b", 20, "libsvtav1").await);
     let order = next(&db, &h264, 22).await;
     assert_eq!((share_of(&order, fast), share_of(&order, quick)), (12, 10));
@@ -218,7 +218,7 @@ async fn an_encoder_that_lags_behind_gives_nobody_a_head_start() {
     assert_eq!((share_of(&order, slow), share_of(&order, thorough)), (12, 10));
 }
 
-/// What this connection has read of `tasks` lately: rows by index, rows by scanning.
+/// How many rows of `tasks` this transaction has read: by index, and by sequential scan.
 async fn touched(tx: &impl GenericClient) -> (i64, i64) {
     let sql = "SELECT idx_tup_fetch, seq_tup_read
                FROM pg_stat_xact_user_tables
@@ -227,7 +227,7 @@ async fn touched(tx: &impl GenericClient) -> (i64, i64) {
     (row.get("idx_tup_fetch"), row.get("seq_tup_read"))
 }
 
-/// Counts rows rather than measuring time: the number of rows read must not grow with the queue.
+/// The test counts rows rather than measuring time: the number of rows read must not grow with the queue.
 #[tokio::test]
 async fn claims_read_a_handful_of_rows_of_a_hundred_thousand() {
     const READ_MAX: i64 = 64;
@@ -253,7 +253,7 @@ async fn claims_read_a_handful_of_rows_of_a_hundred_thousand() {
         assert_eq!(after.1, before.1, "{claimer:?}");
         tx.commit().await.unwrap();
     }
-    // And the next ones to come are queued as cheaply.
+    // Queueing further tasks costs as little.
     for tenant in ["tenant-7", "late"] {
         let (video, job) = empty_job(&db, tenant).await;
         let tx = c.transaction().await.unwrap();

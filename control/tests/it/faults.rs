@@ -1,5 +1,5 @@
-//! What goes wrong under an instance: rows that it cannot read, a database that is busy or disagrees, calls
-//! that are lost, and everything failing at once.
+//! Faults that an instance must survive: unreadable rows, a busy database, deadlocks and serialization
+//! failures, silent links, lost wake-ups, a store that rejects a write, and a thousand failures at once.
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,15 +29,15 @@ use crate::{
     rows,
 };
 
-/// A database that the test looks into beside the instance.
+/// An instance's shared parts, and the test's own connection pool for the same database.
 async fn shared() -> (Arc<Shared>, Db) {
     let shared = Shared::new(database().await);
     let db = Db::new(&shared.database, 4).unwrap();
     (shared, db)
 }
 
-/// Unreadable leases remain after a newer version was rolled back. There is more than a page of them, all
-/// older than the lease that can be rescued.
+/// After a newer version was rolled back, leases remain whose rows cannot be read. They fill more than one
+/// page of the reaper and are all older than the lease that it can end.
 #[tokio::test]
 async fn leases_that_cannot_be_rescued_hold_up_none_that_can() {
     let (shared, db) = shared().await;
@@ -60,7 +60,7 @@ async fn leases_that_cannot_be_rescued_hold_up_none_that_can() {
     let job = caller.jobs().create_job(request).await.unwrap().into_inner();
     worker.want(1).await;
     let lost = worker.lease().await;
-    // In between, the loop pauses as after every failure.
+    // The loop pauses in between, as after every failure.
     let rescued = async {
         loop {
             let job = caller.job(&job.job_id).await;
@@ -77,7 +77,7 @@ async fn leases_that_cannot_be_rescued_hold_up_none_that_can() {
     plane.stop().await;
 }
 
-/// No packet reports that the link is down, and the lease still has a long time to run.
+/// No packet reports that the link is down, and the lease is far from its end.
 #[tokio::test]
 async fn a_worker_behind_a_link_that_went_silent_is_let_go() {
     let (shared, db) = shared().await;
@@ -91,7 +91,7 @@ async fn a_worker_behind_a_link_that_went_silent_is_let_go() {
     proxy.set(Mode::Hold);
     let mut near = plane.worker("near").await;
     near.want(4).await;
-    // Two pings' time, and as much again for a slow machine.
+    // Twice the time in which a dead peer is detected, and a margin for slow machines.
     let deadline = 2 * control::server::SILENCE_MAX + DEADLINE;
     let again = tokio::time::timeout(deadline, async {
         loop {
@@ -167,7 +167,7 @@ async fn deadlocks_and_serialization_failures_are_tried_again() {
         tokio::join!(both([one, two]), both(other));
         assert!(tries.into_inner() >= 3, "{level:?}: nobody was in anybody's way");
     }
-    // What passes is retried, what does not is not.
+    // Transient errors are retried, others are not.
     let calls = std::sync::atomic::AtomicU32::new(0);
     let fails = |sql: &'static str| {
         let (db, calls) = (&db, &calls);
@@ -209,7 +209,7 @@ async fn a_store_that_refuses_the_final_index_costs_no_attempt() {
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
     let video = film::upload(&plane, &mut worker).await;
-    // Where the object should be, the store has something else.
+    // A folder stands where the object would be written.
     let obstacle = plane.shared.store().join(layout::index(video.parse().unwrap())).join("x");
     std::fs::create_dir_all(&obstacle).unwrap();
     let request = caller.ask(v1::CreateJobRequest { video_id: video, ..Default::default() });
@@ -249,7 +249,7 @@ async fn tasks_that_fail_together_come_back_spread_out() {
         c.batch_execute("UPDATE tasks SET run_after = now()").await.unwrap();
         let claimed = rows::claim(&db, &rows::worker("fleet"), TASKS).await;
         assert_eq!(claimed.len() as u32, TASKS);
-        // One moment: now() stands still in a transaction.
+        // One transaction, so that all tasks fail at the same time: now() does not change within it.
         let tx = c.transaction().await.unwrap();
         for task in &claimed {
             let setback = Setback {

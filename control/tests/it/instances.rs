@@ -1,4 +1,4 @@
-//! Several instances of one service, and a database that restarts under them.
+//! Several instances of one service, restarts of instances, and a restart of the database.
 
 use api::v1;
 use authz::Role;
@@ -25,7 +25,7 @@ async fn what_one_instance_does_the_other_one_knows() {
     let request = watcher.ask(v1::WatchChangesRequest {});
     let mut changes = watcher.playback().watch_changes(request).await.unwrap().into_inner();
     assert_eq!(changes.message().await.unwrap().unwrap().video_id, "");
-    // Uploaded and queued at one, worked on at the other.
+    // The video is uploaded and its job queued at one instance; the worker is connected to the other.
     let mut worker = one.worker("one").await;
     let video = film::upload(&one, &mut worker).await;
     let heard = async { while changes.message().await.unwrap().unwrap().video_id != video {} };
@@ -39,7 +39,7 @@ async fn what_one_instance_does_the_other_one_knows() {
         assert_eq!(elsewhere.commit(film::work(&lease)).await.refusal, None);
     }
     caller.job_when(&job.job_id, |job| job.state() == v1::JobState::Completed).await;
-    // Revoked at one, refused at the other.
+    // A token that is revoked at one instance is rejected at the other.
     let viewer = one.caller(Role::Viewer);
     let revoke = v1::RevokeTokenRequest { token: viewer.token.clone() };
     viewer.auth().revoke_token(viewer.ask(revoke)).await.unwrap();
@@ -58,7 +58,7 @@ async fn what_one_instance_does_the_other_one_knows() {
 #[tokio::test]
 async fn a_worker_keeps_its_lease_while_its_instance_restarts() {
     let shared = Shared::new(database().await);
-    // The lease must outlast the restart, also on a busy machine.
+    // The lease must outlast the restart, even on a busy machine.
     let first = Plane::with(shared.clone(), &["--lease", "2m"]).await;
     let caller = first.caller(Role::Editor);
     let mut worker = first.worker("one").await;
@@ -92,7 +92,7 @@ async fn a_fleet_keeps_its_leases_while_their_instance_restarts() {
     let db = Db::new(&shared.database, 2).unwrap();
     let film = rows::video(&db).await;
     rows::job(&db, film, 1200).await;
-    // Longer than any machine takes for the restart.
+    // The leases must outlast the restart, even on a slow machine.
     let first = Plane::with(shared.clone(), &["--lease", "2m"]).await;
     let mut held = Vec::new();
     for n in 0..FLEET {
@@ -125,7 +125,7 @@ async fn a_restart_of_postgres_costs_no_job() {
     let mut server = tokio::task::spawn_blocking(Server::new).await.unwrap();
     let database = server.create("streaming", "template0").await;
     let db = Db::new(&database, 1).unwrap();
-    // Longer than any machine takes for the restart.
+    // The leases must outlast the restart, even on a slow machine.
     let plane = Plane::with(Shared::new(database), &["--lease", "2m"]).await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
@@ -133,7 +133,7 @@ async fn a_restart_of_postgres_costs_no_job() {
     let job = create_job(&caller, &video).await;
     worker.want(4).await;
     let leases = [worker.lease().await, worker.lease().await, worker.lease().await];
-    // The test's server acknowledges before it writes; a crash must not take the leases with it.
+    // The test's server acknowledges commits before it writes them; the leases must survive a crash.
     db.get().await.unwrap().batch_execute("CHECKPOINT").await.unwrap();
     let mut server = tokio::task::spawn_blocking(move || {
         server.stop();
@@ -141,14 +141,15 @@ async fn a_restart_of_postgres_costs_no_job() {
     })
     .await
     .unwrap();
-    // People are told at once; the worker is kept waiting and gets its answer.
+    // API calls fail at once; a worker's commit waits for the database and is then answered.
     let status = caller.jobs().list_jobs(caller.ask(v1::ListJobsRequest::default())).await;
     assert_eq!(status.unwrap_err().code(), tonic::Code::Unavailable);
     let commit = worker.offer(film::work(&leases[0])).await;
-    // It is being tried by now: what is no commit at all is refused after it, and without the database.
+    // An invalid commit is rejected without the database. Control takes a worker's messages in order, so by
+    // the time of this reply it is trying the valid one.
     let nonsense = worker.offer(v1::Commit::default()).await;
     assert!(worker.answer(nonsense).await.refusal.is_some());
-    // A heartbeat and a claim meet the same.
+    // A heartbeat and a claim are sent during the outage, too.
     worker.beat(&leases[1], 0.5).await;
     worker.want(4).await;
     let restart = tokio::task::spawn_blocking(move || {

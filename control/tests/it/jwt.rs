@@ -1,5 +1,5 @@
-//! JWTs of an identity provider, whose key server the tests play: every algorithm, rotation, outage,
-//! exchange, revocation, and who is told to slow down.
+//! JWTs of an identity provider, whose key server the tests simulate: every algorithm, rotation, outage,
+//! exchange, revocation, and the rate limit for invalid tokens.
 
 use std::{
     sync::{
@@ -27,7 +27,7 @@ use crate::{
     uploads,
 };
 
-/// A key server that answers what the test says, and counts.
+/// A key server that sends the reply set by the test, and counts requests.
 #[derive(Clone)]
 struct KeyServer {
     reply: Arc<Mutex<String>>,
@@ -118,7 +118,7 @@ async fn every_algorithm_is_a_bearer_and_is_exchanged() {
         let caller = bearer(&plane, &token);
         let request = v1::CreateVideoRequest { title: "mine".to_owned(), ..Default::default() };
         caller.videos().create_video(caller.ask(request)).await.unwrap();
-        // It may not do more than its role, however it is presented.
+        // It grants no more than its role, whether presented itself or exchanged.
         let mint = v1::MintTokenRequest { role: "admin".to_owned(), ..Default::default() };
         let status = caller.auth().mint_token(caller.ask(mint)).await.unwrap_err();
         assert_eq!(status.code(), tonic::Code::PermissionDenied);
@@ -128,7 +128,7 @@ async fn every_algorithm_is_a_bearer_and_is_exchanged() {
         assert!((290..=300).contains(&left), "no longer than the JWT: {left}");
         assert!(!authz::is_jwt(&minted.token));
         assert_eq!(list(&plane, &minted.token).await, Ok(()));
-        // A biscuit is nothing to exchange.
+        // A biscuit cannot be exchanged.
         let again = v1::ExchangeTokenRequest { token: minted.token };
         let status = caller.auth().exchange_token(again).await.unwrap_err();
         assert_eq!(status.code(), tonic::Code::Unauthenticated);
@@ -211,7 +211,7 @@ async fn keys_outlive_their_server_for_a_while_and_then_nobody_gets_in() {
     let plane = plane(&flags).await;
     let token = signer.token(&good("viewer"));
     assert_eq!(code(&plane, &token).await, None);
-    // Whatever is no key set changes nothing, and a redirect is not followed.
+    // A reply that is not a key set changes nothing, and redirects are not followed.
     let elsewhere = format!("Location: {}\r\n", server.url);
     server.say("302 Found", &elsewhere, "");
     let unknown = Signer::eddsa("b").token(&good("viewer"));
@@ -248,7 +248,7 @@ async fn a_revoked_jwt_is_refused_and_so_is_its_exchange() {
     let token = signer.token(&good("viewer"));
     let caller = bearer(&plane, &token);
     let admin = plane.caller(Role::Admin);
-    // What it was exchanged for before ends with it, and what was made of that.
+    // Revoking the JWT also revokes the biscuit that it was exchanged for, and tokens derived from that.
     let request = v1::ExchangeTokenRequest { token: token.clone() };
     let exchanged = caller.auth().exchange_token(request).await.unwrap().into_inner().token;
     let narrowed = authz::narrow(&exchanged, &authz::Restriction::default()).unwrap();
@@ -272,7 +272,7 @@ async fn a_revoked_jwt_is_refused_and_so_is_its_exchange() {
     let request = v1::ExchangeTokenRequest { token };
     let status = caller.auth().exchange_token(request).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::Unauthenticated);
-    // Whoever holds a token may end it.
+    // A token may be revoked by its holder.
     editor
         .auth()
         .revoke_token(editor.ask(v1::RevokeTokenRequest { token: other.clone() }))
@@ -303,7 +303,7 @@ async fn a_request_outlives_its_jwt_and_ends_when_that_is_revoked() {
         moved.map(drop).map_err(|status| Problem::from_status(&status).code)
     };
     assert_eq!(advance(0, 1).await, Ok(()));
-    // A call whose body took a while: a data plane says when its request began.
+    // For a request with a long body, the data plane reports when the request began.
     let listed = async |plane_token: &str, began: i64| {
         let mut request = caller.through_plane(plane_token, v1::ListVideosRequest::default());
         request.metadata_mut().insert(api::BEGAN_METADATA, began.into());
@@ -350,7 +350,7 @@ async fn guessing_is_slowed_down_per_client_and_good_tokens_go_on() {
             assert_eq!(code, limited, "{client} {n}");
         }
     }
-    // Without a data plane's token the peer counts, whatever it says of itself.
+    // Without a data plane's token, the limit applies to the peer; the client address it claims is ignored.
     let mut codes = Vec::new();
     for client in ["192.0.2.3", "192.0.2.4", "192.0.2.5", "192.0.2.6", "192.0.2.7", "192.0.2.8"] {
         codes.push(guess(client, None).await);

@@ -1,5 +1,5 @@
-//! A seeded random schedule of everything that can happen to leases, checked against a model: at most
-//! one holder per task, only the holder's word counts, and every job ends.
+//! Seeded random schedules of all operations on leases, checked against a model: a task has at most one
+//! holder, only the holder can change it, and every job ends.
 
 use std::collections::HashMap;
 
@@ -22,12 +22,12 @@ use crate::rows::{GRACE, LEASE, claim, db, expire, job, lease as lease_of, numbe
 const SEEDS: u64 = 4;
 const STEPS: usize = 120;
 
-/// What must be true, by what has been said so far.
+/// The expected state after the steps so far.
 #[derive(Default)]
 struct Model {
     holder: HashMap<TaskId, LeaseId>,
     done: HashMap<TaskId, LeaseId>,
-    /// Every lease there ever was.
+    /// All leases that were ever granted.
     leases: Vec<LeaseId>,
 }
 
@@ -91,7 +91,7 @@ async fn step(db: &Db, model: &mut Model, workers: &[Claimer], rng: &mut StdRng)
             assert_eq!(kept.len() == 1, model.holds(lease));
         }
         (8, Some(lease)) => {
-            // A rescue of a lease that has not run out does nothing.
+            // Reaping a lease that has not expired changes nothing.
             let after = lease::set_back(&*c, lease, &setback(true)).await.unwrap();
             assert!(after.is_none());
         }
@@ -114,14 +114,14 @@ async fn leases_follow_the_model_under_any_schedule() {
         let video = video(&db).await;
         let id = job(&db, video, 300).await;
         let c = db.get().await.unwrap();
-        // Poison is another test's; here attempts do not run out.
+        // Here the number of attempts is unlimited; another test covers the limit.
         c.execute("UPDATE tasks SET attempts_max = 1000000", &[]).await.unwrap();
         let workers = ["a", "b", "c"].map(worker);
         let mut model = Model::default();
         for _ in 0..STEPS {
             step(&db, &mut model, &workers, &mut rng).await;
         }
-        // The faults stop: everything ends.
+        // Without further faults, every task ends.
         expire(&db).await;
         for lease::Expired { lease, .. } in lease::expired(&*c, None, 100).await.unwrap() {
             ending::attempt(&*c, lease, &setback(true), GRACE).await.unwrap();

@@ -16,7 +16,7 @@ use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Streaming, transport::Channel};
 
-/// Nothing in these tests takes longer.
+/// No step of these tests takes longer.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 #[derive(Parser)]
@@ -25,7 +25,7 @@ struct Flags {
     config: Config,
 }
 
-/// What instances of one service share.
+/// The parts that all instances of one service share.
 pub(crate) struct Shared {
     folder: tempfile::TempDir,
     keys: RootKeys,
@@ -40,18 +40,18 @@ impl Shared {
         Arc::new(Self { folder, keys, database })
     }
 
-    /// Where objects lie.
+    /// The folder of the object store.
     pub(crate) fn store(&self) -> PathBuf {
         self.folder.path().join("store")
     }
 
-    /// A token.
+    /// A token that expires in 10 minutes.
     pub(crate) fn token(&self, role: Role, tenant: &str) -> String {
         let grant = Grant { subject: format!("{role}"), tenant: tenant.to_owned(), role };
         self.keys.mint(&grant, SystemClock.now_unix() + 600).unwrap()
     }
 
-    /// A token that ends `seconds` from now.
+    /// A token that expires `seconds` from now.
     pub(crate) fn brief_token(&self, role: Role, seconds: i64) -> String {
         let grant = Grant { subject: format!("{role}"), tenant: "default".to_owned(), role };
         self.keys.mint(&grant, SystemClock.now_unix() + seconds).unwrap()
@@ -62,20 +62,20 @@ impl Shared {
         self.folder.path().join("root.keys")
     }
 
-    /// A token that has ended.
+    /// A token that has expired.
     pub(crate) fn expired(&self, role: Role) -> String {
         let grant = Grant { subject: "late".to_owned(), tenant: "default".to_owned(), role };
         self.keys.mint(&grant, SystemClock.now_unix() - 1).unwrap()
     }
 
-    /// A token that plays a film.
+    /// A playback token.
     pub(crate) fn playback(&self) -> String {
         let video = media::VideoId::new(uuid::Uuid::from_u128(1));
         let grant = authz::PlaybackGrant { video, max_height: None, address: None };
         self.keys.mint_playback(&grant, SystemClock.now_unix() + 600).unwrap()
     }
 
-    /// Another key's token: well-formed, and no good.
+    /// A well-formed token with the signature of another root key.
     pub(crate) fn forged(&self) -> String {
         let subject = "mallory".to_owned();
         let grant = Grant { subject, tenant: "default".to_owned(), role: Role::Admin };
@@ -93,22 +93,23 @@ pub(crate) struct Plane {
 }
 
 impl Plane {
-    /// A service of one instance on a fresh database.
+    /// Starts a service with one instance on an empty database.
     pub(crate) async fn start() -> Self {
         Self::of(Shared::new(crate::postgres::database().await)).await
     }
 
-    /// The same, with leases so short that a test can wait for their end, and for the sweep as long after it.
+    /// The same with leases so short that a test can wait for their end, and for the sweep that follows after
+    /// the same time again.
     pub(crate) async fn brief(lease: &str) -> Self {
         Self::with(Shared::new(crate::postgres::database().await), &["--lease", lease]).await
     }
 
-    /// Another instance of a service.
+    /// Starts another instance of a service.
     pub(crate) async fn of(shared: Arc<Shared>) -> Self {
         Self::with(shared, &[]).await
     }
 
-    /// Another instance with more flags.
+    /// Starts another instance with additional flags.
     pub(crate) async fn with(shared: Arc<Shared>, more: &[&str]) -> Self {
         let store = format!("file://{}", shared.store().display());
         let keys = shared.folder.path().join("root.keys");
@@ -123,7 +124,7 @@ impl Plane {
             "--heartbeat",
             "500ms",
         ];
-        // Tables of bad tokens are no guesses.
+        // Off, because tests send many invalid tokens.
         let defaults = [["--rate-tokens", "off"], ["--lease", "15s"], ["--database-pool", "6"]];
         let defaults = defaults.iter().filter(|default| !more.contains(&default[0])).flatten();
         let flags = arguments.iter().chain(defaults).chain(more);
@@ -139,7 +140,7 @@ impl Plane {
         Self { shared, address, channel, shutdown, served }
     }
 
-    /// Stops as SIGTERM does.
+    /// Stops the instance as SIGTERM does.
     pub(crate) async fn stop(self) {
         self.shutdown.soft.cancel();
         tokio::time::timeout(DEADLINE, self.served).await.unwrap().unwrap().unwrap();
@@ -151,7 +152,7 @@ impl Plane {
         self.caller_of(role, "default")
     }
 
-    /// A caller.
+    /// A caller of this tenant.
     pub(crate) fn caller_of(&self, role: Role, tenant: &str) -> Caller {
         Caller { token: self.shared.token(role, tenant), channel: self.channel.clone() }
     }
@@ -214,13 +215,13 @@ impl Caller {
         PlaybackServiceClient::new(self.channel.clone())
     }
 
-    /// A job as it stands.
+    /// The current state of a job.
     pub(crate) async fn job(&self, job_id: &str) -> v1::Job {
         let request = self.ask(v1::GetJobRequest { job_id: job_id.to_owned() });
         self.jobs().get_job(request).await.unwrap().into_inner()
     }
 
-    /// A job once `reached` says so.
+    /// Waits until `reached` holds for a job.
     pub(crate) async fn job_when(
         &self,
         job_id: &str,
@@ -239,14 +240,14 @@ impl Caller {
     }
 }
 
-/// A worker's end of the stream, played by the test.
+/// The worker's end of a session, driven by the test.
 pub(crate) struct Worker {
     out: mpsc::Sender<WorkerMessage>,
     inbound: Streaming<ControlMessage>,
     pub(crate) token: String,
     pub(crate) welcome: v1::Welcome,
     requests: u64,
-    /// Leases that came while something else was waited for.
+    /// Leases that arrived while the test waited for another message.
     leases: VecDeque<v1::Lease>,
 }
 
@@ -261,7 +262,7 @@ impl Worker {
         };
         let hello = worker_message::Message::Hello(hello);
         out.send(WorkerMessage { message: Some(hello) }).await.unwrap();
-        // A channel of its own: dropping the worker closes the connection as a crash does.
+        // Its own channel, so that dropping the worker closes the connection as a crash does.
         let endpoint = Channel::from_shared(format!("http://{address}")).unwrap();
         let caller = Caller {
             token: plane.shared.token(Role::Worker, "default"),
@@ -279,17 +280,17 @@ impl Worker {
         worker
     }
 
-    /// Says something.
+    /// Sends a message.
     pub(crate) async fn say(&self, message: worker_message::Message) {
         self.out.send(WorkerMessage { message: Some(message) }).await.unwrap();
     }
 
-    /// Wants tasks.
+    /// Requests tasks for this many free slots.
     pub(crate) async fn want(&self, slots: u32) {
         self.say(worker_message::Message::Want(v1::Want { slots, ..v1::Want::default() })).await;
     }
 
-    /// What control says next.
+    /// The next message from control.
     pub(crate) async fn next(&mut self) -> control_message::Message {
         self.next_within(DEADLINE).await
     }
@@ -299,7 +300,7 @@ impl Worker {
         message.expect("control says nothing").unwrap().unwrap().message.unwrap()
     }
 
-    /// Whether control ends the stream, whatever it says before.
+    /// Whether control ends the stream; earlier messages are dropped.
     pub(crate) async fn ends(&mut self) -> bool {
         let drained = async { while let Ok(Some(_)) = self.inbound.message().await {} };
         tokio::time::timeout(DEADLINE, drained).await.is_ok()
@@ -310,7 +311,7 @@ impl Worker {
         self.lease_within(DEADLINE).await
     }
 
-    /// The next lease, when that may take its time.
+    /// The next lease, for which it waits up to `deadline`.
     pub(crate) async fn lease_within(&mut self, deadline: Duration) -> v1::Lease {
         if let Some(lease) = self.leases.pop_front() {
             return lease;
@@ -322,7 +323,7 @@ impl Worker {
         }
     }
 
-    /// The next answer to a heartbeat that names something lost.
+    /// The lost leases of the next heartbeat reply that names any.
     pub(crate) async fn lost(&mut self) -> Vec<String> {
         loop {
             if let control_message::Message::HeartbeatReply(reply) = self.next().await
@@ -333,13 +334,13 @@ impl Worker {
         }
     }
 
-    /// Commits and waits for the answer.
+    /// Sends a commit and waits for the reply.
     pub(crate) async fn commit(&mut self, commit: v1::Commit) -> v1::CommitReply {
         let request = self.offer(commit).await;
         self.answer(request).await
     }
 
-    /// Commits; the number is what the answer will be to.
+    /// Sends a commit and returns its request number.
     pub(crate) async fn offer(&mut self, mut commit: v1::Commit) -> u64 {
         self.requests += 1;
         commit.request = self.requests;
@@ -347,7 +348,7 @@ impl Worker {
         self.requests
     }
 
-    /// The answer to a commit.
+    /// Waits for the reply to the commit with this request number.
     pub(crate) async fn answer(&mut self, request: u64) -> v1::CommitReply {
         loop {
             match self.next().await {
@@ -361,7 +362,7 @@ impl Worker {
         }
     }
 
-    /// Says that it still works on a lease.
+    /// Sends a heartbeat with the progress of a lease.
     pub(crate) async fn beat(&self, lease: &v1::Lease, fraction: f64) {
         let progress = v1::Progress {
             task_id: lease.task_id.clone(),

@@ -1,4 +1,5 @@
-//! Probes that fail: what blames a source, what is retried, what is kept, and how it is probed again.
+//! Failing probes: which failures blame the source, which are retried, which sources are kept, and how they
+//! are probed again.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -14,7 +15,7 @@ use crate::{
     plane::{Caller, DEADLINE, Plane, Shared, Worker},
 };
 
-/// Retries without pauses.
+/// Flags for retries with pauses of only 10 ms.
 const AT_ONCE: [&str; 2] = ["--probe-retry", "10ms"];
 
 async fn plane(more: &[&str]) -> Plane {
@@ -29,7 +30,7 @@ async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    // Control looks for overdue probes every ten seconds.
+    // Control searches for overdue probes every ten seconds.
     tokio::time::timeout(3 * DEADLINE, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
@@ -43,7 +44,7 @@ async fn video_in(caller: &Caller, id: &str, state: VideoState) -> v1::Video {
     video(caller, id).await
 }
 
-/// Uploads a source in one request, whose reply waits for nothing.
+/// Uploads a source in one request, whose reply does not wait for the probe.
 async fn send(plane: &Plane, caller: &Caller) -> String {
     let (id, complete) = film::send_source(plane, caller).await;
     let complete = v1::CompleteUploadRequest { wait_seconds: 0, ..complete };
@@ -91,7 +92,7 @@ async fn a_finding_is_a_verdict_only_when_a_second_worker_agrees() {
     let good = send(&plane, &caller).await;
     let first = lease(&mut one).await;
     fail(&one, &first, "not_a_video", FailureCause::Source).await;
-    // Wanted by both, it goes to the other one.
+    // Both workers ask for tasks; the other one gets the probe.
     one.want(1).await;
     let second = lease(&mut two).await;
     assert_eq!(second.task_id, first.task_id);
@@ -116,7 +117,7 @@ async fn the_only_workers_finding_is_enough() {
     let mut one = plane.worker("one").await;
     let id = send(&plane, &caller).await;
     let first = lease(&mut one).await;
-    // Another one that cannot probe is no second opinion.
+    // A second worker that cannot probe cannot confirm the finding.
     let two = plane.worker("two").await;
     two.say(Said::Health(v1::Health { can_probe: false, trouble: "no".to_owned() })).await;
     eventually("the trouble is listed", async || troubles(&plane).await.contains(&"no".to_owned()))
@@ -144,7 +145,7 @@ async fn a_worker_that_fails_its_sample_gets_no_probes_until_it_succeeds() {
     fail(&one, &first, "out_of_memory", FailureCause::UnhealthyHost).await;
     one.want(1).await;
     eventually("the trouble is listed", async || troubles(&plane).await == ["killed"]).await;
-    // Claims of this worker are answered in order: whatever it could get, it would have by now.
+    // Messages of one worker are handled in order: a probe for it would have arrived before this reply.
     one.beat(&first, 0.5).await;
     let next = one.next().await;
     assert!(matches!(next, v1::control_message::Message::HeartbeatReply(_)), "{next:?}");
@@ -215,7 +216,7 @@ async fn a_probe_that_no_worker_can_finish_is_given_up_after_a_day() {
     plane.stop().await;
 }
 
-/// Changes rows behind control's back.
+/// Changes rows directly, without an instance.
 async fn execute(plane: &Plane, sql: &str) -> u64 {
     let connected = tokio_postgres::connect(&plane.shared.database, tokio_postgres::NoTls).await;
     let (db, connection) = connected.unwrap();
@@ -226,7 +227,7 @@ async fn execute(plane: &Plane, sql: &str) -> u64 {
     rows
 }
 
-/// Refuses the source of a new video; `one` is the only worker.
+/// Uploads a video whose source is refused; `one` is the only worker.
 async fn refused(plane: &Plane, caller: &Caller, one: &mut Worker) -> String {
     let id = send(plane, caller).await;
     let lease = lease(one).await;
@@ -287,7 +288,7 @@ async fn a_source_that_never_became_playable_can_be_replaced() {
         writer: uuid::Uuid::new_v4().to_string(),
         ..v1::BeginUploadRequest::default()
     };
-    // A replacement that comes to nothing leaves the old source.
+    // An aborted replacement leaves the old source in place.
     caller.uploads().begin_upload(caller.ask(begin())).await.unwrap();
     assert_eq!(reprobe(&caller, &id).await.unwrap_err().code, Code::Conflict);
     let abort =
@@ -332,7 +333,7 @@ async fn probing_again_is_for_editors_of_the_tenant_and_for_sources_that_are_the
     let create = caller.ask(v1::CreateVideoRequest::default());
     let reserved = caller.videos().create_video(create).await.unwrap().into_inner().video_id;
     assert_eq!(reprobe(&caller, &reserved).await.unwrap_err().code, Code::Conflict);
-    // One that waits for its next try is tried at once.
+    // A probe that waits for its next attempt is retried at once.
     let mut one = plane.worker("one").await;
     let first = lease(&mut one).await;
     fail(&one, &first, "timeout", FailureCause::HealthyHost).await;

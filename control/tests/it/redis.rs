@@ -1,4 +1,4 @@
-//! Wake-ups and changes between instances, through a real Redis that also goes away.
+//! Wake-ups and changes between instances over a real Redis, including its outage.
 
 use std::{
     path::Path,
@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::plane::DEADLINE;
 
-/// Runs its arguments until our end of the pipe closes.
+/// A shell script that runs its arguments as a command until standard input closes, then kills it.
 const GUARD: &str = r#"
     "$@" </dev/null >/dev/null 2>&1 & pid=$!
     cat >/dev/null
@@ -70,12 +70,12 @@ async fn instances_hear_each_other_and_outlive_redis() {
     let video = Event::Video(VideoId::new(Uuid::now_v7()));
     here.tell(video.clone());
     hears(&mut heard_there, video.clone()).await;
-    // At home it was heard once, from the bus itself.
+    // The sending instance receives it once, from its own bus.
     hears(&mut heard_here, video.clone()).await;
     here.tell(Event::Revoked(vec![1, 2]));
     hears(&mut heard_there, Event::Revoked(vec![1, 2])).await;
     assert_eq!(bus::next(&mut heard_here).await, Event::Revoked(vec![1, 2]));
-    // A wake-up calls a session of the other instance; the first one stems from connecting.
+    // A wake-up reaches a session of the other instance; the first one is sent on connecting.
     there.ready.notified().await;
     here.wake(1);
     tokio::time::timeout(DEADLINE, there.ready.notified()).await.unwrap();
@@ -84,7 +84,7 @@ async fn instances_hear_each_other_and_outlive_redis() {
     connected(&redis[0], false).await;
     here.tell(video.clone());
     let server = Server::start(folder.path());
-    // What was said meanwhile is lost, and listeners are told so.
+    // Messages sent meanwhile are lost; listeners are notified that they may have missed some.
     hears(&mut heard_there, Event::Everything).await;
     connected(&redis[0], true).await;
     let video = Event::Video(VideoId::new(Uuid::now_v7()));
@@ -102,7 +102,7 @@ async fn hears(events: &mut tokio::sync::broadcast::Receiver<Event>, wanted: Eve
     tokio::time::timeout(DEADLINE, wait).await.unwrap();
 }
 
-/// A client of the test's own, for what data planes keep.
+/// The test's own client, for the metadata that data planes cache.
 async fn client(url: &str) -> fred::prelude::Client {
     use fred::prelude::{Builder, ClientLike, Config};
     let url = url.replace("redis-unix://", "redis+unix://");
@@ -134,27 +134,27 @@ async fn what_data_planes_keep_is_forgotten_with_each_change() {
     };
     let left = async || kept.exists::<i64, _>(names.to_vec()).await.unwrap();
 
-    // Whoever waits finds nothing afterwards.
+    // Once `forget` has returned, the metadata is gone.
     keep().await;
     redis.forget(&[video]).await;
     assert_eq!(left().await, 0);
     let generation: String = kept.get(cached::generation(video)).await.unwrap();
     let ttl: i64 = kept.ttl(cached::generation(video)).await.unwrap();
     assert!((1..=cached::GENERATION_SECONDS).contains(&ttl), "{ttl}");
-    // Changes that are told are forgotten on the way.
+    // Sending a change event invalidates the metadata, too.
     keep().await;
     bus.tell(Event::Video(video));
     eventually(async || left().await == 0).await;
     let next: String = kept.get(cached::generation(video)).await.unwrap();
     assert_ne!(generation, next);
-    // The same change, found again in the rows, forgets nothing that was kept since.
+    // The same change, found again in the rows, does not invalidate metadata that was cached since.
     keep().await;
     redis.forget_unheard(vec![video]).await;
     assert_eq!(left().await, 2);
     redis.forget_unheard(vec![VideoId::new(Uuid::now_v7())]).await;
 
-    // What could not be forgotten is not believed afterwards. The connection does not imply the first epoch:
-    // if Redis was slow to start, control writes it in the next round.
+    // Metadata that could not be invalidated must not be used afterwards, so a new epoch starts. A connection
+    // does not imply the first epoch: if Redis was slow to start, control writes it in the next round.
     let begun = async || kept.exists::<i64, _>(cached::EPOCH).await.unwrap() == 1;
     eventually(begun).await;
     let epoch: String = kept.get(cached::EPOCH).await.unwrap();

@@ -1,4 +1,4 @@
-//! JWTs that are revoked: by what was signed, whatever form the signature has.
+//! Revocation of JWTs by their signed content, regardless of the form of the signature.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ async fn a_revoked_es256_jwt_does_not_live_on_as_its_twin() {
     for text in &dead {
         assert_eq!(code(&plane, text).await, None);
     }
-    // The same claims under another header are another token.
+    // The same claims with another header are another token.
     let other = signer.sign(&json!({"alg": "ES256", "kid": "a"}), &good("viewer"));
     admin.auth().revoke_token(admin.ask(v1::RevokeTokenRequest { token })).await.unwrap();
     for text in &dead {
@@ -77,7 +77,7 @@ async fn what_earlier_releases_revoked_stays_revoked() {
     let db = Db::new(&plane.shared.database, 1).unwrap();
     let token = signer.token(&good("viewer"));
     assert_eq!(code(&plane, &token).await, None);
-    // Their name for a JWT: the digest of its whole text.
+    // Earlier releases identified a JWT by the digest of its whole text.
     let former = blake3::hash(token.as_bytes()).as_bytes().to_vec();
     revocations::add(&*db.get().await.unwrap(), &[former.clone()], None).await.unwrap();
     let refused = async {
@@ -86,7 +86,7 @@ async fn what_earlier_releases_revoked_stays_revoked() {
         }
     };
     tokio::time::timeout(DEADLINE, refused).await.unwrap();
-    // And what is revoked now is revoked for them, too.
+    // Revocations by this release are also stored in the form that earlier releases read.
     let admin = plane.caller(Role::Admin);
     let token = signer.token(&claims("editor", "default", end()));
     let former = blake3::hash(token.as_bytes()).as_bytes().to_vec();

@@ -1,4 +1,4 @@
-//! Rows to test with, made by the functions under test where there is one.
+//! Creates rows for tests, where possible with the functions under test.
 
 use control::{
     db::{
@@ -19,12 +19,12 @@ use media::{
 };
 use uuid::Uuid;
 
-/// A lease's length where the test does not care.
+/// Duration of a lease in seconds, for tests that do not depend on it.
 pub(crate) const LEASE: f64 = 15.0;
-/// After a lease's end.
+/// How long after the end of a lease its former holder may still write, in seconds.
 pub(crate) const GRACE: f64 = 30.0;
 
-/// A small film of `seconds` at 10 frames per second.
+/// A small source of `seconds` at 10 frames per second.
 pub(crate) fn source(seconds: u32) -> Source {
     Source {
         format: "matroska,webm".to_owned(),
@@ -66,17 +66,17 @@ pub(crate) fn film(seconds: u32) -> Plan {
     plan::plan(&source(seconds), &media::ladder::default_profiles(), &wish).unwrap()
 }
 
-/// Whose it is.
+/// The owner of the test's videos.
 pub(crate) fn owner() -> Owner {
     Owner { tenant: "default".to_owned(), subject: "ana".to_owned() }
 }
 
-/// A pool for a fresh database.
+/// A pool for an empty database.
 pub(crate) async fn db() -> Db {
     Db::new(&crate::postgres::database().await, 8).unwrap()
 }
 
-/// A probed video.
+/// Creates a probed video.
 pub(crate) async fn video(db: &Db) -> VideoId {
     let id = VideoId::new(Uuid::now_v7());
     let new = videos::NewVideo {
@@ -102,12 +102,12 @@ pub(crate) async fn video(db: &Db) -> VideoId {
     id
 }
 
-/// A queued transcode of a film of `seconds`.
+/// Queues a transcode of a video of `seconds`.
 pub(crate) async fn job(db: &Db, video: VideoId, seconds: u32) -> JobId {
     job_of(db, video, film(seconds)).await
 }
 
-/// A queued transcode as planned.
+/// Queues a transcode with this plan.
 pub(crate) async fn job_of(db: &Db, video: VideoId, plan: Plan) -> JobId {
     let id = JobId::new(Uuid::now_v7());
     let c = db.get().await.unwrap();
@@ -117,7 +117,7 @@ pub(crate) async fn job_of(db: &Db, video: VideoId, plan: Plan) -> JobId {
     id
 }
 
-/// A worker of that name.
+/// A worker with this name.
 pub(crate) fn worker(name: &str) -> Claimer {
     Claimer {
         worker: WorkerId::new(Uuid::now_v7()),
@@ -128,12 +128,12 @@ pub(crate) fn worker(name: &str) -> Claimer {
     }
 }
 
-/// Claims and starts the jobs, as a session does.
+/// Claims tasks and starts their jobs, as a session does.
 pub(crate) async fn claim(db: &Db, claimer: &Claimer, limit: u32) -> Vec<Claimed> {
     claim_share(db, claimer, Share { limit, priority_min: i32::MIN }).await
 }
 
-/// Claims a share for `claimer`, as a session does.
+/// The same for a share.
 pub(crate) async fn claim_share(db: &Db, claimer: &Claimer, share: Share) -> Vec<Claimed> {
     let c = db.get().await.unwrap();
     let claimed = claim::claim(&*c, claimer, share, LEASE).await.unwrap();
@@ -141,12 +141,12 @@ pub(crate) async fn claim_share(db: &Db, claimer: &Claimer, share: Share) -> Vec
     claimed
 }
 
-/// The lease of a claim.
+/// The lease of a claimed task.
 pub(crate) fn lease(claimed: &Claimed) -> LeaseId {
     LeaseId { task: claimed.task, token: claimed.token }
 }
 
-/// Lets every lease run out.
+/// Makes every lease expire.
 pub(crate) async fn expire(db: &Db) {
     let sql = "UPDATE tasks SET lease_expires = now() - interval '1 second' WHERE state = 'leased'";
     db.get().await.unwrap().execute(sql, &[]).await.unwrap();
@@ -159,12 +159,12 @@ pub(crate) async fn state(db: &Db, claimed: &Claimed) -> String {
     c.query_one(sql, &[&claimed.task.uuid()]).await.unwrap().get("state")
 }
 
-/// One number out of the database.
+/// The number that a query returns.
 pub(crate) async fn number(db: &Db, sql: &str) -> i64 {
     db.get().await.unwrap().query_one(sql, &[]).await.unwrap().get(0)
 }
 
-/// An output as admission would have found it, committed by `token`.
+/// An admitted output, written under the lease with this token.
 pub(crate) fn output(rendition: &str, chunk: u32, token: u64) -> Output {
     Output {
         object: Offered {
@@ -180,7 +180,7 @@ pub(crate) fn output(rendition: &str, chunk: u32, token: u64) -> Output {
     }
 }
 
-/// Commits an output without a task.
+/// Commits an output directly, without a task.
 pub(crate) async fn commit(db: &Db, job: JobId, output: &Output) {
     let c = db.get().await.unwrap();
     let Offered { rendition, init, .. } = &output.object;

@@ -1,5 +1,5 @@
-//! Sessions of workers when preparing a lease is slow, fails, or finds the pool empty: no task is lost, no
-//! place is.
+//! Sessions of workers when preparing a lease is slow, fails, or finds no free database connection: neither
+//! a task nor a slot is lost.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,14 +20,14 @@ use crate::{
     rows,
 };
 
-/// A database that the test looks into beside the instance.
+/// An instance's shared parts, and the test's own connection pool for the same database.
 async fn shared() -> (Arc<Shared>, Db) {
     let shared = Shared::new(database().await);
     let db = Db::new(&shared.database, 4).unwrap();
     (shared, db)
 }
 
-/// Videos that wait for their probe.
+/// Creates `count` videos that wait for their probe.
 async fn probes(db: &Db, count: usize) {
     let c = db.get().await.unwrap();
     for _ in 0..count {
@@ -44,7 +44,7 @@ async fn probes(db: &Db, count: usize) {
     }
 }
 
-/// Works off probes until there are none.
+/// Completes probes as long as there are any.
 async fn probe_all(mut worker: Worker, slots: u32) {
     worker.want(slots).await;
     loop {
@@ -54,8 +54,8 @@ async fn probe_all(mut worker: Worker, slots: u32) {
     }
 }
 
-/// Once a session that waits for a connection keeps the connections of the leases that it prepares, enough
-/// sessions hold the whole pool for good.
+/// If a session kept the connections of the leases that it prepares while it waits for another connection,
+/// enough sessions would hold the whole pool forever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_sessions_on_a_pool_of_two_work_off_every_task() {
     const SESSIONS: usize = 50;
@@ -80,7 +80,8 @@ async fn fifty_sessions_on_a_pool_of_two_work_off_every_task() {
     plane.stop().await;
 }
 
-/// A probe as urgent as any, for a worker whose places may all have been lost before.
+/// Queues a probe, which has express priority, and checks that the worker gets it: that fails if the worker's
+/// slots were lost before.
 async fn gets_a_probe(worker: &mut Worker, db: &Db) {
     probes(db, 1).await;
     let urgent = async {
@@ -95,7 +96,7 @@ async fn gets_a_probe(worker: &mut Worker, db: &Db) {
     assert_eq!(lease.attempt, 1);
 }
 
-/// Waits until so many more leases have been made than `do_it` begins with.
+/// Runs `do_it` and waits until this many more leases have been granted than before.
 async fn claimed_again(db: &Db, leases: i64, do_it: impl AsyncFnOnce()) {
     let before = rows::number(db, "SELECT nextval('lease_tokens')").await;
     do_it().await;
@@ -108,7 +109,7 @@ async fn claimed_again(db: &Db, leases: i64, do_it: impl AsyncFnOnce()) {
     tried.expect("the session claims again by itself, within seconds");
 }
 
-/// No task has an attempt counted that is not under way.
+/// Checks that no task has a counted attempt unless it is leased.
 async fn costs_no_attempt(db: &Db) {
     let sql = "SELECT count(*) FROM tasks WHERE attempt > 0 AND state <> 'leased'";
     assert_eq!(rows::number(db, sql).await, 0);
@@ -121,11 +122,11 @@ async fn leases_that_the_database_keeps_from_being_prepared_cost_no_place_and_no
     let mut worker = plane.worker("one").await;
     let video = rows::video(&db).await;
     rows::job(&db, video, 30).await;
-    // A claim does not read jobs; preparing its leases does.
+    // A claim does not read the table `jobs`; preparing its leases does.
     let mut c = db.get().await.unwrap();
     let tx = c.transaction().await.unwrap();
     tx.batch_execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE").await.unwrap();
-    // The worker sends its two places once.
+    // The worker requests tasks for its two slots only once.
     claimed_again(&db, 4, async || worker.want(2).await).await;
     costs_no_attempt(&db).await;
     tx.rollback().await.unwrap();
@@ -147,7 +148,7 @@ async fn tasks_of_a_store_that_this_instance_does_not_know_hold_up_no_others() {
     claimed_again(&db, 2, async || worker.want(1).await).await;
     gets_a_probe(&mut worker, &db).await;
     costs_no_attempt(&db).await;
-    // An instance that knows the store gets them, on their first attempt.
+    // Once the store is known, the tasks are leased, still on their first attempt.
     c.execute("UPDATE videos SET store = 'file:///nowhere'", &[]).await.unwrap();
     worker.want(1).await;
     let lease = worker.lease().await;
@@ -169,7 +170,7 @@ async fn leases_that_the_store_keeps_from_being_prepared_cost_no_place_and_no_at
         ..Default::default()
     };
     let job = caller.jobs().create_job(caller.ask(request)).await.unwrap().into_inner();
-    // Where the excerpts of the renditions should go, the store has something else.
+    // A file stands where the folder of the renditions' excerpts would be.
     let prefix = layout::job_prefix(video.parse().unwrap(), job.job_id.parse().unwrap());
     let obstacle = plane.shared.store().join(prefix).join("scenes");
     std::fs::create_dir_all(obstacle.parent().unwrap()).unwrap();
@@ -179,7 +180,7 @@ async fn leases_that_the_store_keeps_from_being_prepared_cost_no_place_and_no_at
         let lease = worker.lease().await;
         assert_eq!(worker.commit(film::work(&lease)).await.refusal, None);
     }
-    // Two places for two tasks that cannot be prepared.
+    // Two slots for two tasks whose leases cannot be prepared.
     claimed_again(&db, 4, async || worker.want(2).await).await;
     std::fs::remove_file(&obstacle).unwrap();
     let leases = [worker.lease().await, worker.lease().await];
@@ -187,14 +188,14 @@ async fn leases_that_the_store_keeps_from_being_prepared_cost_no_place_and_no_at
     plane.stop().await;
 }
 
-/// A heartbeat names an older lease of the task, which is lost, while the new lease is being prepared.
+/// A heartbeat names an older, lost lease of the task while the new lease is being prepared.
 #[tokio::test]
 async fn a_lease_that_is_lost_while_it_is_prepared_costs_no_place_and_no_attempt() {
     let (shared, db) = shared().await;
     let plane = Plane::with(shared, &["--lease", "2m"]).await;
     let mut worker = plane.worker("one").await;
     probes(&db, 1).await;
-    // A claim does not read jobs; preparing its leases does.
+    // A claim does not read the table `jobs`; preparing its leases does.
     let mut c = db.get().await.unwrap();
     let tx = c.transaction().await.unwrap();
     tx.batch_execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE").await.unwrap();
@@ -217,7 +218,7 @@ async fn a_lease_that_is_lost_while_it_is_prepared_costs_no_place_and_no_attempt
     plane.stop().await;
 }
 
-/// The worker sent it before the lease reached it.
+/// The worker sent the request before the lease reached it.
 #[tokio::test]
 async fn a_want_that_crosses_a_lease_makes_no_room_for_another() {
     let (shared, db) = shared().await;
@@ -233,7 +234,7 @@ async fn a_want_that_crosses_a_lease_makes_no_room_for_another() {
     for _ in 0..5 {
         worker.say(want(1, 0)).await;
     }
-    // Answered after all of them.
+    // The reply comes after all of them have been handled.
     worker.beat(&first, 0.5).await;
     assert!(matches!(worker.next().await, v1::control_message::Message::HeartbeatReply(_)));
     let leased = "SELECT count(*) FROM tasks WHERE state = 'leased'";

@@ -1,4 +1,5 @@
-//! Leases on uploads: what they allow once the token has expired or was revoked, and how another request claims them.
+//! Upload leases: what they allow once the token has expired or been revoked, and how another request
+//! claims them.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use crate::{
     uploads::{acquire, advance, begin, get, problem, step, store_bytes},
 };
 
-/// From a claim until a lease ends whose holder does not release it, and a margin for slow machines.
+/// How long after a claim a lease ends that its holder does not release, with a margin for slow machines.
 const CLAIM: Duration = Duration::from_secs(5);
 
 fn writer() -> String {
@@ -92,7 +93,7 @@ async fn a_transfer_that_began_with_a_good_token_finishes_after_the_token_expire
         writer: holder,
         ..v1::CompleteUploadRequest::default()
     };
-    // Twice, as after a lost reply: the lease has ended by then.
+    // Sent twice, as after a lost reply: by the second time the lease has ended.
     for _ in 0..2 {
         let request = caller.through_plane(&proof, complete.clone());
         let video = caller.uploads().complete_upload(request).await.unwrap().into_inner();
@@ -113,7 +114,7 @@ async fn revoking_the_token_ends_its_transfer_and_another_token_goes_on() {
     revoke(&plane, &caller.token).await;
     let ended = advance_through(&caller, &proof, step(id, &holder, 3, 4)).await;
     assert_eq!(ended.unwrap_err(), Code::Unauthenticated);
-    // Fresh, of the same subject.
+    // A new token of the same subject.
     let fresh = Caller {
         token: plane.shared.brief_token(Role::Editor, 900),
         channel: plane.channel.clone(),
@@ -142,7 +143,7 @@ async fn a_token_that_expired_can_still_be_revoked() {
     assert!(acquire(&caller, id, 0, &holder).await.held);
     tokio::time::sleep(Duration::from_millis(2100)).await;
     assert!(advance_through(&caller, &proof, step(id, &holder, 0, 1)).await.is_ok());
-    // At another instance, and without Redis.
+    // Revoked at another instance, without Redis.
     revoke(&plane, &token).await;
     let ended = async {
         let keep = step(id, &holder, 1, 1);
@@ -169,7 +170,8 @@ async fn a_request_that_takes_over_waits_for_the_holders_last_write() {
     assert!(!claimed.held && claimed.upload.unwrap().held);
     let told = async { while changes.message().await.unwrap().unwrap().claimed_writer != one {} };
     tokio::time::timeout(DEADLINE, told).await.unwrap();
-    // Also a data plane that heard nothing learns of it, and writes to its end.
+    // A data plane that missed the notification learns of the claim with its next call, and may finish its
+    // write.
     let moved = advance(&caller, step(id, &one, 0, 4)).await.unwrap();
     assert!(moved.claimed);
     assert!(settle(&caller, id).await.held);
@@ -194,7 +196,7 @@ async fn a_holder_that_hangs_loses_its_lease_soon_after_a_claim_and_writes_no_mo
     let asked = Instant::now();
     let settled = async {
         while settle(&caller, id).await.held {
-            // Renewing does not help it.
+            // Renewals do not extend a claimed lease.
             advance(&caller, step(id, &holder, 0, 0)).await.unwrap();
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -1,4 +1,4 @@
-//! The whole way of a video through an instance, and an earlier release's program on the present schema.
+//! A video's whole path through an instance, also with an earlier release's program on the current schema.
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -40,7 +40,7 @@ pub(crate) async fn from_upload_to_index(plane: &Plane) {
     caller.videos().delete_video(request).await.unwrap();
 }
 
-/// Another program's instance. It ends with its stop or when it is dropped.
+/// Starts an instance of another program. It ends when it is stopped or dropped.
 async fn instance(shared: Arc<Shared>, program: &Path) -> Plane {
     let (store, file) = (shared.store(), shared.key_file().with_extension("addr"));
     let mut command = Command::new(program);
