@@ -1,7 +1,8 @@
-//! `up`: the whole service on embedded defaults, as children of this process.
+//! `up`: runs the whole service with built-in defaults, as child processes of this one.
 //!
-//! Start: database, cache, control, data plane, workers; stop: the other way round. Nothing outlives this
-//! process, however it ends: each child asks the kernel for a signal when its parent dies.
+//! It starts the database, the cache, control, the data plane and the workers in this order, and stops them
+//! in reverse order. No child outlives this process, however it ends: each one asks the kernel for a signal
+//! when its parent dies.
 
 mod address;
 mod child;
@@ -53,10 +54,10 @@ use crate::{
 
 const HEALTH_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How everything that is said is written: one process runs one `up`.
+/// Whether messages are written as JSON. Global, because one process runs `up` once.
 static AS_JSON: AtomicBool = AtomicBool::new(false);
 
-/// Starts everything and stays until it is told to stop.
+/// Starts the whole service and runs until a signal stops it.
 pub(crate) fn run(options: &UpArgs, target: &Target, json: bool) -> Result<()> {
     AS_JSON.store(json, Ordering::Relaxed);
     let own_postgres = external(options.database_url.as_deref()).is_none();
@@ -65,10 +66,11 @@ pub(crate) fn run(options: &UpArgs, target: &Target, json: bool) -> Result<()> {
     let profiles = profiles::check(options.profiles_file.as_deref())?;
     let folder = Folder::open(&target.data)?;
     let addresses = Addresses::check(target)?;
-    // Refused here, in one line, and not by a child that dies again and again.
+    // Check the TLS options here, which gives one error message, instead of in a child that exits again and
+    // again.
     options.listen.acceptor(addresses.http, Protocols::Http)?;
     options.listen.acceptor(addresses.grpc, Protocols::Grpc)?;
-    // One thread, see `child`.
+    // A single thread; see `child`.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(live(&Setup { options, programs, profiles, folder, addresses, json }))
 }
@@ -77,7 +79,7 @@ pub(crate) fn run(options: &UpArgs, target: &Target, json: bool) -> Result<()> {
 struct Setup<'a> {
     options: &'a UpArgs,
     programs: Programs,
-    /// Absolute; absent for the built-in ones.
+    /// Absolute path; `None` for the built-in profiles.
     profiles: Option<PathBuf>,
     folder: Folder,
     addresses: Addresses,
@@ -131,7 +133,7 @@ async fn start(setup: &Setup<'_>, stack: &mut Stack) -> Result<()> {
     say(&format!("data plane listens on {http}"));
     let server = served(http, certificate.as_deref());
     stack.start_group(planes.workers(options.workers, &control_url));
-    // The service as a whole is not ready without workers; nor was it asked to be.
+    // Without workers the service as a whole is never ready, so wait for playback only.
     let sign = if options.workers == 0 { "/health/playback" } else { "/health" };
     stack.wait(healthy(&server, sign)).await?;
     if let Some(certificate) = &certificate {
@@ -140,14 +142,14 @@ async fn start(setup: &Setup<'_>, stack: &mut Stack) -> Result<()> {
     runtime::addr::publish(&folder.run().join("grpc.addr"), grpc)?;
     runtime::addr::publish(&folder.run().join("http.addr"), http)?;
     let seconds = begun.elapsed().as_secs_f64();
-    // Only now: encoding would slow the start of everything else down on a small machine.
+    // Last, because on a small machine encoding would slow down the start of everything else.
     let sample = sample::make(&programs.ffmpeg, &folder.root).await;
     let grpc = reachable(grpc);
     Ready { folder, http: &server, grpc, sample: sample.as_deref(), seconds }.print(*json);
     Ok(())
 }
 
-/// Starts the private Postgres unless another is named.
+/// Starts the private Postgres unless a database URL is configured.
 async fn database(setup: &Setup<'_>, stack: &mut Stack) -> Result<String> {
     let Some(programs) = &setup.programs.postgres else {
         return Ok(setup.options.database_url.clone().unwrap_or_default());
@@ -159,7 +161,7 @@ async fn database(setup: &Setup<'_>, stack: &mut Stack) -> Result<String> {
     Ok(postgres.url())
 }
 
-/// Starts the private Redis unless another is named.
+/// Starts the private Redis unless a Redis URL is configured.
 async fn cache(setup: &Setup<'_>, stack: &mut Stack) -> Result<String> {
     let Some(program) = &setup.programs.redis else {
         return Ok(setup.options.redis_url.clone().unwrap_or_default());
@@ -177,35 +179,35 @@ async fn healthy(server: &Server, path: &str) {
     }
 }
 
-/// The certificate that is served. The parts on this machine trust it as it is, whatever its names.
+/// The certificate that is served. Processes on this machine trust it directly, without checking its names.
 fn certificate(listen: &ListenArgs) -> Result<Option<PathBuf>> {
     let files = listen.files()?;
     files.map(|(certificate, _)| std::path::absolute(certificate)).transpose().map_err(Into::into)
 }
 
-/// What somebody on this machine connects to.
+/// The URL at which clients on this machine reach `addr`.
 fn served(addr: SocketAddr, certificate: Option<&Path>) -> Server {
     let scheme = if certificate.is_some() { "https" } else { "http" };
     let url = format!("{scheme}://{}", reachable(addr));
     Server { url, ca_file: certificate.map(Path::to_owned) }
 }
 
-/// Takes the addresses back: who finds them may connect.
+/// Removes the address files, because clients that find one may connect.
 fn withdraw(folder: &Folder) {
     let files = ["http.addr", "grpc.addr", "control.bound", "dataplane.bound", server::CERTIFICATE];
     for name in files {
-        // Mostly there is none.
+        // Usually the file does not exist.
         let _ = fs::remove_file(folder.run().join(name));
     }
 }
 
-/// What an empty variable names is nothing.
+/// An empty variable counts as unset.
 fn external(value: Option<&str>) -> Option<&str> {
     value.map(str::trim).filter(|text| !text.is_empty())
 }
 
-/// Tells the person, or with `--json` the program, what happens. A reader that has gone away must not end
-/// the service.
+/// Prints a status message, as text or, with `--json`, as a JSON line. Write errors are ignored: a reader
+/// that has closed the pipe must not stop the service.
 fn say(text: &str) {
     let mut out = std::io::stdout();
     let _ = if AS_JSON.load(Ordering::Relaxed) {

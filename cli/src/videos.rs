@@ -85,7 +85,7 @@ fn show(json: bool, listed: &Listed<v1::Video>) -> Result<()> {
     Ok(())
 }
 
-/// Size, rate and length, for example "1280x720 25 fps 0:10".
+/// Size, frame rate and duration, for example "1280x720 25 fps 0:10".
 pub(crate) fn summary(metadata: &v1::VideoMetadata) -> String {
     let fps = (metadata.fps * 100.0).round() / 100.0;
     let time = clock(metadata.duration_seconds);
@@ -94,7 +94,7 @@ pub(crate) fn summary(metadata: &v1::VideoMetadata) -> String {
 
 /// Seconds as "1:02:03" or "2:03".
 pub(crate) fn clock(seconds: f64) -> String {
-    // A length that no film has shows as the largest that fits.
+    // A duration out of range is shown as the nearest possible one.
     let whole = seconds.max(0.0).round() as u64;
     let (hours, minutes, seconds) = (whole / 3600, whole / 60 % 60, whole % 60);
     if hours > 0 {
@@ -129,7 +129,7 @@ fn describe(session: &Session<'_>, video: &v1::Video) -> Result<()> {
     Ok(())
 }
 
-/// Where it plays.
+/// Prints the URLs for playback.
 pub(crate) fn links(session: &Session<'_>, video: &v1::Video) -> Result<()> {
     let base = format!("{}/api/stream/{}", session.target.http()?.url, video.video_id);
     output::line(&format!("hls         {base}/hls/playlist.m3u8"))?;

@@ -1,4 +1,5 @@
-//! The two addresses that `up` listens on: checked before anything starts, published once all is ready.
+//! The two addresses that `up` listens on: checked before anything starts, published once everything is
+//! ready.
 
 use std::{
     fs, io,
@@ -16,22 +17,22 @@ use crate::server::Target;
 const HTTP_DEFAULT: &str = "127.0.0.1:8080";
 const GRPC_DEFAULT: &str = "127.0.0.1:50051";
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// The children of an `up` that was killed a moment ago take that moment to end.
+/// The children of an `up` that was just killed need a moment to exit and free their ports.
 const BIND_TRIES: u32 = 10;
 const BIND_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Where to listen; a port may be 0.
+/// The addresses to listen on; a port may be 0.
 pub(crate) struct Addresses {
     pub(crate) http: SocketAddr,
     pub(crate) grpc: SocketAddr,
 }
 
 impl Addresses {
-    /// Reads both and makes sure that nobody listens there.
+    /// Reads both addresses and checks that both can be bound.
     pub(crate) fn check(target: &Target) -> Result<Self> {
         let http = resolve(target.http_addr.as_deref(), HTTP_DEFAULT, "STREAMING_HTTP_ADDR")?;
         let grpc = resolve(target.grpc_addr.as_deref(), GRPC_DEFAULT, "STREAMING_GRPC_ADDR")?;
-        // Both at a time, so that giving them the same port is noticed, too.
+        // Bound at the same time, so that one port given for both is detected, too.
         let _http = bind(http, "STREAMING_HTTP_ADDR")?;
         let _grpc = bind(grpc, "STREAMING_GRPC_ADDR")?;
         Ok(Self { http, grpc })
@@ -70,7 +71,7 @@ pub(crate) async fn bound(file: &Path) -> Result<SocketAddr> {
     }
 }
 
-/// What somebody on this machine connects to.
+/// The address at which clients on this machine reach a listener: loopback if it listens on all addresses.
 pub(crate) fn reachable(mut addr: SocketAddr) -> SocketAddr {
     match addr.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => addr.set_ip(Ipv4Addr::LOCALHOST.into()),

@@ -1,4 +1,4 @@
-//! One supervised child process: started, restarted with backoff when it dies, stopped in steps.
+//! A supervised child process: started, restarted with backoff when it exits, stopped in steps.
 //!
 //! **Invariant:** every child is spawned from the process's first thread (`up` runs on a current-thread
 //! runtime), because the parent-death signal fires when the spawning *thread* ends.
@@ -28,65 +28,66 @@ use super::{log, say};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(15);
-/// A child that lived this long starts again with the shortest backoff.
+/// A child that has run this long is restarted with the shortest backoff.
 const HEALTHY_LIFE: Duration = Duration::from_secs(60);
 const LOG_CHECK_INTERVAL: Duration = Duration::from_secs(5);
-/// What a child gets between the hurried signal and SIGKILL.
+/// Time between the `hurry` signal and SIGKILL.
 const HURRY_PATIENCE: Duration = Duration::from_secs(4);
 
-/// As whom a child runs.
+/// The user that a child runs as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RunAs {
-    /// As whoever runs `up`.
+    /// The user that runs `up`.
     Same,
-    /// As ourselves, but shown to itself as this user.
+    /// The user that runs `up`, mapped to this one in a user namespace.
     Appear(u32),
-    /// As this user.
+    /// This user.
     Become(u32),
-    /// As this user, whom folders do not keep out: they lie below one that only root may enter.
+    /// This user, with the capability to pass folder permissions (`CAP_DAC_OVERRIDE`): its files lie below a
+    /// folder that only root may enter.
     Reach(u32),
 }
 
-/// Work to do before each start, such as clearing what a killed predecessor left.
+/// Work before each start, for example removing the remains of a killed predecessor.
 pub(crate) type Prepare = Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
-/// A child, described.
+/// Describes a child.
 pub(crate) struct Spec {
     pub(crate) name: String,
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<OsString>,
-    /// A file that it reads on standard input.
+    /// A file to pass as standard input.
     pub(crate) input: Option<PathBuf>,
-    /// Start from an empty environment, keeping only `PATH`.
+    /// Whether to start from an empty environment, keeping only `PATH`.
     pub(crate) clear_env: bool,
     pub(crate) env: Vec<(&'static str, OsString)>,
-    /// Variables that it must not see; a name that ends in `*` stands for all that begin so.
+    /// Variables to remove from its environment; a name that ends in `*` is a prefix.
     pub(crate) unset: &'static [&'static str],
     pub(crate) run_as: RunAs,
-    /// What it gets when `up` is killed.
+    /// The signal that it receives when `up` dies.
     pub(crate) death_signal: Signal,
-    /// What it gets when `up` stops it, and for how long each step waits; SIGKILL comes last.
+    /// The signals with which `up` stops it, and how long to wait after each; SIGKILL comes last.
     pub(crate) stop: &'static [(Signal, Duration)],
-    /// What it gets at once when the person asks a second time.
+    /// The signal to send at once when the user asks a second time to stop.
     pub(crate) hurry: Signal,
     pub(crate) log: PathBuf,
-    /// A variable that takes the address in this file once the child has written it: so a restarted
-    /// child keeps the port that clients know.
+    /// A variable to set to the address in this file once the child has written one: a restarted child thus
+    /// keeps the port that clients know.
     pub(crate) pinned: Option<(&'static str, PathBuf)>,
     pub(crate) prepare: Option<Prepare>,
 }
 
-/// How often a child has died, and how the last time.
+/// How often a child has exited, and how it ended the last time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Deaths {
     pub(crate) count: u32,
     pub(crate) last: String,
 }
 
-/// A command that runs `program` through `exec-child`, in a process group of its own, so that Ctrl-C in
-/// the terminal reaches only `up`.
+/// A command that runs `program` through `exec-child`, in its own process group, so that Ctrl-C in the
+/// terminal reaches only `up`.
 pub(crate) fn command(program: &Path, run_as: RunAs, death_signal: Signal) -> Command {
-    // Our own image even after a new build replaced the file.
+    // The running executable, even if a new build has replaced the file.
     let mut command = Command::new("/proc/self/exe");
     command.arg("exec-child");
     command.arg(format!("--parent={}", std::process::id()));
@@ -133,7 +134,7 @@ pub(crate) async fn supervise(
     }
 }
 
-/// One life of the child: how it ended, or nothing when it was stopped.
+/// Runs the child once. Returns how it ended, or `None` when it was stopped.
 async fn live(spec: &Spec, stop: &CancellationToken, hard: &CancellationToken) -> Option<String> {
     if let Some(prepare) = &spec.prepare {
         tokio::select! {
@@ -179,7 +180,7 @@ fn spawn(spec: &Spec) -> io::Result<Child> {
             }
         }
     }
-    // An empty variable counts as unset, also for planes that would not read it so.
+    // An empty variable counts as unset; the planes do not all read it that way.
     for (name, _) in std::env::vars_os().filter(|(_, value)| value.is_empty()) {
         command.env_remove(name);
     }
@@ -211,7 +212,7 @@ async fn end(spec: &Spec, child: &mut Child, hard: &CancellationToken) {
     }
     say(&format!("{} does not stop; killing it", spec.name));
     if let Some(pid) = pid(child) {
-        // Only fails when the group is gone, which is what we want.
+        // This fails only if the group no longer exists, which is fine.
         let _ = killpg(pid, Signal::SIGKILL);
     }
     let _ = child.wait().await;
@@ -223,12 +224,12 @@ fn send(child: &Child, signal: Signal) {
     }
 }
 
-/// The child's id while it has not been reaped, so never somebody else's.
+/// The child's id. `None` once the child has been reaped, so the id is never that of another process.
 fn pid(child: &Child) -> Option<Pid> {
     child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw)
 }
 
-/// An exit, in words.
+/// Describes how a process ended.
 pub(crate) fn describe(status: io::Result<ExitStatus>) -> String {
     match status {
         Err(error) => format!("cannot be waited for: {error}"),

@@ -1,4 +1,4 @@
-//! Root keys and the tokens that `up` hands out.
+//! Root keys and the tokens that `up` mints.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,10 +12,11 @@ use runtime::{Clock, SystemClock};
 use super::folder::{self, Folder};
 use crate::token::TENANT;
 
-/// Tokens are minted afresh at every start; the old ones stay good until they run out.
+/// Every start mints new tokens; the old ones stay valid until they expire.
 const TOKEN_LIFE: Duration = Duration::from_secs(365 * 86_400);
 
-/// Loads the root keys, making them at the first start, and writes the tokens. Returns the keys' file.
+/// Loads the root keys, generating them at the first start, and writes the tokens. Returns the path of the
+/// keys.
 pub(crate) fn prepare(folder: &Folder, given: Option<&Path>) -> Result<PathBuf> {
     let given = given.filter(|path| !path.as_os_str().is_empty());
     let path = given.map_or_else(|| folder.root.join("root.keys"), Path::to_owned);

@@ -1,4 +1,4 @@
-//! The data folder: what lies where, who may read it, and the lock that keeps a second `up` out.
+//! The data folder: its layout, its permissions, and the lock that prevents a second `up` on it.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
@@ -13,14 +13,14 @@ use nix::{
     fcntl::{Flock, FlockArg},
 };
 
-/// The data folder, ours alone until dropped.
+/// The data folder, locked until dropped.
 pub(crate) struct Folder {
     pub(crate) root: PathBuf,
     _lock: Flock<File>,
 }
 
 impl Folder {
-    /// Makes the folder if it is missing and locks it.
+    /// Creates the folder if it is missing and locks it.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         make_private(path).with_context(|| format!("make the data folder {}", path.display()))?;
         let root = path.canonicalize()?;
@@ -45,12 +45,12 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Addresses, tokens and sockets of the present run.
+    /// Addresses, tokens and sockets of the current run.
     pub(crate) fn run(&self) -> PathBuf {
         self.root.join("run")
     }
 
-    /// Postgres' cluster.
+    /// The Postgres cluster.
     pub(crate) fn cluster(&self) -> PathBuf {
         self.root.join("postgres")
     }
@@ -75,19 +75,21 @@ impl Folder {
         self.root.join("admin.token")
     }
 
-    /// Removes what workers of a killed run left behind.
+    /// Removes the files that the workers of a killed run left in the scratch folder.
     pub(crate) fn clear_scratch(&self) -> io::Result<()> {
         fs::remove_dir_all(self.scratch())?;
         make_private(&self.scratch())
     }
 }
 
-/// Makes a folder that only we may enter, with its parents; an existing one is left as it is.
+/// Creates a folder that only its owner may enter, with its parents; leaves an existing one as it
+/// is.
 pub(crate) fn make_private(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Writes a file that only we may read. Readers never see half of it.
+/// Writes a file that only its owner may read. The file is replaced atomically: readers never see a
+/// part of it.
 pub(crate) fn write_private(path: &Path, text: &str) -> Result<()> {
     let draft = path.with_extension("new");
     let write = || {

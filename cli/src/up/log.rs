@@ -1,4 +1,4 @@
-//! The children's log files: appended to by the children themselves, kept below a size by `up`.
+//! The children's log files: the children append to them, `up` limits their size.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -7,9 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A log larger than this moves to `NAME.log.1`, of which one is kept.
+/// A larger log is moved to `NAME.log.1`; one such copy is kept.
 const LOG_BYTES_MAX: u64 = 32 << 20;
-/// How much of a log's end is read to quote it.
+/// How many bytes at the end of a log are searched for its last line.
 const TAIL_BYTES_MAX: u64 = 64 << 10;
 
 /// Opens a log for a child.
@@ -17,14 +17,14 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
-/// Empties a log that has grown too large, keeping one copy. The children hold the file open for
-/// appending, so it is copied and cut rather than renamed; a line written in between is lost.
+/// Truncates a log that has grown too large and keeps one copy. The children hold the file open for
+/// appending, so the file is copied and truncated, not renamed; a line written in between is lost.
 pub(crate) fn bound(path: &Path) {
     let large = fs::metadata(path).is_ok_and(|file| file.len() > LOG_BYTES_MAX);
     if !large {
         return;
     }
-    // A failure leaves a log that is too long, and the next check tries again.
+    // If this fails, the log stays too long and the next check tries again.
     if fs::copy(path, old(path)).is_ok()
         && let Ok(file) = OpenOptions::new().write(true).open(path)
     {
@@ -38,7 +38,7 @@ fn old(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// The last line that says something, to quote when a child does not start.
+/// The last line that is not blank, to be quoted when a child does not start.
 pub(crate) fn last_line(path: &Path) -> Option<String> {
     use std::io::{Read, Seek, SeekFrom};
     let mut file = File::open(path).ok()?;

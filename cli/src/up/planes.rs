@@ -1,4 +1,4 @@
-//! The planes as children: what each is told, and what it must not learn.
+//! The planes as children: the settings that each one receives and those that are kept from it.
 
 use std::{
     ffi::OsString,
@@ -16,11 +16,11 @@ use super::{
     programs::Programs,
 };
 
-/// A draining plane gets its time; a second SIGTERM tells it to drop what runs.
+/// A plane drains first; a second SIGTERM makes it drop the requests or tasks that still run.
 const STOP: &[(Signal, Duration)] =
     &[(Signal::SIGTERM, Duration::from_secs(5)), (Signal::SIGTERM, Duration::from_secs(3))];
 
-/// Control serves its metrics through the data plane, and one address cannot serve two processes.
+/// Control serves its metrics through the data plane, and two processes cannot listen on one address.
 const CONTROL_UNSET: &[&str] =
     &["STREAMING_TOKEN", "STREAMING_TOKEN_FILE", "STREAMING_METRICS_ADDR"];
 const DATAPLANE_UNSET: &[&str] = &[
@@ -40,14 +40,14 @@ const WORKER_UNSET: &[&str] = &[
     "STREAMING_PURGE_URL",
     "STREAMING_ADDR_FILE",
     "STREAMING_METRICS_ADDR",
-    // The stores' keys are control's and the data plane's.
+    // Only control and the data plane hold credentials for the stores.
     "AWS_*",
 ];
 
-/// What the planes share.
+/// Settings that the planes share.
 pub(crate) struct Planes<'a> {
     pub(crate) programs: &'a Programs,
-    /// Absolute; absent for the built-in ones.
+    /// Absolute path; `None` for the built-in profiles.
     pub(crate) profiles: Option<&'a Path>,
     pub(crate) folder: &'a Folder,
     pub(crate) database_url: String,
@@ -58,12 +58,12 @@ pub(crate) struct Planes<'a> {
 }
 
 impl Planes<'_> {
-    /// Where control writes the address that it got.
+    /// The file into which control writes the address that it listens on.
     pub(crate) fn control_bound(&self) -> PathBuf {
         self.folder.run().join("control.bound")
     }
 
-    /// Where the data plane writes the address that it got.
+    /// The file into which the data plane writes the address that it listens on.
     pub(crate) fn dataplane_bound(&self) -> PathBuf {
         self.folder.run().join("dataplane.bound")
     }
@@ -123,7 +123,7 @@ impl Planes<'_> {
         self.plane(&name, self.programs.worker.clone(), "run", env, WORKER_UNSET)
     }
 
-    /// What a listener is told, also when it came by flags.
+    /// The TLS settings of a listener, as variables even if they were given as flags.
     fn tls(&self) -> Vec<(&'static str, OsString)> {
         let mut env = Vec::new();
         if let Ok(Some((cert, key))) = self.listen.files() {
@@ -136,7 +136,7 @@ impl Planes<'_> {
         env
     }
 
-    /// Control's clients trust its certificate as it is.
+    /// Makes control's clients trust its certificate directly.
     fn trust(&self) -> Vec<(&'static str, OsString)> {
         match self.listen.files() {
             Ok(Some((cert, _))) => vec![("STREAMING_TLS_CA_FILE", cert.into())],
@@ -171,7 +171,8 @@ impl Planes<'_> {
     }
 }
 
-/// A local folder as a store's URL. A comma would end it in the list of stores, so it is escaped, too.
+/// The URL of a local folder as a store. A comma would end the URL in the list of stores, so it is escaped,
+/// too.
 pub(crate) fn file_url(path: &Path) -> String {
     let mut url = "file://".to_owned();
     for &byte in path.as_os_str().as_bytes() {

@@ -1,8 +1,9 @@
-//! The private Postgres: one cluster below the data folder, reached by a unix socket and nothing else.
+//! The private Postgres: one cluster below the data folder, reachable only by a Unix socket.
 //!
-//! Postgres refuses to run as root. As root it is therefore shown to itself as the packaged user, in a
-//! user namespace, while its files stay ours; where namespaces are off it really becomes that user, and is
-//! let through when the folder lies where only root may go.
+//! Postgres refuses to run as root. If `up` runs as root, a user namespace therefore maps root to the
+//! packaged user: Postgres sees itself as that user, while its files still belong to root. If user namespaces
+//! are disabled, Postgres really runs as that user, and gets the capability to pass folder permissions if the
+//! data folder lies where only root may enter.
 
 mod paths;
 
@@ -34,11 +35,12 @@ use super::{
 const USER: &str = "streaming";
 const DATABASE: &str = "streaming";
 const PORT: u16 = 5432;
-/// How long the processes of a killed predecessor get to end by themselves.
+/// How long the processes of a killed predecessor get to exit by themselves.
 const LEFTOVER_PATIENCE: Duration = Duration::from_secs(6);
 const POLL_INTERVAL: Duration = Duration::from_millis(25);
 const INIT_PATIENCE: Duration = Duration::from_secs(120);
-/// Fast: aborts what runs and writes a checkpoint. Then immediate: the next start recovers from the log.
+/// First a fast shutdown: it aborts transactions and writes a checkpoint. Then an immediate one: the next
+/// start recovers from the write-ahead log.
 const STOP: &[(Signal, Duration)] =
     &[(Signal::SIGINT, Duration::from_secs(30)), (Signal::SIGQUIT, Duration::from_secs(6))];
 
@@ -47,19 +49,19 @@ const STOP: &[(Signal, Duration)] =
 pub(crate) struct Postgres {
     programs: PathBuf,
     cluster: PathBuf,
-    /// Of the cluster and its sockets, as Postgres and its clients are given them.
+    /// Paths of the cluster and its sockets, as Postgres and its clients receive them.
     paths: Paths,
     log: PathBuf,
     run_as: RunAs,
 }
 
 impl Postgres {
-    /// Decides as whom it runs and where its socket lies, and makes the cluster if there is none.
+    /// Chooses the user and the socket's folder, and creates the cluster if it does not exist.
     pub(crate) async fn prepare(programs: &Path, folder: &Folder) -> Result<Self> {
         let cluster = folder.cluster();
         let run_as = run_as(&cluster).await?;
         if let RunAs::Become(_) = run_as {
-            // It has to pass through our folders to reach its own.
+            // Postgres has to pass through these folders to reach its own.
             for path in [&folder.root, &folder.run()] {
                 fs::set_permissions(path, fs::Permissions::from_mode(0o711))?;
             }
@@ -82,13 +84,13 @@ impl Postgres {
         Ok(postgres)
     }
 
-    /// What the planes connect to, in the key/value form.
+    /// The connection string for the planes, in key/value form.
     pub(crate) fn url(&self) -> String {
         let host = self.paths.sockets.display();
         format!("host={host} port={PORT} user={USER} dbname={DATABASE}")
     }
 
-    /// Removes what lies outside of the data folder, once nothing uses it.
+    /// Removes the files outside of the data folder; to be called once they are no longer used.
     pub(crate) fn tidy(folder: &Folder) {
         Paths::tidy(&folder.root);
     }
@@ -125,7 +127,7 @@ impl Postgres {
         }
     }
 
-    /// Returns once it takes connections.
+    /// Returns once Postgres accepts connections.
     pub(crate) async fn ready(&self) {
         while !self.is_ready() {
             sleep(POLL_INTERVAL).await;
@@ -138,8 +140,9 @@ impl Postgres {
         text.is_ok_and(|text| text.lines().nth(7).is_some_and(|line| line.trim() == "ready"))
     }
 
-    /// After a kill, processes may still be ending and the pid file may name a stranger by now, which
-    /// Postgres would believe to be itself. We hold the folder's lock, so whoever runs here is left over.
+    /// After a kill, processes may still be exiting, and the pid in the pid file may by now belong to an
+    /// unrelated process, which Postgres would take for a running postmaster. `up` holds the folder's lock,
+    /// so every Postgres process found here is a leftover.
     async fn clear_leftovers(&self) {
         let deadline = Instant::now() + LEFTOVER_PATIENCE;
         loop {
@@ -157,13 +160,13 @@ impl Postgres {
         let socket = self.paths.sockets.join(format!(".s.PGSQL.{PORT}"));
         let lock = self.paths.sockets.join(format!(".s.PGSQL.{PORT}.lock"));
         for path in [self.cluster.join("postmaster.pid"), socket, lock] {
-            // Mostly there is none; what cannot be removed makes the start fail with a reason.
+            // Usually the file does not exist; one that cannot be removed makes the start fail with a reason.
             let _ = fs::remove_file(path);
         }
     }
 
-    /// Makes the cluster beside its place and renames it there, so that a killed first start leaves
-    /// nothing that looks whole.
+    /// Creates the cluster in a draft folder and renames it, so that a first start that is killed leaves no
+    /// cluster that looks complete.
     async fn init(&self) -> Result<()> {
         let draft = draft_of(&self.cluster);
         if draft.exists() {
@@ -190,7 +193,7 @@ impl Postgres {
         fs::rename(&draft, &self.cluster).context("put the cluster in place")
     }
 
-    /// Runs one of Postgres' programs to its end.
+    /// Runs one of Postgres's programs until it exits.
     async fn complete(&self, name: &str, args: &[String], input: &str) -> Result<()> {
         let out = log::open(&self.log)?;
         let mut command = command(&self.programs.join(name), self.run_as, Signal::SIGKILL);
@@ -198,7 +201,7 @@ impl Postgres {
         command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
         let mut child = command.spawn().with_context(|| format!("start {name}"))?;
         if let Some(mut stdin) = child.stdin.take() {
-            // A child that fails early closes its end; its exit code says more.
+            // A child that fails early closes its standard input; its exit code is the better error.
             let _ = stdin.write_all(input.as_bytes()).await;
         }
         let status = tokio::time::timeout(INIT_PATIENCE, child.wait()).await;
@@ -212,12 +215,12 @@ impl Postgres {
     }
 }
 
-/// Where a cluster is made, beside its place.
+/// The draft folder in which a cluster is created.
 fn draft_of(cluster: &Path) -> PathBuf {
     cluster.with_extension("new")
 }
 
-/// Whom the cluster's files must belong to, when not to us.
+/// The user that must own the cluster's files; `None` for the user that runs `up`.
 fn owner(run_as: RunAs) -> Option<u32> {
     match run_as {
         RunAs::Become(uid) | RunAs::Reach(uid) => Some(uid),
@@ -225,7 +228,7 @@ fn owner(run_as: RunAs) -> Option<u32> {
     }
 }
 
-/// An existing cluster is run as before: its files tell.
+/// An existing cluster is run as before, which is known from the owner of its files.
 async fn run_as(cluster: &Path) -> Result<RunAs> {
     if !geteuid().is_root() {
         return Ok(RunAs::Same);
@@ -240,7 +243,7 @@ async fn run_as(cluster: &Path) -> Result<RunAs> {
     {
         return really(uid, cluster);
     }
-    // Postgres looks itself up by name, so it has to be a user that exists.
+    // Postgres looks up its own user name, so the user has to exist.
     let packaged = User::from_name("postgres")?;
     let user = packaged.or(User::from_name("nobody")?);
     let uid = user.context("there is no user postgres to run the database as")?.uid.as_raw();
@@ -253,7 +256,7 @@ async fn run_as(cluster: &Path) -> Result<RunAs> {
     really(uid, cluster)
 }
 
-/// As that user, as long as everything above the data folder lets it pass.
+/// Runs as that user; with the capability if a folder above the data folder does not let the user pass.
 fn really(uid: u32, cluster: &Path) -> Result<RunAs> {
     for above in cluster.ancestors().skip(2) {
         let mode = fs::metadata(above).with_context(|| format!("look at {}", above.display()))?;
@@ -270,7 +273,8 @@ async fn namespaces_work(uid: u32) -> bool {
     command.status().await.is_ok_and(|status| status.success())
 }
 
-/// The Postgres processes at work in `cluster`: all of them, the postmaster first, live in that folder.
+/// The Postgres processes of `cluster`: the working directory of each, first of the postmaster, is that
+/// folder.
 fn processes_in(cluster: &Path) -> Vec<Pid> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let mut found = Vec::new();

@@ -1,4 +1,5 @@
-//! The profiles file, checked before anything is started: control would refuse it, but in its log.
+//! Checks the profiles file before anything is started: control would reject it, too, but only in
+//! its log.
 
 use std::{
     fs,
@@ -7,10 +8,11 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-/// The absolute path of a profiles file that control will take; none when none is named.
+/// The absolute path of a valid profiles file; `None` if no file is named.
 ///
 /// # Errors
-/// When the file cannot be read, or after everything that is wrong in it has been told, a line each.
+/// If the file cannot be read or is invalid; each problem in it has been printed on its own line by
+/// then.
 pub(crate) fn check(file: Option<&Path>) -> Result<Option<PathBuf>> {
     let Some(file) = file.filter(|file| !file.as_os_str().is_empty()) else { return Ok(None) };
     let path = file.display();

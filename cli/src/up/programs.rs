@@ -1,4 +1,4 @@
-//! The programs that `up` needs, found before anything is started.
+//! Finds the programs that `up` needs before anything is started.
 
 use std::{
     env, fs,
@@ -8,14 +8,14 @@ use std::{
 use anyhow::{Result, bail};
 use nix::unistd::{AccessFlags, access};
 
-/// Where Debian and Ubuntu keep each major version's programs, outside of `PATH`.
+/// Where Debian and Ubuntu install each major version's programs, outside of `PATH`.
 const POSTGRES_ROOT: &str = "/usr/lib/postgresql";
 
-/// Where everything is.
+/// The paths of the programs.
 pub(crate) struct Programs {
-    /// A folder with `postgres` and `initdb`; absent when an external Postgres is used.
+    /// A folder with `postgres` and `initdb`; `None` if an external Postgres is used.
     pub(crate) postgres: Option<PathBuf>,
-    /// Absent when an external Redis is used.
+    /// `None` if an external Redis is used.
     pub(crate) redis: Option<PathBuf>,
     pub(crate) ffmpeg: PathBuf,
     pub(crate) control: PathBuf,
@@ -23,13 +23,13 @@ pub(crate) struct Programs {
     pub(crate) worker: PathBuf,
 }
 
-/// A missing program, and the Debian package that holds it.
+/// Missing programs, each with the Debian package that contains it.
 type Missing = Vec<(String, Option<&'static str>)>;
 
 impl Programs {
-    /// Finds them all, or names every one that is missing.
+    /// Finds all programs, or names every one that is missing.
     ///
-    /// `cluster` is the folder of an existing Postgres cluster, which fixes the major version.
+    /// `cluster` is the folder of the Postgres cluster; an existing one fixes the major version.
     pub(crate) fn find(own_postgres: bool, own_redis: bool, cluster: &Path) -> Result<Self> {
         let mut missing = Missing::new();
         let postgres = own_postgres.then(|| postgres(cluster, &mut missing)).flatten();
@@ -51,7 +51,7 @@ impl Programs {
     }
 }
 
-/// One line that names what is missing and what to type.
+/// One line that names the missing programs and the commands that install or build them.
 fn complaint(missing: &Missing) -> String {
     let names = missing.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>();
     let mut packages = missing.iter().filter_map(|(_, package)| *package).collect::<Vec<_>>();
@@ -80,7 +80,7 @@ fn tool(name: &str, shown: &str, package: &'static str, missing: &mut Missing) -
     found
 }
 
-/// A plane's program lies beside our own; failing that it may be installed.
+/// A plane's program: next to this executable, or else on `PATH`.
 fn plane(name: &str, missing: &mut Missing) -> Option<PathBuf> {
     let beside = env::current_exe().ok().and_then(|own| Some(own.parent()?.join(name)));
     let found = beside.filter(|path| is_program(path)).or_else(|| on_path(name));
@@ -90,7 +90,7 @@ fn plane(name: &str, missing: &mut Missing) -> Option<PathBuf> {
     found
 }
 
-/// The newest Postgres, or the one that an existing cluster was made by.
+/// The newest Postgres, or the version with which an existing cluster was created.
 fn postgres(cluster: &Path, missing: &mut Missing) -> Option<PathBuf> {
     let wanted = fs::read_to_string(cluster.join("PG_VERSION")).ok();
     let wanted = wanted.as_deref().and_then(|text| text.trim().parse::<u32>().ok());
@@ -100,7 +100,7 @@ fn postgres(cluster: &Path, missing: &mut Missing) -> Option<PathBuf> {
         Some(version) => found.into_iter().find(|(major, _)| *major == version),
         None => found.pop(),
     };
-    // A version that PATH alone knows; Postgres itself checks that it fits the cluster.
+    // A version that is found only on `PATH`; Postgres itself checks that it fits the cluster.
     let on_path = || Some(on_path("initdb")?.canonicalize().ok()?.parent()?.to_owned());
     let folder = newest.map(|(_, folder)| folder).or_else(on_path);
     let folder = folder.filter(|folder| is_program(&folder.join("postgres")));
@@ -127,7 +127,7 @@ fn installed_postgres() -> Vec<(u32, PathBuf)> {
     found
 }
 
-/// A program by path or by name, as a shell would find it.
+/// Finds a program by path or by name, like a shell.
 fn on_path(name: &str) -> Option<PathBuf> {
     if name.contains('/') {
         return Some(PathBuf::from(name)).filter(|path| is_program(path));

@@ -1,4 +1,4 @@
-//! The block that says that all is ready and what to do next.
+//! The block of text that `up` prints once everything is ready, with the next steps.
 
 use std::{env, io::Write, net::SocketAddr, path::Path};
 
@@ -7,7 +7,7 @@ use serde_json::json;
 use super::folder::Folder;
 use crate::{output::shell_path, server::Server};
 
-/// What the block tells.
+/// The values in the block.
 pub(crate) struct Ready<'a> {
     pub(crate) folder: &'a Folder,
     pub(crate) http: &'a Server,
@@ -17,11 +17,11 @@ pub(crate) struct Ready<'a> {
 }
 
 impl Ready<'_> {
-    /// Prints it in one piece.
+    /// Prints the block in one piece.
     pub(crate) fn print(&self, json: bool) {
         let text = if json { self.json() } else { self.text() };
         let mut out = std::io::stdout().lock();
-        // A terminal that has gone away must not end the service.
+        // A closed terminal must not stop the service.
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
 
@@ -38,7 +38,7 @@ impl Ready<'_> {
 
     fn text(&self) -> String {
         let (http, grpc) = (&self.http.url, self.grpc);
-        // Of what was started with TLS the certificate must be named.
+        // With TLS, clients need the certificate as an argument.
         let tls =
             self.http.ca_file.as_deref().map(shell_path).filter(|_| http.starts_with("https"));
         let curl = tls.as_ref().map(|file| format!(" --cacert {file}")).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! The private Redis: on a free loopback port behind a password of its own. It holds wake-ups, limits and
-//! caches only, so nothing of it is kept on disk.
+//! The private Redis: on a free loopback port, with its own password. It holds only wake-ups, limits and
+//! caches, so it stores nothing on disk.
 
 use std::{net::TcpListener, path::PathBuf, time::Duration};
 
@@ -31,9 +31,10 @@ pub(crate) struct Redis {
 }
 
 impl Redis {
-    /// Picks a port and writes the configuration, which keeps the password out of process listings.
+    /// Chooses a port and writes the configuration file, which keeps the password out of process listings.
     pub(crate) fn prepare(program: PathBuf, folder: &Folder) -> Result<Self> {
-        // Free now; should somebody take it before Redis does, the start fails and says so.
+        // The port is free now; if another process binds it before Redis does, the start fails with that
+        // error.
         let port = TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr());
         let port = port.context("find a free port for redis")?.port();
         let password = Uuid::new_v4().simple().to_string();
@@ -52,7 +53,7 @@ impl Redis {
         Ok(Self { program, config, log: folder.log("redis"), port, password })
     }
 
-    /// What control connects to.
+    /// The URL for the planes.
     pub(crate) fn url(&self) -> String {
         format!("redis://:{}@127.0.0.1:{}", self.password, self.port)
     }
@@ -62,7 +63,8 @@ impl Redis {
         Spec {
             name: "redis".to_owned(),
             program: self.program.clone(),
-            // By standard input: Redis tells clients the path of its file, and theirs need not take every path.
+            // On standard input: Redis reports the path of its configuration file to clients, and not every
+            // client accepts every path.
             args: vec!["-".into()],
             input: Some(self.config.clone()),
             clear_env: true,
@@ -78,7 +80,7 @@ impl Redis {
         }
     }
 
-    /// Returns once it answers.
+    /// Returns once Redis answers.
     pub(crate) async fn ready(&self) {
         while !self.answers().await.unwrap_or(false) {
             sleep(POLL_INTERVAL).await;

@@ -1,4 +1,5 @@
-//! The children that run, in the order in which they were started; stopped the other way round.
+//! The running children, in the order in which they were started; they are stopped in reverse
+//! order.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -15,7 +16,7 @@ use super::{
     log,
 };
 
-/// While starting, a child that dies this often is given up.
+/// During the start, a child that exits this often counts as failed.
 const START_DEATHS_MAX: u32 = 3;
 const START_PATIENCE: Duration = Duration::from_secs(90);
 const DEATHS_INTERVAL: Duration = Duration::from_millis(50);
@@ -48,7 +49,7 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    /// No children yet; `hard` cuts every stop short.
+    /// A stack without children; `hard` cuts every stop short.
     pub(crate) fn new(hard: CancellationToken) -> Self {
         Self { hard, groups: Vec::new() }
     }
@@ -58,16 +59,17 @@ impl Stack {
         self.start_group(vec![spec]);
     }
 
-    /// Starts children that need nothing of each other; they are stopped together.
+    /// Starts children that do not depend on each other; they are stopped together.
     pub(crate) fn start_group(&mut self, specs: Vec<Spec>) {
         let group = specs.into_iter().map(|spec| run(spec, &self.hard)).collect();
         self.groups.push(group);
     }
 
-    /// Waits for the sign that what was started last is ready.
+    /// Waits for `sign`, the readiness of the group that was started last.
     ///
     /// # Errors
-    /// A child died too often, or it took too long; the last line of its log is quoted.
+    /// If a child has exited too often, or `sign` did not complete in time; the last line of the
+    /// child's log is quoted.
     pub(crate) async fn wait<T>(&self, sign: impl Future<Output = T>) -> Result<T> {
         tokio::select! {
             value = timeout(START_PATIENCE, sign) => value.map_err(|_| self.timeout()),
@@ -81,7 +83,7 @@ impl Stack {
         last.map_or_else(|| anyhow!("nothing was started"), |running| running.failure(&what))
     }
 
-    /// Returns once a child has died too often to go on waiting.
+    /// Returns once a child has exited too often.
     async fn given_up(&self) -> anyhow::Error {
         loop {
             for running in self.groups.iter().flatten() {
@@ -94,7 +96,7 @@ impl Stack {
         }
     }
 
-    /// Stops everything, last started first.
+    /// Stops all children, the last started first.
     pub(crate) async fn stop(self) {
         for group in self.groups.into_iter().rev() {
             let mut stops = group.into_iter().map(Running::stop).collect::<JoinSet<_>>();

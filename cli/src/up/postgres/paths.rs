@@ -1,9 +1,9 @@
-//! The paths that Postgres is given, whatever the data folder is called.
+//! The paths that Postgres receives, short and plain for any data folder.
 //!
-//! Postgres splits its list of socket folders at commas, its clients split the list of hosts there, it holds
-//! paths in buffers of 1024 bytes, `initdb` refuses line breaks, and the path of a unix socket has at most 107
-//! bytes. So where the data folder's path is not short and plain, the sockets lie in a private folder elsewhere,
-//! and the cluster is reached by a link in there.
+//! Postgres splits its list of socket folders at commas, and its clients split the list of hosts there; it
+//! holds paths in buffers of 1024 bytes; `initdb` rejects line breaks; and the path of a Unix socket has at
+//! most 107 bytes. So if the data folder's path is not short and plain, the sockets lie in a private folder
+//! elsewhere, and the cluster is reached by a symbolic link in that folder.
 
 use std::{
     env, fs,
@@ -21,29 +21,29 @@ use nix::unistd::geteuid;
 
 use crate::up::folder::{Folder, make_private};
 
-/// The kernel's limit for a unix socket's path, without the final zero byte.
+/// The kernel's limit for a Unix socket's path, without the final zero byte.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
-/// Postgres' own limit for every path below its cluster, with room for the longest name in there.
+/// Postgres's own limit for every path below its cluster, minus room for the longest name in the cluster.
 const CLUSTER_PATH_BYTES_MAX: usize = 512;
 /// Folders that every user may write to, tried after the system's temporary folder.
 const SHARED: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
-/// Links to the cluster and to the unfinished one.
+/// Links to the cluster and to its draft.
 const LINKS: [&str; 2] = ["cluster", "cluster.new"];
 
-/// Where Postgres finds things.
+/// The paths that Postgres receives.
 #[derive(Clone, Debug)]
 pub(super) struct Paths {
-    /// For unix sockets.
+    /// The folder of the Unix sockets.
     pub(super) sockets: PathBuf,
     /// The cluster.
     pub(super) cluster: PathBuf,
-    /// The cluster while it is made.
+    /// The cluster while it is being created.
     pub(super) draft: PathBuf,
 }
 
 impl Paths {
-    /// Finds the paths for a `cluster` that is made at `draft`; `socket` is the longest name of a socket, and
-    /// everything belongs to `owner`, or to us.
+    /// Chooses the paths for a `cluster` that is created at `draft`. `socket` is the longest name of a
+    /// socket. Everything belongs to `owner`, or else to the user that runs `up`.
     pub(super) fn prepare(
         folder: &Folder,
         (cluster, draft): (&Path, &Path),
@@ -61,8 +61,8 @@ impl Paths {
         let mut given = [cluster.to_owned(), draft.to_owned()];
         for (path, name) in given.iter_mut().zip(LINKS) {
             if !is_plain(path) || bytes(path) > CLUSTER_PATH_BYTES_MAX {
-                // A plain data folder whose path is only too long for its sockets may need no link, and one that
-                // needs links has its sockets elsewhere.
+                // A data folder whose path is plain, but too long for sockets, may need no link; one that
+                // needs links always has its sockets elsewhere.
                 let link = sockets.join(name);
                 relink(path, &link).with_context(|| format!("make {}", link.display()))?;
                 *path = link;
@@ -72,11 +72,12 @@ impl Paths {
         Ok(Self { sockets, cluster, draft })
     }
 
-    /// Removes what lies outside of the data folder, once nothing uses it.
+    /// Removes the files outside of the data folder; to be called once they are no longer used.
     pub(super) fn tidy(root: &Path) {
         for path in candidates(root) {
             if fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir()) {
-                // Mostly there is nothing. What belongs to another user, or is not empty, stays.
+                // Usually there is nothing to remove. A folder that belongs to another user, or is not empty,
+                // stays.
                 LINKS.iter().for_each(|name| drop(fs::remove_file(path.join(name))));
                 let _ = fs::remove_dir(&path);
             }
@@ -88,14 +89,14 @@ fn bytes(path: &Path) -> usize {
     path.as_os_str().len()
 }
 
-/// Whether no program takes any of its bytes for something else.
+/// Whether every byte is one that no program treats specially.
 fn is_plain(path: &Path) -> bool {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-".contains(byte);
     path.as_os_str().as_bytes().iter().all(plain)
 }
 
-/// Private folders outside of the data folder `root`: the same for each start, so that a service that is killed
-/// often leaves one behind.
+/// Private folders outside of the data folder `root`. The names are the same for each start, so that a
+/// service that is killed often leaves only one such folder.
 fn candidates(root: &Path) -> Vec<PathBuf> {
     let mut hasher = DefaultHasher::new();
     root.hash(&mut hasher);
@@ -118,10 +119,10 @@ fn elsewhere(root: &Path, is_fit: impl Fn(&Path) -> bool, owner: Option<u32>) ->
         .context(text)
 }
 
-/// Makes a folder that only `owner`, or we, may enter.
+/// Creates a folder that only `owner`, or else the user that runs `up`, may enter.
 fn own(path: PathBuf, owner: Option<u32>) -> Result<PathBuf> {
     make_private(&path).with_context(|| format!("make {}", path.display()))?;
-    // In a folder that all may write to, another user may have made it first.
+    // In a folder that every user may write to, another user may have created this path first.
     let made = fs::symlink_metadata(&path)?;
     let ours = made.uid() == geteuid().as_raw() || Some(made.uid()) == owner;
     if !made.is_dir() || !ours || made.mode() & 0o077 != 0 {
@@ -198,7 +199,7 @@ mod tests {
                 assert!(is_plain(path) && path.as_os_str().len() < 107, "{name:?}: {path:?}");
             }
             assert_eq!(fs::metadata(&first.sockets).unwrap().mode() & 0o777, 0o700);
-            // What is made at the link lies in the data folder.
+            // A cluster created through the link lies in the data folder.
             fs::create_dir(folder.cluster()).unwrap();
             assert_eq!(first.cluster.canonicalize().unwrap(), folder.cluster());
             assert_eq!(paths(&folder).sockets, first.sockets);
