@@ -1,13 +1,14 @@
-//! Biscuits: mint them, narrow them, verify them; JWTs of an identity provider; what each role may do.
+//! Mints, narrows and verifies biscuits, verifies JWTs of an identity provider, and defines what each role
+//! may do.
 //!
-//! Three properties carry everything else:
-//! - **Who** a token stands for is read from its authority block alone, which only a root key can sign. A
-//!   block that a holder appends may add checks, never rights.
-//! - Every request publishes the same facts (`time`, `operation`, `resource`, `ip`), so that an appended
-//!   check always finds what it asks about, or fails.
-//! - A playback token and a bearer token are different kinds: neither passes where the other is asked for.
+//! The design rests on three properties:
+//! - A token's **identity** is read only from its authority block, which only a root key can sign. A block
+//!   that a holder appends can add checks, never rights.
+//! - Every request provides the same facts (`time`, `operation`, `resource`, `ip`), so that an appended check
+//!   either finds the fact that it refers to, or fails.
+//! - Playback tokens and bearer tokens are different kinds: neither is accepted in place of the other.
 //!
-//! **Invariant:** no network, no clock: the present time is an argument.
+//! **Invariant:** no network access and no clock; callers pass the current time.
 
 mod cost;
 #[cfg(feature = "jwt")]
@@ -27,34 +28,34 @@ pub use narrow::{Restriction, narrow};
 pub use role::{Operation, Role};
 pub use verify::{Playback, Principal, Request, Verifier};
 
-/// Why a token is refused. No variant holds any part of the token.
+/// Why a token is rejected. No variant holds any part of the token.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum AuthError {
-    /// No biscuit, or one that lacks what every token of ours holds.
+    /// Not a biscuit, or one without the facts that every token of this service has.
     #[error("token is malformed")]
     Malformed,
-    /// Signed by a key that we do not know, or changed after signing.
+    /// Signed with an unknown key, or changed after signing.
     #[error("token has no valid signature")]
     BadSignature,
-    /// Its time is over.
+    /// Expired.
     #[error("token has expired")]
     Expired,
-    /// Taken back.
+    /// Revoked.
     #[error("token has been revoked")]
     Revoked,
-    /// Genuine, but it does not allow this; the text says why.
+    /// Genuine, but it does not allow the request; the text says why.
     #[error("the token does not allow this: {0}")]
     Forbidden(String),
-    /// Larger than tokens may be, or with more in it than tokens of ours need.
+    /// Larger than a token may be, or more complex than the tokens of this service need to be.
     #[error("token exceeds a limit")]
     Limit,
-    /// This machine was too busy to evaluate it in time. Says nothing about the holder's rights.
+    /// The machine was too busy to evaluate it in time, which says nothing about the holder's rights.
     #[error("token could not be checked in time")]
     Busy,
 }
 
 impl AuthError {
-    /// A word for a metric's label; the set is closed.
+    /// The reason as a metric's label; the set of values is closed.
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
@@ -68,13 +69,13 @@ impl AuthError {
     }
 }
 
-/// What the verdict on a token is remembered by: its whole text, signature included. A JWT is revoked by
-/// [`JwtNames`].
+/// The key under which a token's verification result is cached: a digest of the whole text, signature
+/// included. JWTs are revoked by their [`JwtNames`] instead.
 pub fn digest(token: &str) -> [u8; 32] {
     *blake3::hash(token.as_bytes()).as_bytes()
 }
 
-/// Whether a bearer token has a JWT's form: biscuits hold no dots.
+/// Whether a bearer token has the form of a JWT: biscuits contain no dots.
 pub fn is_jwt(text: &str) -> bool {
     text.bytes().filter(|byte| *byte == b'.').count() == 2
 }

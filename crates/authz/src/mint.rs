@@ -1,4 +1,4 @@
-//! Minting: what goes into an authority block.
+//! Minting: the content of a token's authority block.
 //!
 //! | kind | facts | checks |
 //! |---|---|---|
@@ -16,41 +16,42 @@ use media::VideoId;
 
 use crate::{AuthError, keys::RootKeys, role::Role};
 
-/// Bytes of a subject or tenant.
+/// Most bytes of a subject or tenant.
 const NAME_BYTES_MAX: usize = 256;
 
-/// Whom a bearer token stands for.
+/// The identity in a bearer token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// Who; shown in logs and used as owner.
+    /// The caller; appears in logs and owns what it uploads.
     pub subject: String,
-    /// Whose videos and jobs are visible.
+    /// The tenant whose videos and jobs are visible.
     pub tenant: String,
-    /// What it may do.
+    /// The operations that it may perform.
     pub role: Role,
 }
 
-/// What a playback token plays.
+/// The content of a playback token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlaybackGrant {
-    /// The one video.
+    /// The only video that it plays.
     pub video: VideoId,
-    /// The highest rung, in lines; all of them when absent.
+    /// The greatest height of a rendition, in lines; `None` allows all.
     pub max_height: Option<u32>,
-    /// The one client address; any when absent.
+    /// The only client address that may use it; `None` allows any.
     pub address: Option<IpAddr>,
 }
 
 impl RootKeys {
-    /// A bearer token, as URL-safe base64.
+    /// Mints a bearer token, as URL-safe base64.
     ///
     /// # Errors
-    /// [`AuthError::Limit`] when the subject or tenant is empty or too long.
+    /// [`AuthError::Limit`] if the subject or tenant is empty or too long.
     pub fn mint(&self, grant: &Grant, expires_at: i64) -> Result<String, AuthError> {
         self.sign(with_end(&bearer(grant)?, expires_at)?)
     }
 
-    /// A bearer token in exchange for a JWT, whose [`crate::JwtNames::signed`] it holds: it is revoked with that.
+    /// Mints a bearer token in exchange for a JWT. It holds the JWT's [`crate::JwtNames::signed`] and is thus
+    /// revoked together with the JWT.
     ///
     /// # Errors
     /// As [`RootKeys::mint`].
@@ -65,8 +66,8 @@ impl RootKeys {
         self.sign(with_end(&facts, expires_at)?)
     }
 
-    /// A token that plays one video and can do nothing else. Without base64's padding, because it travels
-    /// in URLs.
+    /// Mints a token that allows nothing but playing one video. It has no base64 padding, because it is part
+    /// of URLs.
     ///
     /// # Errors
     /// None in practice; [`AuthError::Malformed`] if the token cannot be built.
@@ -93,7 +94,7 @@ impl RootKeys {
     }
 }
 
-/// Whom a bearer token stands for, as facts.
+/// The identity in a bearer token, as facts.
 fn bearer(grant: &Grant) -> Result<Vec<Fact>, AuthError> {
     for name in [&grant.subject, &grant.tenant] {
         if name.is_empty() || name.len() > NAME_BYTES_MAX {
@@ -107,7 +108,7 @@ fn bearer(grant: &Grant) -> Result<Vec<Fact>, AuthError> {
     ])
 }
 
-/// The end stands there twice: as a fact to tell the holder, as a check for other verifiers.
+/// Adds the expiry twice: as a fact, for the holder to read, and as a check, for other verifiers.
 fn with_end(facts: &[Fact], expires_at: i64) -> Result<BiscuitBuilder, AuthError> {
     let malformed = |_| AuthError::Malformed;
     let mut builder = BiscuitBuilder::new();
@@ -120,13 +121,13 @@ fn with_end(facts: &[Fact], expires_at: i64) -> Result<BiscuitBuilder, AuthError
         .map_err(malformed)
 }
 
-/// Only before `expires_at`.
+/// Passes only before `expires_at`.
 pub(crate) fn check_end(expires_at: i64) -> Check {
     let end = Term::Date(u64::try_from(expires_at).unwrap_or(0));
     check!("check if time($time), $time < {end}")
 }
 
-/// Only from `address`.
+/// Passes only for requests from `address`.
 pub(crate) fn check_address(address: IpAddr) -> Check {
     let address = address.to_canonical().to_string();
     check!("check if ip({address})")

@@ -1,27 +1,27 @@
-//! What JWTs are revoked and exchanged by: what was signed, and never the signature.
+//! The names by which JWTs are revoked and exchanged: digests of the signed bytes, without the signature.
 //!
-//! A signature has more than one form: with every ES256 signature `(r, s)` goes its twin `(r, n - s)`, which
-//! anybody can compute and which verifies as well. So a name made of the whole text would let a revoked
-//! token live on under another name.
+//! A signature has more than one form: for every ES256 signature `(r, s)`, `(r, n - s)` verifies as well, and
+//! anyone can compute it. If the name covered the whole text, a revoked token would stay valid in its other
+//! form.
 
 /// The names of one JWT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JwtNames {
     /// Digest of `header.payload`, the bytes that are signed.
     pub signed: [u8; 32],
-    /// Digest of the whole text: the name that earlier releases gave it. Their revocations still count, and
-    /// what is revoked now is revoked for them, too, should one of them be started again.
+    /// Digest of the whole text, the name that earlier releases used. Revocations that they stored still
+    /// count, and new revocations store this name, too, so that they hold if such a release is started again.
     pub former: [u8; 32],
 }
 
 impl JwtNames {
-    /// The names of a JWT; of a text without a signature both are the same.
+    /// The names of a JWT; for a text without a signature both are the same.
     pub fn of(jwt: &str) -> Self {
         let signed = jwt.rsplit_once('.').map_or(jwt, |(signed, _)| signed);
         Self { signed: crate::digest(signed), former: crate::digest(jwt) }
     }
 
-    /// All of them, as revocation ids: any of them refuses the token.
+    /// Both names as revocation ids; each of them revokes the token.
     pub fn revocation_ids(&self) -> Vec<Vec<u8>> {
         vec![self.signed.to_vec(), self.former.to_vec()]
     }

@@ -1,4 +1,4 @@
-//! From text to a verified biscuit: limits first, then structure, then signatures, then who it is.
+//! From text to a verified biscuit: checks limits first, then structure, then signatures, then the identity.
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
@@ -12,42 +12,42 @@ use media::VideoId;
 
 use crate::{AuthError, cost, keys::PublicKeys, mint, role::Role};
 
-/// Bytes of a token's text. Every block costs a signature check, so size is checked before anything.
+/// Most bytes of a token's text. Every block costs a signature check, so the size is checked first.
 pub(crate) const TOKEN_BYTES_MAX: usize = 8 * 1024;
-/// Blocks of a token.
+/// Most blocks of a token.
 pub(crate) const BLOCKS_MAX: usize = 16;
 
-/// A genuine token: its signatures hold. Whether it allows anything is asked per request.
+/// A genuine token: its signatures are valid. Whether it allows an operation is checked per request.
 #[derive(Debug)]
 pub(crate) struct Verified {
     pub(crate) biscuit: Biscuit,
     pub(crate) kind: Kind,
     pub(crate) expires_at: i64,
-    /// What the checks ask, when they are but ours; otherwise Datalog has to be asked.
+    /// The checks, if they are exactly those that this service mints; otherwise Datalog has to evaluate them.
     pub(crate) plain: Option<Plain>,
-    /// That of the token that it was exchanged for, if it was; then one per block: revoking any of them
-    /// revokes the token and everything narrowed from that block on.
+    /// First the id of the JWT that it was exchanged for, if any; then one id per block. Revoking any of them
+    /// revokes this token and every token narrowed from that block on.
     pub(crate) revocation_ids: Vec<Vec<u8>>,
 }
 
-/// The checks of a token exactly as minted: before its end, and perhaps from one address.
+/// The checks of a token exactly as minted: before its expiry, and possibly from one address.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Plain {
     pub(crate) address: Option<IpAddr>,
 }
 
-/// What the authority block says the token is.
+/// The kind of token, according to its authority block.
 #[derive(Debug)]
 pub(crate) enum Kind {
     Bearer { subject: String, tenant: String, role: Role },
     Playback { video: VideoId, max_height: Option<u32> },
 }
 
-/// How often an evaluation that ran out of time is begun again: the time is the wall's, and a busy machine
-/// may have spent it elsewhere.
+/// How often an evaluation is attempted if it times out: the limit is wall time, and a busy machine may have
+/// spent it on other work.
 pub(crate) const EVALUATIONS_MAX: u32 = 2;
 
-/// What may be evaluated at all is bounded before ([`cost`]); these stop what rules generate.
+/// [`cost`] has bounded the input of an evaluation; these limits bound the facts that rules generate.
 pub(crate) fn limits() -> AuthorizerLimits {
     AuthorizerLimits {
         max_facts: cost::FACTS_MAX,
@@ -56,7 +56,7 @@ pub(crate) fn limits() -> AuthorizerLimits {
     }
 }
 
-/// Evaluates once more when the first time ran out of time.
+/// Evaluates once more if the first evaluation timed out.
 pub(crate) fn evaluated<T>(evaluate: impl Fn() -> Result<T, AuthError>) -> Result<T, AuthError> {
     for _ in 1..EVALUATIONS_MAX {
         match evaluate() {
@@ -67,7 +67,7 @@ pub(crate) fn evaluated<T>(evaluate: impl Fn() -> Result<T, AuthError>) -> Resul
     evaluate()
 }
 
-/// Parses without checking signatures.
+/// Parses a token without checking signatures.
 pub(crate) fn parse(text: &str) -> Result<UnverifiedBiscuit, AuthError> {
     let bytes = bytes(text)?;
     outline(&bytes)?;
@@ -81,14 +81,15 @@ fn bytes(text: &str) -> Result<Vec<u8>, AuthError> {
     URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| AuthError::Malformed)
 }
 
-/// The token's blocks as they came, once they are known to be few and signed in a way that has one form only.
+/// Decodes the token's blocks and checks that they are few, and signed in a way that has only one form.
 fn outline(bytes: &[u8]) -> Result<schema::Biscuit, AuthError> {
     let outline = schema::Biscuit::decode(bytes).map_err(|_| AuthError::Malformed)?;
     if outline.blocks.len() + 1 > BLOCKS_MAX {
         return Err(AuthError::Limit);
     }
-    // A holder may choose the key that signs the next block. A block's signature is what it is revoked by, and
-    // a signature on P-256 has a twin that verifies as well; one on Ed25519 has none, verified strictly.
+    // A holder may choose the key that signs the next block. A block is revoked by its signature, and for
+    // every P-256 signature there is a second one that verifies as well; under strict verification, Ed25519
+    // has no such pairs.
     let mut blocks = std::iter::once(&outline.authority).chain(&outline.blocks);
     let ed25519 = schema::public_key::Algorithm::Ed25519 as i32;
     if blocks.any(|block| block.next_key.algorithm != ed25519) {
@@ -97,7 +98,7 @@ fn outline(bytes: &[u8]) -> Result<schema::Biscuit, AuthError> {
     Ok(outline)
 }
 
-/// Parses, checks every block's signature and reads what the token is.
+/// Parses a token, checks every block's signature and reads the token's kind and identity.
 pub(crate) fn verify(text: &str, keys: &PublicKeys) -> Result<Verified, AuthError> {
     let bytes = bytes(text)?;
     let outline = outline(&bytes)?;
@@ -119,8 +120,9 @@ pub(crate) fn verify(text: &str, keys: &PublicKeys) -> Result<Verified, AuthErro
     Ok(Verified { biscuit, kind, expires_at, plain, revocation_ids })
 }
 
-/// Recognises a token that nobody narrowed, so that the data plane need not run Datalog per segment.
-/// Only checks can refuse, so whatever check is not known by its whole text ends this.
+/// Recognizes a token that has not been narrowed, so that the data plane need not run Datalog per segment.
+/// Only checks can reject a request, so a check that does not match a minted one exactly makes this return
+/// `None`.
 fn plain(biscuit: &Biscuit, expires_at: i64) -> Option<Plain> {
     if biscuit.block_count() != 1 {
         return None;
@@ -160,8 +162,8 @@ fn kind(authorizer: &mut Authorizer) -> Result<Kind, AuthError> {
     }
 }
 
-/// The one value of `name(value)` in the authority block. `query` sees facts of the authority block and
-/// of the authorizer only, so a holder's own blocks have no say.
+/// The only value of `name(value)` in the authority block. `query` uses only facts of the authority block and
+/// of the authorizer, so blocks appended by a holder have no influence.
 fn one<T>(authorizer: &mut Authorizer, name: &str) -> Result<Option<T>, AuthError>
 where
     (T,): TryFrom<Fact, Error = error::Token>,
@@ -177,7 +179,7 @@ where
     }
 }
 
-/// Running out of a limit is nobody's lack of rights, and must not look like it.
+/// Exceeding a limit does not mean that the holder lacks a right, and must not be reported as if it did.
 pub(crate) fn evaluation(error: &error::Token) -> AuthError {
     match error {
         error::Token::RunLimit(error::RunLimit::Timeout) => AuthError::Busy,
@@ -187,7 +189,7 @@ pub(crate) fn evaluation(error: &error::Token) -> AuthError {
     }
 }
 
-/// A check does not hold.
+/// A check of the token failed.
 pub(crate) fn unmet() -> AuthError {
     AuthError::Forbidden("a restriction of the token does not hold".to_owned())
 }

@@ -1,7 +1,7 @@
-//! Verifying: is the token genuine, in time, not revoked, and does it allow this request?
+//! Verification: is the token genuine, not expired and not revoked, and does it allow this request?
 //!
-//! Checking signatures costs ten times what evaluating checks does, so genuine tokens (and forged ones)
-//! are remembered by the digest of their text.
+//! Checking signatures costs ten times as much as evaluating checks, so the results for genuine and forged
+//! tokens are cached by the digest of their text.
 
 use std::{
     collections::HashSet,
@@ -24,46 +24,46 @@ use crate::{
     token::{self, Kind, TOKEN_BYTES_MAX, Verified},
 };
 
-/// Tokens whose verdict is remembered.
+/// Most tokens whose verification result is cached.
 const CACHED_TOKENS_MAX: usize = 10_000;
-/// Answers to the checks of narrowed tokens that are remembered; each holds for one second.
+/// Most cached results of the checks of narrowed tokens; each is valid for one second.
 const CACHED_ANSWERS_MAX: usize = 10_000;
 
 type Verdict = Result<Arc<Verified>, AuthError>;
 
-/// What a token is asked to allow.
+/// The request that a token has to allow.
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
-    /// The present time, in Unix seconds.
+    /// The current time, in Unix seconds.
     pub now: i64,
-    /// What is to be done.
+    /// The requested operation.
     pub operation: Operation,
-    /// The video it is done to, if it is one.
+    /// The video that it concerns, if any.
     pub video: Option<VideoId>,
-    /// The client's address, where it is known.
+    /// The client's address, if known.
     pub address: Option<IpAddr>,
 }
 
-/// Whom a request is made for.
+/// The caller on whose behalf a request is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
-    /// Who.
+    /// The caller within the tenant.
     pub subject: String,
-    /// Whose videos and jobs are visible.
+    /// The tenant whose videos and jobs are visible.
     pub tenant: String,
-    /// What it may do.
+    /// The operations that it may perform.
     pub role: Role,
-    /// When the token ends at the latest, in Unix seconds.
+    /// When the token expires at the latest, in Unix seconds.
     pub expires_at: i64,
-    /// What to revoke to take the token back; the first covers every token narrowed from it.
+    /// The ids that revoke the token; revoking the first one covers every token narrowed from it.
     pub revocation_ids: Vec<Vec<u8>>,
 }
 
 impl Principal {
-    /// Whether the role may do this at all.
+    /// Checks whether the role allows the operation at all.
     ///
     /// # Errors
-    /// [`AuthError::Forbidden`]
+    /// [`AuthError::Forbidden`] if the role does not allow it.
     pub fn may(&self, operation: Operation) -> Result<(), AuthError> {
         if self.role.allows(operation) {
             return Ok(());
@@ -72,12 +72,12 @@ impl Principal {
     }
 }
 
-/// What a playback token allows.
+/// Limits of a playback token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Playback {
-    /// The highest rung, in lines; all when absent.
+    /// The greatest height of a rendition, in lines; `None` allows all.
     pub max_height: Option<u32>,
-    /// When the token ends at the latest, in Unix seconds.
+    /// When the token expires at the latest, in Unix seconds.
     pub expires_at: i64,
 }
 
@@ -90,40 +90,41 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// A verifier that knows these keys and no revocations.
+    /// A verifier with these keys and no revocations.
     pub fn new(keys: PublicKeys) -> Self {
         let verdicts = Cache::new(CACHED_TOKENS_MAX);
         let answers = Cache::new(CACHED_ANSWERS_MAX);
         Self { keys: RwLock::new(keys), revoked: RwLock::default(), verdicts, answers }
     }
 
-    /// Verifies against other keys from now on.
+    /// Replaces the keys to verify against.
     pub fn replace_keys(&self, keys: PublicKeys) {
         let mut held = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         if *held != keys {
             *held = keys;
-            // Under the lock, so that no verdict of the old keys is remembered after this.
+            // Under the lock, so that no result that the old keys gave is cached after this.
             self.verdicts.clear();
         }
     }
 
-    /// Whether any keys are known to verify against.
+    /// Whether there are any keys to verify against.
     pub fn has_keys(&self) -> bool {
         !self.keys.read().unwrap_or_else(PoisonError::into_inner).0.is_empty()
     }
 
-    /// Refuses tokens that hold any of these revocation ids. Returns those that are news.
+    /// Rejects tokens with any of these revocation ids from now on. Returns the ids that were not known
+    /// before.
     pub fn revoke(&self, ids: impl IntoIterator<Item = Vec<u8>>) -> Vec<Vec<u8>> {
         let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
         ids.into_iter().filter(|id| revoked.insert(id.clone())).collect()
     }
 
-    /// How many ids are known to be revoked.
+    /// The number of revoked ids.
     pub fn revoked_count(&self) -> usize {
         self.revoked.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Whether any of these ids is among the revoked ones.
+    /// Whether any of these ids is revoked.
     pub fn is_revoked(&self, ids: &[Vec<u8>]) -> bool {
         let revoked = self.revoked.read().unwrap_or_else(PoisonError::into_inner);
         ids.iter().any(|id| revoked.contains(id))
@@ -132,7 +133,7 @@ impl Verifier {
     /// Checks a bearer token for a request.
     ///
     /// # Errors
-    /// [`AuthError`]; [`AuthError::Busy`] is worth another try, the rest is not.
+    /// If the token is invalid or does not allow the request; only [`AuthError::Busy`] is worth a retry.
     pub fn authenticate(&self, text: &str, request: &Request) -> Result<Principal, AuthError> {
         let verified = self.genuine(text)?;
         let Kind::Bearer { subject, tenant, role } = &verified.kind else {
@@ -153,7 +154,7 @@ impl Verifier {
     /// Checks a playback token for one video.
     ///
     /// # Errors
-    /// [`AuthError`]; [`AuthError::Busy`] is worth another try, the rest is not.
+    /// If the token is invalid or does not allow the request; only [`AuthError::Busy`] is worth a retry.
     pub fn playback(
         &self,
         text: &str,
@@ -173,11 +174,11 @@ impl Verifier {
         Ok(Playback { max_height, expires_at: verified.expires_at })
     }
 
-    /// Whom a genuine bearer token stands for, whatever else it demands: to count requests by, never to
-    /// let one in.
+    /// The identity in a genuine bearer token, ignoring its other checks. Suitable for counting requests,
+    /// never for authorizing one.
     ///
     /// # Errors
-    /// [`AuthError`]
+    /// If the token is not a genuine bearer token, is expired or is revoked.
     pub fn identify(&self, text: &str, now: i64) -> Result<Principal, AuthError> {
         let verified = self.genuine(text)?;
         let Kind::Bearer { subject, tenant, role } = &verified.kind else {
@@ -193,16 +194,17 @@ impl Verifier {
         })
     }
 
-    /// The ids that revoke a genuine token, whatever it allows and even when it has expired.
+    /// The ids that revoke a genuine token, independent of its rights and even if it has expired, and its
+    /// expiry.
     ///
     /// # Errors
-    /// [`AuthError::Malformed`], [`AuthError::BadSignature`] or [`AuthError::Limit`].
+    /// If the token is malformed, has no valid signature, exceeds a limit, or cannot be checked in time.
     pub fn revocation_ids(&self, text: &str) -> Result<(Vec<Vec<u8>>, i64), AuthError> {
         let verified = self.genuine(text)?;
         Ok((verified.revocation_ids.clone(), verified.expires_at))
     }
 
-    /// The remembered or fresh verdict on a token's signatures.
+    /// The result of verifying a token's signatures, from the cache if possible.
     fn genuine(&self, text: &str) -> Verdict {
         if text.len() > TOKEN_BYTES_MAX {
             return Err(AuthError::Limit);
@@ -219,7 +221,7 @@ impl Verifier {
         verdict
     }
 
-    /// Time and revocation.
+    /// Checks expiry and revocation.
     fn current(&self, verified: &Verified, now: i64) -> Result<(), AuthError> {
         if now >= verified.expires_at {
             return Err(AuthError::Expired);
@@ -227,7 +229,7 @@ impl Verifier {
         if self.is_revoked(&verified.revocation_ids) { Err(AuthError::Revoked) } else { Ok(()) }
     }
 
-    /// Time, revocation, and every check of every block.
+    /// Checks expiry, revocation, and every check of every block.
     fn check(&self, verified: &Verified, request: &Request) -> Result<(), AuthError> {
         self.current(verified, request.now)?;
         if let Some(plain) = &verified.plain {
@@ -235,7 +237,8 @@ impl Verifier {
             let holds = plain.address.is_none() || plain.address == from;
             return if holds { Ok(()) } else { Err(token::unmet()) };
         }
-        // Only the time moves while somebody plays: within a second the answer is the same.
+        // During playback only the time changes from request to request: within one second the result is the
+        // same.
         let key = question(verified, request);
         if let Some(answer) = self.answers.get(&key) {
             return answer;
@@ -248,7 +251,7 @@ impl Verifier {
     }
 }
 
-/// Everything that an answer depends on, as a digest. The last block's signature covers all before it.
+/// A digest of everything that the result depends on. The last block's signature covers all blocks before it.
 fn question(verified: &Verified, request: &Request) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&request.now.to_be_bytes());
@@ -265,7 +268,7 @@ fn question(verified: &Verified, request: &Request) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
-/// Runs the checks of every block.
+/// Evaluates the checks of every block.
 fn ask(verified: &Verified, request: &Request) -> Result<(), AuthError> {
     let now = u64::try_from(request.now).map_err(|_| AuthError::Expired)?;
     let mut facts = vec![
@@ -278,12 +281,12 @@ fn ask(verified: &Verified, request: &Request) -> Result<(), AuthError> {
     if let Some(address) = request.address {
         facts.push(fact("ip", &[string(&address.to_canonical().to_string())]));
     }
-    // Before `build`, which evaluates for the first time.
+    // The limits must be set before `build`, which runs the first evaluation.
     let mut builder = AuthorizerBuilder::new().set_limits(token::limits());
     for fact in facts {
         builder = builder.fact(fact).map_err(|_| AuthError::Malformed)?;
     }
-    // Who the token stands for has been read from its authority; what is left are its checks.
+    // The identity has already been read from the authority block; only the checks remain.
     builder
         .policy(policy!("allow if true"))
         .and_then(|builder| builder.build(&verified.biscuit))

@@ -1,5 +1,5 @@
-//! An identity provider of the tests: keys of every kind, tokens signed with them, and its JWK set.
-//! Other crates' tests include this file, too.
+//! An identity provider for tests: keys of every kind, tokens signed with them, and its JWK set.
+//! Tests of other crates include this file, too.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
@@ -19,9 +19,9 @@ use base64::{
 };
 use serde_json::{Value, json};
 
-/// What the tests' servers are configured with.
+/// The issuer that the tests' servers are configured with.
 pub(crate) const ISSUER: &str = "https://id.example.com/";
-/// Likewise.
+/// The audience that the tests' servers are configured with.
 pub(crate) const AUDIENCE: &str = "streaming";
 
 enum Private {
@@ -38,19 +38,19 @@ pub(crate) struct Signer {
 }
 
 impl Signer {
-    /// An RSA key of 2048 bits.
+    /// A 2048-bit RSA key.
     pub(crate) fn rs256(id: &str) -> Self {
         let pair = RsaKeyPair::generate(KeySize::Rsa2048).expect("generate RSA key");
         Self { id: id.to_owned(), private: Private::Rsa(pair) }
     }
 
-    /// A key on P-256.
+    /// A P-256 key.
     pub(crate) fn es256(id: &str) -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("generate key");
         Self { id: id.to_owned(), private: Private::Ec(pair) }
     }
 
-    /// A key on Ed25519.
+    /// An Ed25519 key.
     pub(crate) fn eddsa(id: &str) -> Self {
         let pair = Ed25519KeyPair::generate().expect("generate key");
         Self { id: id.to_owned(), private: Private::Ed(pair) }
@@ -61,7 +61,7 @@ impl Signer {
         Self { id: String::new(), private: Private::Shared(secret.to_owned()) }
     }
 
-    /// The name of the algorithm.
+    /// The JWA name of the algorithm.
     pub(crate) fn alg(&self) -> &'static str {
         match self.private {
             Private::Rsa(_) => "RS256",
@@ -71,17 +71,17 @@ impl Signer {
         }
     }
 
-    /// The header that a provider writes.
+    /// The header as a provider writes it.
     pub(crate) fn header(&self) -> Value {
         json!({"alg": self.alg(), "kid": self.id, "typ": "JWT"})
     }
 
-    /// A token with these claims.
+    /// Signs a token with these claims.
     pub(crate) fn token(&self, claims: &Value) -> String {
         self.sign(&self.header(), claims)
     }
 
-    /// A token with any header.
+    /// Signs a token with any header.
     pub(crate) fn sign(&self, header: &Value, claims: &Value) -> String {
         let encode = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
         let message = format!("{}.{}", encode(header), encode(claims));
@@ -147,13 +147,13 @@ impl Signer {
     }
 }
 
-/// Order of the group of P-256.
+/// Order of the P-256 group.
 const P256_ORDER: [u8; 32] = [
     0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
     0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
 ];
 
-/// The same ES256 token with its signature's other form: `(r, n - s)` for `(r, s)`.
+/// The same ES256 token with the other form of its signature: `(r, n - s)` for `(r, s)`.
 pub(crate) fn twin(token: &str) -> String {
     let (message, signature) = token.rsplit_once('.').expect("a JWT");
     let mut signature = URL_SAFE_NO_PAD.decode(signature).expect("base64");
@@ -166,12 +166,12 @@ pub(crate) fn twin(token: &str) -> String {
     format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
-/// The set that the provider serves.
+/// The JWK set that the provider serves.
 pub(crate) fn jwks(signers: &[&Signer]) -> Value {
     json!({"keys": signers.iter().map(|signer| signer.jwk()).collect::<Vec<_>>()})
 }
 
-/// Good claims until `expires_at`.
+/// Valid claims that expire at `expires_at`.
 pub(crate) fn claims(role: &str, tenant: &str, expires_at: i64) -> Value {
     json!({
         "iss": ISSUER, "aud": AUDIENCE, "sub": "ana", "exp": expires_at,
@@ -179,7 +179,7 @@ pub(crate) fn claims(role: &str, tenant: &str, expires_at: i64) -> Value {
     })
 }
 
-/// The same with one claim replaced, or removed when null.
+/// The same claims with one replaced, or removed if `value` is null.
 pub(crate) fn with(claims: &Value, name: &str, value: Value) -> Value {
     let mut changed = claims.clone();
     let map = changed.as_object_mut().expect("claims are an object");

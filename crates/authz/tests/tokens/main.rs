@@ -1,4 +1,4 @@
-//! What tokens allow, and everything that must not work.
+//! Tests of what tokens allow, and of everything that must be rejected.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, and its small functions too")]
 
@@ -62,7 +62,7 @@ fn bearer_token_says_who_it_stands_for() {
             Role::Dataplane => Operation::Serve,
             _ => Operation::Read,
         };
-        // Twice: fresh, then remembered.
+        // Twice: the second result comes from the cache.
         for _ in 0..2 {
             let principal: Principal = verifier.authenticate(&token, &request(operation)).unwrap();
             assert_eq!((principal.subject.as_str(), principal.tenant.as_str()), ("ana", "acme"));
@@ -124,7 +124,7 @@ fn foreign_root_key_is_refused_and_rotation_keeps_old_tokens() {
     let old = keys.mint(&grant(Role::Editor), END).unwrap();
     keys.rotate();
     let new = keys.mint(&grant(Role::Viewer), END).unwrap();
-    // The verifier has not heard of the new key yet, and must not remember that.
+    // The verifier does not know the new key yet, and must not cache that result.
     assert_eq!(verifier.authenticate(&new, &read), Err(AuthError::BadSignature));
     verifier.replace_keys(keys.public());
     assert_eq!(verifier.authenticate(&new, &read).unwrap().role, Role::Viewer);
@@ -155,7 +155,7 @@ fn appended_blocks_cannot_widen() {
     }
     let late = Request { now: END, ..request(Operation::Read) };
     assert_eq!(verifier.authenticate(&appended, &late), Err(AuthError::Expired));
-    // A block cannot satisfy its own check either with a fact that the request does not hold.
+    // Nor can a block satisfy its own check with a fact that the request does not provide.
     let lying = append(&token, r#"check if operation("read"); check if time($t), $t > 2100-01-01;"#
         .replace("2100-01-01;", "2100-01-01T00:00:00Z;").as_str());
     assert!(forbidden(verifier.authenticate(&lying, &request(Operation::Read))));
@@ -242,7 +242,7 @@ fn blocks_of_third_parties_are_refused() {
     let own = unverified(&token).append_third_party(&bytes).unwrap().to_base64().unwrap();
     let read = request(Operation::Read);
     assert_eq!(verifier.authenticate(&own, &read), Err(AuthError::Malformed));
-    // Its signature covers the token that it was made for.
+    // Its signature covers the token for which it was made.
     if let Ok(moved) = unverified(&other).append_third_party(&bytes) {
         let moved = moved.to_base64().unwrap();
         let refused = verifier.authenticate(&moved, &read);
@@ -310,7 +310,7 @@ fn a_block_whose_signature_would_have_a_twin_is_refused() {
     let (keys, verifier) = setup();
     let token = keys.mint(&grant(Role::Editor), END).unwrap();
     let unverified = |token: &str| UnverifiedBiscuit::from_base64(token).unwrap();
-    // The holder chooses the key that is to sign the block after the next one.
+    // The holder chooses the key that will sign the block after the next one.
     let chosen = |algorithm| {
         let key = KeyPair::new_with_algorithm(algorithm);
         let block = BlockBuilder::new().code("check if true;").unwrap();
