@@ -1,7 +1,7 @@
-//! One closed list of error codes, mapped to gRPC and to HTTP here and nowhere else.
+//! The closed list of error codes and their mapping to gRPC and to HTTP, which exists only here.
 //!
-//! A [`Problem`] crosses the wire as a `tonic::Status` whose details hold an `ErrorInfo` (reason = the
-//! stable code) and a `BadRequest` (one violation per field); [`Problem::from_status`] reads it back.
+//! A [`Problem`] is sent as a `tonic::Status` whose details hold an `ErrorInfo` (reason = the stable code)
+//! and a `BadRequest` (one violation per field); [`Problem::from_status`] reads it back.
 
 use std::{collections::HashMap, fmt, time::Duration};
 
@@ -9,70 +9,70 @@ use tonic::{Code as Grpc, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 const DOMAIN: &str = "streaming-service";
-/// The metadata of an `ErrorInfo` that names a video.
+/// The metadata key of an `ErrorInfo` that holds a video's id.
 const VIDEO_ID: &str = "video_id";
 
-/// What went wrong, for programs. The text form is stable.
+/// The kind of error, for programs. The text form is stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
-    /// A field does not hold what it must; `violations` names it.
+    /// A field is invalid; `violations` names it.
     InvalidField,
-    /// The message or body as a whole cannot be read.
+    /// The message or body as a whole cannot be parsed.
     Malformed,
-    /// An id in a path or field is no UUID.
+    /// An id in a path or field is not a UUID.
     InvalidId,
-    /// No token, or one that does not verify.
+    /// The token is missing or invalid.
     Unauthenticated,
-    /// The token is good but does not allow this.
+    /// The token is valid but does not allow this.
     PermissionDenied,
-    /// The identity provider's token is good, but names no role that counts here.
+    /// The identity provider's token is valid, but names no role that this service knows.
     UnknownRole,
-    /// The identity provider's token is good, but names no tenant.
+    /// The identity provider's token is valid, but names no tenant.
     UnknownTenant,
-    /// Unknown, or of another tenant.
+    /// The resource is unknown or belongs to another tenant.
     NotFound,
-    /// The manifest was switched off for this video.
+    /// The manifest is disabled for this video.
     ManifestDisabled,
-    /// Nothing is playable yet; try again.
+    /// Nothing can be played yet; try again.
     NotReady,
-    /// The thing is not in a state that allows this.
+    /// The resource is in a state that does not allow this.
     Conflict,
-    /// The upload is not a video that we can read safely.
+    /// The upload is not a video that can be decoded safely.
     NotAVideo,
-    /// The upload ends before its own header says so.
+    /// The upload is shorter than its own header says.
     TruncatedSource,
     /// Larger than the configured limit.
     TooLarge,
-    /// The request's content type is not one that the route takes.
+    /// The route does not accept the request's content type.
     UnsupportedMediaType,
-    /// The route does not take this method.
+    /// The route does not support this method.
     MethodNotAllowed,
     /// The range lies outside the resource.
     RangeNotSatisfiable,
-    /// A precondition header does not hold.
+    /// The condition of a precondition header is false.
     PreconditionFailed,
-    /// Too many requests; `retry_after` says when.
+    /// Too many requests; `retry_after` says how long to wait.
     RateLimited,
-    /// The tenant has as much of it as it may have.
+    /// The tenant has used up its quota.
     QuotaExceeded,
-    /// Somebody else is at it at this moment; try again.
+    /// Another client is using the resource at the moment; try again.
     Locked,
-    /// The bytes are not those of the checksum that came with them.
+    /// The bytes do not match the checksum that was sent with them.
     ChecksumMismatch,
-    /// A lease is held by somebody else by now.
+    /// Another process now holds the lease.
     LeaseLost,
-    /// Not offered by this server's configuration: nothing that the server fails at.
+    /// The server's configuration does not offer this; not a failure of the server.
     NotConfigured,
-    /// A part that we depend on is out of reach.
+    /// A dependency of the server cannot be reached.
     Unavailable,
     /// The request took longer than allowed.
     Timeout,
-    /// Our fault; the log says more.
+    /// An error of the server; its log has the details.
     Internal,
 }
 
 impl Code {
-    /// Every code, for documentation and for reading codes back.
+    /// Every code, for documentation and for parsing.
     pub const ALL: [Self; 27] = [
         Self::InvalidField,
         Self::Malformed,
@@ -127,7 +127,7 @@ impl Code {
             Self::RateLimited => ("rate_limited", Grpc::ResourceExhausted, 429),
             Self::QuotaExceeded => ("quota_exceeded", Grpc::ResourceExhausted, 429),
             Self::Locked => ("locked", Grpc::Aborted, 423),
-            // The tus protocol's own status.
+            // The status that the tus protocol defines.
             Self::ChecksumMismatch => ("checksum_mismatch", Grpc::InvalidArgument, 460),
             Self::LeaseLost => ("lease_lost", Grpc::FailedPrecondition, 409),
             Self::NotConfigured => ("not_configured", Grpc::FailedPrecondition, 409),
@@ -152,38 +152,38 @@ impl Code {
         self.row().2
     }
 
-    /// Reads the stable text back.
+    /// Parses the stable text.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|code| code.text() == text)
     }
 }
 
-/// A field and what is wrong with it.
+/// An invalid field and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// The field's path, for example "profiles[1]".
     pub field: String,
-    /// A sentence for people.
+    /// The reason, for people.
     pub message: String,
 }
 
-/// A refusal that crosses the wire.
+/// An error as it is sent over the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// For programs.
+    /// The kind of error, for programs.
     pub code: Code,
-    /// For people; never holds secrets, paths or SQL.
+    /// The message for people; never holds secrets, paths or SQL.
     pub message: String,
-    /// The fields at fault, when the fault is a field's.
+    /// The invalid fields, if the error concerns fields.
     pub violations: Vec<Violation>,
-    /// When to try again.
+    /// How long to wait before trying again.
     pub retry_after: Option<Duration>,
-    /// The video that the refused request has made, where there is one.
+    /// The id of the video that the rejected request created, if it created one.
     pub video_id: Option<String>,
 }
 
 impl Problem {
-    /// A refusal without fields.
+    /// An error that concerns no field.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -194,12 +194,12 @@ impl Problem {
         }
     }
 
-    /// A field's fault.
+    /// An error about one field.
     pub fn field(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::at(Code::InvalidField, field, message)
     }
 
-    /// Like [`Problem::new`], naming the field.
+    /// Like [`Problem::new`], for one field.
     pub fn at(code: Code, field: impl Into<String>, message: impl Into<String>) -> Self {
         let (field, message) = (field.into(), message.into());
         let text = format!("{field}: {message}");
@@ -207,12 +207,13 @@ impl Problem {
         Self { violations, ..Self::new(code, text) }
     }
 
-    /// The answer for an id that is unknown or of another tenant.
+    /// The error for an id that is unknown or belongs to another tenant.
     pub fn not_found(what: &str) -> Self {
         Self::new(Code::NotFound, format!("no such {what}"))
     }
 
-    /// Reads a status that [`Status::from`] made; one of another origin keeps its gRPC code's nearest.
+    /// Reads back a status that [`Status::from`] made. For a status of another origin, the gRPC code is
+    /// mapped to the nearest code.
     pub fn from_status(status: &Status) -> Self {
         let details = status.get_error_details();
         let code = details
@@ -260,7 +261,7 @@ impl From<Problem> for Status {
     }
 }
 
-/// What a status without our details most likely means.
+/// The most likely meaning of a status without the details of this service.
 const fn nearest(code: Grpc) -> Code {
     match code {
         Grpc::InvalidArgument => Code::Malformed,

@@ -1,5 +1,5 @@
-//! The wire contract: generated gRPC code, conversions to domain types, and the closed list of error
-//! codes that gRPC and HTTP share.
+//! The wire contract: generated gRPC code, conversions to domain types, and the closed list of error codes
+//! that gRPC and HTTP share.
 
 pub mod cached;
 pub mod code;
@@ -18,23 +18,24 @@ pub mod v1 {
     tonic::include_proto!("streaming.v1");
 }
 
-/// Every descriptor with its imports and comments, for gRPC reflection.
+/// All descriptors, with imports and comments, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/streaming_v1.bin"));
 
-/// The messages in a refusal's details, so that clients without local protos can read them.
+/// Descriptors of the messages in an error's details, so that clients without local .proto files can decode
+/// them.
 pub const DETAILS_DESCRIPTOR_SET: &[u8] = tonic_types::pb::FILE_DESCRIPTOR_SET;
 
-/// The version of the worker stream; see `Hello.protocol_version`.
+/// The version of the worker protocol; see `Hello.protocol_version`.
 pub const WORKER_PROTOCOL: u32 = 1;
 
-/// Metadata of a call that a data plane makes in somebody's name: that client's address. Believed only
-/// beside [`PLANE_METADATA`].
+/// Metadata of calls that a data plane makes on behalf of a client: the client's address. Trusted only
+/// together with [`PLANE_METADATA`].
 pub const CLIENT_METADATA: &str = "x-streaming-client";
 
-/// Metadata of the same calls: when the client's request began, in Unix seconds. A bearer token that was good then
-/// is good for the call.
+/// Metadata of the same calls: when the client's request began, in Unix seconds. A bearer token that was
+/// valid then is valid for the call.
 pub const BEGAN_METADATA: &str = "x-streaming-began";
 
-/// The data plane's own token, beside [`CLIENT_METADATA`].
+/// The data plane's own token, sent together with [`CLIENT_METADATA`].
 pub const PLANE_METADATA: &str = "x-streaming-plane";

@@ -1,4 +1,4 @@
-//! Paths of files in messages. Those are UTF-8, and a path need not be.
+//! Paths of files in messages, whose strings are UTF-8, while a path need not be.
 
 use std::{
     ffi::OsString,
@@ -7,10 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What a path that is not UTF-8 begins with; one that is begins with a slash.
+/// Prefix of an encoded path, which is not UTF-8; a path that is UTF-8 begins with a slash.
 const ENCODED: &str = "file://";
 
-/// The text that [`read`] reads back: the path itself when it is UTF-8, else its percent-encoding.
+/// The text from which [`read`] restores the path: the path itself if it is UTF-8, else
+/// percent-encoded.
 pub fn text(path: &Path) -> String {
     if let Some(text) = path.to_str() {
         return text.to_owned();
@@ -27,7 +28,7 @@ pub fn text(path: &Path) -> String {
     text
 }
 
-/// The path that [`text`] was given.
+/// Restores the path that was passed to [`text`].
 pub fn read(text: &str) -> PathBuf {
     let Some(encoded) = text.strip_prefix(ENCODED) else { return PathBuf::from(text) };
     let mut bytes = Vec::with_capacity(encoded.len());

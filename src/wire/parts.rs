@@ -1,12 +1,12 @@
-//! The recordings that a source was joined from, on the wire.
+//! Conversions of the recordings that a source was joined from.
 
 use media::source::{AudioPart, VideoPart};
 
 use crate::{code::Problem, v1};
 
-/// A recording's bytes in its file.
+/// The byte range of a recording in its file.
 pub(super) trait Extent {
-    /// From its first byte to the one after its last.
+    /// The positions of the first byte and of the one after the last.
     fn extent(&self) -> (u64, u64);
 }
 
@@ -22,7 +22,7 @@ impl Extent for v1::AudioPart {
     }
 }
 
-/// Converts recordings that lie one after the other in a file.
+/// Converts recordings, which must be in file order and must not overlap.
 pub(super) fn parts<T: Extent, U: From<T>>(field: &str, parts: Vec<T>) -> Result<Vec<U>, Problem> {
     let mut end = 0;
     for part in &parts {
