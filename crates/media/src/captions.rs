@@ -1,8 +1,8 @@
-//! Text tracks: what a viewer reads along with the film, as WebVTT.
+//! Text tracks: subtitles and captions of a video, as WebVTT.
 //!
-//! Whatever comes from outside (an embedded track, an uploaded file) is parsed strictly and written anew:
-//! [`Captions::write`] has one form for one content, with harmless markup only. Admission relies on it:
-//! bytes that are not their own rewriting are refused.
+//! Input from outside (an embedded track, an uploaded file) is parsed strictly and written anew:
+//! [`Captions::write`] produces exactly one form for the same content, with harmless markup only. Admission
+//! relies on this and rejects a file that differs from its own rewriting.
 
 mod effort;
 mod lines;
@@ -25,51 +25,51 @@ use crate::{CaptionId, Grid, JobId, pictures::Picture};
 
 /// Content type of WebVTT.
 pub const VTT_CONTENT_TYPE: &str = "text/vtt";
-/// Most bytes of a text track: the longest films have a tenth of it.
+/// Most bytes of a text track; the tracks of the longest videos have a tenth of that.
 pub const CAPTIONS_BYTES_MAX: usize = 2 << 20;
 /// Most cues of a text track.
 pub const CUES_MAX: usize = 50_000;
 /// Most bytes of one cue's text.
 pub const CUE_BYTES_MAX: usize = 4096;
-/// Most bytes of one cue's text as it came, with the markup that is left out.
+/// Most bytes of one cue's text before it is rewritten, including markup that is removed.
 pub const CUE_SOURCE_BYTES_MAX: usize = 64 << 10;
 /// Most characters of a track's label.
 pub const LABEL_CHARS_MAX: usize = 64;
-/// What every text rendition's name begins with; no profile's may.
+/// The prefix of every text rendition's name; no profile's name may begin with it.
 pub const RENDITION_PREFIX: &str = "text-";
 
-/// How an uploaded file is written.
+/// The format of an uploaded file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// WebVTT.
     Vtt,
-    /// WebVTT as FFmpeg writes it, which lets empty lines into a text.
+    /// WebVTT as FFmpeg writes it, which allows empty lines in a cue's text.
     LooseVtt,
     /// SubRip.
     Srt,
 }
 
 impl Format {
-    /// By how the file begins.
+    /// Guesses the format from the start of the file.
     pub fn guess(bytes: &[u8]) -> Self {
         let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
         if bytes.starts_with(b"WEBVTT") { Self::Vtt } else { Self::Srt }
     }
 }
 
-/// What a text track is for.
+/// The purpose of a text track.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CaptionKind {
-    /// What is said, for who does not understand the language.
+    /// Spoken words, for viewers who do not understand the language.
     #[default]
     Subtitles,
-    /// What is heard, for who does not hear it.
+    /// Speech and other sounds, for deaf and hard-of-hearing viewers.
     Captions,
 }
 
 impl CaptionKind {
-    /// As requests and replies write it.
+    /// The name in requests and replies.
     pub const fn text(self) -> &'static str {
         match self {
             Self::Subtitles => "subtitles",
@@ -77,55 +77,55 @@ impl CaptionKind {
         }
     }
 
-    /// Reads the text back.
+    /// Parses the name.
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Subtitles, Self::Captions].into_iter().find(|kind| kind.text() == text)
     }
 }
 
-/// What people see of a text track.
+/// The public description of a text track.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Described {
     /// Its name in URLs.
     pub id: CaptionId,
-    /// BCP 47; "und" when unknown.
+    /// BCP 47 tag; "und" if unknown.
     pub language: String,
-    /// What people choose it by, unique in the video.
+    /// The name by which viewers choose it, unique within the video.
     pub label: String,
-    /// What it is for.
+    /// The purpose of the track.
     pub kind: CaptionKind,
-    /// Shown unless the viewer chooses; one of a video at most.
+    /// Shown unless the viewer chooses otherwise; at most one track of a video.
     pub default: bool,
-    /// Holds only what must be read, for example foreign speech.
+    /// Contains only text that every viewer needs, for example translations of foreign speech.
     pub forced: bool,
 }
 
 /// A text track in an index.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextTrack {
-    /// What people see of it.
+    /// The public description.
     pub about: Described,
-    /// The whole of it, as [`Captions::write`] writes it.
+    /// The whole track, as [`Captions::write`] writes it.
     pub object: Picture,
 }
 
-/// The rendition of a text track: its part of media URLs.
+/// The name of a text track's rendition, which is part of media URLs.
 pub fn rendition(id: CaptionId) -> String {
     format!("{RENDITION_PREFIX}{id}")
 }
 
-/// The track that a rendition's name means.
+/// The id of the text track that a rendition's name refers to.
 pub fn of_rendition(name: &str) -> Option<CaptionId> {
     let id = name.strip_prefix(RENDITION_PREFIX)?;
     id.parse().ok().filter(|_| id.len() == 36)
 }
 
-/// The object of an embedded track among what its job made.
+/// The name of an embedded track's object among the outputs of its job.
 pub fn file_name(number: u32) -> String {
     format!("subtitles/{number}")
 }
 
-/// The id of an embedded track: of the job that took it out and its number there.
+/// The id of an embedded track, derived from the job that extracted it and its number there.
 pub fn id_of_file(job: JobId, number: u32) -> CaptionId {
     let hash = blake3::hash(format!("{job}/{}", file_name(number)).as_bytes());
     let mut bytes = [0; 16];
@@ -133,18 +133,18 @@ pub fn id_of_file(job: JobId, number: u32) -> CaptionId {
     CaptionId::new(uuid::Builder::from_random_bytes(bytes).into_uuid())
 }
 
-/// How long a film is for its text, in milliseconds.
+/// The duration of a video for its text tracks, in milliseconds.
 pub fn length_of(grid: &Grid) -> u64 {
     (grid.duration() * 1000.0).ceil() as u64
 }
 
-/// Tracks as they are listed: labels unique, one default. Of several that want to be it the last upload
-/// is; `tracks` has the embedded ones first and the rest by age.
+/// Tracks as they are listed: unique labels and one default. If several want to be the default, the last
+/// upload wins; `tracks` holds the embedded ones first and the others by age.
 pub fn listed(mut tracks: Vec<(Described, bool)>) -> Vec<Described> {
     let uploaded = tracks.iter().rposition(|(track, uploaded)| *uploaded && track.default);
     let chosen = uploaded.or_else(|| tracks.iter().position(|(track, _)| track.default));
     let mut labels: HashSet<String> = HashSet::with_capacity(tracks.len());
-    // Where the search for a free number begins: below it none is.
+    // For each label, the number at which the search for a free one begins: all lower ones are in use.
     let mut copies: HashMap<String, u32> = HashMap::new();
     for (place, (track, _)) in tracks.iter_mut().enumerate() {
         track.default = chosen == Some(place);
@@ -161,50 +161,50 @@ pub fn listed(mut tracks: Vec<(Described, bool)>) -> Vec<Described> {
     tracks.into_iter().map(|(track, _)| track).collect()
 }
 
-/// Why bytes are no text track that can be served.
+/// Why bytes cannot be served as a text track.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum CaptionError {
-    /// Larger than [`CAPTIONS_BYTES_MAX`], as it came or rewritten.
+    /// Larger than [`CAPTIONS_BYTES_MAX`], before or after rewriting.
     #[error("is larger than {CAPTIONS_BYTES_MAX} bytes")]
     Bytes,
-    /// Another encoding, or no text at all.
+    /// Not UTF-8: text in another encoding, or not text at all.
     #[error("is not UTF-8")]
     Utf8,
-    /// Not WebVTT.
+    /// A WebVTT file without its header.
     #[error("does not begin with WEBVTT")]
     Header,
-    /// A line that breaks the format's rules.
+    /// A line that violates the format.
     #[error("line {line}: {what}")]
     Line {
-        /// From 1.
+        /// The line's number, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// The reason.
         what: &'static str,
     },
     /// More than [`CUES_MAX`].
     #[error("has more than {CUES_MAX} cues")]
     Cues,
-    /// Nothing to show.
+    /// Without a cue to show.
     #[error("has no cue that shows anything while the film runs")]
     Empty,
-    /// [`Effort::until`] said so.
+    /// The check of [`Effort::until`] ended the parsing.
     #[error("could not be read in time")]
     Late,
-    /// Admission: the bytes are not what [`Captions::write`] makes of them.
+    /// Admission: the bytes differ from the output of [`Captions::write`].
     #[error("is not in its canonical form")]
     Form,
 }
 
-/// One text and its time.
+/// A text and the time at which it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cue {
-    /// Milliseconds of film time.
+    /// In milliseconds on the video's timeline.
     start: u64,
-    /// After `start`.
+    /// In the same unit; always after `start`.
     end: u64,
-    /// Where it stands, as WebVTT writes it; mostly empty.
+    /// Its position on screen in WebVTT syntax; usually empty.
     settings: String,
-    /// Harmless markup only; no empty line.
+    /// With harmless markup only and without empty lines.
     text: String,
 }
 
@@ -214,28 +214,28 @@ pub struct Captions {
     cues: Vec<Cue>,
 }
 
-/// Where on the film's time line a track's cues lie.
+/// The position of a track's cues on the video's timeline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Window {
-    /// The film's time 0 in the track's own milliseconds.
+    /// The time in the track, in milliseconds, that is time 0 of the video.
     pub origin: i64,
-    /// The film's length in milliseconds, where it is known.
+    /// The duration of the video in milliseconds, if known.
     pub length: Option<u64>,
 }
 
 impl Captions {
-    /// Reads a file and brings its cues into order, within `window`. What cannot be seen in it goes.
+    /// Parses a file and orders its cues within `window`. Cues outside of the window are dropped.
     ///
     /// # Errors
-    /// [`CaptionError`]; also for a file that shows nothing.
+    /// If the file is too large, is not valid in its format, or has no cue to show.
     pub fn read(bytes: &[u8], format: Format, window: Window) -> Result<Self, CaptionError> {
         Self::read_within(&mut Effort::unlimited(), bytes, format, window)
     }
 
-    /// As [`Self::read`], as long as `effort` lets it.
+    /// Like [`Self::read`], within the limits of `effort`.
     ///
     /// # Errors
-    /// As [`Self::read`], and [`CaptionError::Late`].
+    /// Those of [`Self::read`], and [`CaptionError::Late`].
     pub fn read_within(
         effort: &mut Effort<'_>,
         bytes: &[u8],
@@ -247,7 +247,7 @@ impl Captions {
         }
         let text = std::str::from_utf8(bytes).map_err(|_| CaptionError::Utf8)?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        // WebVTT replaces NUL; line breaks have three spellings.
+        // WebVTT replaces NUL, and has three kinds of line breaks.
         let text = text.replace('\0', "\u{fffd}").replace("\r\n", "\n").replace('\r', "\n");
         let lines = Lines::new(&text, effort);
         let mut cues = match format {
@@ -263,18 +263,18 @@ impl Captions {
         Ok(Self { cues })
     }
 
-    /// Reads what [`Self::write`] has written, and nothing else.
+    /// Parses exactly the output of [`Self::write`].
     ///
     /// # Errors
-    /// [`CaptionError`]
+    /// If the bytes are not a text track in its canonical form.
     pub fn admit(bytes: &[u8], length: Option<u64>) -> Result<Self, CaptionError> {
         Self::admit_within(&mut Effort::unlimited(), bytes, length)
     }
 
-    /// As [`Self::admit`], as long as `effort` lets it.
+    /// Like [`Self::admit`], within the limits of `effort`.
     ///
     /// # Errors
-    /// As [`Self::admit`], and [`CaptionError::Late`].
+    /// Those of [`Self::admit`], and [`CaptionError::Late`].
     pub fn admit_within(
         effort: &mut Effort<'_>,
         bytes: &[u8],
@@ -288,10 +288,10 @@ impl Captions {
         Ok(captions)
     }
 
-    /// The one WebVTT file of these cues.
+    /// Writes the cues as WebVTT; equal cues give equal files.
     ///
     /// # Errors
-    /// [`CaptionError::Bytes`] when it is too large.
+    /// [`CaptionError::Bytes`] if the result is too large.
     pub fn write(&self) -> Result<String, CaptionError> {
         let mut out = String::from("WEBVTT\n");
         for cue in &self.cues {
@@ -303,11 +303,11 @@ impl Captions {
         Ok(out)
     }
 
-    /// The HLS segment from `start` to `end` (milliseconds): every cue that shows in it, so that one over
-    /// a border is in both segments, with the film's own times.
+    /// The HLS segment from `start` to `end` (milliseconds) with every cue that is shown in it, at times of
+    /// the video; a cue that crosses a boundary is in both segments.
     pub fn segment(&self, start: u64, end: u64) -> String {
-        // Film time is presentation time: 10 s in both. Not 0 in both, which hls.js takes for "none" and
-        // then counts from the segment that it loads first.
+        // The video's timeline is the presentation timeline. The map says so with 10 s on both sides instead
+        // of 0, which hls.js takes for "no map" and then counts from the first segment that it loads.
         let mut out = String::from("WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:900000,LOCAL:00:00:10.000\n");
         let begun = self.cues.partition_point(|cue| cue.start < end);
         for cue in self.cues[..begun].iter().filter(|cue| cue.end > start) {
@@ -316,25 +316,25 @@ impl Captions {
         out
     }
 
-    /// What it takes in memory, in bytes.
+    /// Its size in memory, in bytes.
     pub fn weight(&self) -> u64 {
         let cue = |cue: &Cue| size_of::<Cue>() + cue.text.len() + cue.settings.len();
         self.cues.iter().map(cue).sum::<usize>() as u64
     }
 
-    /// How many cues there are.
+    /// The number of cues.
     pub fn len(&self) -> usize {
         self.cues.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no cues.
     pub fn is_empty(&self) -> bool {
         self.cues.is_empty()
     }
 }
 
 impl Cue {
-    /// Moves it into the window; false when nothing of it is left.
+    /// Moves the cue into the window; returns false if nothing of it remains.
     fn fit(&mut self, window: &Window) -> bool {
         let moved = |at: u64| (i128::from(at) - i128::from(window.origin)).max(0) as u64;
         let length = window.length.unwrap_or(u64::MAX);
@@ -352,13 +352,13 @@ impl Cue {
     }
 }
 
-/// `hh:mm:ss.ttt`, with more digits for the hours when they are needed.
+/// `hh:mm:ss.ttt`, with more digits for the hours if necessary.
 fn timestamp(millis: u64) -> String {
     let (seconds, millis) = (millis / 1000, millis % 1000);
     format!("{:02}:{:02}:{:02}.{millis:03}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
-/// One more cue, unless there are too many or its text is too long.
+/// Adds a cue, unless there are too many or its text is too long.
 fn push(cues: &mut Vec<Cue>, cue: Cue, line: usize) -> Result<(), CaptionError> {
     if cues.len() >= CUES_MAX {
         return Err(CaptionError::Cues);
@@ -370,7 +370,7 @@ fn push(cues: &mut Vec<Cue>, cue: Cue, line: usize) -> Result<(), CaptionError> 
     Ok(())
 }
 
-/// The start and the end of a cue.
+/// The start and end of a cue.
 fn span(times: (Option<u64>, Option<u64>), line: usize) -> Result<(u64, u64), CaptionError> {
     match times {
         (Some(start), Some(end)) if start <= end => Ok((start, end)),
@@ -381,7 +381,7 @@ fn span(times: (Option<u64>, Option<u64>), line: usize) -> Result<(u64, u64), Ca
     }
 }
 
-/// Milliseconds of `[h…:]mm:ss` and thousandths; at most four digits of hours.
+/// Milliseconds of `[h…:]mm:ss` and a fraction of up to three digits; at most four digits for the hours.
 fn clock(whole: &str, millis: &str) -> Option<u64> {
     let digits = |text: &str, most: usize| {
         let good = (1..=most).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());

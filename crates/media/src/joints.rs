@@ -1,11 +1,11 @@
-//! Where MPEG transport and program streams were joined: the places at which their clock jumps.
+//! Finds where MPEG transport and program streams were joined: the positions at which their clock jumps.
 //!
-//! Such a stream has no index and no table of its length; every packet states its time, and nothing prevents
-//! two recordings from being appended to each other. So the whole stream is read once, packet headers only.
+//! Such a stream has no index and does not state its duration; every packet carries its time, and recordings
+//! can simply be appended to each other. So the whole stream is read once, packet headers only.
 //!
-//! A jump is what FFmpeg and VLC take for one: the decode time of a track goes back, or forward by more than
-//! [`GAP_SECONDS_MAX`]. The wrap of the 33-bit clock is not a jump, nor is a single time stamp that the packets
-//! after it contradict, nor a pause of one track during which another goes on.
+//! The definition of a jump is that of FFmpeg and VLC: a track's decode time goes back, or forward by more
+//! than [`GAP_SECONDS_MAX`]. Not jumps are the wrap of the 33-bit clock, a single timestamp that the packets
+//! after it contradict, and a pause of one track while another continues.
 
 mod clock;
 mod pes;
@@ -15,17 +15,17 @@ mod transport;
 pub use self::clock::GAP_SECONDS_MAX;
 use self::{clock::Clocks, program::Program, transport::Transport};
 
-/// Which of the two kinds of stream.
+/// The two kinds of stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Container {
-    /// MPEG-TS: packets of 188 bytes, also with four bytes before each (M2TS) or 16 after.
+    /// MPEG-TS: packets of 188 bytes, optionally with four bytes before each (M2TS) or 16 after each.
     Transport,
     /// MPEG-PS of MPEG-1 or MPEG-2 (`.mpg`, `.vob`).
     Program,
 }
 
 impl Container {
-    /// The container that ffprobe calls `name`.
+    /// The container for ffprobe's format name.
     pub fn of_format(name: &str) -> Option<Self> {
         match name {
             "mpegts" => Some(Self::Transport),
@@ -35,16 +35,16 @@ impl Container {
     }
 }
 
-/// Finds the joints of a stream whose bytes are pushed from the first to the last.
+/// Finds the joints of a stream whose bytes are pushed in order.
 #[derive(Debug)]
 pub struct Scanner {
     reader: Reader,
     clocks: Clocks,
-    /// Bytes that are not yet a whole header.
+    /// Bytes of an incomplete header.
     rest: Vec<u8>,
-    /// The position of the first of them in the stream.
+    /// The position of the first of these bytes in the stream.
     at: u64,
-    /// Bytes to pass over before the next header.
+    /// Bytes to skip before the next header.
     skip: u64,
 }
 
@@ -54,17 +54,17 @@ enum Reader {
     Program(Program),
 }
 
-/// What a reader did with the bytes it was given.
+/// The result of reading one header.
 enum Step {
-    /// The next header is this many bytes further on.
+    /// The next header is this many bytes ahead.
     Used(u64),
     /// The header is not complete yet.
     Short,
 }
 
 impl Scanner {
-    /// Follows the clocks of `tracks`: FFmpeg's stream ids, which are PIDs in a transport stream and stream
-    /// ids in a program stream.
+    /// Follows the clocks of `tracks`, given by FFmpeg's stream ids: PIDs in a transport stream, stream ids
+    /// in a program stream.
     pub fn new(container: Container, tracks: &[u32]) -> Self {
         let reader = match container {
             Container::Transport => Reader::Transport(Transport::default()),
@@ -73,7 +73,7 @@ impl Scanner {
         Self { reader, clocks: Clocks::new(tracks), rest: Vec::new(), at: 0, skip: 0 }
     }
 
-    /// Reads the next bytes of the stream, split anywhere.
+    /// Reads the next bytes of the stream, which may be split anywhere.
     pub fn push(&mut self, bytes: &[u8]) {
         let skipped = self.skip.min(bytes.len() as u64);
         self.skip -= skipped;
@@ -98,7 +98,7 @@ impl Scanner {
         self.rest = buffer;
     }
 
-    /// Where the second recording begins, the third, and so on, in bytes from the start of the stream.
+    /// The positions, in bytes, at which the second and each later recording begins.
     pub fn finish(self) -> Vec<u64> {
         self.clocks.finish()
     }

@@ -1,4 +1,4 @@
-//! What a probe finds in an uploaded source, in the units that the planner needs.
+//! The result of probing an uploaded source, in the units that the planner needs.
 
 mod parts;
 
@@ -9,22 +9,24 @@ use serde::{Deserialize, Serialize};
 pub use self::parts::{AudioPart, Span, VideoPart, sample_of};
 use crate::{FrameRate, Grid, grid::GridError};
 
-/// An uploaded file that holds pictures, sound, or both.
+/// An uploaded file with video, audio, or both.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Source {
-    /// The container's short name as ffprobe gives it.
+    /// The container's short name, as reported by ffprobe.
     pub format: String,
-    /// Length in seconds: of the pictures and of the sound that outlasts them; of sound only, of the first track.
+    /// Duration in seconds: of the video and of audio that outlasts it; without video, of the first audio
+    /// track.
     pub duration: f64,
-    /// Size of the file.
+    /// Size of the file in bytes.
     pub bytes: u64,
-    /// Of the whole file, in bit/s.
+    /// Bitrate of the whole file, in bit/s.
     pub bitrate: u64,
-    /// The one video track that is encoded; none when the file is sound only.
+    /// The video track that is encoded; `None` for an audio-only file.
     pub video: Option<VideoTrack>,
     /// Every audio track, in file order.
     pub audio: Vec<AudioTrack>,
-    /// Every text or subtitle track, in file order; none of what was probed before they were looked at.
+    /// Every text or subtitle track, in file order; empty for sources that were probed before this field
+    /// existed.
     #[serde(default)]
     pub text: Vec<TextTrack>,
 }
@@ -40,7 +42,7 @@ pub struct VideoTrack {
     pub width: u32,
     /// Display height in pixels.
     pub height: u32,
-    /// Nominal frames per second as numerator and denominator; not yet bounded.
+    /// Nominal frame rate as numerator and denominator; not yet bounded.
     pub frame_rate: (u32, u32),
     /// Seconds per tick as numerator and denominator.
     pub time_base: (u32, u32),
@@ -48,21 +50,21 @@ pub struct VideoTrack {
     pub first_pts: i64,
     /// Presentation time of the last frame, in ticks.
     pub last_pts: i64,
-    /// Needs deinterlacing.
+    /// Whether it needs deinterlacing.
     pub interlaced: bool,
     /// FFmpeg's pixel format name.
     pub pixel_format: String,
     /// FFmpeg's name of the transfer characteristics; may be empty.
     pub transfer: String,
-    /// Ticks that the film begins before its first picture, which stands still until then: its sound does.
+    /// Ticks by which the audio begins before the first frame; the first frame is shown during that time.
     #[serde(default)]
     pub hold_before: u64,
-    /// Ticks that the film goes on after its last picture, which stands still: its sound does, or the
-    /// file says that the picture is shown for so long.
+    /// Ticks by which the last frame is shown longer: because the audio continues after it, or because the
+    /// file gives it that duration.
     #[serde(default)]
     pub hold_after: u64,
-    /// The recordings that the source was joined from, in order; none of a source in one piece. Their times are
-    /// in the same ticks, each by a clock of its own; the times above are for the length of the whole.
+    /// The recordings that the source was joined from, in order; empty if it is a single one. Their times are
+    /// in the same ticks, each on its own clock; the times above apply to the whole length.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<VideoPart>,
 }
@@ -76,13 +78,13 @@ pub struct AudioTrack {
     pub codec: String,
     /// Channels of the source; the output is stereo, or mono for a mono source.
     pub channels: u32,
-    /// Hz of the source.
+    /// Sample rate of the source in Hz.
     pub sample_rate: u32,
-    /// Language tag as the file has it; empty when unknown.
+    /// Language tag as in the file; empty if unknown.
     pub language: String,
-    /// Title as the file has it; may be empty.
+    /// Title as in the file; may be empty.
     pub title: String,
-    /// The recordings that the source was joined from, in order; none of a source in one piece.
+    /// The recordings that the source was joined from, in order; empty if it is a single one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<AudioPart>,
 }
@@ -94,20 +96,20 @@ pub struct TextTrack {
     pub index: u32,
     /// FFmpeg's codec name.
     pub codec: String,
-    /// Language tag as the file has it; empty when unknown.
+    /// Language tag as in the file; empty if unknown.
     pub language: String,
-    /// Title as the file has it; may be empty.
+    /// Title as in the file; may be empty.
     pub title: String,
-    /// Shown unless the viewer chooses.
+    /// Shown unless the viewer chooses otherwise.
     pub default: bool,
-    /// Holds only what must be read.
+    /// Contains only text that every viewer needs.
     pub forced: bool,
-    /// For who does not hear.
+    /// Made for deaf and hard-of-hearing viewers.
     pub hearing_impaired: bool,
 }
 
 impl TextTrack {
-    /// Holds text; the others hold pictures of it.
+    /// Whether it contains text; other subtitle tracks contain images of text.
     pub fn is_text(&self) -> bool {
         let codecs = ["subrip", "srt", "ass", "ssa", "webvtt", "mov_text", "text"];
         codecs.contains(&self.codec.as_str())
@@ -115,10 +117,10 @@ impl TextTrack {
 }
 
 impl Source {
-    /// The grid that every rendition gets.
+    /// The grid of every rendition.
     ///
     /// # Errors
-    /// [`GridError`] when the source's rate or length makes no grid.
+    /// If no grid fits the source's frame rate or duration.
     pub fn grid(&self) -> Result<Grid, GridError> {
         let Some(video) = &self.video else { return Grid::of_sound(self.duration) };
         let (num, den) = video.frame_rate;
@@ -138,8 +140,8 @@ impl VideoTrack {
         self.first_pts.saturating_sub_unsigned(self.hold_before)
     }
 
-    /// Output frames of this track at `rate`: up to the end of the last frame, which lasts as long as others
-    /// do, and of what it is held for.
+    /// The number of output frames at `rate`: up to the end of the last frame, which lasts as long as the
+    /// others plus the time for which it is held.
     pub fn frames_at(&self, rate: FrameRate) -> u64 {
         if !self.parts.is_empty() {
             let frames = self.parts.iter().map(|part| self.of_part(part).frames_at(rate));
@@ -148,7 +150,7 @@ impl VideoTrack {
         let (num, den) = self.frame_rate;
         let ticks =
             i128::from(self.last_pts) + i128::from(self.hold_after) - i128::from(self.start_pts());
-        // Ticks and one frame, over a common denominator.
+        // The ticks and one frame, over a common denominator.
         let second = i128::from(self.time_base.1).max(1) * i128::from(num).max(1);
         let length = ticks.max(0) * i128::from(self.time_base.0) * i128::from(num)
             + i128::from(den) * i128::from(self.time_base.1);
@@ -157,7 +159,7 @@ impl VideoTrack {
         u64::try_from(frames.max(1)).unwrap_or(u64::MAX)
     }
 
-    /// The frames of the grid that the first and the last picture become.
+    /// The frames of the grid at which the first and the last frame of the track are shown.
     pub fn pictures_at(&self, rate: FrameRate) -> RangeInclusive<u64> {
         self.frame_at(rate, self.first_pts.into())..=self.frame_at(rate, self.last_pts.into())
     }

@@ -1,14 +1,14 @@
-//! What reading a text costs, counted in bytes that are looked at, and where it has to end.
+//! The cost of parsing a text, counted in visited bytes, and its limit.
 //!
-//! Parsers get at a text through a [`Scanner`] only, which counts; so no search can run over the same bytes
-//! again and again without being seen.
+//! Parsers read a text only through a [`Scanner`], which counts, so that a search that visits the same bytes
+//! again and again is always noticed.
 
 use super::CaptionError;
 
-/// Bytes that are looked at between two looks at whether there is time left.
+/// Bytes visited between two checks of the time limit.
 const LOOK_BYTES: u64 = 64 << 10;
 
-/// The cost of reading a text so far, and whether it may go on.
+/// The cost of parsing a text so far, and whether parsing may continue.
 pub struct Effort<'a> {
     visited: u64,
     next_look: u64,
@@ -22,17 +22,17 @@ impl std::fmt::Debug for Effort<'_> {
 }
 
 impl<'a> Effort<'a> {
-    /// Reading ends with [`CaptionError::Late`] soon after `is_late` holds.
+    /// Parsing ends with [`CaptionError::Late`] soon after `is_late` returns true.
     pub fn until(is_late: &'a dyn Fn() -> bool) -> Self {
         Self { visited: 0, next_look: LOOK_BYTES, is_late }
     }
 
-    /// However long it takes.
+    /// Parsing takes as long as it needs.
     pub fn unlimited() -> Self {
         Self::until(&|| false)
     }
 
-    /// Bytes that have been looked at; one that is looked at twice counts twice.
+    /// The number of visited bytes; a byte that is visited twice counts twice.
     pub const fn visited(&self) -> u64 {
         self.visited
     }
@@ -47,7 +47,7 @@ impl<'a> Effort<'a> {
     }
 }
 
-/// A text that is read from its front. What it hands out has been counted.
+/// A text that is read from its front. All text that it returns has been counted.
 pub(super) struct Scanner<'t, 'e, 'a> {
     rest: &'t str,
     effort: &'e mut Effort<'a>,
@@ -58,19 +58,19 @@ impl<'t, 'e, 'a> Scanner<'t, 'e, 'a> {
         Self { rest: text, effort }
     }
 
-    /// The next byte; none at the end.
+    /// The next byte; `None` at the end.
     pub(super) fn peek(&self) -> Option<u8> {
         self.rest.bytes().next()
     }
 
-    /// Takes what stands before the first of `stops`, which are ASCII; all of it where there is none.
+    /// Takes the text before the first of `stops`, which are ASCII; all of it if none occurs.
     pub(super) fn before(&mut self, stops: &[u8]) -> Result<&'t str, CaptionError> {
         let end = self.find(0, self.rest.len(), stops)?.unwrap_or(self.rest.len());
         Ok(self.take(end))
     }
 
-    /// What stands between the next `skip` bytes and the first of `stops`, and that stop, where it is among
-    /// the `most` bytes after those; nothing is taken.
+    /// The text between the next `skip` bytes and the first of `stops`, and that stop, if it is among the
+    /// `most` bytes after the skipped ones. Takes nothing.
     pub(super) fn ahead(
         &mut self,
         skip: usize,
@@ -82,21 +82,21 @@ impl<'t, 'e, 'a> Scanner<'t, 'e, 'a> {
         Ok(between.zip(self.rest.as_bytes().get(end).copied()))
     }
 
-    /// Takes so many bytes, which must end where a character does.
+    /// Takes this many bytes, which must end at a character boundary.
     pub(super) fn take(&mut self, bytes: usize) -> &'t str {
         let (taken, rest) = self.rest.split_at(bytes);
         self.rest = rest;
         taken
     }
 
-    /// Takes `prefix` where the text begins with it.
+    /// Takes `prefix` if the text begins with it.
     pub(super) fn take_if(&mut self, prefix: &str) -> bool {
         let rest = self.rest.strip_prefix(prefix);
         self.rest = rest.unwrap_or(self.rest);
         rest.is_some()
     }
 
-    /// For a part of what was handed out.
+    /// The counter, for parsing a part of the returned text.
     pub(super) fn effort(&mut self) -> &mut Effort<'a> {
         self.effort
     }
@@ -119,7 +119,8 @@ impl<'t, 'e, 'a> Scanner<'t, 'e, 'a> {
 pub(super) mod tests {
     use super::{CaptionError, Effort};
 
-    /// Twice as much of `pattern` costs twice as much, and each byte is looked at a few times only.
+    /// Checks that doubling the text at most doubles the cost, and that each byte is visited only a few
+    /// times.
     #[track_caller]
     pub(in super::super) fn assert_linear<T>(
         pattern: &str,

@@ -1,4 +1,4 @@
-//! A file line by line, and the blocks that empty lines part.
+//! Reads a file line by line, and in blocks separated by empty lines.
 
 use super::{CUE_SOURCE_BYTES_MAX, CaptionError, effort::Effort};
 
@@ -21,13 +21,13 @@ impl<'t, 'e, 'a> Lines<'t, 'e, 'a> {
     pub(super) fn next(&mut self) -> Result<Option<&'t str>, CaptionError> {
         self.number += 1;
         let line = self.lines.next();
-        // The search for its end, and what is searched in a line once.
+        // Each byte is visited twice: in the search for the line's end and in one search within the line.
         self.effort.spend(line.map_or(0, |line| 2 * (line.len() + 1)))?;
         Ok(line)
     }
 
-    /// The next lines up to one that ends a block, with the number of the first; none at the end of the
-    /// file.
+    /// The lines up to the next one that ends a block, with the number of the first one; `None` at the end of
+    /// the file.
     pub(super) fn block(
         &mut self,
         blank: fn(&str) -> bool,
@@ -50,7 +50,7 @@ impl<'t, 'e, 'a> Lines<'t, 'e, 'a> {
 /// The number of a block's first line, and its lines.
 pub(super) type Block<'t> = (usize, Vec<&'t str>);
 
-/// The text of the cue at `line`, unless there is too much of it to be looked at.
+/// Joins the text lines of the cue at `line`; an error if they are too long to be parsed.
 pub(super) fn joined(text: &[&str], line: usize) -> Result<String, CaptionError> {
     let bytes: usize = text.iter().map(|line| line.len() + 1).sum();
     if bytes > CUE_SOURCE_BYTES_MAX {

@@ -1,24 +1,24 @@
-//! A cue's text, rewritten: what WebVTT may mark up stays, everything else becomes text or goes. What
-//! leaves this module never holds a `<` that does not begin one of the tags written here.
+//! Rewrites the text of cues: markup that WebVTT allows stays, everything else is escaped or removed. The
+//! output contains a `<` only where one of the tags written here begins.
 
 use super::{
     CaptionError,
     effort::{Effort, Scanner},
 };
 
-/// Tags without anything in them.
+/// Tags without an annotation.
 const PLAIN: [&str; 5] = ["b", "i", "u", "ruby", "rt"];
-/// Tags with a word of their own: who speaks, and in what language.
+/// Tags with an annotation: a speaker or a language.
 const SPOKEN: [&str; 2] = ["v", "lang"];
 const DEPTH_MAX: usize = 8;
 const TAG_BYTES_MAX: usize = 256;
 const ENTITY_BYTES_MAX: usize = 10;
 const WORD_CHARS_MAX: usize = 64;
 
-/// Rewrites the text of a cue; empty when it shows nothing.
+/// Rewrites the text of a cue; the result is empty if the text shows nothing.
 ///
-/// Every byte is looked at three times at most: a tag and a character reference are searched for up to the
-/// next place where one may begin.
+/// Every byte is visited at most three times: the search for the end of a tag or character reference stops
+/// where another one may begin.
 pub(super) fn clean(raw: &str, effort: &mut Effort<'_>) -> Result<String, CaptionError> {
     let mut out = Writer::default();
     let mut text = Scanner::new(raw, effort);
@@ -43,11 +43,11 @@ pub(super) fn clean(raw: &str, effort: &mut Effort<'_>) -> Result<String, Captio
     }
 }
 
-/// What stands between `<` and `>`.
+/// The meaning of the text between `<` and `>`.
 enum Tag {
     Open(&'static str, String),
     Close(&'static str),
-    /// Known or unknown, it is left out.
+    /// A known or unknown tag that is removed.
     Dropped,
 }
 
@@ -117,14 +117,14 @@ fn push_escaped(out: &mut String, c: char) {
     }
 }
 
-/// A tag at the start of `text` and its length; none where the `<` is meant as it stands.
+/// The tag at the start of `text` and its length; `None` if the `<` is literal text.
 fn tag(text: &mut Scanner<'_, '_, '_>) -> Result<Option<(Tag, usize)>, CaptionError> {
     let Some((inner, b'>')) = text.ahead(1, TAG_BYTES_MAX, b"<>")? else { return Ok(None) };
     let tag = read_tag(inner, text.effort())?;
     Ok(tag.map(|tag| (tag, inner.len() + 2)))
 }
 
-/// What a tag's text means, of [`TAG_BYTES_MAX`] bytes at most; none where it is no tag.
+/// Parses a tag's text of at most [`TAG_BYTES_MAX`] bytes; `None` if it is not a tag.
 fn read_tag(inner: &str, effort: &mut Effort<'_>) -> Result<Option<Tag>, CaptionError> {
     let Some(first) = inner.bytes().next() else { return Ok(None) };
     let known = |name: &str| {
@@ -133,7 +133,7 @@ fn read_tag(inner: &str, effort: &mut Effort<'_>) -> Result<Option<Tag>, Caption
     };
     let tag = match first {
         b'/' => known(inner[1..].trim()).map_or(Tag::Dropped, Tag::Close),
-        // A time within the cue.
+        // A timestamp within the cue.
         b'0'..=b'9' if inner.bytes().all(|b| b.is_ascii_digit() || b == b':' || b == b'.') => {
             Tag::Dropped
         }
@@ -154,7 +154,7 @@ fn read_tag(inner: &str, effort: &mut Effort<'_>) -> Result<Option<Tag>, Caption
     Ok(Some(tag))
 }
 
-/// A speaker's name or a language: plain text on one line.
+/// The annotation, a speaker's name or a language, as plain text on one line.
 fn words(raw: &str, effort: &mut Effort<'_>) -> Result<String, CaptionError> {
     let mut plain = String::new();
     let mut text = Scanner::new(raw, effort);
@@ -180,7 +180,7 @@ fn words(raw: &str, effort: &mut Effort<'_>) -> Result<String, CaptionError> {
     Ok(out)
 }
 
-/// A character reference at the start of `text` and its length.
+/// The character reference at the start of `text` and its length.
 fn entity(text: &mut Scanner<'_, '_, '_>) -> Result<Option<(char, usize)>, CaptionError> {
     let Some((name, b';')) = text.ahead(1, ENTITY_BYTES_MAX, b";&<>")? else { return Ok(None) };
     Ok(character(name).map(|c| (c, name.len() + 2)))

@@ -1,5 +1,5 @@
-//! SubRip: blocks of a number, a line with two times, and text. There is no specification; what players
-//! agree on is read, and a block without times is an error.
+//! SubRip: blocks of a number, a line with two times, and text. The format has no specification; this parser
+//! accepts what players agree on, and a block without times is an error.
 
 use super::{
     CaptionError, Cue, Lines, clock,
@@ -7,7 +7,7 @@ use super::{
     joined, markup, push, span,
 };
 
-/// The cues of a file, as they stand in it.
+/// The cues of a file, in file order.
 pub(super) fn parse(mut lines: Lines<'_, '_, '_>) -> Result<Vec<Cue>, CaptionError> {
     let mut cues = Vec::new();
     while let Some((line, block)) = lines.block(|line| line.trim().is_empty())? {
@@ -41,7 +41,7 @@ fn timings(text: &str, line: usize) -> Result<(u64, u64), CaptionError> {
     span((time(start), time(end)), line)
 }
 
-/// Without what SubStation Alpha left behind: `{\an8}` and its like.
+/// Removes override codes of SubStation Alpha, such as `{\an8}`.
 fn without_overrides(text: &str, effort: &mut Effort<'_>) -> Result<String, CaptionError> {
     let mut out = String::with_capacity(text.len());
     let mut text = Scanner::new(text, effort);
@@ -56,7 +56,7 @@ fn without_overrides(text: &str, effort: &mut Effort<'_>) -> Result<String, Capt
         }
         let inner = text.before(b"}")?;
         if text.peek().is_none() {
-            // It is not closed, and none after it can be.
+            // The code is not closed, so no later one can be, either.
             out.push_str("{\\");
             out.push_str(inner);
             return Ok(out);

@@ -1,20 +1,20 @@
-//! WebVTT (W3C), strictly: every block is a cue, a comment, a style or a region. Styles and regions go,
-//! and so do the names of cues.
+//! Strict WebVTT (W3C): every block is a cue, a comment, a style or a region. Styles, regions and cue names
+//! are removed.
 
 use super::{CaptionError, Cue, Lines, clock, joined, markup, push, span};
 
-/// Settings of a cue that are kept; a region is none of them.
+/// The cue settings that are kept; `region` is not among them.
 const SETTINGS: [&str; 5] = ["vertical", "line", "position", "size", "align"];
 const SETTING_BYTES_MAX: usize = 32;
 
-/// The cues of a file, as they stand in it. What is no block of WebVTT belongs to the cue before it where the
-/// file is `loose`.
+/// The cues of a file, in file order. In a `loose` file, a block that is not valid WebVTT belongs to the text
+/// of the cue before it.
 pub(super) fn parse(mut lines: Lines<'_, '_, '_>, loose: bool) -> Result<Vec<Cue>, CaptionError> {
     let rest = lines.next()?.and_then(|line| line.strip_prefix("WEBVTT"));
     if !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t'])) {
         return Err(CaptionError::Header);
     }
-    // The header goes on to the first empty line.
+    // The header extends to the first empty line.
     while let Some(line) = lines.next()? {
         if line.is_empty() {
             break;
@@ -44,7 +44,7 @@ pub(super) fn parse(mut lines: Lines<'_, '_, '_>, loose: bool) -> Result<Vec<Cue
     Ok(cues)
 }
 
-/// A block's cue; none where it is something else that may stand in a file.
+/// The cue of a block; `None` if it is another valid kind of block.
 fn read(
     line: usize,
     block: &[&str],
@@ -58,7 +58,7 @@ fn read(
 
 type Found<'a> = (usize, &'a str, &'a [&'a str]);
 
-/// The line with the times of a block that is a cue, and the lines after it.
+/// If the block is a cue, the number and text of its line with the times, and the lines after it.
 fn cue<'a>(line: usize, block: &'a [&'a str]) -> Result<Option<Found<'a>>, CaptionError> {
     let timing = |line: &str| line.contains("-->");
     match block {
@@ -87,7 +87,7 @@ fn timings(text: &str, line: usize) -> Result<(u64, u64, String), CaptionError> 
     Ok((start, end, kept(settings)))
 }
 
-/// The settings that are known and plain, each once.
+/// The known settings with plain values, each at most once.
 fn kept(settings: &str) -> String {
     let mut kept: Vec<(&str, &str)> = Vec::new();
     for (name, value) in settings.split_whitespace().filter_map(|part| part.split_once(':')) {

@@ -1,24 +1,24 @@
-//! The clocks of a stream's tracks, and when they jump.
+//! Follows the clocks of a stream's tracks and detects when they jump.
 
 use super::pes::{CLOCK_BITS, Stamp};
 
 const TICKS_PER_SECOND: i64 = 90_000;
-/// Longest gap in a track's clock that stays a gap, in seconds; a longer one is a jump, as it is to FFmpeg.
+/// The longest gap in a track's clock, in seconds; a longer one counts as a jump, as it does in FFmpeg.
 pub const GAP_SECONDS_MAX: i64 = 10;
 const GAP_TICKS_MAX: i64 = GAP_SECONDS_MAX * TICKS_PER_SECOND;
-/// How far decode times may go back because muxers round.
+/// How far decode times may go back because of rounding in muxers.
 const BACK_TICKS_MAX: i64 = TICKS_PER_SECOND / 10;
-/// The same for a track whose packets have never stated both times: some muxers write presentation times
-/// only, which go back and forth where pictures are reordered.
+/// The same for a track none of whose packets has carried both times: some muxers write only presentation
+/// times, which go back and forth where frames are reordered.
 const REORDERED_TICKS_MAX: i64 = TICKS_PER_SECOND;
-/// Farthest that muxers interleave one track before another.
+/// How far one track may be ahead of another in a muxer's interleaving.
 const INTERLEAVE_TICKS_MAX: i64 = 3 * TICKS_PER_SECOND;
-/// Packets in a row that must agree with a jump.
+/// Number of consecutive packets that confirm a jump.
 const WITNESSES: u32 = 4;
 /// The same at the end of the stream.
 const WITNESSES_AT_END: u32 = 2;
 
-/// `a - b` on a clock that wraps: the shorter way round.
+/// `a - b` on a clock that wraps, in the shorter direction.
 fn since(a: i64, b: i64) -> i64 {
     let unused = 64 - CLOCK_BITS;
     (a.wrapping_sub(b) << unused) >> unused
@@ -28,15 +28,15 @@ fn since(a: i64, b: i64) -> i64 {
 #[derive(Debug)]
 struct Clock {
     track: u32,
-    /// The latest time but for those of an unconfirmed jump.
+    /// The latest time, not counting those of an unconfirmed jump.
     latest: Option<i64>,
     /// The time of the last packet.
     last: i64,
-    /// Packets have stated both their times.
+    /// Whether a packet has carried both times.
     decode: bool,
-    /// A jump that is not confirmed yet.
+    /// A jump that is not yet confirmed.
     pending: Option<Jump>,
-    /// Where it last jumped.
+    /// The position of the last jump.
     jumped: u64,
     /// The position of the last packet.
     seen: u64,
@@ -44,7 +44,7 @@ struct Clock {
 
 #[derive(Clone, Copy, Debug)]
 struct Jump {
-    /// Where the new recording begins, if there is one.
+    /// Where the new recording begins, if the jump is a joint.
     cut: u64,
     /// The position of the last packet before the jump.
     seen: u64,
@@ -57,7 +57,7 @@ struct Jump {
     witnesses: u32,
 }
 
-/// The beginning of a recording, and the clock that showed it first.
+/// The beginning of a recording, and the clock that jumped there first.
 #[derive(Clone, Copy, Debug)]
 struct Joint {
     cut: u64,
@@ -69,22 +69,22 @@ struct Joint {
 pub(super) struct Clocks {
     clocks: Vec<Clock>,
     joints: Vec<Joint>,
-    /// Tracks that began after the last packet of all others that are followed.
+    /// Tracks that began after the last packet of all other followed tracks.
     strangers: Vec<Stranger>,
-    /// Tracks that are not followed and began beside others: subtitles, other programs.
+    /// Tracks that are not followed and began while others continued: subtitles, other programs.
     ignored: Vec<u32>,
 }
 
-/// A track that may belong to a recording with other stream ids.
+/// A track that may belong to a new recording with other stream ids.
 #[derive(Clone, Copy, Debug)]
 struct Stranger {
     track: u32,
     packets: u32,
-    /// The time of the first of them.
+    /// The time of its first packet.
     first: i64,
-    /// The time of the last of them.
+    /// The time of its last packet.
     stamp: Stamp,
-    /// Where the recording begins, if it is one.
+    /// Where the new recording begins, if it is one.
     cut: u64,
 }
 
@@ -94,13 +94,13 @@ impl Clock {
         Self { track, latest, last: 0, decode: false, pending, jumped: 0, seen: 0 }
     }
 
-    /// Whether `time` goes on from `latest`.
+    /// Whether `time` continues from `latest` without a jump.
     fn continues(&self, latest: i64, time: i64) -> bool {
         let back = if self.decode { BACK_TICKS_MAX } else { REORDERED_TICKS_MAX };
         (-back..=GAP_TICKS_MAX).contains(&since(time, latest))
     }
 
-    /// Takes the time of the next packet; returns a jump once it is confirmed.
+    /// Processes the time of the next packet; returns a jump once it is confirmed.
     fn tick(&mut self, Stamp { time, decode }: Stamp, cut: u64) -> Option<Jump> {
         self.decode |= decode;
         self.last = time;
@@ -127,7 +127,7 @@ impl Clock {
         self.confirm(WITNESSES)
     }
 
-    /// Accepts the pending jump when enough packets agree with it.
+    /// Accepts the pending jump if enough packets agree with it.
     fn confirm(&mut self, witnesses: u32) -> Option<Jump> {
         let jump = self.pending.take_if(|jump| jump.witnesses >= witnesses)?;
         self.latest = Some(jump.latest);
@@ -141,7 +141,7 @@ impl Clocks {
         Self { clocks, joints: Vec::new(), strangers: Vec::new(), ignored: Vec::new() }
     }
 
-    /// Takes the time of a packet of any track; a recording that begins with it begins at `cut`.
+    /// Processes the time of a packet of any track; if a recording begins with it, it begins at `cut`.
     pub(super) fn tick(&mut self, track: u32, stamp: Stamp, cut: u64) {
         let begun = self.clocks.iter().any(|clock| clock.latest.is_some());
         match self.place(track) {
@@ -160,7 +160,7 @@ impl Clocks {
         self.clocks.iter().position(|clock| clock.track == track)
     }
 
-    /// Tracks that began beside others begin no recording.
+    /// Gives up the strangers: tracks that began while others continued do not start a new recording.
     fn meet_strangers(&mut self) {
         for Stranger { track, stamp, cut, .. } in std::mem::take(&mut self.strangers) {
             match self.place(track) {
@@ -172,7 +172,8 @@ impl Clocks {
         }
     }
 
-    /// A recording with other stream ids begins where its packets are the only ones.
+    /// Processes a packet of a stranger. A recording with other stream ids begins where all packets are its
+    /// own.
     fn stranger(&mut self, track: u32, stamp: Stamp, cut: u64) {
         let cut = self.strangers.first().map_or(cut, |first| first.cut);
         let found = self.strangers.iter().position(|stranger| stranger.track == track);
@@ -198,8 +199,8 @@ impl Clocks {
         self.joints.push(Joint { cut, clock: number });
     }
 
-    /// Whether a stranger has a clock of its own, or has long been the only track. At the beginning of a
-    /// recording one track may be far ahead of another.
+    /// Whether the stranger's clock is far from all others, or it has been the only track for long. At the
+    /// beginning of a recording one track may be far ahead of another.
     fn is_alone(&self, stranger: Stranger) -> bool {
         let Stranger { track, first, stamp, .. } = stranger;
         let mut begun = self.clocks.iter().filter(|clock| clock.latest.is_some());
@@ -208,7 +209,7 @@ impl Clocks {
         long || begun.all(far)
     }
 
-    /// Where the recordings after the first begin.
+    /// The positions at which the second and each later recording begins.
     pub(super) fn finish(mut self) -> Vec<u64> {
         for number in 0..self.clocks.len() {
             if let Some(jump) = self.clocks[number].confirm(WITNESSES_AT_END) {
@@ -222,7 +223,8 @@ impl Clocks {
         cuts
     }
 
-    /// Clock `number` has jumped: to a recording that another clock has jumped to before, or to a new one.
+    /// Handles a jump of clock `number`: into a recording that another clock has jumped into before, or into
+    /// a new one.
     fn jump(&mut self, number: usize, jump: Jump) {
         let jumped = std::mem::replace(&mut self.clocks[number].jumped, jump.cut);
         if let Some(joint) = self.joints.last_mut()
@@ -240,7 +242,8 @@ impl Clocks {
         }
     }
 
-    /// Whether another clock has gone on to the same time without a jump: then this one has only paused.
+    /// Whether another clock has reached the same time without a jump, which means that this track only
+    /// paused.
     fn has_paused(&self, number: usize, jump: Jump) -> bool {
         let others = self.clocks.iter().enumerate().filter(|(other, _)| *other != number);
         let mut steady = others.map(|(_, clock)| clock).filter(|clock| {

@@ -1,23 +1,23 @@
-//! Time stamps in the headers of PES packets (ISO/IEC 13818-1, 2.4.3.6; ISO/IEC 11172-1, 2.4.3.3).
+//! Timestamps in the headers of PES packets (ISO/IEC 13818-1, 2.4.3.6; ISO/IEC 11172-1, 2.4.3.3).
 
-/// Bytes that hold the time stamps of every header: MPEG-1 may put 16 bytes of stuffing before them.
+/// Bytes that contain the timestamps of every header: MPEG-1 allows 16 bytes of stuffing before them.
 pub(super) const HEADER_BYTES_MAX: usize = 40;
-/// Bits of a time stamp.
+/// Bits of a timestamp.
 pub(super) const CLOCK_BITS: u32 = 33;
-/// Stream id of private stream 1: AC-3 and DTS in program streams, after a byte that names the sub-stream.
+/// Stream id of private stream 1: AC-3 and DTS in program streams, after a byte with the sub-stream's number.
 pub(super) const PRIVATE_1: u8 = 0xbd;
 const STUFFING_MAX: usize = 16;
 
-/// When a packet is decoded.
+/// The decode time of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
-    /// Ticks of 90 kHz.
+    /// In ticks of 90 kHz.
     pub(super) time: i64,
-    /// The packet states both its decode and its presentation time.
+    /// Whether the packet carries both a decode and a presentation time.
     pub(super) decode: bool,
 }
 
-/// Whether a stream id is one of pictures or sound.
+/// Whether a stream id is that of a video or audio stream.
 fn is_media(stream: u8) -> bool {
     matches!(stream, PRIVATE_1 | 0xc0..=0xef | 0xfd)
 }
@@ -63,7 +63,7 @@ fn times(packet: &[u8], at: usize, flags: u8) -> Option<Stamp> {
     }
 }
 
-/// 33 bits in five bytes with marker bits between; none when a marker bit is not set.
+/// 33 bits in five bytes, with marker bits between them; `None` if a marker bit is not set.
 fn time(bytes: &[u8]) -> Option<i64> {
     let [a, b, c, d, e] = bytes.first_chunk::<5>()?.map(i64::from);
     let marked = a & c & e & 1 == 1;

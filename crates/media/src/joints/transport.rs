@@ -4,23 +4,23 @@ use super::{Step, clock::Clocks, pes};
 
 const SYNC: u8 = 0x47;
 const PACKET_BYTES: usize = 188;
-/// From one packet to the next: plain, after a time of four bytes, or before a checksum.
+/// Distances between packets: plain, with a four-byte timestamp before each, or with a checksum after each.
 const STRIDES: [usize; 3] = [PACKET_BYTES, 192, CHECKED_STRIDE];
 const CHECKED_STRIDE: usize = 204;
-/// Packets in a row that make a stride certain.
+/// Number of consecutive sync bytes that confirm a stride.
 const SYNCS: usize = 4;
 
-/// Different PIDs.
+/// The number of possible PIDs.
 const PIDS: usize = 1 << 13;
 
-/// Reads packet by packet; finds the next one where a recording was cut off within a packet.
+/// Reads packet by packet; searches for the next one where a recording was cut off within a packet.
 #[derive(Debug)]
 pub(super) struct Transport {
-    /// The PIDs of pictures and sound.
+    /// The PIDs that carry video or audio.
     media: Vec<bool>,
-    /// Bytes from one packet to the next; none while it is being searched for.
+    /// Bytes from one packet to the next; `None` while this is not known.
     stride: Option<usize>,
-    /// The end of the last packet of pictures or sound. What follows it, mostly tables, belongs to the next one.
+    /// The end of the last video or audio packet. What follows it, mostly tables, belongs to the next one.
     media_end: u64,
 }
 
@@ -31,7 +31,7 @@ impl Default for Transport {
 }
 
 impl Transport {
-    /// Reads the packet at the start of `rest`, which is at `at` of the stream.
+    /// Reads the packet at the start of `rest`, whose position in the stream is `at`.
     pub(super) fn step(&mut self, rest: &[u8], at: u64, clocks: &mut Clocks) -> Step {
         let Some(stride) = self.stride else { return self.synchronize(rest) };
         let Some(packet) = rest.first_chunk::<PACKET_BYTES>() else { return Step::Short };
@@ -43,7 +43,7 @@ impl Transport {
         Step::Used(stride as u64)
     }
 
-    /// Searches for the first of several packets in a row.
+    /// Searches for the first of several consecutive packets.
     fn synchronize(&mut self, rest: &[u8]) -> Step {
         const NEEDED: usize = SYNCS * CHECKED_STRIDE;
         if rest.len() < NEEDED {

@@ -1,7 +1,8 @@
 //! HLS playlists (RFC 8216 and its successor draft).
 //!
-//! A session never sees a playlist change its type: while the video grows the multivariant playlist
-//! links to EVENT playlists, which end but stay EVENT; afterwards it links to VOD playlists.
+//! Within a session the type of a playlist never changes: while a video is growing, its multivariant playlist
+//! links to EVENT playlists, which receive an end but stay EVENT playlists; once it is final, to VOD
+//! playlists.
 
 use std::{fmt::Write, ops::Range};
 
@@ -18,23 +19,23 @@ use crate::{
     segment::SegmentName,
 };
 
-/// Left to themselves players take a growing video for live and start near its edge. 0 is taken for
-/// "absent" by some of them.
+/// Without this tag players treat a growing video as live and start near the live edge. The offset is not 0
+/// because some players treat 0 as absent.
 const START: &str = "#EXT-X-START:TIME-OFFSET=0.001\n";
-/// GROUP-ID of the sound of every variant.
+/// GROUP-ID of the audio of every variant.
 const AUDIO_GROUP: &str = "audio";
-/// Attribute of every variant: no picture holds CEA-608 or CEA-708 captions. Without it players offer a track
-/// of captions that is not there.
+/// Attribute of every variant: no video rendition contains CEA-608 or CEA-708 captions. Without the attribute
+/// players offer a captions track that does not exist.
 const CLOSED_CAPTIONS: &str = "CLOSED-CAPTIONS=NONE";
-/// Apple's authoring specification (1.32) wants the first variant near this, in bit/s.
+/// Apple's authoring specification (1.32) asks for a first variant near this bitrate, in bit/s.
 const FIRST_VARIANT_BITRATE: u64 = 2_000_000;
 
-/// Which of the two media playlists of a rendition.
+/// The two media playlists of a rendition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Playlist {
     /// `event.m3u8`: grows, and stays valid after the end.
     Event,
-    /// `vod.m3u8`: exists only when final.
+    /// `vod.m3u8`: exists only for a final video.
     Vod,
 }
 
@@ -64,7 +65,7 @@ pub fn multivariant(index: &Index, links: &Links<'_>) -> Option<String> {
         return Some(out);
     }
     let groups = by_codec(&rungs);
-    // The first variant must be one that every player takes: of the codec that ladders begin with.
+    // The first variant must be one that every player supports, so it has the codec that ladders begin with.
     let first_codec = groups.first().map_or(0, Vec::len);
     let rungs = groups.into_iter().flatten();
     let mut variants: Vec<_> = rungs.map(|rung| Variant::new(index, rung, target)).collect();
@@ -84,7 +85,7 @@ pub fn multivariant(index: &Index, links: &Links<'_>) -> Option<String> {
     Some(out)
 }
 
-/// A media playlist of a video or audio rendition; `None` when it does not exist (yet).
+/// A media playlist of a video or audio rendition; `None` if it does not exist (yet).
 pub fn media(
     index: &Index,
     rendition: &str,
@@ -106,7 +107,7 @@ pub fn media(
     Some(out)
 }
 
-/// What a media playlist begins with; `None` while there is none of that kind.
+/// The first lines of a media playlist; `None` while the video has no playlist of that kind.
 pub(super) fn head(index: &Index, playlist: Playlist, version: u32) -> Option<String> {
     let (kind, start) = match playlist {
         Playlist::Event => ("EVENT", START),
@@ -119,8 +120,8 @@ pub(super) fn head(index: &Index, playlist: Playlist, version: u32) -> Option<St
     ))
 }
 
-/// The I-frame playlist of a video rendition: the first sample of every fragment, as a range of the
-/// HLS segment that it lies in. `None` while the video grows.
+/// The I-frame playlist of a video rendition: the first sample of every fragment, as a byte range of its HLS
+/// segment. `None` while the video is growing.
 pub fn iframes(index: &Index, rendition: &str, links: &Links<'_>) -> Option<String> {
     index.finished_at_ms?;
     index.video_renditions.iter().find(|r| r.name == rendition)?;
@@ -147,7 +148,7 @@ pub fn iframes(index: &Index, rendition: &str, links: &Links<'_>) -> Option<Stri
     Some(out)
 }
 
-/// The track of a rendition that has begun and that this viewer may have.
+/// The track of a rendition, if it has begun and this viewer may play it.
 fn servable<'a>(
     index: &'a Index,
     rendition: &str,
@@ -160,8 +161,8 @@ fn servable<'a>(
     servable.then(|| (track, Timeline::new(&index.grid, kind)))
 }
 
-/// The longest planned segment of any rendition, rounded: known before the first is encoded, so it
-/// never changes.
+/// The duration of the longest planned segment of any rendition, rounded. It is known before the first
+/// segment is encoded, so it never changes.
 fn target_duration(index: &Index) -> u64 {
     let timeline = |kind| Timeline::new(&index.grid, kind);
     let (video, audio) = (timeline(TrackKind::Video), timeline(TrackKind::Audio));
@@ -187,11 +188,11 @@ fn rates(index: &Index, track: &Track, kind: TrackKind, planned: u64, target: u6
     measured.at_least(index.finished_at_ms.is_none().then_some(planned))
 }
 
-/// The sound that goes with every variant.
+/// The audio that accompanies every variant.
 struct Sound {
-    /// As it goes into CODECS, with its comma.
+    /// In the form for CODECS, with a leading comma.
     codecs: String,
-    /// The largest of all renditions.
+    /// The maximum over all audio renditions.
     rates: Rates,
     exists: bool,
 }
@@ -214,7 +215,7 @@ impl Sound {
         sound
     }
 
-    /// The only variant of a film without pictures: its default sound.
+    /// The only variant of a video without a video track: its default audio.
     fn stream_inf(&self, index: &Index, links: &Links<'_>, default: &AudioRendition) -> String {
         format!(
             "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}\",\
@@ -288,12 +289,12 @@ fn audio_media(
     )
 }
 
-/// What sessions that begin now are told to follow.
+/// The playlist file for sessions that begin now.
 pub(super) fn playlist_file(index: &Index) -> &'static str {
     if index.finished_at_ms.is_none() { "event.m3u8" } else { "vod.m3u8" }
 }
 
-/// From the multivariant playlist, which lies in `hls/`.
+/// Relative to the multivariant playlist, which lies in `hls/`.
 pub(super) fn playlist_url(
     index: &Index,
     links: &Links<'_>,
@@ -305,7 +306,7 @@ pub(super) fn playlist_url(
     quoted(&format!("{prefix}{file}{}", links.suffix()))
 }
 
-/// From a media playlist, which lies beside its segments.
+/// Relative to a media playlist, which lies next to its segments.
 pub(super) fn media_prefix(index: &Index, rendition: &str, links: &Links<'_>) -> String {
     quoted(&links.prefix(index, "", &format!("{}/{}/", index.version, percent(rendition))))
 }

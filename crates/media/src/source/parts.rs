@@ -1,4 +1,4 @@
-//! Sources that were joined from several recordings, each with a clock of its own ([`crate::joints`]).
+//! Sources that were joined from several recordings, each with its own clock ([`crate::joints`]).
 //!
 //! The recordings are shown one after the other: each begins on the frame of the grid that follows the last
 //! frame of the recording before it.
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::VideoTrack;
 use crate::{FrameRate, grid::AUDIO_RATE};
 
-/// The pictures of one recording.
+/// The video of one recording.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VideoPart {
     /// Where the recording begins in the file, in bytes.
@@ -19,38 +19,38 @@ pub struct VideoPart {
     pub end: u64,
     /// FFmpeg's stream index in the recording.
     pub index: u32,
-    /// Presentation time of the first picture, in the track's ticks.
+    /// Presentation time of the first frame, in the track's ticks.
     pub first_pts: i64,
-    /// Presentation time of the last picture.
+    /// Presentation time of the last frame.
     pub last_pts: i64,
-    /// Ticks that the recording begins before its first picture.
+    /// Ticks by which the recording begins before its first frame.
     pub hold_before: u64,
-    /// Ticks that it goes on after its last picture.
+    /// Ticks by which it continues after its last frame.
     pub hold_after: u64,
 }
 
-/// The sound of one recording.
+/// The audio of one recording.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AudioPart {
     /// Where the recording begins in the file, in bytes.
     pub start: u64,
     /// Where it ends.
     pub end: u64,
-    /// FFmpeg's stream index in the recording; none when the recording is silent.
+    /// FFmpeg's stream index in the recording; `None` if the recording has no audio.
     pub index: Option<u32>,
-    /// The time at which the recording begins, in ticks of its 90 kHz clock; without one it begins with its
+    /// The time at which the recording begins, in ticks of its 90 kHz clock; if absent, it begins with its
     /// first sample.
     pub origin: Option<i64>,
-    /// Length in samples of the output.
+    /// Duration in samples of the output.
     pub samples: u64,
 }
 
-/// One recording's pictures on the timeline of the whole source.
+/// The video of one recording on the timeline of the whole source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// The recording in the file; none when it is the whole file.
+    /// The recording's byte range in the file; `None` if it is the whole file.
     pub bytes: Option<Range<u64>>,
-    /// Its own track.
+    /// The track of this recording.
     pub track: VideoTrack,
     /// Its frames on the grid.
     pub frames: Range<u64>,
@@ -64,7 +64,8 @@ impl VideoTrack {
         Self { index, first_pts, last_pts, hold_before, hold_after, ..whole }
     }
 
-    /// The recordings in order, on a grid of `frames` frames at `rate`; a source in one piece is one.
+    /// The recordings in order, on a grid of `frames` frames at `rate`; a source that was not joined is one
+    /// recording.
     pub fn spans(&self, rate: FrameRate, frames: u64) -> Vec<Span> {
         if self.parts.is_empty() {
             return vec![Span { bytes: None, track: self.clone(), frames: 0..frames }];
@@ -81,7 +82,7 @@ impl VideoTrack {
     }
 }
 
-/// The sample of the output at which `frame` of a grid at `rate` begins.
+/// The output sample at which `frame` of a grid at `rate` begins.
 pub fn sample_of(rate: FrameRate, frame: u64) -> u64 {
     let (num, den) = (u128::from(rate.num()), u128::from(rate.den()));
     let samples = u128::from(frame) * den * u128::from(AUDIO_RATE);

@@ -1,4 +1,4 @@
-//! Joints of MPEG streams: each is found where it is, and what only looks like one is not.
+//! Joints of MPEG streams: each is found at its position, and nothing else is reported as a joint.
 
 use media::joints::{Container, Scanner};
 
@@ -8,7 +8,7 @@ const SECOND: i64 = 90_000;
 const FRAME: i64 = SECOND / 25;
 const WRAP: i64 = 1 << 33;
 
-/// A packet that begins with time stamps.
+/// A packet that begins with timestamps.
 #[derive(Clone, Copy)]
 struct Stamped {
     track: u32,
@@ -16,7 +16,7 @@ struct Stamped {
     dts: Option<i64>,
 }
 
-/// Pictures and sound of `seconds` from `start` on, interleaved as muxers do it.
+/// Video and audio of `seconds` from `start` on, interleaved like muxers do.
 fn recording(start: i64, seconds: i64) -> Vec<Stamped> {
     let mut packets = Vec::new();
     for frame in 0..seconds * 25 {
@@ -34,7 +34,7 @@ fn only(track: u32, packets: Vec<Stamped>) -> Vec<Stamped> {
     packets.into_iter().filter(|packet| packet.track == track).collect()
 }
 
-/// With other stream ids.
+/// The same packets with other stream ids.
 fn renumbered(mut packets: Vec<Stamped>) -> Vec<Stamped> {
     packets.iter_mut().for_each(|packet| packet.track += 0x100);
     packets
@@ -52,7 +52,7 @@ fn time(prefix: u8, time: i64) -> [u8; 5] {
     ]
 }
 
-/// A PES header of MPEG-2, without its length.
+/// An MPEG-2 PES header, without its length.
 fn pes(packet: &Stamped) -> Vec<u8> {
     let stream = if packet.track & 1 == 0 { 0xe0 } else { 0xc0 };
     let mut header = vec![0, 0, 1, stream, 0, 0, 0x80];
@@ -113,7 +113,7 @@ fn program(packets: &[Stamped], mpeg1: bool) -> Vec<u8> {
     stream
 }
 
-/// FFmpeg may list the streams of later recordings, too.
+/// An audio track of a later recording: FFmpeg may list the streams of later recordings, too.
 const LATER_SOUND: u32 = SOUND + 0x100;
 
 fn scan(container: Container, stream: &[u8], piece: usize) -> Vec<u64> {
@@ -126,7 +126,7 @@ fn scan(container: Container, stream: &[u8], piece: usize) -> Vec<u64> {
     scanner.finish()
 }
 
-/// The joints that are found in recordings, and those that there are.
+/// The detected joints of recordings, and the real ones.
 fn joints(recordings: &[Vec<Stamped>]) -> (Vec<u64>, Vec<u64>) {
     let (mut stream, mut real) = (Vec::new(), Vec::new());
     for recording in recordings {
@@ -174,15 +174,15 @@ fn what_only_looks_like_a_joint_is_none() {
     let pause = recording(0, 30)
         .into_iter()
         .filter(|p| p.track == SOUND || p.pts < 5 * SECOND || p.pts > 25 * SECOND);
-    // Another program with a clock of its own.
+    // Another program with its own clock.
     let mut two = recording(0, 9);
     let other = renumbered(recording(500 * SECOND, 9));
     two = two.into_iter().zip(other).flat_map(|(a, b)| [a, b]).collect();
-    // Ten packets of sound for one picture; the sound begins late.
+    // Ten audio packets per video packet; the audio begins late.
     let slow = |p: &Stamped| p.track == VIDEO && p.pts % (5 * FRAME) == 2 * FRAME;
     let late = |p: &Stamped| p.track == SOUND && p.pts > 2 * SECOND;
     let bursts = recording(0, 9).into_iter().filter(|p| slow(p) || late(p)).collect();
-    // Presentation times only, seven pictures between two references.
+    // Presentation times only, with seven frames between two reference frames.
     let order = [0, 8, 4, 2, 1, 3, 6, 5, 7];
     let reordered = (0..20).flat_map(|group| order.map(|n| (group * 9 + n) * FRAME));
     let reordered = reordered.map(|pts| Stamped { track: VIDEO, pts, dts: None });
@@ -212,7 +212,7 @@ fn every_packet_size_and_every_split_of_the_bytes_gives_the_same_joints() {
             let found = scan(Container::Transport, &stream, piece);
             assert_eq!(found, [first.len() as u64], "{stride} by {piece}");
         }
-        // The first one was cut off within a packet.
+        // The first recording was cut off within a packet.
         let cut = &first[..first.len() - 100];
         let found = scan(Container::Transport, &[cut, &second].concat(), 5000);
         assert_eq!(found.len(), 1, "{stride}");
