@@ -1,8 +1,8 @@
-//! CPU-heavy work that a request causes: off the runtime's threads, a few pieces at a time, each with a
-//! deadline that the work checks itself.
+//! CPU-heavy work on behalf of requests: off the runtime's threads, a few pieces at a time, each with a
+//! deadline that the work itself checks.
 //!
-//! A blocking thread cannot be cancelled. So a piece of work keeps its permit until it ends, also when the
-//! request that caused it is gone, and it ends because it looks at its [`Deadline`].
+//! A blocking thread cannot be cancelled. So a piece of work keeps its permit until it ends, even if the
+//! request that caused it is gone, and it ends because it checks its [`Deadline`].
 
 use std::{
     sync::Arc,
@@ -22,7 +22,7 @@ pub enum CpuPoolError {
     Panicked,
 }
 
-/// The moment after which a piece of work must end.
+/// The time by which a piece of work must end.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(Instant);
 
@@ -42,8 +42,8 @@ pub struct CpuPool {
 }
 
 impl CpuPool {
-    /// Runs at most `running_max` pieces at a time. A request waits `wait_max` for a permit; its work then
-    /// has `work_max`.
+    /// Runs at most `running_max` pieces at a time. A request waits up to `wait_max` for a permit; its work
+    /// may then take up to `work_max`.
     pub fn new(running_max: usize, wait_max: Duration, work_max: Duration) -> Self {
         Self { permits: Arc::new(Semaphore::new(running_max)), wait_max, work_max }
     }
@@ -56,7 +56,8 @@ impl CpuPool {
     /// Runs `work` on a blocking thread.
     ///
     /// # Errors
-    /// [`CpuPoolError::Busy`] when no permit became free, [`CpuPoolError::Panicked`] when the work panicked.
+    /// [`CpuPoolError::Busy`] if no permit became free in time, [`CpuPoolError::Panicked`] if the work
+    /// panicked.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Deadline) -> T + Send + 'static,

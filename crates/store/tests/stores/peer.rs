@@ -1,7 +1,8 @@
-//! The S3 server that the suite runs against: a MinIO of the test's own, or any that the environment names.
+//! The S3 server that the suite runs against: a MinIO that the test starts, or a server named by the
+//! environment.
 //!
-//! `STREAMING_TEST_STORE=s3://bucket` names a bucket that exists; `AWS_ENDPOINT_URL`, `AWS_REGION`,
-//! `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` lead there. Each test keeps below a prefix of its own.
+//! `STREAMING_TEST_STORE=s3://bucket` names an existing bucket; `AWS_ENDPOINT_URL`, `AWS_REGION`,
+//! `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` give access to it. Each test uses its own key prefix.
 
 use std::env;
 
@@ -15,14 +16,14 @@ const SECRET_VARIABLE: &str = "AWS_SECRET_ACCESS_KEY";
 
 /// A server with one bucket.
 pub(crate) struct Peer {
-    /// Unless another server is named.
+    /// `None` if the environment names another server.
     pub(crate) minio: Option<Minio>,
-    /// The bucket, or a place in it.
+    /// The bucket, or a prefix in it.
     store: String,
 }
 
 impl Peer {
-    /// Starts a MinIO, or takes the server that is named.
+    /// Starts a MinIO, or uses the server that the environment names.
     pub(crate) fn start() -> Self {
         match env::var(STORE_VARIABLE) {
             Ok(store) => {
@@ -36,7 +37,7 @@ impl Peer {
         }
     }
 
-    /// The bucket, and places below it for all `prefixes` but empty ones.
+    /// Opens a store for each of `prefixes`; an empty prefix stands for the bucket itself.
     pub(crate) fn open(&self, prefixes: &[&str]) -> Vec<Store> {
         let url = |prefix: &&str| match *prefix {
             "" => self.store.clone(),
@@ -53,7 +54,7 @@ impl Peer {
         Stores::parse_with(&list.join(","), &settings).unwrap().all().to_vec()
     }
 
-    /// What no URL may hold.
+    /// The secret that no URL may contain.
     pub(crate) fn secret(&self) -> String {
         match &self.minio {
             Some(minio) => minio.secret().to_owned(),
@@ -61,7 +62,8 @@ impl Peer {
         }
     }
 
-    /// Multipart uploads that were begun and neither completed nor aborted; none where that cannot be told.
+    /// The number of multipart uploads that are neither completed nor aborted; `None` if it cannot be
+    /// determined.
     pub(crate) fn multiparts(&self) -> Option<usize> {
         self.minio.as_ref().map(Minio::multiparts)
     }
