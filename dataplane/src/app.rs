@@ -1,4 +1,4 @@
-//! What every request may use, made once at the start.
+//! State that every request may use, created once at the start.
 
 use std::sync::Arc;
 
@@ -30,12 +30,12 @@ pub(crate) struct App {
     pub(crate) stores: Stores,
     pub(crate) control: Control,
     pub(crate) verifier: Verifier,
-    /// JWTs that were turned into biscuits.
+    /// Biscuits that JWTs were exchanged for.
     pub(crate) exchange: Exchange,
     pub(crate) catalog: Catalog,
     pub(crate) segments: Arc<Segments>,
     pub(crate) downloads: Downloads,
-    /// Text tracks that have been cut from lately.
+    /// Text tracks from which segments were cut recently.
     pub(crate) tracks: Tracks,
     /// Requests that write resumable uploads.
     pub(crate) transfers: Transfers,
@@ -43,9 +43,9 @@ pub(crate) struct App {
     pub(crate) cors: Cors,
     pub(crate) proxies: TrustedProxies,
     pub(crate) limiter: Limiter,
-    /// Shared with other data planes; may be away at any moment.
+    /// Shared with other data planes; may be unreachable at any time.
     pub(crate) redis: Option<Redis>,
-    /// What is kept there.
+    /// The data kept in Redis.
     pub(crate) shared: Shared,
     pub(crate) metrics: Metrics,
     pub(crate) telemetry: Telemetry,
@@ -58,28 +58,28 @@ pub enum StartError {
     /// The stores cannot be opened.
     #[error("open stores")]
     Stores(#[from] StoreError),
-    /// A variable's text is not what it must be.
+    /// A variable has an invalid value.
     #[error(transparent)]
     Policy(#[from] PolicyError),
-    /// The Redis URL.
+    /// The Redis URL is invalid.
     #[error("read STREAMING_REDIS_URL")]
     Redis(#[source] RedisError),
-    /// A control URL is none.
+    /// A control URL is invalid.
     #[error("read control URLs")]
     Control(#[from] ControlUrlError),
-    /// TLS cannot be spoken, or plaintext not be risked.
+    /// TLS cannot be set up, or plaintext is not allowed.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The metrics' own address cannot be listened on.
+    /// Cannot listen on the metrics' own address.
     #[error("listen for metrics on {addr}")]
     Metrics {
-        /// Which.
+        /// The address.
         addr: std::net::SocketAddr,
         #[source]
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// The listener has no address.
+    /// The listener's address cannot be read.
     #[error("read the listener's address")]
     Address(#[source] std::io::Error),
 }

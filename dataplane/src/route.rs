@@ -1,7 +1,7 @@
-//! Path to resource, as a pure function: no framework, no state, nothing decoded twice.
+//! Maps a path to a resource, as a pure function: no framework, no state, and no percent-decoding.
 //!
-//! **Invariant:** an id that leaves this module is a UUID, and a name that leaves it is plain ASCII;
-//! no path of a request ever becomes a path of a store.
+//! **Invariant:** every id in a [`Route`] is a UUID and every name is plain ASCII; no path of a
+//! request ever becomes a path in a store.
 
 mod files;
 #[cfg(test)]
@@ -17,7 +17,7 @@ pub(crate) use files::{PictureFile, TextFile};
 /// Longest rendition name in a URL.
 const NAME_BYTES_MAX: usize = 64;
 
-/// What a path names.
+/// The resource of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
     /// `/`
@@ -71,18 +71,18 @@ pub(crate) enum Route {
     HlsPlaylist(VideoId),
     /// `/api/stream/{id}/dash/manifest.mpd`
     DashManifest(VideoId),
-    /// `/api/stream/{id}/poster.jpg` and its like
+    /// `/api/stream/{id}/poster.jpg` and other images, and the preview
     Picture {
         /// The video.
         video: VideoId,
-        /// What of it.
+        /// Which file.
         file: PictureFile,
     },
     /// `/api/stream/{id}/download/{rung}.mp4`
     Download {
         /// The video.
         video: VideoId,
-        /// "720p".
+        /// For example "720p".
         rung: String,
     },
     /// `/api/stream/{id}/captions/{caption}.vtt`
@@ -96,22 +96,22 @@ pub(crate) enum Route {
     Text {
         /// The video.
         video: VideoId,
-        /// Whose grid it is cut on.
+        /// The job whose grid defines the segments.
         version: JobId,
         /// The text track.
         caption: CaptionId,
-        /// What of it.
+        /// Which file.
         file: TextFile,
     },
     /// `/api/stream/{id}/{version}/{rendition}/{file}`
     Media {
         /// The video.
         video: VideoId,
-        /// The job that made it.
+        /// The job whose output it is.
         version: JobId,
-        /// "720p", "audio-0".
+        /// For example "720p" or "audio-0".
         rendition: String,
-        /// What of it.
+        /// Which file.
         file: MediaFile,
     },
 }
@@ -131,12 +131,12 @@ pub(crate) enum MediaFile {
     Sheet(u32),
 }
 
-/// Why a path names nothing.
+/// Why a path has no resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unroutable {
-    /// No such resource.
+    /// No route matches.
     Unknown,
-    /// The named part is no UUID.
+    /// The named part is not a UUID.
     InvalidId(&'static str),
 }
 
@@ -144,7 +144,7 @@ impl Route {
     /// Finds the resource of a path (without its query).
     ///
     /// # Errors
-    /// [`Unroutable`] when there is none.
+    /// If the path has no resource, or a part that must be a UUID is not one.
     pub(crate) fn resolve(path: &str) -> Result<Self, Unroutable> {
         let Some(path) = path.strip_prefix('/') else { return Err(Unroutable::Unknown) };
         let mut parts = [""; 7];
@@ -163,7 +163,7 @@ impl Route {
         }
     }
 
-    /// The methods that it takes, as an `Allow` header has them.
+    /// The supported methods, in the form of an `Allow` header.
     pub(crate) const fn allow(&self) -> &'static str {
         match self {
             Self::Video(_) => "GET, HEAD, PATCH, DELETE",
@@ -183,12 +183,13 @@ impl Route {
         }
     }
 
-    /// Whether it takes `method`.
+    /// Whether it supports `method`.
     pub(crate) fn allows(&self, method: &Method) -> bool {
         self.allow().split(", ").any(|allowed| allowed == method.as_str())
     }
 
-    /// The path's pattern: the metrics' label, so its values are bounded.
+    /// The path's pattern, used as a label in metrics, so that the label has a bounded set of
+    /// values.
     pub(crate) const fn pattern(&self) -> &'static str {
         match self {
             Self::Root => "/",
@@ -223,7 +224,7 @@ impl Route {
         }
     }
 
-    /// The video whose media it serves.
+    /// The video whose media it serves, if any.
     pub(crate) const fn stream(&self) -> Option<VideoId> {
         match self {
             Self::HlsPlaylist(video)
@@ -238,7 +239,7 @@ impl Route {
     }
 }
 
-/// What is below `/api/`.
+/// Routes below `/api/`.
 fn api(parts: &[&str]) -> Result<Route, Unroutable> {
     match parts {
         ["openapi.json"] => Ok(Route::OpenApi),
@@ -247,7 +248,7 @@ fn api(parts: &[&str]) -> Result<Route, Unroutable> {
         ["videos", "upload"] => Ok(Route::Upload),
         ["videos", video] => Ok(Route::Video(id("id", video)?)),
         ["videos", video, "source"] => Ok(Route::Source(id("id", video)?)),
-        // Clients of the protocol give their endpoint with a slash or without.
+        // Clients of tus give their endpoint with or without a trailing slash.
         ["uploads"] | ["uploads", ""] => Ok(Route::Uploads),
         ["uploads", upload] => Ok(Route::ResumableUpload(id("id", upload)?)),
         ["videos", video, "transcode"] => Ok(Route::Transcode(id("id", video)?)),
@@ -296,13 +297,13 @@ fn media_file(
     Ok(Route::Media { video, version, rendition: rendition.to_owned(), file })
 }
 
-/// The name of a rendition.
+/// Whether `name` can be the name of a rendition.
 fn plain(name: &str) -> bool {
     let plain = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
     !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.bytes().all(plain)
 }
 
-/// Only the hyphenated form: a UUID has many spellings, a cache key must have one.
+/// Accepts only the hyphenated form: a UUID has many spellings, but a cache key must have one.
 fn id<T>(field: &'static str, text: &str) -> Result<Id<T>, Unroutable> {
     if text.is_empty() {
         return Err(Unroutable::Unknown);
@@ -313,7 +314,7 @@ fn id<T>(field: &'static str, text: &str) -> Result<Id<T>, Unroutable> {
     }
 }
 
-/// Every pattern with its methods: what the OpenAPI document must list.
+/// Every pattern with its methods, all of which the OpenAPI document must list.
 #[cfg(test)]
 pub(crate) fn table() -> Vec<(&'static str, &'static str)> {
     let video = VideoId::new(uuid::Uuid::nil());

@@ -1,7 +1,7 @@
-//! Sources on their way into the store: a form, or a bare body for a video that was reserved before.
+//! Incoming sources: an upload form, or a bare body for a video that was reserved before.
 //!
-//! The work runs on the tracker, not in the request: when the client goes away, what was reserved and
-//! stored is taken back all the same.
+//! The work runs in a task of the tracker, not in the request: if the client disconnects, the reservation and
+//! the stored bytes are still removed.
 
 mod digest;
 mod disk;
@@ -39,9 +39,9 @@ use crate::{
 
 /// How long the reply waits for the probe.
 const PROBE_SECONDS: u32 = 30;
-/// Control's own wait and a margin.
+/// The time that control waits for the probe, plus a margin.
 const COMPLETE_TIME_MAX: Duration = Duration::from_secs(PROBE_SECONDS as u64 + 10);
-/// What a form may add to its file.
+/// Bytes that a form may have beyond its file.
 const FORM_BYTES_EXTRA: u64 = 1 << 20;
 
 /// `POST /api/videos/upload`.
@@ -74,7 +74,7 @@ pub(crate) async fn source(
     upload.run(async move { bare(&body, writer?, limit).await }).await
 }
 
-/// Takes a body in that is nothing but the source.
+/// Receives a body that consists of the source only.
 async fn bare(body: &Intake, mut writer: Writer, limit: u64) -> Result<Form, Problem> {
     let taken = take_in(body, &mut writer, limit).await;
     match taken {
@@ -106,17 +106,17 @@ async fn finish(writer: &mut Writer) -> Result<Stored, Problem> {
     writer.finish().await
 }
 
-/// A reserved video whose source is on its way.
+/// A reserved video whose source is being received.
 struct Upload {
     app: Arc<App>,
     caller: Caller,
     reserved: v1::Upload,
-    /// The lease's holder: this request.
+    /// The holder of the lease: this request.
     holder: String,
 }
 
-/// Reserves: here a token that may not upload is refused, before any of the body is read. `bytes_max` is
-/// what the source cannot exceed.
+/// Reserves the upload, which rejects a token that may not upload before any of the body is read. `bytes_max`
+/// is an upper bound of the source's size.
 async fn begin(
     app: &Arc<App>,
     caller: &Caller,
@@ -141,7 +141,7 @@ impl Upload {
         Writer::open(lease, &self.reserved).await
     }
 
-    /// Takes the source in, then has it probed, or takes everything back.
+    /// Receives the source, then has it probed; on failure removes everything.
     async fn run(
         self,
         take_in: impl Future<Output = Result<Form, Problem>> + Send + 'static,
@@ -192,13 +192,13 @@ impl Upload {
         let (upload_id, writer) = (String::new(), self.holder.clone());
         let message = v1::AbortUploadRequest { video_id, upload_id, writer };
         if let Err(problem) = lease::abort(&self.app, &self.caller, &message).await {
-            // Control forgets reserved videos by itself after a while.
+            // Control removes reserved videos by itself after a while.
             tracing::debug!(%problem, video.id = message.video_id, "abort upload");
         }
     }
 }
 
-/// What a task on the tracker came to.
+/// The result of a task on the tracker.
 fn ended<T>(task: Result<Result<T, Problem>, tokio::task::JoinError>) -> Result<T, Problem> {
     task.unwrap_or_else(|error| {
         tracing::error!(%error, "take in upload");
@@ -206,14 +206,14 @@ fn ended<T>(task: Result<Result<T, Problem>, tokio::task::JoinError>) -> Result<
     })
 }
 
-/// Whether what was reserved goes with this refusal: not when control may have taken it over.
+/// Whether this error also cancels the reservation: not if control may have accepted the upload.
 const fn retracts(code: Code) -> bool {
     !matches!(code, Code::NotAVideo | Code::TruncatedSource | Code::Timeout)
 }
 
 fn created(video: &v1::Video) -> Reply {
-    // Nothing is created until it is known to be a video: not while it is probed, nor after a probe that was
-    // given up for reasons of ours.
+    // 201 only once the source is known to be a video: not while it is being probed, nor after a probe that
+    // was given up for reasons other than the source.
     let (code, message) = match video.state() {
         VideoState::Probing => (
             StatusCode::ACCEPTED,
@@ -252,7 +252,7 @@ pub(crate) fn boundary(headers: &HeaderMap) -> Result<String, Problem> {
     }
 }
 
-/// The announced length; what is announced too large is refused early.
+/// The announced length; one above the limit is rejected early.
 fn announced(headers: &HeaderMap, limit: u64) -> Result<Option<u64>, Problem> {
     let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     match length.and_then(|text| text.parse::<u64>().ok()) {

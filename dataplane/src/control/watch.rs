@@ -1,4 +1,4 @@
-//! Follows control's changes: which indexes are stale, which tokens are revoked, which keys count.
+//! Follows changes in control: stale indexes, revoked tokens, valid keys.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,15 +15,15 @@ use tonic::{Status, Streaming};
 use super::CALL_TIME_MAX;
 use crate::app::App;
 
-/// Where control leaves the public keys in each store.
+/// The object in each store to which control writes the public keys.
 const KEYS_KEY: &str = "keys/public.json";
-/// Where it leaves what is revoked.
+/// The object to which control writes the revocation ids.
 const REVOKED_KEY: &str = "keys/revoked.json";
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Reads the public keys, and what is revoked, that control has left in the stores, so that tokens are
-/// judged before, or without, the first contact.
+/// Reads the public keys and revocation ids that control has written to the stores, so that tokens can be
+/// verified before the first contact with control, or without it.
 pub(crate) async fn stored_keys(app: &App) {
     if let Some(keys) = stored::<PublicKeys>(app, KEYS_KEY).await {
         app.verifier.replace_keys(keys);
@@ -32,7 +32,7 @@ pub(crate) async fn stored_keys(app: &App) {
     app.verifier.revoke(revoked.iter().filter_map(|id| hex::decode(id).ok()));
 }
 
-/// The first store that has a document.
+/// The document from the first store that has it.
 async fn stored<T: DeserializeOwned>(app: &App, key: &str) -> Option<T> {
     for store in app.stores.all() {
         let Ok(object) = store.objects.get(&key.into()).await else { continue };
@@ -45,7 +45,7 @@ async fn stored<T: DeserializeOwned>(app: &App, key: &str) -> Option<T> {
     None
 }
 
-/// Follows until the soft stop, coming back after every break.
+/// Follows changes until the soft stop; reconnects after every interruption.
 pub(crate) async fn follow(app: Arc<App>) {
     let mut pause = PAUSE_MIN;
     loop {

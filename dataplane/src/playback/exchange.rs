@@ -1,5 +1,5 @@
-//! JWTs on playback: control turns each into a biscuit once, which is then verified offline like any
-//! other until it ends. So a viewer who plays goes on playing while control is away.
+//! JWTs for playback: control exchanges each one for a biscuit once, which is then verified offline like any
+//! other until it expires. So playback continues while control cannot be reached.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,12 +16,13 @@ use crate::{
     control::{CALL_TIME_MAX, caller::Caller, refusal},
 };
 
-/// JWTs whose biscuits are remembered.
+/// Most JWTs whose biscuits are cached.
 const KNOWN_MAX: usize = 10_000;
-/// How long a refusal is repeated without asking control.
+/// How long a rejection is repeated without calling control.
 const REFUSED: Duration = Duration::from_secs(5);
 
-/// What became of JWTs, by the digest of their whole text: another signature has to be verified, too.
+/// Results of exchanges, by the digest of the JWT's whole text: the same JWT with another signature is
+/// verified anew.
 pub(crate) struct Exchange {
     known: Cache<[u8; 32], Known>,
 }
@@ -34,21 +35,21 @@ struct Known {
 }
 
 impl Exchange {
-    /// Nothing is known yet.
+    /// An empty cache.
     pub(crate) fn new() -> Self {
         Self { known: Cache::new(KNOWN_MAX) }
     }
 
-    /// The biscuit for a JWT that was exchanged before.
+    /// The cached biscuit of a JWT.
     pub(crate) fn known(&self, jwt: &str, now_ms: i64) -> Option<Arc<str>> {
         let known = self.known.get(&authz::digest(jwt))?;
         known.outcome.ok().filter(|_| known.until_ms > now_ms)
     }
 
-    /// The biscuit for a JWT.
+    /// The biscuit for a JWT, from the cache or from control.
     ///
     /// # Errors
-    /// Control's refusal, or 503 when it cannot be asked.
+    /// If control rejects the JWT or cannot be reached (503), or if the JWT is revoked.
     pub(crate) async fn biscuit(
         &self,
         app: &App,
@@ -77,7 +78,8 @@ impl Exchange {
             }
             Err(status) => {
                 let problem = refusal(&status);
-                // A moment later these may be gone, and others' requests must not suffer from them.
+                // Not cached: the condition may be gone a moment later, and must not affect the requests of
+                // other clients.
                 if matches!(problem.code, Code::Unavailable | Code::Timeout | Code::RateLimited) {
                     return Err(problem);
                 }

@@ -1,4 +1,4 @@
-//! The upload side of the fake control: rows in memory, moved ahead by the same rules as the real ones.
+//! The upload service of the fake control: rows in memory that change by the rules of the real service.
 
 use std::{
     collections::HashMap,
@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::fake_control::{Event, FakeControl};
 
-/// A row.
+/// The row of an upload.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) upload: v1::Upload,
@@ -27,19 +27,19 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Its holder is asked to release the lease.
+    /// Asks the holder to release the lease.
     fn claim(&mut self) {
         let whole = self.upload.length == Some(self.upload.offset);
         self.upload.claimed = self.upload.held && !whole;
     }
 }
 
-/// What it remembers of uploads.
+/// The recorded events and rows.
 #[derive(Clone, Default)]
 pub(crate) struct Uploads {
     pub(crate) events: Arc<Mutex<Vec<Event>>>,
     pub(crate) rows: Arc<Mutex<HashMap<String, Row>>>,
-    /// Every call fails from now on.
+    /// Whether every call fails from now on.
     pub(crate) down: Arc<AtomicBool>,
 }
 
@@ -48,7 +48,7 @@ impl Uploads {
         self.events.lock().unwrap().push(event);
     }
 
-    /// Another data plane's request claims the lease; the holder hears of it with its next call.
+    /// Claims the lease like a request on another data plane; the holder learns of it from its next call.
     pub(crate) fn claim(&self, id: &str) {
         self.rows.lock().unwrap().get_mut(id).unwrap().claim();
     }
@@ -147,7 +147,7 @@ impl UploadService for FakeControl {
             return Err(Problem::new(Code::LeaseLost, "lost").into());
         }
         if message.from < message.to {
-            // What is told must be durable, or at least there.
+            // Reported bytes must be durable, or at least stored.
             let stored = std::fs::metadata(file(&self.root(), &row.upload)).unwrap().len();
             assert!(stored >= message.to, "{stored} of {} bytes are there", message.to);
             row.upload.digest = message.digest;
@@ -202,7 +202,7 @@ impl UploadService for FakeControl {
         &self,
         _request: Request<v1::AbortUploadRequest>,
     ) -> Result<Response<v1::AbortUploadResponse>, Status> {
-        // As the real one: whatever was stored is forgotten.
+        // Deletes all stored bytes, as the real service does.
         let _missing = std::fs::remove_file(self.root().join(Self::KEY));
         for (_, row) in self.uploads.rows.lock().unwrap().drain() {
             let _missing = std::fs::remove_file(file(&self.root(), &row.upload));

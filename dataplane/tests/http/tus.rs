@@ -1,4 +1,4 @@
-//! tus 1.0.0, as a client sees it: offsets, cuts, checksums, refusals.
+//! tus 1.0.0 from a client's view: offsets, interrupted uploads, checksums, errors.
 
 use std::sync::atomic::Ordering;
 
@@ -63,7 +63,7 @@ impl Fixture {
         reply.header("upload-offset").to_owned()
     }
 
-    /// Sends the head of a request for `length` bytes and only these of them.
+    /// Sends the head of a request with a body of `length` bytes, but only these bytes of the body.
     async fn begin(&self, path: &str, offset: usize, length: usize, bytes: &[u8]) -> TcpStream {
         let mut stream = TcpStream::connect(self.plane.addr).await.unwrap();
         let head = format!(
@@ -79,7 +79,7 @@ impl Fixture {
         self.control.uploads.rows.lock().unwrap()[path.rsplit('/').next().unwrap()].clone()
     }
 
-    /// What control knows to be durable; unlike HEAD, looking leaves the running request alone.
+    /// The offset that control knows to be durable; unlike HEAD, this does not stop the request.
     fn durable(&self, path: &str) -> u64 {
         self.row(path).upload.offset
     }
@@ -117,7 +117,7 @@ async fn upload_in_pieces_is_whole_and_its_digest_is_right() {
     assert_eq!(fixture.digest(&path), Sha256::digest(&content).to_vec());
     let events = fixture.control.events();
     assert!(matches!(&events[..], [Event::Begun, Event::Completed(_)]), "{events:?}");
-    // A client that lost the last reply learns that it is complete.
+    // A client that lost the last reply learns that the upload is complete.
     assert_eq!(fixture.offset(&path).await, content.len().to_string());
     assert_eq!(fixture.patch(&path, content.len(), &[], b"").await.status, 204);
 }
@@ -214,12 +214,12 @@ async fn patch_takes_an_upload_over_from_a_request_that_still_runs() {
     let path = fixture.create(30).await;
     let mut first = fixture.begin(&path, 0, 30, b"0123456789").await;
     eventually("ten bytes are durable", async || fixture.durable(&path) == 10).await;
-    // The first connection is still open; the client is elsewhere.
+    // The first connection is still open, while the client continues on another one.
     let second = fixture.patch(&path, 10, &[], &[b'x'; 10]).await;
     assert_eq!((second.status, second.header("upload-offset")), (204, "20"));
     let closed = read_reply(&mut first).await;
     assert_eq!((closed.status, closed.code().as_str()), (423, "locked"));
-    // What it sends now is dropped.
+    // Bytes that the first connection sends now are dropped.
     let _closed = first.write_all(&[b'y'; 20]).await;
     assert_eq!(fixture.patch(&path, 20, &[], &[b'z'; 10]).await.status, 204);
     assert_eq!(fixture.stored(), b"0123456789xxxxxxxxxxzzzzzzzzzz");
@@ -274,7 +274,7 @@ async fn control_takes_an_upload_over_for_another_data_plane() {
     eventually("ten bytes are durable", async || fixture.durable(&path) == 10).await;
     first.write_all(b"abcde").await.unwrap();
     sleep(Duration::from_millis(100)).await;
-    // As control does when a request on another data plane claims the lease.
+    // Control does the same when a request on another data plane claims the lease.
     fixture.control.uploads.claim(path.rsplit('/').next().unwrap());
     let closed = read_reply(&mut first).await;
     assert_eq!((closed.status, closed.code().as_str()), (423, "locked"));

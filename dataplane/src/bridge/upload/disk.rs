@@ -1,5 +1,6 @@
-//! A source in the making, in a store that is a folder: a file beside the source's place, written at its
-//! end, locked against every other process of this machine, durable before control is told.
+//! An upload in a store that is a folder: a file next to the source's final path. Bytes are appended, the
+//! file is locked against every other process of this machine, and control learns of bytes only when they are
+//! durable.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -18,29 +19,29 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::lease::busy;
 
-/// Bytes that are written at once.
+/// Bytes per write.
 const WRITE_BYTES: usize = 1 << 20;
-/// How long a lock is waited for: its holder has released its lease and is about to close the file.
+/// How long to wait for a lock: its holder has released its lease and is about to close the file.
 const LOCK_TIME_MAX: Duration = Duration::from_secs(1);
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
-/// A folder may be cleaned away, being empty, between its making and its use.
+/// The empty folder may be cleaned up between its creation and its use.
 const OPEN_TRIES_MAX: u32 = 5;
 
-/// The file.
+/// The file of an upload.
 pub(crate) struct Disk {
     file: Arc<File>,
     path: PathBuf,
-    /// Where the next bytes go.
+    /// The offset of the next write.
     at: u64,
     pending: Vec<Bytes>,
     pending_bytes: usize,
-    /// The write that was begun last, until it has been waited for.
+    /// The write that was started last, until it has been awaited.
     writing: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Disk {
-    /// Opens the file `key` below the store's folder `root` to write from `offset`; bytes beyond it were never
-    /// acknowledged.
+    /// Opens the file `key` below the store's folder `root` for writing from `offset`; bytes beyond it were
+    /// never acknowledged and are cut off.
     pub(crate) async fn open(root: PathBuf, key: &str, offset: u64) -> Result<Self, Problem> {
         let path = root.join(key);
         let opened = blocking({
@@ -52,14 +53,14 @@ impl Disk {
         Ok(Self { file, path, at: offset, pending, pending_bytes, writing })
     }
 
-    /// Takes bytes; true when they are enough to be written.
+    /// Buffers bytes; returns true when there are enough for a write.
     pub(crate) fn push(&mut self, bytes: Bytes) -> bool {
         self.pending_bytes += bytes.len();
         self.pending.push(bytes);
         self.pending_bytes >= WRITE_BYTES
     }
 
-    /// Writes what was taken.
+    /// Writes the buffered bytes.
     pub(crate) async fn write_out(&mut self) -> Result<(), Problem> {
         self.written().await?;
         let (file, pieces, mut at) =
@@ -76,7 +77,7 @@ impl Disk {
         self.written().await
     }
 
-    /// Waits for the write that was begun last: also one that its caller gave up on.
+    /// Waits for the write that was started last, even if its caller stopped waiting for it.
     async fn written(&mut self) -> Result<(), Problem> {
         let Some(writing) = &mut self.writing else { return Ok(()) };
         let written = writing.await.unwrap_or_else(|error| Err(io::Error::other(error)));
@@ -84,16 +85,17 @@ impl Disk {
         written.map_err(|error| self.failed(&error))
     }
 
-    /// Writes what was taken and waits until the disk has it.
+    /// Writes the buffered bytes and waits until they are on disk.
     pub(crate) async fn sync(&mut self) -> Result<(), Problem> {
         self.write_out().await?;
         let file = self.file.clone();
         blocking(move || file.sync_data()).await.map_err(|error| self.failed(&error))
     }
 
-    /// Lets other requests open it, after the last write has ended and before they are told that they may.
+    /// Unlocks the file for other requests: after the last write has ended, and before they learn that it is
+    /// free.
     pub(crate) async fn unlock(&mut self) {
-        // A write that failed has ended, too.
+        // A write that failed has ended as well.
         let _failed = self.written().await;
         if let Err(error) = self.file.unlock() {
             tracing::debug!(%error, path = %self.path.display(), "failed to unlock an upload");
@@ -162,7 +164,7 @@ fn create(root: &Path, path: &Path) -> io::Result<File> {
             }
             Err(error) => return Err(error),
             Ok(file) => {
-                // The name must survive a power cut as the bytes do.
+                // The name must survive a power failure like the bytes do.
                 sync_names(root, path)?;
                 return Ok(file);
             }
@@ -170,8 +172,8 @@ fn create(root: &Path, path: &Path) -> io::Result<File> {
     }
 }
 
-/// Puts a copy of the first `offset` bytes in the file's place: the process that has it locked lost its lease
-/// without ending, and what it still writes goes into the former file.
+/// Replaces the file with a copy of its first `offset` bytes: the process that has it locked lost its lease
+/// without ending, and its later writes go to the old file.
 fn replace(root: &Path, path: &Path, offset: u64) -> io::Result<File> {
     tracing::warn!(path = %path.display(), bytes = offset, "copying an upload whose writer hangs");
     let copied = path.with_file_name(layout::upload_copy(path.file_name().unwrap_or_default()));
@@ -187,8 +189,9 @@ fn replace(root: &Path, path: &Path, offset: u64) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whether the file could be locked: a second writer on this machine, even one that was frozen past its lease, has
-/// it locked. Where the file system supports no locks, the lease alone decides.
+/// Returns whether the file could be locked: a second writer on this machine, even one that was suspended
+/// past the end of its lease, has it locked. If the file system does not support locks, the lease alone
+/// decides.
 fn lock(file: &File) -> io::Result<bool> {
     let begun = Instant::now();
     loop {
@@ -231,7 +234,7 @@ mod tests {
         let mut first = open(0).await.unwrap();
         first.push(Bytes::from_static(b"0123456789"));
         first.sync().await.unwrap();
-        // It still has the file locked.
+        // It still holds the lock on the file.
         let mut second = open(4).await.unwrap();
         second.push(Bytes::from_static(b"xy"));
         second.sync().await.unwrap();
@@ -252,7 +255,7 @@ mod tests {
         let mut disk = Disk::open(folder.path().to_owned(), "upload", 0).await.unwrap();
         let bytes = vec![7; 64 << 20];
         disk.push(bytes.clone().into());
-        // Given up on as soon as it was begun.
+        // Dropped as soon as the write has started.
         let given_up = futures::poll!(std::pin::pin!(disk.write_out()));
         assert!(given_up.is_pending());
         disk.unlock().await;

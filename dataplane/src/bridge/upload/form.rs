@@ -1,4 +1,4 @@
-//! The upload form, field by field in any order, in constant memory.
+//! Reads the upload form, with its fields in any order, in constant memory.
 
 use std::sync::Arc;
 
@@ -18,12 +18,12 @@ use super::{
 };
 use crate::intake::{Intake, IntakeError};
 
-/// Bytes of a text field; what it may say is checked in characters.
+/// Most bytes of a text field; the limits of its value are in characters.
 const TEXT_BYTES_MAX: usize = 64 << 10;
-/// Characters of a file name that are kept.
+/// Most characters of a file name; the rest is cut off.
 const FILENAME_CHARS_MAX: usize = 255;
 
-/// What the form held.
+/// The content of the form.
 #[derive(Debug, Default)]
 pub(crate) struct Form {
     pub(crate) title: Option<String>,
@@ -33,7 +33,7 @@ pub(crate) struct Form {
     pub(crate) stored: Option<Stored>,
 }
 
-/// Reads the whole form; the file goes through `writer`.
+/// Reads the whole form; the file is stored by `writer`.
 pub(crate) async fn read(
     body: &Intake,
     boundary: String,
@@ -58,7 +58,7 @@ pub(crate) async fn read(
 struct Reader {
     held: Arc<Held>,
     limit: u64,
-    /// Taken while the file is being stored; what a bad form has stored goes with it.
+    /// Taken while the file is being stored. Discards the stored bytes of an invalid form.
     writer: Option<Writer>,
     form: Form,
 }
@@ -123,7 +123,7 @@ impl Reader {
         finish(writer).await
     }
 
-    /// Waits for the parser while keeping the lease.
+    /// Waits for the parser while renewing the lease.
     async fn keep<T>(
         &mut self,
         work: impl Future<Output = multer::Result<T>>,
@@ -155,18 +155,18 @@ fn once<T>(name: &str, place: &mut Option<T>, value: T) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Why the parser gets no more.
+/// Why the parser receives no more bytes.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PieceError {
-    /// The body did not arrive.
+    /// The body did not arrive completely.
     #[error(transparent)]
     Intake(IntakeError),
-    /// It holds more than it should have to.
+    /// The parser holds more than a valid form requires.
     #[error("no boundary, or part headers of unreasonable size")]
     Held,
 }
 
-/// What is wrong with a form.
+/// The problem to report for a form that could not be parsed.
 pub(crate) fn malformed(error: &multer::Error) -> Problem {
     if let multer::Error::StreamReadFailed(source) = error {
         return match source.downcast_ref() {

@@ -1,33 +1,33 @@
-//! What the parser of a form holds, and how often it searches that again.
+//! Bounds how much the form parser buffers, and how often it searches the same bytes again.
 //!
-//! With every piece that arrives the parser searches everything that it holds: for a boundary, or for the end
-//! of a part's headers. A client that sends a byte at a time would make that quadratic, so both the bytes and
-//! the searches are bounded.
+//! With every piece that arrives, the parser searches everything that it has buffered: for a boundary, or for
+//! the end of a part's headers. Sending byte by byte would make that quadratic, so both the buffered bytes
+//! and the searches are bounded.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::form::PieceError;
 
-/// Bytes that the parser may hold: a boundary, a part's headers, and what comes with one read (hyper takes
-/// at most 408 KiB at a time).
+/// Bytes that the parser may buffer: a boundary, a part's headers, and the bytes of one read (hyper reads at
+/// most 408 KiB at a time).
 const HELD_BYTES_MAX: u64 = 512 << 10;
-/// Bytes that are searched again before the parser hands something out: 8 KiB of headers may come byte by
-/// byte.
+/// Bytes that may be searched again before the parser returns any: enough for 8 KiB of headers that arrive
+/// byte by byte.
 const SEARCHED_BYTES_MAX: u64 = 32 << 20;
 
-/// Bytes that the parser was given and has not handed out.
+/// Bytes that the parser has received and not yet returned.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     bytes: AtomicU64,
-    /// Since it handed something out, each byte as often as it was searched again.
+    /// Bytes searched again since the parser last returned some, each counted per search.
     searched: AtomicU64,
 }
 
 impl Held {
-    /// Counts a piece that the parser gets next.
+    /// Counts a piece that the parser is about to receive.
     ///
     /// # Errors
-    /// [`PieceError::Held`] when the parser holds too much, or has searched it too often.
+    /// [`PieceError::Held`] if the parser holds too much, or has searched it too often.
     pub(crate) fn give(&self, piece: usize) -> Result<(), PieceError> {
         let before = self.bytes.fetch_add(piece as u64, Ordering::Relaxed);
         let searched = self.searched.fetch_add(before, Ordering::Relaxed) + before;
@@ -37,7 +37,7 @@ impl Held {
         Ok(())
     }
 
-    /// Counts what the parser handed out.
+    /// Counts bytes that the parser returned.
     pub(crate) fn take_back(&self, bytes: usize) {
         self.bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
         self.searched.store(0, Ordering::Relaxed);
@@ -57,8 +57,8 @@ mod tests {
 
     use super::{Held, PieceError};
 
-    /// Has `text` parsed, which arrives byte by byte, one in each poll; returns the first field's name and how
-    /// many bytes the parser took.
+    /// Parses `text`, which arrives one byte per poll; returns the first field's name and the number of bytes
+    /// that the parser received.
     async fn first_field(text: String) -> (Result<String, multer::Error>, usize) {
         let (held, taken) = (Arc::new(Held::default()), Arc::new(AtomicUsize::new(0)));
         let counted = taken.clone();
@@ -87,7 +87,7 @@ mod tests {
         for bad in [endless.clone(), format!("{header}{endless}")] {
             let (name, taken) = first_field(bad).await;
             assert!(matches!(name, Err(multer::Error::StreamReadFailed(_))), "{name:?}");
-            // n bytes one by one are searched n * n / 2 times.
+            // n bytes that arrive one by one cost n * n / 2 searched bytes.
             assert!(taken * taken / 2 <= super::SEARCHED_BYTES_MAX as usize + taken, "{taken}");
         }
     }

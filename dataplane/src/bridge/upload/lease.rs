@@ -1,5 +1,5 @@
-//! The right to write one upload, and what control knows of it. The holder renews it every second; after six
-//! seconds without a renewal, or three after another request claimed it, another writer may take it.
+//! The lease for writing one upload, and the upload's state in control. The holder renews the lease every
+//! second; it is free after 6 s without a renewal, or 3 s after another request claimed it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,49 +19,49 @@ use crate::{
     control::{CALL_TIME_MAX, refusal},
 };
 
-/// Between two renewals.
+/// Time between two renewals.
 const RENEW_EVERY: Duration = Duration::from_secs(1);
-/// After a renewal a holder writes for so long and no longer: less than what a claim leaves it.
+/// How long a holder may write after a renewal: less than the time that a claim leaves it.
 const TRUST: Duration = Duration::from_millis(2500);
-/// How often control is told the same while it cannot be reached: it is back in a moment, most likely,
-/// and an hour's upload is not to be lost. Telling it the same again is harmless.
+/// How often a message to control is attempted while control cannot be reached: it is usually back within
+/// moments, and an upload of an hour must not be lost. Repeating a message is harmless.
 const TELL_TRIES_MAX: u32 = 10;
 const TELL_PAUSE: Duration = Duration::from_secs(1);
-/// How long a request waits for another holder: a dead one's lease runs out meanwhile.
+/// How long a request waits for another holder; the lease of a dead one expires within that time.
 const SETTLE_TIME_MAX: Duration = Duration::from_secs(8);
 const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 
-/// What an attempt to take the lease found.
+/// The result of an attempt to take the lease.
 pub(crate) enum Acquired {
-    /// It is ours.
+    /// This request holds the lease.
     Held(Lease, v1::Upload),
-    /// The upload stands elsewhere.
+    /// The upload has another offset.
     Elsewhere(v1::Upload),
-    /// Another writer did not release it.
+    /// Another writer did not release the lease.
     Busy,
 }
 
-/// The lease.
+/// A lease held by this request.
 pub(crate) struct Lease {
     pub(crate) app: Arc<App>,
     caller: Caller,
     upload_id: String,
     writer: String,
-    /// The offset that control knows.
+    /// The offset known to control.
     offset: u64,
-    /// When control was called last.
+    /// When control was last called.
     called: Instant,
-    /// When the call began that renewed it last.
+    /// When the call began that last renewed the lease.
     renewed: Instant,
-    /// Another request takes the upload over.
+    /// Signals that another request takes over the upload.
     stop: Stop,
     entry: Option<Entry>,
 }
 
-/// What there is to say about progress.
+/// A report of progress.
 #[derive(Default)]
 pub(crate) struct Step {
-    /// Bytes that are durable.
+    /// Bytes that are durable, counted from the source's beginning.
     pub(crate) to: u64,
     pub(crate) digest: Vec<u8>,
     pub(crate) multipart_id: String,
@@ -70,17 +70,17 @@ pub(crate) struct Step {
     pub(crate) release: bool,
 }
 
-/// A name for a request that is about to hold a lease.
+/// A unique name for a request that is about to hold a lease.
 pub(crate) fn writer() -> String {
     Uuid::new_v4().to_string()
 }
 
-/// The answer to a request whose upload another request took over.
+/// The error for a request whose upload another request took over.
 pub(crate) fn taken_over() -> Problem {
     locked("another request took this upload over")
 }
 
-/// The answer to a request that could not take an upload over.
+/// The error for a request that could not take over an upload.
 pub(crate) fn busy() -> Problem {
     locked("another request writes this upload")
 }
@@ -92,7 +92,7 @@ fn locked(text: &str) -> Problem {
 }
 
 impl Lease {
-    /// A lease that came with the upload's beginning.
+    /// The lease that control granted when the upload began.
     pub(crate) fn begun(
         app: Arc<App>,
         caller: Caller,
@@ -104,14 +104,14 @@ impl Lease {
         Self { app, caller, upload_id, writer, offset, called: now, renewed: now, stop, entry }
     }
 
-    /// The lease of a resumable upload: other requests find it and take it over.
+    /// Makes the lease that of a resumable upload: other requests can find it and take it over.
     pub(crate) fn resumable(mut self) -> Self {
         self.entry =
             Some(self.app.transfers.enter(&self.upload_id, &self.writer, self.stop.clone()));
         self
     }
 
-    /// Takes the lease to write from `offset`, over from a request that is still running.
+    /// Takes the lease for writing from `offset`; a request that still holds it is stopped.
     pub(crate) async fn acquire(
         app: &Arc<App>,
         caller: &Caller,
@@ -148,7 +148,7 @@ impl Lease {
             if begun.elapsed() > SETTLE_TIME_MAX {
                 return Ok(Acquired::Busy);
             }
-            // Settled where the client wants to go on: it was released between control's two looks.
+            // Settled at the client's offset: the lease was released between the two checks in control.
             if !settled {
                 app.transfers.settle(upload_id).await;
             }
@@ -156,27 +156,27 @@ impl Lease {
         }
     }
 
-    /// The offset that control knows.
+    /// The offset known to control.
     pub(crate) const fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Who holds it.
+    /// The name of the holder.
     pub(crate) fn writer(&self) -> &str {
         &self.writer
     }
 
-    /// In whose name control is called.
+    /// The caller on whose behalf control is called.
     pub(crate) const fn caller(&self) -> &Caller {
         &self.caller
     }
 
-    /// Tells when the upload is taken over.
+    /// Signals that another request takes over the upload.
     pub(crate) const fn stop(&self) -> &Stop {
         &self.stop
     }
 
-    /// Tells control, again and again while it cannot be reached.
+    /// Reports a step to control, with retries while control cannot be reached.
     pub(crate) async fn say(&mut self, step: Step) -> Result<v1::Upload, Problem> {
         let message = self.message(step);
         let stop = self.stop.clone();
@@ -203,8 +203,8 @@ impl Lease {
         }
     }
 
-    /// Renews it when that is due. That control cannot be reached is no loss yet: whoever would take
-    /// the lease needs it, too.
+    /// Renews the lease if due. The lease is not lost just because control cannot be reached: another request
+    /// would need control, too, to take it.
     pub(crate) async fn keep(&mut self) -> Result<(), Problem> {
         if self.called.elapsed() < RENEW_EVERY {
             return Ok(());
@@ -216,7 +216,8 @@ impl Lease {
         }
     }
 
-    /// Returns while a write may begin: only soon after a renewal, so that no other writer holds the lease yet.
+    /// Returns when a write may begin: only soon after a renewal, so that no other writer can hold the lease
+    /// yet.
     pub(crate) async fn assure(&mut self) -> Result<(), Problem> {
         if self.renewed.elapsed() < TRUST {
             return Ok(());
@@ -224,14 +225,14 @@ impl Lease {
         self.say(Step { to: self.offset, ..Step::default() }).await.map(drop)
     }
 
-    /// Keeps the lease while something takes its time; a request that is stopped does not wait for long.
+    /// Renews the lease while `work` runs; after a stop, `work` may run only a short time longer.
     pub(crate) async fn during<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Problem> {
         let stop = self.stop.clone();
         let overdue = stop.overdue();
         tokio::pin!(work, overdue);
         loop {
-            // Side by side: work that is not polled may hold a lock or let its connection time out. A renewal
-            // that is cut short may be repeated.
+            // Both run concurrently: work that is not polled may hold a lock or let its connection time out.
+            // A renewal that is cut short can be repeated.
             let kept = async {
                 sleep(RENEW_EVERY).await;
                 self.keep().await
@@ -244,7 +245,7 @@ impl Lease {
         }
     }
 
-    /// Gives the lease back where it stands. It runs out anyway, so failing is no error.
+    /// Releases the lease at the current offset. Errors are ignored because the lease expires anyway.
     pub(crate) async fn release(mut self) {
         let message = self.message(Step { to: self.offset, release: true, ..Step::default() });
         if let Err(problem) = self.tell(&message).await {
@@ -292,7 +293,7 @@ impl Lease {
     }
 }
 
-/// Whether an upload's offset stays where it is until another request writes.
+/// Whether an upload's offset stays the same until another request writes.
 fn is_settled(upload: &v1::Upload) -> bool {
     !upload.held || is_whole(upload)
 }
@@ -301,7 +302,7 @@ fn is_whole(upload: &v1::Upload) -> bool {
     upload.complete || upload.length == Some(upload.offset)
 }
 
-/// Reserves a place for a source.
+/// Reserves an upload.
 pub(crate) async fn begin(
     app: &App,
     caller: &Caller,
@@ -319,7 +320,7 @@ pub(crate) async fn begin(
     begun.upload.ok_or_else(|| Problem::new(Code::Internal, "control named no upload"))
 }
 
-/// An upload as control knows it, taken over from a request that is still running: its offset is settled.
+/// The state of an upload in control with a settled offset; a request that still writes it is stopped.
 pub(crate) async fn settled(
     app: &App,
     caller: &Caller,
@@ -347,7 +348,7 @@ pub(crate) async fn settled(
     }
 }
 
-/// Forgets an upload and whatever was stored of it.
+/// Deletes an upload and its stored bytes.
 pub(crate) async fn abort(
     app: &App,
     caller: &Caller,
@@ -364,7 +365,7 @@ pub(crate) async fn abort(
         .map_err(|status| refusal(&status))
 }
 
-/// Tells control that an upload is complete, again and again while it cannot be reached.
+/// Reports to control that an upload is complete, with retries while control cannot be reached.
 pub(crate) async fn complete(
     app: &App,
     caller: &Caller,

@@ -1,5 +1,5 @@
-//! The requests that write uploads on this data plane. A HEAD or PATCH takes an upload over from a request that is
-//! still running: that request is stopped, and its last write awaited.
+//! The requests that write uploads on this data plane. A HEAD or PATCH takes over an upload from a request
+//! that is still running: that request is stopped, and its last write is awaited.
 
 use std::{
     collections::HashMap,
@@ -14,9 +14,9 @@ use futures::future::join_all;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// How long a request that is stopped may go on saving what came; after it, only what was saved before is kept.
+/// How long a stopped request may go on saving received bytes; afterwards only bytes saved before are kept.
 const SAVE_TIME_MAX: Duration = Duration::from_secs(1);
-/// How long a stopped request is waited for. It may be slower: then its lease runs out.
+/// How long to wait for a stopped request to end. If it takes longer, its lease expires instead.
 const END_TIME_MAX: Duration = Duration::from_millis(1500);
 
 /// Tells a request to stop.
@@ -27,18 +27,18 @@ pub(crate) struct Stop {
 }
 
 impl Stop {
-    /// Stops the request; saying it again changes nothing.
+    /// Stops the request; calling it again changes nothing.
     pub(crate) fn stop(&self) {
         self.at.get_or_init(Instant::now);
         self.token.cancel();
     }
 
-    /// Waits until the request is told to stop.
+    /// Waits until the request is stopped.
     pub(crate) async fn stopped(&self) {
         self.token.cancelled().await;
     }
 
-    /// Waits until a stopped request must have saved what came.
+    /// Waits for the time by which a stopped request must have saved the received bytes.
     pub(crate) async fn overdue(&self) {
         self.token.cancelled().await;
         let stopped = self.at.get().copied().unwrap_or_else(Instant::now);
@@ -46,7 +46,7 @@ impl Stop {
     }
 }
 
-/// Every request that holds a lease on a resumable upload.
+/// All requests that hold a lease on a resumable upload.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Transfers(Arc<Running>);
 
@@ -64,7 +64,7 @@ struct Transfer {
     ended: CancellationToken,
 }
 
-/// One of them; it has ended when this is dropped.
+/// Registration of such a request; dropping it marks the request as ended.
 #[derive(Debug)]
 pub(crate) struct Entry {
     running: Arc<Running>,
@@ -80,7 +80,7 @@ impl Drop for Entry {
 }
 
 impl Transfers {
-    /// Remembers a request until its entry is dropped.
+    /// Registers a request until its entry is dropped.
     pub(crate) fn enter(&self, upload_id: &str, writer: &str, stop: Stop) -> Entry {
         let ended = CancellationToken::new();
         let number = self.0.numbers.fetch_add(1, Ordering::Relaxed);
@@ -94,18 +94,18 @@ impl Transfers {
         Entry { running: self.0.clone(), number, _ended: ended.drop_guard() }
     }
 
-    /// Stops the request that writes as `writer`, if it runs here: control says that another request claims its
-    /// lease.
+    /// Stops the request that writes as `writer`, if it runs here, because another request has claimed its
+    /// lease in control.
     pub(crate) fn claimed(&self, writer: &str) {
         self.those(|transfer| transfer.writer == writer).iter().for_each(|t| t.stop.stop());
     }
 
-    /// Stops whatever request writes an upload here, and waits for its last write.
+    /// Stops every request that writes this upload here, and waits for its last write.
     pub(crate) async fn settle(&self, upload_id: &str) {
         let running = self.those(|transfer| transfer.upload_id == upload_id);
         running.iter().for_each(|transfer| transfer.stop.stop());
         let ended = join_all(running.iter().map(|transfer| transfer.ended.cancelled()));
-        // Running out of time is one way to end: the lease decides then.
+        // If the time is up, the lease decides.
         let _late = timeout(END_TIME_MAX, ended).await;
     }
 

@@ -1,8 +1,8 @@
-//! tus 1.0.0 at `/api/uploads`: sources that survive cuts, kills and changes of server. Extensions:
-//! creation, creation-with-upload, termination, checksum, expiration.
+//! tus 1.0.0 at `/api/uploads`: uploads that survive lost connections, killed servers and changes of server.
+//! Extensions: creation, creation-with-upload, termination, checksum, expiration.
 //!
-//! An upload's state is a row of control's and bytes in the store, so any data plane takes any request. An
-//! offset is said only after the bytes below it are durable.
+//! The state of an upload is a row in control and bytes in the store, so any data plane can handle any
+//! request. An offset is reported only once all bytes below it are durable.
 
 mod checksum;
 mod headers;
@@ -36,11 +36,11 @@ use crate::{
     route::Route,
 };
 
-/// The one version of the protocol that is spoken here.
+/// The only supported version of the protocol.
 const PROTOCOL: &str = "1.0.0";
 const EXTENSIONS: &str = "creation,creation-with-upload,termination,checksum,expiration";
 
-/// Answers a route of the protocol; `None` is the collection.
+/// Handles a route of the protocol; `upload` is `None` for the collection.
 pub(crate) async fn serve(
     app: &Arc<App>,
     caller: &Caller,
@@ -73,7 +73,7 @@ pub(crate) async fn serve(
     }
 }
 
-/// The method that a client could not send itself.
+/// The method that a client could not send itself (`X-HTTP-Method-Override`).
 pub(crate) fn overridden(route: Option<&Route>, request: &Parts) -> Option<Method> {
     let tus = matches!(route, Some(Route::Uploads | Route::ResumableUpload(_)));
     if !tus || request.method != Method::POST {
@@ -84,7 +84,7 @@ pub(crate) fn overridden(route: Option<&Route>, request: &Parts) -> Option<Metho
     methods.into_iter().find(|method| method.as_str().eq_ignore_ascii_case(name.trim()))
 }
 
-/// What every reply of these routes says, refusals and discovery included.
+/// Sets the headers of every reply of these routes, including errors and discovery.
 pub(crate) fn seal(app: &App, method: &Method, reply: &mut Reply) {
     let status = reply.status();
     let headers = reply.headers_mut();
@@ -150,7 +150,7 @@ async fn create(
         match receive::receive(app, lease, upload, checksum, body).await {
             Ok(received) => upload = received,
             Err(problem) => {
-                // The client has not learnt its name: nobody would ever go on with it.
+                // The client does not know the upload's URL, so it could never resume it.
                 let message = v1::AbortUploadRequest { video_id, upload_id, writer };
                 if let Err(problem) = lease::abort(app, caller, &message).await {
                     tracing::debug!(%problem, "abort upload");
@@ -177,7 +177,7 @@ async fn patch(
     let checksum = Checksum::read(&request.headers)?;
     let (lease, upload) = match Lease::acquire(app, caller, &id.to_string(), offset).await? {
         Acquired::Held(lease, upload) => (lease, upload),
-        // The last bytes came, their reply was lost, and the client asks whether that is all.
+        // All bytes arrived but the reply was lost, and the client asks whether the upload is complete.
         Acquired::Elsewhere(upload) if upload.offset == offset && body.is_at_end().await => {
             return Ok(standing(StatusCode::NO_CONTENT, &upload));
         }
@@ -193,7 +193,7 @@ async fn patch(
     Ok(standing(StatusCode::NO_CONTENT, &upload))
 }
 
-/// Refuses before reading what announces to be longer than is left.
+/// Rejects a body before reading it if its announced length exceeds the remaining bytes.
 fn announced_within(headers: &http::HeaderMap, left: u64) -> Result<(), Problem> {
     match announced(headers, u64::MAX)? {
         Some(length) if length > left => Err(too_long(left)),
@@ -205,7 +205,7 @@ fn too_long(left: u64) -> Problem {
     Problem::new(Code::TooLarge, format!("only {left} bytes are left of the announced length"))
 }
 
-/// 409, with where the upload stands.
+/// 409 with the upload's offset.
 fn elsewhere(upload: &v1::Upload) -> Reply {
     let mut reply = reply::problem(&elsewhere_problem(upload));
     reply::set(&mut reply, OFFSET, &upload.offset.to_string());
@@ -217,7 +217,7 @@ fn elsewhere_problem(upload: &v1::Upload) -> Problem {
     Problem::at(Code::Conflict, "Upload-Offset", text)
 }
 
-/// How an upload stands.
+/// A reply with the upload's state.
 fn standing(status: StatusCode, upload: &v1::Upload) -> Reply {
     let mut reply = reply::status(status);
     reply::set(&mut reply, OFFSET, &upload.offset.to_string());

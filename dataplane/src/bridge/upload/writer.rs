@@ -1,5 +1,5 @@
-//! Bytes into the store under a lease: taken as they come, hashed on the way, durable before control is
-//! told. Memory stays the same however large the source.
+//! Writes bytes to the store under a lease: in order, hashed on the fly, and durable before control is
+//! informed. Memory use does not depend on the source's size.
 
 use std::sync::{
     Arc,
@@ -20,7 +20,7 @@ use super::{
     parts::{Mark, Parts},
 };
 
-/// What was stored.
+/// A stored source.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
     pub(crate) bytes: u64,
@@ -33,22 +33,23 @@ enum Sink {
     Parts(Box<Parts>),
 }
 
-/// A source in the making. Nothing of it is an object under its key before control says so.
+/// A source being uploaded. No object exists under the source's key until control seals the upload.
 pub(crate) struct Writer {
     lease: Lease,
     sink: Sink,
     digest: Digest,
-    /// Bytes taken, from the source's beginning.
+    /// Bytes received, counted from the source's beginning.
     bytes: u64,
-    /// Nothing is acknowledged before the end: what comes has a checksum that is checked there.
+    /// Whether nothing is acknowledged before the end, because the bytes have a checksum that is verified
+    /// there.
     held_back: bool,
-    /// Parts that are in and that control does not know of.
+    /// Stored parts that control does not know of yet.
     untold: Vec<String>,
     counter: Arc<AtomicU64>,
 }
 
 impl Writer {
-    /// Goes on where the upload stands.
+    /// Continues at the upload's offset.
     pub(crate) async fn open(mut lease: Lease, upload: &v1::Upload) -> Result<Self, Problem> {
         match Self::sink(&mut lease, upload).await {
             Ok((sink, digest)) => {
@@ -93,17 +94,17 @@ impl Writer {
         self.held_back = true;
     }
 
-    /// Bytes taken so far, from the source's beginning.
+    /// Bytes received so far, counted from the source's beginning.
     pub(crate) const fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Whether saving now costs little: a folder's file, where a bucket would get a side object.
+    /// Whether saving now is cheap: true for a file in a folder; in a bucket it would need a side object.
     pub(crate) const fn saves_cheaply(&self) -> bool {
         matches!(self.sink, Sink::Disk(_)) && !self.held_back
     }
 
-    /// Takes bytes; waits while enough of them are on their way.
+    /// Accepts bytes; waits while too many of them are still being written or sent.
     pub(crate) async fn write(&mut self, mut bytes: Bytes) -> Result<(), Problem> {
         self.counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         while !bytes.is_empty() {
@@ -131,22 +132,22 @@ impl Writer {
         self.lease.keep().await
     }
 
-    /// Waits for something else while keeping the lease.
+    /// Waits for other work while renewing the lease.
     pub(crate) async fn during<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Problem> {
         self.lease.during(work).await
     }
 
-    /// Whether bytes were taken that control does not know to be durable.
+    /// Whether there are received bytes that control does not know to be durable.
     pub(crate) const fn is_ahead(&self) -> bool {
         self.bytes > self.lease.offset()
     }
 
-    /// Renews the lease when that is due.
+    /// Renews the lease if due.
     pub(crate) async fn keep(&mut self) -> Result<(), Problem> {
         self.lease.keep().await
     }
 
-    /// Sends the part that has filled, after the one before it has landed.
+    /// Sends the part that is full, once the one before it is stored.
     async fn send_part(&mut self) -> Result<(), Problem> {
         self.land().await?;
         let Sink::Parts(parts) = &mut self.sink else { return Ok(()) };
@@ -159,7 +160,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Waits for the part on its way and tells control of it.
+    /// Waits for the part that is being sent and reports it to control.
     async fn land(&mut self) -> Result<(), Problem> {
         let Sink::Parts(parts) = &mut self.sink else { return Ok(()) };
         let Some((part, mark)) = self.lease.during(parts.landed()).await?? else { return Ok(()) };
@@ -174,8 +175,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes everything durable that was taken, and tells control; the upload as it stands
-    /// then. `last` when no more will come.
+    /// Makes all received bytes durable and reports them to control; returns the state of the upload
+    /// afterwards. `last` if no more bytes will follow.
     pub(crate) async fn save(&mut self, last: bool, release: bool) -> Result<v1::Upload, Problem> {
         let mut tail = None;
         match &mut self.sink {
@@ -210,8 +211,8 @@ impl Writer {
         Ok(upload)
     }
 
-    /// Waits for the part on its way. The last one is told together with the end, so that an upload that
-    /// has all its bytes has its digest, too.
+    /// Waits for the part that is being sent. The last part is reported together with the end, so that an
+    /// upload that has all its bytes has its digest, too.
     async fn land_all(&mut self, last: bool) -> Result<(), Problem> {
         let held_back = self.held_back;
         self.held_back |= last;
@@ -220,13 +221,13 @@ impl Writer {
         landed
     }
 
-    /// Makes everything durable; no more will come.
+    /// Makes all bytes durable; no more will follow.
     pub(crate) async fn finish(&mut self) -> Result<Stored, Problem> {
         self.save(true, false).await?;
         Ok(Stored { bytes: self.bytes, sha256: hex::encode(self.digest.finish()) })
     }
 
-    /// Forgets what was not saved and gives the lease back.
+    /// Drops unsaved bytes and releases the lease.
     pub(crate) async fn let_go(self) {
         match self.sink {
             Sink::Disk(mut disk) => disk.unlock().await,
@@ -235,7 +236,7 @@ impl Writer {
         self.lease.release().await;
     }
 
-    /// Forgets everything of an upload that will not be resumed; control forgets the rest.
+    /// Deletes the data of an upload that will not be resumed; control deletes the rest.
     pub(crate) async fn discard(self) {
         match self.sink {
             Sink::Disk(disk) => disk.remove().await,

@@ -1,5 +1,5 @@
-//! The bytes of one request into an upload. The work runs on the tracker, not in the request: when the
-//! client goes away, what came is made durable all the same.
+//! Receives the bytes of one request. The work runs in a task of the tracker, not in the request: if the
+//! client disconnects, the received bytes are still made durable.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,15 +27,15 @@ use crate::{
     intake::{Intake, IntakeError},
 };
 
-/// Between two looks: what came is made durable where that is cheap, so that a kill costs little.
+/// Time between two checks; each makes received bytes durable if that is cheap, so that a kill costs little.
 const TICK: Duration = Duration::from_secs(1);
-/// After so many looks without a byte everything is made durable, also where that is not cheap: the
-/// client may be gone, behind a connection that is not known to be dead.
+/// After this many checks without a byte, everything is made durable even if it is not cheap: the client may
+/// be gone, behind a connection that is not yet known to be dead.
 const SILENT_TICKS: u32 = 3;
-/// Control puts the source under its key, which takes a bucket a while.
+/// Control moves the source to its final key, which takes time in a bucket.
 const COMPLETE_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// Takes the body in; the upload as it stands afterwards.
+/// Receives the body; returns the state of the upload afterwards.
 pub(super) async fn receive(
     app: &Arc<App>,
     lease: Lease,
@@ -88,27 +88,27 @@ async fn run(
     Ok(upload)
 }
 
-/// How a body ends.
+/// How a body ended.
 enum End {
     Whole,
-    /// The connection broke, or came too slowly.
+    /// The connection broke or was too slow.
     Cut(IntakeError),
-    /// It is longer than the upload.
+    /// The body is longer than the upload.
     Excess,
-    /// The server stops; another one goes on.
+    /// The server is stopping; the client resumes on another one.
     Stopping,
-    /// Another request takes the upload over.
+    /// Another request takes over the upload.
     TakenOver,
 }
 
 struct Receiver {
     app: Arc<App>,
-    /// As control knows it.
+    /// The state in control.
     upload: v1::Upload,
     length: u64,
-    /// Bytes taken, from the source's beginning.
+    /// Bytes received, counted from the source's beginning.
     offset: u64,
-    /// `None` once it has settled.
+    /// `None` after [`Receiver::settle`].
     writer: Option<Writer>,
     checksum: Option<Checksum>,
     silent: u32,
@@ -154,7 +154,7 @@ impl Receiver {
     async fn look(&mut self) -> Result<(), Problem> {
         self.silent += 1;
         let Some(writer) = &mut self.writer else { return Ok(()) };
-        // The whole is saved at the end, when it is known to be no longer.
+        // Once all bytes are there, they are saved at the end of the body, when it is known not to be longer.
         let whole = self.offset == self.length;
         if self.checksum.is_some() || whole {
             return writer.keep().await;
@@ -168,7 +168,7 @@ impl Receiver {
         Ok(())
     }
 
-    /// Keeps what may be kept, and gives the lease back unless the upload is whole.
+    /// Saves the received bytes if they may be kept, and releases the lease unless the upload is whole.
     async fn settle(&mut self, end: Result<End, Problem>) -> Result<(), Problem> {
         let checksum = self.checksum.take();
         let verified = |checksum: Option<Checksum>| checksum.map_or(Ok(()), Checksum::verify);
@@ -177,7 +177,7 @@ impl Receiver {
                 Ok(()) => (true, None),
                 Err(problem) => (false, Some(problem)),
             },
-            // Without its end nobody can tell whether the bytes are the right ones.
+            // The checksum of a body that was cut off cannot be verified.
             Ok(End::Cut(error)) => (checksum.is_none(), Some(broken(error))),
             Ok(End::Stopping) => (checksum.is_none(), Some(stopping())),
             Ok(End::TakenOver) => (checksum.is_none(), Some(lease::taken_over())),
@@ -198,7 +198,7 @@ impl Receiver {
                 writer.let_go().await;
             }
         }
-        // What is whole is complete, however its request ended.
+        // A whole upload is complete, no matter how its request ended.
         problem.filter(|_| !(kept && whole)).map_or(Ok(()), Err)
     }
 }
