@@ -1,4 +1,4 @@
-//! What a worker counts. Labels are kinds and outcomes of ours.
+//! The worker's metrics. Label values are task kinds and outcomes that this code defines.
 
 use std::{
     sync::{
@@ -19,7 +19,7 @@ struct Instruments {
     duration: Histogram<f64>,
 }
 
-/// Made at the first task, when the process's meter is set up.
+/// Created at first use, when the process's meter has been set up.
 static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
     let meter = telemetry::meter();
     Instruments {
@@ -34,19 +34,19 @@ static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
     }
 });
 
-/// Whether the worker's own sample can be probed.
+/// Whether the worker can probe its own sample.
 static CAN_PROBE: AtomicBool = AtomicBool::new(true);
 
-/// Shows whether this worker takes probes.
+/// Records whether this worker takes probes.
 pub(crate) fn can_probe(can: bool) {
     CAN_PROBE.store(can, Ordering::Relaxed);
 }
 
-/// Shows how many slots there are, and that no task runs yet.
+/// Registers the gauges for slots and health, and exports 0 running tasks.
 pub(crate) fn announce(slots: usize) {
     INSTRUMENTS.running.add(0, &[]);
     let meter = telemetry::meter();
-    // The callback stays registered without its handle.
+    // The callback stays registered after its handle is dropped.
     let _observed = meter
         .u64_observable_gauge("streaming_worker_slots")
         .with_description("Tasks that this worker runs at a time, without express slots")
@@ -59,17 +59,17 @@ pub(crate) fn announce(slots: usize) {
         .build();
 }
 
-/// A running task; dropping it ends the count.
+/// A running task, counted until it is dropped.
 pub(crate) struct Running(Instant);
 
-/// A task has begun.
+/// Counts a task that has started.
 pub(crate) fn begun() -> Running {
     INSTRUMENTS.running.add(1, &[]);
     Running(Instant::now())
 }
 
 impl Running {
-    /// The task has ended.
+    /// Records the duration of a task that has ended.
     pub(crate) fn ended(&self, kind: &'static str, outcome: &'static str) {
         let labels = [KeyValue::new("kind", kind), KeyValue::new("outcome", outcome)];
         let took: Duration = self.0.elapsed();

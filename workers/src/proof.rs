@@ -1,52 +1,52 @@
-//! Proof that nothing happened to a packet between the encoder and us.
+//! Verifies that packets did not change between the encoder and the worker.
 //!
-//! FFmpeg writes every rung twice: as MP4, and as a list of each packet's size and Adler-32, taken
-//! before the muxer touches it. The packets of x264 and x265 are Annex B (start codes), the MP4's samples
-//! are length-prefixed; SVT-AV1's packets begin with a delimiter, which MP4 leaves out. So the samples
-//! are turned back before they are summed.
+//! FFmpeg writes every rendition twice: as MP4, and as a list of each packet's size and Adler-32, taken before the muxer
+//! processes the packet. The packets of x264 and x265 are in Annex B format (start codes), while the MP4's samples are
+//! length-prefixed. SVT-AV1's packets begin with a delimiter, which MP4 omits. Samples are therefore converted
+//! back before their checksums are computed.
 
 use media::{Codec, fmp4::SampleView};
 use thiserror::Error;
 
 /// Adler-32's modulus.
 const MODULUS: u32 = 65_521;
-/// Most bytes that can be summed before the sums must be reduced (as in zlib).
+/// Maximum number of bytes to add before the sums must be reduced (as in zlib).
 const RUN_BYTES_MAX: usize = 5552;
 
-/// H.264's NAL unit type of messages (supplemental enhancement information).
+/// H.264's NAL unit type for SEI messages (supplemental enhancement information).
 const SEI: u8 = 6;
-/// The message type that x264 tells its version in: user data that no standard describes.
+/// The type of the SEI message that contains x264's version: unregistered user data.
 const USER_DATA_UNREGISTERED: u8 = 5;
-/// AV1's temporal delimiter, whole.
+/// AV1's temporal delimiter OBU: its header and its size.
 const TEMPORAL_DELIMITER: [u8; 2] = [0x12, 0];
 
-/// Why packets and samples do not agree.
+/// Why packets and samples do not match.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum ProofError {
-    /// A line is not what the framecrc muxer writes.
+    /// A line of the list does not have the framecrc muxer's format.
     #[error("read packet checksums: line {0}")]
     Line(usize),
-    /// One was lost or added.
+    /// The numbers of packets and samples differ.
     #[error("compare packets: {packets} encoded, {samples} in the file")]
     Count {
-        /// Encoded.
+        /// Packets that were encoded.
         packets: usize,
-        /// In the file.
+        /// Samples in the file.
         samples: usize,
     },
     /// The sample's NAL units do not fill it exactly.
     #[error("compare packets: sample {0} is damaged")]
     Damaged(usize),
-    /// The bytes changed on the way.
+    /// The sample's bytes differ from the packet's.
     #[error("compare packets: sample {0} differs from what was encoded")]
     Differs(usize),
 }
 
-/// Checks that `samples` are, one by one, the packets of `codec` that the framecrc muxer summed up in
+/// Checks that `samples` correspond one to one to the packets of `codec` whose checksums the framecrc muxer wrote to
 /// `list`.
 ///
 /// # Errors
-/// The first difference.
+/// When the list cannot be parsed, or at the first difference.
 pub fn compare(codec: Codec, list: &str, samples: &[SampleView<'_>]) -> Result<(), ProofError> {
     let mut packets = Vec::with_capacity(samples.len());
     for (number, line) in list.lines().enumerate() {
@@ -60,7 +60,7 @@ pub fn compare(codec: Codec, list: &str, samples: &[SampleView<'_>]) -> Result<(
     for (place, (packet, sample)) in packets.iter().zip(samples).enumerate() {
         let units = || units(sample.data).ok_or(ProofError::Damaged(place));
         let sum = match codec {
-            // An encoder tells its version once, in its first packet.
+            // x264 writes its version once, in its first packet.
             Codec::H264 => annex_b_sum(&units()?, place == 0),
             Codec::Hevc => annex_b_sum(&units()?, false),
             Codec::Av1 => sum(&[&TEMPORAL_DELIMITER, sample.data]),
@@ -72,14 +72,14 @@ pub fn compare(codec: Codec, list: &str, samples: &[SampleView<'_>]) -> Result<(
     Ok(())
 }
 
-/// Size and sum of a packet.
+/// Size and Adler-32 of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Packet {
     bytes: u64,
     sum: u32,
 }
 
-/// "stream, dts, pts, duration, size, 0xsum[, side data...]"
+/// Parses a line of the form "stream, dts, pts, duration, size, 0xsum[, side data...]".
 fn packet(line: &str) -> Option<Packet> {
     let mut fields = line.split(',').map(str::trim).skip(4);
     let bytes = fields.next()?.parse().ok()?;
@@ -99,8 +99,9 @@ fn units(mut sample: &[u8]) -> Option<Vec<&[u8]>> {
     Some(units)
 }
 
-/// Size and sum of `units` as the encoder put them out: a picture's first one behind a start code of four
-/// bytes, the others behind three; so too x264's version message, which FFmpeg prepends to its first picture.
+/// Size and checksum of `units` in the encoder's format: a picture's first unit follows a start code of four bytes, the
+/// others one of three. A start code of three bytes also precedes x264's version message, which FFmpeg prepends to
+/// the first picture.
 fn annex_b_sum(units: &[&[u8]], version_first: bool) -> Packet {
     let prepended = version_first && units.len() > 1 && is_version_message(units[0]);
     let picture = usize::from(prepended);
@@ -111,12 +112,13 @@ fn annex_b_sum(units: &[&[u8]], version_first: bool) -> Packet {
     sum(&parts)
 }
 
-/// Other messages belong to their picture, and are part of the encoder's packet.
+/// Whether the unit is x264's version message. Other messages belong to their picture and are part of the encoder's
+/// packet.
 fn is_version_message(unit: &[u8]) -> bool {
     matches!(unit, [head, USER_DATA_UNREGISTERED, ..] if head & 0x1f == SEI)
 }
 
-/// Size and sum of what is in `parts`.
+/// Size and checksum of the concatenated `parts`.
 fn sum(parts: &[&[u8]]) -> Packet {
     let (mut sum, mut bytes) = (Adler::default(), 0);
     for part in parts {
@@ -126,7 +128,7 @@ fn sum(parts: &[&[u8]]) -> Packet {
     Packet { bytes, sum: sum.value() }
 }
 
-/// FFmpeg's Adler-32: it starts from 0, not from 1.
+/// FFmpeg's variant of Adler-32, which starts from 0 instead of 1.
 #[derive(Default)]
 struct Adler {
     low: u32,
@@ -184,7 +186,8 @@ mod tests {
         );
         assert_eq!(compare(Codec::H264, "nonsense", &[]), Err(ProofError::Line(1)));
     }
-    /// Captions in a picture of x264's are a message before it: only the first packet begins with x264's own.
+    /// x264 writes a picture's captions as an SEI message before the picture. Only the first packet begins with x264's
+    /// version message.
     #[test]
     fn only_the_first_packets_version_message_is_not_the_encoders() {
         let (version, captions, slice) = ([6, 5, 1], [6, 4, 1], [0x65, 9]);
@@ -213,12 +216,12 @@ mod tests {
             sample(&[&version, &slice]),
         ];
         assert_eq!(compare(Codec::H264, &list, &samples.each_ref().map(|s| view(s))), Ok(()));
-        // A first packet without a version message begins with the picture's own.
+        // Without a version message, the first packet begins with the picture's own message.
         let list = annex_b(&later);
         assert_eq!(compare(Codec::H264, &list, &[view(&samples[1])]), Ok(()));
     }
 
-    /// Taken from what FFmpeg 5.1.9 wrote: the shortest packet of SVT-AV1, which shows a frame again.
+    /// From the output of FFmpeg 5.1.9: SVT-AV1's shortest packet, which shows an existing frame.
     #[test]
     fn packets_of_av1_are_samples_behind_a_delimiter() {
         let list = "#codec_id 0: av1\n0,  2,  2,  1,  5, 0x01820105, F=0x0, S=1,  8\n";

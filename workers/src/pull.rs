@@ -1,7 +1,7 @@
-//! The worker's side of the stream to control: asks for tasks, keeps their leases, reports.
+//! The worker's side of the stream to control: requests tasks, renews their leases and reports results.
 //!
-//! One loop owns everything; tasks run beside it and talk to it through a channel. A broken stream is
-//! replaced while tasks go on: leases and unanswered commits belong to the loop, not to the stream.
+//! One loop owns all state; tasks run concurrently and send requests to it through channels. When the stream breaks,
+//! the loop opens another while tasks continue: leases and unanswered commits belong to the loop, not to the stream.
 
 mod access;
 mod backoff;
@@ -49,21 +49,21 @@ use crate::{
     task::{self, Ended, Gauge, Task, Workshop},
 };
 
-/// Wishes to commit that wait for the loop.
+/// Maximum number of requests from tasks that wait for the loop, per channel.
 const WISHES_MAX: usize = 64;
-/// Failures and releases that wait for a stream; older ones end by their leases' end.
+/// Maximum number of failures and releases that wait for a stream. Further ones are dropped; their leases expire.
 const OUTBOX_MAX: usize = 64;
-/// How often leases, retries and free space are looked at.
+/// How often leases, retries and free space are checked.
 const TICK: Duration = Duration::from_millis(250);
-/// No task is begun with less scratch space, nor this long after the disk was full.
+/// The worker requests no tasks while less scratch space is free, nor for `DISK_PAUSE` after the disk was full.
 const FREE_BYTES_MIN: u64 = 256 << 20;
 const DISK_PAUSE: Duration = Duration::from_secs(30);
-/// How long last words may take to reach control.
+/// How long the worker waits for its last messages to reach control.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
-/// Bounds on what control may ask of us, in seconds.
+/// Bounds on the durations that control may request, in seconds.
 const LEASE_SECONDS: (f64, f64) = (0.5, 3600.0);
 
-/// Pulls tasks until told to stop.
+/// Pulls tasks until the worker is stopped or drained.
 pub struct Puller {
     config: Arc<Config>,
     workshop: Arc<Workshop>,
@@ -85,8 +85,8 @@ pub struct Puller {
     tasks: JoinSet<Ended>,
     names: HashMap<Id, (String, u64)>,
     outbox: Vec<Tell>,
-    /// What control takes us to want: the last `Want`, less the leases received since. `None` when it is
-    /// to be told again.
+    /// Control's view of the worker's free slots: the last `Want`, less the leases received since. `None` when `Want`
+    /// must be sent again.
     wanted: Option<v1::Want>,
     /// Leases received on this stream.
     leases_received: u64,
@@ -96,7 +96,7 @@ pub struct Puller {
 }
 
 impl Puller {
-    /// A worker with `workshop`, whose FFmpeg has `encoders`.
+    /// Creates a puller that runs tasks with `workshop` and reports `encoders` to control.
     pub fn new(
         config: Arc<Config>,
         workshop: Arc<Workshop>,
@@ -144,7 +144,7 @@ impl Puller {
         }
     }
 
-    /// Works until a soft stop's drain, a hard stop, or control's own drain is over.
+    /// Runs until the worker has drained, after a soft stop or at control's request, or until a hard stop is complete.
     pub async fn run(mut self) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -193,7 +193,7 @@ impl Puller {
         }
     }
 
-    /// Begins to connect, after a delay when it has failed before.
+    /// Starts connecting, after a delay if an earlier attempt failed.
     fn connect(&mut self) {
         let urls = &self.config.control_urls;
         let url = urls[self.attempts % urls.len()].clone();
@@ -223,7 +223,7 @@ impl Puller {
         (self.wanted, self.leases_received) = (None, 0);
         // Before the request for tasks: control considers a worker healthy until it learns otherwise.
         self.tell(self.health.told());
-        // Then which leases outlived the break.
+        // Then the leases that outlived the broken stream.
         self.beat(Instant::now());
         for commit in self.commits.unanswered() {
             self.tell(Tell::Commit(commit));
@@ -296,7 +296,7 @@ impl Puller {
         let held = self.leases.remove(&task_id, token);
         let outcome = match ended {
             Ended::Done => "done",
-            // Nobody to tell: the lease was lost before.
+            // Nothing to report: the lease had already been lost.
             _ if !held => "lost",
             Ended::Lost => "lost",
             Ended::Stopped => self.release(task_id.clone(), token, Duration::ZERO),
@@ -353,12 +353,12 @@ impl Puller {
         if self.link.is_some() {
             let heartbeat = self.leases.heartbeat(now);
             self.tell(Tell::Heartbeat(heartbeat));
-            // Also what we want: should the two sides ever count differently, it lasts no longer than this.
+            // Sends `Want` again as well, so that a difference between the two counts lasts at most one heartbeat.
             self.wanted = None;
         }
     }
 
-    /// Tells control how many tasks we would start, when that has changed or may not be known.
+    /// Sends the number of tasks that the worker can start, if it has changed or control may not know it.
     fn want(&mut self) {
         if self.link.is_none() {
             return;
@@ -389,7 +389,7 @@ impl Puller {
         full
     }
 
-    /// Says something once: now, or on the next stream.
+    /// Sends a message once: now, or on the next stream.
     fn say(&mut self, message: Tell) {
         if self.link.is_some() {
             self.tell(message);
@@ -398,7 +398,7 @@ impl Puller {
         }
     }
 
-    /// Says something on this stream; what must survive it is kept elsewhere.
+    /// Sends a message on the current stream. Messages that must survive the stream are stored elsewhere.
     fn tell(&mut self, message: Tell) {
         let Some(link) = &self.link else { return };
         if let Err(error) = link.send(message) {

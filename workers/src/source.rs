@@ -1,8 +1,8 @@
-//! Where a task's source lies, and how FFmpeg gets at it: a file of the local store, or an object in S3
-//! that FFmpeg reads by ranges through a proxy on this machine's loopback.
+//! Opens a task's source for FFmpeg: a file of the local store, or an object in S3 that FFmpeg reads by ranges through a
+//! proxy on the loopback interface.
 //!
-//! **Invariant:** a source that could not be read proves nothing about itself. Whatever FFmpeg made of
-//! it, [`Source::intact`] says so before anything is committed.
+//! **Invariant:** nothing is committed that was made from a source with read errors. Regardless of FFmpeg's result,
+//! [`Source::intact`] reports such errors before anything is committed.
 
 mod copy;
 mod peer;
@@ -47,17 +47,17 @@ pub enum Input {
         /// Begins with a slash.
         path: String,
     },
-    /// Some bytes of either, as a file of their own.
+    /// A byte range of either, which FFmpeg reads as a separate file.
     Part {
-        /// The whole.
+        /// The complete input.
         of: Box<Input>,
-        /// The bytes.
+        /// The byte range.
         bytes: Range<u64>,
     },
 }
 
 impl Input {
-    /// For `-i`.
+    /// The value of FFmpeg's `-i`.
     pub fn url(&self) -> OsString {
         match self {
             Self::File(path) => {
@@ -75,7 +75,7 @@ impl Input {
         }
     }
 
-    /// The file, when it is one.
+    /// The path, if the input is a file.
     pub fn file(&self) -> Option<&Path> {
         match self {
             Self::File(path) => Some(path),
@@ -84,7 +84,7 @@ impl Input {
         }
     }
 
-    /// The port, when it is the proxy's.
+    /// The proxy's port, if the input is read through the proxy.
     pub fn port(&self) -> Option<u16> {
         match self {
             Self::File(_) => None,
@@ -93,7 +93,7 @@ impl Input {
         }
     }
 
-    /// These bytes of it; without a range all of it.
+    /// The given byte range of the input; without a range, the whole input.
     pub fn part(&self, bytes: Option<Range<u64>>) -> Self {
         match bytes {
             Some(bytes) => Self::Part { of: Box::new(self.clone()), bytes },
@@ -120,20 +120,20 @@ pub enum Reading {
     Download,
 }
 
-/// What opens the sources of leases.
+/// Opens the sources of leases.
 #[derive(Debug)]
 pub struct Sources {
     client: Arc<Client>,
     blocks: Arc<Blocks>,
     copies: Copies,
-    /// Opened with the first source in S3.
+    /// Started with the first source in S3.
     proxy: OnceCell<Proxy>,
     by_ranges: bool,
     said: Once,
 }
 
 impl Sources {
-    /// Reads as `reading` says; `fenced` when FFmpeg runs in the sandbox.
+    /// Creates an opener that follows `reading`. `fenced` is true if FFmpeg runs in the sandbox.
     pub fn new(client: Arc<Client>, reading: Reading, fenced: bool) -> Self {
         let by_ranges = match reading {
             Reading::Ranges => true,
@@ -153,7 +153,7 @@ impl Sources {
     /// Opens the source of a lease.
     ///
     /// # Errors
-    /// When it is not there, or not now.
+    /// When the source is missing or temporarily unavailable, or the lease is invalid or lost.
     pub async fn open(
         &self,
         lease: &v1::Lease,
@@ -189,7 +189,7 @@ impl Sources {
         })
     }
 
-    /// What trouble with a store means for a task.
+    /// Converts a store's error into the task's interruption.
     pub fn interruption(&self, trouble: Trouble) -> Interruption {
         match trouble {
             Trouble::Down(_) => {
@@ -206,11 +206,11 @@ impl Sources {
     }
 }
 
-/// Bytes that [`Source::read`] reads at a time, and reads that it has under way.
+/// Bytes per read of [`Source::read`], and the number of its concurrent reads.
 const READ_BYTES: usize = 4 << 20;
 const READS_AHEAD: usize = 2;
 
-/// What must live as long as the task.
+/// Resources that must live as long as the task.
 #[derive(Debug)]
 enum Held {
     Nothing,
@@ -227,10 +227,10 @@ pub struct Source {
 }
 
 impl Source {
-    /// A file of this machine.
+    /// Opens a local file.
     ///
     /// # Errors
-    /// The path is not absolute, or no file is there.
+    /// When the path is not absolute or not an existing file.
     pub(crate) fn local(path: &Path) -> Result<Self, Fault> {
         if !path.is_absolute() {
             return Err(Fault::lease("lease field source_path is invalid"));
@@ -241,15 +241,15 @@ impl Source {
         Ok(Self { input: Input::File(path.to_owned()), remote: None, _held: Held::Nothing })
     }
 
-    /// For FFmpeg.
+    /// The input for FFmpeg.
     pub fn input(&self) -> &Input {
         &self.input
     }
 
-    /// Its size.
+    /// The source's size in bytes.
     ///
     /// # Errors
-    /// When a local file is gone.
+    /// When a local file no longer exists.
     pub fn bytes(&self) -> Result<u64, Fault> {
         let Some(path) = self.input.file() else {
             return Ok(self.remote.as_ref().map_or(0, |remote| remote.bytes()));
@@ -260,7 +260,7 @@ impl Source {
         Ok(std::fs::metadata(path).map_err(missing)?.len())
     }
 
-    /// Up to `length` bytes from `start`; fewer at the end, none when it cannot be read.
+    /// Reads up to `length` bytes from `start`: fewer at the end of the source, an empty vector when it cannot be read.
     pub async fn peek(&self, start: u64, length: usize) -> Vec<u8> {
         if let (Some(remote), None) = (&self.remote, self.input.file()) {
             return remote.peek(start, length).await.unwrap_or_default();
@@ -270,10 +270,10 @@ impl Source {
         read.ok().and_then(Result::ok).unwrap_or_default()
     }
 
-    /// Passes all of it to `consume`, from the first byte to the last.
+    /// Passes the whole source to `consume`, from the first byte to the last.
     ///
     /// # Errors
-    /// When a part of it cannot be read.
+    /// When a part of the source cannot be read.
     pub async fn read(&self, mut consume: impl FnMut(&[u8]) + Send) -> Result<(), Fault> {
         let bytes = self.bytes()?;
         let starts = (0..bytes).step_by(READ_BYTES);
@@ -290,10 +290,10 @@ impl Source {
         Ok(())
     }
 
-    /// Trouble that the source made while it was read.
+    /// Checks that no error occurred while the source was read.
     ///
     /// # Errors
-    /// The trouble: whatever was made of the source is void.
+    /// When an error occurred. Results made from the source must then be discarded.
     pub fn intact(&self) -> Result<(), Trouble> {
         match self.remote.as_ref().and_then(|remote| remote.trouble()) {
             Some(trouble) => Err(trouble),

@@ -1,4 +1,4 @@
-//! One leased task from lease to last commit.
+//! Runs one leased task, from its lease to its last commit.
 
 mod audio;
 mod chunk;
@@ -34,35 +34,35 @@ use crate::{
     source::{Source, Sources},
 };
 
-/// What tasks share.
+/// Resources that tasks share.
 #[derive(Debug)]
 pub struct Workshop {
-    /// FFmpeg.
+    /// FFmpeg, ffprobe and their limits.
     pub toolbox: Toolbox,
     /// Temporary folders.
     pub scratch: Scratch,
-    /// What opens the sources of leases.
+    /// Opens the sources of leases.
     pub sources: Sources,
-    /// Talks to stores in S3.
+    /// Client for stores in S3.
     pub client: Arc<Client>,
-    /// Threads of a task that nobody waits for.
+    /// Threads of a task that is not urgent.
     pub threads: u32,
-    /// Threads of one that somebody waits for.
+    /// Threads of an urgent task: a client is waiting for it, or no other work is left.
     pub urgent_threads: u32,
-    /// One permit per slot: a lease that comes too early waits here, with heartbeats.
+    /// One permit per slot. A task whose lease arrives before a slot is free waits here while heartbeats renew the lease.
     pub slots: Arc<Semaphore>,
 }
 
 /// How a task ended.
 #[derive(Debug)]
 pub enum Ended {
-    /// Control has taken its last commit.
+    /// Control accepted the task's last commit.
     Done,
-    /// Nothing to say: somebody else holds the lease, or nobody.
+    /// The lease is lost, so there is nothing to report.
     Lost,
-    /// We were told to stop; give the lease back.
+    /// The task was cancelled; the worker releases its lease.
     Stopped,
-    /// The store is down; give the lease back, to be tried again after a while.
+    /// The store is down; the worker releases the lease, and the task is retried after this delay.
     Deferred(Duration),
     /// The attempt failed.
     Failed(Fault),
@@ -71,9 +71,9 @@ pub enum Ended {
 /// Why a task cannot go on.
 #[derive(Debug)]
 pub enum Interruption {
-    /// The lease is gone.
+    /// The lease is lost.
     Lost,
-    /// The store is down: no fault of this attempt, which shall not count.
+    /// The store is down. The attempt does not count as a failure; the task is retried after this delay.
     Deferred(Duration),
     /// The attempt failed.
     Failed(Fault),
@@ -85,24 +85,24 @@ impl From<Fault> for Interruption {
     }
 }
 
-/// A lease, and what is needed to work on it.
+/// A lease and everything that is needed to run its task.
 #[derive(Debug)]
 pub struct Task {
-    /// As control sent it.
+    /// The lease as control sent it.
     pub lease: v1::Lease,
-    /// Shared with the other tasks.
+    /// The resources that all tasks share.
     pub workshop: Arc<Workshop>,
-    /// The way to control.
+    /// Sends commits to control.
     pub committer: Committer,
-    /// Asks control for presigned URLs.
+    /// Requests presigned URLs from control.
     pub access: Access,
     /// Cancelled when the lease is lost or the worker stops.
     pub cancel: CancellationToken,
-    /// What heartbeats say.
+    /// The progress that heartbeats report.
     pub gauge: Arc<Gauge>,
 }
 
-/// How far a task is, for heartbeats.
+/// A task's progress, reported in heartbeats.
 #[derive(Debug, Default)]
 pub struct Gauge {
     fraction: AtomicU64,
@@ -110,12 +110,12 @@ pub struct Gauge {
 }
 
 impl Gauge {
-    /// 0 to 1.
+    /// The completed fraction, 0 to 1.
     pub fn fraction(&self) -> f64 {
         f64::from_bits(self.fraction.load(Ordering::Relaxed))
     }
 
-    /// Seconds of film per second.
+    /// Seconds of video per second.
     pub fn speed(&self) -> f64 {
         f64::from_bits(self.speed.load(Ordering::Relaxed))
     }
@@ -126,7 +126,7 @@ impl Gauge {
     }
 }
 
-/// Works on `task` until it ends or is cancelled; then its processes are killed and its files gone.
+/// Runs `task` until it ends or is cancelled. Its processes are then killed and its files removed.
 pub async fn run(task: Task) -> Ended {
     let cancel = task.cancel.clone();
     let slots = Arc::clone(&task.workshop.slots);
@@ -171,7 +171,7 @@ async fn execute(task: &Task) -> Result<(), Interruption> {
         None => Err(Fault::retryable("unsupported_task", "unknown kind of task").into()),
     };
     match worked {
-        // Whatever FFmpeg says of a source that broke off, the store is to blame.
+        // If reading the source failed, the store is the cause, regardless of FFmpeg's message.
         Err(Interruption::Failed(fault)) => Err(match place.intact() {
             Ok(()) => Interruption::Failed(fault),
             Err(interruption) => interruption,
@@ -180,7 +180,8 @@ async fn execute(task: &Task) -> Result<(), Interruption> {
     }
 }
 
-/// Without a folder the worker's sample cannot be probed either.
+/// The worker's own sample cannot be probed without a scratch folder either, so a probe's failure marks the host as
+/// unhealthy.
 fn no_scratch(task: &Task, error: &std::io::Error) -> Fault {
     let fault = Fault::io("make scratch folder", error);
     match task.lease.work {
@@ -212,12 +213,12 @@ impl<'a> Place<'a> {
         Ok(Self { source, sources: &workshop.sources, outlet, output_prefix, token: lease.token })
     }
 
-    /// Whether the source could be read so far; what was made of one that could not is void.
+    /// Fails if a read of the source has failed so far. Results made from such a source must be discarded.
     fn intact(&self) -> Result<(), Interruption> {
         self.source.intact().map_err(|trouble| self.sources.interruption(trouble))
     }
 
-    /// Stores an object; every output of every kind of task goes this way.
+    /// Stores an object. All outputs of all kinds of tasks are stored with this function.
     async fn put(
         &self,
         key: &str,
@@ -228,7 +229,7 @@ impl<'a> Place<'a> {
         self.outlet.put(key, bytes, sha256).await
     }
 
-    /// Stores one rendition's chunk and describes it for the commit.
+    /// Stores one chunk of a rendition and returns its description for the commit.
     #[tracing::instrument(name = "store output", skip_all, fields(chunk = made.chunk, bytes = made.bytes.len()))]
     async fn store(&self, rendition: &str, made: Rewritten) -> Result<v1::Output, Interruption> {
         let (bytes, sha256) = digested(Bytes::from(made.bytes)).await?;
@@ -248,7 +249,7 @@ impl<'a> Place<'a> {
 }
 
 impl Place<'_> {
-    /// Stores a picture or clip that lies in a file and describes it for the commit.
+    /// Stores an image or clip from a file and returns its description for the commit.
     async fn store_file(
         &self,
         name: &str,
@@ -261,7 +262,7 @@ impl Place<'_> {
         self.store_bytes(name, extension, made).await
     }
 
-    /// Stores a picture, clip or text and describes it for the commit.
+    /// Stores an image, clip or text track and returns its description for the commit.
     async fn store_bytes(
         &self,
         name: &str,
@@ -277,7 +278,7 @@ impl Place<'_> {
     }
 }
 
-/// Digests large objects off the runtime's threads.
+/// Computes the digest on a blocking thread, because objects can be large.
 async fn digested(bytes: Bytes) -> Result<(Bytes, Sha256Digest), Fault> {
     let digested = spawn_blocking(move || {
         let sha256 = output::digest(&bytes);
@@ -286,12 +287,12 @@ async fn digested(bytes: Bytes) -> Result<(Bytes, Sha256Digest), Fault> {
     digested.await.map_err(|_| Fault::retryable("internal", "digest output: thread died"))
 }
 
-/// A lease that no worker can work on: control's fault.
+/// The failure of a lease with an invalid field, which no worker can process.
 fn invalid(field: &str) -> Fault {
     Fault::lease(format!("lease field {field} is invalid"))
 }
 
-/// Unwraps a message of a lease.
+/// Converts a required field of a lease.
 fn required<T, D: TryFrom<T, Error = api::code::Problem>>(
     field: &str,
     value: Option<T>,
@@ -300,7 +301,7 @@ fn required<T, D: TryFrom<T, Error = api::code::Problem>>(
     D::try_from(value).map_err(|problem| Fault::lease(problem.message))
 }
 
-/// Shows FFmpeg's progress in heartbeats until dropped.
+/// Updates `gauge` with FFmpeg's progress until the future is dropped.
 async fn report(progress: &Progress, gauge: &Gauge, fraction: impl Fn(&Progress) -> f64) {
     let mut interval = tokio::time::interval(std::time::Duration::from_millis(500));
     loop {

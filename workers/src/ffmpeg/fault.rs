@@ -1,7 +1,7 @@
-//! Why a run failed, as a stable code for programs and a sentence for people.
+//! Classifies failed runs: a stable code for programs and a message for people.
 //!
-//! FFmpeg's exit codes say little, so its last words are read too. Nothing in a message comes from
-//! outside unchecked: paths are cut out, control characters dropped, the length bounded.
+//! FFmpeg's exit codes carry little information, so the end of its log is examined as well. Log text is cleaned
+//! before it becomes part of a message: paths and control characters are removed and the length is bounded.
 
 use std::{
     borrow::Cow, io::ErrorKind, ops::RangeInclusive, os::unix::process::ExitStatusExt,
@@ -13,21 +13,21 @@ use nix::libc;
 
 use crate::sandbox::EXIT_UNFENCED;
 
-/// Longest message, in characters.
+/// Maximum length of a message, in characters.
 const MESSAGE_MAX: usize = 300;
 
-/// What a failure says, and of what.
+/// Where the cause of a failure lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// A finding about the source's bytes, one of a closed list: every attempt ends the same way.
+    /// In the source's bytes, by one of a closed list of messages: every attempt fails the same way.
     Source,
-    /// The lease is unusable, which says nothing of the source: every attempt ends the same way.
+    /// In the lease, which is unusable. This implies nothing about the source: every attempt fails the same way.
     Lease,
-    /// The host, the moment or the program: another attempt can end differently.
+    /// In the host, a temporary condition or the program: another attempt can succeed.
     Host,
-    /// As `Host`, and afterwards the host probed its own sample well.
+    /// As `Host`, and afterwards the host probed its own sample successfully.
     HealthyHost,
-    /// The host fails to probe its own sample, so whatever it says of a source is void.
+    /// The host fails to probe its own sample, so its results about sources are not trusted.
     UnhealthyHost,
 }
 
@@ -46,16 +46,16 @@ impl From<Cause> for v1::FailureCause {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Fault {
-    /// Stable, for example "not_a_video".
+    /// Stable code, for example "not_a_video".
     pub code: Cow<'static, str>,
-    /// For people.
+    /// Message for people.
     pub message: String,
-    /// What it says, and of what.
+    /// Where the cause lies.
     pub cause: Cause,
 }
 
 impl Fault {
-    /// A finding about the source's bytes.
+    /// A permanent failure that the source's bytes cause.
     pub fn permanent(code: &'static str, message: impl Into<String>) -> Self {
         Self { code: code.into(), message: message.into(), cause: Cause::Source }
     }
@@ -65,40 +65,41 @@ impl Fault {
         Self { code: "invalid_lease".into(), message: message.into(), cause: Cause::Lease }
     }
 
-    /// A fault of the moment, the machine or the program.
+    /// A failure that a temporary condition, the host or the program causes.
     pub fn retryable(code: &'static str, message: impl Into<String>) -> Self {
         Self { code: code.into(), message: message.into(), cause: Cause::Host }
     }
 
-    /// Whether another attempt can end differently.
+    /// Whether another attempt can succeed.
     pub fn is_retryable(&self) -> bool {
         !matches!(self.cause, Cause::Source | Cause::Lease)
     }
 
-    /// A file of ours that cannot be read or written; a full disk has a code of its own.
+    /// A file of the worker that cannot be read or written; a full disk has its own code.
     pub fn io(what: &str, error: &std::io::Error) -> Self {
-        // The kind, because whoever adds a path to an error drops its number.
+        // Checks the kind, because code that adds a path to an error drops its errno.
         let full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
         let code = if full { DISK_FULL } else { "io_failed" };
         Self::retryable(code, format!("{what}: {}", error.kind()))
     }
 }
 
-/// The code of a full disk: the worker then pauses.
+/// The code of a full disk. The worker then pauses.
 pub const DISK_FULL: &str = "disk_full";
 
-/// Who ended a run before its end.
+/// Why the worker stopped a run early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stopped {
     /// No progress for too long.
     Stalled,
-    /// Longer than any honest source needs.
+    /// The run took longer than any legitimate source needs.
     Overdue,
-    /// More output than any honest source makes.
+    /// The run wrote more output than any legitimate source causes.
     Flooded,
 }
 
-/// What FFmpeg says when its host fails it. Beside any of it nothing else counts: half-read bytes look invalid.
+/// FFmpeg's error texts for failures of the host. If the log contains one of them, all others are ignored, because
+/// bytes that were read only in part look invalid.
 const HOST_WORDS: [(&str, &str); 16] = [
     ("No space left on device", DISK_FULL),
     ("Cannot allocate memory", "out_of_memory"),
@@ -118,12 +119,12 @@ const HOST_WORDS: [(&str, &str); 16] = [
     ("error while loading shared libraries", "ffmpeg_failed"),
 ];
 
-/// What FFmpeg says of a source's bytes: nothing else that it says may blame a source.
+/// FFmpeg's error texts about a source's bytes. No other text may mark a source as invalid.
 const FINDINGS: [(&str, &str); 12] = [
     ("Invalid data found when processing input", "not_a_video"),
     ("Format not on whitelist", "not_a_video"),
     ("moov atom not found", "not_a_video"),
-    // The header goes on beyond the file, or holds what a demuxer cannot work with.
+    // The header extends beyond the end of the file, or contains values that the demuxer cannot handle.
     ("End of file", "not_a_video"),
     ("Invalid argument", "not_a_video"),
     ("header corrupt", "not_a_video"),
@@ -135,13 +136,13 @@ const FINDINGS: [(&str, &str); 12] = [
     ("Not yet implemented in FFmpeg, patches welcome", "unsupported"),
 ];
 
-/// The shell's: a program that cannot be run, or is not there or lacks a library.
+/// The shell's exit codes for a program that cannot be run, is missing or lacks a library.
 const EXIT_UNRUNNABLE: [i32; 2] = [126, 127];
-/// The shell's, of a program that a signal ended: 128 and the signal's number.
+/// The shell's exit codes for a program that a signal ended: 128 plus the signal's number.
 const EXIT_SIGNALLED: RangeInclusive<i32> = 129..=159;
 
-/// Classifies a run that did not end with success. A finding is what the closed list holds, of a program
-/// that ended by itself and whose host did not fail it; everything else is the host's.
+/// Classifies a run that failed. The source is the cause only if the log contains a text of the closed list, the
+/// program ended by itself and the log shows no failure of the host; otherwise the host is the cause.
 pub fn classify(status: ExitStatus, stopped: Option<Stopped>, log: &[String]) -> Fault {
     match stopped {
         Some(Stopped::Stalled) => return Fault::retryable("timeout", "no progress for too long"),
@@ -179,7 +180,7 @@ fn host_fault(log: &[String]) -> Option<Fault> {
     found.map(|(words, code)| Fault::retryable(code, summary(log, words)))
 }
 
-/// Why a run that ended with success may not have read all of its source.
+/// The failure of a run that ended with success but may not have read all of its source.
 pub fn unread(log: &[String]) -> Option<Fault> {
     let words = "Input/output error";
     said(log, words).then(|| Fault::retryable("io_failed", summary(log, words)))
@@ -193,13 +194,13 @@ fn signalled(signal: i32) -> Fault {
     match signal {
         libc::SIGXCPU => Fault::retryable("timeout", "used too much processor time"),
         libc::SIGXFSZ => Fault::retryable("output_too_large", "wrote too large a file"),
-        // Not ours, so the kernel's: it ran out of memory.
+        // Not sent by the worker, so by the kernel, which ran out of memory.
         libc::SIGKILL => Fault::retryable("out_of_memory", "was killed by the system"),
         signal => Fault::retryable("ffmpeg_crashed", format!("ended by signal {signal}")),
     }
 }
 
-/// What an uploader can make more of than of FFmpeg's words.
+/// A message that is clearer to uploaders than FFmpeg's text.
 fn told(words: &str) -> Option<&'static str> {
     match words {
         "Invalid data found when processing input"
@@ -212,7 +213,7 @@ fn told(words: &str) -> Option<&'static str> {
     }
 }
 
-/// What the last error line says, or `otherwise`.
+/// The text of the last error line, else the last line, else `otherwise`.
 fn summary(log: &[String], otherwise: &str) -> String {
     let said = |line: &String| {
         let tail = line.rsplit_once("[error] ").or_else(|| line.rsplit_once("[fatal] "));
@@ -222,7 +223,7 @@ fn summary(log: &[String], otherwise: &str) -> String {
     said.or_else(|| log.last().map(|line| clean(line))).unwrap_or_else(|| otherwise.to_owned())
 }
 
-/// Drops what must not reach a log or a person: control characters, paths, excess length.
+/// Removes what must not appear in logs and messages: control characters, paths and excess length.
 pub fn clean(line: &str) -> String {
     let words = line.split_whitespace().map(|word| if word.contains('/') { "…" } else { word });
     let text = words.collect::<Vec<_>>().join(" ");

@@ -1,10 +1,10 @@
-//! What a file is: asked of ffprobe behind the same fence, judged here.
+//! Probes a source: runs ffprobe in the same sandbox and validates its output.
 //!
-//! Three questions: the container and its streams; then, of the pictures or, where there are none, of the
-//! sound, the first frames that decode, because only decoding
-//! shows where the timeline starts in every container; the packets near the end, because a container's
-//! claims about its length prove nothing. The cost does not grow with the length, except that of transport and
-//! program streams, whose packet headers are read once.
+//! There are three queries. The first lists the container and its streams. The other two examine the video track or,
+//! in a source without video, an audio track: the first frames that decode, because only decoding shows where the
+//! timeline starts in every container; and the packets near the end, because the length that a container states can
+//! be wrong. The cost does not grow with the source's length, except for transport and program streams, whose packet
+//! headers are read once.
 
 mod cut;
 mod hold;
@@ -25,34 +25,35 @@ use self::{
 use super::{Fault, Toolbox, args, fault::Cause, run::ask};
 use crate::source::{Input, Source as Opened};
 
-/// The code of a file that ends too early.
+/// The code of a truncated file.
 const TRUNCATED: &str = "truncated_source";
-/// Longest of any one question.
+/// Maximum duration of one query.
 const QUESTION_TIME_MAX: Duration = Duration::from_secs(20);
-/// Largest answer to one question.
+/// Maximum size of one query's output.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
-/// Bytes of each end of a file that must be readable before it is blamed.
+/// Bytes at each end of a file that must be readable before the file is reported as invalid.
 const END_BYTES: u64 = 64 << 10;
-/// Packets whose frames show where the video starts; more when none of the first decodes.
+/// Numbers of packets whose frames show where the track starts; the larger one is used when none of the first packets
+/// decodes.
 const FIRST_PACKETS: [u32; 2] = [8, 600];
-/// Seconds before the claimed end where the last packets are looked for.
+/// Seconds before the stated end from which the last packets are searched.
 const LAST_SECONDS: [f64; 2] = [10.0, 120.0];
 
 /// Examines `source`.
 ///
 /// # Errors
-/// `not_a_video` or `truncated_source` for a file that cannot be used, else the run's fault.
+/// `not_a_video` or `truncated_source` when the file cannot be used; otherwise the failure of the run.
 pub async fn probe(toolbox: &Toolbox, file: &Opened, scratch: &Path) -> Result<Source, Fault> {
     let bytes = file.bytes()?;
     if bytes == 0 {
         return Err(Fault::permanent("not_a_video", "is empty"));
     }
     match examine(toolbox, file, bytes, scratch).await {
-        // FFmpeg calls the end of some files an I/O error, so we look for ourselves.
+        // FFmpeg reports the end of some files as an I/O error, so the worker checks the file itself.
         Err(fault) if fault.cause == Cause::Host => {
             Err(cut_off(file, bytes).await.unwrap_or(fault))
         }
-        // ffprobe takes a part of a file that cannot be read for the file's end, and does not say so.
+        // ffprobe treats an unreadable part of a file as the file's end and does not report it.
         Err(fault) if fault.cause == Cause::Source && !is_readable(file, bytes).await => {
             Err(Fault::retryable("io_failed", "the source cannot be read"))
         }
@@ -60,7 +61,7 @@ pub async fn probe(toolbox: &Toolbox, file: &Opened, scratch: &Path) -> Result<S
     }
 }
 
-/// Whether both ends of a local file can be read; a source in S3 reports its trouble by itself.
+/// Whether both ends of a local file can be read. A source in S3 reports read errors itself.
 async fn is_readable(file: &Opened, bytes: u64) -> bool {
     if file.input().file().is_none() {
         return true;
@@ -74,7 +75,7 @@ async fn is_readable(file: &Opened, bytes: u64) -> bool {
     true
 }
 
-/// The finding that a file ends before its own header says so.
+/// The failure of a file that is shorter than its own header states, if it is.
 async fn cut_off(file: &Opened, bytes: u64) -> Option<Fault> {
     if cut::lacks_index(file).await {
         return Some(lacks_index());
@@ -120,7 +121,7 @@ struct Prober<'a> {
 }
 
 impl Prober<'_> {
-    /// Examines a source in one piece of `bytes` bytes, whose streams are those of `report`.
+    /// Examines a source that is a single recording of `bytes` bytes with the streams of `report`.
     async fn examine(&self, report: &Report, bytes: u64) -> Result<Source, Fault> {
         let video = report.video();
         let stream = match video {
@@ -161,14 +162,14 @@ impl Prober<'_> {
         Err(Fault::permanent("not_a_video", "nothing of the film can be decoded"))
     }
 
-    /// When there is sound. Where a track claims to outlast the pictures, which end at `end`, its packets
-    /// are asked; the claim alone proves nothing.
+    /// The time span of the audio. If a track states that it outlasts the video, which ends at `end`, its last packets
+    /// are examined, because the stated end can be wrong.
     async fn sounding(&self, report: &Report, (_, end): (f64, f64)) -> Result<Sounding, Fault> {
         let mut sound = Sounding::claimed(report);
         if let Some(stream) = hold::outlasting(report, end) {
             match self.last(stream.index, report.claimed_end(stream)).await {
                 Ok(last) => sound.end = last.seconds(stream.tick()),
-                // A track without packets holds nothing up.
+                // A track without packets does not extend the video.
                 Err(fault) if fault.code == TRUNCATED => {}
                 Err(fault) => return Err(fault),
             }
@@ -183,7 +184,7 @@ impl Prober<'_> {
         for start in starts {
             let answer = self.ask(args::probe_last_packets(self.source, index, start)).await;
             match answer {
-                // The whole file's packets are too many for one answer: its claim has to do.
+                // The whole file has too many packets for one query: no further start is tried.
                 Err(fault) if fault.code == "output_too_large" => break,
                 answer => {
                     let answer = answer.map_err(|fault| unreadable(fault, false))?;
@@ -197,7 +198,7 @@ impl Prober<'_> {
     }
 }
 
-/// What a finding of ffprobe means for an uploader. A fault of the host stays one, whatever the file is.
+/// Translates ffprobe's failure for the uploader. A failure of the host stays one, regardless of the file.
 fn unreadable(fault: Fault, lacks_index: bool) -> Fault {
     match (fault.cause, fault.code.as_ref()) {
         (Cause::Source, "not_a_video" | "unsupported") if lacks_index => self::lacks_index(),

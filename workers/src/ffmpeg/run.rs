@@ -1,7 +1,7 @@
-//! One run of FFmpeg or ffprobe behind the fence: started, watched, killed as a group.
+//! Runs FFmpeg or ffprobe in the sandbox: starts the process, watches it and kills its process group.
 //!
-//! The thread that starts the process also waits for it, because the kernel ties the child's life to
-//! that very thread. Nothing but SIGKILL to the group is used to stop it: SIGTERM can be ignored.
+//! The thread that starts the process also waits for it, because the kernel ties the child's lifetime to that thread.
+//! The group is stopped with SIGKILL only, because SIGTERM can be ignored.
 
 use std::{
     ffi::OsString,
@@ -35,10 +35,10 @@ use super::{
 };
 use crate::{sandbox::Limits, source::Input};
 
-/// Bytes of standard output per message, and messages in flight.
+/// Maximum bytes of standard output per message, and maximum number of queued messages.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 const OUTPUT_QUEUE_MAX: usize = 16;
-/// How often the watchdog looks.
+/// How often the watchdog checks the run.
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What to run.
@@ -46,26 +46,26 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 pub struct Run {
     /// One of the toolbox's programs.
     pub program: PathBuf,
-    /// Its arguments.
+    /// The program's arguments.
     pub args: Vec<OsString>,
-    /// The one source that it may read.
+    /// The only source that it may read.
     pub source: Option<Input>,
-    /// The one folder that it may write; also its working directory.
+    /// The only folder that it may write; also its working directory.
     pub scratch: PathBuf,
-    /// Longest allowed run.
+    /// Maximum duration of the run.
     pub time_max: Duration,
-    /// Longest silence; at least the toolbox's.
+    /// Maximum time without progress or output; at least the toolbox's `stall`.
     pub stall_max: Duration,
-    /// Largest file it may write.
+    /// Maximum size of a file that it writes.
     pub file_bytes_max: u64,
 }
 
 /// A run that has been started. Dropping it kills the process group.
 #[derive(Debug)]
 pub struct Running {
-    /// How far it is.
+    /// Its progress.
     pub progress: Arc<Progress>,
-    /// Its standard output; the program waits when nobody reads.
+    /// Its standard output. The program blocks while the receiver does not read.
     output: mpsc::Receiver<Bytes>,
     open: bool,
     group: Group,
@@ -73,18 +73,18 @@ pub struct Running {
     watch: Interval,
     deadline: Instant,
     stall_max: Duration,
-    /// What the watchdog has seen, and since when nothing else.
+    /// The number of changes that the watchdog saw last, and the time since which it has not grown.
     seen: u64,
     seen_at: Instant,
     stopped: Option<Stopped>,
-    /// From the start to the end; part of whichever span started it.
+    /// Covers the whole run; a child of the span that is current at the start.
     span: Span,
 }
 
 type Waited = Result<io::Result<ExitStatus>, JoinError>;
 
-/// The process group, while it may be killed: never after its leader has been reaped, when the number
-/// may already be somebody else's.
+/// The process group, as long as it may be killed. It must not be killed after its leader has been reaped, because its
+/// number may then belong to another group.
 #[derive(Clone, Debug, Default)]
 struct Group(Arc<Mutex<GroupState>>);
 
@@ -132,7 +132,7 @@ impl Drop for Running {
 /// Starts `run`.
 ///
 /// # Errors
-/// A [`Fault`] when the policy cannot be written down.
+/// When the sandbox policy cannot be encoded.
 pub fn start(toolbox: &Toolbox, run: Run) -> Result<Running, Fault> {
     let cores = thread::available_parallelism().map_or(1, usize::from) as u64;
     let limits = Limits {
@@ -144,7 +144,7 @@ pub fn start(toolbox: &Toolbox, run: Run) -> Result<Running, Fault> {
     let span = span(&run.program);
     let mut command = FfmpegCommand::new_with_path(sandbox.launcher());
     command.args(&run.args);
-    // Spawned as it is: the sidecar's own spawn adds `-n`, which ffprobe does not know.
+    // Not spawned by the sidecar, which adds `-n`: ffprobe does not support it.
     let mut command = Command::from(command);
     command.stdin(Stdio::null());
     sandbox
@@ -175,7 +175,7 @@ pub fn start(toolbox: &Toolbox, run: Run) -> Result<Running, Fault> {
     })
 }
 
-/// What a trace shows of a run. Its arguments stay out of it: they hold paths.
+/// The run's tracing span. It omits the arguments, because they contain paths.
 fn span(program: &Path) -> Span {
     let name = if program.ends_with("ffprobe") { "ffprobe" } else { "ffmpeg" };
     tracing::info_span!(
@@ -187,7 +187,7 @@ fn span(program: &Path) -> Span {
     )
 }
 
-/// Runs on a thread of its own from the process's start to its end.
+/// Occupies a dedicated thread from the process's start to its end.
 fn supervise(
     mut command: Command,
     progress: &Progress,
@@ -209,7 +209,7 @@ fn supervise(
     })
 }
 
-/// Waits for the leader, ends the rest of its group while the number is still ours, then reaps.
+/// Waits for the leader to end, kills the rest of its group while the group's number is still valid, then reaps it.
 fn reap(child: &mut Child, pid: Pid, group: &Group) -> io::Result<ExitStatus> {
     while waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)
         == Err(nix::errno::Errno::EINTR)
@@ -219,7 +219,7 @@ fn reap(child: &mut Child, pid: Pid, group: &Group) -> io::Result<ExitStatus> {
     child.wait()
 }
 
-/// Passes standard output on until its end or until nobody listens, then swallows the rest.
+/// Forwards standard output until it ends or the receiver is dropped.
 fn forward(mut stdout: impl Read, output: &mpsc::Sender<Bytes>, progress: &Progress) {
     let mut buffer = vec![0; OUTPUT_BYTES_MAX];
     loop {
@@ -238,11 +238,11 @@ fn forward(mut stdout: impl Read, output: &mpsc::Sender<Bytes>, progress: &Progr
 }
 
 impl Running {
-    /// The next piece of standard output; none once the program has ended well. Kills the group when it
-    /// stalls or takes too long.
+    /// The next piece of standard output; `None` once the program has succeeded. Kills the group when it stalls or
+    /// takes too long.
     ///
     /// # Errors
-    /// The run's [`Fault`].
+    /// When the run fails or is stopped.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
         // Time that the consumer took since the last call is not the program's.
         self.seen_at = Instant::now();
@@ -259,7 +259,7 @@ impl Running {
         }
     }
 
-    /// The watchdog.
+    /// The watchdog: kills the group after the deadline or when the run stalls.
     fn check(&mut self, now: Instant) {
         let changes = self.progress.changes();
         if changes != self.seen {
@@ -293,10 +293,10 @@ impl Running {
         Err(fault)
     }
 
-    /// Waits for the end and returns standard output, at most `bytes_max` of it.
+    /// Waits for the run to end and returns its standard output, at most `bytes_max` bytes.
     ///
     /// # Errors
-    /// A [`Fault`] of the run, or of too much output.
+    /// When the run fails, may not have read all of its source, or writes too much output.
     pub async fn read_to_end(mut self, bytes_max: usize) -> Result<Vec<u8>, Fault> {
         let mut text = Vec::new();
         while let Some(bytes) = self.next().await? {
@@ -305,7 +305,7 @@ impl Running {
             }
             text.extend_from_slice(&bytes);
         }
-        // What could be read only in part is answered in part, with exit code 0.
+        // For a source that it could read only in part, the program writes partial output and exits with 0.
         match unread(&self.progress.log()) {
             Some(fault) => Err(fault),
             None => Ok(text),
@@ -313,10 +313,10 @@ impl Running {
     }
 }
 
-/// A short run that only asks something: `args` of `program`, with its answer.
+/// Runs a short query, `program` with `args`, and returns its output.
 ///
 /// # Errors
-/// The run's [`Fault`].
+/// As [`start`] and [`Running::read_to_end`].
 pub async fn ask(
     toolbox: &Toolbox,
     program: &Path,

@@ -1,5 +1,5 @@
-//! Commits that control has not answered yet. They survive a broken stream: the same request goes out
-//! again on the next one, and control answers a repeated commit as it answered the first.
+//! Commits that control has not answered yet. They survive a broken stream: the worker sends the same request
+//! again on the next stream, and control answers a repeated commit as it answered the first.
 
 use std::{
     collections::BTreeMap,
@@ -15,19 +15,19 @@ use crate::{
     task::Interruption,
 };
 
-/// Pause before a commit that control could not take for the moment.
+/// Pause before a commit is retried that control temporarily could not process.
 const RETRY_DELAY: Duration = Duration::from_millis(1000);
 
 type Reply = oneshot::Sender<Result<(), Interruption>>;
 
-/// A task's wish to commit.
+/// A task's request to commit.
 #[derive(Debug)]
 pub(super) struct Wish {
     commit: v1::Commit,
     reply: Reply,
 }
 
-/// A task's way to commit.
+/// Sends a task's commits to the loop.
 #[derive(Clone, Debug)]
 pub struct Committer {
     task: String,
@@ -40,11 +40,11 @@ impl Committer {
         Self { task, token, wishes }
     }
 
-    /// Reports objects, the last time with `last`; returns once control has taken them, however often
-    /// the stream breaks meanwhile.
+    /// Reports objects; `last` is set on the task's last commit. Returns once control has accepted them, even if the
+    /// stream breaks in the meantime.
     ///
     /// # Errors
-    /// When the lease is gone or control refuses the objects.
+    /// When the lease is lost or control rejects the objects.
     pub async fn commit(
         &self,
         outputs: Vec<v1::Output>,
@@ -55,7 +55,7 @@ impl Committer {
         self.send(commit).await
     }
 
-    /// Reports everything that a picture task makes; the task ends with it.
+    /// Reports all files of an image, preview or subtitles task. It is the task's only commit.
     ///
     /// # Errors
     /// As [`Self::commit`].
@@ -82,7 +82,7 @@ struct Pending {
     retry_at: Option<Instant>,
 }
 
-/// What is not answered yet, by request number.
+/// Unanswered commits by request number.
 #[derive(Debug, Default)]
 pub(super) struct Commits {
     last_request: u64,
@@ -90,7 +90,7 @@ pub(super) struct Commits {
 }
 
 impl Commits {
-    /// Numbers a wish and returns the message for it.
+    /// Assigns a request number to a commit and returns its message.
     pub(super) fn add(&mut self, wish: Wish) -> v1::Commit {
         self.last_request += 1;
         let Wish { mut commit, reply } = wish;
@@ -100,7 +100,7 @@ impl Commits {
         commit
     }
 
-    /// Takes control's answer in.
+    /// Processes control's answer.
     pub(super) fn answered(&mut self, answer: v1::CommitReply, now: Instant) {
         let Some(pending) = self.pending.get_mut(&answer.request) else { return };
         if is_passing(&answer) {
@@ -118,11 +118,11 @@ impl Commits {
                 Err(Interruption::Failed(Fault { code: code.into(), message, cause: Cause::Host }))
             }
         };
-        // The task may be gone already; then nobody cares.
+        // Fails only if the task has already ended; then the result is not needed.
         drop(pending.reply.send(result));
     }
 
-    /// What goes out again on a new stream.
+    /// The commits to send again on a new stream.
     pub(super) fn unanswered(&mut self) -> Vec<v1::Commit> {
         self.pending.retain(|_, pending| !pending.reply.is_closed());
         for pending in self.pending.values_mut() {
@@ -131,7 +131,7 @@ impl Commits {
         self.pending.values().map(|pending| pending.commit.clone()).collect()
     }
 
-    /// What is to be tried again by `now`.
+    /// The commits whose retry is due by `now`.
     pub(super) fn due(&mut self, now: Instant) -> Vec<v1::Commit> {
         self.pending.retain(|_, pending| !pending.reply.is_closed());
         let due = |pending: &&mut Pending| pending.retry_at.is_some_and(|at| at <= now);
@@ -145,7 +145,7 @@ impl Commits {
     }
 }
 
-/// Control is there but cannot answer now, for example without its database.
+/// Whether control is reachable but temporarily cannot process the commit, for example without its database.
 fn is_passing(answer: &v1::CommitReply) -> bool {
     let code = answer.refusal.as_ref().and_then(|failure| Code::parse(&failure.code));
     let passing = matches!(

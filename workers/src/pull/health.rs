@@ -1,6 +1,7 @@
-//! Whether this worker can probe: it cannot from a sample's failure until the sample is probed well again.
+//! Whether this worker can probe. It is unhealthy from the time it fails to probe its sample until it probes the sample
+//! successfully again.
 //!
-//! Control gives an unhealthy worker no probes; every other kind of task goes on.
+//! Control assigns no probes to an unhealthy worker; it still assigns all other kinds of tasks.
 
 use std::{
     sync::Arc,
@@ -16,12 +17,12 @@ use crate::{
     task::Workshop,
 };
 
-/// What is known of it, and the check that runs.
+/// The worker's health and the running check.
 #[derive(Debug)]
 pub(super) struct Health {
-    /// From the end of a check that failed to the next one.
+    /// Time from the end of a failed check to the next one.
     every: Duration,
-    /// Why it cannot probe.
+    /// Why the worker cannot probe.
     trouble: Option<String>,
     due: Option<Instant>,
     checks: JoinSet<Result<(), Fault>>,
@@ -34,7 +35,7 @@ impl Health {
         Self { every, trouble: None, due: None, checks: JoinSet::new() }
     }
 
-    /// The sample failed.
+    /// Records that probing the sample failed.
     pub(super) fn failed(&mut self, fault: &Fault, now: Instant) -> Tell {
         if self.trouble.is_none() {
             tracing::warn!(
@@ -48,13 +49,13 @@ impl Health {
         self.told()
     }
 
-    /// What control is to know.
+    /// The current health, as a message to control.
     pub(super) fn told(&self) -> Tell {
         let trouble = self.trouble.clone().unwrap_or_default();
         Tell::Health(v1::Health { can_probe: self.trouble.is_none(), trouble })
     }
 
-    /// Begins the check that is due.
+    /// Starts the check if it is due.
     pub(super) fn tick(&mut self, workshop: &Arc<Workshop>, now: Instant) {
         if self.due.is_some_and(|due| due <= now) && self.checks.is_empty() {
             self.due = None;
@@ -63,7 +64,7 @@ impl Health {
         }
     }
 
-    /// What control is to know once a check has ended; `None` at once while none runs.
+    /// Waits for the check to end and returns the message to control; returns `None` immediately when no check runs.
     pub(super) async fn checked(&mut self) -> Option<Tell> {
         let ended = self.checks.join_next().await?;
         let failed = |_| Err(Fault::retryable("internal", "the check panicked"));

@@ -1,4 +1,4 @@
-//! What one fenced process may do, as it travels from the worker to the launcher.
+//! The policy of one sandboxed process, which the worker passes to the launcher.
 
 use std::{
     env, fs,
@@ -10,30 +10,30 @@ use serde::{Deserialize, Serialize};
 
 use super::{Limits, SandboxError};
 
-/// Holds the policy as JSON; its presence turns the worker's executable into the launcher.
+/// Contains the policy as JSON. If it is set, the worker's executable acts as the launcher.
 pub const POLICY_VARIABLE: &str = "STREAMING_SANDBOX";
 
-/// What one fenced process may do.
+/// What one sandboxed process may access and use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
-    /// The program to become.
+    /// The program to execute.
     #[serde(with = "path")]
     pub program: PathBuf,
-    /// The one file that it may read.
+    /// The only file that it may read.
     #[serde(with = "optional_path")]
     pub source: Option<PathBuf>,
-    /// The one TCP port that it may connect to.
+    /// The only TCP port that it may connect to.
     pub port: Option<u16>,
-    /// The one folder that it may write.
+    /// The only folder that it may write.
     #[serde(with = "path")]
     pub scratch: PathBuf,
-    /// The worker's process id: with it, the child ends.
+    /// The worker's process id: the child ends when the worker does.
     pub parent: u32,
-    /// Landlock and seccomp on.
+    /// Whether Landlock and seccomp are applied.
     pub fenced: bool,
-    /// The program is an operator's wrapper script, which needs to start processes of its own.
+    /// Whether the program is an operator's wrapper script, which must be able to start other processes.
     pub script: bool,
-    /// Bounds on what it may use.
+    /// Limits on its resources.
     pub limits: Limits,
 }
 
@@ -49,7 +49,7 @@ impl Policy {
     }
 }
 
-/// A path, which need not be UTF-8, in JSON, which is.
+/// Serializes a path, which may not be UTF-8, as a JSON string.
 mod path {
     use std::path::{Path, PathBuf};
 
@@ -64,7 +64,7 @@ mod path {
     }
 }
 
-/// The same where there may be none.
+/// The same for an optional path.
 mod optional_path {
     use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `probe`: what was uploaded?
+//! `probe`: examines the uploaded source.
 
 use std::path::Path;
 
@@ -23,8 +23,8 @@ pub(super) async fn run(
     }
 }
 
-/// A probe's failure in the light of the sample's probe on the same host: of a host that fails there, too,
-/// nothing is believed.
+/// Attributes a probe's failure, depending on whether the same host can probe the sample. If it cannot, the source's
+/// failure is disregarded and the sample's is reported.
 fn weighed(fault: Fault, sample: Result<(), Fault>) -> Fault {
     match (fault.cause, sample) {
         (_, Err(why)) => Fault { cause: Cause::UnhealthyHost, ..why },

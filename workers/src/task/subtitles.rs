@@ -20,8 +20,8 @@ use crate::ffmpeg::{
     run::{self, Run},
 };
 
-/// Wall-clock time per second of film, and for starting up. All of the source is read for a few lines, and
-/// nothing is heard of FFmpeg between them.
+/// Maximum wall-clock time per second of video, and for starting up. FFmpeg reads the whole source for a few cues and
+/// outputs nothing between them.
 const SLOWNESS_MAX: f64 = 1.0;
 const START_TIME_MAX: Duration = Duration::from_secs(300);
 /// How long parsing the track may take; the largest takes a fraction of a second.
@@ -66,7 +66,7 @@ pub(super) async fn run(
     task.committer.commit_pictures(vec![made]).await
 }
 
-/// Another attempt reads the same, unless this worker was too busy.
+/// Another attempt would have the same result, unless this worker was too busy.
 fn refused(error: &CaptionError) -> Fault {
     match error {
         CaptionError::Late => Fault::retryable("timeout", format!("the track {error}")),

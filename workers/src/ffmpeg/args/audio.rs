@@ -11,20 +11,20 @@ use media::{
 use super::Args;
 use crate::source::Input;
 
-/// One audio track from start to end, as fragmented MP4 on standard output.
+/// Encodes one audio track from start to end, as fragmented MP4 on standard output.
 #[derive(Clone, Debug)]
 pub struct AudioEncode<'a> {
-    /// The film.
+    /// The source.
     pub source: &'a Input,
-    /// The track.
+    /// The track to encode.
     pub track: &'a AudioTrack,
-    /// The video, whose start is time 0; without one the track's first sample is.
+    /// The video track, whose start is time 0. Without one, the audio track's first sample is time 0.
     pub video: Option<&'a VideoTrack>,
     /// The output's grid.
     pub grid: &'a Grid,
-    /// bit/s
+    /// In bit/s.
     pub bitrate: u64,
-    /// Of the decoder and the filters.
+    /// Threads of the decoder and the filters.
     pub threads: u32,
 }
 
@@ -59,7 +59,7 @@ pub fn audio(encode: &AudioEncode<'_>) -> Vec<OsString> {
     args.0
 }
 
-/// The source, or the recordings of it that have sound.
+/// The source, or those of its joined recordings that have audio.
 fn inputs(encode: &AudioEncode<'_>) -> Vec<Input> {
     if encode.track.parts.is_empty() {
         return vec![encode.source.clone()];
@@ -80,7 +80,7 @@ fn filter(encode: &AudioEncode<'_>) -> String {
     format!("{}[a]", placed(encode, 0, encode.track.index, &start, samples))
 }
 
-/// `samples` samples of stream `index` from `start` on, silent where it has none.
+/// `samples` samples of stream `index` from `start` on, with silence where the stream has no samples.
 fn placed(encode: &AudioEncode<'_>, input: usize, index: u32, start: &str, samples: u64) -> String {
     let format = format(encode.track);
     format!(
@@ -94,7 +94,7 @@ fn format(track: &AudioTrack) -> String {
     format!("aformat=sample_fmts=fltp:sample_rates={AUDIO_RATE}:channel_layouts={layout}")
 }
 
-/// The recordings one after the other, each as long as its place on the timeline.
+/// Concatenates the recordings, each padded or cut to its length on the timeline.
 fn joined(encode: &AudioEncode<'_>, samples: u64) -> String {
     let (mut graph, mut pads, mut input) = (String::new(), String::new(), 0);
     for (number, part) in encode.track.parts.iter().enumerate() {

@@ -1,6 +1,6 @@
-//! Filter chains: what is done to decoded pictures, in one place for chunks and pictures alike.
+//! Filter chains for decoded frames, shared by chunk encoding and image tasks.
 //!
-//! FFmpeg turns rotated pictures upright by itself, before any of these.
+//! FFmpeg itself rotates frames upright before it applies these filters.
 
 use media::{ladder::Rung, source::VideoTrack};
 
@@ -9,16 +9,16 @@ use super::{ChunkEncode, Take};
 /// Transfer characteristics that need tone mapping.
 const HDR_TRANSFERS: [&str; 2] = ["smpte2084", "arib-std-b67"];
 
-/// Makes progressive frames of an interlaced track; none for others.
+/// The filter that deinterlaces an interlaced track; `None` for a progressive one.
 pub fn deinterlace(track: &VideoTrack) -> Option<String> {
     track.interlaced.then(|| "bwdif=mode=send_frame:deint=interlaced".to_owned())
 }
 
-/// Transfer characteristics of SDR in a wider gamut than what is served.
+/// Transfer characteristics of SDR in a wider gamut than the output's BT.709.
 const WIDE_TRANSFERS: [&str; 2] = ["bt2020-10", "bt2020-12"];
 
-/// HDR to SDR and BT.2020 to BT.709, none for what is both; at `width` x `height`, the largest that is wanted, because tone mapping
-/// costs per pixel.
+/// Converts HDR to SDR and BT.2020 to BT.709; `None` for a track that needs neither. It first scales to `width` x
+/// `height`, the largest size that is needed, because tone mapping costs per pixel.
 pub fn tone_map(track: &VideoTrack, (width, height): (u32, u32)) -> Option<String> {
     let transfer = track.transfer.as_str();
     if WIDE_TRANSFERS.contains(&transfer) {
@@ -36,17 +36,17 @@ pub fn tone_map(track: &VideoTrack, (width, height): (u32, u32)) -> Option<Strin
     })
 }
 
-/// Pictures of a size with square pixels, in the one pixel format that is served.
+/// Scales frames to the given size, with square pixels and the only pixel format of the output.
 pub fn fit(width: u32, height: u32) -> String {
     format!("scale={width}:{height}:flags=bicubic,setsar=1,format=yuv420p")
 }
 
-/// Takes off what decoders attach to pictures beside the pixels: captions, 3D and frame packing, active
-/// formats, time codes, mastering data. Encoders would write it into their packets as messages. It stands
-/// behind the filters that need it.
+/// Removes the side data that decoders attach to frames: captions, 3D and frame packing, active formats, time
+/// codes, mastering data. Encoders would write it into their packets as SEI messages or metadata OBUs. It comes
+/// after the filters that use the side data.
 const BARE: &str = "sidedata=mode=delete";
 
-/// The frames of a chunk in every rung's size.
+/// The filter graph that outputs the frames of a chunk at the size of every rung.
 pub(super) fn chunk(encode: &ChunkEncode<'_>, takes: &[Take]) -> String {
     let largest = encode.rungs.iter().max_by_key(|rung| rung.width * rung.height);
     let mut graph = String::new();
@@ -63,7 +63,7 @@ pub(super) fn chunk(encode: &ChunkEncode<'_>, takes: &[Take]) -> String {
         }
         let (num, den) = (encode.grid.rate().num(), encode.grid.rate().den());
         let count = takes.len();
-        // concat counts in microseconds: the frames are numbered anew.
+        // The output timestamps of concat are in microseconds, so the frames are renumbered.
         graph.push_str(&format!("{pads}concat=n={count},settb={den}/{num},setpts=N"));
     }
     let toned = largest.and_then(|rung| tone_map(encode.track, (rung.width, rung.height)));
@@ -82,15 +82,15 @@ pub(super) fn chunk(encode: &ChunkEncode<'_>, takes: &[Take]) -> String {
     graph
 }
 
-/// Frames are put on the grid by their absolute time, so that it does not matter where decoding
-/// started, and then cut by their number on the grid.
+/// Aligns frames with the grid by their absolute time, so that the result does not depend on where decoding started,
+/// and then trims them by their frame number on the grid.
 fn frames(encode: &ChunkEncode<'_>, take: &Take) -> String {
     let (num, den) = (encode.grid.rate().num(), encode.grid.rate().den());
     let Take { track, frames, ends, .. } = take;
     let pictures = track.pictures_at(encode.grid.rate());
     let mut steps = vec![format!("setpts=PTS-({})", track.start_pts())];
     steps.extend(deinterlace(track));
-    // What is before the first picture, or cannot be decoded at the beginning, the first one stands in for.
+    // The first picture also fills the time before it, and replaces pictures at the beginning that cannot be decoded.
     let from = match frames.start {
         0 => ":start_time=0".to_owned(),
         start if start < *pictures.start() => {
@@ -100,7 +100,7 @@ fn frames(encode: &ChunkEncode<'_>, take: &Take) -> String {
     };
     steps.push(format!("fps={num}/{den}:round=near{from}"));
     if frames.end > *pictures.end() || *ends {
-        // The last picture is held; damaged ones at the end are covered by the one before.
+        // The last picture is repeated; damaged pictures at the end are replaced by the one before them.
         let held = frames.end.saturating_sub(pictures.end() + 1);
         steps.push(format!("tpad=stop={}:stop_mode=clone", held + 2));
     }

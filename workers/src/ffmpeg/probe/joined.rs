@@ -1,5 +1,5 @@
-//! Transport and program streams that were joined from several recordings: each is examined by itself, and they
-//! are put one after the other on the timeline of the whole, as FFmpeg and VLC play them.
+//! Transport and program streams that were joined from several recordings. Each recording is examined separately, and
+//! they follow one another on the timeline of the source, as FFmpeg and VLC play them.
 
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ use media::{
 use super::{Opened, Prober, judge, report::Report};
 use crate::ffmpeg::{Fault, args};
 
-/// Recordings that a source may be joined from: FFmpeg opens all that have sound at the same time.
+/// Maximum number of recordings in a source: FFmpeg opens all that have audio at the same time.
 const PARTS_MAX: usize = 100;
 
 /// One recording.
@@ -23,7 +23,7 @@ struct Part {
     source: Source,
 }
 
-/// Examines `file` if it was joined from several recordings. `whole` tells the streams that its beginning has.
+/// Examines `file` if it was joined from several recordings. `whole` lists the streams at its beginning.
 pub(super) async fn examine(
     prober: &Prober<'_>,
     file: &Opened,
@@ -55,7 +55,7 @@ pub(super) async fn examine(
     join(whole, parts, bytes).map(Some)
 }
 
-/// Examines one recording; none when nothing in it can be decoded.
+/// Examines one recording; `None` when nothing in it can be decoded.
 async fn examine_part(prober: &Prober<'_>, bytes: Range<u64>) -> Result<Option<Part>, Fault> {
     let source = prober.source.part(Some(bytes.clone()));
     let prober = Prober { source: &source, ..*prober };
@@ -70,7 +70,7 @@ async fn examine_part(prober: &Prober<'_>, bytes: Range<u64>) -> Result<Option<P
     }
 }
 
-/// The source that the recordings make.
+/// Combines the recordings into one source.
 fn join(whole: &Report, parts: Vec<Part>, bytes: u64) -> Result<Source, Fault> {
     let refuse = |message: String| Fault::permanent("not_a_video", message);
     let first = parts.iter().find_map(|part| part.source.video.as_ref());
@@ -85,7 +85,7 @@ fn join(whole: &Report, parts: Vec<Part>, bytes: u64) -> Result<Source, Fault> {
         Some(video) => judge::plan(video).map_err(refuse)?,
         None => lengths.iter().sum::<u64>() as f64 / f64::from(AUDIO_RATE),
     };
-    // The first of those with the most sounds.
+    // The first of the recordings with the most audio tracks.
     let richest = parts.iter().rev().max_by_key(|part| part.source.audio.len());
     let richest = richest.ok_or_else(|| refuse("cannot be read as a video".to_owned()))?;
     let sounds = 0..richest.source.audio.len();
@@ -104,8 +104,8 @@ fn samples(seconds: f64) -> u64 {
     (seconds * f64::from(AUDIO_RATE)).round() as u64
 }
 
-/// The pictures of all recordings as one track like `first`, and the length of each recording in samples. A
-/// recording without pictures holds the nearest picture.
+/// The video of all recordings as one track with the properties of `first`, and the length of each recording in
+/// audio samples. During a recording without video, the nearest picture is held.
 fn pictures(first: &VideoTrack, parts: &[Part]) -> Result<(VideoTrack, Vec<u64>), String> {
     let (num, den) = first.frame_rate;
     let rate = FrameRate::for_source(num, den).map_err(|error| format!("has an {error}"))?;
@@ -133,7 +133,7 @@ fn pictures(first: &VideoTrack, parts: &[Part]) -> Result<(VideoTrack, Vec<u64>)
         }
         lengths.push(sample_of(rate, end) - sample_of(rate, begin));
     }
-    // What the whole looks like to a reader that knows nothing of recordings: as long as it is.
+    // Code that does not handle recordings sees one track of the total length.
     whole.last_pts = whole.start_pts().saturating_add_unsigned(ticks(end.saturating_sub(1)));
     whole.hold_after = 0;
     Ok((whole, lengths))
@@ -151,8 +151,8 @@ fn video_part(track: &VideoTrack, bytes: &Range<u64>) -> VideoPart {
     }
 }
 
-/// Sound `number` of the recording that has the most, through all recordings: each contributes the sound of
-/// the same stream id, else the one at the same place, else its first.
+/// Audio track `number` of the recording that has the most, continued through all recordings: each contributes the
+/// track with the same stream id, else the one at the same position, else its first.
 fn sound(number: usize, richest: &Part, parts: &[Part], lengths: &[u64]) -> AudioTrack {
     let track = &richest.source.audio[number];
     let id = richest.stream_id(track.index);

@@ -1,4 +1,4 @@
-//! ffprobe's JSON, as far as we ask for it. Everything in it is the uploader's word.
+//! The parts of ffprobe's JSON that the worker requests. All of it is untrusted: the uploader controls it.
 
 use std::collections::HashMap;
 
@@ -6,9 +6,9 @@ use serde::Deserialize;
 
 use crate::ffmpeg::Fault;
 
-/// Codecs of pictures that covers come in.
+/// Image codecs that cover art uses.
 const STILL_CODECS: [&str; 6] = ["mjpeg", "png", "bmp", "gif", "webp", "tiff"];
-/// Longest text taken over from a file, in characters.
+/// Maximum length of a text that is copied from a file, in characters.
 const TEXT_MAX: usize = 200;
 
 #[derive(Debug, Default, Deserialize)]
@@ -36,7 +36,7 @@ pub(super) struct Stream {
     pub(super) codec_name: Option<String>,
     pub(super) width: u32,
     pub(super) height: u32,
-    /// Pictures that decoding runs ahead of presentation.
+    /// The number of pictures by which decoding runs ahead of presentation.
     has_b_frames: u32,
     sample_aspect_ratio: Option<String>,
     pub(super) field_order: Option<String>,
@@ -65,12 +65,12 @@ impl Report {
     pub(super) fn parse(json: &[u8]) -> Result<Self, Fault> {
         let text = String::from_utf8_lossy(json);
         serde_json::from_str(&text)
-            // ffprobe writes JSON of any file that it can open.
+            // ffprobe writes JSON for every file that it can open.
             .map_err(|_| Fault::retryable("ffmpeg_failed", "ffprobe's answer is not JSON"))
     }
 
-    /// The one video that is encoded: the default one, else the first. Cover art is none, whether the
-    /// container says that it is attached or it is the only picture beside a sound.
+    /// The video track to encode: the default one, else the first. Cover art does not count, whether the
+    /// container marks it as attached or it is a single picture in a file with audio.
     pub(super) fn video(&self) -> Option<&Stream> {
         let has_sound = self.streams.iter().any(Stream::is_audio);
         let film = |stream: &&Stream| stream.is_video() && !(has_sound && stream.is_still());
@@ -78,25 +78,25 @@ impl Report {
         videos().find(|stream| stream.is("default")).or_else(|| videos().next())
     }
 
-    /// The sounds that become renditions, in the file's order, but what it calls its default first.
+    /// The audio tracks that become renditions, in the file's order, except that those with the default flag come first.
     pub(super) fn sounds(&self) -> Vec<&Stream> {
         let mut sounds: Vec<_> = self.streams.iter().filter(|stream| stream.is_audible()).collect();
         sounds.sort_by_key(|stream| !stream.is("default"));
         sounds
     }
 
-    /// The sound that a file without pictures is measured by: the first.
+    /// The audio track that determines the timeline of a file without video: the first.
     pub(super) fn sound(&self) -> Result<&Stream, Fault> {
         let found = self.streams.iter().find(|stream| stream.is_audio());
         found.ok_or_else(|| Fault::permanent("not_a_video", "holds neither pictures nor sound"))
     }
 
-    /// Where the container says that a stream's timeline begins.
+    /// Where a stream's timeline begins according to the container.
     pub(super) fn start_pts(&self, stream: &Stream) -> i64 {
         stream.start_pts.unwrap_or(0)
     }
 
-    /// Where the container says that a stream ends, in the source's seconds.
+    /// Where a stream ends according to the container, in the source's seconds.
     pub(super) fn claimed_end(&self, stream: &Stream) -> Option<f64> {
         let tick = stream.tick();
         let start = stream.start_pts.map(|pts| pts as f64 * tick);
@@ -104,23 +104,23 @@ impl Report {
         let start = start.or(file_start).unwrap_or(0.0);
         let own = stream.duration_ts.map(|ticks| ticks as f64 * tick);
         let tag = stream.tags.get("DURATION").and_then(|text| clock(text));
-        // Matroska's tag counts from 0, the others from the first frame.
+        // Matroska's tag counts from 0, the other values from the first frame.
         let end = own.map(|own| start + own).or(tag);
         let file =
             || seconds(self.format.duration.as_deref()).map(|d| d + file_start.unwrap_or(0.0));
         end.or_else(file).filter(|end| end.is_finite() && *end > 0.0)
     }
 
-    /// Whether [`Report::claimed_end`] speaks of this stream, and not of the longest of all; what is
-    /// estimated from a bit rate is no claim.
+    /// Whether [`Report::claimed_end`] describes this stream and not the longest of all. An end that is
+    /// estimated from a bit rate does not count.
     pub(super) fn claims_end_of(&self, stream: &Stream) -> bool {
         let alone = self.streams.iter().filter(|s| s.codec_type.is_some()).count() == 1;
         let told = stream.duration_ts.is_some() || stream.tags.contains_key("DURATION") || alone;
         told && self.format.format_name != "mp3"
     }
 
-    /// How much later than it is decoded the last picture is shown, in ticks, when a picture lasts `duration`:
-    /// program streams need not say when it is.
+    /// How much later the last picture is shown than decoded, in ticks, when a picture lasts `duration`. Program
+    /// streams may omit the presentation time, so it is computed for them only.
     pub(super) fn reorder(&self, stream: &Stream, duration: i64) -> i64 {
         let program = self.format.format_name == "mpeg";
         if program { i64::from(stream.has_b_frames).saturating_mul(duration) } else { 0 }
@@ -141,29 +141,29 @@ impl Stream {
         self.codec_type.as_deref() == Some("audio")
     }
 
-    /// A sound that becomes a rendition.
+    /// Whether the stream is an audio track that becomes a rendition.
     pub(super) fn is_audible(&self) -> bool {
         let usable =
             (1..=64).contains(&self.channels) && (1..=768_000).contains(&self.sample_rate());
         self.is_audio() && self.codec_name.is_some() && usable
     }
 
-    /// Where its first packet is, in the source's seconds.
+    /// The time of its first packet, in the source's seconds.
     pub(super) fn start_seconds(&self) -> Option<f64> {
         self.start_pts.map(|pts| pts as f64 * self.tick())
     }
 
-    /// The container's own number of the stream, where it has one: a transport stream's PID.
+    /// The container's own id of the stream, if it has one: the PID in a transport stream.
     pub(super) fn id(&self) -> Option<u32> {
         u32::from_str_radix(self.id.as_deref()?.strip_prefix("0x")?, 16).ok()
     }
 
-    /// Text, or pictures of it.
+    /// Whether the stream holds subtitles, as text or as bitmaps.
     pub(super) fn is_subtitle(&self) -> bool {
         self.codec_type.as_deref() == Some("subtitle")
     }
 
-    /// A single picture.
+    /// Whether the stream is a single picture.
     fn is_still(&self) -> bool {
         let codec = self.codec_name.as_deref().unwrap_or_default();
         STILL_CODECS.contains(&codec) && self.nb_frames.as_deref() == Some("1")
@@ -173,7 +173,7 @@ impl Stream {
         self.disposition.get(disposition).is_some_and(|value| *value != 0)
     }
 
-    /// A tag without control characters and of bounded length.
+    /// A tag's value, without control characters and of bounded length.
     pub(super) fn tag(&self, name: &str) -> String {
         let text = self.tags.get(name).map_or("", String::as_str);
         text.chars().filter(|c| !c.is_control()).take(TEXT_MAX).collect()
@@ -205,7 +205,7 @@ impl Stream {
         self.sample_rate.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
     }
 
-    /// Shown turned by a quarter.
+    /// Whether it is shown rotated by 90 or 270 degrees.
     pub(super) fn is_turned(&self) -> bool {
         let side_data = self.side_data_list.iter().find_map(|data| data.rotation);
         let tag = || self.tags.get("rotate").and_then(|text| text.parse().ok());
@@ -224,7 +224,7 @@ fn seconds(text: Option<&str>) -> Option<f64> {
     text?.parse().ok().filter(|value: &f64| value.is_finite())
 }
 
-/// "01:02:03.5" in seconds.
+/// Parses a time such as "01:02:03.5" into seconds.
 fn clock(text: &str) -> Option<f64> {
     let mut total = 0.0;
     for part in text.split(':') {

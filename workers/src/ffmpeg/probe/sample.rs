@@ -1,6 +1,6 @@
-//! Whether this host can probe at all: the worker carries a small video and probes it as it probes every source.
+//! Checks whether this host can probe at all: the worker contains a small video and probes it like any source.
 //!
-//! A probe's failure says something of its source only while the sample's probe succeeds.
+//! The failure of a probe is attributed to its source only while probing the sample succeeds.
 //!
 //! `sample.mp4` was made by: `ffmpeg -f lavfi -i testsrc2=s=64x36:r=25:d=0.4 -f lavfi -i sine=440:r=48000:d=0.4
 //! -c:v libx264 -preset veryslow -crf 40 -pix_fmt yuv420p -profile:v baseline -bf 0 -c:a aac -b:a 16k -ac 1
@@ -14,21 +14,21 @@ use crate::{
     source::Source as Opened,
 };
 
-/// H.264 and AAC of 0.4 seconds.
+/// 0.4 s of H.264 and AAC.
 const SAMPLE: &[u8] = include_bytes!("sample.mp4");
-/// Its size in pixels and its number of sounds.
+/// The sample's size in pixels and its number of audio tracks.
 const SAMPLE_SHOWS: (u32, u32, usize) = (64, 36, 1);
 const SAMPLE_FILE: &str = "sample.mp4";
 
-/// Probes the sample in `scratch`, a folder of its own.
+/// Probes the sample in `scratch`, a folder that no other code uses.
 ///
 /// # Errors
-/// Why the host cannot probe it.
+/// When the host cannot probe the sample.
 pub async fn check(toolbox: &Toolbox, scratch: &Path) -> Result<(), Fault> {
     let path = scratch.join(SAMPLE_FILE);
     tokio::fs::write(&path, SAMPLE).await.map_err(|error| Fault::io("write sample", &error))?;
     let probed = probe(toolbox, &Opened::local(&path)?, scratch).await;
-    // The folder goes with its task anyway.
+    // The folder is removed with its task in any case.
     drop(tokio::fs::remove_file(&path).await);
     let found = probed?;
     let shows = found.video.map(|video| (video.width, video.height, found.audio.len()));
