@@ -1,4 +1,4 @@
-//! What goes wrong around a task: lost streams, lost leases, stops, programs that misbehave.
+//! Failures around a task: lost streams, lost leases, stops and failing programs.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     worker::{Worker, processes, script},
 };
 
-/// An ffprobe that takes `seconds` before it does what it should.
+/// A wrapper script that waits `seconds` before it runs ffprobe.
 fn slow(folder: &tempfile::TempDir, seconds: &str) -> PathBuf {
     script(folder.path(), &format!("sleep {seconds}; exec ffprobe \"$@\""))
 }
@@ -88,7 +88,7 @@ async fn a_lease_that_nobody_confirms_is_given_up_in_time() {
 async fn a_stop_lets_tasks_finish_and_then_gives_the_rest_back() {
     let mut control = Control::start().await;
     let folder = tempfile::tempdir().unwrap();
-    // The first task must still be running when the second one begins, and end well within the drain.
+    // The first task must still be running when the second one starts, and must end well within the drain period.
     let seconds = format!("2.0{}", std::process::id());
     let ffprobe = slow(&folder, &seconds);
     let flags = ["--ffprobe", ffprobe.to_str().unwrap(), "--worker-drain", "6s"];
@@ -105,7 +105,7 @@ async fn a_stop_lets_tasks_finish_and_then_gives_the_rest_back() {
     control.tell(Tell::Lease(lease));
     worker.until(|| worker.task_folders() == 2).await;
     worker.signal(Signal::SIGTERM);
-    // Only the first probe's first question was asked of the quick script; either end is in order.
+    // Only the first query of the first probe ran with the faster script, so that probe may finish or be released.
     let mut given_back = Vec::new();
     while !given_back.contains(&unfinished) {
         let pick = |said| match said {
@@ -157,7 +157,7 @@ async fn programs_that_misbehave_end_as_stable_codes() {
         ("while :; do echo '[error] noise' >&2; done", "timeout"),
         ("exit 1", "ffmpeg_failed"),
     ] {
-        // Questions about encoders have no input.
+        // Queries about encoders have no `-i`.
         let text = format!("[[ \" $* \" == *' -i '* ]] || exec ffmpeg \"$@\"; {text}");
         let ffmpeg = script(folder.path(), &text);
         let mut control = Control::start().await;
@@ -179,7 +179,7 @@ async fn programs_that_misbehave_end_as_stable_codes() {
     }
 }
 
-/// The disk is really full: its inodes are used up when FFmpeg begins to write.
+/// Uses a real full disk: no inodes are left when FFmpeg starts writing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_fails_the_attempt_and_pauses_the_worker() {
     if !Worker::may_mount() {
@@ -190,21 +190,21 @@ async fn a_full_disk_fails_the_attempt_and_pauses_the_worker() {
     let worker = Worker::start_on_small_disk(&mut control).await;
     let clip = Clip::numbered("a.mp4", "25", 2);
     let film = Film::probe(&mut control, &worker, &clip).await;
-    // FFmpeg finds no room for its output.
+    // FFmpeg cannot create its output.
     full(&mut control, &worker, &clip, &film).await;
-    // The worker takes no more for now.
+    // The worker requests no tasks for now.
     let nothing = |said| match said {
         Said::Want(want) => (want.slots == 0 && want.express_slots == 0).then_some(()),
         _ => None,
     };
     control.wait(nothing).await;
-    // What it had written is gone, though the last process that had it open may still be on its way out;
-    // with another file in its place there is no room for a task's folder either.
+    // Its files have been removed, but the last process that had them open may still be exiting, so retry. With
+    // another file in their place, the task's folder cannot be created either.
     worker.until(|| fs::write(worker.scratch().join("in-the-way"), "").is_ok()).await;
     full(&mut control, &worker, &clip, &film).await;
 }
 
-/// An attempt at a chunk ends with a full disk and leaves nothing.
+/// Runs a chunk task, which must fail with `disk_full` and leave no files behind.
 async fn full(control: &mut Control, worker: &Worker, clip: &Clip, film: &Film) {
     worker.until(|| worker.task_folders() == 0).await;
     let lease = worker.lease(&clip.path(), film.chunk(0, &[(160, 90)]));
@@ -221,7 +221,7 @@ async fn free_places_are_sent_again_with_the_leases_received_by_then() {
         Said::Want(want) => Some(want),
         _ => None,
     };
-    // Nothing has changed since the first.
+    // This is the first report of free slots.
     let idle = control.wait(want).await;
     assert!(idle.slots > 0 && idle.leases_received == Some(0), "{idle:?}");
     let nothing = worker.scratch().join("nothing");

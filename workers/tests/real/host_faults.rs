@@ -1,4 +1,5 @@
-//! What a probe that fails says, and of what: of its source only what its bytes show, on a host that can probe.
+//! Attribution of failed probes: the source is the cause only if FFmpeg reports its bytes as invalid on a host that can
+//! probe.
 
 use api::v1::{self, FailureCause, worker_message::Message as Said};
 
@@ -8,10 +9,10 @@ use crate::{
     worker::{Worker, script},
 };
 
-/// Logs what ffprobe logs of invalid bytes.
+/// A shell command that logs ffprobe's error for invalid bytes.
 const INVALID: &str = "echo '[error] x: Invalid data found when processing input' >&2";
 
-/// Faults of a host, as shell commands in the place of ffprobe.
+/// Failures of a host, as shell commands that replace ffprobe.
 fn faults() -> Vec<String> {
     let mut faults: Vec<String> = [
         "kill -KILL $$",
@@ -33,7 +34,7 @@ fn faults() -> Vec<String> {
     faults
 }
 
-/// The worker's next report that it can or cannot probe.
+/// Selects the worker's next report that it can or cannot probe.
 fn healthy(can_probe: bool) -> impl FnMut(Said) -> Option<v1::Health> {
     move |said| match said {
         Said::Health(health) if health.can_probe == can_probe => Some(health),
@@ -97,7 +98,7 @@ async fn a_finding_blames_the_source_only_on_a_host_that_probes_its_own_sample()
     let text = Clip::bytes("text.mp4", b"once upon a time".repeat(100).as_slice());
     let found = fail(&mut control, &worker, &text, "a text").await;
     assert_eq!((found.code.as_str(), found.cause()), ("not_a_video", FailureCause::Source));
-    // An ffprobe that calls everything invalid knows nothing of a text either.
+    // The result of an ffprobe that reports every file as invalid is not attributed to the source.
     script(folder.path(), &format!("{INVALID}; exit 1"));
     let found = fail(&mut control, &worker, &text, "a broken ffprobe").await;
     assert_eq!((found.cause(), found.retryable), (FailureCause::UnhealthyHost, true));

@@ -1,5 +1,5 @@
-//! Transport and program streams that were joined from recordings: each recording is there in full, in order,
-//! with its sound beside its pictures.
+//! Transport and program streams that were joined from recordings: the output contains each recording in full, in
+//! order, with audio and video in sync.
 
 use std::{fs, io::Write, path::Path, process::Command};
 
@@ -15,7 +15,7 @@ use crate::{
 
 const MPEG2: [&str; 6] = ["-c:v", "mpeg2video", "-q:v", "3", "-c:a", "mp2"];
 
-/// Numbered frames at 25 a second with a tone, by a clock that begins at `offset` seconds.
+/// Numbered frames at 25 frames per second with a tone; the timestamps start at `offset` seconds.
 fn part(name: &str, seconds: u32, offset: &str, options: &[&str]) -> Vec<u8> {
     let clock = ["-g", "50", "-output_ts_offset", offset];
     fs::read(Clip::with(name, "25", seconds, &[&clock[..], options].concat()).path()).unwrap()
@@ -25,7 +25,7 @@ fn joined(name: &str, parts: &[Vec<u8>]) -> Clip {
     Clip::bytes(name, &parts.concat())
 }
 
-/// All of a clip, encoded.
+/// A completely encoded clip.
 struct Encoded {
     film: Film,
     pictures: NamedTempFile,
@@ -79,7 +79,7 @@ fn samples(file: &Path) -> Vec<i16> {
     output.stdout.chunks_exact(2).map(|s| i16::from_le_bytes([s[0], s[1]])).collect()
 }
 
-/// The numbers of recordings of so many seconds, one after the other.
+/// The frame numbers of consecutive recordings with these durations in seconds.
 fn counted(seconds: &[usize]) -> Vec<usize> {
     seconds.iter().flat_map(|seconds| 0..seconds * 25).collect()
 }
@@ -116,7 +116,7 @@ async fn joined_recordings_are_played_one_after_the_other() {
     }
 }
 
-/// The clock of 33 bits wraps within a recording: that is no joint.
+/// The wrap of the 33-bit clock within a recording does not count as a joint.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_wraps_is_no_joint() {
     let mut control = Control::start().await;
@@ -127,7 +127,7 @@ async fn a_clock_that_wraps_is_no_joint() {
     assert_eq!(encoded.numbers(), counted(&[9]));
 }
 
-/// A recording that flashes and beeps at second 1, with `sound` seconds of sound.
+/// A recording with a flash and a beep at 1 s, `pictures` seconds of video and `sound` seconds of audio.
 fn flash(name: &str, pictures: &str, sound: &str, options: &[&str]) -> Vec<u8> {
     let picture = format!(
         "color=black:s=64x36:r=25:d={pictures},\
@@ -139,7 +139,7 @@ fn flash(name: &str, pictures: &str, sound: &str, options: &[&str]) -> Vec<u8> {
     fs::read(Clip::made(name, &[&inputs[..], &codecs, options].concat()).path()).unwrap()
 }
 
-/// Where runs of loud samples, or of bright pictures, begin.
+/// The times in seconds at which runs of loud samples or bright pictures begin.
 fn onsets(levels: impl Iterator<Item = bool>, rate: f64) -> Vec<f64> {
     let (mut found, mut quiet) = (Vec::new(), f64::INFINITY);
     for (place, loud) in levels.enumerate() {
@@ -162,7 +162,7 @@ fn flashes(file: &Path) -> Vec<f64> {
     onsets(raw.iter().map(|level| *level > 128), 25.0)
 }
 
-/// Sound that is shorter or longer than its pictures, or has other parameters, moves nothing.
+/// Audio that is shorter or longer than its video, or has other parameters, does not shift the recordings.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_sound_of_every_recording_stays_with_its_pictures() {
     let mut control = Control::start().await;
@@ -181,7 +181,7 @@ async fn the_sound_of_every_recording_stays_with_its_pictures() {
     let encoded = encode(&mut control, &worker, &clip).await;
     let flashes = flashes(encoded.pictures.path());
     let beeps = onsets(encoded.sound.iter().map(|level| level.unsigned_abs() > 4000), 48_000.0);
-    // The third recording's last picture stands still while its sound goes on.
+    // The third recording's last picture is held while its audio continues.
     let due = [1.0, 6.0, 11.0, 18.0, 23.0];
     assert_eq!((flashes.len(), beeps.len()), (5, 5), "{flashes:?} {beeps:?}");
     for ((flash, beep), due) in flashes.iter().zip(&beeps).zip(due) {
@@ -199,7 +199,7 @@ async fn joined_sound_without_pictures_is_played_one_after_the_other() {
     let encoded = encode(&mut control, &worker, &clip).await;
     assert!(encoded.film.source.video.is_none());
     let duration = encoded.film.source.duration;
-    // Each has whole packets, and one of the encoder's before its first.
+    // Each recording consists of whole packets, including the encoder's priming packet.
     assert!((duration - 15.0).abs() < 0.2, "{duration}");
     let beeps = onsets(encoded.sound.iter().map(|level| level.unsigned_abs() > 4000), 48_000.0);
     assert_eq!(beeps.len(), 3, "{beeps:?}");
@@ -222,7 +222,7 @@ async fn recordings_of_other_kinds_are_fitted_to_the_first() {
     assert_eq!((video.width, video.height, video.parts.len()), (320, 180, 3));
     assert_eq!(encoded.numbers(), counted(&[5, 5, 5]));
 
-    // What is left of a recording whose beginning is missing begins with its first picture that decodes.
+    // A recording whose beginning is missing starts with its first picture that decodes.
     let cut = first.len() / 2 / 188 * 188;
     let clip = joined("j.ts", &[first.clone(), first[cut..].to_vec()]);
     let encoded = encode(&mut control, &worker, &clip).await;

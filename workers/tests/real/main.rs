@@ -1,5 +1,5 @@
-//! The worker as a process of its own, with real FFmpeg behind its real fence, against a control plane
-//! that the tests play themselves.
+//! Tests the worker as a separate process, with the real FFmpeg in the real sandbox, against a control plane that the
+//! tests simulate.
 
 #![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
 

@@ -1,5 +1,5 @@
-//! Sources whose pictures carry messages: captions, 3D, frame packing, active formats, mastering data. The
-//! encode succeeds, and no message of the source gets into what is served.
+//! Sources whose pictures carry messages: captions, 3D, frame packing, active formats, mastering data. The encode
+//! succeeds, and the output contains none of the source's messages.
 
 use std::fs;
 
@@ -15,17 +15,17 @@ use crate::{
 
 const PICTURE: [&str; 4] = ["-f", "lavfi", "-i", "testsrc2=s=320x180:r=25:d=3"];
 const X264: [&str; 4] = ["-c:v", "libx264", "-preset", "ultrafast"];
-/// CEA-608 by ATSC A/53: "resume caption loading".
+/// CEA-608 captions in the format of ATSC A/53: "resume caption loading".
 const CEA_608: &[u8] = b"GA94\x03\xc1\xff\xfc\x94\x2c\xff";
-/// The picture fills the frame, by ETSI TS 101 154.
+/// Active format description in the format of ETSI TS 101 154: the picture fills the frame.
 const ACTIVE_FORMAT: &[u8] = b"DTG1\x41\xf8";
 
-/// What ffmpeg makes of [`PICTURE`] with these options.
+/// Encodes [`PICTURE`] with these options.
 fn made(name: &str, options: &[&str]) -> Clip {
     Clip::made(name, &[&PICTURE[..], options].concat())
 }
 
-/// The places of start codes.
+/// The offsets of start codes.
 fn start_codes(stream: &[u8]) -> Vec<usize> {
     stream.windows(3).enumerate().filter(|(_, w)| *w == [0, 0, 1]).map(|(at, _)| at).collect()
 }
@@ -73,7 +73,7 @@ fn with_mpeg2_user_data(data: &[u8]) -> Clip {
     Clip::made("a.mpg", &["-framerate", "25", "-i", &path, "-c", "copy"])
 }
 
-/// The sources, each with what ffprobe must find in its pictures: else it would prove nothing.
+/// The sources: each with its name and the side data that ffprobe must find in it; otherwise the test would be void.
 fn sources() -> Vec<(&'static str, &'static str, Clip)> {
     let captions = [&[0xb5, 0, 0x31], CEA_608].concat();
     let with = |extra: &[&'static str]| [&X264[..], extra].concat();
@@ -96,7 +96,7 @@ fn sources() -> Vec<(&'static str, &'static str, Clip)> {
     ]
 }
 
-/// ffprobe's names of what the first pictures carry.
+/// ffprobe's names of the side data in the first pictures.
 fn carried(clip: &Clip) -> String {
     let output = std::process::Command::new("ffprobe")
         .args(["-v", "error", "-read_intervals", "%+#3", "-show_frames"])
@@ -107,7 +107,7 @@ fn carried(clip: &Clip) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The types of the messages in a chunk's samples: of SEI, or 5 for a metadata OBU.
+/// The types of the messages in a chunk's samples: SEI payload types, or 5 for an AV1 metadata OBU.
 fn messages(codec: Codec, bytes: &[u8]) -> Vec<u8> {
     let mdats = mdats(bytes);
     let mdats = mdats.iter();
@@ -131,7 +131,7 @@ fn sei(codec: Codec, mut samples: &[u8]) -> Vec<u8> {
     found
 }
 
-/// AV1's metadata, by the types of its OBUs, each of which has a size.
+/// The types of AV1's metadata OBUs. Every OBU must have a size field.
 fn metadata(mut samples: &[u8]) -> Vec<u8> {
     const METADATA: u8 = 5;
     let mut found = Vec::new();
@@ -161,7 +161,7 @@ fn mdats(bytes: &[u8]) -> Vec<&[u8]> {
     found
 }
 
-/// One rung of `codec` in a chunk's work.
+/// Changes a chunk's work so that its rungs use `codec`.
 fn of_codec(codec: Codec, work: v1::lease::Work) -> v1::lease::Work {
     let v1::lease::Work::Chunk(mut work) = work else { panic!("no chunk") };
     for rung in &mut work.rungs {
