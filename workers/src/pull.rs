@@ -9,6 +9,7 @@ mod commits;
 mod health;
 mod leases;
 mod link;
+mod pause;
 mod wait;
 
 use std::{
@@ -34,6 +35,7 @@ use self::{
     health::Health,
     leases::Leases,
     link::Link,
+    pause::Pause,
     wait::{Connecting, connected, drain_deadline, next},
 };
 pub use self::{
@@ -55,9 +57,6 @@ const WISHES_MAX: usize = 64;
 const OUTBOX_MAX: usize = 64;
 /// How often leases, retries and free space are checked.
 const TICK: Duration = Duration::from_millis(250);
-/// The worker requests no tasks while less scratch space is free, nor for `DISK_PAUSE` after the disk was full.
-const FREE_BYTES_MIN: u64 = 256 << 20;
-const DISK_PAUSE: Duration = Duration::from_secs(30);
 /// How long the worker waits for its last messages to reach control.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
 /// Bounds on the durations that control may request, in seconds.
@@ -90,7 +89,7 @@ pub struct Puller {
     wanted: Option<v1::Want>,
     /// Leases received on this stream.
     leases_received: u64,
-    paused_until: Option<Instant>,
+    pause: Pause,
     draining: bool,
     ended: Counter<u64>,
 }
@@ -138,7 +137,7 @@ impl Puller {
             outbox: Vec::new(),
             wanted: None,
             leases_received: 0,
-            paused_until: None,
+            pause: Pause::default(),
             draining: false,
             ended,
         }
@@ -326,7 +325,7 @@ impl Puller {
         let Fault { code, message, cause } = fault;
         tracing::warn!(task.id = task_id, %code, reason = message, retryable, "task failed");
         if code == DISK_FULL {
-            self.paused_until = Some(Instant::now() + DISK_PAUSE);
+            self.pause.start(Instant::now());
         }
         let code = code.into_owned();
         let cause = v1::FailureCause::from(cause).into();
@@ -364,7 +363,8 @@ impl Puller {
             return;
         }
         let busy = self.leases.len().max(self.tasks.len());
-        let want = if self.draining || self.is_paused(Instant::now()) {
+        let free = || self.workshop.scratch.free_bytes();
+        let want = if self.draining || self.pause.is_on(Instant::now(), free) {
             v1::Want::default()
         } else {
             self.config.want(busy)
@@ -374,19 +374,6 @@ impl Puller {
             let leases_received = Some(self.leases_received);
             self.tell(Tell::Want(v1::Want { leases_received, ..want }));
         }
-    }
-
-    fn is_paused(&mut self, now: Instant) -> bool {
-        if self.paused_until.is_some_and(|until| now < until) {
-            return true;
-        }
-        self.paused_until = None;
-        let full = self.workshop.scratch.free_bytes() < FREE_BYTES_MIN;
-        if full {
-            tracing::warn!("pause: too little scratch space");
-            self.paused_until = Some(now + DISK_PAUSE);
-        }
-        full
     }
 
     /// Sends a message once: now, or on the next stream.
