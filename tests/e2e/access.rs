@@ -1,5 +1,5 @@
-//! Tokens on the running service: JWTs of an identity provider over REST, gRPC and playback, exchange,
-//! narrowing, revocation and rotation, each seen from the data plane.
+//! Tokens in the running service: JWTs of an identity provider over REST, gRPC and playback; exchange,
+//! narrowing, revocation and rotation, each observed at the data plane.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -12,12 +12,12 @@ use crate::{
     provider::{AUDIENCE, ISSUER, Signer, claims, twin, with},
 };
 
-/// How soon every instance must know of a revocation or a new key.
+/// Time within which every instance must apply a revocation or a new key.
 const TOLD_DEADLINE: Duration = Duration::from_secs(5);
 const ENCODED: Duration = Duration::from_secs(120);
 const SECRET: &str = "a secret of the tests, long enough";
 
-/// A provider of every algorithm.
+/// An identity provider with one signer per algorithm.
 struct Provider {
     signers: [Signer; 4],
     _folder: tempfile::TempDir,
@@ -61,7 +61,7 @@ fn good(role: &str) -> Value {
     claims(role, "default", soon())
 }
 
-/// A private film, encoded.
+/// Uploads a private video, transcodes it and returns its id.
 async fn private_film(stack: &Stack) -> String {
     let admin = stack.client();
     let film = Numbered::seconds(6).file();
@@ -155,7 +155,8 @@ async fn bad_jwts_are_refused(stack: &Stack, signers: &[Signer; 4], playlist: &s
         }
         caller.get(playlist).await.expect(403);
     }
-    // Good, but somebody else's, or not allowed to do it, or in the wrong place.
+    // Valid tokens that must still be rejected: another tenant's, one whose role does not permit the operation,
+    // and one passed where a playback token belongs.
     let stranger = Client::new(&stack.http, Some(&shared.token(&claims("admin", "other", soon()))));
     stranger.get(playlist).await.expect(404);
     let viewer = shared.token(&good("viewer"));
@@ -165,7 +166,7 @@ async fn bad_jwts_are_refused(stack: &Stack, signers: &[Signer; 4], playlist: &s
     stack.anonymous().get(&format!("{playlist}?token={viewer}")).await.expect(403);
 }
 
-/// Looks at a URL until it answers `status`.
+/// Polls a URL until it answers `status`.
 async fn answers(client: &Client, path: &str, status: u16) {
     eventually(&format!("{path} answers {status}"), TOLD_DEADLINE, async || {
         (client.get(path).await.status == status).then_some(())
@@ -183,7 +184,7 @@ async fn a_revoked_token_is_refused_in_time(stack: &Stack, signer: &Signer, vide
     let jwt = signer.token(&good("viewer"));
     let viewer = Client::new(&stack.http, Some(&jwt));
     viewer.get(&playlist).await.expect(200);
-    // Another form of its signature, which verifies as well.
+    // The same JWT with the other valid form of its signature.
     let twin = Client::new(&stack.http, Some(&twin(&jwt)));
     twin.get(&playlist).await.expect(200);
     for token in [minted["token"].as_str().expect("token"), &jwt] {
@@ -194,7 +195,7 @@ async fn a_revoked_token_is_refused_in_time(stack: &Stack, signer: &Signer, vide
     answers(&viewer, "/api/videos", 401).await;
     answers(&twin, &playlist, 403).await;
     answers(&twin, "/api/videos", 401).await;
-    // Rows, not memory: Redis and control come back and still know.
+    // Revocations are stored in the database: they still apply after Redis and control have restarted.
     stack.replace("redis-server").await;
     stack.replace("streaming-control").await;
     eventually("control is back", Duration::from_secs(30), async || {
@@ -216,7 +217,7 @@ async fn a_narrowed_token_keeps_to_its_video(stack: &Stack, video: &str) {
     deleted.expect(403);
     let other = "01936b2e-7c1a-7d33-8b0e-000000000001";
     narrowed.get(&format!("/api/videos/{other}")).await.expect(403);
-    // Whoever narrowed it can still revoke it, and keeps the own token.
+    // The holder can revoke the narrowed token; the original token stays valid.
     command(stack, &["token", "revoke", narrowed.token().expect("a token")]);
     answers(&narrowed, &path, 401).await;
     stack.client().get(&path).await.expect(200);

@@ -1,5 +1,5 @@
-//! Text tracks from end to end: one in the film, others uploaded before and after the transcode; listed,
-//! checked by the rules, and read in Chromium while the film plays.
+//! Text tracks from end to end: one in the source, others uploaded before and after the transcode. They are
+//! listed, checked against the conformance rules, and read in Chromium while the video plays.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -22,14 +22,14 @@ use crate::{
 
 const JOB_DEADLINE: Duration = Duration::from_secs(120);
 const SECONDS: f64 = 6.0;
-/// Over the border of the first HLS segment, which ends at 4 s; long enough for a slow machine.
+/// Spans the end of the first HLS segment at 4 s, and lasts long enough for a slow machine.
 const EMBEDDED: (&str, (f64, f64)) = ("said in the film", (3.0, 5.5));
 const UPLOADED: (&str, (f64, f64)) = ("gesagt & geschrieben", (2.5, 5.5));
 const SRT: &str =
     "1\n00:00:02,500 --> 00:00:05,500\n<font color=\"red\">gesagt &amp; geschrieben</font>\n\n";
 const BOUNDARY: &str = "captions-boundary";
 
-/// A film with a track of text.
+/// A source with a text track.
 fn film(stack: &Stack) -> PathBuf {
     let plain = Numbered::seconds(6).file();
     let text = stack.beside().join("a.srt");
@@ -58,7 +58,7 @@ async fn listed(client: &Client, video: &str) -> Vec<Value> {
     listed["captions"].as_array().expect("a list").clone()
 }
 
-/// A form of a file and what is said of it.
+/// A multipart form with `fields` and the file.
 fn form(fields: &[(&str, &str)], file: &str) -> String {
     let mut form = String::new();
     for (name, value) in fields {
@@ -101,7 +101,7 @@ async fn faults(client: &Client, captions: &str) {
     assert_eq!((put.status, put.header("allow")), (405, "GET, HEAD, POST"));
 }
 
-/// The checker finds every seeded fault in text tracks.
+/// The conformance checker finds every fault seeded into text tracks.
 fn faults_are_found(good: &Capture) {
     for (rule, place, from, to) in [
         ("H7", "playlist.m3u8", ",SUBTITLES=\"text\"", ""),
@@ -127,7 +127,7 @@ fn faults_are_found(good: &Capture) {
     }
 }
 
-/// A short film is watched once by each player; each reads one of the tracks.
+/// Plays the video once in `player` and checks the cues that it shows of the text track in `language`.
 async fn read(
     stack: &Stack,
     video: &str,
@@ -146,7 +146,7 @@ async fn read(
     let report = play.run(&stack.http).await;
     report.assert_played(SECONDS);
     let (text, times) = if language == "en" { EMBEDDED } else { UPLOADED };
-    // What a player makes of an entity is its own affair: native cues keep it.
+    // Players differ in how they treat an entity: native cues keep it as it is.
     let texts = report.summary["texts"].to_string();
     let text = if texts.contains("&amp;") { text.replace('&', "&amp;") } else { text.to_owned() };
     report.assert_read(&text, times);
@@ -160,7 +160,7 @@ async fn text_of_the_film_and_uploaded_text_are_read_while_it_plays() {
     let captions = format!("/api/videos/{video}/captions");
     faults(&client, &captions).await;
     assert_eq!(listed(&client, &video).await, Vec::<Value>::new());
-    // Before there is anything to play.
+    // The first upload comes before the transcode.
     let query = "?language=de&label=Deutsch&kind=captions";
     let made = post(&client, &format!("{captions}{query}"), "application/x-subrip", SRT).await;
     let made = made.expect(201);
@@ -183,7 +183,7 @@ async fn text_of_the_film_and_uploaded_text_are_read_while_it_plays() {
             ["upload", "de", "Deutsch", "captions", false],
         ])
     );
-    // Afterwards, by a form; it is in the manifests within a second.
+    // Another upload after the transcode, by multipart form; the manifests list it within a second.
     let form = form(
         &[("language", "fr"), ("label", "Français")],
         "WEBVTT\n\n00:01.000 --> 00:02.000\nsalut\n",
@@ -221,7 +221,7 @@ async fn text_of_the_film_and_uploaded_text_are_read_while_it_plays() {
     retranscoded(&client, &video, &id).await;
 }
 
-/// What was uploaded stays, what the file has comes again under another id.
+/// After another transcode the uploaded track keeps its id; the source's track gets a new one.
 async fn retranscoded(client: &Client, video: &str, uploaded: &str) {
     let before = listed(client, video).await;
     let job = client.transcode(video, &json!({"profiles": ["360p"]})).await;

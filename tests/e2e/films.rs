@@ -1,4 +1,4 @@
-//! Films of unusual shape, and what a request leaves out.
+//! Sources of unusual dimensions, lengths and tracks, and requests that turn off a manifest.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::{
 
 const JOB_DEADLINE: Duration = Duration::from_secs(120);
 
-/// Checks both manifests and every frame of a published film; returns its HLS renditions.
+/// Checks both manifests and every frame of a published video; returns its HLS renditions.
 async fn checked(stack: &Stack, video: &str, film: Numbered) -> Vec<Track> {
     let viewer = stack.anonymous();
     let captured = Capture::hls(&viewer, &format!("/api/stream/{video}/hls/playlist.m3u8")).await;
@@ -48,7 +48,7 @@ async fn unusual_films_come_out_right() {
     let portrait = Numbered { width: 480, height: 854, ..film };
     let small = Numbered { width: 320, height: 180, ..film };
     let silent = Numbered { audio: false, ..film };
-    // One GOP, one and a bit, and chunk 0 exactly.
+    // Exactly one GOP (2 s), one and a half GOPs, and exactly chunk 0 (4 s).
     let short = [2, 3, 4].map(|seconds| Numbered { seconds, ..film });
     let mut sizes = Vec::new();
     let mut videos = Vec::new();
@@ -127,7 +127,7 @@ async fn a_manifest_that_was_not_asked_for_is_404_and_says_so() {
     without(&stack, &client, &video, json!({"generateHLS": false}), hls, dash).await;
 }
 
-/// Sound that starts late and stops early is padded: it stays in its place.
+/// Audio that starts late and stops early is padded, so that its presentation times stay the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn late_sound_stays_in_its_place() {
     let stack = Stack::start().await;

@@ -1,5 +1,5 @@
-//! A video plays while it is still being encoded: players start at 0 and the same session continues to
-//! the end (rules G1 to G5 of docs/conformance.md).
+//! A video plays while it is still being encoded: players start at 0, and the same session continues to the
+//! end (rules G1 to G5 of docs/conformance.md).
 
 use std::time::Duration;
 
@@ -19,9 +19,9 @@ use crate::{
     },
 };
 
-/// Long enough that several chunks are outstanding when playback begins.
+/// Long enough that several chunks are not encoded yet when playback begins.
 const SECONDS: u32 = 46;
-/// The dynamic MPD stays for a while after the end, so that players see its last segments.
+/// The MPD stays dynamic for a while after the end, so that players see its last segments.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(25);
 const ENCODE_DEADLINE: Duration = Duration::from_secs(180);
 
@@ -35,7 +35,7 @@ pub(crate) async fn settled_dash(client: &Client, manifest: &str) -> Capture {
     Capture::dash(client, manifest).await
 }
 
-/// A service whose encodes are slow, with a job under way; returns video and job.
+/// Uploads a video to a service whose encodes are slow and starts a job; returns the ids of video and job.
 async fn slow_job(stack: &Stack, width: u32, height: u32) -> (String, String) {
     let film = Numbered { width, height, ..Numbered::seconds(SECONDS) }.file();
     let client = stack.client();
@@ -52,7 +52,7 @@ async fn slow_stack(seconds: u32) -> (Stack, Ffmpeg) {
     (stack, script)
 }
 
-/// Plays from the first moment on; the job must still run when playback has begun.
+/// Plays a video as soon as it is playable; the job must still be running when playback has begun.
 async fn plays_on(player: &'static str, kind: &str) {
     let (stack, _script) = slow_stack(5).await;
     let (video, job) = slow_job(&stack, 640, 360).await;
@@ -95,7 +95,8 @@ async fn growing_film_plays_through_in_dash_js() {
     plays_on("dash.js", "dash").await;
 }
 
-/// Viewers who come just then reach the end while the MPD is still dynamic, and must see it as the end.
+/// Viewers who start right after the encode reach the end while the MPD is still dynamic; the player must end
+/// there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn film_that_has_just_been_encoded_ends_in_dash_js() {
     let stack = Stack::start().await;
@@ -116,8 +117,8 @@ async fn film_that_has_just_been_encoded_ends_in_dash_js() {
     }
 }
 
-/// Follows every playlist of a growing film: rules hold at each look, and nothing listed is ever taken
-/// back or changed.
+/// Follows every playlist of a growing video: the rules hold at each poll, and a listed segment is never removed
+/// or changed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn growing_manifests_keep_the_rules_and_only_grow() {
     let (stack, _script) = slow_stack(3).await;
@@ -176,7 +177,7 @@ async fn growing_manifests_keep_the_rules_and_only_grow() {
     dash::check(&last, Phase::Final).assert_none("final DASH");
 }
 
-/// The playlists that a session which starts now goes on reading.
+/// The media playlists that a session which starts now keeps reloading.
 async fn event_playlists(viewer: &Client, multivariant: &str) -> Vec<String> {
     let text = viewer.get(multivariant).await.expect(200).text();
     let playlist = m3u8::multivariant(&text).expect("multivariant playlist");

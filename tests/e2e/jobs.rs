@@ -1,4 +1,4 @@
-//! Jobs as people see them: progress, cancelling, retrying, watching, deleting under way.
+//! Jobs as users see them: progress, cancelling, retrying, watching, and deleting a video while its job runs.
 
 use std::time::{Duration, Instant};
 
@@ -18,14 +18,15 @@ use crate::{
 };
 
 const JOB_DEADLINE: Duration = Duration::from_secs(180);
-/// The lease of tests that wait for a sweep: with the default one they would wait for half a minute.
+/// Lease in tests that wait for a sweep; with the default lease they would wait for 30 s.
 const LEASE_SECONDS: u64 = 6;
-/// From the end of a job or a video until control sweeps what its leases may still have written.
+/// From the end of a job or the deletion of a video until control deletes objects that its leases may still have
+/// written.
 const SWEEP_SECONDS: u64 = 2 * LEASE_SECONDS;
-/// Twice as long, and a margin for a busy machine.
+/// Twice [`SWEEP_SECONDS`], and a margin for a busy machine.
 const SWEEP_DEADLINE: Duration = Duration::from_secs(2 * SWEEP_SECONDS + 10);
 
-/// A stack with one slot and short leases, so that its sweeps follow soon.
+/// A stack with one slot and short leases, so that its sweeps run soon.
 async fn busy_and_soon_swept(film: &Numbered) -> (Stack, Ffmpeg, String, String) {
     let lease = format!("{LEASE_SECONDS}s");
     let slots = ("STREAMING_WORKER_SLOTS", "1");
@@ -68,7 +69,7 @@ async fn cancel_stops_ffmpeg_and_removes_objects_and_retry_finishes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn watching_shows_every_stage_and_ends_with_the_job() {
-    // Large enough that a chunk takes several heartbeats.
+    // Large enough that encoding a chunk takes several heartbeats.
     let film = Numbered { rate: (50, 1), width: 1280, height: 720, ..Numbered::seconds(44) };
     let (stack, _script, video, job) = busy(&film, "1").await;
     let request = WatchJobRequest { job_id: job.clone() };
@@ -112,7 +113,7 @@ async fn deleting_a_video_under_way_leaves_nothing() {
     .await;
 }
 
-/// A second job replaces the film without a gap: the old one plays until the new one is complete.
+/// A second job replaces the output without a gap: the old version is served until the new one is complete.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn film_plays_on_while_it_is_transcoded_again() {
     let mut stack = Stack::new(&[]);
@@ -135,7 +136,7 @@ async fn film_plays_on_while_it_is_transcoded_again() {
     .await;
     assert!(served.contains("640x360") && !served.contains("854x480"), "{served}");
     client.wait_job(&second, "completed", Duration::from_secs(10)).await;
-    // Whoever still holds the old playlist finishes the film.
+    // Sessions that hold the old playlist can play to the end.
     let old = format!("/api/stream/{video}/{first}/480p/h0.m4s");
     assert_eq!(stack.anonymous().get(&old).await.status, 200, "old segments stay for a while");
 }

@@ -1,5 +1,5 @@
-//! Hosts on which probes fail: no good upload is lost, no worker stays out for a bad file, and a wrong verdict
-//! can be undone.
+//! Hosts on which probes fail: no valid upload is lost, an invalid file makes no worker unhealthy for good, and a
+//! wrongly rejected source can be probed again.
 
 use std::{
     fs,
@@ -20,11 +20,12 @@ const SOON: Duration = Duration::from_secs(30);
 const HONEST: &str = "exec ffprobe \"$@\"";
 const INVALID: &str = "echo '[error] x: Invalid data found when processing input' >&2; exit 1";
 
-/// A stand-in for ffprobe at a fixed path; it answers `-version` whatever it does else.
+/// A stand-in for ffprobe at a fixed path; it always answers `-version`.
 struct Ffprobe(PathBuf);
 
 impl Ffprobe {
-    /// In a folder of its own below `dir`: the sandbox lets ffprobe read the folder that its program lies in.
+    /// Writes the script to a folder of its own below `dir`, because the sandbox lets ffprobe read the folder of
+    /// its executable.
     fn new(dir: &Path, name: &str, act: &str) -> Self {
         let dir = dir.join(name);
         fs::create_dir(&dir).expect("make folder");
@@ -37,7 +38,7 @@ impl Ffprobe {
         self.0.to_str().expect("UTF-8 path")
     }
 
-    /// Changes what the next run does.
+    /// Sets the shell commands of the next run.
     fn set(&self, act: &str) {
         let draft = self.0.with_extension("draft");
         let version = "[[ \" $* \" == *' -version '* ]] && exec ffprobe \"$@\"";
@@ -47,12 +48,12 @@ impl Ffprobe {
     }
 }
 
-/// `act` for every file but the sample that workers carry.
+/// Runs `act` for every file except the workers' built-in sample, which the real ffprobe reads.
 fn but_for_the_sample(act: &str) -> String {
     format!("[[ \" $* \" == *sample.mp4* ]] && exec ffprobe \"$@\"\n{act}")
 }
 
-/// A service of one worker whose ffprobe does `act`, and retries at once.
+/// A service with one worker whose ffprobe runs `act`; probes are retried after 200 ms.
 async fn stack(act: &str) -> (Stack, Ffprobe) {
     let mut stack = Stack::new(&[
         ("STREAMING_WORKERS", "1"),
@@ -65,7 +66,7 @@ async fn stack(act: &str) -> (Stack, Ffprobe) {
     (stack, ffprobe)
 }
 
-/// Why workers cannot probe, of those that cannot.
+/// The reasons why connected workers cannot probe; empty when all of them can.
 async fn troubles(stack: &Stack) -> Vec<String> {
     let listed = stack.rpc().workers().list_workers(api::v1::ListWorkersRequest {}).await;
     let workers = listed.expect("list workers").into_inner().workers;
@@ -138,7 +139,7 @@ async fn an_upload_that_a_host_fails_to_probe_is_accepted_and_probed_once_it_is_
     }
 }
 
-/// A worker beside the stack's own. Killed when dropped.
+/// A second worker beside the stack's own; killed on drop.
 struct Second(Child);
 
 impl Second {
@@ -215,7 +216,7 @@ async fn a_wrong_verdict_is_undone_by_another_probe() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     becomes(&client, &video, "uploaded").await;
     editor.post(&probe, &json!({})).await.expect(409);
-    // A bad one goes at once when its owner deletes it.
+    // A rejected source is deleted at once when its owner deletes the video.
     let junk = stack.beside().join("junk.mp4");
     fs::write(&junk, "not a video".repeat(1000)).expect("write junk");
     let problem = client.upload(&junk, &[]).await.expect(422).json();

@@ -1,5 +1,5 @@
-//! The conformance checker itself: real output passes, and each of many seeded faults is found by the
-//! rule that it breaks.
+//! Tests of the conformance checker: real output passes, and each seeded fault is reported under the rule that it
+//! breaks.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
 type Check = fn(&Capture, Phase) -> Findings;
 type Mutate = Box<dyn Fn(&mut Capture)>;
 
-/// Replaces text in the manifest itself.
+/// Replaces text in the MPD, or in the multivariant playlist.
 fn manifest(from: &'static str, to: &'static str) -> Mutate {
     Box::new(move |capture| {
         let name = capture.manifest.clone();
@@ -21,7 +21,7 @@ fn manifest(from: &'static str, to: &'static str) -> Mutate {
     })
 }
 
-/// Replaces text in every media playlist whose path ends so.
+/// Replaces text in every media playlist whose path ends with `ending`.
 fn playlists(ending: &'static str, from: &'static str, to: &'static str) -> Mutate {
     Box::new(move |capture| {
         let names: Vec<String> =
@@ -51,7 +51,7 @@ fn number(key: &'static str, change: fn(f64) -> f64) -> Mutate {
     })
 }
 
-/// Changes bytes at a box's type in the media object whose path ends so.
+/// Changes bytes at a box's type in the media object whose path ends with `ending`.
 fn media(ending: &'static str, atom: &'static [u8; 4], change: fn(&mut Vec<u8>, usize)) -> Mutate {
     Box::new(move |capture| {
         let (_, bytes) =
@@ -142,7 +142,7 @@ fn box_faults() -> Vec<(&'static str, Mutate)> {
         (
             "H22",
             media("360p/h0.m4s", b"mdat", |bytes, at| {
-                // x264's message about its version, made a message of captions.
+                // Turns x264's SEI message about its version into one that holds captions.
                 assert_eq!(bytes[at + 8..at + 10], [6, 5]);
                 bytes[at + 9] = 4;
             }),
@@ -150,7 +150,7 @@ fn box_faults() -> Vec<(&'static str, Mutate)> {
     ]
 }
 
-/// Where the first IDR slice's NAL unit header is, in the sample at `from`.
+/// Offset of the first IDR slice's NAL unit header in the sample at `from`.
 fn first_slice(bytes: &[u8], from: usize) -> usize {
     let mut at = from;
     while bytes[at + 4] & 0x1f != 5 {
@@ -205,7 +205,7 @@ fn byte_range_without_offset_follows_its_own_resource_only() {
     assert!(m3u8::media(&playlist("b")).is_err(), "rule H18");
 }
 
-/// The frame reader itself: it reads its own films, and sees a lost, a double and a blended frame.
+/// The frame reader reads the generated clips, and detects a lost, a doubled and a blended frame.
 #[test]
 fn frame_numbers_are_read_and_faults_are_seen() {
     let film = Numbered { width: 854, height: 480, ..Numbered::seconds(6) };

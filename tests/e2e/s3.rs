@@ -1,5 +1,5 @@
-//! Films in S3: spread over buckets, played, deleted; buckets added; a store that goes and comes back;
-//! and no key of the store where none belongs.
+//! Videos in S3: spread over buckets, played and deleted; adding a bucket; a store that becomes unavailable and
+//! recovers; and no store credentials in workers or logs.
 
 use std::{fs, time::Duration};
 
@@ -16,10 +16,10 @@ use crate::{
 };
 
 const JOB_DEADLINE: Duration = Duration::from_secs(180);
-/// Uploads after which two buckets must both have a share: all in one has odds of 1 : 2^15.
+/// Uploads after which each of two buckets must hold a video: the odds that all lie in one are 1 : 2^15.
 const UPLOADS_MAX: usize = 16;
 
-/// Where a video's objects lie.
+/// The buckets that hold a video's objects.
 fn bucket<'a>(minio: &Minio, buckets: &[&'a str], video: &str) -> Vec<&'a str> {
     let holds = |name: &&&str| minio.objects(name).iter().any(|key| key.contains(video));
     buckets.iter().filter(holds).copied().collect()
@@ -34,7 +34,8 @@ async fn plays(viewer: &Client, video: &str) {
     dash::check(&mpd, Phase::Final).assert_none("DASH");
 }
 
-/// No worker, and nothing that a worker started, holds a store's key; no log holds one, or a signature.
+/// Asserts that neither a worker nor a process that it started has a store's credentials, and that no log contains
+/// the secret key or a signature.
 fn assert_keys_are_kept(stack: &Stack, minio: &Minio) {
     let mut workers = stack.running("streaming-worker");
     assert!(!workers.is_empty());
@@ -66,10 +67,10 @@ async fn films_live_in_two_buckets_and_a_third_moves_nothing() {
     let health = stack.anonymous().get("/health").await.expect(200).json();
     assert_eq!(health["dependencies"]["store"]["state"], "ok", "{health:#}");
     let client = stack.client();
-    // Its index lies at the end, so that a reader must seek.
+    // The file's `moov` box lies at the end, so that a reader must seek.
     let film = Numbered::seconds(26).file();
 
-    // One film in each bucket, whole in that one.
+    // One video in each bucket, with all its objects in that bucket.
     let mut films: Vec<(String, String)> = Vec::new();
     for _ in 0..UPLOADS_MAX {
         let video = client.upload_film(&film).await;
@@ -92,7 +93,7 @@ async fn films_live_in_two_buckets_and_a_third_moves_nothing() {
     let keys = minio.objects("films-a");
     assert!(keys.contains(&"keys/public.json".to_owned()), "{keys:?}");
 
-    // A third bucket: nothing moves, everything plays on, and it takes its share of what comes.
+    // Adding a third bucket moves no object; all videos still play, and the bucket gets a share of new uploads.
     let before: Vec<Vec<String>> = buckets.iter().map(|name| minio.objects(name)).collect();
     assert!(stack.stop().success());
     minio.add_bucket("films-c");
@@ -114,7 +115,7 @@ async fn films_live_in_two_buckets_and_a_third_moves_nothing() {
     })
     .await;
 
-    // Deleting leaves nothing behind.
+    // Deleting a video deletes all its objects.
     for (video, place) in &films {
         let path = format!("/api/videos/{video}");
         let deleted = stack.client().send(Method::DELETE, &path, &[], Bytes::new()).await;
@@ -131,13 +132,13 @@ fn attempts(job: &Value) -> Vec<u64> {
     tasks.iter().filter_map(|task| task["attempt"].as_u64()).collect()
 }
 
-/// A third of all calls to the store fails from the upload to the last image, and for longer than requests are
-/// retried the store is unreachable. No data is lost and no task is charged an attempt.
+/// From the upload to the last image, a third of all calls to the store fail, and for a while the store is
+/// unreachable for longer than requests are retried. No data is lost, and no task is charged an attempt.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_stumbles_and_is_gone_for_a_while_costs_time_only() {
     let mut minio = Minio::start(&["films"]);
     let flaky = Flaky::to(&minio.address).await;
-    // URLs that run out while the store is away are replaced.
+    // Presigned URLs that expire while the store is unreachable are replaced.
     let mut stack = Stack::new(&[("STREAMING_URL_LIFETIME", "5s")]);
     stack.set_stores(&minio);
     stack.set("AWS_ENDPOINT_URL", &format!("http://{}", flaky.address));
@@ -160,7 +161,7 @@ async fn a_store_that_stumbles_and_is_gone_for_a_while_costs_time_only() {
             .then_some(())
     })
     .await;
-    // Longer than any one request is tried.
+    // Longer than any single request is retried.
     tokio::time::sleep(Duration::from_secs(15)).await;
     let now = client.job(&job).await;
     assert!(now["error"].is_null() && now["state"] == "running", "{now:#}");
@@ -169,8 +170,8 @@ async fn a_store_that_stumbles_and_is_gone_for_a_while_costs_time_only() {
     assert!(attempts(&ended).iter().all(|attempt| *attempt <= 1), "{ended:#}");
     assert!(flaky.spoilt() > 20, "{} calls went wrong", flaky.spoilt());
     flaky.spoil(0);
-    // The data plane holds the index of the growing video. Control writes the final one to the failing
-    // store before it sends the change.
+    // The data plane holds the index of the growing video. Control writes the final index to the store before it
+    // sends the change.
     eventually("the final playlist is served", CHANGE_DEADLINE, async || {
         let text = stack.anonymous().get(&manifest).await.expect(200).text();
         text.contains("vod.m3u8").then_some(())
@@ -187,7 +188,7 @@ async fn a_store_that_stumbles_and_is_gone_for_a_while_costs_time_only() {
     }
 }
 
-/// What an operator sees of wrong settings: one line that says which store and where.
+/// Invalid settings are reported to the operator in one line that names the store or the variable.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_settings_are_named_in_one_line() {
     let minio = Minio::start(&["films"]);

@@ -1,4 +1,4 @@
-//! What operators look at, and what guards private films: health, metrics, logs, tokens, delivery.
+//! Health, metrics and logs for operators; tokens that protect private videos; delivery.
 
 use std::{fs, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::harness::{
 };
 
 const JOB_DEADLINE: Duration = Duration::from_secs(120);
-/// The names that dashboards use; fixed.
+/// Metric names that dashboards rely on; they must not change.
 const METRICS: [(&str, &str); 6] = [
     ("streaming_service_http_requests_total", "counter"),
     ("streaming_service_http_request_duration_seconds", "histogram"),
@@ -37,7 +37,7 @@ async fn metrics_health_and_logs_tell_what_happened() {
     let captured = Capture::hls(&stack.anonymous(), &path).await;
     let gauge = "streaming_service_active_transcoding_jobs";
     let ended = "streaming_service_transcoding_duration_seconds_count";
-    // Control counts running jobs in the rows, and records a job's duration after its row has changed.
+    // Control counts running jobs from the rows, and records a job's duration after it has updated the row.
     let what = "the gauge of jobs falls to 0, and the job's duration is recorded";
     let text = eventually(what, CHANGE_DEADLINE, async || {
         let text = stack.anonymous().get("/metrics").await.expect(200).text();
@@ -102,7 +102,7 @@ async fn private_film_plays_only_with_its_token() {
     let token = playback_token(&stack, video, 0).await;
     let with = |path: &str| format!("/api/stream/{video}/{path}?token={token}");
 
-    // Everything follows from the one URL with the token, and nothing plays without.
+    // Every URL that a session needs follows from the one with the token; without the token nothing plays.
     let captured = Capture::hls(&viewer, &with("hls/playlist.m3u8")).await;
     assert_eq!(captured.hls_tracks().len(), 3);
     assert!(!Capture::dash(&viewer, &with("dash/manifest.mpd")).await.media.is_empty());

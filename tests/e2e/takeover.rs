@@ -1,5 +1,5 @@
-//! Transfers that outlive their token, and uploads that one request takes over from another that still runs: on the
-//! same data plane, on another one, from one that was killed and from one that hangs.
+//! Transfers that outlive their token, and uploads that a request takes over from one that is still running: on
+//! the same data plane, on another one, and from a data plane that hangs or was killed.
 
 use std::time::{Duration, Instant};
 
@@ -21,16 +21,16 @@ use crate::{
     tus::{self, client::Tus},
 };
 
-/// Seconds that a token lives which a transfer outlives.
+/// Lifetime in seconds of a token that expires during a transfer.
 const TOKEN_SECONDS: u32 = 4;
-/// A transfer takes so many pieces, one per half second.
+/// Pieces of a transfer, one per half second.
 const PIECES: usize = 14;
 const PAUSE: Duration = Duration::from_millis(500);
-/// From a revocation to the end of what began with the token.
+/// Time from a revocation to the end of the transfers that began with the token.
 const REVOKED: Duration = Duration::from_secs(5);
-/// HEAD on the data plane of the request that it takes over from.
+/// Time for a HEAD that takes over from a request on the same data plane.
 const SAME_PLANE: Duration = Duration::from_secs(2);
-/// HEAD on another one, also when that one is dead.
+/// Time for a HEAD that takes over from a request on another data plane, even a dead one.
 const OTHER_PLANE: Duration = Duration::from_secs(5);
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -44,7 +44,7 @@ async fn token(stack: &Stack, ttl_seconds: u32) -> String {
     stack.rpc().auth().mint_token(request).await.expect("mint token").into_inner().token
 }
 
-/// The bytes, as slowly as a long transfer.
+/// A stream of the bytes that takes longer than the token lives.
 fn paced(bytes: &Bytes) -> BoxStream<'static, std::io::Result<Bytes>> {
     let size = bytes.len().div_ceil(PIECES);
     let pieces: Vec<Bytes> = (0..PIECES)
@@ -60,7 +60,7 @@ fn paced(bytes: &Bytes) -> BoxStream<'static, std::io::Result<Bytes>> {
 const OCTETS: (&str, &str) = ("content-type", "application/offset+octet-stream");
 const TUS: (&str, &str) = ("tus-resumable", "1.0.0");
 
-/// A video whose source is to come by `PUT`.
+/// Creates a video whose source will be sent by `PUT`; returns its id.
 async fn reserve(stack: &Stack) -> String {
     let request = CreateVideoRequest { title: "reserved".to_owned(), ..Default::default() };
     let created = stack.rpc().videos().create_video(request).await.expect("create video");
@@ -75,7 +75,8 @@ async fn transfers_that_began_with_a_good_token_finish_unless_it_is_revoked() {
     end_with_their_token(&stack, &film).await;
 }
 
-/// A form, a source, a PATCH and a text track, each of which takes longer than its token lives.
+/// A form, a `PUT` of a source, a PATCH and a text track succeed, although each takes longer than its token
+/// lives.
 async fn outlive_their_token(stack: &Stack, film: &Bytes) {
     let there = stack.client().upload_film(&Numbered::seconds(6).file()).await;
     let reserved = reserve(stack).await;
@@ -99,7 +100,8 @@ async fn outlive_their_token(stack: &Stack, film: &Bytes) {
     tus::reaches(stack, &created.video, "uploaded").await;
 }
 
-/// The same three uploads end within seconds once their token is revoked; a fresh one of the same subject goes on.
+/// Once their token is revoked, the form, the `PUT` and the PATCH end within [`REVOKED`]; a new token of the same
+/// subject resumes the tus upload.
 async fn end_with_their_token(stack: &Stack, film: &Bytes) {
     let reserved = reserve(stack).await;
     let doomed = token(stack, 600).await;
@@ -134,7 +136,7 @@ async fn end_with_their_token(stack: &Stack, film: &Bytes) {
     tus::reaches(stack, &created.video, "uploaded").await;
 }
 
-/// A request that goes on sending until its connection is closed; what the server answers it.
+/// Keeps sending a request's body until the server replies or closes the connection; returns the reply.
 fn trickle(stream: TcpStream, bytes: Bytes) -> tokio::task::JoinHandle<String> {
     tokio::spawn(async move {
         let (mut reading, mut writing) = stream.into_split();
@@ -157,7 +159,7 @@ fn trickle(stream: TcpStream, bytes: Bytes) -> tokio::task::JoinHandle<String> {
     })
 }
 
-/// Asks for the offset until a PATCH there is taken, which must be the first; the offset, settled.
+/// Asks for the offset once and sends 10 bytes there, which must be accepted; returns the offset after them.
 async fn settles(tus: &Tus, path: &str, film: &Bytes, within: Duration) -> u64 {
     let asked = Instant::now();
     let offset = tus.offset(path).await;
@@ -217,7 +219,7 @@ async fn an_upload_is_taken_over_from_another_data_plane_that_runs_hangs_or_is_d
         tus::durable(&fleet.base, path, offset + 1).await;
         running
     };
-    // It runs, and control tells it.
+    // The data plane that holds the lease runs: control tells it to release the upload.
     let mut offset = 0;
     for (from, to) in [(one, two), (two, one), (one, two)] {
         let running = begin(from, offset).await;
@@ -225,12 +227,13 @@ async fn an_upload_is_taken_over_from_another_data_plane_that_runs_hangs_or_is_d
         let answer = running.await.expect("request");
         assert!(answer.starts_with("HTTP/1.1 423 "), "{answer}");
     }
-    // It hangs, with the file open and bytes in its socket.
+    // It hangs, with the file open and unread bytes in its socket.
     let _hanging = begin(one, offset).await;
     process::send(fleet.dataplanes[0].pid(), Signal::SIGSTOP);
     offset = settles(two, path, &film, OTHER_PLANE).await;
     process::send(fleet.dataplanes[0].pid(), Signal::SIGCONT);
-    // It writes what it still has, into a file that is no longer the upload's, and learns that it may not.
+    // When it resumes, it writes its remaining bytes into a file that the upload no longer uses, and then learns
+    // that it has lost the lease.
     let client = Client::new(&fleet.dataplanes[0].address, None);
     eventually("the data plane answers again", DEADLINE, async || {
         client.try_get("/health").await.is_ok().then_some(())

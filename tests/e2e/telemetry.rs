@@ -1,4 +1,4 @@
-//! What operators see: traces over OTLP, metrics, dashboards and alerts.
+//! Telemetry for operators: traces over OTLP, metrics, dashboards and alerts.
 
 use std::{
     collections::BTreeSet,
@@ -22,16 +22,16 @@ use crate::harness::{
 };
 
 const JOB_DEADLINE: Duration = Duration::from_secs(120);
-/// From a span's end to its arrival.
+/// From a span's end to its arrival at the collector.
 const SPAN_DEADLINE: Duration = Duration::from_secs(15);
 
-/// The control plane's span of a call, below the data plane's span of the same call.
+/// Waits for the data plane's span of a call below `parent` and returns the control plane's span below it.
 async fn called(collector: &Collector, method: &str, parent: &Span) -> Span {
     let call = child(collector, "streaming-dataplane", method, parent).await;
     child(collector, "streaming-control", method, &call).await
 }
 
-/// The span of that name, of that service, whose parent is `parent`.
+/// Waits for the span `name` of `service` whose parent is `parent`.
 async fn child(collector: &Collector, service: &str, name: &str, parent: &Span) -> Span {
     let what = format!("{service} sends {name} as a child of {}", parent.name);
     let looked = eventually(&what, SPAN_DEADLINE, async || {
@@ -56,7 +56,7 @@ async fn one_trace_leads_from_the_request_to_ffmpeg_and_back() {
     let reply = client.upload(&film, &fields).await.expect(201).json();
     let video = reply["videoId"].as_str().expect("videoId").to_owned();
 
-    // The player, the service or the proxy that sent the request has begun the trace.
+    // The client that sent the request (a player, a service or a proxy) has started the trace.
     let (trace, caller) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
     let traceparent = format!("00-{trace}-{caller}-01");
     let headers = [("content-type", "application/json"), ("traceparent", traceparent.as_str())];
@@ -90,7 +90,7 @@ async fn one_trace_leads_from_the_request_to_ffmpeg_and_back() {
     child(&collector, worker, "task audio", &call).await;
     child(&collector, control, "collect", &call).await;
 
-    // Lines of the log say which trace they belong to.
+    // Log lines carry the ids of their trace and span.
     let log = stack.data().join("logs/control.log");
     eventually("control's log names the trace", SPAN_DEADLINE, async || {
         let text = fs::read_to_string(&log).expect("read log");
@@ -100,7 +100,7 @@ async fn one_trace_leads_from_the_request_to_ffmpeg_and_back() {
     })
     .await;
 
-    // The upload is a trace of its own, down to ffprobe.
+    // The upload has a trace of its own, down to ffprobe.
     let upload = eventually("the upload's span", SPAN_DEADLINE, async || {
         collector.spans().into_iter().find(|span| span.name == "POST /api/videos/upload")
     });
@@ -129,7 +129,7 @@ async fn a_stop_sends_what_waits_and_a_dead_collector_costs_nothing() {
     let mut stack = Stack::start_with(&[
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
-        // Nothing would leave by itself before the test is over.
+        // Without a stop, no span would be exported before the test ends.
         ("OTEL_BSP_SCHEDULE_DELAY", "600000"),
     ])
     .await;
@@ -141,7 +141,7 @@ async fn a_stop_sends_what_waits_and_a_dead_collector_costs_nothing() {
     let planes = ["streaming-control", "streaming-dataplane", "streaming-worker"];
     assert_eq!(services, planes.map(str::to_owned).into());
 
-    // Nothing listens on the discard port.
+    // Port 9 (discard) has no listener.
     stack.set("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9");
     stack.set("OTEL_BSP_SCHEDULE_DELAY", "200");
     stack.up().await;
@@ -164,19 +164,19 @@ fn file(path: &str) -> String {
     fs::read_to_string(program::repository().join(path)).expect("read file of the repository")
 }
 
-/// Words that begin as our metrics do.
+/// All words with the prefix of this service's metrics.
 fn metrics_in(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words.filter(|word| word.starts_with("streaming_")).map(str::to_owned).collect()
 }
 
-/// What a page of metrics has samples of.
+/// Names of the metrics that have samples in a page of metrics.
 fn samples(page: &str) -> BTreeSet<String> {
     let lines = page.lines().filter(|line| !line.starts_with('#'));
     lines.filter_map(|line| Some(line.split(['{', ' ']).next()?.to_owned())).collect()
 }
 
-/// A worker that `up` knows nothing of, with metrics of its own.
+/// Starts a worker outside of `up`, with a metrics address of its own.
 fn worker(stack: &Stack, metrics: &str) -> Child {
     stack
         .command("streaming-worker")
@@ -205,7 +205,7 @@ async fn dashboard_alerts_and_docs_name_what_the_service_exposes() {
     stack.wait_ready().await;
     stack.client().publish(&Numbered::seconds(2).file(), JOB_DEADLINE).await;
 
-    // With an address of their own they are gone from the public one.
+    // With an address of their own, metrics are not served at the public one.
     stack.anonymous().get("/metrics").await.expect(404);
     let (planes, workers) = (Client::new(&moved, None), Client::new(&of_worker, None));
     let wanted = metrics_in(&(file(DASHBOARD) + &file(ALERTS)));

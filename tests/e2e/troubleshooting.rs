@@ -1,5 +1,5 @@
-//! docs/troubleshooting.md keeps its word: each of its troubles is brought about, and `/health`, the answers
-//! and the logs say what the page says that they say.
+//! Checks docs/troubleshooting.md: each problem that it describes is caused for real, and `/health`, the replies
+//! and the logs must show what the page says.
 
 use std::{
     fs,
@@ -16,13 +16,13 @@ const JOB_DEADLINE: Duration = Duration::from_secs(120);
 const DEADLINE: Duration = Duration::from_secs(30);
 const UNKNOWN: &str = "00000000-0000-7000-8000-000000000000";
 
-/// The page must have this text.
+/// Asserts that the page contains `text`.
 fn page_says(text: &str) {
     let page = fs::read_to_string(program::repository().join("docs/troubleshooting.md"));
     assert!(page.expect("read page").contains(text), "docs/troubleshooting.md does not say {text}");
 }
 
-/// A line of that log whose message the page names; it holds all of `fields`.
+/// Waits for a line in the plane's log with this message, which the page must name, and with all of `fields`.
 async fn logged(stack: &Stack, plane: &str, message: &str, fields: &[&str]) -> Value {
     page_says(message);
     let path = stack.data().join(format!("logs/{plane}.log"));
@@ -35,7 +35,7 @@ async fn logged(stack: &Stack, plane: &str, message: &str, fields: &[&str]) -> V
     .await
 }
 
-/// `/health` answers 503 and says this of a part, as the page does.
+/// Waits until `/health` answers 503 and reports `part` as down with `detail`; the page must name the part.
 async fn down(stack: &Stack, part: &str, detail: &str) {
     page_says(&format!("\"{part}\""));
     eventually(&format!("/health says that {part} is down"), DEADLINE, async || {
@@ -47,7 +47,7 @@ async fn down(stack: &Stack, part: &str, detail: &str) {
     .await;
 }
 
-/// A worker by hand with a token file that is not there, which tells of it and of what the token is for.
+/// Starts a worker whose token file is missing; its log names the file and that connecting to control needs it.
 fn lost_worker(stack: &Stack) -> Child {
     let log = fs::File::create(stack.data().join("logs/lost.log")).expect("create log");
     stack
@@ -136,7 +136,7 @@ async fn no_playback(stack: &Stack, video: &str, job: &str) {
     anonymous.get(&format!("{}?token={token}", playlist(video))).await.expect(403);
     client.send(patch, &path, &headers, change("public")).await.expect("send").expect(200);
 
-    // Somebody has tidied up the store.
+    // An operator has deleted objects from the store by mistake.
     for key in stack.objects().iter().filter(|key| key.contains(job) && key.contains("360p")) {
         fs::remove_file(stack.store().join(key)).expect("remove object");
     }
@@ -150,7 +150,7 @@ async fn no_playback(stack: &Stack, video: &str, job: &str) {
     assert!(counted.is_some_and(|line| !line.ends_with(" 0")), "{counted:?}");
 }
 
-/// The database and Redis, gone while `up` looks away.
+/// Kills the database and Redis while `up` is stopped and cannot restart them.
 async fn no_database(stack: &Stack, video: &str) {
     process::send(stack.up_pid(), Signal::SIGSTOP);
     for program in ["postgres", "redis-server"] {
@@ -173,7 +173,7 @@ async fn no_database(stack: &Stack, video: &str) {
     .await;
 }
 
-/// Every line of the planes is JSON, and no field hides another of the same name.
+/// Every log line of the planes is JSON without duplicate fields.
 fn assert_structured(stack: &Stack) {
     for plane in ["control", "dataplane", "worker-1", "lost"] {
         let path = stack.data().join(format!("logs/{plane}.log"));

@@ -1,4 +1,4 @@
-//! Workers die and links break; jobs still complete, with every chunk committed once.
+//! Jobs complete although workers die and connections break, with every chunk committed once.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,12 +24,12 @@ use crate::{
 };
 
 const JOB_DEADLINE: Duration = Duration::from_secs(240);
-/// From a job's end to the end of what it did not use.
+/// From a job's end until the objects that it did not use are deleted.
 const SWEEP_DEADLINE: Duration = Duration::from_secs(60);
-/// From a worker's start to its connection: twice what it allows its self-test, and a margin.
+/// From a worker's start to its connection: twice the time limit of its self-test, and a margin.
 const START_DEADLINE: Duration = Duration::from_secs(2 * 20 + 20);
 
-/// Every chunk of every rendition has exactly one object, and every frame is there once.
+/// Asserts that every chunk of every rendition has exactly one object, and that every frame appears once.
 pub(crate) async fn assert_whole(stack: &Stack, video: &str, job: &str, film: &Numbered) {
     let captured =
         Capture::hls(&stack.anonymous(), &format!("/api/stream/{video}/hls/playlist.m3u8")).await;
@@ -39,7 +39,8 @@ pub(crate) async fn assert_whole(stack: &Stack, video: &str, job: &str, film: &N
         let expected: Vec<Option<u16>> = (0..film.frames()).map(|n| Some(n as u16)).collect();
         assert!(found == expected, "{}: frames are missing, double or out of order", track.name);
     }
-    // Losers' objects go when the job is complete; the sweep may end a moment later.
+    // Objects of attempts that were not committed are deleted after the job completes; the sweep may take a
+    // moment.
     let start = Instant::now();
     while let Some(doubles) = doubles(stack, video, job) {
         assert!(start.elapsed() < SWEEP_DEADLINE, "chunks with more than one object: {doubles:?}");
@@ -47,7 +48,7 @@ pub(crate) async fn assert_whole(stack: &Stack, video: &str, job: &str, film: &N
     }
 }
 
-/// The objects of chunks that have several.
+/// The objects of chunks that have more than one; None when no chunk has.
 fn doubles(stack: &Stack, video: &str, job: &str) -> Option<Vec<String>> {
     let prefix = format!("videos/{video}/{job}/");
     let mut chunks: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -70,12 +71,12 @@ fn attempts(job: &Value) -> u64 {
     job["tasks"].as_array().expect("tasks").iter().filter_map(|task| task["attempt"].as_u64()).sum()
 }
 
-/// A stack with slow encodes and a long film under way, caught while a later chunk is being encoded.
+/// A stack with slow encodes and a running job; returns once a chunk is done and another is being encoded.
 pub(crate) async fn busy(film: &Numbered, slots: &str) -> (Stack, Ffmpeg, String, String) {
     busy_with(film, &[("STREAMING_WORKER_SLOTS", slots)]).await
 }
 
-/// The same with these variables set.
+/// As [`busy`], with these variables set.
 pub(crate) async fn busy_with(
     film: &Numbered,
     env: &[(&str, &str)],
@@ -115,7 +116,7 @@ async fn killed_worker_costs_at_most_the_chunks_in_flight() {
     let done = stack.client().wait_job(&job, "completed", JOB_DEADLINE).await;
     let total = done["tasks"].as_array().expect("tasks").len() as u64;
     let wasted = attempts(&done) - total;
-    // A lease taken between our look and the kill counts too: never more than there are slots.
+    // A lease granted between reading the job and the kill counts, too: at most one per slot.
     assert!(
         wasted >= 1 && wasted <= leased.max(2) as u64,
         "{wasted} wasted, {leased} in flight: {done:#}"
@@ -123,7 +124,7 @@ async fn killed_worker_costs_at_most_the_chunks_in_flight() {
     assert_whole(&stack, &video, &job, &film).await;
 }
 
-/// A worker started by hand; killed when dropped.
+/// A worker started outside of `up`; killed on drop.
 struct Worker(Child);
 
 impl Worker {
@@ -163,7 +164,7 @@ async fn two_workers_share_one_film() {
     stack.set("STREAMING_FFMPEG", script.path());
     stack.up().await;
     let _second = Worker::start(&stack, &stack.grpc, "second").await;
-    // Until it is connected, the first one encodes alone.
+    // Until the second worker is connected, the first one would encode alone.
     eventually("both workers are connected", START_DEADLINE, async || {
         let listed = stack.rpc().workers().list_workers(ListWorkersRequest {}).await;
         let workers = listed.expect("list workers").into_inner().workers;
@@ -178,7 +179,7 @@ async fn two_workers_share_one_film() {
     assert_whole(&stack, &video, &job, &film).await;
 }
 
-/// A worker whose link holds back every byte loses its leases; what it commits later is refused.
+/// A worker whose connection passes no bytes loses its leases; its later commits are rejected.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn worker_behind_a_silent_link_is_replaced() {
     let film = Numbered::seconds(64);
@@ -219,7 +220,8 @@ async fn worker_behind_a_silent_link_is_replaced() {
     assert_whole(&stack, &video, &job, &film).await;
 }
 
-/// A worker that was stopped past its lease wakes up and commits: refused, the other's result stays.
+/// A worker that was stopped until its lease had expired resumes and commits: control rejects the commit, and the
+/// other worker's result stays.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn worker_that_slept_past_its_lease_cannot_commit() {
     let film = Numbered::seconds(44);

@@ -1,10 +1,10 @@
-//! What is particular to each codec: its RFC 6381 string, and what a decoder may begin with.
+//! Rules that depend on the codec: its RFC 6381 string, and the samples at which a decoder may start.
 
 use anyhow::{Context, bail};
 
 use super::boxes::Reader;
 
-/// ISO/IEC 14496-15, annex E, in lower case.
+/// The codec string of ISO/IEC 14496-15, annex E, in lower case.
 pub(super) fn hevc_codec(hvcc: &[u8]) -> String {
     let compatible = u32::from_be_bytes([hvcc[2], hvcc[3], hvcc[4], hvcc[5]]);
     let tier = if hvcc[1] & 0x20 == 0 { 'l' } else { 'h' };
@@ -18,7 +18,7 @@ pub(super) fn hevc_codec(hvcc: &[u8]) -> String {
     codec
 }
 
-/// The object types of an esds box: `mp4a.40.2`.
+/// The codec string from the object types of an esds box, such as `mp4a.40.2`.
 pub(super) fn audio_codec(esds: &[u8]) -> anyhow::Result<String> {
     let mut reader = Reader::new(esds);
     reader.take(4)?;
@@ -40,10 +40,10 @@ pub(super) fn audio_codec(esds: &[u8]) -> anyhow::Result<String> {
     Ok(format!("mp4a.{object:02x}.{specific}"))
 }
 
-/// Whether a decoder may begin with a sample: an IDR picture, or AV1's sequence header and key frame.
+/// Whether a decoder may start at a sample: an IDR picture, or AV1's sequence header and key frame.
 pub(super) fn is_clean_start(codec: &str, sample: &[u8]) -> bool {
     if codec.starts_with("av01") {
-        // The sequence header's size is one byte; after it comes a shown key frame with its size.
+        // The sequence header's size takes one byte; a shown key frame with its size follows the header.
         let after = sample.get(1).map_or(0, |size| 2 + usize::from(*size));
         let frame = sample.get(after..).unwrap_or_default();
         let sizes = frame.iter().skip(1).take_while(|byte| **byte & 0x80 != 0).count();
@@ -67,7 +67,7 @@ pub(super) fn is_clean_start(codec: &str, sample: &[u8]) -> bool {
     false
 }
 
-/// Whether samples of H.264 or HEVC hold captions: user data that is registered by ITU-T T.35 (SEI payload
+/// Whether samples of H.264 or HEVC hold closed captions: user data registered by ITU-T T.35 (SEI payload
 /// type 4).
 pub(super) fn holds_captions(codec: &str, samples: &[u8]) -> bool {
     if codec.starts_with("av01") {

@@ -8,45 +8,45 @@ use super::{
     codec::{audio_codec, hevc_codec, holds_captions, is_clean_start},
 };
 
-/// What an init segment says.
+/// The contents of an init segment.
 #[derive(Clone, Debug)]
 pub(crate) struct Init {
     pub(crate) brands: Vec<String>,
     pub(crate) timescale: u32,
-    /// RFC 6381.
+    /// The codec string of RFC 6381.
     pub(crate) codec: String,
     pub(crate) video: bool,
-    /// 0 for sound.
+    /// 0 for audio.
     pub(crate) width: u32,
     pub(crate) height: u32,
     /// 0 for video.
     pub(crate) rate: u32,
     pub(crate) channels: u32,
-    /// Boxes that rule C4 does not want: meta, udta.
+    /// Boxes that rule C4 forbids: meta, udta.
     pub(crate) unwanted: Vec<String>,
-    /// Ticks that the edit list takes off every composition time.
+    /// Ticks that the edit list subtracts from every composition time.
     pub(crate) delay: i64,
-    /// Bytes of a NAL unit's length field.
+    /// Size of a NAL unit's length field in bytes.
     pub(crate) length_bytes: usize,
 }
 
-/// A moof with its mdat.
+/// A moof box with its mdat box.
 #[derive(Clone, Debug)]
 pub(crate) struct Fragment {
-    /// From the segment's start.
+    /// Offset from the segment's start.
     pub(crate) start: usize,
     pub(crate) bytes: usize,
     pub(crate) sequence: u32,
-    /// tfdt.
+    /// Base media decode time, from tfdt.
     pub(crate) time: u64,
     pub(crate) samples: Vec<Sample>,
-    /// From the segment's start to the end of the first sample.
+    /// Offset of the first sample's end from the segment's start.
     pub(crate) first_sample_end: usize,
     /// The first sample's bytes.
     pub(crate) first: Vec<u8>,
     /// The bytes of all samples.
     pub(crate) content: Vec<u8>,
-    /// Bytes of the mdat that no sample uses.
+    /// Number of mdat bytes that belong to no sample.
     pub(crate) slack: usize,
 }
 
@@ -66,7 +66,7 @@ impl Fragment {
         self.samples.iter().map(|sample| u64::from(sample.duration)).sum()
     }
 
-    /// Presentation times in decode order; `delay` is what the edit list takes off.
+    /// Presentation times in decode order; the edit list subtracts `delay`.
     pub(crate) fn times(&self, delay: i64) -> Vec<i64> {
         let mut decode = self.time as i64 - delay;
         let mut times = Vec::with_capacity(self.samples.len());
@@ -115,7 +115,7 @@ pub(crate) fn init(data: &[u8]) -> anyhow::Result<Init> {
     Ok(init)
 }
 
-/// The one edit list that CMAF allows: a shift of the whole track, without an end.
+/// Reads the only edit list that CMAF allows: a shift of the whole track, without an end.
 fn delay(trak: &[Atom]) -> anyhow::Result<i64> {
     let Ok(edts) = boxes::one(trak, b"edts") else { return Ok(0) };
     let mut elst = Reader::new(boxes::one(&edts.children(0)?, b"elst")?.body);
@@ -176,7 +176,7 @@ fn entry(entry: &Atom, init: &mut Init) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads a media segment: pairs of moof and mdat, and nothing else but styp, sidx, emsg, prft before one.
+/// Reads a media segment: pairs of moof and mdat, with only styp, sidx, emsg and prft allowed before a pair.
 pub(crate) fn fragments(data: &[u8]) -> anyhow::Result<Vec<Fragment>> {
     let mut found = Vec::new();
     let mut moof: Option<Atom> = None;
@@ -223,7 +223,7 @@ fn fragment(data: &[u8], moof: &Atom, mdat: &Atom) -> anyhow::Result<Fragment> {
     })
 }
 
-/// Duration, size and flags that samples take when the trun names none.
+/// Default duration, size and flags of samples for which the trun gives no values.
 fn defaults(tfhd: &[u8]) -> anyhow::Result<[Option<u32>; 3]> {
     let mut reader = Reader::new(tfhd);
     let (_, flags) = reader.version_flags()?;
@@ -262,7 +262,7 @@ fn run(trun: &[u8], defaults: &[Option<u32>; 3]) -> anyhow::Result<(Vec<Sample>,
     Ok((samples, offset))
 }
 
-/// Checks every rendition for itself and the video ones against each other.
+/// Checks every rendition on its own, and the video renditions against each other.
 pub(crate) fn check(tracks: &[Parsed], findings: &mut Findings) {
     for track in tracks {
         header(track, findings);

@@ -6,7 +6,7 @@ use crate::harness::{
     m3u8::{self, Attributes, Media, Multivariant, unquoted},
 };
 
-/// Checks everything that HLS rules say of a captured video.
+/// Checks a captured video against all HLS rules.
 pub(crate) fn check(capture: &Capture, phase: Phase) -> Findings {
     let mut findings = Findings::default();
     let tracks = parse(&capture.hls_tracks(), &mut findings);
@@ -69,7 +69,7 @@ fn general(playlist: &Multivariant, phase: Phase, findings: &mut Findings) {
     findings.require("H6", different, "multivariant: variants of one bit rate");
 }
 
-/// Rule G1: zero itself would be ignored by Shaka.
+/// Rule G1: the offset must be above zero, because Shaka ignores zero.
 pub(super) fn starts_at_zero(start: Option<&Attributes>) -> bool {
     let offset = start.and_then(|a| a.get("TIME-OFFSET")).and_then(|v| v.parse::<f64>().ok());
     offset.is_some_and(|offset| offset > 0.0 && offset < 0.01)
@@ -123,7 +123,7 @@ fn variant(
         number(attributes, "BANDWIDTH").is_some(),
         format!("{path}: no BANDWIDTH"),
     );
-    // RFC 8216, 4.3.4.2: once NONE, all are NONE.
+    // RFC 8216, 4.3.4.2: if one variant says NONE, all must.
     let captions = attributes.get("CLOSED-CAPTIONS").map(String::as_str);
     findings.require(
         "H22",
@@ -171,7 +171,7 @@ fn bandwidth(
         tracks.iter().filter(|track| group.is_some() && member(&track.name)).collect();
     let Some(video) = track(tracks, path) else { return };
     let sum = |rate: &dyn Fn(&Parsed) -> f64| {
-        // A variant of sound only is one of its own group.
+        // An audio-only variant is itself a member of its group.
         let picture = if video.init.video { rate(video) } else { 0.0 };
         picture + sounds.iter().map(|sound| rate(sound)).fold(0.0, f64::max)
     };
@@ -203,7 +203,8 @@ fn single_peak(track: &Parsed) -> f64 {
     rates.fold(0.0, f64::max)
 }
 
-/// RFC 8216bis: the largest bit rate of any run of segments of 0.5 to 1.5 target durations.
+/// Peak segment bit rate of RFC 8216bis: the largest bit rate of any run of segments that lasts 0.5 to 1.5
+/// target durations.
 fn peak(track: &Parsed, target: f64) -> f64 {
     let mut peak = 0.0_f64;
     for first in 0..track.segments.len() {

@@ -1,6 +1,5 @@
-//! What every end-to-end test stands on: a stack of real processes, generated clips, a client, a
-//! manifest reader, a browser and a fault proxy. It links none of the planes: it sees the service as
-//! people and players see it.
+//! Harness of the end-to-end tests: a stack of real processes, generated clips, a client, a manifest reader, a
+//! browser and a fault proxy. It links none of the planes: tests use the service as users and players do.
 
 pub(crate) mod backing;
 pub(crate) mod browser;
@@ -24,14 +23,14 @@ pub(crate) mod stack;
 
 use std::time::{Duration, Instant};
 
-/// Between two looks at something that has yet to happen.
+/// Pause between two polls of a condition.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// From the end of a job as control reports it until the data planes serve its result and control has
-/// counted it. Control reads the row again, writes the index object and only then sends the change; a change
+/// From the moment at which control reports the end of a job until the data planes serve its result and control
+/// has counted it. Control reads the row again, writes the index object and only then sends the change; a change
 /// that it failed to send is found in the rows within a second.
 pub(crate) const CHANGE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Looks until `look` finds something, and panics naming `what` after `deadline`.
+/// Polls `look` until it returns a value; panics with `what` after `deadline`.
 pub(crate) async fn eventually<T, F>(what: &str, deadline: Duration, mut look: F) -> T
 where
     F: AsyncFnMut() -> Option<T>,
