@@ -1,23 +1,23 @@
--- Verdicts of probes: findings about the bytes, faults of hosts, and how long refused sources are kept.
+-- Results of probes (invalid bytes, host failures), and how long rejected sources are kept.
 
 ALTER TABLE tasks
-    -- Names of workers that made a finding about the source's bytes; a second one's agreement makes it final.
+    -- Names of workers that reported the source's bytes as invalid; a second worker's agreement makes it final.
     ADD COLUMN findings TEXT[] NOT NULL DEFAULT '{}',
-    -- Names of healthy workers on which a probe ended without a finding.
+    -- Names of healthy workers on which a probe ended without a result about the bytes.
     ADD COLUMN faulted_on TEXT[] NOT NULL DEFAULT '{}';
 
 ALTER TABLE workers
-    -- False while the worker fails to probe its own sample: it gets no probes.
+    -- False while the worker fails to probe its built-in sample; it then gets no probes.
     ADD COLUMN can_probe BOOLEAN NOT NULL DEFAULT true,
-    -- Why not.
+    -- Why the worker cannot probe; empty when it can.
     ADD COLUMN probe_trouble TEXT NOT NULL DEFAULT '';
 
 ALTER TABLE videos
-    -- Since when the video's refused source is kept; NULL when its source was not refused or is not kept.
+    -- When the video's source was rejected; NULL when it was not rejected or is not kept.
     ADD COLUMN refused_at TIMESTAMPTZ;
 
--- A tenant's kept refused sources, oldest first, and the sweep of those that have been kept long enough.
+-- For a tenant's kept rejected sources, oldest first, and for the sweep of those whose time is over.
 CREATE INDEX videos_refused ON videos (tenant, refused_at) WHERE refused_at IS NOT NULL;
 CREATE INDEX videos_refused_by_age ON videos (refused_at) WHERE refused_at IS NOT NULL;
--- Probes that are waiting for another try, by age.
+-- For probes that wait for another attempt, by age.
 CREATE INDEX tasks_probes ON tasks (created_at) WHERE kind = 'probe' AND state = 'ready';

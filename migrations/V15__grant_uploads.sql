@@ -1,14 +1,14 @@
--- A lease is the right to write one upload: whom it was granted to is remembered with it, so that a transfer
--- that began with a good token finishes, and another request may claim it.
+-- Stores whom an upload lease was granted to, so that a transfer that began with a valid token can finish, and another
+-- request can claim the lease.
 
 ALTER TABLE uploads
-    -- The writer that must release its lease because another request waits for it. It counts only while it is
-    -- equal to `writer`.
+    -- The writer that must release its lease because another request waits for it. Valid only while it equals
+    -- `writer`.
     ADD COLUMN claimed_writer    UUID,
-    -- The writer that the lease was granted to last; kept after the lease has ended, so that a repeated call
-    -- after a lost reply is known.
+    -- The writer that the lease was last granted to; kept after the lease has ended, so that a call that is repeated
+    -- after a lost reply is recognized.
     ADD COLUMN granted_writer    UUID,
-    -- Whose bearer token the lease was granted to.
+    -- Subject and role of the bearer token that the lease was granted to.
     ADD COLUMN granted_subject   TEXT,
     ADD COLUMN granted_role      TEXT,
     -- Revocation ids of that token: revoking one of them ends the lease.
