@@ -5,8 +5,10 @@
 #   docker build --target worker    -t streaming-worker:0.1.0 .
 #   docker build --target service   -t streaming-service:0.1.0 .   (the command line: keys, tokens, admin work)
 #
-# FFmpeg is only in the worker's. None runs as root, none writes outside of the volumes that it is given.
-# The version of rust-toolchain.toml, twice; the variable keeps rustup from adding that file's components.
+# Only the worker's image contains FFmpeg. No image runs as root or writes outside of its volumes.
+#
+# The next two lines repeat the version of rust-toolchain.toml; the variable keeps rustup from installing the
+# components that the file names.
 FROM rust:1.95.0-bookworm AS build
 ENV RUSTUP_TOOLCHAIN=1.95.0
 WORKDIR /src
@@ -24,7 +26,7 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/* \
  && groupadd --system --gid 10001 streaming \
  && useradd --system --uid 10001 --gid 10001 --home-dir /nonexistent streaming \
- # Volumes that are mounted here take over these folders' owner.
+ # Volumes mounted here get the owner of these folders.
  && install -d -o streaming -g streaming -m 0700 /keys /store /scratch /tokens/dataplane /tokens/worker
 ENV LOG_FORMAT=json
 USER 10001:10001
