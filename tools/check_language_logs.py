@@ -1,9 +1,9 @@
-"""Judges the wording of log messages, for tools/check-language."""
+"""Checks the wording of log messages for tools/check-language."""
 
 import re
 
 SEVERE = {"warn", "error"}
-# Base forms: as the first word of a clause they are a command, unless a statement follows ("store unavailable", "purge sent").
+# Base forms: as the first word of a clause, each makes it a command, unless a statement follows ("purge sent").
 VERBS = set(
     """abandon abort accept acquire add admit allow announce answer append apply ask assemble attach authenticate authorize
     become begin bind block bring build bury call cancel carry choose claim clean clear close collect commit compare complete compute
@@ -50,7 +50,7 @@ def is_imperative(clause):
 
 
 def log_fault(level, message):
-    """Why a log message breaks the rule, or None."""
+    """Returns why a log message breaks the rule, or None."""
     if any(is_imperative(clause) for clause in re.split("[,;:] ", message)):
         return "bare imperative"
     if level in SEVERE and not PROBLEM.search(message):

@@ -1,6 +1,6 @@
-"""Reads the texts out of source files: comments, string literals and, for Rust, the tokens around them.
+"""Extracts texts from source files: comments, string literals and, for Rust, the tokens around them.
 
-A text keeps the line breaks of its file, so that a position within it gives its line. Nothing here knows a rule.
+A text keeps the line breaks of its file, so that a position in it determines the line. The rules are in check-language.
 """
 
 import bisect
@@ -18,12 +18,12 @@ class Text(NamedTuple):
     body: str
 
     def line_of(self, position):
-        """The line in the file of a position in the body."""
+        """Returns the file's line for a position in the body."""
         return self.line + self.body.count("\n", 0, position)
 
 
 class Token(NamedTuple):
-    """A Rust token that is neither white space nor a comment."""
+    """A Rust token other than white space and comments."""
 
     kind: str  # "ident", "string", "bytes" or "punct"
     line: int
@@ -48,13 +48,13 @@ RUST = re.compile(
 
 
 def lines_of(source):
-    """A function from a position in `source` to its line, counted from 1."""
+    """Returns a function that maps a position in `source` to its line, counted from 1."""
     starts = [match.end() for match in re.finditer("\n", source)]
     return lambda position: bisect.bisect_right(starts, position) + 1
 
 
 def block_end(source, start):
-    """Where the block comment at `start` ends; Rust's nest."""
+    """Returns the end of the block comment at `start`; Rust's block comments nest."""
     depth = 0
     for match in re.compile(r"/\*|\*/").finditer(source, start):
         depth += 1 if match.group() == "/*" else -1
@@ -64,7 +64,7 @@ def block_end(source, start):
 
 
 def rust(source):
-    """Texts and tokens of a Rust file."""
+    """Returns the texts and tokens of a Rust file."""
     comments, messages, tokens = [], [], []
     line, position = lines_of(source), 0
     while position < len(source):
@@ -90,7 +90,7 @@ def rust(source):
 
 
 def joined(comments):
-    """Comments on adjacent lines are one text, so that a phrase may go on in the next line."""
+    """Joins comments on adjacent lines, so that a phrase may continue on the next line."""
     texts = []
     for line, body in comments:
         last = texts[-1] if texts else None
@@ -102,7 +102,7 @@ def joined(comments):
 
 
 def c_like(source):
-    """Comments and strings of C, JavaScript and protobuf."""
+    """Returns comments and strings of C, JavaScript and protobuf."""
     pattern = re.compile(
         r"""(?P<comment>//[^\n]*)|(?P<block>/\*.*?\*/)|"(?P<double>(?:[^"\\\n]|\\.)*)"|'(?P<single>(?:[^'\\\n]|\\.)*)'"""
         r"""|`(?P<template>(?:[^`\\]|\\.)*)`""",
@@ -119,7 +119,7 @@ def c_like(source):
 
 
 def dashed(source):
-    """Comments and strings of SQL and Lua."""
+    """Returns comments and strings of SQL and Lua."""
     pattern = re.compile(r"""--(?P<comment>[^\n]*)|'(?P<single>(?:[^']|'')*)'|"(?P<double>[^"\n]*)\"""")
     comments, messages, line = [], [], lines_of(source)
     for match in pattern.finditer(source):
@@ -131,7 +131,7 @@ def dashed(source):
 
 
 def python(source):
-    """Comments and strings of Python."""
+    """Returns comments and strings of Python."""
     comments, messages = [], []
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
@@ -141,12 +141,12 @@ def python(source):
     return joined(comments) + messages
 
 
-# From Python 3.12 on, the parts of an f-string are tokens of their own.
+# Since Python 3.12, the parts of an f-string are separate tokens.
 STRINGS = {tokenize.STRING} | {getattr(tokenize, name) for name in ("FSTRING_MIDDLE",) if hasattr(tokenize, name)}
 
 
 def shell(source):
-    """Comments and strings of a shell script."""
+    """Returns comments and strings of a shell script."""
     pattern = re.compile(
         r"""(?:^|(?<=[\s;(]))\#(?P<comment>[^\n]*)|\\.|'(?P<single>[^']*)'|"(?P<double>(?:[^"\\]|\\.)*)\"""",
         re.DOTALL | re.MULTILINE,
@@ -161,7 +161,7 @@ def shell(source):
 
 
 def hashed(source):
-    """Comments of YAML, TOML, Make and the like; what stands before them is data."""
+    """Returns comments of YAML, TOML, Make and the like; the text before them is data."""
     comments, data = [], []
     for number, text in enumerate(source.split("\n"), start=1):
         match = re.match(r"""((?:[^#"']|(?<!\w)"(?:[^"\\]|\\.)*"|(?<!\w)'[^']*'|["']|(?<=\S)\#)*)(?:\#(.*))?$""", text)
@@ -174,10 +174,10 @@ def hashed(source):
 
 
 def lines(source):
-    """Every line for itself: JSON."""
+    """Returns every line as a text of its own: JSON."""
     return [Text("data", number, text) for number, text in enumerate(source.split("\n"), start=1) if text.strip()]
 
 
 def page(source):
-    """A page of documentation."""
+    """Returns a page of documentation as one text."""
     return [Text("page", 1, source)]
