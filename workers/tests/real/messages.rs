@@ -96,11 +96,10 @@ fn sources() -> Vec<(&'static str, &'static str, Clip)> {
     ]
 }
 
-/// ffprobe's names of the side data in the first pictures.
+/// ffprobe's names of the side data of the streams and in the first pictures.
 fn carried(clip: &Clip) -> String {
     let output = std::process::Command::new("ffprobe")
-        .args(["-v", "error", "-read_intervals", "%+#3", "-show_frames"])
-        .args(["-show_entries", "frame_side_data=side_data_type"])
+        .args(["-v", "error", "-read_intervals", "%+#3", "-show_streams", "-show_frames"])
         .arg(clip.path())
         .output()
         .unwrap();
