@@ -34,7 +34,7 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 /// The result of an attempt to take the lease.
 pub(crate) enum Acquired {
     /// This request holds the lease.
-    Held(Lease, v1::Upload),
+    Held(Box<Lease>, v1::Upload),
     /// The upload has another offset.
     Elsewhere(v1::Upload),
     /// Another writer did not release the lease.
@@ -139,7 +139,7 @@ impl Lease {
             let upload = reply.upload.unwrap_or_default();
             if reply.held {
                 let lease = Self::begun(app.clone(), caller.clone(), &upload, writer);
-                return Ok(Acquired::Held(lease.resumable(), upload));
+                return Ok(Acquired::Held(Box::new(lease.resumable()), upload));
             }
             let settled = is_settled(&upload);
             if settled && (upload.offset != offset || is_whole(&upload)) {

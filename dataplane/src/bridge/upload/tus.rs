@@ -176,7 +176,7 @@ async fn patch(
     let offset = offset(&request.headers)?;
     let checksum = Checksum::read(&request.headers)?;
     let (lease, upload) = match Lease::acquire(app, caller, &id.to_string(), offset).await? {
-        Acquired::Held(lease, upload) => (lease, upload),
+        Acquired::Held(lease, upload) => (*lease, upload),
         // All bytes arrived but the reply was lost, and the client asks whether the upload is complete.
         Acquired::Elsewhere(upload) if upload.offset == offset && body.is_at_end().await => {
             return Ok(standing(StatusCode::NO_CONTENT, &upload));
