@@ -106,7 +106,7 @@ async fn a_good_upload_outlives_every_fault_of_the_only_host() {
         };
         let (reply, ()) = tokio::join!(upload, mended);
         let stored = reply.expect(201).json();
-        assert_eq!(stored["metadata"]["height"], 180, "{fault}: {stored:#}");
+        assert_eq!(stored["metadata"]["height"], 360, "{fault}: {stored:#}");
     }
 }
 
@@ -185,7 +185,7 @@ async fn a_broken_worker_beside_a_good_one_loses_no_upload() {
         let uploads = (0..4).map(|_| client.upload(&film, &[]));
         for reply in join_all(uploads).await {
             let stored = reply.expect(201).json();
-            assert_eq!(stored["metadata"]["height"], 180, "{act}: {stored:#}");
+            assert_eq!(stored["metadata"]["height"], 360, "{act}: {stored:#}");
         }
     }
 }

@@ -217,12 +217,13 @@ async fn an_upload_is_taken_over_from_another_data_plane_that_runs_hangs_or_is_d
         let stream = plane.begin_patch(path, offset, &rest, 0).await;
         let running = trickle(stream, rest);
         tus::durable(&fleet.base, path, offset + 1).await;
-        running
+        // In an array, because what the closure returns must not be a future itself.
+        [running]
     };
     // The data plane that holds the lease runs: control tells it to release the upload.
     let mut offset = 0;
     for (from, to) in [(one, two), (two, one), (one, two)] {
-        let running = begin(from, offset).await;
+        let [running] = begin(from, offset).await;
         offset = settles(to, path, &film, OTHER_PLANE).await;
         let answer = running.await.expect("request");
         assert!(answer.starts_with("HTTP/1.1 423 "), "{answer}");

@@ -211,7 +211,7 @@ async fn a_lease_that_is_lost_while_it_is_prepared_costs_no_place_and_no_attempt
     let task_id = row.get::<_, Uuid>("id").to_string();
     let older = v1::Lease { task_id: task_id.clone(), ..v1::Lease::default() };
     worker.beat(&older, 0.5).await;
-    assert_eq!(worker.lost().await, [task_id.clone()]);
+    assert_eq!(worker.lost().await, std::slice::from_ref(&task_id));
     tx.rollback().await.unwrap();
     let lease = worker.lease().await;
     assert_eq!((lease.task_id, lease.attempt), (task_id, 1));

@@ -112,7 +112,7 @@ mod tests {
     use super::{Lane, Places};
 
     fn want(slots: u32, express_slots: u32, received: Option<u64>) -> v1::Want {
-        v1::Want { slots, express_slots, leases_received: received, ..v1::Want::default() }
+        v1::Want { slots, express_slots, leases_received: received }
     }
 
     fn free(places: &Places) -> [u32; 2] {
