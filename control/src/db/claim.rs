@@ -85,6 +85,55 @@ pub(super) const SEEN_SECONDS_MAX: f64 = 15.0;
 /// nothing.
 const OTHERS_SECONDS_MAX: f64 = 60.0;
 
+/// The statement of [`claim`].
+const CLAIM: &str = "WITH picked AS MATERIALIZED (
+         SELECT t.id
+         FROM tasks t
+         WHERE t.state = 'ready'
+           AND t.run_after <= now()
+           AND t.kind = ANY ($1)
+           AND t.priority >= $7
+           AND (t.encoder = '' OR $8::text[] = '{}' OR t.encoder = ANY ($8))
+           AND ($9::text[] = '{}' OR NOT EXISTS (
+               SELECT 1 FROM videos v WHERE v.id = t.video_id AND v.store = ANY ($9)
+           ))
+           AND (
+               $2 <> ALL (t.failed_on)
+               OR t.run_after < now() - make_interval(secs => $10)
+               OR NOT EXISTS (
+                   SELECT 1
+                   FROM workers w
+                   WHERE w.connected
+                     AND NOT w.draining
+                     AND w.seen_at > now() - make_interval(secs => $3)
+                     AND w.name <> ALL (t.failed_on)
+                     AND (w.can_probe OR t.kind <> 'probe')
+                     AND (
+                         t.encoder = ''
+                         OR w.encoders = '{}'
+                         OR t.encoder = ANY (w.encoders)
+                     )
+               )
+           )
+         ORDER BY t.priority DESC, t.turn, t.created_at, t.id
+         LIMIT $4
+         FOR UPDATE SKIP LOCKED
+     )
+     UPDATE tasks t
+     SET state = 'leased',
+         token = nextval('lease_tokens'),
+         worker_id = $5,
+         worker = $2,
+         lease_expires = now() + make_interval(secs => $6),
+         attempt = t.attempt + 1,
+         started_at = COALESCE(t.started_at, now()),
+         fraction = 0,
+         speed = 0
+     FROM picked
+     WHERE t.id = picked.id
+     RETURNING t.id, t.job_id, t.video_id, t.kind, t.ordinal, t.rungs, t.token, t.attempt,
+               t.priority";
+
 /// Leases up to `share.limit` ready tasks for `lease_seconds`: by priority, then by the tenants' turns,
 /// then by age.
 ///
@@ -102,53 +151,7 @@ pub async fn claim(
     let kinds: Vec<&str> = claimer.kinds.iter().map(|kind| kind.text()).collect();
     let rows = db
         .query(
-            "WITH picked AS MATERIALIZED (
-                 SELECT t.id
-                 FROM tasks t
-                 WHERE t.state = 'ready'
-                   AND t.run_after <= now()
-                   AND t.kind = ANY ($1)
-                   AND t.priority >= $7
-                   AND (t.encoder = '' OR $8::text[] = '{}' OR t.encoder = ANY ($8))
-                   AND ($9::text[] = '{}' OR NOT EXISTS (
-                       SELECT 1 FROM videos v WHERE v.id = t.video_id AND v.store = ANY ($9)
-                   ))
-                   AND (
-                       $2 <> ALL (t.failed_on)
-                       OR t.run_after < now() - make_interval(secs => $10)
-                       OR NOT EXISTS (
-                           SELECT 1
-                           FROM workers w
-                           WHERE w.connected
-                             AND NOT w.draining
-                             AND w.seen_at > now() - make_interval(secs => $3)
-                             AND w.name <> ALL (t.failed_on)
-                             AND (w.can_probe OR t.kind <> 'probe')
-                             AND (
-                                 t.encoder = ''
-                                 OR w.encoders = '{}'
-                                 OR t.encoder = ANY (w.encoders)
-                             )
-                       )
-                   )
-                 ORDER BY t.priority DESC, t.turn, t.created_at, t.id
-                 LIMIT $4
-                 FOR UPDATE SKIP LOCKED
-             )
-             UPDATE tasks t
-             SET state = 'leased',
-                 token = nextval('lease_tokens'),
-                 worker_id = $5,
-                 worker = $2,
-                 lease_expires = now() + make_interval(secs => $6),
-                 attempt = t.attempt + 1,
-                 started_at = COALESCE(t.started_at, now()),
-                 fraction = 0,
-                 speed = 0
-             FROM picked
-             WHERE t.id = picked.id
-             RETURNING t.id, t.job_id, t.video_id, t.kind, t.ordinal, t.rungs, t.token, t.attempt,
-                       t.priority",
+            CLAIM,
             &[
                 &kinds,
                 &claimer.name,

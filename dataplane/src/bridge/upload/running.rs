@@ -126,12 +126,13 @@ mod tests {
         let entry = transfers.enter("one", "a", mine.clone());
         let _other = transfers.enter("two", "b", other.clone());
         let stopping = mine.clone();
-        let writing = tokio::spawn(async move {
+        let mut writing = tokio::task::JoinSet::new();
+        writing.spawn(async move {
             stopping.stopped().await;
             drop(entry);
         });
         transfers.settle("one").await;
-        writing.await.unwrap();
+        writing.join_next().await.unwrap().unwrap();
         assert!(mine.token.is_cancelled() && !other.token.is_cancelled());
         assert_eq!(transfers.those(|_| true).len(), 1);
         transfers.claimed("a");
