@@ -10,7 +10,9 @@ ALTER TABLE workers
     -- False while the worker fails to probe its built-in sample; it then gets no probes.
     ADD COLUMN can_probe BOOLEAN NOT NULL DEFAULT true,
     -- Why the worker cannot probe; empty when it can.
-    ADD COLUMN probe_trouble TEXT NOT NULL DEFAULT '';
+    ADD COLUMN probe_trouble TEXT NOT NULL DEFAULT '',
+    -- What the worker's process calls itself, at random: two workers of one name are not one worker.
+    ADD COLUMN instance TEXT NOT NULL DEFAULT '';
 
 ALTER TABLE videos
     -- When the video's source was rejected; NULL when it was not rejected or is not kept.

@@ -114,6 +114,22 @@ impl Text {
         let digest = hex::encode(&Sha256::digest(&body)[..16]);
         Self { body, digest, gzipped: OnceLock::new() }
     }
+
+    /// Compresses the text now if the client of `request` gets it gzipped; otherwise the first reply does.
+    pub(crate) fn compressed_for(self, request: &HeaderMap) -> Self {
+        if self.is_gzipped_for(request) {
+            self.gzipped();
+        }
+        self
+    }
+
+    fn is_gzipped_for(&self, request: &HeaderMap) -> bool {
+        accepts_gzip(request) && self.body.len() >= GZIP_BYTES_MIN
+    }
+
+    fn gzipped(&self) -> Bytes {
+        self.gzipped.get_or_init(|| compress(&self.body)).clone()
+    }
 }
 
 /// A text that clients may revalidate: a manifest or JSON.
@@ -130,15 +146,14 @@ pub(crate) struct Document {
 /// strong ETag (the gzipped form has a different one, because its bytes are different).
 pub(crate) fn document(request: &HeaderMap, document: &Document) -> Reply {
     let text = &document.text;
-    let gzip = accepts_gzip(request) && text.body.len() >= GZIP_BYTES_MIN;
+    let gzip = text.is_gzipped_for(request);
     let [plain, gzipped] = text.etags();
     let etag = if gzip { gzipped } else { plain };
     let mut reply = match conditions::evaluate(request, &etag) {
         Verdict::Failed => return precondition_failed(),
         Verdict::NotModified => status(StatusCode::NOT_MODIFIED),
         Verdict::Proceed if gzip => {
-            let body = text.gzipped.get_or_init(|| compress(&text.body)).clone();
-            let mut reply = Response::new(Body::full(body));
+            let mut reply = Response::new(Body::full(text.gzipped()));
             set(&mut reply, header::CONTENT_ENCODING, "gzip");
             reply
         }

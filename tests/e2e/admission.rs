@@ -35,6 +35,7 @@ impl Impostor {
             name: "impostor".to_owned(),
             slots: 1,
             encoders: vec!["libx264".to_owned(), "aac".to_owned()],
+            instance: String::new(),
         };
         let mut impostor_send = send.clone();
         say(&mut impostor_send, worker_message::Message::Hello(hello));

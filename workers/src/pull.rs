@@ -107,6 +107,7 @@ impl Puller {
             name: config.name(),
             slots: config.slots() as u32,
             encoders,
+            instance: format!("{:032x}", rand::random::<u128>()),
         };
         let ended = runtime::telemetry::meter()
             .u64_counter("streaming_worker_tasks_total")

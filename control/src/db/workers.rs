@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use media::WorkerId;
 use tokio_postgres::{GenericClient, Row};
 
-use super::DbError;
+use super::{DbError, claim::SEEN_SECONDS_MAX};
 
 /// One connection.
 #[derive(Clone, Debug)]
@@ -49,25 +49,53 @@ impl TryFrom<&Row> for Worker {
     }
 }
 
-/// Records a connected worker.
+/// The first key of the advisory locks on workers' names.
+const NAMES_LOCK: i32 = 787_327;
+
+/// A worker that connects.
+#[derive(Clone, Copy, Debug)]
+pub struct Connecting<'a> {
+    /// This connection.
+    pub id: WorkerId,
+    /// What the worker calls itself.
+    pub name: &'a str,
+    /// Its process, at random; empty when it does not say.
+    pub instance: &'a str,
+    /// The number of tasks that it runs at a time.
+    pub slots: u32,
+    /// FFmpeg's names of its encoders.
+    pub encoders: &'a [String],
+}
+
+/// Records a connected worker, and returns the name by which its results are remembered: its own, or its own
+/// with a suffix while another process of the same name is connected. Two workers never count as one.
 ///
 /// # Errors
 /// The database query failed.
-pub async fn connect(
-    db: &impl GenericClient,
-    id: WorkerId,
-    name: &str,
-    slots: u32,
-    encoders: &[String],
-) -> Result<(), DbError> {
-    db.execute(
-        "INSERT INTO workers (id, name, slots, encoders)
-         VALUES ($1, $2, $3, $4)
-         ON CONFLICT (id) DO UPDATE SET connected = true, seen_at = now()",
-        &[&id.uuid(), &name, &slots.cast_signed(), &encoders],
-    )
-    .await?;
-    Ok(())
+pub async fn connect(tx: &impl GenericClient, worker: &Connecting<'_>) -> Result<String, DbError> {
+    let Connecting { id, name, instance, slots, encoders } = *worker;
+    // Workers that start at the same time see each other.
+    tx.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", &[&NAMES_LOCK, &name]).await?;
+    let row = tx
+        .query_one(
+            "INSERT INTO workers (id, name, slots, encoders, instance)
+             SELECT $1,
+                    CASE WHEN EXISTS (
+                        SELECT 1
+                        FROM workers w
+                        WHERE w.name = $2
+                          AND w.instance <> $5
+                          AND w.connected
+                          AND w.seen_at > now() - make_interval(secs => $6)
+                    ) THEN $2 || '~' || right(COALESCE(NULLIF($5, ''), $1::uuid::text), 8)
+                    ELSE $2 END,
+                    $3, $4, $5
+             ON CONFLICT (id) DO UPDATE SET connected = true, seen_at = now()
+             RETURNING name",
+            &[&id.uuid(), &name, &slots.cast_signed(), &encoders, &instance, &SEEN_SECONDS_MAX],
+        )
+        .await?;
+    Ok(row.try_get("name")?)
 }
 
 /// Records that the session is alive; returns whether the worker is to drain.

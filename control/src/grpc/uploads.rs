@@ -11,7 +11,7 @@ use api::{
     v1::{self, upload_service_server::UploadService},
     wire,
 };
-use authz::Principal;
+use authz::{AuthError, Principal};
 use media::{UploadId, VideoId, layout};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status};
 use self::grants::Of;
 use super::{
     Services,
-    gate::Rpc,
+    gate::{self, Rpc},
     input,
     videos::{bury, deletable, video},
 };
@@ -118,11 +118,11 @@ impl UploadService for Services {
             let upload = upload(&self.0, &principal, upload_id).await?;
             let row = video(&self.0, &principal.tenant, upload.video).await?;
             finish(&self.0, &row, &upload).await?;
-            let row = probed(&self.0, &principal.tenant, row.id, deadline).await?;
+            let row = probed(&self.0, &principal, row.id, deadline).await?;
             return Ok(Response::new(row.into()));
         }
         let row = sent_whole(&self.0, &principal, id?, &message).await?;
-        let row = probed(&self.0, &principal.tenant, row.id, deadline).await?;
+        let row = probed(&self.0, &principal, row.id, deadline).await?;
         Ok(Response::new(judge(row)?.into()))
     }
 
@@ -228,16 +228,20 @@ fn received(message: &v1::CompleteUploadRequest) -> Result<Received, Problem> {
     })
 }
 
-/// Waits until the probe has ended or `deadline` has passed.
+/// Waits until the probe has ended or `deadline` has passed. The wait ends when the caller's token is revoked; the
+/// upload is complete and stays.
 async fn probed(
     deps: &Deps,
-    tenant: &str,
+    principal: &Principal,
     id: VideoId,
     deadline: Instant,
 ) -> Result<Video, Problem> {
     let mut events = deps.bus.listen();
     loop {
-        let row = video(deps, tenant, id).await?;
+        if deps.verifier.is_revoked(&principal.revocation_ids) {
+            return Err(gate::refusal(AuthError::Revoked));
+        }
+        let row = video(deps, &principal.tenant, id).await?;
         if row.state != VideoState::Probing || Instant::now() >= deadline {
             return Ok(row);
         }

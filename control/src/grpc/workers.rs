@@ -48,14 +48,24 @@ impl WorkerService for Services {
         let first = first
             .await
             .map_err(|_| Problem::new(Code::Timeout, "the stream did not begin with hello"))??;
-        let introduced = hello(first)?;
-        retrying(CALL_TRIES_MAX, || async {
-            let db = self.0.db.get().await?;
+        let (mut introduced, instance) = hello(first)?;
+        let name = retrying(CALL_TRIES_MAX, || async {
+            let mut connection = self.0.db.get().await?;
+            let tx = connection.transaction().await?;
             let Introduced { id, name, slots, encoders } = &introduced;
-            workers::connect(&*db, *id, name, *slots, encoders).await
+            let (id, slots, instance) = (*id, *slots, instance.as_str());
+            let connecting = workers::Connecting { id, name, instance, slots, encoders };
+            let name = workers::connect(&tx, &connecting).await?;
+            tx.commit().await?;
+            Ok(name)
         })
         .await
         .map_err(refuse)?;
+        if name != introduced.name {
+            let taken = std::mem::replace(&mut introduced.name, name);
+            let renamed = &introduced.name;
+            tracing::warn!(worker.name = taken, renamed, "worker name is already in use");
+        }
         let session = session::open(self.0.clone(), introduced, inbound);
         Ok(Response::new(lasting(self.0.clone(), principal, session)))
     }
@@ -100,7 +110,8 @@ impl WorkerService for Services {
     }
 }
 
-fn hello(first: Option<v1::WorkerMessage>) -> Result<Introduced, Problem> {
+/// Validates a worker's hello; returns what it says of itself, and which process it is.
+fn hello(first: Option<v1::WorkerMessage>) -> Result<(Introduced, String), Problem> {
     let message = first.and_then(|message| message.message);
     let Some(worker_message::Message::Hello(hello)) = message else {
         return Err(Problem::new(Code::Malformed, "the stream must begin with hello"));
@@ -128,5 +139,6 @@ fn hello(first: Option<v1::WorkerMessage>) -> Result<Introduced, Problem> {
     let encoders =
         encoders.map(|name| name.chars().filter(plain).take(NAME_CHARS_MAX).collect()).collect();
     let id = WorkerId::new(Uuid::now_v7());
-    Ok(Introduced { id, name, slots: hello.slots, encoders })
+    let instance = hello.instance.chars().filter(plain).take(NAME_CHARS_MAX).collect();
+    Ok((Introduced { id, name, slots: hello.slots, encoders }, instance))
 }

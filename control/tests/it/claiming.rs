@@ -15,8 +15,8 @@ use control::{
 };
 
 use crate::rows::{
-    GRACE, LEASE, claim, claim_share, db, expire, job, job_of, lease as lease_of, number, state,
-    video, worker,
+    GRACE, LEASE, claim, claim_share, connect, db, expire, job, job_of, lease as lease_of, number,
+    state, video, worker,
 };
 
 fn setback(code: &str) -> Setback {
@@ -131,7 +131,7 @@ async fn a_chunk_goes_only_to_a_worker_that_has_its_encoder() {
     let (av1, h264) = (with(&["libsvtav1"]), with(&["libx264"]));
     let c = db.get().await.unwrap();
     for w in [&av1, &h264] {
-        workers::connect(&*c, w.worker, &w.name, 1, &w.encoders).await.unwrap();
+        connect(&*c, w.worker, &w.name, &w.encoders).await;
     }
     let claimed = claim(&db, &av1, 10).await;
     assert_eq!(rungs(&claimed), ["av1"]);
@@ -152,7 +152,7 @@ async fn a_failed_task_goes_to_another_worker_while_there_is_one() {
     let (first, second) = (worker("first"), worker("second"));
     let c = db.get().await.unwrap();
     for w in [&first, &second] {
-        workers::connect(&*c, w.worker, &w.name, 1, &[]).await.unwrap();
+        connect(&*c, w.worker, &w.name, &[]).await;
     }
     let failed = claim(&db, &first, 1).await.remove(0);
     let after = ending::attempt(&*c, lease_of(&failed), &setback("ffmpeg_failed"), GRACE).await;

@@ -14,7 +14,8 @@ use control::{
 };
 
 use crate::rows::{
-    GRACE, claim, commit, db, job, lease, number, output, owner, source, state, video, worker,
+    GRACE, claim, commit, connect, db, job, lease, number, output, owner, source, state, video,
+    worker,
 };
 
 fn collector() -> control::db::claim::Claimer {
@@ -331,8 +332,8 @@ async fn connections_are_listed_counted_and_tidied() {
     let db = db().await;
     let c = db.get().await.unwrap();
     let (a, b) = (worker("a").worker, worker("b").worker);
-    workers::connect(&*c, a, "a", 2, &[]).await.unwrap();
-    workers::connect(&*c, b, "b", 2, &[]).await.unwrap();
+    connect(&*c, a, "a", &[]).await;
+    connect(&*c, b, "b", &[]).await;
     assert!(workers::drain(&*c, b).await.unwrap());
     assert!(workers::touch(&*c, b).await.unwrap() && !workers::touch(&*c, a).await.unwrap());
     workers::disconnect(&*c, b).await.unwrap();
@@ -343,4 +344,27 @@ async fn connections_are_listed_counted_and_tidied() {
     c.execute("UPDATE workers SET seen_at = now() - interval '2 days'", &[]).await.unwrap();
     workers::tidy(&*c).await.unwrap();
     assert_eq!(number(&db, "SELECT count(*) FROM workers").await, 0);
+}
+
+#[tokio::test]
+async fn two_processes_of_one_name_count_as_two_workers() {
+    let db = db().await;
+    let c = db.get().await.unwrap();
+    let connected = async |id: media::WorkerId, instance: &str| {
+        let (name, encoders) = ("a", &[][..]);
+        let worker = workers::Connecting { id, name, instance, slots: 1, encoders };
+        workers::connect(&*c, &worker).await.unwrap()
+    };
+    let (first, second) = (worker("a").worker, worker("a").worker);
+    assert_eq!(connected(first, "0123456789").await, "a");
+    assert_eq!(connected(second, "9876543210").await, "a~76543210");
+    // One that reconnects before its old stream has ended keeps its name.
+    assert_eq!(connected(worker("a").worker, "0123456789").await, "a");
+    assert_eq!(connected(worker("a").worker, "9876543210").await, "a~76543210");
+    // A worker of an earlier release does not say which process it is.
+    let old = worker("a").worker;
+    let text = old.to_string();
+    assert_eq!(connected(old, "").await, format!("a~{}", &text[text.len() - 8..]));
+    c.execute("UPDATE workers SET connected = false", &[]).await.unwrap();
+    assert_eq!(connected(worker("a").worker, "9876543210").await, "a");
 }

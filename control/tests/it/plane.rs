@@ -259,6 +259,7 @@ impl Worker {
             name: name.to_owned(),
             slots: 4,
             encoders: vec!["libx264".to_owned()],
+            instance: String::new(),
         };
         let hello = worker_message::Message::Hello(hello);
         out.send(WorkerMessage { message: Some(hello) }).await.unwrap();

@@ -7,7 +7,7 @@ use control::{
         jobs,
         lease::LeaseId,
         outputs::{self, Offered, Output},
-        tasks, uploads, videos,
+        tasks, uploads, videos, workers,
     },
     domain::{Owner, TaskKind},
     plan::{self, Plan, Wish},
@@ -17,12 +17,24 @@ use media::{
     index::Fragment,
     source::{AudioTrack, Source, VideoTrack},
 };
+use tokio_postgres::GenericClient;
 use uuid::Uuid;
 
 /// Duration of a lease in seconds, for tests that do not depend on it.
 pub(crate) const LEASE: f64 = 15.0;
 /// How long after the end of a lease its former holder may still write, in seconds.
 pub(crate) const GRACE: f64 = 30.0;
+
+/// Records a connected worker that does not say which process it is.
+pub(crate) async fn connect(
+    db: &impl GenericClient,
+    id: WorkerId,
+    name: &str,
+    encoders: &[String],
+) {
+    let worker = workers::Connecting { id, name, instance: "", slots: 2, encoders };
+    assert_eq!(workers::connect(db, &worker).await.unwrap(), name);
+}
 
 /// A small source of `seconds` at 10 frames per second.
 pub(crate) fn source(seconds: u32) -> Source {

@@ -132,6 +132,34 @@ async fn revoking_the_token_ends_its_transfer_and_another_token_goes_on() {
 }
 
 #[tokio::test]
+async fn revoking_the_token_ends_the_wait_for_the_probe_and_the_video_stays() {
+    let plane = Plane::start().await;
+    let caller = plane.caller(Role::Editor);
+    let (video, mut complete) = crate::film::send_source(&plane, &caller).await;
+    // No worker probes it, so that the call waits for the longest time that it may ask for.
+    complete.wait_seconds = 60;
+    let request = caller.ask(complete);
+    let mut uploads = caller.uploads();
+    let waiting = uploads.complete_upload(request);
+    let reader = plane.caller(Role::Admin);
+    let state = async || {
+        let request = reader.ask(v1::GetVideoRequest { video_id: video.clone() });
+        reader.videos().get_video(request).await.unwrap().into_inner().state()
+    };
+    let revoking = async {
+        while state().await != v1::VideoState::Probing {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        revoke(&plane, &caller.token).await;
+    };
+    let (ended, ()) = tokio::join!(tokio::time::timeout(DEADLINE, waiting), revoking);
+    let ended = ended.expect("the wait ends with the token").unwrap_err();
+    assert_eq!(problem(ended).code, Code::Unauthenticated);
+    assert_eq!(state().await, v1::VideoState::Probing);
+    plane.stop().await;
+}
+
+#[tokio::test]
 async fn a_token_that_expired_can_still_be_revoked() {
     let plane = Plane::start().await;
     let other = Plane::of(plane.shared.clone()).await;

@@ -384,7 +384,7 @@ async fn another_protocol_is_refused() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Worker);
     let hello =
-        v1::Hello { protocol_version: 2, name: "new".to_owned(), slots: 1, encoders: vec![] };
+        v1::Hello { protocol_version: 2, name: "new".to_owned(), slots: 1, ..v1::Hello::default() };
     let hello = v1::WorkerMessage { message: Some(worker_message::Message::Hello(hello)) };
     let request = caller.ask(tokio_stream::iter([hello]));
     let status = caller.workers().work(request).await.unwrap_err();

@@ -99,7 +99,16 @@ pub(crate) async fn part(
     };
     let (start, end) = cut::segment(&film.index, number).ok_or_else(gone)?;
     let captions = read(app, film, track).await?;
-    let text = Arc::new(Text::new(captions.segment(start, end)));
+    let headers = request.headers.clone();
+    let cut = app.tracks.parsers.run(move |_| {
+        // Linear in the track, whose size is bounded.
+        Text::new(captions.segment(start, end)).compressed_for(&headers)
+    });
+    let text = cut.await.map_err(|error| match error {
+        CpuPoolError::Busy => busy(),
+        CpuPoolError::Panicked => damaged(film),
+    })?;
+    let text = Arc::new(text);
     let cache = Lasting::Forever.cache_control(viewer);
     let document = Document { content_type: VTT_CONTENT_TYPE, cache, text };
     let counter = app.metrics.bandwidth.segment.clone();
@@ -113,17 +122,17 @@ async fn read(app: &App, film: &Film, track: &TextTrack) -> Result<Arc<Captions>
 
 async fn parse(app: &App, film: &Film, track: &TextTrack) -> Result<Arc<Captions>, Problem> {
     let Picture { key, bytes, .. } = &track.object;
-    let damaged = || {
-        tracing::error!(video.id = %film.index.video, object.key = key, "read a text track");
-        Problem::new(Code::Internal, "this text track is damaged")
+    let unreadable = || {
+        tracing::error!(object.key = key, "failed to read a text track");
+        damaged(film)
     };
     if *bytes > CAPTIONS_BYTES_MAX as u64 {
-        return Err(damaged());
+        return Err(unreadable());
     }
     let wanted = Wanted { key, unit: 0..*bytes, range: 0..*bytes };
     let body = object::open(app, film.index.video, &wanted).await?.ok_or_else(gone)?;
     let body = body.collect().await.map(Collected::to_bytes).map_err(|error| {
-        tracing::warn!(video.id = %film.index.video, %error, "read a text track");
+        tracing::warn!(video.id = %film.index.video, %error, "failed to read a text track");
         Problem::new(Code::Unavailable, "the store cannot be read now")
     })?;
     let parsed = app.tracks.parsers.run(move |deadline| {
@@ -132,11 +141,18 @@ async fn parse(app: &App, film: &Film, track: &TextTrack) -> Result<Arc<Captions
     });
     match parsed.await {
         Ok(Ok(captions)) => Ok(Arc::new(captions)),
-        Err(CpuPoolError::Busy) | Ok(Err(CaptionError::Late)) => {
-            Err(Problem::new(Code::Unavailable, "this text track cannot be parsed now"))
-        }
-        Ok(Err(_)) | Err(CpuPoolError::Panicked) => Err(damaged()),
+        Err(CpuPoolError::Busy) | Ok(Err(CaptionError::Late)) => Err(busy()),
+        Ok(Err(_)) | Err(CpuPoolError::Panicked) => Err(unreadable()),
     }
+}
+
+fn busy() -> Problem {
+    Problem::new(Code::Unavailable, "this text track cannot be parsed now")
+}
+
+fn damaged(film: &Film) -> Problem {
+    tracing::error!(video.id = %film.index.video, "a text track is damaged");
+    Problem::new(Code::Internal, "this text track is damaged")
 }
 
 fn gone() -> Problem {
