@@ -35,6 +35,15 @@ impl Container {
     }
 }
 
+/// A track whose clock is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Track {
+    /// FFmpeg's stream id: a PID in a transport stream, a stream id in a program stream.
+    pub id: u32,
+    /// Whether frames may be presented in another order than they are decoded in.
+    pub reordered: bool,
+}
+
 /// Finds the joints of a stream whose bytes are pushed in order.
 #[derive(Debug)]
 pub struct Scanner {
@@ -63,9 +72,8 @@ enum Step {
 }
 
 impl Scanner {
-    /// Follows the clocks of `tracks`, given by FFmpeg's stream ids: PIDs in a transport stream, stream ids
-    /// in a program stream.
-    pub fn new(container: Container, tracks: &[u32]) -> Self {
+    /// Follows the clocks of `tracks`.
+    pub fn new(container: Container, tracks: &[Track]) -> Self {
         let reader = match container {
             Container::Transport => Reader::Transport(Transport::default()),
             Container::Program => Reader::Program(Program::default()),

@@ -133,8 +133,9 @@ impl Prober<'_> {
             self.last(stream.index, report.claimed_end(stream))
         );
         let mut ends = Ends { first: first?, last: last? };
-        let reorder = report.reorder(stream, ends.last.duration);
-        ends.first.reorder = ends.first.reorder.max(reorder);
+        if let Some(reorder) = report.reorder(stream, ends.last.duration) {
+            ends.first.reorder = reorder;
+        }
         match video {
             Some(video) => {
                 let sound = self.sounding(report, ends.seconds(video.tick())).await?;

@@ -116,6 +116,47 @@ async fn joined_recordings_are_played_one_after_the_other() {
     }
 }
 
+/// Their times go back by less than a second.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn joined_recordings_of_a_second_are_kept() {
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &[]).await;
+    let one = part("a.ts", 1, "0", &["-bf", "0", "-c:a", "aac"]);
+    let encoded = encode(&mut control, &worker, &joined("j.ts", &vec![one; 5])).await;
+    assert_eq!(encoded.numbers(), counted(&[1; 5]));
+
+    let one = part("a.ts", 1, "0", &["-vn", "-c:a", "aac"]);
+    let encoded = encode(&mut control, &worker, &joined("j.ts", &vec![one; 4])).await;
+    let duration = encoded.film.source.duration;
+    assert!((duration - 4.0).abs() < 0.3, "{duration}");
+}
+
+/// The packets of the first GOP do not decode, so the first picture is much later than the first packet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_stream_may_begin_in_the_middle_of_a_gop() {
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &[]).await;
+    let options = ["-f", "vob", "-g", "12"];
+    let whole = part("a.vob", 3, "0", &[&MPEG2[..], &options].concat());
+    let encoded = encode(&mut control, &worker, &Clip::bytes("a.vob", &whole[2048..])).await;
+    let found = encoded.numbers();
+    assert!(found.len() >= 60, "{found:?}");
+    assert_eq!(found.last(), Some(&74));
+}
+
+/// The first packets of the second recording have no timestamps.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_stream_whose_first_packet_has_no_time_stamp_is_joined() {
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &[]).await;
+    let raw = Clip::with("a.m2v", "25", 5, &["-c:v", "mpeg2video", "-q:v", "3", "-an"]);
+    let raw = raw.path();
+    let input = ["-r", "25", "-i", raw.to_str().unwrap(), "-c", "copy", "-f", "vob"];
+    let one = fs::read(Clip::made("a.vob", &input).path()).unwrap();
+    let encoded = encode(&mut control, &worker, &joined("j.vob", &[one.clone(), one])).await;
+    assert_eq!(encoded.numbers(), counted(&[5, 5]));
+}
+
 /// The wrap of the 33-bit clock within a recording does not count as a joint.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_wraps_is_no_joint() {

@@ -1,6 +1,9 @@
 //! Follows the clocks of a stream's tracks and detects when they jump.
 
-use super::pes::{CLOCK_BITS, Stamp};
+use super::{
+    Track,
+    pes::{CLOCK_BITS, Stamp},
+};
 
 const TICKS_PER_SECOND: i64 = 90_000;
 /// The longest gap in a track's clock, in seconds; a longer one counts as a jump, as it does in FFmpeg.
@@ -8,8 +11,8 @@ pub const GAP_SECONDS_MAX: i64 = 10;
 const GAP_TICKS_MAX: i64 = GAP_SECONDS_MAX * TICKS_PER_SECOND;
 /// How far decode times may go back because of rounding in muxers.
 const BACK_TICKS_MAX: i64 = TICKS_PER_SECOND / 10;
-/// The same for a track none of whose packets has carried both times: some muxers write only presentation
-/// times, which go back and forth where frames are reordered.
+/// The same for a track with reordered frames none of whose packets has carried both times: some muxers write
+/// only presentation times, which go back and forth there.
 const REORDERED_TICKS_MAX: i64 = TICKS_PER_SECOND;
 /// How far one track may be ahead of another in a muxer's interleaving.
 const INTERLEAVE_TICKS_MAX: i64 = 3 * TICKS_PER_SECOND;
@@ -24,6 +27,11 @@ fn since(a: i64, b: i64) -> i64 {
     (a.wrapping_sub(b) << unused) >> unused
 }
 
+/// Whether a clock that never goes back continues from `latest` to `time` without a jump.
+pub(super) fn continues(latest: i64, time: i64) -> bool {
+    (-BACK_TICKS_MAX..=GAP_TICKS_MAX).contains(&since(time, latest))
+}
+
 /// The clock of one track.
 #[derive(Debug)]
 struct Clock {
@@ -32,8 +40,9 @@ struct Clock {
     latest: Option<i64>,
     /// The time of the last packet.
     last: i64,
-    /// Whether a packet has carried both times.
-    decode: bool,
+    /// Whether the packets' times may be presentation times of reordered frames: until a packet has carried both
+    /// times.
+    reordered: bool,
     /// A jump that is not yet confirmed.
     pending: Option<Jump>,
     /// The position of the last jump.
@@ -88,28 +97,43 @@ struct Stranger {
     cut: u64,
 }
 
+impl Jump {
+    /// Whether `time` comes after the packets that agree with the jump and not after those before it, although it
+    /// may continue both: a short recording may reach the time at which the one before it ended.
+    fn keeps_pace(&self, before: i64, time: i64) -> bool {
+        if self.witnesses < 2 {
+            return false;
+        }
+        let pace = since(self.latest, self.first) / i64::from(self.witnesses - 1);
+        let step = since(time, self.latest);
+        let returns = (step / 2..step).contains(&since(time, before));
+        (1..=2 * pace).contains(&step) && !returns
+    }
+}
+
 impl Clock {
-    fn new(track: u32) -> Self {
+    fn new(Track { id: track, reordered }: Track) -> Self {
         let (latest, pending) = (None, None);
-        Self { track, latest, last: 0, decode: false, pending, jumped: 0, seen: 0 }
+        Self { track, latest, last: 0, reordered, pending, jumped: 0, seen: 0 }
     }
 
     /// Whether `time` continues from `latest` without a jump.
     fn continues(&self, latest: i64, time: i64) -> bool {
-        let back = if self.decode { BACK_TICKS_MAX } else { REORDERED_TICKS_MAX };
+        let back = if self.reordered { REORDERED_TICKS_MAX } else { BACK_TICKS_MAX };
         (-back..=GAP_TICKS_MAX).contains(&since(time, latest))
     }
 
     /// Processes the time of the next packet; returns a jump once it is confirmed.
     fn tick(&mut self, Stamp { time, decode }: Stamp, cut: u64) -> Option<Jump> {
-        self.decode |= decode;
+        self.reordered &= !decode;
         self.last = time;
         let seen = std::mem::replace(&mut self.seen, cut);
         let Some(latest) = self.latest else {
             self.latest = Some(time);
             return None;
         };
-        if self.continues(latest, time) {
+        let jumped = self.pending.is_some_and(|jump| jump.keeps_pace(latest, time));
+        if self.continues(latest, time) && !jumped {
             self.pending = None;
             if since(time, latest) > 0 {
                 self.latest = Some(time);
@@ -136,7 +160,7 @@ impl Clock {
 }
 
 impl Clocks {
-    pub(super) fn new(tracks: &[u32]) -> Self {
+    pub(super) fn new(tracks: &[Track]) -> Self {
         let clocks = tracks.iter().copied().map(Clock::new).collect();
         Self { clocks, joints: Vec::new(), strangers: Vec::new(), ignored: Vec::new() }
     }
@@ -190,7 +214,7 @@ impl Clocks {
         }
         self.strangers.remove(place);
         let number = self.place(track).unwrap_or_else(|| {
-            self.clocks.push(Clock::new(track));
+            self.clocks.push(Clock::new(Track { id: track, reordered: true }));
             self.clocks.len() - 1
         });
         let clock = &mut self.clocks[number];

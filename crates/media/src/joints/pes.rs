@@ -69,3 +69,17 @@ fn time(bytes: &[u8]) -> Option<i64> {
     let marked = a & c & e & 1 == 1;
     marked.then_some((a >> 1 & 7) << 30 | b << 22 | (c >> 1) << 15 | d << 7 | e >> 1)
 }
+
+/// The clock reference in a pack header, in ticks of 90 kHz.
+pub(super) fn reference(pack: &[u8]) -> Option<i64> {
+    let bytes = pack.get(4..)?;
+    let [a, b, c, d, e] = bytes.first_chunk::<5>()?.map(i64::from);
+    match a >> 6 {
+        0 => time(bytes),
+        1 => {
+            let high = (a >> 3 & 7) << 30 | (a & 3) << 28 | b << 20;
+            Some(high | (c >> 3) << 15 | (c & 3) << 13 | d << 5 | e >> 3)
+        }
+        _ => None,
+    }
+}

@@ -1,6 +1,6 @@
 //! Joints of MPEG streams: each is found at its position, and nothing else is reported as a joint.
 
-use media::joints::{Container, Scanner};
+use media::joints::{Container, Scanner, Track};
 
 const VIDEO: u32 = 0x100;
 const SOUND: u32 = 0x101;
@@ -87,29 +87,49 @@ fn transport(packets: &[Stamped], stride: usize) -> Vec<u8> {
     stream
 }
 
-/// A program stream with a pack for every packet.
+/// A program stream with a pack for every packet; the packs state no progress of the clock.
 fn program(packets: &[Stamped], mpeg1: bool) -> Vec<u8> {
     let mut stream = Vec::new();
     for packet in packets {
-        if mpeg1 {
-            stream.extend([0, 0, 1, 0xba, 0x21, 0, 1, 0, 1, 0x80, 0, 1]);
-        } else {
-            stream.extend([0, 0, 1, 0xba, 0x44, 0, 4, 0, 4, 1, 0, 0, 3, 0xf8]);
-        }
-        let mut pes = pes(packet);
-        if mpeg1 {
-            let times = match packet.dts {
-                Some(dts) => [time(3, packet.pts), time(1, dts)].concat(),
-                None => time(2, packet.pts).to_vec(),
-            };
-            pes.splice(6.., [&[0xff, 0xff, 0x60, 0x20][..], &times].concat());
-        }
-        pes.extend([0, 0, 1, 0xba].repeat(40));
-        let length = (pes.len() - 6) as u16;
-        pes[4..6].copy_from_slice(&length.to_be_bytes());
-        stream.extend(pes);
+        stream.extend(if mpeg1 { PACK_1 } else { PACK_2 });
+        stream.extend(program_packet(packet, mpeg1));
     }
     stream.extend([0, 0, 1, 0xb9]);
+    stream
+}
+
+const PACK_1: &[u8] = &[0, 0, 1, 0xba, 0x21, 0, 1, 0, 1, 0x80, 0, 1];
+const PACK_2: &[u8] = &[0, 0, 1, 0xba, 0x44, 0, 4, 0, 4, 1, 0, 0, 3, 0xf8];
+
+fn program_packet(packet: &Stamped, mpeg1: bool) -> Vec<u8> {
+    let mut pes = pes(packet);
+    if mpeg1 {
+        let times = match packet.dts {
+            Some(dts) => [time(3, packet.pts), time(1, dts)].concat(),
+            None => time(2, packet.pts).to_vec(),
+        };
+        pes.splice(6.., [&[0xff, 0xff, 0x60, 0x20][..], &times].concat());
+    }
+    pes.extend([0, 0, 1, 0xba].repeat(40));
+    let length = (pes.len() - 6) as u16;
+    pes[4..6].copy_from_slice(&length.to_be_bytes());
+    pes
+}
+
+/// A program stream with packs that state the clock, MPEG-1; the first `untimed` packets have no timestamps.
+fn clocked_program(packets: &[Stamped], untimed: usize) -> Vec<u8> {
+    let mut stream = Vec::new();
+    for (place, packet) in packets.iter().enumerate() {
+        stream.extend([0, 0, 1, 0xba]);
+        stream.extend(time(2, packet.dts.unwrap_or(packet.pts)));
+        stream.extend([0x80, 0, 1]);
+        if place < untimed {
+            stream.extend([0, 0, 1, 0xe0, 0, 101, 0x0f]);
+            stream.extend([0; 100]);
+        } else {
+            stream.extend(program_packet(packet, true));
+        }
+    }
     stream
 }
 
@@ -121,6 +141,8 @@ fn scan(container: Container, stream: &[u8], piece: usize) -> Vec<u64> {
         Container::Transport => vec![VIDEO, SOUND, LATER_SOUND],
         Container::Program => vec![0x1e0, 0x1c0],
     };
+    let tracks: Vec<Track> =
+        tracks.into_iter().map(|id| Track { id, reordered: matches!(id, VIDEO | 0x1e0) }).collect();
     let mut scanner = Scanner::new(container, &tracks);
     stream.chunks(piece).for_each(|piece| scanner.push(piece));
     scanner.finish()
@@ -180,12 +202,14 @@ fn what_only_looks_like_a_joint_is_none() {
     two = two.into_iter().zip(other).flat_map(|(a, b)| [a, b]).collect();
     // Ten audio packets per video packet; the audio begins late.
     let slow = |p: &Stamped| p.track == VIDEO && p.pts % (5 * FRAME) == 2 * FRAME;
-    let late = |p: &Stamped| p.track == SOUND && p.pts > 2 * SECOND;
-    let bursts = recording(0, 9).into_iter().filter(|p| slow(p) || late(p)).collect();
+    let tail = |p: &Stamped| p.track == SOUND && p.pts > 2 * SECOND;
+    let bursts = recording(0, 9).into_iter().filter(|p| slow(p) || tail(p)).collect();
     // Presentation times only, with seven frames between two reference frames.
     let order = [0, 8, 4, 2, 1, 3, 6, 5, 7];
     let reordered = (0..20).flat_map(|group| order.map(|n| (group * 9 + n) * FRAME));
     let reordered = reordered.map(|pts| Stamped { track: VIDEO, pts, dts: None });
+    let mut late = only(SOUND, recording(0, 9));
+    late[200..202].iter_mut().for_each(|packet| packet.pts -= SECOND / 2);
     for (name, recordings) in [
         ("a recording", vec![recording(SECOND, 9)]),
         ("the clock wraps", vec![recording(WRAP - 3 * SECOND, 9)]),
@@ -196,6 +220,7 @@ fn what_only_looks_like_a_joint_is_none() {
         ("two programs", vec![two]),
         ("pictures pause", vec![pause.collect()]),
         ("presentation times only", vec![reordered.collect()]),
+        ("two packets are late", vec![late]),
         ("nothing", vec![vec![]]),
     ] {
         assert_eq!(joints(&recordings).0, [0; 0], "{name}");
@@ -225,9 +250,45 @@ fn every_packet_size_and_every_split_of_the_bytes_gives_the_same_joints() {
             let found = scan(Container::Program, &stream, piece);
             assert_eq!(found, [first.len() as u64], "MPEG-1: {mpeg1}, by {piece}");
         }
+        // The second recording's first pack lies within the packet that was cut off.
         let cut = &first[..first.len() - 50];
-        let found = scan(Container::Program, &[cut, &second].concat(), 5000);
-        assert_eq!(found.len(), 1, "MPEG-1: {mpeg1}");
+        for piece in [1, 5000] {
+            let found = scan(Container::Program, &[cut, &second].concat(), piece);
+            assert_eq!(found, [cut.len() as u64], "MPEG-1: {mpeg1}");
+        }
+    }
+}
+
+#[test]
+fn a_recording_begins_at_the_pack_whose_clock_reference_jumps() {
+    let packets = only(VIDEO, recording(SECOND, 5));
+    for untimed in [0, 1, 12] {
+        let [first, second] = [0, untimed].map(|untimed| clocked_program(&packets, untimed));
+        let stream = [&first[..], &second, &second].concat();
+        let real = [first.len() as u64, (first.len() + second.len()) as u64];
+        for piece in [1, stream.len()] {
+            assert_eq!(scan(Container::Program, &stream, piece), real, "{untimed}");
+        }
+    }
+}
+
+/// The times of recordings of a second go back by less than a second.
+#[test]
+fn short_recordings_without_reordered_frames_are_told_apart() {
+    let sound = only(SOUND, recording(SECOND, 1));
+    let pictures = (0..25).map(|n| Stamped { track: VIDEO, pts: n * FRAME, dts: None });
+    // Four packets of many audio frames each.
+    let few = (0..4).map(|n| Stamped { track: SOUND, pts: n * 29_260, dts: None });
+    let parts = [("sound", sound), ("pictures", pictures.collect()), ("few", few.collect())];
+    for (name, part) in parts {
+        let part = transport(&part, 188);
+        let mut scanner = Scanner::new(
+            Container::Transport,
+            &[VIDEO, SOUND].map(|id| Track { id, reordered: false }),
+        );
+        scanner.push(&part.repeat(4));
+        let real: Vec<u64> = (1..4).map(|n| (n * part.len()) as u64).collect();
+        assert_eq!(scanner.finish(), real, "{name}");
     }
 }
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use media::{
     FrameRate,
     grid::AUDIO_RATE,
-    joints::{Container, Scanner},
+    joints::{Container, Scanner, Track},
     source::{AudioPart, AudioTrack, Source, VideoPart, VideoTrack, sample_of},
 };
 
@@ -31,7 +31,10 @@ pub(super) async fn examine(
 ) -> Result<Option<Source>, Fault> {
     let Some(container) = Container::of_format(&whole.format.format_name) else { return Ok(None) };
     let video = whole.video().into_iter();
-    let tracks = video.chain(whole.sounds()).filter_map(|stream| stream.id()).collect::<Vec<_>>();
+    let tracks = video
+        .chain(whole.sounds())
+        .filter_map(|stream| Some(Track { id: stream.id()?, reordered: stream.is_reordered() }));
+    let tracks = tracks.collect::<Vec<_>>();
     let mut scanner = Scanner::new(container, &tracks);
     file.read(|bytes| scanner.push(bytes)).await?;
     let cuts = scanner.finish();

@@ -120,10 +120,11 @@ impl Report {
     }
 
     /// How much later the last picture is shown than decoded, in ticks, when a picture lasts `duration`. Program
-    /// streams may omit the presentation time, so it is computed for them only.
-    pub(super) fn reorder(&self, stream: &Stream, duration: i64) -> i64 {
-        let program = self.format.format_name == "mpeg";
-        if program { i64::from(stream.has_b_frames).saturating_mul(duration) } else { 0 }
+    /// streams may omit the presentation time, so it is computed for them only. There the difference between the
+    /// first packet and the first picture is no measure: the first packets need not decode.
+    pub(super) fn reorder(&self, stream: &Stream, duration: i64) -> Option<i64> {
+        let program = self.format.format_name == "mpeg" && duration > 0;
+        program.then(|| i64::from(stream.has_b_frames).saturating_mul(duration))
     }
 
     pub(super) fn bitrate(&self) -> Option<u64> {
@@ -161,6 +162,11 @@ impl Stream {
     /// Whether the stream holds subtitles, as text or as bitmaps.
     pub(super) fn is_subtitle(&self) -> bool {
         self.codec_type.as_deref() == Some("subtitle")
+    }
+
+    /// Whether pictures may be presented in another order than they are decoded in.
+    pub(super) fn is_reordered(&self) -> bool {
+        self.has_b_frames > 0
     }
 
     /// Whether the stream is a single picture.
