@@ -49,6 +49,8 @@ check: ## Run the checks that must pass before a commit: format, lints, document
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
 	@if command -v cargo-deny >/dev/null; then cargo deny --locked check bans licenses sources; else echo 'skip: cargo-deny is not installed'; fi
 	tools/check-deploy
+	tools/check-docs
+	python3 tools/test_check_language.py
 	@if command -v promtool >/dev/null; then promtool check rules ops/prometheus/alerts.yaml && promtool test rules ops/prometheus/alerts.test.yaml; else echo 'skip: promtool is not installed'; fi
 
 docs: ## Generate docs/configuration.md from the programs
