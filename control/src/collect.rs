@@ -76,7 +76,7 @@ async fn run(deps: &Deps, task: &Claimed) -> Result<(), IndexProblem> {
         }
         // The store may be configured in another instance.
         Err(IndexProblem::Store(url)) => {
-            tracing::warn!(job.id = %task.job, store.url = url, "collect needs an unknown store");
+            tracing::warn!(job.id = %task.job, store.url = url, "failed to finalize a job: its store is unknown here");
             deps.outages.note(url);
             lease::release(&*deps.db.get().await?, lease, REST_SECONDS).await?;
             Ok(())

@@ -55,7 +55,7 @@ pub async fn give_up(deps: &Deps) -> Result<(), IndexProblem> {
         let end = ending::End::Failed(verdict::given_up(&failure));
         ending::end_job(&tx, job, &end, deps.policy.grace_seconds).await?;
         tx.commit().await.map_err(DbError::from)?;
-        tracing::warn!(video.id = %video, code = failure.code, "probe given up after a day of tries");
+        tracing::warn!(video.id = %video, code = failure.code, "failed to probe a source within a day, giving up");
         deps.video_changed(video);
     }
     Ok(())

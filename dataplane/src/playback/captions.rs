@@ -106,7 +106,7 @@ pub(crate) async fn part(
     });
     let text = cut.await.map_err(|error| match error {
         CpuPoolError::Busy => busy(),
-        CpuPoolError::Panicked => damaged(film),
+        CpuPoolError::Panicked => damaged(film, &track.object.key),
     })?;
     let text = Arc::new(text);
     let cache = Lasting::Forever.cache_control(viewer);
@@ -122,12 +122,8 @@ async fn read(app: &App, film: &Film, track: &TextTrack) -> Result<Arc<Captions>
 
 async fn parse(app: &App, film: &Film, track: &TextTrack) -> Result<Arc<Captions>, Problem> {
     let Picture { key, bytes, .. } = &track.object;
-    let unreadable = || {
-        tracing::error!(object.key = key, "failed to read a text track");
-        damaged(film)
-    };
     if *bytes > CAPTIONS_BYTES_MAX as u64 {
-        return Err(unreadable());
+        return Err(damaged(film, key));
     }
     let wanted = Wanted { key, unit: 0..*bytes, range: 0..*bytes };
     let body = object::open(app, film.index.video, &wanted).await?.ok_or_else(gone)?;
@@ -142,7 +138,7 @@ async fn parse(app: &App, film: &Film, track: &TextTrack) -> Result<Arc<Captions
     match parsed.await {
         Ok(Ok(captions)) => Ok(Arc::new(captions)),
         Err(CpuPoolError::Busy) | Ok(Err(CaptionError::Late)) => Err(busy()),
-        Ok(Err(_)) | Err(CpuPoolError::Panicked) => Err(unreadable()),
+        Ok(Err(_)) | Err(CpuPoolError::Panicked) => Err(damaged(film, key)),
     }
 }
 
@@ -150,8 +146,8 @@ fn busy() -> Problem {
     Problem::new(Code::Unavailable, "this text track cannot be parsed now")
 }
 
-fn damaged(film: &Film) -> Problem {
-    tracing::error!(video.id = %film.index.video, "a text track is damaged");
+fn damaged(film: &Film, key: &str) -> Problem {
+    tracing::error!(video.id = %film.index.video, object.key = key, "failed to read a text track");
     Problem::new(Code::Internal, "this text track is damaged")
 }
 

@@ -85,7 +85,7 @@ impl Session {
         self.claimer.kinds = kinds;
         if changed && !can_probe {
             let (id, name) = (self.worker, &self.claimer.name);
-            tracing::warn!(worker.id = %id, worker.name = name, trouble, "worker cannot probe");
+            tracing::warn!(worker.id = %id, worker.name = name, trouble, "worker failed to probe its own sample");
         }
         let recorded = retrying(TRIES_MAX, || async {
             workers::health(&*self.deps.db.get().await?, self.worker, can_probe, &trouble).await

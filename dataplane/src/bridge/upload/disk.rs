@@ -126,7 +126,7 @@ async fn blocking<T: Send + 'static>(
 fn unopened(error: &io::Error, path: &Path) -> Problem {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => {
-            tracing::error!(path = %path.display(), "the bytes of an upload are gone");
+            tracing::error!(path = %path.display(), "stored bytes of an upload are missing");
             Problem::new(Code::NotFound, "the bytes of this upload are gone")
         }
         io::ErrorKind::WouldBlock => busy(),
@@ -175,7 +175,7 @@ fn create(root: &Path, path: &Path) -> io::Result<File> {
 /// Replaces the file with a copy of its first `offset` bytes: the process that has it locked lost its lease
 /// without ending, and its later writes go to the old file.
 fn replace(root: &Path, path: &Path, offset: u64) -> io::Result<File> {
-    tracing::warn!(path = %path.display(), bytes = offset, "copying an upload whose writer hangs");
+    tracing::warn!(path = %path.display(), bytes = offset, "failed to lock an upload that a hung writer holds, copying it");
     let copied = path.with_file_name(layout::upload_copy(path.file_name().unwrap_or_default()));
     let mut file =
         OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&copied)?;
