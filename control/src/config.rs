@@ -6,7 +6,10 @@ use clap::Args;
 use media::pictures::plan::THUMBNAILS_MAX;
 use runtime::Secret;
 
-use crate::{grpc::refusals::Allowance, jwt::config::JwtArgs, verdict::RetryDelays};
+use crate::{
+    identity::{jwt::config::JwtArgs, rejected_tokens::Allowance},
+    plan::retry::RetryDelays,
+};
 
 /// Where Postgres is.
 #[derive(Args, Clone, Debug)]

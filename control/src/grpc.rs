@@ -1,25 +1,24 @@
 //! The gRPC services: each handler reads its message, authorizes the caller, calls the database and
 //! replies.
 
-pub mod access;
 pub mod auth;
+pub mod authorize;
 pub mod bearer;
-pub mod calls;
+pub mod call_telemetry;
 mod captions;
 pub mod commits;
-pub mod gate;
+pub mod convert;
 pub mod input;
 pub mod jobs;
-pub mod lasting;
 pub mod leases;
 pub mod playback;
-pub mod refusals;
-pub mod said;
+pub mod presigned_urls;
+pub mod revocable_stream;
 pub mod session;
 pub mod uploads;
 pub mod videos;
-pub mod view;
 pub mod watch;
+pub mod worker_messages;
 pub mod workers;
 
 use std::sync::Arc;
@@ -30,8 +29,8 @@ use tonic::Status;
 
 use crate::{
     db::{DbError, causes},
-    deps::Deps,
-    index::IndexProblem,
+    publish::index::IndexProblem,
+    state::AppState,
 };
 
 /// The type of server streams.
@@ -39,7 +38,7 @@ pub type Stream<T> = BoxStream<'static, Result<T, Status>>;
 
 /// The type that implements every service.
 #[derive(Clone, Debug)]
-pub struct Services(pub Arc<Deps>);
+pub struct Services(pub Arc<AppState>);
 
 impl From<IndexProblem> for Problem {
     fn from(error: IndexProblem) -> Self {

@@ -12,7 +12,7 @@ use opentelemetry::{
     metrics::{Counter, Histogram, Meter},
 };
 
-use crate::{db::load::Load, domain::TaskKind};
+use crate::{db::task_counts::Load, domain::TaskKind};
 
 /// The instruments, and the latest values from the database.
 #[derive(Debug)]

@@ -1,6 +1,9 @@
 //! Plans which tasks a source needs. Pure: the same source and options give the same plan.
 
 mod audio;
+pub mod language;
+pub mod profiles;
+pub mod retry;
 #[cfg(test)]
 mod tests;
 mod text;

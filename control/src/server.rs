@@ -27,24 +27,24 @@ use tonic::transport::{Server, server::Router};
 use tower::layer::util::{Identity, Stack};
 
 use crate::{
-    bus::Bus,
+    background::{loops, status::Status, uploads::UploadPolicy},
+    cdn::{PurgeUrlError, Purger},
+    cluster::{events::Bus, redis::Redis},
     config::{Config, DefaultVisibility},
     db::{Db, DbError, causes, migrate, revocations},
-    deps::{Deps, Policy},
-    grpc::{Services, bearer::JwtLayer, calls::Calls, refusals::Refusals},
-    incoming,
-    index::Indexes,
-    jwt::config::{self as jwt, JwtConfigError},
-    keys::{self, KeyRing},
-    loops,
+    grpc::{Services, bearer::JwtLayer, call_telemetry::Calls},
+    identity::{
+        jwt::{config as jwt, config::JwtConfigError},
+        keys::{self, KeyRing},
+        rejected_tokens::Refusals,
+    },
+    listener,
     metrics::Metrics,
-    outages::StoreOutages,
     page::Pages,
-    profiles::{self, ProfilesError},
-    purge::{PurgeUrlError, Purger},
-    redis::Redis,
-    status::Status,
-    uploads::UploadPolicy,
+    plan::profiles::{self, ProfilesError},
+    publish::index::Indexes,
+    state::{AppState, Policy},
+    store_outages::StoreOutages,
 };
 
 /// Maximum size of a message from a client.
@@ -126,26 +126,26 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let address = listener.local_addr().map_err(ServeError::Address)?;
     let acceptor = config.listen.acceptor(address, Protocols::Grpc)?;
-    let deps = Arc::new(build(&config, telemetry, shutdown.clone())?);
+    let app = Arc::new(build(&config, telemetry, shutdown.clone())?);
     tokio::select! {
-        ready = deps.stores.ready(|error| tracing::warn!(%error, "wait for a store")) => ready?,
+        ready = app.stores.ready(|error| tracing::warn!(%error, "wait for a store")) => ready?,
         () = shutdown.soft.cancelled() => return Ok(()),
     }
-    prepare(&deps).await?;
-    if let Some(redis) = deps.redis.clone() {
-        shutdown.tracker.spawn(redis.run(deps.bus.clone(), shutdown.soft.clone()));
+    prepare(&app).await?;
+    if let Some(redis) = app.redis.clone() {
+        shutdown.tracker.spawn(redis.run(app.bus.clone(), shutdown.soft.clone()));
     }
-    if let Some(provider) = deps.jwt.clone() {
+    if let Some(provider) = app.jwt.clone() {
         shutdown.tracker.spawn(provider.keep(shutdown.soft.clone()));
     }
-    shutdown.tracker.spawn(keys::follow(deps.clone()));
-    loops::spawn(&deps);
+    shutdown.tracker.spawn(keys::follow(app.clone()));
+    loops::spawn(&app);
     if let Some(path) = &config.addr_file {
         runtime::addr::publish(path, address).map_err(ServeError::AddrFile)?;
     }
     tracing::info!(%address, tls = acceptor.is_tls(), "control serves");
     shutdown.tracker.spawn(acceptor.clone().keep_fresh(shutdown.clone()));
-    let incoming = incoming::accept(listener, acceptor, &shutdown);
+    let incoming = listener::accept(listener, acceptor, &shutdown);
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("", tonic_health::ServingStatus::Serving).await;
     health.set_serving::<VideoServiceServer<Services>>().await;
@@ -158,7 +158,7 @@ pub async fn serve(
         health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
     };
     let served =
-        services(&deps)?.add_service(health_service).serve_with_incoming_shutdown(incoming, stop);
+        services(&app)?.add_service(health_service).serve_with_incoming_shutdown(incoming, stop);
     let late = async {
         shutdown.soft.cancelled().await;
         tokio::time::sleep(CLOSE_MAX).await;
@@ -174,8 +174,8 @@ pub async fn serve(
 /// The services, wrapped in the layers that measure calls and verify bearer tokens.
 type Guarded = Router<Stack<JwtLayer, Stack<Calls, Identity>>>;
 
-fn services(deps: &Arc<Deps>) -> Result<Guarded, ServeError> {
-    let services = Services(deps.clone());
+fn services(app: &Arc<AppState>) -> Result<Guarded, ServeError> {
+    let services = Services(app.clone());
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(api::FILE_DESCRIPTOR_SET)
@@ -192,8 +192,8 @@ fn services(deps: &Arc<Deps>) -> Result<Guarded, ServeError> {
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(STREAMS_MAX)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
-        .layer(Calls::new(&deps.telemetry.meter()))
-        .layer(JwtLayer(deps.clone()))
+        .layer(Calls::new(&app.telemetry.meter()))
+        .layer(JwtLayer(app.clone()))
         .add_service(VideoServiceServer::new(services.clone()))
         .add_service(UploadServiceServer::new(services.clone()))
         .add_service(JobServiceServer::new(services.clone()))
@@ -212,7 +212,7 @@ pub fn build(
     config: &Config,
     telemetry: Telemetry,
     shutdown: Shutdown,
-) -> Result<Deps, ServeError> {
+) -> Result<AppState, ServeError> {
     let profiles = profiles::load(config.profiles_file.as_deref())?;
     let keys = RootKeys::load(&config.root_key_file)?;
     // An empty variable counts as unset.
@@ -223,7 +223,7 @@ pub fn build(
     let running = Arc::new(AtomicI64::new(0));
     let meter = telemetry.meter();
     gauge(&meter, running.clone());
-    Ok(Deps {
+    Ok(AppState {
         instance: uuid::Uuid::new_v4(),
         db: Db::new(config.database.database_url.expose(), config.database.database_pool)?,
         stores: Stores::parse(&config.stores)?,
@@ -276,11 +276,11 @@ fn gauge(meter: &Meter, running: Arc<AtomicI64>) {
 ///
 /// # Errors
 /// The database cannot be migrated or read, or stays unavailable for `START_MAX`.
-pub async fn prepare(deps: &Deps) -> Result<(), ServeError> {
+pub async fn prepare(app: &AppState) -> Result<(), ServeError> {
     let started = tokio::time::Instant::now();
     let mut told = String::new();
     loop {
-        match migrate::run(&deps.db).await {
+        match migrate::run(&app.db).await {
             Ok(()) => break,
             Err(error) if error.transient() && started.elapsed() < START_MAX => {
                 let cause = causes(&error);
@@ -290,13 +290,13 @@ pub async fn prepare(deps: &Deps) -> Result<(), ServeError> {
                 }
                 tokio::select! {
                     () = tokio::time::sleep(START_RETRY) => {}
-                    () = deps.shutdown.soft.cancelled() => return Err(error.into()),
+                    () = app.shutdown.soft.cancelled() => return Err(error.into()),
                 }
             }
             Err(error) => return Err(error.into()),
         }
     }
-    deps.verifier.revoke(revocations::list(&*deps.db.get().await?, None).await?);
-    keys::publish(deps).await;
+    app.verifier.revoke(revocations::list(&*app.db.get().await?, None).await?);
+    keys::publish(app).await;
     Ok(())
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{DbError, claim::SEEN_SECONDS_MAX};
 use crate::{
     domain::{Failure, TaskKind, TaskState},
-    verdict::{self, Cause, Next, RetryDelays, Standing},
+    plan::retry::{self, Cause, Next, RetryDelays, Standing},
 };
 
 /// Identifies a lease: the task and its fencing token.
@@ -181,8 +181,7 @@ pub async fn set_back(
 ) -> Result<Option<After>, DbError> {
     let Some(standing) = standing(db, lease, setback.expired_only).await? else { return Ok(None) };
     let Setback { failure, retryable, backoff_seconds, cause, probe_retry, .. } = setback;
-    let next =
-        verdict::next(&standing, (failure, *cause), *retryable, *backoff_seconds, probe_retry);
+    let next = retry::next(&standing, (failure, *cause), *retryable, *backoff_seconds, probe_retry);
     let (state, seconds, failure) = match next {
         Next::Again(seconds) => (TaskState::Ready, seconds, None),
         Next::End(failure) => (TaskState::Failed, 0.0, Some(failure)),

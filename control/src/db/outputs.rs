@@ -6,7 +6,7 @@ use media::{JobId, TaskId, VideoId, index::Fragment, tables::ChunkTable};
 use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
-pub use super::serving::publish;
+pub use super::served_version::publish;
 use super::{DbError, jobs, lease::LeaseId};
 use crate::{domain::TaskKind, plan::Plan};
 

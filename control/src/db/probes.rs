@@ -9,8 +9,7 @@ use tokio_postgres::{GenericClient, Row};
 use super::{DbError, failure, jobs, tasks};
 use crate::{
     domain::{Failure, VideoState},
-    plan,
-    verdict::PROBE_SECONDS_MAX,
+    plan::{self, retry::PROBE_SECONDS_MAX},
 };
 
 /// The result of [`again`].

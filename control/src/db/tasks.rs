@@ -4,7 +4,7 @@ use media::{JobId, TaskId, VideoId};
 use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
-use super::{DbError, failure, turns};
+use super::{DbError, failure, fair_queue};
 use crate::{
     domain::{Failure, TaskKind, TaskState},
     plan::NewTask,
@@ -103,8 +103,8 @@ pub async fn create(
     let priorities: Vec<i32> = tasks.iter().map(|t| t.priority).collect();
     let weights: Vec<f64> = tasks.iter().map(|t| t.weight).collect();
     let encoders: Vec<&str> = tasks.iter().map(|t| t.encoder).collect();
-    turns::queue_up(db, job).await?;
-    let taken = turns::TAKEN;
+    fair_queue::queue_up(db, job).await?;
+    let taken = fair_queue::TAKEN;
     let sql = format!(
         "WITH queue AS MATERIALIZED (
              SELECT t.priority, t.encoder, {taken} AS taken
@@ -181,8 +181,8 @@ const UNFINISHED: &str = "
 /// # Errors
 /// The database query failed.
 pub async fn requeue_unfinished(db: &impl GenericClient, job: JobId) -> Result<(), DbError> {
-    turns::queue_up(db, job).await?;
-    let taken = turns::TAKEN;
+    fair_queue::queue_up(db, job).await?;
+    let taken = fair_queue::TAKEN;
     let sql = format!(
         "WITH unfinished AS MATERIALIZED ({UNFINISHED}),
          queue AS MATERIALIZED (
@@ -230,7 +230,7 @@ pub async fn requeue_unfinished(db: &impl GenericClient, job: JobId) -> Result<(
 /// # Errors
 /// The database query failed.
 pub async fn unblock(db: &impl GenericClient, job: JobId) -> Result<bool, DbError> {
-    let taken = turns::TAKEN;
+    let taken = fair_queue::TAKEN;
     let sql = format!(
         "UPDATE tasks t
          SET state = 'ready', turn = {taken} + 1
@@ -248,7 +248,7 @@ pub async fn unblock(db: &impl GenericClient, job: JobId) -> Result<bool, DbErro
 }
 
 async fn unblock_collect(db: &impl GenericClient, job: JobId) -> Result<bool, DbError> {
-    let taken = turns::TAKEN;
+    let taken = fair_queue::TAKEN;
     let sql = format!(
         "UPDATE tasks t
          SET state = 'ready', turn = {taken} + 1

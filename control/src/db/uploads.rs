@@ -2,7 +2,7 @@
 //! finished. The rows of `uploads` are in `sessions`, their leases in `leases`, and their ends in
 //! `endings`.
 
-pub mod endings;
+pub mod completion;
 pub mod leases;
 pub mod sessions;
 

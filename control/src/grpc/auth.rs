@@ -16,14 +16,13 @@ use tonic::{Request, Response, Status};
 
 use super::{
     Services,
-    gate::{self, Rpc, bearer},
-    input,
-    refusals::Refused,
-    refuse,
+    authorize::{self, Rpc, bearer},
+    input, refuse,
     videos::video,
 };
+use crate::identity::rejected_tokens::Refused;
 use crate::{
-    bus::Event,
+    cluster::events::Event,
     db::{CALL_TRIES_MAX, retrying, revocations},
 };
 
@@ -66,7 +65,7 @@ impl AuthService for Services {
         let ttl = input::ttl(message.ttl_seconds, TTL_SECONDS, TTL_SECONDS_MAX)?;
         let expires_at = self.0.clock.now_unix() + ttl;
         let grant = Grant { subject, tenant, role };
-        let token = self.0.keys.mint(&grant, expires_at).map_err(gate::refusal)?;
+        let token = self.0.keys.mint(&grant, expires_at).map_err(authorize::refusal)?;
         tracing::info!(
             subject = grant.subject, tenant = grant.tenant, role = %role, by = principal.subject,
             "token minted"
@@ -122,7 +121,7 @@ impl AuthService for Services {
         let Identity { subject, tenant, role, .. } = identity;
         let (grant, names) = (Grant { subject, tenant, role }, JwtNames::of(token));
         let minted = self.0.keys.mint_exchanged(&grant, expires_at, &names.signed);
-        let token = minted.map_err(gate::refusal)?;
+        let token = minted.map_err(authorize::refusal)?;
         tracing::info!(
             subject = grant.subject, tenant = grant.tenant, role = %role, "token exchanged"
         );
@@ -145,7 +144,7 @@ impl AuthService for Services {
         let expires_at = self.0.clock.now_unix() + ttl;
         let max_height = Some(message.max_height).filter(|height| *height > 0);
         let grant = PlaybackGrant { video: id, max_height, address };
-        let token = self.0.keys.mint_playback(&grant, expires_at).map_err(gate::refusal)?;
+        let token = self.0.keys.mint_playback(&grant, expires_at).map_err(authorize::refusal)?;
         Ok(Response::new(v1::MintPlaybackTokenResponse { token, expires_at: time(expires_at) }))
     }
 }

@@ -15,7 +15,7 @@ use http::{Request, header};
 use tonic::transport::server::TcpConnectInfo;
 use tower::{Layer, Service};
 
-use crate::{deps::Deps, jwt::Refusal};
+use crate::{identity::jwt::Refusal, state::AppState};
 
 /// The result of verifying a call's JWT, stored in the request for the authorizer.
 #[derive(Clone, Debug)]
@@ -35,20 +35,20 @@ pub fn token(header: &str) -> Option<&str> {
 
 /// Adds [`Presented`] to calls with a JWT when an identity provider is configured.
 #[derive(Clone, Debug)]
-pub struct JwtLayer(pub Arc<Deps>);
+pub struct JwtLayer(pub Arc<AppState>);
 
 impl<S> Layer<S> for JwtLayer {
     type Service = JwtService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        JwtService { deps: self.0.clone(), inner }
+        JwtService { app: self.0.clone(), inner }
     }
 }
 
 /// See [`JwtLayer`].
 #[derive(Clone, Debug)]
 pub struct JwtService<S> {
-    deps: Arc<Deps>,
+    app: Arc<AppState>,
     inner: S,
 }
 
@@ -70,18 +70,18 @@ where
         // The instance that was polled ready must be the one that is called.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
-        let deps = self.deps.clone();
+        let app = self.app.clone();
         Box::pin(async move {
             let header = request.headers().get(header::AUTHORIZATION);
             let token = header.and_then(|value| token(value.to_str().ok()?)).map(str::to_owned);
-            if let (Some(provider), Some(token)) = (&deps.jwt, token)
+            if let (Some(provider), Some(token)) = (&app.jwt, token)
                 && is_jwt(&token)
             {
-                let mut verdict = provider.verify(&token, deps.clock.now_unix()).await;
+                let mut verdict = provider.verify(&token, app.clock.now_unix()).await;
                 if matches!(verdict, Err(Refusal::Token(JwtError::Expired))) {
                     let peer = request.extensions().get::<TcpConnectInfo>();
                     let peer = peer.and_then(TcpConnectInfo::remote_addr);
-                    let began = deps.began(request.headers(), peer);
+                    let began = app.began(request.headers(), peer);
                     verdict = provider.verify(&token, began).await;
                 }
                 let names = JwtNames::of(&token);

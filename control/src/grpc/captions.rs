@@ -21,20 +21,21 @@ use tonic::Request;
 use uuid::Uuid;
 
 use super::{
-    gate::Rpc,
+    authorize::Rpc,
     videos::{INDEX_CHORE_SECONDS, sync_index, video},
 };
 use crate::{
-    captions::CAPTIONS_PER_VIDEO_MAX,
+    cdn,
     db::{
         CALL_TRIES_MAX,
         captions::{self, Uploaded},
         chores::{self, Chore},
-        pictures, retrying,
+        images, retrying,
         videos::{self, Video},
     },
-    deps::Deps,
-    index, language, purge,
+    plan::language,
+    publish::{captions::CAPTIONS_PER_VIDEO_MAX, index},
+    state::AppState,
 };
 
 /// `Retry-After` for a text track that was not parsed in time.
@@ -42,29 +43,29 @@ const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// Adds an uploaded text track.
 pub(super) async fn create(
-    deps: &Deps,
+    app: &AppState,
     request: Request<v1::CreateCaptionRequest>,
 ) -> Result<v1::Caption, Problem> {
     let id = wire::id("video_id", &request.get_ref().video_id);
-    let principal = deps.enter(Rpc::CreateCaption, &request, id.clone().ok())?;
-    let row = video(deps, &principal.tenant, id?).await?;
+    let principal = app.enter(Rpc::CreateCaption, &request, id.clone().ok())?;
+    let row = video(app, &principal.tenant, id?).await?;
     let message = request.into_inner();
     if message.validate_only {
         return Ok(v1::Caption::default());
     }
     let about = described(&message)?;
-    let text = read(deps, message, &row).await?;
+    let text = read(app, message, &row).await?;
     let sha256: [u8; 32] = Sha256::digest(text.as_bytes()).into();
     let key = layout::caption(row.id, about.id, &hex::encode(&sha256[..16]));
     let object = Picture { key, bytes: text.len() as u64, sha256 };
-    index::put(&deps.stores, &row.store, &object.key, text.into_bytes()).await?;
+    index::put(&app.stores, &row.store, &object.key, text.into_bytes()).await?;
     let new = Uploaded { about, object };
-    if let Err(problem) = record(deps, row.id, &new).await {
-        remove(deps, &row, &new.object.key).await;
+    if let Err(problem) = record(app, row.id, &new).await {
+        remove(app, &row, &new.object.key).await;
         return Err(problem);
     }
-    changed(deps, &row).await;
-    let row = video(deps, &principal.tenant, row.id).await?;
+    changed(app, &row).await;
+    let row = video(app, &principal.tenant, row.id).await?;
     let made = v1::Video::from(row).captions;
     let id = new.about.id.to_string();
     made.into_iter().find(|c| c.caption_id == id).ok_or_else(|| Problem::not_found("caption"))
@@ -72,26 +73,26 @@ pub(super) async fn create(
 
 /// Lists the text tracks of a video.
 pub(super) async fn list(
-    deps: &Deps,
+    app: &AppState,
     request: Request<v1::ListCaptionsRequest>,
 ) -> Result<v1::ListCaptionsResponse, Problem> {
     let id = wire::id("video_id", &request.get_ref().video_id);
-    let principal = deps.enter(Rpc::ListCaptions, &request, id.clone().ok())?;
-    let row = video(deps, &principal.tenant, id?).await?;
+    let principal = app.enter(Rpc::ListCaptions, &request, id.clone().ok())?;
+    let row = video(app, &principal.tenant, id?).await?;
     Ok(v1::ListCaptionsResponse { captions: v1::Video::from(row).captions })
 }
 
 /// Deletes a text track.
 pub(super) async fn delete(
-    deps: &Deps,
+    app: &AppState,
     request: Request<v1::DeleteCaptionRequest>,
 ) -> Result<v1::DeleteCaptionResponse, Problem> {
     let id = wire::id("video_id", &request.get_ref().video_id);
-    let principal = deps.enter(Rpc::DeleteCaption, &request, id.clone().ok())?;
-    let row = video(deps, &principal.tenant, id?).await?;
+    let principal = app.enter(Rpc::DeleteCaption, &request, id.clone().ok())?;
+    let row = video(app, &principal.tenant, id?).await?;
     let caption: CaptionId = wire::id("caption_id", &request.get_ref().caption_id)?;
     let deleted = retrying(CALL_TRIES_MAX, || async {
-        let mut connection = deps.db.get().await?;
+        let mut connection = app.db.get().await?;
         let tx = connection.transaction().await?;
         if !videos::touch(&tx, row.id).await? {
             return Ok(None);
@@ -109,9 +110,9 @@ pub(super) async fn delete(
     .await
     .map_err(Problem::from)?;
     let deleted = deleted.ok_or_else(|| Problem::not_found("caption"))?;
-    changed(deps, &row).await;
+    changed(app, &row).await;
     if let Deleted::Upload(key) = deleted {
-        remove(deps, &row, &key).await;
+        remove(app, &row, &key).await;
     }
     Ok(v1::DeleteCaptionResponse {})
 }
@@ -134,7 +135,7 @@ async fn forget_embedded(
     let Some(number) = numbers.into_iter().find(|n| id_of_file(job, *n) == caption) else {
         return Ok(None);
     };
-    if !pictures::delete(tx, job, &file_name(number)).await? {
+    if !images::delete(tx, job, &file_name(number)).await? {
         return Ok(None);
     }
     chores::create(tx, Chore::Job(row.id, job), 0.0).await?;
@@ -177,7 +178,7 @@ fn described(message: &v1::CreateCaptionRequest) -> Result<Described, Problem> {
 
 /// Parses the uploaded text and writes it in its canonical form.
 async fn read(
-    deps: &Deps,
+    app: &AppState,
     message: v1::CreateCaptionRequest,
     row: &Video,
 ) -> Result<String, Problem> {
@@ -190,7 +191,7 @@ async fn read(
     };
     let grid = row.source.as_ref().and_then(|source| source.grid().ok());
     let window = Window { origin: 0, length: grid.map(|grid| length_of(&grid)) };
-    let parsers = &deps.text_parsers;
+    let parsers = &app.text_parsers;
     let written = parsers.run(move |deadline| {
         let is_late = || deadline.is_over();
         let mut effort = Effort::until(&is_late);
@@ -216,9 +217,9 @@ fn try_again(what: &str) -> Problem {
     Problem { retry_after: Some(RETRY_AFTER), ..problem }
 }
 
-async fn record(deps: &Deps, video: VideoId, new: &Uploaded) -> Result<(), Problem> {
+async fn record(app: &AppState, video: VideoId, new: &Uploaded) -> Result<(), Problem> {
     let recorded = retrying(CALL_TRIES_MAX, || async {
-        let mut connection = deps.db.get().await?;
+        let mut connection = app.db.get().await?;
         let tx = connection.transaction().await?;
         if !videos::touch(&tx, video).await? {
             return Ok(None);
@@ -248,18 +249,18 @@ async fn announce(
     video: VideoId,
 ) -> Result<(), crate::db::DbError> {
     chores::create(tx, Chore::Index(video), INDEX_CHORE_SECONDS).await?;
-    purge::queue(tx, video).await
+    cdn::queue(tx, video).await
 }
 
 /// Publishes the change and updates the index object before the reply is sent.
-async fn changed(deps: &Deps, row: &Video) {
-    deps.video_changed_for(row.id).await;
-    sync_index(deps, row.id, &row.store).await;
+async fn changed(app: &AppState, row: &Video) {
+    app.video_changed_for(row.id).await;
+    sync_index(app, row.id, &row.store).await;
 }
 
 /// Deletes an object that no row names. If that fails, the object is deleted together with the video.
-async fn remove(deps: &Deps, row: &Video, key: &str) {
-    if let Err(error) = index::delete(&deps.stores, &row.store, key).await {
+async fn remove(app: &AppState, row: &Video, key: &str) {
+    if let Err(error) = index::delete(&app.stores, &row.store, key).await {
         tracing::warn!(video.id = %row.id, %error, "delete a text track");
     }
 }

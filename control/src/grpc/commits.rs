@@ -16,10 +16,10 @@ use tokio::task::JoinSet;
 use tracing::{Instrument, Span};
 
 use crate::{
-    admit::{self, Offer, Outcome},
     db::DbError,
-    deps::Deps,
     domain::Failure,
+    publish::admission::{self, Offer, Outcome},
+    state::AppState,
 };
 
 /// Maximum number of commits of one worker that run or wait.
@@ -70,7 +70,7 @@ struct Ended {
 
 /// The commits of one stream.
 pub struct Commits {
-    deps: Arc<Deps>,
+    app: Arc<AppState>,
     running: JoinSet<Ended>,
     /// Tasks with a running commit, and the commits that wait for it.
     waiting: HashMap<TaskId, VecDeque<(u64, Offer)>>,
@@ -78,8 +78,8 @@ pub struct Commits {
 
 impl Commits {
     /// Starts without commits.
-    pub fn new(deps: Arc<Deps>) -> Self {
-        Self { deps, running: JoinSet::new(), waiting: HashMap::new() }
+    pub fn new(app: Arc<AppState>) -> Self {
+        Self { app, running: JoinSet::new(), waiting: HashMap::new() }
     }
 
     /// Starts or queues a commit.
@@ -104,10 +104,10 @@ impl Commits {
     }
 
     fn start(&mut self, request: u64, offer: Offer) {
-        let deps = self.deps.clone();
+        let app = self.app.clone();
         self.running.spawn(async move {
             let span = commit_span(&offer);
-            let outcome = admit::commit(&deps, &offer).instrument(span).await;
+            let outcome = admission::commit(&app, &offer).instrument(span).await;
             Ended { task: offer.lease.task, request, last: offer.last, outcome }
         });
     }

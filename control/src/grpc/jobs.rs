@@ -11,22 +11,23 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{
-    Services, Stream, gate::Rpc, input, lasting::lasting, refuse, videos::video, view, watch,
+    Services, Stream, authorize::Rpc, convert, input, refuse, revocable_stream::lasting,
+    videos::video, watch,
 };
 use crate::{
-    bus::Event,
+    cluster::events::Event,
     db::{
         CALL_TRIES_MAX, DbError,
-        ending::{self, End},
+        completion::{self, End},
         jobs::{self, Job},
         retrying, tasks,
         videos::{self, Video},
     },
-    deps::Deps,
     domain::{JobState, VideoState},
     metrics::Ended,
     page::{Cursor, List},
     plan::{self, Plan, Wish},
+    state::AppState,
 };
 
 /// Maximum number of profiles that a request may name.
@@ -98,7 +99,7 @@ impl JobService for Services {
             .map(|j| self.0.pages.seal(list, Cursor { time: j.created_at, id: j.id.uuid() }))
             .unwrap_or_default();
         // A page of long videos has too many tasks for one message; GetJob returns them.
-        let jobs = rows.into_iter().map(|row| view::job(row, Vec::new())).collect();
+        let jobs = rows.into_iter().map(|row| convert::job(row, Vec::new())).collect();
         Ok(Response::new(v1::ListJobsResponse { jobs, next_page_token }))
     }
 
@@ -142,21 +143,21 @@ impl JobService for Services {
 
 /// Authorizes calls about a job. The token may be restricted to the job's video.
 async fn enter<T>(
-    deps: &Deps,
+    app: &AppState,
     rpc: Rpc,
     request: &Request<T>,
     job_id: &str,
 ) -> Result<(Principal, JobId), Problem> {
-    deps.genuine(request)?;
+    app.genuine(request)?;
     let id = wire::id::<media::ids::Job>("job_id", job_id);
     let about = match &id {
         Ok(id) => {
-            retrying(CALL_TRIES_MAX, || async { jobs::video_of(&*deps.db.get().await?, *id).await })
+            retrying(CALL_TRIES_MAX, || async { jobs::video_of(&*app.db.get().await?, *id).await })
                 .await?
         }
         Err(_) => None,
     };
-    let principal = deps.enter(rpc, request, about)?;
+    let principal = app.enter(rpc, request, about)?;
     Ok((principal, id?))
 }
 
@@ -173,9 +174,9 @@ fn wish(message: v1::CreateJobRequest, thumbnails: u32) -> Result<Wish, Problem>
     })
 }
 
-async fn job(deps: &Deps, tenant: &str, id: JobId) -> Result<Job, Problem> {
+async fn job(app: &AppState, tenant: &str, id: JobId) -> Result<Job, Problem> {
     let row =
-        retrying(CALL_TRIES_MAX, || async { jobs::get(&*deps.db.get().await?, tenant, id).await })
+        retrying(CALL_TRIES_MAX, || async { jobs::get(&*app.db.get().await?, tenant, id).await })
             .await?;
     row.ok_or_else(|| Problem::not_found("job"))
 }
@@ -184,15 +185,15 @@ async fn job(deps: &Deps, tenant: &str, id: JobId) -> Result<Job, Problem> {
 ///
 /// # Errors
 /// [`Code::NotFound`] if the job does not exist or belongs to another tenant.
-pub(super) async fn shown(deps: &Deps, tenant: &str, id: JobId) -> Result<v1::Job, Problem> {
+pub(super) async fn shown(app: &AppState, tenant: &str, id: JobId) -> Result<v1::Job, Problem> {
     let found = retrying(CALL_TRIES_MAX, || async {
-        let db = deps.db.get().await?;
+        let db = app.db.get().await?;
         let Some(row) = jobs::get(&*db, tenant, id).await? else { return Ok(None) };
         Ok(Some((row, tasks::of_job(&*db, id).await?)))
     })
     .await?;
     let (row, tasks) = found.ok_or_else(|| Problem::not_found("job"))?;
-    Ok(view::job(row, tasks))
+    Ok(convert::job(row, tasks))
 }
 
 /// Why a job cannot be queued.
@@ -219,11 +220,11 @@ impl From<Refused> for Problem {
     }
 }
 
-async fn queue(deps: &Deps, row: &Video, plan: &Plan) -> Result<JobId, Problem> {
+async fn queue(app: &AppState, row: &Video, plan: &Plan) -> Result<JobId, Problem> {
     let id = JobId::new(Uuid::now_v7());
     let new = plan.tasks();
     let queued = retrying(CALL_TRIES_MAX, || async {
-        let mut connection = deps.db.get().await?;
+        let mut connection = app.db.get().await?;
         let tx = connection.transaction().await?;
         if !videos::touch(&tx, row.id).await? {
             return Ok(Err(Refused::Gone));
@@ -242,43 +243,43 @@ async fn queue(deps: &Deps, row: &Video, plan: &Plan) -> Result<JobId, Problem> 
     })
     .await?;
     queued?;
-    awake(deps, row.id, id, new.len()).await;
+    awake(app, row.id, id, new.len()).await;
     Ok(id)
 }
 
-async fn awake(deps: &Deps, video: VideoId, job: JobId, tasks: usize) {
-    deps.bus.wake(tasks);
-    deps.bus.tell(Event::Job(job));
-    deps.video_changed_for(video).await;
+async fn awake(app: &AppState, video: VideoId, job: JobId, tasks: usize) {
+    app.bus.wake(tasks);
+    app.bus.tell(Event::Job(job));
+    app.video_changed_for(video).await;
 }
 
 /// Cancels a job; a job that has ended stays as it is.
-async fn cancel(deps: &Deps, row: &Job) -> Result<(), Problem> {
-    let grace = deps.policy.grace_seconds;
+async fn cancel(app: &AppState, row: &Job) -> Result<(), Problem> {
+    let grace = app.policy.grace_seconds;
     let ended = retrying(CALL_TRIES_MAX, || async {
-        let mut connection = deps.db.get().await?;
+        let mut connection = app.db.get().await?;
         let tx = connection.transaction().await?;
-        ending::lock_video(&tx, row.video).await?;
-        let ended = ending::end_job(&tx, row.id, &End::Cancelled, grace).await?;
+        completion::lock_video(&tx, row.video).await?;
+        let ended = completion::end_job(&tx, row.id, &End::Cancelled, grace).await?;
         tx.commit().await?;
         Ok::<_, DbError>(ended)
     })
     .await?;
     if ended {
-        deps.metrics.ended(Ended::Cancelled);
+        app.metrics.ended(Ended::Cancelled);
     }
-    deps.bus.tell(Event::Stopped(row.id));
-    deps.bus.tell(Event::Job(row.id));
-    deps.video_changed_for(row.video).await;
+    app.bus.tell(Event::Stopped(row.id));
+    app.bus.tell(Event::Job(row.id));
+    app.video_changed_for(row.video).await;
     Ok(())
 }
 
-async fn reopen(deps: &Deps, row: &Job) -> Result<(), Problem> {
+async fn reopen(app: &AppState, row: &Job) -> Result<(), Problem> {
     if !matches!(row.state, JobState::Failed | JobState::Cancelled) {
         return Err(Refused::Running.into());
     }
     let reopened = retrying(CALL_TRIES_MAX, || async {
-        let mut connection = deps.db.get().await?;
+        let mut connection = app.db.get().await?;
         let tx = connection.transaction().await?;
         if !videos::touch(&tx, row.video).await? {
             return Ok(Err(Refused::Gone));
@@ -298,6 +299,6 @@ async fn reopen(deps: &Deps, row: &Job) -> Result<(), Problem> {
     })
     .await?;
     reopened?;
-    awake(deps, row.video, row.id, usize::MAX).await;
+    awake(app, row.video, row.id, usize::MAX).await;
     Ok(())
 }

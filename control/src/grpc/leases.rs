@@ -6,9 +6,8 @@ use media::{
     pictures::{PicturePlan, Size},
 };
 
-use super::access;
+use super::presigned_urls;
 use crate::{
-    admit,
     db::{
         DbError, WORK_TRIES_MAX,
         claim::{self, Claimed},
@@ -16,11 +15,10 @@ use crate::{
         outputs::{self, Subject},
         retrying, workers,
     },
-    deps::Deps,
     domain::{Failure, TaskKind},
-    plan::{self, Plan},
-    scenes,
-    verdict::Cause,
+    plan::{self, Plan, retry::Cause},
+    publish::{admission, excerpt},
+    state::AppState,
 };
 
 /// Why a lease could not be prepared.
@@ -65,19 +63,19 @@ impl From<Failure> for Unprepared {
 ///
 /// # Errors
 /// This instance, or every instance, is unable to prepare the task.
-pub async fn lease(deps: &Deps, claimed: &Claimed) -> Result<v1::Lease, Unprepared> {
+pub async fn lease(app: &AppState, claimed: &Claimed) -> Result<v1::Lease, Unprepared> {
     let unavailable = |error: DbError| {
         tracing::warn!(%error, "failed to read a claimed task");
         Unprepared::Passing(Failure::new(Code::Unavailable.text(), "the task could not be read"))
     };
-    let db = deps.db.get().await.map_err(unavailable)?;
+    let db = app.db.get().await.map_err(unavailable)?;
     let subject = outputs::subject(&*db, claimed.task).await.map_err(unavailable)?;
     let subject = subject.ok_or_else(|| Failure::new("gone", "the task is gone"))?;
     let out_of_reach = |code: Code, message: &str| Unprepared::Store {
         url: subject.store.clone(),
         failure: Failure::new(code.text(), message),
     };
-    let store = deps.stores.get(&subject.store).ok_or_else(|| {
+    let store = app.stores.get(&subject.store).ok_or_else(|| {
         out_of_reach(Code::NotConfigured, "the video's store is not configured here")
     })?;
     let first_chunk = match claimed.kind {
@@ -95,11 +93,11 @@ pub async fn lease(deps: &Deps, claimed: &Claimed) -> Result<v1::Lease, Unprepar
     drop(db);
     let source = match claimed.kind {
         TaskKind::Thumbnails | TaskKind::Preview => {
-            scenes::write(deps, &subject, claimed.token).await?
+            excerpt::write(app, &subject, claimed.token).await?
         }
         _ => layout::source(claimed.video),
     };
-    let source = access::source(deps, store, source).await;
+    let source = presigned_urls::source(app, store, source).await;
     let source = source.map_err(|problem| out_of_reach(problem.code, &problem.message))?;
     let root = store.root.as_deref().map(api::path::text);
     Ok(v1::Lease {
@@ -206,10 +204,10 @@ fn size(size: Size) -> v1::Size {
 ///
 /// # Errors
 /// [`DbError`] while the database stays unavailable; the leases then expire.
-pub async fn let_go(deps: &Deps, worker: WorkerId, gone: bool) -> Result<(), DbError> {
+pub async fn let_go(app: &AppState, worker: WorkerId, gone: bool) -> Result<(), DbError> {
     if gone {
         let leases = retrying(WORK_TRIES_MAX, || async {
-            lease::of_worker(&*deps.db.get().await?, worker).await
+            lease::of_worker(&*app.db.get().await?, worker).await
         })
         .await?;
         for lease in leases {
@@ -219,11 +217,11 @@ pub async fn let_go(deps: &Deps, worker: WorkerId, gone: bool) -> Result<(), DbE
                 backoff_seconds: 0.0,
                 expired_only: false,
                 cause: Cause::Unknown,
-                probe_retry: deps.policy.probe_retry,
+                probe_retry: app.policy.probe_retry,
             };
-            admit::end_attempt(deps, lease, &setback).await?;
+            admission::end_attempt(app, lease, &setback).await?;
         }
     }
-    retrying(WORK_TRIES_MAX, || async { workers::disconnect(&*deps.db.get().await?, worker).await })
+    retrying(WORK_TRIES_MAX, || async { workers::disconnect(&*app.db.get().await?, worker).await })
         .await
 }

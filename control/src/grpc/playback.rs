@@ -7,11 +7,11 @@ use api::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Services, Stream, gate::Rpc, lasting::lasting, refuse, watch};
+use super::{Services, Stream, authorize::Rpc, refuse, revocable_stream::lasting, watch};
 use crate::{
+    background::status,
     db::{CALL_TRIES_MAX, retrying, revocations},
-    index::IndexProblem,
-    status,
+    publish::index::IndexProblem,
 };
 
 #[tonic::async_trait]

@@ -4,9 +4,9 @@
 //! session is not the source of truth: leases are stored in Postgres, so a worker that reconnects, to
 //! this instance or another, keeps them.
 
+mod capacity;
 mod claims;
-mod handing;
-mod places;
+mod preparation;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -25,25 +25,25 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use self::{
+    capacity::{Lane, Places},
     claims::Setbacks,
-    handing::Handing,
-    places::{Lane, Places},
+    preparation::Handing,
 };
 use super::{
-    Stream, access,
+    Stream,
     commits::{Answer, Commits},
-    leases, said,
+    leases, presigned_urls, worker_messages,
 };
 use crate::{
-    admit,
-    bus::{self, Event},
+    cluster::events::{self, Event},
     db::{
         claim::Claimer,
         lease::{self, LeaseId},
         retrying, workers,
     },
-    deps::Deps,
     domain::{Failure, TaskKind},
+    publish::admission,
+    state::AppState,
 };
 
 /// Maximum number of queued messages for a worker; a worker that exceeds it counts as disconnected.
@@ -79,7 +79,7 @@ enum End {
 }
 
 struct Session {
-    deps: Arc<Deps>,
+    app: Arc<AppState>,
     worker: WorkerId,
     claimer: Claimer,
     out: mpsc::Sender<Result<ControlMessage, Status>>,
@@ -97,7 +97,7 @@ struct Session {
 
 /// Welcomes a worker and serves its stream in a tracked task.
 pub fn open(
-    deps: Arc<Deps>,
+    app: Arc<AppState>,
     introduced: Introduced,
     inbound: Streaming<WorkerMessage>,
 ) -> Stream<ControlMessage> {
@@ -105,7 +105,7 @@ pub fn open(
     let Introduced { id, name, encoders, .. } = introduced;
     let kinds = TaskKind::LEASED.to_vec();
     let session = Session {
-        commits: Commits::new(deps.clone()),
+        commits: Commits::new(app.clone()),
         worker: id,
         claimer: Claimer { worker: id, name, kinds, encoders, avoided: Vec::new() },
         out,
@@ -114,22 +114,22 @@ pub fn open(
         held: HashMap::new(),
         handing: Handing::default(),
         setbacks: Setbacks::default(),
-        deps,
+        app,
     };
-    let tracker = session.deps.shutdown.tracker.clone();
+    let tracker = session.app.shutdown.tracker.clone();
     tracker.spawn(session.run(inbound));
     ReceiverStream::new(receiver).boxed()
 }
 
 impl Session {
     async fn run(mut self, inbound: Streaming<WorkerMessage>) {
-        let events = self.deps.bus.listen();
+        let events = self.app.bus.listen();
         let (worker, name) = (self.worker, self.claimer.name.clone());
         tracing::info!(worker.id = %worker, worker.name = name, "worker connected");
         self.send(Out::Welcome(v1::Welcome {
             worker_id: worker.to_string(),
-            lease_seconds: self.deps.lease_seconds(),
-            heartbeat_seconds: self.deps.policy.heartbeat.as_secs_f64(),
+            lease_seconds: self.app.lease_seconds(),
+            heartbeat_seconds: self.app.policy.heartbeat.as_secs_f64(),
         }));
         let end = self.serve(inbound, events).await;
         self.finish(end).await;
@@ -141,7 +141,7 @@ impl Session {
         mut inbound: Streaming<WorkerMessage>,
         mut events: broadcast::Receiver<Event>,
     ) -> End {
-        let deps = self.deps.clone();
+        let app = self.app.clone();
         let mut touch = tokio::time::interval(TOUCH_EVERY);
         touch.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -149,16 +149,16 @@ impl Session {
                 return End::Worker;
             }
             tokio::select! {
-                () = deps.shutdown.soft.cancelled() => return End::Control,
+                () = app.shutdown.soft.cancelled() => return End::Control,
                 message = inbound.message() => match message {
                     Ok(Some(message)) => self.hear(message).await,
                     Ok(None) | Err(_) => return End::Worker,
                 },
-                () = deps.bus.ready.notified(), if self.wants(Lane::Any) => self.claim(Lane::Any).await,
-                () = deps.bus.express.notified(), if self.wants(Lane::Express) => {
+                () = app.bus.ready.notified(), if self.wants(Lane::Any) => self.claim(Lane::Any).await,
+                () = app.bus.express.notified(), if self.wants(Lane::Express) => {
                     self.claim(Lane::Express).await;
                 }
-                event = bus::next(&mut events) => self.event(event).await,
+                event = events::next(&mut events) => self.event(event).await,
                 answer = self.commits.next() => self.answer(answer),
                 prepared = self.handing.next() => self.hand(prepared).await,
                 () = self.setbacks.over() => self.resume().await,
@@ -177,7 +177,7 @@ impl Session {
             Some(In::Heartbeat(heartbeat)) => self.heartbeat(&heartbeat).await,
             Some(In::Commit(commit)) => {
                 let request = commit.request;
-                match said::offer(commit) {
+                match worker_messages::offer(commit) {
                     Ok(offer) => {
                         if let Err(answer) = self.commits.add(request, offer) {
                             self.answer(answer);
@@ -190,7 +190,7 @@ impl Session {
             Some(In::Health(health)) => self.health(&health).await,
             Some(In::Release(release)) => self.release(&release).await,
             Some(In::Access(access)) => {
-                let reply = access::reply(&self.deps, access).await;
+                let reply = presigned_urls::reply(&self.app, access).await;
                 self.send(Out::AccessReply(reply));
             }
             // A second hello, or a message from a newer worker that this release does not know: ignored.
@@ -199,10 +199,10 @@ impl Session {
     }
 
     async fn heartbeat(&mut self, heartbeat: &v1::Heartbeat) {
-        let progress = said::progress(heartbeat);
-        let seconds = self.deps.lease_seconds();
+        let progress = worker_messages::progress(heartbeat);
+        let seconds = self.app.lease_seconds();
         let extended = retrying(TRIES_MAX, || async {
-            lease::extend(&*self.deps.db.get().await?, self.worker, &progress, seconds).await
+            lease::extend(&*self.app.db.get().await?, self.worker, &progress, seconds).await
         });
         let extended = match extended.await {
             Ok(extended) => extended,
@@ -215,7 +215,7 @@ impl Session {
         };
         let kept: HashMap<TaskId, JobId> = extended.into_iter().collect();
         for job in kept.values().collect::<HashSet<_>>() {
-            self.deps.bus.tell(Event::Job(*job));
+            self.app.bus.tell(Event::Job(*job));
         }
         let mut lost = Vec::new();
         for one in &progress {
@@ -242,10 +242,10 @@ impl Session {
     }
 
     async fn fail(&mut self, fail: v1::Fail) {
-        let Some(failed) = said::failure(fail) else { return };
-        let said::Failed { lease, failure, retryable, cause } = failed;
+        let Some(failed) = worker_messages::failure(fail) else { return };
+        let worker_messages::Failed { lease, failure, retryable, cause } = failed;
         self.held.remove(&lease.task);
-        let ended = admit::setback(&self.deps, lease, failure.clone(), retryable, cause).await;
+        let ended = admission::setback(&self.app, lease, failure.clone(), retryable, cause).await;
         let Failure { code, message } = failure;
         match ended {
             Ok(held) => {
@@ -257,14 +257,14 @@ impl Session {
     }
 
     async fn release(&mut self, release: &v1::Release) {
-        let Some(lease) = said::lease(&release.task_id, release.token) else { return };
+        let Some(lease) = worker_messages::lease(&release.task_id, release.token) else { return };
         self.held.remove(&lease.task);
-        let delay = said::delay(release.delay_seconds);
+        let delay = worker_messages::delay(release.delay_seconds);
         let released = retrying(TRIES_MAX, || async {
-            lease::release(&*self.deps.db.get().await?, lease, delay).await
+            lease::release(&*self.app.db.get().await?, lease, delay).await
         });
         match released.await {
-            Ok(true) if delay == 0.0 => self.deps.bus.wake(1),
+            Ok(true) if delay == 0.0 => self.app.bus.wake(1),
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "release a lease"),
         }
@@ -284,7 +284,7 @@ impl Session {
             return;
         }
         let leases: Vec<LeaseId> = self.held.values().map(|(lease, _)| *lease).collect();
-        let held = match self.deps.db.get().await {
+        let held = match self.app.db.get().await {
             Ok(db) => lease::held(&*db, &leases).await,
             Err(error) => Err(error),
         };
@@ -310,7 +310,7 @@ impl Session {
 
     async fn touch(&mut self) {
         let touched = async {
-            let db = self.deps.db.get().await?;
+            let db = self.app.db.get().await?;
             workers::touch(&*db, self.worker).await
         };
         match touched.await {
@@ -355,7 +355,7 @@ impl Session {
         if drained.is_err() {
             tracing::warn!(worker.id = %self.worker, "commits did not end with their stream");
         }
-        if let Err(error) = leases::let_go(&self.deps, self.worker, end == End::Worker).await {
+        if let Err(error) = leases::let_go(&self.app, self.worker, end == End::Worker).await {
             tracing::warn!(worker.id = %self.worker, %error, "let go of a worker");
         }
     }

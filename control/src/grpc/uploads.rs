@@ -1,8 +1,8 @@
 //! `UploadService`, which data planes call on behalf of their clients.
 
 mod begin;
-mod grants;
-mod steps;
+mod lease_authorization;
+mod progress;
 
 use std::time::Duration;
 
@@ -16,26 +16,26 @@ use media::{UploadId, VideoId, layout};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use self::grants::Of;
+use self::lease_authorization::Of;
 use super::{
     Services,
-    gate::{self, Rpc},
+    authorize::{self, Rpc},
     input,
     videos::{bury, deletable, video},
 };
 use crate::{
-    bus::{self, Event},
+    background::uploads::{finish, queue_probe, seal},
+    cluster::events::{self, Event},
     db::{
         CALL_TRIES_MAX, retrying,
         uploads::{
-            Received, endings,
+            Received, completion,
             sessions::{self, Upload},
         },
         videos::Video,
     },
-    deps::Deps,
     domain::VideoState,
-    uploads::{finish, queue_probe, seal},
+    state::AppState,
 };
 
 /// Longest time that a call waits for a probe, in seconds.
@@ -72,7 +72,7 @@ impl UploadService for Services {
         let principal = self.0.enter(Rpc::GetUpload, &request, None)?;
         let id = wire::id("upload_id", &request.get_ref().upload_id)?;
         let row = if request.get_ref().settle {
-            steps::settled(&self.0, &principal, id).await?
+            progress::settled(&self.0, &principal, id).await?
         } else {
             upload(&self.0, &principal, id).await?
         };
@@ -84,7 +84,7 @@ impl UploadService for Services {
         request: Request<v1::AcquireUploadRequest>,
     ) -> Result<Response<v1::AcquireUploadResponse>, Status> {
         let principal = self.0.enter(Rpc::AcquireUpload, &request, None)?;
-        let reply = steps::acquire(&self.0, &principal, request.get_ref()).await?;
+        let reply = progress::acquire(&self.0, &principal, request.get_ref()).await?;
         Ok(Response::new(reply))
     }
 
@@ -95,8 +95,9 @@ impl UploadService for Services {
         let message = request.get_ref();
         let of = Of::read(&message.upload_id, "");
         let principal =
-            grants::enter(&self.0, Rpc::AdvanceUpload, &request, &message.writer, of).await?;
-        let upload = steps::advance(&self.0, &principal, request.into_inner()).await?;
+            lease_authorization::enter(&self.0, Rpc::AdvanceUpload, &request, &message.writer, of)
+                .await?;
+        let upload = progress::advance(&self.0, &principal, request.into_inner()).await?;
         Ok(Response::new(upload.into()))
     }
 
@@ -109,7 +110,8 @@ impl UploadService for Services {
         let message = request.get_ref();
         let of = Of::read(&message.upload_id, &message.video_id);
         let principal =
-            grants::enter(&self.0, Rpc::CompleteUpload, &request, &message.writer, of).await?;
+            lease_authorization::enter(&self.0, Rpc::CompleteUpload, &request, &message.writer, of)
+                .await?;
         let message = request.into_inner();
         let wait = Duration::from_secs(message.wait_seconds.min(WAIT_SECONDS_MAX).into());
         let deadline = Instant::now() + wait;
@@ -135,7 +137,8 @@ impl UploadService for Services {
         let message = request.get_ref();
         let of = Of::read(&message.upload_id, &message.video_id);
         let principal =
-            grants::enter(&self.0, Rpc::AbortUpload, &request, &message.writer, of).await?;
+            lease_authorization::enter(&self.0, Rpc::AbortUpload, &request, &message.writer, of)
+                .await?;
         if by_upload {
             let upload_id = wire::id("upload_id", &request.get_ref().upload_id)?;
             terminate(&self.0, &principal, upload_id).await?;
@@ -148,9 +151,9 @@ impl UploadService for Services {
 }
 
 /// Reads an upload of the tenant.
-async fn upload(deps: &Deps, principal: &Principal, id: UploadId) -> Result<Upload, Problem> {
+async fn upload(app: &AppState, principal: &Principal, id: UploadId) -> Result<Upload, Problem> {
     let row = retrying(CALL_TRIES_MAX, || async {
-        sessions::get(&*deps.db.get().await?, &principal.tenant, id).await
+        sessions::get(&*app.db.get().await?, &principal.tenant, id).await
     })
     .await?;
     row.ok_or_else(|| Problem::not_found("upload"))
@@ -158,19 +161,19 @@ async fn upload(deps: &Deps, principal: &Principal, id: UploadId) -> Result<Uplo
 
 /// Accepts a source that was sent in one request.
 async fn sent_whole(
-    deps: &Deps,
+    app: &AppState,
     principal: &Principal,
     id: VideoId,
     message: &v1::CompleteUploadRequest,
 ) -> Result<Video, Problem> {
     let received = received(message)?;
-    let row = video(deps, &principal.tenant, id).await?;
+    let row = video(app, &principal.tenant, id).await?;
     let upload =
-        retrying(CALL_TRIES_MAX, || async { sessions::of_video(&*deps.db.get().await?, id).await })
+        retrying(CALL_TRIES_MAX, || async { sessions::of_video(&*app.db.get().await?, id).await })
             .await?;
     if row.state == VideoState::Uploading || (row.takes_source() && upload.is_some()) {
-        seal(deps, &row, upload.as_ref(), message.bytes).await?;
-        queue_probe(deps, &row, &received).await?;
+        seal(app, &row, upload.as_ref(), message.bytes).await?;
+        queue_probe(app, &row, &received).await?;
     } else if row.source_sha256.as_deref() != Some(&received.sha256) {
         // The same digest means a retry after a lost reply, which waits for the same probe.
         return Err(has_source());
@@ -179,31 +182,31 @@ async fn sent_whole(
 }
 
 /// Gives up a source that is being uploaded, and deletes its video unless that has another source.
-async fn abandon(deps: &Deps, principal: &Principal, row: &Video) -> Result<(), Problem> {
+async fn abandon(app: &AppState, principal: &Principal, row: &Video) -> Result<(), Problem> {
     deletable(principal, row)?;
     if row.state == VideoState::Uploading {
-        bury(deps, row).await?;
-        remove_source(deps, row).await;
+        bury(app, row).await?;
+        remove_source(app, row).await;
         return Ok(());
     }
     let given_up = retrying(CALL_TRIES_MAX, || async {
-        endings::give_up(&*deps.db.get().await?, row.id).await
+        completion::give_up(&*app.db.get().await?, row.id).await
     });
     Ok(given_up.await?)
 }
 
 /// Deletes an upload, and its video unless the upload is complete.
-async fn terminate(deps: &Deps, principal: &Principal, id: UploadId) -> Result<(), Problem> {
-    let upload = upload(deps, principal, id).await?;
+async fn terminate(app: &AppState, principal: &Principal, id: UploadId) -> Result<(), Problem> {
+    let upload = upload(app, principal, id).await?;
     if upload.complete {
         retrying(CALL_TRIES_MAX, || async {
-            endings::forget(&*deps.db.get().await?, upload.id).await
+            completion::forget(&*app.db.get().await?, upload.id).await
         })
         .await?;
         return Ok(());
     }
-    let row = open(video(deps, &principal.tenant, upload.video).await?)?;
-    abandon(deps, principal, &row).await?;
+    let row = open(video(app, &principal.tenant, upload.video).await?)?;
+    abandon(app, principal, &row).await?;
     tracing::info!(upload.id = %upload.id, "upload terminated");
     Ok(())
 }
@@ -231,17 +234,17 @@ fn received(message: &v1::CompleteUploadRequest) -> Result<Received, Problem> {
 /// Waits until the probe has ended or `deadline` has passed. The wait ends when the caller's token is revoked; the
 /// upload is complete and stays.
 async fn probed(
-    deps: &Deps,
+    app: &AppState,
     principal: &Principal,
     id: VideoId,
     deadline: Instant,
 ) -> Result<Video, Problem> {
-    let mut events = deps.bus.listen();
+    let mut events = app.bus.listen();
     loop {
-        if deps.verifier.is_revoked(&principal.revocation_ids) {
-            return Err(gate::refusal(AuthError::Revoked));
+        if app.verifier.is_revoked(&principal.revocation_ids) {
+            return Err(authorize::refusal(AuthError::Revoked));
         }
-        let row = video(deps, &principal.tenant, id).await?;
+        let row = video(app, &principal.tenant, id).await?;
         if row.state != VideoState::Probing || Instant::now() >= deadline {
             return Ok(row);
         }
@@ -250,8 +253,8 @@ async fn probed(
         loop {
             tokio::select! {
                 () = &mut poll => break,
-                () = deps.shutdown.soft.cancelled() => return Ok(row),
-                event = bus::next(&mut events) => {
+                () = app.shutdown.soft.cancelled() => return Ok(row),
+                event = events::next(&mut events) => {
                     if matches!(event, Event::Everything) || event == Event::Video(id) {
                         break;
                     }
@@ -277,9 +280,9 @@ fn judge(row: Video) -> Result<Video, Problem> {
 
 /// Deletes the source at once. The sweep of the video's objects would delete it later anyway, so an
 /// error here is harmless.
-async fn remove_source(deps: &Deps, row: &Video) {
+async fn remove_source(app: &AppState, row: &Video) {
     let key = layout::source(row.id);
-    if let Err(error) = crate::index::delete(&deps.stores, &row.store, &key).await {
+    if let Err(error) = crate::publish::index::delete(&app.stores, &row.store, &key).await {
         tracing::debug!(video.id = %row.id, %error, "remove a refused source");
     }
 }

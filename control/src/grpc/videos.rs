@@ -11,20 +11,21 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{
-    Services, captions,
-    gate::{Rpc, owner},
-    input, refuse,
+    Services,
+    authorize::{Rpc, owner},
+    captions, input, refuse,
 };
 use crate::{
-    bus::Event,
+    background::probes,
+    cdn,
+    cluster::events::Event,
     db::{
-        CALL_TRIES_MAX, chores, ending, retrying,
+        CALL_TRIES_MAX, chores, completion, retrying,
         videos::{self, Changes, NewVideo, Video},
     },
-    deps::Deps,
-    index,
     page::{Cursor, List},
-    probes, purge,
+    publish::index,
+    state::AppState,
 };
 
 #[tonic::async_trait]
@@ -102,7 +103,7 @@ impl VideoService for Services {
             if found && changes.in_index() {
                 // The index is updated below at once; the chore covers a crash in between.
                 chores::create(&tx, chores::Chore::Index(id), INDEX_CHORE_SECONDS).await?;
-                purge::queue(&tx, id).await?;
+                cdn::queue(&tx, id).await?;
             }
             tx.commit().await?;
             Ok(found)
@@ -216,11 +217,10 @@ pub(super) fn deletable(principal: &Principal, video: &Video) -> Result<(), Prob
 ///
 /// # Errors
 /// [`Code::NotFound`] if the video does not exist or belongs to another tenant.
-pub(super) async fn video(deps: &Deps, tenant: &str, id: VideoId) -> Result<Video, Problem> {
-    let row = retrying(CALL_TRIES_MAX, || async {
-        videos::get(&*deps.db.get().await?, tenant, id).await
-    })
-    .await?;
+pub(super) async fn video(app: &AppState, tenant: &str, id: VideoId) -> Result<Video, Problem> {
+    let row =
+        retrying(CALL_TRIES_MAX, || async { videos::get(&*app.db.get().await?, tenant, id).await })
+            .await?;
     row.ok_or_else(|| Problem::not_found("video"))
 }
 
@@ -229,28 +229,28 @@ pub(super) async fn video(deps: &Deps, tenant: &str, id: VideoId) -> Result<Vide
 ///
 /// # Errors
 /// [`Code::Unavailable`] if the database is unavailable.
-pub(super) async fn bury(deps: &Deps, video: &Video) -> Result<bool, Problem> {
-    let grace = deps.policy.grace_seconds;
+pub(super) async fn bury(app: &AppState, video: &Video) -> Result<bool, Problem> {
+    let grace = app.policy.grace_seconds;
     let buried = retrying(CALL_TRIES_MAX, || async {
-        let mut connection = deps.db.get().await?;
+        let mut connection = app.db.get().await?;
         let tx = connection.transaction().await?;
-        let buried = ending::delete_video(&tx, video.id, grace).await?;
+        let buried = completion::delete_video(&tx, video.id, grace).await?;
         tx.commit().await?;
         Ok(buried)
     })
     .await?;
-    deps.video_changed_for(video.id).await;
+    app.video_changed_for(video.id).await;
     if let Some(job) = video.job_id {
-        deps.bus.tell(Event::Stopped(job));
-        deps.bus.tell(Event::Job(job));
+        app.bus.tell(Event::Stopped(job));
+        app.bus.tell(Event::Job(job));
     }
-    sync_index(deps, video.id, &video.store).await;
+    sync_index(app, video.id, &video.store).await;
     Ok(buried)
 }
 
 /// Rewrites or removes the index object. A chore repeats this, so an error here is harmless.
-pub(super) async fn sync_index(deps: &Deps, video: VideoId, store: &str) {
-    if let Err(error) = index::sync_object(&deps.db, &deps.stores, video, store).await {
+pub(super) async fn sync_index(app: &AppState, video: VideoId, store: &str) {
+    if let Err(error) = index::sync_object(&app.db, &app.stores, video, store).await {
         tracing::warn!(video.id = %video, %error, "rewrite the index object");
     }
 }

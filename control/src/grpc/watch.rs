@@ -17,8 +17,8 @@ use tonic::Status;
 
 use super::{Stream, jobs::shown};
 use crate::{
-    bus::{self, Event},
-    deps::Deps,
+    cluster::events::{self, Event},
+    state::AppState,
 };
 
 /// Maximum number of messages queued for a slow reader; beyond it, the sender waits.
@@ -32,16 +32,16 @@ const SEND_MAX: Duration = Duration::from_secs(30);
 
 /// Follows a job, beginning with `first`, until it ends.
 pub fn job(
-    deps: Arc<Deps>,
+    app: Arc<AppState>,
     tenant: String,
     id: JobId,
     first: v1::Job,
     events: broadcast::Receiver<Event>,
 ) -> Stream<v1::Job> {
     let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-    let tracker = deps.shutdown.tracker.clone();
+    let tracker = app.shutdown.tracker.clone();
     tracker.spawn(async move {
-        if let Err(problem) = follow(&deps, &tenant, id, first, events, &sender).await {
+        if let Err(problem) = follow(&app, &tenant, id, first, events, &sender).await {
             // The reader may have disconnected; the error is then dropped.
             drop(sender.send_timeout(Err(problem.into()), SEND_MAX).await);
         }
@@ -52,7 +52,7 @@ pub fn job(
 type Sender<T> = mpsc::Sender<Result<T, Status>>;
 
 async fn follow(
-    deps: &Deps,
+    app: &AppState,
     tenant: &str,
     id: JobId,
     first: v1::Job,
@@ -66,13 +66,13 @@ async fn follow(
     while !ended(&shown_last) {
         tokio::select! {
             () = sender.closed() => return Ok(()),
-            () = deps.shutdown.soft.cancelled() => return Err(stopping()),
+            () = app.shutdown.soft.cancelled() => return Err(stopping()),
             () = changed(&mut events, |e| *e == Event::Job(id) || *e == Event::Stopped(id)) => {
                 tokio::time::sleep(COALESCE).await;
             }
             () = tokio::time::sleep(POLL_EVERY) => {}
         }
-        let now = match shown(deps, tenant, id).await {
+        let now = match shown(app, tenant, id).await {
             Ok(now) => now,
             // A restart of the database must not end the stream; the next poll shows the job's state.
             Err(problem) if problem.code == Code::Unavailable => continue,
@@ -109,7 +109,7 @@ fn stopping() -> Problem {
 
 async fn changed(events: &mut broadcast::Receiver<Event>, concerns: impl Fn(&Event) -> bool) {
     loop {
-        let event = bus::next(events).await;
+        let event = events::next(events).await;
         if event == Event::Everything || concerns(&event) {
             return;
         }
@@ -117,10 +117,10 @@ async fn changed(events: &mut broadcast::Receiver<Event>, concerns: impl Fn(&Eve
 }
 
 /// Follows all changes. The first message is empty and shows the reader that it is subscribed.
-pub fn changes(deps: Arc<Deps>) -> Stream<v1::Change> {
+pub fn changes(app: Arc<AppState>) -> Stream<v1::Change> {
     let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-    let mut events = deps.bus.listen();
-    let tracker = deps.shutdown.tracker.clone();
+    let mut events = app.bus.listen();
+    let tracker = app.shutdown.tracker.clone();
     tracker.spawn(async move {
         let mut change = Some(v1::Change::default());
         loop {
@@ -131,13 +131,13 @@ pub fn changes(deps: Arc<Deps>) -> Stream<v1::Change> {
             }
             tokio::select! {
                 () = sender.closed() => return,
-                () = deps.shutdown.soft.cancelled() => {
+                () = app.shutdown.soft.cancelled() => {
                     let deadline = Instant::now() + SEND_MAX;
                     let last = sender.send_timeout(Err(stopping().into()), SEND_MAX);
                     drop(tokio::time::timeout_at(deadline, last).await);
                     return;
                 }
-                event = bus::next(&mut events) => change = shown_change(event),
+                event = events::next(&mut events) => change = shown_change(event),
             }
         }
     });

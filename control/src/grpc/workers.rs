@@ -15,13 +15,13 @@ use uuid::Uuid;
 use super::{
     Services, Stream,
     auth::OPERATOR_TENANT,
-    gate::Rpc,
-    lasting::lasting,
+    authorize::Rpc,
     refuse,
+    revocable_stream::lasting,
     session::{self, Introduced},
 };
 use crate::{
-    bus::Event,
+    cluster::events::Event,
     db::{CALL_TRIES_MAX, retrying, workers},
 };
 

@@ -3,7 +3,7 @@
 use media::source::AudioTrack;
 use serde::{Deserialize, Serialize};
 
-use crate::language;
+use crate::plan::language;
 
 /// Maximum number of audio tracks that are encoded; of a source with more, the first ones are kept.
 pub const AUDIO_TRACKS_MAX: usize = 16;

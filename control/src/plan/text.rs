@@ -7,7 +7,7 @@ use media::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::language;
+use crate::plan::language;
 
 /// Maximum number of text tracks that are extracted; of a source with more, the first ones are
 /// kept.

@@ -5,13 +5,15 @@ use std::collections::HashSet;
 use control::{
     db::{
         claim::{self, Claimed, Share},
-        ending,
+        completion,
         lease::{self, Progress, Setback},
         workers,
     },
     domain::{Failure, TaskKind, TaskState},
-    plan,
-    verdict::{Cause, RetryDelays},
+    plan::{
+        self,
+        retry::{Cause, RetryDelays},
+    },
 };
 
 use crate::rows::{
@@ -138,7 +140,7 @@ async fn a_chunk_goes_only_to_a_worker_that_has_its_encoder() {
     assert_eq!(rungs(&claim(&db, &h264, 10).await), ["h264"]);
     // No other worker has the encoder, so the worker on which it failed gets it again.
     let failed = claimed.iter().find(|c| c.kind == TaskKind::Chunk).unwrap();
-    ending::attempt(&*c, lease_of(failed), &setback("ffmpeg_failed"), GRACE).await.unwrap();
+    completion::attempt(&*c, lease_of(failed), &setback("ffmpeg_failed"), GRACE).await.unwrap();
     assert!(claim(&db, &h264, 10).await.is_empty());
     assert_eq!(rungs(&claim(&db, &av1, 10).await), ["av1"]);
     assert_eq!(rungs(&claim(&db, &with(&["libx265", "libx264"]), 10).await), ["hevc"]);
@@ -155,14 +157,14 @@ async fn a_failed_task_goes_to_another_worker_while_there_is_one() {
         connect(&*c, w.worker, &w.name, &[]).await;
     }
     let failed = claim(&db, &first, 1).await.remove(0);
-    let after = ending::attempt(&*c, lease_of(&failed), &setback("ffmpeg_failed"), GRACE).await;
+    let after = completion::attempt(&*c, lease_of(&failed), &setback("ffmpeg_failed"), GRACE).await;
     assert_eq!(after.unwrap().unwrap().state, TaskState::Ready);
     let others = claim(&db, &first, 10).await;
     assert!(others.iter().all(|c| c.task != failed.task));
     let again = claim(&db, &second, 1).await.remove(0);
     assert_eq!((again.task, again.attempt), (failed.task, 2));
     // If no other worker is connected, the worker on which it failed gets it again.
-    ending::attempt(&*c, lease_of(&again), &setback("ffmpeg_failed"), GRACE).await.unwrap();
+    completion::attempt(&*c, lease_of(&again), &setback("ffmpeg_failed"), GRACE).await.unwrap();
     workers::disconnect(&*c, second.worker).await.unwrap();
     assert_eq!(claim(&db, &first, 1).await.remove(0).task, failed.task);
 }
@@ -177,7 +179,7 @@ async fn a_backoff_keeps_a_task_away_for_a_while() {
     let mut c = db.get().await.unwrap();
     // `now()` does not change within a transaction.
     let tx = c.transaction().await.unwrap();
-    ending::attempt(&tx, lease_of(&failed), &slow, GRACE).await.unwrap();
+    completion::attempt(&tx, lease_of(&failed), &slow, GRACE).await.unwrap();
     let left = "SELECT extract(epoch FROM max(run_after) - now())::int8 FROM tasks";
     let left: i64 = tx.query_one(left, &[]).await.unwrap().get(0);
     tx.commit().await.unwrap();
@@ -195,7 +197,7 @@ async fn a_stale_token_changes_nothing() {
     expire(&db).await;
     let c = db.get().await.unwrap();
     let expired = Setback { expired_only: true, ..setback("lease_expired") };
-    assert!(ending::attempt(&*c, lease_of(&stale), &expired, GRACE).await.unwrap().is_some());
+    assert!(completion::attempt(&*c, lease_of(&stale), &expired, GRACE).await.unwrap().is_some());
     let fresh = claim(&db, &worker("awake"), 1).await.remove(0);
     assert_eq!(fresh.task, stale.task);
     assert!(fresh.token > stale.token);
@@ -205,7 +207,7 @@ async fn a_stale_token_changes_nothing() {
     assert!(beat.unwrap().is_empty());
     assert!(!lease::release(&*c, id, 0.0).await.unwrap());
     assert!(lease::set_back(&*c, id, &setback("late")).await.unwrap().is_none());
-    assert!(!ending::finish_task(&*c, id).await.unwrap());
+    assert!(!completion::finish_task(&*c, id).await.unwrap());
     assert!(lease::held(&*c, &[id]).await.unwrap().is_empty());
     assert_eq!(lease::held(&*c, &[lease_of(&fresh)]).await.unwrap(), [fresh.task]);
     assert_eq!(state(&db, &fresh).await, "leased");
@@ -222,12 +224,12 @@ async fn a_rescue_that_comes_late_changes_nothing() {
     let listed = lease::expired(&*c, None, 10).await.unwrap();
     assert_eq!(listed.len(), 2);
     // One completes and the other is renewed, both after the reaper has read its list.
-    assert!(ending::finish_task(&*c, lease_of(&claimed[0])).await.unwrap());
+    assert!(completion::finish_task(&*c, lease_of(&claimed[0])).await.unwrap());
     let beat = lease::extend(&*c, worker("a").worker, &heartbeat(&claimed[1], 0.5), LEASE).await;
     assert_eq!(beat.unwrap().len(), 1);
     let expired = Setback { expired_only: true, ..setback("lease_expired") };
     for lease::Expired { lease, .. } in listed {
-        assert!(ending::attempt(&*c, lease, &expired, GRACE).await.unwrap().is_none());
+        assert!(completion::attempt(&*c, lease, &expired, GRACE).await.unwrap().is_none());
     }
     assert_eq!(state(&db, &claimed[0]).await, "done");
     assert_eq!(state(&db, &claimed[1]).await, "leased");

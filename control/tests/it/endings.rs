@@ -3,14 +3,14 @@
 use control::{
     db::{
         chores::{self, Chore},
-        ending::{self, End},
+        completion::{self, End},
         jobs,
         lease::Setback,
         outputs, tasks, uploads, videos, workers,
     },
     domain::{Failure, JobState, TaskKind, VideoState},
     page::Cursor,
-    verdict::{Cause, RetryDelays},
+    plan::retry::{Cause, RetryDelays},
 };
 
 use crate::rows::{
@@ -41,7 +41,7 @@ async fn poison_ends_its_job_with_a_reason_and_frees_the_queue() {
     let mut attempts = 0;
     while jobs::state(&*c, id).await.unwrap().unwrap().0 != JobState::Failed {
         let claimed = claim(&db, &worker(&format!("w{attempts}")), 1).await.remove(0);
-        ending::attempt(&*c, lease(&claimed), &crash, GRACE).await.unwrap().unwrap();
+        completion::attempt(&*c, lease(&claimed), &crash, GRACE).await.unwrap().unwrap();
         attempts += 1;
     }
     assert_eq!(attempts, tasks::ATTEMPTS_MAX);
@@ -72,7 +72,7 @@ async fn what_cannot_be_retried_fails_at_once() {
         cause: Cause::Unknown,
         probe_retry: RetryDelays::default(),
     };
-    ending::attempt(&*c, lease(&claimed), &setback, GRACE).await.unwrap().unwrap();
+    completion::attempt(&*c, lease(&claimed), &setback, GRACE).await.unwrap().unwrap();
     assert_eq!(jobs::state(&*c, id).await.unwrap().unwrap().0, JobState::Failed);
 }
 
@@ -84,17 +84,17 @@ async fn a_retry_keeps_what_was_committed() {
     let c = db.get().await.unwrap();
     let claimed = claim(&db, &worker("a"), 2).await;
     commit(&db, id, &output("360p", 0, claimed[0].token)).await;
-    assert!(ending::finish_task(&*c, lease(&claimed[0])).await.unwrap());
+    assert!(completion::finish_task(&*c, lease(&claimed[0])).await.unwrap());
     let failure = Failure::new("x", "y");
-    assert!(ending::end_job(&*c, id, &End::Failed(failure), GRACE).await.unwrap());
+    assert!(completion::end_job(&*c, id, &End::Failed(failure), GRACE).await.unwrap());
     assert!(jobs::reopen(&*c, id).await.unwrap());
     tasks::requeue_unfinished(&*c, id).await.unwrap();
     assert_eq!(state(&db, &claimed[0]).await, "done");
     assert_eq!(state(&db, &claimed[1]).await, "ready");
     assert_eq!(number(&db, "SELECT count(*) FROM tasks WHERE state = 'blocked'").await, 1);
     // A cancelled job has no outputs, so a retry starts from the beginning.
-    assert!(ending::end_job(&*c, id, &End::Cancelled, GRACE).await.unwrap());
-    assert!(!ending::end_job(&*c, id, &End::Cancelled, GRACE).await.unwrap());
+    assert!(completion::end_job(&*c, id, &End::Cancelled, GRACE).await.unwrap());
+    assert!(!completion::end_job(&*c, id, &End::Cancelled, GRACE).await.unwrap());
     assert_eq!(number(&db, "SELECT count(*) FROM outputs").await, 0);
     assert!(jobs::reopen(&*c, id).await.unwrap());
     tasks::requeue_unfinished(&*c, id).await.unwrap();
@@ -112,8 +112,8 @@ async fn a_cancel_voids_the_leases_and_unserves_what_was_half_made() {
     commit(&db, id, &output("audio-0", 0, 1)).await;
     assert!(outputs::publish(&*c, video, id, &["360p".to_owned()], Some("audio-0")).await.unwrap());
     assert_eq!(outputs::served(&*c, video).await.unwrap().unwrap().1, Some(id));
-    assert!(ending::end_job(&*c, id, &End::Cancelled, GRACE).await.unwrap());
-    assert!(!ending::finish_task(&*c, lease(&claimed)).await.unwrap());
+    assert!(completion::end_job(&*c, id, &End::Cancelled, GRACE).await.unwrap());
+    assert!(!completion::finish_task(&*c, lease(&claimed)).await.unwrap());
     let row = videos::get(&*c, "default", video).await.unwrap().unwrap();
     assert_eq!((row.state, row.served_job, row.published_at), (VideoState::Uploaded, None, None));
 }
@@ -149,13 +149,13 @@ async fn collect_comes_last_and_completes_the_job() {
     for task in &claimed {
         assert!(!tasks::unblock(&*c, id).await.unwrap());
         assert!(claim(&db, &collector(), 1).await.is_empty());
-        assert!(ending::finish_task(&*c, lease(task)).await.unwrap());
+        assert!(completion::finish_task(&*c, lease(task)).await.unwrap());
     }
     assert!(tasks::unblock(&*c, id).await.unwrap());
     let collect = claim(&db, &collector(), 1).await.remove(0);
     let now = jobs::now_ms(&*c).await.unwrap();
-    assert!(ending::complete(&*c, video, id, lease(&collect), now, GRACE).await.unwrap());
-    assert!(!ending::complete(&*c, video, id, lease(&collect), now, GRACE).await.unwrap());
+    assert!(completion::complete(&*c, video, id, lease(&collect), now, GRACE).await.unwrap());
+    assert!(!completion::complete(&*c, video, id, lease(&collect), now, GRACE).await.unwrap());
     let row = videos::get(&*c, "default", video).await.unwrap().unwrap();
     assert_eq!((row.state, row.served_job), (VideoState::Ready, Some(id)));
     let row = jobs::get(&*c, "default", id).await.unwrap().unwrap();
@@ -169,16 +169,16 @@ async fn a_failed_second_job_leaves_the_first_one_served() {
     let first = job(&db, video, 3).await;
     let c = db.get().await.unwrap();
     for task in claim(&db, &worker("a"), 100).await {
-        ending::finish_task(&*c, lease(&task)).await.unwrap();
+        completion::finish_task(&*c, lease(&task)).await.unwrap();
     }
     tasks::unblock(&*c, first).await.unwrap();
     let collect = claim(&db, &collector(), 1).await.remove(0);
     let now = jobs::now_ms(&*c).await.unwrap();
-    ending::complete(&*c, video, first, lease(&collect), now, GRACE).await.unwrap();
+    completion::complete(&*c, video, first, lease(&collect), now, GRACE).await.unwrap();
     let second = job(&db, video, 3).await;
     assert_eq!(jobs::active_of(&*c, video).await.unwrap(), Some(second));
     let failure = Failure::new("x", "y");
-    ending::end_job(&*c, second, &End::Failed(failure), GRACE).await.unwrap();
+    completion::end_job(&*c, second, &End::Failed(failure), GRACE).await.unwrap();
     let row = videos::get(&*c, "default", video).await.unwrap().unwrap();
     assert_eq!((row.state, row.served_job), (VideoState::Ready, Some(first)));
     assert!(row.failure.is_none());
@@ -220,10 +220,10 @@ async fn a_deleted_video_takes_nothing_more_and_is_swept_again() {
     let id = job(&db, video, 30).await;
     let c = db.get().await.unwrap();
     let claimed = claim(&db, &worker("a"), 1).await.remove(0);
-    assert!(ending::delete_video(&*c, video, 0.0).await.unwrap());
-    assert!(!ending::delete_video(&*c, video, 0.0).await.unwrap());
+    assert!(completion::delete_video(&*c, video, 0.0).await.unwrap());
+    assert!(!completion::delete_video(&*c, video, 0.0).await.unwrap());
     assert!(!videos::touch(&*c, video).await.unwrap());
-    assert!(!ending::finish_task(&*c, lease(&claimed)).await.unwrap());
+    assert!(!completion::finish_task(&*c, lease(&claimed)).await.unwrap());
     assert!(videos::get(&*c, "default", video).await.unwrap().is_none());
     assert!(jobs::get(&*c, "default", id).await.unwrap().is_none());
     let mut taken = Vec::new();
@@ -305,7 +305,7 @@ async fn a_probe_fills_the_video_in_or_fails_it() {
         let claimed = claim(&db, &worker("a"), 1).await.remove(0);
         if good {
             let json = serde_json::to_value(source(3)).unwrap();
-            assert!(ending::probed(&*c, id, probe, lease(&claimed), &json).await.unwrap());
+            assert!(completion::probed(&*c, id, probe, lease(&claimed), &json).await.unwrap());
             assert!(outputs::finished_by(&*c, lease(&claimed)).await.unwrap());
         } else {
             let setback = Setback {
@@ -316,7 +316,7 @@ async fn a_probe_fills_the_video_in_or_fails_it() {
                 cause: Cause::Source,
                 probe_retry: RetryDelays::default(),
             };
-            ending::attempt(&*c, lease(&claimed), &setback, GRACE).await.unwrap();
+            completion::attempt(&*c, lease(&claimed), &setback, GRACE).await.unwrap();
         }
         let row = videos::get(&*c, "default", id).await.unwrap().unwrap();
         assert_eq!((row.title.as_str(), row.description.as_str(), row.public), ("t", "d", true));

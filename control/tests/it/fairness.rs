@@ -4,14 +4,16 @@ use control::{
     db::{
         Db,
         claim::{self, Claimed, Claimer, Share},
-        ending::{self, End},
+        completion::{self, End},
         jobs,
         lease::{self, Setback},
         tasks, videos,
     },
     domain::{Failure, Owner, TaskKind, TaskState},
-    plan::{self, NewTask},
-    verdict::{Cause, RetryDelays},
+    plan::{
+        self, NewTask,
+        retry::{Cause, RetryDelays},
+    },
 };
 use media::{JobId, VideoId};
 use tokio_postgres::GenericClient;
@@ -188,7 +190,7 @@ async fn a_second_attempt_keeps_its_turn_and_a_retried_job_takes_new_ones() {
     let other = queue(&db, "b", 10).await;
     assert_eq!(share_of(&next(&db, &fleet, 10).await, first), 6);
 
-    assert!(ending::end_job(&*c, other, &End::Cancelled, GRACE).await.unwrap());
+    assert!(completion::end_job(&*c, other, &End::Cancelled, GRACE).await.unwrap());
     assert!(jobs::reopen(&*c, other).await.unwrap());
     tasks::requeue_unfinished(&*c, other).await.unwrap();
     assert_eq!(share_of(&next(&db, &fleet, 10).await, first), 6);

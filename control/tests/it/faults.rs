@@ -15,7 +15,7 @@ use control::{
         retrying, videos,
     },
     domain::Failure,
-    verdict::{Cause, RetryDelays},
+    plan::retry::{Cause, RetryDelays},
 };
 use media::layout;
 use tokio::sync::Barrier;

@@ -7,12 +7,12 @@ use control::{
     db::{
         Db,
         claim::Claimer,
-        ending,
+        completion,
         lease::{self, LeaseId, Progress, Setback},
         tasks,
     },
     domain::{Failure, TaskState},
-    verdict::{Cause, RetryDelays},
+    plan::retry::{Cause, RetryDelays},
 };
 use media::TaskId;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
@@ -63,7 +63,7 @@ async fn step(db: &Db, model: &mut Model, workers: &[Claimer], rng: &mut StdRng)
             }
         }
         (4, Some(lease)) => {
-            let said = ending::finish_task(&*c, lease).await.unwrap();
+            let said = completion::finish_task(&*c, lease).await.unwrap();
             assert_eq!(said, model.holds(lease));
             if said {
                 model.holder.remove(&lease.task);
@@ -124,10 +124,10 @@ async fn leases_follow_the_model_under_any_schedule() {
         // Without further faults, every task ends.
         expire(&db).await;
         for lease::Expired { lease, .. } in lease::expired(&*c, None, 100).await.unwrap() {
-            ending::attempt(&*c, lease, &setback(true), GRACE).await.unwrap();
+            completion::attempt(&*c, lease, &setback(true), GRACE).await.unwrap();
         }
         for claimed in claim(&db, &workers[0], 100).await {
-            assert!(ending::finish_task(&*c, lease_of(&claimed)).await.unwrap());
+            assert!(completion::finish_task(&*c, lease_of(&claimed)).await.unwrap());
         }
         assert!(tasks::unblock(&*c, id).await.unwrap(), "seed {seed}");
         for lease in model.done.values() {

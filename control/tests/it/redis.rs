@@ -7,8 +7,8 @@ use std::{
     time::Duration,
 };
 
-use control::{
-    bus::{self, Bus, Event},
+use control::cluster::{
+    events::{self, Bus, Event},
     redis::Redis,
 };
 use media::VideoId;
@@ -74,7 +74,7 @@ async fn instances_hear_each_other_and_outlive_redis() {
     hears(&mut heard_here, video.clone()).await;
     here.tell(Event::Revoked(vec![1, 2]));
     hears(&mut heard_there, Event::Revoked(vec![1, 2])).await;
-    assert_eq!(bus::next(&mut heard_here).await, Event::Revoked(vec![1, 2]));
+    assert_eq!(events::next(&mut heard_here).await, Event::Revoked(vec![1, 2]));
     // A wake-up reaches a session of the other instance; the first one is sent on connecting.
     there.ready.notified().await;
     here.wake(1);
@@ -98,7 +98,7 @@ async fn instances_hear_each_other_and_outlive_redis() {
 }
 
 async fn hears(events: &mut tokio::sync::broadcast::Receiver<Event>, wanted: Event) {
-    let wait = async { while bus::next(events).await != wanted {} };
+    let wait = async { while events::next(events).await != wanted {} };
     tokio::time::timeout(DEADLINE, wait).await.unwrap();
 }
 

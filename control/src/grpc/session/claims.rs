@@ -8,20 +8,20 @@ use std::{sync::Arc, time::Duration};
 use api::v1;
 use tokio::{task::JoinSet, time::Instant};
 
-use super::{super::said, LeaseId, Out, Session, TRIES_MAX, handing::Prepared, places::Lane};
+use super::{LeaseId, Out, Session, TRIES_MAX, capacity::Lane, preparation::Prepared};
+use crate::grpc::worker_messages;
 use crate::{
-    admit,
-    bus::Event,
+    cluster::events::Event,
     db::{
         WORK_TRIES_MAX,
         claim::{self, Share},
         lease, retrying, workers,
     },
-    deps::Deps,
     domain::{Failure, TaskKind},
     grpc::leases::Unprepared,
-    plan::PRIORITY_EXPRESS_MIN,
-    verdict::Cause,
+    plan::{PRIORITY_EXPRESS_MIN, retry::Cause},
+    publish::admission,
+    state::AppState,
 };
 
 /// Delay of a task after its lease could not be prepared.
@@ -75,7 +75,7 @@ fn share(lane: Lane, limit: u32) -> Share {
 impl Session {
     /// Records whether the worker can probe; while it cannot, it gets no probes.
     pub(super) async fn health(&mut self, health: &v1::Health) {
-        let (can_probe, trouble) = said::health(health);
+        let (can_probe, trouble) = worker_messages::health(health);
         let healthy = |kind: &TaskKind| can_probe || *kind != TaskKind::Probe;
         let kinds: Vec<TaskKind> = TaskKind::LEASED.into_iter().filter(healthy).collect();
         let changed = kinds != self.claimer.kinds;
@@ -88,7 +88,7 @@ impl Session {
             tracing::warn!(worker.id = %id, worker.name = name, trouble, "worker failed to probe its own sample");
         }
         let recorded = retrying(TRIES_MAX, || async {
-            workers::health(&*self.deps.db.get().await?, self.worker, can_probe, &trouble).await
+            workers::health(&*self.app.db.get().await?, self.worker, can_probe, &trouble).await
         });
         if let Err(error) = recorded.await {
             tracing::warn!(%error, "failed to record a worker's health");
@@ -121,10 +121,10 @@ impl Session {
     pub(super) async fn claim(&mut self, lane: Lane) {
         while self.wants(lane) {
             let share = share(lane, self.places.free(lane));
-            let seconds = self.deps.lease_seconds();
-            self.claimer.avoided = self.deps.outages.current();
+            let seconds = self.app.lease_seconds();
+            self.claimer.avoided = self.app.outages.current();
             let claimed = retrying(TRIES_MAX, || async {
-                let db = self.deps.db.get().await?;
+                let db = self.app.db.get().await?;
                 let claimed = claim::claim(&*db, &self.claimer, share, seconds).await?;
                 if !claimed.is_empty()
                     && let Err(error) = claim::start_jobs(&*db, &claimed).await
@@ -147,12 +147,12 @@ impl Session {
             for task in claimed {
                 let id = LeaseId { task: task.task, token: task.token };
                 self.held.insert(task.task, (id, task.job));
-                self.deps.bus.tell(Event::Job(task.job));
-                self.handing.add(&self.deps, task, self.places.take(lane));
+                self.app.bus.tell(Event::Job(task.job));
+                self.handing.add(&self.app, task, self.places.take(lane));
             }
             match lane {
-                Lane::Any => self.deps.bus.ready.notify_one(),
-                Lane::Express => self.deps.bus.express.notify_one(),
+                Lane::Any => self.app.bus.ready.notify_one(),
+                Lane::Express => self.app.bus.express.notify_one(),
             }
         }
     }
@@ -185,7 +185,7 @@ impl Session {
         tracing::warn!(task.id = %id.task, code, reason = message, "failed to prepare a lease");
         match why {
             Unprepared::Store { url, .. } => {
-                self.deps.outages.note(url);
+                self.app.outages.note(url);
                 self.give_back(id, 0.0);
             }
             Unprepared::Passing(_) => {
@@ -193,9 +193,10 @@ impl Session {
                 self.give_back(id, REST_SECONDS);
             }
             Unprepared::Task(failure) => {
-                let deps = self.deps.clone();
+                let app = self.app.clone();
                 self.returning().spawn(async move {
-                    let recorded = admit::setback(&deps, id, failure, true, Cause::Unknown).await;
+                    let recorded =
+                        admission::setback(&app, id, failure, true, Cause::Unknown).await;
                     if let Err(error) = recorded {
                         tracing::warn!(%error, "failed to record a failure");
                     }
@@ -206,8 +207,8 @@ impl Session {
 
     /// Releases a lease without counting the attempt.
     pub(super) fn give_back(&mut self, id: LeaseId, rest_seconds: f64) {
-        let deps = self.deps.clone();
-        self.returning().spawn(give_back(deps, id, rest_seconds));
+        let app = self.app.clone();
+        self.returning().spawn(give_back(app, id, rest_seconds));
     }
 
     fn returning(&mut self) -> &mut JoinSet<()> {
@@ -217,13 +218,13 @@ impl Session {
     }
 }
 
-async fn give_back(deps: Arc<Deps>, id: LeaseId, rest_seconds: f64) {
+async fn give_back(app: Arc<AppState>, id: LeaseId, rest_seconds: f64) {
     let released = retrying(WORK_TRIES_MAX, || async {
-        lease::release(&*deps.db.get().await?, id, rest_seconds).await
+        lease::release(&*app.db.get().await?, id, rest_seconds).await
     });
     match released.await {
         // Another instance may be able to prepare it.
-        Ok(true) if rest_seconds == 0.0 => deps.bus.wake(1),
+        Ok(true) if rest_seconds == 0.0 => app.bus.wake(1),
         Ok(_) => {}
         // The lease then expires.
         Err(error) => tracing::warn!(%error, "failed to give a lease back"),

@@ -8,24 +8,20 @@ use authz::Principal;
 use media::{UploadId, VideoId};
 use uuid::Uuid;
 
-use super::{
-    super::{gate::owner, input, videos::video},
-    grants::grant,
-    has_source, open,
-    steps::writer,
-};
+use super::{has_source, lease_authorization::grant, open, progress::writer};
+use crate::grpc::{authorize::owner, input, videos::video};
 use crate::{
+    background::uploads::part_bytes,
     db::{
         CALL_TRIES_MAX, DbError, probes, retrying,
         uploads::{
-            endings,
+            completion,
             sessions::{self, NewUpload, Upload},
         },
         videos::{self, NewVideo},
     },
-    deps::Deps,
     domain::Owner,
-    uploads::part_bytes,
+    state::AppState,
 };
 
 /// Maximum size of the client's upload metadata.
@@ -33,7 +29,7 @@ const METADATA_BYTES_MAX: usize = 32 << 10;
 
 /// Begins an upload for a reserved video or a new one.
 pub(super) async fn begin(
-    deps: &Deps,
+    app: &AppState,
     principal: &Principal,
     reserved: Option<VideoId>,
     message: v1::BeginUploadRequest,
@@ -41,35 +37,35 @@ pub(super) async fn begin(
     let owner = owner(principal);
     let (video_id, store, new_video) = match reserved {
         Some(id) => {
-            let row = open(video(deps, &owner.tenant, id).await?)?;
+            let row = open(video(app, &owner.tenant, id).await?)?;
             (id, row.store, None)
         }
         None => {
-            let new = new_video(deps, &message)?;
+            let new = new_video(app, &message)?;
             (new.id, new.store.clone(), Some(new))
         }
     };
     let new = new_upload(video_id, store, principal, &message)?;
-    let begun = retrying(CALL_TRIES_MAX, || row(deps, &owner, new_video.as_ref(), &new)).await?;
+    let begun = retrying(CALL_TRIES_MAX, || row(app, &owner, new_video.as_ref(), &new)).await?;
     begun?.ok_or_else(|| Problem::new(Code::Conflict, "the video's source is on its way already"))
 }
 
 /// A single transaction, so that the quota's lock is held until the new row is visible.
 async fn row(
-    deps: &Deps,
+    app: &AppState,
     owner: &Owner,
     new_video: Option<&NewVideo>,
     new: &NewUpload,
 ) -> Result<Result<Option<Upload>, Problem>, DbError> {
-    let policy = deps.policy.uploads;
-    let mut connection = deps.db.get().await?;
+    let policy = app.policy.uploads;
+    let mut connection = app.db.get().await?;
     let tx = connection.transaction().await?;
     if new_video.is_none() {
         // The video's row is locked so that its old source is neither probed nor deleted meanwhile.
         if !probes::takes_source(&tx, new.video).await? {
             return Ok(Err(has_source()));
         }
-        endings::bury_lapsed(&tx, new.video).await?;
+        completion::bury_lapsed(&tx, new.video).await?;
     }
     let held = sessions::open(&tx, &owner.tenant).await?;
     if let Err(problem) = policy.admits(held, new.length.unwrap_or(0)) {
@@ -83,19 +79,19 @@ async fn row(
     let dropped = probes::drop_refused(&tx, keep, bytes_max).await?;
     tx.commit().await?;
     if dropped > 0 {
-        deps.bus.chores.notify_one();
+        app.bus.chores.notify_one();
     }
     Ok(Ok(begun))
 }
 
-fn new_video(deps: &Deps, message: &v1::BeginUploadRequest) -> Result<NewVideo, Problem> {
+fn new_video(app: &AppState, message: &v1::BeginUploadRequest) -> Result<NewVideo, Problem> {
     let id = VideoId::new(Uuid::now_v7());
     Ok(NewVideo {
         id,
         title: input::title(&message.title)?,
         description: input::description(&message.description)?,
-        public: input::visibility(message.visibility)?.unwrap_or(deps.policy.public),
-        store: deps.stores.pick(id).url.clone(),
+        public: input::visibility(message.visibility)?.unwrap_or(app.policy.public),
+        store: app.stores.pick(id).url.clone(),
     })
 }
 

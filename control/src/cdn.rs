@@ -17,8 +17,8 @@ use crate::{
         DbError,
         chores::{self, Chore},
     },
-    deps::Deps,
-    index::IndexProblem,
+    publish::index::IndexProblem,
+    state::AppState,
 };
 
 /// Maximum tags of one request.
@@ -103,14 +103,14 @@ pub async fn queue(tx: &impl GenericClient, video: VideoId) -> Result<(), DbErro
 ///
 /// # Errors
 /// The database failed. A receiver that fails is not an error.
-pub async fn round(deps: &Deps) -> Result<(), IndexProblem> {
-    let Some(purger) = &deps.purger else {
+pub async fn round(app: &AppState) -> Result<(), IndexProblem> {
+    let Some(purger) = &app.purger else {
         // No purge URL is configured.
-        chores::drop_purges(&*deps.db.get().await?).await?;
+        chores::drop_purges(&*app.db.get().await?).await?;
         return Ok(());
     };
     loop {
-        let due = chores::take_purges(&*deps.db.get().await?, TAGS_MAX).await?;
+        let due = chores::take_purges(&*app.db.get().await?, TAGS_MAX).await?;
         if due.is_empty() {
             return Ok(());
         }
@@ -118,7 +118,7 @@ pub async fn round(deps: &Deps) -> Result<(), IndexProblem> {
         videos.sort_unstable();
         videos.dedup();
         let sent = purger.send(&videos).await;
-        let db = deps.db.get().await?;
+        let db = app.db.get().await?;
         if sent.is_ok() {
             tracing::debug!(tags = videos.len(), "purge sent");
         }

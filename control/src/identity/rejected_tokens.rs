@@ -12,7 +12,7 @@ use opentelemetry::{
 };
 use quick_cache::sync::Cache;
 
-use crate::jwt::Refusal;
+use crate::identity::jwt::Refusal;
 
 /// Maximum number of clients whose rejected tokens are counted.
 const CLIENTS_MAX: usize = 10_000;

@@ -8,10 +8,15 @@ use api::{
 use media::{VideoId, layout};
 use store::Store;
 
-use super::said;
+use super::worker_messages;
 use crate::{
-    db::{CALL_TRIES_MAX, lease, lease::LeaseId, outputs, outputs::Subject, retrying},
-    deps::Deps,
+    db::{
+        CALL_TRIES_MAX,
+        lease::{self, LeaseId},
+        outputs::{self, Subject},
+        retrying,
+    },
+    state::AppState,
 };
 
 /// Maximum number of outputs in one request.
@@ -36,21 +41,21 @@ pub struct Source {
 ///
 /// # Errors
 /// The URL cannot be signed at the moment.
-pub async fn source(deps: &Deps, store: &Store, key: String) -> Result<Source, Problem> {
+pub async fn source(app: &AppState, store: &Store, key: String) -> Result<Source, Problem> {
     if let Some(root) = &store.root {
         let path = api::path::text(&root.join(key));
         return Ok(Source { path, ..Source::default() });
     }
-    let lifetime = deps.policy.url_lifetime;
+    let lifetime = app.policy.url_lifetime;
     let signed = store.sign_get(&key, lifetime).await.map_err(|error| unsigned(store, &error))?;
     let url = signed.map(|url| url.expose().to_owned()).unwrap_or_default();
     Ok(Source { path: String::new(), url, key, seconds: lifetime.as_secs_f64() })
 }
 
 /// Replies to a worker's request for URLs.
-pub async fn reply(deps: &Deps, access: v1::Access) -> v1::AccessReply {
+pub async fn reply(app: &AppState, access: v1::Access) -> v1::AccessReply {
     let request = access.request;
-    match grant(deps, access).await {
+    match grant(app, access).await {
         Ok(reply) => v1::AccessReply { request, ..reply },
         Err(problem) => {
             let code = problem.code.text().to_owned();
@@ -60,21 +65,21 @@ pub async fn reply(deps: &Deps, access: v1::Access) -> v1::AccessReply {
     }
 }
 
-async fn grant(deps: &Deps, access: v1::Access) -> Result<v1::AccessReply, Problem> {
+async fn grant(app: &AppState, access: v1::Access) -> Result<v1::AccessReply, Problem> {
     let lost = || Problem::new(Code::LeaseLost, "the lease is not held any more");
-    let lease = said::lease(&access.task_id, access.token).ok_or_else(lost)?;
+    let lease = worker_messages::lease(&access.task_id, access.token).ok_or_else(lost)?;
     if access.outputs.len() > OUTPUTS_MAX {
         return Err(Problem::field("outputs", format!("are more than {OUTPUTS_MAX}")));
     }
     let held = retrying(CALL_TRIES_MAX, || async {
-        let db = deps.db.get().await?;
+        let db = app.db.get().await?;
         if lease::held(&*db, &[lease]).await?.is_empty() {
             return Ok(None);
         }
         outputs::subject(&*db, lease.task).await
     });
     let subject = held.await?.ok_or_else(lost)?;
-    let store = deps.stores.get(&subject.store);
+    let store = app.stores.get(&subject.store);
     // Another instance may know the store: the worker asks again, and releases the lease if that does
     // not help.
     let store =
@@ -82,7 +87,7 @@ async fn grant(deps: &Deps, access: v1::Access) -> Result<v1::AccessReply, Probl
     if store.s3.is_none() {
         return Err(Problem::new(Code::Conflict, "a local store's objects are files"));
     }
-    let lifetime = deps.policy.url_lifetime;
+    let lifetime = app.policy.url_lifetime;
     let mut output_urls = Vec::with_capacity(access.outputs.len());
     for place in &access.outputs {
         check(&subject, lease, place)?;
@@ -93,7 +98,7 @@ async fn grant(deps: &Deps, access: v1::Access) -> Result<v1::AccessReply, Probl
     let mut source_url = String::new();
     if !access.source_key.is_empty() {
         readable(subject.video, &access.source_key)?;
-        source_url = source(deps, store, access.source_key).await?.url;
+        source_url = source(app, store, access.source_key).await?.url;
     }
     let url_seconds = lifetime.as_secs_f64();
     Ok(v1::AccessReply { output_urls, source_url, url_seconds, ..v1::AccessReply::default() })

@@ -7,12 +7,13 @@ use tokio_postgres::GenericClient;
 use super::{
     DbError,
     chores::{self, Chore},
+    images,
     lease::{self, After, LeaseId, Setback},
-    pictures, tasks, uploads, videos,
+    tasks, uploads, videos,
 };
 use crate::{
+    cdn,
     domain::{Failure, TaskState},
-    purge,
 };
 
 /// How long the objects of a replaced job are kept, so that playback sessions that began on them can
@@ -178,7 +179,7 @@ async fn unserve(
 async fn drop_outputs(tx: &impl GenericClient, job: JobId) -> Result<(), DbError> {
     tx.execute("DELETE FROM outputs WHERE job_id = $1", &[&job.uuid()]).await?;
     tx.execute("DELETE FROM inits WHERE job_id = $1", &[&job.uuid()]).await?;
-    pictures::drop_all(tx, job).await
+    images::drop_all(tx, job).await
 }
 
 /// Completes a job by its `collect` lease: the job is served from now on, and the objects of the jobs
@@ -230,7 +231,7 @@ pub async fn complete(
         )
         .await?;
     if !replaced.is_empty() {
-        purge::queue(tx, video).await?;
+        cdn::queue(tx, video).await?;
     }
     for row in replaced {
         let old = JobId::new(row.try_get("id")?);
@@ -313,7 +314,7 @@ pub async fn delete_video(
         end_job(tx, job, &End::Cancelled, grace_seconds).await?;
     }
     videos::bury(tx, video).await?;
-    uploads::endings::bury(tx, video).await?;
+    uploads::completion::bury(tx, video).await?;
     // The first sweep deletes the objects that exist now; the second deletes those that the leases may
     // still write, and then the row.
     chores::create(tx, Chore::Video(video), 0.0).await?;
@@ -321,6 +322,6 @@ pub async fn delete_video(
     // A worker that was suspended past the end of its lease may write once more; the last sweep deletes
     // that.
     chores::create(tx, Chore::Video(video), REPLACED_SECONDS).await?;
-    purge::queue(tx, video).await?;
+    cdn::queue(tx, video).await?;
     Ok(true)
 }

@@ -1,5 +1,5 @@
 //! Authenticates and authorizes every RPC. One table states which operation each RPC is; the first line
-//! of a handler calls [`Deps::enter`].
+//! of a handler calls [`AppState::enter`].
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,9 +12,9 @@ use tonic::{Request, metadata::MetadataMap};
 use super::{
     auth::OPERATOR_TENANT,
     bearer::{self, Presented},
-    refusals::Refused,
 };
-use crate::{deps::Deps, domain::Owner};
+use crate::identity::rejected_tokens::Refused;
+use crate::{domain::Owner, state::AppState};
 
 /// Longest plausible time since a client's request began. Requests with longer bodies continue under a
 /// lease.
@@ -108,7 +108,7 @@ pub fn bearer(metadata: &MetadataMap) -> Result<&str, Problem> {
         .ok_or_else(|| Problem::new(Code::Unauthenticated, "a bearer token is needed"))
 }
 
-impl Deps {
+impl AppState {
     /// Authorizes a call or returns why it is rejected. `video` is the video that the call concerns, if
     /// any.
     ///
@@ -124,10 +124,10 @@ impl Deps {
         self.admit(rpc.operation(), request, video)
     }
 
-    /// Authorizes a call for `operation`; see [`Deps::enter`].
+    /// Authorizes a call for `operation`; see [`AppState::enter`].
     ///
     /// # Errors
-    /// As [`Deps::enter`].
+    /// As [`AppState::enter`].
     pub fn admit<T>(
         &self,
         operation: Operation,

@@ -21,9 +21,9 @@ use thiserror::Error;
 
 use crate::{
     db::outputs::Subject,
-    deps::Deps,
     domain::{Failure, TaskKind},
-    index::{self, IndexProblem},
+    publish::index::{self, IndexProblem},
+    state::AppState,
 };
 
 /// Concurrent reads from the store.
@@ -61,9 +61,9 @@ enum ScenesProblem {
 ///
 /// # Errors
 /// The failure with which the lease is given back.
-pub async fn write(deps: &Deps, subject: &Subject, token: u64) -> Result<String, Failure> {
-    let time_max = deps.policy.lease.mul_f64(LEASE_PART_MAX);
-    let made = tokio::time::timeout(time_max, assemble(deps, subject, token)).await;
+pub async fn write(app: &AppState, subject: &Subject, token: u64) -> Result<String, Failure> {
+    let time_max = app.policy.lease.mul_f64(LEASE_PART_MAX);
+    let made = tokio::time::timeout(time_max, assemble(app, subject, token)).await;
     made.unwrap_or(Err(ScenesProblem::Time)).map_err(|problem| {
         tracing::warn!(job.id = %subject.job, error = %problem, "put scenes together");
         match problem {
@@ -78,14 +78,14 @@ pub async fn write(deps: &Deps, subject: &Subject, token: u64) -> Result<String,
     })
 }
 
-async fn assemble(deps: &Deps, subject: &Subject, token: u64) -> Result<String, ScenesProblem> {
+async fn assemble(app: &AppState, subject: &Subject, token: u64) -> Result<String, ScenesProblem> {
     let (video, job) = (subject.video, subject.job);
-    let db = deps.db.get().await.map_err(IndexProblem::from)?;
+    let db = app.db.get().await.map_err(IndexProblem::from)?;
     let built = index::of_job(&*db, video, job).await?;
     drop(db);
     let (_, index) = built.ok_or(ScenesProblem::Plan("the job"))?;
     let plan = subject.plan.as_ref().ok_or(ScenesProblem::Plan("the plan"))?;
-    let store = deps.stores.get(&subject.store);
+    let store = app.stores.get(&subject.store);
     let store = store.ok_or_else(|| IndexProblem::Store(subject.store.clone()))?;
     let bytes = match (subject.kind, &plan.pictures, &plan.preview) {
         (TaskKind::Thumbnails, Some(pictures), _) => stills(store, &index, pictures).await?,
@@ -93,7 +93,7 @@ async fn assemble(deps: &Deps, subject: &Subject, token: u64) -> Result<String, 
         _ => return Err(ScenesProblem::Plan("the task")),
     };
     let key = layout::scenes(&layout::job_prefix(video, job), subject.kind.text(), token);
-    index::put(&deps.stores, &subject.store, &key, bytes).await?;
+    index::put(&app.stores, &subject.store, &key, bytes).await?;
     Ok(key)
 }
 

@@ -7,7 +7,7 @@ use object_store::{ObjectStoreExt, PutPayload, path::Path};
 use store::Store;
 use tokio::{sync::Mutex, time::Instant};
 
-use crate::{db::workers, deps::Deps};
+use crate::{db::workers, state::AppState};
 
 /// How long an answer is reused, because any client may request `/health` of a data plane.
 const AGE_MAX: Duration = Duration::from_secs(1);
@@ -18,15 +18,14 @@ const PROBE_MAX: Duration = Duration::from_secs(3);
 pub type Status = Mutex<Option<(Instant, Vec<v1::Dependency>)>>;
 
 /// Checks every component, or returns an answer that is at most `AGE_MAX` old.
-pub async fn get(deps: &Deps) -> Vec<v1::Dependency> {
-    let mut latest = deps.status.lock().await;
+pub async fn get(app: &AppState) -> Vec<v1::Dependency> {
+    let mut latest = app.status.lock().await;
     if let Some((asked, dependencies)) = &*latest
         && asked.elapsed() < AGE_MAX
     {
         return dependencies.clone();
     }
-    let ([postgres, workers], redis, store) =
-        tokio::join!(database(deps), redis(deps), stores(deps));
+    let ([postgres, workers], redis, store) = tokio::join!(database(app), redis(app), stores(app));
     let dependencies = vec![postgres, redis, store, workers];
     *latest = Some((Instant::now(), dependencies.clone()));
     dependencies
@@ -37,9 +36,9 @@ fn dependency(name: &str, ok: bool, detail: impl Into<String>) -> v1::Dependency
 }
 
 /// Postgres, and the workers listed there.
-async fn database(deps: &Deps) -> [v1::Dependency; 2] {
+async fn database(app: &AppState) -> [v1::Dependency; 2] {
     let counted = async {
-        let db = deps.db.get().await?;
+        let db = app.db.get().await?;
         workers::connected(&*db).await
     };
     match counted.await {
@@ -61,8 +60,8 @@ async fn database(deps: &Deps) -> [v1::Dependency; 2] {
     }
 }
 
-async fn redis(deps: &Deps) -> v1::Dependency {
-    match &deps.redis {
+async fn redis(app: &AppState) -> v1::Dependency {
+    match &app.redis {
         None => dependency("redis", true, "not configured; instances poll"),
         Some(redis) if redis.ping().await => dependency("redis", true, ""),
         Some(_) => dependency("redis", false, "redis is not reachable"),
@@ -70,9 +69,9 @@ async fn redis(deps: &Deps) -> v1::Dependency {
 }
 
 /// Every store must accept a small object and return it.
-async fn stores(deps: &Deps) -> v1::Dependency {
-    for (number, store) in (1..).zip(deps.stores.all()) {
-        let probed = tokio::time::timeout(PROBE_MAX, probe(deps, store)).await;
+async fn stores(app: &AppState) -> v1::Dependency {
+    for (number, store) in (1..).zip(app.stores.all()) {
+        let probed = tokio::time::timeout(PROBE_MAX, probe(app, store)).await;
         let why = match probed {
             Ok(Ok(())) => continue,
             Ok(Err(error)) => store::explain(&error).to_string(),
@@ -84,9 +83,9 @@ async fn stores(deps: &Deps) -> v1::Dependency {
     dependency("store", true, "")
 }
 
-async fn probe(deps: &Deps, store: &Store) -> Result<(), object_store::Error> {
+async fn probe(app: &AppState, store: &Store) -> Result<(), object_store::Error> {
     // One name per instance, so that probes of different instances do not interfere.
-    let path = Path::from(format!("health/{}", deps.instance));
+    let path = Path::from(format!("health/{}", app.instance));
     store.objects.put(&path, PutPayload::from_static(b"ok")).await?;
     store.objects.get(&path).await?.bytes().await?;
     store.objects.delete(&path).await

@@ -10,13 +10,13 @@ use crate::{
     db::{
         DbError,
         chores::{self, Chore, Taken},
-        ending, jobs, outputs, pictures,
+        completion, images, jobs, outputs,
         probes::{self, Dropped},
         uploads, videos,
     },
-    deps::Deps,
     domain::JobState,
-    index::{self, IndexProblem},
+    publish::index::{self, IndexProblem},
+    state::AppState,
 };
 
 const STALE_UPLOADS_MAX: i64 = 100;
@@ -25,29 +25,29 @@ const STALE_UPLOADS_MAX: i64 = 100;
 ///
 /// # Errors
 /// The database or a store failed; the chore is retried later.
-pub async fn round(deps: &Deps) -> Result<(), IndexProblem> {
-    let (keep, bytes_max) = deps.policy.uploads.refused();
-    probes::drop_refused(&*deps.db.get().await?, keep, bytes_max).await?;
+pub async fn round(app: &AppState) -> Result<(), IndexProblem> {
+    let (keep, bytes_max) = app.policy.uploads.refused();
+    probes::drop_refused(&*app.db.get().await?, keep, bytes_max).await?;
     loop {
-        let taken = chores::take(&*deps.db.get().await?).await?;
+        let taken = chores::take(&*app.db.get().await?).await?;
         let Some(taken) = taken else { return Ok(()) };
-        if perform(deps, &taken).await? {
-            chores::done(&*deps.db.get().await?, taken.id).await?;
+        if perform(app, &taken).await? {
+            chores::done(&*app.db.get().await?, taken.id).await?;
         }
     }
 }
 
 /// Runs a chore. Returns whether it is finished; otherwise it is retried later.
-async fn perform(deps: &Deps, taken: &Taken) -> Result<bool, IndexProblem> {
+async fn perform(app: &AppState, taken: &Taken) -> Result<bool, IndexProblem> {
     match taken.chore {
         Chore::Index(video) => {
-            index::sync_object(&deps.db, &deps.stores, video, &taken.store).await?;
+            index::sync_object(&app.db, &app.stores, video, &taken.store).await?;
             Ok(true)
         }
         // Purges have their own loop: a slow receiver must not delay the other chores.
         Chore::Purge(_) => Ok(false),
-        Chore::Job(video, job) => sweep_job(deps, &taken.store, video, job).await,
-        Chore::Video(video) => sweep_video(deps, taken, video).await,
+        Chore::Job(video, job) => sweep_job(app, &taken.store, video, job).await,
+        Chore::Video(video) => sweep_video(app, taken, video).await,
     }
 }
 
@@ -56,17 +56,17 @@ async fn perform(deps: &Deps, taken: &Taken) -> Result<bool, IndexProblem> {
 /// The objects are listed before the rows are read. An object that a retry writes later is not in the list,
 /// and a listed object is either named by a row or garbage.
 async fn sweep_job(
-    deps: &Deps,
+    app: &AppState,
     store: &str,
     video: VideoId,
     job: JobId,
 ) -> Result<bool, IndexProblem> {
-    let listed = list(deps, store, &layout::job_prefix(video, job)).await?;
-    let db = deps.db.get().await?;
+    let listed = list(app, store, &layout::job_prefix(video, job)).await?;
+    let db = app.db.get().await?;
     let state = jobs::state(&*db, job).await?;
     if state.is_some() && !jobs::is_transcode(&*db, job).await? {
         drop(db);
-        return sweep_refused(deps, store, video).await;
+        return sweep_refused(app, store, video).await;
     }
     let mut kept: HashSet<String> = HashSet::new();
     match state {
@@ -74,7 +74,7 @@ async fn sweep_job(
         Some((state, _)) if !state.ended() => return Ok(true),
         Some((state, _)) => {
             kept.extend(outputs::keys(&*db, job).await?);
-            kept.extend(pictures::keys(&*db, job).await?);
+            kept.extend(images::keys(&*db, job).await?);
             let served = outputs::served(&*db, video).await?.and_then(|(_, job)| job);
             if state == JobState::Completed && served == Some(job) {
                 kept.insert(format!("{}index", layout::job_prefix(video, job)));
@@ -84,45 +84,45 @@ async fn sweep_job(
     }
     drop(db);
     let unreferenced = listed.into_iter().filter(|key| !kept.contains(key.as_ref()));
-    delete(deps, store, unreferenced.collect()).await?;
+    delete(app, store, unreferenced.collect()).await?;
     Ok(true)
 }
 
 /// Deletes a refused source that need not be kept any longer. The transaction locks the video's row until
 /// the object is deleted, so that no other source can replace it meanwhile.
-async fn sweep_refused(deps: &Deps, store: &str, video: VideoId) -> Result<bool, IndexProblem> {
-    let mut connection = deps.db.get().await?;
+async fn sweep_refused(app: &AppState, store: &str, video: VideoId) -> Result<bool, IndexProblem> {
+    let mut connection = app.db.get().await?;
     let tx = connection.transaction().await.map_err(DbError::from)?;
     let dropped = probes::dropped(&tx, video).await?;
     if dropped == Dropped::Delete {
-        index::delete(&deps.stores, store, &layout::source(video)).await?;
+        index::delete(&app.stores, store, &layout::source(video)).await?;
         tracing::info!(video.id = %video, "refused source deleted");
     }
     tx.commit().await.map_err(DbError::from)?;
     Ok(dropped != Dropped::Later)
 }
 
-async fn sweep_video(deps: &Deps, taken: &Taken, video: VideoId) -> Result<bool, IndexProblem> {
-    let listed = list(deps, &taken.store, &layout::video_prefix(video)).await?;
-    if videos::find(&*deps.db.get().await?, video).await?.is_some() {
+async fn sweep_video(app: &AppState, taken: &Taken, video: VideoId) -> Result<bool, IndexProblem> {
+    let listed = list(app, &taken.store, &layout::video_prefix(video)).await?;
+    if videos::find(&*app.db.get().await?, video).await?.is_some() {
         tracing::error!(video.id = %video, "a living video is queued for deletion");
         return Ok(true);
     }
-    delete(deps, &taken.store, listed).await?;
+    delete(app, &taken.store, listed).await?;
     // Later sweeps need only its id to find its objects.
-    videos::forget(&*deps.db.get().await?, video, deps.policy.grace_seconds).await?;
+    videos::forget(&*app.db.get().await?, video, app.policy.grace_seconds).await?;
     Ok(true)
 }
 
-async fn list(deps: &Deps, url: &str, prefix: &str) -> Result<Vec<Path>, IndexProblem> {
-    let store = deps.stores.get(url).ok_or_else(|| IndexProblem::Store(url.to_owned()))?;
+async fn list(app: &AppState, url: &str, prefix: &str) -> Result<Vec<Path>, IndexProblem> {
+    let store = app.stores.get(url).ok_or_else(|| IndexProblem::Store(url.to_owned()))?;
     let objects = store.objects.list(Some(&Path::from(prefix)));
     let keys = objects.map_ok(|object| object.location).try_collect().await;
     keys.map_err(|source| IndexProblem::Object { key: prefix.to_owned(), source })
 }
 
-async fn delete(deps: &Deps, url: &str, keys: Vec<Path>) -> Result<(), IndexProblem> {
-    let store = deps.stores.get(url).ok_or_else(|| IndexProblem::Store(url.to_owned()))?;
+async fn delete(app: &AppState, url: &str, keys: Vec<Path>) -> Result<(), IndexProblem> {
+    let store = app.stores.get(url).ok_or_else(|| IndexProblem::Store(url.to_owned()))?;
     let count = keys.len();
     let mut deleted =
         store.objects.delete_stream(futures::stream::iter(keys.into_iter().map(Ok)).boxed());
@@ -145,11 +145,11 @@ async fn delete(deps: &Deps, url: &str, keys: Vec<Path>) -> Result<(), IndexProb
 ///
 /// # Errors
 /// The database failed.
-pub async fn stale_uploads(deps: &Deps) -> Result<(), IndexProblem> {
-    let seconds = deps.policy.uploads.lasting.expiry;
-    let stale = uploads::stale_uploads(&*deps.db.get().await?, seconds, STALE_UPLOADS_MAX).await?;
+pub async fn stale_uploads(app: &AppState) -> Result<(), IndexProblem> {
+    let seconds = app.policy.uploads.lasting.expiry;
+    let stale = uploads::stale_uploads(&*app.db.get().await?, seconds, STALE_UPLOADS_MAX).await?;
     for video in stale {
-        bury(deps, video).await?;
+        bury(app, video).await?;
         tracing::info!(video.id = %video, "stale upload forgotten");
     }
     Ok(())
@@ -160,10 +160,10 @@ pub async fn stale_uploads(deps: &Deps) -> Result<(), IndexProblem> {
 ///
 /// # Errors
 /// The database failed.
-pub async fn bury(deps: &Deps, video: VideoId) -> Result<bool, IndexProblem> {
-    let mut connection = deps.db.get().await?;
+pub async fn bury(app: &AppState, video: VideoId) -> Result<bool, IndexProblem> {
+    let mut connection = app.db.get().await?;
     let tx = connection.transaction().await.map_err(crate::db::DbError::from)?;
-    let buried = ending::delete_video(&tx, video, deps.policy.grace_seconds).await?;
+    let buried = completion::delete_video(&tx, video, app.policy.grace_seconds).await?;
     tx.commit().await.map_err(crate::db::DbError::from)?;
     Ok(buried)
 }

@@ -10,13 +10,13 @@ use media::{UploadId, VideoId};
 use tonic::Request;
 use uuid::Uuid;
 
-use super::super::gate::{self, Rpc};
+use crate::grpc::authorize::{self, Rpc};
 use crate::{
     db::{
         CALL_TRIES_MAX, DbError, retrying,
         uploads::leases::{self, Grant, Granted},
     },
-    deps::Deps,
+    state::AppState,
 };
 
 /// The upload that a call concerns.
@@ -60,9 +60,9 @@ pub(super) fn lost() -> Problem {
 /// needs a bearer token that is valid now.
 ///
 /// # Errors
-/// The errors of [`Deps::enter`], and [`Code::LeaseLost`] if the lease was granted to another writer.
+/// The errors of [`AppState::enter`], and [`Code::LeaseLost`] if the lease was granted to another writer.
 pub(super) async fn enter<T>(
-    deps: &Deps,
+    app: &AppState,
     rpc: Rpc,
     request: &Request<T>,
     writer: &str,
@@ -72,27 +72,27 @@ pub(super) async fn enter<T>(
         Of::Video(video) => Some(video),
         Of::Upload(_) | Of::Unknown => None,
     };
-    let writer = Uuid::try_parse(writer).ok().filter(|_| deps.by_plane(request));
-    let Some(writer) = writer else { return deps.enter(rpc, request, about) };
-    let found = retrying(CALL_TRIES_MAX, || granted(deps, of, writer)).await?;
+    let writer = Uuid::try_parse(writer).ok().filter(|_| app.by_plane(request));
+    let Some(writer) = writer else { return app.enter(rpc, request, about) };
+    let found = retrying(CALL_TRIES_MAX, || granted(app, of, writer)).await?;
     match found.as_ref().and_then(principal) {
         Some(principal) => {
-            let revoked = deps.verifier.is_revoked(&principal.revocation_ids);
+            let revoked = app.verifier.is_revoked(&principal.revocation_ids);
             // Aborting an upload is harmless.
             if revoked && rpc != Rpc::AbortUpload {
-                return Err(gate::refusal(AuthError::Revoked));
+                return Err(authorize::refusal(AuthError::Revoked));
             }
-            principal.may(rpc.operation()).map_err(gate::refusal)?;
+            principal.may(rpc.operation()).map_err(authorize::refusal)?;
             Ok(principal)
         }
         // The lease was granted by an older release, which stores no token, or has since been granted
         // to another writer.
-        None => deps.enter(rpc, request, about).map_err(|_| lost()),
+        None => app.enter(rpc, request, about).map_err(|_| lost()),
     }
 }
 
-async fn granted(deps: &Deps, of: Of, writer: Uuid) -> Result<Option<Granted>, DbError> {
-    let db = deps.db.get().await?;
+async fn granted(app: &AppState, of: Of, writer: Uuid) -> Result<Option<Granted>, DbError> {
+    let db = app.db.get().await?;
     match of {
         Of::Upload(upload) => leases::granted(&*db, upload, writer).await,
         Of::Video(video) => leases::granted_of_video(&*db, video, writer).await,

@@ -7,21 +7,23 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::{
-    admit,
-    bus::Event,
+    cluster::events::Event,
     db::{
         WORK_TRIES_MAX,
         claim::{self, Claimed, Claimer, Share},
-        ending, jobs,
+        completion, images, jobs,
         lease::{self, LeaseId},
-        pictures, retrying,
+        retrying,
     },
-    deps::Deps,
     domain::{Failure, JobState, TaskKind},
-    gather,
-    index::{self, IndexProblem},
     metrics::Ended,
-    verdict::Cause,
+    plan::retry::Cause,
+    publish::{
+        admission,
+        index::{self, IndexProblem},
+        sample_tables,
+    },
+    state::AppState,
 };
 
 /// The tasks that one claim takes.
@@ -35,34 +37,34 @@ const REST_SECONDS: f64 = 2.0;
 ///
 /// # Errors
 /// The database failed; an interrupted task is retried after its lease has expired.
-pub async fn round(deps: &Deps) -> Result<(), IndexProblem> {
+pub async fn round(app: &AppState) -> Result<(), IndexProblem> {
     loop {
         let claimer = Claimer {
             encoders: Vec::new(),
-            avoided: deps.outages.current(),
+            avoided: app.outages.current(),
             worker: WorkerId::new(Uuid::nil()),
             name: "control".to_owned(),
             kinds: vec![TaskKind::Collect],
         };
-        let claimed = claim::claim(&*deps.db.get().await?, &claimer, SHARE, LEASE_SECONDS).await?;
+        let claimed = claim::claim(&*app.db.get().await?, &claimer, SHARE, LEASE_SECONDS).await?;
         if claimed.is_empty() {
             return Ok(());
         }
         for task in claimed {
             let span = tracing::info_span!("collect", job.id = %task.job, video.id = %task.video);
             if telemetry::is_traced()
-                && let Some(parent) = jobs::traceparent(&*deps.db.get().await?, task.job).await?
+                && let Some(parent) = jobs::traceparent(&*app.db.get().await?, task.job).await?
             {
                 telemetry::context::adopt(&span, &parent);
             }
-            run(deps, &task).instrument(span).await?;
+            run(app, &task).instrument(span).await?;
         }
     }
 }
 
-async fn run(deps: &Deps, task: &Claimed) -> Result<(), IndexProblem> {
+async fn run(app: &AppState, task: &Claimed) -> Result<(), IndexProblem> {
     let lease = LeaseId { task: task.task, token: task.token };
-    match collect(deps, task.video, task.job, lease).await {
+    match collect(app, task.video, task.job, lease).await {
         Ok(true) => Ok(()),
         Ok(false) => {
             tracing::info!(job.id = %task.job, "collect lost its lease");
@@ -71,53 +73,53 @@ async fn run(deps: &Deps, task: &Claimed) -> Result<(), IndexProblem> {
         // An unavailable database or store is not counted as a failed attempt.
         Err(error) if error.passing() => {
             tracing::warn!(job.id = %task.job, %error, "put collect off");
-            lease::release(&*deps.db.get().await?, lease, REST_SECONDS).await?;
+            lease::release(&*app.db.get().await?, lease, REST_SECONDS).await?;
             Ok(())
         }
         // The store may be configured in another instance.
         Err(IndexProblem::Store(url)) => {
             tracing::warn!(job.id = %task.job, store.url = url, "failed to finalize a job: its store is unknown here");
-            deps.outages.note(url);
-            lease::release(&*deps.db.get().await?, lease, REST_SECONDS).await?;
+            app.outages.note(url);
+            lease::release(&*app.db.get().await?, lease, REST_SECONDS).await?;
             Ok(())
         }
         Err(error) => {
             tracing::warn!(job.id = %task.job, %error, "collect failed");
             let failure = Failure::new("collect_failed", "the final index could not be written");
-            admit::setback(deps, lease, failure, true, Cause::Unknown).await?;
+            admission::setback(app, lease, failure, true, Cause::Unknown).await?;
             Ok(())
         }
     }
 }
 
 async fn collect(
-    deps: &Deps,
+    app: &AppState,
     video: VideoId,
     job: JobId,
     lease: LeaseId,
 ) -> Result<bool, IndexProblem> {
-    let built = index::of_job(&*deps.db.get().await?, video, job).await?;
+    let built = index::of_job(&*app.db.get().await?, video, job).await?;
     let Some((_, mut final_index)) = built else { return Ok(false) };
-    let Some(found) = crate::db::videos::find(&*deps.db.get().await?, video).await? else {
+    let Some(found) = crate::db::videos::find(&*app.db.get().await?, video).await? else {
         return Ok(false);
     };
-    let now = jobs::now_ms(&*deps.db.get().await?).await?;
+    let now = jobs::now_ms(&*app.db.get().await?).await?;
     final_index.finished_at_ms = Some(now.as_millisecond());
     if final_index.published_at_ms == 0 {
         final_index.published_at_ms = now.as_millisecond();
     }
-    let tables = gather::tables(deps, (video, job), &found.store, &mut final_index).await?;
+    let tables = sample_tables::tables(app, (video, job), &found.store, &mut final_index).await?;
     let bytes = final_index.encode();
     let key = format!("{}index", layout::job_prefix(video, job));
-    index::put(&deps.stores, &found.store, &key, bytes.clone()).await?;
-    index::put(&deps.stores, &found.store, &layout::index(video), bytes).await?;
-    let grace = deps.policy.grace_seconds;
+    index::put(&app.stores, &found.store, &key, bytes.clone()).await?;
+    index::put(&app.stores, &found.store, &layout::index(video), bytes).await?;
+    let grace = app.policy.grace_seconds;
     let done = retrying(WORK_TRIES_MAX, || async {
-        let mut connection = deps.db.get().await?;
+        let mut connection = app.db.get().await?;
         let tx = connection.transaction().await?;
-        let done = ending::complete(&tx, video, job, lease, now, grace).await?;
+        let done = completion::complete(&tx, video, job, lease, now, grace).await?;
         if done {
-            pictures::insert_tables(&tx, job, &tables).await?;
+            images::insert_tables(&tx, job, &tables).await?;
             tx.commit().await?;
             return Ok(true);
         }
@@ -128,25 +130,25 @@ async fn collect(
     })
     .await?;
     // The row may have changed, or been lost, while the object was written.
-    index::sync_object(&deps.db, &deps.stores, video, &found.store).await?;
+    index::sync_object(&app.db, &app.stores, video, &found.store).await?;
     if done {
-        record_duration(deps, job, now).await?;
-        deps.metrics.ended(Ended::Completed);
+        record_duration(app, job, now).await?;
+        app.metrics.ended(Ended::Completed);
         tracing::info!(job.id = %job, video.id = %video, "job completed");
     }
-    deps.video_changed_for(video).await;
-    deps.bus.tell(Event::Job(job));
+    app.video_changed_for(video).await;
+    app.bus.tell(Event::Job(job));
     Ok(done)
 }
 
 async fn record_duration(
-    deps: &Deps,
+    app: &AppState,
     job: JobId,
     finished: jiff::Timestamp,
 ) -> Result<(), IndexProblem> {
-    let state = jobs::state(&*deps.db.get().await?, job).await?;
+    let state = jobs::state(&*app.db.get().await?, job).await?;
     if let Some((_, Some(started))) = state {
-        deps.transcode_seconds.record(finished.duration_since(started).as_secs_f64(), &[]);
+        app.transcode_seconds.record(finished.duration_since(started).as_secs_f64(), &[]);
     }
     Ok(())
 }

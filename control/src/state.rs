@@ -13,20 +13,19 @@ use store::Stores;
 use tokio::sync::Semaphore;
 
 use crate::{
-    bus::{Bus, Event},
+    background::{status::Status, uploads::UploadPolicy},
+    cdn::Purger,
+    cluster::{
+        events::{Bus, Event},
+        redis::Redis,
+    },
     db::Db,
-    grpc::refusals::Refusals,
-    index::Indexes,
-    jwt::Provider,
-    keys::KeyRing,
+    identity::{jwt::Provider, keys::KeyRing, rejected_tokens::Refusals},
     metrics::Metrics,
-    outages::StoreOutages,
     page::Pages,
-    purge::Purger,
-    redis::Redis,
-    status::Status,
-    uploads::UploadPolicy,
-    verdict::RetryDelays,
+    plan::retry::RetryDelays,
+    publish::index::Indexes,
+    store_outages::StoreOutages,
 };
 
 /// Settings that handlers need.
@@ -51,7 +50,7 @@ pub struct Policy {
 }
 
 /// The shared state of one instance.
-pub struct Deps {
+pub struct AppState {
     /// Identifies the instance.
     pub instance: uuid::Uuid,
     /// The connection pool of Postgres.
@@ -102,13 +101,13 @@ pub struct Deps {
     pub shutdown: Shutdown,
 }
 
-impl std::fmt::Debug for Deps {
+impl std::fmt::Debug for AppState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Deps").field("policy", &self.policy).finish_non_exhaustive()
+        f.debug_struct("AppState").field("policy", &self.policy).finish_non_exhaustive()
     }
 }
 
-impl Deps {
+impl AppState {
     /// The duration of a lease, in the unit of the SQL statements.
     pub fn lease_seconds(&self) -> f64 {
         self.policy.lease.as_secs_f64()

@@ -17,14 +17,14 @@ use super::{
 };
 use crate::{
     db::{
-        DbError, WORK_TRIES_MAX, ending, outputs,
-        outputs::Subject,
-        pictures::{self, Made},
+        DbError, WORK_TRIES_MAX, completion,
+        images::{self, Made},
+        outputs::{self, Subject},
         retrying, tasks, videos,
     },
-    deps::Deps,
     domain::{Failure, TaskKind},
     plan::Plan,
+    state::AppState,
 };
 
 /// Maximum size of an image or clip.
@@ -68,7 +68,7 @@ impl Proof {
 
 /// Checks and commits the single offer of an image, preview or text track task.
 pub(super) async fn offered(
-    deps: &Deps,
+    app: &AppState,
     subject: &Subject,
     offer: &Offer,
 ) -> Result<Outcome, DbError> {
@@ -80,7 +80,7 @@ pub(super) async fn offered(
         let Some(proof) = wanted.remove(name) else {
             return refused(format!("{name} is not of this task"));
         };
-        match prove(deps, subject, offer.lease.token, (name, picture), proof).await {
+        match prove(app, subject, offer.lease.token, (name, picture), proof).await {
             Ok(()) => made.push(Made {
                 name: name.clone(),
                 picture: picture.clone(),
@@ -98,14 +98,14 @@ pub(super) async fn offered(
     if let Some(name) = wanted.keys().next() {
         return refused(format!("{name} is missing"));
     }
-    match retrying(WORK_TRIES_MAX, || record(deps, subject, offer, &made)).await? {
+    match retrying(WORK_TRIES_MAX, || record(app, subject, offer, &made)).await? {
         Recorded::Yes => Ok(Outcome::Committed),
         Recorded::Finished => {
-            deps.bus.wake(1);
+            app.bus.wake(1);
             Ok(Outcome::Committed)
         }
         Recorded::Refused(message) => refused(message),
-        Recorded::Lost => match super::repeated(deps, subject, offer).await? {
+        Recorded::Lost => match super::repeated(app, subject, offer).await? {
             true => Ok(Outcome::Committed),
             false => Ok(Outcome::Lost),
         },
@@ -137,7 +137,7 @@ fn wanted(plan: &Plan, subject: &Subject) -> BTreeMap<String, Proof> {
 }
 
 async fn prove(
-    deps: &Deps,
+    app: &AppState,
     subject: &Subject,
     token: u64,
     (name, offered): (&str, &Picture),
@@ -152,9 +152,9 @@ async fn prove(
         let text = format!("{name} is larger than {} bytes", proof.bytes_max());
         return Err(Doubt::Refused(text));
     }
-    let permit = deps.admission.clone().acquire_owned().await;
+    let permit = app.admission.clone().acquire_owned().await;
     let permit = permit.map_err(|_| Doubt::Store("stopping".into()))?;
-    let bytes = fetch(deps, subject, name, &offered.key, offered.bytes).await?;
+    let bytes = fetch(app, subject, name, &offered.key, offered.bytes).await?;
     let sha256 = offered.sha256;
     let checked = tokio::task::spawn_blocking(move || {
         // Held until the work ends, even if the worker's stream has closed.
@@ -172,18 +172,18 @@ async fn prove(
 }
 
 async fn record(
-    deps: &Deps,
+    app: &AppState,
     subject: &Subject,
     offer: &Offer,
     made: &[Made],
 ) -> Result<Recorded, DbError> {
-    let mut connection = deps.db.get().await?;
+    let mut connection = app.db.get().await?;
     let tx = connection.transaction().await?;
     if !videos::touch(&tx, subject.video).await? || !outputs::lock_lease(&tx, offer.lease).await? {
         return Ok(Recorded::Lost);
     }
-    pictures::insert(&tx, subject.job, made, offer.lease.stored_token()).await?;
-    ending::finish_task(&tx, offer.lease).await?;
+    images::insert(&tx, subject.job, made, offer.lease.stored_token()).await?;
+    completion::finish_task(&tx, offer.lease).await?;
     let finished = tasks::unblock(&tx, subject.job).await?;
     tx.commit().await?;
     Ok(if finished { Recorded::Finished } else { Recorded::Yes })

@@ -18,12 +18,11 @@ use thiserror::Error;
 use tokio_postgres::{GenericClient, IsolationLevel};
 
 use crate::{
-    captions::tracks,
     db::{
-        Db, DbError, captions,
+        Db, DbError, captions, images,
         outputs::{self, Head, Output},
-        pictures,
     },
+    publish::captions::tracks,
 };
 
 /// Why an index cannot be built or stored.
@@ -151,11 +150,11 @@ pub async fn of_job(
     let committed = outputs::of_job(db, job).await?;
     let inits = outputs::inits(db, job).await?;
     let mut index = assemble(video, job, &head, committed, inits)?;
-    let made = pictures::of_job(db, job).await?;
+    let made = images::of_job(db, job).await?;
     let made: HashMap<String, Picture> = made.into_iter().map(|m| (m.name, m.picture)).collect();
     index.captions = tracks(job, &head.plan.text, &made, captions::of_video(db, video).await?);
     index.pictures = gather(&head, &made);
-    for table in pictures::tables(db, job).await? {
+    for table in images::tables(db, job).await? {
         if let Some(track) = index.track_mut(&table.rendition) {
             track.table = Some(table.object);
         }

@@ -16,12 +16,12 @@ use std::{
 use api::{code::Code, v1};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::places::Place;
+use super::capacity::Place;
 use crate::{
     db::{claim::Claimed, lease::LeaseId},
-    deps::Deps,
     domain::{Failure, TaskKind},
     grpc::leases::{self, Unprepared},
+    state::AppState,
 };
 
 /// A prepared lease, or why it could not be prepared.
@@ -47,12 +47,12 @@ pub(super) struct Handing(VecDeque<Entry>);
 
 impl Handing {
     /// Starts to prepare a lease.
-    pub(super) fn add(&mut self, deps: &Arc<Deps>, task: Claimed, place: Place) {
+    pub(super) fn add(&mut self, app: &Arc<AppState>, task: Claimed, place: Place) {
         let id = LeaseId { task: task.task, token: task.token };
         let reads = matches!(task.kind, TaskKind::Thumbnails | TaskKind::Preview);
-        let own = deps.clone();
+        let own = app.clone();
         let prepare = async move { leases::lease(&own, &task).await };
-        let lease = AbortOnDropHandle::new(deps.shutdown.tracker.spawn(prepare));
+        let lease = AbortOnDropHandle::new(app.shutdown.tracker.spawn(prepare));
         self.0.push_back(Entry { id, place, reads, lease });
     }
 

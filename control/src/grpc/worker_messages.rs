@@ -7,13 +7,13 @@ use api::{
 use media::{pictures::Picture, source::Source};
 
 use crate::{
-    admit::{Offer, OfferedPicture},
     db::{
         lease::{LeaseId, Progress},
         outputs::Offered,
     },
     domain::Failure,
-    verdict::Cause,
+    plan::retry::Cause,
+    publish::admission::{Offer, OfferedPicture},
 };
 
 /// Maximum number of leases in one heartbeat; more than any worker has slots.

@@ -9,11 +9,11 @@ use media::{UploadId, layout};
 use uuid::Uuid;
 
 use super::{
-    grants::{grant, lost},
+    lease_authorization::{grant, lost},
     upload,
 };
 use crate::{
-    bus::Event,
+    cluster::events::Event,
     db::{
         CALL_TRIES_MAX, retrying,
         uploads::{
@@ -21,7 +21,7 @@ use crate::{
             sessions::{self, Advance, Upload},
         },
     },
-    deps::Deps,
+    state::AppState,
 };
 
 /// The state of SHA-256: eight words, and the bytes that do not fill a block.
@@ -33,7 +33,7 @@ const NAME_BYTES_MAX: usize = 1024;
 
 /// Takes the lease, or returns the current state of the upload.
 pub(super) async fn acquire(
-    deps: &Deps,
+    app: &AppState,
     principal: &Principal,
     message: &v1::AcquireUploadRequest,
 ) -> Result<v1::AcquireUploadResponse, Problem> {
@@ -43,17 +43,17 @@ pub(super) async fn acquire(
         offset: bytes("offset", message.offset)?,
         grant: grant(principal),
     };
-    let lasting = deps.policy.uploads.lasting;
+    let lasting = app.policy.uploads.lasting;
     let taken = retrying(CALL_TRIES_MAX, || async {
-        let db = deps.db.get().await?;
+        let db = app.db.get().await?;
         leases::acquire(&*db, &principal.tenant, id, &acquire, lasting).await
     })
     .await?;
     let held = taken.is_some();
     let row = match taken {
         Some(row) => row,
-        None if message.take_over => settled(deps, principal, id).await?,
-        None => upload(deps, principal, id).await?,
+        None if message.take_over => settled(app, principal, id).await?,
+        None => upload(app, principal, id).await?,
     };
     Ok(v1::AcquireUploadResponse { upload: Some(row.into()), held })
 }
@@ -61,23 +61,23 @@ pub(super) async fn acquire(
 /// Claims the lease from its holder and returns the current state of the upload. Its offset is final
 /// once the lease is not held.
 pub(super) async fn settled(
-    deps: &Deps,
+    app: &AppState,
     principal: &Principal,
     id: UploadId,
 ) -> Result<Upload, Problem> {
-    let lasting = deps.policy.uploads.lasting;
+    let lasting = app.policy.uploads.lasting;
     let claimed = retrying(CALL_TRIES_MAX, || async {
-        leases::claim(&*deps.db.get().await?, &principal.tenant, id, lasting).await
+        leases::claim(&*app.db.get().await?, &principal.tenant, id, lasting).await
     });
     if let Some(writer) = claimed.await? {
-        deps.bus.tell(Event::Claimed(writer));
+        app.bus.tell(Event::Claimed(writer));
     }
-    upload(deps, principal, id).await
+    upload(app, principal, id).await
 }
 
 /// Advances an upload, or renews its lease.
 pub(super) async fn advance(
-    deps: &Deps,
+    app: &AppState,
     principal: &Principal,
     message: v1::AdvanceUploadRequest,
 ) -> Result<Upload, Problem> {
@@ -103,16 +103,16 @@ pub(super) async fn advance(
         tail: message.tail,
         release: message.release,
     };
-    let lasting = deps.policy.uploads.lasting;
+    let lasting = app.policy.uploads.lasting;
     let moved = retrying(CALL_TRIES_MAX, || async {
-        let db = deps.db.get().await?;
+        let db = app.db.get().await?;
         sessions::advance(&*db, &principal.tenant, id, &step, lasting).await
     })
     .await?;
     match moved {
         Some(row) => Ok(row),
         None => {
-            upload(deps, principal, id).await?;
+            upload(app, principal, id).await?;
             Err(lost())
         }
     }

@@ -13,9 +13,9 @@ use media::{
 use sha2::{Digest, Sha256};
 
 use crate::{
-    db::pictures::{self, Gathered},
-    deps::Deps,
-    index::{self, IndexProblem},
+    db::images::{self, Gathered},
+    publish::index::{self, IndexProblem},
+    state::AppState,
 };
 
 /// Writes the tables of every rendition that can be downloaded and adds them to the index. A video
@@ -24,7 +24,7 @@ use crate::{
 /// # Errors
 /// The database or the store failed, or the video's store is not configured.
 pub async fn tables(
-    deps: &Deps,
+    app: &AppState,
     (video, job): (VideoId, JobId),
     store: &str,
     index: &mut Index,
@@ -32,7 +32,7 @@ pub async fn tables(
     let sound = match index.audio_renditions.first() {
         Some(sound) => {
             let name = sound.name.clone();
-            match read(deps, job, &name).await? {
+            match read(app, job, &name).await? {
                 Some(tables) => Some((name, tables)),
                 None => return Ok(Vec::new()),
             }
@@ -42,15 +42,15 @@ pub async fn tables(
     let mut gathered = Vec::new();
     let rungs: Vec<String> = index.video_renditions.iter().map(|r| r.name.clone()).collect();
     for rung in rungs {
-        let Some(own) = read(deps, job, &rung).await? else { continue };
+        let Some(own) = read(app, job, &rung).await? else { continue };
         let Some(bytes) = download_bytes(index, &rung, own.clone(), sound.clone()).await else {
             tracing::warn!(job.id = %job, rendition = rung, "sample tables and index differ");
             continue;
         };
-        gathered.push(write(deps, (video, job), store, &rung, &own, Some(bytes)).await?);
+        gathered.push(write(app, (video, job), store, &rung, &own, Some(bytes)).await?);
     }
     if let Some((name, tables)) = sound.filter(|_| !gathered.is_empty()) {
-        gathered.push(write(deps, (video, job), store, &name, &tables, None).await?);
+        gathered.push(write(app, (video, job), store, &name, &tables, None).await?);
     }
     for one in &gathered {
         if let Some(track) = index.track_mut(&one.rendition) {
@@ -62,8 +62,8 @@ pub async fn tables(
 
 type Tables = Arc<Vec<ChunkTable>>;
 
-async fn read(deps: &Deps, job: JobId, rendition: &str) -> Result<Option<Tables>, IndexProblem> {
-    let tables = pictures::samples(&*deps.db.get().await?, job, rendition).await?;
+async fn read(app: &AppState, job: JobId, rendition: &str) -> Result<Option<Tables>, IndexProblem> {
+    let tables = images::samples(&*app.db.get().await?, job, rendition).await?;
     Ok(tables.map(Arc::new))
 }
 
@@ -87,7 +87,7 @@ async fn download_bytes(
 }
 
 async fn write(
-    deps: &Deps,
+    app: &AppState,
     (video, job): (VideoId, JobId),
     store: &str,
     rendition: &str,
@@ -98,6 +98,6 @@ async fn write(
     let hash = hex::encode(&Sha256::digest(&bytes)[..16]);
     let key = layout::tables(&layout::job_prefix(video, job), rendition, &hash);
     let object = TableObject { key, bytes: bytes.len() as u64 };
-    index::put(&deps.stores, store, &object.key, bytes).await?;
+    index::put(&app.stores, store, &object.key, bytes).await?;
     Ok(Gathered { rendition: rendition.to_owned(), object, download_bytes })
 }

@@ -7,15 +7,15 @@ use futures::{StreamExt, stream};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tonic::Status;
 
-use super::{Stream, gate};
-use crate::deps::Deps;
+use super::{Stream, authorize};
+use crate::state::AppState;
 
 /// How often an open stream checks whether its token has been revoked.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 struct Lasting<T> {
     inner: Stream<T>,
-    deps: Arc<Deps>,
+    app: Arc<AppState>,
     /// Revocation ids of the token that opened the stream.
     ids: Vec<Vec<u8>>,
     looks: Interval,
@@ -24,14 +24,14 @@ struct Lasting<T> {
 
 /// Returns the stream, ended once the token of `principal` is revoked.
 pub fn lasting<T: Send + 'static>(
-    deps: Arc<Deps>,
+    app: Arc<AppState>,
     principal: Principal,
     inner: Stream<T>,
 ) -> Stream<T> {
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let ids = principal.revocation_ids;
-    let lasting = Lasting { inner, deps, ids, looks, ended: false };
+    let lasting = Lasting { inner, app, ids, looks, ended: false };
     stream::unfold(lasting, Lasting::next).boxed()
 }
 
@@ -45,9 +45,9 @@ impl<T> Lasting<T> {
                 item = self.inner.next() => return item.map(|item| (item, self)),
                 _ = self.looks.tick() => {}
             }
-            if self.deps.verifier.is_revoked(&self.ids) {
+            if self.app.verifier.is_revoked(&self.ids) {
                 self.ended = true;
-                return Some((Err(gate::refusal(AuthError::Revoked).into()), self));
+                return Some((Err(authorize::refusal(AuthError::Revoked).into()), self));
             }
         }
     }

@@ -10,9 +10,9 @@ use media::{
 };
 
 use crate::{
-    captions::described,
     db::{jobs::Job, tasks::Task, videos::Video, workers::Worker},
     domain::{JobState, TaskKind, TaskState},
+    publish::captions::described,
 };
 
 impl From<Video> for v1::Video {

@@ -15,7 +15,7 @@ use authz::{AuthError, Grant, PlaybackGrant, PublicKeys, RootKeys};
 use object_store::{ObjectStoreExt, PutPayload, path::Path};
 use tokio::time::Instant;
 
-use crate::{bus::Event, db::revocations, deps::Deps};
+use crate::{cluster::events::Event, db::revocations, state::AppState};
 
 /// Time between two reads of the file.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -116,24 +116,24 @@ impl KeyRing {
 
 /// Follows the key file until the soft stop, and writes changes of keys and revocations to the
 /// stores.
-pub async fn follow(deps: Arc<Deps>) {
+pub async fn follow(app: Arc<AppState>) {
     let mut told = false;
     let mut left = None;
     loop {
-        let known = deps.verifier.revoked_count();
-        if left != Some(known) && leave_revoked(&deps).await {
+        let known = app.verifier.revoked_count();
+        if left != Some(known) && leave_revoked(&app).await {
             left = Some(known);
         }
         tokio::select! {
-            () = deps.shutdown.soft.cancelled() => return,
+            () = app.shutdown.soft.cancelled() => return,
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
-        let path = deps.keys.path.clone();
+        let path = app.keys.path.clone();
         let read = tokio::task::spawn_blocking(move || RootKeys::load(&path)).await;
         match read {
             Ok(Ok(keys)) => {
                 told = false;
-                take(&deps, keys).await;
+                take(&app, keys).await;
             }
             // Log once: the same line every second adds no information. The previous keys stay in
             // use.
@@ -146,36 +146,36 @@ pub async fn follow(deps: Arc<Deps>) {
     }
 }
 
-async fn take(deps: &Deps, keys: RootKeys) {
-    deps.pages.replace(&keys);
-    if !deps.keys.replace(keys) {
+async fn take(app: &AppState, keys: RootKeys) {
+    app.pages.replace(&keys);
+    if !app.keys.replace(keys) {
         return;
     }
-    let public = deps.keys.public();
+    let public = app.keys.public();
     let ids: Vec<u32> = public.0.iter().map(|(id, _)| *id).collect();
     tracing::info!(?ids, "root keys changed");
-    deps.verifier.replace_keys(public);
-    deps.bus.hear(Event::Keys);
-    publish(deps).await;
+    app.verifier.replace_keys(public);
+    app.bus.hear(Event::Keys);
+    publish(app).await;
 }
 
 /// Writes the public keys to every store.
-pub async fn publish(deps: &Deps) {
-    let keys = serde_json::to_vec(&deps.keys.public()).unwrap_or_default();
-    leave(deps, PUBLIC_KEY, keys).await;
+pub async fn publish(app: &AppState) {
+    let keys = serde_json::to_vec(&app.keys.public()).unwrap_or_default();
+    leave(app, PUBLIC_KEY, keys).await;
 }
 
 /// Writes the revoked ids from the database to every store; returns whether all writes succeeded.
-async fn leave_revoked(deps: &Deps) -> bool {
-    let listed = async { revocations::list(&*deps.db.get().await?, None).await };
+async fn leave_revoked(app: &AppState) -> bool {
+    let listed = async { revocations::list(&*app.db.get().await?, None).await };
     let Ok(revoked) = listed.await else { return false };
     let ids: Vec<String> = revoked.iter().map(hex::encode).collect();
-    leave(deps, REVOKED_KEY, serde_json::to_vec(&ids).unwrap_or_default()).await
+    leave(app, REVOKED_KEY, serde_json::to_vec(&ids).unwrap_or_default()).await
 }
 
-async fn leave(deps: &Deps, key: &str, bytes: Vec<u8>) -> bool {
+async fn leave(app: &AppState, key: &str, bytes: Vec<u8>) -> bool {
     let mut everywhere = true;
-    for store in deps.stores.all() {
+    for store in app.stores.all() {
         let payload = PutPayload::from(bytes.clone());
         if let Err(error) = store.objects.put(&Path::from(key), payload).await {
             tracing::warn!(%error, key, "leave keys in a store");

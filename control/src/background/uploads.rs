@@ -8,19 +8,20 @@ use store::{Store, source::Source};
 use uuid::Uuid;
 
 use crate::{
+    background::deletion,
     config::UploadArgs,
     db::{
         CALL_TRIES_MAX, jobs, retrying, tasks,
         uploads::{
-            self, Received, endings,
+            self, Received, completion,
             sessions::{Lasting, Open, Upload},
         },
         videos::{self, Video},
     },
-    deps::Deps,
     domain::VideoState,
-    index::IndexProblem,
-    plan, sweep,
+    plan,
+    publish::index::IndexProblem,
+    state::AppState,
 };
 
 /// How long after the last renewal of a lease another writer may take it, in seconds. Holders renew it
@@ -112,13 +113,13 @@ impl Upload {
 /// [`Code::Unavailable`] if the store does not answer, [`Code::Conflict`] if the source is missing,
 /// [`Code::InvalidField`] if its size differs.
 pub async fn seal(
-    deps: &Deps,
+    app: &AppState,
     video: &Video,
     upload: Option<&Upload>,
     bytes: u64,
 ) -> Result<(), Problem> {
     let unavailable = || Problem::new(Code::Unavailable, "the object store is not reachable");
-    let store = deps.stores.get(&video.store).ok_or_else(unavailable)?;
+    let store = app.stores.get(&video.store).ok_or_else(unavailable)?;
     if let Some(upload) = upload
         && let Err(error) = store.seal(&upload.source(), bytes).await
     {
@@ -144,15 +145,19 @@ pub async fn seal(
 ///
 /// # Errors
 /// [`Code::Unavailable`] if the database is unavailable.
-pub async fn queue_probe(deps: &Deps, video: &Video, received: &Received) -> Result<(), Problem> {
+pub async fn queue_probe(
+    app: &AppState,
+    video: &Video,
+    received: &Received,
+) -> Result<(), Problem> {
     let job = JobId::new(Uuid::now_v7());
-    let expiry = deps.policy.uploads.lasting.expiry;
+    let expiry = app.policy.uploads.lasting.expiry;
     let queued = retrying(CALL_TRIES_MAX, || async {
-        let mut connection = deps.db.get().await?;
+        let mut connection = app.db.get().await?;
         let tx = connection.transaction().await?;
         let queued = uploads::received(&tx, video.id, received).await?;
         if queued {
-            endings::complete(&tx, video.id, expiry).await?;
+            completion::complete(&tx, video.id, expiry).await?;
             jobs::create_probe(&tx, &video.tenant, video.id, job).await?;
             tasks::create(&tx, &video.tenant, video.id, job, &[plan::probe()]).await?;
         }
@@ -162,8 +167,8 @@ pub async fn queue_probe(deps: &Deps, video: &Video, received: &Received) -> Res
     .await?;
     // It is false if another request has just completed the same upload.
     if queued {
-        deps.bus.wake(1);
-        deps.video_changed(video.id);
+        app.bus.wake(1);
+        app.video_changed(video.id);
     }
     Ok(())
 }
@@ -172,14 +177,14 @@ pub async fn queue_probe(deps: &Deps, video: &Video, received: &Received) -> Res
 ///
 /// # Errors
 /// [`Code::Conflict`] if bytes are missing; otherwise as for [`seal`] and [`queue_probe`].
-pub async fn finish(deps: &Deps, video: &Video, upload: &Upload) -> Result<(), Problem> {
+pub async fn finish(app: &AppState, video: &Video, upload: &Upload) -> Result<(), Problem> {
     if upload.complete {
         return Ok(());
     }
     if upload.length != Some(upload.received) {
         return Err(Problem::new(Code::Conflict, "the upload has not all its bytes"));
     }
-    seal(deps, video, Some(upload), upload.received.unsigned_abs()).await?;
+    seal(app, video, Some(upload), upload.received.unsigned_abs()).await?;
     let received = Received {
         title: String::new(),
         description: String::new(),
@@ -188,7 +193,7 @@ pub async fn finish(deps: &Deps, video: &Video, upload: &Upload) -> Result<(), P
         sha256: upload.digest.clone(),
         filename: upload.filename.clone(),
     };
-    queue_probe(deps, video, &received).await
+    queue_probe(app, video, &received).await
 }
 
 /// Finishes uploads that have all their bytes, gives up expired ones, and deletes the bytes of those that
@@ -196,43 +201,43 @@ pub async fn finish(deps: &Deps, video: &Video, upload: &Upload) -> Result<(), P
 ///
 /// # Errors
 /// The database or a store failed; the next round handles the remaining uploads.
-pub async fn round(deps: &Deps) -> Result<(), IndexProblem> {
-    let db = deps.db.get().await?;
-    let unfinished = endings::unfinished(&*db, ROUND_MAX).await?;
-    let expired = endings::expired(&*db, ROUND_MAX).await?;
+pub async fn round(app: &AppState) -> Result<(), IndexProblem> {
+    let db = app.db.get().await?;
+    let unfinished = completion::unfinished(&*db, ROUND_MAX).await?;
+    let expired = completion::expired(&*db, ROUND_MAX).await?;
     drop(db);
     for upload in unfinished {
-        let video = videos::find(&*deps.db.get().await?, upload.video).await?;
+        let video = videos::find(&*app.db.get().await?, upload.video).await?;
         let Some(video) = video else { continue };
-        match finish(deps, &video, &upload).await {
+        match finish(app, &video, &upload).await {
             Ok(()) => tracing::info!(upload.id = %upload.id, "upload finished for its data plane"),
             Err(error) => tracing::warn!(upload.id = %upload.id, %error, "finish an upload"),
         }
     }
     for video in expired {
-        let row = videos::find(&*deps.db.get().await?, video).await?;
+        let row = videos::find(&*app.db.get().await?, video).await?;
         match row.map(|row| row.state) {
             // It was to replace a source that is still stored, so only the upload is given up.
             Some(VideoState::Failed) => {
-                endings::give_up(&*deps.db.get().await?, video).await?;
+                completion::give_up(&*app.db.get().await?, video).await?;
             }
-            _ => drop(sweep::bury(deps, video).await?),
+            _ => drop(deletion::bury(app, video).await?),
         }
         tracing::info!(video.id = %video, "upload expired");
     }
-    sweep_dead(deps).await
+    sweep_dead(app).await
 }
 
-async fn sweep_dead(deps: &Deps) -> Result<(), IndexProblem> {
-    let db = deps.db.get().await?;
-    endings::tidy(&*db).await?;
-    let dead = endings::dead(&*db, ROUND_MAX).await?;
+async fn sweep_dead(app: &AppState) -> Result<(), IndexProblem> {
+    let db = app.db.get().await?;
+    completion::tidy(&*db).await?;
+    let dead = completion::dead(&*db, ROUND_MAX).await?;
     drop(db);
     for upload in dead {
         // Objects in a store that has been removed from the configuration cannot be deleted.
-        let Some(store) = deps.stores.get(&upload.store) else { continue };
+        let Some(store) = app.stores.get(&upload.store) else { continue };
         discard(store, &upload).await?;
-        endings::forget(&*deps.db.get().await?, upload.id).await?;
+        completion::forget(&*app.db.get().await?, upload.id).await?;
     }
     Ok(())
 }

@@ -13,16 +13,19 @@ use media::VideoId;
 use tokio::sync::Notify;
 
 use crate::{
-    admit,
-    bus::{self, Event},
-    collect,
-    db::{DbError, causes, claim, jobs, lease, lease::Setback, load, revocations, videos, workers},
-    deps::Deps,
+    background::{deletion, probes, status, uploads},
+    cdn,
+    cluster::events::{self, Event},
+    db::{
+        DbError, causes, claim, jobs,
+        lease::{self, Setback},
+        revocations, task_counts, videos, workers,
+    },
     domain::{Failure, TaskKind},
-    index::IndexProblem,
     metrics::Workers,
-    probes, purge, status, sweep, uploads,
-    verdict::Cause,
+    plan::retry::Cause,
+    publish::{admission, finalize, index::IndexProblem},
+    state::AppState,
 };
 
 const REAP_EVERY: Duration = Duration::from_millis(500);
@@ -46,22 +49,23 @@ const CHANGES_OVERLAP: Duration = Duration::from_secs(15);
 type Round = BoxFuture<'static, Result<(), IndexProblem>>;
 
 /// Spawns every loop on the shutdown's task tracker.
-pub fn spawn(deps: &Arc<Deps>) {
-    let start = |name, every, round: fn(Arc<Deps>) -> Round, call: fn(&Deps) -> Option<&Notify>| {
-        deps.shutdown.tracker.spawn(repeat(deps.clone(), name, every, round, call));
-    };
+pub fn spawn(app: &Arc<AppState>) {
+    let start =
+        |name, every, round: fn(Arc<AppState>) -> Round, call: fn(&AppState) -> Option<&Notify>| {
+            app.shutdown.tracker.spawn(repeat(app.clone(), name, every, round, call));
+        };
     start("reap", REAP_EVERY, |d| Box::pin(async move { reap(&d).await }), |_| None);
     start("call", READY_EVERY, |d| Box::pin(async move { call(&d).await }), |_| None);
     start(
         "collect",
         COLLECT_EVERY,
-        |d| Box::pin(async move { collect::round(&d).await }),
+        |d| Box::pin(async move { finalize::round(&d).await }),
         |d| Some(&d.bus.collect),
     );
     start(
         "chores",
         CHORES_EVERY,
-        |d| Box::pin(async move { sweep::round(&d).await }),
+        |d| Box::pin(async move { deletion::round(&d).await }),
         |d| Some(&d.bus.chores),
     );
     start(
@@ -73,25 +77,25 @@ pub fn spawn(deps: &Arc<Deps>) {
     start(
         "purges",
         PURGES_EVERY,
-        |d| Box::pin(async move { purge::round(&d).await }),
+        |d| Box::pin(async move { cdn::round(&d).await }),
         |d| Some(&d.bus.purges),
     );
     start("measure", MEASURE_EVERY, |d| Box::pin(async move { measure(&d).await }), |_| None);
     start("tidy", TIDY_EVERY, |d| Box::pin(async move { tidy(&d).await }), |_| None);
-    deps.shutdown.tracker.spawn(changes(deps.clone()));
-    deps.shutdown.tracker.spawn(revocations_heard(deps.clone()));
+    app.shutdown.tracker.spawn(changes(app.clone()));
+    app.shutdown.tracker.spawn(revocations_heard(app.clone()));
 }
 
 /// Applies revocations by other instances as soon as their notification arrives. `changes` finds any that
 /// were missed in the database.
-async fn revocations_heard(deps: Arc<Deps>) {
-    let mut events = deps.bus.listen();
+async fn revocations_heard(app: Arc<AppState>) {
+    let mut events = app.bus.listen();
     loop {
         tokio::select! {
-            () = deps.shutdown.soft.cancelled() => return,
-            event = bus::next(&mut events) => {
+            () = app.shutdown.soft.cancelled() => return,
+            event = events::next(&mut events) => {
                 if let Event::Revoked(id) = event {
-                    deps.verifier.revoke([id]);
+                    app.verifier.revoke([id]);
                 }
             }
         }
@@ -100,15 +104,15 @@ async fn revocations_heard(deps: Arc<Deps>) {
 
 /// Runs a round at the interval `every` and at each notification from `call`, until the soft stop.
 async fn repeat(
-    deps: Arc<Deps>,
+    app: Arc<AppState>,
     name: &'static str,
     every: Duration,
-    round: fn(Arc<Deps>) -> Round,
-    call: fn(&Deps) -> Option<&Notify>,
+    round: fn(Arc<AppState>) -> Round,
+    call: fn(&AppState) -> Option<&Notify>,
 ) {
     let mut failures = 0;
     loop {
-        let pause = match round(deps.clone()).await {
+        let pause = match round(app.clone()).await {
             Ok(()) => {
                 failures = 0;
                 every
@@ -116,13 +120,13 @@ async fn repeat(
             Err(error) => backoff(name, &error, every, &mut failures),
         };
         let called = async {
-            match call(&deps) {
+            match call(&app) {
                 Some(notify) if failures == 0 => notify.notified().await,
                 _ => std::future::pending().await,
             }
         };
         tokio::select! {
-            () = deps.shutdown.soft.cancelled() => return,
+            () = app.shutdown.soft.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
             () = called => {}
         }
@@ -141,10 +145,10 @@ fn backoff(name: &str, error: &IndexProblem, every: Duration, failures: &mut u32
 
 /// Ends the attempts whose leases have expired. If one of them fails, for example because its row cannot be
 /// read, the others are still handled, and the next round tries it again.
-async fn reap(deps: &Deps) -> Result<(), IndexProblem> {
+async fn reap(app: &AppState) -> Result<(), IndexProblem> {
     let (mut after, mut failed) = (None, None);
     loop {
-        let page = lease::expired(&*deps.db.get().await?, after, REAP_MAX).await?;
+        let page = lease::expired(&*app.db.get().await?, after, REAP_MAX).await?;
         for expired in &page {
             let setback = Setback {
                 failure: Failure::new("lease_expired", "the worker was not heard of in time"),
@@ -152,9 +156,9 @@ async fn reap(deps: &Deps) -> Result<(), IndexProblem> {
                 backoff_seconds: 0.0,
                 expired_only: true,
                 cause: Cause::Unknown,
-                probe_retry: deps.policy.probe_retry,
+                probe_retry: app.policy.probe_retry,
             };
-            match admit::end_attempt(deps, expired.lease, &setback).await {
+            match admission::end_attempt(app, expired.lease, &setback).await {
                 Ok(true) => tracing::info!(task.id = %expired.lease.task, "lease expired"),
                 Ok(false) => {}
                 Err(error) if error.transient() => return Err(error.into()),
@@ -170,35 +174,35 @@ async fn reap(deps: &Deps) -> Result<(), IndexProblem> {
 
 /// Wakes sessions for tasks that became ready without a wake-up: those whose backoff is over, and those
 /// that other instances queued.
-async fn call(deps: &Deps) -> Result<(), IndexProblem> {
-    let ready = claim::ready(&*deps.db.get().await?, &TaskKind::LEASED, READY_MAX).await?;
+async fn call(app: &AppState) -> Result<(), IndexProblem> {
+    let ready = claim::ready(&*app.db.get().await?, &TaskKind::LEASED, READY_MAX).await?;
     if let Ok(ready) = usize::try_from(ready)
         && ready > 0
     {
-        deps.bus.call(ready);
+        app.bus.call(ready);
     }
     Ok(())
 }
 
-async fn tidy(deps: &Deps) -> Result<(), IndexProblem> {
-    let db = deps.db.get().await?;
+async fn tidy(app: &AppState) -> Result<(), IndexProblem> {
+    let db = app.db.get().await?;
     workers::tidy(&*db).await?;
     revocations::tidy(&*db).await?;
     drop(db);
-    probes::give_up(deps).await?;
-    sweep::stale_uploads(deps).await
+    probes::give_up(app).await?;
+    deletion::stale_uploads(app).await
 }
 
 /// Updates the metrics of load, workers and dependencies.
-async fn measure(deps: &Deps) -> Result<(), IndexProblem> {
-    deps.metrics.dependencies(&status::get(deps).await);
-    let db = deps.db.get().await?;
-    let load = load::by_kind(&*db, deps.lease_seconds()).await?;
+async fn measure(app: &AppState) -> Result<(), IndexProblem> {
+    app.metrics.dependencies(&status::get(app).await);
+    let db = app.db.get().await?;
+    let load = task_counts::by_kind(&*db, app.lease_seconds()).await?;
     let workers = Workers {
         connected: workers::connected(&*db).await?.unsigned_abs(),
         unhealthy: workers::unhealthy(&*db).await?.unsigned_abs(),
     };
-    deps.metrics.found(load, workers);
+    app.metrics.found(load, workers);
     Ok(())
 }
 
@@ -210,11 +214,11 @@ struct Seen {
 }
 
 /// Finds changes that other instances made, and counts running jobs.
-async fn changes(deps: Arc<Deps>) {
+async fn changes(app: Arc<AppState>) {
     let mut seen = Seen::default();
     let mut failures = 0;
     loop {
-        let pause = match look(&deps, &mut seen).await {
+        let pause = match look(&app, &mut seen).await {
             Ok(()) => {
                 failures = 0;
                 CHANGES_EVERY
@@ -222,14 +226,14 @@ async fn changes(deps: Arc<Deps>) {
             Err(error) => backoff("changes", &error, CHANGES_EVERY, &mut failures),
         };
         tokio::select! {
-            () = deps.shutdown.soft.cancelled() => return,
+            () = app.shutdown.soft.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
     }
 }
 
-async fn look(deps: &Deps, seen: &mut Seen) -> Result<(), IndexProblem> {
-    let db = deps.db.get().await?;
+async fn look(app: &AppState, seen: &mut Seen) -> Result<(), IndexProblem> {
+    let db = app.db.get().await?;
     let now = db.query_one("SELECT now() AS now", &[]).await.map_err(DbError::from)?;
     let now: Timestamp = now.try_get("now").map_err(DbError::from)?;
     // The first round only initializes the baseline; there were no subscribers before it.
@@ -238,7 +242,7 @@ async fn look(deps: &Deps, seen: &mut Seen) -> Result<(), IndexProblem> {
     let changed = videos::changed_since(&*db, since).await?;
     if changed.len() as i64 == videos::CHANGED_MAX {
         // The query's limit may have cut off further changes.
-        deps.bus.hear(Event::Everything);
+        app.bus.hear(Event::Everything);
     }
     let mut revisions = HashMap::with_capacity(changed.len());
     let mut found = Vec::new();
@@ -248,16 +252,16 @@ async fn look(deps: &Deps, seen: &mut Seen) -> Result<(), IndexProblem> {
         }
         revisions.insert(video, revision);
     }
-    if let Some(redis) = &deps.redis {
+    if let Some(redis) = &app.redis {
         redis.forget_unheard(found.clone()).await;
     }
-    found.into_iter().for_each(|video| deps.bus.hear(Event::Video(video)));
+    found.into_iter().for_each(|video| app.bus.hear(Event::Video(video)));
     let revoked = revocations::list(&*db, (!first).then_some(since)).await?;
-    for id in deps.verifier.revoke(revoked) {
+    for id in app.verifier.revoke(revoked) {
         // The data planes that are connected to this instance get revocations only from it.
-        deps.bus.hear(Event::Revoked(id));
+        app.bus.hear(Event::Revoked(id));
     }
-    deps.running.store(jobs::running(&*db).await?, Ordering::Relaxed);
+    app.running.store(jobs::running(&*db).await?, Ordering::Relaxed);
     seen.revisions = revisions;
     seen.until = Some(now);
     Ok(())

@@ -1,9 +1,9 @@
 //! Admission: an output that a worker offers enters the index only after control has read it back from the
 //! store and proven that it matches the plan.
 
+mod images;
+mod init_segment;
 mod offer;
-mod pictures;
-mod rung;
 
 use std::time::Duration;
 
@@ -20,18 +20,17 @@ use sha2::{Digest, Sha256};
 use store::ReadError;
 
 use crate::{
-    bus::Event,
+    cluster::events::Event,
     db::{
-        DbError, WORK_TRIES_MAX, ending, jobs,
+        DbError, WORK_TRIES_MAX, completion, jobs,
         lease::{LeaseId, Setback},
         outputs::{self, Offered, Output, Subject},
         retrying, tasks, videos,
     },
-    deps::Deps,
     domain::{Failure, TaskKind},
     metrics::Ended,
-    plan,
-    verdict::Cause,
+    plan::{self, retry::Cause},
+    state::AppState,
 };
 pub use offer::{Offer, OfferedPicture, Outcome};
 
@@ -50,21 +49,21 @@ pub const ADMISSION_REFUSED: &str = "admission_refused";
 ///
 /// # Errors
 /// The database stays unavailable; the worker may repeat the offer.
-pub async fn commit(deps: &Deps, offer: &Offer) -> Result<Outcome, DbError> {
+pub async fn commit(app: &AppState, offer: &Offer) -> Result<Outcome, DbError> {
     let lease = offer.lease;
     let subject = retrying(WORK_TRIES_MAX, || async {
-        outputs::subject(&*deps.db.get().await?, lease.task).await
+        outputs::subject(&*app.db.get().await?, lease.task).await
     })
     .await?;
     let Some(subject) = subject else { return Ok(Outcome::Lost) };
-    if repeated(deps, &subject, offer).await? {
+    if repeated(app, &subject, offer).await? {
         return Ok(Outcome::Committed);
     }
     let outcome = match subject.kind {
-        TaskKind::Probe => probed(deps, &subject, offer).await?,
-        TaskKind::Chunk | TaskKind::Audio => media_offered(deps, &subject, offer).await?,
+        TaskKind::Probe => probed(app, &subject, offer).await?,
+        TaskKind::Chunk | TaskKind::Audio => media_offered(app, &subject, offer).await?,
         TaskKind::Subtitles | TaskKind::Thumbnails | TaskKind::Preview => {
-            pictures::offered(deps, &subject, offer).await?
+            images::offered(app, &subject, offer).await?
         }
         TaskKind::Collect => Outcome::Lost,
     };
@@ -76,11 +75,11 @@ pub async fn commit(deps: &Deps, offer: &Offer) -> Result<Outcome, DbError> {
             );
             let found = subject.kind == TaskKind::Probe && failure.blames_source();
             let cause = if found { Cause::Source } else { Cause::Unknown };
-            setback(deps, lease, failure.clone(), !found, cause).await?;
+            setback(app, lease, failure.clone(), !found, cause).await?;
         }
         Outcome::Committed => {
-            deps.bus.tell(Event::Job(subject.job));
-            deps.video_changed(subject.video);
+            app.bus.tell(Event::Job(subject.job));
+            app.video_changed(subject.video);
         }
         Outcome::Later(_) | Outcome::Lost => {}
     }
@@ -92,7 +91,7 @@ pub async fn commit(deps: &Deps, offer: &Offer) -> Result<Outcome, DbError> {
 /// # Errors
 /// The database stays unavailable; the lease then expires.
 pub async fn setback(
-    deps: &Deps,
+    app: &AppState,
     lease: LeaseId,
     failure: Failure,
     retryable: bool,
@@ -104,50 +103,54 @@ pub async fn setback(
         backoff_seconds: BACKOFF_SECONDS,
         expired_only: false,
         cause,
-        probe_retry: deps.policy.probe_retry,
+        probe_retry: app.policy.probe_retry,
     };
-    end_attempt(deps, lease, &setback).await
+    end_attempt(app, lease, &setback).await
 }
 
 /// Ends an attempt as `setback` describes; false if the lease was not held.
 ///
 /// # Errors
 /// The database stays unavailable; the lease then expires.
-pub async fn end_attempt(deps: &Deps, lease: LeaseId, setback: &Setback) -> Result<bool, DbError> {
-    let grace = deps.policy.grace_seconds;
+pub async fn end_attempt(
+    app: &AppState,
+    lease: LeaseId,
+    setback: &Setback,
+) -> Result<bool, DbError> {
+    let grace = app.policy.grace_seconds;
     let after = retrying(WORK_TRIES_MAX, || async {
-        let mut connection = deps.db.get().await?;
+        let mut connection = app.db.get().await?;
         let tx = connection.transaction().await?;
-        let after = ending::attempt(&tx, lease, setback, grace).await?;
+        let after = completion::attempt(&tx, lease, setback, grace).await?;
         tx.commit().await?;
         Ok(after)
     })
     .await?;
     let Some(after) = after else { return Ok(false) };
-    deps.metrics.attempt_failed(after.ends_job());
+    app.metrics.attempt_failed(after.ends_job());
     if after.ends_job() {
         // A probe fails if its file is not a video. That is a result: only transcodes count as failed.
         let transcode = retrying(WORK_TRIES_MAX, || async {
-            jobs::is_transcode(&*deps.db.get().await?, after.job).await
+            jobs::is_transcode(&*app.db.get().await?, after.job).await
         });
         if transcode.await.unwrap_or(false) {
-            deps.metrics.ended(Ended::Failed);
+            app.metrics.ended(Ended::Failed);
         }
-        deps.bus.tell(Event::Stopped(after.job));
+        app.bus.tell(Event::Stopped(after.job));
         // The refused source may be due for deletion at once.
-        deps.bus.chores.notify_one();
-        deps.video_changed(after.video);
+        app.bus.chores.notify_one();
+        app.video_changed(after.video);
     } else {
-        deps.bus.wake(1);
+        app.bus.wake(1);
     }
-    deps.bus.tell(Event::Job(after.job));
+    app.bus.tell(Event::Job(after.job));
     Ok(true)
 }
 
 /// Whether this very offer has been committed before, so that only the reply was lost.
-async fn repeated(deps: &Deps, subject: &Subject, offer: &Offer) -> Result<bool, DbError> {
+async fn repeated(app: &AppState, subject: &Subject, offer: &Offer) -> Result<bool, DbError> {
     retrying(WORK_TRIES_MAX, || async {
-        let db = deps.db.get().await?;
+        let db = app.db.get().await?;
         if offer.last || offer.outputs.is_empty() {
             return outputs::finished_by(&*db, offer.lease).await;
         }
@@ -161,7 +164,7 @@ async fn repeated(deps: &Deps, subject: &Subject, offer: &Offer) -> Result<bool,
     .await
 }
 
-async fn probed(deps: &Deps, subject: &Subject, offer: &Offer) -> Result<Outcome, DbError> {
+async fn probed(app: &AppState, subject: &Subject, offer: &Offer) -> Result<Outcome, DbError> {
     let refused = |code: &str, message: String| Ok(Outcome::Refused(Failure::new(code, message)));
     let source = match &offer.source {
         Some(Ok(source)) => source,
@@ -177,9 +180,9 @@ async fn probed(deps: &Deps, subject: &Subject, offer: &Offer) -> Result<Outcome
         return refused(ADMISSION_REFUSED, "the probe's report cannot be stored".to_owned());
     };
     let held = retrying(WORK_TRIES_MAX, || async {
-        let mut connection = deps.db.get().await?;
+        let mut connection = app.db.get().await?;
         let tx = connection.transaction().await?;
-        let held = ending::probed(&tx, subject.video, subject.job, offer.lease, &json).await?;
+        let held = completion::probed(&tx, subject.video, subject.job, offer.lease, &json).await?;
         tx.commit().await?;
         // An earlier commit whose reply was lost has ended the lease.
         Ok(held || outputs::finished_by(&*connection, offer.lease).await?)
@@ -188,7 +191,11 @@ async fn probed(deps: &Deps, subject: &Subject, offer: &Offer) -> Result<Outcome
     Ok(if held { Outcome::Committed } else { Outcome::Lost })
 }
 
-async fn media_offered(deps: &Deps, subject: &Subject, offer: &Offer) -> Result<Outcome, DbError> {
+async fn media_offered(
+    app: &AppState,
+    subject: &Subject,
+    offer: &Offer,
+) -> Result<Outcome, DbError> {
     let Some(plan) = &subject.plan else { return Ok(Outcome::Lost) };
     let refused = |message: String| Ok(Outcome::Refused(Failure::new(ADMISSION_REFUSED, message)));
     let mut proven = Vec::with_capacity(offer.outputs.len());
@@ -196,7 +203,7 @@ async fn media_offered(deps: &Deps, subject: &Subject, offer: &Offer) -> Result<
         if let Err(message) = belongs(subject, &plan.grid, offer.lease, offered) {
             return refused(message);
         }
-        match prove(deps, subject, plan.grid, offered).await {
+        match prove(app, subject, plan.grid, offered).await {
             Ok((fragments, samples)) => {
                 let object = offered.clone();
                 proven.push(Output { object, fragments, samples: Some(samples) });
@@ -207,14 +214,14 @@ async fn media_offered(deps: &Deps, subject: &Subject, offer: &Offer) -> Result<
             }
         }
     }
-    let recorded = retrying(WORK_TRIES_MAX, || record(deps, subject, offer, &proven)).await?;
+    let recorded = retrying(WORK_TRIES_MAX, || record(app, subject, offer, &proven)).await?;
     match recorded {
         Recorded::Yes => Ok(Outcome::Committed),
         Recorded::Finished => {
-            deps.bus.wake(1);
+            app.bus.wake(1);
             Ok(Outcome::Committed)
         }
-        Recorded::Lost => match repeated(deps, subject, offer).await? {
+        Recorded::Lost => match repeated(app, subject, offer).await? {
             true => Ok(Outcome::Committed),
             false => Ok(Outcome::Lost),
         },
@@ -260,14 +267,14 @@ enum Doubt {
 }
 
 async fn prove(
-    deps: &Deps,
+    app: &AppState,
     subject: &Subject,
     grid: Grid,
     offered: &Offered,
 ) -> Result<(Vec<Fragment>, tables::ChunkTable), Doubt> {
-    let permit = deps.admission.clone().acquire_owned().await;
+    let permit = app.admission.clone().acquire_owned().await;
     let permit = permit.map_err(|_| Doubt::Store("stopping".into()))?;
-    let bytes = fetch(deps, subject, &offered.rendition, &offered.key, offered.bytes).await?;
+    let bytes = fetch(app, subject, &offered.rendition, &offered.key, offered.bytes).await?;
     let (kind, ticks) = match subject.kind {
         TaskKind::Audio => (TrackKind::Audio, AAC_FRAME_SAMPLES),
         _ => (TrackKind::Video, grid.rate().frame_ticks()),
@@ -283,7 +290,7 @@ async fn prove(
             return Err("the stored bytes are not those that were announced".to_owned());
         }
         if let Some(rung) = rung {
-            rung::as_planned(&rung, &offered.init)?;
+            init_segment::as_planned(&rung, &offered.init)?;
         }
         let fragments = admission::admit(kind, &grid, offered.chunk, &offered.init, &bytes)
             .map_err(|refusal| refusal.to_string())?;
@@ -299,13 +306,13 @@ async fn prove(
 
 /// Reads an object, which must have exactly the announced size. Retries errors of the store a few times.
 async fn fetch(
-    deps: &Deps,
+    app: &AppState,
     subject: &Subject,
     name: &str,
     key: &str,
     announced: u64,
 ) -> Result<Bytes, Doubt> {
-    let Some(store) = deps.stores.get(&subject.store) else {
+    let Some(store) = app.stores.get(&subject.store) else {
         return Err(Doubt::Store("the video's store is not configured".to_owned()));
     };
     let mut tried = 1;
@@ -345,13 +352,13 @@ enum Recorded {
 }
 
 async fn record(
-    deps: &Deps,
+    app: &AppState,
     subject: &Subject,
     offer: &Offer,
     proven: &[Output],
 ) -> Result<Recorded, DbError> {
     let Some(plan) = &subject.plan else { return Ok(Recorded::Lost) };
-    let mut connection = deps.db.get().await?;
+    let mut connection = app.db.get().await?;
     let tx = connection.transaction().await?;
     if !videos::touch(&tx, subject.video).await? || !outputs::lock_lease(&tx, offer.lease).await? {
         return Ok(Recorded::Lost);
@@ -381,7 +388,7 @@ async fn record(
         if count != wanted {
             return Ok(Recorded::Refused(format!("{count} of {wanted} outputs are committed")));
         }
-        ending::finish_task(&tx, offer.lease).await?;
+        completion::finish_task(&tx, offer.lease).await?;
         finished = tasks::unblock(&tx, subject.job).await?;
     }
     let audio = plan.audio.first().map(plan::PlannedAudio::rendition);
@@ -391,7 +398,7 @@ async fn record(
     let age = if playable { jobs::age_seconds(&tx, job).await? } else { None };
     tx.commit().await?;
     if let Some(age) = age {
-        deps.metrics.playable(age);
+        app.metrics.playable(age);
     }
     Ok(if finished { Recorded::Finished } else { Recorded::Yes })
 }

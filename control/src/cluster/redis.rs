@@ -15,9 +15,9 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{
-    bus::{Bus, Event},
+use crate::cluster::{
     epoch::Epoch,
+    events::{Bus, Event},
 };
 
 const WAKE: &str = "streaming:wake";

@@ -1,0 +1,5 @@
+//! Identities of callers: root keys, JWTs of an identity provider, and the rate limit of rejected tokens.
+
+pub mod jwt;
+pub mod keys;
+pub mod rejected_tokens;
