@@ -7,20 +7,19 @@ use runtime::{Shutdown, Telemetry, redis::RedisError, tls::TlsError};
 use store::{StoreError, Stores};
 
 use crate::{
-    bridge::upload::running::Transfers,
-    client_address::TrustedProxies,
     config::Config,
     control::{Control, ControlUrlError},
-    cors::Cors,
     health::Health,
+    http::{client_address::TrustedProxies, cors::Cors},
     limit::Limiter,
     metrics::Metrics,
     playback::{
-        captions::Tracks, catalog::Catalog, download::Downloads, exchange::Exchange,
-        flight::Segments,
+        captions::Tracks, download::Downloads, exchange::Exchange, index_cache::Catalog,
+        segment_cache::Segments,
     },
-    policy::{Policy, PolicyError},
     redis::Redis,
+    rest::upload::transfers::Transfers,
+    settings::{Policy, PolicyError},
     shared::Shared,
 };
 

@@ -4,7 +4,6 @@
 //! no operation is executed twice. A read-only request is also retried if the connection breaks.
 
 pub(crate) mod caller;
-pub(crate) mod watch;
 
 use std::{
     error::Error,

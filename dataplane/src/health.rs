@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     app::App,
-    reply::{self, Body, Reply},
+    http::reply::{self, Body, Reply},
 };
 
 /// How long a result is reused, because the route is public and the control plane must not be flooded.

@@ -7,28 +7,21 @@
 //! **Invariant:** this plane uses no database and no FFmpeg, and shares only the wire contract with
 //! other planes.
 
-mod accept;
 mod app;
-mod bridge;
-mod client_address;
-mod conditions;
+mod change_feed;
 pub mod config;
-mod connection;
 mod control;
-mod cors;
-mod edge;
-mod framing;
 mod health;
-mod intake;
+mod http;
 mod limit;
 mod metrics;
 mod playback;
-mod policy;
 mod redis;
-mod reply;
+mod rest;
 mod route;
+mod service;
+mod settings;
 mod shared;
-mod trace;
 
 use std::sync::Arc;
 
@@ -39,7 +32,7 @@ use tokio::net::TcpListener;
 pub use app::StartError;
 pub use config::Config;
 pub use control::ControlUrlError;
-pub use policy::PolicyError;
+pub use settings::PolicyError;
 
 /// Waits for a short time until every store responds, so that wrong settings are reported at the start.
 ///
@@ -77,9 +70,9 @@ pub async fn serve(
         app.shutdown.tracker.spawn(connected);
     }
     metrics_listener(&app).await?;
-    control::watch::stored_keys(&app).await;
-    app.shutdown.tracker.spawn(control::watch::follow(app.clone()));
-    accept::run(app, listener, acceptor).await;
+    change_feed::stored_keys(&app).await;
+    app.shutdown.tracker.spawn(change_feed::follow(app.clone()));
+    http::accept::run(app, listener, acceptor).await;
     Ok(())
 }
 

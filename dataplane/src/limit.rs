@@ -17,11 +17,13 @@ use self::{
 };
 use crate::{
     app::App,
-    client_address,
     control::caller::Caller,
+    http::{
+        client_address,
+        reply::{self, Reply},
+    },
     playback::access,
     redis::Script,
-    reply::{self, Reply},
 };
 
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");

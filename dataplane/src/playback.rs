@@ -2,14 +2,14 @@
 
 pub(crate) mod access;
 pub(crate) mod captions;
-pub(crate) mod catalog;
 pub(crate) mod download;
 pub(crate) mod exchange;
-pub(crate) mod flight;
+mod images;
+pub(crate) mod index_cache;
 mod manifest;
 pub(crate) mod object;
-mod pictures;
-mod segment;
+mod representation;
+pub(crate) mod segment_cache;
 
 use std::net::IpAddr;
 
@@ -19,11 +19,11 @@ use media::{JobId, VideoId, manifest::visible};
 
 use self::{
     access::{Credentials, Viewer},
-    catalog::Film,
+    index_cache::Film,
 };
 use crate::{
     app::App,
-    reply::{self, Reply},
+    http::reply::{self, Reply},
     route::{MediaFile, Route},
 };
 
@@ -49,12 +49,12 @@ pub(crate) async fn serve(
         Route::DashManifest(_) => manifest::mpd(app, &film, &viewer, &request.headers)
             .await?
             .map(|body| body.counted(manifests)),
-        Route::Picture { file, .. } => pictures::serve(app, &film, &viewer, *file, request).await?,
+        Route::Picture { file, .. } => images::serve(app, &film, &viewer, *file, request).await?,
         Route::Download { rung, .. } => download::serve(app, &film, &viewer, rung, request).await?,
         Route::Media { version, file: MediaFile::Sheet(number), .. } => {
             let old = versioned(app, video, *version, &film).await?;
             let film = old.as_deref().unwrap_or(&film);
-            pictures::sheet(app, film, &viewer, *number, request).await?
+            images::sheet(app, film, &viewer, *number, request).await?
         }
         Route::CaptionFile { caption, .. } => {
             captions::whole(app, &film, &viewer, *caption, request).await?
@@ -112,7 +112,7 @@ async fn rendition_file(
     let reply = match file {
         MediaFile::Segment(name) => {
             let method_and_headers = (&request.method, headers);
-            segment::serve(app, film, viewer, rendition, name, method_and_headers).await?
+            representation::serve(app, film, viewer, rendition, name, method_and_headers).await?
         }
         _ => manifest::media_playlist(app, film, viewer, rendition, file, headers)
             .await?

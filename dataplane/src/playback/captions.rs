@@ -18,14 +18,14 @@ use runtime::{CpuPool, CpuPoolError};
 
 use super::{
     access::Viewer,
-    catalog::Film,
+    index_cache::Film,
     manifest,
     object::{self, Wanted},
-    segment::{self, Lasting, Segment},
+    representation::{self, Lasting, Segment},
 };
 use crate::{
     app::App,
-    reply::{self, Document, Reply, Text},
+    http::reply::{self, Document, Reply, Text},
     route::TextFile,
 };
 
@@ -75,7 +75,7 @@ pub(crate) async fn whole(
     let etag = track.object.etag();
     let whole = Segment::object(key, etag, VTT_CONTENT_TYPE, *bytes, Lasting::Forever);
     let head = (&request.method, &request.headers);
-    segment::answer(app, film.index.video, viewer, &whole, head).await?.ok_or_else(gone)
+    representation::answer(app, film.index.video, viewer, &whole, head).await?.ok_or_else(gone)
 }
 
 /// Handles a request for a playlist or a segment of a track; `old` is the version in the URL if that is

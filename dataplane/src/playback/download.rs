@@ -23,13 +23,15 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     access::Viewer,
-    catalog::Film,
-    segment::{self, Lasting},
+    index_cache::Film,
+    representation::{self, Lasting},
 };
 use crate::{
     app::App,
-    conditions::{self, Verdict},
-    reply::{self, Body, Reply},
+    http::{
+        conditions::{self, Verdict},
+        reply::{self, Body, Reply},
+    },
 };
 
 /// Memory for layouts; an hour of video takes about 2 MiB.
@@ -101,8 +103,8 @@ pub(crate) async fn serve(
     }
     let layout = layout(app, index, rung, &offer).await?;
     let size = layout.bytes();
-    let part = match segment::wanted_range(&request.method, &request.headers, &etag, size) {
-        RangeOutcome::Unsatisfiable => return Ok(segment::unsatisfiable(size)),
+    let part = match representation::wanted_range(&request.method, &request.headers, &etag, size) {
+        RangeOutcome::Unsatisfiable => return Ok(representation::unsatisfiable(size)),
         RangeOutcome::Whole => None,
         RangeOutcome::Part(part) => Some(part),
     };

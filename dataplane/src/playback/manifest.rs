@@ -14,10 +14,10 @@ use media::{
 };
 use runtime::{Clock, SystemClock};
 
-use super::{access::Viewer, catalog::Film};
+use super::{access::Viewer, index_cache::Film};
 use crate::{
     app::App,
-    reply::{self, Document, Reply, Text},
+    http::reply::{self, Document, Reply, Text},
     route::MediaFile,
 };
 

@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 
 use crate::{
     app::App,
-    reply::body::{Body, read_exactly},
+    http::reply::body::{Body, read_exactly},
 };
 
 /// Parts up to this size are read completely instead of streamed.

@@ -1,0 +1,162 @@
+//! The connection loop: permits, timeouts, limits and graceful drain. Serves HTTP/1.1 and HTTP/2, with
+//! TLS if configured; without TLS, HTTP/2 is meant for proxies with prior knowledge.
+
+mod progress;
+mod send_queue;
+mod socket;
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use hyper::service::service_fn;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{
+        conn::auto,
+        graceful::{GracefulConnection, GracefulShutdown, Watcher},
+    },
+};
+use runtime::tls::{Acceptor, Stream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+
+use self::{progress::Overdue, send_queue::Queues, socket::Socket};
+use crate::{
+    app::App,
+    http::{connection::Connection, trace},
+};
+
+/// Most bytes of a request's head, and size of hyper's read buffer.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+const HEADERS_MAX: usize = 100;
+/// Concurrent requests on one HTTP/2 connection.
+const STREAMS_MAX: u32 = 100;
+/// Limit on streams that a client resets before the response: protects against rapid reset.
+const RESETS_MAX: usize = 20;
+/// Interval of HTTP/2 pings, which detect half-open connections.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIME_MAX: Duration = Duration::from_secs(10);
+/// Pause after a failed accept, most likely because file descriptors have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts connections until the soft stop, then lets every connection finish its current requests.
+pub(crate) async fn run(app: Arc<App>, listener: TcpListener, acceptor: Acceptor) {
+    let permits = Arc::new(Semaphore::new(app.config.connections_max));
+    let graceful = GracefulShutdown::new();
+    let door = Arc::new(Door { builder: builder(), acceptor, queues: Arc::default(), app });
+    let soft = door.app.shutdown.soft.clone();
+    loop {
+        // The stop is looked for in both places: with every permit taken, it is what frees them.
+        let permit = tokio::select! {
+            () = soft.cancelled() => break,
+            permit = permits.clone().acquire_owned() => permit,
+        };
+        let Ok(permit) = permit else { break };
+        let accepted = tokio::select! {
+            () = soft.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "accept connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let (door, watcher) = (door.clone(), graceful.watcher());
+        door.app.shutdown.tracker.clone().spawn(async move {
+            let _permit = permit;
+            door.enter(stream, peer, watcher).await;
+        });
+    }
+    drop(listener);
+    tokio::select! {
+        () = graceful.shutdown() => {}
+        () = door.app.shutdown.hard.cancelled() => {}
+    }
+}
+
+/// The common parts that serve all connections.
+struct Door {
+    builder: auto::Builder<TokioExecutor>,
+    acceptor: Acceptor,
+    queues: Arc<Queues>,
+    app: Arc<App>,
+}
+
+impl Door {
+    /// Serves one connection until it ends.
+    async fn enter(&self, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
+        let app = &self.app;
+        let _connected = app.metrics.connected();
+        // Send heads and small bodies without delay.
+        let _best_effort = stream.set_nodelay(true);
+        let Ok(local) = stream.local_addr() else { return };
+        let stream = tokio::select! {
+            () = app.shutdown.soft.cancelled() => return,
+            stream = self.acceptor.accept(stream) => stream,
+        };
+        let stream = match stream {
+            Ok(stream) => stream,
+            Err(error) => return tracing::debug!(%error, "shake hands"),
+        };
+        let connection = Arc::new(Connection::default());
+        let queues = self.queues.clone();
+        let watching = progress::watch(connection.clone(), app.config.pace, queues, (local, peer));
+        let serving = watcher.watch(self.serve(stream, peer, connection));
+        tokio::select! {
+            () = app.shutdown.hard.cancelled() => {}
+            overdue = watching => self.given_up(overdue),
+            result = serving => if let Err(error) = result {
+                tracing::debug!(%error, "serve connection");
+            }
+        }
+    }
+
+    fn given_up(&self, overdue: Overdue) {
+        if overdue == Overdue::Idle {
+            return;
+        }
+        self.app.metrics.slow(overdue.text());
+        tracing::debug!(what = overdue.text(), "cut off a slow client");
+    }
+
+    fn serve(
+        &self,
+        stream: Stream,
+        peer: SocketAddr,
+        connection: Arc<Connection>,
+    ) -> impl GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>> + use<> {
+        let socket = Socket::new(stream, connection.clone());
+        let app = self.app.clone();
+        let service = service_fn(move |request| {
+            let answering = connection.answer();
+            let reply = trace::answer(app.clone(), peer, connection.clone(), request);
+            async move { Ok::<_, Infallible>(reply.await.map(|body| body.answering(answering))) }
+        });
+        self.builder.serve_connection(TokioIo::new(socket), service).into_owned()
+    }
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // `watch` distinguishes a slow head from an idle connection.
+        .header_read_timeout(None)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .keep_alive(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .max_header_list_size(HEAD_BYTES_MAX as u32)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIME_MAX);
+    builder
+}

@@ -1,0 +1,252 @@
+//! Enforces progress on a connection: heads must arrive in time, idle connections end, and a client must
+//! read the bytes that it requested. Request bodies are watched where they are read (`request_body.rs`).
+//!
+//! The checks do not depend on when hyper polls the socket: a client that reads a byte now and then
+//! makes progress by every measure except time.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep};
+
+use super::send_queue::Queues;
+use crate::{config::Pace, http::connection::Connection};
+
+/// Checks per shortest configured time limit.
+const LOOKS: u32 = 8;
+const LOOK_MIN: Duration = Duration::from_millis(10);
+const LOOK_MAX: Duration = Duration::from_secs(5);
+/// HTTP/2's preface and the header of the SETTINGS frame that must follow it.
+const OPENING_BYTES: u64 = 24 + 9;
+/// Most bytes of one reply held in memory. If more are held, several replies wait for the client, and
+/// each of them must be read at the minimum rate.
+const REPLY_BYTES: u64 = 512 << 10;
+
+/// Why a connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Overdue {
+    /// The head of a request did not arrive completely in time.
+    Head,
+    /// No request arrived for a while; this is not a fault.
+    Idle,
+    /// The client does not read its reply.
+    Reply,
+}
+
+impl Overdue {
+    /// The name in metrics and logs.
+    pub(super) const fn text(self) -> &'static str {
+        match self {
+            Self::Head => "head",
+            Self::Idle => "idle",
+            Self::Reply => "reply",
+        }
+    }
+}
+
+/// Returns when the connection must be closed, and marks it as abandoned unless it is merely idle.
+pub(super) async fn watch(
+    connection: Arc<Connection>,
+    pace: Pace,
+    queues: Arc<Queues>,
+    ends: (SocketAddr, SocketAddr),
+) -> Overdue {
+    let mut watch = Watch { reading: None, taking: None, connection: connection.clone(), pace };
+    let overdue = watch.go(&queues, ends).await;
+    if overdue != Overdue::Idle {
+        connection.abandoned.store(true, Relaxed);
+    }
+    overdue
+}
+
+struct Watch {
+    connection: Arc<Connection>,
+    pace: Pace,
+    /// The awaited event, the number of heads received before it, and the start of the wait.
+    reading: Option<(Overdue, u64, Instant)>,
+    /// Set while bytes wait for the client.
+    taking: Option<Taking>,
+}
+
+#[derive(Clone, Copy)]
+struct Taking {
+    since: Instant,
+    written: u64,
+    /// The part of `written` that the client's system had acknowledged; set once it has been queried.
+    taken: Option<u64>,
+}
+
+impl Watch {
+    async fn go(&mut self, queues: &Queues, ends: (SocketAddr, SocketAddr)) -> Overdue {
+        let Pace { patience, head_time_max, keep_alive, .. } = self.pace;
+        let shortest = patience.min(head_time_max).min(keep_alive);
+        let interval = (shortest / LOOKS).clamp(LOOK_MIN, LOOK_MAX);
+        let late = interval + patience / 4;
+        loop {
+            let begun = Instant::now();
+            sleep(interval).await;
+            if begun.elapsed() > late {
+                // This task was not scheduled in time, so the measurement is void.
+                self.taking = None;
+                continue;
+            }
+            if let Some(overdue) = self.read(Instant::now()) {
+                return overdue;
+            }
+            if self.is_slow(Instant::now()) {
+                let unsent = queues.unsent(ends).await;
+                if self.stalls(Instant::now(), unsent) {
+                    return Overdue::Reply;
+                }
+            }
+        }
+    }
+
+    /// The next thing that the client must send.
+    fn awaited(&self) -> Option<Overdue> {
+        let connection = &self.connection;
+        let received = connection.received.load(Relaxed);
+        if connection.multiplexed.load(Relaxed) {
+            return (received < OPENING_BYTES).then_some(Overdue::Head);
+        }
+        if received == 0 || connection.within_head.load(Relaxed) {
+            return Some(Overdue::Head);
+        }
+        connection.is_idle().then_some(Overdue::Idle)
+    }
+
+    fn read(&mut self, now: Instant) -> Option<Overdue> {
+        let Some(awaited) = self.awaited() else {
+            self.reading = None;
+            return None;
+        };
+        let heads = self.connection.heads.load(Relaxed);
+        match self.reading {
+            Some((what, after, since)) if (what, after) == (awaited, heads) => {
+                let most = match awaited {
+                    Overdue::Idle => self.pace.keep_alive,
+                    _ => self.pace.head_time_max,
+                };
+                (now - since >= most).then_some(awaited)
+            }
+            _ => {
+                self.reading = Some((awaited, heads, now));
+                None
+            }
+        }
+    }
+
+    /// Whether half of the allowed time has passed with too few bytes written. The kernel may be the
+    /// cause: it accepts megabytes at once and then nothing for a while.
+    fn is_slow(&mut self, now: Instant) -> bool {
+        let connection = &self.connection;
+        if connection.held() == 0 && !connection.blocked.load(Relaxed) {
+            self.taking = None;
+            return false;
+        }
+        let written = connection.written.load(Relaxed);
+        let taking = *self.taking.get_or_insert(Taking { since: now, written, taken: None });
+        let elapsed = now - taking.since;
+        if elapsed < self.pace.patience / 2 {
+            return false;
+        }
+        if written - taking.written >= self.needed(elapsed) {
+            self.taking = None;
+            return false;
+        }
+        true
+    }
+
+    /// Whether the client itself has read too little since the last check of the kernel's queue.
+    fn stalls(&mut self, now: Instant, unsent: u64) -> bool {
+        let written = self.connection.written.load(Relaxed);
+        let taken = written.saturating_sub(unsent);
+        let before = self.taking.replace(Taking { since: now, written, taken: Some(taken) });
+        let Some(Taking { since, taken: Some(before), .. }) = before else { return false };
+        taken.saturating_sub(before) < self.needed(now - since)
+    }
+
+    /// Bytes that a client must read in `elapsed`.
+    fn needed(&self, elapsed: Duration) -> u64 {
+        let replies = self.connection.held().div_ceil(REPLY_BYTES).max(1);
+        let bytes = self.pace.rate_min as f64 * elapsed.as_secs_f64() * replies as f64;
+        // At any rate, at least one byte is required.
+        (bytes as u64).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn watch() -> Watch {
+        let pace = Pace {
+            rate_min: 1000,
+            patience: 10 * SECOND,
+            head_time_max: 5 * SECOND,
+            keep_alive: 60 * SECOND,
+        };
+        Watch { connection: Arc::default(), pace, reading: None, taking: None }
+    }
+
+    #[test]
+    fn heads_must_end_and_idle_connections_may_rest() {
+        let mut watch = watch();
+        let start = Instant::now();
+        assert_eq!(watch.read(start), None);
+        assert_eq!(watch.read(start + 4 * SECOND), None);
+        assert_eq!(watch.read(start + 5 * SECOND), Some(Overdue::Head), "nothing came at all");
+        let connection = watch.connection.clone();
+        connection.received.store(100, Relaxed);
+        connection.heads.store(1, Relaxed);
+        let answering = connection.answer();
+        assert_eq!(watch.read(start + 100 * SECOND), None, "it is our turn");
+        drop(answering);
+        assert_eq!(watch.read(start + 101 * SECOND), None);
+        assert_eq!(watch.read(start + 160 * SECOND), None, "a player between two segments");
+        assert_eq!(watch.read(start + 161 * SECOND), Some(Overdue::Idle));
+        connection.within_head.store(true, Relaxed);
+        assert_eq!(watch.read(start + 162 * SECOND), None);
+        connection.heads.store(2, Relaxed);
+        assert_eq!(watch.read(start + 167 * SECOND), None, "that is another head");
+        assert_eq!(watch.read(start + 172 * SECOND), Some(Overdue::Head));
+    }
+
+    #[test]
+    fn what_the_system_took_counts_when_the_client_has_it() {
+        let mut watch = watch();
+        let connection = watch.connection.clone();
+        let held = connection.answer().hold(Bytes::from_static(b"reply"));
+        connection.written.store(1_000_000, Relaxed);
+        let start = Instant::now();
+        assert!(!watch.is_slow(start));
+        assert!(!watch.is_slow(start + 4 * SECOND), "half the patience has not passed");
+        assert!(watch.is_slow(start + 5 * SECOND));
+        assert!(!watch.stalls(start + 5 * SECOND, 800_000), "that was the first look");
+        // 10 kB in 5 s are enough, although the kernel accepted nothing in that time.
+        assert!(watch.is_slow(start + 10 * SECOND));
+        assert!(!watch.stalls(start + 10 * SECOND, 790_000));
+        assert!(watch.is_slow(start + 15 * SECOND));
+        assert!(watch.stalls(start + 15 * SECOND, 786_000), "4 kB in 5 s are not");
+        drop(held);
+        assert!(!watch.is_slow(start + 20 * SECOND), "nothing waits any more");
+    }
+
+    #[test]
+    fn each_reply_that_waits_is_to_be_taken() {
+        let watch = watch();
+        assert_eq!(watch.needed(5 * SECOND), 5000);
+        let piece = Bytes::from(vec![0; REPLY_BYTES as usize]);
+        let answering = watch.connection.answer();
+        let held: Vec<Bytes> = (0..100).map(|_| answering.hold(piece.clone())).collect();
+        assert_eq!(watch.needed(5 * SECOND), 500_000);
+        drop(held);
+    }
+}

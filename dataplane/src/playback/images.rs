@@ -1,0 +1,123 @@
+//! Serves poster, thumbnails, storyboard and preview. Their URLs stay the same while their content
+//! changes with the next transcode, so they are cached briefly and revalidated; URLs of storyboard
+//! sheets contain the version.
+
+use std::sync::Arc;
+
+use api::code::{Code, Problem};
+use http::request::Parts;
+use media::{
+    manifest::Links,
+    pictures::{JPEG_CONTENT_TYPE, Picture, vtt},
+    segment::VIDEO_CONTENT_TYPE,
+};
+use serde_json::json;
+
+use super::{
+    access::Viewer,
+    index_cache::Film,
+    representation::{self, Lasting, Segment},
+};
+use crate::{
+    app::App,
+    http::reply::{self, Document, Reply, Text},
+    route::PictureFile,
+};
+
+/// How long caches keep such a URL, in seconds; after a re-transcode the old image may be served for
+/// this long.
+const NAMED_SECONDS: u32 = 60;
+
+/// Handles a GET or HEAD for an image, the list of thumbnails or the storyboard.
+pub(crate) async fn serve(
+    app: &App,
+    film: &Film,
+    viewer: &Viewer,
+    file: PictureFile,
+    request: &Parts,
+) -> Result<Reply, Problem> {
+    let pictures = &film.index.pictures;
+    let (picture, content_type) = match file {
+        PictureFile::Poster => (pictures.poster.as_ref(), JPEG_CONTENT_TYPE),
+        PictureFile::Thumbnail(number) => {
+            let thumbnail = pictures.thumbnails.get(number as usize);
+            (thumbnail.map(|thumbnail| &thumbnail.picture), JPEG_CONTENT_TYPE)
+        }
+        PictureFile::Preview => (pictures.preview.as_ref(), VIDEO_CONTENT_TYPE),
+        PictureFile::Thumbnails => return thumbnails(app, film, viewer, request),
+        PictureFile::Storyboard => return storyboard(app, film, viewer, request),
+    };
+    let picture = picture.ok_or_else(not_made)?;
+    object(app, film, viewer, picture, content_type, Lasting::Seconds(NAMED_SECONDS), request).await
+}
+
+/// Handles a request for a sheet of the storyboard of exactly this version.
+pub(crate) async fn sheet(
+    app: &App,
+    film: &Film,
+    viewer: &Viewer,
+    number: u32,
+    request: &Parts,
+) -> Result<Reply, Problem> {
+    let board = film.index.pictures.storyboard.as_ref();
+    let picture = board.and_then(|board| board.sheets.get(number as usize));
+    let picture = picture.ok_or_else(not_made)?;
+    object(app, film, viewer, picture, JPEG_CONTENT_TYPE, Lasting::Forever, request).await
+}
+
+async fn object(
+    app: &App,
+    film: &Film,
+    viewer: &Viewer,
+    picture: &Picture,
+    content_type: &'static str,
+    lasting: Lasting,
+    request: &Parts,
+) -> Result<Reply, Problem> {
+    let (etag, bytes) = (picture.etag(), picture.bytes);
+    let segment = Segment::object(&picture.key, etag, content_type, bytes, lasting);
+    let head = (&request.method, &request.headers);
+    representation::answer(app, film.index.video, viewer, &segment, head)
+        .await?
+        .ok_or_else(not_made)
+}
+
+/// Serves the list of thumbnails as JSON.
+fn thumbnails(app: &App, film: &Film, viewer: &Viewer, request: &Parts) -> Result<Reply, Problem> {
+    let index = &film.index;
+    let thumbnails = &index.pictures.thumbnails;
+    if thumbnails.is_empty() {
+        return Err(not_made());
+    }
+    let links = links(app, viewer);
+    let prefix = links.base.unwrap_or_default();
+    let suffix = links.suffix();
+    let listed: Vec<_> = (0..)
+        .zip(thumbnails)
+        .map(|(number, thumbnail): (u32, _)| {
+            let url =
+                format!("{prefix}/api/stream/{}/thumbnails/{number}.jpg{suffix}", index.video);
+            json!({ "time": thumbnail.seconds(&index.grid), "url": url })
+        })
+        .collect();
+    Ok(text(viewer, request, "application/json", json!(listed).to_string()))
+}
+
+fn storyboard(app: &App, film: &Film, viewer: &Viewer, request: &Parts) -> Result<Reply, Problem> {
+    let written = vtt::storyboard(&film.index, &links(app, viewer)).ok_or_else(not_made)?;
+    Ok(text(viewer, request, vtt::CONTENT_TYPE, written))
+}
+
+fn text(viewer: &Viewer, request: &Parts, content_type: &'static str, text: String) -> Reply {
+    let text = Arc::new(Text::new(text));
+    let cache = Lasting::Seconds(NAMED_SECONDS).cache_control(viewer);
+    reply::document(&request.headers, &Document { content_type, cache, text })
+}
+
+fn links<'a>(app: &'a App, viewer: &'a Viewer) -> Links<'a> {
+    Links { token: viewer.token.as_deref(), base: app.config.cdn_base(), max_height: None }
+}
+
+fn not_made() -> Problem {
+    Problem::new(Code::NotFound, "no such picture has been made of this video")
+}

@@ -1,0 +1,78 @@
+//! REST routes for tokens.
+
+use api::{
+    code::{Code, Problem},
+    v1::{self, auth_service_client::AuthServiceClient},
+};
+use http::{StatusCode, request::Parts};
+use media::VideoId;
+use serde_json::json;
+
+use super::{Caller, fields::Fields, json as shape};
+use crate::{
+    app::App,
+    control::{CALL_TIME_MAX, refusal},
+    http::reply::{self, Reply},
+    playback::access,
+};
+
+/// Issues a token that plays one video, and the URLs that contain it.
+pub(crate) async fn playback_token(
+    app: &App,
+    caller: &Caller,
+    video: VideoId,
+    mut fields: Fields,
+) -> Result<Reply, Problem> {
+    let max_height = fields.positive("maxHeight")?.unwrap_or(0);
+    let address = fields.text("address")?;
+    if address.as_deref() == Some("") {
+        // In the gRPC message an empty address means any address.
+        return Err(Problem::field("address", "is no IP address"));
+    }
+    let message = v1::MintPlaybackTokenRequest {
+        video_id: video.to_string(),
+        ttl_seconds: fields.positive("ttlSeconds")?.unwrap_or(0),
+        max_height: u32::try_from(max_height)
+            .map_err(|_| Problem::field("maxHeight", "is too large"))?,
+        address: address.unwrap_or_default(),
+    };
+    fields.finish()?;
+    let minted = app
+        .control
+        .call(CALL_TIME_MAX, |channel| {
+            let request = caller.ask(message.clone());
+            async move { AuthServiceClient::new(channel).mint_playback_token(request).await }
+        })
+        .await
+        .map_err(|status| refusal(&status))?;
+    let base = app.config.cdn_base().unwrap_or_default();
+    let token = &minted.token;
+    let document = json!({
+        "token": token,
+        "hls": format!("{base}/api/stream/{video}/hls/playlist.m3u8?token={token}"),
+        "dash": format!("{base}/api/stream/{video}/dash/manifest.mpd?token={token}"),
+        "expiresAt": shape::time(minted.expires_at.as_ref()),
+    });
+    Ok(reply::json(StatusCode::OK, &document))
+}
+
+/// Exchanges an identity provider's token for a biscuit.
+pub(crate) async fn exchange(
+    app: &App,
+    caller: &Caller,
+    request: &Parts,
+) -> Result<Reply, Problem> {
+    let missing = || Problem::new(Code::Unauthenticated, "a bearer token is needed");
+    let token = access::bearer(&request.headers).ok_or_else(missing)?;
+    let exchanged = app
+        .control
+        .call(CALL_TIME_MAX, |channel| {
+            let request = caller.ask(v1::ExchangeTokenRequest { token: token.to_owned() });
+            async move { AuthServiceClient::new(channel).exchange_token(request).await }
+        })
+        .await
+        .map_err(|status| refusal(&status))?;
+    let expires_at = shape::time(exchanged.expires_at.as_ref());
+    let document = json!({ "token": exchanged.token, "expiresAt": expires_at });
+    Ok(reply::json(StatusCode::OK, &document))
+}

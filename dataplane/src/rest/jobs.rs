@@ -1,0 +1,120 @@
+//! `/api/videos/{id}/transcode` and `/api/jobs`.
+
+use api::{
+    code::Problem,
+    v1::{self, job_service_client::JobServiceClient},
+};
+use http::{HeaderMap, StatusCode};
+use media::{JobId, VideoId};
+use serde_json::json;
+
+use super::{
+    Caller,
+    fields::{Fields, Page},
+    json as shape,
+};
+use crate::{
+    app::App,
+    control::{CALL_TIME_MAX, refusal},
+    http::reply::{self, Reply},
+};
+
+/// Queues a transcode.
+pub(crate) async fn create(
+    app: &App,
+    caller: &Caller,
+    video: VideoId,
+    mut fields: Fields,
+) -> Result<Reply, Problem> {
+    let message = v1::CreateJobRequest {
+        video_id: video.to_string(),
+        profiles: fields.texts("profiles")?,
+        generate_hls: fields.truth("generateHLS")?,
+        generate_dash: fields.truth("generateDASH")?,
+        generate_thumbnails: fields.truth("generateThumbnails")?,
+        generate_preview: fields.truth("generatePreview")?,
+    };
+    fields.finish()?;
+    let job = app
+        .control
+        .call(CALL_TIME_MAX, |channel| {
+            let request = caller.ask(message.clone());
+            async move { JobServiceClient::new(channel).create_job(request).await }
+        })
+        .await
+        .map_err(|status| refusal(&status))?;
+    Ok(accepted(&job))
+}
+
+/// Lists jobs, newest first.
+pub(crate) async fn list(
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    query: Option<&str>,
+) -> Result<Reply, Problem> {
+    let page = Page::read(query)?;
+    let message =
+        v1::ListJobsRequest { video_id: page.video, page_size: page.size, page_token: page.token };
+    let listed = app
+        .control
+        .call(CALL_TIME_MAX, |channel| {
+            let request = caller.ask(message.clone());
+            async move { JobServiceClient::new(channel).list_jobs(request).await }
+        })
+        .await
+        .map_err(|status| refusal(&status))?;
+    let jobs: Vec<_> = listed.jobs.iter().map(shape::job).collect();
+    let next = Some(listed.next_page_token).filter(|token| !token.is_empty());
+    Ok(reply::json_document(headers, &json!({ "jobs": jobs, "nextPageToken": next })))
+}
+
+/// Gets one job.
+pub(crate) async fn get(
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    job: JobId,
+) -> Result<Reply, Problem> {
+    let found = app
+        .control
+        .call(CALL_TIME_MAX, |channel| {
+            let request = caller.ask(v1::GetJobRequest { job_id: job.to_string() });
+            async move { JobServiceClient::new(channel).get_job(request).await }
+        })
+        .await
+        .map_err(|status| refusal(&status))?;
+    Ok(reply::json_document(headers, &shape::job(&found)))
+}
+
+/// Cancels a job.
+pub(crate) async fn cancel(app: &App, caller: &Caller, job: JobId) -> Result<Reply, Problem> {
+    let cancelled = app
+        .control
+        .call(CALL_TIME_MAX, |channel| {
+            let request = caller.ask(v1::CancelJobRequest { job_id: job.to_string() });
+            async move { JobServiceClient::new(channel).cancel_job(request).await }
+        })
+        .await
+        .map_err(|status| refusal(&status))?;
+    Ok(accepted(&cancelled))
+}
+
+/// Requeues the failed tasks of a job.
+pub(crate) async fn retry(app: &App, caller: &Caller, job: JobId) -> Result<Reply, Problem> {
+    let retried = app
+        .control
+        .call(CALL_TIME_MAX, |channel| {
+            let request = caller.ask(v1::RetryJobRequest { job_id: job.to_string() });
+            async move { JobServiceClient::new(channel).retry_job(request).await }
+        })
+        .await
+        .map_err(|status| refusal(&status))?;
+    Ok(accepted(&retried))
+}
+
+fn accepted(job: &v1::Job) -> Reply {
+    let mut reply = reply::json(StatusCode::ACCEPTED, &shape::job(job));
+    reply::set(&mut reply, http::header::LOCATION, &format!("/api/jobs/{}", job.job_id));
+    reply
+}

@@ -1,0 +1,231 @@
+//! `/api/videos`: list, get, change, delete.
+
+use api::{
+    code::{Code, Problem},
+    v1::{self, video_service_client::VideoServiceClient},
+};
+use authz::{Operation, Request};
+use http::{HeaderMap, StatusCode, header};
+use media::VideoId;
+use prost::Message;
+use runtime::{Clock, SystemClock};
+use serde_json::json;
+
+use super::{
+    Caller,
+    fields::{Fields, Page},
+    json as shape,
+};
+use crate::{
+    app::App,
+    control::{CALL_TIME_MAX, refusal},
+    http::{
+        conditions,
+        reply::{self, Reply, Text},
+    },
+    shared::Look,
+};
+
+/// Most characters of a title.
+const TITLE_CHARS_MAX: usize = 200;
+/// Most characters of a description.
+const DESCRIPTION_CHARS_MAX: usize = 5000;
+
+/// Lists videos, newest first.
+pub(crate) async fn list(
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    query: Option<&str>,
+) -> Result<Reply, Problem> {
+    let page = Page::read(query)?;
+    let message = v1::ListVideosRequest { page_size: page.size, page_token: page.token };
+    let listed = app
+        .control
+        .call(CALL_TIME_MAX, |channel| {
+            let request = caller.ask(message.clone());
+            async move { VideoServiceClient::new(channel).list_videos(request).await }
+        })
+        .await
+        .map_err(|status| refusal(&status))?;
+    let videos: Vec<_> = listed.videos.iter().map(shape::video).collect();
+    let next = Some(listed.next_page_token).filter(|token| !token.is_empty());
+    Ok(reply::json_document(headers, &json!({ "videos": videos, "nextPageToken": next })))
+}
+
+/// Gets one video.
+pub(crate) async fn get(
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    video: VideoId,
+) -> Result<Reply, Problem> {
+    let look = match reader(app, caller, video) {
+        Some(tenant) => app.shared.metadata(app.redis.as_ref(), video, &tenant).await,
+        None => Look::default(),
+    };
+    if let Some(known) = look.found.and_then(|found| v1::Video::decode(found).ok()) {
+        return Ok(reply::json_document(headers, &shape::video(&known)));
+    }
+    let found = fetch(app, caller, video).await?;
+    // A video that is not ready still changes by itself, and clients poll it to see the changes.
+    if let Some(place) = look.place.filter(|_| found.state() == v1::VideoState::Ready) {
+        place.keep(&found.encode_to_vec()).await;
+    }
+    Ok(reply::json_document(headers, &shape::video(&found)))
+}
+
+/// Fetches a video from the control plane.
+async fn fetch(app: &App, caller: &Caller, video: VideoId) -> Result<v1::Video, Problem> {
+    app.control
+        .call(CALL_TIME_MAX, |channel| {
+            let request = caller.ask(v1::GetVideoRequest { video_id: video.to_string() });
+            async move { VideoServiceClient::new(channel).get_video(request).await }
+        })
+        .await
+        .map_err(|status| refusal(&status))
+}
+
+/// The tenant whose videos the caller may read, if this plane can decide that without the control plane.
+fn reader(app: &App, caller: &Caller, video: VideoId) -> Option<String> {
+    // Revocations are received only together with changes.
+    if !app.catalog.watching() {
+        return None;
+    }
+    // No address is passed, because only the control plane knows which address counts; tokens that are
+    // bound to an address are checked there.
+    let request = Request {
+        now: SystemClock.now_unix(),
+        operation: Operation::Read,
+        video: Some(video),
+        address: None,
+    };
+    app.verifier.authenticate(caller.token()?, &request).ok().map(|principal| principal.tenant)
+}
+
+/// Updates the fields that are present in the body.
+pub(crate) async fn update(
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    video: VideoId,
+    mut fields: Fields,
+) -> Result<Reply, Problem> {
+    let mut message =
+        v1::UpdateVideoRequest { video_id: video.to_string(), ..v1::UpdateVideoRequest::default() };
+    let mut paths = Vec::new();
+    if let Some(title) = fields.text("title")? {
+        message.title = title_of(title)?;
+        paths.push("title".to_owned());
+    }
+    if let Some(description) = fields.text("description")? {
+        message.description = description_of(description)?;
+        paths.push("description".to_owned());
+    }
+    if let Some(text) = fields.text("visibility")? {
+        message.visibility = visibility_of(&text)?.into();
+        paths.push("visibility".to_owned());
+    }
+    fields.finish()?;
+    if paths.is_empty() {
+        let text = "the body changes nothing: it holds no title, description or visibility";
+        return Err(Problem::new(Code::InvalidField, text));
+    }
+    message.revision = seen(app, caller, headers, video).await?;
+    message.update_mask = Some(prost_types::FieldMask { paths });
+    let changed = app
+        .control
+        .call(CALL_TIME_MAX, |channel| {
+            let request = caller.ask(message.clone());
+            async move { VideoServiceClient::new(channel).update_video(request).await }
+        })
+        .await
+        .map_err(|status| refusal(&status))?;
+    // The new visibility takes effect here immediately; the control plane notifies other data planes.
+    app.catalog.changed(video);
+    Ok(reply::json(StatusCode::OK, &shape::video(&changed)))
+}
+
+/// Evaluates `If-Match` of a change (RFC 9110, 13.1.1): it is applied only to the version that the
+/// client has seen. Its revision is sent with the change, so that only one of two concurrent changes
+/// succeeds.
+async fn seen(
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    video: VideoId,
+) -> Result<Option<u64>, Problem> {
+    if !headers.contains_key(header::IF_MATCH) {
+        return Ok(None);
+    }
+    let present = fetch(app, caller, video).await?;
+    let text = Text::new(shape::video(&present).to_string());
+    let seen = text.etags().iter().any(|etag| conditions::matches(headers, etag));
+    if seen { Ok(Some(present.revision)) } else { Err(reply::another_etag()) }
+}
+
+/// Deletes a video.
+pub(crate) async fn delete(
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    video: VideoId,
+) -> Result<Reply, Problem> {
+    let message = v1::DeleteVideoRequest {
+        video_id: video.to_string(),
+        revision: seen(app, caller, headers, video).await?,
+    };
+    app.control
+        .call(CALL_TIME_MAX, |channel| {
+            let request = caller.ask(message.clone());
+            async move { VideoServiceClient::new(channel).delete_video(request).await }
+        })
+        .await
+        .map_err(|status| refusal(&status))?;
+    app.catalog.changed(video);
+    Ok(reply::status(StatusCode::NO_CONTENT))
+}
+
+/// Has its source probed again.
+pub(crate) async fn probe(app: &App, caller: &Caller, video: VideoId) -> Result<Reply, Problem> {
+    let probed = app
+        .control
+        .call(CALL_TIME_MAX, |channel| {
+            let request = caller.ask(v1::ReprobeVideoRequest { video_id: video.to_string() });
+            async move { VideoServiceClient::new(channel).reprobe_video(request).await }
+        })
+        .await
+        .map_err(|status| refusal(&status))?;
+    app.catalog.changed(video);
+    let document =
+        json!({ "videoId": probed.video_id, "state": shape::video_state(probed.state()) });
+    let mut reply = reply::json(StatusCode::ACCEPTED, &document);
+    reply::set(&mut reply, header::LOCATION, &format!("/api/videos/{video}"));
+    Ok(reply)
+}
+
+/// Checks a title's length.
+pub(crate) fn title_of(text: String) -> Result<String, Problem> {
+    short("title", text, TITLE_CHARS_MAX)
+}
+
+/// Checks a description's length.
+pub(crate) fn description_of(text: String) -> Result<String, Problem> {
+    short("description", text, DESCRIPTION_CHARS_MAX)
+}
+
+/// Parses "public" or "private".
+pub(crate) fn visibility_of(text: &str) -> Result<v1::Visibility, Problem> {
+    match text {
+        "public" => Ok(v1::Visibility::Public),
+        "private" => Ok(v1::Visibility::Private),
+        _ => Err(Problem::field("visibility", "must be \"public\" or \"private\"")),
+    }
+}
+
+fn short(field: &str, text: String, chars_max: usize) -> Result<String, Problem> {
+    if text.chars().count() > chars_max {
+        return Err(Problem::field(field, format!("is longer than {chars_max} characters")));
+    }
+    Ok(text)
+}

@@ -1,0 +1,225 @@
+//! Handles one request: the rules that apply to all routes, then the route's handler, then the headers
+//! that all replies have. A panic in a handler affects its own request only.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    panic::AssertUnwindSafe,
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
+
+use api::code::{Code, Problem};
+use futures::FutureExt;
+use http::{
+    HeaderName, HeaderValue, Method, Request, StatusCode, Version, header, request::Parts,
+    uri::Authority,
+};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use crate::{
+    app::App,
+    health,
+    http::{
+        connection::Connection,
+        cors,
+        reply::{self, Body, Reply},
+        request_body::Intake,
+    },
+    playback,
+    rest::{self, upload::tus},
+    route::{Route, Unroutable},
+};
+
+/// Methods that at least one resource supports.
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// Returns a reply to every request, also when the handler fails or panics.
+pub(crate) async fn answer(
+    app: Arc<App>,
+    peer: SocketAddr,
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+) -> Reply {
+    let begun = Instant::now();
+    let (mut request, body) = request.into_parts();
+    let body = Intake::new(body, &app.config.pace);
+    let route = Route::resolve(request.uri.path());
+    if let Some(method) = tus::overridden(route.as_ref().ok(), &request) {
+        request.method = method;
+    }
+    let label = route.as_ref().map_or("none", Route::pattern);
+    let address = app.proxies.client(peer.ip(), &request.headers);
+    let allowance = app.limiter.ask(&app, &request, address).await;
+    let handled = async {
+        match allowance.and_then(|allowance| allowance.refusal()) {
+            Some(problem) => Err(problem),
+            None => handle(&app, address, &connection, route.as_ref(), &request, &body).await,
+        }
+    };
+    let mut reply = match AssertUnwindSafe(handled).catch_unwind().await {
+        Ok(Ok(reply)) => reply,
+        Ok(Err(_)) if body.is_slow() => too_slow(&app),
+        Ok(Err(problem)) => reply::problem(&problem),
+        Err(_) => panicked(label),
+    };
+    reply = reply::gzip_json(&request.headers, reply);
+    let status = reply.status();
+    if let Some(allowance) = app.limiter.settle(&app, &request, address, allowance, status).await {
+        allowance.stamp(&mut reply);
+    }
+    if matches!(route, Ok(Route::Uploads | Route::ResumableUpload(_))) {
+        tus::seal(&app, &request.method, &mut reply);
+    }
+    app.cors.apply(&request.headers, route.as_ref().ok(), &mut reply);
+    let nosniff = HeaderValue::from_static("nosniff");
+    reply.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    let version1 = request.version < Version::HTTP_2;
+    let ambiguous = connection.ambiguous.load(Ordering::Acquire);
+    if version1 && (ambiguous || connection.chunked.load(Ordering::Acquire)) {
+        reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if request.method == Method::HEAD {
+        strip(&mut reply);
+    }
+    let waits = request.headers.contains_key(header::EXPECT) && !body.is_touched();
+    if !ambiguous && !waits && !body.is_at_end().await {
+        // The client may still be sending; unless the body is read, it may never read the reply.
+        app.shutdown.tracker.spawn(body.linger());
+    }
+    let took = begun.elapsed();
+    app.metrics.request(&request.method, label, reply.status(), took);
+    tracing::debug!(
+        http.method = %request.method,
+        http.route = label,
+        http.status = reply.status().as_u16(),
+        duration_ms = took.as_millis() as u64,
+        "answer request"
+    );
+    reply
+}
+
+async fn handle(
+    app: &Arc<App>,
+    address: IpAddr,
+    connection: &Connection,
+    route: Result<&Route, &Unroutable>,
+    request: &Parts,
+    body: &Intake,
+) -> Result<Reply, Problem> {
+    if connection.ambiguous.load(Ordering::Acquire) {
+        return Err(Problem::new(
+            Code::Malformed,
+            "the length of the body can be read in two ways",
+        ));
+    }
+    host(request)?;
+    if request.method == Method::CONNECT || request.method == Method::TRACE {
+        return Ok(not_allowed(METHODS));
+    }
+    // OPTIONS for the whole server (RFC 9110, 9.3.7).
+    if request.method == Method::OPTIONS && request.uri.path() == "*" {
+        let mut reply = reply::status(StatusCode::NO_CONTENT);
+        reply::set(&mut reply, header::ALLOW, METHODS);
+        return Ok(reply);
+    }
+    let route = match route {
+        Ok(route) => route,
+        Err(Unroutable::Unknown) => return Err(Problem::new(Code::NotFound, "no such resource")),
+        Err(Unroutable::InvalidId(field)) => {
+            return Err(Problem::at(Code::InvalidId, *field, "is not a UUID"));
+        }
+    };
+    if request.method == Method::OPTIONS {
+        return Ok(cors::options(&app.cors, &request.headers, route));
+    }
+    if !route.allows(&request.method) {
+        return Ok(not_allowed(route.allow()));
+    }
+    match route {
+        Route::Root => Ok(root(request)),
+        Route::Health => Ok(health::ready(app).await),
+        Route::PlaybackHealth => Ok(health::alive(app)),
+        Route::Metrics if app.config.metrics_addr.is_none() => Ok(health::metrics(app).await),
+        Route::Metrics => Err(Problem::new(Code::NotFound, "metrics have an address of their own")),
+        Route::OpenApi => Ok(rest::openapi::serve(&request.headers)),
+        _ if route.stream().is_some() => playback::serve(app, route, request, address).await,
+        _ => rest::serve(app, route, request, address, body).await,
+    }
+}
+
+fn root(request: &Parts) -> Reply {
+    let document = serde_json::json!({
+        "service": "streaming-service",
+        "version": runtime::program_version(),
+        "openapi": "/api/openapi.json",
+        "health": "/health",
+    });
+    reply::json_document(&request.headers, &document)
+}
+
+/// Requires exactly one valid `Host`, equal to the one in an absolute target (RFC 9112, 3.2).
+fn host(request: &Parts) -> Result<(), Problem> {
+    let refused = |text| Err(Problem::new(Code::Malformed, text));
+    let mut hosts = request.headers.get_all(header::HOST).iter();
+    let (host, more) = (hosts.next(), hosts.next());
+    if more.is_some() {
+        return refused("the request has more than one Host");
+    }
+    let target = request.uri.authority();
+    let host = match host {
+        Some(host) => match Authority::try_from(host.as_bytes()) {
+            Ok(host) if !host.as_str().contains('@') => Some(host),
+            _ => return refused("the Host is malformed"),
+        },
+        None if request.version == Version::HTTP_11 => return refused("the request has no Host"),
+        None if request.version >= Version::HTTP_2 && target.is_none() => {
+            return refused("the request has no authority");
+        }
+        None => None,
+    };
+    if target.is_some_and(|target| target.as_str().contains('@')) {
+        return refused("the authority is malformed");
+    }
+    match (host, target) {
+        (Some(host), Some(target)) if host != *target => refused("Host and target differ"),
+        _ => Ok(()),
+    }
+}
+
+fn not_allowed(allow: &str) -> Reply {
+    let text = format!("this resource takes {allow}");
+    let mut reply = reply::problem(&Problem::new(Code::MethodNotAllowed, text));
+    reply::set(&mut reply, header::ALLOW, allow);
+    reply
+}
+
+/// The reply to a request whose body arrives too slowly.
+fn too_slow(app: &App) -> Reply {
+    app.metrics.slow("body");
+    let problem = Problem::new(Code::Timeout, "the body came too slowly");
+    reply::problem_with_status(StatusCode::REQUEST_TIMEOUT, &problem)
+}
+
+/// The reply to a request whose handler panicked. The client gets the id under which the log has the
+/// details.
+fn panicked(label: &'static str) -> Reply {
+    let id = format!("{:016x}", rand::random::<u64>());
+    tracing::error!(request.id = id, http.route = label, "handle request: it panicked");
+    let text = format!("an internal error; the log says more under {id}");
+    let mut reply = reply::problem(&Problem::new(Code::Internal, text));
+    reply::set(&mut reply, HeaderName::from_static("x-request-id"), &id);
+    reply
+}
+
+/// Removes the body of a reply to HEAD and keeps its length in the headers.
+fn strip(reply: &mut Reply) {
+    let length = reply.body().size_hint().exact();
+    if let Some(length) = length
+        && reply.status() != StatusCode::NOT_MODIFIED
+        && reply.status() != StatusCode::NO_CONTENT
+    {
+        reply.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    }
+    *reply.body_mut() = Body::empty();
+}

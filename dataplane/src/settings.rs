@@ -1,0 +1,118 @@
+//! The settings that need parsing: they are parsed and checked at the start, and all errors are reported
+//! together, each with the name of its variable.
+
+use std::fmt::Display;
+
+use url::Url;
+
+use crate::{
+    config::Config,
+    http::{client_address::TrustedProxies, cors::Cors},
+    limit::{Rates, rate::Rate},
+    redis::Redis,
+};
+
+/// The parsed settings.
+#[derive(Clone, Debug)]
+pub(crate) struct Policy {
+    /// `STREAMING_RATE_*`
+    pub(crate) rates: Rates,
+    /// `STREAMING_TRUSTED_PROXIES`
+    pub(crate) proxies: TrustedProxies,
+    /// `STREAMING_CORS_ORIGINS`
+    pub(crate) cors: Cors,
+}
+
+/// All errors of the configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("; "))]
+pub struct PolicyError(Vec<String>);
+
+impl Policy {
+    /// Parses the settings.
+    ///
+    /// # Errors
+    /// A setting is invalid; the error lists all invalid settings.
+    pub(crate) fn read(config: &Config) -> Result<Self, PolicyError> {
+        let mut faults = Vec::new();
+        let mut rate = |name: &str, text: &str, default: &str| {
+            // An empty variable counts as unset.
+            let text = if text.trim().is_empty() { default } else { text };
+            checked(&mut faults, name, Rate::parse(text)).flatten()
+        };
+        let rates = Rates {
+            general: rate("STREAMING_RATE_GENERAL", &config.rate_general, Config::RATE_GENERAL),
+            upload: rate("STREAMING_RATE_UPLOAD", &config.rate_upload, Config::RATE_UPLOAD),
+            stream: rate("STREAMING_RATE_STREAM", &config.rate_stream, Config::RATE_STREAM),
+        };
+        let proxies = TrustedProxies::parse(&config.trusted_proxies);
+        let proxies = checked(&mut faults, "STREAMING_TRUSTED_PROXIES", proxies);
+        let cors = checked(&mut faults, "STREAMING_CORS_ORIGINS", Cors::new(&config.cors_origins));
+        if let Some(base) = config.cdn_base() {
+            checked(&mut faults, "STREAMING_CDN_BASE_URL", base_url(base));
+        }
+        if let Some(url) = &config.redis_url {
+            let usable = Redis::check(url.expose(), config.redis_ca_file.as_deref());
+            checked(&mut faults, "STREAMING_REDIS_URL", usable);
+        }
+        match (proxies, cors) {
+            (Some(proxies), Some(cors)) if faults.is_empty() => Ok(Self { rates, proxies, cors }),
+            _ => Err(PolicyError(faults)),
+        }
+    }
+}
+
+fn checked<T, E: Display>(faults: &mut Vec<String>, name: &str, read: Result<T, E>) -> Option<T> {
+    match read {
+        Ok(value) => Some(value),
+        Err(error) => {
+            faults.push(format!("{name}: {error}"));
+            None
+        }
+    }
+}
+
+/// Checks that the text is a URL to which paths and tokens can be appended.
+fn base_url(text: &str) -> Result<(), String> {
+    let fault = |what: &str| Err(format!("{what}; write for example https://cdn.example.com"));
+    let Ok(url) = Url::parse(text) else { return fault("it is no URL") };
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return fault("it is no http or https URL");
+    }
+    // Manifests are public, and so would a password in them be.
+    if !url.username().is_empty() || url.password().is_some() {
+        return fault("it must hold no credentials");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return fault("it must end with a host or a path");
+    }
+    // Manifests contain the text itself, not the parsed URL.
+    let plain = |b: u8| b.is_ascii_graphic() && !b"\"'<>\\^`{|}&".contains(&b);
+    if text.bytes().all(plain) { Ok(()) } else { fault("it holds characters that no URL has") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bases_are_plain_urls() {
+        for good in ["https://cdn.example.com", "http://127.0.0.1:8081", "https://x.example/a/b"] {
+            assert_eq!(base_url(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "cdn.example.com",
+            "/cdn",
+            "ftp://x",
+            "https://u:p@x",
+            "https://x?y",
+            "https://x#y",
+            "https://x/a b",
+            "https://x/\"",
+            "javascript:alert(1)",
+            "https://x/ä",
+        ] {
+            assert!(base_url(bad).is_err(), "{bad}");
+        }
+    }
+}
