@@ -4,8 +4,7 @@
 //! **Invariant:** nothing outside `ffmpeg*` names `ffmpeg_sidecar` or builds an FFmpeg argument.
 
 pub mod args;
-pub mod fault;
-pub mod pictures;
+pub mod failure;
 pub mod probe;
 pub mod progress;
 pub mod run;
@@ -16,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-pub use fault::Fault;
+pub use failure::Fault;
 pub use progress::Progress;
 
 use crate::sandbox::Sandbox;

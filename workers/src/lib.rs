@@ -5,11 +5,11 @@
 
 pub mod bucket;
 pub mod config;
+pub mod control;
 pub mod ffmpeg;
 mod metrics;
 pub mod output;
-pub mod proof;
-pub mod pull;
+pub mod packet_check;
 pub mod sandbox;
 pub mod scratch;
 pub mod source;
@@ -24,8 +24,8 @@ use tokio::sync::Semaphore;
 use crate::{
     bucket::Client,
     config::Config,
+    control::Puller,
     ffmpeg::{Fault, Toolbox, args, find_program, run::ask},
-    pull::Puller,
     sandbox::Sandbox,
     scratch::Scratch,
     source::Sources,

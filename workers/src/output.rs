@@ -18,8 +18,8 @@ use tokio::{
 
 use crate::{
     bucket::{Client, Trouble},
+    control::{Access, Denial},
     ffmpeg::Fault,
-    pull::{Access, Denial},
     task::Interruption,
 };
 

@@ -28,8 +28,8 @@ use self::{
 };
 use crate::{
     bucket::{Client, Trouble},
+    control::Access,
     ffmpeg::Fault,
-    pull::Access,
     sandbox,
     scratch::Scratch,
     task::Interruption,

@@ -2,7 +2,7 @@
 
 mod audio;
 mod chunk;
-mod pictures;
+mod images;
 mod preview;
 mod probe;
 mod subtitles;
@@ -26,10 +26,10 @@ use tracing::Instrument;
 
 use crate::{
     bucket::Client,
-    ffmpeg::{Fault, Progress, Toolbox, fault::Cause},
+    control::{Access, Committer},
+    ffmpeg::{Fault, Progress, Toolbox, failure::Cause},
     metrics,
     output::{self, Outlet, Sha256Digest},
-    pull::{Access, Committer},
     scratch::Scratch,
     source::{Source, Sources},
 };
@@ -160,7 +160,7 @@ async fn execute(task: &Task) -> Result<(), Interruption> {
         Some(v1::lease::Work::Chunk(work)) => chunk::run(task, &place, work, scratch.path()).await,
         Some(v1::lease::Work::Audio(work)) => audio::run(task, &place, work, scratch.path()).await,
         Some(v1::lease::Work::Pictures(work)) => {
-            pictures::run(task, &place, work, scratch.path()).await
+            images::run(task, &place, work, scratch.path()).await
         }
         Some(v1::lease::Work::Preview(work)) => {
             preview::run(task, &place, work, scratch.path()).await

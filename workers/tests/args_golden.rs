@@ -190,5 +190,5 @@ fn questions_to_ffprobe_are_restricted_too() {
         probe_last_packets(source, 2, Some(90.5)),
         probe_last_packets(source, 2, None),
     ];
-    insta::assert_snapshot!("questions", questions.map(|args| lines(&args)).join("\n"));
+    insta::assert_snapshot!("ffprobe", questions.map(|args| lines(&args)).join("\n"));
 }

@@ -4,8 +4,9 @@
 //! `file:`, and outputs are relative names in the scratch folder that this module chooses.
 
 mod audio;
+mod ffprobe;
 pub mod filters;
-mod questions;
+pub mod images;
 mod video;
 
 use std::{ffi::OsString, ops::Range, path::PathBuf};
@@ -17,7 +18,7 @@ use media::{
 };
 
 pub use self::audio::{AudioEncode, audio};
-pub use self::questions::{probe_first_frames, probe_last_packets, probe_streams};
+pub use self::ffprobe::{probe_first_frames, probe_last_packets, probe_streams};
 use crate::source::Input;
 
 /// Real containers only. Formats that refer to other files (playlists, concat scripts, image sequences)

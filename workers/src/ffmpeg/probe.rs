@@ -6,23 +6,23 @@
 //! be wrong. The cost does not grow with the source's length, except for transport and program streams, whose packet
 //! headers are read once.
 
-mod cut;
-mod hold;
+mod audio_overhang;
 mod joined;
-mod judge;
 mod report;
 pub mod sample;
+mod truncation;
+mod validate;
 
 use std::{path::Path, time::Duration};
 
 use media::source::Source;
 
 use self::{
-    hold::Sounding,
-    judge::{Ends, first_pts, last_pts},
+    audio_overhang::Sounding,
     report::Report,
+    validate::{Ends, first_pts, last_pts},
 };
-use super::{Fault, Toolbox, args, fault::Cause, run::ask};
+use super::{Fault, Toolbox, args, failure::Cause, run::ask};
 use crate::source::{Input, Source as Opened};
 
 /// The code of a truncated file.
@@ -77,10 +77,10 @@ async fn is_readable(file: &Opened, bytes: u64) -> bool {
 
 /// The failure of a file that is shorter than its own header states, if it is.
 async fn cut_off(file: &Opened, bytes: u64) -> Option<Fault> {
-    if cut::lacks_index(file).await {
+    if truncation::lacks_index(file).await {
         return Some(lacks_index());
     }
-    let missing = cut::missing_of_matroska(file, bytes).await?;
+    let missing = truncation::missing_of_matroska(file, bytes).await?;
     Some(shorter(missing))
 }
 
@@ -102,10 +102,10 @@ async fn examine(
     let prober = Prober { toolbox, source, scratch };
     let json = match prober.ask(args::probe_streams(source)).await {
         Ok(json) => json,
-        Err(fault) => return Err(unreadable(fault, cut::lacks_index(file).await)),
+        Err(fault) => return Err(unreadable(fault, truncation::lacks_index(file).await)),
     };
     let report = Report::parse(&json)?;
-    if let Some(missing) = cut::missing_of_riff(file, bytes).await {
+    if let Some(missing) = truncation::missing_of_riff(file, bytes).await {
         return Err(shorter(missing));
     }
     match joined::examine(&prober, file, &report).await? {
@@ -139,9 +139,9 @@ impl Prober<'_> {
         match video {
             Some(video) => {
                 let sound = self.sounding(report, ends.seconds(video.tick())).await?;
-                judge::film(report, video, &ends, &sound, bytes)
+                validate::film(report, video, &ends, &sound, bytes)
             }
-            None => judge::sound(report, stream, &ends, bytes),
+            None => validate::sound(report, stream, &ends, bytes),
         }
     }
 
@@ -152,7 +152,7 @@ impl Prober<'_> {
         ask(toolbox, program, args, Some(source), scratch, time, bytes).await
     }
 
-    async fn first(&self, index: u32, start_pts: i64) -> Result<judge::First, Fault> {
+    async fn first(&self, index: u32, start_pts: i64) -> Result<validate::First, Fault> {
         for packets in FIRST_PACKETS {
             let answer = self.ask(args::probe_first_frames(self.source, index, packets)).await;
             let answer = answer.map_err(|fault| unreadable(fault, false))?;
@@ -167,7 +167,7 @@ impl Prober<'_> {
     /// are examined, because the stated end can be wrong.
     async fn sounding(&self, report: &Report, (_, end): (f64, f64)) -> Result<Sounding, Fault> {
         let mut sound = Sounding::claimed(report);
-        if let Some(stream) = hold::outlasting(report, end) {
+        if let Some(stream) = audio_overhang::outlasting(report, end) {
             match self.last(stream.index, report.claimed_end(stream)).await {
                 Ok(last) => sound.end = last.seconds(stream.tick()),
                 // A track without packets does not extend the video.
@@ -178,7 +178,7 @@ impl Prober<'_> {
         Ok(sound)
     }
 
-    async fn last(&self, index: u32, claimed_end: Option<f64>) -> Result<judge::Last, Fault> {
+    async fn last(&self, index: u32, claimed_end: Option<f64>) -> Result<validate::Last, Fault> {
         let near = LAST_SECONDS.iter().filter_map(|before| claimed_end.map(|end| end - before));
         let mut starts: Vec<Option<f64>> = near.filter(|start| *start > 0.0).map(Some).collect();
         starts.push(None);

@@ -31,7 +31,7 @@ use tracing::{Span, field::Empty};
 
 use super::{
     Fault, Progress, Toolbox,
-    fault::{Stopped, classify, unread},
+    failure::{Stopped, classify, unread},
 };
 use crate::{sandbox::Limits, source::Input};
 

@@ -17,7 +17,7 @@ use tokio::sync::OnceCell;
 use super::remote::{BLOCK_BYTES, Remote};
 use crate::{
     bucket::Trouble,
-    ffmpeg::{Fault, fault::DISK_FULL},
+    ffmpeg::{Fault, failure::DISK_FULL},
     scratch::Scratch,
 };
 

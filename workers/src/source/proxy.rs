@@ -227,7 +227,7 @@ mod tests {
     };
 
     use super::{BLOCK_BYTES, Mount, Proxy, Remote};
-    use crate::{bucket::Client, pull::Access};
+    use crate::{bucket::Client, control::Access};
 
     const BLOCKS: u64 = 4;
     const DEADLINE: Duration = Duration::from_secs(10);

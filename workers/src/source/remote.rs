@@ -15,7 +15,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::{
     bucket::{Client, Part, Trouble},
-    pull::{Access, Denial},
+    control::{Access, Denial},
 };
 
 /// Bytes of one request.

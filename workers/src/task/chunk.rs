@@ -18,7 +18,7 @@ use crate::{
         args::{self, ChunkEncode, Preroll},
         run::{self, Run},
     },
-    proof,
+    packet_check,
 };
 
 /// Wall-clock time allowed per second of the video, and for starting up: any real source is far faster.
@@ -211,7 +211,7 @@ fn rewrite_proven(
         }
     })?;
     let views = samples(&movie).map_err(|error| Defect::Other(damaged(error.to_string())))?;
-    proof::compare(codec, &packets, &views)
+    packet_check::compare(codec, &packets, &views)
         .map_err(|error| Defect::Other(damaged(error.to_string())))?;
     Ok(made)
 }

@@ -6,10 +6,11 @@ use api::v1;
 use media::{FrameRate, pictures::PREVIEW};
 
 use super::{
-    Interruption, Place, Task, invalid,
-    pictures::{size, write_files},
+    Interruption, Place, Task,
+    images::{size, write_files},
+    invalid,
 };
-use crate::ffmpeg::pictures::{self as args, PreviewEncode};
+use crate::ffmpeg::args::images::{self as args, PreviewEncode};
 
 /// Frames of the longest preview: half a minute at the highest frame rate.
 const FRAMES_MAX: u64 = 1800;

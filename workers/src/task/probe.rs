@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{Interruption, Place, Task};
 use crate::ffmpeg::{
     Fault,
-    fault::Cause,
+    failure::Cause,
     probe::{self, sample},
 };
 

@@ -3,24 +3,24 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
 
-mod awkward;
 mod bucket;
 mod clip;
 mod codecs;
 mod control;
 mod encodes;
 mod faults;
-mod fence;
-mod host_faults;
+mod host_failures;
 mod hostile;
+mod images;
 mod inputs;
 mod joined;
 mod messages;
 #[path = "../../../tests/e2e/harness/minio.rs"]
 mod minio;
-mod pictures;
 mod probes;
 #[path = "../../../crates/store/tests/stores/proxy.rs"]
 mod proxy;
+mod sandbox;
 mod subtitles;
+mod unusual_sources;
 mod worker;

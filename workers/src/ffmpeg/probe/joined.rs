@@ -10,7 +10,7 @@ use media::{
     source::{AudioPart, AudioTrack, Source, VideoPart, VideoTrack, sample_of},
 };
 
-use super::{Opened, Prober, judge, report::Report};
+use super::{Opened, Prober, report::Report, validate};
 use crate::ffmpeg::{Fault, args};
 
 /// Maximum number of recordings in a source: FFmpeg opens all that have audio at the same time.
@@ -85,7 +85,7 @@ fn join(whole: &Report, parts: Vec<Part>, bytes: u64) -> Result<Source, Fault> {
         None => (None, parts.iter().map(|part| samples(part.source.duration)).collect()),
     };
     let duration = match &video {
-        Some(video) => judge::plan(video).map_err(refuse)?,
+        Some(video) => validate::plan(video).map_err(refuse)?,
         None => lengths.iter().sum::<u64>() as f64 / f64::from(AUDIO_RATE),
     };
     // The first of the recordings with the most audio tracks.

@@ -16,7 +16,7 @@ use tokio::task::spawn_blocking;
 use super::{Interruption, Place, Task, invalid, report};
 use crate::ffmpeg::{
     Fault,
-    pictures::{self as args, GREY, GREYS_NAME, PicturesEncode},
+    args::images::{self as args, GREY, GREYS_NAME, PicturesEncode},
     run::{self, Run},
 };
 

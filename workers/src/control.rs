@@ -6,11 +6,11 @@
 mod access;
 mod backoff;
 mod commits;
+mod connection;
+mod events;
 mod health;
 mod leases;
-mod link;
 mod pause;
-mod wait;
 
 use std::{
     collections::HashMap,
@@ -32,11 +32,11 @@ use self::{
     access::Accesses,
     backoff::Backoff,
     commits::{Commits, Wish},
+    connection::Link,
+    events::{Connecting, connected, drain_deadline, next},
     health::Health,
     leases::Leases,
-    link::Link,
     pause::Pause,
-    wait::{Connecting, connected, drain_deadline, next},
 };
 pub use self::{
     access::{Access, Denial},
@@ -46,7 +46,7 @@ use crate::{
     config::Config,
     ffmpeg::{
         Fault,
-        fault::{Cause, DISK_FULL},
+        failure::{Cause, DISK_FULL},
     },
     task::{self, Ended, Gauge, Task, Workshop},
 };

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 
 use media::{FrameRate, pictures::Size};
 
-use super::args::protocols;
+use super::protocols;
 use crate::source::Input;
 
 /// Quality of every JPEG: 2 is best, 31 is worst.

@@ -7,7 +7,7 @@ use media::{
 };
 
 use super::{
-    hold::Sounding,
+    audio_overhang::Sounding,
     report::{Report, Stream},
 };
 use crate::ffmpeg::{Fault, args::PIXELS_MAX};

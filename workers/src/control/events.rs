@@ -9,7 +9,7 @@ use std::{
 use api::v1;
 use runtime::Shutdown;
 
-use super::link::{Link, LinkError};
+use super::connection::{Link, LinkError};
 
 /// A stream that is being opened.
 pub(super) type Connecting =

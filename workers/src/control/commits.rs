@@ -11,7 +11,7 @@ use runtime::telemetry::context;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    ffmpeg::{Fault, fault::Cause},
+    ffmpeg::{Fault, failure::Cause},
     task::Interruption,
 };
 
