@@ -65,8 +65,7 @@ pub async fn create(
 /// How long an instance has for a chore before another one repeats it.
 const TAKEN_SECONDS: f64 = 60.0;
 
-/// Takes one due chore other than a purge. Repeating a chore is harmless, so there is no lease to
-/// renew.
+/// Takes one due chore other than a purge. Repeating a chore is harmless, so chores have no lease.
 ///
 /// # Errors
 /// The database query failed.

@@ -48,7 +48,7 @@ pub async fn insert(
     Ok(())
 }
 
-/// Deletes one row; garbage collection deletes its object. False if there is no such row.
+/// Deletes one row; garbage collection deletes its object. False if the row does not exist.
 ///
 /// # Errors
 /// The database query failed.

@@ -54,14 +54,14 @@ pub async fn again(
             return Ok(Again::Queued);
         }
         VideoState::Failed if row.try_get("unknown")? => {}
-        _ => return Ok(Again::Refused("the video's source has been examined already")),
+        _ => return Ok(Again::Refused("the video's source has already been examined")),
     }
     if row.try_get("replaced")? {
         return Ok(Again::Refused("another source of the video is being uploaded"));
     }
     let refused = failure(&row, "error_code", "error_message")?;
     if refused.is_some_and(|failure| failure.blames_source()) && !row.try_get::<_, bool>("kept")? {
-        return Ok(Again::Refused("the refused source is no longer kept: upload it again"));
+        return Ok(Again::Refused("the rejected source has been deleted; upload it again"));
     }
     tx.execute(
         "UPDATE videos
@@ -131,7 +131,9 @@ pub async fn overdue(db: &impl GenericClient, limit: i64) -> Result<Vec<Overdue>
         Ok(Overdue {
             job: JobId::new(row.try_get("job_id")?),
             video: VideoId::new(row.try_get("video_id")?),
-            failure: last.unwrap_or_else(|| Failure::new("unavailable", "no worker tried it")),
+            failure: last.unwrap_or_else(|| {
+                Failure::new("unavailable", "no worker was available to probe the source")
+            }),
         })
     };
     rows.iter().map(read).collect()

@@ -125,7 +125,7 @@ async fn compare(db: &impl GenericClient, ours: &[Migration]) -> Result<(), DbEr
     if !known.contains(&newest) {
         tracing::warn!(
             schema.version = newest,
-            "a later release has migrated the schema; this release is compatible with it"
+            "the schema is newer than this release, which is still compatible with it"
         );
     }
     Ok(())
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_release_is_refused() {
+    fn invalid_releases_are_rejected() {
         for text in
             ["", "1", "1.2", "1.2.3.4", "v1.2.3", "1.2.x", "1..3", "-1.2.3", "99999999999.0.0"]
         {
