@@ -58,7 +58,7 @@ impl AuthService for Services {
         if principal.tenant != OPERATOR_TENANT {
             let foreign = tenant != principal.tenant;
             if foreign || matches!(role, Role::Worker | Role::Dataplane) {
-                let text = "only the operator's admins mint for other tenants and for planes";
+                let text = "only the operator's admins may mint tokens for other tenants, workers and data planes";
                 return Err(Problem::new(Code::PermissionDenied, text).into());
             }
         }
@@ -138,7 +138,9 @@ impl AuthService for Services {
         video(&self.0, &principal.tenant, id).await?;
         let address: Option<IpAddr> = match message.address.as_str() {
             "" => None,
-            text => Some(text.parse().map_err(|_| Problem::field("address", "is no IP address"))?),
+            text => {
+                Some(text.parse().map_err(|_| Problem::field("address", "must be an IP address"))?)
+            }
         };
         let ttl = input::ttl(message.ttl_seconds, PLAYBACK_TTL_SECONDS, PLAYBACK_TTL_SECONDS_MAX)?;
         let expires_at = self.0.clock.now_unix() + ttl;
@@ -178,7 +180,7 @@ impl Services {
 
     /// The ids by which a token is revoked, and when it expires.
     async fn revocable(&self, token: &str) -> Result<(Vec<Vec<u8>>, i64), Problem> {
-        let unreadable = || Problem::field("token", "is no token of this service");
+        let unreadable = || Problem::field("token", "is not a token of this service");
         if is_jwt(token) {
             let identity = self.signed(token).await.map_err(|_| unreadable())?;
             return Ok((JwtNames::of(token).revocation_ids(), identity.expires_at));
@@ -199,7 +201,10 @@ fn same(one: &str, other: &str) -> bool {
 fn name(field: &str, text: &str) -> Result<String, Problem> {
     let text = text.trim();
     if text.is_empty() || text.len() > NAME_BYTES_MAX || text.chars().any(char::is_control) {
-        return Err(Problem::field(field, format!("must be 1 to {NAME_BYTES_MAX} bytes of text")));
+        return Err(Problem::field(
+            field,
+            format!("must be 1 to {NAME_BYTES_MAX} bytes without control characters"),
+        ));
     }
     Ok(text.to_owned())
 }

@@ -41,7 +41,9 @@ impl Calls {
     pub fn new(meter: &Meter) -> Self {
         let duration = meter
             .f64_histogram("streaming_control_rpc_duration_seconds")
-            .with_description("Time from a gRPC call to its answer, or to the first of a stream")
+            .with_description(
+                "Time from a gRPC call to its response, or to the first response of a stream",
+            )
             .build();
         Self(Arc::new(Known { methods: methods(), duration }))
     }
@@ -164,7 +166,7 @@ fn name(code: Code) -> &'static str {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn our_calls_are_known_by_their_names() {
+    fn known_calls_are_labelled_by_name() {
         let methods = super::methods();
         for method in ["JobService/CreateJob", "WorkerService/Work", "PlaybackService/GetStatus"] {
             assert!(methods.contains(&format!("streaming.v1.{method}")), "{methods:?}");

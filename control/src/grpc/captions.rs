@@ -157,7 +157,7 @@ fn described(message: &v1::CreateCaptionRequest) -> Result<Described, Problem> {
         return Err(Problem::field("label", text));
     }
     if label.chars().any(char::is_control) {
-        return Err(Problem::field("label", "holds control characters"));
+        return Err(Problem::field("label", "must not contain control characters"));
     }
     let kind = match message.kind.as_str() {
         "" => Some(CaptionKind::default()),
@@ -198,7 +198,9 @@ async fn read(
         Captions::read_within(&mut effort, &content, format, window)?.write()
     });
     let written = written.await.map_err(|error| match error {
-        CpuPoolError::Busy => try_again("waits for other text tracks to be parsed"),
+        CpuPoolError::Busy => {
+            try_again("cannot be parsed now, because other text tracks are being parsed")
+        }
         CpuPoolError::Panicked => Problem::new(Code::Internal, "the text could not be parsed"),
     })?;
     written.map_err(|error| match error {
@@ -236,7 +238,9 @@ async fn record(app: &AppState, video: VideoId, new: &Uploaded) -> Result<(), Pr
     match recorded {
         Some(true) => Ok(()),
         Some(false) => {
-            let text = format!("the video has {CAPTIONS_PER_VIDEO_MAX} uploaded text tracks");
+            let text = format!(
+                "the video already has {CAPTIONS_PER_VIDEO_MAX} uploaded text tracks, which is the limit"
+            );
             Err(Problem::new(Code::Conflict, text))
         }
         None => Err(Problem::not_found("video")),
@@ -261,6 +265,6 @@ async fn changed(app: &AppState, row: &Video) {
 /// Deletes an object that no row names. If that fails, the object is deleted together with the video.
 async fn remove(app: &AppState, row: &Video, key: &str) {
     if let Err(error) = index::delete(&app.stores, &row.store, key).await {
-        tracing::warn!(video.id = %row.id, %error, "delete a text track");
+        tracing::warn!(video.id = %row.id, %error, "failed to delete a text track");
     }
 }

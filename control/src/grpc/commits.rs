@@ -91,7 +91,7 @@ impl Commits {
         let total: usize = self.waiting.values().map(VecDeque::len).sum();
         match self.waiting.get_mut(&task) {
             _ if total + self.running.len() >= WAITING_MAX => {
-                let problem = Problem::new(Code::RateLimited, "too many commits wait");
+                let problem = Problem::new(Code::RateLimited, "too many commits are waiting");
                 return Err(Answer::refused(request, &problem));
             }
             Some(queue) => queue.push_back((request, offer)),
@@ -140,7 +140,7 @@ impl Commits {
             Some((request, offer)) => self.start(request, offer),
             None => drop(self.waiting.remove(&task)),
         }
-        let lost = || Failure::new(Code::LeaseLost.text(), "the lease is not held any more");
+        let lost = || Failure::new(Code::LeaseLost.text(), "the lease is lost");
         let (reply, finished) = match outcome {
             Ok(Outcome::Committed) => (reply(request, None, false), last),
             Ok(Outcome::Refused(failure)) => (reply(request, Some(failure), true), true),

@@ -38,7 +38,7 @@ fn bounded(field: &str, text: &str, chars_max: usize) -> Result<String, Problem>
     }
     // Postgres stores every character except this one.
     if text.contains('\0') {
-        return Err(Problem::field(field, "holds a NUL character"));
+        return Err(Problem::field(field, "must not contain a NUL character"));
     }
     Ok(text.to_owned())
 }
@@ -71,7 +71,7 @@ pub fn page_size(value: u32) -> Result<usize, Problem> {
     match value {
         0 => Ok(PAGE_SIZE as usize),
         1..=PAGE_SIZE_MAX => Ok(value as usize),
-        _ => Err(Problem::field("page_size", format!("is above {PAGE_SIZE_MAX}"))),
+        _ => Err(Problem::field("page_size", format!("must be at most {PAGE_SIZE_MAX}"))),
     }
 }
 
@@ -83,7 +83,7 @@ pub fn ttl(value: u64, default: i64, max: i64) -> Result<i64, Problem> {
     match i64::try_from(value) {
         Ok(0) => Ok(default),
         Ok(seconds) if seconds <= max => Ok(seconds),
-        _ => Err(Problem::field("ttl_seconds", format!("is above {max}"))),
+        _ => Err(Problem::field("ttl_seconds", format!("must be at most {max}"))),
     }
 }
 
@@ -94,7 +94,7 @@ pub fn ttl(value: u64, default: i64, max: i64) -> Result<i64, Problem> {
 pub fn sha256(text: &str) -> Result<Vec<u8>, Problem> {
     match hex::decode(text) {
         Ok(bytes) if bytes.len() == 32 => Ok(bytes),
-        _ => Err(Problem::field("sha256", "is not 64 hexadecimal digits")),
+        _ => Err(Problem::field("sha256", "must be 64 hexadecimal digits")),
     }
 }
 
@@ -122,13 +122,13 @@ pub fn mask(request: &v1::UpdateVideoRequest) -> Result<Mask, Problem> {
             "description" => mask.description = true,
             "visibility" => mask.visibility = true,
             _ => {
-                let text = "takes title, description and visibility";
+                let text = "must name only title, description and visibility";
                 return Err(Problem::field("update_mask", text));
             }
         }
     }
     if mask == Mask::default() {
-        return Err(Problem::field("update_mask", "names no field"));
+        return Err(Problem::field("update_mask", "must name at least one field"));
     }
     Ok(mask)
 }
@@ -136,7 +136,7 @@ pub fn mask(request: &v1::UpdateVideoRequest) -> Result<Mask, Problem> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn limits_name_their_field() {
+    fn errors_about_limits_name_the_field() {
         let fields = [
             super::title(&"x".repeat(201)).unwrap_err(),
             super::description(&"x".repeat(5001)).unwrap_err(),

@@ -49,7 +49,9 @@ impl JobService for Services {
                 return Err(Problem::new(Code::Conflict, "the source could not be read").into());
             }
             (None, _) => {
-                return Err(Problem::new(Code::Conflict, "the video is not probed yet").into());
+                return Err(
+                    Problem::new(Code::Conflict, "the video has not been probed yet").into()
+                );
             }
         };
         let plan = plan::plan(source, &self.0.profiles, &wish)?;
@@ -163,7 +165,10 @@ async fn enter<T>(
 
 fn wish(message: v1::CreateJobRequest, thumbnails: u32) -> Result<Wish, Problem> {
     if message.profiles.len() > PROFILES_MAX {
-        return Err(Problem::field("profiles", format!("names more than {PROFILES_MAX}")));
+        return Err(Problem::field(
+            "profiles",
+            format!("must name at most {PROFILES_MAX} profiles"),
+        ));
     }
     Ok(Wish {
         profiles: message.profiles,

@@ -66,17 +66,17 @@ impl From<Failure> for Unprepared {
 pub async fn lease(app: &AppState, claimed: &Claimed) -> Result<v1::Lease, Unprepared> {
     let unavailable = |error: DbError| {
         tracing::warn!(%error, "failed to read a claimed task");
-        Unprepared::Passing(Failure::new(Code::Unavailable.text(), "the task could not be read"))
+        Unprepared::Passing(Failure::new(Code::Unavailable.text(), "the task cannot be read"))
     };
     let db = app.db.get().await.map_err(unavailable)?;
     let subject = outputs::subject(&*db, claimed.task).await.map_err(unavailable)?;
-    let subject = subject.ok_or_else(|| Failure::new("gone", "the task is gone"))?;
+    let subject = subject.ok_or_else(|| Failure::new("gone", "the task no longer exists"))?;
     let out_of_reach = |code: Code, message: &str| Unprepared::Store {
         url: subject.store.clone(),
         failure: Failure::new(code.text(), message),
     };
     let store = app.stores.get(&subject.store).ok_or_else(|| {
-        out_of_reach(Code::NotConfigured, "the video's store is not configured here")
+        out_of_reach(Code::NotConfigured, "the video's store is not configured in this instance")
     })?;
     let first_chunk = match claimed.kind {
         TaskKind::Audio => {
@@ -127,7 +127,7 @@ fn work(
     if claimed.kind == TaskKind::Probe {
         return Ok(v1::lease::Work::Probe(v1::ProbeWork { filename }));
     }
-    let broken = || Failure::new(Code::Internal.text(), "the task is not in its job's plan");
+    let broken = || Failure::new(Code::Internal.text(), "the job's plan does not contain the task");
     let Plan { grid, video, rungs, audio, preset, pictures, preview, text, .. } =
         plan.ok_or_else(broken)?;
     match claimed.kind {

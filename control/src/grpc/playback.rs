@@ -29,7 +29,9 @@ impl PlaybackService for Services {
                 other => break other.map_err(Problem::from)?,
             }
         };
-        let index = index.ok_or_else(|| Problem::new(Code::NotFound, "nothing to play"))?;
+        let index = index.ok_or_else(|| {
+            Problem::new(Code::NotFound, "the video does not exist or cannot be played yet")
+        })?;
         Ok(Response::new(v1::GetIndexResponse { index }))
     }
 

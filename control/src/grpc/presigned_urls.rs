@@ -66,10 +66,10 @@ pub async fn reply(app: &AppState, access: v1::Access) -> v1::AccessReply {
 }
 
 async fn grant(app: &AppState, access: v1::Access) -> Result<v1::AccessReply, Problem> {
-    let lost = || Problem::new(Code::LeaseLost, "the lease is not held any more");
+    let lost = || Problem::new(Code::LeaseLost, "the lease is lost");
     let lease = worker_messages::lease(&access.task_id, access.token).ok_or_else(lost)?;
     if access.outputs.len() > OUTPUTS_MAX {
-        return Err(Problem::field("outputs", format!("are more than {OUTPUTS_MAX}")));
+        return Err(Problem::field("outputs", format!("must have at most {OUTPUTS_MAX} entries")));
     }
     let held = retrying(CALL_TRIES_MAX, || async {
         let db = app.db.get().await?;
@@ -82,10 +82,11 @@ async fn grant(app: &AppState, access: v1::Access) -> Result<v1::AccessReply, Pr
     let store = app.stores.get(&subject.store);
     // Another instance may know the store: the worker asks again, and releases the lease if that does
     // not help.
-    let store =
-        store.ok_or_else(|| Problem::new(Code::Unavailable, "the store is unknown here"))?;
+    let store = store.ok_or_else(|| {
+        Problem::new(Code::Unavailable, "the store is not configured in this instance")
+    })?;
     if store.s3.is_none() {
-        return Err(Problem::new(Code::Conflict, "a local store's objects are files"));
+        return Err(Problem::new(Code::Conflict, "a local store does not support presigned URLs"));
     }
     let lifetime = app.policy.url_lifetime;
     let mut output_urls = Vec::with_capacity(access.outputs.len());
@@ -110,19 +111,19 @@ async fn grant(app: &AppState, access: v1::Access) -> Result<v1::AccessReply, Pr
 fn check(subject: &Subject, lease: LeaseId, place: &v1::Place) -> Result<(), Problem> {
     let refused = |text: &str| Err(Problem::field("outputs", text));
     if place.sha256.len() != DIGEST_BYTES {
-        return refused("have a digest that is no SHA-256");
+        return refused("must have SHA-256 digests");
     }
     let prefix = layout::job_prefix(subject.video, subject.job);
     let Some(rest) = place.key.strip_prefix(&prefix) else {
-        return refused("have a key that is not below the lease's prefix");
+        return refused("must have keys below the job's prefix");
     };
     if !plain(&place.key) {
-        return refused("have a key that is no plain path");
+        return refused("must have keys that are plain paths");
     }
     let name = rest.rsplit('/').next().unwrap_or_default();
     let digest = hex::encode(&place.sha256);
     if !name.starts_with(&format!("{}-{}.", lease.token, &digest[..DIGEST_BYTES])) {
-        return refused("have a name that is not this lease's and digest's");
+        return refused("must have names made of the lease's token and the digest");
     }
     Ok(())
 }
@@ -132,7 +133,7 @@ fn readable(video: VideoId, key: &str) -> Result<(), Problem> {
     if plain(key) && key.starts_with(&layout::video_prefix(video)) {
         return Ok(());
     }
-    Err(Problem::field("source_key", "is not of this lease's video"))
+    Err(Problem::field("source_key", "must belong to this lease's video"))
 }
 
 /// Whether every part of the key consists of letters, digits and `._-`, with at least one letter or
@@ -147,8 +148,8 @@ fn plain(key: &str) -> bool {
 
 fn unsigned(store: &Store, error: &object_store::Error) -> Problem {
     let trouble = store::explain(error);
-    tracing::warn!(store.url = store.url, %trouble, "sign a url");
-    Problem::new(Code::Unavailable, "the store's credentials cannot be had now")
+    tracing::warn!(store.url = store.url, %trouble, "failed to sign a URL");
+    Problem::new(Code::Unavailable, "cannot obtain store credentials; try again")
 }
 
 #[cfg(test)]
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn outputs_are_the_leases_own_and_named_by_their_content() {
+    fn output_keys_must_contain_the_leases_token_and_the_digest() {
         let lease = LeaseId { task: TaskId::new(Uuid::from_u128(3)), token: 7 };
         let prefix = layout::job_prefix(subject().video, subject().job);
         let sha256 = vec![0xab; 32];
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_are_of_the_leases_video() {
+    fn source_keys_must_belong_to_the_leases_video() {
         let video = subject().video;
         readable(video, &layout::source(video)).unwrap();
         let other = layout::source(VideoId::new(Uuid::from_u128(9)));

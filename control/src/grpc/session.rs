@@ -209,7 +209,7 @@ impl Session {
             // The database did not answer, so the leases may still be held. The worker continues until
             // its lease would have expired.
             Err(error) => {
-                tracing::warn!(%error, "extend leases");
+                tracing::warn!(%error, "failed to extend leases");
                 return;
             }
         };
@@ -252,7 +252,7 @@ impl Session {
                 let reason = message;
                 tracing::info!(task.id = %lease.task, code, reason, retryable, held, "task failed");
             }
-            Err(error) => tracing::warn!(%error, "record a failure"),
+            Err(error) => tracing::warn!(%error, "failed to record a failure"),
         }
     }
 
@@ -266,7 +266,7 @@ impl Session {
         match released.await {
             Ok(true) if delay == 0.0 => self.app.bus.wake(1),
             Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "release a lease"),
+            Err(error) => tracing::warn!(%error, "failed to release a lease"),
         }
     }
 
@@ -297,7 +297,7 @@ impl Session {
                 }
             }
             // The next heartbeat detects lost leases.
-            Err(error) => tracing::debug!(%error, "look for lost leases"),
+            Err(error) => tracing::debug!(%error, "failed to look up lost leases"),
         }
     }
 
@@ -316,7 +316,7 @@ impl Session {
         match touched.await {
             Ok(true) => self.drain(),
             Ok(false) => {}
-            Err(error) => tracing::debug!(%error, "touch a worker"),
+            Err(error) => tracing::debug!(%error, "failed to update a worker's last contact"),
         }
     }
 
@@ -353,10 +353,10 @@ impl Session {
         };
         let drained = tokio::time::timeout(COMMITS_MAX, drained).await;
         if drained.is_err() {
-            tracing::warn!(worker.id = %self.worker, "commits did not end with their stream");
+            tracing::warn!(worker.id = %self.worker, "commits did not finish in time after their stream ended");
         }
         if let Err(error) = leases::let_go(&self.app, self.worker, end == End::Worker).await {
-            tracing::warn!(worker.id = %self.worker, %error, "let go of a worker");
+            tracing::warn!(worker.id = %self.worker, %error, "failed to release a worker's leases");
         }
     }
 }

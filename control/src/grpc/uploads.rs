@@ -217,7 +217,7 @@ fn open(row: Video) -> Result<Video, Problem> {
 }
 
 fn has_source() -> Problem {
-    Problem::new(Code::Conflict, "the video has a source already")
+    Problem::new(Code::Conflict, "the video already has a source")
 }
 
 fn received(message: &v1::CompleteUploadRequest) -> Result<Received, Problem> {
@@ -283,6 +283,6 @@ fn judge(row: Video) -> Result<Video, Problem> {
 async fn remove_source(app: &AppState, row: &Video) {
     let key = layout::source(row.id);
     if let Err(error) = crate::publish::index::delete(&app.stores, &row.store, &key).await {
-        tracing::debug!(video.id = %row.id, %error, "remove a refused source");
+        tracing::debug!(video.id = %row.id, %error, "failed to remove a refused source");
     }
 }

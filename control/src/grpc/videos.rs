@@ -199,7 +199,7 @@ fn changes(message: &v1::UpdateVideoRequest) -> Result<Changes, Problem> {
 
 /// The error for a change based on an outdated revision.
 fn another_revision() -> Problem {
-    Problem::new(Code::PreconditionFailed, "the video has changed since")
+    Problem::new(Code::PreconditionFailed, "the video was modified; fetch it again")
 }
 
 /// Checks that the caller may delete the video: its owner and admins may.
@@ -210,7 +210,7 @@ pub(super) fn deletable(principal: &Principal, video: &Video) -> Result<(), Prob
     if principal.role == Role::Admin || video.owner == principal.subject {
         return Ok(());
     }
-    Err(Problem::new(Code::PermissionDenied, "only admins delete other people's videos"))
+    Err(Problem::new(Code::PermissionDenied, "only admins may delete other users' videos"))
 }
 
 /// Reads a tenant's video.
@@ -251,6 +251,6 @@ pub(super) async fn bury(app: &AppState, video: &Video) -> Result<bool, Problem>
 /// Rewrites or removes the index object. A chore repeats this, so an error here is harmless.
 pub(super) async fn sync_index(app: &AppState, video: VideoId, store: &str) {
     if let Err(error) = index::sync_object(&app.db, &app.stores, video, store).await {
-        tracing::warn!(video.id = %video, %error, "rewrite the index object");
+        tracing::warn!(video.id = %video, %error, "failed to rewrite the index object");
     }
 }

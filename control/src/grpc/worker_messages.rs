@@ -104,11 +104,14 @@ pub fn offer(commit: v1::Commit) -> Result<Offer, Problem> {
     let lease = lease(&commit.task_id, commit.token)
         .ok_or_else(|| Problem::at(Code::InvalidId, "task_id", "is not a UUID"))?;
     if commit.outputs.len() > OUTPUTS_MAX {
-        return Err(Problem::field("outputs", format!("are more than {OUTPUTS_MAX}")));
+        return Err(Problem::field("outputs", format!("must have at most {OUTPUTS_MAX} entries")));
     }
     let outputs = commit.outputs.into_iter().map(offered).collect::<Result<Vec<_>, _>>()?;
     if commit.pictures.len() > PICTURES_MAX {
-        return Err(Problem::field("pictures", format!("are more than {PICTURES_MAX}")));
+        return Err(Problem::field(
+            "pictures",
+            format!("must have at most {PICTURES_MAX} entries"),
+        ));
     }
     let pictures = commit.pictures.into_iter().map(picture).collect::<Result<Vec<_>, _>>()?;
     let source = commit.source.map(|report| source(report).map_err(|problem| problem.message));
@@ -118,7 +121,7 @@ pub fn offer(commit: v1::Commit) -> Result<Offer, Problem> {
 
 fn picture(picture: v1::Picture) -> Result<OfferedPicture, Problem> {
     let sha256 = picture.sha256[..].try_into();
-    let sha256 = sha256.map_err(|_| Problem::field("pictures.sha256", "is not 32 bytes"))?;
+    let sha256 = sha256.map_err(|_| Problem::field("pictures.sha256", "must be 32 bytes"))?;
     key_length("pictures.key", &picture.key)?;
     let name = text(&picture.name, TEXT_CHARS_MAX);
     let picture = Picture { key: picture.key, bytes: picture.bytes, sha256 };
@@ -134,7 +137,7 @@ fn key_length(field: &str, key: &str) -> Result<(), Problem> {
 
 fn offered(output: v1::Output) -> Result<Offered, Problem> {
     if output.sha256.len() != 32 {
-        return Err(Problem::field("outputs.sha256", "is not 32 bytes"));
+        return Err(Problem::field("outputs.sha256", "must be 32 bytes"));
     }
     if output.init.is_empty() || output.init.len() > INIT_BYTES_MAX {
         return Err(Problem::field("outputs.init", format!("must be 1 to {INIT_BYTES_MAX} bytes")));
@@ -155,7 +158,7 @@ fn source(report: v1::SourceReport) -> Result<Source, Problem> {
     for (field, count) in [("source.audio", report.audio.len()), ("source.text", report.text.len())]
     {
         if count > TRACKS_MAX {
-            return Err(Problem::field(field, format!("more than {TRACKS_MAX} tracks")));
+            return Err(Problem::field(field, format!("must have at most {TRACKS_MAX} tracks")));
         }
     }
     let mut source = Source::try_from(report)?;

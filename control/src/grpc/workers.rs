@@ -47,7 +47,7 @@ impl WorkerService for Services {
         let first = tokio::time::timeout(HELLO_MAX, inbound.message());
         let first = first
             .await
-            .map_err(|_| Problem::new(Code::Timeout, "the stream did not begin with hello"))??;
+            .map_err(|_| Problem::new(Code::Timeout, "no hello was received in time"))??;
         let (mut introduced, instance) = hello(first)?;
         let name = retrying(CALL_TRIES_MAX, || async {
             let mut connection = self.0.db.get().await?;
@@ -64,7 +64,11 @@ impl WorkerService for Services {
         if name != introduced.name {
             let taken = std::mem::replace(&mut introduced.name, name);
             let renamed = &introduced.name;
-            tracing::warn!(worker.name = taken, renamed, "worker name is already in use");
+            tracing::warn!(
+                worker.name = taken,
+                renamed,
+                "worker name is already in use, renaming the worker"
+            );
         }
         let session = session::open(self.0.clone(), introduced, inbound);
         Ok(Response::new(lasting(self.0.clone(), principal, session)))
@@ -118,7 +122,7 @@ fn hello(first: Option<v1::WorkerMessage>) -> Result<(Introduced, String), Probl
     };
     if hello.protocol_version != WORKER_PROTOCOL {
         let text = format!(
-            "protocol version {} is not spoken here, only {WORKER_PROTOCOL}",
+            "protocol version {} is not supported, only {WORKER_PROTOCOL}",
             hello.protocol_version
         );
         return Err(Problem::at(Code::Conflict, "protocol_version", text));
@@ -132,7 +136,10 @@ fn hello(first: Option<v1::WorkerMessage>) -> Result<(Introduced, String), Probl
         return Err(Problem::field("slots", format!("must be 1 to {SLOTS_MAX}")));
     }
     if hello.encoders.len() > ENCODERS_MAX {
-        return Err(Problem::field("encoders", format!("are more than {ENCODERS_MAX}")));
+        return Err(Problem::field(
+            "encoders",
+            format!("must have at most {ENCODERS_MAX} entries"),
+        ));
     }
     let plain = |c: &char| c.is_ascii_alphanumeric() || "_-.".contains(*c);
     let encoders = hello.encoders.iter();

@@ -32,8 +32,7 @@ impl FromStr for Allowance {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("\"{text}\" is neither \"off\" nor a number and a time as in 100/1m");
+        let wrong = || format!("\"{text}\" must be a rate, for example 100/1m, or off");
         if text.trim() == "off" {
             return Ok(Self::OFF);
         }
@@ -66,7 +65,7 @@ impl Refusals {
     pub fn new(allowance: Allowance, meter: &Meter) -> Self {
         let refused = meter
             .u64_counter("streaming_service_tokens_refused_total")
-            .with_description("Tokens that were refused, by reason")
+            .with_description("Rejected tokens, by reason")
             .build();
         Self { refused, allowance, whole_at: Cache::new(CLIENTS_MAX) }
     }
@@ -80,7 +79,7 @@ impl Refusals {
         }
         match client.and_then(|client| self.overdrawn(client, now_ms)) {
             Some(wait) => {
-                let mut problem = Problem::new(Code::RateLimited, "too many tokens were refused");
+                let mut problem = Problem::new(Code::RateLimited, "too many tokens were rejected");
                 problem.retry_after = Some(wait);
                 problem
             }
@@ -166,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guesser_is_slowed_down_and_its_neighbours_are_not() {
+    fn only_the_guessing_client_is_limited() {
         let refusals = refusals("3/1m");
         let told = |client: &str, now_ms| {
             let refused = Refused::from(AuthError::BadSignature);
@@ -176,7 +175,7 @@ mod tests {
         let (bad, slow) = (Code::Unauthenticated, Code::RateLimited);
         assert_eq!(codes, [bad, bad, bad, slow, slow]);
         assert_eq!(told("192.0.2.2", 1_010), bad);
-        assert_eq!(told("192.0.2.1", 21_010), bad, "a third of the minute gives one back");
+        assert_eq!(told("192.0.2.1", 21_010), bad, "a third of the minute restores one attempt");
         assert_eq!(told("192.0.2.1", 21_011), slow);
         for host in 1..4 {
             assert_eq!(told(&format!("2001:db8::{host}"), 0), bad);
@@ -185,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_guessing_is_not_limited() {
+    fn errors_other_than_wrong_tokens_are_not_limited() {
         let limited = refusals("1/1h");
         let client = Some(IpAddr::from([192, 0, 2, 1]));
         for _ in 0..3 {
@@ -204,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn allowances_are_read_or_refused() {
+    fn allowances_are_parsed_or_rejected() {
         assert_eq!("off".parse(), Ok(Allowance::OFF));
         assert!("100/15m".parse::<Allowance>().is_ok());
         for bad in ["", "100", "0/1m", "1/0s", "x/1m", "1/x", "-1/1m"] {

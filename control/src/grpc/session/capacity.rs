@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_free_again_when_what_prepares_its_lease_panics() {
+    fn a_place_is_free_again_when_preparing_its_lease_panics() {
         let places = Places::default();
         places.set(want(1, 0, Some(0)));
         let place = places.take(Lane::Any);
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn workers_that_do_not_count_leases_are_believed() {
+    fn workers_that_do_not_count_leases_are_trusted() {
         let places = Places::default();
         places.set(want(1, 0, None));
         places.take(Lane::Any).fill();

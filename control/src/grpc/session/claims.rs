@@ -227,6 +227,6 @@ async fn give_back(app: Arc<AppState>, id: LeaseId, rest_seconds: f64) {
         Ok(true) if rest_seconds == 0.0 => app.bus.wake(1),
         Ok(_) => {}
         // The lease then expires.
-        Err(error) => tracing::warn!(%error, "failed to give a lease back"),
+        Err(error) => tracing::warn!(%error, "failed to release a lease"),
     }
 }

@@ -66,7 +66,7 @@ impl Handing {
                 let lease = Pin::new(&mut self.0[number].lease);
                 let Poll::Ready(joined) = lease.poll(context) else { continue };
                 let Some(Entry { id, place, .. }) = self.0.remove(number) else { continue };
-                let died = |_| Failure::new(Code::Internal.text(), "preparing it panicked");
+                let died = |_| Failure::new(Code::Internal.text(), "preparing the lease panicked");
                 let lease = joined.unwrap_or_else(|e| Err(Unprepared::Passing(died(e))));
                 return Poll::Ready(Prepared { id, place, lease });
             }

@@ -47,7 +47,9 @@ pub(super) async fn begin(
     };
     let new = new_upload(video_id, store, principal, &message)?;
     let begun = retrying(CALL_TRIES_MAX, || row(app, &owner, new_video.as_ref(), &new)).await?;
-    begun?.ok_or_else(|| Problem::new(Code::Conflict, "the video's source is on its way already"))
+    begun?.ok_or_else(|| {
+        Problem::new(Code::Conflict, "another upload of the video's source is in progress")
+    })
 }
 
 /// A single transaction, so that the quota's lock is held until the new row is visible.

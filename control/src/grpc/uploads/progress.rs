@@ -91,7 +91,7 @@ pub(super) async fn advance(
     }
     let (from, to) = (bytes("from", message.from)?, bytes("to", message.to)?);
     if to < from {
-        return Err(Problem::field("to", "is below from"));
+        return Err(Problem::field("to", "must not be below from"));
     }
     let step = Advance {
         writer: writer(&message.writer)?,
