@@ -17,77 +17,79 @@ pub struct DatabaseArgs {
     /// Postgres, as a URL or as `host=… user=… dbname=…`.
     #[arg(long, env = "STREAMING_DATABASE_URL", hide_env_values = true)]
     pub database_url: Secret,
-    /// Most connections to Postgres.
+    /// Maximum number of connections to Postgres.
     #[arg(long, env = "STREAMING_DATABASE_POOL", default_value_t = 16,
           value_parser = clap::value_parser!(u32).range(2..=512))]
     pub database_pool: u32,
 }
 
-/// What `serve` takes.
+/// Options of `serve`.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
-    /// Where to listen; port 0 takes a free one.
+    /// Address to listen on; port 0 selects a free one.
     #[arg(long, env = "STREAMING_GRPC_ADDR", default_value = "127.0.0.1:50051")]
     pub grpc_addr: SocketAddr,
-    /// A file that the bound address is written to.
+    /// File to which the bound address is written.
     #[arg(long, env = "STREAMING_ADDR_FILE")]
     pub addr_file: Option<PathBuf>,
     /// Where Postgres is.
     #[command(flatten)]
     pub database: DatabaseArgs,
-    /// Redis; without it, instances find each other's changes by polling.
+    /// Redis URL; without Redis, instances find each other's changes by polling.
     #[arg(long, env = "STREAMING_REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<Secret>,
-    /// Who certifies a rediss:// server, PEM; unset: the system's authorities.
+    /// CA bundle (PEM) for verifying a rediss:// server; unset: the system's CA certificates.
     #[arg(long, env = "STREAMING_REDIS_CA_FILE", value_parser = runtime::tls::any_path())]
     pub redis_ca_file: Option<PathBuf>,
     /// Object stores, comma-separated: `file:///dir` or `s3://bucket`, which reads `AWS_*`.
     #[arg(long, env = "STREAMING_STORES")]
     pub stores: String,
-    /// The private root keys, made by `streaming-service keys new`.
+    /// File with the private root keys, created by `streaming-service keys new`.
     #[arg(long, env = "STREAMING_ROOT_KEY_FILE")]
     pub root_key_file: PathBuf,
     /// Serves `/metrics` on its own address.
     #[arg(long, env = "STREAMING_METRICS_ADDR")]
     pub metrics_addr: Option<SocketAddr>,
-    /// Visibility of videos whose creator did not say.
+    /// Visibility of videos that are created without one.
     #[arg(long, env = "STREAMING_DEFAULT_VISIBILITY", default_value = "public")]
     pub default_visibility: DefaultVisibility,
-    /// TOML file of the profiles; the five built-in ones without it.
+    /// TOML file with the profiles; unset: the five built-in ones.
     #[arg(long, env = "STREAMING_PROFILES_FILE")]
     pub profiles_file: Option<PathBuf>,
-    /// How long a lease holds after the last heartbeat.
+    /// How long a lease lasts after the last heartbeat.
     #[arg(long, env = "STREAMING_LEASE", default_value = "15s",
           value_parser = runtime::duration::parse)]
     pub lease: Duration,
-    /// How often workers are asked to send heartbeats.
+    /// Interval at which workers send heartbeats.
     #[arg(long, env = "STREAMING_HEARTBEAT", default_value = "3s",
           value_parser = runtime::duration::parse)]
     pub heartbeat: Duration,
-    /// Pauses between the tries of a probe that fails through no fault of its source; the last one repeats.
+    /// Delays between the attempts of a probe that fails for another reason than its source; the last one
+    /// repeats.
     #[arg(long, env = "STREAMING_PROBE_RETRY", default_value = "2s,10s,1m,10m")]
     pub probe_retry: RetryDelays,
-    /// Thumbnails of a film, spread over it; a short film has fewer.
+    /// Number of thumbnails per video, spread over its duration; a short video has fewer.
     #[arg(long, env = "STREAMING_THUMBNAILS", default_value_t = crate::plan::THUMBNAILS_DEFAULT,
           value_parser = clap::value_parser!(u32).range(1..=i64::from(THUMBNAILS_MAX)))]
     pub thumbnails: u32,
-    /// How long the presigned URLs of workers hold; they are replaced while a task runs.
+    /// Lifetime of the presigned URLs for workers; they are replaced while a task runs.
     #[arg(long, env = "STREAMING_URL_LIFETIME", default_value = "15m",
           value_parser = url_lifetime)]
     pub url_lifetime: Duration,
     /// Whose JWTs are accepted.
     #[command(flatten)]
     pub jwt: JwtArgs,
-    /// How many bad tokens a client may bring before it is told to slow down; `off` for any number.
+    /// Rate limit for rejected tokens per client, for example 20/1m; `off` disables it.
     #[arg(long, env = "STREAMING_RATE_TOKENS")]
     pub rate_tokens: Option<Allowance>,
-    /// The data planes' limit; when that is `off`, so is the one of bad tokens unless it is given.
+    /// The data planes' rate limit; if it is `off` and `STREAMING_RATE_TOKENS` is unset, rejected tokens are
+    /// not limited either.
     #[arg(long, env = "STREAMING_RATE_GENERAL")]
     pub rate_general: Option<String>,
     /// How sources come in.
     #[command(flatten)]
     pub uploads: UploadArgs,
-    /// Where the CDN is told what to forget: `POST {"tags": ["video-ID", …]}`; may hold credentials.
+    /// URL of the CDN's purge endpoint, which gets `POST {"tags": ["video-ID", …]}`; may contain credentials.
     #[arg(long, env = "STREAMING_PURGE_URL", hide_env_values = true)]
     pub purge_url: Option<Secret>,
     /// TLS, or plaintext.
@@ -95,21 +97,21 @@ pub struct Config {
     pub listen: runtime::tls::ListenArgs,
 }
 
-/// What tenants may have on its way, and for how long.
+/// Limits and retention of uploads.
 #[derive(Args, Clone, Debug)]
 pub struct UploadArgs {
-    /// From the last byte of a resumable upload until it is forgotten.
+    /// How long after its last byte an unfinished resumable upload is deleted.
     #[arg(long, env = "STREAMING_UPLOAD_EXPIRY", default_value = "24h",
           value_parser = runtime::duration::parse)]
     pub upload_expiry: Duration,
-    /// Most uploads that one tenant may have open.
+    /// Maximum number of open uploads per tenant.
     #[arg(long, env = "STREAMING_UPLOADS_OPEN_MAX", default_value_t = 1000)]
     pub uploads_open_max: u32,
-    /// Most bytes of one tenant that its open uploads may announce; its refused sources that are kept count,
-    /// too, and make way.
+    /// Maximum total bytes of a tenant's open uploads; its kept rejected sources count, too, and are deleted
+    /// to make room.
     #[arg(long, env = "STREAMING_UPLOADS_BYTES_MAX", default_value_t = 1 << 40)]
     pub uploads_bytes_max: u64,
-    /// How long refused sources are kept, so that they can be probed again; 0: deleted at once.
+    /// How long rejected sources are kept, so that they can be probed again; 0: deleted at once.
     #[arg(long, env = "STREAMING_REJECTED_KEEP", default_value = "24h", value_parser = keep)]
     pub rejected_keep: Duration,
 }

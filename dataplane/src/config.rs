@@ -10,10 +10,10 @@ use crate::settings::{Policy, PolicyError};
 /// Flags of `streaming-dataplane serve`.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
-    /// Where HTTP is served; port 0 takes a free one.
+    /// Address to serve HTTP on; port 0 selects a free one.
     #[arg(long, env = "STREAMING_HTTP_ADDR", default_value = "127.0.0.1:8080")]
     pub http_addr: String,
-    /// Control planes, comma-separated, for example http://127.0.0.1:50051.
+    /// URLs of control planes, comma-separated, for example http://127.0.0.1:50051.
     #[arg(
         long,
         env = "STREAMING_CONTROL_URLS",
@@ -22,41 +22,41 @@ pub struct Config {
         default_value = "http://127.0.0.1:50051"
     )]
     pub control_urls: Vec<String>,
-    /// The file that holds this plane's biscuit; read again at every use.
+    /// File with this data plane's token; read again at every use.
     #[arg(long, env = "STREAMING_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
     /// Object stores, comma-separated: file:///dir or s3://bucket, which reads AWS_*.
     #[arg(long, env = "STREAMING_STORES")]
     pub stores: String,
-    /// Written once listening: the bare host:port in use.
+    /// File to which the bound address (host:port) is written.
     #[arg(long, env = "STREAMING_ADDR_FILE")]
     pub addr_file: Option<PathBuf>,
-    /// Where /metrics is served instead of on the HTTP address.
+    /// Address to serve /metrics on, instead of the HTTP address.
     #[arg(long, env = "STREAMING_METRICS_ADDR")]
     pub metrics_addr: Option<SocketAddr>,
     /// Appends control's metrics to /metrics.
     #[arg(long, env = "STREAMING_METRICS_INCLUDE_CONTROL", value_parser = FalseyValueParser::new())]
     pub metrics_include_control: bool,
-    /// Web origins that may use this server with credentials, comma-separated; "*" lets every origin
-    /// in, without credentials. Without any, every origin may play, and nothing else.
+    /// Web origins that may use this server with credentials, comma-separated; "*" allows every origin
+    /// without credentials. Unset: every origin may play videos and do nothing else.
     #[arg(long, env = "STREAMING_CORS_ORIGINS", value_delimiter = ',')]
     pub cors_origins: Vec<String>,
-    /// Base URL that manifests point to, for example https://cdn.example.com.
+    /// Base URL of the links in manifests, for example https://cdn.example.com.
     #[arg(long, env = "STREAMING_CDN_BASE_URL")]
     pub cdn_base_url: Option<String>,
-    /// Largest upload in bytes.
+    /// Maximum size of an upload in bytes.
     #[arg(long, env = "STREAMING_UPLOAD_BYTES_MAX", default_value_t = 100 << 30)]
     pub upload_bytes_max: u64,
-    /// Connections at once; more wait in the listener's backlog.
+    /// Maximum number of concurrent connections; more wait in the listener's backlog.
     #[arg(long, env = "STREAMING_CONNECTIONS_MAX", default_value_t = 10_000)]
     pub connections_max: usize,
-    /// Memory for segments that lie in S3, in bytes; local files are left to the system's cache.
+    /// Memory in bytes for caching segments from S3; local files use the system's cache.
     #[arg(long, env = "STREAMING_SEGMENT_CACHE_BYTES", default_value_t = 256 << 20)]
     pub segment_cache_bytes: u64,
     /// How fast clients have to be.
     #[command(flatten)]
     pub pace: Pace,
-    /// How long a stop waits for requests that run.
+    /// How long a shutdown waits for running requests.
     #[arg(long, env = "STREAMING_DRAIN", default_value = "30s", value_parser = duration::parse)]
     pub drain: Duration,
     /// TLS, or plaintext.
@@ -65,33 +65,35 @@ pub struct Config {
     /// TLS towards control.
     #[command(flatten)]
     pub dial: tls::DialArgs,
-    /// Redis, for limits and caches that all data planes share; each counts for itself without it.
+    /// Redis URL, for limits and caches that all data planes share; without Redis each data plane has its
+    /// own.
     #[arg(long, env = "STREAMING_REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<Secret>,
-    /// Who certifies a rediss:// server, PEM; unset: the system's authorities.
+    /// CA bundle (PEM) for verifying a rediss:// server; unset: the system's CA certificates.
     #[arg(long, env = "STREAMING_REDIS_CA_FILE", value_parser = tls::any_path())]
     pub redis_ca_file: Option<PathBuf>,
-    /// Requests per period and principal, else client address, or "off".
+    /// Maximum requests per period for each principal, or else for each client address; or "off".
     #[arg(long, env = "STREAMING_RATE_GENERAL", default_value = Self::RATE_GENERAL)]
     pub rate_general: String,
-    /// The same for uploads that begin.
+    /// The same for beginning uploads.
     #[arg(long, env = "STREAMING_RATE_UPLOAD", default_value = Self::RATE_UPLOAD)]
     pub rate_upload: String,
     /// The same for everything below /api/stream.
     #[arg(long, env = "STREAMING_RATE_STREAM", default_value = Self::RATE_STREAM)]
     pub rate_stream: String,
-    /// Proxies whose X-Forwarded-For is believed: addresses and networks, comma-separated.
+    /// Proxies whose X-Forwarded-For is trusted: addresses and networks, comma-separated.
     #[arg(long, env = "STREAMING_TRUSTED_PROXIES", value_delimiter = ',')]
     pub trusted_proxies: Vec<String>,
 }
 
-/// How fast clients have to be; whoever is slower is cut off.
+/// Minimum speed of clients; slower ones are disconnected.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Pace {
-    /// Bytes per second, at least, that a client takes of a reply and sends of a body; 0: any.
+    /// Minimum bytes per second at which a client must read a reply and send a body; 0: no minimum.
     #[arg(long = "client-rate-min", env = "STREAMING_CLIENT_RATE_MIN", default_value_t = 1024)]
     pub rate_min: u64,
-    /// Over how long that is measured, waiting for the client only; longest silence within a transfer.
+    /// Period over which that rate is measured, counting only the time spent waiting for the client; also the
+    /// longest pause within a transfer.
     #[arg(
         long = "client-patience",
         env = "STREAMING_CLIENT_PATIENCE",
@@ -99,7 +101,7 @@ pub struct Pace {
         value_parser = duration::parse
     )]
     pub patience: Duration,
-    /// How long a request's head may take, and a new connection until its first.
+    /// Time limit for a request's head, and for the first head of a new connection.
     #[arg(
         long = "head-time-max",
         env = "STREAMING_HEAD_TIME_MAX",
@@ -107,7 +109,7 @@ pub struct Pace {
         value_parser = duration::parse
     )]
     pub head_time_max: Duration,
-    /// How long an HTTP/1.1 connection may rest between two requests.
+    /// How long an HTTP/1.1 connection may stay idle between two requests.
     #[arg(
         long = "keep-alive",
         env = "STREAMING_KEEP_ALIVE",

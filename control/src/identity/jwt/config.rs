@@ -1,5 +1,5 @@
-//! The provider's configuration: `STREAMING_JWT_*`. If none of these variables is set, there is no
-//! provider; otherwise one error lists everything that is wrong.
+//! The provider's configuration: `STREAMING_JWT_*`. Without any of these variables no provider is
+//! configured; otherwise one error lists everything that is wrong.
 
 use std::{ffi::OsString, net::IpAddr, path::Path, sync::Arc, time::Duration};
 
@@ -16,45 +16,45 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Whose JWTs are accepted.
 #[derive(Args, Clone, Debug)]
 pub struct JwtArgs {
-    /// The identity provider: what `iss` must be.
+    /// Expected issuer (`iss`), the identity provider.
     #[arg(long, env = "STREAMING_JWT_ISSUER")]
     pub jwt_issuer: Option<String>,
-    /// Us, as the provider calls us: what `aud` must be or hold.
+    /// Expected audience (`aud`), the provider's name for this service.
     #[arg(long, env = "STREAMING_JWT_AUDIENCE")]
     pub jwt_audience: Option<String>,
-    /// Where the provider publishes its keys (https, or http on this machine).
+    /// URL of the provider's key set (https, or http on this machine).
     #[arg(long, env = "STREAMING_JWT_JWKS_URL")]
     pub jwt_jwks_url: Option<String>,
-    /// The provider's public keys: PEM, a JWK or a JWK set.
+    /// File with the provider's public keys: PEM, a JWK or a JWK set.
     #[arg(long, env = "STREAMING_JWT_PUBLIC_KEY_FILE")]
     pub jwt_public_key_file: Option<OsString>,
-    /// A secret shared with the provider; only with it HS256 is accepted.
+    /// File with a secret shared with the provider; HS256 is accepted only with it.
     #[arg(long, env = "STREAMING_JWT_HS256_SECRET_FILE")]
     pub jwt_hs256_secret_file: Option<OsString>,
-    /// The claim with the role.
+    /// Name of the claim with the role.
     #[arg(long, env = "STREAMING_JWT_ROLE_CLAIM", default_value = "role")]
     pub jwt_role_claim: String,
-    /// The claim with the tenant.
+    /// Name of the claim with the tenant.
     #[arg(long, env = "STREAMING_JWT_TENANT_CLAIM", default_value = "tenant")]
     pub jwt_tenant_claim: String,
-    /// The tenant of tokens without that claim; without it they are refused.
+    /// Tenant of tokens without that claim; unset: they are rejected.
     #[arg(long, env = "STREAMING_JWT_DEFAULT_TENANT")]
     pub jwt_default_tenant: Option<String>,
-    /// How far the provider's clock may be ahead of ours (`nbf`, `iat`); `exp` has no leeway.
+    /// How far the provider's clock may be ahead of this machine's (`nbf`, `iat`); `exp` has no leeway.
     #[arg(long, env = "STREAMING_JWT_LEEWAY", default_value = "10s",
           value_parser = runtime::duration::parse)]
     pub jwt_leeway: Duration,
-    /// How long keys count after they were fetched, when they cannot be fetched again.
+    /// How long fetched keys are used if they cannot be fetched again.
     #[arg(long, env = "STREAMING_JWT_JWKS_MAX_AGE", default_value = "1h",
           value_parser = runtime::duration::parse)]
     pub jwt_jwks_max_age: Duration,
-    /// The longest life of a token that a JWT is exchanged for.
+    /// Maximum lifetime of a token that a JWT is exchanged for.
     #[arg(long, env = "STREAMING_JWT_EXCHANGE_TTL", default_value = "1h",
           value_parser = runtime::duration::parse)]
     pub jwt_exchange_ttl: Duration,
 }
 
-/// What is wrong with the configuration, one entry per variable.
+/// The configuration is invalid; one entry per variable.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{}", .0.join("; "))]
 pub struct JwtConfigError(pub Vec<String>);
@@ -75,15 +75,15 @@ pub fn provider(args: &JwtArgs, meter: &Meter) -> Result<Option<Arc<Provider>>, 
     }
     let mut wrong = Vec::new();
     if issuer.is_none() {
-        wrong.push("STREAMING_JWT_ISSUER: must say what iss is".to_owned());
+        wrong.push("STREAMING_JWT_ISSUER: must be the expected issuer (iss)".to_owned());
     }
     if audience.is_none() {
-        wrong.push("STREAMING_JWT_AUDIENCE: must say what aud is".to_owned());
+        wrong.push("STREAMING_JWT_AUDIENCE: must be the expected audience (aud)".to_owned());
     }
     if sources == [false; 3] {
         wrong.push(
             "STREAMING_JWT_JWKS_URL, STREAMING_JWT_PUBLIC_KEY_FILE or \
-             STREAMING_JWT_HS256_SECRET_FILE: one must say where the keys are"
+             STREAMING_JWT_HS256_SECRET_FILE: one of them must be set"
                 .to_owned(),
         );
     }
@@ -145,19 +145,19 @@ fn keys(path: &Path, read: fn(&[u8]) -> Result<JwtKeys, KeySetError>) -> Result<
 /// An attacker who can replace the keys in transit controls who is authenticated. So the keys must
 /// come over TLS or from this machine.
 fn remote(url: &str, args: &JwtArgs, meter: &Meter) -> Result<Arc<Jwks>, String> {
-    let url = Url::parse(url).map_err(|error| format!("is no URL: {error}"))?;
+    let url = Url::parse(url).map_err(|error| format!("is not a valid URL: {error}"))?;
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not hold a user or a password".to_owned());
+        return Err("must not contain a user name or a password".to_owned());
     }
     let local = match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
         Some(Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
-        None => return Err("names no host".to_owned()),
+        None => return Err("must have a host".to_owned()),
     };
     match (url.scheme(), local) {
         ("https", _) | ("http", true) => {}
-        ("http", false) => return Err("must be https, because it leaves this machine".to_owned()),
+        ("http", false) => return Err("must be https, unless the host is this machine".to_owned()),
         _ => return Err("must be https".to_owned()),
     }
     let jwks = Jwks::new(url, local, args.jwt_jwks_max_age, meter);
@@ -187,13 +187,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_configured_is_no_provider() {
+    fn unset_variables_disable_the_provider() {
         assert!(read(&[]).unwrap().is_none());
         assert!(read(&["--jwt-issuer", "", "--jwt-jwks-url", " "]).unwrap().is_none());
     }
 
     #[test]
-    fn everything_wrong_is_said_at_once_by_its_variable() {
+    fn all_errors_are_listed_with_their_variables() {
         let folder = tempfile::tempdir().unwrap();
         let junk = folder.path().join("junk");
         std::fs::write(&junk, "hunter2").unwrap();
@@ -217,14 +217,14 @@ mod tests {
         }
         assert!(!text.contains("hunter2") && !text.contains('\n'), "{text}");
         let text = wrong(&["--jwt-issuer", "a", "--jwt-audience", "b"]);
-        assert!(text.contains("one must say where the keys are"), "{text}");
+        assert!(text.contains("one of them must be set"), "{text}");
         let text =
             wrong(&["--jwt-issuer", "a", "--jwt-audience", "b", "--jwt-public-key-file", junk]);
         assert!(text.contains("holds neither PEM nor a JWK set"), "{text}");
     }
 
     #[test]
-    fn keys_come_encrypted_or_from_this_machine() {
+    fn keys_are_fetched_over_tls_or_from_loopback() {
         let url =
             |url: &str| read(&["--jwt-issuer", "a", "--jwt-audience", "b", "--jwt-jwks-url", url]);
         for good in ["http://127.0.0.1:1/a", "http://localhost/a", "http://[::1]/a"] {
