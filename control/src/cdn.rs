@@ -36,7 +36,7 @@ const TRIES_MAX: i32 = 300;
 #[derive(Debug, Error)]
 pub enum PurgeUrlError {
     /// The text is invalid; it is not shown.
-    #[error("it is no http or https URL; write for example https://cdn.example.com/purge")]
+    #[error("must be an http or https URL, for example https://cdn.example.com/purge")]
     Url,
     /// The machine's certificates cannot be loaded.
     #[error("prepare the client")]
@@ -78,8 +78,10 @@ impl Purger {
         let sent = request.header(CONTENT_TYPE, "application/json").body(body).send().await;
         match sent {
             Ok(reply) if reply.status().is_success() => Ok(()),
-            Ok(reply) => Err(format!("the receiver answered {}", reply.status())),
-            Err(error) if error.is_timeout() => Err("the receiver is slow".to_owned()),
+            Ok(reply) => Err(format!("the receiver responded with status {}", reply.status())),
+            Err(error) if error.is_timeout() => {
+                Err("the receiver did not respond in time".to_owned())
+            }
             Err(error) => Err(error.without_url().to_string()),
         }
     }
@@ -133,7 +135,7 @@ pub async fn round(app: &AppState) -> Result<(), IndexProblem> {
             }
         }
         if let Err(reason) = sent {
-            tracing::warn!(reason, tags = videos.len(), "send purge, try again later");
+            tracing::warn!(reason, tags = videos.len(), "failed to send a purge, retrying later");
             return Ok(());
         }
     }
@@ -149,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_web_urls_are_taken_and_none_is_shown() {
+    fn only_http_urls_are_accepted_and_errors_do_not_show_them() {
         for good in ["http://127.0.0.1:1/purge", "https://user:secret@cdn.example.com"] {
             let purger = Purger::new(&Secret::new(good)).unwrap();
             assert!(!format!("{purger:?}").contains("example"), "{purger:?}");
@@ -160,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_grow_to_a_bound_and_tries_last_a_day() {
+    fn delays_grow_to_a_bound_and_retries_last_a_day() {
         assert_eq!([1, 2, 3, 9, 10].map(pause), [1.0, 2.0, 4.0, 256.0, PAUSE_SECONDS_MAX]);
         let total: f64 = (1..=TRIES_MAX).map(pause).sum();
         assert!((20.0..=28.0).contains(&(total / 3600.0)), "{total}");

@@ -148,7 +148,7 @@ where
             Err(e) if e.transient() && tried < tries => {
                 let base = (RETRY_BASE * 2_u32.pow(tried.min(8))).min(RETRY_CAP);
                 let delay = base.mul_f64(0.5 + rand::random::<f64>() / 2.0);
-                tracing::debug!(error = %e, tried, "retry a database call");
+                tracing::debug!(error = %e, tried, "retrying a database call");
                 tokio::time::sleep(delay).await;
                 tried += 1;
             }

@@ -50,7 +50,7 @@ impl From<IndexProblem> for Problem {
                 Self::new(api::code::Code::Unavailable, "the object store is not reachable")
             }
             IndexProblem::Init { .. } => {
-                tracing::error!(%error, "build an index");
+                tracing::error!(%error, "failed to build an index");
                 Self::new(api::code::Code::Internal, "internal error")
             }
         }

@@ -55,7 +55,7 @@ pub fn accept(
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "accept connection");
+                    tracing::warn!(%error, "failed to accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -73,7 +73,7 @@ async fn shake(
     match acceptor.accept(stream).await {
         // Sending fails only when the server has stopped.
         Ok(stream) => drop(sender.send(Ok(Connection(stream))).await),
-        Err(error) => tracing::debug!(%error, "shake hands"),
+        Err(error) => tracing::debug!(%error, "failed to complete the TLS handshake"),
     }
 }
 

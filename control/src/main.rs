@@ -66,7 +66,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::ConfigDocs => return Ok(ExitCode::SUCCESS),
     };
-    let shutdown = Shutdown::install().context("listen to signals")?;
+    let shutdown = Shutdown::install().context("install signal handlers")?;
     let listener = TcpListener::bind(config.grpc_addr)
         .await
         .with_context(|| format!("listen on {}", config.grpc_addr))?;

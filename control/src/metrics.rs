@@ -73,14 +73,14 @@ impl Metrics {
     pub fn new(meter: &Meter) -> Self {
         let ended = meter
             .u64_counter("streaming_service_jobs_ended_total")
-            .with_description("Transcode jobs that ended, by how")
+            .with_description("Ended transcode jobs, by outcome")
             .build();
         for how in Ended::ALL {
             ended.add(0, &[how.label()]);
         }
         let attempts_failed = meter
             .u64_counter("streaming_service_attempts_failed_total")
-            .with_description("Attempts at tasks that failed, by what became of the task")
+            .with_description("Failed attempts at tasks, by outcome of the task")
             .build();
         for failed in [false, true] {
             attempts_failed.add(0, &[outcome(failed)]);
@@ -92,7 +92,7 @@ impl Metrics {
         observe_parts(meter, &found);
         let playable = meter
             .f64_histogram("streaming_service_time_to_playable_seconds")
-            .with_description("From a transcode request to the first segment that plays")
+            .with_description("Time from a transcode request to the first playable segment")
             .build();
         Self { playable, ended, attempts_failed, found }
     }
@@ -171,17 +171,19 @@ fn largest(
 
 fn observe_load(meter: &Meter, found: &Arc<Mutex<Found>>) {
     let name = "streaming_service_queue_depth";
-    by_kind(meter, found, name, "Tasks that could be leased now", |load| load.ready);
+    by_kind(meter, found, name, "Tasks that are ready to be leased", |load| load.ready);
     let name = "streaming_service_leases";
     by_kind(meter, found, name, "Tasks that are leased", |load| load.leased);
     let name = "streaming_service_queue_oldest_seconds";
-    largest(meter, found, name, "Longest wait of a task that could be leased", |l| l.waits_seconds);
+    largest(meter, found, name, "Longest wait of a task that is ready to be leased", |l| {
+        l.waits_seconds
+    });
     let name = "streaming_service_lease_oldest_seconds";
-    largest(meter, found, name, "Longest time since a leased task was first begun", |l| {
+    largest(meter, found, name, "Longest time since a leased task was first leased", |l| {
         l.held_seconds
     });
     let name = "streaming_service_lease_silence_seconds";
-    largest(meter, found, name, "Longest time since a lease was heard of", |load| {
+    largest(meter, found, name, "Longest time since a lease was renewed", |load| {
         load.silent_seconds
     });
 }
@@ -208,7 +210,7 @@ fn observe_parts(meter: &Meter, found: &Arc<Mutex<Found>>) {
     let seen = Arc::clone(found);
     let _observed = meter
         .u64_observable_gauge("streaming_control_dependency_up")
-        .with_description("1 while this instance of control can use the part")
+        .with_description("1 while this instance of control can use the dependency")
         .with_callback(move |observer| {
             let found = seen.lock().unwrap_or_else(PoisonError::into_inner);
             for (name, up) in &found.dependencies {

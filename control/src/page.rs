@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_opens_to_its_place() {
+    fn a_token_decodes_to_its_cursor() {
         let pages = Pages::new(&RootKeys::generate());
         let token = pages.seal(VIDEOS, cursor());
         assert_eq!(pages.open(VIDEOS, &token), Ok(Some(cursor())));
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn every_changed_character_is_refused() {
+    fn a_token_with_any_changed_character_is_rejected() {
         let pages = Pages::new(&RootKeys::generate());
         let token = pages.seal(VIDEOS, cursor());
         for place in 0..token.len() {
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_of_other_tenants_lists_and_keys_are_refused() {
+    fn tokens_of_other_tenants_lists_and_keys_are_rejected() {
         let pages = Pages::new(&RootKeys::generate());
         let token = pages.seal(VIDEOS, cursor());
         for other in [
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_outlive_a_rotation_and_end_with_their_key() {
+    fn tokens_survive_a_rotation_until_their_key_is_removed() {
         let mut keys = RootKeys::generate();
         let pages = Pages::new(&keys);
         let token = pages.seal(VIDEOS, cursor());

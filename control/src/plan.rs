@@ -144,14 +144,14 @@ pub fn plan(source: &Source, profiles: &[Profile], wish: &Wish) -> Result<Plan, 
             ladder::known(profiles, &wish.profiles).map_err(refuse)?;
             if !wish.profiles.is_empty() {
                 let names = wish.profiles.join(", ");
-                notes.push(format!("{names}: left out, because the source holds sound only"));
+                notes.push(format!("{names}: left out, because the source has no video track"));
             }
             Vec::new()
         }
     };
     let asked = [(wish.thumbnails.is_some(), "thumbnails"), (wish.preview, "preview")];
     for (_, what) in asked.into_iter().filter(|(asked, _)| *asked && rungs.is_empty()) {
-        notes.push(format!("{what}: left out, because the source holds sound only"));
+        notes.push(format!("{what}: left out, because the source has no video track"));
     }
     if source.audio.len() > AUDIO_TRACKS_MAX {
         let left = source.audio.len() - AUDIO_TRACKS_MAX;
@@ -199,9 +199,9 @@ fn rungs(
         let above = profile.width.min(profile.height) > width.min(height)
             || profile.width.max(profile.height) > width.max(height);
         notes.push(if above {
-            format!("{name} is above the source ({width}x{height}) and was left out")
+            format!("{name}: left out, because it is larger than the source ({width}x{height})")
         } else {
-            format!("{name}: the source ({width}x{height}) does not fit it; it was left out")
+            format!("{name}: left out, because the source ({width}x{height}) does not fit it")
         });
     }
     Ok(rungs)

@@ -106,7 +106,7 @@ pub enum ServeError {
     #[error("write the address file")]
     AddrFile(#[source] std::io::Error),
     /// The descriptors for gRPC reflection are invalid.
-    #[error("offer reflection")]
+    #[error("set up gRPC reflection")]
     Reflection(#[from] tonic_reflection::server::Error),
     /// The gRPC server failed.
     #[error("serve gRPC")]
@@ -128,7 +128,7 @@ pub async fn serve(
     let acceptor = config.listen.acceptor(address, Protocols::Grpc)?;
     let app = Arc::new(build(&config, telemetry, shutdown.clone())?);
     tokio::select! {
-        ready = app.stores.ready(|error| tracing::warn!(%error, "wait for a store")) => ready?,
+        ready = app.stores.ready(|error| tracing::warn!(%error, "store is unavailable, waiting")) => ready?,
         () = shutdown.soft.cancelled() => return Ok(()),
     }
     prepare(&app).await?;
@@ -143,7 +143,7 @@ pub async fn serve(
     if let Some(path) = &config.addr_file {
         runtime::addr::publish(path, address).map_err(ServeError::AddrFile)?;
     }
-    tracing::info!(%address, tls = acceptor.is_tls(), "control serves");
+    tracing::info!(%address, tls = acceptor.is_tls(), "listening");
     shutdown.tracker.spawn(acceptor.clone().keep_fresh(shutdown.clone()));
     let incoming = listener::accept(listener, acceptor, &shutdown);
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -254,7 +254,7 @@ pub fn build(
         running,
         transcode_seconds: meter
             .f64_histogram("streaming_service_transcoding_duration_seconds")
-            .with_description("From a job's first lease to its end.")
+            .with_description("Time from a job's first lease to its end")
             .build(),
         metrics: Metrics::new(&meter),
         status: Status::default(),
@@ -266,7 +266,7 @@ pub fn build(
 fn gauge(meter: &Meter, running: Arc<AtomicI64>) {
     meter
         .i64_observable_gauge("streaming_service_active_transcoding_jobs")
-        .with_description("Transcode jobs that run, over all instances.")
+        .with_description("Running transcode jobs, over all instances")
         .with_callback(move |observer| observer.observe(running.load(Ordering::Relaxed), &[]))
         .build();
 }
@@ -285,7 +285,7 @@ pub async fn prepare(app: &AppState) -> Result<(), ServeError> {
             Err(error) if error.transient() && started.elapsed() < START_MAX => {
                 let cause = causes(&error);
                 if cause != told {
-                    tracing::warn!(%error, cause, "wait for postgres");
+                    tracing::warn!(%error, cause, "postgres is unavailable, waiting");
                     told = cause;
                 }
                 tokio::select! {

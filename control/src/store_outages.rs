@@ -43,7 +43,7 @@ mod tests {
     use super::{OUTAGE, StoreOutages};
 
     #[test]
-    fn a_store_is_left_alone_for_a_while() {
+    fn an_unavailable_store_is_avoided_for_a_while() {
         let outages = StoreOutages::default();
         let noted = Instant::now();
         outages.note("s3://a".to_owned());

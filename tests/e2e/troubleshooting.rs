@@ -141,8 +141,13 @@ async fn no_playback(stack: &Stack, video: &str, job: &str) {
         fs::remove_file(stack.store().join(key)).expect("remove object");
     }
     anonymous.get(&format!("/api/stream/{video}/{job}/360p/h0.m4s")).await.expect(404);
-    logged(stack, "dataplane", "read object: it is missing or short", &["video.id", "object.key"])
-        .await;
+    logged(
+        stack,
+        "dataplane",
+        "failed to read an object: it is missing or short",
+        &["video.id", "object.key"],
+    )
+    .await;
     page_says("streaming_service_missing_objects_total");
     let page = anonymous.get("/metrics").await.expect(200).text();
     let counted =
@@ -164,7 +169,7 @@ async fn no_database(stack: &Stack, video: &str) {
     let refused = stack.client().get("/api/videos").await.expect(503).json();
     assert_eq!(refused["code"], "unavailable", "{refused:#}");
     stack.anonymous().get(&format!("/api/stream/{video}/hls/playlist.m3u8")).await.expect(200);
-    logged(stack, "control", "background work failed, go on trying", &["cause"]).await;
+    logged(stack, "control", "background task failed, retrying", &["cause"]).await;
     process::send(stack.up_pid(), Signal::SIGCONT);
     eventually("the service heals", Duration::from_secs(60), async || {
         let reply = stack.anonymous().try_get("/health").await.ok()?;

@@ -105,7 +105,7 @@ async fn sweep_refused(app: &AppState, store: &str, video: VideoId) -> Result<bo
 async fn sweep_video(app: &AppState, taken: &Taken, video: VideoId) -> Result<bool, IndexProblem> {
     let listed = list(app, &taken.store, &layout::video_prefix(video)).await?;
     if videos::find(&*app.db.get().await?, video).await?.is_some() {
-        tracing::error!(video.id = %video, "a living video is queued for deletion");
+        tracing::error!(video.id = %video, "refusing to delete objects of a video that still exists");
         return Ok(true);
     }
     delete(app, &taken.store, listed).await?;
@@ -150,7 +150,7 @@ pub async fn stale_uploads(app: &AppState) -> Result<(), IndexProblem> {
     let stale = uploads::stale_uploads(&*app.db.get().await?, seconds, STALE_UPLOADS_MAX).await?;
     for video in stale {
         bury(app, video).await?;
-        tracing::info!(video.id = %video, "stale upload forgotten");
+        tracing::info!(video.id = %video, "stale upload deleted");
     }
     Ok(())
 }

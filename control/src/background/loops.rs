@@ -138,7 +138,7 @@ fn backoff(name: &str, error: &IndexProblem, every: Duration, failures: &mut u32
     // Only once per outage: repeating the line every second would add no information.
     if *failures == 1 {
         let cause = causes(error);
-        tracing::warn!(task = name, %error, cause, "background work failed, go on trying");
+        tracing::warn!(task = name, %error, cause, "background task failed, retrying");
     }
     (every * 2_u32.pow((*failures).min(4))).min(BACKOFF_MAX)
 }
@@ -151,7 +151,10 @@ async fn reap(app: &AppState) -> Result<(), IndexProblem> {
         let page = lease::expired(&*app.db.get().await?, after, REAP_MAX).await?;
         for expired in &page {
             let setback = Setback {
-                failure: Failure::new("lease_expired", "the worker was not heard of in time"),
+                failure: Failure::new(
+                    "lease_expired",
+                    "the worker did not renew its lease in time",
+                ),
                 retryable: true,
                 backoff_seconds: 0.0,
                 expired_only: true,

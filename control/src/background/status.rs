@@ -51,7 +51,7 @@ async fn database(app: &AppState) -> [v1::Dependency; 2] {
             dependency("workers", true, format!("{count} connected")),
         ],
         Err(error) => {
-            tracing::debug!(%error, "count workers");
+            tracing::debug!(%error, "failed to count workers");
             [
                 dependency("postgres", false, "the database is not reachable"),
                 dependency("workers", false, "unknown while the database is not reachable"),
@@ -62,7 +62,7 @@ async fn database(app: &AppState) -> [v1::Dependency; 2] {
 
 async fn redis(app: &AppState) -> v1::Dependency {
     match &app.redis {
-        None => dependency("redis", true, "not configured; instances poll"),
+        None => dependency("redis", true, "not configured; instances poll the database"),
         Some(redis) if redis.ping().await => dependency("redis", true, ""),
         Some(_) => dependency("redis", false, "redis is not reachable"),
     }
@@ -75,9 +75,9 @@ async fn stores(app: &AppState) -> v1::Dependency {
         let why = match probed {
             Ok(Ok(())) => continue,
             Ok(Err(error)) => store::explain(&error).to_string(),
-            Err(_) => "it takes too long".to_owned(),
+            Err(_) => "no response in time".to_owned(),
         };
-        tracing::warn!(error = why, store = number, "probe a store");
+        tracing::warn!(error = why, store = number, "failed to probe a store");
         return dependency("store", false, format!("store {number} is not usable: {why}"));
     }
     dependency("store", true, "")

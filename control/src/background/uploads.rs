@@ -83,7 +83,10 @@ impl UploadPolicy {
             return refused(format!("{} uploads are open, which is the limit", self.open_max));
         }
         if open.bytes.saturating_add(length) > self.bytes_max {
-            return refused(format!("open uploads may announce {} bytes in all", self.bytes_max));
+            return refused(format!(
+                "open uploads may announce at most {} bytes in total",
+                self.bytes_max
+            ));
         }
         Ok(())
     }
@@ -123,7 +126,7 @@ pub async fn seal(
     if let Some(upload) = upload
         && let Err(error) = store.seal(&upload.source(), bytes).await
     {
-        tracing::warn!(%error, upload.id = %upload.id, "put a source under its key");
+        tracing::warn!(%error, upload.id = %upload.id, "failed to seal an upload");
         return Err(unavailable());
     }
     match store.objects.head(&Path::from(layout::source(video.id))).await {
@@ -135,7 +138,7 @@ pub async fn seal(
             Err(Problem::new(Code::Conflict, "the source has not been stored"))
         }
         Err(error) => {
-            tracing::warn!(%error, "look for a source");
+            tracing::warn!(%error, "failed to look up a source");
             Err(unavailable())
         }
     }
@@ -182,7 +185,7 @@ pub async fn finish(app: &AppState, video: &Video, upload: &Upload) -> Result<()
         return Ok(());
     }
     if upload.length != Some(upload.received) {
-        return Err(Problem::new(Code::Conflict, "the upload has not all its bytes"));
+        return Err(Problem::new(Code::Conflict, "the upload is incomplete"));
     }
     seal(app, video, Some(upload), upload.received.unsigned_abs()).await?;
     let received = Received {
@@ -210,8 +213,12 @@ pub async fn round(app: &AppState) -> Result<(), IndexProblem> {
         let video = videos::find(&*app.db.get().await?, upload.video).await?;
         let Some(video) = video else { continue };
         match finish(app, &video, &upload).await {
-            Ok(()) => tracing::info!(upload.id = %upload.id, "upload finished for its data plane"),
-            Err(error) => tracing::warn!(upload.id = %upload.id, %error, "finish an upload"),
+            Ok(()) => {
+                tracing::info!(upload.id = %upload.id, "upload finished on behalf of its data plane")
+            }
+            Err(error) => {
+                tracing::warn!(upload.id = %upload.id, %error, "failed to finish an upload")
+            }
         }
     }
     for video in expired {
@@ -268,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn quotas_admit_up_to_the_limit_and_not_beyond() {
+    fn quotas_allow_uploads_up_to_the_limit() {
         let lasting = Lasting { lease: 1.0, claim: 1.0, expiry: 1.0, single: 1.0 };
         let policy = UploadPolicy { lasting, open_max: 2, bytes_max: 100, rejected_keep: 0.0 };
         let open = |uploads, bytes| Open { uploads, bytes };

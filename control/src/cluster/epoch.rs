@@ -87,7 +87,7 @@ impl Epoch {
         loop {
             let missed = self.missed.swap(false, Ordering::AcqRel);
             if let Err(error) = keep(client, missed).await {
-                tracing::debug!(%error, "keep the epoch in redis");
+                tracing::debug!(%error, "failed to renew the epoch in redis");
                 if missed {
                     self.missed.store(true, Ordering::Release);
                 }

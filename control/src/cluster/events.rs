@@ -155,7 +155,7 @@ mod tests {
     use super::{Bus, Event, next};
 
     #[tokio::test]
-    async fn events_are_heard_here_and_published_once() {
+    async fn events_reach_local_subscribers_and_are_published_once() {
         let bus = Bus::default();
         let mut listener = bus.listen();
         let video = media::VideoId::new(uuid::Uuid::from_u128(1));
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slow_listener_hears_that_everything_may_have_changed() {
+    async fn a_slow_subscriber_learns_that_everything_may_have_changed() {
         let bus = Bus::default();
         let mut listener = bus.listen();
         for n in 0..2000 {

@@ -126,7 +126,7 @@ impl Redis {
     async fn subscribe(&self, bus: &Bus) {
         tracing::info!("redis connected");
         if let Err(error) = self.subscriber.subscribe(vec![WAKE, CHANGES]).await {
-            tracing::warn!(%error, "subscribe to redis");
+            tracing::warn!(%error, "failed to subscribe to redis");
         }
         // Messages published in between, and invalidations due in between, may be lost.
         self.epoch.miss();
@@ -152,7 +152,7 @@ impl Redis {
         // All at once: the client pipelines them.
         let sent = wake.into_iter().chain(changes).map(|(channel, text)| async move {
             let sent = self.publisher.publish::<i64, _, _>(channel, text).await;
-            sent.inspect_err(|error| tracing::debug!(%error, channel, "publish"))
+            sent.inspect_err(|error| tracing::debug!(%error, channel, "failed to publish to redis"))
         });
         futures::future::join_all(sent).await;
     }

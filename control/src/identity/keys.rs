@@ -139,7 +139,7 @@ pub async fn follow(app: Arc<AppState>) {
             // use.
             Ok(Err(error)) if !told => {
                 told = true;
-                tracing::error!(%error, "read the root keys again");
+                tracing::error!(%error, "failed to reload the root keys");
             }
             _ => {}
         }
@@ -178,7 +178,7 @@ async fn leave(app: &AppState, key: &str, bytes: Vec<u8>) -> bool {
     for store in app.stores.all() {
         let payload = PutPayload::from(bytes.clone());
         if let Err(error) = store.objects.put(&Path::from(key), payload).await {
-            tracing::warn!(%error, key, "leave keys in a store");
+            tracing::warn!(%error, key, "failed to write keys to a store");
             everywhere = false;
         }
     }

@@ -185,14 +185,18 @@ mod tests {
     }
 
     #[test]
-    fn a_finding_is_final_only_with_a_second_workers_agreement_where_there_is_one() {
+    fn a_source_is_rejected_only_when_a_second_worker_agrees_if_there_is_one() {
         let alone = standing(1, false);
         assert_eq!(code(decide(&alone, "truncated_source", Cause::Source)), "truncated_source");
         assert_eq!(code(decide(&alone, "unsupported", Cause::Source)), "not_a_video");
         let mut two = standing(1, true);
         assert_eq!(code(decide(&two, "not_a_video", Cause::Source)), "again 0");
         two.findings = vec!["a".to_owned()];
-        assert_eq!(code(decide(&two, "not_a_video", Cause::Source)), "again 2", "its own is none");
+        assert_eq!(
+            code(decide(&two, "not_a_video", Cause::Source)),
+            "again 2",
+            "its own failure does not count again"
+        );
         two.findings.push("b".to_owned());
         assert_eq!(code(decide(&two, "not_a_video", Cause::Source)), "not_a_video");
         let chunk = Standing { kind: TaskKind::Chunk, ..standing(1, true) };
@@ -202,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hosts_fault_is_retried_later_and_later_and_never_blames_the_source() {
+    fn a_failure_of_the_host_is_retried_with_growing_delays_and_never_blames_the_source() {
         let tries = (1..=8).map(|attempt| {
             code(decide(&standing(attempt, true), "not_a_video", Cause::HealthyHost))
         });
@@ -223,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn delays_are_read_and_the_last_one_repeats() {
+    fn delays_are_parsed_and_the_last_one_repeats() {
         let delays: RetryDelays = "2s, 10s,1m,10m".parse().unwrap();
         assert_eq!(delays, RetryDelays::default());
         assert_eq!(delays.after(1), 2.0);

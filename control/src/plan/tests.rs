@@ -53,7 +53,7 @@ fn every_rung_of_every_chunk_is_planned_once() {
 }
 
 #[test]
-fn pictures_are_planned_when_asked_for_and_wait_for_the_chunks() {
+fn images_are_planned_on_request_and_wait_for_the_chunks() {
     let source = source(1280, 720, 100);
     assert!(planned(&source).tasks().iter().all(|t| !t.kind.optional()));
     let wish = Wish { thumbnails: Some(10), preview: true, ..Wish::default() };
@@ -71,7 +71,7 @@ fn pictures_are_planned_when_asked_for_and_wait_for_the_chunks() {
 }
 
 #[test]
-fn labels_are_unique_and_what_is_left_out_is_said() {
+fn labels_are_unique_and_omitted_tracks_are_noted() {
     let plan = planned(&source(1280, 720, 10));
     let audio: Vec<_> =
         plan.audio.iter().map(|a| (a.label.as_str(), a.language.as_str(), a.channels)).collect();
@@ -81,7 +81,7 @@ fn labels_are_unique_and_what_is_left_out_is_said() {
 }
 
 #[test]
-fn a_rate_that_makes_no_grid_is_refused() {
+fn a_frame_rate_without_a_grid_is_rejected() {
     let mut broken = source(640, 360, 10);
     broken.video.as_mut().unwrap().frame_rate = (0, 1);
     let wish = Wish::default();
@@ -123,7 +123,7 @@ fn a_ladder_of_several_codecs_begins_with_h264_and_has_a_task_per_codec() {
 }
 
 #[test]
-fn sound_only_has_a_grid_and_no_rungs_and_says_what_was_left_out() {
+fn an_audio_only_source_has_a_grid_but_no_rungs_and_notes_omissions() {
     let mut film = source(640, 360, 10);
     film.video = None;
     let wish = Wish { profiles: vec!["360p".to_owned()], hls: true, ..Wish::default() };

@@ -170,7 +170,7 @@ async fn probed(app: &AppState, subject: &Subject, offer: &Offer) -> Result<Outc
         Some(Ok(source)) => source,
         // The worker's report is invalid, which proves nothing about the source.
         Some(Err(message)) => return refused(ADMISSION_REFUSED, message.clone()),
-        None => return refused(ADMISSION_REFUSED, "the probe reported nothing".to_owned()),
+        None => return refused(ADMISSION_REFUSED, "the probe's report is missing".to_owned()),
     };
     if let Err(error) = source.grid() {
         let message = format!("the source cannot be planned: {error}");
@@ -245,7 +245,7 @@ fn belongs(
         _ => false,
     };
     if !ours {
-        return Err(format!("{rendition} chunk {chunk} is not of this task"));
+        return Err(format!("{rendition} chunk {chunk} is not part of this task"));
     }
     if offered.bytes > OBJECT_BYTES_MAX {
         return Err(format!("{rendition} chunk {chunk} is larger than {OBJECT_BYTES_MAX} bytes"));
@@ -253,7 +253,7 @@ fn belongs(
     let prefix = layout::job_prefix(subject.video, subject.job);
     let digest = hex::encode(&offered.sha256);
     if offered.key != layout::chunk(&prefix, rendition, *chunk, lease.token, &digest) {
-        return Err(format!("{rendition} chunk {chunk} has a key that is not this lease's"));
+        return Err(format!("{rendition} chunk {chunk}: the key does not belong to this lease"));
     }
     Ok(())
 }
@@ -273,7 +273,7 @@ async fn prove(
     offered: &Offered,
 ) -> Result<(Vec<Fragment>, tables::ChunkTable), Doubt> {
     let permit = app.admission.clone().acquire_owned().await;
-    let permit = permit.map_err(|_| Doubt::Store("stopping".into()))?;
+    let permit = permit.map_err(|_| Doubt::Store("the server is stopping".into()))?;
     let bytes = fetch(app, subject, &offered.rendition, &offered.key, offered.bytes).await?;
     let (kind, ticks) = match subject.kind {
         TaskKind::Audio => (TrackKind::Audio, AAC_FRAME_SAMPLES),
@@ -287,7 +287,7 @@ async fn prove(
         // Held until the work ends, even if the worker's stream has closed.
         let _permit = permit;
         if Sha256::digest(&bytes)[..] != offered.sha256[..] {
-            return Err("the stored bytes are not those that were announced".to_owned());
+            return Err("the stored bytes differ from the announced digest".to_owned());
         }
         if let Some(rung) = rung {
             init_segment::as_planned(&rung, &offered.init)?;
@@ -300,7 +300,7 @@ async fn prove(
     match proof.await {
         Ok(Ok(proven)) => Ok(proven),
         Ok(Err(message)) => Err(Doubt::Refused(format!("{name}: {message}"))),
-        Err(_) => Err(Doubt::Refused(format!("{name}: the proof did not end"))),
+        Err(_) => Err(Doubt::Refused(format!("{name}: verification panicked"))),
     }
 }
 
@@ -331,12 +331,12 @@ async fn fetch(
                 return Err(Doubt::Refused(format!("{name}: no such object")));
             }
             Err(error) if tried < STORE_TRIES_MAX => {
-                tracing::debug!(%error, tried, "retry a read from the store");
+                tracing::debug!(%error, tried, "retrying a read from the store");
                 tokio::time::sleep(STORE_RETRY_BASE * 2_u32.pow(tried)).await;
                 tried += 1;
             }
             Err(error) => {
-                tracing::warn!(%error, "read from the store");
+                tracing::warn!(%error, "failed to read from the store");
                 return Err(Doubt::Store("the store is not reachable".to_owned()));
             }
         }
@@ -366,7 +366,7 @@ async fn record(
     for output in proven {
         let Offered { rendition, init, .. } = &output.object;
         if !outputs::fix_init(&tx, subject.job, rendition, init).await? {
-            let text = format!("{rendition}: the init segment differs from earlier chunks'");
+            let text = format!("{rendition}: the init segment differs from that of earlier chunks");
             return Ok(Recorded::Refused(text));
         }
         // False if an earlier attempt of this task has committed the chunk. That one stays; ours is garbage
@@ -386,7 +386,9 @@ async fn record(
         };
         let count = outputs::count(&tx, subject.job, &renditions, chunk).await?;
         if count != wanted {
-            return Ok(Recorded::Refused(format!("{count} of {wanted} outputs are committed")));
+            return Ok(Recorded::Refused(format!(
+                "only {count} of {wanted} outputs are committed"
+            )));
         }
         completion::finish_task(&tx, offer.lease).await?;
         finished = tasks::unblock(&tx, subject.job).await?;

@@ -50,7 +50,7 @@ enum ScenesProblem {
     #[error("{0} is not in the job's plan")]
     Plan(&'static str),
     /// The excerpt is larger than [`SCENES_BYTES_MAX`].
-    #[error("{0} bytes are too many")]
+    #[error("the excerpt would have {0} bytes, which is too large")]
     Size(u64),
     /// Building takes longer than [`LEASE_PART_MAX`] allows.
     #[error("the store is too slow")]
@@ -65,15 +65,15 @@ pub async fn write(app: &AppState, subject: &Subject, token: u64) -> Result<Stri
     let time_max = app.policy.lease.mul_f64(LEASE_PART_MAX);
     let made = tokio::time::timeout(time_max, assemble(app, subject, token)).await;
     made.unwrap_or(Err(ScenesProblem::Time)).map_err(|problem| {
-        tracing::warn!(job.id = %subject.job, error = %problem, "put scenes together");
+        tracing::warn!(job.id = %subject.job, error = %problem, "failed to build an excerpt");
         match problem {
             ScenesProblem::Read(ReadError::Missing)
             | ScenesProblem::Mp4(_)
             | ScenesProblem::Plan(_)
             | ScenesProblem::Size(_) => {
-                Failure::new("scenes_failed", "the renditions could not be put together")
+                Failure::new("scenes_failed", "the excerpt of the renditions could not be built")
             }
-            _ => Failure::new(Code::Unavailable.text(), "the renditions could not be read now"),
+            _ => Failure::new(Code::Unavailable.text(), "the renditions cannot be read now"),
         }
     })
 }

@@ -67,24 +67,24 @@ async fn run(app: &AppState, task: &Claimed) -> Result<(), IndexProblem> {
     match collect(app, task.video, task.job, lease).await {
         Ok(true) => Ok(()),
         Ok(false) => {
-            tracing::info!(job.id = %task.job, "collect lost its lease");
+            tracing::info!(job.id = %task.job, "finalization lost its lease");
             Ok(())
         }
         // An unavailable database or store is not counted as a failed attempt.
         Err(error) if error.passing() => {
-            tracing::warn!(job.id = %task.job, %error, "put collect off");
+            tracing::warn!(job.id = %task.job, %error, "postponing finalization");
             lease::release(&*app.db.get().await?, lease, REST_SECONDS).await?;
             Ok(())
         }
         // The store may be configured in another instance.
         Err(IndexProblem::Store(url)) => {
-            tracing::warn!(job.id = %task.job, store.url = url, "failed to finalize a job: its store is unknown here");
+            tracing::warn!(job.id = %task.job, store.url = url, "failed to finalize a job: its store is not configured in this instance");
             app.outages.note(url);
             lease::release(&*app.db.get().await?, lease, REST_SECONDS).await?;
             Ok(())
         }
         Err(error) => {
-            tracing::warn!(job.id = %task.job, %error, "collect failed");
+            tracing::warn!(job.id = %task.job, %error, "failed to finalize a job");
             let failure = Failure::new("collect_failed", "the final index could not be written");
             admission::setback(app, lease, failure, true, Cause::Unknown).await?;
             Ok(())

@@ -43,7 +43,7 @@ pub enum IndexProblem {
         source: Mp4Error,
     },
     /// The store that holds the video is not configured.
-    #[error("no store {0} is configured")]
+    #[error("store {0} is not configured")]
     Store(String),
     /// The store failed.
     #[error("write {key}")]

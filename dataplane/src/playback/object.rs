@@ -36,7 +36,7 @@ pub(crate) async fn open(
     wanted: &Wanted<'_>,
 ) -> Result<Option<Body>, Problem> {
     let unreadable = |error: &dyn std::fmt::Display| {
-        tracing::warn!(video.id = %video, %error, "read object");
+        tracing::warn!(video.id = %video, %error, "failed to read an object");
         Problem::new(Code::Unavailable, "the store cannot be read now")
     };
     // Start with the store in which the video's objects were found last, or else with the one that its
@@ -61,7 +61,7 @@ pub(crate) async fn open(
     }
     app.metrics.missing();
     tracing::warn!(
-        video.id = %video, object.key = wanted.key, "read object: it is missing or short"
+        video.id = %video, object.key = wanted.key, "failed to read an object: it is missing or short"
     );
     Ok(None)
 }

@@ -31,10 +31,10 @@ const BODY_BYTES_MAX: usize = 256 << 10;
 /// Why keys could not be fetched.
 #[derive(Debug, thiserror::Error)]
 enum FetchError {
-    #[error("ask the identity provider")]
+    #[error("query the identity provider")]
     Http(#[source] reqwest::Error),
     /// Includes redirects: keys must come from the configured URL.
-    #[error("the identity provider answers {0}")]
+    #[error("the identity provider responded with status {0}")]
     Status(StatusCode),
     #[error("the key set is larger than {BODY_BYTES_MAX} bytes")]
     TooLong,
@@ -189,7 +189,7 @@ impl Jwks {
                 if known.failures == 1 {
                     let cause = crate::db::causes(&error);
                     let host = self.url.host_str();
-                    tracing::warn!(host, %error, cause, "fetch the identity provider's keys");
+                    tracing::warn!(host, %error, cause, "failed to fetch the identity provider's keys");
                 }
             }
         }

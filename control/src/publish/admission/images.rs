@@ -78,7 +78,7 @@ pub(super) async fn offered(
     let mut made = Vec::with_capacity(offer.pictures.len());
     for OfferedPicture { name, picture } in &offer.pictures {
         let Some(proof) = wanted.remove(name) else {
-            return refused(format!("{name} is not of this task"));
+            return refused(format!("{name} is not part of this task"));
         };
         match prove(app, subject, offer.lease.token, (name, picture), proof).await {
             Ok(()) => made.push(Made {
@@ -146,28 +146,28 @@ async fn prove(
     let prefix = layout::job_prefix(subject.video, subject.job);
     let digest = hex::encode(offered.sha256);
     if offered.key != layout::picture(&prefix, name, token, &digest, proof.extension()) {
-        return Err(Doubt::Refused(format!("{name} has a key that is not this lease's")));
+        return Err(Doubt::Refused(format!("{name}: the key does not belong to this lease")));
     }
     if offered.bytes > proof.bytes_max() {
         let text = format!("{name} is larger than {} bytes", proof.bytes_max());
         return Err(Doubt::Refused(text));
     }
     let permit = app.admission.clone().acquire_owned().await;
-    let permit = permit.map_err(|_| Doubt::Store("stopping".into()))?;
+    let permit = permit.map_err(|_| Doubt::Store("the server is stopping".into()))?;
     let bytes = fetch(app, subject, name, &offered.key, offered.bytes).await?;
     let sha256 = offered.sha256;
     let checked = tokio::task::spawn_blocking(move || {
         // Held until the work ends, even if the worker's stream has closed.
         let _permit = permit;
         if Sha256::digest(&bytes)[..] != sha256 {
-            return Err("the stored bytes are not those that were announced".to_owned());
+            return Err("the stored bytes differ from the announced digest".to_owned());
         }
         proof.check(&bytes)
     });
     match checked.await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(message)) => Err(Doubt::Refused(format!("{name}: {message}"))),
-        Err(_) => Err(Doubt::Refused(format!("{name}: the proof did not end"))),
+        Err(_) => Err(Doubt::Refused(format!("{name}: verification panicked"))),
     }
 }
 
