@@ -27,7 +27,7 @@ pub(crate) async fn playback_token(
     let address = fields.text("address")?;
     if address.as_deref() == Some("") {
         // In the gRPC message an empty address means any address.
-        return Err(Problem::field("address", "is no IP address"));
+        return Err(Problem::field("address", "must be an IP address"));
     }
     let message = v1::MintPlaybackTokenRequest {
         video_id: video.to_string(),

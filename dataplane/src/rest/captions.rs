@@ -60,7 +60,7 @@ impl Told {
                 return Err(Problem::field(name, "is not a field of this request"));
             }
         };
-        if twice { Err(Problem::field(name, "stands twice in the request")) } else { Ok(()) }
+        if twice { Err(Problem::field(name, "must appear once")) } else { Ok(()) }
     }
 
     fn read(query: Option<&str>) -> Result<Self, Problem> {
@@ -90,7 +90,7 @@ pub(crate) async fn create(
     caller.admit();
     let told = Told::read(request.uri.query())?;
     let read = timeout(BODY_TIME_MAX, take_in(&request.headers, body, told)).await;
-    let slow = |_| Problem::new(Code::Malformed, "the body came too slowly");
+    let slow = |_| Problem::new(Code::Malformed, "the body arrived too slowly");
     let (told, format, content) = read.map_err(slow)??;
     let language = told.language.ok_or_else(|| Problem::field("language", "is missing"))?;
     let message = v1::CreateCaptionRequest {
@@ -231,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_request_says_is_read_field_by_field() {
+    fn properties_of_a_text_track_are_parsed_field_by_field() {
         let told = Told::read(Some("language=pt-BR&label=Portugu%C3%AAs&default=true")).unwrap();
         assert_eq!(told.language.as_deref(), Some("pt-BR"));
         assert_eq!((told.label.as_deref(), told.default), (Some("Português"), Some(true)));
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn media_types_name_formats() {
+    fn media_types_select_the_format() {
         assert_eq!(format_of("Text/VTT; charset=utf-8"), Some("vtt"));
         assert_eq!(format_of("application/x-subrip"), Some("srt"));
         assert_eq!(format_of("application/octet-stream"), None);

@@ -77,7 +77,7 @@ impl Watch {
             Ok(Ok(Some(job))) => self.event(&job),
             Ok(Ok(None)) => return None,
             Ok(Err(status)) => {
-                tracing::debug!(code = ?status.code(), "watch job");
+                tracing::debug!(code = ?status.code(), "failed to watch a job");
                 return None;
             }
         };

@@ -37,16 +37,16 @@ impl Fields {
         }
         match timeout(JSON_TIME_MAX, whole(body)).await {
             Ok(bytes) => Self::parse(&bytes?),
-            Err(_) => Err(Problem::new(Code::Malformed, "the body came too slowly")),
+            Err(_) => Err(Problem::new(Code::Malformed, "the body arrived too slowly")),
         }
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, Problem> {
         match serde_json::from_slice(bytes) {
             Ok(Value::Object(fields)) => Ok(Self(fields)),
-            Ok(_) => Err(Problem::new(Code::Malformed, "the body is no JSON object")),
+            Ok(_) => Err(Problem::new(Code::Malformed, "the body must be a JSON object")),
             Err(error) => {
-                Err(Problem::new(Code::Malformed, format!("the body is no JSON: {error}")))
+                Err(Problem::new(Code::Malformed, format!("the body is invalid JSON: {error}")))
             }
         }
     }
@@ -99,7 +99,7 @@ impl Fields {
             None => return Ok(Vec::new()),
             Some(Value::Array(items)) if items.len() <= ITEMS_MAX => items,
             Some(Value::Array(_)) => {
-                return Err(Problem::field(name, format!("holds more than {ITEMS_MAX} items")));
+                return Err(Problem::field(name, format!("must have at most {ITEMS_MAX} items")));
             }
             Some(_) => return Err(Problem::field(name, "must be a list")),
         };
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unknown_fields_are_refused_by_name() {
+    fn unknown_fields_are_rejected_by_name() {
         let mut fields = Fields::parse(br#"{"title": "a", "tenant": "b", "owner": null}"#).unwrap();
         assert_eq!(fields.text("title").unwrap(), Some("a".to_owned()));
         let problem = fields.finish().unwrap_err();

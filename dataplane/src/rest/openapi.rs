@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn every_code_of_ours_is_a_code_of_the_document() {
+    fn every_error_code_is_in_the_document() {
         let document: Value = serde_json::from_str(include_str!("openapi.json")).unwrap();
         let listed = &document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"];
         let codes: Vec<&str> = api::code::Code::ALL.iter().map(|code| code.text()).collect();
@@ -72,7 +72,7 @@ mod tests {
     /// Client generators need a name for each operation, all path parameters, and each status listed
     /// separately.
     #[test]
-    fn every_operation_says_what_it_takes_and_answers() {
+    fn every_operation_lists_its_parameters_and_responses() {
         let document: Value = serde_json::from_str(include_str!("openapi.json")).unwrap();
         let mut names = BTreeSet::new();
         for (path, item) in document["paths"].as_object().unwrap() {

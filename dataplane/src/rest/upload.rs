@@ -153,7 +153,7 @@ impl Upload {
             let hard = self.app.shutdown.hard.clone();
             let taken = tokio::select! {
                 taken = take_in => taken,
-                () = hard.cancelled() => Err(Problem::new(Code::Unavailable, "the server stops")),
+                () = hard.cancelled() => Err(Problem::new(Code::Unavailable, "the server is stopping")),
             };
             let finished = match taken {
                 Ok(form) => self.complete(form).await,
@@ -195,7 +195,7 @@ impl Upload {
         let message = v1::AbortUploadRequest { video_id, upload_id, writer };
         if let Err(problem) = lease::abort(&self.app, &self.caller, &message).await {
             // Control removes reserved videos by itself after a while.
-            tracing::debug!(%problem, video.id = message.video_id, "abort upload");
+            tracing::debug!(%problem, video.id = message.video_id, "failed to abort an upload");
         }
     }
 }
@@ -203,8 +203,8 @@ impl Upload {
 /// The result of a task on the tracker.
 fn ended<T>(task: Result<Result<T, Problem>, tokio::task::JoinError>) -> Result<T, Problem> {
     task.unwrap_or_else(|error| {
-        tracing::error!(%error, "take in upload");
-        Err(Problem::new(Code::Internal, "an internal error; the log says more"))
+        tracing::error!(%error, "failed to receive an upload");
+        Err(Problem::new(Code::Internal, "internal error; see the server's log"))
     })
 }
 
@@ -244,9 +244,10 @@ pub(crate) fn boundary(headers: &HeaderMap) -> Result<String, Problem> {
     match multer::parse_boundary(kind.unwrap_or_default()) {
         // RFC 2046, 5.1.1.
         Ok(boundary) if (1..=70).contains(&boundary.len()) => Ok(boundary),
-        Ok(_) | Err(multer::Error::NoBoundary) => {
-            Err(Problem::new(Code::Malformed, "the content type names no usable boundary"))
-        }
+        Ok(_) | Err(multer::Error::NoBoundary) => Err(Problem::new(
+            Code::Malformed,
+            "the content type must have a boundary of 1 to 70 characters",
+        )),
         Err(_) => {
             let text = "the body must be multipart/form-data";
             Err(Problem::new(Code::UnsupportedMediaType, text))

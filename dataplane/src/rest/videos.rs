@@ -128,7 +128,7 @@ pub(crate) async fn update(
     }
     fields.finish()?;
     if paths.is_empty() {
-        let text = "the body changes nothing: it holds no title, description or visibility";
+        let text = "the body must have a title, description or visibility";
         return Err(Problem::new(Code::InvalidField, text));
     }
     message.revision = seen(app, caller, headers, video).await?;

@@ -52,7 +52,7 @@ pub(super) async fn read(
         match name.as_str() {
             "" => return Err(Problem::new(Code::Malformed, "a part of the form has no name")),
             "file" if file.is_some() => {
-                return Err(Problem::field("file", "stands twice in the request"));
+                return Err(Problem::field("file", "must appear once"));
             }
             "file" => {
                 let format = format_of(field.content_type().map_or("", AsRef::as_ref));
@@ -85,5 +85,5 @@ async fn text(
         }
         bytes.extend_from_slice(&piece);
     }
-    String::from_utf8(bytes).map_err(|_| Problem::field(name, "is not UTF-8"))
+    String::from_utf8(bytes).map_err(|_| Problem::field(name, "must be UTF-8"))
 }

@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digest_is_the_same_however_it_is_cut_and_resumed() {
+    fn digest_does_not_depend_on_chunks_and_resumptions() {
         let content: Vec<u8> = (0..1000_u32).map(|n| (n * 7 % 251) as u8).collect();
         for length in [0, 1, 54, 55, 56, 63, 64, 65, 119, 120, 127, 128, 1000] {
             let whole = &content[..length];
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn states_that_do_not_fit_are_refused() {
+    fn inconsistent_states_are_rejected() {
         let state = Digest::new().state();
         assert!(Digest::resume(&state, 64).is_some());
         assert!(Digest::resume(&state, 65).is_none());

@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn bytes_that_were_not_acknowledged_are_cut_off() {
+    async fn unacknowledged_bytes_are_truncated() {
         let folder = tempfile::tempdir().unwrap();
         let open = async |offset| Disk::open(folder.path().to_owned(), "a/b/upload", offset).await;
         let mut disk = open(0).await.unwrap();
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_writer_that_hangs_cannot_write_into_the_file_of_the_next() {
+    async fn a_hung_writer_cannot_write_into_its_successors_file() {
         let folder = tempfile::tempdir().unwrap();
         let open = async |offset| Disk::open(folder.path().to_owned(), "upload", offset).await;
         let mut first = open(0).await.unwrap();
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn unlocking_waits_for_a_write_that_its_caller_gave_up_on() {
+    async fn unlocking_waits_for_an_abandoned_write() {
         let folder = tempfile::tempdir().unwrap();
         let mut disk = Disk::open(folder.path().to_owned(), "upload", 0).await.unwrap();
         let bytes = vec![7; 64 << 20];

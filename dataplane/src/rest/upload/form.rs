@@ -96,7 +96,7 @@ impl Reader {
     async fn file(&mut self, mut field: Field<'_>) -> Result<(), Problem> {
         let writer = if self.form.stored.is_none() { self.writer.take() } else { None };
         let Some(mut writer) = writer else {
-            return Err(Problem::field("video", "stands twice in the form"));
+            return Err(Problem::field("video", "must appear once"));
         };
         let name = field.file_name().unwrap_or_default();
         let name: String =
@@ -144,13 +144,13 @@ impl Reader {
             }
             bytes.extend_from_slice(&chunk);
         }
-        String::from_utf8(bytes).map_err(|_| Problem::field(name, "is not UTF-8"))
+        String::from_utf8(bytes).map_err(|_| Problem::field(name, "must be UTF-8"))
     }
 }
 
 fn once<T>(name: &str, place: &mut Option<T>, value: T) -> Result<(), Problem> {
     if place.replace(value).is_some() {
-        return Err(Problem::field(name, "stands twice in the form"));
+        return Err(Problem::field(name, "must appear once"));
     }
     Ok(())
 }
@@ -162,7 +162,7 @@ pub(crate) enum PieceError {
     #[error(transparent)]
     Intake(IntakeError),
     /// The parser holds more than a valid form requires.
-    #[error("no boundary, or part headers of unreasonable size")]
+    #[error("the boundary is missing, or the part headers are too large")]
     Held,
 }
 
@@ -171,7 +171,7 @@ pub(crate) fn malformed(error: &multer::Error) -> Problem {
     if let multer::Error::StreamReadFailed(source) = error {
         return match source.downcast_ref() {
             Some(PieceError::Intake(error)) => broken(*error),
-            _ => Problem::new(Code::Malformed, "the form has no boundary where one must be"),
+            _ => Problem::new(Code::Malformed, "a boundary of the form is missing"),
         };
     }
     let text = match error {

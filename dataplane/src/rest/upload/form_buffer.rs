@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn forms_that_come_byte_by_byte_are_searched_a_bounded_number_of_times() {
+    async fn forms_that_arrive_byte_by_byte_are_searched_a_bounded_number_of_times() {
         let header = "--b\r\nContent-Disposition: form-data; name=\"file\"\r\nX: ";
         let good = format!("{header}{}\r\n\r\n", "x".repeat(4096));
         assert_eq!(first_field(good).await.0.unwrap(), "file");

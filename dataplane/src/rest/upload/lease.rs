@@ -75,12 +75,12 @@ pub(crate) fn writer() -> String {
 
 /// The error for a request whose upload another request took over.
 pub(crate) fn taken_over() -> Problem {
-    locked("another request took this upload over")
+    locked("another request took over this upload")
 }
 
 /// The error for a request that could not take over an upload.
 pub(crate) fn busy() -> Problem {
-    locked("another request writes this upload")
+    locked("another request is writing this upload")
 }
 
 fn locked(text: &str) -> Problem {
@@ -315,7 +315,9 @@ pub(crate) async fn begin(
         .await
         .map_err(|status| refusal(&status))?;
     caller.admit();
-    begun.upload.ok_or_else(|| Problem::new(Code::Internal, "control named no upload"))
+    begun
+        .upload
+        .ok_or_else(|| Problem::new(Code::Internal, "the control plane's reply contains no upload"))
 }
 
 /// The state of an upload in control with a settled offset; a request that still writes it is stopped.

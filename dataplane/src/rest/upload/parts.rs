@@ -52,11 +52,11 @@ impl Parts {
     /// Resumes at the upload's current offset.
     pub(crate) async fn open(store: &Store, upload: &v1::Upload) -> Result<Self, Problem> {
         let Some(s3) = store.s3.clone() else {
-            return Err(Problem::new(Code::Internal, "the video's store takes no parts"));
+            return Err(Problem::new(Code::Internal, "the video's store does not support parts"));
         };
         let ids = (upload.video_id.parse(), upload.upload_id.parse());
         let (Ok(video), Ok(id)) = ids else {
-            return Err(Problem::new(Code::Internal, "the upload has no id"));
+            return Err(Problem::new(Code::Internal, "the upload's id is invalid"));
         };
         let mut parts = Self {
             path: store.locate(&layout::source(video)),
@@ -95,7 +95,7 @@ impl Parts {
                 Ok(())
             }
             Ok(_) | Err(object_store::Error::NotFound { .. }) => {
-                tracing::error!(object.key = key, "read side object: it is gone");
+                tracing::error!(object.key = key, "side object of an upload is missing");
                 Err(gone())
             }
             Err(error) => Err(failed(&error, &key)),
@@ -174,7 +174,7 @@ impl Parts {
             let key = self.tail_key(name);
             if let Err(error) = self.store.objects.delete(&Path::from(key.as_str())).await {
                 // The cleanup of the video's objects deletes it later.
-                tracing::debug!(%error, object.key = key, "delete side object");
+                tracing::debug!(%error, object.key = key, "failed to delete a side object");
             }
         }
     }
@@ -186,6 +186,6 @@ impl Parts {
 }
 
 fn failed(error: &object_store::Error, key: &str) -> Problem {
-    tracing::error!(%error, object.key = key, "store upload");
+    tracing::error!(%error, object.key = key, "failed to store an upload");
     Problem::new(Code::Unavailable, "the store cannot be written now")
 }

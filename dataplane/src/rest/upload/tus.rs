@@ -117,7 +117,7 @@ async fn create(
     let bytes = match upload_length(headers)? {
         Length::Bytes(bytes) if bytes <= app.config.upload_bytes_max => bytes,
         _ => {
-            let text = format!("is above {} bytes", app.config.upload_bytes_max);
+            let text = format!("must be at most {} bytes", app.config.upload_bytes_max);
             return Err(Problem::at(Code::TooLarge, "Upload-Length", text));
         }
     };
@@ -155,7 +155,7 @@ async fn create(
                 // The client does not know the upload's URL, so it could never resume it.
                 let message = v1::AbortUploadRequest { video_id, upload_id, writer };
                 if let Err(problem) = lease::abort(app, caller, &message).await {
-                    tracing::debug!(%problem, "abort upload");
+                    tracing::debug!(%problem, "failed to abort an upload");
                 }
                 return Err(problem);
             }
@@ -215,7 +215,7 @@ fn elsewhere(upload: &v1::Upload) -> Reply {
 }
 
 fn elsewhere_problem(upload: &v1::Upload) -> Problem {
-    let text = format!("the upload stands at {}", upload.offset);
+    let text = format!("must be {}, the upload's current offset", upload.offset);
     Problem::at(Code::Conflict, "Upload-Offset", text)
 }
 

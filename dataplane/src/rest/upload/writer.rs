@@ -69,16 +69,19 @@ impl Writer {
         let internal = |text| Problem::new(Code::Internal, text);
         let app = lease.app.clone();
         let Some(store) = app.stores.get(&upload.store) else {
-            tracing::error!(store.url = upload.store, "open store: it is not configured here");
-            return Err(internal("the video's store is not configured here"));
+            tracing::error!(
+                store.url = upload.store,
+                "failed to open a store that is not configured on this data plane"
+            );
+            return Err(internal("the video's store is not configured on this data plane"));
         };
         let digest = Digest::resume(&upload.digest, upload.offset)
-            .ok_or_else(|| internal("the upload's digest cannot be taken up"))?;
+            .ok_or_else(|| internal("the upload's digest cannot be resumed"))?;
         let sink = match &store.root {
             Some(root) => {
                 let ids = (upload.video_id.parse(), upload.upload_id.parse());
                 let (Ok(video), Ok(id)) = ids else {
-                    return Err(internal("the upload has no id"));
+                    return Err(internal("the upload's id is invalid"));
                 };
                 let key = layout::upload_file(video, id);
                 let opening = Disk::open(root.clone(), &key, upload.offset);

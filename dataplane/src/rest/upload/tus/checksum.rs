@@ -35,10 +35,11 @@ impl Checksum {
         let (hasher, length) = match name {
             "sha1" => (Hasher::Sha1(Sha1::new()), 20),
             "sha256" => (Hasher::Sha256(Sha256::new()), 32),
-            _ => return Err(malformed("takes sha1 and sha256")),
+            _ => return Err(malformed("must use sha1 or sha256")),
         };
         let expected = STANDARD.decode(value.trim()).ok().filter(|digest| digest.len() == length);
-        let expected = expected.ok_or_else(|| malformed("holds no digest of its algorithm"))?;
+        let expected =
+            expected.ok_or_else(|| malformed("must have a digest of its algorithm's length"))?;
         Ok(Some(Self { hasher, expected }))
     }
 
@@ -62,7 +63,7 @@ impl Checksum {
         if found == self.expected {
             return Ok(());
         }
-        let text = "the bytes are not those of Upload-Checksum; none was kept";
+        let text = "the bytes do not match Upload-Checksum and were discarded";
         Err(Problem::new(Code::ChecksumMismatch, text))
     }
 }
@@ -78,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn both_algorithms_tell_right_from_wrong() {
+    fn both_algorithms_detect_changed_bytes() {
         for good in [
             "sha1 qZk+NkcGgWq6PiVxeFDCbJzQ2J0=",
             "sha256 ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=",
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn other_algorithms_and_broken_digests_are_refused() {
+    fn other_algorithms_and_malformed_digests_are_rejected() {
         for bad in ["", "sha1", "md5 qZk+NkcGgWq6PiVxeA==", "sha1 !!!", "sha256 qZk+NkcGgWq6PiU="] {
             assert_eq!(read(bad).err().unwrap().code, Code::Malformed, "{bad}");
         }

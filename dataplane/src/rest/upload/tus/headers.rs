@@ -35,10 +35,10 @@ pub(super) fn text(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>
     let (first, more) = (values.next(), values.next());
     let malformed = |text| Problem::at(Code::Malformed, display(&name), text);
     if more.is_some() {
-        return Err(malformed("stands twice"));
+        return Err(malformed("must appear once"));
     }
     let text = first.map(|value| value.to_str()).transpose();
-    text.map_err(|_| malformed("is not ASCII"))
+    text.map_err(|_| malformed("must be ASCII"))
 }
 
 /// The header's name in the capitalization of the protocol's text.
@@ -55,7 +55,7 @@ fn number(headers: &HeaderMap, name: HeaderName) -> Result<Length, Problem> {
     let malformed = |text| Problem::at(Code::Malformed, display(&name), text);
     let text = text(headers, name.clone())?.ok_or_else(|| malformed("is missing"))?;
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(malformed("is not a whole number of bytes"));
+        return Err(malformed("must be a whole number of bytes"));
     }
     let bytes = text.parse().ok().filter(|bytes| i64::try_from(*bytes).is_ok());
     Ok(bytes.map_or(Length::Endless, Length::Bytes))
@@ -64,7 +64,7 @@ fn number(headers: &HeaderMap, name: HeaderName) -> Result<Length, Problem> {
 /// Reads `Upload-Length` of a creation request.
 pub(super) fn upload_length(headers: &HeaderMap) -> Result<Length, Problem> {
     let not_offered = |name: &str, what: &str| {
-        Problem::at(Code::Malformed, name, format!("{what} is not offered here"))
+        Problem::at(Code::Malformed, name, format!("{what} is not supported"))
     };
     if headers.contains_key("upload-defer-length") {
         return Err(not_offered("Upload-Defer-Length", "a deferred length"));
@@ -73,7 +73,7 @@ pub(super) fn upload_length(headers: &HeaderMap) -> Result<Length, Problem> {
         return Err(not_offered("Upload-Concat", "concatenation"));
     }
     match number(headers, LENGTH)? {
-        Length::Bytes(0) => Err(Problem::field("Upload-Length", "is 0: no video is empty")),
+        Length::Bytes(0) => Err(Problem::field("Upload-Length", "must be at least 1")),
         length => Ok(length),
     }
 }

@@ -54,7 +54,7 @@ impl About {
                 _ => continue,
             };
             if place.replace(decoded(key, value.trim())?).is_some() {
-                return Err(Problem::field(key, "stands twice in Upload-Metadata"));
+                return Err(Problem::field(key, "must appear once in Upload-Metadata"));
             }
         }
         let [title, description, visibility, filename] = known;
@@ -73,8 +73,8 @@ impl About {
 
 fn decoded(key: &str, value: &str) -> Result<String, Problem> {
     let bytes = BASE64.decode(value);
-    let bytes = bytes.map_err(|_| Problem::field(key, "is not base64 in Upload-Metadata"))?;
-    String::from_utf8(bytes).map_err(|_| Problem::field(key, "is not UTF-8"))
+    let bytes = bytes.map_err(|_| Problem::field(key, "must be base64 in Upload-Metadata"))?;
+    String::from_utf8(bytes).map_err(|_| Problem::field(key, "must be UTF-8"))
 }
 
 #[cfg(test)]
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_values_name_their_key() {
+    fn invalid_values_name_their_key() {
         assert_eq!(fault("title @@@"), "title");
         assert_eq!(fault("description /w=="), "description");
         assert_eq!(fault(&pair("visibility", "secret")), "visibility");

@@ -201,5 +201,5 @@ impl Receiver {
 }
 
 fn stopping() -> Problem {
-    Problem::new(Code::Unavailable, "the server stops; go on with another one")
+    Problem::new(Code::Unavailable, "the server is stopping; resume the upload with another one")
 }
