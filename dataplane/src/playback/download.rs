@@ -131,7 +131,7 @@ fn validated(mut reply: Reply, etag: &str, cache: &str) -> Reply {
 }
 
 fn not_offered() -> Problem {
-    Problem::new(Code::NotFound, "no such download of this video, or the film is not finished yet")
+    Problem::new(Code::NotFound, "no such download of this video, or the video is not final yet")
 }
 
 /// The inputs of a layout: a video rendition and the default audio.
@@ -227,7 +227,7 @@ fn lay_out(
     match Download::new(index, picture, sound) {
         Ok(download) => Some(download),
         Err(error) => {
-            tracing::error!(video.id = %index.video, %error, "lay out a download");
+            tracing::error!(video.id = %index.video, %error, "failed to lay out a download");
             None
         }
     }
@@ -255,7 +255,7 @@ async fn holder(app: &App, video: VideoId, key: &str) -> Result<Arc<dyn ObjectSt
         }
     }
     app.metrics.missing();
-    tracing::warn!(video.id = %video, object.key = key, "read download: an object is missing");
+    tracing::warn!(video.id = %video, object.key = key, "failed to read a download: an object is missing");
     Err(not_offered())
 }
 
@@ -336,7 +336,7 @@ fn reads(layout: Arc<Download>, within: Range<u64>) -> impl Iterator<Item = Read
 }
 
 fn unreadable(video: VideoId, error: &dyn std::fmt::Display) -> Problem {
-    tracing::warn!(video.id = %video, %error, "read download");
+    tracing::warn!(video.id = %video, %error, "failed to read a download");
     Problem::new(Code::Unavailable, "the store cannot be read now")
 }
 
@@ -374,9 +374,9 @@ mod tests {
     use super::disposition;
 
     #[test]
-    fn names_are_safe_and_say_the_title() {
+    fn names_are_safe_and_contain_the_title() {
         for (title, expected) in [
-            ("a film", "attachment; filename=\"a film.mp4\"; filename*=UTF-8''a%20film.mp4"),
+            ("a clip", "attachment; filename=\"a clip.mp4\"; filename*=UTF-8''a%20clip.mp4"),
             ("", "attachment; filename=\"video.mp4\"; filename*=UTF-8''video.mp4"),
             ("Größe", "attachment; filename=\"Gr__e.mp4\"; filename*=UTF-8''Gr%C3%B6%C3%9Fe.mp4"),
             (

@@ -119,5 +119,5 @@ fn links<'a>(app: &'a App, viewer: &'a Viewer) -> Links<'a> {
 }
 
 fn not_made() -> Problem {
-    Problem::new(Code::NotFound, "no such picture has been made of this video")
+    Problem::new(Code::NotFound, "no such image of this video")
 }

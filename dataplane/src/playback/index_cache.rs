@@ -246,7 +246,7 @@ async fn stored(app: &App, video: VideoId, key: &str) -> Outcome {
             Ok(bytes) => return decode(video, &bytes).map(Some),
             Err(object_store::Error::NotFound { .. }) => {}
             Err(error) => {
-                tracing::warn!(%error, video.id = %video, "read index object");
+                tracing::warn!(%error, video.id = %video, "failed to read an index object");
                 return Err(Problem::new(Code::Unavailable, "the index cannot be read now"));
             }
         }
@@ -258,11 +258,11 @@ fn decode(video: VideoId, bytes: &[u8]) -> Result<Arc<Film>, Problem> {
     match Index::decode(bytes) {
         Ok(index) if index.video == video => Ok(Film::new(index, bytes)),
         Ok(_) => {
-            tracing::error!(video.id = %video, "decode index: it is another video's");
+            tracing::error!(video.id = %video, "failed to decode an index: it belongs to another video");
             Err(Problem::new(Code::Internal, "the index of this video is damaged"))
         }
         Err(error) => {
-            tracing::error!(%error, video.id = %video, "decode index");
+            tracing::error!(%error, video.id = %video, "failed to decode an index");
             Err(Problem::new(Code::Internal, "the index of this video is damaged"))
         }
     }

@@ -252,7 +252,7 @@ mod tests {
 
     /// A scan over all segments does not evict those that are requested often.
     #[test]
-    fn scan_traffic_keeps_what_is_asked_for_often_and_the_bytes_within_bounds() {
+    fn scan_traffic_evicts_no_hot_segments_and_memory_stays_bounded() {
         const BYTES_MAX: u64 = 10 << 20;
         let segments = Segments::new(BYTES_MAX);
         let key = |name: String| Key { store: String::new(), key: name, start: 0, end: 100_000 };
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn readers_see_pieces_as_they_arrive_and_none_of_a_failure_is_whole() {
+    async fn readers_get_pieces_as_they_arrive_and_a_failed_read_never_looks_complete() {
         let flight = Arc::new(Flight::new(9));
         let early = flight.clone().read(2..8).try_collect::<Vec<Bytes>>();
         let arriving = async {
