@@ -39,7 +39,9 @@ async fn stored<T: DeserializeOwned>(app: &App, key: &str) -> Option<T> {
         let Ok(bytes) = object.bytes().await else { continue };
         match serde_json::from_slice(&bytes) {
             Ok(document) => return Some(document),
-            Err(error) => tracing::warn!(%error, key, store.url = store.url, "read stored keys"),
+            Err(error) => {
+                tracing::warn!(%error, key, store.url = store.url, "failed to read stored keys")
+            }
         }
     }
     None
@@ -58,7 +60,7 @@ pub(crate) async fn follow(app: Arc<App>) {
         }
         app.catalog.set_watching(false);
         if let Err(status) = followed {
-            tracing::debug!(code = ?status.code(), "follow control's changes");
+            tracing::debug!(code = ?status.code(), "failed to follow control's changes");
         }
         let jitter = rand::rng().random_range(0.5..1.0);
         tokio::select! {
@@ -92,7 +94,7 @@ async fn follow_once(app: &App) -> Result<(), Status> {
         if !change.video_id.is_empty() {
             match change.video_id.parse::<VideoId>() {
                 Ok(video) => app.catalog.changed(video),
-                Err(_) => tracing::warn!("read change: its video id is no UUID"),
+                Err(_) => tracing::warn!("failed to read a change: its video id is not a UUID"),
             }
             continue;
         }
@@ -100,7 +102,7 @@ async fn follow_once(app: &App) -> Result<(), Status> {
             refresh_keys(app).await?;
             app.catalog.everything_changed();
             app.catalog.set_watching(true);
-            tracing::info!("follow control's changes");
+            tracing::info!("following control's changes");
         }
     }
     Ok(())
@@ -118,7 +120,9 @@ async fn refresh_keys(app: &App) -> Result<(), Status> {
     for key in reply.keys {
         match <[u8; 32]>::try_from(key.key.as_ref()) {
             Ok(bytes) => keys.push((key.id, bytes)),
-            Err(_) => tracing::warn!(key.id, "read public key: it has not 32 bytes"),
+            Err(_) => {
+                tracing::warn!(key.id, "failed to read a public key: it does not have 32 bytes")
+            }
         }
     }
     app.verifier.replace_keys(PublicKeys(keys));

@@ -33,7 +33,7 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 /// A control plane's URL is invalid.
 #[derive(Debug, thiserror::Error)]
-#[error("\"{url}\" is no control plane's URL")]
+#[error("\"{url}\" must be the URL of a control plane")]
 pub struct ControlUrlError {
     url: String,
     #[source]
@@ -122,7 +122,11 @@ impl Control {
                     last = Status::unavailable("the control plane cannot be reached");
                 }
                 Ok(Err(status)) => return Err(status),
-                Err(_) => return Err(Status::deadline_exceeded("the control plane is slow")),
+                Err(_) => {
+                    return Err(Status::deadline_exceeded(
+                        "the control plane did not respond in time",
+                    ));
+                }
             }
         }
         Err(last)
@@ -183,8 +187,8 @@ pub(crate) fn refusal(status: &Status) -> Problem {
         violation.field = name;
     }
     if problem.code == Code::Internal {
-        tracing::error!(%status, "call control");
-        problem.message = "an internal error; the log says more".to_owned();
+        tracing::error!(%status, "failed to call control");
+        problem.message = "internal error; see the server's log".to_owned();
     }
     if problem.code == Code::Unavailable && status.source().is_some() {
         // The transport's message contains addresses.

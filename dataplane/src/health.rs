@@ -70,7 +70,7 @@ async fn examine(app: &App) -> (bool, Value) {
         Ok(status) => {
             // Without change events, keys may be missing and cached data may be stale.
             let heard = app.catalog.watching();
-            let detail = if heard { "" } else { "its changes are not heard yet" };
+            let detail = if heard { "" } else { "its change events do not arrive yet" };
             add("control".to_owned(), heard, detail.to_owned());
             for dependency in status.dependencies {
                 // Both planes use the same stores, but only this plane's access to them counts here.
@@ -83,7 +83,7 @@ async fn examine(app: &App) -> (bool, Value) {
         let (ok, detail) = match readable(store).await {
             Ok(()) => (true, String::new()),
             Err(error) => {
-                tracing::warn!(error, store.url = store.url, "read store");
+                tracing::warn!(error, store.url = store.url, "failed to read a store");
                 (false, "the store cannot be read".to_owned())
             }
         };
@@ -98,7 +98,7 @@ async fn examine(app: &App) -> (bool, Value) {
 async fn readable(store: &store::Store) -> Result<(), String> {
     match tokio::time::timeout(ASK_TIME_MAX, store.check()).await {
         Ok(checked) => checked.map_err(|error| error.to_string()),
-        Err(_) => Err("it takes too long".to_owned()),
+        Err(_) => Err("no response in time".to_owned()),
     }
 }
 
@@ -124,7 +124,9 @@ pub(crate) async fn metrics_text(app: &App) -> String {
             .await;
         match answer {
             Ok(reply) => append(&mut text, &reply.text),
-            Err(status) => tracing::debug!(code = ?status.code(), "get control's metrics"),
+            Err(status) => {
+                tracing::debug!(code = ?status.code(), "failed to get control's metrics")
+            }
         }
     }
     text
@@ -190,7 +192,7 @@ mod tests {
     use super::append;
 
     #[test]
-    fn families_stand_once_with_the_samples_of_both() {
+    fn every_family_occurs_once_with_the_samples_of_both() {
         let mut text = "# TYPE a counter\na 1\n# TYPE r counter\nr{w=\"x\"} 1\n".to_owned();
         let more = "# HELP a x\n# TYPE a counter\na 2\n# TYPE b gauge\nb 3\n\
                     # TYPE r counter\nr{w=\"x\"} 2\nr{w=\"y\"} 5\n";

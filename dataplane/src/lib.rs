@@ -41,7 +41,7 @@ pub use settings::PolicyError;
 pub async fn stores_ready(config: &Config, shutdown: &Shutdown) -> Result<(), StoreError> {
     let stores = Stores::parse(&config.stores)?;
     tokio::select! {
-        ready = stores.ready(|error| tracing::warn!(%error, "wait for a store")) => ready,
+        ready = stores.ready(|error| tracing::warn!(%error, "store is unavailable, waiting")) => ready,
         () = shutdown.soft.cancelled() => Ok(()),
     }
 }

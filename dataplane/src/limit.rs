@@ -224,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_are_sorted_by_what_they_cost() {
+    fn requests_are_classified_by_cost() {
         let id = "01936b2e-7c1a-7d33-8b0e-000000000001";
         for (method, path, expected) in [
             (Method::GET, "/health".to_owned(), None),
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_round_up_to_whole_seconds() {
+    fn retry_delays_round_up_to_whole_seconds() {
         let decision = Decision { allowed: false, remaining: 0, reset: 9_000_001, retry: 1 };
         let allowance = Allowance { limit: 100, decision };
         let problem = allowance.refusal().unwrap();

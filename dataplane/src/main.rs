@@ -47,7 +47,7 @@ async fn main() -> ExitCode {
 async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     config.check().context("read the configuration")?;
     let telemetry = telemetry::init("streaming-dataplane");
-    let shutdown = Shutdown::install().context("listen to signals")?;
+    let shutdown = Shutdown::install().context("install signal handlers")?;
     dataplane::stores_ready(&config, &shutdown).await.context("open the stores")?;
     let listener = TcpListener::bind(&config.http_addr)
         .await
@@ -57,7 +57,7 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     if let Some(path) = &config.addr_file {
         addr::publish(path, address).with_context(|| format!("write {}", path.display()))?;
     }
-    tracing::info!(http.addr = %address, "serve");
+    tracing::info!(http.addr = %address, "listening");
     let drain = config.drain;
     let plane = dataplane::serve(config, listener, telemetry.clone(), shutdown.clone());
     shutdown.spawn_critical("dataplane", plane);

@@ -86,7 +86,7 @@ impl Metrics {
         observe(meter, &lookups);
         let uploaded = meter
             .u64_counter("streaming_service_videos_uploaded_total")
-            .with_description("Sources that were received whole")
+            .with_description("Sources that were received completely")
             .build();
         uploaded.add(0, &[]);
         let missing = meter
@@ -113,11 +113,13 @@ impl Metrics {
             connections,
             refused: meter
                 .u64_counter("streaming_service_tokens_refused_total")
-                .with_description("Tokens that were refused, by reason")
+                .with_description("Rejected tokens, by reason")
                 .build(),
             slow: meter
                 .u64_counter("streaming_service_slow_clients_total")
-                .with_description("Clients that were cut off for taking or sending too little")
+                .with_description(
+                    "Clients that were disconnected for reading or sending too slowly",
+                )
                 .build(),
             bandwidth,
             lookups,
@@ -212,7 +214,7 @@ mod tests {
     const SERIES_MAX: usize = 3000;
 
     #[test]
-    fn hundred_thousand_ids_make_no_series() {
+    fn a_hundred_thousand_ids_create_no_series() {
         let telemetry = Telemetry::new("dataplane-test");
         let metrics = Metrics::new(&telemetry.meter());
         let paths =

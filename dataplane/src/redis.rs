@@ -140,7 +140,7 @@ impl Redis {
         }
         // Logged once per outage.
         if failures == FAILURES_MAX {
-            tracing::warn!(%error, "ask redis, go on without it");
+            tracing::warn!(%error, "failed to query redis, continuing without it");
         }
     }
 

@@ -94,7 +94,7 @@ pub(crate) async fn answer(
         http.route = label,
         http.status = reply.status().as_u16(),
         duration_ms = took.as_millis() as u64,
-        "answer request"
+        "request answered"
     );
     reply
 }
@@ -141,7 +141,9 @@ async fn handle(
         Route::Health => Ok(health::ready(app).await),
         Route::PlaybackHealth => Ok(health::alive(app)),
         Route::Metrics if app.config.metrics_addr.is_none() => Ok(health::metrics(app).await),
-        Route::Metrics => Err(Problem::new(Code::NotFound, "metrics have an address of their own")),
+        Route::Metrics => {
+            Err(Problem::new(Code::NotFound, "metrics are served on another address"))
+        }
         Route::OpenApi => Ok(rest::openapi::serve(&request.headers)),
         _ if route.stream().is_some() => playback::serve(app, route, request, address).await,
         _ => rest::serve(app, route, request, address, body).await,
@@ -188,7 +190,7 @@ fn host(request: &Parts) -> Result<(), Problem> {
 }
 
 fn not_allowed(allow: &str) -> Reply {
-    let text = format!("this resource takes {allow}");
+    let text = format!("this resource supports {allow}");
     let mut reply = reply::problem(&Problem::new(Code::MethodNotAllowed, text));
     reply::set(&mut reply, header::ALLOW, allow);
     reply
@@ -197,7 +199,7 @@ fn not_allowed(allow: &str) -> Reply {
 /// The reply to a request whose body arrives too slowly.
 fn too_slow(app: &App) -> Reply {
     app.metrics.slow("body");
-    let problem = Problem::new(Code::Timeout, "the body came too slowly");
+    let problem = Problem::new(Code::Timeout, "the body arrived too slowly");
     reply::problem_with_status(StatusCode::REQUEST_TIMEOUT, &problem)
 }
 
@@ -205,8 +207,8 @@ fn too_slow(app: &App) -> Reply {
 /// details.
 fn panicked(label: &'static str) -> Reply {
     let id = format!("{:016x}", rand::random::<u64>());
-    tracing::error!(request.id = id, http.route = label, "handle request: it panicked");
-    let text = format!("an internal error; the log says more under {id}");
+    tracing::error!(request.id = id, http.route = label, "request handler panicked");
+    let text = format!("internal error (request id {id})");
     let mut reply = reply::problem(&Problem::new(Code::Internal, text));
     reply::set(&mut reply, HeaderName::from_static("x-request-id"), &id);
     reply

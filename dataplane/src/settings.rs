@@ -75,20 +75,24 @@ fn checked<T, E: Display>(faults: &mut Vec<String>, name: &str, read: Result<T, 
 /// Checks that the text is a URL to which paths and tokens can be appended.
 fn base_url(text: &str) -> Result<(), String> {
     let fault = |what: &str| Err(format!("{what}; write for example https://cdn.example.com"));
-    let Ok(url) = Url::parse(text) else { return fault("it is no URL") };
+    let Ok(url) = Url::parse(text) else { return fault("must be a URL") };
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-        return fault("it is no http or https URL");
+        return fault("must be an http or https URL");
     }
     // Manifests are public, and so would a password in them be.
     if !url.username().is_empty() || url.password().is_some() {
-        return fault("it must hold no credentials");
+        return fault("must not contain credentials");
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return fault("it must end with a host or a path");
+        return fault("must not have a query or a fragment");
     }
     // Manifests contain the text itself, not the parsed URL.
     let plain = |b: u8| b.is_ascii_graphic() && !b"\"'<>\\^`{|}&".contains(&b);
-    if text.bytes().all(plain) { Ok(()) } else { fault("it holds characters that no URL has") }
+    if text.bytes().all(plain) {
+        Ok(())
+    } else {
+        fault("must contain only characters that URLs allow")
+    }
 }
 
 #[cfg(test)]
@@ -96,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bases_are_plain_urls() {
+    fn base_urls_are_plain() {
         for good in ["https://cdn.example.com", "http://127.0.0.1:8081", "https://x.example/a/b"] {
             assert_eq!(base_url(good), Ok(()), "{good}");
         }

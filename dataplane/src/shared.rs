@@ -94,7 +94,7 @@ impl Shared {
         let text = |value: Value| value.into_string().unwrap_or_default();
         let (generation, epoch) = (text(generation), text(epoch));
         if kind == Kind::Metadata && epoch.is_empty() {
-            // There is no control plane that would invalidate a stored entry.
+            // No control plane would invalidate a stored entry.
             return Look::default();
         }
         let found = found.into_bytes();

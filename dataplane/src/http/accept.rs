@@ -60,7 +60,7 @@ pub(crate) async fn run(app: Arc<App>, listener: TcpListener, acceptor: Acceptor
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "accept connection");
+                tracing::warn!(%error, "failed to accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -100,7 +100,7 @@ impl Door {
         };
         let stream = match stream {
             Ok(stream) => stream,
-            Err(error) => return tracing::debug!(%error, "shake hands"),
+            Err(error) => return tracing::debug!(%error, "failed to complete the TLS handshake"),
         };
         let connection = Arc::new(Connection::default());
         let queues = self.queues.clone();
@@ -110,7 +110,7 @@ impl Door {
             () = app.shutdown.hard.cancelled() => {}
             overdue = watching => self.given_up(overdue),
             result = serving => if let Err(error) = result {
-                tracing::debug!(%error, "serve connection");
+                tracing::debug!(%error, "failed to serve a connection");
             }
         }
     }
@@ -120,7 +120,7 @@ impl Door {
             return;
         }
         self.app.metrics.slow(overdue.text());
-        tracing::debug!(what = overdue.text(), "cut off a slow client");
+        tracing::debug!(what = overdue.text(), "slow client disconnected");
     }
 
     fn serve(

@@ -22,7 +22,7 @@ struct Network {
 
 /// An entry of the list of proxies is not an address or network.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("\"{0}\" is no address and no network; write for example 10.0.0.0/8 or fd00::/8")]
+#[error("\"{0}\" must be an address or a network, for example 10.0.0.0/8 or fd00::/8")]
 pub(crate) struct NetworkError(String);
 
 /// The proxies whose `X-Forwarded-For` is trusted.
@@ -172,13 +172,13 @@ mod tests {
     }
 
     #[test]
-    fn endless_lists_end() {
+    fn long_lists_are_evaluated_to_a_bound() {
         let long = vec!["10.0.0.2"; 10_000].join(",");
         assert_eq!(client("10.0.0.0/8", "10.0.0.1", &[&long]), "10.0.0.2");
     }
 
     #[test]
-    fn networks_are_read_and_faults_are_named() {
+    fn networks_are_parsed_and_invalid_ones_are_named() {
         for (network, inside, outside) in [
             ("10.0.0.0/8", "10.255.0.1", "11.0.0.1"),
             ("0.0.0.0/0", "203.0.113.7", "::1"),
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn one_ipv6_network_is_one_household() {
+    fn one_ipv6_network_counts_as_one_client() {
         let name = |text: &str| household(text.parse().unwrap());
         assert_eq!(name("192.0.2.1"), "192.0.2.1");
         assert_eq!(name("::ffff:192.0.2.1"), "192.0.2.1");

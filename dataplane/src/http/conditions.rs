@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn stale_or_weak_or_dated_if_range_does_not_count() {
+    fn stale_or_weak_or_dated_if_range_is_ignored() {
         let counts = |value| range_counts(&headers(header::IF_RANGE, value), "\"a\"");
         assert!(range_counts(&HeaderMap::new(), "\"a\""));
         assert!(counts("\"a\""));

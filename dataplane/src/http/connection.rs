@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_are_held_until_the_last_part_of_them_is_gone() {
+    fn bytes_are_counted_until_their_last_part_is_dropped() {
         let connection = Arc::new(Connection::default());
         let answering = connection.answer();
         let bytes = answering.hold(Bytes::from_static(b"0123456789"));

@@ -41,7 +41,7 @@ enum Grant {
 
 /// An entry of the list is not an origin.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("\"{0}\" is no origin; write for example https://app.example.com or *")]
+#[error("\"{0}\" must be an origin, for example https://app.example.com or *")]
 pub(crate) struct OriginError(String);
 
 impl Cors {
@@ -160,14 +160,14 @@ mod tests {
     const STREAM: &str = "/api/stream/01936b2e-7c1a-7d33-8b0e-000000000001/hls/playlist.m3u8";
 
     #[test]
-    fn by_default_everybody_plays_and_nobody_else_does_anything() {
+    fn by_default_every_origin_may_play_and_do_nothing_else() {
         assert_eq!(allowed(&[], "https://evil.com", STREAM), (Some("*".into()), false));
         assert_eq!(allowed(&[], "https://evil.com", "/api/videos"), (None, false));
         assert_eq!(allowed(&[], "null", "/api/videos"), (None, false));
     }
 
     #[test]
-    fn configured_origins_are_echoed_exactly_and_others_get_nothing() {
+    fn configured_origins_are_echoed_exactly_and_others_get_no_headers() {
         let configured = ["https://app.example.com/", "http://localhost:3000"];
         for path in [STREAM, "/api/videos"] {
             let good = "https://app.example.com";
@@ -191,12 +191,12 @@ mod tests {
     }
 
     #[test]
-    fn star_never_has_credentials() {
+    fn a_wildcard_never_allows_credentials() {
         assert_eq!(allowed(&["*"], "https://evil.com", "/api/jobs"), (Some("*".into()), false));
     }
 
     #[test]
-    fn what_is_no_origin_is_refused_at_the_start() {
+    fn invalid_origins_are_rejected_at_startup() {
         let read = |entry: &str| Cors::new(&[entry.to_owned()]);
         for good in
             ["https://a.example", "http://localhost:3000/", "HTTPS://A.example:443", "*", ""]
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn preflights_tell_strangers_nothing() {
+    fn preflights_of_unknown_origins_get_no_headers() {
         let cors = Cors::new(&["https://app.example.com".to_owned()]).unwrap();
         let route = Route::resolve("/api/videos").unwrap();
         let ask = |origin: &str| {

@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn codings_are_written_in_one_way() {
+    fn only_one_spelling_of_a_coding_is_accepted() {
         let of = |coding: &str| {
             scan(&format!("POST / HTTP/1.1\r\nTransfer-Encoding:{coding}\r\n\r\n0\r\n\r\n"))
         };
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_are_counted_and_their_ends_known() {
+    fn heads_and_their_ends_are_detected() {
         let mut scanner = HeadScanner::default();
         assert!(!scanner.is_within_head());
         for (piece, within, heads) in [

@@ -25,10 +25,10 @@ const LINGER_TIME_MAX: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum IntakeError {
     /// The connection broke, or the length of the body differs from the announced one.
-    #[error("the body broke off")]
+    #[error("the body is incomplete")]
     Broken,
     /// Too few bytes arrived in the allowed time.
-    #[error("the body came too slowly")]
+    #[error("the body arrived too slowly")]
     Slow,
 }
 

@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_are_counted_apart_and_memory_is_bounded() {
+    fn clients_are_counted_separately_and_memory_is_bounded() {
         let local = Local::new();
         let rate = Rate::parse("2/7d").unwrap().unwrap();
         assert!(local.decide("a", rate).allowed);

@@ -24,7 +24,7 @@ pub(crate) struct Rate {
 
 /// The text is not a rate.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("\"{0}\" is no rate; write for example 100/15m, or off")]
+#[error("\"{0}\" must be a rate, for example 100/15m, or off")]
 pub(crate) struct RateError(String);
 
 /// The decision on a request. Times are in microseconds from now.
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_read() {
+    fn rates_are_parsed() {
         assert_eq!(rate("100/15m"), Rate { limit: 100, interval: 9_000_000 });
         assert_eq!(rate("1000/1m"), Rate { limit: 1000, interval: 60_000 });
         assert_eq!(rate(" 1/1s "), Rate { limit: 1, interval: 1_000_000 });
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused() {
+    fn invalid_rates_are_rejected() {
         for bad in [
             "",
             "on",
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_set_back_locks_nobody_out_for_longer_than_the_burst() {
+    fn a_clock_set_back_blocks_no_client_for_longer_than_the_burst() {
         let rate = rate("2/2s");
         let (decision, arrival) = rate.decide(Some(i64::MAX / 2), 5_000_000);
         assert_eq!((decision.allowed, decision.retry), (false, 1_000_000));

@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_and_downloads_have_one_spelling() {
+    fn images_and_downloads_have_one_spelling() {
         let file = |path: &str| match route(path) {
             Ok(Route::Picture { file, .. }) => Some(file),
             _ => None,

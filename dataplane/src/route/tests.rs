@@ -65,7 +65,7 @@ fn media_files_have_one_spelling() {
 }
 
 #[test]
-fn ids_must_be_uuids_in_their_one_form() {
+fn ids_must_be_uuids_in_canonical_form() {
     for bad in ["1", "nope", "01936b2e7c1a7d338b0e000000000001", "..%2f", "%00"] {
         let found = Route::resolve(&format!("/api/videos/{bad}"));
         assert_eq!(found, Err(Unroutable::InvalidId("id")), "{bad}");
@@ -73,7 +73,7 @@ fn ids_must_be_uuids_in_their_one_form() {
 }
 
 #[test]
-fn anything_else_is_unknown() {
+fn other_paths_are_unknown() {
     let paths = ["", "x", "//", "/health/", "/api", "/api/", "/api/videos/", "/a/b/c/d/e/f/g/h"];
     for path in paths {
         assert_eq!(Route::resolve(path), Err(Unroutable::Unknown), "{path}");

@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_must_end_and_idle_connections_may_rest() {
+    fn heads_must_end_in_time_and_idle_connections_may_wait() {
         let mut watch = watch();
         let start = Instant::now();
         assert_eq!(watch.read(start), None);
@@ -207,7 +207,7 @@ mod tests {
         connection.received.store(100, Relaxed);
         connection.heads.store(1, Relaxed);
         let answering = connection.answer();
-        assert_eq!(watch.read(start + 100 * SECOND), None, "it is our turn");
+        assert_eq!(watch.read(start + 100 * SECOND), None, "the server sends next");
         drop(answering);
         assert_eq!(watch.read(start + 101 * SECOND), None);
         assert_eq!(watch.read(start + 160 * SECOND), None, "a player between two segments");
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_system_took_counts_when_the_client_has_it() {
+    fn buffered_bytes_count_once_the_client_has_received_them() {
         let mut watch = watch();
         let connection = watch.connection.clone();
         let held = connection.answer().hold(Bytes::from_static(b"reply"));
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn each_reply_that_waits_is_to_be_taken() {
+    fn every_waiting_reply_must_be_read() {
         let watch = watch();
         assert_eq!(watch.needed(5 * SECOND), 5000);
         let piece = Bytes::from(vec![0; REPLY_BYTES as usize]);

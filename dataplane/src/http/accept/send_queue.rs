@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_system_tells_what_a_client_has_not_taken() {
+    async fn the_kernel_reports_bytes_that_a_client_has_not_received() {
         for local in ["127.0.0.1:0", "[::1]:0"] {
             // Some machines have no IPv6.
             let Ok(listener) = TcpListener::bind(local).await else { continue };
