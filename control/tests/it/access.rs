@@ -56,7 +56,7 @@ fn the_docs_list_every_call_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn every_role_reaches_what_the_docs_say() {
+async fn every_role_may_make_exactly_the_calls_that_the_docs_list() {
     let plane = Plane::start().await;
     let table = table();
     for path in calls() {
@@ -79,7 +79,7 @@ async fn every_role_reaches_what_the_docs_say() {
 }
 
 #[tokio::test]
-async fn no_call_takes_a_token_that_is_not_meant_for_it() {
+async fn no_call_accepts_a_token_for_another_purpose() {
     let plane = Plane::start().await;
     let admin = plane.caller(Role::Admin);
     let revoked = plane.shared.token(Role::Editor, "default");
@@ -108,7 +108,7 @@ async fn no_call_takes_a_token_that_is_not_meant_for_it() {
 }
 
 #[tokio::test]
-async fn admins_of_other_tenants_have_no_part_in_what_the_operator_runs() {
+async fn admins_of_other_tenants_cannot_make_the_operators_calls() {
     let plane = Plane::start().await;
     let worker = plane.worker("operators").await;
     let (own, foreign) = (plane.caller(Role::Admin), plane.caller_of(Role::Admin, "elsewhere"));
@@ -228,7 +228,7 @@ async fn a_revocation_reaches_other_instances_their_data_planes_and_those_that_s
 }
 
 #[tokio::test]
-async fn keys_come_and_go_without_a_restart() {
+async fn keys_are_added_and_removed_without_a_restart() {
     let plane = Plane::start().await;
     let follower = plane.caller(Role::Dataplane);
     let changes = follower.ask(v1::WatchChangesRequest {});

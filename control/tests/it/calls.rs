@@ -71,7 +71,7 @@ pub(crate) async fn create(caller: &Caller, title: &str) -> v1::Video {
 }
 
 #[tokio::test]
-async fn another_tenants_video_does_not_exist() {
+async fn another_tenants_video_answers_not_found() {
     let plane = Plane::start().await;
     let ours = plane.caller_of(Role::Admin, "ours");
     let theirs = plane.caller_of(Role::Admin, "theirs");
@@ -108,7 +108,7 @@ async fn another_tenants_video_does_not_exist() {
 }
 
 #[tokio::test]
-async fn only_admins_delete_other_peoples_videos() {
+async fn only_admins_may_delete_other_users_videos() {
     let plane = Plane::start().await;
     let admin = plane.caller(Role::Admin);
     let mint = v1::MintTokenRequest {
@@ -151,7 +151,7 @@ async fn only_admins_delete_other_peoples_videos() {
 }
 
 #[tokio::test]
-async fn pages_go_on_and_tampered_tokens_are_named() {
+async fn pages_continue_and_tampered_tokens_are_reported() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
     for n in 0..5 {
@@ -181,7 +181,7 @@ async fn pages_go_on_and_tampered_tokens_are_named() {
 }
 
 #[tokio::test]
-async fn faults_name_their_field() {
+async fn errors_name_the_field() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Admin);
     let mut faults = Vec::new();
@@ -211,7 +211,7 @@ async fn faults_name_their_field() {
 }
 
 #[tokio::test]
-async fn a_profile_that_does_not_fit_names_its_place() {
+async fn a_profile_that_does_not_fit_is_named_by_its_index() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
@@ -243,7 +243,7 @@ async fn a_profile_that_does_not_fit_names_its_place() {
 }
 
 #[tokio::test]
-async fn a_revoked_token_is_refused_and_only_operators_mint_for_others() {
+async fn a_revoked_token_is_rejected_and_only_operators_mint_for_other_tenants() {
     let plane = Plane::start().await;
     let admin = plane.caller(Role::Admin);
     let mint = |role: &str, tenant: &str| v1::MintTokenRequest {
@@ -275,7 +275,7 @@ async fn a_revoked_token_is_refused_and_only_operators_mint_for_others() {
 }
 
 #[tokio::test]
-async fn the_state_of_every_part_is_told() {
+async fn the_status_lists_every_dependency() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Dataplane);
     let _worker = plane.worker("one").await;
@@ -312,7 +312,7 @@ async fn health_needs_no_token() {
 }
 
 #[tokio::test]
-async fn only_the_revision_that_was_seen_is_changed() {
+async fn an_update_needs_the_current_revision() {
     let plane = Plane::start().await;
     let editor = plane.caller(Role::Editor);
     let video = create(&editor, "first").await;

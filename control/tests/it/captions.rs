@@ -134,7 +134,7 @@ fn row(label: &str, default: bool) -> (String, bool, bool) {
 }
 
 #[tokio::test]
-async fn embedded_and_uploaded_tracks_are_listed_indexed_and_survive_as_they_should() {
+async fn embedded_and_uploaded_tracks_are_listed_and_indexed_and_survive_a_new_job() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
@@ -191,7 +191,7 @@ async fn removal(plane: &Plane, caller: &Caller, id: &str, uploaded: &str) {
 }
 
 #[tokio::test]
-async fn lies_about_text_are_refused_and_the_film_does_without() {
+async fn false_claims_about_text_are_rejected_and_the_job_completes_without_the_track() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
@@ -219,7 +219,7 @@ async fn lies_about_text_are_refused_and_the_film_does_without() {
 }
 
 #[tokio::test]
-async fn faults_of_an_upload_name_their_field() {
+async fn errors_of_an_upload_name_the_field() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;

@@ -37,7 +37,7 @@ fn heartbeat(claimed: &Claimed, fraction: f64) -> [Progress; 1] {
 }
 
 #[tokio::test]
-async fn the_first_picture_comes_first_and_collect_waits() {
+async fn the_first_chunk_comes_first_and_collect_waits() {
     let db = db().await;
     let video = video(&db).await;
     job(&db, video, 65).await;
@@ -55,7 +55,7 @@ async fn the_first_picture_comes_first_and_collect_waits() {
 }
 
 #[tokio::test]
-async fn an_express_slot_takes_only_what_somebody_waits_for() {
+async fn an_express_slot_takes_only_express_tasks() {
     let db = db().await;
     let video = video(&db).await;
     job(&db, video, 65).await;
@@ -67,7 +67,7 @@ async fn an_express_slot_takes_only_what_somebody_waits_for() {
 }
 
 #[tokio::test]
-async fn workers_that_claim_at_once_share_and_never_get_the_same_task() {
+async fn concurrent_claims_never_return_the_same_task() {
     let db = db().await;
     let video = video(&db).await;
     job(&db, video, 200).await;
@@ -93,7 +93,7 @@ async fn workers_that_claim_at_once_share_and_never_get_the_same_task() {
 }
 
 #[tokio::test]
-async fn a_worker_gets_only_the_kinds_it_takes() {
+async fn a_worker_gets_only_tasks_of_its_kinds() {
     let db = db().await;
     let video = video(&db).await;
     job(&db, video, 30).await;
@@ -214,7 +214,7 @@ async fn a_stale_token_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_rescue_that_comes_late_changes_nothing() {
+async fn ending_an_expired_lease_too_late_changes_nothing() {
     let db = db().await;
     let video = video(&db).await;
     job(&db, video, 3).await;
@@ -266,7 +266,7 @@ async fn a_release_gives_the_attempt_back() {
 }
 
 #[tokio::test]
-async fn ready_counts_what_could_be_claimed() {
+async fn ready_counts_the_claimable_tasks() {
     let db = db().await;
     let video = video(&db).await;
     job(&db, video, 3).await;

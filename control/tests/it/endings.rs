@@ -25,7 +25,7 @@ fn collector() -> control::db::claim::Claimer {
 }
 
 #[tokio::test]
-async fn poison_ends_its_job_with_a_reason_and_frees_the_queue() {
+async fn a_task_that_always_fails_ends_its_job_with_a_reason_and_frees_the_queue() {
     let db = db().await;
     let video = video(&db).await;
     let id = job(&db, video, 30).await;
@@ -58,7 +58,7 @@ async fn poison_ends_its_job_with_a_reason_and_frees_the_queue() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_retried_fails_at_once() {
+async fn a_permanent_error_fails_the_job_at_once() {
     let db = db().await;
     let video = video(&db).await;
     let id = job(&db, video, 30).await;
@@ -77,7 +77,7 @@ async fn what_cannot_be_retried_fails_at_once() {
 }
 
 #[tokio::test]
-async fn a_retry_keeps_what_was_committed() {
+async fn a_retry_keeps_committed_outputs() {
     let db = db().await;
     let video = video(&db).await;
     let id = job(&db, video, 30).await;
@@ -102,7 +102,7 @@ async fn a_retry_keeps_what_was_committed() {
 }
 
 #[tokio::test]
-async fn a_cancel_voids_the_leases_and_unserves_what_was_half_made() {
+async fn a_cancel_ends_the_leases_and_unpublishes_unfinished_renditions() {
     let db = db().await;
     let video = video(&db).await;
     let id = job(&db, video, 30).await;
@@ -119,7 +119,7 @@ async fn a_cancel_voids_the_leases_and_unserves_what_was_half_made() {
 }
 
 #[tokio::test]
-async fn nothing_is_published_before_picture_and_sound() {
+async fn nothing_is_published_before_video_and_audio() {
     let db = db().await;
     let video = video(&db).await;
     let id = job(&db, video, 30).await;
@@ -214,7 +214,7 @@ async fn of_two_commits_of_one_chunk_one_wins() {
 }
 
 #[tokio::test]
-async fn a_deleted_video_takes_nothing_more_and_is_swept_again() {
+async fn a_deleted_video_accepts_no_more_outputs_and_is_swept_again() {
     let db = db().await;
     let video = video(&db).await;
     let id = job(&db, video, 30).await;
@@ -245,7 +245,7 @@ async fn a_deleted_video_takes_nothing_more_and_is_swept_again() {
 }
 
 #[tokio::test]
-async fn lists_page_through_everything_once() {
+async fn paging_returns_every_item_once() {
     let db = db().await;
     let c = db.get().await.unwrap();
     let mut made = Vec::new();
@@ -274,7 +274,7 @@ async fn lists_page_through_everything_once() {
 }
 
 #[tokio::test]
-async fn a_probe_fills_the_video_in_or_fails_it() {
+async fn a_probe_completes_or_fails_the_video() {
     let db = db().await;
     let c = db.get().await.unwrap();
     let mut ends = Vec::new();
@@ -328,7 +328,7 @@ async fn a_probe_fills_the_video_in_or_fails_it() {
 }
 
 #[tokio::test]
-async fn connections_are_listed_counted_and_tidied() {
+async fn worker_connections_are_listed_counted_and_deleted() {
     let db = db().await;
     let c = db.get().await.unwrap();
     let (a, b) = (worker("a").worker, worker("b").worker);

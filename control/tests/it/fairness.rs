@@ -96,7 +96,7 @@ async fn a_flood_of_one_tenant_delays_another_by_two_tasks() {
 }
 
 #[tokio::test]
-async fn tenants_that_wait_together_get_equal_shares_and_what_one_leaves_the_others_get() {
+async fn waiting_tenants_get_equal_shares_and_unused_shares_go_to_the_others() {
     let (db, fleet) = (db().await, worker("fleet"));
     let mut waiting = Vec::new();
     for (tenant, chunks) in [("a", 300), ("b", 40), ("c", 10)] {
@@ -132,7 +132,7 @@ async fn claim_one_by_one(db: &Db, count: usize) -> Vec<Claimed> {
 }
 
 #[tokio::test]
-async fn what_somebody_waits_for_comes_before_every_turn() {
+async fn express_tasks_come_before_every_turn() {
     let db = db().await;
     queue(&db, "a", 50).await;
     let (video, film_of_b) = empty_job(&db, "b").await;
@@ -152,7 +152,7 @@ async fn what_somebody_waits_for_comes_before_every_turn() {
 }
 
 #[tokio::test]
-async fn newcomers_without_end_do_not_starve_who_waits() {
+async fn a_stream_of_new_tenants_does_not_starve_a_waiting_one() {
     let (db, fleet) = (db().await, worker("fleet"));
     let patient = queue(&db, "patient", 20).await;
     let mut served = 0;
@@ -205,7 +205,7 @@ async fn failed_again(db: &Db) -> lease::LeaseId {
 }
 
 #[tokio::test]
-async fn an_encoder_that_lags_behind_gives_nobody_a_head_start() {
+async fn an_encoder_that_lags_behind_gives_no_tenant_an_advantage() {
     let db = db().await;
     let with = |encoder: &str| Claimer { encoders: vec![encoder.to_owned()], ..worker(encoder) };
     let (h264, av1) = (with("libx264"), with("libsvtav1"));

@@ -39,7 +39,7 @@ async fn shared() -> (Arc<Shared>, Db) {
 /// After a newer version was rolled back, leases remain whose rows cannot be read. They fill more than one
 /// page of the reaper and are all older than the lease that it can end.
 #[tokio::test]
-async fn leases_that_cannot_be_rescued_hold_up_none_that_can() {
+async fn leases_that_cannot_be_ended_do_not_block_others() {
     let (shared, db) = shared().await;
     let plane = Plane::with(shared, &["--lease", "4s"]).await;
     let mut worker = plane.worker("one").await;
@@ -79,7 +79,7 @@ async fn leases_that_cannot_be_rescued_hold_up_none_that_can() {
 
 /// No packet reports that the link is down, and the lease is far from its end.
 #[tokio::test]
-async fn a_worker_behind_a_link_that_went_silent_is_let_go() {
+async fn a_worker_behind_a_silent_link_is_disconnected() {
     let (shared, db) = shared().await;
     let plane = Plane::with(shared, &["--lease", "10m"]).await;
     let video = rows::video(&db).await;
@@ -108,7 +108,7 @@ async fn a_worker_behind_a_link_that_went_silent_is_let_go() {
 
 /// The lock is released only after every caller has received its error.
 #[tokio::test]
-async fn callers_are_told_at_once_when_no_connection_is_free() {
+async fn calls_fail_at_once_when_no_database_connection_is_free() {
     let (shared, db) = shared().await;
     let plane = Plane::of(shared).await;
     let caller = plane.caller(Role::Viewer);
@@ -132,7 +132,7 @@ async fn callers_are_told_at_once_when_no_connection_is_free() {
 
 /// Two transactions lock two rows in opposite order; two others update rows that both have read.
 #[tokio::test]
-async fn deadlocks_and_serialization_failures_are_tried_again() {
+async fn deadlocks_and_serialization_failures_are_retried() {
     let db = rows::db().await;
     let (one, two) = (rows::video(&db).await, rows::video(&db).await);
     for (level, crosswise) in
@@ -184,7 +184,7 @@ async fn deadlocks_and_serialization_failures_are_tried_again() {
 
 /// The instance receives no wake-up, and a worker that asks twice gets the task once.
 #[tokio::test]
-async fn a_task_that_nobody_announced_is_found_by_looking() {
+async fn a_task_without_a_wake_up_is_found_by_polling() {
     let (shared, db) = shared().await;
     let plane = Plane::of(shared).await;
     let mut workers = [plane.worker("one").await, plane.worker("two").await];
@@ -203,7 +203,7 @@ async fn a_task_that_nobody_announced_is_found_by_looking() {
 
 /// The store rejects the index that control itself writes at the end of a job.
 #[tokio::test]
-async fn a_store_that_refuses_the_final_index_costs_no_attempt() {
+async fn a_store_that_rejects_the_final_index_costs_no_attempt() {
     let (shared, db) = shared().await;
     let plane = Plane::of(shared).await;
     let caller = plane.caller(Role::Editor);
@@ -236,7 +236,7 @@ async fn a_store_that_refuses_the_final_index_costs_no_attempt() {
 
 /// A thousand tasks that fail at the same moment become ready again spread over their backoff.
 #[tokio::test]
-async fn tasks_that_fail_together_come_back_spread_out() {
+async fn tasks_that_fail_together_are_retried_at_different_times() {
     const TASKS: u32 = 1000;
     const SLICES: usize = 10;
     let db = rows::db().await;

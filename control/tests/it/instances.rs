@@ -18,7 +18,7 @@ async fn create_job(caller: &Caller, video: &str) -> v1::Job {
 }
 
 #[tokio::test]
-async fn what_one_instance_does_the_other_one_knows() {
+async fn changes_by_one_instance_reach_the_other() {
     let one = Plane::start().await;
     let two = Plane::of(one.shared.clone()).await;
     let watcher = two.caller(Role::Dataplane);

@@ -103,7 +103,7 @@ pub(crate) async fn code(plane: &Plane, token: &str) -> Option<Code> {
 }
 
 #[tokio::test]
-async fn every_algorithm_is_a_bearer_and_is_exchanged() {
+async fn jwts_of_every_algorithm_authenticate_and_are_exchanged() {
     let signers = [Signer::rs256("r"), Signer::es256("e"), Signer::eddsa("d")];
     let server = KeyServer::start(&signers.each_ref()).await;
     let secret = b"0123456789abcdef0123456789abcdef";
@@ -142,7 +142,7 @@ async fn every_algorithm_is_a_bearer_and_is_exchanged() {
 }
 
 #[tokio::test]
-async fn bad_jwts_are_refused_wherever_they_come() {
+async fn invalid_jwts_are_rejected_wherever_they_are_presented() {
     let (signer, stranger) = (Signer::es256("a"), Signer::es256("a"));
     let server = KeyServer::start(&[&signer]).await;
     let plane = plane(&["--jwt-jwks-url", &server.url]).await;
@@ -184,7 +184,7 @@ async fn bad_jwts_are_refused_wherever_they_come() {
 }
 
 #[tokio::test]
-async fn a_new_key_counts_after_one_fetch_and_made_up_keys_cause_no_more() {
+async fn a_new_key_is_known_after_one_fetch_and_unknown_keys_cause_no_more_fetches() {
     let (old, new) = (Signer::es256("old"), Signer::es256("new"));
     let server = KeyServer::start(&[&old]).await;
     let plane = plane(&["--jwt-jwks-url", &server.url, "--rate-tokens", "off"]).await;
@@ -204,7 +204,7 @@ async fn a_new_key_counts_after_one_fetch_and_made_up_keys_cause_no_more() {
 }
 
 #[tokio::test]
-async fn keys_outlive_their_server_for_a_while_and_then_nobody_gets_in() {
+async fn keys_outlive_their_server_for_a_while_and_then_all_jwts_are_rejected() {
     let signer = Signer::eddsa("a");
     let server = KeyServer::start(&[&signer]).await;
     let flags = ["--jwt-jwks-url", &server.url, "--jwt-jwks-max-age", "3s"];
@@ -240,7 +240,7 @@ async fn keys_outlive_their_server_for_a_while_and_then_nobody_gets_in() {
 }
 
 #[tokio::test]
-async fn a_revoked_jwt_is_refused_and_so_is_its_exchange() {
+async fn a_revoked_jwt_is_rejected_and_so_is_its_exchange() {
     let signer = Signer::eddsa("a");
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), signer.pem()).unwrap();
@@ -323,7 +323,7 @@ async fn a_request_outlives_its_jwt_and_ends_when_that_is_revoked() {
 }
 
 #[tokio::test]
-async fn guessing_is_slowed_down_per_client_and_good_tokens_go_on() {
+async fn guessing_is_rate_limited_per_client_and_valid_tokens_still_work() {
     let signer = Signer::eddsa("a");
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), signer.pem()).unwrap();

@@ -29,7 +29,7 @@ async fn migrations_apply_twice() {
 }
 
 #[tokio::test]
-async fn instances_that_start_together_take_turns() {
+async fn instances_that_start_together_migrate_one_after_another() {
     let url = postgres::empty().await;
     let starts = (0..4).map(|_| {
         let url = url.clone();
@@ -78,7 +78,7 @@ fn control(shared: &Shared, command: &str) -> Output {
 }
 
 #[tokio::test]
-async fn a_release_works_on_a_schema_that_a_later_one_has_added_to() {
+async fn a_release_works_on_a_schema_that_a_later_one_has_extended() {
     let url = postgres::database().await;
     later(&url, ADDITIVE).await;
     let shared = Shared::new(url);
@@ -90,7 +90,7 @@ async fn a_release_works_on_a_schema_that_a_later_one_has_added_to() {
 }
 
 #[tokio::test]
-async fn a_release_refuses_a_schema_that_needs_a_later_one_in_one_line() {
+async fn a_release_rejects_an_incompatible_schema_with_a_one_line_error() {
     let url = postgres::database().await;
     let db = later(&url, INCOMPATIBLE).await;
     let shared = Shared::new(url);
@@ -131,7 +131,7 @@ async fn the_newest_compatibility_row_names_a_release_that_exists() {
 }
 
 #[tokio::test]
-async fn migrations_that_differ_or_were_left_out_are_refused() {
+async fn changed_or_skipped_migrations_are_rejected() {
     let (differs, lacks) = (rows::db().await, rows::db().await);
     let sql = "UPDATE refinery_schema_history SET checksum = '1' WHERE version = 1";
     differs.get().await.unwrap().execute(sql, &[]).await.unwrap();

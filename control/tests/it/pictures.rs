@@ -126,7 +126,7 @@ async fn video(caller: &Caller, id: &str) -> v1::Video {
 }
 
 #[tokio::test]
-async fn pictures_are_made_of_the_renditions_and_belong_to_the_film() {
+async fn images_are_made_from_the_renditions_and_belong_to_the_video() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
@@ -182,7 +182,7 @@ fn downloads_are_offered(plane: &Plane, index: &Index, shown: &v1::Video) {
 }
 
 #[tokio::test]
-async fn lies_about_pictures_are_refused() {
+async fn false_claims_about_images_are_rejected() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
@@ -243,7 +243,7 @@ async fn refused(worker: &mut Worker, offer: v1::Commit, lie: &str) {
 }
 
 #[tokio::test]
-async fn a_film_whose_pictures_fail_for_good_is_finished_without_them() {
+async fn a_job_whose_image_tasks_fail_permanently_completes_without_images() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Admin);
     let mut worker = plane.worker("one").await;

@@ -84,7 +84,7 @@ fn source(plane: &Plane, id: &str) -> PathBuf {
 }
 
 #[tokio::test]
-async fn a_finding_is_a_verdict_only_when_a_second_worker_agrees() {
+async fn a_source_is_rejected_only_when_a_second_worker_agrees() {
     let plane = plane(&[]).await;
     let caller = plane.caller(Role::Editor);
     let mut one = plane.worker("one").await;
@@ -111,7 +111,7 @@ async fn a_finding_is_a_verdict_only_when_a_second_worker_agrees() {
 }
 
 #[tokio::test]
-async fn the_only_workers_finding_is_enough() {
+async fn the_only_worker_can_reject_a_source() {
     let plane = plane(&[]).await;
     let caller = plane.caller(Role::Editor);
     let mut one = plane.worker("one").await;
@@ -160,8 +160,7 @@ async fn a_worker_that_fails_its_sample_gets_no_probes_until_it_succeeds() {
 }
 
 #[tokio::test]
-async fn a_probe_without_a_finding_fails_after_two_healthy_workers_or_eight_tries_and_keeps_its_source()
- {
+async fn a_probe_that_fails_on_two_healthy_workers_or_eight_times_keeps_its_source() {
     let plane = plane(&["--rejected-keep", "0"]).await;
     let caller = plane.caller(Role::Editor);
     let mut one = plane.worker("one").await;
@@ -237,7 +236,7 @@ async fn refused(plane: &Plane, caller: &Caller, one: &mut Worker) -> String {
 }
 
 #[tokio::test]
-async fn a_refused_source_is_kept_and_can_be_probed_again_until_its_time_is_over() {
+async fn a_rejected_source_can_be_probed_again_until_it_expires() {
     let plane = plane(&["--rejected-keep", "1h"]).await;
     let caller = plane.caller(Role::Editor);
     let mut one = plane.worker("one").await;
@@ -258,7 +257,7 @@ async fn a_refused_source_is_kept_and_can_be_probed_again_until_its_time_is_over
 }
 
 #[tokio::test]
-async fn refused_sources_make_way_for_uploads_oldest_first() {
+async fn the_oldest_rejected_sources_are_deleted_to_make_room_for_uploads() {
     // Each source has six bytes.
     let plane = plane(&["--uploads-bytes-max", "20"]).await;
     let caller = plane.caller(Role::Editor);
@@ -319,7 +318,7 @@ async fn a_source_that_never_became_playable_can_be_replaced() {
 }
 
 #[tokio::test]
-async fn probing_again_is_for_editors_of_the_tenant_and_for_sources_that_are_there() {
+async fn only_editors_of_the_tenant_can_probe_again_and_only_stored_sources() {
     let plane = plane(&["--probe-retry", "10m"]).await;
     let caller = plane.caller(Role::Editor);
     let id = send(&plane, &caller).await;

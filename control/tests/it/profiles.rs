@@ -25,7 +25,7 @@ codec = "av1"
 "#;
 
 #[test]
-fn a_file_with_faults_ends_the_start_with_a_line_for_each() {
+fn a_file_with_errors_prevents_the_start_with_one_line_per_error() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("profiles.toml");
     let bad = GOOD.replace("640", "6").replace("\"av1\"", "\"vp8\"");
@@ -50,7 +50,7 @@ fn a_file_with_faults_ends_the_start_with_a_line_for_each() {
 }
 
 #[tokio::test]
-async fn a_transcode_is_asked_for_by_the_names_in_the_file() {
+async fn a_transcode_uses_the_profile_names_of_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("profiles.toml");
     std::fs::write(&file, GOOD).unwrap();

@@ -50,7 +50,7 @@ async fn connected(redis: &Redis, wanted: bool) {
 }
 
 #[tokio::test]
-async fn instances_hear_each_other_and_outlive_redis() {
+async fn instances_exchange_events_and_outlive_redis() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
     let url = format!("redis-unix://{}", folder.path().join("redis").display());
@@ -112,7 +112,7 @@ async fn client(url: &str) -> fred::prelude::Client {
 }
 
 #[tokio::test]
-async fn what_data_planes_keep_is_forgotten_with_each_change() {
+async fn every_change_invalidates_the_data_planes_caches() {
     use api::cached;
     use fred::interfaces::KeysInterface;
 

@@ -31,7 +31,7 @@ async fn provider_of(signer: &Signer) -> Plane {
 }
 
 #[tokio::test]
-async fn a_revoked_es256_jwt_does_not_live_on_as_its_twin() {
+async fn revoking_an_es256_jwt_covers_the_other_form_of_its_signature() {
     let signer = Signer::es256("a");
     let plane = provider_of(&signer).await;
     let admin = plane.caller(Role::Admin);
@@ -71,7 +71,7 @@ async fn a_caller_ends_its_own_jwt_by_either_form_of_the_signature() {
 }
 
 #[tokio::test]
-async fn what_earlier_releases_revoked_stays_revoked() {
+async fn tokens_revoked_by_earlier_releases_stay_revoked() {
     let signer = Signer::es256("a");
     let plane = provider_of(&signer).await;
     let db = Db::new(&plane.shared.database, 1).unwrap();

@@ -57,7 +57,7 @@ async fn probe_all(mut worker: Worker, slots: u32) {
 /// If a session kept the connections of the leases that it prepares while it waits for another connection,
 /// enough sessions would hold the whole pool forever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fifty_sessions_on_a_pool_of_two_work_off_every_task() {
+async fn fifty_sessions_on_a_pool_of_two_complete_every_task() {
     const SESSIONS: usize = 50;
     const TASKS: usize = 400;
     let (shared, db) = shared().await;
@@ -116,7 +116,7 @@ async fn costs_no_attempt(db: &Db) {
 }
 
 #[tokio::test]
-async fn leases_that_the_database_keeps_from_being_prepared_cost_no_place_and_no_attempt() {
+async fn a_database_failure_while_preparing_a_lease_costs_no_place_and_no_attempt() {
     let (shared, db) = shared().await;
     let plane = Plane::with(shared, &["--lease", "2m"]).await;
     let mut worker = plane.worker("one").await;
@@ -136,7 +136,7 @@ async fn leases_that_the_database_keeps_from_being_prepared_cost_no_place_and_no
 }
 
 #[tokio::test]
-async fn tasks_of_a_store_that_this_instance_does_not_know_hold_up_no_others() {
+async fn tasks_of_an_unknown_store_do_not_block_others() {
     let (shared, db) = shared().await;
     let plane = Plane::with(shared, &["--lease", "2m"]).await;
     let mut worker = plane.worker("one").await;
@@ -157,7 +157,7 @@ async fn tasks_of_a_store_that_this_instance_does_not_know_hold_up_no_others() {
 }
 
 #[tokio::test]
-async fn leases_that_the_store_keeps_from_being_prepared_cost_no_place_and_no_attempt() {
+async fn a_store_failure_while_preparing_a_lease_costs_no_place_and_no_attempt() {
     let (shared, db) = shared().await;
     let plane = Plane::with(shared, &["--lease", "2m"]).await;
     let caller = plane.caller(Role::Editor);

@@ -91,7 +91,7 @@ async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
 }
 
 #[tokio::test]
-async fn one_writer_at_a_time_moves_an_upload_from_where_it_stands() {
+async fn one_writer_at_a_time_advances_an_upload_from_its_offset() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
     let upload = begin(&caller, 10).await.unwrap();
@@ -168,7 +168,7 @@ async fn parallel_creations_never_exceed_the_quota() {
 }
 
 #[tokio::test]
-async fn upload_with_all_its_bytes_is_finished_even_without_its_data_plane() {
+async fn a_complete_upload_is_finished_even_without_its_data_plane() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
     let upload = begin(&caller, 6).await.unwrap();
@@ -197,7 +197,7 @@ async fn upload_with_all_its_bytes_is_finished_even_without_its_data_plane() {
 
 /// No call waits for the probe of a resumable upload: the client reads the reason from its video.
 #[tokio::test]
-async fn refused_source_goes_at_once_where_none_is_kept_and_its_video_keeps_the_reason() {
+async fn without_retention_a_rejected_source_is_deleted_at_once_and_its_video_keeps_the_reason() {
     let shared = Shared::new(crate::postgres::database().await);
     let plane = Plane::with(shared, &["--rejected-keep", "0", "--probe-retry", "10m"]).await;
     let caller = plane.caller(Role::Editor);
@@ -244,7 +244,7 @@ async fn refused_source_goes_at_once_where_none_is_kept_and_its_video_keeps_the_
 }
 
 #[tokio::test]
-async fn terminated_and_expired_uploads_leave_nothing() {
+async fn terminated_and_expired_uploads_leave_no_objects() {
     let shared = Shared::new(crate::postgres::database().await);
     let plane = Plane::with(shared, &["--upload-expiry", "3s"]).await;
     let caller = plane.caller(Role::Editor);

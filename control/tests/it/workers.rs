@@ -30,7 +30,7 @@ async fn index(plane: &Plane, video: &str) -> Result<Index, Problem> {
 }
 
 #[tokio::test]
-async fn a_film_goes_in_and_plays() {
+async fn an_uploaded_video_is_transcoded_and_plays() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
@@ -83,7 +83,7 @@ async fn a_film_goes_in_and_plays() {
 }
 
 #[tokio::test]
-async fn a_flipped_bit_and_a_cut_end_are_refused() {
+async fn a_flipped_bit_and_a_truncated_end_are_rejected() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
@@ -136,7 +136,7 @@ async fn again(
 }
 
 #[tokio::test]
-async fn a_broken_stream_gives_its_task_back_at_once() {
+async fn a_broken_stream_releases_its_task_at_once() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
     let mut doomed = plane.worker("doomed").await;
@@ -168,7 +168,7 @@ async fn a_broken_stream_gives_its_task_back_at_once() {
 }
 
 #[tokio::test]
-async fn a_silent_worker_loses_its_lease_and_a_release_costs_nothing() {
+async fn a_silent_worker_loses_its_lease_and_a_release_costs_no_attempt() {
     let plane = Plane::brief("4s").await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
@@ -204,7 +204,7 @@ async fn a_silent_worker_loses_its_lease_and_a_release_costs_nothing() {
 }
 
 #[tokio::test]
-async fn a_cancel_reaches_the_worker_and_collects_the_objects() {
+async fn a_cancel_reaches_the_worker_and_deletes_the_objects() {
     let plane = Plane::brief("8s").await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
@@ -293,7 +293,7 @@ async fn visibility_and_deletion_reach_the_index_object() {
 }
 
 #[tokio::test]
-async fn a_source_that_is_no_video_is_refused_by_name_and_kept_for_a_while() {
+async fn an_invalid_source_is_rejected_with_its_code_and_kept_for_a_while() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
@@ -365,7 +365,7 @@ async fn without_a_worker_an_upload_waits_and_is_not_lost() {
 }
 
 #[tokio::test]
-async fn a_drained_worker_is_told_and_gets_nothing_more() {
+async fn a_drained_worker_is_notified_and_gets_no_more_tasks() {
     let plane = Plane::start().await;
     let admin = plane.caller(Role::Admin);
     let mut worker = plane.worker("one").await;
@@ -380,7 +380,7 @@ async fn a_drained_worker_is_told_and_gets_nothing_more() {
 }
 
 #[tokio::test]
-async fn another_protocol_is_refused() {
+async fn another_protocol_version_is_rejected() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Worker);
     let hello =
