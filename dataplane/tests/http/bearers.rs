@@ -29,7 +29,7 @@ fn bearer(token: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_bad_token_is_told_before_any_other_fault() {
+async fn an_invalid_token_is_reported_before_any_other_error() {
     let (plane, control) = start(|_| {}).await;
     let good = bearer(&control.people.token("ann"));
     let video = format!("/api/videos/{}", FakeControl::ID);
@@ -89,7 +89,7 @@ async fn fields_are_named_as_the_client_wrote_them() {
 }
 
 #[tokio::test]
-async fn what_has_changed_since_it_was_seen_is_not_changed_again() {
+async fn an_update_needs_the_current_etag() {
     let (plane, control) = start(|_| {}).await;
     let good = bearer(&control.people.token("ann"));
     let path = format!("/api/videos/{}", FakeControl::ID);

@@ -36,7 +36,7 @@ fn with_text(mut film: Film) -> (Film, CaptionId) {
 }
 
 #[tokio::test]
-async fn a_text_track_is_in_both_manifests_and_cut_on_the_films_grid() {
+async fn a_text_track_is_in_both_manifests_and_segmented_on_the_videos_grid() {
     let plane = Plane::start().await;
     let (film, id) = with_text(Film::new(true));
     film.store(&plane.folder);
@@ -90,7 +90,7 @@ async fn a_text_track_is_in_both_manifests_and_cut_on_the_films_grid() {
 }
 
 #[tokio::test]
-async fn what_is_no_text_track_is_404() {
+async fn unknown_text_tracks_are_404() {
     let plane = Plane::start().await;
     let (film, id) = with_text(Film::new(true));
     film.store(&plane.folder);
@@ -116,7 +116,7 @@ async fn what_is_no_text_track_is_404() {
 }
 
 #[tokio::test]
-async fn a_growing_films_text_ends_where_its_pictures_do() {
+async fn text_of_a_growing_video_ends_at_the_frontier() {
     let plane = Plane::start().await;
     let (mut film, id) = with_text(Film::new(true));
     film.index.finished_at_ms = None;
@@ -130,7 +130,7 @@ async fn a_growing_films_text_ends_where_its_pictures_do() {
 }
 
 #[tokio::test]
-async fn an_older_versions_sessions_find_text_that_came_later() {
+async fn sessions_of_an_older_version_find_text_tracks_that_were_added_later() {
     let plane = Plane::start().await;
     let older = Film::new(true);
     older.store(&plane.folder);
@@ -144,7 +144,7 @@ async fn an_older_versions_sessions_find_text_that_came_later() {
 }
 
 #[tokio::test]
-async fn private_text_needs_the_token_and_hands_it_on() {
+async fn private_text_needs_the_token_and_passes_it_on() {
     let keys = RootKeys::generate();
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("keys")).unwrap();

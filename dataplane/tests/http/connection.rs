@@ -15,7 +15,7 @@ fn statuses(bytes: &[u8]) -> Vec<u16> {
 }
 
 #[tokio::test]
-async fn ambiguous_framing_is_refused_and_ends_the_connection() {
+async fn ambiguous_framing_is_rejected_and_ends_the_connection() {
     let plane = Plane::start().await;
     let next = "GET /health/playback HTTP/1.1\r\nHost: x\r\n\r\n";
     let chunked = "Transfer-Encoding: chunked\r\n";
@@ -48,7 +48,7 @@ async fn ambiguous_framing_is_refused_and_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn chunks_that_cannot_be_are_refused_and_end_the_connection() {
+async fn invalid_chunks_are_rejected_and_end_the_connection() {
     let plane = Plane::start().await;
     let next = "GET /health/playback HTTP/1.1\r\nHost: x\r\n\r\n";
     let id = uuid::Uuid::now_v7();
@@ -63,7 +63,7 @@ async fn chunks_that_cannot_be_are_refused_and_end_the_connection() {
 
 /// Request bodies are not decompressed: 10 MB of blanks count as the 10 kB that were received.
 #[tokio::test]
-async fn packed_bodies_are_not_unpacked() {
+async fn compressed_bodies_are_not_decompressed() {
     let plane = Plane::start().await;
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     packed.write_all(&vec![b' '; 10 << 20]).unwrap();
@@ -101,7 +101,7 @@ async fn multiplexed_requests_follow_the_same_rules() {
 }
 
 #[tokio::test]
-async fn host_must_be_there_once_and_make_sense() {
+async fn host_must_occur_once_and_be_valid() {
     let plane = Plane::start().await;
     let status = async |head: &str| {
         let bytes = plane.raw(format!("{head}Connection: close\r\n\r\n").as_bytes()).await;
@@ -125,7 +125,7 @@ async fn host_must_be_there_once_and_make_sense() {
 }
 
 #[tokio::test]
-async fn large_heads_are_refused() {
+async fn large_heads_are_rejected() {
     let plane = Plane::start().await;
     let many: Vec<_> = (0..101).map(|n| format!("X-{n}: y")).collect();
     let many: Vec<_> = many.iter().map(String::as_str).collect();
@@ -138,7 +138,7 @@ async fn large_heads_are_refused() {
 }
 
 #[tokio::test]
-async fn bridge_needs_a_bearer_before_anything_else() {
+async fn the_rest_api_checks_the_bearer_token_first() {
     let plane = Plane::start().await;
     let id = uuid::Uuid::now_v7();
     for (method, path) in [
@@ -173,7 +173,7 @@ async fn bridge_needs_a_bearer_before_anything_else() {
 }
 
 #[tokio::test]
-async fn origins_are_answered_on_refusals_too() {
+async fn errors_have_cors_headers_too() {
     let allowed = "https://app.example.com";
     let plane = Plane::start_with(|config| config.cors_origins = vec![allowed.to_owned()]).await;
     let film = Film::new(true);

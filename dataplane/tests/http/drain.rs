@@ -38,7 +38,7 @@ async fn segment_in_flight_completes_and_idle_connections_close() {
 }
 
 #[tokio::test]
-async fn silent_connection_does_not_hold_up_the_drain() {
+async fn silent_connection_does_not_delay_the_drain() {
     let plane = Plane::start().await;
     let _silent = TcpStream::connect(plane.addr).await.unwrap();
     assert_eq!(plane.get("/health/playback").await.status, 200);
@@ -48,7 +48,7 @@ async fn silent_connection_does_not_hold_up_the_drain() {
 
 /// The place that it waits for comes free only when the stop has closed the connections.
 #[tokio::test]
-async fn a_full_listener_stops_as_soon_as_one_with_room() {
+async fn a_full_listener_stops_as_fast_as_one_with_free_slots() {
     let plane = Plane::start_with(|config| config.connections_max = 2).await;
     let mut resting = Vec::new();
     for _ in 0..2 {

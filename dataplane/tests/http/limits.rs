@@ -24,7 +24,7 @@ fn told(status: u16, limit: &str, remaining: &str) -> (u16, String, String) {
 }
 
 #[tokio::test]
-async fn the_third_of_two_is_refused_with_a_problem() {
+async fn a_request_above_the_limit_is_rejected_with_a_problem() {
     let plane = Plane::start_with(|config| config.rate_general = "2/1h".to_owned()).await;
     for remaining in ["1", "0"] {
         let reply = plane.get("/api/videos").await;
@@ -67,7 +67,7 @@ async fn health_metrics_and_preflights_are_free() {
 }
 
 #[tokio::test]
-async fn kinds_are_counted_apart_and_off_is_off() {
+async fn kinds_are_counted_separately_and_off_disables_a_limit() {
     let plane = Plane::start_with(|config| {
         config.rate_upload = "1/7d".to_owned();
         config.rate_stream = FEW.to_owned();
@@ -90,7 +90,7 @@ async fn kinds_are_counted_apart_and_off_is_off() {
 }
 
 #[tokio::test]
-async fn only_trusted_proxies_speak_for_others() {
+async fn only_trusted_proxies_set_the_client_address() {
     let plane = Plane::start_with(|config| config.rate_general = FEW.to_owned()).await;
     for expected in [401, 401, 429] {
         let line = format!("X-Forwarded-For: 203.0.113.{expected}");
@@ -126,7 +126,7 @@ fn grant(subject: &str) -> Grant {
 }
 
 #[tokio::test]
-async fn known_people_are_counted_by_name_and_strangers_by_address() {
+async fn authenticated_callers_are_counted_by_name_and_others_by_address() {
     let keys = RootKeys::generate();
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("keys")).unwrap();
@@ -158,7 +158,7 @@ async fn known_people_are_counted_by_name_and_strangers_by_address() {
 }
 
 #[tokio::test]
-async fn holders_of_jwts_are_counted_by_name_behind_one_address() {
+async fn callers_with_jwts_are_counted_by_name_behind_one_address() {
     let (plane, _control) = bearers::start(|config| config.rate_general = "4/7d".to_owned()).await;
     let ask = async |jwt: &str| {
         let line = format!("Authorization: Bearer {jwt}");

@@ -33,7 +33,7 @@ fn growing(film: &Film) -> Index {
 }
 
 #[tokio::test]
-async fn growing_film_is_asked_for_once_and_again_after_each_change() {
+async fn index_of_a_growing_video_is_fetched_once_and_again_after_each_change() {
     let (plane, control) = start().await;
     let film = Film::new(true);
     film.store(&plane.folder);
@@ -64,7 +64,7 @@ async fn growing_film_is_asked_for_once_and_again_after_each_change() {
 }
 
 #[tokio::test]
-async fn switched_off_manifest_says_so() {
+async fn disabled_manifest_answers_manifest_disabled() {
     let (plane, control) = start().await;
     let film = Film::new(true);
     film.store(&plane.folder);
@@ -84,7 +84,7 @@ async fn health_and_metrics_include_control() {
 }
 
 #[tokio::test]
-async fn jobs_are_made_shown_and_watched() {
+async fn jobs_are_created_shown_and_watched() {
     let (plane, control) = start().await;
     let bearer = "Authorization: Bearer good";
     let json = [bearer, "Content-Type: application/json"];

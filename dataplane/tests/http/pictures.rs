@@ -51,7 +51,7 @@ fn digest_like(name: &str) -> Box<[u8; 32]> {
 }
 
 #[tokio::test]
-async fn pictures_are_served_by_their_lasting_names() {
+async fn images_are_served_under_permanent_names() {
     let plane = Plane::start().await;
     let film = with_pictures(Film::new(true));
     film.store(&plane.folder);
@@ -83,7 +83,7 @@ async fn pictures_are_served_by_their_lasting_names() {
 }
 
 #[tokio::test]
-async fn lists_and_storyboard_name_what_is_there() {
+async fn lists_and_storyboard_name_the_existing_images() {
     let plane = Plane::start().await;
     let film = with_pictures(Film::new(true));
     film.store(&plane.folder);
@@ -107,7 +107,7 @@ async fn lists_and_storyboard_name_what_is_there() {
 }
 
 #[tokio::test]
-async fn what_was_not_made_is_404() {
+async fn missing_images_are_404() {
     let plane = Plane::start().await;
     let film = Film::new(true);
     film.store(&plane.folder);
@@ -119,7 +119,7 @@ async fn what_was_not_made_is_404() {
 }
 
 #[tokio::test]
-async fn private_pictures_need_the_token_and_hand_it_on() {
+async fn private_images_need_the_token_and_pass_it_on() {
     let keys = RootKeys::generate();
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("keys")).unwrap();
@@ -204,7 +204,7 @@ fn with_downloads(mut film: Film) -> Film {
 }
 
 #[tokio::test]
-async fn a_download_is_one_file_whatever_part_of_it_is_asked_for() {
+async fn every_range_of_a_download_belongs_to_one_file() {
     let plane = Plane::start().await;
     let film = with_downloads(Film::new(true));
     film.store(&plane.folder);
@@ -244,7 +244,7 @@ async fn a_download_is_one_file_whatever_part_of_it_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_download_waits_for_the_end_of_the_film_and_for_all_of_its_parts() {
+async fn a_download_needs_a_final_video_with_all_of_its_objects() {
     let plane = Plane::start().await;
     let mut growing = with_downloads(Film::new(true));
     growing.index.finished_at_ms = None;

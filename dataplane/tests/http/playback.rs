@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::support::{Film, Plane};
 
 #[tokio::test]
-async fn finished_film_plays_with_control_out_of_reach() {
+async fn final_video_plays_while_control_is_unreachable() {
     let plane = Plane::start().await;
     let film = Film::new(true);
     film.store(&plane.folder);
@@ -56,7 +56,7 @@ async fn health_is_down_without_control_and_playback_is_not() {
 }
 
 #[tokio::test]
-async fn unknown_things_are_problems() {
+async fn unknown_resources_are_problems() {
     let plane = Plane::start().await;
     let film = Film::new(true);
     film.store(&plane.folder);
@@ -151,7 +151,7 @@ async fn playlists_are_gzipped_when_accepted() {
 }
 
 #[tokio::test]
-async fn private_film_plays_with_its_token_only() {
+async fn private_video_plays_with_its_token_only() {
     let keys = RootKeys::generate();
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("keys")).unwrap();

@@ -3,7 +3,7 @@
 use crate::support::{Film, Plane};
 
 #[tokio::test]
-async fn ranges_answer_as_rfc_9110_says() {
+async fn ranges_follow_rfc_9110() {
     let plane = Plane::start().await;
     let film = Film::new(true);
     film.store(&plane.folder);
@@ -51,7 +51,7 @@ async fn ranges_answer_as_rfc_9110_says() {
 }
 
 #[tokio::test]
-async fn ranges_outside_are_refused() {
+async fn ranges_outside_the_file_are_rejected() {
     let plane = Plane::start().await;
     let film = Film::new(true);
     film.store(&plane.folder);

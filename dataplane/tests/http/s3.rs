@@ -119,7 +119,7 @@ async fn stored(minio: &Minio, film: &Film) -> Store {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cold_segment_is_read_once_for_all_who_ask() {
+async fn a_cold_segment_is_read_once_for_concurrent_requests() {
     let minio = Minio::start(&["films"]);
     let film = Film::new(true);
     let store = stored(&minio, &film).await;
@@ -153,7 +153,7 @@ async fn a_cold_segment_is_read_once_for_all_who_ask() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn half_a_segment_is_never_a_success_and_never_kept() {
+async fn half_a_segment_is_never_a_success_and_never_cached() {
     let minio = Minio::start(&["films"]);
     let film = Film::new(true);
     stored(&minio, &film).await;

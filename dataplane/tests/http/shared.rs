@@ -32,7 +32,7 @@ async fn plane_with(redis: &RedisServer, film: &Film) -> Plane {
 }
 
 #[tokio::test]
-async fn manifests_of_finished_films_are_shared_for_an_hour() {
+async fn manifests_of_final_videos_are_shared_for_an_hour() {
     let folder = tempfile::tempdir().unwrap();
     let redis = RedisServer::start(folder.path());
     eventually("redis answers", async || redis.answers()).await;
@@ -69,7 +69,7 @@ async fn manifests_of_finished_films_are_shared_for_an_hour() {
 }
 
 #[tokio::test]
-async fn what_others_must_not_see_is_not_shared() {
+async fn growing_manifests_are_not_shared() {
     let folder = tempfile::tempdir().unwrap();
     let redis = RedisServer::start(folder.path());
     eventually("redis answers", async || redis.answers()).await;
@@ -88,7 +88,7 @@ async fn what_others_must_not_see_is_not_shared() {
 
 /// TLS by the URL's scheme, only with a server whose certificate the file contains.
 #[tokio::test]
-async fn redis_behind_tls_is_known_by_its_certificate() {
+async fn redis_over_tls_is_verified_by_its_certificate() {
     let folder = tempfile::tempdir().unwrap();
     let (redis, port) = RedisServer::start_tls(folder.path());
     eventually("redis answers", async || redis.answers()).await;

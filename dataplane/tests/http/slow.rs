@@ -73,7 +73,7 @@ async fn slow(plane: &Plane, what: &str) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn readers_of_a_byte_at_a_time_are_cut_off_beside_an_honest_viewer() {
+async fn clients_that_read_byte_by_byte_are_disconnected_and_a_viewer_is_not() {
     let (plane, film) = plane(pace()).await;
     let path = film.media("360p/h1.m4s");
     let mut readers = tokio::task::JoinSet::new();
@@ -92,7 +92,7 @@ async fn readers_of_a_byte_at_a_time_are_cut_off_beside_an_honest_viewer() {
 }
 
 #[tokio::test]
-async fn slow_but_steady_line_and_resting_player_are_left_alone() {
+async fn slow_but_steady_line_and_idle_player_stay_connected() {
     let (plane, film) = plane(patient()).await;
     // First fast, so that the kernel's buffers grow; then slow, for several times the time limit.
     let mut stream = ask(plane.addr, &film.media("360p/h1.m4s")).await;
@@ -118,7 +118,7 @@ async fn slow_but_steady_line_and_resting_player_are_left_alone() {
 }
 
 #[tokio::test]
-async fn heads_that_do_not_end_are_cut_off() {
+async fn connections_with_endless_heads_are_closed() {
     let (plane, film) = plane(pace()).await;
     let beginnings: [&[u8]; 5] = [
         b"",
@@ -152,7 +152,7 @@ async fn heads_that_do_not_end_are_cut_off() {
 }
 
 #[tokio::test]
-async fn bodies_of_a_byte_at_a_time_are_408_and_steady_ones_arrive() {
+async fn bodies_sent_byte_by_byte_are_408_and_steady_ones_arrive() {
     let folder = tempfile::tempdir().unwrap();
     let control = FakeControl::start(&folder).await;
     let urls = vec![control.url.clone()];
@@ -199,7 +199,7 @@ async fn bodies_of_a_byte_at_a_time_are_408_and_steady_ones_arrive() {
 }
 
 #[tokio::test]
-async fn streams_without_a_window_are_cut_off() {
+async fn streams_without_a_window_are_closed() {
     let (plane, film) = plane(pace()).await;
     let path = film.media("360p/h1.m4s");
     for window in [0, 1, 65_535] {
@@ -222,7 +222,7 @@ async fn streams_without_a_window_are_cut_off() {
 }
 
 #[tokio::test]
-async fn stream_that_moves_slowly_is_left_alone() {
+async fn slow_but_steady_stream_stays_open() {
     let (plane, film) = plane(patient()).await;
     let path = film.media("360p/h1.m4s");
     let mut moving = Client::connect(plane.addr, 65_535).await;

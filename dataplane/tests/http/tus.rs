@@ -98,7 +98,7 @@ fn content(bytes: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn upload_in_pieces_is_whole_and_its_digest_is_right() {
+async fn upload_in_pieces_is_complete_and_its_digest_is_right() {
     let fixture = Fixture::new().await;
     let content = content(300_001);
     let path = fixture.create(content.len()).await;
@@ -141,7 +141,7 @@ async fn creation_may_carry_the_upload() {
 }
 
 #[tokio::test]
-async fn wrong_offsets_are_409_and_say_where_it_stands() {
+async fn wrong_offsets_are_409_with_the_current_offset() {
     let fixture = Fixture::new().await;
     let path = fixture.create(100).await;
     fixture.patch(&path, 0, &[], &[1; 40]).await;
@@ -187,7 +187,7 @@ async fn checksum_decides_whether_bytes_are_kept() {
 }
 
 #[tokio::test]
-async fn connection_cut_in_the_middle_keeps_what_came() {
+async fn connection_cut_in_the_middle_keeps_the_received_bytes() {
     let fixture = Fixture::new().await;
     let content = content(200_000);
     let path = fixture.create(content.len()).await;
@@ -209,7 +209,7 @@ async fn connection_cut_in_the_middle_keeps_what_came() {
 }
 
 #[tokio::test]
-async fn patch_takes_an_upload_over_from_a_request_that_still_runs() {
+async fn patch_takes_over_an_upload_from_a_running_request() {
     let fixture = Fixture::new().await;
     let path = fixture.create(30).await;
     let mut first = fixture.begin(&path, 0, 30, b"0123456789").await;
@@ -267,7 +267,7 @@ async fn head_settles_while_bytes_of_the_old_request_are_in_flight() {
 }
 
 #[tokio::test]
-async fn control_takes_an_upload_over_for_another_data_plane() {
+async fn control_hands_an_upload_over_to_another_data_plane() {
     let fixture = Fixture::new().await;
     let path = fixture.create(30).await;
     let mut first = fixture.begin(&path, 0, 30, b"0123456789").await;
@@ -317,7 +317,7 @@ async fn the_later_of_two_at_one_offset_takes_over() {
 }
 
 #[tokio::test]
-async fn faults_of_a_creation_reserve_nothing() {
+async fn invalid_creations_reserve_nothing() {
     let fixture = Fixture::new().await;
     let table: [(&[&str], u16, &str); 13] = [
         (&[], 400, "Upload-Length"),
@@ -385,7 +385,7 @@ async fn protocol_rules_hold() {
 }
 
 #[tokio::test]
-async fn control_that_is_away_for_a_moment_costs_no_bytes() {
+async fn short_outage_of_control_costs_no_bytes() {
     let fixture = Fixture::new().await;
     let path = fixture.create(20).await;
     let mut stream = fixture.begin(&path, 0, 20, b"0123456789").await;

@@ -126,7 +126,7 @@ async fn bare_body_is_stored_for_a_reserved_video() {
 }
 
 #[tokio::test]
-async fn bad_forms_name_what_is_wrong_and_leave_nothing() {
+async fn invalid_forms_name_the_error_and_leave_nothing() {
     let whole = form(&[("video", &[7; 5000])]);
     let large = vec![0; (1 << 20) + 1];
     let field = |name: &str, content: &[u8]| form(&[("video", b"abc"), (name, content)]);
@@ -156,7 +156,7 @@ async fn bad_forms_name_what_is_wrong_and_leave_nothing() {
 }
 
 #[tokio::test]
-async fn ten_thousand_parts_and_endless_headers_are_refused() {
+async fn ten_thousand_parts_and_endless_headers_are_rejected() {
     let fixture = Fixture::new().await;
     let parts: Vec<_> = (0..10_000).flat_map(|_| part("x", b"y")).collect();
     assert_eq!(fixture.post(&parts).await.status, 422);
@@ -173,7 +173,7 @@ async fn ten_thousand_parts_and_endless_headers_are_refused() {
 }
 
 #[tokio::test]
-async fn wrong_type_and_wrong_token_are_refused_before_the_body() {
+async fn wrong_type_and_wrong_token_are_rejected_before_the_body() {
     let fixture = Fixture::new().await;
     let json = ["Authorization: Bearer good", "Content-Type: application/json"];
     let reply = fixture.plane.send_body("POST", "/api/videos/upload", &json, b"{}").await;
@@ -198,7 +198,7 @@ async fn wrong_type_and_wrong_token_are_refused_before_the_body() {
 }
 
 #[tokio::test]
-async fn client_that_goes_away_leaves_nothing() {
+async fn client_that_disconnects_leaves_nothing() {
     let fixture = Fixture::new().await;
     let mut stream = TcpStream::connect(fixture.plane.addr).await.unwrap();
     let form = form(&[("video", &[1; 500_000])]);
