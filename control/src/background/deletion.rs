@@ -96,7 +96,7 @@ async fn sweep_refused(app: &AppState, store: &str, video: VideoId) -> Result<bo
     let dropped = probes::dropped(&tx, video).await?;
     if dropped == Dropped::Delete {
         index::delete(&app.stores, store, &layout::source(video)).await?;
-        tracing::info!(video.id = %video, "refused source deleted");
+        tracing::info!(video.id = %video, "rejected source deleted");
     }
     tx.commit().await.map_err(DbError::from)?;
     Ok(dropped != Dropped::Later)

@@ -59,7 +59,7 @@ pub struct Connecting<'a> {
     pub id: WorkerId,
     /// What the worker calls itself.
     pub name: &'a str,
-    /// Its process, at random; empty when it does not say.
+    /// The random id of its process; empty if the worker does not send one.
     pub instance: &'a str,
     /// The number of tasks that it runs at a time.
     pub slots: u32,

@@ -283,6 +283,6 @@ fn judge(row: Video) -> Result<Video, Problem> {
 async fn remove_source(app: &AppState, row: &Video) {
     let key = layout::source(row.id);
     if let Err(error) = crate::publish::index::delete(&app.stores, &row.store, &key).await {
-        tracing::debug!(video.id = %row.id, %error, "failed to remove a refused source");
+        tracing::debug!(video.id = %row.id, %error, "failed to remove a rejected source");
     }
 }

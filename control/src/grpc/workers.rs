@@ -114,7 +114,7 @@ impl WorkerService for Services {
     }
 }
 
-/// Validates a worker's hello; returns what it says of itself, and which process it is.
+/// Validates a worker's hello; returns its description and the id of its process.
 fn hello(first: Option<v1::WorkerMessage>) -> Result<(Introduced, String), Problem> {
     let message = first.and_then(|message| message.message);
     let Some(worker_message::Message::Hello(hello)) = message else {
