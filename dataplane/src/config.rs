@@ -1,4 +1,4 @@
-//! What a data plane is told: flags with their `STREAMING_*` twins.
+//! Command-line flags and environment variables.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 

@@ -117,7 +117,7 @@ async fn exchanged(
 
 /// The error for a video that does not exist, cannot be played yet, or is confidential.
 pub(crate) fn unknown() -> Problem {
-    Problem::new(Code::NotFound, "no such video, or nothing of it can be played yet")
+    Problem::new(Code::NotFound, "the video does not exist or cannot be played yet")
 }
 
 fn by_token(app: &App, index: &Index, token: &str, address: IpAddr) -> Result<Viewer, Problem> {

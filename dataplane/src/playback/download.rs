@@ -192,9 +192,10 @@ async fn layout(
                 tracing::error!(video.id = %id, rung, "failed to lay out a download");
                 Err(damaged())
             }
-            Ok(Err(LayoutError::Late)) | Err(CpuPoolError::Busy) => {
-                Err(Problem::new(Code::Unavailable, "this download cannot be laid out now"))
-            }
+            Ok(Err(LayoutError::Late)) | Err(CpuPoolError::Busy) => Err(Problem::new(
+                Code::Unavailable,
+                "this download cannot be prepared now; try again",
+            )),
         }
     };
     app.downloads.cache.get_or_insert_async(&key, make).await

@@ -200,5 +200,5 @@ fn disabled(what: &str) -> Problem {
 }
 
 fn not_ready() -> Problem {
-    Problem::new(Code::NotReady, "nothing of this video can be played yet; try again")
+    Problem::new(Code::NotReady, "the video cannot be played yet; try again")
 }

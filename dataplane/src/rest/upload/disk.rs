@@ -127,7 +127,7 @@ fn unopened(error: &io::Error, path: &Path) -> Problem {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => {
             tracing::error!(path = %path.display(), "stored bytes of an upload are missing");
-            Problem::new(Code::NotFound, "the bytes of this upload are gone")
+            Problem::new(Code::NotFound, "the stored bytes of this upload are missing")
         }
         io::ErrorKind::WouldBlock => busy(),
         _ => {

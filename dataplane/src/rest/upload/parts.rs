@@ -82,7 +82,7 @@ impl Parts {
 
     /// Reads the side object back into memory.
     async fn take_up(&mut self, bytes: u64) -> Result<(), Problem> {
-        let gone = || Problem::new(Code::NotFound, "the bytes of this upload are gone");
+        let gone = || Problem::new(Code::NotFound, "the stored bytes of this upload are missing");
         let key = self.tail_key(self.tail.ok_or_else(gone)?);
         let found = match self.store.objects.get(&Path::from(key.as_str())).await {
             Ok(found) => found.bytes().await,
