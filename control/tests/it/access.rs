@@ -52,7 +52,7 @@ fn the_docs_list_every_call_and_nothing_else() {
     existing.sort_unstable();
     let table = table();
     let listed: Vec<&str> = table.keys().map(String::as_str).collect();
-    assert_eq!(listed, existing, "docs/access.md, table gRPC: say who may call what");
+    assert_eq!(listed, existing, "docs/access.md, table gRPC: must list exactly these calls");
 }
 
 #[tokio::test]
@@ -62,16 +62,16 @@ async fn every_role_may_make_exactly_the_calls_that_the_docs_list() {
     for path in calls() {
         for role in Role::ALL {
             let caller = plane.caller(role);
-            let told = code(&caller, &path, Some(&caller.token)).await;
+            let answer = code(&caller, &path, Some(&caller.token)).await;
             let cell = table[name(&path)][&role].as_str();
             // An empty message is rejected for many reasons, but for its token's role only where
             // the table says so.
             match cell {
                 "yes" | "open" => {
                     let outside = [Some(Code::PermissionDenied), Some(Code::Unauthenticated)];
-                    assert!(!outside.contains(&told), "{role} {path}: {told:?}");
+                    assert!(!outside.contains(&answer), "{role} {path}: {answer:?}");
                 }
-                _ => assert_eq!(told, Some(Code::PermissionDenied), "{role} {path}"),
+                _ => assert_eq!(answer, Some(Code::PermissionDenied), "{role} {path}"),
             }
         }
     }
@@ -100,8 +100,8 @@ async fn no_call_accepts_a_token_for_another_purpose() {
             ("narrowed", Some(&narrowed), Code::PermissionDenied),
             ("playback", Some(&playback), Code::PermissionDenied),
         ] {
-            let told = code(&admin, &path, token.map(String::as_str)).await;
-            assert_eq!(told, Some(expected), "{kind} {path}");
+            let answer = code(&admin, &path, token.map(String::as_str)).await;
+            assert_eq!(answer, Some(expected), "{kind} {path}");
         }
     }
     plane.stop().await;
@@ -113,10 +113,10 @@ async fn admins_of_other_tenants_cannot_make_the_operators_calls() {
     let worker = plane.worker("operators").await;
     let (own, foreign) = (plane.caller(Role::Admin), plane.caller_of(Role::Admin, "elsewhere"));
     for path in calls().iter().filter(|path| name(path).starts_with("PlaybackService/")) {
-        let told = code(&foreign, path, Some(&foreign.token)).await;
-        assert_eq!(told, Some(Code::PermissionDenied), "{path}");
-        let told = code(&own, path, Some(&own.token)).await;
-        assert_ne!(told, Some(Code::PermissionDenied), "{path}");
+        let answer = code(&foreign, path, Some(&foreign.token)).await;
+        assert_eq!(answer, Some(Code::PermissionDenied), "{path}");
+        let answer = code(&own, path, Some(&own.token)).await;
+        assert_ne!(answer, Some(Code::PermissionDenied), "{path}");
     }
     let workers = async |caller: &Caller| {
         let request = caller.ask(v1::ListWorkersRequest {});
@@ -159,12 +159,12 @@ async fn a_revoked_token_ends_the_streams_that_it_opened() {
         }
     };
     assert_eq!(tokio::time::timeout(DEADLINE, end).await, Ok(Code::Unauthenticated));
-    assert!(worker.ends().await, "no more work for whoever holds a revoked token");
-    let mut told = 0;
-    while told < 2 {
+    assert!(worker.ends().await, "no more work for the holder of a revoked token");
+    let mut revoked = 0;
+    while revoked < 2 {
         // The stream also sends the two revocations.
         let change = tokio::time::timeout(DEADLINE, kept.message()).await.unwrap().unwrap();
-        told += change.unwrap().revoked.len();
+        revoked += change.unwrap().revoked.len();
     }
     for plane in [one, two] {
         plane.stop().await;
@@ -183,7 +183,9 @@ async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(DEADLINE, look).await.unwrap_or_else(|_| panic!("never: {what}"));
+    tokio::time::timeout(DEADLINE, look)
+        .await
+        .unwrap_or_else(|_| panic!("timed out waiting: {what}"));
 }
 
 #[tokio::test]
@@ -201,12 +203,16 @@ async fn a_revocation_reaches_other_instances_their_data_planes_and_those_that_s
     let revoke = v1::RevokeTokenRequest { token: child.clone() };
     admin.auth().revoke_token(admin.ask(revoke)).await.unwrap();
     assert_eq!(list(&one, &child).await, Some(Code::Unauthenticated));
-    eventually("the other instance refuses it", async || {
+    eventually("the other instance rejects it", async || {
         list(&two, &child).await == Some(Code::Unauthenticated)
     })
     .await;
-    assert_eq!(list(&two, &parent).await, None, "what it was narrowed from goes on");
-    let heard = async {
+    assert_eq!(
+        list(&two, &parent).await,
+        None,
+        "the token that it was attenuated from still works"
+    );
+    let notified = async {
         loop {
             let change = changes.message().await.unwrap().unwrap();
             if !change.revoked.is_empty() {
@@ -214,9 +220,9 @@ async fn a_revocation_reaches_other_instances_their_data_planes_and_those_that_s
             }
         }
     };
-    assert_eq!(tokio::time::timeout(DEADLINE, heard).await.unwrap(), 1);
+    assert_eq!(tokio::time::timeout(DEADLINE, notified).await.unwrap(), 1);
     let left = shared.store().join("keys/revoked.json");
-    eventually("the store says it for those that start alone", async || {
+    eventually("the store lists it for instances that start without a database", async || {
         std::fs::read_to_string(&left).unwrap_or_default().len() > 100
     })
     .await;
@@ -246,15 +252,15 @@ async fn keys_are_added_and_removed_without_a_restart() {
         list(&plane, &new).await == Some(Code::PermissionDenied)
     })
     .await;
-    assert_eq!(list(&plane, &old).await, None, "the old one still does");
-    let told = async {
+    assert_eq!(list(&plane, &old).await, None, "the old key still verifies");
+    let received = async {
         loop {
             if changes.message().await.unwrap().unwrap().keys {
                 return;
             }
         }
     };
-    tokio::time::timeout(DEADLINE, told).await.unwrap();
+    tokio::time::timeout(DEADLINE, received).await.unwrap();
     let public = plane.shared.store().join("keys/public.json");
     eventually("the store has the public keys", async || {
         let text = std::fs::read(&public).unwrap_or_default();
@@ -265,12 +271,12 @@ async fn keys_are_added_and_removed_without_a_restart() {
     std::fs::write(&path, "junk").unwrap();
     assert!(keys.remove(0));
     keys.save(&path).unwrap();
-    eventually("tokens of the removed key are refused", async || {
+    eventually("tokens of the removed key are rejected", async || {
         list(&plane, &old).await == Some(Code::Unauthenticated)
     })
     .await;
-    let told = Caller { token: new, channel: plane.channel.clone() };
-    let keys = told.playback().get_keys(told.ask(v1::GetKeysRequest {})).await.unwrap();
+    let caller = Caller { token: new, channel: plane.channel.clone() };
+    let keys = caller.playback().get_keys(caller.ask(v1::GetKeysRequest {})).await.unwrap();
     let ids: Vec<u32> = keys.into_inner().keys.iter().map(|key| key.id).collect();
     assert_eq!(ids, [1]);
     plane.stop().await;

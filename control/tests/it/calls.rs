@@ -215,7 +215,7 @@ async fn a_profile_that_does_not_fit_is_named_by_its_index() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
-    let video_id = crate::film::upload(&plane, &mut worker).await;
+    let video_id = crate::clip::upload(&plane, &mut worker).await;
     for (profiles, field) in [
         (vec!["360p", "8k"], "profiles[1]"),
         (vec!["4k"], "profiles[0]"),
@@ -292,7 +292,7 @@ async fn the_status_lists_every_dependency() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(DEADLINE, all_well).await.expect("every part is well");
+    tokio::time::timeout(DEADLINE, all_well).await.expect("every dependency is up");
     let request = caller.ask(v1::GetMetricsRequest {});
     let text = caller.playback().get_metrics(request).await.unwrap().into_inner().text;
     assert!(text.contains("\nstreaming_service_active_transcoding_jobs 0\n"), "{text}");

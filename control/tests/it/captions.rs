@@ -15,7 +15,7 @@ use media::{
 use sha2::{Digest, Sha256};
 
 use crate::{
-    film,
+    clip,
     plane::{Caller, Plane, Worker},
 };
 
@@ -28,7 +28,7 @@ fn track(index: u32, codec: &str, language: &str) -> TextTrack {
 fn source() -> Source {
     let german = TextTrack { default: true, ..track(4, "ass", "ger") };
     let pictures = track(3, "hdmv_pgs_subtitle", "fre");
-    Source { text: vec![track(2, "subrip", "eng"), pictures, german], ..film::source() }
+    Source { text: vec![track(2, "subrip", "eng"), pictures, german], ..clip::source() }
 }
 
 const TEXT: &str = "WEBVTT\n\n00:00:01.000 --> 00:00:02.000\nhello\n";
@@ -81,7 +81,7 @@ async fn encode(
                 tracks.push((work.number, work.track.clone().unwrap().index));
                 text(worker, &lease, work.number).await;
             }
-            _ => assert_eq!(worker.commit(film::work(&lease)).await.refusal, None),
+            _ => assert_eq!(worker.commit(clip::work(&lease)).await.refusal, None),
         }
     }
     tracks
@@ -138,7 +138,7 @@ async fn embedded_and_uploaded_tracks_are_listed_and_indexed_and_survive_a_new_j
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
-    let id = film::upload_of(&plane, &mut worker, source()).await;
+    let id = clip::upload_of(&plane, &mut worker, source()).await;
     // Before the video can be played.
     let early = create(&caller, upload(&id, "pt_BR", "")).await.unwrap_err();
     assert_eq!(early.violations[0].field, "language");
@@ -195,22 +195,22 @@ async fn false_claims_about_text_are_rejected_and_the_job_completes_without_the_
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
-    let id = film::upload_of(&plane, &mut worker, source()).await;
+    let id = clip::upload_of(&plane, &mut worker, source()).await;
     let job = transcode(&caller, &id).await;
-    let mut lies = vec![
+    let mut invalid = vec![
         "WEBVTT\n\n00:00:01.000 --> 00:00:02.000\n<script>x\n",
         "WEBVTT\n\n00:00:01.000 --> 00:00:07.000\nlate\n",
         "WEBVTT\n",
         "\u{0}binary",
     ];
     encode(&mut worker, 8, async |worker, lease, number| {
-        let lie = if number == 0 { lies.pop() } else { None };
-        let reply = worker.commit(commit(lease, number, lie.unwrap_or(TEXT))).await;
+        let text = if number == 0 { invalid.pop() } else { None };
+        let reply = worker.commit(commit(lease, number, text.unwrap_or(TEXT))).await;
         let code = reply.refusal.map(|refusal| refusal.code);
-        assert_eq!(code, lie.map(|_| "admission_refused".to_owned()), "{lie:?}");
+        assert_eq!(code, text.map(|_| "admission_refused".to_owned()), "{text:?}");
     })
     .await;
-    assert!(lies.is_empty());
+    assert!(invalid.is_empty());
     let job = caller.job_when(&job.job_id, |job| job.state() == JobState::Completed).await;
     let failed: Vec<_> = job.tasks.iter().filter(|t| t.state() == TaskState::Failed).collect();
     assert_eq!((failed.len(), failed[0].kind.as_str()), (1, "subtitles"));
@@ -223,7 +223,7 @@ async fn errors_of_an_upload_name_the_field() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
-    let id = film::upload(&plane, &mut worker).await;
+    let id = clip::upload(&plane, &mut worker).await;
     let good = || upload(&id, "en", TEXT);
     type Change = fn(&mut v1::CreateCaptionRequest);
     let changes: [(Change, &str); 9] = [

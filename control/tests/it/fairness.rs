@@ -19,7 +19,7 @@ use media::{JobId, VideoId};
 use tokio_postgres::GenericClient;
 use uuid::Uuid;
 
-use crate::rows::{GRACE, LEASE, claim, db, film, lease as lease_of, number, worker};
+use crate::rows::{GRACE, LEASE, claim, db, lease as lease_of, number, plan_of, worker};
 
 /// The priority of a video's later chunks.
 const LATER: i32 = 500;
@@ -37,7 +37,7 @@ async fn empty_job(db: &Db, tenant: &str) -> (VideoId, JobId) {
     let owner = Owner { tenant: tenant.to_owned(), subject: "ana".to_owned() };
     let c = db.get().await.unwrap();
     videos::create(&*c, &owner, &new).await.unwrap();
-    jobs::create(&*c, tenant, video, job, &film(3)).await.unwrap();
+    jobs::create(&*c, tenant, video, job, &plan_of(3)).await.unwrap();
     (video, job)
 }
 
@@ -106,7 +106,7 @@ async fn waiting_tenants_get_equal_shares_and_unused_shares_go_to_the_others() {
     // The current turn belongs to tenant a.
     assert_eq!(shares(&next(&db, &fleet, 31).await), [11, 10, 10]);
     assert_eq!(shares(&next(&db, &fleet, 60).await), [30, 30, 0]);
-    assert_eq!(shares(&next(&db, &fleet, 500).await), [259, 0, 0], "nobody is rationed");
+    assert_eq!(shares(&next(&db, &fleet, 500).await), [259, 0, 0], "no tenant is limited");
 }
 
 #[tokio::test]
@@ -135,18 +135,18 @@ async fn claim_one_by_one(db: &Db, count: usize) -> Vec<Claimed> {
 async fn express_tasks_come_before_every_turn() {
     let db = db().await;
     queue(&db, "a", 50).await;
-    let (video, film_of_b) = empty_job(&db, "b").await;
+    let (video, job_of_b) = empty_job(&db, "b").await;
     let c = db.get().await.unwrap();
-    tasks::create(&*c, "b", video, film_of_b, &film(65).tasks()).await.unwrap();
+    tasks::create(&*c, "b", video, job_of_b, &plan_of(65).tasks()).await.unwrap();
     let (video, probe) = empty_job(&db, "a").await;
     tasks::create(&*c, "a", video, probe, &[plan::probe()]).await.unwrap();
     let order: Vec<(JobId, TaskKind, u32)> =
         claim_one_by_one(&db, 4).await.into_iter().map(|c| (c.job, c.kind, c.ordinal)).collect();
     let expected = [
         (probe, TaskKind::Probe, 0),
-        (film_of_b, TaskKind::Chunk, 0),
-        (film_of_b, TaskKind::Audio, 0),
-        (film_of_b, TaskKind::Chunk, 0),
+        (job_of_b, TaskKind::Chunk, 0),
+        (job_of_b, TaskKind::Audio, 0),
+        (job_of_b, TaskKind::Chunk, 0),
     ];
     assert_eq!(order, expected);
 }

@@ -22,7 +22,7 @@ use tokio::sync::Barrier;
 use tokio_postgres::IsolationLevel;
 
 use crate::{
-    film,
+    clip,
     plane::{DEADLINE, Plane, Shared},
     postgres::database,
     proxy::{Mode, Proxy},
@@ -43,7 +43,7 @@ async fn leases_that_cannot_be_ended_do_not_block_others() {
     let (shared, db) = shared().await;
     let plane = Plane::with(shared, &["--lease", "4s"]).await;
     let mut worker = plane.worker("one").await;
-    let video = film::upload(&plane, &mut worker).await;
+    let video = clip::upload(&plane, &mut worker).await;
     let c = db.get().await.unwrap();
     c.batch_execute("ALTER TABLE tasks DROP CONSTRAINT tasks_kind_check").await.unwrap();
     c.batch_execute(
@@ -71,7 +71,7 @@ async fn leases_that_cannot_be_ended_do_not_block_others() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    tokio::time::timeout(3 * DEADLINE, rescued).await.expect("it is rescued");
+    tokio::time::timeout(3 * DEADLINE, rescued).await.expect("the expired lease is ended");
     let left = "SELECT count(*) FROM tasks WHERE kind = 'hologram' AND state = 'leased'";
     assert_eq!(rows::number(&db, left).await, 250);
     plane.stop().await;
@@ -119,8 +119,8 @@ async fn calls_fail_at_once_when_no_database_connection_is_free() {
         let request = caller.ask(v1::ListVideosRequest::default());
         Problem::from_status(&caller.videos().list_videos(request).await.unwrap_err())
     });
-    let told = tokio::time::timeout(DEADLINE, futures::future::join_all(calls)).await.unwrap();
-    for problem in told {
+    let failed = tokio::time::timeout(DEADLINE, futures::future::join_all(calls)).await.unwrap();
+    for problem in failed {
         assert_eq!(problem.code, Code::Unavailable, "{problem}");
         assert!(problem.retry_after.is_some_and(|after| after <= Duration::from_secs(5)));
     }
@@ -165,7 +165,7 @@ async fn deadlocks_and_serialization_failures_are_retried() {
         };
         let other = if crosswise { [two, one] } else { [one, two] };
         tokio::join!(both([one, two]), both(other));
-        assert!(tries.into_inner() >= 3, "{level:?}: nobody was in anybody's way");
+        assert!(tries.into_inner() >= 3, "{level:?}: no transaction conflicted");
     }
     // Transient errors are retried, others are not.
     let calls = std::sync::atomic::AtomicU32::new(0);
@@ -208,7 +208,7 @@ async fn a_store_that_rejects_the_final_index_costs_no_attempt() {
     let plane = Plane::of(shared).await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
-    let video = film::upload(&plane, &mut worker).await;
+    let video = clip::upload(&plane, &mut worker).await;
     // A folder stands where the object would be written.
     let obstacle = plane.shared.store().join(layout::index(video.parse().unwrap())).join("x");
     std::fs::create_dir_all(&obstacle).unwrap();
@@ -217,7 +217,7 @@ async fn a_store_that_rejects_the_final_index_costs_no_attempt() {
     worker.want(4).await;
     for _ in 0..3 {
         let lease = worker.lease().await;
-        assert_eq!(worker.commit(film::work(&lease)).await.refusal, None);
+        assert_eq!(worker.commit(clip::work(&lease)).await.refusal, None);
     }
     let tokens = "SELECT last_value FROM lease_tokens";
     let before = rows::number(&db, tokens).await;
@@ -226,7 +226,7 @@ async fn a_store_that_rejects_the_final_index_costs_no_attempt() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(DEADLINE, tried).await.expect("collect is tried again");
+    tokio::time::timeout(DEADLINE, tried).await.expect("the collect task is retried");
     assert_eq!(caller.job(&job.job_id).await.state(), v1::JobState::Running);
     std::fs::remove_dir_all(obstacle.parent().unwrap()).unwrap();
     let done = caller.job_when(&job.job_id, |job| job.state() == v1::JobState::Completed).await;

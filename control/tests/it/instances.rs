@@ -5,7 +5,7 @@ use authz::Role;
 use control::db::Db;
 
 use crate::{
-    film,
+    clip,
     plane::{Caller, DEADLINE, Plane, Shared},
     postgres::{Server, database},
     rows,
@@ -27,7 +27,7 @@ async fn changes_by_one_instance_reach_the_other() {
     assert_eq!(changes.message().await.unwrap().unwrap().video_id, "");
     // The video is uploaded and its job queued at one instance; the worker is connected to the other.
     let mut worker = one.worker("one").await;
-    let video = film::upload(&one, &mut worker).await;
+    let video = clip::upload(&one, &mut worker).await;
     let heard = async { while changes.message().await.unwrap().unwrap().video_id != video {} };
     tokio::time::timeout(DEADLINE, heard).await.unwrap();
     let caller = one.caller(Role::Editor);
@@ -36,7 +36,7 @@ async fn changes_by_one_instance_reach_the_other() {
     elsewhere.want(4).await;
     for _ in 0..3 {
         let lease = elsewhere.lease().await;
-        assert_eq!(elsewhere.commit(film::work(&lease)).await.refusal, None);
+        assert_eq!(elsewhere.commit(clip::work(&lease)).await.refusal, None);
     }
     caller.job_when(&job.job_id, |job| job.state() == v1::JobState::Completed).await;
     // A token that is revoked at one instance is rejected at the other.
@@ -62,7 +62,7 @@ async fn a_worker_keeps_its_lease_while_its_instance_restarts() {
     let first = Plane::with(shared.clone(), &["--lease", "2m"]).await;
     let caller = first.caller(Role::Editor);
     let mut worker = first.worker("one").await;
-    let video = film::upload(&first, &mut worker).await;
+    let video = clip::upload(&first, &mut worker).await;
     let job = create_job(&caller, &video).await;
     worker.want(1).await;
     let lease = worker.lease().await;
@@ -76,7 +76,7 @@ async fn a_worker_keeps_its_lease_while_its_instance_restarts() {
         matches!(&reply, v1::control_message::Message::HeartbeatReply(r) if r.lost.is_empty()),
         "{reply:?}"
     );
-    assert_eq!(worker.commit(film::work(&lease)).await.refusal, None);
+    assert_eq!(worker.commit(clip::work(&lease)).await.refusal, None);
     let caller = second.caller(Role::Editor);
     let job = caller.job(&job.job_id).await;
     let task = job.tasks.iter().find(|task| task.task_id == lease.task_id).unwrap();
@@ -90,8 +90,8 @@ async fn a_fleet_keeps_its_leases_while_their_instance_restarts() {
     const FLEET: usize = 50;
     let shared = Shared::new(database().await);
     let db = Db::new(&shared.database, 2).unwrap();
-    let film = rows::video(&db).await;
-    rows::job(&db, film, 1200).await;
+    let video = rows::video(&db).await;
+    rows::job(&db, video, 1200).await;
     // The leases must outlast the restart, even on a slow machine.
     let first = Plane::with(shared.clone(), &["--lease", "2m"]).await;
     let mut held = Vec::new();
@@ -129,7 +129,7 @@ async fn a_restart_of_postgres_costs_no_job() {
     let plane = Plane::with(Shared::new(database), &["--lease", "2m"]).await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
-    let video = film::upload(&plane, &mut worker).await;
+    let video = clip::upload(&plane, &mut worker).await;
     let job = create_job(&caller, &video).await;
     worker.want(4).await;
     let leases = [worker.lease().await, worker.lease().await, worker.lease().await];
@@ -144,7 +144,7 @@ async fn a_restart_of_postgres_costs_no_job() {
     // API calls fail at once; a worker's commit waits for the database and is then answered.
     let status = caller.jobs().list_jobs(caller.ask(v1::ListJobsRequest::default())).await;
     assert_eq!(status.unwrap_err().code(), tonic::Code::Unavailable);
-    let commit = worker.offer(film::work(&leases[0])).await;
+    let commit = worker.offer(clip::work(&leases[0])).await;
     // An invalid commit is rejected without the database. Control takes a worker's messages in order, so by
     // the time of this reply it is trying the valid one.
     let nonsense = worker.offer(v1::Commit::default()).await;
@@ -159,7 +159,7 @@ async fn a_restart_of_postgres_costs_no_job() {
     let (reply, server) = tokio::join!(worker.answer(commit), restart);
     assert_eq!(reply.refusal, None);
     for lease in &leases[1..] {
-        assert_eq!(worker.commit(film::work(lease)).await.refusal, None);
+        assert_eq!(worker.commit(clip::work(lease)).await.refusal, None);
     }
     let done = caller.job_when(&job.job_id, |job| job.state() == v1::JobState::Completed).await;
     assert!(done.tasks.iter().all(|task| task.attempt == 1), "{done:#?}");

@@ -51,10 +51,10 @@ impl KeyServer {
     }
 
     fn publish(&self, signers: &[&Signer]) {
-        self.say("200 OK", "", &jwks(signers).to_string());
+        self.respond("200 OK", "", &jwks(signers).to_string());
     }
 
-    fn say(&self, status: &str, headers: &str, body: &str) {
+    fn respond(&self, status: &str, headers: &str, body: &str) {
         let length = body.len();
         *self.reply.lock().unwrap() = format!(
             "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{headers}Connection: close\r\n\r\n{body}"
@@ -213,12 +213,12 @@ async fn keys_outlive_their_server_for_a_while_and_then_all_jwts_are_rejected() 
     assert_eq!(code(&plane, &token).await, None);
     // A reply that is not a key set changes nothing, and redirects are not followed.
     let elsewhere = format!("Location: {}\r\n", server.url);
-    server.say("302 Found", &elsewhere, "");
+    server.respond("302 Found", &elsewhere, "");
     let unknown = Signer::eddsa("b").token(&good("viewer"));
     assert_eq!(code(&plane, &unknown).await, Some(Code::Unauthenticated));
     assert_eq!(code(&plane, &token).await, None, "the last good set counts");
     let asked = server.asked();
-    server.say("200 OK", "", &" ".repeat(300 << 10));
+    server.respond("200 OK", "", &" ".repeat(300 << 10));
     let closed = async {
         while code(&plane, &token).await != Some(Code::Unavailable) {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -227,7 +227,7 @@ async fn keys_outlive_their_server_for_a_while_and_then_all_jwts_are_rejected() 
     tokio::time::timeout(Duration::from_secs(10), closed).await.unwrap();
     let problem = list(&plane, &token).await.unwrap_err();
     assert!(problem.retry_after.is_some(), "{problem:?}");
-    assert!(server.asked() > asked, "it was asked again");
+    assert!(server.asked() > asked, "the keys were fetched again");
     assert_eq!(code(&plane, &plane.shared.token(Role::Viewer, "default")).await, None);
     server.publish(&[&signer]);
     let open = async {

@@ -55,10 +55,10 @@ async fn later(url: &str, sql: &str) -> Db {
 
 /// What this release must be able to live with.
 const ADDITIVE: &str = "
-    ALTER TABLE videos ADD COLUMN mood TEXT NOT NULL DEFAULT 'calm';
+    ALTER TABLE videos ADD COLUMN tone TEXT NOT NULL DEFAULT 'calm';
     ALTER TABLE tasks ADD COLUMN shade INT;
-    CREATE TABLE moods (mood TEXT PRIMARY KEY);
-    CREATE INDEX videos_mood ON videos (mood);";
+    CREATE TABLE tones (tone TEXT PRIMARY KEY);
+    CREATE INDEX videos_tone ON videos (tone);";
 
 /// What it cannot live with.
 const INCOMPATIBLE: &str = "

@@ -9,7 +9,7 @@ use media::{download, index::Index, layout, pictures::Size, tables};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    film,
+    clip,
     plane::{Caller, Plane, Worker},
 };
 
@@ -31,7 +31,7 @@ async fn encode(worker: &mut Worker) {
     for _ in 0..3 {
         let lease = worker.lease().await;
         assert!(matches!(lease.work, Some(Work::Chunk(_) | Work::Audio(_))), "{lease:?}");
-        assert_eq!(worker.commit(film::work(&lease)).await.refusal, None);
+        assert_eq!(worker.commit(clip::work(&lease)).await.refusal, None);
     }
 }
 
@@ -130,7 +130,7 @@ async fn images_are_made_from_the_renditions_and_belong_to_the_video() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
-    let id = film::upload(&plane, &mut worker).await;
+    let id = clip::upload(&plane, &mut worker).await;
     let job = transcode(&caller, &id).await;
     let (pictures, clip) = made();
     encode(&mut worker).await;
@@ -186,14 +186,14 @@ async fn false_claims_about_images_are_rejected() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
-    let id = film::upload(&plane, &mut worker).await;
+    let id = clip::upload(&plane, &mut worker).await;
     let job = transcode(&caller, &id).await;
     let (pictures, clip) = made();
     encode(&mut worker).await;
     let [mut thumbnails, mut preview] = picture_leases(&mut worker).await;
-    for lie in ["size", "cut", "missing"] {
+    for change in ["size", "cut", "missing"] {
         let (mut pictures, mut clip) = (pictures.clone(), clip.clone());
-        match lie {
+        match change {
             "size" => {
                 let sheet = pictures[4].1.clone();
                 clip[0].1.clone_from(&pictures[3].1);
@@ -209,8 +209,8 @@ async fn false_claims_about_images_are_rejected() {
                 clip[0].0 = "poster".to_owned();
             }
         }
-        refused(&mut worker, commit(&thumbnails, &pictures), lie).await;
-        refused(&mut worker, commit(&preview, &clip), lie).await;
+        refused(&mut worker, commit(&thumbnails, &pictures), change).await;
+        refused(&mut worker, commit(&preview, &clip), change).await;
         worker.want(8).await;
         for _ in 0..2 {
             let lease = worker.lease().await;
@@ -236,10 +236,10 @@ async fn false_claims_about_images_are_rejected() {
     plane.stop().await;
 }
 
-async fn refused(worker: &mut Worker, offer: v1::Commit, lie: &str) {
+async fn refused(worker: &mut Worker, offer: v1::Commit, change: &str) {
     let reply = worker.commit(offer).await;
-    assert!(reply.lease_lost, "{lie}");
-    assert_eq!(reply.refusal.unwrap().code, "admission_refused", "{lie}");
+    assert!(reply.lease_lost, "{change}");
+    assert_eq!(reply.refusal.unwrap().code, "admission_refused", "{change}");
 }
 
 #[tokio::test]
@@ -247,7 +247,7 @@ async fn a_job_whose_image_tasks_fail_permanently_completes_without_images() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Admin);
     let mut worker = plane.worker("one").await;
-    let id = film::upload(&plane, &mut worker).await;
+    let id = clip::upload(&plane, &mut worker).await;
     let job = transcode(&caller, &id).await;
     encode(&mut worker).await;
     for lease in picture_leases(&mut worker).await {
@@ -259,7 +259,7 @@ async fn a_job_whose_image_tasks_fail_permanently_completes_without_images() {
             retryable: false,
             cause: v1::FailureCause::Source.into(),
         };
-        worker.say(worker_message::Message::Fail(fail)).await;
+        worker.send(worker_message::Message::Fail(fail)).await;
     }
     let job = caller.job_when(&job, |job| job.state() == JobState::Completed).await;
     assert!(job.error.is_none() && job.progress == 100.0);

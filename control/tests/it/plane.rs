@@ -236,7 +236,7 @@ impl Caller {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(DEADLINE, look).await.expect("the job does not get there")
+        tokio::time::timeout(DEADLINE, look).await.expect("the job does not reach the state")
     }
 }
 
@@ -282,13 +282,13 @@ impl Worker {
     }
 
     /// Sends a message.
-    pub(crate) async fn say(&self, message: worker_message::Message) {
+    pub(crate) async fn send(&self, message: worker_message::Message) {
         self.out.send(WorkerMessage { message: Some(message) }).await.unwrap();
     }
 
     /// Requests tasks for this many free slots.
     pub(crate) async fn want(&self, slots: u32) {
-        self.say(worker_message::Message::Want(v1::Want { slots, ..v1::Want::default() })).await;
+        self.send(worker_message::Message::Want(v1::Want { slots, ..v1::Want::default() })).await;
     }
 
     /// The next message from control.
@@ -298,7 +298,7 @@ impl Worker {
 
     async fn next_within(&mut self, deadline: Duration) -> control_message::Message {
         let message = tokio::time::timeout(deadline, self.inbound.message()).await;
-        message.expect("control says nothing").unwrap().unwrap().message.unwrap()
+        message.expect("control sends no message").unwrap().unwrap().message.unwrap()
     }
 
     /// Whether control ends the stream; earlier messages are dropped.
@@ -345,7 +345,7 @@ impl Worker {
     pub(crate) async fn offer(&mut self, mut commit: v1::Commit) -> u64 {
         self.requests += 1;
         commit.request = self.requests;
-        self.say(worker_message::Message::Commit(commit)).await;
+        self.send(worker_message::Message::Commit(commit)).await;
         self.requests
     }
 
@@ -371,7 +371,7 @@ impl Worker {
             fraction,
             speed: 2.0,
         };
-        self.say(worker_message::Message::Heartbeat(v1::Heartbeat { leases: vec![progress] }))
+        self.send(worker_message::Message::Heartbeat(v1::Heartbeat { leases: vec![progress] }))
             .await;
     }
 }

@@ -11,7 +11,7 @@ use authz::Role;
 use media::layout;
 
 use crate::{
-    film::{self, probed},
+    clip::{self, probed},
     plane::{Caller, DEADLINE, Plane, Shared, Worker},
 };
 
@@ -31,7 +31,9 @@ async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
         }
     };
     // Control searches for overdue probes every ten seconds.
-    tokio::time::timeout(3 * DEADLINE, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+    tokio::time::timeout(3 * DEADLINE, waiting)
+        .await
+        .unwrap_or_else(|_| panic!("timed out waiting: {what}"));
 }
 
 async fn video(caller: &Caller, id: &str) -> v1::Video {
@@ -40,13 +42,14 @@ async fn video(caller: &Caller, id: &str) -> v1::Video {
 }
 
 async fn video_in(caller: &Caller, id: &str, state: VideoState) -> v1::Video {
-    eventually("the video gets there", async || video(caller, id).await.state() == state).await;
+    eventually("the video reaches the state", async || video(caller, id).await.state() == state)
+        .await;
     video(caller, id).await
 }
 
 /// Uploads a source in one request, whose reply does not wait for the probe.
 async fn send(plane: &Plane, caller: &Caller) -> String {
-    let (id, complete) = film::send_source(plane, caller).await;
+    let (id, complete) = clip::send_source(plane, caller).await;
     let complete = v1::CompleteUploadRequest { wait_seconds: 0, ..complete };
     caller.uploads().complete_upload(caller.ask(complete)).await.unwrap();
     id
@@ -70,7 +73,7 @@ async fn fail(worker: &Worker, lease: &v1::Lease, code: &str, cause: FailureCaus
         cause: cause.into(),
     };
     worker.want(0).await;
-    worker.say(Said::Fail(fail)).await;
+    worker.send(Said::Fail(fail)).await;
 }
 
 async fn reprobe(caller: &Caller, id: &str) -> Result<v1::Video, Problem> {
@@ -119,8 +122,8 @@ async fn the_only_worker_can_reject_a_source() {
     let first = lease(&mut one).await;
     // A second worker that cannot probe cannot confirm the finding.
     let two = plane.worker("two").await;
-    two.say(Said::Health(v1::Health { can_probe: false, trouble: "no".to_owned() })).await;
-    eventually("the trouble is listed", async || troubles(&plane).await.contains(&"no".to_owned()))
+    two.send(Said::Health(v1::Health { can_probe: false, trouble: "no".to_owned() })).await;
+    eventually("the failure is listed", async || troubles(&plane).await.contains(&"no".to_owned()))
         .await;
     fail(&one, &first, "unsupported", FailureCause::Source).await;
     let failed = video_in(&caller, &id, VideoState::Failed).await;
@@ -141,15 +144,15 @@ async fn a_worker_that_fails_its_sample_gets_no_probes_until_it_succeeds() {
     let mut one = plane.worker("one").await;
     let id = send(&plane, &caller).await;
     let first = lease(&mut one).await;
-    one.say(Said::Health(v1::Health { can_probe: false, trouble: "killed".to_owned() })).await;
+    one.send(Said::Health(v1::Health { can_probe: false, trouble: "killed".to_owned() })).await;
     fail(&one, &first, "out_of_memory", FailureCause::UnhealthyHost).await;
     one.want(1).await;
-    eventually("the trouble is listed", async || troubles(&plane).await == ["killed"]).await;
+    eventually("the failure is listed", async || troubles(&plane).await == ["killed"]).await;
     // Messages of one worker are handled in order: a probe for it would have arrived before this reply.
     one.beat(&first, 0.5).await;
     let next = one.next().await;
     assert!(matches!(next, v1::control_message::Message::HeartbeatReply(_)), "{next:?}");
-    one.say(Said::Health(v1::Health { can_probe: true, trouble: String::new() })).await;
+    one.send(Said::Health(v1::Health { can_probe: true, trouble: String::new() })).await;
     let again = one.lease().await;
     assert_eq!((&again.task_id, again.attempt), (&first.task_id, 1), "no attempt is counted");
     one.want(0).await;
@@ -201,9 +204,9 @@ async fn a_probe_that_no_worker_can_finish_is_given_up_after_a_day() {
     let (tried, new) = (send(&plane, &caller).await, send(&plane, &caller).await);
     let lease = lease(&mut one).await;
     assert_eq!(lease.video_id, tried);
-    one.say(Said::Health(v1::Health { can_probe: false, trouble: "killed".to_owned() })).await;
+    one.send(Said::Health(v1::Health { can_probe: false, trouble: "killed".to_owned() })).await;
     fail(&one, &lease, "out_of_memory", FailureCause::UnhealthyHost).await;
-    eventually("the task is back", async || {
+    eventually("the task is ready again", async || {
         let aged = "UPDATE tasks SET created_at = now() - interval '1 day' WHERE state = 'ready'";
         execute(&plane, aged).await == 2
     })
@@ -250,7 +253,7 @@ async fn a_rejected_source_can_be_probed_again_until_it_expires() {
     video_in(&caller, &mistaken, VideoState::Uploaded).await;
     execute(&plane, "UPDATE videos SET refused_at = refused_at - interval '1 hour'").await;
     eventually("the other one is deleted", async || !source(&plane, &gone).exists()).await;
-    assert!(source(&plane, &mistaken).exists(), "what is good stays");
+    assert!(source(&plane, &mistaken).exists(), "valid sources stay");
     assert_eq!(video(&caller, &gone).await.state(), VideoState::Failed);
     assert_eq!(reprobe(&caller, &gone).await.unwrap_err().code, Code::Conflict);
     plane.stop().await;

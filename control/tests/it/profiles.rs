@@ -5,7 +5,7 @@ use std::process::Command;
 use api::{code::Problem, v1};
 use authz::Role;
 
-use crate::{film, plane::Plane};
+use crate::{clip, plane::Plane};
 
 const GOOD: &str = r#"
 [[profile]]
@@ -37,15 +37,15 @@ fn a_file_with_errors_prevents_the_start_with_one_line_per_error() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
-    let told = String::from_utf8(output.stderr).unwrap();
+    let output = String::from_utf8(output.stderr).unwrap();
     let name = file.display();
     for fault in [
         "profile 1 (\"small\"): width: ",
         "profile 2 (\"small-av1\"): width: ",
         "profile 2 (\"small-av1\"): codec: must be one of h264, hevc, av1",
     ] {
-        let lines = told.lines().filter(|line| line.contains(&format!("{name}: {fault}")));
-        assert_eq!(lines.count(), 1, "{fault} in {told}");
+        let lines = output.lines().filter(|line| line.contains(&format!("{name}: {fault}")));
+        assert_eq!(lines.count(), 1, "{fault} in {output}");
     }
 }
 
@@ -57,7 +57,7 @@ async fn a_transcode_uses_the_profile_names_of_the_file() {
     let shared = crate::plane::Shared::new(crate::postgres::database().await);
     let plane = Plane::with(shared, &["--profiles-file", file.to_str().unwrap()]).await;
     let mut worker = plane.worker("a").await;
-    let video_id = film::upload(&plane, &mut worker).await;
+    let video_id = clip::upload(&plane, &mut worker).await;
     let caller = plane.caller(Role::Editor);
     let ask = |profiles: &[&str]| {
         caller.ask(v1::CreateJobRequest {
@@ -78,7 +78,7 @@ async fn a_transcode_uses_the_profile_names_of_the_file() {
     let lease = worker.lease().await;
     let Some(v1::lease::Work::Chunk(work)) = lease.work else { panic!("{lease:?}") };
     let rung = &work.rungs[0];
-    let told = (rung.name.as_str(), rung.codec.as_str(), rung.preset.as_str());
-    assert_eq!(told, ("small", "h264", "veryfast"));
+    let planned = (rung.name.as_str(), rung.codec.as_str(), rung.preset.as_str());
+    assert_eq!(planned, ("small", "h264", "veryfast"));
     plane.stop().await;
 }

@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::{
     calls::create,
-    film,
+    clip,
     plane::{DEADLINE, Plane, Shared},
 };
 
@@ -122,7 +122,7 @@ async fn a_new_transcode_purges_what_it_replaces() {
     let plane = Plane::with(shared, &["--purge-url", &url, "--lease", "60s"]).await;
     let editor = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
-    let video = film::upload(&plane, &mut worker).await;
+    let video = clip::upload(&plane, &mut worker).await;
     let purges = || {
         let requests = requests.lock().unwrap();
         requests.iter().filter(|request| request.contains(&format!("video-{video}"))).count()
@@ -133,7 +133,7 @@ async fn a_new_transcode_purges_what_it_replaces() {
         worker.want(4).await;
         for _ in 0..3 {
             let lease = worker.lease().await;
-            assert_eq!(worker.commit(film::work(&lease)).await.refusal, None);
+            assert_eq!(worker.commit(clip::work(&lease)).await.refusal, None);
         }
         editor.job_when(&job.job_id, |job| job.state() == v1::JobState::Completed).await;
         if !replaces {

@@ -73,7 +73,7 @@ pub(crate) fn source(seconds: u32) -> Source {
 }
 
 /// The default plan of [`source`].
-pub(crate) fn film(seconds: u32) -> Plan {
+pub(crate) fn plan_of(seconds: u32) -> Plan {
     let wish = Wish { hls: true, dash: true, ..Wish::default() };
     plan::plan(&source(seconds), &media::ladder::default_profiles(), &wish).unwrap()
 }
@@ -93,7 +93,7 @@ pub(crate) async fn video(db: &Db) -> VideoId {
     let id = VideoId::new(Uuid::now_v7());
     let new = videos::NewVideo {
         id,
-        title: "a film".to_owned(),
+        title: "a clip".to_owned(),
         description: String::new(),
         public: true,
         store: "file:///nowhere".to_owned(),
@@ -106,7 +106,7 @@ pub(crate) async fn video(db: &Db) -> VideoId {
         public: None,
         bytes: 1000,
         sha256: vec![1; 32],
-        filename: "film.mkv".to_owned(),
+        filename: "clip.mkv".to_owned(),
     };
     assert!(uploads::received(&*c, id, &received).await.unwrap());
     let json = serde_json::to_value(source(30)).unwrap();
@@ -116,7 +116,7 @@ pub(crate) async fn video(db: &Db) -> VideoId {
 
 /// Queues a transcode of a video of `seconds`.
 pub(crate) async fn job(db: &Db, video: VideoId, seconds: u32) -> JobId {
-    job_of(db, video, film(seconds)).await
+    job_of(db, video, plan_of(seconds)).await
 }
 
 /// Queues a transcode with this plan.

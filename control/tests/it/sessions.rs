@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::{
-    film,
+    clip,
     plane::{DEADLINE, Plane, Shared, Worker},
     postgres::database,
     rows,
@@ -49,7 +49,7 @@ async fn probe_all(mut worker: Worker, slots: u32) {
     worker.want(slots).await;
     loop {
         let lease = worker.lease_within(6 * DEADLINE).await;
-        assert_eq!(worker.commit(film::probed(&lease)).await.refusal, None);
+        assert_eq!(worker.commit(clip::probed(&lease)).await.refusal, None);
         worker.want(slots).await;
     }
 }
@@ -162,7 +162,7 @@ async fn a_store_failure_while_preparing_a_lease_costs_no_place_and_no_attempt()
     let plane = Plane::with(shared, &["--lease", "2m"]).await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
-    let video = film::upload(&plane, &mut worker).await;
+    let video = clip::upload(&plane, &mut worker).await;
     let request = v1::CreateJobRequest {
         video_id: video.clone(),
         generate_thumbnails: Some(true),
@@ -178,7 +178,7 @@ async fn a_store_failure_while_preparing_a_lease_costs_no_place_and_no_attempt()
     worker.want(3).await;
     for _ in 0..3 {
         let lease = worker.lease().await;
-        assert_eq!(worker.commit(film::work(&lease)).await.refusal, None);
+        assert_eq!(worker.commit(clip::work(&lease)).await.refusal, None);
     }
     // Two slots for two tasks whose leases cannot be prepared.
     claimed_again(&db, 4, async || worker.want(2).await).await;
@@ -229,17 +229,17 @@ async fn a_want_that_crosses_a_lease_makes_no_room_for_another() {
         let leases_received = Some(received);
         Message::Want(v1::Want { slots, leases_received, ..v1::Want::default() })
     };
-    worker.say(want(1, 0)).await;
+    worker.send(want(1, 0)).await;
     let first = worker.lease().await;
     for _ in 0..5 {
-        worker.say(want(1, 0)).await;
+        worker.send(want(1, 0)).await;
     }
     // The reply comes after all of them have been handled.
     worker.beat(&first, 0.5).await;
     assert!(matches!(worker.next().await, v1::control_message::Message::HeartbeatReply(_)));
     let leased = "SELECT count(*) FROM tasks WHERE state = 'leased'";
     assert_eq!(rows::number(&db, leased).await, 1);
-    worker.say(want(1, 1)).await;
+    worker.send(want(1, 1)).await;
     assert_ne!(worker.lease().await.task_id, first.task_id);
     plane.stop().await;
 }

@@ -73,7 +73,7 @@ async fn a_transfer_that_began_with_a_good_token_finishes_after_the_token_expire
     assert_eq!(
         advance(&caller, step(id, &holder, 0, 3)).await.unwrap_err().code,
         Code::Unauthenticated,
-        "without a data plane's own token the lease is no right"
+        "the lease grants nothing without a data plane's own token"
     );
     let editor = plane.shared.token(Role::Editor, "default");
     assert_eq!(
@@ -135,7 +135,7 @@ async fn revoking_the_token_ends_its_transfer_and_another_token_goes_on() {
 async fn revoking_the_token_ends_the_wait_for_the_probe_and_the_video_stays() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
-    let (video, mut complete) = crate::film::send_source(&plane, &caller).await;
+    let (video, mut complete) = crate::clip::send_source(&plane, &caller).await;
     // No worker probes it, so that the call waits for the longest time that it may ask for.
     complete.wait_seconds = 60;
     let request = caller.ask(complete);
@@ -196,8 +196,9 @@ async fn a_request_that_takes_over_waits_for_the_holders_last_write() {
     assert!(acquire(&caller, id, 0, &one).await.held);
     let claimed = take_over(&caller, id, 0, &two).await;
     assert!(!claimed.held && claimed.upload.unwrap().held);
-    let told = async { while changes.message().await.unwrap().unwrap().claimed_writer != one {} };
-    tokio::time::timeout(DEADLINE, told).await.unwrap();
+    let notified =
+        async { while changes.message().await.unwrap().unwrap().claimed_writer != one {} };
+    tokio::time::timeout(DEADLINE, notified).await.unwrap();
     // A data plane that missed the notification learns of the claim with its next call, and may finish its
     // write.
     let moved = advance(&caller, step(id, &one, 0, 4)).await.unwrap();
@@ -208,7 +209,7 @@ async fn a_request_that_takes_over_waits_for_the_holders_last_write() {
     assert!(!advance(&caller, last).await.unwrap().held);
     let settled = settle(&caller, id).await;
     assert_eq!((settled.held, settled.offset), (false, 6));
-    assert!(!take_over(&caller, id, 4, &two).await.held, "it stands at 6");
+    assert!(!take_over(&caller, id, 4, &two).await.held, "its offset is 6");
     let taken = take_over(&caller, id, 6, &two).await;
     assert!(taken.held && !taken.upload.unwrap().claimed);
     plane.stop().await;

@@ -20,9 +20,9 @@ pub(crate) async fn begin(caller: &Caller, length: u64) -> Result<v1::Upload, Pr
         length: Some(length),
         bytes_max: length,
         resumable: true,
-        title: "a film".to_owned(),
-        filename: "film.mkv".to_owned(),
-        metadata: "title YSBmaWxt".to_owned(),
+        title: "a clip".to_owned(),
+        filename: "clip.mkv".to_owned(),
+        metadata: "title YSBjbGlw".to_owned(),
         ..v1::BeginUploadRequest::default()
     });
     let begun = caller.uploads().begin_upload(request).await;
@@ -87,7 +87,9 @@ async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(DEADLINE, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+    tokio::time::timeout(DEADLINE, waiting)
+        .await
+        .unwrap_or_else(|_| panic!("timed out waiting: {what}"));
 }
 
 #[tokio::test]
@@ -97,7 +99,7 @@ async fn one_writer_at_a_time_advances_an_upload_from_its_offset() {
     let upload = begin(&caller, 10).await.unwrap();
     let id = upload.upload_id.as_str();
     let [one, two] = [Uuid::new_v4().to_string(), Uuid::new_v4().to_string()];
-    assert!(!acquire(&caller, id, 3, &one).await.held, "it stands at 0");
+    assert!(!acquire(&caller, id, 3, &one).await.held, "its offset is 0");
     // Only the first of two requests gets the lease.
     let both = [acquire(&caller, id, 0, &one), acquire(&caller, id, 0, &two)];
     let both = join_all(both).await;
@@ -117,7 +119,7 @@ async fn one_writer_at_a_time_advances_an_upload_from_its_offset() {
     assert_eq!(
         advance(&caller, step(id, holder, 6, 7)).await.unwrap_err().code,
         Code::LeaseLost,
-        "it gave the lease back"
+        "it released the lease"
     );
     assert!(acquire(&caller, id, 6, other).await.held);
     let stranger = plane.caller_of(Role::Admin, "theirs");
@@ -181,10 +183,10 @@ async fn a_complete_upload_is_finished_even_without_its_data_plane() {
     store_bytes(&plane, &upload, b"source");
     // The data plane dies after the last bytes were stored and before it completes the upload.
     advance(&caller, step(id, &writer, 0, 6)).await.unwrap();
-    eventually("it is complete", async || get(&caller, id).await.unwrap().complete).await;
+    eventually("the upload is complete", async || get(&caller, id).await.unwrap().complete).await;
     let request = v1::GetVideoRequest { video_id: upload.video_id.clone() };
     let video = caller.videos().get_video(caller.ask(request)).await.unwrap().into_inner();
-    assert_eq!((video.state(), video.title.as_str()), (v1::VideoState::Probing, "a film"));
+    assert_eq!((video.state(), video.title.as_str()), (v1::VideoState::Probing, "a clip"));
     let source = plane.shared.store().join(layout::source(upload.video_id.parse().unwrap()));
     assert_eq!(std::fs::read(source).unwrap(), b"source");
     assert!(!file(&plane, &upload).exists());
@@ -222,7 +224,7 @@ async fn without_retention_a_rejected_source_is_deleted_at_once_and_its_video_ke
             retryable: false,
             cause: if ours { 0 } else { v1::FailureCause::Source.into() },
         };
-        worker.say(worker_message::Message::Fail(fail)).await;
+        worker.send(worker_message::Message::Fail(fail)).await;
         upload.video_id
     };
     let state = async |id: &str| {
@@ -233,7 +235,7 @@ async fn without_retention_a_rejected_source_is_deleted_at_once_and_its_video_ke
     // A full disk on the server says nothing about the source.
     let ours = refused("disk_full", true).await;
     let theirs = refused("not_a_video", false).await;
-    eventually("a refused source is deleted", async || !source(&theirs).exists()).await;
+    eventually("a rejected source is deleted", async || !source(&theirs).exists()).await;
     assert_eq!(state(&theirs).await, v1::VideoState::Failed);
     assert!(source(&ours).exists());
     assert_eq!(state(&ours).await, v1::VideoState::Probing);

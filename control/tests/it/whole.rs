@@ -11,7 +11,7 @@ use tokio::process::Command;
 use tonic::transport::Channel;
 
 use crate::{
-    film,
+    clip,
     plane::{DEADLINE, Plane, Shared},
     postgres,
 };
@@ -20,13 +20,13 @@ use crate::{
 pub(crate) async fn from_upload_to_index(plane: &Plane) {
     let caller = plane.caller(Role::Admin);
     let mut worker = plane.worker("one").await;
-    let video = film::upload(plane, &mut worker).await;
+    let video = clip::upload(plane, &mut worker).await;
     let request = v1::CreateJobRequest { video_id: video.clone(), ..Default::default() };
     let job = caller.jobs().create_job(caller.ask(request)).await.unwrap().into_inner();
     worker.want(4).await;
     for _ in 0..3 {
         let lease = worker.lease().await;
-        assert_eq!(worker.commit(film::work(&lease)).await.refusal, None);
+        assert_eq!(worker.commit(clip::work(&lease)).await.refusal, None);
     }
     caller.job_when(&job.job_id, |job| job.state() == v1::JobState::Completed).await;
     let reader = plane.caller(Role::Dataplane);
@@ -94,7 +94,7 @@ async fn an_earlier_release_works_on_the_present_schema() {
         let migrate = ["migrate", "--database-url", &shared.database];
         let refused = Command::new(program).args(migrate).output().await.unwrap();
         assert_eq!(refused.status.code(), Some(1), "{refused:?}");
-        eprintln!("the present schema needs a later release than {release}, which says so");
+        eprintln!("the present schema needs a later release than {release}");
         return;
     }
     let plane = instance(shared, program).await;

@@ -10,7 +10,7 @@ use authz::Role;
 use media::{index::Index, layout};
 
 use crate::{
-    film,
+    clip,
     plane::{Caller, Plane, Worker},
 };
 
@@ -34,7 +34,7 @@ async fn an_uploaded_video_is_transcoded_and_plays() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
-    let video = film::upload(&plane, &mut worker).await;
+    let video = clip::upload(&plane, &mut worker).await;
     assert_eq!(index(&plane, &video).await.unwrap_err().code, Code::NotFound);
     let job = transcode(&caller, &video).await;
     assert_eq!(
@@ -49,7 +49,7 @@ async fn an_uploaded_video_is_transcoded_and_plays() {
     let mut commits = Vec::new();
     for n in 0..3 {
         let lease = worker.lease().await;
-        let commit = film::work(&lease);
+        let commit = clip::work(&lease);
         assert_eq!(worker.commit(commit.clone()).await.refusal, None);
         commits.push(commit);
         if n == 1 {
@@ -87,14 +87,14 @@ async fn a_flipped_bit_and_a_truncated_end_are_rejected() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
-    let video = film::upload(&plane, &mut worker).await;
+    let video = clip::upload(&plane, &mut worker).await;
     let job = transcode(&caller, &video).await;
     worker.want(1).await;
     let (mut first, mut others) = (None, Vec::new());
     for (attempt, spoil) in [(1, "flip"), (2, "cut"), (3, "foreign key")] {
         let lease = again(&mut worker, &mut first, &mut others).await;
         assert_eq!(lease.attempt, attempt, "{spoil}");
-        let mut commit = film::work(&lease);
+        let mut commit = clip::work(&lease);
         let path = plane.shared.store().join(&commit.outputs[0].key);
         let mut bytes = fs::read(&path).unwrap();
         match spoil {
@@ -113,7 +113,7 @@ async fn a_flipped_bit_and_a_truncated_end_are_rejected() {
     }
     assert_eq!(index(&plane, &video).await.unwrap_err().code, Code::NotFound);
     let lease = again(&mut worker, &mut first, &mut others).await;
-    assert_eq!(worker.commit(film::work(&lease)).await.refusal, None);
+    assert_eq!(worker.commit(clip::work(&lease)).await.refusal, None);
     let task = caller.job(&job.job_id).await.tasks.remove(0);
     assert_eq!((task.attempt, task.state()), (4, v1::TaskState::Done));
     plane.stop().await;
@@ -140,7 +140,7 @@ async fn a_broken_stream_releases_its_task_at_once() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
     let mut doomed = plane.worker("doomed").await;
-    let video = film::upload(&plane, &mut doomed).await;
+    let video = clip::upload(&plane, &mut doomed).await;
     let job = transcode(&caller, &video).await;
     doomed.want(1).await;
     let held = doomed.lease().await;
@@ -157,7 +157,7 @@ async fn a_broken_stream_releases_its_task_at_once() {
     assert_eq!(again.attempt, 2);
     assert!(again.token > held.token);
     // The dead worker's commit arrives late.
-    let mut late = film::work(&held);
+    let mut late = clip::work(&held);
     late.task_id.clone_from(&held.task_id);
     let reply = heir.commit(late).await;
     assert!(reply.lease_lost);
@@ -172,13 +172,13 @@ async fn a_silent_worker_loses_its_lease_and_a_release_costs_no_attempt() {
     let plane = Plane::brief("4s").await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
-    let video = film::upload(&plane, &mut worker).await;
+    let video = clip::upload(&plane, &mut worker).await;
     transcode(&caller, &video).await;
     worker.want(1).await;
     let first = worker.lease().await;
     let release =
         v1::Release { task_id: first.task_id.clone(), token: first.token, delay_seconds: 0.0 };
-    worker.say(worker_message::Message::Release(release)).await;
+    worker.send(worker_message::Message::Release(release)).await;
     worker.want(1).await;
     let second = worker.lease().await;
     assert_eq!((&second.task_id, second.attempt), (&first.task_id, 1));
@@ -208,18 +208,18 @@ async fn a_cancel_reaches_the_worker_and_deletes_the_objects() {
     let plane = Plane::brief("8s").await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
-    let video = film::upload(&plane, &mut worker).await;
+    let video = clip::upload(&plane, &mut worker).await;
     let job = transcode(&caller, &video).await;
     worker.want(1).await;
     let lease = worker.lease().await;
-    assert_eq!(worker.commit(film::work(&lease)).await.refusal, None);
+    assert_eq!(worker.commit(clip::work(&lease)).await.refusal, None);
     worker.want(1).await;
     let lease = worker.lease().await;
     let request = caller.ask(v1::CancelJobRequest { job_id: job.job_id.clone() });
     let cancelled = caller.jobs().cancel_job(request).await.unwrap().into_inner();
     assert_eq!(cancelled.state(), JobState::Cancelled);
     assert_eq!(worker.lost().await, std::slice::from_ref(&lease.task_id));
-    assert!(worker.commit(film::work(&lease)).await.lease_lost);
+    assert!(worker.commit(clip::work(&lease)).await.lease_lost);
     let prefix = plane.shared.store().join(&lease.output_prefix);
     let swept = async {
         while files(&prefix) > 0 {
@@ -233,7 +233,7 @@ async fn a_cancel_reaches_the_worker_and_deletes_the_objects() {
     worker.want(4).await;
     for _ in 0..3 {
         let lease = worker.lease().await;
-        assert_eq!(worker.commit(film::work(&lease)).await.refusal, None);
+        assert_eq!(worker.commit(clip::work(&lease)).await.refusal, None);
     }
     caller.job_when(&job.job_id, |job| job.state() == JobState::Completed).await;
     plane.stop().await;
@@ -250,12 +250,12 @@ async fn visibility_and_deletion_reach_the_index_object() {
     let plane = Plane::brief("8s").await;
     let caller = plane.caller(Role::Admin);
     let mut worker = plane.worker("one").await;
-    let video = film::upload(&plane, &mut worker).await;
+    let video = clip::upload(&plane, &mut worker).await;
     let job = transcode(&caller, &video).await;
     worker.want(4).await;
     for _ in 0..3 {
         let lease = worker.lease().await;
-        worker.commit(film::work(&lease)).await;
+        worker.commit(clip::work(&lease)).await;
     }
     caller.job_when(&job.job_id, |job| job.state() == JobState::Completed).await;
     let watcher = plane.caller(Role::Dataplane);
@@ -269,7 +269,7 @@ async fn visibility_and_deletion_reach_the_index_object() {
         ..Default::default()
     };
     let changed = caller.videos().update_video(caller.ask(update)).await.unwrap().into_inner();
-    assert_eq!((changed.visibility(), changed.title.as_str()), (v1::Visibility::Private, "a film"));
+    assert_eq!((changed.visibility(), changed.title.as_str()), (v1::Visibility::Private, "a clip"));
     assert_eq!(changes.message().await.unwrap().unwrap().video_id, video);
     let object = plane.shared.store().join(layout::index(video.parse().unwrap()));
     assert!(!Index::decode(&fs::read(&object).unwrap()).unwrap().public);
@@ -297,7 +297,7 @@ async fn an_invalid_source_is_rejected_with_its_code_and_kept_for_a_while() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
-    let (id, complete) = film::send_source(&plane, &caller).await;
+    let (id, complete) = clip::send_source(&plane, &caller).await;
     let mut uploads = caller.uploads();
     let waiting = uploads.complete_upload(caller.ask(complete.clone()));
     let probe = async {
@@ -311,7 +311,7 @@ async fn an_invalid_source_is_rejected_with_its_code_and_kept_for_a_while() {
             retryable: false,
             cause: v1::FailureCause::Source.into(),
         };
-        worker.say(worker_message::Message::Fail(fail)).await;
+        worker.send(worker_message::Message::Fail(fail)).await;
     };
     let (reply, ()) = tokio::join!(waiting, probe);
     let problem = Problem::from_status(&reply.unwrap_err());
@@ -325,7 +325,7 @@ async fn an_invalid_source_is_rejected_with_its_code_and_kept_for_a_while() {
     assert_eq!(video.state(), v1::VideoState::Failed);
     let source = plane.shared.store().join(layout::source(id.parse().unwrap()));
     assert!(source.exists());
-    // The reply was lost: the same again says the same.
+    // The reply was lost: a repetition returns the same.
     let again = caller.uploads().complete_upload(caller.ask(complete)).await.unwrap_err();
     assert_eq!(Problem::from_status(&again).video_id, Some(id.clone()));
     let request = caller.ask(v1::DeleteVideoRequest { video_id: id, revision: None });
@@ -343,7 +343,7 @@ async fn an_invalid_source_is_rejected_with_its_code_and_kept_for_a_while() {
 async fn without_a_worker_an_upload_waits_and_is_not_lost() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
-    let (id, complete) = film::send_source(&plane, &caller).await;
+    let (id, complete) = clip::send_source(&plane, &caller).await;
     let impatient = v1::CompleteUploadRequest { wait_seconds: 0, ..complete.clone() };
     let video = caller.uploads().complete_upload(caller.ask(impatient)).await.unwrap().into_inner();
     assert_eq!(video.state(), v1::VideoState::Probing);
@@ -357,7 +357,7 @@ async fn without_a_worker_an_upload_waits_and_is_not_lost() {
     let probe = async {
         worker.want(1).await;
         let lease = worker.lease().await;
-        worker.commit(film::probed(&lease)).await
+        worker.commit(clip::probed(&lease)).await
     };
     let (video, _) = tokio::join!(waiting, probe);
     assert_eq!(video.unwrap().into_inner().state(), v1::VideoState::Uploaded);

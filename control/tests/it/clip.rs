@@ -62,12 +62,12 @@ pub(crate) async fn send_source(
     std::fs::write(path, b"source").unwrap();
     let complete = v1::CompleteUploadRequest {
         video_id: begun.video_id.clone(),
-        title: "a film".to_owned(),
+        title: "a clip".to_owned(),
         description: String::new(),
         visibility: v1::Visibility::Public.into(),
         bytes: 6,
         sha256: hex::encode(Sha256::digest(b"source")),
-        filename: "film.mkv".to_owned(),
+        filename: "clip.mkv".to_owned(),
         wait_seconds: 20,
         upload_id: String::new(),
         writer: String::new(),
