@@ -19,8 +19,8 @@ pub(crate) async fn start(change: impl FnOnce(&mut dataplane::Config)) -> (Plane
         change(config);
     })
     .await;
-    let heard = async || plane.get("/health/playback").await.json()["changes"] == "heard";
-    eventually("the data plane hears changes", heard).await;
+    let watching = async || plane.get("/health/playback").await.json()["changes"] == "heard";
+    eventually("the data plane receives changes", watching).await;
     (plane, control)
 }
 

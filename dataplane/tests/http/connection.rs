@@ -4,7 +4,7 @@ use std::io::Write;
 
 use crate::{
     h2::{self, Client},
-    support::{Film, Plane, Reply},
+    support::{Clip, Plane, Reply},
 };
 
 /// The statuses of all replies on one connection.
@@ -176,9 +176,9 @@ async fn the_rest_api_checks_the_bearer_token_first() {
 async fn errors_have_cors_headers_too() {
     let allowed = "https://app.example.com";
     let plane = Plane::start_with(|config| config.cors_origins = vec![allowed.to_owned()]).await;
-    let film = Film::new(true);
-    film.store(&plane.folder);
-    for path in [film.media("360p/h0.m4s"), film.media("360p/h9.m4s"), "/api/videos".to_owned()] {
+    let clip = Clip::new(true);
+    clip.store(&plane.folder);
+    for path in [clip.media("360p/h0.m4s"), clip.media("360p/h9.m4s"), "/api/videos".to_owned()] {
         let reply = plane.send("GET", &path, &[&format!("Origin: {allowed}")]).await;
         assert_eq!(reply.header("access-control-allow-origin"), allowed, "{path}");
         assert_eq!(reply.header("access-control-allow-credentials"), "true");
@@ -193,7 +193,7 @@ async fn errors_have_cors_headers_too() {
         "Access-Control-Request-Method: PATCH",
         "Access-Control-Request-Headers: authorization",
     ];
-    let preflight = plane.send("OPTIONS", &format!("/api/videos/{}", film.index.video), &ask).await;
+    let preflight = plane.send("OPTIONS", &format!("/api/videos/{}", clip.index.video), &ask).await;
     assert_eq!(preflight.status, 204);
     assert!(preflight.header("access-control-allow-methods").contains("PATCH"));
     assert!(preflight.header("access-control-allow-headers").contains("Authorization"));

@@ -8,14 +8,14 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::{Film, Plane, Reply};
+use crate::support::{Clip, Plane, Reply};
 
 #[tokio::test]
 async fn segment_in_flight_completes_and_idle_connections_close() {
     let plane = Plane::start().await;
-    let film = Film::new(true);
-    film.store(&plane.folder);
-    let path = film.media("360p/h1.m4s");
+    let clip = Clip::new(true);
+    clip.store(&plane.folder);
+    let path = clip.media("360p/h1.m4s");
     let mut idle = TcpStream::connect(plane.addr).await.unwrap();
     idle.write_all(b"GET /health/playback HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let mut head = [0; 12];
@@ -31,7 +31,7 @@ async fn segment_in_flight_completes_and_idle_connections_close() {
     timeout(Duration::from_secs(10), idle.read_to_end(&mut rest)).await.unwrap().unwrap();
     timeout(Duration::from_secs(10), busy.read_to_end(&mut start)).await.unwrap().unwrap();
     let reply = Reply::parse(&start);
-    assert!(reply.body == film.object(1));
+    assert!(reply.body == clip.object(1));
     let drained = plane.shutdown.drain(Duration::from_secs(10)).await;
     assert_eq!(drained, runtime::lifecycle::Drained::Clean);
     assert!(TcpStream::connect(plane.addr).await.is_err());

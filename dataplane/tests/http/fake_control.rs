@@ -4,10 +4,7 @@
 use std::{
     path::PathBuf,
     pin::Pin,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, atomic::Ordering},
 };
 
 use api::v1::{
@@ -19,7 +16,7 @@ use api::v1::{
     video_service_server::VideoServiceServer,
 };
 use futures::{Stream, StreamExt, stream};
-use media::index::Index;
+use media::{VideoId, index::Index};
 use tokio::{net::TcpListener, sync::broadcast};
 use tokio_stream::wrappers::{BroadcastStream, TcpListenerStream};
 use tonic::{Request, Response, Status};
@@ -39,7 +36,8 @@ pub(crate) struct FakeControl {
     pub(crate) uploads: Uploads,
     pub(crate) people: People,
     pub(crate) index: Arc<Mutex<Option<Index>>>,
-    pub(crate) index_calls: Arc<AtomicUsize>,
+    /// The ids of the videos whose index was requested.
+    index_calls: Arc<Mutex<Vec<String>>>,
     pub(crate) created: Arc<Mutex<Option<v1::CreateJobRequest>>>,
     changes: broadcast::Sender<v1::Change>,
     store: String,
@@ -79,13 +77,19 @@ impl FakeControl {
         self.uploads.events.lock().unwrap().clone()
     }
 
+    /// How many times the index of this video was requested.
+    pub(crate) fn index_calls(&self, video: VideoId) -> usize {
+        let (calls, video) = (self.index_calls.lock().unwrap(), video.to_string());
+        calls.iter().filter(|other| **other == video).count()
+    }
+
     /// Serves this index from now on, and sends a change event.
     pub(crate) fn publish(&self, index: Option<Index>) {
         let video = self.index.lock().unwrap().as_ref().map(|index| index.video);
         let video = index.as_ref().map(|index| index.video).or(video);
         *self.index.lock().unwrap() = index;
         let video_id = video.map(|video| video.to_string()).unwrap_or_default();
-        let _nobody_listens = self.changes.send(v1::Change { video_id, ..v1::Change::default() });
+        let _no_receiver = self.changes.send(v1::Change { video_id, ..v1::Change::default() });
     }
 
     /// The folder of the store.
@@ -98,14 +102,17 @@ impl FakeControl {
 impl PlaybackService for FakeControl {
     async fn get_index(
         &self,
-        _request: Request<v1::GetIndexRequest>,
+        request: Request<v1::GetIndexRequest>,
     ) -> Result<Response<v1::GetIndexResponse>, Status> {
-        self.index_calls.fetch_add(1, Ordering::SeqCst);
+        let video = request.into_inner().video_id;
+        self.index_calls.lock().unwrap().push(video.clone());
         // Long enough for other requests to arrive in the meantime.
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         match &*self.index.lock().unwrap() {
-            Some(index) => Ok(Response::new(v1::GetIndexResponse { index: index.encode().into() })),
-            None => Err(Status::not_found("nothing to play")),
+            Some(index) if index.video.to_string() == video => {
+                Ok(Response::new(v1::GetIndexResponse { index: index.encode().into() }))
+            }
+            _ => Err(Status::not_found("the video does not exist or cannot be played yet")),
         }
     }
 

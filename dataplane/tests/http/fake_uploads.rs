@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -41,10 +41,12 @@ pub(crate) struct Uploads {
     pub(crate) rows: Arc<Mutex<HashMap<String, Row>>>,
     /// Whether every call fails from now on.
     pub(crate) down: Arc<AtomicBool>,
+    /// How many calls have failed because of that.
+    pub(crate) failed: Arc<AtomicUsize>,
 }
 
 impl Uploads {
-    pub(crate) fn tell(&self, event: Event) {
+    pub(crate) fn record(&self, event: Event) {
         self.events.lock().unwrap().push(event);
     }
 
@@ -55,6 +57,7 @@ impl Uploads {
 
     fn row(&self, id: &str) -> Result<Row, Status> {
         if self.down.load(Ordering::SeqCst) {
+            self.failed.fetch_add(1, Ordering::SeqCst);
             return Err(Problem::new(Code::Unavailable, "down").into());
         }
         let rows = self.rows.lock().unwrap();
@@ -81,10 +84,10 @@ impl UploadService for FakeControl {
     ) -> Result<Response<v1::BeginUploadResponse>, Status> {
         let authorization = request.metadata().get("authorization");
         if authorization.is_none_or(|value| value != "Bearer good") {
-            return Err(Status::unauthenticated("who?"));
+            return Err(Status::unauthenticated("the token is invalid"));
         }
         let message = request.into_inner();
-        self.uploads.tell(Event::Begun);
+        self.uploads.record(Event::Begun);
         let store = format!("file://{}", self.root().display());
         let upload = v1::Upload {
             upload_id: Uuid::now_v7().to_string(),
@@ -165,7 +168,7 @@ impl UploadService for FakeControl {
         request: Request<v1::CompleteUploadRequest>,
     ) -> Result<Response<v1::Video>, Status> {
         let request = request.into_inner();
-        self.uploads.tell(Event::Completed(request.clone()));
+        self.uploads.record(Event::Completed(request.clone()));
         let rows: Vec<_> = self.uploads.rows.lock().unwrap().values().cloned().collect();
         let meant =
             |row: &Row| request.upload_id.is_empty() || row.upload.upload_id == request.upload_id;
@@ -207,7 +210,7 @@ impl UploadService for FakeControl {
         for (_, row) in self.uploads.rows.lock().unwrap().drain() {
             let _missing = std::fs::remove_file(file(&self.root(), &row.upload));
         }
-        self.uploads.tell(Event::Aborted);
+        self.uploads.record(Event::Aborted);
         Ok(Response::new(v1::AbortUploadResponse {}))
     }
 }

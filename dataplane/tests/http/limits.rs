@@ -8,7 +8,7 @@ use runtime::{Clock, Secret, SystemClock};
 use crate::{
     bearers,
     redis_server::RedisServer,
-    support::{Film, Plane, Reply, eventually},
+    support::{Clip, Plane, Reply, eventually},
 };
 
 /// Long enough that no test earns another request before its end.
@@ -51,14 +51,14 @@ async fn health_metrics_and_preflights_are_free() {
         config.rate_stream = FEW.to_owned();
     })
     .await;
-    let film = Film::new(true).path("hls/playlist.m3u8");
+    let clip = Clip::new(true).path("hls/playlist.m3u8");
     for _ in 0..5 {
         for path in ["/health/playback", "/metrics", "/"] {
             let reply = plane.get(path).await;
             assert_eq!((reply.status, reply.header("ratelimit-limit")), (200, ""), "{path}");
         }
         let preflight = ["Origin: https://a.example", "Access-Control-Request-Method: GET"];
-        for path in ["/api/videos", film.as_str()] {
+        for path in ["/api/videos", clip.as_str()] {
             let reply = plane.send("OPTIONS", path, &preflight).await;
             assert_eq!((reply.status, reply.header("ratelimit-limit")), (204, ""));
         }
@@ -73,12 +73,12 @@ async fn kinds_are_counted_separately_and_off_disables_a_limit() {
         config.rate_stream = FEW.to_owned();
     })
     .await;
-    let film = Film::new(true);
-    film.store(&plane.folder);
+    let clip = Clip::new(true);
+    clip.store(&plane.folder);
     let post = async || plane.send("POST", "/api/videos/upload", &["Content-Length: 0"]).await;
     assert_eq!(standing(&post().await), told(401, "1", "0"));
     assert_eq!(standing(&post().await), told(429, "1", "0"));
-    let segment = film.media("360p/h0.m4s");
+    let segment = clip.media("360p/h0.m4s");
     assert_eq!(standing(&plane.get(&segment).await), told(200, "2", "1"));
     let part = plane.send("GET", &segment, &["Range: bytes=0-9"]).await;
     assert_eq!(standing(&part), told(206, "2", "0"));
@@ -200,7 +200,7 @@ async fn two_data_planes_share_a_limit_and_outlive_redis() {
         };
         eventually("the data plane counts in redis", counted).await;
     }
-    let path = Film::new(true).path("hls/playlist.m3u8");
+    let path = Clip::new(true).path("hls/playlist.m3u8");
     let expected =
         [(false, "4"), (false, "3"), (false, "2"), (false, "1"), (false, "0"), (true, "0")]
             .map(|(refused, remaining)| (refused, remaining.to_owned()));

@@ -1,12 +1,11 @@
 //! With a control plane: growing videos, changes, jobs.
 
-use std::{sync::atomic::Ordering, time::Duration};
-
-use media::index::Index;
+use media::{VideoId, index::Index};
+use uuid::Uuid;
 
 use crate::{
     fake_control::FakeControl,
-    support::{Film, Plane, eventually},
+    support::{Clip, Plane, eventually},
 };
 
 async fn start() -> (Plane, FakeControl) {
@@ -18,14 +17,14 @@ async fn start() -> (Plane, FakeControl) {
         config.metrics_include_control = true;
     })
     .await;
-    let heard = async || plane.get("/health/playback").await.json()["changes"] == "heard";
-    eventually("the data plane hears changes", heard).await;
+    let watching = async || plane.get("/health/playback").await.json()["changes"] == "heard";
+    eventually("the data plane receives changes", watching).await;
     (plane, control)
 }
 
 /// The video while only its first chunk is committed.
-fn growing(film: &Film) -> Index {
-    let mut index = film.index.clone();
+fn growing(clip: &Clip) -> Index {
+    let mut index = clip.index.clone();
     index.finished_at_ms = None;
     index.video_renditions[0].track.chunks.truncate(1);
     index.audio_renditions[0].track.chunks.truncate(1);
@@ -35,43 +34,49 @@ fn growing(film: &Film) -> Index {
 #[tokio::test]
 async fn index_of_a_growing_video_is_fetched_once_and_again_after_each_change() {
     let (plane, control) = start().await;
-    let film = Film::new(true);
-    film.store(&plane.folder);
-    *control.index.lock().unwrap() = Some(growing(&film));
-    let path = film.media("360p/event.m3u8");
+    let clip = Clip::new(true);
+    clip.store(&plane.folder);
+    *control.index.lock().unwrap() = Some(growing(&clip));
+    let path = clip.media("360p/event.m3u8");
     let asked = (0..40).map(|_| plane.get(&path));
     for reply in futures::future::join_all(asked).await {
         assert_eq!(reply.status, 200);
         assert_eq!(reply.header("cache-control"), "public, max-age=1");
         assert!(!reply.text().contains("ENDLIST"));
     }
-    assert_eq!(control.index_calls.load(Ordering::SeqCst), 1);
-    // Cached for longer than a second, because change events arrive.
-    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert_eq!(control.index_calls(clip.index.video), 1);
+    // A missing video is requested again after the time for which the index would be cached without change
+    // events.
+    let missing = VideoId::new(Uuid::now_v7());
+    let expired = async || {
+        plane.get(&format!("/api/stream/{missing}/hls/playlist.m3u8")).await;
+        control.index_calls(missing) > 1
+    };
+    eventually("the missing video is requested again", expired).await;
     assert_eq!(plane.get(&path).await.status, 200);
-    assert_eq!(control.index_calls.load(Ordering::SeqCst), 1);
-    assert_eq!(plane.get(&film.media("360p/h1.m4s")).await.status, 404);
+    assert_eq!(control.index_calls(clip.index.video), 1);
+    assert_eq!(plane.get(&clip.media("360p/h1.m4s")).await.status, 404);
 
-    control.publish(Some(film.index.clone()));
+    control.publish(Some(clip.index.clone()));
     let ended = async || plane.get(&path).await.text().contains("ENDLIST");
     eventually("the playlist ends", ended).await;
-    assert_eq!(plane.get(&film.media("360p/h1.m4s")).await.status, 200);
-    assert_eq!(control.index_calls.load(Ordering::SeqCst), 2);
+    assert_eq!(plane.get(&clip.media("360p/h1.m4s")).await.status, 200);
+    assert_eq!(control.index_calls(clip.index.video), 2);
 
     control.publish(None);
     let gone = async || plane.get(&path).await.status == 404;
-    eventually("the deleted film is gone", gone).await;
+    eventually("the deleted video is gone", gone).await;
 }
 
 #[tokio::test]
 async fn disabled_manifest_answers_manifest_disabled() {
     let (plane, control) = start().await;
-    let film = Film::new(true);
-    film.store(&plane.folder);
-    control.publish(Some(Index { dash: false, ..film.index.clone() }));
-    let mpd = plane.get(&film.path("dash/manifest.mpd")).await;
+    let clip = Clip::new(true);
+    clip.store(&plane.folder);
+    control.publish(Some(Index { dash: false, ..clip.index.clone() }));
+    let mpd = plane.get(&clip.path("dash/manifest.mpd")).await;
     assert_eq!((mpd.status, mpd.code().as_str()), (404, "manifest_disabled"));
-    assert_eq!(plane.get(&film.path("hls/playlist.m3u8")).await.status, 200);
+    assert_eq!(plane.get(&clip.path("hls/playlist.m3u8")).await.status, 200);
 }
 
 #[tokio::test]

@@ -9,21 +9,21 @@ use media::{
 };
 use runtime::{Clock, SystemClock};
 
-use crate::support::{Film, Plane};
+use crate::support::{Clip, Plane};
 
 const THUMBNAILS: u32 = 3;
 
 /// Adds images to the video; their bytes are their names.
-fn with_pictures(mut film: Film) -> Film {
-    let prefix = layout::job_prefix(film.index.video, film.index.version);
+fn with_pictures(mut clip: Clip) -> Clip {
+    let prefix = layout::job_prefix(clip.index.video, clip.index.version);
     let mut picture = |name: &str, extension: &str| {
         let content = name.repeat(100).into_bytes();
         let key = layout::picture(&prefix, name, 7, "0123456789abcdef", extension);
         let bytes = content.len() as u64;
-        film.objects.push((key.clone(), content));
+        clip.objects.push((key.clone(), content));
         Picture { key, bytes, sha256: *digest_like(name) }
     };
-    film.index.pictures = Pictures {
+    clip.index.pictures = Pictures {
         poster: Some(picture("poster", "jpg")),
         thumbnails: (0..THUMBNAILS)
             .map(|n| Thumbnail { gop: n * 2, picture: picture(&format!("thumbnails/{n}"), "jpg") })
@@ -38,7 +38,7 @@ fn with_pictures(mut film: Film) -> Film {
         }),
         preview: Some(picture("preview", "mp4")),
     };
-    film
+    clip
 }
 
 /// A value that differs by name.
@@ -53,8 +53,8 @@ fn digest_like(name: &str) -> Box<[u8; 32]> {
 #[tokio::test]
 async fn images_are_served_under_permanent_names() {
     let plane = Plane::start().await;
-    let film = with_pictures(Film::new(true));
-    film.store(&plane.folder);
+    let clip = with_pictures(Clip::new(true));
+    clip.store(&plane.folder);
     for (path, name, kind) in [
         ("poster.jpg", "poster", "image/jpeg"),
         ("thumbnails/0.jpg", "thumbnails/0", "image/jpeg"),
@@ -62,58 +62,58 @@ async fn images_are_served_under_permanent_names() {
         ("preview.mp4", "preview", "video/mp4"),
     ] {
         let whole = name.repeat(100);
-        let reply = plane.get(&film.path(path)).await;
+        let reply = plane.get(&clip.path(path)).await;
         assert_eq!((reply.status, reply.header("content-type")), (200, kind), "{path}");
         assert_eq!(reply.text(), whole, "{path}");
         assert_eq!(reply.header("cache-control"), "public, max-age=60", "{path}");
         assert_eq!(reply.header("accept-ranges"), "bytes", "{path}");
         let again = format!("If-None-Match: {}", reply.header("etag"));
-        let again = plane.send("GET", &film.path(path), &[&again]).await;
+        let again = plane.send("GET", &clip.path(path), &[&again]).await;
         assert_eq!((again.status, again.body.len()), (304, 0), "{path}");
-        let part = plane.send("GET", &film.path(path), &["Range: bytes=3-9"]).await;
+        let part = plane.send("GET", &clip.path(path), &["Range: bytes=3-9"]).await;
         assert_eq!((part.status, part.text()), (206, whole[3..10].to_owned()), "{path}");
-        let beyond = plane.send("GET", &film.path(path), &["Range: bytes=99999-"]).await;
+        let beyond = plane.send("GET", &clip.path(path), &["Range: bytes=99999-"]).await;
         assert_eq!(beyond.status, 416, "{path}");
-        let head = plane.send("HEAD", &film.path(path), &[]).await;
+        let head = plane.send("HEAD", &clip.path(path), &[]).await;
         assert_eq!(head.header("content-length"), whole.len().to_string(), "{path}");
         assert_eq!((head.status, head.body.len()), (200, 0), "{path}");
     }
-    let past = plane.get(&film.path("thumbnails/3.jpg")).await;
+    let past = plane.get(&clip.path("thumbnails/3.jpg")).await;
     assert_eq!((past.status, past.code().as_str()), (404, "not_found"));
 }
 
 #[tokio::test]
 async fn lists_and_storyboard_name_the_existing_images() {
     let plane = Plane::start().await;
-    let film = with_pictures(Film::new(true));
-    film.store(&plane.folder);
-    let listed = plane.get(&film.path("thumbnails")).await;
+    let clip = with_pictures(Clip::new(true));
+    clip.store(&plane.folder);
+    let listed = plane.get(&clip.path("thumbnails")).await;
     assert_eq!(listed.header("content-type"), "application/json");
     let listed = listed.json();
     assert_eq!(listed.as_array().unwrap().len(), THUMBNAILS as usize);
     assert_eq!(listed[1]["time"], 4.0);
     let url = listed[1]["url"].as_str().unwrap();
     assert_eq!(plane.get(url).await.text(), "thumbnails/1".repeat(100));
-    let vtt = plane.get(&film.path("storyboard.vtt")).await;
+    let vtt = plane.get(&clip.path("storyboard.vtt")).await;
     assert_eq!((vtt.status, vtt.header("content-type")), (200, "text/vtt"));
     assert!(vtt.text().starts_with("WEBVTT\n"), "{}", vtt.text());
     let line = vtt.text().lines().find(|line| line.contains("#xywh=")).unwrap().to_owned();
     let (sheet, place) = line.split_once("#xywh=").unwrap();
     assert_eq!(place, "0,0,160,90");
-    let sheet = plane.get(&film.path(sheet)).await;
+    let sheet = plane.get(&clip.path(sheet)).await;
     assert_eq!(sheet.header("cache-control"), "public, max-age=31536000, immutable");
     assert_eq!(sheet.text(), "storyboard/0".repeat(100));
-    assert_eq!(plane.get(&film.media("storyboard/1.jpg")).await.status, 404);
+    assert_eq!(plane.get(&clip.media("storyboard/1.jpg")).await.status, 404);
 }
 
 #[tokio::test]
 async fn missing_images_are_404() {
     let plane = Plane::start().await;
-    let film = Film::new(true);
-    film.store(&plane.folder);
+    let clip = Clip::new(true);
+    clip.store(&plane.folder);
     let names = ["poster.jpg", "thumbnails", "thumbnails/0.jpg", "storyboard.vtt", "preview.mp4"];
     for name in names.into_iter().chain(["download/360p.mp4", "download/9p.mp4"]) {
-        let reply = plane.get(&film.path(name)).await;
+        let reply = plane.get(&clip.path(name)).await;
         assert_eq!((reply.status, reply.code().as_str()), (404, "not_found"), "{name}");
     }
 }
@@ -126,27 +126,27 @@ async fn private_images_need_the_token_and_pass_it_on() {
     let public = serde_json::to_vec(&keys.public()).unwrap();
     std::fs::write(folder.path().join("keys/public.json"), public).unwrap();
     let plane = Plane::start_in(folder, |_| {}).await;
-    let film = with_downloads(with_pictures(Film::new(false)));
-    film.store(&plane.folder);
-    let grant = PlaybackGrant { video: film.index.video, max_height: None, address: None };
+    let clip = with_downloads(with_pictures(Clip::new(false)));
+    clip.store(&plane.folder);
+    let grant = PlaybackGrant { video: clip.index.video, max_height: None, address: None };
     let token = keys.mint_playback(&grant, SystemClock.now_unix() + 60).unwrap();
     let names = ["poster.jpg", "thumbnails", "storyboard.vtt", "preview.mp4", "download/360p.mp4"];
     for name in names {
-        assert_eq!(plane.get(&film.path(name)).await.status, 404, "{name}");
-        let reply = plane.get(&film.path(&format!("{name}?token={token}"))).await;
+        assert_eq!(plane.get(&clip.path(name)).await.status, 404, "{name}");
+        let reply = plane.get(&clip.path(&format!("{name}?token={token}"))).await;
         assert_eq!(reply.status, 200, "{name}");
         assert_eq!(reply.header("cache-control"), "private, max-age=60", "{name}");
     }
-    let vtt = plane.get(&film.path(&format!("storyboard.vtt?token={token}"))).await.text();
+    let vtt = plane.get(&clip.path(&format!("storyboard.vtt?token={token}"))).await.text();
     let line = vtt.lines().find(|line| line.contains("#xywh=")).unwrap();
     let sheet = line.split('#').next().unwrap();
-    assert_eq!(plane.get(&film.path(sheet)).await.text(), "storyboard/0".repeat(100));
+    assert_eq!(plane.get(&clip.path(sheet)).await.text(), "storyboard/0".repeat(100));
     let bare = sheet.split('?').next().unwrap();
-    assert_eq!(plane.get(&film.path(bare)).await.status, 404);
+    assert_eq!(plane.get(&clip.path(bare)).await.status, 404);
     let low = PlaybackGrant { max_height: Some(100), ..grant };
     let low = keys.mint_playback(&low, SystemClock.now_unix() + 60).unwrap();
     // The lowest rung is always available.
-    let lowest = plane.get(&film.path(&format!("download/360p.mp4?token={low}"))).await;
+    let lowest = plane.get(&clip.path(&format!("download/360p.mp4?token={low}"))).await;
     assert_eq!(lowest.status, 200);
 }
 
@@ -171,12 +171,12 @@ fn init(handler: &str, timescale: u32) -> Vec<u8> {
 const HEAD: u32 = 40;
 
 /// Adds sample tables that match the fragments to the video.
-fn with_downloads(mut film: Film) -> Film {
+fn with_downloads(mut clip: Clip) -> Clip {
     let (grid, prefix) =
-        (film.index.grid, layout::job_prefix(film.index.video, film.index.version));
+        (clip.index.grid, layout::job_prefix(clip.index.video, clip.index.version));
     let ticks = grid.rate().timescale();
     for (name, handler, timescale) in [("360p", "vide", ticks), ("audio-0", "soun", 48_000)] {
-        let Some(track) = film.index.track_mut(name) else { panic!("no {name}") };
+        let Some(track) = clip.index.track_mut(name) else { panic!("no {name}") };
         track.init = init(handler, timescale);
         let mut gop = 0;
         let chunks = track.chunks.iter().flatten().map(|chunk| {
@@ -197,18 +197,18 @@ fn with_downloads(mut film: Film) -> Film {
         let encoded = tables::encode(&chunks.collect::<Vec<ChunkTable>>());
         let key = layout::tables(&prefix, name, "00");
         track.table = Some(TableObject { key: key.clone(), bytes: encoded.len() as u64 });
-        film.objects.push((key, encoded));
+        clip.objects.push((key, encoded));
     }
-    "Größe".clone_into(&mut film.index.title);
-    film
+    "Größe".clone_into(&mut clip.index.title);
+    clip
 }
 
 #[tokio::test]
 async fn every_range_of_a_download_belongs_to_one_file() {
     let plane = Plane::start().await;
-    let film = with_downloads(Film::new(true));
-    film.store(&plane.folder);
-    let path = film.path("download/360p.mp4");
+    let clip = with_downloads(Clip::new(true));
+    clip.store(&plane.folder);
+    let path = clip.path("download/360p.mp4");
     let whole = plane.get(&path).await;
     assert_eq!((whole.status, whole.header("content-type")), (200, "video/mp4"));
     assert_eq!(whole.header("content-length"), whole.body.len().to_string());
@@ -217,7 +217,7 @@ async fn every_range_of_a_download_belongs_to_one_file() {
         "attachment; filename=\"Gr__e.mp4\"; filename*=UTF-8''Gr%C3%B6%C3%9Fe.mp4"
     );
     // The samples of the first fragment follow the header, in the same form as in the store.
-    let first = &film.object(0)[HEAD as usize..400_000];
+    let first = &clip.object(0)[HEAD as usize..400_000];
     let start = whole.body.windows(64).position(|w| w == &first[..64]).unwrap();
     assert!(whole.body[start..start + first.len()] == *first);
     assert_eq!(&whole.body[4..8], b"ftyp");
@@ -246,16 +246,16 @@ async fn every_range_of_a_download_belongs_to_one_file() {
 #[tokio::test]
 async fn a_download_needs_a_final_video_with_all_of_its_objects() {
     let plane = Plane::start().await;
-    let mut growing = with_downloads(Film::new(true));
+    let mut growing = with_downloads(Clip::new(true));
     growing.index.finished_at_ms = None;
     growing.store(&plane.folder);
     assert_eq!(plane.get(&growing.path("download/360p.mp4")).await.status, 404);
-    let film = with_downloads(Film::new(true));
-    film.store(&plane.folder);
-    let table = film.index.track("360p").unwrap().0.table.clone().unwrap();
+    let clip = with_downloads(Clip::new(true));
+    clip.store(&plane.folder);
+    let table = clip.index.track("360p").unwrap().0.table.clone().unwrap();
     std::fs::remove_file(plane.folder.path().join(&table.key)).unwrap();
-    assert_eq!(plane.get(&film.path("download/360p.mp4")).await.status, 404);
+    assert_eq!(plane.get(&clip.path("download/360p.mp4")).await.status, 404);
     std::fs::write(plane.folder.path().join(&table.key), vec![7; table.bytes as usize]).unwrap();
-    let damaged = plane.get(&film.path("download/360p.mp4")).await;
+    let damaged = plane.get(&clip.path("download/360p.mp4")).await;
     assert_eq!((damaged.status, damaged.code().as_str()), (500, "internal"));
 }

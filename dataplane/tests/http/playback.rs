@@ -7,38 +7,38 @@ use media::{JobId, VideoId, layout};
 use runtime::{Clock, SystemClock};
 use uuid::Uuid;
 
-use crate::support::{Film, Plane};
+use crate::support::{Clip, Plane};
 
 #[tokio::test]
 async fn final_video_plays_while_control_is_unreachable() {
     let plane = Plane::start().await;
-    let film = Film::new(true);
-    film.store(&plane.folder);
-    let master = plane.get(&film.path("hls/playlist.m3u8")).await;
+    let clip = Clip::new(true);
+    clip.store(&plane.folder);
+    let master = plane.get(&clip.path("hls/playlist.m3u8")).await;
     assert_eq!(master.status, 200, "{master:?}");
     assert_eq!(master.header("content-type"), "application/vnd.apple.mpegurl");
     assert_eq!(master.header("cache-control"), "public, max-age=60");
     assert_eq!(master.header("vary"), "Origin, Accept-Encoding");
     assert_eq!(master.header("x-content-type-options"), "nosniff");
-    assert_eq!(master.header("surrogate-key"), format!("video-{}", film.index.video));
+    assert_eq!(master.header("surrogate-key"), format!("video-{}", clip.index.video));
     assert!(master.text().starts_with("#EXTM3U"));
-    let mpd = plane.get(&film.path("dash/manifest.mpd")).await;
+    let mpd = plane.get(&clip.path("dash/manifest.mpd")).await;
     assert_eq!((mpd.status, mpd.header("content-type")), (200, "application/dash+xml"));
     for name in ["event.m3u8", "vod.m3u8", "iframes.m3u8"] {
-        assert_eq!(plane.get(&film.media(&format!("360p/{name}"))).await.status, 200, "{name}");
+        assert_eq!(plane.get(&clip.media(&format!("360p/{name}"))).await.status, 200, "{name}");
     }
     // All segments that the playlist lists exist and equal the bytes of the object.
-    let vod = plane.get(&film.media("360p/vod.m3u8")).await.text();
+    let vod = plane.get(&clip.media("360p/vod.m3u8")).await.text();
     let listed: Vec<_> = vod.lines().filter(|line| line.ends_with(".m4s")).collect();
     assert!(!listed.is_empty());
     let mut bytes = Vec::new();
     for name in listed {
-        let segment = plane.get(&film.media(&format!("360p/{name}"))).await;
+        let segment = plane.get(&clip.media(&format!("360p/{name}"))).await;
         assert_eq!(segment.header("cache-control"), "public, max-age=31536000, immutable");
         assert_eq!(segment.header("accept-ranges"), "bytes");
         bytes.extend(segment.body);
     }
-    assert!(bytes == [film.object(0), film.object(1)].concat());
+    assert!(bytes == [clip.object(0), clip.object(1)].concat());
 }
 
 #[tokio::test]
@@ -58,16 +58,16 @@ async fn health_is_down_without_control_and_playback_is_not() {
 #[tokio::test]
 async fn unknown_resources_are_problems() {
     let plane = Plane::start().await;
-    let film = Film::new(true);
-    film.store(&plane.folder);
+    let clip = Clip::new(true);
+    clip.store(&plane.folder);
     for name in ["360p/h99.m4s", "720p/init.mp4", "720p/event.m3u8", "360p/nope"] {
-        let reply = plane.get(&film.media(name)).await;
+        let reply = plane.get(&clip.media(name)).await;
         assert_eq!((reply.status, reply.code().as_str()), (404, "not_found"), "{name}");
     }
     let bad = plane.get("/api/stream/nope/hls/playlist.m3u8").await;
     assert_eq!((bad.status, bad.code().as_str()), (400, "invalid_id"));
     assert_eq!(bad.json()["errors"][0]["field"], "id");
-    let method = plane.send("POST", &film.path("hls/playlist.m3u8"), &[]).await;
+    let method = plane.send("POST", &clip.path("hls/playlist.m3u8"), &[]).await;
     assert_eq!((method.status, method.header("allow")), (405, "GET, HEAD"));
     // Only the control plane knows whether the video exists.
     let unknown = format!("/api/stream/{}/hls/playlist.m3u8", Uuid::now_v7());
@@ -77,16 +77,16 @@ async fn unknown_resources_are_problems() {
 #[tokio::test]
 async fn missing_or_short_object_is_never_an_empty_success() {
     let plane = Plane::start().await;
-    let film = Film::new(true);
-    film.store(&plane.folder);
-    let path = plane.folder.path().join(&film.objects[0].0);
+    let clip = Clip::new(true);
+    clip.store(&plane.folder);
+    let path = plane.folder.path().join(&clip.objects[0].0);
     std::fs::remove_file(&path).unwrap();
-    assert_eq!(plane.get(&film.media("360p/h0.m4s")).await.status, 404);
-    std::fs::write(&path, &film.object(0)[..1000]).unwrap();
-    assert_eq!(plane.get(&film.media("360p/h0.m4s")).await.status, 404);
-    let range = plane.send("GET", &film.media("360p/h0.m4s"), &["Range: bytes=0-9"]).await;
+    assert_eq!(plane.get(&clip.media("360p/h0.m4s")).await.status, 404);
+    std::fs::write(&path, &clip.object(0)[..1000]).unwrap();
+    assert_eq!(plane.get(&clip.media("360p/h0.m4s")).await.status, 404);
+    let range = plane.send("GET", &clip.media("360p/h0.m4s"), &["Range: bytes=0-9"]).await;
     assert_eq!(range.status, 404);
-    assert_eq!(plane.get(&film.media("360p/vod.m3u8")).await.status, 200);
+    assert_eq!(plane.get(&clip.media("360p/vod.m3u8")).await.status, 200);
     let metrics = plane.get("/metrics").await.text();
     assert!(metrics.contains("streaming_service_missing_objects_total 3"), "{metrics}");
 }
@@ -94,13 +94,13 @@ async fn missing_or_short_object_is_never_an_empty_success() {
 #[tokio::test]
 async fn damaged_index_is_an_error_and_no_panic() {
     let plane = Plane::start().await;
-    let film = Film::new(true);
-    film.store(&plane.folder);
-    let path = plane.folder.path().join(layout::index(film.index.video));
+    let clip = Clip::new(true);
+    clip.store(&plane.folder);
+    let path = plane.folder.path().join(layout::index(clip.index.video));
     let mut bytes = std::fs::read(&path).unwrap();
     bytes.truncate(bytes.len() / 2);
     std::fs::write(&path, bytes).unwrap();
-    let reply = plane.get(&film.path("hls/playlist.m3u8")).await;
+    let reply = plane.get(&clip.path("hls/playlist.m3u8")).await;
     assert_eq!((reply.status, reply.code().as_str()), (500, "internal"));
     assert_eq!(plane.get("/health/playback").await.status, 200);
 }
@@ -109,9 +109,9 @@ async fn damaged_index_is_an_error_and_no_panic() {
 async fn older_version_keeps_its_urls() {
     let plane = Plane::start().await;
     let video = VideoId::new(Uuid::now_v7());
-    let old = Film::of(video, JobId::new(Uuid::now_v7()), true);
+    let old = Clip::of(video, JobId::new(Uuid::now_v7()), true);
     old.store(&plane.folder);
-    let new = Film::of(video, JobId::new(Uuid::now_v7()), true);
+    let new = Clip::of(video, JobId::new(Uuid::now_v7()), true);
     new.store(&plane.folder);
     assert!(
         plane
@@ -129,9 +129,9 @@ async fn older_version_keeps_its_urls() {
 #[tokio::test]
 async fn playlists_are_gzipped_when_accepted() {
     let plane = Plane::start().await;
-    let film = Film::new(true);
-    film.store(&plane.folder);
-    let path = film.media("360p/vod.m3u8");
+    let clip = Clip::new(true);
+    clip.store(&plane.folder);
+    let path = clip.media("360p/vod.m3u8");
     let plain = plane.get(&path).await;
     let zipped = plane.send("GET", &path, &["Accept-Encoding: gzip"]).await;
     assert_eq!(zipped.header("content-encoding"), "gzip");
@@ -146,7 +146,7 @@ async fn playlists_are_gzipped_when_accepted() {
         assert_eq!((again.status, again.body.len()), (304, 0));
     }
     assert_eq!(plane.send("GET", &path, &["If-Match: \"other\""]).await.status, 412);
-    let segment = plane.send("GET", &film.media("360p/h0.m4s"), &["Accept-Encoding: gzip"]).await;
+    let segment = plane.send("GET", &clip.media("360p/h0.m4s"), &["Accept-Encoding: gzip"]).await;
     assert_eq!(segment.header("content-encoding"), "");
 }
 
@@ -157,18 +157,18 @@ async fn private_video_plays_with_its_token_only() {
     std::fs::create_dir(folder.path().join("keys")).unwrap();
     let public = serde_json::to_vec(&keys.public()).unwrap();
     std::fs::write(folder.path().join("keys/public.json"), public).unwrap();
-    let film = Film::new(false);
+    let clip = Clip::new(false);
     let now = SystemClock.now_unix();
     let grant = |video| PlaybackGrant { video, max_height: None, address: None };
     // Revoked while this data plane was not running; no control plane is available to report it.
-    let revoked = keys.mint_playback(&grant(film.index.video), now + 61).unwrap();
+    let revoked = keys.mint_playback(&grant(clip.index.video), now + 61).unwrap();
     let ids = authz::Verifier::new(keys.public()).revocation_ids(&revoked).unwrap().0;
     let ids = format!("[\"{}\"]", hex::encode(&ids[0]));
     std::fs::write(folder.path().join("keys/revoked.json"), ids).unwrap();
     let plane = Plane::start_in(folder, |_| {}).await;
-    film.store(&plane.folder);
-    let token = keys.mint_playback(&grant(film.index.video), now + 60).unwrap();
-    let path = film.path("hls/playlist.m3u8");
+    clip.store(&plane.folder);
+    let token = keys.mint_playback(&grant(clip.index.video), now + 60).unwrap();
+    let path = clip.path("hls/playlist.m3u8");
     let revoked = plane.get(&format!("{path}?token={revoked}")).await;
     assert_eq!((revoked.status, revoked.code().as_str()), (403, "permission_denied"));
 
@@ -178,16 +178,16 @@ async fn private_video_plays_with_its_token_only() {
     assert_eq!(shown.status, 200, "{shown:?}");
     assert_eq!(shown.header("cache-control"), "private, max-age=60");
     assert!(shown.text().contains("?token="), "{}", shown.text());
-    let segment = film.media("360p/h0.m4s");
+    let segment = clip.media("360p/h0.m4s");
     assert_eq!(plane.get(&segment).await.status, 404);
     let bytes = plane.get(&format!("{segment}?token={token}")).await;
     assert_eq!(bytes.header("cache-control"), "private, max-age=31536000, immutable");
 
-    let expired = keys.mint_playback(&grant(film.index.video), now - 1).unwrap();
+    let expired = keys.mint_playback(&grant(clip.index.video), now - 1).unwrap();
     let other = keys.mint_playback(&grant(VideoId::new(Uuid::now_v7())), now + 60).unwrap();
-    let foreign = RootKeys::generate().mint_playback(&grant(film.index.video), now + 60).unwrap();
+    let foreign = RootKeys::generate().mint_playback(&grant(clip.index.video), now + 60).unwrap();
     let elsewhere =
-        PlaybackGrant { address: Some("192.0.2.1".parse().unwrap()), ..grant(film.index.video) };
+        PlaybackGrant { address: Some("192.0.2.1".parse().unwrap()), ..grant(clip.index.video) };
     let elsewhere = keys.mint_playback(&elsewhere, now + 60).unwrap();
     for bad in [&expired, &other, &foreign, &elsewhere, "garbage", &"x".repeat(9000)] {
         let reply = plane.get(&format!("{path}?token={bad}")).await;
@@ -208,8 +208,8 @@ async fn private_video_plays_with_its_token_only() {
 async fn manifests_point_to_the_cdn_when_there_is_one() {
     let cdn = "https://cdn.example.com/x";
     let plane = Plane::start_with(|config| config.cdn_base_url = Some(format!("{cdn}/"))).await;
-    let film = Film::new(true);
-    film.store(&plane.folder);
-    let master = plane.get(&film.path("hls/playlist.m3u8")).await.text();
-    assert!(master.contains(&format!("{cdn}{}", film.media("360p/vod.m3u8"))), "{master}");
+    let clip = Clip::new(true);
+    clip.store(&plane.folder);
+    let master = plane.get(&clip.path("hls/playlist.m3u8")).await.text();
+    assert!(master.contains(&format!("{cdn}{}", clip.media("360p/vod.m3u8"))), "{master}");
 }

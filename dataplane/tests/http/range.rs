@@ -1,14 +1,14 @@
 //! RFC 9110, sections 13 and 14, for a served segment.
 
-use crate::support::{Film, Plane};
+use crate::support::{Clip, Plane};
 
 #[tokio::test]
 async fn ranges_follow_rfc_9110() {
     let plane = Plane::start().await;
-    let film = Film::new(true);
-    film.store(&plane.folder);
-    let path = film.media("360p/h0.m4s");
-    let whole = film.object(0);
+    let clip = Clip::new(true);
+    clip.store(&plane.folder);
+    let path = clip.media("360p/h0.m4s");
+    let whole = clip.object(0);
     let size = whole.len();
     // Header, status, first byte, end.
     let table = [
@@ -53,10 +53,10 @@ async fn ranges_follow_rfc_9110() {
 #[tokio::test]
 async fn ranges_outside_the_file_are_rejected() {
     let plane = Plane::start().await;
-    let film = Film::new(true);
-    film.store(&plane.folder);
-    let path = film.media("360p/h0.m4s");
-    let size = film.object(0).len();
+    let clip = Clip::new(true);
+    clip.store(&plane.folder);
+    let path = clip.media("360p/h0.m4s");
+    let size = clip.object(0).len();
     for range in ["bytes=-0", "bytes=99999999-", "bytes=9223372036854775808-"] {
         let reply = plane.send("GET", &path, &[&format!("Range: {range}")]).await;
         assert_eq!((reply.status, reply.code().as_str()), (416, "range_not_satisfiable"));
@@ -67,10 +67,10 @@ async fn ranges_outside_the_file_are_rejected() {
 #[tokio::test]
 async fn conditions_decide_before_ranges() {
     let plane = Plane::start().await;
-    let film = Film::new(true);
-    film.store(&plane.folder);
+    let clip = Clip::new(true);
+    clip.store(&plane.folder);
     for name in ["360p/h0.m4s", "360p/init.mp4", "audio-0/d1.m4s"] {
-        let path = film.media(name);
+        let path = clip.media(name);
         let first = plane.get(&path).await;
         let etag = first.header("etag").to_owned();
         assert!(etag.starts_with('"') && etag.len() > 10, "{etag}");
@@ -92,10 +92,10 @@ async fn conditions_decide_before_ranges() {
 #[tokio::test]
 async fn head_has_the_headers_of_get() {
     let plane = Plane::start().await;
-    let film = Film::new(true);
-    film.store(&plane.folder);
+    let clip = Clip::new(true);
+    clip.store(&plane.folder);
     for path in
-        [film.media("360p/h1.m4s"), film.media("360p/init.mp4"), film.media("360p/vod.m3u8")]
+        [clip.media("360p/h1.m4s"), clip.media("360p/init.mp4"), clip.media("360p/vod.m3u8")]
     {
         let mut get = plane.get(&path).await;
         // Ranges apply to GET only.

@@ -20,7 +20,7 @@ use tokio::{
 use crate::{
     minio::Minio,
     proxy::{Fault, Proxy},
-    support::{Film, Reply},
+    support::{Clip, Reply},
 };
 
 /// Longer than requests to a failing store are retried.
@@ -30,7 +30,7 @@ const CLIENTS: usize = 1000;
 /// The clients among them that disconnect after the first bytes.
 const LEAVERS: usize = 100;
 
-/// A running data plane with the bucket `films` at `address`. Killed when dropped.
+/// A running data plane with the bucket `clips` at `address`. Killed when dropped.
 struct Process {
     child: Child,
     addr: String,
@@ -50,7 +50,7 @@ impl Process {
             .env_clear()
             .env("STREAMING_HTTP_ADDR", "127.0.0.1:0")
             .env("STREAMING_ADDR_FILE", &file)
-            .env("STREAMING_STORES", "s3://films")
+            .env("STREAMING_STORES", "s3://clips")
             .env("STREAMING_RATE_STREAM", "off")
             .env("STREAMING_RATE_GENERAL", "off")
             // Nothing listens on the discard port: the index comes from the store.
@@ -101,33 +101,33 @@ impl Drop for Process {
     }
 }
 
-/// Stores `film` in the bucket.
-async fn stored(minio: &Minio, film: &Film) -> Store {
+/// Stores `clip` in the bucket.
+async fn stored(minio: &Minio, clip: &Clip) -> Store {
     let vars = minio.vars().into_iter().map(|(key, value)| (key.to_owned(), value));
-    let stores = Stores::parse_with("s3://films", &Settings::from_vars(vars)).unwrap();
+    let stores = Stores::parse_with("s3://clips", &Settings::from_vars(vars)).unwrap();
     let store = stores.all()[0].clone();
     let put = async |key: &str, bytes: Vec<u8>| {
         store.objects.put(&Path::from(key), bytes.into()).await.unwrap();
     };
-    for (key, bytes) in &film.objects {
+    for (key, bytes) in &clip.objects {
         put(key, bytes.clone()).await;
     }
-    let (video, version) = (film.index.video, film.index.version);
-    put(&layout::index(video), film.index.encode()).await;
-    put(&format!("{}index", layout::job_prefix(video, version)), film.index.encode()).await;
+    let (video, version) = (clip.index.video, clip.index.version);
+    put(&layout::index(video), clip.index.encode()).await;
+    put(&format!("{}index", layout::job_prefix(video, version)), clip.index.encode()).await;
     store
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cold_segment_is_read_once_for_concurrent_requests() {
-    let minio = Minio::start(&["films"]);
-    let film = Film::new(true);
-    let store = stored(&minio, &film).await;
+    let minio = Minio::start(&["clips"]);
+    let clip = Clip::new(true);
+    let store = stored(&minio, &clip).await;
     let proxy = Proxy::start(&minio.address, Fault::Busy, 0).await;
     let plane = Process::start(&minio, &proxy.address).await;
-    let path = film.media("360p/h0.m4s");
+    let path = clip.media("360p/h0.m4s");
     // Loads the index, but not the segment.
-    assert_eq!(plane.get(&film.path("hls/playlist.m3u8")).await.status, 200);
+    assert_eq!(plane.get(&clip.path("hls/playlist.m3u8")).await.status, 200);
     let before = proxy.replied.load(Ordering::SeqCst);
     // The clients that disconnect likely include the one whose request started the read.
     let leavers = futures::future::join_all((0..LEAVERS).map(|_| plane.leave(&path)));
@@ -135,18 +135,18 @@ async fn a_cold_segment_is_read_once_for_concurrent_requests() {
     let (_, replies) = tokio::join!(leavers, clients);
     for reply in &replies {
         assert_eq!(reply.status, 200);
-        assert!(reply.body == film.object(0));
+        assert!(reply.body == clip.object(0));
     }
     let read = proxy.replied.load(Ordering::SeqCst) - before;
-    let segment = film.object(0).len();
+    let segment = clip.object(0).len();
     assert!(read < segment + segment / 4, "{CLIENTS} clients, {read} bytes for {segment}");
 
     // A missing object is a 404, while a cached segment is still served.
-    for (key, _) in &film.objects {
+    for (key, _) in &clip.objects {
         store.objects.delete(&Path::from(&**key)).await.unwrap();
     }
-    assert!(plane.get(&path).await.body == film.object(0));
-    let gone = plane.get(&film.media("360p/h1.m4s")).await;
+    assert!(plane.get(&path).await.body == clip.object(0));
+    let gone = plane.get(&clip.media("360p/h1.m4s")).await;
     assert_eq!((gone.status, gone.code().as_str()), (404, "not_found"));
     let metrics = plane.get("/metrics").await.text();
     assert!(metrics.contains("streaming_service_missing_objects_total 1"), "{metrics}");
@@ -154,13 +154,13 @@ async fn a_cold_segment_is_read_once_for_concurrent_requests() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_a_segment_is_never_a_success_and_never_cached() {
-    let minio = Minio::start(&["films"]);
-    let film = Film::new(true);
-    stored(&minio, &film).await;
+    let minio = Minio::start(&["clips"]);
+    let clip = Clip::new(true);
+    stored(&minio, &clip).await;
     // Enough bytes for the index, and for the beginning of every segment.
     let proxy = Proxy::start(&minio.address, Fault::Cut(8_000), usize::MAX).await;
     let plane = Process::start(&minio, &proxy.address).await;
-    let path = film.media("360p/h0.m4s");
+    let path = clip.media("360p/h0.m4s");
     for reply in futures::future::join_all((0..8).map(|_| plane.get(&path))).await {
         let length: usize = reply.header("content-length").parse().unwrap();
         let whole = reply.status == 200 && reply.body.len() == length;
@@ -170,5 +170,5 @@ async fn half_a_segment_is_never_a_success_and_never_cached() {
     proxy.heal();
     let reply = plane.get(&path).await;
     assert_eq!(reply.status, 200);
-    assert!(reply.body == film.object(0), "whole once the store is");
+    assert!(reply.body == clip.object(0), "complete once the store responds");
 }

@@ -6,11 +6,11 @@ use runtime::Secret;
 
 use crate::{
     redis_server::RedisServer,
-    support::{Film, Plane, eventually},
+    support::{Clip, Plane, eventually},
 };
 
 /// A data plane that is connected to Redis, with the video in its store.
-async fn plane_with(redis: &RedisServer, film: &Film) -> Plane {
+async fn plane_with(redis: &RedisServer, clip: &Clip) -> Plane {
     let url = redis.url();
     let plane = Plane::start_with(move |config| {
         config.redis_url = url;
@@ -18,7 +18,7 @@ async fn plane_with(redis: &RedisServer, film: &Film) -> Plane {
         config.rate_general = "1000/1h".to_owned();
     })
     .await;
-    film.store(&plane.folder);
+    clip.store(&plane.folder);
     let limits = "streaming:limit:*";
     let connected = async || {
         for key in redis.ask(&["KEYS", limits]) {
@@ -36,33 +36,33 @@ async fn manifests_of_final_videos_are_shared_for_an_hour() {
     let folder = tempfile::tempdir().unwrap();
     let redis = RedisServer::start(folder.path());
     eventually("redis answers", async || redis.answers()).await;
-    let film = Film::new(true);
-    let plane = plane_with(&redis, &film).await;
-    let path = film.media("360p/vod.m3u8");
+    let clip = Clip::new(true);
+    let plane = plane_with(&redis, &clip).await;
+    let path = clip.media("360p/vod.m3u8");
     let written = plane.get(&path).await;
     assert_eq!(written.status, 200);
-    assert_eq!(plane.get(&film.path("hls/playlist.m3u8")).await.status, 200);
+    assert_eq!(plane.get(&clip.path("hls/playlist.m3u8")).await.status, 200);
 
-    let key = format!("streaming:manifest:{}", film.index.video);
+    let key = format!("streaming:manifest:{}", clip.index.video);
     let ttl: i64 = redis.ask(&["TTL", &key])[0].parse().unwrap();
     assert!((3590..=3600).contains(&ttl), "{ttl}");
     let fields = redis.ask(&["HKEYS", &key]);
     assert_eq!(fields.len(), 2, "{fields:?}");
-    let version = film.index.version.to_string();
+    let version = clip.index.version.to_string();
     assert!(fields.iter().all(|field| field.starts_with(&version)), "{fields:?}");
 
     // Another data plane uses the stored manifest.
     let field = fields.iter().find(|field| field.contains("vod/360p")).unwrap();
     redis.ask(&["HSET", &key, field, "#EXTM3U by the first"]);
-    let second = plane_with(&redis, &film).await;
+    let second = plane_with(&redis, &clip).await;
     assert_eq!(second.get(&path).await.text(), "#EXTM3U by the first");
     // It writes its own manifest when none is stored, or without Redis.
     drop(redis.ask(&["FLUSHALL"]));
-    let third = plane_with(&redis, &film).await;
+    let third = plane_with(&redis, &clip).await;
     assert_eq!(third.get(&path).await.body, written.body);
     assert_eq!(redis.ask(&["EXISTS", &key]), ["1"]);
     redis.stop();
-    let event = film.media("360p/event.m3u8");
+    let event = clip.media("360p/event.m3u8");
     for plane in [&plane, &second, &third] {
         assert_eq!(plane.get(&event).await.status, 200);
     }
@@ -73,10 +73,10 @@ async fn growing_manifests_are_not_shared() {
     let folder = tempfile::tempdir().unwrap();
     let redis = RedisServer::start(folder.path());
     eventually("redis answers", async || redis.answers()).await;
-    let mut film = Film::new(true);
-    film.index.finished_at_ms = None;
-    let plane = plane_with(&redis, &film).await;
-    for path in [film.media("360p/event.m3u8"), film.path("hls/playlist.m3u8")] {
+    let mut clip = Clip::new(true);
+    clip.index.finished_at_ms = None;
+    let plane = plane_with(&redis, &clip).await;
+    for path in [clip.media("360p/event.m3u8"), clip.path("hls/playlist.m3u8")] {
         let reply = plane.get(&path).await;
         assert_eq!(reply.header("cache-control"), "public, max-age=1", "{reply:?}");
     }

@@ -1,4 +1,4 @@
-//! Clients that hold a connection without making progress are cut off; other clients, and those that are
+//! Clients that hold a connection without making progress are disconnected; other clients, and those that are
 //! merely slow, are not affected.
 
 use std::{net::SocketAddr, time::Duration};
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::{
     fake_control::FakeControl,
     h2::{self, Client, DATA, GOAWAY},
-    support::{Film, Plane, Reply},
+    support::{Clip, Plane, Reply},
 };
 
 const READERS: usize = 200;
@@ -38,12 +38,12 @@ fn patient() -> Pace {
 }
 
 /// Segments larger than the data that the kernel buffers for a client that does not read.
-async fn plane(pace: Pace) -> (Plane, Film) {
+async fn plane(pace: Pace) -> (Plane, Clip) {
     let plane = Plane::start_with(|config| config.pace = pace).await;
     let ids = (VideoId::new(Uuid::now_v7()), JobId::new(Uuid::now_v7()));
-    let film = Film::with(ids.0, ids.1, true, 8 << 20);
-    film.store(&plane.folder);
-    (plane, film)
+    let clip = Clip::with(ids.0, ids.1, true, 8 << 20);
+    clip.store(&plane.folder);
+    (plane, clip)
 }
 
 async fn ask(address: SocketAddr, path: &str) -> TcpStream {
@@ -64,7 +64,7 @@ async fn trickle(mut stream: TcpStream) {
     }
 }
 
-/// Number of clients that were cut off for this reason.
+/// Number of clients that were disconnected for this reason.
 async fn slow(plane: &Plane, what: &str) -> usize {
     let name = format!("streaming_service_slow_clients_total{{what=\"{what}\"}} ");
     let metrics = plane.get("/metrics").await.text();
@@ -74,28 +74,28 @@ async fn slow(plane: &Plane, what: &str) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_read_byte_by_byte_are_disconnected_and_a_viewer_is_not() {
-    let (plane, film) = plane(pace()).await;
-    let path = film.media("360p/h1.m4s");
+    let (plane, clip) = plane(pace()).await;
+    let path = clip.media("360p/h1.m4s");
     let mut readers = tokio::task::JoinSet::new();
     for _ in 0..READERS {
         readers.spawn(trickle(ask(plane.addr, &path).await));
     }
     let honest = async {
         while slow(&plane, "reply").await < READERS {
-            let reply = plane.get(&film.media("audio-0/h1.m4s")).await;
+            let reply = plane.get(&clip.media("audio-0/h1.m4s")).await;
             assert_eq!((reply.status, reply.body.len()), (200, 4000));
             sleep(Duration::from_millis(200)).await;
         }
     };
-    timeout(DEADLINE, honest).await.expect("slow readers are cut off");
+    timeout(DEADLINE, honest).await.expect("slow readers are disconnected");
     readers.shutdown().await;
 }
 
 #[tokio::test]
 async fn slow_but_steady_line_and_idle_player_stay_connected() {
-    let (plane, film) = plane(patient()).await;
+    let (plane, clip) = plane(patient()).await;
     // First fast, so that the kernel's buffers grow; then slow, for several times the time limit.
-    let mut stream = ask(plane.addr, &film.media("360p/h1.m4s")).await;
+    let mut stream = ask(plane.addr, &clip.media("360p/h1.m4s")).await;
     let mut piece = vec![0; 256 << 10];
     stream.read_exact(&mut piece).await.unwrap();
     let (begun, mut ticks) = (Instant::now(), interval(Duration::from_millis(100)));
@@ -104,7 +104,8 @@ async fn slow_but_steady_line_and_idle_player_stay_connected() {
         stream.read_exact(&mut piece[..64 << 10]).await.expect("640 KiB/s are enough");
     }
     drop(stream);
-    // Longer than the time limit for a head, between two requests.
+    // Between two requests it is idle for longer than the time limit for a head, after which a connection
+    // without any request is closed.
     let mut player = TcpStream::connect(plane.addr).await.unwrap();
     for _ in 0..2 {
         let request = "GET /health/playback HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -112,14 +113,20 @@ async fn slow_but_steady_line_and_idle_player_stay_connected() {
         let mut reply = vec![0; 4096];
         let bytes = player.read(&mut reply).await.unwrap();
         assert!(reply[..bytes].starts_with(b"HTTP/1.1 200"));
-        sleep(3 * pace().head_time_max).await;
+        for _ in 0..2 {
+            let mut silent = TcpStream::connect(plane.addr).await.unwrap();
+            let mut reply = Vec::new();
+            let closed = timeout(DEADLINE, silent.read_to_end(&mut reply)).await;
+            let _end = closed.expect("the silent connection is closed");
+        }
     }
-    assert_eq!((slow(&plane, "reply").await, slow(&plane, "head").await), (0, 0));
+    // Only the four silent connections.
+    assert_eq!((slow(&plane, "reply").await, slow(&plane, "head").await), (0, 4));
 }
 
 #[tokio::test]
 async fn connections_with_endless_heads_are_closed() {
-    let (plane, film) = plane(pace()).await;
+    let (plane, clip) = plane(pace()).await;
     let beginnings: [&[u8]; 5] = [
         b"",
         b"GET /health/playback HTTP/1.1\r\nHost: x\r\nX-",
@@ -146,9 +153,9 @@ async fn connections_with_endless_heads_are_closed() {
         }
     };
     let all = join_all(beginnings.into_iter().map(drip));
-    timeout(DEADLINE, all).await.expect("they are cut off");
+    timeout(DEADLINE, all).await.expect("they are disconnected");
     assert!(slow(&plane, "head").await >= 5);
-    assert_eq!(plane.get(&film.path("hls/playlist.m3u8")).await.status, 200);
+    assert_eq!(plane.get(&clip.path("hls/playlist.m3u8")).await.status, 200);
 }
 
 #[tokio::test]
@@ -187,7 +194,7 @@ async fn bodies_sent_byte_by_byte_are_408_and_steady_ones_arrive() {
         };
         tokio::select! {
             () = sending => unreachable!("it waits for the reply"),
-            reply = timeout(DEADLINE, reading) => reply.expect("an answer"),
+            reply = timeout(DEADLINE, reading) => reply.expect("a reply"),
         }
     };
     let source = format!("/api/videos/{}/source", FakeControl::ID);
@@ -200,8 +207,8 @@ async fn bodies_sent_byte_by_byte_are_408_and_steady_ones_arrive() {
 
 #[tokio::test]
 async fn streams_without_a_window_are_closed() {
-    let (plane, film) = plane(pace()).await;
-    let path = film.media("360p/h1.m4s");
+    let (plane, clip) = plane(pace()).await;
+    let path = clip.media("360p/h1.m4s");
     for window in [0, 1, 65_535] {
         let mut stalled = Client::connect(plane.addr, window).await;
         for stream in (1..20).step_by(2) {
@@ -211,11 +218,11 @@ async fn streams_without_a_window_are_closed() {
             let mut sent = 0;
             while let Some(frame) = stalled.next().await {
                 sent += if frame.kind == DATA { frame.payload.len() } else { 0 };
-                assert_ne!(frame.kind, GOAWAY, "the streams were fine");
+                assert_ne!(frame.kind, GOAWAY, "the streams were valid");
             }
             sent
         };
-        let sent = timeout(DEADLINE, ends).await.expect("it is cut off");
+        let sent = timeout(DEADLINE, ends).await.expect("it is disconnected");
         assert!(sent <= 65_535, "{sent}");
     }
     assert_eq!(slow(&plane, "reply").await, 3);
@@ -223,8 +230,8 @@ async fn streams_without_a_window_are_closed() {
 
 #[tokio::test]
 async fn slow_but_steady_stream_stays_open() {
-    let (plane, film) = plane(patient()).await;
-    let path = film.media("360p/h1.m4s");
+    let (plane, clip) = plane(patient()).await;
+    let path = clip.media("360p/h1.m4s");
     let mut moving = Client::connect(plane.addr, 65_535).await;
     moving.ask(1, &path).await;
     let (begun, mut taken) = (Instant::now(), 0);

@@ -27,7 +27,7 @@ pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("it never happened: {what}"));
+    timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("timed out waiting: {what}"));
 }
 
 /// A running data plane; stops when dropped.
@@ -174,13 +174,13 @@ impl Reply {
 }
 
 /// A video of 12 s with one rung and one audio track.
-pub(crate) struct Film {
+pub(crate) struct Clip {
     pub(crate) index: Index,
     /// The objects, by key.
     pub(crate) objects: Vec<(String, Vec<u8>)>,
 }
 
-impl Film {
+impl Clip {
     pub(crate) fn new(public: bool) -> Self {
         let video = VideoId::new(Uuid::now_v7());
         Self::of(video, JobId::new(Uuid::now_v7()), public)
@@ -230,7 +230,7 @@ impl Film {
             video,
             version,
             tenant: "default".to_owned(),
-            title: "a film".to_owned(),
+            title: "a clip".to_owned(),
             public,
             hls: true,
             dash: true,

@@ -201,7 +201,7 @@ async fn connection_cut_in_the_middle_keeps_the_received_bytes() {
     stream.write_all(&content[..120_000]).await.unwrap();
     stream.flush().await.unwrap();
     drop(stream);
-    eventually("what came is durable", async || fixture.durable(&path) == 120_000).await;
+    eventually("the received bytes are durable", async || fixture.durable(&path) == 120_000).await;
     assert_eq!(fixture.offset(&path).await, "120000");
     assert_eq!(fixture.patch(&path, 120_000, &[], &content[120_000..]).await.status, 204);
     assert!(fixture.stored() == content);
@@ -249,7 +249,7 @@ async fn head_settles_while_bytes_of_the_old_request_are_in_flight() {
         let asked = Instant::now();
         let offset: usize = fixture.offset(&path).await.parse().unwrap();
         assert!(asked.elapsed() < Duration::from_secs(2));
-        assert!(offset > settled, "what came is kept");
+        assert!(offset > settled, "the received bytes are kept");
         sleep(Duration::from_millis(30)).await;
         assert_eq!(fixture.offset(&path).await, offset.to_string(), "the offset is settled");
         let next = fixture.patch(&path, offset, &[], &content[offset..offset + 7]).await;
@@ -392,7 +392,8 @@ async fn short_outage_of_control_costs_no_bytes() {
     eventually("ten bytes are durable", async || fixture.durable(&path) == 10).await;
     fixture.control.uploads.down.store(true, Ordering::SeqCst);
     stream.write_all(b"abcdefghij").await.unwrap();
-    sleep(Duration::from_millis(500)).await;
+    let failed = async || fixture.control.uploads.failed.load(Ordering::SeqCst) > 0;
+    eventually("a call fails", failed).await;
     fixture.control.uploads.down.store(false, Ordering::SeqCst);
     eventually("the upload is complete", async || fixture.stored().len() == 20).await;
     assert_eq!(fixture.stored(), b"0123456789abcdefghij");

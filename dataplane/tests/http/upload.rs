@@ -53,7 +53,7 @@ impl Fixture {
             let events = self.control.events();
             events.is_empty() || events == [Event::Begun, Event::Aborted]
         };
-        eventually("the upload is taken back", clean).await;
+        eventually("the upload is aborted", clean).await;
         assert_eq!(
             files(&self.plane.folder.path().join("videos")),
             Vec::<std::path::PathBuf>::new()
@@ -78,7 +78,7 @@ fn form(parts: &[(&str, &[u8])]) -> Vec<u8> {
 async fn form_in_any_order_is_stored_and_answered_in_the_fixed_shape() {
     let content: Vec<u8> = (0..600_000_u32).map(|n| (n % 255) as u8).collect();
     let text: [(&str, &[u8]); 3] =
-        [("title", b"A film"), ("description", b"of mine"), ("visibility", b"private")];
+        [("title", b"A clip"), ("description", b"of mine"), ("visibility", b"private")];
     let file = ("video", &content[..]);
     for order in [[text[0], text[1], text[2], file], [file, text[2], text[1], text[0]]] {
         let fixture = Fixture::new().await;
@@ -95,7 +95,7 @@ async fn form_in_any_order_is_stored_and_answered_in_the_fixed_shape() {
         assert_eq!(reply.json(), expected);
         let events = fixture.control.events();
         let [Event::Begun, Event::Completed(told)] = &events[..] else { panic!("{events:?}") };
-        assert_eq!((told.title.as_str(), told.description.as_str()), ("A film", "of mine"));
+        assert_eq!((told.title.as_str(), told.description.as_str()), ("A clip", "of mine"));
         assert_eq!(told.visibility(), api::v1::Visibility::Private);
         assert_eq!(told.bytes, content.len() as u64);
         assert_eq!(told.sha256, hex::encode(Sha256::digest(&content)));
@@ -141,7 +141,7 @@ async fn invalid_forms_name_the_error_and_leave_nothing() {
         ("unknown field", field("tenant", b"x"), 422, "tenant"),
         ("long title", field("title", &[b'x'; 201]), 422, "title"),
         ("bad visibility", field("visibility", b"secret"), 422, "visibility"),
-        ("title is no text", field("title", b"\xff\xfe"), 422, "title"),
+        ("title is not text", field("title", b"\xff\xfe"), 422, "title"),
     ];
     for (what, form, status, name) in table {
         let fixture = Fixture::new().await;
@@ -164,7 +164,7 @@ async fn ten_thousand_parts_and_endless_headers_are_rejected() {
     header.resize(1 << 20, b'y');
     assert_eq!(Fixture::new().await.post(&header).await.status, 400);
     // The same oversized header, but terminated and in an otherwise valid form.
-    let rest = String::from_utf8(form(&[("video", b"film")])).unwrap();
+    let rest = String::from_utf8(form(&[("video", b"clip")])).unwrap();
     let rest = rest.strip_prefix(&format!("--{BOUNDARY}")).unwrap();
     let fixture = Fixture::new().await;
     let reply = fixture.post(&[&header, rest.as_bytes()].concat()).await;
