@@ -153,13 +153,13 @@ const LIES: [(&str, &str); 17] = [
     ("another chunk", "admit gop 0"),
     ("broken init", "init"),
     ("init of another size", "init"),
-    ("wrong sum", "not those that were announced"),
+    ("wrong sum", "differ from the announced digest"),
     ("wrong size", "were announced"),
     ("absent", "no such object"),
-    ("foreign key", "not this lease's"),
-    ("key above the prefix", "not this lease's"),
-    ("a rung of no task", "not of this task"),
-    ("a chunk of another task", "not of this task"),
+    ("foreign key", "does not belong to this lease"),
+    ("key above the prefix", "does not belong to this lease"),
+    ("a rung of no task", "not part of this task"),
+    ("a chunk of another task", "not part of this task"),
 ];
 
 fn tell(lie: &str, lease: &Lease, good: &Good, rendition: &str) -> Output {
