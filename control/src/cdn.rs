@@ -10,11 +10,10 @@ use media::VideoId;
 use reqwest::{Client, Url, header::CONTENT_TYPE, redirect::Policy};
 use runtime::Secret;
 use thiserror::Error;
-use tokio_postgres::GenericClient;
 
 use crate::{
     db::{
-        DbError,
+        DbError, GenericClient,
         chores::{self, Chore},
     },
     publish::index::IndexProblem,

@@ -33,6 +33,7 @@ use thiserror::Error;
 use tokio_postgres::{Row, error::SqlState};
 
 pub use pool::Db;
+pub use tokio_postgres::{GenericClient, Transaction};
 
 /// A failed database operation.
 #[derive(Debug, Error)]
@@ -134,13 +135,9 @@ const RETRY_BASE: Duration = Duration::from_millis(100);
 const RETRY_CAP: Duration = Duration::from_secs(2);
 
 /// Runs `call` until it succeeds, fails permanently, or has been tried `tries` times.
-///
-/// # Errors
-/// The last error.
-pub async fn retrying<T, F, Fut>(tries: u32, mut call: F) -> Result<T, DbError>
+async fn retry<T, F>(tries: u32, call: impl Fn() -> F) -> Result<T, DbError>
 where
-    F: FnMut() -> Fut,
-    Fut: Future<Output = Result<T, DbError>>,
+    F: Future<Output = Result<T, DbError>>,
 {
     let mut tried = 1;
     loop {

@@ -8,7 +8,6 @@ use object_store::path::Path;
 
 use crate::{
     db::{
-        DbError,
         chores::{self, Chore, Taken},
         completion, images, jobs, outputs,
         probes::{self, Dropped},
@@ -91,15 +90,17 @@ async fn sweep_job(
 /// Deletes a refused source that need not be kept any longer. The transaction locks the video's row until
 /// the object is deleted, so that no other source can replace it meanwhile.
 async fn sweep_refused(app: &AppState, store: &str, video: VideoId) -> Result<bool, IndexProblem> {
-    let mut connection = app.db.get().await?;
-    let tx = connection.transaction().await.map_err(DbError::from)?;
-    let dropped = probes::dropped(&tx, video).await?;
-    if dropped == Dropped::Delete {
-        index::delete(&app.stores, store, &layout::source(video)).await?;
-        tracing::info!(video.id = %video, "rejected source deleted");
-    }
-    tx.commit().await.map_err(DbError::from)?;
-    Ok(dropped != Dropped::Later)
+    let dropped = app.db.try_transact(1, async |tx| {
+        let dropped = probes::dropped(tx, video).await?;
+        if dropped == Dropped::Delete {
+            if let Err(error) = index::delete(&app.stores, store, &layout::source(video)).await {
+                return Ok(Err(error));
+            }
+            tracing::info!(video.id = %video, "rejected source deleted");
+        }
+        Ok(Ok(dropped))
+    });
+    Ok(dropped.await?? != Dropped::Later)
 }
 
 async fn sweep_video(app: &AppState, taken: &Taken, video: VideoId) -> Result<bool, IndexProblem> {
@@ -161,9 +162,7 @@ pub async fn stale_uploads(app: &AppState) -> Result<(), IndexProblem> {
 /// # Errors
 /// The database failed.
 pub async fn bury(app: &AppState, video: VideoId) -> Result<bool, IndexProblem> {
-    let mut connection = app.db.get().await?;
-    let tx = connection.transaction().await.map_err(crate::db::DbError::from)?;
-    let buried = completion::delete_video(&tx, video, app.policy.grace_seconds).await?;
-    tx.commit().await.map_err(crate::db::DbError::from)?;
-    Ok(buried)
+    let grace = app.policy.grace_seconds;
+    let buried = app.db.transact(1, async |tx| completion::delete_video(tx, video, grace).await);
+    Ok(buried.await?)
 }

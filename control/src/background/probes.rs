@@ -6,9 +6,9 @@ use uuid::Uuid;
 
 use crate::{
     db::{
-        CALL_TRIES_MAX, DbError, completion,
+        CALL_TRIES_MAX,
+        completion::{self, End},
         probes::{self, Again, Overdue},
-        retrying,
     },
     plan::retry,
     publish::index::IndexProblem,
@@ -25,13 +25,8 @@ const ROUND_MAX: i64 = 100;
 /// [`Code::Unavailable`] if the database is unavailable.
 pub async fn again(app: &AppState, tenant: &str, video: VideoId) -> Result<(), Problem> {
     let job = JobId::new(Uuid::now_v7());
-    let again = retrying(CALL_TRIES_MAX, || async {
-        let mut connection = app.db.get().await?;
-        let tx = connection.transaction().await?;
-        let again = probes::again(&tx, tenant, video, job).await?;
-        tx.commit().await?;
-        Ok(again)
-    });
+    let again =
+        app.db.transact(CALL_TRIES_MAX, async |tx| probes::again(tx, tenant, video, job).await);
     match again.await? {
         Again::Queued => {}
         Again::Refused(why) => return Err(Problem::new(Code::Conflict, why)),
@@ -49,12 +44,12 @@ pub async fn again(app: &AppState, tenant: &str, video: VideoId) -> Result<(), P
 pub async fn give_up(app: &AppState) -> Result<(), IndexProblem> {
     let overdue = probes::overdue(&*app.db.get().await?, ROUND_MAX).await?;
     for Overdue { job, video, failure } in overdue {
-        let mut connection = app.db.get().await?;
-        let tx = connection.transaction().await.map_err(DbError::from)?;
-        completion::lock_video(&tx, video).await?;
-        let end = completion::End::Failed(retry::given_up(&failure));
-        completion::end_job(&tx, job, &end, app.policy.grace_seconds).await?;
-        tx.commit().await.map_err(DbError::from)?;
+        let (end, grace) = (End::Failed(retry::given_up(&failure)), app.policy.grace_seconds);
+        let given_up = app.db.transact(1, async |tx| {
+            completion::lock_video(tx, video).await?;
+            completion::end_job(tx, job, &end, grace).await
+        });
+        given_up.await?;
         tracing::warn!(video.id = %video, code = failure.code, "failed to probe a source within a day, giving up");
         app.video_changed(video);
     }

@@ -11,7 +11,7 @@ use crate::{
     background::deletion,
     config::UploadArgs,
     db::{
-        CALL_TRIES_MAX, jobs, retrying, tasks,
+        CALL_TRIES_MAX, jobs, tasks,
         uploads::{
             self, Received, completion,
             sessions::{Lasting, Open, Upload},
@@ -155,21 +155,17 @@ pub async fn queue_probe(
 ) -> Result<(), Problem> {
     let job = JobId::new(Uuid::now_v7());
     let expiry = app.policy.uploads.lasting.expiry;
-    let queued = retrying(CALL_TRIES_MAX, || async {
-        let mut connection = app.db.get().await?;
-        let tx = connection.transaction().await?;
-        let queued = uploads::received(&tx, video.id, received).await?;
+    let queued = app.db.transact(CALL_TRIES_MAX, async |tx| {
+        let queued = uploads::received(tx, video.id, received).await?;
         if queued {
-            completion::complete(&tx, video.id, expiry).await?;
-            jobs::create_probe(&tx, &video.tenant, video.id, job).await?;
-            tasks::create(&tx, &video.tenant, video.id, job, &[plan::probe()]).await?;
+            completion::complete(tx, video.id, expiry).await?;
+            jobs::create_probe(tx, &video.tenant, video.id, job).await?;
+            tasks::create(tx, &video.tenant, video.id, job, &[plan::probe()]).await?;
         }
-        tx.commit().await?;
         Ok(queued)
-    })
-    .await?;
+    });
     // It is false if another request has just completed the same upload.
-    if queued {
+    if queued.await? {
         app.bus.wake(1);
         app.video_changed(video.id);
     }

@@ -4,9 +4,10 @@
 use std::{str::FromStr, time::Duration};
 
 use bb8_postgres::PostgresConnectionManager;
-use tokio_postgres::{Client, Config, NoTls};
+use futures::future::BoxFuture;
+use tokio_postgres::{Client, Config, IsolationLevel, NoTls, Transaction};
 
-use super::DbError;
+use super::{DbError, retry};
 
 /// How long a call waits for a free connection.
 pub const CHECKOUT_MAX: Duration = Duration::from_secs(2);
@@ -61,6 +62,77 @@ impl Db {
         self.0.get().await.map_err(|e| DbError::Unreachable(Box::new(e)))
     }
 
+    /// Runs `call` on a connection of the pool. After a transient failure it runs again, on another
+    /// connection, up to `tries` times in all.
+    ///
+    /// The future is boxed, and `call` has two bounds, because the compiler cannot prove otherwise that the
+    /// callers' futures are `Send`: [`AsyncFn`] types the closure's argument, [`Call`] makes its future `Send`.
+    ///
+    /// # Errors
+    /// The last error of `call`, or [`DbError::Unreachable`].
+    pub fn run<'a, T: Send + 'a>(
+        &'a self,
+        tries: u32,
+        call: impl AsyncFn(&Client) -> Result<T, DbError> + for<'c> Call<&'c Client, T> + 'a,
+    ) -> BoxFuture<'a, Result<T, DbError>> {
+        Box::pin(async move {
+            let call = &call;
+            retry(tries, || async move { call(&*self.get().await?).await }).await
+        })
+    }
+
+    /// Runs `work` in a transaction and commits it, or rolls it back if `work` fails. After a transient
+    /// failure everything runs again, up to `tries` times in all.
+    ///
+    /// # Errors
+    /// The last error of `work` or of the commit, or [`DbError::Unreachable`].
+    pub fn transact<'a, T: Send + 'a>(
+        &'a self,
+        tries: u32,
+        work: impl AsyncFn(&Transaction<'_>) -> Result<T, DbError>
+        + for<'c, 't> Call<&'c Transaction<'t>, T>
+        + 'a,
+    ) -> BoxFuture<'a, Result<T, DbError>> {
+        Box::pin(async move {
+            let work = &work;
+            retry(tries, || async move {
+                let mut connection = self.get().await?;
+                let tx = connection.transaction().await?;
+                let done = work(&tx).await?;
+                tx.commit().await?;
+                Ok(done)
+            })
+            .await
+        })
+    }
+
+    /// As [`Self::transact`], but commits only if `work` returns `Ok(Ok(_))`. `Ok(Err(_))` rolls the transaction
+    /// back and is final, so it is not tried again.
+    ///
+    /// # Errors
+    /// The last error of `work` or of the commit, or [`DbError::Unreachable`].
+    pub fn try_transact<'a, T: Send + 'a, R: Send + 'a>(
+        &'a self,
+        tries: u32,
+        work: impl AsyncFn(&Transaction<'_>) -> Result<Result<T, R>, DbError>
+        + for<'c, 't> Call<&'c Transaction<'t>, Result<T, R>>
+        + 'a,
+    ) -> BoxFuture<'a, Result<Result<T, R>, DbError>> {
+        Box::pin(async move {
+            let work = &work;
+            retry(tries, || async move {
+                let mut connection = self.get().await?;
+                let tx = connection.transaction().await?;
+                let done = work(&tx).await?;
+                if done.is_ok() {
+                    tx.commit().await?;
+                }
+                Ok(done)
+            })
+            .await
+        })
+    }
+
     /// Opens a connection outside the pool, for session state such as advisory locks.
     ///
     /// # Errors
@@ -68,4 +140,27 @@ impl Db {
     pub async fn dedicated(&self) -> Result<Client, DbError> {
         Ok(self.0.dedicated_connection().await?)
     }
+}
+
+/// Begins a read-only transaction whose statements all see the same state.
+///
+/// # Errors
+/// The connection is lost.
+pub async fn snapshot<'c>(connection: &'c mut Connection<'_>) -> Result<Transaction<'c>, DbError> {
+    let snapshot = connection.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
+    Ok(snapshot.read_only(true).start().await?)
+}
+
+/// A function of the database whose future is `Send`; see [`Db::run`].
+pub trait Call<A, T>: Fn(A) -> Self::Future + Send + Sync {
+    /// The future that it returns.
+    type Future: Future<Output = Result<T, DbError>> + Send;
+}
+
+impl<A, T, F, Fut> Call<A, T> for F
+where
+    F: Fn(A) -> Fut + Send + Sync,
+    Fut: Future<Output = Result<T, DbError>> + Send,
+{
+    type Future = Fut;
 }

@@ -23,7 +23,7 @@ use super::{
 use crate::identity::rejected_tokens::Refused;
 use crate::{
     cluster::events::Event,
-    db::{CALL_TRIES_MAX, retrying, revocations},
+    db::{CALL_TRIES_MAX, revocations},
 };
 
 /// The operator's tenant. Only its admins may mint tokens for other tenants and for planes.
@@ -89,11 +89,11 @@ impl AuthService for Services {
         // A transfer that began with the token may continue after the token has expired.
         let remembered = expires_at.max(self.0.clock.now_unix() + TRANSFER_SECONDS_MAX);
         let expires_at = Timestamp::from_second(remembered).ok();
-        retrying(CALL_TRIES_MAX, || async {
-            revocations::add(&*self.0.db.get().await?, &ids, expires_at).await
-        })
-        .await
-        .map_err(refuse)?;
+        self.0
+            .db
+            .run(CALL_TRIES_MAX, async |db| revocations::add(db, &ids, expires_at).await)
+            .await
+            .map_err(refuse)?;
         self.0.verifier.revoke(ids.iter().cloned());
         for id in ids {
             self.0.bus.tell(Event::Revoked(id));

@@ -27,10 +27,10 @@ use super::{
 use crate::{
     cdn,
     db::{
-        CALL_TRIES_MAX,
+        CALL_TRIES_MAX, DbError, Transaction,
         captions::{self, Uploaded},
         chores::{self, Chore},
-        images, retrying,
+        images,
         videos::{self, Video},
     },
     plan::language,
@@ -91,31 +91,28 @@ pub(super) async fn delete(
     let principal = app.enter(Rpc::DeleteCaption, &request, id.clone().ok())?;
     let row = video(app, &principal.tenant, id?).await?;
     let caption: CaptionId = wire::id("caption_id", &request.get_ref().caption_id)?;
-    let deleted = retrying(CALL_TRIES_MAX, || async {
-        let mut connection = app.db.get().await?;
-        let tx = connection.transaction().await?;
-        if !videos::touch(&tx, row.id).await? {
-            return Ok(None);
+    let deleted = app.db.try_transact(CALL_TRIES_MAX, async |tx| {
+        if !videos::touch(tx, row.id).await? {
+            return Ok(Err(Missing));
         }
-        let deleted = match captions::delete(&tx, row.id, caption).await? {
+        let deleted = match captions::delete(tx, row.id, caption).await? {
             Some(key) => Some(Deleted::Upload(key)),
-            None => forget_embedded(&tx, &row, caption).await?,
+            None => forget_embedded(tx, &row, caption).await?,
         };
-        if deleted.is_some() {
-            announce(&tx, row.id).await?;
-            tx.commit().await?;
-        }
-        Ok(deleted)
-    })
-    .await
-    .map_err(Problem::from)?;
-    let deleted = deleted.ok_or_else(|| Problem::not_found("caption"))?;
+        let Some(deleted) = deleted else { return Ok(Err(Missing)) };
+        announce(tx, row.id).await?;
+        Ok(Ok(deleted))
+    });
+    let deleted = deleted.await?.map_err(|Missing| Problem::not_found("caption"))?;
     changed(app, &row).await;
     if let Deleted::Upload(key) = deleted {
         remove(app, &row, &key).await;
     }
     Ok(v1::DeleteCaptionResponse {})
 }
+
+/// The video or the text track does not exist.
+struct Missing;
 
 /// A deleted text track.
 enum Deleted {
@@ -126,10 +123,10 @@ enum Deleted {
 }
 
 async fn forget_embedded(
-    tx: &tokio_postgres::Transaction<'_>,
+    tx: &Transaction<'_>,
     row: &Video,
     caption: CaptionId,
-) -> Result<Option<Deleted>, crate::db::DbError> {
+) -> Result<Option<Deleted>, DbError> {
     let Some(job) = row.served_job else { return Ok(None) };
     let numbers = 0..crate::plan::TEXT_TRACKS_MAX as u32;
     let Some(number) = numbers.into_iter().find(|n| id_of_file(job, *n) == caption) else {
@@ -220,38 +217,26 @@ fn try_again(what: &str) -> Problem {
 }
 
 async fn record(app: &AppState, video: VideoId, new: &Uploaded) -> Result<(), Problem> {
-    let recorded = retrying(CALL_TRIES_MAX, || async {
-        let mut connection = app.db.get().await?;
-        let tx = connection.transaction().await?;
-        if !videos::touch(&tx, video).await? {
-            return Ok(None);
+    let recorded = app.db.try_transact(CALL_TRIES_MAX, async |tx| {
+        if !videos::touch(tx, video).await? {
+            return Ok(Err(Problem::not_found("video")));
         }
-        let fits = captions::insert(&tx, video, new, CAPTIONS_PER_VIDEO_MAX).await?;
-        if fits {
-            announce(&tx, video).await?;
-            tx.commit().await?;
+if!captions::insert(tx,
+video,
+new,
+CAPTIONS_PER_VIDEO_MAX).await?{
+let text = format!("the video already has {CAPTIONS_PER_VIDEO_MAX} uploaded text tracks, which is the limit");
+return Ok(Err(Problem::new(Code::Conflict,
+text)));
         }
-        Ok(Some(fits))
-    })
-    .await
-    .map_err(Problem::from)?;
-    match recorded {
-        Some(true) => Ok(()),
-        Some(false) => {
-            let text = format!(
-                "the video already has {CAPTIONS_PER_VIDEO_MAX} uploaded text tracks, which is the limit"
-            );
-            Err(Problem::new(Code::Conflict, text))
-        }
-        None => Err(Problem::not_found("video")),
-    }
+        announce(tx, video).await?;
+        Ok(Ok(()))
+    });
+    recorded.await?
 }
 
 /// Queues the work that follows a change of the tracks, so that it is done even if this process stops.
-async fn announce(
-    tx: &tokio_postgres::Transaction<'_>,
-    video: VideoId,
-) -> Result<(), crate::db::DbError> {
+async fn announce(tx: &Transaction<'_>, video: VideoId) -> Result<(), DbError> {
     chores::create(tx, Chore::Index(video), INDEX_CHORE_SECONDS).await?;
     cdn::queue(tx, video).await
 }

@@ -17,10 +17,10 @@ use super::{
 use crate::{
     cluster::events::Event,
     db::{
-        CALL_TRIES_MAX, DbError,
+        CALL_TRIES_MAX,
         completion::{self, End},
         jobs::{self, Job},
-        retrying, tasks,
+        tasks,
         videos::{self, Video},
     },
     domain::{JobState, VideoState},
@@ -89,11 +89,12 @@ impl JobService for Services {
         let list = List { name: "jobs", tenant, filter: &message.video_id };
         let after = self.0.pages.open(list, &message.page_token)?;
         let limit = i64::try_from(size + 1).unwrap_or(i64::MAX);
-        let mut rows = retrying(CALL_TRIES_MAX, || async {
-            jobs::list(&*self.0.db.get().await?, tenant, about, after, limit).await
-        })
-        .await
-        .map_err(refuse)?;
+        let mut rows = self
+            .0
+            .db
+            .run(CALL_TRIES_MAX, async |db| jobs::list(db, tenant, about, after, limit).await)
+            .await
+            .map_err(refuse)?;
         let more = rows.len() > size;
         rows.truncate(size);
         let last = rows.last().filter(|_| more);
@@ -153,10 +154,7 @@ async fn enter<T>(
     app.genuine(request)?;
     let id = wire::id::<media::ids::Job>("job_id", job_id);
     let about = match &id {
-        Ok(id) => {
-            retrying(CALL_TRIES_MAX, || async { jobs::video_of(&*app.db.get().await?, *id).await })
-                .await?
-        }
+        Ok(id) => app.db.run(CALL_TRIES_MAX, async |db| jobs::video_of(db, *id).await).await?,
         Err(_) => None,
     };
     let principal = app.enter(rpc, request, about)?;
@@ -180,9 +178,7 @@ fn wish(message: v1::CreateJobRequest, thumbnails: u32) -> Result<Wish, Problem>
 }
 
 async fn job(app: &AppState, tenant: &str, id: JobId) -> Result<Job, Problem> {
-    let row =
-        retrying(CALL_TRIES_MAX, || async { jobs::get(&*app.db.get().await?, tenant, id).await })
-            .await?;
+    let row = app.db.run(CALL_TRIES_MAX, async |db| jobs::get(db, tenant, id).await).await?;
     row.ok_or_else(|| Problem::not_found("job"))
 }
 
@@ -191,13 +187,11 @@ async fn job(app: &AppState, tenant: &str, id: JobId) -> Result<Job, Problem> {
 /// # Errors
 /// [`Code::NotFound`] if the job does not exist or belongs to another tenant.
 pub(super) async fn shown(app: &AppState, tenant: &str, id: JobId) -> Result<v1::Job, Problem> {
-    let found = retrying(CALL_TRIES_MAX, || async {
-        let db = app.db.get().await?;
-        let Some(row) = jobs::get(&*db, tenant, id).await? else { return Ok(None) };
-        Ok(Some((row, tasks::of_job(&*db, id).await?)))
-    })
-    .await?;
-    let (row, tasks) = found.ok_or_else(|| Problem::not_found("job"))?;
+    let found = app.db.run(CALL_TRIES_MAX, async |db| {
+        let Some(row) = jobs::get(db, tenant, id).await? else { return Ok(None) };
+        Ok(Some((row, tasks::of_job(db, id).await?)))
+    });
+    let (row, tasks) = found.await?.ok_or_else(|| Problem::not_found("job"))?;
     Ok(convert::job(row, tasks))
 }
 
@@ -228,28 +222,29 @@ impl From<Refused> for Problem {
 async fn queue(app: &AppState, row: &Video, plan: &Plan) -> Result<JobId, Problem> {
     let id = JobId::new(Uuid::now_v7());
     let new = plan.tasks();
-    let queued = retrying(CALL_TRIES_MAX, || async {
-        let mut connection = app.db.get().await?;
-        let tx = connection.transaction().await?;
-        if !videos::touch(&tx, row.id).await? {
+    let queued = app.db.try_transact(CALL_TRIES_MAX, async |tx| {
+        if !videos::touch(tx, row.id).await? {
             return Ok(Err(Refused::Gone));
         }
-        match jobs::active_of(&tx, row.id).await? {
-            // The job of this request: the reply of the first try was lost.
-            Some(active) if active == id => return Ok(Ok(())),
-            Some(active) => return Ok(Err(Refused::Active(active))),
-            None => {}
+        if let Some(active) = jobs::active_of(tx, row.id).await? {
+            return Ok(Err(Refused::Active(active)));
         }
-        jobs::create(&tx, &row.tenant, row.id, id, plan).await?;
-        tasks::create(&tx, &row.tenant, row.id, id, &new).await?;
-        videos::processing(&tx, row.id).await?;
-        tx.commit().await?;
+        jobs::create(tx, &row.tenant, row.id, id, plan).await?;
+        tasks::create(tx, &row.tenant, row.id, id, &new).await?;
+        videos::processing(tx, row.id).await?;
         Ok(Ok(()))
-    })
-    .await?;
-    queued?;
+    });
+    unless_ours(id, queued.await?)?;
     awake(app, row.id, id, new.len()).await;
     Ok(id)
+}
+
+/// A job that is active because of this very request is a success: the reply of an earlier try was lost.
+fn unless_ours(job: JobId, queued: Result<(), Refused>) -> Result<(), Refused> {
+    match queued {
+        Err(Refused::Active(active)) if active == job => Ok(()),
+        queued => queued,
+    }
 }
 
 async fn awake(app: &AppState, video: VideoId, job: JobId, tasks: usize) {
@@ -261,16 +256,11 @@ async fn awake(app: &AppState, video: VideoId, job: JobId, tasks: usize) {
 /// Cancels a job; a job that has ended stays as it is.
 async fn cancel(app: &AppState, row: &Job) -> Result<(), Problem> {
     let grace = app.policy.grace_seconds;
-    let ended = retrying(CALL_TRIES_MAX, || async {
-        let mut connection = app.db.get().await?;
-        let tx = connection.transaction().await?;
-        completion::lock_video(&tx, row.video).await?;
-        let ended = completion::end_job(&tx, row.id, &End::Cancelled, grace).await?;
-        tx.commit().await?;
-        Ok::<_, DbError>(ended)
-    })
-    .await?;
-    if ended {
+    let ended = app.db.transact(CALL_TRIES_MAX, async |tx| {
+        completion::lock_video(tx, row.video).await?;
+        completion::end_job(tx, row.id, &End::Cancelled, grace).await
+    });
+    if ended.await? {
         app.metrics.ended(Ended::Cancelled);
     }
     app.bus.tell(Event::Stopped(row.id));
@@ -283,27 +273,21 @@ async fn reopen(app: &AppState, row: &Job) -> Result<(), Problem> {
     if !matches!(row.state, JobState::Failed | JobState::Cancelled) {
         return Err(Refused::Running.into());
     }
-    let reopened = retrying(CALL_TRIES_MAX, || async {
-        let mut connection = app.db.get().await?;
-        let tx = connection.transaction().await?;
-        if !videos::touch(&tx, row.video).await? {
+    let reopened = app.db.try_transact(CALL_TRIES_MAX, async |tx| {
+        if !videos::touch(tx, row.video).await? {
             return Ok(Err(Refused::Gone));
         }
-        match jobs::active_of(&tx, row.video).await? {
-            Some(active) if active == row.id => return Ok(Ok(())),
-            Some(active) => return Ok(Err(Refused::Active(active))),
-            None => {}
+        if let Some(active) = jobs::active_of(tx, row.video).await? {
+            return Ok(Err(Refused::Active(active)));
         }
-        if !jobs::reopen(&tx, row.id).await? {
+        if !jobs::reopen(tx, row.id).await? {
             return Ok(Err(Refused::Running));
         }
-        tasks::requeue_unfinished(&tx, row.id).await?;
-        videos::processing(&tx, row.video).await?;
-        tx.commit().await?;
+        tasks::requeue_unfinished(tx, row.id).await?;
+        videos::processing(tx, row.video).await?;
         Ok(Ok(()))
-    })
-    .await?;
-    reopened?;
+    });
+    unless_ours(row.id, reopened.await?)?;
     awake(app, row.video, row.id, usize::MAX).await;
     Ok(())
 }

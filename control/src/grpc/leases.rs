@@ -13,7 +13,7 @@ use crate::{
         claim::{self, Claimed},
         lease::{self, Setback},
         outputs::{self, Subject},
-        retrying, workers,
+        workers,
     },
     domain::{Failure, TaskKind},
     plan::{self, Plan, retry::Cause},
@@ -206,10 +206,8 @@ fn size(size: Size) -> v1::Size {
 /// [`DbError`] while the database stays unavailable; the leases then expire.
 pub async fn let_go(app: &AppState, worker: WorkerId, gone: bool) -> Result<(), DbError> {
     if gone {
-        let leases = retrying(WORK_TRIES_MAX, || async {
-            lease::of_worker(&*app.db.get().await?, worker).await
-        })
-        .await?;
+        let leases =
+            app.db.run(WORK_TRIES_MAX, async |db| lease::of_worker(db, worker).await).await?;
         for lease in leases {
             let setback = Setback {
                 failure: Failure::new("worker_lost", "the worker's connection ended"),
@@ -222,6 +220,5 @@ pub async fn let_go(app: &AppState, worker: WorkerId, gone: bool) -> Result<(), 
             admission::end_attempt(app, lease, &setback).await?;
         }
     }
-    retrying(WORK_TRIES_MAX, || async { workers::disconnect(&*app.db.get().await?, worker).await })
-        .await
+    app.db.run(WORK_TRIES_MAX, async |db| workers::disconnect(db, worker).await).await
 }

@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 use super::{Services, Stream, authorize::Rpc, refuse, revocable_stream::lasting, watch};
 use crate::{
     background::status,
-    db::{CALL_TRIES_MAX, retrying, revocations},
+    db::{CALL_TRIES_MAX, revocations},
     publish::index::IndexProblem,
 };
 
@@ -51,11 +51,12 @@ impl PlaybackService for Services {
         request: Request<v1::GetKeysRequest>,
     ) -> Result<Response<v1::GetKeysResponse>, Status> {
         self.0.enter(Rpc::GetKeys, &request, None)?;
-        let revoked = retrying(CALL_TRIES_MAX, || async {
-            revocations::list(&*self.0.db.get().await?, None).await
-        })
-        .await
-        .map_err(refuse)?;
+        let revoked = self
+            .0
+            .db
+            .run(CALL_TRIES_MAX, async |db| revocations::list(db, None).await)
+            .await
+            .map_err(refuse)?;
         let keys = self.0.keys.public().0.into_iter();
         let keys = keys.map(|(id, key)| v1::PublicKey { id, key: key.to_vec().into() }).collect();
         let revoked = revoked.into_iter().map(Into::into).collect();

@@ -14,7 +14,6 @@ use crate::{
         CALL_TRIES_MAX,
         lease::{self, LeaseId},
         outputs::{self, Subject},
-        retrying,
     },
     state::AppState,
 };
@@ -71,12 +70,11 @@ async fn grant(app: &AppState, access: v1::Access) -> Result<v1::AccessReply, Pr
     if access.outputs.len() > OUTPUTS_MAX {
         return Err(Problem::field("outputs", format!("must have at most {OUTPUTS_MAX} entries")));
     }
-    let held = retrying(CALL_TRIES_MAX, || async {
-        let db = app.db.get().await?;
-        if lease::held(&*db, &[lease]).await?.is_empty() {
+    let held = app.db.run(CALL_TRIES_MAX, async |db| {
+        if lease::held(db, &[lease]).await?.is_empty() {
             return Ok(None);
         }
-        outputs::subject(&*db, lease.task).await
+        outputs::subject(db, lease.task).await
     });
     let subject = held.await?.ok_or_else(lost)?;
     let store = app.stores.get(&subject.store);

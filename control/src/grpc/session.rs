@@ -39,7 +39,7 @@ use crate::{
     db::{
         claim::Claimer,
         lease::{self, LeaseId},
-        retrying, workers,
+        workers,
     },
     domain::{Failure, TaskKind},
     publish::admission,
@@ -201,9 +201,10 @@ impl Session {
     async fn heartbeat(&mut self, heartbeat: &v1::Heartbeat) {
         let progress = worker_messages::progress(heartbeat);
         let seconds = self.app.lease_seconds();
-        let extended = retrying(TRIES_MAX, || async {
-            lease::extend(&*self.app.db.get().await?, self.worker, &progress, seconds).await
-        });
+        let extended = self
+            .app
+            .db
+            .run(TRIES_MAX, async |db| lease::extend(db, self.worker, &progress, seconds).await);
         let extended = match extended.await {
             Ok(extended) => extended,
             // The database did not answer, so the leases may still be held. The worker continues until
@@ -260,9 +261,8 @@ impl Session {
         let Some(lease) = worker_messages::lease(&release.task_id, release.token) else { return };
         self.held.remove(&lease.task);
         let delay = worker_messages::delay(release.delay_seconds);
-        let released = retrying(TRIES_MAX, || async {
-            lease::release(&*self.app.db.get().await?, lease, delay).await
-        });
+        let released =
+            self.app.db.run(TRIES_MAX, async |db| lease::release(db, lease, delay).await);
         match released.await {
             Ok(true) if delay == 0.0 => self.app.bus.wake(1),
             Ok(_) => {}

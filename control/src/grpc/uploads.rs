@@ -27,7 +27,7 @@ use crate::{
     background::uploads::{finish, queue_probe, seal},
     cluster::events::{self, Event},
     db::{
-        CALL_TRIES_MAX, retrying,
+        CALL_TRIES_MAX,
         uploads::{
             Received, completion,
             sessions::{self, Upload},
@@ -152,10 +152,10 @@ impl UploadService for Services {
 
 /// Reads an upload of the tenant.
 async fn upload(app: &AppState, principal: &Principal, id: UploadId) -> Result<Upload, Problem> {
-    let row = retrying(CALL_TRIES_MAX, || async {
-        sessions::get(&*app.db.get().await?, &principal.tenant, id).await
-    })
-    .await?;
+    let row = app
+        .db
+        .run(CALL_TRIES_MAX, async |db| sessions::get(db, &principal.tenant, id).await)
+        .await?;
     row.ok_or_else(|| Problem::not_found("upload"))
 }
 
@@ -168,9 +168,7 @@ async fn sent_whole(
 ) -> Result<Video, Problem> {
     let received = received(message)?;
     let row = video(app, &principal.tenant, id).await?;
-    let upload =
-        retrying(CALL_TRIES_MAX, || async { sessions::of_video(&*app.db.get().await?, id).await })
-            .await?;
+    let upload = app.db.run(CALL_TRIES_MAX, async |db| sessions::of_video(db, id).await).await?;
     if row.state == VideoState::Uploading || (row.takes_source() && upload.is_some()) {
         seal(app, &row, upload.as_ref(), message.bytes).await?;
         queue_probe(app, &row, &received).await?;
@@ -189,9 +187,7 @@ async fn abandon(app: &AppState, principal: &Principal, row: &Video) -> Result<(
         remove_source(app, row).await;
         return Ok(());
     }
-    let given_up = retrying(CALL_TRIES_MAX, || async {
-        completion::give_up(&*app.db.get().await?, row.id).await
-    });
+    let given_up = app.db.run(CALL_TRIES_MAX, async |db| completion::give_up(db, row.id).await);
     Ok(given_up.await?)
 }
 
@@ -199,10 +195,7 @@ async fn abandon(app: &AppState, principal: &Principal, row: &Video) -> Result<(
 async fn terminate(app: &AppState, principal: &Principal, id: UploadId) -> Result<(), Problem> {
     let upload = upload(app, principal, id).await?;
     if upload.complete {
-        retrying(CALL_TRIES_MAX, || async {
-            completion::forget(&*app.db.get().await?, upload.id).await
-        })
-        .await?;
+        app.db.run(CALL_TRIES_MAX, async |db| completion::forget(db, upload.id).await).await?;
         return Ok(());
     }
     let row = open(video(app, &principal.tenant, upload.video).await?)?;

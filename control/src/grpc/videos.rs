@@ -20,7 +20,7 @@ use crate::{
     cdn,
     cluster::events::Event,
     db::{
-        CALL_TRIES_MAX, chores, completion, retrying,
+        CALL_TRIES_MAX, chores, completion,
         videos::{self, Changes, NewVideo, Video},
     },
     page::{Cursor, List},
@@ -45,11 +45,11 @@ impl VideoService for Services {
             store: self.0.stores.pick(id).url.clone(),
         };
         let owner = owner(&principal);
-        retrying(CALL_TRIES_MAX, || async {
-            videos::create(&*self.0.db.get().await?, &owner, &new).await
-        })
-        .await
-        .map_err(refuse)?;
+        self.0
+            .db
+            .run(CALL_TRIES_MAX, async |db| videos::create(db, &owner, &new).await)
+            .await
+            .map_err(refuse)?;
         Ok(Response::new(video(&self.0, &principal.tenant, id).await?.into()))
     }
 
@@ -73,11 +73,12 @@ impl VideoService for Services {
         let after = self.0.pages.open(list, &message.page_token)?;
         // One row more than shown reveals whether there is a next page.
         let limit = i64::try_from(size + 1).unwrap_or(i64::MAX);
-        let mut rows = retrying(CALL_TRIES_MAX, || async {
-            videos::list(&*self.0.db.get().await?, &principal.tenant, after, limit).await
-        })
-        .await
-        .map_err(refuse)?;
+        let mut rows = self
+            .0
+            .db
+            .run(CALL_TRIES_MAX, async |db| videos::list(db, &principal.tenant, after, limit).await)
+            .await
+            .map_err(refuse)?;
         let more = rows.len() > size;
         rows.truncate(size);
         let last = rows.last().filter(|_| more);
@@ -96,21 +97,16 @@ impl VideoService for Services {
         let principal = self.0.enter(Rpc::UpdateVideo, &request, id.clone().ok())?;
         let (id, message) = (id?, request.into_inner());
         let changes = changes(&message)?;
-        let found = retrying(CALL_TRIES_MAX, || async {
-            let mut connection = self.0.db.get().await?;
-            let tx = connection.transaction().await?;
-            let found = videos::update(&tx, &principal.tenant, id, &changes).await?;
+        let found = self.0.db.transact(CALL_TRIES_MAX, async |tx| {
+            let found = videos::update(tx, &principal.tenant, id, &changes).await?;
             if found && changes.in_index() {
                 // The index is updated below at once; the chore covers a crash in between.
-                chores::create(&tx, chores::Chore::Index(id), INDEX_CHORE_SECONDS).await?;
-                cdn::queue(&tx, id).await?;
+                chores::create(tx, chores::Chore::Index(id), INDEX_CHORE_SECONDS).await?;
+                cdn::queue(tx, id).await?;
             }
-            tx.commit().await?;
             Ok(found)
-        })
-        .await
-        .map_err(refuse)?;
-        if !found {
+        });
+        if !found.await.map_err(refuse)? {
             // The video does not exist, or has another revision.
             video(&self.0, &principal.tenant, id).await?;
             return Err(another_revision().into());
@@ -218,9 +214,7 @@ pub(super) fn deletable(principal: &Principal, video: &Video) -> Result<(), Prob
 /// # Errors
 /// [`Code::NotFound`] if the video does not exist or belongs to another tenant.
 pub(super) async fn video(app: &AppState, tenant: &str, id: VideoId) -> Result<Video, Problem> {
-    let row =
-        retrying(CALL_TRIES_MAX, || async { videos::get(&*app.db.get().await?, tenant, id).await })
-            .await?;
+    let row = app.db.run(CALL_TRIES_MAX, async |db| videos::get(db, tenant, id).await).await?;
     row.ok_or_else(|| Problem::not_found("video"))
 }
 
@@ -231,14 +225,10 @@ pub(super) async fn video(app: &AppState, tenant: &str, id: VideoId) -> Result<V
 /// [`Code::Unavailable`] if the database is unavailable.
 pub(super) async fn bury(app: &AppState, video: &Video) -> Result<bool, Problem> {
     let grace = app.policy.grace_seconds;
-    let buried = retrying(CALL_TRIES_MAX, || async {
-        let mut connection = app.db.get().await?;
-        let tx = connection.transaction().await?;
-        let buried = completion::delete_video(&tx, video.id, grace).await?;
-        tx.commit().await?;
-        Ok(buried)
-    })
-    .await?;
+    let buried = app
+        .db
+        .transact(CALL_TRIES_MAX, async |tx| completion::delete_video(tx, video.id, grace).await)
+        .await?;
     app.video_changed_for(video.id).await;
     if let Some(job) = video.job_id {
         app.bus.tell(Event::Stopped(job));

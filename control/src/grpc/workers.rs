@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     cluster::events::Event,
-    db::{CALL_TRIES_MAX, retrying, workers},
+    db::{CALL_TRIES_MAX, workers},
 };
 
 /// A stream whose first message does not arrive within this time is closed.
@@ -49,18 +49,13 @@ impl WorkerService for Services {
             .await
             .map_err(|_| Problem::new(Code::Timeout, "no hello was received in time"))??;
         let (mut introduced, instance) = hello(first)?;
-        let name = retrying(CALL_TRIES_MAX, || async {
-            let mut connection = self.0.db.get().await?;
-            let tx = connection.transaction().await?;
+        let name = self.0.db.transact(CALL_TRIES_MAX, async |tx| {
             let Introduced { id, name, slots, encoders } = &introduced;
             let (id, slots, instance) = (*id, *slots, instance.as_str());
             let connecting = workers::Connecting { id, name, instance, slots, encoders };
-            let name = workers::connect(&tx, &connecting).await?;
-            tx.commit().await?;
-            Ok(name)
-        })
-        .await
-        .map_err(refuse)?;
+            workers::connect(tx, &connecting).await
+        });
+        let name = name.await.map_err(refuse)?;
         if name != introduced.name {
             let taken = std::mem::replace(&mut introduced.name, name);
             let renamed = &introduced.name;
@@ -83,11 +78,12 @@ impl WorkerService for Services {
             // Workers belong to the operator; other tenants have none.
             return Ok(Response::new(v1::ListWorkersResponse::default()));
         }
-        let rows = retrying(CALL_TRIES_MAX, || async {
-            workers::list(&*self.0.db.get().await?, LIST_MAX).await
-        })
-        .await
-        .map_err(refuse)?;
+        let rows = self
+            .0
+            .db
+            .run(CALL_TRIES_MAX, async |db| workers::list(db, LIST_MAX).await)
+            .await
+            .map_err(refuse)?;
         let workers = rows.into_iter().map(Into::into).collect();
         Ok(Response::new(v1::ListWorkersResponse { workers }))
     }
@@ -101,11 +97,12 @@ impl WorkerService for Services {
         if principal.tenant != OPERATOR_TENANT {
             return Err(Problem::not_found("worker").into());
         }
-        let found = retrying(CALL_TRIES_MAX, || async {
-            workers::drain(&*self.0.db.get().await?, id).await
-        })
-        .await
-        .map_err(refuse)?;
+        let found = self
+            .0
+            .db
+            .run(CALL_TRIES_MAX, async |db| workers::drain(db, id).await)
+            .await
+            .map_err(refuse)?;
         if !found {
             return Err(Problem::not_found("worker").into());
         }

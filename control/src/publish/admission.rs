@@ -22,10 +22,10 @@ use store::ReadError;
 use crate::{
     cluster::events::Event,
     db::{
-        DbError, WORK_TRIES_MAX, completion, jobs,
+        DbError, Transaction, WORK_TRIES_MAX, completion, jobs,
         lease::{LeaseId, Setback},
         outputs::{self, Offered, Output, Subject},
-        retrying, tasks, videos,
+        tasks, videos,
     },
     domain::{Failure, TaskKind},
     metrics::Ended,
@@ -51,10 +51,8 @@ pub const ADMISSION_REFUSED: &str = "admission_refused";
 /// The database stays unavailable; the worker may repeat the offer.
 pub async fn commit(app: &AppState, offer: &Offer) -> Result<Outcome, DbError> {
     let lease = offer.lease;
-    let subject = retrying(WORK_TRIES_MAX, || async {
-        outputs::subject(&*app.db.get().await?, lease.task).await
-    })
-    .await?;
+    let subject =
+        app.db.run(WORK_TRIES_MAX, async |db| outputs::subject(db, lease.task).await).await?;
     let Some(subject) = subject else { return Ok(Outcome::Lost) };
     if repeated(app, &subject, offer).await? {
         return Ok(Outcome::Committed);
@@ -118,21 +116,16 @@ pub async fn end_attempt(
     setback: &Setback,
 ) -> Result<bool, DbError> {
     let grace = app.policy.grace_seconds;
-    let after = retrying(WORK_TRIES_MAX, || async {
-        let mut connection = app.db.get().await?;
-        let tx = connection.transaction().await?;
-        let after = completion::attempt(&tx, lease, setback, grace).await?;
-        tx.commit().await?;
-        Ok(after)
-    })
-    .await?;
+    let after = app
+        .db
+        .transact(WORK_TRIES_MAX, async |tx| completion::attempt(tx, lease, setback, grace).await);
+    let after = after.await?;
     let Some(after) = after else { return Ok(false) };
     app.metrics.attempt_failed(after.ends_job());
     if after.ends_job() {
         // A probe fails if its file is not a video. That is a result: only transcodes count as failed.
-        let transcode = retrying(WORK_TRIES_MAX, || async {
-            jobs::is_transcode(&*app.db.get().await?, after.job).await
-        });
+        let transcode =
+            app.db.run(WORK_TRIES_MAX, async |db| jobs::is_transcode(db, after.job).await);
         if transcode.await.unwrap_or(false) {
             app.metrics.ended(Ended::Failed);
         }
@@ -149,19 +142,18 @@ pub async fn end_attempt(
 
 /// Whether this very offer has been committed before, so that only the reply was lost.
 async fn repeated(app: &AppState, subject: &Subject, offer: &Offer) -> Result<bool, DbError> {
-    retrying(WORK_TRIES_MAX, || async {
-        let db = app.db.get().await?;
+    let held = app.db.run(WORK_TRIES_MAX, async |db| {
         if offer.last || offer.outputs.is_empty() {
-            return outputs::finished_by(&*db, offer.lease).await;
+            return outputs::finished_by(db, offer.lease).await;
         }
         for o in &offer.outputs {
-            if !outputs::holds(&*db, subject.job, &o.rendition, o.chunk, &o.key).await? {
+            if !outputs::holds(db, subject.job, &o.rendition, o.chunk, &o.key).await? {
                 return Ok(false);
             }
         }
         Ok(true)
-    })
-    .await
+    });
+    held.await
 }
 
 async fn probed(app: &AppState, subject: &Subject, offer: &Offer) -> Result<Outcome, DbError> {
@@ -179,15 +171,12 @@ async fn probed(app: &AppState, subject: &Subject, offer: &Offer) -> Result<Outc
     let Ok(json) = serde_json::to_value(source) else {
         return refused(ADMISSION_REFUSED, "the probe's report cannot be stored".to_owned());
     };
-    let held = retrying(WORK_TRIES_MAX, || async {
-        let mut connection = app.db.get().await?;
-        let tx = connection.transaction().await?;
-        let held = completion::probed(&tx, subject.video, subject.job, offer.lease, &json).await?;
-        tx.commit().await?;
+    let held = app.db.transact(WORK_TRIES_MAX, async |tx| {
+        let held = completion::probed(tx, subject.video, subject.job, offer.lease, &json).await?;
         // An earlier commit whose reply was lost has ended the lease.
-        Ok(held || outputs::finished_by(&*connection, offer.lease).await?)
-    })
-    .await?;
+        Ok(held || outputs::finished_by(tx, offer.lease).await?)
+    });
+    let held = held.await?;
     Ok(if held { Outcome::Committed } else { Outcome::Lost })
 }
 
@@ -214,18 +203,35 @@ async fn media_offered(
             }
         }
     }
-    let recorded = retrying(WORK_TRIES_MAX, || record(app, subject, offer, &proven)).await?;
+    let recorded =
+        app.db.try_transact(WORK_TRIES_MAX, async |tx| record(tx, subject, offer, &proven).await);
+    conclude(app, subject, offer, recorded.await?).await
+}
+
+/// Acts on a transaction that has recorded an offer or was rolled back.
+async fn conclude(
+    app: &AppState,
+    subject: &Subject,
+    offer: &Offer,
+    recorded: Result<Recorded, NotRecorded>,
+) -> Result<Outcome, DbError> {
     match recorded {
-        Recorded::Yes => Ok(Outcome::Committed),
-        Recorded::Finished => {
-            app.bus.wake(1);
+        Ok(Recorded { unblocked, playable_age }) => {
+            if let Some(age) = playable_age {
+                app.metrics.playable(age);
+            }
+            if unblocked {
+                app.bus.wake(1);
+            }
             Ok(Outcome::Committed)
         }
-        Recorded::Lost => match repeated(app, subject, offer).await? {
+        Err(NotRecorded::Lost) => match repeated(app, subject, offer).await? {
             true => Ok(Outcome::Committed),
             false => Ok(Outcome::Lost),
         },
-        Recorded::Refused(message) => refused(message),
+        Err(NotRecorded::Invalid(message)) => {
+            Ok(Outcome::Refused(Failure::new(ADMISSION_REFUSED, message)))
+        }
     }
 }
 
@@ -242,7 +248,11 @@ fn belongs(
         TaskKind::Audio => {
             *chunk < grid.chunks() && *rendition == plan::rendition_of_audio(subject.ordinal)
         }
-        _ => false,
+        TaskKind::Probe
+        | TaskKind::Subtitles
+        | TaskKind::Thumbnails
+        | TaskKind::Preview
+        | TaskKind::Collect => false,
     };
     if !ours {
         return Err(format!("{rendition} chunk {chunk} is not part of this task"));
@@ -343,37 +353,43 @@ async fn fetch(
     }
 }
 
-enum Recorded {
-    Yes,
-    /// Recorded; tasks that waited for this one have become ready.
-    Finished,
+/// The effects of a recorded offer.
+struct Recorded {
+    /// Whether tasks that waited for this one have become ready.
+    unblocked: bool,
+    /// The age of the job in seconds, if the offer has made it playable.
+    playable_age: Option<f64>,
+}
+
+/// Why an offer cannot be recorded; its transaction is rolled back.
+enum NotRecorded {
+    /// The lease is not held any more, or the video was deleted.
     Lost,
-    Refused(String),
+    /// The output contradicts other outputs of the job, or some are missing.
+    Invalid(String),
 }
 
 async fn record(
-    app: &AppState,
+    tx: &Transaction<'_>,
     subject: &Subject,
     offer: &Offer,
     proven: &[Output],
-) -> Result<Recorded, DbError> {
-    let Some(plan) = &subject.plan else { return Ok(Recorded::Lost) };
-    let mut connection = app.db.get().await?;
-    let tx = connection.transaction().await?;
-    if !videos::touch(&tx, subject.video).await? || !outputs::lock_lease(&tx, offer.lease).await? {
-        return Ok(Recorded::Lost);
+) -> Result<Result<Recorded, NotRecorded>, DbError> {
+    let Some(plan) = &subject.plan else { return Ok(Err(NotRecorded::Lost)) };
+    if !videos::touch(tx, subject.video).await? || !outputs::lock_lease(tx, offer.lease).await? {
+        return Ok(Err(NotRecorded::Lost));
     }
     for output in proven {
         let Offered { rendition, init, .. } = &output.object;
-        if !outputs::fix_init(&tx, subject.job, rendition, init).await? {
+        if !outputs::fix_init(tx, subject.job, rendition, init).await? {
             let text = format!("{rendition}: the init segment differs from that of earlier chunks");
-            return Ok(Recorded::Refused(text));
+            return Ok(Err(NotRecorded::Invalid(text)));
         }
         // False if an earlier attempt of this task has committed the chunk. That one stays; ours is garbage
         // and will be deleted.
-        outputs::insert(&tx, subject.job, output, offer.lease.stored_token()).await?;
+        outputs::insert(tx, subject.job, output, offer.lease.stored_token()).await?;
     }
-    let mut finished = false;
+    let mut unblocked = false;
     if offer.last {
         let (renditions, chunk, wanted) = match subject.kind {
             TaskKind::Chunk => {
@@ -384,23 +400,18 @@ async fn record(
                 (vec![rendition], None, u64::from(plan.grid.chunks()))
             }
         };
-        let count = outputs::count(&tx, subject.job, &renditions, chunk).await?;
+        let count = outputs::count(tx, subject.job, &renditions, chunk).await?;
         if count != wanted {
-            return Ok(Recorded::Refused(format!(
-                "only {count} of {wanted} outputs are committed"
-            )));
+            let text = format!("only {count} of {wanted} outputs are committed");
+            return Ok(Err(NotRecorded::Invalid(text)));
         }
-        completion::finish_task(&tx, offer.lease).await?;
-        finished = tasks::unblock(&tx, subject.job).await?;
+        completion::finish_task(tx, offer.lease).await?;
+        unblocked = tasks::unblock(tx, subject.job).await?;
     }
     let audio = plan.audio.first().map(plan::PlannedAudio::rendition);
     let pictures = plan.openers();
     let (video, job) = (subject.video, subject.job);
-    let playable = outputs::publish(&tx, video, job, &pictures, audio.as_deref()).await?;
-    let age = if playable { jobs::age_seconds(&tx, job).await? } else { None };
-    tx.commit().await?;
-    if let Some(age) = age {
-        app.metrics.playable(age);
-    }
-    Ok(if finished { Recorded::Finished } else { Recorded::Yes })
+    let playable = outputs::publish(tx, video, job, &pictures, audio.as_deref()).await?;
+    let playable_age = if playable { jobs::age_seconds(tx, job).await? } else { None };
+    Ok(Ok(Recorded { unblocked, playable_age }))
 }

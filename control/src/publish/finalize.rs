@@ -13,7 +13,6 @@ use crate::{
         claim::{self, Claimed, Claimer, Share},
         completion, images, jobs,
         lease::{self, LeaseId},
-        retrying,
     },
     domain::{Failure, JobState, TaskKind},
     metrics::Ended,
@@ -114,21 +113,16 @@ async fn collect(
     index::put(&app.stores, &found.store, &key, bytes.clone()).await?;
     index::put(&app.stores, &found.store, &layout::index(video), bytes).await?;
     let grace = app.policy.grace_seconds;
-    let done = retrying(WORK_TRIES_MAX, || async {
-        let mut connection = app.db.get().await?;
-        let tx = connection.transaction().await?;
-        let done = completion::complete(&tx, video, job, lease, now, grace).await?;
-        if done {
-            images::insert_tables(&tx, job, &tables).await?;
-            tx.commit().await?;
-            return Ok(true);
+    let completed = app.db.try_transact(WORK_TRIES_MAX, async |tx| {
+        if completion::complete(tx, video, job, lease, now, grace).await? {
+            images::insert_tables(tx, job, &tables).await?;
+            return Ok(Ok(true));
         }
-        drop(tx);
         // An earlier try may have committed and lost the reply with its connection.
-        let state = jobs::state(&*connection, job).await?;
-        Ok(state.is_some_and(|(state, _)| state == JobState::Completed))
-    })
-    .await?;
+        let state = jobs::state(tx, job).await?;
+        Ok(Err(state.is_some_and(|(state, _)| state == JobState::Completed)))
+    });
+    let (Ok(done) | Err(done)) = completed.await?;
     // The row may have changed, or been lost, while the object was written.
     index::sync_object(&app.db, &app.stores, video, &found.store).await?;
     if done {

@@ -15,12 +15,12 @@ use object_store::{ObjectStoreExt, PutPayload, path::Path};
 use quick_cache::{Weighter, sync::Cache};
 use store::Stores;
 use thiserror::Error;
-use tokio_postgres::{GenericClient, IsolationLevel};
 
 use crate::{
     db::{
-        Db, DbError, captions, images,
+        Db, DbError, GenericClient, captions, images,
         outputs::{self, Head, Output},
+        pool::{self, Connection},
     },
     publish::captions::tracks,
 };
@@ -122,16 +122,10 @@ impl Indexes {
 /// The index of the served version, read in one snapshot, and the revision of the row in that
 /// snapshot.
 async fn snapshot(
-    client: &mut tokio_postgres::Client,
+    connection: &mut Connection<'_>,
     video: VideoId,
 ) -> Result<Option<(i64, Index)>, IndexProblem> {
-    let tx = client
-        .build_transaction()
-        .isolation_level(IsolationLevel::RepeatableRead)
-        .read_only(true)
-        .start()
-        .await
-        .map_err(DbError::from)?;
+    let tx = pool::snapshot(connection).await?;
     let Some((_, Some(job))) = outputs::served(&tx, video).await? else { return Ok(None) };
     let built = of_job(&tx, video, job).await?;
     Ok(built.map(|(head, index)| (head.revision, index)))
@@ -251,7 +245,7 @@ pub async fn sync_object(
     loop {
         let before = outputs::served(&*db.get().await?, video).await?;
         let served = match before {
-            Some((_, Some(_))) => snapshot(&mut *db.get().await?, video).await?,
+            Some((_, Some(_))) => snapshot(&mut db.get().await?, video).await?,
             _ => None,
         };
         match served {

@@ -12,7 +12,7 @@ use control::{
     db::{
         Db, DbError,
         lease::{self, Setback},
-        retrying, videos,
+        videos,
     },
     domain::Failure,
     plan::retry::{Cause, RetryDelays},
@@ -171,9 +171,9 @@ async fn deadlocks_and_serialization_failures_are_retried() {
     let calls = std::sync::atomic::AtomicU32::new(0);
     let fails = |sql: &'static str| {
         let (db, calls) = (&db, &calls);
-        retrying(3, move || async move {
+        db.run(3, async move |db| {
             calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            db.get().await?.batch_execute(sql).await.map_err(DbError::from)
+            db.batch_execute(sql).await.map_err(DbError::from)
         })
     };
     let raise = "DO $$ BEGIN RAISE 'again' USING ERRCODE = '40001'; END $$";

@@ -15,7 +15,7 @@ use crate::{
     db::{
         WORK_TRIES_MAX,
         claim::{self, Share},
-        lease, retrying, workers,
+        lease, workers,
     },
     domain::{Failure, TaskKind},
     grpc::leases::Unprepared,
@@ -87,9 +87,10 @@ impl Session {
             let (id, name) = (self.worker, &self.claimer.name);
             tracing::warn!(worker.id = %id, worker.name = name, trouble, "worker failed to probe its own sample");
         }
-        let recorded = retrying(TRIES_MAX, || async {
-            workers::health(&*self.app.db.get().await?, self.worker, can_probe, &trouble).await
-        });
+        let recorded = self
+            .app
+            .db
+            .run(TRIES_MAX, async |db| workers::health(db, self.worker, can_probe, &trouble).await);
         if let Err(error) = recorded.await {
             tracing::warn!(%error, "failed to record a worker's health");
         }
@@ -123,11 +124,11 @@ impl Session {
             let share = share(lane, self.places.free(lane));
             let seconds = self.app.lease_seconds();
             self.claimer.avoided = self.app.outages.current();
-            let claimed = retrying(TRIES_MAX, || async {
-                let db = self.app.db.get().await?;
-                let claimed = claim::claim(&*db, &self.claimer, share, seconds).await?;
+            let claimer = &self.claimer;
+            let claimed = self.app.db.run(TRIES_MAX, async |db| {
+                let claimed = claim::claim(db, claimer, share, seconds).await?;
                 if !claimed.is_empty()
-                    && let Err(error) = claim::start_jobs(&*db, &claimed).await
+                    && let Err(error) = claim::start_jobs(db, &claimed).await
                 {
                     // The next claim of the job marks it.
                     tracing::warn!(%error, "failed to mark jobs as running");
@@ -219,9 +220,8 @@ impl Session {
 }
 
 async fn give_back(app: Arc<AppState>, id: LeaseId, rest_seconds: f64) {
-    let released = retrying(WORK_TRIES_MAX, || async {
-        lease::release(&*app.db.get().await?, id, rest_seconds).await
-    });
+    let released =
+        app.db.run(WORK_TRIES_MAX, async |db| lease::release(db, id, rest_seconds).await);
     match released.await {
         // Another instance may be able to prepare it.
         Ok(true) if rest_seconds == 0.0 => app.bus.wake(1),

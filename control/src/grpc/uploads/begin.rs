@@ -11,9 +11,9 @@ use uuid::Uuid;
 use super::{has_source, lease_authorization::grant, open, progress::writer};
 use crate::grpc::{authorize::owner, input, videos::video};
 use crate::{
-    background::uploads::part_bytes,
+    background::uploads::{UploadPolicy, part_bytes},
     db::{
-        CALL_TRIES_MAX, DbError, probes, retrying,
+        CALL_TRIES_MAX, DbError, Transaction, probes,
         uploads::{
             completion,
             sessions::{self, NewUpload, Upload},
@@ -46,44 +46,47 @@ pub(super) async fn begin(
         }
     };
     let new = new_upload(video_id, store, principal, &message)?;
-    let begun = retrying(CALL_TRIES_MAX, || row(app, &owner, new_video.as_ref(), &new)).await?;
-    begun?.ok_or_else(|| {
+    let policy = &app.policy.uploads;
+    // A single transaction, so that the quota's lock is held until the new row is visible.
+    let begun = app.db.try_transact(CALL_TRIES_MAX, async |tx| {
+        row(tx, policy, &owner, new_video.as_ref(), &new).await
+    });
+    let (begun, dropped) = begun.await??;
+    if dropped > 0 {
+        app.bus.chores.notify_one();
+    }
+    begun.ok_or_else(|| {
         Problem::new(Code::Conflict, "another upload of the video's source is in progress")
     })
 }
 
-/// A single transaction, so that the quota's lock is held until the new row is visible.
+/// Creates the rows. Returns the upload, unless the video has another one, and the number of rejected
+/// sources that are deleted to make room for it.
 async fn row(
-    app: &AppState,
+    tx: &Transaction<'_>,
+    policy: &UploadPolicy,
     owner: &Owner,
     new_video: Option<&NewVideo>,
     new: &NewUpload,
-) -> Result<Result<Option<Upload>, Problem>, DbError> {
-    let policy = app.policy.uploads;
-    let mut connection = app.db.get().await?;
-    let tx = connection.transaction().await?;
+) -> Result<Result<(Option<Upload>, u64), Problem>, DbError> {
     if new_video.is_none() {
         // The video's row is locked so that its old source is neither probed nor deleted meanwhile.
-        if !probes::takes_source(&tx, new.video).await? {
+        if !probes::takes_source(tx, new.video).await? {
             return Ok(Err(has_source()));
         }
-        completion::bury_lapsed(&tx, new.video).await?;
+        completion::bury_lapsed(tx, new.video).await?;
     }
-    let held = sessions::open(&tx, &owner.tenant).await?;
+    let held = sessions::open(tx, &owner.tenant).await?;
     if let Err(problem) = policy.admits(held, new.length.unwrap_or(0)) {
         return Ok(Err(problem));
     }
     if let Some(video) = new_video {
-        videos::create(&tx, owner, video).await?;
+        videos::create(tx, owner, video).await?;
     }
-    let begun = sessions::begin(&tx, new, policy.lasting).await?;
+    let begun = sessions::begin(tx, new, policy.lasting).await?;
     let (keep, bytes_max) = policy.refused();
-    let dropped = probes::drop_refused(&tx, keep, bytes_max).await?;
-    tx.commit().await?;
-    if dropped > 0 {
-        app.bus.chores.notify_one();
-    }
-    Ok(Ok(begun))
+    let dropped = probes::drop_refused(tx, keep, bytes_max).await?;
+    Ok(Ok((begun, dropped)))
 }
 
 fn new_video(app: &AppState, message: &v1::BeginUploadRequest) -> Result<NewVideo, Problem> {

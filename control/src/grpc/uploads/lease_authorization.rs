@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::grpc::authorize::{self, Rpc};
 use crate::{
     db::{
-        CALL_TRIES_MAX, DbError, retrying,
+        CALL_TRIES_MAX,
         uploads::leases::{self, Grant, Granted},
     },
     state::AppState,
@@ -74,8 +74,12 @@ pub(super) async fn enter<T>(
     };
     let writer = Uuid::try_parse(writer).ok().filter(|_| app.by_plane(request));
     let Some(writer) = writer else { return app.enter(rpc, request, about) };
-    let found = retrying(CALL_TRIES_MAX, || granted(app, of, writer)).await?;
-    match found.as_ref().and_then(principal) {
+    let found = app.db.run(CALL_TRIES_MAX, async |db| match of {
+        Of::Upload(upload) => leases::granted(db, upload, writer).await,
+        Of::Video(video) => leases::granted_of_video(db, video, writer).await,
+        Of::Unknown => Ok(None),
+    });
+    match found.await?.as_ref().and_then(principal) {
         Some(principal) => {
             let revoked = app.verifier.is_revoked(&principal.revocation_ids);
             // Aborting an upload is harmless.
@@ -88,15 +92,6 @@ pub(super) async fn enter<T>(
         // The lease was granted by an older release, which stores no token, or has since been granted
         // to another writer.
         None => app.enter(rpc, request, about).map_err(|_| lost()),
-    }
-}
-
-async fn granted(app: &AppState, of: Of, writer: Uuid) -> Result<Option<Granted>, DbError> {
-    let db = app.db.get().await?;
-    match of {
-        Of::Upload(upload) => leases::granted(&*db, upload, writer).await,
-        Of::Video(video) => leases::granted_of_video(&*db, video, writer).await,
-        Of::Unknown => Ok(None),
     }
 }
 

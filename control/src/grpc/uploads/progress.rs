@@ -15,7 +15,7 @@ use super::{
 use crate::{
     cluster::events::Event,
     db::{
-        CALL_TRIES_MAX, retrying,
+        CALL_TRIES_MAX,
         uploads::{
             leases::{self, Acquire},
             sessions::{self, Advance, Upload},
@@ -44,11 +44,10 @@ pub(super) async fn acquire(
         grant: grant(principal),
     };
     let lasting = app.policy.uploads.lasting;
-    let taken = retrying(CALL_TRIES_MAX, || async {
-        let db = app.db.get().await?;
-        leases::acquire(&*db, &principal.tenant, id, &acquire, lasting).await
-    })
-    .await?;
+    let taken = app.db.run(CALL_TRIES_MAX, async |db| {
+        leases::acquire(db, &principal.tenant, id, &acquire, lasting).await
+    });
+    let taken = taken.await?;
     let held = taken.is_some();
     let row = match taken {
         Some(row) => row,
@@ -66,9 +65,9 @@ pub(super) async fn settled(
     id: UploadId,
 ) -> Result<Upload, Problem> {
     let lasting = app.policy.uploads.lasting;
-    let claimed = retrying(CALL_TRIES_MAX, || async {
-        leases::claim(&*app.db.get().await?, &principal.tenant, id, lasting).await
-    });
+    let claimed = app
+        .db
+        .run(CALL_TRIES_MAX, async |db| leases::claim(db, &principal.tenant, id, lasting).await);
     if let Some(writer) = claimed.await? {
         app.bus.tell(Event::Claimed(writer));
     }
@@ -104,12 +103,10 @@ pub(super) async fn advance(
         release: message.release,
     };
     let lasting = app.policy.uploads.lasting;
-    let moved = retrying(CALL_TRIES_MAX, || async {
-        let db = app.db.get().await?;
-        sessions::advance(&*db, &principal.tenant, id, &step, lasting).await
-    })
-    .await?;
-    match moved {
+    let moved = app.db.run(CALL_TRIES_MAX, async |db| {
+        sessions::advance(db, &principal.tenant, id, &step, lasting).await
+    });
+    match moved.await? {
         Some(row) => Ok(row),
         None => {
             upload(app, principal, id).await?;

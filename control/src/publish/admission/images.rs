@@ -7,20 +7,20 @@ use api::code::Code;
 use media::{
     captions::{self, CAPTIONS_BYTES_MAX, Captions},
     jpeg, layout, movie,
-    pictures::{PREVIEW, Picture, Size},
+    pictures::{ClipPlan, PREVIEW, Picture, PicturePlan, Size},
 };
 use sha2::{Digest, Sha256};
 
 use super::{
-    ADMISSION_REFUSED, Doubt, Recorded, fetch,
+    ADMISSION_REFUSED, Doubt, NotRecorded, Recorded, conclude, fetch,
     offer::{Offer, OfferedPicture, Outcome},
 };
 use crate::{
     db::{
-        DbError, WORK_TRIES_MAX, completion,
+        DbError, Transaction, WORK_TRIES_MAX, completion,
         images::{self, Made},
         outputs::{self, Subject},
-        retrying, tasks, videos,
+        tasks, videos,
     },
     domain::{Failure, TaskKind},
     plan::Plan,
@@ -98,41 +98,33 @@ pub(super) async fn offered(
     if let Some(name) = wanted.keys().next() {
         return refused(format!("{name} is missing"));
     }
-    match retrying(WORK_TRIES_MAX, || record(app, subject, offer, &made)).await? {
-        Recorded::Yes => Ok(Outcome::Committed),
-        Recorded::Finished => {
-            app.bus.wake(1);
-            Ok(Outcome::Committed)
-        }
-        Recorded::Refused(message) => refused(message),
-        Recorded::Lost => match super::repeated(app, subject, offer).await? {
-            true => Ok(Outcome::Committed),
-            false => Ok(Outcome::Lost),
-        },
-    }
+    let recorded =
+        app.db.try_transact(WORK_TRIES_MAX, async |tx| record(tx, subject, offer, &made).await);
+    conclude(app, subject, offer, recorded.await?).await
 }
 
 /// The files that the task must produce, by name.
 fn wanted(plan: &Plan, subject: &Subject) -> BTreeMap<String, Proof> {
-    match (subject.kind, &plan.pictures, &plan.preview) {
-        (TaskKind::Thumbnails, Some(pictures), _) => {
+    match subject.kind {
+        TaskKind::Thumbnails => {
             let jpeg = |(name, size)| (name, Proof::Jpeg(size));
-            pictures.wanted().into_iter().map(jpeg).collect()
+            plan.pictures.iter().flat_map(PicturePlan::wanted).map(jpeg).collect()
         }
-        (TaskKind::Preview, _, Some(preview)) => {
-            let wanted = movie::Wanted {
+        TaskKind::Preview => {
+            let wanted = |preview: &ClipPlan| movie::Wanted {
                 size: preview.size,
                 frames: preview.frames,
                 seconds: preview.seconds(&plan.grid),
                 sound: preview.audio.is_some(),
             };
-            BTreeMap::from([(PREVIEW.to_owned(), Proof::Clip(wanted))])
+            let clip = plan.preview.as_ref().map(wanted).map(Proof::Clip);
+            clip.map(|clip| (PREVIEW.to_owned(), clip)).into_iter().collect()
         }
-        (TaskKind::Subtitles, ..) => {
+        TaskKind::Subtitles => {
             let length = captions::length_of(&plan.grid);
             BTreeMap::from([(captions::file_name(subject.ordinal), Proof::Text(length))])
         }
-        _ => BTreeMap::new(),
+        TaskKind::Probe | TaskKind::Chunk | TaskKind::Audio | TaskKind::Collect => BTreeMap::new(),
     }
 }
 
@@ -172,19 +164,16 @@ async fn prove(
 }
 
 async fn record(
-    app: &AppState,
+    tx: &Transaction<'_>,
     subject: &Subject,
     offer: &Offer,
     made: &[Made],
-) -> Result<Recorded, DbError> {
-    let mut connection = app.db.get().await?;
-    let tx = connection.transaction().await?;
-    if !videos::touch(&tx, subject.video).await? || !outputs::lock_lease(&tx, offer.lease).await? {
-        return Ok(Recorded::Lost);
+) -> Result<Result<Recorded, NotRecorded>, DbError> {
+    if !videos::touch(tx, subject.video).await? || !outputs::lock_lease(tx, offer.lease).await? {
+        return Ok(Err(NotRecorded::Lost));
     }
-    images::insert(&tx, subject.job, made, offer.lease.stored_token()).await?;
-    completion::finish_task(&tx, offer.lease).await?;
-    let finished = tasks::unblock(&tx, subject.job).await?;
-    tx.commit().await?;
-    Ok(if finished { Recorded::Finished } else { Recorded::Yes })
+    images::insert(tx, subject.job, made, offer.lease.stored_token()).await?;
+    completion::finish_task(tx, offer.lease).await?;
+    let unblocked = tasks::unblock(tx, subject.job).await?;
+    Ok(Ok(Recorded { unblocked, playable_age: None }))
 }
