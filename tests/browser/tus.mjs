@@ -7,7 +7,7 @@ const order = JSON.parse(process.argv[2]);
 const options = {
   endpoint: order.endpoint,
   headers: { Authorization: `Bearer ${order.token}` },
-  metadata: { filename: 'film.mp4', title: 'by tus-js-client', filetype: 'video/mp4' },
+  metadata: { filename: 'video.mp4', title: 'by tus-js-client', filetype: 'video/mp4' },
   chunkSize: order.chunk,
   uploadSize: statSync(order.file).size,
   retryDelays: [0, 200, 500, 1000],

@@ -62,10 +62,10 @@ fn good(role: &str) -> Value {
 }
 
 /// Uploads a private video, transcodes it and returns its id.
-async fn private_film(stack: &Stack) -> String {
+async fn private_video(stack: &Stack) -> String {
     let admin = stack.client();
-    let film = Numbered::seconds(6).file();
-    let reply = admin.upload(&film, &[("visibility", "private")]).await.expect(201);
+    let clip = Numbered::seconds(6).file();
+    let reply = admin.upload(&clip, &[("visibility", "private")]).await.expect(201);
     let video = reply.json()["videoId"].as_str().expect("videoId").to_owned();
     let job = admin.transcode(&video, &json!({"profiles": ["360p"]})).await;
     admin.wait_job(&job, "completed", ENCODED).await;
@@ -83,7 +83,7 @@ fn command(stack: &Stack, args: &[&str]) -> String {
 async fn tokens_open_what_they_should_and_nothing_else() {
     let provider = Provider::new();
     let stack = provider.stack().await;
-    let video = private_film(&stack).await;
+    let video = private_video(&stack).await;
     let playlist = format!("/api/stream/{video}/hls/playlist.m3u8");
     for signer in &provider.signers {
         a_jwt_is_a_bearer(&stack, signer, &playlist).await;

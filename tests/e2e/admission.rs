@@ -217,8 +217,8 @@ fn wider(init: &[u8]) -> Vec<u8> {
 async fn control_refuses_every_lie_of_a_worker() {
     let stack = Stack::start().await;
     let client = stack.client();
-    let film = Numbered::seconds(8);
-    let (video, job) = client.publish(&film.file(), DEADLINE).await;
+    let clip = Numbered::seconds(8);
+    let (video, job) = client.publish(&clip.file(), DEADLINE).await;
     let good = good_objects(&stack, &video, &job).await;
     // From here on the test's worker is the only one.
     process::send(stack.up_pid(), nix::sys::signal::Signal::SIGSTOP);

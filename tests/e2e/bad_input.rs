@@ -38,7 +38,7 @@ async fn raw(client: &Client, kind: &str, body: &str) -> Reply {
 async fn every_mistake_has_its_answer() {
     let stack = Stack::start().await;
     let client = stack.client();
-    let video = client.upload_film(&Numbered::seconds(6).file()).await;
+    let video = client.upload_clip(&Numbered::seconds(6).file()).await;
     transcode_mistakes(&client, &video).await;
     path_mistakes(&client).await;
     token_mistakes(&stack, &video).await;
@@ -131,14 +131,14 @@ async fn upload_mistakes(client: &Client) {
     let part = "--b\r\ncontent-disposition: form-data; name=\"video\"; filename=\"a.mp4\"\r\n\r\nhalf a fi";
     let reply = raw(client, "multipart/form-data; boundary=b", part).await;
     refused("truncated multipart", &reply, 400, "malformed", "");
-    let form = "--b\r\ncontent-disposition: form-data; name=\"title\"\r\n\r\nno film\r\n--b--\r\n";
+    let form = "--b\r\ncontent-disposition: form-data; name=\"title\"\r\n\r\nno video\r\n--b--\r\n";
     let reply = raw(client, "multipart/form-data; boundary=b", form).await;
     refused("no file", &reply, 422, "invalid_field", "video");
-    let film = Numbered::seconds(6).file();
+    let clip = Numbered::seconds(6).file();
     let long = "x".repeat(201);
-    let reply = client.upload(&film, &[("title", &long)]).await;
+    let reply = client.upload(&clip, &[("title", &long)]).await;
     refused("a title too long", &reply, 422, "invalid_field", "title");
-    let reply = client.upload(&film, &[("visibility", "secret")]).await;
+    let reply = client.upload(&clip, &[("visibility", "secret")]).await;
     refused("an unknown visibility", &reply, 422, "invalid_field", "visibility");
 }
 
@@ -146,9 +146,9 @@ async fn upload_mistakes(client: &Client) {
 async fn upload_above_the_limit_is_413_and_leaves_nothing() {
     let stack = Stack::start_with(&[("STREAMING_UPLOAD_BYTES_MAX", "100000")]).await;
     let client = stack.client();
-    let film = Numbered::seconds(66).file();
-    assert!(std::fs::metadata(&film).expect("film").len() > 200_000);
-    let reply = client.upload(&film, &[]).await;
+    let clip = Numbered::seconds(66).file();
+    assert!(std::fs::metadata(&clip).expect("clip").len() > 200_000);
+    let reply = client.upload(&clip, &[]).await;
     refused("too large", &reply, 413, "too_large", "");
     assert_eq!(client.get("/api/videos").await.expect(200).json()["videos"], json!([]));
     assert!(stack.objects().iter().all(|key| !key.starts_with("videos/")), "{:?}", stack.objects());
@@ -162,7 +162,7 @@ async fn large_upload_takes_constant_memory() {
     const GROWTH_BYTES_MAX: u64 = 64 << 20;
     let stack = Stack::start().await;
     let client = stack.client();
-    client.upload_film(&Numbered::seconds(6).file()).await;
+    client.upload_clip(&Numbered::seconds(6).file()).await;
     let pid = stack.running("streaming-dataplane")[0].pid;
     let before = process::memory_bytes(pid);
     let piece = Bytes::from((0..PIECE).map(|n| ((n * 31) >> 3) as u8).collect::<Vec<u8>>());

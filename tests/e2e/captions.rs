@@ -23,14 +23,14 @@ use crate::{
 const JOB_DEADLINE: Duration = Duration::from_secs(120);
 const SECONDS: f64 = 6.0;
 /// Spans the end of the first HLS segment at 4 s, and lasts long enough for a slow machine.
-const EMBEDDED: (&str, (f64, f64)) = ("said in the film", (3.0, 5.5));
+const EMBEDDED: (&str, (f64, f64)) = ("said in the video", (3.0, 5.5));
 const UPLOADED: (&str, (f64, f64)) = ("gesagt & geschrieben", (2.5, 5.5));
 const SRT: &str =
     "1\n00:00:02,500 --> 00:00:05,500\n<font color=\"red\">gesagt &amp; geschrieben</font>\n\n";
 const BOUNDARY: &str = "captions-boundary";
 
 /// A source with a text track.
-fn film(stack: &Stack) -> PathBuf {
+fn clip(stack: &Stack) -> PathBuf {
     let plain = Numbered::seconds(6).file();
     let text = stack.beside().join("a.srt");
     let srt = format!("1\n00:00:03,000 --> 00:00:05,500\n{}\n", EMBEDDED.0);
@@ -153,10 +153,10 @@ async fn read(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn text_of_the_film_and_uploaded_text_are_read_while_it_plays() {
+async fn embedded_and_uploaded_text_tracks_are_shown_during_playback() {
     let stack = Stack::start().await;
     let client = stack.client();
-    let video = client.upload_film(&film(&stack)).await;
+    let video = client.upload_clip(&clip(&stack)).await;
     let captions = format!("/api/videos/{video}/captions");
     faults(&client, &captions).await;
     assert_eq!(listed(&client, &video).await, Vec::<Value>::new());

@@ -87,7 +87,7 @@ async fn asked(origin: &Client) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn second_viewer_costs_the_origin_nothing_and_deleted_films_are_forgotten() {
+async fn second_viewer_causes_no_origin_request_and_deleted_videos_are_purged() {
     let folder = tempfile::tempdir().expect("folder");
     let cache = folder.path().join("cache");
     let purged = cache.clone();

@@ -76,10 +76,10 @@ fn assert_same(cli: &Value, rest: &Value) {
 async fn command_line_lists_shows_changes_and_refuses() {
     let stack = Stack::start().await;
     let client = stack.client();
-    let film = Numbered::seconds(6).file();
+    let clip = Numbered::seconds(6).file();
     let mut videos = Vec::new();
     for _ in 0..3 {
-        videos.insert(0, client.upload_film(&film).await);
+        videos.insert(0, client.upload_clip(&clip).await);
     }
     lists(&stack, &videos);
     let rest = client.get(&format!("/api/videos/{}", videos[0])).await.expect(200).json();
@@ -226,10 +226,10 @@ fn command_line_without_a_service_says_what_is_missing() {
         let told = without(folder.path(), &[command, &["--json"]].concat()).code(3);
         assert_eq!(told.failure()["exitCode"], 3);
     }
-    let film = folder.path().join("film.mp4");
-    std::fs::write(&film, "x").expect("write file");
-    let film = film.to_str().expect("UTF-8");
-    let told = without(folder.path(), &["upload", film]).code(3);
+    let clip = folder.path().join("video.mp4");
+    std::fs::write(&clip, "x").expect("write file");
+    let clip = clip.to_str().expect("UTF-8");
+    let told = without(folder.path(), &["upload", clip]).code(3);
     assert!(told.err().contains("STREAMING_HTTP_ADDR"), "{}", told.err());
     let nobody = ["--grpc-addr", "127.0.0.1:1", "--token", "x", "videos", "list", "--json"];
     let told = without(folder.path(), &nobody).code(3).failure();

@@ -92,8 +92,8 @@ async fn one_ladder_of_h264_hevc_and_av1_is_exact_and_plays() {
     stack.set("STREAMING_PROFILES_FILE", file.to_str().expect("UTF-8 path"));
     stack.up().await;
     let client = stack.client();
-    let film = Numbered::seconds(6);
-    let (video, job) = client.publish(&film.file(), JOB_DEADLINE).await;
+    let clip = Numbered::seconds(6);
+    let (video, job) = client.publish(&clip.file(), JOB_DEADLINE).await;
     let told = client.job(&job).await;
     assert_eq!(told["profiles"], json!(["low", "mid-hevc", "high-av1"]), "{told:#}");
     assert_eq!(told["preset"], "veryfast, ultrafast, 12", "{told:#}");
@@ -105,7 +105,7 @@ async fn one_ladder_of_h264_hevc_and_av1_is_exact_and_plays() {
             if !track.is_audio() {
                 let found = picture::numbers(&track.write(stack.beside()));
                 let expected: Vec<Option<u16>> =
-                    (0..film.frames()).map(|n| Some(n as u16)).collect();
+                    (0..clip.frames()).map(|n| Some(n as u16)).collect();
                 assert_eq!(found, expected, "{}", track.name);
             }
         }
@@ -131,7 +131,7 @@ async fn one_ladder_of_h264_hevc_and_av1_is_exact_and_plays() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_film_without_pictures_plays_and_its_cover_is_none() {
+async fn audio_with_cover_art_plays_without_a_video_track() {
     let stack = Stack::start().await;
     let file = stack.beside().join("song.m4a");
     let path = file.to_str().expect("UTF-8 path");

@@ -17,7 +17,7 @@ use crate::{
 };
 
 const JOB_DEADLINE: Duration = Duration::from_secs(240);
-const FILM: Numbered = Numbered::seconds(26);
+const CLIP: Numbered = Numbered::seconds(26);
 
 async fn damaged(behaviour: Behaviour) -> (Stack, Ffmpeg, String, String) {
     let mut stack = Stack::new(&[]);
@@ -25,7 +25,7 @@ async fn damaged(behaviour: Behaviour) -> (Stack, Ffmpeg, String, String) {
     stack.set("STREAMING_FFMPEG", script.path());
     stack.up().await;
     let client = stack.client();
-    let video = client.upload_film(&FILM.file()).await;
+    let video = client.upload_clip(&CLIP.file()).await;
     let job = client.transcode(&video, &json!({})).await;
     (stack, script, video, job)
 }
@@ -43,7 +43,7 @@ async fn refused_then_completes(behaviour: Behaviour) {
     assert_eq!(stack.anonymous().get(&manifest).await.status, 404, "nothing damaged is served");
     script.set(Behaviour::Honest);
     client.wait_job(&job, "completed", JOB_DEADLINE).await;
-    assert_whole(&stack, &video, &job, &FILM).await;
+    assert_whole(&stack, &video, &job, &CLIP).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -99,7 +99,7 @@ async fn caches_follow_every_change_and_a_deleted_video_leaves_nothing() {
 async fn under_way(stack: &Stack) -> String {
     let client = stack.client();
     let long = Numbered { width: 854, height: 480, ..Numbered::seconds(40) }.file();
-    let video = client.upload_film(&long).await;
+    let video = client.upload_clip(&long).await;
     let job = client.transcode(&video, &json!({})).await;
     let begun = async || {
         let job = client.job(&job).await;

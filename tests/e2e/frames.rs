@@ -16,8 +16,8 @@ use crate::{
 /// Time allowed for encoding one video on a busy machine.
 const ENCODE_DEADLINE: Duration = Duration::from_secs(300);
 
-async fn exact(film: Numbered, rungs: usize) {
-    let file = film.file();
+async fn exact(clip: Numbered, rungs: usize) {
+    let file = clip.file();
     let stack = Stack::start().await;
     let client = stack.client();
     let (video, _) = client.publish(&file, ENCODE_DEADLINE).await;
@@ -28,28 +28,28 @@ async fn exact(film: Numbered, rungs: usize) {
     hls::check(&captured, Phase::Final).assert_none("HLS");
     let tracks = captured.hls_tracks();
     assert_eq!(tracks.iter().filter(|track| !track.is_audio()).count(), rungs, "rungs of HLS");
-    judge(&film, &tracks, stack.beside());
+    judge(&clip, &tracks, stack.beside());
 
     let manifest = format!("/api/stream/{video}/dash/manifest.mpd");
     let captured = super::growing::settled_dash(&viewer, &manifest).await;
     dash::check(&captured, Phase::Final).assert_none("DASH");
     let tracks = captured.dash_tracks();
     assert_eq!(tracks.iter().filter(|track| !track.is_audio()).count(), rungs, "rungs of DASH");
-    judge(&film, &tracks, stack.beside());
+    judge(&clip, &tracks, stack.beside());
     assert!(process::alive(stack.up_pid()), "the service runs on");
 }
 
-fn judge(film: &Numbered, tracks: &[Track], dir: &Path) {
+fn judge(clip: &Numbered, tracks: &[Track], dir: &Path) {
     let mut findings = Findings::default();
     let parsed = conformance::parse(tracks, &mut findings);
     findings.assert_none("fragments");
     for (track, boxes) in tracks.iter().zip(&parsed) {
         let file = track.write(dir);
         if track.is_audio() {
-            sound(film, boxes);
+            sound(clip, boxes);
             continue;
         }
-        let expected: Vec<Option<u16>> = (0..film.frames()).map(|n| Some(n as u16)).collect();
+        let expected: Vec<Option<u16>> = (0..clip.frames()).map(|n| Some(n as u16)).collect();
         let found = picture::numbers(&file);
         let wrong = expected.iter().zip(&found).position(|(a, b)| a != b);
         assert!(
@@ -59,13 +59,13 @@ fn judge(film: &Numbered, tracks: &[Track], dir: &Path) {
             found[wrong.unwrap_or(0)]
         );
         assert_eq!(found.len(), expected.len(), "{}: count of frames", track.name);
-        times(film, track, boxes, &file);
+        times(clip, track, boxes, &file);
     }
 }
 
 /// Checks the frame times as our own parser and as ffprobe read them.
-fn times(film: &Numbered, track: &Track, boxes: &conformance::Parsed, file: &Path) {
-    let (num, den) = (u64::from(film.rate.0), u64::from(film.rate.1));
+fn times(clip: &Numbered, track: &Track, boxes: &conformance::Parsed, file: &Path) {
+    let (num, den) = (u64::from(clip.rate.0), u64::from(clip.rate.1));
     let due = |frame: usize| frame as u64 * den * u64::from(boxes.init.timescale) / num;
     let fragments = boxes.segments.iter().flat_map(|segment| &segment.fragments);
     let mut own: Vec<i64> =
@@ -79,7 +79,7 @@ fn times(film: &Numbered, track: &Track, boxes: &conformance::Parsed, file: &Pat
     let mut theirs: Vec<i64> = text.lines().filter_map(number).collect();
     theirs.sort_unstable();
     for (who, times) in [("boxes", own), ("ffprobe", theirs)] {
-        assert_eq!(times.len() as u64, film.frames(), "{} by {who}", track.name);
+        assert_eq!(times.len() as u64, clip.frames(), "{} by {who}", track.name);
         for (frame, time) in times.iter().enumerate() {
             let off = (time - due(frame) as i64).abs();
             assert!(
@@ -94,11 +94,11 @@ fn times(film: &Numbered, track: &Track, boxes: &conformance::Parsed, file: &Pat
 
 /// Every AAC frame has its full length, and the audio is shorter than the video by less than one AAC
 /// frame.
-fn sound(film: &Numbered, boxes: &conformance::Parsed) {
+fn sound(clip: &Numbered, boxes: &conformance::Parsed) {
     let samples = boxes.segments.iter().flat_map(|s| &s.fragments).flat_map(|f| &f.samples);
     assert!(samples.clone().all(|sample| sample.duration == 1024), "{}: AAC frames", boxes.name);
     let total: u64 = samples.map(|sample| u64::from(sample.duration)).sum();
-    let due = film.frames() as f64 * f64::from(film.rate.1) / f64::from(film.rate.0) * 48_000.0;
+    let due = clip.frames() as f64 * f64::from(clip.rate.1) / f64::from(clip.rate.0) * 48_000.0;
     let missing = due - total as f64;
     assert!((0.0..1024.0).contains(&missing), "{}: {total} samples instead of {due}", boxes.name);
 }
@@ -115,8 +115,8 @@ async fn frames_are_exact_at_25_from_mkv() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_are_exact_at_29_97_in_three_rungs() {
-    let film = Numbered { rate: (30_000, 1001), width: 1280, height: 720, ..Numbered::seconds(66) };
-    exact(film, 3).await;
+    let clip = Numbered { rate: (30_000, 1001), width: 1280, height: 720, ..Numbered::seconds(66) };
+    exact(clip, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

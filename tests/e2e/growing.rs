@@ -37,9 +37,9 @@ pub(crate) async fn settled_dash(client: &Client, manifest: &str) -> Capture {
 
 /// Uploads a video to a service whose encodes are slow and starts a job; returns the ids of video and job.
 async fn slow_job(stack: &Stack, width: u32, height: u32) -> (String, String) {
-    let film = Numbered { width, height, ..Numbered::seconds(SECONDS) }.file();
+    let clip = Numbered { width, height, ..Numbered::seconds(SECONDS) }.file();
     let client = stack.client();
-    let video = client.upload_film(&film).await;
+    let video = client.upload_clip(&clip).await;
     let job = client.transcode(&video, &json!({})).await;
     (video, job)
 }
@@ -69,40 +69,40 @@ async fn plays_on(player: &'static str, kind: &str) {
     let mut session = play.begin(&stack.http);
     session.until("tick", 1.0).await;
     let state = stack.client().job(&job).await;
-    assert_eq!(state["state"], "running", "the film must still grow: {state:#}");
+    assert_eq!(state["state"], "running", "the video must still be growing: {state:#}");
     let report = session.finish().await;
     stack.client().wait_job(&job, "completed", ENCODE_DEADLINE).await;
     report.assert_played(f64::from(SECONDS));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn growing_film_plays_through_in_hls_js() {
+async fn growing_video_plays_through_in_hls_js() {
     plays_on("hls.js", "hls").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn growing_film_plays_through_in_shaka_by_hls() {
+async fn growing_video_plays_through_in_shaka_by_hls() {
     plays_on("shaka", "hls").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn growing_film_plays_through_in_shaka_by_dash() {
+async fn growing_video_plays_through_in_shaka_by_dash() {
     plays_on("shaka", "dash").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn growing_film_plays_through_in_dash_js() {
+async fn growing_video_plays_through_in_dash_js() {
     plays_on("dash.js", "dash").await;
 }
 
 /// Viewers who start right after the encode reach the end while the MPD is still dynamic; the player must end
 /// there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn film_that_has_just_been_encoded_ends_in_dash_js() {
+async fn video_that_has_just_become_final_ends_in_dash_js() {
     let stack = Stack::start().await;
     for seconds in [3, 6] {
-        let film = Numbered { width: 640, height: 360, ..Numbered::seconds(seconds) }.file();
-        let (video, _) = stack.client().publish(&film, ENCODE_DEADLINE).await;
+        let clip = Numbered { width: 640, height: 360, ..Numbered::seconds(seconds) }.file();
+        let (video, _) = stack.client().publish(&clip, ENCODE_DEADLINE).await;
         let manifest = format!("/api/stream/{video}/dash/manifest.mpd");
         let deadline = Duration::from_secs(30);
         let play = Play {
@@ -160,7 +160,7 @@ async fn growing_manifests_keep_the_rules_and_only_grow() {
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    assert!(looks >= 3, "the film was seen growing {looks} times only");
+    assert!(looks >= 3, "only {looks} looks found the video growing");
     for path in &session {
         eventually(
             &format!("{path} has its end once the job is complete"),

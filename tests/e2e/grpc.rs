@@ -108,7 +108,7 @@ async fn grpc_refusals_are_typed_and_name_the_field() {
     assert!(told.contains("NotFound"), "{told}");
     let told = ask(r#"{"page_token": "tampered"}"#, "VideoService/ListVideos");
     assert!(told.contains("InvalidArgument") && told.contains("page_token"), "{told}");
-    let video = stack.client().upload_film(&Numbered::seconds(6).file()).await;
+    let video = stack.client().upload_clip(&Numbered::seconds(6).file()).await;
     let told =
         ask(&format!(r#"{{"video_id": "{video}", "profiles": ["1p"]}}"#), "JobService/CreateJob");
     assert!(told.contains("InvalidArgument") && told.contains("profiles[0]"), "{told}");

@@ -79,19 +79,19 @@ fn attacks(canary: &Canary) -> Vec<(&'static str, &'static str, String)> {
         )
     };
     vec![
-        ("ffconcat", "film.mp4", format!("ffconcat version 1.0\nfile '{path}'\n")),
-        ("ffconcat over http", "film.mp4", format!("ffconcat version 1.0\nfile '{http}'\n")),
-        ("HLS with a path", "film.mp4", hls(&path.to_string())),
-        ("HLS with file:", "film.mp4", hls(&format!("file://{path}"))),
-        ("HLS with http:", "film.mp4", hls(&http)),
-        ("HLS with concat:", "film.mp4", hls(&format!("concat:{http}|file://{path}"))),
-        ("HLS with a key", "film.mp4", hls(&http).replace("#EXTINF", &format!("#EXT-X-KEY:METHOD=AES-128,URI=\"{http}\"\n#EXTINF"))),
-        ("MPD", "film.mp4", mpd(&format!("file://{path}"))),
-        ("MPD over http", "film.mp4", mpd(&http)),
-        ("SDP", "film.mp4", "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n".into()),
-        ("a name like an option", "-f lavfi -i testsrc.mp4", "no film".into()),
-        ("text", "film.mp4", "no film at all\n".repeat(100)),
-        ("nothing", "film.mp4", String::new()),
+        ("ffconcat", "video.mp4", format!("ffconcat version 1.0\nfile '{path}'\n")),
+        ("ffconcat over http", "video.mp4", format!("ffconcat version 1.0\nfile '{http}'\n")),
+        ("HLS with a path", "video.mp4", hls(&path.to_string())),
+        ("HLS with file:", "video.mp4", hls(&format!("file://{path}"))),
+        ("HLS with http:", "video.mp4", hls(&http)),
+        ("HLS with concat:", "video.mp4", hls(&format!("concat:{http}|file://{path}"))),
+        ("HLS with a key", "video.mp4", hls(&http).replace("#EXTINF", &format!("#EXT-X-KEY:METHOD=AES-128,URI=\"{http}\"\n#EXTINF"))),
+        ("MPD", "video.mp4", mpd(&format!("file://{path}"))),
+        ("MPD over http", "video.mp4", mpd(&http)),
+        ("SDP", "video.mp4", "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n".into()),
+        ("a name like an option", "-f lavfi -i testsrc.mp4", "not a video".into()),
+        ("text", "video.mp4", "not a video at all\n".repeat(100)),
+        ("nothing", "video.mp4", String::new()),
     ]
 }
 

@@ -27,17 +27,17 @@ const SWEEP_SECONDS: u64 = 2 * LEASE_SECONDS;
 const SWEEP_DEADLINE: Duration = Duration::from_secs(2 * SWEEP_SECONDS + 10);
 
 /// A stack with one slot and short leases, so that its sweeps run soon.
-async fn busy_and_soon_swept(film: &Numbered) -> (Stack, Ffmpeg, String, String) {
+async fn busy_and_soon_swept(clip: &Numbered) -> (Stack, Ffmpeg, String, String) {
     let lease = format!("{LEASE_SECONDS}s");
     let slots = ("STREAMING_WORKER_SLOTS", "1");
     let env = [slots, ("STREAMING_LEASE", &lease), ("STREAMING_HEARTBEAT", "1s")];
-    busy_with(film, &env).await
+    busy_with(clip, &env).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cancel_stops_ffmpeg_and_removes_objects_and_retry_finishes() {
-    let film = Numbered::seconds(64);
-    let (stack, script, video, job) = busy_and_soon_swept(&film).await;
+    let clip = Numbered::seconds(64);
+    let (stack, script, video, job) = busy_and_soon_swept(&clip).await;
     script.set(Behaviour::Slow(60));
     eventually("a long encode is under way", JOB_DEADLINE, async || {
         (!stack.running("sleep").is_empty() || !stack.running("ffmpeg").is_empty()).then_some(())
@@ -64,14 +64,14 @@ async fn cancel_stops_ffmpeg_and_removes_objects_and_retry_finishes() {
     script.set(Behaviour::Honest);
     client.post(&format!("/api/jobs/{job}/retry"), &json!({})).await.expect(202);
     client.wait_job(&job, "completed", JOB_DEADLINE).await;
-    assert_whole(&stack, &video, &job, &film).await;
+    assert_whole(&stack, &video, &job, &clip).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn watching_shows_every_stage_and_ends_with_the_job() {
     // Large enough that encoding a chunk takes several heartbeats.
-    let film = Numbered { rate: (50, 1), width: 1280, height: 720, ..Numbered::seconds(44) };
-    let (stack, _script, video, job) = busy(&film, "1").await;
+    let clip = Numbered { rate: (50, 1), width: 1280, height: 720, ..Numbered::seconds(44) };
+    let (stack, _script, video, job) = busy(&clip, "1").await;
     let request = WatchJobRequest { job_id: job.clone() };
     let mut updates = stack.rpc().jobs().watch_job(request).await.expect("watch").into_inner();
     let mut seen = Vec::new();
@@ -115,14 +115,14 @@ async fn deleting_a_video_under_way_leaves_nothing() {
 
 /// A second job replaces the output without a gap: the old version is served until the new one is complete.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn film_plays_on_while_it_is_transcoded_again() {
+async fn video_keeps_playing_while_it_is_transcoded_again() {
     let mut stack = Stack::new(&[]);
     let script = Ffmpeg::new(stack.beside(), Behaviour::Honest);
     stack.set("STREAMING_FFMPEG", script.path());
     stack.up().await;
-    let film = Numbered { width: 854, height: 480, ..Numbered::seconds(8) };
+    let clip = Numbered { width: 854, height: 480, ..Numbered::seconds(8) };
     let client = stack.client();
-    let (video, first) = client.publish(&film.file(), JOB_DEADLINE).await;
+    let (video, first) = client.publish(&clip.file(), JOB_DEADLINE).await;
     script.set(Behaviour::Slow(2));
     let second = client.transcode(&video, &json!({"profiles": ["360p"]})).await;
     let manifest = format!("/api/stream/{video}/hls/playlist.m3u8");

@@ -32,7 +32,7 @@ async fn healed(stack: &Stack) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn finished_film_plays_with_control_postgres_and_redis_dead() {
+async fn final_video_plays_without_control_postgres_and_redis() {
     let stack = Stack::start().await;
     let (video, _) = stack.client().publish(&clip::real(), Duration::from_secs(180)).await;
     let manifest = format!("/api/stream/{video}/hls/playlist.m3u8");
@@ -58,10 +58,10 @@ async fn finished_film_plays_with_control_postgres_and_redis_dead() {
 
 /// A data plane that starts while control is down finds the index in the store.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn finished_film_plays_from_a_data_plane_that_never_met_control() {
+async fn final_video_plays_from_a_data_plane_that_never_reached_control() {
     let stack = Stack::start().await;
-    let film = clip::Numbered::seconds(12).file();
-    let (video, _) = stack.client().publish(&film, Duration::from_secs(120)).await;
+    let clip = clip::Numbered::seconds(12).file();
+    let (video, _) = stack.client().publish(&clip, Duration::from_secs(120)).await;
     strike(&stack).await;
     let addr_file = stack.beside().join("cold.addr");
     let token_file = stack.data().join("run/dataplane.token");
@@ -83,7 +83,7 @@ async fn finished_film_plays_from_a_data_plane_that_never_met_control() {
     .await;
     let viewer = Client::new(&address, None);
     let captured = Capture::hls(&viewer, &format!("/api/stream/{video}/hls/playlist.m3u8")).await;
-    assert!(!captured.hls_tracks().is_empty(), "it serves the whole film");
+    assert!(!captured.hls_tracks().is_empty(), "the whole video is served");
     cold.kill().expect("kill cold data plane");
     cold.wait().expect("reap cold data plane");
     healed(&stack).await;

@@ -63,12 +63,12 @@ fn output(program: &str, args: &[&str]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_film_gets_pictures_a_preview_and_downloads_and_loses_them_with_itself() {
+async fn images_preview_and_downloads_are_made_and_deleted_with_their_video() {
     let stack =
         Stack::start_with(&[("STREAMING_LEASE", "6s"), ("STREAMING_THUMBNAILS", "6")]).await;
     let client = stack.client();
-    let film = clip::late_beginning(BEGINS, SECONDS);
-    let reply = client.upload(&film, &[("title", TITLE), ("visibility", "private")]).await;
+    let clip = clip::late_beginning(BEGINS, SECONDS);
+    let reply = client.upload(&clip, &[("title", TITLE), ("visibility", "private")]).await;
     let video = reply.expect(201).json()["videoId"].as_str().expect("videoId").to_owned();
     let shown = client.get(&format!("/api/videos/{video}")).await.expect(200).json();
     for name in ["poster", "thumbnails", "storyboard", "preview", "downloads"] {
@@ -104,7 +104,7 @@ async fn check_poster_and_thumbnails(viewer: &Viewer<'_>) {
     let below = |name: &str| format!("/api/stream/{}/{name}", viewer.video);
     assert_eq!(shown["poster"], below("poster.jpg"), "{shown:#}");
     let without = viewer.stack.anonymous().get(&below("poster.jpg")).await;
-    assert_eq!(without.status, 404, "a private film's poster is private");
+    assert_eq!(without.status, 404, "a private video's poster is private");
     let poster = viewer.get("poster.jpg").await.expect(200);
     assert_eq!(poster.header("content-type"), "image/jpeg");
     assert!(poster.header("cache-control").starts_with("private"), "{:?}", poster.headers);

@@ -21,13 +21,13 @@ async fn what_was_acknowledged_outlives_a_power_cut() {
     let power = PowerCut::of(&mut stack);
     stack.up().await;
     power.settle();
-    let film = tus::padded(6, 3_000_000);
+    let clip = tus::padded(6, 3_000_000);
     let client = Tus::new(&stack);
-    let created = client.create(film.len(), "").await;
-    let first = Bytes::copy_from_slice(&film[..1_000_000]);
+    let created = client.create(clip.len(), "").await;
+    let first = Bytes::copy_from_slice(&clip[..1_000_000]);
     client.patch(&created.path, 0, &[], first).await.expect(204);
     // In the middle of a request whose bytes control knows to be durable.
-    let open = client.begin_patch(&created.path, 1_000_000, &film[1_000_000..], 700_000).await;
+    let open = client.begin_patch(&created.path, 1_000_000, &clip[1_000_000..], 700_000).await;
     tus::durable(&stack, &created.path, 1_700_000).await;
     power.strike(&mut stack);
     drop(open);
@@ -45,7 +45,7 @@ async fn what_was_acknowledged_outlives_a_power_cut() {
     eventually("the final index is stored", DEADLINE, async || index.exists().then_some(())).await;
     let before = std::fs::read(&index).expect("read index");
     // The rest of the first upload.
-    let rest = Bytes::copy_from_slice(&film[offset as usize..]);
+    let rest = Bytes::copy_from_slice(&clip[offset as usize..]);
     client.patch(&created.path, offset, &[], rest).await.expect(204);
     power.strike(&mut stack);
 
@@ -54,9 +54,9 @@ async fn what_was_acknowledged_outlives_a_power_cut() {
         let path = stack.store().join(format!("videos/{video}/source"));
         Sha256::digest(std::fs::read(path).unwrap_or_default())
     };
-    assert_eq!(source(&created.video), Sha256::digest(&film));
+    assert_eq!(source(&created.video), Sha256::digest(&clip));
     tus::reaches(&stack, &created.video, "uploaded").await;
-    let sent = std::fs::read(Numbered::seconds(6).file()).expect("read film");
+    let sent = std::fs::read(Numbered::seconds(6).file()).expect("read clip");
     assert_eq!(source(&ready), Sha256::digest(sent));
     assert!(std::fs::read(&index).unwrap_or_default() == before, "the index is whole");
     let path = format!("/api/stream/{ready}/hls/playlist.m3u8");

@@ -87,7 +87,7 @@ async fn becomes(client: &Client, video: &str, wanted: &str) {
 async fn a_good_upload_outlives_every_fault_of_the_only_host() {
     let (stack, ffprobe) = stack(HONEST).await;
     let client = stack.client();
-    let film = Numbered::seconds(6).file();
+    let clip = Numbered::seconds(6).file();
     for fault in [
         "kill -KILL $$",
         "kill -SEGV $$",
@@ -96,7 +96,7 @@ async fn a_good_upload_outlives_every_fault_of_the_only_host() {
         "echo '[error] x: Input/output error' >&2; exit 1",
     ] {
         ffprobe.set(fault);
-        let upload = client.upload(&film, &[]);
+        let upload = client.upload(&clip, &[]);
         let mended = async {
             eventually("the worker is unhealthy", SOON, async || {
                 (!troubles(&stack).await.is_empty()).then_some(())
@@ -114,8 +114,8 @@ async fn a_good_upload_outlives_every_fault_of_the_only_host() {
 async fn an_upload_that_a_host_fails_to_probe_is_accepted_and_probed_once_it_is_mended() {
     let (stack, ffprobe) = stack("kill -KILL $$").await;
     let client = stack.client();
-    let film = Numbered::seconds(6).file();
-    let bytes = Bytes::from(fs::read(&film).expect("read film"));
+    let clip = Numbered::seconds(6).file();
+    let bytes = Bytes::from(fs::read(&clip).expect("read clip"));
     let length = bytes.len().to_string();
     let headers = [
         ("tus-resumable", "1.0.0"),
@@ -124,7 +124,7 @@ async fn an_upload_that_a_host_fails_to_probe_is_accepted_and_probed_once_it_is_
     ];
     let sent = client.send(Method::POST, "/api/uploads", &headers, bytes).await.expect("POST");
     let resumable = sent.expect(201).header("video-id").to_owned();
-    let reply = client.upload(&film, &[]).await.expect(202);
+    let reply = client.upload(&clip, &[]).await.expect(202);
     let accepted = reply.json();
     assert_eq!(accepted["state"], "probing", "{accepted:#}");
     let form = accepted["videoId"].as_str().expect("videoId").to_owned();
@@ -174,7 +174,7 @@ impl Drop for Second {
 async fn a_broken_worker_beside_a_good_one_loses_no_upload() {
     let (stack, _honest) = stack(HONEST).await;
     let client = stack.client();
-    let film = Numbered::seconds(6).file();
+    let clip = Numbered::seconds(6).file();
     for (number, act) in
         ["kill -KILL $$".to_owned(), but_for_the_sample("exit 127"), but_for_the_sample(INVALID)]
             .into_iter()
@@ -182,7 +182,7 @@ async fn a_broken_worker_beside_a_good_one_loses_no_upload() {
     {
         let broken = Ffprobe::new(stack.beside(), &format!("broken-{number}"), &act);
         let _second = Second::start(&stack, &broken).await;
-        let uploads = (0..4).map(|_| client.upload(&film, &[]));
+        let uploads = (0..4).map(|_| client.upload(&clip, &[]));
         for reply in join_all(uploads).await {
             let stored = reply.expect(201).json();
             assert_eq!(stored["metadata"]["height"], 360, "{act}: {stored:#}");

@@ -11,17 +11,17 @@ const JOB_DEADLINE: Duration = Duration::from_secs(240);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn job_survives_a_restart_of_control() {
-    let film = Numbered::seconds(64);
-    let (stack, _script, video, job) = busy(&film, "1").await;
+    let clip = Numbered::seconds(64);
+    let (stack, _script, video, job) = busy(&clip, "1").await;
     stack.replace("streaming-control").await;
     stack.client().wait_job(&job, "completed", JOB_DEADLINE).await;
-    assert_whole(&stack, &video, &job, &film).await;
+    assert_whole(&stack, &video, &job, &clip).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn job_survives_restarts_of_everything() {
-    let film = Numbered::seconds(84);
-    let (mut stack, _script, video, job) = busy(&film, "1").await;
+    let clip = Numbered::seconds(84);
+    let (mut stack, _script, video, job) = busy(&clip, "1").await;
     let status = stack.stop();
     assert!(status.success(), "up ends well after SIGTERM: {status}");
     stack.up().await;
@@ -31,7 +31,7 @@ async fn job_survives_restarts_of_everything() {
     stack.kill_up();
     stack.up().await;
     stack.client().wait_job(&job, "completed", JOB_DEADLINE).await;
-    assert_whole(&stack, &video, &job, &film).await;
+    assert_whole(&stack, &video, &job, &clip).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -89,7 +89,7 @@ impl Ids {
 
 /// Sends a request with a body that the route can parse.
 async fn ask(client: &Client, method: &str, path: &str) -> Reply {
-    let junk = "not a film";
+    let junk = "not a video";
     let form = format!(
         "--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"video\"; filename=\"a.mp4\"\r\n\r\n\
          {junk}\r\n--{BOUNDARY}--\r\n"
@@ -127,7 +127,7 @@ async fn mint(stack: &Stack, role: &str, tenant: &str) -> String {
 }
 
 /// Publishes a private video and returns its ids.
-async fn film(stack: &Stack) -> Ids {
+async fn clip(stack: &Stack) -> Ids {
     let admin = stack.client();
     let reply = admin.upload(&Numbered::seconds(6).file(), &[("visibility", "private")]).await;
     let video = reply.expect(201).json()["videoId"].as_str().expect("videoId").to_owned();
@@ -151,17 +151,17 @@ async fn every_route_answers_every_caller_as_the_docs_say() {
     existing.sort_unstable();
     let listed: Vec<String> = table.keys().cloned().collect();
     assert_eq!(listed, existing, "docs/access.md, table REST: say who may ask for what");
-    let film = film(&stack).await;
-    roles_reach_what_they_may(&stack, &table, &routes, &film).await;
-    bad_tokens_reach_nothing(&stack, &table, &routes, &film).await;
-    strangers_see_nothing(&stack, &table, &routes, &film).await;
+    let clip = clip(&stack).await;
+    roles_reach_what_they_may(&stack, &table, &routes, &clip).await;
+    bad_tokens_reach_nothing(&stack, &table, &routes, &clip).await;
+    strangers_see_nothing(&stack, &table, &routes, &clip).await;
 }
 
 async fn roles_reach_what_they_may(
     stack: &Stack,
     table: &BTreeMap<String, Vec<String>>,
     routes: &[(String, String)],
-    film: &Ids,
+    clip: &Ids,
 ) {
     let unknown = Ids::unknown();
     for (number, role) in ROLES.into_iter().enumerate() {
@@ -170,7 +170,7 @@ async fn roles_reach_what_they_may(
             let cell = table[&format!("{method} {path}")][number].as_str();
             // Routes that change something get unknown ids, so that nothing is changed; the status
             // still shows whether the role was allowed.
-            let ids = if method == "GET" { film } else { &unknown };
+            let ids = if method == "GET" { clip } else { &unknown };
             let filled = ids.fill(path);
             if filled.ends_with("/events") {
                 continue;
@@ -194,7 +194,7 @@ async fn bad_tokens_reach_nothing(
     stack: &Stack,
     table: &BTreeMap<String, Vec<String>>,
     routes: &[(String, String)],
-    film: &Ids,
+    clip: &Ids,
 ) {
     let revoked = mint(stack, "admin", "").await;
     offline(stack, &["token", "revoke", &revoked]);
@@ -203,7 +203,7 @@ async fn bad_tokens_reach_nothing(
     let short = ["token", "mint", "--root-key", key, "--role", "admin", "--ttl", "1s"];
     let expired = offline(stack, &short);
     let narrowed = offline(stack, &["token", "narrow", "--video", UNKNOWN, "--operation", "play"]);
-    let playback = offline(stack, &["token", "playback", &film.video]);
+    let playback = offline(stack, &["token", "playback", &clip.video]);
     let admin = stack.client();
     let late = admin.with_token(&expired);
     eventually("the token ends", std::time::Duration::from_secs(10), async || {
@@ -223,7 +223,7 @@ async fn bad_tokens_reach_nothing(
             if table[&format!("{method} {path}")][2] == "open" {
                 continue;
             }
-            let filled = film.fill(path);
+            let filled = clip.fill(path);
             let reply = ask(&client, method, &filled).await;
             // Without a token, the existence of a private video is not revealed; a token that does not
             // allow it is rejected as such.
@@ -238,7 +238,7 @@ async fn bad_tokens_reach_nothing(
             }
         }
     }
-    let opened = format!("/api/stream/{}/hls/playlist.m3u8?token={playback}", film.video);
+    let opened = format!("/api/stream/{}/hls/playlist.m3u8?token={playback}", clip.video);
     stack.anonymous().get(&opened).await.expect(200);
 }
 
@@ -247,7 +247,7 @@ async fn strangers_see_nothing(
     stack: &Stack,
     table: &BTreeMap<String, Vec<String>>,
     routes: &[(String, String)],
-    film: &Ids,
+    clip: &Ids,
 ) {
     let stranger = stack.client().with_token(&mint(stack, "admin", "elsewhere").await);
     let unknown = Ids::unknown();
@@ -255,7 +255,7 @@ async fn strangers_see_nothing(
         if table[&format!("{method} {path}")][2] == "open" || !path.contains("{id}") {
             continue;
         }
-        let foreign = ask(&stranger, method, &film.fill(path)).await;
+        let foreign = ask(&stranger, method, &clip.fill(path)).await;
         let missing = ask(&stranger, method, &unknown.fill(path)).await;
         assert_eq!(foreign.status, 404, "{method} {path}: {}", foreign.text());
         assert_eq!(foreign.status, missing.status, "{method} {path}");
@@ -267,12 +267,12 @@ async fn strangers_see_nothing(
         assert_eq!(rows.map(Vec::len), Some(0), "{path}: {listed}");
     }
     let admin = stack.client();
-    let video = admin.get(&format!("/api/videos/{}", film.video)).await.expect(200).json();
+    let video = admin.get(&format!("/api/videos/{}", clip.video)).await.expect(200).json();
     assert_ne!(video["title"], "changed", "nobody's refused change was made");
     // Fields that a caller may not set, such as owner and state, are not changed.
     let forged = json!({"title": "mine", "tenant": "elsewhere", "owner": "x", "state": "failed"});
     let headers = [("content-type", "application/json")];
-    let path = format!("/api/videos/{}", film.video);
+    let path = format!("/api/videos/{}", clip.video);
     let body = Bytes::from(forged.to_string());
     let patched = admin.send(Method::PATCH, &path, &headers, body).await.expect("PATCH");
     assert!(matches!(patched.status, 200 | 400 | 422), "{}", patched.text());

@@ -182,8 +182,8 @@ fn dash_faults() -> Vec<(&'static str, Mutate)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn checker_finds_every_seeded_fault() {
     let stack = Stack::start().await;
-    let film = Numbered { width: 854, height: 480, ..Numbered::seconds(26) }.file();
-    let (video, _) = stack.client().publish(&film, Duration::from_secs(120)).await;
+    let clip = Numbered { width: 854, height: 480, ..Numbered::seconds(26) }.file();
+    let (video, _) = stack.client().publish(&clip, Duration::from_secs(120)).await;
     let viewer = stack.anonymous();
     let captured = Capture::hls(&viewer, &format!("/api/stream/{video}/hls/playlist.m3u8")).await;
     assert_found(&captured, hls::check, hls_faults());
@@ -208,9 +208,9 @@ fn byte_range_without_offset_follows_its_own_resource_only() {
 /// The frame reader reads the generated clips, and detects a lost, a doubled and a blended frame.
 #[test]
 fn frame_numbers_are_read_and_faults_are_seen() {
-    let film = Numbered { width: 854, height: 480, ..Numbered::seconds(6) };
-    let expected: Vec<Option<u16>> = (0..film.frames()).map(|n| Some(n as u16)).collect();
-    assert_eq!(picture::numbers(&film.file()), expected);
+    let clip = Numbered { width: 854, height: 480, ..Numbered::seconds(6) };
+    let expected: Vec<Option<u16>> = (0..clip.frames()).map(|n| Some(n as u16)).collect();
+    assert_eq!(picture::numbers(&clip.file()), expected);
     let dir = tempfile::tempdir().expect("folder");
     for (name, filter) in [
         ("lost", "select='not(eq(n,70))'"),
@@ -218,7 +218,7 @@ fn frame_numbers_are_read_and_faults_are_seen() {
         ("blended", "tmix=frames=2:enable='eq(n,70)'"),
     ] {
         let out = dir.path().join(format!("{name}.mp4"));
-        let (from, to) = (film.file(), out.to_string_lossy().into_owned());
+        let (from, to) = (clip.file(), out.to_string_lossy().into_owned());
         let from = from.to_string_lossy();
         program::output(
             "ffmpeg",

@@ -60,46 +60,46 @@ fn assert_keys_are_kept(stack: &Stack, minio: &Minio) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn films_live_in_two_buckets_and_a_third_moves_nothing() {
-    let mut minio = Minio::start(&["films-a", "films-b"]);
-    let mut buckets = vec!["films-a", "films-b"];
+async fn videos_are_spread_over_two_buckets_and_a_third_moves_no_objects() {
+    let mut minio = Minio::start(&["videos-a", "videos-b"]);
+    let mut buckets = vec!["videos-a", "videos-b"];
     let mut stack = Stack::start_on(&minio, &[]).await;
     let health = stack.anonymous().get("/health").await.expect(200).json();
     assert_eq!(health["dependencies"]["store"]["state"], "ok", "{health:#}");
     let client = stack.client();
     // The file's `moov` box lies at the end, so that a reader must seek.
-    let film = Numbered::seconds(26).file();
+    let clip = Numbered::seconds(26).file();
 
     // One video in each bucket, with all its objects in that bucket.
-    let mut films: Vec<(String, String)> = Vec::new();
+    let mut placed: Vec<(String, String)> = Vec::new();
     for _ in 0..UPLOADS_MAX {
-        let video = client.upload_film(&film).await;
+        let video = client.upload_clip(&clip).await;
         let place = bucket(&minio, &buckets, &video);
         assert_eq!(place.len(), 1, "one video's objects lie in one bucket");
-        if films.iter().all(|(_, other)| other != place[0]) {
+        if placed.iter().all(|(_, other)| other != place[0]) {
             let request = json!({"profiles": ["360p"]});
             let job = client.transcode(&video, &request).await;
             client.wait_job(&job, "completed", JOB_DEADLINE).await;
             assert_keys_are_kept(&stack, &minio);
             assert_eq!(bucket(&minio, &buckets, &video), place, "all of it in one bucket");
             plays(&stack.anonymous(), &video).await;
-            films.push((video, place[0].to_owned()));
+            placed.push((video, place[0].to_owned()));
         }
-        if films.len() == buckets.len() {
+        if placed.len() == buckets.len() {
             break;
         }
     }
-    assert_eq!(films.len(), 2, "both buckets have their share");
-    let keys = minio.objects("films-a");
+    assert_eq!(placed.len(), 2, "both buckets have their share");
+    let keys = minio.objects("videos-a");
     assert!(keys.contains(&"keys/public.json".to_owned()), "{keys:?}");
 
     // Adding a third bucket moves no object; all videos still play, and the bucket gets a share of new uploads.
     let before: Vec<Vec<String>> = buckets.iter().map(|name| minio.objects(name)).collect();
     assert!(stack.stop().success());
-    minio.add_bucket("films-c");
+    minio.add_bucket("videos-c");
     stack.set_stores(&minio);
     stack.up().await;
-    for (video, _) in &films {
+    for (video, _) in &placed {
         plays(&stack.anonymous(), video).await;
     }
     let media = |keys: Vec<String>| -> Vec<String> {
@@ -108,15 +108,15 @@ async fn films_live_in_two_buckets_and_a_third_moves_nothing() {
     for (name, before) in buckets.iter().zip(before) {
         assert_eq!(media(minio.objects(name)), media(before), "{name}");
     }
-    buckets.push("films-c");
+    buckets.push("videos-c");
     eventually("the new bucket gets a video", JOB_DEADLINE, async || {
-        let video = stack.client().upload_film(&Numbered::seconds(2).file()).await;
-        (bucket(&minio, &buckets, &video) == ["films-c"]).then_some(())
+        let video = stack.client().upload_clip(&Numbered::seconds(2).file()).await;
+        (bucket(&minio, &buckets, &video) == ["videos-c"]).then_some(())
     })
     .await;
 
     // Deleting a video deletes all its objects.
-    for (video, place) in &films {
+    for (video, place) in &placed {
         let path = format!("/api/videos/{video}");
         let deleted = stack.client().send(Method::DELETE, &path, &[], Bytes::new()).await;
         deleted.expect("DELETE").expect(204);
@@ -136,7 +136,7 @@ fn attempts(job: &Value) -> Vec<u64> {
 /// unreachable for longer than requests are retried. No data is lost, and no task is charged an attempt.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_stumbles_and_is_gone_for_a_while_costs_time_only() {
-    let mut minio = Minio::start(&["films"]);
+    let mut minio = Minio::start(&["videos"]);
     let flaky = Flaky::to(&minio.address).await;
     // Presigned URLs that expire while the store is unreachable are replaced.
     let mut stack = Stack::new(&[("STREAMING_URL_LIFETIME", "5s")]);
@@ -145,8 +145,8 @@ async fn a_store_that_stumbles_and_is_gone_for_a_while_costs_time_only() {
     stack.up().await;
     flaky.spoil(30);
     let client = stack.client();
-    let film = Numbered { width: 854, height: 480, ..Numbered::seconds(64) };
-    let video = client.upload_film(&film.file()).await;
+    let clip = Numbered { width: 854, height: 480, ..Numbered::seconds(64) };
+    let video = client.upload_clip(&clip.file()).await;
     let request = json!({"generateThumbnails": true, "generatePreview": true});
     let job = client.transcode(&video, &request).await;
     let manifest = format!("/api/stream/{video}/hls/playlist.m3u8");
@@ -183,7 +183,7 @@ async fn a_store_that_stumbles_and_is_gone_for_a_while_costs_time_only() {
     hls::check(&captured, Phase::Final).assert_none("HLS");
     for track in captured.hls_tracks().iter().filter(|track| !track.is_audio()) {
         let found = picture::numbers(&track.write(stack.beside()));
-        let expected: Vec<Option<u16>> = (0..film.frames()).map(|n| Some(n as u16)).collect();
+        let expected: Vec<Option<u16>> = (0..clip.frames()).map(|n| Some(n as u16)).collect();
         assert!(found == expected, "{}: frames are missing, double or out of order", track.name);
     }
 }
@@ -191,7 +191,7 @@ async fn a_store_that_stumbles_and_is_gone_for_a_while_costs_time_only() {
 /// Invalid settings are reported to the operator in one line that names the store or the variable.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_settings_are_named_in_one_line() {
-    let minio = Minio::start(&["films"]);
+    let minio = Minio::start(&["videos"]);
     let refused = |change: &dyn Fn(&mut Stack)| {
         let mut stack = Stack::new(&[]);
         stack.set_stores(&minio);
@@ -203,10 +203,10 @@ async fn wrong_settings_are_named_in_one_line() {
         assert!(!text.contains(minio.secret()) && !text.contains("hunter2"), "{text}");
         text
     };
-    let text = refused(&|stack| stack.set("STREAMING_STORES", "s3://films,s3://nowhere"));
+    let text = refused(&|stack| stack.set("STREAMING_STORES", "s3://videos,s3://nowhere"));
     assert!(text.contains("s3://nowhere: no such bucket"), "{text}");
     let text = refused(&|stack| stack.set("AWS_SECRET_ACCESS_KEY", "hunter2-hunter2"));
-    assert!(text.contains("s3://films: access denied"), "{text}");
+    assert!(text.contains("s3://videos: access denied"), "{text}");
     let text = refused(&|stack| stack.set("AWS_ACCESS_KEY_ID", ""));
     assert!(text.contains("AWS_ACCESS_KEY_ID"), "{text}");
 }

@@ -85,13 +85,13 @@ async fn playback_token(stack: &Stack, video: &str, max_height: u32) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn private_film_plays_only_with_its_token() {
+async fn private_video_plays_only_with_its_token() {
     let stack = Stack::start().await;
     let client = stack.client();
-    let film = Numbered { width: 854, height: 480, ..Numbered::seconds(6) }.file();
+    let clip = Numbered { width: 854, height: 480, ..Numbered::seconds(6) }.file();
     let mut videos = Vec::new();
     for _ in 0..2 {
-        let reply = client.upload(&film, &[("visibility", "private")]).await.expect(201).json();
+        let reply = client.upload(&clip, &[("visibility", "private")]).await.expect(201).json();
         let video = reply["videoId"].as_str().expect("videoId").to_owned();
         let job = client.transcode(&video, &json!({})).await;
         client.wait_job(&job, "completed", JOB_DEADLINE).await;

@@ -70,28 +70,28 @@ async fn reserve(stack: &Stack) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transfers_that_began_with_a_good_token_finish_unless_it_is_revoked() {
     let stack = Stack::start().await;
-    let film = Bytes::from(tus::padded(6, 600_000));
-    outlive_their_token(&stack, &film).await;
-    end_with_their_token(&stack, &film).await;
+    let clip = Bytes::from(tus::padded(6, 600_000));
+    outlive_their_token(&stack, &clip).await;
+    end_with_their_token(&stack, &clip).await;
 }
 
 /// A form, a `PUT` of a source, a PATCH and a text track succeed, although each takes longer than its token
 /// lives.
-async fn outlive_their_token(stack: &Stack, film: &Bytes) {
-    let there = stack.client().upload_film(&Numbered::seconds(6).file()).await;
+async fn outlive_their_token(stack: &Stack, clip: &Bytes) {
+    let there = stack.client().upload_clip(&Numbered::seconds(6).file()).await;
     let reserved = reserve(stack).await;
     let brief = token(stack, TOKEN_SECONDS).await;
     let (client, tus) = (stack.client().with_token(&brief), Tus::at(&stack.http, &brief));
-    let created = tus.create(film.len(), "").await;
+    let created = tus.create(clip.len(), "").await;
     let put = format!("/api/videos/{reserved}/source");
     let track = format!("/api/videos/{there}/captions?language=en");
     let cues =
         Bytes::from(format!("WEBVTT\n\n{}", "00:00.000 --> 00:01.000\nWords\n\n".repeat(20)));
     let (offset, text) = ([OCTETS, TUS, ("upload-offset", "0")], [("content-type", "text/vtt")]);
     let (form, source, patch, captions) = tokio::join!(
-        client.upload_stream("film.mp4", &[], paced(film)),
-        client.send_stream(Method::PUT, &put, &[], paced(film)),
-        client.send_stream(Method::PATCH, &created.path, &offset, paced(film)),
+        client.upload_stream("video.mp4", &[], paced(clip)),
+        client.send_stream(Method::PUT, &put, &[], paced(clip)),
+        client.send_stream(Method::PATCH, &created.path, &offset, paced(clip)),
         client.send_stream(Method::POST, &track, &text, paced(&cues)),
     );
     let statuses = [&form, &source, &patch, &captions].map(|reply| reply.status);
@@ -102,11 +102,11 @@ async fn outlive_their_token(stack: &Stack, film: &Bytes) {
 
 /// Once their token is revoked, the form, the `PUT` and the PATCH end within [`REVOKED`]; a new token of the same
 /// subject resumes the tus upload.
-async fn end_with_their_token(stack: &Stack, film: &Bytes) {
+async fn end_with_their_token(stack: &Stack, clip: &Bytes) {
     let reserved = reserve(stack).await;
     let doomed = token(stack, 600).await;
     let (client, tus) = (stack.client().with_token(&doomed), Tus::at(&stack.http, &doomed));
-    let created = tus.create(film.len(), "").await;
+    let created = tus.create(clip.len(), "").await;
     let put = format!("/api/videos/{reserved}/source");
     let offset = [OCTETS, TUS, ("upload-offset", "0")];
     let revoked = async {
@@ -117,10 +117,10 @@ async fn end_with_their_token(stack: &Stack, film: &Bytes) {
     };
     let timed = async |reply| (reply, Instant::now());
     let (form, source, patch, revoked) = tokio::join!(
-        async { timed(client.upload_stream("film.mp4", &[], paced(film)).await).await },
-        async { timed(client.send_stream(Method::PUT, &put, &[], paced(film)).await).await },
+        async { timed(client.upload_stream("video.mp4", &[], paced(clip)).await).await },
+        async { timed(client.send_stream(Method::PUT, &put, &[], paced(clip)).await).await },
         async {
-            timed(client.send_stream(Method::PATCH, &created.path, &offset, paced(film)).await)
+            timed(client.send_stream(Method::PATCH, &created.path, &offset, paced(clip)).await)
                 .await
         },
         revoked,
@@ -132,7 +132,7 @@ async fn end_with_their_token(stack: &Stack, film: &Bytes) {
     let fresh = Tus::at(&stack.http, &token(stack, 600).await);
     let offset = fresh.offset(&created.path).await;
     assert!(offset > 0, "what came is kept");
-    fresh.patch(&created.path, offset, &[], film.slice(offset as usize..)).await.expect(204);
+    fresh.patch(&created.path, offset, &[], clip.slice(offset as usize..)).await.expect(204);
     tus::reaches(stack, &created.video, "uploaded").await;
 }
 
@@ -160,39 +160,39 @@ fn trickle(stream: TcpStream, bytes: Bytes) -> tokio::task::JoinHandle<String> {
 }
 
 /// Asks for the offset once and sends 10 bytes there, which must be accepted; returns the offset after them.
-async fn settles(tus: &Tus, path: &str, film: &Bytes, within: Duration) -> u64 {
+async fn settles(tus: &Tus, path: &str, clip: &Bytes, within: Duration) -> u64 {
     let asked = Instant::now();
     let offset = tus.offset(path).await;
     let waited = asked.elapsed();
     assert!(waited < within, "HEAD took {waited:?}");
     tokio::time::sleep(Duration::from_millis(100)).await;
     let from = offset as usize;
-    tus.patch(path, offset, &[], film.slice(from..from + 10)).await.expect(204);
+    tus.patch(path, offset, &[], clip.slice(from..from + 10)).await.expect(204);
     offset + 10
 }
 
-async fn finishes(stack: &Stack, tus: &Tus, path: &str, film: &Bytes, from: u64) {
-    tus.patch(path, from, &[], film.slice(from as usize..)).await.expect(204);
+async fn finishes(stack: &Stack, tus: &Tus, path: &str, clip: &Bytes, from: u64) {
+    tus.patch(path, from, &[], clip.slice(from as usize..)).await.expect(204);
     let id = path.rsplit('/').next().expect("an id");
     let video = sql(stack, &format!("SELECT video_id FROM uploads WHERE id = '{id}'"))[0].clone();
     tus::reaches(stack, &video, "uploaded").await;
     let stored = std::fs::read(stack.store().join(format!("videos/{video}/source")));
-    assert!(stored.expect("read source") == *film, "the bytes are the video's");
+    assert!(stored.expect("read source") == *clip, "the stored bytes are those that were sent");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_offset_settles_while_bytes_of_the_old_request_are_in_flight() {
     let stack = Stack::start().await;
-    let film = Bytes::from(tus::padded(6, 40_000_000));
+    let clip = Bytes::from(tus::padded(6, 40_000_000));
     let tus = Tus::new(&stack);
-    let created = tus.create(film.len(), "").await;
+    let created = tus.create(clip.len(), "").await;
     let (mut offset, mut running) = (0, Vec::new());
     for _ in 0..5 {
-        let rest = film.slice(offset as usize..);
+        let rest = clip.slice(offset as usize..);
         let stream = tus.begin_patch(&created.path, offset, &rest, 0).await;
         running.push(trickle(stream, rest));
         tus::durable(&stack, &created.path, offset + 1).await;
-        let settled = settles(&tus, &created.path, &film, SAME_PLANE).await;
+        let settled = settles(&tus, &created.path, &clip, SAME_PLANE).await;
         assert!(settled > offset + 10, "what came is kept");
         offset = settled;
     }
@@ -200,20 +200,20 @@ async fn an_offset_settles_while_bytes_of_the_old_request_are_in_flight() {
         let answer = request.await.expect("request");
         assert!(answer.starts_with("HTTP/1.1 423 "), "{answer}");
     }
-    finishes(&stack, &tus, &created.path, &film, offset).await;
+    finishes(&stack, &tus, &created.path, &clip, offset).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_is_taken_over_from_another_data_plane_that_runs_hangs_or_is_dead() {
     let mut fleet = Fleet::start(&[], 1).await;
-    let film = Bytes::from(tus::padded(6, 60_000_000));
+    let clip = Bytes::from(tus::padded(6, 60_000_000));
     let token = fleet.base.token.clone();
     let planes = [0, 1].map(|n| Tus::at(&fleet.dataplanes[n].address, &token));
     let [one, two] = &planes;
-    let created = one.create(film.len(), "").await;
+    let created = one.create(clip.len(), "").await;
     let path = &created.path;
     let begin = async |plane: &Tus, offset: u64| {
-        let rest = film.slice(offset as usize..);
+        let rest = clip.slice(offset as usize..);
         let stream = plane.begin_patch(path, offset, &rest, 0).await;
         let running = trickle(stream, rest);
         tus::durable(&fleet.base, path, offset + 1).await;
@@ -224,14 +224,14 @@ async fn an_upload_is_taken_over_from_another_data_plane_that_runs_hangs_or_is_d
     let mut offset = 0;
     for (from, to) in [(one, two), (two, one), (one, two)] {
         let [running] = begin(from, offset).await;
-        offset = settles(to, path, &film, OTHER_PLANE).await;
+        offset = settles(to, path, &clip, OTHER_PLANE).await;
         let answer = running.await.expect("request");
         assert!(answer.starts_with("HTTP/1.1 423 "), "{answer}");
     }
     // It hangs, with the file open and unread bytes in its socket.
     let _hanging = begin(one, offset).await;
     process::send(fleet.dataplanes[0].pid(), Signal::SIGSTOP);
-    offset = settles(two, path, &film, OTHER_PLANE).await;
+    offset = settles(two, path, &clip, OTHER_PLANE).await;
     process::send(fleet.dataplanes[0].pid(), Signal::SIGCONT);
     // When it resumes, it writes its remaining bytes into a file that the upload no longer uses, and then learns
     // that it has lost the lease.
@@ -243,6 +243,6 @@ async fn an_upload_is_taken_over_from_another_data_plane_that_runs_hangs_or_is_d
     // It is dead.
     let _broken = begin(one, offset).await;
     fleet.dataplanes[0].kill();
-    offset = settles(two, path, &film, OTHER_PLANE).await;
-    finishes(&fleet.base, two, path, &film, offset).await;
+    offset = settles(two, path, &clip, OTHER_PLANE).await;
+    finishes(&fleet.base, two, path, &clip, offset).await;
 }

@@ -51,9 +51,9 @@ async fn one_trace_leads_from_the_request_to_ffmpeg_and_back() {
     ])
     .await;
     let client = stack.client();
-    let film = Numbered::seconds(6).file();
+    let clip = Numbered::seconds(6).file();
     let fields = [("title", "a title that is nobody's business"), ("visibility", "private")];
-    let reply = client.upload(&film, &fields).await.expect(201).json();
+    let reply = client.upload(&clip, &fields).await.expect(201).json();
     let video = reply["videoId"].as_str().expect("videoId").to_owned();
 
     // The client that sent the request (a player, a service or a proxy) has started the trace.
@@ -113,7 +113,7 @@ async fn one_trace_leads_from_the_request_to_ffmpeg_and_back() {
 
     let text = collector.text();
     let data = stack.data().to_string_lossy().into_owned();
-    let file = film.file_name().and_then(|name| name.to_str()).expect("name");
+    let file = clip.file_name().and_then(|name| name.to_str()).expect("name");
     for secret in [&stack.token, "made-up-secret", "nobody's business", data.as_str(), file] {
         assert!(!text.contains(secret), "{secret} is in a trace");
     }
@@ -133,7 +133,7 @@ async fn a_stop_sends_what_waits_and_a_dead_collector_costs_nothing() {
         ("OTEL_BSP_SCHEDULE_DELAY", "600000"),
     ])
     .await;
-    stack.client().upload_film(&Numbered::seconds(2).file()).await;
+    stack.client().upload_clip(&Numbered::seconds(2).file()).await;
     assert!(collector.spans().is_empty());
     assert!(stack.stop().success());
     let services: BTreeSet<String> =
@@ -145,7 +145,7 @@ async fn a_stop_sends_what_waits_and_a_dead_collector_costs_nothing() {
     stack.set("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9");
     stack.set("OTEL_BSP_SCHEDULE_DELAY", "200");
     stack.up().await;
-    stack.client().upload_film(&Numbered::seconds(2).file()).await;
+    stack.client().upload_clip(&Numbered::seconds(2).file()).await;
     let failed = "streaming_telemetry_spans_failed_total";
     eventually("spans that nobody took are counted", SPAN_DEADLINE, async || {
         let text = stack.anonymous().get("/metrics").await.expect(200).text();

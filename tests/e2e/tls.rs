@@ -103,8 +103,8 @@ async fn the_whole_service_speaks_tls() {
 
     // Our own command, which finds the service by the data folder; this also uses the workers and the
     // data plane.
-    let film = Numbered::seconds(2).file();
-    cli(&stack, &["upload", &film.to_string_lossy(), "--transcode", "--wait"]);
+    let clip = Numbered::seconds(2).file();
+    cli(&stack, &["upload", &clip.to_string_lossy(), "--transcode", "--wait"]);
     assert!(cli(&stack, &["videos", "list"]).contains("ready"));
 
     renew(&stack).await;

@@ -52,7 +52,7 @@ const FORGIVEN: Duration = Duration::from_millis(2500);
 const BROKEN_MAX: usize = 2;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn film_survives_the_loss_of_one_of_each() {
+async fn video_plays_after_the_loss_of_one_instance_of_each_plane() {
     let scripts = tempfile::tempdir().expect("folder");
     let script = Ffmpeg::new(scripts.path(), Behaviour::Slow(1));
     let store = Minio::start(&["media-1", "media-2"]);
@@ -63,9 +63,9 @@ async fn film_survives_the_loss_of_one_of_each() {
     env.push(("STREAMING_WORKER_DRAIN", drain.as_str()));
     env.extend(vars.iter().map(|(key, value)| (*key, value.as_str())));
     let mut fleet = Fleet::start(&env, 3).await;
-    let film = Numbered::seconds(64);
+    let clip = Numbered::seconds(64);
 
-    let video = upload(&mut fleet, &film).await;
+    let video = upload(&mut fleet, &clip).await;
     let forgiven = tokio::time::Instant::now() + FORGIVEN;
     let client = fleet.base.client();
     let job = transcode(&client, &video).await;
@@ -97,7 +97,7 @@ async fn film_survives_the_loss_of_one_of_each() {
     let path = format!("/api/stream/{video}/hls/playlist.m3u8");
     let captured = Capture::hls(&fleet.base.anonymous(), &path).await;
     hls::check(&captured, Phase::Final).assert_none("HLS");
-    let expected: Vec<Option<u16>> = (0..film.frames()).map(|n| Some(n as u16)).collect();
+    let expected: Vec<Option<u16>> = (0..clip.frames()).map(|n| Some(n as u16)).collect();
     for track in captured.hls_tracks().iter().filter(|track| !track.is_audio()) {
         let found = picture::numbers(&track.write(fleet.base.beside()));
         assert!(found == expected, "{}: frames are missing, double or out of order", track.name);
@@ -106,19 +106,19 @@ async fn film_survives_the_loss_of_one_of_each() {
 
 /// The first half of a resumable upload, in progress on the data plane that will be killed.
 struct Resumable {
-    film: Vec<u8>,
+    clip: Vec<u8>,
     created: Created,
     _open: TcpStream,
 }
 
 impl Resumable {
     async fn begin(fleet: &Fleet) -> Self {
-        let film = tus::padded(6, 12 << 20);
+        let clip = tus::padded(6, 12 << 20);
         let client = Tus::at(&fleet.dataplanes[0].address, &fleet.base.token);
-        let created = client.create(film.len(), "").await;
-        let open = client.begin_patch(&created.path, 0, &film, 9 << 20).await;
+        let created = client.create(clip.len(), "").await;
+        let open = client.begin_patch(&created.path, 0, &clip, 9 << 20).await;
         tus::durable(&fleet.base, &created.path, 8 << 20).await;
-        Self { film, created, _open: open }
+        Self { clip, created, _open: open }
     }
 
     /// The other data plane resumes at the first one's offset, although the first one still held the
@@ -127,7 +127,7 @@ impl Resumable {
         let client = Tus::at(&fleet.dataplanes[1].address, &fleet.base.token);
         let offset = client.offset(&self.created.path).await;
         assert!(offset >= 8 << 20, "{offset} is less than was acknowledged");
-        let rest = Bytes::copy_from_slice(&self.film[offset as usize..]);
+        let rest = Bytes::copy_from_slice(&self.clip[offset as usize..]);
         let last = client.patch(&self.created.path, offset, &[], rest).await.expect(204);
         assert_eq!(last.header("video-id"), self.created.video);
         tus::reaches(&fleet.base, &self.created.video, "uploaded").await;
@@ -136,8 +136,8 @@ impl Resumable {
 
 /// Two uploads at the same time, one on each data plane, one of which is killed meanwhile. If both
 /// uploads fail, the video is sent again.
-async fn upload(fleet: &mut Fleet, film: &Numbered) -> String {
-    let bytes = Bytes::from(std::fs::read(film.file()).expect("read film"));
+async fn upload(fleet: &mut Fleet, clip: &Numbered) -> String {
+    let bytes = Bytes::from(std::fs::read(clip.file()).expect("read clip"));
     let (started, mut begun) = mpsc::channel(2);
     let (open, gate) = watch::channel(false);
     let mut uploads = tokio::task::JoinSet::new();
@@ -152,7 +152,7 @@ async fn upload(fleet: &mut Fleet, film: &Numbered) -> String {
             Ok(second)
         };
         let content = stream::once(async { Ok(first) }).chain(stream::once(rest)).boxed();
-        uploads.spawn(async move { client.upload_stream("film.mp4", &[], content).await });
+        uploads.spawn(async move { client.upload_stream("video.mp4", &[], content).await });
     }
     for _ in 0..2 {
         begun.recv().await.expect("an upload begins");
@@ -167,14 +167,14 @@ async fn upload(fleet: &mut Fleet, film: &Numbered) -> String {
     let whole = replies.iter().find(|reply| reply.status == 201);
     match whole {
         Some(reply) => reply.json()["videoId"].as_str().expect("videoId").to_owned(),
-        None => send_again(&fleet.base.client(), film).await,
+        None => send_again(&fleet.base.client(), clip).await,
     }
 }
 
 /// Retries as a client does after a 502: nothing was stored, and another attempt is harmless.
-async fn send_again(client: &Client, film: &Numbered) -> String {
-    eventually("the film arrives", UPLOAD_DEADLINE, async || {
-        let reply = client.upload(&film.file(), &[]).await;
+async fn send_again(client: &Client, clip: &Numbered) -> String {
+    eventually("the upload succeeds", UPLOAD_DEADLINE, async || {
+        let reply = client.upload(&clip.file(), &[]).await;
         assert!(matches!(reply.status, 201 | 502..=504), "{}", reply.text());
         (reply.status == 201).then(|| reply.json())?["videoId"].as_str().map(str::to_owned)
     })

@@ -73,8 +73,8 @@ async fn troubles_show_where_the_page_says() {
     stack.up().await;
     let client = stack.client();
     ffmpeg_fails(&stack).await;
-    let film = Numbered::seconds(4).file();
-    let (video, job) = client.publish(&film, JOB_DEADLINE).await;
+    let clip = Numbered::seconds(4).file();
+    let (video, job) = client.publish(&clip, JOB_DEADLINE).await;
     no_playback(&stack, &video, &job).await;
     no_database(&stack, &video).await;
     assert_structured(&stack);
@@ -106,8 +106,8 @@ async fn ffmpeg_fails(stack: &Stack) {
     page_says("cannot find the program ffmpeg");
     assert!(text.contains("cannot find the program /no/ffmpeg"), "{text}");
 
-    let file = stack.beside().join("no-film.mp4");
-    fs::write(&file, "this is no film\n".repeat(100)).expect("write file");
+    let file = stack.beside().join("no-video.mp4");
+    fs::write(&file, "this is not a video\n".repeat(100)).expect("write file");
     let refused = stack.client().upload(&file, &[]).await.expect(422).json();
     page_says("422 `not_a_video`");
     assert_eq!(refused["code"], "not_a_video", "{refused:#}");
@@ -120,7 +120,7 @@ async fn no_playback(stack: &Stack, video: &str, job: &str) {
     let playlist = |video: &str| format!("/api/stream/{video}/hls/playlist.m3u8");
     anonymous.get(&playlist(UNKNOWN)).await.expect(404);
     anonymous.get("/api/videos").await.expect(401);
-    let fresh = client.upload_film(&Numbered::seconds(2).file()).await;
+    let fresh = client.upload_clip(&Numbered::seconds(2).file()).await;
     let early = anonymous.get(&playlist(&fresh)).await.expect(404).json();
     page_says("404 `not_found`");
     assert_eq!(early["code"], "not_found", "{early:#}");

@@ -26,11 +26,11 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A video followed by `bytes` of padding in a box that players skip.
 pub(crate) fn padded(seconds: u32, bytes: usize) -> Vec<u8> {
-    let mut film = std::fs::read(Numbered::seconds(seconds).file()).expect("read film");
-    film.extend_from_slice(&u32::try_from(bytes + 8).expect("a small box").to_be_bytes());
-    film.extend_from_slice(b"free");
-    film.extend((0..bytes).map(|n| (n * 31 % 251) as u8));
-    film
+    let mut clip = std::fs::read(Numbered::seconds(seconds).file()).expect("read clip");
+    clip.extend_from_slice(&u32::try_from(bytes + 8).expect("a small box").to_be_bytes());
+    clip.extend_from_slice(b"free");
+    clip.extend((0..bytes).map(|n| (n * 31 % 251) as u8));
+    clip
 }
 
 async fn state(stack: &Stack, video: &str) -> String {
@@ -66,14 +66,14 @@ fn source(stack: &Stack, video: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn upload_survives_cuts_kills_and_two_at_once_and_becomes_a_film() {
+async fn upload_survives_cuts_kills_and_concurrent_writers_and_plays() {
     let expiry = ("STREAMING_UPLOAD_EXPIRY", "20s");
     let mut stack = Stack::start_with(&[expiry, ("STREAMING_UPLOADS_OPEN_MAX", "3")]).await;
     let tus = Tus::new(&stack);
     let abandoned = tus.create(1000, "").await;
     tus.patch(&abandoned.path, 0, &[], vec![7; 400].into()).await.expect(204);
     refusals(&stack, &tus).await;
-    let video = film_through_a_kill(&mut stack).await;
+    let video = upload_through_a_kill(&mut stack).await;
     let tus = Tus::new(&stack);
     two_at_once(&stack, &tus).await;
     refused_by_the_probe(&stack, &tus).await;
@@ -125,18 +125,18 @@ async fn mint_for(stack: &Stack, tenant: &str) -> String {
 
 /// A video uploaded in several requests: one with a checksum, one that is interrupted, and one during
 /// which the data plane is killed.
-async fn film_through_a_kill(stack: &mut Stack) -> String {
-    let film = padded(6, 3_000_000);
+async fn upload_through_a_kill(stack: &mut Stack) -> String {
+    let clip = padded(6, 3_000_000);
     let tus = Tus::new(stack);
     let metadata = "filename Li4vLi4vZXRjL3g=,title w5xiZXI=,relativePath bnVsbA==";
-    let created = tus.create(film.len(), metadata).await;
+    let created = tus.create(clip.len(), metadata).await;
     let path = created.path.clone();
     let head = tus.head(&path).await.expect(200);
     assert_eq!(head.header("upload-metadata"), metadata);
-    assert_eq!(head.header("upload-length"), film.len().to_string());
+    assert_eq!(head.header("upload-length"), clip.len().to_string());
     assert!(head.header("upload-expires").ends_with("GMT"), "{:?}", head.headers);
     // Bytes that do not match the checksum are dropped, the right ones are stored.
-    let piece = &film[..500_000];
+    let piece = &clip[..500_000];
     let sum = tus.sha256(piece);
     let wrong = tus.patch(&path, 0, &[("upload-checksum", &sum)], vec![1; 500_000].into()).await;
     assert_eq!(wrong.status, 460, "{}", wrong.text());
@@ -147,23 +147,23 @@ async fn film_through_a_kill(stack: &mut Stack) -> String {
         ("500000", &*created.video)
     );
     // Interrupted: the bytes that arrived are kept.
-    tus.begin_patch(&path, 500_000, &film[500_000..], 600_000).await;
+    tus.begin_patch(&path, 500_000, &clip[500_000..], 600_000).await;
     durable(stack, &path, 1_100_000).await;
     // Killed: the offset is never lower than was acknowledged.
-    let open = tus.begin_patch(&path, 1_100_000, &film[1_100_000..], 700_000).await;
+    let open = tus.begin_patch(&path, 1_100_000, &clip[1_100_000..], 700_000).await;
     durable(stack, &path, 1_800_000).await;
     stack.replace("streaming-dataplane").await;
     drop(open);
     stack.wait_ready().await;
     let tus = Tus::new(stack);
     assert_eq!(tus.offset(&path).await, 1_800_000);
-    let rest = Bytes::copy_from_slice(&film[1_800_000..]);
+    let rest = Bytes::copy_from_slice(&clip[1_800_000..]);
     let last = tus.patch(&path, 1_800_000, &[], rest).await.expect(204);
     assert_eq!(last.header("video-id"), created.video);
-    assert_eq!(last.header("upload-offset"), film.len().to_string());
+    assert_eq!(last.header("upload-offset"), clip.len().to_string());
     assert!(matches!(&*state(stack, &created.video).await, "probing" | "uploaded"));
-    assert_eq!(tus.offset(&path).await, film.len() as u64, "a lost last reply is no loss");
-    assert!(source(stack, &created.video) == film, "the bytes are the film's");
+    assert_eq!(tus.offset(&path).await, clip.len() as u64, "a lost last reply is no loss");
+    assert!(source(stack, &created.video) == clip, "the stored bytes are those that were sent");
     reaches(stack, &created.video, "uploaded").await;
     let shown = stack.client().get(&format!("/api/videos/{}", created.video)).await.json();
     assert_eq!((&shown["title"], &shown["metadata"]["width"]), (&json!("Über"), &json!(640)));
@@ -172,22 +172,22 @@ async fn film_through_a_kill(stack: &mut Stack) -> String {
 
 /// The later one takes over; what the earlier one sent is kept.
 async fn two_at_once(stack: &Stack, tus: &Tus) {
-    let film = Bytes::from(padded(6, 2_000_000));
-    let created = tus.create(film.len(), "").await;
+    let clip = Bytes::from(padded(6, 2_000_000));
+    let created = tus.create(clip.len(), "").await;
     let (first, second) = tokio::join!(
-        tus.patch(&created.path, 0, &[], film.clone()),
-        tus.patch(&created.path, 0, &[], film.clone())
+        tus.patch(&created.path, 0, &[], clip.clone()),
+        tus.patch(&created.path, 0, &[], clip.clone())
     );
     let mut statuses = [first.status, second.status];
     statuses.sort_unstable();
     assert!(matches!(statuses, [204, 409 | 423] | [409, 423]), "{statuses:?}");
     let offset = tus.offset(&created.path).await;
-    if offset < film.len() as u64 {
-        let rest = film.slice(offset as usize..);
+    if offset < clip.len() as u64 {
+        let rest = clip.slice(offset as usize..);
         tus.patch(&created.path, offset, &[], rest).await.expect(204);
     }
     reaches(stack, &created.video, "uploaded").await;
-    assert_eq!(Sha256::digest(source(stack, &created.video)), Sha256::digest(&film));
+    assert_eq!(Sha256::digest(source(stack, &created.video)), Sha256::digest(&clip));
 }
 
 /// A file that is not a video: the video's state shows the reason, and its source is kept until it is deleted.
@@ -226,20 +226,20 @@ async fn terminated(stack: &Stack, tus: &Tus) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn uploads_to_a_bucket_go_in_parts_and_leave_nothing_behind() {
-    let minio = Minio::start(&["films"]);
+    let minio = Minio::start(&["videos"]);
     let mut env = minio.vars();
     env.push(("STREAMING_STORES", minio.stores()));
     let env: Vec<(&str, &str)> = env.iter().map(|(key, value)| (*key, value.as_str())).collect();
     let mut stack = Stack::start_with(&env).await;
-    let film = padded(6, 21 << 20);
+    let clip = padded(6, 21 << 20);
     let uploads = || -> Vec<String> {
-        minio.objects("films").into_iter().filter(|key| key.contains("/upload-")).collect()
+        minio.objects("videos").into_iter().filter(|key| key.contains("/upload-")).collect()
     };
     let tus = Tus::new(&stack);
-    let created = tus.create(film.len(), "").await;
+    let created = tus.create(clip.len(), "").await;
     let path = created.path.clone();
     let send = async |tus: &Tus, from: usize, to: usize| {
-        let body = Bytes::copy_from_slice(&film[from..to]);
+        let body = Bytes::copy_from_slice(&clip[from..to]);
         tus.patch(&path, from as u64, &[], body).await.expect(204)
     };
     // A full part and a partial one, a partial one alone, a checksum, a killed data plane, the end.
@@ -247,7 +247,7 @@ async fn uploads_to_a_bucket_go_in_parts_and_leave_nothing_behind() {
     assert_eq!((tus.offset(&path).await, uploads().len()), (10 << 20, 1));
     send(&tus, 10 << 20, 11 << 20).await;
     assert_eq!(uploads().len(), 1, "the former side object is gone");
-    let piece = &film[11 << 20..13 << 20];
+    let piece = &clip[11 << 20..13 << 20];
     let sum = tus.sha256(piece);
     let wrong = vec![0; piece.len()];
     let offset = 11 << 20;
@@ -255,7 +255,7 @@ async fn uploads_to_a_bucket_go_in_parts_and_leave_nothing_behind() {
     assert_eq!(refused.status, 460);
     let right = Bytes::copy_from_slice(piece);
     tus.patch(&path, offset, &[("upload-checksum", &sum)], right).await.expect(204);
-    let open = tus.begin_patch(&path, 13 << 20, &film[13 << 20..], 5 << 20).await;
+    let open = tus.begin_patch(&path, 13 << 20, &clip[13 << 20..], 5 << 20).await;
     durable(&stack, &path, 16 << 20).await;
     stack.replace("streaming-dataplane").await;
     drop(open);
@@ -263,29 +263,29 @@ async fn uploads_to_a_bucket_go_in_parts_and_leave_nothing_behind() {
     let tus = Tus::new(&stack);
     let kept = tus.offset(&path).await as usize;
     assert!((16 << 20..=18 << 20).contains(&kept), "{kept}");
-    assert_eq!(send(&tus, kept, film.len()).await.header("video-id"), created.video);
+    assert_eq!(send(&tus, kept, clip.len()).await.header("video-id"), created.video);
     reaches(&stack, &created.video, "uploaded").await;
     assert!(uploads().is_empty(), "{:?}", uploads());
-    bucket_leftovers(&stack, &minio, &film).await;
+    bucket_leftovers(&stack, &minio, &clip).await;
 }
 
 /// A form upload through the same code, and an upload that is aborted.
-async fn bucket_leftovers(stack: &Stack, minio: &Minio, film: &[u8]) {
+async fn bucket_leftovers(stack: &Stack, minio: &Minio, clip: &[u8]) {
     let file = stack.beside().join("padded.mp4");
-    std::fs::write(&file, film).expect("write film");
+    std::fs::write(&file, clip).expect("write clip");
     let reply = stack.client().upload(&file, &[]).await.expect(201);
     let video = reply.json()["videoId"].as_str().expect("videoId").to_owned();
     let key = format!("videos/{video}/source");
-    assert!(minio.objects("films").contains(&key), "{:?}", minio.objects("films"));
+    assert!(minio.objects("videos").contains(&key), "{:?}", minio.objects("videos"));
     assert_eq!(minio.multiparts(), 0);
     let tus = Tus::new(stack);
-    let created = tus.create(film.len(), "").await;
-    let body = Bytes::copy_from_slice(&film[..10 << 20]);
+    let created = tus.create(clip.len(), "").await;
+    let body = Bytes::copy_from_slice(&clip[..10 << 20]);
     tus.patch(&created.path, 0, &[], body).await.expect(204);
     assert_eq!(minio.multiparts(), 1);
     assert_eq!(tus.delete(&created.path).await.status, 204);
     eventually("parts and side object are swept", DEADLINE, async || {
-        let left = minio.objects("films").iter().any(|key| key.contains(&created.video));
+        let left = minio.objects("videos").iter().any(|key| key.contains(&created.video));
         (!left && minio.multiparts() == 0).then_some(())
     })
     .await;
@@ -296,7 +296,7 @@ async fn bucket_leftovers(stack: &Stack, minio: &Minio, film: &[u8]) {
 async fn clients_that_are_interrupted_go_on() {
     let stack = Stack::start().await;
     let file = stack.beside().join("long.mp4");
-    std::fs::write(&file, padded(6, 60_000_000)).expect("write film");
+    std::fs::write(&file, padded(6, 60_000_000)).expect("write clip");
     let proxy = Proxy::to(&stack.http).await;
     let mut first = command::upload(&stack, &proxy, &file).spawn().expect("start upload");
     // Once the upload has begun, the proxy holds all traffic, and the client is killed.
@@ -314,12 +314,12 @@ async fn clients_that_are_interrupted_go_on() {
     assert_eq!(videos["videos"].as_array().map(Vec::len), Some(1), "it went on: {videos:#}");
     assert!(command::remembered(&stack).is_none(), "it is forgotten when it is whole");
     let video = videos["videos"][0]["videoId"].as_str().expect("videoId").to_owned();
-    assert!(source(&stack, &video) == std::fs::read(&file).expect("read film"));
+    assert!(source(&stack, &video) == std::fs::read(&file).expect("read clip"));
     assert_eq!(videos["videos"][0]["title"], "long.mp4");
-    command::refuses_what_is_no_film(&stack, &proxy, Path::new("/etc/hostname")).await;
+    command::rejects_a_file_that_is_not_a_video(&stack, &proxy, Path::new("/etc/hostname")).await;
     let result = command::tus_js_client(&stack, &file, 4_000_000, 10_000_000).await;
     assert_eq!(result["done"], true, "{result:#}");
     let video = result["video"].as_str().expect("video").to_owned();
     reaches(&stack, &video, "uploaded").await;
-    assert!(source(&stack, &video) == std::fs::read(&file).expect("read film"));
+    assert!(source(&stack, &video) == std::fs::read(&file).expect("read clip"));
 }

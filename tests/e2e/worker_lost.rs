@@ -30,13 +30,13 @@ const SWEEP_DEADLINE: Duration = Duration::from_secs(60);
 const START_DEADLINE: Duration = Duration::from_secs(2 * 20 + 20);
 
 /// Asserts that every chunk of every rendition has exactly one object, and that every frame appears once.
-pub(crate) async fn assert_whole(stack: &Stack, video: &str, job: &str, film: &Numbered) {
+pub(crate) async fn assert_whole(stack: &Stack, video: &str, job: &str, clip: &Numbered) {
     let captured =
         Capture::hls(&stack.anonymous(), &format!("/api/stream/{video}/hls/playlist.m3u8")).await;
     hls::check(&captured, Phase::Final).assert_none("HLS");
     for track in captured.hls_tracks().iter().filter(|track| !track.is_audio()) {
         let found = picture::numbers(&track.write(stack.beside()));
-        let expected: Vec<Option<u16>> = (0..film.frames()).map(|n| Some(n as u16)).collect();
+        let expected: Vec<Option<u16>> = (0..clip.frames()).map(|n| Some(n as u16)).collect();
         assert!(found == expected, "{}: frames are missing, double or out of order", track.name);
     }
     // Objects of attempts that were not committed are deleted after the job completes; the sweep may take a
@@ -72,13 +72,13 @@ fn attempts(job: &Value) -> u64 {
 }
 
 /// A stack with slow encodes and a running job; returns once a chunk is done and another is being encoded.
-pub(crate) async fn busy(film: &Numbered, slots: &str) -> (Stack, Ffmpeg, String, String) {
-    busy_with(film, &[("STREAMING_WORKER_SLOTS", slots)]).await
+pub(crate) async fn busy(clip: &Numbered, slots: &str) -> (Stack, Ffmpeg, String, String) {
+    busy_with(clip, &[("STREAMING_WORKER_SLOTS", slots)]).await
 }
 
 /// As [`busy`], with these variables set.
 pub(crate) async fn busy_with(
-    film: &Numbered,
+    clip: &Numbered,
     env: &[(&str, &str)],
 ) -> (Stack, Ffmpeg, String, String) {
     let mut stack = Stack::new(env);
@@ -86,7 +86,7 @@ pub(crate) async fn busy_with(
     stack.set("STREAMING_FFMPEG", script.path());
     stack.up().await;
     let client = stack.client();
-    let video = client.upload_film(&film.file()).await;
+    let video = client.upload_clip(&clip.file()).await;
     let job = client.transcode(&video, &json!({})).await;
     eventually("some chunks are done and others under way", JOB_DEADLINE, async || {
         let now = client.job(&job).await;
@@ -100,8 +100,8 @@ pub(crate) async fn busy_with(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_worker_costs_at_most_the_chunks_in_flight() {
-    let film = Numbered::seconds(84);
-    let (stack, _script, video, job) = busy(&film, "2").await;
+    let clip = Numbered::seconds(84);
+    let (stack, _script, video, job) = busy(&clip, "2").await;
     let before = stack.client().job(&job).await;
     let leased = before["tasks"]
         .as_array()
@@ -121,7 +121,7 @@ async fn killed_worker_costs_at_most_the_chunks_in_flight() {
         wasted >= 1 && wasted <= leased.max(2) as u64,
         "{wasted} wasted, {leased} in flight: {done:#}"
     );
-    assert_whole(&stack, &video, &job, &film).await;
+    assert_whole(&stack, &video, &job, &clip).await;
 }
 
 /// A worker started outside of `up`; killed on drop.
@@ -157,8 +157,8 @@ impl Drop for Worker {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_workers_share_one_film() {
-    let film = Numbered::seconds(64);
+async fn two_workers_share_the_chunks_of_one_video() {
+    let clip = Numbered::seconds(64);
     let mut stack = Stack::new(&[("STREAMING_WORKER_SLOTS", "1")]);
     let script = Ffmpeg::new(stack.beside(), Behaviour::Slow(1));
     stack.set("STREAMING_FFMPEG", script.path());
@@ -171,18 +171,18 @@ async fn two_workers_share_one_film() {
         (workers.iter().filter(|worker| worker.connected).count() == 2).then_some(())
     })
     .await;
-    let (video, job) = stack.client().publish(&film.file(), JOB_DEADLINE).await;
+    let (video, job) = stack.client().publish(&clip.file(), JOB_DEADLINE).await;
     let done = stack.client().job(&job).await;
     let names: BTreeSet<&str> =
         tasks(&done, "chunk").iter().filter_map(|task| task["worker"].as_str()).collect();
     assert_eq!(names.len(), 2, "both workers encode: {done:#}");
-    assert_whole(&stack, &video, &job, &film).await;
+    assert_whole(&stack, &video, &job, &clip).await;
 }
 
 /// A worker whose connection passes no bytes loses its leases; its later commits are rejected.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn worker_behind_a_silent_link_is_replaced() {
-    let film = Numbered::seconds(64);
+    let clip = Numbered::seconds(64);
     let mut stack = Stack::new(&[
         ("STREAMING_WORKER_SLOTS", "1"),
         ("STREAMING_WORKERS", "0"),
@@ -197,7 +197,7 @@ async fn worker_behind_a_silent_link_is_replaced() {
     let far = Worker::start(&stack, &proxy.address, "far").await;
     stack.wait_ready().await;
     let client = stack.client();
-    let video = client.upload_film(&film.file()).await;
+    let video = client.upload_clip(&clip.file()).await;
     let job = client.transcode(&video, &json!({})).await;
     eventually("the far worker encodes", JOB_DEADLINE, async || {
         let now = client.job(&job).await;
@@ -217,15 +217,15 @@ async fn worker_behind_a_silent_link_is_replaced() {
     proxy.set(Mode::Pass);
     client.wait_job(&job, "completed", JOB_DEADLINE).await;
     assert!(process::alive(far.pid()), "the far worker lives on");
-    assert_whole(&stack, &video, &job, &film).await;
+    assert_whole(&stack, &video, &job, &clip).await;
 }
 
 /// A worker that was stopped until its lease had expired resumes and commits: control rejects the commit, and the
 /// other worker's result stays.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn worker_that_slept_past_its_lease_cannot_commit() {
-    let film = Numbered::seconds(44);
-    let (stack, _script, video, job) = busy(&film, "1").await;
+    let clip = Numbered::seconds(44);
+    let (stack, _script, video, job) = busy(&clip, "1").await;
     let sleeper = stack.running("streaming-worker")[0].pid;
     process::send(sleeper, Signal::SIGSTOP);
     let _near = Worker::start(&stack, &stack.grpc, "near").await;
@@ -233,5 +233,5 @@ async fn worker_that_slept_past_its_lease_cannot_commit() {
     process::send(sleeper, Signal::SIGCONT);
     let twice = tasks(&done, "chunk").iter().any(|task| task["attempt"].as_u64() > Some(1));
     assert!(twice, "a chunk of the sleeper was leased again: {done:#}");
-    assert_whole(&stack, &video, &job, &film).await;
+    assert_whole(&stack, &video, &job, &clip).await;
 }

@@ -156,7 +156,7 @@ impl Client {
 
     /// Uploads a file with form fields; returns the server's reply.
     pub(crate) async fn upload(&self, file: &Path, fields: &[(&str, &str)]) -> Reply {
-        let name = file.file_name().and_then(|name| name.to_str()).unwrap_or("film.mp4");
+        let name = file.file_name().and_then(|name| name.to_str()).unwrap_or("video.mp4");
         self.upload_stream(name, fields, pieces(file.to_owned())).await
     }
 
@@ -187,7 +187,7 @@ impl Client {
     }
 
     /// Uploads a valid file and returns the video's id.
-    pub(crate) async fn upload_film(&self, file: &Path) -> String {
+    pub(crate) async fn upload_clip(&self, file: &Path) -> String {
         let reply = self.upload(file, &[("title", "e2e")]).await.expect(201);
         reply.json()["videoId"].as_str().expect("videoId").to_owned()
     }
@@ -219,7 +219,7 @@ impl Client {
 
     /// Uploads, transcodes with the whole ladder and waits; returns the ids of the video and the job.
     pub(crate) async fn publish(&self, file: &Path, deadline: Duration) -> (String, String) {
-        let video = self.upload_film(file).await;
+        let video = self.upload_clip(file).await;
         let job = self.transcode(&video, &json!({})).await;
         self.wait_job(&job, "completed", deadline).await;
         (video, job)

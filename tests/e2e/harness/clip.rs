@@ -119,7 +119,7 @@ where
     let draft = tempfile::Builder::new().suffix(&format!(".{extension}")).tempfile_in(&dir);
     let draft = draft.expect("make draft").into_temp_path();
     run(args, &draft, feed);
-    draft.persist(&path).expect("rename film");
+    draft.persist(&path).expect("rename clip");
     path
 }
 
@@ -141,6 +141,6 @@ where
         scope.spawn(move || feed(&mut sink).and_then(|()| sink.flush()));
         let output = ffmpeg.wait_with_output().expect("wait for ffmpeg");
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "make film: {errors}");
+        assert!(output.status.success(), "make clip: {errors}");
     });
 }

@@ -36,7 +36,7 @@ pub(crate) fn remembered(stack: &Stack) -> Option<()> {
 }
 
 /// Uploading a file that is not a video fails with the reason and a matching exit status.
-pub(crate) async fn refuses_what_is_no_film(stack: &Stack, proxy: &Proxy, file: &Path) {
+pub(crate) async fn rejects_a_file_that_is_not_a_video(stack: &Stack, proxy: &Proxy, file: &Path) {
     for form in [false, true] {
         let mut command = upload(stack, proxy, file);
         if form {

@@ -19,7 +19,7 @@ use crate::{
 const JOB_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Checks both manifests and every frame of a published video; returns its HLS renditions.
-async fn checked(stack: &Stack, video: &str, film: Numbered) -> Vec<Track> {
+async fn checked(stack: &Stack, video: &str, clip: Numbered) -> Vec<Track> {
     let viewer = stack.anonymous();
     let captured = Capture::hls(&viewer, &format!("/api/stream/{video}/hls/playlist.m3u8")).await;
     hls::check(&captured, Phase::Final).assert_none("HLS");
@@ -29,8 +29,8 @@ async fn checked(stack: &Stack, video: &str, film: Numbered) -> Vec<Track> {
     let tracks = captured.hls_tracks();
     for track in tracks.iter().filter(|track| !track.is_audio()) {
         let found = picture::numbers(&track.write(stack.beside()));
-        let expected: Vec<Option<u16>> = (0..film.frames()).map(|n| Some(n as u16)).collect();
-        assert_eq!(found, expected, "{film:?} {}", track.name);
+        let expected: Vec<Option<u16>> = (0..clip.frames()).map(|n| Some(n as u16)).collect();
+        assert_eq!(found, expected, "{clip:?} {}", track.name);
     }
     tracks
 }
@@ -41,33 +41,33 @@ fn size(track: &Track) -> (u32, u32) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn unusual_films_come_out_right() {
+async fn unusual_sources_are_transcoded_correctly() {
     let stack = Stack::start().await;
     let client = stack.client();
-    let film = Numbered::seconds(9);
-    let portrait = Numbered { width: 480, height: 854, ..film };
-    let small = Numbered { width: 320, height: 180, ..film };
-    let silent = Numbered { audio: false, ..film };
+    let clip = Numbered::seconds(9);
+    let portrait = Numbered { width: 480, height: 854, ..clip };
+    let small = Numbered { width: 320, height: 180, ..clip };
+    let silent = Numbered { audio: false, ..clip };
     // Exactly one GOP (2 s), one and a half GOPs, and exactly chunk 0 (4 s).
-    let short = [2, 3, 4].map(|seconds| Numbered { seconds, ..film });
+    let short = [2, 3, 4].map(|seconds| Numbered { seconds, ..clip });
     let mut sizes = Vec::new();
     let mut videos = Vec::new();
-    for film in [&[portrait, small, silent][..], &short].concat() {
-        videos.push((client.publish(&film.file(), JOB_DEADLINE).await.0, film));
+    for clip in [&[portrait, small, silent][..], &short].concat() {
+        videos.push((client.publish(&clip.file(), JOB_DEADLINE).await.0, clip));
     }
-    for (video, film) in &videos {
-        let tracks = checked(&stack, video, *film).await;
-        assert_eq!(tracks.iter().any(Track::is_audio), film.audio, "{film:?}");
+    for (video, clip) in &videos {
+        let tracks = checked(&stack, video, *clip).await;
+        assert_eq!(tracks.iter().any(Track::is_audio), clip.audio, "{clip:?}");
         sizes.push(tracks.iter().filter(|t| !t.is_audio()).map(size).collect::<Vec<_>>());
     }
     assert_eq!(sizes[0], [(360, 640), (480, 854)], "portrait is bounded by its short side");
-    assert_eq!(sizes[1], [(320, 180)], "a small film is not enlarged");
+    assert_eq!(sizes[1], [(320, 180)], "a small video is not enlarged");
     let metadata = &client.get(&format!("/api/videos/{}", videos[0].0)).await.json()["metadata"];
     assert_eq!((&metadata["width"], &metadata["height"]), (&json!(480), &json!(854)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn upload_replies_with_the_metadata_of_the_film() {
+async fn upload_replies_with_the_metadata_of_the_source() {
     let stack = Stack::start().await;
     let client = stack.client();
     let fields =
@@ -122,7 +122,7 @@ async fn a_manifest_that_was_not_asked_for_is_404_and_says_so() {
     let stack = Stack::start().await;
     let client = stack.client();
     let (hls, dash) = ("hls/playlist.m3u8", "dash/manifest.mpd");
-    let video = client.upload_film(&Numbered::seconds(4).file()).await;
+    let video = client.upload_clip(&Numbered::seconds(4).file()).await;
     without(&stack, &client, &video, json!({"generateDASH": false}), dash, hls).await;
     without(&stack, &client, &video, json!({"generateHLS": false}), hls, dash).await;
 }
@@ -131,13 +131,13 @@ async fn a_manifest_that_was_not_asked_for_is_404_and_says_so() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn late_sound_stays_in_its_place() {
     let stack = Stack::start().await;
-    let film = Numbered { audio: false, ..Numbered::seconds(9) }.file();
+    let clip = Numbered { audio: false, ..Numbered::seconds(9) }.file();
     let file = stack.beside().join("late.mkv");
     let args = [
         "-v",
         "error",
         "-i",
-        film.to_str().expect("path"),
+        clip.to_str().expect("path"),
         "-itsoffset",
         "2",
         "-f",
