@@ -7,7 +7,7 @@ help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 18
 
 run: ## Install missing programs, build in release mode, start the whole service (passes STREAMING_* through)
-	$(SAY) '1/3 install what is missing' && tools/install run
+	$(SAY) '1/3 install missing programs' && tools/install run
 	$(SAY) '2/3 build (the first time takes minutes, later ones seconds)' && cargo build --release --locked --workspace --bins
 	$(SAY) '3/3 start' && exec target/release/streaming-service up
 
@@ -24,7 +24,7 @@ tools: ## Install the programs that tests need: Chromium, Node, Go, grpcurl, Min
 	tools/install test
 
 test: ## Install the programs that tests need, then run all tests against real programs
-	$(SAY) '1/3 install what is missing' && tools/install test
+	$(SAY) '1/3 install missing programs' && tools/install test
 	$(SAY) '2/3 build' && cargo build --locked --workspace --all-targets
 	$(SAY) '3/3 test' && cargo test --locked --workspace --no-fail-fast
 

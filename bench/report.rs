@@ -57,8 +57,8 @@ pub(crate) fn write(name: &str, rows: Vec<[String; 3]>, timelines: &[Timeline], 
     for (n, timeline) in timelines.iter().enumerate() {
         let stages = timeline.stages();
         let known = stages.iter().filter(|(_, seconds)| seconds.is_finite());
-        let told: Vec<String> = known.map(|(stage, s)| format!("{stage} {s:.2}")).collect();
-        println!("  run {n}, seconds: {}", told.join(", "));
+        let stages: Vec<String> = known.map(|(stage, s)| format!("{stage} {s:.2}")).collect();
+        println!("  run {n}, seconds: {}", stages.join(", "));
     }
     result["machine"] = about();
     let dir = program::repository().join("bench/results");

@@ -1,5 +1,5 @@
 // Runs in the page: one video element, one player, and a running report of what they do.
-// `window.order` says what to play; `window.report(event)` passes events to play.mjs.
+// `window.order` names the player and the manifest; `window.report(event)` passes events to play.mjs.
 
 const video = document.querySelector("video");
 const order = window.order;
@@ -104,7 +104,7 @@ function read() {
 
 function watch(switchTo) {
   const switches = [...order.switches];
-  let [last, moved, told] = [-1, performance.now(), -1];
+  let [last, moved, reported] = [-1, performance.now(), -1];
   setInterval(() => {
     const now = performance.now();
     read();
@@ -118,8 +118,8 @@ function watch(switchTo) {
     }
     last = video.currentTime;
     state.longestStall = Math.max(state.longestStall, (now - moved) / 1000);
-    if (Math.floor(last) > told) {
-      told = Math.floor(last);
+    if (Math.floor(last) > reported) {
+      reported = Math.floor(last);
       note("tick", { stall: state.longestStall });
     }
     if (switches.length > 0 && last >= switches[0].at) {

@@ -83,7 +83,7 @@ try {
   await page.addInitScript((given) => { window.order = given; }, order);
   await page.goto(`http://127.0.0.1:${server.address().port}/`);
   const timeout = new Promise((done) => setTimeout(done, order.seconds * 1000));
-  // Whoever started us is gone when standard input ends.
+  // Standard input ends when the process that started this one has ended.
   const abandoned = new Promise((done) => process.stdin.on("end", done).resume());
   await Promise.race([finished, timeout, abandoned]);
   const summary = await page.evaluate(() => window.summary());

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Time within which every instance must apply a revocation or a new key.
-const TOLD_DEADLINE: Duration = Duration::from_secs(5);
+const REVOCATION_DEADLINE: Duration = Duration::from_secs(5);
 const ENCODED: Duration = Duration::from_secs(120);
 const SECRET: &str = "a secret of the tests, long enough";
 
@@ -80,21 +80,21 @@ fn command(stack: &Stack, args: &[&str]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tokens_open_what_they_should_and_nothing_else() {
+async fn tokens_grant_exactly_their_rights() {
     let provider = Provider::new();
     let stack = provider.stack().await;
     let video = private_video(&stack).await;
     let playlist = format!("/api/stream/{video}/hls/playlist.m3u8");
     for signer in &provider.signers {
-        a_jwt_is_a_bearer(&stack, signer, &playlist).await;
+        jwts_authenticate_as_bearer_tokens(&stack, signer, &playlist).await;
     }
-    bad_jwts_are_refused(&stack, &provider.signers, &playlist).await;
-    a_revoked_token_is_refused_in_time(&stack, &provider.signers[1], &video).await;
-    a_narrowed_token_keeps_to_its_video(&stack, &video).await;
-    keys_rotate_under_running_planes(&stack, &playlist).await;
+    invalid_jwts_are_rejected(&stack, &provider.signers, &playlist).await;
+    a_revoked_token_is_rejected_in_time(&stack, &provider.signers[1], &video).await;
+    a_narrowed_token_opens_only_its_video(&stack, &video).await;
+    root_keys_rotate_while_planes_run(&stack, &playlist).await;
 }
 
-async fn a_jwt_is_a_bearer(stack: &Stack, signer: &Signer, playlist: &str) {
+async fn jwts_authenticate_as_bearer_tokens(stack: &Stack, signer: &Signer, playlist: &str) {
     let jwt = signer.token(&good("editor"));
     let caller = Client::new(&stack.http, Some(&jwt));
     caller.get("/api/videos").await.expect(200);
@@ -124,7 +124,7 @@ async fn a_jwt_is_a_bearer(stack: &Stack, signer: &Signer, playlist: &str) {
     exchanged.get(playlist).await.expect(200);
 }
 
-async fn bad_jwts_are_refused(stack: &Stack, signers: &[Signer; 4], playlist: &str) {
+async fn invalid_jwts_are_rejected(stack: &Stack, signers: &[Signer; 4], playlist: &str) {
     let [rsa, .., shared] = signers;
     let none = rsa.sign(&json!({"alg": "none", "typ": "JWT"}), &good("admin"));
     let forged = Signer::hs256(rsa.pem().as_bytes()).token(&good("admin"));
@@ -151,7 +151,7 @@ async fn bad_jwts_are_refused(stack: &Stack, signers: &[Signer; 4], playlist: &s
             );
             let challenged = !reply.header("www-authenticate").is_empty();
             assert_eq!(challenged, *status == 401, "{:?}", reply.headers);
-            assert!(!reply.text().contains(&jwt[..20]), "no part of a token is told");
+            assert!(!reply.text().contains(&jwt[..20]), "the reply contains no part of the token");
         }
         caller.get(playlist).await.expect(403);
     }
@@ -168,13 +168,13 @@ async fn bad_jwts_are_refused(stack: &Stack, signers: &[Signer; 4], playlist: &s
 
 /// Polls a URL until it answers `status`.
 async fn answers(client: &Client, path: &str, status: u16) {
-    eventually(&format!("{path} answers {status}"), TOLD_DEADLINE, async || {
+    eventually(&format!("{path} answers {status}"), REVOCATION_DEADLINE, async || {
         (client.get(path).await.status == status).then_some(())
     })
     .await;
 }
 
-async fn a_revoked_token_is_refused_in_time(stack: &Stack, signer: &Signer, video: &str) {
+async fn a_revoked_token_is_rejected_in_time(stack: &Stack, signer: &Signer, video: &str) {
     let playlist = format!("/api/stream/{video}/hls/playlist.m3u8");
     let admin = stack.client();
     let minted = admin.post(&format!("/api/videos/{video}/playback-token"), &json!({})).await;
@@ -206,7 +206,7 @@ async fn a_revoked_token_is_refused_in_time(stack: &Stack, signer: &Signer, vide
     stack.anonymous().get(&url).await.expect(403);
 }
 
-async fn a_narrowed_token_keeps_to_its_video(stack: &Stack, video: &str) {
+async fn a_narrowed_token_opens_only_its_video(stack: &Stack, video: &str) {
     let args = ["token", "narrow", "--operation", "read,play", "--video", video, "--ttl", "10m"];
     let narrowed = stack.client().with_token(&command(stack, &args));
     let path = format!("/api/videos/{video}");
@@ -223,7 +223,7 @@ async fn a_narrowed_token_keeps_to_its_video(stack: &Stack, video: &str) {
     stack.client().get(&path).await.expect(200);
 }
 
-async fn keys_rotate_under_running_planes(stack: &Stack, playlist: &str) {
+async fn root_keys_rotate_while_planes_run(stack: &Stack, playlist: &str) {
     let keys = stack.data().join("root.keys");
     let keys = keys.to_str().expect("UTF-8");
     command(stack, &["keys", "rotate", "--root-key", keys]);
@@ -236,7 +236,7 @@ async fn keys_rotate_under_running_planes(stack: &Stack, playlist: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_wrong_with_a_provider_is_said_at_the_start() {
+async fn invalid_provider_settings_are_reported_at_start() {
     let stack = Stack::new(&[
         ("STREAMING_JWT_ISSUER", ISSUER),
         ("STREAMING_JWT_JWKS_URL", "http://id.example.com/keys"),

@@ -38,7 +38,7 @@ impl Impostor {
             instance: String::new(),
         };
         let mut impostor_send = send.clone();
-        say(&mut impostor_send, worker_message::Message::Hello(hello));
+        send_message(&mut impostor_send, worker_message::Message::Hello(hello));
         let mut workers = stack.rpc().with_token(&token).workers();
         let receive = workers.work(messages).await.expect("open work stream").into_inner();
         Self { send, receive, requests: 0 }
@@ -53,7 +53,7 @@ impl Impostor {
     /// Claims tasks until one is a chunk; leases of other tasks are kept.
     async fn chunk(&mut self) -> (Lease, api::v1::ChunkWork) {
         loop {
-            say(
+            send_message(
                 &mut self.send,
                 worker_message::Message::Want(Want { slots: 1, ..Want::default() }),
             );
@@ -79,17 +79,17 @@ impl Impostor {
             last: true,
             ..Commit::default()
         };
-        say(&mut self.send, worker_message::Message::Commit(commit));
+        send_message(&mut self.send, worker_message::Message::Commit(commit));
         loop {
             if let control_message::Message::CommitReply(reply) = self.next().await {
-                assert_eq!(reply.request, self.requests, "the answer is to our commit");
+                assert_eq!(reply.request, self.requests, "the reply belongs to the commit");
                 return reply;
             }
         }
     }
 }
 
-fn say(send: &mut mpsc::UnboundedSender<WorkerMessage>, message: worker_message::Message) {
+fn send_message(send: &mut mpsc::UnboundedSender<WorkerMessage>, message: worker_message::Message) {
     send.unbounded_send(WorkerMessage { message: Some(message) }).expect("stream is open");
 }
 
@@ -142,7 +142,7 @@ fn announce(lease: &Lease, rendition: &str, init: &[u8], bytes: &[u8], announced
 
 /// All kinds of false outputs, each committed as the whole output of chunk 0's task, with a part of the
 /// expected error message.
-const LIES: [(&str, &str); 17] = [
+const FORGERIES: [(&str, &str); 17] = [
     ("truncated", "admit"),
     ("first fragment only", "admit gop 1"),
     ("one byte more", "admit"),
@@ -162,7 +162,7 @@ const LIES: [(&str, &str); 17] = [
     ("a chunk of another task", "not part of this task"),
 ];
 
-fn tell(lie: &str, lease: &Lease, good: &Good, rendition: &str) -> Output {
+fn forged(forgery: &str, lease: &Lease, good: &Good, rendition: &str) -> Output {
     let (init, bytes) = &good[&(rendition.to_owned(), 0)];
     let flip = |at: usize| {
         let mut damaged = bytes.clone();
@@ -171,33 +171,34 @@ fn tell(lie: &str, lease: &Lease, good: &Good, rendition: &str) -> Output {
     };
     let first = fmp4::fragments(bytes).expect("fragments")[0].bytes;
     let at = |kind: &[u8]| bytes.windows(4).position(|four| four == kind).expect("box");
-    let told = |bytes: &[u8]| store(lease, rendition, init, bytes);
-    let truth = || told(bytes);
-    match lie {
-        "truncated" => told(&bytes[..bytes.len() * 2 / 3]),
-        "first fragment only" => told(&bytes[..first]),
-        "one byte more" => told(&[bytes.as_slice(), &[0]].concat()),
-        "empty" => told(&[]),
-        "box type flipped" => told(&flip(5)),
-        "decode time flipped" => told(&flip(at(b"tfdt") + 15)),
-        "NAL length flipped" => told(&flip(at(b"mdat") + 6)),
-        "another chunk" => told(&good[&(rendition.to_owned(), 1)].1),
+    let stored = |bytes: &[u8]| store(lease, rendition, init, bytes);
+    let genuine = || stored(bytes);
+    match forgery {
+        "truncated" => stored(&bytes[..bytes.len() * 2 / 3]),
+        "first fragment only" => stored(&bytes[..first]),
+        "one byte more" => stored(&[bytes.as_slice(), &[0]].concat()),
+        "empty" => stored(&[]),
+        "box type flipped" => stored(&flip(5)),
+        "decode time flipped" => stored(&flip(at(b"tfdt") + 15)),
+        "NAL length flipped" => stored(&flip(at(b"mdat") + 6)),
+        "another chunk" => stored(&good[&(rendition.to_owned(), 1)].1),
         "broken init" => store(lease, rendition, &init[..init.len() - 9], bytes),
         "init of another size" => store(lease, rendition, &wider(init), bytes),
         "wrong sum" => announce(lease, rendition, init, &flip(bytes.len() - 100), bytes),
-        "wrong size" => Output { bytes: bytes.len() as u64 + 1, ..truth() },
+        "wrong size" => Output { bytes: bytes.len() as u64 + 1, ..genuine() },
         "absent" => {
-            let output = truth();
+            let output = genuine();
             fs::remove_file(PathBuf::from(&lease.output_root).join(&output.key)).expect("remove");
             output
         }
-        "foreign key" => Output { key: format!("videos/{}/index", lease.video_id), ..truth() },
-        "key above the prefix" => {
-            Output { key: format!("{}../../../../../etc/hostname", lease.output_prefix), ..truth() }
-        }
-        "a rung of no task" => Output { rendition: "4k".to_owned(), ..truth() },
-        "a chunk of another task" => Output { chunk: 1, ..truth() },
-        other => panic!("unknown lie {other}"),
+        "foreign key" => Output { key: format!("videos/{}/index", lease.video_id), ..genuine() },
+        "key above the prefix" => Output {
+            key: format!("{}../../../../../etc/hostname", lease.output_prefix),
+            ..genuine()
+        },
+        "a rung of no task" => Output { rendition: "4k".to_owned(), ..genuine() },
+        "a chunk of another task" => Output { chunk: 1, ..genuine() },
+        other => panic!("unknown forgery {other}"),
     }
 }
 
@@ -214,7 +215,7 @@ fn wider(init: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn control_refuses_every_lie_of_a_worker() {
+async fn control_rejects_every_forged_output() {
     let stack = Stack::start().await;
     let client = stack.client();
     let clip = Numbered::seconds(8);
@@ -227,27 +228,27 @@ async fn control_refuses_every_lie_of_a_worker() {
     assert!(process::wait_gone(&real, Duration::from_secs(5)).is_empty());
 
     // A rejected commit may end the attempt, so every false output gets a job of its own.
-    for (lie, reason) in LIES {
+    for (forgery, reason) in FORGERIES {
         let next = client.transcode(&video, &json!({"profiles": ["360p"]})).await;
         let mut impostor = Impostor::connect(&stack).await;
         let (lease, work) = impostor.chunk().await;
         assert_eq!(work.chunk, 0, "chunk 0 is the most urgent");
-        let output = tell(lie, &lease, &good, &work.rungs[0].name);
+        let output = forged(forgery, &lease, &good, &work.rungs[0].name);
         let reply = impostor.commit(&lease, vec![output]).await;
-        let refusal = reply.refusal.unwrap_or_else(|| panic!("{lie} was committed"));
-        assert_eq!(refusal.code, "admission_refused", "{lie}: {refusal:?}");
-        assert!(refusal.message.contains(reason), "{lie}: {}", refusal.message);
+        let refusal = reply.refusal.unwrap_or_else(|| panic!("{forgery} was committed"));
+        assert_eq!(refusal.code, "admission_refused", "{forgery}: {refusal:?}");
+        assert!(refusal.message.contains(reason), "{forgery}: {}", refusal.message);
         let state = client.job(&next).await;
-        assert_ne!(state["tasks"][0]["state"], "done", "{lie}: {state:#}");
+        assert_ne!(state["tasks"][0]["state"], "done", "{forgery}: {state:#}");
         cancel(&stack, &next).await;
     }
-    truth_is_taken(&stack, &video, &good).await;
+    genuine_output_is_admitted(&stack, &video, &good).await;
     process::send(stack.up_pid(), nix::sys::signal::Signal::SIGCONT);
 }
 
 /// The control case: the same bytes undamaged are accepted, a repeated commit gets the same reply, and
 /// an old fencing token is rejected.
-async fn truth_is_taken(stack: &Stack, video: &str, good: &Good) {
+async fn genuine_output_is_admitted(stack: &Stack, video: &str, good: &Good) {
     let job = stack.client().transcode(video, &json!({"profiles": ["360p"]})).await;
     let mut impostor = Impostor::connect(stack).await;
     let (lease, work) = impostor.chunk().await;
@@ -258,7 +259,7 @@ async fn truth_is_taken(stack: &Stack, video: &str, good: &Good) {
     let reply = impostor.commit(&stale, vec![output.clone()]).await;
     assert!(reply.refusal.is_some() && reply.lease_lost, "an old token is refused: {reply:?}");
     let reply = impostor.commit(&lease, vec![output.clone()]).await;
-    assert_eq!(reply.refusal, None, "the truth is taken");
+    assert_eq!(reply.refusal, None, "the genuine output is admitted");
     let again = impostor.commit(&lease, vec![output]).await;
     assert_eq!(again.refusal, None, "a repeated commit answers the same");
     cancel(stack, &job).await;

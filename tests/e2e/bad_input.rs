@@ -16,7 +16,7 @@ use crate::harness::{
 const UNKNOWN: &str = "00000000-0000-7000-8000-000000000000";
 
 /// Checks a rejection's status, media type and code, and that it names `field` unless that is empty.
-fn refused(what: &str, reply: &Reply, status: u16, code: &str, field: &str) {
+fn assert_rejected(what: &str, reply: &Reply, status: u16, code: &str, field: &str) {
     assert_eq!(reply.status, status, "{what}: {}", reply.text());
     assert_eq!(reply.header("content-type"), "application/problem+json", "{what}");
     let problem = reply.json();
@@ -35,14 +35,14 @@ async fn raw(client: &Client, kind: &str, body: &str) -> Reply {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_mistake_has_its_answer() {
+async fn every_invalid_request_gets_its_error() {
     let stack = Stack::start().await;
     let client = stack.client();
     let video = client.upload_clip(&Numbered::seconds(6).file()).await;
-    transcode_mistakes(&client, &video).await;
-    path_mistakes(&client).await;
-    token_mistakes(&stack, &video).await;
-    upload_mistakes(&client).await;
+    invalid_transcodes(&client, &video).await;
+    invalid_paths(&client).await;
+    invalid_tokens(&stack, &video).await;
+    invalid_uploads(&client).await;
     let left = client.get("/api/videos").await.expect(200).json();
     assert_eq!(
         left["videos"].as_array().map(Vec::len),
@@ -51,30 +51,30 @@ async fn every_mistake_has_its_answer() {
     );
 }
 
-async fn transcode_mistakes(client: &Client, video: &str) {
+async fn invalid_transcodes(client: &Client, video: &str) {
     let path = format!("/api/videos/{video}/transcode");
     let reply = client.post(&path, &json!({"profiles": ["360p", "9000p"]})).await;
-    refused("unknown profile", &reply, 422, "invalid_field", "profiles[1]");
+    assert_rejected("unknown profile", &reply, 422, "invalid_field", "profiles[1]");
     let reply = client.post(&path, &json!({"profiles": ["360p", "360p"]})).await;
-    refused("repeated profile", &reply, 422, "invalid_field", "profiles[1]");
+    assert_rejected("repeated profile", &reply, 422, "invalid_field", "profiles[1]");
     let reply = client.post(&path, &json!({"profiles": "360p"})).await;
-    refused("profiles is no list", &reply, 422, "invalid_field", "profiles");
+    assert_rejected("profiles that are not a list", &reply, 422, "invalid_field", "profiles");
     let headers = [("content-type", "application/json")];
     let reply =
         client.send(Method::POST, &path, &headers, "{\"profiles\": [".into()).await.expect("POST");
-    refused("broken JSON", &reply, 400, "malformed", "");
+    assert_rejected("broken JSON", &reply, 400, "malformed", "");
     let headers = [("content-type", "text/plain")];
     let reply = client.send(Method::POST, &path, &headers, "{}".into()).await.expect("POST");
-    refused("JSON as text", &reply, 415, "unsupported_media_type", "");
+    assert_rejected("JSON as text", &reply, 415, "unsupported_media_type", "");
     let reply = client.post(&format!("/api/videos/{UNKNOWN}/transcode"), &json!({})).await;
-    refused("unknown video", &reply, 404, "not_found", "");
+    assert_rejected("unknown video", &reply, 404, "not_found", "");
     let reply = client.post("/api/videos/not-a-uuid/transcode", &json!({})).await;
-    refused("no UUID", &reply, 400, "invalid_id", "");
+    assert_rejected("no UUID", &reply, 400, "invalid_id", "");
 }
 
-async fn path_mistakes(client: &Client) {
+async fn invalid_paths(client: &Client) {
     for path in ["/api/videos/not-a-uuid", "/api/jobs/42", "/api/stream/x/hls/playlist.m3u8"] {
-        refused(path, &client.get(path).await, 400, "invalid_id", "");
+        assert_rejected(path, &client.get(path).await, 400, "invalid_id", "");
     }
     for path in [
         format!("/api/videos/{UNKNOWN}"),
@@ -84,7 +84,7 @@ async fn path_mistakes(client: &Client) {
         format!("/api/stream/{UNKNOWN}/{UNKNOWN}/360p/h0.m4s"),
         "/api/nothing-here".to_owned(),
     ] {
-        refused(&path, &client.get(&path).await, 404, "not_found", "");
+        assert_rejected(&path, &client.get(&path).await, 404, "not_found", "");
     }
     for (method, path) in [
         (Method::DELETE, "/api/videos/upload"),
@@ -92,12 +92,12 @@ async fn path_mistakes(client: &Client) {
         (Method::POST, &*format!("/api/stream/{UNKNOWN}/hls/playlist.m3u8")),
     ] {
         let reply = client.send(method, path, &[], Bytes::new()).await.expect("send");
-        refused(path, &reply, 405, "method_not_allowed", "");
+        assert_rejected(path, &reply, 405, "method_not_allowed", "");
         assert!(!reply.header("allow").is_empty(), "{path}: Allow is missing");
     }
 }
 
-async fn token_mistakes(stack: &Stack, video: &str) {
+async fn invalid_tokens(stack: &Stack, video: &str) {
     let path = format!("/api/videos/{video}");
     for (what, client) in [
         ("no token", stack.anonymous()),
@@ -105,51 +105,51 @@ async fn token_mistakes(stack: &Stack, video: &str) {
         ("a damaged token", stack.client().with_token(&stack.token[..stack.token.len() - 6])),
     ] {
         let reply = client.get(&path).await;
-        refused(what, &reply, 401, "unauthenticated", "");
+        assert_rejected(what, &reply, 401, "unauthenticated", "");
         assert!(
             reply.header("www-authenticate").starts_with("Bearer"),
             "{what}: {:?}",
             reply.headers
         );
         let reply = client.post(&format!("{path}/transcode"), &json!({})).await;
-        refused(what, &reply, 401, "unauthenticated", "");
+        assert_rejected(what, &reply, 401, "unauthenticated", "");
     }
     let viewer = stack.client().with_token(&stack.rpc().mint("viewer").await);
     assert_eq!(viewer.get(&path).await.status, 200, "viewers read");
     let reply = viewer.post(&format!("{path}/transcode"), &json!({})).await;
-    refused("a viewer transcodes", &reply, 403, "permission_denied", "");
+    assert_rejected("a viewer transcodes", &reply, 403, "permission_denied", "");
     let editor = stack.client().with_token(&stack.rpc().mint("editor").await);
     let reply = editor.send(Method::DELETE, &path, &[], Bytes::new()).await.expect("DELETE");
-    refused("an editor deletes somebody's video", &reply, 403, "permission_denied", "");
+    assert_rejected("an editor deletes another user's video", &reply, 403, "permission_denied", "");
 }
 
-async fn upload_mistakes(client: &Client) {
+async fn invalid_uploads(client: &Client) {
     let reply = raw(client, "application/json", "{}").await;
-    refused("JSON upload", &reply, 415, "unsupported_media_type", "");
+    assert_rejected("JSON upload", &reply, 415, "unsupported_media_type", "");
     let reply = raw(client, "multipart/form-data", "x").await;
-    refused("no boundary", &reply, 400, "malformed", "");
+    assert_rejected("no boundary", &reply, 400, "malformed", "");
     let part = "--b\r\ncontent-disposition: form-data; name=\"video\"; filename=\"a.mp4\"\r\n\r\nhalf a fi";
     let reply = raw(client, "multipart/form-data; boundary=b", part).await;
-    refused("truncated multipart", &reply, 400, "malformed", "");
+    assert_rejected("truncated multipart", &reply, 400, "malformed", "");
     let form = "--b\r\ncontent-disposition: form-data; name=\"title\"\r\n\r\nno video\r\n--b--\r\n";
     let reply = raw(client, "multipart/form-data; boundary=b", form).await;
-    refused("no file", &reply, 422, "invalid_field", "video");
+    assert_rejected("no file", &reply, 422, "invalid_field", "video");
     let clip = Numbered::seconds(6).file();
     let long = "x".repeat(201);
     let reply = client.upload(&clip, &[("title", &long)]).await;
-    refused("a title too long", &reply, 422, "invalid_field", "title");
+    assert_rejected("a title too long", &reply, 422, "invalid_field", "title");
     let reply = client.upload(&clip, &[("visibility", "secret")]).await;
-    refused("an unknown visibility", &reply, 422, "invalid_field", "visibility");
+    assert_rejected("an unknown visibility", &reply, 422, "invalid_field", "visibility");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn upload_above_the_limit_is_413_and_leaves_nothing() {
+async fn upload_above_the_limit_is_413_and_stores_nothing() {
     let stack = Stack::start_with(&[("STREAMING_UPLOAD_BYTES_MAX", "100000")]).await;
     let client = stack.client();
     let clip = Numbered::seconds(66).file();
     assert!(std::fs::metadata(&clip).expect("clip").len() > 200_000);
     let reply = client.upload(&clip, &[]).await;
-    refused("too large", &reply, 413, "too_large", "");
+    assert_rejected("too large", &reply, 413, "too_large", "");
     assert_eq!(client.get("/api/videos").await.expect(200).json()["videos"], json!([]));
     assert!(stack.objects().iter().all(|key| !key.starts_with("videos/")), "{:?}", stack.objects());
 }
@@ -177,7 +177,7 @@ async fn large_upload_takes_constant_memory() {
             _ = ticks.tick() => peak = peak.max(process::memory_bytes(pid)),
         }
     };
-    refused("large nonsense", &reply, 422, "not_a_video", "");
+    assert_rejected("large nonsense", &reply, 422, "not_a_video", "");
     let growth = peak - before;
     assert!(growth <= GROWTH_BYTES_MAX, "the data plane grew by {} MiB", growth >> 20);
 }

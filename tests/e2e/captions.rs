@@ -72,7 +72,7 @@ fn form(fields: &[(&str, &str)], file: &str) -> String {
     )
 }
 
-async fn faults(client: &Client, captions: &str) {
+async fn seeded_violations(client: &Client, captions: &str) {
     let vtt = "WEBVTT\n\n00:01.000 --> 00:02.000\nx\n";
     let multipart = format!("multipart/form-data; boundary={BOUNDARY}");
     let large = "x".repeat((2 << 20) + 1);
@@ -92,17 +92,17 @@ async fn faults(client: &Client, captions: &str) {
         ("?language=en", "multipart/form-data", "x", 400, ""),
     ] {
         let reply = post(client, &format!("{captions}{query}"), kind, body.to_owned()).await;
-        let told = reply.text();
-        assert_eq!(reply.status, status, "{query} {kind}: {told}");
+        let text = reply.text();
+        assert_eq!(reply.status, status, "{query} {kind}: {text}");
         let named = reply.json()["errors"][0]["field"].as_str().unwrap_or_default().to_owned();
-        assert_eq!(named, field, "{query} {kind}: {told}");
+        assert_eq!(named, field, "{query} {kind}: {text}");
     }
     let put = client.send(Method::PUT, captions, &[], Bytes::new()).await.expect("PUT");
     assert_eq!((put.status, put.header("allow")), (405, "GET, HEAD, POST"));
 }
 
 /// The conformance checker finds every fault seeded into text tracks.
-fn faults_are_found(good: &Capture) {
+fn seeded_violations_are_found(good: &Capture) {
     for (rule, place, from, to) in [
         ("H7", "playlist.m3u8", ",SUBTITLES=\"text\"", ""),
         ("H7", "playlist.m3u8", "NAME=\"Deutsch\"", "NAME=\"English\""),
@@ -158,7 +158,7 @@ async fn embedded_and_uploaded_text_tracks_are_shown_during_playback() {
     let client = stack.client();
     let video = client.upload_clip(&clip(&stack)).await;
     let captions = format!("/api/videos/{video}/captions");
-    faults(&client, &captions).await;
+    seeded_violations(&client, &captions).await;
     assert_eq!(listed(&client, &video).await, Vec::<Value>::new());
     // The first upload comes before the transcode.
     let query = "?language=de&label=Deutsch&kind=captions";
@@ -199,7 +199,7 @@ async fn embedded_and_uploaded_text_tracks_are_shown_during_playback() {
     .await;
     let captured = Capture::hls(&viewer, &playlist).await;
     hls::check(&captured, Phase::Final).assert_none("HLS");
-    faults_are_found(&captured);
+    seeded_violations_are_found(&captured);
     let manifest = format!("/api/stream/{video}/dash/manifest.mpd");
     let mpd = super::growing::settled_dash(&viewer, &manifest).await;
     dash::check(&mpd, Phase::Final).assert_none("DASH");

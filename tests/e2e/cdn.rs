@@ -58,7 +58,7 @@ impl Nginx {
 }
 
 /// Drops every cached reply that carries one of the tags, as a CDN does on a purge.
-fn forget(cache: &Path, tags: &[String]) {
+fn purge(cache: &Path, tags: &[String]) {
     let mut folders = vec![cache.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -78,7 +78,7 @@ fn forget(cache: &Path, tags: &[String]) {
 }
 
 /// How many requests for media the origin has answered.
-async fn asked(origin: &Client) -> f64 {
+async fn origin_requests(origin: &Client) -> f64 {
     let metrics = origin.get("/metrics").await.expect(200).text();
     let lines = metrics.lines().filter(|line| {
         line.starts_with("streaming_service_http_requests_total{") && line.contains(MEDIA)
@@ -91,7 +91,7 @@ async fn second_viewer_causes_no_origin_request_and_deleted_videos_are_purged() 
     let folder = tempfile::tempdir().expect("folder");
     let cache = folder.path().join("cache");
     let purged = cache.clone();
-    let receiver = PurgeReceiver::start(Box::new(move |tags| forget(&purged, tags))).await;
+    let receiver = PurgeReceiver::start(Box::new(move |tags| purge(&purged, tags))).await;
     let edge = free_address();
     let base = format!("http://{edge}");
     let env = [
@@ -118,11 +118,11 @@ async fn second_viewer_causes_no_origin_request_and_deleted_videos_are_purged() 
     assert_eq!(origin.get(&format!("{path}?_HLS_msn=1&utm=x")).await.text(), before);
 
     let first = Capture::hls(&viewer, &path).await;
-    let once = asked(&origin).await;
+    let once = origin_requests(&origin).await;
     assert!(once > 0.0, "the first viewer's requests reach the origin");
     let second = Capture::hls(&viewer, &path).await;
     assert_eq!(first.media, second.media);
-    let segments = once - asked(&origin).await;
+    let segments = once - origin_requests(&origin).await;
     assert_eq!(segments, 0.0, "the second viewer's do not");
     let segment = format!("/api/stream/{video}/{job}/360p/h0.m4s");
     let reply = viewer.get(&segment).await.expect(200);
@@ -140,11 +140,11 @@ async fn second_viewer_causes_no_origin_request_and_deleted_videos_are_purged() 
         .expect("DELETE")
         .expect(204);
     let tag = format!("video-{video}");
-    eventually("the CDN is told to forget", SOON, async || {
+    eventually("the CDN receives the purge request", SOON, async || {
         (receiver.count(&tag) > 0).then_some(())
     })
     .await;
-    eventually("the CDN has forgotten", SOON, async || {
+    eventually("the CDN no longer serves the video", SOON, async || {
         (viewer.get(&segment).await.status == 404).then_some(())
     })
     .await;

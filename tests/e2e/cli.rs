@@ -73,7 +73,7 @@ fn assert_same(cli: &Value, rest: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn command_line_lists_shows_changes_and_refuses() {
+async fn command_line_lists_shows_changes_and_reports_errors() {
     let stack = Stack::start().await;
     let client = stack.client();
     let clip = Numbered::seconds(6).file();
@@ -85,7 +85,7 @@ async fn command_line_lists_shows_changes_and_refuses() {
     let rest = client.get(&format!("/api/videos/{}", videos[0])).await.expect(200).json();
     assert_same(&with(&stack, &["--json", "videos", "get", &videos[0]]).code(0).json(), &rest);
     assert!(with(&stack, &["videos", "get", &videos[0]]).code(0).out().contains("640x360"));
-    refusals(&stack, &videos[0]).await;
+    errors(&stack, &videos[0]).await;
     jobs(&stack, &videos[0]).await;
     cancelled(&stack, &videos[1]).await;
     tokens(&stack, &videos[2]);
@@ -116,7 +116,7 @@ fn lists(stack: &Stack, newest_first: &[String]) {
     with(stack, &["videos", "list", "--limit", "0"]).code(2);
 }
 
-async fn refusals(stack: &Stack, video: &str) {
+async fn errors(stack: &Stack, video: &str) {
     for command in [
         &["videos", "get"][..],
         &["videos", "delete"],
@@ -131,20 +131,24 @@ async fn refusals(stack: &Stack, video: &str) {
     ] {
         let unknown = with(stack, &[command, &["--json", UNKNOWN]].concat()).code(4);
         assert_eq!(unknown.failure()["code"], "not_found", "{command:?}");
-        let told = with(stack, &[command, &["no-uuid"]].concat());
-        assert!(matches!(told.0.status.code(), Some(1 | 4)), "{command:?}: {}", told.err());
-        assert!(told.err().contains("id") || told.err().contains("no-uuid"), "{}", told.err());
-        assert_eq!(told.err().lines().count(), 1, "{}", told.err());
+        let result = with(stack, &[command, &["no-uuid"]].concat());
+        assert!(matches!(result.0.status.code(), Some(1 | 4)), "{command:?}: {}", result.err());
+        assert!(
+            result.err().contains("id") || result.err().contains("no-uuid"),
+            "{}",
+            result.err()
+        );
+        assert_eq!(result.err().lines().count(), 1, "{}", result.err());
     }
-    let told = with(stack, &["transcode", video, "--profiles", "9p", "--json"]).code(1);
-    assert_eq!(told.failure()["code"], "invalid_field");
+    let result = with(stack, &["transcode", video, "--profiles", "9p", "--json"]).code(1);
+    assert_eq!(result.failure()["code"], "invalid_field");
     let mut foreign = stack.command("streaming-service");
-    let told = run(foreign.env("STREAMING_TOKEN", "nonsense"), &["videos", "list", "--json"]);
-    assert_eq!(told.code(5).failure()["code"], "unauthenticated");
+    let result = run(foreign.env("STREAMING_TOKEN", "nonsense"), &["videos", "list", "--json"]);
+    assert_eq!(result.code(5).failure()["code"], "unauthenticated");
     let viewer = stack.rpc().mint("viewer").await;
     let mut weak = stack.command("streaming-service");
-    let told = run(weak.env("STREAMING_TOKEN", viewer), &["videos", "delete", video, "--json"]);
-    assert_eq!(told.code(5).failure()["code"], "permission_denied");
+    let result = run(weak.env("STREAMING_TOKEN", viewer), &["videos", "delete", video, "--json"]);
+    assert_eq!(result.code(5).failure()["code"], "permission_denied");
 }
 
 async fn jobs(stack: &Stack, video: &str) {
@@ -171,8 +175,8 @@ async fn jobs(stack: &Stack, video: &str) {
 async fn cancelled(stack: &Stack, video: &str) {
     let queued = with(stack, &["transcode", video, "--json"]).code(0).json();
     let job = queued["jobId"].as_str().expect("jobId");
-    let told = with(stack, &["jobs", "cancel", job, "--json"]).code(0).json();
-    if told["state"] == "cancelled" {
+    let result = with(stack, &["jobs", "cancel", job, "--json"]).code(0).json();
+    if result["state"] == "cancelled" {
         assert_eq!(with(stack, &["jobs", "watch", job]).code(6).out().lines().count(), 1);
         let again = with(stack, &["jobs", "retry", job, "--json"]).code(0).json();
         assert_eq!(again["jobId"], job);
@@ -212,7 +216,7 @@ async fn workers(stack: &Stack) {
 }
 
 #[test]
-fn command_line_without_a_service_says_what_is_missing() {
+fn command_line_names_the_missing_settings_of_the_service() {
     let folder = tempfile::tempdir().expect("folder");
     for command in [
         &["videos", "list"][..],
@@ -221,19 +225,19 @@ fn command_line_without_a_service_says_what_is_missing() {
         &["token", "mint", "--role", "viewer"],
         &["watch", UNKNOWN],
     ] {
-        let told = without(folder.path(), command).code(3);
-        assert!(told.err().contains("STREAMING_GRPC_ADDR"), "{}", told.err());
-        let told = without(folder.path(), &[command, &["--json"]].concat()).code(3);
-        assert_eq!(told.failure()["exitCode"], 3);
+        let result = without(folder.path(), command).code(3);
+        assert!(result.err().contains("STREAMING_GRPC_ADDR"), "{}", result.err());
+        let result = without(folder.path(), &[command, &["--json"]].concat()).code(3);
+        assert_eq!(result.failure()["exitCode"], 3);
     }
     let clip = folder.path().join("video.mp4");
     std::fs::write(&clip, "x").expect("write file");
     let clip = clip.to_str().expect("UTF-8");
-    let told = without(folder.path(), &["upload", clip]).code(3);
-    assert!(told.err().contains("STREAMING_HTTP_ADDR"), "{}", told.err());
-    let nobody = ["--grpc-addr", "127.0.0.1:1", "--token", "x", "videos", "list", "--json"];
-    let told = without(folder.path(), &nobody).code(3).failure();
-    assert!(told["message"].as_str().expect("text").contains("127.0.0.1:1"), "{told}");
+    let result = without(folder.path(), &["upload", clip]).code(3);
+    assert!(result.err().contains("STREAMING_HTTP_ADDR"), "{}", result.err());
+    let unreachable = ["--grpc-addr", "127.0.0.1:1", "--token", "x", "videos", "list", "--json"];
+    let result = without(folder.path(), &unreachable).code(3).failure();
+    assert!(result["message"].as_str().expect("text").contains("127.0.0.1:1"), "{result}");
     let nowhere = ["--grpc-addr", "127.0.0.1:1", "videos", "list"];
     assert!(without(folder.path(), &nowhere).code(3).err().contains("STREAMING_TOKEN"));
     without(folder.path(), &["videos", "lst"]).code(2);
@@ -251,10 +255,10 @@ fn command_line_completes_in_every_shell_and_mints_offline() {
             let file = folder.path().join("completions.bash");
             std::fs::write(&file, &script).expect("write script");
             let load = "source completions.bash; complete -p streaming-service";
-            let told =
+            let result =
                 Command::new("bash").args(["-euc", load]).current_dir(folder.path()).output();
-            let told = told.expect("run bash");
-            assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+            let result = result.expect("run bash");
+            assert!(result.status.success(), "{}", String::from_utf8_lossy(&result.stderr));
         }
     }
     without(folder.path(), &["completions", "dos"]).code(2);

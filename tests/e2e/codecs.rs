@@ -94,9 +94,9 @@ async fn one_ladder_of_h264_hevc_and_av1_is_exact_and_plays() {
     let client = stack.client();
     let clip = Numbered::seconds(6);
     let (video, job) = client.publish(&clip.file(), JOB_DEADLINE).await;
-    let told = client.job(&job).await;
-    assert_eq!(told["profiles"], json!(["low", "mid-hevc", "high-av1"]), "{told:#}");
-    assert_eq!(told["preset"], "veryfast, ultrafast, 12", "{told:#}");
+    let described = client.job(&job).await;
+    assert_eq!(described["profiles"], json!(["low", "mid-hevc", "high-av1"]), "{described:#}");
+    assert_eq!(described["preset"], "veryfast, ultrafast, 12", "{described:#}");
     let (by_hls, by_dash) = captured(&stack, &video).await;
     for tracks in [by_hls.hls_tracks(), by_dash.dash_tracks()] {
         let mut codecs = Vec::new();
@@ -122,12 +122,12 @@ async fn one_ladder_of_h264_hevc_and_av1_is_exact_and_plays() {
         let heights = play(&stack, &video, player, name, 6.0).await;
         assert!(heights == [180] || heights == [360], "{player}: {heights:?}");
     }
-    let refused = client
+    let rejected = client
         .post(&format!("/api/videos/{video}/transcode"), &json!({"profiles": ["low", "720p"]}))
         .await
         .expect(422);
-    assert!(refused.text().contains("profiles[1]"), "{}", refused.text());
-    assert!(refused.text().contains("low, mid-hevc, high-av1"), "{}", refused.text());
+    assert!(rejected.text().contains("profiles[1]"), "{}", rejected.text());
+    assert!(rejected.text().contains("low, mid-hevc, high-av1"), "{}", rejected.text());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

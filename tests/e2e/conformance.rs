@@ -15,14 +15,14 @@ use crate::harness::capture::{Part, Track};
 
 /// A rule violation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Finding {
+pub(crate) struct Violation {
     /// For example "H12".
     pub(crate) rule: &'static str,
     /// The problem and its location.
     pub(crate) message: String,
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.rule, self.message)
     }
@@ -30,19 +30,19 @@ impl fmt::Display for Finding {
 
 /// Collects rule violations.
 #[derive(Debug, Default)]
-pub(crate) struct Findings(pub(crate) Vec<Finding>);
+pub(crate) struct Violations(pub(crate) Vec<Violation>);
 
-impl Findings {
+impl Violations {
     /// Records a violation unless `holds`.
     pub(crate) fn require(&mut self, rule: &'static str, holds: bool, message: impl Into<String>) {
         if !holds {
-            self.0.push(Finding { rule, message: message.into() });
+            self.0.push(Violation { rule, message: message.into() });
         }
     }
 
     /// Panics with the list of all violations, if there are any.
     pub(crate) fn assert_none(&self, what: &str) {
-        let lines: Vec<String> = self.0.iter().map(Finding::to_string).collect();
+        let lines: Vec<String> = self.0.iter().map(Violation::to_string).collect();
         assert!(lines.is_empty(), "{what} breaks rules:\n{}", lines.join("\n"));
     }
 }
@@ -92,7 +92,7 @@ impl Parsed {
 }
 
 /// Parses every box of `tracks` and checks the CMAF rules; a track that cannot be parsed is left out.
-pub(crate) fn parse(tracks: &[Track], findings: &mut Findings) -> Vec<Parsed> {
+pub(crate) fn parse(tracks: &[Track], violations: &mut Violations) -> Vec<Parsed> {
     let mut parsed = Vec::new();
     for track in tracks {
         let segment = |part: &Part| {
@@ -108,7 +108,7 @@ pub(crate) fn parse(tracks: &[Track], findings: &mut Findings) -> Vec<Parsed> {
             }
             (init, segments) => {
                 let error = init.err().or(segments.err()).map(|e| format!("{e:#}"));
-                findings.require(
+                violations.require(
                     "C1",
                     false,
                     format!("{}: {}", track.name, error.unwrap_or_default()),
@@ -116,6 +116,6 @@ pub(crate) fn parse(tracks: &[Track], findings: &mut Findings) -> Vec<Parsed> {
             }
         }
     }
-    fmp4::check(&parsed, findings);
+    fmp4::check(&parsed, violations);
     parsed
 }

@@ -30,10 +30,10 @@ async fn damaged(behaviour: Behaviour) -> (Stack, Ffmpeg, String, String) {
     (stack, script, video, job)
 }
 
-async fn refused_then_completes(behaviour: Behaviour) {
+async fn rejected_then_completes(behaviour: Behaviour) {
     let (stack, script, video, job) = damaged(behaviour).await;
     let client = stack.client();
-    eventually("a damaged chunk is refused and tried again", JOB_DEADLINE, async || {
+    eventually("a damaged chunk is rejected and its task retried", JOB_DEADLINE, async || {
         let now = client.job(&job).await;
         let again = |task: &&Value| task["attempt"].as_u64() >= Some(2);
         tasks(&now, "chunk").iter().find(|task| again(task)).map(|_| ())
@@ -47,17 +47,17 @@ async fn refused_then_completes(behaviour: Behaviour) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn truncated_encoder_output_is_refused() {
-    refused_then_completes(Behaviour::Truncate).await;
+async fn truncated_encoder_output_is_rejected() {
+    rejected_then_completes(Behaviour::Truncate).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bit_flipped_encoder_output_is_refused() {
-    refused_then_completes(Behaviour::Flip).await;
+async fn bit_flipped_encoder_output_is_rejected() {
+    rejected_then_completes(Behaviour::Flip).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn encoder_that_never_behaves_fails_the_job_with_a_stable_code() {
+async fn output_damaged_in_every_attempt_fails_the_job_with_a_stable_code() {
     let (stack, _script, video, job) = damaged(Behaviour::Flip).await;
     let failed = stack.client().wait_job(&job, "failed", JOB_DEADLINE).await;
     let code = failed["error"]["code"].as_str().unwrap_or_default();

@@ -19,7 +19,7 @@ fn page(name: &str) -> String {
 }
 
 #[test]
-fn configuration_page_is_what_the_programs_say() {
+fn configuration_page_equals_the_output_of_the_programs() {
     let bin = program::bin_dir();
     let made = tool("config-docs", &[bin.to_str().expect("UTF-8")]);
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -32,19 +32,19 @@ fn configuration_page_is_what_the_programs_say() {
 }
 
 #[test]
-fn deployment_files_are_sound() {
+fn deployment_files_pass_their_check() {
     if !program::repository().join(".tools/venv").exists() && !program::continuous_integration() {
         eprintln!("skip: tools/install test makes .tools/venv");
         return;
     }
-    let told = tool("check-deploy", &[]);
-    let text = [told.stdout, told.stderr].concat();
-    assert!(told.status.success(), "{}", String::from_utf8_lossy(&text));
+    let checked = tool("check-deploy", &[]);
+    let text = [checked.stdout, checked.stderr].concat();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&text));
 }
 
-/// A copy of what names images, in which `file` says `after` instead of `before`; what `tools/images --check`
-/// says of it.
-fn images_where(file: &str, before: &str, after: &str) -> Output {
+/// Runs `tools/images --check` on a copy of all files that name images, in which `file` contains `after` instead of
+/// `before`.
+fn check_images_with(file: &str, before: &str, after: &str) -> Output {
     let (root, copy) = (program::repository(), tempfile::tempdir().expect("make folder"));
     let mut files: Vec<String> =
         ["compose.yaml", "Dockerfile", "deploy/images.env", "tools/images"]
@@ -61,16 +61,16 @@ fn images_where(file: &str, before: &str, after: &str) -> Output {
     }
     let changed = copy.path().join(file);
     let text = fs::read_to_string(&changed).expect("read file");
-    assert!(text.contains(before), "{file} does not say {before}");
+    assert!(text.contains(before), "{file} does not contain {before}");
     fs::write(&changed, text.replace(before, after)).expect("write file");
     let mut command = Command::new(copy.path().join("tools/images"));
     command.arg("--check").current_dir(copy.path()).output().expect("run tools/images")
 }
 
 #[test]
-fn an_image_that_the_list_does_not_name_is_found_wherever_it_stands() {
-    assert!(images_where("compose.yaml", "redis:7", "redis:7").status.success());
-    for (file, before, after, says) in [
+fn images_that_the_list_does_not_name_are_found_in_every_file() {
+    assert!(check_images_with("compose.yaml", "redis:7", "redis:7").status.success());
+    for (file, before, after, expected) in [
         ("compose.yaml", "image: redis:7", "image: redis:8", "compose.yaml: names another image"),
         (
             "compose.yaml",
@@ -88,15 +88,15 @@ fn an_image_that_the_list_does_not_name_is_found_wherever_it_stands() {
             "compose.yaml: names another",
         ),
     ] {
-        let told = images_where(file, before, after);
-        let text = String::from_utf8_lossy(&told.stderr).into_owned();
-        assert!(!told.status.success() && text.contains(says), "{file}: {text}");
+        let checked = check_images_with(file, before, after);
+        let text = String::from_utf8_lossy(&checked.stderr).into_owned();
+        assert!(!checked.status.success() && text.contains(expected), "{file}: {text}");
     }
 }
 
 /// Every page is listed in the index, and no link is broken.
 #[test]
-fn links_between_pages_lead_somewhere() {
+fn links_between_pages_have_targets() {
     let root = program::repository();
     let index = page("docs/README.md");
     for entry in fs::read_dir(root.join("docs")).expect("docs").flatten() {

@@ -4,7 +4,7 @@
 use std::{path::Path, time::Duration};
 
 use crate::{
-    conformance::{self, Findings, Phase, dash, hls},
+    conformance::{self, Phase, Violations, dash, hls},
     harness::{
         capture::{Capture, Track},
         clip::Numbered,
@@ -28,21 +28,21 @@ async fn exact(clip: Numbered, rungs: usize) {
     hls::check(&captured, Phase::Final).assert_none("HLS");
     let tracks = captured.hls_tracks();
     assert_eq!(tracks.iter().filter(|track| !track.is_audio()).count(), rungs, "rungs of HLS");
-    judge(&clip, &tracks, stack.beside());
+    assert_frames(&clip, &tracks, stack.beside());
 
     let manifest = format!("/api/stream/{video}/dash/manifest.mpd");
     let captured = super::growing::settled_dash(&viewer, &manifest).await;
     dash::check(&captured, Phase::Final).assert_none("DASH");
     let tracks = captured.dash_tracks();
     assert_eq!(tracks.iter().filter(|track| !track.is_audio()).count(), rungs, "rungs of DASH");
-    judge(&clip, &tracks, stack.beside());
+    assert_frames(&clip, &tracks, stack.beside());
     assert!(process::alive(stack.up_pid()), "the service runs on");
 }
 
-fn judge(clip: &Numbered, tracks: &[Track], dir: &Path) {
-    let mut findings = Findings::default();
-    let parsed = conformance::parse(tracks, &mut findings);
-    findings.assert_none("fragments");
+fn assert_frames(clip: &Numbered, tracks: &[Track], dir: &Path) {
+    let mut violations = Violations::default();
+    let parsed = conformance::parse(tracks, &mut violations);
+    violations.assert_none("fragments");
     for (track, boxes) in tracks.iter().zip(&parsed) {
         let file = track.write(dir);
         if track.is_audio() {
@@ -78,13 +78,13 @@ fn times(clip: &Numbered, track: &Track, boxes: &conformance::Parsed, file: &Pat
     let number = |line: &str| line.trim_end_matches(',').parse().ok();
     let mut theirs: Vec<i64> = text.lines().filter_map(number).collect();
     theirs.sort_unstable();
-    for (who, times) in [("boxes", own), ("ffprobe", theirs)] {
-        assert_eq!(times.len() as u64, clip.frames(), "{} by {who}", track.name);
+    for (reader, times) in [("boxes", own), ("ffprobe", theirs)] {
+        assert_eq!(times.len() as u64, clip.frames(), "{} by {reader}", track.name);
         for (frame, time) in times.iter().enumerate() {
             let off = (time - due(frame) as i64).abs();
             assert!(
                 off <= 1,
-                "{} by {who}: frame {frame} at {time} not {}",
+                "{} by {reader}: frame {frame} at {time} not {}",
                 track.name,
                 due(frame)
             );

@@ -12,10 +12,10 @@ use crate::harness::{clip::Numbered, program, stack::Stack};
 /// The path of grpcurl. If it is not installed, the test prints that and ends; in CI it fails.
 fn grpcurl() -> Option<PathBuf> {
     let found = program::tool("grpcurl");
-    let told = "grpcurl is missing: `make tools` builds it";
-    assert!(found.is_some() || !program::continuous_integration(), "{told}");
+    let hint = "grpcurl is missing: `make tools` builds it";
+    assert!(found.is_some() || !program::continuous_integration(), "{hint}");
     if found.is_none() {
-        eprintln!("skipped: {told}");
+        eprintln!("skipped: {hint}");
     }
     found
 }
@@ -51,7 +51,7 @@ async fn grpcurl_lists_and_describes_without_protos_or_token() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_protos_grpcurl_line_works() {
+async fn the_grpcurl_line_of_every_proto_works() {
     let stack = Stack::start().await;
     if grpcurl().is_none() {
         return;
@@ -87,41 +87,41 @@ async fn every_protos_grpcurl_line_works() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn grpc_refusals_are_typed_and_name_the_field() {
+async fn grpc_errors_are_typed_and_name_the_field() {
     let stack = Stack::start().await;
     let token = stack.token.clone();
     let Some(first) = run(&stack, None, &["@", "streaming.v1.VideoService/ListVideos"]) else {
         return;
     };
     assert!(text(&first).contains("Unauthenticated"), "{}", text(&first));
-    let ask = |request: &str, method: &str| {
+    let call = |request: &str, method: &str| {
         let method = format!("streaming.v1.{method}");
         text(&run(&stack, Some(&token), &["-d", request, "@", &method]).expect("grpcurl"))
     };
-    let told = ask(r#"{"video_id": "not-a-uuid"}"#, "VideoService/GetVideo");
-    assert!(told.contains("InvalidArgument") && told.contains("video_id"), "{told}");
+    let reply = call(r#"{"video_id": "not-a-uuid"}"#, "VideoService/GetVideo");
+    assert!(reply.contains("InvalidArgument") && reply.contains("video_id"), "{reply}");
     // Reflection also decodes the error details: the stable code and the field.
-    assert!(told.contains("\"reason\": \"invalid_id\""), "{told}");
-    assert!(told.contains("\"field\": \"video_id\""), "{told}");
-    let told =
-        ask(r#"{"video_id": "00000000-0000-7000-8000-000000000000"}"#, "VideoService/GetVideo");
-    assert!(told.contains("NotFound"), "{told}");
-    let told = ask(r#"{"page_token": "tampered"}"#, "VideoService/ListVideos");
-    assert!(told.contains("InvalidArgument") && told.contains("page_token"), "{told}");
+    assert!(reply.contains("\"reason\": \"invalid_id\""), "{reply}");
+    assert!(reply.contains("\"field\": \"video_id\""), "{reply}");
+    let reply =
+        call(r#"{"video_id": "00000000-0000-7000-8000-000000000000"}"#, "VideoService/GetVideo");
+    assert!(reply.contains("NotFound"), "{reply}");
+    let reply = call(r#"{"page_token": "tampered"}"#, "VideoService/ListVideos");
+    assert!(reply.contains("InvalidArgument") && reply.contains("page_token"), "{reply}");
     let video = stack.client().upload_clip(&Numbered::seconds(6).file()).await;
-    let told =
-        ask(&format!(r#"{{"video_id": "{video}", "profiles": ["1p"]}}"#), "JobService/CreateJob");
-    assert!(told.contains("InvalidArgument") && told.contains("profiles[0]"), "{told}");
-    let told = ask(r#"{"role": "emperor", "subject": "x"}"#, "AuthService/MintToken");
-    assert!(told.contains("InvalidArgument") && told.contains("role"), "{told}");
+    let reply =
+        call(&format!(r#"{{"video_id": "{video}", "profiles": ["1p"]}}"#), "JobService/CreateJob");
+    assert!(reply.contains("InvalidArgument") && reply.contains("profiles[0]"), "{reply}");
+    let reply = call(r#"{"role": "emperor", "subject": "x"}"#, "AuthService/MintToken");
+    assert!(reply.contains("InvalidArgument") && reply.contains("role"), "{reply}");
     let viewer = stack.rpc().mint("viewer").await;
     let request = format!(r#"{{"video_id": "{video}"}}"#);
-    let told =
+    let reply =
         run(&stack, Some(&viewer), &["-d", &request, "@", "streaming.v1.JobService/CreateJob"]);
-    let told = text(&told.expect("grpcurl"));
-    assert!(told.contains("PermissionDenied"), "{told}");
+    let reply = text(&reply.expect("grpcurl"));
+    assert!(reply.contains("PermissionDenied"), "{reply}");
     let worker = stack.rpc().mint("worker").await;
-    let told = run(&stack, Some(&worker), &["@", "streaming.v1.VideoService/ListVideos"]);
-    let told = text(&told.expect("grpcurl"));
-    assert!(told.contains("PermissionDenied"), "a worker is no user: {told}");
+    let reply = run(&stack, Some(&worker), &["@", "streaming.v1.VideoService/ListVideos"]);
+    let reply = text(&reply.expect("grpcurl"));
+    assert!(reply.contains("PermissionDenied"), "workers may not list videos: {reply}");
 }

@@ -96,7 +96,7 @@ fn attacks(canary: &Canary) -> Vec<(&'static str, &'static str, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn playlists_in_disguise_read_nothing_and_are_refused() {
+async fn disguised_playlists_read_no_files_and_are_rejected() {
     let stack = Stack::start().await;
     let canary = Canary::in_folder(stack.beside()).await;
     let client = stack.client();
@@ -113,15 +113,18 @@ async fn playlists_in_disguise_read_nothing_and_are_refused() {
     }
     let left = client.get("/api/videos").await.expect(200).json();
     let left = left["videos"].as_array().expect("videos");
-    assert!(left.iter().all(|video| video["state"] == "failed"), "only refused ones: {left:#?}");
+    assert!(
+        left.iter().all(|video| video["state"] == "failed"),
+        "only rejected sources: {left:#?}"
+    );
     let objects = stack.objects();
     let kept = |key: &String| !key.starts_with("videos/") || key.ends_with("/source");
-    assert!(objects.iter().all(kept), "more than refused sources is left: {objects:?}");
+    assert!(objects.iter().all(kept), "more than rejected sources is stored: {objects:?}");
 }
 
 /// The canary detects reads: an unsandboxed ffmpeg that is given such a playlist does read the file.
 #[tokio::test]
-async fn canary_notices_an_unguarded_ffmpeg() {
+async fn canary_detects_an_unsandboxed_ffmpeg() {
     let dir = tempfile::tempdir().expect("folder");
     let canary = Canary::in_folder(dir.path()).await;
     let list = dir.path().join("list.txt");

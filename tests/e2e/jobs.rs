@@ -95,7 +95,7 @@ async fn watching_shows_every_stage_and_ends_with_the_job() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn deleting_a_video_under_way_leaves_nothing() {
+async fn deleting_a_video_during_its_transcode_removes_all_objects() {
     let (stack, _script, video, job) = busy_and_soon_swept(&Numbered::seconds(44)).await;
     let client = stack.client();
     let path = format!("/api/videos/{video}");
@@ -103,11 +103,11 @@ async fn deleting_a_video_under_way_leaves_nothing() {
     assert_eq!(client.get(&path).await.status, 404);
     assert_eq!(client.get(&format!("/api/jobs/{job}")).await.status, 404);
     let manifest = format!("/api/stream/{video}/hls/playlist.m3u8");
-    eventually("it plays no more", Duration::from_secs(5), async || {
+    eventually("the playlist is 404", Duration::from_secs(5), async || {
         (stack.anonymous().get(&manifest).await.status == 404).then_some(())
     })
     .await;
-    eventually("nothing of it is stored", SWEEP_DEADLINE, async || {
+    eventually("none of the video's objects are stored", SWEEP_DEADLINE, async || {
         (!stack.objects().iter().any(|key| key.contains(&video))).then_some(())
     })
     .await;

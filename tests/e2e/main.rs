@@ -7,6 +7,7 @@
 mod access;
 mod admission;
 mod bad_input;
+mod caches_and_limits;
 mod captions;
 mod cdn;
 mod cli;
@@ -14,7 +15,6 @@ mod codecs;
 mod conformance;
 mod corruption;
 mod deploy;
-mod edge;
 mod frames;
 mod growing;
 mod grpc;

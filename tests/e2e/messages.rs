@@ -70,31 +70,31 @@ async fn send(stack: &Stack, message: Vec<u8>) -> Result<(), Status> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn absurd_messages_are_refused_and_cost_nothing() {
+async fn malformed_messages_are_rejected_without_using_memory() {
     let stack = Stack::start().await;
     let control = stack.running("streaming-control")[0].pid;
     // Field 1 (title) with this many bytes; first a valid message, to check that the call itself works.
-    send(&stack, vec![0x0a, 1, b'a']).await.expect("an honest message");
+    send(&stack, vec![0x0a, 1, b'a']).await.expect("a well-formed message");
     let before = process::memory_bytes(control);
     let mut large = vec![0x0a, 0x81, 0x80, 0x80, 0x02];
     large.resize(large.len() + MESSAGE_BYTES_MAX + 1, b'a');
     for _ in 0..20 {
-        let told = send(&stack, large.clone()).await.expect_err("too large a message");
-        assert!(matches!(told.code(), Code::OutOfRange | Code::ResourceExhausted), "{told}");
+        let error = send(&stack, large.clone()).await.expect_err("too large a message");
+        assert!(matches!(error.code(), Code::OutOfRange | Code::ResourceExhausted), "{error}");
     }
     for garbage in [vec![0xff; 64], vec![0x0a, 200, b'a'], vec![0x0a, 2, 0xc3, 0x28], vec![0x0f]] {
-        let told = send(&stack, garbage.clone()).await.expect_err("no message");
-        assert_ne!(told.code(), Code::Unknown, "{garbage:?}: {told}");
-        assert!(!told.message().contains(".rs"), "{told}");
+        let error = send(&stack, garbage.clone()).await.expect_err("no message");
+        assert_ne!(error.code(), Code::Unknown, "{garbage:?}: {error}");
+        assert!(!error.message().contains(".rs"), "{error}");
     }
     // Field 3 (visibility) with a value that the enum does not have.
-    let told = send(&stack, vec![0x18, 99]).await.expect_err("an unknown visibility");
-    assert_eq!(told.code(), Code::InvalidArgument, "{told}");
+    let error = send(&stack, vec![0x18, 99]).await.expect_err("an unknown visibility");
+    assert_eq!(error.code(), Code::InvalidArgument, "{error}");
     let grown = process::memory_bytes(control).saturating_sub(before);
     assert!(grown < GROWTH_BYTES_MAX, "{grown} bytes more");
     let endpoint = Endpoint::from_shared(format!("http://{}", stack.grpc)).expect("address");
     let mut fresh = VideoServiceClient::new(endpoint.connect().await.expect("connect"));
-    let told = fresh.create_video(CreateVideoRequest::default()).await.expect_err("no token");
-    assert_eq!(told.code(), Code::Unauthenticated);
+    let error = fresh.create_video(CreateVideoRequest::default()).await.expect_err("no token");
+    assert_eq!(error.code(), Code::Unauthenticated);
     assert_eq!(stack.running("streaming-control")[0].pid, control, "control has not restarted");
 }

@@ -43,13 +43,13 @@ async fn output(mut command: Command) -> Output {
     run.await.expect("join").expect("run program")
 }
 
-fn told(output: &Output) -> String {
+fn printed(output: &Output) -> String {
     String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned()
 }
 
 /// Existing objects for the path parameters. Operations that delete get an unknown id, because
 /// schemathesis reuses ids from responses.
-fn things(video: &str, job: &str) -> String {
+fn configuration(video: &str, job: &str) -> String {
     let videos =
         "getVideo updateVideo putSource createJob mintPlaybackToken createCaption listCaptions";
     let media = "getHlsPlaylist getDashManifest getMedia";
@@ -77,12 +77,12 @@ async fn replies_keep_to_the_openapi_document() {
     let file = stack.beside().join("openapi.json");
     fs::write(&file, &document.body).expect("write document");
     let config = stack.beside().join("schemathesis.toml");
-    fs::write(&config, things(&video, &job)).expect("write configuration");
+    fs::write(&config, configuration(&video, &job)).expect("write configuration");
 
     let mut validate = python("python").expect("a venv has both");
     validate.args(["-c", VALIDATE]).stdin(fs::File::open(&file).expect("open document"));
     let validated = output(validate).await;
-    assert!(validated.status.success(), "{}", told(&validated));
+    assert!(validated.status.success(), "{}", printed(&validated));
 
     run.current_dir(stack.beside()).arg("--config-file").arg(config).arg("run").arg(file);
     run.args(["--url", &format!("http://{}", stack.http)]);
@@ -92,7 +92,7 @@ async fn replies_keep_to_the_openapi_document() {
     run.args(["--no-shrink", "--continue-on-failure", "--workers", "2", "--warnings", "off"]);
     run.args(["--request-timeout", "30", "--suppress-health-check", "all"]);
     let found = output(run).await;
-    assert!(found.status.success(), "{}", told(&found));
+    assert!(found.status.success(), "{}", printed(&found));
     // The service and the video still exist afterwards; schemathesis may have made the video private.
     stack.anonymous().get("/health").await.expect(200);
     client.get(&format!("/api/stream/{video}/hls/playlist.m3u8")).await.expect(200);
@@ -100,7 +100,7 @@ async fn replies_keep_to_the_openapi_document() {
 
 /// Error texts reveal nothing about the internals behind the API.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn refusals_tell_nothing_of_what_is_behind() {
+async fn error_replies_reveal_nothing_internal() {
     let stack = Stack::start().await;
     let client = stack.client();
     let unknown = UNKNOWN;

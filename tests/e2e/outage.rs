@@ -9,7 +9,7 @@ use crate::harness::{
 };
 
 /// Kills everything except the data plane and `up`, which is stopped first so that it restarts nothing.
-async fn strike(stack: &Stack) {
+async fn kill_everything_but_the_data_plane(stack: &Stack) {
     process::send(stack.up_pid(), Signal::SIGSTOP);
     let doomed = ["streaming-control", "streaming-worker", "postgres", "redis-server"];
     let pids: Vec<i32> =
@@ -22,9 +22,9 @@ async fn strike(stack: &Stack) {
     assert!(left.is_empty(), "still there: {left:?}");
 }
 
-async fn healed(stack: &Stack) {
+async fn recovers(stack: &Stack) {
     process::send(stack.up_pid(), Signal::SIGCONT);
-    eventually("up heals the service", Duration::from_secs(60), async || {
+    eventually("up restarts the dead programs", Duration::from_secs(60), async || {
         let reply = stack.anonymous().try_get("/health").await.ok()?;
         (reply.status == 200).then_some(())
     })
@@ -37,9 +37,14 @@ async fn final_video_plays_without_control_postgres_and_redis() {
     let (video, _) = stack.client().publish(&clip::real(), Duration::from_secs(180)).await;
     let manifest = format!("/api/stream/{video}/hls/playlist.m3u8");
     Capture::hls(&stack.anonymous(), &manifest).await;
-    strike(&stack).await;
+    kill_everything_but_the_data_plane(&stack).await;
     let reply = stack.anonymous().get("/health").await;
-    assert_eq!(reply.status, 503, "not ready, and says so: {}", reply.text());
+    assert_eq!(
+        reply.status,
+        503,
+        "the reply reports that the data plane is not ready: {}",
+        reply.text()
+    );
     let play = Play {
         player: "hls.js",
         manifest,
@@ -53,7 +58,7 @@ async fn final_video_plays_without_control_postgres_and_redis() {
     let reply = stack.client().get("/api/videos").await;
     assert_eq!(reply.status, 503, "{}", reply.text());
     assert_eq!(reply.json()["code"], "unavailable");
-    healed(&stack).await;
+    recovers(&stack).await;
 }
 
 /// A data plane that starts while control is down finds the index in the store.
@@ -62,7 +67,7 @@ async fn final_video_plays_from_a_data_plane_that_never_reached_control() {
     let stack = Stack::start().await;
     let clip = clip::Numbered::seconds(12).file();
     let (video, _) = stack.client().publish(&clip, Duration::from_secs(120)).await;
-    strike(&stack).await;
+    kill_everything_but_the_data_plane(&stack).await;
     let addr_file = stack.beside().join("cold.addr");
     let token_file = stack.data().join("run/dataplane.token");
     let log = std::fs::File::create(stack.beside().join("cold.log")).expect("create log");
@@ -86,5 +91,5 @@ async fn final_video_plays_from_a_data_plane_that_never_reached_control() {
     assert!(!captured.hls_tracks().is_empty(), "the whole video is served");
     cold.kill().expect("kill cold data plane");
     cold.wait().expect("reap cold data plane");
-    healed(&stack).await;
+    recovers(&stack).await;
 }

@@ -93,7 +93,7 @@ async fn images_preview_and_downloads_are_made_and_deleted_with_their_video() {
     let path = format!("/api/videos/{video}");
     client.send(Method::DELETE, &path, &[], Bytes::new()).await.expect("DELETE").expect(204);
     assert_eq!(viewer.get("poster.jpg").await.status, 404);
-    eventually("nothing of it is stored", Duration::from_secs(40), async || {
+    eventually("none of the video's objects are stored", Duration::from_secs(40), async || {
         (!stack.objects().iter().any(|key| key.contains(&video))).then_some(())
     })
     .await;

@@ -16,7 +16,7 @@ use crate::{
 const DEADLINE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_outlives_a_power_cut() {
+async fn acknowledged_bytes_survive_a_power_cut() {
     let mut stack = Stack::new(&[]);
     let power = PowerCut::of(&mut stack);
     stack.up().await;
@@ -29,7 +29,7 @@ async fn what_was_acknowledged_outlives_a_power_cut() {
     // In the middle of a request whose bytes control knows to be durable.
     let open = client.begin_patch(&created.path, 1_000_000, &clip[1_000_000..], 700_000).await;
     tus::durable(&stack, &created.path, 1_700_000).await;
-    power.strike(&mut stack);
+    power.cut(&mut stack);
     drop(open);
 
     stack.up().await;
@@ -47,7 +47,7 @@ async fn what_was_acknowledged_outlives_a_power_cut() {
     // The rest of the first upload.
     let rest = Bytes::copy_from_slice(&clip[offset as usize..]);
     client.patch(&created.path, offset, &[], rest).await.expect(204);
-    power.strike(&mut stack);
+    power.cut(&mut stack);
 
     stack.up().await;
     let source = |video: &str| {
@@ -58,7 +58,7 @@ async fn what_was_acknowledged_outlives_a_power_cut() {
     tus::reaches(&stack, &created.video, "uploaded").await;
     let sent = std::fs::read(Numbered::seconds(6).file()).expect("read clip");
     assert_eq!(source(&ready), Sha256::digest(sent));
-    assert!(std::fs::read(&index).unwrap_or_default() == before, "the index is whole");
+    assert!(std::fs::read(&index).unwrap_or_default() == before, "the index is complete");
     let path = format!("/api/stream/{ready}/hls/playlist.m3u8");
     let captured = Capture::hls(&stack.anonymous(), &path).await;
     hls::check(&captured, Phase::Final).assert_none("HLS");

@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::harness::{client::Client, clip::Numbered, eventually, stack::Stack};
 
 const SOON: Duration = Duration::from_secs(30);
-const HONEST: &str = "exec ffprobe \"$@\"";
+const WORKING: &str = "exec ffprobe \"$@\"";
 const INVALID: &str = "echo '[error] x: Invalid data found when processing input' >&2; exit 1";
 
 /// A stand-in for ffprobe at a fixed path; it always answers `-version`.
@@ -49,7 +49,7 @@ impl Ffprobe {
 }
 
 /// Runs `act` for every file except the workers' built-in sample, which the real ffprobe reads.
-fn but_for_the_sample(act: &str) -> String {
+fn except_for_the_sample(act: &str) -> String {
     format!("[[ \" $* \" == *sample.mp4* ]] && exec ffprobe \"$@\"\n{act}")
 }
 
@@ -67,11 +67,12 @@ async fn stack(act: &str) -> (Stack, Ffprobe) {
 }
 
 /// The reasons why connected workers cannot probe; empty when all of them can.
-async fn troubles(stack: &Stack) -> Vec<String> {
+async fn probe_errors(stack: &Stack) -> Vec<String> {
     let listed = stack.rpc().workers().list_workers(api::v1::ListWorkersRequest {}).await;
     let workers = listed.expect("list workers").into_inner().workers;
-    let troubles = workers.into_iter().filter(|worker| worker.connected).map(|w| w.probe_trouble);
-    troubles.filter(|trouble| !trouble.is_empty()).collect()
+    let probe_errors =
+        workers.into_iter().filter(|worker| worker.connected).map(|w| w.probe_trouble);
+    probe_errors.filter(|error| !error.is_empty()).collect()
 }
 
 async fn state(client: &Client, video: &str) -> String {
@@ -79,13 +80,13 @@ async fn state(client: &Client, video: &str) -> String {
     video["state"].as_str().expect("state").to_owned()
 }
 
-async fn becomes(client: &Client, video: &str, wanted: &str) {
+async fn reaches_state(client: &Client, video: &str, wanted: &str) {
     eventually(wanted, SOON, async || (state(client, video).await == wanted).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_good_upload_outlives_every_fault_of_the_only_host() {
-    let (stack, ffprobe) = stack(HONEST).await;
+async fn a_valid_upload_survives_every_fault_of_the_only_host() {
+    let (stack, ffprobe) = stack(WORKING).await;
     let client = stack.client();
     let clip = Numbered::seconds(6).file();
     for fault in [
@@ -97,21 +98,21 @@ async fn a_good_upload_outlives_every_fault_of_the_only_host() {
     ] {
         ffprobe.set(fault);
         let upload = client.upload(&clip, &[]);
-        let mended = async {
+        let repaired = async {
             eventually("the worker is unhealthy", SOON, async || {
-                (!troubles(&stack).await.is_empty()).then_some(())
+                (!probe_errors(&stack).await.is_empty()).then_some(())
             })
             .await;
-            ffprobe.set(HONEST);
+            ffprobe.set(WORKING);
         };
-        let (reply, ()) = tokio::join!(upload, mended);
+        let (reply, ()) = tokio::join!(upload, repaired);
         let stored = reply.expect(201).json();
         assert_eq!(stored["metadata"]["height"], 360, "{fault}: {stored:#}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_upload_that_a_host_fails_to_probe_is_accepted_and_probed_once_it_is_mended() {
+async fn an_upload_that_a_host_fails_to_probe_is_accepted_and_probed_after_the_repair() {
     let (stack, ffprobe) = stack("kill -KILL $$").await;
     let client = stack.client();
     let clip = Numbered::seconds(6).file();
@@ -128,21 +129,21 @@ async fn an_upload_that_a_host_fails_to_probe_is_accepted_and_probed_once_it_is_
     let accepted = reply.json();
     assert_eq!(accepted["state"], "probing", "{accepted:#}");
     let form = accepted["videoId"].as_str().expect("videoId").to_owned();
-    assert!(!troubles(&stack).await.is_empty());
+    assert!(!probe_errors(&stack).await.is_empty());
     for video in [&resumable, &form] {
         assert_eq!(state(&client, video).await, "probing");
         assert!(stack.objects().contains(&format!("videos/{video}/source")));
     }
-    ffprobe.set(HONEST);
+    ffprobe.set(WORKING);
     for video in [&resumable, &form] {
-        becomes(&client, video, "uploaded").await;
+        reaches_state(&client, video, "uploaded").await;
     }
 }
 
 /// A second worker beside the stack's own; killed on drop.
-struct Second(Child);
+struct SecondWorker(Child);
 
-impl Second {
+impl SecondWorker {
     async fn start(stack: &Stack, ffprobe: &Ffprobe) -> Self {
         let child = stack
             .command("streaming-worker")
@@ -163,7 +164,7 @@ impl Second {
     }
 }
 
-impl Drop for Second {
+impl Drop for SecondWorker {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -171,17 +172,20 @@ impl Drop for Second {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broken_worker_beside_a_good_one_loses_no_upload() {
-    let (stack, _honest) = stack(HONEST).await;
+async fn a_broken_worker_beside_a_working_one_rejects_no_upload() {
+    let (stack, _ffprobe) = stack(WORKING).await;
     let client = stack.client();
     let clip = Numbered::seconds(6).file();
-    for (number, act) in
-        ["kill -KILL $$".to_owned(), but_for_the_sample("exit 127"), but_for_the_sample(INVALID)]
-            .into_iter()
-            .enumerate()
+    for (number, act) in [
+        "kill -KILL $$".to_owned(),
+        except_for_the_sample("exit 127"),
+        except_for_the_sample(INVALID),
+    ]
+    .into_iter()
+    .enumerate()
     {
         let broken = Ffprobe::new(stack.beside(), &format!("broken-{number}"), &act);
-        let _second = Second::start(&stack, &broken).await;
+        let _second = SecondWorker::start(&stack, &broken).await;
         let uploads = (0..4).map(|_| client.upload(&clip, &[]));
         for reply in join_all(uploads).await {
             let stored = reply.expect(201).json();
@@ -191,12 +195,12 @@ async fn a_broken_worker_beside_a_good_one_loses_no_upload() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wrong_verdict_is_undone_by_another_probe() {
-    let (stack, ffprobe) = stack(&but_for_the_sample(INVALID)).await;
+async fn a_wrongly_rejected_source_can_be_probed_again() {
+    let (stack, ffprobe) = stack(&except_for_the_sample(INVALID)).await;
     let client = stack.client();
-    let refused = client.upload(&Numbered::seconds(6).file(), &[]).await;
-    assert_eq!(refused.status, 422, "{}", refused.text());
-    let problem = refused.json();
+    let rejected = client.upload(&Numbered::seconds(6).file(), &[]).await;
+    assert_eq!(rejected.status, 422, "{}", rejected.text());
+    let problem = rejected.json();
     assert_eq!(problem["code"], "not_a_video");
     let video = problem["videoId"].as_str().expect("videoId").to_owned();
     let source = format!("videos/{video}/source");
@@ -209,12 +213,12 @@ async fn a_wrong_verdict_is_undone_by_another_probe() {
     stack.anonymous().post(&probe, &json!({})).await.expect(401);
     let again = editor.post(&probe, &json!({})).await.expect(202).json();
     assert_eq!(again, json!({"videoId": video, "state": "probing"}));
-    becomes(&client, &video, "failed").await;
-    ffprobe.set(HONEST);
+    reaches_state(&client, &video, "failed").await;
+    ffprobe.set(WORKING);
     let output = stack.command("streaming-service").args(["videos", "probe", &video]).output();
     let output = output.expect("run command");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    becomes(&client, &video, "uploaded").await;
+    reaches_state(&client, &video, "uploaded").await;
     editor.post(&probe, &json!({})).await.expect(409);
     // A rejected source is deleted at once when its owner deletes the video.
     let junk = stack.beside().join("junk.mp4");

@@ -49,7 +49,7 @@ async fn routes(stack: &Stack) -> Vec<(String, String)> {
     let gets: Vec<String> =
         routes.iter().filter(|(method, _)| method == "GET").map(|(_, path)| path.clone()).collect();
     routes.retain(|(method, path)| method != "HEAD" || !gets.contains(path));
-    // The document lists HEAD only where there is no GET; an upload in progress has none.
+    // The document lists HEAD only for routes without GET; an upload in progress has none.
     let upload = ("HEAD".to_owned(), "/api/uploads/{id}".to_owned());
     if !routes.contains(&upload) {
         routes.push(upload);
@@ -88,7 +88,7 @@ impl Ids {
 }
 
 /// Sends a request with a body that the route can parse.
-async fn ask(client: &Client, method: &str, path: &str) -> Reply {
+async fn request(client: &Client, method: &str, path: &str) -> Reply {
     let junk = "not a video";
     let form = format!(
         "--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"video\"; filename=\"a.mp4\"\r\n\r\n\
@@ -143,21 +143,24 @@ fn offline(stack: &Stack, args: &[&str]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_route_answers_every_caller_as_the_docs_say() {
+async fn every_route_permits_exactly_the_documented_roles() {
     let stack = Stack::start().await;
     let (table, routes) = (table(), routes(&stack).await);
     let mut existing: Vec<String> =
         routes.iter().map(|(method, path)| format!("{method} {path}")).collect();
     existing.sort_unstable();
     let listed: Vec<String> = table.keys().cloned().collect();
-    assert_eq!(listed, existing, "docs/access.md, table REST: say who may ask for what");
+    assert_eq!(
+        listed, existing,
+        "docs/access.md, table REST: the routes differ from those of the service"
+    );
     let clip = clip(&stack).await;
-    roles_reach_what_they_may(&stack, &table, &routes, &clip).await;
-    bad_tokens_reach_nothing(&stack, &table, &routes, &clip).await;
-    strangers_see_nothing(&stack, &table, &routes, &clip).await;
+    each_role_is_permitted_its_routes(&stack, &table, &routes, &clip).await;
+    invalid_tokens_are_rejected_by_every_route(&stack, &table, &routes, &clip).await;
+    other_tenants_get_the_reply_for_unknown_ids(&stack, &table, &routes, &clip).await;
 }
 
-async fn roles_reach_what_they_may(
+async fn each_role_is_permitted_its_routes(
     stack: &Stack,
     table: &BTreeMap<String, Vec<String>>,
     routes: &[(String, String)],
@@ -175,12 +178,12 @@ async fn roles_reach_what_they_may(
             if filled.ends_with("/events") {
                 continue;
             }
-            let reply = ask(&client, method, &filled).await;
-            let refused = matches!(reply.status, 401 | 403);
+            let reply = request(&client, method, &filled).await;
+            let rejected = matches!(reply.status, 401 | 403);
             match cell {
                 "open" if path.as_str() == "/api/auth/exchange" => {}
                 "open" => assert_eq!(reply.status, 200, "{role} {method} {filled}"),
-                "yes" => assert!(!refused, "{role} {method} {filled}: {}", reply.text()),
+                "yes" => assert!(!rejected, "{role} {method} {filled}: {}", reply.text()),
                 _ => assert_eq!(reply.status, 403, "{role} {method} {filled}: {}", reply.text()),
             }
             if cell == "yes" && method == "GET" && !path.contains("{n}") {
@@ -190,7 +193,7 @@ async fn roles_reach_what_they_may(
     }
 }
 
-async fn bad_tokens_reach_nothing(
+async fn invalid_tokens_are_rejected_by_every_route(
     stack: &Stack,
     table: &BTreeMap<String, Vec<String>>,
     routes: &[(String, String)],
@@ -224,7 +227,7 @@ async fn bad_tokens_reach_nothing(
                 continue;
             }
             let filled = clip.fill(path);
-            let reply = ask(&client, method, &filled).await;
+            let reply = request(&client, method, &filled).await;
             // Without a token, the existence of a private video is not revealed; a token that does not
             // allow it is rejected as such.
             let expected = match (path.starts_with("/api/stream"), kind) {
@@ -243,7 +246,7 @@ async fn bad_tokens_reach_nothing(
 }
 
 /// Another tenant's ids get exactly the same responses as unknown ids.
-async fn strangers_see_nothing(
+async fn other_tenants_get_the_reply_for_unknown_ids(
     stack: &Stack,
     table: &BTreeMap<String, Vec<String>>,
     routes: &[(String, String)],
@@ -255,8 +258,8 @@ async fn strangers_see_nothing(
         if table[&format!("{method} {path}")][2] == "open" || !path.contains("{id}") {
             continue;
         }
-        let foreign = ask(&stranger, method, &clip.fill(path)).await;
-        let missing = ask(&stranger, method, &unknown.fill(path)).await;
+        let foreign = request(&stranger, method, &clip.fill(path)).await;
+        let missing = request(&stranger, method, &unknown.fill(path)).await;
         assert_eq!(foreign.status, 404, "{method} {path}: {}", foreign.text());
         assert_eq!(foreign.status, missing.status, "{method} {path}");
         assert_eq!(foreign.body, missing.body, "{method} {path}");
@@ -268,7 +271,7 @@ async fn strangers_see_nothing(
     }
     let admin = stack.client();
     let video = admin.get(&format!("/api/videos/{}", clip.video)).await.expect(200).json();
-    assert_ne!(video["title"], "changed", "nobody's refused change was made");
+    assert_ne!(video["title"], "changed", "no rejected change was made");
     // Fields that a caller may not set, such as owner and state, are not changed.
     let forged = json!({"title": "mine", "tenant": "elsewhere", "owner": "x", "state": "failed"});
     let headers = [("content-type", "application/json")];

@@ -6,11 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::{
-    conformance::{Findings, Phase, dash, hls},
+    conformance::{Phase, Violations, dash, hls},
     harness::{capture::Capture, clip::Numbered, m3u8, picture, program, stack::Stack},
 };
 
-type Check = fn(&Capture, Phase) -> Findings;
+type Check = fn(&Capture, Phase) -> Violations;
 type Mutate = Box<dyn Fn(&mut Capture)>;
 
 /// Replaces text in the MPD, or in the multivariant playlist.
@@ -77,7 +77,7 @@ fn assert_found(capture: &Capture, check: Check, faults: Vec<(&'static str, Muta
     }
 }
 
-fn hls_faults() -> Vec<(&'static str, Mutate)> {
+fn hls_violations() -> Vec<(&'static str, Mutate)> {
     vec![
         ("H1", manifest("#EXTM3U", "\u{feff}#EXTM3U")),
         ("H1", manifest("#EXTM3U\n", "")),
@@ -114,7 +114,7 @@ fn hls_faults() -> Vec<(&'static str, Mutate)> {
     ]
 }
 
-fn box_faults() -> Vec<(&'static str, Mutate)> {
+fn box_violations() -> Vec<(&'static str, Mutate)> {
     vec![
         ("C1", media("360p/h1.m4s", b"tfdt", |bytes, at| bytes[at + 15] ^= 1)),
         ("C1", media("360p/h1.m4s", b"trun", |bytes, at| bytes[at + 11] -= 1)),
@@ -159,7 +159,7 @@ fn first_slice(bytes: &[u8], from: usize) -> usize {
     at + 4
 }
 
-fn dash_faults() -> Vec<(&'static str, Mutate)> {
+fn dash_violations() -> Vec<(&'static str, Mutate)> {
     vec![
         ("D1", manifest("urn:mpeg:dash:schema:mpd:2011", "urn:mpeg:dash:schema:mpd:2012")),
         ("D2", manifest("type=\"static\"", "type=\"dynamic\"")),
@@ -180,17 +180,17 @@ fn dash_faults() -> Vec<(&'static str, Mutate)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn checker_finds_every_seeded_fault() {
+async fn checker_finds_every_seeded_violation() {
     let stack = Stack::start().await;
     let clip = Numbered { width: 854, height: 480, ..Numbered::seconds(26) }.file();
     let (video, _) = stack.client().publish(&clip, Duration::from_secs(120)).await;
     let viewer = stack.anonymous();
     let captured = Capture::hls(&viewer, &format!("/api/stream/{video}/hls/playlist.m3u8")).await;
-    assert_found(&captured, hls::check, hls_faults());
-    assert_found(&captured, hls::check, box_faults());
+    assert_found(&captured, hls::check, hls_violations());
+    assert_found(&captured, hls::check, box_violations());
     let manifest = format!("/api/stream/{video}/dash/manifest.mpd");
     let captured = super::growing::settled_dash(&viewer, &manifest).await;
-    assert_found(&captured, dash::check, dash_faults());
+    assert_found(&captured, dash::check, dash_violations());
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn byte_range_without_offset_follows_its_own_resource_only() {
 
 /// The frame reader reads the generated clips, and detects a lost, a doubled and a blended frame.
 #[test]
-fn frame_numbers_are_read_and_faults_are_seen() {
+fn frame_numbers_are_read_and_damage_is_detected() {
     let clip = Numbered { width: 854, height: 480, ..Numbered::seconds(6) };
     let expected: Vec<Option<u16>> = (0..clip.frames()).map(|n| Some(n as u16)).collect();
     assert_eq!(picture::numbers(&clip.file()), expected);

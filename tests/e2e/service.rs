@@ -29,7 +29,7 @@ fn value(metrics: &str, name: &str) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn metrics_health_and_logs_tell_what_happened() {
+async fn metrics_health_and_logs_record_a_job() {
     let stack = Stack::start().await;
     let client = stack.client();
     let (video, _) = client.publish(&Numbered::seconds(6).file(), JOB_DEADLINE).await;
@@ -48,7 +48,7 @@ async fn metrics_health_and_logs_tell_what_happened() {
         assert!(text.contains(&format!("# TYPE {name} {kind}")), "{name} as {kind}:\n{text}");
     }
     assert!(!text.contains("otel_scope"), "no scope labels:\n{text}");
-    assert!(!text.contains(&video), "ids are no labels:\n{text}");
+    assert!(!text.contains(&video), "labels must not contain ids:\n{text}");
     assert_eq!(value(&text, "streaming_service_videos_uploaded_total"), 1.0, "{text}");
     assert_eq!(value(&text, ended), 1.0, "{text}");
     let sent: usize = captured.media.values().map(bytes::Bytes::len).sum();
@@ -148,7 +148,7 @@ async fn private_video_plays_only_with_its_token() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn delivery_keeps_http_rules() {
+async fn delivery_follows_http() {
     let stack = Stack::start().await;
     let (video, job) = stack.client().publish(&Numbered::seconds(6).file(), JOB_DEADLINE).await;
     let viewer = stack.anonymous();

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::harness::{clip::Numbered, eventually, stack::Stack};
 
-fn refusal(mut command: Command) -> (Output, String) {
+fn start_error(mut command: Command) -> (Output, String) {
     let output = command.arg("up").output().expect("run up");
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     (output, text)
@@ -27,28 +27,28 @@ fn assert_one_line(what: &str, output: &Output, text: &str, names: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn second_instance_on_the_same_data_is_refused() {
+async fn second_instance_on_the_same_data_folder_fails_to_start() {
     let stack = Stack::start().await;
-    let (output, text) = refusal(stack.command("streaming-service"));
+    let (output, text) = start_error(stack.command("streaming-service"));
     assert_one_line("second instance", &output, &text, &stack.data().to_string_lossy());
     stack.anonymous().get("/health").await.expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn port_in_use_is_refused() {
+async fn port_in_use_is_reported() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("bind");
     let port = taken.local_addr().expect("address").port().to_string();
     for variable in ["STREAMING_HTTP_ADDR", "STREAMING_GRPC_ADDR"] {
         let stack = Stack::new(&[(variable, &format!("127.0.0.1:{port}"))]);
-        let (output, text) = refusal(stack.command("streaming-service"));
+        let (output, text) = start_error(stack.command("streaming-service"));
         assert_one_line(variable, &output, &text, &port);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn missing_ffmpeg_is_refused_by_name() {
+async fn missing_ffmpeg_is_reported_by_name() {
     let stack = Stack::new(&[("STREAMING_FFMPEG", "/nowhere/ffmpeg-of-mine")]);
-    let (output, text) = refusal(stack.command("streaming-service"));
+    let (output, text) = start_error(stack.command("streaming-service"));
     assert_one_line("no ffmpeg", &output, &text, "ffmpeg-of-mine");
 }
 
@@ -69,7 +69,7 @@ fn plane(stack: &Stack, program: &str, verb: &str, variables: &[(&str, &str)]) -
 }
 
 #[test]
-fn planes_refuse_bad_variables_in_one_line_that_names_them() {
+fn planes_report_invalid_variables_in_one_line() {
     let stack = Stack::new(&[]);
     let (control, dataplane, worker) = (
         ("streaming-control", "serve"),

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use crate::{
-    conformance::{self, Findings, Phase},
+    conformance::{self, Phase, Violations},
     harness::{
         capture::{Capture, Track},
         clip, picture, program,
@@ -36,7 +36,7 @@ async fn flash_and_beep_stay_together_in_every_rendition() {
 
 /// Two recordings in one transport stream, the second by an earlier clock.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn joined_recordings_are_served_one_after_the_other_with_their_sound() {
+async fn joined_recordings_are_served_one_after_the_other_with_their_audio() {
     const PART_SECONDS: u32 = 9;
     let stack = Stack::start().await;
     let joined = |part: &Path, name: &str| {
@@ -75,8 +75,8 @@ async fn joined_recordings_are_served_one_after_the_other_with_their_sound() {
 }
 
 fn together(tracks: &[Track], dir: &Path, due: &[f64]) {
-    let mut findings = Findings::default();
-    assert_eq!(conformance::parse(tracks, &mut findings).len(), tracks.len(), "{findings:?}");
+    let mut violations = Violations::default();
+    assert_eq!(conformance::parse(tracks, &mut violations).len(), tracks.len(), "{violations:?}");
     let sounds: Vec<&Track> = tracks.iter().filter(|track| track.is_audio()).collect();
     assert_eq!(sounds.len(), 1, "one sound rendition");
     let beeps = beeps(&sounds[0].write(dir));

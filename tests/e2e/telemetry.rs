@@ -43,7 +43,7 @@ async fn child(collector: &Collector, service: &str, name: &str, parent: &Span) 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_trace_leads_from_the_request_to_ffmpeg_and_back() {
+async fn one_trace_covers_the_request_control_and_ffmpeg() {
     let collector = Collector::http().await;
     let stack = Stack::start_with(&[
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint),
@@ -52,7 +52,7 @@ async fn one_trace_leads_from_the_request_to_ffmpeg_and_back() {
     .await;
     let client = stack.client();
     let clip = Numbered::seconds(6).file();
-    let fields = [("title", "a title that is nobody's business"), ("visibility", "private")];
+    let fields = [("title", "a title that must stay private"), ("visibility", "private")];
     let reply = client.upload(&clip, &fields).await.expect(201).json();
     let video = reply["videoId"].as_str().expect("videoId").to_owned();
 
@@ -114,7 +114,7 @@ async fn one_trace_leads_from_the_request_to_ffmpeg_and_back() {
     let text = collector.text();
     let data = stack.data().to_string_lossy().into_owned();
     let file = clip.file_name().and_then(|name| name.to_str()).expect("name");
-    for secret in [&stack.token, "made-up-secret", "nobody's business", data.as_str(), file] {
+    for secret in [&stack.token, "made-up-secret", "must stay private", data.as_str(), file] {
         assert!(!text.contains(secret), "{secret} is in a trace");
     }
     for span in collector.spans() {
@@ -124,7 +124,7 @@ async fn one_trace_leads_from_the_request_to_ffmpeg_and_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stop_sends_what_waits_and_a_dead_collector_costs_nothing() {
+async fn stopping_sends_pending_spans_and_a_dead_collector_delays_nothing() {
     let collector = Collector::grpc().await;
     let mut stack = Stack::start_with(&[
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint),
@@ -147,7 +147,7 @@ async fn a_stop_sends_what_waits_and_a_dead_collector_costs_nothing() {
     stack.up().await;
     stack.client().upload_clip(&Numbered::seconds(2).file()).await;
     let failed = "streaming_telemetry_spans_failed_total";
-    eventually("spans that nobody took are counted", SPAN_DEADLINE, async || {
+    eventually("spans that the collector did not accept are counted", SPAN_DEADLINE, async || {
         let text = stack.anonymous().get("/metrics").await.expect(200).text();
         text.lines().any(|line| line.starts_with(failed) && !line.ends_with(" 0")).then_some(())
     })
@@ -190,7 +190,7 @@ fn worker(stack: &Stack, metrics: &str) -> Child {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dashboard_alerts_and_docs_name_what_the_service_exposes() {
+async fn dashboard_alerts_and_docs_name_the_exposed_metrics() {
     let (moved, of_worker) = (free_address(), free_address());
     let mut stack = Stack::new(&[("STREAMING_METRICS_ADDR", &moved), ("STREAMING_WORKERS", "0")]);
     stack.launch();
@@ -231,7 +231,7 @@ async fn dashboard_alerts_and_docs_name_what_the_service_exposes() {
 }
 
 #[test]
-fn alerts_are_sound_and_lead_to_a_runbook() {
+fn alerts_pass_their_tests_and_have_runbooks() {
     let Some(promtool) = program::tool("promtool") else {
         assert!(!program::continuous_integration(), "promtool: run tools/install test");
         return eprintln!("skip: promtool is not installed");
@@ -253,9 +253,15 @@ fn alerts_are_sound_and_lead_to_a_runbook() {
         let name = rule.lines().next().unwrap_or_default();
         let runbook = rule.split("docs/troubleshooting.md#").nth(1).and_then(|r| r.lines().next());
         let runbook = runbook.unwrap_or_else(|| panic!("{name} has no runbook"));
-        assert!(sections.contains(runbook), "{name}: {runbook} is no section");
+        assert!(
+            sections.contains(runbook),
+            "{name}: docs/troubleshooting.md has no section {runbook}"
+        );
         assert!(rule.contains("for: ") && rule.contains("severity: "), "{name}");
-        assert!(file(tests).contains(&format!("alertname: {name}")), "{name} is not tried");
+        assert!(
+            file(tests).contains(&format!("alertname: {name}")),
+            "{name} has no test in alerts.test.yaml"
+        );
     }
     assert!(rules.len() >= 10);
 }

@@ -69,7 +69,7 @@ fn cli(stack: &Stack, args: &[&str]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_whole_service_speaks_tls() {
+async fn all_connections_use_tls() {
     let mut stack = Stack::new(&[]);
     let (cert, key) = certificate(stack.beside());
     stack.set("STREAMING_TLS_CERT_FILE", &cert.to_string_lossy());
@@ -86,7 +86,7 @@ async fn the_whole_service_speaks_tls() {
     assert!(curl(&stack, Path::new("/etc/ssl/certs/ca-certificates.crt"), &[]).contains("\n000 "));
     let plain = format!("http://{}/health", stack.http);
     let plain = Command::new("curl").args(["-sS", "--max-time", "20", &plain]).output();
-    assert!(!plain.expect("run curl").status.success(), "plaintext is not answered");
+    assert!(!plain.expect("run curl").status.success(), "plaintext gets no reply");
 
     // Ambiguous requests are rejected over TLS, too.
     let twofold = "POST /api/videos HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\
@@ -128,12 +128,12 @@ async fn renew(stack: &Stack) {
     assert!(curl(stack, &former, &[]).contains("\n000 "), "the old one is gone");
 }
 
-fn refused(stack: &Stack, program: &str, verb: &str, variable: &str) {
+fn assert_start_fails(stack: &Stack, program: &str, verb: &str, variable: &str) {
     let output = stack
         .command(program)
         .arg(verb)
         .env(variable, "0.0.0.0:0")
-        .env("STREAMING_DATABASE_URL", "postgres://nobody@127.0.0.1:9/none")
+        .env("STREAMING_DATABASE_URL", "postgres://user@127.0.0.1:9/none")
         .env("STREAMING_STORES", format!("file://{}", stack.beside().display()))
         .env("STREAMING_ROOT_KEY_FILE", "/dev/null")
         .output()
@@ -147,11 +147,11 @@ fn refused(stack: &Stack, program: &str, verb: &str, variable: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn plaintext_beyond_loopback_is_refused_unless_it_is_meant() {
+async fn plaintext_beyond_loopback_requires_insecure() {
     let stack = Stack::new(&[]);
-    refused(&stack, "streaming-service", "up", "STREAMING_HTTP_ADDR");
-    refused(&stack, "streaming-dataplane", "serve", "STREAMING_HTTP_ADDR");
-    refused(&stack, "streaming-control", "serve", "STREAMING_GRPC_ADDR");
+    assert_start_fails(&stack, "streaming-service", "up", "STREAMING_HTTP_ADDR");
+    assert_start_fails(&stack, "streaming-dataplane", "serve", "STREAMING_HTTP_ADDR");
+    assert_start_fails(&stack, "streaming-control", "serve", "STREAMING_GRPC_ADDR");
 
     let bound = stack.beside().join("meant.addr");
     let mut meant = stack

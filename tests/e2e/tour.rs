@@ -46,17 +46,22 @@ async fn run(page: &str, least: usize) -> Option<String> {
     for name in ["PATH", "HOME", "LANG"] {
         shell.envs(std::env::var_os(name).map(|value| (name, value)));
     }
-    let told = tokio::task::spawn_blocking(move || shell.output()).await.expect("join");
-    let told = told.expect("run bash");
-    let (out, err) = (String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
+    let output = tokio::task::spawn_blocking(move || shell.output()).await.expect("join");
+    let output = output.expect("run bash");
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let end: Vec<&str> = out.lines().rev().take(8).collect();
-    assert!(told.status.success(), "{page}: {}\n{err}\nlast lines first: {end:#?}", told.status);
+    assert!(
+        output.status.success(),
+        "{page}: {}\n{err}\nlast lines first: {end:#?}",
+        output.status
+    );
     Some(out.into_owned())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tour_of_the_readme_works_as_pasted() {
-    let Some(told) = run("README.md", 7).await else { return };
+async fn examples_of_the_readme_work_as_pasted() {
+    let Some(output) = run("README.md", 7).await else { return };
     for sign in [
         "\"jobId\"",
         "event: job",
@@ -66,24 +71,27 @@ async fn tour_of_the_readme_works_as_pasted() {
         "streaming.v1.JobService",
         "\"expiresAt\"",
     ] {
-        assert!(told.contains(sign), "{sign}:\n{told}");
+        assert!(output.contains(sign), "{sign}:\n{output}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn examples_of_the_api_page_work_as_pasted() {
-    let Some(told) = run("docs/api.md", 12).await else { return };
+    let Some(output) = run("docs/api.md", 12).await else { return };
     for sign in
         ["Renamed", "\"completed\"", "422 application/problem+json", "SERVING", "Reserved", "404\n"]
     {
-        assert!(told.contains(sign), "{sign}:\n{told}");
+        assert!(output.contains(sign), "{sign}:\n{output}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn examples_of_the_uploads_page_work_as_pasted() {
-    let Some(told) = run("docs/uploads.md", 5).await else { return };
+    let Some(output) = run("docs/uploads.md", 5).await else { return };
     for sign in ["\"videoId\"", "/api/uploads/", "204\n", "video-id: "] {
-        assert!(told.to_ascii_lowercase().contains(&sign.to_ascii_lowercase()), "{sign}:\n{told}");
+        assert!(
+            output.to_ascii_lowercase().contains(&sign.to_ascii_lowercase()),
+            "{sign}:\n{output}"
+        );
     }
 }

@@ -1,5 +1,5 @@
 //! Checks docs/troubleshooting.md: each problem that it describes is caused for real, and `/health`, the replies
-//! and the logs must show what the page says.
+//! and the logs must show what the page describes.
 
 use std::{
     fs,
@@ -17,32 +17,36 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const UNKNOWN: &str = "00000000-0000-7000-8000-000000000000";
 
 /// Asserts that the page contains `text`.
-fn page_says(text: &str) {
+fn assert_documented(text: &str) {
     let page = fs::read_to_string(program::repository().join("docs/troubleshooting.md"));
-    assert!(page.expect("read page").contains(text), "docs/troubleshooting.md does not say {text}");
+    assert!(
+        page.expect("read page").contains(text),
+        "docs/troubleshooting.md does not contain {text}"
+    );
 }
 
 /// Waits for a line in the plane's log with this message, which the page must name, and with all of `fields`.
 async fn logged(stack: &Stack, plane: &str, message: &str, fields: &[&str]) -> Value {
-    page_says(message);
+    assert_documented(message);
     let path = stack.data().join(format!("logs/{plane}.log"));
     eventually(&format!("{plane} logs {message:?} with {fields:?}"), DEADLINE, async || {
         let text = fs::read_to_string(&path).unwrap_or_default();
         let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let says = |line: &Value| line["message"] == message;
-        lines.filter(says).find(|line| fields.iter().all(|field| !line[*field].is_null()))
+        let matches = |line: &Value| line["message"] == message;
+        lines.filter(matches).find(|line| fields.iter().all(|field| !line[*field].is_null()))
     })
     .await
 }
 
 /// Waits until `/health` answers 503 and reports `part` as down with `detail`; the page must name the part.
 async fn down(stack: &Stack, part: &str, detail: &str) {
-    page_says(&format!("\"{part}\""));
-    eventually(&format!("/health says that {part} is down"), DEADLINE, async || {
+    assert_documented(&format!("\"{part}\""));
+    eventually(&format!("/health matches that {part} is down"), DEADLINE, async || {
         let reply = stack.anonymous().get("/health").await;
         let document = reply.json();
-        let told = &document["dependencies"][part];
-        (reply.status == 503 && told["state"] == "down" && told["detail"] == detail).then_some(())
+        let dependency = &document["dependencies"][part];
+        (reply.status == 503 && dependency["state"] == "down" && dependency["detail"] == detail)
+            .then_some(())
     })
     .await;
 }
@@ -62,7 +66,7 @@ fn lost_worker(stack: &Stack) -> Child {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn troubles_show_where_the_page_says() {
+async fn problems_have_the_documented_symptoms() {
     let mut stack = Stack::new(&[("STREAMING_WORKERS", "0")]);
     stack.launch();
     stack.wait_addresses().await;
@@ -81,13 +85,13 @@ async fn troubles_show_where_the_page_says() {
 }
 
 async fn no_worker(stack: &Stack) {
-    page_says("no worker is connected");
+    assert_documented("no worker is connected");
     down(stack, "workers", "no worker is connected").await;
     let mut worker = lost_worker(stack);
     let line = logged(stack, "lost", "lose connection to control", &["error"]).await;
     let error = line["error"].as_str().unwrap_or_default();
     assert!(error.contains("read token file") && error.contains("no-such.token"), "{line}");
-    page_says("read token file");
+    assert_documented("read token file");
     worker.kill().expect("kill worker");
     worker.wait().expect("reap worker");
 }
@@ -103,14 +107,14 @@ async fn ffmpeg_fails(stack: &Stack) {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert_eq!(text.lines().count(), 1, "{text}");
-    page_says("cannot find the program ffmpeg");
+    assert_documented("cannot find the program ffmpeg");
     assert!(text.contains("cannot find the program /no/ffmpeg"), "{text}");
 
     let file = stack.beside().join("no-video.mp4");
     fs::write(&file, "this is not a video\n".repeat(100)).expect("write file");
-    let refused = stack.client().upload(&file, &[]).await.expect(422).json();
-    page_says("422 `not_a_video`");
-    assert_eq!(refused["code"], "not_a_video", "{refused:#}");
+    let rejected = stack.client().upload(&file, &[]).await.expect(422).json();
+    assert_documented("422 `not_a_video`");
+    assert_eq!(rejected["code"], "not_a_video", "{rejected:#}");
     let line = logged(stack, "worker-1", "task failed", &["task.id", "code", "reason"]).await;
     assert_eq!(line["code"], "not_a_video", "{line}");
 }
@@ -122,7 +126,7 @@ async fn no_playback(stack: &Stack, video: &str, job: &str) {
     anonymous.get("/api/videos").await.expect(401);
     let fresh = client.upload_clip(&Numbered::seconds(2).file()).await;
     let early = anonymous.get(&playlist(&fresh)).await.expect(404).json();
-    page_says("404 `not_found`");
+    assert_documented("404 `not_found`");
     assert_eq!(early["code"], "not_found", "{early:#}");
 
     let path = format!("/api/videos/{fresh}/playback-token");
@@ -148,7 +152,7 @@ async fn no_playback(stack: &Stack, video: &str, job: &str) {
         &["video.id", "object.key"],
     )
     .await;
-    page_says("streaming_service_missing_objects_total");
+    assert_documented("streaming_service_missing_objects_total");
     let page = anonymous.get("/metrics").await.expect(200).text();
     let counted =
         page.lines().find(|line| line.starts_with("streaming_service_missing_objects_total"));
@@ -163,15 +167,15 @@ async fn no_database(stack: &Stack, video: &str) {
         pids.iter().for_each(|pid| process::send(*pid, Signal::SIGKILL));
         assert!(!pids.is_empty() && process::wait_gone(&pids, DEADLINE).is_empty(), "{program}");
     }
-    page_says("the database is not reachable");
+    assert_documented("the database is not reachable");
     down(stack, "postgres", "the database is not reachable").await;
     down(stack, "redis", "redis is not reachable").await;
-    let refused = stack.client().get("/api/videos").await.expect(503).json();
-    assert_eq!(refused["code"], "unavailable", "{refused:#}");
+    let rejected = stack.client().get("/api/videos").await.expect(503).json();
+    assert_eq!(rejected["code"], "unavailable", "{rejected:#}");
     stack.anonymous().get(&format!("/api/stream/{video}/hls/playlist.m3u8")).await.expect(200);
     logged(stack, "control", "background task failed, retrying", &["cause"]).await;
     process::send(stack.up_pid(), Signal::SIGCONT);
-    eventually("the service heals", Duration::from_secs(60), async || {
+    eventually("the service recovers", Duration::from_secs(60), async || {
         let reply = stack.anonymous().try_get("/health").await.ok()?;
         (reply.status == 200).then_some(())
     })

@@ -72,20 +72,20 @@ async fn upload_survives_cuts_kills_and_concurrent_writers_and_plays() {
     let tus = Tus::new(&stack);
     let abandoned = tus.create(1000, "").await;
     tus.patch(&abandoned.path, 0, &[], vec![7; 400].into()).await.expect(204);
-    refusals(&stack, &tus).await;
+    rejected_requests(&stack, &tus).await;
     let video = upload_through_a_kill(&mut stack).await;
     let tus = Tus::new(&stack);
-    two_at_once(&stack, &tus).await;
-    refused_by_the_probe(&stack, &tus).await;
+    concurrent_writers(&stack, &tus).await;
+    rejected_by_the_probe(&stack, &tus).await;
     terminated(&stack, &tus).await;
     let job = stack.client().transcode(&video, &json!({"profiles": ["360p"]})).await;
     stack.client().wait_job(&job, "completed", Duration::from_secs(60)).await;
     stack.anonymous().get(&format!("/api/stream/{video}/hls/playlist.m3u8")).await.expect(200);
-    eventually("what was abandoned expires", DEADLINE, async || {
+    eventually("abandoned uploads expire", DEADLINE, async || {
         (tus.head(&abandoned.path).await.status == 404).then_some(())
     })
     .await;
-    eventually("and is swept", DEADLINE, async || {
+    eventually("and their objects are deleted", DEADLINE, async || {
         stack.objects().iter().all(|key| !key.contains("/upload-")).then_some(())
     })
     .await;
@@ -93,7 +93,7 @@ async fn upload_survives_cuts_kills_and_concurrent_writers_and_plays() {
 }
 
 /// Callers without permission, other tenants' and unknown uploads, and exceeded quotas.
-async fn refusals(stack: &Stack, tus: &Tus) {
+async fn rejected_requests(stack: &Stack, tus: &Tus) {
     let viewer = tus.with_token(&stack.rpc().mint("viewer").await);
     assert_eq!(viewer.try_create(10, "").await.status, 403, "viewers do not upload");
     let stranger = tus.with_token(&mint_for(stack, "elsewhere").await);
@@ -162,7 +162,11 @@ async fn upload_through_a_kill(stack: &mut Stack) -> String {
     assert_eq!(last.header("video-id"), created.video);
     assert_eq!(last.header("upload-offset"), clip.len().to_string());
     assert!(matches!(&*state(stack, &created.video).await, "probing" | "uploaded"));
-    assert_eq!(tus.offset(&path).await, clip.len() as u64, "a lost last reply is no loss");
+    assert_eq!(
+        tus.offset(&path).await,
+        clip.len() as u64,
+        "the offset is final although the last reply was lost"
+    );
     assert!(source(stack, &created.video) == clip, "the stored bytes are those that were sent");
     reaches(stack, &created.video, "uploaded").await;
     let shown = stack.client().get(&format!("/api/videos/{}", created.video)).await.json();
@@ -171,7 +175,7 @@ async fn upload_through_a_kill(stack: &mut Stack) -> String {
 }
 
 /// The later one takes over; what the earlier one sent is kept.
-async fn two_at_once(stack: &Stack, tus: &Tus) {
+async fn concurrent_writers(stack: &Stack, tus: &Tus) {
     let clip = Bytes::from(padded(6, 2_000_000));
     let created = tus.create(clip.len(), "").await;
     let (first, second) = tokio::join!(
@@ -191,7 +195,7 @@ async fn two_at_once(stack: &Stack, tus: &Tus) {
 }
 
 /// A file that is not a video: the video's state shows the reason, and its source is kept until it is deleted.
-async fn refused_by_the_probe(stack: &Stack, tus: &Tus) {
+async fn rejected_by_the_probe(stack: &Stack, tus: &Tus) {
     let created = tus.create(500_000, "").await;
     tus.patch(&created.path, 0, &[], vec![7; 500_000].into()).await.expect(204);
     reaches(stack, &created.video, "failed").await;
@@ -217,7 +221,7 @@ async fn terminated(stack: &Stack, tus: &Tus) {
     assert_eq!(tus.delete(&created.path).await.status, 204);
     assert_eq!(tus.head(&created.path).await.status, 404);
     assert_eq!(state(stack, &created.video).await, "404");
-    eventually("nothing of it is left", DEADLINE, async || {
+    eventually("none of its objects are left", DEADLINE, async || {
         let left = stack.objects().iter().any(|key| key.contains(&created.video));
         (!left).then_some(())
     })
@@ -225,7 +229,7 @@ async fn terminated(stack: &Stack, tus: &Tus) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn uploads_to_a_bucket_go_in_parts_and_leave_nothing_behind() {
+async fn uploads_to_a_bucket_use_parts_and_leave_no_leftovers() {
     let minio = Minio::start(&["videos"]);
     let mut env = minio.vars();
     env.push(("STREAMING_STORES", minio.stores()));
@@ -251,8 +255,8 @@ async fn uploads_to_a_bucket_go_in_parts_and_leave_nothing_behind() {
     let sum = tus.sha256(piece);
     let wrong = vec![0; piece.len()];
     let offset = 11 << 20;
-    let refused = tus.patch(&path, offset, &[("upload-checksum", &sum)], wrong.into()).await;
-    assert_eq!(refused.status, 460);
+    let rejected = tus.patch(&path, offset, &[("upload-checksum", &sum)], wrong.into()).await;
+    assert_eq!(rejected.status, 460);
     let right = Bytes::copy_from_slice(piece);
     tus.patch(&path, offset, &[("upload-checksum", &sum)], right).await.expect(204);
     let open = tus.begin_patch(&path, 13 << 20, &clip[13 << 20..], 5 << 20).await;
@@ -293,7 +297,7 @@ async fn bucket_leftovers(stack: &Stack, minio: &Minio, clip: &[u8]) {
 
 /// The command line, killed in the middle of an upload, and an independent client that is interrupted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_that_are_interrupted_go_on() {
+async fn interrupted_clients_resume() {
     let stack = Stack::start().await;
     let file = stack.beside().join("long.mp4");
     std::fs::write(&file, padded(6, 60_000_000)).expect("write clip");
@@ -312,7 +316,10 @@ async fn clients_that_are_interrupted_go_on() {
     assert!(second.contains("source 640x360"), "{second}");
     let videos = stack.client().get("/api/videos").await.expect(200).json();
     assert_eq!(videos["videos"].as_array().map(Vec::len), Some(1), "it went on: {videos:#}");
-    assert!(command::remembered(&stack).is_none(), "it is forgotten when it is whole");
+    assert!(
+        command::remembered(&stack).is_none(),
+        "its state is removed once the upload is complete"
+    );
     let video = videos["videos"][0]["videoId"].as_str().expect("videoId").to_owned();
     assert!(source(&stack, &video) == std::fs::read(&file).expect("read clip"));
     assert_eq!(videos["videos"][0]["title"], "long.mp4");

@@ -113,12 +113,12 @@ async fn without(
     })
     .await;
     assert_eq!(reply.status, 404, "{request}: {}", reply.text());
-    assert_eq!(reply.json()["code"], "manifest_disabled", "{request}: it says why");
+    assert_eq!(reply.json()["code"], "manifest_disabled", "{request}: the code names the reason");
     viewer.get(&format!("/api/stream/{video}/{there}")).await.expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_manifest_that_was_not_asked_for_is_404_and_says_so() {
+async fn a_disabled_manifest_is_404_with_its_code() {
     let stack = Stack::start().await;
     let client = stack.client();
     let (hls, dash) = ("hls/playlist.m3u8", "dash/manifest.mpd");
@@ -129,7 +129,7 @@ async fn a_manifest_that_was_not_asked_for_is_404_and_says_so() {
 
 /// Audio that starts late and stops early is padded, so that its presentation times stay the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn late_sound_stays_in_its_place() {
+async fn late_audio_keeps_its_time() {
     let stack = Stack::start().await;
     let clip = Numbered { audio: false, ..Numbered::seconds(9) }.file();
     let file = stack.beside().join("late.mkv");

@@ -42,14 +42,17 @@ pub(crate) async fn assert_whole(stack: &Stack, video: &str, job: &str, clip: &N
     // Objects of attempts that were not committed are deleted after the job completes; the sweep may take a
     // moment.
     let start = Instant::now();
-    while let Some(doubles) = doubles(stack, video, job) {
-        assert!(start.elapsed() < SWEEP_DEADLINE, "chunks with more than one object: {doubles:?}");
+    while let Some(duplicates) = duplicates(stack, video, job) {
+        assert!(
+            start.elapsed() < SWEEP_DEADLINE,
+            "chunks with more than one object: {duplicates:?}"
+        );
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
 /// The objects of chunks that have more than one; None when no chunk has.
-fn doubles(stack: &Stack, video: &str, job: &str) -> Option<Vec<String>> {
+fn duplicates(stack: &Stack, video: &str, job: &str) -> Option<Vec<String>> {
     let prefix = format!("videos/{video}/{job}/");
     let mut chunks: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for key in stack.objects().into_iter().filter(|key| key.starts_with(&prefix)) {
@@ -57,9 +60,9 @@ fn doubles(stack: &Stack, video: &str, job: &str) -> Option<Vec<String>> {
         chunks.entry(chunk.to_owned()).or_default().push(key);
     }
     assert!(!chunks.is_empty(), "the job has objects");
-    let doubles: Vec<String> =
+    let duplicates: Vec<String> =
         chunks.into_values().filter(|keys| keys.len() > 1).flatten().collect();
-    (!doubles.is_empty()).then_some(doubles)
+    (!duplicates.is_empty()).then_some(duplicates)
 }
 
 pub(crate) fn tasks<'a>(job: &'a Value, kind: &str) -> Vec<&'a Value> {
@@ -223,15 +226,15 @@ async fn worker_behind_a_silent_link_is_replaced() {
 /// A worker that was stopped until its lease had expired resumes and commits: control rejects the commit, and the
 /// other worker's result stays.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn worker_that_slept_past_its_lease_cannot_commit() {
+async fn worker_frozen_past_its_lease_cannot_commit() {
     let clip = Numbered::seconds(44);
     let (stack, _script, video, job) = busy(&clip, "1").await;
-    let sleeper = stack.running("streaming-worker")[0].pid;
-    process::send(sleeper, Signal::SIGSTOP);
+    let frozen = stack.running("streaming-worker")[0].pid;
+    process::send(frozen, Signal::SIGSTOP);
     let _near = Worker::start(&stack, &stack.grpc, "near").await;
     let done = stack.client().wait_job(&job, "completed", JOB_DEADLINE).await;
-    process::send(sleeper, Signal::SIGCONT);
+    process::send(frozen, Signal::SIGCONT);
     let twice = tasks(&done, "chunk").iter().any(|task| task["attempt"].as_u64() > Some(1));
-    assert!(twice, "a chunk of the sleeper was leased again: {done:#}");
+    assert!(twice, "a chunk of the frozen was leased again: {done:#}");
     assert_whole(&stack, &video, &job, &clip).await;
 }

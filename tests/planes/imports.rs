@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_and_its_folder_are_no_circle_but_siblings_are() {
+    fn siblings_form_a_circle_but_a_file_and_its_folder_do_not() {
         let parent = [
             ("lib.rs", "mod a; use crate::a::A;"),
             ("a.rs", "mod b; mod c; use self::b::B; use crate::a::c::C;"),

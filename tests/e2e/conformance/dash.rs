@@ -2,41 +2,41 @@
 
 use roxmltree::{Document, Node};
 
-use super::{Findings, Parsed, Phase, parse, text};
+use super::{Parsed, Phase, Violations, parse, text};
 use crate::harness::capture::{Capture, LocalName, timeline};
 
 const NAMESPACE: &str = "urn:mpeg:dash:schema:mpd:2011";
 
 /// Checks all DASH rules on a captured video.
-pub(crate) fn check(capture: &Capture, phase: Phase) -> Findings {
-    let mut findings = Findings::default();
-    let tracks = parse(&capture.dash_tracks(), &mut findings);
+pub(crate) fn check(capture: &Capture, phase: Phase) -> Violations {
+    let mut violations = Violations::default();
+    let tracks = parse(&capture.dash_tracks(), &mut violations);
     let text = capture.manifest_text();
     let document = match Document::parse(&text) {
         Ok(document) => document,
         Err(error) => {
-            findings.require("D1", false, error.to_string());
-            return findings;
+            violations.require("D1", false, error.to_string());
+            return violations;
         }
     };
     let mpd = document.root_element();
     let is_mpd = mpd.tag_name().name() == "MPD" && mpd.tag_name().namespace() == Some(NAMESPACE);
-    findings.require("D1", is_mpd, "the root is not an MPD");
+    violations.require("D1", is_mpd, "the root is not an MPD");
     let kind = capture.texts[&capture.manifest].header("content-type").to_owned();
-    findings.require("D1", kind == "application/dash+xml", format!("content type {kind}"));
-    top(mpd, phase, &mut findings);
-    unique_ids(mpd, &mut findings);
+    violations.require("D1", kind == "application/dash+xml", format!("content type {kind}"));
+    top(mpd, phase, &mut violations);
+    unique_ids(mpd, &mut violations);
     let total = seconds(mpd.attribute("mediaPresentationDuration"));
     let periods: Vec<Node> = mpd.children().filter(|n| n.has_tag_name_local("Period")).collect();
-    findings.require("D2", periods.len() == 1, format!("{} periods", periods.len()));
+    violations.require("D2", periods.len() == 1, format!("{} periods", periods.len()));
     for set in mpd.descendants().filter(|n| n.has_tag_name_local("AdaptationSet")) {
         if set.attribute("contentType") == Some("text") {
-            text::dash(capture, set, &mut findings);
+            text::dash(capture, set, &mut violations);
             continue;
         }
-        adaptation_set(set, mpd, phase, &tracks, total, &mut findings);
+        adaptation_set(set, mpd, phase, &tracks, total, &mut violations);
     }
-    findings
+    violations
 }
 
 /// Parses an xs:duration of hours, minutes and seconds; `None` for other forms, such as the years and months
@@ -61,23 +61,27 @@ pub(crate) fn seconds(text: Option<&str>) -> Option<f64> {
     digits.is_empty().then_some(total)
 }
 
-fn top(mpd: Node, phase: Phase, findings: &mut Findings) {
+fn top(mpd: Node, phase: Phase, violations: &mut Violations) {
     let has = |name: &str| mpd.attribute(name).is_some();
-    findings.require(
+    violations.require(
         "D7",
         mpd.attribute("profiles").is_some_and(|p| p.contains("urn:mpeg:")),
         "no @profiles",
     );
-    findings.require("D8", seconds(mpd.attribute("minBufferTime")).is_some(), "no @minBufferTime");
+    violations.require(
+        "D8",
+        seconds(mpd.attribute("minBufferTime")).is_some(),
+        "no @minBufferTime",
+    );
     let total = seconds(mpd.attribute("mediaPresentationDuration"));
-    findings.require("D2", total.is_some_and(|t| t > 0.0), "no @mediaPresentationDuration");
+    violations.require("D2", total.is_some_and(|t| t > 0.0), "no @mediaPresentationDuration");
     let period = mpd.children().find(|n| n.has_tag_name_local("Period"));
     let start = period.and_then(|p| seconds(p.attribute("start")));
-    findings.require("D2", start == Some(0.0), "the first Period does not start at 0");
-    findings.require("G4", !has("timeShiftBufferDepth"), "@timeShiftBufferDepth");
+    violations.require("D2", start == Some(0.0), "the first Period does not start at 0");
+    violations.require("G4", !has("timeShiftBufferDepth"), "@timeShiftBufferDepth");
     match phase {
         Phase::Final => {
-            findings.require(
+            violations.require(
                 "D2",
                 mpd.attribute("type").unwrap_or("static") == "static",
                 "not static",
@@ -85,22 +89,22 @@ fn top(mpd: Node, phase: Phase, findings: &mut Findings) {
             for name in
                 ["availabilityStartTime", "minimumUpdatePeriod", "suggestedPresentationDelay"]
             {
-                findings.require("D2", !has(name), format!("static with @{name}"));
+                violations.require("D2", !has(name), format!("static with @{name}"));
             }
         }
         Phase::Growing => {
-            findings.require("D10", mpd.attribute("type") == Some("dynamic"), "not dynamic");
-            findings.require("D10", has("availabilityStartTime"), "no @availabilityStartTime");
+            violations.require("D10", mpd.attribute("type") == Some("dynamic"), "not dynamic");
+            violations.require("D10", has("availabilityStartTime"), "no @availabilityStartTime");
             let timing = mpd.children().any(|n| n.has_tag_name_local("UTCTiming"));
-            findings.require("D10", timing, "no UTCTiming");
+            violations.require("D10", timing, "no UTCTiming");
             let delay = seconds(mpd.attribute("suggestedPresentationDelay"));
-            findings.require(
+            violations.require(
                 "G4",
                 delay == Some(0.0),
                 format!("@suggestedPresentationDelay {delay:?}"),
             );
             let update = seconds(mpd.attribute("minimumUpdatePeriod"));
-            findings.require(
+            violations.require(
                 "G4",
                 update.is_some_and(|u| u > 0.0 && u <= 5.0),
                 format!("@minimumUpdatePeriod {update:?}"),
@@ -109,13 +113,13 @@ fn top(mpd: Node, phase: Phase, findings: &mut Findings) {
     }
 }
 
-fn unique_ids(mpd: Node, findings: &mut Findings) {
+fn unique_ids(mpd: Node, violations: &mut Violations) {
     for name in ["Representation", "AdaptationSet", "Period"] {
         let nodes = || mpd.descendants().filter(|n| n.has_tag_name_local(name));
         let mut ids: Vec<&str> = nodes().filter_map(|n| n.attribute("id")).collect();
         ids.sort_unstable();
         ids.dedup();
-        findings.require(
+        violations.require(
             "D7",
             ids.len() == nodes().count(),
             format!("{name}: an @id is missing or double"),
@@ -129,80 +133,84 @@ fn adaptation_set(
     phase: Phase,
     tracks: &[Parsed],
     total: Option<f64>,
-    findings: &mut Findings,
+    violations: &mut Violations,
 ) {
     let id = set.attribute("id").unwrap_or_default();
-    let told = format!("AdaptationSet {id}");
+    let place = format!("AdaptationSet {id}");
     let aligned = set.attribute("segmentAlignment").is_some_and(|v| v == "true" || v == "1");
-    findings.require("D7", aligned, format!("{told}: no @segmentAlignment"));
+    violations.require("D7", aligned, format!("{place}: no @segmentAlignment"));
     let sap = set.attribute("startWithSAP").is_some_and(|v| v == "1" || v == "2");
-    findings.require("D7", sap, format!("{told}: no @startWithSAP"));
+    violations.require("D7", sap, format!("{place}: no @startWithSAP"));
     let templates: Vec<Node> =
         set.descendants().filter(|n| n.has_tag_name_local("SegmentTemplate")).collect();
-    findings.require("D4", !templates.is_empty(), format!("{told}: no SegmentTemplate"));
+    violations.require("D4", !templates.is_empty(), format!("{place}: no SegmentTemplate"));
     for template in templates {
-        addressing(template, &told, findings);
+        addressing(template, &place, violations);
     }
     let representations = || set.children().filter(|n| n.has_tag_name_local("Representation"));
     let mut codecs: Vec<String> = representations()
         .map(|n| n.attribute("codecs").unwrap_or_default().chars().take(4).collect())
         .collect();
     codecs.dedup();
-    findings.require("C3", codecs.len() == 1, format!("{told}: of several codecs {codecs:?}"));
+    violations.require("C3", codecs.len() == 1, format!("{place}: of several codecs {codecs:?}"));
     for representation in representations() {
         let name = representation.attribute("id").unwrap_or_default();
         let Some(track) = tracks.iter().find(|track| track.name == name) else {
-            findings.require(
+            violations.require(
                 "D7",
                 false,
                 format!("Representation {name}: its media cannot be read"),
             );
             continue;
         };
-        attributes(set, representation, track, findings);
-        cover(representation, track, phase, total, findings);
-        leaky_bucket(mpd, representation, track, findings);
+        attributes(set, representation, track, violations);
+        cover(representation, track, phase, total, violations);
+        leaky_bucket(mpd, representation, track, violations);
     }
 }
 
-fn addressing(template: Node, told: &str, findings: &mut Findings) {
+fn addressing(template: Node, place: &str, violations: &mut Violations) {
     let media = template.attribute("media").unwrap_or_default();
     let numbered = media.contains("$Number") || media.contains("$Time");
-    findings.require("D4", numbered, format!("{told}: @media {media}"));
-    findings.require(
+    violations.require("D4", numbered, format!("{place}: @media {media}"));
+    violations.require(
         "D3",
         template.attribute("timescale").is_some(),
-        format!("{told}: no @timescale"),
+        format!("{place}: no @timescale"),
     );
-    findings.require(
+    violations.require(
         "D4",
         template.attribute("duration").is_none(),
-        format!("{told}: @duration and timeline"),
+        format!("{place}: @duration and timeline"),
     );
     let mut end = None;
     for s in template.descendants().filter(|n| n.has_tag_name_local("S")) {
-        findings.require("D4", s.attribute("n").is_none(), format!("{told}: S@n"));
+        violations.require("D4", s.attribute("n").is_none(), format!("{place}: S@n"));
         let number = |name: &str| s.attribute(name).and_then(|v| v.parse::<i64>().ok());
         let (start, length) = (number("t"), number("d").unwrap_or(0));
         let repeat = number("r").unwrap_or(0);
-        findings.require(
+        violations.require(
             "D3",
             repeat >= 0 && length > 0,
-            format!("{told}: S of d={length} r={repeat}"),
+            format!("{place}: S of d={length} r={repeat}"),
         );
         let gapless = end.is_none() || start.is_none() || start == end;
-        findings.require("D3", gapless, format!("{told}: S@t {start:?} does not continue {end:?}"));
+        violations.require(
+            "D3",
+            gapless,
+            format!("{place}: S@t {start:?} does not continue {end:?}"),
+        );
         end = Some(start.or(end).unwrap_or(0) + length * (repeat.max(0) + 1));
     }
 }
 
-fn attributes(set: Node, representation: Node, track: &Parsed, findings: &mut Findings) {
+fn attributes(set: Node, representation: Node, track: &Parsed, violations: &mut Violations) {
     let get =
         |name: &str| representation.attribute(name).or(set.attribute(name)).unwrap_or_default();
     let mut equal = |name: &str, expected: String| {
         let found = get(name);
         let message = format!("Representation {}: @{name} {found}, track {expected}", track.name);
-        findings.require("D7", found.eq_ignore_ascii_case(&expected), message);
+        violations.require("D7", found.eq_ignore_ascii_case(&expected), message);
     };
     let init = &track.init;
     equal("codecs", init.codec.clone());
@@ -220,7 +228,11 @@ fn attributes(set: Node, representation: Node, track: &Parsed, findings: &mut Fi
         let (num, den) = rate.split_once('/').unwrap_or((rate, "1"));
         let number = |text: &str| text.parse::<u64>().unwrap_or(0);
         let right = number(num) * u64::from(ticks) == number(den) * u64::from(init.timescale);
-        findings.require("D7", right, format!("Representation {}: @frameRate {rate}", track.name));
+        violations.require(
+            "D7",
+            right,
+            format!("Representation {}: @frameRate {rate}", track.name),
+        );
     }
 }
 
@@ -230,7 +242,7 @@ fn cover(
     track: &Parsed,
     phase: Phase,
     total: Option<f64>,
-    findings: &mut Findings,
+    violations: &mut Violations,
 ) {
     let template = representation
         .ancestors()
@@ -241,20 +253,24 @@ fn cover(
     // Audio can only be cut at the nearest AAC frame.
     let slack = if track.init.video { 1.5 / f64::from(track.init.timescale) } else { 0.022 };
     let entries = timeline(template);
-    findings.require("D3", entries.len() == track.segments.len(), format!("{}: count", track.name));
+    violations.require(
+        "D3",
+        entries.len() == track.segments.len(),
+        format!("{}: count", track.name),
+    );
     let last = template.attribute("endNumber").and_then(|v| v.parse::<usize>().ok());
-    let tells = last.is_some_and(|last| match phase {
+    let correct = last.is_some_and(|last| match phase {
         Phase::Final => last + 1 == entries.len(),
         Phase::Growing => last + 1 >= entries.len(),
     });
-    findings.require("D4", tells, format!("{}: @endNumber {last:?}", track.name));
+    violations.require("D4", correct, format!("{}: @endNumber {last:?}", track.name));
     let mut end = 0.0;
     for ((start, length), segment) in entries.iter().zip(&track.segments) {
         let (start, length) = (*start as f64 / timescale, *length as f64 / timescale);
         let first = segment.fragments[0].time as f64 / f64::from(track.init.timescale);
         let exact = (start - first).abs() <= slack
             && (length - track.seconds(segment)).abs() <= 2.0 * slack;
-        findings.require(
+        violations.require(
             "D3",
             exact,
             format!(
@@ -267,19 +283,19 @@ fn cover(
     }
     if phase == Phase::Final {
         let whole = total.is_some_and(|total| (total - end).abs() < 0.05);
-        findings.require("D2", whole, format!("{}: ends at {end} of {total:?} s", track.name));
+        violations.require("D2", whole, format!("{}: ends at {end} of {total:?} s", track.name));
     }
     let longest = entries.iter().map(|(_, length)| *length as f64 / timescale).fold(0.0, f64::max);
     let mpd = representation.document().root_element();
     if let Some(limit) = mpd.attribute("maxSegmentDuration") {
         let holds = seconds(Some(limit)).is_some_and(|limit| limit + 0.001 >= longest);
-        findings.require("D9", holds, format!("{}: {longest} s is over {limit}", track.name));
+        violations.require("D9", holds, format!("{}: {longest} s is over {limit}", track.name));
     }
 }
 
 /// Rule D8: a player that starts at any segment, after buffering minBufferTime at @bandwidth, never
 /// underruns.
-fn leaky_bucket(mpd: Node, representation: Node, track: &Parsed, findings: &mut Findings) {
+fn leaky_bucket(mpd: Node, representation: Node, track: &Parsed, violations: &mut Violations) {
     let Some(buffer) = seconds(mpd.attribute("minBufferTime")) else { return };
     let rate: f64 =
         representation.attribute("bandwidth").and_then(|v| v.parse().ok()).unwrap_or(0.0);
@@ -291,7 +307,7 @@ fn leaky_bucket(mpd: Node, representation: Node, track: &Parsed, findings: &mut 
             if bits > rate * (buffer + played) {
                 let message =
                     format!("{}: @bandwidth {rate} is too low from segment {first}", track.name);
-                findings.require("D8", false, message);
+                violations.require("D8", false, message);
                 return;
             }
         }

@@ -3,7 +3,7 @@
 use anyhow::{Context, bail, ensure};
 
 use super::{
-    Findings, Parsed, ParsedSegment,
+    Parsed, ParsedSegment, Violations,
     boxes::{self, Atom, Reader},
     codec::{audio_codec, hevc_codec, holds_captions, is_clean_start},
 };
@@ -263,12 +263,12 @@ fn run(trun: &[u8], defaults: &[Option<u32>; 3]) -> anyhow::Result<(Vec<Sample>,
 }
 
 /// Checks every rendition on its own, and the video renditions against each other.
-pub(crate) fn check(tracks: &[Parsed], findings: &mut Findings) {
+pub(crate) fn check(tracks: &[Parsed], violations: &mut Violations) {
     for track in tracks {
-        header(track, findings);
+        header(track, violations);
         let mut expected = 0;
         for segment in &track.segments {
-            content(track, segment, &mut expected, findings);
+            content(track, segment, &mut expected, violations);
         }
     }
     let videos: Vec<&Parsed> = tracks.iter().filter(|track| track.init.video).collect();
@@ -280,16 +280,16 @@ pub(crate) fn check(tracks: &[Parsed], findings: &mut Findings) {
         let (a, b) = (starts(pair[0]), starts(pair[1]));
         let common = a.len().min(b.len());
         let names = format!("{} and {}", pair[0].name, pair[1].name);
-        findings.require("C2", a[..common] == b[..common], format!("{names}: boundaries differ"));
+        violations.require("C2", a[..common] == b[..common], format!("{names}: boundaries differ"));
         let same = pair[0].init.timescale == pair[1].init.timescale;
-        findings.require("C3", same, format!("{names}: timescales differ"));
+        violations.require("C3", same, format!("{names}: timescales differ"));
     }
 }
 
-fn header(track: &Parsed, findings: &mut Findings) {
+fn header(track: &Parsed, violations: &mut Violations) {
     let (name, init) = (&track.name, &track.init);
     let cmaf = init.brands.iter().any(|brand| brand == "cmfc" || brand == "cmf2");
-    findings.require("C3", cmaf, format!("{name}: brands {:?}", init.brands));
+    violations.require("C3", cmaf, format!("{name}: brands {:?}", init.brands));
     let negative = track
         .segments
         .iter()
@@ -297,14 +297,18 @@ fn header(track: &Parsed, findings: &mut Findings) {
         .flat_map(|f| &f.samples)
         .any(|s| s.offset < 0);
     let allowed = !negative || init.brands.iter().any(|brand| brand == "cmf2");
-    findings.require(
+    violations.require(
         "C3",
         allowed,
         format!("{name}: negative composition offsets need brand cmf2"),
     );
     let once = !negative || init.delay == 0;
-    findings.require("C1", once, format!("{name}: negative composition offsets and an edit list"));
-    findings.require(
+    violations.require(
+        "C1",
+        once,
+        format!("{name}: negative composition offsets and an edit list"),
+    );
+    violations.require(
         "C4",
         init.unwanted.is_empty(),
         format!("{name}: {:?} in the header", init.unwanted),
@@ -312,16 +316,16 @@ fn header(track: &Parsed, findings: &mut Findings) {
     if init.video {
         let known = ["avc1.64", "hvc1.1.", "av01.0."];
         let codec = known.iter().any(|known| init.codec.starts_with(known));
-        findings.require("H20", codec, format!("{name}: codec {} is not served", init.codec));
+        violations.require("H20", codec, format!("{name}: codec {} is not served", init.codec));
         let even = init.width.is_multiple_of(2) && init.height.is_multiple_of(2);
-        findings.require(
+        violations.require(
             "C3",
             even && init.length_bytes == 4,
             format!("{name}: odd size or NAL lengths"),
         );
     } else {
         let caac = init.codec == "mp4a.40.2" && init.channels <= 2;
-        findings.require(
+        violations.require(
             "C3",
             caac,
             format!("{name}: {} with {} channels", init.codec, init.channels),
@@ -329,42 +333,51 @@ fn header(track: &Parsed, findings: &mut Findings) {
     }
 }
 
-fn content(track: &Parsed, segment: &ParsedSegment, expected: &mut u64, findings: &mut Findings) {
+fn content(
+    track: &Parsed,
+    segment: &ParsedSegment,
+    expected: &mut u64,
+    violations: &mut Violations,
+) {
     for fragment in &segment.fragments {
         let at = format!("{} fragment {} of {}", track.name, fragment.sequence, segment.path);
-        findings.require(
+        violations.require(
             "C1",
             fragment.time == *expected,
             format!("{at}: tfdt {} instead of {expected}", fragment.time),
         );
         *expected += fragment.ticks();
         let first = &fragment.samples[0];
-        findings.require("C2", first.sync, format!("{at}: the first sample is no sync sample"));
-        findings.require(
+        violations.require(
+            "C2",
+            first.sync,
+            format!("{at}: the first sample is not a sync sample"),
+        );
+        violations.require(
             "C1",
             fragment.slack == 0,
             format!("{at}: {} bytes of no sample", fragment.slack),
         );
         let late = first.offset - track.init.delay;
-        findings.require("C1", late == 0, format!("{at}: presentation starts {late} late"));
+        violations.require("C1", late == 0, format!("{at}: presentation starts {late} late"));
         let end = (fragment.time + fragment.ticks()) as i64;
         let mut times = fragment.times(track.init.delay);
         times.sort_unstable();
         let inside = times[0] == fragment.time as i64 && times.iter().all(|time| *time < end);
-        findings.require("C2", inside, format!("{at}: presentation leaves the fragment"));
+        violations.require("C2", inside, format!("{at}: presentation leaves the fragment"));
         if track.init.video {
-            findings.require(
+            violations.require(
                 "H20",
                 is_clean_start(&track.init.codec, &fragment.first),
                 format!("{at}: does not start with a key frame"),
             );
             let captions = holds_captions(&track.init.codec, &fragment.content);
-            findings.require("H22", !captions, format!("{at}: captions in the pictures"));
+            violations.require("H22", !captions, format!("{at}: captions in the pictures"));
             let step = i64::from(first.duration);
             let even = times.windows(2).all(|pair| pair[1] - pair[0] == step);
-            findings.require("C1", even, format!("{at}: frames are not {step} ticks apart"));
+            violations.require("C1", even, format!("{at}: frames are not {step} ticks apart"));
             let single = fragment.samples.iter().filter(|sample| sample.sync).count() == 1;
-            findings.require("C2", single, format!("{at}: more than one sync sample"));
+            violations.require("C2", single, format!("{at}: more than one sync sample"));
         }
     }
 }

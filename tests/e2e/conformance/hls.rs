@@ -1,59 +1,63 @@
 //! HLS multivariant playlists and delivery: rules H1 to H11, H21, H22, G1.
 
-use super::{Findings, Parsed, Phase, hls_media, parse, text};
+use super::{Parsed, Phase, Violations, hls_media, parse, text};
 use crate::harness::{
     capture::{Capture, rendition, resolve},
     m3u8::{self, Attributes, Media, Multivariant, unquoted},
 };
 
 /// Checks a captured video against all HLS rules.
-pub(crate) fn check(capture: &Capture, phase: Phase) -> Findings {
-    let mut findings = Findings::default();
-    let tracks = parse(&capture.hls_tracks(), &mut findings);
+pub(crate) fn check(capture: &Capture, phase: Phase) -> Violations {
+    let mut violations = Violations::default();
+    let tracks = parse(&capture.hls_tracks(), &mut violations);
     let raw = capture.texts[&capture.manifest].body.clone();
     let clean = raw.starts_with(b"#EXTM3U\n") && std::str::from_utf8(&raw).is_ok();
-    findings.require("H1", clean, "multivariant: not UTF-8 that begins with #EXTM3U");
+    violations.require("H1", clean, "multivariant: not UTF-8 that begins with #EXTM3U");
     let playlist = match m3u8::multivariant(&capture.manifest_text()) {
         Ok(playlist) => playlist,
         Err(error) => {
-            findings.require("H1", false, format!("multivariant: {error:#}"));
-            return findings;
+            violations.require("H1", false, format!("multivariant: {error:#}"));
+            return violations;
         }
     };
     let mut media = Vec::new();
     for (path, reply) in capture.texts.iter().filter(|(path, _)| **path != capture.manifest) {
         match m3u8::media(&reply.text()) {
             Ok(parsed) => media.push((path.clone(), parsed)),
-            Err(error) => findings.require("H1", false, format!("{path}: {error:#}")),
+            Err(error) => violations.require("H1", false, format!("{path}: {error:#}")),
         }
     }
-    general(&playlist, phase, &mut findings);
+    general(&playlist, phase, &mut violations);
     for (attributes, uri) in &playlist.variants {
         let path = resolve(&capture.manifest, uri);
-        variant(capture, &playlist, attributes, &path, &tracks, &mut findings);
+        variant(capture, &playlist, attributes, &path, &tracks, &mut violations);
         if phase == Phase::Final {
-            bandwidth(&playlist, attributes, &path, &tracks, &media, &mut findings);
+            bandwidth(&playlist, attributes, &path, &tracks, &media, &mut violations);
         }
     }
-    groups(&playlist, &mut findings);
-    text::hls(capture, &playlist, &media, &mut findings);
-    iframes(capture, &playlist, phase, &tracks, &mut findings);
-    hls_media::check(capture, &media, &tracks, phase, &mut findings);
-    delivery(capture, &mut findings);
-    findings
+    groups(&playlist, &mut violations);
+    text::hls(capture, &playlist, &media, &mut violations);
+    iframes(capture, &playlist, phase, &tracks, &mut violations);
+    hls_media::check(capture, &media, &tracks, phase, &mut violations);
+    delivery(capture, &mut violations);
+    violations
 }
 
 fn track<'a>(tracks: &'a [Parsed], path: &str) -> Option<&'a Parsed> {
     tracks.iter().find(|track| track.name == rendition(path))
 }
 
-fn general(playlist: &Multivariant, phase: Phase, findings: &mut Findings) {
+fn general(playlist: &Multivariant, phase: Phase, violations: &mut Violations) {
     let version = playlist.version.unwrap_or(1);
-    findings.require("H2", (1..=7).contains(&version), format!("multivariant: version {version}"));
-    findings.require("H9", playlist.independent, "multivariant: no EXT-X-INDEPENDENT-SEGMENTS");
-    findings.require("H6", !playlist.variants.is_empty(), "multivariant: no variant");
+    violations.require(
+        "H2",
+        (1..=7).contains(&version),
+        format!("multivariant: version {version}"),
+    );
+    violations.require("H9", playlist.independent, "multivariant: no EXT-X-INDEPENDENT-SEGMENTS");
+    violations.require("H6", !playlist.variants.is_empty(), "multivariant: no variant");
     if phase == Phase::Growing {
-        findings.require(
+        violations.require(
             "G1",
             starts_at_zero(playlist.start.as_ref()),
             "multivariant: no EXT-X-START near 0",
@@ -62,11 +66,15 @@ fn general(playlist: &Multivariant, phase: Phase, findings: &mut Findings) {
     let mut seen: Vec<&str> = playlist.variants.iter().map(|(_, uri)| uri.as_str()).collect();
     seen.sort_unstable();
     seen.dedup();
-    findings.require("H6", seen.len() == playlist.variants.len(), "multivariant: a variant twice");
+    violations.require(
+        "H6",
+        seen.len() == playlist.variants.len(),
+        "multivariant: a variant twice",
+    );
     let rates: Vec<Option<u64>> =
         playlist.variants.iter().map(|(a, _)| number(a, "BANDWIDTH")).collect();
     let different = rates.windows(2).all(|pair| pair[0] != pair[1]);
-    findings.require("H6", different, "multivariant: variants of one bit rate");
+    violations.require("H6", different, "multivariant: variants of one bit rate");
 }
 
 /// Rule G1: the offset must be above zero, because Shaka ignores zero.
@@ -96,10 +104,10 @@ fn variant(
     attributes: &Attributes,
     path: &str,
     tracks: &[Parsed],
-    findings: &mut Findings,
+    violations: &mut Violations,
 ) {
     let Some(video) = track(tracks, path) else {
-        findings.require("H17", false, format!("{path}: the variant's media cannot be read"));
+        violations.require("H17", false, format!("{path}: the variant's media cannot be read"));
         return;
     };
     let group = text(attributes, "AUDIO");
@@ -113,31 +121,31 @@ fn variant(
     expected.sort();
     expected.dedup();
     let found = codecs(attributes);
-    findings.require(
+    violations.require(
         "H3",
         found == expected,
         format!("{path}: CODECS {found:?}, tracks {expected:?}"),
     );
-    findings.require(
+    violations.require(
         "H5",
         number(attributes, "BANDWIDTH").is_some(),
         format!("{path}: no BANDWIDTH"),
     );
     // RFC 8216, 4.3.4.2: if one variant says NONE, all must.
     let captions = attributes.get("CLOSED-CAPTIONS").map(String::as_str);
-    findings.require(
+    violations.require(
         "H22",
         captions == Some("NONE"),
         format!("{path}: CLOSED-CAPTIONS {captions:?}"),
     );
     if !video.init.video {
         let none = !attributes.contains_key("RESOLUTION") && !attributes.contains_key("FRAME-RATE");
-        findings.require("H4", none, format!("{path}: sound with a picture's attributes"));
+        violations.require("H4", none, format!("{path}: audio with the attributes of video"));
         return;
     }
     let size = format!("{}x{}", video.init.width, video.init.height);
     let declared = attributes.get("RESOLUTION").cloned().unwrap_or_default();
-    findings.require(
+    violations.require(
         "H4",
         declared == size,
         format!("{path}: RESOLUTION {declared}, track {size}"),
@@ -146,7 +154,7 @@ fn variant(
         video.segments.first().and_then(|s| s.fragments.first()).map(|f| f.samples[0].duration);
     let rate = first.map_or(0.0, |ticks| f64::from(video.init.timescale) / f64::from(ticks));
     let declared: f64 = attributes.get("FRAME-RATE").and_then(|v| v.parse().ok()).unwrap_or(0.0);
-    findings.require(
+    violations.require(
         "H4",
         (declared - rate).abs() < 0.001,
         format!("{path}: FRAME-RATE {declared}, track {rate}"),
@@ -159,7 +167,7 @@ fn bandwidth(
     path: &str,
     tracks: &[Parsed],
     media: &[(String, Media)],
-    findings: &mut Findings,
+    violations: &mut Violations,
 ) {
     let target = media.iter().filter_map(|(_, playlist)| playlist.target).max().unwrap_or(0) as f64;
     let group = text(attributes, "AUDIO");
@@ -178,7 +186,7 @@ fn bandwidth(
     let (low, high) = (sum(&|t| peak(t, target)), sum(&|t| peak(t, target).max(single_peak(t))));
     let declared = number(attributes, "BANDWIDTH").unwrap_or(0) as f64;
     let right = declared >= low * 0.999 && declared <= high * 1.10;
-    findings.require(
+    violations.require(
         "H5",
         right,
         format!("{path}: BANDWIDTH {declared}, measured {low:.0} to {high:.0}"),
@@ -186,7 +194,7 @@ fn bandwidth(
     let mean = sum(&|t| average(t));
     let declared = number(attributes, "AVERAGE-BANDWIDTH").unwrap_or(0) as f64;
     let right = (declared - mean).abs() <= mean * 0.10;
-    findings.require(
+    violations.require(
         "H5",
         right,
         format!("{path}: AVERAGE-BANDWIDTH {declared}, measured {mean:.0}"),
@@ -223,41 +231,41 @@ fn peak(track: &Parsed, target: f64) -> f64 {
     peak
 }
 
-fn groups(playlist: &Multivariant, findings: &mut Findings) {
+fn groups(playlist: &Multivariant, violations: &mut Violations) {
     let mut defaults = Vec::new();
     let mut names = Vec::new();
     for media in &playlist.media {
         let group = text(media, "GROUP-ID").unwrap_or_default();
         let name = text(media, "NAME").unwrap_or_default();
-        let told = format!("EXT-X-MEDIA {group:?} {name:?}");
-        findings.require(
+        let place = format!("EXT-X-MEDIA {group:?} {name:?}");
+        violations.require(
             "H7",
             !group.is_empty() && !name.is_empty(),
-            format!("{told}: needs GROUP-ID and NAME"),
+            format!("{place}: needs GROUP-ID and NAME"),
         );
-        findings.require(
+        violations.require(
             "H7",
             text(media, "LANGUAGE").is_some_and(|l| !l.is_empty()),
-            format!("{told}: no LANGUAGE"),
+            format!("{place}: no LANGUAGE"),
         );
         let yes = |key: &str| media.get(key).is_some_and(|value| value == "YES");
-        findings.require(
+        violations.require(
             "H7",
             !yes("DEFAULT") || yes("AUTOSELECT"),
-            format!("{told}: DEFAULT without AUTOSELECT"),
+            format!("{place}: DEFAULT without AUTOSELECT"),
         );
         let kind = media.get("TYPE").map(String::as_str).unwrap_or_default();
         let known = ["AUDIO", "SUBTITLES"].contains(&kind);
-        findings.require("H7", known, format!("{told}: TYPE {kind}"));
+        violations.require("H7", known, format!("{place}: TYPE {kind}"));
         let used = playlist.variants.iter().all(|(variant, _)| text(variant, kind) == Some(group));
-        findings.require("H7", used, format!("{told}: a variant does without the group"));
-        findings.require("H7", !names.contains(&(group, name)), format!("{told}: a name twice"));
+        violations.require("H7", used, format!("{place}: a variant does not reference the group"));
+        violations.require("H7", !names.contains(&(group, name)), format!("{place}: a name twice"));
         names.push((group, name));
         if yes("DEFAULT") {
-            findings.require(
+            violations.require(
                 "H7",
                 !defaults.contains(&group),
-                format!("{told}: two defaults in a group"),
+                format!("{place}: two defaults in a group"),
             );
             defaults.push(group);
         }
@@ -268,7 +276,7 @@ fn groups(playlist: &Multivariant, findings: &mut Findings) {
             let mut of_kind =
                 playlist.media.iter().filter(|m| m.get("TYPE").is_some_and(|t| t == kind));
             let known = of_kind.any(|media| text(media, "GROUP-ID") == Some(group));
-            findings.require("H7", known, format!("{uri}: unknown {kind} group {group:?}"));
+            violations.require("H7", known, format!("{uri}: unknown {kind} group {group:?}"));
         }
     }
 }
@@ -278,33 +286,33 @@ fn iframes(
     playlist: &Multivariant,
     phase: Phase,
     tracks: &[Parsed],
-    findings: &mut Findings,
+    violations: &mut Violations,
 ) {
     if phase == Phase::Final {
         let pictures = playlist.variants.iter().filter(|(a, _)| a.contains_key("RESOLUTION"));
         let complete = playlist.iframes.len() == pictures.count();
-        findings.require("H11", complete, "multivariant: not one I-frame playlist per variant");
+        violations.require("H11", complete, "multivariant: not one I-frame playlist per variant");
     }
     for stream in &playlist.iframes {
         let path =
             text(stream, "URI").map(|uri| resolve(&capture.manifest, uri)).unwrap_or_default();
         let Some(video) = track(tracks, &path) else {
-            findings.require("H11", false, format!("I-frame playlist {path} of no variant"));
+            violations.require("H11", false, format!("I-frame playlist {path} of no variant"));
             continue;
         };
         let found = codecs(stream);
-        findings.require(
+        violations.require(
             "H3",
             found == [video.init.codec.clone()],
             format!("{path}: CODECS {found:?}"),
         );
         let size = format!("{}x{}", video.init.width, video.init.height);
-        findings.require(
+        violations.require(
             "H4",
             stream.get("RESOLUTION") == Some(&size),
             format!("{path}: RESOLUTION"),
         );
-        findings.require(
+        violations.require(
             "H5",
             number(stream, "BANDWIDTH").is_some(),
             format!("{path}: no BANDWIDTH"),
@@ -312,15 +320,15 @@ fn iframes(
     }
 }
 
-fn delivery(capture: &Capture, findings: &mut Findings) {
+fn delivery(capture: &Capture, violations: &mut Violations) {
     for (path, reply) in &capture.texts {
         let kind = reply.header("content-type");
         let right = kind.split(';').next() == Some("application/vnd.apple.mpegurl");
-        findings.require("H21", right, format!("{path}: content type {kind}"));
+        violations.require("H21", right, format!("{path}: content type {kind}"));
     }
     if let Some(reply) = &capture.segment_reply {
         let kind = reply.header("content-type");
         let right = ["video/mp4", "audio/mp4", "video/iso.segment"].contains(&kind);
-        findings.require("H21", right, format!("segments: content type {kind}"));
+        violations.require("H21", right, format!("segments: content type {kind}"));
     }
 }

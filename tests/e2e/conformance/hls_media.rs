@@ -1,6 +1,6 @@
 //! HLS media playlists: rules H2, H11 to H20, G1 and G2.
 
-use super::{Findings, Parsed, Phase, hls::starts_at_zero};
+use super::{Parsed, Phase, Violations, hls::starts_at_zero};
 use crate::harness::{
     capture::{Capture, is_text, rendition, resolve},
     m3u8::Media,
@@ -12,63 +12,71 @@ pub(super) fn check(
     media: &[(String, Media)],
     tracks: &[Parsed],
     phase: Phase,
-    findings: &mut Findings,
+    violations: &mut Violations,
 ) {
     for (path, playlist) in media {
         let own = tracks.iter().find(|track| track.name == rendition(path));
         if playlist.iframes_only {
-            iframes(capture, path, playlist, own, findings);
+            iframes(capture, path, playlist, own, violations);
         } else {
-            general(path, playlist, phase, findings);
+            general(path, playlist, phase, violations);
             if let Some(track) = own {
-                durations(path, playlist, track, findings);
+                durations(path, playlist, track, violations);
             }
         }
     }
     let plain: Vec<&(String, Media)> =
         media.iter().filter(|(_, playlist)| !playlist.iframes_only).collect();
     for pair in plain.windows(2) {
-        let told = format!("{} and {}", pair[0].0, pair[1].0);
+        let pair_name = format!("{} and {}", pair[0].0, pair[1].0);
         let (a, b) = (&pair[0].1, &pair[1].1);
-        findings.require("H12", a.target == b.target, format!("{told}: TARGETDURATION differs"));
-        findings.require(
+        violations.require(
+            "H12",
+            a.target == b.target,
+            format!("{pair_name}: TARGETDURATION differs"),
+        );
+        violations.require(
             "H16",
             a.discontinuities == b.discontinuities,
-            format!("{told}: discontinuities differ"),
+            format!("{pair_name}: discontinuities differ"),
         );
-        findings.require("G2", a.end == b.end, format!("{told}: ENDLIST in one only"));
-        findings.require("H15", a.kind == b.kind, format!("{told}: PLAYLIST-TYPE differs"));
+        violations.require("G2", a.end == b.end, format!("{pair_name}: ENDLIST in one only"));
+        violations.require("H15", a.kind == b.kind, format!("{pair_name}: PLAYLIST-TYPE differs"));
         if phase == Phase::Final {
-            findings.require(
+            violations.require(
                 "H15",
                 a.segments.len() == b.segments.len(),
-                format!("{told}: different ranges"),
+                format!("{pair_name}: different ranges"),
             );
         }
-        boundaries(&told, a, b, findings);
+        boundaries(&pair_name, a, b, violations);
     }
 }
 
-fn general(path: &str, playlist: &Media, phase: Phase, findings: &mut Findings) {
+fn general(path: &str, playlist: &Media, phase: Phase, violations: &mut Violations) {
     let version = playlist.version.unwrap_or(1);
     // WebVTT needs no init segment, so its playlist uses no tags newer than version 3 (decimal durations).
     let least = if is_text(path) { 3 } else { 6 };
-    findings.require("H2", (least..=7).contains(&version), format!("{path}: version {version}"));
+    violations.require("H2", (least..=7).contains(&version), format!("{path}: version {version}"));
     let mapped = playlist.map.is_some() != is_text(path);
-    findings.require("H14", mapped, format!("{path}: EXT-X-MAP {:?}", playlist.map));
+    violations.require("H14", mapped, format!("{path}: EXT-X-MAP {:?}", playlist.map));
     let target = playlist.target.unwrap_or(0);
-    findings.require("H12", target > 0, format!("{path}: no TARGETDURATION"));
+    violations.require("H12", target > 0, format!("{path}: no TARGETDURATION"));
     for segment in &playlist.segments {
         let short =
             segment.duration.round() as u64 <= target && segment.duration <= target as f64 + 0.5;
-        findings.require(
+        violations.require(
             "H12",
             short,
             format!("{path}: {} s is over the target {target}", segment.duration),
         );
-        findings.require("H13", segment.duration > 0.0, format!("{path}: a segment of no length"));
+        violations.require(
+            "H13",
+            segment.duration > 0.0,
+            format!("{path}: a segment of no length"),
+        );
     }
-    findings.require(
+    violations.require(
         "H15",
         playlist.sequence == 0,
         format!("{path}: MEDIA-SEQUENCE {}", playlist.sequence),
@@ -76,12 +84,12 @@ fn general(path: &str, playlist: &Media, phase: Phase, findings: &mut Findings) 
     let kind = playlist.kind.as_deref();
     match phase {
         Phase::Growing => {
-            findings.require(
+            violations.require(
                 "G1",
                 kind == Some("EVENT"),
                 format!("{path}: PLAYLIST-TYPE {kind:?} while growing"),
             );
-            findings.require(
+            violations.require(
                 "G1",
                 starts_at_zero(playlist.start.as_ref()),
                 format!("{path}: no EXT-X-START near 0"),
@@ -89,7 +97,7 @@ fn general(path: &str, playlist: &Media, phase: Phase, findings: &mut Findings) 
         }
         Phase::Final => {
             let known = matches!(kind, Some("VOD" | "EVENT"));
-            findings.require(
+            violations.require(
                 "H15",
                 known && playlist.end,
                 format!("{path}: type {kind:?}, end {}", playlist.end),
@@ -99,7 +107,7 @@ fn general(path: &str, playlist: &Media, phase: Phase, findings: &mut Findings) 
 }
 
 /// Rule H13: the sum of any run of EXTINFs is within one frame of the media duration.
-fn durations(path: &str, playlist: &Media, track: &Parsed, findings: &mut Findings) {
+fn durations(path: &str, playlist: &Media, track: &Parsed, violations: &mut Violations) {
     let frame = frame_seconds(track);
     let (mut low, mut high, mut drift) = (0.0_f64, 0.0_f64, 0.0_f64);
     for (segment, true_one) in playlist.segments.iter().zip(&track.segments) {
@@ -107,7 +115,7 @@ fn durations(path: &str, playlist: &Media, track: &Parsed, findings: &mut Findin
         low = low.min(drift);
         high = high.max(drift);
     }
-    findings.require(
+    violations.require(
         "H13",
         high - low <= frame,
         format!("{path}: EXTINF drifts by {} s", high - low),
@@ -121,13 +129,17 @@ fn frame_seconds(track: &Parsed) -> f64 {
 }
 
 /// Rule H19: all renditions have the same segment boundaries, within one AAC frame.
-fn boundaries(told: &str, a: &Media, b: &Media, findings: &mut Findings) {
+fn boundaries(pair_name: &str, a: &Media, b: &Media, violations: &mut Violations) {
     let (mut at_a, mut at_b) = (0.0, 0.0);
     for (index, (one, other)) in a.segments.iter().zip(&b.segments).enumerate() {
         at_a += one.duration;
         at_b += other.duration;
         let near = f64::abs(at_a - at_b) < 0.025;
-        findings.require("H19", near, format!("{told}: segment {index} ends at {at_a} and {at_b}"));
+        violations.require(
+            "H19",
+            near,
+            format!("{pair_name}: segment {index} ends at {at_a} and {at_b}"),
+        );
     }
 }
 
@@ -137,21 +149,21 @@ fn iframes(
     path: &str,
     playlist: &Media,
     track: Option<&Parsed>,
-    findings: &mut Findings,
+    violations: &mut Violations,
 ) {
     let version = playlist.version.unwrap_or(1);
-    findings.require("H2", (5..=7).contains(&version), format!("{path}: version {version}"));
-    findings.require("H14", playlist.map.is_some(), format!("{path}: no EXT-X-MAP"));
+    violations.require("H2", (5..=7).contains(&version), format!("{path}: version {version}"));
+    violations.require("H14", playlist.map.is_some(), format!("{path}: no EXT-X-MAP"));
     let target = playlist.target.unwrap_or(0);
     let Some(track) = track else {
-        findings.require("H11", false, format!("{path}: of no variant"));
+        violations.require("H11", false, format!("{path}: of no variant"));
         return;
     };
     let mut total = 0.0;
     for frame in &playlist.segments {
         total += frame.duration;
         let short = frame.duration.round() as u64 <= target;
-        findings.require(
+        violations.require(
             "H12",
             short,
             format!("{path}: {} s is over the target {target}", frame.duration),
@@ -167,12 +179,12 @@ fn iframes(
             })
         });
         let known = capture.media.contains_key(&at);
-        findings.require(
+        violations.require(
             "H11",
             exact && known,
-            format!("{path}: {:?} of {at} is no I-frame", frame.range),
+            format!("{path}: {:?} of {at} is not an I-frame", frame.range),
         );
     }
     let whole = (total - track.duration()).abs() <= frame_seconds(track);
-    findings.require("H15", whole, format!("{path}: covers {total} of {} s", track.duration()));
+    violations.require("H15", whole, format!("{path}: covers {total} of {} s", track.duration()));
 }

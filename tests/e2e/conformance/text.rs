@@ -2,7 +2,7 @@
 
 use roxmltree::Node;
 
-use super::{Findings, hls};
+use super::{Violations, hls};
 use crate::harness::{
     capture::{Capture, LocalName, is_text, rendition, resolve},
     m3u8::{Media, Multivariant},
@@ -16,32 +16,36 @@ pub(super) fn hls(
     capture: &Capture,
     playlist: &Multivariant,
     media: &[(String, Media)],
-    findings: &mut Findings,
+    violations: &mut Violations,
 ) {
     for track in playlist.media.iter().filter(|m| m.get("TYPE").is_some_and(|t| t == "SUBTITLES")) {
         let name = hls::text(track, "NAME").unwrap_or_default();
         let uri = hls::text(track, "URI").map(|uri| resolve(&capture.manifest, uri));
         let own = uri.as_ref().and_then(|uri| media.iter().find(|(path, _)| path == uri));
         let Some((path, own)) = own else {
-            findings.require("H8", false, format!("{name}: no playlist at URI {uri:?}"));
+            violations.require("H8", false, format!("{name}: no playlist at URI {uri:?}"));
             continue;
         };
         let bare = |key: &str| matches!(track.get(key).map(String::as_str), Some("YES" | "NO"));
-        findings.require("H7", bare("FORCED"), format!("{name}: FORCED"));
+        violations.require("H7", bare("FORCED"), format!("{name}: FORCED"));
         let selected = track.get("AUTOSELECT").is_some_and(|value| value == "YES");
-        findings.require("H7", selected, format!("{name}: AUTOSELECT"));
-        segments(capture, path, own, findings);
+        violations.require("H7", selected, format!("{name}: AUTOSELECT"));
+        segments(capture, path, own, violations);
     }
-    let told = playlist.media.iter().filter_map(|m| hls::text(m, "URI")).map(rendition);
-    let told: Vec<String> = told.collect();
+    let listed = playlist.media.iter().filter_map(|m| hls::text(m, "URI")).map(rendition);
+    let listed: Vec<String> = listed.collect();
     for (path, _) in media.iter().filter(|(path, _)| is_text(path)) {
-        findings.require("H8", told.contains(&rendition(path)), format!("{path}: of no rendition"));
+        violations.require(
+            "H8",
+            listed.contains(&rendition(path)),
+            format!("{path}: of no rendition"),
+        );
     }
 }
 
 /// Each segment maps its timestamps, and contains exactly the cues that are visible in it: a cue that
 /// crosses a boundary is in both segments.
-fn segments(capture: &Capture, path: &str, playlist: &Media, findings: &mut Findings) {
+fn segments(capture: &Capture, path: &str, playlist: &Media, violations: &mut Violations) {
     let mut start = 0.0;
     let mut read = Vec::new();
     for segment in &playlist.segments {
@@ -50,7 +54,7 @@ fn segments(capture: &Capture, path: &str, playlist: &Media, findings: &mut Find
         let end = start + segment.duration;
         match mapped(&String::from_utf8_lossy(&bytes)) {
             Ok(cues) => read.push((at, start, end, cues)),
-            Err(error) => findings.require("H8", false, format!("{at}: {error}")),
+            Err(error) => violations.require("H8", false, format!("{at}: {error}")),
         }
         start = end;
     }
@@ -59,10 +63,10 @@ fn segments(capture: &Capture, path: &str, playlist: &Media, findings: &mut Find
         // The last cue may extend past the end by one audio frame.
         let shows = |cue: &&Cue| cue.0 < *end - 0.002 && cue.1 > *start + 0.002;
         for cue in all.iter().filter(shows) {
-            findings.require("H8", cues.contains(cue), format!("{at}: lacks {cue:?}"));
+            violations.require("H8", cues.contains(cue), format!("{at}: lacks {cue:?}"));
         }
         let stray = cues.iter().find(|cue| cue.0 > end + 0.002 || cue.1 < start - 0.002);
-        findings.require("H8", stray.is_none(), format!("{at}: holds {stray:?}"));
+        violations.require("H8", stray.is_none(), format!("{at}: holds {stray:?}"));
     }
 }
 
@@ -109,24 +113,24 @@ fn seconds(text: &str) -> Option<f64> {
 }
 
 /// Checks an AdaptationSet that references one whole file.
-pub(super) fn dash(capture: &Capture, set: Node, findings: &mut Findings) {
-    let told = format!("AdaptationSet {}", set.attribute("id").unwrap_or_default());
+pub(super) fn dash(capture: &Capture, set: Node, violations: &mut Violations) {
+    let place = format!("AdaptationSet {}", set.attribute("id").unwrap_or_default());
     let right = set.attribute("mimeType") == Some("text/vtt");
-    findings.require("D7", right, format!("{told}: @mimeType"));
+    violations.require("D7", right, format!("{place}: @mimeType"));
     let language = set.attribute("lang").is_some_and(|lang| !lang.is_empty());
-    findings.require("D7", language, format!("{told}: no @lang"));
+    violations.require("D7", language, format!("{place}: no @lang"));
     let mut roles = set.children().filter(|n| n.has_tag_name_local("Role"));
     let role = roles.any(|role| matches!(role.attribute("value"), Some("subtitle" | "caption")));
-    findings.require("D7", role, format!("{told}: no Role"));
+    violations.require("D7", role, format!("{place}: no Role"));
     let representations = || set.children().filter(|n| n.has_tag_name_local("Representation"));
-    findings.require("D7", representations().count() == 1, format!("{told}: Representations"));
+    violations.require("D7", representations().count() == 1, format!("{place}: Representations"));
     for representation in representations() {
         let rate = representation.attribute("bandwidth").and_then(|v| v.parse::<u64>().ok());
-        findings.require("D7", rate.is_some_and(|rate| rate > 0), format!("{told}: @bandwidth"));
+        violations.require("D7", rate.is_some_and(|rate| rate > 0), format!("{place}: @bandwidth"));
         let url = representation.children().find(|n| n.has_tag_name_local("BaseURL"));
         let at = url.and_then(|url| url.text()).map(|url| resolve(&capture.manifest, url));
         let bytes = at.as_ref().and_then(|at| capture.media.get(at)).cloned().unwrap_or_default();
         let read = cues(&String::from_utf8_lossy(&bytes));
-        findings.require("D7", read.is_ok(), format!("{told}: {at:?} {:?}", read.err()));
+        violations.require("D7", read.is_ok(), format!("{place}: {at:?} {:?}", read.err()));
     }
 }

@@ -120,31 +120,31 @@ impl Report {
     /// Panics unless the video played from 0 to `seconds` without an error or a stall.
     pub(crate) fn assert_clean(&self, seconds: f64) {
         self.assert_played(seconds);
-        assert_eq!(self.summary["errors"], json!([]), "errors: {}", self.told());
+        assert_eq!(self.summary["errors"], json!([]), "errors: {}", self.described());
         let stall = self.number("longestStall");
-        assert!(stall < 1.0, "stalled for {stall} s: {}", self.told());
+        assert!(stall < 1.0, "stalled for {stall} s: {}", self.described());
     }
 
     /// Panics unless the video played from 0 to `seconds` without an error. It may have waited for the
     /// encoder, which hls.js reports as a non-fatal error.
     pub(crate) fn assert_played(&self, seconds: f64) {
-        assert_eq!(self.summary["ended"], true, "did not end: {}", self.told());
+        assert_eq!(self.summary["ended"], true, "did not end: {}", self.described());
         let errors = self.summary["errors"].as_array().into_iter().flatten();
         let waited =
             |error: &&Value| error["details"] == "bufferStalledError" && error["fatal"] == false;
         let bad: Vec<&Value> = errors.filter(|error| !waited(error)).collect();
-        assert!(bad.is_empty(), "errors: {bad:?} {}", self.told());
-        assert!(self.number("startedAt") < 0.5, "did not start at 0: {}", self.told());
+        assert!(bad.is_empty(), "errors: {bad:?} {}", self.described());
+        assert!(self.number("startedAt") < 0.5, "did not start at 0: {}", self.described());
         let (time, duration) = (self.number("time"), self.number("duration"));
-        assert!((time - seconds).abs() < 0.5, "did not reach the end: {}", self.told());
-        assert!((duration - seconds).abs() < 0.2, "wrong duration: {}", self.told());
+        assert!((time - seconds).abs() < 0.5, "did not reach the end: {}", self.described());
+        assert!((duration - seconds).abs() < 0.2, "wrong duration: {}", self.described());
     }
 
     fn number(&self, key: &str) -> f64 {
         self.summary[key].as_f64().unwrap_or(f64::NAN)
     }
 
-    fn told(&self) -> String {
+    fn described(&self) -> String {
         let (player, manifest) = (self.play.player, &self.play.manifest);
         format!("{player} {manifest}: {:#}\n{:#?}", self.summary, self.events)
     }
@@ -153,12 +153,13 @@ impl Report {
     pub(crate) fn assert_read(&self, text: &str, (start, end): (f64, f64)) {
         let seen = self.summary["texts"].as_array().into_iter().flatten();
         let mut seen = seen.filter(|seen| seen["text"] == text);
-        let seen = seen.next().unwrap_or_else(|| panic!("never read {text:?}: {}", self.told()));
+        let seen =
+            seen.next().unwrap_or_else(|| panic!("never read {text:?}: {}", self.described()));
         let number = |key: &str| seen[key].as_f64().unwrap_or(f64::NAN);
         let near = |key: &str, value: f64| (number(key) - value).abs() < 0.01;
-        assert!(near("start", start) && near("end", end), "{seen}: {}", self.told());
+        assert!(near("start", start) && near("end", end), "{seen}: {}", self.described());
         let at = number("at");
-        assert!(at > start - 0.3 && at < end + 0.3, "{text:?} at {at} s: {}", self.told());
+        assert!(at > start - 0.3 && at < end + 0.3, "{text:?} at {at} s: {}", self.described());
     }
 
     /// Heights of the displayed video frames, in order.

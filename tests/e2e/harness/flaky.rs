@@ -2,11 +2,12 @@
 //! reply, connections that break before, during or after the request, and truncated replies.
 
 use std::{
+    collections::HashMap,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -16,7 +17,7 @@ use tokio::{
 };
 
 const HEAD_BYTES_MAX: usize = 64 << 10;
-/// How long a request without a reply is held open.
+/// How long a request without a reply is held open. A client that waits longer sees the connection end.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// A running proxy; ends when dropped.
@@ -32,12 +33,14 @@ struct State {
     /// Percentage of requests that fail.
     percent: AtomicU64,
     calls: AtomicU64,
-    spoilt: AtomicU64,
+    failed: AtomicU64,
+    /// The first and the latest request for each object while the server was unreachable.
+    unreachable: Mutex<HashMap<String, (Instant, Instant)>>,
 }
 
 /// The outcome of one request.
 #[derive(Clone, Copy)]
-enum Fate {
+enum Outcome {
     Passes,
     Answered(&'static str),
     Silence,
@@ -47,7 +50,7 @@ enum Fate {
 }
 
 impl Flaky {
-    /// Forwards every request to `target` (`host:port`) until [`Self::spoil`] is called.
+    /// Forwards every request to `target` (`host:port`) until [`Self::fail`] is called.
     pub(crate) async fn to(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind proxy");
         let address = listener.local_addr().expect("proxy address").to_string();
@@ -56,48 +59,70 @@ impl Flaky {
         task.spawn(async move {
             let mut calls = JoinSet::new();
             while let Ok((near, _)) = listener.accept().await {
-                let fate = shared.fate();
+                let outcome = shared.outcome();
                 let target = target.clone();
-                calls.spawn(async move { drop(call(near, &target, fate).await) });
+                let shared = shared.clone();
+                calls.spawn(async move { drop(call(near, &target, outcome, &shared).await) });
             }
         });
         Self { address, state, _task: task }
     }
 
     /// From now on, this percentage of requests fails.
-    pub(crate) fn spoil(&self, percent: u64) {
+    pub(crate) fn fail(&self, percent: u64) {
         self.state.percent.store(percent, Ordering::SeqCst);
     }
 
+    /// The longest time for which one object was requested again and again while the server was
+    /// unreachable.
+    pub(crate) fn unreachable_for(&self) -> Duration {
+        let requests = self.state.unreachable.lock().expect("requests");
+        requests.values().map(|(first, latest)| *latest - *first).max().unwrap_or_default()
+    }
+
     /// The number of failed requests so far.
-    pub(crate) fn spoilt(&self) -> u64 {
-        self.state.spoilt.load(Ordering::SeqCst)
+    pub(crate) fn failed(&self) -> u64 {
+        self.state.failed.load(Ordering::SeqCst)
     }
 }
 
 impl State {
+    /// Notes a request, given its first line, that the server could not receive.
+    fn note_unreachable(&self, line: &[u8]) {
+        let line = String::from_utf8_lossy(line);
+        let object = line.split(['?', '\r']).next().unwrap_or_default().to_owned();
+        let now = Instant::now();
+        let mut requests = self.unreachable.lock().expect("requests");
+        requests.entry(object).and_modify(|(_, latest)| *latest = now).or_insert((now, now));
+    }
+
     /// Deterministic: the nth request has the same outcome in every run.
-    fn fate(&self) -> Fate {
+    fn outcome(&self) -> Outcome {
         let call = self.calls.fetch_add(1, Ordering::SeqCst);
         let mixed = (call + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 16;
         if mixed % 100 >= self.percent.load(Ordering::SeqCst) {
-            return Fate::Passes;
+            return Outcome::Passes;
         }
-        self.spoilt.fetch_add(1, Ordering::SeqCst);
+        self.failed.fetch_add(1, Ordering::SeqCst);
         match (mixed / 100) % 6 {
-            0 => Fate::Answered("500 Internal Server Error"),
-            1 => Fate::Answered("503 Service Unavailable"),
-            2 => Fate::Silence,
-            3 => Fate::Reset,
-            4 => Fate::Cut(0),
-            _ => Fate::Cut(1000),
+            0 => Outcome::Answered("500 Internal Server Error"),
+            1 => Outcome::Answered("503 Service Unavailable"),
+            2 => Outcome::Silence,
+            3 => Outcome::Reset,
+            4 => Outcome::Cut(0),
+            _ => Outcome::Cut(1000),
         }
     }
 }
 
-async fn call(mut near: TcpStream, target: &str, fate: Fate) -> std::io::Result<()> {
-    if let Fate::Reset = fate {
+async fn call(
+    mut near: TcpStream,
+    target: &str,
+    outcome: Outcome,
+    state: &State,
+) -> std::io::Result<()> {
+    if let Outcome::Reset = outcome {
         return Ok(());
     }
     let mut head = Vec::new();
@@ -106,8 +131,8 @@ async fn call(mut near: TcpStream, target: &str, fate: Fate) -> std::io::Result<
             return Ok(());
         }
     }
-    let reply_bytes_max = match fate {
-        Fate::Answered(status) => {
+    let reply_bytes_max = match outcome {
+        Outcome::Answered(status) => {
             let text =
                 format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
             near.write_all(text.as_bytes()).await?;
@@ -117,16 +142,17 @@ async fn call(mut near: TcpStream, target: &str, fate: Fate) -> std::io::Result<
             drop(tokio::time::timeout(SILENCE, sink).await);
             return Ok(());
         }
-        Fate::Silence => {
+        Outcome::Silence => {
             tokio::time::sleep(SILENCE).await;
             return Ok(());
         }
-        Fate::Cut(bytes) => bytes,
-        Fate::Passes | Fate::Reset => usize::MAX,
+        Outcome::Cut(bytes) => bytes,
+        Outcome::Passes | Outcome::Reset => usize::MAX,
     };
-    let mut far = TcpStream::connect(target).await?;
     // One request per connection; otherwise one outcome would apply to all requests of a connection.
     let line = head.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let connected = TcpStream::connect(target).await;
+    let mut far = connected.inspect_err(|_| state.note_unreachable(&head[..line]))?;
     far.write_all(&head[..line]).await?;
     far.write_all(b"Connection: close\r\n").await?;
     far.write_all(&head[line..]).await?;
@@ -147,6 +173,6 @@ async fn call(mut near: TcpStream, target: &str, fate: Fate) -> std::io::Result<
     };
     tokio::select! {
         replied = replies => replied,
-        asked = tokio::io::copy(&mut near_read, &mut far_write) => asked.map(drop),
+        sent = tokio::io::copy(&mut near_read, &mut far_write) => sent.map(drop),
     }
 }

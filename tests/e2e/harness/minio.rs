@@ -92,7 +92,7 @@ impl Minio {
     }
 
     fn is_ready(&self) -> bool {
-        let ask = || -> std::io::Result<String> {
+        let request = || -> std::io::Result<String> {
             let mut stream = TcpStream::connect(&self.address)?;
             stream.set_read_timeout(Some(Duration::from_secs(2)))?;
             let host = &self.address;
@@ -104,7 +104,7 @@ impl Minio {
             stream.read_to_string(&mut reply)?;
             Ok(reply)
         };
-        ask().is_ok_and(|reply| reply.starts_with("HTTP/1.1 200"))
+        request().is_ok_and(|reply| reply.starts_with("HTTP/1.1 200"))
     }
 
     /// The value of `STREAMING_STORES` with all its buckets.

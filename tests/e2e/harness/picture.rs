@@ -11,7 +11,7 @@ pub(crate) const ROWS: usize = 2;
 /// Pixels per block edge in the decoded frame.
 const BLOCK: usize = 4;
 /// A block closer to mid-grey than this is neither black nor white.
-const DOUBT: i32 = 50;
+const LEVEL_MIN: i32 = 50;
 
 /// Draws a frame with one grey pixel per block.
 pub(crate) fn draw(number: u16) -> [u8; COLUMNS * ROWS] {
@@ -55,7 +55,7 @@ fn number(picture: &[u8]) -> Option<u16> {
             .map(|(dx, dy)| i32::from(picture[(y + dy) * COLUMNS * BLOCK + x + dx]))
             .sum();
         let level = sum / 4 - 128;
-        if level.abs() < DOUBT {
+        if level.abs() < LEVEL_MIN {
             return None;
         }
         gray |= u16::from(level > 0) << bit;

@@ -50,7 +50,7 @@ impl PowerCut {
 
     /// Cuts the power of a running stack: data that its processes had not synced is lost. Its database
     /// keeps committed transactions; its durability is not under test.
-    pub(crate) fn strike(&self, stack: &mut Stack) {
+    pub(crate) fn cut(&self, stack: &mut Stack) {
         // Stop `up` first, so that it neither cleans up nor restarts the planes.
         process::send(stack.up_pid(), Signal::SIGSTOP);
         for plane in ["streaming-dataplane", "streaming-control", "streaming-worker"] {

@@ -83,7 +83,7 @@ pub(crate) fn alive(pid: i32) -> bool {
 
 /// Sends `signal`; ignores processes that have already ended.
 pub(crate) fn send(pid: i32, signal: Signal) {
-    assert!(pid > 1, "refuse to signal process {pid}");
+    assert!(pid > 1, "process {pid} must not be signalled");
     let _ = signal::kill(Pid::from_raw(pid), signal);
 }
 

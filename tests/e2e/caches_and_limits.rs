@@ -20,7 +20,7 @@ fn ttl(stack: &Stack, key: &str) -> i64 {
 }
 
 /// All Redis keys with cached data of this video.
-fn kept(stack: &Stack, video: &str) -> Vec<String> {
+fn cached(stack: &Stack, video: &str) -> Vec<String> {
     let mut keys = redis(stack, &["KEYS", &format!("streaming:manifest:*{video}*")]);
     keys.extend(redis(stack, &["KEYS", &format!("streaming:metadata:*{video}*")]));
     keys.sort();
@@ -28,7 +28,7 @@ fn kept(stack: &Stack, video: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn caches_follow_every_change_and_a_deleted_video_leaves_nothing() {
+async fn caches_follow_every_change_and_deletion_removes_all_data() {
     let receiver = PurgeReceiver::start(Box::new(|_| {})).await;
     let env = [
         ("STREAMING_PURGE_URL", receiver.url.as_str()),
@@ -49,9 +49,9 @@ async fn caches_follow_every_change_and_a_deleted_video_leaves_nothing() {
     let expected = [format!("streaming:manifest:{video}"), format!("streaming:metadata:{video}")];
     let both = async || {
         let seen = look().await;
-        (kept(&stack, &video) == expected).then_some(seen)
+        (cached(&stack, &video) == expected).then_some(seen)
     };
-    let seen = eventually("manifest and metadata are kept", SOON, both).await;
+    let seen = eventually("manifest and metadata are cached", SOON, both).await;
     assert_eq!(seen["title"], "e2e");
     let (manifest, metadata) = (ttl(&stack, &expected[0]), ttl(&stack, &expected[1]));
     assert!((3500..=3600).contains(&manifest), "manifests for an hour: {manifest}");
@@ -79,24 +79,24 @@ async fn caches_follow_every_change_and_a_deleted_video_leaves_nothing() {
     assert_eq!(look().await["title"], "again");
     let metadata = async || {
         client.get(&about).await.expect(200);
-        kept(&stack, &video).contains(&expected[1]).then_some(())
+        cached(&stack, &video).contains(&expected[1]).then_some(())
     };
-    eventually("metadata is kept again", SOON, metadata).await;
+    eventually("metadata is cached again", SOON, metadata).await;
 
     // Deleted in the middle of a transcode: none of the video's objects, rows or replies remain.
-    let doomed = under_way(&stack).await;
-    for id in [&video, &doomed] {
+    let deleted = transcoding(&stack).await;
+    for id in [&video, &deleted] {
         delete(&stack, id).await;
     }
-    for id in [&video, &doomed] {
-        assert_forgotten(&stack, &receiver, id).await;
+    for id in [&video, &deleted] {
+        assert_removed(&stack, &receiver, id).await;
     }
     // A worker that had not been notified of the deletion leaves no objects.
-    assert!(stack.objects().iter().all(|key| !key.contains(&doomed)), "{:?}", stack.objects());
+    assert!(stack.objects().iter().all(|key| !key.contains(&deleted)), "{:?}", stack.objects());
 }
 
 /// Uploads a video and returns once its transcode has begun.
-async fn under_way(stack: &Stack) -> String {
+async fn transcoding(stack: &Stack) -> String {
     let client = stack.client();
     let long = Numbered { width: 854, height: 480, ..Numbered::seconds(40) }.file();
     let video = client.upload_clip(&long).await;
@@ -117,8 +117,8 @@ async fn delete(stack: &Stack, id: &str) {
     let reply = client.send(Method::DELETE, &path, &[], Default::default()).await;
     reply.expect("DELETE").expect(204);
     assert_eq!(client.get(&path).await.status, 404);
-    assert_eq!(kept(stack, id), Vec::<String>::new(), "nothing of it is left in redis");
-    eventually("it plays no more", Duration::from_secs(2), async || {
+    assert_eq!(cached(stack, id), Vec::<String>::new(), "redis holds none of its entries");
+    eventually("the playlist is 404", Duration::from_secs(2), async || {
         let path = format!("/api/stream/{id}/hls/playlist.m3u8");
         (viewer.get(&path).await.status == 404).then_some(())
     })
@@ -126,25 +126,27 @@ async fn delete(stack: &Stack, id: &str) {
 }
 
 /// The video's objects and rows are deleted, and the CDN has been sent the purge.
-async fn assert_forgotten(stack: &Stack, receiver: &PurgeReceiver, id: &str) {
-    eventually("its objects are gone", SOON, async || {
+async fn assert_removed(stack: &Stack, receiver: &PurgeReceiver, id: &str) {
+    eventually("its objects are deleted", SOON, async || {
         stack.objects().iter().all(|key| !key.contains(id)).then_some(())
     })
     .await;
     let tables = ["videos WHERE id =", "jobs WHERE video_id =", "tasks WHERE video_id ="];
-    eventually("its rows are gone", SOON, async || {
+    eventually("its rows are deleted", SOON, async || {
         let rows = tables
             .map(|table| sql(stack, &format!("SELECT count(*) FROM {table} '{id}'"))[0].clone());
         rows.iter().all(|count| count == "0").then_some(())
     })
     .await;
     let tag = format!("video-{id}");
-    eventually("the CDN is told, twice", SOON, async || (receiver.count(&tag) >= 2).then_some(()))
-        .await;
+    eventually("the CDN receives two purge requests", SOON, async || {
+        (receiver.count(&tag) >= 2).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn default_limits_hold_and_leave_health_alone() {
+async fn default_limits_apply_to_all_routes_except_health() {
     let mut stack = Stack::new(&[]);
     for name in ["GENERAL", "UPLOAD", "STREAM"] {
         // The harness turns the limits off; an empty variable counts as unset.
@@ -197,7 +199,7 @@ async fn default_limits_hold_and_leave_health_alone() {
 }
 
 #[test]
-fn a_bad_policy_is_named_before_anything_starts() {
+fn an_invalid_rate_is_reported_before_anything_starts() {
     let stack = Stack::new(&[
         ("STREAMING_RATE_GENERAL", "many"),
         ("STREAMING_TRUSTED_PROXIES", "10.0.0.0/8,proxy"),
