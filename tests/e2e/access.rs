@@ -105,7 +105,7 @@ async fn jwts_authenticate_as_bearer_tokens(stack: &Stack, signer: &Signer, play
     let master = caller.get(playlist).await.expect(200);
     assert!(master.header("cache-control").starts_with("private"), "{:?}", master.headers);
     let text = master.text();
-    assert!(!text.contains(&jwt[..20]), "a JWT belongs into no URL");
+    assert!(!text.contains(&jwt[..20]), "a JWT must not be accepted in a URL");
     let media = text.lines().find(|line| line.ends_with(".m3u8")).expect("a rendition");
     let media = if media.starts_with('/') {
         media.to_owned()
@@ -198,7 +198,7 @@ async fn a_revoked_token_is_rejected_in_time(stack: &Stack, signer: &Signer, vid
     // Revocations are stored in the database: they still apply after Redis and control have restarted.
     stack.replace("redis-server").await;
     stack.replace("streaming-control").await;
-    eventually("control is back", Duration::from_secs(30), async || {
+    eventually("control serves again", Duration::from_secs(30), async || {
         (admin.try_get("/api/videos").await.ok()?.status == 200).then_some(())
     })
     .await;

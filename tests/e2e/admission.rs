@@ -232,7 +232,7 @@ async fn control_rejects_every_forged_output() {
         let next = client.transcode(&video, &json!({"profiles": ["360p"]})).await;
         let mut impostor = Impostor::connect(&stack).await;
         let (lease, work) = impostor.chunk().await;
-        assert_eq!(work.chunk, 0, "chunk 0 is the most urgent");
+        assert_eq!(work.chunk, 0, "chunk 0 has the highest priority");
         let output = forged(forgery, &lease, &good, &work.rungs[0].name);
         let reply = impostor.commit(&lease, vec![output]).await;
         let refusal = reply.refusal.unwrap_or_else(|| panic!("{forgery} was committed"));
@@ -257,11 +257,11 @@ async fn genuine_output_is_admitted(stack: &Stack, video: &str, good: &Good) {
     let output = store(&lease, &rendition, init, bytes);
     let stale = Lease { token: lease.token - 1, ..lease.clone() };
     let reply = impostor.commit(&stale, vec![output.clone()]).await;
-    assert!(reply.refusal.is_some() && reply.lease_lost, "an old token is refused: {reply:?}");
+    assert!(reply.refusal.is_some() && reply.lease_lost, "an old token is rejected: {reply:?}");
     let reply = impostor.commit(&lease, vec![output.clone()]).await;
     assert_eq!(reply.refusal, None, "the genuine output is admitted");
     let again = impostor.commit(&lease, vec![output]).await;
-    assert_eq!(again.refusal, None, "a repeated commit answers the same");
+    assert_eq!(again.refusal, None, "a repeated commit gets the same reply");
     cancel(stack, &job).await;
 }
 

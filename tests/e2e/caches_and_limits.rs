@@ -181,7 +181,7 @@ async fn default_limits_apply_to_all_routes_except_health() {
     assert_eq!(last.header("content-type"), "application/problem+json");
     assert_eq!(last.json()["code"], "rate_limited");
     let retry: u64 = last.header("retry-after").parse().expect("seconds");
-    assert!((1..=9).contains(&retry), "nine seconds earn one: {retry}");
+    assert!((1..=9).contains(&retry), "one request becomes available every nine seconds: {retry}");
     assert_eq!(last.header("access-control-allow-origin"), "https://app.example.com");
     assert!(last.header("access-control-expose-headers").contains("RateLimit-Remaining"));
     for path in ["/health", "/metrics"] {

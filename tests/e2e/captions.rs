@@ -101,7 +101,7 @@ async fn seeded_violations(client: &Client, captions: &str) {
     assert_eq!((put.status, put.header("allow")), (405, "GET, HEAD, POST"));
 }
 
-/// The conformance checker finds every fault seeded into text tracks.
+/// The conformance checker finds every violation that is seeded into text tracks.
 fn seeded_violations_are_found(good: &Capture) {
     for (rule, place, from, to) in [
         ("H7", "playlist.m3u8", ",SUBTITLES=\"text\"", ""),
@@ -213,7 +213,7 @@ async fn embedded_and_uploaded_text_tracks_are_shown_during_playback() {
     let delete =
         async || client.send(Method::DELETE, &gone, &[], Bytes::new()).await.expect("DELETE");
     assert_eq!((delete().await.status, delete().await.status), (204, 404));
-    eventually("the track is listed no more", Duration::from_secs(5), async || {
+    eventually("the track is no longer listed", Duration::from_secs(5), async || {
         (!lists("NAME=\"Français\"").await).then_some(())
     })
     .await;

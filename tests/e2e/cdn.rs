@@ -123,7 +123,7 @@ async fn second_viewer_causes_no_origin_request_and_deleted_videos_are_purged() 
     let second = Capture::hls(&viewer, &path).await;
     assert_eq!(first.media, second.media);
     let segments = once - origin_requests(&origin).await;
-    assert_eq!(segments, 0.0, "the second viewer's do not");
+    assert_eq!(segments, 0.0, "the second viewer's requests do not reach the origin");
     let segment = format!("/api/stream/{video}/{job}/360p/h0.m4s");
     let reply = viewer.get(&segment).await.expect(200);
     assert_eq!(reply.header("x-cache-status"), "HIT");

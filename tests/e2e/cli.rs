@@ -204,7 +204,7 @@ async fn workers(stack: &Stack) {
     let drained = with(stack, &["workers", "drain", "worker-1", "--wait", "--json"]).code(0).json();
     assert_eq!(drained["workerId"], worker["workerId"]);
     assert_eq!(drained["gone"], true);
-    eventually("another worker comes", Duration::from_secs(20), async || {
+    eventually("another worker connects", Duration::from_secs(20), async || {
         let listed = with(stack, &["workers", "list", "--json"]).code(0).json();
         let fresh =
             listed["workers"].as_array()?.iter().any(|w| w["workerId"] != worker["workerId"]);

@@ -114,7 +114,7 @@ fn links_between_pages_have_targets() {
                 continue;
             }
             let there = path.parent().expect("folder").join(file);
-            assert!(there.exists(), "{} links to {file}, which is not there", path.display());
+            assert!(there.exists(), "{} links to {file}, which does not exist", path.display());
         }
     }
 }

@@ -136,5 +136,8 @@ async fn canary_detects_an_unsandboxed_ffmpeg() {
     let now = fs::metadata(&canary.file).expect("metadata").accessed().expect("access time");
     let mounted_without_times =
         fs::read_to_string("/proc/mounts").expect("mounts").contains("noatime");
-    assert!(now != canary.seen || mounted_without_times, "access times do not move here");
+    assert!(
+        now != canary.seen || mounted_without_times,
+        "the file system does not record access times"
+    );
 }

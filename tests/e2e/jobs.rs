@@ -80,7 +80,7 @@ async fn watching_shows_every_stage_and_ends_with_the_job() {
         seen.push(update);
     }
     assert!(seen.len() >= 3, "{} updates only", seen.len());
-    assert_eq!(seen[0].state(), JobState::Running, "the present state comes at once");
+    assert_eq!(seen[0].state(), JobState::Running, "the current state is sent at once");
     let last = seen.last().expect("an update");
     assert_eq!((last.state(), last.progress.round()), (JobState::Completed, 100.0));
     let backwards = seen.windows(2).any(|pair| pair[1].progress + 1e-6 < pair[0].progress);
@@ -130,7 +130,7 @@ async fn video_keeps_playing_while_it_is_transcoded_again() {
         let text = stack.anonymous().get(&manifest).await.expect(200).text();
         let old = text.contains(&first) && !text.contains(&second);
         let new = text.contains(&second) && !text.contains(&first);
-        assert!(old || new, "a mixed playlist:\n{text}");
+        assert!(old || new, "the playlist mixes versions:\n{text}");
         new.then_some(text)
     })
     .await;
@@ -138,5 +138,9 @@ async fn video_keeps_playing_while_it_is_transcoded_again() {
     client.wait_job(&second, "completed", Duration::from_secs(10)).await;
     // Sessions that hold the old playlist can play to the end.
     let old = format!("/api/stream/{video}/{first}/480p/h0.m4s");
-    assert_eq!(stack.anonymous().get(&old).await.status, 200, "old segments stay for a while");
+    assert_eq!(
+        stack.anonymous().get(&old).await.status,
+        200,
+        "segments of the old version are still served"
+    );
 }

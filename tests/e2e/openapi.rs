@@ -79,7 +79,7 @@ async fn replies_keep_to_the_openapi_document() {
     let config = stack.beside().join("schemathesis.toml");
     fs::write(&config, configuration(&video, &job)).expect("write configuration");
 
-    let mut validate = python("python").expect("a venv has both");
+    let mut validate = python("python").expect("the venv contains both programs");
     validate.args(["-c", VALIDATE]).stdin(fs::File::open(&file).expect("open document"));
     let validated = output(validate).await;
     assert!(validated.status.success(), "{}", printed(&validated));

@@ -19,7 +19,7 @@ async fn kill_everything_but_the_data_plane(stack: &Stack) {
         process::send(*pid, Signal::SIGKILL);
     }
     let left = process::wait_gone(&pids, Duration::from_secs(5));
-    assert!(left.is_empty(), "still there: {left:?}");
+    assert!(left.is_empty(), "still running: {left:?}");
 }
 
 async fn recovers(stack: &Stack) {

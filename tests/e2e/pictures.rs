@@ -180,7 +180,7 @@ async fn check_preview(viewer: &Viewer<'_>) {
     assert_eq!(streams.split_whitespace().collect::<Vec<_>>(), ["h264", "aac"]);
     let whole = std::fs::read(&file).expect("read preview");
     let place = |kind: &[u8]| whole.windows(4).position(|w| w == kind).expect("box");
-    assert!(place(b"moov") < place(b"mdat"), "it plays while it loads");
+    assert!(place(b"moov") < place(b"mdat"), "the preview can be played while it loads");
     let part = viewer.get_with("preview.mp4", &[("range", "bytes=100-199")]).await.expect(206);
     assert_eq!(part.body[..], whole[100..200]);
     let volume = Command::new("ffmpeg")

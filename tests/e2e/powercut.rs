@@ -26,7 +26,7 @@ async fn acknowledged_bytes_survive_a_power_cut() {
     let created = client.create(clip.len(), "").await;
     let first = Bytes::copy_from_slice(&clip[..1_000_000]);
     client.patch(&created.path, 0, &[], first).await.expect(204);
-    // In the middle of a request whose bytes control knows to be durable.
+    // In the middle of a request whose bytes are recorded as durable.
     let open = client.begin_patch(&created.path, 1_000_000, &clip[1_000_000..], 700_000).await;
     tus::durable(&stack, &created.path, 1_700_000).await;
     power.cut(&mut stack);

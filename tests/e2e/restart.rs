@@ -26,7 +26,7 @@ async fn job_survives_restarts_of_everything() {
     assert!(status.success(), "up ends well after SIGTERM: {status}");
     stack.up().await;
     let state = stack.client().job(&job).await["state"].clone();
-    assert_eq!(state, "running", "the job goes on after a gentle restart");
+    assert_eq!(state, "running", "the job continues after a graceful restart");
     // `kill_up` asserts that no orphaned process remains after 5 s.
     stack.kill_up();
     stack.up().await;

@@ -209,7 +209,7 @@ async fn invalid_tokens_are_rejected_by_every_route(
     let playback = offline(stack, &["token", "playback", &clip.video]);
     let admin = stack.client();
     let late = admin.with_token(&expired);
-    eventually("the token ends", std::time::Duration::from_secs(10), async || {
+    eventually("the token expires", std::time::Duration::from_secs(10), async || {
         (late.get("/api/videos").await.status == 401).then_some(())
     })
     .await;

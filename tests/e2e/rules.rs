@@ -1,4 +1,4 @@
-//! Tests of the conformance checker: real output passes, and each seeded fault is reported under the rule that it
+//! Tests of the conformance checker: real output passes, and each seeded violation is reported under the rule that it
 //! breaks.
 
 use std::time::Duration;
@@ -63,16 +63,16 @@ fn media(ending: &'static str, atom: &'static [u8; 4], change: fn(&mut Vec<u8>, 
     })
 }
 
-fn assert_found(capture: &Capture, check: Check, faults: Vec<(&'static str, Mutate)>) {
+fn assert_found(capture: &Capture, check: Check, mutations: Vec<(&'static str, Mutate)>) {
     let clean = check(capture, Phase::Final);
-    clean.assert_none("the real thing");
-    for (index, (rule, fault)) in faults.into_iter().enumerate() {
+    clean.assert_none("the unmodified stream");
+    for (index, (rule, mutate)) in mutations.into_iter().enumerate() {
         let mut mutated = capture.clone();
-        fault(&mut mutated);
+        mutate(&mut mutated);
         let found = check(&mutated, Phase::Final).0;
         assert!(
             found.iter().any(|f| f.rule == rule),
-            "fault {index} breaks {rule}, found: {found:?}"
+            "violation {index} breaks {rule}, found: {found:?}"
         );
     }
 }

@@ -87,13 +87,13 @@ async fn videos_are_spread_over_two_buckets_and_a_third_moves_no_objects() {
     for _ in 0..UPLOADS_MAX {
         let video = client.upload_clip(&clip).await;
         let place = bucket(&minio, &buckets, &video);
-        assert_eq!(place.len(), 1, "one video's objects lie in one bucket");
+        assert_eq!(place.len(), 1, "all objects of a video lie in one bucket");
         if placed.iter().all(|(_, other)| other != place[0]) {
             let request = json!({"profiles": ["360p"]});
             let job = client.transcode(&video, &request).await;
             client.wait_job(&job, "completed", JOB_DEADLINE).await;
             assert_keys_are_kept(&stack, &minio);
-            assert_eq!(bucket(&minio, &buckets, &video), place, "all of it in one bucket");
+            assert_eq!(bucket(&minio, &buckets, &video), place, "all objects lie in one bucket");
             plays(&stack.anonymous(), &video).await;
             placed.push((video, place[0].to_owned()));
         }
@@ -162,7 +162,7 @@ async fn a_failing_and_then_unreachable_store_only_delays_work() {
     let request = json!({"generateThumbnails": true, "generatePreview": true});
     let job = client.transcode(&video, &request).await;
     let manifest = format!("/api/stream/{video}/hls/playlist.m3u8");
-    eventually("it begins to play", JOB_DEADLINE, async || {
+    eventually("the video becomes playable", JOB_DEADLINE, async || {
         (stack.anonymous().get(&manifest).await.status == 200).then_some(())
     })
     .await;
@@ -182,7 +182,7 @@ async fn a_failing_and_then_unreachable_store_only_delays_work() {
     minio.start_again();
     let ended = client.wait_job(&job, "completed", JOB_DEADLINE).await;
     assert!(attempts(&ended).iter().all(|attempt| *attempt <= 1), "{ended:#}");
-    assert!(flaky.failed() > 20, "{} calls went wrong", flaky.failed());
+    assert!(flaky.failed() > 20, "{} requests failed", flaky.failed());
     flaky.fail(0);
     // The data plane holds the index of the growing video. Control writes the final index to the store before it
     // sends the change.

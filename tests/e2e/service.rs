@@ -121,12 +121,12 @@ async fn private_video_plays_only_with_its_token() {
     let reply = viewer.get(&with(&segment)).await.expect(200);
     assert!(
         !reply.header("cache-control").contains("public"),
-        "private bytes are not for shared caches"
+        "private replies must not be stored by shared caches"
     );
     let reply = Client::new(&stack.http, Some(&token)).get(&format!("/api/videos/{video}")).await;
     assert!(
         [401, 403].contains(&reply.status),
-        "a playback token can do nothing else: {}",
+        "a playback token must not permit anything else: {}",
         reply.text()
     );
 

@@ -112,7 +112,7 @@ async fn ready_block_names_urls_and_keeps_the_token_secret() {
     // Both upload commands that `up` prints work when pasted.
     let lines = printed.lines().map(str::trim).filter(|line| line.contains("upload"));
     let commands: Vec<&str> = lines.collect();
-    assert_eq!(commands.len(), 2, "our own and curl's upload command: {printed}");
+    assert_eq!(commands.len(), 2, "the upload commands of the command line and of curl: {printed}");
     for command in commands {
         let output = Command::new("bash").args(["-c", command]).current_dir("/").output();
         let output = output.expect("run pasted line");
@@ -133,8 +133,8 @@ async fn ready_block_names_urls_and_keeps_the_token_secret() {
     assert_eq!(again["videos"], videos["videos"]);
 }
 
-/// Names that some program could take for more than a name: lists, quotes, escapes, patterns, options, and what
-/// is no text.
+/// Names that some program could take for more than a name: lists, quotes, escapes, patterns, options, and
+/// bytes that are not UTF-8.
 fn odd_names() -> [Vec<u8>; 3] {
     let marks = "-a, b'c\"d%20%s%03d$HOME`e`\\f=g:h;#&*?[i]{j}~Größe";
     let long = ["k".repeat(200), "l".repeat(200), "m".repeat(200)].join("/");

@@ -78,7 +78,7 @@ fn together(tracks: &[Track], dir: &Path, due: &[f64]) {
     let mut violations = Violations::default();
     assert_eq!(conformance::parse(tracks, &mut violations).len(), tracks.len(), "{violations:?}");
     let sounds: Vec<&Track> = tracks.iter().filter(|track| track.is_audio()).collect();
-    assert_eq!(sounds.len(), 1, "one sound rendition");
+    assert_eq!(sounds.len(), 1, "one audio rendition");
     let beeps = beeps(&sounds[0].write(dir));
     for track in tracks.iter().filter(|track| !track.is_audio()) {
         let flashes = flashes(&track.write(dir));

@@ -128,7 +128,7 @@ async fn end_with_their_token(stack: &Stack, clip: &Bytes) {
     );
     for (reply, ended) in [form, source, patch] {
         assert_eq!(reply.status, 401, "{}", reply.text());
-        assert!(ended - revoked < REVOKED, "it ended after {:?}", ended - revoked);
+        assert!(ended - revoked < REVOKED, "the transfer ended after {:?}", ended - revoked);
     }
     let fresh = Tus::at(&stack.http, &token(stack, 600).await);
     let offset = fresh.offset(&created.path).await;
@@ -160,7 +160,7 @@ fn trickle(stream: TcpStream, bytes: Bytes) -> tokio::task::JoinHandle<String> {
     })
 }
 
-/// Asks for the offset once and sends 10 bytes there, which must be accepted; returns the offset after them.
+/// Requests the offset once and sends 10 bytes there, which must be accepted; returns the offset after them.
 async fn settles(tus: &Tus, path: &str, clip: &Bytes, within: Duration) -> u64 {
     let started = Instant::now();
     let offset = tus.offset(path).await;
@@ -221,7 +221,7 @@ async fn an_upload_is_taken_over_from_another_data_plane_that_runs_hangs_or_is_d
         // In an array, because what the closure returns must not be a future itself.
         [running]
     };
-    // The data plane that holds the lease runs: control tells it to release the upload.
+    // The data plane that holds the lease runs: control makes it release the upload.
     let mut offset = 0;
     for (from, to) in [(one, two), (two, one), (one, two)] {
         let [running] = begin(from, offset).await;

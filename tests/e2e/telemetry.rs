@@ -68,7 +68,7 @@ async fn one_trace_covers_the_request_control_and_ffmpeg() {
 
     let root = Span {
         service: String::new(),
-        name: "the caller's span".to_owned(),
+        name: "the span of the caller".to_owned(),
         trace: trace.to_owned(),
         id: caller.to_owned(),
         parent: String::new(),

@@ -125,7 +125,10 @@ async fn renew(stack: &Stack) {
     .await;
     let former = stack.beside().join("former.pem");
     fs::write(&former, old).expect("write certificate");
-    assert!(curl(stack, &former, &[]).contains("\n000 "), "the old one is gone");
+    assert!(
+        curl(stack, &former, &[]).contains("\n000 "),
+        "the old certificate is no longer served"
+    );
 }
 
 fn assert_start_fails(stack: &Stack, program: &str, verb: &str, variable: &str) {

@@ -17,7 +17,11 @@ fn blocks(page: &str) -> Vec<String> {
     let marked = text.split("\n```sh run\n").skip(1);
     let blocks = marked.map(|rest| rest.split("\n```").next().unwrap_or_default().to_owned());
     let blocks: Vec<String> = blocks.collect();
-    assert_eq!(blocks.len(), text.matches("```sh run").count(), "{page}: blocks begin a line");
+    assert_eq!(
+        blocks.len(),
+        text.matches("```sh run").count(),
+        "{page}: blocks must begin at the start of a line"
+    );
     blocks
 }
 

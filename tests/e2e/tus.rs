@@ -49,8 +49,8 @@ pub(crate) async fn reaches(stack: &Stack, video: &str, wanted: &str) {
     .await;
 }
 
-/// Waits until control knows so many bytes of an upload to be durable. Unlike HEAD, looking leaves a request alone
-/// that is still running.
+/// Waits until control has recorded that many bytes of an upload as durable. Unlike HEAD, this does
+/// not disturb a request that is still running.
 pub(crate) async fn durable(stack: &Stack, path: &str, offset: u64) {
     let id = path.rsplit('/').next().expect("an id");
     let query = format!("SELECT received FROM uploads WHERE id = '{id}'");
@@ -104,7 +104,7 @@ async fn rejected_requests(stack: &Stack, tus: &Tus) {
     let third = tus.create(10, "").await;
     let full = tus.try_create(10, "").await;
     assert_eq!((full.status, full.json()["code"].clone()), (429, json!("quota_exceeded")));
-    assert!(stranger.try_create(10, "").await.status == 201, "a quota is a tenant's own");
+    assert!(stranger.try_create(10, "").await.status == 201, "quotas are counted per tenant");
     for created in [ours, third] {
         assert_eq!(tus.delete(&created.path).await.status, 204);
         assert_eq!(tus.head(&created.path).await.status, 404);
@@ -203,7 +203,7 @@ async fn rejected_by_the_probe(stack: &Stack, tus: &Tus) {
     let video = stack.client().get(&path).await.json();
     assert_eq!(video["error"]["code"], "not_a_video", "{video:#}");
     assert_eq!(source(stack, &created.video).len(), 500_000);
-    assert_eq!(tus.offset(&created.path).await, 500_000, "its upload was complete");
+    assert_eq!(tus.offset(&created.path).await, 500_000, "the upload is complete");
     let again = stack.client().post(&format!("{path}/transcode"), &json!({})).await;
     assert_eq!((again.status, again.json()["code"].clone()), (409, json!("conflict")));
     stack.client().send(hyper::Method::DELETE, &path, &[], Bytes::new()).await.expect("DELETE");
@@ -250,7 +250,7 @@ async fn uploads_to_a_bucket_use_parts_and_leave_no_leftovers() {
     send(&tus, 0, 10 << 20).await;
     assert_eq!((tus.offset(&path).await, uploads().len()), (10 << 20, 1));
     send(&tus, 10 << 20, 11 << 20).await;
-    assert_eq!(uploads().len(), 1, "the former side object is gone");
+    assert_eq!(uploads().len(), 1, "the former side object is deleted");
     let piece = &clip[11 << 20..13 << 20];
     let sum = tus.sha256(piece);
     let wrong = vec![0; piece.len()];
@@ -288,7 +288,7 @@ async fn bucket_leftovers(stack: &Stack, minio: &Minio, clip: &[u8]) {
     tus.patch(&created.path, 0, &[], body).await.expect(204);
     assert_eq!(minio.multiparts(), 1);
     assert_eq!(tus.delete(&created.path).await.status, 204);
-    eventually("parts and side object are swept", DEADLINE, async || {
+    eventually("parts and side object are deleted", DEADLINE, async || {
         let left = minio.objects("videos").iter().any(|key| key.contains(&created.video));
         (!left && minio.multiparts() == 0).then_some(())
     })
@@ -305,7 +305,7 @@ async fn interrupted_clients_resume() {
     let mut first = command::upload(&stack, &proxy, &file).spawn().expect("start upload");
     // Once the upload has begun, the proxy holds all traffic, and the client is killed.
     while command::remembered(&stack).is_none() {
-        assert!(first.try_wait().expect("wait for upload").is_none(), "it ended early");
+        assert!(first.try_wait().expect("wait for upload").is_none(), "the upload ended early");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     proxy.set(Mode::Hold);
@@ -315,7 +315,11 @@ async fn interrupted_clients_resume() {
     let second = command::run(&stack, &proxy, &file).await;
     assert!(second.contains("source 640x360"), "{second}");
     let videos = stack.client().get("/api/videos").await.expect(200).json();
-    assert_eq!(videos["videos"].as_array().map(Vec::len), Some(1), "it went on: {videos:#}");
+    assert_eq!(
+        videos["videos"].as_array().map(Vec::len),
+        Some(1),
+        "the upload created another video: {videos:#}"
+    );
     assert!(
         command::remembered(&stack).is_none(),
         "its state is removed once the upload is complete"

@@ -60,7 +60,7 @@ async fn unusual_sources_are_transcoded_correctly() {
         assert_eq!(tracks.iter().any(Track::is_audio), clip.audio, "{clip:?}");
         sizes.push(tracks.iter().filter(|t| !t.is_audio()).map(size).collect::<Vec<_>>());
     }
-    assert_eq!(sizes[0], [(360, 640), (480, 854)], "portrait is bounded by its short side");
+    assert_eq!(sizes[0], [(360, 640), (480, 854)], "the short side of a portrait video is bounded");
     assert_eq!(sizes[1], [(320, 180)], "a small video is not enlarged");
     let metadata = &client.get(&format!("/api/videos/{}", videos[0].0)).await.json()["metadata"];
     assert_eq!((&metadata["width"], &metadata["height"]), (&json!(480), &json!(854)));
@@ -165,8 +165,5 @@ async fn late_audio_keeps_its_time() {
     let end = samples.iter().rposition(loud).expect("a tone") as f64 / 48_000.0;
     assert!((begin - 2.0).abs() < 0.04, "the tone begins at {begin} s");
     assert!((end - 5.0).abs() < 0.04, "the tone ends at {end} s");
-    assert!(
-        (samples.len() as f64 / 48_000.0 - 9.0).abs() < 0.05,
-        "sound is as long as the picture"
-    );
+    assert!((samples.len() as f64 / 48_000.0 - 9.0).abs() < 0.05, "audio is as long as the video");
 }

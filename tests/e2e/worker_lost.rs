@@ -219,7 +219,7 @@ async fn worker_behind_a_silent_link_is_replaced() {
     .await;
     proxy.set(Mode::Pass);
     client.wait_job(&job, "completed", JOB_DEADLINE).await;
-    assert!(process::alive(far.pid()), "the far worker lives on");
+    assert!(process::alive(far.pid()), "the far worker keeps running");
     assert_whole(&stack, &video, &job, &clip).await;
 }
 

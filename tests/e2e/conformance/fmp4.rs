@@ -372,7 +372,7 @@ fn content(
                 format!("{at}: does not start with a key frame"),
             );
             let captions = holds_captions(&track.init.codec, &fragment.content);
-            violations.require("H22", !captions, format!("{at}: captions in the pictures"));
+            violations.require("H22", !captions, format!("{at}: closed captions in the samples"));
             let step = i64::from(first.duration);
             let even = times.windows(2).all(|pair| pair[1] - pair[0] == step);
             violations.require("C1", even, format!("{at}: frames are not {step} ticks apart"));

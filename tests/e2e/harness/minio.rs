@@ -54,7 +54,7 @@ impl Minio {
 
     /// Starts the stopped server again with the same port and data.
     pub(crate) fn start_again(&mut self) {
-        assert!(self.child.is_none(), "minio runs already");
+        assert!(self.child.is_none(), "minio is already running");
         let log = File::create(self.dir.path().join("log")).expect("create minio log");
         let child = Command::new(program())
             .args(["server", "--quiet", "--address", &self.address])

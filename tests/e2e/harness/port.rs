@@ -1,4 +1,4 @@
-//! Addresses for servers that must know theirs before they listen, or that listen on it again later.
+//! Addresses for servers whose address must be known before they listen, or that listen on it again later.
 //!
 //! The kernel gives a port of its own choice to another socket as soon as it is free: before its server listens,
 //! or while the server is stopped. These ports lie outside the range that the kernel chooses from.

@@ -147,7 +147,7 @@ impl Stack {
 
     /// Starts `up` without waiting for it.
     pub(crate) fn launch(&mut self) {
-        assert!(self.up.is_none(), "the stack runs already");
+        assert!(self.up.is_none(), "the stack is already running");
         self.starts += 1;
         let file = |kind: &str| {
             let path = self.dir.path().join(format!("up-{}.{kind}", self.starts));
@@ -240,7 +240,7 @@ impl Stack {
     pub(crate) async fn replace(&self, program: &str) {
         let before = self.roots(program);
         before.iter().for_each(|pid| process::send(*pid, Signal::SIGKILL));
-        eventually("up starts the killed program again", Duration::from_secs(20), async || {
+        eventually("up restarts the killed program", Duration::from_secs(20), async || {
             self.roots(program).iter().any(|pid| !before.contains(pid)).then_some(())
         })
         .await;
