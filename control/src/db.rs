@@ -4,6 +4,15 @@
 //! **Invariant:** a transaction that needs a video's row together with other rows locks the video's row
 //! first, then the job, then its tasks. Claims, heartbeats and requeues touch single task rows in
 //! separate statements.
+//!
+//! # Errors
+//! Every function below this module that returns [`DbError`] fails when its statement fails or a row holds an
+//! invalid value. A function that fails for other reasons, too, has a section of its own.
+
+#![expect(
+    clippy::missing_errors_doc,
+    reason = "the module's documentation states the common reason once"
+)]
 
 pub mod captions;
 pub mod chores;

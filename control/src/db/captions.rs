@@ -45,9 +45,6 @@ impl TryFrom<&Row> for Uploaded {
 
 /// Adds a track; adding the same track again changes nothing. Returns false if the video then has
 /// more than `most` tracks.
-///
-/// # Errors
-/// The database query failed.
 pub async fn insert(
     tx: &impl GenericClient,
     video: VideoId,
@@ -81,9 +78,6 @@ pub async fn insert(
 }
 
 /// The uploaded tracks of a video, oldest first.
-///
-/// # Errors
-/// The database query failed.
 pub async fn of_video(db: &impl GenericClient, video: VideoId) -> Result<Vec<Uploaded>, DbError> {
     let rows = db
         .query(
@@ -98,9 +92,6 @@ pub async fn of_video(db: &impl GenericClient, video: VideoId) -> Result<Vec<Upl
 }
 
 /// Removes a track and returns the key of its object; `None` if the track does not exist.
-///
-/// # Errors
-/// The database query failed.
 pub async fn delete(
     tx: &impl GenericClient,
     video: VideoId,

@@ -42,9 +42,6 @@ pub struct Taken {
 }
 
 /// Queues a chore; does nothing if the video's row has been deleted.
-///
-/// # Errors
-/// The database query failed.
 pub async fn create(
     db: &impl GenericClient,
     chore: Chore,
@@ -66,9 +63,6 @@ pub async fn create(
 const TAKEN_SECONDS: f64 = 60.0;
 
 /// Takes one due chore other than a purge. Repeating a chore is harmless, so chores have no lease.
-///
-/// # Errors
-/// The database query failed.
 pub async fn take(db: &impl GenericClient) -> Result<Option<Taken>, DbError> {
     let row = db
         .query_opt(
@@ -117,9 +111,6 @@ pub struct Purge {
 }
 
 /// Takes up to `limit` purges that are due.
-///
-/// # Errors
-/// The database query failed.
 pub async fn take_purges(db: &impl GenericClient, limit: i64) -> Result<Vec<Purge>, DbError> {
     let rows = db
         .query(
@@ -149,9 +140,6 @@ pub async fn take_purges(db: &impl GenericClient, limit: i64) -> Result<Vec<Purg
 }
 
 /// Postpones the chore by `seconds`, counted from now.
-///
-/// # Errors
-/// The database query failed.
 pub async fn postpone(db: &impl GenericClient, id: i64, seconds: f64) -> Result<(), DbError> {
     db.execute(
         "UPDATE chores SET run_after = now() + make_interval(secs => $2) WHERE id = $1",
@@ -162,18 +150,12 @@ pub async fn postpone(db: &impl GenericClient, id: i64, seconds: f64) -> Result<
 }
 
 /// Deletes all purges.
-///
-/// # Errors
-/// The database query failed.
 pub async fn drop_purges(db: &impl GenericClient) -> Result<(), DbError> {
     db.execute("DELETE FROM chores WHERE kind = 'purge'", &[]).await?;
     Ok(())
 }
 
 /// Deletes a chore that is done.
-///
-/// # Errors
-/// The database query failed.
 pub async fn done(db: &impl GenericClient, id: i64) -> Result<(), DbError> {
     db.execute("DELETE FROM chores WHERE id = $1", &[&id]).await?;
     Ok(())

@@ -139,9 +139,6 @@ const CLAIM: &str = "WITH picked AS MATERIALIZED (
 ///
 /// A task goes only to workers that have its encoder. A task that failed on this worker is left, for a
 /// minute, to other workers that have the encoder, as long as there are any.
-///
-/// # Errors
-/// The database query failed.
 pub async fn claim(
     db: &impl GenericClient,
     claimer: &Claimer,
@@ -173,9 +170,6 @@ pub async fn claim(
 
 /// Marks the jobs of new leases as running. This is a separate statement because a claim must not hold
 /// the lock on a task's row while it waits for the lock on a job's row.
-///
-/// # Errors
-/// The database query failed.
 pub async fn start_jobs(db: &impl GenericClient, claimed: &[Claimed]) -> Result<(), DbError> {
     let jobs: Vec<Uuid> = claimed.iter().map(|c| c.job.uuid()).collect();
     db.execute(
@@ -189,9 +183,6 @@ pub async fn start_jobs(db: &impl GenericClient, claimed: &[Claimed]) -> Result<
 }
 
 /// The number of tasks of `kinds` that could be leased now, up to `limit`.
-///
-/// # Errors
-/// The database query failed.
 pub async fn ready(
     db: &impl GenericClient,
     kinds: &[TaskKind],

@@ -21,9 +21,6 @@ use crate::{
 pub const REPLACED_SECONDS: f64 = 3600.0;
 
 /// Locks the video's row; false when the video does not exist or is a tombstone.
-///
-/// # Errors
-/// The database query failed.
 pub async fn lock_video(tx: &impl GenericClient, video: VideoId) -> Result<bool, DbError> {
     let row = tx
         .query_opt(
@@ -36,9 +33,6 @@ pub async fn lock_video(tx: &impl GenericClient, video: VideoId) -> Result<bool,
 
 /// Ends an attempt, and its job if no attempt is left and the job cannot succeed without the task.
 /// `None` when the lease is not held.
-///
-/// # Errors
-/// The database query failed.
 pub async fn attempt(
     tx: &impl GenericClient,
     lease: LeaseId,
@@ -69,9 +63,6 @@ pub enum End {
 
 /// Ends a job and cancels its unfinished tasks; false when the job had already ended. The caller holds
 /// the video's lock. Objects that the job's leases may still write are deleted `grace_seconds` later.
-///
-/// # Errors
-/// The database query failed.
 pub async fn end_job(
     tx: &impl GenericClient,
     job: JobId,
@@ -184,9 +175,6 @@ async fn drop_outputs(tx: &impl GenericClient, job: JobId) -> Result<(), DbError
 
 /// Completes a job by its `collect` lease: the job is served from now on, and the objects of the jobs
 /// it replaces are deleted later. False when the lease is lost or the video is gone.
-///
-/// # Errors
-/// The database query failed.
 pub async fn complete(
     tx: &impl GenericClient,
     video: VideoId,
@@ -242,9 +230,6 @@ pub async fn complete(
 }
 
 /// Leased → done, only with the current fencing token.
-///
-/// # Errors
-/// The database query failed.
 pub async fn finish_task(tx: &impl GenericClient, lease: LeaseId) -> Result<bool, DbError> {
     let rows = tx
         .execute(
@@ -267,9 +252,6 @@ pub async fn finish_task(tx: &impl GenericClient, lease: LeaseId) -> Result<bool
 }
 
 /// Completes the probe job of a video by its lease.
-///
-/// # Errors
-/// The database query failed.
 pub async fn probed(
     tx: &impl GenericClient,
     video: VideoId,
@@ -292,9 +274,6 @@ pub async fn probed(
 
 /// Makes the video a tombstone, ends its jobs and queues the deletion of its objects. False when there
 /// was nothing to delete.
-///
-/// # Errors
-/// The database query failed.
 pub async fn delete_video(
     tx: &impl GenericClient,
     video: VideoId,

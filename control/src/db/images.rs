@@ -19,9 +19,6 @@ pub struct Made {
 
 /// Commits images. Objects that an earlier attempt of the task has committed stay; garbage
 /// collection then deletes the new ones.
-///
-/// # Errors
-/// The database query failed.
 pub async fn insert(
     tx: &impl GenericClient,
     job: JobId,
@@ -49,9 +46,6 @@ pub async fn insert(
 }
 
 /// Deletes one row; garbage collection deletes its object. False if the row does not exist.
-///
-/// # Errors
-/// The database query failed.
 pub async fn delete(tx: &impl GenericClient, job: JobId, name: &str) -> Result<bool, DbError> {
     let rows = tx
         .execute("DELETE FROM pictures WHERE job_id = $1 AND name = $2", &[&job.uuid(), &name])
@@ -60,9 +54,6 @@ pub async fn delete(tx: &impl GenericClient, job: JobId, name: &str) -> Result<b
 }
 
 /// The images and text tracks of a job.
-///
-/// # Errors
-/// The database query failed.
 pub async fn of_job(db: &impl GenericClient, job: JobId) -> Result<Vec<Made>, DbError> {
     let rows = db
         .query(
@@ -92,9 +83,6 @@ pub struct Gathered {
 }
 
 /// Records a job's sample tables; existing rows stay as they are.
-///
-/// # Errors
-/// The database query failed.
 pub async fn insert_tables(
     tx: &impl GenericClient,
     job: JobId,
@@ -119,9 +107,6 @@ pub async fn insert_tables(
 }
 
 /// The sample tables of a job.
-///
-/// # Errors
-/// The database query failed.
 pub async fn tables(db: &impl GenericClient, job: JobId) -> Result<Vec<Gathered>, DbError> {
     let rows = db
         .query(
@@ -140,9 +125,6 @@ pub async fn tables(db: &impl GenericClient, job: JobId) -> Result<Vec<Gathered>
 }
 
 /// The sample tables of a rendition's chunks, in order; `None` if a chunk has no table.
-///
-/// # Errors
-/// The database query failed.
 pub async fn samples(
     db: &impl GenericClient,
     job: JobId,
@@ -167,9 +149,6 @@ pub async fn samples(
 }
 
 /// The keys of all objects that these rows of a job name.
-///
-/// # Errors
-/// The database query failed.
 pub async fn keys(db: &impl GenericClient, job: JobId) -> Result<Vec<String>, DbError> {
     let rows = db
         .query(
@@ -183,9 +162,6 @@ pub async fn keys(db: &impl GenericClient, job: JobId) -> Result<Vec<String>, Db
 }
 
 /// Deletes the rows of a job's images and sample tables; garbage collection deletes their objects.
-///
-/// # Errors
-/// The database query failed.
 pub async fn drop_all(tx: &impl GenericClient, job: JobId) -> Result<(), DbError> {
     tx.execute("DELETE FROM pictures WHERE job_id = $1", &[&job.uuid()]).await?;
     tx.execute("DELETE FROM tables WHERE job_id = $1", &[&job.uuid()]).await?;

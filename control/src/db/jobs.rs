@@ -86,9 +86,6 @@ pub(super) fn plan(row: &Row) -> Result<Plan, DbError> {
 
 /// Queues a transcode. The caller has made sure, under the video's lock, that no other one is
 /// unfinished.
-///
-/// # Errors
-/// The database query failed.
 pub async fn create(
     db: &impl GenericClient,
     tenant: &str,
@@ -107,9 +104,6 @@ pub async fn create(
 }
 
 /// Queues a probe.
-///
-/// # Errors
-/// The database query failed.
 pub async fn create_probe(
     db: &impl GenericClient,
     tenant: &str,
@@ -126,9 +120,6 @@ pub async fn create_probe(
 }
 
 /// The video's unfinished transcode.
-///
-/// # Errors
-/// The database query failed.
 pub async fn active_of(db: &impl GenericClient, video: VideoId) -> Result<Option<JobId>, DbError> {
     let row = db
         .query_opt(
@@ -142,9 +133,6 @@ pub async fn active_of(db: &impl GenericClient, video: VideoId) -> Result<Option
 }
 
 /// One transcode job of one tenant.
-///
-/// # Errors
-/// The database query failed.
 pub async fn get(db: &impl GenericClient, tenant: &str, id: JobId) -> Result<Option<Job>, DbError> {
     let sql = format!(
         "SELECT {COLUMNS}
@@ -158,9 +146,6 @@ pub async fn get(db: &impl GenericClient, tenant: &str, id: JobId) -> Result<Opt
 }
 
 /// Up to `limit` transcode jobs of one video or of all, newest first, older than `after`.
-///
-/// # Errors
-/// The database query failed.
 pub async fn list(
     db: &impl GenericClient,
     tenant: &str,
@@ -191,9 +176,6 @@ pub async fn list(
 }
 
 /// Changes a failed or cancelled job to queued; false if it is in another state or does not exist.
-///
-/// # Errors
-/// The database query failed.
 pub async fn reopen(db: &impl GenericClient, id: JobId) -> Result<bool, DbError> {
     let rows = db
         .execute(
@@ -212,9 +194,6 @@ pub async fn reopen(db: &impl GenericClient, id: JobId) -> Result<bool, DbError>
 }
 
 /// How many transcode jobs are running.
-///
-/// # Errors
-/// The database query failed.
 pub async fn running(db: &impl GenericClient) -> Result<i64, DbError> {
     let row = db
         .query_one(
@@ -226,9 +205,6 @@ pub async fn running(db: &impl GenericClient) -> Result<i64, DbError> {
 }
 
 /// State and start of a job, regardless of its tenant; for data planes and cleanup.
-///
-/// # Errors
-/// The database query failed.
 pub async fn state(
     db: &impl GenericClient,
     id: JobId,
@@ -243,9 +219,6 @@ pub async fn state(
 }
 
 /// Whether a job is a transcode; false for a probe and for a job that does not exist.
-///
-/// # Errors
-/// The database query failed.
 pub async fn is_transcode(db: &impl GenericClient, id: JobId) -> Result<bool, DbError> {
     let row = db
         .query_opt("SELECT kind = 'transcode' AS transcode FROM jobs WHERE id = $1", &[&id.uuid()])
@@ -254,9 +227,6 @@ pub async fn is_transcode(db: &impl GenericClient, id: JobId) -> Result<bool, Db
 }
 
 /// Seconds since the job was created, by the clock at the time of the statement.
-///
-/// # Errors
-/// The database query failed.
 pub async fn age_seconds(db: &impl GenericClient, id: JobId) -> Result<Option<f64>, DbError> {
     let row = db
         .query_opt(
@@ -270,27 +240,18 @@ pub async fn age_seconds(db: &impl GenericClient, id: JobId) -> Result<Option<f6
 }
 
 /// The trace context of the request that queued the job.
-///
-/// # Errors
-/// The database query failed.
 pub async fn traceparent(db: &impl GenericClient, id: JobId) -> Result<Option<String>, DbError> {
     let row = db.query_opt("SELECT traceparent FROM jobs WHERE id = $1", &[&id.uuid()]).await?;
     Ok(row.map(|row| row.try_get("traceparent")).transpose()?.flatten())
 }
 
 /// The video of a job, regardless of its tenant.
-///
-/// # Errors
-/// The database query failed.
 pub async fn video_of(db: &impl GenericClient, id: JobId) -> Result<Option<VideoId>, DbError> {
     let row = db.query_opt("SELECT video_id FROM jobs WHERE id = $1", &[&id.uuid()]).await?;
     Ok(row.map(|row| row.try_get("video_id")).transpose()?.map(VideoId::new))
 }
 
 /// The database's clock in whole milliseconds, the precision of indexes.
-///
-/// # Errors
-/// The database query failed.
 pub async fn now_ms(db: &impl GenericClient) -> Result<Timestamp, DbError> {
     let row = db.query_one("SELECT date_trunc('milliseconds', now()) AS now", &[]).await?;
     Ok(row.try_get("now")?)

@@ -45,9 +45,6 @@ pub struct Progress {
 /// still held, each with its job; the others are lost.
 ///
 /// The connection is not part of the guard: a worker that reconnects keeps its leases.
-///
-/// # Errors
-/// The database query failed.
 pub async fn extend(
     db: &impl GenericClient,
     worker: WorkerId,
@@ -79,9 +76,6 @@ pub async fn extend(
 }
 
 /// Filters `leases` to those that are still held.
-///
-/// # Errors
-/// The database query failed.
 pub async fn held(db: &impl GenericClient, leases: &[LeaseId]) -> Result<Vec<TaskId>, DbError> {
     let ids: Vec<Uuid> = leases.iter().map(|l| l.task.uuid()).collect();
     let tokens: Vec<i64> = leases.iter().map(|l| l.stored_token()).collect();
@@ -100,9 +94,6 @@ pub async fn held(db: &impl GenericClient, leases: &[LeaseId]) -> Result<Vec<Tas
 
 /// Releases a lease without counting the attempt, for a worker that drains or whose store is
 /// unavailable; the task becomes ready again after `delay_seconds`. False when the lease is not held.
-///
-/// # Errors
-/// The database query failed.
 pub async fn release(
     db: &impl GenericClient,
     lease: LeaseId,
@@ -171,9 +162,6 @@ impl After {
 
 /// Ends an attempt: the task becomes ready again after a backoff, or fails when no further attempt is
 /// allowed. `None` when the lease is not held.
-///
-/// # Errors
-/// The database query failed.
 pub async fn set_back(
     db: &impl GenericClient,
     lease: LeaseId,
@@ -287,9 +275,6 @@ async fn standing(
 }
 
 /// The video of a held lease. Code that ends a lease locks the video first.
-///
-/// # Errors
-/// The database query failed.
 pub async fn video_of(db: &impl GenericClient, lease: LeaseId) -> Result<Option<VideoId>, DbError> {
     let row = db
         .query_opt(
@@ -312,9 +297,6 @@ pub struct Expired {
 }
 
 /// Expired leases, oldest first, starting after `after`.
-///
-/// # Errors
-/// The database query failed.
 pub async fn expired(
     db: &impl GenericClient,
     after: Option<Expired>,
@@ -338,9 +320,6 @@ pub async fn expired(
 }
 
 /// The leases of a connection.
-///
-/// # Errors
-/// The database query failed.
 pub async fn of_worker(db: &impl GenericClient, worker: WorkerId) -> Result<Vec<LeaseId>, DbError> {
     let rows = db
         .query(

@@ -64,9 +64,6 @@ pub struct Subject {
 }
 
 /// The task of a commit or a lease.
-///
-/// # Errors
-/// The database query failed.
 pub async fn subject(db: &impl GenericClient, task: TaskId) -> Result<Option<Subject>, DbError> {
     let row = db
         .query_opt(
@@ -101,9 +98,6 @@ pub async fn subject(db: &impl GenericClient, task: TaskId) -> Result<Option<Sub
 }
 
 /// Locks the row of a lease for this transaction; false if the lease is not held.
-///
-/// # Errors
-/// The database query failed.
 pub async fn lock_lease(tx: &impl GenericClient, lease: LeaseId) -> Result<bool, DbError> {
     let row = tx
         .query_opt(
@@ -118,9 +112,6 @@ pub async fn lock_lease(tx: &impl GenericClient, lease: LeaseId) -> Result<bool,
 }
 
 /// Whether this very lease finished the task.
-///
-/// # Errors
-/// The database query failed.
 pub async fn finished_by(db: &impl GenericClient, lease: LeaseId) -> Result<bool, DbError> {
     let row = db
         .query_opt(
@@ -132,9 +123,6 @@ pub async fn finished_by(db: &impl GenericClient, lease: LeaseId) -> Result<bool
 }
 
 /// Stores a rendition's init segment, or compares it with the stored one; false if they differ.
-///
-/// # Errors
-/// The database query failed.
 pub async fn fix_init(
     tx: &impl GenericClient,
     job: JobId,
@@ -159,9 +147,6 @@ pub async fn fix_init(
 
 /// Commits an object; false if a different object has been committed for this chunk. True for a
 /// repeated commit of the same object.
-///
-/// # Errors
-/// The database query failed.
 pub async fn insert(
     tx: &impl GenericClient,
     job: JobId,
@@ -195,9 +180,6 @@ pub async fn insert(
 }
 
 /// Whether this very object is the committed one.
-///
-/// # Errors
-/// The database query failed.
 pub async fn holds(
     db: &impl GenericClient,
     job: JobId,
@@ -217,9 +199,6 @@ pub async fn holds(
 }
 
 /// How many outputs of `renditions` are committed, of one chunk or of all.
-///
-/// # Errors
-/// The database query failed.
 pub async fn count(
     db: &impl GenericClient,
     job: JobId,
@@ -241,9 +220,6 @@ pub async fn count(
 }
 
 /// All committed outputs of a job, without the init segments.
-///
-/// # Errors
-/// The database query failed.
 pub async fn of_job(db: &impl GenericClient, job: JobId) -> Result<Vec<Output>, DbError> {
     let rows = db
         .query(
@@ -277,9 +253,6 @@ fn output(row: &Row, job: JobId) -> Result<Output, DbError> {
 }
 
 /// The init segments of a job with the names of their renditions.
-///
-/// # Errors
-/// The database query failed.
 pub async fn inits(db: &impl GenericClient, job: JobId) -> Result<Vec<(String, Vec<u8>)>, DbError> {
     let rows =
         db.query("SELECT rendition, init FROM inits WHERE job_id = $1", &[&job.uuid()]).await?;
@@ -287,9 +260,6 @@ pub async fn inits(db: &impl GenericClient, job: JobId) -> Result<Vec<(String, V
 }
 
 /// The committed keys of a job.
-///
-/// # Errors
-/// The database query failed.
 pub async fn keys(db: &impl GenericClient, job: JobId) -> Result<Vec<String>, DbError> {
     let rows = db.query("SELECT object_key FROM outputs WHERE job_id = $1", &[&job.uuid()]).await?;
     rows.iter().map(|row| Ok(row.try_get("object_key")?)).collect()
@@ -315,9 +285,6 @@ pub struct Head {
 }
 
 /// The data for the index of one job.
-///
-/// # Errors
-/// The database query failed.
 pub async fn head(db: &impl GenericClient, job: JobId) -> Result<Option<Head>, DbError> {
     let row = db
         .query_opt(
@@ -344,9 +311,6 @@ pub async fn head(db: &impl GenericClient, job: JobId) -> Result<Option<Head>, D
 }
 
 /// The revision of a video and the job that is served.
-///
-/// # Errors
-/// The database query failed.
 pub async fn served(
     db: &impl GenericClient,
     video: VideoId,

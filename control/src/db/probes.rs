@@ -24,9 +24,6 @@ pub enum Again {
 }
 
 /// Queues another probe of a video's source, due at once.
-///
-/// # Errors
-/// The database query failed.
 pub async fn again(
     tx: &impl GenericClient,
     tenant: &str,
@@ -109,9 +106,6 @@ pub struct Overdue {
 
 /// Up to `limit` probes that have failed before, wait for another attempt and are now old enough to be
 /// given up, because no worker was available to try them again.
-///
-/// # Errors
-/// The database query failed.
 pub async fn overdue(db: &impl GenericClient, limit: i64) -> Result<Vec<Overdue>, DbError> {
     let rows = db
         .query(
@@ -142,9 +136,6 @@ pub async fn overdue(db: &impl GenericClient, limit: i64) -> Result<Vec<Overdue>
 /// Selects the refused sources to delete: those kept for `seconds`, and, for each tenant, the oldest
 /// ones that exceed `bytes_max` together with its open uploads. Queues their deletion and returns their
 /// number.
-///
-/// # Errors
-/// The database query failed.
 pub async fn drop_refused(
     db: &impl GenericClient,
     seconds: f64,
@@ -205,9 +196,6 @@ pub enum Dropped {
 }
 
 /// Checks a refused source that may have been selected for deletion; locks the video's row.
-///
-/// # Errors
-/// The database query failed.
 pub async fn dropped(tx: &impl GenericClient, video: VideoId) -> Result<Dropped, DbError> {
     let row = tx
         .query_opt(
@@ -233,9 +221,6 @@ pub async fn dropped(tx: &impl GenericClient, video: VideoId) -> Result<Dropped,
 
 /// Whether a video accepts a source: its first one, or a replacement for one that never became
 /// playable. Locks the row.
-///
-/// # Errors
-/// The database query failed.
 pub async fn takes_source(tx: &impl GenericClient, video: VideoId) -> Result<bool, DbError> {
     let row = tx
         .query_opt(

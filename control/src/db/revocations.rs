@@ -6,9 +6,6 @@ use tokio_postgres::{GenericClient, Row};
 use super::DbError;
 
 /// Revokes a token by each of its ids; repeating it changes nothing.
-///
-/// # Errors
-/// The database query failed.
 pub async fn add(
     db: &impl GenericClient,
     ids: &[Vec<u8>],
@@ -26,9 +23,6 @@ pub async fn add(
 }
 
 /// The ids revoked after `since`, or all of them; without those whose tokens have expired.
-///
-/// # Errors
-/// The database query failed.
 pub async fn list(
     db: &impl GenericClient,
     since: Option<Timestamp>,
@@ -47,9 +41,6 @@ pub async fn list(
 }
 
 /// Deletes revocations whose tokens expired more than an hour ago.
-///
-/// # Errors
-/// The database query failed.
 pub async fn tidy(db: &impl GenericClient) -> Result<(), DbError> {
     db.execute("DELETE FROM revocations WHERE expires_at < now() - interval '1 hour'", &[]).await?;
     Ok(())

@@ -8,9 +8,6 @@ use super::DbError;
 /// Serves the job from now on if no job of its video is served yet and the job has something to
 /// play: chunk 0 of one of the renditions in `pictures`, unless that is empty, and of the default
 /// audio if there is one. Returns true if the served job changed.
-///
-/// # Errors
-/// The database query failed.
 pub async fn publish(
     tx: &impl GenericClient,
     video: VideoId,

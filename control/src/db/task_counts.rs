@@ -22,9 +22,6 @@ pub struct Load {
 
 /// The ready and leased tasks by kind; kinds without such tasks are omitted. A lease lasts
 /// `lease_seconds` after its last renewal.
-///
-/// # Errors
-/// The database query failed.
 pub async fn by_kind(
     db: &impl GenericClient,
     lease_seconds: f64,

@@ -66,9 +66,6 @@ impl TryFrom<&Row> for Task {
 }
 
 /// A job's tasks in the order in which they should run.
-///
-/// # Errors
-/// The database query failed.
 pub async fn of_job(db: &impl GenericClient, job: JobId) -> Result<Vec<Task>, DbError> {
     let rows = db
         .query(
@@ -84,9 +81,6 @@ pub async fn of_job(db: &impl GenericClient, job: JobId) -> Result<Vec<Task>, Db
 }
 
 /// Creates a job's tasks in one statement; the ready ones take their turns in the given order.
-///
-/// # Errors
-/// The database query failed.
 pub async fn create(
     db: &impl GenericClient,
     tenant: &str,
@@ -177,9 +171,6 @@ const UNFINISHED: &str = "
 
 /// Queues the unfinished tasks of a failed or cancelled job again. A finished task whose outputs
 /// have been deleted in the meantime counts as unfinished.
-///
-/// # Errors
-/// The database query failed.
 pub async fn requeue_unfinished(db: &impl GenericClient, job: JobId) -> Result<(), DbError> {
     fair_queue::queue_up(db, job).await?;
     let taken = fair_queue::TAKEN;
@@ -226,9 +217,6 @@ pub async fn requeue_unfinished(db: &impl GenericClient, job: JobId) -> Result<(
 /// Makes the tasks ready whose prerequisites are done: images wait for the renditions, `collect`
 /// waits for everything. An optional task that has failed for good no longer blocks `collect`.
 /// Returns true if a task became ready.
-///
-/// # Errors
-/// The database query failed.
 pub async fn unblock(db: &impl GenericClient, job: JobId) -> Result<bool, DbError> {
     let taken = fair_queue::TAKEN;
     let sql = format!(

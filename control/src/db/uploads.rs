@@ -30,9 +30,6 @@ pub struct Received {
 
 /// Uploading → probing, or failed → probing when the source replaces one that never became playable;
 /// false when the video accepts no source.
-///
-/// # Errors
-/// The database query failed.
 pub async fn received(
     db: &impl GenericClient,
     id: VideoId,
@@ -71,9 +68,6 @@ pub async fn received(
 }
 
 /// Probing → uploaded.
-///
-/// # Errors
-/// The database query failed.
 pub async fn probed(
     db: &impl GenericClient,
     id: VideoId,
@@ -96,9 +90,6 @@ pub async fn probed(
 }
 
 /// Reservations older than `seconds` that never received a source.
-///
-/// # Errors
-/// The database query failed.
 pub async fn stale_uploads(
     db: &impl GenericClient,
     seconds: f64,

@@ -27,9 +27,6 @@ pub struct NewVideo {
 }
 
 /// Reserves a video.
-///
-/// # Errors
-/// The database query failed.
 pub async fn create(db: &impl GenericClient, owner: &Owner, new: &NewVideo) -> Result<(), DbError> {
     db.execute(
         "INSERT INTO videos (id, tenant, owner, title, description, state, public, store)
@@ -51,9 +48,6 @@ pub async fn create(db: &impl GenericClient, owner: &Owner, new: &NewVideo) -> R
 }
 
 /// One video of one tenant.
-///
-/// # Errors
-/// The database query failed.
 pub async fn get(
     db: &impl GenericClient,
     tenant: &str,
@@ -69,9 +63,6 @@ pub async fn get(
 }
 
 /// One video, regardless of its tenant; for internal use, never for API callers.
-///
-/// # Errors
-/// The database query failed.
 pub async fn find(db: &impl GenericClient, id: VideoId) -> Result<Option<Video>, DbError> {
     let sql = format!("SELECT {COLUMNS} FROM videos v WHERE v.id = $1 AND v.deleted_at IS NULL");
     let row = db.query_opt(&sql, &[&id.uuid()]).await?;
@@ -79,9 +70,6 @@ pub async fn find(db: &impl GenericClient, id: VideoId) -> Result<Option<Video>,
 }
 
 /// Up to `limit` videos, newest first, older than `after`.
-///
-/// # Errors
-/// The database query failed.
 pub async fn list(
     db: &impl GenericClient,
     tenant: &str,
@@ -123,9 +111,6 @@ impl Changes {
 }
 
 /// Changes a video; false if it does not exist or has another revision.
-///
-/// # Errors
-/// The database query failed.
 pub async fn update(
     db: &impl GenericClient,
     tenant: &str,
@@ -159,9 +144,6 @@ pub async fn update(
 
 /// Locks the video's row for this transaction and increments its revision; false if the video is
 /// deleted.
-///
-/// # Errors
-/// The database query failed.
 pub async fn touch(db: &impl GenericClient, id: VideoId) -> Result<bool, DbError> {
     let rows = db
         .execute(
@@ -175,9 +157,6 @@ pub async fn touch(db: &impl GenericClient, id: VideoId) -> Result<bool, DbError
 }
 
 /// Sets the visible state when a transcode starts. The served version stays served.
-///
-/// # Errors
-/// The database query failed.
 pub async fn processing(db: &impl GenericClient, id: VideoId) -> Result<(), DbError> {
     db.execute(
         "UPDATE videos
@@ -193,9 +172,6 @@ pub async fn processing(db: &impl GenericClient, id: VideoId) -> Result<(), DbEr
 pub const CHANGED_MAX: i64 = 5000;
 
 /// Up to [`CHANGED_MAX`] videos changed after `since`, with their revisions.
-///
-/// # Errors
-/// The database query failed.
 pub async fn changed_since(
     db: &impl GenericClient,
     since: Timestamp,
@@ -218,9 +194,6 @@ pub async fn changed_since(
 
 /// Makes the video a tombstone and returns its store; `None` if it was one already. The caller ends
 /// its jobs and queues the deletion of its objects in the same transaction.
-///
-/// # Errors
-/// The database query failed.
 pub async fn bury(db: &impl GenericClient, id: VideoId) -> Result<Option<String>, DbError> {
     let row = db
         .query_opt(
@@ -236,9 +209,6 @@ pub async fn bury(db: &impl GenericClient, id: VideoId) -> Result<Option<String>
 
 /// Deletes a tombstone with its jobs once it is older than the grace period, after which no worker
 /// writes for the video any more.
-///
-/// # Errors
-/// The database query failed.
 pub async fn forget(
     db: &impl GenericClient,
     id: VideoId,

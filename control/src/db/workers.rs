@@ -69,9 +69,6 @@ pub struct Connecting<'a> {
 
 /// Records a connected worker, and returns the name by which its results are remembered: its own, or its own
 /// with a suffix while another process of the same name is connected. Two workers never count as one.
-///
-/// # Errors
-/// The database query failed.
 pub async fn connect(tx: &impl GenericClient, worker: &Connecting<'_>) -> Result<String, DbError> {
     let Connecting { id, name, instance, slots, encoders } = *worker;
     // Workers that start at the same time see each other.
@@ -99,9 +96,6 @@ pub async fn connect(tx: &impl GenericClient, worker: &Connecting<'_>) -> Result
 }
 
 /// Records that the session is alive; returns whether the worker is to drain.
-///
-/// # Errors
-/// The database query failed.
 pub async fn touch(db: &impl GenericClient, id: WorkerId) -> Result<bool, DbError> {
     let row = db
         .query_opt(
@@ -116,9 +110,6 @@ pub async fn touch(db: &impl GenericClient, id: WorkerId) -> Result<bool, DbErro
 }
 
 /// Records whether the worker can probe, and why not.
-///
-/// # Errors
-/// The database query failed.
 pub async fn health(
     db: &impl GenericClient,
     id: WorkerId,
@@ -134,9 +125,6 @@ pub async fn health(
 }
 
 /// Number of connected workers that cannot probe.
-///
-/// # Errors
-/// The database query failed.
 pub async fn unhealthy(db: &impl GenericClient) -> Result<i64, DbError> {
     let row = db
         .query_one(
@@ -150,18 +138,12 @@ pub async fn unhealthy(db: &impl GenericClient) -> Result<i64, DbError> {
 }
 
 /// Records that the stream has ended.
-///
-/// # Errors
-/// The database query failed.
 pub async fn disconnect(db: &impl GenericClient, id: WorkerId) -> Result<(), DbError> {
     db.execute("UPDATE workers SET connected = false WHERE id = $1", &[&id.uuid()]).await?;
     Ok(())
 }
 
 /// Marks a worker as draining, so that it accepts no further tasks; false when the worker is unknown.
-///
-/// # Errors
-/// The database query failed.
 pub async fn drain(db: &impl GenericClient, id: WorkerId) -> Result<bool, DbError> {
     let rows =
         db.execute("UPDATE workers SET draining = true WHERE id = $1", &[&id.uuid()]).await?;
@@ -169,9 +151,6 @@ pub async fn drain(db: &impl GenericClient, id: WorkerId) -> Result<bool, DbErro
 }
 
 /// Connections of the last hour; open ones first, then the most recently seen.
-///
-/// # Errors
-/// The database query failed.
 pub async fn list(db: &impl GenericClient, limit: i64) -> Result<Vec<Worker>, DbError> {
     let rows = db
         .query(
@@ -193,9 +172,6 @@ pub async fn list(db: &impl GenericClient, limit: i64) -> Result<Vec<Worker>, Db
 }
 
 /// Number of connected workers.
-///
-/// # Errors
-/// The database query failed.
 pub async fn connected(db: &impl GenericClient) -> Result<i64, DbError> {
     let row = db
         .query_one(
@@ -209,9 +185,6 @@ pub async fn connected(db: &impl GenericClient) -> Result<i64, DbError> {
 }
 
 /// Marks connections whose control instance died as closed, and deletes old ones.
-///
-/// # Errors
-/// The database query failed.
 pub async fn tidy(db: &impl GenericClient) -> Result<(), DbError> {
     db.execute(
         "UPDATE workers

@@ -10,9 +10,6 @@ use super::{
 
 /// Open → complete, if there is an open upload. The row is kept for `expiry_seconds`, for clients that
 /// did not receive the last reply.
-///
-/// # Errors
-/// The database query failed.
 pub async fn complete(
     db: &impl GenericClient,
     video: VideoId,
@@ -33,9 +30,6 @@ pub async fn complete(
 }
 
 /// Ends the uploads of a deleted video: an open one is marked for deletion, complete ones are deleted.
-///
-/// # Errors
-/// The database query failed.
 pub async fn bury(db: &impl GenericClient, video: VideoId) -> Result<(), DbError> {
     give_up(db, video).await?;
     db.execute("DELETE FROM uploads WHERE video_id = $1 AND state = 'complete'", &[&video.uuid()])
@@ -44,9 +38,6 @@ pub async fn bury(db: &impl GenericClient, video: VideoId) -> Result<(), DbError
 }
 
 /// Marks a video's open upload for deletion; the video stays as it is.
-///
-/// # Errors
-/// The database query failed.
 pub async fn give_up(db: &impl GenericClient, video: VideoId) -> Result<(), DbError> {
     db.execute(
         "UPDATE uploads SET state = 'dead' WHERE video_id = $1 AND state = 'open'",
@@ -58,9 +49,6 @@ pub async fn give_up(db: &impl GenericClient, video: VideoId) -> Result<(), DbEr
 
 /// Gives up a video's open upload that cannot be resumed and whose lease is released or expired, so
 /// that another upload may begin.
-///
-/// # Errors
-/// The database query failed.
 pub async fn bury_lapsed(db: &impl GenericClient, video: VideoId) -> Result<(), DbError> {
     db.execute(
         "UPDATE uploads
@@ -76,9 +64,6 @@ pub async fn bury_lapsed(db: &impl GenericClient, video: VideoId) -> Result<(), 
 }
 
 /// The videos of up to `limit` open uploads that have expired.
-///
-/// # Errors
-/// The database query failed.
 pub async fn expired(db: &impl GenericClient, limit: i64) -> Result<Vec<VideoId>, DbError> {
     let rows = db
         .query(
@@ -96,9 +81,6 @@ pub async fn expired(db: &impl GenericClient, limit: i64) -> Result<Vec<VideoId>
 }
 
 /// Up to `limit` open uploads that have all their bytes and no lease holder to complete them.
-///
-/// # Errors
-/// The database query failed.
 pub async fn unfinished(db: &impl GenericClient, limit: i64) -> Result<Vec<Upload>, DbError> {
     let sql = format!(
         "SELECT {COLUMNS}
@@ -115,9 +97,6 @@ pub async fn unfinished(db: &impl GenericClient, limit: i64) -> Result<Vec<Uploa
 }
 
 /// Up to `limit` dead uploads without a lease holder that could still write.
-///
-/// # Errors
-/// The database query failed.
 pub async fn dead(db: &impl GenericClient, limit: i64) -> Result<Vec<Upload>, DbError> {
     let sql = format!(
         "SELECT {COLUMNS}
@@ -131,18 +110,12 @@ pub async fn dead(db: &impl GenericClient, limit: i64) -> Result<Vec<Upload>, Db
 }
 
 /// Deletes the row of an upload, unless it is open.
-///
-/// # Errors
-/// The database query failed.
 pub async fn forget(db: &impl GenericClient, id: UploadId) -> Result<(), DbError> {
     db.execute("DELETE FROM uploads WHERE id = $1 AND state <> 'open'", &[&id.uuid()]).await?;
     Ok(())
 }
 
 /// Deletes the rows of complete uploads after their expiry.
-///
-/// # Errors
-/// The database query failed.
 pub async fn tidy(db: &impl GenericClient) -> Result<(), DbError> {
     db.execute("DELETE FROM uploads WHERE state = 'complete' AND expires_at < now()", &[]).await?;
     Ok(())

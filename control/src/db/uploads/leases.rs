@@ -46,9 +46,6 @@ pub struct Acquire {
 
 /// Takes the lease to write from an offset; `None` when another writer holds the lease or the offset
 /// differs.
-///
-/// # Errors
-/// The database query failed.
 pub async fn acquire(
     db: &impl GenericClient,
     tenant: &str,
@@ -93,9 +90,6 @@ pub async fn acquire(
 
 /// Claims the lease from its holder, which then has [`Lasting::claim`] to release it; an expired lease
 /// ends at once. Returns the writer to notify if this claim is the first.
-///
-/// # Errors
-/// The database query failed.
 pub async fn claim(
     db: &impl GenericClient,
     tenant: &str,
@@ -127,9 +121,6 @@ pub async fn claim(
 
 /// The lease most recently granted to `writer`, even if it has ended; `None` when the upload's lease
 /// was granted to another writer since, or never to this one.
-///
-/// # Errors
-/// The database query failed.
 pub async fn granted(
     db: &impl GenericClient,
     id: UploadId,
@@ -147,9 +138,6 @@ pub async fn granted(
 }
 
 /// Like [`granted`], by the upload's video.
-///
-/// # Errors
-/// The database query failed.
 pub async fn granted_of_video(
     db: &impl GenericClient,
     video: VideoId,

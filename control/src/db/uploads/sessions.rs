@@ -141,9 +141,6 @@ const QUOTA_LOCK: i32 = 0x7175;
 /// Counts a tenant's open uploads under a lock that is held until the transaction ends. No other
 /// transaction can begin an upload for the tenant meanwhile, so a caller that counts and then begins
 /// never exceeds the quota.
-///
-/// # Errors
-/// The database query failed.
 pub async fn open(tx: &impl GenericClient, tenant: &str) -> Result<Open, DbError> {
     tx.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", &[&QUOTA_LOCK, &tenant]).await?;
     // A separate statement, because it must see the commits of earlier holders of the lock.
@@ -160,9 +157,6 @@ pub async fn open(tx: &impl GenericClient, tenant: &str) -> Result<Open, DbError
 }
 
 /// Begins an upload; `None` when the video already has an open one.
-///
-/// # Errors
-/// The database query failed.
 pub async fn begin(
     db: &impl GenericClient,
     new: &NewUpload,
@@ -205,9 +199,6 @@ pub async fn begin(
 }
 
 /// An upload of one tenant, unless it is dead or has expired.
-///
-/// # Errors
-/// The database query failed.
 pub async fn get(
     db: &impl GenericClient,
     tenant: &str,
@@ -223,9 +214,6 @@ pub async fn get(
 }
 
 /// A video's open upload.
-///
-/// # Errors
-/// The database query failed.
 pub async fn of_video(db: &impl GenericClient, video: VideoId) -> Result<Option<Upload>, DbError> {
     let sql = format!("SELECT {COLUMNS} FROM uploads WHERE video_id = $1 AND state = 'open'");
     let row = db.query_opt(&sql, &[&video.uuid()]).await?;
@@ -254,9 +242,6 @@ pub struct Advance {
 }
 
 /// Advances an upload; `None` when the lease is lost. Repeating the call changes nothing.
-///
-/// # Errors
-/// The database query failed.
 pub async fn advance(
     db: &impl GenericClient,
     tenant: &str,
