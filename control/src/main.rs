@@ -51,6 +51,7 @@ async fn main() -> ExitCode {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "`config-docs` prints a page")]
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     if matches!(cli.command, Command::ConfigDocs) {
         print!("{}", runtime::flags::document(&Cli::command()));
