@@ -29,6 +29,7 @@ pub mod probes;
 pub mod revocations;
 pub mod schema;
 mod served_version;
+mod states;
 pub mod task_counts;
 pub mod tasks;
 pub mod uploads;

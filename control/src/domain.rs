@@ -184,8 +184,33 @@ pub enum TaskKind {
     Collect,
 }
 
+/// The tasks of the same job that a task waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prerequisite {
+    /// None: the task can run at once.
+    Nothing,
+    /// Those that make renditions.
+    Renditions,
+    /// All others; optional ones may also have failed.
+    AllTasks,
+}
+
+/// The matches without a wildcard decide every property of a kind, so that a new kind does not compile until
+/// each of them is decided. No other list of kinds may be written down, in particular not in SQL: statements
+/// bind the kinds that have a property.
 impl TaskKind {
-    const ALL: [Self; 7] = [
+    /// The number of kinds; the size of [`Self::ALL`].
+    const COUNT: usize = match Self::Probe {
+        Self::Probe
+        | Self::Chunk
+        | Self::Audio
+        | Self::Subtitles
+        | Self::Thumbnails
+        | Self::Preview
+        | Self::Collect => 7,
+    };
+    /// Every kind. The CHECK constraint of `tasks.kind` lists the same ones.
+    pub const ALL: [Self; Self::COUNT] = [
         Self::Probe,
         Self::Chunk,
         Self::Audio,
@@ -194,9 +219,11 @@ impl TaskKind {
         Self::Preview,
         Self::Collect,
     ];
-    /// The kinds that workers lease.
-    pub const LEASED: [Self; 6] =
-        [Self::Probe, Self::Chunk, Self::Audio, Self::Subtitles, Self::Thumbnails, Self::Preview];
+
+    /// The kinds that have a property, for example `TaskKind::that(TaskKind::is_optional)`.
+    pub fn that(has: impl Fn(Self) -> bool) -> Vec<Self> {
+        Self::ALL.into_iter().filter(|kind| has(*kind)).collect()
+    }
 
     /// The name in the database and in texts for people.
     pub const fn text(self) -> &'static str {
@@ -216,9 +243,82 @@ impl TaskKind {
         Self::ALL.into_iter().find(|kind| kind.text() == text)
     }
 
+    /// Whether workers run the task; control runs the others.
+    pub const fn is_for_workers(self) -> bool {
+        match self {
+            Self::Probe
+            | Self::Chunk
+            | Self::Audio
+            | Self::Subtitles
+            | Self::Thumbnails
+            | Self::Preview => true,
+            Self::Collect => false,
+        }
+    }
+
     /// Whether the task is optional: if it fails for good, the job goes on without its output.
-    pub const fn optional(self) -> bool {
-        matches!(self, Self::Subtitles | Self::Thumbnails | Self::Preview)
+    pub const fn is_optional(self) -> bool {
+        match self {
+            Self::Subtitles | Self::Thumbnails | Self::Preview => true,
+            Self::Probe | Self::Chunk | Self::Audio | Self::Collect => false,
+        }
+    }
+
+    /// The tasks of its job that the task waits for.
+    pub const fn prerequisite(self) -> Prerequisite {
+        match self {
+            Self::Probe | Self::Chunk | Self::Audio | Self::Subtitles => Prerequisite::Nothing,
+            Self::Thumbnails | Self::Preview => Prerequisite::Renditions,
+            Self::Collect => Prerequisite::AllTasks,
+        }
+    }
+
+    /// The state in which the task is created.
+    pub const fn first_state(self) -> TaskState {
+        match self.prerequisite() {
+            Prerequisite::Nothing => TaskState::Ready,
+            Prerequisite::Renditions | Prerequisite::AllTasks => TaskState::Blocked,
+        }
+    }
+
+    /// Whether the task makes renditions, which are committed chunk by chunk.
+    pub const fn makes_renditions(self) -> bool {
+        match self {
+            Self::Chunk | Self::Audio => true,
+            Self::Probe | Self::Subtitles | Self::Thumbnails | Self::Preview | Self::Collect => {
+                false
+            }
+        }
+    }
+
+    /// Whether the task encodes moving pictures or audio, which takes most of a worker's time.
+    pub const fn is_encoding(self) -> bool {
+        match self {
+            Self::Chunk | Self::Audio | Self::Preview => true,
+            Self::Probe | Self::Subtitles | Self::Thumbnails | Self::Collect => false,
+        }
+    }
+
+    /// Whether the task reads an excerpt of finished renditions instead of the source.
+    pub const fn reads_excerpt(self) -> bool {
+        match self {
+            Self::Thumbnails | Self::Preview => true,
+            Self::Probe | Self::Chunk | Self::Audio | Self::Subtitles | Self::Collect => false,
+        }
+    }
+
+    /// Whether the task examines a source before there is a plan. It goes only to workers that can probe, its
+    /// failures may reject the source, and its user waits for it.
+    pub const fn examines_source(self) -> bool {
+        match self {
+            Self::Probe => true,
+            Self::Chunk
+            | Self::Audio
+            | Self::Subtitles
+            | Self::Thumbnails
+            | Self::Preview
+            | Self::Collect => false,
+        }
     }
 }
 

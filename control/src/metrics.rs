@@ -85,8 +85,9 @@ impl Metrics {
         for failed in [false, true] {
             attempts_failed.add(0, &[outcome(failed)]);
         }
-        let idle = TaskKind::LEASED.map(|kind| (kind.text(), Load::default()));
-        let found = Found { load: idle.into(), ..Found::default() };
+        let kinds = TaskKind::that(TaskKind::is_for_workers);
+        let idle = kinds.into_iter().map(|kind| (kind.text(), Load::default()));
+        let found = Found { load: idle.collect(), ..Found::default() };
         let found = Arc::new(Mutex::new(found));
         observe_load(meter, &found);
         observe_parts(meter, &found);

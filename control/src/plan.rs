@@ -117,15 +117,7 @@ pub struct NewTask {
 
 /// The only task of a probe job.
 pub fn probe() -> NewTask {
-    NewTask {
-        kind: TaskKind::Probe,
-        ordinal: 0,
-        rungs: Vec::new(),
-        state: TaskState::Ready,
-        priority: PRIORITY_PROBE,
-        weight: 1.0,
-        encoder: "",
-    }
+    task(TaskKind::Probe, 0, 1.0)
 }
 
 /// Plans a transcode.
@@ -243,39 +235,24 @@ impl Plan {
             }
         }
         for audio in &self.audio {
-            tasks.push(NewTask {
-                kind: TaskKind::Audio,
-                ordinal: audio.number,
-                rungs: Vec::new(),
-                state: TaskState::Ready,
-                priority: PRIORITY_AUDIO,
-                weight: self.grid.frames() as f64 * AUDIO_MEGAPIXELS / 30.0,
-                encoder: "",
-            });
+            let weight = self.grid.frames() as f64 * AUDIO_MEGAPIXELS / 30.0;
+            tasks.push(task(TaskKind::Audio, audio.number, weight));
         }
         for text in &self.text {
-            tasks.push(NewTask {
-                kind: TaskKind::Subtitles,
-                ordinal: text.number,
-                rungs: Vec::new(),
-                state: TaskState::Ready,
-                priority: PRIORITY_SUBTITLES,
-                weight: SUBTITLES_WEIGHT,
-                encoder: "",
-            });
+            tasks.push(task(TaskKind::Subtitles, text.number, SUBTITLES_WEIGHT));
         }
         if let Some(pictures) = &self.pictures {
             let count = pictures.tiles + pictures.thumbnails.len() as u32 + pictures.candidates;
             let weight = f64::from(count) * PICTURE_MEGAPIXELS;
-            tasks.push(blocked(TaskKind::Thumbnails, PRIORITY_THUMBNAILS, weight));
+            tasks.push(task(TaskKind::Thumbnails, 0, weight));
         }
         if let Some(preview) = &self.preview {
             let size = f64::from(preview.size.width) * f64::from(preview.size.height) / 1e6;
             let weight = preview.frames as f64 * size;
             let encoder = Codec::H264.encoder();
-            tasks.push(NewTask { encoder, ..blocked(TaskKind::Preview, PRIORITY_PREVIEW, weight) });
+            tasks.push(NewTask { encoder, ..task(TaskKind::Preview, 0, weight) });
         }
-        tasks.push(blocked(TaskKind::Collect, PRIORITY_COLLECT, COLLECT_WEIGHT));
+        tasks.push(task(TaskKind::Collect, 0, COLLECT_WEIGHT));
         tasks
     }
 
@@ -286,7 +263,7 @@ impl Plan {
         let of_codec: Vec<&Rung> = self.rungs.iter().filter(|r| r.codec == codec).collect();
         let first = chunk == 0 && self.rungs.first().is_some_and(|r| r.codec == codec);
         let (alone, others) = of_codec.split_at(usize::from(first && !of_codec.is_empty()));
-        let priority = if chunk == 0 { PRIORITY_FIRST_OTHERS } else { PRIORITY_CHUNK };
+        let priority = if chunk == 0 { PRIORITY_FIRST_OTHERS } else { priority(TaskKind::Chunk) };
         let tasks = [(alone, PRIORITY_FIRST), (others, priority)];
         let tasks = tasks.into_iter().filter(|(rungs, _)| !rungs.is_empty());
         tasks.map(|(rungs, priority)| self.chunk(chunk, codec, rungs, priority)).collect()
@@ -298,21 +275,31 @@ impl Plan {
         let megapixels = |rung: &&Rung| f64::from(rung.width) * f64::from(rung.height) / 1e6;
         let size: f64 = rungs.iter().map(megapixels).sum();
         NewTask {
-            kind: TaskKind::Chunk,
-            ordinal: chunk,
             rungs: rungs.iter().map(|r| r.name.clone()).collect(),
-            state: TaskState::Ready,
             priority,
-            weight: frames * size * cost(codec),
             encoder: codec.encoder(),
+            ..task(TaskKind::Chunk, chunk, frames * size * cost(codec))
         }
     }
 }
 
-/// A task that waits for other tasks of its job.
-fn blocked(kind: TaskKind, priority: i32, weight: f64) -> NewTask {
-    let (rungs, state) = (Vec::new(), TaskState::Blocked);
-    NewTask { kind, ordinal: 0, rungs, state, priority, weight, encoder: "" }
+/// A task with the priority and the first state of its kind.
+fn task(kind: TaskKind, ordinal: u32, weight: f64) -> NewTask {
+    let (state, priority) = (kind.first_state(), priority(kind));
+    NewTask { kind, ordinal, rungs: Vec::new(), state, priority, weight, encoder: "" }
+}
+
+/// The priority of a kind; chunk tasks of a first chunk have higher ones.
+const fn priority(kind: TaskKind) -> i32 {
+    match kind {
+        TaskKind::Probe => PRIORITY_PROBE,
+        TaskKind::Chunk => PRIORITY_CHUNK,
+        TaskKind::Audio => PRIORITY_AUDIO,
+        TaskKind::Subtitles => PRIORITY_SUBTITLES,
+        TaskKind::Thumbnails => PRIORITY_THUMBNAILS,
+        TaskKind::Preview => PRIORITY_PREVIEW,
+        TaskKind::Collect => PRIORITY_COLLECT,
+    }
 }
 
 /// Cost of a pixel at the default preset, relative to H.264 (measured on two cores).

@@ -178,7 +178,8 @@ async fn reap(app: &AppState) -> Result<(), IndexProblem> {
 /// Wakes sessions for tasks that became ready without a wake-up: those whose backoff is over, and those
 /// that other instances queued.
 async fn call(app: &AppState) -> Result<(), IndexProblem> {
-    let ready = claim::ready(&*app.db.get().await?, &TaskKind::LEASED, READY_MAX).await?;
+    let kinds = TaskKind::that(TaskKind::is_for_workers);
+    let ready = claim::ready(&*app.db.get().await?, &kinds, READY_MAX).await?;
     if let Ok(ready) = usize::try_from(ready)
         && ready > 0
     {

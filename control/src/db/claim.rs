@@ -4,7 +4,7 @@ use media::{JobId, TaskId, VideoId, WorkerId};
 use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
-use super::DbError;
+use super::{DbError, states};
 use crate::domain::TaskKind;
 
 /// The worker that claims, and its capabilities.
@@ -60,7 +60,6 @@ impl TryFrom<&Row> for Claimed {
 
     fn try_from(row: &Row) -> Result<Self, DbError> {
         let id: Uuid = row.try_get("id")?;
-        let kind: &str = row.try_get("kind")?;
         let ordinal: i32 = row.try_get("ordinal")?;
         let token: i64 = row.try_get("token")?;
         let attempt: i32 = row.try_get("attempt")?;
@@ -68,7 +67,7 @@ impl TryFrom<&Row> for Claimed {
             task: TaskId::new(id),
             job: JobId::new(row.try_get("job_id")?),
             video: VideoId::new(row.try_get("video_id")?),
-            kind: TaskKind::parse(kind).ok_or_else(|| DbError::row("tasks", "kind", id))?,
+            kind: states::read(row, "kind", ("tasks", id))?,
             ordinal: ordinal.unsigned_abs(),
             rungs: row.try_get("rungs")?,
             token: token.unsigned_abs(),
@@ -107,7 +106,7 @@ const CLAIM: &str = "WITH picked AS MATERIALIZED (
                      AND NOT w.draining
                      AND w.seen_at > now() - make_interval(secs => $3)
                      AND w.name <> ALL (t.failed_on)
-                     AND (w.can_probe OR t.kind <> 'probe')
+                     AND (w.can_probe OR t.kind <> ALL ($11))
                      AND (
                          t.encoder = ''
                          OR w.encoders = '{}'
@@ -145,7 +144,7 @@ pub async fn claim(
     share: Share,
     lease_seconds: f64,
 ) -> Result<Vec<Claimed>, DbError> {
-    let kinds: Vec<&str> = claimer.kinds.iter().map(|kind| kind.text()).collect();
+    let kinds = states::texts(&claimer.kinds);
     let rows = db
         .query(
             CLAIM,
@@ -160,6 +159,7 @@ pub async fn claim(
                 &claimer.encoders,
                 &claimer.avoided,
                 &OTHERS_SECONDS_MAX,
+                &states::kinds(TaskKind::examines_source),
             ],
         )
         .await?;
@@ -188,7 +188,7 @@ pub async fn ready(
     kinds: &[TaskKind],
     limit: i64,
 ) -> Result<i64, DbError> {
-    let kinds: Vec<&str> = kinds.iter().map(|kind| kind.text()).collect();
+    let kinds = states::texts(kinds);
     let row = db
         .query_one(
             "SELECT count(*) AS tasks

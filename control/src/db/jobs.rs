@@ -6,7 +6,7 @@ use runtime::telemetry::context;
 use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
-use super::{DbError, failure};
+use super::{DbError, failure, states};
 use crate::{
     domain::{Failure, JobState},
     page::Cursor,
@@ -60,11 +60,10 @@ impl TryFrom<&Row> for Job {
 
     fn try_from(row: &Row) -> Result<Self, DbError> {
         let id: Uuid = row.try_get("id")?;
-        let state: &str = row.try_get("state")?;
         Ok(Self {
             id: JobId::new(id),
             video: VideoId::new(row.try_get("video_id")?),
-            state: JobState::parse(state).ok_or_else(|| DbError::row("jobs", "state", id))?,
+            state: states::read(row, "state", ("jobs", id))?,
             plan: plan(row)?,
             failure: failure(row, "error_code", "error_message")?,
             created_at: row.try_get("created_at")?,
@@ -213,8 +212,7 @@ pub async fn state(
         .query_opt("SELECT state::text AS state, started_at FROM jobs WHERE id = $1", &[&id.uuid()])
         .await?;
     let Some(row) = row else { return Ok(None) };
-    let state: &str = row.try_get("state")?;
-    let state = JobState::parse(state).ok_or_else(|| DbError::row("jobs", "state", id))?;
+    let state = states::read(&row, "state", ("jobs", id))?;
     Ok(Some((state, row.try_get("started_at")?)))
 }
 

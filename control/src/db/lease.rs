@@ -8,7 +8,7 @@ use media::{JobId, TaskId, VideoId, WorkerId};
 use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
-use super::{DbError, claim::SEEN_SECONDS_MAX};
+use super::{DbError, claim::SEEN_SECONDS_MAX, states};
 use crate::{
     domain::{Failure, TaskKind, TaskState},
     plan::retry::{self, Cause, Next, RetryDelays, Standing},
@@ -156,7 +156,7 @@ pub struct After {
 impl After {
     /// Whether the job cannot continue without the task.
     pub fn ends_job(&self) -> bool {
-        self.state == TaskState::Failed && !self.kind.optional()
+        self.state == TaskState::Failed && !self.kind.is_optional()
     }
 }
 
@@ -176,7 +176,7 @@ pub async fn set_back(
     };
     let said = failure.as_ref().unwrap_or(&setback.failure);
     // Probes get no random spread, because their users wait.
-    let spread = standing.kind != TaskKind::Probe;
+    let spread = !standing.kind.examines_source();
     let row = db
         .query_opt(
             "UPDATE tasks
@@ -242,7 +242,7 @@ async fn standing(
                           AND NOT w.draining
                           AND w.seen_at > now() - make_interval(secs => $4)
                           AND w.name <> t.worker
-                          AND (w.can_probe OR t.kind <> 'probe')
+                          AND (w.can_probe OR t.kind <> ALL ($5))
                           AND (
                               t.encoder = ''
                               OR w.encoders = '{}'
@@ -255,15 +255,20 @@ async fn standing(
                AND t.state = 'leased'
                AND (NOT $3 OR t.lease_expires < now())
              FOR UPDATE OF t",
-            &[&lease.task.uuid(), &lease.stored_token(), &expired_only, &SEEN_SECONDS_MAX],
+            &[
+                &lease.task.uuid(),
+                &lease.stored_token(),
+                &expired_only,
+                &SEEN_SECONDS_MAX,
+                &states::kinds(TaskKind::examines_source),
+            ],
         )
         .await?;
     let Some(row) = row else { return Ok(None) };
-    let kind: &str = row.try_get("kind")?;
     let attempt: i32 = row.try_get("attempt")?;
     let attempts_max: i32 = row.try_get("attempts_max")?;
     Ok(Some(Standing {
-        kind: TaskKind::parse(kind).ok_or_else(|| DbError::row("tasks", "kind", lease.task))?,
+        kind: states::read(&row, "kind", ("tasks", lease.task))?,
         attempt: attempt.unsigned_abs(),
         attempts_max: attempts_max.unsigned_abs(),
         age_seconds: row.try_get("age_seconds")?,

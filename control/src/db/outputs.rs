@@ -7,7 +7,7 @@ use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
 pub use super::served_version::publish;
-use super::{DbError, jobs, lease::LeaseId};
+use super::{DbError, jobs, lease::LeaseId, states};
 use crate::{domain::TaskKind, plan::Plan};
 
 /// One object as its worker describes it.
@@ -77,13 +77,9 @@ pub async fn subject(db: &impl GenericClient, task: TaskId) -> Result<Option<Sub
         )
         .await?;
     let Some(row) = row else { return Ok(None) };
-    let kind: &str = row.try_get("kind")?;
-    let kind = TaskKind::parse(kind).ok_or_else(|| DbError::row("tasks", "kind", task))?;
+    let kind: TaskKind = states::read(&row, "kind", ("tasks", task))?;
     let ordinal: i32 = row.try_get("ordinal")?;
-    let plan = match kind {
-        TaskKind::Probe => None,
-        _ => Some(jobs::plan(&row)?),
-    };
+    let plan = if kind.examines_source() { None } else { Some(jobs::plan(&row)?) };
     Ok(Some(Subject {
         kind,
         ordinal: ordinal.unsigned_abs(),

@@ -6,9 +6,9 @@
 use media::{JobId, VideoId};
 use tokio_postgres::{GenericClient, Row};
 
-use super::{DbError, failure, jobs, tasks};
+use super::{DbError, failure, jobs, states, tasks};
 use crate::{
-    domain::{Failure, VideoState},
+    domain::{Failure, TaskKind, VideoState},
     plan::{self, retry::PROBE_SECONDS_MAX},
 };
 
@@ -44,7 +44,7 @@ pub async fn again(
         )
         .await?;
     let Some(row) = row else { return Ok(Again::Gone) };
-    match state(&row, video)? {
+    match states::read(&row, "state", ("videos", video))? {
         VideoState::Uploading => return Ok(Again::Refused("the video has no source yet")),
         VideoState::Probing => {
             hasten(tx, video).await?;
@@ -77,17 +77,12 @@ pub async fn again(
     Ok(Again::Queued)
 }
 
-fn state(row: &Row, video: VideoId) -> Result<VideoState, DbError> {
-    let state: &str = row.try_get("state")?;
-    VideoState::parse(state).ok_or_else(|| DbError::row("videos", "state", video))
-}
-
 async fn hasten(tx: &impl GenericClient, video: VideoId) -> Result<(), DbError> {
     tx.execute(
         "UPDATE tasks
          SET run_after = now()
-         WHERE video_id = $1 AND kind = 'probe' AND state = 'ready'",
-        &[&video.uuid()],
+         WHERE video_id = $1 AND kind = $2 AND state = 'ready'",
+        &[&video.uuid(), &TaskKind::Probe.text()],
     )
     .await?;
     Ok(())
@@ -111,13 +106,13 @@ pub async fn overdue(db: &impl GenericClient, limit: i64) -> Result<Vec<Overdue>
         .query(
             "SELECT job_id, video_id, error_code, error_message
              FROM tasks
-             WHERE kind = 'probe'
+             WHERE kind = $3
                AND state = 'ready'
                AND failed_on <> '{}'
                AND created_at < now() - make_interval(secs => $1)
              ORDER BY created_at
              LIMIT $2",
-            &[&PROBE_SECONDS_MAX, &limit],
+            &[&PROBE_SECONDS_MAX, &limit, &TaskKind::Probe.text()],
         )
         .await?;
     let read = |row: &Row| -> Result<Overdue, DbError> {
@@ -213,7 +208,8 @@ pub async fn dropped(tx: &impl GenericClient, video: VideoId) -> Result<Dropped,
     let Some(row) = row else { return Ok(Dropped::Keep) };
     let refused = failure(&row, "error_code", "error_message")?;
     let refused = refused.is_some_and(|failure| failure.blames_source());
-    if state(&row, video)? != VideoState::Failed || !refused || !row.try_get("dropped")? {
+    let state: VideoState = states::read(&row, "state", ("videos", video))?;
+    if state != VideoState::Failed || !refused || !row.try_get("dropped")? {
         return Ok(Dropped::Keep);
     }
     Ok(if row.try_get("replaced")? { Dropped::Later } else { Dropped::Delete })

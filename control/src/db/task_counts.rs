@@ -2,7 +2,7 @@
 
 use tokio_postgres::GenericClient;
 
-use super::DbError;
+use super::{DbError, states};
 use crate::domain::TaskKind;
 
 /// The tasks of one kind.
@@ -49,8 +49,8 @@ pub async fn by_kind(
         .await?;
     let mut load = Vec::with_capacity(rows.len());
     for row in rows {
-        let kind: &str = row.try_get("kind")?;
-        let kind = TaskKind::parse(kind).ok_or_else(|| DbError::row("tasks", "kind", kind))?;
+        let kind: TaskKind =
+            states::read(&row, "kind", ("tasks", row.try_get::<_, &str>("kind")?))?;
         let (ready, leased): (i64, i64) = (row.try_get("ready")?, row.try_get("leased")?);
         let seconds = |column: &str| row.try_get::<_, f64>(column).map(|seconds| seconds.max(0.0));
         let found = Load {

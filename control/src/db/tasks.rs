@@ -4,9 +4,9 @@ use media::{JobId, TaskId, VideoId};
 use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
-use super::{DbError, failure, fair_queue};
+use super::{DbError, failure, fair_queue, states};
 use crate::{
-    domain::{Failure, TaskKind, TaskState},
+    domain::{Failure, Prerequisite, TaskKind, TaskState},
     plan::NewTask,
 };
 
@@ -45,16 +45,14 @@ impl TryFrom<&Row> for Task {
 
     fn try_from(row: &Row) -> Result<Self, DbError> {
         let id: Uuid = row.try_get("id")?;
-        let kind: &str = row.try_get("kind")?;
-        let state: &str = row.try_get("state")?;
         let ordinal: i32 = row.try_get("ordinal")?;
         let attempt: i32 = row.try_get("attempt")?;
         Ok(Self {
             id: TaskId::new(id),
-            kind: TaskKind::parse(kind).ok_or_else(|| DbError::row("tasks", "kind", id))?,
+            kind: states::read(row, "kind", ("tasks", id))?,
             ordinal: ordinal.unsigned_abs(),
             rungs: row.try_get("rungs")?,
-            state: TaskState::parse(state).ok_or_else(|| DbError::row("tasks", "state", id))?,
+            state: states::read(row, "state", ("tasks", id))?,
             weight: row.try_get("weight")?,
             attempt: attempt.unsigned_abs(),
             worker: row.try_get("worker")?,
@@ -140,42 +138,66 @@ pub async fn create(
     Ok(())
 }
 
+/// SQL: whether the row of the first output of a finished task `t` of this kind is missing, because the outputs
+/// of its cancelled job were deleted.
+const fn lost_output(kind: TaskKind) -> &'static str {
+    match kind {
+        TaskKind::Chunk => {
+            "NOT EXISTS (
+                 SELECT 1
+                 FROM outputs o
+                 WHERE o.job_id = t.job_id AND o.rendition = t.rungs[1] AND o.chunk = t.ordinal
+             )"
+        }
+        TaskKind::Audio => {
+            "NOT EXISTS (
+                 SELECT 1
+                 FROM outputs o
+                 WHERE o.job_id = t.job_id AND o.rendition = 'audio-' || t.ordinal AND o.chunk = 0
+             )"
+        }
+        TaskKind::Subtitles => {
+            "NOT EXISTS (
+                 SELECT 1
+                 FROM pictures p
+                 WHERE p.job_id = t.job_id AND p.name = 'subtitles/' || t.ordinal
+             )"
+        }
+        TaskKind::Thumbnails => {
+            "NOT EXISTS (
+                 SELECT 1 FROM pictures p WHERE p.job_id = t.job_id AND p.name = 'poster'
+             )"
+        }
+        TaskKind::Preview => {
+            "NOT EXISTS (
+                 SELECT 1 FROM pictures p WHERE p.job_id = t.job_id AND p.name = 'preview'
+             )"
+        }
+        // Their results are in rows of the video.
+        TaskKind::Probe | TaskKind::Collect => "false",
+    }
+}
+
 /// SQL: the tasks of job `$1` that must run again.
-const UNFINISHED: &str = "
-    SELECT t.id, t.tenant, t.priority, t.encoder, t.ordinal
-    FROM tasks t
-    WHERE t.job_id = $1
-      AND (
-          t.state <> 'done'
-          OR t.kind IN ('thumbnails', 'preview', 'subtitles') AND NOT EXISTS (
-              SELECT 1
-              FROM pictures p
-              WHERE p.job_id = t.job_id
-                AND p.name = CASE t.kind
-                    WHEN 'preview' THEN 'preview'
-                    WHEN 'subtitles' THEN 'subtitles/' || t.ordinal
-                    ELSE 'poster'
-                END
-          )
-          OR t.kind NOT IN ('thumbnails', 'preview', 'subtitles') AND NOT EXISTS (
-              SELECT 1
-              FROM outputs o
-              WHERE o.job_id = t.job_id
-                AND o.rendition = CASE t.kind
-                    WHEN 'chunk' THEN t.rungs[1]
-                    ELSE 'audio-' || t.ordinal
-                END
-                AND o.chunk = CASE t.kind WHEN 'chunk' THEN t.ordinal ELSE 0 END
-          )
-      )";
+fn unfinished() -> String {
+    let lost = TaskKind::ALL
+        .map(|kind| format!("OR t.kind = '{}' AND {}", kind.text(), lost_output(kind)))
+        .join("\n");
+    format!(
+        "SELECT t.id, t.tenant, t.priority, t.encoder, t.ordinal
+         FROM tasks t
+         WHERE t.job_id = $1 AND (t.state <> 'done' {lost})"
+    )
+}
 
 /// Queues the unfinished tasks of a failed or cancelled job again. A finished task whose outputs
 /// have been deleted in the meantime counts as unfinished.
 pub async fn requeue_unfinished(db: &impl GenericClient, job: JobId) -> Result<(), DbError> {
     fair_queue::queue_up(db, job).await?;
-    let taken = fair_queue::TAKEN;
+    let (taken, unfinished) = (fair_queue::TAKEN, unfinished());
+    let waiting = states::kinds(|kind| kind.first_state() == TaskState::Blocked);
     let sql = format!(
-        "WITH unfinished AS MATERIALIZED ({UNFINISHED}),
+        "WITH unfinished AS MATERIALIZED ({unfinished}),
          queue AS MATERIALIZED (
              SELECT t.priority, t.encoder, {taken} AS taken
              FROM (SELECT DISTINCT tenant, priority, encoder FROM unfinished) AS t
@@ -190,7 +212,7 @@ pub async fn requeue_unfinished(db: &impl GenericClient, job: JobId) -> Result<(
          )
          UPDATE tasks t
          SET state = CASE
-                 WHEN t.kind IN ('thumbnails', 'preview', 'collect') THEN 'blocked'
+                 WHEN t.kind = ANY ($2) THEN 'blocked'
                  ELSE 'ready'
              END::task_state,
              turn = again.turn,
@@ -209,7 +231,7 @@ pub async fn requeue_unfinished(db: &impl GenericClient, job: JobId) -> Result<(
          FROM again
          WHERE t.id = again.id"
     );
-    db.execute(&sql, &[&job.uuid()]).await?;
+    db.execute(&sql, &[&job.uuid(), &waiting]).await?;
     unblock(db, job).await?;
     Ok(())
 }
@@ -219,39 +241,44 @@ pub async fn requeue_unfinished(db: &impl GenericClient, job: JobId) -> Result<(
 /// Returns true if a task became ready.
 pub async fn unblock(db: &impl GenericClient, job: JobId) -> Result<bool, DbError> {
     let taken = fair_queue::TAKEN;
+    let waiting = states::kinds(|kind| kind.prerequisite() == Prerequisite::Renditions);
     let sql = format!(
         "UPDATE tasks t
          SET state = 'ready', turn = {taken} + 1
          WHERE t.job_id = $1
-           AND t.kind IN ('thumbnails', 'preview')
+           AND t.kind = ANY ($2)
            AND t.state = 'blocked'
            AND NOT EXISTS (
                SELECT 1
                FROM tasks o
-               WHERE o.job_id = $1 AND o.kind IN ('chunk', 'audio') AND o.state <> 'done'
+               WHERE o.job_id = $1 AND o.kind = ANY ($3) AND o.state <> 'done'
            )"
     );
-    let pictures = db.execute(&sql, &[&job.uuid()]).await?;
-    Ok(unblock_collect(db, job).await? || pictures > 0)
+    let renditions = states::kinds(TaskKind::makes_renditions);
+    let ready = db.execute(&sql, &[&job.uuid(), &waiting, &renditions]).await?;
+    Ok(unblock_last(db, job).await? || ready > 0)
 }
 
-async fn unblock_collect(db: &impl GenericClient, job: JobId) -> Result<bool, DbError> {
+/// Makes the tasks ready that wait for all others.
+async fn unblock_last(db: &impl GenericClient, job: JobId) -> Result<bool, DbError> {
     let taken = fair_queue::TAKEN;
+    let waiting = states::kinds(|kind| kind.prerequisite() == Prerequisite::AllTasks);
     let sql = format!(
         "UPDATE tasks t
          SET state = 'ready', turn = {taken} + 1
          WHERE t.job_id = $1
-           AND t.kind = 'collect'
+           AND t.kind = ANY ($2)
            AND t.state = 'blocked'
            AND NOT EXISTS (
                SELECT 1
                FROM tasks o
                WHERE o.job_id = $1
-                 AND o.kind <> 'collect'
+                 AND o.kind <> ALL ($2)
                  AND o.state <> 'done'
-                 AND NOT (o.kind IN ('thumbnails', 'preview', 'subtitles') AND o.state = 'failed')
+                 AND NOT (o.kind = ANY ($3) AND o.state = 'failed')
            )"
     );
-    let rows = db.execute(&sql, &[&job.uuid()]).await?;
-    Ok(rows == 1)
+    let optional = states::kinds(TaskKind::is_optional);
+    let ready = db.execute(&sql, &[&job.uuid(), &waiting, &optional]).await?;
+    Ok(ready > 0)
 }

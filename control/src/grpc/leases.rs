@@ -78,24 +78,22 @@ pub async fn lease(app: &AppState, claimed: &Claimed) -> Result<v1::Lease, Unpre
     let store = app.stores.get(&subject.store).ok_or_else(|| {
         out_of_reach(Code::NotConfigured, "the video's store is not configured in this instance")
     })?;
-    let first_chunk = match claimed.kind {
-        TaskKind::Audio => {
-            let rendition = [plan::rendition_of_audio(claimed.ordinal)];
-            let count = outputs::count(&*db, claimed.job, &rendition, None).await;
-            u32::try_from(count.map_err(unavailable)?).unwrap_or(u32::MAX)
-        }
-        _ => 0,
+    let first_chunk = if claimed.kind == TaskKind::Audio {
+        let rendition = [plan::rendition_of_audio(claimed.ordinal)];
+        let count = outputs::count(&*db, claimed.job, &rendition, None).await;
+        u32::try_from(count.map_err(unavailable)?).unwrap_or(u32::MAX)
+    } else {
+        0
     };
     // No task is left for the worker's other slots, so the last chunks may use its whole machine.
-    let kinds = [TaskKind::Chunk, TaskKind::Audio, TaskKind::Preview];
+    let kinds = TaskKind::that(TaskKind::is_encoding);
     let last = claim::ready(&*db, &kinds, 1).await.map_err(unavailable)? == 0;
     let urgent = last || claimed.priority >= plan::PRIORITY_FIRST;
     drop(db);
-    let source = match claimed.kind {
-        TaskKind::Thumbnails | TaskKind::Preview => {
-            excerpt::write(app, &subject, claimed.token).await?
-        }
-        _ => layout::source(claimed.video),
+    let source = if claimed.kind.reads_excerpt() {
+        excerpt::write(app, &subject, claimed.token).await?
+    } else {
+        layout::source(claimed.video)
     };
     let source = presigned_urls::source(app, store, source).await;
     let source = source.map_err(|problem| out_of_reach(problem.code, &problem.message))?;
@@ -124,7 +122,7 @@ fn work(
     urgent: bool,
 ) -> Result<v1::lease::Work, Failure> {
     let Subject { filename, plan, .. } = subject;
-    if claimed.kind == TaskKind::Probe {
+    if claimed.kind.examines_source() {
         return Ok(v1::lease::Work::Probe(v1::ProbeWork { filename }));
     }
     let broken = || Failure::new(Code::Internal.text(), "the job's plan does not contain the task");

@@ -103,7 +103,7 @@ pub fn open(
 ) -> Stream<ControlMessage> {
     let (out, receiver) = mpsc::channel(QUEUE_MAX);
     let Introduced { id, name, encoders, .. } = introduced;
-    let kinds = TaskKind::LEASED.to_vec();
+    let kinds = TaskKind::that(TaskKind::is_for_workers);
     let session = Session {
         commits: Commits::new(app.clone()),
         worker: id,

@@ -112,7 +112,7 @@ pub fn next(
     delays: &RetryDelays,
 ) -> Next {
     let agreed = !standing.others || standing.findings.iter().any(|one| *one != standing.worker);
-    if standing.kind == TaskKind::Probe {
+    if standing.kind.examines_source() {
         return probe(standing, failure, cause, agreed, delays);
     }
     let last = standing.attempt >= standing.attempts_max;

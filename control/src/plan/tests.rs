@@ -55,12 +55,12 @@ fn every_rung_of_every_chunk_is_planned_once() {
 #[test]
 fn images_are_planned_on_request_and_wait_for_the_chunks() {
     let source = source(1280, 720, 100);
-    assert!(planned(&source).tasks().iter().all(|t| !t.kind.optional()));
+    assert!(planned(&source).tasks().iter().all(|t| !t.kind.is_optional()));
     let wish = Wish { thumbnails: Some(10), preview: true, ..Wish::default() };
     let plan = plan(&source, &default_profiles(), &wish).unwrap();
     assert!(plan.notes.iter().all(|note| !note.contains("preview")), "{:?}", plan.notes);
     let tasks = plan.tasks();
-    let optional = tasks.iter().filter(|t| t.kind.optional()).map(|t| (t.kind, t.state));
+    let optional = tasks.iter().filter(|t| t.kind.is_optional()).map(|t| (t.kind, t.state));
     let blocked = [TaskKind::Thumbnails, TaskKind::Preview].map(|kind| (kind, TaskState::Blocked));
     assert_eq!(optional.collect::<Vec<_>>(), blocked);
     // Plans of jobs that an older version queued have neither field.

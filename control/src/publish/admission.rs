@@ -71,7 +71,7 @@ pub async fn commit(app: &AppState, offer: &Offer) -> Result<Outcome, DbError> {
                 task.id = %lease.task, code = failure.code, reason = failure.message,
                 "admission refused"
             );
-            let found = subject.kind == TaskKind::Probe && failure.blames_source();
+            let found = subject.kind.examines_source() && failure.blames_source();
             let cause = if found { Cause::Source } else { Cause::Unknown };
             setback(app, lease, failure.clone(), !found, cause).await?;
         }
@@ -287,7 +287,12 @@ async fn prove(
     let bytes = fetch(app, subject, &offered.rendition, &offered.key, offered.bytes).await?;
     let (kind, ticks) = match subject.kind {
         TaskKind::Audio => (TrackKind::Audio, AAC_FRAME_SAMPLES),
-        _ => (TrackKind::Video, grid.rate().frame_ticks()),
+        TaskKind::Chunk
+        | TaskKind::Probe
+        | TaskKind::Subtitles
+        | TaskKind::Thumbnails
+        | TaskKind::Preview
+        | TaskKind::Collect => (TrackKind::Video, grid.rate().frame_ticks()),
     };
     let mut rungs = subject.plan.iter().flat_map(|plan| &plan.rungs);
     let rung = rungs.find(|rung| rung.name == offered.rendition).cloned();
@@ -395,10 +400,15 @@ async fn record(
             TaskKind::Chunk => {
                 (subject.rungs.clone(), Some(subject.ordinal), subject.rungs.len() as u64)
             }
-            _ => {
+            TaskKind::Audio => {
                 let rendition = plan::rendition_of_audio(subject.ordinal);
                 (vec![rendition], None, u64::from(plan.grid.chunks()))
             }
+            TaskKind::Probe
+            | TaskKind::Subtitles
+            | TaskKind::Thumbnails
+            | TaskKind::Preview
+            | TaskKind::Collect => return Ok(Err(NotRecorded::Lost)),
         };
         let count = outputs::count(tx, subject.job, &renditions, chunk).await?;
         if count != wanted {

@@ -87,10 +87,17 @@ async fn assemble(app: &AppState, subject: &Subject, token: u64) -> Result<Strin
     let plan = subject.plan.as_ref().ok_or(ScenesProblem::Plan("the plan"))?;
     let store = app.stores.get(&subject.store);
     let store = store.ok_or_else(|| IndexProblem::Store(subject.store.clone()))?;
-    let bytes = match (subject.kind, &plan.pictures, &plan.preview) {
-        (TaskKind::Thumbnails, Some(pictures), _) => stills(store, &index, pictures).await?,
-        (TaskKind::Preview, _, Some(preview)) => clip(store, &index, preview).await?,
-        _ => return Err(ScenesProblem::Plan("the task")),
+    let unplanned = ScenesProblem::Plan("the task");
+    let bytes = match subject.kind {
+        TaskKind::Thumbnails => {
+            stills(store, &index, plan.pictures.as_ref().ok_or(unplanned)?).await?
+        }
+        TaskKind::Preview => clip(store, &index, plan.preview.as_ref().ok_or(unplanned)?).await?,
+        TaskKind::Probe
+        | TaskKind::Chunk
+        | TaskKind::Audio
+        | TaskKind::Subtitles
+        | TaskKind::Collect => return Err(unplanned),
     };
     let key = layout::scenes(&layout::job_prefix(video, job), subject.kind.text(), token);
     index::put(&app.stores, &subject.store, &key, bytes).await?;

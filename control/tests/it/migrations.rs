@@ -1,11 +1,17 @@
 //! The schema is applied completely and once, regardless of the number of instances that apply it. An earlier
 //! release works on the schema of a later one, or says why it cannot.
 
-use std::process::{Command, Output};
+use std::{
+    collections::BTreeSet,
+    process::{Command, Output},
+};
 
-use control::db::{
-    Db, DbError, migrate,
-    schema::{self, Release, SchemaError},
+use control::{
+    db::{
+        Db, DbError, migrate,
+        schema::{self, Release, SchemaError},
+    },
+    domain::TaskKind,
 };
 use refinery::{Migration, Runner};
 
@@ -26,6 +32,18 @@ async fn migrations_apply_twice() {
     migrate::run(&db).await.unwrap();
     let applied = number(&db, "SELECT count(*) FROM refinery_schema_history").await;
     assert!(applied >= 1);
+}
+
+/// `tasks.kind` accepts exactly the kinds that the code knows, so a new kind needs a migration, which also
+/// decides whether earlier releases can work with it.
+#[tokio::test]
+async fn the_database_and_the_code_know_the_same_task_kinds() {
+    let db = rows::db().await;
+    let sql = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = $1";
+    let check = db.get().await.unwrap().query_one(sql, &[&"tasks_kind_check"]).await.unwrap();
+    let quoted = check.get::<_, &str>(0).split('\'').skip(1).step_by(2);
+    let accepted: BTreeSet<&str> = quoted.collect();
+    assert_eq!(accepted, TaskKind::ALL.map(TaskKind::text).into());
 }
 
 #[tokio::test]

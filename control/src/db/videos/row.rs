@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::{
-    db::{DbError, failure},
+    db::{DbError, failure, states},
     domain::{Failure, VideoState},
     plan::PlannedText,
 };
@@ -138,7 +138,6 @@ impl TryFrom<&Row> for Video {
 
     fn try_from(row: &Row) -> Result<Self, DbError> {
         let id: Uuid = row.try_get("id")?;
-        let state: &str = row.try_get("state")?;
         let source: Option<serde_json::Value> = row.try_get("source")?;
         let source = source
             .map(serde_json::from_value)
@@ -153,7 +152,7 @@ impl TryFrom<&Row> for Video {
             owner: row.try_get("owner")?,
             title: row.try_get("title")?,
             description: row.try_get("description")?,
-            state: VideoState::parse(state).ok_or_else(|| DbError::row("videos", "state", id))?,
+            state: states::read(row, "state", ("videos", id))?,
             public: row.try_get("public")?,
             store: row.try_get("store")?,
             filename: row.try_get("filename")?,

@@ -76,8 +76,8 @@ impl Session {
     /// Records whether the worker can probe; while it cannot, it gets no probes.
     pub(super) async fn health(&mut self, health: &v1::Health) {
         let (can_probe, trouble) = worker_messages::health(health);
-        let healthy = |kind: &TaskKind| can_probe || *kind != TaskKind::Probe;
-        let kinds: Vec<TaskKind> = TaskKind::LEASED.into_iter().filter(healthy).collect();
+        let able = |kind: TaskKind| can_probe || !kind.examines_source();
+        let kinds = TaskKind::that(|kind| kind.is_for_workers() && able(kind));
         let changed = kinds != self.claimer.kinds;
         if can_probe && !changed {
             return;

@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::capacity::Place;
 use crate::{
     db::{claim::Claimed, lease::LeaseId},
-    domain::{Failure, TaskKind},
+    domain::Failure,
     grpc::leases::{self, Unprepared},
     state::AppState,
 };
@@ -49,7 +49,7 @@ impl Handing {
     /// Starts to prepare a lease.
     pub(super) fn add(&mut self, app: &Arc<AppState>, task: Claimed, place: Place) {
         let id = LeaseId { task: task.task, token: task.token };
-        let reads = matches!(task.kind, TaskKind::Thumbnails | TaskKind::Preview);
+        let reads = task.kind.reads_excerpt();
         let own = app.clone();
         let prepare = async move { leases::lease(&own, &task).await };
         let lease = AbortOnDropHandle::new(app.shutdown.tracker.spawn(prepare));
