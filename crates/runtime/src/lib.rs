@@ -17,12 +17,14 @@ pub mod redis;
 pub mod secret;
 pub mod telemetry;
 pub mod tls;
+pub mod weigh;
 
 pub use clock::{Clock, SystemClock};
 pub use cpu_pool::{CpuPool, CpuPoolError};
 pub use lifecycle::Shutdown;
 pub use secret::Secret;
 pub use telemetry::Telemetry;
+pub use weigh::Weigh;
 
 /// The version of the programs in this build.
 pub const fn program_version() -> &'static str {

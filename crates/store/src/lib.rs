@@ -5,6 +5,7 @@
 //! share of new ones.
 
 mod check;
+mod find;
 mod local;
 mod read;
 mod s3;
