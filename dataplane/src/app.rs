@@ -14,40 +14,27 @@ use crate::{
     limit::Limiter,
     metrics::Metrics,
     playback::{
-        captions::Tracks, download::Downloads, exchange::Exchange, index_cache::Catalog,
-        segment_cache::Segments,
+        Playback, captions::Tracks, download::Downloads, exchange::TokenExchange,
+        index_cache::IndexCache, segment_cache::SegmentCache,
     },
     redis::Redis,
-    rest::upload::transfers::Transfers,
-    settings::{Policy, PolicyError},
+    rest::{Rest, upload::transfers::Transfers},
+    settings::{Settings, SettingsError},
     shared::Shared,
 };
 
-/// The process's state. **Invariant:** it holds no database handle and knows no FFmpeg.
+/// The process's parts. **Invariant:** it holds no database handle and knows no FFmpeg.
 pub(crate) struct App {
     pub(crate) config: Config,
-    pub(crate) stores: Stores,
-    pub(crate) control: Control,
-    pub(crate) verifier: Verifier,
-    /// Biscuits that JWTs were exchanged for.
-    pub(crate) exchange: Exchange,
-    pub(crate) catalog: Catalog,
-    pub(crate) segments: Arc<Segments>,
-    pub(crate) downloads: Downloads,
-    /// Text tracks from which segments were cut recently.
-    pub(crate) tracks: Tracks,
-    /// Requests that write resumable uploads.
-    pub(crate) transfers: Transfers,
+    pub(crate) playback: Playback,
+    pub(crate) rest: Arc<Rest>,
     pub(crate) health: Health,
     pub(crate) cors: Cors,
     pub(crate) proxies: TrustedProxies,
     pub(crate) limiter: Limiter,
     /// Shared with other data planes; may be unreachable at any time.
-    pub(crate) redis: Option<Redis>,
-    /// The data kept in Redis.
-    pub(crate) shared: Shared,
+    pub(crate) redis: Option<Arc<Redis>>,
     pub(crate) metrics: Metrics,
-    pub(crate) telemetry: Telemetry,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -59,7 +46,7 @@ pub enum StartError {
     Stores(#[from] StoreError),
     /// A variable has an invalid value.
     #[error(transparent)]
-    Policy(#[from] PolicyError),
+    Settings(#[from] SettingsError),
     /// The Redis URL is invalid.
     #[error("read STREAMING_REDIS_URL")]
     Redis(#[source] RedisError),
@@ -89,28 +76,66 @@ impl App {
         telemetry: Telemetry,
         shutdown: Shutdown,
     ) -> Result<Arc<Self>, StartError> {
-        let policy = Policy::read(&config)?;
+        let settings = Settings::read(&config)?;
         let redis_url = config.redis_url.as_ref().filter(|url| !url.expose().is_empty());
         let redis = redis_url.map(|url| Redis::new(url.expose(), config.redis_ca_file.as_deref()));
-        let redis = redis.transpose();
+        let redis = redis.transpose().map_err(StartError::Redis)?.map(Arc::new);
+        let shared = Arc::new(Shared::new(redis.clone()));
+        let metrics = Metrics::new(&telemetry.meter());
+        let stores = Stores::parse(&config.stores)?;
+        let control = Arc::new(Control::new(&config)?);
+        let verifier = Arc::new(Verifier::new(PublicKeys(Vec::new())));
+        let exchange = Arc::new(TokenExchange::new(control.clone(), verifier.clone()));
+        let lookups = metrics.lookups.clone();
+        let index_cache = Arc::new(IndexCache::new(control.clone(), stores.clone(), lookups));
+        let cdn_base = config.cdn_base().map(str::to_owned);
+        let segment_cache = SegmentCache::new(config.segment_cache_bytes, shutdown.clone());
         Ok(Arc::new(Self {
-            stores: Stores::parse(&config.stores)?,
-            control: Control::new(&config)?,
-            verifier: Verifier::new(PublicKeys(Vec::new())),
-            exchange: Exchange::new(),
-            catalog: Catalog::new(),
-            segments: Arc::new(Segments::new(config.segment_cache_bytes)),
-            downloads: Downloads::new(),
-            tracks: Tracks::new(),
-            transfers: Transfers::default(),
-            health: Health::default(),
-            cors: policy.cors,
-            proxies: policy.proxies,
-            limiter: Limiter::new(policy.rates),
-            redis: redis.map_err(StartError::Redis)?,
-            shared: Shared::new(),
-            metrics: Metrics::new(&telemetry.meter()),
-            telemetry,
+            limiter: Limiter::new(
+                settings.rates,
+                redis.clone(),
+                control.clone(),
+                exchange.clone(),
+                verifier.clone(),
+            ),
+            health: Health::new(
+                control.clone(),
+                stores.clone(),
+                index_cache.clone(),
+                telemetry,
+                config.metrics_include_control,
+            ),
+            rest: Arc::new(Rest {
+                control: control.clone(),
+                stores: stores.clone(),
+                verifier: verifier.clone(),
+                exchange: exchange.clone(),
+                index_cache: index_cache.clone(),
+                shared: shared.clone(),
+                transfers: Transfers::default(),
+                metrics: metrics.clone(),
+                shutdown: shutdown.clone(),
+                upload_bytes_max: config.upload_bytes_max,
+                cdn_base: cdn_base.clone(),
+            }),
+            playback: Playback {
+                stores,
+                control,
+                verifier,
+                exchange,
+                index_cache,
+                segment_cache: Arc::new(segment_cache),
+                downloads: Downloads::new(),
+                tracks: Tracks::new(),
+                shared,
+                metrics: metrics.clone(),
+                tracker: shutdown.tracker.clone(),
+                cdn_base,
+            },
+            cors: settings.cors,
+            proxies: settings.proxies,
+            redis,
+            metrics,
             shutdown,
             config,
         }))

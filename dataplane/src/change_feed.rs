@@ -26,15 +26,15 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// verified before the first contact with control, or without it.
 pub(crate) async fn stored_keys(app: &App) {
     if let Some(keys) = stored::<PublicKeys>(app, KEYS_KEY).await {
-        app.verifier.replace_keys(keys);
+        app.playback.verifier.replace_keys(keys);
     }
     let revoked = stored::<Vec<String>>(app, REVOKED_KEY).await.unwrap_or_default();
-    app.verifier.revoke(revoked.iter().filter_map(|id| hex::decode(id).ok()));
+    app.playback.verifier.revoke(revoked.iter().filter_map(|id| hex::decode(id).ok()));
 }
 
 /// The document from the first store that has it.
 async fn stored<T: DeserializeOwned>(app: &App, key: &str) -> Option<T> {
-    for store in app.stores.all() {
+    for store in app.playback.stores.all() {
         let Ok(object) = store.objects.get(&key.into()).await else { continue };
         let Ok(bytes) = object.bytes().await else { continue };
         match serde_json::from_slice(&bytes) {
@@ -55,10 +55,10 @@ pub(crate) async fn follow(app: Arc<App>) {
             () = app.shutdown.soft.cancelled() => return,
             followed = follow_once(&app) => followed,
         };
-        if app.catalog.watching() {
+        if app.playback.index_cache.watching() {
             pause = PAUSE_MIN;
         }
-        app.catalog.set_watching(false);
+        app.playback.index_cache.set_watching(false);
         if let Err(status) = followed {
             tracing::debug!(code = ?status.code(), "failed to follow control's changes");
         }
@@ -73,18 +73,19 @@ pub(crate) async fn follow(app: Arc<App>) {
 
 async fn follow_once(app: &App) -> Result<(), Status> {
     let mut changes: Streaming<Change> = app
+        .playback
         .control
         .call(CALL_TIME_MAX, |channel| {
-            let request = app.control.own(WatchChangesRequest {});
+            let request = app.playback.control.own(WatchChangesRequest {});
             async move { PlaybackServiceClient::new(channel).watch_changes(request).await }
         })
         .await?;
     while let Some(change) = changes.message().await? {
         if !change.revoked.is_empty() {
-            app.verifier.revoke(change.revoked.iter().map(|id| id.to_vec()));
+            app.playback.verifier.revoke(change.revoked.iter().map(|id| id.to_vec()));
         }
         if !change.claimed_writer.is_empty() {
-            app.transfers.claimed(&change.claimed_writer);
+            app.rest.transfers.claimed(&change.claimed_writer);
             continue;
         }
         if change.keys {
@@ -93,15 +94,15 @@ async fn follow_once(app: &App) -> Result<(), Status> {
         }
         if !change.video_id.is_empty() {
             match change.video_id.parse::<VideoId>() {
-                Ok(video) => app.catalog.changed(video),
+                Ok(video) => app.playback.index_cache.changed(video),
                 Err(_) => tracing::warn!("failed to read a change: its video id is not a UUID"),
             }
             continue;
         }
         if change.revoked.is_empty() {
             refresh_keys(app).await?;
-            app.catalog.everything_changed();
-            app.catalog.set_watching(true);
+            app.playback.index_cache.everything_changed();
+            app.playback.index_cache.set_watching(true);
             tracing::info!("following control's changes");
         }
     }
@@ -110,9 +111,10 @@ async fn follow_once(app: &App) -> Result<(), Status> {
 
 async fn refresh_keys(app: &App) -> Result<(), Status> {
     let reply = app
+        .playback
         .control
         .call(CALL_TIME_MAX, |channel| {
-            let request = app.control.own(GetKeysRequest {});
+            let request = app.playback.control.own(GetKeysRequest {});
             async move { PlaybackServiceClient::new(channel).get_keys(request).await }
         })
         .await?;
@@ -125,7 +127,7 @@ async fn refresh_keys(app: &App) -> Result<(), Status> {
             }
         }
     }
-    app.verifier.replace_keys(PublicKeys(keys));
-    app.verifier.revoke(reply.revoked.iter().map(|id| id.to_vec()));
+    app.playback.verifier.replace_keys(PublicKeys(keys));
+    app.playback.verifier.revoke(reply.revoked.iter().map(|id| id.to_vec()));
     Ok(())
 }

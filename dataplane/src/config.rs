@@ -5,8 +5,6 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, builder::FalseyValueParser};
 use runtime::{Secret, addr, duration, tls};
 
-use crate::settings::{Policy, PolicyError};
-
 /// Flags of `streaming-dataplane serve`.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
@@ -134,14 +132,6 @@ impl Config {
     pub(crate) const RATE_GENERAL: &str = "100/15m";
     pub(crate) const RATE_UPLOAD: &str = "10/15m";
     pub(crate) const RATE_STREAM: &str = "1000/1m";
-
-    /// Reads what is more than a value, so that a start ends before it has begun.
-    ///
-    /// # Errors
-    /// [`PolicyError`], naming the variables at fault.
-    pub fn check(&self) -> Result<(), PolicyError> {
-        Policy::read(self).map(drop)
-    }
 
     /// The CDN's base without its trailing slash; `None` when empty or unset.
     pub(crate) fn cdn_base(&self) -> Option<&str> {

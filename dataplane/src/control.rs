@@ -21,6 +21,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
+use self::caller::Caller;
 use crate::config::Config;
 
 /// Deadline of a call that returns immediately.
@@ -86,8 +87,42 @@ impl Control {
         self.attempt(deadline, make, unconnected).await
     }
 
+    /// Calls a method with the caller's credentials.
+    ///
+    /// # Errors
+    /// The problem with which control rejected the call, or that control cannot be reached.
+    pub(crate) async fn unary<M: Clone, T, F>(
+        &self,
+        caller: &Caller,
+        message: M,
+        method: impl Fn(Link, Request<M>) -> F,
+    ) -> Result<T, Problem>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        self.unary_within(CALL_TIME_MAX, caller, message, method).await
+    }
+
+    /// Like [`Self::unary`], with a deadline for a call that may take longer.
+    ///
+    /// # Errors
+    /// The problem with which control rejected the call, or that control cannot be reached.
+    pub(crate) async fn unary_within<M: Clone, T, F>(
+        &self,
+        deadline: Duration,
+        caller: &Caller,
+        message: M,
+        method: impl Fn(Link, Request<M>) -> F,
+    ) -> Result<T, Problem>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let made = |link| method(link, caller.request(message.clone()));
+        self.call(deadline, made).await.map_err(|status| problem_of(&status))
+    }
+
     /// Sends a read-only request, and repeats it on the next control plane if the connection breaks.
-    pub(crate) async fn ask<T, F>(
+    pub(crate) async fn query<T, F>(
         &self,
         deadline: Duration,
         make: impl Fn(Link) -> F,
@@ -177,7 +212,7 @@ pub(crate) fn forwarded<T>(message: T, authorization: &http::HeaderValue) -> Req
 }
 
 /// Converts a status to the problem that is sent to the caller.
-pub(crate) fn refusal(status: &Status) -> Problem {
+pub(crate) fn problem_of(status: &Status) -> Problem {
     let mut problem = Problem::from_status(status);
     for violation in &mut problem.violations {
         let name = json_name(&violation.field);
@@ -231,12 +266,15 @@ mod tests {
 
     #[test]
     fn fields_are_named_as_in_json() {
-        let refused = |field: &str| {
-            let problem = refusal(&Problem::field(field, "is wrong").into());
+        let converted = |field: &str| {
+            let problem = problem_of(&Problem::field(field, "is wrong").into());
             (problem.violations[0].field.clone(), problem.message)
         };
-        assert_eq!(refused("page_token"), ("pageToken".into(), "pageToken: is wrong".into()));
-        assert_eq!(refused("ttl_seconds").0, "ttlSeconds");
-        assert_eq!(refused("profiles[1]"), ("profiles[1]".into(), "profiles[1]: is wrong".into()));
+        assert_eq!(converted("page_token"), ("pageToken".into(), "pageToken: is wrong".into()));
+        assert_eq!(converted("ttl_seconds").0, "ttlSeconds");
+        assert_eq!(
+            converted("profiles[1]"),
+            ("profiles[1]".into(), "profiles[1]: is wrong".into())
+        );
     }
 }

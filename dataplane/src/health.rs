@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -9,127 +10,153 @@ use api::v1::{
     GetMetricsRequest, GetStatusRequest, playback_service_client::PlaybackServiceClient,
 };
 use http::{StatusCode, header};
-use runtime::admin::METRICS_CONTENT_TYPE;
+use runtime::{Telemetry, admin::METRICS_CONTENT_TYPE};
 use serde_json::{Value, json};
+use store::{Store, Stores};
 
 use crate::{
-    app::App,
-    http::reply::{self, Body, Reply},
+    control::{self, Control},
+    http::{
+        cache::CachePolicy,
+        reply::{self, Body, Reply},
+    },
+    playback::index_cache::IndexCache,
 };
 
 /// How long a result is reused, because the route is public and the control plane must not be flooded.
 const FRESH: Duration = Duration::from_millis(500);
-const ASK_TIME_MAX: Duration = Duration::from_secs(2);
+const CALL_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// The last result of `/health`.
-#[derive(Default)]
+/// The state of this process and of its dependencies, and the metrics.
 pub(crate) struct Health {
+    /// The last result of `/health`.
     last: tokio::sync::Mutex<Option<(Instant, bool, Value)>>,
+    control: Arc<Control>,
+    stores: Stores,
+    index_cache: Arc<IndexCache>,
+    telemetry: Telemetry,
+    /// Whether the metrics of the control plane are appended to this plane's.
+    with_control_metrics: bool,
 }
 
-/// Readiness, with the state of each dependency.
-pub(crate) async fn ready(app: &App) -> Reply {
-    let mut last = app.health.last.lock().await;
-    let known = last.as_ref().filter(|(since, ..)| since.elapsed() < FRESH);
-    let (ok, document) = match known {
-        Some((_, ok, document)) => (*ok, document.clone()),
-        None => {
-            let (ok, document) = examine(app).await;
-            *last = Some((Instant::now(), ok, document.clone()));
-            (ok, document)
-        }
-    };
-    let code = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    reply::json(code, &document)
-}
-
-/// Liveness: this process serves what it has cached, even while its dependencies are down.
-pub(crate) fn alive(app: &App) -> Reply {
-    let changes = if app.catalog.watching() { "heard" } else { "not heard" };
-    let document =
-        json!({ "status": "ok", "version": runtime::program_version(), "changes": changes });
-    reply::json(StatusCode::OK, &document)
-}
-
-async fn examine(app: &App) -> (bool, Value) {
-    let mut dependencies = serde_json::Map::new();
-    let mut all = true;
-    let mut add = |name: String, ok: bool, detail: String| {
-        all &= ok;
-        let state = if ok { "ok" } else { "down" };
-        dependencies.insert(name, json!({ "state": state, "detail": detail }));
-    };
-    let status = app
-        .control
-        .call(ASK_TIME_MAX, |channel| {
-            let request = app.control.own(GetStatusRequest {});
-            async move { PlaybackServiceClient::new(channel).get_status(request).await }
-        })
-        .await;
-    match status {
-        Ok(status) => {
-            // Without change events, keys may be missing and cached data may be stale.
-            let heard = app.catalog.watching();
-            let detail = if heard { "" } else { "its change events do not arrive yet" };
-            add("control".to_owned(), heard, detail.to_owned());
-            for dependency in status.dependencies {
-                // Both planes use the same stores, but only this plane's access to them counts here.
-                add(dependency.name, dependency.ok, dependency.detail);
-            }
-        }
-        Err(status) => add("control".to_owned(), false, crate::control::refusal(&status).message),
+impl Health {
+    /// Examines nothing yet.
+    pub(crate) fn new(
+        control: Arc<Control>,
+        stores: Stores,
+        index_cache: Arc<IndexCache>,
+        telemetry: Telemetry,
+        with_control_metrics: bool,
+    ) -> Self {
+        let last = tokio::sync::Mutex::default();
+        Self { last, control, stores, index_cache, telemetry, with_control_metrics }
     }
-    for (number, store) in app.stores.all().iter().enumerate() {
-        let (ok, detail) = match readable(store).await {
-            Ok(()) => (true, String::new()),
-            Err(error) => {
-                tracing::warn!(error, store.url = store.url, "failed to read a store");
-                (false, "the store cannot be read".to_owned())
+
+    /// Readiness, with the state of each dependency.
+    pub(crate) async fn ready(&self) -> Reply {
+        let mut last = self.last.lock().await;
+        let known = last.as_ref().filter(|(since, ..)| since.elapsed() < FRESH);
+        let (ok, document) = match known {
+            Some((_, ok, document)) => (*ok, document.clone()),
+            None => {
+                let (ok, document) = self.examine().await;
+                *last = Some((Instant::now(), ok, document.clone()));
+                (ok, document)
             }
         };
-        add(format!("store.{number}"), ok, detail);
+        let code = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        reply::json(code, &document)
     }
-    let status = if all { "ok" } else { "unavailable" };
-    let version = runtime::program_version();
-    let document = json!({ "status": status, "version": version, "dependencies": dependencies });
-    (all, document)
+
+    /// Liveness: this process serves what it has cached, even while its dependencies are down.
+    pub(crate) fn alive(&self) -> Reply {
+        let changes = if self.index_cache.watching() { "heard" } else { "not heard" };
+        let document =
+            json!({ "status": "ok", "version": runtime::program_version(), "changes": changes });
+        reply::json(StatusCode::OK, &document)
+    }
+
+    async fn examine(&self) -> (bool, Value) {
+        let mut dependencies = serde_json::Map::new();
+        let mut all = true;
+        let mut add = |name: String, ok: bool, detail: String| {
+            all &= ok;
+            let state = if ok { "ok" } else { "down" };
+            dependencies.insert(name, json!({ "state": state, "detail": detail }));
+        };
+        let status = self
+            .control
+            .call(CALL_TIME_MAX, |channel| {
+                let request = self.control.own(GetStatusRequest {});
+                async move { PlaybackServiceClient::new(channel).get_status(request).await }
+            })
+            .await;
+        match status {
+            Ok(status) => {
+                // Without change events, keys may be missing and cached data may be stale.
+                let heard = self.index_cache.watching();
+                let detail = if heard { "" } else { "its change events do not arrive yet" };
+                add("control".to_owned(), heard, detail.to_owned());
+                for dependency in status.dependencies {
+                    // Both planes use the same stores, but only this plane's access to them counts here.
+                    add(dependency.name, dependency.ok, dependency.detail);
+                }
+            }
+            Err(status) => add("control".to_owned(), false, control::problem_of(&status).message),
+        }
+        for (number, store) in self.stores.all().iter().enumerate() {
+            let (ok, detail) = match readable(store).await {
+                Ok(()) => (true, String::new()),
+                Err(error) => {
+                    tracing::warn!(error, store.url = store.url, "failed to read a store");
+                    (false, "the store cannot be read".to_owned())
+                }
+            };
+            add(format!("store.{number}"), ok, detail);
+        }
+        let status = if all { "ok" } else { "unavailable" };
+        let version = runtime::program_version();
+        let document =
+            json!({ "status": status, "version": version, "dependencies": dependencies });
+        (all, document)
+    }
+
+    /// Serves this plane's metrics on the public address.
+    pub(crate) async fn metrics(&self) -> Reply {
+        let text = self.metrics_text().await;
+        let mut reply = http::Response::new(Body::full(text.into()));
+        reply::set(&mut reply, header::CONTENT_TYPE, METRICS_CONTENT_TYPE);
+        reply.headers_mut().insert(header::CACHE_CONTROL, CachePolicy::NoStore.header(true));
+        reply
+    }
+
+    /// The metrics of this plane, and those of the control plane if configured.
+    pub(crate) async fn metrics_text(&self) -> String {
+        let mut text = self.telemetry.render();
+        if self.with_control_metrics {
+            let answer = self
+                .control
+                .call(CALL_TIME_MAX, |channel| {
+                    let request = self.control.own(GetMetricsRequest {});
+                    async move { PlaybackServiceClient::new(channel).get_metrics(request).await }
+                })
+                .await;
+            match answer {
+                Ok(reply) => append(&mut text, &reply.text),
+                Err(status) => {
+                    tracing::debug!(code = ?status.code(), "failed to get control's metrics")
+                }
+            }
+        }
+        text
+    }
 }
 
-async fn readable(store: &store::Store) -> Result<(), String> {
-    match tokio::time::timeout(ASK_TIME_MAX, store.check()).await {
+async fn readable(store: &Store) -> Result<(), String> {
+    match tokio::time::timeout(CALL_TIME_MAX, store.check()).await {
         Ok(checked) => checked.map_err(|error| error.to_string()),
         Err(_) => Err("no response in time".to_owned()),
     }
-}
-
-/// Serves this plane's metrics on the public address.
-pub(crate) async fn metrics(app: &App) -> Reply {
-    let text = metrics_text(app).await;
-    let mut reply = http::Response::new(Body::full(text.into()));
-    reply::set(&mut reply, header::CONTENT_TYPE, METRICS_CONTENT_TYPE);
-    reply::set(&mut reply, header::CACHE_CONTROL, "no-store");
-    reply
-}
-
-/// The metrics of this plane, and those of the control plane if configured.
-pub(crate) async fn metrics_text(app: &App) -> String {
-    let mut text = app.telemetry.render();
-    if app.config.metrics_include_control {
-        let answer = app
-            .control
-            .call(ASK_TIME_MAX, |channel| {
-                let request = app.control.own(GetMetricsRequest {});
-                async move { PlaybackServiceClient::new(channel).get_metrics(request).await }
-            })
-            .await;
-        match answer {
-            Ok(reply) => append(&mut text, &reply.text),
-            Err(status) => {
-                tracing::debug!(code = ?status.code(), "failed to get control's metrics")
-            }
-        }
-    }
-    text
 }
 
 /// Appends the metric families of the other process. A family that both processes have is written once,

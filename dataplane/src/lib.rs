@@ -29,10 +29,20 @@ use runtime::{Shutdown, Telemetry, admin, tls::Protocols};
 use store::{StoreError, Stores};
 use tokio::net::TcpListener;
 
+use self::http::accept::ConnectionServer;
+
 pub use app::StartError;
 pub use config::Config;
 pub use control::ControlUrlError;
-pub use settings::PolicyError;
+pub use settings::SettingsError;
+
+/// Checks the settings that need more than the parsing of one flag.
+///
+/// # Errors
+/// A setting is invalid; the error lists all invalid settings.
+pub fn check(config: &Config) -> Result<(), SettingsError> {
+    settings::Settings::read(config).map(drop)
+}
 
 /// Waits for a short time until every store responds, so that wrong settings are reported at the start.
 ///
@@ -60,19 +70,20 @@ pub async fn serve(
     let acceptor = config.listen.acceptor(address, Protocols::Http)?;
     let app = app::App::new(config, telemetry, shutdown)?;
     app.shutdown.tracker.spawn(acceptor.clone().keep_fresh(app.shutdown.clone()));
-    if app.redis.is_some() {
-        let own = app.clone();
-        let connected = async move {
-            if let Some(redis) = &own.redis {
-                redis.keep_connected(own.shutdown.soft.clone()).await;
-            }
-        };
+    if let Some(redis) = &app.redis {
+        let (redis, soft) = (redis.clone(), app.shutdown.soft.clone());
+        let connected = async move { redis.keep_connected(soft).await };
         app.shutdown.tracker.spawn(connected);
     }
     metrics_listener(&app).await?;
     change_feed::stored_keys(&app).await;
     app.shutdown.tracker.spawn(change_feed::follow(app.clone()));
-    http::accept::run(app, listener, acceptor).await;
+    let connections_max = app.config.connections_max;
+    let (pace, metrics, shutdown) = (app.config.pace, app.metrics.clone(), app.shutdown.clone());
+    let respond =
+        move |peer, connection, request| service::respond(app.clone(), peer, connection, request);
+    let server = ConnectionServer::new(acceptor, pace, metrics, shutdown, respond);
+    server.run(listener, connections_max).await;
     Ok(())
 }
 
@@ -84,7 +95,7 @@ async fn metrics_listener(app: &Arc<app::App>) -> Result<(), StartError> {
     let metrics = app.clone();
     let render = move || {
         let app = metrics.clone();
-        async move { health::metrics_text(&app).await }
+        async move { app.health.metrics_text().await }
     };
     let serving = admin::serve_text(listener, render, app.shutdown.clone());
     app.shutdown.tracker.spawn(serving);

@@ -4,9 +4,10 @@
 mod local;
 pub(crate) mod rate;
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use api::code::{Code, Problem};
+use authz::Verifier;
 use http::{HeaderName, Method, StatusCode, request::Parts};
 use runtime::{Clock, SystemClock};
 use sha2::{Digest, Sha256};
@@ -16,14 +17,13 @@ use self::{
     rate::{Decision, Rate},
 };
 use crate::{
-    app::App,
-    control::caller::Caller,
+    control::{Control, caller::Caller},
     http::{
-        client_address,
+        bearer, client_address,
         reply::{self, Reply},
     },
-    playback::access,
-    redis::Script,
+    playback::exchange::TokenExchange,
+    redis::{Redis, Script},
 };
 
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
@@ -61,6 +61,10 @@ pub(crate) struct Limiter {
     rates: Rates,
     local: Local,
     script: Script,
+    redis: Option<Arc<Redis>>,
+    control: Arc<Control>,
+    exchange: Arc<TokenExchange>,
+    verifier: Arc<Verifier>,
 }
 
 /// The result for a request that is subject to a limit.
@@ -72,25 +76,27 @@ pub(crate) struct Allowance {
 
 impl Limiter {
     /// Creates a limiter without any counts.
-    pub(crate) fn new(rates: Rates) -> Self {
+    pub(crate) fn new(
+        rates: Rates,
+        redis: Option<Arc<Redis>>,
+        control: Arc<Control>,
+        exchange: Arc<TokenExchange>,
+        verifier: Arc<Verifier>,
+    ) -> Self {
         let script = Script::new(include_str!("limit/limit.lua"));
-        Self { rates, local: Local::new(), script }
+        Self { rates, local: Local::new(), script, redis, control, exchange, verifier }
     }
 
     /// Counts a request from `address`; `None` when the request is not limited.
-    pub(crate) async fn ask(
-        &self,
-        app: &App,
-        request: &Parts,
-        address: IpAddr,
-    ) -> Option<Allowance> {
+    pub(crate) async fn check(&self, request: &Parts, address: IpAddr) -> Option<Allowance> {
         let class = class(&request.method, request.uri.path())?;
-        let known = principal(app, request);
+        let known = self.principal(request);
         if class == Class::UploadPart && known.is_some() {
             return None;
         }
-        let name = known.unwrap_or_else(|| format!("a:{}", client_address::household(address)));
-        self.count(app, class, &name).await
+        let name =
+            known.unwrap_or_else(|| format!("a:{}", client_address::client_network(address)));
+        self.count(class, &name).await
     }
 
     /// Counts the request again after its reply, if necessary. The holder of an identity provider's
@@ -98,53 +104,71 @@ impl Limiter {
     /// counted for the address, and is now counted for the holder.
     pub(crate) async fn settle(
         &self,
-        app: &App,
         request: &Parts,
         address: IpAddr,
-        asked: Option<Allowance>,
+        checked: Option<Allowance>,
         answered: StatusCode,
     ) -> Option<Allowance> {
-        let class = asked.and_then(|_| class(&request.method, request.uri.path()));
-        let (Some(class), Some(jwt)) = (class, access::bearer(&request.headers)) else {
-            return asked;
+        let class = checked.and_then(|_| class(&request.method, request.uri.path()));
+        let (Some(class), Some(jwt)) = (class, bearer::token(&request.headers)) else {
+            return checked;
         };
-        let refused = matches!(answered.as_u16(), 401 | 403 | 429 | 500..);
-        if refused
+        let rejected = matches!(answered.as_u16(), 401 | 403 | 429 | 500..);
+        if rejected
             || class == Class::Stream
             || !authz::is_jwt(jwt)
-            || principal_of(app, jwt).is_some()
+            || self.principal_of(jwt).is_some()
         {
-            return asked;
+            return checked;
         }
-        let caller = Caller::new(app, &request.headers, address);
-        let exchanged = app.exchange.biscuit(app, jwt, &caller).await;
-        match exchanged.ok().and_then(|_| principal_of(app, jwt)) {
+        let caller = Caller::new(&self.control, &request.headers, address);
+        let exchanged = self.exchange.biscuit(jwt, &caller).await;
+        match exchanged.ok().and_then(|_| self.principal_of(jwt)) {
             Some(_) if class == Class::UploadPart => None,
-            Some(name) => self.count(app, class, &name).await,
-            None => asked,
+            Some(name) => self.count(class, &name).await,
+            None => checked,
         }
     }
 
-    async fn count(&self, app: &App, class: Class, name: &str) -> Option<Allowance> {
+    async fn count(&self, class: Class, name: &str) -> Option<Allowance> {
         let rate = match class {
             Class::General | Class::UploadPart => self.rates.general?,
             Class::Upload => self.rates.upload?,
             Class::Stream => self.rates.stream?,
         };
         let key = format!("streaming:limit:{}:{name}", class.name());
-        let decision = match self.shared(app, &key, rate).await {
+        let decision = match self.count_in_redis(&key, rate).await {
             Some(decision) => decision,
             None => self.local.decide(&key, rate),
         };
         Some(Allowance { limit: rate.limit(), decision })
     }
 
-    async fn shared(&self, app: &App, key: &str, rate: Rate) -> Option<Decision> {
-        let redis = app.redis.as_ref()?;
+    async fn count_in_redis(&self, key: &str, rate: Rate) -> Option<Decision> {
+        let redis = self.redis.as_ref()?;
         let args = vec![rate.interval().into(), rate.burst().into()];
         let answer: Vec<i64> = redis.run(&self.script, vec![key.to_owned()], args).await?;
         let [allowed, remaining, reset, retry] = answer[..] else { return None };
         Some(Decision { allowed: allowed == 1, remaining, reset, retry })
+    }
+
+    /// The holder of a valid bearer token, as a digest, because a subject may be long and is confidential.
+    fn principal(&self, request: &Parts) -> Option<String> {
+        self.principal_of(bearer::token(&request.headers)?)
+    }
+
+    fn principal_of(&self, token: &str) -> Option<String> {
+        let (now, now_ms) = (SystemClock.now_unix(), SystemClock.now_ms());
+        // The holder of a JWT is known only after it has been exchanged; until then its address counts.
+        let exchanged =
+            if authz::is_jwt(token) { self.exchange.cached(token, now_ms) } else { None };
+        let token = exchanged.as_deref().unwrap_or(token);
+        let principal = self.verifier.identify(token, now).ok()?;
+        let mut digest = Sha256::new();
+        digest.update((principal.tenant.len() as u64).to_be_bytes());
+        digest.update(&principal.tenant);
+        digest.update(&principal.subject);
+        Some(format!("p:{}", hex::encode(&digest.finalize()[..16])))
     }
 }
 
@@ -160,7 +184,7 @@ impl Class {
 
 impl Allowance {
     /// The problem to return if the request is not allowed.
-    pub(crate) fn refusal(&self) -> Option<Problem> {
+    pub(crate) fn problem(&self) -> Option<Problem> {
         if self.decision.allowed {
             return None;
         }
@@ -171,7 +195,7 @@ impl Allowance {
     }
 
     /// Adds the client's remaining allowance to the headers.
-    pub(crate) fn stamp(&self, reply: &mut Reply) {
+    pub(crate) fn add_headers(&self, reply: &mut Reply) {
         reply::set(reply, LIMIT, &self.limit.to_string());
         reply::set(reply, REMAINING, &self.decision.remaining.to_string());
         reply::set(reply, RESET, &seconds(self.decision.reset).to_string());
@@ -199,24 +223,6 @@ fn class(method: &Method, path: &str) -> Option<Class> {
         _ => Class::General,
     };
     Some(class)
-}
-
-/// The holder of a valid bearer token, as a digest, because a subject may be long and is confidential.
-fn principal(app: &App, request: &Parts) -> Option<String> {
-    principal_of(app, access::bearer(&request.headers)?)
-}
-
-fn principal_of(app: &App, token: &str) -> Option<String> {
-    let (now, now_ms) = (SystemClock.now_unix(), SystemClock.now_ms());
-    // The holder of a JWT is known only after it has been exchanged; until then its address counts.
-    let exchanged = if authz::is_jwt(token) { app.exchange.known(token, now_ms) } else { None };
-    let token = exchanged.as_deref().unwrap_or(token);
-    let principal = app.verifier.identify(token, now).ok()?;
-    let mut digest = Sha256::new();
-    digest.update((principal.tenant.len() as u64).to_be_bytes());
-    digest.update(&principal.tenant);
-    digest.update(&principal.subject);
-    Some(format!("p:{}", hex::encode(&digest.finalize()[..16])))
 }
 
 #[cfg(test)]
@@ -256,13 +262,13 @@ mod tests {
     }
 
     #[test]
-    fn retry_delays_round_up_to_whole_seconds() {
+    fn waiting_times_round_up_to_whole_seconds() {
         let decision = Decision { allowed: false, remaining: 0, reset: 9_000_001, retry: 1 };
         let allowance = Allowance { limit: 100, decision };
-        let problem = allowance.refusal().unwrap();
+        let problem = allowance.problem().unwrap();
         assert_eq!(problem.retry_after, Some(Duration::from_secs(1)));
         let mut reply = reply::problem(&problem);
-        allowance.stamp(&mut reply);
+        allowance.add_headers(&mut reply);
         assert_eq!(reply.status(), 429);
         let header = |name: &str| reply.headers()[name].to_str().unwrap().to_owned();
         assert_eq!(header("retry-after"), "1");

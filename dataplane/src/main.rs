@@ -1,6 +1,9 @@
 //! `streaming-dataplane serve`: the steps of the start, in order.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -29,10 +32,13 @@ enum Command {
 async fn main() -> ExitCode {
     let config = match command_line::parse::<Cli>().map(|cli| cli.command) {
         Ok(Command::Serve(config)) => config,
-        Err(refusal) => return refusal.report("streaming-dataplane"),
+        Err(problem) => return problem.report("streaming-dataplane"),
         Ok(Command::ConfigDocs) => {
-            print!("{}", runtime::flags::document(&Cli::command()));
-            return ExitCode::SUCCESS;
+            let page = runtime::flags::document(&Cli::command());
+            return match io::stdout().write_all(page.as_bytes()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => ExitCode::FAILURE,
+            };
         }
     };
     match serve(*config).await {
@@ -45,7 +51,7 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(config: Config) -> anyhow::Result<ExitCode> {
-    config.check().context("read the configuration")?;
+    dataplane::check(&config).context("read the configuration")?;
     let telemetry = telemetry::init("streaming-dataplane");
     let shutdown = Shutdown::install().context("install signal handlers")?;
     dataplane::stores_ready(&config, &shutdown).await.context("open the stores")?;

@@ -24,7 +24,7 @@ pub(crate) struct Metrics {
     uploaded: Counter<u64>,
     missing: Counter<u64>,
     connections: UpDownCounter<i64>,
-    refused: Counter<u64>,
+    rejected_tokens: Counter<u64>,
     slow: Counter<u64>,
     /// Bytes by kind.
     pub(crate) bandwidth: Bandwidth,
@@ -111,7 +111,7 @@ impl Metrics {
             uploaded,
             missing,
             connections,
-            refused: meter
+            rejected_tokens: meter
                 .u64_counter("streaming_service_tokens_refused_total")
                 .with_description("Rejected tokens, by reason")
                 .build(),
@@ -159,8 +159,8 @@ impl Metrics {
     }
 
     /// Counts a token that was rejected for a video. The set of reasons is closed.
-    pub(crate) fn refused(&self, reason: &'static str) {
-        self.refused.add(1, &[KeyValue::new("reason", reason)]);
+    pub(crate) fn rejected_token(&self, reason: &'static str) {
+        self.rejected_tokens.add(1, &[KeyValue::new("reason", reason)]);
     }
 
     /// Counts an object that is missing although the index refers to it.

@@ -11,63 +11,101 @@ pub(crate) mod object;
 mod representation;
 pub(crate) mod segment_cache;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use api::code::{Code, Problem};
+use authz::Verifier;
 use http::{HeaderName, HeaderValue, header, request::Parts};
 use media::{JobId, VideoId, manifest::visible};
+use store::Stores;
+use tokio_util::task::TaskTracker;
 
 use self::{
     access::{Credentials, Viewer},
-    index_cache::Film,
+    captions::Tracks,
+    download::Downloads,
+    exchange::TokenExchange,
+    index_cache::{IndexCache, PlayableVideo},
+    segment_cache::SegmentCache,
 };
 use crate::{
-    app::App,
+    control::Control,
     http::reply::{self, Reply},
+    metrics::Metrics,
     route::{MediaFile, Route},
+    shared::Shared,
 };
 
 /// Tags for purging a CDN; the same as in purge requests.
 const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
 
+/// The parts that the handlers of stream routes share.
+pub(crate) struct Playback {
+    pub(crate) stores: Stores,
+    pub(crate) control: Arc<Control>,
+    pub(crate) verifier: Arc<Verifier>,
+    /// Biscuits that JWTs were exchanged for.
+    pub(crate) exchange: Arc<TokenExchange>,
+    pub(crate) index_cache: Arc<IndexCache>,
+    pub(crate) segment_cache: Arc<SegmentCache>,
+    pub(crate) downloads: Downloads,
+    /// Text tracks from which segments were cut recently.
+    pub(crate) tracks: Tracks,
+    /// Manifests that all data planes share.
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) metrics: Metrics,
+    pub(crate) tracker: TaskTracker,
+    /// The base of all URLs in manifests.
+    pub(crate) cdn_base: Option<String>,
+}
+
 /// Handles a GET or HEAD of a stream route.
 pub(crate) async fn serve(
-    app: &App,
+    playback: &Playback,
     route: &Route,
     request: &Parts,
     address: IpAddr,
 ) -> Result<Reply, Problem> {
     let Some(video) = route.stream() else { return Err(access::unknown()) };
-    let Some(film) = app.catalog.film(app, video).await? else { return Err(access::unknown()) };
-    let credentials = Credentials::read(app, &request.headers, request.uri.query(), address);
-    let viewer = access::admit(app, &film.index, &credentials).await?;
-    let manifests = app.metrics.bandwidth.manifest.clone();
+    let Some(playable) = playback.index_cache.current(video).await? else {
+        return Err(access::unknown());
+    };
+    let credentials =
+        Credentials::read(&playback.control, &request.headers, request.uri.query(), address);
+    let viewer = access::authorize(playback, &playable.index, &credentials).await?;
+    let manifests = playback.metrics.bandwidth.manifest.clone();
     let mut reply = match route {
-        Route::HlsPlaylist(_) => manifest::multivariant(app, &film, &viewer, &request.headers)
+        Route::HlsPlaylist(_) => {
+            manifest::multivariant(playback, &playable, &viewer, &request.headers)
+                .await?
+                .map(|body| body.counted(manifests))
+        }
+        Route::DashManifest(_) => manifest::mpd(playback, &playable, &viewer, &request.headers)
             .await?
             .map(|body| body.counted(manifests)),
-        Route::DashManifest(_) => manifest::mpd(app, &film, &viewer, &request.headers)
-            .await?
-            .map(|body| body.counted(manifests)),
-        Route::Picture { file, .. } => images::serve(app, &film, &viewer, *file, request).await?,
-        Route::Download { rung, .. } => download::serve(app, &film, &viewer, rung, request).await?,
+        Route::Picture { file, .. } => {
+            images::serve(playback, &playable, &viewer, *file, request).await?
+        }
+        Route::Download { rung, .. } => {
+            download::serve(playback, &playable, &viewer, rung, request).await?
+        }
         Route::Media { version, file: MediaFile::Sheet(number), .. } => {
-            let old = versioned(app, video, *version, &film).await?;
-            let film = old.as_deref().unwrap_or(&film);
-            images::sheet(app, film, &viewer, *number, request).await?
+            let old = versioned(playback, video, *version, &playable).await?;
+            let playable = old.as_deref().unwrap_or(&playable);
+            images::sheet(playback, playable, &viewer, *number, request).await?
         }
         Route::CaptionFile { caption, .. } => {
-            captions::whole(app, &film, &viewer, *caption, request).await?
+            captions::whole(playback, &playable, &viewer, *caption, request).await?
         }
         Route::Text { version, caption, file, .. } => {
-            let old = versioned(app, video, *version, &film).await?;
-            let films = (&*film, old.as_deref());
-            captions::part(app, films, &viewer, (*caption, *file), request).await?
+            let old = versioned(playback, video, *version, &playable).await?;
+            let versions = (&*playable, old.as_deref());
+            captions::part(playback, versions, &viewer, (*caption, *file), request).await?
         }
         Route::Media { version, rendition, file, .. } => {
-            let old = versioned(app, video, *version, &film).await?;
-            let film = old.as_deref().unwrap_or(&film);
-            rendition_file(app, film, &viewer, rendition, *file, request).await?
+            let old = versioned(playback, video, *version, &playable).await?;
+            let playable = old.as_deref().unwrap_or(&playable);
+            rendition_file(playback, playable, &viewer, rendition, *file, request).await?
         }
         _ => return Err(access::unknown()),
     };
@@ -77,32 +115,32 @@ pub(crate) async fn serve(
 
 /// The version that an older URL refers to; `None` when it refers to the current one.
 async fn versioned(
-    app: &App,
+    playback: &Playback,
     video: VideoId,
     version: JobId,
-    present: &Film,
-) -> Result<Option<std::sync::Arc<Film>>, Problem> {
+    present: &PlayableVideo,
+) -> Result<Option<Arc<PlayableVideo>>, Problem> {
     if present.index.version == version {
         return Ok(None);
     }
-    match app.catalog.version(app, video, version).await? {
-        Some(film) => Ok(Some(film)),
+    match playback.index_cache.version(video, version).await? {
+        Some(playable) => Ok(Some(playable)),
         None => Err(missing()),
     }
 }
 
 async fn rendition_file(
-    app: &App,
-    film: &Film,
+    playback: &Playback,
+    playable: &PlayableVideo,
     viewer: &Viewer,
     rendition: &str,
     file: MediaFile,
     request: &Parts,
 ) -> Result<Reply, Problem> {
-    if film.index.track(rendition).is_none() {
+    if playable.index.track(rendition).is_none() {
         return Err(missing());
     }
-    if !visible(&film.index, rendition, viewer.max_height) {
+    if !visible(&playable.index, rendition, viewer.max_height) {
         return Err(Problem::new(
             Code::PermissionDenied,
             "the token does not allow this rendition",
@@ -112,11 +150,12 @@ async fn rendition_file(
     let reply = match file {
         MediaFile::Segment(name) => {
             let method_and_headers = (&request.method, headers);
-            representation::serve(app, film, viewer, rendition, name, method_and_headers).await?
+            representation::serve(playback, playable, viewer, rendition, name, method_and_headers)
+                .await?
         }
-        _ => manifest::media_playlist(app, film, viewer, rendition, file, headers)
+        _ => manifest::media_playlist(playback, playable, viewer, rendition, file, headers)
             .await?
-            .map(|reply| reply.map(|b| b.counted(app.metrics.bandwidth.manifest.clone()))),
+            .map(|reply| reply.map(|b| b.counted(playback.metrics.bandwidth.manifest.clone()))),
     };
     reply.ok_or_else(missing)
 }

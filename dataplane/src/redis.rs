@@ -85,7 +85,7 @@ impl Redis {
         if !self.client.is_connected() || self.is_shunned() {
             return None;
         }
-        let answer = tokio::time::timeout(CALL_TIME_MAX, self.ask(script, keys, args)).await;
+        let answer = tokio::time::timeout(CALL_TIME_MAX, self.evaluate(script, keys, args)).await;
         let answer = match answer {
             Ok(Ok(value)) => value.convert::<R>(),
             Ok(Err(error)) => Err(error),
@@ -105,7 +105,7 @@ impl Redis {
         }
     }
 
-    async fn ask(
+    async fn evaluate(
         &self,
         script: &Script,
         keys: Vec<String>,

@@ -14,36 +14,60 @@ mod videos;
 use std::{net::IpAddr, sync::Arc};
 
 use api::code::{Code, Problem};
-use authz::AuthError;
+use authz::{AuthError, Verifier};
 use http::{Method, request::Parts};
-use runtime::{Clock, SystemClock};
+use runtime::{Clock, Shutdown, SystemClock};
+use store::Stores;
 
+use self::upload::transfers::Transfers;
 pub(crate) use crate::control::caller::Caller;
 use crate::{
-    app::App,
-    http::{reply::Reply, request_body::Intake},
+    control::Control,
+    http::{reply::Reply, request_body::RequestBody},
+    metrics::Metrics,
+    playback::{exchange::TokenExchange, index_cache::IndexCache},
     route::Route,
+    shared::Shared,
 };
+
+/// The parts that the handlers of REST routes share.
+pub(crate) struct Rest {
+    pub(crate) control: Arc<Control>,
+    pub(crate) stores: Stores,
+    pub(crate) verifier: Arc<Verifier>,
+    /// Biscuits that JWTs were exchanged for.
+    pub(crate) exchange: Arc<TokenExchange>,
+    pub(crate) index_cache: Arc<IndexCache>,
+    /// Metadata of videos that all data planes share.
+    pub(crate) shared: Arc<Shared>,
+    /// Requests that write resumable uploads.
+    pub(crate) transfers: Transfers,
+    pub(crate) metrics: Metrics,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) upload_bytes_max: u64,
+    /// The base of the URLs of streams.
+    pub(crate) cdn_base: Option<String>,
+}
 
 /// Handles a REST route.
 pub(crate) async fn serve(
-    app: &Arc<App>,
+    rest: &Arc<Rest>,
     route: &Route,
     request: &Parts,
     address: IpAddr,
-    body: &Intake,
+    body: &RequestBody,
 ) -> Result<Reply, Problem> {
-    let caller = Caller::bearing(app, &request.headers, address)?;
-    let answer = answer(app, &caller, route, request, body).await;
+    let caller = Caller::bearing(&rest.control, &request.headers, address)?;
+    let answer = answer(rest, &caller, route, request, body).await;
     match answer {
         // The error may precede the call to the control plane; a caller without a valid token gets an
         // authentication error instead.
         Err(problem)
             if is_of_the_request(problem.code)
                 && *route != Route::Exchange
-                && !caller.is_admitted() =>
+                && !caller.is_authorized() =>
         {
-            Err(genuine(app, &caller).await.err().unwrap_or(problem))
+            Err(check_token(rest, &caller).await.err().unwrap_or(problem))
         }
         answer => answer,
     }
@@ -62,70 +86,72 @@ const fn is_of_the_request(code: Code) -> bool {
 }
 
 /// Checks whether the caller's token is valid; the control plane decides what it permits.
-async fn genuine(app: &App, caller: &Caller) -> Result<(), Problem> {
+async fn check_token(rest: &Rest, caller: &Caller) -> Result<(), Problem> {
     let token = caller.token().unwrap_or_default();
-    let refused = |text: String| Err(Problem::new(Code::Unauthenticated, text));
+    let rejected = |text: String| Err(Problem::new(Code::Unauthenticated, text));
     if authz::is_jwt(token) {
-        return match app.exchange.biscuit(app, token, caller).await.map_err(|p| (p.code, p)) {
-            Err((Code::Unauthenticated | Code::NotConfigured, problem)) => refused(problem.message),
+        return match rest.exchange.biscuit(token, caller).await.map_err(|p| (p.code, p)) {
+            Err((Code::Unauthenticated | Code::NotConfigured, problem)) => {
+                rejected(problem.message)
+            }
             Err((Code::UnknownRole | Code::UnknownTenant, problem)) => Err(problem),
             _ => Ok(()),
         };
     }
-    match app.verifier.identify(token, SystemClock.now_unix()) {
+    match rest.verifier.identify(token, SystemClock.now_unix()) {
         Ok(_) | Err(AuthError::Forbidden(_) | AuthError::Busy) => Ok(()),
         // Without keys, tokens cannot be checked.
-        Err(_) if !app.verifier.has_keys() => Ok(()),
-        Err(error) => refused(error.to_string()),
+        Err(_) if !rest.verifier.has_keys() => Ok(()),
+        Err(error) => rejected(error.to_string()),
     }
 }
 
 async fn answer(
-    app: &Arc<App>,
+    rest: &Arc<Rest>,
     caller: &Caller,
     route: &Route,
     request: &Parts,
-    body: &Intake,
+    body: &RequestBody,
 ) -> Result<Reply, Problem> {
     let (headers, query) = (&request.headers, request.uri.query());
     match (&request.method, route) {
-        (_, Route::Upload) => upload::form(app, caller, request, body).await,
-        (_, Route::Source(video)) => upload::source(app, caller, *video, request, body).await,
-        (_, Route::Uploads) => upload::tus::serve(app, caller, None, request, body).await,
+        (_, Route::Upload) => upload::form(rest, caller, request, body).await,
+        (_, Route::Source(video)) => upload::source(rest, caller, *video, request, body).await,
+        (_, Route::Uploads) => upload::tus::serve(rest, caller, None, request, body).await,
         (_, Route::ResumableUpload(upload)) => {
-            upload::tus::serve(app, caller, Some(*upload), request, body).await
+            upload::tus::serve(rest, caller, Some(*upload), request, body).await
         }
-        (_, Route::Videos) => videos::list(app, caller, headers, query).await,
+        (_, Route::Videos) => videos::list(rest, caller, headers, query).await,
         (&Method::PATCH, Route::Video(video)) => {
             let fields = fields::Fields::read(headers, body).await?;
-            videos::update(app, caller, headers, *video, fields).await
+            videos::update(rest, caller, headers, *video, fields).await
         }
         (&Method::DELETE, Route::Video(video)) => {
-            videos::delete(app, caller, headers, *video).await
+            videos::delete(rest, caller, headers, *video).await
         }
-        (_, Route::Video(video)) => videos::get(app, caller, headers, *video).await,
-        (_, Route::Probe(video)) => videos::probe(app, caller, *video).await,
+        (_, Route::Video(video)) => videos::get(rest, caller, headers, *video).await,
+        (_, Route::Probe(video)) => videos::probe(rest, caller, *video).await,
         (_, Route::Transcode(video)) => {
             let fields = fields::Fields::read(headers, body).await?;
-            jobs::create(app, caller, *video, fields).await
+            jobs::create(rest, caller, *video, fields).await
         }
         (&Method::POST, Route::Captions(video)) => {
-            captions::create(app, caller, *video, request, body).await
+            captions::create(rest, caller, *video, request, body).await
         }
-        (_, Route::Captions(video)) => captions::list(app, caller, headers, *video).await,
+        (_, Route::Captions(video)) => captions::list(rest, caller, headers, *video).await,
         (_, Route::Caption { video, caption }) => {
-            captions::delete(app, caller, *video, *caption).await
+            captions::delete(rest, caller, *video, *caption).await
         }
         (_, Route::PlaybackToken(video)) => {
             let fields = fields::Fields::read(headers, body).await?;
-            auth::playback_token(app, caller, *video, fields).await
+            auth::playback_token(rest, caller, *video, fields).await
         }
-        (_, Route::Jobs) => jobs::list(app, caller, headers, query).await,
-        (&Method::DELETE, Route::Job(job)) => jobs::cancel(app, caller, *job).await,
-        (_, Route::Job(job)) => jobs::get(app, caller, headers, *job).await,
-        (_, Route::RetryJob(job)) => jobs::retry(app, caller, *job).await,
-        (_, Route::JobEvents(job)) => events::watch(app, caller, headers, *job).await,
-        (_, Route::Exchange) => auth::exchange(app, caller, request).await,
+        (_, Route::Jobs) => jobs::list(rest, caller, headers, query).await,
+        (&Method::DELETE, Route::Job(job)) => jobs::cancel(rest, caller, *job).await,
+        (_, Route::Job(job)) => jobs::get(rest, caller, headers, *job).await,
+        (_, Route::RetryJob(job)) => jobs::retry(rest, caller, *job).await,
+        (_, Route::JobEvents(job)) => events::watch(rest, caller, headers, *job).await,
+        (_, Route::Exchange) => auth::exchange(rest, caller, request).await,
         _ => Err(Problem::new(Code::NotFound, "no such resource")),
     }
 }

@@ -133,7 +133,7 @@ pub(crate) enum MediaFile {
 
 /// Why a path has no resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unroutable {
+pub(crate) enum RouteError {
     /// No route matches.
     Unknown,
     /// The named part is not a UUID.
@@ -145,12 +145,12 @@ impl Route {
     ///
     /// # Errors
     /// If the path has no resource, or a part that must be a UUID is not one.
-    pub(crate) fn resolve(path: &str) -> Result<Self, Unroutable> {
-        let Some(path) = path.strip_prefix('/') else { return Err(Unroutable::Unknown) };
+    pub(crate) fn resolve(path: &str) -> Result<Self, RouteError> {
+        let Some(path) = path.strip_prefix('/') else { return Err(RouteError::Unknown) };
         let mut parts = [""; 7];
         let mut count = 0;
         for part in path.split('/') {
-            *parts.get_mut(count).ok_or(Unroutable::Unknown)? = part;
+            *parts.get_mut(count).ok_or(RouteError::Unknown)? = part;
             count += 1;
         }
         match &parts[..count] {
@@ -159,7 +159,7 @@ impl Route {
             ["health", "playback"] => Ok(Self::PlaybackHealth),
             ["metrics"] => Ok(Self::Metrics),
             ["api", rest @ ..] => api(rest),
-            _ => Err(Unroutable::Unknown),
+            _ => Err(RouteError::Unknown),
         }
     }
 
@@ -240,7 +240,7 @@ impl Route {
 }
 
 /// Routes below `/api/`.
-fn api(parts: &[&str]) -> Result<Route, Unroutable> {
+fn api(parts: &[&str]) -> Result<Route, RouteError> {
     match parts {
         ["openapi.json"] => Ok(Route::OpenApi),
         ["auth", "exchange"] => Ok(Route::Exchange),
@@ -266,7 +266,7 @@ fn api(parts: &[&str]) -> Result<Route, Unroutable> {
         ["stream", video, "dash", "manifest.mpd"] => Ok(Route::DashManifest(id("id", video)?)),
         ["stream", video, version, rendition, file] => media_file(video, version, rendition, file),
         ["stream", video, below @ ..] => files::below_video(video, below),
-        _ => Err(Unroutable::Unknown),
+        _ => Err(RouteError::Unknown),
     }
 }
 
@@ -275,9 +275,9 @@ fn media_file(
     version: &str,
     rendition: &str,
     file: &str,
-) -> Result<Route, Unroutable> {
+) -> Result<Route, RouteError> {
     if let Some(caption) = of_rendition(rendition) {
-        let file = TextFile::parse(file).ok_or(Unroutable::Unknown)?;
+        let file = TextFile::parse(file).ok_or(RouteError::Unknown)?;
         let (video, version) = (id("id", video)?, id("version", version)?);
         return Ok(Route::Text { video, version, caption, file });
     }
@@ -287,11 +287,11 @@ fn media_file(
         "iframes.m3u8" => MediaFile::IFrames,
         _ => match files::numbered(file).filter(|_| rendition == "storyboard") {
             Some(number) => MediaFile::Sheet(number),
-            None => MediaFile::Segment(SegmentName::parse(file).ok_or(Unroutable::Unknown)?),
+            None => MediaFile::Segment(SegmentName::parse(file).ok_or(RouteError::Unknown)?),
         },
     };
     if !plain(rendition) {
-        return Err(Unroutable::Unknown);
+        return Err(RouteError::Unknown);
     }
     let (video, version) = (id("id", video)?, id("version", version)?);
     Ok(Route::Media { video, version, rendition: rendition.to_owned(), file })
@@ -304,13 +304,13 @@ fn plain(name: &str) -> bool {
 }
 
 /// Accepts only the hyphenated form: a UUID has many spellings, but a cache key must have one.
-fn id<T>(field: &'static str, text: &str) -> Result<Id<T>, Unroutable> {
+fn id<T>(field: &'static str, text: &str) -> Result<Id<T>, RouteError> {
     if text.is_empty() {
-        return Err(Unroutable::Unknown);
+        return Err(RouteError::Unknown);
     }
     match text.parse() {
         Ok(id) if text.len() == 36 => Ok(id),
-        _ => Err(Unroutable::InvalidId(field)),
+        _ => Err(RouteError::InvalidId(field)),
     }
 }
 

@@ -19,134 +19,175 @@ use hyper::body::Incoming;
 
 use crate::{
     app::App,
-    health,
     http::{
         connection::Connection,
         cors,
         reply::{self, Body, Reply},
-        request_body::Intake,
+        request_body::RequestBody,
+        trace,
     },
+    limit::Allowance,
     playback,
-    rest::{self, upload::tus},
-    route::{Route, Unroutable},
+    rest::{self, openapi, upload::tus},
+    route::{Route, RouteError},
 };
 
 /// Methods that at least one resource supports.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
+/// A request with what is known about it before it is handled.
+struct Prepared {
+    request: Parts,
+    body: RequestBody,
+    route: Result<Route, RouteError>,
+    /// The route's pattern, or "none".
+    label: &'static str,
+    /// The client's address.
+    address: IpAddr,
+    connection: Arc<Connection>,
+    begun: Instant,
+}
+
 /// Returns a reply to every request, also when the handler fails or panics.
-pub(crate) async fn answer(
+pub(crate) async fn respond(
     app: Arc<App>,
     peer: SocketAddr,
     connection: Arc<Connection>,
     request: Request<Incoming>,
 ) -> Reply {
-    let begun = Instant::now();
-    let (mut request, body) = request.into_parts();
-    let body = Intake::new(body, &app.config.pace);
-    let route = Route::resolve(request.uri.path());
-    if let Some(method) = tus::overridden(route.as_ref().ok(), &request) {
-        request.method = method;
-    }
-    let label = route.as_ref().map_or("none", Route::pattern);
-    let address = app.proxies.client(peer.ip(), &request.headers);
-    let allowance = app.limiter.ask(&app, &request, address).await;
-    let handled = async {
-        match allowance.and_then(|allowance| allowance.refusal()) {
-            Some(problem) => Err(problem),
-            None => handle(&app, address, &connection, route.as_ref(), &request, &body).await,
-        }
+    let prepared = Prepared::new(&app, peer, connection, request);
+    let span = trace::span(&prepared.request, prepared.label);
+    let replying = async {
+        let (reply, allowance) = prepared.reply(&app).await;
+        prepared.finish(&app, reply, allowance).await
     };
-    let mut reply = match AssertUnwindSafe(handled).catch_unwind().await {
-        Ok(Ok(reply)) => reply,
-        Ok(Err(_)) if body.is_slow() => too_slow(&app),
-        Ok(Err(problem)) => reply::problem(&problem),
-        Err(_) => panicked(label),
-    };
-    reply = reply::gzip_json(&request.headers, reply);
-    let status = reply.status();
-    if let Some(allowance) = app.limiter.settle(&app, &request, address, allowance, status).await {
-        allowance.stamp(&mut reply);
-    }
-    if matches!(route, Ok(Route::Uploads | Route::ResumableUpload(_))) {
-        tus::seal(&app, &request.method, &mut reply);
-    }
-    app.cors.apply(&request.headers, route.as_ref().ok(), &mut reply);
-    let nosniff = HeaderValue::from_static("nosniff");
-    reply.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
-    let version1 = request.version < Version::HTTP_2;
-    let ambiguous = connection.ambiguous.load(Ordering::Acquire);
-    if version1 && (ambiguous || connection.chunked.load(Ordering::Acquire)) {
-        reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    if request.method == Method::HEAD {
-        strip(&mut reply);
-    }
-    let waits = request.headers.contains_key(header::EXPECT) && !body.is_touched();
-    if !ambiguous && !waits && !body.is_at_end().await {
-        // The client may still be sending; unless the body is read, it may never read the reply.
-        app.shutdown.tracker.spawn(body.linger());
-    }
-    let took = begun.elapsed();
-    app.metrics.request(&request.method, label, reply.status(), took);
-    tracing::debug!(
-        http.method = %request.method,
-        http.route = label,
-        http.status = reply.status().as_u16(),
-        duration_ms = took.as_millis() as u64,
-        "request answered"
-    );
-    reply
+    trace::record(span, replying).await
 }
 
-async fn handle(
-    app: &Arc<App>,
-    address: IpAddr,
-    connection: &Connection,
-    route: Result<&Route, &Unroutable>,
-    request: &Parts,
-    body: &Intake,
-) -> Result<Reply, Problem> {
-    if connection.ambiguous.load(Ordering::Acquire) {
-        return Err(Problem::new(
-            Code::Malformed,
-            "the length of the body can be read in two ways",
-        ));
-    }
-    host(request)?;
-    if request.method == Method::CONNECT || request.method == Method::TRACE {
-        return Ok(not_allowed(METHODS));
-    }
-    // OPTIONS for the whole server (RFC 9110, 9.3.7).
-    if request.method == Method::OPTIONS && request.uri.path() == "*" {
-        let mut reply = reply::status(StatusCode::NO_CONTENT);
-        reply::set(&mut reply, header::ALLOW, METHODS);
-        return Ok(reply);
-    }
-    let route = match route {
-        Ok(route) => route,
-        Err(Unroutable::Unknown) => return Err(Problem::new(Code::NotFound, "no such resource")),
-        Err(Unroutable::InvalidId(field)) => {
-            return Err(Problem::at(Code::InvalidId, *field, "is not a UUID"));
+impl Prepared {
+    /// Resolves the route, the client's address and an overridden method.
+    fn new(
+        app: &App,
+        peer: SocketAddr,
+        connection: Arc<Connection>,
+        request: Request<Incoming>,
+    ) -> Self {
+        let begun = Instant::now();
+        let (mut request, body) = request.into_parts();
+        let body = RequestBody::new(body, &app.config.pace);
+        let route = Route::resolve(request.uri.path());
+        if let Some(method) = tus::overridden(route.as_ref().ok(), &request) {
+            request.method = method;
         }
-    };
-    if request.method == Method::OPTIONS {
-        return Ok(cors::options(&app.cors, &request.headers, route));
+        let label = route.as_ref().map_or("none", Route::pattern);
+        let address = app.proxies.client(peer.ip(), &request.headers);
+        Self { request, body, route, label, address, connection, begun }
     }
-    if !route.allows(&request.method) {
-        return Ok(not_allowed(route.allow()));
+
+    /// The reply of the handler, unless the client exceeds its rate limit.
+    async fn reply(&self, app: &App) -> (Reply, Option<Allowance>) {
+        let allowance = app.limiter.check(&self.request, self.address).await;
+        let handled = async {
+            match allowance.and_then(|allowance| allowance.problem()) {
+                Some(problem) => Err(problem),
+                None => self.handle(app).await,
+            }
+        };
+        let reply = match AssertUnwindSafe(handled).catch_unwind().await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(_)) if self.body.is_slow() => too_slow(app),
+            Ok(Err(problem)) => reply::problem(&problem),
+            Err(_) => panicked(self.label),
+        };
+        (reply, allowance)
     }
-    match route {
-        Route::Root => Ok(root(request)),
-        Route::Health => Ok(health::ready(app).await),
-        Route::PlaybackHealth => Ok(health::alive(app)),
-        Route::Metrics if app.config.metrics_addr.is_none() => Ok(health::metrics(app).await),
-        Route::Metrics => {
-            Err(Problem::new(Code::NotFound, "metrics are served on another address"))
+
+    /// Applies to the reply what does not depend on the handler.
+    async fn finish(self, app: &App, reply: Reply, allowance: Option<Allowance>) -> Reply {
+        let Self { request, body, route, label, address, connection, begun } = self;
+        let mut reply = reply::gzip_json(&request.headers, reply);
+        let status = reply.status();
+        if let Some(allowance) = app.limiter.settle(&request, address, allowance, status).await {
+            allowance.add_headers(&mut reply);
         }
-        Route::OpenApi => Ok(rest::openapi::serve(&request.headers)),
-        _ if route.stream().is_some() => playback::serve(app, route, request, address).await,
-        _ => rest::serve(app, route, request, address, body).await,
+        if matches!(route, Ok(Route::Uploads | Route::ResumableUpload(_))) {
+            tus::add_headers(&app.rest, &request.method, &mut reply);
+        }
+        app.cors.apply(&request.headers, route.as_ref().ok(), &mut reply);
+        let nosniff = HeaderValue::from_static("nosniff");
+        reply.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+        let version1 = request.version < Version::HTTP_2;
+        let ambiguous = connection.ambiguous.load(Ordering::Acquire);
+        if version1 && (ambiguous || connection.chunked.load(Ordering::Acquire)) {
+            reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if request.method == Method::HEAD {
+            strip(&mut reply);
+        }
+        let waits = request.headers.contains_key(header::EXPECT) && !body.is_touched();
+        if !ambiguous && !waits && !body.is_at_end().await {
+            // The client may still be sending; unless the body is read, it may never read the reply.
+            app.shutdown.tracker.spawn(body.linger());
+        }
+        let took = begun.elapsed();
+        app.metrics.request(&request.method, label, reply.status(), took);
+        tracing::debug!(
+            http.method = %request.method,
+            http.route = label,
+            http.status = reply.status().as_u16(),
+            duration_ms = took.as_millis() as u64,
+            "request answered"
+        );
+        reply
+    }
+    /// Checks the rules that apply to all routes, then calls the route's handler.
+    async fn handle(&self, app: &App) -> Result<Reply, Problem> {
+        let Self { request, body, address, .. } = self;
+        if self.connection.ambiguous.load(Ordering::Acquire) {
+            return Err(Problem::new(
+                Code::Malformed,
+                "the length of the body can be read in two ways",
+            ));
+        }
+        host(request)?;
+        if request.method == Method::CONNECT || request.method == Method::TRACE {
+            return Ok(not_allowed(METHODS));
+        }
+        // OPTIONS for the whole server (RFC 9110, 9.3.7).
+        if request.method == Method::OPTIONS && request.uri.path() == "*" {
+            let mut reply = reply::status(StatusCode::NO_CONTENT);
+            reply::set(&mut reply, header::ALLOW, METHODS);
+            return Ok(reply);
+        }
+        let route = match &self.route {
+            Ok(route) => route,
+            Err(RouteError::Unknown) => {
+                return Err(Problem::new(Code::NotFound, "no such resource"));
+            }
+            Err(RouteError::InvalidId(field)) => {
+                return Err(Problem::at(Code::InvalidId, *field, "is not a UUID"));
+            }
+        };
+        if request.method == Method::OPTIONS {
+            return Ok(cors::options(&app.cors, &request.headers, route));
+        }
+        if !route.allows(&request.method) {
+            return Ok(not_allowed(route.allow()));
+        }
+        match route {
+            Route::Root => Ok(root(request)),
+            Route::Health => Ok(app.health.ready().await),
+            Route::PlaybackHealth => Ok(app.health.alive()),
+            Route::Metrics if app.config.metrics_addr.is_none() => Ok(app.health.metrics().await),
+            Route::Metrics => {
+                Err(Problem::new(Code::NotFound, "metrics are served on another address"))
+            }
+            Route::OpenApi => Ok(openapi::serve(&request.headers)),
+            _ if route.stream().is_some() => {
+                playback::serve(&app.playback, route, request, *address).await
+            }
+            _ => rest::serve(&app.rest, route, request, *address, body).await,
+        }
     }
 }
 
@@ -162,29 +203,29 @@ fn root(request: &Parts) -> Reply {
 
 /// Requires exactly one valid `Host`, equal to the one in an absolute target (RFC 9112, 3.2).
 fn host(request: &Parts) -> Result<(), Problem> {
-    let refused = |text| Err(Problem::new(Code::Malformed, text));
+    let invalid = |text| Err(Problem::new(Code::Malformed, text));
     let mut hosts = request.headers.get_all(header::HOST).iter();
     let (host, more) = (hosts.next(), hosts.next());
     if more.is_some() {
-        return refused("the request has more than one Host");
+        return invalid("the request has more than one Host");
     }
     let target = request.uri.authority();
     let host = match host {
         Some(host) => match Authority::try_from(host.as_bytes()) {
             Ok(host) if !host.as_str().contains('@') => Some(host),
-            _ => return refused("the Host is malformed"),
+            _ => return invalid("the Host is malformed"),
         },
-        None if request.version == Version::HTTP_11 => return refused("the request has no Host"),
+        None if request.version == Version::HTTP_11 => return invalid("the request has no Host"),
         None if request.version >= Version::HTTP_2 && target.is_none() => {
-            return refused("the request has no authority");
+            return invalid("the request has no authority");
         }
         None => None,
     };
     if target.is_some_and(|target| target.as_str().contains('@')) {
-        return refused("the authority is malformed");
+        return invalid("the authority is malformed");
     }
     match (host, target) {
-        (Some(host), Some(target)) if host != *target => refused("Host and target differ"),
+        (Some(host), Some(target)) if host != *target => invalid("Host and target differ"),
         _ => Ok(()),
     }
 }

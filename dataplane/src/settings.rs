@@ -14,7 +14,7 @@ use crate::{
 
 /// The parsed settings.
 #[derive(Clone, Debug)]
-pub(crate) struct Policy {
+pub(crate) struct Settings {
     /// `STREAMING_RATE_*`
     pub(crate) rates: Rates,
     /// `STREAMING_TRUSTED_PROXIES`
@@ -26,19 +26,19 @@ pub(crate) struct Policy {
 /// All errors of the configuration.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.join("; "))]
-pub struct PolicyError(Vec<String>);
+pub struct SettingsError(Vec<String>);
 
-impl Policy {
+impl Settings {
     /// Parses the settings.
     ///
     /// # Errors
     /// A setting is invalid; the error lists all invalid settings.
-    pub(crate) fn read(config: &Config) -> Result<Self, PolicyError> {
-        let mut faults = Vec::new();
+    pub(crate) fn read(config: &Config) -> Result<Self, SettingsError> {
+        let mut problems = Vec::new();
         let mut rate = |name: &str, text: &str, default: &str| {
             // An empty variable counts as unset.
             let text = if text.trim().is_empty() { default } else { text };
-            checked(&mut faults, name, Rate::parse(text)).flatten()
+            checked(&mut problems, name, Rate::parse(text)).flatten()
         };
         let rates = Rates {
             general: rate("STREAMING_RATE_GENERAL", &config.rate_general, Config::RATE_GENERAL),
@@ -46,27 +46,28 @@ impl Policy {
             stream: rate("STREAMING_RATE_STREAM", &config.rate_stream, Config::RATE_STREAM),
         };
         let proxies = TrustedProxies::parse(&config.trusted_proxies);
-        let proxies = checked(&mut faults, "STREAMING_TRUSTED_PROXIES", proxies);
-        let cors = checked(&mut faults, "STREAMING_CORS_ORIGINS", Cors::new(&config.cors_origins));
+        let proxies = checked(&mut problems, "STREAMING_TRUSTED_PROXIES", proxies);
+        let cors =
+            checked(&mut problems, "STREAMING_CORS_ORIGINS", Cors::new(&config.cors_origins));
         if let Some(base) = config.cdn_base() {
-            checked(&mut faults, "STREAMING_CDN_BASE_URL", base_url(base));
+            checked(&mut problems, "STREAMING_CDN_BASE_URL", base_url(base));
         }
         if let Some(url) = &config.redis_url {
             let usable = Redis::check(url.expose(), config.redis_ca_file.as_deref());
-            checked(&mut faults, "STREAMING_REDIS_URL", usable);
+            checked(&mut problems, "STREAMING_REDIS_URL", usable);
         }
         match (proxies, cors) {
-            (Some(proxies), Some(cors)) if faults.is_empty() => Ok(Self { rates, proxies, cors }),
-            _ => Err(PolicyError(faults)),
+            (Some(proxies), Some(cors)) if problems.is_empty() => Ok(Self { rates, proxies, cors }),
+            _ => Err(SettingsError(problems)),
         }
     }
 }
 
-fn checked<T, E: Display>(faults: &mut Vec<String>, name: &str, read: Result<T, E>) -> Option<T> {
+fn checked<T, E: Display>(problems: &mut Vec<String>, name: &str, read: Result<T, E>) -> Option<T> {
     match read {
         Ok(value) => Some(value),
         Err(error) => {
-            faults.push(format!("{name}: {error}"));
+            problems.push(format!("{name}: {error}"));
             None
         }
     }
@@ -74,24 +75,24 @@ fn checked<T, E: Display>(faults: &mut Vec<String>, name: &str, read: Result<T, 
 
 /// Checks that the text is a URL to which paths and tokens can be appended.
 fn base_url(text: &str) -> Result<(), String> {
-    let fault = |what: &str| Err(format!("{what}; write for example https://cdn.example.com"));
-    let Ok(url) = Url::parse(text) else { return fault("must be a URL") };
+    let problem = |what: &str| Err(format!("{what}; write for example https://cdn.example.com"));
+    let Ok(url) = Url::parse(text) else { return problem("must be a URL") };
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-        return fault("must be an http or https URL");
+        return problem("must be an http or https URL");
     }
     // Manifests are public, and so would a password in them be.
     if !url.username().is_empty() || url.password().is_some() {
-        return fault("must not contain credentials");
+        return problem("must not contain credentials");
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return fault("must not have a query or a fragment");
+        return problem("must not have a query or a fragment");
     }
     // Manifests contain the text itself, not the parsed URL.
     let plain = |b: u8| b.is_ascii_graphic() && !b"\"'<>\\^`{|}&".contains(&b);
     if text.bytes().all(plain) {
         Ok(())
     } else {
-        fault("must contain only characters that URLs allow")
+        problem("must contain only characters that URLs allow")
     }
 }
 

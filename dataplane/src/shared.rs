@@ -3,6 +3,8 @@
 //!
 //! **Invariant:** callers are authorized before they look here, and no entry grants access.
 
+use std::sync::Arc;
+
 use api::cached;
 use bytes::Bytes;
 use fred::prelude::Value;
@@ -13,8 +15,9 @@ use crate::redis::{Redis, Script};
 /// Longer replies are not stored.
 const REPLY_BYTES_MAX: usize = 1 << 20;
 
-/// The Lua scripts.
+/// The entries in Redis; without Redis, no lookup finds one.
 pub(crate) struct Shared {
+    redis: Option<Arc<Redis>>,
     look: Script,
     keep: Script,
 }
@@ -29,7 +32,7 @@ enum Kind {
 }
 
 /// The location of one entry, present or not.
-pub(crate) struct Place<'a> {
+pub(crate) struct EntrySlot<'a> {
     shared: &'a Shared,
     redis: &'a Redis,
     kind: Kind,
@@ -41,72 +44,56 @@ pub(crate) struct Place<'a> {
 
 /// The result of a lookup.
 #[derive(Default)]
-pub(crate) struct Look<'a> {
+pub(crate) struct Lookup<'a> {
     /// The reply, if it was found.
     pub(crate) found: Option<Bytes>,
     /// Where to store the reply if it was not found; `None` when Redis is unavailable.
-    pub(crate) place: Option<Place<'a>>,
+    pub(crate) slot: Option<EntrySlot<'a>>,
 }
 
 impl Shared {
     /// Prepares the scripts.
-    pub(crate) const fn new() -> Self {
+    pub(crate) const fn new(redis: Option<Arc<Redis>>) -> Self {
         let look = Script::new(include_str!("shared/look.lua"));
         let keep = Script::new(include_str!("shared/keep.lua"));
-        Self { look, keep }
+        Self { redis, look, keep }
     }
 
     /// Looks up a manifest; `field` identifies its inputs and its writer.
-    pub(crate) async fn manifest<'a>(
-        &'a self,
-        redis: Option<&'a Redis>,
-        video: VideoId,
-        field: String,
-    ) -> Look<'a> {
-        self.look(redis, Kind::Manifest, video, field).await
+    pub(crate) async fn manifest(&self, video: VideoId, field: String) -> Lookup<'_> {
+        self.look_up(Kind::Manifest, video, field).await
     }
 
     /// Looks up a video's metadata as seen by the tenant.
-    pub(crate) async fn metadata<'a>(
-        &'a self,
-        redis: Option<&'a Redis>,
-        video: VideoId,
-        tenant: &str,
-    ) -> Look<'a> {
-        self.look(redis, Kind::Metadata, video, tenant.to_owned()).await
+    pub(crate) async fn metadata(&self, video: VideoId, tenant: &str) -> Lookup<'_> {
+        self.look_up(Kind::Metadata, video, tenant.to_owned()).await
     }
 
-    async fn look<'a>(
-        &'a self,
-        redis: Option<&'a Redis>,
-        kind: Kind,
-        video: VideoId,
-        field: String,
-    ) -> Look<'a> {
-        let Some(redis) = redis else { return Look::default() };
+    async fn look_up(&self, kind: Kind, video: VideoId, field: String) -> Lookup<'_> {
+        let Some(redis) = self.redis.as_deref() else { return Lookup::default() };
         let epochal = i64::from(kind == Kind::Metadata);
         let args = vec![Value::from(field.as_str()), epochal.into()];
         let answer: Option<Vec<Value>> = redis.run(&self.look, keys(kind, video), args).await;
         let Some([generation, epoch, found]) = answer.and_then(|a| <[Value; 3]>::try_from(a).ok())
         else {
-            return Look::default();
+            return Lookup::default();
         };
         let text = |value: Value| value.into_string().unwrap_or_default();
         let (generation, epoch) = (text(generation), text(epoch));
         if kind == Kind::Metadata && epoch.is_empty() {
             // No control plane would invalidate a stored entry.
-            return Look::default();
+            return Lookup::default();
         }
         let found = found.into_bytes();
         let shared = self;
-        let place = Place { shared, redis, kind, video, field, generation, epoch };
-        Look { found, place: Some(place) }
+        let slot = EntrySlot { shared, redis, kind, video, field, generation, epoch };
+        Lookup { found, slot: Some(slot) }
     }
 }
 
-impl Place<'_> {
+impl EntrySlot<'_> {
     /// Stores a reply that was created after the lookup. A failure is ignored.
-    pub(crate) async fn keep(self, reply: &[u8]) {
+    pub(crate) async fn store(self, reply: &[u8]) {
         if reply.len() > REPLY_BYTES_MAX {
             return;
         }

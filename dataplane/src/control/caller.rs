@@ -17,8 +17,8 @@ use tonic::{
     metadata::{Ascii, MetadataValue},
 };
 
-use super::forwarded;
-use crate::{app::App, playback::access};
+use super::{Control, forwarded};
+use crate::http::bearer;
 
 /// The caller of a request.
 #[derive(Clone)]
@@ -28,19 +28,19 @@ pub(crate) struct Caller {
     plane: Option<MetadataValue<Ascii>>,
     /// When the request began, in Unix seconds.
     began: i64,
-    admitted: Arc<AtomicBool>,
+    authorized: Arc<AtomicBool>,
 }
 
 impl Caller {
     /// The caller at `client`, with the bearer token of the request, if any.
-    pub(crate) fn new(app: &App, headers: &HeaderMap, client: IpAddr) -> Self {
-        let authorization = access::bearer(headers).and(headers.get(header::AUTHORIZATION));
+    pub(crate) fn new(control: &Control, headers: &HeaderMap, client: IpAddr) -> Self {
+        let authorization = bearer::token(headers).and(headers.get(header::AUTHORIZATION));
         Self {
             authorization: authorization.cloned(),
             client: client.to_string().parse().ok(),
-            plane: app.control.bare_token(),
+            plane: control.bare_token(),
             began: SystemClock.now_unix(),
-            admitted: Arc::default(),
+            authorized: Arc::default(),
         }
     }
 
@@ -48,8 +48,12 @@ impl Caller {
     ///
     /// # Errors
     /// 401: the request has no bearer token.
-    pub(crate) fn bearing(app: &App, headers: &HeaderMap, client: IpAddr) -> Result<Self, Problem> {
-        let caller = Self::new(app, headers, client);
+    pub(crate) fn bearing(
+        control: &Control,
+        headers: &HeaderMap,
+        client: IpAddr,
+    ) -> Result<Self, Problem> {
+        let caller = Self::new(control, headers, client);
         match caller.authorization {
             Some(_) => Ok(caller),
             None => Err(Problem::new(Code::Unauthenticated, "a bearer token is needed")),
@@ -57,28 +61,28 @@ impl Caller {
     }
 
     /// The same caller with the plane's own token as it is now: a transfer may outlive the one it began with.
-    pub(crate) fn renewed(&self, app: &App) -> Self {
-        let plane = app.control.bare_token().or_else(|| self.plane.clone());
+    pub(crate) fn renewed(&self, control: &Control) -> Self {
+        let plane = control.bare_token().or_else(|| self.plane.clone());
         Self { plane, ..self.clone() }
     }
 
-    /// Control has let this request in: its token was good when the request began.
-    pub(crate) fn admit(&self) {
-        self.admitted.store(true, Ordering::Relaxed);
+    /// Records that control authorized this request: its token was valid when the request began.
+    pub(crate) fn mark_authorized(&self) {
+        self.authorized.store(true, Ordering::Relaxed);
     }
 
-    /// Whether control has let this request in.
-    pub(crate) fn is_admitted(&self) -> bool {
-        self.admitted.load(Ordering::Relaxed)
+    /// Whether control authorized this request.
+    pub(crate) fn is_authorized(&self) -> bool {
+        self.authorized.load(Ordering::Relaxed)
     }
 
     /// The bearer token.
     pub(crate) fn token(&self) -> Option<&str> {
-        access::bearer_of(self.authorization.as_ref()?)
+        bearer::token_of(self.authorization.as_ref()?)
     }
 
     /// A gRPC request with the caller's credentials.
-    pub(crate) fn ask<T>(&self, message: T) -> Request<T> {
+    pub(crate) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = match &self.authorization {
             Some(authorization) => forwarded(message, authorization),
             None => Request::new(message),

@@ -7,7 +7,8 @@ mod socket;
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
-use hyper::service::service_fn;
+use http::Request;
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{
@@ -15,16 +16,20 @@ use hyper_util::{
         graceful::{GracefulConnection, GracefulShutdown, Watcher},
     },
 };
-use runtime::tls::{Acceptor, Stream};
+use runtime::{
+    Shutdown,
+    tls::{Acceptor, Stream},
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
 
-use self::{progress::Overdue, send_queue::Queues, socket::Socket};
+use self::{progress::CloseReason, send_queue::Queues, socket::Socket};
 use crate::{
-    app::App,
-    http::{connection::Connection, trace},
+    config::Pace,
+    http::{connection::Connection, reply::Reply},
+    metrics::Metrics,
 };
 
 /// Most bytes of a request's head, and size of hyper's read buffer.
@@ -40,62 +45,80 @@ const PING_TIME_MAX: Duration = Duration::from_secs(10);
 /// Pause after a failed accept, most likely because file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Accepts connections until the soft stop, then lets every connection finish its current requests.
-pub(crate) async fn run(app: Arc<App>, listener: TcpListener, acceptor: Acceptor) {
-    let permits = Arc::new(Semaphore::new(app.config.connections_max));
-    let graceful = GracefulShutdown::new();
-    let door = Arc::new(Door { builder: builder(), acceptor, queues: Arc::default(), app });
-    let soft = door.app.shutdown.soft.clone();
-    loop {
-        // The stop is looked for in both places: with every permit taken, it is what frees them.
-        let permit = tokio::select! {
-            () = soft.cancelled() => break,
-            permit = permits.clone().acquire_owned() => permit,
-        };
-        let Ok(permit) = permit else { break };
-        let accepted = tokio::select! {
-            () = soft.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "failed to accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let (door, watcher) = (door.clone(), graceful.watcher());
-        door.app.shutdown.tracker.clone().spawn(async move {
-            let _permit = permit;
-            door.enter(stream, peer, watcher).await;
-        });
-    }
-    drop(listener);
-    tokio::select! {
-        () = graceful.shutdown() => {}
-        () = door.app.shutdown.hard.cancelled() => {}
-    }
-}
-
-/// The common parts that serve all connections.
-struct Door {
+/// Serves the connections of a listener; `respond` handles each request.
+pub(crate) struct ConnectionServer<R> {
     builder: auto::Builder<TokioExecutor>,
     acceptor: Acceptor,
+    pace: Pace,
     queues: Arc<Queues>,
-    app: Arc<App>,
+    metrics: Metrics,
+    shutdown: Shutdown,
+    respond: R,
 }
 
-impl Door {
+impl<R, F> ConnectionServer<R>
+where
+    R: Fn(SocketAddr, Arc<Connection>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Reply> + Send + 'static,
+{
+    /// A server without connections.
+    pub(crate) fn new(
+        acceptor: Acceptor,
+        pace: Pace,
+        metrics: Metrics,
+        shutdown: Shutdown,
+        respond: R,
+    ) -> Self {
+        let (builder, queues) = (builder(), Arc::default());
+        Self { builder, acceptor, pace, queues, metrics, shutdown, respond }
+    }
+
+    /// Accepts connections until the soft stop, then lets every connection finish its current requests.
+    pub(crate) async fn run(self, listener: TcpListener, connections_max: usize) {
+        let permits = Arc::new(Semaphore::new(connections_max));
+        let graceful = GracefulShutdown::new();
+        let server = Arc::new(self);
+        let soft = server.shutdown.soft.clone();
+        loop {
+            // The stop is looked for in both places: with every permit taken, it is what frees them.
+            let permit = tokio::select! {
+                () = soft.cancelled() => break,
+                permit = permits.clone().acquire_owned() => permit,
+            };
+            let Ok(permit) = permit else { break };
+            let accepted = tokio::select! {
+                () = soft.cancelled() => break,
+                accepted = listener.accept() => accepted,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "failed to accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let (serving, watcher) = (server.clone(), graceful.watcher());
+            server.shutdown.tracker.spawn(async move {
+                let _permit = permit;
+                serving.serve(stream, peer, watcher).await;
+            });
+        }
+        drop(listener);
+        tokio::select! {
+            () = graceful.shutdown() => {}
+            () = server.shutdown.hard.cancelled() => {}
+        }
+    }
+
     /// Serves one connection until it ends.
-    async fn enter(&self, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
-        let app = &self.app;
-        let _connected = app.metrics.connected();
+    async fn serve(&self, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
+        let _connected = self.metrics.connected();
         // Send heads and small bodies without delay.
         let _best_effort = stream.set_nodelay(true);
         let Ok(local) = stream.local_addr() else { return };
         let stream = tokio::select! {
-            () = app.shutdown.soft.cancelled() => return,
+            () = self.shutdown.soft.cancelled() => return,
             stream = self.acceptor.accept(stream) => stream,
         };
         let stream = match stream {
@@ -104,37 +127,39 @@ impl Door {
         };
         let connection = Arc::new(Connection::default());
         let queues = self.queues.clone();
-        let watching = progress::watch(connection.clone(), app.config.pace, queues, (local, peer));
-        let serving = watcher.watch(self.serve(stream, peer, connection));
+        let watching = progress::watch(connection.clone(), self.pace, queues, (local, peer));
+        let serving = watcher.watch(self.requests(stream, peer, connection));
         tokio::select! {
-            () = app.shutdown.hard.cancelled() => {}
-            overdue = watching => self.given_up(overdue),
+            () = self.shutdown.hard.cancelled() => {}
+            reason = watching => self.closed(reason),
             result = serving => if let Err(error) = result {
                 tracing::debug!(%error, "failed to serve a connection");
             }
         }
     }
 
-    fn given_up(&self, overdue: Overdue) {
-        if overdue == Overdue::Idle {
+    /// Counts a connection that was closed for being slow.
+    fn closed(&self, reason: CloseReason) {
+        if reason == CloseReason::Idle {
             return;
         }
-        self.app.metrics.slow(overdue.text());
-        tracing::debug!(what = overdue.text(), "slow client disconnected");
+        self.metrics.slow(reason.text());
+        tracing::debug!(what = reason.text(), "slow client disconnected");
     }
 
-    fn serve(
+    /// Serves the requests of one connection.
+    fn requests(
         &self,
         stream: Stream,
         peer: SocketAddr,
         connection: Arc<Connection>,
-    ) -> impl GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>> + use<> {
+    ) -> impl GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>> + use<R, F> {
         let socket = Socket::new(stream, connection.clone());
-        let app = self.app.clone();
+        let respond = self.respond.clone();
         let service = service_fn(move |request| {
-            let answering = connection.answer();
-            let reply = trace::answer(app.clone(), peer, connection.clone(), request);
-            async move { Ok::<_, Infallible>(reply.await.map(|body| body.answering(answering))) }
+            let active = connection.begin_request();
+            let reply = respond(peer, connection.clone(), request);
+            async move { Ok::<_, Infallible>(reply.await.map(|body| body.of_request(active))) }
         });
         self.builder.serve_connection(TokioIo::new(socket), service).into_owned()
     }
@@ -145,7 +170,7 @@ fn builder() -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        // `watch` distinguishes a slow head from an idle connection.
+        // `progress` distinguishes a slow head from an idle connection.
         .header_read_timeout(None)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)

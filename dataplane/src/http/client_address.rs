@@ -113,7 +113,7 @@ fn hop(text: &str) -> Option<IpAddr> {
 }
 
 /// The key under which clients are limited together: an IPv4 address, or the network of an IPv6 address.
-pub(crate) fn household(address: IpAddr) -> String {
+pub(crate) fn client_network(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.to_string(),
         IpAddr::V6(v6) => {
@@ -197,8 +197,8 @@ mod tests {
     }
 
     #[test]
-    fn one_ipv6_network_counts_as_one_client() {
-        let name = |text: &str| household(text.parse().unwrap());
+    fn one_ipv6_network_is_one_client_network() {
+        let name = |text: &str| client_network(text.parse().unwrap());
         assert_eq!(name("192.0.2.1"), "192.0.2.1");
         assert_eq!(name("::ffff:192.0.2.1"), "192.0.2.1");
         assert_eq!(name("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");

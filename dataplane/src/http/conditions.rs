@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, header};
 
 /// The outcome of a request's preconditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Precondition {
     /// Handle the request as if it had no preconditions.
     Proceed,
     /// 304: the client's copy is current.
@@ -14,14 +14,14 @@ pub(crate) enum Verdict {
 }
 
 /// Evaluates `If-Match`, then `If-None-Match`, of a GET or HEAD.
-pub(crate) fn evaluate(headers: &HeaderMap, etag: &str) -> Verdict {
+pub(crate) fn evaluate(headers: &HeaderMap, etag: &str) -> Precondition {
     if headers.contains_key(header::IF_MATCH) && !matches(headers, etag) {
-        return Verdict::Failed;
+        return Precondition::Failed;
     }
     if any(headers, &header::IF_NONE_MATCH, etag, false) {
-        return Verdict::NotModified;
+        return Precondition::NotModified;
     }
-    Verdict::Proceed
+    Precondition::Proceed
 }
 
 /// Whether `If-Match` contains this ETag.
@@ -55,22 +55,22 @@ mod tests {
     #[test]
     fn none_match_is_weak_and_match_is_strong() {
         let verdict = |name: HeaderName, value| evaluate(&headers(name, value), "\"a\"");
-        assert_eq!(verdict(header::IF_NONE_MATCH, "\"a\""), Verdict::NotModified);
-        assert_eq!(verdict(header::IF_NONE_MATCH, "W/\"a\""), Verdict::NotModified);
-        assert_eq!(verdict(header::IF_NONE_MATCH, "\"b\", \"a\""), Verdict::NotModified);
-        assert_eq!(verdict(header::IF_NONE_MATCH, "*"), Verdict::NotModified);
-        assert_eq!(verdict(header::IF_NONE_MATCH, "\"b\""), Verdict::Proceed);
-        assert_eq!(verdict(header::IF_MATCH, "\"a\""), Verdict::Proceed);
-        assert_eq!(verdict(header::IF_MATCH, "*"), Verdict::Proceed);
-        assert_eq!(verdict(header::IF_MATCH, "W/\"a\""), Verdict::Failed);
-        assert_eq!(verdict(header::IF_MATCH, "\"b\""), Verdict::Failed);
+        assert_eq!(verdict(header::IF_NONE_MATCH, "\"a\""), Precondition::NotModified);
+        assert_eq!(verdict(header::IF_NONE_MATCH, "W/\"a\""), Precondition::NotModified);
+        assert_eq!(verdict(header::IF_NONE_MATCH, "\"b\", \"a\""), Precondition::NotModified);
+        assert_eq!(verdict(header::IF_NONE_MATCH, "*"), Precondition::NotModified);
+        assert_eq!(verdict(header::IF_NONE_MATCH, "\"b\""), Precondition::Proceed);
+        assert_eq!(verdict(header::IF_MATCH, "\"a\""), Precondition::Proceed);
+        assert_eq!(verdict(header::IF_MATCH, "*"), Precondition::Proceed);
+        assert_eq!(verdict(header::IF_MATCH, "W/\"a\""), Precondition::Failed);
+        assert_eq!(verdict(header::IF_MATCH, "\"b\""), Precondition::Failed);
     }
 
     #[test]
     fn match_comes_before_none_match() {
         let mut both = headers(header::IF_MATCH, "\"b\"");
         both.insert(header::IF_NONE_MATCH, "\"a\"".parse().unwrap());
-        assert_eq!(evaluate(&both, "\"a\""), Verdict::Failed);
+        assert_eq!(evaluate(&both, "\"a\""), Precondition::Failed);
     }
 
     #[test]

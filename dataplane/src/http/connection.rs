@@ -1,5 +1,5 @@
 //! State of a client's connection: written by the socket and by the replies, read by the request
-//! handlers and by `watch`.
+//! handlers and by `progress`.
 
 use std::sync::{
     Arc,
@@ -37,9 +37,9 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Registers a request; it counts as answered when the guard is dropped.
-    pub(crate) fn answer(self: &Arc<Self>) -> Answering {
+    pub(crate) fn begin_request(self: &Arc<Self>) -> ActiveRequest {
         self.answering.fetch_add(1, Relaxed);
-        Answering(self.clone())
+        ActiveRequest(self.clone())
     }
 
     /// Whether every request has a complete reply.
@@ -55,34 +55,34 @@ impl Connection {
 
 /// Guard of a request without a complete reply.
 #[derive(Debug)]
-pub(crate) struct Answering(Arc<Connection>);
+pub(crate) struct ActiveRequest(Arc<Connection>);
 
-impl Answering {
+impl ActiveRequest {
     /// Counts bytes as held until the sender drops them.
     pub(crate) fn hold(&self, bytes: Bytes) -> Bytes {
         self.0.held.fetch_add(bytes.len() as u64, Relaxed);
-        Bytes::from_owner(Held { bytes, connection: self.0.clone() })
+        Bytes::from_owner(CountedBytes { bytes, connection: self.0.clone() })
     }
 }
 
-impl Drop for Answering {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
         self.0.answering.fetch_sub(1, Relaxed);
     }
 }
 
-struct Held {
+struct CountedBytes {
     bytes: Bytes,
     connection: Arc<Connection>,
 }
 
-impl AsRef<[u8]> for Held {
+impl AsRef<[u8]> for CountedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-impl Drop for Held {
+impl Drop for CountedBytes {
     fn drop(&mut self) {
         self.connection.held.fetch_sub(self.bytes.len() as u64, Relaxed);
     }
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn bytes_are_counted_until_their_last_part_is_dropped() {
         let connection = Arc::new(Connection::default());
-        let answering = connection.answer();
+        let answering = connection.begin_request();
         let bytes = answering.hold(Bytes::from_static(b"0123456789"));
         let part = bytes.slice(5..);
         drop(answering);

@@ -58,7 +58,7 @@ enum Field {
 
 /// Consequence of a head for its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Finding {
+pub(crate) enum FramingError {
     /// Ambiguous: reject the request and close the connection.
     Ambiguous,
     /// Chunked body: serve the request, then close the connection.
@@ -96,7 +96,7 @@ impl HeadScanner {
     }
 
     /// Checks the next bytes of the connection and returns the most severe finding.
-    pub(crate) fn feed(&mut self, mut bytes: &[u8]) -> Option<Finding> {
+    pub(crate) fn feed(&mut self, mut bytes: &[u8]) -> Option<FramingError> {
         let mut worst = None;
         while let Some((&byte, rest)) = bytes.split_first() {
             match self.state {
@@ -110,11 +110,11 @@ impl HeadScanner {
                 State::Head => {
                     bytes = rest;
                     match self.head_byte(byte) {
-                        Some(Finding::Ambiguous) => {
+                        Some(FramingError::Ambiguous) => {
                             self.state = State::Off;
-                            return Some(Finding::Ambiguous);
+                            return Some(FramingError::Ambiguous);
                         }
-                        Some(Finding::Chunked) => worst = Some(Finding::Chunked),
+                        Some(FramingError::Chunked) => worst = Some(FramingError::Chunked),
                         None => {}
                     }
                 }
@@ -123,11 +123,11 @@ impl HeadScanner {
         worst
     }
 
-    fn head_byte(&mut self, byte: u8) -> Option<Finding> {
+    fn head_byte(&mut self, byte: u8) -> Option<FramingError> {
         let previous = std::mem::replace(&mut self.previous, byte);
         if byte == b'\n' {
             if previous != b'\r' {
-                return Some(Finding::Ambiguous);
+                return Some(FramingError::Ambiguous);
             }
             return self.line_end();
         }
@@ -181,7 +181,7 @@ impl HeadScanner {
         }
     }
 
-    fn line_end(&mut self) -> Option<Finding> {
+    fn line_end(&mut self) -> Option<FramingError> {
         let empty = self.line_bytes == 0 && !self.in_value;
         let preface = !self.head.begun && self.line.starts_with(b"pri * http/2.0");
         self.in_value = false;
@@ -201,14 +201,14 @@ impl HeadScanner {
         let head = std::mem::take(&mut self.head);
         self.heads += 1;
         if head.encodings > 1 || head.lengths > 1 || (head.encodings > 0 && head.lengths > 0) {
-            return Some(Finding::Ambiguous);
+            return Some(FramingError::Ambiguous);
         }
         if head.encodings == 1 && head.coding != Some(CODING.len()) {
-            return Some(Finding::Ambiguous);
+            return Some(FramingError::Ambiguous);
         }
         if head.encodings == 1 {
             self.state = State::Off;
-            return Some(Finding::Chunked);
+            return Some(FramingError::Chunked);
         }
         if head.length > 0 {
             self.state = State::Body(head.length);
@@ -221,7 +221,7 @@ impl HeadScanner {
 mod tests {
     use super::*;
 
-    fn scan(text: &str) -> Option<Finding> {
+    fn scan(text: &str) -> Option<FramingError> {
         let whole = HeadScanner::default().feed(text.as_bytes());
         let mut scanner = HeadScanner::default();
         let bytewise =
@@ -247,20 +247,23 @@ mod tests {
         let encoding = "Transfer-Encoding: chunked\r\n";
         for fields in [format!("{length}{encoding}"), format!("{encoding}X: y\r\n{length}")] {
             let text = format!("POST / HTTP/1.1\r\nHost: x\r\n{fields}\r\n0\r\n\r\n");
-            assert_eq!(scan(&text), Some(Finding::Ambiguous));
+            assert_eq!(scan(&text), Some(FramingError::Ambiguous));
             // The same as a second request, after a body.
             let second = format!("POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nab{text}");
-            assert_eq!(scan(&second), Some(Finding::Ambiguous));
+            assert_eq!(scan(&second), Some(FramingError::Ambiguous));
         }
     }
 
     #[test]
     fn repeated_framing_and_bare_line_feeds_are_ambiguous() {
         let twice = "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n";
-        assert_eq!(scan(&format!("POST / HTTP/1.1\r\n{twice}\r\n")), Some(Finding::Ambiguous));
+        assert_eq!(scan(&format!("POST / HTTP/1.1\r\n{twice}\r\n")), Some(FramingError::Ambiguous));
         let lengths = "Content-Length: 1\r\nContent-Length: 1\r\n";
-        assert_eq!(scan(&format!("POST / HTTP/1.1\r\n{lengths}\r\n")), Some(Finding::Ambiguous));
-        assert_eq!(scan("GET / HTTP/1.1\nHost: x\n\n"), Some(Finding::Ambiguous));
+        assert_eq!(
+            scan(&format!("POST / HTTP/1.1\r\n{lengths}\r\n")),
+            Some(FramingError::Ambiguous)
+        );
+        assert_eq!(scan("GET / HTTP/1.1\nHost: x\n\n"), Some(FramingError::Ambiguous));
     }
 
     #[test]
@@ -269,12 +272,12 @@ mod tests {
             scan(&format!("POST / HTTP/1.1\r\nTransfer-Encoding:{coding}\r\n\r\n0\r\n\r\n"))
         };
         for good in [" chunked", "chunked", " Chunked"] {
-            assert_eq!(of(good), Some(Finding::Chunked), "{good:?}");
+            assert_eq!(of(good), Some(FramingError::Chunked), "{good:?}");
         }
         for bad in
             ["", " xchunked", " chunked\t", "\tchunked", " chunked ", " gzip, chunked", " chunke"]
         {
-            assert_eq!(of(bad), Some(Finding::Ambiguous), "{bad:?}");
+            assert_eq!(of(bad), Some(FramingError::Ambiguous), "{bad:?}");
         }
     }
 
@@ -300,6 +303,6 @@ mod tests {
     #[test]
     fn chunked_requests_close() {
         let text = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n";
-        assert_eq!(scan(text), Some(Finding::Chunked));
+        assert_eq!(scan(text), Some(FramingError::Chunked));
     }
 }

@@ -6,7 +6,6 @@
 pub(crate) mod body;
 
 use std::{
-    borrow::Cow,
     io::Write,
     sync::{Arc, OnceLock},
 };
@@ -18,7 +17,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::http::conditions::{self, Verdict};
+use crate::http::{
+    cache::CachePolicy,
+    conditions::{self, Precondition},
+};
 pub(crate) use body::Body;
 
 /// The reply of every handler.
@@ -48,7 +50,7 @@ pub(crate) fn json(code: StatusCode, value: &serde_json::Value) -> Reply {
     let mut reply = Response::new(Body::full(value.to_string().into()));
     *reply.status_mut() = code;
     set(&mut reply, header::CONTENT_TYPE, "application/json");
-    set(&mut reply, header::CACHE_CONTROL, "no-store");
+    reply.headers_mut().insert(header::CACHE_CONTROL, CachePolicy::NoStore.header(true));
     reply
 }
 
@@ -137,7 +139,7 @@ pub(crate) struct Document {
     /// Its media type.
     pub(crate) content_type: &'static str,
     /// Its `Cache-Control`.
-    pub(crate) cache: Cow<'static, str>,
+    pub(crate) cache: HeaderValue,
     /// The text.
     pub(crate) text: Arc<Text>,
 }
@@ -150,20 +152,20 @@ pub(crate) fn document(request: &HeaderMap, document: &Document) -> Reply {
     let [plain, gzipped] = text.etags();
     let etag = if gzip { gzipped } else { plain };
     let mut reply = match conditions::evaluate(request, &etag) {
-        Verdict::Failed => return precondition_failed(),
-        Verdict::NotModified => status(StatusCode::NOT_MODIFIED),
-        Verdict::Proceed if gzip => {
+        Precondition::Failed => return precondition_failed(),
+        Precondition::NotModified => status(StatusCode::NOT_MODIFIED),
+        Precondition::Proceed if gzip => {
             let mut reply = Response::new(Body::full(text.gzipped()));
             set(&mut reply, header::CONTENT_ENCODING, "gzip");
             reply
         }
-        Verdict::Proceed => Response::new(Body::full(text.body.clone())),
+        Precondition::Proceed => Response::new(Body::full(text.body.clone())),
     };
     if reply.status() == StatusCode::OK {
         set(&mut reply, header::CONTENT_TYPE, document.content_type);
     }
     set(&mut reply, header::ETAG, &etag);
-    set(&mut reply, header::CACHE_CONTROL, &document.cache);
+    reply.headers_mut().insert(header::CACHE_CONTROL, document.cache.clone());
     set(&mut reply, header::VARY, "Accept-Encoding");
     reply
 }
@@ -171,7 +173,7 @@ pub(crate) fn document(request: &HeaderMap, document: &Document) -> Reply {
 /// Replies to a GET with JSON: revalidated, never shared.
 pub(crate) fn json_document(request: &HeaderMap, value: &serde_json::Value) -> Reply {
     let text = Arc::new(Text::new(value.to_string()));
-    let cache = Cow::Borrowed("private, no-cache");
+    let cache = CachePolicy::Revalidate.header(true);
     document(request, &Document { content_type: "application/json", cache, text })
 }
 
@@ -253,7 +255,8 @@ mod tests {
         use std::io::Read;
         let text = "#EXTM3U\n".repeat(100);
         let make = |headers: &HeaderMap| {
-            let (cache, text) = (Cow::Borrowed("no-cache"), Arc::new(Text::new(text.clone())));
+            let (cache, text) =
+                (CachePolicy::Revalidate.header(true), Arc::new(Text::new(text.clone())));
             document(headers, &Document { content_type: "text/plain", cache, text })
         };
         let plain = make(&HeaderMap::new());

@@ -23,7 +23,7 @@ const LINGER_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Why the body could not be read.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
-pub(crate) enum IntakeError {
+pub(crate) enum RequestBodyError {
     /// The connection broke, or the length of the body differs from the announced one.
     #[error("the body is incomplete")]
     Broken,
@@ -34,7 +34,7 @@ pub(crate) enum IntakeError {
 
 /// A request's body; clones share it.
 #[derive(Clone)]
-pub(crate) struct Intake {
+pub(crate) struct RequestBody {
     body: Arc<Mutex<Incoming>>,
     touched: Arc<AtomicBool>,
     slow: Arc<AtomicBool>,
@@ -44,7 +44,7 @@ pub(crate) struct Intake {
     bytes_min: u64,
 }
 
-impl Intake {
+impl RequestBody {
     pub(crate) fn new(body: Incoming, pace: &config::Pace) -> Self {
         let bytes_min = (pace.rate_min as f64 * pace.patience.as_secs_f64()) as u64;
         Self {
@@ -73,7 +73,9 @@ impl Intake {
 
     /// The bytes as they arrive, at most one piece per poll: otherwise a consumer that reads as much as
     /// possible would fill the memory.
-    pub(crate) fn pieces(&self) -> impl Stream<Item = Result<Bytes, IntakeError>> + Send + use<> {
+    pub(crate) fn pieces(
+        &self,
+    ) -> impl Stream<Item = Result<Bytes, RequestBodyError>> + Send + use<> {
         let pace = Pace { intake: self.clone(), waited: Duration::ZERO, bytes: 0, failed: false };
         stream::unfold(pace, Pace::next)
     }
@@ -96,7 +98,7 @@ impl Intake {
 }
 
 struct Pace {
-    intake: Intake,
+    intake: RequestBody,
     /// Time spent waiting for the client since the last check of the rate.
     waited: Duration,
     bytes: u64,
@@ -104,7 +106,7 @@ struct Pace {
 }
 
 impl Pace {
-    async fn next(mut self) -> Option<(Result<Bytes, IntakeError>, Self)> {
+    async fn next(mut self) -> Option<(Result<Bytes, RequestBodyError>, Self)> {
         if self.failed {
             return None;
         }
@@ -117,25 +119,25 @@ impl Pace {
             let frame = timeout(intake.wait_max, body.frame()).await;
             self.waited += begun.elapsed();
             let result = match frame {
-                Err(_) => Err(IntakeError::Slow),
+                Err(_) => Err(RequestBodyError::Slow),
                 Ok(None) => return None,
-                Ok(Some(Err(_))) => Err(IntakeError::Broken),
+                Ok(Some(Err(_))) => Err(RequestBodyError::Broken),
                 Ok(Some(Ok(frame))) => match frame.into_data() {
                     Ok(bytes) if !bytes.is_empty() => self.count(bytes),
                     _ => continue,
                 },
             };
             self.failed = result.is_err();
-            self.intake.slow.store(result == Err(IntakeError::Slow), Ordering::Relaxed);
+            self.intake.slow.store(result == Err(RequestBodyError::Slow), Ordering::Relaxed);
             return Some((result, self));
         }
     }
 
-    fn count(&mut self, bytes: Bytes) -> Result<Bytes, IntakeError> {
+    fn count(&mut self, bytes: Bytes) -> Result<Bytes, RequestBodyError> {
         self.bytes += bytes.len() as u64;
         if self.waited >= self.intake.wait_max {
             if self.bytes < self.intake.bytes_min {
-                return Err(IntakeError::Slow);
+                return Err(RequestBodyError::Slow);
             }
             (self.waited, self.bytes) = (Duration::ZERO, 0);
         }

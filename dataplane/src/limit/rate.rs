@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_rates_are_rejected() {
+    fn other_texts_are_rejected() {
         for bad in [
             "",
             "on",
@@ -151,13 +151,13 @@ mod tests {
             assert_eq!(decision.reset, (3 - remaining) * 1_000_000);
             arrival = Some(next);
         }
-        let (refused, next) = rate.decide(arrival, 1_000);
-        assert!(!refused.allowed);
-        assert_eq!((refused.remaining, refused.retry, refused.reset), (0, 1_000_000, 3_000_000));
+        let (rejected, next) = rate.decide(arrival, 1_000);
+        assert!(!rejected.allowed);
+        assert_eq!((rejected.remaining, rejected.retry, rejected.reset), (0, 1_000_000, 3_000_000));
         // A rejected request does not count.
         assert_eq!(Some(next), arrival);
-        let (refused, _) = rate.decide(arrival, 1_000_999);
-        assert_eq!((refused.allowed, refused.retry), (false, 1));
+        let (rejected, _) = rate.decide(arrival, 1_000_999);
+        assert_eq!((rejected.allowed, rejected.retry), (false, 1));
         let (allowed, next) = rate.decide(arrival, 1_001_000);
         assert_eq!((allowed.allowed, allowed.remaining), (true, 0));
         assert!(!rate.decide(Some(next), 1_001_000).0.allowed);
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_set_back_blocks_no_client_for_longer_than_the_burst() {
+    fn a_clock_set_back_blocks_a_client_for_the_burst_at_most() {
         let rate = rate("2/2s");
         let (decision, arrival) = rate.decide(Some(i64::MAX / 2), 5_000_000);
         assert_eq!((decision.allowed, decision.retry), (false, 1_000_000));

@@ -5,11 +5,15 @@ use std::{net::IpAddr, sync::Arc};
 
 use api::code::{Code, Problem};
 use authz::{AuthError, Operation, Request};
-use http::{HeaderMap, HeaderValue, header};
+use http::HeaderMap;
 use media::index::Index;
 use runtime::{Clock, SystemClock};
 
-use crate::{app::App, control::caller::Caller};
+use super::Playback;
+use crate::{
+    control::{Control, caller::Caller},
+    http::bearer,
+};
 
 /// Longest token that is parsed.
 const TOKEN_BYTES_MAX: usize = 8192;
@@ -40,7 +44,7 @@ pub(crate) struct Viewer {
 impl Credentials {
     /// Reads the credentials of a request.
     pub(crate) fn read(
-        app: &App,
+        control: &Control,
         headers: &HeaderMap,
         query: Option<&str>,
         address: IpAddr,
@@ -48,24 +52,11 @@ impl Credentials {
         let pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
         let token = pairs.into_iter().find(|(name, _)| name == "token");
         let token = token.map(|(_, value)| value.into_owned()).filter(|token| !token.is_empty());
-        let bearer = bearer(headers).map(str::to_owned);
+        let bearer = bearer::token(headers).map(str::to_owned);
         let caller = bearer.as_deref().filter(|bearer| authz::is_jwt(bearer));
-        let caller = caller.map(|_| Caller::new(app, headers, address));
+        let caller = caller.map(|_| Caller::new(control, headers, address));
         Self { token, bearer, address, caller }
     }
-}
-
-/// The token of an `Authorization: Bearer` header.
-pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    bearer_of(headers.get(header::AUTHORIZATION)?)
-}
-
-/// The token in the value of such a header.
-pub(crate) fn bearer_of(value: &HeaderValue) -> Option<&str> {
-    let value = value.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
 /// Authorizes the viewer.
@@ -73,8 +64,8 @@ pub(crate) fn bearer_of(value: &HeaderValue) -> Option<&str> {
 /// # Errors
 /// 404 for a private video without credentials, because its existence is confidential; 403 for
 /// credentials that do not permit it.
-pub(crate) async fn admit(
-    app: &App,
+pub(crate) async fn authorize(
+    playback: &Playback,
     index: &Index,
     credentials: &Credentials,
 ) -> Result<Viewer, Problem> {
@@ -82,7 +73,7 @@ pub(crate) async fn admit(
         return Ok(Viewer::default());
     }
     if let Some(token) = &credentials.token {
-        return match by_token(app, index, token, credentials.address) {
+        return match by_token(playback, index, token, credentials.address) {
             Ok(viewer) => Ok(viewer),
             // A public video plays with any token in the URL.
             Err(_) if index.public => Ok(Viewer::default()),
@@ -90,14 +81,14 @@ pub(crate) async fn admit(
         };
     }
     let Some(bearer) = &credentials.bearer else { return Err(unknown()) };
-    let exchanged = exchanged(app, bearer, credentials).await?;
-    by_bearer(app, index, exchanged.as_deref().unwrap_or(bearer), credentials.address)?;
+    let exchanged = exchanged(playback, bearer, credentials).await?;
+    by_bearer(playback, index, exchanged.as_deref().unwrap_or(bearer), credentials.address)?;
     Ok(Viewer { token: None, max_height: None, private: true })
 }
 
 /// The biscuit for a bearer token that is an identity provider's JWT; `None` for other tokens.
 async fn exchanged(
-    app: &App,
+    playback: &Playback,
     bearer: &str,
     credentials: &Credentials,
 ) -> Result<Option<Arc<str>>, Problem> {
@@ -105,11 +96,11 @@ async fn exchanged(
     else {
         return Ok(None);
     };
-    match app.exchange.biscuit(app, bearer, caller).await {
+    match playback.exchange.biscuit(bearer, caller).await {
         Ok(biscuit) => Ok(Some(biscuit)),
         // The same error as for other invalid credentials.
         Err(problem) if matches!(problem.code, Code::Unauthenticated | Code::NotConfigured) => {
-            Err(refused(app, &AuthError::Malformed))
+            Err(rejected(playback, &AuthError::Malformed))
         }
         Err(problem) => Err(problem),
     }
@@ -120,28 +111,38 @@ pub(crate) fn unknown() -> Problem {
     Problem::new(Code::NotFound, "the video does not exist or cannot be played yet")
 }
 
-fn by_token(app: &App, index: &Index, token: &str, address: IpAddr) -> Result<Viewer, Problem> {
+fn by_token(
+    playback: &Playback,
+    index: &Index,
+    token: &str,
+    address: IpAddr,
+) -> Result<Viewer, Problem> {
     let private = !index.public;
     if token.len() > TOKEN_BYTES_MAX {
-        return Err(refused(app, &AuthError::Malformed));
+        return Err(rejected(playback, &AuthError::Malformed));
     }
     let now = SystemClock.now_unix();
-    match app.verifier.playback(token, index.video, now, Some(address)) {
+    match playback.verifier.playback(token, index.video, now, Some(address)) {
         Ok(playback) => {
             let token = Some(token.to_owned());
             Ok(Viewer { token, max_height: playback.max_height, private })
         }
         Err(error) => {
             // The URL may also contain a reader's bearer token.
-            by_bearer(app, index, token, address).map_err(|_| refused(app, &error))?;
+            by_bearer(playback, index, token, address).map_err(|_| rejected(playback, &error))?;
             Ok(Viewer { token: Some(token.to_owned()), max_height: None, private })
         }
     }
 }
 
-fn by_bearer(app: &App, index: &Index, token: &str, address: IpAddr) -> Result<(), Problem> {
+fn by_bearer(
+    playback: &Playback,
+    index: &Index,
+    token: &str,
+    address: IpAddr,
+) -> Result<(), Problem> {
     if token.len() > TOKEN_BYTES_MAX {
-        return Err(refused(app, &AuthError::Malformed));
+        return Err(rejected(playback, &AuthError::Malformed));
     }
     let request = Request {
         now: SystemClock.now_unix(),
@@ -149,15 +150,15 @@ fn by_bearer(app: &App, index: &Index, token: &str, address: IpAddr) -> Result<(
         video: Some(index.video),
         address: Some(address),
     };
-    match app.verifier.authenticate(token, &request) {
+    match playback.verifier.authenticate(token, &request) {
         Ok(principal) if principal.tenant == index.tenant => Ok(()),
         Ok(_) => Err(unknown()),
-        Err(error) => Err(refused(app, &error)),
+        Err(error) => Err(rejected(playback, &error)),
     }
 }
 
-fn refused(app: &App, error: &AuthError) -> Problem {
-    app.metrics.refused(error.reason());
+fn rejected(playback: &Playback, error: &AuthError) -> Problem {
+    playback.metrics.rejected_token(error.reason());
     match error {
         AuthError::Busy => Problem::new(Code::Unavailable, "the token cannot be checked now"),
         AuthError::Expired => Problem::new(Code::PermissionDenied, "the token has expired"),

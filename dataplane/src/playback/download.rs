@@ -6,7 +6,7 @@ use std::{ops::Range, sync::Arc, time::Duration};
 use api::code::{Code, Problem};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use http::{Method, StatusCode, header, request::Parts};
+use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 use media::{
     JobId, VideoId,
     download::{self, Download, Rendition, Slice},
@@ -17,21 +17,16 @@ use media::{
     tables::{self, ChunkTable, TABLE_BYTES_MAX},
 };
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
-use quick_cache::{Weighter, sync::Cache};
-use runtime::{CpuPool, CpuPoolError};
+use quick_cache::sync::Cache;
+use runtime::{CpuPool, CpuPoolError, Weigh};
+use store::Store;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{
-    access::Viewer,
-    index_cache::Film,
-    representation::{self, Lasting},
-};
-use crate::{
-    app::App,
-    http::{
-        conditions::{self, Verdict},
-        reply::{self, Body, Reply},
-    },
+use super::{Playback, access::Viewer, index_cache::PlayableVideo, representation};
+use crate::http::{
+    cache::CachePolicy,
+    conditions::{self, Precondition},
+    reply::{self, Body, Reply},
 };
 
 /// Memory for layouts; an hour of video takes about 2 MiB.
@@ -47,61 +42,55 @@ const LAYOUT_MAX: Duration = Duration::from_secs(10);
 const READ_BYTES_MAX: u64 = 1 << 20;
 /// Number of reads ahead of the client.
 const READS_AHEAD: usize = 2;
-/// How long caches keep the URL, in seconds; after a re-transcode the old version may be served for this
-/// long.
-const NAMED_SECONDS: u32 = 60;
+/// How long caches keep the URL; after a re-transcode the old version may be served for this long.
+const NAMED: CachePolicy = CachePolicy::Seconds(60);
 /// Most bytes of a file name in a header.
 const NAME_BYTES_MAX: usize = 200;
 
 type Key = (VideoId, JobId, String);
 
-#[derive(Clone)]
-struct Bytewise;
-
-impl Weighter<Key, Arc<Download>> for Bytewise {
-    fn weight(&self, _key: &Key, value: &Arc<Download>) -> u64 {
-        value.weight().max(1)
-    }
+fn weight(_key: &Key, download: &Arc<Download>) -> u64 {
+    download.weight().max(1)
 }
 
 /// The cache of layouts.
 pub(crate) struct Downloads {
-    cache: Cache<Key, Arc<Download>, Bytewise>,
+    cache: Cache<Key, Arc<Download>, Weigh<Key, Arc<Download>>>,
     layouts: CpuPool,
 }
 
 impl Downloads {
     /// Creates an empty cache.
     pub(crate) fn new() -> Self {
-        let cache = Cache::with_weighter(CACHE_ITEMS, CACHE_BYTES_MAX, Bytewise);
+        let cache = Cache::with_weighter(CACHE_ITEMS, CACHE_BYTES_MAX, Weigh(weight));
         Self { cache, layouts: CpuPool::new(LAYOUTS_MAX, WAIT_MAX, LAYOUT_MAX) }
     }
 }
 
 /// Handles a GET or HEAD for a rendition as a file.
 pub(crate) async fn serve(
-    app: &App,
-    film: &Film,
+    playback: &Playback,
+    playable: &PlayableVideo,
     viewer: &Viewer,
     rung: &str,
     request: &Parts,
 ) -> Result<Reply, Problem> {
-    let index = &film.index;
+    let index = &playable.index;
     let offer = Offer::find(index, rung).ok_or_else(not_offered)?;
     if !visible(index, rung, viewer.max_height) {
         let text = "the token does not allow this rendition";
         return Err(Problem::new(Code::PermissionDenied, text));
     }
     let etag = offer.etag(index);
-    let cache = Lasting::Seconds(NAMED_SECONDS).cache_control(viewer);
+    let cache = NAMED.header(viewer.private);
     match conditions::evaluate(&request.headers, &etag) {
-        Verdict::Failed => return Ok(reply::precondition_failed()),
-        Verdict::NotModified => {
-            return Ok(validated(reply::status(StatusCode::NOT_MODIFIED), &etag, &cache));
+        Precondition::Failed => return Ok(reply::precondition_failed()),
+        Precondition::NotModified => {
+            return Ok(validated(reply::status(StatusCode::NOT_MODIFIED), &etag, cache));
         }
-        Verdict::Proceed => {}
+        Precondition::Proceed => {}
     }
-    let layout = layout(app, index, rung, &offer).await?;
+    let layout = layout(playback, index, rung, &offer).await?;
     let size = layout.bytes();
     let part = match representation::wanted_range(&request.method, &request.headers, &etag, size) {
         RangeOutcome::Unsatisfiable => return Ok(representation::unsatisfiable(size)),
@@ -111,9 +100,9 @@ pub(crate) async fn serve(
     let within = part.map_or(0..size, |part| part.start..part.end_inclusive + 1);
     let body = match request.method {
         Method::HEAD => Body::stream(stream::empty(), Some(within.end - within.start)),
-        _ => body(app, index.video, &layout, within).await?,
+        _ => body(playback, index.video, &layout, within).await?,
     };
-    let mut reply = validated(http::Response::new(body), &etag, &cache);
+    let mut reply = validated(http::Response::new(body), &etag, cache);
     reply::set(&mut reply, header::CONTENT_TYPE, VIDEO_CONTENT_TYPE);
     reply::set(&mut reply, header::CONTENT_DISPOSITION, &disposition(&index.title));
     if let Some(part) = part {
@@ -123,9 +112,9 @@ pub(crate) async fn serve(
     Ok(reply)
 }
 
-fn validated(mut reply: Reply, etag: &str, cache: &str) -> Reply {
+fn validated(mut reply: Reply, etag: &str, cache: HeaderValue) -> Reply {
     reply::set(&mut reply, header::ETAG, etag);
-    reply::set(&mut reply, header::CACHE_CONTROL, cache);
+    reply.headers_mut().insert(header::CACHE_CONTROL, cache);
     reply::set(&mut reply, header::ACCEPT_RANGES, "bytes");
     reply
 }
@@ -161,21 +150,21 @@ impl<'a> Offer<'a> {
 
 /// The layout from the cache; concurrent requests share one computation.
 async fn layout(
-    app: &App,
+    playback: &Playback,
     index: &Index,
     rung: &str,
     offer: &Offer<'_>,
 ) -> Result<Arc<Download>, Problem> {
     let key = (index.video, index.version, rung.to_owned());
     let make = async {
-        let video = read_tables(app, index.video, offer.video_table).await?;
+        let video = read_tables(playback, index.video, offer.video_table).await?;
         let audio = match offer.audio {
-            Some((_, table)) => Some(read_tables(app, index.video, table).await?),
+            Some((_, table)) => Some(read_tables(playback, index.video, table).await?),
             None => None,
         };
         let (index, id) = (index.clone(), index.video);
         let names = (offer.video.to_owned(), offer.audio.map(|(name, _)| name.to_owned()));
-        let made = app.downloads.layouts.run(move |deadline| {
+        let made = playback.downloads.layouts.run(move |deadline| {
             let video = tables::decode(&video).ok_or(LayoutError::Damaged)?;
             let audio = audio.map(|audio| tables::decode(&audio).ok_or(LayoutError::Damaged));
             let audio = audio.transpose()?;
@@ -198,7 +187,7 @@ async fn layout(
             )),
         }
     };
-    app.downloads.cache.get_or_insert_async(&key, make).await
+    playback.downloads.cache.get_or_insert_async(&key, make).await
 }
 
 /// Why a download is not laid out.
@@ -234,28 +223,35 @@ fn lay_out(
     }
 }
 
-async fn read_tables(app: &App, video: VideoId, table: &TableObject) -> Result<Bytes, Problem> {
+async fn read_tables(
+    playback: &Playback,
+    video: VideoId,
+    table: &TableObject,
+) -> Result<Bytes, Problem> {
     if table.bytes > TABLE_BYTES_MAX {
         return Err(damaged());
     }
-    let objects = holder(app, video, &table.key).await?;
+    let objects = holder(playback, video, &table.key).await?;
     let bytes = objects.get_range(&Path::from(table.key.as_str()), 0..table.bytes).await;
     bytes.map_err(|error| unreadable(video, &error))
 }
 
-/// The store that holds an object of the video: the one that the id selects, or another one, because
-/// stores may have been added since.
-async fn holder(app: &App, video: VideoId, key: &str) -> Result<Arc<dyn ObjectStore>, Problem> {
-    let picked = app.stores.pick(video);
-    let others = app.stores.all().iter().filter(|store| store.url != picked.url);
-    for store in std::iter::once(picked).chain(others) {
-        match store.objects.head(&key.into()).await {
-            Ok(_) => return Ok(store.objects.clone()),
-            Err(object_store::Error::NotFound { .. }) => {}
-            Err(error) => return Err(unreadable(video, &error)),
-        }
+/// The store that holds an object of the video.
+async fn holder(
+    playback: &Playback,
+    video: VideoId,
+    key: &str,
+) -> Result<Arc<dyn ObjectStore>, Problem> {
+    let present = async |store: &Store| match store.objects.head(&key.into()).await {
+        Ok(_) => Ok(Some(store.objects.clone())),
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    };
+    let found = playback.stores.find(playback.stores.pick(video), present).await;
+    if let Some(objects) = found.map_err(|error| unreadable(video, &error))? {
+        return Ok(objects);
     }
-    app.metrics.missing();
+    playback.metrics.missing();
     tracing::warn!(video.id = %video, object.key = key, "failed to read a download: an object is missing");
     Err(not_offered())
 }
@@ -268,17 +264,17 @@ enum Read {
 
 /// The bytes `within` the file, read in pieces; the first piece is read before the reply starts.
 async fn body(
-    app: &App,
+    playback: &Playback,
     video: VideoId,
     layout: &Arc<Download>,
     within: Range<u64>,
 ) -> Result<Body, Problem> {
     let length = within.end - within.start;
     let objects = match first_key(layout, &within) {
-        Some(key) => Some(holder(app, video, &key).await?),
+        Some(key) => Some(holder(playback, video, &key).await?),
         None => None,
     };
-    let tracker = app.shutdown.tracker.clone();
+    let tracker = playback.tracker.clone();
     let mut reads = stream::iter(reads(layout.clone(), within))
         .map(move |read| {
             let objects = objects.clone();
@@ -303,7 +299,7 @@ async fn body(
         None => Bytes::new(),
     };
     let all = stream::iter([Ok(first)]).chain(reads);
-    Ok(Body::stream(all, Some(length)).counted(app.metrics.bandwidth.segment.clone()))
+    Ok(Body::stream(all, Some(length)).counted(playback.metrics.bandwidth.segment.clone()))
 }
 
 /// The key of the first object in a range.

@@ -14,29 +14,31 @@ use media::{
 use serde_json::json;
 
 use super::{
+    Playback,
     access::Viewer,
-    index_cache::Film,
-    representation::{self, Lasting, Segment},
+    index_cache::PlayableVideo,
+    representation::{self, Representation},
 };
 use crate::{
-    app::App,
-    http::reply::{self, Document, Reply, Text},
+    http::{
+        cache::CachePolicy,
+        reply::{self, Document, Reply, Text},
+    },
     route::PictureFile,
 };
 
-/// How long caches keep such a URL, in seconds; after a re-transcode the old image may be served for
-/// this long.
-const NAMED_SECONDS: u32 = 60;
+/// How long caches keep such a URL; after a re-transcode the old image may be served for this long.
+const NAMED: CachePolicy = CachePolicy::Seconds(60);
 
 /// Handles a GET or HEAD for an image, the list of thumbnails or the storyboard.
 pub(crate) async fn serve(
-    app: &App,
-    film: &Film,
+    playback: &Playback,
+    playable: &PlayableVideo,
     viewer: &Viewer,
     file: PictureFile,
     request: &Parts,
 ) -> Result<Reply, Problem> {
-    let pictures = &film.index.pictures;
+    let pictures = &playable.index.pictures;
     let (picture, content_type) = match file {
         PictureFile::Poster => (pictures.poster.as_ref(), JPEG_CONTENT_TYPE),
         PictureFile::Thumbnail(number) => {
@@ -44,52 +46,58 @@ pub(crate) async fn serve(
             (thumbnail.map(|thumbnail| &thumbnail.picture), JPEG_CONTENT_TYPE)
         }
         PictureFile::Preview => (pictures.preview.as_ref(), VIDEO_CONTENT_TYPE),
-        PictureFile::Thumbnails => return thumbnails(app, film, viewer, request),
-        PictureFile::Storyboard => return storyboard(app, film, viewer, request),
+        PictureFile::Thumbnails => return thumbnails(playback, playable, viewer, request),
+        PictureFile::Storyboard => return storyboard(playback, playable, viewer, request),
     };
     let picture = picture.ok_or_else(not_made)?;
-    object(app, film, viewer, picture, content_type, Lasting::Seconds(NAMED_SECONDS), request).await
+    object(playback, playable, viewer, picture, content_type, NAMED, request).await
 }
 
 /// Handles a request for a sheet of the storyboard of exactly this version.
 pub(crate) async fn sheet(
-    app: &App,
-    film: &Film,
+    playback: &Playback,
+    playable: &PlayableVideo,
     viewer: &Viewer,
     number: u32,
     request: &Parts,
 ) -> Result<Reply, Problem> {
-    let board = film.index.pictures.storyboard.as_ref();
+    let board = playable.index.pictures.storyboard.as_ref();
     let picture = board.and_then(|board| board.sheets.get(number as usize));
     let picture = picture.ok_or_else(not_made)?;
-    object(app, film, viewer, picture, JPEG_CONTENT_TYPE, Lasting::Forever, request).await
+    object(playback, playable, viewer, picture, JPEG_CONTENT_TYPE, CachePolicy::Immutable, request)
+        .await
 }
 
 async fn object(
-    app: &App,
-    film: &Film,
+    playback: &Playback,
+    playable: &PlayableVideo,
     viewer: &Viewer,
     picture: &Picture,
     content_type: &'static str,
-    lasting: Lasting,
+    cache: CachePolicy,
     request: &Parts,
 ) -> Result<Reply, Problem> {
     let (etag, bytes) = (picture.etag(), picture.bytes);
-    let segment = Segment::object(&picture.key, etag, content_type, bytes, lasting);
+    let image = Representation::object(&picture.key, etag, content_type, bytes, cache);
     let head = (&request.method, &request.headers);
-    representation::answer(app, film.index.video, viewer, &segment, head)
+    representation::answer(playback, playable.index.video, viewer, &image, head)
         .await?
         .ok_or_else(not_made)
 }
 
 /// Serves the list of thumbnails as JSON.
-fn thumbnails(app: &App, film: &Film, viewer: &Viewer, request: &Parts) -> Result<Reply, Problem> {
-    let index = &film.index;
+fn thumbnails(
+    playback: &Playback,
+    playable: &PlayableVideo,
+    viewer: &Viewer,
+    request: &Parts,
+) -> Result<Reply, Problem> {
+    let index = &playable.index;
     let thumbnails = &index.pictures.thumbnails;
     if thumbnails.is_empty() {
         return Err(not_made());
     }
-    let links = links(app, viewer);
+    let links = links(playback, viewer);
     let prefix = links.base.unwrap_or_default();
     let suffix = links.suffix();
     let listed: Vec<_> = (0..)
@@ -103,19 +111,25 @@ fn thumbnails(app: &App, film: &Film, viewer: &Viewer, request: &Parts) -> Resul
     Ok(text(viewer, request, "application/json", json!(listed).to_string()))
 }
 
-fn storyboard(app: &App, film: &Film, viewer: &Viewer, request: &Parts) -> Result<Reply, Problem> {
-    let written = vtt::storyboard(&film.index, &links(app, viewer)).ok_or_else(not_made)?;
+fn storyboard(
+    playback: &Playback,
+    playable: &PlayableVideo,
+    viewer: &Viewer,
+    request: &Parts,
+) -> Result<Reply, Problem> {
+    let written =
+        vtt::storyboard(&playable.index, &links(playback, viewer)).ok_or_else(not_made)?;
     Ok(text(viewer, request, vtt::CONTENT_TYPE, written))
 }
 
 fn text(viewer: &Viewer, request: &Parts, content_type: &'static str, text: String) -> Reply {
     let text = Arc::new(Text::new(text));
-    let cache = Lasting::Seconds(NAMED_SECONDS).cache_control(viewer);
+    let cache = NAMED.header(viewer.private);
     reply::document(&request.headers, &Document { content_type, cache, text })
 }
 
-fn links<'a>(app: &'a App, viewer: &'a Viewer) -> Links<'a> {
-    Links { token: viewer.token.as_deref(), base: app.config.cdn_base(), max_height: None }
+fn links<'a>(playback: &'a Playback, viewer: &'a Viewer) -> Links<'a> {
+    Links { token: viewer.token.as_deref(), base: playback.cdn_base.as_deref(), max_height: None }
 }
 
 fn not_made() -> Problem {

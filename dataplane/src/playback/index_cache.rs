@@ -22,11 +22,16 @@ use media::{JobId, VideoId, index::Index, layout};
 use object_store::ObjectStoreExt;
 use quick_cache::sync::Cache;
 use sha2::{Digest, Sha256};
+use store::{Store, Stores};
 
-use crate::{app::App, control, http::reply::Text};
+use crate::{
+    control::{self, Control},
+    http::reply::Text,
+    metrics::Lookups,
+};
 
 /// Most videos whose index is kept.
-const FILMS_MAX: usize = 4096;
+const VIDEOS_MAX: usize = 4096;
 /// How long a result is valid while no change events arrive.
 const UNWATCHED: Duration = Duration::from_secs(1);
 /// How long a failed load is not repeated.
@@ -35,7 +40,7 @@ const FAILED: Duration = Duration::from_millis(100);
 const LOAD_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// A playable video: its index and the manifests written from it.
-pub(crate) struct Film {
+pub(crate) struct PlayableVideo {
     /// Maps segments to bytes.
     pub(crate) index: Index,
     /// Digest of the encoded index: two videos with the same digest have the same manifests.
@@ -45,8 +50,11 @@ pub(crate) struct Film {
 }
 
 /// The cache of indexes.
-pub(crate) struct Catalog {
+pub(crate) struct IndexCache {
     slots: Cache<Key, Arc<Slot>>,
+    control: Arc<Control>,
+    stores: Stores,
+    lookups: Lookups,
     watching: AtomicBool,
     /// Incremented when any video may have changed.
     generation: AtomicU64,
@@ -64,13 +72,13 @@ struct Slot {
     /// Incremented when this video changes.
     changes: AtomicU64,
     loading: tokio::sync::Mutex<()>,
-    known: Mutex<Option<Known>>,
+    loaded: Mutex<Option<Loaded>>,
 }
 
-type Outcome = Result<Option<Arc<Film>>, Problem>;
+type Outcome = Result<Option<Arc<PlayableVideo>>, Problem>;
 
 #[derive(Clone)]
-struct Known {
+struct Loaded {
     outcome: Outcome,
     changes: u64,
     generation: u64,
@@ -79,7 +87,7 @@ struct Known {
     provisional: bool,
 }
 
-impl Film {
+impl PlayableVideo {
     fn new(index: Index, encoded: &[u8]) -> Arc<Self> {
         let digest = hex::encode(&Sha256::digest(encoded)[..16]);
         Arc::new(Self { index, digest, manifests: Mutex::default() })
@@ -98,11 +106,14 @@ impl Film {
     }
 }
 
-impl Catalog {
+impl IndexCache {
     /// Creates an empty cache, without change events until [`Self::set_watching`].
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(control: Arc<Control>, stores: Stores, lookups: Lookups) -> Self {
         Self {
-            slots: Cache::new(FILMS_MAX),
+            slots: Cache::new(VIDEOS_MAX),
+            control,
+            stores,
+            lookups,
             watching: AtomicBool::new(false),
             generation: AtomicU64::new(0),
         }
@@ -131,78 +142,117 @@ impl Catalog {
     }
 
     /// The current version of this video; `None` when nothing can be played.
-    pub(crate) async fn film(&self, app: &App, video: VideoId) -> Outcome {
-        self.find(app, Key { video, version: None }).await
+    pub(crate) async fn current(&self, video: VideoId) -> Outcome {
+        self.find(Key { video, version: None }).await
     }
 
     /// The output of an earlier job: URLs handed out before a re-transcode keep working.
-    pub(crate) async fn version(&self, app: &App, video: VideoId, version: JobId) -> Outcome {
-        self.find(app, Key { video, version: Some(version) }).await
+    pub(crate) async fn version(&self, video: VideoId, version: JobId) -> Outcome {
+        self.find(Key { video, version: Some(version) }).await
     }
 
-    async fn find(&self, app: &App, key: Key) -> Outcome {
+    async fn find(&self, key: Key) -> Outcome {
         let made: Result<_, std::convert::Infallible> =
             self.slots.get_or_insert_with(&key, || Ok(Arc::default()));
         let Ok(slot) = made;
-        if let Some(known) = self.fresh(&slot) {
-            app.metrics.lookups.hits.fetch_add(1, Ordering::Relaxed);
-            return known;
+        if let Some(loaded) = self.fresh(&slot) {
+            self.lookups.hits.fetch_add(1, Ordering::Relaxed);
+            return loaded;
         }
-        app.metrics.lookups.misses.fetch_add(1, Ordering::Relaxed);
+        self.lookups.misses.fetch_add(1, Ordering::Relaxed);
         // The holder of this lock loads for all waiting requests; if its request is dropped, the next
         // one loads.
         let _loading = slot.loading.lock().await;
-        if let Some(known) = self.fresh(&slot) {
-            return known;
+        if let Some(loaded) = self.fresh(&slot) {
+            return loaded;
         }
         let changes = slot.changes.load(Ordering::Acquire);
         let generation = self.generation.load(Ordering::Acquire);
-        let (outcome, provisional) = self.load(app, key, &slot).await;
-        let known = Known {
+        let (outcome, provisional) = self.load(key, &slot).await;
+        let loaded = Loaded {
             outcome: outcome.clone(),
             changes,
             generation,
             since: Instant::now(),
             provisional,
         };
-        *slot.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
+        *slot.loaded.lock().unwrap_or_else(PoisonError::into_inner) = Some(loaded);
         outcome
     }
 
     /// The cached result, unless it must be reloaded.
     fn fresh(&self, slot: &Slot) -> Option<Outcome> {
-        let known = slot.known.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-        let current = known.changes == slot.changes.load(Ordering::Acquire)
-            && known.generation == self.generation.load(Ordering::Acquire);
-        let lasting = match &known.outcome {
-            Ok(Some(film)) if film.index.finished_at_ms.is_some() => !known.provisional,
-            Ok(Some(_)) => !known.provisional && self.watching(),
+        let loaded = slot.loaded.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let current = loaded.changes == slot.changes.load(Ordering::Acquire)
+            && loaded.generation == self.generation.load(Ordering::Acquire);
+        let lasting = match &loaded.outcome {
+            Ok(Some(playable)) if playable.index.finished_at_ms.is_some() => !loaded.provisional,
+            Ok(Some(_)) => !loaded.provisional && self.watching(),
             Ok(None) | Err(_) => false,
         };
-        let young = known.since.elapsed() < if known.outcome.is_err() { FAILED } else { UNWATCHED };
-        (current && (lasting || young)).then_some(known.outcome)
+        let young =
+            loaded.since.elapsed() < if loaded.outcome.is_err() { FAILED } else { UNWATCHED };
+        (current && (lasting || young)).then_some(loaded.outcome)
     }
 
     /// Loads from the control plane, then from the stores. The flag is true for a fallback result.
-    async fn load(&self, app: &App, key: Key, slot: &Slot) -> (Outcome, bool) {
+    async fn load(&self, key: Key, slot: &Slot) -> (Outcome, bool) {
         if let Some(version) = key.version {
             let object = format!("{}index", layout::job_prefix(key.video, version));
-            return (stored(app, key.video, &object).await, false);
+            return (self.stored(key.video, &object).await, false);
         }
-        let problem = match from_control(app, key.video).await {
+        let problem = match self.load_from_control(key.video).await {
             Err(problem) if unreachable(&problem) => problem,
             answer => return (answer, false),
         };
-        let before = slot.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(Known { outcome: Ok(Some(film)), .. }) = before {
-            return (Ok(Some(film)), true);
+        let before = slot.loaded.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(Loaded { outcome: Ok(Some(playable)), .. }) = before {
+            return (Ok(Some(playable)), true);
         }
-        match stored(app, key.video, &layout::index(key.video)).await {
-            Ok(Some(film)) => (Ok(Some(film)), false),
+        match self.stored(key.video, &layout::index(key.video)).await {
+            Ok(Some(playable)) => (Ok(Some(playable)), false),
             // The control plane may know the video although its index is not in the store.
             Ok(None) => (Err(problem), true),
             Err(problem) => (Err(problem), true),
         }
+    }
+
+    async fn load_from_control(&self, video: VideoId) -> Outcome {
+        let control = &self.control;
+        let answer = control
+            .query(LOAD_TIME_MAX, |channel| {
+                let request = control.own(GetIndexRequest { video_id: video.to_string() });
+                let mut client = PlaybackServiceClient::new(channel)
+                    .max_decoding_message_size(control::MESSAGE_BYTES_MAX);
+                async move { client.get_index(request).await }
+            })
+            .await;
+        match answer {
+            Ok(reply) => decode(video, &reply.index).map(Some),
+            Err(status) => match control::problem_of(&status).code {
+                Code::NotFound | Code::NotReady => Ok(None),
+                _ => Err(Problem::new(Code::Unavailable, "the index cannot be read now")),
+            },
+        }
+    }
+
+    /// Reads an index object.
+    async fn stored(&self, video: VideoId, key: &str) -> Outcome {
+        let read = async |store: &Store| {
+            let bytes = match store.objects.get(&key.into()).await {
+                Ok(object) => object.bytes().await,
+                Err(error) => Err(error),
+            };
+            match bytes {
+                Ok(bytes) => decode(video, &bytes).map(Some),
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                Err(error) => {
+                    tracing::warn!(%error, video.id = %video, "failed to read an index object");
+                    Err(Problem::new(Code::Unavailable, "the index cannot be read now"))
+                }
+            }
+        };
+        self.stores.find(self.stores.pick(video), read).await
     }
 }
 
@@ -210,53 +260,9 @@ fn unreachable(problem: &Problem) -> bool {
     !matches!(problem.code, Code::NotFound | Code::NotReady | Code::ManifestDisabled)
 }
 
-async fn from_control(app: &App, video: VideoId) -> Outcome {
-    let answer = app
-        .control
-        .ask(LOAD_TIME_MAX, |channel| {
-            let request = app.control.own(GetIndexRequest { video_id: video.to_string() });
-            let mut client = PlaybackServiceClient::new(channel)
-                .max_decoding_message_size(control::MESSAGE_BYTES_MAX);
-            async move { client.get_index(request).await }
-        })
-        .await;
-    match answer {
-        Ok(reply) => decode(video, &reply.index).map(Some),
-        Err(status) => {
-            let problem = control::refusal(&status);
-            match problem.code {
-                Code::NotFound | Code::NotReady => Ok(None),
-                _ => Err(Problem::new(Code::Unavailable, "the index cannot be read now")),
-            }
-        }
-    }
-}
-
-/// Reads an index object: from the store that the id selects, then from the others, because stores may
-/// have been added since.
-async fn stored(app: &App, video: VideoId, key: &str) -> Outcome {
-    let picked = app.stores.pick(video);
-    let others = app.stores.all().iter().filter(|store| store.url != picked.url);
-    for store in std::iter::once(picked).chain(others) {
-        let bytes = match store.objects.get(&key.into()).await {
-            Ok(object) => object.bytes().await,
-            Err(error) => Err(error),
-        };
-        match bytes {
-            Ok(bytes) => return decode(video, &bytes).map(Some),
-            Err(object_store::Error::NotFound { .. }) => {}
-            Err(error) => {
-                tracing::warn!(%error, video.id = %video, "failed to read an index object");
-                return Err(Problem::new(Code::Unavailable, "the index cannot be read now"));
-            }
-        }
-    }
-    Ok(None)
-}
-
-fn decode(video: VideoId, bytes: &[u8]) -> Result<Arc<Film>, Problem> {
+fn decode(video: VideoId, bytes: &[u8]) -> Result<Arc<PlayableVideo>, Problem> {
     match Index::decode(bytes) {
-        Ok(index) if index.video == video => Ok(Film::new(index, bytes)),
+        Ok(index) if index.video == video => Ok(PlayableVideo::new(index, bytes)),
         Ok(_) => {
             tracing::error!(video.id = %video, "failed to decode an index: it belongs to another video");
             Err(Problem::new(Code::Internal, "the index of this video is damaged"))

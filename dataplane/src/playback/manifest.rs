@@ -1,6 +1,6 @@
 //! Serves playlists and MPDs, written from the index on request.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use api::code::{Code, Problem};
 use http::{HeaderMap, request::Parts};
@@ -14,50 +14,53 @@ use media::{
 };
 use runtime::{Clock, SystemClock};
 
-use super::{access::Viewer, index_cache::Film};
+use super::{Playback, access::Viewer, index_cache::PlayableVideo};
 use crate::{
-    app::App,
-    http::reply::{self, Document, Reply, Text},
+    http::{
+        cache::CachePolicy,
+        reply::{self, Document, Reply, Text},
+    },
     route::MediaFile,
+    shared::Lookup,
 };
 
 const HLS_TYPE: &str = "application/vnd.apple.mpegurl";
 const DASH_TYPE: &str = "application/dash+xml";
-/// How long caches keep a final manifest, in seconds; after a re-transcode the old version may be
+/// How long caches keep a final manifest; after a re-transcode the old version may be
 /// requested for this long.
-const FINAL_SECONDS: u32 = 60;
-/// How long caches keep a growing manifest, in seconds: less than half of the shortest segment.
-const GROWING_SECONDS: u32 = 1;
+const FINAL: CachePolicy = CachePolicy::Seconds(60);
+/// How long caches keep a growing manifest: less than half of the shortest segment.
+const GROWING: CachePolicy = CachePolicy::Seconds(1);
 /// How long the last dynamic MPD is served after the end: several of its update periods.
 const DYNAMIC_TAIL_MS: i64 = 10_000;
 
 /// Serves the multivariant playlist.
 pub(crate) async fn multivariant(
-    app: &App,
-    film: &Film,
+    playback: &Playback,
+    playable: &PlayableVideo,
     viewer: &Viewer,
     request: &HeaderMap,
 ) -> Result<Reply, Problem> {
-    let index = &film.index;
+    let index = &playable.index;
     if !index.hls {
         return Err(disabled("HLS"));
     }
     if !manifest::hls_playable(index) {
         return Err(not_ready());
     }
-    let text = write(app, film, viewer, "multivariant", hls::multivariant).await;
+    let text = write(playback, playable, viewer, "multivariant", hls::multivariant).await;
     let text = text.ok_or_else(not_ready)?;
     Ok(answer(viewer, request, HLS_TYPE, index.finished_at_ms.is_some(), text))
 }
 
 /// Serves the MPD.
 pub(crate) async fn mpd(
-    app: &App,
-    film: &Film,
+    playback: &Playback,
+    playable: &PlayableVideo,
     viewer: &Viewer,
     request: &HeaderMap,
 ) -> Result<Reply, Problem> {
-    let index = &film.index;
+    let index = &playable.index;
     if !index.dash {
         return Err(disabled("DASH"));
     }
@@ -67,24 +70,24 @@ pub(crate) async fn mpd(
     let now = SystemClock.now_ms();
     let fixed = index.finished_at_ms.is_some_and(|end| now >= end + DYNAMIC_TAIL_MS);
     let text = if fixed {
-        write(app, film, viewer, "mpd", |index, links| dash::mpd(index, now, links)).await
+        write(playback, playable, viewer, "mpd", |index, links| dash::mpd(index, now, links)).await
     } else {
         // A dynamic MPD depends on the current time.
-        dash::mpd(index, now, &links(app, viewer)).map(|text| Arc::new(Text::new(text)))
+        dash::mpd(index, now, &links(playback, viewer)).map(|text| Arc::new(Text::new(text)))
     };
     Ok(answer(viewer, request, DASH_TYPE, fixed, text.ok_or_else(not_ready)?))
 }
 
 /// Serves a media playlist of one rendition; `None` when there is none of that kind (yet).
 pub(crate) async fn media_playlist(
-    app: &App,
-    film: &Film,
+    playback: &Playback,
+    playable: &PlayableVideo,
     viewer: &Viewer,
     rendition: &str,
     file: MediaFile,
     request: &HeaderMap,
 ) -> Result<Option<Reply>, Problem> {
-    if !film.index.hls {
+    if !playable.index.hls {
         return Err(disabled("HLS"));
     }
     let text = match file {
@@ -92,7 +95,7 @@ pub(crate) async fn media_playlist(
         MediaFile::IFrames => {
             let name = format!("iframes/{rendition}");
             let writer = |index: &Index, links: &Links<'_>| hls::iframes(index, rendition, links);
-            write(app, film, viewer, &name, writer).await
+            write(playback, playable, viewer, &name, writer).await
         }
         MediaFile::Event | MediaFile::Vod => {
             let (kind, name) = match file {
@@ -102,23 +105,23 @@ pub(crate) async fn media_playlist(
             let name = format!("{name}/{rendition}");
             let writer =
                 |index: &Index, links: &Links<'_>| hls::media(index, rendition, kind, links);
-            write(app, film, viewer, &name, writer).await
+            write(playback, playable, viewer, &name, writer).await
         }
     };
-    let last = film.index.finished_at_ms.is_some();
+    let last = playable.index.finished_at_ms.is_some();
     Ok(text.map(|text| answer(viewer, request, HLS_TYPE, last, text)))
 }
 
 /// Serves the media playlist of a text track; `None` when there is none of that kind (yet).
 pub(crate) async fn text_playlist(
-    app: &App,
-    film: &Film,
+    playback: &Playback,
+    playable: &PlayableVideo,
     viewer: &Viewer,
     id: CaptionId,
     playlist: Playlist,
     request: &Parts,
 ) -> Result<Option<Reply>, Problem> {
-    if !film.index.hls {
+    if !playable.index.hls {
         return Err(disabled("HLS"));
     }
     let name = match playlist {
@@ -126,9 +129,9 @@ pub(crate) async fn text_playlist(
         Playlist::Vod => format!("vod/text-{id}"),
     };
     let writer = |index: &Index, links: &Links<'_>| captions::playlist(index, id, playlist, links);
-    let text = write(app, film, viewer, &name, writer).await;
-    let last = film.index.finished_at_ms.is_some();
-    let manifests = &app.metrics.bandwidth.manifest;
+    let text = write(playback, playable, viewer, &name, writer).await;
+    let last = playable.index.finished_at_ms.is_some();
+    let manifests = &playback.metrics.bandwidth.manifest;
     Ok(text.map(|text| {
         let reply = answer(viewer, &request.headers, HLS_TYPE, last, text);
         reply.map(|body| body.counted(manifests.clone()))
@@ -138,44 +141,47 @@ pub(crate) async fn text_playlist(
 /// Writes a manifest. If it depends on the index alone, a manifest that this or another data plane wrote
 /// earlier is reused.
 async fn write(
-    app: &App,
-    film: &Film,
+    playback: &Playback,
+    playable: &PlayableVideo,
     viewer: &Viewer,
     name: &str,
     writer: impl FnOnce(&Index, &Links<'_>) -> Option<String>,
 ) -> Option<Arc<Text>> {
-    let links = links(app, viewer);
+    let links = links(playback, viewer);
     if viewer.token.is_some() || viewer.max_height.is_some() {
-        return writer(&film.index, &links).map(|text| Arc::new(Text::new(text)));
+        return writer(&playable.index, &links).map(|text| Arc::new(Text::new(text)));
     }
-    if let Some(text) = film.manifest(name) {
+    if let Some(text) = playable.manifest(name) {
         return Some(text);
     }
     // A growing manifest would be outdated before others could use it.
-    let redis = app.redis.as_ref().filter(|_| film.index.finished_at_ms.is_some());
-    let base = app.config.cdn_base().unwrap_or_default();
+    let last = playable.index.finished_at_ms.is_some();
+    let base = playback.cdn_base.as_deref().unwrap_or_default();
     // All inputs of the manifest, and the version of the writer.
     let field = format!(
         "{}/{name} {} {} {base}",
-        film.index.version,
-        film.digest,
+        playable.index.version,
+        playable.digest,
         runtime::program_version()
     );
-    let look = app.shared.manifest(redis, film.index.video, field).await;
-    if let Some(text) = look.found.and_then(|found| String::from_utf8(found.into()).ok()) {
-        return Some(film.remember(name.to_owned(), Text::new(text)));
+    let lookup = match last {
+        true => playback.shared.manifest(playable.index.video, field).await,
+        false => Lookup::default(),
+    };
+    if let Some(text) = lookup.found.and_then(|found| String::from_utf8(found.into()).ok()) {
+        return Some(playable.remember(name.to_owned(), Text::new(text)));
     }
-    let text = writer(&film.index, &links)?;
-    if let Some(place) = look.place {
-        place.keep(text.as_bytes()).await;
+    let text = writer(&playable.index, &links)?;
+    if let Some(slot) = lookup.slot {
+        slot.store(text.as_bytes()).await;
     }
-    Some(film.remember(name.to_owned(), Text::new(text)))
+    Some(playable.remember(name.to_owned(), Text::new(text)))
 }
 
-fn links<'a>(app: &'a App, viewer: &'a Viewer) -> Links<'a> {
+fn links<'a>(playback: &'a Playback, viewer: &'a Viewer) -> Links<'a> {
     Links {
         token: viewer.token.as_deref(),
-        base: app.config.cdn_base(),
+        base: playback.cdn_base.as_deref(),
         max_height: viewer.max_height,
     }
 }
@@ -187,11 +193,10 @@ fn answer(
     last: bool,
     text: Arc<Text>,
 ) -> Reply {
-    let seconds = if last { FINAL_SECONDS } else { GROWING_SECONDS };
+    let policy = if last { FINAL } else { GROWING };
     // A token in the text belongs to its bearer, even for a video that does not need one.
     let own = viewer.private || viewer.token.is_some();
-    let scope = if own { "private" } else { "public" };
-    let cache = Cow::Owned(format!("{scope}, max-age={seconds}"));
+    let cache = policy.header(own);
     reply::document(request, &Document { content_type, cache, text })
 }
 

@@ -1,7 +1,7 @@
 //! Parts of store objects as reply bodies: a local file is read directly, an object in S3 through the
 //! cache.
 
-use std::{io, ops::Range};
+use std::{io, ops::Range, sync::Arc};
 
 use api::code::{Code, Problem};
 use bytes::Bytes;
@@ -10,10 +10,8 @@ use media::VideoId;
 use store::{Part, ReadError, Store};
 use tokio::task::spawn_blocking;
 
-use crate::{
-    app::App,
-    http::reply::body::{Body, read_exactly},
-};
+use super::{Playback, segment_cache::SegmentCache};
+use crate::http::reply::body::{Body, read_exactly};
 
 /// Parts up to this size are read completely instead of streamed.
 const WHOLE_BYTES_MAX: u64 = 256 << 10;
@@ -31,53 +29,53 @@ pub(crate) struct Wanted<'a> {
 
 /// Opens a part of a video's object; `None` when the object is missing or too short.
 pub(crate) async fn open(
-    app: &App,
+    playback: &Playback,
     video: VideoId,
     wanted: &Wanted<'_>,
 ) -> Result<Option<Body>, Problem> {
-    let unreadable = |error: &dyn std::fmt::Display| {
+    let unreadable = |error: &ReadError| {
         tracing::warn!(video.id = %video, %error, "failed to read an object");
         Problem::new(Code::Unavailable, "the store cannot be read now")
     };
     // Start with the store in which the video's objects were found last, or else with the one that its
-    // id selects; stores may have been added since the video was created.
-    let home = app.segments.home(video);
-    let first = home.and_then(|url| app.stores.get(&url)).unwrap_or_else(|| app.stores.pick(video));
-    let others = app.stores.all().iter().filter(|store| store.url != first.url);
-    let mut failed = None;
-    for store in std::iter::once(first).chain(others) {
-        match part(app, store, wanted).await {
-            Ok(body) => {
-                app.segments.found(video, &store.url);
-                return Ok(Some(body));
-            }
-            Err(ReadError::Missing) => {}
-            // Another store may have it.
-            Err(error) => failed = failed.or(Some(error)),
+    // id selects.
+    let (stores, cache) = (&playback.stores, &playback.segment_cache);
+    let last = cache.store_of(video).and_then(|url| stores.get(&url));
+    let first = last.unwrap_or_else(|| stores.pick(video));
+    let read = async |store: &Store| match part(cache, store, wanted).await {
+        Ok(body) => {
+            cache.remember_store(video, &store.url);
+            Ok(Some(body))
         }
+        Err(ReadError::Missing) => Ok(None),
+        Err(error) => Err(error),
+    };
+    if let Some(body) = stores.find(first, read).await.map_err(|error| unreadable(&error))? {
+        return Ok(Some(body));
     }
-    if let Some(error) = failed {
-        return Err(unreadable(&error));
-    }
-    app.metrics.missing();
+    playback.metrics.missing();
     tracing::warn!(
         video.id = %video, object.key = wanted.key, "failed to read an object: it is missing or short"
     );
     Ok(None)
 }
 
-async fn part(app: &App, store: &Store, wanted: &Wanted<'_>) -> Result<Body, ReadError> {
+async fn part(
+    cache: &Arc<SegmentCache>,
+    store: &Store,
+    wanted: &Wanted<'_>,
+) -> Result<Body, ReadError> {
     let Wanted { key, unit, range } = wanted;
     let bytes = range.end - range.start;
     let within = range.start - unit.start..range.end - unit.start;
     if store.root.is_none()
-        && let Some(flight) = app.segments.flight(app, store, key, unit.clone())
+        && let Some(segment) = cache.get_or_read(store, key, unit.clone())
     {
         if bytes <= WHOLE_BYTES_MAX {
-            return Ok(Body::full(flight.whole(within).await?));
+            return Ok(Body::full(segment.whole(within).await?));
         }
-        flight.begun().await?;
-        return Ok(Body::stream(flight.read(within), Some(bytes)));
+        segment.first_piece().await?;
+        return Ok(Body::stream(segment.read(within), Some(bytes)));
     }
     let start = range.start;
     // A file that lacks the end of the unit is damaged, regardless of the requested part.

@@ -1,7 +1,7 @@
 //! Serves init and media segments: byte ranges of store objects, with conditional and partial requests
 //! (RFC 9110).
 
-use std::{borrow::Cow, ops::Range};
+use std::ops::Range;
 
 use api::code::{Code, Problem};
 use bytes::Bytes;
@@ -13,58 +13,36 @@ use media::{
 };
 
 use super::{
+    Playback,
     access::Viewer,
-    index_cache::Film,
+    index_cache::PlayableVideo,
     object::{self, Wanted},
 };
-use crate::{
-    app::App,
-    http::{
-        conditions::{self, Verdict},
-        reply::{self, Reply, Text, body::Body},
-    },
+use crate::http::{
+    cache::CachePolicy,
+    conditions::{self, Precondition},
+    reply::{self, Reply, Text, body::Body},
 };
 
 /// A representation with its location and its validators.
-pub(super) struct Segment<'a> {
+pub(super) struct Representation<'a> {
     etag: String,
     content_type: &'static str,
     bytes: u64,
     source: Source<'a>,
-    lasting: Lasting,
+    cache: CachePolicy,
 }
 
-impl<'a> Segment<'a> {
+impl<'a> Representation<'a> {
     /// A representation that consists of a whole object.
     pub(super) fn object(
         key: &'a str,
         etag: String,
         content_type: &'static str,
         bytes: u64,
-        lasting: Lasting,
+        cache: CachePolicy,
     ) -> Self {
-        Self { etag, content_type, bytes, source: Source::Object { key, offset: 0 }, lasting }
-    }
-}
-
-/// How long caches may keep a reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lasting {
-    /// The content of the URL never changes.
-    Forever,
-    /// Revalidated after this many seconds.
-    Seconds(u32),
-}
-
-impl Lasting {
-    /// The `Cache-Control` value for this viewer.
-    pub(super) fn cache_control(self, viewer: &Viewer) -> Cow<'static, str> {
-        match (self, viewer.private) {
-            (Self::Forever, false) => Cow::Borrowed("public, max-age=31536000, immutable"),
-            (Self::Forever, true) => Cow::Borrowed("private, max-age=31536000, immutable"),
-            (Self::Seconds(seconds), false) => Cow::Owned(format!("public, max-age={seconds}")),
-            (Self::Seconds(seconds), true) => Cow::Owned(format!("private, max-age={seconds}")),
-        }
+        Self { etag, content_type, bytes, source: Source::Object { key, offset: 0 }, cache }
     }
 }
 
@@ -75,70 +53,79 @@ enum Source<'a> {
 
 /// Handles a GET or HEAD for a segment; `None` when it does not exist (yet).
 pub(crate) async fn serve(
-    app: &App,
-    film: &Film,
+    playback: &Playback,
+    playable: &PlayableVideo,
     viewer: &Viewer,
     rendition: &str,
     name: SegmentName,
     (method, request): (&Method, &HeaderMap),
 ) -> Result<Option<Reply>, Problem> {
-    let index = &film.index;
+    let index = &playable.index;
     let Some(found) = segment::locate(index, rendition, name) else { return Ok(None) };
-    let segment = describe(film, rendition, found);
-    answer(app, index.video, viewer, &segment, (method, request)).await
+    let segment = describe(playable, rendition, found);
+    answer(playback, index.video, viewer, &segment, (method, request)).await
 }
 
 /// Handles a GET or HEAD for a representation; `None` when its object is missing.
 pub(super) async fn answer(
-    app: &App,
+    playback: &Playback,
     video: VideoId,
     viewer: &Viewer,
-    segment: &Segment<'_>,
+    representation: &Representation<'_>,
     (method, request): (&Method, &HeaderMap),
 ) -> Result<Option<Reply>, Problem> {
-    match conditions::evaluate(request, &segment.etag) {
-        Verdict::Failed => return Ok(Some(reply::precondition_failed())),
-        Verdict::NotModified => {
+    match conditions::evaluate(request, &representation.etag) {
+        Precondition::Failed => return Ok(Some(reply::precondition_failed())),
+        Precondition::NotModified => {
             let reply = reply::status(StatusCode::NOT_MODIFIED);
-            return Ok(Some(validated(reply, segment, viewer)));
+            return Ok(Some(validated(reply, representation, viewer)));
         }
-        Verdict::Proceed => {}
+        Precondition::Proceed => {}
     }
-    let part = match wanted_range(method, request, &segment.etag, segment.bytes) {
-        RangeOutcome::Unsatisfiable => return Ok(Some(unsatisfiable(segment.bytes))),
+    let part = match wanted_range(method, request, &representation.etag, representation.bytes) {
+        RangeOutcome::Unsatisfiable => return Ok(Some(unsatisfiable(representation.bytes))),
         RangeOutcome::Whole => None,
         RangeOutcome::Part(part) => Some(part),
     };
-    let within = part.map_or(0..segment.bytes, |part| part.start..part.end_inclusive + 1);
-    let Some(body) = open(app, video, segment, within).await? else {
+    let within = part.map_or(0..representation.bytes, |part| part.start..part.end_inclusive + 1);
+    let Some(body) = open(playback, video, representation, within).await? else {
         return Ok(None);
     };
-    let mut reply = validated(http::Response::new(body), segment, viewer);
-    reply::set(&mut reply, header::CONTENT_TYPE, segment.content_type);
+    let mut reply = validated(http::Response::new(body), representation, viewer);
+    reply::set(&mut reply, header::CONTENT_TYPE, representation.content_type);
     if let Some(part) = part {
         *reply.status_mut() = StatusCode::PARTIAL_CONTENT;
-        reply::set(&mut reply, header::CONTENT_RANGE, &part.content_range(segment.bytes));
+        reply::set(&mut reply, header::CONTENT_RANGE, &part.content_range(representation.bytes));
     }
     Ok(Some(reply))
 }
 
-fn describe<'a>(film: &'a Film, rendition: &str, found: Located<'a>) -> Segment<'a> {
-    let lasting = Lasting::Forever;
+fn describe<'a>(
+    playable: &'a PlayableVideo,
+    rendition: &str,
+    found: Located<'a>,
+) -> Representation<'a> {
+    let cache = CachePolicy::Immutable;
     match found {
         Located::Inline(init) => {
-            let content_type = film.index.track(rendition).map_or("video/mp4", |(_, kind)| kind);
+            let content_type =
+                playable.index.track(rendition).map_or("video/mp4", |(_, kind)| kind);
             let etag = Text::new(Bytes::copy_from_slice(init)).etag();
-            Segment {
+            Representation {
                 etag,
                 content_type,
                 bytes: init.len() as u64,
                 source: Source::Memory(init),
-                lasting,
+                cache,
             }
         }
-        Located::Object { key, offset, bytes, etag, content_type } => {
-            Segment { etag, content_type, bytes, source: Source::Object { key, offset }, lasting }
-        }
+        Located::Object { key, offset, bytes, etag, content_type } => Representation {
+            etag,
+            content_type,
+            bytes,
+            source: Source::Object { key, offset },
+            cache,
+        },
     }
 }
 
@@ -161,9 +148,9 @@ pub(super) fn wanted_range(
 }
 
 /// Adds the headers that 200, 206 and 304 have in common.
-fn validated(mut reply: Reply, segment: &Segment<'_>, viewer: &Viewer) -> Reply {
-    reply::set(&mut reply, header::ETAG, &segment.etag);
-    reply::set(&mut reply, header::CACHE_CONTROL, &segment.lasting.cache_control(viewer));
+fn validated(mut reply: Reply, representation: &Representation<'_>, viewer: &Viewer) -> Reply {
+    reply::set(&mut reply, header::ETAG, &representation.etag);
+    reply.headers_mut().insert(header::CACHE_CONTROL, representation.cache.header(viewer.private));
     reply::set(&mut reply, header::ACCEPT_RANGES, "bytes");
     reply
 }
@@ -177,23 +164,23 @@ pub(super) fn unsatisfiable(bytes: u64) -> Reply {
     reply
 }
 
-/// Opens the bytes `within` the segment; `None` when the object is missing or too short.
+/// Opens the bytes `within` the representation; `None` when the object is missing or too short.
 async fn open(
-    app: &App,
+    playback: &Playback,
     video: VideoId,
-    segment: &Segment<'_>,
+    representation: &Representation<'_>,
     within: Range<u64>,
 ) -> Result<Option<Body>, Problem> {
-    let counter = app.metrics.bandwidth.segment.clone();
-    let (key, offset) = match segment.source {
+    let counter = playback.metrics.bandwidth.segment.clone();
+    let (key, offset) = match representation.source {
         Source::Memory(init) => {
             let part = &init[within.start as usize..within.end as usize];
             return Ok(Some(Body::full(Bytes::copy_from_slice(part)).counted(counter)));
         }
         Source::Object { key, offset } => (key, offset),
     };
-    let unit = offset..offset + segment.bytes;
+    let unit = offset..offset + representation.bytes;
     let range = offset + within.start..offset + within.end;
-    let body = object::open(app, video, &Wanted { key, unit, range }).await?;
+    let body = object::open(playback, video, &Wanted { key, unit, range }).await?;
     Ok(body.map(|body| body.counted(counter)))
 }

@@ -10,15 +10,16 @@ use serde_json::json;
 
 use super::{Caller, fields::Fields, json as shape};
 use crate::{
-    app::App,
-    control::{CALL_TIME_MAX, refusal},
-    http::reply::{self, Reply},
-    playback::access,
+    http::{
+        bearer,
+        reply::{self, Reply},
+    },
+    rest::Rest,
 };
 
 /// Issues a token that plays one video, and the URLs that contain it.
 pub(crate) async fn playback_token(
-    app: &App,
+    rest: &Rest,
     caller: &Caller,
     video: VideoId,
     mut fields: Fields,
@@ -37,15 +38,13 @@ pub(crate) async fn playback_token(
         address: address.unwrap_or_default(),
     };
     fields.finish()?;
-    let minted = app
+    let minted = rest
         .control
-        .call(CALL_TIME_MAX, |channel| {
-            let request = caller.ask(message.clone());
-            async move { AuthServiceClient::new(channel).mint_playback_token(request).await }
+        .unary(caller, message, async |channel, request| {
+            AuthServiceClient::new(channel).mint_playback_token(request).await
         })
-        .await
-        .map_err(|status| refusal(&status))?;
-    let base = app.config.cdn_base().unwrap_or_default();
+        .await?;
+    let base = rest.cdn_base.as_deref().unwrap_or_default();
     let token = &minted.token;
     let document = json!({
         "token": token,
@@ -58,20 +57,20 @@ pub(crate) async fn playback_token(
 
 /// Exchanges an identity provider's token for a biscuit.
 pub(crate) async fn exchange(
-    app: &App,
+    rest: &Rest,
     caller: &Caller,
     request: &Parts,
 ) -> Result<Reply, Problem> {
     let missing = || Problem::new(Code::Unauthenticated, "a bearer token is needed");
-    let token = access::bearer(&request.headers).ok_or_else(missing)?;
-    let exchanged = app
+    let token = bearer::token(&request.headers).ok_or_else(missing)?;
+    let exchanged = rest
         .control
-        .call(CALL_TIME_MAX, |channel| {
-            let request = caller.ask(v1::ExchangeTokenRequest { token: token.to_owned() });
-            async move { AuthServiceClient::new(channel).exchange_token(request).await }
-        })
-        .await
-        .map_err(|status| refusal(&status))?;
+        .unary(
+            caller,
+            v1::ExchangeTokenRequest { token: token.to_owned() },
+            async |channel, request| AuthServiceClient::new(channel).exchange_token(request).await,
+        )
+        .await?;
     let expires_at = shape::time(exchanged.expires_at.as_ref());
     let document = json!({ "token": exchanged.token, "expiresAt": expires_at });
     Ok(reply::json(StatusCode::OK, &document))

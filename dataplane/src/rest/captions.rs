@@ -18,12 +18,11 @@ use tokio::time::timeout;
 
 use super::{Caller, json as shape};
 use crate::{
-    app::App,
-    control::{CALL_TIME_MAX, refusal},
     http::{
         reply::{self, Reply},
-        request_body::Intake,
+        request_body::RequestBody,
     },
+    rest::Rest,
 };
 
 /// How long a body may take to arrive.
@@ -33,14 +32,14 @@ const CREATE_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// The properties of the text track in the request.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Told {
+struct TrackFields {
     language: Option<String>,
     label: Option<String>,
     kind: Option<String>,
     default: Option<bool>,
 }
 
-impl Told {
+impl TrackFields {
     /// Sets one field; an unknown or repeated field is an error that names it.
     fn set(&mut self, name: &str, value: String) -> Result<(), Problem> {
         let twice = match name {
@@ -64,21 +63,21 @@ impl Told {
     }
 
     fn read(query: Option<&str>) -> Result<Self, Problem> {
-        let mut told = Self::default();
+        let mut fields = Self::default();
         for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
-            told.set(&name, value.into_owned())?;
+            fields.set(&name, value.into_owned())?;
         }
-        Ok(told)
+        Ok(fields)
     }
 }
 
 /// Adds a text track.
 pub(crate) async fn create(
-    app: &App,
+    rest: &Rest,
     caller: &Caller,
     video: VideoId,
     request: &Parts,
-    body: &Intake,
+    body: &RequestBody,
 ) -> Result<Reply, Problem> {
     let video_id = video.to_string();
     let may = v1::CreateCaptionRequest {
@@ -86,25 +85,25 @@ pub(crate) async fn create(
         validate_only: true,
         ..v1::CreateCaptionRequest::default()
     };
-    send(app, caller, may).await?;
-    caller.admit();
-    let told = Told::read(request.uri.query())?;
-    let read = timeout(BODY_TIME_MAX, take_in(&request.headers, body, told)).await;
+    send(rest, caller, may).await?;
+    caller.mark_authorized();
+    let fields = TrackFields::read(request.uri.query())?;
+    let read = timeout(BODY_TIME_MAX, take_in(&request.headers, body, fields)).await;
     let slow = |_| Problem::new(Code::Malformed, "the body arrived too slowly");
-    let (told, format, content) = read.map_err(slow)??;
-    let language = told.language.ok_or_else(|| Problem::field("language", "is missing"))?;
+    let (fields, format, content) = read.map_err(slow)??;
+    let language = fields.language.ok_or_else(|| Problem::field("language", "is missing"))?;
     let message = v1::CreateCaptionRequest {
         video_id,
         language,
-        label: told.label.unwrap_or_default(),
-        kind: told.kind.unwrap_or_default(),
-        default: told.default.unwrap_or(false),
+        label: fields.label.unwrap_or_default(),
+        kind: fields.kind.unwrap_or_default(),
+        default: fields.default.unwrap_or(false),
         format: format.to_owned(),
         content: content.into(),
         validate_only: false,
     };
-    let made = send(app, caller, message).await.map_err(of_file)?;
-    app.catalog.changed(video);
+    let made = send(rest, caller, message).await.map_err(of_file)?;
+    rest.index_cache.changed(video);
     let mut reply = reply::json(StatusCode::CREATED, &shape::caption(&made));
     let location = format!("/api/videos/{video}/captions/{}", made.caption_id);
     reply::set(&mut reply, header::LOCATION, &location);
@@ -112,15 +111,15 @@ pub(crate) async fn create(
 }
 
 async fn send(
-    app: &App,
+    rest: &Rest,
     caller: &Caller,
     message: v1::CreateCaptionRequest,
 ) -> Result<v1::Caption, Problem> {
-    let sent = app.control.call(CREATE_TIME_MAX, |channel| {
-        let request = caller.ask(message.clone());
-        async move { VideoServiceClient::new(channel).create_caption(request).await }
-    });
-    sent.await.map_err(|status| refusal(&status))
+    rest.control
+        .unary_within(CREATE_TIME_MAX, caller, message, async |channel, request| {
+            VideoServiceClient::new(channel).create_caption(request).await
+        })
+        .await
 }
 
 /// Renames the field `content` of the gRPC message to `file`.
@@ -137,15 +136,15 @@ fn of_file(problem: Problem) -> Problem {
 /// The properties of the track, the format of its file ("" if unknown), and the file.
 async fn take_in(
     headers: &HeaderMap,
-    body: &Intake,
-    told: Told,
-) -> Result<(Told, &'static str, Vec<u8>), Problem> {
+    body: &RequestBody,
+    fields: TrackFields,
+) -> Result<(TrackFields, &'static str, Vec<u8>), Problem> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let kind = kind.unwrap_or_default();
     match format_of(kind) {
-        Some(format) => Ok((told, format, whole(body).await?)),
+        Some(format) => Ok((fields, format, whole(body).await?)),
         None if essence(kind) == "multipart/form-data" => {
-            form::read(body, super::upload::boundary(headers)?, told).await
+            form::read(body, super::upload::boundary(headers)?, fields).await
         }
         None => {
             let text = "the body must be text/vtt, application/x-subrip or multipart/form-data";
@@ -167,7 +166,7 @@ fn format_of(kind: &str) -> Option<&'static str> {
     }
 }
 
-async fn whole(body: &Intake) -> Result<Vec<u8>, Problem> {
+async fn whole(body: &RequestBody) -> Result<Vec<u8>, Problem> {
     let pieces = body.pieces();
     pin_mut!(pieces);
     let mut bytes = Vec::new();
@@ -189,40 +188,37 @@ fn append(bytes: &mut Vec<u8>, piece: &[u8]) -> Result<(), Problem> {
 
 /// Lists the text tracks of a video.
 pub(crate) async fn list(
-    app: &App,
+    rest: &Rest,
     caller: &Caller,
     headers: &HeaderMap,
     video: VideoId,
 ) -> Result<Reply, Problem> {
-    let listed = app
+    let message = v1::ListCaptionsRequest { video_id: video.to_string() };
+    let listed = rest
         .control
-        .call(CALL_TIME_MAX, |channel| {
-            let request = caller.ask(v1::ListCaptionsRequest { video_id: video.to_string() });
-            async move { VideoServiceClient::new(channel).list_captions(request).await }
+        .unary(caller, message, async |channel, request| {
+            VideoServiceClient::new(channel).list_captions(request).await
         })
-        .await
-        .map_err(|status| refusal(&status))?;
+        .await?;
     let captions: Vec<Value> = listed.captions.iter().map(shape::caption).collect();
     Ok(reply::json_document(headers, &json!({ "captions": captions })))
 }
 
 /// Removes a text track.
 pub(crate) async fn delete(
-    app: &App,
+    rest: &Rest,
     caller: &Caller,
     video: VideoId,
     caption: CaptionId,
 ) -> Result<Reply, Problem> {
     let message =
         v1::DeleteCaptionRequest { video_id: video.to_string(), caption_id: caption.to_string() };
-    app.control
-        .call(CALL_TIME_MAX, |channel| {
-            let request = caller.ask(message.clone());
-            async move { VideoServiceClient::new(channel).delete_caption(request).await }
+    rest.control
+        .unary(caller, message, async |channel, request| {
+            VideoServiceClient::new(channel).delete_caption(request).await
         })
-        .await
-        .map_err(|status| refusal(&status))?;
-    app.catalog.changed(video);
+        .await?;
+    rest.index_cache.changed(video);
     Ok(reply::status(StatusCode::NO_CONTENT))
 }
 
@@ -232,15 +228,16 @@ mod tests {
 
     #[test]
     fn properties_of_a_text_track_are_parsed_field_by_field() {
-        let told = Told::read(Some("language=pt-BR&label=Portugu%C3%AAs&default=true")).unwrap();
-        assert_eq!(told.language.as_deref(), Some("pt-BR"));
-        assert_eq!((told.label.as_deref(), told.default), (Some("Português"), Some(true)));
+        let fields =
+            TrackFields::read(Some("language=pt-BR&label=Portugu%C3%AAs&default=true")).unwrap();
+        assert_eq!(fields.language.as_deref(), Some("pt-BR"));
+        assert_eq!((fields.label.as_deref(), fields.default), (Some("Português"), Some(true)));
         for (query, field) in [
             ("default=yes", "default"),
             ("language=en&language=de", "language"),
             ("tenant=other", "tenant"),
         ] {
-            assert_eq!(Told::read(Some(query)).unwrap_err().violations[0].field, field);
+            assert_eq!(TrackFields::read(Some(query)).unwrap_err().violations[0].field, field);
         }
     }
 

@@ -19,9 +19,11 @@ use tonic::Streaming;
 
 use super::{Caller, json as shape};
 use crate::{
-    app::App,
-    control::{CALL_TIME_MAX, refusal},
-    http::reply::{self, Body, Reply},
+    http::{
+        cache::CachePolicy,
+        reply::{self, Body, Reply},
+    },
+    rest::Rest,
 };
 
 /// Longest interval without data, so that proxies do not close the connection as dead.
@@ -31,27 +33,25 @@ const LAST: &str = "end-";
 
 /// Streams the states of the job.
 pub(crate) async fn watch(
-    app: &App,
+    rest: &Rest,
     caller: &Caller,
     headers: &HeaderMap,
     job: JobId,
 ) -> Result<Reply, Problem> {
-    let jobs = app
+    let jobs = rest
         .control
-        .call(CALL_TIME_MAX, |channel| {
-            let request = caller.ask(v1::WatchJobRequest { job_id: job.to_string() });
-            async move { JobServiceClient::new(channel).watch_job(request).await }
+        .unary(caller, v1::WatchJobRequest { job_id: job.to_string() }, async |channel, request| {
+            JobServiceClient::new(channel).watch_job(request).await
         })
-        .await
-        .map_err(|status| refusal(&status))?;
+        .await?;
     let seen = headers.get(HeaderName::from_static("last-event-id"));
     if seen.is_some_and(|id| id.as_bytes().starts_with(LAST.as_bytes())) {
         return Ok(reply::status(StatusCode::NO_CONTENT));
     }
-    let watch = Watch { jobs, stop: app.shutdown.soft.clone(), number: 0, ended: false };
+    let watch = Watch { jobs, stop: rest.shutdown.soft.clone(), number: 0, ended: false };
     let mut reply = Response::new(Body::stream(stream::unfold(watch, Watch::next), None));
     reply::set(&mut reply, header::CONTENT_TYPE, "text/event-stream");
-    reply::set(&mut reply, header::CACHE_CONTROL, "no-store");
+    reply.headers_mut().insert(header::CACHE_CONTROL, CachePolicy::NoStore.header(true));
     reply::set(&mut reply, HeaderName::from_static("x-accel-buffering"), "no");
     Ok(reply)
 }

@@ -9,7 +9,7 @@ use http::{HeaderMap, header};
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
-use crate::http::request_body::Intake;
+use crate::http::request_body::RequestBody;
 
 /// Largest JSON body.
 const JSON_BYTES_MAX: usize = 64 << 10;
@@ -24,7 +24,7 @@ pub(crate) struct Fields(Map<String, Value>);
 
 impl Fields {
     /// Reads a JSON object; a missing body counts as an empty object.
-    pub(crate) async fn read(headers: &HeaderMap, body: &Intake) -> Result<Self, Problem> {
+    pub(crate) async fn read(headers: &HeaderMap, body: &RequestBody) -> Result<Self, Problem> {
         if body.is_at_end().await {
             return Ok(Self(Map::new()));
         }
@@ -122,7 +122,7 @@ impl Fields {
     }
 }
 
-async fn whole(body: &Intake) -> Result<Vec<u8>, Problem> {
+async fn whole(body: &RequestBody) -> Result<Vec<u8>, Problem> {
     let pieces = body.pieces();
     pin_mut!(pieces);
     let mut bytes = Vec::new();

@@ -14,14 +14,13 @@ use super::{
     json as shape,
 };
 use crate::{
-    app::App,
-    control::{CALL_TIME_MAX, refusal},
     http::reply::{self, Reply},
+    rest::Rest,
 };
 
 /// Queues a transcode.
 pub(crate) async fn create(
-    app: &App,
+    rest: &Rest,
     caller: &Caller,
     video: VideoId,
     mut fields: Fields,
@@ -35,20 +34,18 @@ pub(crate) async fn create(
         generate_preview: fields.truth("generatePreview")?,
     };
     fields.finish()?;
-    let job = app
+    let job = rest
         .control
-        .call(CALL_TIME_MAX, |channel| {
-            let request = caller.ask(message.clone());
-            async move { JobServiceClient::new(channel).create_job(request).await }
+        .unary(caller, message, async |channel, request| {
+            JobServiceClient::new(channel).create_job(request).await
         })
-        .await
-        .map_err(|status| refusal(&status))?;
+        .await?;
     Ok(accepted(&job))
 }
 
 /// Lists jobs, newest first.
 pub(crate) async fn list(
-    app: &App,
+    rest: &Rest,
     caller: &Caller,
     headers: &HeaderMap,
     query: Option<&str>,
@@ -56,14 +53,12 @@ pub(crate) async fn list(
     let page = Page::read(query)?;
     let message =
         v1::ListJobsRequest { video_id: page.video, page_size: page.size, page_token: page.token };
-    let listed = app
+    let listed = rest
         .control
-        .call(CALL_TIME_MAX, |channel| {
-            let request = caller.ask(message.clone());
-            async move { JobServiceClient::new(channel).list_jobs(request).await }
+        .unary(caller, message, async |channel, request| {
+            JobServiceClient::new(channel).list_jobs(request).await
         })
-        .await
-        .map_err(|status| refusal(&status))?;
+        .await?;
     let jobs: Vec<_> = listed.jobs.iter().map(shape::job).collect();
     let next = Some(listed.next_page_token).filter(|token| !token.is_empty());
     Ok(reply::json_document(headers, &json!({ "jobs": jobs, "nextPageToken": next })))
@@ -71,45 +66,41 @@ pub(crate) async fn list(
 
 /// Gets one job.
 pub(crate) async fn get(
-    app: &App,
+    rest: &Rest,
     caller: &Caller,
     headers: &HeaderMap,
     job: JobId,
 ) -> Result<Reply, Problem> {
-    let found = app
+    let found = rest
         .control
-        .call(CALL_TIME_MAX, |channel| {
-            let request = caller.ask(v1::GetJobRequest { job_id: job.to_string() });
-            async move { JobServiceClient::new(channel).get_job(request).await }
+        .unary(caller, v1::GetJobRequest { job_id: job.to_string() }, async |channel, request| {
+            JobServiceClient::new(channel).get_job(request).await
         })
-        .await
-        .map_err(|status| refusal(&status))?;
+        .await?;
     Ok(reply::json_document(headers, &shape::job(&found)))
 }
 
 /// Cancels a job.
-pub(crate) async fn cancel(app: &App, caller: &Caller, job: JobId) -> Result<Reply, Problem> {
-    let cancelled = app
+pub(crate) async fn cancel(rest: &Rest, caller: &Caller, job: JobId) -> Result<Reply, Problem> {
+    let cancelled = rest
         .control
-        .call(CALL_TIME_MAX, |channel| {
-            let request = caller.ask(v1::CancelJobRequest { job_id: job.to_string() });
-            async move { JobServiceClient::new(channel).cancel_job(request).await }
-        })
-        .await
-        .map_err(|status| refusal(&status))?;
+        .unary(
+            caller,
+            v1::CancelJobRequest { job_id: job.to_string() },
+            async |channel, request| JobServiceClient::new(channel).cancel_job(request).await,
+        )
+        .await?;
     Ok(accepted(&cancelled))
 }
 
 /// Requeues the failed tasks of a job.
-pub(crate) async fn retry(app: &App, caller: &Caller, job: JobId) -> Result<Reply, Problem> {
-    let retried = app
+pub(crate) async fn retry(rest: &Rest, caller: &Caller, job: JobId) -> Result<Reply, Problem> {
+    let retried = rest
         .control
-        .call(CALL_TIME_MAX, |channel| {
-            let request = caller.ask(v1::RetryJobRequest { job_id: job.to_string() });
-            async move { JobServiceClient::new(channel).retry_job(request).await }
+        .unary(caller, v1::RetryJobRequest { job_id: job.to_string() }, async |channel, request| {
+            JobServiceClient::new(channel).retry_job(request).await
         })
-        .await
-        .map_err(|status| refusal(&status))?;
+        .await?;
     Ok(accepted(&retried))
 }
 

@@ -1,13 +1,13 @@
 //! Serves the OpenAPI document, which is written by hand and tested against the route table.
 
-use std::{
-    borrow::Cow,
-    sync::{Arc, LazyLock},
-};
+use std::sync::{Arc, LazyLock};
 
 use http::HeaderMap;
 
-use crate::http::reply::{self, Document, Reply, Text};
+use crate::http::{
+    cache::CachePolicy,
+    reply::{self, Document, Reply, Text},
+};
 
 static TEXT: LazyLock<Arc<Text>> =
     LazyLock::new(|| Arc::new(Text::new(include_str!("openapi.json"))));
@@ -15,7 +15,7 @@ static TEXT: LazyLock<Arc<Text>> =
 pub(crate) fn serve(request: &HeaderMap) -> Reply {
     let document = Document {
         content_type: "application/json",
-        cache: Cow::Borrowed("public, max-age=60"),
+        cache: CachePolicy::Seconds(60).header(false),
         text: TEXT.clone(),
     };
     reply::document(request, &document)

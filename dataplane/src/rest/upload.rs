@@ -32,11 +32,11 @@ use self::{
 };
 use super::{Caller, json as shape};
 use crate::{
-    app::App,
     http::{
         reply::{self, Reply},
-        request_body::{Intake, IntakeError},
+        request_body::{RequestBody, RequestBodyError},
     },
+    rest::Rest,
 };
 
 /// How long the reply waits for the probe.
@@ -48,36 +48,36 @@ const FORM_BYTES_EXTRA: u64 = 1 << 20;
 
 /// `POST /api/videos/upload`.
 pub(crate) async fn form(
-    app: &Arc<App>,
+    rest: &Arc<Rest>,
     caller: &Caller,
     request: &Parts,
-    body: &Intake,
+    body: &RequestBody,
 ) -> Result<Reply, Problem> {
     let boundary = boundary(&request.headers)?;
-    let limit = app.config.upload_bytes_max;
+    let limit = rest.upload_bytes_max;
     let announced = announced(&request.headers, limit + FORM_BYTES_EXTRA)?;
-    let upload = begin(app, caller, String::new(), announced.unwrap_or(limit)).await?;
+    let upload = begin(rest, caller, String::new(), announced.unwrap_or(limit)).await?;
     let (pieces, writer) = (body.clone(), upload.writer().await);
     upload.run(async move { form::read(&pieces, boundary, writer?, limit).await }).await
 }
 
 /// `PUT /api/videos/{id}/source`.
 pub(crate) async fn source(
-    app: &Arc<App>,
+    rest: &Arc<Rest>,
     caller: &Caller,
     video: VideoId,
     request: &Parts,
-    body: &Intake,
+    body: &RequestBody,
 ) -> Result<Reply, Problem> {
-    let limit = app.config.upload_bytes_max;
+    let limit = rest.upload_bytes_max;
     let announced = announced(&request.headers, limit)?;
-    let upload = begin(app, caller, video.to_string(), announced.unwrap_or(limit)).await?;
+    let upload = begin(rest, caller, video.to_string(), announced.unwrap_or(limit)).await?;
     let (body, writer) = (body.clone(), upload.writer().await);
     upload.run(async move { bare(&body, writer?, limit).await }).await
 }
 
 /// Receives a body that consists of the source only.
-async fn bare(body: &Intake, mut writer: Writer, limit: u64) -> Result<Form, Problem> {
+async fn bare(body: &RequestBody, mut writer: Writer, limit: u64) -> Result<Form, Problem> {
     let taken = take_in(body, &mut writer, limit).await;
     match taken {
         Ok(stored) => Ok(Form { stored: Some(stored), ..Form::default() }),
@@ -88,7 +88,7 @@ async fn bare(body: &Intake, mut writer: Writer, limit: u64) -> Result<Form, Pro
     }
 }
 
-async fn take_in(body: &Intake, writer: &mut Writer, limit: u64) -> Result<Stored, Problem> {
+async fn take_in(body: &RequestBody, writer: &mut Writer, limit: u64) -> Result<Stored, Problem> {
     let pieces = body.pieces();
     pin_mut!(pieces);
     while let Some(piece) = writer.during(pieces.next()).await? {
@@ -110,7 +110,7 @@ async fn finish(writer: &mut Writer) -> Result<Stored, Problem> {
 
 /// A reserved video whose source is being received.
 struct Upload {
-    app: Arc<App>,
+    rest: Arc<Rest>,
     caller: Caller,
     reserved: v1::Upload,
     /// The holder of the lease: this request.
@@ -120,7 +120,7 @@ struct Upload {
 /// Reserves the upload, which rejects a token that may not upload before any of the body is read. `bytes_max`
 /// is an upper bound of the source's size.
 async fn begin(
-    app: &Arc<App>,
+    rest: &Arc<Rest>,
     caller: &Caller,
     video_id: String,
     bytes_max: u64,
@@ -132,14 +132,14 @@ async fn begin(
         writer: holder.clone(),
         ..v1::BeginUploadRequest::default()
     };
-    let reserved = lease::begin(app, caller, &message).await?;
-    Ok(Upload { app: app.clone(), caller: caller.clone(), reserved, holder })
+    let reserved = lease::begin(rest, caller, &message).await?;
+    Ok(Upload { rest: rest.clone(), caller: caller.clone(), reserved, holder })
 }
 
 impl Upload {
     async fn writer(&self) -> Result<Writer, Problem> {
-        let (app, caller) = (self.app.clone(), self.caller.clone());
-        let lease = Lease::begun(app, caller, &self.reserved, self.holder.clone());
+        let (rest, caller) = (self.rest.clone(), self.caller.clone());
+        let lease = Lease::begun(rest, caller, &self.reserved, self.holder.clone());
         Writer::open(lease, &self.reserved).await
     }
 
@@ -148,9 +148,9 @@ impl Upload {
         self,
         take_in: impl Future<Output = Result<Form, Problem>> + Send + 'static,
     ) -> Result<Reply, Problem> {
-        let tracker = self.app.shutdown.tracker.clone();
+        let tracker = self.rest.shutdown.tracker.clone();
         let work = async move {
-            let hard = self.app.shutdown.hard.clone();
+            let hard = self.rest.shutdown.hard.clone();
             let taken = tokio::select! {
                 taken = take_in => taken,
                 () = hard.cancelled() => Err(Problem::new(Code::Unavailable, "the server is stopping")),
@@ -183,9 +183,9 @@ impl Upload {
             upload_id: String::new(),
             writer: self.holder.clone(),
         };
-        let told = lease::complete(&self.app, &self.caller, &message, COMPLETE_TIME_MAX);
-        let video = told.await?;
-        self.app.metrics.uploaded();
+        let completed = lease::complete(&self.rest, &self.caller, &message, COMPLETE_TIME_MAX);
+        let video = completed.await?;
+        self.rest.metrics.uploaded();
         Ok(created(&video))
     }
 
@@ -193,7 +193,7 @@ impl Upload {
         let video_id = self.reserved.video_id.clone();
         let (upload_id, writer) = (String::new(), self.holder.clone());
         let message = v1::AbortUploadRequest { video_id, upload_id, writer };
-        if let Err(problem) = lease::abort(&self.app, &self.caller, &message).await {
+        if let Err(problem) = lease::abort(&self.rest, &self.caller, &message).await {
             // Control removes reserved videos by itself after a while.
             tracing::debug!(%problem, video.id = message.video_id, "failed to abort an upload");
         }
@@ -268,6 +268,6 @@ fn too_large(limit: u64) -> Problem {
     Problem::at(Code::TooLarge, "video", format!("is larger than {limit} bytes"))
 }
 
-fn broken(error: IntakeError) -> Problem {
+fn broken(error: RequestBodyError) -> Problem {
     Problem::new(Code::Malformed, error.to_string())
 }

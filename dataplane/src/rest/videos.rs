@@ -17,13 +17,12 @@ use super::{
     json as shape,
 };
 use crate::{
-    app::App,
-    control::{CALL_TIME_MAX, refusal},
     http::{
         conditions,
         reply::{self, Reply, Text},
     },
-    shared::Look,
+    rest::Rest,
+    shared::Lookup,
 };
 
 /// Most characters of a title.
@@ -33,21 +32,19 @@ const DESCRIPTION_CHARS_MAX: usize = 5000;
 
 /// Lists videos, newest first.
 pub(crate) async fn list(
-    app: &App,
+    rest: &Rest,
     caller: &Caller,
     headers: &HeaderMap,
     query: Option<&str>,
 ) -> Result<Reply, Problem> {
     let page = Page::read(query)?;
     let message = v1::ListVideosRequest { page_size: page.size, page_token: page.token };
-    let listed = app
+    let listed = rest
         .control
-        .call(CALL_TIME_MAX, |channel| {
-            let request = caller.ask(message.clone());
-            async move { VideoServiceClient::new(channel).list_videos(request).await }
+        .unary(caller, message, async |channel, request| {
+            VideoServiceClient::new(channel).list_videos(request).await
         })
-        .await
-        .map_err(|status| refusal(&status))?;
+        .await?;
     let videos: Vec<_> = listed.videos.iter().map(shape::video).collect();
     let next = Some(listed.next_page_token).filter(|token| !token.is_empty());
     Ok(reply::json_document(headers, &json!({ "videos": videos, "nextPageToken": next })))
@@ -55,41 +52,41 @@ pub(crate) async fn list(
 
 /// Gets one video.
 pub(crate) async fn get(
-    app: &App,
+    rest: &Rest,
     caller: &Caller,
     headers: &HeaderMap,
     video: VideoId,
 ) -> Result<Reply, Problem> {
-    let look = match reader(app, caller, video) {
-        Some(tenant) => app.shared.metadata(app.redis.as_ref(), video, &tenant).await,
-        None => Look::default(),
+    let lookup = match reader(rest, caller, video) {
+        Some(tenant) => rest.shared.metadata(video, &tenant).await,
+        None => Lookup::default(),
     };
-    if let Some(known) = look.found.and_then(|found| v1::Video::decode(found).ok()) {
+    if let Some(known) = lookup.found.and_then(|found| v1::Video::decode(found).ok()) {
         return Ok(reply::json_document(headers, &shape::video(&known)));
     }
-    let found = fetch(app, caller, video).await?;
+    let found = fetch(rest, caller, video).await?;
     // A video that is not ready still changes by itself, and clients poll it to see the changes.
-    if let Some(place) = look.place.filter(|_| found.state() == v1::VideoState::Ready) {
-        place.keep(&found.encode_to_vec()).await;
+    if let Some(slot) = lookup.slot.filter(|_| found.state() == v1::VideoState::Ready) {
+        slot.store(&found.encode_to_vec()).await;
     }
     Ok(reply::json_document(headers, &shape::video(&found)))
 }
 
 /// Fetches a video from the control plane.
-async fn fetch(app: &App, caller: &Caller, video: VideoId) -> Result<v1::Video, Problem> {
-    app.control
-        .call(CALL_TIME_MAX, |channel| {
-            let request = caller.ask(v1::GetVideoRequest { video_id: video.to_string() });
-            async move { VideoServiceClient::new(channel).get_video(request).await }
-        })
+async fn fetch(rest: &Rest, caller: &Caller, video: VideoId) -> Result<v1::Video, Problem> {
+    rest.control
+        .unary(
+            caller,
+            v1::GetVideoRequest { video_id: video.to_string() },
+            async |channel, request| VideoServiceClient::new(channel).get_video(request).await,
+        )
         .await
-        .map_err(|status| refusal(&status))
 }
 
 /// The tenant whose videos the caller may read, if this plane can decide that without the control plane.
-fn reader(app: &App, caller: &Caller, video: VideoId) -> Option<String> {
+fn reader(rest: &Rest, caller: &Caller, video: VideoId) -> Option<String> {
     // Revocations are received only together with changes.
-    if !app.catalog.watching() {
+    if !rest.index_cache.watching() {
         return None;
     }
     // No address is passed, because only the control plane knows which address counts; tokens that are
@@ -100,12 +97,12 @@ fn reader(app: &App, caller: &Caller, video: VideoId) -> Option<String> {
         video: Some(video),
         address: None,
     };
-    app.verifier.authenticate(caller.token()?, &request).ok().map(|principal| principal.tenant)
+    rest.verifier.authenticate(caller.token()?, &request).ok().map(|principal| principal.tenant)
 }
 
 /// Updates the fields that are present in the body.
 pub(crate) async fn update(
-    app: &App,
+    rest: &Rest,
     caller: &Caller,
     headers: &HeaderMap,
     video: VideoId,
@@ -131,18 +128,16 @@ pub(crate) async fn update(
         let text = "the body must have a title, description or visibility";
         return Err(Problem::new(Code::InvalidField, text));
     }
-    message.revision = seen(app, caller, headers, video).await?;
+    message.revision = seen(rest, caller, headers, video).await?;
     message.update_mask = Some(prost_types::FieldMask { paths });
-    let changed = app
+    let changed = rest
         .control
-        .call(CALL_TIME_MAX, |channel| {
-            let request = caller.ask(message.clone());
-            async move { VideoServiceClient::new(channel).update_video(request).await }
+        .unary(caller, message, async |channel, request| {
+            VideoServiceClient::new(channel).update_video(request).await
         })
-        .await
-        .map_err(|status| refusal(&status))?;
+        .await?;
     // The new visibility takes effect here immediately; the control plane notifies other data planes.
-    app.catalog.changed(video);
+    rest.index_cache.changed(video);
     Ok(reply::json(StatusCode::OK, &shape::video(&changed)))
 }
 
@@ -150,7 +145,7 @@ pub(crate) async fn update(
 /// client has seen. Its revision is sent with the change, so that only one of two concurrent changes
 /// succeeds.
 async fn seen(
-    app: &App,
+    rest: &Rest,
     caller: &Caller,
     headers: &HeaderMap,
     video: VideoId,
@@ -158,7 +153,7 @@ async fn seen(
     if !headers.contains_key(header::IF_MATCH) {
         return Ok(None);
     }
-    let present = fetch(app, caller, video).await?;
+    let present = fetch(rest, caller, video).await?;
     let text = Text::new(shape::video(&present).to_string());
     let seen = text.etags().iter().any(|etag| conditions::matches(headers, etag));
     if seen { Ok(Some(present.revision)) } else { Err(reply::another_etag()) }
@@ -166,37 +161,35 @@ async fn seen(
 
 /// Deletes a video.
 pub(crate) async fn delete(
-    app: &App,
+    rest: &Rest,
     caller: &Caller,
     headers: &HeaderMap,
     video: VideoId,
 ) -> Result<Reply, Problem> {
     let message = v1::DeleteVideoRequest {
         video_id: video.to_string(),
-        revision: seen(app, caller, headers, video).await?,
+        revision: seen(rest, caller, headers, video).await?,
     };
-    app.control
-        .call(CALL_TIME_MAX, |channel| {
-            let request = caller.ask(message.clone());
-            async move { VideoServiceClient::new(channel).delete_video(request).await }
+    rest.control
+        .unary(caller, message, async |channel, request| {
+            VideoServiceClient::new(channel).delete_video(request).await
         })
-        .await
-        .map_err(|status| refusal(&status))?;
-    app.catalog.changed(video);
+        .await?;
+    rest.index_cache.changed(video);
     Ok(reply::status(StatusCode::NO_CONTENT))
 }
 
 /// Has its source probed again.
-pub(crate) async fn probe(app: &App, caller: &Caller, video: VideoId) -> Result<Reply, Problem> {
-    let probed = app
+pub(crate) async fn probe(rest: &Rest, caller: &Caller, video: VideoId) -> Result<Reply, Problem> {
+    let probed = rest
         .control
-        .call(CALL_TIME_MAX, |channel| {
-            let request = caller.ask(v1::ReprobeVideoRequest { video_id: video.to_string() });
-            async move { VideoServiceClient::new(channel).reprobe_video(request).await }
-        })
-        .await
-        .map_err(|status| refusal(&status))?;
-    app.catalog.changed(video);
+        .unary(
+            caller,
+            v1::ReprobeVideoRequest { video_id: video.to_string() },
+            async |channel, request| VideoServiceClient::new(channel).reprobe_video(request).await,
+        )
+        .await?;
+    rest.index_cache.changed(video);
     let document =
         json!({ "videoId": probed.video_id, "state": shape::video_state(probed.state()) });
     let mut reply = reply::json(StatusCode::ACCEPTED, &document);

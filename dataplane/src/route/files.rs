@@ -3,7 +3,7 @@
 
 use media::{VideoId, manifest::hls::Playlist};
 
-use super::{Route, Unroutable, id, plain};
+use super::{Route, RouteError, id, plain};
 
 /// An image or preview of a video, by a name that does not change between versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,24 +54,24 @@ impl PictureFile {
 }
 
 /// Resolves one or two path parts below `/api/stream/{video}/`, except for the manifests.
-pub(super) fn below_video(video: &str, parts: &[&str]) -> Result<Route, Unroutable> {
+pub(super) fn below_video(video: &str, parts: &[&str]) -> Result<Route, RouteError> {
     let file = match parts {
         ["poster.jpg"] => PictureFile::Poster,
         ["thumbnails"] => PictureFile::Thumbnails,
-        ["thumbnails", file] => PictureFile::Thumbnail(numbered(file).ok_or(Unroutable::Unknown)?),
+        ["thumbnails", file] => PictureFile::Thumbnail(numbered(file).ok_or(RouteError::Unknown)?),
         ["storyboard.vtt"] => PictureFile::Storyboard,
         ["preview.mp4"] => PictureFile::Preview,
         ["captions", file] => {
-            let caption = file.strip_suffix(".vtt").ok_or(Unroutable::Unknown)?;
+            let caption = file.strip_suffix(".vtt").ok_or(RouteError::Unknown)?;
             let (video, caption) = (id("id", video)?, id("caption", caption)?);
             return Ok(Route::CaptionFile { video, caption });
         }
         ["download", file] => {
             let rung = file.strip_suffix(".mp4").filter(|rung| plain(rung));
-            let rung = rung.ok_or(Unroutable::Unknown)?.to_owned();
+            let rung = rung.ok_or(RouteError::Unknown)?.to_owned();
             return Ok(Route::Download { video: id("id", video)?, rung });
         }
-        _ => return Err(Unroutable::Unknown),
+        _ => return Err(RouteError::Unknown),
     };
     let video: VideoId = id("id", video)?;
     Ok(Route::Picture { video, file })
@@ -97,7 +97,7 @@ mod tests {
 
     const ID: &str = "01936b2e-7c1a-7d33-8b0e-000000000001";
 
-    fn route(path: &str) -> Result<Route, Unroutable> {
+    fn route(path: &str) -> Result<Route, RouteError> {
         Route::resolve(&format!("/api/stream/{ID}/{path}"))
     }
 
@@ -114,8 +114,8 @@ mod tests {
             assert_eq!(text(bad), None, "{bad}");
         }
         assert!(matches!(route(&format!("captions/{ID}.vtt")), Ok(Route::CaptionFile { .. })));
-        assert_eq!(route("captions/1.vtt"), Err(Unroutable::InvalidId("caption")));
-        assert_eq!(route(&format!("captions/{ID}")), Err(Unroutable::Unknown));
+        assert_eq!(route("captions/1.vtt"), Err(RouteError::InvalidId("caption")));
+        assert_eq!(route(&format!("captions/{ID}")), Err(RouteError::Unknown));
     }
 
     #[test]
@@ -130,15 +130,15 @@ mod tests {
         assert_eq!(file("storyboard.vtt"), Some(PictureFile::Storyboard));
         assert_eq!(file("preview.mp4"), Some(PictureFile::Preview));
         for bad in ["thumbnails/", "thumbnails/01.jpg", "thumbnails/-1.jpg", "thumbnails/1.png"] {
-            assert_eq!(route(bad), Err(Unroutable::Unknown), "{bad}");
+            assert_eq!(route(bad), Err(RouteError::Unknown), "{bad}");
         }
         assert!(
             matches!(route("download/720p.mp4"), Ok(Route::Download { rung, .. }) if rung == "720p")
         );
         for bad in ["download/.mp4", "download/720p", "download/..%2f.mp4", "download"] {
-            assert_eq!(route(bad), Err(Unroutable::Unknown), "{bad}");
+            assert_eq!(route(bad), Err(RouteError::Unknown), "{bad}");
         }
-        let nobody = Route::resolve("/api/stream/nope/poster.jpg");
-        assert_eq!(nobody, Err(Unroutable::InvalidId("id")));
+        let invalid = Route::resolve("/api/stream/nope/poster.jpg");
+        assert_eq!(invalid, Err(RouteError::InvalidId("id")));
     }
 }

@@ -68,7 +68,7 @@ fn media_files_have_one_spelling() {
 fn ids_must_be_uuids_in_canonical_form() {
     for bad in ["1", "nope", "01936b2e7c1a7d338b0e000000000001", "..%2f", "%00"] {
         let found = Route::resolve(&format!("/api/videos/{bad}"));
-        assert_eq!(found, Err(Unroutable::InvalidId("id")), "{bad}");
+        assert_eq!(found, Err(RouteError::InvalidId("id")), "{bad}");
     }
 }
 
@@ -76,10 +76,10 @@ fn ids_must_be_uuids_in_canonical_form() {
 fn other_paths_are_unknown() {
     let paths = ["", "x", "//", "/health/", "/api", "/api/", "/api/videos/", "/a/b/c/d/e/f/g/h"];
     for path in paths {
-        assert_eq!(Route::resolve(path), Err(Unroutable::Unknown), "{path}");
+        assert_eq!(Route::resolve(path), Err(RouteError::Unknown), "{path}");
     }
     for name in ["..", ".", "a%2fb", "a b", "ä", ""] {
         let path = format!("/api/stream/{ID}/{ID}/{name}/init.mp4");
-        assert_eq!(Route::resolve(&path), Err(Unroutable::Unknown), "{path}");
+        assert_eq!(Route::resolve(&path), Err(RouteError::Unknown), "{path}");
     }
 }

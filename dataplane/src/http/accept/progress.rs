@@ -27,7 +27,7 @@ const REPLY_BYTES: u64 = 512 << 10;
 
 /// Why a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Overdue {
+pub(super) enum CloseReason {
     /// The head of a request did not arrive completely in time.
     Head,
     /// No request arrived for a while; this is not a fault.
@@ -36,7 +36,7 @@ pub(super) enum Overdue {
     Reply,
 }
 
-impl Overdue {
+impl CloseReason {
     /// The name in metrics and logs.
     pub(super) const fn text(self) -> &'static str {
         match self {
@@ -53,10 +53,10 @@ pub(super) async fn watch(
     pace: Pace,
     queues: Arc<Queues>,
     ends: (SocketAddr, SocketAddr),
-) -> Overdue {
+) -> CloseReason {
     let mut watch = Watch { reading: None, taking: None, connection: connection.clone(), pace };
-    let overdue = watch.go(&queues, ends).await;
-    if overdue != Overdue::Idle {
+    let overdue = watch.run(&queues, ends).await;
+    if overdue != CloseReason::Idle {
         connection.abandoned.store(true, Relaxed);
     }
     overdue
@@ -66,7 +66,7 @@ struct Watch {
     connection: Arc<Connection>,
     pace: Pace,
     /// The awaited event, the number of heads received before it, and the start of the wait.
-    reading: Option<(Overdue, u64, Instant)>,
+    reading: Option<(CloseReason, u64, Instant)>,
     /// Set while bytes wait for the client.
     taking: Option<Taking>,
 }
@@ -80,7 +80,7 @@ struct Taking {
 }
 
 impl Watch {
-    async fn go(&mut self, queues: &Queues, ends: (SocketAddr, SocketAddr)) -> Overdue {
+    async fn run(&mut self, queues: &Queues, ends: (SocketAddr, SocketAddr)) -> CloseReason {
         let Pace { patience, head_time_max, keep_alive, .. } = self.pace;
         let shortest = patience.min(head_time_max).min(keep_alive);
         let interval = (shortest / LOOKS).clamp(LOOK_MIN, LOOK_MAX);
@@ -99,26 +99,26 @@ impl Watch {
             if self.is_slow(Instant::now()) {
                 let unsent = queues.unsent(ends).await;
                 if self.stalls(Instant::now(), unsent) {
-                    return Overdue::Reply;
+                    return CloseReason::Reply;
                 }
             }
         }
     }
 
     /// The next thing that the client must send.
-    fn awaited(&self) -> Option<Overdue> {
+    fn awaited(&self) -> Option<CloseReason> {
         let connection = &self.connection;
         let received = connection.received.load(Relaxed);
         if connection.multiplexed.load(Relaxed) {
-            return (received < OPENING_BYTES).then_some(Overdue::Head);
+            return (received < OPENING_BYTES).then_some(CloseReason::Head);
         }
         if received == 0 || connection.within_head.load(Relaxed) {
-            return Some(Overdue::Head);
+            return Some(CloseReason::Head);
         }
-        connection.is_idle().then_some(Overdue::Idle)
+        connection.is_idle().then_some(CloseReason::Idle)
     }
 
-    fn read(&mut self, now: Instant) -> Option<Overdue> {
+    fn read(&mut self, now: Instant) -> Option<CloseReason> {
         let Some(awaited) = self.awaited() else {
             self.reading = None;
             return None;
@@ -127,7 +127,7 @@ impl Watch {
         match self.reading {
             Some((what, after, since)) if (what, after) == (awaited, heads) => {
                 let most = match awaited {
-                    Overdue::Idle => self.pace.keep_alive,
+                    CloseReason::Idle => self.pace.keep_alive,
                     _ => self.pace.head_time_max,
                 };
                 (now - since >= most).then_some(awaited)
@@ -202,28 +202,28 @@ mod tests {
         let start = Instant::now();
         assert_eq!(watch.read(start), None);
         assert_eq!(watch.read(start + 4 * SECOND), None);
-        assert_eq!(watch.read(start + 5 * SECOND), Some(Overdue::Head), "nothing came at all");
+        assert_eq!(watch.read(start + 5 * SECOND), Some(CloseReason::Head), "nothing came at all");
         let connection = watch.connection.clone();
         connection.received.store(100, Relaxed);
         connection.heads.store(1, Relaxed);
-        let answering = connection.answer();
+        let answering = connection.begin_request();
         assert_eq!(watch.read(start + 100 * SECOND), None, "the server sends next");
         drop(answering);
         assert_eq!(watch.read(start + 101 * SECOND), None);
         assert_eq!(watch.read(start + 160 * SECOND), None, "a player between two segments");
-        assert_eq!(watch.read(start + 161 * SECOND), Some(Overdue::Idle));
+        assert_eq!(watch.read(start + 161 * SECOND), Some(CloseReason::Idle));
         connection.within_head.store(true, Relaxed);
         assert_eq!(watch.read(start + 162 * SECOND), None);
         connection.heads.store(2, Relaxed);
         assert_eq!(watch.read(start + 167 * SECOND), None, "that is another head");
-        assert_eq!(watch.read(start + 172 * SECOND), Some(Overdue::Head));
+        assert_eq!(watch.read(start + 172 * SECOND), Some(CloseReason::Head));
     }
 
     #[test]
     fn buffered_bytes_count_once_the_client_has_received_them() {
         let mut watch = watch();
         let connection = watch.connection.clone();
-        let held = connection.answer().hold(Bytes::from_static(b"reply"));
+        let held = connection.begin_request().hold(Bytes::from_static(b"reply"));
         connection.written.store(1_000_000, Relaxed);
         let start = Instant::now();
         assert!(!watch.is_slow(start));
@@ -244,7 +244,7 @@ mod tests {
         let watch = watch();
         assert_eq!(watch.needed(5 * SECOND), 5000);
         let piece = Bytes::from(vec![0; REPLY_BYTES as usize]);
-        let answering = watch.connection.answer();
+        let answering = watch.connection.begin_request();
         let held: Vec<Bytes> = (0..100).map(|_| answering.hold(piece.clone())).collect();
         assert_eq!(watch.needed(5 * SECOND), 500_000);
         drop(held);

@@ -1,5 +1,5 @@
 //! Wraps a connection's socket: checks request heads before hyper reads them, and counts the bytes in
-//! both directions for `watch`.
+//! both directions for `progress`.
 
 use std::{
     io,
@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::http::{
     connection::Connection,
-    framing::{Finding, HeadScanner},
+    framing::{FramingError, HeadScanner},
 };
 
 pub(crate) struct Socket {
@@ -32,8 +32,8 @@ impl Socket {
 
     fn received(&mut self, bytes: &[u8]) {
         match self.scanner.feed(bytes) {
-            Some(Finding::Ambiguous) => self.connection.ambiguous.store(true, Release),
-            Some(Finding::Chunked) => self.connection.chunked.store(true, Release),
+            Some(FramingError::Ambiguous) => self.connection.ambiguous.store(true, Release),
+            Some(FramingError::Chunked) => self.connection.chunked.store(true, Release),
             None => {}
         }
         self.connection.received.fetch_add(bytes.len() as u64, Relaxed);

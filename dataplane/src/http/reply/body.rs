@@ -19,7 +19,7 @@ use futures::{Stream, stream::BoxStream};
 use http_body::{Frame, SizeHint};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::http::connection::Answering;
+use crate::http::connection::ActiveRequest;
 
 /// Size of one piece of a file. At most two are in memory per client.
 const PIECE_BYTES: u64 = 512 << 10;
@@ -30,7 +30,7 @@ pub(crate) struct Body {
     /// Counts the bytes that are sent.
     counter: Option<Arc<AtomicU64>>,
     /// The request that it answers, set when sending starts.
-    answering: Option<Answering>,
+    request: Option<ActiveRequest>,
 }
 
 enum Kind {
@@ -47,7 +47,7 @@ impl Body {
     }
 
     const fn of(kind: Kind) -> Self {
-        Self { kind, counter: None, answering: None }
+        Self { kind, counter: None, request: None }
     }
 
     /// A body with these bytes.
@@ -81,8 +81,8 @@ impl Body {
     }
 
     /// Reports to the connection which bytes wait for the client.
-    pub(crate) fn answering(mut self, answering: Answering) -> Self {
-        self.answering = Some(answering);
+    pub(crate) fn of_request(mut self, request: ActiveRequest) -> Self {
+        self.request = Some(request);
         self
     }
 
@@ -126,8 +126,8 @@ impl http_body::Body for Body {
         if let (Some(Ok(bytes)), Some(counter)) = (&item, &self.counter) {
             counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }
-        let held = |bytes| match &self.answering {
-            Some(answering) => answering.hold(bytes),
+        let held = |bytes| match &self.request {
+            Some(request) => request.hold(bytes),
             None => bytes,
         };
         Poll::Ready(item.map(|result| result.map(|bytes| Frame::data(held(bytes)))))

@@ -11,10 +11,10 @@ use media::captions::CAPTIONS_BYTES_MAX;
 use multer::{Field, Multipart};
 
 use super::super::upload::form::malformed;
-use super::{Told, append, format_of};
+use super::{TrackFields, append, format_of};
 use crate::{
-    http::request_body::Intake,
-    rest::upload::{form::PieceError, form_buffer::Held},
+    http::request_body::RequestBody,
+    rest::upload::form_buffer::{FormBuffer, PieceError},
 };
 
 /// Most bytes of the whole form: the file, the text fields and the boundaries.
@@ -24,30 +24,30 @@ const TEXT_BYTES_MAX: usize = 1024;
 
 /// Reads the whole form.
 pub(super) async fn read(
-    body: &Intake,
+    body: &RequestBody,
     boundary: String,
-    mut told: Told,
-) -> Result<(Told, &'static str, Vec<u8>), Problem> {
-    let (taken, held) = (Arc::new(AtomicU64::new(0)), Arc::new(Held::default()));
-    let (counted, holding) = (taken.clone(), held.clone());
+    mut fields: TrackFields,
+) -> Result<(TrackFields, &'static str, Vec<u8>), Problem> {
+    let (taken, buffer) = (Arc::new(AtomicU64::new(0)), Arc::new(FormBuffer::default()));
+    let (counted, holding) = (taken.clone(), buffer.clone());
     let pieces = body.pieces().map(move |piece| {
-        let piece = piece.map_err(PieceError::Intake)?;
+        let piece = piece.map_err(PieceError::Body)?;
         let before = counted.fetch_add(piece.len() as u64, Ordering::Relaxed);
         if before > FORM_BYTES_MAX {
-            return Err(PieceError::Held);
+            return Err(PieceError::BufferFull);
         }
-        holding.give(piece.len())?;
+        holding.add(piece.len())?;
         Ok(piece)
     });
     let mut form = Multipart::new(pieces, boundary);
     let mut file: Option<(&'static str, Vec<u8>)> = None;
-    let fault = |error: &multer::Error| match taken.load(Ordering::Relaxed) > FORM_BYTES_MAX {
+    let problem = |error: &multer::Error| match taken.load(Ordering::Relaxed) > FORM_BYTES_MAX {
         true => {
             Problem::new(Code::TooLarge, format!("the form is larger than {FORM_BYTES_MAX} bytes"))
         }
         false => malformed(error),
     };
-    while let Some(mut field) = form.next_field().await.map_err(|e| fault(&e))? {
+    while let Some(mut field) = form.next_field().await.map_err(|e| problem(&e))? {
         let name = field.name().unwrap_or_default().to_owned();
         match name.as_str() {
             "" => return Err(Problem::new(Code::Malformed, "a part of the form has no name")),
@@ -57,29 +57,29 @@ pub(super) async fn read(
             "file" => {
                 let format = format_of(field.content_type().map_or("", AsRef::as_ref));
                 let mut bytes = Vec::new();
-                while let Some(piece) = field.chunk().await.map_err(|e| fault(&e))? {
-                    held.take_back(piece.len());
+                while let Some(piece) = field.chunk().await.map_err(|e| problem(&e))? {
+                    buffer.remove(piece.len());
                     append(&mut bytes, &piece)?;
                 }
                 file = Some((format.unwrap_or_default(), bytes));
             }
-            _ => told.set(&name, text(&name, field, &held, fault).await?)?,
+            _ => fields.set(&name, text(&name, field, &buffer, problem).await?)?,
         }
     }
     let (format, bytes) = file.ok_or_else(|| Problem::field("file", "is missing"))?;
-    Ok((told, format, bytes))
+    Ok((fields, format, bytes))
 }
 
 async fn text(
     name: &str,
     mut field: Field<'_>,
-    held: &Held,
-    fault: impl Fn(&multer::Error) -> Problem,
+    buffer: &FormBuffer,
+    problem: impl Fn(&multer::Error) -> Problem,
 ) -> Result<String, Problem> {
     let name: String = name.chars().take(64).collect();
     let mut bytes = Vec::new();
-    while let Some(piece) = field.chunk().await.map_err(|e| fault(&e))? {
-        held.take_back(piece.len());
+    while let Some(piece) = field.chunk().await.map_err(|e| problem(&e))? {
+        buffer.remove(piece.len());
         if bytes.len() + piece.len() > TEXT_BYTES_MAX {
             return Err(Problem::field(name, format!("is longer than {TEXT_BYTES_MAX} bytes")));
         }

@@ -12,11 +12,11 @@ use multer::{Field, Multipart};
 use super::super::videos::{description_of, title_of, visibility_of};
 use super::{
     broken, finish,
-    form_buffer::Held,
+    form_buffer::{FormBuffer, PieceError},
     too_large,
     writer::{Stored, Writer},
 };
-use crate::http::request_body::{Intake, IntakeError};
+use crate::http::request_body::RequestBody;
 
 /// Most bytes of a text field; the limits of its value are in characters.
 const TEXT_BYTES_MAX: usize = 64 << 10;
@@ -35,19 +35,19 @@ pub(crate) struct Form {
 
 /// Reads the whole form; the file is stored by `writer`.
 pub(crate) async fn read(
-    body: &Intake,
+    body: &RequestBody,
     boundary: String,
     writer: Writer,
     limit: u64,
 ) -> Result<Form, Problem> {
-    let held = Arc::new(Held::default());
-    let counted = held.clone();
+    let buffer = Arc::new(FormBuffer::default());
+    let counted = buffer.clone();
     let pieces = body.pieces().map(move |piece| {
-        let piece = piece.map_err(PieceError::Intake)?;
-        counted.give(piece.len())?;
+        let piece = piece.map_err(PieceError::Body)?;
+        counted.add(piece.len())?;
         Ok::<_, PieceError>(piece)
     });
-    let mut reader = Reader { held, limit, writer: Some(writer), form: Form::default() };
+    let mut reader = Reader { buffer, limit, writer: Some(writer), form: Form::default() };
     let read = reader.all(Multipart::new(pieces, boundary)).await;
     if let (Err(_), Some(writer)) = (&read, reader.writer.take()) {
         writer.discard().await;
@@ -56,7 +56,7 @@ pub(crate) async fn read(
 }
 
 struct Reader {
-    held: Arc<Held>,
+    buffer: Arc<FormBuffer>,
     limit: u64,
     /// Taken while the file is being stored. Discards the stored bytes of an invalid form.
     writer: Option<Writer>,
@@ -114,7 +114,7 @@ impl Reader {
         writer: &mut Writer,
     ) -> Result<Stored, Problem> {
         while let Some(bytes) = writer.during(field.chunk()).await?.map_err(|e| malformed(&e))? {
-            self.held.take_back(bytes.len());
+            self.buffer.remove(bytes.len());
             if writer.bytes() + bytes.len() as u64 > self.limit {
                 return Err(too_large(self.limit));
             }
@@ -138,7 +138,7 @@ impl Reader {
     async fn text(&mut self, name: &str, mut field: Field<'_>) -> Result<String, Problem> {
         let mut bytes = Vec::new();
         while let Some(chunk) = self.keep(field.chunk()).await? {
-            self.held.take_back(chunk.len());
+            self.buffer.remove(chunk.len());
             if bytes.len() + chunk.len() > TEXT_BYTES_MAX {
                 return Err(Problem::field(name, format!("is longer than {TEXT_BYTES_MAX} bytes")));
             }
@@ -155,22 +155,11 @@ fn once<T>(name: &str, place: &mut Option<T>, value: T) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Why the parser receives no more bytes.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum PieceError {
-    /// The body did not arrive completely.
-    #[error(transparent)]
-    Intake(IntakeError),
-    /// The parser holds more than a valid form requires.
-    #[error("the boundary is missing, or the part headers are too large")]
-    Held,
-}
-
 /// The problem to report for a form that could not be parsed.
 pub(crate) fn malformed(error: &multer::Error) -> Problem {
     if let multer::Error::StreamReadFailed(source) = error {
         return match source.downcast_ref() {
-            Some(PieceError::Intake(error)) => broken(*error),
+            Some(PieceError::Body(error)) => broken(*error),
             _ => Problem::new(Code::Malformed, "a boundary of the form is missing"),
         };
     }

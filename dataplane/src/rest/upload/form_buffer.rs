@@ -6,7 +6,18 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::form::PieceError;
+use crate::http::request_body::RequestBodyError;
+
+/// Why the parser receives no more bytes.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PieceError {
+    /// The body did not arrive completely.
+    #[error(transparent)]
+    Body(RequestBodyError),
+    /// The parser holds more than a valid form requires.
+    #[error("no boundary, or part headers of unreasonable size")]
+    BufferFull,
+}
 
 /// Bytes that the parser may buffer: a boundary, a part's headers, and the bytes of one read (hyper reads at
 /// most 408 KiB at a time).
@@ -17,28 +28,28 @@ const SEARCHED_BYTES_MAX: u64 = 32 << 20;
 
 /// Bytes that the parser has received and not yet returned.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct FormBuffer {
     bytes: AtomicU64,
     /// Bytes searched again since the parser last returned some, each counted per search.
     searched: AtomicU64,
 }
 
-impl Held {
+impl FormBuffer {
     /// Counts a piece that the parser is about to receive.
     ///
     /// # Errors
-    /// [`PieceError::Held`] if the parser holds too much, or has searched it too often.
-    pub(crate) fn give(&self, piece: usize) -> Result<(), PieceError> {
+    /// [`PieceError::BufferFull`] if the parser holds too much, or has searched it too often.
+    pub(crate) fn add(&self, piece: usize) -> Result<(), PieceError> {
         let before = self.bytes.fetch_add(piece as u64, Ordering::Relaxed);
         let searched = self.searched.fetch_add(before, Ordering::Relaxed) + before;
         if before > HELD_BYTES_MAX || searched > SEARCHED_BYTES_MAX {
-            return Err(PieceError::Held);
+            return Err(PieceError::BufferFull);
         }
         Ok(())
     }
 
     /// Counts bytes that the parser returned.
-    pub(crate) fn take_back(&self, bytes: usize) {
+    pub(crate) fn remove(&self, bytes: usize) {
         self.bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
         self.searched.store(0, Ordering::Relaxed);
     }
@@ -55,18 +66,18 @@ mod tests {
     use futures::{StreamExt, stream};
     use multer::Multipart;
 
-    use super::{Held, PieceError};
+    use super::{FormBuffer, PieceError};
 
     /// Parses `text`, which arrives one byte per poll; returns the first field's name and the number of bytes
     /// that the parser received.
     async fn first_field(text: String) -> (Result<String, multer::Error>, usize) {
-        let (held, taken) = (Arc::new(Held::default()), Arc::new(AtomicUsize::new(0)));
+        let (buffer, taken) = (Arc::new(FormBuffer::default()), Arc::new(AtomicUsize::new(0)));
         let counted = taken.clone();
         let bytes = stream::iter(text.into_bytes()).then(move |byte| {
-            let (held, counted) = (held.clone(), counted.clone());
+            let (buffer, counted) = (buffer.clone(), counted.clone());
             async move {
                 tokio::task::yield_now().await;
-                held.give(1)?;
+                buffer.add(1)?;
                 counted.fetch_add(1, Ordering::Relaxed);
                 Ok::<_, PieceError>(Bytes::copy_from_slice(&[byte]))
             }

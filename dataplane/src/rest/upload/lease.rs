@@ -12,10 +12,7 @@ use uuid::Uuid;
 
 use super::super::Caller;
 use super::transfers::{Entry, Stop};
-use crate::{
-    app::App,
-    control::{CALL_TIME_MAX, refusal},
-};
+use crate::rest::Rest;
 
 /// Time between two renewals.
 const RENEW_EVERY: Duration = Duration::from_secs(1);
@@ -23,8 +20,8 @@ const RENEW_EVERY: Duration = Duration::from_secs(1);
 const TRUST: Duration = Duration::from_millis(2500);
 /// How often a message to control is attempted while control cannot be reached: it is usually back within
 /// moments, and an upload of an hour must not be lost. Repeating a message is harmless.
-const TELL_TRIES_MAX: u32 = 10;
-const TELL_PAUSE: Duration = Duration::from_secs(1);
+const REPORT_TRIES_MAX: u32 = 10;
+const REPORT_PAUSE: Duration = Duration::from_secs(1);
 /// How long a request waits for another holder; the lease of a dead one expires within that time.
 const SETTLE_TIME_MAX: Duration = Duration::from_secs(8);
 const SETTLE_PAUSE: Duration = Duration::from_millis(100);
@@ -41,7 +38,7 @@ pub(crate) enum Acquired {
 
 /// A lease held by this request.
 pub(crate) struct Lease {
-    pub(crate) app: Arc<App>,
+    pub(crate) rest: Arc<Rest>,
     caller: Caller,
     upload_id: String,
     writer: String,
@@ -92,26 +89,26 @@ fn locked(text: &str) -> Problem {
 impl Lease {
     /// The lease that control granted when the upload began.
     pub(crate) fn begun(
-        app: Arc<App>,
+        rest: Arc<Rest>,
         caller: Caller,
         upload: &v1::Upload,
         writer: String,
     ) -> Self {
         let (upload_id, offset, now) = (upload.upload_id.clone(), upload.offset, Instant::now());
         let (stop, entry) = (Stop::default(), None);
-        Self { app, caller, upload_id, writer, offset, called: now, renewed: now, stop, entry }
+        Self { rest, caller, upload_id, writer, offset, called: now, renewed: now, stop, entry }
     }
 
     /// Makes the lease that of a resumable upload: other requests can find it and take it over.
     pub(crate) fn resumable(mut self) -> Self {
         self.entry =
-            Some(self.app.transfers.enter(&self.upload_id, &self.writer, self.stop.clone()));
+            Some(self.rest.transfers.enter(&self.upload_id, &self.writer, self.stop.clone()));
         self
     }
 
     /// Takes the lease for writing from `offset`; a request that still holds it is stopped.
     pub(crate) async fn acquire(
-        app: &Arc<App>,
+        rest: &Arc<Rest>,
         caller: &Caller,
         upload_id: &str,
         offset: u64,
@@ -125,18 +122,16 @@ impl Lease {
         };
         let begun = Instant::now();
         loop {
-            let reply = app
+            let reply = rest
                 .control
-                .call(CALL_TIME_MAX, |channel| {
-                    let request = caller.ask(message.clone());
-                    async move { UploadServiceClient::new(channel).acquire_upload(request).await }
+                .unary(caller, message.clone(), async |channel, request| {
+                    UploadServiceClient::new(channel).acquire_upload(request).await
                 })
-                .await
-                .map_err(|status| refusal(&status))?;
-            caller.admit();
+                .await?;
+            caller.mark_authorized();
             let upload = reply.upload.unwrap_or_default();
             if reply.held {
-                let lease = Self::begun(app.clone(), caller.clone(), &upload, writer);
+                let lease = Self::begun(rest.clone(), caller.clone(), &upload, writer);
                 return Ok(Acquired::Held(Box::new(lease.resumable()), upload));
             }
             let settled = is_settled(&upload);
@@ -148,7 +143,7 @@ impl Lease {
             }
             // Settled at the client's offset: the lease was released between the two checks in control.
             if !settled {
-                app.transfers.settle(upload_id).await;
+                rest.transfers.settle(upload_id).await;
             }
             sleep(SETTLE_PAUSE).await;
         }
@@ -175,25 +170,25 @@ impl Lease {
     }
 
     /// Reports a step to control, with retries while control cannot be reached.
-    pub(crate) async fn say(&mut self, step: Step) -> Result<v1::Upload, Problem> {
+    pub(crate) async fn report(&mut self, step: Step) -> Result<v1::Upload, Problem> {
         let message = self.message(step);
         let stop = self.stop.clone();
         let mut tried = 1;
         loop {
-            let told = tokio::select! {
-                told = self.tell(&message) => told,
+            let sent = tokio::select! {
+                sent = self.send(&message) => sent,
                 () = stop.overdue() => return Err(taken_over()),
             };
-            match told {
-                Err(problem) if passing(&problem) && tried < TELL_TRIES_MAX => {
+            match sent {
+                Err(problem) if is_transient(&problem) && tried < REPORT_TRIES_MAX => {
                     tried += 1;
                     tokio::select! {
-                        () = sleep(TELL_PAUSE) => {}
+                        () = sleep(REPORT_PAUSE) => {}
                         () = stop.overdue() => return Err(taken_over()),
                     }
                 }
-                told => {
-                    let upload = told?;
+                sent => {
+                    let upload = sent?;
                     self.offset = message.to;
                     return Ok(upload);
                 }
@@ -208,19 +203,19 @@ impl Lease {
             return Ok(());
         }
         let message = self.message(Step { to: self.offset, ..Step::default() });
-        match self.tell(&message).await {
-            Err(problem) if !passing(&problem) => Err(problem),
+        match self.send(&message).await {
+            Err(problem) if !is_transient(&problem) => Err(problem),
             _ => Ok(()),
         }
     }
 
     /// Returns when a write may begin: only soon after a renewal, so that no other writer can hold the lease
     /// yet.
-    pub(crate) async fn assure(&mut self) -> Result<(), Problem> {
+    pub(crate) async fn ensure_fresh(&mut self) -> Result<(), Problem> {
         if self.renewed.elapsed() < TRUST {
             return Ok(());
         }
-        self.say(Step { to: self.offset, ..Step::default() }).await.map(drop)
+        self.report(Step { to: self.offset, ..Step::default() }).await.map(drop)
     }
 
     /// Renews the lease while `work` runs; after a stop, `work` may run only a short time longer.
@@ -246,7 +241,7 @@ impl Lease {
     /// Releases the lease at the current offset. Errors are ignored because the lease expires anyway.
     pub(crate) async fn release(mut self) {
         let message = self.message(Step { to: self.offset, release: true, ..Step::default() });
-        if let Err(problem) = self.tell(&message).await {
+        if let Err(problem) = self.send(&message).await {
             tracing::debug!(%problem, upload.id = self.upload_id, "failed to release an upload");
         }
     }
@@ -265,19 +260,18 @@ impl Lease {
         }
     }
 
-    async fn tell(&mut self, message: &v1::AdvanceUploadRequest) -> Result<v1::Upload, Problem> {
+    async fn send(&mut self, message: &v1::AdvanceUploadRequest) -> Result<v1::Upload, Problem> {
         let begun = Instant::now();
-        let caller = self.caller.renewed(&self.app);
-        let told = self
-            .app
+        let caller = self.caller.renewed(&self.rest.control);
+        let sent = self
+            .rest
             .control
-            .call(CALL_TIME_MAX, |channel| {
-                let request = caller.ask(message.clone());
-                async move { UploadServiceClient::new(channel).advance_upload(request).await }
+            .unary(&caller, message.clone(), async |channel, request| {
+                UploadServiceClient::new(channel).advance_upload(request).await
             })
             .await;
         self.called = Instant::now();
-        match told.map_err(|status| refusal(&status)) {
+        match sent {
             Ok(upload) => {
                 self.renewed = begun;
                 if upload.claimed {
@@ -302,19 +296,17 @@ fn is_whole(upload: &v1::Upload) -> bool {
 
 /// Reserves an upload.
 pub(crate) async fn begin(
-    app: &App,
+    rest: &Rest,
     caller: &Caller,
     message: &v1::BeginUploadRequest,
 ) -> Result<v1::Upload, Problem> {
-    let begun = app
+    let begun = rest
         .control
-        .call(CALL_TIME_MAX, |channel| {
-            let request = caller.ask(message.clone());
-            async move { UploadServiceClient::new(channel).begin_upload(request).await }
+        .unary(caller, message.clone(), async |channel, request| {
+            UploadServiceClient::new(channel).begin_upload(request).await
         })
-        .await
-        .map_err(|status| refusal(&status))?;
-    caller.admit();
+        .await?;
+    caller.mark_authorized();
     begun
         .upload
         .ok_or_else(|| Problem::new(Code::Internal, "the control plane's reply contains no upload"))
@@ -322,76 +314,71 @@ pub(crate) async fn begin(
 
 /// The state of an upload in control with a settled offset; a request that still writes it is stopped.
 pub(crate) async fn settled(
-    app: &App,
+    rest: &Rest,
     caller: &Caller,
     upload_id: String,
 ) -> Result<v1::Upload, Problem> {
     let message = v1::GetUploadRequest { upload_id, settle: true };
     let begun = Instant::now();
     loop {
-        let upload = app
+        let upload = rest
             .control
-            .call(CALL_TIME_MAX, |channel| {
-                let request = caller.ask(message.clone());
-                async move { UploadServiceClient::new(channel).get_upload(request).await }
+            .unary(caller, message.clone(), async |channel, request| {
+                UploadServiceClient::new(channel).get_upload(request).await
             })
-            .await
-            .map_err(|status| refusal(&status))?;
+            .await?;
         if is_settled(&upload) {
             return Ok(upload);
         }
         if begun.elapsed() > SETTLE_TIME_MAX {
             return Err(busy());
         }
-        app.transfers.settle(&message.upload_id).await;
+        rest.transfers.settle(&message.upload_id).await;
         sleep(SETTLE_PAUSE).await;
     }
 }
 
 /// Deletes an upload and its stored bytes.
 pub(crate) async fn abort(
-    app: &App,
+    rest: &Rest,
     caller: &Caller,
     message: &v1::AbortUploadRequest,
 ) -> Result<(), Problem> {
-    let caller = caller.renewed(app);
-    app.control
-        .call(CALL_TIME_MAX, |channel| {
-            let request = caller.ask(message.clone());
-            async move { UploadServiceClient::new(channel).abort_upload(request).await }
+    let caller = caller.renewed(&rest.control);
+    rest.control
+        .unary(&caller, message.clone(), async |channel, request| {
+            UploadServiceClient::new(channel).abort_upload(request).await
         })
         .await
         .map(drop)
-        .map_err(|status| refusal(&status))
 }
 
 /// Reports to control that an upload is complete, with retries while control cannot be reached.
 pub(crate) async fn complete(
-    app: &App,
+    rest: &Rest,
     caller: &Caller,
     message: &v1::CompleteUploadRequest,
     patience: Duration,
 ) -> Result<v1::Video, Problem> {
-    let caller = caller.renewed(app);
+    let caller = caller.renewed(&rest.control);
     let mut tried = 1;
     loop {
-        let told = app
+        let sent = rest
             .control
-            .call(patience, |channel| {
-                let request = caller.ask(message.clone());
-                async move { UploadServiceClient::new(channel).complete_upload(request).await }
+            .unary_within(patience, &caller, message.clone(), async |channel, request| {
+                UploadServiceClient::new(channel).complete_upload(request).await
             })
             .await;
-        match told.map_err(|status| refusal(&status)) {
-            Err(problem) if problem.code == Code::Unavailable && tried < TELL_TRIES_MAX => {
+        match sent {
+            Err(problem) if problem.code == Code::Unavailable && tried < REPORT_TRIES_MAX => {
                 tried += 1;
-                sleep(TELL_PAUSE).await;
+                sleep(REPORT_PAUSE).await;
             }
-            told => return told,
+            sent => return sent,
         }
     }
 }
 
-fn passing(problem: &Problem) -> bool {
+fn is_transient(problem: &Problem) -> bool {
     matches!(problem.code, Code::Unavailable | Code::Timeout)
 }

@@ -22,7 +22,7 @@ use media::UploadId;
 use self::{
     checksum::Checksum,
     headers::{Length, OFFSET, RESUMABLE, VERSION, octets, offset, upload_length},
-    metadata::About,
+    metadata::UploadMetadata,
 };
 use super::super::Caller;
 use super::{
@@ -30,11 +30,12 @@ use super::{
     lease::{self, Acquired, Lease},
 };
 use crate::{
-    app::App,
     http::{
+        cache::CachePolicy,
         reply::{self, Reply},
-        request_body::Intake,
+        request_body::RequestBody,
     },
+    rest::Rest,
     route::Route,
 };
 
@@ -44,27 +45,27 @@ const EXTENSIONS: &str = "creation,creation-with-upload,termination,checksum,exp
 
 /// Handles a route of the protocol; `upload` is `None` for the collection.
 pub(crate) async fn serve(
-    app: &Arc<App>,
+    rest: &Arc<Rest>,
     caller: &Caller,
     upload: Option<UploadId>,
     request: &Parts,
-    body: &Intake,
+    body: &RequestBody,
 ) -> Result<Reply, Problem> {
     if request.headers.get(RESUMABLE).is_none_or(|version| version != PROTOCOL) {
         let text = format!("Tus-Resumable must be {PROTOCOL}");
         return Err(Problem::new(Code::PreconditionFailed, text));
     }
     match (upload, &request.method) {
-        (None, _) => create(app, caller, request, body).await,
-        (Some(id), &Method::PATCH) => patch(app, caller, id, request, body).await,
+        (None, _) => create(rest, caller, request, body).await,
+        (Some(id), &Method::PATCH) => patch(rest, caller, id, request, body).await,
         (Some(id), &Method::DELETE) => {
             let upload_id = id.to_string();
             let message = v1::AbortUploadRequest { upload_id, ..Default::default() };
-            lease::abort(app, caller, &message).await?;
+            lease::abort(rest, caller, &message).await?;
             Ok(reply::status(StatusCode::NO_CONTENT))
         }
         (Some(id), _) => {
-            let upload = lease::settled(app, caller, id.to_string()).await?;
+            let upload = lease::settled(rest, caller, id.to_string()).await?;
             let mut reply = standing(StatusCode::OK, &upload);
             reply::set(&mut reply, headers::LENGTH, &upload.length.unwrap_or(0).to_string());
             if !upload.metadata.is_empty() {
@@ -87,11 +88,11 @@ pub(crate) fn overridden(route: Option<&Route>, request: &Parts) -> Option<Metho
 }
 
 /// Sets the headers of every reply of these routes, including errors and discovery.
-pub(crate) fn seal(app: &App, method: &Method, reply: &mut Reply) {
+pub(crate) fn add_headers(rest: &Rest, method: &Method, reply: &mut Reply) {
     let status = reply.status();
     let headers = reply.headers_mut();
     headers.insert(RESUMABLE, HeaderValue::from_static(PROTOCOL));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::CACHE_CONTROL, CachePolicy::NoStore.header(true));
     let discovery = method == Method::OPTIONS;
     if discovery || status == StatusCode::PRECONDITION_FAILED {
         headers.insert(VERSION, HeaderValue::from_static(PROTOCOL));
@@ -101,28 +102,28 @@ pub(crate) fn seal(app: &App, method: &Method, reply: &mut Reply) {
             reply::set(reply, HeaderName::from_static(name), value);
         };
         set(reply, "tus-extension", EXTENSIONS);
-        set(reply, "tus-max-size", &app.config.upload_bytes_max.to_string());
+        set(reply, "tus-max-size", &rest.upload_bytes_max.to_string());
         set(reply, "tus-checksum-algorithm", checksum::ALGORITHMS);
     }
 }
 
 /// `POST /api/uploads`
 async fn create(
-    app: &Arc<App>,
+    rest: &Arc<Rest>,
     caller: &Caller,
     request: &Parts,
-    body: &Intake,
+    body: &RequestBody,
 ) -> Result<Reply, Problem> {
     let headers = &request.headers;
     let bytes = match upload_length(headers)? {
-        Length::Bytes(bytes) if bytes <= app.config.upload_bytes_max => bytes,
+        Length::Bytes(bytes) if bytes <= rest.upload_bytes_max => bytes,
         _ => {
-            let text = format!("must be at most {} bytes", app.config.upload_bytes_max);
+            let text = format!("must be at most {} bytes", rest.upload_bytes_max);
             return Err(Problem::at(Code::TooLarge, "Upload-Length", text));
         }
     };
     let metadata = headers::text(headers, headers::METADATA)?.unwrap_or_default();
-    let about = About::read(metadata)?;
+    let about = UploadMetadata::read(metadata)?;
     let with_upload = !body.is_at_end().await;
     let checksum = if with_upload {
         octets(headers)?;
@@ -144,17 +145,17 @@ async fn create(
         metadata: metadata.to_owned(),
         ..v1::BeginUploadRequest::default()
     };
-    let mut upload = lease::begin(app, caller, &message).await?;
+    let mut upload = lease::begin(rest, caller, &message).await?;
     if with_upload {
         let (video_id, upload_id) = (String::new(), upload.upload_id.clone());
         let writer = holder.clone();
-        let lease = Lease::begun(app.clone(), caller.clone(), &upload, holder).resumable();
-        match receive::receive(app, lease, upload, checksum, body).await {
+        let lease = Lease::begun(rest.clone(), caller.clone(), &upload, holder).resumable();
+        match receive::receive(rest, lease, upload, checksum, body).await {
             Ok(received) => upload = received,
             Err(problem) => {
                 // The client does not know the upload's URL, so it could never resume it.
                 let message = v1::AbortUploadRequest { video_id, upload_id, writer };
-                if let Err(problem) = lease::abort(app, caller, &message).await {
+                if let Err(problem) = lease::abort(rest, caller, &message).await {
                     tracing::debug!(%problem, "failed to abort an upload");
                 }
                 return Err(problem);
@@ -168,16 +169,16 @@ async fn create(
 
 /// `PATCH /api/uploads/{id}`
 async fn patch(
-    app: &Arc<App>,
+    rest: &Arc<Rest>,
     caller: &Caller,
     id: UploadId,
     request: &Parts,
-    body: &Intake,
+    body: &RequestBody,
 ) -> Result<Reply, Problem> {
     octets(&request.headers)?;
     let offset = offset(&request.headers)?;
     let checksum = Checksum::read(&request.headers)?;
-    let (lease, upload) = match Lease::acquire(app, caller, &id.to_string(), offset).await? {
+    let (lease, upload) = match Lease::acquire(rest, caller, &id.to_string(), offset).await? {
         Acquired::Held(lease, upload) => (*lease, upload),
         // All bytes arrived but the reply was lost, and the client asks whether the upload is complete.
         Acquired::Elsewhere(upload) if upload.offset == offset && body.is_at_end().await => {
@@ -191,7 +192,7 @@ async fn patch(
         lease.release().await;
         return Err(problem);
     }
-    let upload = receive::receive(app, lease, upload, checksum, body).await?;
+    let upload = receive::receive(rest, lease, upload, checksum, body).await?;
     Ok(standing(StatusCode::NO_CONTENT, &upload))
 }
 

@@ -44,7 +44,7 @@ pub(crate) struct Writer {
     /// there.
     held_back: bool,
     /// Stored parts that control does not know of yet.
-    untold: Vec<String>,
+    unreported: Vec<String>,
     counter: Arc<AtomicU64>,
 }
 
@@ -53,10 +53,10 @@ impl Writer {
     pub(crate) async fn open(mut lease: Lease, upload: &v1::Upload) -> Result<Self, Problem> {
         match Self::sink(&mut lease, upload).await {
             Ok((sink, digest)) => {
-                let counter = lease.app.metrics.bandwidth.upload.clone();
-                let (held_back, untold) = (false, Vec::new());
+                let counter = lease.rest.metrics.bandwidth.upload.clone();
+                let (held_back, unreported) = (false, Vec::new());
                 let bytes = upload.offset;
-                Ok(Self { lease, sink, digest, bytes, held_back, untold, counter })
+                Ok(Self { lease, sink, digest, bytes, held_back, unreported, counter })
             }
             Err(problem) => {
                 lease.release().await;
@@ -67,8 +67,8 @@ impl Writer {
 
     async fn sink(lease: &mut Lease, upload: &v1::Upload) -> Result<(Sink, Digest), Problem> {
         let internal = |text| Problem::new(Code::Internal, text);
-        let app = lease.app.clone();
-        let Some(store) = app.stores.get(&upload.store) else {
+        let rest = lease.rest.clone();
+        let Some(store) = rest.stores.get(&upload.store) else {
             tracing::error!(
                 store.url = upload.store,
                 "failed to open a store that is not configured on this data plane"
@@ -121,7 +121,7 @@ impl Writer {
             match &mut self.sink {
                 Sink::Disk(disk) => {
                     if disk.push(piece) {
-                        self.lease.assure().await?;
+                        self.lease.ensure_fresh().await?;
                         self.lease.during(disk.write_out()).await??;
                     }
                 }
@@ -156,9 +156,9 @@ impl Writer {
         let Sink::Parts(parts) = &mut self.sink else { return Ok(()) };
         if let Some(multipart_id) = self.lease.during(parts.begin()).await?? {
             let to = self.lease.offset();
-            self.lease.say(Step { to, multipart_id, ..Step::default() }).await?;
+            self.lease.report(Step { to, multipart_id, ..Step::default() }).await?;
         }
-        self.lease.assure().await?;
+        self.lease.ensure_fresh().await?;
         parts.send(Mark { bytes: self.bytes, digest: self.digest.state() });
         Ok(())
     }
@@ -167,13 +167,13 @@ impl Writer {
     async fn land(&mut self) -> Result<(), Problem> {
         let Sink::Parts(parts) = &mut self.sink else { return Ok(()) };
         let Some((part, mark)) = self.lease.during(parts.landed()).await?? else { return Ok(()) };
-        self.untold.push(part);
+        self.unreported.push(part);
         if self.held_back {
             return Ok(());
         }
         let (to, digest) = (mark.bytes, mark.digest);
-        let told = std::mem::take(&mut self.untold);
-        self.lease.say(Step { to, digest, parts: told, ..Step::default() }).await?;
+        let reported = std::mem::take(&mut self.unreported);
+        self.lease.report(Step { to, digest, parts: reported, ..Step::default() }).await?;
         parts.forget_tail(None).await;
         Ok(())
     }
@@ -184,7 +184,7 @@ impl Writer {
         let mut tail = None;
         match &mut self.sink {
             Sink::Disk(disk) => {
-                self.lease.assure().await?;
+                self.lease.ensure_fresh().await?;
                 self.lease.during(disk.sync()).await??;
                 if release {
                     disk.unlock().await;
@@ -205,9 +205,9 @@ impl Writer {
             }
         }
         let digest = if last { self.digest.finish() } else { self.digest.state() };
-        let parts = std::mem::take(&mut self.untold);
+        let parts = std::mem::take(&mut self.unreported);
         let step = Step { to: self.bytes, digest, parts, tail, release, ..Step::default() };
-        let upload = self.lease.say(step).await?;
+        let upload = self.lease.report(step).await?;
         if let Sink::Parts(parts) = &mut self.sink {
             parts.forget_tail(tail).await;
         }

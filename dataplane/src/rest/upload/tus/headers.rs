@@ -132,8 +132,8 @@ mod tests {
     fn bodies_are_bytes_at_an_offset() {
         assert!(octets(&with(header::CONTENT_TYPE, OCTETS)).is_ok());
         for bad in ["application/octet-stream", "", "video/mp4"] {
-            let refused = octets(&with(header::CONTENT_TYPE, bad)).unwrap_err();
-            assert_eq!(refused.code, Code::UnsupportedMediaType, "{bad}");
+            let rejected = octets(&with(header::CONTENT_TYPE, bad)).unwrap_err();
+            assert_eq!(rejected.code, Code::UnsupportedMediaType, "{bad}");
         }
         assert!(octets(&HeaderMap::new()).is_err());
     }

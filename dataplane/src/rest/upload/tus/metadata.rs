@@ -25,7 +25,7 @@ const FILENAME_CHARS_MAX: usize = 255;
 
 /// The client's description of the file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct About {
+pub(super) struct UploadMetadata {
     pub(super) title: String,
     pub(super) description: String,
     pub(super) visibility: Visibility,
@@ -33,7 +33,7 @@ pub(super) struct About {
     pub(super) filename: String,
 }
 
-impl About {
+impl UploadMetadata {
     /// Reads the header.
     ///
     /// # Errors
@@ -86,7 +86,7 @@ mod tests {
     }
 
     fn fault(header: &str) -> String {
-        About::read(header).unwrap_err().violations[0].field.clone()
+        UploadMetadata::read(header).unwrap_err().violations[0].field.clone()
     }
 
     #[test]
@@ -98,16 +98,16 @@ mod tests {
             pair("visibility", "private"),
             "filetype !!!not-base64".to_owned(),
         ];
-        let about = About::read(&header.join(", ")).unwrap();
+        let about = UploadMetadata::read(&header.join(", ")).unwrap();
         assert_eq!(about.title, "Über uns");
         assert_eq!(about.filename, "../../etc/x");
         assert_eq!(about.visibility, Visibility::Private);
         assert_eq!(about.description, "");
-        let nothing = About::read("").unwrap();
+        let nothing = UploadMetadata::read("").unwrap();
         assert_eq!((nothing.visibility, nothing.title.as_str()), (Visibility::Unspecified, ""));
-        assert_eq!(About::read("title YQ").unwrap().title, "a");
-        assert_eq!(About::read("title YQ==").unwrap().title, "a");
-        assert_eq!(About::read("title").unwrap().title, "");
+        assert_eq!(UploadMetadata::read("title YQ").unwrap().title, "a");
+        assert_eq!(UploadMetadata::read("title YQ==").unwrap().title, "a");
+        assert_eq!(UploadMetadata::read("title").unwrap().title, "");
     }
 
     #[test]
@@ -129,7 +129,7 @@ mod tests {
             ("C:\\x", "C:\\x"),
             (long.as_str(), &long[..FILENAME_CHARS_MAX]),
         ] {
-            assert_eq!(About::read(&pair("filename", name)).unwrap().filename, kept);
+            assert_eq!(UploadMetadata::read(&pair("filename", name)).unwrap().filename, kept);
         }
     }
 }

@@ -20,8 +20,8 @@ use super::super::{
 };
 use super::{checksum::Checksum, too_long};
 use crate::{
-    app::App,
-    http::request_body::{Intake, IntakeError},
+    http::request_body::{RequestBody, RequestBodyError},
+    rest::Rest,
 };
 
 /// Time between two checks; each makes received bytes durable if that is cheap, so that a kill costs little.
@@ -34,16 +34,16 @@ const COMPLETE_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Receives the body; returns the state of the upload afterwards.
 pub(super) async fn receive(
-    app: &Arc<App>,
+    rest: &Arc<Rest>,
     lease: Lease,
     upload: v1::Upload,
     checksum: Option<Checksum>,
-    body: &Intake,
+    body: &RequestBody,
 ) -> Result<v1::Upload, Problem> {
     let body = body.clone();
-    let receiver = app.clone();
+    let receiver = rest.clone();
     let span = Span::current();
-    let task = app.shutdown.tracker.spawn(async move {
+    let task = rest.shutdown.tracker.spawn(async move {
         let hard = receiver.shutdown.hard.clone();
         tokio::select! {
             received = run(receiver, lease, upload, checksum, body).instrument(span) => received,
@@ -54,11 +54,11 @@ pub(super) async fn receive(
 }
 
 async fn run(
-    app: Arc<App>,
+    rest: Arc<Rest>,
     lease: Lease,
     upload: v1::Upload,
     checksum: Option<Checksum>,
-    body: Intake,
+    body: RequestBody,
 ) -> Result<v1::Upload, Problem> {
     let (caller, holder) = (lease.caller().clone(), lease.writer().to_owned());
     let stop = lease.stop().clone();
@@ -68,19 +68,19 @@ async fn run(
     }
     let (length, offset) = (upload.length.unwrap_or(0), upload.offset);
     let mut receiver =
-        Receiver { app, upload, length, offset, writer: Some(writer), checksum, silent: 0, stop };
+        Receiver { rest, upload, length, offset, writer: Some(writer), checksum, silent: 0, stop };
     let end = receiver.take_in(&body).await;
     receiver.settle(end).await?;
-    let Receiver { app, mut upload, .. } = receiver;
+    let Receiver { rest, mut upload, .. } = receiver;
     if upload.offset == length {
         let message = v1::CompleteUploadRequest {
             upload_id: upload.upload_id.clone(),
             writer: holder,
             ..v1::CompleteUploadRequest::default()
         };
-        lease::complete(&app, &caller, &message, COMPLETE_TIME_MAX).await?;
+        lease::complete(&rest, &caller, &message, COMPLETE_TIME_MAX).await?;
         upload.complete = true;
-        app.metrics.uploaded();
+        rest.metrics.uploaded();
     }
     Ok(upload)
 }
@@ -89,7 +89,7 @@ async fn run(
 enum End {
     Whole,
     /// The connection broke or was too slow.
-    Cut(IntakeError),
+    Cut(RequestBodyError),
     /// The body is longer than the upload.
     Excess,
     /// The server is stopping; the client resumes on another one.
@@ -99,7 +99,7 @@ enum End {
 }
 
 struct Receiver {
-    app: Arc<App>,
+    rest: Arc<Rest>,
     /// The state in control.
     upload: v1::Upload,
     length: u64,
@@ -113,12 +113,12 @@ struct Receiver {
 }
 
 impl Receiver {
-    async fn take_in(&mut self, body: &Intake) -> Result<End, Problem> {
+    async fn take_in(&mut self, body: &RequestBody) -> Result<End, Problem> {
         let pieces = body.pieces();
         pin_mut!(pieces);
         let mut ticks = interval_at(Instant::now() + TICK, TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (soft, stop) = (self.app.shutdown.soft.clone(), self.stop.clone());
+        let (soft, stop) = (self.rest.shutdown.soft.clone(), self.stop.clone());
         loop {
             tokio::select! {
                 () = stop.stopped() => return Ok(End::TakenOver),
