@@ -5,13 +5,9 @@
 //! length-prefixed. SVT-AV1's packets begin with a delimiter, which MP4 omits. Samples are therefore converted
 //! back before their checksums are computed.
 
+use adler2::Adler32;
 use media::{Codec, fmp4::SampleView};
 use thiserror::Error;
-
-/// Adler-32's modulus.
-const MODULUS: u32 = 65_521;
-/// Maximum number of bytes to add before the sums must be reduced (as in zlib).
-const RUN_BYTES_MAX: usize = 5552;
 
 /// H.264's NAL unit type for SEI messages (supplemental enhancement information).
 const SEI: u8 = 6;
@@ -22,7 +18,7 @@ const TEMPORAL_DELIMITER: [u8; 2] = [0x12, 0];
 
 /// Why packets and samples do not match.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub enum ProofError {
+pub enum PacketCheckError {
     /// A line of the list does not have the framecrc muxer's format.
     #[error("read packet checksums: line {0}")]
     Line(usize),
@@ -47,18 +43,22 @@ pub enum ProofError {
 ///
 /// # Errors
 /// When the list cannot be parsed, or at the first difference.
-pub fn compare(codec: Codec, list: &str, samples: &[SampleView<'_>]) -> Result<(), ProofError> {
+pub fn compare(
+    codec: Codec,
+    list: &str,
+    samples: &[SampleView<'_>],
+) -> Result<(), PacketCheckError> {
     let mut packets = Vec::with_capacity(samples.len());
     for (number, line) in list.lines().enumerate() {
         if !line.starts_with('#') && !line.is_empty() {
-            packets.push(packet(line).ok_or(ProofError::Line(number + 1))?);
+            packets.push(packet(line).ok_or(PacketCheckError::Line(number + 1))?);
         }
     }
     if packets.len() != samples.len() {
-        return Err(ProofError::Count { packets: packets.len(), samples: samples.len() });
+        return Err(PacketCheckError::Count { packets: packets.len(), samples: samples.len() });
     }
     for (place, (packet, sample)) in packets.iter().zip(samples).enumerate() {
-        let units = || units(sample.data).ok_or(ProofError::Damaged(place));
+        let units = || units(sample.data).ok_or(PacketCheckError::Damaged(place));
         let sum = match codec {
             // x264 writes its version once, in its first packet.
             Codec::H264 => annex_b_sum(&units()?, place == 0),
@@ -66,7 +66,7 @@ pub fn compare(codec: Codec, list: &str, samples: &[SampleView<'_>]) -> Result<(
             Codec::Av1 => sum(&[&TEMPORAL_DELIMITER, sample.data]),
         };
         if sum != *packet {
-            return Err(ProofError::Differs(place));
+            return Err(PacketCheckError::Differs(place));
         }
     }
     Ok(())
@@ -118,52 +118,28 @@ fn is_version_message(unit: &[u8]) -> bool {
     matches!(unit, [head, USER_DATA_UNREGISTERED, ..] if head & 0x1f == SEI)
 }
 
-/// Size and checksum of the concatenated `parts`.
+/// Size and checksum of the concatenated `parts`. FFmpeg's variant of Adler-32 starts from 0 instead of 1.
 fn sum(parts: &[&[u8]]) -> Packet {
-    let (mut sum, mut bytes) = (Adler::default(), 0);
+    let (mut sum, mut bytes) = (Adler32::from_checksum(0), 0);
     for part in parts {
-        sum.add(part);
+        sum.write_slice(part);
         bytes += part.len() as u64;
     }
-    Packet { bytes, sum: sum.value() }
-}
-
-/// FFmpeg's variant of Adler-32, which starts from 0 instead of 1.
-#[derive(Default)]
-struct Adler {
-    low: u32,
-    high: u32,
-}
-
-impl Adler {
-    fn add(&mut self, bytes: &[u8]) {
-        for run in bytes.chunks(RUN_BYTES_MAX) {
-            for byte in run {
-                self.low += u32::from(*byte);
-                self.high += self.low;
-            }
-            self.low %= MODULUS;
-            self.high %= MODULUS;
-        }
-    }
-
-    fn value(&self) -> u32 {
-        self.high << 16 | self.low
-    }
+    Packet { bytes, sum: sum.checksum() }
 }
 
 #[cfg(test)]
 mod tests {
     use media::{Codec, fmp4::SampleView};
 
-    use super::{ProofError, compare};
+    use super::{PacketCheckError, compare};
 
     fn view(data: &[u8]) -> SampleView<'_> {
         SampleView { data, decode_time: 0, composition_offset: 0, duration: 1, sync: true }
     }
 
     #[test]
-    fn every_kind_of_damage_is_seen() {
+    fn every_kind_of_damage_is_detected() {
         // Units [5] and [6, 7]; Annex B: 0 0 0 1 5 0 0 1 6 7.
         let sample = [0, 0, 0, 1, 5, 0, 0, 0, 2, 6, 7];
         let sum = {
@@ -178,18 +154,24 @@ mod tests {
         assert_eq!(compare(Codec::H264, &list, &[view(&sample)]), Ok(()));
         let mut flipped = sample;
         flipped[4] ^= 1;
-        assert_eq!(compare(Codec::H264, &list, &[view(&flipped)]), Err(ProofError::Differs(0)));
-        assert_eq!(compare(Codec::H264, &list, &[view(&sample[..9])]), Err(ProofError::Damaged(0)));
+        assert_eq!(
+            compare(Codec::H264, &list, &[view(&flipped)]),
+            Err(PacketCheckError::Differs(0))
+        );
+        assert_eq!(
+            compare(Codec::H264, &list, &[view(&sample[..9])]),
+            Err(PacketCheckError::Damaged(0))
+        );
         assert_eq!(
             compare(Codec::H264, &list, &[]),
-            Err(ProofError::Count { packets: 1, samples: 0 })
+            Err(PacketCheckError::Count { packets: 1, samples: 0 })
         );
-        assert_eq!(compare(Codec::H264, "nonsense", &[]), Err(ProofError::Line(1)));
+        assert_eq!(compare(Codec::H264, "nonsense", &[]), Err(PacketCheckError::Line(1)));
     }
     /// x264 writes a picture's captions as an SEI message before the picture. Only the first packet begins with x264's
     /// version message.
     #[test]
-    fn only_the_first_packets_version_message_is_not_the_encoders() {
+    fn only_the_version_message_of_the_first_packet_is_ignored() {
         let (version, captions, slice) = ([6, 5, 1], [6, 4, 1], [0x65, 9]);
         let annex_b = |units: &[(&[u8], &[u8])]| {
             let packet: Vec<u8> =
@@ -223,12 +205,12 @@ mod tests {
 
     /// From the output of FFmpeg 5.1.9: SVT-AV1's shortest packet, which shows an existing frame.
     #[test]
-    fn packets_of_av1_are_samples_behind_a_delimiter() {
+    fn packets_of_av1_are_samples_after_a_delimiter() {
         let list = "#codec_id 0: av1\n0,  2,  2,  1,  5, 0x01820105, F=0x0, S=1,  8\n";
         let sample = [0x1a, 0x01, 0xd8];
         assert_eq!(compare(Codec::Av1, list, &[view(&sample)]), Ok(()));
         let flipped = [0x1a, 0x01, 0xd9];
-        assert_eq!(compare(Codec::Av1, list, &[view(&flipped)]), Err(ProofError::Differs(0)));
+        assert_eq!(compare(Codec::Av1, list, &[view(&flipped)]), Err(PacketCheckError::Differs(0)));
         assert!(compare(Codec::Hevc, list, &[view(&sample)]).is_err());
     }
 }
