@@ -88,7 +88,7 @@ async fn no_worker(stack: &Stack) {
     assert_documented("no worker is connected");
     down(stack, "workers", "no worker is connected").await;
     let mut worker = lost_worker(stack);
-    let line = logged(stack, "lost", "lose connection to control", &["error"]).await;
+    let line = logged(stack, "lost", "connection to control lost", &["error"]).await;
     let error = line["error"].as_str().unwrap_or_default();
     assert!(error.contains("read token file") && error.contains("no-such.token"), "{line}");
     assert_documented("read token file");

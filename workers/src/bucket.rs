@@ -9,12 +9,11 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::{Bytes, BytesMut};
+use media::Sha256Digest;
 use rand::Rng;
 use reqwest::{Response, StatusCode, header, redirect::Policy};
 use runtime::Secret;
 use thiserror::Error;
-
-use crate::output::Sha256Digest;
 
 /// The header with an object's digest; the presigned URL's signature covers it.
 const CHECKSUM: &str = "x-amz-checksum-sha256";
@@ -31,19 +30,19 @@ const DEFER_MAX: Duration = Duration::from_secs(60);
 
 /// Why a request to the store failed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum Trouble {
+pub enum BucketError {
     /// The store is down, busy or unreachable; retry later.
-    #[error("the store does not answer ({0})")]
+    #[error("the store is unavailable ({0})")]
     Down(String),
     /// The URL has expired or does not allow this request.
-    #[error("the store refuses a presigned url ({0})")]
+    #[error("the store rejected a presigned URL ({0})")]
     Denied(String),
     /// The object does not exist, or has been replaced.
     #[error("the object is not in the store")]
     Missing,
     /// The lease that the request belongs to is lost.
-    #[error("the lease is gone")]
-    Lost,
+    #[error("the lease is lost")]
+    LeaseLost,
 }
 
 /// A range of an object, and information about the object.
@@ -87,19 +86,19 @@ impl Client {
         url: &Secret,
         range: Range<u64>,
         etag: Option<&str>,
-    ) -> Result<Part, Trouble> {
+    ) -> Result<Part, BucketError> {
         let wanted = format!("bytes={}-{}", range.start, range.end.saturating_sub(1));
         let mut request = self.http.get(url.expose()).header(header::RANGE, wanted);
         if let Some(etag) = etag {
             request = request.header(header::IF_MATCH, etag);
         }
-        let reply = request.timeout(GET_TIME_MAX).send().await.map_err(|e| transport(&e))?;
+        let reply = request.timeout(GET_TIME_MAX).send().await.map_err(|e| transport_error(&e))?;
         if reply.status() != StatusCode::PARTIAL_CONTENT {
-            return Err(refused(&reply));
+            return Err(status_error(&reply));
         }
         let (start, total) = content_range(&reply)
             .filter(|(start, _)| *start == range.start)
-            .ok_or_else(|| Trouble::Down("its reply is not the range".to_owned()))?;
+            .ok_or_else(|| BucketError::Down("its reply is not the requested range".to_owned()))?;
         let etag = reply.headers().get(header::ETAG).and_then(|value| value.to_str().ok());
         let etag = etag.map(str::to_owned);
         let length = range.end.min(total).saturating_sub(start);
@@ -114,13 +113,13 @@ impl Client {
         url: &Secret,
         bytes: Bytes,
         sha256: &Sha256Digest,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), BucketError> {
         let time = bytes.len() as u64 / PUT_BYTES_PER_SECOND_MIN;
         let request = self.http.put(url.expose()).header(CHECKSUM, BASE64_STANDARD.encode(sha256));
         let request = request.timeout(PUT_TIME_MIN + Duration::from_secs(time)).body(bytes);
-        let reply = request.send().await.map_err(|error| transport(&error))?;
+        let reply = request.send().await.map_err(|error| transport_error(&error))?;
         if !reply.status().is_success() {
-            return Err(refused(&reply));
+            return Err(status_error(&reply));
         }
         self.deferred.store(0, Ordering::Relaxed);
         Ok(())
@@ -135,17 +134,17 @@ impl Client {
 }
 
 /// Reads a body of exactly `length` bytes; a body that ends early is an error.
-async fn body(mut reply: Response, length: u64) -> Result<Bytes, Trouble> {
+async fn body(mut reply: Response, length: u64) -> Result<Bytes, BucketError> {
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     let mut bytes = BytesMut::new();
-    while let Some(piece) = reply.chunk().await.map_err(|error| transport(&error))? {
+    while let Some(piece) = reply.chunk().await.map_err(|error| transport_error(&error))? {
         if bytes.len() + piece.len() > length {
-            return Err(Trouble::Down("its reply is too long".to_owned()));
+            return Err(BucketError::Down("its reply is too long".to_owned()));
         }
         bytes.extend_from_slice(&piece);
     }
     if bytes.len() < length {
-        return Err(Trouble::Down("its reply ended early".to_owned()));
+        return Err(BucketError::Down("its reply ended early".to_owned()));
     }
     Ok(bytes.freeze())
 }
@@ -159,28 +158,28 @@ fn content_range(reply: &Response) -> Option<(u64, u64)> {
 }
 
 /// Keeps only the kind of the error, because its text contains the URL.
-fn transport(error: &reqwest::Error) -> Trouble {
-    let what = if error.is_timeout() {
-        "no answer in time"
+fn transport_error(error: &reqwest::Error) -> BucketError {
+    let reason = if error.is_timeout() {
+        "timed out"
     } else if error.is_connect() {
         "cannot connect"
     } else {
-        "the connection broke"
+        "the connection was lost"
     };
-    Trouble::Down(what.to_owned())
+    BucketError::Down(reason.to_owned())
 }
 
-fn refused(reply: &Response) -> Trouble {
+fn status_error(reply: &Response) -> BucketError {
     let status = reply.status();
     match status {
         StatusCode::NOT_FOUND
         | StatusCode::PRECONDITION_FAILED
-        | StatusCode::RANGE_NOT_SATISFIABLE => Trouble::Missing,
+        | StatusCode::RANGE_NOT_SATISFIABLE => BucketError::Missing,
         StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
-            Trouble::Down(status.as_str().to_owned())
+            BucketError::Down(status.as_str().to_owned())
         }
-        status if status.is_client_error() => Trouble::Denied(status.as_str().to_owned()),
-        status => Trouble::Down(status.as_str().to_owned()),
+        status if status.is_client_error() => BucketError::Denied(status.as_str().to_owned()),
+        status => BucketError::Down(status.as_str().to_owned()),
     }
 }
 
@@ -188,10 +187,10 @@ fn refused(reply: &Response) -> Trouble {
 mod tests {
     use std::time::Duration;
 
-    use super::{Client, Trouble};
+    use super::{BucketError, Client};
 
     #[test]
-    fn a_store_that_stays_down_is_left_alone_for_longer() {
+    fn tasks_are_deferred_longer_while_a_store_stays_down() {
         let client = Client::new().unwrap();
         let pauses: Vec<Duration> = (0..8).map(|_| client.defer()).collect();
         assert!(pauses[0] <= Duration::from_secs(2), "{pauses:?}");
@@ -200,11 +199,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn trouble_never_names_the_url() {
+    async fn errors_never_contain_the_url() {
         let client = Client::new().unwrap();
-        let url = runtime::Secret::new("http://127.0.0.1:9/film?X-Amz-Signature=abc");
-        let trouble = client.get(&url, 0..10, None).await.unwrap_err();
-        assert!(matches!(trouble, Trouble::Down(_)));
-        assert!(!format!("{trouble} {trouble:?}").contains("127.0.0.1"), "{trouble:?}");
+        let url = runtime::Secret::new("http://127.0.0.1:9/source?X-Amz-Signature=abc");
+        let error = client.get(&url, 0..10, None).await.unwrap_err();
+        assert!(matches!(error, BucketError::Down(_)));
+        assert!(!format!("{error} {error:?}").contains("127.0.0.1"), "{error:?}");
     }
 }

@@ -1,11 +1,9 @@
-//! The worker's flags and their `STREAMING_*` twins.
+//! Command-line flags and environment variables (`STREAMING_*`).
 
 use std::{net::SocketAddr, path::PathBuf, thread, time::Duration};
 
 use api::v1;
 use clap::{Args, Parser, Subcommand, builder::FalseyValueParser};
-
-use crate::source::Reading;
 
 const SLOTS_MIN: usize = 2;
 /// More threads only delay the first frame of an encoder.
@@ -15,22 +13,22 @@ const URGENT_THREADS_MAX: usize = 16;
 #[derive(Debug, Parser)]
 #[command(name = "streaming-worker", version)]
 pub struct Program {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Work until told to stop: the first SIGTERM drains, the second stops at once.
+    /// Run tasks until stopped: the first SIGTERM drains, the second stops at once.
     Run(Box<Config>),
     /// Prints the table of flags and variables, as docs/configuration.md has it.
     #[command(hide = true)]
     ConfigDocs,
 }
 
-/// How to work.
+/// The flags of `run`.
 #[derive(Clone, Debug, Args)]
 pub struct Config {
     /// Control planes; another one is tried when a stream breaks.
@@ -43,7 +41,7 @@ pub struct Config {
     /// Tasks at a time; default: one per core, at least 2.
     #[arg(long, env = "STREAMING_WORKER_SLOTS")]
     pub worker_slots: Option<usize>,
-    /// Tasks beyond the slots, of those that somebody waits for: probes, first chunks, sound.
+    /// Additional slots for tasks of at least express priority: probes, first chunks, audio.
     #[arg(long, env = "STREAMING_WORKER_EXPRESS_SLOTS", default_value_t = 2)]
     pub worker_express_slots: usize,
     /// Threads of each decoder and encoder; 0: cores divided by slots, and every core for urgent tasks.
@@ -67,19 +65,19 @@ pub struct Config {
     /// How long running tasks may still take after the first SIGTERM.
     #[arg(long = "worker-drain", env = "STREAMING_WORKER_DRAIN", default_value = "20s", value_parser = runtime::duration::parse)]
     pub drain: Duration,
-    /// How long FFmpeg may show no progress.
+    /// Maximum time without progress of FFmpeg.
     #[arg(long = "worker-stall", env = "STREAMING_WORKER_STALL", default_value = "60s", value_parser = runtime::duration::parse)]
     pub stall: Duration,
-    /// From a probe of the worker's own sample that failed to the next one; meanwhile it takes no probes.
+    /// Pause before the worker probes its own sample again after a failure; meanwhile it takes no probes.
     #[arg(long = "worker-sample-retry", env = "STREAMING_WORKER_SAMPLE_RETRY", default_value = "30s", value_parser = runtime::duration::parse)]
     pub sample_retry: Duration,
     /// Address space of one FFmpeg, in MiB; 0: 6 GiB and 256 MiB per core.
     #[arg(long = "worker-memory", env = "STREAMING_WORKER_MEMORY", default_value_t = 0)]
     pub memory_mib: u64,
     /// How sources in S3 are read: by ranges, as a whole into the scratch folder, or by ranges where the
-    /// kernel can hold FFmpeg to one port (Linux 6.7 and later).
+    /// kernel can restrict FFmpeg to one port (Linux 6.7 and later).
     #[arg(long = "worker-source", env = "STREAMING_WORKER_SOURCE", value_enum, default_value_t)]
-    pub source: Reading,
+    pub source: SourceMode,
     /// Serves /metrics; unset: not served.
     #[arg(long, env = "STREAMING_METRICS_ADDR")]
     pub metrics_addr: Option<SocketAddr>,
@@ -94,7 +92,7 @@ impl Config {
         self.worker_slots.unwrap_or_else(|| cores().max(SLOTS_MIN)).max(1)
     }
 
-    /// What to ask control for while `busy` tasks run.
+    /// The free slots to report to control while `busy` tasks run.
     pub fn want(&self, busy: usize) -> v1::Want {
         let slots = self.slots().saturating_sub(busy);
         let all = (self.slots() + self.worker_express_slots).saturating_sub(busy);
@@ -102,7 +100,7 @@ impl Config {
         v1::Want { slots, express_slots, ..v1::Want::default() }
     }
 
-    /// Threads of each decoder and encoder of a task that nobody waits for.
+    /// Threads of each decoder and encoder of a task that is not urgent.
     pub fn threads(&self) -> u32 {
         let threads = match self.worker_threads {
             0 => cores() / self.slots(),
@@ -128,7 +126,7 @@ impl Config {
         mib << 20
     }
 
-    /// What job listings show.
+    /// The worker's name in listings.
     pub fn name(&self) -> String {
         self.worker_name.clone().unwrap_or_else(|| {
             let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -136,6 +134,18 @@ impl Config {
             format!("{host}-{}", std::process::id())
         })
     }
+}
+
+/// How sources in S3 are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum SourceMode {
+    /// By ranges where the kernel can restrict FFmpeg to one port, else as a whole.
+    #[default]
+    Auto,
+    /// By ranges, through the proxy.
+    Ranges,
+    /// As a whole, into the scratch folder.
+    Download,
 }
 
 /// The machine's cores, as far as this process may use them.

@@ -11,6 +11,7 @@ mod events;
 mod health;
 mod leases;
 mod pause;
+mod pending;
 
 use std::{
     collections::HashMap,
@@ -18,7 +19,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use api::v1::{self, control_message::Message as Told, worker_message::Message as Tell};
+use api::v1::{
+    self, control_message::Message as FromControl, worker_message::Message as ToControl,
+};
 use opentelemetry::{KeyValue, metrics::Counter};
 use runtime::Shutdown;
 use tokio::{
@@ -31,28 +34,22 @@ use tokio_util::sync::CancellationToken;
 use self::{
     access::Accesses,
     backoff::Backoff,
-    commits::{Commits, Wish},
-    connection::Link,
+    commits::Commits,
+    connection::Connection,
     events::{Connecting, connected, drain_deadline, next},
     health::Health,
     leases::Leases,
     pause::Pause,
 };
-pub use self::{
-    access::{Access, Denial},
-    commits::Committer,
-};
 use crate::{
     config::Config,
-    ffmpeg::{
-        Fault,
-        failure::{Cause, DISK_FULL},
-    },
-    task::{self, Ended, Gauge, Task, Workshop},
+    control_handles::{Access, Committer, PendingAccess, PendingCommit},
+    outcome::{Cause, DISK_FULL, TaskFailure, TaskOutcome},
+    task::{self, Task, TaskProgress, WorkerContext},
 };
 
 /// Maximum number of requests from tasks that wait for the loop, per channel.
-const WISHES_MAX: usize = 64;
+const REQUESTS_MAX: usize = 64;
 /// Maximum number of failures and releases that wait for a stream. Further ones are dropped; their leases expire.
 const OUTBOX_MAX: usize = 64;
 /// How often leases, retries and free space are checked.
@@ -62,13 +59,13 @@ const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
 /// Bounds on the durations that control may request, in seconds.
 const LEASE_SECONDS: (f64, f64) = (0.5, 3600.0);
 
-/// Pulls tasks until the worker is stopped or drained.
-pub struct Puller {
+/// Leases tasks from control and runs them until the worker is stopped or drained.
+pub struct ControlClient {
     config: Arc<Config>,
-    workshop: Arc<Workshop>,
+    context: Arc<WorkerContext>,
     hello: v1::Hello,
     shutdown: Shutdown,
-    link: Option<Link>,
+    connection: Option<Connection>,
     connecting: Option<Connecting>,
     backoff: Backoff,
     attempts: usize,
@@ -78,12 +75,12 @@ pub struct Puller {
     leases: Leases,
     commits: Commits,
     health: Health,
-    wishes: (mpsc::Sender<Wish>, mpsc::Receiver<Wish>),
+    commit_requests: (mpsc::Sender<PendingCommit>, mpsc::Receiver<PendingCommit>),
     accesses: Accesses,
-    asked: (mpsc::Sender<access::Wish>, mpsc::Receiver<access::Wish>),
-    tasks: JoinSet<Ended>,
+    access_requests: (mpsc::Sender<PendingAccess>, mpsc::Receiver<PendingAccess>),
+    tasks: JoinSet<TaskOutcome>,
     names: HashMap<Id, (String, u64)>,
-    outbox: Vec<Tell>,
+    outbox: Vec<ToControl>,
     /// Control's view of the worker's free slots: the last `Want`, less the leases received since. `None` when `Want`
     /// must be sent again.
     wanted: Option<v1::Want>,
@@ -94,11 +91,11 @@ pub struct Puller {
     ended: Counter<u64>,
 }
 
-impl Puller {
-    /// Creates a puller that runs tasks with `workshop` and reports `encoders` to control.
+impl ControlClient {
+    /// Creates a client that runs tasks with `context` and reports `encoders` to control.
     pub fn new(
         config: Arc<Config>,
-        workshop: Arc<Workshop>,
+        context: Arc<WorkerContext>,
         encoders: Vec<String>,
         shutdown: Shutdown,
     ) -> Self {
@@ -117,10 +114,10 @@ impl Puller {
         let health = Health::new(config.sample_retry);
         Self {
             config,
-            workshop,
+            context,
             hello,
             shutdown,
-            link: None,
+            connection: None,
             connecting: None,
             backoff: Backoff::default(),
             attempts: 0,
@@ -130,9 +127,9 @@ impl Puller {
             leases: Leases::default(),
             commits: Commits::default(),
             health,
-            wishes: mpsc::channel(WISHES_MAX),
+            commit_requests: mpsc::channel(REQUESTS_MAX),
             accesses: Accesses::default(),
-            asked: mpsc::channel(WISHES_MAX),
+            access_requests: mpsc::channel(REQUESTS_MAX),
             tasks: JoinSet::new(),
             names: HashMap::new(),
             outbox: Vec::new(),
@@ -154,27 +151,27 @@ impl Puller {
         self.connect();
         loop {
             tokio::select! {
-                message = next(&mut self.link) => match message {
-                    Ok(message) => self.told(message),
+                message = next(&mut self.connection) => match message {
+                    Ok(message) => self.received(message),
                     Err(error) => self.disconnected(&error),
                 },
                 connected = connected(&mut self.connecting) => match connected {
-                    Ok((link, welcome)) => self.welcomed(link, &welcome),
+                    Ok((connection, welcome)) => self.connected(connection, &welcome),
                     Err(error) => self.disconnected(&error),
                 },
-                Some(wish) = self.wishes.1.recv() => {
-                    let commit = self.commits.add(wish);
-                    self.tell(Tell::Commit(commit));
+                Some(pending) = self.commit_requests.1.recv() => {
+                    let commit = self.commits.add(pending);
+                    self.send(ToControl::Commit(commit));
                 }
-                Some(wish) = self.asked.1.recv() => {
-                    let access = self.accesses.add(wish);
-                    self.tell(Tell::Access(access));
+                Some(pending) = self.access_requests.1.recv() => {
+                    let access = self.accesses.add(pending);
+                    self.send(ToControl::Access(access));
                 }
-                Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
-                Some(told) = self.health.checked() => self.tell(told),
+                Some(ended) = self.tasks.join_next_with_id() => self.task_ended(ended),
+                Some(message) = self.health.checked() => self.send(message),
                 _ = ticks.tick() => self.tick(Instant::now()),
                 () = self.shutdown.soft.cancelled(), if !self.draining => {
-                    tracing::info!(tasks = self.leases.len(), "drain");
+                    tracing::info!(tasks = self.leases.len(), "draining");
                     self.draining = true;
                 }
                 () = &mut drain, if !stopping => {
@@ -186,10 +183,10 @@ impl Puller {
             if self.draining && self.leases.is_empty() && self.tasks.is_empty() {
                 break;
             }
-            self.want();
+            self.send_free_slots();
         }
-        if let Some(link) = self.link.take() {
-            link.close(CLOSE_TIME_MAX).await;
+        if let Some(connection) = self.connection.take() {
+            connection.close(CLOSE_TIME_MAX).await;
         }
     }
 
@@ -205,11 +202,11 @@ impl Puller {
         let (hello, config) = (self.hello.clone(), Arc::clone(&self.config));
         self.connecting = Some(Box::pin(async move {
             tokio::time::sleep(delay).await;
-            Link::open(url, &config, hello).await
+            Connection::open(url, &config, hello).await
         }));
     }
 
-    fn welcomed(&mut self, link: Link, welcome: &v1::Welcome) {
+    fn connected(&mut self, connection: Connection, welcome: &v1::Welcome) {
         tracing::info!(worker.id = welcome.worker_id, "connected to control");
         let seconds = |value: f64| {
             let (low, high) = LEASE_SECONDS;
@@ -219,50 +216,50 @@ impl Puller {
         self.heartbeat = seconds(welcome.heartbeat_seconds).min(self.lease / 3);
         self.connecting = None;
         self.backoff.reset();
-        self.link = Some(link);
+        self.connection = Some(connection);
         (self.wanted, self.leases_received) = (None, 0);
         // Before the request for tasks: control considers a worker healthy until it learns otherwise.
-        self.tell(self.health.told());
+        self.send(self.health.message());
         // Then the leases that outlived the broken stream.
-        self.beat(Instant::now());
+        self.send_heartbeat(Instant::now());
         for commit in self.commits.unanswered() {
-            self.tell(Tell::Commit(commit));
+            self.send(ToControl::Commit(commit));
         }
         for access in self.accesses.unanswered() {
-            self.tell(Tell::Access(access));
+            self.send(ToControl::Access(access));
         }
         for message in std::mem::take(&mut self.outbox) {
-            self.tell(message);
+            self.send(message);
         }
     }
 
     fn disconnected(&mut self, error: &dyn std::error::Error) {
         let cause = error.source().map(ToString::to_string).unwrap_or_default();
-        tracing::warn!(%error, cause, "lose connection to control");
-        self.link = None;
+        tracing::warn!(%error, cause, "connection to control lost");
+        self.connection = None;
         self.leases.disconnected();
         self.connect();
     }
 
-    fn told(&mut self, message: v1::ControlMessage) {
+    fn received(&mut self, message: v1::ControlMessage) {
         match message.message {
-            Some(Told::Lease(lease)) => self.begin(lease),
-            Some(Told::HeartbeatReply(reply)) => {
+            Some(FromControl::Lease(lease)) => self.start_task(lease),
+            Some(FromControl::HeartbeatReply(reply)) => {
                 for task in self.leases.answered(&reply.lost, self.lease) {
-                    tracing::info!(task.id = task, "stop task: its lease is gone");
+                    tracing::info!(task.id = task, "task stopped: its lease is lost");
                 }
             }
-            Some(Told::CommitReply(reply)) => self.commits.answered(reply, Instant::now()),
-            Some(Told::AccessReply(reply)) => self.accesses.answered(reply),
-            Some(Told::Drain(_)) => {
-                tracing::info!("drain: control asks for it");
+            Some(FromControl::CommitReply(reply)) => self.commits.answered(reply, Instant::now()),
+            Some(FromControl::AccessReply(reply)) => self.accesses.answered(reply),
+            Some(FromControl::Drain(_)) => {
+                tracing::info!("draining at the request of control");
                 self.draining = true;
             }
-            Some(Told::Welcome(_)) | None => {}
+            Some(FromControl::Welcome(_)) | None => {}
         }
     }
 
-    fn begin(&mut self, lease: v1::Lease) {
+    fn start_task(&mut self, lease: v1::Lease) {
         self.leases_received += 1;
         if let Some(wanted) = &mut self.wanted {
             match wanted.slots {
@@ -272,99 +269,103 @@ impl Puller {
         }
         let (name, token) = (lease.task_id.clone(), lease.token);
         if self.draining {
-            self.say(Tell::Release(v1::Release { task_id: name, token, delay_seconds: 0.0 }));
+            self.release(name, token, Duration::ZERO);
             return;
         }
-        tracing::info!(task.id = name, attempt = lease.attempt, "begin task");
-        let (cancel, gauge) = (CancellationToken::new(), Arc::new(Gauge::default()));
+        tracing::info!(task.id = name, attempt = lease.attempt, "task started");
+        let (cancel, progress) = (CancellationToken::new(), Arc::new(TaskProgress::default()));
         let expires = Instant::now() + self.lease;
-        self.leases.add(name.clone(), token, expires, cancel.clone(), Arc::clone(&gauge));
-        let committer = Committer::new(name.clone(), token, self.wishes.0.clone());
-        let access = Access::new(name.clone(), token, self.asked.0.clone());
-        let workshop = Arc::clone(&self.workshop);
-        let work = task::run(Task { lease, workshop, committer, access, cancel, gauge });
+        self.leases.add(name.clone(), token, expires, cancel.clone(), Arc::clone(&progress));
+        let committer = Committer::new(name.clone(), token, self.commit_requests.0.clone());
+        let access = Access::new(name.clone(), token, self.access_requests.0.clone());
+        let context = Arc::clone(&self.context);
+        let work = task::run(Task { lease, context, committer, access, cancel, progress });
         let id = self.tasks.spawn(work).id();
         self.names.insert(id, (name, token));
     }
 
-    fn ended(&mut self, joined: Result<(Id, Ended), JoinError>) {
+    fn task_ended(&mut self, joined: Result<(Id, TaskOutcome), JoinError>) {
         let (id, ended) = match joined {
             Ok((id, ended)) => (id, ended),
-            Err(error) => (error.id(), Ended::Failed(Fault::retryable("internal", "task died"))),
+            Err(error) => {
+                let failure = TaskFailure::retryable("internal", "the task panicked");
+                (error.id(), TaskOutcome::Failed(failure))
+            }
         };
         let Some((task_id, token)) = self.names.remove(&id) else { return };
         let held = self.leases.remove(&task_id, token);
         let outcome = match ended {
-            Ended::Done => "done",
+            TaskOutcome::Done => "done",
             // Nothing to report: the lease had already been lost.
             _ if !held => "lost",
-            Ended::Lost => "lost",
-            Ended::Stopped => self.release(task_id.clone(), token, Duration::ZERO),
-            Ended::Deferred(delay) => self.release(task_id.clone(), token, delay),
-            Ended::Failed(fault) => {
-                self.failed(task_id.clone(), token, fault);
+            TaskOutcome::LeaseLost => "lost",
+            TaskOutcome::Stopped => self.release(task_id.clone(), token, Duration::ZERO),
+            TaskOutcome::Deferred(delay) => self.release(task_id.clone(), token, delay),
+            TaskOutcome::Failed(failure) => {
+                self.failed(task_id.clone(), token, failure);
                 "failed"
             }
         };
-        tracing::info!(task.id = task_id, outcome, "end task");
+        tracing::info!(task.id = task_id, outcome, "task ended");
         self.ended.add(1, &[KeyValue::new("outcome", outcome)]);
     }
 
     /// Gives a lease back without counting the attempt.
     fn release(&mut self, task_id: String, token: u64, delay: Duration) -> &'static str {
         let delay_seconds = delay.as_secs_f64();
-        self.say(Tell::Release(v1::Release { task_id, token, delay_seconds }));
+        self.send_or_queue(ToControl::Release(v1::Release { task_id, token, delay_seconds }));
         if delay.is_zero() { "released" } else { "deferred" }
     }
 
-    fn failed(&mut self, task_id: String, token: u64, fault: Fault) {
-        if fault.cause == Cause::UnhealthyHost {
-            let told = self.health.failed(&fault, Instant::now());
-            self.tell(told);
+    fn failed(&mut self, task_id: String, token: u64, failure: TaskFailure) {
+        if failure.cause == Cause::UnhealthyHost {
+            let message = self.health.failed(&failure, Instant::now());
+            self.send(message);
         }
-        let retryable = fault.is_retryable();
-        let Fault { code, message, cause } = fault;
+        let retryable = failure.is_retryable();
+        let TaskFailure { code, message, cause } = failure;
         tracing::warn!(task.id = task_id, %code, reason = message, retryable, "task failed");
         if code == DISK_FULL {
             self.pause.start(Instant::now());
         }
         let code = code.into_owned();
         let cause = v1::FailureCause::from(cause).into();
-        self.say(Tell::Fail(v1::Fail { task_id, token, code, message, retryable, cause }));
+        let fail = v1::Fail { task_id, token, code, message, retryable, cause };
+        self.send_or_queue(ToControl::Fail(fail));
     }
 
     fn tick(&mut self, now: Instant) {
-        self.health.tick(&self.workshop, now);
+        self.health.tick(&self.context, now);
         for task in self.leases.expire(now) {
-            tracing::warn!(task.id = task, "stop task: control was out of reach for too long");
+            tracing::warn!(task.id = task, "task stopped: control was unreachable for too long");
         }
-        if self.link.is_some() {
+        if self.connection.is_some() {
             for commit in self.commits.due(now) {
-                self.tell(Tell::Commit(commit));
+                self.send(ToControl::Commit(commit));
             }
         }
         if now >= self.heartbeat_due {
-            self.beat(now);
+            self.send_heartbeat(now);
         }
     }
 
-    fn beat(&mut self, now: Instant) {
+    fn send_heartbeat(&mut self, now: Instant) {
         self.heartbeat_due = now + self.heartbeat;
-        if self.link.is_some() {
+        if self.connection.is_some() {
             let heartbeat = self.leases.heartbeat(now);
-            self.tell(Tell::Heartbeat(heartbeat));
+            self.send(ToControl::Heartbeat(heartbeat));
             // Sends `Want` again as well, so that a difference between the two counts lasts at most one heartbeat.
             self.wanted = None;
         }
     }
 
     /// Sends the number of tasks that the worker can start, if it has changed or control may not know it.
-    fn want(&mut self) {
-        if self.link.is_none() {
+    fn send_free_slots(&mut self) {
+        if self.connection.is_none() {
             return;
         }
         let busy = self.leases.len().max(self.tasks.len());
-        let free = || self.workshop.scratch.free_bytes();
+        let free = || self.context.scratch.free_bytes();
         let want = if self.draining || self.pause.is_on(Instant::now(), free) {
             v1::Want::default()
         } else {
@@ -373,23 +374,23 @@ impl Puller {
         if Some(want) != self.wanted {
             self.wanted = Some(want);
             let leases_received = Some(self.leases_received);
-            self.tell(Tell::Want(v1::Want { leases_received, ..want }));
+            self.send(ToControl::Want(v1::Want { leases_received, ..want }));
         }
     }
 
     /// Sends a message once: now, or on the next stream.
-    fn say(&mut self, message: Tell) {
-        if self.link.is_some() {
-            self.tell(message);
+    fn send_or_queue(&mut self, message: ToControl) {
+        if self.connection.is_some() {
+            self.send(message);
         } else if self.outbox.len() < OUTBOX_MAX {
             self.outbox.push(message);
         }
     }
 
     /// Sends a message on the current stream. Messages that must survive the stream are stored elsewhere.
-    fn tell(&mut self, message: Tell) {
-        let Some(link) = &self.link else { return };
-        if let Err(error) = link.send(message) {
+    fn send(&mut self, message: ToControl) {
+        let Some(connection) = &self.connection else { return };
+        if let Err(error) = connection.send(message) {
             self.disconnected(&error);
         }
     }

@@ -15,7 +15,6 @@ use std::{
     time::Duration,
 };
 
-pub use failure::Fault;
 pub use progress::Progress;
 
 use crate::sandbox::Sandbox;

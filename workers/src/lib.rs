@@ -6,8 +6,11 @@
 pub mod bucket;
 pub mod config;
 pub mod control;
+pub mod control_handles;
 pub mod ffmpeg;
+pub mod input;
 mod metrics;
+pub mod outcome;
 pub mod output;
 pub mod packet_check;
 pub mod sandbox;
@@ -24,12 +27,13 @@ use tokio::sync::Semaphore;
 use crate::{
     bucket::Client,
     config::Config,
-    control::Puller,
-    ffmpeg::{Fault, Toolbox, args, find_program, run::ask},
+    control::ControlClient,
+    ffmpeg::{Toolbox, args, find_program, run::query},
+    outcome::TaskFailure,
     sandbox::Sandbox,
     scratch::Scratch,
     source::Sources,
-    task::Workshop,
+    task::WorkerContext,
 };
 
 const SELF_TEST_TIME_MAX: Duration = Duration::from_secs(20);
@@ -45,7 +49,7 @@ pub enum StartError {
     #[error(
         "this kernel has no Landlock, so FFmpeg cannot be sandboxed; --unsandboxed runs it without"
     )]
-    Unfenced,
+    NoLandlock,
     /// The scratch folder cannot be created or used.
     #[error("cannot use the scratch folder")]
     Scratch(#[source] io::Error),
@@ -60,7 +64,7 @@ pub enum StartError {
     Client(#[source] reqwest::Error),
     /// FFmpeg cannot even list its encoders.
     #[error("cannot run ffmpeg in its sandbox: {0}")]
-    SelfTest(#[source] Fault),
+    SelfTest(#[source] TaskFailure),
     /// FFmpeg has none of the encoders that the service uses.
     #[error("ffmpeg has none of the encoders {0}")]
     Encoders(String),
@@ -90,7 +94,7 @@ pub async fn run(
     }
     let client = Arc::new(Client::new().map_err(StartError::Client)?);
     let sources = Sources::new(Arc::clone(&client), config.source, !config.unsandboxed);
-    let workshop = Workshop {
+    let context = WorkerContext {
         toolbox,
         scratch,
         sources,
@@ -99,7 +103,7 @@ pub async fn run(
         urgent_threads: config.urgent_threads(),
         slots: Arc::new(Semaphore::new(config.slots() + config.worker_express_slots)),
     };
-    Puller::new(Arc::new(config), Arc::new(workshop), encoders, shutdown).run().await;
+    ControlClient::new(Arc::new(config), Arc::new(context), encoders, shutdown).run().await;
     Ok(())
 }
 
@@ -109,7 +113,7 @@ pub async fn run(
 /// When a program is missing, or the sandbox is required but the kernel does not support it.
 pub fn toolbox(config: &Config, sandbox: Sandbox) -> Result<Toolbox, StartError> {
     if !config.unsandboxed && !sandbox::available() {
-        return Err(StartError::Unfenced);
+        return Err(StartError::NoLandlock);
     }
     let find = |program: &Path| {
         find_program(program).ok_or_else(|| StartError::Program(program.display().to_string()))
@@ -129,14 +133,14 @@ async fn self_test(toolbox: &Toolbox, scratch: &Scratch) -> Result<Vec<String>, 
     let folder = scratch.task().map_err(StartError::Scratch)?;
     let (program, args) = (&toolbox.ffmpeg, args::encoders());
     let (time, bytes) = (SELF_TEST_TIME_MAX, ENCODER_LIST_BYTES_MAX);
-    let answer = ask(toolbox, program, args, None, folder.path(), time, bytes).await;
-    let list = String::from_utf8_lossy(&answer.map_err(StartError::SelfTest)?).into_owned();
+    let output = query(toolbox, program, args, None, folder.path(), time, bytes).await;
+    let list = String::from_utf8_lossy(&output.map_err(StartError::SelfTest)?).into_owned();
     let listed = |encoder: &&str| list.split_whitespace().any(|word| word == *encoder);
-    let ours = media::Codec::ALL.map(media::Codec::encoder);
+    let known = media::Codec::ALL.map(media::Codec::encoder);
     let encoders: Vec<String> =
-        ours.iter().filter(|e| listed(e)).map(|e| (*e).to_owned()).collect();
+        known.iter().filter(|e| listed(e)).map(|e| (*e).to_owned()).collect();
     if encoders.is_empty() {
-        return Err(StartError::Encoders(ours.join(", ")));
+        return Err(StartError::Encoders(known.join(", ")));
     }
     Ok(encoders)
 }

@@ -10,16 +10,17 @@ use workers::{
     sandbox,
 };
 
+#[expect(clippy::print_stdout, reason = "prints the documentation of the flags")]
 fn main() -> ExitCode {
     // Must come before anything that could start a thread.
     if sandbox::requested() {
         let error = sandbox::launch();
         eprintln!("[fatal] {:#}", anyhow::Error::from(error));
-        return ExitCode::from(sandbox::EXIT_UNFENCED);
+        return ExitCode::from(sandbox::EXIT_SANDBOX_FAILED);
     }
     let config = match command_line::parse::<Program>().map(|program| program.command) {
         Ok(Command::Run(config)) => config,
-        Err(refusal) => return refusal.report("streaming-worker"),
+        Err(error) => return error.report("streaming-worker"),
         Ok(Command::ConfigDocs) => {
             print!("{}", runtime::flags::document(&Program::command()));
             return ExitCode::SUCCESS;

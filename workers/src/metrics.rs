@@ -25,7 +25,7 @@ static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
     Instruments {
         running: meter
             .i64_up_down_counter("streaming_worker_tasks_running")
-            .with_description("Tasks that are being worked on, those that wait for a slot included")
+            .with_description("Running tasks, including those that wait for a slot")
             .build(),
         duration: meter
             .f64_histogram("streaming_worker_task_duration_seconds")

@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use media::Sha256Digest;
 use runtime::names::sync_names;
 use sha2::{Digest, Sha256};
 use tokio::{
@@ -17,22 +18,18 @@ use tokio::{
 };
 
 use crate::{
-    bucket::{Client, Trouble},
-    control::{Access, Denial},
-    ffmpeg::Fault,
-    task::Interruption,
+    bucket::{BucketError, Client},
+    control_handles::{Access, AccessError},
+    outcome::{TaskError, TaskFailure},
 };
 
 /// How long a finished output waits for a store that is down before the task is given back for another
 /// attempt.
-const PATIENCE: Duration = Duration::from_secs(600);
+const RETRY_TIME_MAX: Duration = Duration::from_secs(600);
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(15);
 /// How often the store may reject a presigned URL for one output.
-const DENIALS_MAX: u32 = 3;
-
-/// A digest of an object's bytes.
-pub type Sha256Digest = [u8; 32];
+const REJECTIONS_MAX: u32 = 3;
 
 /// The SHA-256 of `bytes`.
 pub fn digest(bytes: &[u8]) -> Sha256Digest {
@@ -41,14 +38,14 @@ pub fn digest(bytes: &[u8]) -> Sha256Digest {
 
 /// The destination of a lease's outputs.
 #[derive(Clone, Debug)]
-pub enum Outlet {
+pub enum OutputTarget {
     /// Below this folder of a local store.
     Folder(PathBuf),
     /// In S3, with a presigned URL from control for each object.
     Bucket(Access, Arc<Client>),
 }
 
-impl Outlet {
+impl OutputTarget {
     /// Stores an object under `key`, complete and durable.
     ///
     /// # Errors
@@ -58,14 +55,14 @@ impl Outlet {
         key: &str,
         bytes: Bytes,
         sha256: &Sha256Digest,
-    ) -> Result<(), Interruption> {
+    ) -> Result<(), TaskError> {
         match self {
             Self::Folder(root) => {
                 let (root, key) = (root.clone(), key.to_owned());
                 let written = spawn_blocking(move || write(&root, &key, &bytes)).await;
                 let written = written
-                    .map_err(|_| Fault::retryable("internal", "store output: thread died"))?;
-                Ok(written.map_err(|error| Fault::io("store output", &error))?)
+                    .map_err(|_| TaskFailure::retryable("internal", "store output: thread died"))?;
+                Ok(written.map_err(|error| TaskFailure::io("store output", &error))?)
             }
             Self::Bucket(access, client) => send(access, client, key, &bytes, sha256).await,
         }
@@ -80,29 +77,31 @@ async fn send(
     key: &str,
     bytes: &Bytes,
     sha256: &Sha256Digest,
-) -> Result<(), Interruption> {
-    let (begun, mut pause, mut denials) = (Instant::now(), PAUSE_MIN, 0);
+) -> Result<(), TaskError> {
+    let (begun, mut pause, mut rejections) = (Instant::now(), PAUSE_MIN, 0);
     loop {
         let put = match access.output(key, sha256).await {
             Ok(url) => client.put(&url, bytes.clone(), sha256).await,
-            Err(Denial::Lost) => return Err(Interruption::Lost),
-            Err(Denial::Later(why)) => Err(Trouble::Down(why)),
-            Err(Denial::Refused(why)) => return Err(Fault::retryable("unavailable", why).into()),
+            Err(AccessError::LeaseLost) => return Err(TaskError::LeaseLost),
+            Err(AccessError::Unavailable(why)) => Err(BucketError::Down(why)),
+            Err(AccessError::Rejected(why)) => {
+                return Err(TaskFailure::retryable("unavailable", why).into());
+            }
         };
         match put {
             Ok(()) => return Ok(()),
-            Err(Trouble::Down(why)) if begun.elapsed() < PATIENCE => {
-                tracing::debug!(why, "store output again");
+            Err(BucketError::Down(why)) if begun.elapsed() < RETRY_TIME_MAX => {
+                tracing::debug!(reason = why, "retrying to store output");
                 sleep(pause).await;
                 pause = (pause * 2).min(PAUSE_MAX);
             }
-            Err(Trouble::Down(_)) => return Err(Interruption::Deferred(client.defer())),
-            Err(_) if denials < DENIALS_MAX => {
-                denials += 1;
+            Err(BucketError::Down(_)) => return Err(TaskError::Deferred(client.defer())),
+            Err(_) if rejections < REJECTIONS_MAX => {
+                rejections += 1;
                 sleep(pause).await;
             }
-            Err(trouble) => {
-                return Err(Fault::retryable("unavailable", trouble.to_string()).into());
+            Err(error) => {
+                return Err(TaskFailure::retryable("unavailable", error.to_string()).into());
             }
         }
     }
@@ -139,7 +138,10 @@ fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
 fn locate(root: &Path, key: &str) -> io::Result<PathBuf> {
     let plain = Path::new(key).components().all(|part| matches!(part, Component::Normal(_)));
     if !plain || key.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "object key leaves the store"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "object key leads outside the store",
+        ));
     }
     Ok(root.join(key))
 }
@@ -149,7 +151,7 @@ mod tests {
     use super::{digest, write};
 
     #[test]
-    fn object_appears_whole_and_leaves_nothing_beside_it() {
+    fn an_object_appears_whole_and_leaves_no_temporary_file() {
         let root = tempfile::tempdir().unwrap();
         write(root.path(), "videos/a/360p/0/1-x.m4s", b"bytes").unwrap();
         write(root.path(), "videos/a/360p/0/1-x.m4s", b"again").unwrap();
@@ -160,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_leave_the_store_are_refused() {
+    fn keys_that_leave_the_store_are_rejected() {
         let root = tempfile::tempdir().unwrap();
         for key in ["../x", "/etc/x", "a/../../x", ""] {
             assert!(write(root.path(), key, b"").is_err(), "{key}");

@@ -26,14 +26,14 @@ use nix::{
 };
 use thiserror::Error;
 
-pub use filesystem::{available, holds_to_one_port};
+pub use filesystem::{available, can_restrict_to_one_port};
 pub use limits::Limits;
 pub use policy::{POLICY_VARIABLE, Policy};
 
-use crate::source::Input;
+use crate::input::Input;
 
 /// The launcher's exit code if the sandbox could not be set up; FFmpeg itself never uses it.
-pub const EXIT_UNFENCED: u8 = 125;
+pub const EXIT_SANDBOX_FAILED: u8 = 125;
 
 /// Why the sandbox could not be set up.
 #[derive(Debug, Error)]
@@ -42,7 +42,7 @@ pub enum SandboxError {
     #[error("read sandbox policy: {0}")]
     Policy(String),
     /// The worker died before its child could arrange to die with it.
-    #[error("tie sandbox to its parent: the parent is gone")]
+    #[error("tie sandbox to its parent: the parent has ended")]
     Orphaned,
     /// The kernel rejected a limit or an attribute.
     #[error("set process attribute {0}")]
@@ -68,15 +68,15 @@ pub enum SandboxError {
 #[derive(Clone, Debug)]
 pub struct Sandbox {
     launcher: PathBuf,
-    fenced: bool,
+    confined: bool,
 }
 
 impl Sandbox {
     /// Uses the executable `launcher`, whose `main` must call [`launch`] when [`requested`] is true.
-    /// With `fenced` false, Landlock and seccomp are left out: for kernels without them, when the
+    /// With `confined` false, Landlock and seccomp are left out: for kernels without them, when the
     /// operator opts out.
-    pub fn new(launcher: PathBuf, fenced: bool) -> Self {
-        Self { launcher, fenced }
+    pub fn new(launcher: PathBuf, confined: bool) -> Self {
+        Self { launcher, confined }
     }
 
     /// The executable to start.
@@ -103,7 +103,7 @@ impl Sandbox {
             port: source.and_then(Input::port),
             scratch: scratch.to_owned(),
             parent: std::process::id(),
-            fenced: self.fenced,
+            confined: self.confined,
             script: policy::is_script(program),
             limits,
         };
@@ -124,7 +124,7 @@ pub fn requested() -> bool {
 /// # Errors
 /// Always returns an error: the reason why the program did not start.
 pub fn launch() -> SandboxError {
-    match fence() {
+    match confine() {
         Err(error) => error,
         Ok(policy) => {
             let error = Command::new(&policy.program)
@@ -139,7 +139,7 @@ pub fn launch() -> SandboxError {
     }
 }
 
-fn fence() -> Result<Policy, SandboxError> {
+fn confine() -> Result<Policy, SandboxError> {
     let policy = Policy::from_env()?;
     let attribute = |name| move |error| SandboxError::Attribute(name, error);
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(attribute("parent death signal"))?;
@@ -149,7 +149,7 @@ fn fence() -> Result<Policy, SandboxError> {
     }
     prctl::set_no_new_privs().map_err(attribute("no new privileges"))?;
     limits::apply(&policy.limits)?;
-    if policy.fenced {
+    if policy.confined {
         filesystem::restrict(&policy)?;
         syscalls::restrict(policy.script, policy.port.is_some())?;
     }

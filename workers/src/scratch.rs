@@ -64,10 +64,10 @@ fn sweep(parent: &Path) -> io::Result<()> {
         let path = entry?.path();
         let ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
         if ours && path.is_dir() && is_abandoned(&path) {
-            tracing::info!("remove a dead worker's scratch folder");
+            tracing::info!("removing the scratch folder of a dead worker");
             // Another worker may be deleting it at the same time.
             if let Err(error) = fs::remove_dir_all(&path) {
-                tracing::warn!(%error, "remove scratch folder");
+                tracing::warn!(%error, "failed to remove the scratch folder of a dead worker");
             }
         }
     }
@@ -87,7 +87,7 @@ mod tests {
     use super::Scratch;
 
     #[test]
-    fn workers_that_start_together_leave_each_other_alone() {
+    fn workers_that_start_together_keep_each_others_folders() {
         let parent = tempfile::tempdir().unwrap();
         std::thread::scope(|scope| {
             for _ in 0..8 {
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_of_dead_workers_are_swept_and_those_of_live_ones_kept() {
+    fn folders_of_dead_workers_are_deleted_and_those_of_live_ones_kept() {
         let parent = tempfile::tempdir().unwrap();
         let live = Scratch::open(parent.path()).unwrap();
         let task = live.task().unwrap();

@@ -10,10 +10,8 @@ mod proxy;
 mod remote;
 
 use std::{
-    ffi::OsString,
     io,
-    ops::Range,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Once},
 };
 
@@ -27,98 +25,14 @@ use self::{
     remote::{Blocks, Remote},
 };
 use crate::{
-    bucket::{Client, Trouble},
-    control::Access,
-    ffmpeg::Fault,
+    bucket::{BucketError, Client},
+    config::SourceMode,
+    control_handles::Access,
+    input::Input,
+    outcome::{TaskError, TaskFailure},
     sandbox,
     scratch::Scratch,
-    task::Interruption,
 };
-
-/// How FFmpeg opens a source.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// A file.
-    File(PathBuf),
-    /// A secret path of the proxy on this port of the loopback.
-    Loopback {
-        /// The only port that FFmpeg may connect to.
-        port: u16,
-        /// Begins with a slash.
-        path: String,
-    },
-    /// A byte range of either, which FFmpeg reads as a separate file.
-    Part {
-        /// The complete input.
-        of: Box<Input>,
-        /// The byte range.
-        bytes: Range<u64>,
-    },
-}
-
-impl Input {
-    /// The value of FFmpeg's `-i`.
-    pub fn url(&self) -> OsString {
-        match self {
-            Self::File(path) => {
-                let mut url = OsString::from("file:");
-                url.push(path);
-                url
-            }
-            Self::Loopback { port, path } => format!("http://127.0.0.1:{port}{path}").into(),
-            Self::Part { of, bytes } => {
-                let Range { start, end } = bytes;
-                let mut url = OsString::from(format!("subfile,,start,{start},end,{end},,:"));
-                url.push(of.url());
-                url
-            }
-        }
-    }
-
-    /// The path, if the input is a file.
-    pub fn file(&self) -> Option<&Path> {
-        match self {
-            Self::File(path) => Some(path),
-            Self::Loopback { .. } => None,
-            Self::Part { of, .. } => of.file(),
-        }
-    }
-
-    /// The proxy's port, if the input is read through the proxy.
-    pub fn port(&self) -> Option<u16> {
-        match self {
-            Self::File(_) => None,
-            Self::Loopback { port, .. } => Some(*port),
-            Self::Part { of, .. } => of.port(),
-        }
-    }
-
-    /// The given byte range of the input; without a range, the whole input.
-    pub fn part(&self, bytes: Option<Range<u64>>) -> Self {
-        match bytes {
-            Some(bytes) => Self::Part { of: Box::new(self.clone()), bytes },
-            None => self.clone(),
-        }
-    }
-}
-
-impl From<&Path> for Input {
-    fn from(path: &Path) -> Self {
-        Self::File(path.to_owned())
-    }
-}
-
-/// How sources in S3 are read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Reading {
-    /// By ranges where the kernel can hold FFmpeg to one port, else as a whole.
-    #[default]
-    Auto,
-    /// By ranges, through the proxy.
-    Ranges,
-    /// As a whole, into the scratch folder.
-    Download,
-}
 
 /// Opens the sources of leases.
 #[derive(Debug)]
@@ -129,16 +43,16 @@ pub struct Sources {
     /// Started with the first source in S3.
     proxy: OnceCell<Proxy>,
     by_ranges: bool,
-    said: Once,
+    warned: Once,
 }
 
 impl Sources {
-    /// Creates an opener that follows `reading`. `fenced` is true if FFmpeg runs in the sandbox.
-    pub fn new(client: Arc<Client>, reading: Reading, fenced: bool) -> Self {
-        let by_ranges = match reading {
-            Reading::Ranges => true,
-            Reading::Download => false,
-            Reading::Auto => !fenced || sandbox::holds_to_one_port(),
+    /// Creates an opener that follows `mode`. `sandboxed` is true if FFmpeg runs in the sandbox.
+    pub fn new(client: Arc<Client>, mode: SourceMode, sandboxed: bool) -> Self {
+        let by_ranges = match mode {
+            SourceMode::Ranges => true,
+            SourceMode::Download => false,
+            SourceMode::Auto => !sandboxed || sandbox::can_restrict_to_one_port(),
         };
         Self {
             client,
@@ -146,7 +60,7 @@ impl Sources {
             copies: Copies::default(),
             proxy: OnceCell::new(),
             by_ranges,
-            said: Once::new(),
+            warned: Once::new(),
         }
     }
 
@@ -159,28 +73,28 @@ impl Sources {
         lease: &v1::Lease,
         access: &Access,
         scratch: &Scratch,
-    ) -> Result<Source, Interruption> {
+    ) -> Result<Source, TaskError> {
         if lease.source_url.is_empty() {
             return Ok(Source::local(&api::path::read(&lease.source_path))?);
         }
         let blocks = Arc::clone(&self.blocks);
         let remote = Remote::open(lease, Arc::clone(&self.client), access.clone(), blocks).await;
-        let remote = Arc::new(remote.map_err(|trouble| self.interruption(trouble))?);
+        let remote = Arc::new(remote.map_err(|error| self.task_error(error))?);
         if self.by_ranges {
             let proxy = self.proxy.get_or_try_init(Proxy::start).await;
-            let proxy = proxy.map_err(|error| Fault::io("open the source proxy", &error))?;
+            let proxy = proxy.map_err(|error| TaskFailure::io("open the source proxy", &error))?;
             let mount = proxy.mount(Arc::clone(&remote));
             let input = Input::Loopback { port: proxy.port(), path: mount.path().to_owned() };
             return Ok(Source { input, remote: Some(remote), _held: Held::Mounted(mount) });
         }
-        self.said.call_once(|| {
+        self.warned.call_once(|| {
             tracing::warn!(
-                "this kernel cannot hold FFmpeg to one port: sources in S3 are downloaded whole"
+                "this kernel cannot restrict FFmpeg to one port: sources in S3 are downloaded whole"
             );
         });
         let copy = self.copies.get(&remote, scratch).await.map_err(|error| match error {
-            copy::CopyError::Source(trouble) => self.interruption(trouble),
-            copy::CopyError::Scratch(fault) => fault.into(),
+            copy::CopyError::Source(error) => self.task_error(error),
+            copy::CopyError::Scratch(failure) => failure.into(),
         })?;
         Ok(Source {
             input: Input::File(copy.path().to_owned()),
@@ -189,19 +103,21 @@ impl Sources {
         })
     }
 
-    /// Converts a store's error into the task's interruption.
-    pub fn interruption(&self, trouble: Trouble) -> Interruption {
-        match trouble {
-            Trouble::Down(_) => {
+    /// Converts a store's error into the task's error.
+    pub fn task_error(&self, error: BucketError) -> TaskError {
+        match error {
+            BucketError::Down(_) => {
                 let delay = self.client.defer();
-                tracing::warn!(%trouble, delay_ms = delay.as_millis() as u64, "put task off");
-                Interruption::Deferred(delay)
+                tracing::warn!(%error, delay_ms = delay.as_millis() as u64, "store unavailable, postponing task");
+                TaskError::Deferred(delay)
             }
-            Trouble::Lost => Interruption::Lost,
-            Trouble::Missing => {
-                Fault::retryable("source_missing", "the source is not in the store").into()
+            BucketError::LeaseLost => TaskError::LeaseLost,
+            BucketError::Missing => {
+                TaskFailure::retryable("source_missing", "the source is not in the store").into()
             }
-            Trouble::Denied(_) => Fault::retryable("unavailable", trouble.to_string()).into(),
+            BucketError::Denied(_) => {
+                TaskFailure::retryable("unavailable", error.to_string()).into()
+            }
         }
     }
 }
@@ -231,12 +147,12 @@ impl Source {
     ///
     /// # Errors
     /// When the path is not absolute or not an existing file.
-    pub(crate) fn local(path: &Path) -> Result<Self, Fault> {
+    pub(crate) fn local(path: &Path) -> Result<Self, TaskFailure> {
         if !path.is_absolute() {
-            return Err(Fault::lease("lease field source_path is invalid"));
+            return Err(TaskFailure::lease("lease field source_path is invalid"));
         }
         if !path.is_file() {
-            return Err(Fault::retryable("source_missing", "the source is not in the store"));
+            return Err(TaskFailure::retryable("source_missing", "the source is not in the store"));
         }
         Ok(Self { input: Input::File(path.to_owned()), remote: None, _held: Held::Nothing })
     }
@@ -250,12 +166,12 @@ impl Source {
     ///
     /// # Errors
     /// When a local file no longer exists.
-    pub fn bytes(&self) -> Result<u64, Fault> {
+    pub fn bytes(&self) -> Result<u64, TaskFailure> {
         let Some(path) = self.input.file() else {
             return Ok(self.remote.as_ref().map_or(0, |remote| remote.bytes()));
         };
         let missing = |error: io::Error| {
-            Fault::retryable("source_missing", format!("open source: {}", error.kind()))
+            TaskFailure::retryable("source_missing", format!("open source: {}", error.kind()))
         };
         Ok(std::fs::metadata(path).map_err(missing)?.len())
     }
@@ -274,7 +190,7 @@ impl Source {
     ///
     /// # Errors
     /// When a part of the source cannot be read.
-    pub async fn read(&self, mut consume: impl FnMut(&[u8]) + Send) -> Result<(), Fault> {
+    pub async fn read(&self, mut consume: impl FnMut(&[u8]) + Send) -> Result<(), TaskFailure> {
         let bytes = self.bytes()?;
         let starts = (0..bytes).step_by(READ_BYTES);
         let mut pieces =
@@ -285,7 +201,10 @@ impl Source {
             read += piece.len() as u64;
         }
         if read < bytes {
-            return Err(Fault::retryable("source_missing", "the source cannot be read to its end"));
+            return Err(TaskFailure::retryable(
+                "source_missing",
+                "the source cannot be read to its end",
+            ));
         }
         Ok(())
     }
@@ -294,9 +213,9 @@ impl Source {
     ///
     /// # Errors
     /// When an error occurred. Results made from the source must then be discarded.
-    pub fn intact(&self) -> Result<(), Trouble> {
-        match self.remote.as_ref().and_then(|remote| remote.trouble()) {
-            Some(trouble) => Err(trouble),
+    pub fn intact(&self) -> Result<(), BucketError> {
+        match self.remote.as_ref().and_then(|remote| remote.read_error()) {
+            Some(error) => Err(error),
             None => Ok(()),
         }
     }

@@ -14,29 +14,29 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use api::v1;
 use bytes::Bytes;
-use media::fmp4::rewrite::Rewritten;
+use media::{Sha256Digest, fmp4::rewrite::Rewritten};
 use tokio::{sync::Semaphore, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
     bucket::Client,
-    control::{Access, Committer},
-    ffmpeg::{Fault, Progress, Toolbox, failure::Cause},
+    control_handles::{Access, Committer},
+    ffmpeg::{Progress, Toolbox},
     metrics,
-    output::{self, Outlet, Sha256Digest},
+    outcome::{Cause, TaskError, TaskFailure, TaskOutcome},
+    output::{self, OutputTarget},
     scratch::Scratch,
     source::{Source, Sources},
 };
 
 /// Resources that tasks share.
 #[derive(Debug)]
-pub struct Workshop {
+pub struct WorkerContext {
     /// FFmpeg, ffprobe and their limits.
     pub toolbox: Toolbox,
     /// Temporary folders.
@@ -53,45 +53,13 @@ pub struct Workshop {
     pub slots: Arc<Semaphore>,
 }
 
-/// How a task ended.
-#[derive(Debug)]
-pub enum Ended {
-    /// Control accepted the task's last commit.
-    Done,
-    /// The lease is lost, so there is nothing to report.
-    Lost,
-    /// The task was cancelled; the worker releases its lease.
-    Stopped,
-    /// The store is down; the worker releases the lease, and the task is retried after this delay.
-    Deferred(Duration),
-    /// The attempt failed.
-    Failed(Fault),
-}
-
-/// Why a task cannot go on.
-#[derive(Debug)]
-pub enum Interruption {
-    /// The lease is lost.
-    Lost,
-    /// The store is down. The attempt does not count as a failure; the task is retried after this delay.
-    Deferred(Duration),
-    /// The attempt failed.
-    Failed(Fault),
-}
-
-impl From<Fault> for Interruption {
-    fn from(fault: Fault) -> Self {
-        Self::Failed(fault)
-    }
-}
-
 /// A lease and everything that is needed to run its task.
 #[derive(Debug)]
 pub struct Task {
     /// The lease as control sent it.
     pub lease: v1::Lease,
     /// The resources that all tasks share.
-    pub workshop: Arc<Workshop>,
+    pub context: Arc<WorkerContext>,
     /// Sends commits to control.
     pub committer: Committer,
     /// Requests presigned URLs from control.
@@ -99,17 +67,17 @@ pub struct Task {
     /// Cancelled when the lease is lost or the worker stops.
     pub cancel: CancellationToken,
     /// The progress that heartbeats report.
-    pub gauge: Arc<Gauge>,
+    pub progress: Arc<TaskProgress>,
 }
 
 /// A task's progress, reported in heartbeats.
 #[derive(Debug, Default)]
-pub struct Gauge {
+pub struct TaskProgress {
     fraction: AtomicU64,
     speed: AtomicU64,
 }
 
-impl Gauge {
+impl TaskProgress {
     /// The completed fraction, 0 to 1.
     pub fn fraction(&self) -> f64 {
         f64::from_bits(self.fraction.load(Ordering::Relaxed))
@@ -127,13 +95,13 @@ impl Gauge {
 }
 
 /// Runs `task` until it ends or is cancelled. Its processes are then killed and its files removed.
-pub async fn run(task: Task) -> Ended {
+pub async fn run(task: Task) -> TaskOutcome {
     let cancel = task.cancel.clone();
-    let slots = Arc::clone(&task.workshop.slots);
+    let slots = Arc::clone(&task.context.slots);
     let (span, kind, running) =
         (trace::span(&task.lease), trace::kind(&task.lease), metrics::begun());
     let work = async {
-        let Ok(_permit) = slots.acquire().await else { return Err(Interruption::Lost) };
+        let Ok(_permit) = slots.acquire().await else { return Err(TaskError::LeaseLost) };
         execute(&task).await
     };
     let outcome = tokio::select! {
@@ -141,97 +109,90 @@ pub async fn run(task: Task) -> Ended {
         () = cancel.cancelled() => None,
         outcome = work.instrument(span.clone()) => Some(outcome),
     };
-    let ended = match outcome {
-        None => Ended::Stopped,
-        Some(Ok(())) => Ended::Done,
-        Some(Err(Interruption::Lost)) => Ended::Lost,
-        Some(Err(Interruption::Deferred(delay))) => Ended::Deferred(delay),
-        Some(Err(Interruption::Failed(fault))) => Ended::Failed(fault),
-    };
-    running.ended(kind, trace::ended(&span, &ended));
-    ended
+    let outcome = outcome.map_or(TaskOutcome::Stopped, TaskOutcome::from);
+    running.ended(kind, trace::ended(&span, &outcome));
+    outcome
 }
 
-async fn execute(task: &Task) -> Result<(), Interruption> {
-    let place = Place::open(task).await?;
-    let scratch = task.workshop.scratch.task().map_err(|error| no_scratch(task, &error))?;
-    let worked = match task.lease.work.clone() {
-        Some(v1::lease::Work::Probe(_)) => probe::run(task, &place, scratch.path()).await,
-        Some(v1::lease::Work::Chunk(work)) => chunk::run(task, &place, work, scratch.path()).await,
-        Some(v1::lease::Work::Audio(work)) => audio::run(task, &place, work, scratch.path()).await,
+async fn execute(task: &Task) -> Result<(), TaskError> {
+    let task_io = TaskIo::open(task).await?;
+    let scratch = task.context.scratch.task().map_err(|error| no_scratch(task, &error))?;
+    let result = match task.lease.work.clone() {
+        Some(v1::lease::Work::Probe(_)) => probe::run(task, &task_io, scratch.path()).await,
+        Some(v1::lease::Work::Chunk(work)) => {
+            chunk::run(task, &task_io, work, scratch.path()).await
+        }
+        Some(v1::lease::Work::Audio(work)) => {
+            audio::run(task, &task_io, work, scratch.path()).await
+        }
         Some(v1::lease::Work::Pictures(work)) => {
-            images::run(task, &place, work, scratch.path()).await
+            images::run(task, &task_io, work, scratch.path()).await
         }
         Some(v1::lease::Work::Preview(work)) => {
-            preview::run(task, &place, work, scratch.path()).await
+            preview::run(task, &task_io, work, scratch.path()).await
         }
         Some(v1::lease::Work::Subtitles(work)) => {
-            subtitles::run(task, &place, work, scratch.path()).await
+            subtitles::run(task, &task_io, work, scratch.path()).await
         }
-        None => Err(Fault::retryable("unsupported_task", "unknown kind of task").into()),
+        None => Err(TaskFailure::retryable("unsupported_task", "unknown kind of task").into()),
     };
-    match worked {
+    match result {
         // If reading the source failed, the store is the cause, regardless of FFmpeg's message.
-        Err(Interruption::Failed(fault)) => Err(match place.intact() {
-            Ok(()) => Interruption::Failed(fault),
-            Err(interruption) => interruption,
+        Err(TaskError::Failed(failure)) => Err(match task_io.intact() {
+            Ok(()) => TaskError::Failed(failure),
+            Err(error) => error,
         }),
-        worked => worked,
+        result => result,
     }
 }
 
 /// The worker's own sample cannot be probed without a scratch folder either, so a probe's failure marks the host as
 /// unhealthy.
-fn no_scratch(task: &Task, error: &std::io::Error) -> Fault {
-    let fault = Fault::io("make scratch folder", error);
+fn no_scratch(task: &Task, error: &std::io::Error) -> TaskFailure {
+    let failure = TaskFailure::io("make scratch folder", error);
     match task.lease.work {
-        Some(v1::lease::Work::Probe(_)) => Fault { cause: Cause::UnhealthyHost, ..fault },
-        _ => fault,
+        Some(v1::lease::Work::Probe(_)) => TaskFailure { cause: Cause::UnhealthyHost, ..failure },
+        _ => failure,
     }
 }
 
 /// Where a task reads and writes.
 #[derive(Debug)]
-struct Place<'a> {
+struct TaskIo<'a> {
     source: Source,
     sources: &'a Sources,
-    outlet: Outlet,
+    target: OutputTarget,
     output_prefix: String,
     token: u64,
 }
 
-impl<'a> Place<'a> {
-    async fn open(task: &'a Task) -> Result<Self, Interruption> {
-        let Task { lease, workshop, access, .. } = task;
-        let source = workshop.sources.open(lease, access, &workshop.scratch).await?;
-        let outlet = match api::path::read(&lease.output_root) {
-            root if root.is_absolute() => Outlet::Folder(root),
+impl<'a> TaskIo<'a> {
+    async fn open(task: &'a Task) -> Result<Self, TaskError> {
+        let Task { lease, context, access, .. } = task;
+        let source = context.sources.open(lease, access, &context.scratch).await?;
+        let target = match api::path::read(&lease.output_root) {
+            root if root.is_absolute() => OutputTarget::Folder(root),
             _ if lease.source_url.is_empty() => return Err(invalid("output_root").into()),
-            _ => Outlet::Bucket(access.clone(), Arc::clone(&workshop.client)),
+            _ => OutputTarget::Bucket(access.clone(), Arc::clone(&context.client)),
         };
         let output_prefix = lease.output_prefix.clone();
-        Ok(Self { source, sources: &workshop.sources, outlet, output_prefix, token: lease.token })
+        Ok(Self { source, sources: &context.sources, target, output_prefix, token: lease.token })
     }
 
     /// Fails if a read of the source has failed so far. Results made from such a source must be discarded.
-    fn intact(&self) -> Result<(), Interruption> {
-        self.source.intact().map_err(|trouble| self.sources.interruption(trouble))
+    fn intact(&self) -> Result<(), TaskError> {
+        self.source.intact().map_err(|error| self.sources.task_error(error))
     }
 
     /// Stores an object. All outputs of all kinds of tasks are stored with this function.
-    async fn put(
-        &self,
-        key: &str,
-        bytes: Bytes,
-        sha256: &Sha256Digest,
-    ) -> Result<(), Interruption> {
+    async fn put(&self, key: &str, bytes: Bytes, sha256: &Sha256Digest) -> Result<(), TaskError> {
         self.intact()?;
-        self.outlet.put(key, bytes, sha256).await
+        self.target.put(key, bytes, sha256).await
     }
 
     /// Stores one chunk of a rendition and returns its description for the commit.
     #[tracing::instrument(name = "store output", skip_all, fields(chunk = made.chunk, bytes = made.bytes.len()))]
-    async fn store(&self, rendition: &str, made: Rewritten) -> Result<v1::Output, Interruption> {
+    async fn store(&self, rendition: &str, made: Rewritten) -> Result<v1::Output, TaskError> {
         let (bytes, sha256) = digested(Bytes::from(made.bytes)).await?;
         let (prefix, hex) = (&self.output_prefix, hex::encode(sha256));
         let key = media::layout::chunk(prefix, rendition, made.chunk, self.token, &hex);
@@ -248,17 +209,18 @@ impl<'a> Place<'a> {
     }
 }
 
-impl Place<'_> {
+impl TaskIo<'_> {
     /// Stores an image or clip from a file and returns its description for the commit.
     async fn store_file(
         &self,
         name: &str,
         extension: &'static str,
         file: PathBuf,
-    ) -> Result<v1::Picture, Interruption> {
+    ) -> Result<v1::Picture, TaskError> {
         let read = spawn_blocking(move || std::fs::read(&file)).await;
-        let read = read.map_err(|_| Fault::retryable("internal", "read picture: thread died"))?;
-        let made = Bytes::from(read.map_err(|error| Fault::io("read picture", &error))?);
+        let read = read
+            .map_err(|_| TaskFailure::retryable("internal", "read image: the thread panicked"))?;
+        let made = Bytes::from(read.map_err(|error| TaskFailure::io("read image", &error))?);
         self.store_bytes(name, extension, made).await
     }
 
@@ -268,7 +230,7 @@ impl Place<'_> {
         name: &str,
         extension: &'static str,
         made: Bytes,
-    ) -> Result<v1::Picture, Interruption> {
+    ) -> Result<v1::Picture, TaskError> {
         let (made, sha256) = digested(made).await?;
         let (prefix, hex) = (&self.output_prefix, hex::encode(sha256));
         let key = media::layout::picture(prefix, name, self.token, &hex, extension);
@@ -279,33 +241,35 @@ impl Place<'_> {
 }
 
 /// Computes the digest on a blocking thread, because objects can be large.
-async fn digested(bytes: Bytes) -> Result<(Bytes, Sha256Digest), Fault> {
+async fn digested(bytes: Bytes) -> Result<(Bytes, Sha256Digest), TaskFailure> {
     let digested = spawn_blocking(move || {
         let sha256 = output::digest(&bytes);
         (bytes, sha256)
     });
-    digested.await.map_err(|_| Fault::retryable("internal", "digest output: thread died"))
+    digested
+        .await
+        .map_err(|_| TaskFailure::retryable("internal", "digest output: the thread panicked"))
 }
 
 /// The failure of a lease with an invalid field, which no worker can process.
-fn invalid(field: &str) -> Fault {
-    Fault::lease(format!("lease field {field} is invalid"))
+fn invalid(field: &str) -> TaskFailure {
+    TaskFailure::lease(format!("lease field {field} is invalid"))
 }
 
 /// Converts a required field of a lease.
 fn required<T, D: TryFrom<T, Error = api::code::Problem>>(
     field: &str,
     value: Option<T>,
-) -> Result<D, Fault> {
+) -> Result<D, TaskFailure> {
     let value = value.ok_or_else(|| invalid(field))?;
-    D::try_from(value).map_err(|problem| Fault::lease(problem.message))
+    D::try_from(value).map_err(|problem| TaskFailure::lease(problem.message))
 }
 
-/// Updates `gauge` with FFmpeg's progress until the future is dropped.
-async fn report(progress: &Progress, gauge: &Gauge, fraction: impl Fn(&Progress) -> f64) {
+/// Updates `progress` with the progress of FFmpeg's `run` until the future is dropped.
+async fn report(run: &Progress, progress: &TaskProgress, fraction: impl Fn(&Progress) -> f64) {
     let mut interval = tokio::time::interval(std::time::Duration::from_millis(500));
     loop {
         interval.tick().await;
-        gauge.set(fraction(progress), progress.speed());
+        progress.set(fraction(run), run.speed());
     }
 }

@@ -15,7 +15,7 @@ use workers::{
         self, AudioEncode, ChunkEncode, Preroll, probe_first_frames, probe_last_packets,
         probe_streams,
     },
-    source::Input,
+    input::Input,
 };
 
 fn track() -> VideoTrack {
@@ -69,17 +69,17 @@ fn lines(args: &[OsString]) -> String {
 }
 
 #[test]
-fn first_chunk_is_not_sought_and_starts_at_zero() {
+fn the_first_chunk_starts_at_zero_without_a_seek() {
     insta::assert_snapshot!("first_chunk", encode(&track(), &rungs()[..1], 0, Preroll::Short));
 }
 
 #[test]
-fn later_chunk_is_sought_and_cut_by_frame_number() {
+fn a_later_chunk_is_reached_by_a_seek_and_cut_by_frame_number() {
     insta::assert_snapshot!("later_chunk", encode(&track(), &rungs(), 1, Preroll::Short));
 }
 
 #[test]
-fn last_resort_decodes_from_the_start_and_the_last_chunk_is_padded() {
+fn the_longest_preroll_decodes_from_the_start_and_the_last_chunk_is_padded() {
     insta::assert_snapshot!("last_chunk", encode(&track(), &rungs()[..1], 3, Preroll::FromStart));
 }
 
@@ -131,7 +131,7 @@ fn audio_is_padded_and_cut_to_the_grid() {
     insta::assert_snapshot!("audio", lines(&args));
 }
 
-/// A chunk over a joint reads two recordings; the sound reads all that have any.
+/// A chunk over a joint reads two recordings; the audio reads all that have any.
 #[test]
 fn joined_recordings_are_inputs_of_their_own() {
     let part = |number: u64, last_pts| VideoPart {
@@ -176,19 +176,19 @@ fn joined_recordings_are_inputs_of_their_own() {
 }
 
 #[test]
-fn a_text_track_is_written_by_the_sources_own_clock() {
+fn a_text_track_is_written_with_the_timestamps_of_the_source() {
     let args = args::subtitles(&Input::from(Path::new("/store/videos/x/source")), 3);
     insta::assert_snapshot!("subtitles", lines(&args));
 }
 
 #[test]
-fn questions_to_ffprobe_are_restricted_too() {
+fn queries_of_ffprobe_are_restricted_too() {
     let source = &Input::from(Path::new("/store/videos/x/source"));
-    let questions = [
+    let queries = [
         probe_streams(source),
         probe_first_frames(source, 1, 8),
         probe_last_packets(source, 2, Some(90.5)),
         probe_last_packets(source, 2, None),
     ];
-    insta::assert_snapshot!("ffprobe", questions.map(|args| lines(&args)).join("\n"));
+    insta::assert_snapshot!("ffprobe", queries.map(|args| lines(&args)).join("\n"));
 }

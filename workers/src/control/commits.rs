@@ -1,158 +1,67 @@
-//! Commits that control has not answered yet. They survive a broken stream: the worker sends the same request
-//! again on the next stream, and control answers a repeated commit as it answered the first.
+//! Commits that control has not answered yet, and the meaning of its replies.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use api::{code::Code, v1};
-use runtime::telemetry::context;
-use tokio::sync::{mpsc, oneshot};
 
+use super::pending::PendingRequests;
 use crate::{
-    ffmpeg::{Fault, failure::Cause},
-    task::Interruption,
+    control_handles::PendingCommit,
+    outcome::{Cause, TaskError, TaskFailure},
 };
 
 /// Pause before a commit is retried that control temporarily could not process.
 const RETRY_DELAY: Duration = Duration::from_millis(1000);
 
-type Reply = oneshot::Sender<Result<(), Interruption>>;
-
-/// A task's request to commit.
-#[derive(Debug)]
-pub(super) struct Wish {
-    commit: v1::Commit,
-    reply: Reply,
-}
-
-/// Sends a task's commits to the loop.
-#[derive(Clone, Debug)]
-pub struct Committer {
-    task: String,
-    token: u64,
-    wishes: mpsc::Sender<Wish>,
-}
-
-impl Committer {
-    pub(super) fn new(task: String, token: u64, wishes: mpsc::Sender<Wish>) -> Self {
-        Self { task, token, wishes }
-    }
-
-    /// Reports objects; `last` is set on the task's last commit. Returns once control has accepted them, even if the
-    /// stream breaks in the meantime.
-    ///
-    /// # Errors
-    /// When the lease is lost or control rejects the objects.
-    pub async fn commit(
-        &self,
-        outputs: Vec<v1::Output>,
-        last: bool,
-        source: Option<v1::SourceReport>,
-    ) -> Result<(), Interruption> {
-        let commit = v1::Commit { outputs, last, source, ..v1::Commit::default() };
-        self.send(commit).await
-    }
-
-    /// Reports all files of an image, preview or subtitles task. It is the task's only commit.
-    ///
-    /// # Errors
-    /// As [`Self::commit`].
-    pub async fn commit_pictures(&self, pictures: Vec<v1::Picture>) -> Result<(), Interruption> {
-        self.send(v1::Commit { pictures, last: true, ..v1::Commit::default() }).await
-    }
-
-    #[tracing::instrument(name = "commit", skip_all, fields(last = commit.last))]
-    async fn send(&self, commit: v1::Commit) -> Result<(), Interruption> {
-        let (task_id, token) = (self.task.clone(), self.token);
-        let traceparent = context::current().unwrap_or_default();
-        let commit = v1::Commit { task_id, token, traceparent, ..commit };
-        let (reply, answer) = oneshot::channel();
-        let wish = Wish { commit, reply };
-        self.wishes.send(wish).await.map_err(|_| Interruption::Lost)?;
-        answer.await.unwrap_or(Err(Interruption::Lost))
-    }
-}
-
-#[derive(Debug)]
-struct Pending {
-    commit: v1::Commit,
-    reply: Reply,
-    retry_at: Option<Instant>,
-}
-
-/// Unanswered commits by request number.
+/// Commits without a reply.
 #[derive(Debug, Default)]
-pub(super) struct Commits {
-    last_request: u64,
-    pending: BTreeMap<u64, Pending>,
-}
+pub(super) struct Commits(PendingRequests<v1::Commit, Result<(), TaskError>>);
 
 impl Commits {
-    /// Assigns a request number to a commit and returns its message.
-    pub(super) fn add(&mut self, wish: Wish) -> v1::Commit {
-        self.last_request += 1;
-        let Wish { mut commit, reply } = wish;
-        commit.request = self.last_request;
-        let pending = Pending { commit: commit.clone(), reply, retry_at: None };
-        self.pending.insert(self.last_request, pending);
-        commit
+    /// Assigns a number to a commit and returns its message.
+    pub(super) fn add(&mut self, pending: PendingCommit) -> v1::Commit {
+        self.0.add(pending)
     }
 
-    /// Processes control's answer.
-    pub(super) fn answered(&mut self, answer: v1::CommitReply, now: Instant) {
-        let Some(pending) = self.pending.get_mut(&answer.request) else { return };
-        if is_passing(&answer) {
-            pending.retry_at = Some(now + RETRY_DELAY);
+    /// Processes control's reply.
+    pub(super) fn answered(&mut self, reply: v1::CommitReply, now: Instant) {
+        if is_temporary(&reply) {
+            self.0.retry(reply.request, now + RETRY_DELAY);
             return;
         }
-        let Some(pending) = self.pending.remove(&answer.request) else { return };
-        let result = match answer.refusal {
+        let Some(pending) = self.0.take(reply.request) else { return };
+        pending.complete(match reply.refusal {
             None => Ok(()),
-            Some(_) if answer.lease_lost => Err(Interruption::Lost),
+            Some(_) if reply.lease_lost => Err(TaskError::LeaseLost),
             Some(failure) if Code::parse(&failure.code) == Some(Code::LeaseLost) => {
-                Err(Interruption::Lost)
+                Err(TaskError::LeaseLost)
             }
             Some(v1::Failure { code, message }) => {
-                Err(Interruption::Failed(Fault { code: code.into(), message, cause: Cause::Host }))
+                let cause = Cause::Host;
+                Err(TaskError::Failed(TaskFailure { code: code.into(), message, cause }))
             }
-        };
-        // Fails only if the task has already ended; then the result is not needed.
-        drop(pending.reply.send(result));
+        });
     }
 
     /// The commits to send again on a new stream.
     pub(super) fn unanswered(&mut self) -> Vec<v1::Commit> {
-        self.pending.retain(|_, pending| !pending.reply.is_closed());
-        for pending in self.pending.values_mut() {
-            pending.retry_at = None;
-        }
-        self.pending.values().map(|pending| pending.commit.clone()).collect()
+        self.0.unanswered()
     }
 
     /// The commits whose retry is due by `now`.
     pub(super) fn due(&mut self, now: Instant) -> Vec<v1::Commit> {
-        self.pending.retain(|_, pending| !pending.reply.is_closed());
-        let due = |pending: &&mut Pending| pending.retry_at.is_some_and(|at| at <= now);
-        let pending = self.pending.values_mut().filter(due);
-        pending
-            .map(|pending| {
-                pending.retry_at = None;
-                pending.commit.clone()
-            })
-            .collect()
+        self.0.due(now)
     }
 }
 
 /// Whether control is reachable but temporarily cannot process the commit, for example without its database.
-fn is_passing(answer: &v1::CommitReply) -> bool {
-    let code = answer.refusal.as_ref().and_then(|failure| Code::parse(&failure.code));
-    let passing = matches!(
+fn is_temporary(reply: &v1::CommitReply) -> bool {
+    let code = reply.refusal.as_ref().and_then(|failure| Code::parse(&failure.code));
+    let temporary = matches!(
         code,
         Some(Code::Unavailable | Code::Timeout | Code::RateLimited | Code::Internal)
     );
-    passing && !answer.lease_lost
+    temporary && !reply.lease_lost
 }
 
 #[cfg(test)]
@@ -162,8 +71,8 @@ mod tests {
     use api::v1;
     use tokio::sync::mpsc;
 
-    use super::{Commits, Committer};
-    use crate::task::Interruption;
+    use super::Commits;
+    use crate::{control_handles::Committer, outcome::TaskError};
 
     fn answer(request: u64, code: Option<&str>, lease_lost: bool) -> v1::CommitReply {
         let failure = |code: &str| v1::Failure { code: code.to_owned(), message: String::new() };
@@ -173,20 +82,20 @@ mod tests {
     /// Commits once; `control` answers.
     async fn exchange(
         control: impl AsyncFnOnce(&mut Commits, v1::Commit),
-    ) -> Result<(), Interruption> {
-        let (sender, mut wishes) = mpsc::channel(4);
+    ) -> Result<(), TaskError> {
+        let (sender, mut requests) = mpsc::channel(4);
         let committer = Committer::new("task".to_owned(), 7, sender);
         let answering = async {
-            let wish = wishes.recv().await.unwrap();
+            let pending = requests.recv().await.unwrap();
             let mut commits = Commits::default();
-            let commit = commits.add(wish);
+            let commit = commits.add(pending);
             control(&mut commits, commit).await;
         };
         tokio::join!(committer.commit(Vec::new(), true, None), answering).0
     }
 
     #[tokio::test]
-    async fn unanswered_commits_go_out_again_under_the_same_number() {
+    async fn unanswered_commits_are_sent_again_with_the_same_number() {
         let result = exchange(async |commits, first| {
             assert_eq!(commits.unanswered(), vec![first.clone()]);
             let now = Instant::now();
@@ -199,25 +108,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn refusals_and_lost_leases_are_told_apart() {
+    async fn rejections_and_lost_leases_are_distinguished() {
         let lost = exchange(async |commits, commit| {
             commits.answered(answer(commit.request, Some("lease_lost"), false), Instant::now());
         });
-        assert!(matches!(lost.await, Err(Interruption::Lost)));
-        let refused = exchange(async |commits, commit| {
+        assert!(matches!(lost.await, Err(TaskError::LeaseLost)));
+        let rejected = exchange(async |commits, commit| {
             let answer = answer(commit.request, Some("admission_refused"), false);
             commits.answered(answer, Instant::now());
         });
-        let Err(Interruption::Failed(fault)) = refused.await else { panic!("not refused") };
-        assert_eq!(fault.code, "admission_refused");
+        let Err(TaskError::Failed(failure)) = rejected.await else { panic!("not rejected") };
+        assert_eq!(failure.code, "admission_refused");
     }
 
     #[tokio::test]
-    async fn a_closed_stream_of_wishes_means_lost() {
-        let (sender, wishes) = mpsc::channel(1);
-        drop(wishes);
+    async fn a_closed_channel_means_that_the_lease_is_lost() {
+        let (sender, requests) = mpsc::channel(1);
+        drop(requests);
         let committer = Committer::new("task".to_owned(), 7, sender);
         let result = committer.commit(Vec::new(), true, None).await;
-        assert!(matches!(result, Err(Interruption::Lost)));
+        assert!(matches!(result, Err(TaskError::LeaseLost)));
     }
 }

@@ -9,16 +9,18 @@ use std::{
 use api::v1;
 use runtime::Shutdown;
 
-use super::connection::{Link, LinkError};
+use super::connection::{Connection, ConnectionError};
 
 /// A stream that is being opened.
 pub(super) type Connecting =
-    Pin<Box<dyn Future<Output = Result<(Link, v1::Welcome), LinkError>> + Send>>;
+    Pin<Box<dyn Future<Output = Result<(Connection, v1::Welcome), ConnectionError>> + Send>>;
 
-/// Control's next message; pending while there is no stream.
-pub(super) async fn next(link: &mut Option<Link>) -> Result<v1::ControlMessage, LinkError> {
-    match link {
-        Some(link) => link.next().await,
+/// Control's next message; pending without a stream.
+pub(super) async fn next(
+    connection: &mut Option<Connection>,
+) -> Result<v1::ControlMessage, ConnectionError> {
+    match connection {
+        Some(connection) => connection.next().await,
         None => pending().await,
     }
 }
@@ -26,7 +28,7 @@ pub(super) async fn next(link: &mut Option<Link>) -> Result<v1::ControlMessage, 
 /// The stream that is being opened; pending if there is none.
 pub(super) async fn connected(
     connecting: &mut Option<Connecting>,
-) -> Result<(Link, v1::Welcome), LinkError> {
+) -> Result<(Connection, v1::Welcome), ConnectionError> {
     match connecting {
         Some(connecting) => connecting.await,
         None => pending().await,
@@ -35,12 +37,12 @@ pub(super) async fn connected(
 
 /// Completes when running tasks must be stopped: some time after the soft shutdown, or at the hard one.
 pub(super) async fn drain_deadline(shutdown: Shutdown, drain: Duration) {
-    let patience = async {
+    let expired = async {
         shutdown.soft.cancelled().await;
         tokio::time::sleep(drain).await;
     };
     tokio::select! {
-        () = patience => {}
+        () = expired => {}
         () = shutdown.hard.cancelled() => {}
     }
 }

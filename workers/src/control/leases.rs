@@ -12,7 +12,7 @@ use std::{
 use api::v1;
 use tokio_util::sync::CancellationToken;
 
-use crate::task::Gauge;
+use crate::task::TaskProgress;
 
 /// Heartbeats that are waiting for a reply; older ones no longer matter.
 const UNANSWERED_MAX: usize = 64;
@@ -22,7 +22,7 @@ const UNANSWERED_MAX: usize = 64;
 pub(super) struct Held {
     pub(super) token: u64,
     pub(super) cancel: CancellationToken,
-    pub(super) gauge: Arc<Gauge>,
+    pub(super) progress: Arc<TaskProgress>,
     /// When the lease ends unless a heartbeat is answered.
     expires: Instant,
 }
@@ -52,9 +52,9 @@ impl Leases {
         token: u64,
         expires: Instant,
         cancel: CancellationToken,
-        gauge: Arc<Gauge>,
+        progress: Arc<TaskProgress>,
     ) {
-        if let Some(older) = self.held.insert(task, Held { token, cancel, gauge, expires }) {
+        if let Some(older) = self.held.insert(task, Held { token, cancel, progress, expires }) {
             older.cancel.cancel();
         }
     }
@@ -75,30 +75,30 @@ impl Leases {
             self.unanswered.pop_front();
         }
         self.unanswered.push_back((now, about));
-        let progress = |(task, held): (&String, &Held)| v1::Progress {
+        let report = |(task, held): (&String, &Held)| v1::Progress {
             task_id: task.clone(),
             token: held.token,
-            fraction: held.gauge.fraction(),
-            speed: held.gauge.speed(),
+            fraction: held.progress.fraction(),
+            speed: held.progress.speed(),
         };
-        v1::Heartbeat { leases: self.held.iter().map(progress).collect() }
+        v1::Heartbeat { leases: self.held.iter().map(report).collect() }
     }
 
     /// Processes the reply to the oldest unanswered heartbeat: tasks in `lost` are lost; the
     /// heartbeat's other leases are extended to `lease` after it was sent. Returns the lost tasks.
     pub(super) fn answered(&mut self, lost: &[String], lease: Duration) -> Vec<String> {
         let Some((sent, about)) = self.unanswered.pop_front() else { return Vec::new() };
-        let mut gone = Vec::new();
+        let mut now_lost = Vec::new();
         for (task, token) in about {
             if lost.contains(&task) {
                 if self.lose(&task, token) {
-                    gone.push(task);
+                    now_lost.push(task);
                 }
             } else if let Some(held) = self.held.get_mut(&task).filter(|held| held.token == token) {
                 held.expires = held.expires.max(sent + lease);
             }
         }
-        gone
+        now_lost
     }
 
     /// After a disconnect no reply to an earlier heartbeat can arrive.

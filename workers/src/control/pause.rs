@@ -1,4 +1,4 @@
-//! Pauses the worker while it lacks space for scratch files: it asks for no tasks until the pause is over.
+//! Pauses the worker while it lacks space for scratch files: it requests no tasks until the pause is over.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ impl Pause {
         self.until = None;
         let full = free_bytes() < FREE_BYTES_MIN;
         if full {
-            tracing::warn!("pause: too little scratch space");
+            tracing::warn!("too little scratch space is free, pausing");
             self.start(now);
         }
         full

@@ -19,7 +19,7 @@ use media::{
 
 pub use self::audio::{AudioEncode, audio};
 pub use self::ffprobe::{probe_first_frames, probe_last_packets, probe_streams};
-use crate::source::Input;
+use crate::input::Input;
 
 /// Real containers only. Formats that refer to other files (playlists, concat scripts, image sequences)
 /// or generate images (text art, lavfi) are excluded.
@@ -103,14 +103,14 @@ pub fn movie_name(rung: &Rung) -> PathBuf {
 }
 
 /// The name of a rung's packet checksums in the scratch folder.
-pub fn proof_name(rung: &Rung) -> PathBuf {
+pub fn checksums_name(rung: &Rung) -> PathBuf {
     PathBuf::from(format!("{}.framecrc", rung.name))
 }
 
-/// Arguments that encode a chunk into [`movie_name`] and [`proof_name`] of every rung.
+/// Arguments that encode a chunk into [`movie_name`] and [`checksums_name`] of every rung.
 pub fn chunk(encode: &ChunkEncode<'_>) -> Vec<OsString> {
     let threads = encode.threads.max(1).to_string();
-    let takes = takes(encode);
+    let takes = chunk_inputs(encode);
     let mut args = Args::new();
     args.add(["-copyts"]);
     for take in &takes {
@@ -144,14 +144,14 @@ pub fn chunk(encode: &ChunkEncode<'_>) -> Vec<OsString> {
              video_track_timescale={}]{}|[f=framecrc]{}",
             encode.grid.rate().timescale(),
             movie_name(rung).display(),
-            proof_name(rung).display(),
+            checksums_name(rung).display(),
         )]);
     }
     args.0
 }
 
-/// What a chunk takes of one recording.
-pub(super) struct Take {
+/// The part of one recording that a chunk contains.
+pub(super) struct ChunkInput {
     source: Input,
     /// Of the recording.
     track: VideoTrack,
@@ -161,15 +161,15 @@ pub(super) struct Take {
     ends: bool,
 }
 
-/// What a chunk is made of, in order: one part of the source, or parts of several recordings that the source
+/// The parts that a chunk consists of, in order: one part of the source, or parts of several recordings that the source
 /// was joined from.
-fn takes(encode: &ChunkEncode<'_>) -> Vec<Take> {
+fn chunk_inputs(encode: &ChunkEncode<'_>) -> Vec<ChunkInput> {
     let chunk = encode.grid.chunk_frames(encode.chunk);
     let spans = encode.track.spans(encode.grid.rate(), encode.grid.frames());
     let take = |span: Span| {
         let own = chunk.start.max(span.frames.start)..chunk.end.min(span.frames.end);
         let first = span.frames.start;
-        (!own.is_empty()).then(|| Take {
+        (!own.is_empty()).then(|| ChunkInput {
             source: encode.source.part(span.bytes),
             track: span.track,
             frames: own.start - first..own.end - first,
@@ -179,7 +179,7 @@ fn takes(encode: &ChunkEncode<'_>) -> Vec<Take> {
     spans.into_iter().filter_map(take).collect()
 }
 
-impl Take {
+impl ChunkInput {
     /// The position to seek to, in the recording's own seconds; `None` for its start.
     fn seek(&self, encode: &ChunkEncode<'_>) -> Option<f64> {
         let before = encode.preroll.seconds()?;

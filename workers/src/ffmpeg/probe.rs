@@ -18,19 +18,23 @@ use std::{path::Path, time::Duration};
 use media::source::Source;
 
 use self::{
-    audio_overhang::Sounding,
+    audio_overhang::AudioSpan,
     report::Report,
     validate::{Ends, first_pts, last_pts},
 };
-use super::{Fault, Toolbox, args, failure::Cause, run::ask};
-use crate::source::{Input, Source as Opened};
+use super::{Toolbox, args, run::query};
+use crate::{
+    input::Input,
+    outcome::{Cause, TaskFailure},
+    source::Source as Opened,
+};
 
 /// The code of a truncated file.
 const TRUNCATED: &str = "truncated_source";
 /// Maximum duration of one query.
-const QUESTION_TIME_MAX: Duration = Duration::from_secs(20);
+const QUERY_TIME_MAX: Duration = Duration::from_secs(20);
 /// Maximum size of one query's output.
-const ANSWER_BYTES_MAX: usize = 4 << 20;
+const QUERY_OUTPUT_BYTES_MAX: usize = 4 << 20;
 /// Bytes at each end of a file that must be readable before the file is reported as invalid.
 const END_BYTES: u64 = 64 << 10;
 /// Numbers of packets whose frames show where the track starts; the larger one is used when none of the first packets
@@ -43,19 +47,23 @@ const LAST_SECONDS: [f64; 2] = [10.0, 120.0];
 ///
 /// # Errors
 /// `not_a_video` or `truncated_source` when the file cannot be used; otherwise the failure of the run.
-pub async fn probe(toolbox: &Toolbox, file: &Opened, scratch: &Path) -> Result<Source, Fault> {
+pub async fn probe(
+    toolbox: &Toolbox,
+    file: &Opened,
+    scratch: &Path,
+) -> Result<Source, TaskFailure> {
     let bytes = file.bytes()?;
     if bytes == 0 {
-        return Err(Fault::permanent("not_a_video", "is empty"));
+        return Err(TaskFailure::permanent("not_a_video", "is empty"));
     }
     match examine(toolbox, file, bytes, scratch).await {
         // FFmpeg reports the end of some files as an I/O error, so the worker checks the file itself.
-        Err(fault) if fault.cause == Cause::Host => {
-            Err(cut_off(file, bytes).await.unwrap_or(fault))
+        Err(failure) if failure.cause == Cause::Host => {
+            Err(cut_off(file, bytes).await.unwrap_or(failure))
         }
         // ffprobe treats an unreadable part of a file as the file's end and does not report it.
-        Err(fault) if fault.cause == Cause::Source && !is_readable(file, bytes).await => {
-            Err(Fault::retryable("io_failed", "the source cannot be read"))
+        Err(failure) if failure.cause == Cause::Source && !is_readable(file, bytes).await => {
+            Err(TaskFailure::retryable("io_failed", "the source cannot be read"))
         }
         examined => examined,
     }
@@ -76,7 +84,7 @@ async fn is_readable(file: &Opened, bytes: u64) -> bool {
 }
 
 /// The failure of a file that is shorter than its own header states, if it is.
-async fn cut_off(file: &Opened, bytes: u64) -> Option<Fault> {
+async fn cut_off(file: &Opened, bytes: u64) -> Option<TaskFailure> {
     if truncation::lacks_index(file).await {
         return Some(lacks_index());
     }
@@ -84,12 +92,12 @@ async fn cut_off(file: &Opened, bytes: u64) -> Option<Fault> {
     Some(shorter(missing))
 }
 
-fn lacks_index() -> Fault {
-    Fault::permanent(TRUNCATED, "ends before its index")
+fn lacks_index() -> TaskFailure {
+    TaskFailure::permanent(TRUNCATED, "ends before its index")
 }
 
-fn shorter(missing: u64) -> Fault {
-    Fault::permanent(TRUNCATED, format!("is {missing} bytes shorter than its header says"))
+fn shorter(missing: u64) -> TaskFailure {
+    TaskFailure::permanent(TRUNCATED, format!("is {missing} bytes shorter than its header states"))
 }
 
 async fn examine(
@@ -97,12 +105,12 @@ async fn examine(
     file: &Opened,
     bytes: u64,
     scratch: &Path,
-) -> Result<Source, Fault> {
+) -> Result<Source, TaskFailure> {
     let source = file.input();
     let prober = Prober { toolbox, source, scratch };
-    let json = match prober.ask(args::probe_streams(source)).await {
+    let json = match prober.query(args::probe_streams(source)).await {
         Ok(json) => json,
-        Err(fault) => return Err(unreadable(fault, truncation::lacks_index(file).await)),
+        Err(failure) => return Err(unreadable(failure, truncation::lacks_index(file).await)),
     };
     let report = Report::parse(&json)?;
     if let Some(missing) = truncation::missing_of_riff(file, bytes).await {
@@ -122,7 +130,7 @@ struct Prober<'a> {
 
 impl Prober<'_> {
     /// Examines a source that is a single recording of `bytes` bytes with the streams of `report`.
-    async fn examine(&self, report: &Report, bytes: u64) -> Result<Source, Fault> {
+    async fn examine(&self, report: &Report, bytes: u64) -> Result<Source, TaskFailure> {
         let video = report.video();
         let stream = match video {
             Some(video) => video,
@@ -138,74 +146,83 @@ impl Prober<'_> {
         }
         match video {
             Some(video) => {
-                let sound = self.sounding(report, ends.seconds(video.tick())).await?;
-                validate::film(report, video, &ends, &sound, bytes)
+                let sound = self.audio_span(report, ends.seconds(video.tick())).await?;
+                validate::video(report, video, &ends, &sound, bytes)
             }
-            None => validate::sound(report, stream, &ends, bytes),
+            None => validate::audio_only(report, stream, &ends, bytes),
         }
     }
 
-    async fn ask(&self, args: Vec<std::ffi::OsString>) -> Result<Vec<u8>, Fault> {
+    async fn query(&self, args: Vec<std::ffi::OsString>) -> Result<Vec<u8>, TaskFailure> {
         let Self { toolbox, source, scratch } = *self;
         let program = &toolbox.ffprobe;
-        let (time, bytes) = (QUESTION_TIME_MAX, ANSWER_BYTES_MAX);
-        ask(toolbox, program, args, Some(source), scratch, time, bytes).await
+        let (time, bytes) = (QUERY_TIME_MAX, QUERY_OUTPUT_BYTES_MAX);
+        query(toolbox, program, args, Some(source), scratch, time, bytes).await
     }
 
-    async fn first(&self, index: u32, start_pts: i64) -> Result<validate::First, Fault> {
+    async fn first(&self, index: u32, start_pts: i64) -> Result<validate::First, TaskFailure> {
         for packets in FIRST_PACKETS {
-            let answer = self.ask(args::probe_first_frames(self.source, index, packets)).await;
-            let answer = answer.map_err(|fault| unreadable(fault, false))?;
+            let answer = self.query(args::probe_first_frames(self.source, index, packets)).await;
+            let answer = answer.map_err(|failure| unreadable(failure, false))?;
             if let Some(first) = first_pts(&answer, start_pts) {
                 return Ok(first);
             }
         }
-        Err(Fault::permanent("not_a_video", "nothing of the film can be decoded"))
+        Err(TaskFailure::permanent("not_a_video", "no frame can be decoded"))
     }
 
     /// The time span of the audio. If a track states that it outlasts the video, which ends at `end`, its last packets
     /// are examined, because the stated end can be wrong.
-    async fn sounding(&self, report: &Report, (_, end): (f64, f64)) -> Result<Sounding, Fault> {
-        let mut sound = Sounding::claimed(report);
+    async fn audio_span(
+        &self,
+        report: &Report,
+        (_, end): (f64, f64),
+    ) -> Result<AudioSpan, TaskFailure> {
+        let mut sound = AudioSpan::claimed(report);
         if let Some(stream) = audio_overhang::outlasting(report, end) {
             match self.last(stream.index, report.claimed_end(stream)).await {
                 Ok(last) => sound.end = last.seconds(stream.tick()),
                 // A track without packets does not extend the video.
-                Err(fault) if fault.code == TRUNCATED => {}
-                Err(fault) => return Err(fault),
+                Err(failure) if failure.code == TRUNCATED => {}
+                Err(failure) => return Err(failure),
             }
         }
         Ok(sound)
     }
 
-    async fn last(&self, index: u32, claimed_end: Option<f64>) -> Result<validate::Last, Fault> {
+    async fn last(
+        &self,
+        index: u32,
+        claimed_end: Option<f64>,
+    ) -> Result<validate::Last, TaskFailure> {
         let near = LAST_SECONDS.iter().filter_map(|before| claimed_end.map(|end| end - before));
         let mut starts: Vec<Option<f64>> = near.filter(|start| *start > 0.0).map(Some).collect();
         starts.push(None);
         for start in starts {
-            let answer = self.ask(args::probe_last_packets(self.source, index, start)).await;
+            let answer = self.query(args::probe_last_packets(self.source, index, start)).await;
             match answer {
                 // The whole file has too many packets for one query: no further start is tried.
-                Err(fault) if fault.code == "output_too_large" => break,
+                Err(failure) if failure.code == "output_too_large" => break,
                 answer => {
-                    let answer = answer.map_err(|fault| unreadable(fault, false))?;
+                    let answer = answer.map_err(|failure| unreadable(failure, false))?;
                     if let Some(last) = last_pts(&answer, index) {
                         return Ok(last);
                     }
                 }
             }
         }
-        Err(Fault::permanent(TRUNCATED, "no packet of the film is found at its end"))
+        Err(TaskFailure::permanent(TRUNCATED, "no packets were found near its end"))
     }
 }
 
 /// Translates ffprobe's failure for the uploader. A failure of the host stays one, regardless of the file.
-fn unreadable(fault: Fault, lacks_index: bool) -> Fault {
-    match (fault.cause, fault.code.as_ref()) {
+fn unreadable(failure: TaskFailure, lacks_index: bool) -> TaskFailure {
+    match (failure.cause, failure.code.as_ref()) {
         (Cause::Source, "not_a_video" | "unsupported") if lacks_index => self::lacks_index(),
-        (Cause::Source, "unsupported" | "output_too_large") => {
-            Fault::permanent("not_a_video", format!("cannot be read as a video: {}", fault.message))
-        }
-        _ => fault,
+        (Cause::Source, "unsupported" | "output_too_large") => TaskFailure::permanent(
+            "not_a_video",
+            format!("cannot be read as a video: {}", failure.message),
+        ),
+        _ => failure,
     }
 }

@@ -116,7 +116,7 @@ mod tests {
     use super::Progress;
 
     #[test]
-    fn progress_and_complaints_are_told_apart() {
+    fn progress_and_messages_are_distinguished() {
         let progress = Progress::default();
         let text = "frame=  48 fps= 22 q=28.0 size=     256kB time=00:00:02.50 bitrate= 838.9kbits/s speed=1.25x    \r\
                     [error] broken thing\n\n";
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn endless_lines_and_endless_logs_stay_bounded() {
+    fn endless_lines_and_endless_logs_are_bounded() {
         let progress = Progress::default();
         let text = format!("{}\n{}", "x".repeat(1 << 20), "[error] again\n".repeat(1000));
         progress.read(text.as_bytes());

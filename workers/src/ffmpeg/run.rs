@@ -30,10 +30,10 @@ use tokio::{
 use tracing::{Span, field::Empty};
 
 use super::{
-    Fault, Progress, Toolbox,
-    failure::{Stopped, classify, unread},
+    Progress, Toolbox,
+    failure::{StopReason, classify, unread},
 };
-use crate::{sandbox::Limits, source::Input};
+use crate::{input::Input, outcome::TaskFailure, sandbox::Limits};
 
 /// Maximum bytes of standard output per message, and maximum number of queued messages.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
@@ -41,7 +41,7 @@ const OUTPUT_QUEUE_MAX: usize = 16;
 /// How often the watchdog checks the run.
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What to run.
+/// A program with its arguments and limits.
 #[derive(Clone, Debug)]
 pub struct Run {
     /// One of the toolbox's programs.
@@ -76,7 +76,7 @@ pub struct Running {
     /// The number of changes that the watchdog saw last, and the time since which it has not grown.
     seen: u64,
     seen_at: Instant,
-    stopped: Option<Stopped>,
+    stopped: Option<StopReason>,
     /// Covers the whole run; a child of the span that is current at the start.
     span: Span,
 }
@@ -93,8 +93,8 @@ enum GroupState {
     #[default]
     Starting,
     Alive(Pid),
-    Gone,
-    Unwanted,
+    Reaped,
+    Cancelled,
 }
 
 impl Group {
@@ -109,14 +109,14 @@ impl Group {
             GroupState::Alive(pid) => {
                 let _ = killpg(pid, Signal::SIGKILL);
             }
-            GroupState::Starting => *state = GroupState::Unwanted,
-            GroupState::Gone | GroupState::Unwanted => {}
+            GroupState::Starting => *state = GroupState::Cancelled,
+            GroupState::Reaped | GroupState::Cancelled => {}
         }
     }
 
-    fn born(&self, pid: Pid) {
+    fn started(&self, pid: Pid) {
         let mut state = self.state();
-        if matches!(*state, GroupState::Unwanted) {
+        if matches!(*state, GroupState::Cancelled) {
             let _ = killpg(pid, Signal::SIGKILL);
         }
         *state = GroupState::Alive(pid);
@@ -133,7 +133,7 @@ impl Drop for Running {
 ///
 /// # Errors
 /// When the sandbox policy cannot be encoded.
-pub fn start(toolbox: &Toolbox, run: Run) -> Result<Running, Fault> {
+pub fn start(toolbox: &Toolbox, run: Run) -> Result<Running, TaskFailure> {
     let cores = thread::available_parallelism().map_or(1, usize::from) as u64;
     let limits = Limits {
         memory_bytes: toolbox.memory_bytes,
@@ -149,7 +149,7 @@ pub fn start(toolbox: &Toolbox, run: Run) -> Result<Running, Fault> {
     command.stdin(Stdio::null());
     sandbox
         .prepare(&mut command, &run.program, run.source.as_ref(), &run.scratch, limits)
-        .map_err(|error| Fault::retryable("sandbox_failed", error.to_string()))?;
+        .map_err(|error| TaskFailure::retryable("sandbox_failed", error.to_string()))?;
     let progress = Arc::new(Progress::default());
     let group = Group::default();
     let (sender, output) = mpsc::channel(OUTPUT_QUEUE_MAX);
@@ -196,7 +196,7 @@ fn supervise(
 ) -> io::Result<ExitStatus> {
     let mut child = command.spawn()?;
     let pid = Pid::from_raw(child.id() as i32);
-    group.born(pid);
+    group.started(pid);
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     thread::scope(|scope| {
         if let Some(stderr) = stderr {
@@ -215,7 +215,7 @@ fn reap(child: &mut Child, pid: Pid, group: &Group) -> io::Result<ExitStatus> {
         == Err(nix::errno::Errno::EINTR)
     {}
     group.kill();
-    *group.state() = GroupState::Gone;
+    *group.state() = GroupState::Reaped;
     child.wait()
 }
 
@@ -243,7 +243,7 @@ impl Running {
     ///
     /// # Errors
     /// When the run fails or is stopped.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+    pub async fn next(&mut self) -> Result<Option<Bytes>, TaskFailure> {
         // Time that the consumer took since the last call is not the program's.
         self.seen_at = Instant::now();
         loop {
@@ -253,7 +253,7 @@ impl Running {
                     Some(bytes) => return Ok(Some(bytes)),
                     None => self.open = false,
                 },
-                ended = &mut self.waiter, if !self.open => return self.judge(ended),
+                ended = &mut self.waiter, if !self.open => return self.result(ended),
                 _ = self.watch.tick() => self.check(Instant::now()),
             }
         }
@@ -266,9 +266,9 @@ impl Running {
             (self.seen, self.seen_at) = (changes, now);
         }
         let reason = if now > self.deadline {
-            Stopped::Overdue
+            StopReason::TimedOut
         } else if now - self.seen_at > self.stall_max {
-            Stopped::Stalled
+            StopReason::Stalled
         } else {
             return;
         };
@@ -276,9 +276,9 @@ impl Running {
         self.group.kill();
     }
 
-    fn judge(&self, ended: Waited) -> Result<Option<Bytes>, Fault> {
+    fn result(&self, ended: Waited) -> Result<Option<Bytes>, TaskFailure> {
         let lost = |error: &dyn std::fmt::Display| {
-            Fault::retryable("ffmpeg_failed", format!("run ffmpeg: {error}"))
+            TaskFailure::retryable("ffmpeg_failed", format!("run ffmpeg: {error}"))
         };
         let status = ended.map_err(|error| lost(&error))?.map_err(|error| lost(&error))?;
         if let Some(code) = status.code() {
@@ -287,27 +287,27 @@ impl Running {
         if self.stopped.is_none() && status.success() {
             return Ok(None);
         }
-        let fault = classify(status, self.stopped, &self.progress.log());
-        self.span.record("error.type", &*fault.code);
+        let failure = classify(status, self.stopped, &self.progress.log());
+        self.span.record("error.type", &*failure.code);
         self.span.record("otel.status_code", "ERROR");
-        Err(fault)
+        Err(failure)
     }
 
     /// Waits for the run to end and returns its standard output, at most `bytes_max` bytes.
     ///
     /// # Errors
     /// When the run fails, may not have read all of its source, or writes too much output.
-    pub async fn read_to_end(mut self, bytes_max: usize) -> Result<Vec<u8>, Fault> {
+    pub async fn read_to_end(mut self, bytes_max: usize) -> Result<Vec<u8>, TaskFailure> {
         let mut text = Vec::new();
         while let Some(bytes) = self.next().await? {
             if text.len() + bytes.len() > bytes_max {
-                return Err(classify(ExitStatus::default(), Some(Stopped::Flooded), &[]));
+                return Err(classify(ExitStatus::default(), Some(StopReason::OutputTooLarge), &[]));
             }
             text.extend_from_slice(&bytes);
         }
         // For a source that it could read only in part, the program writes partial output and exits with 0.
         match unread(&self.progress.log()) {
-            Some(fault) => Err(fault),
+            Some(failure) => Err(failure),
             None => Ok(text),
         }
     }
@@ -317,7 +317,7 @@ impl Running {
 ///
 /// # Errors
 /// As [`start`] and [`Running::read_to_end`].
-pub async fn ask(
+pub async fn query(
     toolbox: &Toolbox,
     program: &Path,
     args: Vec<OsString>,
@@ -325,7 +325,7 @@ pub async fn ask(
     scratch: &Path,
     time_max: Duration,
     bytes_max: usize,
-) -> Result<Vec<u8>, Fault> {
+) -> Result<Vec<u8>, TaskFailure> {
     let run = Run {
         program: program.to_owned(),
         args,

@@ -27,7 +27,7 @@ pub fn available() -> bool {
 }
 
 /// Whether this kernel can limit a process to one TCP port (from 6.7 on).
-pub fn holds_to_one_port() -> bool {
+pub fn can_restrict_to_one_port() -> bool {
     ruleset(true).is_ok()
 }
 
@@ -36,20 +36,20 @@ fn ruleset(connecting: bool) -> Result<RulesetCreated, SandboxError> {
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::from_all(REQUIRED))
-        .map_err(refused)?;
+        .map_err(landlock_error)?;
     if connecting {
-        rules = rules.handle_access(AccessNet::ConnectTcp).map_err(refused)?;
+        rules = rules.handle_access(AccessNet::ConnectTcp).map_err(landlock_error)?;
     }
     rules
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(WANTED))
-        .map_err(refused)?
+        .map_err(landlock_error)?
         .handle_access(AccessNet::from_all(WANTED))
-        .map_err(refused)?
+        .map_err(landlock_error)?
         .scope(Scope::from_all(WANTED))
-        .map_err(refused)?
+        .map_err(landlock_error)?
         .create()
-        .map_err(refused)
+        .map_err(landlock_error)
 }
 
 pub(super) fn restrict(policy: &Policy) -> Result<(), SandboxError> {
@@ -58,7 +58,7 @@ pub(super) fn restrict(policy: &Policy) -> Result<(), SandboxError> {
     let mut rules = ruleset(policy.port.is_some())?;
     if let Some(port) = policy.port {
         let rule = NetPort::new(port, AccessNet::ConnectTcp);
-        rules = rules.add_rule(rule).map_err(refused)?;
+        rules = rules.add_rule(rule).map_err(landlock_error)?;
     }
     for folder in SYSTEM_FOLDERS {
         rules = allow_if_present(rules, Path::new(folder), execute)?;
@@ -78,7 +78,7 @@ pub(super) fn restrict(policy: &Policy) -> Result<(), SandboxError> {
         rules = allow(rules, source, file_read)?;
     }
     rules = allow(rules, &policy.scratch, AccessFs::from_all(WANTED))?;
-    rules.restrict_self().map_err(refused)?;
+    rules.restrict_self().map_err(landlock_error)?;
     Ok(())
 }
 
@@ -95,10 +95,10 @@ fn allow(
     path: &Path,
     access: BitFlags<AccessFs>,
 ) -> Result<RulesetCreated, SandboxError> {
-    let file = PathFd::new(path).map_err(refused)?;
-    rules.add_rule(PathBeneath::new(file, access)).map_err(refused)
+    let file = PathFd::new(path).map_err(landlock_error)?;
+    rules.add_rule(PathBeneath::new(file, access)).map_err(landlock_error)
 }
 
-fn refused(error: impl std::fmt::Display) -> SandboxError {
+fn landlock_error(error: impl std::fmt::Display) -> SandboxError {
     SandboxError::Landlock(error.to_string())
 }

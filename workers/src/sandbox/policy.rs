@@ -30,7 +30,7 @@ pub struct Policy {
     /// The worker's process id: the child ends when the worker does.
     pub parent: u32,
     /// Whether Landlock and seccomp are applied.
-    pub fenced: bool,
+    pub confined: bool,
     /// Whether the program is an operator's wrapper script, which must be able to start other processes.
     pub script: bool,
     /// Limits on its resources.

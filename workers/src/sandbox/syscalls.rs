@@ -73,7 +73,7 @@ const DENIED: [c_long; 51] = [
     libc::SYS_add_key,
 ];
 
-/// Also denied if no port is open; [`hold_to_tcp`] applies otherwise.
+/// Also denied if no port is open; [`allow_only_tcp`] applies otherwise.
 const DENIED_WITHOUT_PORT: [c_long; 3] = [libc::SYS_socket, libc::SYS_connect, libc::SYS_sendto];
 
 /// Denied to FFmpeg itself, but not to an operator's wrapper script, which may copy files and wait for
@@ -117,7 +117,7 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 pub(super) fn restrict(script: bool, connecting: bool) -> Result<(), SandboxError> {
     let mut rules: Rules = DENIED.iter().map(|call| (*call, Vec::new())).collect();
     if connecting {
-        hold_to_tcp(&mut rules)?;
+        allow_only_tcp(&mut rules)?;
     } else {
         rules.extend(DENIED_WITHOUT_PORT.map(|call| (call, Vec::new())));
     }
@@ -138,7 +138,7 @@ pub(super) fn restrict(script: bool, connecting: bool) -> Result<(), SandboxErro
 /// Allows only plain TCP sockets over IPv4: Landlock's port rule does not apply to other kinds (MPTCP
 /// and UDP would bypass it). Data may be sent only over connections made with `connect`, which Landlock
 /// checks.
-fn hold_to_tcp(rules: &mut Rules) -> Result<(), SandboxError> {
+fn allow_only_tcp(rules: &mut Rules) -> Result<(), SandboxError> {
     const KINDS: u64 = 0xf;
     let eq = |argument, mask: u64, value: u64| {
         let operator = SeccompCmpOp::MaskedEq(mask);
@@ -150,10 +150,11 @@ fn hold_to_tcp(rules: &mut Rules) -> Result<(), SandboxError> {
         sockets.push(eq(1, KINDS, kind)?);
     }
     let protocol = |value| {
-        SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, value).map_err(refused)
+        SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, value)
+            .map_err(seccomp_error)
     };
     let other = vec![protocol(0)?, protocol(libc::IPPROTO_TCP as u64)?];
-    sockets.push(SeccompRule::new(other).map_err(refused)?);
+    sockets.push(SeccompRule::new(other).map_err(seccomp_error)?);
     rules.insert(libc::SYS_socket, sockets);
     let addressed = rule(4, SeccompCmpOp::Ne, 0)?;
     let fast_open = eq(3, libc::MSG_FASTOPEN as u64, libc::MSG_FASTOPEN as u64)?;
@@ -167,7 +168,7 @@ fn rule(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompRule,
     let length = if argument == 4 { SeccompCmpArgLen::Qword } else { SeccompCmpArgLen::Dword };
     SeccompCondition::new(argument, length, operator, value)
         .and_then(|condition| SeccompRule::new(vec![condition]))
-        .map_err(refused)
+        .map_err(seccomp_error)
 }
 
 /// A clone with CLONE_THREAD creates a thread; any other creates a process.
@@ -176,7 +177,7 @@ fn deny_processes(rules: &mut Rules) -> Result<(), SandboxError> {
     let operator = SeccompCmpOp::MaskedEq(thread);
     let condition = SeccompCondition::new(0, SeccompCmpArgLen::Qword, operator, 0)
         .and_then(|condition| SeccompRule::new(vec![condition]))
-        .map_err(refused)?;
+        .map_err(seccomp_error)?;
     rules.insert(libc::SYS_clone, vec![condition]);
     Ok(())
 }
@@ -192,19 +193,20 @@ fn deny_unless(
     let length = SeccompCmpArgLen::Qword;
     let rule = SeccompCondition::new(argument, length, SeccompCmpOp::Ne, value)
         .and_then(|condition| SeccompRule::new(vec![condition]))
-        .map_err(refused)?;
+        .map_err(seccomp_error)?;
     rules.insert(call, vec![rule]);
     Ok(())
 }
 
 fn install(rules: Rules, errno: i32) -> Result<(), SandboxError> {
-    let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(refused)?;
+    let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(seccomp_error)?;
     let denied = SeccompAction::Errno(errno as u32);
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, denied, arch).map_err(refused)?;
-    let program: seccompiler::BpfProgram = filter.try_into().map_err(refused)?;
-    seccompiler::apply_filter(&program).map_err(refused)
+    let filter =
+        SeccompFilter::new(rules, SeccompAction::Allow, denied, arch).map_err(seccomp_error)?;
+    let program: seccompiler::BpfProgram = filter.try_into().map_err(seccomp_error)?;
+    seccompiler::apply_filter(&program).map_err(seccomp_error)
 }
 
-fn refused(error: impl std::fmt::Display) -> SandboxError {
+fn seccomp_error(error: impl std::fmt::Display) -> SandboxError {
     SandboxError::Seccomp(error.to_string())
 }

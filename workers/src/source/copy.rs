@@ -16,8 +16,8 @@ use tokio::sync::OnceCell;
 
 use super::remote::{BLOCK_BYTES, Remote};
 use crate::{
-    bucket::Trouble,
-    ffmpeg::{Fault, failure::DISK_FULL},
+    bucket::BucketError,
+    outcome::{DISK_FULL, TaskFailure},
     scratch::Scratch,
 };
 
@@ -30,9 +30,9 @@ const BLOCKS_AHEAD: usize = 4;
 #[derive(Debug)]
 pub(super) enum CopyError {
     /// The source could not be read from the store.
-    Source(Trouble),
+    Source(BucketError),
     /// The copy could not be written to the scratch folder.
-    Scratch(Fault),
+    Scratch(TaskFailure),
 }
 
 /// A copy, deleted when its last user drops it.
@@ -90,9 +90,9 @@ async fn make(remote: &Remote, scratch: &Scratch) -> Result<(TempDir, PathBuf), 
     let bytes = remote.bytes();
     if bytes.saturating_add(FREE_BYTES_MIN) > scratch.free_bytes() {
         let text = format!("a source of {bytes} bytes does not fit into the scratch folder");
-        return Err(CopyError::Scratch(Fault::retryable(DISK_FULL, text)));
+        return Err(CopyError::Scratch(TaskFailure::retryable(DISK_FULL, text)));
     }
-    let io = |error| CopyError::Scratch(Fault::io("copy the source", &error));
+    let io = |error| CopyError::Scratch(TaskFailure::io("copy the source", &error));
     let folder = scratch.task().map_err(io)?;
     let path = folder.path().join("source");
     let mut file = std::fs::File::create(&path).map_err(io)?;

@@ -7,7 +7,7 @@ use std::{fs, net::SocketAddr};
 /// The kernel's list of IPv4 connections.
 const TABLE: &str = "/proc/net/tcp";
 
-/// Whether the process behind `peer` runs as the worker's user. Assumes so if the kernel does not say.
+/// Whether the process behind `peer` runs as the worker's user. Assumes so if the kernel does not list it.
 pub(super) fn is_ours(peer: SocketAddr, here: SocketAddr) -> bool {
     let Ok(table) = fs::read_to_string(TABLE) else { return true };
     owner(&table, peer, here).is_none_or(|uid| uid == nix::unistd::getuid().as_raw())
@@ -38,7 +38,7 @@ mod tests {
     use super::{TABLE, is_ours, owner};
 
     #[test]
-    fn our_own_connection_is_found_with_its_user() {
+    fn the_own_connection_is_found_with_its_user() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let here = listener.local_addr().unwrap();
         let near = TcpStream::connect(here).unwrap();

@@ -36,7 +36,7 @@ use super::{
     peer,
     remote::{BLOCK_BYTES, Remote},
 };
-use crate::bucket::Trouble;
+use crate::bucket::BucketError;
 
 /// Bytes in flight to FFmpeg, which it may never read.
 const SEND_BUFFER_BYTES: u32 = 64 << 10;
@@ -50,7 +50,7 @@ const SECRET_BYTES: usize = 16;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 type Sources = Arc<Mutex<HashMap<String, Arc<Remote>>>>;
-type Body = UnsyncBoxBody<Bytes, Trouble>;
+type Body = UnsyncBoxBody<Bytes, BucketError>;
 
 /// The running proxy; stops when dropped.
 #[derive(Debug)]
@@ -123,7 +123,7 @@ async fn accept(listener: TcpListener, sources: Sources) {
                 drop(connections.spawn(serve(stream, peer, Arc::clone(&sources))));
             }
             Err(error) => {
-                tracing::warn!(%error, "accept on the source proxy");
+                tracing::warn!(%error, "failed to accept a connection to the source proxy");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -133,7 +133,11 @@ async fn accept(listener: TcpListener, sources: Sources) {
 async fn serve(stream: TcpStream, peer: SocketAddr, sources: Sources) {
     match stream.local_addr() {
         Ok(here) if peer::is_ours(peer, here) => {}
-        _ => return tracing::warn!("another user of this machine knocks at the source proxy"),
+        _ => {
+            return tracing::warn!(
+                "rejected connection to the source proxy from another local user"
+            );
+        }
     }
     let service = service_fn(move |request: Request<Incoming>| {
         let reply = answer(&sources, &request);
@@ -146,7 +150,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, sources: Sources) {
         .await;
     if let Err(error) = served {
         // FFmpeg closes the connection whenever it has read enough.
-        tracing::trace!(%error, "source proxy connection");
+        tracing::trace!(%error, "connection to the source proxy closed early");
     }
 }
 
@@ -196,13 +200,13 @@ fn pieces(
     remote: Arc<Remote>,
     start: u64,
     end: u64,
-) -> impl Stream<Item = Result<Bytes, Trouble>> + Send {
+) -> impl Stream<Item = Result<Bytes, BucketError>> + Send {
     let blocks = start / BLOCK_BYTES..end.div_ceil(BLOCK_BYTES);
     let fetch = move |number: u64| {
         // FFmpeg may stop reading at any time, and then nothing polls this stream.
         let block = remote.ahead(number);
         async move {
-            let died = |_| Trouble::Down("the fetch of a block panicked".to_owned());
+            let died = |_| BucketError::Down("the fetch of a block panicked".to_owned());
             let block = block.await.map_err(died)??;
             let begins = number * BLOCK_BYTES;
             let from = start.saturating_sub(begins) as usize;
@@ -227,7 +231,7 @@ mod tests {
     };
 
     use super::{BLOCK_BYTES, Mount, Proxy, Remote};
-    use crate::{bucket::Client, control::Access};
+    use crate::{bucket::Client, control_handles::Access};
 
     const BLOCKS: u64 = 4;
     const DEADLINE: Duration = Duration::from_secs(10);
@@ -235,7 +239,7 @@ mod tests {
     /// A server of one object, whose third block waits for the test.
     struct Bucket {
         url: String,
-        asked: Arc<Notify>,
+        requested: Arc<Notify>,
         released: Arc<Notify>,
         _serving: JoinSet<()>,
     }
@@ -244,20 +248,20 @@ mod tests {
         async fn start() -> Self {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let url = format!("http://{}/object", listener.local_addr().unwrap());
-            let (asked, released) = (Arc::<Notify>::default(), Arc::<Notify>::default());
-            let (tell, wait) = (asked.clone(), released.clone());
+            let (requested, released) = (Arc::<Notify>::default(), Arc::<Notify>::default());
+            let (notify, wait) = (requested.clone(), released.clone());
             let mut serving = JoinSet::new();
             serving.spawn(async move {
                 let mut connections = JoinSet::new();
                 while let Ok((stream, _)) = listener.accept().await {
-                    connections.spawn(reply(stream, tell.clone(), wait.clone()));
+                    connections.spawn(reply(stream, notify.clone(), wait.clone()));
                 }
             });
-            Self { url, asked, released, _serving: serving }
+            Self { url, requested, released, _serving: serving }
         }
     }
 
-    async fn reply(mut stream: TcpStream, asked: Arc<Notify>, released: Arc<Notify>) {
+    async fn reply(mut stream: TcpStream, requested: Arc<Notify>, released: Arc<Notify>) {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let Ok(byte) = stream.read_u8().await else { return };
@@ -268,7 +272,7 @@ mod tests {
         let (start, end) = range.split_once('-').unwrap();
         let (start, end): (u64, u64) = (start.parse().unwrap(), end.parse().unwrap());
         if start == 2 * BLOCK_BYTES {
-            asked.notify_one();
+            requested.notify_one();
             released.notified().await;
         }
         let length = end + 1 - start;
@@ -277,13 +281,13 @@ mod tests {
              Content-Range: bytes {start}-{end}/{}\r\n\r\n",
             BLOCKS * BLOCK_BYTES
         );
-        // The reader may be gone.
+        // The reader may have disconnected.
         let _ = stream.write_all(head.as_bytes()).await;
         let _ = stream.write_all(&vec![7; length as usize]).await;
     }
 
-    /// Asks for everything from `start` on, with little room for what is not read.
-    async fn ask(proxy: &Proxy, mount: &Mount, start: u64) -> TcpStream {
+    /// Requests everything from `start` on, with a small receive buffer.
+    async fn request(proxy: &Proxy, mount: &Mount, start: u64) -> TcpStream {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(16 << 10).unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], proxy.port()));
@@ -299,7 +303,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reader_that_stops_holds_up_no_other_reader() {
+    async fn a_reader_that_stops_does_not_block_other_readers() {
         let bucket = Bucket::start().await;
         let lease = v1::Lease {
             source_url: bucket.url.clone(),
@@ -312,14 +316,16 @@ mod tests {
         let proxy = Proxy::start().await.unwrap();
         let mount = proxy.mount(Arc::new(remote));
         // It reads into the second block while the third is fetched ahead, and stops.
-        let mut stopped = ask(&proxy, &mount, 0).await;
+        let mut stopped = request(&proxy, &mount, 0).await;
         stopped.read_exact(&mut vec![0; BLOCK_BYTES as usize + 1]).await.unwrap();
-        timeout(DEADLINE, bucket.asked.notified()).await.expect("the third block is fetched ahead");
+        timeout(DEADLINE, bucket.requested.notified())
+            .await
+            .expect("the third block is fetched ahead");
         bucket.released.notify_one();
-        let mut other = ask(&proxy, &mount, 2 * BLOCK_BYTES).await;
+        let mut other = request(&proxy, &mount, 2 * BLOCK_BYTES).await;
         let mut bytes = vec![0; BLOCK_BYTES as usize];
         let read = timeout(DEADLINE, other.read_exact(&mut bytes)).await;
-        read.expect("the other reader goes on").unwrap();
+        read.expect("the other reader continues").unwrap();
         assert!(bytes.iter().all(|byte| *byte == 7));
         drop(stopped);
     }

@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::{
-    bucket::{Client, Part, Trouble},
-    control::{Access, Denial},
+    bucket::{BucketError, Client, Part},
+    control_handles::{Access, AccessError},
 };
 
 /// Bytes of one request.
@@ -25,13 +25,13 @@ pub(super) const BLOCK_BYTES: u64 = 1 << 20;
 const CACHE_BYTES_MAX: u64 = 64 << 20;
 const CACHE_ITEMS: usize = 64;
 /// How long one block is retried: less than FFmpeg's watchdogs wait.
-const PATIENCE: Duration = Duration::from_secs(12);
+const RETRY_TIME_MAX: Duration = Duration::from_secs(12);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// A URL is replaced after this fraction of its lifetime.
 const URL_LIFE_USED: f64 = 0.8;
 /// How often the store may reject a URL for one block.
-const DENIALS_MAX: u32 = 2;
+const REJECTIONS_MAX: u32 = 2;
 
 #[derive(Clone, Debug)]
 struct Bytewise;
@@ -75,7 +75,7 @@ pub(super) struct Remote {
     signed: tokio::sync::Mutex<Signed>,
     bytes: u64,
     etag: Option<String>,
-    trouble: Mutex<Option<Trouble>>,
+    read_error: Mutex<Option<BucketError>>,
     /// Fetches that run apart from their readers.
     fetches: TaskTracker,
 }
@@ -87,7 +87,7 @@ impl Remote {
         client: Arc<Client>,
         access: Access,
         blocks: Arc<Blocks>,
-    ) -> Result<Self, Trouble> {
+    ) -> Result<Self, BucketError> {
         let seconds = lease.url_seconds;
         let seconds = if seconds.is_finite() { seconds.max(0.0) } else { 0.0 };
         let signed = signed(Secret::new(&*lease.source_url), Duration::from_secs_f64(seconds));
@@ -99,7 +99,7 @@ impl Remote {
             signed: tokio::sync::Mutex::new(signed),
             bytes: 0,
             etag: None,
-            trouble: Mutex::new(None),
+            read_error: Mutex::new(None),
             fetches: TaskTracker::new(),
         };
         let first = remote.fetch(0, BLOCK_BYTES).await?;
@@ -119,18 +119,18 @@ impl Remote {
     }
 
     /// The error of the last failed read, if there was one.
-    pub(super) fn trouble(&self) -> Option<Trouble> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn read_error(&self) -> Option<BucketError> {
+        self.read_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reads block `number`; the last one is shorter. An error is also recorded for [`Self::trouble`].
-    pub(super) async fn block(&self, number: u64) -> Result<Bytes, Trouble> {
+    /// Reads block `number`; the last one is shorter. An error is also recorded for [`Self::read_error`].
+    pub(super) async fn block(&self, number: u64) -> Result<Bytes, BucketError> {
         let start = number * BLOCK_BYTES;
         let end = (start + BLOCK_BYTES).min(self.bytes);
         let fetch = async { Ok(self.fetch(start, end).await?.bytes) };
         let key = (Arc::clone(&self.key), number);
         let block = self.blocks.0.get_or_insert_async(&key, fetch).await;
-        block.inspect_err(|trouble| self.fail(trouble))
+        block.inspect_err(|error| self.fail(error))
     }
 
     /// Block `number`, fetched by a task of its own, which ends when the handle is dropped. For readers that
@@ -139,13 +139,13 @@ impl Remote {
     pub(super) fn ahead(
         self: &Arc<Self>,
         number: u64,
-    ) -> AbortOnDropHandle<Result<Bytes, Trouble>> {
+    ) -> AbortOnDropHandle<Result<Bytes, BucketError>> {
         let remote = Arc::clone(self);
         AbortOnDropHandle::new(self.fetches.spawn(async move { remote.block(number).await }))
     }
 
     /// Up to `length` bytes from `start`.
-    pub(super) async fn peek(&self, start: u64, length: usize) -> Result<Vec<u8>, Trouble> {
+    pub(super) async fn peek(&self, start: u64, length: usize) -> Result<Vec<u8>, BucketError> {
         let end = start.saturating_add(length as u64).min(self.bytes);
         let mut bytes = Vec::with_capacity(length);
         let mut at = start;
@@ -159,45 +159,45 @@ impl Remote {
         Ok(bytes)
     }
 
-    fn fail(&self, trouble: &Trouble) {
-        let mut first = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        first.get_or_insert_with(|| trouble.clone());
+    fn fail(&self, error: &BucketError) {
+        let mut first = self.read_error.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert_with(|| error.clone());
     }
 
-    async fn fetch(&self, start: u64, end: u64) -> Result<Part, Trouble> {
-        let (begun, mut pause, mut denials) = (Instant::now(), PAUSE_MIN, 0);
+    async fn fetch(&self, start: u64, end: u64) -> Result<Part, BucketError> {
+        let (begun, mut pause, mut rejections) = (Instant::now(), PAUSE_MIN, 0);
         loop {
             let url = self.url().await;
             let got = match &url {
                 Ok(url) => self.client.get(url, start..end, self.etag.as_deref()).await,
-                Err(trouble) => Err(trouble.clone()),
+                Err(error) => Err(error.clone()),
             };
             match got {
                 Ok(part) => return Ok(part),
                 // The URL has expired, or the store's credentials were changed.
-                Err(Trouble::Denied(_)) if url.is_ok() && denials < DENIALS_MAX => {
-                    denials += 1;
+                Err(BucketError::Denied(_)) if url.is_ok() && rejections < REJECTIONS_MAX => {
+                    rejections += 1;
                     self.signed.lock().await.until = Instant::now();
                 }
-                Err(Trouble::Down(why)) if begun.elapsed() < PATIENCE => {
-                    tracing::debug!(why, "read the source again");
+                Err(BucketError::Down(why)) if begun.elapsed() < RETRY_TIME_MAX => {
+                    tracing::debug!(reason = why, "retrying to read source");
                     sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
-                Err(trouble) => return Err(trouble),
+                Err(error) => return Err(error),
             }
         }
     }
 
     /// The current URL, or a new one after it has expired; one reader requests it for all.
-    async fn url(&self) -> Result<Secret, Trouble> {
+    async fn url(&self) -> Result<Secret, BucketError> {
         let mut held = self.signed.lock().await;
         if Instant::now() >= held.until {
             let (url, lifetime) =
-                self.access.source(&self.key).await.map_err(|denial| match denial {
-                    Denial::Lost => Trouble::Lost,
-                    Denial::Later(why) => Trouble::Down(why),
-                    Denial::Refused(why) => Trouble::Denied(why),
+                self.access.source(&self.key).await.map_err(|error| match error {
+                    AccessError::LeaseLost => BucketError::LeaseLost,
+                    AccessError::Unavailable(why) => BucketError::Down(why),
+                    AccessError::Rejected(why) => BucketError::Denied(why),
                 })?;
             *held = signed(url, lifetime);
         }

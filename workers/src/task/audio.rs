@@ -13,11 +13,13 @@ use media::{
     source::{AudioTrack, VideoTrack},
 };
 
-use super::{Interruption, Place, Task, report, required};
-use crate::ffmpeg::{
-    Fault,
-    args::{self, AudioEncode},
-    run::{self, Run},
+use super::{Task, TaskIo, report, required};
+use crate::{
+    ffmpeg::{
+        args::{self, AudioEncode},
+        run::{self, Run},
+    },
+    outcome::{TaskError, TaskFailure},
 };
 
 /// Wall-clock time allowed per second of the video, and for starting up.
@@ -26,27 +28,27 @@ const START_TIME_MAX: Duration = Duration::from_secs(300);
 
 pub(super) async fn run(
     task: &Task,
-    place: &Place<'_>,
+    task_io: &TaskIo<'_>,
     work: v1::AudioWork,
     scratch: &Path,
-) -> Result<(), Interruption> {
+) -> Result<(), TaskError> {
     let grid: Grid = required("grid", work.grid)?;
     let video = work.video.map(|video| required::<_, VideoTrack>("video", Some(video)));
     let video = video.transpose()?;
     let track: AudioTrack = required("track", work.track)?;
     let encode = AudioEncode {
-        source: place.source.input(),
+        source: task_io.source.input(),
         track: &track,
         video: video.as_ref(),
         grid: &grid,
         bitrate: work.bitrate,
-        threads: task.workshop.threads,
+        threads: task.context.threads,
     };
-    let toolbox = &task.workshop.toolbox;
+    let toolbox = &task.context.toolbox;
     let run = Run {
         program: toolbox.ffmpeg.clone(),
         args: args::audio(&encode),
-        source: Some(place.source.input().clone()),
+        source: Some(task_io.source.input().clone()),
         scratch: scratch.to_owned(),
         time_max: START_TIME_MAX + Duration::from_secs_f64(grid.duration() * SLOWNESS_MAX),
         stall_max: toolbox.stall,
@@ -56,7 +58,7 @@ pub(super) async fn run(
     let progress = Arc::clone(&running.progress);
     let mut publisher = Publisher {
         task,
-        place,
+        task_io,
         rendition: format!("audio-{}", work.number),
         first_chunk: work.first_chunk,
         chunks: grid.chunks(),
@@ -68,18 +70,18 @@ pub(super) async fn run(
         while let Some(bytes) = running.next().await? {
             publisher.take(&bytes).await?;
         }
-        Ok::<(), Interruption>(())
+        Ok::<(), TaskError>(())
     };
     tokio::select! {
         finished = work => finished?,
-        () = report(&progress, &task.gauge, |p| p.seconds() / duration) => {}
+        () = report(&progress, &task.progress, |p| p.seconds() / duration) => {}
     }
     publisher.finish().await
 }
 
 struct Publisher<'a> {
     task: &'a Task,
-    place: &'a Place<'a>,
+    task_io: &'a TaskIo<'a>,
     rendition: String,
     first_chunk: u32,
     chunks: u32,
@@ -89,29 +91,29 @@ struct Publisher<'a> {
 }
 
 impl Publisher<'_> {
-    async fn take(&mut self, bytes: &[u8]) -> Result<(), Interruption> {
+    async fn take(&mut self, bytes: &[u8]) -> Result<(), TaskError> {
         self.rewriter.push(bytes).map_err(damaged)?;
         while let Some(made) = self.rewriter.next_chunk().map_err(damaged)? {
             if made.chunk + 1 == self.chunks {
                 self.held = Some(made);
             } else if made.chunk >= self.first_chunk {
-                let output = self.place.store(&self.rendition, made).await?;
+                let output = self.task_io.store(&self.rendition, made).await?;
                 self.task.committer.commit(vec![output], false, None).await?;
             }
         }
         Ok(())
     }
 
-    async fn finish(mut self) -> Result<(), Interruption> {
+    async fn finish(mut self) -> Result<(), TaskError> {
         let last = self.rewriter.finish().map_err(damaged)?.or(self.held.take());
         let mut outputs = Vec::new();
         if let Some(made) = last.filter(|made| made.chunk >= self.first_chunk) {
-            outputs.push(self.place.store(&self.rendition, made).await?);
+            outputs.push(self.task_io.store(&self.rendition, made).await?);
         }
         self.task.committer.commit(outputs, true, None).await
     }
 }
 
-fn damaged(error: Mp4Error) -> Fault {
-    Fault::retryable("output_refused", error.to_string())
+fn damaged(error: Mp4Error) -> TaskFailure {
+    TaskFailure::retryable("output_refused", error.to_string())
 }

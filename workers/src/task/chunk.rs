@@ -11,13 +11,14 @@ use media::{
 };
 use tokio::task::spawn_blocking;
 
-use super::{Interruption, Place, Task, invalid, report, required};
+use super::{Task, TaskIo, invalid, report, required};
 use crate::{
     ffmpeg::{
-        Fault, Toolbox,
+        Toolbox,
         args::{self, ChunkEncode, Preroll},
         run::{self, Run},
     },
+    outcome::{TaskError, TaskFailure},
     packet_check,
 };
 
@@ -34,28 +35,28 @@ const SLOW_LOOKAHEAD: u32 = 4;
 
 pub(super) async fn run(
     task: &Task,
-    place: &Place<'_>,
+    task_io: &TaskIo<'_>,
     work: v1::ChunkWork,
     scratch: &Path,
-) -> Result<(), Interruption> {
+) -> Result<(), TaskError> {
     let plan = Plan::of(task, work)?;
-    let mut preroll = plan.first_preroll(task.lease.attempt, place).await;
+    let mut preroll = plan.first_preroll(task.lease.attempt, task_io).await;
     let made = loop {
-        plan.encode(task, place, scratch, preroll).await?;
+        plan.encode(task, task_io, scratch, preroll).await?;
         match plan.collect(scratch).await {
             Ok(made) => break made,
             // Decoding started too late, or too early in a damaged file: retry at once with a longer
             // preroll, but leave decoding from the start to another attempt.
-            Err(Defect::Frames(fault)) => match preroll.longer() {
-                Some(Preroll::FromStart) | None => return Err(fault.into()),
+            Err(ChunkError::FrameCount(failure)) => match preroll.longer() {
+                Some(Preroll::FromStart) | None => return Err(failure.into()),
                 Some(longer) => preroll = longer,
             },
-            Err(Defect::Other(fault)) => return Err(fault.into()),
+            Err(ChunkError::Other(failure)) => return Err(failure.into()),
         }
     };
     let mut outputs = Vec::with_capacity(made.len());
     for (rung, made) in plan.rungs.iter().zip(made) {
-        outputs.push(place.store(&rung.name, made).await?);
+        outputs.push(task_io.store(&rung.name, made).await?);
     }
     task.committer.commit(outputs, true, None).await
 }
@@ -69,35 +70,35 @@ struct Plan {
     threads: u32,
 }
 
-/// The problem with FFmpeg's output.
-enum Defect {
+/// Why FFmpeg's output cannot be used.
+enum ChunkError {
     /// Frames are missing.
-    Frames(Fault),
+    FrameCount(TaskFailure),
     /// Any other problem.
-    Other(Fault),
+    Other(TaskFailure),
 }
 
 impl Plan {
-    fn of(task: &Task, work: v1::ChunkWork) -> Result<Self, Fault> {
+    fn of(task: &Task, work: v1::ChunkWork) -> Result<Self, TaskFailure> {
         let grid: Grid = required("grid", work.grid)?;
         let rungs = work.rungs.into_iter().map(|rung| required("rungs", Some(rung)));
-        let rungs = rungs.collect::<Result<Vec<Rung>, Fault>>()?;
+        let rungs = rungs.collect::<Result<Vec<Rung>, TaskFailure>>()?;
         if work.chunk >= grid.chunks() || rungs.is_empty() {
             return Err(invalid("chunk"));
         }
         if !work.preset.chars().all(|c| c.is_ascii_alphanumeric()) || work.preset.is_empty() {
             return Err(invalid("preset"));
         }
-        let workshop = &task.workshop;
-        let threads = if work.urgent { workshop.urgent_threads } else { workshop.threads };
+        let context = &task.context;
+        let threads = if work.urgent { context.urgent_threads } else { context.threads };
         let track = required("track", work.track)?;
         Ok(Self { grid, chunk: work.chunk, rungs, track, preset: work.preset, threads })
     }
 
     /// Later attempts use a longer preroll.
-    async fn first_preroll(&self, attempt: u32, place: &Place<'_>) -> Preroll {
+    async fn first_preroll(&self, attempt: u32, task_io: &TaskIo<'_>) -> Preroll {
         match attempt {
-            0 | 1 if is_indexed(&place.source.peek(0, 512).await) => Preroll::Short,
+            0 | 1 if is_indexed(&task_io.source.peek(0, 512).await) => Preroll::Short,
             0..=2 => Preroll::Long,
             _ => Preroll::FromStart,
         }
@@ -111,12 +112,12 @@ impl Plan {
     async fn encode(
         &self,
         task: &Task,
-        place: &Place<'_>,
+        task_io: &TaskIo<'_>,
         scratch: &Path,
         preroll: Preroll,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), TaskFailure> {
         let encode = ChunkEncode {
-            source: place.source.input(),
+            source: task_io.source.input(),
             track: &self.track,
             grid: &self.grid,
             chunk: self.chunk,
@@ -133,7 +134,7 @@ impl Plan {
         let run = Run {
             program: toolbox.ffmpeg.clone(),
             args: args::chunk(&encode),
-            source: Some(place.source.input().clone()),
+            source: Some(task_io.source.input().clone()),
             scratch: scratch.to_owned(),
             time_max: START_TIME_MAX + slowest,
             stall_max: toolbox.stall * self.lookahead() + Duration::from_secs_f64(before),
@@ -150,13 +151,13 @@ impl Plan {
         };
         tokio::select! {
             finished = wait => finished,
-            () = report(&progress, &task.gauge, |p| p.frames() as f64 / count) => Ok(()),
+            () = report(&progress, &task.progress, |p| p.frames() as f64 / count) => Ok(()),
         }
     }
 
     /// Adds the address space that SVT-AV1 reserves, which depends on the frame size.
     fn toolbox(&self, task: &Task) -> Toolbox {
-        let mut toolbox = task.workshop.toolbox.clone();
+        let mut toolbox = task.context.toolbox.clone();
         let av1 = self.rungs.iter().filter(|rung| rung.codec == Codec::Av1);
         let pixels: u64 = av1.map(|rung| u64::from(rung.width) * u64::from(rung.height)).sum();
         toolbox.memory_bytes = toolbox.memory_bytes.saturating_add(pixels * AV1_PIXEL_BYTES);
@@ -171,48 +172,52 @@ impl Plan {
 
     fn file_bytes_max(&self) -> u64 {
         let rate = self.rungs.iter().map(|rung| rung.video_bitrate).max().unwrap_or(0);
-        let honest = (rate as f64 / 8.0 * self.seconds()) as u64;
-        (honest * EXCESS_MAX).max(FILE_BYTES_MIN)
+        let expected = (rate as f64 / 8.0 * self.seconds()) as u64;
+        (expected * EXCESS_MAX).max(FILE_BYTES_MIN)
     }
 
     /// Rewrites every rung's output onto the grid and compares it with the encoder's packets.
-    async fn collect(&self, scratch: &Path) -> Result<Vec<rewrite::Rewritten>, Defect> {
+    async fn collect(&self, scratch: &Path) -> Result<Vec<rewrite::Rewritten>, ChunkError> {
         let mut made = Vec::with_capacity(self.rungs.len());
         for rung in &self.rungs {
             let movie = scratch.join(args::movie_name(rung));
-            let packets = scratch.join(args::proof_name(rung));
+            let packets = scratch.join(args::checksums_name(rung));
             let (grid, chunk, codec) = (self.grid, self.chunk, rung.codec);
             let rewritten =
-                spawn_blocking(move || rewrite_proven(codec, &movie, &packets, &grid, chunk));
-            let died =
-                |_| Defect::Other(Fault::retryable("internal", "rewrite output: thread died"));
-            made.push(rewritten.await.map_err(died)??);
+                spawn_blocking(move || rewrite_checked(codec, &movie, &packets, &grid, chunk));
+            let panicked = |_| {
+                ChunkError::Other(TaskFailure::retryable(
+                    "internal",
+                    "rewrite output: the thread panicked",
+                ))
+            };
+            made.push(rewritten.await.map_err(panicked)??);
         }
         Ok(made)
     }
 }
 
-fn rewrite_proven(
+fn rewrite_checked(
     codec: Codec,
     movie: &Path,
     packets: &Path,
     grid: &Grid,
     chunk: u32,
-) -> Result<rewrite::Rewritten, Defect> {
-    let io = |error| Defect::Other(Fault::io("read encoder output", &error));
+) -> Result<rewrite::Rewritten, ChunkError> {
+    let io = |error| ChunkError::Other(TaskFailure::io("read encoder output", &error));
     let movie = fs::read(movie).map_err(io)?;
     let packets = fs::read_to_string(packets).map_err(io)?;
-    let damaged = |message: String| Fault::retryable("output_refused", message);
+    let damaged = |message: String| TaskFailure::retryable("output_refused", message);
     let made = rewrite::video_chunk(&movie, grid, chunk).map_err(|error| {
-        let fault = damaged(error.to_string());
+        let failure = damaged(error.to_string());
         match error {
-            Mp4Error::SampleCount { .. } => Defect::Frames(fault),
-            _ => Defect::Other(fault),
+            Mp4Error::SampleCount { .. } => ChunkError::FrameCount(failure),
+            _ => ChunkError::Other(failure),
         }
     })?;
-    let views = samples(&movie).map_err(|error| Defect::Other(damaged(error.to_string())))?;
+    let views = samples(&movie).map_err(|error| ChunkError::Other(damaged(error.to_string())))?;
     packet_check::compare(codec, &packets, &views)
-        .map_err(|error| Defect::Other(damaged(error.to_string())))?;
+        .map_err(|error| ChunkError::Other(damaged(error.to_string())))?;
     Ok(made)
 }
 

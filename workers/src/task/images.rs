@@ -13,15 +13,17 @@ use api::v1;
 use media::pictures::{POSTER, Size, sheet_name, thumbnail_name};
 use tokio::task::spawn_blocking;
 
-use super::{Interruption, Place, Task, invalid, report};
-use crate::ffmpeg::{
-    Fault,
-    args::images::{self as args, GREY, GREYS_NAME, PicturesEncode},
-    run::{self, Run},
+use super::{Task, TaskIo, invalid, report};
+use crate::{
+    ffmpeg::{
+        args::images::{self as args, GREY, GREYS_NAME, ImagesEncode},
+        run::{self, Run},
+    },
+    outcome::{TaskError, TaskFailure},
 };
 
 /// Images of each kind in one task.
-const PICTURES_MAX: u32 = 4096;
+const IMAGES_MAX: u32 = 4096;
 /// Pixels of an image's side: the limit of JPEG.
 const SIDE_MAX: u32 = 65_500;
 /// Far more than even a slow machine needs for all images, or for a preview.
@@ -30,24 +32,25 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 
 pub(super) async fn run(
     task: &Task,
-    place: &Place<'_>,
+    task_io: &TaskIo<'_>,
     work: v1::PicturesWork,
     scratch: &Path,
-) -> Result<(), Interruption> {
+) -> Result<(), TaskError> {
     let plan = Plan::of(&work)?;
-    plan.encode(task, place, scratch).await?;
+    plan.encode(task, task_io, scratch).await?;
     let folder = scratch.to_owned();
     let best = spawn_blocking(move || best_candidate(&folder.join(GREYS_NAME)));
     let best = best
         .await
-        .map_err(|_| Fault::retryable("internal", "judge candidates: thread died"))?
-        .map_err(|error| Fault::io("read candidates", &error))?;
-    let best = best.ok_or_else(|| Fault::retryable("output_refused", "no frame was decoded"))?;
+        .map_err(|_| TaskFailure::retryable("internal", "rate candidates: the thread panicked"))?
+        .map_err(|error| TaskFailure::io("read candidates", &error))?;
+    let best =
+        best.ok_or_else(|| TaskFailure::retryable("output_refused", "no frame was decoded"))?;
     let mut made = Vec::new();
     for (name, file) in plan.files(best) {
-        made.push(place.store_file(&name, "jpg", scratch.join(file)).await?);
+        made.push(task_io.store_file(&name, "jpg", scratch.join(file)).await?);
     }
-    task.committer.commit_pictures(made).await
+    task.committer.commit_images(made).await
 }
 
 struct Plan {
@@ -61,7 +64,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn of(work: &v1::PicturesWork) -> Result<Self, Fault> {
+    fn of(work: &v1::PicturesWork) -> Result<Self, TaskFailure> {
         let (columns, rows) = (work.columns, work.rows);
         let per_sheet = columns.checked_mul(rows).filter(|count| *count > 0);
         let per_sheet = per_sheet.ok_or_else(|| invalid("columns"))?;
@@ -71,7 +74,7 @@ impl Plan {
             return Err(invalid("tile"));
         }
         let counts = [work.thumbnails, work.tiles, work.candidates];
-        if counts.iter().any(|count| *count == 0 || *count > PICTURES_MAX) {
+        if counts.iter().any(|count| *count == 0 || *count > IMAGES_MAX) {
             return Err(invalid("tiles"));
         }
         Ok(Self {
@@ -85,16 +88,21 @@ impl Plan {
         })
     }
 
-    async fn encode(&self, task: &Task, place: &Place<'_>, scratch: &Path) -> Result<(), Fault> {
-        let encode = PicturesEncode {
-            source: place.source.input(),
+    async fn encode(
+        &self,
+        task: &Task,
+        task_io: &TaskIo<'_>,
+        scratch: &Path,
+    ) -> Result<(), TaskFailure> {
+        let encode = ImagesEncode {
+            source: task_io.source.input(),
             thumbnail: self.thumbnail,
             tile: self.tile,
             grid: self.grid,
             poster: self.poster,
-            threads: task.workshop.threads,
+            threads: task.context.threads,
         };
-        write_files(task, place, scratch, args::pictures(&encode), u64::from(self.frames)).await
+        write_files(task, task_io, scratch, args::images(&encode), u64::from(self.frames)).await
     }
 
     /// The name and the file of every image that is stored.
@@ -109,16 +117,16 @@ impl Plan {
 /// Runs FFmpeg with arguments that write about `frames` frames to files.
 pub(super) async fn write_files(
     task: &Task,
-    place: &Place<'_>,
+    task_io: &TaskIo<'_>,
     scratch: &Path,
     args: Vec<OsString>,
     frames: u64,
-) -> Result<(), Fault> {
-    let toolbox = &task.workshop.toolbox;
+) -> Result<(), TaskFailure> {
+    let toolbox = &task.context.toolbox;
     let run = Run {
         program: toolbox.ffmpeg.clone(),
         args,
-        source: Some(place.source.input().clone()),
+        source: Some(task_io.source.input().clone()),
         scratch: scratch.to_owned(),
         time_max: TIME_MAX,
         stall_max: toolbox.stall,
@@ -133,12 +141,12 @@ pub(super) async fn write_files(
     };
     tokio::select! {
         finished = wait => finished,
-        () = report(&progress, &task.gauge, |p| p.frames() as f64 / frames as f64) => Ok(()),
+        () = report(&progress, &task.progress, |p| p.frames() as f64 / frames as f64) => Ok(()),
     }
 }
 
 /// Checks a size in a lease.
-pub(super) fn size(field: &str, size: Option<v1::Size>) -> Result<Size, Fault> {
+pub(super) fn size(field: &str, size: Option<v1::Size>) -> Result<Size, TaskFailure> {
     match size {
         Some(v1::Size { width, height })
             if (1..=SIDE_MAX).contains(&width) && (1..=SIDE_MAX).contains(&height) =>
@@ -182,7 +190,7 @@ mod tests {
     use super::merit;
 
     #[test]
-    fn content_beats_black_blank_and_almost_black() {
+    fn images_with_content_rate_higher_than_black_and_blank_ones() {
         let black = [0_u8; 64];
         let grey = [128_u8; 64];
         let mut star = [0_u8; 64];

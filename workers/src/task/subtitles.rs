@@ -14,10 +14,13 @@ use media::{
 };
 use tokio::task::spawn_blocking;
 
-use super::{Interruption, Place, Task, invalid, required};
-use crate::ffmpeg::{
-    Fault, args,
-    run::{self, Run},
+use super::{Task, TaskIo, invalid, required};
+use crate::{
+    ffmpeg::{
+        args,
+        run::{self, Run},
+    },
+    outcome::{TaskError, TaskFailure},
 };
 
 /// Maximum wall-clock time per second of video, and for starting up. FFmpeg reads the whole source for a few cues and
@@ -29,20 +32,20 @@ const PARSE_TIME_MAX: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(
     task: &Task,
-    place: &Place<'_>,
+    task_io: &TaskIo<'_>,
     work: v1::SubtitlesWork,
     scratch: &Path,
-) -> Result<(), Interruption> {
+) -> Result<(), TaskError> {
     let grid: Grid = required("grid", work.grid)?;
     let video = work.video.map(|video| required::<_, VideoTrack>("video", Some(video)));
     let video = video.transpose()?;
     let track = work.track.ok_or_else(|| invalid("track"))?;
-    let toolbox = &task.workshop.toolbox;
+    let toolbox = &task.context.toolbox;
     let time_max = START_TIME_MAX + Duration::from_secs_f64(grid.duration() * SLOWNESS_MAX);
     let run = Run {
         program: toolbox.ffmpeg.clone(),
-        args: args::subtitles(place.source.input(), track.index),
-        source: Some(place.source.input().clone()),
+        args: args::subtitles(task_io.source.input(), track.index),
+        source: Some(task_io.source.input().clone()),
         scratch: scratch.to_owned(),
         time_max,
         stall_max: time_max,
@@ -59,19 +62,25 @@ pub(super) async fn run(
         Captions::read_within(&mut effort, &raw, Format::LooseVtt, window)?.write()
     })
     .await;
-    let written = written.map_err(|_| Fault::retryable("internal", "read text: thread died"))?;
-    let text = written.map_err(|error| refused(&error))?;
+    let written = written
+        .map_err(|_| TaskFailure::retryable("internal", "read text: the thread panicked"))?;
+    let text = written.map_err(|error| parse_failure(&error))?;
     let name = captions::file_name(work.number);
-    let made = place.store_bytes(&name, "vtt", Bytes::from(text)).await?;
-    task.committer.commit_pictures(vec![made]).await
+    let made = task_io.store_bytes(&name, "vtt", Bytes::from(text)).await?;
+    task.committer.commit_images(vec![made]).await
 }
 
 /// Another attempt would have the same result, unless this worker was too busy.
-fn refused(error: &CaptionError) -> Fault {
+fn parse_failure(error: &CaptionError) -> TaskFailure {
     match error {
-        CaptionError::Late => Fault::retryable("timeout", format!("the track {error}")),
-        CaptionError::Empty => Fault::permanent("no_text", "the track shows nothing"),
-        CaptionError::Bytes => Fault::permanent("output_too_large", format!("the track {error}")),
-        error => Fault::permanent("unsupported", format!("the track as WebVTT: {error}")),
+        CaptionError::Late => TaskFailure::retryable("timeout", format!("the track {error}")),
+        CaptionError::Empty => TaskFailure::permanent("no_text", "the subtitle track has no cues"),
+        CaptionError::Bytes => {
+            TaskFailure::permanent("output_too_large", format!("the track {error}"))
+        }
+        error => TaskFailure::permanent(
+            "unsupported",
+            format!("the track cannot be converted to WebVTT: {error}"),
+        ),
     }
 }

@@ -4,7 +4,7 @@ use api::v1;
 use runtime::telemetry::context;
 use tracing::{Span, field::Empty};
 
-use super::Ended;
+use crate::outcome::TaskOutcome;
 
 /// Creates a span in the trace of the request that queued the task.
 pub(super) fn span(lease: &v1::Lease) -> Span {
@@ -27,20 +27,20 @@ pub(super) fn span(lease: &v1::Lease) -> Span {
 }
 
 /// Records how the task ended and returns the name of the outcome.
-pub(super) fn ended(span: &Span, ended: &Ended) -> &'static str {
-    let outcome = match ended {
-        Ended::Done => "done",
-        Ended::Lost => "lost",
-        Ended::Stopped => "stopped",
-        Ended::Deferred(_) => "deferred",
-        Ended::Failed(fault) => {
-            span.record("error.type", &*fault.code);
+pub(super) fn ended(span: &Span, outcome: &TaskOutcome) -> &'static str {
+    let name = match outcome {
+        TaskOutcome::Done => "done",
+        TaskOutcome::LeaseLost => "lost",
+        TaskOutcome::Stopped => "stopped",
+        TaskOutcome::Deferred(_) => "deferred",
+        TaskOutcome::Failed(failure) => {
+            span.record("error.type", &*failure.code);
             span.record("otel.status_code", "ERROR");
             "failed"
         }
     };
-    span.record("task.outcome", outcome);
-    outcome
+    span.record("task.outcome", name);
+    name
 }
 
 /// The task's kind.

@@ -3,7 +3,7 @@
 
 use std::{fs, io::Write, sync::atomic::Ordering, time::Duration};
 
-use api::v1::{self, control_message::Message as Tell, worker_message::Message as Said};
+use api::v1::{self, control_message::Message as ToWorker, worker_message::Message as FromWorker};
 use media::admission::{TrackKind, admit};
 use object_store::{ObjectStoreExt, path::Path};
 use store::{Settings, Store, Stores};
@@ -11,7 +11,7 @@ use store::{Settings, Store, Stores};
 use crate::{
     clip::{Clip, numbers},
     control::Control,
-    encodes::Film,
+    encodes::Probed,
     minio::Minio,
     proxy::{Fault, Proxy},
     worker::Worker,
@@ -24,7 +24,7 @@ const LIFETIME: Duration = Duration::from_secs(60);
 async fn bucket(minio: &Minio, address: &str, clip: &Clip) -> Store {
     let vars = minio.vars_through(address).into_iter();
     let settings = Settings::from_vars(vars.map(|(key, value)| (key.to_owned(), value)));
-    let store = Stores::parse_with("s3://films", &settings).unwrap().all()[0].clone();
+    let store = Stores::parse_with("s3://videos", &settings).unwrap().all()[0].clone();
     let bytes = fs::read(clip.path()).unwrap();
     store.objects.put(&Path::from(SOURCE), bytes.into()).await.unwrap();
     store
@@ -49,7 +49,20 @@ async fn lease(
 }
 
 fn probe() -> v1::lease::Work {
-    v1::lease::Work::Probe(v1::ProbeWork { filename: "film".to_owned() })
+    v1::lease::Work::Probe(v1::ProbeWork { filename: "a.mp4".to_owned() })
+}
+
+/// Waits until the store rejects `url`.
+async fn until_expired(url: &str) {
+    let client = reqwest::Client::new();
+    for _ in 0..400 {
+        let request = client.get(url).header("range", "bytes=0-0");
+        if !request.send().await.unwrap().status().is_success() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("the presigned URL does not expire");
 }
 
 /// Encodes every chunk of a clip from the bucket and compares the frames.
@@ -65,31 +78,32 @@ async fn frames_of(
     flags: &[&str],
     lifetime: Duration,
 ) {
-    let minio = Minio::start(&["films"]);
+    let minio = Minio::start(&["videos"]);
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, flags).await;
     let store = bucket(&minio, &minio.address, clip).await;
     control.sign_for(&store, lifetime);
     let done = control.work(lease(&worker, &store, probe(), lifetime).await).await.unwrap();
-    let film = Film::of(done.source.unwrap());
+    let probed = Probed::of(done.source.unwrap());
     let movie = tempfile::NamedTempFile::with_suffix(".mp4").unwrap();
-    for chunk in 0..film.grid.chunks() {
-        // The URL ages while the lease waits.
-        let work = lease(&worker, &store, film.chunk(chunk, &[(160, 90)]), lifetime).await;
-        tokio::time::sleep(lifetime.min(Duration::from_secs(2))).await;
+    for chunk in 0..probed.grid.chunks() {
+        let work = lease(&worker, &store, probed.chunk(chunk, &[(160, 90)]), lifetime).await;
+        if lifetime < LIFETIME {
+            until_expired(&work.source_url).await;
+        }
         let done = control.work(work).await.unwrap();
         let output = &done.outputs[0];
         let bytes = store.read(&output.key, 0..output.bytes).await.unwrap();
-        admit(TrackKind::Video, &film.grid, chunk, &output.init, &bytes).unwrap();
+        admit(TrackKind::Video, &probed.grid, chunk, &output.init, &bytes).unwrap();
         if chunk == 0 {
             movie.as_file().write_all(&output.init).unwrap();
         }
         movie.as_file().write_all(&bytes).unwrap();
     }
     assert_eq!(numbers(movie.path()), expected.collect::<Vec<_>>());
-    let work = film.audio(0);
+    let work = probed.audio(0);
     let done = control.work(lease(&worker, &store, work, lifetime).await).await.unwrap();
-    assert_eq!(done.outputs.len() as u32, film.grid.chunks());
+    assert_eq!(done.outputs.len() as u32, probed.grid.chunks());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -111,13 +125,13 @@ async fn joined_recordings_are_read_from_a_bucket_by_ranges() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn urls_that_run_out_are_replaced() {
+async fn expired_urls_are_replaced() {
     frames_are_exact(&[], Duration::from_secs(1)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_chunk_of_a_large_source_reads_a_part_of_it() {
-    let minio = Minio::start(&["films"]);
+async fn a_chunk_of_a_large_source_reads_only_a_part_of_it() {
+    let minio = Minio::start(&["videos"]);
     let proxy = Proxy::start(&minio.address, Fault::Busy, 0).await;
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
@@ -147,9 +161,9 @@ async fn a_chunk_of_a_large_source_reads_a_part_of_it() {
     let done = control.work(lease(&worker, &store, probe(), LIFETIME).await).await.unwrap();
     let probed = proxy.replied.load(Ordering::SeqCst) - before;
     assert!(probed < size / 2, "a probe read {probed} of {size} bytes");
-    let film = Film::of(done.source.unwrap());
+    let probed = Probed::of(done.source.unwrap());
     let before = proxy.replied.load(Ordering::SeqCst);
-    let work = film.chunk(2, &[(160, 90)]);
+    let work = probed.chunk(2, &[(160, 90)]);
     control.work(lease(&worker, &store, work, LIFETIME).await).await.unwrap();
     let read = proxy.replied.load(Ordering::SeqCst) - before;
     // The 20 s chunk of 84 s, the index, and the blocks that were sent ahead.
@@ -157,8 +171,8 @@ async fn a_chunk_of_a_large_source_reads_a_part_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_that_is_down_puts_the_task_off_and_blames_nobody() {
-    let mut minio = Minio::start(&["films"]);
+async fn a_task_is_deferred_without_a_failure_while_the_store_is_down() {
+    let mut minio = Minio::start(&["videos"]);
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     let clip = Clip::numbered("a.mp4", "25", 8);
@@ -172,15 +186,15 @@ async fn a_store_that_is_down_puts_the_task_off_and_blames_nobody() {
     missing.source_url = nothing.expose().to_owned();
     minio.stop();
     let task = first.task_id.clone();
-    control.tell(Tell::Lease(first));
+    control.send(ToWorker::Lease(first));
     let delay = control
-        .wait(|said| match said {
-            Said::Release(release) if release.task_id == task => Some(release.delay_seconds),
-            Said::Fail(fail) => panic!("{fail:?}"),
+        .wait(|message| match message {
+            FromWorker::Release(release) if release.task_id == task => Some(release.delay_seconds),
+            FromWorker::Fail(fail) => panic!("{fail:?}"),
             _ => None,
         })
         .await;
-    assert!(delay > 0.0, "not at once again");
+    assert!(delay > 0.0, "the task is deferred");
     minio.start_again();
     control.work(again).await.unwrap();
     let fail = control.work(missing).await.unwrap_err();

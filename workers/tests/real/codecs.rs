@@ -9,7 +9,7 @@ use media::{Codec, admission::TrackKind};
 use crate::{
     clip::{Clip, numbers},
     control::Control,
-    encodes::{Film, check},
+    encodes::{Probed, check},
     worker::Worker,
 };
 
@@ -26,21 +26,21 @@ fn only(codec: Codec, work: v1::lease::Work) -> v1::lease::Work {
 async fn frames_are_exact(codec: Codec, name: &str, rate: &str, options: &[&str]) {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
-    // Simulates another machine as far as encoders can tell: with different numbers of threads.
+    // Simulates another machine as far as encoders can detect: with different numbers of threads.
     let mut other_control = Control::start().await;
     let other = Worker::start(&mut other_control, &["--worker-threads", "5"]).await;
     let clip = Clip::with(name, rate, 9, options);
-    let film = Film::probe(&mut control, &worker, &clip).await;
+    let probed = Probed::probe(&mut control, &worker, &clip).await;
     let movie = tempfile::NamedTempFile::with_suffix(".mp4").unwrap();
     let mut init = None;
-    for chunk in 0..film.grid.chunks() {
-        let work = only(codec, film.chunk(chunk, &[(160, 90)]));
+    for chunk in 0..probed.grid.chunks() {
+        let work = only(codec, probed.chunk(chunk, &[(160, 90)]));
         let (control, worker) =
             if chunk == 0 { (&mut control, &worker) } else { (&mut other_control, &other) };
         let lease = worker.lease(&clip.path(), work);
         let done = control.work(lease).await.unwrap_or_else(|fail| panic!("{codec}: {fail:?}"));
         let output = &done.outputs[0];
-        let bytes = check(&worker.store(), TrackKind::Video, &film.grid, output);
+        let bytes = check(&worker.store(), TrackKind::Video, &probed.grid, output);
         if chunk == 0 {
             movie.as_file().write_all(&output.init).unwrap();
             let info = media::fmp4::init_info(&output.init).unwrap();
@@ -49,12 +49,12 @@ async fn frames_are_exact(codec: Codec, name: &str, rate: &str, options: &[&str]
         assert_eq!(init.get_or_insert(output.init.clone()), &output.init, "{codec} chunk {chunk}");
         movie.as_file().write_all(&bytes).unwrap();
     }
-    let expected: Vec<usize> = (0..film.grid.frames() as usize).collect();
+    let expected: Vec<usize> = (0..probed.grid.frames() as usize).collect();
     assert_eq!(numbers(movie.path()), expected, "{codec}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn frames_of_hevc_are_exact_over_chunks_and_machines() {
+async fn frames_of_hevc_are_exact_across_chunks_and_machines() {
     frames_are_exact(Codec::Hevc, "a.mp4", "25", &["-g", "50", "-c:a", "aac"]).await;
     frames_are_exact(Codec::Hevc, "b.mkv", "15", &["-g", "240", "-c:a", "aac"]).await;
 }

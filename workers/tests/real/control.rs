@@ -12,8 +12,8 @@ use std::{
 
 use api::v1::{
     self, ControlMessage, WorkerMessage,
-    control_message::Message as Tell,
-    worker_message::Message as Said,
+    control_message::Message as ToWorker,
+    worker_message::Message as FromWorker,
     worker_service_server::{WorkerService, WorkerServiceServer},
 };
 use tokio::{
@@ -26,7 +26,7 @@ use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
 /// How long a test waits for a message from the worker.
-const PATIENCE: Duration = Duration::from_secs(60);
+const MESSAGE_TIME_MAX: Duration = Duration::from_secs(60);
 
 type Sender = mpsc::UnboundedSender<Result<ControlMessage, Status>>;
 
@@ -47,14 +47,14 @@ struct State {
 #[derive(Clone)]
 struct Service {
     state: Arc<State>,
-    said: mpsc::UnboundedSender<Said>,
+    messages: mpsc::UnboundedSender<FromWorker>,
 }
 
 /// The test's handle.
 pub(crate) struct Control {
     pub(crate) addr: SocketAddr,
     state: Arc<State>,
-    said: mpsc::UnboundedReceiver<Said>,
+    messages: mpsc::UnboundedReceiver<FromWorker>,
     service: Service,
     /// Runs on its own runtime; shutting it down breaks every connection, as killing a process does.
     server: Option<Runtime>,
@@ -62,12 +62,12 @@ pub(crate) struct Control {
 
 impl Control {
     pub(crate) async fn start() -> Self {
-        let (sender, said) = mpsc::unbounded_channel();
+        let (sender, messages) = mpsc::unbounded_channel();
         let state = Arc::new(State::default());
         state.lease_ms.store(15_000, Ordering::SeqCst);
-        let service = Service { state: Arc::clone(&state), said: sender };
+        let service = Service { state: Arc::clone(&state), messages: sender };
         let addr = "127.0.0.1:0".parse().unwrap();
-        let mut control = Self { addr, state, said, service, server: None };
+        let mut control = Self { addr, state, messages, service, server: None };
         control.listen();
         control
     }
@@ -90,7 +90,7 @@ impl Control {
     /// Breaks every stream and stops listening.
     pub(crate) async fn stop(&mut self) {
         let server = self.server.take().unwrap();
-        let ended = tokio::task::spawn_blocking(|| server.shutdown_timeout(PATIENCE));
+        let ended = tokio::task::spawn_blocking(|| server.shutdown_timeout(MESSAGE_TIME_MAX));
         ended.await.unwrap();
         *self.state.sender.lock().unwrap() = None;
     }
@@ -120,57 +120,46 @@ impl Control {
         self.state.authorization.lock().unwrap().clone()
     }
 
-    pub(crate) fn tell(&self, message: Tell) {
+    pub(crate) fn send(&self, message: ToWorker) {
         let message = ControlMessage { message: Some(message) };
         let sender = self.state.sender.lock().unwrap();
         sender.as_ref().expect("a worker is connected").send(Ok(message)).unwrap();
     }
 
     /// Waits for the next message that `pick` accepts; all earlier ones are dropped.
-    pub(crate) async fn wait<T>(&mut self, mut pick: impl FnMut(Said) -> Option<T>) -> T {
+    pub(crate) async fn wait<T>(&mut self, mut pick: impl FnMut(FromWorker) -> Option<T>) -> T {
         let found = async {
             loop {
-                let said = self.said.recv().await.expect("the worker speaks");
-                if let Some(found) = pick(said) {
+                let message = self.messages.recv().await.expect("the worker is connected");
+                if let Some(found) = pick(message) {
                     return found;
                 }
             }
         };
-        timeout(PATIENCE, found).await.expect("the worker says what the test waits for")
+        timeout(MESSAGE_TIME_MAX, found).await.expect("the worker sends the expected message")
     }
 
-    /// Collects the worker's messages for `time`.
-    pub(crate) async fn listen_for(&mut self, time: Duration) -> Vec<Said> {
-        let mut heard = Vec::new();
-        let collect = async {
-            while let Some(said) = self.said.recv().await {
-                heard.push(said);
-            }
-        };
-        let _ = timeout(time, collect).await;
-        heard
-    }
-
-    /// Waits until the worker asks for tasks.
+    /// Waits until the worker requests tasks.
     pub(crate) async fn ready(&mut self) {
-        let wants = |said| matches!(said, Said::Want(want) if want.slots > 0).then_some(());
+        let wants =
+            |message| matches!(message, FromWorker::Want(want) if want.slots > 0).then_some(());
         self.wait(wants).await;
     }
 
     /// Leases a task and collects the result: every output and report, or the failure.
     pub(crate) async fn work(&mut self, lease: v1::Lease) -> Result<Done, v1::Fail> {
         let task = lease.task_id.clone();
-        self.tell(Tell::Lease(lease));
+        self.send(ToWorker::Lease(lease));
         let mut done = Done::default();
-        self.wait(|said| match said {
-            Said::Commit(commit) if commit.task_id == task => {
+        self.wait(|message| match message {
+            FromWorker::Commit(commit) if commit.task_id == task => {
                 done.commits += 1;
                 done.outputs.extend(commit.outputs);
                 done.pictures.extend(commit.pictures);
                 done.source = commit.source.or(done.source.take());
                 commit.last.then_some(Ok(()))
             }
-            Said::Fail(fail) if fail.task_id == task => Some(Err(fail)),
+            FromWorker::Fail(fail) if fail.task_id == task => Some(Err(fail)),
             _ => None,
         })
         .await?;
@@ -210,15 +199,15 @@ impl WorkerService for Service {
         let (service, mut inbound) = (self.clone(), request.into_inner());
         tokio::spawn(async move {
             while let Ok(Some(message)) = inbound.message().await {
-                let said = message.message.unwrap();
-                let answer = match &said {
-                    Said::Access(access) => service.sign(access).await,
-                    said => service.answer(said),
+                let message = message.message.unwrap();
+                let answer = match &message {
+                    FromWorker::Access(access) => service.sign(access).await,
+                    message => service.answer(message),
                 };
                 if let Some(answer) = answer {
                     let _ = sender.send(Ok(ControlMessage { message: Some(answer) }));
                 }
-                let _ = service.said.send(said);
+                let _ = service.messages.send(message);
             }
         });
         Ok(Response::new(UnboundedReceiverStream::new(receiver)))
@@ -228,19 +217,19 @@ impl WorkerService for Service {
         &self,
         _: Request<v1::ListWorkersRequest>,
     ) -> Result<Response<v1::ListWorkersResponse>, Status> {
-        Err(Status::unimplemented("not played"))
+        Err(Status::unimplemented("not implemented by the test"))
     }
 
     async fn drain_worker(
         &self,
         _: Request<v1::DrainWorkerRequest>,
     ) -> Result<Response<v1::DrainWorkerResponse>, Status> {
-        Err(Status::unimplemented("not played"))
+        Err(Status::unimplemented("not implemented by the test"))
     }
 }
 
 impl Service {
-    async fn sign(&self, access: &v1::Access) -> Option<Tell> {
+    async fn sign(&self, access: &v1::Access) -> Option<ToWorker> {
         let (store, lifetime) = self.state.bucket.lock().unwrap().clone()?;
         let mut reply = v1::AccessReply {
             request: access.request,
@@ -255,28 +244,30 @@ impl Service {
             let url = store.sign_get(&access.source_key, lifetime).await.unwrap().unwrap();
             reply.source_url = url.expose().to_owned();
         }
-        Some(Tell::AccessReply(reply))
+        Some(ToWorker::AccessReply(reply))
     }
 
-    fn answer(&self, said: &Said) -> Option<Tell> {
-        match said {
-            Said::Hello(_) => {
+    fn answer(&self, message: &FromWorker) -> Option<ToWorker> {
+        match message {
+            FromWorker::Hello(_) => {
                 let lease = f64::from(self.state.lease_ms.load(Ordering::SeqCst)) / 1000.0;
                 let worker_id = "00000000-0000-7000-8000-000000000001".to_owned();
                 let heartbeat_seconds = lease / 5.0;
                 let welcome = v1::Welcome { worker_id, lease_seconds: lease, heartbeat_seconds };
-                Some(Tell::Welcome(welcome))
+                Some(ToWorker::Welcome(welcome))
             }
-            Said::Heartbeat(heartbeat) if !self.state.mute_heartbeats.load(Ordering::SeqCst) => {
+            FromWorker::Heartbeat(heartbeat)
+                if !self.state.mute_heartbeats.load(Ordering::SeqCst) =>
+            {
                 let lost = self.state.lost.lock().unwrap();
                 let named = heartbeat.leases.iter().map(|lease| lease.task_id.clone());
                 let lost = named.filter(|task| lost.contains(task)).collect();
-                Some(Tell::HeartbeatReply(v1::HeartbeatReply { lost }))
+                Some(ToWorker::HeartbeatReply(v1::HeartbeatReply { lost }))
             }
-            Said::Commit(commit) if !self.state.mute_commits.load(Ordering::SeqCst) => {
+            FromWorker::Commit(commit) if !self.state.mute_commits.load(Ordering::SeqCst) => {
                 let request = commit.request;
                 let reply = v1::CommitReply { request, refusal: None, lease_lost: false };
-                Some(Tell::CommitReply(reply))
+                Some(ToWorker::CommitReply(reply))
             }
             _ => None,
         }

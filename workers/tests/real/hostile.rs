@@ -27,7 +27,7 @@ impl Canary {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn files_that_name_other_files_read_nothing() {
+async fn files_that_refer_to_other_files_cannot_read_them() {
     let canary = Canary::new();
     let path = canary.path().display().to_string();
     let mut control = Control::start().await;
@@ -65,11 +65,11 @@ async fn files_that_name_other_files_read_nothing() {
         assert!(canary.is_untouched(), "{name}");
     }
     control.work(worker.probe(&canary.path())).await.unwrap();
-    assert!(!canary.is_untouched(), "the canary notices a reader");
+    assert!(!canary.is_untouched(), "reading the canary changes its access time");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bombs_of_time_and_size_are_refused() {
+async fn bombs_of_time_and_size_are_rejected() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     // Two frames, a day apart.
@@ -115,13 +115,13 @@ async fn bombs_of_time_and_size_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn names_and_tags_are_only_text() {
+async fn names_and_tags_are_treated_as_text() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     let evil = "\u{1b}[31m<script>alert(1)</script>";
     let title = format!("title={evil}{}", "x".repeat(5000));
-    let film = Clip::numbered("film.mkv", "25", 2);
-    let path = film.path().display().to_string();
+    let clip = Clip::numbered("a.mkv", "25", 2);
+    let path = clip.path().display().to_string();
     for name in ["-i", "%03d.mp4", "pipe:0", "http:x", "a|b.mp4", "concat:a"] {
         let copy = ["-i", &path, "-c", "copy", "-metadata:s:a", &title, "-f", "matroska"];
         let tagged = Clip::made("x", &copy);

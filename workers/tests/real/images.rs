@@ -18,13 +18,13 @@ use media::{
 use crate::{
     clip::Clip,
     control::{Control, Done},
-    encodes::{Film, check},
+    encodes::{Probed, check},
     worker::Worker,
 };
 
 /// A video encoded in one rung: its fragments by GOP.
 struct Encoded {
-    film: Film,
+    probed: Probed,
     size: (u32, u32),
     track: Track,
     video: Vec<Vec<u8>>,
@@ -34,22 +34,22 @@ struct Encoded {
 
 impl Encoded {
     async fn new(control: &mut Control, worker: &Worker, clip: &Clip, size: (u32, u32)) -> Self {
-        let film = Film::probe(control, worker, clip).await;
+        let probed = Probed::probe(control, worker, clip).await;
         let mut encoded = Self {
-            film,
+            probed,
             size,
             track: Track::default(),
             video: Vec::new(),
             audio: Vec::new(),
             audio_init: Vec::new(),
         };
-        for chunk in 0..encoded.film.grid.chunks() {
-            let lease = worker.lease(&clip.path(), encoded.film.chunk(chunk, &[size]));
+        for chunk in 0..encoded.probed.grid.chunks() {
+            let lease = worker.lease(&clip.path(), encoded.probed.chunk(chunk, &[size]));
             let done = control.work(lease).await.unwrap();
             encoded.take(worker, &done.outputs[0], TrackKind::Video);
         }
-        if !encoded.film.source.audio.is_empty() {
-            let done = control.work(worker.lease(&clip.path(), encoded.film.audio(0))).await;
+        if !encoded.probed.source.audio.is_empty() {
+            let done = control.work(worker.lease(&clip.path(), encoded.probed.audio(0))).await;
             for output in &done.unwrap().outputs {
                 encoded.take(worker, output, TrackKind::Audio);
             }
@@ -58,7 +58,7 @@ impl Encoded {
     }
 
     fn take(&mut self, worker: &Worker, output: &v1::Output, kind: TrackKind) {
-        let grid = &self.film.grid;
+        let grid = &self.probed.grid;
         let bytes = check(&worker.store(), kind, grid, output);
         let admitted =
             media::admission::admit(kind, grid, output.chunk, &output.init, &bytes).unwrap();
@@ -94,8 +94,8 @@ impl Encoded {
     }
 
     /// Has the poster, thumbnails and storyboard made.
-    async fn pictures(&self, control: &mut Control, worker: &Worker) -> (PicturePlan, Done) {
-        let plan = PicturePlan::new(&self.film.grid, &self.rungs(), 10).unwrap();
+    async fn images(&self, control: &mut Control, worker: &Worker) -> (PicturePlan, Done) {
+        let plan = PicturePlan::new(&self.probed.grid, &self.rungs(), 10).unwrap();
         let still = |gop: u32| scenes::key_frame(&self.video[gop as usize]).unwrap();
         let tracks = [
             (&self.track.init[..], plan.thumbnails.iter().map(|gop| still(*gop)).collect()),
@@ -131,7 +131,7 @@ impl Encoded {
 
     /// Has the preview made and checks it as control does; returns its file and its length in seconds.
     async fn preview(&self, control: &mut Control, worker: &Worker) -> (std::path::PathBuf, f64) {
-        let grid = &self.film.grid;
+        let grid = &self.probed.grid;
         let sound = (!self.audio.is_empty()).then(|| "audio-0".to_owned());
         let plan = ClipPlan::new(grid, &self.rungs(), sound.clone()).unwrap();
         let mut cuts = Vec::with_capacity(plan.cuts.len());
@@ -203,13 +203,13 @@ fn stored(worker: &Worker, done: &Done, name: &str) -> std::path::PathBuf {
 const X264: [&str; 6] = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_poster_of_a_film_that_begins_black_is_not_black() {
+async fn the_poster_of_a_video_that_begins_black_is_bright() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     let picture = "testsrc2=s=320x180:r=10:d=14,drawbox=t=fill:color=black:enable='lt(t,9)'";
     let clip = Clip::made("a.mp4", &[&["-f", "lavfi", "-i", picture][..], &X264].concat());
-    let film = Encoded::new(&mut control, &worker, &clip, (320, 180)).await;
-    let (plan, done) = film.pictures(&mut control, &worker).await;
+    let encoded = Encoded::new(&mut control, &worker, &clip, (320, 180)).await;
+    let (plan, done) = encoded.images(&mut control, &worker).await;
     assert_eq!((plan.thumbnails.len(), plan.tiles, plan.columns), (7, 7, 7));
     assert!(brightness(&stored(&worker, &done, "poster"), None) > 60);
     // Each thumbnail shows its own moment: black until the ninth second.
@@ -228,19 +228,19 @@ async fn the_poster_of_a_film_that_begins_black_is_not_black() {
 
 /// The video is bright for half a second only, without a key frame in it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_poster_of_a_nearly_black_film_is_what_it_shows_for_a_moment() {
+async fn the_poster_of_a_nearly_black_video_shows_its_only_bright_moment() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     let picture =
         "testsrc2=s=320x180:r=25:d=14,drawbox=t=fill:color=black:enable='not(between(t,9,9.5))'";
     let clip = Clip::made("a.mp4", &[&["-f", "lavfi", "-i", picture][..], &X264].concat());
-    let film = Encoded::new(&mut control, &worker, &clip, (320, 180)).await;
-    let (_, done) = film.pictures(&mut control, &worker).await;
+    let encoded = Encoded::new(&mut control, &worker, &clip, (320, 180)).await;
+    let (_, done) = encoded.images(&mut control, &worker).await;
     assert!(brightness(&stored(&worker, &done, "poster"), None) > 60);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn black_films_single_frames_and_turned_ones_have_pictures_too() {
+async fn black_videos_single_frames_and_rotated_videos_have_images_too() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     let lavfi = |picture: &'static str| ["-f", "lavfi", "-i", picture];
@@ -251,11 +251,11 @@ async fn black_films_single_frames_and_turned_ones_have_pictures_too() {
         [(&one, (320, 180), 1, 1), (&black, (64, 36), 2, 30), (&tall, (90, 160), 2, 30)]
     {
         let clip = Clip::made("a.mp4", args);
-        let film = Encoded::new(&mut control, &worker, &clip, size).await;
-        let (plan, done) = film.pictures(&mut control, &worker).await;
+        let encoded = Encoded::new(&mut control, &worker, &clip, size).await;
+        let (plan, done) = encoded.images(&mut control, &worker).await;
         assert_eq!(plan.thumbnails.len(), thumbnails, "{args:?}");
         assert_eq!(done.pictures.len(), thumbnails + 2, "{args:?}");
-        let (file, _) = film.preview(&mut control, &worker).await;
+        let (file, _) = encoded.preview(&mut control, &worker).await;
         let counted = ffprobe(&file, "stream=codec_name,nb_frames");
         assert_eq!(counted, [format!("h264,{frames}")], "{args:?}");
     }
@@ -263,15 +263,15 @@ async fn black_films_single_frames_and_turned_ones_have_pictures_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_preview_of_a_long_film_has_cuts_of_all_of_it_and_sound() {
+async fn the_preview_of_a_long_video_has_excerpts_of_all_of_it_and_audio() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     // The brightness increases with time, so it identifies the moment.
     let picture = "color=black:s=64x36:r=30000/1001:d=60,geq=lum='16+3.5*T':cb=128:cr=128";
     let args = ["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", "sine=d=60"];
     let clip = Clip::made("a.mkv", &[&args[..], &X264, &["-c:a", "aac"]].concat());
-    let film = Encoded::new(&mut control, &worker, &clip, (64, 36)).await;
-    let (file, length) = film.preview(&mut control, &worker).await;
+    let encoded = Encoded::new(&mut control, &worker, &clip, (64, 36)).await;
+    let (file, length) = encoded.preview(&mut control, &worker).await;
     assert!((29.5..=30.05).contains(&length), "{length}");
     let codecs = ffprobe(&file, "stream=codec_name");
     assert_eq!(codecs, ["h264", "aac"]);

@@ -6,7 +6,7 @@ use media::{Codec, admission::TrackKind};
 use crate::{
     clip::Clip,
     control::Control,
-    encodes::{Film, check},
+    encodes::{Probed, check},
     worker::Worker,
 };
 
@@ -41,7 +41,7 @@ fn matrix() -> Vec<(&'static str, Made, &'static str)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_container_is_read_with_every_codec_that_it_carries() {
+async fn every_container_is_read_with_every_codec_that_it_supports() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     let mut wrong = Vec::new();
@@ -53,17 +53,19 @@ async fn every_container_is_read_with_every_codec_that_it_carries() {
         let sound = ["-c:a", sound, "-ac", "2"];
         let clip =
             Clip::made(&name, &[&inputs[..], &["-pix_fmt", "yuv420p"], options, &sound].concat());
-        let film = Film::probe(&mut control, &worker, &clip).await;
-        let video = film.source.video.as_ref().unwrap();
+        let probed = Probed::probe(&mut control, &worker, &clip).await;
+        let video = probed.source.video.as_ref().unwrap();
         if (video.codec.as_str(), video.width, video.height) != (codec, 160, 90) {
             wrong.push(format!("{name}: {video:?}"));
         }
-        let (frames, due) = (film.grid.frames(), SECONDS * 25);
-        if frames.abs_diff(due) > 2 || film.grid.rate().num() != 25 || film.source.audio.len() != 1
+        let (frames, due) = (probed.grid.frames(), SECONDS * 25);
+        if frames.abs_diff(due) > 2
+            || probed.grid.rate().num() != 25
+            || probed.source.audio.len() != 1
         {
-            wrong.push(format!("{name}: {:?} {:?}", film.grid, film.source.audio));
+            wrong.push(format!("{name}: {:?} {:?}", probed.grid, probed.source.audio));
         }
-        for work in [film.chunk(0, &[(160, 90)]), film.audio(0)] {
+        for work in [probed.chunk(0, &[(160, 90)]), probed.audio(0)] {
             let kind = match work {
                 api::v1::lease::Work::Audio(_) => TrackKind::Audio,
                 _ => TrackKind::Video,
@@ -71,7 +73,7 @@ async fn every_container_is_read_with_every_codec_that_it_carries() {
             match control.work(worker.lease(&clip.path(), work)).await {
                 Ok(done) => {
                     for output in &done.outputs {
-                        check(&worker.store(), kind, &film.grid, output);
+                        check(&worker.store(), kind, &probed.grid, output);
                     }
                 }
                 Err(fail) => wrong.push(format!("{name}: {kind:?} {fail:?}")),
@@ -83,7 +85,7 @@ async fn every_container_is_read_with_every_codec_that_it_carries() {
 
 /// Unusual pictures in any codec are encoded upright, whole, in 8 bits and SDR.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn awkward_pictures_come_out_upright_and_in_eight_bits() {
+async fn unusual_pictures_are_encoded_upright_and_in_eight_bits() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     let ten = ["-pix_fmt", "yuv420p10le"];
@@ -112,14 +114,14 @@ async fn awkward_pictures_come_out_upright_and_in_eight_bits() {
     ] {
         let picture = format!("testsrc2=s={size}:r=25:d=1");
         let clip = Clip::made(name, &[&["-f", "lavfi", "-i", &picture][..], &options].concat());
-        let film = Film::probe(&mut control, &worker, &clip).await;
-        let video = film.source.video.as_ref().unwrap();
+        let probed = Probed::probe(&mut control, &worker, &clip).await;
+        let video = probed.source.video.as_ref().unwrap();
         assert_eq!((video.width, video.height), display, "{name}");
         let (width, height) = (display.0 / 2 * 2, display.1 / 2 * 2);
-        let lease = worker.lease(&clip.path(), film.chunk(0, &[(width, height)]));
+        let lease = worker.lease(&clip.path(), probed.chunk(0, &[(width, height)]));
         let done = control.work(lease).await.unwrap_or_else(|fail| panic!("{name}: {fail:?}"));
         let output = &done.outputs[0];
-        check(&worker.store(), TrackKind::Video, &film.grid, output);
+        check(&worker.store(), TrackKind::Video, &probed.grid, output);
         let info = media::fmp4::init_info(&output.init).unwrap();
         assert_eq!(Codec::of_rfc6381(&info.codec), Some(Codec::H264), "{name}");
         assert_eq!((info.width, info.height), (width, height), "{name}");
@@ -129,7 +131,7 @@ async fn awkward_pictures_come_out_upright_and_in_eight_bits() {
 /// A source without video has the length of its audio in every container, and its cover image does not
 /// count as video.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sound_only_is_a_film_of_its_own() {
+async fn sources_without_video_are_encoded() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     let cover =
@@ -160,15 +162,15 @@ async fn sound_only_is_a_film_of_its_own() {
     ] {
         let tone = ["-f", "lavfi", "-i", "sine=440:r=44100:d=5"];
         let clip = Clip::made(name, &[&tone[..], &options].concat());
-        let film = Film::probe(&mut control, &worker, &clip).await;
-        assert!(film.source.video.is_none(), "{name}: {:?}", film.source.video);
-        assert_eq!(film.source.audio[0].codec, codec, "{name}");
-        assert!((film.source.duration - 5.0).abs() < 0.08, "{name}: {}", film.source.duration);
-        let lease = worker.lease(&clip.path(), film.audio(0));
+        let probed = Probed::probe(&mut control, &worker, &clip).await;
+        assert!(probed.source.video.is_none(), "{name}: {:?}", probed.source.video);
+        assert_eq!(probed.source.audio[0].codec, codec, "{name}");
+        assert!((probed.source.duration - 5.0).abs() < 0.08, "{name}: {}", probed.source.duration);
+        let lease = worker.lease(&clip.path(), probed.audio(0));
         let done = control.work(lease).await.unwrap_or_else(|fail| panic!("{name}: {fail:?}"));
-        assert_eq!(done.outputs.len() as u32, film.grid.chunks(), "{name}");
+        assert_eq!(done.outputs.len() as u32, probed.grid.chunks(), "{name}");
         for output in &done.outputs {
-            check(&worker.store(), TrackKind::Audio, &film.grid, output);
+            check(&worker.store(), TrackKind::Audio, &probed.grid, output);
         }
     }
 }

@@ -9,7 +9,7 @@ use tempfile::NamedTempFile;
 use crate::{
     clip::{Clip, numbers},
     control::Control,
-    encodes::{Film, check},
+    encodes::{Probed, check},
     worker::Worker,
 };
 
@@ -27,7 +27,7 @@ fn joined(name: &str, parts: &[Vec<u8>]) -> Clip {
 
 /// A completely encoded clip.
 struct Encoded {
-    film: Film,
+    probed: Probed,
     pictures: NamedTempFile,
     sound: Vec<i16>,
 }
@@ -39,15 +39,15 @@ impl Encoded {
 }
 
 async fn encode(control: &mut Control, worker: &Worker, clip: &Clip) -> Encoded {
-    let film = Film::probe(control, worker, clip).await;
+    let probed = Probed::probe(control, worker, clip).await;
     let pictures = NamedTempFile::with_suffix(".mp4").unwrap();
-    let chunks = if film.source.video.is_some() { film.grid.chunks() } else { 0 };
+    let chunks = if probed.source.video.is_some() { probed.grid.chunks() } else { 0 };
     let mut init = None;
     for chunk in 0..chunks {
-        let lease = worker.lease(&clip.path(), film.chunk(chunk, &[(320, 180)]));
+        let lease = worker.lease(&clip.path(), probed.chunk(chunk, &[(320, 180)]));
         let done = control.work(lease).await.unwrap_or_else(|fail| panic!("{chunk}: {fail:?}"));
         let output = &done.outputs[0];
-        let bytes = check(&worker.store(), TrackKind::Video, &film.grid, output);
+        let bytes = check(&worker.store(), TrackKind::Video, &probed.grid, output);
         if chunk == 0 {
             pictures.as_file().write_all(&output.init).unwrap();
         }
@@ -55,18 +55,18 @@ async fn encode(control: &mut Control, worker: &Worker, clip: &Clip) -> Encoded 
         pictures.as_file().write_all(&bytes).unwrap();
     }
     let mut sound = Vec::new();
-    if !film.source.audio.is_empty() {
-        let done = control.work(worker.lease(&clip.path(), film.audio(0))).await;
+    if !probed.source.audio.is_empty() {
+        let done = control.work(worker.lease(&clip.path(), probed.audio(0))).await;
         let done = done.unwrap_or_else(|fail| panic!("sound: {fail:?}"));
         let movie = NamedTempFile::with_suffix(".mp4").unwrap();
         movie.as_file().write_all(&done.outputs[0].init).unwrap();
         for output in &done.outputs {
-            let bytes = check(&worker.store(), TrackKind::Audio, &film.grid, output);
+            let bytes = check(&worker.store(), TrackKind::Audio, &probed.grid, output);
             movie.as_file().write_all(&bytes).unwrap();
         }
         sound = samples(movie.path());
     }
-    Encoded { film, pictures, sound }
+    Encoded { probed, pictures, sound }
 }
 
 fn samples(file: &Path) -> Vec<i16> {
@@ -94,9 +94,9 @@ async fn joined_recordings_are_played_one_after_the_other() {
     for (name, file, parts, seconds) in [
         ("the same clock", "j.ts", vec![ts(5, "0"), ts(5, "0")], vec![5, 5]),
         ("the clock goes back", "j.ts", vec![ts(5, "100"), ts(5, "0")], vec![5, 5]),
-        ("the clock goes on", "j.ts", vec![ts(5, "0"), ts(5, "100")], vec![5, 5]),
+        ("the clock continues", "j.ts", vec![ts(5, "0"), ts(5, "100")], vec![5, 5]),
         ("a program stream", "j.mpg", vec![ps(5, "0"), ps(5, "0")], vec![5, 5]),
-        ("a program stream goes on", "j.mpg", vec![ps(5, "0"), ps(5, "100")], vec![5, 5]),
+        ("a program stream continues", "j.mpg", vec![ps(5, "0"), ps(5, "100")], vec![5, 5]),
         (
             "four recordings and three chunks",
             "j.ts",
@@ -107,10 +107,10 @@ async fn joined_recordings_are_played_one_after_the_other() {
     ] {
         let clip = joined(file, &parts);
         let encoded = encode(&mut control, &worker, &clip).await;
-        let (film, sound) = (&encoded.film, &encoded.sound);
+        let (probed, sound) = (&encoded.probed, &encoded.sound);
         let expected = counted(&seconds);
-        assert_eq!(film.grid.frames() as usize, expected.len(), "{name}: {:?}", film.source);
-        assert!((film.source.duration - film.grid.duration()).abs() < 0.001, "{name}");
+        assert_eq!(probed.grid.frames() as usize, expected.len(), "{name}: {:?}", probed.source);
+        assert!((probed.source.duration - probed.grid.duration()).abs() < 0.001, "{name}");
         assert_eq!(encoded.numbers(), expected, "{name}");
         assert!(sound.len().abs_diff(expected.len() * 1920) <= 1024, "{name}: {}", sound.len());
     }
@@ -118,7 +118,7 @@ async fn joined_recordings_are_played_one_after_the_other() {
 
 /// Their times go back by less than a second.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn joined_recordings_of_a_second_are_kept() {
+async fn joined_recordings_of_one_second_are_kept() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     let one = part("a.ts", 1, "0", &["-bf", "0", "-c:a", "aac"]);
@@ -127,7 +127,7 @@ async fn joined_recordings_of_a_second_are_kept() {
 
     let one = part("a.ts", 1, "0", &["-vn", "-c:a", "aac"]);
     let encoded = encode(&mut control, &worker, &joined("j.ts", &vec![one; 4])).await;
-    let duration = encoded.film.source.duration;
+    let duration = encoded.probed.source.duration;
     assert!((duration - 4.0).abs() < 0.3, "{duration}");
 }
 
@@ -159,12 +159,12 @@ async fn a_program_stream_whose_first_packet_has_no_time_stamp_is_joined() {
 
 /// The wrap of the 33-bit clock within a recording does not count as a joint.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_clock_that_wraps_is_no_joint() {
+async fn a_clock_that_wraps_does_not_count_as_a_joint() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     let clip = joined("a.ts", &[part("a.ts", 9, "95439", &["-c:a", "aac"])]);
     let encoded = encode(&mut control, &worker, &clip).await;
-    assert!(encoded.film.source.video.as_ref().unwrap().parts.is_empty());
+    assert!(encoded.probed.source.video.as_ref().unwrap().parts.is_empty());
     assert_eq!(encoded.numbers(), counted(&[9]));
 }
 
@@ -205,7 +205,7 @@ fn flashes(file: &Path) -> Vec<f64> {
 
 /// Audio that is shorter or longer than its video, or has other parameters, does not shift the recordings.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_sound_of_every_recording_stays_with_its_pictures() {
+async fn the_audio_of_every_recording_stays_in_sync_with_its_video() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     let mono = ["-ac", "1", "-ar", "22050"];
@@ -232,14 +232,14 @@ async fn the_sound_of_every_recording_stays_with_its_pictures() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn joined_sound_without_pictures_is_played_one_after_the_other() {
+async fn joined_recordings_without_video_are_played_one_after_the_other() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     let part = |offset: &str| flash("a.ts", "0.04", "5", &["-vn", "-output_ts_offset", offset]);
     let clip = joined("j.ts", &[part("0"), part("0"), part("200")]);
     let encoded = encode(&mut control, &worker, &clip).await;
-    assert!(encoded.film.source.video.is_none());
-    let duration = encoded.film.source.duration;
+    assert!(encoded.probed.source.video.is_none());
+    let duration = encoded.probed.source.duration;
     // Each recording consists of whole packets, including the encoder's priming packet.
     assert!((duration - 15.0).abs() < 0.2, "{duration}");
     let beeps = onsets(encoded.sound.iter().map(|level| level.unsigned_abs() > 4000), 48_000.0);
@@ -251,7 +251,7 @@ async fn joined_sound_without_pictures_is_played_one_after_the_other() {
 
 /// The recordings differ in size, codec and stream ids, and the second begins in the middle of a GOP.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn recordings_of_other_kinds_are_fitted_to_the_first() {
+async fn recordings_of_other_kinds_are_converted_to_the_first() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     let first = part("a.ts", 5, "0", &["-c:a", "aac"]);
@@ -259,7 +259,7 @@ async fn recordings_of_other_kinds_are_fitted_to_the_first() {
     let second = part("a.ts", 5, "0", &[&MPEG2[..], &other].concat());
     let clip = joined("j.ts", &[first.clone(), second, first.clone()]);
     let encoded = encode(&mut control, &worker, &clip).await;
-    let video = encoded.film.source.video.as_ref().unwrap();
+    let video = encoded.probed.source.video.as_ref().unwrap();
     assert_eq!((video.width, video.height, video.parts.len()), (320, 180, 3));
     assert_eq!(encoded.numbers(), counted(&[5, 5, 5]));
 

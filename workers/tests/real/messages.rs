@@ -9,7 +9,7 @@ use media::{Codec, admission::TrackKind};
 use crate::{
     clip::Clip,
     control::Control,
-    encodes::{Film, check},
+    encodes::{Probed, check},
     worker::Worker,
 };
 
@@ -162,7 +162,7 @@ fn mdats(bytes: &[u8]) -> Vec<&[u8]> {
 
 /// Changes a chunk's work so that its rungs use `codec`.
 fn of_codec(codec: Codec, work: v1::lease::Work) -> v1::lease::Work {
-    let v1::lease::Work::Chunk(mut work) = work else { panic!("no chunk") };
+    let v1::lease::Work::Chunk(mut work) = work else { panic!("the task does not encode a chunk") };
     for rung in &mut work.rungs {
         rung.codec = codec.text().to_owned();
         rung.preset = if codec == Codec::Av1 { "12" } else { "ultrafast" }.to_owned();
@@ -171,19 +171,19 @@ fn of_codec(codec: Codec, work: v1::lease::Work) -> v1::lease::Work {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn messages_in_the_pictures_neither_fail_the_encode_nor_reach_its_output() {
+async fn messages_in_the_pictures_do_not_fail_the_encode_nor_reach_its_output() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     for (name, carries, clip) in sources() {
         assert!(carried(&clip).contains(carries), "{name}: {}", carried(&clip));
-        let film = Film::probe(&mut control, &worker, &clip).await;
-        assert_eq!(film.grid.frames(), 75, "{name}");
+        let probed = Probed::probe(&mut control, &worker, &clip).await;
+        assert_eq!(probed.grid.frames(), 75, "{name}");
         for (codec, version) in [(Codec::H264, &[5][..]), (Codec::Hevc, &[]), (Codec::Av1, &[])] {
-            let work = of_codec(codec, film.chunk(0, &[(320, 180)]));
+            let work = of_codec(codec, probed.chunk(0, &[(320, 180)]));
             let done = control.work(worker.lease(&clip.path(), work)).await;
             let done = done.unwrap_or_else(|fail| panic!("{name} as {codec}: {fail:?}"));
             let output = &done.outputs[0];
-            let bytes = check(&worker.store(), TrackKind::Video, &film.grid, output);
+            let bytes = check(&worker.store(), TrackKind::Video, &probed.grid, output);
             assert_eq!(messages(codec, &bytes), version, "{name} as {codec}");
         }
     }

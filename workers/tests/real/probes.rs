@@ -3,7 +3,7 @@
 use crate::{clip::Clip, control::Control, worker::Worker};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn probe_reports_rates_sizes_and_ends_of_every_container() {
+async fn a_probe_reports_rates_sizes_and_ends_of_every_container() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     for (name, rate, exact) in [
@@ -37,7 +37,7 @@ async fn probe_reports_rates_sizes_and_ends_of_every_container() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn probe_turns_rotated_and_stretches_anamorphic_pictures() {
+async fn a_probe_reports_the_display_size_of_rotated_and_anamorphic_videos() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     let plain = Clip::numbered("a.mp4", "25", 2);
@@ -62,11 +62,11 @@ async fn probe_turns_rotated_and_stretches_anamorphic_pictures() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn probe_refuses_what_is_no_video_and_what_ends_too_early() {
+async fn a_probe_rejects_invalid_and_truncated_files() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
-    let film = Clip::numbered("a.mp4", "25", 8);
-    let bytes = std::fs::read(film.path()).unwrap();
+    let clip = Clip::numbered("a.mp4", "25", 8);
+    let bytes = std::fs::read(clip.path()).unwrap();
     let early_index = Clip::with("b.mp4", "25", 8, &["-g", "50", "-movflags", "+faststart"]);
     let started = std::fs::read(early_index.path()).unwrap();
     let matroska = std::fs::read(Clip::numbered("c.mkv", "25", 8).path()).unwrap();
@@ -97,7 +97,7 @@ async fn probe_refuses_what_is_no_video_and_what_ends_too_early() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_sound_that_a_file_calls_its_default_comes_first() {
+async fn the_default_audio_track_of_a_file_comes_first() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     let tone = |hertz: u32| format!("sine={hertz}:d=1");

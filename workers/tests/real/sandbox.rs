@@ -1,11 +1,11 @@
-//! The sandbox itself: programs inside it try to reach files, processes and the network.
+//! The sandbox itself: programs inside it attempt to reach files, processes and the network.
 
 use std::{fs, net::TcpListener, path::Path, process::Command, time::Duration};
 
 use nix::sys::signal::Signal;
 use workers::{
+    input::Input,
     sandbox::{Limits, Sandbox},
-    source::Input,
 };
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
 
 /// Starts a worker whose ffprobe is a script with this text, and probes `source`; returns the failure's
 /// message, which contains the script's output.
-async fn tried(text: &str, source: &Path) -> String {
+async fn attempt_in_sandbox(text: &str, source: &Path) -> String {
     let folder = tempfile::tempdir().unwrap();
     // The worker's own sample is probed well, so that the failure of `source` is reported.
     let text = format!(
@@ -30,14 +30,15 @@ async fn tried(text: &str, source: &Path) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_this_tasks_files_are_seen() {
+async fn only_the_files_of_the_task_are_readable() {
     let clip = Clip::bytes("mine.mp4", b"mine");
     let folder = tempfile::tempdir().unwrap();
     let other = folder.path().join("other.mp4");
     fs::write(&other, "canary").unwrap();
     let (mine, other) = (clip.path().display().to_string(), other.display().to_string());
-    let said = tried(&format!("read -r a < {mine}; echo got:$a"), &clip.path()).await;
-    assert!(said.contains("got:mine"), "{said}");
+    let output =
+        attempt_in_sandbox(&format!("read -r a < {mine}; echo got:$a"), &clip.path()).await;
+    assert!(output.contains("got:mine"), "{output}");
     for attempt in [
         format!("read -r a < {other} && echo leaked:$a"),
         format!("cat {other} && echo leaked"),
@@ -48,13 +49,13 @@ async fn only_this_tasks_files_are_seen() {
         format!("ln {other} here && cat here && echo leaked"),
         "cat /proc/1/environ && echo leaked".to_owned(),
     ] {
-        let said = tried(&attempt, &clip.path()).await;
-        assert!(!said.contains("leaked") && !said.contains("canary"), "{attempt}: {said}");
+        let output = attempt_in_sandbox(&attempt, &clip.path()).await;
+        assert!(!output.contains("leaked") && !output.contains("canary"), "{attempt}: {output}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_is_reached_and_nothing_is_outgrown() {
+async fn the_network_is_unreachable_and_limits_cannot_be_raised() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     listener.set_nonblocking(true).unwrap();
@@ -68,10 +69,10 @@ async fn nobody_is_reached_and_nothing_is_outgrown() {
         "kill -0 $PPID && echo leaked".to_owned(),
         "head -c 100000000 /dev/zero > big && echo leaked".to_owned(),
     ] {
-        let said = tried(&attempt, &clip.path()).await;
-        assert!(!said.contains("leaked"), "{attempt}: {said}");
+        let output = attempt_in_sandbox(&attempt, &clip.path()).await;
+        assert!(!output.contains("leaked"), "{attempt}: {output}");
     }
-    assert!(listener.accept().is_err(), "nobody connected");
+    assert!(listener.accept().is_err(), "a connection arrived");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -83,13 +84,13 @@ async fn nothing_outlives_a_killed_worker() {
     let worker = Worker::start(&mut control, &["--ffprobe", ffprobe.to_str().unwrap()]).await;
     let clip = Clip::bytes("a.mp4", b"x");
     let lease = worker.probe(&clip.path());
-    control.tell(api::v1::control_message::Message::Lease(lease));
+    control.send(api::v1::control_message::Message::Lease(lease));
     let sleeping = format!("sleep\0{marker}");
     worker.until(|| !processes(&sleeping).is_empty()).await;
     worker.signal(Signal::SIGKILL);
     tokio::time::timeout(Duration::from_secs(2), worker.until(|| processes(&sleeping).is_empty()))
         .await
-        .expect("the fenced process dies with its worker");
+        .expect("the sandboxed process dies with its worker");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -104,7 +105,7 @@ async fn the_whole_group_dies_with_its_leader_and_with_a_lost_lease() {
     let clip = Clip::bytes("a.mp4", b"x");
     let lease = worker.probe(&clip.path());
     let task = lease.task_id.clone();
-    control.tell(api::v1::control_message::Message::Lease(lease));
+    control.send(api::v1::control_message::Message::Lease(lease));
     let sleeping = format!("sleep\0{marker}");
     worker.until(|| processes(&sleeping).len() == 2).await;
     control.lose(&task);
@@ -112,14 +113,14 @@ async fn the_whole_group_dies_with_its_leader_and_with_a_lost_lease() {
 
     let leaves = script(folder.path(), &format!("sleep {marker} >/dev/null 2>&1 & exit 0"));
     assert_eq!(leaves, ffprobe);
-    control.work(worker.probe(&clip.path())).await.expect_err("no answer");
+    control.work(worker.probe(&clip.path())).await.expect_err("the probe has no output");
     worker.until(|| processes(&sleeping).is_empty()).await;
 }
 
 /// A source in S3 is reached through one loopback port; this gives no access to the rest of the
 /// network.
 #[test]
-fn one_port_is_reached_and_no_other() {
+fn only_the_given_port_is_reachable() {
     let open = TcpListener::bind("127.0.0.1:0").unwrap();
     let closed = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
@@ -141,7 +142,7 @@ fn one_port_is_reached_and_no_other() {
     };
     assert_eq!(reach("tcp", port(&open)), "reached\n");
     assert_eq!(reach("tcp", port(&closed)), "");
-    assert_eq!(reach("udp", port(&open)), "", "no other protocol");
+    assert_eq!(reach("udp", port(&open)), "", "UDP is blocked");
     assert_eq!(bash("exec 3<>/dev/tcp/::1/1 && echo reached"), "");
     // Socket types that Landlock's rule does not cover, and a send that carries its own destination.
     let python = Path::new("/usr/bin/python3");
@@ -172,7 +173,7 @@ fn one_port_is_reached_and_no_other() {
 /// Only an operator's wrapper scripts may start processes; FFmpeg itself may neither do that nor change
 /// a file's mode.
 #[test]
-fn a_program_starts_no_processes() {
+fn a_program_cannot_start_processes() {
     let launcher = Path::new(env!("CARGO_BIN_EXE_streaming-worker"));
     let scratch = tempfile::tempdir().unwrap();
     let limits = Limits { memory_bytes: 1 << 30, file_bytes: 1 << 20, cpu_seconds: 10 };

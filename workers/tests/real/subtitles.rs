@@ -5,14 +5,14 @@ use std::fs;
 use api::v1;
 use media::captions::{Captions, length_of};
 
-use crate::{clip::Clip, control::Control, encodes::Film, worker::Worker};
+use crate::{clip::Clip, control::Control, encodes::Probed, worker::Worker};
 
 const FIRST: &str = "1\n00:00:00,500 --> 00:00:01,500\nHello <i>there</i>\n\n\
                      2\n00:00:01,000 --> 00:00:09,000\n{\\an8}a < b & <script>c\n\n";
 const SECOND: &str = "1\n00:00:01,000 --> 00:00:02,000\nGuten Tag\n\n";
 
 /// Two seconds of video with text tracks, in the container of `name`'s extension.
-fn film(name: &str, options: &[&str]) -> Clip {
+fn clip_with_text(name: &str, options: &[&str]) -> Clip {
     let (first, second) =
         (Clip::bytes("a.srt", FIRST.as_bytes()), Clip::bytes("b.srt", SECOND.as_bytes()));
     let texts = [first.path(), second.path()].map(|path| path.display().to_string());
@@ -21,12 +21,12 @@ fn film(name: &str, options: &[&str]) -> Clip {
     Clip::made(name, &[&inputs[..], options].concat())
 }
 
-fn work(film: &Film, place: usize) -> v1::lease::Work {
+fn work(probed: &Probed, place: usize) -> v1::lease::Work {
     v1::lease::Work::Subtitles(v1::SubtitlesWork {
-        grid: Some(film.grid.into()),
+        grid: Some(probed.grid.into()),
         number: place as u32,
-        track: Some(film.source.text[place].clone().into()),
-        video: film.source.video.clone().map(Into::into),
+        track: Some(probed.source.text[place].clone().into()),
+        video: probed.source.video.clone().map(Into::into),
     })
 }
 
@@ -35,16 +35,16 @@ async fn text(
     control: &mut Control,
     worker: &Worker,
     clip: &Clip,
-    film: &Film,
+    probed: &Probed,
     place: usize,
 ) -> String {
-    let lease = worker.lease(&clip.path(), work(film, place));
+    let lease = worker.lease(&clip.path(), work(probed, place));
     let done = control.work(lease).await.unwrap();
     let [made] = &done.pictures[..] else { panic!("{done:?}") };
     assert_eq!(made.name, format!("subtitles/{place}"));
     let bytes = fs::read(worker.store().join(&made.key)).unwrap();
     assert_eq!(bytes.len() as u64, made.bytes);
-    Captions::admit(&bytes, Some(length_of(&film.grid))).unwrap();
+    Captions::admit(&bytes, Some(length_of(&probed.grid))).unwrap();
     String::from_utf8(bytes).unwrap()
 }
 
@@ -73,9 +73,9 @@ async fn text_tracks_of_every_container_become_webvtt() {
             "-disposition:s:1",
             "default+forced",
         ];
-        let clip = film(name, &[&MAPS[..], video, &text_options].concat());
-        let film = Film::probe(&mut control, &worker, &clip).await;
-        let tracks = &film.source.text;
+        let clip = clip_with_text(name, &[&MAPS[..], video, &text_options].concat());
+        let probed = Probed::probe(&mut control, &worker, &clip).await;
+        let tracks = &probed.source.text;
         let codecs: Vec<&str> = tracks.iter().map(|track| track.codec.as_str()).collect();
         assert_eq!(codecs, found, "{name}");
         assert_eq!(
@@ -84,9 +84,9 @@ async fn text_tracks_of_every_container_become_webvtt() {
             "{name}"
         );
         assert!(tracks[1].default && tracks[1].forced && tracks[1].is_text(), "{name}: {tracks:?}");
-        let second = text(&mut control, &worker, &clip, &film, 1).await;
+        let second = text(&mut control, &worker, &clip, &probed, 1).await;
         assert_eq!(second, "WEBVTT\n\n00:00:01.000 --> 00:00:02.000\nGuten Tag\n", "{name}");
-        let first = text(&mut control, &worker, &clip, &film, 0).await;
+        let first = text(&mut control, &worker, &clip, &probed, 0).await;
         assert!(first.contains("Hello <i>there</i>"), "{name}: {first}");
         assert!(!first.contains("<script"), "{name}: {first}");
         // The cue is cut off at the end of the video.
@@ -96,28 +96,28 @@ async fn text_tracks_of_every_container_become_webvtt() {
 
 /// The video starts at its first picture, regardless of that picture's timestamp in the container.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn text_keeps_to_the_picture_where_the_clock_does_not_begin_at_zero() {
+async fn text_stays_in_sync_where_the_clock_does_not_begin_at_zero() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     let options = ["-c:s", "subrip", "-output_ts_offset", "5"];
-    let clip = film("late.mkv", &[&MAPS[..], &H264, &options].concat());
-    let film = Film::probe(&mut control, &worker, &clip).await;
-    let first = film.source.video.as_ref().unwrap();
+    let clip = clip_with_text("late.mkv", &[&MAPS[..], &H264, &options].concat());
+    let probed = Probed::probe(&mut control, &worker, &clip).await;
+    let first = probed.source.video.as_ref().unwrap();
     assert!(first.seconds(first.first_pts) > 4.9, "{first:?}");
-    let second = text(&mut control, &worker, &clip, &film, 1).await;
+    let second = text(&mut control, &worker, &clip, &probed, 1).await;
     assert_eq!(second, "WEBVTT\n\n00:00:01.000 --> 00:00:02.000\nGuten Tag\n");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_track_that_shows_nothing_fails_for_good() {
+async fn a_track_without_cues_fails_permanently() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     let silent = Clip::bytes("c.srt", b"1\n00:00:05,000 --> 00:00:06,000\nafter the end\n\n");
     let path = silent.path().display().to_string();
     let inputs = ["-f", "lavfi", "-i", "testsrc2=s=64x36:r=25:d=2", "-i", &path];
     let clip = Clip::made("d.mkv", &[&inputs[..], &H264, &["-c:s", "subrip"]].concat());
-    let film = Film::probe(&mut control, &worker, &clip).await;
-    let lease = worker.lease(&clip.path(), work(&film, 0));
+    let probed = Probed::probe(&mut control, &worker, &clip).await;
+    let lease = worker.lease(&clip.path(), work(&probed, 0));
     let fail = control.work(lease).await.expect_err("nothing shows");
     assert_eq!((fail.code.as_str(), fail.retryable), ("no_text", false), "{fail:?}");
 }

@@ -7,7 +7,7 @@ use media::admission::TrackKind;
 use crate::{
     clip::Clip,
     control::{Control, Done},
-    encodes::{Film, check},
+    encodes::{Probed, check},
     worker::Worker,
 };
 
@@ -16,15 +16,15 @@ async fn encode(
     control: &mut Control,
     worker: &Worker,
     clip: &Clip,
-) -> (Film, tempfile::NamedTempFile) {
-    let film = Film::probe(control, worker, clip).await;
+) -> (Probed, tempfile::NamedTempFile) {
+    let probed = Probed::probe(control, worker, clip).await;
     let movie = tempfile::NamedTempFile::with_suffix(".mp4").unwrap();
-    for chunk in 0..film.grid.chunks() {
-        let lease = worker.lease(&clip.path(), film.chunk(chunk, &[(160, 90), (320, 180)]));
+    for chunk in 0..probed.grid.chunks() {
+        let lease = worker.lease(&clip.path(), probed.chunk(chunk, &[(160, 90), (320, 180)]));
         let done =
             control.work(lease).await.unwrap_or_else(|fail| panic!("{:?}: {fail:?}", clip.path()));
         for output in &done.outputs {
-            check(&worker.store(), TrackKind::Video, &film.grid, output);
+            check(&worker.store(), TrackKind::Video, &probed.grid, output);
         }
         if chunk == 0 {
             let output = &done.outputs[1];
@@ -33,21 +33,21 @@ async fn encode(
             movie.as_file().write_all(&bytes).unwrap();
         }
     }
-    if !film.source.audio.is_empty() {
-        let done = control.work(worker.lease(&clip.path(), film.audio(0))).await.unwrap();
+    if !probed.source.audio.is_empty() {
+        let done = control.work(worker.lease(&clip.path(), probed.audio(0))).await.unwrap();
         let Done { outputs, .. } = done;
-        assert_eq!(outputs.len() as u32, film.grid.chunks());
+        assert_eq!(outputs.len() as u32, probed.grid.chunks());
         for output in &outputs {
-            check(&worker.store(), TrackKind::Audio, &film.grid, output);
+            check(&worker.store(), TrackKind::Audio, &probed.grid, output);
         }
     }
-    (film, movie)
+    (probed, movie)
 }
 
 const X264: [&str; 4] = ["-c:v", "libx264", "-preset", "ultrafast"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn awkward_pictures_become_films() {
+async fn unusual_pictures_become_renditions() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     let made = |name: &str, picture: &str, options: &[&str]| {
@@ -93,12 +93,12 @@ async fn awkward_pictures_become_films() {
         ("mpeg2.ts", motion, vec!["-c:v", "mpeg2video", "-bf", "2"], 25, 75),
     ] {
         let clip = made(name, picture, &options);
-        let (film, movie) = encode(&mut control, &worker, &clip).await;
-        let (num, den) = (film.grid.rate().num(), film.grid.rate().den());
+        let (probed, movie) = encode(&mut control, &worker, &clip).await;
+        let (num, den) = (probed.grid.rate().num(), probed.grid.rate().den());
         assert_eq!((num, den), (rate, 1), "{name}");
-        assert!(film.grid.frames().abs_diff(frames) <= 1, "{name}: {}", film.grid.frames());
+        assert!(probed.grid.frames().abs_diff(frames) <= 1, "{name}: {}", probed.grid.frames());
         assert_eq!(
-            film.source.video.as_ref().unwrap().interlaced,
+            probed.source.video.as_ref().unwrap().interlaced,
             name.starts_with("interlaced"),
             "{name}"
         );
@@ -109,7 +109,7 @@ async fn awkward_pictures_become_films() {
 
 /// Two resolutions in one stream, as in broadcasts and from faulty encoders.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_of_size_in_mid_stream_loses_no_frame() {
+async fn a_change_of_size_in_mid_stream_keeps_every_frame() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     let part = |size: &str| {
@@ -123,12 +123,12 @@ async fn a_change_of_size_in_mid_stream_loses_no_frame() {
     let joined = Clip::bytes("joined.ts", &[part("320x180"), part("640x360")].concat());
     let path = joined.path().display().to_string();
     let clip = Clip::made("a.ts", &["-fflags", "+genpts", "-i", &path, "-c", "copy"]);
-    let (film, _) = encode(&mut control, &worker, &clip).await;
-    assert!(film.grid.frames() >= 100, "{}", film.grid.frames());
+    let (probed, _) = encode(&mut control, &worker, &clip).await;
+    assert!(probed.grid.frames() >= 100, "{}", probed.grid.frames());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn awkward_sounds_become_renditions() {
+async fn unusual_audio_becomes_renditions() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     let picture = "color=gray:s=64x36:r=25:d=3";
@@ -146,12 +146,12 @@ async fn awkward_sounds_become_renditions() {
         }
         args.extend(options);
         let clip = Clip::made(name, &args);
-        let (film, _) = encode(&mut control, &worker, &clip).await;
+        let (probed, _) = encode(&mut control, &worker, &clip).await;
         let frames = if name.starts_with("long") { 225 } else { 75 };
-        assert_eq!(film.grid.frames(), frames, "{name}");
-        assert_eq!(film.source.audio.len(), usize::from(channels > 0), "{name}");
+        assert_eq!(probed.grid.frames(), frames, "{name}");
+        assert_eq!(probed.source.audio.len(), usize::from(channels > 0), "{name}");
         if channels > 0 {
-            let done = control.work(worker.lease(&clip.path(), film.audio(0))).await.unwrap();
+            let done = control.work(worker.lease(&clip.path(), probed.audio(0))).await.unwrap();
             let init = media::fmp4::init_info(&done.outputs[0].init).unwrap();
             assert_eq!((init.channels, init.sample_rate), (channels, 48_000), "{name}");
         }
@@ -160,7 +160,7 @@ async fn awkward_sounds_become_renditions() {
 
 /// Chapters, a time code, an attached file and a cover image are not encoded and cause no failure.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn chapters_time_codes_and_attachments_are_left_out() {
+async fn chapters_time_codes_and_attachments_are_omitted() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     let marks = ";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1\nSTART=0\nEND=2\ntitle=one\n";
@@ -182,15 +182,15 @@ async fn chapters_time_codes_and_attachments_are_left_out() {
         let marked = ["-i", &cover, "-i", &marks, "-map", "0", "-map", "1", "-map_chapters", "3"];
         let options = ["-c:v:0", "libx264", "-preset", "ultrafast", "-c:a", "aac"];
         let clip = Clip::made(name, &[&inputs[..], &marked, &options, &extra].concat());
-        let (film, _) = encode(&mut control, &worker, &clip).await;
-        assert_eq!(film.grid.frames(), 125, "{name}");
+        let (probed, _) = encode(&mut control, &worker, &clip).await;
+        assert_eq!(probed.grid.frames(), 125, "{name}");
     }
 }
 
 /// The nearest picture is held while there is only audio: within a chunk, for whole chunks, and for a
 /// video of a single frame.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sound_before_and_after_the_pictures_is_kept() {
+async fn audio_before_and_after_the_video_is_kept() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     for (name, late, pictures, seconds) in [
@@ -204,10 +204,10 @@ async fn sound_before_and_after_the_pictures_is_kept() {
         let inputs =
             ["-itsoffset", late, "-f", "lavfi", "-i", &picture, "-f", "lavfi", "-i", &sound];
         let clip = Clip::made(name, &[&inputs[..], &X264, &["-c:a", "aac"]].concat());
-        let (film, movie) = encode(&mut control, &worker, &clip).await;
+        let (probed, movie) = encode(&mut control, &worker, &clip).await;
         // Audio ends with a whole packet.
-        let off = film.grid.frames().abs_diff(seconds * 25);
-        assert!(off <= 1, "{name}: {:?}", film.source.video);
+        let off = probed.grid.frames().abs_diff(seconds * 25);
+        assert!(off <= 1, "{name}: {:?}", probed.source.video);
         let brightness = brightness(movie.path());
         assert!((100.0..150.0).contains(&brightness), "{name}: {brightness}");
     }
@@ -225,8 +225,8 @@ async fn damaged_sources_keep_their_frames() {
         bytes[length * part / 10] ^= 0x10;
     }
     let damaged = Clip::bytes("a.mkv", &bytes);
-    let (film, _) = encode(&mut control, &worker, &damaged).await;
-    assert_eq!(film.grid.frames(), 150);
+    let (probed, _) = encode(&mut control, &worker, &damaged).await;
+    assert_eq!(probed.grid.frames(), 150);
 }
 
 /// The mean luma of a video.

@@ -28,7 +28,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Starts a worker that connects to `control` and waits until it asks for tasks.
+    /// Starts a worker that connects to `control` and waits until it requests tasks.
     pub(crate) async fn start(control: &mut Control, flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         Self::launch(control, folder, Command::new(WORKER), flags).await
@@ -113,7 +113,7 @@ impl Worker {
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
-        panic!("what the test waits for does not happen");
+        panic!("the condition was not met in time");
     }
 
     /// Waits until the process has exited by itself, successfully.
@@ -125,7 +125,7 @@ impl Worker {
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
-        panic!("the worker does not end");
+        panic!("the worker did not exit in time");
     }
 
     /// The number of entries that remain in the scratch folder.
@@ -156,7 +156,7 @@ impl Worker {
     }
 
     pub(crate) fn probe(&self, source: &Path) -> v1::Lease {
-        self.lease(source, v1::lease::Work::Probe(v1::ProbeWork { filename: "film".to_owned() }))
+        self.lease(source, v1::lease::Work::Probe(v1::ProbeWork { filename: "a.mp4".to_owned() }))
     }
 }
 
@@ -186,7 +186,7 @@ pub(crate) fn script(folder: &Path, text: &str) -> PathBuf {
     let (path, draft) = (folder.join("stand-in"), folder.join("stand-in.new"));
     fs::write(&draft, format!("#!/bin/bash\n{text}\n")).unwrap();
     fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).unwrap();
-    // The kernel refuses to write to a file that it is executing, so a former script is replaced.
+    // The kernel rejects writes to a file that it is executing, so a former script is replaced.
     fs::rename(&draft, &path).unwrap();
     path
 }

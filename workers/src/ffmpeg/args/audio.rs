@@ -9,7 +9,7 @@ use media::{
 };
 
 use super::Args;
-use crate::source::Input;
+use crate::input::Input;
 
 /// Encodes one audio track from start to end, as fragmented MP4 on standard output.
 #[derive(Clone, Debug)]
@@ -64,8 +64,8 @@ fn inputs(encode: &AudioEncode<'_>) -> Vec<Input> {
     if encode.track.parts.is_empty() {
         return vec![encode.source.clone()];
     }
-    let heard = encode.track.parts.iter().filter(|part| part.index.is_some());
-    heard.map(|part| encode.source.part(Some(part.start..part.end))).collect()
+    let audible = encode.track.parts.iter().filter(|part| part.index.is_some());
+    audible.map(|part| encode.source.part(Some(part.start..part.end))).collect()
 }
 
 fn filter(encode: &AudioEncode<'_>) -> String {

@@ -3,13 +3,13 @@
 use std::ffi::OsString;
 
 use super::Args;
-use crate::source::Input;
+use crate::input::Input;
 
 /// The arguments that every ffprobe run on `source` begins with.
-fn question(source: &Input, about: &[&str]) -> Vec<OsString> {
+fn ffprobe(source: &Input, options: &[&str]) -> Vec<OsString> {
     let mut args = Args(Vec::new());
     args.add(["-hide_banner", "-loglevel", "level+error", "-threads", "1"]);
-    args.add(about.iter().copied());
+    args.add(options.iter().copied());
     args.input(source);
     args.0
 }
@@ -21,14 +21,14 @@ pub fn probe_streams(source: &Input) -> Vec<OsString> {
                    pix_fmt,color_transfer,r_frame_rate,avg_frame_rate,time_base,start_pts,duration_ts,nb_frames,\
                    channels,sample_rate:stream_disposition=default,attached_pic,timed_thumbnails,forced,hearing_impaired:\
                    stream_tags=language,title,rotate,DURATION:stream_side_data=rotation";
-    question(source, &["-of", "json", "-show_format", "-show_streams", "-show_entries", entries])
+    ffprobe(source, &["-of", "json", "-show_format", "-show_streams", "-show_entries", entries])
 }
 
 /// Lists the decoded frames among the first `packets` packets of stream `index`.
 pub fn probe_first_frames(source: &Input, index: u32, packets: u32) -> Vec<OsString> {
     let (stream, interval) = (index.to_string(), format!("%+#{packets}"));
     let entries = "frame=best_effort_timestamp,interlaced_frame";
-    question(
+    ffprobe(
         source,
         &[
             "-of",
@@ -50,7 +50,7 @@ pub fn probe_last_packets(source: &Input, index: u32, start: Option<f64>) -> Vec
     let stream = index.to_string();
     let interval = start.map_or_else(|| "%".to_owned(), |start| format!("{start:.3}%"));
     let entries = "packet=codec_type,stream_index,pts,dts,duration,flags";
-    question(
+    ffprobe(
         source,
         &[
             "-of",

@@ -4,7 +4,7 @@
 
 use media::{ladder::Rung, source::VideoTrack};
 
-use super::{ChunkEncode, Take};
+use super::{ChunkEncode, ChunkInput};
 
 /// Transfer characteristics that need tone mapping.
 const HDR_TRANSFERS: [&str; 2] = ["smpte2084", "arib-std-b67"];
@@ -47,7 +47,7 @@ pub fn fit(width: u32, height: u32) -> String {
 const BARE: &str = "sidedata=mode=delete";
 
 /// The filter graph that outputs the frames of a chunk at the size of every rung.
-pub(super) fn chunk(encode: &ChunkEncode<'_>, takes: &[Take]) -> String {
+pub(super) fn chunk(encode: &ChunkEncode<'_>, takes: &[ChunkInput]) -> String {
     let largest = encode.rungs.iter().max_by_key(|rung| rung.width * rung.height);
     let mut graph = String::new();
     if let [take] = takes {
@@ -84,9 +84,9 @@ pub(super) fn chunk(encode: &ChunkEncode<'_>, takes: &[Take]) -> String {
 
 /// Aligns frames with the grid by their absolute time, so that the result does not depend on where decoding started,
 /// and then trims them by their frame number on the grid.
-fn frames(encode: &ChunkEncode<'_>, take: &Take) -> String {
+fn frames(encode: &ChunkEncode<'_>, take: &ChunkInput) -> String {
     let (num, den) = (encode.grid.rate().num(), encode.grid.rate().den());
-    let Take { track, frames, ends, .. } = take;
+    let ChunkInput { track, frames, ends, .. } = take;
     let pictures = track.pictures_at(encode.grid.rate());
     let mut steps = vec![format!("setpts=PTS-({})", track.start_pts())];
     steps.extend(deinterlace(track));

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use media::{FrameRate, pictures::Size};
 
 use super::protocols;
-use crate::source::Input;
+use crate::input::Input;
 
 /// Quality of every JPEG: 2 is best, 31 is worst.
 const QUALITY: &str = "4";
@@ -26,7 +26,7 @@ const PREVIEW_GOP_SECONDS: f64 = 2.0;
 
 /// Creates the images of a video from its key frames.
 #[derive(Clone, Copy, Debug)]
-pub struct PicturesEncode<'a> {
+pub struct ImagesEncode<'a> {
     /// The excerpt.
     pub source: &'a Input,
     /// Size of a thumbnail.
@@ -57,7 +57,7 @@ pub fn candidate_file(number: u32) -> String {
 }
 
 /// Arguments that write every thumbnail, sheet and candidate, and gray versions of the candidates.
-pub fn pictures(encode: &PicturesEncode<'_>) -> Vec<OsString> {
+pub fn images(encode: &ImagesEncode<'_>) -> Vec<OsString> {
     let mut args = begin(encode.source, encode.threads);
     let (columns, rows) = encode.grid;
     let tile = format!("{},tile={columns}x{rows}", jpeg(encode.tile));

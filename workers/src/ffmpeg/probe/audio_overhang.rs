@@ -11,12 +11,12 @@ const HOLD_SECONDS_MIN: f64 = 0.5;
 
 /// When the audio starts and ends, in the source's seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Sounding {
+pub(super) struct AudioSpan {
     pub(super) start: Option<f64>,
     pub(super) end: Option<f64>,
 }
 
-impl Sounding {
+impl AudioSpan {
     /// The start of the audio tracks, taken from their first packets. The claimed ends are unreliable
     /// and are left out.
     pub(super) fn claimed(report: &Report) -> Self {
@@ -58,7 +58,7 @@ pub(super) fn outlasting(report: &Report, end: f64) -> Option<&Stream> {
 mod tests {
     use media::source::VideoTrack;
 
-    use super::{Report, Sounding, outlasting};
+    use super::{AudioSpan, Report, outlasting};
 
     fn track() -> VideoTrack {
         VideoTrack {
@@ -81,25 +81,25 @@ mod tests {
 
     fn held(start: f64, end: f64, last: f64) -> (u64, u64) {
         let mut track = track();
-        Sounding { start: Some(start), end: Some(end) }.hold(&mut track, (2.0, last));
+        AudioSpan { start: Some(start), end: Some(end) }.hold(&mut track, (2.0, last));
         (track.hold_before, track.hold_after)
     }
 
     #[test]
-    fn pictures_stand_still_while_there_is_sound_only() {
+    fn pictures_are_held_while_there_is_only_audio() {
         assert_eq!(held(0.0, 9.0, 6.0), (2000, 3000));
-        assert_eq!(held(2.0, 4.0, 6.0), (0, 0), "sound that ends early");
-        assert_eq!(held(1.7, 6.4, 6.0), (0, 0), "a little is nothing");
+        assert_eq!(held(2.0, 4.0, 6.0), (0, 0), "audio that ends early");
+        assert_eq!(held(1.7, 6.4, 6.0), (0, 0), "a short difference");
         assert_eq!(held(2.0, 6.0, 8.0), (0, 2000), "a picture that is shown for long");
         let mut held = track();
-        Sounding { start: Some(0.0), end: Some(9.0) }.hold(&mut held, (2.0, 6.0));
+        AudioSpan { start: Some(0.0), end: Some(9.0) }.hold(&mut held, (2.0, 6.0));
         let rate = media::FrameRate::new(25, 1).unwrap();
         assert_eq!((held.start_pts(), held.frames_at(rate)), (0, 225));
         assert_eq!(held.pictures_at(rate), 50..=149);
     }
 
     #[test]
-    fn only_sounds_that_may_outlast_the_pictures_are_looked_at() {
+    fn only_audio_tracks_that_may_outlast_the_video_are_examined() {
         let stream = |index: u32, ticks: u32| {
             format!(
                 r#"{{"index": {index}, "codec_type": "audio", "codec_name": "aac", "channels": 2,

@@ -11,7 +11,7 @@ use media::{
 };
 
 use super::{Opened, Prober, report::Report, validate};
-use crate::ffmpeg::{Fault, args};
+use crate::{ffmpeg::args, outcome::TaskFailure};
 
 /// Maximum number of recordings in a source: FFmpeg opens all that have audio at the same time.
 const PARTS_MAX: usize = 100;
@@ -28,7 +28,7 @@ pub(super) async fn examine(
     prober: &Prober<'_>,
     file: &Opened,
     whole: &Report,
-) -> Result<Option<Source>, Fault> {
+) -> Result<Option<Source>, TaskFailure> {
     let Some(container) = Container::of_format(&whole.format.format_name) else { return Ok(None) };
     let video = whole.video().into_iter();
     let tracks = video
@@ -45,7 +45,7 @@ pub(super) async fn examine(
         let count = cuts.len() + 1;
         let message =
             format!("is joined from {count} recordings; at most {PARTS_MAX} are supported");
-        return Err(Fault::permanent("not_a_video", message));
+        return Err(TaskFailure::permanent("not_a_video", message));
     }
     let bytes = file.bytes()?;
     let starts = std::iter::once(0).chain(cuts.iter().copied());
@@ -54,43 +54,43 @@ pub(super) async fn examine(
     for range in starts.zip(ends).map(|(start, end)| start..end) {
         parts.extend(examine_part(prober, range).await?);
     }
-    tracing::info!(recordings = parts.len(), cuts = cuts.len(), "source joined from recordings");
+    tracing::info!(recordings = parts.len(), cuts = cuts.len(), "source is joined from recordings");
     join(whole, parts, bytes).map(Some)
 }
 
 /// Examines one recording; `None` when nothing in it can be decoded.
-async fn examine_part(prober: &Prober<'_>, bytes: Range<u64>) -> Result<Option<Part>, Fault> {
+async fn examine_part(prober: &Prober<'_>, bytes: Range<u64>) -> Result<Option<Part>, TaskFailure> {
     let source = prober.source.part(Some(bytes.clone()));
     let prober = Prober { source: &source, ..*prober };
     let Range { start, end } = bytes;
     match Part::read(&prober, bytes).await {
         Ok(part) => Ok(Some(part)),
-        Err(fault) if fault.code == "not_a_video" || fault.code == super::TRUNCATED => {
-            tracing::info!(start, end, reason = fault.message, "recording left out");
+        Err(failure) if failure.code == "not_a_video" || failure.code == super::TRUNCATED => {
+            tracing::info!(start, end, reason = failure.message, "recording left out");
             Ok(None)
         }
-        Err(fault) => Err(fault),
+        Err(failure) => Err(failure),
     }
 }
 
 /// Combines the recordings into one source.
-fn join(whole: &Report, parts: Vec<Part>, bytes: u64) -> Result<Source, Fault> {
-    let refuse = |message: String| Fault::permanent("not_a_video", message);
+fn join(whole: &Report, parts: Vec<Part>, bytes: u64) -> Result<Source, TaskFailure> {
+    let invalid = |message: String| TaskFailure::permanent("not_a_video", message);
     let first = parts.iter().find_map(|part| part.source.video.as_ref());
     let (video, lengths) = match first {
         Some(first) => {
-            let (video, lengths) = pictures(first, &parts).map_err(refuse)?;
+            let (video, lengths) = pictures(first, &parts).map_err(invalid)?;
             (Some(video), lengths)
         }
         None => (None, parts.iter().map(|part| samples(part.source.duration)).collect()),
     };
     let duration = match &video {
-        Some(video) => validate::plan(video).map_err(refuse)?,
+        Some(video) => validate::plan(video).map_err(invalid)?,
         None => lengths.iter().sum::<u64>() as f64 / f64::from(AUDIO_RATE),
     };
     // The first of the recordings with the most audio tracks.
     let richest = parts.iter().rev().max_by_key(|part| part.source.audio.len());
-    let richest = richest.ok_or_else(|| refuse("cannot be read as a video".to_owned()))?;
+    let richest = richest.ok_or_else(|| invalid("cannot be read as a video".to_owned()))?;
     let sounds = 0..richest.source.audio.len();
     Ok(Source {
         format: whole.format.format_name.clone(),
@@ -176,9 +176,9 @@ fn sound(number: usize, richest: &Part, parts: &[Part], lengths: &[u64]) -> Audi
 }
 
 impl Part {
-    async fn read(prober: &Prober<'_>, bytes: Range<u64>) -> Result<Self, Fault> {
-        let answer = prober.ask(args::probe_streams(prober.source)).await;
-        let report = Report::parse(&answer.map_err(|fault| super::unreadable(fault, false))?)?;
+    async fn read(prober: &Prober<'_>, bytes: Range<u64>) -> Result<Self, TaskFailure> {
+        let answer = prober.query(args::probe_streams(prober.source)).await;
+        let report = Report::parse(&answer.map_err(|failure| super::unreadable(failure, false))?)?;
         let source = prober.examine(&report, bytes.end - bytes.start).await?;
         Ok(Self { bytes, report, source })
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
-use crate::ffmpeg::Fault;
+use crate::outcome::TaskFailure;
 
 /// Image codecs that cover art uses.
 const STILL_CODECS: [&str; 6] = ["mjpeg", "png", "bmp", "gif", "webp", "tiff"];
@@ -62,19 +62,21 @@ struct SideData {
 }
 
 impl Report {
-    pub(super) fn parse(json: &[u8]) -> Result<Self, Fault> {
+    pub(super) fn parse(json: &[u8]) -> Result<Self, TaskFailure> {
         let text = String::from_utf8_lossy(json);
         serde_json::from_str(&text)
             // ffprobe writes JSON for every file that it can open.
-            .map_err(|_| Fault::retryable("ffmpeg_failed", "ffprobe's answer is not JSON"))
+            .map_err(|_| {
+                TaskFailure::retryable("ffmpeg_failed", "the output of ffprobe is invalid JSON")
+            })
     }
 
     /// The video track to encode: the default one, else the first. Cover art does not count, whether the
     /// container marks it as attached or it is a single picture in a file with audio.
     pub(super) fn video(&self) -> Option<&Stream> {
         let has_sound = self.streams.iter().any(Stream::is_audio);
-        let film = |stream: &&Stream| stream.is_video() && !(has_sound && stream.is_still());
-        let videos = || self.streams.iter().filter(film);
+        let playable = |stream: &&Stream| stream.is_video() && !(has_sound && stream.is_still());
+        let videos = || self.streams.iter().filter(playable);
         videos().find(|stream| stream.is("default")).or_else(|| videos().next())
     }
 
@@ -86,9 +88,11 @@ impl Report {
     }
 
     /// The audio track that determines the timeline of a file without video: the first.
-    pub(super) fn sound(&self) -> Result<&Stream, Fault> {
+    pub(super) fn sound(&self) -> Result<&Stream, TaskFailure> {
         let found = self.streams.iter().find(|stream| stream.is_audio());
-        found.ok_or_else(|| Fault::permanent("not_a_video", "holds neither pictures nor sound"))
+        found.ok_or_else(|| {
+            TaskFailure::permanent("not_a_video", "contains neither video nor audio")
+        })
     }
 
     /// Where a stream's timeline begins according to the container.
@@ -115,13 +119,13 @@ impl Report {
     /// estimated from a bit rate does not count.
     pub(super) fn claims_end_of(&self, stream: &Stream) -> bool {
         let alone = self.streams.iter().filter(|s| s.codec_type.is_some()).count() == 1;
-        let told = stream.duration_ts.is_some() || stream.tags.contains_key("DURATION") || alone;
-        told && self.format.format_name != "mp3"
+        let stated = stream.duration_ts.is_some() || stream.tags.contains_key("DURATION") || alone;
+        stated && self.format.format_name != "mp3"
     }
 
     /// How much later the last picture is shown than decoded, in ticks, when a picture lasts `duration`. Program
     /// streams may omit the presentation time, so it is computed for them only. There the difference between the
-    /// first packet and the first picture is no measure: the first packets need not decode.
+    /// first packet and the first picture cannot be used: the first packets need not decode.
     pub(super) fn reorder(&self, stream: &Stream, duration: i64) -> Option<i64> {
         let program = self.format.format_name == "mpeg" && duration > 0;
         program.then(|| i64::from(stream.has_b_frames).saturating_mul(duration))

@@ -9,10 +9,7 @@
 use std::path::Path;
 
 use super::probe;
-use crate::{
-    ffmpeg::{Fault, Toolbox},
-    source::Source as Opened,
-};
+use crate::{ffmpeg::Toolbox, outcome::TaskFailure, source::Source as Opened};
 
 /// 0.4 s of H.264 and AAC.
 const SAMPLE: &[u8] = include_bytes!("sample.mp4");
@@ -24,9 +21,11 @@ const SAMPLE_FILE: &str = "sample.mp4";
 ///
 /// # Errors
 /// When the host cannot probe the sample.
-pub async fn check(toolbox: &Toolbox, scratch: &Path) -> Result<(), Fault> {
+pub async fn check(toolbox: &Toolbox, scratch: &Path) -> Result<(), TaskFailure> {
     let path = scratch.join(SAMPLE_FILE);
-    tokio::fs::write(&path, SAMPLE).await.map_err(|error| Fault::io("write sample", &error))?;
+    tokio::fs::write(&path, SAMPLE)
+        .await
+        .map_err(|error| TaskFailure::io("write sample", &error))?;
     let probed = probe(toolbox, &Opened::local(&path)?, scratch).await;
     // The folder is removed with its task in any case.
     drop(tokio::fs::remove_file(&path).await);
@@ -35,5 +34,5 @@ pub async fn check(toolbox: &Toolbox, scratch: &Path) -> Result<(), Fault> {
     if shows == Some(SAMPLE_SHOWS) {
         return Ok(());
     }
-    Err(Fault::retryable("probe_failed", "the probe reports something else than the sample"))
+    Err(TaskFailure::retryable("probe_failed", "the probe's result does not match the sample"))
 }

@@ -63,7 +63,7 @@ pub(super) async fn missing_of_matroska(source: &Source, bytes: u64) -> Option<u
     end.checked_sub(bytes).filter(|missing| *missing > 0)
 }
 
-/// The length of the head of an element with `id`, and the size that it tells, unless its writer did not
+/// The length of the head of an element with `id`, and the size that it states, unless its writer did not
 /// know it.
 fn ebml_size(head: &[u8], id: [u8; 4]) -> Option<(u64, u64)> {
     let rest = head.strip_prefix(&id)?;

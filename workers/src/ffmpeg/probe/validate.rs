@@ -7,10 +7,10 @@ use media::{
 };
 
 use super::{
-    audio_overhang::Sounding,
+    audio_overhang::AudioSpan,
     report::{Report, Stream},
 };
-use crate::ffmpeg::{Fault, args::PIXELS_MAX};
+use crate::{ffmpeg::args::PIXELS_MAX, outcome::TaskFailure};
 
 /// Largest width or height.
 const SIDE_MAX: u32 = 16_384;
@@ -153,59 +153,62 @@ fn field(line: &str, name: &str) -> Option<i64> {
 }
 
 /// Validates a file with a video track.
-pub(super) fn film(
+pub(super) fn video(
     report: &Report,
-    video: &Stream,
+    stream: &Stream,
     ends: &Ends,
-    sound: &Sounding,
+    sound: &AudioSpan,
     bytes: u64,
-) -> Result<Source, Fault> {
-    let refuse = |message: String| Fault::permanent("not_a_video", message);
-    let time_base = video.time_base().ok_or_else(|| refuse("has no time base".to_owned()))?;
-    let (width, height) = display_size(video).map_err(refuse)?;
+) -> Result<Source, TaskFailure> {
+    let invalid = |message: String| TaskFailure::permanent("not_a_video", message);
+    let time_base = stream.time_base().ok_or_else(|| invalid("has no time base".to_owned()))?;
+    let (width, height) = display_size(stream).map_err(invalid)?;
     let (first_pts, last_pts) = ends.pts();
     let mut track = VideoTrack {
-        index: video.index,
-        codec: video.codec_name.clone().ok_or_else(|| refuse("has an unknown codec".to_owned()))?,
+        index: stream.index,
+        codec: stream
+            .codec_name
+            .clone()
+            .ok_or_else(|| invalid("has an unknown codec".to_owned()))?,
         width,
         height,
-        frame_rate: frame_rate(video, ends),
+        frame_rate: frame_rate(stream, ends),
         time_base,
         first_pts,
         last_pts,
-        interlaced: is_interlaced(video, &ends.first),
-        pixel_format: video.pix_fmt.clone().unwrap_or_default(),
-        transfer: video.color_transfer.clone().filter(|t| t != "unknown").unwrap_or_default(),
+        interlaced: is_interlaced(stream, &ends.first),
+        pixel_format: stream.pix_fmt.clone().unwrap_or_default(),
+        transfer: stream.color_transfer.clone().filter(|t| t != "unknown").unwrap_or_default(),
         hold_before: 0,
         hold_after: 0,
         parts: Vec::new(),
     };
-    let span = ends.seconds(video.tick());
+    let span = ends.seconds(stream.tick());
     sound.hold(&mut track, span);
-    let duration = plan(&track).map_err(refuse)?;
-    refuse_bomb(duration, bytes)?;
-    refuse_truncated(report, video, span)?;
+    let duration = plan(&track).map_err(invalid)?;
+    check_bit_rate(duration, bytes)?;
+    check_length(report, stream, span)?;
     Ok(source(report, Some(track), duration, bytes))
 }
 
 /// Validates a file without a video track.
-pub(super) fn sound(
+pub(super) fn audio_only(
     report: &Report,
     stream: &Stream,
     ends: &Ends,
     bytes: u64,
-) -> Result<Source, Fault> {
-    let refuse = |message: &str| Fault::permanent("not_a_video", message);
+) -> Result<Source, TaskFailure> {
+    let invalid = |message: &str| TaskFailure::permanent("not_a_video", message);
     let tick = stream.tick();
     let first = ends.first.pts;
     let last = ends.last.pts.or(ends.last.dts).unwrap_or(first).saturating_add(ends.last.ticks());
     let duration = last.saturating_sub(first) as f64 * tick;
-    Grid::of_sound(duration).map_err(|_| refuse("has sound of an unusable length"))?;
-    refuse_bomb(duration, bytes)?;
-    refuse_truncated(report, stream, (first as f64 * tick, last as f64 * tick))?;
+    Grid::of_sound(duration).map_err(|_| invalid("has audio of an unsupported length"))?;
+    check_bit_rate(duration, bytes)?;
+    check_length(report, stream, (first as f64 * tick, last as f64 * tick))?;
     let source = source(report, None, duration, bytes);
     if source.audio.is_empty() {
-        return Err(refuse("has sound of an unusable kind"));
+        return Err(invalid("has audio in an unsupported format"));
     }
     Ok(source)
 }
@@ -253,12 +256,12 @@ fn display_size(video: &Stream) -> Result<(u32, u32), String> {
     let sides = SIDE_MIN..=SIDE_MAX;
     let pixels = u64::from(width) * u64::from(height);
     if !sides.contains(&width) || !sides.contains(&height) || pixels > u64::from(PIXELS_MAX) {
-        return Err(format!("has an unusable picture size of {width}x{height}"));
+        return Err(format!("has an unsupported picture size of {width}x{height}"));
     }
     let (num, den) = video.sample_aspect();
     let stretched = (f64::from(width) * f64::from(num) / f64::from(den)).round();
     if !(f64::from(SIDE_MIN)..=f64::from(SIDE_MAX)).contains(&stretched) {
-        return Err(format!("has an unusable pixel aspect of {num}:{den}"));
+        return Err(format!("has an unsupported pixel aspect ratio of {num}:{den}"));
     }
     let stretched = stretched as u32;
     Ok(if video.is_turned() { (height, stretched) } else { (stretched, height) })
@@ -320,20 +323,20 @@ pub(super) fn plan(track: &VideoTrack) -> Result<f64, String> {
     Ok(grid.duration())
 }
 
-fn refuse_bomb(duration: f64, bytes: u64) -> Result<(), Fault> {
+fn check_bit_rate(duration: f64, bytes: u64) -> Result<(), TaskFailure> {
     if duration > BOMB_SECONDS_MIN && bytes as f64 * 8.0 / duration < BITS_PER_SECOND_MIN {
-        let message = format!("claims {duration:.0} s of film in {bytes} bytes");
-        return Err(Fault::permanent("not_a_video", message));
+        let message = format!("claims {duration:.0} s of video in {bytes} bytes");
+        return Err(TaskFailure::permanent("not_a_video", message));
     }
     Ok(())
 }
 
 /// `start` and `found` are the start and the end of the stream, in the source's seconds.
-fn refuse_truncated(
+fn check_length(
     report: &Report,
     stream: &Stream,
     (start, found): (f64, f64),
-) -> Result<(), Fault> {
+) -> Result<(), TaskFailure> {
     let Some(claimed) = report.claimed_end(stream).filter(|_| report.claims_end_of(stream)) else {
         return Ok(());
     };
@@ -342,7 +345,7 @@ fn refuse_truncated(
     let relative = missing > length * MISSING_PART_MAX && missing > MISSING_SECONDS_MIN;
     if missing > MISSING_SECONDS_MAX || relative {
         let message = format!("ends {missing:.1} s before its end of {claimed:.1} s");
-        return Err(Fault::permanent("truncated_source", message));
+        return Err(TaskFailure::permanent("truncated_source", message));
     }
     Ok(())
 }
