@@ -3,6 +3,8 @@
 
 pub mod cached;
 pub mod code;
+#[cfg(test)]
+mod compatibility;
 pub mod path;
 mod redacted;
 pub mod wire;
