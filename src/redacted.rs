@@ -33,7 +33,7 @@ mod tests {
 
     #[test]
     fn presigned_urls_are_not_shown() {
-        let url = || "http://store/film?X-Amz-Signature=abc".to_owned();
+        let url = || "http://store/video?X-Amz-Signature=abc".to_owned();
         let lease = v1::Lease { source_url: url(), ..Default::default() };
         let reply =
             v1::AccessReply { source_url: url(), output_urls: vec![url()], ..Default::default() };

@@ -84,9 +84,9 @@ impl TryFrom<v1::Rung> for Rung {
             "" => Some(Codec::default()),
             text => Codec::parse(text),
         };
-        let codec = codec.ok_or_else(|| Problem::field("rungs.codec", "is not known here"))?;
+        let codec = codec.ok_or_else(|| Problem::field("rungs.codec", "is unknown"))?;
         if !preset.is_empty() && !codec.has_preset(&preset) {
-            return Err(Problem::field("rungs.preset", "is not known here"));
+            return Err(Problem::field("rungs.preset", "is unknown"));
         }
         Ok(Self { name, width, height, video_bitrate, codec, preset })
     }
@@ -203,7 +203,7 @@ impl TryFrom<v1::SourceReport> for Source {
             return Err(Problem::field("source.duration_seconds", "must be above zero"));
         }
         if report.video.is_none() && report.audio.is_empty() {
-            return Err(Problem::field("source.video", "is missing, and so is sound"));
+            return Err(Problem::field("source.video", "is missing, and so is audio"));
         }
         Ok(Self {
             format: report.format,

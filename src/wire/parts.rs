@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_that_overlap_are_refused() {
+    fn overlapping_parts_are_rejected() {
         let part = |start, end| v1::AudioPart { start, end, ..v1::AudioPart::default() };
         let read = |found| parts::<_, AudioPart>("audio.parts", found);
         assert_eq!(read(vec![part(0, 10), part(10, 20), part(30, 40)]).unwrap().len(), 3);

@@ -1,9 +1,11 @@
 //! Addresses: publishes the bound address of a listener for a parent process that requested port 0, and
 //! parses URLs of servers.
 
-use std::{fs, io, net::SocketAddr, path::Path};
+use std::{io, net::SocketAddr, path::Path};
 
 use http::Uri;
+
+use crate::files;
 
 /// Parses a flag's value that is the URL of a server. The scheme is required, because without it neither
 /// plaintext nor TLS is chosen. An empty value is accepted, for lists that end in a comma.
@@ -17,7 +19,7 @@ pub fn server_url(text: &str) -> Result<String, String> {
     if text.is_empty() || uri.is_some_and(is_whole) {
         return Ok(text.to_owned());
     }
-    Err("it is no http or https URL; write for example http://127.0.0.1:50051".to_owned())
+    Err("must be an http or https URL, for example http://127.0.0.1:50051".to_owned())
 }
 
 /// Writes a bare `host:port` to `path`. Readers never see a partial file, because the complete file is
@@ -26,11 +28,7 @@ pub fn server_url(text: &str) -> Result<String, String> {
 /// # Errors
 /// The folder is not writable.
 pub fn publish(path: &Path, addr: SocketAddr) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    fs::write(&temporary, addr.to_string())?;
-    fs::rename(&temporary, path)
+    files::replace(path, addr.to_string().as_bytes(), 0o666)
 }
 
 /// Converts a Redis URL into the form that the client library reads; `redis-unix:///path` is a socket.
@@ -44,7 +42,7 @@ pub fn redis_url(text: &str) -> Result<String, &'static str> {
         "redis-unix" => Ok(text.replacen("redis-unix://", "redis+unix://", 1)),
         "redis" | "redis+unix" | "redis-cluster" | "redis-sentinel" => Ok(text.to_owned()),
         "rediss" | "rediss-cluster" | "rediss-sentinel" => Ok(text.to_owned()),
-        _ => Err("it is no Redis URL; write for example redis://127.0.0.1:6379"),
+        _ => Err("must be a Redis URL, for example redis://127.0.0.1:6379"),
     }
 }
 

@@ -46,7 +46,7 @@ where
             Ok((stream, _)) => stream,
             Err(error) => {
                 // Most likely out of file descriptors: wait instead of spinning.
-                tracing::warn!(%error, "accept metrics connection");
+                tracing::warn!(%error, "failed to accept a metrics connection");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }

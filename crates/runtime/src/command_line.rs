@@ -138,30 +138,30 @@ mod tests {
         },
     }
 
-    fn refusal(args: &[&str]) -> String {
+    fn usage_error(args: &[&str]) -> String {
         let args: Vec<_> = ["thing"].iter().chain(args).map(Into::into).collect();
         let error = read::<Thing>(&args).unwrap_err();
         explain(&error, Thing::command(), &args).to_string()
     }
 
     #[test]
-    fn refusals_are_one_line_with_the_name_at_fault() {
-        let flag = refusal(&["run", "--store", "s", "--slots=many"]);
+    fn usage_errors_are_one_line_with_the_invalid_name() {
+        let flag = usage_error(&["run", "--store", "s", "--slots=many"]);
         assert_eq!(
             flag,
             "invalid value 'many' for '--slots <SLOTS>': invalid digit found in string"
         );
-        let missing = refusal(&["run"]);
+        let missing = usage_error(&["run"]);
         assert_eq!(
             missing,
             "the following required arguments were not provided: --store <STORE>; or set THING_STORE"
         );
-        let slip = refusal(&["runn"]);
+        let slip = usage_error(&["runn"]);
         assert!(slip.starts_with("unrecognized subcommand 'runn'; tip: "), "{slip}");
     }
 
     #[test]
-    fn a_value_that_nobody_gave_by_flag_came_by_its_variable() {
+    fn a_value_without_its_flag_came_from_the_variable() {
         let given = ["thing", "run", "--slots", "many"].map(Into::into);
         let error = read::<Thing>(&given).unwrap_err();
         let elsewhere = ["thing", "run"].map(Into::into);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// The text is not a duration.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("\"{0}\" is no duration; write for example 500ms, 15s, 15m, 1h or 7d")]
+#[error("\"{0}\" is not a duration; use for example 500ms, 15s, 15m, 1h or 7d")]
 pub struct DurationError(String);
 
 /// Parses a whole number with a unit (`ms`, `s`, `m`, `h`, `d`); fits clap's `value_parser`.
@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_refused() {
+    fn everything_else_is_rejected() {
         for text in ["", "15", "s", "-1s", "1.5s", "1 s", "1y", "99999999999999999999s"] {
             assert!(parse(text).is_err(), "{text}");
         }

@@ -72,7 +72,7 @@ mod tests {
     use super::document;
 
     #[test]
-    fn every_variable_stands_once_with_its_flag_and_default() {
+    fn every_variable_is_listed_once_with_its_flag_and_default() {
         let program = Command::new("thing")
             .arg(Arg::new("data").long("data").env("T_DATA").global(true).help("Where | what"))
             .subcommand(

@@ -9,11 +9,14 @@ pub mod clock;
 pub mod command_line;
 pub mod cpu_pool;
 pub mod duration;
+pub mod error;
+pub mod files;
 pub mod flags;
 pub mod lifecycle;
 pub mod names;
 #[cfg(feature = "redis")]
 pub mod redis;
+pub mod retry;
 pub mod secret;
 pub mod telemetry;
 pub mod tls;

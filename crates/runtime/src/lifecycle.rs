@@ -19,6 +19,8 @@ use std::{
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use crate::error::chain;
+
 /// How long tasks may run after the hard stop before the process ends without them.
 const HARD_STOP_MAX: Duration = Duration::from_secs(2);
 
@@ -76,7 +78,7 @@ impl Shutdown {
             match task.await {
                 Ok(()) if guard.shutdown.soft.is_cancelled() => guard.armed = false,
                 Ok(()) => {}
-                Err(error) => tracing::error!(task = name, error = chain(&error), "run task"),
+                Err(error) => tracing::error!(task = name, error = chain(&error), "task failed"),
             }
         });
     }
@@ -110,7 +112,10 @@ impl Shutdown {
         }
         self.hard.cancel();
         if tokio::time::timeout(HARD_STOP_MAX, self.tracker.wait()).await.is_err() {
-            tracing::warn!(tasks = self.tracker.len(), "leave tasks behind");
+            tracing::warn!(
+                tasks = self.tracker.len(),
+                "failed to end all tasks; exiting without them"
+            );
         }
         Drained::Forced
     }
@@ -126,7 +131,10 @@ struct FailOnDrop {
 impl Drop for FailOnDrop {
     fn drop(&mut self) {
         if self.armed {
-            tracing::error!(task = self.name, "task ended, stop the process");
+            tracing::error!(
+                task = self.name,
+                "critical task failed or ended early; stopping the process"
+            );
             self.shutdown.fail();
         }
     }
@@ -140,17 +148,6 @@ async fn listen(shutdown: Shutdown, mut terminate: Signal, mut interrupt: Signal
         }
         token.cancel();
     }
-}
-
-/// An error and its sources, on one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(&format!(": {cause}"));
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

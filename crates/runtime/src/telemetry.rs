@@ -79,7 +79,7 @@ pub fn init(service: &'static str) -> Telemetry {
     let failed = telemetry
         .meter()
         .u64_counter("streaming_telemetry_spans_failed_total")
-        .with_description("Spans that the collector of traces did not take")
+        .with_description("Spans that the trace collector did not accept")
         .build();
     failed.add(0, &[]);
     let traces = traces::provider(service, failed);
@@ -95,10 +95,10 @@ pub fn init(service: &'static str) -> Telemetry {
     init_subscriber(level.filter, telemetry.traces.as_ref());
     // A mistake in a variable must not stop the service.
     if let Some(error) = failure {
-        tracing::error!(%error, "set up traces: none will be sent");
+        tracing::error!(%error, "failed to set up traces; none will be sent");
     }
     if !level.is_understood {
-        tracing::warn!("read LOG_LEVEL: it is no level and no filter directive; info counts");
+        tracing::warn!("invalid LOG_LEVEL: must be a level or filter directives; using info");
     }
     telemetry
 }
@@ -130,7 +130,7 @@ impl Telemetry {
             Ok(exporter) => builder = builder.with_reader(exporter),
             // A new registry always accepts its first collector; without the exporter the text would
             // stay empty.
-            Err(error) => tracing::error!(%error, "register metrics exporter"),
+            Err(error) => tracing::error!(%error, "failed to register the metrics exporter"),
         }
         Self { registry, provider: builder.build(), traces: None }
     }
@@ -151,7 +151,7 @@ impl Telemetry {
     /// All metrics in Prometheus' text format.
     pub fn render(&self) -> String {
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_else(|error| {
-            tracing::error!(%error, "encode metrics");
+            tracing::error!(%error, "failed to encode metrics");
             String::new()
         })
     }

@@ -31,24 +31,24 @@ pub use dial::{Connector, channel, channel_lazy, client_config};
 pub use listen::{Acceptor, Protocols};
 pub use stream::Stream;
 
-/// What a listener is told.
+/// Flags of a listener.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ListenArgs {
-    /// Serves TLS: the certificate and its chain, PEM. Read again when it changes.
+    /// Certificate chain (PEM) for serving TLS; reloaded when the file changes.
     #[arg(long, env = "STREAMING_TLS_CERT_FILE", value_parser = any_path())]
     pub tls_cert_file: Option<PathBuf>,
-    /// The certificate's private key, PEM.
+    /// Private key (PEM) of the certificate.
     #[arg(long, env = "STREAMING_TLS_KEY_FILE", value_parser = any_path())]
     pub tls_key_file: Option<PathBuf>,
-    /// Serves plaintext on an address beyond loopback: a proxy in front terminates TLS.
+    /// Allows plaintext on addresses other than loopback, behind a proxy that terminates TLS.
     #[arg(long, env = "STREAMING_INSECURE", value_parser = FalseyValueParser::new())]
     pub insecure: bool,
 }
 
-/// What a client of `https://` servers is told.
+/// Flags of a client of `https://` servers.
 #[derive(Args, Clone, Debug, Default)]
 pub struct DialArgs {
-    /// Who certifies https:// control planes, PEM; unset: the system's authorities. Read at each connection.
+    /// CA bundle (PEM) for verifying https:// servers; default: the system's authorities. Read at each connection.
     #[arg(long, env = "STREAMING_TLS_CA_FILE", value_parser = any_path())]
     pub tls_ca_file: Option<PathBuf>,
 }
@@ -69,7 +69,7 @@ pub enum TlsError {
         cause: io::Error,
     },
     /// A file does not contain the expected PEM items.
-    #[error("read {}: it holds no {what} in PEM", path.display())]
+    #[error("read {}: no {what} in PEM found", path.display())]
     Empty {
         /// Path of the file.
         path: PathBuf,
@@ -78,7 +78,7 @@ pub enum TlsError {
     },
     /// The certificate or the key is invalid, or they do not belong together.
     #[error("use the TLS certificate: {0}")]
-    Rejected(rustls::Error),
+    Invalid(rustls::Error),
     /// The certificate authorities are not usable.
     #[error("use the certificate authorities in {}", path.display())]
     Authorities {
@@ -87,7 +87,7 @@ pub enum TlsError {
     },
     /// Plaintext on an address where others could read it.
     #[error(
-        "refuse to serve plaintext on {0}: set STREAMING_TLS_CERT_FILE and STREAMING_TLS_KEY_FILE, or, \
+        "cannot serve plaintext on {0}: set STREAMING_TLS_CERT_FILE and STREAMING_TLS_KEY_FILE, or, \
          where a proxy in front terminates TLS, --insecure (STREAMING_INSECURE=true)"
     )]
     Plaintext(SocketAddr),
@@ -95,7 +95,7 @@ pub enum TlsError {
 
 impl From<rustls::Error> for TlsError {
     fn from(error: rustls::Error) -> Self {
-        Self::Rejected(error)
+        Self::Invalid(error)
     }
 }
 

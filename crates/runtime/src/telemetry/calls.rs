@@ -56,7 +56,7 @@ where
         let (calling, told) = (calling.instrument(span.clone()), span);
         Box::pin(async move {
             let answer = calling.await;
-            match answer.as_ref().map(refusal) {
+            match answer.as_ref().map(error_code) {
                 Ok(None) => {}
                 Ok(Some(code)) => {
                     told.record("rpc.grpc.status_code", code);
@@ -71,7 +71,7 @@ where
 
 /// The status code of a call that was rejected immediately. Other codes arrive in the trailers, after
 /// the span has ended.
-fn refusal<R>(answer: &Response<R>) -> Option<i64> {
+fn error_code<R>(answer: &Response<R>) -> Option<i64> {
     let code = answer.headers().get("grpc-status")?.to_str().ok()?.parse().ok()?;
     (code != 0).then_some(code)
 }
@@ -80,13 +80,13 @@ fn refusal<R>(answer: &Response<R>) -> Option<i64> {
 mod tests {
     use http::Response;
 
-    use super::refusal;
+    use super::error_code;
 
     #[test]
-    fn only_refusals_have_a_code() {
+    fn only_errors_have_a_code() {
         let answer = |code: &str| Response::builder().header("grpc-status", code).body(()).unwrap();
-        assert_eq!(refusal(&answer("5")), Some(5));
-        assert_eq!(refusal(&answer("0")), None);
-        assert_eq!(refusal(&Response::new(())), None);
+        assert_eq!(error_code(&answer("5")), Some(5));
+        assert_eq!(error_code(&answer("0")), None);
+        assert_eq!(error_code(&Response::new(())), None);
     }
 }

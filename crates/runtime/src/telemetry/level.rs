@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn levels_and_directives_are_understood() {
+    fn levels_and_directives_are_parsed() {
         assert_eq!(read(""), ("info".to_owned(), true));
         assert_eq!(read(" INFO "), ("info".to_owned(), true));
         assert_eq!(read("warning"), ("warn".to_owned(), true));
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_level_counts_as_info_and_silences_nobody() {
+    fn invalid_text_counts_as_info_and_silences_no_module() {
         for odd in ["verbose", "5", "=,=nonsense=", "info,loud"] {
             let (filter, is_understood) = read(odd);
             assert_eq!((filter.as_str(), is_understood), ("info", false), "{odd}");

@@ -53,7 +53,7 @@ mod tests {
     use super::signed;
 
     #[test]
-    fn ids_stand_at_the_end_of_both_kinds_of_lines() {
+    fn ids_are_at_the_end_of_text_and_json_lines() {
         let json = signed(r#"{"level":"INFO","message":"x"}"#, true, "ab", "cd");
         assert_eq!(json, r#"{"level":"INFO","message":"x","trace_id":"ab","span_id":"cd"}"#);
         assert_eq!(signed("INFO x{a=1}", false, "ab", "cd"), "INFO x{a=1} trace_id=ab span_id=cd");

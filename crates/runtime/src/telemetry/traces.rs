@@ -42,13 +42,13 @@ const GRPC_PORT: u16 = 4317;
 /// Why traces cannot be sent.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TraceError {
-    #[error("OTEL_EXPORTER_OTLP_ENDPOINT is no URL")]
+    #[error("OTEL_EXPORTER_OTLP_ENDPOINT is not a URL")]
     Endpoint,
-    #[error("OTEL_EXPORTER_OTLP_PROTOCOL is neither http/protobuf nor grpc")]
+    #[error("OTEL_EXPORTER_OTLP_PROTOCOL must be http/protobuf or grpc")]
     Protocol,
-    #[error("the exporter cannot be made: {0}")]
+    #[error("the exporter cannot be created: {0}")]
     Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
-    #[error("no async runtime runs")]
+    #[error("no async runtime is running")]
     Runtime,
 }
 
@@ -160,7 +160,7 @@ impl SpanExporter for Exporter {
             self.tracker.spawn_on(async move { inner.export(batch).await }, &self.handle);
         let result = match exporting.await {
             Ok(result) => result,
-            Err(_) => Err(OTelSdkError::InternalFailure("the export did not end".to_owned())),
+            Err(_) => Err(OTelSdkError::InternalFailure("the export did not finish".to_owned())),
         };
         let down = result.is_err();
         if down {
@@ -169,15 +169,17 @@ impl SpanExporter for Exporter {
         // Logged once per outage. The text of the error may contain the collector's response, which must
         // not be logged.
         if down && !self.down.swap(true, Ordering::Relaxed) {
-            tracing::warn!("export spans: the collector does not take them; they are dropped");
+            tracing::warn!(
+                "failed to export spans: the collector does not accept them; dropping them"
+            );
         } else if !down && self.down.swap(false, Ordering::Relaxed) {
-            tracing::info!("export spans: the collector takes them again");
+            tracing::info!("the collector accepts spans again");
         }
         result
     }
 
     fn set_resource(&mut self, resource: &Resource) {
-        // There is no other reference before the first export.
+        // No other reference exists before the first export.
         if let Some(inner) = Arc::get_mut(&mut self.inner) {
             inner.set_resource(resource);
         }
@@ -196,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_sent_unless_asked_for() {
+    fn nothing_is_sent_without_an_endpoint() {
         assert_eq!(read(&[]).unwrap(), None);
         let base = "OTEL_EXPORTER_OTLP_ENDPOINT";
         assert_eq!(read(&[(base, " ")]).unwrap(), None);
@@ -220,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused() {
+    fn invalid_settings_are_rejected() {
         let base = "OTEL_EXPORTER_OTLP_ENDPOINT";
         assert!(matches!(read(&[(base, "ftp://c")]), Err(TraceError::Endpoint)));
         let odd = [(base, "http://c"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "carrier-pigeon")];

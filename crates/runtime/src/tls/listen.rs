@@ -123,12 +123,12 @@ impl Acceptor {
                 Ok(false) => broken = false,
                 Ok(true) => {
                     broken = false;
-                    tracing::info!("use a new TLS certificate");
+                    tracing::info!("new TLS certificate loaded");
                 }
                 Err(error) if !broken => {
                     // The file is most likely half written; the old certificate remains valid.
                     broken = true;
-                    tracing::warn!(%error, "reload the TLS certificate");
+                    tracing::warn!(%error, "failed to reload the TLS certificate");
                 }
                 Err(_) => {}
             }

@@ -29,17 +29,17 @@ fn certificate(folder: &Path, name: &str) {
 }
 
 #[test]
-fn plaintext_beyond_loopback_needs_the_operators_word() {
+fn plaintext_beyond_loopback_requires_the_insecure_flag() {
     let mut args = ListenArgs::default();
     for here in ["127.0.0.1:80", "127.8.0.1:80", "[::1]:80", "[::ffff:127.0.0.1]:80"] {
         args.check(addr(here)).unwrap();
     }
     for there in ["0.0.0.0:8080", "[::]:8080", "192.0.2.1:8080"] {
-        let refusal = args.check(addr(there)).unwrap_err().to_string();
+        let error = args.check(addr(there)).unwrap_err().to_string();
         for word in [there, "STREAMING_TLS_CERT_FILE", "STREAMING_INSECURE=true", "--insecure"] {
-            assert!(refusal.contains(word), "{refusal}");
+            assert!(error.contains(word), "{error}");
         }
-        assert!(!refusal.contains('\n'), "{refusal}");
+        assert!(!error.contains('\n'), "{error}");
     }
     args.insecure = true;
     args.check(addr("0.0.0.0:8080")).unwrap();
