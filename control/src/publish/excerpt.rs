@@ -10,11 +10,11 @@ use api::code::Code;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 use media::{
+    excerpt::{self, Cut},
     fmp4::Mp4Error,
     index::{Index, Track},
     layout,
     pictures::{ClipPlan, PicturePlan},
-    scenes::{self, Cut},
 };
 use store::{ReadError, Store};
 use thiserror::Error;
@@ -99,7 +99,7 @@ async fn assemble(app: &AppState, subject: &Subject, token: u64) -> Result<Strin
         | TaskKind::Subtitles
         | TaskKind::Collect => return Err(unplanned),
     };
-    let key = layout::scenes(&layout::job_prefix(video, job), subject.kind.text(), token);
+    let key = layout::excerpt(&layout::job_prefix(video, job), subject.kind.text(), token);
     index::put(&app.stores, &subject.store, &key, bytes).await?;
     Ok(key)
 }
@@ -158,13 +158,13 @@ async fn stills(
     let stills = wanted.iter().map(|(_, gops)| gops.len()).sum();
     let fragments = read(store, parts).await?;
     let (fragments, moving) = fragments.split_at(stills);
-    let mut frames = fragments.iter().map(|fragment| scenes::key_frame(fragment));
+    let mut frames = fragments.iter().map(|fragment| excerpt::key_frame(fragment));
     let mut tracks = Vec::with_capacity(wanted.len());
     for (track, gops) in &wanted {
         let own = frames.by_ref().take(gops.len()).collect::<Result<Vec<_>, _>>()?;
         tracks.push((track.init.as_slice(), own));
     }
-    Ok(scenes::stills(&tracks, moving.first().map(AsRef::as_ref))?)
+    Ok(excerpt::stills(&tracks, moving.first().map(AsRef::as_ref))?)
 }
 
 async fn clip(store: &Store, index: &Index, plan: &ClipPlan) -> Result<Vec<u8>, ScenesProblem> {
@@ -188,5 +188,5 @@ async fn clip(store: &Store, index: &Index, plan: &ClipPlan) -> Result<Vec<u8>, 
         });
     }
     let sound = sound.map(|track| track.init.as_slice());
-    Ok(scenes::clip(&index.grid, &picture.init, sound, &cuts)?)
+    Ok(excerpt::clip(&index.grid, &picture.init, sound, &cuts)?)
 }

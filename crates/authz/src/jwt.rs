@@ -51,12 +51,12 @@ pub enum JwtError {
     #[error("token is not valid yet")]
     NotYet,
     /// A claim is missing, has the wrong type, or has an unexpected value; holds the claim's name.
-    #[error("token's claim {0} is not what is required")]
+    #[error("token's claim {0} is missing or has the wrong value")]
     Claim(&'static str),
     /// Genuine, but its role claim names no role that an identity provider may grant.
     #[error("token names no role of this service")]
     Role,
-    /// Genuine, but its tenant claim is not a valid tenant, or is absent and there is no default.
+    /// Genuine, but its tenant claim is not a valid tenant, or is absent without a default.
     #[error("token names no tenant")]
     Tenant,
 }

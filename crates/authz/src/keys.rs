@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_key_files_are_refused_without_showing_them() {
+    fn invalid_key_files_are_rejected_without_showing_them() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("root.json");
         assert!(RootKeys::load(&path).unwrap_err().to_string().contains("root.json"));

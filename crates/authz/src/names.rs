@@ -32,7 +32,7 @@ mod tests {
     use super::JwtNames;
 
     #[test]
-    fn a_signature_is_no_part_of_the_name() {
+    fn the_signature_is_not_part_of_the_name() {
         let (one, twin) = (JwtNames::of("h.p.s"), JwtNames::of("h.p.t"));
         assert_eq!(one.signed, twin.signed);
         assert_ne!(one.former, twin.former);

@@ -38,7 +38,7 @@ pub enum Operation {
 
 /// A text that does not name a role.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("\"{0}\" is no role; one of admin, editor, viewer, worker, dataplane")]
+#[error("\"{0}\" is not a role; must be one of admin, editor, viewer, worker, dataplane")]
 pub struct RoleError(String);
 
 impl Role {
@@ -72,7 +72,9 @@ impl Role {
 
 /// A text that does not name an operation.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("\"{0}\" is no operation; one of read, write, delete, admin, work, serve, play")]
+#[error(
+    "\"{0}\" is not an operation; must be one of read, write, delete, admin, work, serve, play"
+)]
 pub struct OperationError(String);
 
 impl Operation {

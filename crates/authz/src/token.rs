@@ -191,7 +191,7 @@ pub(crate) fn evaluation(error: &error::Token) -> AuthError {
 
 /// A check of the token failed.
 pub(crate) fn unmet() -> AuthError {
-    AuthError::Forbidden("a restriction of the token does not hold".to_owned())
+    AuthError::Forbidden("a restriction of the token is not met".to_owned())
 }
 
 #[cfg(test)]
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_else_is_checked_is_not_plain() {
+    fn tokens_with_other_checks_are_not_plain() {
         let keys = RootKeys::generate();
         let grant = Grant { subject: "ana".into(), tenant: "t".into(), role: Role::Admin };
         let token = keys.mint(&grant, END).unwrap();

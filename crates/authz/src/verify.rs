@@ -29,7 +29,7 @@ const CACHED_TOKENS_MAX: usize = 10_000;
 /// Most cached results of the checks of narrowed tokens; each is valid for one second.
 const CACHED_ANSWERS_MAX: usize = 10_000;
 
-type Verdict = Result<Arc<Verified>, AuthError>;
+type Verification = Result<Arc<Verified>, AuthError>;
 
 /// The request that a token has to allow.
 #[derive(Clone, Copy, Debug)]
@@ -85,16 +85,16 @@ pub struct Playback {
 pub struct Verifier {
     keys: RwLock<PublicKeys>,
     revoked: RwLock<HashSet<Vec<u8>>>,
-    verdicts: Cache<[u8; 32], Verdict>,
+    verifications: Cache<[u8; 32], Verification>,
     answers: Cache<[u8; 32], Result<(), AuthError>>,
 }
 
 impl Verifier {
     /// A verifier with these keys and no revocations.
     pub fn new(keys: PublicKeys) -> Self {
-        let verdicts = Cache::new(CACHED_TOKENS_MAX);
+        let verifications = Cache::new(CACHED_TOKENS_MAX);
         let answers = Cache::new(CACHED_ANSWERS_MAX);
-        Self { keys: RwLock::new(keys), revoked: RwLock::default(), verdicts, answers }
+        Self { keys: RwLock::new(keys), revoked: RwLock::default(), verifications, answers }
     }
 
     /// Replaces the keys to verify against.
@@ -103,7 +103,7 @@ impl Verifier {
         if *held != keys {
             *held = keys;
             // Under the lock, so that no result that the old keys gave is cached after this.
-            self.verdicts.clear();
+            self.verifications.clear();
         }
     }
 
@@ -164,7 +164,7 @@ impl Verifier {
     ) -> Result<Playback, AuthError> {
         let verified = self.genuine(text)?;
         let Kind::Playback { video: granted, max_height } = verified.kind else {
-            return Err(AuthError::Forbidden("it is no playback token".to_owned()));
+            return Err(AuthError::Forbidden("it is not a playback token".to_owned()));
         };
         let request = Request { now, operation: Operation::Play, video: Some(video), address };
         self.check(&verified, &request)?;
@@ -205,20 +205,20 @@ impl Verifier {
     }
 
     /// The result of verifying a token's signatures, from the cache if possible.
-    fn genuine(&self, text: &str) -> Verdict {
+    fn genuine(&self, text: &str) -> Verification {
         if text.len() > TOKEN_BYTES_MAX {
             return Err(AuthError::Limit);
         }
         let digest = crate::digest(text);
-        if let Some(verdict) = self.verdicts.get(&digest) {
-            return verdict;
+        if let Some(verification) = self.verifications.get(&digest) {
+            return verification;
         }
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        let verdict = token::verify(text, &keys).map(Arc::new);
-        if !matches!(verdict, Err(AuthError::Busy)) {
-            self.verdicts.insert(digest, verdict.clone());
+        let verification = token::verify(text, &keys).map(Arc::new);
+        if !matches!(verification, Err(AuthError::Busy)) {
+            self.verifications.insert(digest, verification.clone());
         }
-        verdict
+        verification
     }
 
     /// Checks expiry and revocation.

@@ -65,7 +65,7 @@ fn every_algorithm_verifies_from_every_kind_of_key_file() {
 }
 
 #[test]
-fn several_keys_stand_in_one_file() {
+fn a_file_may_hold_several_keys() {
     let (one, two) = (Signer::rs256("r"), Signer::es256("e"));
     let keys = JwtKeys::from_file(format!("{}\n{}", one.pem(), two.pem()).as_bytes()).unwrap();
     for signer in [&one, &two] {
@@ -74,7 +74,7 @@ fn several_keys_stand_in_one_file() {
 }
 
 #[test]
-fn a_token_does_not_choose_how_it_is_checked() {
+fn a_token_cannot_choose_its_algorithm() {
     let (rsa, ec) = (Signer::rs256("a"), Signer::es256("a"));
     let keys = set(&[&rsa]);
     let other = |alg: &str| json!({"alg": alg, "kid": "a", "typ": "JWT"});
@@ -100,7 +100,7 @@ fn a_token_does_not_choose_how_it_is_checked() {
 }
 
 #[test]
-fn changed_tokens_are_refused() {
+fn changed_tokens_are_rejected() {
     let signer = Signer::eddsa("a");
     let keys = set(&[&signer]);
     let token = signer.token(&good());
@@ -257,7 +257,7 @@ fn the_strongest_known_role_counts_and_claims_may_be_nested() {
 }
 
 #[test]
-fn useless_keys_are_left_out_of_a_set_and_refused_in_a_file() {
+fn useless_keys_are_left_out_of_a_set_and_rejected_in_a_file() {
     let (signer, secret) = (Signer::rs256("a"), Signer::hs256(&[7; 32]));
     let shown = signer.jwk();
     for (name, value) in [

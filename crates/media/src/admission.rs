@@ -21,7 +21,7 @@ use crate::{
 
 /// Why a chunk is rejected and must not enter the index.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub enum Refusal {
+pub enum AdmissionError {
     /// The video has fewer chunks.
     #[error("admit chunk {chunk}: the video has {chunks}")]
     Chunk {
@@ -124,10 +124,10 @@ pub fn admit(
     chunk: u32,
     init: &[u8],
     bytes: &[u8],
-) -> Result<Vec<Fragment>, Refusal> {
+) -> Result<Vec<Fragment>, AdmissionError> {
     let gops = grid.chunk_gops(chunk);
     if gops.is_empty() {
-        return Err(Refusal::Chunk { chunk, chunks: grid.chunks() });
+        return Err(AdmissionError::Chunk { chunk, chunks: grid.chunks() });
     }
     let header = admit_init(kind, grid, init)?;
     let mut fragments = Vec::with_capacity(gops.len());
@@ -139,25 +139,25 @@ pub fn admit(
         fragments.push(fragment);
     }
     if !rest.is_empty() {
-        return Err(Refusal::Trailing(rest.len()));
+        return Err(AdmissionError::Trailing(rest.len()));
     }
     Ok(fragments)
 }
 
-fn admit_init(kind: TrackKind, grid: &Grid, init: &[u8]) -> Result<Header, Refusal> {
-    let header = init::read(init).map_err(Refusal::Init)?;
+fn admit_init(kind: TrackKind, grid: &Grid, init: &[u8]) -> Result<Header, AdmissionError> {
+    let header = init::read(init).map_err(AdmissionError::Init)?;
     if header.kind() != kind {
-        return Err(Refusal::Kind);
+        return Err(AdmissionError::Kind);
     }
     let expected = match kind {
         TrackKind::Video => grid.rate().timescale(),
         TrackKind::Audio => AUDIO_RATE,
     };
     if header.timescale != expected {
-        return Err(Refusal::Timescale { expected, found: header.timescale });
+        return Err(AdmissionError::Timescale { expected, found: header.timescale });
     }
     if header.write(grid.rate().frame_ticks()) != init {
-        return Err(Refusal::InitForm);
+        return Err(AdmissionError::InitForm);
     }
     Ok(header)
 }
@@ -172,9 +172,9 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     /// Checks the fragment at the start of `bytes`.
-    fn admit(&self, bytes: &[u8]) -> Result<Fragment, Refusal> {
+    fn admit(&self, bytes: &[u8]) -> Result<Fragment, AdmissionError> {
         let gop = self.gop;
-        let refuse = |cause| Refusal::Fragment { gop, cause };
+        let refuse = |cause| AdmissionError::Fragment { gop, cause };
         let moof = boxes::box_at(bytes, 0).map_err(refuse)?;
         let mdat = boxes::box_at(bytes, moof.end).map_err(refuse)?;
         let entries = self.entries(&moof)?;
@@ -183,7 +183,7 @@ impl Judge<'_> {
         let written = head.write().map_err(refuse)?;
         let payload: u64 = entries.iter().map(|(size, _)| u64::from(*size)).sum();
         if !bytes.starts_with(&written) || mdat.end as u64 != written.len() as u64 + payload {
-            return Err(Refusal::FragmentForm { gop });
+            return Err(AdmissionError::FragmentForm { gop });
         }
         self.payload(mdat.body, &entries)?;
         head.fragment(written.len(), mdat.end).map_err(refuse)
@@ -204,14 +204,14 @@ impl Judge<'_> {
     }
 
     /// Size and composition offset of each sample, checked against the grid.
-    fn entries(&self, moof: &BoxView<'_>) -> Result<Vec<(u32, u32)>, Refusal> {
+    fn entries(&self, moof: &BoxView<'_>) -> Result<Vec<(u32, u32)>, AdmissionError> {
         let gop = self.gop;
         let read = fragment::read(moof.body, self.header.defaults)
-            .map_err(|cause| Refusal::Fragment { gop, cause })?;
+            .map_err(|cause| AdmissionError::Fragment { gop, cause })?;
         let (expected, ticks) = self.start();
         let found = read.decode_time.unwrap_or(0);
         if found != expected {
-            return Err(Refusal::DecodeTime { gop, expected, found });
+            return Err(AdmissionError::DecodeTime { gop, expected, found });
         }
         let frames = match self.kind {
             TrackKind::Video => self.grid.gop(gop),
@@ -219,14 +219,14 @@ impl Judge<'_> {
         };
         let (expected, found) = (frames.end - frames.start, read.entries.len() as u64);
         if found != expected {
-            return Err(Refusal::SampleCount { gop, expected, found });
+            return Err(AdmissionError::SampleCount { gop, expected, found });
         }
         let delay = i64::from(self.header.presentation_delay(ticks));
         let mut seen = vec![false; read.entries.len()];
         let mut entries = Vec::with_capacity(read.entries.len());
         for (sample, entry) in read.entries.iter().enumerate() {
             if entry.sync != (sample == 0 || self.kind == TrackKind::Audio) {
-                return Err(Refusal::KeyFrame { gop, sample });
+                return Err(AdmissionError::KeyFrame { gop, sample });
             }
             // Decode times are `sample` frames past the start, so presentation is on the grid when
             // every frame of the GOP is presented once, the key frame first.
@@ -239,24 +239,24 @@ impl Judge<'_> {
                     *seen = true;
                     entries.push((entry.size, offset));
                 }
-                _ => return Err(Refusal::Composition { gop, sample }),
+                _ => return Err(AdmissionError::Composition { gop, sample }),
             }
         }
         Ok(entries)
     }
 
     /// Checks the content of each sample.
-    fn payload(&self, mdat: &[u8], entries: &[(u32, u32)]) -> Result<(), Refusal> {
+    fn payload(&self, mdat: &[u8], entries: &[(u32, u32)]) -> Result<(), AdmissionError> {
         let gop = self.gop;
         let mut rest = mdat;
         for (sample, (size, _)) in entries.iter().enumerate() {
-            let broken = |cause| Refusal::Payload { gop, sample, cause };
+            let broken = |cause| AdmissionError::Payload { gop, sample, cause };
             let split = rest.split_at_checked(*size as usize);
             let (data, after) = split.ok_or(broken(Mp4Error::Truncated("sample")))?;
             rest = after;
             match &self.header.config {
                 Config::Video(video) if video.is_key(data).map_err(broken)? != (sample == 0) => {
-                    return Err(Refusal::KeyFrame { gop, sample });
+                    return Err(AdmissionError::KeyFrame { gop, sample });
                 }
                 Config::Audio(_) if data.is_empty() => {
                     return Err(broken(Mp4Error::Invalid("sample size")));

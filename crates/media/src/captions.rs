@@ -185,7 +185,7 @@ pub enum CaptionError {
     #[error("has more than {CUES_MAX} cues")]
     Cues,
     /// Without a cue to show.
-    #[error("has no cue that shows anything while the film runs")]
+    #[error("has no visible cue within the length of the video")]
     Empty,
     /// The check of [`Effort::until`] ended the parsing.
     #[error("could not be read in time")]
@@ -377,7 +377,7 @@ fn span(times: (Option<u64>, Option<u64>), line: usize) -> Result<(u64, u64), Ca
         (Some(_), Some(_)) => {
             Err(CaptionError::Line { line, what: "the cue ends before it begins" })
         }
-        _ => Err(CaptionError::Line { line, what: "this is no time of a cue" }),
+        _ => Err(CaptionError::Line { line, what: "this is not a valid cue time" }),
     }
 }
 

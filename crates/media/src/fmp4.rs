@@ -14,6 +14,7 @@ mod header;
 mod hevc;
 pub(crate) mod init;
 mod nal;
+mod record;
 pub mod rewrite;
 pub(crate) mod sample;
 mod sps;

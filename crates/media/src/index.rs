@@ -10,8 +10,8 @@ use thiserror::Error;
 use crate::{
     CaptionId, Grid, JobId, VideoId,
     captions::TextTrack,
+    content_type::{AUDIO_CONTENT_TYPE, VIDEO_CONTENT_TYPE},
     pictures::Pictures,
-    segment::{AUDIO_CONTENT_TYPE, VIDEO_CONTENT_TYPE},
 };
 
 /// First bytes of an encoded index.
@@ -29,7 +29,7 @@ pub const INDEX_BYTES_MAX: usize = 256 << 20;
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum IndexError {
     /// The size is below that of the header or above [`INDEX_BYTES_MAX`].
-    #[error("read index: {0} bytes is no size of an index")]
+    #[error("read index: invalid size of {0} bytes")]
     Size(usize),
     /// The bytes do not start with the magic number of an index.
     #[error("read index: not an index")]

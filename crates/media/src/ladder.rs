@@ -72,7 +72,7 @@ pub fn default_profiles() -> Vec<Profile> {
 /// Why a requested ladder is invalid; `index` is the position in the request.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum LadderError {
-    /// There is no profile of this name.
+    /// No profile has this name.
     #[error("unknown profile {name:?}; known are {known}")]
     Unknown {
         /// Position in the request.
@@ -95,7 +95,7 @@ pub enum LadderError {
         height: u32,
     },
     /// The encoder does not support a picture as small as the source's.
-    #[error("profile {name:?}: {codec} takes no picture of {width}x{height}")]
+    #[error("profile {name:?}: {codec} does not support {width}x{height}")]
     TooSmall {
         /// Position in the request.
         index: usize,

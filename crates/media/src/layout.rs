@@ -41,7 +41,7 @@ pub fn caption(video: VideoId, caption: CaptionId, hash: &str) -> String {
 }
 
 /// The input of a lease of an image task, used instead of the source; deleted after the job.
-pub fn scenes(prefix: &str, kind: &str, token: u64) -> String {
+pub fn excerpt(prefix: &str, kind: &str, token: u64) -> String {
     format!("{prefix}scenes/{kind}-{token}.mp4")
 }
 

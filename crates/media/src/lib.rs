@@ -6,7 +6,9 @@
 pub mod admission;
 pub mod captions;
 pub mod codec;
+mod content_type;
 pub mod download;
+pub mod excerpt;
 pub mod fmp4;
 pub mod grid;
 pub mod ids;
@@ -22,7 +24,6 @@ pub mod pictures;
 pub mod profiles;
 pub mod progressive;
 pub mod range;
-pub mod scenes;
 pub mod segment;
 pub mod source;
 pub mod tables;

@@ -40,7 +40,7 @@ pub enum MovieError {
     #[error("check clip: boxes {0:?}")]
     Boxes(Vec<String>),
     /// The tracks differ from the plan.
-    #[error("check clip: {video} tracks of picture and {audio} of sound")]
+    #[error("check clip: {video} video and {audio} audio tracks")]
     Tracks {
         /// Video tracks found.
         video: usize,

@@ -57,7 +57,7 @@ pub fn parse(text: &str) -> Result<Vec<Profile>, Vec<String>> {
         let mut reader = Reader { number, table, faults: &mut faults };
         let profile = reader.profile();
         if profiles.iter().any(|other| !other.name.is_empty() && other.name == profile.name) {
-            reader.fault("name", "is used by an earlier table");
+            reader.problem("name", "is used by an earlier table");
         }
         profiles.push(profile);
     }
@@ -84,7 +84,7 @@ impl Reader<'_> {
     fn profile(&mut self) -> Profile {
         for key in self.table.keys().filter(|key| !FIELDS.contains(&key.as_str())) {
             let known = FIELDS.join(", ");
-            self.fault(key, &format!("no such field; known are {known}"));
+            self.problem(key, &format!("no such field; known are {known}"));
         }
         let codec = self.codec();
         Profile {
@@ -98,7 +98,7 @@ impl Reader<'_> {
         }
     }
 
-    fn fault(&mut self, field: &str, what: &str) {
+    fn problem(&mut self, field: &str, what: &str) {
         let name = self.table.get("name").and_then(Value::as_str).unwrap_or_default();
         let name: String = name.chars().take(NAME_CHARS_MAX).collect();
         let told = if name.is_empty() { String::new() } else { format!(" ({name:?})") };
@@ -108,16 +108,16 @@ impl Reader<'_> {
     /// Names are parts of URLs and of object keys, in the same namespace as audio renditions.
     fn name(&mut self) -> String {
         let Some(Value::String(name)) = self.table.get("name") else {
-            self.fault("name", "must be a text");
+            self.problem("name", "must be a string");
             return String::new();
         };
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         let length = name.chars().count();
         if length == 0 || length > NAME_CHARS_MAX || !name.chars().all(plain) {
             let what = format!("must be 1 to {NAME_CHARS_MAX} letters, digits, - and _");
-            self.fault("name", &what);
+            self.problem("name", &what);
         } else if name.starts_with("audio-") || name.starts_with("text-") {
-            self.fault("name", "must not begin with audio- or text-");
+            self.problem("name", "must not begin with audio- or text-");
         }
         name.clone()
     }
@@ -128,7 +128,7 @@ impl Reader<'_> {
             Some(side) => side as u32,
             None => {
                 let (least, most) = (SIDES.start(), SIDES.end());
-                self.fault(field, &format!("must be a number of pixels from {least} to {most}"));
+                self.problem(field, &format!("must be a number of pixels from {least} to {most}"));
                 0
             }
         }
@@ -145,7 +145,7 @@ impl Reader<'_> {
             None => {
                 let (least, most) = (allowed.start() / 1000, allowed.end() / 1000);
                 let what = format!("must be a bit rate from \"{least}k\" to \"{most}k\"");
-                self.fault(field, &what);
+                self.problem(field, &what);
                 0
             }
         }
@@ -158,7 +158,7 @@ impl Reader<'_> {
         };
         if codec.is_none() {
             let known: Vec<&str> = Codec::ALL.iter().map(|codec| codec.text()).collect();
-            self.fault("codec", &format!("must be one of {}", known.join(", ")));
+            self.problem("codec", &format!("must be one of {}", known.join(", ")));
         }
         codec
     }
@@ -172,7 +172,7 @@ impl Reader<'_> {
         };
         // The valid presets depend on the codec; an invalid codec has already been reported.
         if let Some(codec) = codec.filter(|codec| !codec.has_preset(&preset)) {
-            self.fault("preset", &format!("must be one of {codec}'s: {}", codec.presets()));
+            self.problem("preset", &format!("must be one of {codec}'s: {}", codec.presets()));
         }
         preset
     }

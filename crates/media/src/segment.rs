@@ -10,10 +10,7 @@ use crate::{
     index::{Index, Track},
 };
 
-/// Content type of video segments and their init segment.
-pub const VIDEO_CONTENT_TYPE: &str = "video/mp4";
-/// Content type of audio segments and their init segment.
-pub const AUDIO_CONTENT_TYPE: &str = "audio/mp4";
+pub use crate::content_type::{AUDIO_CONTENT_TYPE, VIDEO_CONTENT_TYPE};
 
 /// The last part of a segment's URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

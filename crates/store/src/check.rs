@@ -9,7 +9,7 @@ use object_store::{
 };
 use tokio::time::Instant;
 
-use crate::{Store, StoreError, Stores, Trouble, explain};
+use crate::{Store, StoreError, StoreErrorKind, Stores, explain};
 
 /// How long the check of one store may take.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(15);
@@ -58,20 +58,22 @@ impl Store {
     /// # Errors
     /// The store is not usable.
     pub async fn check(&self) -> Result<(), StoreError> {
-        let trouble = match tokio::time::timeout(ANSWER_TIME_MAX, self.answers()).await {
+        let kind = match tokio::time::timeout(ANSWER_TIME_MAX, self.answers()).await {
             Ok(Ok(())) => return Ok(()),
-            Ok(Err(trouble)) => trouble,
-            Err(_) => Trouble::Slow,
+            Ok(Err(kind)) => kind,
+            Err(_) => StoreErrorKind::Slow,
         };
         let (url, endpoint) = (self.url.clone(), self.place());
-        Err(StoreError::Unusable { url, endpoint, trouble })
+        Err(StoreError::Unusable { url, endpoint, kind })
     }
 
     /// Sends one small request.
-    async fn answers(&self) -> Result<(), Trouble> {
+    async fn answers(&self) -> Result<(), StoreErrorKind> {
         if let Some(root) = &self.root {
             let listed = tokio::fs::read_dir(root).await;
-            return listed.map(drop).map_err(|error| Trouble::Other(error.kind().to_string()));
+            return listed
+                .map(drop)
+                .map_err(|error| StoreErrorKind::Other(error.kind().to_string()));
         }
         let Some(s3) = &self.s3 else { return Ok(()) };
         let options = PaginatedListOptions { max_keys: Some(1), ..Default::default() };

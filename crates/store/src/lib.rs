@@ -5,13 +5,13 @@
 //! share of new ones.
 
 mod check;
+mod error_kind;
 mod find;
 mod local;
 mod read;
 mod s3;
 mod sign;
 pub mod source;
-mod trouble;
 
 use std::{io, path::PathBuf, sync::Arc};
 
@@ -21,10 +21,10 @@ use url::Url;
 
 pub use self::{
     check::START_TIME_MAX,
+    error_kind::{StoreErrorKind, explain},
     read::{Part, ReadError},
     s3::Settings,
     sign::{CHECKSUM_HEADER, checksum},
-    trouble::{Trouble, explain},
 };
 
 /// Most stores in one configuration.
@@ -34,13 +34,13 @@ const STORES_MAX: usize = 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// No store is configured.
-    #[error("no store is configured; give for example file:///var/lib/streaming or s3://bucket")]
+    #[error("no store is configured; set for example file:///var/lib/streaming or s3://bucket")]
     Empty,
     /// More than [`Stores`] may hold.
     #[error("more than {STORES_MAX} stores are configured")]
     TooMany,
     /// An entry is not the URL of a store.
-    #[error("\"{url}\" is no store: {reason}")]
+    #[error("\"{url}\" is not a store: {reason}")]
     Url {
         /// The entry as configured.
         url: String,
@@ -82,31 +82,33 @@ pub enum StoreError {
         reason: String,
     },
     /// The check of the store failed.
-    #[error("{url}: {trouble} at {endpoint}{}", advice(trouble))]
+    #[error("{url}: {kind} at {endpoint}{}", advice(kind))]
     Unusable {
         /// The store.
         url: String,
         /// Its configured location.
         endpoint: String,
         /// The error of the store.
-        trouble: Trouble,
+        kind: StoreErrorKind,
     },
 }
 
 impl StoreError {
     /// Whether waiting may help.
     pub fn passing(&self) -> bool {
-        matches!(self, Self::Unusable { trouble, .. } if trouble.passing())
+        matches!(self, Self::Unusable { kind, .. } if kind.passing())
     }
 }
 
 /// Advice to the operator.
-fn advice(trouble: &Trouble) -> &'static str {
-    match trouble {
-        Trouble::NoBucket => "; make it, or mend STREAMING_STORES",
-        Trouble::Denied(_) => "; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-        Trouble::Unreachable(_) | Trouble::Slow => "; check AWS_ENDPOINT_URL and AWS_REGION",
-        Trouble::NotFound | Trouble::Failing(_) | Trouble::Other(_) => "",
+fn advice(kind: &StoreErrorKind) -> &'static str {
+    match kind {
+        StoreErrorKind::NoBucket => "; create it, or correct STREAMING_STORES",
+        StoreErrorKind::Denied(_) => "; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        StoreErrorKind::Unreachable(_) | StoreErrorKind::Slow => {
+            "; check AWS_ENDPOINT_URL and AWS_REGION"
+        }
+        StoreErrorKind::NotFound | StoreErrorKind::Failing(_) | StoreErrorKind::Other(_) => "",
     }
 }
 
@@ -250,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn new_store_only_takes() {
+    fn a_new_store_receives_videos_and_loses_none() {
         let folder = tempfile::tempdir().unwrap();
         let before = Stores::parse(&list(folder.path(), 3)).unwrap();
         let after = Stores::parse(&list(folder.path(), 4)).unwrap();
@@ -285,13 +287,13 @@ mod tests {
         let store = &stores.all()[0];
         let key = layout::source(videos()[1]);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(store.objects.put(&Path::from(key.clone()), "film".into())).unwrap();
+        runtime.block_on(store.objects.put(&Path::from(key.clone()), "video".into())).unwrap();
         let file = store.root.as_ref().unwrap().join(&key);
-        assert_eq!(std::fs::read(file).unwrap(), b"film");
+        assert_eq!(std::fs::read(file).unwrap(), b"video");
     }
 
     #[test]
-    fn refusals_name_the_entry() {
+    fn errors_name_the_entry() {
         let gcs = Stores::parse("gs://bucket").unwrap_err();
         assert!(matches!(gcs, StoreError::Unsupported { .. }));
         assert!(
@@ -323,10 +325,10 @@ mod tests {
 
     #[test]
     fn buckets_and_prefixes_are_named_alike() {
-        let list = " s3://films/ ,s3://films/a/,s3://other";
+        let list = " s3://videos/ ,s3://videos/a/,s3://other";
         let stores = Stores::parse_with(list, &settings(&KEYS)).unwrap();
         let urls: Vec<_> = stores.all().iter().map(|store| store.url.as_str()).collect();
-        assert_eq!(urls, ["s3://films", "s3://films/a", "s3://other"]);
+        assert_eq!(urls, ["s3://videos", "s3://videos/a", "s3://other"]);
         assert_eq!(stores.all()[1].locate("videos/x").as_ref(), "a/videos/x");
         assert_eq!(stores.all()[2].locate("videos/x").as_ref(), "videos/x");
         assert!(stores.all().iter().all(|store| store.s3.is_some() && store.root.is_none()));
@@ -334,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_of_buckets_show_no_secret() {
+    fn errors_of_buckets_show_no_secret() {
         let set = settings(&KEYS);
         for bad in ["s3://", "s3://b?x=y", "s3://key:hunter2@b", "s3://b:9000", "s3://b//x//y"] {
             let error = Stores::parse_with(bad, &set).unwrap_err();
@@ -351,12 +353,12 @@ mod tests {
     }
 
     #[test]
-    fn nobody_at_the_endpoint_is_one_line_that_names_it() {
-        let stores = Stores::parse_with("s3://films", &settings(&KEYS)).unwrap();
+    fn an_unreachable_endpoint_is_one_line_that_names_it() {
+        let stores = Stores::parse_with("s3://videos", &settings(&KEYS)).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let error = runtime.block_on(stores.check()).unwrap_err();
         let text = error.to_string();
         assert!(error.passing() && text.contains("http://127.0.0.1:9"), "{text}");
-        assert!(text.contains("s3://films: not reachable") && !text.contains('\n'), "{text}");
+        assert!(text.contains("s3://videos: not reachable") && !text.contains('\n'), "{text}");
     }
 }

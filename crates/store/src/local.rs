@@ -11,9 +11,9 @@ use crate::{Store, StoreError};
 pub(crate) fn open(entry: &str, url: &Url) -> Result<Store, StoreError> {
     let bad = |reason: &str| StoreError::Url { url: entry.to_owned(), reason: reason.to_owned() };
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(bad("a folder has no query or fragment"));
+        return Err(bad("a folder must not have a query or fragment"));
     }
-    let root = url.to_file_path().map_err(|()| bad("it names no folder of this machine"))?;
+    let root = url.to_file_path().map_err(|()| bad("it must name a folder of this machine"))?;
     let opened = |source| StoreError::Open { url: entry.to_owned(), source };
     fs::create_dir_all(&root).map_err(opened)?;
     let root = root.canonicalize().map_err(opened)?;

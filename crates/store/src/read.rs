@@ -13,7 +13,7 @@ use object_store::{
 use thiserror::Error;
 use tokio::task::JoinSet;
 
-use crate::{Store, Trouble, explain};
+use crate::{Store, StoreErrorKind, explain};
 
 /// Responses that may break off while one part is read.
 const BREAKS_MAX: u32 = 2;
@@ -29,7 +29,7 @@ pub enum ReadError {
     Missing,
     /// The store failed.
     #[error("{0}")]
-    Store(Trouble),
+    Store(StoreErrorKind),
     /// The local file cannot be read.
     #[error("read file")]
     File(#[from] io::Error),
@@ -140,11 +140,11 @@ async fn get(
 
 fn failed(error: &object_store::Error) -> ReadError {
     match explain(error) {
-        Trouble::NotFound => ReadError::Missing,
-        Trouble::Failing(code) if code == "InvalidRange" => ReadError::Missing,
+        StoreErrorKind::NotFound => ReadError::Missing,
+        StoreErrorKind::Failing(code) if code == "InvalidRange" => ReadError::Missing,
         // The local store states this in its message only.
-        Trouble::Other(text) if text.to_lowercase().contains("range") => ReadError::Missing,
-        trouble => ReadError::Store(trouble),
+        StoreErrorKind::Other(text) if text.to_lowercase().contains("range") => ReadError::Missing,
+        kind => ReadError::Store(kind),
     }
 }
 
@@ -159,7 +159,7 @@ async fn again(
     let mut task = JoinSet::new();
     task.spawn(async move { get(objects.as_ref(), &path, &range, etag).await });
     let ended = task.join_next().await;
-    let died = || ReadError::Store(Trouble::Other("the read panicked".to_owned()));
+    let died = || ReadError::Store(StoreErrorKind::Other("the read panicked".to_owned()));
     ended.and_then(Result::ok).ok_or_else(died)?
 }
 
@@ -191,7 +191,7 @@ impl Resumed {
                     none.insert(again(objects, path, left, etag).await?.into_stream())
                 }
             };
-            let trouble = match tokio::time::timeout(SILENCE_MAX, body.next()).await {
+            let kind = match tokio::time::timeout(SILENCE_MAX, body.next()).await {
                 Ok(Some(Ok(bytes))) => {
                     let room = self.left.end - self.left.start;
                     let bytes = bytes.slice(..bytes.len().min(room as usize));
@@ -202,13 +202,13 @@ impl Resumed {
                     return Ok(Some((bytes, self)));
                 }
                 Ok(Some(Err(error))) => explain(&error),
-                Ok(None) => Trouble::Unreachable("the reply ended early".to_owned()),
-                Err(_) => Trouble::Slow,
+                Ok(None) => StoreErrorKind::Unreachable("the reply ended early".to_owned()),
+                Err(_) => StoreErrorKind::Slow,
             };
             self.body = None;
             self.breaks += 1;
             if self.breaks > BREAKS_MAX {
-                return Err(ReadError::Store(trouble));
+                return Err(ReadError::Store(kind));
             }
         }
         Ok(None)

@@ -104,7 +104,7 @@ impl Settings {
 
 /// Scheme, host and port only: the URL of an endpoint may contain a password.
 fn origin(endpoint: &str) -> String {
-    let Ok(url) = Url::parse(endpoint) else { return "an endpoint that is no URL".to_owned() };
+    let Ok(url) = Url::parse(endpoint) else { return "an endpoint with an invalid URL".to_owned() };
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or_default())
 }
@@ -125,20 +125,19 @@ fn retries() -> RetryConfig {
 pub(crate) fn open(entry: &str, url: &Url, settings: &Settings) -> Result<Store, StoreError> {
     let bad = |reason: &str| StoreError::Url { url: entry.to_owned(), reason: reason.to_owned() };
     let bucket = url.host_str().filter(|bucket| !bucket.is_empty());
-    let bucket = bucket.ok_or_else(|| bad("it names no bucket"))?;
+    let bucket = bucket.ok_or_else(|| bad("it must name a bucket"))?;
     if url.port().is_some() || !url.username().is_empty() || url.password().is_some() {
         return Err(StoreError::Url {
             // The entry itself may contain a password.
             url: format!("s3://{bucket}"),
-            reason: "it is a bucket's name and nothing else; keys and endpoint come from AWS_*"
-                .into(),
+            reason: "it must be only a bucket's name; keys and endpoint come from AWS_*".into(),
         });
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(bad("a bucket has no query or fragment"));
+        return Err(bad("a bucket must not have a query or fragment"));
     }
     let prefix = url.path().trim_matches('/');
-    let prefix = Path::parse(prefix).map_err(|_| bad("its prefix is no object's path"))?;
+    let prefix = Path::parse(prefix).map_err(|_| bad("its prefix is not a valid path"))?;
     let name = if prefix.as_ref().is_empty() {
         format!("s3://{bucket}")
     } else {

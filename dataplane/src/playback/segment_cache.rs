@@ -14,9 +14,20 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use media::VideoId;
-use quick_cache::{OptionsBuilder, sync::Cache};
-use runtime::{Shutdown, Weigh};
-use store::{Part, ReadError, Store, Trouble};
+use quick_cache::{
+OptionsBuilder,
+sync::Cache }
+;
+use runtime::{
+Shutdown,
+Weigh }
+;
+use store::{
+Part,
+ReadError,
+Store,
+StoreErrorKind }
+;
 use tokio::sync::watch;
 
 /// Estimated number of segments in a full cache.
@@ -53,7 +64,7 @@ enum Progress {
     Reading,
     Complete,
     Missing,
-    Failed(Trouble),
+    Failed(StoreErrorKind),
 }
 
 /// One segment.
@@ -119,7 +130,7 @@ impl SegmentCache {
                 self.shutdown.tracker.spawn(async move {
                     tokio::select! {
                         () = reading.read_all(&store, &object, range) => {}
-                        () = hard.cancelled() => reading.finish(Progress::Failed(Trouble::Slow)),
+                        () = hard.cancelled() => reading.finish(Progress::Failed(StoreErrorKind::Slow)),
                     }
                     if !reading.is_complete() {
                         let this = |other: &Arc<SegmentRead>| Arc::ptr_eq(other, &reading);
@@ -155,7 +166,9 @@ impl SegmentRead {
             Ok(()) => Progress::Complete,
             Err(ReadError::Missing) => Progress::Missing,
             Err(ReadError::Store(trouble)) => Progress::Failed(trouble),
-            Err(ReadError::File(error)) => Progress::Failed(Trouble::Other(error.to_string())),
+            Err(ReadError::File(error)) => {
+                Progress::Failed(StoreErrorKind::Other(error.to_string()))
+            }
         });
     }
 
@@ -194,7 +207,7 @@ impl SegmentRead {
                 Progress::Failed(trouble) => return Err(ReadError::Store(trouble)),
             }
             if progress.changed().await.is_err() {
-                return Err(ReadError::Store(Trouble::Slow));
+                return Err(ReadError::Store(StoreErrorKind::Slow));
             }
         }
     }
@@ -293,7 +306,7 @@ mod tests {
         let broken = Arc::new(SegmentRead::new(9));
         let failing = async {
             broken.push(Bytes::from_static(b"012"));
-            broken.finish(Progress::Failed(Trouble::Slow));
+            broken.finish(Progress::Failed(StoreErrorKind::Slow));
         };
         let (waiting, ()) = tokio::join!(broken.clone().whole(0..9), failing);
         assert!(waiting.is_err());

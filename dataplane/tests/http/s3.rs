@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::{
     minio::Minio,
-    proxy::{Fault, Proxy},
+    proxy::{Proxy, ProxyMode},
     support::{Clip, Reply},
 };
 
@@ -123,7 +123,7 @@ async fn a_cold_segment_is_read_once_for_concurrent_requests() {
     let minio = Minio::start(&["clips"]);
     let clip = Clip::new(true);
     let store = stored(&minio, &clip).await;
-    let proxy = Proxy::start(&minio.address, Fault::Busy, 0).await;
+    let proxy = Proxy::start(&minio.address, ProxyMode::Busy, 0).await;
     let plane = Process::start(&minio, &proxy.address).await;
     let path = clip.media("360p/h0.m4s");
     // Loads the index, but not the segment.
@@ -158,7 +158,7 @@ async fn half_a_segment_is_never_a_success_and_never_cached() {
     let clip = Clip::new(true);
     stored(&minio, &clip).await;
     // Enough bytes for the index, and for the beginning of every segment.
-    let proxy = Proxy::start(&minio.address, Fault::Cut(8_000), usize::MAX).await;
+    let proxy = Proxy::start(&minio.address, ProxyMode::Cut(8_000), usize::MAX).await;
     let plane = Process::start(&minio, &proxy.address).await;
     let path = clip.media("360p/h0.m4s");
     for reply in futures::future::join_all((0..8).map(|_| plane.get(&path))).await {

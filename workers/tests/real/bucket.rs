@@ -13,7 +13,7 @@ use crate::{
     control::Control,
     encodes::Probed,
     minio::Minio,
-    proxy::{Fault, Proxy},
+    proxy::{Proxy, ProxyMode},
     worker::Worker,
 };
 
@@ -132,7 +132,7 @@ async fn expired_urls_are_replaced() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_chunk_of_a_large_source_reads_only_a_part_of_it() {
     let minio = Minio::start(&["videos"]);
-    let proxy = Proxy::start(&minio.address, Fault::Busy, 0).await;
+    let proxy = Proxy::start(&minio.address, ProxyMode::Busy, 0).await;
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     // About 40 MB, with the index at the end.

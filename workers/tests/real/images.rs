@@ -7,12 +7,12 @@ use api::v1;
 use media::{
     Codec,
     admission::TrackKind,
+    excerpt::{self, Cut},
     index::{Chunk, Track},
     jpeg,
     ladder::Rung,
     movie,
     pictures::{ClipPlan, PicturePlan, Size},
-    scenes::{self, Cut},
 };
 
 use crate::{
@@ -96,7 +96,7 @@ impl Encoded {
     /// Has the poster, thumbnails and storyboard made.
     async fn images(&self, control: &mut Control, worker: &Worker) -> (PicturePlan, Done) {
         let plan = PicturePlan::new(&self.probed.grid, &self.rungs(), 10).unwrap();
-        let still = |gop: u32| scenes::key_frame(&self.video[gop as usize]).unwrap();
+        let still = |gop: u32| excerpt::key_frame(&self.video[gop as usize]).unwrap();
         let tracks = [
             (&self.track.init[..], plan.thumbnails.iter().map(|gop| still(*gop)).collect()),
             (&self.track.init[..], plan.tile_gops().map(still).collect()),
@@ -104,7 +104,7 @@ impl Encoded {
         ];
         let source = worker.store().join("stills.mp4");
         let moving = plan.moving(&self.track).map(|gop| &self.video[gop as usize][..]);
-        fs::write(&source, scenes::stills(&tracks, moving).unwrap()).unwrap();
+        fs::write(&source, excerpt::stills(&tracks, moving).unwrap()).unwrap();
         let size = |size: Size| Some(v1::Size { width: size.width, height: size.height });
         let work = v1::lease::Work::Pictures(v1::PicturesWork {
             thumbnails: plan.thumbnails.len() as u32,
@@ -150,7 +150,7 @@ impl Encoded {
             .collect();
         let audio_init = sound.as_ref().map(|_| self.audio_init.as_slice());
         let source = worker.store().join("clip.mp4");
-        fs::write(&source, scenes::clip(grid, &self.track.init, audio_init, &cuts).unwrap())
+        fs::write(&source, excerpt::clip(grid, &self.track.init, audio_init, &cuts).unwrap())
             .unwrap();
         let rate = grid.rate();
         let work = v1::lease::Work::Preview(v1::PreviewWork {

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use authz::{AuthError, Operation, Restriction, Role, Verifier, narrow};
 
-use super::{END, FILM, NOW, append, grant, playback, request, setup};
+use super::{END, NOW, VIDEO, append, grant, playback, request, setup};
 
 #[test]
-fn oversized_tokens_are_refused_quickly() {
+fn oversized_tokens_are_rejected_quickly() {
     let (keys, verifier) = setup();
     let token = keys.mint(&grant(Role::Viewer), END).unwrap();
     let started = Instant::now();
@@ -69,7 +69,7 @@ fn append_deep(token: &str, code: &str) -> String {
 
 /// Verifies an expensive token on a stack half the size of the server's: deep nesting must not overflow
 /// it and crash the process.
-fn refusal(verifier: &Verifier, bomb: &str) -> AuthError {
+fn rejection_of(verifier: &Verifier, bomb: &str) -> AuthError {
     std::thread::scope(|scope| {
         let server = std::thread::Builder::new().stack_size(1 << 20);
         let check = || verifier.authenticate(bomb, &request(Operation::Read)).unwrap_err();
@@ -78,13 +78,13 @@ fn refusal(verifier: &Verifier, bomb: &str) -> AuthError {
 }
 
 #[test]
-fn bombs_are_refused_before_they_are_evaluated() {
+fn costly_tokens_are_rejected_before_evaluation() {
     let (keys, verifier) = setup();
     let token = keys.mint(&grant(Role::Viewer), END).unwrap();
     for (what, code) in bombs() {
         let bomb = append_deep(&token, &code);
         let started = Instant::now();
-        let result = refusal(&verifier, &bomb);
+        let result = rejection_of(&verifier, &bomb);
         println!("{what}: {} bytes refused in {:?}", bomb.len(), started.elapsed());
         assert_eq!(result, AuthError::Limit, "{what}");
         // A generous limit: an evaluation would take years.
@@ -100,14 +100,14 @@ fn bombs_are_refused_before_they_are_evaluated() {
 fn a_warm_check_is_cheap() {
     let (keys, verifier) = setup();
     let bearer = keys.mint(&grant(Role::Viewer), END).unwrap();
-    let restriction = Restriction { video: Some(FILM), ..Restriction::default() };
+    let restriction = Restriction { video: Some(VIDEO), ..Restriction::default() };
     let narrowed = narrow(&bearer, &restriction).unwrap();
     let playback = playback(&keys, Some(720), None);
     let rounds = 2_000;
     let read = request(Operation::Read);
     for (what, token) in [("bearer", &bearer), ("narrowed", &narrowed), ("playback", &playback)] {
         let check = || match what {
-            "playback" => verifier.playback(token, FILM, NOW, None).map(drop),
+            "playback" => verifier.playback(token, VIDEO, NOW, None).map(drop),
             _ => verifier.authenticate(token, &read).map(drop),
         };
         check().unwrap();

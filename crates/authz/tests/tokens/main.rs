@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 const NOW: i64 = 1_800_000_000;
 const END: i64 = NOW + 3600;
-const FILM: VideoId = VideoId::new(Uuid::from_u128(1));
+const VIDEO: VideoId = VideoId::new(Uuid::from_u128(1));
 const OTHER: VideoId = VideoId::new(Uuid::from_u128(2));
 
 fn grant(role: Role) -> Grant {
@@ -26,7 +26,7 @@ fn grant(role: Role) -> Grant {
 }
 
 fn request(operation: Operation) -> Request {
-    Request { now: NOW, operation, video: Some(FILM), address: None }
+    Request { now: NOW, operation, video: Some(VIDEO), address: None }
 }
 
 fn address(text: &str) -> Option<IpAddr> {
@@ -40,7 +40,7 @@ fn setup() -> (RootKeys, Verifier) {
 }
 
 fn playback(keys: &RootKeys, max_height: Option<u32>, address: Option<IpAddr>) -> String {
-    keys.mint_playback(&PlaybackGrant { video: FILM, max_height, address }, END).unwrap()
+    keys.mint_playback(&PlaybackGrant { video: VIDEO, max_height, address }, END).unwrap()
 }
 
 fn append(token: &str, code: &str) -> String {
@@ -53,7 +53,7 @@ fn forbidden<T: std::fmt::Debug>(result: Result<T, AuthError>) -> bool {
 }
 
 #[test]
-fn bearer_token_says_who_it_stands_for() {
+fn bearer_tokens_identify_their_caller() {
     let (keys, verifier) = setup();
     for role in Role::ALL {
         let token = keys.mint(&grant(role), END).unwrap();
@@ -86,7 +86,7 @@ fn names_are_data_not_datalog() {
 }
 
 #[test]
-fn flipped_byte_is_refused_wherever_it_is() {
+fn flipped_byte_is_rejected_wherever_it_is() {
     let (keys, verifier) = setup();
     let token = keys.mint(&grant(Role::Admin), END).unwrap();
     for position in 0..token.trim_end_matches('=').len() - 1 {
@@ -100,7 +100,7 @@ fn flipped_byte_is_refused_wherever_it_is() {
 }
 
 #[test]
-fn token_ends_when_it_says() {
+fn tokens_expire_at_their_time() {
     let (keys, verifier) = setup();
     let token = keys.mint(&grant(Role::Admin), END).unwrap();
     let at = |now| verifier.authenticate(&token, &Request { now, ..request(Operation::Read) });
@@ -108,14 +108,14 @@ fn token_ends_when_it_says() {
     assert_eq!(at(END), Err(AuthError::Expired));
     assert_eq!(at(i64::MAX), Err(AuthError::Expired));
     let playback = playback(&keys, None, None);
-    assert!(verifier.playback(&playback, FILM, END - 1, None).is_ok());
-    assert_eq!(verifier.playback(&playback, FILM, END, None), Err(AuthError::Expired));
+    assert!(verifier.playback(&playback, VIDEO, END - 1, None).is_ok());
+    assert_eq!(verifier.playback(&playback, VIDEO, END, None), Err(AuthError::Expired));
     let past = keys.mint(&grant(Role::Admin), -1).unwrap();
     assert_eq!(verifier.authenticate(&past, &request(Operation::Read)), Err(AuthError::Expired));
 }
 
 #[test]
-fn foreign_root_key_is_refused_and_rotation_keeps_old_tokens() {
+fn foreign_root_key_is_rejected_and_rotation_keeps_old_tokens() {
     let (mut keys, verifier) = setup();
     let foreign = RootKeys::generate().mint(&grant(Role::Admin), END).unwrap();
     let read = request(Operation::Read);
@@ -163,20 +163,20 @@ fn appended_blocks_cannot_widen() {
     let video = playback(&keys, Some(480), None);
     let padded = narrow(&video, &Restriction::default()).unwrap();
     let widened = append(&padded, &format!("playback(\"{OTHER}\"); max_height(2160);"));
-    assert_eq!(verifier.playback(&widened, FILM, NOW, None).unwrap().max_height, Some(480));
+    assert_eq!(verifier.playback(&widened, VIDEO, NOW, None).unwrap().max_height, Some(480));
     assert!(forbidden(verifier.playback(&widened, OTHER, NOW, None)));
 }
 
 #[test]
-fn kinds_do_not_pass_for_each_other() {
+fn token_kinds_are_not_interchangeable() {
     let (keys, verifier) = setup();
     let bearer = keys.mint(&grant(Role::Admin), END).unwrap();
     let playback = playback(&keys, None, None);
     assert!(forbidden(verifier.authenticate(&playback, &request(Operation::Play))));
     assert!(forbidden(verifier.authenticate(&playback, &request(Operation::Read))));
-    assert!(forbidden(verifier.playback(&bearer, FILM, NOW, None)));
-    let disguised = append(&bearer, &format!("playback(\"{FILM}\");"));
-    assert!(forbidden(verifier.playback(&disguised, FILM, NOW, None)));
+    assert!(forbidden(verifier.playback(&bearer, VIDEO, NOW, None)));
+    let disguised = append(&bearer, &format!("playback(\"{VIDEO}\");"));
+    assert!(forbidden(verifier.playback(&disguised, VIDEO, NOW, None)));
     let padded = narrow(&playback, &Restriction::default()).unwrap();
     let disguised = append(&padded, r#"subject("x"); tenant("acme"); role("admin");"#);
     assert!(forbidden(verifier.authenticate(&disguised, &request(Operation::Read))));
@@ -188,17 +188,17 @@ fn playback_token_plays_its_video_from_its_address() {
     let token = playback(&keys, Some(720), address("192.0.2.7"));
     assert!(!token.contains('='), "needs no escaping in a URL");
     let play = |video, from| verifier.playback(&token, video, NOW, from);
-    let allowed = play(FILM, address("192.0.2.7")).unwrap();
+    let allowed = play(VIDEO, address("192.0.2.7")).unwrap();
     assert_eq!((allowed.max_height, allowed.expires_at), (Some(720), END));
     assert!(
-        play(FILM, address("::ffff:192.0.2.7")).is_ok(),
+        play(VIDEO, address("::ffff:192.0.2.7")).is_ok(),
         "the same address, seen by a v6 socket"
     );
-    assert!(forbidden(play(FILM, address("192.0.2.8"))));
-    assert!(forbidden(play(FILM, None)));
+    assert!(forbidden(play(VIDEO, address("192.0.2.8"))));
+    assert!(forbidden(play(VIDEO, None)));
     assert!(forbidden(play(OTHER, address("192.0.2.7"))));
     let anywhere = playback(&keys, None, None);
-    assert_eq!(verifier.playback(&anywhere, FILM, NOW, None).unwrap().max_height, None);
+    assert_eq!(verifier.playback(&anywhere, VIDEO, NOW, None).unwrap().max_height, None);
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn narrowed_token_keeps_to_its_restrictions() {
     let restriction = Restriction {
         expires_at: Some(NOW + 60),
         operations: vec![Operation::Read, Operation::Write],
-        video: Some(FILM),
+        video: Some(VIDEO),
         address: address("2001:db8::1"),
     };
     let token = narrow(&keys.mint(&grant(Role::Admin), END).unwrap(), &restriction).unwrap();
@@ -227,7 +227,7 @@ fn narrowed_token_keeps_to_its_restrictions() {
 }
 
 #[test]
-fn blocks_of_third_parties_are_refused() {
+fn blocks_of_third_parties_are_rejected() {
     let (keys, verifier) = setup();
     let (token, other) = (
         keys.mint(&grant(Role::Viewer), END).unwrap(),
@@ -253,7 +253,7 @@ fn blocks_of_third_parties_are_refused() {
 }
 
 #[test]
-fn removed_reordered_and_sealed_blocks_are_refused() {
+fn removed_reordered_and_sealed_blocks_are_rejected() {
     let (keys, verifier) = setup();
     let token = keys.mint(&grant(Role::Admin), END).unwrap();
     let restriction =
@@ -287,7 +287,7 @@ fn removed_reordered_and_sealed_blocks_are_refused() {
 }
 
 #[test]
-fn revoked_tokens_and_their_descendants_are_refused() {
+fn revoked_tokens_and_their_descendants_are_rejected() {
     let (keys, verifier) = setup();
     let parent = keys.mint(&grant(Role::Editor), END).unwrap();
     let child = narrow(&parent, &Restriction::default()).unwrap();
@@ -302,11 +302,11 @@ fn revoked_tokens_and_their_descendants_are_refused() {
     assert_eq!(verifier.authenticate(&parent, &read), Err(AuthError::Revoked));
     let playback = playback(&keys, None, None);
     verifier.revoke(verifier.revocation_ids(&playback).unwrap().0);
-    assert_eq!(verifier.playback(&playback, FILM, NOW, None), Err(AuthError::Revoked));
+    assert_eq!(verifier.playback(&playback, VIDEO, NOW, None), Err(AuthError::Revoked));
 }
 
 #[test]
-fn a_block_whose_signature_would_have_a_twin_is_refused() {
+fn blocks_with_malleable_signatures_are_rejected() {
     let (keys, verifier) = setup();
     let token = keys.mint(&grant(Role::Editor), END).unwrap();
     let unverified = |token: &str| UnverifiedBiscuit::from_base64(token).unwrap();
@@ -328,7 +328,7 @@ fn a_block_whose_signature_would_have_a_twin_is_refused() {
 }
 
 #[test]
-fn genuine_signature_without_our_facts_is_no_token() {
+fn a_valid_signature_without_our_facts_is_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("root.json");
     let (keys, verifier) = setup();

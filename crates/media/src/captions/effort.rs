@@ -140,7 +140,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_effort_ends_soon_after_it_is_late() {
+    fn an_effort_ends_soon_after_its_deadline() {
         let mut effort = Effort::until(&|| true);
         let mut spent = 0;
         while effort.spend(1).is_ok() {

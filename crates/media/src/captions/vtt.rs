@@ -20,7 +20,7 @@ pub(super) fn parse(mut lines: Lines<'_, '_, '_>, loose: bool) -> Result<Vec<Cue
             break;
         }
         if line.contains("-->") {
-            let what = "an empty line must stand before the first cue";
+            let what = "the first cue must follow an empty line";
             return Err(CaptionError::Line { line: lines.number, what });
         }
     }

@@ -1,7 +1,7 @@
 //! AV1 (bitstream specification 1.0.0 and its ISOBMFF binding 1.2): the configuration record, sequence
 //! headers and samples.
 
-use super::{Mp4Error, bits::Bits, video::Record};
+use super::{Mp4Error, bits::Bits, record::Record};
 
 const SEQUENCE_HEADER: u8 = 1;
 const FRAME_HEADER: u8 = 3;

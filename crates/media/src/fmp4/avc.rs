@@ -1,6 +1,6 @@
 //! H.264: the configuration record and samples.
 
-use super::{Mp4Error, boxes::Reader, nal, sps, video::Record};
+use super::{Mp4Error, boxes::Reader, nal, record::Record, sps};
 
 /// Reads the body of an `avcC` (ISO/IEC 14496-15, 5.3.3): version 1, four-byte lengths, one SPS of the
 /// same profile and level, at least one PPS.

@@ -5,7 +5,7 @@ use super::{
     bits::{Bits, without_emulation_prevention},
     boxes::{Reader, Writer},
     nal,
-    video::Record,
+    record::Record,
 };
 
 const VPS: u8 = 32;
@@ -178,7 +178,7 @@ pub(super) fn is_key(sample: &[u8]) -> Result<bool, Mp4Error> {
             }
             // Access unit delimiters, filler data, SEI messages.
             35 | 38..=40 => continue,
-            16..=23 => return Err(Mp4Error::Unsupported("key frame that is no IDR picture")),
+            16..=23 => return Err(Mp4Error::Unsupported("key frame without an IDR picture")),
             _ => return Err(nal::BROKEN),
         };
         // The slices of a picture are either all IDR or all non-IDR.

@@ -2,7 +2,13 @@
 
 use std::fmt::Write;
 
-use super::{Links, hls, hls::Playlist, percent, quoted, timeline::Timeline, xml};
+use super::{
+    Links, percent,
+    playlist::{self, Playlist},
+    quoted,
+    timeline::Timeline,
+    xml,
+};
 use crate::{
     CaptionId,
     captions::{CaptionKind, Described, TextTrack, VTT_CONTENT_TYPE, rendition},
@@ -36,7 +42,7 @@ pub(super) fn hls_media(index: &Index, links: &Links<'_>) -> String {
             language::tag(language),
             yes(*default),
             yes(*forced),
-            hls::playlist_url(index, links, &rendition(*id), hls::playlist_file(index)),
+            playlist::playlist_url(index, links, &rendition(*id), playlist::playlist_file(index)),
         );
     }
     out
@@ -57,11 +63,11 @@ pub fn playlist(
 ) -> Option<String> {
     let track = leading(index).filter(|track| index.hls && track.started())?;
     // Decimal durations are the only feature that needs version 3.
-    let mut out = hls::head(index, playlist, 3)?;
-    let prefix = hls::media_prefix(index, &rendition(id), links);
+    let mut out = playlist::head(index, playlist, 3)?;
+    let prefix = playlist::media_prefix(index, &rendition(id), links);
     let (timeline, suffix) = (timeline(index), links.suffix());
-    for (number, gops) in hls::committed_segments(index, track).into_iter().enumerate() {
-        hls::push_extinf(&mut out, timeline.duration_micros(&gops));
+    for (number, gops) in playlist::committed_segments(index, track).into_iter().enumerate() {
+        playlist::push_extinf(&mut out, timeline.duration_micros(&gops));
         // Writing to a string cannot fail.
         let _ = writeln!(out, "{prefix}h{number}.vtt{suffix}");
     }

@@ -4,10 +4,14 @@
 //! links to EVENT playlists, which receive an end but stay EVENT playlists; once it is final, to VOD
 //! playlists.
 
-use std::{fmt::Write, ops::Range};
-
+pub use super::playlist::Playlist;
 use super::{
-    Links, by_codec, captions, hls_playable, percent, quoted,
+    Links, by_codec, captions, hls_playable,
+    playlist::{
+        START, committed_segments, head, media_prefix, playlist_file, playlist_url, push,
+        push_extinf, target_duration,
+    },
+    quoted,
     rate::{self, Rates},
     timeline::{Bytes, Timeline},
     visible, visible_rungs,
@@ -19,9 +23,6 @@ use crate::{
     segment::SegmentName,
 };
 
-/// Without this tag players treat a growing video as live and start near the live edge. The offset is not 0
-/// because some players treat 0 as absent.
-const START: &str = "#EXT-X-START:TIME-OFFSET=0.001\n";
 /// GROUP-ID of the audio of every variant.
 const AUDIO_GROUP: &str = "audio";
 /// Attribute of every variant: no video rendition contains CEA-608 or CEA-708 captions. Without the attribute
@@ -29,15 +30,6 @@ const AUDIO_GROUP: &str = "audio";
 const CLOSED_CAPTIONS: &str = "CLOSED-CAPTIONS=NONE";
 /// Apple's authoring specification (1.32) asks for a first variant near this bitrate, in bit/s.
 const FIRST_VARIANT_BITRATE: u64 = 2_000_000;
-
-/// The two media playlists of a rendition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Playlist {
-    /// `event.m3u8`: grows, and stays valid after the end.
-    Event,
-    /// `vod.m3u8`: exists only for a final video.
-    Vod,
-}
 
 /// The multivariant playlist; `None` while there is nothing to play.
 pub fn multivariant(index: &Index, links: &Links<'_>) -> Option<String> {
@@ -107,19 +99,6 @@ pub fn media(
     Some(out)
 }
 
-/// The first lines of a media playlist; `None` while the video has no playlist of that kind.
-pub(super) fn head(index: &Index, playlist: Playlist, version: u32) -> Option<String> {
-    let (kind, start) = match playlist {
-        Playlist::Event => ("EVENT", START),
-        Playlist::Vod => index.finished_at_ms.map(|_| ("VOD", ""))?,
-    };
-    Some(format!(
-        "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{}\n#EXT-X-MEDIA-SEQUENCE:0\n\
-         #EXT-X-PLAYLIST-TYPE:{kind}\n#EXT-X-INDEPENDENT-SEGMENTS\n{start}",
-        target_duration(index),
-    ))
-}
-
 /// The I-frame playlist of a video rendition: the first sample of every fragment, as a byte range of its HLS
 /// segment. `None` while the video is growing.
 pub fn iframes(index: &Index, rendition: &str, links: &Links<'_>) -> Option<String> {
@@ -159,26 +138,6 @@ fn servable<'a>(
     let (track, _) = index.track(rendition)?;
     let servable = index.hls && track.started() && visible(index, rendition, links.max_height);
     servable.then(|| (track, Timeline::new(&index.grid, kind)))
-}
-
-/// The duration of the longest planned segment of any rendition, rounded. It is known before the first
-/// segment is encoded, so it never changes.
-fn target_duration(index: &Index) -> u64 {
-    let timeline = |kind| Timeline::new(&index.grid, kind);
-    let (video, audio) = (timeline(TrackKind::Video), timeline(TrackKind::Audio));
-    let mut longest = 0;
-    for gops in index.grid.hls_segments() {
-        longest = longest.max(video.duration_micros(&gops));
-        if !index.audio_renditions.is_empty() {
-            longest = longest.max(audio.duration_micros(&gops));
-        }
-    }
-    ((longest + 500_000) / 1_000_000).max(1)
-}
-
-pub(super) fn committed_segments(index: &Index, track: &Track) -> Vec<Range<u32>> {
-    let frontier = track.frontier();
-    index.grid.hls_segments().take_while(|gops| gops.end <= frontier).collect()
 }
 
 fn rates(index: &Index, track: &Track, kind: TrackKind, planned: u64, target: u64) -> Rates {
@@ -287,35 +246,4 @@ fn audio_media(
         rendition.channels,
         playlist_url(index, links, &rendition.name, playlist_file(index)),
     )
-}
-
-/// The playlist file for sessions that begin now.
-pub(super) fn playlist_file(index: &Index) -> &'static str {
-    if index.finished_at_ms.is_none() { "event.m3u8" } else { "vod.m3u8" }
-}
-
-/// Relative to the multivariant playlist, which lies in `hls/`.
-pub(super) fn playlist_url(
-    index: &Index,
-    links: &Links<'_>,
-    rendition: &str,
-    file: &str,
-) -> String {
-    let below = format!("{}/{}/", index.version, percent(rendition));
-    let prefix = links.prefix(index, &format!("../{below}"), &below);
-    quoted(&format!("{prefix}{file}{}", links.suffix()))
-}
-
-/// Relative to a media playlist, which lies next to its segments.
-pub(super) fn media_prefix(index: &Index, rendition: &str, links: &Links<'_>) -> String {
-    quoted(&links.prefix(index, "", &format!("{}/{}/", index.version, percent(rendition))))
-}
-
-pub(super) fn push_extinf(out: &mut String, micros: u64) {
-    push(out, format_args!("#EXTINF:{}.{:06},\n", micros / 1_000_000, micros % 1_000_000));
-}
-
-fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
-    // Writing to a string cannot fail.
-    let _ = out.write_fmt(text);
 }

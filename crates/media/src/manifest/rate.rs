@@ -56,7 +56,7 @@ pub(super) fn measure(
 }
 
 /// The lowest bandwidth with which a client that has buffered `buffer_ticks` never runs empty, wherever
-/// it starts (ISO/IEC 23009-1, 5.3.5.4). `buffer_ticks` is no shorter than any segment, so the result is
+/// it starts (ISO/IEC 23009-1, 5.3.5.4). `buffer_ticks` is at least the longest segment, so the result is
 /// the rate of the worst segment, where only the last may be shorter than its buffer.
 pub(super) fn leaky_bucket(
     timeline: Timeline<'_>,

@@ -4,27 +4,27 @@ use std::{fs, ops::Range, path::Path};
 
 use media::{
     download::{Download, Rendition, Slice, etag},
+    excerpt::{self, Cut},
     grid::AAC_FRAME_SAMPLES,
     movie::{self, Wanted},
     pictures::Size,
-    scenes::{self, Cut},
     tables::{self, ChunkTable},
 };
 
 use crate::{
     ffmpeg::{Folder, run},
-    film::{Film, film, grid},
+    fixture::{Fixture, fixture, grid},
 };
 
 /// The fragment of one GOP.
-fn fragment<'a>(film: &'a Film, rendition: &str, gop: u32) -> &'a [u8] {
-    let (track, _) = film.index.track(rendition).unwrap();
-    let number = film.index.grid.chunk_of(gop);
+fn fragment<'a>(fixture: &'a Fixture, rendition: &str, gop: u32) -> &'a [u8] {
+    let (track, _) = fixture.index.track(rendition).unwrap();
+    let number = fixture.index.grid.chunk_of(gop);
     let chunk = track.chunks[number as usize].as_ref().unwrap();
-    let place = (gop - film.index.grid.chunk_gops(number).start) as usize;
+    let place = (gop - fixture.index.grid.chunk_gops(number).start) as usize;
     let start: u32 = chunk.fragments[..place].iter().map(|f| f.bytes).sum();
     let end = start + chunk.fragments[place].bytes;
-    &film.object(&chunk.key)[start as usize..end as usize]
+    &fixture.object(&chunk.key)[start as usize..end as usize]
 }
 
 /// Codec and number of frames of each stream, as counted by ffprobe.
@@ -41,31 +41,31 @@ fn frames(file: &Path) -> Vec<String> {
 #[test]
 fn stills_are_the_key_frames_of_their_gops() {
     let folder = Folder::new();
-    let film = film(grid(25, 1, 300), &folder);
-    let init = |name: &str| film.index.track(name).unwrap().0.init.clone();
-    let still = |name: &str, gop| scenes::key_frame(fragment(&film, name, gop)).unwrap();
+    let fixture = fixture(grid(25, 1, 300), &folder);
+    let init = |name: &str| fixture.index.track(name).unwrap().0.init.clone();
+    let still = |name: &str, gop| excerpt::key_frame(fragment(&fixture, name, gop)).unwrap();
     let (small, large) = (init("72p"), init("90p"));
     let tracks = [
         (small.as_slice(), vec![still("72p", 0), still("72p", 3), still("72p", 5)]),
         (large.as_slice(), vec![still("90p", 1)]),
     ];
     let file = folder.path().join("stills.mp4");
-    fs::write(&file, scenes::stills(&tracks, None).unwrap()).unwrap();
+    fs::write(&file, excerpt::stills(&tracks, None).unwrap()).unwrap();
     assert_eq!(frames(&file), ["h264,3", "h264,1"]);
-    let moving = scenes::stills(&tracks, Some(fragment(&film, "90p", 2))).unwrap();
+    let moving = excerpt::stills(&tracks, Some(fragment(&fixture, "90p", 2))).unwrap();
     fs::write(&file, moving).unwrap();
     assert_eq!(frames(&file), ["h264,3", "h264,51"]);
-    assert!(scenes::key_frame(&fragment(&film, "72p", 0)[..60]).is_err());
-    assert!(scenes::key_frame(b"").is_err());
+    assert!(excerpt::key_frame(&fragment(&fixture, "72p", 0)[..60]).is_err());
+    assert!(excerpt::key_frame(b"").is_err());
 }
 
 #[test]
 fn clips_join_picture_and_sound_of_their_cuts() {
     let folder = Folder::new();
-    let film = film(grid(30_000, 1001, 600), &folder);
+    let fixture = fixture(grid(30_000, 1001, 600), &folder);
     let (video, audio) =
-        (film.index.track("72p").unwrap().0, film.index.track("audio-0").unwrap().0);
-    let of = |name, gops: Range<u32>| gops.map(|gop| fragment(&film, name, gop)).collect();
+        (fixture.index.track("72p").unwrap().0, fixture.index.track("audio-0").unwrap().0);
+    let of = |name, gops: Range<u32>| gops.map(|gop| fragment(&fixture, name, gop)).collect();
     let cuts: Vec<Cut<'_>> = [1..3, 5..7, 9..10]
         .map(|gops| Cut {
             gop: gops.start,
@@ -73,7 +73,7 @@ fn clips_join_picture_and_sound_of_their_cuts() {
             audio: of("audio-0", gops),
         })
         .to_vec();
-    let clip = scenes::clip(&film.index.grid, &video.init, Some(&audio.init), &cuts).unwrap();
+    let clip = excerpt::clip(&fixture.index.grid, &video.init, Some(&audio.init), &cuts).unwrap();
     let file = folder.path().join("clip.mp4");
     fs::write(&file, &clip).unwrap();
     let expected = 4 * 60 + 60;
@@ -87,13 +87,13 @@ fn clips_join_picture_and_sound_of_their_cuts() {
         sound: true,
     };
     movie::check(&clip, &wanted).unwrap();
-    refuses_what_is_not_the_clip(&clip, &wanted);
-    let silent = scenes::clip(&film.index.grid, &video.init, None, &cuts).unwrap();
+    rejects_other_files_than_the_clip(&clip, &wanted);
+    let silent = excerpt::clip(&fixture.index.grid, &video.init, None, &cuts).unwrap();
     assert!(movie::check(&silent, &wanted).is_err());
     movie::check(&silent, &Wanted { sound: false, ..wanted }).unwrap();
 }
 
-fn refuses_what_is_not_the_clip(clip: &[u8], wanted: &Wanted) {
+fn rejects_other_files_than_the_clip(clip: &[u8], wanted: &Wanted) {
     for end in (0..clip.len()).step_by(97) {
         assert!(movie::check(&clip[..end], wanted).is_err(), "cut at {end}");
     }
@@ -114,26 +114,28 @@ fn refuses_what_is_not_the_clip(clip: &[u8], wanted: &Wanted) {
     }
 }
 
-fn tables_of(film: &Film, rendition: &str) -> Vec<ChunkTable> {
-    let (track, _) = film.index.track(rendition).unwrap();
+fn tables_of(fixture: &Fixture, rendition: &str) -> Vec<ChunkTable> {
+    let (track, _) = fixture.index.track(rendition).unwrap();
     let video = rendition.ends_with('p');
-    let ticks = if video { film.index.grid.rate().frame_ticks() } else { AAC_FRAME_SAMPLES };
+    let ticks = if video { fixture.index.grid.rate().frame_ticks() } else { AAC_FRAME_SAMPLES };
     let chunks = track.chunks.iter().flatten();
     let made: Vec<ChunkTable> =
-        chunks.map(|chunk| tables::of_chunk(film.object(&chunk.key), ticks).unwrap()).collect();
+        chunks.map(|chunk| tables::of_chunk(fixture.object(&chunk.key), ticks).unwrap()).collect();
     let encoded = tables::encode(&made);
     assert_eq!(tables::decode(&encoded), Some(made.clone()));
     assert_eq!(tables::decode(&encoded[..encoded.len() - 1]), None);
     made
 }
 
-fn bytes(film: &Film, download: &Download, range: Range<u64>) -> Vec<u8> {
+fn bytes(fixture: &Fixture, download: &Download, range: Range<u64>) -> Vec<u8> {
     let mut out = Vec::new();
     for slice in download.slices(range) {
         match slice {
             Slice::Header(bytes) => out.extend_from_slice(bytes),
             Slice::Object { key, range } => {
-                out.extend_from_slice(&film.object(key)[range.start as usize..range.end as usize]);
+                out.extend_from_slice(
+                    &fixture.object(key)[range.start as usize..range.end as usize],
+                );
             }
         }
     }
@@ -149,10 +151,14 @@ fn framemd5(file: &Path, stream: &str) -> Vec<String> {
 }
 
 /// Init segment and all fragments, concatenated as in a player.
-fn joined(film: &Film, rendition: &str, folder: &Folder) -> std::path::PathBuf {
-    let (track, _) = film.index.track(rendition).unwrap();
+fn joined(fixture: &Fixture, rendition: &str, folder: &Folder) -> std::path::PathBuf {
+    let (track, _) = fixture.index.track(rendition).unwrap();
     let mut all = track.init.clone();
-    track.chunks.iter().flatten().for_each(|chunk| all.extend_from_slice(film.object(&chunk.key)));
+    track
+        .chunks
+        .iter()
+        .flatten()
+        .for_each(|chunk| all.extend_from_slice(fixture.object(&chunk.key)));
     let file = folder.path().join(format!("{rendition}-joined.mp4"));
     fs::write(&file, all).unwrap();
     file
@@ -161,20 +167,20 @@ fn joined(film: &Film, rendition: &str, folder: &Folder) -> std::path::PathBuf {
 #[test]
 fn a_download_holds_every_frame_and_any_range_is_a_part_of_it() {
     let folder = Folder::new();
-    let film = film(grid(24_000, 1001, 700), &folder);
+    let fixture = fixture(grid(24_000, 1001, 700), &folder);
     let (video, audio) =
-        (film.index.track("90p").unwrap().0, film.index.track("audio-0").unwrap().0);
-    let (video_tables, audio_tables) = (tables_of(&film, "90p"), tables_of(&film, "audio-0"));
+        (fixture.index.track("90p").unwrap().0, fixture.index.track("audio-0").unwrap().0);
+    let (video_tables, audio_tables) = (tables_of(&fixture, "90p"), tables_of(&fixture, "audio-0"));
     let picture = Rendition { track: video, tables: &video_tables };
     let sound = Rendition { track: audio, tables: &audio_tables };
-    let download = Download::new(&film.index, picture, Some(sound)).unwrap();
-    let whole = bytes(&film, &download, 0..u64::MAX);
+    let download = Download::new(&fixture.index, picture, Some(sound)).unwrap();
+    let whole = bytes(&fixture, &download, 0..u64::MAX);
     assert_eq!(whole.len() as u64, download.bytes());
     let file = folder.path().join("download.mp4");
     fs::write(&file, &whole).unwrap();
     assert_eq!(frames(&file)[0], "h264,700");
-    assert_eq!(framemd5(&file, "0:v:0"), framemd5(&joined(&film, "90p", &folder), "0:v:0"));
-    assert_eq!(framemd5(&file, "0:a:0"), framemd5(&joined(&film, "audio-0", &folder), "0:a:0"));
+    assert_eq!(framemd5(&file, "0:v:0"), framemd5(&joined(&fixture, "90p", &folder), "0:v:0"));
+    assert_eq!(framemd5(&file, "0:a:0"), framemd5(&joined(&fixture, "audio-0", &folder), "0:a:0"));
     // Every byte range, at any position.
     let length = whole.len() as u64;
     let mut at = 1;
@@ -182,16 +188,16 @@ fn a_download_holds_every_frame_and_any_range_is_a_part_of_it() {
         at = (at * 6_364_136_223 + step) % length;
         let end = (at + 1 + step * step).min(length);
         assert_eq!(
-            bytes(&film, &download, at..end),
+            bytes(&fixture, &download, at..end),
             whole[at as usize..end as usize],
             "{at}..{end}"
         );
     }
-    assert_eq!(bytes(&film, &download, length..length + 5), b"");
-    let silent = Download::new(&film.index, picture, None).unwrap();
-    fs::write(&file, bytes(&film, &silent, 0..u64::MAX)).unwrap();
+    assert_eq!(bytes(&fixture, &download, length..length + 5), b"");
+    let silent = Download::new(&fixture.index, picture, None).unwrap();
+    fs::write(&file, bytes(&fixture, &silent, 0..u64::MAX)).unwrap();
     assert_eq!(frames(&file), ["h264,700"]);
     let short = Rendition { track: video, tables: &video_tables[1..] };
-    assert!(Download::new(&film.index, short, None).is_err());
-    assert_ne!(etag(&film.index, "a", None), etag(&film.index, "a", Some("b")));
+    assert!(Download::new(&fixture.index, short, None).is_err());
+    assert_ne!(etag(&fixture.index, "a", None), etag(&fixture.index, "a", Some("b")));
 }

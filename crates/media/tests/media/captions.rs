@@ -29,7 +29,7 @@ fn line(result: Result<String, CaptionError>) -> usize {
 
 #[test]
 fn webvtt_keeps_cues_and_loses_styles() {
-    let text = "\u{feff}WEBVTT - a film\r\nKind: captions\r\n\r\nNOTE\r\nnobody --sees this\r\n\r\n\
+    let text = "\u{feff}WEBVTT - a video\r\nKind: captions\r\n\r\nNOTE\r\nnot --shown\r\n\r\n\
                 STYLE\r\n::cue { background: url(//evil) }\r\n\r\nREGION\r\nid:r\r\n\r\n\
                 intro\r\n00:02.000 --> 00:04.500 align:start region:r line:0 position:10%,line-left x\r\n\
                 <v Ann>Hi</v>\r\n\r\n01:00:00.000\t-->\t01:00:01.000\r\none\r\ntwo\r\n";
@@ -51,7 +51,7 @@ fn subrip_becomes_webvtt() {
 }
 
 #[test]
-fn faults_name_their_line() {
+fn errors_name_their_line() {
     assert_eq!(vtt("hello"), Err(CaptionError::Header));
     assert_eq!(vtt(""), Err(CaptionError::Header));
     assert_eq!(vtt("WEBVTTx\n\n"), Err(CaptionError::Header));
@@ -138,7 +138,7 @@ fn every_file_is_read_in_time_linear_in_its_length() {
 }
 
 #[test]
-fn a_cue_is_too_long_before_its_markup_is_looked_at() {
+fn the_length_of_a_cue_is_checked_before_its_markup() {
     let file =
         |bytes: usize| format!("WEBVTT\n\n00:01.000 --> 00:02.000\n{}", "<c>".repeat(bytes / 3));
     let all = file(CUE_SOURCE_BYTES_MAX);
@@ -152,7 +152,7 @@ fn a_cue_is_too_long_before_its_markup_is_looked_at() {
 }
 
 #[test]
-fn reading_ends_within_the_file_when_its_time_is_over() {
+fn parsing_stops_at_its_deadline() {
     let cue = "00:01.000 --> 00:02.000\nx\n\n";
     let file = format!("WEBVTT\n\n{}", cue.repeat(40_000));
     let mut effort = Effort::until(&|| true);
@@ -162,7 +162,7 @@ fn reading_ends_within_the_file_when_its_time_is_over() {
 }
 
 #[test]
-fn cues_are_moved_into_the_film() {
+fn cues_are_moved_into_the_video() {
     let text = "WEBVTT\n\n00:00.000 --> 00:01.400\nbefore\n\n00:09.000 --> 00:10.000\nlate\n\n\
                 00:01.000 --> 00:02.400\nover the start\n\n00:03.000 --> 00:03.000\nnothing\n\n\
                 00:07.000 --> 00:30.000\nover the end\n\n00:11.400 --> 00:12.000\nbeyond\n";
@@ -189,8 +189,8 @@ fn only_the_canonical_form_is_admitted() {
         "WEBVTT\n\n00:00:01.000 --> 00:00:02.000\nb\n\n00:00:00.000 --> 00:00:02.000\na\n",
         "WEBVTT\n\nNOTE x\n\n00:00:01.000 --> 00:00:02.000\nb\n",
     ] {
-        let refused = Captions::admit(bad.as_bytes(), Some(2000));
-        assert_eq!(refused, Err(CaptionError::Form), "{bad}");
+        let rejected = Captions::admit(bad.as_bytes(), Some(2000));
+        assert_eq!(rejected, Err(CaptionError::Form), "{bad}");
     }
 }
 
@@ -236,7 +236,7 @@ fn track(id: u128, label: &str, default: bool, uploaded: bool) -> (Described, bo
 }
 
 #[test]
-fn lists_have_one_default_and_labels_of_their_own() {
+fn lists_have_one_default_and_unique_labels() {
     let defaults = |tracks: &[(&str, bool, bool)]| -> Vec<bool> {
         let tracks = tracks.iter().map(|(label, default, up)| track(1, label, *default, *up));
         listed(tracks.collect()).iter().map(|track| track.default).collect()

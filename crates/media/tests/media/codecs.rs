@@ -4,7 +4,7 @@ use std::{fs, path::Path, sync::LazyLock};
 
 use media::{
     Codec, Grid,
-    admission::{Refusal, TrackKind, admit},
+    admission::{AdmissionError, TrackKind, admit},
     fmp4::{
         init_info,
         rewrite::{Rewritten, video_chunk},
@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 use crate::{
     ffmpeg::{Folder, joined, run},
-    film::grid,
+    fixture::grid,
 };
 
 /// Encodes one chunk of a test pattern in the same way as a worker.
@@ -128,24 +128,24 @@ fn payload(bytes: &[u8], nth: usize) -> usize {
     places.nth(nth).unwrap().0 + 4
 }
 
-fn judged(made: &Rewritten, bytes: &[u8]) -> Result<usize, Refusal> {
+fn admitted(made: &Rewritten, bytes: &[u8]) -> Result<usize, AdmissionError> {
     let fragments = admit(TrackKind::Video, &SAMPLES.grid, 0, &made.init, bytes);
     fragments.map(|fragments| fragments.len())
 }
 
 #[test]
-fn a_damaged_sample_is_refused_in_every_codec() {
+fn a_damaged_sample_is_rejected_in_every_codec() {
     for (codec, made) in &SAMPLES.made {
-        assert_eq!(judged(made, &made.bytes), Ok(2));
+        assert_eq!(admitted(made, &made.bytes), Ok(2));
         for nth in 0..2 {
             let at = payload(&made.bytes, nth);
             let mut zeroed = made.bytes.clone();
             zeroed[at..at + 200].fill(0);
-            let refused = judged(made, &zeroed);
+            let rejected = admitted(made, &zeroed);
             let gop = nth as u32;
             assert!(
-                matches!(refused, Err(Refusal::Payload { gop: g, sample: 0, .. }) if g == gop),
-                "{codec}: {refused:?}"
+                matches!(rejected, Err(AdmissionError::Payload { gop: g, sample: 0, .. }) if g == gop),
+                "{codec}: {rejected:?}"
             );
         }
     }
@@ -155,24 +155,30 @@ fn a_damaged_sample_is_refused_in_every_codec() {
     let at = payload(&bytes, 1) + 4;
     assert!(matches!(bytes[at] >> 1, 19 | 20));
     bytes[at] = 21 << 1;
-    assert!(matches!(judged(hevc, &bytes), Err(Refusal::Payload { gop: 1, sample: 0, .. })));
+    assert!(matches!(
+        admitted(hevc, &bytes),
+        Err(AdmissionError::Payload { gop: 1, sample: 0, .. })
+    ));
     // AV1: the sequence header in the samples must equal the one in the init segment.
     let (_, av1) = &SAMPLES.made[1];
     let mut bytes = av1.bytes.clone();
     let at = payload(&bytes, 1);
     assert_eq!(bytes[at], 0x0a);
     bytes[at + 4] ^= 1;
-    assert!(matches!(judged(av1, &bytes), Err(Refusal::Payload { gop: 1, sample: 0, .. })));
+    assert!(matches!(
+        admitted(av1, &bytes),
+        Err(AdmissionError::Payload { gop: 1, sample: 0, .. })
+    ));
     // The first frame must be a key frame.
     let mut bytes = av1.bytes.clone();
     let frame = at + 2 + usize::from(bytes[at + 1]);
     let body = frame + 1 + bytes[frame + 1..].iter().position(|b| b & 0x80 == 0).unwrap() + 1;
     bytes[body] |= 0x20;
-    assert_eq!(judged(av1, &bytes), Err(Refusal::KeyFrame { gop: 1, sample: 0 }));
+    assert_eq!(admitted(av1, &bytes), Err(AdmissionError::KeyFrame { gop: 1, sample: 0 }));
 }
 
 #[test]
-fn another_codecs_init_segment_is_refused() {
+fn another_codecs_init_segment_is_rejected() {
     let (hevc, av1) = (&SAMPLES.made[0].1, &SAMPLES.made[1].1);
     let admitted = admit(TrackKind::Video, &SAMPLES.grid, 0, &av1.init, &hevc.bytes);
     assert!(admitted.is_err(), "{admitted:?}");
@@ -180,7 +186,7 @@ fn another_codecs_init_segment_is_refused() {
 
 proptest! {
     #[test]
-    fn any_flipped_byte_of_an_init_segment_is_refused_or_another_codec(
+    fn any_flipped_byte_of_an_init_segment_is_rejected_or_another_codec(
         which in 0_usize..2,
         at: prop::sample::Index,
         flip in 1_u8..=255,

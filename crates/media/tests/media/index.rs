@@ -9,7 +9,7 @@ use media::{
 };
 use proptest::prelude::*;
 
-use crate::film::{empty_index, grid};
+use crate::fixture::{empty_index, grid};
 
 /// One rung with the given chunks committed; the fragment of GOP g has 1000 + g bytes.
 pub(crate) fn synthetic(frames: u64, committed: &[u32]) -> Index {

@@ -159,7 +159,7 @@ fn joints(recordings: &[Vec<Stamped>]) -> (Vec<u64>, Vec<u64>) {
 }
 
 #[test]
-fn recordings_that_follow_each_other_are_told_apart() {
+fn consecutive_recordings_are_separated() {
     let five = |start| recording(start, 5);
     let second = SECOND;
     for (name, recordings) in [
@@ -185,7 +185,7 @@ fn recordings_that_follow_each_other_are_told_apart() {
 }
 
 #[test]
-fn what_only_looks_like_a_joint_is_none() {
+fn false_joints_are_ignored() {
     let mut bogus = recording(SECOND, 9);
     for (place, time) in [(100, 0), (200, 5000 * SECOND), (201, 7000 * SECOND), (400, WRAP - 1)] {
         bogus[place].pts = time;
@@ -274,7 +274,7 @@ fn a_recording_begins_at_the_pack_whose_clock_reference_jumps() {
 
 /// The times of recordings of a second go back by less than a second.
 #[test]
-fn short_recordings_without_reordered_frames_are_told_apart() {
+fn short_recordings_without_reordered_frames_are_separated() {
     let sound = only(SOUND, recording(SECOND, 1));
     let pictures = (0..25).map(|n| Stamped { track: VIDEO, pts: n * FRAME, dts: None });
     // Four packets of many audio frames each.

@@ -93,7 +93,7 @@ fn requests_are_checked_by_place() {
 }
 
 #[test]
-fn each_codec_has_a_ladder_of_its_own_and_av1_takes_no_tiny_picture() {
+fn each_codec_has_its_own_ladder_and_av1_a_minimum_size() {
     let profile = |name: &str, codec, video_bitrate, base: usize| Profile {
         name: name.to_owned(),
         codec,
@@ -113,6 +113,6 @@ fn each_codec_has_a_ladder_of_its_own_and_av1_takes_no_tiny_picture() {
     assert_eq!(names(854, 480, &[]).unwrap(), ["b", "d", "a", "c"]);
     assert_eq!(names(320, 180, &[]).unwrap(), ["b", "d", "a"]);
     assert_eq!(names(64, 36, &[]).unwrap(), ["b", "d"]);
-    let refused = names(64, 36, &["a".to_owned()]).unwrap_err();
-    assert!(matches!(refused, LadderError::TooSmall { index: 0, .. }), "{refused}");
+    let rejected = names(64, 36, &["a".to_owned()]).unwrap_err();
+    assert!(matches!(rejected, LadderError::TooSmall { index: 0, .. }), "{rejected}");
 }

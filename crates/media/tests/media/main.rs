@@ -2,11 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a failure in a helper is a failed test")]
 
+mod admission;
 mod assembling;
 mod captions;
 mod codecs;
 mod ffmpeg;
-mod film;
+mod fixture;
 mod grid;
 mod index;
 mod joints;
@@ -16,5 +17,4 @@ mod pictures;
 mod playing;
 mod profiles;
 mod range;
-mod refusal;
 mod rewriting;

@@ -18,7 +18,7 @@ use media::{
 };
 use proptest::prelude::*;
 
-use crate::film::{empty_index, grid};
+use crate::fixture::{empty_index, grid};
 
 /// Ten seconds after the end of the video, when DASH becomes static.
 const LATER_MS: i64 = 1_750_000_070_000;
@@ -92,7 +92,7 @@ fn golden(name: &str, text: &str) {
 }
 
 #[test]
-fn manifests_of_a_finished_film() {
+fn manifests_of_a_finished_video() {
     let (index, links) = (finished(), Links::default());
     golden("final.m3u8", &multivariant(&index, &links).unwrap());
     golden("final-video.m3u8", &media(&index, "720p", Playlist::Vod, &links).unwrap());
@@ -103,7 +103,7 @@ fn manifests_of_a_finished_film() {
 }
 
 #[test]
-fn manifests_of_a_growing_film() {
+fn manifests_of_a_growing_video() {
     let (index, links) = (growing(), Links::default());
     golden("growing.m3u8", &multivariant(&index, &links).unwrap());
     golden("growing-video.m3u8", &media(&index, "720p", Playlist::Event, &links).unwrap());
@@ -138,7 +138,7 @@ fn mixed(chunks: [u32; 6]) -> Index {
 }
 
 #[test]
-fn manifests_of_a_film_in_three_codecs() {
+fn manifests_of_a_video_in_three_codecs() {
     let (index, links) = (mixed([9; 6]), Links::default());
     let playlist = multivariant(&index, &links).unwrap();
     golden("mixed.m3u8", &playlist);
@@ -153,7 +153,7 @@ fn manifests_of_a_film_in_three_codecs() {
 }
 
 #[test]
-fn a_film_in_three_codecs_opens_with_h264() {
+fn a_video_in_three_codecs_opens_with_h264() {
     let links = Links::default();
     let opened = |chunks| multivariant(&mixed(chunks), &links).is_some();
     assert!(!opened([0, 0, 1, 1, 1, 1]), "nothing that plays everywhere");
@@ -168,7 +168,7 @@ fn a_film_in_three_codecs_opens_with_h264() {
 }
 
 #[test]
-fn manifests_of_a_film_without_pictures() {
+fn manifests_of_a_video_without_pictures() {
     let mut index = empty_index(Grid::of_sound(65.5).unwrap());
     for (name, label, language) in [("audio-0", "English", "en"), ("audio-1", "Deutsch", "de")] {
         let track = track(&index, "mp4a.40.2", 48_000, (48_000, 500), u32::MAX);
@@ -257,7 +257,7 @@ fn nothing_opens_before_there_is_something_to_play() {
 }
 
 #[test]
-fn dash_turns_static_after_everyone_saw_the_end() {
+fn dash_turns_static_some_seconds_after_the_end() {
     let (index, links) = (finished(), Links::default());
     let before = mpd(&index, LATER_MS - 1, &links).unwrap();
     let after = mpd(&index, LATER_MS, &links).unwrap();
@@ -325,7 +325,7 @@ proptest! {
             targets.push(target);
             let durations = extinf(&list);
             prop_assert!(durations.iter().all(|d| (d + 500_000) / 1_000_000 <= target));
-            // The sum of a run is exact to the microsecond, so there is no drift.
+            // The sum of a run is exact to the microsecond, so times do not drift.
             let gops = index.grid.hls_segments().nth(durations.len() - 1).unwrap();
             let truth = index.grid.seconds(index.grid.gop(gops.end - 1).end);
             let sum = durations.iter().sum::<u64>() as f64 / 1e6;

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use crate::{
     ffmpeg::{Folder, run},
-    film::{empty_index, grid},
+    fixture::{empty_index, grid},
 };
 
 fn rung(name: &str, width: u32, height: u32) -> Rung {
@@ -35,7 +35,7 @@ fn plan(grid: &Grid, count: u32) -> PicturePlan {
 }
 
 #[test]
-fn thumbnails_are_spread_over_the_film_and_fewer_when_it_is_short() {
+fn thumbnails_are_spread_over_the_video_and_fewer_when_it_is_short() {
     // One frame, one GOP, three GOPs, a minute, two hours.
     for (frames, expected) in [(1, 1), (50, 1), (150, 3), (1500, 10), (180_000, 10)] {
         let grid = grid(25, 1, frames);
@@ -75,7 +75,7 @@ fn sizes_keep_the_shape_and_never_grow() {
 }
 
 #[test]
-fn clip_is_the_whole_film_or_thirty_seconds_of_it() {
+fn clip_is_the_whole_video_or_thirty_seconds_of_it() {
     for (num, den) in [(25, 1), (30_000, 1001), (24_000, 1001), (60, 1), (7, 1), (1, 1)] {
         for seconds in [1_u64, 10, 29, 30, 31, 45, 600, 7200] {
             let frames = seconds * u64::from(num) / u64::from(den);
@@ -108,7 +108,7 @@ fn with_storyboard(frames: u64) -> (Index, PicturePlan) {
 }
 
 #[test]
-fn storyboard_covers_the_film_and_stays_inside_its_sheets() {
+fn storyboard_covers_the_video_and_stays_inside_its_sheets() {
     for frames in [1, 50, 1500, 45_000, 1_000_000] {
         let (index, plan) = with_storyboard(frames);
         let text = vtt::storyboard(&index, &Links::default()).unwrap();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{
     ffmpeg::{Folder, run},
-    film::{film, grid},
+    fixture::{fixture, grid},
 };
 
 /// Sorted presentation times of one stream of `url`, in microseconds.
@@ -29,7 +29,7 @@ fn players_see_every_frame_from_zero_without_drift() {
     for (num, den) in [(24, 1), (25, 1), (30_000, 1001), (50, 1), (60, 1)] {
         let folder = Folder::new();
         let grid = grid(num, den, u64::from(num / den) * 5 + 1);
-        film(grid, &folder).lay_out(folder.path(), i64::MAX);
+        fixture(grid, &folder).lay_out(folder.path(), i64::MAX);
         let sound: Vec<i64> = (0..grid.audio_frames_total() as i64)
             .map(|n| (n * 1024 * 1_000_000 + 24_000) / 48_000)
             .collect();

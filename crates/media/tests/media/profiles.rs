@@ -47,7 +47,7 @@ fn codecs_and_presets_have_defaults_and_bit_rates_have_units() {
 }
 
 #[test]
-fn every_fault_is_named_at_once() {
+fn all_errors_are_named_at_once() {
     let text = r#"
         title = "mine"
 
@@ -96,7 +96,7 @@ fn every_fault_is_named_at_once() {
 }
 
 #[test]
-fn files_without_profiles_and_broken_ones_are_refused_in_one_line() {
+fn files_without_profiles_and_broken_ones_are_rejected_in_one_line() {
     assert_eq!(parse("").unwrap_err(), ["profile: the file holds no [[profile]] table"]);
     assert_eq!(parse("profile = 1").unwrap_err(), ["profile: must be [[profile]] tables"]);
     let broken = parse("[[profile]]\nname = \"a\nwidth = 1").unwrap_err();

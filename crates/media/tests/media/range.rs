@@ -8,7 +8,7 @@ const fn part(start: u64, end_inclusive: u64) -> RangeOutcome {
 }
 
 #[test]
-fn headers_mean_what_rfc_9110_says() {
+fn headers_are_parsed_by_rfc_9110() {
     use RangeOutcome::{Unsatisfiable, Whole};
     let table = [
         ("bytes=0-0", 10, part(0, 0)),

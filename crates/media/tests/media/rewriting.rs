@@ -11,7 +11,7 @@ use media::fmp4::{
 
 use crate::{
     ffmpeg::{Folder, MOVFLAGS, encode_audio, encode_video, joined, run},
-    film::{audio, grid, video},
+    fixture::{audio, grid, video},
 };
 
 /// Presentation times as reported by ffprobe, in ticks and in presentation order.
@@ -71,7 +71,7 @@ fn sound_is_the_same_however_it_is_cut() {
 }
 
 #[test]
-fn init_segments_tell_the_codec() {
+fn init_segments_name_the_codec() {
     let folder = Folder::new();
     let grid = grid(25, 1, 30);
     let chunk = &video(&grid, MOVFLAGS[0], "128x72", &folder)[0];
@@ -96,7 +96,7 @@ fn a_chunk_with_a_frame_too_few_is_an_error() {
 }
 
 #[test]
-fn reordering_is_told_by_the_encoder_and_taken_off() {
+fn the_encoders_reordering_delay_is_subtracted() {
     let folder = Folder::new();
     let grid = grid(25, 1, 100);
     let settings: [(&[&str], bool); 4] = [

@@ -31,8 +31,8 @@ impl Peer {
                 Self { minio: None, store }
             }
             Err(_) => {
-                let minio = Some(Minio::start(&["films"]));
-                Self { minio, store: "s3://films".to_owned() }
+                let minio = Some(Minio::start(&["videos"]));
+                Self { minio, store: "s3://videos".to_owned() }
             }
         }
     }

@@ -17,9 +17,9 @@ use tokio::{
     task::JoinSet,
 };
 
-/// A fault of a connection.
+/// A mode of a connection.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Fault {
+pub(crate) enum ProxyMode {
     /// Responses are cut off after this many bytes, headers included.
     Cut(usize),
     /// Every request gets 503.
@@ -41,8 +41,8 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Applies `fault` to the first `times` connections to `target`; later ones pass.
-    pub(crate) async fn start(target: &str, fault: Fault, times: usize) -> Self {
+    /// Applies `mode` to the first `times` connections to `target`; later ones pass.
+    pub(crate) async fn start(target: &str, mode: ProxyMode, times: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (target, spoilt) = (target.to_owned(), Arc::new(AtomicUsize::new(0)));
@@ -56,7 +56,7 @@ impl Proxy {
             while let Ok((near, _)) = listener.accept().await {
                 let spoil = count.load(Ordering::SeqCst) < times && !well.load(Ordering::SeqCst);
                 count.fetch_add(usize::from(spoil), Ordering::SeqCst);
-                links.spawn(link(near, target.clone(), spoil.then_some(fault), bytes.clone()));
+                links.spawn(link(near, target.clone(), spoil.then_some(mode), bytes.clone()));
             }
         });
         Self { address, spoilt, replied, healed, _task: task }
@@ -71,10 +71,10 @@ impl Proxy {
 async fn link(
     mut near: TcpStream,
     target: String,
-    fault: Option<Fault>,
+    mode: Option<ProxyMode>,
     replied: Arc<AtomicUsize>,
 ) {
-    if let Some(Fault::Busy) = fault {
+    if let Some(ProxyMode::Busy) = mode {
         let mut head = vec![0; 64 << 10];
         let _ = near.read(&mut head).await;
         let body = "<Error><Code>SlowDown</Code></Error>";
@@ -90,14 +90,14 @@ async fn link(
     let (mut far_read, mut far_write) = far.into_split();
     let asks = tokio::io::copy(&mut near_read, &mut far_write);
     let replies = async {
-        let mut left = match fault {
-            Some(Fault::Cut(bytes)) => bytes,
+        let mut left = match mode {
+            Some(ProxyMode::Cut(bytes)) => bytes,
             _ => usize::MAX,
         };
         let mut buffer = vec![0; 16 << 10];
         while left > 0 {
             let Ok(count @ 1..) = far_read.read(&mut buffer).await else { return };
-            if let Some(Fault::Slow(pause)) = fault {
+            if let Some(ProxyMode::Slow(pause)) = mode {
                 tokio::time::sleep(pause).await;
             }
             let count = count.min(left);

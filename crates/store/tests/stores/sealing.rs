@@ -73,10 +73,10 @@ async fn folders_rename_once_and_remove_once() {
     let source = Source { video, upload, multipart_id: None, parts: &[] };
     let file = folder.path().join(layout::upload_file(video, upload));
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-    std::fs::write(&file, b"film").unwrap();
+    std::fs::write(&file, b"video").unwrap();
     for _ in 0..2 {
         store.seal(&source, 4).await.unwrap();
-        assert_eq!(store.read(&layout::source(video), 0..4).await.unwrap(), "film");
+        assert_eq!(store.read(&layout::source(video), 0..5).await.unwrap(), "video");
     }
     std::fs::write(&file, b"another").unwrap();
     for _ in 0..2 {

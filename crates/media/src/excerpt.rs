@@ -125,9 +125,9 @@ pub fn clip(
 
 /// Where in the clip the audio of a cut starts, in samples.
 fn sound_start(grid: &Grid, gop: u32, frames_before: u64) -> u64 {
-    let seconds_in_film = grid.seconds(grid.gop(gop).start);
-    let packets_in_film = grid.audio_frames(gop).start * u64::from(AAC_FRAME_SAMPLES);
-    let late = packets_in_film as f64 - seconds_in_film * f64::from(AUDIO_RATE);
+    let video_seconds = grid.seconds(grid.gop(gop).start);
+    let audio_packets = grid.audio_frames(gop).start * u64::from(AAC_FRAME_SAMPLES);
+    let late = audio_packets as f64 - video_seconds * f64::from(AUDIO_RATE);
     let start = grid.seconds(frames_before) * f64::from(AUDIO_RATE) + late;
     start.max(0.0).round() as u64
 }

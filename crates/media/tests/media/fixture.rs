@@ -24,7 +24,7 @@ use uuid::Uuid;
 use crate::ffmpeg::{Folder, MOVFLAGS, encode_audio, encode_video};
 
 /// The chunks of every rendition, and their index.
-pub(crate) struct Film {
+pub(crate) struct Fixture {
     pub(crate) index: Index,
     objects: Vec<(String, Vec<u8>)>,
 }
@@ -40,7 +40,7 @@ pub(crate) fn empty_index(grid: Grid) -> Index {
         video,
         version: Id::new(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0002)),
         tenant: "tenant".to_owned(),
-        title: "a film".to_owned(),
+        title: "a video".to_owned(),
         public: true,
         hls: true,
         dash: true,
@@ -55,12 +55,12 @@ pub(crate) fn empty_index(grid: Grid) -> Index {
 }
 
 /// Two rungs and one audio track.
-pub(crate) fn film(grid: Grid, folder: &Folder) -> Film {
-    let mut film = Film { index: empty_index(grid), objects: Vec::new() };
+pub(crate) fn fixture(grid: Grid, folder: &Folder) -> Fixture {
+    let mut fixture = Fixture { index: empty_index(grid), objects: Vec::new() };
     for (name, width, height) in [("72p", 128, 72), ("90p", 160, 90)] {
         let chunks = video(&grid, MOVFLAGS[0], &format!("{width}x{height}"), folder);
-        let track = film.store(name, &chunks);
-        film.index.video_renditions.push(VideoRendition {
+        let track = fixture.store(name, &chunks);
+        fixture.index.video_renditions.push(VideoRendition {
             name: name.to_owned(),
             width,
             height,
@@ -69,8 +69,8 @@ pub(crate) fn film(grid: Grid, folder: &Folder) -> Film {
         });
     }
     let raw = encode_audio(&grid, 500_000, folder.path());
-    let track = film.store("audio-0", &audio(&grid, &raw, 65_536));
-    film.index.audio_renditions.push(AudioRendition {
+    let track = fixture.store("audio-0", &audio(&grid, &raw, 65_536));
+    fixture.index.audio_renditions.push(AudioRendition {
         name: "audio-0".to_owned(),
         label: "English".to_owned(),
         language: "eng".to_owned(),
@@ -78,7 +78,7 @@ pub(crate) fn film(grid: Grid, folder: &Folder) -> Film {
         target_bitrate: 96_000,
         track,
     });
-    film
+    fixture
 }
 
 /// Every chunk of a rung, after admission.
@@ -115,7 +115,7 @@ pub(crate) fn audio(grid: &Grid, raw: &[u8], piece: usize) -> Vec<Rewritten> {
     chunks
 }
 
-impl Film {
+impl Fixture {
     /// The bytes of an object.
     pub(crate) fn object(&self, key: &str) -> &[u8] {
         let (_, object) = self.objects.iter().find(|(k, _)| k == key).unwrap();

@@ -7,7 +7,7 @@ use object_store::client::{HttpError, HttpErrorKind};
 
 /// Why a store failed to serve a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum StoreErrorKind {
     /// The store cannot be reached.
     Unreachable(String),
     /// The request timed out.
@@ -24,22 +24,22 @@ pub enum Trouble {
     Other(String),
 }
 
-impl Trouble {
+impl StoreErrorKind {
     /// Whether waiting may help: false for errors that waiting cannot change.
     pub fn passing(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Slow | Self::Failing(_) | Self::Other(_))
     }
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for StoreErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable(why) => write!(f, "not reachable ({why})"),
-            Self::Slow => f.write_str("no answer in time"),
+            Self::Slow => f.write_str("timeout"),
             Self::NoBucket => f.write_str("no such bucket"),
             Self::NotFound => f.write_str("no such object"),
             Self::Denied(code) => write!(f, "access denied ({code})"),
-            Self::Failing(code) => write!(f, "the store fails ({code})"),
+            Self::Failing(code) => write!(f, "store failure ({code})"),
             Self::Other(text) => f.write_str(text),
         }
     }
@@ -56,42 +56,42 @@ const DENIALS: [&str; 6] = [
 ];
 
 /// Classifies an error, without secrets and without the text of the response.
-pub fn explain(error: &object_store::Error) -> Trouble {
+pub fn explain(error: &object_store::Error) -> StoreErrorKind {
     let text = error.to_string();
     let code = between(&text, "<Code>", "</Code>").map(str::to_owned);
     let named = |fallback: &str| code.clone().unwrap_or_else(|| fallback.to_owned());
     // Not all calls classify responses by their status.
     match code.as_deref() {
-        Some("NoSuchBucket") => return Trouble::NoBucket,
-        Some("NoSuchKey") => return Trouble::NotFound,
-        Some(code) if DENIALS.contains(&code) => return Trouble::Denied(code.to_owned()),
+        Some("NoSuchBucket") => return StoreErrorKind::NoBucket,
+        Some("NoSuchKey") => return StoreErrorKind::NotFound,
+        Some(code) if DENIALS.contains(&code) => return StoreErrorKind::Denied(code.to_owned()),
         _ => {}
     }
     match error {
-        object_store::Error::NotFound { .. } => return Trouble::NotFound,
+        object_store::Error::NotFound { .. } => return StoreErrorKind::NotFound,
         object_store::Error::PermissionDenied { .. }
         | object_store::Error::Unauthenticated { .. } => {
-            return Trouble::Denied(named("403"));
+            return StoreErrorKind::Denied(named("403"));
         }
         _ => {}
     }
-    if let Some(trouble) = transport(error) {
-        return trouble;
+    if let Some(kind) = transport(error) {
+        return kind;
     }
     if let Some(code) = code {
-        return Trouble::Failing(code);
+        return StoreErrorKind::Failing(code);
     }
     if let Some(status) = between(&text, "status code: ", ":") {
-        return Trouble::Failing(status.trim().to_owned());
+        return StoreErrorKind::Failing(status.trim().to_owned());
     }
     let first = text.lines().next().unwrap_or_default();
     // Drop URLs, because they may be signed.
     let plain = first.split_whitespace().filter(|word| !word.contains("://"));
-    Trouble::Other(plain.collect::<Vec<_>>().join(" "))
+    StoreErrorKind::Other(plain.collect::<Vec<_>>().join(" "))
 }
 
 /// The error below HTTP.
-fn transport(error: &object_store::Error) -> Option<Trouble> {
+fn transport(error: &object_store::Error) -> Option<StoreErrorKind> {
     let mut cause = error.source();
     let mut found = None;
     while let Some(inner) = cause {
@@ -102,16 +102,16 @@ fn transport(error: &object_store::Error) -> Option<Trouble> {
             && found.is_some()
         {
             return Some(match io.kind() {
-                std::io::ErrorKind::TimedOut => Trouble::Slow,
-                kind => Trouble::Unreachable(kind.to_string()),
+                std::io::ErrorKind::TimedOut => StoreErrorKind::Slow,
+                kind => StoreErrorKind::Unreachable(kind.to_string()),
             });
         }
         cause = inner.source();
     }
     Some(match found? {
-        HttpErrorKind::Timeout => Trouble::Slow,
-        HttpErrorKind::Connect => Trouble::Unreachable("cannot connect".to_owned()),
-        _ => Trouble::Unreachable("the connection broke".to_owned()),
+        HttpErrorKind::Timeout => StoreErrorKind::Slow,
+        HttpErrorKind::Connect => StoreErrorKind::Unreachable("cannot connect".to_owned()),
+        _ => StoreErrorKind::Unreachable("the connection broke".to_owned()),
     })
 }
 
@@ -124,7 +124,7 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Trouble, explain};
+    use super::{StoreErrorKind, explain};
 
     fn generic(text: &str) -> object_store::Error {
         object_store::Error::Generic { store: "S3", source: text.to_owned().into() }
@@ -134,23 +134,23 @@ mod tests {
     fn replies_are_named_not_quoted() {
         let body = "Server returned non-2xx status code: 503 Service Unavailable: \
                     <Error><Code>SlowDown</Code><Secret>hunter2</Secret></Error>";
-        assert_eq!(explain(&generic(body)), Trouble::Failing("SlowDown".to_owned()));
+        assert_eq!(explain(&generic(body)), StoreErrorKind::Failing("SlowDown".to_owned()));
         let bare = "Error performing GET http://h/?X-Amz-Signature=abc in 1s - Server returned non-2xx \
                     status code: 500 Internal Server Error: hunter2";
-        let said = explain(&generic(bare)).to_string();
-        assert!(said.contains("500") && !said.contains("hunter2"), "{said}");
+        let text = explain(&generic(bare)).to_string();
+        assert!(text.contains("500") && !text.contains("hunter2"), "{text}");
         let signed = explain(&generic("oops at http://h/?X-Amz-Signature=abc"));
         assert!(!signed.to_string().contains("abc"));
     }
 
     #[test]
-    fn a_missing_bucket_is_no_missing_object() {
+    fn a_missing_bucket_differs_from_a_missing_object() {
         let missing = |text: &str| object_store::Error::NotFound {
             path: "x".to_owned(),
             source: text.to_owned().into(),
         };
-        assert_eq!(explain(&missing("<Code>NoSuchBucket</Code>")), Trouble::NoBucket);
-        assert_eq!(explain(&missing("<Code>NoSuchKey</Code>")), Trouble::NotFound);
-        assert!(!Trouble::NoBucket.passing() && Trouble::Slow.passing());
+        assert_eq!(explain(&missing("<Code>NoSuchBucket</Code>")), StoreErrorKind::NoBucket);
+        assert_eq!(explain(&missing("<Code>NoSuchKey</Code>")), StoreErrorKind::NotFound);
+        assert!(!StoreErrorKind::NoBucket.passing() && StoreErrorKind::Slow.passing());
     }
 }

@@ -1,0 +1,86 @@
+//! The parts that all HLS playlists share: the head, segments and URLs.
+
+use std::{fmt::Write, ops::Range};
+
+use super::{Links, percent, quoted, timeline::Timeline};
+use crate::{
+    fmp4::TrackKind,
+    index::{Index, Track},
+};
+
+/// Without this tag players treat a growing video as live and start near the live edge. The offset is not 0
+/// because some players treat 0 as absent.
+pub(super) const START: &str = "#EXT-X-START:TIME-OFFSET=0.001\n";
+
+/// The two media playlists of a rendition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Playlist {
+    /// `event.m3u8`: grows, and stays valid after the end.
+    Event,
+    /// `vod.m3u8`: exists only for a final video.
+    Vod,
+}
+
+/// The first lines of a media playlist; `None` while the video has no playlist of that kind.
+pub(super) fn head(index: &Index, playlist: Playlist, version: u32) -> Option<String> {
+    let (kind, start) = match playlist {
+        Playlist::Event => ("EVENT", START),
+        Playlist::Vod => index.finished_at_ms.map(|_| ("VOD", ""))?,
+    };
+    Some(format!(
+        "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{}\n#EXT-X-MEDIA-SEQUENCE:0\n\
+         #EXT-X-PLAYLIST-TYPE:{kind}\n#EXT-X-INDEPENDENT-SEGMENTS\n{start}",
+        target_duration(index),
+    ))
+}
+
+/// The duration of the longest planned segment of any rendition, rounded. It is known before the first
+/// segment is encoded, so it never changes.
+pub(super) fn target_duration(index: &Index) -> u64 {
+    let timeline = |kind| Timeline::new(&index.grid, kind);
+    let (video, audio) = (timeline(TrackKind::Video), timeline(TrackKind::Audio));
+    let mut longest = 0;
+    for gops in index.grid.hls_segments() {
+        longest = longest.max(video.duration_micros(&gops));
+        if !index.audio_renditions.is_empty() {
+            longest = longest.max(audio.duration_micros(&gops));
+        }
+    }
+    ((longest + 500_000) / 1_000_000).max(1)
+}
+
+pub(super) fn committed_segments(index: &Index, track: &Track) -> Vec<Range<u32>> {
+    let frontier = track.frontier();
+    index.grid.hls_segments().take_while(|gops| gops.end <= frontier).collect()
+}
+
+/// The playlist file for sessions that begin now.
+pub(super) fn playlist_file(index: &Index) -> &'static str {
+    if index.finished_at_ms.is_none() { "event.m3u8" } else { "vod.m3u8" }
+}
+
+/// Relative to the multivariant playlist, which lies in `hls/`.
+pub(super) fn playlist_url(
+    index: &Index,
+    links: &Links<'_>,
+    rendition: &str,
+    file: &str,
+) -> String {
+    let below = format!("{}/{}/", index.version, percent(rendition));
+    let prefix = links.prefix(index, &format!("../{below}"), &below);
+    quoted(&format!("{prefix}{file}{}", links.suffix()))
+}
+
+/// Relative to a media playlist, which lies next to its segments.
+pub(super) fn media_prefix(index: &Index, rendition: &str, links: &Links<'_>) -> String {
+    quoted(&links.prefix(index, "", &format!("{}/{}/", index.version, percent(rendition))))
+}
+
+pub(super) fn push_extinf(out: &mut String, micros: u64) {
+    push(out, format_args!("#EXTINF:{}.{:06},\n", micros / 1_000_000, micros % 1_000_000));
+}
+
+pub(super) fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _ = out.write_fmt(text);
+}
