@@ -1,6 +1,8 @@
 //! The benchmark's driver: starts the release programs as the end-to-end tests do, measures, compares with
 //! a manual ffmpeg command, prints a table and writes `bench/results`. Run it with `bench/run`.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a failed step ends the benchmark")]
+
 #[expect(dead_code, reason = "the benchmark uses a part of the tests' harness")]
 #[path = "../tests/e2e/harness/mod.rs"]
 mod harness;
@@ -12,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use harness::{program, stack::Stack};
-use measure::{Clip, Timeline};
+use measure::{Source, Timeline};
 
 /// Length in seconds of the source for the ladder and scaling measurements.
 const LADDER_SECONDS: u32 = 120;
@@ -48,12 +50,12 @@ fn clip() -> PathBuf {
 /// Compares one worker with all cores against one ffmpeg command with the same ladder, preset and bit
 /// rates; the two alternate.
 async fn ladder(rounds: usize) {
-    let clip = Clip::looped(&clip(), LADDER_SECONDS);
+    let source = Source::looped(&clip(), LADDER_SECONDS);
     let (mut ours, mut theirs, mut timelines) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
-        let timeline = measure::transcode(&clip, &[]).await;
+        let timeline = measure::transcode(&source, &[]).await;
         ours.push(timeline.job);
-        theirs.push(measure::by_hand(&clip, &timeline.preset));
+        theirs.push(measure::by_hand(&source, &timeline.preset));
         eprintln!("ladder {round}: ours {:.1} s, by hand {:.1} s", ours[round], theirs[round]);
         timelines.push(timeline);
     }
@@ -64,7 +66,7 @@ async fn ladder(rounds: usize) {
         report::row("ratio", format!("{:.3}", a / b), "<= 1.05"),
     ];
     let whole = json!({
-        "clip": clip.described(), "ours_seconds": ours, "by_hand_seconds": theirs, "ratio": a / b,
+        "clip": source.described(), "ours_seconds": ours, "by_hand_seconds": theirs, "ratio": a / b,
         "stages": timelines.iter().map(Timeline::json).collect::<Vec<Value>>(),
     });
     report::write("ladder", rows, &timelines, whole);
@@ -76,10 +78,10 @@ async fn first_segment(rounds: usize) {
     let mut rows = Vec::new();
     let (mut all, mut timelines) = (Vec::new(), Vec::new());
     for seconds in FIRST_SECONDS {
-        let clip = Clip::looped(&clip(), seconds);
+        let source = Source::looped(&clip(), seconds);
         let mut times = Vec::new();
         for round in 0..rounds {
-            let timeline = measure::until_playable(&clip).await;
+            let timeline = measure::until_playable(&source).await;
             eprintln!("first segment of {seconds} s, {round}: {:.2} s", timeline.playable);
             times.push(timeline.playable);
             timelines.push(timeline);
@@ -98,7 +100,7 @@ async fn first_segment(rounds: usize) {
 
 /// Compares one worker with two, each with one slot and one encoder thread.
 async fn scaling(rounds: usize) {
-    let clip = Clip::looped(&clip(), LADDER_SECONDS);
+    let source = Source::looped(&clip(), LADDER_SECONDS);
     let (mut one, mut two, mut timelines) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
         for (workers, times) in [("1", &mut one), ("2", &mut two)] {
@@ -108,7 +110,7 @@ async fn scaling(rounds: usize) {
                 ("STREAMING_WORKER_THREADS", "1"),
                 ("STREAMING_WORKER_EXPRESS_SLOTS", "0"),
             ];
-            let timeline = measure::transcode(&clip, &env).await;
+            let timeline = measure::transcode(&source, &env).await;
             times.push(timeline.job);
             timelines.push(timeline);
         }

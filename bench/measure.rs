@@ -23,12 +23,12 @@ use crate::{
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A source to encode.
-pub(crate) struct Clip {
+pub(crate) struct Source {
     path: PathBuf,
     seconds: u32,
 }
 
-impl Clip {
+impl Source {
     /// Repeats `clip` without re-encoding it.
     pub(crate) fn looped(clip: &Path, seconds: u32) -> Self {
         let dir = program::target_dir().join("bench-media");
@@ -52,7 +52,7 @@ impl Clip {
             ];
             let draft = path.with_extension("draft.mp4");
             program::output("ffmpeg", &[&args[..], &[draft.to_str().expect("path")]].concat());
-            fs::rename(draft, &path).expect("rename clip");
+            fs::rename(draft, &path).expect("rename source");
         }
         Self { path, seconds }
     }
@@ -122,20 +122,20 @@ impl Timeline {
 }
 
 /// Measures a whole transcode on a fresh service.
-pub(crate) async fn transcode(clip: &Clip, env: &[(&str, &str)]) -> Timeline {
+pub(crate) async fn transcode(source: &Source, env: &[(&str, &str)]) -> Timeline {
     let stack = service(env).await;
     let mut timeline = Timeline::new();
-    let (video, _) = upload(&stack, clip, &mut timeline).await;
+    let (video, _) = upload(&stack, source, &mut timeline).await;
     let (job, created) = create(&stack, &video).await;
     watch(&stack, &job, created, &mut timeline, true).await;
     timeline
 }
 
 /// Measures up to the first segment that a viewer receives, on a fresh service; then cancels the job.
-pub(crate) async fn until_playable(clip: &Clip) -> Timeline {
+pub(crate) async fn until_playable(source: &Source) -> Timeline {
     let stack = service(&[]).await;
     let mut timeline = Timeline::new();
-    let (video, sent) = upload(&stack, clip, &mut timeline).await;
+    let (video, sent) = upload(&stack, source, &mut timeline).await;
     let (job, created) = create(&stack, &video).await;
     let viewer = stack.anonymous();
     let manifest = format!("/api/stream/{video}/hls/playlist.m3u8");
@@ -155,8 +155,8 @@ pub(crate) async fn until_playable(clip: &Clip) -> Timeline {
 }
 
 /// Uploads the source and returns the time when its last byte was sent.
-async fn upload(stack: &Stack, clip: &Clip, timeline: &mut Timeline) -> (String, Instant) {
-    let content = Bytes::from(fs::read(&clip.path).expect("read clip"));
+async fn upload(stack: &Stack, source: &Source, timeline: &mut Timeline) -> (String, Instant) {
+    let content = Bytes::from(fs::read(&source.path).expect("read source"));
     let last: Arc<OnceLock<Instant>> = Arc::default();
     let noted = last.clone();
     let pieces: Vec<Bytes> = (0..content.len())
@@ -240,8 +240,8 @@ async fn segment(viewer: &Client, manifest: &str) {
 }
 
 /// Encodes the same ladder with the same settings in one ffmpeg command; returns the seconds.
-pub(crate) fn by_hand(clip: &Clip, preset: &str) -> f64 {
-    let (width, height, fps) = shape(&clip.path);
+pub(crate) fn by_hand(source: &Source, preset: &str) -> f64 {
+    let (width, height, fps) = shape(&source.path);
     let ladder = [
         (640, 360, 800),
         (854, 480, 1400),
@@ -261,7 +261,7 @@ pub(crate) fn by_hand(clip: &Clip, preset: &str) -> f64 {
     let mut command = Command::new("ffmpeg");
     command
         .args(["-v", "error", "-nostdin", "-y", "-i"])
-        .arg(&clip.path)
+        .arg(&source.path)
         .args(["-filter_complex", &graph]);
     for (n, (_, _, rate)) in rungs.iter().enumerate() {
         let rate = |percent: u32| format!("{}k", rate * percent / 100);

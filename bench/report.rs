@@ -1,5 +1,7 @@
 //! Tables for people and `bench/results/*.json` for programs, both with the machine and the versions.
 
+#![expect(clippy::print_stdout, reason = "the tables are the program's output")]
+
 use std::{fs, process::Command};
 
 use serde_json::{Value, json};

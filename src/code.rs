@@ -283,7 +283,7 @@ mod tests {
     use super::Code;
 
     #[test]
-    fn only_what_the_server_fails_at_is_a_server_error() {
+    fn only_server_failures_have_a_5xx_status() {
         for code in Code::ALL {
             let fails = matches!(code, Code::Unavailable | Code::Timeout | Code::Internal);
             assert_eq!(code.http() >= 500, fails, "{}", code.text());

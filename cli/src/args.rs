@@ -1,8 +1,8 @@
-//! The command line, declared. Flags and `STREAMING_*` variables are twins.
+//! Declares the command line. Every flag has a `STREAMING_*` variable of the same meaning.
 
 mod access;
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -15,22 +15,22 @@ use crate::{
     server::{Target, any_path},
 };
 
-/// More than that on one machine is a slip of the finger.
+/// More workers on one machine are most likely a typing error.
 const WORKERS_MAX: usize = 256;
 
 const EXAMPLES: &str = "\
 Examples:
   streaming-service up
-  streaming-service upload film.mp4 --title 'My film' --transcode --wait
+  streaming-service upload video.mp4 --title 'My video' --transcode --wait
   streaming-service jobs watch JOB
   streaming-service token mint --role viewer --subject ana --ttl 24h
 
 Clients find their server by STREAMING_HTTP_ADDR, STREAMING_GRPC_ADDR and STREAMING_TOKEN or
-STREAMING_TOKEN_FILE; what is not set is looked up in the data folder (STREAMING_DATA).
+STREAMING_TOKEN_FILE; the data folder (STREAMING_DATA) provides those that are not set.
 
-With --json, answers are JSON in the shapes of the REST API; so are failures, on standard error.";
+With --json, replies are JSON in the shapes of the REST API; so are failures, on standard error.";
 
-/// Video on demand: uploads go in, HLS and DASH come out.
+/// Video on demand: uploads videos, serves HLS and DASH.
 #[derive(Parser)]
 #[command(name = "streaming-service", version, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct Cli {
@@ -46,13 +46,13 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Start the whole service here: database, cache, control, data plane and workers
+    /// Start the whole service on this machine: database, cache, control, data plane and workers
     Up(UpArgs),
-    /// Send a film to the service
+    /// Upload a video
     Upload(UploadArgs),
     /// Encode a video for streaming
     Transcode(TranscodeArgs),
-    /// Show a job's live progress, rung by rung
+    /// Show the live progress of a job's renditions
     Watch(JobArg),
     /// List, show and delete videos
     #[command(subcommand)]
@@ -66,7 +66,7 @@ pub(crate) enum Command {
     /// Mint and revoke tokens
     #[command(subcommand)]
     Token(TokenCommand),
-    /// Make root keys
+    /// Create, rotate and list root keys
     #[command(subcommand)]
     Keys(KeysCommand),
     /// Print a shell's completion script
@@ -74,10 +74,10 @@ pub(crate) enum Command {
         /// The shell to complete in
         shell: Shell,
     },
-    /// Prints the table of flags and variables, as docs/configuration.md has it
+    /// Prints the tables of flags and variables for docs/configuration.md
     #[command(hide = true)]
     ConfigDocs,
-    /// Prepares this process for one of `up`'s children, then becomes it
+    /// Prepares a child process of `up`, then executes its program
     #[command(hide = true)]
     ExecChild(ExecChildArgs),
 }
@@ -85,7 +85,7 @@ pub(crate) enum Command {
 /// Options of `up`. The addresses are the global `--http-addr` and `--grpc-addr`.
 #[derive(Args)]
 pub(crate) struct UpArgs {
-    /// How many workers to start
+    /// Number of workers to start
     #[arg(long, env = "STREAMING_WORKERS", default_value_t = 1, value_parser = parse_workers)]
     pub(crate) workers: usize,
     /// Use this Postgres instead of starting a private one
@@ -94,10 +94,10 @@ pub(crate) struct UpArgs {
     /// Use this Redis instead of starting a private one
     #[arg(long, env = "STREAMING_REDIS_URL", hide_env_values = true)]
     pub(crate) redis_url: Option<String>,
-    /// Where objects lie: comma-separated `file:///dir` or `s3://bucket` [default: DATA/store]
+    /// Object stores, comma-separated: `file:///dir` or `s3://bucket` [default: DATA/store]
     #[arg(long, env = "STREAMING_STORES")]
     pub(crate) stores: Option<String>,
-    /// Control's private keys [default: DATA/root.keys, made at the first start]
+    /// Control's private keys [default: DATA/root.keys, generated at the first start]
     #[arg(long, env = "STREAMING_ROOT_KEY_FILE", value_parser = any_path())]
     pub(crate) root_key_file: Option<PathBuf>,
     /// TOML file of the profiles [default: the five built-in ones]
@@ -111,24 +111,24 @@ pub(crate) struct UpArgs {
 /// Options of `upload`.
 #[derive(Args)]
 pub(crate) struct UploadArgs {
-    /// The film
+    /// The file to upload
     pub(crate) file: PathBuf,
-    /// Shown to viewers [default: the file's name]
+    /// Title shown to viewers [default: the file's name]
     #[arg(long)]
     pub(crate) title: Option<String>,
-    /// Shown to viewers
+    /// Description shown to viewers
     #[arg(long)]
     pub(crate) description: Option<String>,
     /// Who may play it [default: the server's]
     #[arg(long)]
     pub(crate) visibility: Option<Visibility>,
-    /// Send it in one request that cannot be resumed
+    /// Upload in one request that cannot be resumed
     #[arg(long)]
     pub(crate) form: bool,
     /// Encode it for streaming afterwards
     #[arg(long)]
     pub(crate) transcode: bool,
-    /// Stay until everything asked for is done
+    /// Wait until the upload, and the transcode if requested, is complete
     #[arg(long)]
     pub(crate) wait: bool,
 }
@@ -136,9 +136,9 @@ pub(crate) struct UploadArgs {
 /// Who may play a video.
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Visibility {
-    /// Everybody
+    /// Every viewer
     Public,
-    /// Whoever has a playback token
+    /// Viewers with a playback token
     Private,
 }
 
@@ -157,22 +157,22 @@ impl Visibility {
 pub(crate) struct TranscodeArgs {
     /// The video's id
     pub(crate) video: String,
-    /// Rungs, for example 360p,720p [default: all that fit the source]
+    /// Profiles, for example 360p,720p [default: all that fit the source]
     #[arg(long, value_delimiter = ',')]
     pub(crate) profiles: Vec<String>,
-    /// Make no HLS playlists
+    /// Without HLS playlists
     #[arg(long)]
     pub(crate) no_hls: bool,
-    /// Make no DASH manifest
+    /// Without a DASH manifest
     #[arg(long)]
     pub(crate) no_dash: bool,
-    /// Make a poster, thumbnails and a storyboard
+    /// Create a poster, thumbnails and a storyboard
     #[arg(long)]
     pub(crate) thumbnails: bool,
-    /// Make a preview clip
+    /// Create a preview clip
     #[arg(long)]
     pub(crate) preview: bool,
-    /// Stay until the job ends
+    /// Wait until the job ends
     #[arg(long)]
     pub(crate) wait: bool,
 }
@@ -198,9 +198,9 @@ pub(crate) enum VideosCommand {
     List(PageArgs),
     /// Show one video
     Get(VideoArg),
-    /// Delete a video and everything made of it
+    /// Delete a video with its source and all renditions
     Delete(VideoArg),
-    /// Probe a kept source again, after a failed probe or a refusal
+    /// Probe a kept source again, after a failed probe or a rejection
     Probe(VideoArg),
 }
 
@@ -209,7 +209,7 @@ pub(crate) enum VideosCommand {
 pub(crate) enum JobsCommand {
     /// List jobs, newest first
     List {
-        /// Only this video's
+        /// Only jobs of this video
         #[arg(long)]
         video: Option<String>,
         #[command(flatten)]
@@ -221,7 +221,7 @@ pub(crate) enum JobsCommand {
     Cancel(JobArg),
     /// Queue a failed or cancelled job's unfinished tasks again
     Retry(JobArg),
-    /// Show a job's live progress, rung by rung
+    /// Show the live progress of a job's renditions
     Watch(JobArg),
 }
 
@@ -230,38 +230,38 @@ pub(crate) enum JobsCommand {
 pub(crate) enum WorkersCommand {
     /// List workers
     List {
-        /// Also those that are gone
+        /// Include disconnected workers
         #[arg(long)]
         all: bool,
     },
-    /// Let a worker finish what it holds, take nothing more and end
+    /// Make a worker finish its tasks, take no new ones, and exit
     ///
-    /// A worker that `up` started is replaced by a fresh one.
+    /// `up` replaces its own workers by new ones.
     Drain {
         /// The worker's id or name, as `workers list` shows it
         worker: String,
-        /// Stay until it has gone
+        /// Wait until it has disconnected
         #[arg(long)]
         wait: bool,
     },
 }
 
-/// What `up` asks of a new child before it becomes PROGRAM.
+/// Settings that `exec-child` applies before it executes PROGRAM.
 #[derive(Args)]
 pub(crate) struct ExecChildArgs {
-    /// The process that must still be our parent
+    /// The process that must still be the parent
     #[arg(long)]
     pub(crate) parent: i32,
-    /// The signal to get when the parent dies
+    /// The signal to receive when the parent dies
     #[arg(long)]
     pub(crate) death_signal: String,
-    /// Appear as this user, in a namespace of its own, without being it
+    /// Map the current user to this one in a new user namespace
     #[arg(long, conflicts_with = "user")]
     pub(crate) namespace_user: Option<u32>,
-    /// Become this user
+    /// Switch to this user
     #[arg(long)]
     pub(crate) user: Option<u32>,
-    /// Let that user pass folders that are closed to it
+    /// Give that user the capability to pass folder permissions
     #[arg(long, requires = "user")]
     pub(crate) reach: bool,
     /// The program and its arguments
@@ -281,35 +281,18 @@ fn parse_workers(text: &str) -> Result<usize, String> {
     }
 }
 
-/// A token's life: `90s`, `30m`, `24h`, `7d`.
-pub(crate) fn parse_ttl(text: &str) -> Result<Duration, String> {
-    let ttl = runtime::duration::parse(text).map_err(|error| error.to_string())?;
-    if ttl.as_secs() == 0 { Err("must be at least one second".to_owned()) } else { Ok(ttl) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::CommandFactory;
 
     #[test]
-    fn declaration_is_sound() {
+    fn declaration_is_valid() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn ttl_reads_units_and_refuses_nonsense() {
-        assert_eq!(parse_ttl("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(parse_ttl("2m"), Ok(Duration::from_secs(120)));
-        assert_eq!(parse_ttl("1h"), Ok(Duration::from_secs(3600)));
-        assert_eq!(parse_ttl("7d"), Ok(Duration::from_secs(604_800)));
-        for bad in ["", "h", "0h", "-1h", "500ms", "é", "1.5h"] {
-            assert!(parse_ttl(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn workers_are_counted_within_reason() {
+    fn number_of_workers_is_bounded() {
         assert_eq!(parse_workers(""), Ok(1));
         assert_eq!(parse_workers("0"), Ok(0));
         assert!(parse_workers("257").is_err() && parse_workers("-1").is_err());

@@ -12,13 +12,13 @@ use crate::{output::one_line, server::DiscoveryError};
 /// The meaning of each exit code; `--help` shows it.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
-  0  done
-  1  refused, or failed in another way
+  0  success
+  1  rejected by the server, or another failure
   2  wrong usage
-  3  no service found, or it cannot be reached, or no token to show
-  4  no such video, job, worker
-  5  the token is not good, or does not allow it
-  6  the job that was watched failed or was cancelled";
+  3  no service found, service unreachable, or no token found
+  4  unknown video, job or worker
+  5  the token is invalid or lacks the permission
+  6  the watched job failed or was cancelled";
 
 /// The exit code of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     /// An error reply of the server.
-    pub(crate) fn refused(code: &str, message: String) -> Self {
+    pub(crate) fn rejected(code: &str, message: String) -> Self {
         let exit = match Code::parse(code) {
             Some(Code::NotFound) => Exit::NotFound,
             Some(Code::Unauthenticated | Code::PermissionDenied) => Exit::Denied,
@@ -64,7 +64,7 @@ impl Failure {
 
     /// An object named on the command line does not exist.
     pub(crate) fn not_found(message: String) -> Self {
-        Self::refused(Code::NotFound.text(), message)
+        Self::rejected(Code::NotFound.text(), message)
     }
 
     /// The watched job failed or was cancelled.
@@ -90,12 +90,12 @@ pub(crate) fn report(error: &anyhow::Error, as_json: bool) -> ExitCode {
 }
 
 /// Prints a usage error and returns its exit code.
-pub(crate) fn misused(refusal: &UsageError) -> ExitCode {
+pub(crate) fn usage(error: &UsageError) -> ExitCode {
     // The arguments could not be parsed, so look for the flag itself.
     if !std::env::args_os().any(|arg| arg == "--json") {
-        return refusal.report("streaming-service");
+        return error.report("streaming-service");
     }
-    let message = refusal.to_string();
+    let message = error.to_string();
     let value = json!({"error": {"code": "usage", "message": message, "exitCode": EXIT_USAGE}});
     eprintln!("{value}");
     ExitCode::from(EXIT_USAGE)
@@ -121,12 +121,15 @@ mod tests {
     #[test]
     fn failures_have_their_exit_codes() {
         let exit = |error: anyhow::Error| classify(&error).2;
-        let refused = |code: Code| exit(Failure::refused(code.text(), String::new()).into());
-        assert_eq!(refused(Code::NotFound), Exit::NotFound);
-        assert_eq!(refused(Code::Unauthenticated), Exit::Denied);
-        assert_eq!(refused(Code::PermissionDenied), Exit::Denied);
-        assert_eq!(refused(Code::InvalidField), Exit::Failed);
-        assert_eq!(exit(Failure::unreachable("h:1", "refused").into()), Exit::Unreachable);
+        let rejected = |code: Code| exit(Failure::rejected(code.text(), String::new()).into());
+        assert_eq!(rejected(Code::NotFound), Exit::NotFound);
+        assert_eq!(rejected(Code::Unauthenticated), Exit::Denied);
+        assert_eq!(rejected(Code::PermissionDenied), Exit::Denied);
+        assert_eq!(rejected(Code::InvalidField), Exit::Failed);
+        assert_eq!(
+            exit(Failure::unreachable("h:1", "connection refused").into()),
+            Exit::Unreachable
+        );
         assert_eq!(exit(anyhow!("something else")), Exit::Failed);
         let wrapped = anyhow::Error::from(Failure::job("failed", "x".into())).context("watch");
         assert_eq!(exit(wrapped), Exit::JobEnded);

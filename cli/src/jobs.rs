@@ -6,10 +6,9 @@ use serde_json::json;
 
 use crate::{
     args::{JobsCommand, TranscodeArgs},
-    failure::Failure,
     output,
     paging::{self, Listed, PageArgs},
-    session::{Session, call, refusal},
+    session::{Session, call, status_error},
     videos, view, watch,
 };
 
@@ -31,7 +30,7 @@ pub(crate) async fn run(session: &Session<'_>, command: JobsCommand) -> Result<(
         JobsCommand::Retry(_) => client.retry_job(call(v1::RetryJobRequest { job_id })).await,
         _ => client.get_job(call(v1::GetJobRequest { job_id })).await,
     };
-    let job = reply.map_err(refusal)?.into_inner();
+    let job = reply.map_err(status_error)?.into_inner();
     if session.json { Ok(output::json(&view::job(&job))?) } else { describe(&job) }
 }
 
@@ -58,7 +57,7 @@ pub(crate) async fn transcode(session: &Session<'_>, args: &TranscodeArgs) -> Re
         } else if job.state() == v1::JobState::Completed {
             videos::links(session, &videos::get(session, &job.video_id).await?)?;
         }
-        verdict(&job)?;
+        view::ensure_completed(&job)?;
     }
     Ok(())
 }
@@ -69,7 +68,7 @@ pub(crate) async fn create(
     request: v1::CreateJobRequest,
 ) -> Result<v1::Job> {
     let reply = session.jobs().await?.create_job(call(request)).await;
-    Ok(reply.map_err(refusal)?.into_inner())
+    Ok(reply.map_err(status_error)?.into_inner())
 }
 
 /// Prints what was queued and which parts were left out.
@@ -81,28 +80,12 @@ pub(crate) fn announce(job: &v1::Job) -> Result<()> {
     Ok(())
 }
 
-/// Returns an error if the job failed or was cancelled.
-pub(crate) fn verdict(job: &v1::Job) -> Result<()> {
-    match job.state() {
-        v1::JobState::Failed => {
-            let error = job.error.clone().unwrap_or_default();
-            let text = format!("job {} failed: {}", job.job_id, output::one_line(&error.message));
-            Err(Failure::job(&error.code, text).into())
-        }
-        v1::JobState::Cancelled => {
-            let text = format!("job {} was cancelled", job.job_id);
-            Err(Failure::job("cancelled", text).into())
-        }
-        _ => Ok(()),
-    }
-}
-
 async fn list(session: &Session<'_>, video_id: &str, wanted: &PageArgs) -> Result<Listed<v1::Job>> {
     let mut client = session.jobs().await?;
     paging::collect(wanted, async |page_size, page_token| {
         let video_id = video_id.to_owned();
         let request = call(v1::ListJobsRequest { video_id, page_size, page_token });
-        let page = client.list_jobs(request).await.map_err(refusal)?.into_inner();
+        let page = client.list_jobs(request).await.map_err(status_error)?.into_inner();
         Ok((page.jobs, page.next_page_token))
     })
     .await

@@ -28,10 +28,10 @@ pub(crate) fn run(command: KeysCommand, target: &Target, json: bool) -> Result<(
             let mut keys = load(&path)?;
             let known = keys.ids();
             if !known.contains(&id) {
-                bail!("there is no key {id} in {}", path.display());
+                bail!("key {id} does not exist in {}", path.display());
             }
             if !keys.remove(id) {
-                bail!("key {id} is the one that signs; add another one first (keys rotate)");
+                bail!("key {id} is the signing key; add another key first (keys rotate)");
             }
             keys.save(&path)?;
             show(&path, &keys, json)

@@ -35,7 +35,7 @@ use crate::args::{Cli, Command};
 fn main() -> ExitCode {
     let cli = match command_line::parse::<Cli>() {
         Ok(cli) => cli,
-        Err(refusal) => return failure::misused(&refusal),
+        Err(error) => return failure::usage(&error),
     };
     let json = cli.json;
     let result = match cli.command {

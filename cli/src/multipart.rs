@@ -34,7 +34,7 @@ pub(crate) async fn form(
     let file = File::open(path).await.with_context(|| format!("open {}", path.display()))?;
     let meta = file.metadata().await?;
     if !meta.is_file() {
-        bail!("{} is no file", path.display());
+        bail!("{} is not a regular file", path.display());
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let boundary = format!("streaming-{}", Uuid::new_v4().simple());
@@ -42,9 +42,9 @@ pub(crate) async fn form(
     let tail = format!("\r\n--{boundary}--\r\n");
     let length = head.len() as u64 + meta.len() + tail.len() as u64;
     // If the file grows meanwhile, the body must not exceed the announced length.
-    let film = ReaderStream::with_capacity(file.take(meta.len()), READ_BYTES);
-    let film = film.inspect_ok(move |piece| sent(piece.len() as u64));
-    let whole = once(head).chain(film).chain(once(tail));
+    let content = ReaderStream::with_capacity(file.take(meta.len()), READ_BYTES);
+    let content = content.inspect_ok(move |piece| sent(piece.len() as u64));
+    let whole = once(head).chain(content).chain(once(tail));
     let body = BodyExt::boxed(StreamBody::new(whole.map_ok(Frame::data)));
     let content_type = format!("multipart/form-data; boundary={boundary}");
     Ok(Form { content_type, length, body })
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_announced_length_is_what_is_sent() {
+    async fn the_announced_length_is_sent() {
         let path = std::env::temp_dir().join(format!("streaming-form-{}", std::process::id()));
         std::fs::write(&path, vec![7; READ_BYTES + 11]).unwrap();
         let sent = Arc::new(AtomicU64::new(0));

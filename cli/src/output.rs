@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn shell_paths_are_what_a_shell_makes_of_them() {
+    fn shell_paths_survive_the_shell() {
         use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path, process::Command};
         for name in [&b"/a b/c"[..], b"/it's", b"/\xff\\'\n $x", "/Größe".as_bytes()] {
             let word = super::shell_path(Path::new(OsStr::from_bytes(name)));

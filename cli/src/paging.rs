@@ -56,7 +56,7 @@ pub(crate) async fn collect<T>(
         let size = u32::try_from(left).unwrap_or(PAGE_SIZE_MAX).min(PAGE_SIZE_MAX);
         let (items, next) = page(size, listed.next.clone()).await?;
         if items.is_empty() && !next.is_empty() {
-            bail!("the server sends empty pages");
+            bail!("the server returned an empty page");
         }
         listed.items.extend(items);
         listed.next = next;

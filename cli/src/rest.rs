@@ -39,8 +39,8 @@ impl Reply {
     }
 
     /// The server's error reply as one line.
-    pub(crate) fn refusal(&self) -> anyhow::Error {
-        refusal(self.status, &self.body).into()
+    pub(crate) fn error(&self) -> anyhow::Error {
+        reply_error(self.status, &self.body).into()
     }
 
     /// Parses the body as JSON.
@@ -49,9 +49,9 @@ impl Reply {
     /// Fails if the status is not a success or the body is not JSON.
     pub(crate) fn json(&self) -> Result<Value> {
         if !self.status.is_success() {
-            return Err(self.refusal());
+            return Err(self.error());
         }
-        serde_json::from_slice(&self.body).context("read the answer")
+        serde_json::from_slice(&self.body).context("read the reply")
     }
 }
 
@@ -141,9 +141,9 @@ pub(crate) async fn is_healthy(server: &Server, path: &str) -> bool {
 }
 
 /// Formats a problem document, or another error reply, as one line.
-fn refusal(status: StatusCode, bytes: &[u8]) -> Failure {
+fn reply_error(status: StatusCode, bytes: &[u8]) -> Failure {
     let Ok(problem) = serde_json::from_slice::<Value>(bytes) else {
-        return Failure::refused("no code", format!("refused: {status}"));
+        return Failure::rejected("no code", format!("request rejected: {status}"));
     };
     let text = |name: &str| problem[name].as_str().map(one_line).filter(|text| !text.is_empty());
     let mut line = text("detail").or_else(|| text("title")).unwrap_or_else(|| status.to_string());
@@ -156,7 +156,7 @@ fn refusal(status: StatusCode, bytes: &[u8]) -> Failure {
         }
     }
     let code = text("code").unwrap_or_else(|| "no code".to_owned());
-    Failure::refused(&code, line)
+    Failure::rejected(&code, line)
 }
 
 #[cfg(test)]
@@ -164,20 +164,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_show_detail_fields_and_code() {
+    fn problems_show_detail_fields_and_code() {
         let body =
             br#"{"title": "T", "status": 422, "detail": "cannot read it", "code": "not_a_video",
             "errors": [{"field": "video", "message": "holds no video"}]}"#;
         assert_eq!(
-            refusal(StatusCode::UNPROCESSABLE_ENTITY, body).to_string(),
+            reply_error(StatusCode::UNPROCESSABLE_ENTITY, body).to_string(),
             "cannot read it; video: holds no video (not_a_video)"
         );
     }
 
     #[test]
-    fn foreign_answers_still_make_a_line() {
-        let line = |bytes| refusal(StatusCode::BAD_GATEWAY, bytes).to_string();
-        assert_eq!(line(b"<html>"), "refused: 502 Bad Gateway (no code)");
+    fn foreign_replies_become_one_line() {
+        let line = |bytes| reply_error(StatusCode::BAD_GATEWAY, bytes).to_string();
+        assert_eq!(line(b"<html>"), "request rejected: 502 Bad Gateway (no code)");
         assert_eq!(line(b"[]"), "502 Bad Gateway (no code)");
     }
 }

@@ -6,10 +6,11 @@ use std::{
     fs::Metadata,
     hash::{DefaultHasher, Hash, Hasher},
     io,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
+use runtime::files;
 use serde::{Deserialize, Serialize};
 
 /// Identifies an upload by source file and server; a modified file is a different upload.
@@ -73,10 +74,7 @@ impl Memory {
         fs::create_dir_all(folder)?;
         let upload = upload.to_owned();
         let remembered = Remembered { identity: self.identity.clone(), upload };
-        let fresh = self.path.with_extension("new");
-        fs::write(&fresh, serde_json::to_vec(&remembered)?)?;
-        fs::set_permissions(&fresh, fs::Permissions::from_mode(0o600))?;
-        fs::rename(fresh, &self.path)
+        files::replace(&self.path, &serde_json::to_vec(&remembered)?, 0o600)
     }
 
     /// Deletes the saved state.
@@ -102,17 +100,17 @@ mod tests {
     #[test]
     fn memory_holds_for_the_same_file_and_server_only() {
         let folder = tempfile::tempdir().unwrap();
-        let film = folder.path().join("film.mp4");
-        fs::write(&film, b"film").unwrap();
+        let file = folder.path().join("video.mp4");
+        fs::write(&file, b"video").unwrap();
         let memory = |server| {
-            Memory::new(folder.path(), server, &film, &fs::metadata(&film).unwrap()).unwrap()
+            Memory::new(folder.path(), server, &file, &fs::metadata(&file).unwrap()).unwrap()
         };
         let first = memory("a:1");
         assert_eq!(first.load(), None);
         first.save("/api/uploads/1").unwrap();
         assert_eq!(memory("a:1").load().as_deref(), Some("/api/uploads/1"));
         assert_eq!(memory("b:1").load(), None);
-        fs::write(&film, b"another film").unwrap();
+        fs::write(&file, b"another video").unwrap();
         assert_eq!(memory("a:1").load(), None);
         first.forget();
         assert_eq!(first.load(), None);

@@ -15,7 +15,7 @@ const DATA: &str = "./data";
 /// In the run folder: the certificate of a service that was started with TLS.
 pub(crate) const CERTIFICATE: &str = "tls.pem";
 
-/// The twins that every client command understands; `up` listens on the same addresses.
+/// Flags and variables of every client command; `up` listens on the same addresses.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Target {
     /// The data folder
@@ -27,13 +27,13 @@ pub(crate) struct Target {
     /// Control's address [up: 127.0.0.1:50051; clients: DATA/run/grpc.addr]
     #[arg(long, global = true, env = "STREAMING_GRPC_ADDR")]
     pub(crate) grpc_addr: Option<String>,
-    /// A token's text; the file is safer
+    /// The bearer token; a token file is safer
     #[arg(long, global = true, env = "STREAMING_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
-    /// A file that holds a token [default: DATA/admin.token]
+    /// File with the bearer token [default: DATA/admin.token]
     #[arg(long, global = true, env = "STREAMING_TOKEN_FILE", value_parser = any_path())]
     pub(crate) token_file: Option<PathBuf>,
-    /// Who certifies https:// servers, PEM [default: the system's authorities, DATA/run/tls.pem]
+    /// CA bundle (PEM) for verifying https:// servers [default: the system's authorities, DATA/run/tls.pem]
     #[arg(long, global = true, env = "STREAMING_TLS_CA_FILE", value_parser = any_path())]
     pub(crate) tls_ca_file: Option<PathBuf>,
 }
@@ -73,7 +73,7 @@ pub(crate) enum DiscoveryError {
         source: io::Error,
     },
     /// An address is not a valid `host:port`.
-    #[error("{variable}: {text:?} is no host:port")]
+    #[error("{variable}: {text:?} must be host:port")]
     BadAddress {
         /// The variable that holds the address.
         variable: &'static str,
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn missing_settings_are_named() {
         let folder = Folder::new("missing");
         let mut target = folder.target();
         assert!(target.http().unwrap_err().to_string().contains("STREAMING_HTTP_ADDR"));
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_that_cannot_be_are_refused() {
+    fn invalid_addresses_are_rejected() {
         for bad in ["nonsense", "a:b", "u:p@h:1", "h:1/x"] {
             assert!(split(bad, "V").is_err(), "{bad}");
         }

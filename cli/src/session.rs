@@ -60,7 +60,7 @@ impl Session<'_> {
         let server = self.target.grpc()?;
         let text = format!("Bearer {}", self.target.bearer()?);
         let mut bearer: MetadataValue<Ascii> =
-            text.parse().map_err(|_| anyhow!("the token holds characters that no token has"))?;
+            text.parse().map_err(|_| anyhow!("the token contains invalid characters"))?;
         bearer.set_sensitive(true);
         let endpoint = Endpoint::from_shared(server.url.clone())?
             .connect_timeout(CONNECT_PATIENCE)
@@ -101,7 +101,7 @@ pub(crate) fn call<T>(message: T) -> tonic::Request<T> {
 }
 
 /// Formats an error status as one line: message, invalid fields, stable code.
-pub(crate) fn refusal(status: Status) -> anyhow::Error {
+pub(crate) fn status_error(status: Status) -> anyhow::Error {
     // The error does not come from the server: the connection broke, or the peer speaks another protocol.
     if let Some(source) = std::error::Error::source(&status) {
         return Failure::unreachable("the service", &innermost(source)).into();
@@ -116,7 +116,7 @@ pub(crate) fn refusal(status: Status) -> anyhow::Error {
             line.push_str(&format!("; {}: {}", violation.field, one_line(&violation.message)));
         }
     }
-    Failure::refused(problem.code.text(), line).into()
+    Failure::rejected(problem.code.text(), line).into()
 }
 
 #[cfg(test)]
@@ -124,10 +124,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_name_field_and_code() {
+    fn error_lines_name_field_and_code() {
         let status = Status::from(Problem::field("page_size", "must be at most 100"));
-        assert_eq!(refusal(status).to_string(), "page_size: must be at most 100 (invalid_field)");
+        assert_eq!(
+            status_error(status).to_string(),
+            "page_size: must be at most 100 (invalid_field)"
+        );
         let foreign = Status::unimplemented("");
-        assert!(refusal(foreign).to_string().ends_with("(not_configured)"));
+        assert!(status_error(foreign).to_string().ends_with("(not_configured)"));
     }
 }

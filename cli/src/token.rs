@@ -13,7 +13,7 @@ use crate::{
     args::{MintArgs, NarrowArgs, TokenCommand},
     output,
     server::Target,
-    session::{Session, call, refusal},
+    session::{Session, call, status_error},
 };
 
 /// The tenant of callers without another one.
@@ -48,7 +48,7 @@ async fn mint(session: &Session<'_>, args: MintArgs) -> Result<()> {
         tenant: args.tenant.unwrap_or_default(),
     };
     let reply = session.auth().await?.mint_token(call(request)).await;
-    let reply = reply.map_err(refusal)?.into_inner();
+    let reply = reply.map_err(status_error)?.into_inner();
     print(session.json, &reply.token, reply.expires_at.as_ref().and_then(api::wire::time))
 }
 
@@ -97,7 +97,7 @@ pub(crate) fn narrow(args: &NarrowArgs, target: &Target, json: bool) -> Result<(
 async fn revoke(session: &Session<'_>, token: String) -> Result<()> {
     let token = if token == "-" { from_stdin()? } else { token };
     let request = v1::RevokeTokenRequest { token };
-    session.auth().await?.revoke_token(call(request)).await.map_err(refusal)?;
+    session.auth().await?.revoke_token(call(request)).await.map_err(status_error)?;
     if session.json {
         output::json(&json!({"revoked": true}))?;
     } else {
@@ -115,7 +115,7 @@ fn from_stdin() -> Result<String> {
 async fn playback(session: &Session<'_>, request: v1::MintPlaybackTokenRequest) -> Result<()> {
     let video = request.video_id.clone();
     let reply = session.auth().await?.mint_playback_token(call(request)).await;
-    let reply = reply.map_err(refusal)?.into_inner();
+    let reply = reply.map_err(status_error)?.into_inner();
     if !session.json {
         return Ok(output::line(&reply.token)?);
     }

@@ -10,6 +10,7 @@ use http::{HeaderName, Method, StatusCode, header};
 use http_body_util::{BodyExt, Empty, StreamBody};
 use hyper::body::Frame;
 use indicatif::ProgressBar;
+use runtime::retry::Backoff;
 use tokio::{
     fs::File,
     io::{AsyncReadExt, AsyncSeekExt},
@@ -25,7 +26,7 @@ use crate::{
 const READ_BYTES: usize = 256 << 10;
 /// How long to retry an upload that makes no progress.
 const PATIENCE: Duration = Duration::from_secs(120);
-const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 const COLLECTION: &str = "/api/uploads";
 const OCTETS: &str = "application/offset+octet-stream";
@@ -35,7 +36,7 @@ const LENGTH: HeaderName = HeaderName::from_static("upload-length");
 const METADATA: HeaderName = HeaderName::from_static("upload-metadata");
 
 /// The source file and its description.
-pub(crate) struct Film<'a> {
+pub(crate) struct SourceFile<'a> {
     pub(crate) path: &'a Path,
     pub(crate) meta: &'a Metadata,
     /// Known keys of `Upload-Metadata` with their values.
@@ -56,50 +57,52 @@ struct Standing {
 pub(crate) async fn send(
     rest: &Rest,
     memory: &Memory,
-    film: &Film<'_>,
+    source: &SourceFile<'_>,
     bar: &ProgressBar,
 ) -> Result<String> {
     let mut last_offset = None;
     let mut answered = false;
     let mut since = Instant::now();
-    let mut pause = PAUSE;
+    let mut backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
     loop {
-        let trouble = match attempt(rest, memory, film, bar).await {
-            Ok(standing) if standing.offset == film.meta.len() => {
+        let error = match attempt(rest, memory, source, bar).await {
+            Ok(standing) if standing.offset == source.meta.len() => {
                 memory.forget();
                 return Ok(standing.video_id);
             }
             Ok(standing) => {
                 if last_offset.replace(standing.offset) != Some(standing.offset) {
-                    (since, pause) = (Instant::now(), PAUSE);
+                    since = Instant::now();
+                    backoff.reset();
                 }
-                anyhow!("the server took {} bytes and no more", standing.offset)
+                anyhow!("the server stopped accepting data after {} bytes", standing.offset)
             }
             // Fail at once if the server never answered; otherwise retry.
-            Err(Trouble::Unreachable(error)) if !answered => return Err(error),
-            Err(Trouble::Unreachable(error)) => error,
-            Err(Trouble::Passing(error)) => error,
-            Err(Trouble::Final(error)) => return Err(error),
+            Err(UploadError::Unreachable(error)) if !answered => return Err(error),
+            Err(UploadError::Unreachable(error)) => error,
+            Err(UploadError::Transient(error)) => error,
+            Err(UploadError::Final(error)) => return Err(error),
         };
         answered = true;
         if since.elapsed() > PATIENCE {
-            return Err(trouble.context("send it again with the same command to go on"));
+            return Err(error.context("run the same command again to resume the upload"));
         }
-        bar.set_message("interrupted, goes on in a moment");
-        sleep(pause).await;
-        pause = (pause * 2).min(PAUSE_MAX);
+        bar.set_message("interrupted, retrying");
+        sleep(backoff.pause()).await;
     }
 }
 
-enum Trouble {
+/// Errors of one attempt.
+enum UploadError {
     /// The server could not be reached, and no data was sent.
     Unreachable(anyhow::Error),
     /// A retry may succeed.
-    Passing(anyhow::Error),
+    Transient(anyhow::Error),
+    /// The upload cannot succeed.
     Final(anyhow::Error),
 }
 
-impl<E: Into<anyhow::Error>> From<E> for Trouble {
+impl<E: Into<anyhow::Error>> From<E> for UploadError {
     fn from(error: E) -> Self {
         Self::Final(error.into())
     }
@@ -109,40 +112,40 @@ impl<E: Into<anyhow::Error>> From<E> for Trouble {
 async fn attempt(
     rest: &Rest,
     memory: &Memory,
-    film: &Film<'_>,
+    source: &SourceFile<'_>,
     bar: &ProgressBar,
-) -> Result<Standing, Trouble> {
+) -> Result<Standing, UploadError> {
     let standing = match memory.load() {
         Some(path) => look(rest, &path).await?,
         None => None,
     };
     let mut standing = match standing {
         Some(standing) => standing,
-        None => create(rest, memory, film).await?,
+        None => create(rest, memory, source).await?,
     };
     bar.set_position(standing.offset);
     bar.set_message("");
-    if standing.offset < film.meta.len() {
-        let reply = patch(rest, film, &standing, bar).await;
+    if standing.offset < source.meta.len() {
+        let reply = patch(rest, source, &standing, bar).await;
         match reply {
             Ok(reply) if reply.status == StatusCode::NO_CONTENT => {
                 standing.offset = offset(&reply)?;
             }
-            Ok(reply) if passing(reply.status) => {
-                return Err(Trouble::Passing(reply.refusal()));
+            Ok(reply) if transient(reply.status) => {
+                return Err(UploadError::Transient(reply.error()));
             }
-            Ok(reply) => return Err(Trouble::Final(reply.refusal())),
-            Err(error) => return Err(Trouble::Passing(error)),
+            Ok(reply) => return Err(UploadError::Final(reply.error())),
+            Err(error) => return Err(UploadError::Transient(error)),
         }
     }
     Ok(standing)
 }
 
 /// Asks the server for the offset of a saved upload; `None` if the server no longer knows it.
-async fn look(rest: &Rest, path: &str) -> Result<Option<Standing>, Trouble> {
+async fn look(rest: &Rest, path: &str) -> Result<Option<Standing>, UploadError> {
     let headers = [(RESUMABLE, "1.0.0".to_owned())];
     let reply = rest.send(Method::HEAD, path, &headers, empty()).await;
-    let reply = reply.map_err(Trouble::Unreachable)?;
+    let reply = reply.map_err(UploadError::Unreachable)?;
     match reply.status {
         StatusCode::OK => {
             let (path, offset, video_id) =
@@ -150,30 +153,38 @@ async fn look(rest: &Rest, path: &str) -> Result<Option<Standing>, Trouble> {
             Ok(Some(Standing { path, offset, video_id }))
         }
         StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::BAD_REQUEST => Ok(None),
-        status if passing(status) => Err(Trouble::Passing(reply.refusal())),
-        _ => Err(Trouble::Final(reply.refusal())),
+        status if transient(status) => Err(UploadError::Transient(reply.error())),
+        _ => Err(UploadError::Final(reply.error())),
     }
 }
 
-async fn create(rest: &Rest, memory: &Memory, film: &Film<'_>) -> Result<Standing, Trouble> {
+async fn create(
+    rest: &Rest,
+    memory: &Memory,
+    source: &SourceFile<'_>,
+) -> Result<Standing, UploadError> {
     let pair = |(key, value): &(&str, &str)| format!("{key} {}", STANDARD.encode(value));
-    let metadata: Vec<_> = film.fields.iter().map(pair).collect();
+    let metadata: Vec<_> = source.fields.iter().map(pair).collect();
     let headers = [
         (RESUMABLE, "1.0.0".to_owned()),
-        (LENGTH, film.meta.len().to_string()),
+        (LENGTH, source.meta.len().to_string()),
         (METADATA, metadata.join(",")),
         (header::CONTENT_LENGTH, "0".to_owned()),
     ];
     let reply = rest.send(Method::POST, COLLECTION, &headers, empty()).await;
-    let reply = reply.map_err(Trouble::Unreachable)?;
+    let reply = reply.map_err(UploadError::Unreachable)?;
     if reply.status != StatusCode::CREATED {
-        let passing = passing(reply.status) && reply.status != StatusCode::TOO_MANY_REQUESTS;
-        let refusal = reply.refusal();
-        return Err(if passing { Trouble::Passing(refusal) } else { Trouble::Final(refusal) });
+        let transient = transient(reply.status) && reply.status != StatusCode::TOO_MANY_REQUESTS;
+        let error = reply.error();
+        return Err(if transient {
+            UploadError::Transient(error)
+        } else {
+            UploadError::Final(error)
+        });
     }
     let path = reply.text("location");
     if !path.starts_with('/') {
-        return Err(Trouble::Final(anyhow!("the answer names no upload")));
+        return Err(UploadError::Final(anyhow!("the reply has no upload location")));
     }
     // Without saved state an interrupted upload starts over; this must not prevent the upload itself.
     let _unwritten = memory.save(&path);
@@ -182,13 +193,13 @@ async fn create(rest: &Rest, memory: &Memory, film: &Film<'_>) -> Result<Standin
 
 async fn patch(
     rest: &Rest,
-    film: &Film<'_>,
+    source: &SourceFile<'_>,
     standing: &Standing,
     bar: &ProgressBar,
 ) -> Result<Reply> {
-    let mut file = File::open(film.path).await?;
+    let mut file = File::open(source.path).await?;
     file.seek(SeekFrom::Start(standing.offset)).await?;
-    let left = film.meta.len() - standing.offset;
+    let left = source.meta.len() - standing.offset;
     let progress = bar.clone();
     let pieces = ReaderStream::with_capacity(file.take(left), READ_BYTES);
     let pieces = pieces.inspect_ok(move |piece| progress.inc(piece.len() as u64));
@@ -203,13 +214,13 @@ async fn patch(
 }
 
 /// Whether the same request may succeed a moment later.
-fn passing(status: StatusCode) -> bool {
+fn transient(status: StatusCode) -> bool {
     let own = [StatusCode::CONFLICT, StatusCode::LOCKED, StatusCode::TOO_MANY_REQUESTS];
     status.is_server_error() || own.contains(&status)
 }
 
 fn offset(reply: &Reply) -> Result<u64> {
-    reply.text("upload-offset").parse().context("the answer has no offset")
+    reply.text("upload-offset").parse().context("the reply has no upload offset")
 }
 
 fn empty() -> Body {
@@ -220,7 +231,7 @@ fn empty() -> Body {
 pub(crate) fn sendable(path: &Path) -> Result<Metadata> {
     let meta = std::fs::metadata(path).with_context(|| format!("open {}", path.display()))?;
     if !meta.is_file() {
-        bail!("{} is no file", path.display());
+        bail!("{} is not a regular file", path.display());
     }
     // Detects missing permissions now rather than after the server has reserved space.
     std::fs::File::open(path).with_context(|| format!("open {}", path.display()))?;

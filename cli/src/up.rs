@@ -15,17 +15,16 @@ mod profiles;
 mod programs;
 mod ready;
 mod redis;
+mod report;
 mod sample;
 mod stack;
 
 use std::{
     ffi::OsString,
     fs,
-    io::Write,
     net::SocketAddr,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -44,6 +43,7 @@ use self::{
     programs::Programs,
     ready::Ready,
     redis::Redis,
+    report::say,
     stack::Stack,
 };
 use crate::{
@@ -54,12 +54,9 @@ use crate::{
 
 const HEALTH_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Whether messages are written as JSON. Global, because one process runs `up` once.
-static AS_JSON: AtomicBool = AtomicBool::new(false);
-
 /// Starts the whole service and runs until a signal stops it.
 pub(crate) fn run(options: &UpArgs, target: &Target, json: bool) -> Result<()> {
-    AS_JSON.store(json, Ordering::Relaxed);
+    report::set_json(json);
     let own_postgres = external(options.database_url.as_deref()).is_none();
     let own_redis = external(options.redis_url.as_deref()).is_none();
     let programs = Programs::find(own_postgres, own_redis, &target.data.join("postgres"))?;
@@ -87,7 +84,7 @@ struct Setup<'a> {
 }
 
 async fn live(setup: &Setup<'_>) -> Result<()> {
-    let shutdown = Shutdown::install().context("listen to signals")?;
+    let shutdown = Shutdown::install().context("install signal handlers")?;
     withdraw(&setup.folder);
     let mut stack = Stack::new(shutdown.hard.clone());
     let started = tokio::select! {
@@ -96,11 +93,11 @@ async fn live(setup: &Setup<'_>) -> Result<()> {
     };
     if started.is_ok() {
         shutdown.soft.cancelled().await;
-        say("stopping; once more to hurry");
+        say("stopping; signal again to stop at once");
     }
     withdraw(&setup.folder);
     stack.stop().await;
-    Postgres::tidy(&setup.folder);
+    Postgres::remove_links(&setup.folder);
     if started.is_ok() {
         say("stopped");
     }
@@ -204,15 +201,4 @@ fn withdraw(folder: &Folder) {
 /// An empty variable counts as unset.
 fn external(value: Option<&str>) -> Option<&str> {
     value.map(str::trim).filter(|text| !text.is_empty())
-}
-
-/// Prints a status message, as text or, with `--json`, as a JSON line. Write errors are ignored: a reader
-/// that has closed the pipe must not stop the service.
-fn say(text: &str) {
-    let mut out = std::io::stdout();
-    let _ = if AS_JSON.load(Ordering::Relaxed) {
-        writeln!(out, "{}", serde_json::json!({"ready": false, "message": text}))
-    } else {
-        writeln!(out, "streaming-service: {text}")
-    };
 }

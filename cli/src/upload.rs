@@ -13,7 +13,7 @@ use crate::{
     jobs, multipart, output,
     resume::Memory,
     session::Session,
-    tus::{self, Film},
+    tus::{self, SourceFile},
     videos, view, watch,
 };
 
@@ -29,7 +29,7 @@ pub(crate) async fn run(session: &Session<'_>, args: &UploadArgs) -> Result<()> 
     let mut reply =
         if args.form { form(session, args).await? } else { resumable(session, args).await? };
     let Some(video_id) = reply["videoId"].as_str().map(str::to_owned) else {
-        bail!("the answer names no video");
+        bail!("the reply has no video id");
     };
     if !session.json {
         output::line(&format!("video {video_id}"))?;
@@ -74,8 +74,8 @@ async fn resumable(session: &Session<'_>, args: &UploadArgs) -> Result<Value> {
     let bar = bar();
     bar.set_length(meta.len());
     bar.enable_steady_tick(TICK);
-    let film = Film { path: &args.file, meta: &meta, fields: &said };
-    let sent = tus::send(&rest, &memory, &film, &bar).await;
+    let source = SourceFile { path: &args.file, meta: &meta, fields: &said };
+    let sent = tus::send(&rest, &memory, &source, &bar).await;
     bar.finish_and_clear();
     Ok(json!({ "videoId": sent?, "message": "the video is stored", "metadata": null }))
 }
@@ -90,7 +90,7 @@ async fn form(session: &Session<'_>, args: &UploadArgs) -> Result<Value> {
     let form = multipart::form(&args.file, &fields, move |bytes| {
         progress.inc(bytes);
         if progress.length().is_some_and(|length| progress.position() >= length) {
-            progress.set_message("looking at it");
+            progress.set_message("waiting for the probe");
         }
     });
     let form = form.await?;
@@ -138,7 +138,7 @@ fn tell(reply: &Value) -> Result<()> {
     let metadata = &reply["metadata"];
     let (Some(width), Some(height)) = (metadata["width"].as_u64(), metadata["height"].as_u64())
     else {
-        return Ok(output::line("no worker has looked at it yet")?);
+        return Ok(output::line("no worker has probed the source yet")?);
     };
     let length = videos::clock(metadata["duration"].as_f64().unwrap_or_default());
     let codec = output::one_line(metadata["codec"].as_str().unwrap_or_default());
@@ -167,7 +167,7 @@ async fn encode(
     } else if job.state() == v1::JobState::Completed {
         videos::links(session, &videos::get(session, video_id).await?)?;
     } else if !args.wait {
-        output::line(&format!("follow it with: streaming-service watch {}", job.job_id))?;
+        output::line(&format!("show its progress with: streaming-service watch {}", job.job_id))?;
     }
-    jobs::verdict(&job)
+    view::ensure_completed(&job)
 }

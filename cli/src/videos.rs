@@ -8,7 +8,7 @@ use crate::{
     args::VideosCommand,
     output,
     paging::{self, Listed, PageArgs},
-    session::{Session, call, refusal},
+    session::{Session, call, status_error},
     view,
 };
 
@@ -26,7 +26,7 @@ pub(crate) async fn run(session: &Session<'_>, command: VideosCommand) -> Result
         VideosCommand::Probe(args) => {
             let request = call(v1::ReprobeVideoRequest { video_id: args.video });
             let reply = session.videos().await?.reprobe_video(request).await;
-            let video = reply.map_err(refusal)?.into_inner();
+            let video = reply.map_err(status_error)?.into_inner();
             if session.json {
                 output::json(&view::video(&video))?;
             } else {
@@ -37,7 +37,7 @@ pub(crate) async fn run(session: &Session<'_>, command: VideosCommand) -> Result
         VideosCommand::Delete(args) => {
             let request =
                 call(v1::DeleteVideoRequest { video_id: args.video.clone(), revision: None });
-            session.videos().await?.delete_video(request).await.map_err(refusal)?;
+            session.videos().await?.delete_video(request).await.map_err(status_error)?;
             if session.json {
                 output::json(&json!({"videoId": args.video, "deleted": true}))?;
             } else {
@@ -52,14 +52,14 @@ pub(crate) async fn run(session: &Session<'_>, command: VideosCommand) -> Result
 pub(crate) async fn get(session: &Session<'_>, video_id: &str) -> Result<v1::Video> {
     let request = call(v1::GetVideoRequest { video_id: video_id.to_owned() });
     let reply = session.videos().await?.get_video(request).await;
-    Ok(reply.map_err(refusal)?.into_inner())
+    Ok(reply.map_err(status_error)?.into_inner())
 }
 
 async fn list(session: &Session<'_>, wanted: &PageArgs) -> Result<Listed<v1::Video>> {
     let mut client = session.videos().await?;
     paging::collect(wanted, async |page_size, page_token| {
         let request = call(v1::ListVideosRequest { page_size, page_token });
-        let page = client.list_videos(request).await.map_err(refusal)?.into_inner();
+        let page = client.list_videos(request).await.map_err(status_error)?.into_inner();
         Ok((page.videos, page.next_page_token))
     })
     .await

@@ -1,8 +1,11 @@
 //! Wire messages as JSON, in the shapes of the REST API, and as table cells.
 
+use anyhow::Result;
 use api::{v1, wire};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+
+use crate::{failure::Failure, output};
 
 /// A video.
 pub(crate) fn video(video: &v1::Video) -> Value {
@@ -120,4 +123,20 @@ pub(crate) fn name(text: &str, prefix: &str) -> String {
 
 fn failure(failure: Option<&v1::Failure>) -> Option<Value> {
     failure.map(|failure| json!({"code": failure.code, "message": failure.message}))
+}
+
+/// Returns an error if the job failed or was cancelled.
+pub(crate) fn ensure_completed(job: &v1::Job) -> Result<()> {
+    match job.state() {
+        v1::JobState::Failed => {
+            let error = job.error.clone().unwrap_or_default();
+            let text = format!("job {} failed: {}", job.job_id, output::one_line(&error.message));
+            Err(Failure::job(&error.code, text).into())
+        }
+        v1::JobState::Cancelled => {
+            let text = format!("job {} was cancelled", job.job_id);
+            Err(Failure::job("cancelled", text).into())
+        }
+        _ => Ok(()),
+    }
 }

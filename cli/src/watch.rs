@@ -9,8 +9,8 @@ use tokio::time::sleep;
 use tonic::{Code, Status};
 
 use crate::{
-    jobs, output,
-    session::{Session, refusal},
+    output,
+    session::{Session, status_error},
     videos::clock,
     view,
 };
@@ -34,7 +34,7 @@ pub(crate) enum Show {
 /// `watch JOB`
 pub(crate) async fn run(session: &Session<'_>, job_id: &str) -> Result<()> {
     let show = if session.json { Show::Json } else { Show::Bars };
-    jobs::verdict(&follow(session, job_id, show).await?)
+    view::ensure_completed(&follow(session, job_id, show).await?)
 }
 
 /// Shows progress until the job ends, and returns its last state.
@@ -68,7 +68,7 @@ pub(crate) async fn follow(session: &Session<'_>, job_id: &str, show: Show) -> R
         // too.
         match end {
             Err(status) if breaks >= RECONNECTS_MAX || !is_passing(&status) => {
-                return Err(refusal(status));
+                return Err(status_error(status));
             }
             Ok(()) if breaks >= RECONNECTS_MAX => bail!("the server keeps ending the stream"),
             _ => {}

@@ -12,7 +12,7 @@ use crate::{
     args::WorkersCommand,
     failure::Failure,
     output,
-    session::{Session, call, refusal},
+    session::{Session, call, status_error},
     view,
 };
 
@@ -37,7 +37,7 @@ pub(crate) async fn run(session: &Session<'_>, command: WorkersCommand) -> Resul
 async fn list(session: &Session<'_>) -> Result<Vec<v1::Worker>> {
     let request = call(v1::ListWorkersRequest {});
     let reply = session.workers().await?.list_workers(request).await;
-    Ok(reply.map_err(refusal)?.into_inner().workers)
+    Ok(reply.map_err(status_error)?.into_inner().workers)
 }
 
 fn show(json: bool, workers: &[v1::Worker]) -> Result<()> {
@@ -72,16 +72,16 @@ fn resolve(workers: &[v1::Worker], named: &str) -> Result<String> {
     match (found.next(), found.next()) {
         (Some(worker), None) => Ok(worker.worker_id.clone()),
         (None, _) => {
-            let text = format!("no connected worker is called {named:?}");
+            let text = format!("no connected worker is named {named:?}");
             Err(Failure::not_found(text).into())
         }
-        (Some(_), Some(_)) => bail!("several workers are called {named:?}; give the id"),
+        (Some(_), Some(_)) => bail!("several workers are named {named:?}; use the id"),
     }
 }
 
 async fn drain(session: &Session<'_>, worker_id: &str, wait: bool) -> Result<()> {
     let request = call(v1::DrainWorkerRequest { worker_id: worker_id.to_owned() });
-    session.workers().await?.drain_worker(request).await.map_err(refusal)?;
+    session.workers().await?.drain_worker(request).await.map_err(status_error)?;
     if !session.json {
         output::line(&format!("{worker_id} is draining"))?;
     }
@@ -93,7 +93,7 @@ async fn drain(session: &Session<'_>, worker_id: &str, wait: bool) -> Result<()>
     if session.json {
         output::json(&json!({"workerId": worker_id, "draining": !wait, "gone": wait}))?;
     } else if wait {
-        output::line(&format!("{worker_id} is gone"))?;
+        output::line(&format!("{worker_id} has disconnected"))?;
     }
     Ok(())
 }

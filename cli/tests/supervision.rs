@@ -1,7 +1,7 @@
 //! Tests `up` as a supervisor, with real Postgres and Redis and with stand-ins for the planes: shell
 //! scripts that write an address and wait. The end-to-end tests cover the real planes.
 
-#![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
+#![expect(clippy::unwrap_used, reason = "a failure in a helper is a failed test")]
 
 use std::{
     fs,
@@ -84,7 +84,7 @@ impl Stage {
         up
     }
 
-    fn refusal(&self, change: impl FnOnce(&mut Command)) -> String {
+    fn start_error(&self, change: impl FnOnce(&mut Command)) -> String {
         let mut command = self.command();
         change(&mut command);
         let Output { status, stderr, stdout } = command.output().unwrap();
@@ -233,9 +233,12 @@ fn killed_up_leaves_no_orphan_and_the_next_start_recovers() {
 fn dead_children_are_started_again_and_keep_their_port() {
     let stage = Stage::new();
     // The address requested at each start, one per line.
-    let asked = stage.path("asked");
-    let script = "echo $STREAMING_GRPC_ADDR >> ASKED; echo 127.0.0.1:7 > $STREAMING_ADDR_FILE";
-    stage.script("streaming-control", &script.replace("ASKED", &asked.display().to_string()));
+    let requested = stage.path("requested");
+    let script = "echo $STREAMING_GRPC_ADDR >> REQUESTED; echo 127.0.0.1:7 > $STREAMING_ADDR_FILE";
+    stage.script(
+        "streaming-control",
+        &script.replace("REQUESTED", &requested.display().to_string()),
+    );
     let mut up = stage.up();
     let postmaster = fs::read_to_string(stage.path("data/postgres/postmaster.pid")).unwrap();
     let postmaster = postmaster.lines().next().unwrap().to_owned();
@@ -247,7 +250,7 @@ fn dead_children_are_started_again_and_keep_their_port() {
     up.wait_for_text("control ended (killed by SIGKILL)");
     up.wait_for_text("postgres ended (killed by SIGKILL)");
     eventually("control starts again", READY_PATIENCE, || {
-        let text = fs::read_to_string(&asked).unwrap();
+        let text = fs::read_to_string(&requested).unwrap();
         (text == "127.0.0.1:0\n127.0.0.1:7\n").then_some(())
     });
     eventually("postgres starts again", READY_PATIENCE, || {
@@ -265,57 +268,57 @@ fn dead_children_are_started_again_and_keep_their_port() {
 }
 
 #[test]
-fn refusals_are_one_line_that_names_the_cause() {
+fn start_errors_are_one_line_that_names_the_cause() {
     let stage = Stage::new();
     let up = stage.up();
     let data = stage.path("data").canonicalize().unwrap();
-    let text = stage.refusal(|_| {});
+    let text = stage.start_error(|_| {});
     assert!(text.contains(&data.display().to_string()), "{text}");
     drop(up);
 
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = holder.local_addr().unwrap();
     for name in ["STREAMING_HTTP_ADDR", "STREAMING_GRPC_ADDR"] {
-        let text = stage.refusal(|command| {
+        let text = stage.start_error(|command| {
             command.env(name, addr.to_string());
         });
         assert!(text.contains(&addr.port().to_string()) && text.contains(name), "{text}");
     }
-    let text = stage.refusal(|command| {
+    let text = stage.start_error(|command| {
         command.env("PATH", stage.path("bin"));
     });
     assert!(text.contains("ffmpeg") && text.contains("redis-server"), "{text}");
     let gone = stage.path("bin/streaming-worker");
     fs::remove_file(&gone).unwrap();
-    let text = stage.refusal(|_| {});
+    let text = stage.start_error(|_| {});
     assert!(text.contains("streaming-worker"), "{text}");
 }
 
 #[test]
-fn a_plane_that_cannot_start_ends_up_with_its_last_words() {
+fn a_plane_that_cannot_start_ends_up_with_its_last_log_line() {
     let stage = Stage::new();
-    stage.script("streaming-control", "echo 'read the moon: no such moon' >&2; exit 3");
+    stage.script("streaming-control", "echo 'read the settings: no such setting' >&2; exit 3");
     let output = stage.command().output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success());
     assert_eq!(text.lines().count(), 1, "{text}");
-    assert!(text.contains("exit code 3") && text.contains("no such moon"), "{text}");
+    assert!(text.contains("exit code 3") && text.contains("no such setting"), "{text}");
 }
 
 #[test]
 fn external_parts_are_used_and_not_started() {
     let stage = Stage::new();
-    let told = stage.path("told");
-    let script = "echo $STREAMING_DATABASE_URL $STREAMING_REDIS_URL > TOLD\n\
+    let settings = stage.path("settings");
+    let script = "echo $STREAMING_DATABASE_URL $STREAMING_REDIS_URL > SETTINGS\n\
                   echo 127.0.0.1:7 > $STREAMING_ADDR_FILE";
-    stage.script("streaming-control", &script.replace("TOLD", &told.display().to_string()));
+    stage.script("streaming-control", &script.replace("SETTINGS", &settings.display().to_string()));
     let mut command = stage.command();
     command
         .env("STREAMING_DATABASE_URL", "postgres://there")
         .env("STREAMING_REDIS_URL", "redis://y");
     let mut child = command.stdout(Stdio::null()).spawn().unwrap();
     eventually("ready", READY_PATIENCE, || stage.path("data/run/http.addr").exists().then_some(()));
-    assert_eq!(fs::read_to_string(&told).unwrap(), "postgres://there redis://y\n");
+    assert_eq!(fs::read_to_string(&settings).unwrap(), "postgres://there redis://y\n");
     assert!(!stage.path("data/postgres").exists());
     kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
     assert!(child.wait().unwrap().success());
@@ -330,7 +333,7 @@ fn exec_child(options: &[&str], program: &[&str]) -> Output {
 }
 
 #[test]
-fn children_run_as_whom_they_are_told() {
+fn children_run_as_the_requested_user() {
     assert!(exec_child(&[], &["true"]).status.success());
     if !geteuid().is_root() {
         return;
@@ -357,7 +360,7 @@ fn children_run_as_whom_they_are_told() {
 }
 
 #[test]
-fn a_child_of_somebody_else_does_not_start() {
+fn a_child_of_another_parent_does_not_start() {
     let mut command = Command::new(PROGRAM);
     command.args(["exec-child", "--parent=1", "--death-signal=SIGKILL", "--", "true"]);
     let output = command.output().unwrap();

@@ -1,14 +1,14 @@
 //! Commands that fail before they start: one line with the name of the invalid argument, and an exit code
 //! for the kind of error.
 
-#![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
+#![expect(clippy::unwrap_used, reason = "a failure in a helper is a failed test")]
 
 use std::{net::TcpListener, process::Command};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_streaming-service");
 
 /// The error text of a command with invalid arguments.
-fn refused(variables: &[(&str, &str)], args: &[&str]) -> String {
+fn usage_error(variables: &[(&str, &str)], args: &[&str]) -> String {
     ended(2, variables, args)
 }
 
@@ -30,32 +30,32 @@ fn ended(code: i32, variables: &[(&str, &str)], args: &[&str]) -> String {
 
 #[test]
 fn a_bad_variable_is_named_in_one_line() {
-    let told = refused(&[("STREAMING_WORKERS", "many")], &["up"]);
-    assert!(told.starts_with("streaming-service: STREAMING_WORKERS: ") && told.contains("many"));
+    let text = usage_error(&[("STREAMING_WORKERS", "many")], &["up"]);
+    assert!(text.starts_with("streaming-service: STREAMING_WORKERS: ") && text.contains("many"));
     // The flag overrides its variable, so the error names the flag.
-    let told = refused(&[("STREAMING_WORKERS", "2")], &["up", "--workers", "many"]);
-    assert!(told.contains("--workers") && !told.contains("STREAMING_WORKERS"), "{told}");
+    let text = usage_error(&[("STREAMING_WORKERS", "2")], &["up", "--workers", "many"]);
+    assert!(text.contains("--workers") && !text.contains("STREAMING_WORKERS"), "{text}");
 }
 
 #[test]
-fn a_slip_is_told_as_json_where_json_is_asked_for() {
-    let told = refused(&[], &["videos", "lst"]);
-    assert!(told.contains("'lst'") && told.contains("'list'"), "{told}");
-    let told = refused(&[], &["--json", "videos", "lst"]);
-    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
-    assert_eq!(told["error"]["code"], "usage");
-    assert_eq!(told["error"]["exitCode"], 2);
+fn usage_errors_are_json_with_the_json_flag() {
+    let text = usage_error(&[], &["videos", "lst"]);
+    assert!(text.contains("'lst'") && text.contains("'list'"), "{text}");
+    let text = usage_error(&[], &["--json", "videos", "lst"]);
+    let text: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(text["error"]["code"], "usage");
+    assert_eq!(text["error"]["exitCode"], 2);
 }
 
 /// An upload retries when a server disappears for a moment, but not when there never was one: the user
 /// would not see why it waits.
 #[test]
-fn an_upload_to_nobody_ends_at_once() {
+fn an_upload_to_a_closed_port_fails_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    let film = folder.path().join("film.mp4");
-    std::fs::write(&film, "film").unwrap();
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let variables = [("STREAMING_HTTP_ADDR", nobody.as_str()), ("STREAMING_TOKEN", "token")];
-    let told = ended(3, &variables, &["upload", film.to_str().unwrap()]);
-    assert!(told.contains(&nobody) && told.contains("unreachable"), "{told}");
+    let file = folder.path().join("video.mp4");
+    std::fs::write(&file, "video").unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let variables = [("STREAMING_HTTP_ADDR", closed.as_str()), ("STREAMING_TOKEN", "token")];
+    let text = ended(3, &variables, &["upload", file.to_str().unwrap()]);
+    assert!(text.contains(&closed) && text.contains("unreachable"), "{text}");
 }

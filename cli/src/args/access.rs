@@ -1,4 +1,4 @@
-//! `token` and `keys`, declared.
+//! Declares the commands `token` and `keys`.
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
@@ -6,7 +6,6 @@ use authz::{Operation, Role};
 use clap::{Args, Subcommand};
 use media::VideoId;
 
-use super::parse_ttl;
 use crate::server::any_path;
 
 /// `token …`
@@ -14,7 +13,7 @@ use crate::server::any_path;
 pub(crate) enum TokenCommand {
     /// Mint a token, through the server or offline with a root key
     Mint(MintArgs),
-    /// Take rights off a token, offline: what comes out does less, and nothing gives it back
+    /// Restrict a token, offline; the restriction cannot be removed from the result
     Narrow(NarrowArgs),
     /// Revoke a token
     Revoke {
@@ -25,10 +24,10 @@ pub(crate) enum TokenCommand {
     Playback {
         /// The video's id
         video: String,
-        /// How long it is good for [default: the server's]
+        /// How long it is valid [default: the server's]
         #[arg(long, value_parser = parse_ttl)]
         ttl: Option<Duration>,
-        /// Highest rung, in lines
+        /// Maximum height of renditions, in lines; 0 for all
         #[arg(long, default_value_t = 0)]
         max_height: u32,
         /// Only from this address
@@ -46,29 +45,29 @@ pub(crate) struct MintArgs {
     /// admin, editor, viewer, worker or dataplane
     #[arg(long)]
     pub(crate) role: Role,
-    /// Who it is for; shown in logs and used as owner
+    /// The caller; shown in logs and used as owner
     #[arg(long, default_value = "cli")]
     pub(crate) subject: String,
-    /// Whose videos it sees
+    /// The tenant whose videos it can access
     #[arg(long)]
     pub(crate) tenant: Option<String>,
-    /// How long it is good for: 90s, 30m, 1h, 7d
+    /// How long it is valid: 90s, 30m, 1h, 7d
     #[arg(long, default_value = "1h", value_parser = parse_ttl)]
     pub(crate) ttl: Duration,
 }
 
-/// Options of `token narrow`. What is not given stays as it was.
+/// Options of `token narrow`. Omitted options leave the token's limits unchanged.
 #[derive(Args)]
 pub(crate) struct NarrowArgs {
-    /// The token; `-` reads it from standard input [default: the own one]
+    /// The token; `-` reads it from standard input [default: the token of this command]
     pub(crate) from: Option<String>,
-    /// Only these: read, write, delete, admin, work, serve, play
+    /// Allowed operations: read, write, delete, admin, work, serve, play
     #[arg(long = "operation", value_delimiter = ',')]
     pub(crate) operations: Vec<Operation>,
     /// Only requests about this video
     #[arg(long)]
     pub(crate) video: Option<VideoId>,
-    /// No longer than this from now
+    /// Longest validity from now
     #[arg(long, value_parser = parse_ttl)]
     pub(crate) ttl: Option<Duration>,
     /// Only from this address
@@ -79,15 +78,15 @@ pub(crate) struct NarrowArgs {
 /// `keys …`
 #[derive(Subcommand)]
 pub(crate) enum KeysCommand {
-    /// Make a root key file; existing files are never overwritten
+    /// Generate a root key file; existing files are never overwritten
     New {
         /// Where to write it (mode 0600)
         #[arg(long)]
         out: PathBuf,
     },
-    /// Add a key, which signs from now on; tokens of the older ones stay good
+    /// Add a key, which signs from now on; tokens signed with older keys remain valid
     Rotate(KeyFile),
-    /// Remove an old key: every token that it signed is refused from then on
+    /// Remove an old key: every token that it signed is rejected from then on
     Remove {
         /// The key's id, as `keys list` shows it
         id: u32,
@@ -104,4 +103,26 @@ pub(crate) struct KeyFile {
     /// The root key file [default: DATA/root.keys]
     #[arg(long, env = "STREAMING_ROOT_KEY_FILE", value_parser = any_path())]
     pub(crate) root_key: Option<PathBuf>,
+}
+
+/// A token's life: `90s`, `30m`, `24h`, `7d`.
+fn parse_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = runtime::duration::parse(text).map_err(|error| error.to_string())?;
+    if ttl.as_secs() == 0 { Err("must be at least one second".to_owned()) } else { Ok(ttl) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ttl_parses_units_and_rejects_other_text() {
+        assert_eq!(parse_ttl("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_ttl("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(parse_ttl("1h"), Ok(Duration::from_secs(3600)));
+        assert_eq!(parse_ttl("7d"), Ok(Duration::from_secs(604_800)));
+        for bad in ["", "h", "0h", "-1h", "500ms", "é", "1.5h"] {
+            assert!(parse_ttl(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -90,13 +90,13 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
         let holder = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = holder.local_addr().unwrap();
-        let refusal = bind(addr, "V").unwrap_err().to_string();
-        assert!(refusal.contains(&addr.port().to_string()), "{refusal}");
+        let error = bind(addr, "V").unwrap_err().to_string();
+        assert!(error.contains(&addr.port().to_string()), "{error}");
         assert!(bind(taken.unwrap(), "V").is_ok());
     }
 
     #[test]
-    fn everywhere_is_reached_on_loopback() {
+    fn wildcard_addresses_are_reached_on_loopback() {
         let here = |text: &str| reachable(text.parse().unwrap()).to_string();
         assert_eq!(here("0.0.0.0:1"), "127.0.0.1:1");
         assert_eq!(here("[::]:1"), "[::1]:1");

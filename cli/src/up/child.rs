@@ -17,6 +17,7 @@ use nix::{
     sys::signal::{Signal, kill, killpg},
     unistd::Pid,
 };
+use runtime::retry::Backoff;
 use tokio::{
     process::{Child, Command},
     sync::watch,
@@ -24,7 +25,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{log, say};
+use super::{log, report::say};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(15);
@@ -110,17 +111,18 @@ pub(crate) async fn supervise(
     hard: CancellationToken,
     deaths: watch::Sender<Deaths>,
 ) {
-    let mut backoff = BACKOFF_MIN;
+    let mut backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX);
     loop {
         let born = Instant::now();
         let Some(end) = live(&spec, &stop, &hard).await else { return };
         if born.elapsed() >= HEALTHY_LIFE {
-            backoff = BACKOFF_MIN;
+            backoff.reset();
         }
+        let pause = backoff.pause();
         say(&format!(
             "{} ended ({end}); starting it again in {:.2} s; its log: {}",
             spec.name,
-            backoff.as_secs_f64(),
+            pause.as_secs_f64(),
             spec.log.display(),
         ));
         deaths.send_modify(|deaths| {
@@ -128,7 +130,7 @@ pub(crate) async fn supervise(
             deaths.last = end;
         });
         tokio::select! {
-            () = sleep(backoff) => backoff = (backoff * 2).min(BACKOFF_MAX),
+            () = sleep(pause) => {}
             () = stop.cancelled() => return,
         }
     }

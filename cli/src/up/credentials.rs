@@ -22,7 +22,7 @@ pub(crate) fn prepare(folder: &Folder, given: Option<&Path>) -> Result<PathBuf> 
     let path = given.map_or_else(|| folder.root.join("root.keys"), Path::to_owned);
     if !path.exists() {
         if given.is_some() {
-            bail!("there is no {} (make it with: streaming-service keys new)", path.display());
+            bail!("{} does not exist (create it with: streaming-service keys new)", path.display());
         }
         let keys = RootKeys::generate();
         keys.save(&path).with_context(|| format!("write {}", path.display()))?;

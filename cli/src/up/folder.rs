@@ -1,9 +1,9 @@
 //! The data folder: its layout, its permissions, and the lock that prevents a second `up` on it.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, Permissions},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    fs::{self, DirBuilder, File, OpenOptions},
+    io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -12,6 +12,7 @@ use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
 };
+use runtime::files;
 
 /// The data folder, locked until dropped.
 pub(crate) struct Folder {
@@ -22,7 +23,7 @@ pub(crate) struct Folder {
 impl Folder {
     /// Creates the folder if it is missing and locks it.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        make_private(path).with_context(|| format!("make the data folder {}", path.display()))?;
+        make_private(path).with_context(|| format!("create the data folder {}", path.display()))?;
         let root = path.canonicalize()?;
         let lock = root.join("lock");
         let mut options = OpenOptions::new();
@@ -40,7 +41,7 @@ impl Folder {
         };
         let folder = Self { root, _lock: lock };
         for path in [folder.run(), folder.root.join("logs"), folder.store(), folder.scratch()] {
-            make_private(&path).with_context(|| format!("make {}", path.display()))?;
+            make_private(&path).with_context(|| format!("create {}", path.display()))?;
         }
         Ok(folder)
     }
@@ -91,16 +92,8 @@ pub(crate) fn make_private(path: &Path) -> io::Result<()> {
 /// Writes a file that only its owner may read. The file is replaced atomically: readers never see a
 /// part of it.
 pub(crate) fn write_private(path: &Path, text: &str) -> Result<()> {
-    let draft = path.with_extension("new");
-    let write = || {
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-        file.set_permissions(Permissions::from_mode(0o600))?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&draft, path)
-    };
-    write().with_context(|| format!("write {}", path.display()))
+    let written = files::replace(path, text.as_bytes(), 0o600);
+    written.with_context(|| format!("write {}", path.display()))
 }
 
 #[cfg(test)]
@@ -114,11 +107,11 @@ mod tests {
     }
 
     #[test]
-    fn a_second_instance_is_refused_by_folder() {
+    fn a_second_instance_on_a_folder_is_rejected() {
         let path = temporary("lock");
         let first = Folder::open(&path).unwrap();
-        let refusal = Folder::open(&path).err().unwrap().to_string();
-        assert!(refusal.contains(&first.root.display().to_string()), "{refusal}");
+        let error = Folder::open(&path).err().unwrap().to_string();
+        assert!(error.contains(&first.root.display().to_string()), "{error}");
         drop(first);
         drop(Folder::open(&path).unwrap());
         fs::remove_dir_all(&path).unwrap();

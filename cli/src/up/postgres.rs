@@ -29,7 +29,8 @@ use self::paths::Paths;
 use super::{
     child::{RunAs, Spec, command},
     folder::{self, Folder},
-    log, say,
+    log,
+    report::say,
 };
 
 const USER: &str = "streaming";
@@ -72,13 +73,13 @@ impl Postgres {
         let log = folder.log("postgres");
         let postgres = Self { programs: programs.to_owned(), cluster, paths, log, run_as };
         if !postgres.cluster.join("PG_VERSION").exists() {
-            say("making the database cluster (first start only)");
+            say("creating the database cluster (first start only)");
             postgres.init().await.with_context(|| match run_as {
                 RunAs::Become(uid) | RunAs::Reach(uid) => format!(
-                    "make the database cluster (user namespaces are off, so user {uid} has to reach {})",
+                    "create the database cluster (user namespaces are disabled, so user {uid} needs access to {})",
                     folder.root.display()
                 ),
-                RunAs::Same | RunAs::Appear(_) => "make the database cluster".to_owned(),
+                RunAs::Same | RunAs::Appear(_) => "create the database cluster".to_owned(),
             })?;
         }
         Ok(postgres)
@@ -91,8 +92,8 @@ impl Postgres {
     }
 
     /// Removes the files outside of the data folder; to be called once they are no longer used.
-    pub(crate) fn tidy(folder: &Folder) {
-        Paths::tidy(&folder.root);
+    pub(crate) fn remove_links(folder: &Folder) {
+        Paths::remove_links(&folder.root);
     }
 
     /// The child to supervise.
@@ -206,7 +207,7 @@ impl Postgres {
         }
         let status = tokio::time::timeout(INIT_PATIENCE, child.wait()).await;
         let status =
-            status.with_context(|| format!("{name} takes longer than {INIT_PATIENCE:?}"))?;
+            status.with_context(|| format!("{name} did not finish within {INIT_PATIENCE:?}"))?;
         if !status?.success() {
             let quote = log::last_line(&self.log).unwrap_or_default();
             bail!("{name} failed; the last line in {}: {quote}", self.log.display());
@@ -236,30 +237,30 @@ async fn run_as(cluster: &Path) -> Result<RunAs> {
     let owner = match fs::metadata(cluster) {
         Ok(folder) => Some(folder.uid()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error).context("look at the database cluster"),
+        Err(error) => return Err(error).context("inspect the database cluster"),
     };
     if let Some(uid) = owner
         && uid != 0
     {
-        return really(uid, cluster);
+        return switch_user(uid, cluster);
     }
     // Postgres looks up its own user name, so the user has to exist.
     let packaged = User::from_name("postgres")?;
     let user = packaged.or(User::from_name("nobody")?);
-    let uid = user.context("there is no user postgres to run the database as")?.uid.as_raw();
+    let uid = user.context("no user named postgres exists to run the database as")?.uid.as_raw();
     if namespaces_work(uid).await {
         return Ok(RunAs::Appear(uid));
     }
     if owner.is_some() {
-        bail!("{} belongs to root and user namespaces are off here", cluster.display());
+        bail!("{} belongs to root and user namespaces are disabled here", cluster.display());
     }
-    really(uid, cluster)
+    switch_user(uid, cluster)
 }
 
 /// Runs as that user; with the capability if a folder above the data folder does not let the user pass.
-fn really(uid: u32, cluster: &Path) -> Result<RunAs> {
+fn switch_user(uid: u32, cluster: &Path) -> Result<RunAs> {
     for above in cluster.ancestors().skip(2) {
-        let mode = fs::metadata(above).with_context(|| format!("look at {}", above.display()))?;
+        let mode = fs::metadata(above).with_context(|| format!("inspect {}", above.display()))?;
         if mode.permissions().mode() & 0o001 == 0 {
             return Ok(RunAs::Reach(uid));
         }

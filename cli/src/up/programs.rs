@@ -46,13 +46,13 @@ impl Programs {
             (Some(ffmpeg), Some(control), Some(dataplane), Some(worker)) if missing.is_empty() => {
                 Ok(Self { postgres, redis, ffmpeg, control, dataplane, worker })
             }
-            _ => bail!(complaint(&missing)),
+            _ => bail!(missing_programs(&missing)),
         }
     }
 }
 
 /// One line that names the missing programs and the commands that install or build them.
-fn complaint(missing: &Missing) -> String {
+fn missing_programs(missing: &Missing) -> String {
     let names = missing.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>();
     let mut packages = missing.iter().filter_map(|(_, package)| *package).collect::<Vec<_>>();
     packages.sort_unstable();
@@ -145,14 +145,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_complaint_names_everything_on_one_line() {
+    fn the_error_names_all_programs_on_one_line() {
         let missing = vec![
             ("ffmpeg".to_owned(), Some("ffmpeg")),
             ("ffprobe".to_owned(), Some("ffmpeg")),
             ("streaming-control".to_owned(), None),
         ];
         assert_eq!(
-            complaint(&missing),
+            missing_programs(&missing),
             "missing: ffmpeg, ffprobe, streaming-control; try: apt-get install ffmpeg; \
              build the planes with: make build"
         );

@@ -44,7 +44,7 @@ impl Ready<'_> {
         let curl = tls.as_ref().map(|file| format!(" --cacert {file}")).unwrap_or_default();
         let grpcurl = tls.map_or_else(|| "-plaintext".to_owned(), |file| format!("-cacert {file}"));
         let token = self.folder.admin_token();
-        let film = self.sample.map_or_else(|| "FILM".to_owned(), shell_path);
+        let file = self.sample.map_or_else(|| "FILE".to_owned(), shell_path);
         let own = env::current_exe().unwrap_or_else(|_| "streaming-service".into());
         let (own, data) = (shell_path(&own), shell_path(&self.folder.root));
         let quoted = shell_path(&token);
@@ -57,10 +57,10 @@ streaming-service is ready ({seconds:.1} s)
   admin token  {token}
   logs         {logs}
 
-Send it a film, from another terminal:
-  {own} --data {data} upload {film} --transcode --wait
+Upload a video from another terminal:
+  {own} --data {data} upload {file} --transcode --wait
 or with curl:
-  curl{curl} -H \"Authorization: Bearer $(cat {quoted})\" -F video=@{film} {http}/api/videos/upload
+  curl{curl} -H \"Authorization: Bearer $(cat {quoted})\" -F video=@{file} {http}/api/videos/upload
 
 Ctrl-C stops everything.
 

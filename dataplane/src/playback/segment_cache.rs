@@ -14,20 +14,9 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use media::VideoId;
-use quick_cache::{
-OptionsBuilder,
-sync::Cache }
-;
-use runtime::{
-Shutdown,
-Weigh }
-;
-use store::{
-Part,
-ReadError,
-Store,
-StoreErrorKind }
-;
+use quick_cache::{OptionsBuilder, sync::Cache};
+use runtime::{Shutdown, Weigh};
+use store::{Part, ReadError, Store, StoreErrorKind};
 use tokio::sync::watch;
 
 /// Estimated number of segments in a full cache.

@@ -73,7 +73,7 @@ impl Paths {
     }
 
     /// Removes the files outside of the data folder; to be called once they are no longer used.
-    pub(super) fn tidy(root: &Path) {
+    pub(super) fn remove_links(root: &Path) {
         for path in candidates(root) {
             if fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir()) {
                 // Usually there is nothing to remove. A folder that belongs to another user, or is not empty,
@@ -106,16 +106,16 @@ fn candidates(root: &Path) -> Vec<PathBuf> {
 }
 
 fn elsewhere(root: &Path, is_fit: impl Fn(&Path) -> bool, owner: Option<u32>) -> Result<PathBuf> {
-    let mut refused = None;
+    let mut failure = None;
     for path in candidates(root).into_iter().filter(|path| is_fit(path)) {
         match own(path, owner) {
             Ok(path) => return Ok(path),
-            Err(error) => refused = Some(error),
+            Err(error) => failure = Some(error),
         }
     }
     let text =
         "find a folder for sockets outside of the data folder, whose path is long or not plain";
-    Err(refused.unwrap_or_else(|| anyhow::anyhow!("no folder has a short and plain path")))
+    Err(failure.unwrap_or_else(|| anyhow::anyhow!("no folder has a short and plain path")))
         .context(text)
 }
 
@@ -203,7 +203,7 @@ mod tests {
             fs::create_dir(folder.cluster()).unwrap();
             assert_eq!(first.cluster.canonicalize().unwrap(), folder.cluster());
             assert_eq!(paths(&folder).sockets, first.sockets);
-            Paths::tidy(&folder.root);
+            Paths::remove_links(&folder.root);
             assert!(!first.sockets.exists() && folder.cluster().exists());
         }
         fs::remove_dir_all(&base).unwrap();
