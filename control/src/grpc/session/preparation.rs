@@ -14,7 +14,7 @@ use std::{
 };
 
 use api::{code::Code, v1};
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::capacity::Place;
 use crate::{
@@ -52,7 +52,17 @@ impl Handing {
         let reads = task.kind.reads_excerpt();
         let own = app.clone();
         let prepare = async move { leases::lease(&own, &task).await };
-        let lease = AbortOnDropHandle::new(app.shutdown.tracker.spawn(prepare));
+        self.start(&app.shutdown.tracker, (id, place, reads), prepare);
+    }
+
+    /// Runs `prepare` in a task of its own.
+    fn start(
+        &mut self,
+        tracker: &TaskTracker,
+        (id, place, reads): (LeaseId, Place, bool),
+        prepare: impl Future<Output = Result<v1::Lease, Unprepared>> + Send + 'static,
+    ) {
+        let lease = AbortOnDropHandle::new(tracker.spawn(prepare));
         self.0.push_back(Entry { id, place, reads, lease });
     }
 
@@ -78,5 +88,57 @@ impl Handing {
     /// Stops preparing and returns the leases that were not sent.
     pub(super) fn stop(&mut self) -> Vec<LeaseId> {
         self.0.drain(..).map(|entry| entry.id).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use api::v1;
+    use media::TaskId;
+    use tokio::{
+        sync::{Semaphore, oneshot},
+        time::timeout,
+    };
+    use tokio_util::task::TaskTracker;
+    use uuid::Uuid;
+
+    use super::{
+        super::capacity::{Lane, Places},
+        Handing, LeaseId,
+    };
+
+    /// Far more than the test takes, and far less than a deadlock.
+    const DEADLINE: Duration = Duration::from_secs(10);
+
+    /// The pool has one connection, which the lease's preparation holds when the session, in another branch of its
+    /// `select!`, begins to wait for a connection.
+    #[tokio::test]
+    async fn a_lease_that_holds_a_connection_is_prepared_while_its_session_waits_for_one() {
+        let (tracker, pool) = (TaskTracker::new(), Arc::new(Semaphore::new(1)));
+        let (query, mut queried) = oneshot::channel::<()>();
+        let (reply, replied) = oneshot::channel::<()>();
+        let connections = pool.clone();
+        let prepare = async move {
+            let _connection = connections.acquire().await.unwrap();
+            query.send(()).unwrap();
+            replied.await.unwrap();
+            Ok(v1::Lease::default())
+        };
+        let id = LeaseId { task: TaskId::new(Uuid::now_v7()), token: 1 };
+        let mut handing = Handing::default();
+        handing.start(&tracker, (id, Places::default().take(Lane::Any), false), prepare);
+        tokio::select! {
+            biased;
+            _ = handing.next() => panic!("it is prepared before the database replies"),
+            queried = &mut queried => queried.unwrap(),
+        }
+        // The body of the other branch: `handing` is not polled here.
+        reply.send(()).unwrap();
+        let connection = timeout(DEADLINE, pool.acquire()).await;
+        drop(connection.expect("preparing the lease gives its connection back").unwrap());
+        let prepared = timeout(DEADLINE, handing.next()).await.unwrap();
+        assert!(prepared.id == id && prepared.lease.is_ok());
     }
 }
