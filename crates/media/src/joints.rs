@@ -106,7 +106,9 @@ impl Scanner {
         self.rest = buffer;
     }
 
-    /// The positions, in bytes, at which the second and each later recording begins.
+    /// The positions, in bytes, at which the recordings begin. The first is 0, except in a stream that begins where
+    /// its clock wraps: packets from after the wrap that come before all others do not belong to it, because players
+    /// expect later packets to have later times.
     pub fn finish(self) -> Vec<u64> {
         self.clocks.finish()
     }

@@ -18,8 +18,11 @@ const REORDERED_TICKS_MAX: i64 = TICKS_PER_SECOND;
 const INTERLEAVE_TICKS_MAX: i64 = 3 * TICKS_PER_SECOND;
 /// Number of consecutive packets that confirm a jump.
 const WITNESSES: u32 = 4;
-/// The same at the end of the stream.
-const WITNESSES_AT_END: u32 = 2;
+/// The same at the end of the stream, and where packets seem to be missing.
+const WITNESSES_MIN: u32 = 2;
+
+/// Maximum number of joints that are remembered, so that no stream occupies much memory.
+const JOINTS_MAX: usize = 1 << 20;
 
 /// `a - b` on a clock that wraps, in the shorter direction.
 fn since(a: i64, b: i64) -> i64 {
@@ -30,6 +33,11 @@ fn since(a: i64, b: i64) -> i64 {
 /// Whether a clock that never goes back continues from `latest` to `time` without a jump.
 pub(super) fn continues(latest: i64, time: i64) -> bool {
     (-BACK_TICKS_MAX..=GAP_TICKS_MAX).contains(&since(time, latest))
+}
+
+/// The number of packets that confirm a joint before which packets are missing (`gap`) or not.
+const fn witnesses(gap: bool) -> u32 {
+    if gap { WITNESSES_MIN } else { WITNESSES }
 }
 
 /// The clock of one track.
@@ -43,6 +51,8 @@ struct Clock {
     /// Whether the packets' times may be presentation times of reordered frames: until a packet has carried both
     /// times.
     reordered: bool,
+    /// No other track was followed from the beginning.
+    sole: bool,
     /// A jump that is not yet confirmed.
     pending: Option<Jump>,
     /// The position of the last jump.
@@ -64,6 +74,10 @@ struct Jump {
     /// The latest time after it.
     latest: i64,
     witnesses: u32,
+    /// Packets seem to be missing before it.
+    gap: bool,
+    /// Tables before it seem to begin a recording.
+    begins: bool,
 }
 
 /// The beginning of a recording, and the clock that jumped there first.
@@ -76,12 +90,36 @@ struct Joint {
 /// The clocks of all tracks that are followed.
 #[derive(Debug)]
 pub(super) struct Clocks {
+    start: Start,
     clocks: Vec<Clock>,
     joints: Vec<Joint>,
     /// Tracks that began after the last packet of all other followed tracks.
     strangers: Vec<Stranger>,
     /// Tracks that are not followed and began while others continued: subtitles, other programs.
     ignored: Vec<u32>,
+}
+
+/// Whether the stream begins at the wrap of its clock, where packets from before and after the wrap alternate.
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    Unknown,
+    /// All packets so far are from after the wrap.
+    Wrapped,
+    /// Where the first packet begins that is from before the wrap; 0 if the stream does not begin at the wrap.
+    At(u64),
+}
+
+impl Start {
+    /// Processes a packet's time; `new` if it is the first of a followed track.
+    fn tick(&mut self, time: i64, new: bool, cut: u64) {
+        const BEFORE: i64 = (1 << CLOCK_BITS) - INTERLEAVE_TICKS_MAX;
+        *self = match *self {
+            Self::At(_) => return,
+            Self::Unknown | Self::Wrapped if time < INTERLEAVE_TICKS_MAX => Self::Wrapped,
+            Self::Wrapped if time > BEFORE && new => Self::At(cut),
+            Self::Unknown | Self::Wrapped => Self::At(0),
+        };
+    }
 }
 
 /// A track that may belong to a new recording with other stream ids.
@@ -95,17 +133,26 @@ struct Stranger {
     stamp: Stamp,
     /// Where the new recording begins, if it is one.
     cut: u64,
+    /// Tables before its first packet seem to begin a recording.
+    begins: bool,
+}
+
+impl Stranger {
+    /// Whether it is a recording if no other track continues. A track that is `followed` may only have begun late.
+    fn is_confirmed(&self, followed: bool) -> bool {
+        self.packets >= witnesses(self.begins) && (self.begins || !followed)
+    }
 }
 
 impl Jump {
     /// Whether `time` comes after the packets that agree with the jump and not after those before it, although it
     /// may continue both: a short recording may reach the time at which the one before it ended.
-    fn keeps_pace(&self, before: i64, time: i64) -> bool {
+    fn keeps_pace(&self, before: i64, time: i64, sole: bool) -> bool {
+        let step = since(time, self.latest);
         if self.witnesses < 2 {
-            return false;
+            return sole && self.gap && (1..=TICKS_PER_SECOND).contains(&step);
         }
         let pace = since(self.latest, self.first) / i64::from(self.witnesses - 1);
-        let step = since(time, self.latest);
         let returns = (step / 2..step).contains(&since(time, before));
         (1..=2 * pace).contains(&step) && !returns
     }
@@ -114,7 +161,7 @@ impl Jump {
 impl Clock {
     fn new(Track { id: track, reordered }: Track) -> Self {
         let (latest, pending) = (None, None);
-        Self { track, latest, last: 0, reordered, pending, jumped: 0, seen: 0 }
+        Self { track, latest, last: 0, reordered, sole: false, pending, jumped: 0, seen: 0 }
     }
 
     /// Whether `time` continues from `latest` without a jump.
@@ -124,7 +171,8 @@ impl Clock {
     }
 
     /// Processes the time of the next packet; returns a jump once it is confirmed.
-    fn tick(&mut self, Stamp { time, decode }: Stamp, cut: u64) -> Option<Jump> {
+    fn tick(&mut self, stamp: Stamp, cut: u64) -> Option<Jump> {
+        let Stamp { time, decode, gap, begins } = stamp;
         self.reordered &= !decode;
         self.last = time;
         let seen = std::mem::replace(&mut self.seen, cut);
@@ -132,7 +180,7 @@ impl Clock {
             self.latest = Some(time);
             return None;
         };
-        let jumped = self.pending.is_some_and(|jump| jump.keeps_pace(latest, time));
+        let jumped = self.pending.is_some_and(|jump| jump.keeps_pace(latest, time, self.sole));
         if self.continues(latest, time) && !jumped {
             self.pending = None;
             if since(time, latest) > 0 {
@@ -141,14 +189,22 @@ impl Clock {
             return None;
         }
         let begun = self.pending.filter(|jump| self.continues(jump.latest, time));
-        let fresh = Jump { cut, seen, before: latest, first: time, latest: time, witnesses: 0 };
-        let mut jump = begun.unwrap_or(fresh);
+        let mut jump = begun.unwrap_or(Jump {
+            cut,
+            seen,
+            before: latest,
+            first: time,
+            latest: time,
+            witnesses: 0,
+            gap,
+            begins,
+        });
         jump.witnesses += 1;
         if since(time, jump.latest) > 0 {
             jump.latest = time;
         }
         self.pending = Some(jump);
-        self.confirm(WITNESSES)
+        self.confirm(witnesses(jump.gap))
     }
 
     /// Accepts the pending jump if enough packets agree with it.
@@ -161,16 +217,23 @@ impl Clock {
 
 impl Clocks {
     pub(super) fn new(tracks: &[Track]) -> Self {
-        let clocks = tracks.iter().copied().map(Clock::new).collect();
-        Self { clocks, joints: Vec::new(), strangers: Vec::new(), ignored: Vec::new() }
+        let sole = tracks.len() == 1;
+        let clock = |track: &Track| Clock { sole, ..Clock::new(*track) };
+        let clocks = tracks.iter().map(clock).collect();
+        let start = Start::Unknown;
+        Self { start, clocks, joints: Vec::new(), strangers: Vec::new(), ignored: Vec::new() }
     }
 
     /// Processes the time of a packet of any track; if a recording begins with it, it begins at `cut`.
     pub(super) fn tick(&mut self, track: u32, stamp: Stamp, cut: u64) {
+        let new = self.place(track).is_some_and(|number| self.clocks[number].latest.is_none());
+        self.start.tick(stamp.time, new, cut);
         let begun = self.clocks.iter().any(|clock| clock.latest.is_some());
         match self.place(track) {
             Some(number) if !begun || self.clocks[number].latest.is_some() => {
-                self.meet_strangers();
+                let clock = &self.clocks[number];
+                let jumps = clock.latest.is_some_and(|latest| !clock.continues(latest, stamp.time));
+                self.meet_strangers(jumps);
                 if let Some(jump) = self.clocks[number].tick(stamp, cut) {
                     self.jump(number, jump);
                 }
@@ -184,10 +247,13 @@ impl Clocks {
         self.clocks.iter().position(|clock| clock.track == track)
     }
 
-    /// Gives up the strangers: tracks that began while others continued do not start a new recording.
-    fn meet_strangers(&mut self) {
-        for Stranger { track, stamp, cut, .. } in std::mem::take(&mut self.strangers) {
+    /// Judges the strangers when a packet of another track follows them. If that track's clock `jumps`, they were a
+    /// recording. Otherwise they are given up: tracks that began while others continued do not start a recording.
+    fn meet_strangers(&mut self, jumps: bool) {
+        for stranger in std::mem::take(&mut self.strangers) {
+            let Stranger { track, stamp, cut, .. } = stranger;
             match self.place(track) {
+                place if jumps && stranger.is_confirmed(place.is_some()) => self.begin(stranger),
                 Some(number) => {
                     self.clocks[number].tick(stamp, cut);
                 }
@@ -199,20 +265,29 @@ impl Clocks {
     /// Processes a packet of a stranger. A recording with other stream ids begins where all packets are its
     /// own.
     fn stranger(&mut self, track: u32, stamp: Stamp, cut: u64) {
-        let cut = self.strangers.first().map_or(cut, |first| first.cut);
         let found = self.strangers.iter().position(|stranger| stranger.track == track);
+        if found.is_none() && stamp.begins {
+            self.meet_strangers(true);
+        }
+        let first = self.strangers.first();
+        let (cut, begins) = first.map_or((cut, stamp.begins), |first| (first.cut, first.begins));
         let place = found.unwrap_or_else(|| {
-            self.strangers.push(Stranger { track, packets: 0, first: stamp.time, stamp, cut });
+            let first = stamp.time;
+            self.strangers.push(Stranger { track, packets: 0, first, stamp, cut, begins });
             self.strangers.len() - 1
         });
         let stranger = &mut self.strangers[place];
         stranger.packets += 1;
         stranger.stamp = stamp;
         let stranger = *stranger;
-        if stranger.packets < WITNESSES || !self.is_alone(stranger) {
-            return;
+        if stranger.packets >= WITNESSES && self.is_alone(stranger) {
+            self.strangers.remove(place);
+            self.begin(stranger);
         }
-        self.strangers.remove(place);
+    }
+
+    /// A recording begins with the stranger.
+    fn begin(&mut self, Stranger { track, stamp, cut, .. }: Stranger) {
         let number = self.place(track).unwrap_or_else(|| {
             self.clocks.push(Clock::new(Track { id: track, reordered: true }));
             self.clocks.len() - 1
@@ -220,7 +295,14 @@ impl Clocks {
         let clock = &mut self.clocks[number];
         clock.tick(stamp, cut);
         clock.jumped = cut;
-        self.joints.push(Joint { cut, clock: number });
+        self.join(cut, number);
+    }
+
+    /// Records a joint, unless there are too many to remember.
+    fn join(&mut self, cut: u64, clock: usize) {
+        if self.joints.len() < JOINTS_MAX {
+            self.joints.push(Joint { cut, clock });
+        }
     }
 
     /// Whether the stranger's clock is far from all others, or it has been the only track for long. At the
@@ -233,17 +315,23 @@ impl Clocks {
         long || begun.all(far)
     }
 
-    /// The positions at which the second and each later recording begins.
+    /// The positions at which the recordings begin.
     pub(super) fn finish(mut self) -> Vec<u64> {
+        self.meet_strangers(true);
         for number in 0..self.clocks.len() {
-            if let Some(jump) = self.clocks[number].confirm(WITNESSES_AT_END) {
+            if let Some(jump) = self.clocks[number].confirm(WITNESSES_MIN) {
                 self.jump(number, jump);
             }
         }
         let mut cuts: Vec<u64> = self.joints.iter().map(|joint| joint.cut).collect();
         cuts.sort_unstable();
         cuts.dedup();
-        cuts.retain(|cut| *cut > 0);
+        let start = match self.start {
+            Start::At(start) => start,
+            Start::Unknown | Start::Wrapped => 0,
+        };
+        cuts.retain(|cut| *cut > start);
+        cuts.insert(0, start);
         cuts
     }
 
@@ -254,6 +342,7 @@ impl Clocks {
         if let Some(joint) = self.joints.last_mut()
             && joint.clock != number
             && jumped < joint.cut
+            && !jump.begins
         {
             let now = self.clocks[joint.clock].last;
             if since(jump.latest, now).abs() <= INTERLEAVE_TICKS_MAX {
@@ -262,7 +351,7 @@ impl Clocks {
             }
         }
         if !self.has_paused(number, jump) {
-            self.joints.push(Joint { cut: jump.cut, clock: number });
+            self.join(jump.cut, number);
         }
     }
 

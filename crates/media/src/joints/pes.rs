@@ -15,6 +15,16 @@ pub(super) struct Stamp {
     pub(super) time: i64,
     /// Whether the packet carries both a decode and a presentation time.
     pub(super) decode: bool,
+    /// Whether packets seem to be missing before it.
+    pub(super) gap: bool,
+    /// Whether tables before it seem to begin a recording.
+    pub(super) begins: bool,
+}
+
+impl Stamp {
+    fn new(time: i64, decode: bool) -> Self {
+        Self { time, decode, gap: false, begins: false }
+    }
 }
 
 /// Whether a stream id is that of a video or audio stream.
@@ -57,8 +67,8 @@ fn mpeg1(packet: &[u8]) -> (Option<Stamp>, usize) {
 /// `flags`: 2 for a presentation time, 3 for a presentation and a decode time.
 fn times(packet: &[u8], at: usize, flags: u8) -> Option<Stamp> {
     match flags {
-        2 => Some(Stamp { time: time(packet.get(at..)?)?, decode: false }),
-        3 => Some(Stamp { time: time(packet.get(at + 5..)?)?, decode: true }),
+        2 => Some(Stamp::new(time(packet.get(at..)?)?, false)),
+        3 => Some(Stamp::new(time(packet.get(at + 5..)?)?, true)),
         _ => None,
     }
 }

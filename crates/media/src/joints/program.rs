@@ -3,7 +3,7 @@
 use super::{
     Step,
     clock::{self, Clocks},
-    pes,
+    pes::{self, Stamp},
 };
 
 const PACK: u8 = 0xba;
@@ -74,7 +74,10 @@ impl Program {
             pes::PRIVATE_1 => packet.get(header).copied().map_or(0, u32::from),
             stream => 0x100 | u32::from(stream),
         };
-        clocks.tick(id, stamp, self.jumped.take().or(self.pack).unwrap_or(at));
+        let jumped = self.jumped.take();
+        let begins = jumped.is_some();
+        let stamp = Stamp { gap: begins, begins, ..stamp };
+        clocks.tick(id, stamp, jumped.or(self.pack).unwrap_or(at));
     }
 }
 

@@ -1,6 +1,12 @@
 //! Packets of a transport stream.
 
-use super::{Step, clock::Clocks, pes};
+use std::mem::take;
+
+use super::{
+    Step,
+    clock::Clocks,
+    pes::{self, Stamp},
+};
 
 const SYNC: u8 = 0x47;
 const PACKET_BYTES: usize = 188;
@@ -12,6 +18,8 @@ const SYNCS: usize = 4;
 
 /// The number of possible PIDs.
 const PIDS: usize = 1 << 13;
+/// The PID of packets without content, which are not counted.
+const NULL_PID: usize = PIDS - 1;
 
 /// Reads packet by packet; searches for the next one where a recording was cut off within a packet.
 #[derive(Debug)]
@@ -22,11 +30,24 @@ pub(super) struct Transport {
     stride: Option<usize>,
     /// The end of the last video or audio packet. What follows it, mostly tables, belongs to the next one.
     media_end: u64,
+    /// The continuity counter of each PID's last packet with a payload.
+    counters: Vec<Option<u8>>,
+    /// Since the last timestamp, the counter of a video or audio PID was not continued.
+    gap: bool,
+    /// The same for the counter of another PID, mostly one that carries tables.
+    begins: bool,
 }
 
 impl Default for Transport {
     fn default() -> Self {
-        Self { media: vec![false; PIDS], stride: None, media_end: 0 }
+        Self {
+            media: vec![false; PIDS],
+            stride: None,
+            media_end: 0,
+            counters: vec![None; PIDS],
+            gap: false,
+            begins: false,
+        }
     }
 }
 
@@ -68,9 +89,15 @@ impl Transport {
         }
         let pid = usize::from(packet[1] & 0x1f) << 8 | usize::from(packet[2]);
         let begins = packet[1] & 0x40 != 0;
-        if let Some(payload) = payload(packet).filter(|_| begins)
+        let payload = payload(packet);
+        if payload.is_some() {
+            self.count(pid, packet[3] & 0xf);
+        }
+        if let Some(payload) = payload.filter(|_| begins)
             && let (Some(stamp), _) = pes::stamp(payload)
         {
+            let (gap, begins) = (take(&mut self.gap), take(&mut self.begins));
+            let stamp = Stamp { gap: gap || begins, begins, ..stamp };
             clocks.tick(pid as u32, stamp, self.media_end);
             self.media[pid] = true;
         }
@@ -79,6 +106,20 @@ impl Transport {
         }
         let checked = self.stride == Some(CHECKED_STRIDE);
         self.media_end = at + if checked { CHECKED_STRIDE } else { PACKET_BYTES } as u64;
+    }
+
+    /// Compares the continuity counter of a packet with that of the one before it. A packet may be sent twice.
+    fn count(&mut self, pid: usize, counter: u8) {
+        let last = self.counters[pid].replace(counter);
+        let continued = last.is_none_or(|last| counter == last || counter == (last + 1) & 0xf);
+        if continued || pid == NULL_PID {
+            return;
+        }
+        if self.media[pid] {
+            self.gap = true;
+        } else {
+            self.begins = true;
+        }
     }
 }
 

@@ -18,3 +18,4 @@ mod playing;
 mod profiles;
 mod range;
 mod rewriting;
+mod short_recordings;
