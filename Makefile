@@ -1,5 +1,6 @@
 # Shortcuts for common tasks. A fresh Debian or Ubuntu machine needs only `make run` and `make test`.
-export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):$(CURDIR)/.tools/bin
+NEXTEST := cargo nextest run --locked --workspace
 SAY = @printf '\n==> %s\n'
 
 .PHONY: help run build dev migrate tools test test-unit test-integration test-rollback coverage check docs fmt bench clean
@@ -20,20 +21,20 @@ dev: ## Start the service from an unoptimised build, with LOG_LEVEL=debug
 migrate: build ## Migrate the database of STREAMING_DATABASE_URL
 	target/release/streaming-control migrate
 
-tools: ## Install the programs that tests need: Chromium, Node, Go, grpcurl, MinIO, nginx, Python tools
+tools: ## Install the programs that checks and tests need: Chromium, Node, Go, grpcurl, MinIO, nginx, nextest, cargo-deny
 	tools/install test
 
 test: ## Install the programs that tests need, then run all tests against real programs
 	$(SAY) '1/3 install missing programs' && tools/install test
 	$(SAY) '2/3 build' && cargo build --locked --workspace --all-targets
-	$(SAY) '3/3 test' && cargo test --locked --workspace --no-fail-fast
+	$(SAY) '3/3 test' && $(NEXTEST)
 
 test-unit: ## Run the tests that start no other process
-	cargo test --locked --workspace --no-fail-fast --lib --bins
+	$(NEXTEST) --lib --bins
 
 test-integration: ## Run the tests that start real programs and whole services (as `make test`, without installing)
 	cargo build --locked --workspace --all-targets
-	cargo test --locked --workspace --no-fail-fast --test '*'
+	$(NEXTEST) --tests -E 'kind(test)'
 
 test-rollback: ## Run control of the newest release on the current schema (not part of `make test`)
 	tools/test-rollback
@@ -43,15 +44,20 @@ coverage: ## Run all tests and report covered lines in target/llvm-cov/html (ins
 	@! command -v rustup >/dev/null || rustup component add llvm-tools
 	cargo llvm-cov --locked --workspace --html
 
-check: ## Run the checks that must pass before a commit: format, lints, documentation, dependencies, deployment files
-	cargo fmt --all --check
+check: ## Run the checks that must pass before a commit: format, lints, documentation, dependencies, deployment files, language
+	$(SAY) '1/2 install what is missing' && tools/install check
+	$(SAY) '2/2 check' && cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
-	@if command -v cargo-deny >/dev/null; then cargo deny --locked check bans licenses sources; else echo 'skip: cargo-deny is not installed'; fi
+	cargo deny --locked check bans licenses sources
+	@if ls -d $${CARGO_HOME:-$$HOME/.cargo}/advisory-db*/*/ >/dev/null 2>&1; then cargo deny --locked check --disable-fetch advisories; \
+	else echo 'not checked: security advisories of dependencies (no advisory database here; `cargo deny fetch db` downloads it)'; fi
 	tools/check-deploy
 	tools/check-docs
+	tools/check-language
 	python3 tools/test_check_language.py
-	@if command -v promtool >/dev/null; then promtool check rules ops/prometheus/alerts.yaml && promtool test rules ops/prometheus/alerts.test.yaml; else echo 'skip: promtool is not installed'; fi
+	promtool check rules ops/prometheus/alerts.yaml
+	promtool test rules ops/prometheus/alerts.test.yaml
 
 docs: ## Generate docs/configuration.md from the programs
 	cargo build --locked --workspace --bins

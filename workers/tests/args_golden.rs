@@ -1,7 +1,13 @@
 //! FFmpeg's arguments as golden files: every change of the encoding shows up as a change in them. After
 //! an intended one, run `INSTA_UPDATE=always cargo test -p streaming-worker --test args_golden`.
 
-#![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a helper of tests fails by panicking"
+)]
 
 use std::{ffi::OsString, path::Path};
 

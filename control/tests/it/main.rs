@@ -1,6 +1,12 @@
 //! Control against a real Postgres: every database function, then whole instances over gRPC.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is a failed test")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a helper of tests fails by panicking"
+)]
 
 mod access;
 mod calls;

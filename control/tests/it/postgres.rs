@@ -1,8 +1,11 @@
 //! A private Postgres server for the tests of this process, started once; each test has its own
-//! database.
+//! database. nextest runs each test in a process of its own, so the server's files are copied from a
+//! cluster that was created and migrated once.
 
 use std::{
     fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -47,9 +50,13 @@ impl Server {
         server
     }
 
+    /// Starts on a copy of the migrated cluster; the guard removes it.
     fn shared() -> Self {
-        let mut server = Self::initialized();
-        server.remove = server.folder.clone();
+        let folder = tempfile::Builder::new().prefix("pg-").tempdir().unwrap().keep();
+        let data = folder.join("data");
+        run(Command::new("cp").args(["-r", "--"]).arg(migrated_cluster().join("data")).arg(&data));
+        fs::set_permissions(&data, PermissionsExt::from_mode(0o700)).unwrap();
+        let mut server = Self { remove: folder.clone(), folder, guard: None };
         server.start();
         server
     }
@@ -57,7 +64,16 @@ impl Server {
     fn initialized() -> Self {
         let folder = tempfile::Builder::new().prefix("pg-").tempdir().unwrap().keep();
         let mut initdb = as_user(&folder, "initdb");
-        initdb.args(["-A", "trust", "-U", "streaming", "--no-sync", "-E", "UTF8"]);
+        initdb.args([
+            "-A",
+            "trust",
+            "-U",
+            "streaming",
+            "--no-sync",
+            "-E",
+            "UTF8",
+            "--wal-segsize=1",
+        ]);
         run(initdb.arg("--locale=C.UTF-8").arg("-D").arg(folder.join("data")));
         Self { folder, guard: None, remove: PathBuf::new() }
     }
@@ -127,11 +143,15 @@ impl Drop for Server {
     }
 }
 
+fn program(name: &str) -> PathBuf {
+    let found = PROGRAMS.iter().map(|folder| Path::new(folder).join(name)).find(|p| p.exists());
+    found.expect("postgres is missing: apt-get install postgresql")
+}
+
 /// Postgres refuses to run as root, so a user namespace maps root to another user.
 fn as_user(folder: &Path, program: &str) -> Command {
-    let found = PROGRAMS.iter().map(|p| Path::new(p).join(program)).find(|p| p.exists());
-    let program = found.expect("postgres is missing: apt-get install postgresql");
-    if fs::metadata("/proc/self").map(|m| std::os::unix::fs::MetadataExt::uid(&m)).unwrap() != 0 {
+    let program = self::program(program);
+    if fs::metadata("/proc/self").map(|m| m.uid()).unwrap() != 0 {
         return Command::new(program);
     }
     let mapped = Command::new("unshare").args(["-U", "--map-user=1000", "true"]).status();
@@ -140,7 +160,7 @@ fn as_user(folder: &Path, program: &str) -> Command {
         command.args(["-U", "--map-user=1000", "--map-group=1000"]).arg(program);
         return command;
     }
-    run(Command::new("chown").arg("postgres").arg(folder));
+    run(Command::new("chown").args(["-R", "postgres"]).arg(folder));
     let mut command = Command::new("setpriv");
     command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program);
     command
@@ -151,17 +171,55 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// A cluster whose database [`TEMPLATE`] has all migrations; created once per Postgres version and
+/// set of migrations, below `target/tmp`.
+fn migrated_cluster() -> PathBuf {
+    let folder =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("postgres-{:016x}", version()));
+    let lock = fs::File::create(folder.with_extension("lock")).unwrap();
+    lock.lock().unwrap();
+    if !folder.exists() {
+        let mut server = Server::new();
+        std::thread::scope(|scope| {
+            let runtime = || tokio::runtime::Runtime::new().unwrap().block_on(migrate(&server));
+            scope.spawn(runtime).join().unwrap();
+        });
+        let mut stop = as_user(&server.folder, "pg_ctl");
+        run(stop.args(["stop", "-s", "-m", "fast", "-D"]).arg(server.folder.join("data")));
+        server.stop();
+        let new = folder.with_extension("new");
+        drop(fs::remove_dir_all(&new));
+        run(Command::new("cp").args(["-r", "--"]).arg(&server.folder).arg(&new));
+        fs::rename(&new, &folder).unwrap();
+    }
+    folder
+}
+
+async fn migrate(server: &Server) {
+    let url = server.create(TEMPLATE, "template0").await;
+    migrate::run(&Db::new(&url, 2).unwrap()).await.unwrap();
+}
+
+/// Changes with the programs of Postgres and with the migrations.
+fn version() -> u64 {
+    let migrations = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations");
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(migrations).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let mut hasher = DefaultHasher::new();
+    program("postgres").hash(&mut hasher);
+    for file in files {
+        fs::read(file).unwrap().hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
 static SHARED: OnceCell<Server> = OnceCell::const_new();
 static DATABASES: AtomicU32 = AtomicU32::new(0);
 
 async fn shared() -> &'static Server {
     SHARED
-        .get_or_init(|| async {
-            let server = tokio::task::spawn_blocking(Server::shared).await.unwrap();
-            let url = server.create(TEMPLATE, "template0").await;
-            migrate::run(&Db::new(&url, 2).unwrap()).await.unwrap();
-            server
-        })
+        .get_or_init(|| async { tokio::task::spawn_blocking(Server::shared).await.unwrap() })
         .await
 }
 

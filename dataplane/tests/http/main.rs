@@ -1,6 +1,12 @@
 //! The data plane over real sockets with a real local store. Tests that need a control plane use a small
 //! fake one.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a helper of tests fails by panicking"
+)]
 
 mod bearers;
 mod captions;

@@ -1,7 +1,13 @@
 //! Tests the worker as a separate process, with the real FFmpeg in the real sandbox, against a control plane that the
 //! tests simulate.
 
-#![expect(clippy::unwrap_used, reason = "a test's helper fails by panicking")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a helper of tests fails by panicking"
+)]
 
 mod bucket;
 mod clip;

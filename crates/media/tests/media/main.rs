@@ -1,6 +1,12 @@
 //! Tests of the crate's public interface, in one binary that links once.
 
-#![expect(clippy::unwrap_used, reason = "a failure in a helper is a failed test")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a helper of tests fails by panicking"
+)]
 
 mod admission;
 mod assembling;
