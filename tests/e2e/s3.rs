@@ -174,7 +174,7 @@ async fn a_failing_and_then_unreachable_store_only_delays_work() {
     })
     .await;
     eventually("a request is repeated after its retries have ended", OUTAGE_DEADLINE, async || {
-        (flaky.unreachable_for() > RETRY_TIME_MAX).then_some(())
+        (flaky.unreachable_for(&video) > RETRY_TIME_MAX).then_some(())
     })
     .await;
     let now = client.job(&job).await;

@@ -73,11 +73,12 @@ impl Flaky {
         self.state.percent.store(percent, Ordering::SeqCst);
     }
 
-    /// The longest time for which one object was requested again and again while the server was
-    /// unreachable.
-    pub(crate) fn unreachable_for(&self) -> Duration {
+    /// The longest time for which one object whose path contains `part` was requested repeatedly while
+    /// the server was unreachable.
+    pub(crate) fn unreachable_for(&self, part: &str) -> Duration {
         let requests = self.state.unreachable.lock().expect("requests");
-        requests.values().map(|(first, latest)| *latest - *first).max().unwrap_or_default()
+        let objects = requests.iter().filter(|(object, _)| object.contains(part));
+        objects.map(|(_, (first, latest))| *latest - *first).max().unwrap_or_default()
     }
 
     /// The number of failed requests so far.
