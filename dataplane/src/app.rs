@@ -14,7 +14,7 @@ use crate::{
     limit::Limiter,
     metrics::Metrics,
     playback::{
-        Playback, captions::Tracks, download::Downloads, exchange::TokenExchange,
+        Playback, captions::TextTracks, download::Downloads, exchange::TokenExchange,
         index_cache::IndexCache, segment_cache::SegmentCache,
     },
     redis::Redis,
@@ -126,7 +126,7 @@ impl App {
                 index_cache,
                 segment_cache: Arc::new(segment_cache),
                 downloads: Downloads::new(),
-                tracks: Tracks::new(),
+                tracks: TextTracks::new(),
                 shared,
                 metrics: metrics.clone(),
                 tracker: shutdown.tracker.clone(),

@@ -42,7 +42,7 @@ pub struct ControlUrlError {
 }
 
 /// A channel to one control plane.
-pub(crate) type Link = Traced<Channel>;
+pub(crate) type ControlChannel = Traced<Channel>;
 
 /// All configured control planes.
 pub(crate) struct Control {
@@ -52,7 +52,7 @@ pub(crate) struct Control {
 }
 
 struct Plane {
-    link: Link,
+    link: ControlChannel,
     /// Tried last until this time, in milliseconds since 1970.
     shunned_until: AtomicI64,
 }
@@ -79,7 +79,7 @@ impl Control {
     pub(crate) async fn call<T, F>(
         &self,
         deadline: Duration,
-        make: impl Fn(Link) -> F,
+        make: impl Fn(ControlChannel) -> F,
     ) -> Result<T, Status>
     where
         F: Future<Output = Result<Response<T>, Status>>,
@@ -95,7 +95,7 @@ impl Control {
         &self,
         caller: &Caller,
         message: M,
-        method: impl Fn(Link, Request<M>) -> F,
+        method: impl Fn(ControlChannel, Request<M>) -> F,
     ) -> Result<T, Problem>
     where
         F: Future<Output = Result<Response<T>, Status>>,
@@ -112,7 +112,7 @@ impl Control {
         deadline: Duration,
         caller: &Caller,
         message: M,
-        method: impl Fn(Link, Request<M>) -> F,
+        method: impl Fn(ControlChannel, Request<M>) -> F,
     ) -> Result<T, Problem>
     where
         F: Future<Output = Result<Response<T>, Status>>,
@@ -125,7 +125,7 @@ impl Control {
     pub(crate) async fn query<T, F>(
         &self,
         deadline: Duration,
-        make: impl Fn(Link) -> F,
+        make: impl Fn(ControlChannel) -> F,
     ) -> Result<T, Status>
     where
         F: Future<Output = Result<Response<T>, Status>>,
@@ -137,7 +137,7 @@ impl Control {
     async fn attempt<T, F>(
         &self,
         deadline: Duration,
-        make: impl Fn(Link) -> F,
+        make: impl Fn(ControlChannel) -> F,
         next_when: impl Fn(&Status) -> bool,
     ) -> Result<T, Status>
     where

@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use self::{
     access::{Credentials, Viewer},
-    captions::Tracks,
+    captions::TextTracks,
     download::Downloads,
     exchange::TokenExchange,
     index_cache::{IndexCache, PlayableVideo},
@@ -50,7 +50,7 @@ pub(crate) struct Playback {
     pub(crate) segment_cache: Arc<SegmentCache>,
     pub(crate) downloads: Downloads,
     /// Text tracks from which segments were cut recently.
-    pub(crate) tracks: Tracks,
+    pub(crate) tracks: TextTracks,
     /// Manifests that all data planes share.
     pub(crate) shared: Arc<Shared>,
     pub(crate) metrics: Metrics,
@@ -83,7 +83,7 @@ pub(crate) async fn serve(
         Route::DashManifest(_) => manifest::mpd(playback, &playable, &viewer, &request.headers)
             .await?
             .map(|body| body.counted(manifests)),
-        Route::Picture { file, .. } => {
+        Route::Image { file, .. } => {
             images::serve(playback, &playable, &viewer, *file, request).await?
         }
         Route::Download { rung, .. } => {

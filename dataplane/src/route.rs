@@ -12,7 +12,7 @@ use media::{
     CaptionId, JobId, UploadId, VideoId, captions::of_rendition, ids::Id, segment::SegmentName,
 };
 
-pub(crate) use files::{PictureFile, TextFile};
+pub(crate) use files::{ImageFile, TextFile};
 
 /// Longest rendition name in a URL.
 const NAME_BYTES_MAX: usize = 64;
@@ -72,11 +72,11 @@ pub(crate) enum Route {
     /// `/api/stream/{id}/dash/manifest.mpd`
     DashManifest(VideoId),
     /// `/api/stream/{id}/poster.jpg` and other images, and the preview
-    Picture {
+    Image {
         /// The video.
         video: VideoId,
         /// Which file.
-        file: PictureFile,
+        file: ImageFile,
     },
     /// `/api/stream/{id}/download/{rung}.mp4`
     Download {
@@ -215,7 +215,7 @@ impl Route {
             Self::JobEvents(_) => "/api/jobs/{id}/events",
             Self::HlsPlaylist(_) => "/api/stream/{id}/hls/playlist.m3u8",
             Self::DashManifest(_) => "/api/stream/{id}/dash/manifest.mpd",
-            Self::Picture { file, .. } => file.pattern(),
+            Self::Image { file, .. } => file.pattern(),
             Self::Download { .. } => "/api/stream/{id}/download/{rung}.mp4",
             Self::CaptionFile { .. } => "/api/stream/{id}/captions/{caption}.vtt",
             Self::Text { .. } | Self::Media { .. } => {
@@ -229,7 +229,7 @@ impl Route {
         match self {
             Self::HlsPlaylist(video)
             | Self::DashManifest(video)
-            | Self::Picture { video, .. }
+            | Self::Image { video, .. }
             | Self::Download { video, .. }
             | Self::CaptionFile { video, .. }
             | Self::Text { video, .. }
@@ -351,12 +351,12 @@ pub(crate) fn table() -> Vec<(&'static str, &'static str)> {
         media,
     ];
     let files = [
-        PictureFile::Poster,
-        PictureFile::Thumbnails,
-        PictureFile::Thumbnail(0),
-        PictureFile::Storyboard,
-        PictureFile::Preview,
+        ImageFile::Poster,
+        ImageFile::Thumbnails,
+        ImageFile::Thumbnail(0),
+        ImageFile::Storyboard,
+        ImageFile::Preview,
     ];
-    let pictures = files.map(|file| Route::Picture { video, file });
-    routes.iter().chain(&pictures).map(|route| (route.pattern(), route.allow())).collect()
+    let images = files.map(|file| Route::Image { video, file });
+    routes.iter().chain(&images).map(|route| (route.pattern(), route.allow())).collect()
 }

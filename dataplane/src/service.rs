@@ -35,7 +35,7 @@ use crate::{
 /// Methods that at least one resource supports.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
-/// A request with what is known about it before it is handled.
+/// A request whose route, method and client address are resolved.
 struct Prepared {
     request: Parts,
     body: RequestBody,

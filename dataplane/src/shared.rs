@@ -81,7 +81,7 @@ impl Shared {
         let text = |value: Value| value.into_string().unwrap_or_default();
         let (generation, epoch) = (text(generation), text(epoch));
         if kind == Kind::Metadata && epoch.is_empty() {
-            // No control plane would invalidate a stored entry.
+            // Without a control plane, a stored entry would never be invalidated.
             return Lookup::default();
         }
         let found = found.into_bytes();

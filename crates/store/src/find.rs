@@ -3,11 +3,11 @@
 use crate::{Store, Stores};
 
 impl Stores {
-    /// Reads something from `first`, then from the other stores until one has it; `None` if no store does.
+    /// Reads an object from `first`, then from the other stores until one has it; `None` if no store does.
     /// Stores may have been added since a video was created, so its objects may be in any of them.
     ///
     /// # Errors
-    /// The first error of `read`, unless another store has what is read.
+    /// The first error of `read`, if no other store has the object.
     pub async fn find<'a, T, E, F>(
         &'a self,
         first: &'a Store,

@@ -25,7 +25,7 @@ use tokio::{
     sync::Semaphore,
 };
 
-use self::{progress::CloseReason, send_queue::Queues, socket::Socket};
+use self::{progress::CloseReason, send_queue::SendQueues, socket::Socket};
 use crate::{
     config::Pace,
     http::{connection::Connection, reply::Reply},
@@ -50,7 +50,7 @@ pub(crate) struct ConnectionServer<R> {
     builder: auto::Builder<TokioExecutor>,
     acceptor: Acceptor,
     pace: Pace,
-    queues: Arc<Queues>,
+    queues: Arc<SendQueues>,
     metrics: Metrics,
     shutdown: Shutdown,
     respond: R,

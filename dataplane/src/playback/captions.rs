@@ -35,7 +35,7 @@ use crate::{
 /// Memory for parsed text tracks.
 const CACHE_BYTES_MAX: u64 = 32 << 20;
 const CACHE_ITEMS: usize = 512;
-/// Tracks that are parsed at a time.
+/// TextTracks that are parsed at a time.
 const PARSERS_MAX: usize = 2;
 /// How long a request waits for its turn.
 const WAIT_MAX: Duration = Duration::from_secs(10);
@@ -43,12 +43,12 @@ const WAIT_MAX: Duration = Duration::from_secs(10);
 const PARSE_MAX: Duration = Duration::from_secs(5);
 
 /// Parsed text tracks in memory, by the keys of their objects.
-pub(crate) struct Tracks {
+pub(crate) struct TextTracks {
     cache: Cache<String, Arc<Captions>, Weigh<String, Arc<Captions>>>,
     parsers: CpuPool,
 }
 
-impl Tracks {
+impl TextTracks {
     /// Creates an empty cache.
     pub(crate) fn new() -> Self {
         let weigh = Weigh(|key: &String, captions: &Arc<Captions>| {

@@ -24,7 +24,7 @@ use crate::{
         cache::CachePolicy,
         reply::{self, Document, Reply, Text},
     },
-    route::PictureFile,
+    route::ImageFile,
 };
 
 /// How long caches keep such a URL; after a re-transcode the old image may be served for this long.
@@ -35,19 +35,19 @@ pub(crate) async fn serve(
     playback: &Playback,
     playable: &PlayableVideo,
     viewer: &Viewer,
-    file: PictureFile,
+    file: ImageFile,
     request: &Parts,
 ) -> Result<Reply, Problem> {
     let pictures = &playable.index.pictures;
     let (picture, content_type) = match file {
-        PictureFile::Poster => (pictures.poster.as_ref(), JPEG_CONTENT_TYPE),
-        PictureFile::Thumbnail(number) => {
+        ImageFile::Poster => (pictures.poster.as_ref(), JPEG_CONTENT_TYPE),
+        ImageFile::Thumbnail(number) => {
             let thumbnail = pictures.thumbnails.get(number as usize);
             (thumbnail.map(|thumbnail| &thumbnail.picture), JPEG_CONTENT_TYPE)
         }
-        PictureFile::Preview => (pictures.preview.as_ref(), VIDEO_CONTENT_TYPE),
-        PictureFile::Thumbnails => return thumbnails(playback, playable, viewer, request),
-        PictureFile::Storyboard => return storyboard(playback, playable, viewer, request),
+        ImageFile::Preview => (pictures.preview.as_ref(), VIDEO_CONTENT_TYPE),
+        ImageFile::Thumbnails => return thumbnails(playback, playable, viewer, request),
+        ImageFile::Storyboard => return storyboard(playback, playable, viewer, request),
     };
     let picture = picture.ok_or_else(not_made)?;
     object(playback, playable, viewer, picture, content_type, NAMED, request).await

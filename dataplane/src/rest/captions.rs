@@ -88,7 +88,7 @@ pub(crate) async fn create(
     send(rest, caller, may).await?;
     caller.mark_authorized();
     let fields = TrackFields::read(request.uri.query())?;
-    let read = timeout(BODY_TIME_MAX, take_in(&request.headers, body, fields)).await;
+    let read = timeout(BODY_TIME_MAX, receive(&request.headers, body, fields)).await;
     let slow = |_| Problem::new(Code::Malformed, "the body arrived too slowly");
     let (fields, format, content) = read.map_err(slow)??;
     let language = fields.language.ok_or_else(|| Problem::field("language", "is missing"))?;
@@ -134,7 +134,7 @@ fn of_file(problem: Problem) -> Problem {
 }
 
 /// The properties of the track, the format of its file ("" if unknown), and the file.
-async fn take_in(
+async fn receive(
     headers: &HeaderMap,
     body: &RequestBody,
     fields: TrackFields,

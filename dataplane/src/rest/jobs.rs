@@ -18,7 +18,7 @@ use crate::{
     rest::Rest,
 };
 
-/// Queues a transcode.
+/// SendQueues a transcode.
 pub(crate) async fn create(
     rest: &Rest,
     caller: &Caller,

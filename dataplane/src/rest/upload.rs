@@ -78,7 +78,7 @@ pub(crate) async fn source(
 
 /// Receives a body that consists of the source only.
 async fn bare(body: &RequestBody, mut writer: Writer, limit: u64) -> Result<Form, Problem> {
-    let taken = take_in(body, &mut writer, limit).await;
+    let taken = receive(body, &mut writer, limit).await;
     match taken {
         Ok(stored) => Ok(Form { stored: Some(stored), ..Form::default() }),
         Err(problem) => {
@@ -88,7 +88,7 @@ async fn bare(body: &RequestBody, mut writer: Writer, limit: u64) -> Result<Form
     }
 }
 
-async fn take_in(body: &RequestBody, writer: &mut Writer, limit: u64) -> Result<Stored, Problem> {
+async fn receive(body: &RequestBody, writer: &mut Writer, limit: u64) -> Result<Stored, Problem> {
     let pieces = body.pieces();
     pin_mut!(pieces);
     while let Some(piece) = writer.during(pieces.next()).await? {
@@ -146,13 +146,13 @@ impl Upload {
     /// Receives the source, then has it probed; on failure removes everything.
     async fn run(
         self,
-        take_in: impl Future<Output = Result<Form, Problem>> + Send + 'static,
+        receive: impl Future<Output = Result<Form, Problem>> + Send + 'static,
     ) -> Result<Reply, Problem> {
         let tracker = self.rest.shutdown.tracker.clone();
         let work = async move {
             let hard = self.rest.shutdown.hard.clone();
             let taken = tokio::select! {
-                taken = take_in => taken,
+                taken = receive => taken,
                 () = hard.cancelled() => Err(Problem::new(Code::Unavailable, "the server is stopping")),
             };
             let finished = match taken {

@@ -7,7 +7,7 @@ use super::{Route, RouteError, id, plain};
 
 /// An image or preview of a video, by a name that does not change between versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PictureFile {
+pub(crate) enum ImageFile {
     /// `poster.jpg`
     Poster,
     /// `thumbnails`: their list.
@@ -40,7 +40,7 @@ impl TextFile {
     }
 }
 
-impl PictureFile {
+impl ImageFile {
     /// The route's path pattern.
     pub(super) const fn pattern(self) -> &'static str {
         match self {
@@ -56,11 +56,11 @@ impl PictureFile {
 /// Resolves one or two path parts below `/api/stream/{video}/`, except for the manifests.
 pub(super) fn below_video(video: &str, parts: &[&str]) -> Result<Route, RouteError> {
     let file = match parts {
-        ["poster.jpg"] => PictureFile::Poster,
-        ["thumbnails"] => PictureFile::Thumbnails,
-        ["thumbnails", file] => PictureFile::Thumbnail(numbered(file).ok_or(RouteError::Unknown)?),
-        ["storyboard.vtt"] => PictureFile::Storyboard,
-        ["preview.mp4"] => PictureFile::Preview,
+        ["poster.jpg"] => ImageFile::Poster,
+        ["thumbnails"] => ImageFile::Thumbnails,
+        ["thumbnails", file] => ImageFile::Thumbnail(numbered(file).ok_or(RouteError::Unknown)?),
+        ["storyboard.vtt"] => ImageFile::Storyboard,
+        ["preview.mp4"] => ImageFile::Preview,
         ["captions", file] => {
             let caption = file.strip_suffix(".vtt").ok_or(RouteError::Unknown)?;
             let (video, caption) = (id("id", video)?, id("caption", caption)?);
@@ -74,7 +74,7 @@ pub(super) fn below_video(video: &str, parts: &[&str]) -> Result<Route, RouteErr
         _ => return Err(RouteError::Unknown),
     };
     let video: VideoId = id("id", video)?;
-    Ok(Route::Picture { video, file })
+    Ok(Route::Image { video, file })
 }
 
 /// Parses `{n}.jpg`; each number has exactly one spelling.
@@ -121,14 +121,14 @@ mod tests {
     #[test]
     fn images_and_downloads_have_one_spelling() {
         let file = |path: &str| match route(path) {
-            Ok(Route::Picture { file, .. }) => Some(file),
+            Ok(Route::Image { file, .. }) => Some(file),
             _ => None,
         };
-        assert_eq!(file("poster.jpg"), Some(PictureFile::Poster));
-        assert_eq!(file("thumbnails"), Some(PictureFile::Thumbnails));
-        assert_eq!(file("thumbnails/17.jpg"), Some(PictureFile::Thumbnail(17)));
-        assert_eq!(file("storyboard.vtt"), Some(PictureFile::Storyboard));
-        assert_eq!(file("preview.mp4"), Some(PictureFile::Preview));
+        assert_eq!(file("poster.jpg"), Some(ImageFile::Poster));
+        assert_eq!(file("thumbnails"), Some(ImageFile::Thumbnails));
+        assert_eq!(file("thumbnails/17.jpg"), Some(ImageFile::Thumbnail(17)));
+        assert_eq!(file("storyboard.vtt"), Some(ImageFile::Storyboard));
+        assert_eq!(file("preview.mp4"), Some(ImageFile::Preview));
         for bad in ["thumbnails/", "thumbnails/01.jpg", "thumbnails/-1.jpg", "thumbnails/1.png"] {
             assert_eq!(route(bad), Err(RouteError::Unknown), "{bad}");
         }

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 
-use super::send_queue::Queues;
+use super::send_queue::SendQueues;
 use crate::{config::Pace, http::connection::Connection};
 
 /// Checks per shortest configured time limit.
@@ -51,7 +51,7 @@ impl CloseReason {
 pub(super) async fn watch(
     connection: Arc<Connection>,
     pace: Pace,
-    queues: Arc<Queues>,
+    queues: Arc<SendQueues>,
     ends: (SocketAddr, SocketAddr),
 ) -> CloseReason {
     let mut watch = Watch { reading: None, taking: None, connection: connection.clone(), pace };
@@ -80,7 +80,7 @@ struct Taking {
 }
 
 impl Watch {
-    async fn run(&mut self, queues: &Queues, ends: (SocketAddr, SocketAddr)) -> CloseReason {
+    async fn run(&mut self, queues: &SendQueues, ends: (SocketAddr, SocketAddr)) -> CloseReason {
         let Pace { patience, head_time_max, keep_alive, .. } = self.pace;
         let shortest = patience.min(head_time_max).min(keep_alive);
         let interval = (shortest / LOOKS).clamp(LOOK_MIN, LOOK_MAX);

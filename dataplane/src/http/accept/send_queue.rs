@@ -18,9 +18,9 @@ type Ends = (SocketAddr, SocketAddr);
 
 /// The most recently read tables.
 #[derive(Default)]
-pub(super) struct Queues(Mutex<Option<(Instant, HashMap<Ends, u64>)>>);
+pub(super) struct SendQueues(Mutex<Option<(Instant, HashMap<Ends, u64>)>>);
 
-impl Queues {
+impl SendQueues {
     /// Bytes queued from `ends.0` to `ends.1`; 0 if the system does not report them.
     pub(super) async fn unsent(&self, (ours, theirs): Ends) -> u64 {
         let mut known = self.0.lock().await;
@@ -83,7 +83,7 @@ mod tests {
             let mut client = TcpStream::connect(address).await.unwrap();
             let (mut server, peer) = listener.accept().await.unwrap();
             let ends = (address, peer);
-            assert_eq!(Queues::default().unsent(ends).await, 0);
+            assert_eq!(SendQueues::default().unsent(ends).await, 0);
             let mut written = 0;
             let piece = vec![7; 64 << 10];
             while let Ok(Ok(bytes)) =
@@ -91,13 +91,13 @@ mod tests {
             {
                 written += bytes;
             }
-            let unsent = Queues::default().unsent(ends).await as usize;
+            let unsent = SendQueues::default().unsent(ends).await as usize;
             assert!(unsent > 0 && unsent < written, "{local}: {unsent} of {written}");
             let mut taken = vec![0; written];
             client.read_exact(&mut taken).await.unwrap();
             let mut left = unsent as u64;
             for _ in 0..100 {
-                left = Queues::default().unsent(ends).await;
+                left = SendQueues::default().unsent(ends).await;
                 if left == 0 {
                     break;
                 }

@@ -102,7 +102,7 @@ impl Lease {
     /// Makes the lease that of a resumable upload: other requests can find it and take it over.
     pub(crate) fn resumable(mut self) -> Self {
         self.entry =
-            Some(self.rest.transfers.enter(&self.upload_id, &self.writer, self.stop.clone()));
+            Some(self.rest.transfers.register(&self.upload_id, &self.writer, self.stop.clone()));
         self
     }
 

@@ -81,7 +81,7 @@ impl Drop for Entry {
 
 impl Transfers {
     /// Registers a request until its entry is dropped.
-    pub(crate) fn enter(&self, upload_id: &str, writer: &str, stop: Stop) -> Entry {
+    pub(crate) fn register(&self, upload_id: &str, writer: &str, stop: Stop) -> Entry {
         let ended = CancellationToken::new();
         let number = self.0.numbers.fetch_add(1, Ordering::Relaxed);
         let transfer = Transfer {
@@ -97,21 +97,21 @@ impl Transfers {
     /// Stops the request that writes as `writer`, if it runs here, because another request has claimed its
     /// lease in control.
     pub(crate) fn claimed(&self, writer: &str) {
-        self.those(|transfer| transfer.writer == writer).iter().for_each(|t| t.stop.stop());
+        self.matching(|transfer| transfer.writer == writer).iter().for_each(|t| t.stop.stop());
     }
 
     /// Stops every request that writes this upload here, and waits for its last write.
     pub(crate) async fn settle(&self, upload_id: &str) {
-        let running = self.those(|transfer| transfer.upload_id == upload_id);
+        let running = self.matching(|transfer| transfer.upload_id == upload_id);
         running.iter().for_each(|transfer| transfer.stop.stop());
         let ended = join_all(running.iter().map(|transfer| transfer.ended.cancelled()));
         // If the time is up, the lease decides.
         let _late = timeout(END_TIME_MAX, ended).await;
     }
 
-    fn those(&self, meant: impl Fn(&Transfer) -> bool) -> Vec<Transfer> {
+    fn matching(&self, wanted: impl Fn(&Transfer) -> bool) -> Vec<Transfer> {
         let transfers = self.0.transfers.lock().unwrap_or_else(PoisonError::into_inner);
-        transfers.values().filter(|transfer| meant(transfer)).cloned().collect()
+        transfers.values().filter(|transfer| wanted(transfer)).cloned().collect()
     }
 }
 
@@ -123,8 +123,8 @@ mod tests {
     async fn settling_waits_for_the_requests_of_that_upload_and_no_others() {
         let transfers = Transfers::default();
         let (mine, other) = (Stop::default(), Stop::default());
-        let entry = transfers.enter("one", "a", mine.clone());
-        let _other = transfers.enter("two", "b", other.clone());
+        let entry = transfers.register("one", "a", mine.clone());
+        let _other = transfers.register("two", "b", other.clone());
         let stopping = mine.clone();
         let mut writing = tokio::task::JoinSet::new();
         writing.spawn(async move {
@@ -134,7 +134,7 @@ mod tests {
         transfers.settle("one").await;
         writing.join_next().await.unwrap().unwrap();
         assert!(mine.token.is_cancelled() && !other.token.is_cancelled());
-        assert_eq!(transfers.those(|_| true).len(), 1);
+        assert_eq!(transfers.matching(|_| true).len(), 1);
         transfers.claimed("a");
         assert!(!other.token.is_cancelled());
         transfers.claimed("b");

@@ -66,7 +66,7 @@ pub(crate) async fn serve(
         }
         (Some(id), _) => {
             let upload = lease::settled(rest, caller, id.to_string()).await?;
-            let mut reply = standing(StatusCode::OK, &upload);
+            let mut reply = upload_state(StatusCode::OK, &upload);
             reply::set(&mut reply, headers::LENGTH, &upload.length.unwrap_or(0).to_string());
             if !upload.metadata.is_empty() {
                 reply::set(&mut reply, headers::METADATA, &upload.metadata);
@@ -162,7 +162,7 @@ async fn create(
             }
         }
     }
-    let mut reply = standing(StatusCode::CREATED, &upload);
+    let mut reply = upload_state(StatusCode::CREATED, &upload);
     reply::set(&mut reply, header::LOCATION, &format!("/api/uploads/{}", upload.upload_id));
     Ok(reply)
 }
@@ -182,9 +182,9 @@ async fn patch(
         Acquired::Held(lease, upload) => (*lease, upload),
         // All bytes arrived but the reply was lost, and the client asks whether the upload is complete.
         Acquired::Elsewhere(upload) if upload.offset == offset && body.is_at_end().await => {
-            return Ok(standing(StatusCode::NO_CONTENT, &upload));
+            return Ok(upload_state(StatusCode::NO_CONTENT, &upload));
         }
-        Acquired::Elsewhere(upload) => return Ok(elsewhere(&upload)),
+        Acquired::Elsewhere(upload) => return Ok(offset_conflict(&upload)),
         Acquired::Busy => return Err(lease::busy()),
     };
     let left = upload.length.unwrap_or(0) - upload.offset;
@@ -193,7 +193,7 @@ async fn patch(
         return Err(problem);
     }
     let upload = receive::receive(rest, lease, upload, checksum, body).await?;
-    Ok(standing(StatusCode::NO_CONTENT, &upload))
+    Ok(upload_state(StatusCode::NO_CONTENT, &upload))
 }
 
 /// Rejects a body before reading it if its announced length exceeds the remaining bytes.
@@ -209,19 +209,19 @@ fn too_long(left: u64) -> Problem {
 }
 
 /// 409 with the upload's offset.
-fn elsewhere(upload: &v1::Upload) -> Reply {
-    let mut reply = reply::problem(&elsewhere_problem(upload));
+fn offset_conflict(upload: &v1::Upload) -> Reply {
+    let mut reply = reply::problem(&offset_problem(upload));
     reply::set(&mut reply, OFFSET, &upload.offset.to_string());
     reply
 }
 
-fn elsewhere_problem(upload: &v1::Upload) -> Problem {
+fn offset_problem(upload: &v1::Upload) -> Problem {
     let text = format!("must be {}, the upload's current offset", upload.offset);
     Problem::at(Code::Conflict, "Upload-Offset", text)
 }
 
 /// A reply with the upload's state.
-fn standing(status: StatusCode, upload: &v1::Upload) -> Reply {
+fn upload_state(status: StatusCode, upload: &v1::Upload) -> Reply {
     let mut reply = reply::status(status);
     reply::set(&mut reply, OFFSET, &upload.offset.to_string());
     reply::set(&mut reply, headers::VIDEO, &upload.video_id);

@@ -231,7 +231,7 @@ impl Writer {
     }
 
     /// Drops unsaved bytes and releases the lease.
-    pub(crate) async fn let_go(self) {
+    pub(crate) async fn release(self) {
         match self.sink {
             Sink::Disk(mut disk) => disk.unlock().await,
             Sink::Parts(mut parts) => parts.stop().await,

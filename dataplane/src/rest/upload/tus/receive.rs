@@ -69,7 +69,7 @@ async fn run(
     let (length, offset) = (upload.length.unwrap_or(0), upload.offset);
     let mut receiver =
         Receiver { rest, upload, length, offset, writer: Some(writer), checksum, silent: 0, stop };
-    let end = receiver.take_in(&body).await;
+    let end = receiver.receive(&body).await;
     receiver.settle(end).await?;
     let Receiver { rest, mut upload, .. } = receiver;
     if upload.offset == length {
@@ -113,7 +113,7 @@ struct Receiver {
 }
 
 impl Receiver {
-    async fn take_in(&mut self, body: &RequestBody) -> Result<End, Problem> {
+    async fn receive(&mut self, body: &RequestBody) -> Result<End, Problem> {
         let pieces = body.pieces();
         pin_mut!(pieces);
         let mut ticks = interval_at(Instant::now() + TICK, TICK);
@@ -130,7 +130,7 @@ impl Receiver {
                     }
                     Some(Ok(bytes)) => self.take(bytes).await?,
                 },
-                _ = ticks.tick() => self.look().await?,
+                _ = ticks.tick() => self.tick().await?,
                 () = soft.cancelled() => return Ok(End::Stopping),
             }
         }
@@ -148,7 +148,7 @@ impl Receiver {
         }
     }
 
-    async fn look(&mut self) -> Result<(), Problem> {
+    async fn tick(&mut self) -> Result<(), Problem> {
         self.silent += 1;
         let Some(writer) = &mut self.writer else { return Ok(()) };
         // Once all bytes are there, they are saved at the end of the body, when it is known not to be longer.
@@ -187,12 +187,12 @@ impl Receiver {
                 match writer.save(whole, !whole).await {
                     Ok(upload) => self.upload = upload,
                     Err(problem) => {
-                        writer.let_go().await;
+                        writer.release().await;
                         return Err(problem);
                     }
                 }
             } else {
-                writer.let_go().await;
+                writer.release().await;
             }
         }
         // A whole upload is complete, no matter how its request ended.
