@@ -104,7 +104,7 @@ fn compare_messages(
     let kept: Vec<_> =
         new.reserved_range.iter().map(|range| (range.start(), range.end() - 1)).collect();
     let lost = unreserved(ranges, &kept, (&old.reserved_name, &new.reserved_name));
-    changes.extend(lost.into_iter().map(|lost| format!("{name}: {lost} is no longer reserved")));
+    changes.extend(lost.into_iter().map(|lost| format!("{name}: {lost} must stay reserved")));
 }
 
 /// The properties of a field that must not change.
@@ -147,7 +147,7 @@ fn compare_enums(
     let kept: Vec<_> =
         new.reserved_range.iter().map(|range| (range.start(), range.end())).collect();
     let lost = unreserved(ranges, &kept, (&old.reserved_name, &new.reserved_name));
-    changes.extend(lost.into_iter().map(|lost| format!("{name}: {lost} is no longer reserved")));
+    changes.extend(lost.into_iter().map(|lost| format!("{name}: {lost} must stay reserved")));
 }
 
 /// Reserved numbers and names that may be used again.

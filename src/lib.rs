@@ -5,6 +5,7 @@ pub mod cached;
 pub mod code;
 #[cfg(test)]
 mod compatibility;
+pub mod limits;
 pub mod path;
 mod redacted;
 pub mod wire;

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use authz::RootKeys;
 use serde_json::json;
 
 use crate::{
     args::{KeyFile, KeysCommand},
-    output,
+    key_file, output,
     server::Target,
 };
 
@@ -18,14 +18,14 @@ pub(crate) fn run(command: KeysCommand, target: &Target, json: bool) -> Result<(
         KeysCommand::New { out } => new(&out, json),
         KeysCommand::Rotate(file) => {
             let path = path(&file, target);
-            let mut keys = load(&path)?;
+            let mut keys = key_file::load(&path)?;
             keys.rotate();
-            keys.save(&path)?;
+            key_file::save(&keys, &path)?;
             show(&path, &keys, json)
         }
         KeysCommand::Remove { id, file } => {
             let path = path(&file, target);
-            let mut keys = load(&path)?;
+            let mut keys = key_file::load(&path)?;
             let known = keys.ids();
             if !known.contains(&id) {
                 bail!("key {id} does not exist in {}", path.display());
@@ -33,12 +33,12 @@ pub(crate) fn run(command: KeysCommand, target: &Target, json: bool) -> Result<(
             if !keys.remove(id) {
                 bail!("key {id} is the signing key; add another key first (keys rotate)");
             }
-            keys.save(&path)?;
+            key_file::save(&keys, &path)?;
             show(&path, &keys, json)
         }
         KeysCommand::List(file) => {
             let path = path(&file, target);
-            show(&path, &load(&path)?, json)
+            show(&path, &key_file::load(&path)?, json)
         }
     }
 }
@@ -49,15 +49,11 @@ fn path(file: &KeyFile, target: &Target) -> PathBuf {
     given.unwrap_or_else(|| target.data.join("root.keys"))
 }
 
-fn load(path: &Path) -> Result<RootKeys> {
-    RootKeys::load(path).with_context(|| format!("load {}", path.display()))
-}
-
 fn new(path: &Path, json: bool) -> Result<()> {
     if path.exists() {
         bail!("{} exists; root keys are never overwritten", path.display());
     }
-    RootKeys::generate().save(path)?;
+    key_file::save(&RootKeys::generate(), path)?;
     if json {
         output::json(&json!({"file": path}))?;
     } else {

@@ -9,6 +9,7 @@ mod client;
 mod exec_child;
 mod failure;
 mod jobs;
+mod key_file;
 mod keys;
 mod multipart;
 mod output;

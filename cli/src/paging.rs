@@ -1,23 +1,22 @@
 //! Paginated lists: fetches pages until the limit is reached, and returns the token of the next page.
 
 use anyhow::{Result, bail};
+use api::limits::PAGE_SIZE_MAX;
 use clap::Args;
 
-/// The server's limit for a page.
-const PAGE_SIZE_MAX: u32 = 100;
 /// The limit of `--all`; longer lists should be read by a program, page by page.
 const ITEMS_MAX: u64 = 100_000;
 
 /// How much of a list is wanted.
 #[derive(Args)]
 pub(crate) struct PageArgs {
-    /// At most this many
+    /// Maximum number of items
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=ITEMS_MAX))]
     limit: u64,
-    /// Everything, at most 100000
+    /// All items, at most 100000
     #[arg(long, conflicts_with = "limit")]
     all: bool,
-    /// Go on where another list ended: its nextPageToken
+    /// Continue after another list: its nextPageToken
     #[arg(long, default_value = "", hide_default_value = true)]
     page_token: String,
 }

@@ -4,14 +4,15 @@ use std::{io::Read, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use api::v1;
-use authz::{Grant, Restriction, RootKeys};
+use authz::{Grant, Restriction};
 use jiff::Timestamp;
+use media::urls;
 use runtime::{Clock, SystemClock};
 use serde_json::json;
 
 use crate::{
     args::{MintArgs, NarrowArgs, TokenCommand},
-    output,
+    key_file, output,
     server::Target,
     session::{Session, call, status_error},
 };
@@ -60,7 +61,7 @@ pub(crate) fn root_key(args: &MintArgs) -> Option<&Path> {
 /// Mints a token with the root key file, without a running service.
 pub(crate) fn mint_offline(args: &MintArgs, json: bool) -> Result<()> {
     let Some(path) = root_key(args) else { bail!("no root key file given") };
-    let keys = RootKeys::load(path)?;
+    let keys = key_file::load(path)?;
     let tenant = args.tenant.clone().unwrap_or_else(|| TENANT.to_owned());
     let grant = Grant { subject: args.subject.clone(), tenant, role: args.role };
     let life = i64::try_from(args.ttl.as_secs()).context("--ttl is too long")?;
@@ -120,12 +121,12 @@ async fn playback(session: &Session<'_>, request: v1::MintPlaybackTokenRequest) 
         return Ok(output::line(&reply.token)?);
     }
     let http = session.target.http()?;
-    let url = |path: &str| format!("{}/api/stream/{video}/{path}?token={}", http.url, reply.token);
+    let url = |path: String| format!("{}{path}?token={}", http.url, reply.token);
     let expires_at = reply.expires_at.as_ref().and_then(api::wire::time);
     Ok(output::json(&json!({
         "token": reply.token,
-        "hls": url("hls/playlist.m3u8"),
-        "dash": url("dash/manifest.mpd"),
+        "hls": url(urls::hls(&video)),
+        "dash": url(urls::dash(&video)),
         "expiresAt": expires_at.map(|time| time.to_string()),
     }))?)
 }

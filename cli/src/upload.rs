@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use api::v1;
+use api::{limits::TITLE_CHARS_MAX, v1};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -21,8 +21,6 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(200);
 /// How long to wait for the probe when neither a transcode nor `--wait` was requested.
 const PROBE_PATIENCE: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_millis(120);
-/// The server's limit for a title.
-const TITLE_CHARS_MAX: usize = 200;
 
 /// Runs `upload`.
 pub(crate) async fn run(session: &Session<'_>, args: &UploadArgs) -> Result<()> {

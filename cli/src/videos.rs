@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use api::v1;
+use media::urls;
 use serde_json::json;
 
 use crate::{
@@ -131,9 +132,9 @@ fn describe(session: &Session<'_>, video: &v1::Video) -> Result<()> {
 
 /// Prints the URLs for playback.
 pub(crate) fn links(session: &Session<'_>, video: &v1::Video) -> Result<()> {
-    let base = format!("{}/api/stream/{}", session.target.http()?.url, video.video_id);
-    output::line(&format!("hls         {base}/hls/playlist.m3u8"))?;
-    output::line(&format!("dash        {base}/dash/manifest.mpd"))?;
+    let base = session.target.http()?.url;
+    output::line(&format!("hls         {base}{}", urls::hls(&video.video_id)))?;
+    output::line(&format!("dash        {base}{}", urls::dash(&video.video_id)))?;
     if video.visibility() == v1::Visibility::Private {
         let id = &video.video_id;
         output::line(&format!("private: append ?token=$(streaming-service token playback {id})"))?;

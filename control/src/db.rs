@@ -43,6 +43,7 @@ use thiserror::Error;
 use tokio_postgres::{Row, error::SqlState};
 
 pub use pool::Db;
+pub use runtime::error::causes;
 pub use tokio_postgres::{GenericClient, Transaction};
 
 /// A failed database operation.
@@ -120,20 +121,6 @@ impl From<DbError> for Problem {
         tracing::error!(error = %error, cause, "database call failed");
         Self::new(Code::Internal, "internal error")
     }
-}
-
-/// The causes of an error, for the log: the libraries' own error texts say little.
-pub fn causes(error: &dyn Error) -> String {
-    let mut text = String::new();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        if !text.is_empty() {
-            text.push_str(": ");
-        }
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 /// Attempts for a call that a worker waits for: with checkouts of 2 s this outlasts a restart of

@@ -13,7 +13,7 @@ use api::v1::{
     playback_service_server::PlaybackServiceServer, upload_service_server::UploadServiceServer,
     video_service_server::VideoServiceServer, worker_service_server::WorkerServiceServer,
 };
-use authz::{KeyError, RootKeys, Verifier};
+use authz::Verifier;
 use opentelemetry::metrics::Meter;
 use runtime::{
     CpuPool, Shutdown, SystemClock, Telemetry,
@@ -35,6 +35,7 @@ use crate::{
     grpc::{Services, bearer::JwtLayer, call_telemetry::Calls},
     identity::{
         jwt::{config as jwt, config::JwtConfigError},
+        key_file::{self, KeyFileError},
         keys::{self, KeyRing},
         rejected_tokens::Refusals,
     },
@@ -83,7 +84,7 @@ pub enum ServeError {
     Stores(#[from] StoreError),
     /// The root key file cannot be read or is invalid.
     #[error("read the root keys")]
-    Keys(#[from] KeyError),
+    Keys(#[from] KeyFileError),
     /// The profiles file cannot be read or is invalid.
     #[error(transparent)]
     Profiles(#[from] ProfilesError),
@@ -214,7 +215,7 @@ pub fn build(
     shutdown: Shutdown,
 ) -> Result<AppState, ServeError> {
     let profiles = profiles::load(config.profiles_file.as_deref())?;
-    let keys = RootKeys::load(&config.root_key_file)?;
+    let keys = key_file::load(&config.root_key_file)?;
     // An empty variable counts as unset.
     let redis_url = config.redis_url.as_ref().filter(|url| !url.expose().is_empty());
     let redis = redis_url.map(|url| Redis::new(url.expose(), config.redis_ca_file.as_deref()));

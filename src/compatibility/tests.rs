@@ -178,11 +178,11 @@ fn removed_elements_are_named() {
 #[test]
 fn reserved_numbers_and_names_stay_reserved() {
     let reused = changes(|file| file.message_type[0].reserved_range[0].end = Some(6));
-    assert_eq!(reused, ["streaming.v1.Outer: number 6 is no longer reserved"]);
+    assert_eq!(reused, ["streaming.v1.Outer: number 6 must stay reserved"]);
     let reused = changes(|file| file.message_type[0].reserved_name.clear());
-    assert_eq!(reused, ["streaming.v1.Outer: name \"gone\" is no longer reserved"]);
+    assert_eq!(reused, ["streaming.v1.Outer: name \"gone\" must stay reserved"]);
     let reused = changes(|file| file.enum_type[0].reserved_range.clear());
-    assert_eq!(reused, ["streaming.v1.State: number 3 is no longer reserved"]);
+    assert_eq!(reused, ["streaming.v1.State: number 3 must stay reserved"]);
 }
 
 #[test]

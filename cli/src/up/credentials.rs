@@ -10,7 +10,7 @@ use authz::{Grant, Role, RootKeys};
 use runtime::{Clock, SystemClock};
 
 use super::folder::{self, Folder};
-use crate::token::TENANT;
+use crate::{key_file, token::TENANT};
 
 /// Every start mints new tokens; the old ones stay valid until they expire.
 const TOKEN_LIFE: Duration = Duration::from_secs(365 * 86_400);
@@ -25,9 +25,9 @@ pub(crate) fn prepare(folder: &Folder, given: Option<&Path>) -> Result<PathBuf> 
             bail!("{} does not exist (create it with: streaming-service keys new)", path.display());
         }
         let keys = RootKeys::generate();
-        keys.save(&path).with_context(|| format!("write {}", path.display()))?;
+        key_file::save(&keys, &path)?;
     }
-    let keys = RootKeys::load(&path).with_context(|| format!("load {}", path.display()))?;
+    let keys = key_file::load(&path)?;
     let run = folder.run();
     let tokens = [
         ("admin", Role::Admin, folder.admin_token()),

@@ -8,6 +8,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use runtime::tls::ListenArgs;
 
 use super::{
@@ -171,18 +172,13 @@ impl Planes<'_> {
     }
 }
 
-/// The URL of a local folder as a store. A comma would end the URL in the list of stores, so it is escaped,
-/// too.
+/// Bytes that are escaped in a path. A comma would end the URL in the list of stores.
+const NOT_IN_PATH: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'_').remove(b'-').remove(b'~');
+
+/// The URL of a local folder as a store.
 pub(crate) fn file_url(path: &Path) -> String {
-    let mut url = "file://".to_owned();
-    for &byte in path.as_os_str().as_bytes() {
-        if byte.is_ascii_alphanumeric() || b"/._-~".contains(&byte) {
-            url.push(char::from(byte));
-        } else {
-            url.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    url
+    format!("file://{}", percent_encode(path.as_os_str().as_bytes(), NOT_IN_PATH))
 }
 
 #[cfg(test)]

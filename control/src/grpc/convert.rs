@@ -7,6 +7,7 @@ use media::{
     manifest::captions::file,
     pictures::{POSTER, PREVIEW},
     source::Source,
+    urls,
 };
 
 use crate::{
@@ -20,15 +21,18 @@ impl From<Video> for v1::Video {
         let (id, pictures) = (video.id, &video.pictures);
         let path = |name: &str, file: &str| {
             let made = pictures.iter().any(|picture| picture.name == name);
-            if made { format!("/api/stream/{id}/{file}") } else { String::new() }
+            if made { urls::stream(id, file) } else { String::new() }
         };
         let thumbnails = pictures.iter().filter_map(|p| Some((p.name.as_str(), p.seconds?)));
         let thumbnails = thumbnails
-            .map(|(name, time)| v1::Thumbnail { time, url: format!("/api/stream/{id}/{name}.jpg") })
+            .map(|(name, time)| v1::Thumbnail {
+                time,
+                url: urls::stream(id, format_args!("{name}.jpg")),
+            })
             .collect();
         let downloads = video.downloads.iter().map(|download| v1::Download {
             profile: download.profile.clone(),
-            url: format!("/api/stream/{id}/download/{}.mp4", download.profile),
+            url: urls::download(id, &download.profile),
             bytes: download.bytes,
         });
         let captions = captions(&video);
@@ -73,7 +77,7 @@ fn caption(video: VideoId, uploaded: bool, about: Described) -> v1::Caption {
         kind: about.kind.text().to_owned(),
         default: about.default,
         source: if uploaded { "upload" } else { "file" }.to_owned(),
-        url: format!("/api/stream/{video}/{}", file(about.id)),
+        url: urls::stream(video, file(about.id)),
         forced: about.forced,
     }
 }

@@ -5,14 +5,8 @@ use api::{
     v1::{self, Visibility},
 };
 
-/// Maximum characters of a title.
-pub const TITLE_CHARS_MAX: usize = 200;
-/// Maximum characters of a description.
-pub const DESCRIPTION_CHARS_MAX: usize = 5000;
-/// Characters of a file name that are kept.
-pub const FILENAME_CHARS_MAX: usize = 255;
-/// Maximum rows of a page.
-pub const PAGE_SIZE_MAX: u32 = 100;
+pub use api::limits::{DESCRIPTION_CHARS_MAX, FILENAME_CHARS_MAX, PAGE_SIZE_MAX, TITLE_CHARS_MAX};
+
 const PAGE_SIZE: u32 = 20;
 
 /// Validates a title and trims it.

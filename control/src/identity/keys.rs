@@ -15,7 +15,7 @@ use authz::{AuthError, Grant, PlaybackGrant, PublicKeys, RootKeys};
 use object_store::{ObjectStoreExt, PutPayload, path::Path};
 use tokio::time::Instant;
 
-use crate::{cluster::events::Event, db::revocations, state::AppState};
+use crate::{cluster::events::Event, db::revocations, identity::key_file, state::AppState};
 
 /// Time between two reads of the file.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -129,7 +129,7 @@ pub async fn follow(app: Arc<AppState>) {
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
         let path = app.keys.path.clone();
-        let read = tokio::task::spawn_blocking(move || RootKeys::load(&path)).await;
+        let read = tokio::task::spawn_blocking(move || key_file::load(&path)).await;
         match read {
             Ok(Ok(keys)) => {
                 told = false;

@@ -36,7 +36,7 @@ impl Shared {
     pub(crate) fn new(database: String) -> Arc<Self> {
         let folder = tempfile::tempdir().unwrap();
         let keys = RootKeys::generate();
-        keys.save(&folder.path().join("root.keys")).unwrap();
+        std::fs::write(folder.path().join("root.keys"), keys.to_json()).unwrap();
         Arc::new(Self { folder, keys, database })
     }
 

@@ -3,12 +3,7 @@
 //! Several keys are valid at the same time, and every token carries the id of its key, so that a new
 //! key can be introduced before an old one is retired.
 
-use std::{
-    fmt, fs,
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
-};
+use std::fmt;
 
 use biscuit_auth::{Algorithm, KeyPair, PrivateKey, PublicKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -16,23 +11,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 /// Keys in one set.
 const KEYS_MAX: usize = 16;
 
-/// Why a key file cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyError {
-    /// The file cannot be read or written.
-    #[error("access key file {path}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The operating system's error.
-        #[source]
-        source: io::Error,
-    },
-    /// The file is not in the format that [`RootKeys::save`] writes. Contains nothing of the file's
-    /// content.
-    #[error("key file {0} does not hold root keys")]
-    Content(PathBuf),
-}
+/// The text is not a list of root keys as [`RootKeys::to_json`] writes it. Contains no part of the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the text does not hold root keys")]
+pub struct KeyError;
 
 /// Private root keys; the newest (highest id) mints.
 pub struct RootKeys(Vec<(u32, KeyPair)>);
@@ -41,7 +23,7 @@ pub struct RootKeys(Vec<(u32, KeyPair)>);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PublicKeys(pub Vec<(u32, [u8; 32])>);
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct PrivateEntry {
     id: u32,
     private: String,
@@ -67,17 +49,15 @@ impl RootKeys {
         }
     }
 
-    /// Reads the file that [`RootKeys::save`] wrote.
+    /// Reads the text that [`RootKeys::to_json`] wrote.
     ///
     /// # Errors
-    /// When the file cannot be read or is not in that format.
-    pub fn load(path: &Path) -> Result<Self, KeyError> {
-        let text =
-            fs::read(path).map_err(|source| KeyError::File { path: path.to_owned(), source })?;
-        Self::parse(&text).ok_or_else(|| KeyError::Content(path.to_owned()))
+    /// The text is not in that format, or holds no keys or too many.
+    pub fn parse(text: &[u8]) -> Result<Self, KeyError> {
+        Self::read(text).ok_or(KeyError)
     }
 
-    fn parse(text: &[u8]) -> Option<Self> {
+    fn read(text: &[u8]) -> Option<Self> {
         let entries: Vec<PrivateEntry> = serde_json::from_slice(text).ok()?;
         let mut keys = Vec::with_capacity(entries.len().min(KEYS_MAX));
         for entry in entries {
@@ -89,28 +69,10 @@ impl RootKeys {
         (unique && (1..=KEYS_MAX).contains(&keys.len())).then_some(Self(keys))
     }
 
-    /// Writes the keys to a file that only the owner can read. The file is either complete or absent.
-    ///
-    /// # Errors
-    /// [`KeyError::File`] when the file cannot be written.
-    pub fn save(&self, path: &Path) -> Result<(), KeyError> {
-        let entry = |(id, pair): &(u32, KeyPair)| PrivateEntry {
-            id: *id,
-            private: pair.private().to_bytes_hex(),
-        };
-        let entries: Vec<_> = self.0.iter().map(entry).collect();
-        let write = || {
-            let mut name = path.file_name().unwrap_or_default().to_owned();
-            name.push(format!(".{}.tmp", std::process::id()));
-            let temporary = path.with_file_name(name);
-            let mut options = fs::OpenOptions::new();
-            let mut file =
-                options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-            file.write_all(&serde_json::to_vec(&entries)?)?;
-            file.sync_all()?;
-            fs::rename(&temporary, path)
-        };
-        write().map_err(|source| KeyError::File { path: path.to_owned(), source })
+    /// The private keys as JSON, for a file that only its owner may read.
+    pub fn to_json(&self) -> String {
+        let entry = |(id, pair): &(u32, KeyPair)| serde_json::json!({"id": id, "private": pair.private().to_bytes_hex()});
+        serde_json::Value::Array(self.0.iter().map(entry).collect()).to_string()
     }
 
     /// The public keys, which verify tokens minted by these keys.
@@ -191,32 +153,24 @@ impl<'de> Deserialize<'de> for PublicKeys {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::{PublicKeys, RootKeys};
 
     #[test]
-    fn key_file_reads_back_and_is_private() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("root.json");
+    fn private_keys_read_back_as_json() {
         let mut keys = RootKeys::generate();
         keys.rotate();
-        keys.save(&path).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(RootKeys::load(&path).unwrap().public(), keys.public());
-        assert_eq!(RootKeys::load(&path).unwrap().newest().0, 1);
+        let text = keys.to_json();
+        assert!(text.starts_with(r#"[{"id":0,"private":""#), "only the form is shown");
+        let read = RootKeys::parse(text.as_bytes()).unwrap();
+        assert_eq!((read.public(), read.newest().0), (keys.public(), 1));
     }
 
     #[test]
     fn invalid_key_files_are_rejected_without_showing_them() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("root.json");
-        assert!(RootKeys::load(&path).unwrap_err().to_string().contains("root.json"));
         let twice =
             r#"[{"id":0,"private":"K"},{"id":0,"private":"K"}]"#.replace('K', &"ab".repeat(32));
         for text in ["", "[]", "{}", r#"[{"id":0,"private":"abc"}]"#, &twice] {
-            std::fs::write(&path, text).unwrap();
-            let error = RootKeys::load(&path).unwrap_err();
+            let error = RootKeys::parse(text.as_bytes()).unwrap_err();
             assert!(!format!("{error:?}{error}").contains("abab"), "{error}");
         }
         assert!(!format!("{:?}", RootKeys::generate()).contains("private"));

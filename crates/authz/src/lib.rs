@@ -8,7 +8,7 @@
 //!   either finds the fact that it refers to, or fails.
 //! - Playback tokens and bearer tokens are different kinds: neither is accepted in place of the other.
 //!
-//! **Invariant:** no network access and no clock; callers pass the current time.
+//! **Invariant:** no network, no files and no clock; callers pass key files' content and the current time.
 
 mod cost;
 #[cfg(feature = "jwt")]

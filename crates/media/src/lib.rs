@@ -27,6 +27,7 @@ pub mod range;
 pub mod segment;
 pub mod source;
 pub mod tables;
+pub mod urls;
 
 pub use codec::Codec;
 pub use grid::{FrameRate, Grid};

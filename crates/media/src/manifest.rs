@@ -10,12 +10,13 @@ mod playlist;
 mod rate;
 mod timeline;
 
-use std::fmt::Write;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::{
     Codec,
     index::{Index, Track, VideoRendition},
     ladder::lines,
+    urls,
 };
 
 /// How URLs in a manifest are built, and which renditions it lists.
@@ -34,7 +35,7 @@ impl Links<'_> {
     /// manifest to that folder.
     pub fn prefix(&self, index: &Index, relative: &str, below: &str) -> String {
         match self.base {
-            Some(base) => format!("{base}/api/stream/{}/{below}", index.video),
+            Some(base) => format!("{base}{}", urls::stream(index.video, below)),
             None => relative.to_owned(),
         }
     }
@@ -105,18 +106,12 @@ fn by_codec<'a>(rungs: &[&'a VideoRendition]) -> Vec<Vec<&'a VideoRendition>> {
     groups
 }
 
-/// Percent-encodes all but unreserved characters (RFC 3986, section 2.3).
+/// All but unreserved characters (RFC 3986, section 2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Percent-encodes all but unreserved characters.
 fn percent(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            // Writing to a string cannot fail.
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 /// Converts text for an HLS quoted-string, which has no escapes: line breaks and double quotes are

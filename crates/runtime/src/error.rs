@@ -24,15 +24,15 @@ mod tests {
 
     #[derive(Debug, thiserror::Error)]
     #[error("open store")]
-    struct Outer(#[source] Inner);
+    struct OuterError(#[source] InnerError);
 
     #[derive(Debug, thiserror::Error)]
     #[error("read folder")]
-    struct Inner(#[source] std::fmt::Error);
+    struct InnerError(#[source] std::fmt::Error);
 
     #[test]
     fn sources_follow_the_error_on_one_line() {
-        let error = Outer(Inner(std::fmt::Error));
+        let error = OuterError(InnerError(std::fmt::Error));
         let last = std::fmt::Error.to_string();
         assert_eq!(chain(&error), format!("open store: read folder: {last}"));
         assert_eq!(causes(&error), format!("read folder: {last}"));

@@ -17,6 +17,7 @@ use media::{
     tables::{self, ChunkTable, TABLE_BYTES_MAX},
 };
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use quick_cache::sync::Cache;
 use runtime::{CpuPool, CpuPoolError, Weigh};
 use store::Store;
@@ -337,6 +338,21 @@ fn unreadable(video: VideoId, error: &dyn std::fmt::Display) -> Problem {
     Problem::new(Code::Unavailable, "the store cannot be read now")
 }
 
+/// All but attr-char of RFC 8187.
+const NOT_ATTR_CHAR: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'!')
+    .remove(b'#')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'+')
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'^')
+    .remove(b'_')
+    .remove(b'`')
+    .remove(b'|')
+    .remove(b'~');
+
 /// The file's name, derived from the video's title (RFC 6266): in ASCII for old clients, and unchanged
 /// in UTF-8.
 fn disposition(title: &str) -> String {
@@ -354,15 +370,7 @@ fn disposition(title: &str) -> String {
     };
     let plain = |c: char| if c.is_ascii() && !"\"%;".contains(c) { c } else { '_' };
     let ascii: String = name.chars().map(plain).collect();
-    let mut encoded = String::new();
-    for byte in name.bytes() {
-        // attr-char of RFC 8187.
-        if byte.is_ascii_alphanumeric() || b"!#$&+-.^_`|~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
+    let encoded = utf8_percent_encode(name, NOT_ATTR_CHAR);
     format!("attachment; filename=\"{ascii}.mp4\"; filename*=UTF-8''{encoded}.mp4")
 }
 

@@ -5,7 +5,7 @@ use api::{
     v1::{self, auth_service_client::AuthServiceClient},
 };
 use http::{StatusCode, request::Parts};
-use media::VideoId;
+use media::{VideoId, urls};
 use serde_json::json;
 
 use super::{Caller, fields::Fields, json as shape};
@@ -48,8 +48,8 @@ pub(crate) async fn playback_token(
     let token = &minted.token;
     let document = json!({
         "token": token,
-        "hls": format!("{base}/api/stream/{video}/hls/playlist.m3u8?token={token}"),
-        "dash": format!("{base}/api/stream/{video}/dash/manifest.mpd?token={token}"),
+        "hls": format!("{base}{}?token={token}", urls::hls(video)),
+        "dash": format!("{base}{}?token={token}", urls::dash(video)),
         "expiresAt": shape::time(minted.expires_at.as_ref()),
     });
     Ok(reply::json(StatusCode::OK, &document))

@@ -2,6 +2,7 @@
 
 use api::{
     code::{Code, Problem},
+    limits::{DESCRIPTION_CHARS_MAX, TITLE_CHARS_MAX},
     v1::{self, video_service_client::VideoServiceClient},
 };
 use authz::{Operation, Request};
@@ -24,11 +25,6 @@ use crate::{
     rest::Rest,
     shared::Lookup,
 };
-
-/// Most characters of a title.
-const TITLE_CHARS_MAX: usize = 200;
-/// Most characters of a description.
-const DESCRIPTION_CHARS_MAX: usize = 5000;
 
 /// Lists videos, newest first.
 pub(crate) async fn list(

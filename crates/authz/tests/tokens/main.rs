@@ -335,11 +335,8 @@ fn blocks_with_malleable_signatures_are_rejected() {
 
 #[test]
 fn a_valid_signature_without_our_facts_is_rejected() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("root.json");
     let (keys, verifier) = setup();
-    keys.save(&path).unwrap();
-    let stored: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let stored: serde_json::Value = serde_json::from_str(&keys.to_json()).unwrap();
     let private = stored[0]["private"].as_str().unwrap();
     let pair = KeyPair::from(&PrivateKey::from_bytes_hex(private, Algorithm::Ed25519).unwrap());
     let sign = |code: &str| {

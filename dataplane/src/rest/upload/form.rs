@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use api::{
     code::{Code, Problem},
+    limits::FILENAME_CHARS_MAX,
     v1,
 };
 use futures::StreamExt;
@@ -20,8 +21,6 @@ use crate::http::request_body::RequestBody;
 
 /// Most bytes of a text field; the limits of its value are in characters.
 const TEXT_BYTES_MAX: usize = 64 << 10;
-/// Most characters of a file name; the rest is cut off.
-const FILENAME_CHARS_MAX: usize = 255;
 
 /// The content of the form.
 #[derive(Debug, Default)]

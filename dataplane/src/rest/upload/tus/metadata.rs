@@ -3,6 +3,7 @@
 
 use api::{
     code::{Code, Problem},
+    limits::FILENAME_CHARS_MAX,
     v1::Visibility,
 };
 use base64::{
@@ -20,8 +21,6 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 /// Bytes of the whole header.
 const METADATA_BYTES_MAX: usize = 32 << 10;
-/// Characters of a file name; the rest is cut off.
-const FILENAME_CHARS_MAX: usize = 255;
 
 /// The client's description of the file.
 #[derive(Debug, PartialEq, Eq)]
