@@ -41,6 +41,8 @@ pub enum Code {
     NotAVideo,
     /// The upload is shorter than its own header says.
     TruncatedSource,
+    /// The upload was joined from more recordings than are supported.
+    TooManyRecordings,
     /// Larger than the configured limit.
     TooLarge,
     /// The route does not accept the request's content type.
@@ -73,7 +75,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for documentation and for parsing.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::InvalidField,
         Self::Malformed,
         Self::InvalidId,
@@ -87,6 +89,7 @@ impl Code {
         Self::Conflict,
         Self::NotAVideo,
         Self::TruncatedSource,
+        Self::TooManyRecordings,
         Self::TooLarge,
         Self::UnsupportedMediaType,
         Self::MethodNotAllowed,
@@ -119,6 +122,7 @@ impl Code {
             Self::Conflict => ("conflict", Grpc::FailedPrecondition, 409),
             Self::NotAVideo => ("not_a_video", Grpc::InvalidArgument, 422),
             Self::TruncatedSource => ("truncated_source", Grpc::InvalidArgument, 422),
+            Self::TooManyRecordings => ("too_many_recordings", Grpc::InvalidArgument, 422),
             Self::TooLarge => ("too_large", Grpc::ResourceExhausted, 413),
             Self::UnsupportedMediaType => ("unsupported_media_type", Grpc::InvalidArgument, 415),
             Self::MethodNotAllowed => ("method_not_allowed", Grpc::Unimplemented, 405),

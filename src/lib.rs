@@ -13,6 +13,7 @@ pub mod wire;
 /// Generated from `proto/streaming/v1`.
 #[expect(
     missing_docs,
+    clippy::missing_errors_doc,
     clippy::all,
     clippy::too_many_lines,
     reason = "generated; the comments are in the .proto files"

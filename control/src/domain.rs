@@ -332,7 +332,7 @@ pub struct Failure {
 }
 
 /// The only error codes of a probe that blame the source.
-const REFUSALS: [&str; 2] = [NOT_A_VIDEO, "truncated_source"];
+const REFUSALS: [&str; 3] = [NOT_A_VIDEO, "truncated_source", "too_many_recordings"];
 const NOT_A_VIDEO: &str = "not_a_video";
 
 impl Failure {

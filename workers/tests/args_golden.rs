@@ -181,6 +181,48 @@ fn joined_recordings_are_inputs_of_their_own() {
     insta::assert_snapshot!("joined_audio", lines(&args));
 }
 
+/// No process opens more recordings than are decoded at once, and each recording is decoded once.
+#[test]
+fn many_recordings_are_decoded_in_groups() {
+    let part = |number: u64| AudioPart {
+        start: number * 188,
+        end: (number + 1) * 188,
+        index: Some(0),
+        origin: None,
+        samples: 48_000,
+    };
+    let mut track = AudioTrack {
+        index: 0,
+        codec: "aac".to_owned(),
+        channels: 2,
+        sample_rate: 48_000,
+        language: String::new(),
+        title: String::new(),
+        parts: (0..50).map(part).collect(),
+    };
+    assert!(args::groups(&track).is_none());
+    track.parts = (0..1001).map(part).collect();
+    let encode = AudioEncode {
+        source: &Input::from(Path::new("/store/videos/x/source")),
+        track: &track,
+        video: None,
+        grid: &Grid::new(FrameRate::new(25, 1).unwrap(), 25_025).unwrap(),
+        bitrate: 128_000,
+        threads: 1,
+    };
+    let mut opened = Vec::new();
+    for group in args::groups(&track).unwrap() {
+        let args = lines(&args::audio_group(&encode, group));
+        let inputs = args.matches("subfile,,start,").count();
+        assert!(inputs == group.len() && inputs <= 50, "{args}");
+        assert!(args.contains(&format!("concat=n={inputs}:v=0:a=1[a]")), "{args}");
+        opened.extend(group.iter().map(|part| part.start / 188));
+    }
+    assert!(opened.into_iter().eq(0..1001));
+    let args = lines(&args::audio_of_groups(&encode));
+    assert!(args.contains("pipe:0") && args.contains("atrim=end_sample="), "{args}");
+}
+
 #[test]
 fn a_text_track_is_written_with_the_timestamps_of_the_source() {
     let args = args::subtitles(&Input::from(Path::new("/store/videos/x/source")), 3);

@@ -263,10 +263,7 @@ fn judge(row: Video) -> Result<Video, Problem> {
     let blamed = row.failure.as_ref().filter(|failure| failure.blames_source());
     let refused = row.state == VideoState::Failed && row.source.is_none();
     let Some(failure) = blamed.filter(|_| refused) else { return Ok(row) };
-    let code = match Code::parse(&failure.code) {
-        Some(Code::TruncatedSource) => Code::TruncatedSource,
-        _ => Code::NotAVideo,
-    };
+    let code = Code::parse(&failure.code).unwrap_or(Code::NotAVideo);
     let problem = Problem::at(code, "video", failure.message.clone());
     Err(Problem { video_id: Some(row.id.to_string()), ..problem })
 }

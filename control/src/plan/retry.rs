@@ -188,6 +188,8 @@ mod tests {
     fn a_source_is_rejected_only_when_a_second_worker_agrees_if_there_is_one() {
         let alone = standing(1, false);
         assert_eq!(code(decide(&alone, "truncated_source", Cause::Source)), "truncated_source");
+        let many = "too_many_recordings";
+        assert_eq!(code(decide(&alone, many, Cause::Source)), many);
         assert_eq!(code(decide(&alone, "unsupported", Cause::Source)), "not_a_video");
         let mut two = standing(1, true);
         assert_eq!(code(decide(&two, "not_a_video", Cause::Source)), "again 0");

@@ -210,7 +210,10 @@ fn ended<T>(task: Result<Result<T, Problem>, tokio::task::JoinError>) -> Result<
 
 /// Whether this error also cancels the reservation: not if control may have accepted the upload.
 const fn retracts(code: Code) -> bool {
-    !matches!(code, Code::NotAVideo | Code::TruncatedSource | Code::Timeout)
+    !matches!(
+        code,
+        Code::NotAVideo | Code::TruncatedSource | Code::TooManyRecordings | Code::Timeout
+    )
 }
 
 fn created(video: &v1::Video) -> Reply {

@@ -17,7 +17,7 @@ use media::{
     source::{Span, VideoTrack},
 };
 
-pub use self::audio::{AudioEncode, audio};
+pub use self::audio::{AudioEncode, audio, audio_group, audio_of_groups, groups};
 pub use self::ffprobe::{probe_first_frames, probe_last_packets, probe_streams};
 use crate::input::Input;
 

@@ -5,7 +5,7 @@
 
 use std::{
     ffi::OsString,
-    io::{self, Read},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -134,6 +134,26 @@ impl Drop for Running {
 /// # Errors
 /// When the sandbox policy cannot be encoded.
 pub fn start(toolbox: &Toolbox, run: Run) -> Result<Running, TaskFailure> {
+    start_reading(toolbox, run, None)
+}
+
+/// Starts `run` with standard input from `input`.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_fed(
+    toolbox: &Toolbox,
+    run: Run,
+    input: mpsc::Receiver<Bytes>,
+) -> Result<Running, TaskFailure> {
+    start_reading(toolbox, run, Some(input))
+}
+
+fn start_reading(
+    toolbox: &Toolbox,
+    run: Run,
+    input: Option<mpsc::Receiver<Bytes>>,
+) -> Result<Running, TaskFailure> {
     let cores = thread::available_parallelism().map_or(1, usize::from) as u64;
     let limits = Limits {
         memory_bytes: toolbox.memory_bytes,
@@ -146,7 +166,7 @@ pub fn start(toolbox: &Toolbox, run: Run) -> Result<Running, TaskFailure> {
     command.args(&run.args);
     // Not spawned by the sidecar, which adds `-n`: ffprobe does not support it.
     let mut command = Command::from(command);
-    command.stdin(Stdio::null());
+    command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
     sandbox
         .prepare(&mut command, &run.program, run.source.as_ref(), &run.scratch, limits)
         .map_err(|error| TaskFailure::retryable("sandbox_failed", error.to_string()))?;
@@ -155,7 +175,7 @@ pub fn start(toolbox: &Toolbox, run: Run) -> Result<Running, TaskFailure> {
     let (sender, output) = mpsc::channel(OUTPUT_QUEUE_MAX);
     let waiter = spawn_blocking({
         let (progress, group) = (Arc::clone(&progress), group.clone());
-        move || supervise(command, &progress, &group, &sender)
+        move || supervise(command, &progress, &group, &sender, input)
     });
     let stall_max = run.stall_max.max(toolbox.stall);
     let now = Instant::now();
@@ -193,6 +213,7 @@ fn supervise(
     progress: &Progress,
     group: &Group,
     output: &mpsc::Sender<Bytes>,
+    input: Option<mpsc::Receiver<Bytes>>,
 ) -> io::Result<ExitStatus> {
     let mut child = command.spawn()?;
     let pid = Pid::from_raw(child.id() as i32);
@@ -204,6 +225,9 @@ fn supervise(
         }
         if let Some(stdout) = stdout {
             scope.spawn(|| forward(stdout, output, progress));
+        }
+        if let Some((stdin, input)) = child.stdin.take().zip(input) {
+            scope.spawn(|| feed(stdin, input));
         }
         reap(&mut child, pid, group)
     })
@@ -233,6 +257,15 @@ fn forward(mut stdout: impl Read, output: &mpsc::Sender<Bytes>, progress: &Progr
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return,
+        }
+    }
+}
+
+/// Writes `input` to standard input until it ends or the program has closed it.
+fn feed(mut stdin: impl Write, mut input: mpsc::Receiver<Bytes>) {
+    while let Some(bytes) = input.blocking_recv() {
+        if stdin.write_all(&bytes).is_err() {
+            return;
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use api::v1;
+use futures::{FutureExt, future};
 use media::{
     Grid,
     fmp4::{
@@ -12,12 +13,13 @@ use media::{
     },
     source::{AudioTrack, VideoTrack},
 };
+use tokio::sync::mpsc;
 
 use super::{Task, TaskIo, report, required};
 use crate::{
     ffmpeg::{
         args::{self, AudioEncode},
-        run::{self, Run},
+        run::{self, Run, Running},
     },
     outcome::{TaskError, TaskFailure},
 };
@@ -25,6 +27,8 @@ use crate::{
 /// Wall-clock time allowed per second of the video, and for starting up.
 const SLOWNESS_MAX: f64 = 5.0;
 const START_TIME_MAX: Duration = Duration::from_secs(300);
+/// Maximum number of pieces of samples, of up to 64 KiB each, between a decoder and the encoder.
+const SAMPLES_QUEUE_MAX: usize = 16;
 
 pub(super) async fn run(
     task: &Task,
@@ -44,17 +48,7 @@ pub(super) async fn run(
         bitrate: work.bitrate,
         threads: task.context.threads,
     };
-    let toolbox = &task.context.toolbox;
-    let run = Run {
-        program: toolbox.ffmpeg.clone(),
-        args: args::audio(&encode),
-        source: Some(task_io.source.input().clone()),
-        scratch: scratch.to_owned(),
-        time_max: START_TIME_MAX + Duration::from_secs_f64(grid.duration() * SLOWNESS_MAX),
-        stall_max: toolbox.stall,
-        file_bytes_max: 1 << 20,
-    };
-    let mut running = run::start(toolbox, run)?;
+    let (mut running, feed) = start(task, &encode, scratch)?;
     let progress = Arc::clone(&running.progress);
     let mut publisher = Publisher {
         task,
@@ -72,11 +66,54 @@ pub(super) async fn run(
         }
         Ok::<(), TaskError>(())
     };
+    let work = async { tokio::try_join!(work, feed).map(drop) };
     tokio::select! {
         finished = work => finished?,
         () = report(&progress, &task.progress, |p| p.seconds() / duration) => {}
     }
     publisher.finish().await
+}
+
+/// Starts the encoder. While its output is read, the returned future has to be polled: it passes the samples of a
+/// track with very many recordings to the encoder.
+fn start<'a>(
+    task: &'a Task,
+    encode: &'a AudioEncode<'a>,
+    scratch: &'a Path,
+) -> Result<(Running, impl Future<Output = Result<(), TaskError>> + use<'a>), TaskError> {
+    let toolbox = &task.context.toolbox;
+    let run = move |args, source, stall_max| Run {
+        program: toolbox.ffmpeg.clone(),
+        args,
+        source,
+        scratch: scratch.to_owned(),
+        time_max: START_TIME_MAX + Duration::from_secs_f64(encode.grid.duration() * SLOWNESS_MAX),
+        stall_max,
+        file_bytes_max: 1 << 20,
+    };
+    let source = Some(encode.source.clone());
+    let Some(groups) = args::groups(encode.track) else {
+        let running = run::start(toolbox, run(args::audio(encode), source, toolbox.stall))?;
+        return Ok((running, future::ready(Ok(())).left_future()));
+    };
+    let (sender, samples) = mpsc::channel(SAMPLES_QUEUE_MAX);
+    // The encoder waits while the recordings of the next group are opened; their own watchdog is `stall`.
+    let running = run(args::audio_of_groups(encode), None, toolbox.stall + START_TIME_MAX);
+    let running = run::start_fed(toolbox, running, samples)?;
+    let feed = async move {
+        for group in groups {
+            let args = args::audio_group(encode, group);
+            let mut decoder = run::start(toolbox, run(args, source.clone(), toolbox.stall))?;
+            while let Some(bytes) = decoder.next().await? {
+                // Once the encoder has ended, `Running::next` returns the reason.
+                if sender.send(bytes).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok::<(), TaskError>(())
+    };
+    Ok((running, feed.right_future()))
 }
 
 struct Publisher<'a> {

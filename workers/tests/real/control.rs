@@ -58,6 +58,8 @@ pub(crate) struct Control {
     service: Service,
     /// Runs on its own runtime; shutting it down breaks every connection, as killing a process does.
     server: Option<Runtime>,
+    /// How long a message of the worker is awaited.
+    pub(crate) patience: Duration,
 }
 
 impl Control {
@@ -67,7 +69,8 @@ impl Control {
         state.lease_ms.store(15_000, Ordering::SeqCst);
         let service = Service { state: Arc::clone(&state), messages: sender };
         let addr = "127.0.0.1:0".parse().unwrap();
-        let mut control = Self { addr, state, messages, service, server: None };
+        let mut control =
+            Self { addr, state, messages, service, server: None, patience: MESSAGE_TIME_MAX };
         control.listen();
         control
     }
@@ -136,7 +139,7 @@ impl Control {
                 }
             }
         };
-        timeout(MESSAGE_TIME_MAX, found).await.expect("the worker sends the expected message")
+        timeout(self.patience, found).await.expect("the worker sends the expected message")
     }
 
     /// Waits until the worker requests tasks.

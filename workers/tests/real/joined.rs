@@ -3,7 +3,7 @@
 
 use std::{fs, io::Write, path::Path, process::Command};
 
-use media::admission::TrackKind;
+use media::{admission::TrackKind, source::Source};
 use tempfile::NamedTempFile;
 
 use crate::{
@@ -125,10 +125,65 @@ async fn joined_recordings_of_one_second_are_kept() {
     let encoded = encode(&mut control, &worker, &joined("j.ts", &vec![one; 5])).await;
     assert_eq!(encoded.numbers(), counted(&[1; 5]));
 
-    let one = part("a.ts", 1, "0", &["-vn", "-c:a", "aac"]);
-    let encoded = encode(&mut control, &worker, &joined("j.ts", &vec![one; 4])).await;
-    let duration = encoded.probed.source.duration;
-    assert!((duration - 4.0).abs() < 0.3, "{duration}");
+    // Two to six packets of audio.
+    for (seconds, bitrate) in [("1", "128k"), ("1", "32k"), ("0.5", "64k")] {
+        let options = ["-vn", "-c:a", "aac", "-b:a", bitrate, "-t", seconds];
+        let one = part("a.ts", 1, "0", &options);
+        let encoded = encode(&mut control, &worker, &joined("j.ts", &vec![one; 4])).await;
+        let duration = encoded.probed.source.duration;
+        let due = seconds.parse::<f64>().unwrap() * 4.0;
+        assert!((duration - due).abs() < 0.3, "{seconds} s, {bitrate}: {duration}");
+    }
+}
+
+/// The other recording's clock is close to that of the first, and its streams have other ids.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_short_recording_with_other_stream_ids_is_kept() {
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &[]).await;
+    let first = part("a.ts", 3, "0", &["-c:a", "aac"]);
+    let other = part("a.ts", 2, "0", &["-c:a", "aac", "-mpegts_start_pid", "0x300"]);
+    let clip = joined("j.ts", &[first.clone(), other.clone(), first, other]);
+    let encoded = encode(&mut control, &worker, &clip).await;
+    assert_eq!(encoded.numbers(), counted(&[3, 2, 3, 2]));
+}
+
+/// The second program's clock jumps, and its audio begins an hour before the first program's video.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_the_program_of_the_video_counts() {
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &[]).await;
+    let whole = Clip::with(
+        "a.ts",
+        "25",
+        6,
+        &[
+            &["-g", "50", "-c:a", "aac", "-map", "0", "-map", "1", "-map", "1"][..],
+            &["-program", "title=A:st=0:st=1", "-program", "title=B:st=2"],
+        ]
+        .concat(),
+    );
+    let mut bytes = fs::read(whole.path()).unwrap();
+    let mut count = 0;
+    for packet in bytes.chunks_exact_mut(188) {
+        let starts = packet[1] & 0x40 != 0;
+        if starts && packet[1] & 0x1f == 1 && packet[2] == 2 {
+            let begin = match packet[3] >> 4 & 3 {
+                1 => 4,
+                _ => 5 + usize::from(packet[4]),
+            };
+            assert_eq!(packet[begin..begin + 3], [0, 0, 1]);
+            count += 1;
+            // The highest bits of the time: 0, later about 3.3 hours.
+            packet[begin + 9] = if count > 9 { 0x23 } else { 0x21 };
+        }
+    }
+    assert!(count > 14, "{count}");
+    let encoded = encode(&mut control, &worker, &Clip::bytes("a.ts", &bytes)).await;
+    let Source { video, audio, .. } = &encoded.probed.source;
+    assert!(video.as_ref().unwrap().parts.is_empty());
+    assert_eq!((audio.len(), audio[0].index), (1, 1));
+    assert_eq!(encoded.numbers(), counted(&[6]));
 }
 
 /// The packets of the first GOP do not decode, so the first picture is much later than the first packet.
@@ -271,4 +326,74 @@ async fn recordings_of_other_kinds_are_converted_to_the_first() {
     assert_eq!(found[..125], counted(&[5]));
     assert!(found.len() > 150 && found.len() < 200, "{}", found.len());
     assert_eq!(found.last(), Some(&124));
+}
+
+/// Every recording is a third of a second, which would be too many at once for one FFmpeg process.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_than_a_hundred_recordings_are_played_one_after_the_other() {
+    const COUNT: usize = 101;
+    let mut control = Control::start().await;
+    // The probe runs FFmpeg several times for each recording.
+    control.patience *= 5;
+    let worker = Worker::start(&mut control, &[]).await;
+    let one = part("a.ts", 1, "0", &["-t", "0.6", "-bf", "0", "-c:a", "aac"]);
+    let encoded = encode(&mut control, &worker, &joined("j.ts", &vec![one; COUNT])).await;
+    let counted: Vec<usize> = (0..COUNT).flat_map(|_| 0..15).collect();
+    assert_eq!(encoded.numbers(), counted);
+    let samples = counted.len() * 1920;
+    assert!(encoded.sound.len().abs_diff(samples) <= 1024, "{}", encoded.sound.len());
+    // Silence would be a group of recordings that was lost.
+    let quiet = |second: &[i16]| second.iter().all(|level| level.unsigned_abs() < 100);
+    assert_eq!(encoded.sound.chunks(48_000).filter(|second| quiet(second)).count(), 0);
+}
+
+/// A packet of a transport stream that begins an audio packet with this time, in seconds.
+fn timed(seconds: u64) -> [u8; 188] {
+    let mut packet = [0xff; 188];
+    packet[..13].copy_from_slice(&[0x47, 0x41, 0, 0x10, 0, 0, 1, 0xc0, 0, 0, 0x80, 0x80, 5]);
+    let time = seconds * 90_000;
+    let byte = |shift: u32| (time >> shift) as u8;
+    let bytes =
+        [0x21 | (byte(30) & 7) << 1, byte(22), byte(15) << 1 | 1, byte(7), byte(0) << 1 | 1];
+    packet[13..18].copy_from_slice(&bytes);
+    packet
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_many_recordings_are_rejected_with_the_limit() {
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &[]).await;
+    let mut bytes = part("a.ts", 1, "0", &["-vn", "-c:a", "aac"]);
+    bytes.extend([1, 2, 3, 4].map(timed).concat().repeat(10_000));
+    let clip = Clip::bytes("j.ts", &bytes);
+    let fail = control.work(worker.probe(&clip.path())).await.expect_err("too many");
+    assert_eq!((fail.code.as_str(), fail.retryable), ("too_many_recordings", false));
+    assert_eq!(fail.message, "is joined from 10001 recordings; at most 10000 are supported");
+}
+
+/// Begins with audio from after the wrap, which video from before it follows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_stream_that_was_cut_at_the_wrap_of_its_clock_is_played() {
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &[]).await;
+    let options = ["-f", "vob", "-g", "12", "-output_ts_offset", "95440"];
+    let whole = part("a.vob", 9, "0", &[&MPEG2[..], &options].concat());
+    // The packets of either track whose decode time is less than a second: those after the wrap.
+    let wrapped = |at: &usize| {
+        let packet = &whole[*at..];
+        let stamped = packet.starts_with(&[0, 0, 1]) && matches!(packet[3], 0xc0 | 0xe0);
+        let time = if packet[7] & 0x40 == 0 { 9 } else { 14 };
+        stamped && packet[7] & 0x80 != 0 && packet[time] & 0xe == 0 && packet[time + 1] == 0
+    };
+    let packs = (0..whole.len() / 2048).map(|pack| pack * 2048);
+    let first = packs.clone().find(|pack| wrapped(&(pack + 14))).unwrap();
+    let clip = Clip::bytes("a.vob", &whole[first..whole.len() - 999]);
+    let encoded = encode(&mut control, &worker, &clip).await;
+    let parts = &encoded.probed.source.video.as_ref().unwrap().parts;
+    assert!(parts.len() == 1 && parts[0].start > 0, "{parts:?}");
+    // The first picture is held while there is only audio.
+    let mut found = encoded.numbers();
+    assert!((100..200).contains(&found.len()), "{found:?}");
+    found.dedup();
+    assert!(found.starts_with(&(found[0]..found[0] + 100).collect::<Vec<_>>()), "{found:?}");
 }

@@ -28,50 +28,104 @@ pub struct AudioEncode<'a> {
     pub threads: u32,
 }
 
+/// Maximum number of joined recordings that one FFmpeg process decodes: it opens all of them when it starts.
+const RECORDINGS_AT_ONCE: usize = 50;
+/// Raw samples between two FFmpeg processes: the format of FFmpeg's AAC encoder and filters.
+const RAW_FORMAT: &str = "f32le";
+
 /// Arguments that encode an audio track to standard output, padded and cut to the grid's length.
 pub fn audio(encode: &AudioEncode<'_>) -> Vec<OsString> {
-    let threads = encode.threads.max(1).to_string();
-    let mut args = Args::new();
-    args.add(["-copyts"]);
-    let inputs = inputs(encode);
-    for input in &inputs {
-        args.add(["-threads", &threads]);
-        args.input(input);
-    }
-    args.add(["-filter_complex_threads", "1", "-filter_complex"]);
+    let mut args = opening(encode, &encode.track.parts);
     args.add([filter(encode)]);
-    args.add([
-        "-map",
-        "[a]",
-        "-vn",
-        "-sn",
-        "-dn",
-        "-map_metadata",
-        "-1",
-        "-map_chapters",
-        "-1",
-        "-c:a",
-        "aac",
-    ]);
-    args.add(["-b:a", &encode.bitrate.to_string(), "-flags", "+global_header"]);
-    args.add(["-movflags", "+empty_moov+default_base_moof", "-frag_duration", "1000000"]);
-    args.add(["-f", "mp4", "pipe:1"]);
+    args.encoder(encode);
     args.0
 }
 
+/// The recordings of a track that has too many for one process, in groups; `None` if one process is enough.
+pub fn groups<'a>(
+    track: &'a AudioTrack,
+) -> Option<impl Iterator<Item = &'a [AudioPart]> + use<'a>> {
+    let many = track.parts.len() > RECORDINGS_AT_ONCE;
+    many.then(|| track.parts.chunks(RECORDINGS_AT_ONCE))
+}
+
+/// Arguments that decode a group of recordings to raw samples on standard output.
+pub fn audio_group(encode: &AudioEncode<'_>, group: &[AudioPart]) -> Vec<OsString> {
+    let mut args = opening(encode, group);
+    args.add([format!("{}[a]", joined(encode, group))]);
+    args.add(["-map", "[a]", "-c:a", "pcm_f32le", "-f", RAW_FORMAT, "pipe:1"]);
+    args.0
+}
+
+/// Arguments that encode the samples of all groups, which arrive on standard input, as [`audio`] does.
+pub fn audio_of_groups(encode: &AudioEncode<'_>) -> Vec<OsString> {
+    let mut args = Args::new();
+    args.add(["-protocol_whitelist", "pipe", "-f", RAW_FORMAT, "-ar", &AUDIO_RATE.to_string()]);
+    args.add(["-ac", if encode.track.channels == 1 { "1" } else { "2" }, "-i", "pipe:0"]);
+    args.add(["-filter_complex_threads", "1", "-filter_complex"]);
+    args.add([format!("[0:0]{}[a]", cut(samples(encode)))]);
+    args.encoder(encode);
+    args.0
+}
+
+/// The inputs, up to the filter graph.
+fn opening(encode: &AudioEncode<'_>, parts: &[AudioPart]) -> Args {
+    let threads = encode.threads.max(1).to_string();
+    let mut args = Args::new();
+    args.add(["-copyts"]);
+    for input in inputs(encode, parts) {
+        args.add(["-threads", &threads]);
+        args.input(&input);
+    }
+    args.add(["-filter_complex_threads", "1", "-filter_complex"]);
+    args
+}
+
+impl Args {
+    /// Encodes the filter graph's output.
+    fn encoder(&mut self, encode: &AudioEncode<'_>) {
+        self.add([
+            "-map",
+            "[a]",
+            "-vn",
+            "-sn",
+            "-dn",
+            "-map_metadata",
+            "-1",
+            "-map_chapters",
+            "-1",
+            "-c:a",
+            "aac",
+        ]);
+        self.add(["-b:a", &encode.bitrate.to_string(), "-flags", "+global_header"]);
+        self.add(["-movflags", "+empty_moov+default_base_moof", "-frag_duration", "1000000"]);
+        self.add(["-f", "mp4", "pipe:1"]);
+    }
+}
+
 /// The source, or those of its joined recordings that have audio.
-fn inputs(encode: &AudioEncode<'_>) -> Vec<Input> {
-    if encode.track.parts.is_empty() {
+fn inputs(encode: &AudioEncode<'_>, parts: &[AudioPart]) -> Vec<Input> {
+    if parts.is_empty() {
         return vec![encode.source.clone()];
     }
-    let audible = encode.track.parts.iter().filter(|part| part.index.is_some());
+    let audible = parts.iter().filter(|part| part.index.is_some());
     audible.map(|part| encode.source.part(Some(part.start..part.end))).collect()
 }
 
+/// The samples of the whole output.
+fn samples(encode: &AudioEncode<'_>) -> u64 {
+    encode.grid.audio_frames_total() * u64::from(AAC_FRAME_SAMPLES)
+}
+
+/// Pads or cuts to `samples` samples.
+fn cut(samples: u64) -> String {
+    format!("apad,atrim=end_sample={samples},asetpts=N/SR/TB")
+}
+
 fn filter(encode: &AudioEncode<'_>) -> String {
-    let samples = encode.grid.audio_frames_total() * u64::from(AAC_FRAME_SAMPLES);
+    let samples = samples(encode);
     if !encode.track.parts.is_empty() {
-        return joined(encode, samples);
+        return format!("{},{}[a]", joined(encode, &encode.track.parts), cut(samples));
     }
     let start = encode.video.map_or_else(
         || "STARTPTS".to_owned(),
@@ -84,8 +138,8 @@ fn filter(encode: &AudioEncode<'_>) -> String {
 fn placed(encode: &AudioEncode<'_>, input: usize, index: u32, start: &str, samples: u64) -> String {
     let format = format(encode.track);
     format!(
-        "[{input}:{index}]asetpts=PTS-{start},aresample={AUDIO_RATE}:async=1:first_pts=0,{format},\
-         apad,atrim=end_sample={samples},asetpts=N/SR/TB"
+        "[{input}:{index}]asetpts=PTS-{start},aresample={AUDIO_RATE}:async=1:first_pts=0,{format},{}",
+        cut(samples)
     )
 }
 
@@ -95,9 +149,9 @@ fn format(track: &AudioTrack) -> String {
 }
 
 /// Concatenates the recordings, each padded or cut to its length on the timeline.
-fn joined(encode: &AudioEncode<'_>, samples: u64) -> String {
+fn joined(encode: &AudioEncode<'_>, parts: &[AudioPart]) -> String {
     let (mut graph, mut pads, mut input) = (String::new(), String::new(), 0);
-    for (number, part) in encode.track.parts.iter().enumerate() {
+    for (number, part) in parts.iter().enumerate() {
         let AudioPart { index, origin, samples, .. } = part;
         let sound = match index {
             Some(index) => {
@@ -114,8 +168,5 @@ fn joined(encode: &AudioEncode<'_>, samples: u64) -> String {
         graph.push_str(&format!("{sound}[p{number}];"));
         pads.push_str(&format!("[p{number}]"));
     }
-    let count = encode.track.parts.len();
-    format!(
-        "{graph}{pads}concat=n={count}:v=0:a=1,apad,atrim=end_sample={samples},asetpts=N/SR/TB[a]"
-    )
+    format!("{graph}{pads}concat=n={}:v=0:a=1", parts.len())
 }

@@ -20,8 +20,7 @@ impl AudioSpan {
     /// The start of the audio tracks, taken from their first packets. The claimed ends are unreliable
     /// and are left out.
     pub(super) fn claimed(report: &Report) -> Self {
-        let sounds = report.streams.iter().filter(|stream| stream.is_audible());
-        let starts = sounds.filter_map(Stream::start_seconds);
+        let starts = report.audible().filter_map(Stream::start_seconds);
         Self { start: starts.min_by(f64::total_cmp), end: None }
     }
 
@@ -49,8 +48,7 @@ impl AudioSpan {
 /// end.
 pub(super) fn outlasting(report: &Report, end: f64) -> Option<&Stream> {
     let claim = |stream: &Stream| report.claimed_end(stream).unwrap_or(f64::INFINITY);
-    let sounds = report.streams.iter().filter(|stream| stream.is_audible());
-    let longest = sounds.max_by(|a, b| claim(a).total_cmp(&claim(b)))?;
+    let longest = report.audible().max_by(|a, b| claim(a).total_cmp(&claim(b)))?;
     (claim(longest) >= end + HOLD_SECONDS_MIN).then_some(longest)
 }
 

@@ -13,8 +13,14 @@ use media::{
 use super::{Opened, Prober, report::Report, validate};
 use crate::{ffmpeg::args, outcome::TaskFailure};
 
-/// Maximum number of recordings in a source: FFmpeg opens all that have audio at the same time.
-const PARTS_MAX: usize = 100;
+/// The code of a source that was joined from more recordings than are supported.
+const TOO_MANY: &str = "too_many_recordings";
+/// Maximum number of recordings in a source. Each of them costs several runs of ffprobe.
+const PARTS_MAX: usize = 10_000;
+/// Maximum number of recordings times tracks: a lease names the place of each.
+const TRACK_PARTS_MAX: usize = 40_000;
+/// Maximum number of recordings in one chunk of the output: FFmpeg opens all of them at the same time.
+const CHUNK_PARTS_MAX: usize = 100;
 
 /// One recording.
 struct Part {
@@ -30,32 +36,59 @@ pub(super) async fn examine(
     whole: &Report,
 ) -> Result<Option<Source>, TaskFailure> {
     let Some(container) = Container::of_format(&whole.format.format_name) else { return Ok(None) };
-    let video = whole.video().into_iter();
-    let tracks = video
-        .chain(whole.sounds())
+    let tracks = whole.video().into_iter().chain(whole.sounds());
+    let tracks = tracks
         .filter_map(|stream| Some(Track { id: stream.id()?, reordered: stream.is_reordered() }));
     let tracks = tracks.collect::<Vec<_>>();
     let mut scanner = Scanner::new(container, &tracks);
     file.read(|bytes| scanner.push(bytes)).await?;
-    let cuts = scanner.finish();
-    if cuts.is_empty() {
+    let starts = scanner.finish();
+    if starts == [0] {
         return Ok(None);
     }
-    if cuts.len() >= PARTS_MAX {
-        let count = cuts.len() + 1;
-        let message =
-            format!("is joined from {count} recordings; at most {PARTS_MAX} are supported");
-        return Err(TaskFailure::permanent("not_a_video", message));
+    let most = PARTS_MAX.min(TRACK_PARTS_MAX / tracks.len().max(1));
+    if starts.len() > most {
+        return Err(too_many(starts.len(), most, ""));
     }
     let bytes = file.bytes()?;
-    let starts = std::iter::once(0).chain(cuts.iter().copied());
-    let ends = cuts.iter().copied().chain([bytes]);
+    let ends = starts.iter().skip(1).copied().chain([bytes]);
     let mut parts = Vec::new();
-    for range in starts.zip(ends).map(|(start, end)| start..end) {
+    for range in starts.iter().zip(ends).map(|(start, end)| *start..end) {
         parts.extend(examine_part(prober, range).await?);
     }
-    tracing::info!(recordings = parts.len(), cuts = cuts.len(), "source is joined from recordings");
-    join(whole, parts, bytes).map(Some)
+    let left_out = starts.len() - parts.len();
+    tracing::info!(recordings = parts.len(), left_out, "source is joined from recordings");
+    let source = join(whole, parts, bytes)?;
+    fit_chunks(&source)?;
+    Ok(Some(source))
+}
+
+fn too_many(count: usize, most: usize, place: &str) -> TaskFailure {
+    let message = format!("is joined from {count} recordings{place}; at most {most} are supported");
+    TaskFailure::permanent(TOO_MANY, message)
+}
+
+/// Checks the number of recordings of every chunk.
+fn fit_chunks(source: &Source) -> Result<(), TaskFailure> {
+    let (Some(video), Ok(grid)) = (&source.video, source.grid()) else { return Ok(()) };
+    let mut counts = vec![0; grid.chunks() as usize];
+    for span in video.spans(grid.rate(), grid.frames()) {
+        let chunk = |frame: u64| grid.chunk_of((frame / u64::from(grid.gop_frames())) as u32);
+        let last = span.frames.end.saturating_sub(1).max(span.frames.start);
+        for chunk in chunk(span.frames.start)..=chunk(last) {
+            if let Some(count) = counts.get_mut(chunk as usize) {
+                *count += 1;
+            }
+        }
+    }
+    let (number, count) = (0..).zip(counts).max_by_key(|(_, count)| *count).unwrap_or_default();
+    if count <= CHUNK_PARTS_MAX {
+        return Ok(());
+    }
+    let frames = grid.chunk_frames(number);
+    let (start, end) = (grid.seconds(frames.start), grid.seconds(frames.end));
+    let place = format!(" between {start:.0} s and {end:.0} s");
+    Err(too_many(count, CHUNK_PARTS_MAX, &place))
 }
 
 /// Examines one recording; `None` when nothing in it can be decoded.

@@ -16,6 +16,21 @@ const TEXT_MAX: usize = 200;
 pub(super) struct Report {
     pub(super) streams: Vec<Stream>,
     pub(super) format: Format,
+    /// The programs of a transport stream, each with a clock of its own.
+    programs: Vec<Program>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Program {
+    streams: Vec<Member>,
+}
+
+/// A stream of a program.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Member {
+    index: u32,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -61,6 +76,12 @@ struct SideData {
     rotation: Option<f64>,
 }
 
+impl Program {
+    fn holds(&self, stream: &Stream) -> bool {
+        self.streams.iter().any(|member| member.index == stream.index)
+    }
+}
+
 impl Report {
     pub(super) fn parse(json: &[u8]) -> Result<Self, TaskFailure> {
         let text = String::from_utf8_lossy(json);
@@ -80,9 +101,25 @@ impl Report {
         videos().find(|stream| stream.is("default")).or_else(|| videos().next())
     }
 
+    /// Whether the stream belongs to the program of the video track or, without video, of the first audio track. The
+    /// programs of a transport stream have clocks of their own.
+    pub(super) fn is_shown(&self, stream: &Stream) -> bool {
+        let sound = || self.streams.iter().find(|stream| stream.is_audible());
+        let Some(chosen) = self.video().or_else(sound) else { return true };
+        let programs = || self.programs.iter().filter(|program| program.holds(chosen));
+        programs().next().is_none()
+            || programs().any(|program| program.holds(stream))
+            || !self.programs.iter().any(|program| program.holds(stream))
+    }
+
+    /// The audio tracks of that program.
+    pub(super) fn audible(&self) -> impl Iterator<Item = &Stream> {
+        self.streams.iter().filter(|stream| stream.is_audible() && self.is_shown(stream))
+    }
+
     /// The audio tracks that become renditions, in the file's order, except that those with the default flag come first.
     pub(super) fn sounds(&self) -> Vec<&Stream> {
-        let mut sounds: Vec<_> = self.streams.iter().filter(|stream| stream.is_audible()).collect();
+        let mut sounds: Vec<_> = self.audible().collect();
         sounds.sort_by_key(|stream| !stream.is("default"));
         sounds
     }

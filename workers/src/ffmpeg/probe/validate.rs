@@ -221,7 +221,12 @@ fn source(report: &Report, video: Option<VideoTrack>, duration: f64, bytes: u64)
         bitrate: report.bitrate().unwrap_or((bytes as f64 * 8.0 / duration) as u64),
         video,
         audio: report.sounds().into_iter().filter_map(audio).collect(),
-        text: report.streams.iter().filter(|s| s.is_subtitle()).map(text).collect(),
+        text: report
+            .streams
+            .iter()
+            .filter(|stream| stream.is_subtitle() && report.is_shown(stream))
+            .map(text)
+            .collect(),
     }
 }
 
