@@ -1,6 +1,7 @@
 //! States and kinds whose names the database, the protocol and the logs share. No I/O.
 
-use api::v1;
+/// The operator's tenant. Only its admins may mint tokens for other tenants and for planes.
+pub const OPERATOR_TENANT: &str = "default";
 
 /// The state of a video.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,19 +48,6 @@ impl VideoState {
     }
 }
 
-impl From<VideoState> for v1::VideoState {
-    fn from(state: VideoState) -> Self {
-        match state {
-            VideoState::Uploading => Self::Uploading,
-            VideoState::Probing => Self::Probing,
-            VideoState::Uploaded => Self::Uploaded,
-            VideoState::Processing => Self::Processing,
-            VideoState::Ready => Self::Ready,
-            VideoState::Failed => Self::Failed,
-        }
-    }
-}
-
 /// The state of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobState {
@@ -101,18 +89,6 @@ impl JobState {
     }
 }
 
-impl From<JobState> for v1::JobState {
-    fn from(state: JobState) -> Self {
-        match state {
-            JobState::Queued => Self::Queued,
-            JobState::Running => Self::Running,
-            JobState::Completed => Self::Completed,
-            JobState::Failed => Self::Failed,
-            JobState::Cancelled => Self::Cancelled,
-        }
-    }
-}
-
 /// The state of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TaskState {
@@ -149,19 +125,6 @@ impl TaskState {
     /// The inverse of [`Self::text`].
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.text() == text)
-    }
-}
-
-impl From<TaskState> for v1::TaskState {
-    fn from(state: TaskState) -> Self {
-        match state {
-            TaskState::Blocked => Self::Blocked,
-            TaskState::Ready => Self::Ready,
-            TaskState::Leased => Self::Leased,
-            TaskState::Done => Self::Done,
-            TaskState::Failed => Self::Failed,
-            TaskState::Cancelled => Self::Cancelled,
-        }
     }
 }
 
@@ -350,12 +313,6 @@ impl Failure {
     pub fn refusal(&self) -> Self {
         let code = if self.blames_source() { &self.code } else { NOT_A_VIDEO };
         Self::new(code, &self.message)
-    }
-}
-
-impl From<Failure> for v1::Failure {
-    fn from(failure: Failure) -> Self {
-        Self { code: failure.code, message: failure.message }
     }
 }
 

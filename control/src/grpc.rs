@@ -11,6 +11,7 @@ pub mod convert;
 pub mod input;
 pub mod jobs;
 pub mod leases;
+mod lookup;
 pub mod playback;
 pub mod presigned_urls;
 pub mod revocable_stream;
@@ -23,13 +24,14 @@ pub mod workers;
 
 use std::sync::Arc;
 
-use api::code::Problem;
+use api::code::{Code, Problem};
 use futures::stream::BoxStream;
 use tonic::Status;
 
 use crate::{
     db::{DbError, causes},
-    publish::index::IndexProblem,
+    objects::ObjectError,
+    publish::PublishError,
     state::AppState,
 };
 
@@ -40,18 +42,22 @@ pub type Stream<T> = BoxStream<'static, Result<T, Status>>;
 #[derive(Clone, Debug)]
 pub struct Services(pub Arc<AppState>);
 
-impl From<IndexProblem> for Problem {
-    fn from(error: IndexProblem) -> Self {
+impl From<ObjectError> for Problem {
+    fn from(error: ObjectError) -> Self {
+        let cause = causes(&error);
+        tracing::warn!(%error, cause, "store unavailable");
+        Self::new(Code::Unavailable, "the object store is not reachable")
+    }
+}
+
+impl From<PublishError> for Problem {
+    fn from(error: PublishError) -> Self {
         match error {
-            IndexProblem::Db(error) => error.into(),
-            IndexProblem::Object { .. } | IndexProblem::Store(_) => {
-                let cause = causes(&error);
-                tracing::warn!(%error, cause, "store unavailable");
-                Self::new(api::code::Code::Unavailable, "the object store is not reachable")
-            }
-            IndexProblem::Init { .. } => {
+            PublishError::Db(error) => error.into(),
+            PublishError::Object(error) => error.into(),
+            PublishError::Init { .. } => {
                 tracing::error!(%error, "failed to build an index");
-                Self::new(api::code::Code::Internal, "internal error")
+                Self::new(Code::Internal, "internal error")
             }
         }
     }

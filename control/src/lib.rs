@@ -11,13 +11,17 @@ pub mod db;
 pub mod domain;
 pub mod grpc;
 pub mod identity;
+pub mod index_cache;
 pub mod listener;
 pub mod metrics;
+pub mod objects;
 pub mod page;
 pub mod plan;
 pub mod publish;
 pub mod server;
+pub mod source;
 pub mod state;
 pub mod store_outages;
+pub mod upload_policy;
 
 pub use server::{ServeError, serve};

@@ -8,14 +8,15 @@ pub mod retry;
 mod tests;
 mod text;
 
-use api::code::{Code, Problem};
 use media::{
     Codec, Grid,
+    grid::GridError,
     ladder::{self, LadderError, Profile, Rung},
     pictures::{ClipPlan, PicturePlan},
     source::{Source, VideoTrack},
 };
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 pub use self::{
     audio::{AUDIO_TRACKS_MAX, PlannedAudio, rendition_of_audio},
@@ -83,7 +84,7 @@ pub struct Plan {
 
 /// The options of the caller.
 #[derive(Clone, Debug, Default)]
-pub struct Wish {
+pub struct TranscodeOptions {
     /// If empty, every profile that fits is used.
     pub profiles: Vec<String>,
     /// Whether HLS is served.
@@ -94,6 +95,25 @@ pub struct Wish {
     pub thumbnails: Option<u32>,
     /// Whether to make a preview clip.
     pub preview: bool,
+}
+
+/// Why a source cannot be planned.
+#[derive(Debug, Error)]
+pub enum PlanError {
+    /// The frame rate or the duration of the source cannot be planned.
+    #[error("the source cannot be planned: {0}")]
+    Source(GridError),
+    /// A requested profile is unknown, repeated, larger than the source or too small for its codec.
+    #[error(transparent)]
+    Profile(#[from] LadderError),
+    /// All profiles are above the source.
+    #[error("no profile fits the source ({width}x{height})")]
+    NoProfileFits {
+        /// The width of the source.
+        width: u32,
+        /// The height of the source.
+        height: u32,
+    },
 }
 
 /// A task to be created.
@@ -125,23 +145,25 @@ pub fn probe() -> NewTask {
 /// # Errors
 /// A profile is unknown, repeated, larger than the source or too small for its codec (the error
 /// names `profiles[i]`); no profile fits; or the source's frame rate or duration cannot be planned.
-pub fn plan(source: &Source, profiles: &[Profile], wish: &Wish) -> Result<Plan, Problem> {
-    let grid = source
-        .grid()
-        .map_err(|e| Problem::new(Code::NotAVideo, format!("the source cannot be planned: {e}")))?;
+pub fn plan(
+    source: &Source,
+    profiles: &[Profile],
+    options: &TranscodeOptions,
+) -> Result<Plan, PlanError> {
+    let grid = source.grid().map_err(PlanError::Source)?;
     let mut notes = Vec::new();
     let rungs = match &source.video {
-        Some(video) => rungs(video, profiles, wish, &mut notes)?,
+        Some(video) => rungs(video, profiles, options, &mut notes)?,
         None => {
-            ladder::known(profiles, &wish.profiles).map_err(refuse)?;
-            if !wish.profiles.is_empty() {
-                let names = wish.profiles.join(", ");
+            ladder::known(profiles, &options.profiles)?;
+            if !options.profiles.is_empty() {
+                let names = options.profiles.join(", ");
                 notes.push(format!("{names}: left out, because the source has no video track"));
             }
             Vec::new()
         }
     };
-    let asked = [(wish.thumbnails.is_some(), "thumbnails"), (wish.preview, "preview")];
+    let asked = [(options.thumbnails.is_some(), "thumbnails"), (options.preview, "preview")];
     for (_, what) in asked.into_iter().filter(|(asked, _)| *asked && rungs.is_empty()) {
         notes.push(format!("{what}: left out, because the source has no video track"));
     }
@@ -162,12 +184,12 @@ pub fn plan(source: &Source, profiles: &[Profile], wish: &Wish) -> Result<Plan, 
         video: source.video.clone(),
         audio,
         preset: presets(&rungs),
-        pictures: wish.thumbnails.and_then(|count| PicturePlan::new(&grid, &rungs, count)),
-        preview: if wish.preview { ClipPlan::new(&grid, &rungs, sound) } else { None },
+        pictures: options.thumbnails.and_then(|count| PicturePlan::new(&grid, &rungs, count)),
+        preview: if options.preview { ClipPlan::new(&grid, &rungs, sound) } else { None },
         text,
         rungs,
-        hls: wish.hls,
-        dash: wish.dash,
+        hls: options.hls,
+        dash: options.dash,
         notes,
     })
 }
@@ -176,17 +198,16 @@ pub fn plan(source: &Source, profiles: &[Profile], wish: &Wish) -> Result<Plan, 
 fn rungs(
     video: &VideoTrack,
     profiles: &[Profile],
-    wish: &Wish,
+    options: &TranscodeOptions,
     notes: &mut Vec<String>,
-) -> Result<Vec<Rung>, Problem> {
-    let rungs = ladder::select(video, profiles, &wish.profiles).map_err(refuse)?;
+) -> Result<Vec<Rung>, PlanError> {
+    let rungs = ladder::select(video, profiles, &options.profiles)?;
     let (width, height) = (video.width, video.height);
     if rungs.is_empty() {
-        let text = format!("no profile fits the source ({width}x{height})");
-        return Err(Problem::new(Code::NotConfigured, text));
+        return Err(PlanError::NoProfileFits { width, height });
     }
     let missing = |p: &&Profile| !rungs.iter().any(|r| r.name == p.name);
-    for profile in profiles.iter().filter(|_| wish.profiles.is_empty()).filter(missing) {
+    for profile in profiles.iter().filter(|_| options.profiles.is_empty()).filter(missing) {
         let name = &profile.name;
         let above = profile.width.min(profile.height) > width.min(height)
             || profile.width.max(profile.height) > width.max(height);
@@ -208,14 +229,6 @@ fn presets(rungs: &[Rung]) -> String {
         }
     }
     presets.join(", ")
-}
-
-fn refuse(error: LadderError) -> Problem {
-    let (LadderError::Unknown { index, .. }
-    | LadderError::AboveSource { index, .. }
-    | LadderError::TooSmall { index, .. }
-    | LadderError::Repeated { index, .. }) = &error;
-    Problem::field(format!("profiles[{index}]"), error.to_string())
 }
 
 impl Plan {

@@ -27,7 +27,7 @@ use tonic::transport::{Server, server::Router};
 use tower::layer::util::{Identity, Stack};
 
 use crate::{
-    background::{loops, status::Status, uploads::UploadPolicy},
+    background::{keys, loops},
     cdn::{PurgeUrlError, Purger},
     cluster::{events::Bus, redis::Redis},
     config::{Config, DefaultVisibility},
@@ -36,16 +36,17 @@ use crate::{
     identity::{
         jwt::{config as jwt, config::JwtConfigError},
         key_file::{self, KeyFileError},
-        keys::{self, KeyRing},
+        keys::KeyRing,
         rejected_tokens::Refusals,
     },
+    index_cache::IndexCache,
     listener,
     metrics::Metrics,
     page::Pages,
     plan::profiles::{self, ProfilesError},
-    publish::index::Indexes,
-    state::{AppState, Policy},
+    state::{AppState, Policy, StatusCache},
     store_outages::StoreOutages,
+    upload_policy::UploadPolicy,
 };
 
 /// Maximum size of a message from a client.
@@ -237,7 +238,7 @@ pub fn build(
         verifier: Verifier::new(keys.public()),
         pages: Pages::new(&keys),
         keys: KeyRing::new(config.root_key_file.clone(), keys),
-        indexes: Indexes::default(),
+        indexes: IndexCache::default(),
         profiles,
         policy: Policy {
             lease: config.lease,
@@ -258,7 +259,7 @@ pub fn build(
             .with_description("Time from a job's first lease to its end")
             .build(),
         metrics: Metrics::new(&meter),
-        status: Status::default(),
+        status: StatusCache::default(),
         telemetry,
         shutdown,
     })
@@ -298,6 +299,6 @@ pub async fn prepare(app: &AppState) -> Result<(), ServeError> {
         }
     }
     app.verifier.revoke(revocations::list(&*app.db.get().await?, None).await?);
-    keys::publish(app).await;
+    keys::store_public_keys(app).await;
     Ok(())
 }

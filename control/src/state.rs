@@ -5,15 +5,18 @@ use std::{
     time::Duration,
 };
 
+use api::v1;
 use authz::Verifier;
 use media::{VideoId, ladder::Profile};
 use opentelemetry::metrics::Histogram;
 use runtime::{Clock, CpuPool, Shutdown, Telemetry};
 use store::Stores;
-use tokio::sync::Semaphore;
+use tokio::{
+    sync::{Mutex, Semaphore},
+    time::Instant,
+};
 
 use crate::{
-    background::{status::Status, uploads::UploadPolicy},
     cdn::Purger,
     cluster::{
         events::{Bus, Event},
@@ -21,11 +24,12 @@ use crate::{
     },
     db::Db,
     identity::{jwt::Provider, keys::KeyRing, rejected_tokens::Refusals},
+    index_cache::IndexCache,
     metrics::Metrics,
     page::Pages,
     plan::retry::RetryDelays,
-    publish::index::Indexes,
     store_outages::StoreOutages,
+    upload_policy::UploadPolicy,
 };
 
 /// Settings that handlers need.
@@ -48,6 +52,9 @@ pub struct Policy {
     /// Pauses between the attempts of a probe.
     pub probe_retry: RetryDelays,
 }
+
+/// The latest results of the health checks, and when they were made.
+pub type StatusCache = Mutex<Option<(Instant, Vec<v1::Dependency>)>>;
 
 /// The shared state of one instance.
 pub struct AppState {
@@ -76,7 +83,7 @@ pub struct AppState {
     /// Creates and verifies page tokens.
     pub pages: Pages,
     /// Caches encoded indexes.
-    pub indexes: Indexes,
+    pub indexes: IndexCache,
     /// The profiles that a transcode may use.
     pub profiles: Vec<Profile>,
     /// See [`Policy`].
@@ -94,7 +101,7 @@ pub struct AppState {
     /// All other metrics.
     pub metrics: Metrics,
     /// The latest results of the dependencies' health checks, cached for a moment.
-    pub status: Status,
+    pub status: StatusCache,
     /// Renders metrics.
     pub telemetry: Telemetry,
     /// Coordinates the shutdown.

@@ -2,19 +2,22 @@
 
 use std::collections::HashSet;
 
-use futures::{StreamExt, TryStreamExt};
 use media::{JobId, VideoId, layout};
-use object_store::path::Path;
 
+use super::BackgroundError;
 use crate::{
+    cluster::events::Event,
     db::{
+        CALL_TRIES_MAX, DbError,
         chores::{self, Chore, Taken},
         completion, images, jobs, outputs,
         probes::{self, Dropped},
-        uploads, videos,
+        uploads,
+        videos::{self, Video},
     },
     domain::JobState,
-    publish::index::{self, IndexProblem},
+    objects,
+    publish::index,
     state::AppState,
 };
 
@@ -24,8 +27,8 @@ const STALE_UPLOADS_MAX: i64 = 100;
 ///
 /// # Errors
 /// The database or a store failed; the chore is retried later.
-pub async fn round(app: &AppState) -> Result<(), IndexProblem> {
-    let (keep, bytes_max) = app.policy.uploads.refused();
+pub async fn round(app: &AppState) -> Result<(), BackgroundError> {
+    let (keep, bytes_max) = app.policy.uploads.rejected_sources();
     probes::drop_refused(&*app.db.get().await?, keep, bytes_max).await?;
     loop {
         let taken = chores::take(&*app.db.get().await?).await?;
@@ -37,7 +40,7 @@ pub async fn round(app: &AppState) -> Result<(), IndexProblem> {
 }
 
 /// Runs a chore. Returns whether it is finished; otherwise it is retried later.
-async fn perform(app: &AppState, taken: &Taken) -> Result<bool, IndexProblem> {
+async fn perform(app: &AppState, taken: &Taken) -> Result<bool, BackgroundError> {
     match taken.chore {
         Chore::Index(video) => {
             index::sync_object(&app.db, &app.stores, video, &taken.store).await?;
@@ -59,8 +62,8 @@ async fn sweep_job(
     store: &str,
     video: VideoId,
     job: JobId,
-) -> Result<bool, IndexProblem> {
-    let listed = list(app, store, &layout::job_prefix(video, job)).await?;
+) -> Result<bool, BackgroundError> {
+    let listed = objects::list(&app.stores, store, &layout::job_prefix(video, job)).await?;
     let db = app.db.get().await?;
     let state = jobs::state(&*db, job).await?;
     if state.is_some() && !jobs::is_transcode(&*db, job).await? {
@@ -83,17 +86,21 @@ async fn sweep_job(
     }
     drop(db);
     let unreferenced = listed.into_iter().filter(|key| !kept.contains(key.as_ref()));
-    delete(app, store, unreferenced.collect()).await?;
+    objects::delete_all(&app.stores, store, unreferenced.collect()).await?;
     Ok(true)
 }
 
 /// Deletes a refused source that need not be kept any longer. The transaction locks the video's row until
 /// the object is deleted, so that no other source can replace it meanwhile.
-async fn sweep_refused(app: &AppState, store: &str, video: VideoId) -> Result<bool, IndexProblem> {
+async fn sweep_refused(
+    app: &AppState,
+    store: &str,
+    video: VideoId,
+) -> Result<bool, BackgroundError> {
     let dropped = app.db.try_transact(1, async |tx| {
         let dropped = probes::dropped(tx, video).await?;
         if dropped == Dropped::Delete {
-            if let Err(error) = index::delete(&app.stores, store, &layout::source(video)).await {
+            if let Err(error) = objects::delete(&app.stores, store, &layout::source(video)).await {
                 return Ok(Err(error));
             }
             tracing::info!(video.id = %video, "rejected source deleted");
@@ -103,66 +110,55 @@ async fn sweep_refused(app: &AppState, store: &str, video: VideoId) -> Result<bo
     Ok(dropped.await?? != Dropped::Later)
 }
 
-async fn sweep_video(app: &AppState, taken: &Taken, video: VideoId) -> Result<bool, IndexProblem> {
-    let listed = list(app, &taken.store, &layout::video_prefix(video)).await?;
+async fn sweep_video(
+    app: &AppState,
+    taken: &Taken,
+    video: VideoId,
+) -> Result<bool, BackgroundError> {
+    let listed = objects::list(&app.stores, &taken.store, &layout::video_prefix(video)).await?;
     if videos::find(&*app.db.get().await?, video).await?.is_some() {
         tracing::error!(video.id = %video, "refusing to delete objects of a video that still exists");
         return Ok(true);
     }
-    delete(app, &taken.store, listed).await?;
+    objects::delete_all(&app.stores, &taken.store, listed).await?;
     // Later sweeps need only its id to find its objects.
     videos::forget(&*app.db.get().await?, video, app.policy.grace_seconds).await?;
     Ok(true)
-}
-
-async fn list(app: &AppState, url: &str, prefix: &str) -> Result<Vec<Path>, IndexProblem> {
-    let store = app.stores.get(url).ok_or_else(|| IndexProblem::Store(url.to_owned()))?;
-    let objects = store.objects.list(Some(&Path::from(prefix)));
-    let keys = objects.map_ok(|object| object.location).try_collect().await;
-    keys.map_err(|source| IndexProblem::Object { key: prefix.to_owned(), source })
-}
-
-async fn delete(app: &AppState, url: &str, keys: Vec<Path>) -> Result<(), IndexProblem> {
-    let store = app.stores.get(url).ok_or_else(|| IndexProblem::Store(url.to_owned()))?;
-    let count = keys.len();
-    let mut deleted =
-        store.objects.delete_stream(futures::stream::iter(keys.into_iter().map(Ok)).boxed());
-    while let Some(result) = deleted.next().await {
-        match result {
-            Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
-            Err(source) => {
-                let key = "unreferenced objects".to_owned();
-                return Err(IndexProblem::Object { key, source });
-            }
-        }
-    }
-    if count > 0 {
-        tracing::info!(objects = count, "objects deleted");
-    }
-    Ok(())
 }
 
 /// Deletes videos whose source was never uploaded.
 ///
 /// # Errors
 /// The database failed.
-pub async fn stale_uploads(app: &AppState) -> Result<(), IndexProblem> {
-    let seconds = app.policy.uploads.lasting.expiry;
+pub async fn stale_uploads(app: &AppState) -> Result<(), BackgroundError> {
+    let seconds = app.policy.uploads.timeouts.expiry;
     let stale = uploads::stale_uploads(&*app.db.get().await?, seconds, STALE_UPLOADS_MAX).await?;
     for video in stale {
-        bury(app, video).await?;
+        let row = videos::find(&*app.db.get().await?, video).await?;
+        if let Some(row) = row {
+            delete_video(app, &row).await?;
+        }
         tracing::info!(video.id = %video, "stale upload deleted");
     }
     Ok(())
 }
 
-/// Deletes a video: its row becomes a tombstone at once, and its objects are queued for deletion. False if
-/// it was deleted already.
+/// Deletes a video: from now on it cannot be seen or played; its row is a tombstone, and its objects are
+/// queued for deletion. False if it was already deleted.
 ///
 /// # Errors
 /// The database failed.
-pub async fn bury(app: &AppState, video: VideoId) -> Result<bool, IndexProblem> {
+pub async fn delete_video(app: &AppState, video: &Video) -> Result<bool, DbError> {
     let grace = app.policy.grace_seconds;
-    let buried = app.db.transact(1, async |tx| completion::delete_video(tx, video, grace).await);
-    Ok(buried.await?)
+    let deleted = app
+        .db
+        .transact(CALL_TRIES_MAX, async |tx| completion::delete_video(tx, video.id, grace).await)
+        .await?;
+    app.video_changed_for(video.id).await;
+    if let Some(job) = video.job_id {
+        app.bus.tell(Event::Stopped(job));
+        app.bus.tell(Event::Job(job));
+    }
+    index::try_sync_object(&app.db, &app.stores, video.id, &video.store).await;
+    Ok(deleted)
 }

@@ -12,19 +12,18 @@ use jiff::Timestamp;
 use media::VideoId;
 use tokio::sync::Notify;
 
+use super::{BackgroundError, deletion, probes, purges, status, uploads};
 use crate::{
-    background::{deletion, probes, status, uploads},
-    cdn,
     cluster::events::{self, Event},
     db::{
-        DbError, causes, claim, jobs,
+        causes, claim, jobs,
         lease::{self, Setback},
-        revocations, task_counts, videos, workers,
+        pool, revocations, task_counts, videos, workers,
     },
     domain::{Failure, TaskKind},
     metrics::Workers,
     plan::retry::Cause,
-    publish::{admission, finalize, index::IndexProblem},
+    publish::{admission, finalize},
     state::AppState,
 };
 
@@ -46,7 +45,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const CHANGES_OVERLAP: Duration = Duration::from_secs(15);
 
 /// One round of a loop.
-type Round = BoxFuture<'static, Result<(), IndexProblem>>;
+type Round = BoxFuture<'static, Result<(), BackgroundError>>;
 
 /// Spawns every loop on the shutdown's task tracker.
 pub fn spawn(app: &Arc<AppState>) {
@@ -59,7 +58,7 @@ pub fn spawn(app: &Arc<AppState>) {
     start(
         "collect",
         COLLECT_EVERY,
-        |d| Box::pin(async move { finalize::round(&d).await }),
+        |d| Box::pin(async move { Ok(finalize::round(&d).await?) }),
         |d| Some(&d.bus.collect),
     );
     start(
@@ -77,7 +76,7 @@ pub fn spawn(app: &Arc<AppState>) {
     start(
         "purges",
         PURGES_EVERY,
-        |d| Box::pin(async move { cdn::round(&d).await }),
+        |d| Box::pin(async move { purges::round(&d).await }),
         |d| Some(&d.bus.purges),
     );
     start("measure", MEASURE_EVERY, |d| Box::pin(async move { measure(&d).await }), |_| None);
@@ -133,7 +132,7 @@ async fn repeat(
     }
 }
 
-fn backoff(name: &str, error: &IndexProblem, every: Duration, failures: &mut u32) -> Duration {
+fn backoff(name: &str, error: &BackgroundError, every: Duration, failures: &mut u32) -> Duration {
     *failures += 1;
     // Only once per outage: repeating the line every second would add no information.
     if *failures == 1 {
@@ -145,7 +144,7 @@ fn backoff(name: &str, error: &IndexProblem, every: Duration, failures: &mut u32
 
 /// Ends the attempts whose leases have expired. If one of them fails, for example because its row cannot be
 /// read, the others are still handled, and the next round tries it again.
-async fn reap(app: &AppState) -> Result<(), IndexProblem> {
+async fn reap(app: &AppState) -> Result<(), BackgroundError> {
     let (mut after, mut failed) = (None, None);
     loop {
         let page = lease::expired(&*app.db.get().await?, after, REAP_MAX).await?;
@@ -177,7 +176,7 @@ async fn reap(app: &AppState) -> Result<(), IndexProblem> {
 
 /// Wakes sessions for tasks that became ready without a wake-up: those whose backoff is over, and those
 /// that other instances queued.
-async fn call(app: &AppState) -> Result<(), IndexProblem> {
+async fn call(app: &AppState) -> Result<(), BackgroundError> {
     let kinds = TaskKind::that(TaskKind::is_for_workers);
     let ready = claim::ready(&*app.db.get().await?, &kinds, READY_MAX).await?;
     if let Ok(ready) = usize::try_from(ready)
@@ -188,7 +187,7 @@ async fn call(app: &AppState) -> Result<(), IndexProblem> {
     Ok(())
 }
 
-async fn tidy(app: &AppState) -> Result<(), IndexProblem> {
+async fn tidy(app: &AppState) -> Result<(), BackgroundError> {
     let db = app.db.get().await?;
     workers::tidy(&*db).await?;
     revocations::tidy(&*db).await?;
@@ -198,7 +197,7 @@ async fn tidy(app: &AppState) -> Result<(), IndexProblem> {
 }
 
 /// Updates the metrics of load, workers and dependencies.
-async fn measure(app: &AppState) -> Result<(), IndexProblem> {
+async fn measure(app: &AppState) -> Result<(), BackgroundError> {
     app.metrics.dependencies(&status::get(app).await);
     let db = app.db.get().await?;
     let load = task_counts::by_kind(&*db, app.lease_seconds()).await?;
@@ -236,10 +235,9 @@ async fn changes(app: Arc<AppState>) {
     }
 }
 
-async fn look(app: &AppState, seen: &mut Seen) -> Result<(), IndexProblem> {
+async fn look(app: &AppState, seen: &mut Seen) -> Result<(), BackgroundError> {
     let db = app.db.get().await?;
-    let now = db.query_one("SELECT now() AS now", &[]).await.map_err(DbError::from)?;
-    let now: Timestamp = now.try_get("now").map_err(DbError::from)?;
+    let now = pool::now(&*db).await?;
     // The first round only initializes the baseline; there were no subscribers before it.
     let first = seen.until.is_none();
     let since = seen.until.unwrap_or(now) - CHANGES_OVERLAP;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use api::v1;
 use object_store::{ObjectStoreExt, PutPayload, path::Path};
 use store::Store;
-use tokio::{sync::Mutex, time::Instant};
+use tokio::time::Instant;
 
 use crate::{db::workers, state::AppState};
 
@@ -13,9 +13,6 @@ use crate::{db::workers, state::AppState};
 const AGE_MAX: Duration = Duration::from_secs(1);
 /// How long a store may take to write and read a few bytes.
 const PROBE_MAX: Duration = Duration::from_secs(3);
-
-/// The latest answer.
-pub type Status = Mutex<Option<(Instant, Vec<v1::Dependency>)>>;
 
 /// Checks every component, or returns an answer that is at most `AGE_MAX` old.
 pub async fn get(app: &AppState) -> Vec<v1::Dependency> {

@@ -1,14 +1,19 @@
 //! Rows of `captions`: uploaded text tracks.
 
 use media::{
-    CaptionId, VideoId,
-    captions::{CaptionKind, Described},
+    CaptionId, JobId, VideoId,
+    captions::{CaptionKind, Described, file_name, id_of_file},
     pictures::Picture,
 };
 use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
-use super::DbError;
+use super::{
+    DbError,
+    chores::{self, Chore},
+    images,
+};
+use crate::plan::TEXT_TRACKS_MAX;
 
 /// One uploaded text track.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,4 +109,36 @@ pub async fn delete(
         )
         .await?;
     Ok(row.map(|row| row.try_get("object_key")).transpose()?)
+}
+
+/// Deletes an embedded text track of the served job. Returns false if the job has no such track. The cleanup
+/// of the job deletes its object.
+///
+/// # Errors
+/// The database query failed.
+pub async fn delete_embedded(
+    tx: &impl GenericClient,
+    video: VideoId,
+    served_job: Option<JobId>,
+    caption: CaptionId,
+) -> Result<bool, DbError> {
+    let Some(job) = served_job else { return Ok(false) };
+    let numbers = 0..TEXT_TRACKS_MAX as u32;
+    let Some(number) = numbers.into_iter().find(|n| id_of_file(job, *n) == caption) else {
+        return Ok(false);
+    };
+    if !images::delete(tx, job, &file_name(number)).await? {
+        return Ok(false);
+    }
+    chores::create(tx, Chore::Job(video, job), 0.0).await?;
+    Ok(true)
+}
+
+/// Queues the work that follows a change of the tracks, so that it is done even if this process stops.
+///
+/// # Errors
+/// The database query failed.
+pub async fn queue_chores(tx: &impl GenericClient, video: VideoId) -> Result<(), DbError> {
+    chores::create(tx, Chore::Index(video), chores::INDEX_SECONDS).await?;
+    chores::queue_purges(tx, video).await
 }

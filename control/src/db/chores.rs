@@ -6,6 +6,11 @@ use uuid::Uuid;
 
 use super::DbError;
 
+/// Delay of the chore that updates the index object after a change of its content, in seconds.
+pub const INDEX_SECONDS: f64 = 5.0;
+/// Seconds until the second purge; by then every data plane knows of the change.
+const AGAIN_SECONDS: f64 = 5.0;
+
 /// A kind of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chore {
@@ -39,6 +44,17 @@ pub struct Taken {
     pub store: String,
     /// The work.
     pub chore: Chore,
+}
+
+/// Queues the purges for a change, in the transaction of the change. Every purge is sent twice: at once, and
+/// again when every data plane knows of the change, because in between a CDN may fetch the old state once
+/// more.
+///
+/// # Errors
+/// The database query failed.
+pub async fn queue_purges(tx: &impl GenericClient, video: VideoId) -> Result<(), DbError> {
+    create(tx, Chore::Purge(video), 0.0).await?;
+    create(tx, Chore::Purge(video), AGAIN_SECONDS).await
 }
 
 /// Queues a chore; does nothing if the video's row has been deleted.

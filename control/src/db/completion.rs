@@ -11,10 +11,7 @@ use super::{
     lease::{self, After, LeaseId, Setback},
     tasks, uploads, videos,
 };
-use crate::{
-    cdn,
-    domain::{Failure, TaskState},
-};
+use crate::domain::{Failure, TaskState};
 
 /// How long the objects of a replaced job are kept, so that playback sessions that began on them can
 /// continue.
@@ -219,7 +216,7 @@ pub async fn complete(
         )
         .await?;
     if !replaced.is_empty() {
-        cdn::queue(tx, video).await?;
+        chores::queue_purges(tx, video).await?;
     }
     for row in replaced {
         let old = JobId::new(row.try_get("id")?);
@@ -301,6 +298,6 @@ pub async fn delete_video(
     // A worker that was suspended past the end of its lease may write once more; the last sweep deletes
     // that.
     chores::create(tx, Chore::Video(video), REPLACED_SECONDS).await?;
-    cdn::queue(tx, video).await?;
+    chores::queue_purges(tx, video).await?;
     Ok(true)
 }

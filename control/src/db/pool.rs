@@ -7,7 +7,7 @@ use bb8_postgres::PostgresConnectionManager;
 use futures::future::BoxFuture;
 use tokio_postgres::{Client, Config, IsolationLevel, NoTls, Transaction};
 
-use super::{DbError, retry};
+use super::{DbError, GenericClient, retry};
 
 /// How long a call waits for a free connection.
 pub const CHECKOUT_MAX: Duration = Duration::from_secs(2);
@@ -163,4 +163,13 @@ where
     Fut: Future<Output = Result<T, DbError>> + Send,
 {
     type Future = Fut;
+}
+
+/// The database's clock.
+///
+/// # Errors
+/// The query failed.
+pub async fn now(client: &impl GenericClient) -> Result<jiff::Timestamp, DbError> {
+    let row = client.query_one("SELECT now() AS now", &[]).await?;
+    Ok(row.try_get("now")?)
 }

@@ -17,17 +17,17 @@ use tonic::{Request, Response, Status};
 use super::{
     Services,
     authorize::{self, Rpc, bearer},
-    input, refuse,
-    videos::video,
+    input,
+    lookup::video,
+    refuse,
 };
-use crate::identity::rejected_tokens::Refused;
 use crate::{
     cluster::events::Event,
     db::{CALL_TRIES_MAX, revocations},
+    domain::OPERATOR_TENANT,
+    identity::rejected_tokens::Refused,
 };
 
-/// The operator's tenant. Only its admins may mint tokens for other tenants and for planes.
-pub const OPERATOR_TENANT: &str = "default";
 const TTL_SECONDS: i64 = 3600;
 const TTL_SECONDS_MAX: i64 = 31_536_000;
 const PLAYBACK_TTL_SECONDS: i64 = 14_400;
@@ -65,7 +65,7 @@ impl AuthService for Services {
         let ttl = input::ttl(message.ttl_seconds, TTL_SECONDS, TTL_SECONDS_MAX)?;
         let expires_at = self.0.clock.now_unix() + ttl;
         let grant = Grant { subject, tenant, role };
-        let token = self.0.keys.mint(&grant, expires_at).map_err(authorize::refusal)?;
+        let token = self.0.keys.signing().mint(&grant, expires_at).map_err(authorize::refusal)?;
         tracing::info!(
             subject = grant.subject, tenant = grant.tenant, role = %role, by = principal.subject,
             "token minted"
@@ -120,7 +120,7 @@ impl AuthService for Services {
         let expires_at = identity.expires_at.min(latest);
         let Identity { subject, tenant, role, .. } = identity;
         let (grant, names) = (Grant { subject, tenant, role }, JwtNames::of(token));
-        let minted = self.0.keys.mint_exchanged(&grant, expires_at, &names.signed);
+        let minted = self.0.keys.signing().mint_exchanged(&grant, expires_at, &names.signed);
         let token = minted.map_err(authorize::refusal)?;
         tracing::info!(
             subject = grant.subject, tenant = grant.tenant, role = %role, "token exchanged"
@@ -146,7 +146,8 @@ impl AuthService for Services {
         let expires_at = self.0.clock.now_unix() + ttl;
         let max_height = Some(message.max_height).filter(|height| *height > 0);
         let grant = PlaybackGrant { video: id, max_height, address };
-        let token = self.0.keys.mint_playback(&grant, expires_at).map_err(authorize::refusal)?;
+        let token =
+            self.0.keys.signing().mint_playback(&grant, expires_at).map_err(authorize::refusal)?;
         Ok(Response::new(v1::MintPlaybackTokenResponse { token, expires_at: time(expires_at) }))
     }
 }

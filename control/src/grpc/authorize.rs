@@ -9,12 +9,12 @@ use http::HeaderMap;
 use media::VideoId;
 use tonic::{Request, metadata::MetadataMap};
 
-use super::{
-    auth::OPERATOR_TENANT,
-    bearer::{self, Presented},
+use super::bearer::{self, Presented};
+use crate::{
+    domain::{OPERATOR_TENANT, Owner},
+    identity::rejected_tokens::Refused,
+    state::AppState,
 };
-use crate::identity::rejected_tokens::Refused;
-use crate::{domain::Owner, state::AppState};
 
 /// Longest plausible time since a client's request began. Requests with longer bodies continue under a
 /// lease.

@@ -10,7 +10,7 @@ use media::{
     CaptionId, VideoId,
     captions::{
         CaptionError, CaptionKind, Captions, Described, Effort, Format, LABEL_CHARS_MAX, Window,
-        file_name, id_of_file, length_of,
+        length_of,
     },
     layout,
     pictures::Picture,
@@ -20,19 +20,14 @@ use sha2::{Digest, Sha256};
 use tonic::Request;
 use uuid::Uuid;
 
-use super::{
-    authorize::Rpc,
-    videos::{INDEX_CHORE_SECONDS, sync_index, video},
-};
+use super::{authorize::Rpc, lookup::video};
 use crate::{
-    cdn,
     db::{
-        CALL_TRIES_MAX, DbError, Transaction,
+        CALL_TRIES_MAX,
         captions::{self, Uploaded},
-        chores::{self, Chore},
-        images,
         videos::{self, Video},
     },
+    objects,
     plan::language,
     publish::{captions::CAPTIONS_PER_VIDEO_MAX, index},
     state::AppState,
@@ -58,7 +53,7 @@ pub(super) async fn create(
     let sha256: [u8; 32] = Sha256::digest(text.as_bytes()).into();
     let key = layout::caption(row.id, about.id, &hex::encode(&sha256[..16]));
     let object = Picture { key, bytes: text.len() as u64, sha256 };
-    index::put(&app.stores, &row.store, &object.key, text.into_bytes()).await?;
+    objects::put(&app.stores, &row.store, &object.key, text.into_bytes()).await?;
     let new = Uploaded { about, object };
     if let Err(problem) = record(app, row.id, &new).await {
         remove(app, &row, &new.object.key).await;
@@ -97,10 +92,14 @@ pub(super) async fn delete(
         }
         let deleted = match captions::delete(tx, row.id, caption).await? {
             Some(key) => Some(Deleted::Upload(key)),
-            None => forget_embedded(tx, &row, caption).await?,
+            None => {
+                let job = row.served_job;
+                let deleted = captions::delete_embedded(tx, row.id, job, caption).await?;
+                deleted.then_some(Deleted::Embedded)
+            }
         };
         let Some(deleted) = deleted else { return Ok(Err(Missing)) };
-        announce(tx, row.id).await?;
+        captions::queue_chores(tx, row.id).await?;
         Ok(Ok(deleted))
     });
     let deleted = deleted.await?.map_err(|Missing| Problem::not_found("caption"))?;
@@ -120,23 +119,6 @@ enum Deleted {
     Upload(String),
     /// An embedded one. The cleanup of its job deletes the object.
     Embedded,
-}
-
-async fn forget_embedded(
-    tx: &Transaction<'_>,
-    row: &Video,
-    caption: CaptionId,
-) -> Result<Option<Deleted>, DbError> {
-    let Some(job) = row.served_job else { return Ok(None) };
-    let numbers = 0..crate::plan::TEXT_TRACKS_MAX as u32;
-    let Some(number) = numbers.into_iter().find(|n| id_of_file(job, *n) == caption) else {
-        return Ok(None);
-    };
-    if !images::delete(tx, job, &file_name(number)).await? {
-        return Ok(None);
-    }
-    chores::create(tx, Chore::Job(row.id, job), 0.0).await?;
-    Ok(Some(Deleted::Embedded))
 }
 
 /// Validates the request's properties of the track.
@@ -229,27 +211,21 @@ let text = format!("the video already has {CAPTIONS_PER_VIDEO_MAX} uploaded text
 return Ok(Err(Problem::new(Code::Conflict,
 text)));
         }
-        announce(tx, video).await?;
+        captions::queue_chores(tx, video).await?;
         Ok(Ok(()))
     });
     recorded.await?
 }
 
-/// Queues the work that follows a change of the tracks, so that it is done even if this process stops.
-async fn announce(tx: &Transaction<'_>, video: VideoId) -> Result<(), DbError> {
-    chores::create(tx, Chore::Index(video), INDEX_CHORE_SECONDS).await?;
-    cdn::queue(tx, video).await
-}
-
 /// Publishes the change and updates the index object before the reply is sent.
 async fn changed(app: &AppState, row: &Video) {
     app.video_changed_for(row.id).await;
-    sync_index(app, row.id, &row.store).await;
+    index::try_sync_object(&app.db, &app.stores, row.id, &row.store).await;
 }
 
 /// Deletes an object that no row names. If that fails, the object is deleted together with the video.
 async fn remove(app: &AppState, row: &Video, key: &str) {
-    if let Err(error) = index::delete(&app.stores, &row.store, key).await {
+    if let Err(error) = objects::delete(&app.stores, &row.store, key).await {
         tracing::warn!(video.id = %row.id, %error, "failed to delete a text track");
     }
 }

@@ -1,9 +1,14 @@
-//! Converts database rows to messages.
+//! Converts rows, states and errors of the plan to messages of the protocol.
 
-use api::{v1, wire};
+use api::{
+    code::{Code, Problem},
+    v1, wire,
+};
 use media::{
     JobId, VideoId,
     captions::Described,
+    ladder::LadderError,
+    layout,
     manifest::captions::file,
     pictures::{POSTER, PREVIEW},
     source::Source,
@@ -11,8 +16,9 @@ use media::{
 };
 
 use crate::{
-    db::{jobs::Job, tasks::Task, videos::Video, workers::Worker},
-    domain::{JobState, TaskKind, TaskState},
+    db::{jobs::Job, tasks::Task, uploads::sessions::Upload, videos::Video, workers::Worker},
+    domain::{Failure, JobState, TaskKind, TaskState, VideoState},
+    plan::PlanError,
     publish::captions::described,
 };
 
@@ -169,6 +175,89 @@ impl From<Worker> for v1::Worker {
             connected: worker.connected,
             seen_at: Some(wire::timestamp(worker.seen_at)),
             probe_trouble: worker.probe_trouble.unwrap_or_default(),
+        }
+    }
+}
+
+impl From<VideoState> for v1::VideoState {
+    fn from(state: VideoState) -> Self {
+        match state {
+            VideoState::Uploading => Self::Uploading,
+            VideoState::Probing => Self::Probing,
+            VideoState::Uploaded => Self::Uploaded,
+            VideoState::Processing => Self::Processing,
+            VideoState::Ready => Self::Ready,
+            VideoState::Failed => Self::Failed,
+        }
+    }
+}
+
+impl From<JobState> for v1::JobState {
+    fn from(state: JobState) -> Self {
+        match state {
+            JobState::Queued => Self::Queued,
+            JobState::Running => Self::Running,
+            JobState::Completed => Self::Completed,
+            JobState::Failed => Self::Failed,
+            JobState::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+impl From<TaskState> for v1::TaskState {
+    fn from(state: TaskState) -> Self {
+        match state {
+            TaskState::Blocked => Self::Blocked,
+            TaskState::Ready => Self::Ready,
+            TaskState::Leased => Self::Leased,
+            TaskState::Done => Self::Done,
+            TaskState::Failed => Self::Failed,
+            TaskState::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+impl From<Failure> for v1::Failure {
+    fn from(failure: Failure) -> Self {
+        Self { code: failure.code, message: failure.message }
+    }
+}
+
+impl From<Upload> for v1::Upload {
+    fn from(row: Upload) -> Self {
+        Self {
+            upload_id: row.id.to_string(),
+            video_id: row.video.to_string(),
+            store: row.store,
+            key: layout::source(row.video),
+            length: row.length.map(i64::unsigned_abs),
+            offset: row.received.unsigned_abs(),
+            expires_at: Some(wire::timestamp(row.expires_at)),
+            metadata: row.metadata,
+            complete: row.complete,
+            part_bytes: row.part_bytes.unsigned_abs(),
+            multipart_id: row.multipart_id.unwrap_or_default(),
+            parts: u32::try_from(row.parts.len()).unwrap_or(u32::MAX),
+            tail: row.tail,
+            digest: row.digest.into(),
+            held: row.held,
+            claimed: row.claimed,
+        }
+    }
+}
+
+impl From<PlanError> for Problem {
+    fn from(error: PlanError) -> Self {
+        let text = error.to_string();
+        match error {
+            PlanError::Source(_) => Self::new(Code::NotAVideo, text),
+            PlanError::NoProfileFits { .. } => Self::new(Code::NotConfigured, text),
+            PlanError::Profile(
+                LadderError::Unknown { index, .. }
+                | LadderError::AboveSource { index, .. }
+                | LadderError::TooSmall { index, .. }
+                | LadderError::Repeated { index, .. },
+            ) => Self::field(format!("profiles[{index}]"), text),
         }
     }
 }

@@ -11,8 +11,13 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{
-    Services, Stream, authorize::Rpc, convert, input, refuse, revocable_stream::lasting,
-    videos::video, watch,
+    Services, Stream,
+    authorize::Rpc,
+    convert, input,
+    lookup::{self, video},
+    refuse,
+    revocable_stream::lasting,
+    watch,
 };
 use crate::{
     cluster::events::Event,
@@ -26,7 +31,7 @@ use crate::{
     domain::{JobState, VideoState},
     metrics::Ended,
     page::{Cursor, List},
-    plan::{self, Plan, Wish},
+    plan::{self, Plan, TranscodeOptions},
     state::AppState,
 };
 
@@ -41,7 +46,7 @@ impl JobService for Services {
     ) -> Result<Response<v1::Job>, Status> {
         let id = wire::id("video_id", &request.get_ref().video_id);
         let principal = self.0.enter(Rpc::CreateJob, &request, id.clone().ok())?;
-        let wish = wish(request.into_inner(), self.0.policy.thumbnails)?;
+        let options = options(request.into_inner(), self.0.policy.thumbnails)?;
         let row = video(&self.0, &principal.tenant, id?).await?;
         let source = match (&row.source, row.state) {
             (Some(source), _) => source,
@@ -54,10 +59,10 @@ impl JobService for Services {
                 );
             }
         };
-        let plan = plan::plan(source, &self.0.profiles, &wish)?;
+        let plan = plan::plan(source, &self.0.profiles, &options).map_err(Problem::from)?;
         let job = queue(&self.0, &row, &plan).await?;
         tracing::info!(job.id = %job, video.id = %row.id, subject = principal.subject, "job queued");
-        Ok(Response::new(shown(&self.0, &principal.tenant, job).await?))
+        Ok(Response::new(lookup::job(&self.0, &principal.tenant, job).await?))
     }
 
     async fn get_job(
@@ -66,7 +71,7 @@ impl JobService for Services {
     ) -> Result<Response<v1::Job>, Status> {
         let id = request.get_ref().job_id.clone();
         let (principal, id) = enter(&self.0, Rpc::GetJob, &request, &id).await?;
-        Ok(Response::new(shown(&self.0, &principal.tenant, id).await?))
+        Ok(Response::new(lookup::job(&self.0, &principal.tenant, id).await?))
     }
 
     async fn list_jobs(
@@ -114,7 +119,7 @@ impl JobService for Services {
         let (principal, id) = enter(&self.0, Rpc::CancelJob, &request, &id).await?;
         let row = job(&self.0, &principal.tenant, id).await?;
         cancel(&self.0, &row).await?;
-        Ok(Response::new(shown(&self.0, &principal.tenant, id).await?))
+        Ok(Response::new(lookup::job(&self.0, &principal.tenant, id).await?))
     }
 
     async fn retry_job(
@@ -125,7 +130,7 @@ impl JobService for Services {
         let (principal, id) = enter(&self.0, Rpc::RetryJob, &request, &id).await?;
         let row = job(&self.0, &principal.tenant, id).await?;
         reopen(&self.0, &row).await?;
-        Ok(Response::new(shown(&self.0, &principal.tenant, id).await?))
+        Ok(Response::new(lookup::job(&self.0, &principal.tenant, id).await?))
     }
 
     type WatchJobStream = Stream<v1::Job>;
@@ -138,7 +143,7 @@ impl JobService for Services {
         let (principal, id) = enter(&self.0, Rpc::WatchJob, &request, &id).await?;
         // Subscribe before the first read, so that no event in between is lost.
         let events = self.0.bus.listen();
-        let first = shown(&self.0, &principal.tenant, id).await?;
+        let first = lookup::job(&self.0, &principal.tenant, id).await?;
         let watched = watch::job(self.0.clone(), principal.tenant.clone(), id, first, events);
         Ok(Response::new(lasting(self.0.clone(), principal, watched)))
     }
@@ -161,14 +166,14 @@ async fn enter<T>(
     Ok((principal, id?))
 }
 
-fn wish(message: v1::CreateJobRequest, thumbnails: u32) -> Result<Wish, Problem> {
+fn options(message: v1::CreateJobRequest, thumbnails: u32) -> Result<TranscodeOptions, Problem> {
     if message.profiles.len() > PROFILES_MAX {
         return Err(Problem::field(
             "profiles",
             format!("must name at most {PROFILES_MAX} profiles"),
         ));
     }
-    Ok(Wish {
+    Ok(TranscodeOptions {
         profiles: message.profiles,
         hls: message.generate_hls.unwrap_or(true),
         dash: message.generate_dash.unwrap_or(true),
@@ -180,19 +185,6 @@ fn wish(message: v1::CreateJobRequest, thumbnails: u32) -> Result<Wish, Problem>
 async fn job(app: &AppState, tenant: &str, id: JobId) -> Result<Job, Problem> {
     let row = app.db.run(CALL_TRIES_MAX, async |db| jobs::get(db, tenant, id).await).await?;
     row.ok_or_else(|| Problem::not_found("job"))
-}
-
-/// A tenant's job with its tasks.
-///
-/// # Errors
-/// [`Code::NotFound`] if the job does not exist or belongs to another tenant.
-pub(super) async fn shown(app: &AppState, tenant: &str, id: JobId) -> Result<v1::Job, Problem> {
-    let found = app.db.run(CALL_TRIES_MAX, async |db| {
-        let Some(row) = jobs::get(db, tenant, id).await? else { return Ok(None) };
-        Ok(Some((row, tasks::of_job(db, id).await?)))
-    });
-    let (row, tasks) = found.await?.ok_or_else(|| Problem::not_found("job"))?;
-    Ok(convert::job(row, tasks))
 }
 
 /// Why a job cannot be queued.

@@ -11,7 +11,7 @@ use super::{Services, Stream, authorize::Rpc, refuse, revocable_stream::lasting,
 use crate::{
     background::status,
     db::{CALL_TRIES_MAX, revocations},
-    publish::index::IndexProblem,
+    publish::{PublishError, index},
 };
 
 #[tonic::async_trait]
@@ -24,8 +24,8 @@ impl PlaybackService for Services {
         let id = wire::id("video_id", &request.get_ref().video_id)?;
         let mut tried = 1;
         let index = loop {
-            match self.0.indexes.get(&self.0.db, id).await {
-                Err(IndexProblem::Db(e)) if e.transient() && tried < CALL_TRIES_MAX => tried += 1,
+            match index::encoded(&self.0.db, &self.0.indexes, id).await {
+                Err(PublishError::Db(e)) if e.transient() && tried < CALL_TRIES_MAX => tried += 1,
                 other => break other.map_err(Problem::from)?,
             }
         };

@@ -46,6 +46,8 @@ use crate::{
     state::AppState,
 };
 
+/// Maximum slots of one worker.
+pub const SLOTS_MAX: u32 = 256;
 /// Maximum number of queued messages for a worker; a worker that exceeds it counts as disconnected.
 const QUEUE_MAX: usize = 1024;
 /// How often the session records that it is alive.

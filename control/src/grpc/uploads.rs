@@ -21,10 +21,11 @@ use super::{
     Services,
     authorize::{self, Rpc},
     input,
-    videos::{bury, deletable, video},
+    lookup::video,
+    videos::deletable,
 };
 use crate::{
-    background::uploads::{finish, queue_probe, seal},
+    background::deletion::delete_video,
     cluster::events::{self, Event},
     db::{
         CALL_TRIES_MAX,
@@ -35,6 +36,8 @@ use crate::{
         videos::Video,
     },
     domain::VideoState,
+    objects,
+    source::{finish, queue_probe, seal},
     state::AppState,
 };
 
@@ -183,7 +186,7 @@ async fn sent_whole(
 async fn abandon(app: &AppState, principal: &Principal, row: &Video) -> Result<(), Problem> {
     deletable(principal, row)?;
     if row.state == VideoState::Uploading {
-        bury(app, row).await?;
+        delete_video(app, row).await?;
         remove_source(app, row).await;
         return Ok(());
     }
@@ -272,7 +275,7 @@ fn judge(row: Video) -> Result<Video, Problem> {
 /// error here is harmless.
 async fn remove_source(app: &AppState, row: &Video) {
     let key = layout::source(row.id);
-    if let Err(error) = crate::publish::index::delete(&app.stores, &row.store, &key).await {
+    if let Err(error) = objects::delete(&app.stores, &row.store, &key).await {
         tracing::debug!(video.id = %row.id, %error, "failed to remove a rejected source");
     }
 }

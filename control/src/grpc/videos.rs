@@ -6,21 +6,22 @@ use api::{
     wire,
 };
 use authz::{Principal, Role};
-use media::VideoId;
+use media::{JobId, VideoId};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{
     Services,
     authorize::{Rpc, owner},
-    captions, input, refuse,
+    captions, input,
+    lookup::video,
+    refuse,
 };
 use crate::{
-    background::probes,
-    cdn,
-    cluster::events::Event,
+    background::deletion::delete_video,
     db::{
-        CALL_TRIES_MAX, chores, completion,
+        CALL_TRIES_MAX, chores,
+        probes::{self, Again},
         videos::{self, Changes, NewVideo, Video},
     },
     page::{Cursor, List},
@@ -101,8 +102,8 @@ impl VideoService for Services {
             let found = videos::update(tx, &principal.tenant, id, &changes).await?;
             if found && changes.in_index() {
                 // The index is updated below at once; the chore covers a crash in between.
-                chores::create(tx, chores::Chore::Index(id), INDEX_CHORE_SECONDS).await?;
-                cdn::queue(tx, id).await?;
+                chores::create(tx, chores::Chore::Index(id), chores::INDEX_SECONDS).await?;
+                chores::queue_purges(tx, id).await?;
             }
             Ok(found)
         });
@@ -114,7 +115,7 @@ impl VideoService for Services {
         self.0.video_changed_for(id).await;
         let row = video(&self.0, &principal.tenant, id).await?;
         if changes.in_index() {
-            sync_index(&self.0, id, &row.store).await;
+            index::try_sync_object(&self.0.db, &self.0.stores, id, &row.store).await;
         }
         Ok(Response::new(row.into()))
     }
@@ -131,7 +132,7 @@ impl VideoService for Services {
             return Err(another_revision().into());
         }
         deletable(&principal, &row)?;
-        if !bury(&self.0, &row).await? {
+        if !delete_video(&self.0, &row).await.map_err(refuse)? {
             return Err(Problem::not_found("video").into());
         }
         tracing::info!(video.id = %id, subject = principal.subject, "video deleted");
@@ -145,7 +146,7 @@ impl VideoService for Services {
         let id = wire::id("video_id", &request.get_ref().video_id);
         let principal = self.0.enter(Rpc::ReprobeVideo, &request, id.clone().ok())?;
         let id = id?;
-        probes::again(&self.0, &principal.tenant, id).await?;
+        reprobe(&self.0, &principal.tenant, id).await?;
         tracing::info!(video.id = %id, subject = principal.subject, "probe started again");
         Ok(Response::new(video(&self.0, &principal.tenant, id).await?.into()))
     }
@@ -171,9 +172,6 @@ impl VideoService for Services {
         Ok(Response::new(captions::delete(&self.0, request).await?))
     }
 }
-
-/// Delay of the chore that updates the index object after a change of its content.
-pub(super) const INDEX_CHORE_SECONDS: f64 = 5.0;
 
 fn changes(message: &v1::UpdateVideoRequest) -> Result<Changes, Problem> {
     let mask = input::mask(message)?;
@@ -209,38 +207,21 @@ pub(super) fn deletable(principal: &Principal, video: &Video) -> Result<(), Prob
     Err(Problem::new(Code::PermissionDenied, "only admins may delete other users' videos"))
 }
 
-/// Reads a tenant's video.
+/// Probes a video's source again, at once.
 ///
 /// # Errors
-/// [`Code::NotFound`] if the video does not exist or belongs to another tenant.
-pub(super) async fn video(app: &AppState, tenant: &str, id: VideoId) -> Result<Video, Problem> {
-    let row = app.db.run(CALL_TRIES_MAX, async |db| videos::get(db, tenant, id).await).await?;
-    row.ok_or_else(|| Problem::not_found("video"))
-}
-
-/// Deletes a video: from now on it cannot be seen or played; its objects are deleted soon. False if it
-/// was already deleted.
-///
-/// # Errors
+/// [`Code::Conflict`] if the video's state does not allow it, [`Code::NotFound`] if the video is unknown,
 /// [`Code::Unavailable`] if the database is unavailable.
-pub(super) async fn bury(app: &AppState, video: &Video) -> Result<bool, Problem> {
-    let grace = app.policy.grace_seconds;
-    let buried = app
-        .db
-        .transact(CALL_TRIES_MAX, async |tx| completion::delete_video(tx, video.id, grace).await)
-        .await?;
-    app.video_changed_for(video.id).await;
-    if let Some(job) = video.job_id {
-        app.bus.tell(Event::Stopped(job));
-        app.bus.tell(Event::Job(job));
+async fn reprobe(app: &AppState, tenant: &str, video: VideoId) -> Result<(), Problem> {
+    let job = JobId::new(Uuid::now_v7());
+    let again =
+        app.db.transact(CALL_TRIES_MAX, async |tx| probes::again(tx, tenant, video, job).await);
+    match again.await? {
+        Again::Queued => {}
+        Again::Refused(why) => return Err(Problem::new(Code::Conflict, why)),
+        Again::Gone => return Err(Problem::not_found("video")),
     }
-    sync_index(app, video.id, &video.store).await;
-    Ok(buried)
-}
-
-/// Rewrites or removes the index object. A chore repeats this, so an error here is harmless.
-pub(super) async fn sync_index(app: &AppState, video: VideoId, store: &str) {
-    if let Err(error) = index::sync_object(&app.db, &app.stores, video, store).await {
-        tracing::warn!(video.id = %video, %error, "failed to rewrite the index object");
-    }
+    app.bus.wake(1);
+    app.video_changed_for(video).await;
+    Ok(())
 }

@@ -15,7 +15,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::{Stream, jobs::shown};
+use super::{Stream, lookup};
 use crate::{
     cluster::events::{self, Event},
     state::AppState,
@@ -72,7 +72,7 @@ async fn follow(
             }
             () = tokio::time::sleep(POLL_EVERY) => {}
         }
-        let now = match shown(app, tenant, id).await {
+        let now = match lookup::job(app, tenant, id).await {
             Ok(now) => now,
             // A restart of the database must not end the stream; the next poll shows the job's state.
             Err(problem) if problem.code == Code::Unavailable => continue,

@@ -14,15 +14,15 @@ use uuid::Uuid;
 
 use super::{
     Services, Stream,
-    auth::OPERATOR_TENANT,
     authorize::Rpc,
     refuse,
     revocable_stream::lasting,
-    session::{self, Introduced},
+    session::{self, Introduced, SLOTS_MAX},
 };
 use crate::{
     cluster::events::Event,
     db::{CALL_TRIES_MAX, workers},
+    domain::OPERATOR_TENANT,
 };
 
 /// A stream whose first message does not arrive within this time is closed.
@@ -30,8 +30,6 @@ const HELLO_MAX: Duration = Duration::from_secs(10);
 const NAME_CHARS_MAX: usize = 128;
 /// Maximum number of encoders that a worker may name.
 const ENCODERS_MAX: usize = 256;
-/// Maximum slots of one worker.
-pub const SLOTS_MAX: u32 = 256;
 const LIST_MAX: i64 = 10_000;
 
 #[tonic::async_trait]

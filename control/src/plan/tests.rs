@@ -2,11 +2,11 @@
 
 use media::{
     Codec,
-    ladder::{Profile, default_profiles},
+    ladder::{LadderError, Profile, default_profiles},
     source::Source,
 };
 
-use super::{Plan, Wish, plan};
+use super::{Plan, PlanError, TranscodeOptions, plan};
 use crate::domain::{TaskKind, TaskState};
 
 fn source(width: u32, height: u32, seconds: i64) -> Source {
@@ -31,7 +31,12 @@ fn source(width: u32, height: u32, seconds: i64) -> Source {
 }
 
 fn planned(source: &Source) -> Plan {
-    plan(source, &default_profiles(), &Wish { hls: true, ..Wish::default() }).unwrap()
+    plan(
+        source,
+        &default_profiles(),
+        &TranscodeOptions { hls: true, ..TranscodeOptions::default() },
+    )
+    .unwrap()
 }
 
 #[test]
@@ -56,8 +61,9 @@ fn every_rung_of_every_chunk_is_planned_once() {
 fn images_are_planned_on_request_and_wait_for_the_chunks() {
     let source = source(1280, 720, 100);
     assert!(planned(&source).tasks().iter().all(|t| !t.kind.is_optional()));
-    let wish = Wish { thumbnails: Some(10), preview: true, ..Wish::default() };
-    let plan = plan(&source, &default_profiles(), &wish).unwrap();
+    let options =
+        TranscodeOptions { thumbnails: Some(10), preview: true, ..TranscodeOptions::default() };
+    let plan = plan(&source, &default_profiles(), &options).unwrap();
     assert!(plan.notes.iter().all(|note| !note.contains("preview")), "{:?}", plan.notes);
     let tasks = plan.tasks();
     let optional = tasks.iter().filter(|t| t.kind.is_optional()).map(|t| (t.kind, t.state));
@@ -84,9 +90,9 @@ fn labels_are_unique_and_omitted_tracks_are_noted() {
 fn a_frame_rate_without_a_grid_is_rejected() {
     let mut broken = source(640, 360, 10);
     broken.video.as_mut().unwrap().frame_rate = (0, 1);
-    let wish = Wish::default();
-    let problem = plan(&broken, &default_profiles(), &wish).unwrap_err();
-    assert_eq!(problem.code, api::code::Code::NotAVideo);
+    let options = TranscodeOptions::default();
+    let error = plan(&broken, &default_profiles(), &options).unwrap_err();
+    assert!(matches!(error, PlanError::Source(_)), "{error}");
 }
 
 #[test]
@@ -106,7 +112,7 @@ fn a_ladder_of_several_codecs_begins_with_h264_and_has_a_task_per_codec() {
         profile("high-hevc", Codec::Hevc, 1280, 720, 1_700_000),
         profile("low", Codec::H264, 640, 360, 800_000),
     ];
-    let plan = plan(&source(1280, 720, 30), &profiles, &Wish::default()).unwrap();
+    let plan = plan(&source(1280, 720, 30), &profiles, &TranscodeOptions::default()).unwrap();
     let names: Vec<&str> = plan.rungs.iter().map(|r| r.name.as_str()).collect();
     assert_eq!(names, ["low", "high", "high-hevc", "low-av1"]);
     assert_eq!(plan.preset, "veryfast, superfast, 10");
@@ -126,14 +132,20 @@ fn a_ladder_of_several_codecs_begins_with_h264_and_has_a_task_per_codec() {
 fn an_audio_only_source_has_a_grid_but_no_rungs_and_notes_omissions() {
     let mut film = source(640, 360, 10);
     film.video = None;
-    let wish = Wish { profiles: vec!["360p".to_owned()], hls: true, ..Wish::default() };
-    let plan = super::plan(&film, &default_profiles(), &wish).unwrap();
+    let options = TranscodeOptions {
+        profiles: vec!["360p".to_owned()],
+        hls: true,
+        ..TranscodeOptions::default()
+    };
+    let plan = super::plan(&film, &default_profiles(), &options).unwrap();
     assert_eq!((plan.rungs.len(), plan.audio.len(), plan.preset.as_str()), (0, 3, ""));
     assert_eq!(plan.audio[0].bitrate, 192_000);
     assert!((plan.grid.duration() - 10.0).abs() < 0.03, "{}", plan.grid.duration());
     assert!(plan.notes[0].starts_with("360p: left out"), "{:?}", plan.notes);
     assert!(plan.tasks().iter().all(|t| t.kind != TaskKind::Chunk));
-    let wish = Wish { profiles: vec!["8k".to_owned()], ..Wish::default() };
-    let problem = super::plan(&film, &default_profiles(), &wish).unwrap_err();
-    assert_eq!(problem.violations[0].field, "profiles[0]");
+    let options =
+        TranscodeOptions { profiles: vec!["8k".to_owned()], ..TranscodeOptions::default() };
+    let error = super::plan(&film, &default_profiles(), &options).unwrap_err();
+    let unknown = matches!(error, PlanError::Profile(LadderError::Unknown { index: 0, .. }));
+    assert!(unknown, "{error}");
 }

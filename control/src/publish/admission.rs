@@ -4,21 +4,12 @@
 mod images;
 mod init_segment;
 mod offer;
-
-use std::time::Duration;
+mod verify;
 
 use api::code::Code;
-use bytes::Bytes;
-use media::{
-    Grid,
-    admission::{self, TrackKind},
-    grid::AAC_FRAME_SAMPLES,
-    index::Fragment,
-    layout, tables,
-};
-use sha2::{Digest, Sha256};
-use store::ReadError;
 
+pub use self::offer::{Offer, OfferedPicture, Outcome};
+use self::verify::{Doubt, belongs, prove};
 use crate::{
     cluster::events::Event,
     db::{
@@ -32,14 +23,7 @@ use crate::{
     plan::{self, retry::Cause},
     state::AppState,
 };
-pub use offer::{Offer, OfferedPicture, Outcome};
 
-/// Maximum size of one rendition's chunk.
-pub const OBJECT_BYTES_MAX: u64 = 256 << 20;
-/// Attempts to read an object from the store, each with the store's own retries, before control asks the
-/// worker to repeat the offer later.
-const STORE_TRIES_MAX: u32 = 3;
-const STORE_RETRY_BASE: Duration = Duration::from_millis(200);
 /// Base of the backoff after a failed attempt, in seconds.
 const BACKOFF_SECONDS: f64 = 1.0;
 /// The stable error code of an output that was not admitted.
@@ -231,129 +215,6 @@ async fn conclude(
         },
         Err(NotRecorded::Invalid(message)) => {
             Ok(Outcome::Refused(Failure::new(ADMISSION_REFUSED, message)))
-        }
-    }
-}
-
-/// Checks that an object belongs to this task and that its key is the one for this lease and content.
-fn belongs(
-    subject: &Subject,
-    grid: &Grid,
-    lease: LeaseId,
-    offered: &Offered,
-) -> Result<(), String> {
-    let Offered { rendition, chunk, .. } = offered;
-    let ours = match subject.kind {
-        TaskKind::Chunk => *chunk == subject.ordinal && subject.rungs.contains(rendition),
-        TaskKind::Audio => {
-            *chunk < grid.chunks() && *rendition == plan::rendition_of_audio(subject.ordinal)
-        }
-        TaskKind::Probe
-        | TaskKind::Subtitles
-        | TaskKind::Thumbnails
-        | TaskKind::Preview
-        | TaskKind::Collect => false,
-    };
-    if !ours {
-        return Err(format!("{rendition} chunk {chunk} is not part of this task"));
-    }
-    if offered.bytes > OBJECT_BYTES_MAX {
-        return Err(format!("{rendition} chunk {chunk} is larger than {OBJECT_BYTES_MAX} bytes"));
-    }
-    let prefix = layout::job_prefix(subject.video, subject.job);
-    let digest = hex::encode(&offered.sha256);
-    if offered.key != layout::chunk(&prefix, rendition, *chunk, lease.token, &digest) {
-        return Err(format!("{rendition} chunk {chunk}: the key does not belong to this lease"));
-    }
-    Ok(())
-}
-
-/// Why an object cannot be admitted.
-enum Doubt {
-    /// The object is wrong.
-    Refused(String),
-    /// The object cannot be read at the moment.
-    Store(String),
-}
-
-async fn prove(
-    app: &AppState,
-    subject: &Subject,
-    grid: Grid,
-    offered: &Offered,
-) -> Result<(Vec<Fragment>, tables::ChunkTable), Doubt> {
-    let permit = app.admission.clone().acquire_owned().await;
-    let permit = permit.map_err(|_| Doubt::Store("the server is stopping".into()))?;
-    let bytes = fetch(app, subject, &offered.rendition, &offered.key, offered.bytes).await?;
-    let (kind, ticks) = match subject.kind {
-        TaskKind::Audio => (TrackKind::Audio, AAC_FRAME_SAMPLES),
-        TaskKind::Chunk
-        | TaskKind::Probe
-        | TaskKind::Subtitles
-        | TaskKind::Thumbnails
-        | TaskKind::Preview
-        | TaskKind::Collect => (TrackKind::Video, grid.rate().frame_ticks()),
-    };
-    let mut rungs = subject.plan.iter().flat_map(|plan| &plan.rungs);
-    let rung = rungs.find(|rung| rung.name == offered.rendition).cloned();
-    let (offered, name) =
-        (offered.clone(), format!("{} chunk {}", offered.rendition, offered.chunk));
-    let proof = tokio::task::spawn_blocking(move || {
-        // Held until the work ends, even if the worker's stream has closed.
-        let _permit = permit;
-        if Sha256::digest(&bytes)[..] != offered.sha256[..] {
-            return Err("the stored bytes differ from the announced digest".to_owned());
-        }
-        if let Some(rung) = rung {
-            init_segment::as_planned(&rung, &offered.init)?;
-        }
-        let fragments = admission::admit(kind, &grid, offered.chunk, &offered.init, &bytes)
-            .map_err(|refusal| refusal.to_string())?;
-        let samples = tables::of_chunk(&bytes, ticks).map_err(|error| error.to_string())?;
-        Ok((fragments, samples))
-    });
-    match proof.await {
-        Ok(Ok(proven)) => Ok(proven),
-        Ok(Err(message)) => Err(Doubt::Refused(format!("{name}: {message}"))),
-        Err(_) => Err(Doubt::Refused(format!("{name}: verification panicked"))),
-    }
-}
-
-/// Reads an object, which must have exactly the announced size. Retries errors of the store a few times.
-async fn fetch(
-    app: &AppState,
-    subject: &Subject,
-    name: &str,
-    key: &str,
-    announced: u64,
-) -> Result<Bytes, Doubt> {
-    let Some(store) = app.stores.get(&subject.store) else {
-        return Err(Doubt::Store("the video's store is not configured".to_owned()));
-    };
-    let mut tried = 1;
-    loop {
-        let read = match store.size(key).await {
-            Ok(size) if size != announced => {
-                let text = format!("{name}: {size} bytes are stored, {announced} were announced");
-                return Err(Doubt::Refused(text));
-            }
-            Ok(size) => store.read(key, 0..size).await,
-            Err(error) => Err(error),
-        };
-        match read {
-            Ok(bytes) => return Ok(bytes),
-            Err(ReadError::Missing) => {
-                return Err(Doubt::Refused(format!("{name}: no such object")));
-            }
-            Err(error) if tried < STORE_TRIES_MAX => {
-                tracing::debug!(%error, tried, "retrying a read from the store");
-                tokio::time::sleep(STORE_RETRY_BASE * 2_u32.pow(tried)).await;
-                tried += 1;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "failed to read from the store");
-                return Err(Doubt::Store("the store is not reachable".to_owned()));
-            }
         }
     }
 }

@@ -22,24 +22,28 @@ use thiserror::Error;
 use crate::{
     db::outputs::Subject,
     domain::{Failure, TaskKind},
-    publish::index::{self, IndexProblem},
+    objects::{self, ObjectError},
+    publish::{PublishError, index},
     state::AppState,
 };
 
 /// Concurrent reads from the store.
 const READS_MAX: usize = 8;
 /// Maximum bytes of an excerpt: 30 s at the highest bit rates stay far below.
-const SCENES_BYTES_MAX: u64 = 256 << 20;
+const EXCERPT_BYTES_MAX: u64 = 256 << 20;
 /// Building may take this part of a lease, because no heartbeat renews the lease until the worker
 /// has it.
 const LEASE_PART_MAX: f64 = 0.5;
 
 /// Why an excerpt cannot be built.
 #[derive(Debug, Error)]
-enum ScenesProblem {
+enum ExcerptError {
     /// The job's rows cannot be read.
     #[error(transparent)]
-    Index(#[from] IndexProblem),
+    Index(#[from] PublishError),
+    /// The excerpt cannot be stored.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
     /// The store failed, or an object is missing.
     #[error("read a rendition")]
     Read(#[from] ReadError),
@@ -49,7 +53,7 @@ enum ScenesProblem {
     /// The plan names something that the job does not have.
     #[error("{0} is not in the job's plan")]
     Plan(&'static str),
-    /// The excerpt is larger than [`SCENES_BYTES_MAX`].
+    /// The excerpt is larger than [`EXCERPT_BYTES_MAX`].
     #[error("the excerpt would have {0} bytes, which is too large")]
     Size(u64),
     /// Building takes longer than [`LEASE_PART_MAX`] allows.
@@ -64,13 +68,13 @@ enum ScenesProblem {
 pub async fn write(app: &AppState, subject: &Subject, token: u64) -> Result<String, Failure> {
     let time_max = app.policy.lease.mul_f64(LEASE_PART_MAX);
     let made = tokio::time::timeout(time_max, assemble(app, subject, token)).await;
-    made.unwrap_or(Err(ScenesProblem::Time)).map_err(|problem| {
+    made.unwrap_or(Err(ExcerptError::Time)).map_err(|problem| {
         tracing::warn!(job.id = %subject.job, error = %problem, "failed to build an excerpt");
         match problem {
-            ScenesProblem::Read(ReadError::Missing)
-            | ScenesProblem::Mp4(_)
-            | ScenesProblem::Plan(_)
-            | ScenesProblem::Size(_) => {
+            ExcerptError::Read(ReadError::Missing)
+            | ExcerptError::Mp4(_)
+            | ExcerptError::Plan(_)
+            | ExcerptError::Size(_) => {
                 Failure::new("scenes_failed", "the excerpt of the renditions could not be built")
             }
             _ => Failure::new(Code::Unavailable.text(), "the renditions cannot be read now"),
@@ -78,16 +82,15 @@ pub async fn write(app: &AppState, subject: &Subject, token: u64) -> Result<Stri
     })
 }
 
-async fn assemble(app: &AppState, subject: &Subject, token: u64) -> Result<String, ScenesProblem> {
+async fn assemble(app: &AppState, subject: &Subject, token: u64) -> Result<String, ExcerptError> {
     let (video, job) = (subject.video, subject.job);
-    let db = app.db.get().await.map_err(IndexProblem::from)?;
+    let db = app.db.get().await.map_err(PublishError::from)?;
     let built = index::of_job(&*db, video, job).await?;
     drop(db);
-    let (_, index) = built.ok_or(ScenesProblem::Plan("the job"))?;
-    let plan = subject.plan.as_ref().ok_or(ScenesProblem::Plan("the plan"))?;
-    let store = app.stores.get(&subject.store);
-    let store = store.ok_or_else(|| IndexProblem::Store(subject.store.clone()))?;
-    let unplanned = ScenesProblem::Plan("the task");
+    let (_, index) = built.ok_or(ExcerptError::Plan("the job"))?;
+    let plan = subject.plan.as_ref().ok_or(ExcerptError::Plan("the plan"))?;
+    let store = objects::store(&app.stores, &subject.store)?;
+    let unplanned = ExcerptError::Plan("the task");
     let bytes = match subject.kind {
         TaskKind::Thumbnails => {
             stills(store, &index, plan.pictures.as_ref().ok_or(unplanned)?).await?
@@ -100,7 +103,7 @@ async fn assemble(app: &AppState, subject: &Subject, token: u64) -> Result<Strin
         | TaskKind::Collect => return Err(unplanned),
     };
     let key = layout::excerpt(&layout::job_prefix(video, job), subject.kind.text(), token);
-    index::put(&app.stores, &subject.store, &key, bytes).await?;
+    objects::put(&app.stores, &subject.store, &key, bytes).await?;
     Ok(key)
 }
 
@@ -111,21 +114,21 @@ struct Part {
 }
 
 /// The fragment of a GOP; for a still, only up to the end of its key frame.
-fn part(index: &Index, track: &Track, gop: u32, still: bool) -> Result<Part, ScenesProblem> {
+fn part(index: &Index, track: &Track, gop: u32, still: bool) -> Result<Part, ExcerptError> {
     let number = index.grid.chunk_of(gop);
     let place = (gop - index.grid.chunk_gops(number).start) as usize;
     let chunk = track.chunks.get(number as usize).and_then(Option::as_ref);
-    let chunk = chunk.ok_or(ScenesProblem::Plan("a chunk"))?;
-    let fragment = chunk.fragments.get(place).ok_or(ScenesProblem::Plan("a fragment"))?;
+    let chunk = chunk.ok_or(ExcerptError::Plan("a chunk"))?;
+    let fragment = chunk.fragments.get(place).ok_or(ExcerptError::Plan("a fragment"))?;
     let start = chunk.fragments[..place].iter().map(|f| u64::from(f.bytes)).sum();
     let bytes = if still { fragment.intra_bytes } else { fragment.bytes };
     Ok(Part { key: chunk.key.clone(), range: start..start + u64::from(bytes) })
 }
 
-async fn read(store: &Store, parts: Vec<Part>) -> Result<Vec<Bytes>, ScenesProblem> {
+async fn read(store: &Store, parts: Vec<Part>) -> Result<Vec<Bytes>, ExcerptError> {
     let all: u64 = parts.iter().map(|part| part.range.end - part.range.start).sum();
-    if all > SCENES_BYTES_MAX {
-        return Err(ScenesProblem::Size(all));
+    if all > EXCERPT_BYTES_MAX {
+        return Err(ExcerptError::Size(all));
     }
     let reads = parts.into_iter().map(|Part { key, range }| -> BoxFuture<'static, _> {
         let store = store.clone();
@@ -134,16 +137,12 @@ async fn read(store: &Store, parts: Vec<Part>) -> Result<Vec<Bytes>, ScenesProbl
     Ok(stream::iter(reads.collect::<Vec<_>>()).buffered(READS_MAX).try_collect().await?)
 }
 
-fn track<'a>(index: &'a Index, rendition: &str) -> Result<&'a Track, ScenesProblem> {
-    let (track, _) = index.track(rendition).ok_or(ScenesProblem::Plan("a rendition"))?;
+fn track<'a>(index: &'a Index, rendition: &str) -> Result<&'a Track, ExcerptError> {
+    let (track, _) = index.track(rendition).ok_or(ExcerptError::Plan("a rendition"))?;
     Ok(track)
 }
 
-async fn stills(
-    store: &Store,
-    index: &Index,
-    plan: &PicturePlan,
-) -> Result<Vec<u8>, ScenesProblem> {
+async fn stills(store: &Store, index: &Index, plan: &PicturePlan) -> Result<Vec<u8>, ExcerptError> {
     let (strip, poster) = (track(index, &plan.strip)?, track(index, &plan.poster_from)?);
     let wanted: [(&Track, Vec<u32>); 3] = [
         (strip, plan.thumbnails.clone()),
@@ -167,7 +166,7 @@ async fn stills(
     Ok(excerpt::stills(&tracks, moving.first().map(AsRef::as_ref))?)
 }
 
-async fn clip(store: &Store, index: &Index, plan: &ClipPlan) -> Result<Vec<u8>, ScenesProblem> {
+async fn clip(store: &Store, index: &Index, plan: &ClipPlan) -> Result<Vec<u8>, ExcerptError> {
     let picture = track(index, &plan.rung)?;
     let sound = plan.audio.as_deref().map(|name| track(index, name)).transpose()?;
     let gops = || plan.cuts.iter().flat_map(Clone::clone);

@@ -16,12 +16,9 @@ use crate::{
     },
     domain::{Failure, JobState, TaskKind},
     metrics::Ended,
+    objects::{self, ObjectError},
     plan::retry::Cause,
-    publish::{
-        admission,
-        index::{self, IndexProblem},
-        sample_tables,
-    },
+    publish::{PublishError, admission, index, sample_tables},
     state::AppState,
 };
 
@@ -36,7 +33,7 @@ const REST_SECONDS: f64 = 2.0;
 ///
 /// # Errors
 /// The database failed; an interrupted task is retried after its lease has expired.
-pub async fn round(app: &AppState) -> Result<(), IndexProblem> {
+pub async fn round(app: &AppState) -> Result<(), PublishError> {
     loop {
         let claimer = Claimer {
             encoders: Vec::new(),
@@ -61,7 +58,7 @@ pub async fn round(app: &AppState) -> Result<(), IndexProblem> {
     }
 }
 
-async fn run(app: &AppState, task: &Claimed) -> Result<(), IndexProblem> {
+async fn run(app: &AppState, task: &Claimed) -> Result<(), PublishError> {
     let lease = LeaseId { task: task.task, token: task.token };
     match collect(app, task.video, task.job, lease).await {
         Ok(true) => Ok(()),
@@ -70,13 +67,13 @@ async fn run(app: &AppState, task: &Claimed) -> Result<(), IndexProblem> {
             Ok(())
         }
         // An unavailable database or store is not counted as a failed attempt.
-        Err(error) if error.passing() => {
+        Err(error) if error.transient() => {
             tracing::warn!(job.id = %task.job, %error, "postponing finalization");
             lease::release(&*app.db.get().await?, lease, REST_SECONDS).await?;
             Ok(())
         }
         // The store may be configured in another instance.
-        Err(IndexProblem::Store(url)) => {
+        Err(PublishError::Object(ObjectError::Store(url))) => {
             tracing::warn!(job.id = %task.job, store.url = url, "failed to finalize a job: its store is not configured in this instance");
             app.outages.note(url);
             lease::release(&*app.db.get().await?, lease, REST_SECONDS).await?;
@@ -96,7 +93,7 @@ async fn collect(
     video: VideoId,
     job: JobId,
     lease: LeaseId,
-) -> Result<bool, IndexProblem> {
+) -> Result<bool, PublishError> {
     let built = index::of_job(&*app.db.get().await?, video, job).await?;
     let Some((_, mut final_index)) = built else { return Ok(false) };
     let Some(found) = crate::db::videos::find(&*app.db.get().await?, video).await? else {
@@ -110,8 +107,8 @@ async fn collect(
     let tables = sample_tables::tables(app, (video, job), &found.store, &mut final_index).await?;
     let bytes = final_index.encode();
     let key = format!("{}index", layout::job_prefix(video, job));
-    index::put(&app.stores, &found.store, &key, bytes.clone()).await?;
-    index::put(&app.stores, &found.store, &layout::index(video), bytes).await?;
+    objects::put(&app.stores, &found.store, &key, bytes.clone()).await?;
+    objects::put(&app.stores, &found.store, &layout::index(video), bytes).await?;
     let grace = app.policy.grace_seconds;
     let completed = app.db.try_transact(WORK_TRIES_MAX, async |tx| {
         if completion::complete(tx, video, job, lease, now, grace).await? {
@@ -139,7 +136,7 @@ async fn record_duration(
     app: &AppState,
     job: JobId,
     finished: jiff::Timestamp,
-) -> Result<(), IndexProblem> {
+) -> Result<(), PublishError> {
     let state = jobs::state(&*app.db.get().await?, job).await?;
     if let Some((_, Some(started))) = state {
         app.transcode_seconds.record(finished.duration_since(started).as_secs_f64(), &[]);

@@ -5,118 +5,46 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use media::{
-    JobId, VideoId,
-    fmp4::{self, Mp4Error},
+    JobId, VideoId, fmp4,
     index::{AudioRendition, Chunk, Index, Track, VideoRendition},
     layout,
     pictures::{PREVIEW, Picture, Pictures},
 };
-use object_store::{ObjectStoreExt, PutPayload, path::Path};
-use quick_cache::{Weighter, sync::Cache};
 use store::Stores;
-use thiserror::Error;
 
+use super::{PublishError, captions::tracks};
 use crate::{
     db::{
-        Db, DbError, GenericClient, captions, images,
+        Db, GenericClient, captions, images,
         outputs::{self, Head, Output},
         pool::{self, Connection},
     },
-    publish::captions::tracks,
+    index_cache::IndexCache,
+    objects,
 };
 
-/// Why an index cannot be built or stored.
-#[derive(Debug, Error)]
-pub enum IndexProblem {
-    /// The database failed.
-    #[error(transparent)]
-    Db(#[from] DbError),
-    /// A committed init segment is invalid; admission should have prevented that.
-    #[error("read the init segment of {rendition} of job {job}")]
-    Init {
-        /// The job.
-        job: JobId,
-        /// Its rendition.
-        rendition: String,
-        /// What is wrong with it.
-        #[source]
-        source: Mp4Error,
-    },
-    /// The store that holds the video is not configured.
-    #[error("store {0} is not configured")]
-    Store(String),
-    /// The store failed.
-    #[error("write {key}")]
-    Object {
-        /// The key of the object.
-        key: String,
-        /// The store's error.
-        #[source]
-        source: object_store::Error,
-    },
-}
-
-impl IndexProblem {
-    /// Whether a retry may help, because only the database or the store failed.
-    pub fn passing(&self) -> bool {
-        match self {
-            Self::Db(error) => error.transient(),
-            Self::Object { source, .. } => store::explain(source).passing(),
-            Self::Init { .. } | Self::Store(_) => false,
-        }
+/// The encoded index of the version that is served now; `None` if no version is served.
+///
+/// # Errors
+/// The database failed, or a committed init segment is invalid.
+pub async fn encoded(
+    db: &Db,
+    cache: &IndexCache,
+    video: VideoId,
+) -> Result<Option<Bytes>, PublishError> {
+    let mut connection = db.get().await?;
+    let Some((revision, Some(_))) = outputs::served(&*connection, video).await? else {
+        return Ok(None);
+    };
+    if let Some(bytes) = cache.get(video, revision) {
+        return Ok(Some(bytes));
     }
-}
-
-/// Maximum size of the cached indexes in bytes.
-const CACHE_BYTES_MAX: u64 = 64 << 20;
-const CACHE_ITEMS: usize = 1024;
-
-#[derive(Clone)]
-struct Bytewise;
-
-impl Weighter<VideoId, (i64, Bytes)> for Bytewise {
-    fn weight(&self, _key: &VideoId, value: &(i64, Bytes)) -> u64 {
-        value.1.len() as u64 + 64
-    }
-}
-
-/// Encoded indexes by video, each valid for exactly one revision of the video's row.
-pub struct Indexes(Cache<VideoId, (i64, Bytes), Bytewise>);
-
-impl Default for Indexes {
-    fn default() -> Self {
-        Self(Cache::with_weighter(CACHE_ITEMS, CACHE_BYTES_MAX, Bytewise))
-    }
-}
-
-impl std::fmt::Debug for Indexes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Indexes").field("items", &self.0.len()).finish()
-    }
-}
-
-impl Indexes {
-    /// The encoded index of the version that is served now; `None` if no version is served.
-    ///
-    /// # Errors
-    /// The database failed, or a committed init segment is invalid.
-    pub async fn get(&self, db: &Db, video: VideoId) -> Result<Option<Bytes>, IndexProblem> {
-        let mut connection = db.get().await?;
-        let Some((revision, Some(_))) = outputs::served(&*connection, video).await? else {
-            return Ok(None);
-        };
-        if let Some((cached, bytes)) = self.0.get(&video)
-            && cached == revision
-        {
-            return Ok(Some(bytes));
-        }
-        let Some((revision, index)) = snapshot(&mut connection, video).await? else {
-            return Ok(None);
-        };
-        let bytes = Bytes::from(index.encode());
-        self.0.insert(video, (revision, bytes.clone()));
-        Ok(Some(bytes))
-    }
+    let Some((revision, index)) = snapshot(&mut connection, video).await? else {
+        return Ok(None);
+    };
+    let bytes = Bytes::from(index.encode());
+    cache.insert(video, revision, bytes.clone());
+    Ok(Some(bytes))
 }
 
 /// The index of the served version, read in one snapshot, and the revision of the row in that
@@ -124,7 +52,7 @@ impl Indexes {
 async fn snapshot(
     connection: &mut Connection<'_>,
     video: VideoId,
-) -> Result<Option<(i64, Index)>, IndexProblem> {
+) -> Result<Option<(i64, Index)>, PublishError> {
     let tx = pool::snapshot(connection).await?;
     let Some((_, Some(job))) = outputs::served(&tx, video).await? else { return Ok(None) };
     let built = of_job(&tx, video, job).await?;
@@ -139,7 +67,7 @@ pub async fn of_job(
     db: &impl GenericClient,
     video: VideoId,
     job: JobId,
-) -> Result<Option<(Head, Index)>, IndexProblem> {
+) -> Result<Option<(Head, Index)>, PublishError> {
     let Some(head) = outputs::head(db, job).await? else { return Ok(None) };
     let committed = outputs::of_job(db, job).await?;
     let inits = outputs::inits(db, job).await?;
@@ -168,13 +96,13 @@ fn assemble(
     head: &Head,
     committed: Vec<Output>,
     inits: Vec<(String, Vec<u8>)>,
-) -> Result<Index, IndexProblem> {
+) -> Result<Index, PublishError> {
     let plan = &head.plan;
     let mut tracks: HashMap<String, Track> = HashMap::new();
     for (rendition, init) in inits {
         let info = fmp4::init_info(&init).map_err(|source| {
             let rendition = rendition.clone();
-            IndexProblem::Init { job, rendition, source }
+            PublishError::Init { job, rendition, source }
         })?;
         let track = Track {
             codec: info.codec,
@@ -240,7 +168,7 @@ pub async fn sync_object(
     stores: &Stores,
     video: VideoId,
     url: &str,
-) -> Result<(), IndexProblem> {
+) -> Result<(), PublishError> {
     let key = layout::index(video);
     loop {
         let before = outputs::served(&*db.get().await?, video).await?;
@@ -250,9 +178,9 @@ pub async fn sync_object(
         };
         match served {
             Some((_, index)) if index.finished_at_ms.is_some() => {
-                put(stores, url, &key, index.encode()).await?;
+                objects::put(stores, url, &key, index.encode()).await?;
             }
-            _ => delete(stores, url, &key).await?,
+            _ => objects::delete(stores, url, &key).await?,
         }
         let after = outputs::served(&*db.get().await?, video).await?;
         if after == before {
@@ -261,29 +189,9 @@ pub async fn sync_object(
     }
 }
 
-/// Writes a small object.
-///
-/// # Errors
-/// The store failed or is not configured.
-pub async fn put(
-    stores: &Stores,
-    url: &str,
-    key: &str,
-    bytes: Vec<u8>,
-) -> Result<(), IndexProblem> {
-    let store = stores.get(url).ok_or_else(|| IndexProblem::Store(url.to_owned()))?;
-    let written = store.objects.put(&Path::from(key), PutPayload::from(bytes)).await;
-    written.map(drop).map_err(|source| IndexProblem::Object { key: key.to_owned(), source })
-}
-
-/// Deletes an object; a missing object counts as deleted.
-///
-/// # Errors
-/// The store failed or is not configured.
-pub async fn delete(stores: &Stores, url: &str, key: &str) -> Result<(), IndexProblem> {
-    let store = stores.get(url).ok_or_else(|| IndexProblem::Store(url.to_owned()))?;
-    match store.objects.delete(&Path::from(key)).await {
-        Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-        Err(source) => Err(IndexProblem::Object { key: key.to_owned(), source }),
+/// Like [`sync_object`] for a change whose chore repeats it later, so an error is only logged.
+pub async fn try_sync_object(db: &Db, stores: &Stores, video: VideoId, url: &str) {
+    if let Err(error) = sync_object(db, stores, video, url).await {
+        tracing::warn!(video.id = %video, %error, "failed to rewrite the index object");
     }
 }

@@ -14,7 +14,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     db::images::{self, Gathered},
-    publish::index::{self, IndexProblem},
+    objects,
+    publish::PublishError,
     state::AppState,
 };
 
@@ -28,7 +29,7 @@ pub async fn tables(
     (video, job): (VideoId, JobId),
     store: &str,
     index: &mut Index,
-) -> Result<Vec<Gathered>, IndexProblem> {
+) -> Result<Vec<Gathered>, PublishError> {
     let sound = match index.audio_renditions.first() {
         Some(sound) => {
             let name = sound.name.clone();
@@ -62,7 +63,7 @@ pub async fn tables(
 
 type Tables = Arc<Vec<ChunkTable>>;
 
-async fn read(app: &AppState, job: JobId, rendition: &str) -> Result<Option<Tables>, IndexProblem> {
+async fn read(app: &AppState, job: JobId, rendition: &str) -> Result<Option<Tables>, PublishError> {
     let tables = images::samples(&*app.db.get().await?, job, rendition).await?;
     Ok(tables.map(Arc::new))
 }
@@ -93,11 +94,11 @@ async fn write(
     rendition: &str,
     chunks: &Tables,
     download_bytes: Option<u64>,
-) -> Result<Gathered, IndexProblem> {
+) -> Result<Gathered, PublishError> {
     let bytes = tables::encode(chunks);
     let hash = hex::encode(&Sha256::digest(&bytes)[..16]);
     let key = layout::tables(&layout::job_prefix(video, job), rendition, &hash);
     let object = TableObject { key, bytes: bytes.len() as u64 };
-    index::put(&app.stores, store, &object.key, bytes).await?;
+    objects::put(&app.stores, store, &object.key, bytes).await?;
     Ok(Gathered { rendition: rendition.to_owned(), object, download_bytes })
 }

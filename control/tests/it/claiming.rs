@@ -112,7 +112,8 @@ fn mixed() -> plan::Plan {
         ..media::ladder::default_profiles().remove(0)
     };
     let profiles = media::Codec::ALL.map(profile);
-    let wish = plan::Wish { hls: true, dash: true, ..plan::Wish::default() };
+    let wish =
+        plan::TranscodeOptions { hls: true, dash: true, ..plan::TranscodeOptions::default() };
     plan::plan(&crate::rows::source(3), &profiles, &wish).unwrap()
 }
 

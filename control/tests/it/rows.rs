@@ -10,7 +10,7 @@ use control::{
         tasks, uploads, videos, workers,
     },
     domain::{Owner, TaskKind},
-    plan::{self, Plan, Wish},
+    plan::{self, Plan, TranscodeOptions},
 };
 use media::{
     JobId, VideoId, WorkerId,
@@ -74,7 +74,7 @@ pub(crate) fn source(seconds: u32) -> Source {
 
 /// The default plan of [`source`].
 pub(crate) fn plan_of(seconds: u32) -> Plan {
-    let wish = Wish { hls: true, dash: true, ..Wish::default() };
+    let wish = TranscodeOptions { hls: true, dash: true, ..TranscodeOptions::default() };
     plan::plan(&source(seconds), &media::ladder::default_profiles(), &wish).unwrap()
 }
 

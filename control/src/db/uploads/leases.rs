@@ -10,19 +10,8 @@ use uuid::Uuid;
 
 use super::{
     super::DbError,
-    sessions::{COLUMNS, Lasting, Upload},
+    sessions::{COLUMNS, Grant, Upload, UploadTimeouts},
 };
-
-/// The bearer token for which a lease was granted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Grant {
-    /// The token's subject.
-    pub subject: String,
-    /// The stable text of the token's role.
-    pub role: String,
-    /// The token's revocation ids; revoking one of them ends the lease.
-    pub token_ids: Vec<Vec<u8>>,
-}
 
 /// A lease as it was granted.
 #[derive(Clone, Debug)]
@@ -51,7 +40,7 @@ pub async fn acquire(
     tenant: &str,
     id: UploadId,
     acquire: &Acquire,
-    lasting: Lasting,
+    timeouts: UploadTimeouts,
 ) -> Result<Option<Upload>, DbError> {
     let sql = format!(
         "UPDATE uploads
@@ -78,7 +67,7 @@ pub async fn acquire(
                 &tenant,
                 writer,
                 offset,
-                &lasting.lease,
+                &timeouts.lease,
                 &grant.subject,
                 &grant.role,
                 &grant.token_ids,
@@ -88,13 +77,13 @@ pub async fn acquire(
     row.as_ref().map(Upload::try_from).transpose()
 }
 
-/// Claims the lease from its holder, which then has [`Lasting::claim`] to release it; an expired lease
+/// Claims the lease from its holder, which then has [`UploadTimeouts::claim`] to release it; an expired lease
 /// ends at once. Returns the writer to notify if this claim is the first.
 pub async fn claim(
     db: &impl GenericClient,
     tenant: &str,
     id: UploadId,
-    lasting: Lasting,
+    timeouts: UploadTimeouts,
 ) -> Result<Option<Uuid>, DbError> {
     let row = db
         .query_opt(
@@ -113,7 +102,7 @@ pub async fn claim(
                AND received IS DISTINCT FROM length
                AND (writer_until < now() OR claimed_writer IS DISTINCT FROM writer)
              RETURNING writer",
-            &[&id.uuid(), &tenant, &lasting.claim],
+            &[&id.uuid(), &tenant, &timeouts.claim],
         )
         .await?;
     row.map_or(Ok(None), |row| Ok(row.try_get("writer")?))

@@ -5,10 +5,22 @@
 
 use jiff::Timestamp;
 use media::{UploadId, VideoId};
+use store::source::Source;
 use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
-use super::{DbError, leases::Grant};
+use super::DbError;
+
+/// The bearer token for which a lease was granted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grant {
+    /// The token's subject.
+    pub subject: String,
+    /// The stable text of the token's role.
+    pub role: String,
+    /// The token's revocation ids; revoking one of them ends the lease.
+    pub token_ids: Vec<Vec<u8>>,
+}
 
 /// One upload.
 #[derive(Clone, Debug)]
@@ -51,6 +63,18 @@ pub struct Upload {
     pub claimed: bool,
 }
 
+impl Upload {
+    /// The upload in the form that the store takes.
+    pub fn source(&self) -> Source<'_> {
+        Source {
+            video: self.video,
+            upload: self.id,
+            multipart_id: self.multipart_id.as_deref(),
+            parts: &self.parts,
+        }
+    }
+}
+
 pub(super) const COLUMNS: &str = "
     id, video_id, tenant, store, state, resumable, length, received, digest, part_bytes,
     multipart_id, parts, tail, filename, metadata, expires_at,
@@ -88,7 +112,7 @@ impl TryFrom<&Row> for Upload {
 
 /// Durations of leases and uploads, in seconds.
 #[derive(Clone, Copy, Debug)]
-pub struct Lasting {
+pub struct UploadTimeouts {
     /// From a lease's latest renewal until another writer may take it.
     pub lease: f64,
     /// From a claim until the lease ends, whether or not its holder released it.
@@ -160,7 +184,7 @@ pub async fn open(tx: &impl GenericClient, tenant: &str) -> Result<Open, DbError
 pub async fn begin(
     db: &impl GenericClient,
     new: &NewUpload,
-    lasting: Lasting,
+    timeouts: UploadTimeouts,
 ) -> Result<Option<Upload>, DbError> {
     let sql = format!(
         "INSERT INTO uploads (id, video_id, tenant, store, resumable, length, part_bytes, filename,
@@ -172,7 +196,7 @@ pub async fn begin(
          ON CONFLICT DO NOTHING
          RETURNING {COLUMNS}"
     );
-    let expiry = if new.resumable { lasting.expiry } else { lasting.single };
+    let expiry = if new.resumable { timeouts.expiry } else { timeouts.single };
     let row = db
         .query_opt(
             &sql,
@@ -187,7 +211,7 @@ pub async fn begin(
                 &new.filename,
                 &new.metadata,
                 &new.writer,
-                &lasting.lease,
+                &timeouts.lease,
                 &expiry,
                 &new.grant.subject,
                 &new.grant.role,
@@ -247,7 +271,7 @@ pub async fn advance(
     tenant: &str,
     id: UploadId,
     step: &Advance,
-    lasting: Lasting,
+    timeouts: UploadTimeouts,
 ) -> Result<Option<Upload>, DbError> {
     let sql = format!(
         "UPDATE uploads
@@ -290,9 +314,9 @@ pub async fn advance(
                 &step.parts,
                 &step.tail.map(u64::cast_signed),
                 &step.release,
-                &lasting.lease,
-                &lasting.expiry,
-                &lasting.single,
+                &timeouts.lease,
+                &timeouts.expiry,
+                &timeouts.single,
             ],
         )
         .await?;

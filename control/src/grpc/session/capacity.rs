@@ -14,7 +14,7 @@ use std::{
 
 use api::v1;
 
-use super::super::workers::SLOTS_MAX;
+use super::SLOTS_MAX;
 
 /// The kind of place for which a session claims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

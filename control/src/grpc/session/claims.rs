@@ -9,7 +9,6 @@ use api::v1;
 use tokio::{task::JoinSet, time::Instant};
 
 use super::{LeaseId, Out, Session, TRIES_MAX, capacity::Lane, preparation::Prepared};
-use crate::grpc::worker_messages;
 use crate::{
     cluster::events::Event,
     db::{
@@ -18,7 +17,7 @@ use crate::{
         lease, workers,
     },
     domain::{Failure, TaskKind},
-    grpc::leases::Unprepared,
+    grpc::{leases::Unprepared, worker_messages},
     plan::{PRIORITY_EXPRESS_MIN, retry::Cause},
     publish::admission,
     state::AppState,

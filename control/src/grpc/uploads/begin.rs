@@ -9,9 +9,7 @@ use media::{UploadId, VideoId};
 use uuid::Uuid;
 
 use super::{has_source, lease_authorization::grant, open, progress::writer};
-use crate::grpc::{authorize::owner, input, videos::video};
 use crate::{
-    background::uploads::{UploadPolicy, part_bytes},
     db::{
         CALL_TRIES_MAX, DbError, Transaction, probes,
         uploads::{
@@ -21,7 +19,9 @@ use crate::{
         videos::{self, NewVideo},
     },
     domain::Owner,
+    grpc::{authorize::owner, input, lookup::video},
     state::AppState,
+    upload_policy::{UploadPolicy, part_bytes},
 };
 
 /// Maximum size of the client's upload metadata.
@@ -77,14 +77,14 @@ async fn row(
         completion::bury_lapsed(tx, new.video).await?;
     }
     let held = sessions::open(tx, &owner.tenant).await?;
-    if let Err(problem) = policy.admits(held, new.length.unwrap_or(0)) {
+    if let Err(problem) = policy.check_quota(held, new.length.unwrap_or(0)) {
         return Ok(Err(problem));
     }
     if let Some(video) = new_video {
         videos::create(tx, owner, video).await?;
     }
-    let begun = sessions::begin(tx, new, policy.lasting).await?;
-    let (keep, bytes_max) = policy.refused();
+    let begun = sessions::begin(tx, new, policy.timeouts).await?;
+    let (keep, bytes_max) = policy.rejected_sources();
     let dropped = probes::drop_refused(tx, keep, bytes_max).await?;
     Ok(Ok((begun, dropped)))
 }

@@ -10,12 +10,15 @@ use media::{UploadId, VideoId};
 use tonic::Request;
 use uuid::Uuid;
 
-use crate::grpc::authorize::{self, Rpc};
 use crate::{
     db::{
         CALL_TRIES_MAX,
-        uploads::leases::{self, Grant, Granted},
+        uploads::{
+            leases::{self, Granted},
+            sessions::Grant,
+        },
     },
+    grpc::authorize::{self, Rpc},
     state::AppState,
 };
 

@@ -5,7 +5,7 @@ use api::{
     v1, wire,
 };
 use authz::Principal;
-use media::{UploadId, layout};
+use media::UploadId;
 use uuid::Uuid;
 
 use super::{
@@ -43,9 +43,9 @@ pub(super) async fn acquire(
         offset: bytes("offset", message.offset)?,
         grant: grant(principal),
     };
-    let lasting = app.policy.uploads.lasting;
+    let timeouts = app.policy.uploads.timeouts;
     let taken = app.db.run(CALL_TRIES_MAX, async |db| {
-        leases::acquire(db, &principal.tenant, id, &acquire, lasting).await
+        leases::acquire(db, &principal.tenant, id, &acquire, timeouts).await
     });
     let taken = taken.await?;
     let held = taken.is_some();
@@ -64,10 +64,10 @@ pub(super) async fn settled(
     principal: &Principal,
     id: UploadId,
 ) -> Result<Upload, Problem> {
-    let lasting = app.policy.uploads.lasting;
+    let timeouts = app.policy.uploads.timeouts;
     let claimed = app
         .db
-        .run(CALL_TRIES_MAX, async |db| leases::claim(db, &principal.tenant, id, lasting).await);
+        .run(CALL_TRIES_MAX, async |db| leases::claim(db, &principal.tenant, id, timeouts).await);
     if let Some(writer) = claimed.await? {
         app.bus.tell(Event::Claimed(writer));
     }
@@ -102,9 +102,9 @@ pub(super) async fn advance(
         tail: message.tail,
         release: message.release,
     };
-    let lasting = app.policy.uploads.lasting;
+    let timeouts = app.policy.uploads.timeouts;
     let moved = app.db.run(CALL_TRIES_MAX, async |db| {
-        sessions::advance(db, &principal.tenant, id, &step, lasting).await
+        sessions::advance(db, &principal.tenant, id, &step, timeouts).await
     });
     match moved.await? {
         Some(row) => Ok(row),
@@ -122,27 +122,4 @@ pub(super) fn writer(text: &str) -> Result<Uuid, Problem> {
 
 fn bytes(field: &str, value: u64) -> Result<i64, Problem> {
     i64::try_from(value).map_err(|_| Problem::field(field, "is too large"))
-}
-
-impl From<Upload> for v1::Upload {
-    fn from(row: Upload) -> Self {
-        Self {
-            upload_id: row.id.to_string(),
-            video_id: row.video.to_string(),
-            store: row.store,
-            key: layout::source(row.video),
-            length: row.length.map(i64::unsigned_abs),
-            offset: row.received.unsigned_abs(),
-            expires_at: Some(wire::timestamp(row.expires_at)),
-            metadata: row.metadata,
-            complete: row.complete,
-            part_bytes: row.part_bytes.unsigned_abs(),
-            multipart_id: row.multipart_id.unwrap_or_default(),
-            parts: u32::try_from(row.parts.len()).unwrap_or(u32::MAX),
-            tail: row.tail,
-            digest: row.digest.into(),
-            held: row.held,
-            claimed: row.claimed,
-        }
-    }
 }

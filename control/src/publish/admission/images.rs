@@ -12,8 +12,9 @@ use media::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    ADMISSION_REFUSED, Doubt, NotRecorded, Recorded, conclude, fetch,
+    ADMISSION_REFUSED, NotRecorded, Recorded, conclude,
     offer::{Offer, OfferedPicture, Outcome},
+    verify::{Doubt, fetch},
 };
 use crate::{
     db::{
