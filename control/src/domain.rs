@@ -295,7 +295,7 @@ pub struct Failure {
 }
 
 /// The only error codes of a probe that blame the source.
-const REFUSALS: [&str; 3] = [NOT_A_VIDEO, "truncated_source", "too_many_recordings"];
+const BLAME_SOURCE: [&str; 3] = [NOT_A_VIDEO, "truncated_source", "too_many_recordings"];
 const NOT_A_VIDEO: &str = "not_a_video";
 
 impl Failure {
@@ -306,11 +306,11 @@ impl Failure {
 
     /// Whether a probe that failed with this code blames the source.
     pub fn blames_source(&self) -> bool {
-        REFUSALS.contains(&self.code.as_str())
+        BLAME_SOURCE.contains(&self.code.as_str())
     }
 
     /// This failure, found in the source's bytes, as the reason to reject the source.
-    pub fn refusal(&self) -> Self {
+    pub fn as_rejection(&self) -> Self {
         let code = if self.blames_source() { &self.code } else { NOT_A_VIDEO };
         Self::new(code, &self.message)
     }

@@ -64,6 +64,6 @@ impl From<PublishError> for Problem {
 }
 
 /// Maps a database error to a gRPC status.
-fn refuse(error: impl Into<DbError>) -> Status {
+fn db_status(error: impl Into<DbError>) -> Status {
     Problem::from(error.into()).into()
 }

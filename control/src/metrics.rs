@@ -20,11 +20,11 @@ pub struct Metrics {
     playable: Histogram<f64>,
     ended: Counter<u64>,
     attempts_failed: Counter<u64>,
-    found: Arc<Mutex<Found>>,
+    measured: Arc<Mutex<Measurements>>,
 }
 
 #[derive(Debug, Default)]
-struct Found {
+struct Measurements {
     /// By kind of task. A kind that was seen once stays, with zeros when it has no tasks.
     load: BTreeMap<&'static str, Load>,
     workers: Workers,
@@ -42,7 +42,7 @@ pub struct Workers {
 
 /// How a transcode job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum EndedJob {
     /// All outputs are indexed.
     Completed,
     /// A task that is not optional failed for good.
@@ -51,7 +51,7 @@ pub enum Ended {
     Cancelled,
 }
 
-impl Ended {
+impl EndedJob {
     const ALL: [Self; 3] = [Self::Completed, Self::Failed, Self::Cancelled];
 
     fn label(self) -> KeyValue {
@@ -75,7 +75,7 @@ impl Metrics {
             .u64_counter("streaming_service_jobs_ended_total")
             .with_description("Ended transcode jobs, by outcome")
             .build();
-        for how in Ended::ALL {
+        for how in EndedJob::ALL {
             ended.add(0, &[how.label()]);
         }
         let attempts_failed = meter
@@ -87,15 +87,15 @@ impl Metrics {
         }
         let kinds = TaskKind::that(TaskKind::is_for_workers);
         let idle = kinds.into_iter().map(|kind| (kind.text(), Load::default()));
-        let found = Found { load: idle.collect(), ..Found::default() };
-        let found = Arc::new(Mutex::new(found));
-        observe_load(meter, &found);
-        observe_parts(meter, &found);
+        let measured = Measurements { load: idle.collect(), ..Measurements::default() };
+        let measured = Arc::new(Mutex::new(measured));
+        observe_load(meter, &measured);
+        observe_parts(meter, &measured);
         let playable = meter
             .f64_histogram("streaming_service_time_to_playable_seconds")
             .with_description("Time from a transcode request to the first playable segment")
             .build();
-        Self { playable, ended, attempts_failed, found }
+        Self { playable, ended, attempts_failed, measured }
     }
 
     /// Records that a video became playable, this many seconds after its transcode was requested.
@@ -104,7 +104,7 @@ impl Metrics {
     }
 
     /// Records the end of a transcode job.
-    pub fn ended(&self, how: Ended) {
+    pub fn ended(&self, how: EndedJob) {
         self.ended.add(1, &[how.label()]);
     }
 
@@ -114,37 +114,37 @@ impl Metrics {
     }
 
     /// Stores the latest numbers of ready and leased tasks by kind, and of workers.
-    pub fn found(&self, load: Vec<(&'static str, Load)>, workers: Workers) {
-        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        for old in found.load.values_mut() {
+    pub fn set_load(&self, load: Vec<(&'static str, Load)>, workers: Workers) {
+        let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+        for old in measured.load.values_mut() {
             *old = Load::default();
         }
-        found.load.extend(load);
-        found.workers = workers;
+        measured.load.extend(load);
+        measured.workers = workers;
     }
 
     /// Stores the latest state of the dependencies.
     pub fn dependencies(&self, dependencies: &[v1::Dependency]) {
-        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        found.dependencies = dependencies.iter().map(|d| (d.name.clone(), d.ok)).collect();
+        let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+        measured.dependencies = dependencies.iter().map(|d| (d.name.clone(), d.ok)).collect();
     }
 }
 
 /// Registers a gauge with one value per kind of task.
 fn by_kind(
     meter: &Meter,
-    found: &Arc<Mutex<Found>>,
+    measured: &Arc<Mutex<Measurements>>,
     name: &'static str,
     about: &'static str,
     read: fn(&Load) -> u64,
 ) {
-    let found = Arc::clone(found);
+    let measured = Arc::clone(measured);
     let _observed = meter
         .u64_observable_gauge(name)
         .with_description(about)
         .with_callback(move |observer| {
-            let found = found.lock().unwrap_or_else(PoisonError::into_inner);
-            for (kind, load) in &found.load {
+            let measured = measured.lock().unwrap_or_else(PoisonError::into_inner);
+            for (kind, load) in &measured.load {
                 observer.observe(read(load), &[KeyValue::new("kind", *kind)]);
             }
         })
@@ -154,67 +154,67 @@ fn by_kind(
 /// Registers a gauge with the largest value over all kinds of tasks.
 fn largest(
     meter: &Meter,
-    found: &Arc<Mutex<Found>>,
+    measured: &Arc<Mutex<Measurements>>,
     name: &'static str,
     about: &'static str,
     read: fn(&Load) -> f64,
 ) {
-    let found = Arc::clone(found);
+    let measured = Arc::clone(measured);
     let _observed = meter
         .f64_observable_gauge(name)
         .with_description(about)
         .with_callback(move |observer| {
-            let found = found.lock().unwrap_or_else(PoisonError::into_inner);
-            observer.observe(found.load.values().map(read).fold(0.0, f64::max), &[]);
+            let measured = measured.lock().unwrap_or_else(PoisonError::into_inner);
+            observer.observe(measured.load.values().map(read).fold(0.0, f64::max), &[]);
         })
         .build();
 }
 
-fn observe_load(meter: &Meter, found: &Arc<Mutex<Found>>) {
+fn observe_load(meter: &Meter, measured: &Arc<Mutex<Measurements>>) {
     let name = "streaming_service_queue_depth";
-    by_kind(meter, found, name, "Tasks that are ready to be leased", |load| load.ready);
+    by_kind(meter, measured, name, "Tasks that are ready to be leased", |load| load.ready);
     let name = "streaming_service_leases";
-    by_kind(meter, found, name, "Tasks that are leased", |load| load.leased);
+    by_kind(meter, measured, name, "Tasks that are leased", |load| load.leased);
     let name = "streaming_service_queue_oldest_seconds";
-    largest(meter, found, name, "Longest wait of a task that is ready to be leased", |l| {
+    largest(meter, measured, name, "Longest wait of a task that is ready to be leased", |l| {
         l.waits_seconds
     });
     let name = "streaming_service_lease_oldest_seconds";
-    largest(meter, found, name, "Longest time since a leased task was first leased", |l| {
+    largest(meter, measured, name, "Longest time since a leased task was first leased", |l| {
         l.held_seconds
     });
     let name = "streaming_service_lease_silence_seconds";
-    largest(meter, found, name, "Longest time since a lease was renewed", |load| {
+    largest(meter, measured, name, "Longest time since a lease was renewed", |load| {
         load.silent_seconds
     });
 }
 
-fn observe_parts(meter: &Meter, found: &Arc<Mutex<Found>>) {
-    let seen = Arc::clone(found);
+fn observe_parts(meter: &Meter, measured: &Arc<Mutex<Measurements>>) {
+    let seen = Arc::clone(measured);
     let _observed = meter
         .u64_observable_gauge("streaming_service_workers_connected")
         .with_description("Workers connected to any instance of control")
         .with_callback(move |observer| {
-            let found = seen.lock().unwrap_or_else(PoisonError::into_inner);
-            observer.observe(found.workers.connected, &[]);
+            let measured = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            observer.observe(measured.workers.connected, &[]);
         })
         .build();
-    let seen = Arc::clone(found);
+    let seen = Arc::clone(measured);
     let _observed = meter
         .u64_observable_gauge("streaming_service_workers_unhealthy")
         .with_description("Connected workers that fail to probe their own sample and get no probes")
         .with_callback(move |observer| {
-            let found = seen.lock().unwrap_or_else(PoisonError::into_inner);
-            observer.observe(found.workers.unhealthy, &[]);
+            let measured = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            observer.observe(measured.workers.unhealthy, &[]);
         })
         .build();
-    let seen = Arc::clone(found);
+    let seen = Arc::clone(measured);
     let _observed = meter
         .u64_observable_gauge("streaming_control_dependency_up")
         .with_description("1 while this instance of control can use the dependency")
         .with_callback(move |observer| {
-            let found = seen.lock().unwrap_or_else(PoisonError::into_inner);
-            for (name, up) in &found.dependencies {
+            let measured = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            for (name, up) in &measured.dependencies {
                 observer.observe(u64::from(*up), &[KeyValue::new("dependency", name.clone())]);
             }
         })

@@ -71,7 +71,7 @@ pub async fn queue_probe(
     });
     // It is false if another request has just completed the same upload.
     if queued.await? {
-        app.bus.wake(1);
+        app.bus.notify_tasks_ready(1);
         app.video_changed(video.id);
     }
     Ok(())

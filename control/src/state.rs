@@ -23,7 +23,7 @@ use crate::{
         redis::Redis,
     },
     db::Db,
-    identity::{jwt::Provider, keys::KeyRing, rejected_tokens::Refusals},
+    identity::{jwt::Provider, keys::KeyRing, rejected_tokens::RejectedTokenLimiter},
     index_cache::IndexCache,
     metrics::Metrics,
     page::Pages,
@@ -79,7 +79,7 @@ pub struct AppState {
     /// The identity provider whose JWTs are accepted, if one is configured.
     pub jwt: Option<Arc<Provider>>,
     /// Counts and limits invalid tokens per client.
-    pub refusals: Refusals,
+    pub rejected_tokens: RejectedTokenLimiter,
     /// Creates and verifies page tokens.
     pub pages: Pages,
     /// Caches encoded indexes.
@@ -124,7 +124,7 @@ impl AppState {
     /// this has returned, no data plane may show the caller the old state.
     pub async fn video_changed_for(&self, video: VideoId) {
         if let Some(redis) = &self.redis {
-            redis.forget(&[video]).await;
+            redis.invalidate(&[video]).await;
         }
         self.bus.purges.notify_one();
         self.video_changed(video);
@@ -132,6 +132,6 @@ impl AppState {
 
     /// Notifies listeners of all instances that a video changed.
     pub fn video_changed(&self, video: VideoId) {
-        self.bus.tell(Event::Video(video));
+        self.bus.publish(Event::Video(video));
     }
 }

@@ -19,7 +19,7 @@ pub struct StoreOutages(Mutex<HashMap<String, Instant>>);
 
 impl StoreOutages {
     /// Skips a store's tasks for a while.
-    pub fn note(&self, url: String) {
+    pub fn add(&self, url: String) {
         let mut stores = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         stores.insert(url, Instant::now() + OUTAGE);
     }
@@ -46,7 +46,7 @@ mod tests {
     fn an_unavailable_store_is_avoided_for_a_while() {
         let outages = StoreOutages::default();
         let noted = Instant::now();
-        outages.note("s3://a".to_owned());
+        outages.add("s3://a".to_owned());
         assert_eq!(outages.at(noted), ["s3://a"]);
         assert!(outages.at(Instant::now() + OUTAGE).is_empty());
     }

@@ -11,7 +11,7 @@ use crate::{
         CALL_TRIES_MAX, DbError,
         chores::{self, Chore, Taken},
         completion, images, jobs, outputs,
-        probes::{self, Dropped},
+        probes::{self, SourceDeletion},
         uploads,
         videos::{self, Video},
     },
@@ -29,7 +29,7 @@ const STALE_UPLOADS_MAX: i64 = 100;
 /// The database or a store failed; the chore is retried later.
 pub async fn round(app: &AppState) -> Result<(), BackgroundError> {
     let (keep, bytes_max) = app.policy.uploads.rejected_sources();
-    probes::drop_refused(&*app.db.get().await?, keep, bytes_max).await?;
+    probes::drop_rejected(&*app.db.get().await?, keep, bytes_max).await?;
     loop {
         let taken = chores::take(&*app.db.get().await?).await?;
         let Some(taken) = taken else { return Ok(()) };
@@ -68,7 +68,7 @@ async fn sweep_job(
     let state = jobs::state(&*db, job).await?;
     if state.is_some() && !jobs::is_transcode(&*db, job).await? {
         drop(db);
-        return sweep_refused(app, store, video).await;
+        return sweep_rejected(app, store, video).await;
     }
     let mut kept: HashSet<String> = HashSet::new();
     match state {
@@ -92,14 +92,14 @@ async fn sweep_job(
 
 /// Deletes a refused source that need not be kept any longer. The transaction locks the video's row until
 /// the object is deleted, so that no other source can replace it meanwhile.
-async fn sweep_refused(
+async fn sweep_rejected(
     app: &AppState,
     store: &str,
     video: VideoId,
 ) -> Result<bool, BackgroundError> {
     let dropped = app.db.try_transact(1, async |tx| {
-        let dropped = probes::dropped(tx, video).await?;
-        if dropped == Dropped::Delete {
+        let dropped = probes::source_deletion(tx, video).await?;
+        if dropped == SourceDeletion::Delete {
             if let Err(error) = objects::delete(&app.stores, store, &layout::source(video)).await {
                 return Ok(Err(error));
             }
@@ -107,7 +107,7 @@ async fn sweep_refused(
         }
         Ok(Ok(dropped))
     });
-    Ok(dropped.await?? != Dropped::Later)
+    Ok(dropped.await?? != SourceDeletion::Later)
 }
 
 async fn sweep_video(
@@ -122,7 +122,7 @@ async fn sweep_video(
     }
     objects::delete_all(&app.stores, &taken.store, listed).await?;
     // Later sweeps need only its id to find its objects.
-    videos::forget(&*app.db.get().await?, video, app.policy.grace_seconds).await?;
+    videos::delete_tombstone(&*app.db.get().await?, video, app.policy.grace_seconds).await?;
     Ok(true)
 }
 
@@ -156,8 +156,8 @@ pub async fn delete_video(app: &AppState, video: &Video) -> Result<bool, DbError
         .await?;
     app.video_changed_for(video.id).await;
     if let Some(job) = video.job_id {
-        app.bus.tell(Event::Stopped(job));
-        app.bus.tell(Event::Job(job));
+        app.bus.publish(Event::Stopped(job));
+        app.bus.publish(Event::Job(job));
     }
     index::try_sync_object(&app.db, &app.stores, video.id, &video.store).await;
     Ok(deleted)

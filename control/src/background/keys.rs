@@ -57,7 +57,7 @@ async fn apply(app: &AppState, keys: RootKeys) {
     let ids: Vec<u32> = public.0.iter().map(|(id, _)| *id).collect();
     tracing::info!(?ids, "root keys changed");
     app.verifier.replace_keys(public);
-    app.bus.hear(Event::Keys);
+    app.bus.publish_locally(Event::Keys);
     store_public_keys(app).await;
 }
 

@@ -17,7 +17,7 @@ use crate::{
     cluster::events::{self, Event},
     db::{
         causes, claim, jobs,
-        lease::{self, Setback},
+        lease::{self, FailedAttempt},
         pool, revocations, task_counts, videos, workers,
     },
     domain::{Failure, TaskKind},
@@ -27,19 +27,19 @@ use crate::{
     state::AppState,
 };
 
-const REAP_EVERY: Duration = Duration::from_millis(500);
+const EXPIRED_EVERY: Duration = Duration::from_millis(500);
 /// Maximum number of expired leases that one query returns.
-const REAP_MAX: i64 = 200;
+const EXPIRED_MAX: i64 = 200;
 const READY_EVERY: Duration = Duration::from_millis(500);
 const READY_MAX: i64 = 64;
-const COLLECT_EVERY: Duration = Duration::from_secs(1);
+const FINALIZE_EVERY: Duration = Duration::from_secs(1);
 const CHORES_EVERY: Duration = Duration::from_secs(1);
 const PURGES_EVERY: Duration = Duration::from_secs(1);
 const CHANGES_EVERY: Duration = Duration::from_secs(1);
 const UPLOADS_EVERY: Duration = Duration::from_secs(2);
 /// Interval of the measurements in the database.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
-const TIDY_EVERY: Duration = Duration::from_secs(10);
+const CLEAN_UP_EVERY: Duration = Duration::from_secs(10);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// Changes become visible when their transaction commits: at most this long after the time that they carry.
 const CHANGES_OVERLAP: Duration = Duration::from_secs(15);
@@ -53,11 +53,16 @@ pub fn spawn(app: &Arc<AppState>) {
         |name, every, round: fn(Arc<AppState>) -> Round, call: fn(&AppState) -> Option<&Notify>| {
             app.shutdown.tracker.spawn(repeat(app.clone(), name, every, round, call));
         };
-    start("reap", REAP_EVERY, |d| Box::pin(async move { reap(&d).await }), |_| None);
-    start("call", READY_EVERY, |d| Box::pin(async move { call(&d).await }), |_| None);
+    start(
+        "reap",
+        EXPIRED_EVERY,
+        |d| Box::pin(async move { end_expired_leases(&d).await }),
+        |_| None,
+    );
+    start("call", READY_EVERY, |d| Box::pin(async move { notify_ready(&d).await }), |_| None);
     start(
         "collect",
-        COLLECT_EVERY,
+        FINALIZE_EVERY,
         |d| Box::pin(async move { Ok(finalize::round(&d).await?) }),
         |d| Some(&d.bus.collect),
     );
@@ -80,15 +85,15 @@ pub fn spawn(app: &Arc<AppState>) {
         |d| Some(&d.bus.purges),
     );
     start("measure", MEASURE_EVERY, |d| Box::pin(async move { measure(&d).await }), |_| None);
-    start("tidy", TIDY_EVERY, |d| Box::pin(async move { tidy(&d).await }), |_| None);
+    start("tidy", CLEAN_UP_EVERY, |d| Box::pin(async move { clean_up(&d).await }), |_| None);
     app.shutdown.tracker.spawn(changes(app.clone()));
-    app.shutdown.tracker.spawn(revocations_heard(app.clone()));
+    app.shutdown.tracker.spawn(apply_revocations(app.clone()));
 }
 
 /// Applies revocations by other instances as soon as their notification arrives. `changes` finds any that
 /// were missed in the database.
-async fn revocations_heard(app: Arc<AppState>) {
-    let mut events = app.bus.listen();
+async fn apply_revocations(app: Arc<AppState>) {
+    let mut events = app.bus.subscribe();
     loop {
         tokio::select! {
             () = app.shutdown.soft.cancelled() => return,
@@ -144,12 +149,12 @@ fn backoff(name: &str, error: &BackgroundError, every: Duration, failures: &mut 
 
 /// Ends the attempts whose leases have expired. If one of them fails, for example because its row cannot be
 /// read, the others are still handled, and the next round tries it again.
-async fn reap(app: &AppState) -> Result<(), BackgroundError> {
+async fn end_expired_leases(app: &AppState) -> Result<(), BackgroundError> {
     let (mut after, mut failed) = (None, None);
     loop {
-        let page = lease::expired(&*app.db.get().await?, after, REAP_MAX).await?;
+        let page = lease::expired(&*app.db.get().await?, after, EXPIRED_MAX).await?;
         for expired in &page {
-            let setback = Setback {
+            let failed_attempt = FailedAttempt {
                 failure: Failure::new(
                     "lease_expired",
                     "the worker did not renew its lease in time",
@@ -160,14 +165,14 @@ async fn reap(app: &AppState) -> Result<(), BackgroundError> {
                 cause: Cause::Unknown,
                 probe_retry: app.policy.probe_retry,
             };
-            match admission::end_attempt(app, expired.lease, &setback).await {
+            match admission::end_attempt(app, expired.lease, &failed_attempt).await {
                 Ok(true) => tracing::info!(task.id = %expired.lease.task, "lease expired"),
                 Ok(false) => {}
                 Err(error) if error.transient() => return Err(error.into()),
                 Err(error) => failed = Some(error),
             }
         }
-        if (page.len() as i64) < REAP_MAX {
+        if (page.len() as i64) < EXPIRED_MAX {
             return failed.map_or(Ok(()), |error| Err(error.into()));
         }
         after = page.last().copied();
@@ -176,21 +181,21 @@ async fn reap(app: &AppState) -> Result<(), BackgroundError> {
 
 /// Wakes sessions for tasks that became ready without a wake-up: those whose backoff is over, and those
 /// that other instances queued.
-async fn call(app: &AppState) -> Result<(), BackgroundError> {
+async fn notify_ready(app: &AppState) -> Result<(), BackgroundError> {
     let kinds = TaskKind::that(TaskKind::is_for_workers);
     let ready = claim::ready(&*app.db.get().await?, &kinds, READY_MAX).await?;
     if let Ok(ready) = usize::try_from(ready)
         && ready > 0
     {
-        app.bus.call(ready);
+        app.bus.notify_local_sessions(ready);
     }
     Ok(())
 }
 
-async fn tidy(app: &AppState) -> Result<(), BackgroundError> {
+async fn clean_up(app: &AppState) -> Result<(), BackgroundError> {
     let db = app.db.get().await?;
-    workers::tidy(&*db).await?;
-    revocations::tidy(&*db).await?;
+    workers::delete_old(&*db).await?;
+    revocations::delete_old(&*db).await?;
     drop(db);
     probes::give_up(app).await?;
     deletion::stale_uploads(app).await
@@ -205,23 +210,23 @@ async fn measure(app: &AppState) -> Result<(), BackgroundError> {
         connected: workers::connected(&*db).await?.unsigned_abs(),
         unhealthy: workers::unhealthy(&*db).await?.unsigned_abs(),
     };
-    app.metrics.found(load, workers);
+    app.metrics.set_load(load, workers);
     Ok(())
 }
 
 /// The changes of all instances that have been seen so far.
 #[derive(Default)]
-struct Seen {
+struct SeenChanges {
     until: Option<Timestamp>,
     revisions: HashMap<VideoId, i64>,
 }
 
 /// Finds changes that other instances made, and counts running jobs.
 async fn changes(app: Arc<AppState>) {
-    let mut seen = Seen::default();
+    let mut seen = SeenChanges::default();
     let mut failures = 0;
     loop {
-        let pause = match look(&app, &mut seen).await {
+        let pause = match find_changes(&app, &mut seen).await {
             Ok(()) => {
                 failures = 0;
                 CHANGES_EVERY
@@ -235,7 +240,7 @@ async fn changes(app: Arc<AppState>) {
     }
 }
 
-async fn look(app: &AppState, seen: &mut Seen) -> Result<(), BackgroundError> {
+async fn find_changes(app: &AppState, seen: &mut SeenChanges) -> Result<(), BackgroundError> {
     let db = app.db.get().await?;
     let now = pool::now(&*db).await?;
     // The first round only initializes the baseline; there were no subscribers before it.
@@ -244,7 +249,7 @@ async fn look(app: &AppState, seen: &mut Seen) -> Result<(), BackgroundError> {
     let changed = videos::changed_since(&*db, since).await?;
     if changed.len() as i64 == videos::CHANGED_MAX {
         // The query's limit may have cut off further changes.
-        app.bus.hear(Event::Everything);
+        app.bus.publish_locally(Event::Everything);
     }
     let mut revisions = HashMap::with_capacity(changed.len());
     let mut found = Vec::new();
@@ -255,13 +260,13 @@ async fn look(app: &AppState, seen: &mut Seen) -> Result<(), BackgroundError> {
         revisions.insert(video, revision);
     }
     if let Some(redis) = &app.redis {
-        redis.forget_unheard(found.clone()).await;
+        redis.invalidate_unnotified(found.clone()).await;
     }
-    found.into_iter().for_each(|video| app.bus.hear(Event::Video(video)));
+    found.into_iter().for_each(|video| app.bus.publish_locally(Event::Video(video)));
     let revoked = revocations::list(&*db, (!first).then_some(since)).await?;
     for id in app.verifier.revoke(revoked) {
         // The data planes that are connected to this instance get revocations only from it.
-        app.bus.hear(Event::Revoked(id));
+        app.bus.publish_locally(Event::Revoked(id));
     }
     app.running.store(jobs::running(&*db).await?, Ordering::Relaxed);
     seen.revisions = revisions;

@@ -3,8 +3,8 @@
 use super::BackgroundError;
 use crate::{
     db::{
-        completion::{self, End},
-        probes::{self, Overdue},
+        completion::{self, JobOutcome},
+        probes::{self, ExpiredProbe},
     },
     plan::retry,
     state::AppState,
@@ -18,9 +18,10 @@ const ROUND_MAX: i64 = 100;
 /// # Errors
 /// The database failed; the next round handles the remaining probes.
 pub async fn give_up(app: &AppState) -> Result<(), BackgroundError> {
-    let overdue = probes::overdue(&*app.db.get().await?, ROUND_MAX).await?;
-    for Overdue { job, video, failure } in overdue {
-        let (end, grace) = (End::Failed(retry::given_up(&failure)), app.policy.grace_seconds);
+    let overdue = probes::expired(&*app.db.get().await?, ROUND_MAX).await?;
+    for ExpiredProbe { job, video, failure } in overdue {
+        let (end, grace) =
+            (JobOutcome::Failed(retry::given_up(&failure)), app.policy.grace_seconds);
         let given_up = app.db.transact(1, async |tx| {
             completion::lock_video(tx, video).await?;
             completion::end_job(tx, job, &end, grace).await

@@ -55,19 +55,19 @@ pub async fn round(app: &AppState) -> Result<(), BackgroundError> {
         }
         tracing::info!(video.id = %video, "upload expired");
     }
-    sweep_dead(app).await
+    delete_given_up(app).await
 }
 
-async fn sweep_dead(app: &AppState) -> Result<(), BackgroundError> {
+async fn delete_given_up(app: &AppState) -> Result<(), BackgroundError> {
     let db = app.db.get().await?;
-    completion::tidy(&*db).await?;
-    let dead = completion::dead(&*db, ROUND_MAX).await?;
+    completion::delete_old(&*db).await?;
+    let dead = completion::given_up(&*db, ROUND_MAX).await?;
     drop(db);
     for upload in dead {
         // Objects in a store that has been removed from the configuration cannot be deleted.
         let Some(store) = app.stores.get(&upload.store) else { continue };
         discard(store, &upload).await?;
-        completion::forget(&*app.db.get().await?, upload.id).await?;
+        completion::delete(&*app.db.get().await?, upload.id).await?;
     }
     Ok(())
 }

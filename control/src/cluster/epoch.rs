@@ -22,71 +22,75 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 /// How long a call waits for the invalidation; after that, a new epoch takes its place.
-const FORGET_MAX: Duration = Duration::from_millis(300);
+const INVALIDATE_MAX: Duration = Duration::from_millis(300);
 /// A row change found within this time of its notification is the same change.
-const HEARD: Duration = Duration::from_secs(3);
+const NOTIFIED_FOR: Duration = Duration::from_secs(3);
 /// Maximum number of changes remembered for this.
-const HEARD_MAX: usize = 10_000;
+const NOTIFIED_MAX: usize = 10_000;
 /// How often the epoch is renewed: several times within its lifetime.
-const KEEP_EVERY: Duration = Duration::from_secs(3);
+const RENEW_EVERY: Duration = Duration::from_secs(3);
 
 /// Tracks which changes have been invalidated, and whether one was missed.
 #[derive(Debug)]
 pub(crate) struct Epoch {
     missed: AtomicBool,
     renew: Notify,
-    heard: Mutex<HashMap<VideoId, Instant>>,
+    notified: Mutex<HashMap<VideoId, Instant>>,
 }
 
 impl Epoch {
     /// Changes may have been missed before this point, so this starts a new epoch.
     pub(crate) fn new() -> Self {
-        Self { missed: AtomicBool::new(true), renew: Notify::new(), heard: Mutex::default() }
+        Self { missed: AtomicBool::new(true), renew: Notify::new(), notified: Mutex::default() }
     }
 
     /// Records that a change may have been missed: data planes must not use the metadata they
     /// cached until now.
-    pub(crate) fn miss(&self) {
+    pub(crate) fn mark_missed(&self) {
         self.missed.store(true, Ordering::Release);
         self.renew.notify_one();
     }
 
     /// Records the notification of a change, whose sender has already invalidated this video.
-    pub(crate) fn hear(&self, video: VideoId) {
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        if heard.len() >= HEARD_MAX {
-            heard.retain(|_, since| since.elapsed() < HEARD);
+    pub(crate) fn record_notification(&self, video: VideoId) {
+        let mut notified = self.notified.lock().unwrap_or_else(PoisonError::into_inner);
+        if notified.len() >= NOTIFIED_MAX {
+            notified.retain(|_, since| since.elapsed() < NOTIFIED_FOR);
         }
-        if heard.len() < HEARD_MAX {
-            heard.insert(video, Instant::now());
+        if notified.len() < NOTIFIED_MAX {
+            notified.insert(video, Instant::now());
         }
     }
 
     /// Those of these changed videos for which no notification has arrived.
-    pub(crate) fn unheard(&self, videos: Vec<VideoId>) -> Vec<VideoId> {
-        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = |video: &VideoId| heard.get(video).is_some_and(|s| s.elapsed() < HEARD);
+    pub(crate) fn without_notification(&self, videos: Vec<VideoId>) -> Vec<VideoId> {
+        let notified = self.notified.lock().unwrap_or_else(PoisonError::into_inner);
+        let known =
+            |video: &VideoId| notified.get(video).is_some_and(|s| s.elapsed() < NOTIFIED_FOR);
         videos.into_iter().filter(|video| !known(video)).collect()
     }
 
     /// Invalidates the cached metadata of these videos, directly or with a new epoch.
-    pub(crate) async fn forget(&self, client: &Client, videos: &[VideoId]) {
+    pub(crate) async fn invalidate(&self, client: &Client, videos: &[VideoId]) {
         if videos.is_empty() {
             return;
         }
-        videos.iter().for_each(|video| self.hear(*video));
-        let forgotten = client.is_connected()
-            && matches!(tokio::time::timeout(FORGET_MAX, forget(client, videos)).await, Ok(Ok(())));
-        if !forgotten {
-            self.miss();
+        videos.iter().for_each(|video| self.record_notification(*video));
+        let invalidated = client.is_connected()
+            && matches!(
+                tokio::time::timeout(INVALIDATE_MAX, invalidate(client, videos)).await,
+                Ok(Ok(()))
+            );
+        if !invalidated {
+            self.mark_missed();
         }
     }
 
     /// Renews the epoch forever.
-    pub(crate) async fn keep(&self, client: &Client) {
+    pub(crate) async fn renew(&self, client: &Client) {
         loop {
             let missed = self.missed.swap(false, Ordering::AcqRel);
-            if let Err(error) = keep(client, missed).await {
+            if let Err(error) = renew(client, missed).await {
                 tracing::debug!(%error, "failed to renew the epoch in redis");
                 if missed {
                     self.missed.store(true, Ordering::Release);
@@ -94,13 +98,13 @@ impl Epoch {
             }
             tokio::select! {
                 () = self.renew.notified(), if client.is_connected() => {}
-                () = tokio::time::sleep(KEEP_EVERY) => {}
+                () = tokio::time::sleep(RENEW_EVERY) => {}
             }
         }
     }
 }
 
-async fn forget(client: &Client, videos: &[VideoId]) -> Result<(), Error> {
+async fn invalidate(client: &Client, videos: &[VideoId]) -> Result<(), Error> {
     let pipeline = client.pipeline();
     for &video in videos {
         let (generation, value) = (cached::generation(video), Uuid::new_v4().to_string());
@@ -113,7 +117,7 @@ async fn forget(client: &Client, videos: &[VideoId]) -> Result<(), Error> {
     pipeline.last().await
 }
 
-async fn keep(client: &Client, new: bool) -> Result<(), Error> {
+async fn renew(client: &Client, new: bool) -> Result<(), Error> {
     let value = Uuid::new_v4().to_string();
     let expire = Some(Expiration::EX(cached::EPOCH_SECONDS));
     if new {

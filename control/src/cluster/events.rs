@@ -18,7 +18,7 @@ const EVENTS_MAX: usize = 1024;
 /// Maximum number of changes that wait to be published; other instances find further ones by polling.
 const OUTBOX_MAX: usize = 4096;
 /// Maximum number of sessions that one wake-up notifies; each wakes another while there is work.
-const CALLS_MAX: usize = 64;
+const WAKEUPS_MAX: usize = 64;
 
 /// A change that listeners are notified of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -93,20 +93,20 @@ impl Default for Bus {
 
 impl Bus {
     /// Subscribes to all later events.
-    pub fn listen(&self) -> broadcast::Receiver<Event> {
+    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
     }
 
     /// Wakes sessions of all instances because about `tasks` tasks have become ready.
-    pub fn wake(&self, tasks: usize) {
-        self.call(tasks);
+    pub fn notify_tasks_ready(&self, tasks: usize) {
+        self.notify_local_sessions(tasks);
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner).wake = true;
         self.outgoing.notify_one();
     }
 
     /// Wakes sessions of this instance only.
-    pub fn call(&self, tasks: usize) {
-        for _ in 0..tasks.clamp(1, CALLS_MAX) {
+    pub fn notify_local_sessions(&self, tasks: usize) {
+        for _ in 0..tasks.clamp(1, WAKEUPS_MAX) {
             self.ready.notify_one();
             self.express.notify_one();
         }
@@ -114,7 +114,7 @@ impl Bus {
     }
 
     /// Sends an event to the listeners of all instances.
-    pub fn tell(&self, event: Event) {
+    pub fn publish(&self, event: Event) {
         if !matches!(event, Event::Job(_) | Event::Keys | Event::Everything) {
             let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
             if outbox.events.len() < OUTBOX_MAX {
@@ -123,11 +123,11 @@ impl Bus {
             drop(outbox);
             self.outgoing.notify_one();
         }
-        self.hear(event);
+        self.publish_locally(event);
     }
 
     /// Sends an event to the listeners of this instance only, for example one received from another instance.
-    pub fn hear(&self, event: Event) {
+    pub fn publish_locally(&self, event: Event) {
         // An error means that there are no listeners.
         drop(self.events.send(event));
     }
@@ -157,11 +157,11 @@ mod tests {
     #[tokio::test]
     async fn events_reach_local_subscribers_and_are_published_once() {
         let bus = Bus::default();
-        let mut listener = bus.listen();
+        let mut listener = bus.subscribe();
         let video = media::VideoId::new(uuid::Uuid::from_u128(1));
-        bus.tell(Event::Video(video));
-        bus.tell(Event::Video(video));
-        bus.tell(Event::Job(media::JobId::new(uuid::Uuid::from_u128(2))));
+        bus.publish(Event::Video(video));
+        bus.publish(Event::Video(video));
+        bus.publish(Event::Job(media::JobId::new(uuid::Uuid::from_u128(2))));
         assert_eq!(next(&mut listener).await, Event::Video(video));
         let outgoing = bus.take_outgoing();
         assert_eq!((outgoing.wake, outgoing.events), (false, vec![Event::Video(video)]));
@@ -171,9 +171,9 @@ mod tests {
     #[tokio::test]
     async fn a_slow_subscriber_learns_that_everything_may_have_changed() {
         let bus = Bus::default();
-        let mut listener = bus.listen();
+        let mut listener = bus.subscribe();
         for n in 0..2000 {
-            bus.hear(Event::Job(media::JobId::new(uuid::Uuid::from_u128(n))));
+            bus.publish_locally(Event::Job(media::JobId::new(uuid::Uuid::from_u128(n))));
         }
         assert_eq!(next(&mut listener).await, Event::Everything);
     }

@@ -70,14 +70,14 @@ impl Redis {
     }
 
     /// Invalidates what data planes cache of these videos; waits for it for a short time only.
-    pub async fn forget(&self, videos: &[VideoId]) {
-        self.epoch.forget(&self.publisher, videos).await;
+    pub async fn invalidate(&self, videos: &[VideoId]) {
+        self.epoch.invalidate(&self.publisher, videos).await;
     }
 
     /// The same for changes found in the rows, unless a notification shows that the instance that
     /// made them has invalidated them: one that lost Redis or crashed has not.
-    pub async fn forget_unheard(&self, videos: Vec<VideoId>) {
-        self.forget(&self.epoch.unheard(videos)).await;
+    pub async fn invalidate_unnotified(&self, videos: Vec<VideoId>) {
+        self.invalidate(&self.epoch.without_notification(videos)).await;
     }
 
     /// Sends and receives messages until `stop`.
@@ -90,7 +90,7 @@ impl Redis {
             () = stop.cancelled() => {}
             () = self.send(&bus) => {}
             () = self.receive(&bus, messages, connected) => {}
-            () = self.epoch.keep(&self.publisher) => {}
+            () = self.epoch.renew(&self.publisher) => {}
         }
         for connection in connections {
             connection.abort();
@@ -116,7 +116,7 @@ impl Redis {
                 Ok(_) = connected.recv() => self.subscribe(bus).await,
                 message = messages.recv() => match message {
                     Ok(message) => self.deliver(bus, &message),
-                    Err(broadcast::error::RecvError::Lagged(_)) => bus.hear(Event::Everything),
+                    Err(broadcast::error::RecvError::Lagged(_)) => bus.publish_locally(Event::Everything),
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
             }
@@ -129,9 +129,9 @@ impl Redis {
             tracing::warn!(%error, "failed to subscribe to redis");
         }
         // Messages published in between, and invalidations due in between, may be lost.
-        self.epoch.miss();
-        bus.call(1);
-        bus.hear(Event::Everything);
+        self.epoch.mark_missed();
+        bus.notify_local_sessions(1);
+        bus.publish_locally(Event::Everything);
     }
 
     async fn publish(&self, bus: &Bus) {
@@ -140,7 +140,7 @@ impl Redis {
             Event::Video(video) => Some(*video),
             _ => None,
         };
-        self.forget(&outgoing.events.iter().filter_map(video).collect::<Vec<_>>()).await;
+        self.invalidate(&outgoing.events.iter().filter_map(video).collect::<Vec<_>>()).await;
         if !self.publisher.is_connected() {
             return;
         }
@@ -161,20 +161,20 @@ impl Redis {
         let Some(text) = message.value.as_string() else { return };
         if *message.channel == *WAKE {
             if text != self.instance.to_string() {
-                bus.call(1);
+                bus.notify_local_sessions(1);
             }
             return;
         }
         match serde_json::from_str::<Envelope>(&text) {
             Ok(envelope) if envelope.from != self.instance => {
                 if let Event::Video(video) = envelope.event {
-                    self.epoch.hear(video);
+                    self.epoch.record_notification(video);
                 }
-                bus.hear(envelope.event);
+                bus.publish_locally(envelope.event);
             }
             Ok(_) => {}
             // A newer version may send events unknown here: reload everything.
-            Err(_) => bus.hear(Event::Everything),
+            Err(_) => bus.publish_locally(Event::Everything),
         }
     }
 }

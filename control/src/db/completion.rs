@@ -8,7 +8,7 @@ use super::{
     DbError,
     chores::{self, Chore},
     images,
-    lease::{self, After, LeaseId, Setback},
+    lease::{self, AttemptResult, FailedAttempt, LeaseId},
     tasks, uploads, videos,
 };
 use crate::domain::{Failure, TaskState};
@@ -30,18 +30,18 @@ pub async fn lock_video(tx: &impl GenericClient, video: VideoId) -> Result<bool,
 
 /// Ends an attempt, and its job if no attempt is left and the job cannot succeed without the task.
 /// `None` when the lease is not held.
-pub async fn attempt(
+pub async fn end_attempt(
     tx: &impl GenericClient,
     lease: LeaseId,
-    setback: &Setback,
+    failed_attempt: &FailedAttempt,
     grace_seconds: f64,
-) -> Result<Option<After>, DbError> {
+) -> Result<Option<AttemptResult>, DbError> {
     let Some(video) = lease::video_of(tx, lease).await? else { return Ok(None) };
     lock_video(tx, video).await?;
-    let Some(after) = lease::set_back(tx, lease, setback).await? else { return Ok(None) };
+    let Some(after) = lease::end_attempt(tx, lease, failed_attempt).await? else { return Ok(None) };
     if after.ends_job() {
-        let failure = after.failure.clone().unwrap_or_else(|| setback.failure.clone());
-        end_job(tx, after.job, &End::Failed(failure), grace_seconds).await?;
+        let failure = after.failure.clone().unwrap_or_else(|| failed_attempt.failure.clone());
+        end_job(tx, after.job, &JobOutcome::Failed(failure), grace_seconds).await?;
     } else if after.state == TaskState::Failed {
         // The job succeeds without the task; only `collect` may still wait for it.
         tasks::unblock(tx, after.job).await?;
@@ -51,7 +51,7 @@ pub async fn attempt(
 
 /// How a job ends without a result.
 #[derive(Clone, Debug)]
-pub enum End {
+pub enum JobOutcome {
     /// The job failed; its committed outputs are kept for a retry.
     Failed(Failure),
     /// The job was cancelled; its committed outputs are deleted.
@@ -63,12 +63,12 @@ pub enum End {
 pub async fn end_job(
     tx: &impl GenericClient,
     job: JobId,
-    end: &End,
+    end: &JobOutcome,
     grace_seconds: f64,
 ) -> Result<bool, DbError> {
     let (state, failure) = match end {
-        End::Failed(failure) => ("failed", Some(failure)),
-        End::Cancelled => ("cancelled", None),
+        JobOutcome::Failed(failure) => ("failed", Some(failure)),
+        JobOutcome::Cancelled => ("cancelled", None),
     };
     let code = failure.map(|f| f.code.as_str());
     let message = failure.map(|f| f.message.as_str());
@@ -287,10 +287,10 @@ pub async fn delete_video(
         .await?;
     for row in jobs {
         let job = JobId::new(row.try_get("id")?);
-        end_job(tx, job, &End::Cancelled, grace_seconds).await?;
+        end_job(tx, job, &JobOutcome::Cancelled, grace_seconds).await?;
     }
-    videos::bury(tx, video).await?;
-    uploads::completion::bury(tx, video).await?;
+    videos::mark_deleted(tx, video).await?;
+    uploads::completion::end_of_video(tx, video).await?;
     // The first sweep deletes the objects that exist now; the second deletes those that the leases may
     // still write, and then the row.
     chores::create(tx, Chore::Video(video), 0.0).await?;

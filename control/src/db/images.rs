@@ -8,7 +8,7 @@ use super::DbError;
 
 /// One admitted image, clip or text track.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Made {
+pub struct StoredImage {
     /// "poster", "thumbnails/3", "storyboard/0", "preview", "subtitles/1".
     pub name: String,
     /// The object.
@@ -22,7 +22,7 @@ pub struct Made {
 pub async fn insert(
     tx: &impl GenericClient,
     job: JobId,
-    made: &[Made],
+    made: &[StoredImage],
     token: i64,
 ) -> Result<(), DbError> {
     for one in made {
@@ -54,7 +54,7 @@ pub async fn delete(tx: &impl GenericClient, job: JobId, name: &str) -> Result<b
 }
 
 /// The images and text tracks of a job.
-pub async fn of_job(db: &impl GenericClient, job: JobId) -> Result<Vec<Made>, DbError> {
+pub async fn of_job(db: &impl GenericClient, job: JobId) -> Result<Vec<StoredImage>, DbError> {
     let rows = db
         .query(
             "SELECT name, object_key, bytes, sha256, seconds FROM pictures WHERE job_id = $1",
@@ -64,16 +64,16 @@ pub async fn of_job(db: &impl GenericClient, job: JobId) -> Result<Vec<Made>, Db
     rows.iter().map(|row| made(row, job)).collect()
 }
 
-fn made(row: &Row, job: JobId) -> Result<Made, DbError> {
+fn made(row: &Row, job: JobId) -> Result<StoredImage, DbError> {
     let (bytes, sha256): (i64, &[u8]) = (row.try_get("bytes")?, row.try_get("sha256")?);
     let sha256 = sha256.try_into().map_err(|_| DbError::row("pictures", "sha256", job))?;
     let picture = Picture { key: row.try_get("object_key")?, bytes: bytes.unsigned_abs(), sha256 };
-    Ok(Made { name: row.try_get("name")?, picture, seconds: row.try_get("seconds")? })
+    Ok(StoredImage { name: row.try_get("name")?, picture, seconds: row.try_get("seconds")? })
 }
 
 /// The sample tables of one rendition, written as one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gathered {
+pub struct RenditionTable {
     /// "720p" or "audio-0".
     pub rendition: String,
     /// The object.
@@ -86,7 +86,7 @@ pub struct Gathered {
 pub async fn insert_tables(
     tx: &impl GenericClient,
     job: JobId,
-    gathered: &[Gathered],
+    gathered: &[RenditionTable],
 ) -> Result<(), DbError> {
     for one in gathered {
         tx.execute(
@@ -107,7 +107,7 @@ pub async fn insert_tables(
 }
 
 /// The sample tables of a job.
-pub async fn tables(db: &impl GenericClient, job: JobId) -> Result<Vec<Gathered>, DbError> {
+pub async fn tables(db: &impl GenericClient, job: JobId) -> Result<Vec<RenditionTable>, DbError> {
     let rows = db
         .query(
             "SELECT rendition, object_key, bytes, download_bytes FROM tables WHERE job_id = $1",
@@ -119,7 +119,7 @@ pub async fn tables(db: &impl GenericClient, job: JobId) -> Result<Vec<Gathered>
             (row.try_get("bytes")?, row.try_get("download_bytes")?);
         let object = TableObject { key: row.try_get("object_key")?, bytes: bytes.unsigned_abs() };
         let download_bytes = download.map(i64::unsigned_abs);
-        Ok(Gathered { rendition: row.try_get("rendition")?, object, download_bytes })
+        Ok(RenditionTable { rendition: row.try_get("rendition")?, object, download_bytes })
     };
     rows.iter().map(read).collect()
 }

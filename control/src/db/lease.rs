@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{DbError, claim::SEEN_SECONDS_MAX, states};
 use crate::{
     domain::{Failure, TaskKind, TaskState},
-    plan::retry::{self, Cause, Next, RetryDelays, Standing},
+    plan::retry::{self, AttemptHistory, Cause, Decision, RetryDelays},
 };
 
 /// Identifies a lease: the task and its fencing token.
@@ -122,7 +122,7 @@ const BACKOFF_SECONDS_MAX: f64 = 60.0;
 
 /// An attempt that ended without success. It counts unless the cause is [`Cause::UnhealthyHost`].
 #[derive(Clone, Debug)]
-pub struct Setback {
+pub struct FailedAttempt {
     /// The reason.
     pub failure: Failure,
     /// False when every further attempt would end the same way.
@@ -140,7 +140,7 @@ pub struct Setback {
 
 /// The state of a task after a failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct After {
+pub struct AttemptResult {
     /// `Ready` or `Failed`.
     pub state: TaskState,
     /// The reason, if it failed permanently.
@@ -153,7 +153,7 @@ pub struct After {
     pub kind: TaskKind,
 }
 
-impl After {
+impl AttemptResult {
     /// Whether the job cannot continue without the task.
     pub fn ends_job(&self) -> bool {
         self.state == TaskState::Failed && !self.kind.is_optional()
@@ -162,21 +162,25 @@ impl After {
 
 /// Ends an attempt: the task becomes ready again after a backoff, or fails when no further attempt is
 /// allowed. `None` when the lease is not held.
-pub async fn set_back(
+pub async fn end_attempt(
     db: &impl GenericClient,
     lease: LeaseId,
-    setback: &Setback,
-) -> Result<Option<After>, DbError> {
-    let Some(standing) = standing(db, lease, setback.expired_only).await? else { return Ok(None) };
-    let Setback { failure, retryable, backoff_seconds, cause, probe_retry, .. } = setback;
-    let next = retry::next(&standing, (failure, *cause), *retryable, *backoff_seconds, probe_retry);
-    let (state, seconds, failure) = match next {
-        Next::Again(seconds) => (TaskState::Ready, seconds, None),
-        Next::End(failure) => (TaskState::Failed, 0.0, Some(failure)),
+    failed_attempt: &FailedAttempt,
+) -> Result<Option<AttemptResult>, DbError> {
+    let Some(history) = history(db, lease, failed_attempt.expired_only).await? else {
+        return Ok(None);
     };
-    let said = failure.as_ref().unwrap_or(&setback.failure);
+    let FailedAttempt { failure, retryable, backoff_seconds, cause, probe_retry, .. } =
+        failed_attempt;
+    let next =
+        retry::decide(&history, (failure, *cause), *retryable, *backoff_seconds, probe_retry);
+    let (state, seconds, failure) = match next {
+        Decision::Retry(seconds) => (TaskState::Ready, seconds, None),
+        Decision::GiveUp(failure) => (TaskState::Failed, 0.0, Some(failure)),
+    };
+    let said = failure.as_ref().unwrap_or(&failed_attempt.failure);
     // Probes get no random spread, because their users wait.
-    let spread = !standing.kind.examines_source();
+    let spread = !history.kind.examines_source();
     let row = db
         .query_opt(
             "UPDATE tasks
@@ -216,21 +220,21 @@ pub async fn set_back(
         )
         .await?;
     let Some(row) = row else { return Ok(None) };
-    Ok(Some(After {
+    Ok(Some(AttemptResult {
         state,
         failure,
         job: JobId::new(row.try_get("job_id")?),
         video: VideoId::new(row.try_get("video_id")?),
-        kind: standing.kind,
+        kind: history.kind,
     }))
 }
 
 /// Reads the state of a held lease's task and locks its row.
-async fn standing(
+async fn history(
     db: &impl GenericClient,
     lease: LeaseId,
     expired_only: bool,
-) -> Result<Option<Standing>, DbError> {
+) -> Result<Option<AttemptHistory>, DbError> {
     let row = db
         .query_opt(
             "SELECT t.kind, t.attempt, t.attempts_max, t.worker, t.findings, t.faulted_on,
@@ -267,7 +271,7 @@ async fn standing(
     let Some(row) = row else { return Ok(None) };
     let attempt: i32 = row.try_get("attempt")?;
     let attempts_max: i32 = row.try_get("attempts_max")?;
-    Ok(Some(Standing {
+    Ok(Some(AttemptHistory {
         kind: states::read(&row, "kind", ("tasks", lease.task))?,
         attempt: attempt.unsigned_abs(),
         attempts_max: attempts_max.unsigned_abs(),

@@ -12,24 +12,24 @@ use crate::{
     plan::{self, retry::PROBE_SECONDS_MAX},
 };
 
-/// The result of [`again`].
+/// The result of [`reprobe`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Again {
+pub enum ReprobeResult {
     /// A probe is queued, or the one that waited is due now.
     Queued,
     /// The video's state does not allow it; the text says why.
-    Refused(&'static str),
+    NotAllowed(&'static str),
     /// The video does not exist.
-    Gone,
+    UnknownVideo,
 }
 
 /// Queues another probe of a video's source, due at once.
-pub async fn again(
+pub async fn reprobe(
     tx: &impl GenericClient,
     tenant: &str,
     video: VideoId,
     job: JobId,
-) -> Result<Again, DbError> {
+) -> Result<ReprobeResult, DbError> {
     let row = tx
         .query_opt(
             "SELECT v.state::text AS state, v.source IS NULL AS unknown, v.error_code,
@@ -43,22 +43,26 @@ pub async fn again(
             &[&video.uuid(), &tenant],
         )
         .await?;
-    let Some(row) = row else { return Ok(Again::Gone) };
+    let Some(row) = row else { return Ok(ReprobeResult::UnknownVideo) };
     match states::read(&row, "state", ("videos", video))? {
-        VideoState::Uploading => return Ok(Again::Refused("the video has no source yet")),
+        VideoState::Uploading => {
+            return Ok(ReprobeResult::NotAllowed("the video has no source yet"));
+        }
         VideoState::Probing => {
             hasten(tx, video).await?;
-            return Ok(Again::Queued);
+            return Ok(ReprobeResult::Queued);
         }
         VideoState::Failed if row.try_get("unknown")? => {}
-        _ => return Ok(Again::Refused("the video's source has already been examined")),
+        _ => return Ok(ReprobeResult::NotAllowed("the video's source has already been examined")),
     }
     if row.try_get("replaced")? {
-        return Ok(Again::Refused("another source of the video is being uploaded"));
+        return Ok(ReprobeResult::NotAllowed("another source of the video is being uploaded"));
     }
     let refused = failure(&row, "error_code", "error_message")?;
     if refused.is_some_and(|failure| failure.blames_source()) && !row.try_get::<_, bool>("kept")? {
-        return Ok(Again::Refused("the rejected source has been deleted; upload it again"));
+        return Ok(ReprobeResult::NotAllowed(
+            "the rejected source has been deleted; upload it again",
+        ));
     }
     tx.execute(
         "UPDATE videos
@@ -74,7 +78,7 @@ pub async fn again(
     .await?;
     jobs::create_probe(tx, tenant, video, job).await?;
     tasks::create(tx, tenant, video, job, &[plan::probe()]).await?;
-    Ok(Again::Queued)
+    Ok(ReprobeResult::Queued)
 }
 
 async fn hasten(tx: &impl GenericClient, video: VideoId) -> Result<(), DbError> {
@@ -90,7 +94,7 @@ async fn hasten(tx: &impl GenericClient, video: VideoId) -> Result<(), DbError> 
 
 /// A probe that has been retried for too long.
 #[derive(Clone, Debug)]
-pub struct Overdue {
+pub struct ExpiredProbe {
     /// Its job.
     pub job: JobId,
     /// The video.
@@ -101,7 +105,7 @@ pub struct Overdue {
 
 /// Up to `limit` probes that have failed before, wait for another attempt and are now old enough to be
 /// given up, because no worker was available to try them again.
-pub async fn overdue(db: &impl GenericClient, limit: i64) -> Result<Vec<Overdue>, DbError> {
+pub async fn expired(db: &impl GenericClient, limit: i64) -> Result<Vec<ExpiredProbe>, DbError> {
     let rows = db
         .query(
             "SELECT job_id, video_id, error_code, error_message
@@ -115,9 +119,9 @@ pub async fn overdue(db: &impl GenericClient, limit: i64) -> Result<Vec<Overdue>
             &[&PROBE_SECONDS_MAX, &limit, &TaskKind::Probe.text()],
         )
         .await?;
-    let read = |row: &Row| -> Result<Overdue, DbError> {
+    let read = |row: &Row| -> Result<ExpiredProbe, DbError> {
         let last = failure(row, "error_code", "error_message")?;
-        Ok(Overdue {
+        Ok(ExpiredProbe {
             job: JobId::new(row.try_get("job_id")?),
             video: VideoId::new(row.try_get("video_id")?),
             failure: last.unwrap_or_else(|| {
@@ -131,7 +135,7 @@ pub async fn overdue(db: &impl GenericClient, limit: i64) -> Result<Vec<Overdue>
 /// Selects the refused sources to delete: those kept for `seconds`, and, for each tenant, the oldest
 /// ones that exceed `bytes_max` together with its open uploads. Queues their deletion and returns their
 /// number.
-pub async fn drop_refused(
+pub async fn drop_rejected(
     db: &impl GenericClient,
     seconds: f64,
     bytes_max: i64,
@@ -181,7 +185,7 @@ pub async fn drop_refused(
 
 /// What to do with the source of a video that was refused earlier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dropped {
+pub enum SourceDeletion {
     /// Delete it.
     Delete,
     /// Another source is being uploaded to replace it: check again later.
@@ -191,7 +195,10 @@ pub enum Dropped {
 }
 
 /// Checks a refused source that may have been selected for deletion; locks the video's row.
-pub async fn dropped(tx: &impl GenericClient, video: VideoId) -> Result<Dropped, DbError> {
+pub async fn source_deletion(
+    tx: &impl GenericClient,
+    video: VideoId,
+) -> Result<SourceDeletion, DbError> {
     let row = tx
         .query_opt(
             "SELECT v.state::text AS state, v.source IS NULL AND v.refused_at IS NULL AS dropped,
@@ -205,14 +212,14 @@ pub async fn dropped(tx: &impl GenericClient, video: VideoId) -> Result<Dropped,
             &[&video.uuid()],
         )
         .await?;
-    let Some(row) = row else { return Ok(Dropped::Keep) };
+    let Some(row) = row else { return Ok(SourceDeletion::Keep) };
     let refused = failure(&row, "error_code", "error_message")?;
     let refused = refused.is_some_and(|failure| failure.blames_source());
     let state: VideoState = states::read(&row, "state", ("videos", video))?;
     if state != VideoState::Failed || !refused || !row.try_get("dropped")? {
-        return Ok(Dropped::Keep);
+        return Ok(SourceDeletion::Keep);
     }
-    Ok(if row.try_get("replaced")? { Dropped::Later } else { Dropped::Delete })
+    Ok(if row.try_get("replaced")? { SourceDeletion::Later } else { SourceDeletion::Delete })
 }
 
 /// Whether a video accepts a source: its first one, or a replacement for one that never became

@@ -41,7 +41,7 @@ pub async fn list(
 }
 
 /// Deletes revocations whose tokens expired more than an hour ago.
-pub async fn tidy(db: &impl GenericClient) -> Result<(), DbError> {
+pub async fn delete_old(db: &impl GenericClient) -> Result<(), DbError> {
     db.execute("DELETE FROM revocations WHERE expires_at < now() - interval '1 hour'", &[]).await?;
     Ok(())
 }

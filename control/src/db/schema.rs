@@ -81,7 +81,7 @@ pub async fn check(
         )
         .await?;
     if found.try_get("judged")? {
-        judge(db, release.parse()?).await?;
+        check_release(db, release.parse()?).await?;
     }
     if found.try_get("migrated")? {
         compare(db, ours).await?;
@@ -90,7 +90,7 @@ pub async fn check(
 }
 
 /// Rejects a schema that needs a later release than this one.
-async fn judge(db: &impl GenericClient, release: Release) -> Result<(), DbError> {
+async fn check_release(db: &impl GenericClient, release: Release) -> Result<(), DbError> {
     let newest = db
         .query_opt(
             "SELECT version, min_release

@@ -7,7 +7,7 @@ use media::VideoId;
 use tokio_postgres::{GenericClient, Row};
 
 use self::row::COLUMNS;
-pub use self::row::{Downloadable, Pictured, Video};
+pub use self::row::{Downloadable, Video, VideoImage};
 use super::DbError;
 use crate::{domain::Owner, page::Cursor};
 
@@ -194,7 +194,7 @@ pub async fn changed_since(
 
 /// Makes the video a tombstone and returns its store; `None` if it was one already. The caller ends
 /// its jobs and queues the deletion of its objects in the same transaction.
-pub async fn bury(db: &impl GenericClient, id: VideoId) -> Result<Option<String>, DbError> {
+pub async fn mark_deleted(db: &impl GenericClient, id: VideoId) -> Result<Option<String>, DbError> {
     let row = db
         .query_opt(
             "UPDATE videos
@@ -209,7 +209,7 @@ pub async fn bury(db: &impl GenericClient, id: VideoId) -> Result<Option<String>
 
 /// Deletes a tombstone with its jobs once it is older than the grace period, after which no worker
 /// writes for the video any more.
-pub async fn forget(
+pub async fn delete_tombstone(
     db: &impl GenericClient,
     id: VideoId,
     grace_seconds: f64,

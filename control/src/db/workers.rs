@@ -185,7 +185,7 @@ pub async fn connected(db: &impl GenericClient) -> Result<i64, DbError> {
 }
 
 /// Marks connections whose control instance died as closed, and deletes old ones.
-pub async fn tidy(db: &impl GenericClient) -> Result<(), DbError> {
+pub async fn delete_old(db: &impl GenericClient) -> Result<(), DbError> {
     db.execute(
         "UPDATE workers
          SET connected = false

@@ -17,15 +17,14 @@ use tonic::{Request, Response, Status};
 use super::{
     Services,
     authorize::{self, Rpc, bearer},
-    input,
+    db_status, input,
     lookup::video,
-    refuse,
 };
 use crate::{
     cluster::events::Event,
     db::{CALL_TRIES_MAX, revocations},
     domain::OPERATOR_TENANT,
-    identity::rejected_tokens::Refused,
+    identity::rejected_tokens::TokenProblem,
 };
 
 const TTL_SECONDS: i64 = 3600;
@@ -44,7 +43,7 @@ impl AuthService for Services {
         &self,
         request: Request<v1::MintTokenRequest>,
     ) -> Result<Response<v1::MintTokenResponse>, Status> {
-        let principal = self.0.enter(Rpc::MintToken, &request, None)?;
+        let principal = self.0.authorize(Rpc::MintToken, &request, None)?;
         let message = request.into_inner();
         let role: Role = message
             .role
@@ -65,7 +64,7 @@ impl AuthService for Services {
         let ttl = input::ttl(message.ttl_seconds, TTL_SECONDS, TTL_SECONDS_MAX)?;
         let expires_at = self.0.clock.now_unix() + ttl;
         let grant = Grant { subject, tenant, role };
-        let token = self.0.keys.signing().mint(&grant, expires_at).map_err(authorize::refusal)?;
+        let token = self.0.keys.signing().mint(&grant, expires_at).map_err(authorize::problem)?;
         tracing::info!(
             subject = grant.subject, tenant = grant.tenant, role = %role, by = principal.subject,
             "token minted"
@@ -81,9 +80,9 @@ impl AuthService for Services {
         let token = request.get_ref().token.as_str();
         if same(callers, token) {
             // Any role may revoke its own token, so the operation is not checked.
-            self.0.genuine(&request)?;
+            self.0.verify_token(&request)?;
         } else {
-            self.0.admit(Operation::Admin, &request, None)?;
+            self.0.authorize(Operation::Admin, &request, None)?;
         }
         let (ids, expires_at) = self.revocable(token).await?;
         // A transfer that began with the token may continue after the token has expired.
@@ -93,10 +92,10 @@ impl AuthService for Services {
             .db
             .run(CALL_TRIES_MAX, async |db| revocations::add(db, &ids, expires_at).await)
             .await
-            .map_err(refuse)?;
+            .map_err(db_status)?;
         self.0.verifier.revoke(ids.iter().cloned());
         for id in ids {
-            self.0.bus.tell(Event::Revoked(id));
+            self.0.bus.publish(Event::Revoked(id));
         }
         Ok(Response::new(v1::RevokeTokenResponse {}))
     }
@@ -113,15 +112,15 @@ impl AuthService for Services {
         if token.is_empty() {
             return Err(Problem::field("token", "is missing").into());
         }
-        let identity = self.identity(token).await.map_err(|refused| {
-            self.0.refusals.told(refused, self.0.client(&request), self.0.clock.now_ms())
+        let identity = self.identity(token).await.map_err(|rejected| {
+            self.0.rejected_tokens.reject(rejected, self.0.client(&request), self.0.clock.now_ms())
         })?;
         let latest = self.0.clock.now_unix().saturating_add(provider.ttl);
         let expires_at = identity.expires_at.min(latest);
         let Identity { subject, tenant, role, .. } = identity;
         let (grant, names) = (Grant { subject, tenant, role }, JwtNames::of(token));
         let minted = self.0.keys.signing().mint_exchanged(&grant, expires_at, &names.signed);
-        let token = minted.map_err(authorize::refusal)?;
+        let token = minted.map_err(authorize::problem)?;
         tracing::info!(
             subject = grant.subject, tenant = grant.tenant, role = %role, "token exchanged"
         );
@@ -133,7 +132,7 @@ impl AuthService for Services {
         request: Request<v1::MintPlaybackTokenRequest>,
     ) -> Result<Response<v1::MintPlaybackTokenResponse>, Status> {
         let id = wire::id("video_id", &request.get_ref().video_id);
-        let principal = self.0.enter(Rpc::MintPlaybackToken, &request, id.clone().ok())?;
+        let principal = self.0.authorize(Rpc::MintPlaybackToken, &request, id.clone().ok())?;
         let (id, message) = (id?, request.into_inner());
         video(&self.0, &principal.tenant, id).await?;
         let address: Option<IpAddr> = match message.address.as_str() {
@@ -147,30 +146,30 @@ impl AuthService for Services {
         let max_height = Some(message.max_height).filter(|height| *height > 0);
         let grant = PlaybackGrant { video: id, max_height, address };
         let token =
-            self.0.keys.signing().mint_playback(&grant, expires_at).map_err(authorize::refusal)?;
+            self.0.keys.signing().mint_playback(&grant, expires_at).map_err(authorize::problem)?;
         Ok(Response::new(v1::MintPlaybackTokenResponse { token, expires_at: time(expires_at) }))
     }
 }
 
 impl Services {
     /// Verifies a JWT and returns the identity in its claims.
-    async fn identity(&self, token: &str) -> Result<Identity, Refused> {
+    async fn identity(&self, token: &str) -> Result<Identity, TokenProblem> {
         let Some(provider) = &self.0.jwt else { return Err(AuthError::Malformed.into()) };
         if !is_jwt(token) {
             return Err(AuthError::Malformed.into());
         }
         let identity = provider.verify(token, self.0.clock.now_unix()).await?;
         if self.0.verifier.is_revoked(&JwtNames::of(token).revocation_ids()) {
-            return Err(Refused::revoked());
+            return Err(TokenProblem::revoked());
         }
         Ok(identity)
     }
 
     /// Like [`Self::identity`], but also accepts an expired JWT, because a transfer that began with it
     /// may continue.
-    async fn signed(&self, token: &str) -> Result<Identity, Refused> {
+    async fn signed(&self, token: &str) -> Result<Identity, TokenProblem> {
         let expired = match self.identity(token).await {
-            Err(refused) if refused.reason == AuthError::Expired.reason() => refused,
+            Err(rejected) if rejected.reason == AuthError::Expired.reason() => rejected,
             identity => return identity,
         };
         match (&self.0.jwt, jwt::claimed_end(token)) {

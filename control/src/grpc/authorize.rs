@@ -1,5 +1,5 @@
 //! Authenticates and authorizes every RPC. One table states which operation each RPC is; the first line
-//! of a handler calls [`AppState::enter`].
+//! of a handler calls [`AppState::authorize`].
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,10 +9,10 @@ use http::HeaderMap;
 use media::VideoId;
 use tonic::{Request, metadata::MetadataMap};
 
-use super::bearer::{self, Presented};
+use super::bearer::{self, CheckedJwt};
 use crate::{
     domain::{OPERATOR_TENANT, Owner},
-    identity::rejected_tokens::Refused,
+    identity::rejected_tokens::TokenProblem,
     state::AppState,
 };
 
@@ -97,6 +97,12 @@ impl Rpc {
     }
 }
 
+impl From<Rpc> for Operation {
+    fn from(rpc: Rpc) -> Self {
+        rpc.operation()
+    }
+}
+
 /// The bearer token of a call.
 ///
 /// # Errors
@@ -109,48 +115,37 @@ pub fn bearer(metadata: &MetadataMap) -> Result<&str, Problem> {
 }
 
 impl AppState {
-    /// Authorizes a call or returns why it is rejected. `video` is the video that the call concerns, if
-    /// any.
+    /// Authorizes a call for an operation, or returns why it is rejected. `video` is the video that the call
+    /// concerns, if any.
     ///
     /// # Errors
     /// [`Code::Unauthenticated`] if the token is missing or invalid, [`Code::PermissionDenied`] if its
-    /// role does not allow the call, [`Code::RateLimited`] after too many rejected tokens.
-    pub fn enter<T>(
+    /// role does not allow the operation, [`Code::RateLimited`] after too many rejected tokens.
+    pub fn authorize<T>(
         &self,
-        rpc: Rpc,
+        operation: impl Into<Operation>,
         request: &Request<T>,
         video: Option<VideoId>,
     ) -> Result<Principal, Problem> {
-        self.admit(rpc.operation(), request, video)
-    }
-
-    /// Authorizes a call for `operation`; see [`AppState::enter`].
-    ///
-    /// # Errors
-    /// As [`AppState::enter`].
-    pub fn admit<T>(
-        &self,
-        operation: Operation,
-        request: &Request<T>,
-        video: Option<VideoId>,
-    ) -> Result<Principal, Problem> {
+        let operation = operation.into();
         let token = bearer(request.metadata())?;
         let address = self.client(request);
-        let judge = |now| {
+        let authenticate = |now| {
             let ask = Ask { now, operation, video, address };
-            match request.extensions().get::<Presented>() {
-                Some(presented) => self.by_jwt(presented, &ask),
-                None => self.verifier.authenticate(token, &ask).map_err(Refused::from),
+            match request.extensions().get::<CheckedJwt>() {
+                Some(presented) => self.authenticate_jwt(presented, &ask),
+                None => self.verifier.authenticate(token, &ask).map_err(TokenProblem::from),
             }
         };
-        let principal = match judge(self.clock.now_unix()) {
-            Err(refused) if refused.reason == AuthError::Expired.reason() => {
-                judge(self.began(request.metadata().as_ref(), request.remote_addr()))
+        let principal = match authenticate(self.clock.now_unix()) {
+            Err(rejected) if rejected.reason == AuthError::Expired.reason() => {
+                authenticate(self.began(request.metadata().as_ref(), request.remote_addr()))
             }
-            judged => judged,
+            authenticated => authenticated,
         };
-        let principal = principal
-            .map_err(|refused| self.refusals.told(refused, address, self.clock.now_ms()))?;
+        let principal = principal.map_err(|rejected| {
+            self.rejected_tokens.reject(rejected, address, self.clock.now_ms())
+        })?;
         if operation == Operation::Serve && !may_serve(&principal) {
             let text = "only the operator's admins may do this";
             return Err(Problem::new(Code::PermissionDenied, text));
@@ -158,11 +153,15 @@ impl AppState {
         Ok(principal)
     }
 
-    fn by_jwt(&self, presented: &Presented, ask: &Ask) -> Result<Principal, Refused> {
-        let identity = presented.verdict.as_ref().map_err(|refusal| Refused::from(*refusal))?;
+    fn authenticate_jwt(
+        &self,
+        presented: &CheckedJwt,
+        ask: &Ask,
+    ) -> Result<Principal, TokenProblem> {
+        let identity = presented.identity.as_ref().map_err(|error| TokenProblem::from(*error))?;
         let revocation_ids = presented.names.revocation_ids();
         if self.verifier.is_revoked(&revocation_ids) {
-            return Err(Refused::revoked());
+            return Err(TokenProblem::revoked());
         }
         if ask.now >= identity.expires_at {
             return Err(AuthError::Expired.into());
@@ -183,14 +182,17 @@ impl AppState {
     ///
     /// # Errors
     /// [`Code::Unauthenticated`] if it is not, [`Code::RateLimited`] after too many rejected tokens.
-    pub fn genuine<T>(&self, request: &Request<T>) -> Result<(), Problem> {
+    pub fn verify_token<T>(&self, request: &Request<T>) -> Result<(), Problem> {
         let token = bearer(request.metadata())?;
-        let genuine = match request.extensions().get::<Presented>() {
-            Some(presented) => presented.verdict.as_ref().map(drop).map_err(|r| Refused::from(*r)),
-            None => self.verifier.revocation_ids(token).map(drop).map_err(Refused::from),
+        let verified = match request.extensions().get::<CheckedJwt>() {
+            Some(presented) => {
+                presented.identity.as_ref().map(drop).map_err(|r| TokenProblem::from(*r))
+            }
+            None => self.verifier.revocation_ids(token).map(drop).map_err(TokenProblem::from),
         };
         let now_ms = self.clock.now_ms();
-        genuine.map_err(|refused| self.refusals.told(refused, self.client(request), now_ms))
+        verified
+            .map_err(|rejected| self.rejected_tokens.reject(rejected, self.client(request), now_ms))
     }
 
     /// The client's address: the peer's, or the one that a data plane sends on behalf of its client.
@@ -243,8 +245,8 @@ fn may_serve(principal: &Principal) -> bool {
 }
 
 /// The error for a rejected token; it never contains any part of the token.
-pub fn refusal(error: AuthError) -> Problem {
-    Refused::from(error).problem
+pub fn problem(error: AuthError) -> Problem {
+    TokenProblem::from(error).problem
 }
 
 /// The owner of the rows that the caller sees and creates.

@@ -15,15 +15,15 @@ use http::{Request, header};
 use tonic::transport::server::TcpConnectInfo;
 use tower::{Layer, Service};
 
-use crate::{identity::jwt::Refusal, state::AppState};
+use crate::{identity::jwt::JwtVerifyError, state::AppState};
 
 /// The result of verifying a call's JWT, stored in the request for the authorizer.
 #[derive(Clone, Debug)]
-pub struct Presented {
+pub struct CheckedJwt {
     /// The names by which the JWT may be revoked.
     pub names: JwtNames,
     /// The identity in its claims, or why the JWT is rejected.
-    pub verdict: Result<Identity, Refusal>,
+    pub identity: Result<Identity, JwtVerifyError>,
 }
 
 /// The token of an `Authorization: Bearer` header.
@@ -33,7 +33,7 @@ pub fn token(header: &str) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-/// Adds [`Presented`] to calls with a JWT when an identity provider is configured.
+/// Adds [`CheckedJwt`] to calls with a JWT when an identity provider is configured.
 #[derive(Clone, Debug)]
 pub struct JwtLayer(pub Arc<AppState>);
 
@@ -77,15 +77,15 @@ where
             if let (Some(provider), Some(token)) = (&app.jwt, token)
                 && is_jwt(&token)
             {
-                let mut verdict = provider.verify(&token, app.clock.now_unix()).await;
-                if matches!(verdict, Err(Refusal::Token(JwtError::Expired))) {
+                let mut identity = provider.verify(&token, app.clock.now_unix()).await;
+                if matches!(identity, Err(JwtVerifyError::Token(JwtError::Expired))) {
                     let peer = request.extensions().get::<TcpConnectInfo>();
                     let peer = peer.and_then(TcpConnectInfo::remote_addr);
                     let began = app.began(request.headers(), peer);
-                    verdict = provider.verify(&token, began).await;
+                    identity = provider.verify(&token, began).await;
                 }
                 let names = JwtNames::of(&token);
-                request.extensions_mut().insert(Presented { names, verdict });
+                request.extensions_mut().insert(CheckedJwt { names, identity });
             }
             inner.call(request).await
         })

@@ -27,10 +27,10 @@ const PACKAGE: &str = "streaming.v1";
 
 /// A layer that wraps each service in [`Observed`].
 #[derive(Clone, Debug)]
-pub struct Calls(Arc<Known>);
+pub struct Calls(Arc<CallMetrics>);
 
 #[derive(Debug)]
-struct Known {
+struct CallMetrics {
     /// For example "streaming.v1.JobService/CreateJob", without the leading slash.
     methods: HashSet<String>,
     duration: Histogram<f64>,
@@ -45,7 +45,7 @@ impl Calls {
                 "Time from a gRPC call to its response, or to the first response of a stream",
             )
             .build();
-        Self(Arc::new(Known { methods: methods(), duration }))
+        Self(Arc::new(CallMetrics { methods: methods(), duration }))
     }
 }
 
@@ -74,7 +74,7 @@ impl<S> Layer<S> for Calls {
 #[derive(Clone, Debug)]
 pub struct Observed<S> {
     inner: S,
-    known: Arc<Known>,
+    known: Arc<CallMetrics>,
 }
 
 impl<S, Q, R> Service<http::Request<Q>> for Observed<S>

@@ -42,7 +42,7 @@ pub(super) async fn create(
     request: Request<v1::CreateCaptionRequest>,
 ) -> Result<v1::Caption, Problem> {
     let id = wire::id("video_id", &request.get_ref().video_id);
-    let principal = app.enter(Rpc::CreateCaption, &request, id.clone().ok())?;
+    let principal = app.authorize(Rpc::CreateCaption, &request, id.clone().ok())?;
     let row = video(app, &principal.tenant, id?).await?;
     let message = request.into_inner();
     if message.validate_only {
@@ -72,7 +72,7 @@ pub(super) async fn list(
     request: Request<v1::ListCaptionsRequest>,
 ) -> Result<v1::ListCaptionsResponse, Problem> {
     let id = wire::id("video_id", &request.get_ref().video_id);
-    let principal = app.enter(Rpc::ListCaptions, &request, id.clone().ok())?;
+    let principal = app.authorize(Rpc::ListCaptions, &request, id.clone().ok())?;
     let row = video(app, &principal.tenant, id?).await?;
     Ok(v1::ListCaptionsResponse { captions: v1::Video::from(row).captions })
 }
@@ -83,7 +83,7 @@ pub(super) async fn delete(
     request: Request<v1::DeleteCaptionRequest>,
 ) -> Result<v1::DeleteCaptionResponse, Problem> {
     let id = wire::id("video_id", &request.get_ref().video_id);
-    let principal = app.enter(Rpc::DeleteCaption, &request, id.clone().ok())?;
+    let principal = app.authorize(Rpc::DeleteCaption, &request, id.clone().ok())?;
     let row = video(app, &principal.tenant, id?).await?;
     let caption: CaptionId = wire::id("caption_id", &request.get_ref().caption_id)?;
     let deleted = app.db.try_transact(CALL_TRIES_MAX, async |tx| {

@@ -27,16 +27,16 @@ const WAITING_MAX: usize = 256;
 
 /// The answer to a commit.
 #[derive(Debug)]
-pub struct Answer {
+pub struct CommitReply {
     /// The reply to the worker.
     pub reply: v1::CommitReply,
     /// The task, if the worker is done with it.
     pub finished: Option<TaskId>,
 }
 
-impl Answer {
+impl CommitReply {
     /// The answer to a commit that is rejected without being looked at.
-    pub fn refused(request: u64, problem: &Problem) -> Self {
+    pub fn rejected(request: u64, problem: &Problem) -> Self {
         let failure = Failure::new(problem.code.text(), &problem.message);
         Self { reply: reply(request, Some(failure), false), finished: None }
     }
@@ -61,7 +61,7 @@ fn commit_span(offer: &Offer) -> Span {
 }
 
 /// The result of one commit.
-struct Ended {
+struct FinishedCommit {
     task: TaskId,
     request: u64,
     last: bool,
@@ -71,7 +71,7 @@ struct Ended {
 /// The commits of one stream.
 pub struct Commits {
     app: Arc<AppState>,
-    running: JoinSet<Ended>,
+    running: JoinSet<FinishedCommit>,
     /// Tasks with a running commit, and the commits that wait for it.
     waiting: HashMap<TaskId, VecDeque<(u64, Offer)>>,
 }
@@ -86,13 +86,13 @@ impl Commits {
     ///
     /// # Errors
     /// Returns the answer if too many commits run or wait.
-    pub fn add(&mut self, request: u64, offer: Offer) -> Result<(), Answer> {
+    pub fn add(&mut self, request: u64, offer: Offer) -> Result<(), CommitReply> {
         let task = offer.lease.task;
         let total: usize = self.waiting.values().map(VecDeque::len).sum();
         match self.waiting.get_mut(&task) {
             _ if total + self.running.len() >= WAITING_MAX => {
                 let problem = Problem::new(Code::RateLimited, "too many commits are waiting");
-                return Err(Answer::refused(request, &problem));
+                return Err(CommitReply::rejected(request, &problem));
             }
             Some(queue) => queue.push_back((request, offer)),
             None => {
@@ -108,7 +108,7 @@ impl Commits {
         self.running.spawn(async move {
             let span = commit_span(&offer);
             let outcome = admission::commit(&app, &offer).instrument(span).await;
-            Ended { task: offer.lease.task, request, last: offer.last, outcome }
+            FinishedCommit { task: offer.lease.task, request, last: offer.last, outcome }
         });
     }
 
@@ -123,7 +123,7 @@ impl Commits {
     }
 
     /// Waits for the next answer; stays pending while no commit is running. Cancel-safe.
-    pub async fn next(&mut self) -> Answer {
+    pub async fn next(&mut self) -> CommitReply {
         loop {
             match self.running.join_next().await {
                 Some(Ok(ended)) => return self.ended(ended),
@@ -134,8 +134,8 @@ impl Commits {
         }
     }
 
-    fn ended(&mut self, ended: Ended) -> Answer {
-        let Ended { task, request, last, outcome } = ended;
+    fn ended(&mut self, ended: FinishedCommit) -> CommitReply {
+        let FinishedCommit { task, request, last, outcome } = ended;
         match self.waiting.get_mut(&task).and_then(VecDeque::pop_front) {
             Some((request, offer)) => self.start(request, offer),
             None => drop(self.waiting.remove(&task)),
@@ -143,8 +143,8 @@ impl Commits {
         let lost = || Failure::new(Code::LeaseLost.text(), "the lease is lost");
         let (reply, finished) = match outcome {
             Ok(Outcome::Committed) => (reply(request, None, false), last),
-            Ok(Outcome::Refused(failure)) => (reply(request, Some(failure), true), true),
-            Ok(Outcome::Later(failure)) => (reply(request, Some(failure), false), false),
+            Ok(Outcome::Rejected(failure)) => (reply(request, Some(failure), true), true),
+            Ok(Outcome::Undecided(failure)) => (reply(request, Some(failure), false), false),
             Ok(Outcome::Lost) => (reply(request, Some(lost()), true), true),
             Err(error) => {
                 let problem = Problem::from(error);
@@ -152,6 +152,6 @@ impl Commits {
                 (reply(request, Some(failure), false), false)
             }
         };
-        Answer { reply, finished: finished.then_some(task) }
+        CommitReply { reply, finished: finished.then_some(task) }
     }
 }

@@ -13,23 +13,22 @@ use uuid::Uuid;
 use super::{
     Services, Stream,
     authorize::Rpc,
-    convert, input,
+    convert, db_status, input,
     lookup::{self, video},
-    refuse,
-    revocable_stream::lasting,
+    revocable_stream::revocable,
     watch,
 };
 use crate::{
     cluster::events::Event,
     db::{
         CALL_TRIES_MAX,
-        completion::{self, End},
+        completion::{self, JobOutcome},
         jobs::{self, Job},
         tasks,
         videos::{self, Video},
     },
     domain::{JobState, VideoState},
-    metrics::Ended,
+    metrics::EndedJob,
     page::{Cursor, List},
     plan::{self, Plan, TranscodeOptions},
     state::AppState,
@@ -45,7 +44,7 @@ impl JobService for Services {
         request: Request<v1::CreateJobRequest>,
     ) -> Result<Response<v1::Job>, Status> {
         let id = wire::id("video_id", &request.get_ref().video_id);
-        let principal = self.0.enter(Rpc::CreateJob, &request, id.clone().ok())?;
+        let principal = self.0.authorize(Rpc::CreateJob, &request, id.clone().ok())?;
         let options = options(request.into_inner(), self.0.policy.thumbnails)?;
         let row = video(&self.0, &principal.tenant, id?).await?;
         let source = match (&row.source, row.state) {
@@ -70,7 +69,7 @@ impl JobService for Services {
         request: Request<v1::GetJobRequest>,
     ) -> Result<Response<v1::Job>, Status> {
         let id = request.get_ref().job_id.clone();
-        let (principal, id) = enter(&self.0, Rpc::GetJob, &request, &id).await?;
+        let (principal, id) = authorize(&self.0, Rpc::GetJob, &request, &id).await?;
         Ok(Response::new(lookup::job(&self.0, &principal.tenant, id).await?))
     }
 
@@ -83,7 +82,7 @@ impl JobService for Services {
             id => Some(wire::id::<media::ids::Video>("video_id", id)),
         };
         let asked = about.clone().and_then(Result::ok);
-        let principal = self.0.enter(Rpc::ListJobs, &request, asked)?;
+        let principal = self.0.authorize(Rpc::ListJobs, &request, asked)?;
         let about = about.transpose()?;
         let message = request.into_inner();
         let size = input::page_size(message.page_size)?;
@@ -99,7 +98,7 @@ impl JobService for Services {
             .db
             .run(CALL_TRIES_MAX, async |db| jobs::list(db, tenant, about, after, limit).await)
             .await
-            .map_err(refuse)?;
+            .map_err(db_status)?;
         let more = rows.len() > size;
         rows.truncate(size);
         let last = rows.last().filter(|_| more);
@@ -116,7 +115,7 @@ impl JobService for Services {
         request: Request<v1::CancelJobRequest>,
     ) -> Result<Response<v1::Job>, Status> {
         let id = request.get_ref().job_id.clone();
-        let (principal, id) = enter(&self.0, Rpc::CancelJob, &request, &id).await?;
+        let (principal, id) = authorize(&self.0, Rpc::CancelJob, &request, &id).await?;
         let row = job(&self.0, &principal.tenant, id).await?;
         cancel(&self.0, &row).await?;
         Ok(Response::new(lookup::job(&self.0, &principal.tenant, id).await?))
@@ -127,7 +126,7 @@ impl JobService for Services {
         request: Request<v1::RetryJobRequest>,
     ) -> Result<Response<v1::Job>, Status> {
         let id = request.get_ref().job_id.clone();
-        let (principal, id) = enter(&self.0, Rpc::RetryJob, &request, &id).await?;
+        let (principal, id) = authorize(&self.0, Rpc::RetryJob, &request, &id).await?;
         let row = job(&self.0, &principal.tenant, id).await?;
         reopen(&self.0, &row).await?;
         Ok(Response::new(lookup::job(&self.0, &principal.tenant, id).await?))
@@ -140,29 +139,29 @@ impl JobService for Services {
         request: Request<v1::WatchJobRequest>,
     ) -> Result<Response<Self::WatchJobStream>, Status> {
         let id = request.get_ref().job_id.clone();
-        let (principal, id) = enter(&self.0, Rpc::WatchJob, &request, &id).await?;
+        let (principal, id) = authorize(&self.0, Rpc::WatchJob, &request, &id).await?;
         // Subscribe before the first read, so that no event in between is lost.
-        let events = self.0.bus.listen();
+        let events = self.0.bus.subscribe();
         let first = lookup::job(&self.0, &principal.tenant, id).await?;
         let watched = watch::job(self.0.clone(), principal.tenant.clone(), id, first, events);
-        Ok(Response::new(lasting(self.0.clone(), principal, watched)))
+        Ok(Response::new(revocable(self.0.clone(), principal, watched)))
     }
 }
 
 /// Authorizes calls about a job. The token may be restricted to the job's video.
-async fn enter<T>(
+async fn authorize<T>(
     app: &AppState,
     rpc: Rpc,
     request: &Request<T>,
     job_id: &str,
 ) -> Result<(Principal, JobId), Problem> {
-    app.genuine(request)?;
+    app.verify_token(request)?;
     let id = wire::id::<media::ids::Job>("job_id", job_id);
     let about = match &id {
         Ok(id) => app.db.run(CALL_TRIES_MAX, async |db| jobs::video_of(db, *id).await).await?,
         Err(_) => None,
     };
-    let principal = app.enter(rpc, request, about)?;
+    let principal = app.authorize(rpc, request, about)?;
     Ok((principal, id?))
 }
 
@@ -188,23 +187,23 @@ async fn job(app: &AppState, tenant: &str, id: JobId) -> Result<Job, Problem> {
 }
 
 /// Why a job cannot be queued.
-enum Refused {
+enum QueueError {
     /// Another job of the video is unfinished.
-    Active(JobId),
+    ActiveJob(JobId),
     /// The video was deleted in the meantime.
-    Gone,
+    VideoDeleted,
     /// The job is neither failed nor cancelled.
-    Running,
+    NotEnded,
 }
 
-impl From<Refused> for Problem {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Active(id) => {
+impl From<QueueError> for Problem {
+    fn from(error: QueueError) -> Self {
+        match error {
+            QueueError::ActiveJob(id) => {
                 Self::new(Code::Conflict, format!("job {id} of this video is not finished"))
             }
-            Refused::Gone => Self::not_found("video"),
-            Refused::Running => {
+            QueueError::VideoDeleted => Self::not_found("video"),
+            QueueError::NotEnded => {
                 Self::new(Code::Conflict, "only failed and cancelled jobs can be retried")
             }
         }
@@ -216,10 +215,10 @@ async fn queue(app: &AppState, row: &Video, plan: &Plan) -> Result<JobId, Proble
     let new = plan.tasks();
     let queued = app.db.try_transact(CALL_TRIES_MAX, async |tx| {
         if !videos::touch(tx, row.id).await? {
-            return Ok(Err(Refused::Gone));
+            return Ok(Err(QueueError::VideoDeleted));
         }
         if let Some(active) = jobs::active_of(tx, row.id).await? {
-            return Ok(Err(Refused::Active(active)));
+            return Ok(Err(QueueError::ActiveJob(active)));
         }
         jobs::create(tx, &row.tenant, row.id, id, plan).await?;
         tasks::create(tx, &row.tenant, row.id, id, &new).await?;
@@ -227,21 +226,21 @@ async fn queue(app: &AppState, row: &Video, plan: &Plan) -> Result<JobId, Proble
         Ok(Ok(()))
     });
     unless_ours(id, queued.await?)?;
-    awake(app, row.id, id, new.len()).await;
+    announce(app, row.id, id, new.len()).await;
     Ok(id)
 }
 
 /// A job that is active because of this very request is a success: the reply of an earlier try was lost.
-fn unless_ours(job: JobId, queued: Result<(), Refused>) -> Result<(), Refused> {
+fn unless_ours(job: JobId, queued: Result<(), QueueError>) -> Result<(), QueueError> {
     match queued {
-        Err(Refused::Active(active)) if active == job => Ok(()),
+        Err(QueueError::ActiveJob(active)) if active == job => Ok(()),
         queued => queued,
     }
 }
 
-async fn awake(app: &AppState, video: VideoId, job: JobId, tasks: usize) {
-    app.bus.wake(tasks);
-    app.bus.tell(Event::Job(job));
+async fn announce(app: &AppState, video: VideoId, job: JobId, tasks: usize) {
+    app.bus.notify_tasks_ready(tasks);
+    app.bus.publish(Event::Job(job));
     app.video_changed_for(video).await;
 }
 
@@ -250,36 +249,36 @@ async fn cancel(app: &AppState, row: &Job) -> Result<(), Problem> {
     let grace = app.policy.grace_seconds;
     let ended = app.db.transact(CALL_TRIES_MAX, async |tx| {
         completion::lock_video(tx, row.video).await?;
-        completion::end_job(tx, row.id, &End::Cancelled, grace).await
+        completion::end_job(tx, row.id, &JobOutcome::Cancelled, grace).await
     });
     if ended.await? {
-        app.metrics.ended(Ended::Cancelled);
+        app.metrics.ended(EndedJob::Cancelled);
     }
-    app.bus.tell(Event::Stopped(row.id));
-    app.bus.tell(Event::Job(row.id));
+    app.bus.publish(Event::Stopped(row.id));
+    app.bus.publish(Event::Job(row.id));
     app.video_changed_for(row.video).await;
     Ok(())
 }
 
 async fn reopen(app: &AppState, row: &Job) -> Result<(), Problem> {
     if !matches!(row.state, JobState::Failed | JobState::Cancelled) {
-        return Err(Refused::Running.into());
+        return Err(QueueError::NotEnded.into());
     }
     let reopened = app.db.try_transact(CALL_TRIES_MAX, async |tx| {
         if !videos::touch(tx, row.video).await? {
-            return Ok(Err(Refused::Gone));
+            return Ok(Err(QueueError::VideoDeleted));
         }
         if let Some(active) = jobs::active_of(tx, row.video).await? {
-            return Ok(Err(Refused::Active(active)));
+            return Ok(Err(QueueError::ActiveJob(active)));
         }
         if !jobs::reopen(tx, row.id).await? {
-            return Ok(Err(Refused::Running));
+            return Ok(Err(QueueError::NotEnded));
         }
         tasks::requeue_unfinished(tx, row.id).await?;
         videos::processing(tx, row.video).await?;
         Ok(Ok(()))
     });
     unless_ours(row.id, reopened.await?)?;
-    awake(app, row.video, row.id, usize::MAX).await;
+    announce(app, row.video, row.id, usize::MAX).await;
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::{
     db::{
         DbError, WORK_TRIES_MAX,
         claim::{self, Claimed},
-        lease::{self, Setback},
+        lease::{self, FailedAttempt},
         outputs::{self, Subject},
         workers,
     },
@@ -23,7 +23,7 @@ use crate::{
 
 /// Why a lease could not be prepared.
 #[derive(Debug)]
-pub enum Unprepared {
+pub enum PrepareError {
     /// This instance does not know the video's store, or has no credentials for it now.
     Store {
         /// The store's URL.
@@ -32,26 +32,26 @@ pub enum Unprepared {
         failure: Failure,
     },
     /// The database or the store did not respond.
-    Passing(Failure),
+    Temporary(Failure),
     /// No instance can prepare the lease: the attempt counts.
     Task(Failure),
 }
 
-impl Unprepared {
+impl PrepareError {
     /// The failure to report.
     pub fn failure(&self) -> Failure {
         match self {
-            Self::Store { failure, .. } | Self::Passing(failure) | Self::Task(failure) => {
+            Self::Store { failure, .. } | Self::Temporary(failure) | Self::Task(failure) => {
                 failure.clone()
             }
         }
     }
 }
 
-impl From<Failure> for Unprepared {
+impl From<Failure> for PrepareError {
     fn from(failure: Failure) -> Self {
         if failure.code == Code::Unavailable.text() {
-            Self::Passing(failure)
+            Self::Temporary(failure)
         } else {
             Self::Task(failure)
         }
@@ -63,15 +63,15 @@ impl From<Failure> for Unprepared {
 ///
 /// # Errors
 /// This instance, or every instance, is unable to prepare the task.
-pub async fn lease(app: &AppState, claimed: &Claimed) -> Result<v1::Lease, Unprepared> {
+pub async fn lease(app: &AppState, claimed: &Claimed) -> Result<v1::Lease, PrepareError> {
     let unavailable = |error: DbError| {
         tracing::warn!(%error, "failed to read a claimed task");
-        Unprepared::Passing(Failure::new(Code::Unavailable.text(), "the task cannot be read"))
+        PrepareError::Temporary(Failure::new(Code::Unavailable.text(), "the task cannot be read"))
     };
     let db = app.db.get().await.map_err(unavailable)?;
     let subject = outputs::subject(&*db, claimed.task).await.map_err(unavailable)?;
     let subject = subject.ok_or_else(|| Failure::new("gone", "the task no longer exists"))?;
-    let out_of_reach = |code: Code, message: &str| Unprepared::Store {
+    let out_of_reach = |code: Code, message: &str| PrepareError::Store {
         url: subject.store.clone(),
         failure: Failure::new(code.text(), message),
     };
@@ -202,12 +202,12 @@ fn size(size: Size) -> v1::Size {
 ///
 /// # Errors
 /// [`DbError`] while the database stays unavailable; the leases then expire.
-pub async fn let_go(app: &AppState, worker: WorkerId, gone: bool) -> Result<(), DbError> {
+pub async fn release_worker(app: &AppState, worker: WorkerId, gone: bool) -> Result<(), DbError> {
     if gone {
         let leases =
             app.db.run(WORK_TRIES_MAX, async |db| lease::of_worker(db, worker).await).await?;
         for lease in leases {
-            let setback = Setback {
+            let failed_attempt = FailedAttempt {
                 failure: Failure::new("worker_lost", "the worker's connection ended"),
                 retryable: true,
                 backoff_seconds: 0.0,
@@ -215,7 +215,7 @@ pub async fn let_go(app: &AppState, worker: WorkerId, gone: bool) -> Result<(), 
                 cause: Cause::Unknown,
                 probe_retry: app.policy.probe_retry,
             };
-            admission::end_attempt(app, lease, &setback).await?;
+            admission::end_attempt(app, lease, &failed_attempt).await?;
         }
     }
     app.db.run(WORK_TRIES_MAX, async |db| workers::disconnect(db, worker).await).await

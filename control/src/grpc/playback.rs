@@ -7,7 +7,7 @@ use api::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Services, Stream, authorize::Rpc, refuse, revocable_stream::lasting, watch};
+use super::{Services, Stream, authorize::Rpc, db_status, revocable_stream::revocable, watch};
 use crate::{
     background::status,
     db::{CALL_TRIES_MAX, revocations},
@@ -20,7 +20,7 @@ impl PlaybackService for Services {
         &self,
         request: Request<v1::GetIndexRequest>,
     ) -> Result<Response<v1::GetIndexResponse>, Status> {
-        self.0.enter(Rpc::GetIndex, &request, None)?;
+        self.0.authorize(Rpc::GetIndex, &request, None)?;
         let id = wire::id("video_id", &request.get_ref().video_id)?;
         let mut tried = 1;
         let index = loop {
@@ -41,22 +41,22 @@ impl PlaybackService for Services {
         &self,
         request: Request<v1::WatchChangesRequest>,
     ) -> Result<Response<Self::WatchChangesStream>, Status> {
-        let principal = self.0.enter(Rpc::WatchChanges, &request, None)?;
+        let principal = self.0.authorize(Rpc::WatchChanges, &request, None)?;
         let changes = watch::changes(self.0.clone());
-        Ok(Response::new(lasting(self.0.clone(), principal, changes)))
+        Ok(Response::new(revocable(self.0.clone(), principal, changes)))
     }
 
     async fn get_keys(
         &self,
         request: Request<v1::GetKeysRequest>,
     ) -> Result<Response<v1::GetKeysResponse>, Status> {
-        self.0.enter(Rpc::GetKeys, &request, None)?;
+        self.0.authorize(Rpc::GetKeys, &request, None)?;
         let revoked = self
             .0
             .db
             .run(CALL_TRIES_MAX, async |db| revocations::list(db, None).await)
             .await
-            .map_err(refuse)?;
+            .map_err(db_status)?;
         let keys = self.0.keys.public().0.into_iter();
         let keys = keys.map(|(id, key)| v1::PublicKey { id, key: key.to_vec().into() }).collect();
         let revoked = revoked.into_iter().map(Into::into).collect();
@@ -67,7 +67,7 @@ impl PlaybackService for Services {
         &self,
         request: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
-        self.0.enter(Rpc::GetStatus, &request, None)?;
+        self.0.authorize(Rpc::GetStatus, &request, None)?;
         let dependencies = status::get(&self.0).await;
         Ok(Response::new(v1::GetStatusResponse { dependencies }))
     }
@@ -76,7 +76,7 @@ impl PlaybackService for Services {
         &self,
         request: Request<v1::GetMetricsRequest>,
     ) -> Result<Response<v1::GetMetricsResponse>, Status> {
-        self.0.enter(Rpc::GetMetrics, &request, None)?;
+        self.0.authorize(Rpc::GetMetrics, &request, None)?;
         Ok(Response::new(v1::GetMetricsResponse { text: self.0.telemetry.render() }))
     }
 }

@@ -13,7 +13,7 @@ use crate::state::AppState;
 /// How often an open stream checks whether its token has been revoked.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-struct Lasting<T> {
+struct RevocableStream<T> {
     inner: Stream<T>,
     app: Arc<AppState>,
     /// Revocation ids of the token that opened the stream.
@@ -23,7 +23,7 @@ struct Lasting<T> {
 }
 
 /// Returns the stream, ended once the token of `principal` is revoked.
-pub fn lasting<T: Send + 'static>(
+pub fn revocable<T: Send + 'static>(
     app: Arc<AppState>,
     principal: Principal,
     inner: Stream<T>,
@@ -31,11 +31,11 @@ pub fn lasting<T: Send + 'static>(
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let ids = principal.revocation_ids;
-    let lasting = Lasting { inner, app, ids, looks, ended: false };
-    stream::unfold(lasting, Lasting::next).boxed()
+    let revocable = RevocableStream { inner, app, ids, looks, ended: false };
+    stream::unfold(revocable, RevocableStream::next).boxed()
 }
 
-impl<T> Lasting<T> {
+impl<T> RevocableStream<T> {
     async fn next(mut self) -> Option<(Result<T, Status>, Self)> {
         if self.ended {
             return None;
@@ -47,7 +47,7 @@ impl<T> Lasting<T> {
             }
             if self.app.verifier.is_revoked(&self.ids) {
                 self.ended = true;
-                return Some((Err(authorize::refusal(AuthError::Revoked).into()), self));
+                return Some((Err(authorize::problem(AuthError::Revoked).into()), self));
             }
         }
     }

@@ -25,13 +25,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use self::{
-    capacity::{Lane, Places},
-    claims::Setbacks,
-    preparation::Handing,
+    capacity::{Capacity, SlotKind},
+    claims::PreparationBackoff,
+    preparation::Preparations,
 };
 use super::{
     Stream,
-    commits::{Answer, Commits},
+    commits::{CommitReply, Commits},
     leases, presigned_urls, worker_messages,
 };
 use crate::{
@@ -59,7 +59,7 @@ const TRIES_MAX: u32 = 4;
 
 /// A worker, as it introduces itself.
 #[derive(Clone, Debug)]
-pub struct Introduced {
+pub struct WorkerInfo {
     /// The id of this connection.
     pub id: WorkerId,
     /// The name under which failures are recorded.
@@ -72,7 +72,7 @@ pub struct Introduced {
 
 /// The reason why a stream ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+enum StreamEnd {
     /// The worker closed the stream, or the connection broke: the leases that it still holds end at
     /// once.
     Worker,
@@ -85,37 +85,37 @@ struct Session {
     worker: WorkerId,
     claimer: Claimer,
     out: mpsc::Sender<Result<ControlMessage, Status>>,
-    /// The worker's free places.
-    places: Places,
+    /// The worker's free slots.
+    capacity: Capacity,
     draining: bool,
     /// The worker's leases, as far as this stream has seen them.
     held: HashMap<TaskId, (LeaseId, JobId)>,
     /// Leases that are being prepared while the session continues.
-    handing: Handing,
+    preparations: Preparations,
     /// Leases that could not be prepared.
-    setbacks: Setbacks,
+    preparation_backoff: PreparationBackoff,
     commits: Commits,
 }
 
 /// Welcomes a worker and serves its stream in a tracked task.
 pub fn open(
     app: Arc<AppState>,
-    introduced: Introduced,
+    introduced: WorkerInfo,
     inbound: Streaming<WorkerMessage>,
 ) -> Stream<ControlMessage> {
     let (out, receiver) = mpsc::channel(QUEUE_MAX);
-    let Introduced { id, name, encoders, .. } = introduced;
+    let WorkerInfo { id, name, encoders, .. } = introduced;
     let kinds = TaskKind::that(TaskKind::is_for_workers);
     let session = Session {
         commits: Commits::new(app.clone()),
         worker: id,
         claimer: Claimer { worker: id, name, kinds, encoders, avoided: Vec::new() },
         out,
-        places: Places::default(),
+        capacity: Capacity::default(),
         draining: false,
         held: HashMap::new(),
-        handing: Handing::default(),
-        setbacks: Setbacks::default(),
+        preparations: Preparations::default(),
+        preparation_backoff: PreparationBackoff::default(),
         app,
     };
     let tracker = session.app.shutdown.tracker.clone();
@@ -125,7 +125,7 @@ pub fn open(
 
 impl Session {
     async fn run(mut self, inbound: Streaming<WorkerMessage>) {
-        let events = self.app.bus.listen();
+        let events = self.app.bus.subscribe();
         let (worker, name) = (self.worker, self.claimer.name.clone());
         tracing::info!(worker.id = %worker, worker.name = name, "worker connected");
         self.send(Out::Welcome(v1::Welcome {
@@ -142,37 +142,37 @@ impl Session {
         &mut self,
         mut inbound: Streaming<WorkerMessage>,
         mut events: broadcast::Receiver<Event>,
-    ) -> End {
+    ) -> StreamEnd {
         let app = self.app.clone();
         let mut touch = tokio::time::interval(TOUCH_EVERY);
         touch.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             if self.out.is_closed() {
-                return End::Worker;
+                return StreamEnd::Worker;
             }
             tokio::select! {
-                () = app.shutdown.soft.cancelled() => return End::Control,
+                () = app.shutdown.soft.cancelled() => return StreamEnd::Control,
                 message = inbound.message() => match message {
-                    Ok(Some(message)) => self.hear(message).await,
-                    Ok(None) | Err(_) => return End::Worker,
+                    Ok(Some(message)) => self.handle(message).await,
+                    Ok(None) | Err(_) => return StreamEnd::Worker,
                 },
-                () = app.bus.ready.notified(), if self.wants(Lane::Any) => self.claim(Lane::Any).await,
-                () = app.bus.express.notified(), if self.wants(Lane::Express) => {
-                    self.claim(Lane::Express).await;
+                () = app.bus.ready.notified(), if self.wants(SlotKind::Any) => self.claim(SlotKind::Any).await,
+                () = app.bus.express.notified(), if self.wants(SlotKind::Express) => {
+                    self.claim(SlotKind::Express).await;
                 }
                 event = events::next(&mut events) => self.event(event).await,
                 answer = self.commits.next() => self.answer(answer),
-                prepared = self.handing.next() => self.hand(prepared).await,
-                () = self.setbacks.over() => self.resume().await,
+                prepared = self.preparations.next() => self.hand(prepared).await,
+                () = self.preparation_backoff.over() => self.resume().await,
                 _ = touch.tick() => self.touch().await,
             }
         }
     }
 
-    async fn hear(&mut self, message: WorkerMessage) {
+    async fn handle(&mut self, message: WorkerMessage) {
         match message.message {
             Some(In::Want(want)) => {
-                if self.places.set(want) {
+                if self.capacity.set(want) {
                     self.claim_all().await;
                 }
             }
@@ -185,7 +185,7 @@ impl Session {
                             self.answer(answer);
                         }
                     }
-                    Err(problem) => self.answer(Answer::refused(request, &problem)),
+                    Err(problem) => self.answer(CommitReply::rejected(request, &problem)),
                 }
             }
             Some(In::Fail(fail)) => self.fail(fail).await,
@@ -218,7 +218,7 @@ impl Session {
         };
         let kept: HashMap<TaskId, JobId> = extended.into_iter().collect();
         for job in kept.values().collect::<HashSet<_>>() {
-            self.app.bus.tell(Event::Job(*job));
+            self.app.bus.publish(Event::Job(*job));
         }
         let mut lost = Vec::new();
         for one in &progress {
@@ -246,9 +246,11 @@ impl Session {
 
     async fn fail(&mut self, fail: v1::Fail) {
         let Some(failed) = worker_messages::failure(fail) else { return };
-        let worker_messages::Failed { lease, failure, retryable, cause } = failed;
+        let worker_messages::FailureReport { lease, failure, retryable, cause } = failed;
         self.held.remove(&lease.task);
-        let ended = admission::setback(&self.app, lease, failure.clone(), retryable, cause).await;
+        let ended =
+            admission::record_failed_attempt(&self.app, lease, failure.clone(), retryable, cause)
+                .await;
         let Failure { code, message } = failure;
         match ended {
             Ok(held) => {
@@ -266,7 +268,7 @@ impl Session {
         let released =
             self.app.db.run(TRIES_MAX, async |db| lease::release(db, lease, delay).await);
         match released.await {
-            Ok(true) if delay == 0.0 => self.app.bus.wake(1),
+            Ok(true) if delay == 0.0 => self.app.bus.notify_tasks_ready(1),
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "failed to release a lease"),
         }
@@ -303,7 +305,7 @@ impl Session {
         }
     }
 
-    fn answer(&mut self, answer: Answer) {
+    fn answer(&mut self, answer: CommitReply) {
         if let Some(task) = answer.finished {
             self.held.remove(&task);
         }
@@ -337,17 +339,17 @@ impl Session {
         }
     }
 
-    async fn finish(mut self, end: End) {
-        if end == End::Control {
+    async fn finish(mut self, end: StreamEnd) {
+        if end == StreamEnd::Control {
             drop(self.out.try_send(Err(Status::unavailable("the server is stopping"))));
         }
         // A lease that was not sent does not count as an attempt.
-        for id in self.handing.stop() {
+        for id in self.preparations.stop() {
             self.give_back(id, 0.0);
         }
         // Commits that were received before the stream ended still count.
         let drained = async {
-            self.setbacks.returned().await;
+            self.preparation_backoff.returned().await;
             while self.commits.busy() {
                 let answer = self.commits.next().await;
                 self.answer(answer);
@@ -357,7 +359,9 @@ impl Session {
         if drained.is_err() {
             tracing::warn!(worker.id = %self.worker, "commits did not finish in time after their stream ended");
         }
-        if let Err(error) = leases::let_go(&self.app, self.worker, end == End::Worker).await {
+        if let Err(error) =
+            leases::release_worker(&self.app, self.worker, end == StreamEnd::Worker).await
+        {
             tracing::warn!(worker.id = %self.worker, %error, "failed to release a worker's leases");
         }
     }

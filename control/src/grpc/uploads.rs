@@ -16,7 +16,7 @@ use media::{UploadId, VideoId, layout};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use self::lease_authorization::Of;
+use self::lease_authorization::UploadRef;
 use super::{
     Services,
     authorize::{self, Rpc},
@@ -57,7 +57,7 @@ impl UploadService for Services {
             id => Some(wire::id::<media::ids::Video>("video_id", id)),
         };
         let about = reserved.clone().and_then(Result::ok);
-        let principal = self.0.enter(Rpc::BeginUpload, &request, about)?;
+        let principal = self.0.authorize(Rpc::BeginUpload, &request, about)?;
         let reserved = reserved.transpose()?;
         let upload = begin::begin(&self.0, &principal, reserved, request.into_inner()).await?;
         Ok(Response::new(v1::BeginUploadResponse {
@@ -72,7 +72,7 @@ impl UploadService for Services {
         &self,
         request: Request<v1::GetUploadRequest>,
     ) -> Result<Response<v1::Upload>, Status> {
-        let principal = self.0.enter(Rpc::GetUpload, &request, None)?;
+        let principal = self.0.authorize(Rpc::GetUpload, &request, None)?;
         let id = wire::id("upload_id", &request.get_ref().upload_id)?;
         let row = if request.get_ref().settle {
             progress::settled(&self.0, &principal, id).await?
@@ -86,7 +86,7 @@ impl UploadService for Services {
         &self,
         request: Request<v1::AcquireUploadRequest>,
     ) -> Result<Response<v1::AcquireUploadResponse>, Status> {
-        let principal = self.0.enter(Rpc::AcquireUpload, &request, None)?;
+        let principal = self.0.authorize(Rpc::AcquireUpload, &request, None)?;
         let reply = progress::acquire(&self.0, &principal, request.get_ref()).await?;
         Ok(Response::new(reply))
     }
@@ -96,10 +96,15 @@ impl UploadService for Services {
         request: Request<v1::AdvanceUploadRequest>,
     ) -> Result<Response<v1::Upload>, Status> {
         let message = request.get_ref();
-        let of = Of::read(&message.upload_id, "");
-        let principal =
-            lease_authorization::enter(&self.0, Rpc::AdvanceUpload, &request, &message.writer, of)
-                .await?;
+        let of = UploadRef::read(&message.upload_id, "");
+        let principal = lease_authorization::authorize(
+            &self.0,
+            Rpc::AdvanceUpload,
+            &request,
+            &message.writer,
+            of,
+        )
+        .await?;
         let upload = progress::advance(&self.0, &principal, request.into_inner()).await?;
         Ok(Response::new(upload.into()))
     }
@@ -111,10 +116,15 @@ impl UploadService for Services {
         let id = wire::id("video_id", &request.get_ref().video_id);
         let resumed = !request.get_ref().upload_id.is_empty();
         let message = request.get_ref();
-        let of = Of::read(&message.upload_id, &message.video_id);
-        let principal =
-            lease_authorization::enter(&self.0, Rpc::CompleteUpload, &request, &message.writer, of)
-                .await?;
+        let of = UploadRef::read(&message.upload_id, &message.video_id);
+        let principal = lease_authorization::authorize(
+            &self.0,
+            Rpc::CompleteUpload,
+            &request,
+            &message.writer,
+            of,
+        )
+        .await?;
         let message = request.into_inner();
         let wait = Duration::from_secs(message.wait_seconds.min(WAIT_SECONDS_MAX).into());
         let deadline = Instant::now() + wait;
@@ -128,7 +138,7 @@ impl UploadService for Services {
         }
         let row = sent_whole(&self.0, &principal, id?, &message).await?;
         let row = probed(&self.0, &principal, row.id, deadline).await?;
-        Ok(Response::new(judge(row)?.into()))
+        Ok(Response::new(reject_invalid_source(row)?.into()))
     }
 
     async fn abort_upload(
@@ -138,10 +148,15 @@ impl UploadService for Services {
         let id = wire::id("video_id", &request.get_ref().video_id);
         let by_upload = !request.get_ref().upload_id.is_empty();
         let message = request.get_ref();
-        let of = Of::read(&message.upload_id, &message.video_id);
-        let principal =
-            lease_authorization::enter(&self.0, Rpc::AbortUpload, &request, &message.writer, of)
-                .await?;
+        let of = UploadRef::read(&message.upload_id, &message.video_id);
+        let principal = lease_authorization::authorize(
+            &self.0,
+            Rpc::AbortUpload,
+            &request,
+            &message.writer,
+            of,
+        )
+        .await?;
         if by_upload {
             let upload_id = wire::id("upload_id", &request.get_ref().upload_id)?;
             terminate(&self.0, &principal, upload_id).await?;
@@ -198,7 +213,7 @@ async fn abandon(app: &AppState, principal: &Principal, row: &Video) -> Result<(
 async fn terminate(app: &AppState, principal: &Principal, id: UploadId) -> Result<(), Problem> {
     let upload = upload(app, principal, id).await?;
     if upload.complete {
-        app.db.run(CALL_TRIES_MAX, async |db| completion::forget(db, upload.id).await).await?;
+        app.db.run(CALL_TRIES_MAX, async |db| completion::delete(db, upload.id).await).await?;
         return Ok(());
     }
     let row = open(video(app, &principal.tenant, upload.video).await?)?;
@@ -235,10 +250,10 @@ async fn probed(
     id: VideoId,
     deadline: Instant,
 ) -> Result<Video, Problem> {
-    let mut events = app.bus.listen();
+    let mut events = app.bus.subscribe();
     loop {
         if app.verifier.is_revoked(&principal.revocation_ids) {
-            return Err(authorize::refusal(AuthError::Revoked));
+            return Err(authorize::problem(AuthError::Revoked));
         }
         let row = video(app, &principal.tenant, id).await?;
         if row.state != VideoState::Probing || Instant::now() >= deadline {
@@ -262,7 +277,7 @@ async fn probed(
 
 /// Rejects the source if it caused the failure; the video remains, in state failed. A failure of the
 /// service itself does not reject the source.
-fn judge(row: Video) -> Result<Video, Problem> {
+fn reject_invalid_source(row: Video) -> Result<Video, Problem> {
     let blamed = row.failure.as_ref().filter(|failure| failure.blames_source());
     let refused = row.state == VideoState::Failed && row.source.is_none();
     let Some(failure) = blamed.filter(|_| refused) else { return Ok(row) };

@@ -13,15 +13,14 @@ use uuid::Uuid;
 use super::{
     Services,
     authorize::{Rpc, owner},
-    captions, input,
+    captions, db_status, input,
     lookup::video,
-    refuse,
 };
 use crate::{
     background::deletion::delete_video,
     db::{
         CALL_TRIES_MAX, chores,
-        probes::{self, Again},
+        probes::{self, ReprobeResult},
         videos::{self, Changes, NewVideo, Video},
     },
     page::{Cursor, List},
@@ -35,7 +34,7 @@ impl VideoService for Services {
         &self,
         request: Request<v1::CreateVideoRequest>,
     ) -> Result<Response<v1::Video>, Status> {
-        let principal = self.0.enter(Rpc::CreateVideo, &request, None)?;
+        let principal = self.0.authorize(Rpc::CreateVideo, &request, None)?;
         let message = request.into_inner();
         let id = VideoId::new(Uuid::now_v7());
         let new = NewVideo {
@@ -50,7 +49,7 @@ impl VideoService for Services {
             .db
             .run(CALL_TRIES_MAX, async |db| videos::create(db, &owner, &new).await)
             .await
-            .map_err(refuse)?;
+            .map_err(db_status)?;
         Ok(Response::new(video(&self.0, &principal.tenant, id).await?.into()))
     }
 
@@ -59,7 +58,7 @@ impl VideoService for Services {
         request: Request<v1::GetVideoRequest>,
     ) -> Result<Response<v1::Video>, Status> {
         let id = wire::id("video_id", &request.get_ref().video_id);
-        let principal = self.0.enter(Rpc::GetVideo, &request, id.clone().ok())?;
+        let principal = self.0.authorize(Rpc::GetVideo, &request, id.clone().ok())?;
         Ok(Response::new(video(&self.0, &principal.tenant, id?).await?.into()))
     }
 
@@ -67,7 +66,7 @@ impl VideoService for Services {
         &self,
         request: Request<v1::ListVideosRequest>,
     ) -> Result<Response<v1::ListVideosResponse>, Status> {
-        let principal = self.0.enter(Rpc::ListVideos, &request, None)?;
+        let principal = self.0.authorize(Rpc::ListVideos, &request, None)?;
         let message = request.into_inner();
         let size = input::page_size(message.page_size)?;
         let list = List { name: "videos", tenant: &principal.tenant, filter: "" };
@@ -79,7 +78,7 @@ impl VideoService for Services {
             .db
             .run(CALL_TRIES_MAX, async |db| videos::list(db, &principal.tenant, after, limit).await)
             .await
-            .map_err(refuse)?;
+            .map_err(db_status)?;
         let more = rows.len() > size;
         rows.truncate(size);
         let last = rows.last().filter(|_| more);
@@ -95,7 +94,7 @@ impl VideoService for Services {
         request: Request<v1::UpdateVideoRequest>,
     ) -> Result<Response<v1::Video>, Status> {
         let id = wire::id("video_id", &request.get_ref().video_id);
-        let principal = self.0.enter(Rpc::UpdateVideo, &request, id.clone().ok())?;
+        let principal = self.0.authorize(Rpc::UpdateVideo, &request, id.clone().ok())?;
         let (id, message) = (id?, request.into_inner());
         let changes = changes(&message)?;
         let found = self.0.db.transact(CALL_TRIES_MAX, async |tx| {
@@ -107,7 +106,7 @@ impl VideoService for Services {
             }
             Ok(found)
         });
-        if !found.await.map_err(refuse)? {
+        if !found.await.map_err(db_status)? {
             // The video does not exist, or has another revision.
             video(&self.0, &principal.tenant, id).await?;
             return Err(another_revision().into());
@@ -125,14 +124,14 @@ impl VideoService for Services {
         request: Request<v1::DeleteVideoRequest>,
     ) -> Result<Response<v1::DeleteVideoResponse>, Status> {
         let id = wire::id("video_id", &request.get_ref().video_id);
-        let principal = self.0.enter(Rpc::DeleteVideo, &request, id.clone().ok())?;
+        let principal = self.0.authorize(Rpc::DeleteVideo, &request, id.clone().ok())?;
         let (id, message) = (id?, request.get_ref());
         let row = video(&self.0, &principal.tenant, id).await?;
         if message.revision.is_some_and(|seen| i64::try_from(seen) != Ok(row.revision)) {
             return Err(another_revision().into());
         }
         deletable(&principal, &row)?;
-        if !delete_video(&self.0, &row).await.map_err(refuse)? {
+        if !delete_video(&self.0, &row).await.map_err(db_status)? {
             return Err(Problem::not_found("video").into());
         }
         tracing::info!(video.id = %id, subject = principal.subject, "video deleted");
@@ -144,7 +143,7 @@ impl VideoService for Services {
         request: Request<v1::ReprobeVideoRequest>,
     ) -> Result<Response<v1::Video>, Status> {
         let id = wire::id("video_id", &request.get_ref().video_id);
-        let principal = self.0.enter(Rpc::ReprobeVideo, &request, id.clone().ok())?;
+        let principal = self.0.authorize(Rpc::ReprobeVideo, &request, id.clone().ok())?;
         let id = id?;
         reprobe(&self.0, &principal.tenant, id).await?;
         tracing::info!(video.id = %id, subject = principal.subject, "probe started again");
@@ -215,13 +214,13 @@ pub(super) fn deletable(principal: &Principal, video: &Video) -> Result<(), Prob
 async fn reprobe(app: &AppState, tenant: &str, video: VideoId) -> Result<(), Problem> {
     let job = JobId::new(Uuid::now_v7());
     let again =
-        app.db.transact(CALL_TRIES_MAX, async |tx| probes::again(tx, tenant, video, job).await);
+        app.db.transact(CALL_TRIES_MAX, async |tx| probes::reprobe(tx, tenant, video, job).await);
     match again.await? {
-        Again::Queued => {}
-        Again::Refused(why) => return Err(Problem::new(Code::Conflict, why)),
-        Again::Gone => return Err(Problem::not_found("video")),
+        ReprobeResult::Queued => {}
+        ReprobeResult::NotAllowed(why) => return Err(Problem::new(Code::Conflict, why)),
+        ReprobeResult::UnknownVideo => return Err(Problem::not_found("video")),
     }
-    app.bus.wake(1);
+    app.bus.notify_tasks_ready(1);
     app.video_changed_for(video).await;
     Ok(())
 }

@@ -119,7 +119,7 @@ async fn changed(events: &mut broadcast::Receiver<Event>, concerns: impl Fn(&Eve
 /// Follows all changes. The first message is empty and shows the reader that it is subscribed.
 pub fn changes(app: Arc<AppState>) -> Stream<v1::Change> {
     let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-    let mut events = app.bus.listen();
+    let mut events = app.bus.subscribe();
     let tracker = app.shutdown.tracker.clone();
     tracker.spawn(async move {
         let mut change = Some(v1::Change::default());

@@ -13,7 +13,7 @@ use crate::{
     },
     domain::Failure,
     plan::retry::Cause,
-    publish::admission::{Offer, OfferedPicture},
+    publish::admission::{Offer, OfferedImage},
 };
 
 /// Maximum number of leases in one heartbeat; more than any worker has slots.
@@ -53,7 +53,7 @@ pub fn progress(heartbeat: &v1::Heartbeat) -> Vec<Progress> {
 }
 
 /// A failed attempt, as reported by its worker.
-pub struct Failed {
+pub struct FailureReport {
     /// The lease.
     pub lease: LeaseId,
     /// The reason.
@@ -65,7 +65,7 @@ pub struct Failed {
 }
 
 /// Parses a failure; `None` if its task id is invalid.
-pub fn failure(fail: v1::Fail) -> Option<Failed> {
+pub fn failure(fail: v1::Fail) -> Option<FailureReport> {
     let cause = match fail.cause() {
         v1::FailureCause::Unspecified => Cause::Unknown,
         v1::FailureCause::Source => Cause::Source,
@@ -78,7 +78,7 @@ pub fn failure(fail: v1::Fail) -> Option<Failed> {
     let code = if code.is_empty() { "failed".to_owned() } else { code };
     let message = text(&fail.message, MESSAGE_CHARS_MAX);
     let failure = Failure { code, message };
-    Some(Failed { lease, failure, retryable: fail.retryable, cause })
+    Some(FailureReport { lease, failure, retryable: fail.retryable, cause })
 }
 
 /// Whether a worker can probe, and why not.
@@ -119,13 +119,13 @@ pub fn offer(commit: v1::Commit) -> Result<Offer, Problem> {
     Ok(Offer { lease, outputs, pictures, last, source, traceparent })
 }
 
-fn picture(picture: v1::Picture) -> Result<OfferedPicture, Problem> {
+fn picture(picture: v1::Picture) -> Result<OfferedImage, Problem> {
     let sha256 = picture.sha256[..].try_into();
     let sha256 = sha256.map_err(|_| Problem::field("pictures.sha256", "must be 32 bytes"))?;
     key_length("pictures.key", &picture.key)?;
     let name = text(&picture.name, TEXT_CHARS_MAX);
     let picture = Picture { key: picture.key, bytes: picture.bytes, sha256 };
-    Ok(OfferedPicture { name, picture })
+    Ok(OfferedImage { name, picture })
 }
 
 fn key_length(field: &str, key: &str) -> Result<(), Problem> {

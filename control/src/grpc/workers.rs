@@ -15,9 +15,9 @@ use uuid::Uuid;
 use super::{
     Services, Stream,
     authorize::Rpc,
-    refuse,
-    revocable_stream::lasting,
-    session::{self, Introduced, SLOTS_MAX},
+    db_status,
+    revocable_stream::revocable,
+    session::{self, SLOTS_MAX, WorkerInfo},
 };
 use crate::{
     cluster::events::Event,
@@ -40,7 +40,7 @@ impl WorkerService for Services {
         &self,
         request: Request<Streaming<v1::WorkerMessage>>,
     ) -> Result<Response<Self::WorkStream>, Status> {
-        let principal = self.0.enter(Rpc::Work, &request, None)?;
+        let principal = self.0.authorize(Rpc::Work, &request, None)?;
         let mut inbound = request.into_inner();
         let first = tokio::time::timeout(HELLO_MAX, inbound.message());
         let first = first
@@ -48,12 +48,12 @@ impl WorkerService for Services {
             .map_err(|_| Problem::new(Code::Timeout, "no hello was received in time"))??;
         let (mut introduced, instance) = hello(first)?;
         let name = self.0.db.transact(CALL_TRIES_MAX, async |tx| {
-            let Introduced { id, name, slots, encoders } = &introduced;
+            let WorkerInfo { id, name, slots, encoders } = &introduced;
             let (id, slots, instance) = (*id, *slots, instance.as_str());
             let connecting = workers::Connecting { id, name, instance, slots, encoders };
             workers::connect(tx, &connecting).await
         });
-        let name = name.await.map_err(refuse)?;
+        let name = name.await.map_err(db_status)?;
         if name != introduced.name {
             let taken = std::mem::replace(&mut introduced.name, name);
             let renamed = &introduced.name;
@@ -64,14 +64,14 @@ impl WorkerService for Services {
             );
         }
         let session = session::open(self.0.clone(), introduced, inbound);
-        Ok(Response::new(lasting(self.0.clone(), principal, session)))
+        Ok(Response::new(revocable(self.0.clone(), principal, session)))
     }
 
     async fn list_workers(
         &self,
         request: Request<v1::ListWorkersRequest>,
     ) -> Result<Response<v1::ListWorkersResponse>, Status> {
-        let principal = self.0.enter(Rpc::ListWorkers, &request, None)?;
+        let principal = self.0.authorize(Rpc::ListWorkers, &request, None)?;
         if principal.tenant != OPERATOR_TENANT {
             // Workers belong to the operator; other tenants have none.
             return Ok(Response::new(v1::ListWorkersResponse::default()));
@@ -81,7 +81,7 @@ impl WorkerService for Services {
             .db
             .run(CALL_TRIES_MAX, async |db| workers::list(db, LIST_MAX).await)
             .await
-            .map_err(refuse)?;
+            .map_err(db_status)?;
         let workers = rows.into_iter().map(Into::into).collect();
         Ok(Response::new(v1::ListWorkersResponse { workers }))
     }
@@ -90,7 +90,7 @@ impl WorkerService for Services {
         &self,
         request: Request<v1::DrainWorkerRequest>,
     ) -> Result<Response<v1::DrainWorkerResponse>, Status> {
-        let principal = self.0.enter(Rpc::DrainWorker, &request, None)?;
+        let principal = self.0.authorize(Rpc::DrainWorker, &request, None)?;
         let id = wire::id("worker_id", &request.get_ref().worker_id)?;
         if principal.tenant != OPERATOR_TENANT {
             return Err(Problem::not_found("worker").into());
@@ -100,17 +100,17 @@ impl WorkerService for Services {
             .db
             .run(CALL_TRIES_MAX, async |db| workers::drain(db, id).await)
             .await
-            .map_err(refuse)?;
+            .map_err(db_status)?;
         if !found {
             return Err(Problem::not_found("worker").into());
         }
-        self.0.bus.tell(Event::Drain(id));
+        self.0.bus.publish(Event::Drain(id));
         Ok(Response::new(v1::DrainWorkerResponse {}))
     }
 }
 
 /// Validates a worker's hello; returns its description and the id of its process.
-fn hello(first: Option<v1::WorkerMessage>) -> Result<(Introduced, String), Problem> {
+fn hello(first: Option<v1::WorkerMessage>) -> Result<(WorkerInfo, String), Problem> {
     let message = first.and_then(|message| message.message);
     let Some(worker_message::Message::Hello(hello)) = message else {
         return Err(Problem::new(Code::Malformed, "the stream must begin with hello"));
@@ -142,5 +142,5 @@ fn hello(first: Option<v1::WorkerMessage>) -> Result<(Introduced, String), Probl
         encoders.map(|name| name.chars().filter(plain).take(NAME_CHARS_MAX).collect()).collect();
     let id = WorkerId::new(Uuid::now_v7());
     let instance = hello.instance.chars().filter(plain).take(NAME_CHARS_MAX).collect();
-    Ok((Introduced { id, name, slots: hello.slots, encoders }, instance))
+    Ok((WorkerInfo { id, name, slots: hello.slots, encoders }, instance))
 }

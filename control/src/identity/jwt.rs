@@ -13,7 +13,7 @@ use self::jwks::Jwks;
 
 /// Why a JWT is rejected.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
-pub enum Refusal {
+pub enum JwtVerifyError {
     /// The token is invalid.
     #[error(transparent)]
     Token(#[from] JwtError),
@@ -45,17 +45,17 @@ impl Provider {
     ///
     /// # Errors
     /// The token is invalid, or the provider's keys are unavailable.
-    pub async fn verify(&self, token: &str, now: i64) -> Result<Identity, Refusal> {
+    pub async fn verify(&self, token: &str, now: i64) -> Result<Identity, JwtVerifyError> {
         let check = |keys: &JwtKeys| jwt::verify(token, keys, &self.policy, now);
         let Some(jwks) = &self.jwks else { return Ok(check(&self.fixed)?) };
         match check(&self.fixed) {
             Err(JwtError::UnknownKey) => {}
             other => return Ok(other?),
         }
-        let keys = jwks.current().await.ok_or(Refusal::Unavailable)?;
+        let keys = jwks.current().await.ok_or(JwtVerifyError::Unavailable)?;
         match check(&keys) {
             Err(JwtError::UnknownKey) if jwks.look_for_unknown_key().await => {
-                let keys = jwks.current().await.ok_or(Refusal::Unavailable)?;
+                let keys = jwks.current().await.ok_or(JwtVerifyError::Unavailable)?;
                 Ok(check(&keys)?)
             }
             other => Ok(other?),

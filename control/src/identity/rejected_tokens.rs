@@ -12,7 +12,7 @@ use opentelemetry::{
 };
 use quick_cache::sync::Cache;
 
-use crate::identity::jwt::Refusal;
+use crate::identity::jwt::JwtVerifyError;
 
 /// Maximum number of clients whose rejected tokens are counted.
 const CLIENTS_MAX: usize = 10_000;
@@ -47,35 +47,37 @@ impl FromStr for Allowance {
 }
 
 /// Counts rejected tokens and limits them per client.
-pub struct Refusals {
-    refused: Counter<u64>,
+pub struct RejectedTokenLimiter {
+    rejected: Counter<u64>,
     allowance: Allowance,
     /// When each client's allowance is full again, in milliseconds since 1970.
     whole_at: Cache<IpAddr, i64>,
 }
 
-impl std::fmt::Debug for Refusals {
+impl std::fmt::Debug for RejectedTokenLimiter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Refusals").field("allowance", &self.allowance).finish_non_exhaustive()
+        f.debug_struct("RejectedTokenLimiter")
+            .field("allowance", &self.allowance)
+            .finish_non_exhaustive()
     }
 }
 
-impl Refusals {
+impl RejectedTokenLimiter {
     /// Starts with full allowances.
     pub fn new(allowance: Allowance, meter: &Meter) -> Self {
-        let refused = meter
+        let rejected = meter
             .u64_counter("streaming_service_tokens_refused_total")
             .with_description("Rejected tokens, by reason")
             .build();
-        Self { refused, allowance, whole_at: Cache::new(CLIENTS_MAX) }
+        Self { rejected, allowance, whole_at: Cache::new(CLIENTS_MAX) }
     }
 
     /// Counts a rejected token and returns the error for the caller: the reason, or that its rate
     /// limit is exceeded.
-    pub fn told(&self, refused: Refused, client: Option<IpAddr>, now_ms: i64) -> Problem {
-        self.refused.add(1, &[KeyValue::new("reason", refused.reason)]);
-        if refused.problem.code != Code::Unauthenticated {
-            return refused.problem;
+    pub fn reject(&self, rejected: TokenProblem, client: Option<IpAddr>, now_ms: i64) -> Problem {
+        self.rejected.add(1, &[KeyValue::new("reason", rejected.reason)]);
+        if rejected.problem.code != Code::Unauthenticated {
+            return rejected.problem;
         }
         match client.and_then(|client| self.overdrawn(client, now_ms)) {
             Some(wait) => {
@@ -83,7 +85,7 @@ impl Refusals {
                 problem.retry_after = Some(wait);
                 problem
             }
-            None => refused.problem,
+            None => rejected.problem,
         }
     }
 
@@ -114,21 +116,21 @@ fn network(client: IpAddr) -> IpAddr {
 
 /// Why a token was rejected, with the reason for the counter.
 #[derive(Debug)]
-pub struct Refused {
+pub struct TokenProblem {
     /// One of a fixed set.
     pub reason: &'static str,
     /// The error for the caller; never contains any part of the token.
     pub problem: Problem,
 }
 
-impl Refused {
+impl TokenProblem {
     /// The JWT was revoked.
     pub fn revoked() -> Self {
         AuthError::Revoked.into()
     }
 }
 
-impl From<AuthError> for Refused {
+impl From<AuthError> for TokenProblem {
     fn from(error: AuthError) -> Self {
         let code = match error {
             AuthError::Forbidden(_) => Code::PermissionDenied,
@@ -139,16 +141,18 @@ impl From<AuthError> for Refused {
     }
 }
 
-impl From<Refusal> for Refused {
-    fn from(refusal: Refusal) -> Self {
-        let (reason, code) = match refusal {
-            Refusal::Unavailable => ("provider_unavailable", Code::Unavailable),
-            Refusal::Token(JwtError::Role) => (JwtError::Role.reason(), Code::UnknownRole),
-            Refusal::Token(JwtError::Tenant) => (JwtError::Tenant.reason(), Code::UnknownTenant),
-            Refusal::Token(error) => (error.reason(), Code::Unauthenticated),
+impl From<JwtVerifyError> for TokenProblem {
+    fn from(error: JwtVerifyError) -> Self {
+        let (reason, code) = match error {
+            JwtVerifyError::Unavailable => ("provider_unavailable", Code::Unavailable),
+            JwtVerifyError::Token(JwtError::Role) => (JwtError::Role.reason(), Code::UnknownRole),
+            JwtVerifyError::Token(JwtError::Tenant) => {
+                (JwtError::Tenant.reason(), Code::UnknownTenant)
+            }
+            JwtVerifyError::Token(error) => (error.reason(), Code::Unauthenticated),
         };
-        let mut problem = Problem::new(code, refusal.to_string());
-        if refusal == Refusal::Unavailable {
+        let mut problem = Problem::new(code, error.to_string());
+        if error == JwtVerifyError::Unavailable {
             problem.retry_after = Some(PROVIDER_RETRY);
         }
         Self { reason, problem }
@@ -159,17 +163,17 @@ impl From<Refusal> for Refused {
 mod tests {
     use super::*;
 
-    fn refusals(allowance: &str) -> Refusals {
+    fn limiter(allowance: &str) -> RejectedTokenLimiter {
         let meter = runtime::Telemetry::new("test").meter();
-        Refusals::new(allowance.parse().unwrap(), &meter)
+        RejectedTokenLimiter::new(allowance.parse().unwrap(), &meter)
     }
 
     #[test]
     fn only_the_guessing_client_is_limited() {
-        let refusals = refusals("3/1m");
+        let rejected_tokens = limiter("3/1m");
         let told = |client: &str, now_ms| {
-            let refused = Refused::from(AuthError::BadSignature);
-            refusals.told(refused, Some(client.parse().unwrap()), now_ms).code
+            let rejected = TokenProblem::from(AuthError::BadSignature);
+            rejected_tokens.reject(rejected, Some(client.parse().unwrap()), now_ms).code
         };
         let codes: Vec<_> = (0..5).map(|n| told("192.0.2.1", 1_000 + n)).collect();
         let (bad, slow) = (Code::Unauthenticated, Code::RateLimited);
@@ -185,20 +189,20 @@ mod tests {
 
     #[test]
     fn errors_other_than_wrong_tokens_are_not_limited() {
-        let limited = refusals("1/1h");
+        let limited = limiter("1/1h");
         let client = Some(IpAddr::from([192, 0, 2, 1]));
         for _ in 0..3 {
-            let forbidden = Refused::from(AuthError::Forbidden("x".to_owned()));
-            assert_eq!(limited.told(forbidden, client, 0).code, Code::PermissionDenied);
-            let role = Refused::from(Refusal::Token(JwtError::Role));
-            assert_eq!(limited.told(role, client, 0).code, Code::UnknownRole);
-            let away = Refused::from(Refusal::Unavailable);
-            assert_eq!(limited.told(away, client, 0).code, Code::Unavailable);
+            let forbidden = TokenProblem::from(AuthError::Forbidden("x".to_owned()));
+            assert_eq!(limited.reject(forbidden, client, 0).code, Code::PermissionDenied);
+            let role = TokenProblem::from(JwtVerifyError::Token(JwtError::Role));
+            assert_eq!(limited.reject(role, client, 0).code, Code::UnknownRole);
+            let away = TokenProblem::from(JwtVerifyError::Unavailable);
+            assert_eq!(limited.reject(away, client, 0).code, Code::Unavailable);
         }
-        let off = refusals("off");
+        let off = limiter("off");
         for _ in 0..1000 {
-            let refused = Refused::from(AuthError::Malformed);
-            assert_eq!(off.told(refused, client, 0).code, Code::Unauthenticated);
+            let rejected = TokenProblem::from(AuthError::Malformed);
+            assert_eq!(off.reject(rejected, client, 0).code, Code::Unauthenticated);
         }
     }
 

@@ -75,7 +75,7 @@ impl FromStr for RetryDelays {
 
 /// The state of a leased task at the end of its attempt.
 #[derive(Clone, Debug)]
-pub struct Standing {
+pub struct AttemptHistory {
     /// The kind of the task.
     pub kind: TaskKind,
     /// Number of leases so far, including this one.
@@ -96,55 +96,55 @@ pub struct Standing {
 
 /// The decision about the task.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Next {
+pub enum Decision {
     /// Another attempt, after this many seconds.
-    Again(f64),
+    Retry(f64),
     /// No further attempt.
-    End(Failure),
+    GiveUp(Failure),
 }
 
 /// Decides about the task; the failed attempt reports `retryable` and `backoff_seconds`.
-pub fn next(
-    standing: &Standing,
+pub fn decide(
+    history: &AttemptHistory,
     (failure, cause): (&Failure, Cause),
     retryable: bool,
     backoff_seconds: f64,
     delays: &RetryDelays,
-) -> Next {
-    let agreed = !standing.others || standing.findings.iter().any(|one| *one != standing.worker);
-    if standing.kind.examines_source() {
-        return probe(standing, failure, cause, agreed, delays);
+) -> Decision {
+    let agreed = !history.others || history.findings.iter().any(|one| *one != history.worker);
+    if history.kind.examines_source() {
+        return probe(history, failure, cause, agreed, delays);
     }
-    let last = standing.attempt >= standing.attempts_max;
+    let last = history.attempt >= history.attempts_max;
     if last || (!retryable && (cause != Cause::Source || agreed)) {
-        return Next::End(failure.clone());
+        return Decision::GiveUp(failure.clone());
     }
-    let doublings = standing.attempt.saturating_sub(1).min(DOUBLINGS_MAX);
-    Next::Again(backoff_seconds * f64::from(1_u32 << doublings))
+    let doublings = history.attempt.saturating_sub(1).min(DOUBLINGS_MAX);
+    Decision::Retry(backoff_seconds * f64::from(1_u32 << doublings))
 }
 
 fn probe(
-    standing: &Standing,
+    history: &AttemptHistory,
     failure: &Failure,
     cause: Cause,
     agreed: bool,
     delays: &RetryDelays,
-) -> Next {
-    let known = |names: &[String]| names.contains(&standing.worker);
-    let faulted = standing.faulted_on.len() + usize::from(!known(&standing.faulted_on));
+) -> Decision {
+    let known = |names: &[String]| names.contains(&history.worker);
+    let faulted = history.faulted_on.len() + usize::from(!known(&history.faulted_on));
     let spent = match cause {
-        Cause::Source if agreed => return Next::End(failure.refusal()),
+        Cause::Source if agreed => return Decision::GiveUp(failure.as_rejection()),
         Cause::UnhealthyHost => false,
         Cause::HealthyHost if faulted >= FAULTED_WORKERS_MAX => true,
-        _ => standing.attempt >= PROBE_TRIES_MAX,
+        _ => history.attempt >= PROBE_TRIES_MAX,
     };
-    if spent || standing.age_seconds >= PROBE_SECONDS_MAX {
-        return Next::End(given_up(failure));
+    if spent || history.age_seconds >= PROBE_SECONDS_MAX {
+        return Decision::GiveUp(given_up(failure));
     }
     match cause {
         // The next worker should probe it at once.
-        Cause::Source if !known(&standing.findings) => Next::Again(0.0),
-        _ => Next::Again(delays.after(standing.attempt)),
+        Cause::Source if !known(&history.findings) => Decision::Retry(0.0),
+        _ => Decision::Retry(delays.after(history.attempt)),
     }
 }
 
@@ -159,8 +159,8 @@ pub fn given_up(last: &Failure) -> Failure {
 mod tests {
     use super::*;
 
-    fn standing(attempt: u32, others: bool) -> Standing {
-        Standing {
+    fn history(attempt: u32, others: bool) -> AttemptHistory {
+        AttemptHistory {
             kind: TaskKind::Probe,
             attempt,
             attempts_max: 4,
@@ -172,59 +172,59 @@ mod tests {
         }
     }
 
-    fn decide(standing: &Standing, code: &str, cause: Cause) -> Next {
+    fn decision(history: &AttemptHistory, code: &str, cause: Cause) -> Decision {
         let failure = Failure::new(code, "why");
-        next(standing, (&failure, cause), cause != Cause::Source, 1.0, &RetryDelays::default())
+        decide(history, (&failure, cause), cause != Cause::Source, 1.0, &RetryDelays::default())
     }
 
-    fn code(next: Next) -> String {
+    fn code(next: Decision) -> String {
         match next {
-            Next::End(failure) => failure.code,
-            Next::Again(seconds) => format!("again {seconds}"),
+            Decision::GiveUp(failure) => failure.code,
+            Decision::Retry(seconds) => format!("again {seconds}"),
         }
     }
 
     #[test]
     fn a_source_is_rejected_only_when_a_second_worker_agrees_if_there_is_one() {
-        let alone = standing(1, false);
-        assert_eq!(code(decide(&alone, "truncated_source", Cause::Source)), "truncated_source");
+        let alone = history(1, false);
+        assert_eq!(code(decision(&alone, "truncated_source", Cause::Source)), "truncated_source");
         let many = "too_many_recordings";
         assert_eq!(code(decide(&alone, many, Cause::Source)), many);
-        assert_eq!(code(decide(&alone, "unsupported", Cause::Source)), "not_a_video");
-        let mut two = standing(1, true);
-        assert_eq!(code(decide(&two, "not_a_video", Cause::Source)), "again 0");
+        assert_eq!(code(decision(&alone, "unsupported", Cause::Source)), "not_a_video");
+        let mut two = history(1, true);
+        assert_eq!(code(decision(&two, "not_a_video", Cause::Source)), "again 0");
         two.findings = vec!["a".to_owned()];
         assert_eq!(
-            code(decide(&two, "not_a_video", Cause::Source)),
+            code(decision(&two, "not_a_video", Cause::Source)),
             "again 2",
             "its own failure does not count again"
         );
         two.findings.push("b".to_owned());
-        assert_eq!(code(decide(&two, "not_a_video", Cause::Source)), "not_a_video");
-        let chunk = Standing { kind: TaskKind::Chunk, ..standing(1, true) };
-        assert_eq!(code(decide(&chunk, "not_a_video", Cause::Source)), "again 1");
-        let chunk = Standing { kind: TaskKind::Chunk, ..standing(4, true) };
-        assert_eq!(code(decide(&chunk, "not_a_video", Cause::Source)), "not_a_video");
+        assert_eq!(code(decision(&two, "not_a_video", Cause::Source)), "not_a_video");
+        let chunk = AttemptHistory { kind: TaskKind::Chunk, ..history(1, true) };
+        assert_eq!(code(decision(&chunk, "not_a_video", Cause::Source)), "again 1");
+        let chunk = AttemptHistory { kind: TaskKind::Chunk, ..history(4, true) };
+        assert_eq!(code(decision(&chunk, "not_a_video", Cause::Source)), "not_a_video");
     }
 
     #[test]
     fn a_failure_of_the_host_is_retried_with_growing_delays_and_never_blames_the_source() {
         let tries = (1..=8).map(|attempt| {
-            code(decide(&standing(attempt, true), "not_a_video", Cause::HealthyHost))
+            code(decision(&history(attempt, true), "not_a_video", Cause::HealthyHost))
         });
         let expected = ["again 2", "again 10", "again 60", "again 600", "again 600", "again 600"];
         let expected = expected.into_iter().chain(["again 600", PROBE_FAILED]);
         assert!(tries.eq(expected.map(str::to_owned)));
-        let mut second = standing(2, true);
+        let mut second = history(2, true);
         second.faulted_on = vec!["b".to_owned()];
-        assert_eq!(code(decide(&second, "ffmpeg_crashed", Cause::HealthyHost)), PROBE_FAILED);
-        assert_eq!(code(decide(&second, "ffmpeg_crashed", Cause::UnhealthyHost)), "again 10");
-        assert_eq!(code(decide(&second, "worker_lost", Cause::Unknown)), "again 10");
+        assert_eq!(code(decision(&second, "ffmpeg_crashed", Cause::HealthyHost)), PROBE_FAILED);
+        assert_eq!(code(decision(&second, "ffmpeg_crashed", Cause::UnhealthyHost)), "again 10");
+        assert_eq!(code(decision(&second, "worker_lost", Cause::Unknown)), "again 10");
         second.faulted_on = vec!["a".to_owned()];
-        assert_eq!(code(decide(&second, "ffmpeg_crashed", Cause::HealthyHost)), "again 10");
-        let old = Standing { age_seconds: PROBE_SECONDS_MAX, ..standing(2, true) };
+        assert_eq!(code(decision(&second, "ffmpeg_crashed", Cause::HealthyHost)), "again 10");
+        let old = AttemptHistory { age_seconds: PROBE_SECONDS_MAX, ..history(2, true) };
         for cause in [Cause::HealthyHost, Cause::UnhealthyHost, Cause::Unknown, Cause::Source] {
-            assert_eq!(code(decide(&old, "ffmpeg_crashed", cause)), PROBE_FAILED);
+            assert_eq!(code(decision(&old, "ffmpeg_crashed", cause)), PROBE_FAILED);
         }
     }
 

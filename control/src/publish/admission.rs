@@ -8,18 +8,18 @@ mod verify;
 
 use api::code::Code;
 
-pub use self::offer::{Offer, OfferedPicture, Outcome};
-use self::verify::{Doubt, belongs, prove};
+pub use self::offer::{Offer, OfferedImage, Outcome};
+use self::verify::{VerificationError, belongs, verify};
 use crate::{
     cluster::events::Event,
     db::{
         DbError, Transaction, WORK_TRIES_MAX, completion, jobs,
-        lease::{LeaseId, Setback},
+        lease::{FailedAttempt, LeaseId},
         outputs::{self, Offered, Output, Subject},
         tasks, videos,
     },
     domain::{Failure, TaskKind},
-    metrics::Ended,
+    metrics::EndedJob,
     plan::{self, retry::Cause},
     state::AppState,
 };
@@ -50,20 +50,20 @@ pub async fn commit(app: &AppState, offer: &Offer) -> Result<Outcome, DbError> {
         TaskKind::Collect => Outcome::Lost,
     };
     match &outcome {
-        Outcome::Refused(failure) => {
+        Outcome::Rejected(failure) => {
             tracing::warn!(
                 task.id = %lease.task, code = failure.code, reason = failure.message,
                 "admission refused"
             );
             let found = subject.kind.examines_source() && failure.blames_source();
             let cause = if found { Cause::Source } else { Cause::Unknown };
-            setback(app, lease, failure.clone(), !found, cause).await?;
+            record_failed_attempt(app, lease, failure.clone(), !found, cause).await?;
         }
         Outcome::Committed => {
-            app.bus.tell(Event::Job(subject.job));
+            app.bus.publish(Event::Job(subject.job));
             app.video_changed(subject.video);
         }
-        Outcome::Later(_) | Outcome::Lost => {}
+        Outcome::Undecided(_) | Outcome::Lost => {}
     }
     Ok(outcome)
 }
@@ -72,14 +72,14 @@ pub async fn commit(app: &AppState, offer: &Offer) -> Result<Outcome, DbError> {
 ///
 /// # Errors
 /// The database stays unavailable; the lease then expires.
-pub async fn setback(
+pub async fn record_failed_attempt(
     app: &AppState,
     lease: LeaseId,
     failure: Failure,
     retryable: bool,
     cause: Cause,
 ) -> Result<bool, DbError> {
-    let setback = Setback {
+    let failed_attempt = FailedAttempt {
         failure,
         retryable,
         backoff_seconds: BACKOFF_SECONDS,
@@ -87,22 +87,22 @@ pub async fn setback(
         cause,
         probe_retry: app.policy.probe_retry,
     };
-    end_attempt(app, lease, &setback).await
+    end_attempt(app, lease, &failed_attempt).await
 }
 
-/// Ends an attempt as `setback` describes; false if the lease was not held.
+/// Ends an attempt as `failed_attempt` describes; false if the lease was not held.
 ///
 /// # Errors
 /// The database stays unavailable; the lease then expires.
 pub async fn end_attempt(
     app: &AppState,
     lease: LeaseId,
-    setback: &Setback,
+    failed_attempt: &FailedAttempt,
 ) -> Result<bool, DbError> {
     let grace = app.policy.grace_seconds;
-    let after = app
-        .db
-        .transact(WORK_TRIES_MAX, async |tx| completion::attempt(tx, lease, setback, grace).await);
+    let after = app.db.transact(WORK_TRIES_MAX, async |tx| {
+        completion::end_attempt(tx, lease, failed_attempt, grace).await
+    });
     let after = after.await?;
     let Some(after) = after else { return Ok(false) };
     app.metrics.attempt_failed(after.ends_job());
@@ -111,16 +111,16 @@ pub async fn end_attempt(
         let transcode =
             app.db.run(WORK_TRIES_MAX, async |db| jobs::is_transcode(db, after.job).await);
         if transcode.await.unwrap_or(false) {
-            app.metrics.ended(Ended::Failed);
+            app.metrics.ended(EndedJob::Failed);
         }
-        app.bus.tell(Event::Stopped(after.job));
+        app.bus.publish(Event::Stopped(after.job));
         // The refused source may be due for deletion at once.
         app.bus.chores.notify_one();
         app.video_changed(after.video);
     } else {
-        app.bus.wake(1);
+        app.bus.notify_tasks_ready(1);
     }
-    app.bus.tell(Event::Job(after.job));
+    app.bus.publish(Event::Job(after.job));
     Ok(true)
 }
 
@@ -141,19 +141,19 @@ async fn repeated(app: &AppState, subject: &Subject, offer: &Offer) -> Result<bo
 }
 
 async fn probed(app: &AppState, subject: &Subject, offer: &Offer) -> Result<Outcome, DbError> {
-    let refused = |code: &str, message: String| Ok(Outcome::Refused(Failure::new(code, message)));
+    let rejected = |code: &str, message: String| Ok(Outcome::Rejected(Failure::new(code, message)));
     let source = match &offer.source {
         Some(Ok(source)) => source,
         // The worker's report is invalid, which proves nothing about the source.
-        Some(Err(message)) => return refused(ADMISSION_REFUSED, message.clone()),
-        None => return refused(ADMISSION_REFUSED, "the probe's report is missing".to_owned()),
+        Some(Err(message)) => return rejected(ADMISSION_REFUSED, message.clone()),
+        None => return rejected(ADMISSION_REFUSED, "the probe's report is missing".to_owned()),
     };
     if let Err(error) = source.grid() {
         let message = format!("the source cannot be planned: {error}");
-        return refused(Code::NotAVideo.text(), message);
+        return rejected(Code::NotAVideo.text(), message);
     }
     let Ok(json) = serde_json::to_value(source) else {
-        return refused(ADMISSION_REFUSED, "the probe's report cannot be stored".to_owned());
+        return rejected(ADMISSION_REFUSED, "the probe's report cannot be stored".to_owned());
     };
     let held = app.db.transact(WORK_TRIES_MAX, async |tx| {
         let held = completion::probed(tx, subject.video, subject.job, offer.lease, &json).await?;
@@ -170,20 +170,21 @@ async fn media_offered(
     offer: &Offer,
 ) -> Result<Outcome, DbError> {
     let Some(plan) = &subject.plan else { return Ok(Outcome::Lost) };
-    let refused = |message: String| Ok(Outcome::Refused(Failure::new(ADMISSION_REFUSED, message)));
+    let rejected =
+        |message: String| Ok(Outcome::Rejected(Failure::new(ADMISSION_REFUSED, message)));
     let mut proven = Vec::with_capacity(offer.outputs.len());
     for offered in &offer.outputs {
         if let Err(message) = belongs(subject, &plan.grid, offer.lease, offered) {
-            return refused(message);
+            return rejected(message);
         }
-        match prove(app, subject, plan.grid, offered).await {
+        match verify(app, subject, plan.grid, offered).await {
             Ok((fragments, samples)) => {
                 let object = offered.clone();
                 proven.push(Output { object, fragments, samples: Some(samples) });
             }
-            Err(Doubt::Refused(message)) => return refused(message),
-            Err(Doubt::Store(message)) => {
-                return Ok(Outcome::Later(Failure::new(Code::Unavailable.text(), message)));
+            Err(VerificationError::Invalid(message)) => return rejected(message),
+            Err(VerificationError::StoreUnavailable(message)) => {
+                return Ok(Outcome::Undecided(Failure::new(Code::Unavailable.text(), message)));
             }
         }
     }
@@ -197,7 +198,7 @@ async fn conclude(
     app: &AppState,
     subject: &Subject,
     offer: &Offer,
-    recorded: Result<Recorded, NotRecorded>,
+    recorded: Result<Recorded, RecordError>,
 ) -> Result<Outcome, DbError> {
     match recorded {
         Ok(Recorded { unblocked, playable_age }) => {
@@ -205,16 +206,16 @@ async fn conclude(
                 app.metrics.playable(age);
             }
             if unblocked {
-                app.bus.wake(1);
+                app.bus.notify_tasks_ready(1);
             }
             Ok(Outcome::Committed)
         }
-        Err(NotRecorded::Lost) => match repeated(app, subject, offer).await? {
+        Err(RecordError::Lost) => match repeated(app, subject, offer).await? {
             true => Ok(Outcome::Committed),
             false => Ok(Outcome::Lost),
         },
-        Err(NotRecorded::Invalid(message)) => {
-            Ok(Outcome::Refused(Failure::new(ADMISSION_REFUSED, message)))
+        Err(RecordError::Invalid(message)) => {
+            Ok(Outcome::Rejected(Failure::new(ADMISSION_REFUSED, message)))
         }
     }
 }
@@ -228,7 +229,7 @@ struct Recorded {
 }
 
 /// Why an offer cannot be recorded; its transaction is rolled back.
-enum NotRecorded {
+enum RecordError {
     /// The lease is not held any more, or the video was deleted.
     Lost,
     /// The output contradicts other outputs of the job, or some are missing.
@@ -240,16 +241,16 @@ async fn record(
     subject: &Subject,
     offer: &Offer,
     proven: &[Output],
-) -> Result<Result<Recorded, NotRecorded>, DbError> {
-    let Some(plan) = &subject.plan else { return Ok(Err(NotRecorded::Lost)) };
+) -> Result<Result<Recorded, RecordError>, DbError> {
+    let Some(plan) = &subject.plan else { return Ok(Err(RecordError::Lost)) };
     if !videos::touch(tx, subject.video).await? || !outputs::lock_lease(tx, offer.lease).await? {
-        return Ok(Err(NotRecorded::Lost));
+        return Ok(Err(RecordError::Lost));
     }
     for output in proven {
         let Offered { rendition, init, .. } = &output.object;
         if !outputs::fix_init(tx, subject.job, rendition, init).await? {
             let text = format!("{rendition}: the init segment differs from that of earlier chunks");
-            return Ok(Err(NotRecorded::Invalid(text)));
+            return Ok(Err(RecordError::Invalid(text)));
         }
         // False if an earlier attempt of this task has committed the chunk. That one stays; ours is garbage
         // and will be deleted.
@@ -269,12 +270,12 @@ async fn record(
             | TaskKind::Subtitles
             | TaskKind::Thumbnails
             | TaskKind::Preview
-            | TaskKind::Collect => return Ok(Err(NotRecorded::Lost)),
+            | TaskKind::Collect => return Ok(Err(RecordError::Lost)),
         };
         let count = outputs::count(tx, subject.job, &renditions, chunk).await?;
         if count != wanted {
             let text = format!("only {count} of {wanted} outputs are committed");
-            return Ok(Err(NotRecorded::Invalid(text)));
+            return Ok(Err(RecordError::Invalid(text)));
         }
         completion::finish_task(tx, offer.lease).await?;
         unblocked = tasks::unblock(tx, subject.job).await?;

@@ -15,7 +15,7 @@ use crate::{
         lease::{self, LeaseId},
     },
     domain::{Failure, JobState, TaskKind},
-    metrics::Ended,
+    metrics::EndedJob,
     objects::{self, ObjectError},
     plan::retry::Cause,
     publish::{PublishError, admission, index, sample_tables},
@@ -75,14 +75,14 @@ async fn run(app: &AppState, task: &Claimed) -> Result<(), PublishError> {
         // The store may be configured in another instance.
         Err(PublishError::Object(ObjectError::Store(url))) => {
             tracing::warn!(job.id = %task.job, store.url = url, "failed to finalize a job: its store is not configured in this instance");
-            app.outages.note(url);
+            app.outages.add(url);
             lease::release(&*app.db.get().await?, lease, REST_SECONDS).await?;
             Ok(())
         }
         Err(error) => {
             tracing::warn!(job.id = %task.job, %error, "failed to finalize a job");
             let failure = Failure::new("collect_failed", "the final index could not be written");
-            admission::setback(app, lease, failure, true, Cause::Unknown).await?;
+            admission::record_failed_attempt(app, lease, failure, true, Cause::Unknown).await?;
             Ok(())
         }
     }
@@ -124,11 +124,11 @@ async fn collect(
     index::sync_object(&app.db, &app.stores, video, &found.store).await?;
     if done {
         record_duration(app, job, now).await?;
-        app.metrics.ended(Ended::Completed);
+        app.metrics.ended(EndedJob::Completed);
         tracing::info!(job.id = %job, video.id = %video, "job completed");
     }
     app.video_changed_for(video).await;
-    app.bus.tell(Event::Job(job));
+    app.bus.publish(Event::Job(job));
     Ok(done)
 }
 

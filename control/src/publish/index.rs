@@ -75,7 +75,7 @@ pub async fn of_job(
     let made = images::of_job(db, job).await?;
     let made: HashMap<String, Picture> = made.into_iter().map(|m| (m.name, m.picture)).collect();
     index.captions = tracks(job, &head.plan.text, &made, captions::of_video(db, video).await?);
-    index.pictures = gather(&head, &made);
+    index.pictures = images(&head, &made);
     for table in images::tables(db, job).await? {
         if let Some(track) = index.track_mut(&table.rendition) {
             track.table = Some(table.object);
@@ -84,7 +84,7 @@ pub async fn of_job(
     Ok(Some((head, index)))
 }
 
-fn gather(head: &Head, made: &HashMap<String, Picture>) -> Pictures {
+fn images(head: &Head, made: &HashMap<String, Picture>) -> Pictures {
     let find = |name: &str| made.get(name).cloned();
     let gathered = head.plan.pictures.as_ref().map(|plan| plan.gather(find)).unwrap_or_default();
     Pictures { preview: find(PREVIEW), ..gathered }

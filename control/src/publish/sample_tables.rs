@@ -13,7 +13,7 @@ use media::{
 use sha2::{Digest, Sha256};
 
 use crate::{
-    db::images::{self, Gathered},
+    db::images::{self, RenditionTable},
     objects,
     publish::PublishError,
     state::AppState,
@@ -29,7 +29,7 @@ pub async fn tables(
     (video, job): (VideoId, JobId),
     store: &str,
     index: &mut Index,
-) -> Result<Vec<Gathered>, PublishError> {
+) -> Result<Vec<RenditionTable>, PublishError> {
     let sound = match index.audio_renditions.first() {
         Some(sound) => {
             let name = sound.name.clone();
@@ -94,11 +94,11 @@ async fn write(
     rendition: &str,
     chunks: &Tables,
     download_bytes: Option<u64>,
-) -> Result<Gathered, PublishError> {
+) -> Result<RenditionTable, PublishError> {
     let bytes = tables::encode(chunks);
     let hash = hex::encode(&Sha256::digest(&bytes)[..16]);
     let key = layout::tables(&layout::job_prefix(video, job), rendition, &hash);
     let object = TableObject { key, bytes: bytes.len() as u64 };
     objects::put(&app.stores, store, &object.key, bytes).await?;
-    Ok(Gathered { rendition: rendition.to_owned(), object, download_bytes })
+    Ok(RenditionTable { rendition: rendition.to_owned(), object, download_bytes })
 }

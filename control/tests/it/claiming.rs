@@ -6,7 +6,7 @@ use control::{
     db::{
         claim::{self, Claimed, Share},
         completion,
-        lease::{self, Progress, Setback},
+        lease::{self, FailedAttempt, Progress},
         workers,
     },
     domain::{Failure, TaskKind, TaskState},
@@ -21,8 +21,8 @@ use crate::rows::{
     state, video, worker,
 };
 
-fn setback(code: &str) -> Setback {
-    Setback {
+fn failed_attempt(code: &str) -> FailedAttempt {
+    FailedAttempt {
         failure: Failure::new(code, "on purpose"),
         retryable: true,
         backoff_seconds: 0.0,
@@ -141,7 +141,9 @@ async fn a_chunk_goes_only_to_a_worker_that_has_its_encoder() {
     assert_eq!(rungs(&claim(&db, &h264, 10).await), ["h264"]);
     // No other worker has the encoder, so the worker on which it failed gets it again.
     let failed = claimed.iter().find(|c| c.kind == TaskKind::Chunk).unwrap();
-    completion::attempt(&*c, lease_of(failed), &setback("ffmpeg_failed"), GRACE).await.unwrap();
+    completion::end_attempt(&*c, lease_of(failed), &failed_attempt("ffmpeg_failed"), GRACE)
+        .await
+        .unwrap();
     assert!(claim(&db, &h264, 10).await.is_empty());
     assert_eq!(rungs(&claim(&db, &av1, 10).await), ["av1"]);
     assert_eq!(rungs(&claim(&db, &with(&["libx265", "libx264"]), 10).await), ["hevc"]);
@@ -158,14 +160,18 @@ async fn a_failed_task_goes_to_another_worker_while_there_is_one() {
         connect(&*c, w.worker, &w.name, &[]).await;
     }
     let failed = claim(&db, &first, 1).await.remove(0);
-    let after = completion::attempt(&*c, lease_of(&failed), &setback("ffmpeg_failed"), GRACE).await;
+    let after =
+        completion::end_attempt(&*c, lease_of(&failed), &failed_attempt("ffmpeg_failed"), GRACE)
+            .await;
     assert_eq!(after.unwrap().unwrap().state, TaskState::Ready);
     let others = claim(&db, &first, 10).await;
     assert!(others.iter().all(|c| c.task != failed.task));
     let again = claim(&db, &second, 1).await.remove(0);
     assert_eq!((again.task, again.attempt), (failed.task, 2));
     // If no other worker is connected, the worker on which it failed gets it again.
-    completion::attempt(&*c, lease_of(&again), &setback("ffmpeg_failed"), GRACE).await.unwrap();
+    completion::end_attempt(&*c, lease_of(&again), &failed_attempt("ffmpeg_failed"), GRACE)
+        .await
+        .unwrap();
     workers::disconnect(&*c, second.worker).await.unwrap();
     assert_eq!(claim(&db, &first, 1).await.remove(0).task, failed.task);
 }
@@ -176,11 +182,11 @@ async fn a_backoff_keeps_a_task_away_for_a_while() {
     let video = video(&db).await;
     job(&db, video, 3).await;
     let failed = claim(&db, &worker("a"), 1).await.remove(0);
-    let slow = Setback { backoff_seconds: 100.0, ..setback("timeout") };
+    let slow = FailedAttempt { backoff_seconds: 100.0, ..failed_attempt("timeout") };
     let mut c = db.get().await.unwrap();
     // `now()` does not change within a transaction.
     let tx = c.transaction().await.unwrap();
-    completion::attempt(&tx, lease_of(&failed), &slow, GRACE).await.unwrap();
+    completion::end_attempt(&tx, lease_of(&failed), &slow, GRACE).await.unwrap();
     let left = "SELECT extract(epoch FROM max(run_after) - now())::int8 FROM tasks";
     let left: i64 = tx.query_one(left, &[]).await.unwrap().get(0);
     tx.commit().await.unwrap();
@@ -197,8 +203,10 @@ async fn a_stale_token_changes_nothing() {
     let stale = claim(&db, &worker("slept"), 1).await.remove(0);
     expire(&db).await;
     let c = db.get().await.unwrap();
-    let expired = Setback { expired_only: true, ..setback("lease_expired") };
-    assert!(completion::attempt(&*c, lease_of(&stale), &expired, GRACE).await.unwrap().is_some());
+    let expired = FailedAttempt { expired_only: true, ..failed_attempt("lease_expired") };
+    assert!(
+        completion::end_attempt(&*c, lease_of(&stale), &expired, GRACE).await.unwrap().is_some()
+    );
     let fresh = claim(&db, &worker("awake"), 1).await.remove(0);
     assert_eq!(fresh.task, stale.task);
     assert!(fresh.token > stale.token);
@@ -207,7 +215,7 @@ async fn a_stale_token_changes_nothing() {
     let beat = lease::extend(&*c, worker("slept").worker, &heartbeat(&stale, 0.5), LEASE).await;
     assert!(beat.unwrap().is_empty());
     assert!(!lease::release(&*c, id, 0.0).await.unwrap());
-    assert!(lease::set_back(&*c, id, &setback("late")).await.unwrap().is_none());
+    assert!(lease::end_attempt(&*c, id, &failed_attempt("late")).await.unwrap().is_none());
     assert!(!completion::finish_task(&*c, id).await.unwrap());
     assert!(lease::held(&*c, &[id]).await.unwrap().is_empty());
     assert_eq!(lease::held(&*c, &[lease_of(&fresh)]).await.unwrap(), [fresh.task]);
@@ -228,9 +236,9 @@ async fn ending_an_expired_lease_too_late_changes_nothing() {
     assert!(completion::finish_task(&*c, lease_of(&claimed[0])).await.unwrap());
     let beat = lease::extend(&*c, worker("a").worker, &heartbeat(&claimed[1], 0.5), LEASE).await;
     assert_eq!(beat.unwrap().len(), 1);
-    let expired = Setback { expired_only: true, ..setback("lease_expired") };
+    let expired = FailedAttempt { expired_only: true, ..failed_attempt("lease_expired") };
     for lease::Expired { lease, .. } in listed {
-        assert!(completion::attempt(&*c, lease, &expired, GRACE).await.unwrap().is_none());
+        assert!(completion::end_attempt(&*c, lease, &expired, GRACE).await.unwrap().is_none());
     }
     assert_eq!(state(&db, &claimed[0]).await, "done");
     assert_eq!(state(&db, &claimed[1]).await, "leased");

@@ -3,9 +3,9 @@
 use control::{
     db::{
         chores::{self, Chore},
-        completion::{self, End},
+        completion::{self, JobOutcome},
         jobs,
-        lease::Setback,
+        lease::FailedAttempt,
         outputs, tasks, uploads, videos, workers,
     },
     domain::{Failure, JobState, TaskKind, VideoState},
@@ -30,7 +30,7 @@ async fn a_task_that_always_fails_ends_its_job_with_a_reason_and_frees_the_queue
     let video = video(&db).await;
     let id = job(&db, video, 30).await;
     let c = db.get().await.unwrap();
-    let crash = Setback {
+    let crash = FailedAttempt {
         failure: Failure::new("ffmpeg_crashed", "ended by signal 11"),
         retryable: true,
         backoff_seconds: 0.0,
@@ -41,7 +41,7 @@ async fn a_task_that_always_fails_ends_its_job_with_a_reason_and_frees_the_queue
     let mut attempts = 0;
     while jobs::state(&*c, id).await.unwrap().unwrap().0 != JobState::Failed {
         let claimed = claim(&db, &worker(&format!("w{attempts}")), 1).await.remove(0);
-        completion::attempt(&*c, lease(&claimed), &crash, GRACE).await.unwrap().unwrap();
+        completion::end_attempt(&*c, lease(&claimed), &crash, GRACE).await.unwrap().unwrap();
         attempts += 1;
     }
     assert_eq!(attempts, tasks::ATTEMPTS_MAX);
@@ -64,7 +64,7 @@ async fn a_permanent_error_fails_the_job_at_once() {
     let id = job(&db, video, 30).await;
     let c = db.get().await.unwrap();
     let claimed = claim(&db, &worker("a"), 1).await.remove(0);
-    let setback = Setback {
+    let failed_attempt = FailedAttempt {
         failure: Failure::new("output_too_large", "too large"),
         retryable: false,
         backoff_seconds: 0.0,
@@ -72,7 +72,7 @@ async fn a_permanent_error_fails_the_job_at_once() {
         cause: Cause::Unknown,
         probe_retry: RetryDelays::default(),
     };
-    completion::attempt(&*c, lease(&claimed), &setback, GRACE).await.unwrap().unwrap();
+    completion::end_attempt(&*c, lease(&claimed), &failed_attempt, GRACE).await.unwrap().unwrap();
     assert_eq!(jobs::state(&*c, id).await.unwrap().unwrap().0, JobState::Failed);
 }
 
@@ -86,15 +86,15 @@ async fn a_retry_keeps_committed_outputs() {
     commit(&db, id, &output("360p", 0, claimed[0].token)).await;
     assert!(completion::finish_task(&*c, lease(&claimed[0])).await.unwrap());
     let failure = Failure::new("x", "y");
-    assert!(completion::end_job(&*c, id, &End::Failed(failure), GRACE).await.unwrap());
+    assert!(completion::end_job(&*c, id, &JobOutcome::Failed(failure), GRACE).await.unwrap());
     assert!(jobs::reopen(&*c, id).await.unwrap());
     tasks::requeue_unfinished(&*c, id).await.unwrap();
     assert_eq!(state(&db, &claimed[0]).await, "done");
     assert_eq!(state(&db, &claimed[1]).await, "ready");
     assert_eq!(number(&db, "SELECT count(*) FROM tasks WHERE state = 'blocked'").await, 1);
     // A cancelled job has no outputs, so a retry starts from the beginning.
-    assert!(completion::end_job(&*c, id, &End::Cancelled, GRACE).await.unwrap());
-    assert!(!completion::end_job(&*c, id, &End::Cancelled, GRACE).await.unwrap());
+    assert!(completion::end_job(&*c, id, &JobOutcome::Cancelled, GRACE).await.unwrap());
+    assert!(!completion::end_job(&*c, id, &JobOutcome::Cancelled, GRACE).await.unwrap());
     assert_eq!(number(&db, "SELECT count(*) FROM outputs").await, 0);
     assert!(jobs::reopen(&*c, id).await.unwrap());
     tasks::requeue_unfinished(&*c, id).await.unwrap();
@@ -112,7 +112,7 @@ async fn a_cancel_ends_the_leases_and_unpublishes_unfinished_renditions() {
     commit(&db, id, &output("audio-0", 0, 1)).await;
     assert!(outputs::publish(&*c, video, id, &["360p".to_owned()], Some("audio-0")).await.unwrap());
     assert_eq!(outputs::served(&*c, video).await.unwrap().unwrap().1, Some(id));
-    assert!(completion::end_job(&*c, id, &End::Cancelled, GRACE).await.unwrap());
+    assert!(completion::end_job(&*c, id, &JobOutcome::Cancelled, GRACE).await.unwrap());
     assert!(!completion::finish_task(&*c, lease(&claimed)).await.unwrap());
     let row = videos::get(&*c, "default", video).await.unwrap().unwrap();
     assert_eq!((row.state, row.served_job, row.published_at), (VideoState::Uploaded, None, None));
@@ -178,7 +178,7 @@ async fn a_failed_second_job_leaves_the_first_one_served() {
     let second = job(&db, video, 3).await;
     assert_eq!(jobs::active_of(&*c, video).await.unwrap(), Some(second));
     let failure = Failure::new("x", "y");
-    completion::end_job(&*c, second, &End::Failed(failure), GRACE).await.unwrap();
+    completion::end_job(&*c, second, &JobOutcome::Failed(failure), GRACE).await.unwrap();
     let row = videos::get(&*c, "default", video).await.unwrap().unwrap();
     assert_eq!((row.state, row.served_job), (VideoState::Ready, Some(first)));
     assert!(row.failure.is_none());
@@ -233,9 +233,9 @@ async fn a_deleted_video_accepts_no_more_outputs_and_is_swept_again() {
     // One sweep runs at once, the other when the leases have expired; purges have their own loop.
     assert_eq!(taken.iter().filter(|t| t.chore == Chore::Video(video)).count(), 2);
     assert_eq!(chores::take_purges(&*c, 10).await.unwrap().len(), 1);
-    videos::forget(&*c, video, 60.0).await.unwrap();
+    videos::delete_tombstone(&*c, video, 60.0).await.unwrap();
     assert_ne!(number(&db, "SELECT count(*) FROM tasks").await, 0);
-    videos::forget(&*c, video, 0.0).await.unwrap();
+    videos::delete_tombstone(&*c, video, 0.0).await.unwrap();
     assert_eq!(number(&db, "SELECT count(*) FROM tasks").await, 0);
     // The last sweep does not need the video's row.
     assert_eq!(
@@ -308,7 +308,7 @@ async fn a_probe_completes_or_fails_the_video() {
             assert!(completion::probed(&*c, id, probe, lease(&claimed), &json).await.unwrap());
             assert!(outputs::finished_by(&*c, lease(&claimed)).await.unwrap());
         } else {
-            let setback = Setback {
+            let failed_attempt = FailedAttempt {
                 failure: Failure::new("not_a_video", "no video track"),
                 retryable: false,
                 backoff_seconds: 0.0,
@@ -316,7 +316,7 @@ async fn a_probe_completes_or_fails_the_video() {
                 cause: Cause::Source,
                 probe_retry: RetryDelays::default(),
             };
-            completion::attempt(&*c, lease(&claimed), &setback, GRACE).await.unwrap();
+            completion::end_attempt(&*c, lease(&claimed), &failed_attempt, GRACE).await.unwrap();
         }
         let row = videos::get(&*c, "default", id).await.unwrap().unwrap();
         assert_eq!((row.title.as_str(), row.description.as_str(), row.public), ("t", "d", true));
@@ -342,7 +342,7 @@ async fn worker_connections_are_listed_counted_and_deleted() {
     let listed: Vec<_> = listed.iter().map(|w| (w.name.as_str(), w.draining)).collect();
     assert_eq!(listed, [("a", false), ("b", true)]);
     c.execute("UPDATE workers SET seen_at = now() - interval '2 days'", &[]).await.unwrap();
-    workers::tidy(&*c).await.unwrap();
+    workers::delete_old(&*c).await.unwrap();
     assert_eq!(number(&db, "SELECT count(*) FROM workers").await, 0);
 }
 

@@ -4,9 +4,9 @@ use control::{
     db::{
         Db,
         claim::{self, Claimed, Claimer, Share},
-        completion::{self, End},
+        completion::{self, JobOutcome},
         jobs,
-        lease::{self, Setback},
+        lease::{self, FailedAttempt},
         tasks, videos,
     },
     domain::{Failure, Owner, TaskKind, TaskState},
@@ -171,7 +171,7 @@ async fn a_second_attempt_keeps_its_turn_and_a_retried_job_takes_new_ones() {
     let first = queue(&db, "a", 30).await;
     let failed = claim(&db, &fleet, 1).await.remove(0);
     let c = db.get().await.unwrap();
-    let setback = Setback {
+    let failed_attempt = FailedAttempt {
         failure: Failure::new("ffmpeg_crashed", "on purpose"),
         retryable: true,
         backoff_seconds: 0.0,
@@ -179,10 +179,10 @@ async fn a_second_attempt_keeps_its_turn_and_a_retried_job_takes_new_ones() {
         cause: Cause::Unknown,
         probe_retry: RetryDelays::default(),
     };
-    lease::set_back(&*c, lease_of(&failed), &setback).await.unwrap().unwrap();
+    lease::end_attempt(&*c, lease_of(&failed), &failed_attempt).await.unwrap().unwrap();
     assert_eq!(claim(&db, &fleet, 1).await.remove(0).task, failed.task);
     // Its old turn must not let a newcomer overtake tenants that wait.
-    lease::set_back(&*c, failed_again(&db).await, &setback).await.unwrap().unwrap();
+    lease::end_attempt(&*c, failed_again(&db).await, &failed_attempt).await.unwrap().unwrap();
     c.execute("UPDATE tasks SET run_after = now() + '1 hour' WHERE attempt > 0", &[])
         .await
         .unwrap();
@@ -190,7 +190,7 @@ async fn a_second_attempt_keeps_its_turn_and_a_retried_job_takes_new_ones() {
     let other = queue(&db, "b", 10).await;
     assert_eq!(share_of(&next(&db, &fleet, 10).await, first), 6);
 
-    assert!(completion::end_job(&*c, other, &End::Cancelled, GRACE).await.unwrap());
+    assert!(completion::end_job(&*c, other, &JobOutcome::Cancelled, GRACE).await.unwrap());
     assert!(jobs::reopen(&*c, other).await.unwrap());
     tasks::requeue_unfinished(&*c, other).await.unwrap();
     assert_eq!(share_of(&next(&db, &fleet, 10).await, first), 6);

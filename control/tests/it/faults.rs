@@ -11,7 +11,7 @@ use authz::Role;
 use control::{
     db::{
         Db, DbError,
-        lease::{self, Setback},
+        lease::{self, FailedAttempt},
         videos,
     },
     domain::Failure,
@@ -252,7 +252,7 @@ async fn tasks_that_fail_together_are_retried_at_different_times() {
         // One transaction, so that all tasks fail at the same time: now() does not change within it.
         let tx = c.transaction().await.unwrap();
         for task in &claimed {
-            let setback = Setback {
+            let failed_attempt = FailedAttempt {
                 failure: Failure::new("worker_lost", "on purpose"),
                 retryable: true,
                 backoff_seconds: 1.0,
@@ -260,7 +260,7 @@ async fn tasks_that_fail_together_are_retried_at_different_times() {
                 cause: Cause::Unknown,
                 probe_retry: RetryDelays::default(),
             };
-            lease::set_back(&tx, rows::lease(task), &setback).await.unwrap().unwrap();
+            lease::end_attempt(&tx, rows::lease(task), &failed_attempt).await.unwrap().unwrap();
         }
         let sql = "SELECT extract(epoch FROM run_after - now())::float8 AS wait
                    FROM tasks

@@ -8,7 +8,7 @@ use control::{
         Db,
         claim::Claimer,
         completion,
-        lease::{self, LeaseId, Progress, Setback},
+        lease::{self, FailedAttempt, LeaseId, Progress},
         tasks,
     },
     domain::{Failure, TaskState},
@@ -37,8 +37,8 @@ impl Model {
     }
 }
 
-fn setback(expired_only: bool) -> Setback {
-    Setback {
+fn failed_attempt(expired_only: bool) -> FailedAttempt {
+    FailedAttempt {
         failure: Failure::new("on_purpose", "on purpose"),
         retryable: true,
         backoff_seconds: 0.0,
@@ -78,7 +78,7 @@ async fn step(db: &Db, model: &mut Model, workers: &[Claimer], rng: &mut StdRng)
             }
         }
         (6, Some(lease)) => {
-            let after = lease::set_back(&*c, lease, &setback(false)).await.unwrap();
+            let after = lease::end_attempt(&*c, lease, &failed_attempt(false)).await.unwrap();
             assert_eq!(after.is_some(), model.holds(lease));
             if let Some(after) = after {
                 assert_eq!(after.state, TaskState::Ready);
@@ -92,14 +92,14 @@ async fn step(db: &Db, model: &mut Model, workers: &[Claimer], rng: &mut StdRng)
         }
         (8, Some(lease)) => {
             // Reaping a lease that has not expired changes nothing.
-            let after = lease::set_back(&*c, lease, &setback(true)).await.unwrap();
+            let after = lease::end_attempt(&*c, lease, &failed_attempt(true)).await.unwrap();
             assert!(after.is_none());
         }
         _ => {
             expire(db).await;
             for lease::Expired { lease, .. } in lease::expired(&*c, None, 100).await.unwrap() {
                 assert!(model.holds(lease));
-                lease::set_back(&*c, lease, &setback(true)).await.unwrap().unwrap();
+                lease::end_attempt(&*c, lease, &failed_attempt(true)).await.unwrap().unwrap();
                 model.holder.remove(&lease.task);
             }
         }
@@ -124,7 +124,7 @@ async fn leases_follow_the_model_under_any_schedule() {
         // Without further faults, every task ends.
         expire(&db).await;
         for lease::Expired { lease, .. } in lease::expired(&*c, None, 100).await.unwrap() {
-            completion::attempt(&*c, lease, &setback(true), GRACE).await.unwrap();
+            completion::end_attempt(&*c, lease, &failed_attempt(true), GRACE).await.unwrap();
         }
         for claimed in claim(&db, &workers[0], 100).await {
             assert!(completion::finish_task(&*c, lease_of(&claimed)).await.unwrap());

@@ -77,12 +77,13 @@ fn preview() -> Vec<u8> {
     fs::read(file.path()).unwrap()
 }
 
-type Made = Vec<(String, Vec<u8>)>;
+type NamedObjects = Vec<(String, Vec<u8>)>;
 
 /// All outputs of the two tasks, made before a lease runs.
-fn made() -> (Made, Made) {
+fn made() -> (NamedObjects, NamedObjects) {
     let picture = jpeg(SIZE);
-    let mut made: Made = (0..3).map(|n| (format!("thumbnails/{n}"), picture.clone())).collect();
+    let mut made: NamedObjects =
+        (0..3).map(|n| (format!("thumbnails/{n}"), picture.clone())).collect();
     made.push(("poster".to_owned(), picture));
     made.push(("storyboard/0".to_owned(), jpeg(SHEET)));
     (made, vec![("preview".to_owned(), preview())])

@@ -56,7 +56,7 @@ async fn instances_exchange_events_and_outlive_redis() {
     let url = format!("redis-unix://{}", folder.path().join("redis").display());
     let stop = CancellationToken::new();
     let (here, there) = (Arc::new(Bus::default()), Arc::new(Bus::default()));
-    let (mut heard_here, mut heard_there) = (here.listen(), there.listen());
+    let (mut heard_here, mut heard_there) = (here.subscribe(), there.subscribe());
     let redis = [Redis::new(&url, None).unwrap(), Redis::new(&url, None).unwrap()];
     let runs = [
         tokio::spawn(redis[0].clone().run(here.clone(), stop.clone())),
@@ -68,27 +68,27 @@ async fn instances_exchange_events_and_outlive_redis() {
         connected(redis, true).await;
     }
     let video = Event::Video(VideoId::new(Uuid::now_v7()));
-    here.tell(video.clone());
+    here.publish(video.clone());
     hears(&mut heard_there, video.clone()).await;
     // The sending instance receives it once, from its own bus.
     hears(&mut heard_here, video.clone()).await;
-    here.tell(Event::Revoked(vec![1, 2]));
+    here.publish(Event::Revoked(vec![1, 2]));
     hears(&mut heard_there, Event::Revoked(vec![1, 2])).await;
     assert_eq!(events::next(&mut heard_here).await, Event::Revoked(vec![1, 2]));
     // A wake-up reaches a session of the other instance; the first one is sent on connecting.
     there.ready.notified().await;
-    here.wake(1);
+    here.notify_tasks_ready(1);
     tokio::time::timeout(DEADLINE, there.ready.notified()).await.unwrap();
 
     server.stop();
     connected(&redis[0], false).await;
-    here.tell(video.clone());
+    here.publish(video.clone());
     let server = Server::start(folder.path());
     // Messages sent meanwhile are lost; listeners are notified that they may have missed some.
     hears(&mut heard_there, Event::Everything).await;
     connected(&redis[0], true).await;
     let video = Event::Video(VideoId::new(Uuid::now_v7()));
-    here.tell(video.clone());
+    here.publish(video.clone());
     hears(&mut heard_there, video).await;
     stop.cancel();
     for run in runs {
@@ -136,22 +136,22 @@ async fn every_change_invalidates_the_data_planes_caches() {
 
     // Once `forget` has returned, the metadata is gone.
     keep().await;
-    redis.forget(&[video]).await;
+    redis.invalidate(&[video]).await;
     assert_eq!(left().await, 0);
     let generation: String = kept.get(cached::generation(video)).await.unwrap();
     let ttl: i64 = kept.ttl(cached::generation(video)).await.unwrap();
     assert!((1..=cached::GENERATION_SECONDS).contains(&ttl), "{ttl}");
     // Sending a change event invalidates the metadata, too.
     keep().await;
-    bus.tell(Event::Video(video));
+    bus.publish(Event::Video(video));
     eventually(async || left().await == 0).await;
     let next: String = kept.get(cached::generation(video)).await.unwrap();
     assert_ne!(generation, next);
     // The same change, found again in the rows, does not invalidate metadata that was cached since.
     keep().await;
-    redis.forget_unheard(vec![video]).await;
+    redis.invalidate_unnotified(vec![video]).await;
     assert_eq!(left().await, 2);
-    redis.forget_unheard(vec![VideoId::new(Uuid::now_v7())]).await;
+    redis.invalidate_unnotified(vec![VideoId::new(Uuid::now_v7())]).await;
 
     // Metadata that could not be invalidated must not be used afterwards, so a new epoch starts. A connection
     // does not imply the first epoch: if Redis was slow to start, control writes it in the next round.
@@ -162,7 +162,7 @@ async fn every_change_invalidates_the_data_planes_caches() {
     assert!((1..=cached::EPOCH_SECONDS).contains(&ttl), "{ttl}");
     server.stop();
     connected(&redis, false).await;
-    redis.forget(&[video]).await;
+    redis.invalidate(&[video]).await;
     let server = Server::start(folder.path());
     connected(&redis, true).await;
     let kept = client(&url).await;

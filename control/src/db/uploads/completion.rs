@@ -30,7 +30,7 @@ pub async fn complete(
 }
 
 /// Ends the uploads of a deleted video: an open one is marked for deletion, complete ones are deleted.
-pub async fn bury(db: &impl GenericClient, video: VideoId) -> Result<(), DbError> {
+pub async fn end_of_video(db: &impl GenericClient, video: VideoId) -> Result<(), DbError> {
     give_up(db, video).await?;
     db.execute("DELETE FROM uploads WHERE video_id = $1 AND state = 'complete'", &[&video.uuid()])
         .await?;
@@ -49,7 +49,7 @@ pub async fn give_up(db: &impl GenericClient, video: VideoId) -> Result<(), DbEr
 
 /// Gives up a video's open upload that cannot be resumed and whose lease is released or expired, so
 /// that another upload may begin.
-pub async fn bury_lapsed(db: &impl GenericClient, video: VideoId) -> Result<(), DbError> {
+pub async fn give_up_lapsed(db: &impl GenericClient, video: VideoId) -> Result<(), DbError> {
     db.execute(
         "UPDATE uploads
          SET state = 'dead'
@@ -97,7 +97,7 @@ pub async fn unfinished(db: &impl GenericClient, limit: i64) -> Result<Vec<Uploa
 }
 
 /// Up to `limit` dead uploads without a lease holder that could still write.
-pub async fn dead(db: &impl GenericClient, limit: i64) -> Result<Vec<Upload>, DbError> {
+pub async fn given_up(db: &impl GenericClient, limit: i64) -> Result<Vec<Upload>, DbError> {
     let sql = format!(
         "SELECT {COLUMNS}
          FROM uploads
@@ -110,13 +110,13 @@ pub async fn dead(db: &impl GenericClient, limit: i64) -> Result<Vec<Upload>, Db
 }
 
 /// Deletes the row of an upload, unless it is open.
-pub async fn forget(db: &impl GenericClient, id: UploadId) -> Result<(), DbError> {
+pub async fn delete(db: &impl GenericClient, id: UploadId) -> Result<(), DbError> {
     db.execute("DELETE FROM uploads WHERE id = $1 AND state <> 'open'", &[&id.uuid()]).await?;
     Ok(())
 }
 
 /// Deletes the rows of complete uploads after their expiry.
-pub async fn tidy(db: &impl GenericClient) -> Result<(), DbError> {
+pub async fn delete_old(db: &impl GenericClient) -> Result<(), DbError> {
     db.execute("DELETE FROM uploads WHERE state = 'complete' AND expires_at < now()", &[]).await?;
     Ok(())
 }

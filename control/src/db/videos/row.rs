@@ -51,7 +51,7 @@ pub struct Video {
     /// The latest transcode job.
     pub job_id: Option<JobId>,
     /// Images, preview and embedded text tracks of the served job; thumbnails in the order of the video.
-    pub pictures: Vec<Pictured>,
+    pub pictures: Vec<VideoImage>,
     /// Downloads of the served job, the smallest first.
     pub downloads: Vec<Downloadable>,
     /// Text tracks of the served job's plan; those that have been made are also listed in `pictures`.
@@ -73,7 +73,7 @@ impl Video {
 
 /// An image, text track or preview clip that a video has.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Pictured {
+pub struct VideoImage {
     /// "poster", "thumbnails/3", "storyboard/0", "preview".
     pub name: String,
     /// Its position in the video; only for thumbnails.

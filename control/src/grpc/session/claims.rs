@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use api::v1;
 use tokio::{task::JoinSet, time::Instant};
 
-use super::{LeaseId, Out, Session, TRIES_MAX, capacity::Lane, preparation::Prepared};
+use super::{LeaseId, Out, Session, TRIES_MAX, capacity::SlotKind, preparation::Prepared};
 use crate::{
     cluster::events::Event,
     db::{
@@ -17,7 +17,7 @@ use crate::{
         lease, workers,
     },
     domain::{Failure, TaskKind},
-    grpc::{leases::Unprepared, worker_messages},
+    grpc::{leases::PrepareError, worker_messages},
     plan::{PRIORITY_EXPRESS_MIN, retry::Cause},
     publish::admission,
     state::AppState,
@@ -33,7 +33,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// Leases of a session that could not be prepared.
 #[derive(Default)]
-pub(super) struct Setbacks {
+pub(super) struct PreparationBackoff {
     /// Number of such leases in a row.
     count: u32,
     /// When the next claim is allowed; `None` if claims are not paused.
@@ -42,7 +42,7 @@ pub(super) struct Setbacks {
     returning: JoinSet<()>,
 }
 
-impl Setbacks {
+impl PreparationBackoff {
     fn pause(&mut self) {
         let pause = (PAUSE_MIN * 2_u32.pow(self.count.min(8))).min(PAUSE_MAX);
         self.count += 1;
@@ -63,10 +63,10 @@ impl Setbacks {
     }
 }
 
-fn share(lane: Lane, limit: u32) -> Share {
-    let priority_min = match lane {
-        Lane::Any => i32::MIN,
-        Lane::Express => PRIORITY_EXPRESS_MIN,
+fn share(kind: SlotKind, limit: u32) -> Share {
+    let priority_min = match kind {
+        SlotKind::Any => i32::MIN,
+        SlotKind::Express => PRIORITY_EXPRESS_MIN,
     };
     Share { limit, priority_min }
 }
@@ -98,29 +98,29 @@ impl Session {
         }
     }
 
-    /// Whether the session may claim for this lane now.
-    pub(super) fn wants(&self, lane: Lane) -> bool {
-        !self.draining && self.setbacks.paused.is_none() && self.places.free(lane) > 0
+    /// Whether the session may claim for this kind now.
+    pub(super) fn wants(&self, kind: SlotKind) -> bool {
+        !self.draining && self.preparation_backoff.paused.is_none() && self.capacity.free(kind) > 0
     }
 
-    /// Claims tasks for every free place.
+    /// Claims tasks for every free slot.
     pub(super) async fn claim_all(&mut self) {
-        for lane in Lane::ALL {
-            self.claim(lane).await;
+        for kind in SlotKind::ALL {
+            self.claim(kind).await;
         }
     }
 
     /// Ends the pause.
     pub(super) async fn resume(&mut self) {
-        self.setbacks.paused = None;
+        self.preparation_backoff.paused = None;
         self.claim_all().await;
     }
 
-    /// Claims as many tasks as the worker has free places, and wakes another session after each claim,
+    /// Claims as many tasks as the worker has free slots, and wakes another session after each claim,
     /// because more tasks may be ready.
-    pub(super) async fn claim(&mut self, lane: Lane) {
-        while self.wants(lane) {
-            let share = share(lane, self.places.free(lane));
+    pub(super) async fn claim(&mut self, kind: SlotKind) {
+        while self.wants(kind) {
+            let share = share(kind, self.capacity.free(kind));
             let seconds = self.app.lease_seconds();
             self.claimer.avoided = self.app.outages.current();
             let claimer = &self.claimer;
@@ -147,25 +147,25 @@ impl Session {
             for task in claimed {
                 let id = LeaseId { task: task.task, token: task.token };
                 self.held.insert(task.task, (id, task.job));
-                self.app.bus.tell(Event::Job(task.job));
-                self.handing.add(&self.app, task, self.places.take(lane));
+                self.app.bus.publish(Event::Job(task.job));
+                self.preparations.add(&self.app, task, self.capacity.reserve(kind));
             }
-            match lane {
-                Lane::Any => self.app.bus.ready.notify_one(),
-                Lane::Express => self.app.bus.express.notify_one(),
+            match kind {
+                SlotKind::Any => self.app.bus.ready.notify_one(),
+                SlotKind::Express => self.app.bus.express.notify_one(),
             }
         }
     }
 
     /// Sends a prepared lease. Releases one that could not be prepared or that was lost meanwhile, and
-    /// claims another task for its place at once.
+    /// claims another task for its slot at once.
     pub(super) async fn hand(&mut self, prepared: Prepared) {
-        let Prepared { id, place, lease } = prepared;
+        let Prepared { id, slot, lease } = prepared;
         let held = self.held.get(&id.task).is_some_and(|(held, _)| *held == id);
         match lease {
             Ok(lease) if held => {
-                self.setbacks.count = 0;
-                place.fill();
+                self.preparation_backoff.count = 0;
+                slot.mark_sent();
                 return self.send(Out::Lease(lease));
             }
             Ok(_) => self.give_back(id, 0.0),
@@ -174,29 +174,30 @@ impl Session {
         if held {
             self.held.remove(&id.task);
         }
-        drop(place);
+        drop(slot);
         self.claim_all().await;
     }
 
     /// Handles a lease that could not be prepared. The attempt counts only if no instance can prepare
     /// the task.
-    fn unprepared(&mut self, id: LeaseId, why: Unprepared) {
+    fn unprepared(&mut self, id: LeaseId, why: PrepareError) {
         let Failure { code, message } = why.failure();
         tracing::warn!(task.id = %id.task, code, reason = message, "failed to prepare a lease");
         match why {
-            Unprepared::Store { url, .. } => {
-                self.app.outages.note(url);
+            PrepareError::Store { url, .. } => {
+                self.app.outages.add(url);
                 self.give_back(id, 0.0);
             }
-            Unprepared::Passing(_) => {
-                self.setbacks.pause();
+            PrepareError::Temporary(_) => {
+                self.preparation_backoff.pause();
                 self.give_back(id, REST_SECONDS);
             }
-            Unprepared::Task(failure) => {
+            PrepareError::Task(failure) => {
                 let app = self.app.clone();
                 self.returning().spawn(async move {
                     let recorded =
-                        admission::setback(&app, id, failure, true, Cause::Unknown).await;
+                        admission::record_failed_attempt(&app, id, failure, true, Cause::Unknown)
+                            .await;
                     if let Err(error) = recorded {
                         tracing::warn!(%error, "failed to record a failure");
                     }
@@ -212,7 +213,7 @@ impl Session {
     }
 
     fn returning(&mut self) -> &mut JoinSet<()> {
-        let returning = &mut self.setbacks.returning;
+        let returning = &mut self.preparation_backoff.returning;
         while returning.try_join_next().is_some() {}
         returning
     }
@@ -223,7 +224,7 @@ async fn give_back(app: Arc<AppState>, id: LeaseId, rest_seconds: f64) {
         app.db.run(WORK_TRIES_MAX, async |db| lease::release(db, id, rest_seconds).await);
     match released.await {
         // Another instance may be able to prepare it.
-        Ok(true) if rest_seconds == 0.0 => app.bus.wake(1),
+        Ok(true) if rest_seconds == 0.0 => app.bus.notify_tasks_ready(1),
         Ok(_) => {}
         // The lease then expires.
         Err(error) => tracing::warn!(%error, "failed to release a lease"),

@@ -16,54 +16,54 @@ use std::{
 use api::{code::Code, v1};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use super::capacity::Place;
+use super::capacity::ReservedSlot;
 use crate::{
     db::{claim::Claimed, lease::LeaseId},
     domain::Failure,
-    grpc::leases::{self, Unprepared},
+    grpc::leases::{self, PrepareError},
     state::AppState,
 };
 
 /// A prepared lease, or why it could not be prepared.
 pub(super) struct Prepared {
     pub(super) id: LeaseId,
-    /// The place of the worker that it takes.
-    pub(super) place: Place,
-    pub(super) lease: Result<v1::Lease, Unprepared>,
+    /// The slot of the worker that it takes.
+    pub(super) slot: ReservedSlot,
+    pub(super) lease: Result<v1::Lease, PrepareError>,
 }
 
 struct Entry {
     id: LeaseId,
-    place: Place,
+    slot: ReservedSlot,
     /// Preparing it reads from the store, which may take seconds; leases that do not read from the
     /// store do not wait for it.
     reads: bool,
-    lease: AbortOnDropHandle<Result<v1::Lease, Unprepared>>,
+    lease: AbortOnDropHandle<Result<v1::Lease, PrepareError>>,
 }
 
 /// The leases of one session that are being prepared.
 #[derive(Default)]
-pub(super) struct Handing(VecDeque<Entry>);
+pub(super) struct Preparations(VecDeque<Entry>);
 
-impl Handing {
+impl Preparations {
     /// Starts to prepare a lease.
-    pub(super) fn add(&mut self, app: &Arc<AppState>, task: Claimed, place: Place) {
+    pub(super) fn add(&mut self, app: &Arc<AppState>, task: Claimed, slot: ReservedSlot) {
         let id = LeaseId { task: task.task, token: task.token };
         let reads = task.kind.reads_excerpt();
         let own = app.clone();
         let prepare = async move { leases::lease(&own, &task).await };
-        self.start(&app.shutdown.tracker, (id, place, reads), prepare);
+        self.start(&app.shutdown.tracker, (id, slot, reads), prepare);
     }
 
     /// Runs `prepare` in a task of its own.
     fn start(
         &mut self,
         tracker: &TaskTracker,
-        (id, place, reads): (LeaseId, Place, bool),
-        prepare: impl Future<Output = Result<v1::Lease, Unprepared>> + Send + 'static,
+        (id, slot, reads): (LeaseId, ReservedSlot, bool),
+        prepare: impl Future<Output = Result<v1::Lease, PrepareError>> + Send + 'static,
     ) {
         let lease = AbortOnDropHandle::new(tracker.spawn(prepare));
-        self.0.push_back(Entry { id, place, reads, lease });
+        self.0.push_back(Entry { id, slot, reads, lease });
     }
 
     /// Returns the next lease; stays pending while none is ready. Cancel-safe.
@@ -75,10 +75,10 @@ impl Handing {
                 let Some(number) = first else { continue };
                 let lease = Pin::new(&mut self.0[number].lease);
                 let Poll::Ready(joined) = lease.poll(context) else { continue };
-                let Some(Entry { id, place, .. }) = self.0.remove(number) else { continue };
+                let Some(Entry { id, slot, .. }) = self.0.remove(number) else { continue };
                 let died = |_| Failure::new(Code::Internal.text(), "preparing the lease panicked");
-                let lease = joined.unwrap_or_else(|e| Err(Unprepared::Passing(died(e))));
-                return Poll::Ready(Prepared { id, place, lease });
+                let lease = joined.unwrap_or_else(|e| Err(PrepareError::Temporary(died(e))));
+                return Poll::Ready(Prepared { id, slot, lease });
             }
             Poll::Pending
         })
@@ -105,8 +105,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::{
-        super::capacity::{Lane, Places},
-        Handing, LeaseId,
+        super::capacity::{Capacity, SlotKind},
+        LeaseId, Preparations,
     };
 
     /// Far more than the test takes, and far less than a deadlock.
@@ -127,18 +127,22 @@ mod tests {
             Ok(v1::Lease::default())
         };
         let id = LeaseId { task: TaskId::new(Uuid::now_v7()), token: 1 };
-        let mut handing = Handing::default();
-        handing.start(&tracker, (id, Places::default().take(Lane::Any), false), prepare);
+        let mut preparations = Preparations::default();
+        preparations.start(
+            &tracker,
+            (id, Capacity::default().reserve(SlotKind::Any), false),
+            prepare,
+        );
         tokio::select! {
             biased;
-            _ = handing.next() => panic!("it is prepared before the database replies"),
+            _ = preparations.next() => panic!("it is prepared before the database replies"),
             queried = &mut queried => queried.unwrap(),
         }
-        // The body of the other branch: `handing` is not polled here.
+        // The body of the other branch: `preparations` is not polled here.
         reply.send(()).unwrap();
         let connection = timeout(DEADLINE, pool.acquire()).await;
         drop(connection.expect("preparing the lease gives its connection back").unwrap());
-        let prepared = timeout(DEADLINE, handing.next()).await.unwrap();
+        let prepared = timeout(DEADLINE, preparations.next()).await.unwrap();
         assert!(prepared.id == id && prepared.lease.is_ok());
     }
 }

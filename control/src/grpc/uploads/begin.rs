@@ -74,7 +74,7 @@ async fn row(
         if !probes::takes_source(tx, new.video).await? {
             return Ok(Err(has_source()));
         }
-        completion::bury_lapsed(tx, new.video).await?;
+        completion::give_up_lapsed(tx, new.video).await?;
     }
     let held = sessions::open(tx, &owner.tenant).await?;
     if let Err(problem) = policy.check_quota(held, new.length.unwrap_or(0)) {
@@ -85,7 +85,7 @@ async fn row(
     }
     let begun = sessions::begin(tx, new, policy.timeouts).await?;
     let (keep, bytes_max) = policy.rejected_sources();
-    let dropped = probes::drop_refused(tx, keep, bytes_max).await?;
+    let dropped = probes::drop_rejected(tx, keep, bytes_max).await?;
     Ok(Ok((begun, dropped)))
 }
 

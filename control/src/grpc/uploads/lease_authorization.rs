@@ -24,7 +24,7 @@ use crate::{
 
 /// The upload that a call concerns.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Of {
+pub(super) enum UploadRef {
     /// By the upload's id.
     Upload(UploadId),
     /// By the id of its video.
@@ -33,7 +33,7 @@ pub(super) enum Of {
     Unknown,
 }
 
-impl Of {
+impl UploadRef {
     /// Uses the upload's id if there is one, otherwise the video's.
     pub(super) fn read(upload_id: &str, video_id: &str) -> Self {
         if upload_id.is_empty() {
@@ -63,38 +63,38 @@ pub(super) fn lost() -> Problem {
 /// needs a bearer token that is valid now.
 ///
 /// # Errors
-/// The errors of [`AppState::enter`], and [`Code::LeaseLost`] if the lease was granted to another writer.
-pub(super) async fn enter<T>(
+/// The errors of [`AppState::authorize`], and [`Code::LeaseLost`] if the lease was granted to another writer.
+pub(super) async fn authorize<T>(
     app: &AppState,
     rpc: Rpc,
     request: &Request<T>,
     writer: &str,
-    of: Of,
+    upload: UploadRef,
 ) -> Result<Principal, Problem> {
-    let about = match of {
-        Of::Video(video) => Some(video),
-        Of::Upload(_) | Of::Unknown => None,
+    let about = match upload {
+        UploadRef::Video(video) => Some(video),
+        UploadRef::Upload(_) | UploadRef::Unknown => None,
     };
     let writer = Uuid::try_parse(writer).ok().filter(|_| app.by_plane(request));
-    let Some(writer) = writer else { return app.enter(rpc, request, about) };
-    let found = app.db.run(CALL_TRIES_MAX, async |db| match of {
-        Of::Upload(upload) => leases::granted(db, upload, writer).await,
-        Of::Video(video) => leases::granted_of_video(db, video, writer).await,
-        Of::Unknown => Ok(None),
+    let Some(writer) = writer else { return app.authorize(rpc, request, about) };
+    let found = app.db.run(CALL_TRIES_MAX, async |db| match upload {
+        UploadRef::Upload(upload) => leases::granted(db, upload, writer).await,
+        UploadRef::Video(video) => leases::granted_of_video(db, video, writer).await,
+        UploadRef::Unknown => Ok(None),
     });
     match found.await?.as_ref().and_then(principal) {
         Some(principal) => {
             let revoked = app.verifier.is_revoked(&principal.revocation_ids);
             // Aborting an upload is harmless.
             if revoked && rpc != Rpc::AbortUpload {
-                return Err(authorize::refusal(AuthError::Revoked));
+                return Err(authorize::problem(AuthError::Revoked));
             }
-            principal.may(rpc.operation()).map_err(authorize::refusal)?;
+            principal.may(rpc.operation()).map_err(authorize::problem)?;
             Ok(principal)
         }
         // The lease was granted by an older release, which stores no token, or has since been granted
         // to another writer.
-        None => app.enter(rpc, request, about).map_err(|_| lost()),
+        None => app.authorize(rpc, request, about).map_err(|_| lost()),
     }
 }
 

@@ -69,7 +69,7 @@ pub(super) async fn settled(
         .db
         .run(CALL_TRIES_MAX, async |db| leases::claim(db, &principal.tenant, id, timeouts).await);
     if let Some(writer) = claimed.await? {
-        app.bus.tell(Event::Claimed(writer));
+        app.bus.publish(Event::Claimed(writer));
     }
     upload(app, principal, id).await
 }

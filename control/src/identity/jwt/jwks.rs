@@ -43,7 +43,7 @@ enum FetchError {
 }
 
 #[derive(Default)]
-struct Known {
+struct CachedKeys {
     keys: Arc<JwtKeys>,
     fetched: Option<Instant>,
     attempted: Option<Instant>,
@@ -56,7 +56,7 @@ pub struct Jwks {
     url: Url,
     client: Client,
     max_age: Duration,
-    known: RwLock<Known>,
+    known: RwLock<CachedKeys>,
     /// Held during a fetch, so that at most one runs.
     fetching: tokio::sync::Mutex<()>,
     looked: Mutex<Option<Instant>>,
@@ -148,7 +148,7 @@ impl Jwks {
         }
     }
 
-    fn read<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
+    fn read<T>(&self, look: impl FnOnce(&CachedKeys) -> T) -> T {
         look(&self.known.read().unwrap_or_else(PoisonError::into_inner))
     }
 

@@ -12,14 +12,14 @@ use media::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    ADMISSION_REFUSED, NotRecorded, Recorded, conclude,
-    offer::{Offer, OfferedPicture, Outcome},
-    verify::{Doubt, fetch},
+    ADMISSION_REFUSED, RecordError, Recorded, conclude,
+    offer::{Offer, OfferedImage, Outcome},
+    verify::{VerificationError, fetch},
 };
 use crate::{
     db::{
         DbError, Transaction, WORK_TRIES_MAX, completion,
-        images::{self, Made},
+        images::{self, StoredImage},
         outputs::{self, Subject},
         tasks, videos,
     },
@@ -33,14 +33,14 @@ const PICTURE_BYTES_MAX: u64 = 64 << 20;
 
 /// What a file must be.
 #[derive(Clone, Copy, Debug)]
-enum Proof {
+enum ImageCheck {
     Jpeg(Size),
     Clip(movie::Wanted),
     /// A text track of a video of this many milliseconds.
     Text(u64),
 }
 
-impl Proof {
+impl ImageCheck {
     const fn extension(self) -> &'static str {
         match self {
             Self::Jpeg(_) => "jpg",
@@ -56,7 +56,7 @@ impl Proof {
         }
     }
 
-    fn check(self, bytes: &[u8]) -> Result<(), String> {
+    fn run(self, bytes: &[u8]) -> Result<(), String> {
         match self {
             Self::Jpeg(size) => jpeg::check(bytes, size).map_err(|error| error.to_string()),
             Self::Clip(wanted) => movie::check(bytes, &wanted).map_err(|error| error.to_string()),
@@ -74,15 +74,16 @@ pub(super) async fn offered(
     offer: &Offer,
 ) -> Result<Outcome, DbError> {
     let Some(plan) = &subject.plan else { return Ok(Outcome::Lost) };
-    let refused = |message: String| Ok(Outcome::Refused(Failure::new(ADMISSION_REFUSED, message)));
+    let rejected =
+        |message: String| Ok(Outcome::Rejected(Failure::new(ADMISSION_REFUSED, message)));
     let mut wanted = wanted(plan, subject);
     let mut made = Vec::with_capacity(offer.pictures.len());
-    for OfferedPicture { name, picture } in &offer.pictures {
-        let Some(proof) = wanted.remove(name) else {
-            return refused(format!("{name} is not part of this task"));
+    for OfferedImage { name, picture } in &offer.pictures {
+        let Some(check) = wanted.remove(name) else {
+            return rejected(format!("{name} is not part of this task"));
         };
-        match prove(app, subject, offer.lease.token, (name, picture), proof).await {
-            Ok(()) => made.push(Made {
+        match verify(app, subject, offer.lease.token, (name, picture), check).await {
+            Ok(()) => made.push(StoredImage {
                 name: name.clone(),
                 picture: picture.clone(),
                 seconds: plan
@@ -90,14 +91,14 @@ pub(super) async fn offered(
                     .as_ref()
                     .and_then(|pictures| pictures.seconds(&plan.grid, name)),
             }),
-            Err(Doubt::Refused(message)) => return refused(message),
-            Err(Doubt::Store(message)) => {
-                return Ok(Outcome::Later(Failure::new(Code::Unavailable.text(), message)));
+            Err(VerificationError::Invalid(message)) => return rejected(message),
+            Err(VerificationError::StoreUnavailable(message)) => {
+                return Ok(Outcome::Undecided(Failure::new(Code::Unavailable.text(), message)));
             }
         }
     }
     if let Some(name) = wanted.keys().next() {
-        return refused(format!("{name} is missing"));
+        return rejected(format!("{name} is missing"));
     }
     let recorded =
         app.db.try_transact(WORK_TRIES_MAX, async |tx| record(tx, subject, offer, &made).await);
@@ -105,10 +106,10 @@ pub(super) async fn offered(
 }
 
 /// The files that the task must produce, by name.
-fn wanted(plan: &Plan, subject: &Subject) -> BTreeMap<String, Proof> {
+fn wanted(plan: &Plan, subject: &Subject) -> BTreeMap<String, ImageCheck> {
     match subject.kind {
         TaskKind::Thumbnails => {
-            let jpeg = |(name, size)| (name, Proof::Jpeg(size));
+            let jpeg = |(name, size)| (name, ImageCheck::Jpeg(size));
             plan.pictures.iter().flat_map(PicturePlan::wanted).map(jpeg).collect()
         }
         TaskKind::Preview => {
@@ -118,35 +119,38 @@ fn wanted(plan: &Plan, subject: &Subject) -> BTreeMap<String, Proof> {
                 seconds: preview.seconds(&plan.grid),
                 sound: preview.audio.is_some(),
             };
-            let clip = plan.preview.as_ref().map(wanted).map(Proof::Clip);
+            let clip = plan.preview.as_ref().map(wanted).map(ImageCheck::Clip);
             clip.map(|clip| (PREVIEW.to_owned(), clip)).into_iter().collect()
         }
         TaskKind::Subtitles => {
             let length = captions::length_of(&plan.grid);
-            BTreeMap::from([(captions::file_name(subject.ordinal), Proof::Text(length))])
+            BTreeMap::from([(captions::file_name(subject.ordinal), ImageCheck::Text(length))])
         }
         TaskKind::Probe | TaskKind::Chunk | TaskKind::Audio | TaskKind::Collect => BTreeMap::new(),
     }
 }
 
-async fn prove(
+async fn verify(
     app: &AppState,
     subject: &Subject,
     token: u64,
     (name, offered): (&str, &Picture),
-    proof: Proof,
-) -> Result<(), Doubt> {
+    check: ImageCheck,
+) -> Result<(), VerificationError> {
     let prefix = layout::job_prefix(subject.video, subject.job);
     let digest = hex::encode(offered.sha256);
-    if offered.key != layout::picture(&prefix, name, token, &digest, proof.extension()) {
-        return Err(Doubt::Refused(format!("{name}: the key does not belong to this lease")));
+    if offered.key != layout::picture(&prefix, name, token, &digest, check.extension()) {
+        return Err(VerificationError::Invalid(format!(
+            "{name}: the key does not belong to this lease"
+        )));
     }
-    if offered.bytes > proof.bytes_max() {
-        let text = format!("{name} is larger than {} bytes", proof.bytes_max());
-        return Err(Doubt::Refused(text));
+    if offered.bytes > check.bytes_max() {
+        let text = format!("{name} is larger than {} bytes", check.bytes_max());
+        return Err(VerificationError::Invalid(text));
     }
     let permit = app.admission.clone().acquire_owned().await;
-    let permit = permit.map_err(|_| Doubt::Store("the server is stopping".into()))?;
+    let permit =
+        permit.map_err(|_| VerificationError::StoreUnavailable("the server is stopping".into()))?;
     let bytes = fetch(app, subject, name, &offered.key, offered.bytes).await?;
     let sha256 = offered.sha256;
     let checked = tokio::task::spawn_blocking(move || {
@@ -155,12 +159,12 @@ async fn prove(
         if Sha256::digest(&bytes)[..] != sha256 {
             return Err("the stored bytes differ from the announced digest".to_owned());
         }
-        proof.check(&bytes)
+        check.run(&bytes)
     });
     match checked.await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(message)) => Err(Doubt::Refused(format!("{name}: {message}"))),
-        Err(_) => Err(Doubt::Refused(format!("{name}: verification panicked"))),
+        Ok(Err(message)) => Err(VerificationError::Invalid(format!("{name}: {message}"))),
+        Err(_) => Err(VerificationError::Invalid(format!("{name}: verification panicked"))),
     }
 }
 
@@ -168,10 +172,10 @@ async fn record(
     tx: &Transaction<'_>,
     subject: &Subject,
     offer: &Offer,
-    made: &[Made],
-) -> Result<Result<Recorded, NotRecorded>, DbError> {
+    made: &[StoredImage],
+) -> Result<Result<Recorded, RecordError>, DbError> {
     if !videos::touch(tx, subject.video).await? || !outputs::lock_lease(tx, offer.lease).await? {
-        return Ok(Err(NotRecorded::Lost));
+        return Ok(Err(RecordError::Lost));
     }
     images::insert(tx, subject.job, made, offer.lease.stored_token()).await?;
     completion::finish_task(tx, offer.lease).await?;

@@ -9,7 +9,7 @@ use crate::{
 
 /// One image or clip as its worker describes it.
 #[derive(Clone, Debug)]
-pub struct OfferedPicture {
+pub struct OfferedImage {
     /// "poster", "thumbnails/3", "storyboard/0", "preview".
     pub name: String,
     /// The object.
@@ -24,7 +24,7 @@ pub struct Offer {
     /// The objects.
     pub outputs: Vec<Offered>,
     /// For an image task: everything that it makes.
-    pub pictures: Vec<OfferedPicture>,
+    pub pictures: Vec<OfferedImage>,
     /// Whether these outputs complete the task.
     pub last: bool,
     /// For a probe: its result, or why the source is not a supported video.
@@ -39,9 +39,9 @@ pub enum Outcome {
     /// Committed, now or earlier by the same offer.
     Committed,
     /// Not admitted; the attempt has failed.
-    Refused(Failure),
+    Rejected(Failure),
     /// Undecided: the worker may repeat the same offer under the same lease.
-    Later(Failure),
+    Undecided(Failure),
     /// The worker does not hold the lease any more.
     Lost,
 }

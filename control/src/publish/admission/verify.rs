@@ -65,22 +65,23 @@ pub(super) fn belongs(
 }
 
 /// Why an object cannot be admitted.
-pub(super) enum Doubt {
+pub(super) enum VerificationError {
     /// The object is wrong.
-    Refused(String),
+    Invalid(String),
     /// The object cannot be read at the moment.
-    Store(String),
+    StoreUnavailable(String),
 }
 
 /// Verifies a rendition's chunk, read back from the store.
-pub(super) async fn prove(
+pub(super) async fn verify(
     app: &AppState,
     subject: &Subject,
     grid: Grid,
     offered: &Offered,
-) -> Result<(Vec<Fragment>, tables::ChunkTable), Doubt> {
+) -> Result<(Vec<Fragment>, tables::ChunkTable), VerificationError> {
     let permit = app.admission.clone().acquire_owned().await;
-    let permit = permit.map_err(|_| Doubt::Store("the server is stopping".into()))?;
+    let permit =
+        permit.map_err(|_| VerificationError::StoreUnavailable("the server is stopping".into()))?;
     let bytes = fetch(app, subject, &offered.rendition, &offered.key, offered.bytes).await?;
     let (kind, ticks) = match subject.kind {
         TaskKind::Audio => (TrackKind::Audio, AAC_FRAME_SAMPLES),
@@ -111,8 +112,8 @@ pub(super) async fn prove(
     });
     match proof.await {
         Ok(Ok(proven)) => Ok(proven),
-        Ok(Err(message)) => Err(Doubt::Refused(format!("{name}: {message}"))),
-        Err(_) => Err(Doubt::Refused(format!("{name}: verification panicked"))),
+        Ok(Err(message)) => Err(VerificationError::Invalid(format!("{name}: {message}"))),
+        Err(_) => Err(VerificationError::Invalid(format!("{name}: verification panicked"))),
     }
 }
 
@@ -123,16 +124,18 @@ pub(super) async fn fetch(
     name: &str,
     key: &str,
     announced: u64,
-) -> Result<Bytes, Doubt> {
+) -> Result<Bytes, VerificationError> {
     let Some(store) = app.stores.get(&subject.store) else {
-        return Err(Doubt::Store("the video's store is not configured".to_owned()));
+        return Err(VerificationError::StoreUnavailable(
+            "the video's store is not configured".to_owned(),
+        ));
     };
     let mut tried = 1;
     loop {
         let read = match store.size(key).await {
             Ok(size) if size != announced => {
                 let text = format!("{name}: {size} bytes are stored, {announced} were announced");
-                return Err(Doubt::Refused(text));
+                return Err(VerificationError::Invalid(text));
             }
             Ok(size) => store.read(key, 0..size).await,
             Err(error) => Err(error),
@@ -140,7 +143,7 @@ pub(super) async fn fetch(
         match read {
             Ok(bytes) => return Ok(bytes),
             Err(ReadError::Missing) => {
-                return Err(Doubt::Refused(format!("{name}: no such object")));
+                return Err(VerificationError::Invalid(format!("{name}: no such object")));
             }
             Err(error) if tried < STORE_TRIES_MAX => {
                 tracing::debug!(%error, tried, "retrying a read from the store");
@@ -149,7 +152,9 @@ pub(super) async fn fetch(
             }
             Err(error) => {
                 tracing::warn!(%error, "failed to read from the store");
-                return Err(Doubt::Store("the store is not reachable".to_owned()));
+                return Err(VerificationError::StoreUnavailable(
+                    "the store is not reachable".to_owned(),
+                ));
             }
         }
     }
