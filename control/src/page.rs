@@ -79,6 +79,21 @@ impl Pages {
         })
     }
 
+    /// Cuts a list to `size` rows, and creates the token of the next page if there is one. `rows` holds one row
+    /// more than a page if there is a next page; see [`limit`].
+    pub fn cut<T>(
+        &self,
+        list: List<'_>,
+        rows: &mut Vec<T>,
+        size: usize,
+        cursor: impl Fn(&T) -> Cursor,
+    ) -> String {
+        let more = rows.len() > size;
+        rows.truncate(size);
+        let last = rows.last().filter(|_| more);
+        last.map(|row| self.seal(list, cursor(row))).unwrap_or_default()
+    }
+
     fn read(&self, list: List<'_>, token: &str) -> Option<Cursor> {
         let mut bytes = [0; PLACE_BYTES + PROOF_BYTES];
         hex::decode_to_slice(token, &mut bytes).ok()?;
@@ -99,6 +114,11 @@ impl Pages {
         let time = Timestamp::from_microsecond(i64::from_be_bytes(time.try_into().ok()?)).ok()?;
         Some(Cursor { time, id: Uuid::from_slice(id).ok()? })
     }
+}
+
+/// The number of rows to read for a page: one more than shown, which reveals whether there is a next page.
+pub fn limit(size: usize) -> i64 {
+    i64::try_from(size + 1).unwrap_or(i64::MAX)
 }
 
 fn proof(key: &[u8; 32], list: List<'_>, place: &[u8]) -> [u8; PROOF_BYTES] {

@@ -1,7 +1,6 @@
 //! Plans which tasks a source needs. Pure: the same source and options give the same plan.
 
 mod audio;
-pub mod language;
 pub mod profiles;
 pub mod retry;
 #[cfg(test)]
@@ -10,8 +9,10 @@ mod text;
 
 use media::{
     Codec, Grid,
+    captions::LABEL_CHARS_MAX,
     grid::GridError,
     ladder::{self, LadderError, Profile, Rung},
+    language,
     pictures::{ClipPlan, PicturePlan},
     source::{Source, VideoTrack},
 };
@@ -321,5 +322,16 @@ const fn cost(codec: Codec) -> f64 {
         Codec::H264 => 1.0,
         Codec::Hevc => 2.5,
         Codec::Av1 => 3.0,
+    }
+}
+
+/// The label of a track: its title, else the name of its language, else its number. Longer titles are cut,
+/// because every manifest contains them.
+fn label(title: &str, tag: &str, kind: &str, number: u32) -> String {
+    let title: String = title.chars().filter(|c| !c.is_control()).take(LABEL_CHARS_MAX).collect();
+    match title.trim() {
+        "" if tag != "und" => language::name(tag).to_owned(),
+        "" => format!("{kind} {}", number + 1),
+        title => title.to_owned(),
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use api::{
     code::{Code, Problem},
-    v1, wire,
+    v1,
 };
 use media::{
     CaptionId, VideoId,
@@ -17,10 +17,9 @@ use media::{
 };
 use runtime::CpuPoolError;
 use sha2::{Digest, Sha256};
-use tonic::Request;
 use uuid::Uuid;
 
-use super::{authorize::Rpc, lookup::video};
+use super::lookup::video;
 use crate::{
     db::{
         CALL_TRIES_MAX,
@@ -28,7 +27,6 @@ use crate::{
         videos::{self, Video},
     },
     objects,
-    plan::language,
     publish::{captions::CAPTIONS_PER_VIDEO_MAX, index},
     state::AppState,
 };
@@ -39,12 +37,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// Adds an uploaded text track.
 pub(super) async fn create(
     app: &AppState,
-    request: Request<v1::CreateCaptionRequest>,
+    row: Video,
+    message: v1::CreateCaptionRequest,
 ) -> Result<v1::Caption, Problem> {
-    let id = wire::id("video_id", &request.get_ref().video_id);
-    let principal = app.authorize(Rpc::CreateCaption, &request, id.clone().ok())?;
-    let row = video(app, &principal.tenant, id?).await?;
-    let message = request.into_inner();
     if message.validate_only {
         return Ok(v1::Caption::default());
     }
@@ -60,32 +55,14 @@ pub(super) async fn create(
         return Err(problem);
     }
     changed(app, &row).await;
-    let row = video(app, &principal.tenant, row.id).await?;
+    let row = video(app, &row.tenant, row.id).await?;
     let made = v1::Video::from(row).captions;
     let id = new.about.id.to_string();
     made.into_iter().find(|c| c.caption_id == id).ok_or_else(|| Problem::not_found("caption"))
 }
 
-/// Lists the text tracks of a video.
-pub(super) async fn list(
-    app: &AppState,
-    request: Request<v1::ListCaptionsRequest>,
-) -> Result<v1::ListCaptionsResponse, Problem> {
-    let id = wire::id("video_id", &request.get_ref().video_id);
-    let principal = app.authorize(Rpc::ListCaptions, &request, id.clone().ok())?;
-    let row = video(app, &principal.tenant, id?).await?;
-    Ok(v1::ListCaptionsResponse { captions: v1::Video::from(row).captions })
-}
-
 /// Deletes a text track.
-pub(super) async fn delete(
-    app: &AppState,
-    request: Request<v1::DeleteCaptionRequest>,
-) -> Result<v1::DeleteCaptionResponse, Problem> {
-    let id = wire::id("video_id", &request.get_ref().video_id);
-    let principal = app.authorize(Rpc::DeleteCaption, &request, id.clone().ok())?;
-    let row = video(app, &principal.tenant, id?).await?;
-    let caption: CaptionId = wire::id("caption_id", &request.get_ref().caption_id)?;
+pub(super) async fn delete(app: &AppState, row: &Video, caption: CaptionId) -> Result<(), Problem> {
     let deleted = app.db.try_transact(CALL_TRIES_MAX, async |tx| {
         if !videos::touch(tx, row.id).await? {
             return Ok(Err(Missing));
@@ -103,11 +80,11 @@ pub(super) async fn delete(
         Ok(Ok(deleted))
     });
     let deleted = deleted.await?.map_err(|Missing| Problem::not_found("caption"))?;
-    changed(app, &row).await;
+    changed(app, row).await;
     if let Deleted::Upload(key) = deleted {
-        remove(app, &row, &key).await;
+        remove(app, row, &key).await;
     }
-    Ok(v1::DeleteCaptionResponse {})
+    Ok(())
 }
 
 /// The video or the text track does not exist.
@@ -147,7 +124,7 @@ fn described(message: &v1::CreateCaptionRequest) -> Result<Described, Problem> {
     let label = match (label, kind) {
         ("", CaptionKind::Subtitles) if tag == "und" => "Subtitles",
         ("", CaptionKind::Captions) if tag == "und" => "Captions",
-        ("", _) => language::name(&tag),
+        ("", _) => media::language::name(&tag),
         (label, _) => label,
     };
     let label = label.to_owned();

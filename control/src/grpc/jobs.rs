@@ -29,7 +29,7 @@ use crate::{
     },
     domain::{JobState, VideoState},
     metrics::EndedJob,
-    page::{Cursor, List},
+    page::{self, Cursor, List},
     plan::{self, Plan, TranscodeOptions},
     state::AppState,
 };
@@ -92,19 +92,17 @@ impl JobService for Services {
         }
         let list = List { name: "jobs", tenant, filter: &message.video_id };
         let after = self.0.pages.open(list, &message.page_token)?;
-        let limit = i64::try_from(size + 1).unwrap_or(i64::MAX);
+        let limit = page::limit(size);
         let mut rows = self
             .0
             .db
             .run(CALL_TRIES_MAX, async |db| jobs::list(db, tenant, about, after, limit).await)
             .await
             .map_err(db_status)?;
-        let more = rows.len() > size;
-        rows.truncate(size);
-        let last = rows.last().filter(|_| more);
-        let next_page_token = last
-            .map(|j| self.0.pages.seal(list, Cursor { time: j.created_at, id: j.id.uuid() }))
-            .unwrap_or_default();
+        let next_page_token = self
+            .0
+            .pages
+            .cut(list, &mut rows, size, |job| Cursor { time: job.created_at, id: job.id.uuid() });
         // A page of long videos has too many tasks for one message; GetJob returns them.
         let jobs = rows.into_iter().map(|row| convert::job(row, Vec::new())).collect();
         Ok(Response::new(v1::ListJobsResponse { jobs, next_page_token }))

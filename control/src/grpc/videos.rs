@@ -23,7 +23,7 @@ use crate::{
         probes::{self, ReprobeResult},
         videos::{self, Changes, NewVideo, Video},
     },
-    page::{Cursor, List},
+    page::{self, Cursor, List},
     publish::index,
     state::AppState,
 };
@@ -71,20 +71,17 @@ impl VideoService for Services {
         let size = input::page_size(message.page_size)?;
         let list = List { name: "videos", tenant: &principal.tenant, filter: "" };
         let after = self.0.pages.open(list, &message.page_token)?;
-        // One row more than shown reveals whether there is a next page.
-        let limit = i64::try_from(size + 1).unwrap_or(i64::MAX);
+        let limit = page::limit(size);
         let mut rows = self
             .0
             .db
             .run(CALL_TRIES_MAX, async |db| videos::list(db, &principal.tenant, after, limit).await)
             .await
             .map_err(db_status)?;
-        let more = rows.len() > size;
-        rows.truncate(size);
-        let last = rows.last().filter(|_| more);
-        let next_page_token = last
-            .map(|v| self.0.pages.seal(list, Cursor { time: v.created_at, id: v.id.uuid() }))
-            .unwrap_or_default();
+        let next_page_token = self.0.pages.cut(list, &mut rows, size, |video| Cursor {
+            time: video.created_at,
+            id: video.id.uuid(),
+        });
         let videos = rows.into_iter().map(Into::into).collect();
         Ok(Response::new(v1::ListVideosResponse { videos, next_page_token }))
     }
@@ -154,21 +151,32 @@ impl VideoService for Services {
         &self,
         request: Request<v1::CreateCaptionRequest>,
     ) -> Result<Response<v1::Caption>, Status> {
-        Ok(Response::new(captions::create(&self.0, request).await?))
+        let id = wire::id("video_id", &request.get_ref().video_id);
+        let principal = self.0.authorize(Rpc::CreateCaption, &request, id.clone().ok())?;
+        let row = video(&self.0, &principal.tenant, id?).await?;
+        Ok(Response::new(captions::create(&self.0, row, request.into_inner()).await?))
     }
 
     async fn list_captions(
         &self,
         request: Request<v1::ListCaptionsRequest>,
     ) -> Result<Response<v1::ListCaptionsResponse>, Status> {
-        Ok(Response::new(captions::list(&self.0, request).await?))
+        let id = wire::id("video_id", &request.get_ref().video_id);
+        let principal = self.0.authorize(Rpc::ListCaptions, &request, id.clone().ok())?;
+        let row = video(&self.0, &principal.tenant, id?).await?;
+        Ok(Response::new(v1::ListCaptionsResponse { captions: v1::Video::from(row).captions }))
     }
 
     async fn delete_caption(
         &self,
         request: Request<v1::DeleteCaptionRequest>,
     ) -> Result<Response<v1::DeleteCaptionResponse>, Status> {
-        Ok(Response::new(captions::delete(&self.0, request).await?))
+        let id = wire::id("video_id", &request.get_ref().video_id);
+        let principal = self.0.authorize(Rpc::DeleteCaption, &request, id.clone().ok())?;
+        let row = video(&self.0, &principal.tenant, id?).await?;
+        let caption = wire::id("caption_id", &request.get_ref().caption_id)?;
+        captions::delete(&self.0, &row, caption).await?;
+        Ok(Response::new(v1::DeleteCaptionResponse {}))
     }
 }
 

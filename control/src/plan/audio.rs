@@ -1,9 +1,9 @@
 //! Which audio tracks of a source become renditions, and their labels.
 
-use media::source::AudioTrack;
+use media::{language, source::AudioTrack};
 use serde::{Deserialize, Serialize};
 
-use crate::plan::language;
+use super::label;
 
 /// Maximum number of audio tracks that are encoded; of a source with more, the first ones are kept.
 pub const AUDIO_TRACKS_MAX: usize = 16;
@@ -41,8 +41,8 @@ pub fn rendition_of_audio(number: u32) -> String {
 pub(super) fn plan(tracks: &[AudioTrack], bitrate: u64) -> Vec<PlannedAudio> {
     let mut planned: Vec<PlannedAudio> = Vec::new();
     for (number, track) in (0..).zip(tracks.iter().take(AUDIO_TRACKS_MAX)) {
-        let language = language::tag(&track.language);
-        let wanted = label(track, &language, number);
+        let language = language::tag_of_track(&track.language);
+        let wanted = label(&track.title, &language, "Audio", number);
         let mut label = wanted.clone();
         let mut copy = 2;
         while planned.iter().any(|p| p.label == label) {
@@ -54,17 +54,4 @@ pub(super) fn plan(tracks: &[AudioTrack], bitrate: u64) -> Vec<PlannedAudio> {
         planned.push(PlannedAudio { number, track, label, language, channels, bitrate });
     }
     planned
-}
-
-/// Longer titles are cut, because every manifest contains them.
-const LABEL_CHARS_MAX: usize = 64;
-
-fn label(track: &AudioTrack, language: &str, number: u32) -> String {
-    let title: String =
-        track.title.chars().filter(|c| !c.is_control()).take(LABEL_CHARS_MAX).collect();
-    match title.trim() {
-        "" if language != "und" => language::name(language).to_owned(),
-        "" => format!("Audio {}", number + 1),
-        title => title.to_owned(),
-    }
 }

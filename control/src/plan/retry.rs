@@ -189,7 +189,7 @@ mod tests {
         let alone = history(1, false);
         assert_eq!(code(decision(&alone, "truncated_source", Cause::Source)), "truncated_source");
         let many = "too_many_recordings";
-        assert_eq!(code(decide(&alone, many, Cause::Source)), many);
+        assert_eq!(code(decision(&alone, many, Cause::Source)), many);
         assert_eq!(code(decision(&alone, "unsupported", Cause::Source)), "not_a_video");
         let mut two = history(1, true);
         assert_eq!(code(decision(&two, "not_a_video", Cause::Source)), "again 0");

@@ -2,12 +2,13 @@
 
 use media::{
     JobId,
-    captions::{CaptionKind, Described, LABEL_CHARS_MAX, id_of_file},
+    captions::{CaptionKind, Described, id_of_file},
+    language,
     source::TextTrack,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::plan::language;
+use super::label;
 
 /// Maximum number of text tracks that are extracted; of a source with more, the first ones are
 /// kept.
@@ -60,18 +61,9 @@ pub(super) fn plan(tracks: &[TextTrack], notes: &mut Vec<String>) -> Vec<Planned
         ));
     }
     let planned = (0..).zip(text.into_iter().take(TEXT_TRACKS_MAX)).map(|(number, track)| {
-        let language = language::tag(&track.language);
-        let label = label(&track.title, &language, number);
+        let language = language::tag_of_track(&track.language);
+        let label = label(&track.title, &language, "Subtitles", number);
         PlannedText { number, track: track.clone(), label, language }
     });
     planned.collect()
-}
-
-fn label(title: &str, language: &str, number: u32) -> String {
-    let title: String = title.chars().filter(|c| !c.is_control()).take(LABEL_CHARS_MAX).collect();
-    match title.trim() {
-        "" if language != "und" => language::name(language).to_owned(),
-        "" => format!("Subtitles {}", number + 1),
-        title => title.to_owned(),
-    }
 }
