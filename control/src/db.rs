@@ -39,6 +39,7 @@ pub mod workers;
 use std::{error::Error, future::Future, time::Duration};
 
 use api::code::{Code, Problem};
+use runtime::retry::doubled;
 use thiserror::Error;
 use tokio_postgres::{Row, error::SqlState};
 
@@ -140,7 +141,7 @@ where
     loop {
         match call().await {
             Err(e) if e.transient() && tried < tries => {
-                let base = (RETRY_BASE * 2_u32.pow(tried.min(8))).min(RETRY_CAP);
+                let base = doubled(RETRY_BASE, tried, RETRY_CAP);
                 let delay = base.mul_f64(0.5 + rand::random::<f64>() / 2.0);
                 tracing::debug!(error = %e, tried, "retrying a database call");
                 tokio::time::sleep(delay).await;

@@ -2,27 +2,26 @@
 
 use bytes::Bytes;
 use media::VideoId;
-use quick_cache::{Weighter, sync::Cache};
+use quick_cache::sync::Cache;
+use runtime::Weigh;
 
 /// Maximum size of the cached indexes in bytes.
 const CACHE_BYTES_MAX: u64 = 64 << 20;
 const CACHE_ITEMS: usize = 1024;
 
-#[derive(Clone)]
-struct Bytewise;
-
-impl Weighter<VideoId, (i64, Bytes)> for Bytewise {
-    fn weight(&self, _key: &VideoId, value: &(i64, Bytes)) -> u64 {
-        value.1.len() as u64 + 64
-    }
-}
+/// A revision of the video's row, and the index encoded from it.
+type Entry = (i64, Bytes);
 
 /// Encoded indexes by video, each valid for exactly one revision of the video's row.
-pub struct IndexCache(Cache<VideoId, (i64, Bytes), Bytewise>);
+pub struct IndexCache(Cache<VideoId, Entry, Weigh<VideoId, Entry>>);
 
 impl Default for IndexCache {
     fn default() -> Self {
-        Self(Cache::with_weighter(CACHE_ITEMS, CACHE_BYTES_MAX, Bytewise))
+        Self(Cache::with_weighter(
+            CACHE_ITEMS,
+            CACHE_BYTES_MAX,
+            Weigh(|_, (_, bytes)| bytes.len() as u64 + 64),
+        ))
     }
 }
 

@@ -2,20 +2,19 @@
 //! in Redis, so that all data planes share them; without Redis each process counts for itself.
 
 mod local;
-pub(crate) mod rate;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use api::code::{Code, Problem};
 use authz::Verifier;
 use http::{HeaderName, Method, StatusCode, request::Parts};
-use runtime::{Clock, SystemClock};
-use sha2::{Digest, Sha256};
-
-use self::{
-    local::Local,
+use runtime::{
+    Clock, SystemClock,
     rate::{Decision, Rate},
 };
+use sha2::{Digest, Sha256};
+
+use self::local::Local;
 use crate::{
     control::{Control, caller::Caller},
     http::{
@@ -94,8 +93,7 @@ impl Limiter {
         if class == Class::UploadPart && known.is_some() {
             return None;
         }
-        let name =
-            known.unwrap_or_else(|| format!("a:{}", client_address::client_network(address)));
+        let name = known.unwrap_or_else(|| format!("a:{}", client_address::network_key(address)));
         self.count(class, &name).await
     }
 

@@ -3,12 +3,13 @@
 
 use std::fmt::Display;
 
+use runtime::rate::Rate;
 use url::Url;
 
 use crate::{
     config::Config,
     http::{client_address::TrustedProxies, cors::Cors},
-    limit::{Rates, rate::Rate},
+    limit::Rates,
     redis::Redis,
 };
 

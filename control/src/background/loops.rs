@@ -10,6 +10,7 @@ use std::{
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use media::VideoId;
+use runtime::retry::doubled;
 use tokio::sync::Notify;
 
 use super::{BackgroundError, deletion, probes, purges, status, uploads};
@@ -41,6 +42,7 @@ const UPLOADS_EVERY: Duration = Duration::from_secs(2);
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
 const CLEAN_UP_EVERY: Duration = Duration::from_secs(10);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+const DOUBLINGS_MAX: u32 = 4;
 /// Changes become visible when their transaction commits: at most this long after the time that they carry.
 const CHANGES_OVERLAP: Duration = Duration::from_secs(15);
 
@@ -144,7 +146,7 @@ fn backoff(name: &str, error: &BackgroundError, every: Duration, failures: &mut 
         let cause = causes(error);
         tracing::warn!(task = name, %error, cause, "background task failed, retrying");
     }
-    (every * 2_u32.pow((*failures).min(4))).min(BACKOFF_MAX)
+    doubled(every, (*failures).min(DOUBLINGS_MAX), BACKOFF_MAX)
 }
 
 /// Ends the attempts whose leases have expired. If one of them fails, for example because its row cannot be

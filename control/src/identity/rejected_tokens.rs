@@ -11,6 +11,10 @@ use opentelemetry::{
     metrics::{Counter, Meter},
 };
 use quick_cache::sync::Cache;
+use runtime::{
+    client_network::client_network,
+    rate::{Rate, RateError},
+};
 
 use crate::identity::jwt::JwtVerifyError;
 
@@ -21,7 +25,7 @@ const PROVIDER_RETRY: Duration = Duration::from_secs(5);
 
 /// How many rejected tokens a client may send in a given time; `off` disables the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Allowance(Option<(u32, Duration)>);
+pub struct Allowance(Option<Rate>);
 
 impl Allowance {
     /// No limit.
@@ -29,20 +33,10 @@ impl Allowance {
 }
 
 impl FromStr for Allowance {
-    type Err = String;
+    type Err = RateError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("\"{text}\" must be a rate, for example 100/1m, or off");
-        if text.trim() == "off" {
-            return Ok(Self::OFF);
-        }
-        let (count, time) = text.trim().split_once('/').ok_or_else(wrong)?;
-        let count: u32 = count.parse().map_err(|_| wrong())?;
-        let time = runtime::duration::parse(time).map_err(|_| wrong())?;
-        if count == 0 || time.is_zero() {
-            return Err(wrong());
-        }
-        Ok(Self(Some((count, time))))
+    fn from_str(text: &str) -> Result<Self, RateError> {
+        Rate::parse(text).map(Self)
     }
 }
 
@@ -50,8 +44,8 @@ impl FromStr for Allowance {
 pub struct RejectedTokenLimiter {
     rejected: Counter<u64>,
     allowance: Allowance,
-    /// When each client's allowance is full again, in milliseconds since 1970.
-    whole_at: Cache<IpAddr, i64>,
+    /// Each client's theoretical arrival time, in microseconds since 1970.
+    arrivals: Cache<IpAddr, i64>,
 }
 
 impl std::fmt::Debug for RejectedTokenLimiter {
@@ -69,7 +63,7 @@ impl RejectedTokenLimiter {
             .u64_counter("streaming_service_tokens_refused_total")
             .with_description("Rejected tokens, by reason")
             .build();
-        Self { rejected, allowance, whole_at: Cache::new(CLIENTS_MAX) }
+        Self { rejected, allowance, arrivals: Cache::new(CLIENTS_MAX) }
     }
 
     /// Counts a rejected token and returns the error for the caller: the reason, or that its rate
@@ -89,28 +83,15 @@ impl RejectedTokenLimiter {
         }
     }
 
-    /// Takes one from the client's allowance (GCRA). If none is left, returns how long the client
-    /// must wait.
+    /// Takes one from the client's allowance. If none is left, returns how long the client must wait.
     fn overdrawn(&self, client: IpAddr, now_ms: i64) -> Option<Duration> {
-        let (count, time) = self.allowance.0?;
-        let time_ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-        let each_ms = (time_ms / i64::from(count)).max(1);
-        let client = network(client);
-        let whole_at = self.whole_at.get(&client).unwrap_or(now_ms).max(now_ms) + each_ms;
-        let over_ms = whole_at - now_ms - time_ms;
-        if over_ms > 0 {
-            return Some(Duration::from_millis(over_ms.unsigned_abs()));
+        let (rate, client) = (self.allowance.0?, client_network(client));
+        let (decision, arrival) = rate.decide(self.arrivals.get(&client), now_ms * 1000);
+        if !decision.allowed {
+            return Some(Duration::from_micros(decision.retry.unsigned_abs()));
         }
-        self.whole_at.insert(client, whole_at);
+        self.arrivals.insert(client, arrival);
         None
-    }
-}
-
-/// A client usually controls a whole IPv6 /64.
-fn network(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) >> 64 << 64).into()),
-        v4 => v4,
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod addr;
 pub mod admin;
+pub mod client_network;
 pub mod clock;
 pub mod command_line;
 pub mod cpu_pool;
@@ -14,10 +15,12 @@ pub mod files;
 pub mod flags;
 pub mod lifecycle;
 pub mod names;
+pub mod rate;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod retry;
 pub mod secret;
+pub mod tcp_table;
 pub mod telemetry;
 pub mod tls;
 pub mod weigh;

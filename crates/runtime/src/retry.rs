@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+/// `base` doubled `times` times, but at most `max`.
+pub fn doubled(base: Duration, times: u32, max: Duration) -> Duration {
+    base.saturating_mul(2_u32.saturating_pow(times)).min(max)
+}
+
 /// Pauses that double from a minimum to a maximum.
 #[derive(Clone, Debug)]
 pub struct Backoff {
@@ -33,7 +38,16 @@ impl Backoff {
 mod tests {
     use std::time::Duration;
 
-    use super::Backoff;
+    use super::{Backoff, doubled};
+
+    #[test]
+    fn doubling_ends_at_the_maximum() {
+        let (base, max) = (Duration::from_millis(100), Duration::from_secs(2));
+        assert_eq!(doubled(base, 0, max), base);
+        assert_eq!(doubled(base, 3, max), base * 8);
+        assert_eq!(doubled(base, 5, max), max);
+        assert_eq!(doubled(base, u32::MAX, max), max);
+    }
 
     #[test]
     fn pauses_double_up_to_the_maximum_and_begin_again() {

@@ -5,20 +5,12 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use http::{HeaderMap, HeaderName};
+use ipnet::IpNet;
+use runtime::client_network::{IPV6_PREFIX, client_network};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Most hops that are read; a longer list ends at the last of them.
 const HOPS_MAX: usize = 32;
-/// Smallest network that an IPv6 customer usually gets; the addresses of one such network count as one
-/// client.
-const V6_PREFIX: u8 = 64;
-
-/// Addresses with a common prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Network {
-    address: IpAddr,
-    prefix: u8,
-}
 
 /// An entry of the list of proxies is not an address or network.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -27,7 +19,7 @@ pub(crate) struct NetworkError(String);
 
 /// The proxies whose `X-Forwarded-For` is trusted.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct TrustedProxies(Vec<Network>);
+pub(crate) struct TrustedProxies(Vec<IpNet>);
 
 impl TrustedProxies {
     /// Parses addresses and CIDR networks; empty entries are skipped.
@@ -59,45 +51,19 @@ impl TrustedProxies {
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(address))
+        self.0.iter().any(|network| network.contains(&address))
     }
 }
 
-impl Network {
-    fn contains(&self, address: IpAddr) -> bool {
-        let ((own, width), (other, other_width)) = (bits(self.address), bits(address));
-        let host_bits = u32::from(width - self.prefix);
-        width == other_width && (own ^ other).checked_shr(host_bits).unwrap_or(0) == 0
+/// Parses an address or a network. A network of IPv4-mapped addresses becomes one of IPv4: `::ffff:10.0.0.0/104`
+/// is `10.0.0.0/8`.
+fn network(entry: &str) -> Option<IpNet> {
+    let network: IpNet =
+        entry.parse().ok().or_else(|| entry.parse::<IpAddr>().ok().map(IpNet::from))?;
+    match network.addr().to_canonical() {
+        address if address == network.addr() => Some(network),
+        address => IpNet::new(address, network.prefix_len().checked_sub(96)?).ok(),
     }
-}
-
-/// An address as a number, and its number of bits.
-fn bits(address: IpAddr) -> (u128, u8) {
-    match address {
-        IpAddr::V4(v4) => (u128::from(v4.to_bits()), 32),
-        IpAddr::V6(v6) => (v6.to_bits(), 128),
-    }
-}
-
-fn network(entry: &str) -> Option<Network> {
-    let (address, prefix) = entry.split_once('/').map_or((entry, None), |(a, p)| (a, Some(p)));
-    let address: IpAddr = address.parse().ok()?;
-    let width = bits(address).1;
-    let prefix = match prefix {
-        // `parse` alone would accept "+8".
-        Some(text) if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok()?,
-        Some(_) => return None,
-        None => width,
-    };
-    if prefix > width {
-        return None;
-    }
-    let canonical = address.to_canonical();
-    if canonical == address {
-        return Some(Network { address, prefix });
-    }
-    // For example, ::ffff:10.0.0.0/104 becomes 10.0.0.0/8.
-    Some(Network { address: canonical, prefix: prefix.checked_sub(96)? })
 }
 
 /// Parses an entry of `X-Forwarded-For`: an address, to which some proxies add a port.
@@ -113,13 +79,10 @@ fn hop(text: &str) -> Option<IpAddr> {
 }
 
 /// The key under which clients are limited together: an IPv4 address, or the network of an IPv6 address.
-pub(crate) fn client_network(address: IpAddr) -> String {
-    match address.to_canonical() {
+pub(crate) fn network_key(address: IpAddr) -> String {
+    match client_network(address) {
         IpAddr::V4(v4) => v4.to_string(),
-        IpAddr::V6(v6) => {
-            let network = v6.to_bits() >> (128 - V6_PREFIX) << (128 - V6_PREFIX);
-            format!("{}/{V6_PREFIX}", Ipv6Addr::from_bits(network))
-        }
+        IpAddr::V6(v6) => format!("{v6}/{IPV6_PREFIX}"),
     }
 }
 
@@ -197,8 +160,8 @@ mod tests {
     }
 
     #[test]
-    fn one_ipv6_network_is_one_client_network() {
-        let name = |text: &str| client_network(text.parse().unwrap());
+    fn addresses_of_one_ipv6_network_have_one_key() {
+        let name = |text: &str| network_key(text.parse().unwrap());
         assert_eq!(name("192.0.2.1"), "192.0.2.1");
         assert_eq!(name("::ffff:192.0.2.1"), "192.0.2.1");
         assert_eq!(name("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");

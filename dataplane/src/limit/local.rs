@@ -7,8 +7,7 @@ use std::{
 };
 
 use quick_cache::sync::Cache;
-
-use super::rate::{Decision, Rate};
+use runtime::rate::{Decision, Rate};
 
 /// Most clients that are tracked; beyond it, the least recently seen clients start afresh.
 const CLIENTS_MAX: usize = 65_536;

@@ -8,8 +8,8 @@ use std::{
 
 use api::v1;
 use bytes::Bytes;
-use quick_cache::{Weighter, sync::Cache};
-use runtime::Secret;
+use quick_cache::sync::Cache;
+use runtime::{Secret, Weigh};
 use tokio::time::{Instant, sleep};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -33,23 +33,18 @@ const URL_LIFE_USED: f64 = 0.8;
 /// How often the store may reject a URL for one block.
 const REJECTIONS_MAX: u32 = 2;
 
-#[derive(Clone, Debug)]
-struct Bytewise;
-
 type BlockKey = (Arc<str>, u64);
 
-impl Weighter<BlockKey, Bytes> for Bytewise {
-    fn weight(&self, _key: &BlockKey, value: &Bytes) -> u64 {
-        value.len() as u64 + 64
-    }
-}
-
 /// The blocks of all sources by the source's key; the bytes under a key never change.
-pub(super) struct Blocks(Cache<BlockKey, Bytes, Bytewise>);
+pub(super) struct Blocks(Cache<BlockKey, Bytes, Weigh<BlockKey, Bytes>>);
 
 impl Default for Blocks {
     fn default() -> Self {
-        Self(Cache::with_weighter(CACHE_ITEMS, CACHE_BYTES_MAX, Bytewise))
+        Self(Cache::with_weighter(
+            CACHE_ITEMS,
+            CACHE_BYTES_MAX,
+            Weigh(|_, bytes| bytes.len() as u64 + 64),
+        ))
     }
 }
 

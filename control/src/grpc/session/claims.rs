@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use api::v1;
+use runtime::retry::doubled;
 use tokio::{task::JoinSet, time::Instant};
 
 use super::{LeaseId, Out, Session, TRIES_MAX, capacity::SlotKind, preparation::Prepared};
@@ -44,7 +45,7 @@ pub(super) struct PreparationBackoff {
 
 impl PreparationBackoff {
     fn pause(&mut self) {
-        let pause = (PAUSE_MIN * 2_u32.pow(self.count.min(8))).min(PAUSE_MAX);
+        let pause = doubled(PAUSE_MIN, self.count, PAUSE_MAX);
         self.count += 1;
         self.paused = Some(Instant::now() + pause);
     }

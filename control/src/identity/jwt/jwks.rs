@@ -12,6 +12,7 @@ use opentelemetry::{
     metrics::{Counter, Meter},
 };
 use reqwest::{Client, StatusCode, header, redirect};
+use runtime::retry::doubled;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -139,7 +140,7 @@ impl Jwks {
             self.refresh().await;
             let pause = match self.read(|known| known.failures) {
                 0 => REFRESH_EVERY.mul_f64(0.9 + rand::random::<f64>() / 10.0),
-                failures => (RETRY_MIN * 2_u32.pow(failures.min(6))).min(RETRY_MAX),
+                failures => doubled(RETRY_MIN, failures, RETRY_MAX),
             };
             tokio::select! {
                 () = stop.cancelled() => return,

@@ -1,17 +1,13 @@
 //! The kernel's send queue of a connection, read from `/proc/net/tcp`: bytes not sent plus bytes not
 //! acknowledged. It is read only for clients that seem too slow.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    time::Duration,
-};
+use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
+use runtime::tcp_table::{self, canonical};
 use tokio::{sync::Mutex, task::spawn_blocking, time::Instant};
 
 /// The tables are read at most once per this interval, for any number of slow connections.
 const FRESH: Duration = Duration::from_millis(250);
-const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 
 /// Local and remote address of a connection.
 type Ends = (SocketAddr, SocketAddr);
@@ -26,43 +22,13 @@ impl SendQueues {
         let mut known = self.0.lock().await;
         if known.as_ref().is_none_or(|(read, _)| read.elapsed() >= FRESH) {
             let read = spawn_blocking(|| {
-                let texts = TABLES.map(|table| std::fs::read_to_string(table).unwrap_or_default());
-                texts.iter().flat_map(|text| text.lines().filter_map(row)).collect()
+                tcp_table::read().iter().map(|row| ((row.local, row.remote), row.unsent)).collect()
             });
             *known = Some((Instant::now(), read.await.unwrap_or_default()));
         }
-        let ends = (plain(ours), plain(theirs));
+        let ends = (canonical(ours), canonical(theirs));
         known.as_ref().and_then(|(_, queues)| queues.get(&ends)).copied().unwrap_or(0)
     }
-}
-
-/// Converts an IPv4-mapped IPv6 address to IPv4, so that both forms compare equal.
-fn plain(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
-/// Parses a row, `sl local remote st tx:rx …`, all hexadecimal.
-fn row(line: &str) -> Option<(Ends, u64)> {
-    let mut fields = line.split_whitespace().skip(1);
-    let ends = (address(fields.next()?)?, address(fields.next()?)?);
-    let (unsent, _) = fields.nth(1)?.split_once(':')?;
-    Some((ends, u64::from_str_radix(unsent, 16).ok()?))
-}
-
-/// An address is printed as 32-bit words, each in the machine's byte order.
-fn address(text: &str) -> Option<SocketAddr> {
-    let (ip, port) = text.split_once(':')?;
-    let words = ip.as_bytes().chunks(8).map(|word| {
-        let word = u32::from_str_radix(std::str::from_utf8(word).ok()?, 16).ok()?;
-        Some(word.to_ne_bytes())
-    });
-    let bytes = words.collect::<Option<Vec<_>>>()?.concat();
-    let ip = match bytes.len() {
-        4 => IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?)),
-        16 => IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?)),
-        _ => return None,
-    };
-    Some(plain(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?)))
 }
 
 #[cfg(test)]

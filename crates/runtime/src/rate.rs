@@ -2,11 +2,11 @@
 //!
 //! The only state of a client is its theoretical arrival time: the time at which its allowance will be
 //! complete again. A request advances it by one interval, and is rejected if that would move it further
-//! ahead than the whole burst. The burst equals the limit. `limit.lua` does the same in Redis.
+//! ahead than the whole burst. The burst equals the limit. The data plane's `limit.lua` does the same in Redis.
 
 use std::time::Duration;
 
-use runtime::duration;
+use crate::duration;
 
 /// Most requests per period.
 const LIMIT_MAX: u32 = 1_000_000;
@@ -16,7 +16,7 @@ const PERIOD_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A number of requests per period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Rate {
+pub struct Rate {
     limit: u32,
     /// Microseconds per request.
     interval: i64,
@@ -25,19 +25,19 @@ pub(crate) struct Rate {
 /// The text is not a rate.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("\"{0}\" must be a rate, for example 100/15m, or off")]
-pub(crate) struct RateError(String);
+pub struct RateError(String);
 
 /// The decision on a request. Times are in microseconds from now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Decision {
+pub struct Decision {
     /// Whether the request is allowed.
-    pub(crate) allowed: bool,
+    pub allowed: bool,
     /// How many more requests may follow immediately.
-    pub(crate) remaining: i64,
+    pub remaining: i64,
     /// Time until the allowance is complete again.
-    pub(crate) reset: i64,
+    pub reset: i64,
     /// Time until the next request is allowed; 0 for an allowed request.
-    pub(crate) retry: i64,
+    pub retry: i64,
 }
 
 impl Rate {
@@ -45,7 +45,7 @@ impl Rate {
     ///
     /// # Errors
     /// The text is neither a rate within the bounds nor "off".
-    pub(crate) fn parse(text: &str) -> Result<Option<Self>, RateError> {
+    pub fn parse(text: &str) -> Result<Option<Self>, RateError> {
         let text = text.trim();
         if text.eq_ignore_ascii_case("off") {
             return Ok(None);
@@ -66,23 +66,23 @@ impl Rate {
     }
 
     /// Most requests at once.
-    pub(crate) const fn limit(self) -> u32 {
+    pub const fn limit(self) -> u32 {
         self.limit
     }
 
     /// Microseconds per request.
-    pub(crate) const fn interval(self) -> i64 {
+    pub const fn interval(self) -> i64 {
         self.interval
     }
 
     /// Microseconds for the whole limit.
-    pub(crate) const fn burst(self) -> i64 {
+    pub const fn burst(self) -> i64 {
         self.interval * self.limit as i64
     }
 
     /// Decides on a request at `now`, and returns the arrival time to store. `arrival` is the stored
     /// one; both are microseconds of the same clock.
-    pub(crate) fn decide(self, arrival: Option<i64>, now: i64) -> (Decision, i64) {
+    pub fn decide(self, arrival: Option<i64>, now: i64) -> (Decision, i64) {
         // A clock that is set back must not block a client for longer than the burst.
         let arrival = arrival.unwrap_or(now).clamp(now, now + self.burst());
         let next = arrival + self.interval;
