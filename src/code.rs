@@ -39,7 +39,7 @@ pub enum Code {
     Conflict,
     /// The upload is not a video that can be decoded safely.
     NotAVideo,
-    /// The upload is shorter than its own header says.
+    /// The upload is shorter than its own header states.
     TruncatedSource,
     /// The upload was joined from more recordings than are supported.
     TooManyRecordings,
@@ -53,7 +53,7 @@ pub enum Code {
     RangeNotSatisfiable,
     /// The condition of a precondition header is false.
     PreconditionFailed,
-    /// Too many requests; `retry_after` says how long to wait.
+    /// Too many requests; `retry_after` states how long to wait.
     RateLimited,
     /// The tenant has used up its quota.
     QuotaExceeded,

@@ -119,7 +119,7 @@ pub(crate) struct UploadArgs {
     /// Description shown to viewers
     #[arg(long)]
     pub(crate) description: Option<String>,
-    /// Who may play it [default: the server's]
+    /// Visibility to viewers [default: the server's]
     #[arg(long)]
     pub(crate) visibility: Option<Visibility>,
     /// Upload in one request that cannot be resumed
@@ -133,7 +133,7 @@ pub(crate) struct UploadArgs {
     pub(crate) wait: bool,
 }
 
-/// Who may play a video.
+/// Visibility of a video to viewers.
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Visibility {
     /// Every viewer

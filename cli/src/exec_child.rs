@@ -24,7 +24,7 @@ pub(crate) fn run(args: &ExecChildArgs) -> Result<()> {
         become_user(user).context("drop privileges")?;
     }
     let signal: Signal = args.death_signal.parse().context("read --death-signal")?;
-    prctl::set_pdeathsig(signal).context("ask for the parent-death signal")?;
+    prctl::set_pdeathsig(signal).context("request the parent-death signal")?;
     if getppid().as_raw() != args.parent {
         bail!("the parent process is gone");
     }

@@ -344,11 +344,11 @@ fn children_run_as_the_requested_user() {
     if !geteuid().is_root() {
         return;
     }
-    let nobody = User::from_name("nobody").unwrap().unwrap().uid;
-    let become_nobody = format!("--user={nobody}");
-    let appear_nobody = format!("--namespace-user={nobody}");
-    let reach = [become_nobody.as_str(), "--reach"];
-    for options in [&reach[..1], &reach, &[&appear_nobody]] {
+    let uid = User::from_name("nobody").unwrap().unwrap().uid;
+    let become_user = format!("--user={uid}");
+    let appear_user = format!("--namespace-user={uid}");
+    let reach = [become_user.as_str(), "--reach"];
+    for options in [&reach[..1], &reach, &[&appear_user]] {
         let output = exec_child(options, &["id", "-u"]);
         let text = String::from_utf8(output.stdout).unwrap();
         assert_eq!(text.trim(), nobody.to_string(), "{options:?}");
@@ -359,7 +359,7 @@ fn children_run_as_the_requested_user() {
     fs::write(&secret, "x").unwrap();
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
     let read = |options: &[&str]| exec_child(options, &["cat", &path(&secret)]).status.success();
-    assert!(read(&[&appear_nobody]));
+    assert!(read(&[&appear_user]));
     assert!(!read(&reach[..1]));
     // Without namespaces, `--reach` must still allow access to root's folders.
     assert!(read(&reach));

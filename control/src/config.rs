@@ -76,7 +76,7 @@ pub struct Config {
     #[arg(long, env = "STREAMING_URL_LIFETIME", default_value = "15m",
           value_parser = url_lifetime)]
     pub url_lifetime: Duration,
-    /// Whose JWTs are accepted.
+    /// The identity provider.
     #[command(flatten)]
     pub jwt: JwtArgs,
     /// Rate limit for rejected tokens per client, for example 20/1m; `off` disables it.

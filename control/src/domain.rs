@@ -294,7 +294,7 @@ pub struct Failure {
     pub message: String,
 }
 
-/// The only error codes of a probe that blame the source.
+/// The only error codes of a probe that attribute the failure to the source.
 const BLAME_SOURCE: [&str; 3] = [NOT_A_VIDEO, "truncated_source", "too_many_recordings"];
 const NOT_A_VIDEO: &str = "not_a_video";
 
@@ -304,7 +304,7 @@ impl Failure {
         Self { code: code.into(), message: message.into() }
     }
 
-    /// Whether a probe that failed with this code blames the source.
+    /// Whether a probe that failed with this code attributes the failure to the source.
     pub fn blames_source(&self) -> bool {
         BLAME_SOURCE.contains(&self.code.as_str())
     }

@@ -28,7 +28,7 @@ pub enum PublishError {
         job: JobId,
         /// Its rendition.
         rendition: String,
-        /// What is wrong with it.
+        /// Why it is invalid.
         #[source]
         source: Mp4Error,
     },

@@ -23,7 +23,7 @@ use crate::{
     shared::Shared,
 };
 
-/// The process's parts. **Invariant:** it holds no database handle and knows no FFmpeg.
+/// The process's parts. **Invariant:** it holds no database handle and does not link FFmpeg.
 pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) playback: Playback,

@@ -11,7 +11,7 @@ use dataplane::Config;
 use runtime::{Shutdown, addr, command_line, telemetry};
 use tokio::net::TcpListener;
 
-/// Plays videos, takes uploads, speaks REST.
+/// Serves playback, uploads and the REST API.
 #[derive(Parser)]
 #[command(name = "streaming-dataplane", version)]
 struct Cli {

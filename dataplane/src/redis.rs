@@ -94,7 +94,7 @@ impl Redis {
         match answer {
             Ok(answer) => {
                 if self.failures.swap(0, Ordering::Relaxed) >= FAILURES_MAX {
-                    tracing::info!("redis responds again");
+                    tracing::info!("redis recovered");
                 }
                 Some(answer)
             }

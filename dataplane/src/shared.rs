@@ -111,7 +111,7 @@ impl EntrySlot<'_> {
         let keys = keys(self.kind, self.video);
         let kept: Option<i64> = self.redis.run(&self.shared.keep, keys, args).await;
         if kept == Some(0) {
-            tracing::debug!(video.id = %self.video, "reply not kept: the video has changed");
+            tracing::debug!(video.id = %self.video, "reply not cached: the video has changed");
         }
     }
 }

@@ -17,8 +17,8 @@ function fail(source, data) {
   note("error", { source, ...data });
 }
 
-// Each player: load the manifest, return how to switch to a rung of a height soon, at the price of what
-// is buffered.
+// Each function loads the manifest into a player, and returns a function that switches to the rung of a height soon
+// and discards the buffered media.
 const players = {
   async "hls.js"() {
     const hls = new Hls({ startLevel: 0, maxBufferLength: 8, maxMaxBufferLength: 8 });

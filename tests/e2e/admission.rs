@@ -1,5 +1,5 @@
 //! Control trusts no worker: every false output that a worker commits is rejected. A worker implemented
-//! by the test speaks the real protocol and commits damaged copies of a real job's outputs.
+//! by the test uses the real protocol and commits damaged copies of a real job's outputs.
 
 use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 

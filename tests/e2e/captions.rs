@@ -213,7 +213,7 @@ async fn embedded_and_uploaded_text_tracks_are_shown_during_playback() {
     let delete =
         async || client.send(Method::DELETE, &gone, &[], Bytes::new()).await.expect("DELETE");
     assert_eq!((delete().await.status, delete().await.status), (204, 404));
-    eventually("the track is no longer listed", Duration::from_secs(5), async || {
+    eventually("the track disappears from the list", Duration::from_secs(5), async || {
         (!lists("NAME=\"Français\"").await).then_some(())
     })
     .await;

@@ -1,5 +1,5 @@
 //! TLS on both listeners, and the rules for plaintext. The clients are curl, grpcurl and openssl, which
-//! share no code with this project.
+//! do not share code with this project.
 
 use std::{
     fs,
@@ -127,7 +127,7 @@ async fn renew(stack: &Stack) {
     fs::write(&former, old).expect("write certificate");
     assert!(
         curl(stack, &former, &[]).contains("\n000 "),
-        "the old certificate is no longer served"
+        "the new certificate replaces the old one"
     );
 }
 

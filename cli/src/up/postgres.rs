@@ -91,7 +91,7 @@ impl Postgres {
         format!("host={host} port={PORT} user={USER} dbname={DATABASE}")
     }
 
-    /// Removes the files outside of the data folder; to be called once they are no longer used.
+    /// Removes the files outside of the data folder; to be called once they are unused.
     pub(crate) fn remove_links(folder: &Folder) {
         Paths::remove_links(&folder.root);
     }

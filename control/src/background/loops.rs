@@ -245,7 +245,7 @@ async fn changes(app: Arc<AppState>) {
 async fn find_changes(app: &AppState, seen: &mut SeenChanges) -> Result<(), BackgroundError> {
     let db = app.db.get().await?;
     let now = pool::now(&*db).await?;
-    // The first round only initializes the baseline; there were no subscribers before it.
+    // The first round only initializes the baseline; nothing was subscribed before it.
     let first = seen.until.is_none();
     let since = seen.until.unwrap_or(now) - CHANGES_OVERLAP;
     let changed = videos::changed_since(&*db, since).await?;

@@ -39,7 +39,7 @@ pub async fn round(app: &AppState) -> Result<(), BackgroundError> {
             match &sent {
                 Ok(()) => chores::done(&*db, purge.id).await?,
                 Err(reason) if purge.attempt >= TRIES_MAX => {
-                    tracing::error!(video.id = %purge.video, reason, "purge given up");
+                    tracing::error!(video.id = %purge.video, reason, "failed to send a purge, giving up");
                     chores::done(&*db, purge.id).await?;
                 }
                 Err(_) => chores::postpone(&*db, purge.id, pause(purge.attempt)).await?,

@@ -128,7 +128,7 @@ impl Bus {
 
     /// Sends an event to the listeners of this instance only, for example one received from another instance.
     pub fn publish_locally(&self, event: Event) {
-        // An error means that there are no listeners.
+        // An error means that nothing is subscribed.
         drop(self.events.send(event));
     }
 

@@ -17,7 +17,7 @@ use crate::{
 pub enum ReprobeResult {
     /// A probe is queued, or the one that waited is due now.
     Queued,
-    /// The video's state does not allow it; the text says why.
+    /// The video's state does not allow it; the text states the reason.
     NotAllowed(&'static str),
     /// The video does not exist.
     UnknownVideo,

@@ -67,7 +67,7 @@ pub struct Connecting<'a> {
     pub encoders: &'a [String],
 }
 
-/// Records a connected worker, and returns the name by which its results are remembered: its own, or its own
+/// Records a connected worker, and returns the name under which its results are recorded: its own, or its own
 /// with a suffix while another process of the same name is connected. Two workers never count as one.
 pub async fn connect(tx: &impl GenericClient, worker: &Connecting<'_>) -> Result<String, DbError> {
     let Connecting { id, name, instance, slots, encoders } = *worker;

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** a source is rejected only for a defect that a worker found in its bytes and, while a
 //! second worker that can examine it is connected, only if that worker agrees. A probe that fails for any
-//! other reason is retried, because the fault lies with its host.
+//! other reason is retried, because its cause is the host.
 
 use std::{str::FromStr, time::Duration};
 

@@ -130,14 +130,14 @@ fn a_ladder_of_several_codecs_begins_with_h264_and_has_a_task_per_codec() {
 
 #[test]
 fn an_audio_only_source_has_a_grid_but_no_rungs_and_notes_omissions() {
-    let mut film = source(640, 360, 10);
-    film.video = None;
+    let mut source = source(640, 360, 10);
+    source.video = None;
     let options = TranscodeOptions {
         profiles: vec!["360p".to_owned()],
         hls: true,
         ..TranscodeOptions::default()
     };
-    let plan = super::plan(&film, &default_profiles(), &options).unwrap();
+    let plan = super::plan(&source, &default_profiles(), &options).unwrap();
     assert_eq!((plan.rungs.len(), plan.audio.len(), plan.preset.as_str()), (0, 3, ""));
     assert_eq!(plan.audio[0].bitrate, 192_000);
     assert!((plan.grid.duration() - 10.0).abs() < 0.03, "{}", plan.grid.duration());
@@ -145,7 +145,7 @@ fn an_audio_only_source_has_a_grid_but_no_rungs_and_notes_omissions() {
     assert!(plan.tasks().iter().all(|t| t.kind != TaskKind::Chunk));
     let options =
         TranscodeOptions { profiles: vec!["8k".to_owned()], ..TranscodeOptions::default() };
-    let error = super::plan(&film, &default_profiles(), &options).unwrap_err();
+    let error = super::plan(&source, &default_profiles(), &options).unwrap_err();
     let unknown = matches!(error, PlanError::Profile(LadderError::Unknown { index: 0, .. }));
     assert!(unknown, "{error}");
 }

@@ -45,7 +45,7 @@ pub async fn tables(
     for rung in rungs {
         let Some(own) = read(app, job, &rung).await? else { continue };
         let Some(bytes) = download_bytes(index, &rung, own.clone(), sound.clone()).await else {
-            tracing::warn!(job.id = %job, rendition = rung, "sample tables and index differ");
+            tracing::warn!(job.id = %job, rendition = rung, "failed to write sample tables: they differ from the index");
             continue;
         };
         gathered.push(write(app, (video, job), store, &rung, &own, Some(bytes)).await?);

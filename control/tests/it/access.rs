@@ -65,7 +65,7 @@ async fn every_role_may_make_exactly_the_calls_that_the_docs_list() {
             let answer = code(&caller, &path, Some(&caller.token)).await;
             let cell = table[name(&path)][&role].as_str();
             // An empty message is rejected for many reasons, but for its token's role only where
-            // the table says so.
+            // the table states it.
             match cell {
                 "yes" | "open" => {
                     let outside = [Some(Code::PermissionDenied), Some(Code::Unauthenticated)];

@@ -361,7 +361,7 @@ async fn two_processes_of_one_name_count_as_two_workers() {
     // One that reconnects before its old stream has ended keeps its name.
     assert_eq!(connected(worker("a").worker, "0123456789").await, "a");
     assert_eq!(connected(worker("a").worker, "9876543210").await, "a~76543210");
-    // A worker of an earlier release does not say which process it is.
+    // A worker of an earlier release does not state which process it is.
     let old = worker("a").worker;
     let text = old.to_string();
     assert_eq!(connected(old, "").await, format!("a~{}", &text[text.len() - 8..]));

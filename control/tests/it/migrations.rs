@@ -1,5 +1,5 @@
 //! The schema is applied completely and once, regardless of the number of instances that apply it. An earlier
-//! release works on the schema of a later one, or says why it cannot.
+//! release works on the schema of a later one, or reports why it cannot.
 
 use std::{
     collections::BTreeSet,

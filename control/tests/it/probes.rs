@@ -1,4 +1,4 @@
-//! Failing probes: which failures blame the source, which are retried, which sources are kept, and how they
+//! Failing probes: which failures are attributed to the source, which are retried, which sources are kept, and how they
 //! are probed again.
 
 use std::{path::PathBuf, time::Duration};

@@ -137,7 +137,7 @@ async fn a_new_transcode_purges_what_it_replaces() {
         }
         editor.job_when(&job.job_id, |job| job.state() == v1::JobState::Completed).await;
         if !replaces {
-            // Before this job, there was no version that a cache could keep for long.
+            // Before this job, caches could not keep any version for long.
             assert_eq!(purges(), 0);
         }
     }

@@ -25,7 +25,7 @@ pub(crate) const LEASE: f64 = 15.0;
 /// How long after the end of a lease its former holder may still write, in seconds.
 pub(crate) const GRACE: f64 = 30.0;
 
-/// Records a connected worker that does not say which process it is.
+/// Records a connected worker that does not state which process it is.
 pub(crate) async fn connect(
     db: &impl GenericClient,
     id: WorkerId,

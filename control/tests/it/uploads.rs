@@ -232,7 +232,7 @@ async fn without_retention_a_rejected_source_is_deleted_at_once_and_its_video_ke
         caller.videos().get_video(ask).await.unwrap().into_inner().state()
     };
     let source = |id: &str| plane.shared.store().join(layout::source(id.parse().unwrap()));
-    // A full disk on the server says nothing about the source.
+    // A full disk on the server proves nothing about the source.
     let ours = refused("disk_full", true).await;
     let theirs = refused("not_a_video", false).await;
     eventually("a rejected source is deleted", async || !source(&theirs).exists()).await;

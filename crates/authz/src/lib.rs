@@ -43,13 +43,13 @@ pub enum AuthError {
     /// Revoked.
     #[error("token has been revoked")]
     Revoked,
-    /// Genuine, but it does not allow the request; the text says why.
+    /// Genuine, but it does not allow the request; the text states the reason.
     #[error("the token does not allow this: {0}")]
     Forbidden(String),
     /// Larger than a token may be, or more complex than the tokens of this service need to be.
     #[error("token exceeds a limit")]
     Limit,
-    /// The machine was too busy to evaluate it in time, which says nothing about the holder's rights.
+    /// The machine was too busy to evaluate it in time, which proves nothing about the holder's rights.
     #[error("token could not be checked in time")]
     Busy,
 }

@@ -306,7 +306,7 @@ impl Captions {
     /// The HLS segment from `start` to `end` (milliseconds) with every cue that is shown in it, at times of
     /// the video; a cue that crosses a boundary is in both segments.
     pub fn segment(&self, start: u64, end: u64) -> String {
-        // The video's timeline is the presentation timeline. The map says so with 10 s on both sides instead
+        // The video's timeline is the presentation timeline. The map states this with 10 s on both sides instead
         // of 0, which hls.js takes for "no map" and then counts from the first segment that it loads.
         let mut out = String::from("WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:900000,LOCAL:00:00:10.000\n");
         let begun = self.cues.partition_point(|cue| cue.start < end);
@@ -327,7 +327,7 @@ impl Captions {
         self.cues.len()
     }
 
-    /// Whether there are no cues.
+    /// Whether the list of cues is empty.
     pub fn is_empty(&self) -> bool {
         self.cues.is_empty()
     }

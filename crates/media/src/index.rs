@@ -159,7 +159,7 @@ pub struct Fragment {
 impl Index {
     /// Encodes the index for [`Self::decode`].
     pub fn encode(&self) -> Vec<u8> {
-        // Serializing into memory cannot fail: there are no maps, unsized sequences or custom serializers.
+        // Serializing into memory cannot fail: it contains no maps, unsized sequences or custom serializers.
         let payload = postcard::to_stdvec(self).unwrap_or_default();
         let mut out = Vec::with_capacity(HEADER_BYTES + payload.len());
         out.extend_from_slice(&MAGIC);

@@ -59,7 +59,7 @@ pub fn of_chunk(bytes: &[u8], ticks: u32) -> Result<ChunkTable, Mp4Error> {
 
 /// Encodes the tables of a rendition's chunks, in order, for [`decode`].
 pub fn encode(chunks: &[ChunkTable]) -> Vec<u8> {
-    // Serializing into memory cannot fail: there are no maps, unsized sequences or custom serializers.
+    // Serializing into memory cannot fail: they contain no maps, unsized sequences or custom serializers.
     let payload = postcard::to_stdvec(chunks).unwrap_or_default();
     let mut out = Vec::with_capacity(HEADER_BYTES + payload.len());
     out.extend_from_slice(&MAGIC);

@@ -1,5 +1,5 @@
 //! Parses a program's command line. An empty variable counts as unset, and a usage error is one line
-//! that names the variable or flag at fault, because it appears in logs and in other programs' messages.
+//! that names the invalid variable or flag, because it appears in logs and in other programs' messages.
 
 use std::{
     env,

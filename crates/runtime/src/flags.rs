@@ -42,7 +42,7 @@ fn row(text: &mut String, arg: &Arg) {
     let mut help = help.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|");
     let values: Vec<String> =
         arg.get_possible_values().iter().map(|value| format!("`{}`", value.get_name())).collect();
-    // A switch takes true and false, as its help text already says.
+    // A switch takes true and false, as its help text already states.
     if !values.is_empty() && arg.get_action().takes_values() {
         let _ = write!(help, " ({})", values.join(", "));
     }

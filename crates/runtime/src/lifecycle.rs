@@ -108,7 +108,7 @@ impl Shutdown {
             biased;
             () = self.tracker.wait() => return Drained::Clean,
             () = self.hard.cancelled() => {}
-            () = tokio::time::sleep(deadline) => tracing::warn!("drain ran out of time"),
+            () = tokio::time::sleep(deadline) => tracing::warn!("failed to drain in time"),
         }
         self.hard.cancel();
         if tokio::time::timeout(HARD_STOP_MAX, self.tracker.wait()).await.is_err() {

@@ -22,7 +22,7 @@ impl Stores {
     ///
     /// # Errors
     /// Returns the error of the first store in the configured order that is not usable.
-    /// [`StoreError::passing`] tells whether waiting may help.
+    /// [`StoreError::passing`] states whether waiting may help.
     pub async fn check(&self) -> Result<(), StoreError> {
         for checked in join_all(self.all().iter().map(Store::check)).await {
             checked?;

@@ -78,7 +78,7 @@ pub(crate) async fn mpd(
     Ok(answer(viewer, request, DASH_TYPE, fixed, text.ok_or_else(not_ready)?))
 }
 
-/// Serves a media playlist of one rendition; `None` when there is none of that kind (yet).
+/// Serves a media playlist of one rendition; `None` when the video has none of that kind (yet).
 pub(crate) async fn media_playlist(
     playback: &Playback,
     playable: &PlayableVideo,
@@ -112,7 +112,7 @@ pub(crate) async fn media_playlist(
     Ok(text.map(|text| answer(viewer, request, HLS_TYPE, last, text)))
 }
 
-/// Serves the media playlist of a text track; `None` when there is none of that kind (yet).
+/// Serves the media playlist of a text track; `None` when the video has none of that kind (yet).
 pub(crate) async fn text_playlist(
     playback: &Playback,
     playable: &PlayableVideo,

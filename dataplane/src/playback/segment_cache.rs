@@ -23,7 +23,7 @@ use tokio::sync::watch;
 const ITEMS: usize = 4096;
 /// A segment larger than this fraction (one quarter) of the cache is not cached.
 const PART_MAX: u64 = 4;
-/// Most videos whose store is remembered.
+/// Most videos whose store is cached.
 const STORES_MAX: usize = 16_384;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

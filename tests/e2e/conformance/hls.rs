@@ -131,7 +131,7 @@ fn variant(
         number(attributes, "BANDWIDTH").is_some(),
         format!("{path}: no BANDWIDTH"),
     );
-    // RFC 8216, 4.3.4.2: if one variant says NONE, all must.
+    // RFC 8216, 4.3.4.2: if one variant has NONE, all must.
     let captions = attributes.get("CLOSED-CAPTIONS").map(String::as_str);
     violations.require(
         "H22",

@@ -25,7 +25,7 @@ pub(super) async fn next(
     }
 }
 
-/// The stream that is being opened; pending if there is none.
+/// The stream that is being opened; pending if no stream is being opened.
 pub(super) async fn connected(
     connecting: &mut Option<Connecting>,
 ) -> Result<(Connection, v1::Welcome), ConnectionError> {

@@ -66,7 +66,7 @@ impl Health {
         let failed = |_| Err(TaskFailure::retryable("internal", "the check panicked"));
         Some(match ended.unwrap_or_else(failed) {
             Ok(()) => {
-                tracing::info!("own sample probed again, taking probes");
+                tracing::info!("own sample probed, accepting probes again");
                 metrics::can_probe(true);
                 (self.problem, self.due) = (None, None);
                 self.message()

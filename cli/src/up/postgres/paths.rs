@@ -72,7 +72,7 @@ impl Paths {
         Ok(Self { sockets, cluster, draft })
     }
 
-    /// Removes the files outside of the data folder; to be called once they are no longer used.
+    /// Removes the files outside of the data folder; to be called once they are unused.
     pub(super) fn remove_links(root: &Path) {
         for path in candidates(root) {
             if fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir()) {

@@ -13,7 +13,7 @@ use super::{Provider, jwks::Jwks};
 /// Maximum bytes of a key file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// Whose JWTs are accepted.
+/// Settings of the identity provider.
 #[derive(Args, Clone, Debug)]
 pub struct JwtArgs {
     /// Expected issuer (`iss`), the identity provider.

@@ -151,7 +151,7 @@ impl JwtKeys {
         self.0.extend(other.0);
     }
 
-    /// Whether there are no keys.
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -21,7 +21,7 @@ const WITNESSES: u32 = 4;
 /// The same at the end of the stream, and where packets seem to be missing.
 const WITNESSES_MIN: u32 = 2;
 
-/// Maximum number of joints that are remembered, so that no stream occupies much memory.
+/// Maximum number of joints that are recorded, so that no stream occupies much memory.
 const JOINTS_MAX: usize = 1 << 20;
 
 /// `a - b` on a clock that wraps, in the shorter direction.
@@ -298,7 +298,7 @@ impl Clocks {
         self.join(cut, number);
     }
 
-    /// Records a joint, unless there are too many to remember.
+    /// Records a joint, unless there are too many to store.
     fn join(&mut self, cut: u64, clock: usize) {
         if self.joints.len() < JOINTS_MAX {
             self.joints.push(Joint { cut, clock });

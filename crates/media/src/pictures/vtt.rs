@@ -8,7 +8,7 @@ use crate::{index::Index, manifest::Links};
 /// Content type of WebVTT.
 pub const CONTENT_TYPE: &str = "text/vtt";
 
-/// Writes the storyboard; `None` when there is none.
+/// Writes the storyboard; `None` when the video has no storyboard.
 pub fn storyboard(index: &Index, links: &Links<'_>) -> Option<String> {
     let board = index.pictures.storyboard.as_ref()?;
     let below = format!("{}/storyboard/", index.version);

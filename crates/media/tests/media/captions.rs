@@ -1,4 +1,4 @@
-//! Text tracks: accepted input, rejected input, what is dropped, and how the rest is cut.
+//! Text tracks: accepted input, rejected input, dropped styles, and how cues are cut into segments.
 
 use media::{
     CaptionId, JobId,

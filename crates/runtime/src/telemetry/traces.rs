@@ -173,7 +173,7 @@ impl SpanExporter for Exporter {
                 "failed to export spans: the collector does not accept them; dropping them"
             );
         } else if !down && self.down.swap(false, Ordering::Relaxed) {
-            tracing::info!("the collector accepts spans again");
+            tracing::info!("span export recovered");
         }
         result
     }

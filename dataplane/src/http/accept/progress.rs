@@ -30,7 +30,7 @@ const REPLY_BYTES: u64 = 512 << 10;
 pub(super) enum CloseReason {
     /// The head of a request did not arrive completely in time.
     Head,
-    /// No request arrived for a while; this is not a fault.
+    /// No request arrived for a while; this is not an error.
     Idle,
     /// The client does not read its reply.
     Reply,
@@ -105,7 +105,7 @@ impl Watch {
         }
     }
 
-    /// The next thing that the client must send.
+    /// The next part of the exchange that the client must send.
     fn awaited(&self) -> Option<CloseReason> {
         let connection = &self.connection;
         let received = connection.received.load(Relaxed);

@@ -123,7 +123,7 @@ impl Parts {
         self.filling_bytes > 0
     }
 
-    /// Creates the multipart upload if there is none yet and returns its id, which control must record
+    /// Creates the multipart upload if it does not exist yet and returns its id, which control must record
     /// before the first part is sent.
     pub(crate) async fn begin(&mut self) -> Result<Option<String>, Problem> {
         if !self.multipart_id.is_empty() {

@@ -19,7 +19,7 @@ const SAVE_TIME_MAX: Duration = Duration::from_secs(1);
 /// How long to wait for a stopped request to end. If it takes longer, its lease expires instead.
 const END_TIME_MAX: Duration = Duration::from_millis(1500);
 
-/// Tells a request to stop.
+/// Requests that a transfer stop.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stop {
     token: CancellationToken,

@@ -99,7 +99,7 @@ async fn examine_part(prober: &Prober<'_>, bytes: Range<u64>) -> Result<Option<P
     match Part::read(&prober, bytes).await {
         Ok(part) => Ok(Some(part)),
         Err(failure) if failure.code == "not_a_video" || failure.code == super::TRUNCATED => {
-            tracing::info!(start, end, reason = failure.message, "recording left out");
+            tracing::info!(start, end, reason = failure.message, "recording omitted");
             Ok(None)
         }
         Err(failure) => Err(failure),
