@@ -41,7 +41,7 @@ class Lexer(unittest.TestCase):
         [text] = rust('let a = "it is \\\n    no file";').texts
         self.assertTrue(check.PHRASES["is no"].search(text.body))
 
-    def test_hash_in_yaml_and_shell_strings_is_no_comment(self):
+    def test_hash_in_yaml_and_shell_strings_is_not_a_comment(self):
         self.assertEqual([t.kind for t in check.lexer.hashed("a: '#1' # note")], ["comment", "data"])
         self.assertEqual([t.body for t in check.lexer.hashed("a: it's # one's")], [" one's", "a: it's "])
         self.assertEqual([t.body for t in check.lexer.shell('echo "# a" ${#b} # note')], [" note", "# a"])

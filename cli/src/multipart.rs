@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn file_names_cannot_break_out_of_the_header() {
+    fn file_names_are_escaped_in_the_header() {
         assert_eq!(quoted("a\"\r\nb.mp4"), "a%22%0D%0Ab.mp4");
     }
 }

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shell_words_survive_spaces_and_quotes() {
+    fn shell_words_keep_spaces_and_quotes() {
         assert_eq!(shell_word("/tmp/a.mp4"), "/tmp/a.mp4");
         assert_eq!(shell_word("/tmp/a b"), "'/tmp/a b'");
         assert_eq!(shell_word("it's"), r"'it'\''s'");
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn shell_paths_survive_the_shell() {
+    fn shell_paths_are_quoted_for_the_shell() {
         use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path, process::Command};
         for name in [&b"/a b/c"[..], b"/it's", b"/\xff\\'\n $x", "/Größe".as_bytes()] {
             let word = super::shell_path(Path::new(OsStr::from_bytes(name)));
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_text_becomes_one_line() {
+    fn text_from_servers_becomes_one_line() {
         assert_eq!(one_line("a\nb\u{1b}[31m  c"), "a b [31m c");
     }
 }

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_replies_become_one_line() {
+    fn replies_of_other_servers_become_one_line() {
         let line = |bytes| reply_error(StatusCode::BAD_GATEWAY, bytes).to_string();
         assert_eq!(line(b"<html>"), "request rejected: 502 Bad Gateway (no code)");
         assert_eq!(line(b"[]"), "502 Bad Gateway (no code)");

@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_holds_for_the_same_file_and_server_only() {
+    fn saved_uploads_apply_only_to_the_same_file_and_server() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("video.mp4");
         fs::write(&file, b"video").unwrap();

@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_win_over_the_data_folder() {
+    fn variables_take_precedence_over_the_data_folder() {
         let folder = Folder::new("wins");
         fs::write(folder.0.join("run/http.addr"), "127.0.0.1:1\n").unwrap();
         fs::write(folder.0.join("admin.token"), "from-file\n").unwrap();

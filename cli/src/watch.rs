@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_weigh_the_short_first_chunk_less() {
+    fn progress_weighs_the_short_first_chunk_less() {
         let job = v1::Job {
             profiles: vec!["360p".to_owned(), "720p".to_owned()],
             tasks: vec![

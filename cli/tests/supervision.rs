@@ -206,7 +206,7 @@ fn names(processes: &[Process]) -> Vec<&str> {
 }
 
 #[test]
-fn killed_up_leaves_no_orphan_and_the_next_start_recovers() {
+fn killed_up_leaves_no_process_and_the_next_start_recovers() {
     let stage = Stage::new();
     // Left behind by a first start that was killed while it created the cluster.
     fs::create_dir_all(stage.path("data/postgres.new")).unwrap();

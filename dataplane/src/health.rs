@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn without_the_other_process_nothing_changes() {
+    fn metrics_are_unchanged_without_those_of_control() {
         let mut text = "# TYPE a counter\na 1\n".to_owned();
         append(&mut text, "");
         assert_eq!(text, "# TYPE a counter\na 1\n");

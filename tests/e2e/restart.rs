@@ -35,7 +35,7 @@ async fn job_survives_restarts_of_everything() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn up_restarts_every_plane_that_dies() {
+async fn up_restarts_every_plane_that_exits() {
     let stack = Stack::start().await;
     for program in ["streaming-dataplane", "redis-server", "postgres"] {
         stack.replace(program).await;

@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_knot_is_reported_once() {
+    fn a_group_of_circles_is_reported_once() {
         let tree = tree(&[
             ("main.rs", ""),
             ("a.rs", "use crate::{b, c};"),

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slow_subscriber_learns_that_everything_may_have_changed() {
+    async fn a_slow_subscriber_is_notified_that_everything_may_have_changed() {
         let bus = Bus::default();
         let mut listener = bus.subscribe();
         for n in 0..2000 {

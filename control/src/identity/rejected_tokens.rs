@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_guessing_client_is_limited() {
+    fn only_the_client_that_sends_invalid_tokens_is_limited() {
         let rejected_tokens = limiter("3/1m");
         let told = |client: &str, now_ms| {
             let rejected = TokenProblem::from(AuthError::BadSignature);

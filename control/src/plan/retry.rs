@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_of_the_host_is_retried_with_growing_delays_and_never_blames_the_source() {
+    fn a_failure_of_the_host_is_retried_with_growing_delays_and_not_attributed_to_the_source() {
         let tries = (1..=8).map(|attempt| {
             code(decision(&history(attempt, true), "not_a_video", Cause::HealthyHost))
         });

@@ -37,7 +37,7 @@ fn heartbeat(claimed: &Claimed, fraction: f64) -> [Progress; 1] {
 }
 
 #[tokio::test]
-async fn the_first_chunk_comes_first_and_collect_waits() {
+async fn the_first_chunk_is_claimed_first_and_finalization_waits() {
     let db = db().await;
     let video = video(&db).await;
     job(&db, video, 65).await;

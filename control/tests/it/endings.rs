@@ -140,7 +140,7 @@ async fn nothing_is_published_before_video_and_audio() {
 }
 
 #[tokio::test]
-async fn collect_comes_last_and_completes_the_job() {
+async fn finalization_is_the_last_task_and_completes_the_job() {
     let db = db().await;
     let video = video(&db).await;
     let id = job(&db, video, 30).await;

@@ -50,7 +50,7 @@ async fn connected(redis: &Redis, wanted: bool) {
 }
 
 #[tokio::test]
-async fn instances_exchange_events_and_outlive_redis() {
+async fn instances_exchange_events_and_continue_without_redis() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
     let url = format!("redis-unix://{}", folder.path().join("redis").display());

@@ -222,7 +222,7 @@ async fn a_request_that_takes_over_waits_for_the_holders_last_write() {
 }
 
 #[tokio::test]
-async fn a_holder_that_hangs_loses_its_lease_soon_after_a_claim_and_writes_no_more() {
+async fn a_holder_that_hangs_loses_its_lease_soon_after_a_claim_and_stops_writing() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
     let upload = begin(&caller, 10).await.unwrap();

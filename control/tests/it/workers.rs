@@ -33,7 +33,7 @@ async fn index(plane: &Plane, video: &str) -> Result<Index, Problem> {
 }
 
 #[tokio::test]
-async fn an_uploaded_video_is_transcoded_and_plays() {
+async fn an_uploaded_video_is_transcoded_and_playable() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;

@@ -130,7 +130,7 @@ mod tests {
     use super::{Operation::*, Role};
 
     #[test]
-    fn roles_allow_exactly_this() {
+    fn roles_allow_exactly_the_listed_operations() {
         let all = [Read, Write, Delete, Admin, Work, Serve, Play];
         let allowed = |role: Role| all.into_iter().filter(|o| role.allows(*o)).collect::<Vec<_>>();
         assert_eq!(allowed(Role::Admin), [Read, Write, Delete, Admin, Serve, Play]);

@@ -80,7 +80,7 @@ fn a_file_may_hold_several_keys() {
 }
 
 #[test]
-fn a_token_cannot_choose_its_algorithm() {
+fn the_key_determines_the_algorithm_of_a_token() {
     let (rsa, ec) = (Signer::rs256("a"), Signer::es256("a"));
     let keys = set(&[&rsa]);
     let other = |alg: &str| json!({"alg": alg, "kid": "a", "typ": "JWT"});
@@ -263,7 +263,7 @@ fn the_strongest_known_role_counts_and_claims_may_be_nested() {
 }
 
 #[test]
-fn useless_keys_are_left_out_of_a_set_and_rejected_in_a_file() {
+fn unsupported_keys_are_left_out_of_a_set_and_rejected_in_a_file() {
     let (signer, secret) = (Signer::rs256("a"), Signer::hs256(&[7; 32]));
     let shown = signer.jwk();
     for (name, value) in [
@@ -301,7 +301,7 @@ fn useless_keys_are_left_out_of_a_set_and_rejected_in_a_file() {
 }
 
 #[test]
-fn biscuits_do_not_look_like_jwts() {
+fn biscuits_are_not_taken_for_jwts() {
     assert!(is_jwt("a.b.c") && is_jwt(&Signer::eddsa("a").token(&good())));
     assert!(!is_jwt("En0KEwoEMTIzNBgDIgkKBwgKEgMYgAgSJAgAEiA") && !is_jwt("a.b.c.d.e"));
 }

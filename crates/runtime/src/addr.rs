@@ -51,7 +51,7 @@ mod tests {
     use super::{publish, redis_url, server_url};
 
     #[test]
-    fn redis_is_named_as_such() {
+    fn redis_urls_have_a_redis_scheme() {
         assert_eq!(redis_url("redis-unix:///r/s").as_deref(), Ok("redis+unix:///r/s"));
         assert_eq!(redis_url("rediss://:p@h:1").as_deref(), Ok("rediss://:p@h:1"));
         for bad in ["http://:p@h:1", "h:6379", "postgres://h"] {

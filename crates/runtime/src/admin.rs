@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn metrics_are_served_and_nothing_else() {
+    async fn only_metrics_are_served() {
         let telemetry = Telemetry::new("admin-test");
         telemetry.meter().u64_counter("served_total").build().add(3, &[]);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_rejected() {
+    fn other_texts_are_rejected() {
         for text in ["", "15", "s", "-1s", "1.5s", "1 s", "1y", "99999999999999999999s"] {
             assert!(parse(text).is_err(), "{text}");
         }

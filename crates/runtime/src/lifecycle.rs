@@ -157,7 +157,7 @@ mod tests {
     use super::{Drained, Shutdown};
 
     #[tokio::test]
-    async fn drain_waits_for_tasks_that_follow_soft() {
+    async fn drain_waits_for_tasks_that_observe_the_soft_stop() {
         let shutdown = Shutdown::new();
         let soft = shutdown.soft.clone();
         shutdown.spawn_critical("polite", async move {
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn deadline_turns_soft_into_hard() {
+    async fn deadline_turns_a_soft_stop_into_a_hard_stop() {
         let shutdown = Shutdown::new();
         let hard = shutdown.hard.clone();
         shutdown.tracker.spawn(async move { hard.cancelled().await });

@@ -220,7 +220,7 @@ mod tests {
     use super::Telemetry;
 
     #[test]
-    fn metrics_come_out_under_their_exact_names() {
+    fn metrics_are_exported_under_their_exact_names() {
         let telemetry = Telemetry::new("streaming-test");
         let meter = telemetry.meter();
         let labels = [KeyValue::new("method", "GET"), KeyValue::new("route", "hls")];

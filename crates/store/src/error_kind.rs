@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn replies_are_named_not_quoted() {
+    fn errors_state_the_code_of_a_reply_without_its_body() {
         let body = "Server returned non-2xx status code: 503 Service Unavailable: \
                     <Error><Code>SlowDown</Code><Secret>hunter2</Secret></Error>";
         assert_eq!(explain(&generic(body)), StoreErrorKind::Failing("SlowDown".to_owned()));

@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn none_match_is_weak_and_match_is_strong() {
+    fn if_none_match_compares_weakly_and_if_match_strongly() {
         let verdict = |name: HeaderName, value| evaluate(&headers(name, value), "\"a\"");
         assert_eq!(verdict(header::IF_NONE_MATCH, "\"a\""), Precondition::NotModified);
         assert_eq!(verdict(header::IF_NONE_MATCH, "W/\"a\""), Precondition::NotModified);
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn match_comes_before_none_match() {
+    fn if_match_is_evaluated_before_if_none_match() {
         let mut both = headers(header::IF_MATCH, "\"b\"");
         both.insert(header::IF_NONE_MATCH, "\"a\"".parse().unwrap());
         assert_eq!(evaluate(&both, "\"a\""), Precondition::Failed);

@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_requests_pass() {
+    fn unambiguous_requests_are_accepted() {
         assert_eq!(
             scan("GET /a:b HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n"),
             None

@@ -178,7 +178,7 @@ async fn callers_with_jwts_are_counted_by_name_behind_one_address() {
 }
 
 #[tokio::test]
-async fn two_data_planes_share_a_limit_and_outlive_redis() {
+async fn two_data_planes_share_a_limit_and_continue_without_redis() {
     let folder = tempfile::tempdir().unwrap();
     let redis = RedisServer::start(folder.path());
     eventually("redis answers", async || redis.answers()).await;

@@ -267,7 +267,7 @@ async fn head_settles_while_bytes_of_the_old_request_are_in_flight() {
 }
 
 #[tokio::test]
-async fn control_hands_an_upload_over_to_another_data_plane() {
+async fn an_upload_lease_moves_to_another_data_plane() {
     let fixture = Fixture::new().await;
     let path = fixture.create(30).await;
     let mut first = fixture.begin(&path, 0, 30, b"0123456789").await;
@@ -303,7 +303,7 @@ async fn read_reply(stream: &mut TcpStream) -> Reply {
 }
 
 #[tokio::test]
-async fn the_later_of_two_at_one_offset_takes_over() {
+async fn the_later_of_two_requests_at_one_offset_takes_over() {
     let fixture = Fixture::new().await;
     let path = fixture.create(600_000).await;
     let mut first = fixture.begin(&path, 0, 600_000, &[1; 200_000]).await;
@@ -346,7 +346,7 @@ async fn invalid_creations_reserve_nothing() {
 }
 
 #[tokio::test]
-async fn protocol_rules_hold() {
+async fn requests_follow_the_rules_of_tus() {
     let fixture = Fixture::new().await;
     let plane = &fixture.plane;
     let options = plane.send("OPTIONS", "/api/uploads", &[]).await;

@@ -126,7 +126,7 @@ async fn bare_body_is_stored_for_a_reserved_video() {
 }
 
 #[tokio::test]
-async fn invalid_forms_name_the_error_and_leave_nothing() {
+async fn invalid_forms_are_reported_and_store_nothing() {
     let whole = form(&[("video", &[7; 5000])]);
     let large = vec![0; (1 << 20) + 1];
     let field = |name: &str, content: &[u8]| form(&[("video", b"abc"), (name, content)]);
@@ -198,7 +198,7 @@ async fn wrong_type_and_wrong_token_are_rejected_before_the_body() {
 }
 
 #[tokio::test]
-async fn client_that_disconnects_leaves_nothing() {
+async fn client_that_disconnects_leaves_no_upload() {
     let fixture = Fixture::new().await;
     let mut stream = TcpStream::connect(fixture.plane.addr).await.unwrap();
     let form = form(&[("video", &[1; 500_000])]);

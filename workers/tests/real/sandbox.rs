@@ -76,7 +76,7 @@ async fn the_network_is_unreachable_and_limits_cannot_be_raised() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_outlives_a_killed_worker() {
+async fn no_process_outlives_a_killed_worker() {
     let mut control = Control::start().await;
     let folder = tempfile::tempdir().unwrap();
     let marker = format!("97{}", std::process::id());
@@ -94,7 +94,7 @@ async fn nothing_outlives_a_killed_worker() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_whole_group_dies_with_its_leader_and_with_a_lost_lease() {
+async fn the_process_group_ends_with_its_leader_and_with_a_lost_lease() {
     let mut control = Control::start().await;
     control.set_lease(Duration::from_secs(2));
     let folder = tempfile::tempdir().unwrap();

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_folders_hold_everything() {
+    fn plain_folders_contain_sockets_and_cluster() {
         let path = temporary("plain");
         let folder = Folder::open(&path).unwrap();
         let paths = paths(&folder);

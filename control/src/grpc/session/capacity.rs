@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn workers_that_do_not_count_leases_are_trusted() {
+    fn slots_of_workers_that_do_not_count_leases_are_used_as_sent() {
         let capacity = Capacity::default();
         capacity.set(want(1, 0, None));
         capacity.reserve(SlotKind::Any).mark_sent();

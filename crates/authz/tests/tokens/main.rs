@@ -142,7 +142,7 @@ fn foreign_root_key_is_rejected_and_rotation_keeps_old_tokens() {
 }
 
 #[test]
-fn appended_blocks_cannot_widen() {
+fn appended_blocks_cannot_widen_a_token() {
     let (keys, verifier) = setup();
     let token = keys.mint(&grant(Role::Viewer), END).unwrap();
     let appended = append(
@@ -334,7 +334,7 @@ fn blocks_with_malleable_signatures_are_rejected() {
 }
 
 #[test]
-fn a_valid_signature_without_our_facts_is_rejected() {
+fn a_valid_signature_without_the_expected_facts_is_rejected() {
     let (keys, verifier) = setup();
     let stored: serde_json::Value = serde_json::from_str(&keys.to_json()).unwrap();
     let private = stored[0]["private"].as_str().unwrap();

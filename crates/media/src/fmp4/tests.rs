@@ -199,7 +199,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(120))]
 
     #[test]
-    fn samples_come_out_as_they_went_in(
+    fn samples_are_preserved(
         (grid, chunk) in grids(),
         groups in prop::collection::vec(1_u64..=4, 1..8),
         fill in prop::collection::vec(any::<u8>(), 1..20),
@@ -228,7 +228,7 @@ proptest! {
     }
 
     #[test]
-    fn a_lost_doubled_or_moved_frame_is_noticed(
+    fn a_lost_doubled_or_moved_frame_is_detected(
         (grid, chunk) in grids(),
         style in styles(),
         at: prop::sample::Index,

@@ -60,7 +60,7 @@ fn stills_are_the_key_frames_of_their_gops() {
 }
 
 #[test]
-fn clips_join_picture_and_sound_of_their_cuts() {
+fn clips_contain_video_and_audio_of_their_cuts() {
     let folder = Folder::new();
     let fixture = fixture(grid(30_000, 1001, 600), &folder);
     let (video, audio) =

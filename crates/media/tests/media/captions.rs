@@ -284,7 +284,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_makes_the_parsers_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), head in any::<bool>()) {
+    fn parsers_do_not_panic_on_any_input(bytes in prop::collection::vec(any::<u8>(), 0..400), head in any::<bool>()) {
         let file = if head { [b"WEBVTT\n\n", &bytes[..]].concat() } else { bytes };
         for format in [Format::Vtt, Format::LooseVtt, Format::Srt] {
             let _ = Captions::read(&file, format, OPEN);

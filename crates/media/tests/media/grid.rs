@@ -44,7 +44,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn everything_tiles_the_video(grid in grids()) {
+    fn gops_chunks_and_segments_tile_the_video(grid in grids()) {
         let gops = u64::from(grid.gops());
         let wide = |r: Range<u32>| u64::from(r.start)..u64::from(r.end);
         tiles((0..grid.gops()).map(|g| grid.gop(g)), grid.frames());
@@ -137,7 +137,7 @@ fn source_rates_become_output_rates() {
 }
 
 #[test]
-fn impossible_grids_are_errors() {
+fn invalid_grids_are_errors() {
     for (num, den) in [(0, 1), (1, 0), (61, 1), (1, 2), (1, u32::MAX)] {
         assert_eq!(FrameRate::new(num, den), Err(GridError::FrameRate(num, den)));
     }

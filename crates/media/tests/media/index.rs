@@ -50,7 +50,7 @@ fn an_index_survives_its_encoding() {
 }
 
 #[test]
-fn damage_is_named() {
+fn each_kind_of_damage_has_its_own_error() {
     let encoded = &*ENCODED;
     assert_eq!(Index::decode(&[]), Err(IndexError::Size(0)));
     assert_eq!(
@@ -82,7 +82,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn corruption_is_an_error(at: prop::sample::Index, flip in 1_u8..=255, cut: prop::sample::Index) {
+    fn any_corruption_is_an_error(at: prop::sample::Index, flip in 1_u8..=255, cut: prop::sample::Index) {
         let mut bytes = ENCODED.clone();
         let at = at.index(bytes.len());
         bytes[at] ^= flip;

@@ -230,7 +230,7 @@ fn the_lowest_rung_and_sound_are_never_hidden() {
 }
 
 #[test]
-fn nothing_opens_before_there_is_something_to_play() {
+fn manifests_are_absent_until_the_first_segment_is_playable() {
     let frames = 3000;
     let links = Links::default();
     let opens = |chunks| {
@@ -269,7 +269,7 @@ fn dash_turns_static_some_seconds_after_the_end() {
 }
 
 #[test]
-fn labels_cannot_break_out() {
+fn labels_are_escaped() {
     let mut index = finished();
     "a\"b<c>&'\r\n#EXT-X-ENDLIST\u{0}\u{2028}]]>".clone_into(&mut index.audio_renditions[0].label);
     "e\"n\n".clone_into(&mut index.audio_renditions[0].language);
@@ -314,7 +314,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
-    fn playlists_tell_the_same_time(frames in 1_u64..60_000, ended: bool, part in 1_u32..60) {
+    fn playlists_state_the_same_durations(frames in 1_u64..60_000, ended: bool, part in 1_u32..60) {
         let chunks = if ended { u32::MAX } else { part };
         let index = index(frames, [chunks; 5]);
         let links = Links::default();
@@ -340,7 +340,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_listed_is_ever_taken_back(frames in 1000_u64..30_000, part in 1_u32..40) {
+    fn listed_segments_stay_listed(frames in 1000_u64..30_000, part in 1_u32..40) {
         let links = Links::default();
         let list = |chunks| media(&index(frames, [chunks; 5]), "720p", Playlist::Event, &links);
         let (before, after) = (list(part).unwrap(), list(part + 1).unwrap());
@@ -348,7 +348,7 @@ proptest! {
     }
 
     #[test]
-    fn bandwidths_hold(frames in 1_u64..9000) {
+    fn stated_bandwidths_are_not_exceeded(frames in 1_u64..9000) {
         let index = index(frames, [u32::MAX; 5]);
         let links = Links::default();
         let hls = multivariant(&index, &links).unwrap();

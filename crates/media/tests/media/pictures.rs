@@ -169,7 +169,7 @@ fn real_jpeg() -> Vec<u8> {
 }
 
 #[test]
-fn a_whole_jpeg_is_admitted_and_nothing_less_or_more() {
+fn only_complete_jpegs_are_admitted() {
     let whole = real_jpeg();
     assert_eq!(jpeg::check(&whole, SIZE), Ok(()));
     for end in 0..whole.len() {

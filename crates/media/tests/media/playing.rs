@@ -25,7 +25,7 @@ fn micros(url: &str, stream: &str, root: &Path) -> Vec<i64> {
 }
 
 #[test]
-fn players_see_every_frame_from_zero_without_drift() {
+fn players_show_every_frame_from_zero_without_drift() {
     for (num, den) in [(24, 1), (25, 1), (30_000, 1001), (50, 1), (60, 1)] {
         let folder = Folder::new();
         let grid = grid(num, den, u64::from(num / den) * 5 + 1);

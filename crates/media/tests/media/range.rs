@@ -47,7 +47,7 @@ fn headers_are_parsed_by_rfc_9110() {
 }
 
 #[test]
-fn a_part_describes_itself() {
+fn a_part_states_its_content_range() {
     let RangeOutcome::Part(range) = parse("bytes=2-4", 10) else { panic!("not a part") };
     assert_eq!((range.len(), range.content_range(10)), (3, "bytes 2-4/10".to_owned()));
 }

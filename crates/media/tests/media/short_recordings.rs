@@ -38,7 +38,7 @@ fn counted_joints(recordings: &[Vec<Stamped>], tracks: &[u32]) -> (Vec<u64>, Vec
 }
 
 #[test]
-fn short_recordings_with_other_stream_ids_are_told_apart() {
+fn short_recordings_with_other_stream_ids_are_separated() {
     let two = |start| recording(start, 2);
     let other = |start| renumbered(two(start));
     let third = |start| renumbered(other(start));
@@ -56,7 +56,7 @@ fn short_recordings_with_other_stream_ids_are_told_apart() {
 
 /// Muxers put many audio frames into one packet.
 #[test]
-fn recordings_of_two_or_three_packets_are_told_apart() {
+fn recordings_of_two_or_three_packets_are_separated() {
     for packets in [2, 3] {
         let few = (0..packets).map(|n| Stamped { track: SOUND, pts: n * 29_260, dts: None });
         let recordings = vec![few.collect::<Vec<_>>(); 4];

@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_ignored() {
+    fn invalid_contexts_are_ignored() {
         let zero = "00-00000000000000000000000000000000-00f067aa0ba902b7-01";
         let long = format!("{GOOD}-more");
         let upper = GOOD.to_uppercase();

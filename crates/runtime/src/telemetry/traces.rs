@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_sent_without_an_endpoint() {
+    fn no_spans_are_sent_without_an_endpoint() {
         assert_eq!(read(&[]).unwrap(), None);
         let base = "OTEL_EXPORTER_OTLP_ENDPOINT";
         assert_eq!(read(&[(base, " ")]).unwrap(), None);

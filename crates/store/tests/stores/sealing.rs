@@ -50,7 +50,7 @@ async fn sealing_again_after_a_lost_reply_gives_the_same_object() {
 }
 
 #[tokio::test]
-async fn discarding_leaves_nothing_and_may_be_repeated() {
+async fn discarding_deletes_every_object_and_may_be_repeated() {
     let peer = Peer::start();
     let store = peer.open(&[""]).remove(0);
     let (source, id, parts) = begun(&store, &content(PART_BYTES + 1)).await;

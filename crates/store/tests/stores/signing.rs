@@ -11,7 +11,7 @@ use crate::peer::Peer;
 const LIFETIME: Duration = Duration::from_secs(60);
 
 #[tokio::test]
-async fn a_url_reads_or_writes_one_object_and_only_the_announced_bytes() {
+async fn a_url_reads_or_writes_only_one_object_of_the_announced_size() {
     let peer = Peer::start();
     let store = peer.open(&["below"]).remove(0);
     let http = reqwest::Client::new();
