@@ -51,7 +51,7 @@ pub(crate) async fn transcode(session: &Session<'_>, args: &TranscodeArgs) -> Re
         return Ok(output::json(&view::job(&job))?);
     }
     if args.wait {
-        let job = watch::follow(session, &job.job_id, watch::Show::Bars).await?;
+        let job = watch::follow(session, &job.job_id, watch::ProgressFormat::Bars).await?;
         if session.json {
             output::json(&view::job(&job))?;
         } else if job.state() == v1::JobState::Completed {

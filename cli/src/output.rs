@@ -104,8 +104,8 @@ mod tests {
         for name in [&b"/a b/c"[..], b"/it's", b"/\xff\\'\n $x", "/Größe".as_bytes()] {
             let word = super::shell_path(Path::new(OsStr::from_bytes(name)));
             let echo = format!("printf %s {word}");
-            let said = Command::new("bash").args(["-c", &echo]).output().unwrap().stdout;
-            assert_eq!(said, name, "{word}");
+            let echoed = Command::new("bash").args(["-c", &echo]).output().unwrap().stdout;
+            assert_eq!(echoed, name, "{word}");
         }
     }
 

@@ -25,7 +25,7 @@ struct Identity {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Remembered {
+struct SavedUpload {
     identity: Identity,
     /// The upload's path on the server.
     upload: String,
@@ -61,8 +61,8 @@ impl Memory {
     /// The upload's path on the server, if one was saved for this file and server.
     pub(crate) fn load(&self) -> Option<String> {
         let text = fs::read(&self.path).ok()?;
-        let remembered: Remembered = serde_json::from_slice(&text).ok()?;
-        (remembered.identity == self.identity).then_some(remembered.upload)
+        let saved: SavedUpload = serde_json::from_slice(&text).ok()?;
+        (saved.identity == self.identity).then_some(saved.upload)
     }
 
     /// Saves the upload's path.
@@ -73,8 +73,8 @@ impl Memory {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder)?;
         let upload = upload.to_owned();
-        let remembered = Remembered { identity: self.identity.clone(), upload };
-        files::replace(&self.path, &serde_json::to_vec(&remembered)?, 0o600)
+        let saved = SavedUpload { identity: self.identity.clone(), upload };
+        files::replace(&self.path, &serde_json::to_vec(&saved)?, 0o600)
     }
 
     /// Deletes the saved state.

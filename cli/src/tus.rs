@@ -44,7 +44,7 @@ pub(crate) struct SourceFile<'a> {
 }
 
 /// The state of an upload on the server.
-struct Standing {
+struct UploadState {
     path: String,
     offset: u64,
     video_id: String,
@@ -66,16 +66,16 @@ pub(crate) async fn send(
     let mut backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
     loop {
         let error = match attempt(rest, memory, source, bar).await {
-            Ok(standing) if standing.offset == source.meta.len() => {
+            Ok(state) if state.offset == source.meta.len() => {
                 memory.forget();
-                return Ok(standing.video_id);
+                return Ok(state.video_id);
             }
-            Ok(standing) => {
-                if last_offset.replace(standing.offset) != Some(standing.offset) {
+            Ok(state) => {
+                if last_offset.replace(state.offset) != Some(state.offset) {
                     since = Instant::now();
                     backoff.reset();
                 }
-                anyhow!("the server stopped accepting data after {} bytes", standing.offset)
+                anyhow!("the server stopped accepting data after {} bytes", state.offset)
             }
             // Fail at once if the server never answered; otherwise retry.
             Err(UploadError::Unreachable(error)) if !answered => return Err(error),
@@ -114,22 +114,22 @@ async fn attempt(
     memory: &Memory,
     source: &SourceFile<'_>,
     bar: &ProgressBar,
-) -> Result<Standing, UploadError> {
-    let standing = match memory.load() {
+) -> Result<UploadState, UploadError> {
+    let state = match memory.load() {
         Some(path) => look(rest, &path).await?,
         None => None,
     };
-    let mut standing = match standing {
-        Some(standing) => standing,
+    let mut state = match state {
+        Some(state) => state,
         None => create(rest, memory, source).await?,
     };
-    bar.set_position(standing.offset);
+    bar.set_position(state.offset);
     bar.set_message("");
-    if standing.offset < source.meta.len() {
-        let reply = patch(rest, source, &standing, bar).await;
+    if state.offset < source.meta.len() {
+        let reply = patch(rest, source, &state, bar).await;
         match reply {
             Ok(reply) if reply.status == StatusCode::NO_CONTENT => {
-                standing.offset = offset(&reply)?;
+                state.offset = offset(&reply)?;
             }
             Ok(reply) if transient(reply.status) => {
                 return Err(UploadError::Transient(reply.error()));
@@ -138,11 +138,11 @@ async fn attempt(
             Err(error) => return Err(UploadError::Transient(error)),
         }
     }
-    Ok(standing)
+    Ok(state)
 }
 
 /// Asks the server for the offset of a saved upload; `None` if the server no longer knows it.
-async fn look(rest: &Rest, path: &str) -> Result<Option<Standing>, UploadError> {
+async fn look(rest: &Rest, path: &str) -> Result<Option<UploadState>, UploadError> {
     let headers = [(RESUMABLE, "1.0.0".to_owned())];
     let reply = rest.send(Method::HEAD, path, &headers, empty()).await;
     let reply = reply.map_err(UploadError::Unreachable)?;
@@ -150,7 +150,7 @@ async fn look(rest: &Rest, path: &str) -> Result<Option<Standing>, UploadError> 
         StatusCode::OK => {
             let (path, offset, video_id) =
                 (path.to_owned(), offset(&reply)?, reply.text("video-id"));
-            Ok(Some(Standing { path, offset, video_id }))
+            Ok(Some(UploadState { path, offset, video_id }))
         }
         StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::BAD_REQUEST => Ok(None),
         status if transient(status) => Err(UploadError::Transient(reply.error())),
@@ -162,7 +162,7 @@ async fn create(
     rest: &Rest,
     memory: &Memory,
     source: &SourceFile<'_>,
-) -> Result<Standing, UploadError> {
+) -> Result<UploadState, UploadError> {
     let pair = |(key, value): &(&str, &str)| format!("{key} {}", STANDARD.encode(value));
     let metadata: Vec<_> = source.fields.iter().map(pair).collect();
     let headers = [
@@ -188,29 +188,29 @@ async fn create(
     }
     // Without saved state an interrupted upload starts over; this must not prevent the upload itself.
     let _unwritten = memory.save(&path);
-    Ok(Standing { path, offset: 0, video_id: reply.text("video-id") })
+    Ok(UploadState { path, offset: 0, video_id: reply.text("video-id") })
 }
 
 async fn patch(
     rest: &Rest,
     source: &SourceFile<'_>,
-    standing: &Standing,
+    state: &UploadState,
     bar: &ProgressBar,
 ) -> Result<Reply> {
     let mut file = File::open(source.path).await?;
-    file.seek(SeekFrom::Start(standing.offset)).await?;
-    let left = source.meta.len() - standing.offset;
+    file.seek(SeekFrom::Start(state.offset)).await?;
+    let left = source.meta.len() - state.offset;
     let progress = bar.clone();
     let pieces = ReaderStream::with_capacity(file.take(left), READ_BYTES);
     let pieces = pieces.inspect_ok(move |piece| progress.inc(piece.len() as u64));
     let body = BodyExt::boxed(StreamBody::new(pieces.map_ok(Frame::data)));
     let headers = [
         (RESUMABLE, "1.0.0".to_owned()),
-        (OFFSET, standing.offset.to_string()),
+        (OFFSET, state.offset.to_string()),
         (header::CONTENT_TYPE, OCTETS.to_owned()),
         (header::CONTENT_LENGTH, left.to_string()),
     ];
-    rest.send(Method::PATCH, &standing.path, &headers, body).await
+    rest.send(Method::PATCH, &state.path, &headers, body).await
 }
 
 /// Whether the same request may succeed a moment later.

@@ -43,7 +43,7 @@ use self::{
     programs::Programs,
     ready::Ready,
     redis::Redis,
-    report::say,
+    report::print_status,
     stack::Stack,
 };
 use crate::{
@@ -93,13 +93,13 @@ async fn live(setup: &Setup<'_>) -> Result<()> {
     };
     if started.is_ok() {
         shutdown.soft.cancelled().await;
-        say("stopping; signal again to stop at once");
+        print_status("stopping; signal again to stop at once");
     }
     withdraw(&setup.folder);
     stack.stop().await;
     Postgres::remove_links(&setup.folder);
     if started.is_ok() {
-        say("stopped");
+        print_status("stopped");
     }
     started
 }
@@ -107,7 +107,7 @@ async fn live(setup: &Setup<'_>) -> Result<()> {
 async fn start(setup: &Setup<'_>, stack: &mut Stack) -> Result<()> {
     let Setup { options, programs, profiles, folder, addresses, json } = setup;
     let begun = Instant::now();
-    say(&format!("starting in {}", folder.root.display()));
+    print_status(&format!("starting in {}", folder.root.display()));
     folder.clear_scratch().context("clear the scratch folder")?;
     let root_keys = credentials::prepare(folder, options.root_key_file.as_deref())?;
     let database_url = database(setup, stack).await?;
@@ -122,12 +122,12 @@ async fn start(setup: &Setup<'_>, stack: &mut Stack) -> Result<()> {
         Planes { programs, profiles, folder, database_url, redis_url, stores, root_keys, listen };
     stack.start(planes.control(&addresses.grpc.to_string()));
     let grpc = stack.wait(address::bound(&planes.control_bound())).await??;
-    say(&format!("control listens on {grpc}"));
+    print_status(&format!("control listens on {grpc}"));
     let certificate = certificate(listen)?;
     let control_url = served(grpc, certificate.as_deref()).url;
     stack.start(planes.dataplane(&addresses.http.to_string(), &control_url));
     let http = stack.wait(address::bound(&planes.dataplane_bound())).await??;
-    say(&format!("data plane listens on {http}"));
+    print_status(&format!("data plane listens on {http}"));
     let server = served(http, certificate.as_deref());
     stack.start_group(planes.workers(options.workers, &control_url));
     // Without workers the service as a whole is never ready, so wait for playback only.
@@ -154,7 +154,7 @@ async fn database(setup: &Setup<'_>, stack: &mut Stack) -> Result<String> {
     let postgres = Postgres::prepare(programs, &setup.folder).await?;
     stack.start(postgres.spec());
     stack.wait(postgres.ready()).await?;
-    say("postgres is ready");
+    print_status("postgres is ready");
     Ok(postgres.url())
 }
 
@@ -166,7 +166,7 @@ async fn cache(setup: &Setup<'_>, stack: &mut Stack) -> Result<String> {
     let redis = Redis::prepare(program.clone(), &setup.folder)?;
     stack.start(redis.spec());
     stack.wait(redis.ready()).await?;
-    say("redis is ready");
+    print_status("redis is ready");
     Ok(redis.url())
 }
 

@@ -67,12 +67,13 @@ async fn resumable(session: &Session<'_>, args: &UploadArgs) -> Result<Value> {
     let memory = Memory::new(&session.target.data, &rest.url(""), &args.file, &meta)?;
     let name = args.file.file_name().unwrap_or_default().to_string_lossy();
     let fields = fields(args);
-    let mut said: Vec<_> = fields.iter().map(|(key, value)| (*key, value.as_str())).collect();
-    said.push(("filename", &name));
+    let mut known_fields: Vec<_> =
+        fields.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    known_fields.push(("filename", &name));
     let bar = bar();
     bar.set_length(meta.len());
     bar.enable_steady_tick(TICK);
-    let source = SourceFile { path: &args.file, meta: &meta, fields: &said };
+    let source = SourceFile { path: &args.file, meta: &meta, fields: &known_fields };
     let sent = tus::send(&rest, &memory, &source, &bar).await;
     bar.finish_and_clear();
     Ok(json!({ "videoId": sent?, "message": "the video is stored", "metadata": null }))
@@ -156,7 +157,7 @@ async fn encode(
         jobs::announce(&job)?;
     }
     if args.wait {
-        job = watch::follow(session, &job.job_id, watch::Show::Bars).await?;
+        job = watch::follow(session, &job.job_id, watch::ProgressFormat::Bars).await?;
     }
     if session.json {
         reply["jobId"] = json!(job.job_id);

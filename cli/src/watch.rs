@@ -24,7 +24,7 @@ const FIRST_CHUNK_WEIGHT: f64 = 0.2;
 
 /// How to show progress.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Show {
+pub(crate) enum ProgressFormat {
     /// As bars on a terminal, otherwise as lines of text.
     Bars,
     /// Every state as one line of JSON.
@@ -33,14 +33,18 @@ pub(crate) enum Show {
 
 /// `watch JOB`
 pub(crate) async fn run(session: &Session<'_>, job_id: &str) -> Result<()> {
-    let show = if session.json { Show::Json } else { Show::Bars };
+    let show = if session.json { ProgressFormat::Json } else { ProgressFormat::Bars };
     view::ensure_completed(&follow(session, job_id, show).await?)
 }
 
 /// Shows progress until the job ends, and returns its last state.
-pub(crate) async fn follow(session: &Session<'_>, job_id: &str, show: Show) -> Result<v1::Job> {
+pub(crate) async fn follow(
+    session: &Session<'_>,
+    job_id: &str,
+    show: ProgressFormat,
+) -> Result<v1::Job> {
     let mut client = session.jobs().await?;
-    let mut board = Board::new(show, session.json);
+    let mut display = ProgressDisplay::new(show, session.json);
     let mut breaks = 0;
     loop {
         let request = v1::WatchJobRequest { job_id: job_id.to_owned() };
@@ -54,9 +58,9 @@ pub(crate) async fn follow(session: &Session<'_>, job_id: &str, show: Show) -> R
                         Ok(None) => break Ok(()),
                         Ok(Some(job)) => {
                             breaks = 0;
-                            board.show(&job)?;
+                            display.show(&job)?;
                             if view::has_ended(&job) {
-                                board.finish(&job)?;
+                                display.finish(&job)?;
                                 return Ok(job);
                             }
                         }
@@ -88,8 +92,8 @@ fn is_passing(status: &Status) -> bool {
 }
 
 /// The output on the screen.
-struct Board {
-    show: Show,
+struct ProgressDisplay {
+    show: ProgressFormat,
     bars: MultiProgress,
     whole: ProgressBar,
     rungs: Vec<(String, ProgressBar)>,
@@ -97,19 +101,19 @@ struct Board {
     last_line: String,
 }
 
-impl Board {
-    fn new(show: Show, json: bool) -> Self {
+impl ProgressDisplay {
+    fn new(show: ProgressFormat, json: bool) -> Self {
         let bars = MultiProgress::new();
-        let lines = show == Show::Bars && !json && !std::io::stderr().is_terminal();
+        let lines = show == ProgressFormat::Bars && !json && !std::io::stderr().is_terminal();
         let whole = bars.add(ProgressBar::new_spinner());
-        if show == Show::Bars && !lines {
+        if show == ProgressFormat::Bars && !lines {
             whole.enable_steady_tick(Duration::from_millis(120));
         }
         Self { show, bars, whole, rungs: Vec::new(), lines, last_line: String::new() }
     }
 
     fn show(&mut self, job: &v1::Job) -> Result<()> {
-        if self.show == Show::Json {
+        if self.show == ProgressFormat::Json {
             return Ok(output::json_line(&view::job(job))?);
         }
         if self.lines {
@@ -147,7 +151,10 @@ impl Board {
             bar.abandon();
         }
         self.whole.finish_and_clear();
-        if self.show == Show::Bars && !self.lines && job.state() == v1::JobState::Completed {
+        if self.show == ProgressFormat::Bars
+            && !self.lines
+            && job.state() == v1::JobState::Completed
+        {
             eprintln!("job {} completed", job.job_id);
         }
         Ok(())

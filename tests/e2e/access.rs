@@ -157,8 +157,9 @@ async fn invalid_jwts_are_rejected(stack: &Stack, signers: &[Signer; 4], playlis
     }
     // Valid tokens that must still be rejected: another tenant's, one whose role does not permit the operation,
     // and one passed where a playback token belongs.
-    let stranger = Client::new(&stack.http, Some(&shared.token(&claims("admin", "other", soon()))));
-    stranger.get(playlist).await.expect(404);
+    let other_tenant =
+        Client::new(&stack.http, Some(&shared.token(&claims("admin", "other", soon()))));
+    other_tenant.get(playlist).await.expect(404);
     let viewer = shared.token(&good("viewer"));
     let reply =
         Client::new(&stack.http, Some(&viewer)).upload(&Numbered::seconds(6).file(), &[]).await;

@@ -20,25 +20,25 @@ use crate::{
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A worker that the test implements.
-struct Impostor {
+struct FakeWorker {
     send: mpsc::UnboundedSender<WorkerMessage>,
     receive: Streaming<api::v1::ControlMessage>,
     requests: u64,
 }
 
-impl Impostor {
+impl FakeWorker {
     async fn connect(stack: &Stack) -> Self {
         let token = stack.rpc().mint("worker").await;
         let (send, messages) = mpsc::unbounded();
         let hello = Hello {
             protocol_version: api::WORKER_PROTOCOL,
-            name: "impostor".to_owned(),
+            name: "fake-worker".to_owned(),
             slots: 1,
             encoders: vec!["libx264".to_owned(), "aac".to_owned()],
             instance: String::new(),
         };
-        let mut impostor_send = send.clone();
-        send_message(&mut impostor_send, worker_message::Message::Hello(hello));
+        let mut worker_send = send.clone();
+        send_message(&mut worker_send, worker_message::Message::Hello(hello));
         let mut workers = stack.rpc().with_token(&token).workers();
         let receive = workers.work(messages).await.expect("open work stream").into_inner();
         Self { send, receive, requests: 0 }
@@ -94,10 +94,10 @@ fn send_message(send: &mut mpsc::UnboundedSender<WorkerMessage>, message: worker
 }
 
 /// The outputs of a successful job, by rendition and chunk: init segment and bytes.
-type Good = BTreeMap<(String, u32), (Vec<u8>, Vec<u8>)>;
+type GenuineOutputs = BTreeMap<(String, u32), (Vec<u8>, Vec<u8>)>;
 
-async fn good_objects(stack: &Stack, video: &str, job: &str) -> Good {
-    let mut good = Good::new();
+async fn good_objects(stack: &Stack, video: &str, job: &str) -> GenuineOutputs {
+    let mut good = GenuineOutputs::new();
     let prefix = format!("videos/{video}/{job}/");
     for key in stack.objects() {
         let Some(rest) = key.strip_prefix(&prefix) else { continue };
@@ -162,7 +162,7 @@ const FORGERIES: [(&str, &str); 17] = [
     ("a chunk of another task", "not part of this task"),
 ];
 
-fn forged(forgery: &str, lease: &Lease, good: &Good, rendition: &str) -> Output {
+fn forged(forgery: &str, lease: &Lease, good: &GenuineOutputs, rendition: &str) -> Output {
     let (init, bytes) = &good[&(rendition.to_owned(), 0)];
     let flip = |at: usize| {
         let mut damaged = bytes.clone();
@@ -230,11 +230,11 @@ async fn control_rejects_every_forged_output() {
     // A rejected commit may end the attempt, so every false output gets a job of its own.
     for (forgery, reason) in FORGERIES {
         let next = client.transcode(&video, &json!({"profiles": ["360p"]})).await;
-        let mut impostor = Impostor::connect(&stack).await;
-        let (lease, work) = impostor.chunk().await;
+        let mut fake_worker = FakeWorker::connect(&stack).await;
+        let (lease, work) = fake_worker.chunk().await;
         assert_eq!(work.chunk, 0, "chunk 0 has the highest priority");
         let output = forged(forgery, &lease, &good, &work.rungs[0].name);
-        let reply = impostor.commit(&lease, vec![output]).await;
+        let reply = fake_worker.commit(&lease, vec![output]).await;
         let refusal = reply.refusal.unwrap_or_else(|| panic!("{forgery} was committed"));
         assert_eq!(refusal.code, "admission_refused", "{forgery}: {refusal:?}");
         assert!(refusal.message.contains(reason), "{forgery}: {}", refusal.message);
@@ -248,19 +248,19 @@ async fn control_rejects_every_forged_output() {
 
 /// The control case: the same bytes undamaged are accepted, a repeated commit gets the same reply, and
 /// an old fencing token is rejected.
-async fn genuine_output_is_admitted(stack: &Stack, video: &str, good: &Good) {
+async fn genuine_output_is_admitted(stack: &Stack, video: &str, good: &GenuineOutputs) {
     let job = stack.client().transcode(video, &json!({"profiles": ["360p"]})).await;
-    let mut impostor = Impostor::connect(stack).await;
-    let (lease, work) = impostor.chunk().await;
+    let mut fake_worker = FakeWorker::connect(stack).await;
+    let (lease, work) = fake_worker.chunk().await;
     let rendition = work.rungs[0].name.clone();
     let (init, bytes) = &good[&(rendition.clone(), 0)];
     let output = store(&lease, &rendition, init, bytes);
     let stale = Lease { token: lease.token - 1, ..lease.clone() };
-    let reply = impostor.commit(&stale, vec![output.clone()]).await;
+    let reply = fake_worker.commit(&stale, vec![output.clone()]).await;
     assert!(reply.refusal.is_some() && reply.lease_lost, "an old token is rejected: {reply:?}");
-    let reply = impostor.commit(&lease, vec![output.clone()]).await;
+    let reply = fake_worker.commit(&lease, vec![output.clone()]).await;
     assert_eq!(reply.refusal, None, "the genuine output is admitted");
-    let again = impostor.commit(&lease, vec![output]).await;
+    let again = fake_worker.commit(&lease, vec![output]).await;
     assert_eq!(again.refusal, None, "a repeated commit gets the same reply");
     cancel(stack, &job).await;
 }

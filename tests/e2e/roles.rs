@@ -252,20 +252,20 @@ async fn other_tenants_get_the_reply_for_unknown_ids(
     routes: &[(String, String)],
     clip: &Ids,
 ) {
-    let stranger = stack.client().with_token(&mint(stack, "admin", "elsewhere").await);
+    let other_tenant = stack.client().with_token(&mint(stack, "admin", "elsewhere").await);
     let unknown = Ids::unknown();
     for (method, path) in routes {
         if table[&format!("{method} {path}")][2] == "open" || !path.contains("{id}") {
             continue;
         }
-        let foreign = request(&stranger, method, &clip.fill(path)).await;
-        let missing = request(&stranger, method, &unknown.fill(path)).await;
+        let foreign = request(&other_tenant, method, &clip.fill(path)).await;
+        let missing = request(&other_tenant, method, &unknown.fill(path)).await;
         assert_eq!(foreign.status, 404, "{method} {path}: {}", foreign.text());
         assert_eq!(foreign.status, missing.status, "{method} {path}");
         assert_eq!(foreign.body, missing.body, "{method} {path}");
     }
     for path in ["/api/videos", "/api/jobs"] {
-        let listed = stranger.get(path).await.expect(200).json();
+        let listed = other_tenant.get(path).await.expect(200).json();
         let rows = listed.as_object().expect("an object").values().find_map(Value::as_array);
         assert_eq!(rows.map(Vec::len), Some(0), "{path}: {listed}");
     }
@@ -281,5 +281,5 @@ async fn other_tenants_get_the_reply_for_unknown_ids(
     assert!(matches!(patched.status, 200 | 400 | 422), "{}", patched.text());
     let after = admin.get(&path).await.expect(200).json();
     assert_eq!(after["state"], video["state"]);
-    stranger.get(&path).await.expect(404);
+    other_tenant.get(&path).await.expect(404);
 }

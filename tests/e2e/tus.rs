@@ -96,15 +96,15 @@ async fn upload_survives_cuts_kills_and_concurrent_writers_and_plays() {
 async fn rejected_requests(stack: &Stack, tus: &Tus) {
     let viewer = tus.with_token(&stack.rpc().mint("viewer").await);
     assert_eq!(viewer.try_create(10, "").await.status, 403, "viewers do not upload");
-    let stranger = tus.with_token(&mint_for(stack, "elsewhere").await);
+    let other_tenant = tus.with_token(&mint_for(stack, "elsewhere").await);
     let ours = tus.create(10, "").await;
-    assert_eq!(stranger.head(&ours.path).await.status, 404);
-    assert_eq!(stranger.patch(&ours.path, 0, &[], vec![1; 10].into()).await.status, 404);
-    assert_eq!(stranger.delete(&ours.path).await.status, 404);
+    assert_eq!(other_tenant.head(&ours.path).await.status, 404);
+    assert_eq!(other_tenant.patch(&ours.path, 0, &[], vec![1; 10].into()).await.status, 404);
+    assert_eq!(other_tenant.delete(&ours.path).await.status, 404);
     let third = tus.create(10, "").await;
     let full = tus.try_create(10, "").await;
     assert_eq!((full.status, full.json()["code"].clone()), (429, json!("quota_exceeded")));
-    assert!(stranger.try_create(10, "").await.status == 201, "quotas are counted per tenant");
+    assert!(other_tenant.try_create(10, "").await.status == 201, "quotas are counted per tenant");
     for created in [ours, third] {
         assert_eq!(tus.delete(&created.path).await.status, 204);
         assert_eq!(tus.head(&created.path).await.status, 404);
@@ -116,7 +116,7 @@ async fn rejected_requests(stack: &Stack, tus: &Tus) {
 async fn mint_for(stack: &Stack, tenant: &str) -> String {
     let request = api::v1::MintTokenRequest {
         role: "admin".to_owned(),
-        subject: "stranger".to_owned(),
+        subject: "other".to_owned(),
         ttl_seconds: 600,
         tenant: tenant.to_owned(),
     };

@@ -23,14 +23,14 @@ struct File {
 
 /// An import of one file by another, for messages.
 #[derive(Clone)]
-struct Arrow {
+struct ImportEdge {
     line: usize,
     importer: Module,
     imported: Module,
 }
 
 /// Imports between nodes: files or folders.
-type Graph = BTreeMap<Module, BTreeMap<Module, Arrow>>;
+type Graph = BTreeMap<Module, BTreeMap<Module, ImportEdge>>;
 
 /// The module that a file below `src/` defines.
 fn module(path: &str) -> Module {
@@ -84,13 +84,14 @@ impl Tree {
     fn graph(&self) -> Graph {
         let mut graph = Graph::new();
         for (importer, file) in &self.files {
-            let arrows = graph.entry(importer.clone()).or_default();
+            let edges = graph.entry(importer.clone()).or_default();
             for import in &file.imports {
                 let Some(names) = absolute(importer, import) else { continue };
                 let imported = self.definer(&names);
                 if !nested(importer, &imported) {
-                    let arrow = Arrow { line: import.line, importer: importer.clone(), imported };
-                    arrows.entry(arrow.imported.clone()).or_insert(arrow);
+                    let edge =
+                        ImportEdge { line: import.line, importer: importer.clone(), imported };
+                    edges.entry(edge.imported.clone()).or_insert(edge);
                 }
             }
         }
@@ -121,13 +122,13 @@ impl Tree {
             self.files.keys().any(|file| file.len() > module.len() && file.starts_with(module))
         };
         let mut folders = Graph::new();
-        for arrow in files.values().flat_map(BTreeMap::values) {
-            let pairs = arrow.importer.iter().zip(&arrow.imported);
+        for edge in files.values().flat_map(BTreeMap::values) {
+            let pairs = edge.importer.iter().zip(&edge.imported);
             let shared = pairs.take_while(|(a, b)| a == b).count();
-            let (from, to) = (&arrow.importer[..=shared], &arrow.imported[..=shared]);
+            let (from, to) = (&edge.importer[..=shared], &edge.imported[..=shared]);
             if folder(&from.to_vec()) && folder(&to.to_vec()) {
-                let arrows = folders.entry(from.to_vec()).or_default();
-                arrows.entry(to.to_vec()).or_insert_with(|| arrow.clone());
+                let edges = folders.entry(from.to_vec()).or_default();
+                edges.entry(to.to_vec()).or_insert_with(|| edge.clone());
             }
         }
         self.circles(&folders)
@@ -144,11 +145,11 @@ impl Tree {
             let reached = reachable(graph, start);
             let knot = reached.iter().filter(|module| reachable(graph, module).contains(start));
             let knot: Vec<&Module> = knot.copied().collect();
-            let arrows = circle.iter().map(|arrow| {
-                let (from, to) = (self.path(&arrow.importer), self.path(&arrow.imported));
-                format!("{from}:{} imports {to}", arrow.line)
+            let edges = circle.iter().map(|edge| {
+                let (from, to) = (self.path(&edge.importer), self.path(&edge.imported));
+                format!("{from}:{} imports {to}", edge.line)
             });
-            let text = arrows.collect::<Vec<_>>().join(", ");
+            let text = edges.collect::<Vec<_>>().join(", ");
             circles.push(match knot.len() - circle.len() {
                 0 => text,
                 more => format!("{text} (and {more} more that import one another)"),
@@ -190,12 +191,12 @@ fn reachable<'a>(graph: &'a Graph, start: &Module) -> BTreeSet<&'a Module> {
 }
 
 /// A shortest way from `start` back to itself.
-fn shortest_circle<'a>(graph: &'a Graph, start: &'a Module) -> Option<Vec<&'a Arrow>> {
+fn shortest_circle<'a>(graph: &'a Graph, start: &'a Module) -> Option<Vec<&'a ImportEdge>> {
     let mut open = VecDeque::from([(start, Vec::new())]);
     let mut seen = BTreeSet::new();
     while let Some((module, way)) = open.pop_front() {
-        for (next, arrow) in graph.get(module).into_iter().flatten() {
-            let way = [way.as_slice(), &[arrow]].concat();
+        for (next, edge) in graph.get(module).into_iter().flatten() {
+            let way = [way.as_slice(), &[edge]].concat();
             if next == start {
                 return Some(way);
             }

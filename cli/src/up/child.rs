@@ -25,7 +25,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{log, report::say};
+use super::{log, report::print_status};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(15);
@@ -80,7 +80,7 @@ pub(crate) struct Spec {
 
 /// How often a child has exited, and how it ended the last time.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Deaths {
+pub(crate) struct Exits {
     pub(crate) count: u32,
     pub(crate) last: String,
 }
@@ -109,7 +109,7 @@ pub(crate) async fn supervise(
     spec: Spec,
     stop: CancellationToken,
     hard: CancellationToken,
-    deaths: watch::Sender<Deaths>,
+    exits: watch::Sender<Exits>,
 ) {
     let mut backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX);
     loop {
@@ -119,15 +119,15 @@ pub(crate) async fn supervise(
             backoff.reset();
         }
         let pause = backoff.pause();
-        say(&format!(
+        print_status(&format!(
             "{} ended ({end}); starting it again in {:.2} s; its log: {}",
             spec.name,
             pause.as_secs_f64(),
             spec.log.display(),
         ));
-        deaths.send_modify(|deaths| {
-            deaths.count += 1;
-            deaths.last = end;
+        exits.send_modify(|exits| {
+            exits.count += 1;
+            exits.last = end;
         });
         tokio::select! {
             () = sleep(pause) => {}
@@ -212,7 +212,7 @@ async fn end(spec: &Spec, child: &mut Child, hard: &CancellationToken) {
             return;
         }
     }
-    say(&format!("{} does not stop; killing it", spec.name));
+    print_status(&format!("{} does not stop; killing it", spec.name));
     if let Some(pid) = pid(child) {
         // This fails only if the group no longer exists, which is fine.
         let _ = killpg(pid, Signal::SIGKILL);

@@ -30,7 +30,7 @@ use super::{
     child::{RunAs, Spec, command},
     folder::{self, Folder},
     log,
-    report::say,
+    report::print_status,
 };
 
 const USER: &str = "streaming";
@@ -73,7 +73,7 @@ impl Postgres {
         let log = folder.log("postgres");
         let postgres = Self { programs: programs.to_owned(), cluster, paths, log, run_as };
         if !postgres.cluster.join("PG_VERSION").exists() {
-            say("creating the database cluster (first start only)");
+            print_status("creating the database cluster (first start only)");
             postgres.init().await.with_context(|| match run_as {
                 RunAs::Become(uid) | RunAs::Reach(uid) => format!(
                     "create the database cluster (user namespaces are disabled, so user {uid} needs access to {})",

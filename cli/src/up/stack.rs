@@ -12,12 +12,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    child::{Deaths, Spec, supervise},
+    child::{Exits, Spec, supervise},
     log,
 };
 
 /// During the start, a child that exits this often counts as failed.
-const START_DEATHS_MAX: u32 = 3;
+const START_EXITS_MAX: u32 = 3;
 const START_PATIENCE: Duration = Duration::from_secs(90);
 const DEATHS_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -27,7 +27,7 @@ pub(crate) struct Running {
     log: PathBuf,
     stop: CancellationToken,
     task: JoinSet<()>,
-    deaths: watch::Receiver<Deaths>,
+    exits: watch::Receiver<Exits>,
 }
 
 impl Running {
@@ -87,9 +87,9 @@ impl Stack {
     async fn given_up(&self) -> anyhow::Error {
         loop {
             for running in self.groups.iter().flatten() {
-                let deaths = running.deaths.borrow().clone();
-                if deaths.count >= START_DEATHS_MAX {
-                    return running.failure(&format!("does not start ({})", deaths.last));
+                let exits = running.exits.borrow().clone();
+                if exits.count >= START_EXITS_MAX {
+                    return running.failure(&format!("does not start ({})", exits.last));
                 }
             }
             sleep(DEATHS_INTERVAL).await;
@@ -106,10 +106,10 @@ impl Stack {
 }
 
 fn run(spec: Spec, hard: &CancellationToken) -> Running {
-    let (sender, deaths) = watch::channel(Deaths::default());
+    let (sender, exits) = watch::channel(Exits::default());
     let (name, log) = (spec.name.clone(), spec.log.clone());
     let stop = CancellationToken::new();
     let mut task = JoinSet::new();
     task.spawn(supervise(spec, stop.clone(), hard.clone(), sender));
-    Running { name, log, stop, task, deaths }
+    Running { name, log, stop, task, exits }
 }

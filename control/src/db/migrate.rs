@@ -21,7 +21,7 @@ pub async fn run(db: &Db) -> Result<(), DbError> {
     // this function, which also ends the settings and the lock.
     client.batch_execute("SET statement_timeout = 0; SET lock_timeout = 0").await?;
     client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await?;
-    // Migrations that are missing on either side are `schema`'s to judge: refinery refuses both or neither.
+    // `schema` checks migrations that are missing on either side: refinery rejects both or neither.
     let runner = embedded::migrations::runner().set_abort_divergent(true).set_abort_missing(false);
     schema::check(&client, runtime::program_version(), runner.get_migrations()).await?;
     let report =

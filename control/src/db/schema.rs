@@ -76,11 +76,11 @@ pub async fn check(
     let found = db
         .query_one(
             "SELECT to_regclass('refinery_schema_history') IS NOT NULL AS migrated,
-                    to_regclass('schema_compat') IS NOT NULL AS judged",
+                    to_regclass('schema_compat') IS NOT NULL AS versioned",
             &[],
         )
         .await?;
-    if found.try_get("judged")? {
+    if found.try_get("versioned")? {
         check_release(db, release.parse()?).await?;
     }
     if found.try_get("migrated")? {
@@ -111,7 +111,7 @@ async fn check_release(db: &impl GenericClient, release: Release) -> Result<(), 
 
 /// Rejects a database that lacks one of this release's migrations below its newest one, because that
 /// migration would be skipped silently. Migrations that this release does not know belong to another
-/// release, and `judge` has checked them.
+/// release, and `check` has checked them.
 async fn compare(db: &impl GenericClient, ours: &[Migration]) -> Result<(), DbError> {
     let rows =
         db.query("SELECT version FROM refinery_schema_history ORDER BY version", &[]).await?;

@@ -100,11 +100,11 @@ enum Deleted {
 
 /// Validates the request's properties of the track.
 fn described(message: &v1::CreateCaptionRequest) -> Result<Described, Problem> {
-    let told = message.language.trim();
-    let tag = media::language::tag(told);
+    let language = message.language.trim();
+    let tag = media::language::tag(language);
     // Primary subtags have two or three letters; a name such as "english" is invalid.
-    let primary = told.split('-').next().unwrap_or_default().len();
-    if !(2..=3).contains(&primary) || tag == "und" && !told.eq_ignore_ascii_case("und") {
+    let primary = language.split('-').next().unwrap_or_default().len();
+    if !(2..=3).contains(&primary) || tag == "und" && !language.eq_ignore_ascii_case("und") {
         return Err(Problem::field("language", "must be a BCP 47 tag, for example \"pt-BR\""));
     }
     let label = message.label.trim();

@@ -145,8 +145,8 @@ fn plain(key: &str) -> bool {
 }
 
 fn unsigned(store: &Store, error: &object_store::Error) -> Problem {
-    let trouble = store::explain(error);
-    tracing::warn!(store.url = store.url, %trouble, "failed to sign a URL");
+    let error = store::explain(error);
+    tracing::warn!(store.url = store.url, %error, "failed to sign a URL");
     Problem::new(Code::Unavailable, "cannot obtain store credentials; try again")
 }
 

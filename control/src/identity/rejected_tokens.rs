@@ -152,20 +152,20 @@ mod tests {
     #[test]
     fn only_the_client_that_sends_invalid_tokens_is_limited() {
         let rejected_tokens = limiter("3/1m");
-        let told = |client: &str, now_ms| {
+        let code_of = |client: &str, now_ms| {
             let rejected = TokenProblem::from(AuthError::BadSignature);
             rejected_tokens.reject(rejected, Some(client.parse().unwrap()), now_ms).code
         };
-        let codes: Vec<_> = (0..5).map(|n| told("192.0.2.1", 1_000 + n)).collect();
+        let codes: Vec<_> = (0..5).map(|n| code_of("192.0.2.1", 1_000 + n)).collect();
         let (bad, slow) = (Code::Unauthenticated, Code::RateLimited);
         assert_eq!(codes, [bad, bad, bad, slow, slow]);
-        assert_eq!(told("192.0.2.2", 1_010), bad);
-        assert_eq!(told("192.0.2.1", 21_010), bad, "a third of the minute restores one attempt");
-        assert_eq!(told("192.0.2.1", 21_011), slow);
+        assert_eq!(code_of("192.0.2.2", 1_010), bad);
+        assert_eq!(code_of("192.0.2.1", 21_010), bad, "a third of the minute restores one attempt");
+        assert_eq!(code_of("192.0.2.1", 21_011), slow);
         for host in 1..4 {
-            assert_eq!(told(&format!("2001:db8::{host}"), 0), bad);
+            assert_eq!(code_of(&format!("2001:db8::{host}"), 0), bad);
         }
-        assert_eq!(told("2001:db8::9:9:9:9", 0), slow, "one network is one client");
+        assert_eq!(code_of("2001:db8::9:9:9:9", 0), slow, "one network is one client");
     }
 
     #[test]

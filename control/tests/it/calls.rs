@@ -169,9 +169,9 @@ async fn pages_continue_and_tampered_tokens_are_reported() {
         page_token = page.next_page_token;
     }
     assert_eq!(titles, ["4", "3", "2", "1", "0"]);
-    let stranger = plane.caller_of(Role::Editor, "other");
+    let other_tenant = plane.caller_of(Role::Editor, "other");
     let tampered = page_token.replace(['a', '0'], "f");
-    for (caller, token) in [(&stranger, page_token.clone()), (&caller, tampered)] {
+    for (caller, token) in [(&other_tenant, page_token.clone()), (&caller, tampered)] {
         let request = v1::ListVideosRequest { page_size: 2, page_token: token };
         let status = caller.videos().list_videos(caller.ask(request)).await.unwrap_err();
         assert_eq!(status.code(), tonic::Code::InvalidArgument);
@@ -265,10 +265,10 @@ async fn a_revoked_token_is_rejected_and_only_operators_mint_for_other_tenants()
     let keys =
         keys.playback().get_keys(keys.ask(v1::GetKeysRequest {})).await.unwrap().into_inner();
     assert_eq!((keys.keys.len(), keys.revoked.len()), (1, 1));
-    let stranger = plane.caller_of(Role::Admin, "other");
+    let other_tenant = plane.caller_of(Role::Admin, "other");
     for (role, tenant) in [("viewer", "default"), ("worker", ""), ("dataplane", "other")] {
         let status =
-            stranger.auth().mint_token(stranger.ask(mint(role, tenant))).await.unwrap_err();
+            other_tenant.auth().mint_token(other_tenant.ask(mint(role, tenant))).await.unwrap_err();
         assert_eq!(status.code(), tonic::Code::PermissionDenied);
     }
     plane.stop().await;

@@ -252,8 +252,8 @@ async fn errors_of_an_upload_name_the_field() {
     let mut asked = good();
     (asked.content, asked.validate_only) = (Default::default(), true);
     assert_eq!(create(&caller, asked).await.unwrap(), v1::Caption::default());
-    let stranger = plane.caller_of(Role::Admin, "elsewhere");
-    assert_eq!(create(&stranger, good()).await.unwrap_err().code, Code::NotFound);
+    let other_tenant = plane.caller_of(Role::Admin, "elsewhere");
+    assert_eq!(create(&other_tenant, good()).await.unwrap_err().code, Code::NotFound);
     let viewer = plane.caller(Role::Viewer);
     assert_eq!(create(&viewer, good()).await.unwrap_err().code, Code::PermissionDenied);
     assert_eq!(listed(&viewer, &id).await, []);

@@ -28,8 +28,8 @@ async fn changes_by_one_instance_reach_the_other() {
     // The video is uploaded and its job queued at one instance; the worker is connected to the other.
     let mut worker = one.worker("one").await;
     let video = clip::upload(&one, &mut worker).await;
-    let heard = async { while changes.message().await.unwrap().unwrap().video_id != video {} };
-    tokio::time::timeout(DEADLINE, heard).await.unwrap();
+    let received = async { while changes.message().await.unwrap().unwrap().video_id != video {} };
+    tokio::time::timeout(DEADLINE, received).await.unwrap();
     let caller = one.caller(Role::Editor);
     let job = create_job(&caller, &video).await;
     let mut elsewhere = two.worker("two").await;

@@ -143,17 +143,17 @@ async fn jwts_of_every_algorithm_authenticate_and_are_exchanged() {
 
 #[tokio::test]
 async fn invalid_jwts_are_rejected_wherever_they_are_presented() {
-    let (signer, stranger) = (Signer::es256("a"), Signer::es256("a"));
+    let (signer, other_signer) = (Signer::es256("a"), Signer::es256("a"));
     let server = KeyServer::start(&[&signer]).await;
     let plane = plane(&["--jwt-jwks-url", &server.url]).await;
     let none = format!("{}.", signer.sign(&json!({"alg": "none"}), &good("admin")));
     let jku = format!("{}/evil", server.url);
-    let header = with(&stranger.header(), "jku", json!(jku));
+    let header = with(&other_signer.header(), "jku", json!(jku));
     let cases = [
         (none.clone(), Code::Unauthenticated),
         (none.rsplit_once('.').unwrap().0.to_owned(), Code::Unauthenticated),
-        (stranger.token(&good("admin")), Code::Unauthenticated),
-        (stranger.sign(&header, &good("admin")), Code::Unauthenticated),
+        (other_signer.token(&good("admin")), Code::Unauthenticated),
+        (other_signer.sign(&header, &good("admin")), Code::Unauthenticated),
         (signer.token(&with(&good("admin"), "exp", json!("9999999999"))), Code::Unauthenticated),
         (signer.token(&with(&good("admin"), "exp", Value::Null)), Code::Unauthenticated),
         (signer.token(&with(&good("admin"), "nbf", json!(end()))), Code::Unauthenticated),

@@ -115,10 +115,10 @@ async fn a_release_rejects_an_incompatible_schema_with_a_one_line_error() {
     for command in ["migrate", "serve"] {
         let refused = control(&shared, command);
         assert_eq!(refused.status.code(), Some(1), "{refused:?}");
-        let said = String::from_utf8(refused.stderr).unwrap();
-        assert_eq!(said.lines().count(), 1, "{said}");
-        assert!(refused.stdout.is_empty() && said.contains("999.1.2"), "{said}");
-        assert!(said.contains(runtime::program_version()), "{said}");
+        let message = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(message.lines().count(), 1, "{message}");
+        assert!(refused.stdout.is_empty() && message.contains("999.1.2"), "{message}");
+        assert!(message.contains(runtime::program_version()), "{message}");
     }
     // The later release went on to what this one can work with; only the newest row counts.
     let c = db.get().await.unwrap();

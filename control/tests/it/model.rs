@@ -63,17 +63,17 @@ async fn step(db: &Db, model: &mut Model, workers: &[Claimer], rng: &mut StdRng)
             }
         }
         (4, Some(lease)) => {
-            let said = completion::finish_task(&*c, lease).await.unwrap();
-            assert_eq!(said, model.holds(lease));
-            if said {
+            let changed = completion::finish_task(&*c, lease).await.unwrap();
+            assert_eq!(changed, model.holds(lease));
+            if changed {
                 model.holder.remove(&lease.task);
                 model.done.insert(lease.task, lease);
             }
         }
         (5, Some(lease)) => {
-            let said = lease::release(&*c, lease, 0.0).await.unwrap();
-            assert_eq!(said, model.holds(lease));
-            if said {
+            let changed = lease::release(&*c, lease, 0.0).await.unwrap();
+            assert_eq!(changed, model.holds(lease));
+            if changed {
                 model.holder.remove(&lease.task);
             }
         }

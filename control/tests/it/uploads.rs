@@ -122,9 +122,9 @@ async fn one_writer_at_a_time_advances_an_upload_from_its_offset() {
         "it released the lease"
     );
     assert!(acquire(&caller, id, 6, other).await.held);
-    let stranger = plane.caller_of(Role::Admin, "theirs");
-    assert_eq!(get(&stranger, id).await.unwrap_err().code, Code::NotFound);
-    let foreign = advance(&stranger, step(id, other, 6, 7)).await.unwrap_err();
+    let other_tenant = plane.caller_of(Role::Admin, "theirs");
+    assert_eq!(get(&other_tenant, id).await.unwrap_err().code, Code::NotFound);
+    let foreign = advance(&other_tenant, step(id, other, 6, 7)).await.unwrap_err();
     assert_eq!(foreign.code, Code::NotFound);
     plane.stop().await;
 }

@@ -133,8 +133,8 @@ pub fn admit(
     let mut fragments = Vec::with_capacity(gops.len());
     let mut rest = bytes;
     for gop in gops {
-        let judge = Judge { kind, grid, gop, header: &header };
-        let fragment = judge.admit(rest)?;
+        let checker = GopChecker { kind, grid, gop, header: &header };
+        let fragment = checker.admit(rest)?;
         rest = rest.get(fragment.bytes as usize..).unwrap_or_default();
         fragments.push(fragment);
     }
@@ -163,14 +163,14 @@ fn admit_init(kind: TrackKind, grid: &Grid, init: &[u8]) -> Result<Header, Admis
 }
 
 /// Checks one GOP.
-struct Judge<'a> {
+struct GopChecker<'a> {
     kind: TrackKind,
     grid: &'a Grid,
     gop: u32,
     header: &'a Header,
 }
 
-impl Judge<'_> {
+impl GopChecker<'_> {
     /// Checks the fragment at the start of `bytes`.
     fn admit(&self, bytes: &[u8]) -> Result<Fragment, AdmissionError> {
         let gop = self.gop;

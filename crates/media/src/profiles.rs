@@ -29,7 +29,7 @@ pub fn parse(text: &str) -> Result<Vec<Profile>, Vec<String>> {
         return Err(vec![format!("the file is larger than {FILE_BYTES_MAX} bytes")]);
     }
     let file: Table = text.parse().map_err(|error: toml::de::Error| vec![syntax(text, &error)])?;
-    let mut faults: Vec<String> = file
+    let mut errors: Vec<String> = file
         .keys()
         .filter(|key| *key != "profile")
         .map(|key| format!("{key:?}: no such table; profiles are [[profile]] tables"))
@@ -37,31 +37,31 @@ pub fn parse(text: &str) -> Result<Vec<Profile>, Vec<String>> {
     let tables = match file.get("profile") {
         Some(Value::Array(tables)) => tables.as_slice(),
         Some(_) => {
-            faults.push("profile: must be [[profile]] tables".to_owned());
+            errors.push("profile: must be [[profile]] tables".to_owned());
             &[]
         }
         None => &[],
     };
-    if tables.is_empty() && faults.is_empty() {
-        faults.push("profile: the file holds no [[profile]] table".to_owned());
+    if tables.is_empty() && errors.is_empty() {
+        errors.push("profile: the file holds no [[profile]] table".to_owned());
     }
     if tables.len() > PROFILES_MAX {
-        faults.push(format!("profile: more than {PROFILES_MAX} tables"));
+        errors.push(format!("profile: more than {PROFILES_MAX} tables"));
     }
     let mut profiles: Vec<Profile> = Vec::new();
     for (number, table) in (1..).zip(tables.iter().take(PROFILES_MAX)) {
         let Value::Table(table) = table else {
-            faults.push(format!("profile {number}: must be a table"));
+            errors.push(format!("profile {number}: must be a table"));
             continue;
         };
-        let mut reader = Reader { number, table, faults: &mut faults };
+        let mut reader = Reader { number, table, errors: &mut errors };
         let profile = reader.profile();
         if profiles.iter().any(|other| !other.name.is_empty() && other.name == profile.name) {
             reader.problem("name", "is used by an earlier table");
         }
         profiles.push(profile);
     }
-    if faults.is_empty() { Ok(profiles) } else { Err(faults) }
+    if errors.is_empty() { Ok(profiles) } else { Err(errors) }
 }
 
 /// Joins the lines of the parser's message into one.
@@ -72,12 +72,12 @@ fn syntax(text: &str, error: &toml::de::Error) -> String {
     format!("line {line}: {message}")
 }
 
-/// Reads one table and collects its faults.
+/// Reads one table and collects its errors.
 struct Reader<'a> {
     /// Number of the table, from 1.
     number: usize,
     table: &'a Table,
-    faults: &'a mut Vec<String>,
+    errors: &'a mut Vec<String>,
 }
 
 impl Reader<'_> {
@@ -101,8 +101,8 @@ impl Reader<'_> {
     fn problem(&mut self, field: &str, what: &str) {
         let name = self.table.get("name").and_then(Value::as_str).unwrap_or_default();
         let name: String = name.chars().take(NAME_CHARS_MAX).collect();
-        let told = if name.is_empty() { String::new() } else { format!(" ({name:?})") };
-        self.faults.push(format!("profile {}{told}: {field}: {what}", self.number));
+        let label = if name.is_empty() { String::new() } else { format!(" ({name:?})") };
+        self.errors.push(format!("profile {}{label}: {field}: {what}", self.number));
     }
 
     /// Names are parts of URLs and of object keys, in the same namespace as audio renditions.

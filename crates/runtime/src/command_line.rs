@@ -72,27 +72,27 @@ fn explain(error: &Error, mut command: Command, args: &[OsString]) -> UsageError
     command.build();
     let text = error.render().to_string();
     let asides = ["Usage:", "For more information"];
-    let said = text.split("\n\n").filter(|part| !asides.iter().any(|a| part.starts_with(a)));
-    let said: Vec<String> =
-        said.map(|part| part.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
-    let said = said.join("; ");
-    let said = said.strip_prefix("error: ").unwrap_or(&said);
+    let message = text.split("\n\n").filter(|part| !asides.iter().any(|a| part.starts_with(a)));
+    let message: Vec<String> =
+        message.map(|part| part.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let message = message.join("; ");
+    let message = message.strip_prefix("error: ").unwrap_or(&message);
     UsageError(match (error.kind(), error.get(ContextKind::InvalidArg)) {
         (ErrorKind::MissingRequiredArgument, Some(ContextValue::Strings(missing))) => {
             let twins: Vec<&str> =
                 missing.iter().filter_map(|shown| twin(&command, shown)).collect();
             if twins.is_empty() {
-                said.to_owned()
+                message.to_owned()
             } else {
-                format!("{said}; or set {}", twins.join(", "))
+                format!("{message}; or set {}", twins.join(", "))
             }
         }
         (_, Some(ContextValue::String(shown))) => match twin(&command, shown) {
             // The flag was not given, so the value came from its variable.
-            Some(name) if !is_given(shown, args) => format!("{name}: {said}"),
-            _ => said.to_owned(),
+            Some(name) if !is_given(shown, args) => format!("{name}: {message}"),
+            _ => message.to_owned(),
         },
-        _ => said.to_owned(),
+        _ => message.to_owned(),
     })
 }
 
@@ -165,7 +165,7 @@ mod tests {
         let given = ["thing", "run", "--slots", "many"].map(Into::into);
         let error = read::<Thing>(&given).unwrap_err();
         let elsewhere = ["thing", "run"].map(Into::into);
-        let told = explain(&error, Thing::command(), &elsewhere).to_string();
-        assert!(told.starts_with("THING_SLOTS: invalid value 'many'"), "{told}");
+        let message = explain(&error, Thing::command(), &elsewhere).to_string();
+        assert!(message.starts_with("THING_SLOTS: invalid value 'many'"), "{message}");
     }
 }

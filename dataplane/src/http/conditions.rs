@@ -54,16 +54,16 @@ mod tests {
 
     #[test]
     fn if_none_match_compares_weakly_and_if_match_strongly() {
-        let verdict = |name: HeaderName, value| evaluate(&headers(name, value), "\"a\"");
-        assert_eq!(verdict(header::IF_NONE_MATCH, "\"a\""), Precondition::NotModified);
-        assert_eq!(verdict(header::IF_NONE_MATCH, "W/\"a\""), Precondition::NotModified);
-        assert_eq!(verdict(header::IF_NONE_MATCH, "\"b\", \"a\""), Precondition::NotModified);
-        assert_eq!(verdict(header::IF_NONE_MATCH, "*"), Precondition::NotModified);
-        assert_eq!(verdict(header::IF_NONE_MATCH, "\"b\""), Precondition::Proceed);
-        assert_eq!(verdict(header::IF_MATCH, "\"a\""), Precondition::Proceed);
-        assert_eq!(verdict(header::IF_MATCH, "*"), Precondition::Proceed);
-        assert_eq!(verdict(header::IF_MATCH, "W/\"a\""), Precondition::Failed);
-        assert_eq!(verdict(header::IF_MATCH, "\"b\""), Precondition::Failed);
+        let outcome = |name: HeaderName, value| evaluate(&headers(name, value), "\"a\"");
+        assert_eq!(outcome(header::IF_NONE_MATCH, "\"a\""), Precondition::NotModified);
+        assert_eq!(outcome(header::IF_NONE_MATCH, "W/\"a\""), Precondition::NotModified);
+        assert_eq!(outcome(header::IF_NONE_MATCH, "\"b\", \"a\""), Precondition::NotModified);
+        assert_eq!(outcome(header::IF_NONE_MATCH, "*"), Precondition::NotModified);
+        assert_eq!(outcome(header::IF_NONE_MATCH, "\"b\""), Precondition::Proceed);
+        assert_eq!(outcome(header::IF_MATCH, "\"a\""), Precondition::Proceed);
+        assert_eq!(outcome(header::IF_MATCH, "*"), Precondition::Proceed);
+        assert_eq!(outcome(header::IF_MATCH, "W/\"a\""), Precondition::Failed);
+        assert_eq!(outcome(header::IF_MATCH, "\"b\""), Precondition::Failed);
     }
 
     #[test]

@@ -154,7 +154,7 @@ impl SegmentRead {
         self.finish(match read.await {
             Ok(()) => Progress::Complete,
             Err(ReadError::Missing) => Progress::Missing,
-            Err(ReadError::Store(trouble)) => Progress::Failed(trouble),
+            Err(ReadError::Store(error)) => Progress::Failed(error),
             Err(ReadError::File(error)) => {
                 Progress::Failed(StoreErrorKind::Other(error.to_string()))
             }
@@ -193,7 +193,7 @@ impl SegmentRead {
                 Progress::Reading => {}
                 Progress::Complete => return Ok(None),
                 Progress::Missing => return Err(ReadError::Missing),
-                Progress::Failed(trouble) => return Err(ReadError::Store(trouble)),
+                Progress::Failed(error) => return Err(ReadError::Store(error)),
             }
             if progress.changed().await.is_err() {
                 return Err(ReadError::Store(StoreErrorKind::Slow));

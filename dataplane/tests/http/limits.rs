@@ -19,7 +19,7 @@ fn standing(reply: &Reply) -> (u16, String, String) {
     (reply.status, header("ratelimit-limit"), header("ratelimit-remaining"))
 }
 
-fn told(status: u16, limit: &str, remaining: &str) -> (u16, String, String) {
+fn limited(status: u16, limit: &str, remaining: &str) -> (u16, String, String) {
     (status, limit.to_owned(), remaining.to_owned())
 }
 
@@ -28,12 +28,12 @@ async fn a_request_above_the_limit_is_rejected_with_a_problem() {
     let plane = Plane::start_with(|config| config.rate_general = "2/1h".to_owned()).await;
     for remaining in ["1", "0"] {
         let reply = plane.get("/api/videos").await;
-        assert_eq!(standing(&reply), told(401, "2", remaining));
+        assert_eq!(standing(&reply), limited(401, "2", remaining));
         let reset: u64 = reply.header("ratelimit-reset").parse().unwrap();
         assert!((1..=3600).contains(&reset), "{reset}");
     }
     let reply = plane.send("GET", "/api/videos", &["Origin: https://a.example"]).await;
-    assert_eq!(standing(&reply), told(429, "2", "0"));
+    assert_eq!(standing(&reply), limited(429, "2", "0"));
     assert_eq!(reply.code(), "rate_limited");
     let retry: u64 = reply.header("retry-after").parse().unwrap();
     assert!((1790..=1800).contains(&retry), "half an hour earns one: {retry}");
@@ -63,7 +63,7 @@ async fn health_metrics_and_preflights_are_free() {
             assert_eq!((reply.status, reply.header("ratelimit-limit")), (204, ""));
         }
     }
-    assert_eq!(standing(&plane.get("/api/videos").await), told(401, "2", "1"));
+    assert_eq!(standing(&plane.get("/api/videos").await), limited(401, "2", "1"));
 }
 
 #[tokio::test]
@@ -76,13 +76,13 @@ async fn kinds_are_counted_separately_and_off_disables_a_limit() {
     let clip = Clip::new(true);
     clip.store(&plane.folder);
     let post = async || plane.send("POST", "/api/videos/upload", &["Content-Length: 0"]).await;
-    assert_eq!(standing(&post().await), told(401, "1", "0"));
-    assert_eq!(standing(&post().await), told(429, "1", "0"));
+    assert_eq!(standing(&post().await), limited(401, "1", "0"));
+    assert_eq!(standing(&post().await), limited(429, "1", "0"));
     let segment = clip.media("360p/h0.m4s");
-    assert_eq!(standing(&plane.get(&segment).await), told(200, "2", "1"));
+    assert_eq!(standing(&plane.get(&segment).await), limited(200, "2", "1"));
     let part = plane.send("GET", &segment, &["Range: bytes=0-9"]).await;
-    assert_eq!(standing(&part), told(206, "2", "0"));
-    assert_eq!(standing(&plane.get(&segment).await), told(429, "2", "0"));
+    assert_eq!(standing(&part), limited(206, "2", "0"));
+    assert_eq!(standing(&plane.get(&segment).await), limited(429, "2", "0"));
     for _ in 0..5 {
         let reply = plane.get("/api/videos").await;
         assert_eq!((reply.status, reply.header("ratelimit-limit")), (401, ""));
@@ -139,15 +139,15 @@ async fn authenticated_callers_are_counted_by_name_and_others_by_address() {
     };
     let ask = async |line: &str| standing(&plane.send("GET", "/api/videos", &[line]).await);
     // Two tokens of one subject share a limit; the control plane is unreachable, so the status is 503.
-    assert_eq!(ask(&bearer("ann")).await, told(503, "2", "1"));
-    assert_eq!(ask(&bearer("ann")).await, told(503, "2", "0"));
-    assert_eq!(ask(&bearer("ann")).await, told(429, "2", "0"));
-    assert_eq!(ask(&bearer("bob")).await, told(503, "2", "1"));
+    assert_eq!(ask(&bearer("ann")).await, limited(503, "2", "1"));
+    assert_eq!(ask(&bearer("ann")).await, limited(503, "2", "0"));
+    assert_eq!(ask(&bearer("ann")).await, limited(429, "2", "0"));
+    assert_eq!(ask(&bearer("bob")).await, limited(503, "2", "1"));
     // Invalid tokens are counted by the client's address.
-    assert_eq!(ask("Authorization: Bearer guess-1").await, told(503, "2", "1"));
-    assert_eq!(ask("Authorization: Bearer guess-2").await, told(503, "2", "0"));
-    assert_eq!(ask("Authorization: Bearer guess-3").await, told(429, "2", "0"));
-    assert_eq!(ask(&bearer("bob")).await, told(503, "2", "0"));
+    assert_eq!(ask("Authorization: Bearer guess-1").await, limited(503, "2", "1"));
+    assert_eq!(ask("Authorization: Bearer guess-2").await, limited(503, "2", "0"));
+    assert_eq!(ask("Authorization: Bearer guess-3").await, limited(429, "2", "0"));
+    assert_eq!(ask(&bearer("bob")).await, limited(503, "2", "0"));
     // Parts of an upload are not limited for authenticated clients.
     for _ in 0..4 {
         let path = "/api/uploads/01936b2e-7c1a-7d33-8b0e-000000000001";
@@ -166,13 +166,13 @@ async fn callers_with_jwts_are_counted_by_name_behind_one_address() {
     };
     for jwt in ["a.first.ann", "a.jwt.bob"] {
         for remaining in ["3", "2", "1", "0"] {
-            assert_eq!(ask(jwt).await, told(200, "4", remaining), "{jwt}");
+            assert_eq!(ask(jwt).await, limited(200, "4", remaining), "{jwt}");
         }
-        assert_eq!(ask(jwt).await, told(429, "4", "0"), "{jwt}");
+        assert_eq!(ask(jwt).await, limited(429, "4", "0"), "{jwt}");
     }
     // The holder of a new JWT is unknown until it has been exchanged; then it counts for the same holder.
-    assert_eq!(ask("a.second.ann").await, told(200, "4", "0"));
-    assert_eq!(ask("a.second.ann").await, told(429, "4", "0"));
+    assert_eq!(ask("a.second.ann").await, limited(200, "4", "0"));
+    assert_eq!(ask("a.second.ann").await, limited(429, "4", "0"));
     // Each new JWT has cost the address one request, and so do invalid ones.
     assert_eq!(plane.get("/api/jobs").await.header("ratelimit-remaining"), "0");
 }

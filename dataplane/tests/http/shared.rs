@@ -102,10 +102,10 @@ async fn redis_over_tls_is_verified_by_its_certificate() {
     };
     let counted = || redis.ask(&["KEYS", "streaming:limit:*"]).iter().any(|key| !key.is_empty());
     // The certificate is self-signed.
-    let stranger = start(None).await;
+    let untrusting = start(None).await;
     let known = start(Some(folder.path().join("redis.pem"))).await;
     for _ in 0..5 {
-        assert_eq!(stranger.get("/api/nothing").await.status, 404, "it goes on without redis");
+        assert_eq!(untrusting.get("/api/nothing").await.status, 404, "it goes on without redis");
         assert!(!counted());
     }
     eventually("the data plane counts in redis", async || {

@@ -94,12 +94,12 @@ async fn form_in_any_order_is_stored_and_answered_in_the_fixed_shape() {
         });
         assert_eq!(reply.json(), expected);
         let events = fixture.control.events();
-        let [Event::Begun, Event::Completed(told)] = &events[..] else { panic!("{events:?}") };
-        assert_eq!((told.title.as_str(), told.description.as_str()), ("A clip", "of mine"));
-        assert_eq!(told.visibility(), api::v1::Visibility::Private);
-        assert_eq!(told.bytes, content.len() as u64);
-        assert_eq!(told.sha256, hex::encode(Sha256::digest(&content)));
-        assert_eq!(told.filename, "../a.mp4");
+        let [Event::Begun, Event::Completed(request)] = &events[..] else { panic!("{events:?}") };
+        assert_eq!((request.title.as_str(), request.description.as_str()), ("A clip", "of mine"));
+        assert_eq!(request.visibility(), api::v1::Visibility::Private);
+        assert_eq!(request.bytes, content.len() as u64);
+        assert_eq!(request.sha256, hex::encode(Sha256::digest(&content)));
+        assert_eq!(request.filename, "../a.mp4");
         let stored = std::fs::read(fixture.plane.folder.path().join(FakeControl::KEY)).unwrap();
         assert!(stored == content);
     }

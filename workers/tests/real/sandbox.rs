@@ -21,7 +21,7 @@ async fn attempt_in_sandbox(text: &str, source: &Path) -> String {
     // The worker's own sample is probed well, so that the failure of `source` is reported.
     let text = format!(
         "[[ \" $* \" == *sample.mp4* ]] && exec ffprobe \"$@\"; \
-         said=$({{ {text}; }} 2>&1 | tr '\\n' ' '); echo \"[fatal] $said\" >&2; exit 3"
+         output=$({{ {text}; }} 2>&1 | tr '\\n' ' '); echo \"[fatal] $output\" >&2; exit 3"
     );
     let ffprobe = script(folder.path(), &text);
     let mut control = Control::start().await;

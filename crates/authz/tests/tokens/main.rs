@@ -239,11 +239,11 @@ fn blocks_of_third_parties_are_rejected() {
         keys.mint(&grant(Role::Viewer), END).unwrap(),
         keys.mint(&grant(Role::Editor), END).unwrap(),
     );
-    let stranger = KeyPair::new();
+    let third_party = KeyPair::new();
     let unverified = |token: &str| UnverifiedBiscuit::from_base64(token).unwrap();
     let block = BlockBuilder::new().code(r#"role("admin"); check if true;"#).unwrap();
     let request_of = |token: &str| unverified(token).third_party_request().unwrap();
-    let signed = request_of(&token).create_block(&stranger.private(), block).unwrap();
+    let signed = request_of(&token).create_block(&third_party.private(), block).unwrap();
     let bytes = signed.serialize().unwrap();
     let own = unverified(&token).append_third_party(&bytes).unwrap().to_base64().unwrap();
     let read = request(Operation::Read);

@@ -82,8 +82,8 @@ fn rfc6381(ptl: &[u8]) -> String {
     let profile = ptl[0] & 0x1f;
     let mut text = format!("hvc1.{space}{profile}.{compatible:X}.{tier}{}", ptl[11]);
     let constraints = &ptl[5..11];
-    let told = constraints.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    for byte in &constraints[..told] {
+    let used = constraints.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    for byte in &constraints[..used] {
         text.push_str(&format!(".{byte:X}"));
     }
     text

@@ -94,7 +94,7 @@ pub(super) struct Clocks {
     clocks: Vec<Clock>,
     joints: Vec<Joint>,
     /// Tracks that began after the last packet of all other followed tracks.
-    strangers: Vec<Stranger>,
+    candidates: Vec<Candidate>,
     /// Tracks that are not followed and began while others continued: subtitles, other programs.
     ignored: Vec<u32>,
 }
@@ -124,7 +124,7 @@ impl Start {
 
 /// A track that may belong to a new recording with other stream ids.
 #[derive(Clone, Copy, Debug)]
-struct Stranger {
+struct Candidate {
     track: u32,
     packets: u32,
     /// The time of its first packet.
@@ -137,7 +137,7 @@ struct Stranger {
     begins: bool,
 }
 
-impl Stranger {
+impl Candidate {
     /// Whether it is a recording if no other track continues. A track that is `followed` may only have begun late.
     fn is_confirmed(&self, followed: bool) -> bool {
         self.packets >= witnesses(self.begins) && (self.begins || !followed)
@@ -221,7 +221,7 @@ impl Clocks {
         let clock = |track: &Track| Clock { sole, ..Clock::new(*track) };
         let clocks = tracks.iter().map(clock).collect();
         let start = Start::Unknown;
-        Self { start, clocks, joints: Vec::new(), strangers: Vec::new(), ignored: Vec::new() }
+        Self { start, clocks, joints: Vec::new(), candidates: Vec::new(), ignored: Vec::new() }
     }
 
     /// Processes the time of a packet of any track; if a recording begins with it, it begins at `cut`.
@@ -238,7 +238,7 @@ impl Clocks {
                     self.jump(number, jump);
                 }
             }
-            _ if begun && !self.ignored.contains(&track) => self.stranger(track, stamp, cut),
+            _ if begun && !self.ignored.contains(&track) => self.candidate(track, stamp, cut),
             _ => {}
         }
     }
@@ -247,13 +247,13 @@ impl Clocks {
         self.clocks.iter().position(|clock| clock.track == track)
     }
 
-    /// Judges the strangers when a packet of another track follows them. If that track's clock `jumps`, they were a
+    /// Decides about the candidates when a packet of another track follows them. If that track's clock `jumps`, they were a
     /// recording. Otherwise they are given up: tracks that began while others continued do not start a recording.
     fn meet_strangers(&mut self, jumps: bool) {
-        for stranger in std::mem::take(&mut self.strangers) {
-            let Stranger { track, stamp, cut, .. } = stranger;
+        for candidate in std::mem::take(&mut self.candidates) {
+            let Candidate { track, stamp, cut, .. } = candidate;
             match self.place(track) {
-                place if jumps && stranger.is_confirmed(place.is_some()) => self.begin(stranger),
+                place if jumps && candidate.is_confirmed(place.is_some()) => self.begin(candidate),
                 Some(number) => {
                     self.clocks[number].tick(stamp, cut);
                 }
@@ -262,32 +262,32 @@ impl Clocks {
         }
     }
 
-    /// Processes a packet of a stranger. A recording with other stream ids begins where all packets are its
+    /// Processes a packet of a candidate. A recording with other stream ids begins where all packets are its
     /// own.
-    fn stranger(&mut self, track: u32, stamp: Stamp, cut: u64) {
-        let found = self.strangers.iter().position(|stranger| stranger.track == track);
+    fn candidate(&mut self, track: u32, stamp: Stamp, cut: u64) {
+        let found = self.candidates.iter().position(|candidate| candidate.track == track);
         if found.is_none() && stamp.begins {
             self.meet_strangers(true);
         }
-        let first = self.strangers.first();
+        let first = self.candidates.first();
         let (cut, begins) = first.map_or((cut, stamp.begins), |first| (first.cut, first.begins));
         let place = found.unwrap_or_else(|| {
             let first = stamp.time;
-            self.strangers.push(Stranger { track, packets: 0, first, stamp, cut, begins });
-            self.strangers.len() - 1
+            self.candidates.push(Candidate { track, packets: 0, first, stamp, cut, begins });
+            self.candidates.len() - 1
         });
-        let stranger = &mut self.strangers[place];
-        stranger.packets += 1;
-        stranger.stamp = stamp;
-        let stranger = *stranger;
-        if stranger.packets >= WITNESSES && self.is_alone(stranger) {
-            self.strangers.remove(place);
-            self.begin(stranger);
+        let candidate = &mut self.candidates[place];
+        candidate.packets += 1;
+        candidate.stamp = stamp;
+        let candidate = *candidate;
+        if candidate.packets >= WITNESSES && self.is_alone(candidate) {
+            self.candidates.remove(place);
+            self.begin(candidate);
         }
     }
 
-    /// A recording begins with the stranger.
-    fn begin(&mut self, Stranger { track, stamp, cut, .. }: Stranger) {
+    /// A recording begins with the candidate.
+    fn begin(&mut self, Candidate { track, stamp, cut, .. }: Candidate) {
         let number = self.place(track).unwrap_or_else(|| {
             self.clocks.push(Clock::new(Track { id: track, reordered: true }));
             self.clocks.len() - 1
@@ -305,10 +305,10 @@ impl Clocks {
         }
     }
 
-    /// Whether the stranger's clock is far from all others, or it has been the only track for long. At the
+    /// Whether the candidate's clock is far from all others, or it has been the only track for long. At the
     /// beginning of a recording one track may be far ahead of another.
-    fn is_alone(&self, stranger: Stranger) -> bool {
-        let Stranger { track, first, stamp, .. } = stranger;
+    fn is_alone(&self, candidate: Candidate) -> bool {
+        let Candidate { track, first, stamp, .. } = candidate;
         let mut begun = self.clocks.iter().filter(|clock| clock.latest.is_some());
         let far = |clock: &Clock| since(stamp.time, clock.last).abs() > INTERLEAVE_TICKS_MAX;
         let long = since(stamp.time, first) >= INTERLEAVE_TICKS_MAX && self.place(track).is_none();

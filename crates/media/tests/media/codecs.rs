@@ -67,9 +67,9 @@ fn examined(codec: Codec, grid: &Grid, size: &str) -> String {
     fs::write(folder.path().join("joined.mp4"), joined(&made)).unwrap();
     let probe = ["-v", "error", "-show_entries", "stream=codec_tag_string:packet=pts"];
     let probe = [&probe[..], &["-of", "csv=p=0", "joined.mp4"]].concat();
-    let told = String::from_utf8(run("ffprobe", &probe, folder.path())).unwrap();
+    let output = String::from_utf8(run("ffprobe", &probe, folder.path())).unwrap();
     let (times, tags): (Vec<&str>, Vec<&str>) =
-        told.lines().map(|l| l.trim_end_matches(',')).partition(|l| l.parse::<i64>().is_ok());
+        output.lines().map(|l| l.trim_end_matches(',')).partition(|l| l.parse::<i64>().is_ok());
     assert_eq!(tags, [codec.sample_entry()]);
     let mut times: Vec<i64> = times.iter().map(|t| t.parse().unwrap()).collect();
     times.sort_unstable();

@@ -1,4 +1,4 @@
-//! Profiles files: accepted files, and rejections that list every fault.
+//! Profiles files: accepted files, and errors that list every mistake.
 
 use media::{Codec, ladder::default_profiles, profiles::parse};
 
@@ -76,7 +76,7 @@ fn all_errors_are_named_at_once() {
         video_bitrate = "2800k"
         audio_bitrate = "128k"
     "#;
-    let faults = parse(text).unwrap_err();
+    let errors = parse(text).unwrap_err();
     let expected = [
         "\"title\": no such table",
         "profile 1 (\"a/b\"): colour: no such field",
@@ -89,9 +89,9 @@ fn all_errors_are_named_at_once() {
         "profile 2 (\"720p\"): preset: must be one of av1's: 0 to 13",
         "profile 3 (\"720p\"): name: is used by an earlier table",
     ];
-    assert_eq!(faults.len(), expected.len(), "{faults:#?}");
-    for (fault, expected) in faults.iter().zip(expected) {
-        assert!(fault.starts_with(expected) && !fault.contains('\n'), "{fault}");
+    assert_eq!(errors.len(), expected.len(), "{errors:#?}");
+    for (error, expected) in errors.iter().zip(expected) {
+        assert!(error.starts_with(expected) && !error.contains('\n'), "{error}");
     }
 }
 
@@ -114,8 +114,8 @@ fn files_without_profiles_and_broken_ones_are_rejected_in_one_line() {
 #[test]
 fn tables_beyond_the_limit_are_not_read() {
     let text = "[[profile]]\n".repeat(20_000);
-    let faults = media::profiles::parse(&text).unwrap_err();
-    assert!(faults.iter().any(|fault| fault.contains("more than")), "{faults:?}");
+    let errors = media::profiles::parse(&text).unwrap_err();
+    assert!(errors.iter().any(|error| error.contains("more than")), "{errors:?}");
     // A few for each table that is read.
-    assert!(faults.len() < 16 * media::profiles::PROFILES_MAX, "{}", faults.len());
+    assert!(errors.len() < 16 * media::profiles::PROFILES_MAX, "{}", errors.len());
 }

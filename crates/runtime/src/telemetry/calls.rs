@@ -53,16 +53,16 @@ where
             request.headers_mut().insert(TRACEPARENT, value);
         }
         let calling = span.in_scope(|| self.0.call(request));
-        let (calling, told) = (calling.instrument(span.clone()), span);
+        let (calling, recorded) = (calling.instrument(span.clone()), span);
         Box::pin(async move {
             let answer = calling.await;
             match answer.as_ref().map(error_code) {
                 Ok(None) => {}
                 Ok(Some(code)) => {
-                    told.record("rpc.grpc.status_code", code);
-                    told.record("otel.status_code", "ERROR");
+                    recorded.record("rpc.grpc.status_code", code);
+                    recorded.record("otel.status_code", "ERROR");
                 }
-                Err(_) => drop(told.record("otel.status_code", "ERROR")),
+                Err(_) => drop(recorded.record("otel.status_code", "ERROR")),
             }
             answer
         })
