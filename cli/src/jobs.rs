@@ -82,7 +82,7 @@ pub(crate) fn announce(job: &v1::Job) -> Result<()> {
 
 async fn list(session: &Session<'_>, video_id: &str, wanted: &PageArgs) -> Result<Listed<v1::Job>> {
     let mut client = session.jobs().await?;
-    paging::collect(wanted, async |page_size, page_token| {
+    paging::fetch_pages(wanted, async |page_size, page_token| {
         let video_id = video_id.to_owned();
         let request = call(v1::ListJobsRequest { video_id, page_size, page_token });
         let page = client.list_jobs(request).await.map_err(status_error)?.into_inner();

@@ -44,7 +44,7 @@ impl<T> Listed<T> {
 
 /// Calls `page` with (size, token) until the limit is reached. A page is its items and the token of the
 /// next page.
-pub(crate) async fn collect<T>(
+pub(crate) async fn fetch_pages<T>(
     wanted: &PageArgs,
     mut page: impl AsyncFnMut(u32, String) -> Result<(Vec<T>, String)>,
 ) -> Result<Listed<T>> {
@@ -71,7 +71,7 @@ mod tests {
 
     /// Simulates a server with `count` items whose page tokens are positions.
     async fn listed(wanted: PageArgs, count: usize) -> Listed<usize> {
-        collect(&wanted, async |size, token| {
+        fetch_pages(&wanted, async |size, token| {
             assert!((1..=PAGE_SIZE_MAX).contains(&size));
             let from: usize = if token.is_empty() { 0 } else { token.parse()? };
             let to = count.min(from + size as usize);

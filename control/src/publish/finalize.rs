@@ -60,7 +60,7 @@ pub async fn round(app: &AppState) -> Result<(), PublishError> {
 
 async fn run(app: &AppState, task: &Claimed) -> Result<(), PublishError> {
     let lease = LeaseId { task: task.task, token: task.token };
-    match collect(app, task.video, task.job, lease).await {
+    match finalize_job(app, task.video, task.job, lease).await {
         Ok(true) => Ok(()),
         Ok(false) => {
             tracing::info!(job.id = %task.job, "finalization lost its lease");
@@ -88,7 +88,7 @@ async fn run(app: &AppState, task: &Claimed) -> Result<(), PublishError> {
     }
 }
 
-async fn collect(
+async fn finalize_job(
     app: &AppState,
     video: VideoId,
     job: JobId,

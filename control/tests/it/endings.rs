@@ -18,10 +18,10 @@ use crate::rows::{
     worker,
 };
 
-fn collector() -> control::db::claim::Claimer {
-    let mut collector = worker("control");
-    collector.kinds = vec![TaskKind::Collect];
-    collector
+fn finalizer() -> control::db::claim::Claimer {
+    let mut finalizer = worker("control");
+    finalizer.kinds = vec![TaskKind::Collect];
+    finalizer
 }
 
 #[tokio::test]
@@ -148,14 +148,14 @@ async fn finalization_is_the_last_task_and_completes_the_job() {
     let claimed = claim(&db, &worker("a"), 100).await;
     for task in &claimed {
         assert!(!tasks::unblock(&*c, id).await.unwrap());
-        assert!(claim(&db, &collector(), 1).await.is_empty());
+        assert!(claim(&db, &finalizer(), 1).await.is_empty());
         assert!(completion::finish_task(&*c, lease(task)).await.unwrap());
     }
     assert!(tasks::unblock(&*c, id).await.unwrap());
-    let collect = claim(&db, &collector(), 1).await.remove(0);
+    let finalization = claim(&db, &finalizer(), 1).await.remove(0);
     let now = jobs::now_ms(&*c).await.unwrap();
-    assert!(completion::complete(&*c, video, id, lease(&collect), now, GRACE).await.unwrap());
-    assert!(!completion::complete(&*c, video, id, lease(&collect), now, GRACE).await.unwrap());
+    assert!(completion::complete(&*c, video, id, lease(&finalization), now, GRACE).await.unwrap());
+    assert!(!completion::complete(&*c, video, id, lease(&finalization), now, GRACE).await.unwrap());
     let row = videos::get(&*c, "default", video).await.unwrap().unwrap();
     assert_eq!((row.state, row.served_job), (VideoState::Ready, Some(id)));
     let row = jobs::get(&*c, "default", id).await.unwrap().unwrap();
@@ -172,9 +172,9 @@ async fn a_failed_second_job_leaves_the_first_one_served() {
         completion::finish_task(&*c, lease(&task)).await.unwrap();
     }
     tasks::unblock(&*c, first).await.unwrap();
-    let collect = claim(&db, &collector(), 1).await.remove(0);
+    let finalization = claim(&db, &finalizer(), 1).await.remove(0);
     let now = jobs::now_ms(&*c).await.unwrap();
-    completion::complete(&*c, video, first, lease(&collect), now, GRACE).await.unwrap();
+    completion::complete(&*c, video, first, lease(&finalization), now, GRACE).await.unwrap();
     let second = job(&db, video, 3).await;
     assert_eq!(jobs::active_of(&*c, video).await.unwrap(), Some(second));
     let failure = Failure::new("x", "y");

@@ -137,7 +137,7 @@ impl Minio {
     pub(crate) fn objects(&self, bucket: &str) -> Vec<String> {
         let root = self.drive().join(bucket);
         let mut keys = Vec::new();
-        collect(&root, &root, &mut keys);
+        find_objects(&root, &root, &mut keys);
         keys.sort();
         keys
     }
@@ -167,7 +167,7 @@ impl Drop for Minio {
 }
 
 /// A folder that contains the metadata file is an object.
-fn collect(root: &Path, folder: &Path, keys: &mut Vec<String>) {
+fn find_objects(root: &Path, folder: &Path, keys: &mut Vec<String>) {
     if folder.join(METADATA).is_file() {
         let key = folder.strip_prefix(root).expect("below the bucket");
         keys.push(key.to_string_lossy().into_owned());
@@ -175,7 +175,7 @@ fn collect(root: &Path, folder: &Path, keys: &mut Vec<String>) {
     }
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.path().is_dir() {
-            collect(root, &entry.path(), keys);
+            find_objects(root, &entry.path(), keys);
         }
     }
 }

@@ -43,7 +43,7 @@ pub(super) async fn run(
     let mut preroll = plan.first_preroll(task.lease.attempt, task_io).await;
     let made = loop {
         plan.encode(task, task_io, scratch, preroll).await?;
-        match plan.collect(scratch).await {
+        match plan.read_outputs(scratch).await {
             Ok(made) => break made,
             // Decoding started too late, or too early in a damaged file: retry at once with a longer
             // preroll, but leave decoding from the start to another attempt.
@@ -177,7 +177,7 @@ impl Plan {
     }
 
     /// Rewrites every rung's output onto the grid and compares it with the encoder's packets.
-    async fn collect(&self, scratch: &Path) -> Result<Vec<rewrite::Rewritten>, ChunkError> {
+    async fn read_outputs(&self, scratch: &Path) -> Result<Vec<rewrite::Rewritten>, ChunkError> {
         let mut made = Vec::with_capacity(self.rungs.len());
         for rung in &self.rungs {
             let movie = scratch.join(args::movie_name(rung));

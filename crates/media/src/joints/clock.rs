@@ -233,7 +233,7 @@ impl Clocks {
             Some(number) if !begun || self.clocks[number].latest.is_some() => {
                 let clock = &self.clocks[number];
                 let jumps = clock.latest.is_some_and(|latest| !clock.continues(latest, stamp.time));
-                self.meet_strangers(jumps);
+                self.resolve_candidates(jumps);
                 if let Some(jump) = self.clocks[number].tick(stamp, cut) {
                     self.jump(number, jump);
                 }
@@ -247,9 +247,9 @@ impl Clocks {
         self.clocks.iter().position(|clock| clock.track == track)
     }
 
-    /// Decides about the candidates when a packet of another track follows them. If that track's clock `jumps`, they were a
-    /// recording. Otherwise they are given up: tracks that began while others continued do not start a recording.
-    fn meet_strangers(&mut self, jumps: bool) {
+    /// Decides about the candidates when a packet of another track follows them. If that track's clock `jumps`, they
+    /// were a recording. Otherwise they are given up: tracks that began while others continued do not start a recording.
+    fn resolve_candidates(&mut self, jumps: bool) {
         for candidate in std::mem::take(&mut self.candidates) {
             let Candidate { track, stamp, cut, .. } = candidate;
             match self.place(track) {
@@ -267,7 +267,7 @@ impl Clocks {
     fn candidate(&mut self, track: u32, stamp: Stamp, cut: u64) {
         let found = self.candidates.iter().position(|candidate| candidate.track == track);
         if found.is_none() && stamp.begins {
-            self.meet_strangers(true);
+            self.resolve_candidates(true);
         }
         let first = self.candidates.first();
         let (cut, begins) = first.map_or((cut, stamp.begins), |first| (first.cut, first.begins));
@@ -317,7 +317,7 @@ impl Clocks {
 
     /// The positions at which the recordings begin.
     pub(super) fn finish(mut self) -> Vec<u64> {
-        self.meet_strangers(true);
+        self.resolve_candidates(true);
         for number in 0..self.clocks.len() {
             if let Some(jump) = self.clocks[number].confirm(WITNESSES_MIN) {
                 self.jump(number, jump);
