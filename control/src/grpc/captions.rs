@@ -9,8 +9,8 @@ use api::{
 use media::{
     CaptionId, VideoId,
     captions::{
-        CaptionError, CaptionKind, Captions, Described, Effort, Format, LABEL_CHARS_MAX, Window,
-        length_of,
+        CaptionError, CaptionKind, Captions, Described, Format, LABEL_CHARS_MAX, ParseBudget,
+        Window, length_of,
     },
     layout,
     pictures::Picture,
@@ -150,8 +150,8 @@ async fn read(
     let parsers = &app.text_parsers;
     let written = parsers.run(move |deadline| {
         let is_late = || deadline.is_over();
-        let mut effort = Effort::until(&is_late);
-        Captions::read_within(&mut effort, &content, format, window)?.write()
+        let mut budget = ParseBudget::until(&is_late);
+        Captions::read_within(&mut budget, &content, format, window)?.write()
     });
     let written = written.await.map_err(|error| match error {
         CpuPoolError::Busy => {

@@ -4,9 +4,9 @@
 //! [`Captions::write`] produces exactly one form for the same content, with harmless markup only. Admission
 //! relies on this and rejects a file that differs from its own rewriting.
 
-mod effort;
 mod lines;
 mod markup;
+mod parse_budget;
 mod srt;
 mod vtt;
 
@@ -18,7 +18,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use effort::Effort;
+pub use parse_budget::ParseBudget;
 
 use self::lines::{Lines, joined, too_long};
 use crate::{CaptionId, Grid, JobId, pictures::Picture};
@@ -187,7 +187,7 @@ pub enum CaptionError {
     /// Without a cue to show.
     #[error("has no visible cue within the length of the video")]
     Empty,
-    /// The check of [`Effort::until`] ended the parsing.
+    /// The check of [`ParseBudget::until`] ended the parsing.
     #[error("could not be read in time")]
     Late,
     /// Admission: the bytes differ from the output of [`Captions::write`].
@@ -229,15 +229,15 @@ impl Captions {
     /// # Errors
     /// If the file is too large, is not valid in its format, or has no cue to show.
     pub fn read(bytes: &[u8], format: Format, window: Window) -> Result<Self, CaptionError> {
-        Self::read_within(&mut Effort::unlimited(), bytes, format, window)
+        Self::read_within(&mut ParseBudget::unlimited(), bytes, format, window)
     }
 
-    /// Like [`Self::read`], within the limits of `effort`.
+    /// Like [`Self::read`], within the limits of `budget`.
     ///
     /// # Errors
     /// Those of [`Self::read`], and [`CaptionError::Late`].
     pub fn read_within(
-        effort: &mut Effort<'_>,
+        budget: &mut ParseBudget<'_>,
         bytes: &[u8],
         format: Format,
         window: Window,
@@ -249,7 +249,7 @@ impl Captions {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         // WebVTT replaces NUL, and has three kinds of line breaks.
         let text = text.replace('\0', "\u{fffd}").replace("\r\n", "\n").replace('\r', "\n");
-        let lines = Lines::new(&text, effort);
+        let lines = Lines::new(&text, budget);
         let mut cues = match format {
             Format::Vtt => vtt::parse(lines, false)?,
             Format::LooseVtt => vtt::parse(lines, true)?,
@@ -268,20 +268,20 @@ impl Captions {
     /// # Errors
     /// If the bytes are not a text track in its canonical form.
     pub fn admit(bytes: &[u8], length: Option<u64>) -> Result<Self, CaptionError> {
-        Self::admit_within(&mut Effort::unlimited(), bytes, length)
+        Self::admit_within(&mut ParseBudget::unlimited(), bytes, length)
     }
 
-    /// Like [`Self::admit`], within the limits of `effort`.
+    /// Like [`Self::admit`], within the limits of `budget`.
     ///
     /// # Errors
     /// Those of [`Self::admit`], and [`CaptionError::Late`].
     pub fn admit_within(
-        effort: &mut Effort<'_>,
+        budget: &mut ParseBudget<'_>,
         bytes: &[u8],
         length: Option<u64>,
     ) -> Result<Self, CaptionError> {
         let window = Window { origin: 0, length };
-        let captions = Self::read_within(effort, bytes, Format::Vtt, window)?;
+        let captions = Self::read_within(budget, bytes, Format::Vtt, window)?;
         if captions.write()?.as_bytes() != bytes {
             return Err(CaptionError::Form);
         }

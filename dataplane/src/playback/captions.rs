@@ -9,7 +9,9 @@ use http::request::Parts;
 use http_body_util::{BodyExt, Collected};
 use media::{
     CaptionId,
-    captions::{CAPTIONS_BYTES_MAX, CaptionError, Captions, Effort, TextTrack, VTT_CONTENT_TYPE},
+    captions::{
+        CAPTIONS_BYTES_MAX, CaptionError, Captions, ParseBudget, TextTrack, VTT_CONTENT_TYPE,
+    },
     manifest::captions as cut,
     pictures::Picture,
 };
@@ -145,7 +147,7 @@ async fn parse(
     })?;
     let parsed = playback.tracks.parsers.run(move |deadline| {
         let is_late = || deadline.is_over();
-        Captions::admit_within(&mut Effort::until(&is_late), &body, None)
+        Captions::admit_within(&mut ParseBudget::until(&is_late), &body, None)
     });
     match parsed.await {
         Ok(Ok(captions)) => Ok(Arc::new(captions)),

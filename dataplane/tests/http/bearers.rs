@@ -12,7 +12,7 @@ use crate::{
 pub(crate) async fn start(change: impl FnOnce(&mut dataplane::Config)) -> (Plane, FakeControl) {
     let folder = tempfile::tempdir().unwrap();
     let control = FakeControl::start(&folder).await;
-    control.people.introduced.store(true, Ordering::SeqCst);
+    control.user_services.introduced.store(true, Ordering::SeqCst);
     let urls = vec![control.url.clone()];
     let plane = Plane::start_in(folder, |config| {
         config.control_urls = urls;
@@ -31,7 +31,7 @@ fn bearer(token: &str) -> String {
 #[tokio::test]
 async fn an_invalid_token_is_reported_before_any_other_error() {
     let (plane, control) = start(|_| {}).await;
-    let good = bearer(&control.people.token("ann"));
+    let good = bearer(&control.user_services.token("ann"));
     let video = format!("/api/videos/{}", FakeControl::ID);
     let upload = format!("/api/uploads/{}", FakeControl::ID);
     let token = format!("{video}/playback-token");
@@ -63,7 +63,7 @@ async fn an_invalid_token_is_reported_before_any_other_error() {
 #[tokio::test]
 async fn fields_are_named_as_the_client_wrote_them() {
     let (plane, control) = start(|_| {}).await;
-    let good = bearer(&control.people.token("ann"));
+    let good = bearer(&control.user_services.token("ann"));
     let page = plane.send("GET", "/api/videos?pageToken=tampered", &[&good]).await;
     assert_eq!((page.status, page.code().as_str()), (400, "malformed"));
     assert_eq!(page.json()["errors"][0]["field"], "pageToken");
@@ -91,9 +91,9 @@ async fn fields_are_named_as_the_client_wrote_them() {
 #[tokio::test]
 async fn an_update_needs_the_current_etag() {
     let (plane, control) = start(|_| {}).await;
-    let good = bearer(&control.people.token("ann"));
+    let good = bearer(&control.user_services.token("ann"));
     let path = format!("/api/videos/{}", FakeControl::ID);
-    let title = || control.people.video.lock().unwrap().title.clone();
+    let title = || control.user_services.video.lock().unwrap().title.clone();
     let seen = async |encoding: &str| {
         let reply = plane.send("GET", &path, &[&good, encoding]).await;
         format!("If-Match: {}", reply.header("etag"))

@@ -21,7 +21,7 @@ use tokio::{net::TcpListener, sync::broadcast};
 use tokio_stream::wrappers::{BroadcastStream, TcpListenerStream};
 use tonic::{Request, Response, Status};
 
-use crate::{fake_people::People, fake_uploads::Uploads};
+use crate::{fake_uploads::Uploads, fake_user_services::UserServices};
 
 /// Events of uploads, in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,7 +34,7 @@ pub(crate) enum Event {
 #[derive(Clone)]
 pub(crate) struct FakeControl {
     pub(crate) uploads: Uploads,
-    pub(crate) people: People,
+    pub(crate) user_services: UserServices,
     pub(crate) index: Arc<Mutex<Option<Index>>>,
     /// The ids of the videos whose index was requested.
     index_calls: Arc<Mutex<Vec<String>>>,
@@ -54,7 +54,7 @@ impl FakeControl {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let fake = Self {
             uploads: Uploads::default(),
-            people: People::new(),
+            user_services: UserServices::new(),
             index: Arc::default(),
             index_calls: Arc::default(),
             created: Arc::default(),
@@ -132,10 +132,10 @@ impl PlaybackService for FakeControl {
         &self,
         _request: Request<v1::GetKeysRequest>,
     ) -> Result<Response<v1::GetKeysResponse>, Status> {
-        if !self.people.introduced.load(Ordering::SeqCst) {
+        if !self.user_services.introduced.load(Ordering::SeqCst) {
             return Ok(Response::new(v1::GetKeysResponse::default()));
         }
-        let public = self.people.keys.public();
+        let public = self.user_services.keys.public();
         let key = |(id, key): &(u32, [u8; 32])| v1::PublicKey { id: *id, key: key.to_vec().into() };
         let keys = public.0.iter().map(key).collect();
         Ok(Response::new(v1::GetKeysResponse { keys, revoked: Vec::new() }))

@@ -9,7 +9,7 @@ use api::v1;
 use bytes::Bytes;
 use media::{
     Grid,
-    captions::{self, CAPTIONS_BYTES_MAX, CaptionError, Captions, Effort, Format, Window},
+    captions::{self, CAPTIONS_BYTES_MAX, CaptionError, Captions, Format, ParseBudget, Window},
     source::VideoTrack,
 };
 use tokio::task::spawn_blocking;
@@ -58,8 +58,8 @@ pub(super) async fn run(
     let written = spawn_blocking(move || {
         let begun = Instant::now();
         let is_late = || begun.elapsed() >= PARSE_TIME_MAX;
-        let mut effort = Effort::until(&is_late);
-        Captions::read_within(&mut effort, &raw, Format::LooseVtt, window)?.write()
+        let mut budget = ParseBudget::until(&is_late);
+        Captions::read_within(&mut budget, &raw, Format::LooseVtt, window)?.write()
     })
     .await;
     let written = written

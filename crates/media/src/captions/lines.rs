@@ -1,28 +1,28 @@
 //! Reads a file line by line, and in blocks separated by empty lines.
 
-use super::{CUE_SOURCE_BYTES_MAX, CaptionError, effort::Effort};
+use super::{CUE_SOURCE_BYTES_MAX, CaptionError, parse_budget::ParseBudget};
 
 /// The lines of a file, with their numbers.
 pub(super) struct Lines<'t, 'e, 'a> {
     lines: std::str::Split<'t, char>,
     pub(super) number: usize,
-    effort: &'e mut Effort<'a>,
+    budget: &'e mut ParseBudget<'a>,
 }
 
 impl<'t, 'e, 'a> Lines<'t, 'e, 'a> {
-    pub(super) fn new(text: &'t str, effort: &'e mut Effort<'a>) -> Self {
-        Self { lines: text.split('\n'), number: 0, effort }
+    pub(super) fn new(text: &'t str, budget: &'e mut ParseBudget<'a>) -> Self {
+        Self { lines: text.split('\n'), number: 0, budget }
     }
 
-    pub(super) fn effort(&mut self) -> &mut Effort<'a> {
-        self.effort
+    pub(super) fn budget(&mut self) -> &mut ParseBudget<'a> {
+        self.budget
     }
 
     pub(super) fn next(&mut self) -> Result<Option<&'t str>, CaptionError> {
         self.number += 1;
         let line = self.lines.next();
         // Each byte is visited twice: in the search for the line's end and in one search within the line.
-        self.effort.spend(line.map_or(0, |line| 2 * (line.len() + 1)))?;
+        self.budget.spend(line.map_or(0, |line| 2 * (line.len() + 1)))?;
         Ok(line)
     }
 

@@ -3,7 +3,7 @@
 
 use super::{
     CaptionError,
-    effort::{Effort, Scanner},
+    parse_budget::{ParseBudget, Scanner},
 };
 
 /// Tags without an annotation.
@@ -19,9 +19,9 @@ const WORD_CHARS_MAX: usize = 64;
 ///
 /// Every byte is visited at most three times: the search for the end of a tag or character reference stops
 /// where another one may begin.
-pub(super) fn clean(raw: &str, effort: &mut Effort<'_>) -> Result<String, CaptionError> {
+pub(super) fn clean(raw: &str, budget: &mut ParseBudget<'_>) -> Result<String, CaptionError> {
     let mut out = Writer::default();
-    let mut text = Scanner::new(raw, effort);
+    let mut text = Scanner::new(raw, budget);
     loop {
         out.text(text.before(b"<>&")?);
         let Some(first) = text.peek() else { return Ok(out.finish()) };
@@ -120,12 +120,12 @@ fn push_escaped(out: &mut String, c: char) {
 /// The tag at the start of `text` and its length; `None` if the `<` is literal text.
 fn tag(text: &mut Scanner<'_, '_, '_>) -> Result<Option<(Tag, usize)>, CaptionError> {
     let Some((inner, b'>')) = text.ahead(1, TAG_BYTES_MAX, b"<>")? else { return Ok(None) };
-    let tag = read_tag(inner, text.effort())?;
+    let tag = read_tag(inner, text.budget())?;
     Ok(tag.map(|tag| (tag, inner.len() + 2)))
 }
 
 /// Parses a tag's text of at most [`TAG_BYTES_MAX`] bytes; `None` if it is not a tag.
-fn read_tag(inner: &str, effort: &mut Effort<'_>) -> Result<Option<Tag>, CaptionError> {
+fn read_tag(inner: &str, budget: &mut ParseBudget<'_>) -> Result<Option<Tag>, CaptionError> {
     let Some(first) = inner.bytes().next() else { return Ok(None) };
     let known = |name: &str| {
         let name = name.to_ascii_lowercase();
@@ -143,7 +143,7 @@ fn read_tag(inner: &str, effort: &mut Effort<'_>) -> Result<Option<Tag>, Caption
             match known(name) {
                 Some(name) if PLAIN.contains(&name) => Tag::Open(name, String::new()),
                 Some(name) => {
-                    let word = words(word, effort)?;
+                    let word = words(word, budget)?;
                     if word.is_empty() { Tag::Dropped } else { Tag::Open(name, word) }
                 }
                 None => Tag::Dropped,
@@ -155,9 +155,9 @@ fn read_tag(inner: &str, effort: &mut Effort<'_>) -> Result<Option<Tag>, Caption
 }
 
 /// The annotation, a speaker's name or a language, as plain text on one line.
-fn words(raw: &str, effort: &mut Effort<'_>) -> Result<String, CaptionError> {
+fn words(raw: &str, budget: &mut ParseBudget<'_>) -> Result<String, CaptionError> {
     let mut plain = String::new();
-    let mut text = Scanner::new(raw, effort);
+    let mut text = Scanner::new(raw, budget);
     loop {
         plain.push_str(text.before(b"&")?);
         if text.peek().is_none() {
@@ -210,7 +210,7 @@ fn character(name: &str) -> Option<char> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::effort::tests::assert_linear, Effort, clean};
+    use super::{super::parse_budget::tests::assert_linear, ParseBudget, clean};
 
     #[test]
     fn markup_is_read_in_time_linear_in_its_length() {
@@ -272,7 +272,7 @@ mod tests {
             ("<b>  \n</b>", ""),
             ("<font color=\"#fff\">x</font>", "x"),
         ] {
-            let clean = |raw: &str| clean(raw, &mut Effort::unlimited()).unwrap();
+            let clean = |raw: &str| clean(raw, &mut ParseBudget::unlimited()).unwrap();
             let cleaned = clean(raw);
             assert_eq!(cleaned, expected, "{raw}");
             assert_eq!(clean(&cleaned), cleaned, "{raw}");

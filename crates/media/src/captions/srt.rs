@@ -2,9 +2,9 @@
 //! accepts what players agree on, and a block without times is an error.
 
 use super::{
-    CaptionError, Cue, Lines, clock,
-    effort::{Effort, Scanner},
-    joined, markup, push, span,
+    CaptionError, Cue, Lines, clock, joined, markup,
+    parse_budget::{ParseBudget, Scanner},
+    push, span,
 };
 
 /// The cues of a file, in file order.
@@ -23,8 +23,8 @@ pub(super) fn parse(mut lines: Lines<'_, '_, '_>) -> Result<Vec<Cue>, CaptionErr
             }
         };
         let (start, end) = timings(timing, line)?;
-        let text = without_overrides(&joined(text, line)?, lines.effort())?;
-        let text = markup::clean(&text, lines.effort())?;
+        let text = without_overrides(&joined(text, line)?, lines.budget())?;
+        let text = markup::clean(&text, lines.budget())?;
         push(&mut cues, Cue { start, end, settings: String::new(), text }, line)?;
     }
     Ok(cues)
@@ -42,9 +42,9 @@ fn timings(text: &str, line: usize) -> Result<(u64, u64), CaptionError> {
 }
 
 /// Removes override codes of SubStation Alpha, such as `{\an8}`.
-fn without_overrides(text: &str, effort: &mut Effort<'_>) -> Result<String, CaptionError> {
+fn without_overrides(text: &str, budget: &mut ParseBudget<'_>) -> Result<String, CaptionError> {
     let mut out = String::with_capacity(text.len());
-    let mut text = Scanner::new(text, effort);
+    let mut text = Scanner::new(text, budget);
     loop {
         out.push_str(text.before(b"{")?);
         if text.peek().is_none() {
@@ -68,7 +68,7 @@ fn without_overrides(text: &str, effort: &mut Effort<'_>) -> Result<String, Capt
 #[cfg(test)]
 mod tests {
     use super::{
-        super::effort::{Effort, tests::assert_linear},
+        super::parse_budget::{ParseBudget, tests::assert_linear},
         without_overrides,
     };
 
@@ -80,7 +80,7 @@ mod tests {
             ("a{\\an8 b", "a{\\an8 b"),
             ("{\\a{\\b}c", "c"),
         ] {
-            assert_eq!(without_overrides(raw, &mut Effort::unlimited()).unwrap(), expected);
+            assert_eq!(without_overrides(raw, &mut ParseBudget::unlimited()).unwrap(), expected);
         }
     }
 

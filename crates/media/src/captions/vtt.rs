@@ -32,7 +32,7 @@ pub(super) fn parse(mut lines: Lines<'_, '_, '_>, loose: bool) -> Result<Vec<Cue
             Err(error) if !loose || error == CaptionError::Late => return Err(error),
             Err(error) => {
                 let mut cue = cues.pop().ok_or(error)?;
-                let more = markup::clean(&joined(&block, line)?, lines.effort())?;
+                let more = markup::clean(&joined(&block, line)?, lines.budget())?;
                 if !cue.text.is_empty() && !more.is_empty() {
                     cue.text.push('\n');
                 }
@@ -52,7 +52,7 @@ fn read(
 ) -> Result<Option<Cue>, CaptionError> {
     let Some((line, timing, text)) = cue(line, block)? else { return Ok(None) };
     let (start, end, settings) = timings(timing, line)?;
-    let text = markup::clean(&joined(text, line)?, lines.effort())?;
+    let text = markup::clean(&joined(text, line)?, lines.budget())?;
     Ok(Some(Cue { start, end, settings, text }))
 }
 

@@ -4,7 +4,7 @@ use media::{
     CaptionId, JobId,
     captions::{
         CAPTIONS_BYTES_MAX, CUE_SOURCE_BYTES_MAX, CUES_MAX, CaptionError, CaptionKind, Captions,
-        Described, Effort, Format, Window, id_of_file, listed, of_rendition, rendition,
+        Described, Format, ParseBudget, Window, id_of_file, listed, of_rendition, rendition,
     },
 };
 use proptest::prelude::*;
@@ -96,10 +96,10 @@ fn sizes_are_bounded() {
 /// Bytes that are looked at to read a file that begins with `head` and goes on with `pattern`.
 fn visited(format: Format, head: &str, pattern: &str, bytes: usize) -> u64 {
     let file = format!("{head}{}", pattern.repeat(bytes / pattern.len()));
-    let mut effort = Effort::unlimited();
+    let mut budget = ParseBudget::unlimited();
     // Whether it is refused does not matter here, and how early does: it must not cost more than its length.
-    let _refused_or_not = Captions::read_within(&mut effort, file.as_bytes(), format, OPEN);
-    effort.visited()
+    let _refused_or_not = Captions::read_within(&mut budget, file.as_bytes(), format, OPEN);
+    budget.visited()
 }
 
 #[test]
@@ -145,20 +145,20 @@ fn the_length_of_a_cue_is_checked_before_its_markup() {
     assert_eq!(vtt(&all), Err(CaptionError::Empty));
     let more = file(CAPTIONS_BYTES_MAX - 64);
     assert_eq!(line(vtt(&more)), 3);
-    let mut effort = Effort::unlimited();
-    let _refused = Captions::read_within(&mut effort, more.as_bytes(), Format::Vtt, OPEN);
+    let mut budget = ParseBudget::unlimited();
+    let _refused = Captions::read_within(&mut budget, more.as_bytes(), Format::Vtt, OPEN);
     // The lines are parted, and nothing else.
-    assert!(effort.visited() <= 2 * more.len() as u64 + 64, "{effort:?}");
+    assert!(budget.visited() <= 2 * more.len() as u64 + 64, "{budget:?}");
 }
 
 #[test]
 fn parsing_stops_at_its_deadline() {
     let cue = "00:01.000 --> 00:02.000\nx\n\n";
     let file = format!("WEBVTT\n\n{}", cue.repeat(40_000));
-    let mut effort = Effort::until(&|| true);
-    let late = Captions::read_within(&mut effort, file.as_bytes(), Format::Vtt, OPEN);
+    let mut budget = ParseBudget::until(&|| true);
+    let late = Captions::read_within(&mut budget, file.as_bytes(), Format::Vtt, OPEN);
     assert_eq!(late, Err(CaptionError::Late));
-    assert!(effort.visited() < file.len() as u64 / 4, "{effort:?}");
+    assert!(budget.visited() < file.len() as u64 / 4, "{budget:?}");
 }
 
 #[test]

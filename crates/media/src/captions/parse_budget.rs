@@ -9,19 +9,19 @@ use super::CaptionError;
 const LOOK_BYTES: u64 = 64 << 10;
 
 /// The cost of parsing a text so far, and whether parsing may continue.
-pub struct Effort<'a> {
+pub struct ParseBudget<'a> {
     visited: u64,
     next_look: u64,
     is_late: &'a dyn Fn() -> bool,
 }
 
-impl std::fmt::Debug for Effort<'_> {
+impl std::fmt::Debug for ParseBudget<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Effort").field("visited", &self.visited).finish_non_exhaustive()
+        f.debug_struct("ParseBudget").field("visited", &self.visited).finish_non_exhaustive()
     }
 }
 
-impl<'a> Effort<'a> {
+impl<'a> ParseBudget<'a> {
     /// Parsing ends with [`CaptionError::Late`] soon after `is_late` returns true.
     pub fn until(is_late: &'a dyn Fn() -> bool) -> Self {
         Self { visited: 0, next_look: LOOK_BYTES, is_late }
@@ -50,12 +50,12 @@ impl<'a> Effort<'a> {
 /// A text that is read from its front. All text that it returns has been counted.
 pub(super) struct Scanner<'t, 'e, 'a> {
     rest: &'t str,
-    effort: &'e mut Effort<'a>,
+    budget: &'e mut ParseBudget<'a>,
 }
 
 impl<'t, 'e, 'a> Scanner<'t, 'e, 'a> {
-    pub(super) fn new(text: &'t str, effort: &'e mut Effort<'a>) -> Self {
-        Self { rest: text, effort }
+    pub(super) fn new(text: &'t str, budget: &'e mut ParseBudget<'a>) -> Self {
+        Self { rest: text, budget }
     }
 
     /// The next byte; `None` at the end.
@@ -97,8 +97,8 @@ impl<'t, 'e, 'a> Scanner<'t, 'e, 'a> {
     }
 
     /// The counter, for parsing a part of the returned text.
-    pub(super) fn effort(&mut self) -> &mut Effort<'a> {
-        self.effort
+    pub(super) fn budget(&mut self) -> &mut ParseBudget<'a> {
+        self.budget
     }
 
     fn find(
@@ -110,28 +110,28 @@ impl<'t, 'e, 'a> Scanner<'t, 'e, 'a> {
         let bytes = self.rest.as_bytes().get(skip..).unwrap_or_default();
         let looked = &bytes[..most.min(bytes.len())];
         let found = looked.iter().position(|byte| stops.contains(byte));
-        self.effort.spend(found.map_or(looked.len(), |at| at + 1))?;
+        self.budget.spend(found.map_or(looked.len(), |at| at + 1))?;
         Ok(found.map(|at| skip + at))
     }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::{CaptionError, Effort};
+    use super::{CaptionError, ParseBudget};
 
     /// Checks that doubling the text at most doubles the cost, and that each byte is visited only a few
     /// times.
     #[track_caller]
     pub(in super::super) fn assert_linear<T>(
         pattern: &str,
-        read: impl Fn(&str, &mut Effort<'_>) -> Result<T, CaptionError>,
+        read: impl Fn(&str, &mut ParseBudget<'_>) -> Result<T, CaptionError>,
     ) {
         let mut before: Option<u64> = None;
         for doubled in 12..18 {
             let text = pattern.repeat((1 << doubled) / pattern.len());
-            let mut effort = Effort::unlimited();
-            let _refused_or_not = read(&text, &mut effort);
-            let visited = effort.visited();
+            let mut budget = ParseBudget::unlimited();
+            let _refused_or_not = read(&text, &mut budget);
+            let visited = budget.visited();
             assert!(visited <= 5 * text.len() as u64, "{pattern:?}: {visited} of {}", text.len());
             if let Some(before) = before.replace(visited) {
                 assert!(visited <= 2 * before + 1024, "{pattern:?}: {before}, then {visited}");
@@ -140,10 +140,10 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_effort_ends_soon_after_its_deadline() {
-        let mut effort = Effort::until(&|| true);
+    fn parsing_ends_soon_after_its_deadline() {
+        let mut budget = ParseBudget::until(&|| true);
         let mut spent = 0;
-        while effort.spend(1).is_ok() {
+        while budget.spend(1).is_ok() {
             spent += 1;
         }
         assert_eq!(spent + 1, super::LOOK_BYTES);

@@ -13,14 +13,14 @@ use crate::fake_control::FakeControl;
 
 /// The keys that data planes receive once `introduced` is set, and the video.
 #[derive(Clone)]
-pub(crate) struct People {
+pub(crate) struct UserServices {
     pub(crate) keys: Arc<RootKeys>,
     /// Until this is set, a data plane cannot verify tokens.
     pub(crate) introduced: Arc<AtomicBool>,
     pub(crate) video: Arc<Mutex<v1::Video>>,
 }
 
-impl People {
+impl UserServices {
     pub(crate) fn new() -> Self {
         let video = v1::Video {
             video_id: FakeControl::ID.to_owned(),
@@ -72,7 +72,7 @@ impl AuthService for FakeControl {
         }
         let seconds = SystemClock.now_unix() + 600;
         let expires_at = Some(prost_types::Timestamp { seconds, nanos: 0 });
-        let token = self.people.token(name);
+        let token = self.user_services.token(name);
         Ok(Response::new(v1::ExchangeTokenResponse { token, expires_at }))
     }
 
@@ -99,7 +99,7 @@ impl VideoService for FakeControl {
         &self,
         _request: Request<v1::GetVideoRequest>,
     ) -> Result<Response<v1::Video>, Status> {
-        Ok(self.people.video())
+        Ok(self.user_services.video())
     }
 
     /// Accepts only an empty page token.
@@ -119,20 +119,20 @@ impl VideoService for FakeControl {
         request: Request<v1::UpdateVideoRequest>,
     ) -> Result<Response<v1::Video>, Status> {
         let change = request.into_inner();
-        let mut video = self.people.video.lock().unwrap();
+        let mut video = self.user_services.video.lock().unwrap();
         if change.revision.is_some_and(|seen| seen != video.revision) {
             return Err(Status::failed_precondition("another revision"));
         }
         (video.title, video.revision) = (change.title, video.revision + 1);
         drop(video);
-        Ok(self.people.video())
+        Ok(self.user_services.video())
     }
 
     async fn delete_video(
         &self,
         _request: Request<v1::DeleteVideoRequest>,
     ) -> Result<Response<v1::DeleteVideoResponse>, Status> {
-        self.people.video.lock().unwrap().title = "deleted".to_owned();
+        self.user_services.video.lock().unwrap().title = "deleted".to_owned();
         Ok(Response::new(v1::DeleteVideoResponse {}))
     }
 
