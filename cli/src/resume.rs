@@ -78,7 +78,7 @@ impl Memory {
     }
 
     /// Deletes the saved state.
-    pub(crate) fn forget(&self) {
+    pub(crate) fn clear(&self) {
         // The file may not exist.
         let _absent = fs::remove_file(&self.path);
     }
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(memory("b:1").load(), None);
         fs::write(&file, b"another video").unwrap();
         assert_eq!(memory("a:1").load(), None);
-        first.forget();
+        first.clear();
         assert_eq!(first.load(), None);
     }
 }

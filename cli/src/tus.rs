@@ -67,7 +67,7 @@ pub(crate) async fn send(
     loop {
         let error = match attempt(rest, memory, source, bar).await {
             Ok(state) if state.offset == source.meta.len() => {
-                memory.forget();
+                memory.clear();
                 return Ok(state.video_id);
             }
             Ok(state) => {

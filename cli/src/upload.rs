@@ -39,7 +39,7 @@ pub(crate) async fn run(session: &Session<'_>, args: &UploadArgs) -> Result<()> 
         reply["metadata"] = probed(session, &video_id, patience).await?;
     }
     if !session.json {
-        tell(&reply)?;
+        print_metadata(&reply)?;
     }
     if args.transcode {
         encode(session, args, &video_id, &mut reply).await?;
@@ -133,7 +133,7 @@ async fn probed(
     }
 }
 
-fn tell(reply: &Value) -> Result<()> {
+fn print_metadata(reply: &Value) -> Result<()> {
     let metadata = &reply["metadata"];
     let (Some(width), Some(height)) = (metadata["width"].as_u64(), metadata["height"].as_u64())
     else {

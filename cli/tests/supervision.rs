@@ -28,7 +28,7 @@ use tempfile::TempDir;
 
 const READY_PATIENCE: Duration = Duration::from_secs(60);
 /// How long children may outlive `up` after a SIGKILL.
-const ORPHAN_PATIENCE: Duration = Duration::from_secs(5);
+const CHILD_EXIT_DEADLINE: Duration = Duration::from_secs(5);
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_streaming-service");
 
@@ -218,7 +218,7 @@ fn killed_up_leaves_no_process_and_the_next_start_recovers() {
     }
     up.signal(Signal::SIGKILL);
     drop(up);
-    eventually("children outlive up", ORPHAN_PATIENCE, || {
+    eventually("children outlive up", CHILD_EXIT_DEADLINE, || {
         still_there(&children).is_empty().then_some(())
     });
     // After a power failure the pid file is still there, and its number may belong to another process.

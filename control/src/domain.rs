@@ -295,7 +295,7 @@ pub struct Failure {
 }
 
 /// The only error codes of a probe that attribute the failure to the source.
-const BLAME_SOURCE: [&str; 3] = [NOT_A_VIDEO, "truncated_source", "too_many_recordings"];
+const SOURCE_ERROR_CODES: [&str; 3] = [NOT_A_VIDEO, "truncated_source", "too_many_recordings"];
 const NOT_A_VIDEO: &str = "not_a_video";
 
 impl Failure {
@@ -305,13 +305,13 @@ impl Failure {
     }
 
     /// Whether a probe that failed with this code attributes the failure to the source.
-    pub fn blames_source(&self) -> bool {
-        BLAME_SOURCE.contains(&self.code.as_str())
+    pub fn is_source_error(&self) -> bool {
+        SOURCE_ERROR_CODES.contains(&self.code.as_str())
     }
 
     /// This failure, found in the source's bytes, as the reason to reject the source.
     pub fn as_rejection(&self) -> Self {
-        let code = if self.blames_source() { &self.code } else { NOT_A_VIDEO };
+        let code = if self.is_source_error() { &self.code } else { NOT_A_VIDEO };
         Self::new(code, &self.message)
     }
 }

@@ -54,7 +54,7 @@ pub(crate) struct Control {
 struct Plane {
     link: ControlChannel,
     /// Tried last until this time, in milliseconds since 1970.
-    shunned_until: AtomicI64,
+    skipped_until: AtomicI64,
 }
 
 impl Control {
@@ -70,7 +70,7 @@ impl Control {
                 .keep_alive_timeout(Duration::from_secs(5))
                 .keep_alive_while_idle(true);
             let link = Traced(tls::channel_lazy(&endpoint, config.dial.ca_file()));
-            planes.push(Plane { link, shunned_until: AtomicI64::new(0) });
+            planes.push(Plane { link, skipped_until: AtomicI64::new(0) });
         }
         Ok(Self { planes, turn: AtomicUsize::new(0), token_file: config.token_file.clone() })
     }
@@ -148,12 +148,12 @@ impl Control {
             let answer = tokio::time::timeout(deadline, make(plane.link.clone())).await;
             match answer {
                 Ok(Ok(response)) => {
-                    plane.shunned_until.store(0, Ordering::Relaxed);
+                    plane.skipped_until.store(0, Ordering::Relaxed);
                     return Ok(response.into_inner());
                 }
                 Ok(Err(status)) if next_when(&status) => {
                     let until = SystemClock.now_ms() + PENALTY_MS;
-                    plane.shunned_until.store(until, Ordering::Relaxed);
+                    plane.skipped_until.store(until, Ordering::Relaxed);
                     last = Status::unavailable("the control plane cannot be reached");
                 }
                 Ok(Err(status)) => return Err(status),
@@ -174,7 +174,7 @@ impl Control {
         let first = self.turn.fetch_add(1, Ordering::Relaxed) % count;
         let mut planes: Vec<_> =
             self.planes.iter().cycle().skip(first).take(self.planes.len()).collect();
-        planes.sort_by_key(|plane| plane.shunned_until.load(Ordering::Relaxed) > now);
+        planes.sort_by_key(|plane| plane.skipped_until.load(Ordering::Relaxed) > now);
         planes
     }
 

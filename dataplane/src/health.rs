@@ -94,9 +94,9 @@ impl Health {
         match status {
             Ok(status) => {
                 // Without change events, keys may be missing and cached data may be stale.
-                let heard = self.index_cache.watching();
-                let detail = if heard { "" } else { "its change events do not arrive yet" };
-                add("control".to_owned(), heard, detail.to_owned());
+                let watching = self.index_cache.watching();
+                let detail = if watching { "" } else { "its change events do not arrive yet" };
+                add("control".to_owned(), watching, detail.to_owned());
                 for dependency in status.dependencies {
                     // Both planes use the same stores, but only this plane's access to them counts here.
                     add(dependency.name, dependency.ok, dependency.detail);

@@ -22,9 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Timeout of one call.
 const CALL_TIME_MAX: Duration = Duration::from_millis(250);
-/// Consecutive failures after which Redis is not called for [`SHUNNED`].
+/// Consecutive failures after which Redis is not called for [`SKIP_TIME`].
 const FAILURES_MAX: u32 = 3;
-const SHUNNED: Duration = Duration::from_secs(1);
+const SKIP_TIME: Duration = Duration::from_secs(1);
 
 /// One connection, established by [`Self::keep_connected`] and reestablished whenever it breaks.
 pub(crate) struct Redis {
@@ -32,7 +32,7 @@ pub(crate) struct Redis {
     failures: AtomicU32,
     start: Instant,
     /// No calls are made before this time, in milliseconds after `start`.
-    shunned_until: AtomicI64,
+    skipped_until: AtomicI64,
 }
 
 /// A script, sent as text once and by its digest afterwards.
@@ -59,7 +59,7 @@ impl Redis {
             client,
             failures: AtomicU32::new(0),
             start: Instant::now(),
-            shunned_until: AtomicI64::new(0),
+            skipped_until: AtomicI64::new(0),
         })
     }
 
@@ -82,7 +82,7 @@ impl Redis {
         keys: Vec<String>,
         args: Vec<Value>,
     ) -> Option<R> {
-        if !self.client.is_connected() || self.is_shunned() {
+        if !self.client.is_connected() || self.is_skipped() {
             return None;
         }
         let answer = tokio::time::timeout(CALL_TIME_MAX, self.evaluate(script, keys, args)).await;
@@ -128,15 +128,15 @@ impl Redis {
         }
     }
 
-    fn is_shunned(&self) -> bool {
-        self.now() < self.shunned_until.load(Ordering::Relaxed)
+    fn is_skipped(&self) -> bool {
+        self.now() < self.skipped_until.load(Ordering::Relaxed)
     }
 
     fn failed(&self, error: &Error) {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if failures >= FAILURES_MAX {
-            let until = self.now() + SHUNNED.as_millis() as i64;
-            self.shunned_until.store(until, Ordering::Relaxed);
+            let until = self.now() + SKIP_TIME.as_millis() as i64;
+            self.skipped_until.store(until, Ordering::Relaxed);
         }
         // Logged once per outage.
         if failures == FAILURES_MAX {

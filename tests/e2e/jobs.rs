@@ -61,7 +61,7 @@ async fn cancel_stops_ffmpeg_and_removes_objects_and_retry_finishes() {
         (!stack.objects().iter().any(|key| key.starts_with(&prefix))).then_some(())
     })
     .await;
-    script.set(Behaviour::Honest);
+    script.set(Behaviour::Normal);
     client.post(&format!("/api/jobs/{job}/retry"), &json!({})).await.expect(202);
     client.wait_job(&job, "completed", JOB_DEADLINE).await;
     assert_whole(&stack, &video, &job, &clip).await;
@@ -117,7 +117,7 @@ async fn deleting_a_video_during_its_transcode_removes_all_objects() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn video_keeps_playing_while_it_is_transcoded_again() {
     let mut stack = Stack::new(&[]);
-    let script = Ffmpeg::new(stack.beside(), Behaviour::Honest);
+    let script = Ffmpeg::new(stack.beside(), Behaviour::Normal);
     stack.set("STREAMING_FFMPEG", script.path());
     stack.up().await;
     let clip = Numbered { width: 854, height: 480, ..Numbered::seconds(8) };

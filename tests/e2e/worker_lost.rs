@@ -114,8 +114,8 @@ async fn killed_worker_costs_at_most_the_chunks_in_flight() {
         .count();
     let encoders: Vec<i32> = stack.running("ffmpeg").iter().map(|p| p.pid).collect();
     stack.replace("streaming-worker").await;
-    let orphans = process::wait_gone(&encoders, Duration::from_secs(2));
-    assert!(orphans.is_empty(), "ffmpeg outlives its worker: {orphans:?}");
+    let remaining = process::wait_gone(&encoders, Duration::from_secs(2));
+    assert!(remaining.is_empty(), "ffmpeg outlives its worker: {remaining:?}");
     let done = stack.client().wait_job(&job, "completed", JOB_DEADLINE).await;
     let total = done["tasks"].as_array().expect("tasks").len() as u64;
     let wasted = attempts(&done) - total;

@@ -18,8 +18,8 @@ const ROUND_MAX: i64 = 100;
 /// # Errors
 /// The database failed; the next round handles the remaining probes.
 pub async fn give_up(app: &AppState) -> Result<(), BackgroundError> {
-    let overdue = probes::expired(&*app.db.get().await?, ROUND_MAX).await?;
-    for ExpiredProbe { job, video, failure } in overdue {
+    let expired = probes::expired(&*app.db.get().await?, ROUND_MAX).await?;
+    for ExpiredProbe { job, video, failure } in expired {
         let (end, grace) =
             (JobOutcome::Failed(retry::given_up(&failure)), app.policy.grace_seconds);
         let given_up = app.db.transact(1, async |tx| {

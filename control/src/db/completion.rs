@@ -120,7 +120,7 @@ async fn fail_probe(
 ) -> Result<(), DbError> {
     let code = failure.map(|f| f.code.as_str());
     let message = failure.map(|f| f.message.as_str());
-    let refused = failure.is_some_and(Failure::blames_source);
+    let refused = failure.is_some_and(Failure::is_source_error);
     tx.execute(
         "UPDATE videos
          SET state = 'failed',

@@ -59,7 +59,9 @@ pub async fn reprobe(
         return Ok(ReprobeResult::NotAllowed("another source of the video is being uploaded"));
     }
     let refused = failure(&row, "error_code", "error_message")?;
-    if refused.is_some_and(|failure| failure.blames_source()) && !row.try_get::<_, bool>("kept")? {
+    if refused.is_some_and(|failure| failure.is_source_error())
+        && !row.try_get::<_, bool>("kept")?
+    {
         return Ok(ReprobeResult::NotAllowed(
             "the rejected source has been deleted; upload it again",
         ));
@@ -214,7 +216,7 @@ pub async fn source_deletion(
         .await?;
     let Some(row) = row else { return Ok(SourceDeletion::Keep) };
     let refused = failure(&row, "error_code", "error_message")?;
-    let refused = refused.is_some_and(|failure| failure.blames_source());
+    let refused = refused.is_some_and(|failure| failure.is_source_error());
     let state: VideoState = states::read(&row, "state", ("videos", video))?;
     if state != VideoState::Failed || !refused || !row.try_get("dropped")? {
         return Ok(SourceDeletion::Keep);

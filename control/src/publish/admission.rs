@@ -55,7 +55,7 @@ pub async fn commit(app: &AppState, offer: &Offer) -> Result<Outcome, DbError> {
                 task.id = %lease.task, code = failure.code, reason = failure.message,
                 "admission refused"
             );
-            let found = subject.kind.examines_source() && failure.blames_source();
+            let found = subject.kind.examines_source() && failure.is_source_error();
             let cause = if found { Cause::Source } else { Cause::Unknown };
             record_failed_attempt(app, lease, failure.clone(), !found, cause).await?;
         }

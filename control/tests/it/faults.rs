@@ -138,9 +138,9 @@ async fn deadlocks_and_serialization_failures_are_retried() {
     for (level, crosswise) in
         [(IsolationLevel::ReadCommitted, true), (IsolationLevel::RepeatableRead, false)]
     {
-        let (meet, tries) = (Barrier::new(2), std::sync::atomic::AtomicU32::new(0));
+        let (barrier, tries) = (Barrier::new(2), std::sync::atomic::AtomicU32::new(0));
         let both = async |rows: [media::VideoId; 2]| {
-            let mut met = false;
+            let mut waited = false;
             let mut connection = db.get().await.unwrap();
             for _ in 0..4 {
                 tries.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
@@ -150,8 +150,8 @@ async fn deadlocks_and_serialization_failures_are_retried() {
                     if crosswise {
                         videos::touch(&tx, rows[0]).await?;
                     }
-                    if !std::mem::replace(&mut met, true) {
-                        meet.wait().await;
+                    if !std::mem::replace(&mut waited, true) {
+                        barrier.wait().await;
                     }
                     videos::touch(&tx, rows[1]).await?;
                     tx.commit().await.map_err(DbError::from)

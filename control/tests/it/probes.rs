@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 
 use api::{
     code::{Code, Problem},
-    v1::{self, FailureCause, VideoState, worker_message::Message as Said},
+    v1::{self, FailureCause, VideoState, worker_message::Message as FromWorker},
 };
 use authz::Role;
 use media::layout;
@@ -73,7 +73,7 @@ async fn fail(worker: &Worker, lease: &v1::Lease, code: &str, cause: FailureCaus
         cause: cause.into(),
     };
     worker.want(0).await;
-    worker.send(Said::Fail(fail)).await;
+    worker.send(FromWorker::Fail(fail)).await;
 }
 
 async fn reprobe(caller: &Caller, id: &str) -> Result<v1::Video, Problem> {
@@ -122,7 +122,7 @@ async fn the_only_worker_can_reject_a_source() {
     let first = lease(&mut one).await;
     // A second worker that cannot probe cannot confirm the finding.
     let two = plane.worker("two").await;
-    two.send(Said::Health(v1::Health { can_probe: false, trouble: "no".to_owned() })).await;
+    two.send(FromWorker::Health(v1::Health { can_probe: false, trouble: "no".to_owned() })).await;
     eventually("the failure is listed", async || troubles(&plane).await.contains(&"no".to_owned()))
         .await;
     fail(&one, &first, "unsupported", FailureCause::Source).await;
@@ -144,7 +144,8 @@ async fn a_worker_that_fails_its_sample_gets_no_probes_until_it_succeeds() {
     let mut one = plane.worker("one").await;
     let id = send(&plane, &caller).await;
     let first = lease(&mut one).await;
-    one.send(Said::Health(v1::Health { can_probe: false, trouble: "killed".to_owned() })).await;
+    one.send(FromWorker::Health(v1::Health { can_probe: false, trouble: "killed".to_owned() }))
+        .await;
     fail(&one, &first, "out_of_memory", FailureCause::UnhealthyHost).await;
     one.want(1).await;
     eventually("the failure is listed", async || troubles(&plane).await == ["killed"]).await;
@@ -152,7 +153,7 @@ async fn a_worker_that_fails_its_sample_gets_no_probes_until_it_succeeds() {
     one.beat(&first, 0.5).await;
     let next = one.next().await;
     assert!(matches!(next, v1::control_message::Message::HeartbeatReply(_)), "{next:?}");
-    one.send(Said::Health(v1::Health { can_probe: true, trouble: String::new() })).await;
+    one.send(FromWorker::Health(v1::Health { can_probe: true, trouble: String::new() })).await;
     let again = one.lease().await;
     assert_eq!((&again.task_id, again.attempt), (&first.task_id, 1), "no attempt is counted");
     one.want(0).await;
@@ -204,7 +205,8 @@ async fn a_probe_that_no_worker_can_finish_is_given_up_after_a_day() {
     let (tried, new) = (send(&plane, &caller).await, send(&plane, &caller).await);
     let lease = lease(&mut one).await;
     assert_eq!(lease.video_id, tried);
-    one.send(Said::Health(v1::Health { can_probe: false, trouble: "killed".to_owned() })).await;
+    one.send(FromWorker::Health(v1::Health { can_probe: false, trouble: "killed".to_owned() }))
+        .await;
     fail(&one, &lease, "out_of_memory", FailureCause::UnhealthyHost).await;
     eventually("the task is ready again", async || {
         let aged = "UPDATE tasks SET created_at = now() - interval '1 day' WHERE state = 'ready'";

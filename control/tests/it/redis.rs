@@ -56,25 +56,25 @@ async fn instances_exchange_events_and_continue_without_redis() {
     let url = format!("redis-unix://{}", folder.path().join("redis").display());
     let stop = CancellationToken::new();
     let (here, there) = (Arc::new(Bus::default()), Arc::new(Bus::default()));
-    let (mut heard_here, mut heard_there) = (here.subscribe(), there.subscribe());
+    let (mut events_here, mut events_there) = (here.subscribe(), there.subscribe());
     let redis = [Redis::new(&url, None).unwrap(), Redis::new(&url, None).unwrap()];
     let runs = [
         tokio::spawn(redis[0].clone().run(here.clone(), stop.clone())),
         tokio::spawn(redis[1].clone().run(there.clone(), stop.clone())),
     ];
-    hears(&mut heard_here, Event::Everything).await;
-    hears(&mut heard_there, Event::Everything).await;
+    receives(&mut events_here, Event::Everything).await;
+    receives(&mut events_there, Event::Everything).await;
     for redis in &redis {
         connected(redis, true).await;
     }
     let video = Event::Video(VideoId::new(Uuid::now_v7()));
     here.publish(video.clone());
-    hears(&mut heard_there, video.clone()).await;
+    receives(&mut events_there, video.clone()).await;
     // The sending instance receives it once, from its own bus.
-    hears(&mut heard_here, video.clone()).await;
+    receives(&mut events_here, video.clone()).await;
     here.publish(Event::Revoked(vec![1, 2]));
-    hears(&mut heard_there, Event::Revoked(vec![1, 2])).await;
-    assert_eq!(events::next(&mut heard_here).await, Event::Revoked(vec![1, 2]));
+    receives(&mut events_there, Event::Revoked(vec![1, 2])).await;
+    assert_eq!(events::next(&mut events_here).await, Event::Revoked(vec![1, 2]));
     // A wake-up reaches a session of the other instance; the first one is sent on connecting.
     there.ready.notified().await;
     here.notify_tasks_ready(1);
@@ -85,11 +85,11 @@ async fn instances_exchange_events_and_continue_without_redis() {
     here.publish(video.clone());
     let server = Server::start(folder.path());
     // Messages sent meanwhile are lost; listeners are notified that they may have missed some.
-    hears(&mut heard_there, Event::Everything).await;
+    receives(&mut events_there, Event::Everything).await;
     connected(&redis[0], true).await;
     let video = Event::Video(VideoId::new(Uuid::now_v7()));
     here.publish(video.clone());
-    hears(&mut heard_there, video).await;
+    receives(&mut events_there, video).await;
     stop.cancel();
     for run in runs {
         tokio::time::timeout(DEADLINE, run).await.unwrap().unwrap();
@@ -97,7 +97,7 @@ async fn instances_exchange_events_and_continue_without_redis() {
     server.stop();
 }
 
-async fn hears(events: &mut tokio::sync::broadcast::Receiver<Event>, wanted: Event) {
+async fn receives(events: &mut tokio::sync::broadcast::Receiver<Event>, wanted: Event) {
     let wait = async { while events::next(events).await != wanted {} };
     tokio::time::timeout(DEADLINE, wait).await.unwrap();
 }

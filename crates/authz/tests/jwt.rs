@@ -58,8 +58,8 @@ fn every_algorithm_verifies_from_every_kind_of_key_file() {
         let files = [signer.pem(), signer.jwk().to_string(), jwks(&[&signer]).to_string()];
         for file in files {
             let keys = JwtKeys::from_file(file.as_bytes()).unwrap();
-            let verdict = verify(&token, &keys, &policy(), NOW);
-            assert_eq!(verdict, Ok(identity.clone()), "{} {file}", signer.alg());
+            let verified = verify(&token, &keys, &policy(), NOW);
+            assert_eq!(verified, Ok(identity.clone()), "{} {file}", signer.alg());
         }
     }
     let secret = b"0123456789abcdef0123456789abcdef";

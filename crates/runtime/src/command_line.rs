@@ -60,10 +60,10 @@ fn read<C: CommandFactory + FromArgMatches>(args: &[OsString]) -> Result<C, Erro
 /// Ignores variables that are set to an empty value.
 fn without_empty(command: Command) -> Command {
     let empty = |name: &OsStr| env::var_os(name).is_some_and(|value| value.is_empty());
-    let forget = |arg: Arg| {
+    let without_env = |arg: Arg| {
         if arg.get_env().is_some_and(empty) { arg.env(None::<&'static str>) } else { arg }
     };
-    command.mut_args(forget).mut_subcommands(without_empty)
+    command.mut_args(without_env).mut_subcommands(without_empty)
 }
 
 /// The error without clap's paragraphs about usage, and with the name of the variable.

@@ -100,7 +100,7 @@ impl PlayableVideo {
     }
 
     /// Stores a manifest; if two are written at the same time, the first one is kept.
-    pub(crate) fn remember(&self, name: String, text: Text) -> Arc<Text> {
+    pub(crate) fn cache_manifest(&self, name: String, text: Text) -> Arc<Text> {
         let mut manifests = self.manifests.lock().unwrap_or_else(PoisonError::into_inner);
         manifests.entry(name).or_insert_with(|| Arc::new(text)).clone()
     }

@@ -169,13 +169,13 @@ async fn write(
         false => Lookup::default(),
     };
     if let Some(text) = lookup.found.and_then(|found| String::from_utf8(found.into()).ok()) {
-        return Some(playable.remember(name.to_owned(), Text::new(text)));
+        return Some(playable.cache_manifest(name.to_owned(), Text::new(text)));
     }
     let text = writer(&playable.index, &links)?;
     if let Some(slot) = lookup.slot {
         slot.store(text.as_bytes()).await;
     }
-    Some(playable.remember(name.to_owned(), Text::new(text)))
+    Some(playable.cache_manifest(name.to_owned(), Text::new(text)))
 }
 
 fn links<'a>(playback: &'a Playback, viewer: &'a Viewer) -> Links<'a> {

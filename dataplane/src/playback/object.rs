@@ -44,7 +44,7 @@ pub(crate) async fn open(
     let first = last.unwrap_or_else(|| stores.pick(video));
     let read = async |store: &Store| match part(cache, store, wanted).await {
         Ok(body) => {
-            cache.remember_store(video, &store.url);
+            cache.cache_store(video, &store.url);
             Ok(Some(body))
         }
         Err(ReadError::Missing) => Ok(None),

@@ -87,7 +87,7 @@ impl SegmentCache {
     }
 
     /// Records where the video's objects are; a video never moves.
-    pub(crate) fn remember_store(&self, video: VideoId, url: &str) {
+    pub(crate) fn cache_store(&self, video: VideoId, url: &str) {
         if self.stores.get(&video).is_none_or(|known| known != url) {
             self.stores.insert(video, url.to_owned());
         }

@@ -29,7 +29,7 @@ const READY_DEADLINE: Duration = Duration::from_secs(60);
 /// From SIGTERM until `up` ends.
 const STOP_DEADLINE: Duration = Duration::from_secs(40);
 /// From the end of `up`, for any reason, until all processes that it started have ended.
-pub(crate) const ORPHAN_DEADLINE: Duration = Duration::from_secs(5);
+pub(crate) const CHILD_EXIT_DEADLINE: Duration = Duration::from_secs(5);
 /// Lines of each log to print when a test fails.
 const LOG_TAIL_LINES: usize = 25;
 
@@ -288,7 +288,7 @@ impl Stack {
         let mut left = process::marked(&mark);
         left.retain(|process| process.pid != own);
         let pids: Vec<i32> = left.iter().map(|process| process.pid).collect();
-        let stubborn = process::wait_gone(&pids, ORPHAN_DEADLINE);
+        let stubborn = process::wait_gone(&pids, CHILD_EXIT_DEADLINE);
         if stubborn.is_empty() {
             return;
         }

@@ -105,15 +105,15 @@ fn audience(claim: Option<&Value>, ours: &str) -> Result<(), JwtError> {
 
 /// Some providers state a token's purpose in a claim: only access tokens authorize requests.
 fn kind(claims: &Map<String, Value>) -> Result<(), JwtError> {
-    let says = |name: &'static str, allowed: &[&str]| match claims.get(name) {
+    let check_claim = |name: &'static str, allowed: &[&str]| match claims.get(name) {
         None => Ok(()),
         Some(Value::String(text)) if allowed.contains(&text.to_ascii_lowercase().as_str()) => {
             Ok(())
         }
         Some(_) => Err(JwtError::Claim(name)),
     };
-    says("typ", &TYPES)?;
-    says("token_use", &["access"])
+    check_claim("typ", &TYPES)?;
+    check_claim("token_use", &["access"])
 }
 
 /// Finds a claim by its whole name first, because names may contain dots, then by its path into nested

@@ -29,7 +29,7 @@ fn oversized_tokens_are_rejected_quickly() {
 }
 
 /// Datalog that a malicious holder appends to waste processor time.
-fn bombs() -> Vec<(&'static str, String)> {
+fn costly_blocks() -> Vec<(&'static str, String)> {
     let facts: String = (0..40).map(|n| format!("n({n});")).collect();
     let join = |width: usize| {
         let body: Vec<String> = (0..width).map(|n| format!("n($v{n})")).collect();
@@ -69,10 +69,10 @@ fn append_deep(token: &str, code: &str) -> String {
 
 /// Verifies an expensive token on a stack half the size of the server's: deep nesting must not overflow
 /// it and crash the process.
-fn rejection_of(verifier: &Verifier, bomb: &str) -> AuthError {
+fn error_of(verifier: &Verifier, costly_token: &str) -> AuthError {
     std::thread::scope(|scope| {
         let server = std::thread::Builder::new().stack_size(1 << 20);
-        let check = || verifier.authenticate(bomb, &request(Operation::Read)).unwrap_err();
+        let check = || verifier.authenticate(costly_token, &request(Operation::Read)).unwrap_err();
         server.spawn_scoped(scope, check).unwrap().join().unwrap()
     })
 }
@@ -81,11 +81,11 @@ fn rejection_of(verifier: &Verifier, bomb: &str) -> AuthError {
 fn costly_tokens_are_rejected_before_evaluation() {
     let (keys, verifier) = setup();
     let token = keys.mint(&grant(Role::Viewer), END).unwrap();
-    for (what, code) in bombs() {
-        let bomb = append_deep(&token, &code);
+    for (what, code) in costly_blocks() {
+        let costly_token = append_deep(&token, &code);
         let started = Instant::now();
-        let result = rejection_of(&verifier, &bomb);
-        println!("{what}: {} bytes refused in {:?}", bomb.len(), started.elapsed());
+        let result = error_of(&verifier, &costly_token);
+        println!("{what}: {} bytes refused in {:?}", costly_token.len(), started.elapsed());
         assert_eq!(result, AuthError::Limit, "{what}");
         // A generous limit: an evaluation would take years.
         assert!(started.elapsed() < Duration::from_secs(10), "{what}: {:?}", started.elapsed());

@@ -162,9 +162,9 @@ fn appended_blocks_cannot_widen_a_token() {
     let late = Request { now: END, ..request(Operation::Read) };
     assert_eq!(verifier.authenticate(&appended, &late), Err(AuthError::Expired));
     // Nor can a block satisfy its own check with a fact that the request does not provide.
-    let lying = append(&token, r#"check if operation("read"); check if time($t), $t > 2100-01-01;"#
+    let self_checked = append(&token, r#"check if operation("read"); check if time($t), $t > 2100-01-01;"#
         .replace("2100-01-01;", "2100-01-01T00:00:00Z;").as_str());
-    assert!(forbidden(verifier.authenticate(&lying, &request(Operation::Read))));
+    assert!(forbidden(verifier.authenticate(&self_checked, &request(Operation::Read))));
 
     let video = playback(&keys, Some(480), None);
     let padded = narrow(&video, &Restriction::default()).unwrap();

@@ -55,11 +55,11 @@ pub(super) async fn watch(
     ends: (SocketAddr, SocketAddr),
 ) -> CloseReason {
     let mut watch = Watch { reading: None, taking: None, connection: connection.clone(), pace };
-    let overdue = watch.run(&queues, ends).await;
-    if overdue != CloseReason::Idle {
+    let reason = watch.run(&queues, ends).await;
+    if reason != CloseReason::Idle {
         connection.abandoned.store(true, Relaxed);
     }
-    overdue
+    reason
 }
 
 struct Watch {
@@ -93,8 +93,8 @@ impl Watch {
                 self.taking = None;
                 continue;
             }
-            if let Some(overdue) = self.read(Instant::now()) {
-                return overdue;
+            if let Some(reason) = self.read(Instant::now()) {
+                return reason;
             }
             if self.is_slow(Instant::now()) {
                 let unsent = queues.unsent(ends).await;

@@ -177,14 +177,14 @@ impl Lease {
         loop {
             let sent = tokio::select! {
                 sent = self.send(&message) => sent,
-                () = stop.overdue() => return Err(taken_over()),
+                () = stop.save_deadline() => return Err(taken_over()),
             };
             match sent {
                 Err(problem) if is_transient(&problem) && tried < REPORT_TRIES_MAX => {
                     tried += 1;
                     tokio::select! {
                         () = sleep(REPORT_PAUSE) => {}
-                        () = stop.overdue() => return Err(taken_over()),
+                        () = stop.save_deadline() => return Err(taken_over()),
                     }
                 }
                 sent => {
@@ -221,8 +221,8 @@ impl Lease {
     /// Renews the lease while `work` runs; after a stop, `work` may run only a short time longer.
     pub(crate) async fn during<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Problem> {
         let stop = self.stop.clone();
-        let overdue = stop.overdue();
-        tokio::pin!(work, overdue);
+        let deadline = stop.save_deadline();
+        tokio::pin!(work, deadline);
         loop {
             // Both run concurrently: work that is not polled may hold a lock or let its connection time out.
             // A renewal that is cut short can be repeated.
@@ -232,7 +232,7 @@ impl Lease {
             };
             tokio::select! {
                 done = &mut work => return Ok(done),
-                () = &mut overdue => return Err(taken_over()),
+                () = &mut deadline => return Err(taken_over()),
                 kept = kept => kept?,
             }
         }

@@ -146,7 +146,7 @@ impl Parts {
     }
 
     /// Waits for the part that is being sent and returns its id and the mark at its end.
-    pub(crate) async fn landed(&mut self) -> Result<Option<(String, Mark)>, Problem> {
+    pub(crate) async fn sent_part(&mut self) -> Result<Option<(String, Mark)>, Problem> {
         let part = match self.flying.join_next().await {
             None => return Ok(None),
             Some(Ok(part)) => part,
@@ -168,7 +168,7 @@ impl Parts {
     }
 
     /// Control has recorded another side object, or none: deletes the previous one.
-    pub(crate) async fn forget_tail(&mut self, now: Option<u64>) {
+    pub(crate) async fn replace_tail(&mut self, now: Option<u64>) {
         let before = std::mem::replace(&mut self.tail, now);
         if let Some(name) = before.filter(|_| before != now) {
             let key = self.tail_key(name);

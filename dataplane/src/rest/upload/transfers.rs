@@ -39,7 +39,7 @@ impl Stop {
     }
 
     /// Waits for the time by which a stopped request must have saved the received bytes.
-    pub(crate) async fn overdue(&self) {
+    pub(crate) async fn save_deadline(&self) {
         self.token.cancelled().await;
         let stopped = self.at.get().copied().unwrap_or_else(Instant::now);
         sleep_until(stopped + SAVE_TIME_MAX).await;

@@ -152,7 +152,7 @@ impl Writer {
 
     /// Sends the part that is full, once the one before it is stored.
     async fn send_part(&mut self) -> Result<(), Problem> {
-        self.land().await?;
+        self.finish_part().await?;
         let Sink::Parts(parts) = &mut self.sink else { return Ok(()) };
         if let Some(multipart_id) = self.lease.during(parts.begin()).await?? {
             let to = self.lease.offset();
@@ -164,9 +164,11 @@ impl Writer {
     }
 
     /// Waits for the part that is being sent and reports it to control.
-    async fn land(&mut self) -> Result<(), Problem> {
+    async fn finish_part(&mut self) -> Result<(), Problem> {
         let Sink::Parts(parts) = &mut self.sink else { return Ok(()) };
-        let Some((part, mark)) = self.lease.during(parts.landed()).await?? else { return Ok(()) };
+        let Some((part, mark)) = self.lease.during(parts.sent_part()).await?? else {
+            return Ok(());
+        };
         self.unreported.push(part);
         if self.held_back {
             return Ok(());
@@ -174,7 +176,7 @@ impl Writer {
         let (to, digest) = (mark.bytes, mark.digest);
         let reported = std::mem::take(&mut self.unreported);
         self.lease.report(Step { to, digest, parts: reported, ..Step::default() }).await?;
-        parts.forget_tail(None).await;
+        parts.replace_tail(None).await;
         Ok(())
     }
 
@@ -195,7 +197,7 @@ impl Writer {
                 if rest && last {
                     self.send_part().await?;
                 }
-                self.land_all(last).await?;
+                self.finish_parts(last).await?;
                 if let Sink::Parts(parts) = &mut self.sink
                     && rest
                     && !last
@@ -209,19 +211,19 @@ impl Writer {
         let step = Step { to: self.bytes, digest, parts, tail, release, ..Step::default() };
         let upload = self.lease.report(step).await?;
         if let Sink::Parts(parts) = &mut self.sink {
-            parts.forget_tail(tail).await;
+            parts.replace_tail(tail).await;
         }
         Ok(upload)
     }
 
     /// Waits for the part that is being sent. The last part is reported together with the end, so that an
     /// upload that has all its bytes has its digest, too.
-    async fn land_all(&mut self, last: bool) -> Result<(), Problem> {
+    async fn finish_parts(&mut self, last: bool) -> Result<(), Problem> {
         let held_back = self.held_back;
         self.held_back |= last;
-        let landed = self.land().await;
+        let finished = self.finish_part().await;
         self.held_back = held_back;
-        landed
+        finished
     }
 
     /// Makes all bytes durable; no more will follow.
