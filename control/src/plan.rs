@@ -53,7 +53,7 @@ const PICTURE_MEGAPIXELS: f64 = 0.2;
 /// Number of thumbnails of a video unless configured otherwise.
 pub const THUMBNAILS_DEFAULT: u32 = 10;
 
-/// What a job produces, fixed when the job is created.
+/// The outputs of a job, fixed when the job is created.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The output's time grid.
@@ -70,7 +70,7 @@ pub struct Plan {
     pub hls: bool,
     /// Whether DASH is served.
     pub dash: bool,
-    /// What was left out and why.
+    /// Omitted tracks and rungs, with the reason.
     pub notes: Vec<String>,
     /// Poster, thumbnails and storyboard, if requested.
     #[serde(default)]

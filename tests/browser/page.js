@@ -90,7 +90,7 @@ const players = {
   },
 };
 
-// What the viewer reads at this moment, noted once.
+// The text that the viewer reads at this moment, noted once.
 function read() {
   for (const track of [...video.textTracks].filter((track) => track.mode === "showing")) {
     for (const { text, startTime: start, endTime: end } of track.activeCues ?? []) {

@@ -23,7 +23,7 @@ use crate::{
 const JOB_DEADLINE: Duration = Duration::from_secs(120);
 const SECONDS: f64 = 6.0;
 /// Spans the end of the first HLS segment at 4 s, and lasts long enough for a slow machine.
-const EMBEDDED: (&str, (f64, f64)) = ("said in the video", (3.0, 5.5));
+const EMBEDDED: (&str, (f64, f64)) = ("spoken in the video", (3.0, 5.5));
 const UPLOADED: (&str, (f64, f64)) = ("gesagt & geschrieben", (2.5, 5.5));
 const SRT: &str =
     "1\n00:00:02,500 --> 00:00:05,500\n<font color=\"red\">gesagt &amp; geschrieben</font>\n\n";
@@ -109,7 +109,7 @@ fn seeded_violations_are_found(good: &Capture) {
         ("H7", "playlist.m3u8", "LANGUAGE=\"de\",DEFAULT=NO", "LANGUAGE=\"de\",DEFAULT=YES"),
         ("H8", "h0.vtt", "X-TIMESTAMP-MAP=MPEGTS:900000,", "X-TIMESTAMP-MAP="),
         ("H8", "h0.vtt", "MPEGTS:900000", "MPEGTS:0"),
-        ("H8", "h1.vtt", EMBEDDED.0, "said elsewhere"),
+        ("H8", "h1.vtt", EMBEDDED.0, "spoken elsewhere"),
     ] {
         let mut broken = good.clone();
         let change = |text: String| text.contains(from).then(|| text.replacen(from, to, 1));

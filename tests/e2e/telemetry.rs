@@ -195,7 +195,7 @@ async fn dashboard_alerts_and_docs_name_the_exposed_metrics() {
     let mut stack = Stack::new(&[("STREAMING_METRICS_ADDR", &moved), ("STREAMING_WORKERS", "0")]);
     stack.launch();
     stack.wait_addresses().await;
-    eventually("/health says that no worker is connected", CHANGE_DEADLINE, async || {
+    eventually("/health reports that no worker is connected", CHANGE_DEADLINE, async || {
         let health = stack.anonymous().get("/health").await.expect(503).json();
         let detail = &health["dependencies"]["workers"]["detail"];
         (detail == "no worker is connected").then_some(())

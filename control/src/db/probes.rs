@@ -185,7 +185,7 @@ pub async fn drop_rejected(
     Ok(dropped)
 }
 
-/// What to do with the source of a video that was refused earlier.
+/// How to handle the source of a video that was rejected earlier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceDeletion {
     /// Delete it.

@@ -57,7 +57,7 @@ const NAMES_LOCK: i32 = 787_327;
 pub struct Connecting<'a> {
     /// This connection.
     pub id: WorkerId,
-    /// What the worker calls itself.
+    /// The name that the worker chose.
     pub name: &'a str,
     /// The random id of its process; empty if the worker does not send one.
     pub instance: &'a str,

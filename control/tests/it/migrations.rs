@@ -71,14 +71,14 @@ async fn later(url: &str, sql: &str) -> Db {
     db
 }
 
-/// What this release must be able to live with.
+/// Changes with which this release must keep working.
 const ADDITIVE: &str = "
     ALTER TABLE videos ADD COLUMN tone TEXT NOT NULL DEFAULT 'calm';
     ALTER TABLE tasks ADD COLUMN shade INT;
     CREATE TABLE tones (tone TEXT PRIMARY KEY);
     CREATE INDEX videos_tone ON videos (tone);";
 
-/// What it cannot live with.
+/// Changes with which it cannot work.
 const INCOMPATIBLE: &str = "
     ALTER TABLE videos RENAME COLUMN filename TO name;
     INSERT INTO schema_compat (version, min_release) VALUES (9001, '999.1.2');";

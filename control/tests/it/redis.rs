@@ -134,7 +134,7 @@ async fn every_change_invalidates_the_data_planes_caches() {
     };
     let left = async || kept.exists::<i64, _>(names.to_vec()).await.unwrap();
 
-    // Once `forget` has returned, the metadata is gone.
+    // Once `invalidate` has returned, the metadata is gone.
     keep().await;
     redis.invalidate(&[video]).await;
     assert_eq!(left().await, 0);

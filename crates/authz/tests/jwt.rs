@@ -218,7 +218,7 @@ fn headers_are_read_strictly_and_references_in_them_are_not_followed() {
     ] {
         let header = with(&signer.header(), name, value);
         assert!(judged(&signer, header.clone()).is_ok(), "{name} is ignored");
-        assert_eq!(judged(&evil, header), Err(JwtError::BadSignature), "{name} has no say");
+        assert_eq!(judged(&evil, header), Err(JwtError::BadSignature), "{name} has no effect");
     }
     for kid in ["../../dev/null", "' or 1=1", "b", "\u{0}", "A"] {
         let header = with(&signer.header(), "kid", json!(kid));

@@ -101,7 +101,7 @@ async fn blocking(
         .map_err(|error| object_store::Error::Generic { store: "folder", source: error.into() })
 }
 
-/// What a data plane left that was killed while it copied the file.
+/// Removes the partial copy of a data plane that was killed while it copied the file.
 fn remove_copy(file: &FilePath) -> io::Result<()> {
     let name = layout::upload_copy(file.file_name().unwrap_or_default());
     match fs::remove_file(file.with_file_name(name)) {

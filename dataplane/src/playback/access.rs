@@ -30,7 +30,7 @@ pub(crate) struct Credentials {
     pub(crate) caller: Option<Caller>,
 }
 
-/// What the viewer may see, and how URLs are written for the viewer.
+/// The rungs that the viewer may see, and the form of URLs in replies.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Viewer {
     /// Added to every URL of a manifest.

@@ -13,7 +13,7 @@ use super::{Limits, SandboxError};
 /// Contains the policy as JSON. If it is set, the worker's executable acts as the launcher.
 pub const POLICY_VARIABLE: &str = "STREAMING_SANDBOX";
 
-/// What one sandboxed process may access and use.
+/// The files, ports and resources that one sandboxed process may use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     /// The program to execute.

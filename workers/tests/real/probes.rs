@@ -1,4 +1,4 @@
-//! What a probe reports about valid files.
+//! Tests the reports of probes about valid files.
 
 use crate::{clip::Clip, control::Control, worker::Worker};
 

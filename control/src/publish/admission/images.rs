@@ -31,7 +31,7 @@ use crate::{
 /// Maximum size of an image or clip.
 const PICTURE_BYTES_MAX: u64 = 64 << 20;
 
-/// What a file must be.
+/// The checks that a file must pass.
 #[derive(Clone, Copy, Debug)]
 enum ImageCheck {
     Jpeg(Size),

@@ -28,7 +28,7 @@ pub(super) struct Transport {
     media: Vec<bool>,
     /// Bytes from one packet to the next; `None` while this is not known.
     stride: Option<usize>,
-    /// The end of the last video or audio packet. What follows it, mostly tables, belongs to the next one.
+    /// The end of the last video or audio packet. Packets after it, mostly tables, belong to the next recording.
     media_end: u64,
     /// The continuity counter of each PID's last packet with a payload.
     counters: Vec<Option<u8>>,

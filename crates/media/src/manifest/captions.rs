@@ -19,7 +19,7 @@ use crate::{
 
 /// GROUP-ID of the text tracks of every variant.
 const GROUP: &str = "text";
-/// What Apple's players expect of captions; plain subtitles have no characteristics.
+/// The characteristics that Apple's players expect of captions; plain subtitles have no characteristics.
 const CHARACTERISTICS: &str = ",CHARACTERISTICS=\"public.accessibility.transcribes-spoken-dialog,\
                                public.accessibility.describes-music-and-sound\"";
 
