@@ -1,16 +1,16 @@
 # Shortcuts for common tasks. A fresh Debian or Ubuntu machine needs only `make run` and `make test`.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):$(CURDIR)/.tools/bin
 NEXTEST := cargo nextest run --locked --workspace
-SAY = @printf '\n==> %s\n'
+STEP = @printf '\n==> %s\n'
 
 .PHONY: help run build dev migrate tools test test-unit test-integration test-rollback coverage check docs fmt bench clean
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 18
 
 run: ## Install missing programs, build in release mode, start the whole service (passes STREAMING_* through)
-	$(SAY) '1/3 install missing programs' && tools/install run
-	$(SAY) '2/3 build (the first time takes minutes, later ones seconds)' && cargo build --release --locked --workspace --bins
-	$(SAY) '3/3 start' && exec target/release/streaming-service up
+	$(STEP) '1/3 install missing programs' && tools/install run
+	$(STEP) '2/3 build (the first time takes minutes, later ones seconds)' && cargo build --release --locked --workspace --bins
+	$(STEP) '3/3 start' && exec target/release/streaming-service up
 
 build: ## Build only the release programs
 	cargo build --release --locked --workspace --bins
@@ -25,9 +25,9 @@ tools: ## Install the programs that checks and tests need: Chromium, Node, Go, g
 	tools/install test
 
 test: ## Install the programs that tests need, then run all tests against real programs
-	$(SAY) '1/3 install missing programs' && tools/install test
-	$(SAY) '2/3 build' && cargo build --locked --workspace --all-targets
-	$(SAY) '3/3 test' && $(NEXTEST)
+	$(STEP) '1/3 install missing programs' && tools/install test
+	$(STEP) '2/3 build' && cargo build --locked --workspace --all-targets
+	$(STEP) '3/3 test' && $(NEXTEST)
 
 test-unit: ## Run the tests that start no other process
 	$(NEXTEST) --lib --bins
@@ -45,8 +45,8 @@ coverage: ## Run all tests and report covered lines in target/llvm-cov/html (ins
 	cargo llvm-cov --locked --workspace --html
 
 check: ## Run the checks that must pass before a commit: format, lints, documentation, dependencies, deployment files, language
-	$(SAY) '1/2 install what is missing' && tools/install check
-	$(SAY) '2/2 check' && cargo fmt --all --check
+	$(STEP) '1/2 install what is missing' && tools/install check
+	$(STEP) '2/2 check' && cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
 	cargo deny --locked check bans licenses sources

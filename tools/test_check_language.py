@@ -78,8 +78,26 @@ class Rules(unittest.TestCase):
         self.assertTrue(self.found('f("is no IP address")', check.wording))
         self.assertFalse(self.found('f("is no longer valid; there is no key")', check.wording))
 
+    def test_metaphors_are_found_in_texts_and_names(self):
+        for text in ["// the door is open", "// The log says so.", 'f("the worker told control")']:
+            self.assertTrue(self.found(text, check.wording), text)
+        for name in ["hears", "log_says", "toldUser", "Stranger", "BLAME_SOURCE", "shunned_until"]:
+            self.assertEqual(self.found(f"let {name} = 1;", check.names), [f"name {name}"])
+        self.assertEqual(self.found("let essays = total + hearsay + adoors + gateway;", check.names), [])
+
+    def test_sentences_begin_with_their_subject(self):
+        for text in ["// What a job produces.", "/// Kept. Whose it is does not matter", "// a | Who may | b"]:
+            self.assertTrue(self.found(text, check.wording), text)
+        for text in ["// States what failed.", 'f("What now")', "// What is missing?"]:
+            self.assertFalse(self.found(text, check.wording), text)
+
+    def test_the_old_term_is_counted_in_texts_and_names(self):
+        source = "// a TERM\nlet TERM_name = TERMs(1);".replace("TERM", check.OLD_TERM.pattern)
+        found = [len(found) for _, found in check.terms([rust(source)])]
+        self.assertEqual(found, [1, 2])
+
     def test_outside_references(self):
-        for text in ["// Case 27: late", "// see issue #12", "// fixed by #123"]:
+        for text in ["// as in test 11", "// Case 27: late", "// see issue #12", "// fixed by #123"]:
             self.assertTrue(self.found(text, check.wording), text)
         for text in ["// owner/name#123", "// in case of 3 errors", 'f("{sum:#010x} &#60;")']:
             self.assertFalse(self.found(text, check.wording), text)
