@@ -116,7 +116,7 @@ async fn attempt(
     bar: &ProgressBar,
 ) -> Result<UploadState, UploadError> {
     let state = match memory.load() {
-        Some(path) => look(rest, &path).await?,
+        Some(path) => find_upload(rest, &path).await?,
         None => None,
     };
     let mut state = match state {
@@ -142,7 +142,7 @@ async fn attempt(
 }
 
 /// Asks the server for the offset of a saved upload; `None` if the server no longer knows it.
-async fn look(rest: &Rest, path: &str) -> Result<Option<UploadState>, UploadError> {
+async fn find_upload(rest: &Rest, path: &str) -> Result<Option<UploadState>, UploadError> {
     let headers = [(RESUMABLE, "1.0.0".to_owned())];
     let reply = rest.send(Method::HEAD, path, &headers, empty()).await;
     let reply = reply.map_err(UploadError::Unreachable)?;
@@ -228,7 +228,7 @@ fn empty() -> Body {
 }
 
 /// Checks that the file can be read, before the server reserves space for it.
-pub(crate) fn sendable(path: &Path) -> Result<Metadata> {
+pub(crate) fn readable_file(path: &Path) -> Result<Metadata> {
     let meta = std::fs::metadata(path).with_context(|| format!("open {}", path.display()))?;
     if !meta.is_file() {
         bail!("{} is not a regular file", path.display());

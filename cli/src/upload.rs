@@ -63,7 +63,7 @@ fn fields(args: &UploadArgs) -> Vec<(&'static str, String)> {
 /// Uploads the file by tus, resuming where an earlier attempt ended.
 async fn resumable(session: &Session<'_>, args: &UploadArgs) -> Result<Value> {
     let rest = session.rest()?;
-    let meta = tus::sendable(&args.file)?;
+    let meta = tus::readable_file(&args.file)?;
     let memory = Memory::new(&session.target.data, &rest.url(""), &args.file, &meta)?;
     let name = args.file.file_name().unwrap_or_default().to_string_lossy();
     let fields = fields(args);

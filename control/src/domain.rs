@@ -183,8 +183,8 @@ impl TaskKind {
         Self::Collect,
     ];
 
-    /// The kinds that have a property, for example `TaskKind::that(TaskKind::is_optional)`.
-    pub fn that(has: impl Fn(Self) -> bool) -> Vec<Self> {
+    /// The kinds that have a property, for example `TaskKind::with_property(TaskKind::is_optional)`.
+    pub fn with_property(has: impl Fn(Self) -> bool) -> Vec<Self> {
         Self::ALL.into_iter().filter(|kind| has(*kind)).collect()
     }
 

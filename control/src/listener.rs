@@ -45,7 +45,7 @@ pub fn accept(
             };
             match accepted {
                 Ok((stream, _)) => {
-                    let work = shake(stream, acceptor.clone(), sender.clone());
+                    let work = handshake(stream, acceptor.clone(), sender.clone());
                     let soft = soft.clone();
                     tracker.spawn(async move {
                         tokio::select! {
@@ -64,7 +64,7 @@ pub fn accept(
     ReceiverStream::new(receiver)
 }
 
-async fn shake(
+async fn handshake(
     stream: TcpStream,
     acceptor: Acceptor,
     sender: mpsc::Sender<io::Result<Connection>>,

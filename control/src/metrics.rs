@@ -85,7 +85,7 @@ impl Metrics {
         for failed in [false, true] {
             attempts_failed.add(0, &[outcome(failed)]);
         }
-        let kinds = TaskKind::that(TaskKind::is_for_workers);
+        let kinds = TaskKind::with_property(TaskKind::is_for_workers);
         let idle = kinds.into_iter().map(|kind| (kind.text(), Load::default()));
         let measured = Measurements { load: idle.collect(), ..Measurements::default() };
         let measured = Arc::new(Mutex::new(measured));

@@ -103,9 +103,9 @@ impl Pages {
         }
         let (place, proof) = bytes.split_at(PLACE_BYTES);
         // Hashes of blake3 are compared in constant time.
-        let given = blake3::Hash::from_bytes(widen(proof));
+        let given = blake3::Hash::from_bytes(padded(proof));
         let fits = |key: &[u8; 32]| {
-            given == blake3::Hash::from_bytes(widen(&self::proof(key, list, place)))
+            given == blake3::Hash::from_bytes(padded(&self::proof(key, list, place)))
         };
         if !self.keys().iter().any(fits) {
             return None;
@@ -132,7 +132,7 @@ fn proof(key: &[u8; 32], list: List<'_>, place: &[u8]) -> [u8; PROOF_BYTES] {
     proof
 }
 
-fn widen(proof: &[u8]) -> [u8; 32] {
+fn padded(proof: &[u8]) -> [u8; 32] {
     let mut wide = [0; 32];
     wide[..proof.len()].copy_from_slice(proof);
     wide

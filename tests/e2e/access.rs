@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{client::Client, clip::Numbered, eventually, stack::Stack},
-    provider::{AUDIENCE, ISSUER, Signer, claims, twin, with},
+    provider::{AUDIENCE, ISSUER, Signer, claims, other_form, with},
 };
 
 /// Time within which every instance must apply a revocation or a new key.
@@ -186,16 +186,16 @@ async fn a_revoked_token_is_rejected_in_time(stack: &Stack, signer: &Signer, vid
     let viewer = Client::new(&stack.http, Some(&jwt));
     viewer.get(&playlist).await.expect(200);
     // The same JWT with the other valid form of its signature.
-    let twin = Client::new(&stack.http, Some(&twin(&jwt)));
-    twin.get(&playlist).await.expect(200);
+    let other_form = Client::new(&stack.http, Some(&other_form(&jwt)));
+    other_form.get(&playlist).await.expect(200);
     for token in [minted["token"].as_str().expect("token"), &jwt] {
         command(stack, &["token", "revoke", token]);
     }
     answers(&stack.anonymous(), &url, 403).await;
     answers(&viewer, &playlist, 403).await;
     answers(&viewer, "/api/videos", 401).await;
-    answers(&twin, &playlist, 403).await;
-    answers(&twin, "/api/videos", 401).await;
+    answers(&other_form, &playlist, 403).await;
+    answers(&other_form, "/api/videos", 401).await;
     // Revocations are stored in the database: they still apply after Redis and control have restarted.
     stack.replace("redis-server").await;
     stack.replace("streaming-control").await;

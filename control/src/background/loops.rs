@@ -184,7 +184,7 @@ async fn end_expired_leases(app: &AppState) -> Result<(), BackgroundError> {
 /// Wakes sessions for tasks that became ready without a wake-up: those whose backoff is over, and those
 /// that other instances queued.
 async fn notify_ready(app: &AppState) -> Result<(), BackgroundError> {
-    let kinds = TaskKind::that(TaskKind::is_for_workers);
+    let kinds = TaskKind::with_property(TaskKind::is_for_workers);
     let ready = claim::ready(&*app.db.get().await?, &kinds, READY_MAX).await?;
     if let Ok(ready) = usize::try_from(ready)
         && ready > 0

@@ -106,7 +106,7 @@ pub async fn end_job(
     if failure.is_none() {
         drop_outputs(tx, job).await?;
     }
-    unserve(tx, video, job, code, message).await?;
+    stop_serving(tx, video, job, code, message).await?;
     chores::create(tx, Chore::Job(video, job), grace_seconds).await?;
     Ok(true)
 }
@@ -137,7 +137,7 @@ async fn fail_probe(
 }
 
 /// Stops serving a partly finished job; an older complete job continues to be served.
-async fn unserve(
+async fn stop_serving(
     tx: &impl GenericClient,
     video: VideoId,
     job: JobId,

@@ -61,7 +61,7 @@ const LOCKS: i64 = 787_327;
 
 /// Serializes the transactions that queue jobs of the same tenant, until the transaction ends: each
 /// must see the turns that the others take.
-pub(super) async fn queue_up(tx: &impl GenericClient, job: JobId) -> Result<(), DbError> {
+pub(super) async fn lock_tenant_queue(tx: &impl GenericClient, job: JobId) -> Result<(), DbError> {
     tx.execute(
         "SELECT pg_advisory_xact_lock(hashtextextended(tenant, $2)) FROM jobs WHERE id = $1",
         &[&job.uuid(), &LOCKS],

@@ -49,7 +49,7 @@ pub async fn reprobe(
             return Ok(ReprobeResult::NotAllowed("the video has no source yet"));
         }
         VideoState::Probing => {
-            hasten(tx, video).await?;
+            make_probe_ready(tx, video).await?;
             return Ok(ReprobeResult::Queued);
         }
         VideoState::Failed if row.try_get("unknown")? => {}
@@ -83,7 +83,7 @@ pub async fn reprobe(
     Ok(ReprobeResult::Queued)
 }
 
-async fn hasten(tx: &impl GenericClient, video: VideoId) -> Result<(), DbError> {
+async fn make_probe_ready(tx: &impl GenericClient, video: VideoId) -> Result<(), DbError> {
     tx.execute(
         "UPDATE tasks
          SET run_after = now()

@@ -52,5 +52,5 @@ pub(super) fn texts(kinds: &[TaskKind]) -> Vec<&'static str> {
 
 /// The kinds that have a property, as a parameter.
 pub(super) fn kinds(has: impl Fn(TaskKind) -> bool) -> Vec<&'static str> {
-    texts(&TaskKind::that(has))
+    texts(&TaskKind::with_property(has))
 }

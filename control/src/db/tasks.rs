@@ -95,7 +95,7 @@ pub async fn create(
     let priorities: Vec<i32> = tasks.iter().map(|t| t.priority).collect();
     let weights: Vec<f64> = tasks.iter().map(|t| t.weight).collect();
     let encoders: Vec<&str> = tasks.iter().map(|t| t.encoder).collect();
-    fair_queue::queue_up(db, job).await?;
+    fair_queue::lock_tenant_queue(db, job).await?;
     let taken = fair_queue::TAKEN;
     let sql = format!(
         "WITH queue AS MATERIALIZED (
@@ -193,7 +193,7 @@ fn unfinished() -> String {
 /// Queues the unfinished tasks of a failed or cancelled job again. A finished task whose outputs
 /// have been deleted in the meantime counts as unfinished.
 pub async fn requeue_unfinished(db: &impl GenericClient, job: JobId) -> Result<(), DbError> {
-    fair_queue::queue_up(db, job).await?;
+    fair_queue::lock_tenant_queue(db, job).await?;
     let (taken, unfinished) = (fair_queue::TAKEN, unfinished());
     let waiting = states::kinds(|kind| kind.first_state() == TaskState::Blocked);
     let sql = format!(

@@ -223,13 +223,13 @@ async fn queue(app: &AppState, row: &Video, plan: &Plan) -> Result<JobId, Proble
         videos::processing(tx, row.id).await?;
         Ok(Ok(()))
     });
-    unless_ours(id, queued.await?)?;
+    accept_own_job(id, queued.await?)?;
     announce(app, row.id, id, new.len()).await;
     Ok(id)
 }
 
 /// A job that is active because of this very request is a success: the reply of an earlier try was lost.
-fn unless_ours(job: JobId, queued: Result<(), QueueError>) -> Result<(), QueueError> {
+fn accept_own_job(job: JobId, queued: Result<(), QueueError>) -> Result<(), QueueError> {
     match queued {
         Err(QueueError::ActiveJob(active)) if active == job => Ok(()),
         queued => queued,
@@ -276,7 +276,7 @@ async fn reopen(app: &AppState, row: &Job) -> Result<(), Problem> {
         videos::processing(tx, row.video).await?;
         Ok(Ok(()))
     });
-    unless_ours(row.id, reopened.await?)?;
+    accept_own_job(row.id, reopened.await?)?;
     announce(app, row.video, row.id, usize::MAX).await;
     Ok(())
 }

@@ -86,7 +86,7 @@ pub async fn lease(app: &AppState, claimed: &Claimed) -> Result<v1::Lease, Prepa
         0
     };
     // No task is left for the worker's other slots, so the last chunks may use its whole machine.
-    let kinds = TaskKind::that(TaskKind::is_encoding);
+    let kinds = TaskKind::with_property(TaskKind::is_encoding);
     let last = claim::ready(&*db, &kinds, 1).await.map_err(unavailable)? == 0;
     let urgent = last || claimed.priority >= plan::PRIORITY_FIRST;
     drop(db);

@@ -105,7 +105,7 @@ pub fn open(
 ) -> Stream<ControlMessage> {
     let (out, receiver) = mpsc::channel(QUEUE_MAX);
     let WorkerInfo { id, name, encoders, .. } = introduced;
-    let kinds = TaskKind::that(TaskKind::is_for_workers);
+    let kinds = TaskKind::with_property(TaskKind::is_for_workers);
     let session = Session {
         commits: Commits::new(app.clone()),
         worker: id,
@@ -162,7 +162,7 @@ impl Session {
                 }
                 event = events::next(&mut events) => self.event(event).await,
                 answer = self.commits.next() => self.answer(answer),
-                prepared = self.preparations.next() => self.hand(prepared).await,
+                prepared = self.preparations.next() => self.send_prepared(prepared).await,
                 () = self.preparation_backoff.over() => self.resume().await,
                 _ = touch.tick() => self.touch().await,
             }
@@ -229,11 +229,11 @@ impl Session {
                 None => lost.push(one.lease.task),
             }
         }
-        self.lose(lost);
+        self.report_lost(lost);
     }
 
     /// Reports lost leases. Every heartbeat gets this reply, even if nothing is lost.
-    fn lose(&mut self, lost: Vec<TaskId>) {
+    fn report_lost(&mut self, lost: Vec<TaskId>) {
         // A task whose commit is running looks lost once the commit has succeeded.
         let lost = lost.into_iter().filter(|task| !self.commits.concerns(*task));
         let lost: Vec<TaskId> = lost.collect();
@@ -297,7 +297,7 @@ impl Session {
                 let lost = leases.iter().map(|lease| lease.task).filter(|t| !held.contains(t));
                 let lost: Vec<TaskId> = lost.collect();
                 if !lost.is_empty() {
-                    self.lose(lost);
+                    self.report_lost(lost);
                 }
             }
             // The next heartbeat detects lost leases.

@@ -136,7 +136,7 @@ impl UploadService for Services {
             let row = probed(&self.0, &principal, row.id, deadline).await?;
             return Ok(Response::new(row.into()));
         }
-        let row = sent_whole(&self.0, &principal, id?, &message).await?;
+        let row = accept_whole_source(&self.0, &principal, id?, &message).await?;
         let row = probed(&self.0, &principal, row.id, deadline).await?;
         Ok(Response::new(reject_invalid_source(row)?.into()))
     }
@@ -178,7 +178,7 @@ async fn upload(app: &AppState, principal: &Principal, id: UploadId) -> Result<U
 }
 
 /// Accepts a source that was sent in one request.
-async fn sent_whole(
+async fn accept_whole_source(
     app: &AppState,
     principal: &Principal,
     id: VideoId,

@@ -137,14 +137,14 @@ pub fn changes(app: Arc<AppState>) -> Stream<v1::Change> {
                     drop(tokio::time::timeout_at(deadline, last).await);
                     return;
                 }
-                event = events::next(&mut events) => change = shown_change(event),
+                event = events::next(&mut events) => change = change_message(event),
             }
         }
     });
     ReceiverStream::new(receiver).boxed()
 }
 
-fn shown_change(event: Event) -> Option<v1::Change> {
+fn change_message(event: Event) -> Option<v1::Change> {
     match event {
         Event::Video(id) => Some(v1::Change { video_id: id.to_string(), ..Default::default() }),
         Event::Revoked(id) => Some(v1::Change { revoked: vec![id.into()], ..Default::default() }),

@@ -73,7 +73,7 @@ impl RejectedTokenLimiter {
         if rejected.problem.code != Code::Unauthenticated {
             return rejected.problem;
         }
-        match client.and_then(|client| self.overdrawn(client, now_ms)) {
+        match client.and_then(|client| self.spend_allowance(client, now_ms)) {
             Some(wait) => {
                 let mut problem = Problem::new(Code::RateLimited, "too many tokens were rejected");
                 problem.retry_after = Some(wait);
@@ -84,7 +84,7 @@ impl RejectedTokenLimiter {
     }
 
     /// Takes one from the client's allowance. If none is left, returns how long the client must wait.
-    fn overdrawn(&self, client: IpAddr, now_ms: i64) -> Option<Duration> {
+    fn spend_allowance(&self, client: IpAddr, now_ms: i64) -> Option<Duration> {
         let (rate, client) = (self.allowance.0?, client_network(client));
         let (decision, arrival) = rate.decide(self.arrivals.get(&client), now_ms * 1000);
         if !decision.allowed {

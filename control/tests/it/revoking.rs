@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::{
     jwt::{bearer, code, end, good, plane},
     plane::{DEADLINE, Plane},
-    provider::{Signer, claims, twin},
+    provider::{Signer, claims, other_form},
 };
 
 async fn exchange(plane: &Plane, token: &str) -> Result<String, Code> {
@@ -36,10 +36,10 @@ async fn revoking_an_es256_jwt_covers_the_other_form_of_its_signature() {
     let plane = provider_of(&signer).await;
     let admin = plane.caller(Role::Admin);
     let token = signer.token(&good("viewer"));
-    let twin = twin(&token);
-    assert_ne!(token, twin);
-    let mut dead = vec![token.clone(), twin.clone()];
-    for text in [&token, &twin, &token] {
+    let other_form = other_form(&token);
+    assert_ne!(token, other_form);
+    let mut dead = vec![token.clone(), other_form.clone()];
+    for text in [&token, &other_form, &token] {
         dead.push(exchange(&plane, text).await.unwrap());
     }
     for text in &dead {
@@ -64,7 +64,7 @@ async fn a_caller_ends_its_own_jwt_by_either_form_of_the_signature() {
     let plane = provider_of(&signer).await;
     let token = signer.token(&good("viewer"));
     let viewer = bearer(&plane, &token);
-    let revoke = v1::RevokeTokenRequest { token: twin(&token) };
+    let revoke = v1::RevokeTokenRequest { token: other_form(&token) };
     viewer.auth().revoke_token(viewer.ask(revoke)).await.unwrap();
     assert_eq!(code(&plane, &token).await, Some(Code::Unauthenticated));
     plane.stop().await;

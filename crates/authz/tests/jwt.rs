@@ -40,7 +40,7 @@ fn good() -> Value {
 }
 
 /// Verifies a well-signed token with these claims.
-fn judged(claims: &Value) -> Result<Identity, JwtError> {
+fn verified_claims(claims: &Value) -> Result<Identity, JwtError> {
     let signer = Signer::eddsa("a");
     verify(&signer.token(claims), &set(&[&signer]), &policy(), NOW)
 }
@@ -178,7 +178,11 @@ fn claims_are_read_strictly() {
         ("tenant", json!(["acme"]), JwtError::Tenant),
     ];
     for (claim, value, error) in cases {
-        assert_eq!(judged(&with(&good(), claim, value.clone())), Err(error), "{claim} {value}");
+        assert_eq!(
+            verified_claims(&with(&good(), claim, value.clone())),
+            Err(error),
+            "{claim} {value}"
+        );
     }
     for (claim, value) in [
         ("exp", json!(END as f64 + 0.5)),
@@ -190,7 +194,7 @@ fn claims_are_read_strictly() {
         ("token_use", json!("access")),
         ("jku", json!("http://evil.example.com/")),
     ] {
-        assert!(judged(&with(&good(), claim, value.clone())).is_ok(), "{claim} {value}");
+        assert!(verified_claims(&with(&good(), claim, value.clone())).is_ok(), "{claim} {value}");
     }
 }
 
@@ -198,18 +202,18 @@ fn claims_are_read_strictly() {
 fn headers_are_read_strictly_and_references_in_them_are_not_followed() {
     let (signer, evil) = (Signer::rs256("a"), Signer::rs256("a"));
     let keys = set(&[&signer]);
-    let judged = |signer: &Signer, header: Value| {
+    let verified_claims = |signer: &Signer, header: Value| {
         verify(&signer.sign(&header, &good()), &keys, &policy(), NOW)
     };
     for typ in ["id_token", "JWE", "logout+jwt", "dpop+jwt", ""] {
         let header = with(&signer.header(), "typ", json!(typ));
-        assert_eq!(judged(&signer, header), Err(JwtError::Claim("typ")), "{typ}");
+        assert_eq!(verified_claims(&signer, header), Err(JwtError::Claim("typ")), "{typ}");
     }
     for typ in [json!("at+jwt"), json!("jwt"), Value::Null] {
-        assert!(judged(&signer, with(&signer.header(), "typ", typ)).is_ok());
+        assert!(verified_claims(&signer, with(&signer.header(), "typ", typ)).is_ok());
     }
     let critical = with(&signer.header(), "crit", json!(["b64"]));
-    assert_eq!(judged(&signer, critical), Err(JwtError::Malformed));
+    assert_eq!(verified_claims(&signer, critical), Err(JwtError::Malformed));
     for (name, value) in [
         ("jwk", evil.jwk()),
         ("jku", json!("http://127.0.0.1:1/jwks")),
@@ -217,20 +221,24 @@ fn headers_are_read_strictly_and_references_in_them_are_not_followed() {
         ("x5c", json!(["AAAA"])),
     ] {
         let header = with(&signer.header(), name, value);
-        assert!(judged(&signer, header.clone()).is_ok(), "{name} is ignored");
-        assert_eq!(judged(&evil, header), Err(JwtError::BadSignature), "{name} has no effect");
+        assert!(verified_claims(&signer, header.clone()).is_ok(), "{name} is ignored");
+        assert_eq!(
+            verified_claims(&evil, header),
+            Err(JwtError::BadSignature),
+            "{name} has no effect"
+        );
     }
     for kid in ["../../dev/null", "' or 1=1", "b", "\u{0}", "A"] {
         let header = with(&signer.header(), "kid", json!(kid));
-        assert_eq!(judged(&signer, header), Err(JwtError::UnknownKey), "{kid}");
+        assert_eq!(verified_claims(&signer, header), Err(JwtError::UnknownKey), "{kid}");
     }
     for kid in [json!("x".repeat(257)), json!(7), json!(["a"])] {
         let header = with(&signer.header(), "kid", kid);
-        assert_eq!(judged(&signer, header), Err(JwtError::Malformed));
+        assert_eq!(verified_claims(&signer, header), Err(JwtError::Malformed));
     }
     let long = with(&signer.header(), "kid", json!("x".repeat(1 << 20)));
-    assert_eq!(judged(&signer, long), Err(JwtError::TooLong));
-    assert!(judged(&signer, with(&signer.header(), "kid", Value::Null)).is_ok());
+    assert_eq!(verified_claims(&signer, long), Err(JwtError::TooLong));
+    assert!(verified_claims(&signer, with(&signer.header(), "kid", Value::Null)).is_ok());
 }
 
 #[test]
@@ -241,7 +249,7 @@ fn the_strongest_known_role_counts_and_claims_may_be_nested() {
         (json!(["viewer", "editor", 7]), Role::Editor),
         (json!(["viewer"]), Role::Viewer),
     ] {
-        assert_eq!(judged(&with(&good(), "role", role)).unwrap().role, expected);
+        assert_eq!(verified_claims(&with(&good(), "role", role)).unwrap().role, expected);
     }
     let signer = Signer::es256("a");
     let keys = set(&[&signer]);

@@ -79,15 +79,15 @@ fn explain(error: &Error, mut command: Command, args: &[OsString]) -> UsageError
     let message = message.strip_prefix("error: ").unwrap_or(&message);
     UsageError(match (error.kind(), error.get(ContextKind::InvalidArg)) {
         (ErrorKind::MissingRequiredArgument, Some(ContextValue::Strings(missing))) => {
-            let twins: Vec<&str> =
-                missing.iter().filter_map(|shown| twin(&command, shown)).collect();
-            if twins.is_empty() {
+            let variables: Vec<&str> =
+                missing.iter().filter_map(|shown| variable_of(&command, shown)).collect();
+            if variables.is_empty() {
                 message.to_owned()
             } else {
-                format!("{message}; or set {}", twins.join(", "))
+                format!("{message}; or set {}", variables.join(", "))
             }
         }
-        (_, Some(ContextValue::String(shown))) => match twin(&command, shown) {
+        (_, Some(ContextValue::String(shown))) => match variable_of(&command, shown) {
             // The flag was not given, so the value came from its variable.
             Some(name) if !is_given(shown, args) => format!("{name}: {message}"),
             _ => message.to_owned(),
@@ -97,11 +97,11 @@ fn explain(error: &Error, mut command: Command, args: &[OsString]) -> UsageError
 }
 
 /// The variable of the argument that errors display as `shown`.
-fn twin<'a>(command: &'a Command, shown: &str) -> Option<&'a str> {
+fn variable_of<'a>(command: &'a Command, shown: &str) -> Option<&'a str> {
     let own = command.get_arguments().find(|arg| arg.to_string() == shown);
     match own.and_then(|arg| arg.get_env()) {
         Some(name) => name.to_str(),
-        None => command.get_subcommands().find_map(|below| twin(below, shown)),
+        None => command.get_subcommands().find_map(|below| variable_of(below, shown)),
     }
 }
 

@@ -44,7 +44,7 @@ impl TrustedProxies {
                 return client;
             }
             // Without a readable address before it, the proxy itself is the closest known hop.
-            let Some(hop) = hops.next().and_then(hop) else { return client };
+            let Some(hop) = hops.next().and_then(parse_hop) else { return client };
             client = hop;
         }
         client
@@ -67,7 +67,7 @@ fn network(entry: &str) -> Option<IpNet> {
 }
 
 /// Parses an entry of `X-Forwarded-For`: an address, to which some proxies add a port.
-fn hop(text: &str) -> Option<IpAddr> {
+fn parse_hop(text: &str) -> Option<IpAddr> {
     let text = text.trim();
     let bare = || text.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok();
     let address = text

@@ -24,7 +24,7 @@ pub(crate) async fn playback_token(
     video: VideoId,
     mut fields: Fields,
 ) -> Result<Reply, Problem> {
-    let max_height = fields.positive("maxHeight")?.unwrap_or(0);
+    let max_height = fields.positive_integer("maxHeight")?.unwrap_or(0);
     let address = fields.text("address")?;
     if address.as_deref() == Some("") {
         // In the gRPC message an empty address means any address.
@@ -32,7 +32,7 @@ pub(crate) async fn playback_token(
     }
     let message = v1::MintPlaybackTokenRequest {
         video_id: video.to_string(),
-        ttl_seconds: fields.positive("ttlSeconds")?.unwrap_or(0),
+        ttl_seconds: fields.positive_integer("ttlSeconds")?.unwrap_or(0),
         max_height: u32::try_from(max_height)
             .map_err(|_| Problem::field("maxHeight", "is too large"))?,
         address: address.unwrap_or_default(),

@@ -65,7 +65,7 @@ impl Fields {
     }
 
     /// Takes a Boolean.
-    pub(crate) fn truth(&mut self, name: &str) -> Result<Option<bool>, Problem> {
+    pub(crate) fn boolean(&mut self, name: &str) -> Result<Option<bool>, Problem> {
         match self.take(name) {
             None => Ok(None),
             Some(Value::Bool(truth)) => Ok(Some(truth)),
@@ -86,7 +86,7 @@ impl Fields {
 
     /// Takes a positive integer. 0 is rejected because it means "not given" in the gRPC message, so a
     /// limit of 0 would be no limit.
-    pub(crate) fn positive(&mut self, name: &str) -> Result<Option<u64>, Problem> {
+    pub(crate) fn positive_integer(&mut self, name: &str) -> Result<Option<u64>, Problem> {
         match self.number(name)? {
             Some(0) => Err(Problem::field(name, "must be a whole number of at least 1")),
             number => Ok(number),
@@ -188,10 +188,10 @@ mod tests {
         let mut fields = Fields::parse(body).unwrap();
         let field = |problem: Problem| problem.violations[0].field.clone();
         let mut zero = Fields::parse(br#"{"a": 0, "b": 0, "c": 1}"#).unwrap();
-        assert_eq!(field(zero.positive("a").unwrap_err()), "a");
-        assert_eq!((zero.number("b"), zero.positive("c")), (Ok(Some(0)), Ok(Some(1))));
+        assert_eq!(field(zero.positive_integer("a").unwrap_err()), "a");
+        assert_eq!((zero.number("b"), zero.positive_integer("c")), (Ok(Some(0)), Ok(Some(1))));
         assert_eq!(field(fields.text("a").unwrap_err()), "a");
-        assert_eq!(field(fields.truth("b").unwrap_err()), "b");
+        assert_eq!(field(fields.boolean("b").unwrap_err()), "b");
         assert_eq!(field(fields.number("c").unwrap_err()), "c");
         assert_eq!(field(fields.texts("d").unwrap_err()), "d[1]");
         assert_eq!(field(fields.texts("e").unwrap_err()), "e");

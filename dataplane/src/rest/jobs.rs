@@ -28,10 +28,10 @@ pub(crate) async fn create(
     let message = v1::CreateJobRequest {
         video_id: video.to_string(),
         profiles: fields.texts("profiles")?,
-        generate_hls: fields.truth("generateHLS")?,
-        generate_dash: fields.truth("generateDASH")?,
-        generate_thumbnails: fields.truth("generateThumbnails")?,
-        generate_preview: fields.truth("generatePreview")?,
+        generate_hls: fields.boolean("generateHLS")?,
+        generate_dash: fields.boolean("generateDASH")?,
+        generate_thumbnails: fields.boolean("generateThumbnails")?,
+        generate_preview: fields.boolean("generatePreview")?,
     };
     fields.finish()?;
     let job = rest

@@ -160,7 +160,7 @@ impl Upload {
                 Err(problem) => Err(problem),
             };
             if let Err(problem) = &finished
-                && retracts(problem.code)
+                && cancels_reservation(problem.code)
             {
                 self.abort().await;
             }
@@ -209,7 +209,7 @@ fn ended<T>(task: Result<Result<T, Problem>, tokio::task::JoinError>) -> Result<
 }
 
 /// Whether this error also cancels the reservation: not if control may have accepted the upload.
-const fn retracts(code: Code) -> bool {
+const fn cancels_reservation(code: Code) -> bool {
     !matches!(
         code,
         Code::NotAVideo | Code::TruncatedSource | Code::TooManyRecordings | Code::Timeout

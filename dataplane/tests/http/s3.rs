@@ -167,7 +167,7 @@ async fn half_a_segment_is_never_a_success_and_never_cached() {
         assert!(!whole, "{} with {} bytes", reply.status, reply.body.len());
         assert!(matches!(reply.status, 200 | 503), "{}", reply.status);
     }
-    proxy.heal();
+    proxy.stop_failing();
     let reply = plane.get(&path).await;
     assert_eq!(reply.status, 200);
     assert!(reply.body == clip.object(0), "complete once the store responds");

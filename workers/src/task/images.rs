@@ -164,9 +164,9 @@ fn best_candidate(greys: &Path) -> io::Result<Option<u32>> {
     let pixels = (GREY.width * GREY.height) as usize;
     let mut best = None;
     for (number, grey) in (0..).zip(greys.chunks_exact(pixels)) {
-        let merit = merit(grey);
-        if best.is_none_or(|(_, found)| merit > found) {
-            best = Some((number, merit));
+        let image_score = image_score(grey);
+        if best.is_none_or(|(_, found)| image_score > found) {
+            best = Some((number, image_score));
         }
     }
     Ok(best.map(|(number, _)| number))
@@ -174,7 +174,7 @@ fn best_candidate(greys: &Path) -> io::Result<Option<u32>> {
 
 /// Rates an image: its contrast, reduced if it is very dark or very bright as a whole. Black, white and
 /// blank images rate zero.
-fn merit(grey: &[u8]) -> f64 {
+fn image_score(grey: &[u8]) -> f64 {
     let count = grey.len() as f64;
     let mean = grey.iter().map(|p| f64::from(*p)).sum::<f64>() / count;
     let variance = grey.iter().map(|p| (f64::from(*p) - mean).powi(2)).sum::<f64>() / count;
@@ -187,7 +187,7 @@ const WHITE: f64 = 255.0;
 
 #[cfg(test)]
 mod tests {
-    use super::merit;
+    use super::image_score;
 
     #[test]
     fn images_with_content_rate_higher_than_black_and_blank_ones() {
@@ -196,10 +196,12 @@ mod tests {
         let mut star = [0_u8; 64];
         star[5] = 255;
         let scene: Vec<u8> = (0..64).map(|n| 60 + (n * 7 % 130) as u8).collect();
-        assert!(merit(&scene) > merit(&star));
-        assert!(merit(&star) > merit(&black));
-        assert!(merit(&scene) > merit(&grey));
+        assert!(image_score(&scene) > image_score(&star));
+        assert!(image_score(&star) > image_score(&black));
+        assert!(image_score(&scene) > image_score(&grey));
         let dark: Vec<u8> = scene.iter().map(|p| p / 8).collect();
-        assert!(merit(&scene) > merit(&dark) && merit(&dark) > merit(&black));
+        assert!(
+            image_score(&scene) > image_score(&dark) && image_score(&dark) > image_score(&black)
+        );
     }
 }

@@ -77,7 +77,7 @@ impl Session {
     pub(super) async fn health(&mut self, health: &v1::Health) {
         let (can_probe, trouble) = worker_messages::health(health);
         let able = |kind: TaskKind| can_probe || !kind.examines_source();
-        let kinds = TaskKind::that(|kind| kind.is_for_workers() && able(kind));
+        let kinds = TaskKind::with_property(|kind| kind.is_for_workers() && able(kind));
         let changed = kinds != self.claimer.kinds;
         if can_probe && !changed {
             return;
@@ -160,7 +160,7 @@ impl Session {
 
     /// Sends a prepared lease. Releases one that could not be prepared or that was lost meanwhile, and
     /// claims another task for its slot at once.
-    pub(super) async fn hand(&mut self, prepared: Prepared) {
+    pub(super) async fn send_prepared(&mut self, prepared: Prepared) {
         let Prepared { id, slot, lease } = prepared;
         let held = self.held.get(&id.task).is_some_and(|(held, _)| *held == id);
         match lease {

@@ -154,7 +154,7 @@ const P256_ORDER: [u8; 32] = [
 ];
 
 /// The same ES256 token with the other form of its signature: `(r, n - s)` for `(r, s)`.
-pub(crate) fn twin(token: &str) -> String {
+pub(crate) fn other_form(token: &str) -> String {
     let (message, signature) = token.rsplit_once('.').expect("a JWT");
     let mut signature = URL_SAFE_NO_PAD.decode(signature).expect("base64");
     let mut borrow = false;

@@ -17,9 +17,9 @@ const REORDERED_TICKS_MAX: i64 = TICKS_PER_SECOND;
 /// How far one track may be ahead of another in a muxer's interleaving.
 const INTERLEAVE_TICKS_MAX: i64 = 3 * TICKS_PER_SECOND;
 /// Number of consecutive packets that confirm a jump.
-const WITNESSES: u32 = 4;
+const CONFIRMING_PACKETS: u32 = 4;
 /// The same at the end of the stream, and where packets seem to be missing.
-const WITNESSES_MIN: u32 = 2;
+const CONFIRMING_PACKETS_MIN: u32 = 2;
 
 /// Maximum number of joints that are recorded, so that no stream occupies much memory.
 const JOINTS_MAX: usize = 1 << 20;
@@ -36,8 +36,8 @@ pub(super) fn continues(latest: i64, time: i64) -> bool {
 }
 
 /// The number of packets that confirm a joint before which packets are missing (`gap`) or not.
-const fn witnesses(gap: bool) -> u32 {
-    if gap { WITNESSES_MIN } else { WITNESSES }
+const fn packets_to_confirm(gap: bool) -> u32 {
+    if gap { CONFIRMING_PACKETS_MIN } else { CONFIRMING_PACKETS }
 }
 
 /// The clock of one track.
@@ -73,7 +73,7 @@ struct Jump {
     first: i64,
     /// The latest time after it.
     latest: i64,
-    witnesses: u32,
+    confirmations: u32,
     /// Packets seem to be missing before it.
     gap: bool,
     /// Tables before it seem to begin a recording.
@@ -140,7 +140,7 @@ struct Candidate {
 impl Candidate {
     /// Whether it is a recording if no other track continues. A track that is `followed` may only have begun late.
     fn is_confirmed(&self, followed: bool) -> bool {
-        self.packets >= witnesses(self.begins) && (self.begins || !followed)
+        self.packets >= packets_to_confirm(self.begins) && (self.begins || !followed)
     }
 }
 
@@ -149,10 +149,10 @@ impl Jump {
     /// may continue both: a short recording may reach the time at which the one before it ended.
     fn keeps_pace(&self, before: i64, time: i64, sole: bool) -> bool {
         let step = since(time, self.latest);
-        if self.witnesses < 2 {
+        if self.confirmations < 2 {
             return sole && self.gap && (1..=TICKS_PER_SECOND).contains(&step);
         }
-        let pace = since(self.latest, self.first) / i64::from(self.witnesses - 1);
+        let pace = since(self.latest, self.first) / i64::from(self.confirmations - 1);
         let returns = (step / 2..step).contains(&since(time, before));
         (1..=2 * pace).contains(&step) && !returns
     }
@@ -195,21 +195,21 @@ impl Clock {
             before: latest,
             first: time,
             latest: time,
-            witnesses: 0,
+            confirmations: 0,
             gap,
             begins,
         });
-        jump.witnesses += 1;
+        jump.confirmations += 1;
         if since(time, jump.latest) > 0 {
             jump.latest = time;
         }
         self.pending = Some(jump);
-        self.confirm(witnesses(jump.gap))
+        self.confirm(packets_to_confirm(jump.gap))
     }
 
     /// Accepts the pending jump if enough packets agree with it.
-    fn confirm(&mut self, witnesses: u32) -> Option<Jump> {
-        let jump = self.pending.take_if(|jump| jump.witnesses >= witnesses)?;
+    fn confirm(&mut self, confirmations: u32) -> Option<Jump> {
+        let jump = self.pending.take_if(|jump| jump.confirmations >= confirmations)?;
         self.latest = Some(jump.latest);
         Some(jump)
     }
@@ -280,7 +280,7 @@ impl Clocks {
         candidate.packets += 1;
         candidate.stamp = stamp;
         let candidate = *candidate;
-        if candidate.packets >= WITNESSES && self.is_alone(candidate) {
+        if candidate.packets >= CONFIRMING_PACKETS && self.is_alone(candidate) {
             self.candidates.remove(place);
             self.begin(candidate);
         }
@@ -319,7 +319,7 @@ impl Clocks {
     pub(super) fn finish(mut self) -> Vec<u64> {
         self.resolve_candidates(true);
         for number in 0..self.clocks.len() {
-            if let Some(jump) = self.clocks[number].confirm(WITNESSES_MIN) {
+            if let Some(jump) = self.clocks[number].confirm(CONFIRMING_PACKETS_MIN) {
                 self.jump(number, jump);
             }
         }

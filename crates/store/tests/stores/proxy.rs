@@ -63,7 +63,7 @@ impl Proxy {
     }
 
     /// Lets all further connections pass.
-    pub(crate) fn heal(&self) {
+    pub(crate) fn stop_failing(&self) {
         self.healed.store(true, Ordering::SeqCst);
     }
 }

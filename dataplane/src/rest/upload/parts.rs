@@ -75,13 +75,13 @@ impl Parts {
         };
         let whole = parts.sent as u64 * upload.part_bytes;
         if upload.offset > whole {
-            parts.take_up(upload.offset - whole).await?;
+            parts.read_tail(upload.offset - whole).await?;
         }
         Ok(parts)
     }
 
     /// Reads the side object back into memory.
-    async fn take_up(&mut self, bytes: u64) -> Result<(), Problem> {
+    async fn read_tail(&mut self, bytes: u64) -> Result<(), Problem> {
         let gone = || Problem::new(Code::NotFound, "the stored bytes of this upload are missing");
         let key = self.tail_key(self.tail.ok_or_else(gone)?);
         let found = match self.store.objects.get(&Path::from(key.as_str())).await {
