@@ -37,7 +37,7 @@ impl<T> Listed<T> {
     /// Prints to standard error that there are more items, so that standard output stays a clean list.
     pub(crate) fn hint(&self) {
         if let Some(token) = self.next() {
-            eprintln!("there is more: --all, a larger --limit, or --page-token {token}");
+            eprintln!("more items exist: use --all, a larger --limit, or --page-token {token}");
         }
     }
 }

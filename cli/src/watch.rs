@@ -74,7 +74,7 @@ pub(crate) async fn follow(
             Err(status) if breaks >= RECONNECTS_MAX || !is_passing(&status) => {
                 return Err(status_error(status));
             }
-            Ok(()) if breaks >= RECONNECTS_MAX => bail!("the server keeps ending the stream"),
+            Ok(()) if breaks >= RECONNECTS_MAX => bail!("the server ended the stream too often"),
             _ => {}
         }
         breaks += 1;

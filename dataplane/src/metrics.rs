@@ -126,7 +126,7 @@ impl Metrics {
         }
     }
 
-    /// Counts a client that was cut off: its request's `head` or `body`, or its reading of our `reply`,
+    /// Counts a client that was cut off: its request's `head` or `body`, or its reading of the `reply`,
     /// was too slow.
     pub(crate) fn slow(&self, what: &'static str) {
         self.slow.add(1, &[KeyValue::new("what", what)]);

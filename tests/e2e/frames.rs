@@ -63,7 +63,7 @@ fn assert_frames(clip: &Numbered, tracks: &[Track], dir: &Path) {
     }
 }
 
-/// Checks the frame times as our own parser and as ffprobe read them.
+/// Checks the frame times as this test's parser and as ffprobe read them.
 fn times(clip: &Numbered, track: &Track, boxes: &conformance::Parsed, file: &Path) {
     let (num, den) = (u64::from(clip.rate.0), u64::from(clip.rate.1));
     let due = |frame: usize| frame as u64 * den * u64::from(boxes.init.timescale) / num;

@@ -101,7 +101,7 @@ async fn all_connections_use_tls() {
     let listed = text(&listed.expect("run grpcurl"));
     assert!(listed.contains("streaming.v1.JobService"), "{listed}");
 
-    // Our own command, which finds the service by the data folder; this also uses the workers and the
+    // The service's command, which finds the service by the data folder; this also uses the workers and the
     // data plane.
     let clip = Numbered::seconds(2).file();
     cli(&stack, &["upload", &clip.to_string_lossy(), "--transcode", "--wait"]);

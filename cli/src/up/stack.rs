@@ -80,7 +80,7 @@ impl Stack {
     fn timeout(&self) -> anyhow::Error {
         let what = format!("is not ready after {} s", START_PATIENCE.as_secs());
         let last = self.groups.last().and_then(|group| group.first());
-        last.map_or_else(|| anyhow!("nothing was started"), |running| running.failure(&what))
+        last.map_or_else(|| anyhow!("no program was started"), |running| running.failure(&what))
     }
 
     /// Returns once a child has exited too often.

@@ -252,7 +252,7 @@ async fn record(
             let text = format!("{rendition}: the init segment differs from that of earlier chunks");
             return Ok(Err(RecordError::Invalid(text)));
         }
-        // False if an earlier attempt of this task has committed the chunk. That one stays; ours is garbage
+        // False if an earlier attempt of this task has committed the chunk. That one stays; the new one is garbage
         // and will be deleted.
         outputs::insert(tx, subject.job, output, offer.lease.stored_token()).await?;
     }

@@ -23,7 +23,7 @@ use crate::{
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum AdmissionError {
     /// The video has fewer chunks.
-    #[error("admit chunk {chunk}: the video has {chunks}")]
+    #[error("chunk {chunk} does not exist: the video has {chunks}")]
     Chunk {
         /// Number of the chunk, as claimed.
         chunk: u32,
@@ -31,16 +31,16 @@ pub enum AdmissionError {
         chunks: u32,
     },
     /// The init segment cannot be read.
-    #[error("admit init segment: {0}")]
+    #[error("init segment: {0}")]
     Init(#[source] Mp4Error),
-    /// The init segment differs from the one that we would write for its codec parameters.
-    #[error("admit init segment: not in canonical form")]
+    /// The init segment differs from the one that this crate writes for its codec parameters.
+    #[error("init segment: not in canonical form")]
     InitForm,
     /// The track is video where audio is expected, or the other way round.
-    #[error("admit init segment: wrong kind of track")]
+    #[error("init segment: wrong kind of track")]
     Kind,
     /// The init segment's timescale differs from the grid's.
-    #[error("admit init segment: timescale {found}, expected {expected}")]
+    #[error("init segment: timescale {found}, expected {expected}")]
     Timescale {
         /// Timescale of the grid.
         expected: u32,
@@ -48,7 +48,7 @@ pub enum AdmissionError {
         found: u32,
     },
     /// A fragment cannot be read.
-    #[error("admit gop {gop}: {cause}")]
+    #[error("gop {gop}: {cause}")]
     Fragment {
         /// Number of the GOP in the video.
         gop: u32,
@@ -56,14 +56,14 @@ pub enum AdmissionError {
         #[source]
         cause: Mp4Error,
     },
-    /// A fragment's boxes differ from the ones that we would write for its samples.
-    #[error("admit gop {gop}: not in canonical form")]
+    /// A fragment's boxes differ from the ones that this crate writes for its samples.
+    #[error("gop {gop}: not in canonical form")]
     FragmentForm {
         /// Number of the GOP in the video.
         gop: u32,
     },
     /// A fragment does not start at the time that the grid gives it.
-    #[error("admit gop {gop}: starts at tick {found}, expected {expected}")]
+    #[error("gop {gop}: starts at tick {found}, expected {expected}")]
     DecodeTime {
         /// Number of the GOP in the video.
         gop: u32,
@@ -73,7 +73,7 @@ pub enum AdmissionError {
         found: u64,
     },
     /// The number of samples differs from the grid's.
-    #[error("admit gop {gop}: {found} samples, expected {expected}")]
+    #[error("gop {gop}: {found} samples, expected {expected}")]
     SampleCount {
         /// Number of the GOP in the video.
         gop: u32,
@@ -83,7 +83,7 @@ pub enum AdmissionError {
         found: u64,
     },
     /// The first sample is not a sync sample, or another one is.
-    #[error("admit gop {gop}: key frame misplaced at sample {sample}")]
+    #[error("gop {gop}: key frame misplaced at sample {sample}")]
     KeyFrame {
         /// Number of the GOP in the video.
         gop: u32,
@@ -91,7 +91,7 @@ pub enum AdmissionError {
         sample: usize,
     },
     /// Two samples have the same presentation time, or one has a time that is not on the grid.
-    #[error("admit gop {gop}: sample {sample} is off the grid")]
+    #[error("gop {gop}: sample {sample} is off the grid")]
     Composition {
         /// Number of the GOP in the video.
         gop: u32,
@@ -99,7 +99,7 @@ pub enum AdmissionError {
         sample: usize,
     },
     /// A sample does not hold a coded picture, or not an audio packet.
-    #[error("admit gop {gop}: sample {sample}: {cause}")]
+    #[error("gop {gop}: sample {sample}: {cause}")]
     Payload {
         /// Number of the GOP in the video.
         gop: u32,
@@ -110,7 +110,7 @@ pub enum AdmissionError {
         cause: Mp4Error,
     },
     /// Bytes follow the last fragment.
-    #[error("admit chunk: {0} bytes after the last fragment")]
+    #[error("{0} bytes after the last fragment")]
     Trailing(usize),
 }
 

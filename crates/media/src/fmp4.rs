@@ -51,7 +51,7 @@ pub enum Mp4Error {
     /// A field has an invalid value.
     #[error("read mp4: invalid {0}")]
     Invalid(&'static str),
-    /// Valid MP4, but not a form that our encoders write.
+    /// Valid MP4, but not a form that the worker's encoders write.
     #[error("read mp4: unsupported {0}")]
     Unsupported(&'static str),
     /// The number of frames or packets differs from the grid's.

@@ -9,7 +9,7 @@
 //! the names with which they were created: suffixes such as `_total` are written out in the code. Traces
 //! are sent when a collector is configured, see [`traces`].
 //!
-//! **Invariant:** spans are for traces and events are for logs. A span's fields are our own names, ids
+//! **Invariant:** spans are for traces and events are for logs. A span's fields are this project's names, ids
 //! and numbers. Events, and therefore text from outside, never become part of a trace.
 
 pub mod calls;

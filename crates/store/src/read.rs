@@ -132,7 +132,7 @@ async fn get(
         Ok(opened) if opened.range == *range => Ok(opened),
         // The store shortened the range: the object ends earlier.
         Ok(_) => Err(ReadError::Missing),
-        // The object was replaced, which never happens to our keys.
+        // The object was replaced, which never happens to this service's keys.
         Err(object_store::Error::Precondition { .. }) => Err(ReadError::Missing),
         Err(error) => Err(failed(&error)),
     }

@@ -8,7 +8,7 @@ use std::{
 
 use runtime::Secret;
 
-/// Runs its arguments until our end of the pipe closes.
+/// Runs its arguments until this process's end of the pipe closes.
 const GUARD: &str = r#"
     "$@" </dev/null >/dev/null 2>&1 & pid=$!
     cat >/dev/null

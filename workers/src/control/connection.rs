@@ -54,7 +54,7 @@ pub(super) enum ConnectionError {
     /// Control did not send the welcome message.
     #[error("control sent no welcome message")]
     NoWelcome,
-    /// Control does not read our messages.
+    /// Control does not read this worker's messages.
     #[error("control does not read the messages of the worker")]
     NotReading,
     /// Control ended the stream.
@@ -129,7 +129,7 @@ impl Connection {
         self.sender.try_send(message).map_err(|_| ConnectionError::NotReading)
     }
 
-    /// Closes our side and waits up to `time_max` until control has read everything.
+    /// Closes the worker's side and waits up to `time_max` until control has read everything.
     pub(super) async fn close(self, time_max: Duration) {
         let Self { sender, mut inbound } = self;
         drop(sender);

@@ -126,7 +126,7 @@ fn own(path: PathBuf, owner: Option<u32>) -> Result<PathBuf> {
     let made = fs::symlink_metadata(&path)?;
     let ours = made.uid() == geteuid().as_raw() || Some(made.uid()) == owner;
     if !made.is_dir() || !ours || made.mode() & 0o077 != 0 {
-        bail!("{} is not a private folder of ours", path.display());
+        bail!("{} is not a private folder of this service", path.display());
     }
     if let Some(uid) = owner {
         lchown(&path, Some(uid), None)?;

@@ -34,7 +34,7 @@ pub struct Policy {
     pub tenant_claim: String,
     /// The tenant of tokens without that claim; without a default they are rejected.
     pub default_tenant: Option<String>,
-    /// How far in the future `nbf` and `iat` may lie by our clock, in seconds. `exp` has no leeway.
+    /// How far in the future `nbf` and `iat` may be by this machine's clock, in seconds. `exp` has no leeway.
     pub leeway: i64,
 }
 

@@ -171,7 +171,7 @@ impl Writer {
         self.out.resize(self.out.len() + count, 0);
     }
 
-    /// Writes a box around the output of `body`. All our boxes are headers, far below 4 GiB.
+    /// Writes a box around the output of `body`. All boxes written here are headers, far below 4 GiB.
     pub(crate) fn boxed(&mut self, kind: &Code, body: impl FnOnce(&mut Self)) {
         let start = self.out.len();
         self.zeros(4);

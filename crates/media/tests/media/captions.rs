@@ -267,7 +267,7 @@ fn ids_and_renditions_have_one_spelling() {
 }
 
 proptest! {
-    /// For any input, the output is in canonical form and contains no markup except our own.
+    /// For any input, the output is in canonical form and contains no markup except that of the canonical form.
     #[test]
     fn rewriting_is_stable_and_harmless(text in "([<>&/;:.0-9a-z\n -]|<b>|</b>|<v |<lang |&amp;|-->|\\PC){0,200}") {
         let file = format!("WEBVTT\n\n00:01.000 --> 00:02.000\n{text}\n");

@@ -37,7 +37,7 @@ where
         if Span::current().is_disabled() {
             return Box::pin(self.0.call(request));
         }
-        // gRPC paths consist of service and method: names of our own.
+        // gRPC paths consist of service and method: names of this project.
         let method = request.uri().path().trim_start_matches('/');
         let span = tracing::info_span!(
             "call",

@@ -13,7 +13,7 @@ pub(super) struct Level {
 }
 
 impl Level {
-    /// A bare level applies to our own code. Invalid text counts as `info`: as a filter, an unknown word
+    /// A bare level applies to this project's code. Invalid text counts as `info`: as a filter, an unknown word
     /// would be taken for a module's name, and all other modules would stop logging.
     pub(super) fn read(text: &str) -> Self {
         let text = text.trim().to_ascii_lowercase();
