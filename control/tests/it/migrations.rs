@@ -16,10 +16,10 @@ use control::{
 use refinery::{Migration, Runner};
 
 use crate::{
+    earlier_release,
     plane::{Plane, Shared},
     postgres,
     rows::{self, number},
-    whole,
 };
 
 /// Later than any of this release.
@@ -103,7 +103,7 @@ async fn a_release_works_on_a_schema_that_a_later_one_has_extended() {
     let migrated = control(&shared, "migrate");
     assert!(migrated.status.success(), "{migrated:?}");
     let plane = Plane::of(shared).await;
-    whole::from_upload_to_index(&plane).await;
+    earlier_release::from_upload_to_index(&plane).await;
     plane.stop().await;
 }
 

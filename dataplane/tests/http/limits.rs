@@ -6,9 +6,9 @@ use authz::{Grant, Role, RootKeys};
 use runtime::{Clock, Secret, SystemClock};
 
 use crate::{
-    bearers,
     redis_server::RedisServer,
     support::{Clip, Plane, Reply, eventually},
+    token_errors,
 };
 
 /// Long enough that no test earns another request before its end.
@@ -159,7 +159,8 @@ async fn authenticated_callers_are_counted_by_name_and_others_by_address() {
 
 #[tokio::test]
 async fn callers_with_jwts_are_counted_by_name_behind_one_address() {
-    let (plane, _control) = bearers::start(|config| config.rate_general = "4/7d".to_owned()).await;
+    let (plane, _control) =
+        token_errors::start(|config| config.rate_general = "4/7d".to_owned()).await;
     let ask = async |jwt: &str| {
         let line = format!("Authorization: Bearer {jwt}");
         standing(&plane.send("GET", "/api/jobs", &[&line]).await)

@@ -8,7 +8,6 @@
     reason = "a helper of tests fails by panicking"
 )]
 
-mod bearers;
 mod captions;
 mod connection;
 mod drain;
@@ -17,7 +16,6 @@ mod fake_uploads;
 mod fake_user_services;
 mod h2;
 mod limits;
-mod live;
 #[path = "../../../tests/e2e/harness/minio.rs"]
 mod minio;
 mod pictures;
@@ -30,5 +28,7 @@ mod s3;
 mod shared;
 mod slow;
 mod support;
+mod token_errors;
 mod tus;
 mod upload;
+mod with_control;

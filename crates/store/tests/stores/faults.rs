@@ -78,5 +78,8 @@ async fn slow_stores_are_read_and_unreachable_ones_reported() {
     let read = direct[0].read(KEY, 0..10).await;
     assert!(matches!(read, Err(ReadError::Store(StoreErrorKind::Unreachable(_)))), "{read:?}");
     minio.start_again();
-    assert!(direct[0].read(KEY, 0..10).await.unwrap() == bytes[..10], "what was stored is there");
+    assert!(
+        direct[0].read(KEY, 0..10).await.unwrap() == bytes[..10],
+        "the stored bytes are still there"
+    );
 }
