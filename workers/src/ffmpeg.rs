@@ -1,4 +1,4 @@
-//! Runs FFmpeg in the sandbox; the only modules that know its arguments, its output and its error
+//! Runs FFmpeg in the sandbox; the only modules that contain its arguments and parse its output and error
 //! texts.
 //!
 //! **Invariant:** nothing outside `ffmpeg*` names `ffmpeg_sidecar` or builds an FFmpeg argument.
