@@ -42,6 +42,19 @@ async fn child(collector: &Collector, service: &str, name: &str, parent: &Span) 
     looked.await
 }
 
+/// The upload's trace differs from `trace` and reaches ffprobe.
+async fn the_upload_has_its_own_trace(collector: &Collector, trace: &str) {
+    let upload = eventually("the upload's span", SPAN_DEADLINE, async || {
+        collector.spans().into_iter().find(|span| span.name == "POST /api/videos/upload")
+    });
+    let upload = upload.await;
+    assert!(upload.parent.is_empty() && upload.trace != trace, "{upload:?}");
+    let complete = "streaming.v1.UploadService/CompleteUpload";
+    let complete = called(collector, complete, &upload).await;
+    let probe = child(collector, "streaming-worker", "task probe", &complete).await;
+    child(collector, "streaming-worker", "ffprobe", &probe).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_trace_covers_the_request_control_and_ffmpeg() {
     let collector = Collector::http().await;
@@ -100,16 +113,7 @@ async fn one_trace_covers_the_request_control_and_ffmpeg() {
     })
     .await;
 
-    // The upload has a trace of its own, down to ffprobe.
-    let upload = eventually("the upload's span", SPAN_DEADLINE, async || {
-        collector.spans().into_iter().find(|span| span.name == "POST /api/videos/upload")
-    });
-    let upload = upload.await;
-    assert!(upload.parent.is_empty() && upload.trace != trace, "{upload:?}");
-    let complete = "streaming.v1.UploadService/CompleteUpload";
-    let complete = called(&collector, complete, &upload).await;
-    let probe = child(&collector, worker, "task probe", &complete).await;
-    child(&collector, worker, "ffprobe", &probe).await;
+    the_upload_has_its_own_trace(&collector, trace).await;
 
     let text = collector.text();
     let data = stack.data().to_string_lossy().into_owned();
