@@ -52,7 +52,7 @@ fn reaching(user: &User, signal: Signal, program: &OsStr) -> Command {
 }
 
 /// Maps this process's user, and the owner of its files, to `uid` inside a new user namespace; outside, the
-/// user stays the same. So Postgres, which refuses to run as root, can use a folder that only root can access.
+/// user stays the same. So Postgres, which does not run as root, can use a folder that only root can access.
 fn appear_as(uid: u32) -> Result<()> {
     let (outer_uid, outer_gid) = (geteuid(), getegid());
     let gid = User::from_uid(Uid::from_raw(uid))?.map_or(uid, |user| user.gid.as_raw());

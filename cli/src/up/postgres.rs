@@ -1,6 +1,6 @@
 //! The private Postgres: one cluster below the data folder, reachable only by a Unix socket.
 //!
-//! Postgres refuses to run as root. If `up` runs as root, a user namespace therefore maps root to the
+//! Postgres does not run as root. If `up` runs as root, a user namespace therefore maps root to the
 //! packaged user: Postgres sees itself as that user, while its files still belong to root. If user namespaces
 //! are disabled, Postgres really runs as that user, and gets the capability to pass folder permissions if the
 //! data folder lies where only root may enter.

@@ -90,7 +90,7 @@ async fn sweep_job(
     Ok(true)
 }
 
-/// Deletes a refused source that need not be kept any longer. The transaction locks the video's row until
+/// Deletes a rejected source that need not be kept any longer. The transaction locks the video's row until
 /// the object is deleted, so that no other source can replace it meanwhile.
 async fn sweep_rejected(
     app: &AppState,

@@ -111,8 +111,8 @@ pub async fn end_job(
     Ok(true)
 }
 
-/// Fails a probing video. If the source itself caused the failure, it counts as refused, and the period
-/// for which refused sources are kept begins now.
+/// Fails a probing video. If the source itself caused the failure, it counts as rejected, and the period
+/// for which rejected sources are kept begins now.
 async fn fail_probe(
     tx: &impl GenericClient,
     video: VideoId,
@@ -120,7 +120,7 @@ async fn fail_probe(
 ) -> Result<(), DbError> {
     let code = failure.map(|f| f.code.as_str());
     let message = failure.map(|f| f.message.as_str());
-    let refused = failure.is_some_and(Failure::is_source_error);
+    let rejected = failure.is_some_and(Failure::is_source_error);
     tx.execute(
         "UPDATE videos
          SET state = 'failed',
@@ -130,7 +130,7 @@ async fn fail_probe(
              revision = revision + 1,
              updated_at = now()
          WHERE id = $1 AND state = 'probing'",
-        &[&video.uuid(), &code, &message, &refused],
+        &[&video.uuid(), &code, &message, &rejected],
     )
     .await?;
     Ok(())

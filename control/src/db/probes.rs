@@ -1,4 +1,4 @@
-//! Probes of sources that were kept: repeating them, giving them up, and deleting refused sources.
+//! Probes of sources that were kept: repeating them, giving them up, and deleting rejected sources.
 //!
 //! **Invariant:** a source is deleted only under the lock of its video's row, so that it cannot be
 //! replaced or probed again at the same time.
@@ -58,8 +58,8 @@ pub async fn reprobe(
     if row.try_get("replaced")? {
         return Ok(ReprobeResult::NotAllowed("another source of the video is being uploaded"));
     }
-    let refused = failure(&row, "error_code", "error_message")?;
-    if refused.is_some_and(|failure| failure.is_source_error())
+    let rejected = failure(&row, "error_code", "error_message")?;
+    if rejected.is_some_and(|failure| failure.is_source_error())
         && !row.try_get::<_, bool>("kept")?
     {
         return Ok(ReprobeResult::NotAllowed(
@@ -134,7 +134,7 @@ pub async fn expired(db: &impl GenericClient, limit: i64) -> Result<Vec<ExpiredP
     rows.iter().map(read).collect()
 }
 
-/// Selects the refused sources to delete: those kept for `seconds`, and, for each tenant, the oldest
+/// Selects the rejected sources to delete: those kept for `seconds`, and, for each tenant, the oldest
 /// ones that exceed `bytes_max` together with its open uploads. Queues their deletion and returns their
 /// number.
 pub async fn drop_rejected(
@@ -196,7 +196,7 @@ pub enum SourceDeletion {
     Keep,
 }
 
-/// Checks a refused source that may have been selected for deletion; locks the video's row.
+/// Checks a rejected source that may have been selected for deletion; locks the video's row.
 pub async fn source_deletion(
     tx: &impl GenericClient,
     video: VideoId,
@@ -215,10 +215,10 @@ pub async fn source_deletion(
         )
         .await?;
     let Some(row) = row else { return Ok(SourceDeletion::Keep) };
-    let refused = failure(&row, "error_code", "error_message")?;
-    let refused = refused.is_some_and(|failure| failure.is_source_error());
+    let rejected = failure(&row, "error_code", "error_message")?;
+    let rejected = rejected.is_some_and(|failure| failure.is_source_error());
     let state: VideoState = states::read(&row, "state", ("videos", video))?;
-    if state != VideoState::Failed || !refused || !row.try_get("dropped")? {
+    if state != VideoState::Failed || !rejected || !row.try_get("dropped")? {
         return Ok(SourceDeletion::Keep);
     }
     Ok(if row.try_get("replaced")? { SourceDeletion::Later } else { SourceDeletion::Delete })

@@ -107,21 +107,21 @@ async fn grant(app: &AppState, access: v1::Access) -> Result<v1::AccessReply, Pr
 /// token and the content's digest, so that no object, not even one of the same lease, can be
 /// overwritten with other content.
 fn check(subject: &Subject, lease: LeaseId, place: &v1::Place) -> Result<(), Problem> {
-    let refused = |text: &str| Err(Problem::field("outputs", text));
+    let rejected = |text: &str| Err(Problem::field("outputs", text));
     if place.sha256.len() != DIGEST_BYTES {
-        return refused("must have SHA-256 digests");
+        return rejected("must have SHA-256 digests");
     }
     let prefix = layout::job_prefix(subject.video, subject.job);
     let Some(rest) = place.key.strip_prefix(&prefix) else {
-        return refused("must have keys below the job's prefix");
+        return rejected("must have keys below the job's prefix");
     };
     if !plain(&place.key) {
-        return refused("must have keys that are plain paths");
+        return rejected("must have keys that are plain paths");
     }
     let name = rest.rsplit('/').next().unwrap_or_default();
     let digest = hex::encode(&place.sha256);
     if !name.starts_with(&format!("{}-{}.", lease.token, &digest[..DIGEST_BYTES])) {
-        return refused("must have names made of the lease's token and the digest");
+        return rejected("must have names made of the lease's token and the digest");
     }
     Ok(())
 }

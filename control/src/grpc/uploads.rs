@@ -279,8 +279,8 @@ async fn probed(
 /// service itself does not reject the source.
 fn reject_invalid_source(row: Video) -> Result<Video, Problem> {
     let source_failure = row.failure.as_ref().filter(|failure| failure.is_source_error());
-    let refused = row.state == VideoState::Failed && row.source.is_none();
-    let Some(failure) = source_failure.filter(|_| refused) else { return Ok(row) };
+    let rejected = row.state == VideoState::Failed && row.source.is_none();
+    let Some(failure) = source_failure.filter(|_| rejected) else { return Ok(row) };
     let code = Code::parse(&failure.code).unwrap_or(Code::NotAVideo);
     let problem = Problem::at(code, "video", failure.message.clone());
     Err(Problem { video_id: Some(row.id.to_string()), ..problem })

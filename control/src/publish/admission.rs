@@ -53,7 +53,7 @@ pub async fn commit(app: &AppState, offer: &Offer) -> Result<Outcome, DbError> {
         Outcome::Rejected(failure) => {
             tracing::warn!(
                 task.id = %lease.task, code = failure.code, reason = failure.message,
-                "admission refused"
+                "output rejected"
             );
             let found = subject.kind.examines_source() && failure.is_source_error();
             let cause = if found { Cause::Source } else { Cause::Unknown };
@@ -114,7 +114,7 @@ pub async fn end_attempt(
             app.metrics.ended(EndedJob::Failed);
         }
         app.bus.publish(Event::Stopped(after.job));
-        // The refused source may be due for deletion at once.
+        // The rejected source may be due for deletion at once.
         app.bus.chores.notify_one();
         app.video_changed(after.video);
     } else {

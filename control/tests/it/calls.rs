@@ -331,9 +331,9 @@ async fn an_update_needs_the_current_revision() {
     // Of several concurrent changes of the same revision, exactly one succeeds.
     let titles: Vec<String> = (0..8).map(|n| format!("by {n}")).collect();
     let renamed = futures::future::join_all(titles.iter().map(|title| rename(title, seen))).await;
-    let (made, refused): (Vec<_>, Vec<_>) = renamed.into_iter().partition(Result::is_ok);
+    let (made, rejected): (Vec<_>, Vec<_>) = renamed.into_iter().partition(Result::is_ok);
     assert_eq!(made.len(), 1, "{made:?}");
-    assert!(refused.iter().all(|r| *r == Err(Code::PreconditionFailed)), "{refused:?}");
+    assert!(rejected.iter().all(|r| *r == Err(Code::PreconditionFailed)), "{rejected:?}");
     assert_eq!(rename("large", Some(u64::MAX)).await, Err(Code::PreconditionFailed));
     assert_eq!(rename("any", None).await.as_deref(), Ok("any"));
     let delete = async |revision: Option<u64>| {

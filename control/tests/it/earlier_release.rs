@@ -92,8 +92,8 @@ async fn an_earlier_release_works_on_the_present_schema() {
     let db = Db::new(&shared.database, 1).unwrap();
     if schema::check(&*db.get().await.unwrap(), release, &[]).await.is_err() {
         let migrate = ["migrate", "--database-url", &shared.database];
-        let refused = Command::new(program).args(migrate).output().await.unwrap();
-        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        let rejected = Command::new(program).args(migrate).output().await.unwrap();
+        assert_eq!(rejected.status.code(), Some(1), "{rejected:?}");
         eprintln!("the present schema needs a later release than {release}");
         return;
     }

@@ -44,13 +44,13 @@ async fn changes_by_one_instance_reach_the_other() {
     let revoke = v1::RevokeTokenRequest { token: viewer.token.clone() };
     viewer.auth().revoke_token(viewer.ask(revoke)).await.unwrap();
     let viewer = Caller { channel: two.channel.clone(), ..viewer };
-    let refused = async {
+    let rejected = async {
         let list = || viewer.ask(v1::ListVideosRequest::default());
         while viewer.videos().list_videos(list()).await.is_ok() {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(DEADLINE, refused).await.unwrap();
+    tokio::time::timeout(DEADLINE, rejected).await.unwrap();
     one.stop().await;
     two.stop().await;
 }

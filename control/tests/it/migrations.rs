@@ -113,11 +113,11 @@ async fn a_release_rejects_an_incompatible_schema_with_a_one_line_error() {
     let db = later(&url, INCOMPATIBLE).await;
     let shared = Shared::new(url);
     for command in ["migrate", "serve"] {
-        let refused = control(&shared, command);
-        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
-        let message = String::from_utf8(refused.stderr).unwrap();
+        let rejected = control(&shared, command);
+        assert_eq!(rejected.status.code(), Some(1), "{rejected:?}");
+        let message = String::from_utf8(rejected.stderr).unwrap();
         assert_eq!(message.lines().count(), 1, "{message}");
-        assert!(refused.stdout.is_empty() && message.contains("999.1.2"), "{message}");
+        assert!(rejected.stdout.is_empty() && message.contains("999.1.2"), "{message}");
         assert!(message.contains(runtime::program_version()), "{message}");
     }
     // The later release went on to what this one can work with; only the newest row counts.

@@ -210,8 +210,8 @@ async fn false_claims_about_images_are_rejected() {
                 clip[0].0 = "poster".to_owned();
             }
         }
-        refused(&mut worker, commit(&thumbnails, &pictures), change).await;
-        refused(&mut worker, commit(&preview, &clip), change).await;
+        rejected(&mut worker, commit(&thumbnails, &pictures), change).await;
+        rejected(&mut worker, commit(&preview, &clip), change).await;
         worker.want(8).await;
         for _ in 0..2 {
             let lease = worker.lease().await;
@@ -224,7 +224,7 @@ async fn false_claims_about_images_are_rejected() {
     // The stored bytes differ from the announced digest.
     let offer = commit(&preview, &clip);
     fs::write(plane.shared.store().join(&offer.pictures[0].key), b"other").unwrap();
-    refused(&mut worker, offer, "other bytes").await;
+    rejected(&mut worker, offer, "other bytes").await;
     assert_eq!(video(&caller, &id).await.poster, "");
     assert_eq!(worker.commit(commit(&thumbnails, &pictures)).await.refusal, None);
     // After four failed attempts, the job completes without a preview.
@@ -237,7 +237,7 @@ async fn false_claims_about_images_are_rejected() {
     plane.stop().await;
 }
 
-async fn refused(worker: &mut Worker, offer: v1::Commit, change: &str) {
+async fn rejected(worker: &mut Worker, offer: v1::Commit, change: &str) {
     let reply = worker.commit(offer).await;
     assert!(reply.lease_lost, "{change}");
     assert_eq!(reply.refusal.unwrap().code, "admission_refused", "{change}");

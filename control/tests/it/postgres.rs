@@ -148,7 +148,7 @@ fn program(name: &str) -> PathBuf {
     found.expect("postgres is missing: apt-get install postgresql")
 }
 
-/// Postgres refuses to run as root, so a user namespace maps root to another user.
+/// Postgres does not run as root, so a user namespace maps root to another user.
 fn as_user(folder: &Path, program: &str) -> Command {
     let program = self::program(program);
     if fs::metadata("/proc/self").map(|m| m.uid()).unwrap() != 0 {

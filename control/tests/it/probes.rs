@@ -231,8 +231,8 @@ async fn execute(plane: &Plane, sql: &str) -> u64 {
     rows
 }
 
-/// Uploads a video whose source is refused; `one` is the only worker.
-async fn refused(plane: &Plane, caller: &Caller, one: &mut Worker) -> String {
+/// Uploads a video whose source is rejected; `one` is the only worker.
+async fn rejected(plane: &Plane, caller: &Caller, one: &mut Worker) -> String {
     let id = send(plane, caller).await;
     let lease = lease(one).await;
     fail(one, &lease, "not_a_video", FailureCause::Source).await;
@@ -245,8 +245,8 @@ async fn a_rejected_source_can_be_probed_again_until_it_expires() {
     let plane = plane(&["--rejected-keep", "1h"]).await;
     let caller = plane.caller(Role::Editor);
     let mut one = plane.worker("one").await;
-    let mistaken = refused(&plane, &caller, &mut one).await;
-    let gone = refused(&plane, &caller, &mut one).await;
+    let mistaken = rejected(&plane, &caller, &mut one).await;
+    let gone = rejected(&plane, &caller, &mut one).await;
     assert!(source(&plane, &mistaken).exists() && source(&plane, &gone).exists());
     assert_eq!(reprobe(&caller, &mistaken).await.unwrap().state(), VideoState::Probing);
     let lease = lease(&mut one).await;
@@ -267,8 +267,8 @@ async fn the_oldest_rejected_sources_are_deleted_to_make_room_for_uploads() {
     let plane = plane(&["--uploads-bytes-max", "20"]).await;
     let caller = plane.caller(Role::Editor);
     let mut one = plane.worker("one").await;
-    let oldest = refused(&plane, &caller, &mut one).await;
-    let newest = refused(&plane, &caller, &mut one).await;
+    let oldest = rejected(&plane, &caller, &mut one).await;
+    let newest = rejected(&plane, &caller, &mut one).await;
     let begin = v1::BeginUploadRequest {
         length: Some(10),
         bytes_max: 10,
@@ -286,7 +286,7 @@ async fn a_source_that_never_became_playable_can_be_replaced() {
     let plane = plane(&[]).await;
     let caller = plane.caller(Role::Editor);
     let mut one = plane.worker("one").await;
-    let id = refused(&plane, &caller, &mut one).await;
+    let id = rejected(&plane, &caller, &mut one).await;
     let begin = || v1::BeginUploadRequest {
         video_id: id.clone(),
         writer: uuid::Uuid::new_v4().to_string(),

@@ -66,8 +66,8 @@ async fn a_transcode_uses_the_profile_names_of_the_file() {
             ..v1::CreateJobRequest::default()
         })
     };
-    let refused = caller.jobs().create_job(ask(&["small", "720p"])).await.unwrap_err();
-    let problem = Problem::from_status(&refused);
+    let rejected = caller.jobs().create_job(ask(&["small", "720p"])).await.unwrap_err();
+    let problem = Problem::from_status(&rejected);
     assert_eq!(problem.violations[0].field, "profiles[1]");
     assert!(problem.violations[0].message.contains("small, small-av1"), "{problem}");
     let job = caller.jobs().create_job(ask(&[])).await.unwrap().into_inner();

@@ -18,8 +18,8 @@ use crate::{
 /// Headers and bodies of the received requests.
 type Requests = Arc<Mutex<Vec<String>>>;
 
-/// A receiver that answers the first `refusals` requests with 503 and all later ones with 200.
-async fn receiver(refusals: usize) -> (String, Requests) {
+/// A receiver that answers the first `rejections` requests with 503 and all later ones with 200.
+async fn receiver(rejections: usize) -> (String, Requests) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let requests = Requests::default();
@@ -33,7 +33,7 @@ async fn receiver(refusals: usize) -> (String, Requests) {
                 seen.push(request);
                 seen.len()
             };
-            let status = if count <= refusals { "503 No" } else { "200 OK" };
+            let status = if count <= rejections { "503 No" } else { "200 OK" };
             let reply =
                 format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
             let _gone = stream.write_all(reply.as_bytes()).await;

@@ -80,12 +80,12 @@ async fn tokens_revoked_by_earlier_releases_stay_revoked() {
     // Earlier releases identified a JWT by the digest of its whole text.
     let former = blake3::hash(token.as_bytes()).as_bytes().to_vec();
     revocations::add(&*db.get().await.unwrap(), std::slice::from_ref(&former), None).await.unwrap();
-    let refused = async {
+    let rejected = async {
         while code(&plane, &token).await.is_none() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(DEADLINE, refused).await.unwrap();
+    tokio::time::timeout(DEADLINE, rejected).await.unwrap();
     // Revocations by this release are also stored in the form that earlier releases read.
     let admin = plane.caller(Role::Admin);
     let token = signer.token(&claims("editor", "default", end()));

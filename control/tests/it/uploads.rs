@@ -152,9 +152,9 @@ async fn parallel_creations_never_exceed_the_quota() {
     let plane = Plane::with(shared, &flags).await;
     let caller = plane.caller(Role::Editor);
     let begun = join_all((0..40).map(|_| begin(&caller, 10))).await;
-    let (begun, refused): (Vec<_>, Vec<_>) = begun.into_iter().partition(Result::is_ok);
+    let (begun, rejected): (Vec<_>, Vec<_>) = begun.into_iter().partition(Result::is_ok);
     assert_eq!(begun.len(), 10);
-    for problem in refused.into_iter().filter_map(Result::err) {
+    for problem in rejected.into_iter().filter_map(Result::err) {
         assert_eq!(problem.code, Code::QuotaExceeded, "{problem}");
     }
     // Another tenant has its own quota, which also counts bytes.
@@ -204,7 +204,7 @@ async fn without_retention_a_rejected_source_is_deleted_at_once_and_its_video_ke
     let plane = Plane::with(shared, &["--rejected-keep", "0", "--probe-retry", "10m"]).await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
-    let mut refused = async |code: &str, ours: bool| {
+    let mut rejected = async |code: &str, ours: bool| {
         let upload = begin(&caller, 6).await.unwrap();
         let writer = Uuid::new_v4().to_string();
         assert!(acquire(&caller, &upload.upload_id, 0, &writer).await.held);
@@ -233,8 +233,8 @@ async fn without_retention_a_rejected_source_is_deleted_at_once_and_its_video_ke
     };
     let source = |id: &str| plane.shared.store().join(layout::source(id.parse().unwrap()));
     // A full disk on the server proves nothing about the source.
-    let ours = refused("disk_full", true).await;
-    let theirs = refused("not_a_video", false).await;
+    let ours = rejected("disk_full", true).await;
+    let theirs = rejected("not_a_video", false).await;
     eventually("a rejected source is deleted", async || !source(&theirs).exists()).await;
     assert_eq!(state(&theirs).await, v1::VideoState::Failed);
     assert!(source(&ours).exists());

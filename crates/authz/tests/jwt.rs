@@ -84,23 +84,23 @@ fn the_key_determines_the_algorithm_of_a_token() {
     let (rsa, ec) = (Signer::rs256("a"), Signer::es256("a"));
     let keys = set(&[&rsa]);
     let other = |alg: &str| json!({"alg": alg, "kid": "a", "typ": "JWT"});
-    let refused = |token: &str| verify(token, &keys, &policy(), NOW).unwrap_err();
+    let rejected = |token: &str| verify(token, &keys, &policy(), NOW).unwrap_err();
     for alg in ["none", "None", "NONE", "", "HS384", "RS512", "PS256", "ES384", "RS256 "] {
-        assert_eq!(refused(&rsa.sign(&other(alg), &good())), JwtError::Algorithm, "{alg}");
+        assert_eq!(rejected(&rsa.sign(&other(alg), &good())), JwtError::Algorithm, "{alg}");
     }
     // A token without a signature is malformed, whichever algorithm its header names.
     let token = rsa.token(&good());
     let (message, _) = token.rsplit_once('.').unwrap();
-    assert_eq!(refused(&format!("{message}.")), JwtError::Malformed);
+    assert_eq!(rejected(&format!("{message}.")), JwtError::Malformed);
     // The public key used as a shared secret, in each form in which it is published.
     for secret in [rsa.pem(), rsa.pem().trim().to_owned(), rsa.jwk().to_string()] {
         let forged = Signer::hs256(secret.as_bytes()).sign(&other("HS256"), &good());
-        assert_eq!(refused(&forged), JwtError::BadSignature);
+        assert_eq!(rejected(&forged), JwtError::BadSignature);
     }
     // A key of another algorithm: with its own header, with a header that claims RS256, and as the only
     // known key.
-    assert_eq!(refused(&ec.token(&good())), JwtError::UnknownKey);
-    assert_eq!(refused(&ec.sign(&other("RS256"), &good())), JwtError::BadSignature);
+    assert_eq!(rejected(&ec.token(&good())), JwtError::UnknownKey);
+    assert_eq!(rejected(&ec.sign(&other("RS256"), &good())), JwtError::BadSignature);
     let keys = set(&[&ec]);
     assert_eq!(verify(&token, &keys, &policy(), NOW), Err(JwtError::UnknownKey));
 }
@@ -283,8 +283,8 @@ fn unsupported_keys_are_left_out_of_a_set_and_rejected_in_a_file() {
         ("n", Value::Null),
     ] {
         let jwk = with(&shown, name, value.clone()).to_string();
-        let refused = JwtKeys::from_file(jwk.as_bytes()).unwrap_err();
-        assert_eq!(refused, KeySetError::NoKey, "{name} {value}");
+        let rejected = JwtKeys::from_file(jwk.as_bytes()).unwrap_err();
+        assert_eq!(rejected, KeySetError::NoKey, "{name} {value}");
     }
     // A shared secret in a public set verifies nothing.
     let published = jwks(&[&signer, &secret]).to_string();

@@ -204,7 +204,7 @@ async fn two_data_planes_share_a_limit_and_continue_without_redis() {
     let path = Clip::new(true).path("hls/playlist.m3u8");
     let expected =
         [(false, "4"), (false, "3"), (false, "2"), (false, "1"), (false, "0"), (true, "0")]
-            .map(|(refused, remaining)| (refused, remaining.to_owned()));
+            .map(|(rejected, remaining)| (rejected, remaining.to_owned()));
     // On a busy machine a response of Redis may be late, and then the request is counted locally.
     let counted_together = async || {
         drop(redis.ask(&["FLUSHALL"]));
@@ -223,8 +223,8 @@ async fn two_data_planes_share_a_limit_and_continue_without_redis() {
     redis.stop();
     let alone = async || planes[0].get(&path).await.status != 429;
     eventually("the limit goes on without redis", alone).await;
-    let refused = async || planes[0].get(&path).await.status == 429;
-    eventually("the limit holds without redis", refused).await;
+    let rejected = async || planes[0].get(&path).await.status == 429;
+    eventually("the limit holds without redis", rejected).await;
     // With a new Redis they share the limit again.
     let redis = RedisServer::start(folder.path());
     let shared = async || {

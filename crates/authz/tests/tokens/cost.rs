@@ -85,7 +85,7 @@ fn costly_tokens_are_rejected_before_evaluation() {
         let costly_token = append_deep(&token, &code);
         let started = Instant::now();
         let result = error_of(&verifier, &costly_token);
-        println!("{what}: {} bytes refused in {:?}", costly_token.len(), started.elapsed());
+        println!("{what}: {} bytes rejected in {:?}", costly_token.len(), started.elapsed());
         assert_eq!(result, AuthError::Limit, "{what}");
         // A generous limit: an evaluation would take years.
         assert!(started.elapsed() < Duration::from_secs(10), "{what}: {:?}", started.elapsed());

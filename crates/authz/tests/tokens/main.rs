@@ -100,8 +100,8 @@ fn flipped_byte_is_rejected_wherever_it_is() {
         bytes[position] = if bytes[position] == b'A' { b'B' } else { b'A' };
         let text = String::from_utf8(bytes).unwrap();
         let result = verifier.authenticate(&text, &request(Operation::Read));
-        let refused = matches!(result, Err(AuthError::Malformed | AuthError::BadSignature));
-        assert!(refused, "position {position}: {result:?}");
+        let rejected = matches!(result, Err(AuthError::Malformed | AuthError::BadSignature));
+        assert!(rejected, "position {position}: {result:?}");
     }
 }
 
@@ -251,8 +251,8 @@ fn blocks_of_third_parties_are_rejected() {
     // Its signature covers the token for which it was made.
     if let Ok(moved) = unverified(&other).append_third_party(&bytes) {
         let moved = moved.to_base64().unwrap();
-        let refused = verifier.authenticate(&moved, &read);
-        assert_eq!(refused, Err(AuthError::BadSignature));
+        let rejected = verifier.authenticate(&moved, &read);
+        assert_eq!(rejected, Err(AuthError::BadSignature));
     }
     let trusting = append(&token, r#"check if role("admin") trusting previous;"#);
     assert_eq!(verifier.authenticate(&trusting, &read), Err(AuthError::Malformed));

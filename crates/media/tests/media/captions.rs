@@ -97,7 +97,7 @@ fn sizes_are_bounded() {
 fn visited(format: Format, head: &str, pattern: &str, bytes: usize) -> u64 {
     let file = format!("{head}{}", pattern.repeat(bytes / pattern.len()));
     let mut budget = ParseBudget::unlimited();
-    // Whether it is refused does not matter here, and how early does: it must not cost more than its length.
+    // Whether it is rejected does not matter here, and how early does: it must not cost more than its length.
     let _refused_or_not = Captions::read_within(&mut budget, file.as_bytes(), format, OPEN);
     budget.visited()
 }
