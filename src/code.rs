@@ -164,7 +164,7 @@ impl Code {
 
 /// An invalid field and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
+pub struct FieldProblem {
     /// The field's path, for example "profiles[1]".
     pub field: String,
     /// The reason, for people.
@@ -179,7 +179,7 @@ pub struct Problem {
     /// The message for people; never holds secrets, paths or SQL.
     pub message: String,
     /// The invalid fields, if the error concerns fields.
-    pub violations: Vec<Violation>,
+    pub violations: Vec<FieldProblem>,
     /// How long to wait before trying again.
     pub retry_after: Option<Duration>,
     /// The id of the video that the rejected request created, if it created one.
@@ -207,7 +207,7 @@ impl Problem {
     pub fn at(code: Code, field: impl Into<String>, message: impl Into<String>) -> Self {
         let (field, message) = (field.into(), message.into());
         let text = format!("{field}: {message}");
-        let violations = vec![Violation { field, message }];
+        let violations = vec![FieldProblem { field, message }];
         Self { violations, ..Self::new(code, text) }
     }
 
@@ -225,7 +225,7 @@ impl Problem {
             .and_then(|info| Code::parse(&info.reason))
             .unwrap_or_else(|| nearest(status.code()));
         let violations = details.bad_request().map_or_else(Vec::new, |bad| {
-            let violation = |v: &tonic_types::FieldViolation| Violation {
+            let violation = |v: &tonic_types::FieldViolation| FieldProblem {
                 field: v.field.clone(),
                 message: v.description.clone(),
             };
