@@ -23,7 +23,7 @@ const FIELDS: [&str; 7] =
 /// Reads a profiles file.
 ///
 /// # Errors
-/// One line per fault, with the table and the field.
+/// One line per error, with the table and the field.
 pub fn parse(text: &str) -> Result<Vec<Profile>, Vec<String>> {
     if text.len() > FILE_BYTES_MAX {
         return Err(vec![format!("the file is larger than {FILE_BYTES_MAX} bytes")]);
