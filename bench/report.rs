@@ -27,7 +27,7 @@ fn first_line(program: &str, args: &[&str]) -> String {
     text.unwrap_or_default().lines().next().unwrap_or_default().to_owned()
 }
 
-fn about() -> Value {
+fn machine_info() -> Value {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -44,8 +44,8 @@ fn about() -> Value {
 
 /// Prints the machine and the versions.
 pub(crate) fn machine() {
-    let about = about();
-    for (key, value) in about.as_object().into_iter().flatten() {
+    let machine_info = machine_info();
+    for (key, value) in machine_info.as_object().into_iter().flatten() {
         println!("{key:>8}  {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned));
     }
 }
@@ -62,7 +62,7 @@ pub(crate) fn write(name: &str, rows: Vec<[String; 3]>, timelines: &[Timeline], 
         let stages: Vec<String> = known.map(|(stage, s)| format!("{stage} {s:.2}")).collect();
         println!("  run {n}, seconds: {}", stages.join(", "));
     }
-    result["machine"] = about();
+    result["machine"] = machine_info();
     let dir = program::repository().join("bench/results");
     fs::create_dir_all(&dir).expect("make results folder");
     let text = serde_json::to_string_pretty(&result).expect("JSON");

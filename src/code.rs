@@ -1,6 +1,6 @@
 //! The closed list of error codes and their mapping to gRPC and to HTTP, which exists only here.
 //!
-//! A [`Problem`] is sent as a `tonic::Status` whose details hold an `ErrorInfo` (reason = the stable code)
+//! A [`Problem`] is sent as a `tonic::Status` whose details contain an `ErrorInfo` (reason = the stable code)
 //! and a `BadRequest` (one violation per field); [`Problem::from_status`] reads it back.
 
 use std::{collections::HashMap, fmt, time::Duration};
@@ -9,7 +9,7 @@ use tonic::{Code as Grpc, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 const DOMAIN: &str = "streaming-service";
-/// The metadata key of an `ErrorInfo` that holds a video's id.
+/// The metadata key of an `ErrorInfo` that contains a video's id.
 const VIDEO_ID: &str = "video_id";
 
 /// The kind of error, for programs. The text form is stable.
@@ -25,7 +25,7 @@ pub enum Code {
     Unauthenticated,
     /// The token is valid but does not allow this.
     PermissionDenied,
-    /// The identity provider's token is valid, but names no role that this service knows.
+    /// The identity provider's token is valid, but contains no known role.
     UnknownRole,
     /// The identity provider's token is valid, but names no tenant.
     UnknownTenant,
@@ -33,7 +33,7 @@ pub enum Code {
     NotFound,
     /// The manifest is disabled for this video.
     ManifestDisabled,
-    /// Nothing can be played yet; try again.
+    /// No segment is available yet; retry later.
     NotReady,
     /// The resource is in a state that does not allow this.
     Conflict,
@@ -49,7 +49,7 @@ pub enum Code {
     UnsupportedMediaType,
     /// The route does not support this method.
     MethodNotAllowed,
-    /// The range lies outside the resource.
+    /// The range is outside the resource.
     RangeNotSatisfiable,
     /// The condition of a precondition header is false.
     PreconditionFailed,
@@ -57,7 +57,7 @@ pub enum Code {
     RateLimited,
     /// The tenant has used up its quota.
     QuotaExceeded,
-    /// Another client is using the resource at the moment; try again.
+    /// Another client is using the resource; retry later.
     Locked,
     /// The bytes do not match the checksum that was sent with them.
     ChecksumMismatch,
@@ -176,7 +176,7 @@ pub struct FieldProblem {
 pub struct Problem {
     /// The kind of error, for programs.
     pub code: Code,
-    /// The message for people; never holds secrets, paths or SQL.
+    /// The human-readable message; never contains secrets, paths or SQL.
     pub message: String,
     /// The invalid fields, if the error concerns fields.
     pub violations: Vec<FieldProblem>,

@@ -37,10 +37,10 @@ mod tests {
         let lease = v1::Lease { source_url: url(), ..Default::default() };
         let reply =
             v1::AccessReply { source_url: url(), output_urls: vec![url()], ..Default::default() };
-        let message = v1::ControlMessage {
+        let control_message = v1::ControlMessage {
             message: Some(v1::control_message::Message::Lease(lease.clone())),
         };
-        let shown = format!("{lease:?} {reply:?} {message:?}");
+        let shown = format!("{lease:?} {reply:?} {control_message:?}");
         assert!(!shown.contains("Signature") && !shown.contains("store"), "{shown}");
     }
 }

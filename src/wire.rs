@@ -224,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_have_one_spelling() {
+    fn ids_are_accepted_only_in_canonical_form() {
         let plain = "01936b2e-7c1a-7d33-8b0e-000000000001";
         assert_eq!(id::<Video>("video_id", plain).unwrap().to_string(), plain);
         let bare = plain.replace('-', "");

@@ -252,7 +252,7 @@ pub(crate) struct ExecChildArgs {
     /// The process that must still be the parent
     #[arg(long)]
     pub(crate) parent: i32,
-    /// The signal to receive when the parent dies
+    /// The signal to receive when the parent exits
     #[arg(long)]
     pub(crate) death_signal: String,
     /// Map the current user to this one in a new user namespace

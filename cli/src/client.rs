@@ -27,10 +27,10 @@ pub(crate) fn run(command: Command, target: &Target, json: bool) -> Result<()> {
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(online(command, &Session { target, json }))
+    runtime.block_on(run_command(command, &Session { target, json }))
 }
 
-async fn online(command: Command, session: &Session<'_>) -> Result<()> {
+async fn run_command(command: Command, session: &Session<'_>) -> Result<()> {
     match command {
         Command::Upload(args) => upload::run(session, &args).await,
         Command::Transcode(args) => jobs::transcode(session, &args).await,

@@ -26,11 +26,11 @@ pub(crate) fn run(args: &ExecChildArgs) -> Result<()> {
     let signal: Signal = args.death_signal.parse().context("read --death-signal")?;
     prctl::set_pdeathsig(signal).context("request the parent-death signal")?;
     if getppid().as_raw() != args.parent {
-        bail!("the parent process is gone");
+        bail!("the parent process has exited");
     }
     let Some((program, rest)) = args.command.split_first() else { bail!("no program given") };
     let mut command = match user.filter(|_| args.reach) {
-        Some(user) => reaching(&user, signal, program),
+        Some(user) => command_as(&user, signal, program),
         None => Command::new(program),
     };
     let error = command.args(rest).exec();
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &ExecChildArgs) -> Result<()> {
 /// (`CAP_DAC_OVERRIDE`). So Postgres can use a folder inside one that only root may enter, where user
 /// namespaces are disabled, as in most containers. `setpriv` sets the parent-death signal again, because
 /// changing credentials clears it.
-fn reaching(user: &User, signal: Signal, program: &OsStr) -> Command {
+fn command_as(user: &User, signal: Signal, program: &OsStr) -> Command {
     const REACH: &str = "+dac_override";
     let mut command = Command::new("setpriv");
     command.arg(format!("--reuid={}", user.uid)).arg(format!("--regid={}", user.gid));

@@ -9,7 +9,7 @@ use runtime::files;
 /// Reads the root keys.
 ///
 /// # Errors
-/// Fails if the file cannot be read or does not hold root keys.
+/// Fails if the file cannot be read or does not contain root keys.
 pub(crate) fn load(path: &Path) -> Result<RootKeys> {
     let text = fs::read(path).with_context(|| format!("access key file {}", path.display()))?;
     RootKeys::parse(&text).with_context(|| format!("read key file {}", path.display()))

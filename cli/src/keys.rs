@@ -45,8 +45,8 @@ pub(crate) fn run(command: KeysCommand, target: &Target, json: bool) -> Result<(
 
 /// The key file to use; an empty variable counts as unset.
 fn path(file: &KeyFile, target: &Target) -> PathBuf {
-    let given = file.root_key.clone().filter(|path| !path.as_os_str().is_empty());
-    given.unwrap_or_else(|| target.data.join("root.keys"))
+    let configured = file.root_key.clone().filter(|path| !path.as_os_str().is_empty());
+    configured.unwrap_or_else(|| target.data.join("root.keys"))
 }
 
 fn new(path: &Path, json: bool) -> Result<()> {

@@ -44,13 +44,13 @@ pub(crate) async fn form(
     // If the file grows meanwhile, the body must not exceed the announced length.
     let content = ReaderStream::with_capacity(file.take(meta.len()), READ_BYTES);
     let content = content.inspect_ok(move |piece| sent(piece.len() as u64));
-    let whole = once(head).chain(content).chain(once(tail));
+    let whole = single_chunk(head).chain(content).chain(single_chunk(tail));
     let body = BodyExt::boxed(StreamBody::new(whole.map_ok(Frame::data)));
     let content_type = format!("multipart/form-data; boundary={boundary}");
     Ok(Form { content_type, length, body })
 }
 
-fn once(text: String) -> impl futures::Stream<Item = io::Result<Bytes>> {
+fn single_chunk(text: String) -> impl futures::Stream<Item = io::Result<Bytes>> {
     stream::once(async move { Ok(Bytes::from(text)) })
 }
 

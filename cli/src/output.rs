@@ -60,7 +60,7 @@ pub(crate) fn shell_word(s: &str) -> String {
     format!("'{}'", s.replace('\'', r"'\''"))
 }
 
-/// A path as a word of a shell. One that is not text, or holds control characters, is written in the quoted form
+/// A path as a word of a shell. One that is not text, or contains control characters, is written in the quoted form
 /// of bash and zsh.
 pub(crate) fn shell_path(path: &Path) -> String {
     match path.to_str().filter(|text| !text.chars().any(char::is_control)) {
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shell_words_keep_spaces_and_quotes() {
+    fn words_with_spaces_or_quotes_are_quoted() {
         assert_eq!(shell_word("/tmp/a.mp4"), "/tmp/a.mp4");
         assert_eq!(shell_word("/tmp/a b"), "'/tmp/a b'");
         assert_eq!(shell_word("it's"), r"'it'\''s'");
@@ -99,18 +99,18 @@ mod tests {
     }
 
     #[test]
-    fn shell_paths_are_quoted_for_the_shell() {
+    fn a_shell_reads_quoted_paths_unchanged() {
         use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path, process::Command};
         for name in [&b"/a b/c"[..], b"/it's", b"/\xff\\'\n $x", "/Größe".as_bytes()] {
             let word = super::shell_path(Path::new(OsStr::from_bytes(name)));
             let echo = format!("printf %s {word}");
-            let echoed = Command::new("bash").args(["-c", &echo]).output().unwrap().stdout;
-            assert_eq!(echoed, name, "{word}");
+            let printed = Command::new("bash").args(["-c", &echo]).output().unwrap().stdout;
+            assert_eq!(printed, name, "{word}");
         }
     }
 
     #[test]
-    fn text_from_servers_becomes_one_line() {
+    fn control_characters_and_line_breaks_are_removed() {
         assert_eq!(one_line("a\nb\u{1b}[31m  c"), "a b [31m c");
     }
 }

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread")]
-    async fn pages_are_joined_and_the_next_token_is_returned() {
+    async fn pages_are_joined_and_the_next_page_is_reported() {
         let some = listed(wanted(150, false, ""), 400).await;
         assert_eq!(some.items, (0..150).collect::<Vec<_>>());
         assert_eq!(some.next(), Some("150"));

@@ -131,7 +131,7 @@ impl Rest {
     }
 }
 
-/// Whether a health route answers 200.
+/// Whether a health route returns 200.
 pub(crate) async fn is_healthy(server: &Server, path: &str) -> bool {
     let connector = Connector::http(server.ca_file.as_deref());
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
@@ -167,15 +167,15 @@ mod tests {
     fn problems_show_detail_fields_and_code() {
         let body =
             br#"{"title": "T", "status": 422, "detail": "cannot read it", "code": "not_a_video",
-            "errors": [{"field": "video", "message": "holds no video"}]}"#;
+            "errors": [{"field": "video", "message": "contains no video"}]}"#;
         assert_eq!(
             reply_error(StatusCode::UNPROCESSABLE_ENTITY, body).to_string(),
-            "cannot read it; video: holds no video (not_a_video)"
+            "cannot read it; video: contains no video (not_a_video)"
         );
     }
 
     #[test]
-    fn replies_of_other_servers_become_one_line() {
+    fn replies_without_a_problem_are_reported_in_one_line() {
         let line = |bytes| reply_error(StatusCode::BAD_GATEWAY, bytes).to_string();
         assert_eq!(line(b"<html>"), "request rejected: 502 Bad Gateway (no code)");
         assert_eq!(line(b"[]"), "502 Bad Gateway (no code)");

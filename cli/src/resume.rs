@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn saved_uploads_apply_only_to_the_same_file_and_server() {
+    fn saved_uploads_are_found_for_the_same_file_and_server_only() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("video.mp4");
         fs::write(&file, b"video").unwrap();

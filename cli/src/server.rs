@@ -75,7 +75,7 @@ pub(crate) enum DiscoveryError {
     /// An address is not a valid `host:port`.
     #[error("{variable}: {text:?} must be host:port")]
     BadAddress {
-        /// The variable that holds the address.
+        /// The variable that contains the address.
         variable: &'static str,
         /// The invalid text.
         text: String,

@@ -66,18 +66,18 @@ pub(crate) async fn send(
     let mut backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
     loop {
         let error = match attempt(rest, memory, source, bar).await {
-            Ok(state) if state.offset == source.meta.len() => {
+            Ok(upload_state) if upload_state.offset == source.meta.len() => {
                 memory.clear();
-                return Ok(state.video_id);
+                return Ok(upload_state.video_id);
             }
-            Ok(state) => {
-                if last_offset.replace(state.offset) != Some(state.offset) {
+            Ok(upload_state) => {
+                if last_offset.replace(upload_state.offset) != Some(upload_state.offset) {
                     since = Instant::now();
                     backoff.reset();
                 }
-                anyhow!("the server stopped accepting data after {} bytes", state.offset)
+                anyhow!("the server stopped accepting data after {} bytes", upload_state.offset)
             }
-            // Fail at once if the server never answered; otherwise retry.
+            // Fail immediately if the server has never replied; otherwise retry.
             Err(UploadError::Unreachable(error)) if !answered => return Err(error),
             Err(UploadError::Unreachable(error)) => error,
             Err(UploadError::Transient(error)) => error,
@@ -115,21 +115,21 @@ async fn attempt(
     source: &SourceFile<'_>,
     bar: &ProgressBar,
 ) -> Result<UploadState, UploadError> {
-    let state = match memory.load() {
-        Some(path) => find_upload(rest, &path).await?,
+    let upload_state = match memory.load() {
+        Some(path) => fetch_offset(rest, &path).await?,
         None => None,
     };
-    let mut state = match state {
-        Some(state) => state,
+    let mut upload_state = match upload_state {
+        Some(upload_state) => upload_state,
         None => create(rest, memory, source).await?,
     };
-    bar.set_position(state.offset);
+    bar.set_position(upload_state.offset);
     bar.set_message("");
-    if state.offset < source.meta.len() {
-        let reply = patch(rest, source, &state, bar).await;
+    if upload_state.offset < source.meta.len() {
+        let reply = patch(rest, source, &upload_state, bar).await;
         match reply {
             Ok(reply) if reply.status == StatusCode::NO_CONTENT => {
-                state.offset = offset(&reply)?;
+                upload_state.offset = offset(&reply)?;
             }
             Ok(reply) if transient(reply.status) => {
                 return Err(UploadError::Transient(reply.error()));
@@ -138,11 +138,11 @@ async fn attempt(
             Err(error) => return Err(UploadError::Transient(error)),
         }
     }
-    Ok(state)
+    Ok(upload_state)
 }
 
-/// Asks the server for the offset of a saved upload; `None` if the server no longer knows it.
-async fn find_upload(rest: &Rest, path: &str) -> Result<Option<UploadState>, UploadError> {
+/// Requests the offset of a saved upload from the server; `None` if the server no longer has the upload.
+async fn fetch_offset(rest: &Rest, path: &str) -> Result<Option<UploadState>, UploadError> {
     let headers = [(RESUMABLE, "1.0.0".to_owned())];
     let reply = rest.send(Method::HEAD, path, &headers, empty()).await;
     let reply = reply.map_err(UploadError::Unreachable)?;
@@ -194,23 +194,23 @@ async fn create(
 async fn patch(
     rest: &Rest,
     source: &SourceFile<'_>,
-    state: &UploadState,
+    upload_state: &UploadState,
     bar: &ProgressBar,
 ) -> Result<Reply> {
     let mut file = File::open(source.path).await?;
-    file.seek(SeekFrom::Start(state.offset)).await?;
-    let left = source.meta.len() - state.offset;
+    file.seek(SeekFrom::Start(upload_state.offset)).await?;
+    let left = source.meta.len() - upload_state.offset;
     let progress = bar.clone();
     let pieces = ReaderStream::with_capacity(file.take(left), READ_BYTES);
     let pieces = pieces.inspect_ok(move |piece| progress.inc(piece.len() as u64));
     let body = BodyExt::boxed(StreamBody::new(pieces.map_ok(Frame::data)));
     let headers = [
         (RESUMABLE, "1.0.0".to_owned()),
-        (OFFSET, state.offset.to_string()),
+        (OFFSET, upload_state.offset.to_string()),
         (header::CONTENT_TYPE, OCTETS.to_owned()),
         (header::CONTENT_LENGTH, left.to_string()),
     ];
-    rest.send(Method::PATCH, &state.path, &headers, body).await
+    rest.send(Method::PATCH, &upload_state.path, &headers, body).await
 }
 
 /// Whether the same request may succeed a moment later.

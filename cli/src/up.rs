@@ -1,8 +1,8 @@
 //! `up`: runs the whole service with built-in defaults, as child processes of this one.
 //!
 //! It starts the database, the cache, control, the data plane and the workers in this order, and stops them
-//! in reverse order. No child outlives this process, however it ends: each one asks the kernel for a signal
-//! when its parent dies.
+//! in reverse order. No child outlives this process, even after SIGKILL: each one requests a signal from the kernel
+//! when its parent exits.
 
 mod address;
 mod child;
@@ -72,7 +72,7 @@ pub(crate) fn run(options: &UpArgs, target: &Target, json: bool) -> Result<()> {
     runtime.block_on(live(&Setup { options, programs, profiles, folder, addresses, json }))
 }
 
-/// Everything that is decided before the first child starts.
+/// The settings that are fixed before the first child starts.
 struct Setup<'a> {
     options: &'a UpArgs,
     programs: Programs,
@@ -85,7 +85,7 @@ struct Setup<'a> {
 
 async fn live(setup: &Setup<'_>) -> Result<()> {
     let shutdown = Shutdown::install().context("install signal handlers")?;
-    withdraw(&setup.folder);
+    remove_addresses(&setup.folder);
     let mut stack = Stack::new(shutdown.hard.clone());
     let started = tokio::select! {
         started = start(setup, &mut stack) => started,
@@ -93,9 +93,9 @@ async fn live(setup: &Setup<'_>) -> Result<()> {
     };
     if started.is_ok() {
         shutdown.soft.cancelled().await;
-        print_status("stopping; signal again to stop at once");
+        print_status("stopping; signal again to stop immediately");
     }
-    withdraw(&setup.folder);
+    remove_addresses(&setup.folder);
     stack.stop().await;
     Postgres::remove_links(&setup.folder);
     if started.is_ok() {
@@ -190,7 +190,7 @@ fn served(addr: SocketAddr, certificate: Option<&Path>) -> Server {
 }
 
 /// Removes the address files, because clients that find one may connect.
-fn withdraw(folder: &Folder) {
+fn remove_addresses(folder: &Folder) {
     let files = ["http.addr", "grpc.addr", "control.bound", "dataplane.bound", server::CERTIFICATE];
     for name in files {
         // Usually the file does not exist.

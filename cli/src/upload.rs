@@ -67,13 +67,12 @@ async fn resumable(session: &Session<'_>, args: &UploadArgs) -> Result<Value> {
     let memory = Memory::new(&session.target.data, &rest.url(""), &args.file, &meta)?;
     let name = args.file.file_name().unwrap_or_default().to_string_lossy();
     let fields = fields(args);
-    let mut known_fields: Vec<_> =
-        fields.iter().map(|(key, value)| (*key, value.as_str())).collect();
-    known_fields.push(("filename", &name));
+    let mut all_fields: Vec<_> = fields.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    all_fields.push(("filename", &name));
     let bar = bar();
     bar.set_length(meta.len());
     bar.enable_steady_tick(TICK);
-    let source = SourceFile { path: &args.file, meta: &meta, fields: &known_fields };
+    let source = SourceFile { path: &args.file, meta: &meta, fields: &all_fields };
     let sent = tus::send(&rest, &memory, &source, &bar).await;
     bar.finish_and_clear();
     Ok(json!({ "videoId": sent?, "message": "the video is stored", "metadata": null }))

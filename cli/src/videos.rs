@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_shown_as_hours_minutes_and_seconds() {
+    fn durations_are_formatted_as_hours_minutes_and_seconds() {
         assert_eq!(clock(9.6), "0:10");
         assert_eq!(clock(3723.0), "1:02:03");
         assert_eq!(clock(-1.0), "0:00");

@@ -1,4 +1,4 @@
-//! Shows a job's live progress per rung, from `WatchJob`. Reconnects after the stream breaks.
+//! Shows a job's live progress per rung, from `WatchJob`. Reconnects when the stream breaks or ends early.
 
 use std::{io::IsTerminal, time::Duration};
 
@@ -45,7 +45,7 @@ pub(crate) async fn follow(
 ) -> Result<v1::Job> {
     let mut client = session.jobs().await?;
     let mut display = ProgressDisplay::new(show, session.json);
-    let mut breaks = 0;
+    let mut reconnects = 0;
     loop {
         let request = v1::WatchJobRequest { job_id: job_id.to_owned() };
         let end = match client.watch_job(request).await {
@@ -57,7 +57,7 @@ pub(crate) async fn follow(
                         Err(status) => break Err(status),
                         Ok(None) => break Ok(()),
                         Ok(Some(job)) => {
-                            breaks = 0;
+                            reconnects = 0;
                             display.show(&job)?;
                             if view::has_ended(&job) {
                                 display.finish(&job)?;
@@ -68,16 +68,18 @@ pub(crate) async fn follow(
                 }
             }
         };
-        // A server that shuts down ends its streams; another instance, or the restarted one, knows the job
-        // too.
+        // A server that shuts down ends its streams; the job can be watched on another instance, or on this
+        // one after its restart.
         match end {
-            Err(status) if breaks >= RECONNECTS_MAX || !is_passing(&status) => {
+            Err(status) if reconnects >= RECONNECTS_MAX || !is_transient(&status) => {
                 return Err(status_error(status));
             }
-            Ok(()) if breaks >= RECONNECTS_MAX => bail!("the server ended the stream too often"),
+            Ok(()) if reconnects >= RECONNECTS_MAX => {
+                bail!("the server ended the stream too often")
+            }
             _ => {}
         }
-        breaks += 1;
+        reconnects += 1;
         sleep(RECONNECT_INTERVAL).await;
         // A restarted service may listen at another address.
         if let Ok(fresh) = session.jobs().await {
@@ -86,7 +88,7 @@ pub(crate) async fn follow(
     }
 }
 
-fn is_passing(status: &Status) -> bool {
+fn is_transient(status: &Status) -> bool {
     let broken = std::error::Error::source(status).is_some();
     matches!(status.code(), Code::Unavailable | Code::Cancelled) || broken
 }
@@ -95,7 +97,7 @@ fn is_passing(status: &Status) -> bool {
 struct ProgressDisplay {
     show: ProgressFormat,
     bars: MultiProgress,
-    whole: ProgressBar,
+    total: ProgressBar,
     rungs: Vec<(String, ProgressBar)>,
     lines: bool,
     last_line: String,
@@ -105,11 +107,11 @@ impl ProgressDisplay {
     fn new(show: ProgressFormat, json: bool) -> Self {
         let bars = MultiProgress::new();
         let lines = show == ProgressFormat::Bars && !json && !std::io::stderr().is_terminal();
-        let whole = bars.add(ProgressBar::new_spinner());
+        let total = bars.add(ProgressBar::new_spinner());
         if show == ProgressFormat::Bars && !lines {
-            whole.enable_steady_tick(Duration::from_millis(120));
+            total.enable_steady_tick(Duration::from_millis(120));
         }
-        Self { show, bars, whole, rungs: Vec::new(), lines, last_line: String::new() }
+        Self { show, bars, total, rungs: Vec::new(), lines, last_line: String::new() }
     }
 
     fn show(&mut self, job: &v1::Job) -> Result<()> {
@@ -124,7 +126,7 @@ impl ProgressDisplay {
             }
             return Ok(());
         }
-        self.whole.set_message(headline(job));
+        self.total.set_message(headline(job));
         for (name, share) in shares(job) {
             // A share is between 0 and 1.
             let steps = (share * BAR_STEPS as f64) as u64;
@@ -150,7 +152,7 @@ impl ProgressDisplay {
         for (_, bar) in &self.rungs {
             bar.abandon();
         }
-        self.whole.finish_and_clear();
+        self.total.finish_and_clear();
         if self.show == ProgressFormat::Bars
             && !self.lines
             && job.state() == v1::JobState::Completed
@@ -194,7 +196,7 @@ fn shares(job: &v1::Job) -> Vec<(String, f64)> {
 }
 
 fn share<'a>(tasks: impl Iterator<Item = &'a v1::Task>) -> Option<f64> {
-    let (mut done, mut whole) = (0.0, 0.0);
+    let (mut done, mut total) = (0.0, 0.0);
     for task in tasks {
         let weight =
             if task.kind == "chunk" && task.ordinal == 0 { FIRST_CHUNK_WEIGHT } else { 1.0 };
@@ -203,9 +205,9 @@ fn share<'a>(tasks: impl Iterator<Item = &'a v1::Task>) -> Option<f64> {
             _ => (task.progress / 100.0).clamp(0.0, 1.0),
         };
         done += weight * fraction;
-        whole += weight;
+        total += weight;
     }
-    (whole > 0.0).then(|| done / whole)
+    (total > 0.0).then(|| done / total)
 }
 
 #[cfg(test)]
@@ -224,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_weighs_the_short_first_chunk_less() {
+    fn the_shorter_first_chunk_counts_less_in_shares() {
         let job = v1::Job {
             profiles: vec!["360p".to_owned(), "720p".to_owned()],
             tasks: vec![

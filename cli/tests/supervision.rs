@@ -351,7 +351,7 @@ fn children_run_as_the_requested_user() {
     for options in [&reach[..1], &reach, &[&appear_user]] {
         let output = exec_child(options, &["id", "-u"]);
         let text = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(text.trim(), nobody.to_string(), "{options:?}");
+        assert_eq!(text.trim(), uid.to_string(), "{options:?}");
     }
     // In a namespace the process only appears to be another user: it can still access root's files.
     let folder = tempfile::tempdir().unwrap();

@@ -35,7 +35,7 @@ fn ended(code: i32, variables: &[(&str, &str)], args: &[&str]) -> String {
 }
 
 #[test]
-fn a_bad_variable_is_named_in_one_line() {
+fn an_invalid_variable_is_reported_in_one_line() {
     let text = usage_error(&[("STREAMING_WORKERS", "many")], &["up"]);
     assert!(text.starts_with("streaming-service: STREAMING_WORKERS: ") && text.contains("many"));
     // The flag overrides its variable, so the error names the flag.

@@ -86,7 +86,7 @@ pub struct Config {
     /// not limited either.
     #[arg(long, env = "STREAMING_RATE_GENERAL")]
     pub rate_general: Option<String>,
-    /// How sources come in.
+    /// Settings of uploads.
     #[command(flatten)]
     pub uploads: UploadArgs,
     /// URL of the CDN's purge endpoint, which gets `POST {"tags": ["video-ID", …]}`; may contain credentials.
@@ -111,13 +111,13 @@ pub struct UploadArgs {
     /// to make room.
     #[arg(long, env = "STREAMING_UPLOADS_BYTES_MAX", default_value_t = 1 << 40)]
     pub uploads_bytes_max: u64,
-    /// How long rejected sources are kept, so that they can be probed again; 0: deleted at once.
-    #[arg(long, env = "STREAMING_REJECTED_KEEP", default_value = "24h", value_parser = keep)]
+    /// How long rejected sources are kept, so that they can be probed again; 0: deleted immediately.
+    #[arg(long, env = "STREAMING_REJECTED_KEEP", default_value = "24h", value_parser = parse_retention)]
     pub rejected_keep: Duration,
 }
 
 /// Parses a duration or `0`.
-fn keep(text: &str) -> Result<Duration, String> {
+fn parse_retention(text: &str) -> Result<Duration, String> {
     if text.trim() == "0" {
         return Ok(Duration::ZERO);
     }

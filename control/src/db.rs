@@ -6,7 +6,7 @@
 //! separate statements.
 //!
 //! # Errors
-//! Every function below this module that returns [`DbError`] fails when its statement fails or a row holds an
+//! Every function below this module that returns [`DbError`] fails when its statement fails or a row contains an
 //! invalid value. A function that fails for other reasons, too, has a section of its own.
 
 #![expect(
@@ -59,7 +59,7 @@ pub enum DbError {
     /// The statement failed.
     #[error("run a statement")]
     Statement(#[from] tokio_postgres::Error),
-    /// A row holds an invalid value.
+    /// A row contains an invalid value.
     #[error("read {column} of {table} {id}")]
     Row {
         /// The table.

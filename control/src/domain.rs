@@ -57,7 +57,7 @@ pub enum JobState {
     Running,
     /// All outputs are committed and indexed.
     Completed,
-    /// A task that is not optional has failed for good.
+    /// A task that is not optional has failed permanently.
     Failed,
     /// Cancelled on request.
     Cancelled,
@@ -100,7 +100,7 @@ pub enum TaskState {
     Leased,
     /// Its output is committed.
     Done,
-    /// Failed for good; no further attempt is made.
+    /// Failed permanently; no further attempt is made.
     Failed,
     /// The job ended before the task did.
     Cancelled,
@@ -150,7 +150,7 @@ pub enum TaskKind {
 /// The tasks of the same job that a task waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prerequisite {
-    /// None: the task can run at once.
+    /// None: the task can run immediately.
     Nothing,
     /// Those that make renditions.
     Renditions,
@@ -219,7 +219,7 @@ impl TaskKind {
         }
     }
 
-    /// Whether the task is optional: if it fails for good, the job goes on without its output.
+    /// Whether the task is optional: if it fails permanently, the job completes without its output.
     pub const fn is_optional(self) -> bool {
         match self {
             Self::Subtitles | Self::Thumbnails | Self::Preview => true,
@@ -270,7 +270,7 @@ impl TaskKind {
         }
     }
 
-    /// Whether the task examines a source before there is a plan. It goes only to workers that can probe, its
+    /// Whether the task examines a source before there is a plan. Only workers that can probe get it, its
     /// failures may reject the source, and its user waits for it.
     pub const fn examines_source(self) -> bool {
         match self {

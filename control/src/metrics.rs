@@ -45,7 +45,7 @@ pub struct Workers {
 pub enum EndedJob {
     /// All outputs are indexed.
     Completed,
-    /// A task that is not optional failed for good.
+    /// A task that is not optional failed permanently.
     Failed,
     /// Cancelled on request.
     Cancelled,
@@ -108,7 +108,7 @@ impl Metrics {
         self.ended.add(1, &[how.label()]);
     }
 
-    /// Records a failed attempt, after which the task has failed for good or is retried.
+    /// Records a failed attempt, after which the task has failed permanently or is retried.
     pub fn attempt_failed(&self, for_good: bool) {
         self.attempts_failed.add(1, &[outcome(for_good)]);
     }

@@ -74,12 +74,12 @@ impl Pages {
             return Ok(None);
         }
         self.read(list, token).map(Some).ok_or_else(|| {
-            // Clients do not write tokens themselves, so REST answers 400 instead of 422.
+            // Clients do not write tokens themselves, so REST returns 400 instead of 422.
             Problem::at(Code::Malformed, "page_token", "is not a token of this list")
         })
     }
 
-    /// Cuts a list to `size` rows, and creates the token of the next page if there is one. `rows` holds one row
+    /// Cuts a list to `size` rows, and creates the token of the next page if there is one. `rows` contains one row
     /// more than a page if there is a next page; see [`limit`].
     pub fn cut<T>(
         &self,

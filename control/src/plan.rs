@@ -164,8 +164,8 @@ pub fn plan(
             Vec::new()
         }
     };
-    let asked = [(options.thumbnails.is_some(), "thumbnails"), (options.preview, "preview")];
-    for (_, what) in asked.into_iter().filter(|(asked, _)| *asked && rungs.is_empty()) {
+    let requested = [(options.thumbnails.is_some(), "thumbnails"), (options.preview, "preview")];
+    for (_, what) in requested.into_iter().filter(|(requested, _)| *requested && rungs.is_empty()) {
         notes.push(format!("{what}: left out, because the source has no video track"));
     }
     if source.audio.len() > AUDIO_TRACKS_MAX {

@@ -280,15 +280,15 @@ fn gauge(meter: &Meter, running: Arc<AtomicI64>) {
 /// The database cannot be migrated or read, or stays unavailable for `START_MAX`.
 pub async fn prepare(app: &AppState) -> Result<(), ServeError> {
     let started = tokio::time::Instant::now();
-    let mut logged = String::new();
+    let mut logged_cause = String::new();
     loop {
         match migrate::run(&app.db).await {
             Ok(()) => break,
             Err(error) if error.transient() && started.elapsed() < START_MAX => {
                 let cause = causes(&error);
-                if cause != logged {
+                if cause != logged_cause {
                     tracing::warn!(%error, cause, "postgres is unavailable, waiting");
-                    logged = cause;
+                    logged_cause = cause;
                 }
                 tokio::select! {
                     () = tokio::time::sleep(START_RETRY) => {}

@@ -13,7 +13,7 @@ const LEASE_SECONDS: f64 = 6.0;
 /// How long after a claim the lease ends, in seconds. A holder writes only within 2.5 s after a renewal, so
 /// it has stopped by then even if it was not notified of the claim.
 const CLAIM_SECONDS: f64 = 3.0;
-/// How long after the last renewal an upload that cannot be resumed is given up, in seconds.
+/// How long after the last renewal an upload that cannot be resumed is aborted, in seconds.
 const SINGLE_SECONDS: f64 = 60.0;
 /// S3 requires parts of at least 5 MiB and allows at most 10 000 of them.
 const PART_BYTES_MIN: u64 = 8 << 20;

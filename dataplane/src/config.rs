@@ -60,7 +60,7 @@ pub struct Config {
     /// TLS, or plaintext.
     #[command(flatten)]
     pub listen: tls::ListenArgs,
-    /// TLS towards control.
+    /// TLS for connections to control.
     #[command(flatten)]
     pub dial: tls::DialArgs,
     /// Redis URL, for limits and caches that all data planes share; without Redis each data plane has its

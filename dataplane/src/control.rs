@@ -27,7 +27,7 @@ use crate::config::Config;
 /// Deadline of a call that returns immediately.
 pub(crate) const CALL_TIME_MAX: Duration = Duration::from_secs(5);
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
-/// How long an unreachable control plane is tried last.
+/// How long an unreachable control plane is tried only after the others.
 const PENALTY_MS: i64 = 2000;
 /// Largest message; an index of a day-long video is about 4 MiB.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 64 << 20;
@@ -54,7 +54,7 @@ pub(crate) struct Control {
 struct Plane {
     link: ControlChannel,
     /// Tried last until this time, in milliseconds since 1970.
-    skipped_until: AtomicI64,
+    avoided_until: AtomicI64,
 }
 
 impl Control {
@@ -70,7 +70,7 @@ impl Control {
                 .keep_alive_timeout(Duration::from_secs(5))
                 .keep_alive_while_idle(true);
             let link = Traced(tls::channel_lazy(&endpoint, config.dial.ca_file()));
-            planes.push(Plane { link, skipped_until: AtomicI64::new(0) });
+            planes.push(Plane { link, avoided_until: AtomicI64::new(0) });
         }
         Ok(Self { planes, turn: AtomicUsize::new(0), token_file: config.token_file.clone() })
     }
@@ -117,8 +117,8 @@ impl Control {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let made = |link| method(link, caller.request(message.clone()));
-        self.call(deadline, made).await.map_err(|status| problem_of(&status))
+        let call_method = |link| method(link, caller.request(message.clone()));
+        self.call(deadline, call_method).await.map_err(|status| problem_of(&status))
     }
 
     /// Sends a read-only request, and repeats it on the next control plane if the connection breaks.
@@ -145,15 +145,15 @@ impl Control {
     {
         let mut last = Status::unavailable("no control plane is configured");
         for plane in self.in_turn() {
-            let answer = tokio::time::timeout(deadline, make(plane.link.clone())).await;
-            match answer {
+            let reply = tokio::time::timeout(deadline, make(plane.link.clone())).await;
+            match reply {
                 Ok(Ok(response)) => {
-                    plane.skipped_until.store(0, Ordering::Relaxed);
+                    plane.avoided_until.store(0, Ordering::Relaxed);
                     return Ok(response.into_inner());
                 }
                 Ok(Err(status)) if next_when(&status) => {
                     let until = SystemClock.now_ms() + PENALTY_MS;
-                    plane.skipped_until.store(until, Ordering::Relaxed);
+                    plane.avoided_until.store(until, Ordering::Relaxed);
                     last = Status::unavailable("the control plane cannot be reached");
                 }
                 Ok(Err(status)) => return Err(status),
@@ -174,7 +174,7 @@ impl Control {
         let first = self.turn.fetch_add(1, Ordering::Relaxed) % count;
         let mut planes: Vec<_> =
             self.planes.iter().cycle().skip(first).take(self.planes.len()).collect();
-        planes.sort_by_key(|plane| plane.skipped_until.load(Ordering::Relaxed) > now);
+        planes.sort_by_key(|plane| plane.avoided_until.load(Ordering::Relaxed) > now);
         planes
     }
 

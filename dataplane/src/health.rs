@@ -134,14 +134,14 @@ impl Health {
     pub(crate) async fn metrics_text(&self) -> String {
         let mut text = self.telemetry.render();
         if self.with_control_metrics {
-            let answer = self
+            let reply = self
                 .control
                 .call(CALL_TIME_MAX, |channel| {
                     let request = self.control.own(GetMetricsRequest {});
                     async move { PlaybackServiceClient::new(channel).get_metrics(request).await }
                 })
                 .await;
-            match answer {
+            match reply {
                 Ok(reply) => append(&mut text, &reply.text),
                 Err(status) => {
                     tracing::debug!(code = ?status.code(), "failed to get control's metrics")

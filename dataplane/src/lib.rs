@@ -44,7 +44,7 @@ pub fn check(config: &Config) -> Result<(), SettingsError> {
     settings::Settings::read(config).map(drop)
 }
 
-/// Waits for a short time until every store responds, so that wrong settings are reported at the start.
+/// Waits for a short time until every store responds, so that invalid settings are reported at the start.
 ///
 /// # Errors
 /// A store is misconfigured, or is not usable after that time.

@@ -145,8 +145,8 @@ impl Limiter {
     async fn count_in_redis(&self, key: &str, rate: Rate) -> Option<Decision> {
         let redis = self.redis.as_ref()?;
         let args = vec![rate.interval().into(), rate.burst().into()];
-        let answer: Vec<i64> = redis.run(&self.script, vec![key.to_owned()], args).await?;
-        let [allowed, remaining, reset, retry] = answer[..] else { return None };
+        let reply: Vec<i64> = redis.run(&self.script, vec![key.to_owned()], args).await?;
+        let [allowed, remaining, reset, retry] = reply[..] else { return None };
         Some(Decision { allowed: allowed == 1, remaining, reset, retry })
     }
 

@@ -102,7 +102,7 @@ impl Metrics {
         Self {
             requests: meter
                 .u64_counter("streaming_service_http_requests_total")
-                .with_description("HTTP requests answered")
+                .with_description("Completed HTTP requests")
                 .build(),
             duration: meter
                 .f64_histogram("streaming_service_http_request_duration_seconds")
@@ -138,11 +138,11 @@ impl Metrics {
         method: &Method,
         route: &'static str,
         status: StatusCode,
-        took: Duration,
+        elapsed: Duration,
     ) {
         let method = KeyValue::new("method", method_label(method));
         let route = KeyValue::new("route", route);
-        self.duration.record(took.as_secs_f64(), &[method.clone(), route.clone()]);
+        self.duration.record(elapsed.as_secs_f64(), &[method.clone(), route.clone()]);
         let status = KeyValue::new("status", i64::from(status.as_u16()));
         self.requests.add(1, &[method, route, status]);
     }
@@ -209,7 +209,7 @@ mod tests {
     use super::Metrics;
     use crate::route::Route;
 
-    /// Most series that requests may create: routes, methods and statuses, and the buckets of the
+    /// Maximum number of series that requests may create: routes, methods and statuses, and the buckets of the
     /// histogram.
     const SERIES_MAX: usize = 3000;
 

@@ -22,9 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Timeout of one call.
 const CALL_TIME_MAX: Duration = Duration::from_millis(250);
-/// Consecutive failures after which Redis is not called for [`SKIP_TIME`].
+/// Consecutive failures after which Redis is not called for [`PAUSE`].
 const FAILURES_MAX: u32 = 3;
-const SKIP_TIME: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// One connection, established by [`Self::keep_connected`] and reestablished whenever it breaks.
 pub(crate) struct Redis {
@@ -32,7 +32,7 @@ pub(crate) struct Redis {
     failures: AtomicU32,
     start: Instant,
     /// No calls are made before this time, in milliseconds after `start`.
-    skipped_until: AtomicI64,
+    paused_until: AtomicI64,
 }
 
 /// A script, sent as text once and by its digest afterwards.
@@ -59,7 +59,7 @@ impl Redis {
             client,
             failures: AtomicU32::new(0),
             start: Instant::now(),
-            skipped_until: AtomicI64::new(0),
+            paused_until: AtomicI64::new(0),
         })
     }
 
@@ -82,21 +82,21 @@ impl Redis {
         keys: Vec<String>,
         args: Vec<Value>,
     ) -> Option<R> {
-        if !self.client.is_connected() || self.is_skipped() {
+        if !self.client.is_connected() || self.is_paused() {
             return None;
         }
-        let answer = tokio::time::timeout(CALL_TIME_MAX, self.evaluate(script, keys, args)).await;
-        let answer = match answer {
+        let reply = tokio::time::timeout(CALL_TIME_MAX, self.evaluate(script, keys, args)).await;
+        let reply = match reply {
             Ok(Ok(value)) => value.convert::<R>(),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(Error::new(fred::error::ErrorKind::Timeout, "no answer in time")),
+            Err(_) => Err(Error::new(fred::error::ErrorKind::Timeout, "no reply in time")),
         };
-        match answer {
-            Ok(answer) => {
+        match reply {
+            Ok(reply) => {
                 if self.failures.swap(0, Ordering::Relaxed) >= FAILURES_MAX {
                     tracing::info!("redis recovered");
                 }
-                Some(answer)
+                Some(reply)
             }
             Err(error) => {
                 self.failed(&error);
@@ -124,19 +124,19 @@ impl Redis {
             Err(error) if error.details().starts_with("NOSCRIPT") => {
                 self.client.eval(script.text, MultipleKeys::from(keys), args).await
             }
-            answer => answer,
+            reply => reply,
         }
     }
 
-    fn is_skipped(&self) -> bool {
-        self.now() < self.skipped_until.load(Ordering::Relaxed)
+    fn is_paused(&self) -> bool {
+        self.now() < self.paused_until.load(Ordering::Relaxed)
     }
 
     fn failed(&self, error: &Error) {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if failures >= FAILURES_MAX {
-            let until = self.now() + SKIP_TIME.as_millis() as i64;
-            self.skipped_until.store(until, Ordering::Relaxed);
+            let until = self.now() + PAUSE.as_millis() as i64;
+            self.paused_until.store(until, Ordering::Relaxed);
         }
         // Logged once per outage.
         if failures == FAILURES_MAX {

@@ -58,8 +58,8 @@ pub(crate) async fn serve(
     body: &RequestBody,
 ) -> Result<Reply, Problem> {
     let caller = Caller::bearing(&rest.control, &request.headers, address)?;
-    let answer = answer(rest, &caller, route, request, body).await;
-    match answer {
+    let reply = dispatch(rest, &caller, route, request, body).await;
+    match reply {
         // The error may precede the call to the control plane; a caller without a valid token gets an
         // authentication error instead.
         Err(problem)
@@ -69,7 +69,7 @@ pub(crate) async fn serve(
         {
             Err(check_token(rest, &caller).await.err().unwrap_or(problem))
         }
-        answer => answer,
+        reply => reply,
     }
 }
 
@@ -106,7 +106,7 @@ async fn check_token(rest: &Rest, caller: &Caller) -> Result<(), Problem> {
     }
 }
 
-async fn answer(
+async fn dispatch(
     rest: &Arc<Rest>,
     caller: &Caller,
     route: &Route,

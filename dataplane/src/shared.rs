@@ -73,8 +73,8 @@ impl Shared {
         let Some(redis) = self.redis.as_deref() else { return Lookup::default() };
         let epochal = i64::from(kind == Kind::Metadata);
         let args = vec![Value::from(field.as_str()), epochal.into()];
-        let answer: Option<Vec<Value>> = redis.run(&self.look, keys(kind, video), args).await;
-        let Some([generation, epoch, found]) = answer.and_then(|a| <[Value; 3]>::try_from(a).ok())
+        let reply: Option<Vec<Value>> = redis.run(&self.look, keys(kind, video), args).await;
+        let Some([generation, epoch, found]) = reply.and_then(|a| <[Value; 3]>::try_from(a).ok())
         else {
             return Lookup::default();
         };

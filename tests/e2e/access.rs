@@ -101,7 +101,7 @@ async fn jwts_authenticate_as_bearer_tokens(stack: &Stack, signer: &Signer, play
     let mut jobs = stack.rpc().with_token(&jwt).jobs();
     let jobs = jobs.list_jobs(api::v1::ListJobsRequest::default()).await;
     let jobs = jobs.expect("list jobs").into_inner().jobs;
-    assert_eq!(jobs.len(), 1, "{} sees its tenant's job", signer.alg());
+    assert_eq!(jobs.len(), 1, "{} lists its tenant's job", signer.alg());
     let master = caller.get(playlist).await.expect(200);
     assert!(master.header("cache-control").starts_with("private"), "{:?}", master.headers);
     let text = master.text();
@@ -167,9 +167,9 @@ async fn invalid_jwts_are_rejected(stack: &Stack, signers: &[Signer; 4], playlis
     stack.anonymous().get(&format!("{playlist}?token={viewer}")).await.expect(403);
 }
 
-/// Polls a URL until it answers `status`.
+/// Polls a URL until it returns `status`.
 async fn answers(client: &Client, path: &str, status: u16) {
-    eventually(&format!("{path} answers {status}"), REVOCATION_DEADLINE, async || {
+    eventually(&format!("{path} returns {status}"), REVOCATION_DEADLINE, async || {
         (client.get(path).await.status == status).then_some(())
     })
     .await;

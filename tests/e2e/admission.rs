@@ -46,7 +46,7 @@ impl FakeWorker {
 
     async fn next(&mut self) -> control_message::Message {
         let message = tokio::time::timeout(DEADLINE, self.receive.message()).await;
-        let message = message.expect("control answers").expect("stream").expect("an open stream");
+        let message = message.expect("control replies").expect("stream").expect("an open stream");
         message.message.expect("a message")
     }
 
@@ -63,7 +63,7 @@ impl FakeWorker {
                     return (lease, work);
                 }
                 // Keep the lease instead of releasing it: a released task would be leased to this
-                // worker again at once.
+                // worker again immediately.
                 break;
             }
         }

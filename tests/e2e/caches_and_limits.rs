@@ -57,7 +57,7 @@ async fn caches_follow_every_change_and_deletion_removes_all_data() {
     assert!((3500..=3600).contains(&manifest), "manifests for an hour: {manifest}");
     assert!((86_300..=86_400).contains(&metadata), "metadata for a day: {metadata}");
 
-    // A change is visible at once over REST and gRPC, and requests without a token are rejected.
+    // A change is visible immediately over REST and gRPC, and requests without a token are rejected.
     let body = json!({ "title": "renamed" }).to_string();
     let headers = [("content-type", "application/json")];
     client.send(Method::PATCH, &about, &headers, body.into()).await.expect("PATCH").expect(200);
@@ -117,7 +117,7 @@ async fn delete(stack: &Stack, id: &str) {
     let reply = client.send(Method::DELETE, &path, &[], Default::default()).await;
     reply.expect("DELETE").expect(204);
     assert_eq!(client.get(&path).await.status, 404);
-    assert_eq!(cached(stack, id), Vec::<String>::new(), "redis holds none of its entries");
+    assert_eq!(cached(stack, id), Vec::<String>::new(), "redis has none of its entries");
     eventually("the playlist is 404", Duration::from_secs(2), async || {
         let path = format!("/api/stream/{id}/hls/playlist.m3u8");
         (viewer.get(&path).await.status == 404).then_some(())

@@ -209,9 +209,10 @@ async fn embedded_and_uploaded_text_tracks_are_shown_during_playback() {
     read(&stack, &video, "hls.js", "hls/playlist.m3u8", "en").await;
     read(&stack, &video, "shaka", "hls/playlist.m3u8", "de").await;
     read(&stack, &video, "dash.js", "dash/manifest.mpd", "de").await;
-    let gone = format!("{captions}/{}", third["id"].as_str().expect("id"));
-    let delete =
-        async || client.send(Method::DELETE, &gone, &[], Bytes::new()).await.expect("DELETE");
+    let deleted_path = format!("{captions}/{}", third["id"].as_str().expect("id"));
+    let delete = async || {
+        client.send(Method::DELETE, &deleted_path, &[], Bytes::new()).await.expect("DELETE")
+    };
     assert_eq!((delete().await.status, delete().await.status), (204, 404));
     eventually("the track disappears from the list", Duration::from_secs(5), async || {
         (!lists("NAME=\"Français\"").await).then_some(())

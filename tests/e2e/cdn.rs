@@ -77,7 +77,7 @@ fn purge(cache: &Path, tags: &[String]) {
     }
 }
 
-/// How many requests for media the origin has answered.
+/// How many requests for media the origin has served.
 async fn origin_requests(origin: &Client) -> f64 {
     let metrics = origin.get("/metrics").await.expect(200).text();
     let lines = metrics.lines().filter(|line| {

@@ -41,7 +41,7 @@ async fn rejected_then_completes(behaviour: Behaviour) {
     .await;
     let manifest = format!("/api/stream/{video}/hls/playlist.m3u8");
     assert_eq!(stack.anonymous().get(&manifest).await.status, 404, "nothing damaged is served");
-    script.set(Behaviour::Normal);
+    script.set(Behaviour::Unchanged);
     client.wait_job(&job, "completed", JOB_DEADLINE).await;
     assert_whole(&stack, &video, &job, &CLIP).await;
 }

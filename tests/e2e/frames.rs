@@ -1,4 +1,4 @@
-//! Every frame of every rendition appears exactly once, in order and at the right time, across all
+//! Every frame of every rendition appears exactly once, in order and at the correct time, across all
 //! chunk boundaries, in HLS and in DASH.
 
 use std::{path::Path, time::Duration};

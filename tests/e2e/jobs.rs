@@ -56,12 +56,12 @@ async fn cancel_stops_ffmpeg_and_removes_objects_and_retry_finishes() {
     })
     .await;
     assert!(start.elapsed() < Duration::from_secs(8), "cancelling took {:?}", start.elapsed());
-    eventually("the job's objects are gone", SWEEP_DEADLINE, async || {
+    eventually("the job's objects are deleted", SWEEP_DEADLINE, async || {
         let prefix = format!("videos/{video}/{job}/");
         (!stack.objects().iter().any(|key| key.starts_with(&prefix))).then_some(())
     })
     .await;
-    script.set(Behaviour::Normal);
+    script.set(Behaviour::Unchanged);
     client.post(&format!("/api/jobs/{job}/retry"), &json!({})).await.expect(202);
     client.wait_job(&job, "completed", JOB_DEADLINE).await;
     assert_whole(&stack, &video, &job, &clip).await;
@@ -117,7 +117,7 @@ async fn deleting_a_video_during_its_transcode_removes_all_objects() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn video_keeps_playing_while_it_is_transcoded_again() {
     let mut stack = Stack::new(&[]);
-    let script = Ffmpeg::new(stack.beside(), Behaviour::Normal);
+    let script = Ffmpeg::new(stack.beside(), Behaviour::Unchanged);
     stack.set("STREAMING_FFMPEG", script.path());
     stack.up().await;
     let clip = Numbered { width: 854, height: 480, ..Numbered::seconds(8) };
@@ -136,7 +136,7 @@ async fn video_keeps_playing_while_it_is_transcoded_again() {
     .await;
     assert!(served.contains("640x360") && !served.contains("854x480"), "{served}");
     client.wait_job(&second, "completed", Duration::from_secs(10)).await;
-    // Sessions that hold the old playlist can play to the end.
+    // Sessions that have loaded the old playlist can play to the end.
     let old = format!("/api/stream/{video}/{first}/480p/h0.m4s");
     assert_eq!(
         stack.anonymous().get(&old).await.status,

@@ -17,7 +17,7 @@ const UNKNOWN: &str = "00000000-0000-7000-8000-000000000000";
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
      response_headers_conformance,response_schema_conformance,unsupported_method,\
      allow_header_conformance,ignored_auth,negative_data_rejection";
-/// Excluded: event streams, which do not end by themselves; the token exchange, which answers 409
+/// Excluded: event streams, which do not end by themselves; the token exchange, which returns 409
 /// without an identity provider; and tus, whose media type schemathesis cannot send.
 const LEFT_OUT: &str = "^(/api/jobs/.id./events|/api/auth/exchange|/api/uploads(/.id.)?)$";
 /// The schema of OpenAPI 3.1, as bundled with schemathesis.
@@ -68,7 +68,7 @@ fn configuration(video: &str, job: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn replies_keep_to_the_openapi_document() {
+async fn replies_match_the_openapi_document() {
     let Some(mut run) = python("schemathesis") else { return };
     let stack = Stack::start().await;
     let client = stack.client();
@@ -113,7 +113,7 @@ async fn error_replies_reveal_nothing_internal() {
         client.with_token("no.such.token").get("/api/jobs").await,
         stack.anonymous().get("/api/jobs").await,
     ];
-    // While the database is stopped, the data plane alone answers.
+    // While the database is stopped, the data plane replies without the control plane.
     stack.signal("postgres", nix::sys::signal::Signal::SIGSTOP);
     replies.push(client.get("/api/videos").await);
     stack.signal("postgres", nix::sys::signal::Signal::SIGCONT);

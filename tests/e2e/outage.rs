@@ -24,7 +24,7 @@ async fn kill_everything_but_the_data_plane(stack: &Stack) {
 
 async fn recovers(stack: &Stack) {
     process::send(stack.up_pid(), Signal::SIGCONT);
-    eventually("up restarts the dead programs", Duration::from_secs(60), async || {
+    eventually("up restarts the killed programs", Duration::from_secs(60), async || {
         let reply = stack.anonymous().try_get("/health").await.ok()?;
         (reply.status == 200).then_some(())
     })
@@ -54,7 +54,7 @@ async fn final_video_plays_without_control_postgres_and_redis() {
         deadline: Duration::from_secs(60),
     };
     play.run(&stack.http).await.assert_clean(30.0);
-    // A request that needs a killed component fails at once, with the service's own error.
+    // A request that needs a killed component fails immediately, with the service's own error.
     let reply = stack.client().get("/api/videos").await;
     assert_eq!(reply.status, 503, "{}", reply.text());
     assert_eq!(reply.json()["code"], "unavailable");

@@ -1,4 +1,4 @@
-//! Hosts on which probes fail: no valid upload is lost, an invalid file makes no worker unhealthy for good, and a
+//! Hosts on which probes fail: no valid upload is lost, an invalid file makes no worker permanently unhealthy, and a
 //! wrongly rejected source can be probed again.
 
 use std::{
@@ -20,7 +20,7 @@ const SOON: Duration = Duration::from_secs(30);
 const WORKING: &str = "exec ffprobe \"$@\"";
 const INVALID: &str = "echo '[error] x: Invalid data found when processing input' >&2; exit 1";
 
-/// A stand-in for ffprobe at a fixed path; it always answers `-version`.
+/// A stand-in for ffprobe at a fixed path; it always handles `-version`.
 struct Ffprobe(PathBuf);
 
 impl Ffprobe {
@@ -220,7 +220,7 @@ async fn a_wrongly_rejected_source_can_be_probed_again() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     reaches_state(&client, &video, "uploaded").await;
     editor.post(&probe, &json!({})).await.expect(409);
-    // A rejected source is deleted at once when its owner deletes the video.
+    // A rejected source is deleted immediately when its owner deletes the video.
     let junk = stack.beside().join("junk.mp4");
     fs::write(&junk, "not a video".repeat(1000)).expect("write junk");
     let problem = client.upload(&junk, &[]).await.expect(422).json();

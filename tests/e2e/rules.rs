@@ -34,7 +34,7 @@ fn playlists(ending: &'static str, from: &'static str, to: &'static str) -> Muta
 fn replace(capture: &mut Capture, name: &str, from: &str, to: &str) {
     let reply = capture.texts.get_mut(name).expect("text");
     let text = reply.text();
-    assert!(text.contains(from), "{name} holds no {from:?}:\n{text}");
+    assert!(text.contains(from), "{name} does not contain {from:?}:\n{text}");
     reply.body = Bytes::from(text.replacen(from, to, 1));
 }
 
@@ -56,10 +56,10 @@ fn media(ending: &'static str, atom: &'static [u8; 4], change: fn(&mut Vec<u8>, 
     Box::new(move |capture| {
         let (_, bytes) =
             capture.media.iter_mut().find(|(name, _)| name.ends_with(ending)).expect("object");
-        let mut own = bytes.to_vec();
-        let at = own.windows(4).position(|four| four == atom).expect("box");
-        change(&mut own, at);
-        *bytes = Bytes::from(own);
+        let mut changed = bytes.to_vec();
+        let at = changed.windows(4).position(|four| four == atom).expect("box");
+        change(&mut changed, at);
+        *bytes = Bytes::from(changed);
     })
 }
 
@@ -142,7 +142,7 @@ fn box_violations() -> Vec<(&'static str, Mutate)> {
         (
             "H22",
             media("360p/h0.m4s", b"mdat", |bytes, at| {
-                // Turns x264's SEI message about its version into one that holds captions.
+                // Turns x264's SEI message about its version into one with captions.
                 assert_eq!(bytes[at + 8..at + 10], [6, 5]);
                 bytes[at + 9] = 4;
             }),

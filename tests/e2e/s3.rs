@@ -20,10 +20,10 @@ const JOB_DEADLINE: Duration = Duration::from_secs(180);
 const RETRY_TIME_MAX: Duration = Duration::from_secs(12);
 /// Within this time a task must have repeated a request for longer than that.
 const OUTAGE_DEADLINE: Duration = Duration::from_secs(90);
-/// Uploads after which each of two buckets must hold a video: the odds that all lie in one are 1 : 2^15.
+/// Uploads after which each of two buckets must contain a video: the probability that one bucket has all is 2^-15.
 const UPLOADS_MAX: usize = 16;
 
-/// The buckets that hold a video's objects.
+/// The buckets that contain a video's objects.
 fn bucket<'a>(minio: &Minio, buckets: &[&'a str], video: &str) -> Vec<&'a str> {
     let holds = |name: &&&str| minio.objects(name).iter().any(|key| key.contains(video));
     buckets.iter().filter(holds).copied().collect()
@@ -79,7 +79,7 @@ async fn videos_are_spread_over_two_buckets_and_a_third_moves_no_objects() {
     let health = stack.anonymous().get("/health").await.expect(200).json();
     assert_eq!(health["dependencies"]["store"]["state"], "ok", "{health:#}");
     let client = stack.client();
-    // The file's `moov` box lies at the end, so that a reader must seek.
+    // The file's `moov` box is at the end, so that a reader must seek.
     let clip = Numbered::seconds(26).file();
 
     // One video in each bucket, with all its objects in that bucket.
@@ -184,7 +184,7 @@ async fn a_failing_and_then_unreachable_store_only_delays_work() {
     assert!(attempts(&ended).iter().all(|attempt| *attempt <= 1), "{ended:#}");
     assert!(flaky.failed() > 20, "{} requests failed", flaky.failed());
     flaky.fail(0);
-    // The data plane holds the index of the growing video. Control writes the final index to the store before it
+    // The data plane has cached the index of the growing video. Control writes the final index to the store before it
     // sends the change.
     eventually("the final playlist is served", CHANGE_DEADLINE, async || {
         let text = stack.anonymous().get(&manifest).await.expect(200).text();

@@ -150,11 +150,11 @@ fn trickle(stream: TcpStream, bytes: Bytes) -> tokio::task::JoinHandle<String> {
             }
             std::future::pending::<()>().await;
         };
-        let mut answer = [0; 1024];
+        let mut reply = [0; 1024];
         tokio::select! {
             () = sending => String::new(),
-            count = reading.read(&mut answer) => {
-                String::from_utf8_lossy(&answer[..count.unwrap_or_default()]).into_owned()
+            count = reading.read(&mut reply) => {
+                String::from_utf8_lossy(&reply[..count.unwrap_or_default()]).into_owned()
             }
         }
     })
@@ -198,14 +198,14 @@ async fn an_offset_settles_while_bytes_of_the_old_request_are_in_flight() {
         offset = settled;
     }
     for request in running {
-        let answer = request.await.expect("request");
-        assert!(answer.starts_with("HTTP/1.1 423 "), "{answer}");
+        let reply = request.await.expect("request");
+        assert!(reply.starts_with("HTTP/1.1 423 "), "{reply}");
     }
     finishes(&stack, &tus, &created.path, &clip, offset).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_upload_is_taken_over_from_another_data_plane_that_runs_hangs_or_is_dead() {
+async fn an_upload_is_taken_over_from_another_data_plane_that_runs_hangs_or_was_killed() {
     let mut fleet = Fleet::start(&[], 1).await;
     let clip = Bytes::from(tus::padded(6, 60_000_000));
     let token = fleet.base.token.clone();
@@ -226,22 +226,22 @@ async fn an_upload_is_taken_over_from_another_data_plane_that_runs_hangs_or_is_d
     for (from, to) in [(one, two), (two, one), (one, two)] {
         let [running] = begin(from, offset).await;
         offset = settles(to, path, &clip, OTHER_PLANE).await;
-        let answer = running.await.expect("request");
-        assert!(answer.starts_with("HTTP/1.1 423 "), "{answer}");
+        let reply = running.await.expect("request");
+        assert!(reply.starts_with("HTTP/1.1 423 "), "{reply}");
     }
     // It hangs, with the file open and unread bytes in its socket.
     let _hanging = begin(one, offset).await;
     process::send(fleet.dataplanes[0].pid(), Signal::SIGSTOP);
     offset = settles(two, path, &clip, OTHER_PLANE).await;
     process::send(fleet.dataplanes[0].pid(), Signal::SIGCONT);
-    // When it resumes, it writes its remaining bytes into a file that the upload no longer uses, and then learns
+    // When it resumes, it writes its remaining bytes into a file that the upload no longer uses, and is then notified
     // that it has lost the lease.
     let client = Client::new(&fleet.dataplanes[0].address, None);
-    eventually("the data plane answers again", DEADLINE, async || {
+    eventually("the data plane responds again", DEADLINE, async || {
         client.try_get("/health").await.is_ok().then_some(())
     })
     .await;
-    // It is dead.
+    // It was killed.
     let _broken = begin(one, offset).await;
     fleet.dataplanes[0].kill();
     offset = settles(two, path, &clip, OTHER_PLANE).await;

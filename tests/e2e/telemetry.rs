@@ -128,7 +128,7 @@ async fn one_trace_covers_the_request_control_and_ffmpeg() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stopping_sends_pending_spans_and_a_dead_collector_delays_nothing() {
+async fn stopping_sends_pending_spans_and_an_unreachable_collector_delays_nothing() {
     let collector = Collector::grpc().await;
     let mut stack = Stack::start_with(&[
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint),

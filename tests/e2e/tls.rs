@@ -18,13 +18,13 @@ use crate::harness::{clip::Numbered, eventually, program, stack::Stack};
 fn certificate(folder: &Path) -> (PathBuf, PathBuf) {
     let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
     let names = "subjectAltName=DNS:localhost,IP:127.0.0.1";
-    let made = Command::new("openssl")
+    let output = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"])
         .args(["-subj", "/CN=localhost", "-addext", names, "-keyout"])
         .args([&key, Path::new("-out"), &cert])
         .output()
         .expect("run openssl");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     (cert, key)
 }
 

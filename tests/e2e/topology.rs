@@ -242,7 +242,7 @@ impl Viewer {
     }
 }
 
-/// A data plane that is restarted serves segments at once, without intervention.
+/// A data plane that is restarted serves segments immediately, without intervention.
 async fn serves_again(fleet: &mut Fleet, video: &str, job: &str) {
     fleet.dataplanes[1].start_again();
     let direct = Client::new(&fleet.dataplanes[1].address, None);

@@ -38,7 +38,7 @@ async fn logged(stack: &Stack, plane: &str, message: &str, fields: &[&str]) -> V
     .await
 }
 
-/// Waits until `/health` answers 503 and reports `part` as down with `detail`; the page must name the part.
+/// Waits until `/health` returns 503 and reports `part` as down with `detail`; the page must name the part.
 async fn down(stack: &Stack, part: &str, detail: &str) {
     assert_documented(&format!("\"{part}\""));
     eventually(&format!("/health matches that {part} is down"), DEADLINE, async || {

@@ -135,7 +135,7 @@ async fn upload_through_a_kill(stack: &mut Stack) -> String {
     assert_eq!(head.header("upload-metadata"), metadata);
     assert_eq!(head.header("upload-length"), clip.len().to_string());
     assert!(head.header("upload-expires").ends_with("GMT"), "{:?}", head.headers);
-    // Bytes that do not match the checksum are dropped, the right ones are stored.
+    // Bytes that do not match the checksum are dropped, matching ones are stored.
     let piece = &clip[..500_000];
     let sum = tus.sha256(piece);
     let wrong = tus.patch(&path, 0, &[("upload-checksum", &sum)], vec![1; 500_000].into()).await;
@@ -229,7 +229,7 @@ async fn terminated(stack: &Stack, tus: &Tus) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn uploads_to_a_bucket_use_parts_and_leave_no_leftovers() {
+async fn uploads_to_a_bucket_use_parts_and_leave_no_unfinished_uploads() {
     let minio = Minio::start(&["videos"]);
     let mut env = minio.vars();
     env.push(("STREAMING_STORES", minio.stores()));

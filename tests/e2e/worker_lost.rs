@@ -1,4 +1,4 @@
-//! Jobs complete although workers die and connections break, with every chunk committed once.
+//! Jobs complete although workers crash and connections break, with every chunk committed once.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -102,7 +102,7 @@ pub(crate) async fn busy_with(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_worker_costs_at_most_the_chunks_in_flight() {
+async fn a_killed_worker_loses_at_most_the_chunks_in_flight() {
     let clip = Numbered::seconds(84);
     let (stack, _script, video, job) = busy(&clip, "2").await;
     let before = stack.client().job(&job).await;

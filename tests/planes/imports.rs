@@ -41,7 +41,7 @@ fn module(path: &str) -> Module {
     names
 }
 
-/// Whether one of the modules lies in the folder of the other.
+/// Whether one of the modules is in the folder of the other.
 fn nested(a: &Module, b: &Module) -> bool {
     a.starts_with(b) || b.starts_with(a)
 }
@@ -114,7 +114,7 @@ impl Tree {
         self.circles(&self.graph())
     }
 
-    /// The circles of imports between folders that lie beside each other. `a.rs` counts as part of the
+    /// The circles of imports between sibling folders. `a.rs` counts as part of the
     /// folder `a`.
     pub(crate) fn folder_circles(&self) -> Vec<String> {
         let files = self.graph();
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_of_circles_is_reported_once() {
+    fn circles_that_share_a_file_are_reported_once() {
         let tree = tree(&[
             ("main.rs", ""),
             ("a.rs", "use crate::{b, c};"),

@@ -45,7 +45,7 @@ fn code() -> Vec<(PathBuf, String)> {
 }
 
 #[test]
-fn the_lock_file_of_browser_packages_names_no_registry() {
+fn package_lock_contains_no_registry_urls() {
     let lock = repository().join("tests/browser/package-lock.json");
     let text = fs::read_to_string(lock).expect("package-lock.json");
     assert!(!text.contains("http://") && !text.contains("https://"), "the lock file names hosts");

@@ -37,11 +37,11 @@ fn sources(folder: &str) -> Vec<(String, String)> {
         Some((path, text))
     };
     let files: Vec<(String, String)> = code().into_iter().filter_map(below).collect();
-    assert!(!files.is_empty(), "{folder}/src holds no Rust files");
+    assert!(!files.is_empty(), "{folder}/src contains no Rust files");
     files
 }
 
-/// Whether `path` is `prefix` or lies below it.
+/// Whether `path` is `prefix` or below it.
 fn below(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }

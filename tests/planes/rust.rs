@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_and_literals_hold_no_paths() {
+    fn paths_in_comments_and_literals_are_ignored() {
         let source = "// crate::a\n/* crate::b /* crate::c */ crate::d */ fn f<'a>() {\n\
             g(\"crate::e \\\" crate::f\", r#\"\" crate::h\"#, '\"', '\\'', b'\"', br\"\\\", crate::i()) }";
         assert_eq!(found(source), ["crate::i"]);

@@ -21,7 +21,7 @@ pub struct Program {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run tasks until stopped: the first SIGTERM drains, the second stops at once.
+    /// Run tasks until stopped: the first SIGTERM drains, the second stops immediately.
     Run(Box<Config>),
     /// Prints the table of flags and variables, as docs/configuration.md has it.
     #[command(hide = true)]
@@ -35,7 +35,7 @@ pub struct Config {
     #[arg(long, env = "STREAMING_CONTROL_URLS", value_delimiter = ',', required = true,
           value_parser = runtime::addr::server_url)]
     pub control_urls: Vec<String>,
-    /// File that holds the worker's token; read again for every connection.
+    /// File that contains the worker's token; read again for every connection.
     #[arg(long, env = "STREAMING_TOKEN_FILE")]
     pub token_file: PathBuf,
     /// Tasks at a time; default: one per core, at least 2.
@@ -81,7 +81,7 @@ pub struct Config {
     /// Serves /metrics; unset: not served.
     #[arg(long, env = "STREAMING_METRICS_ADDR")]
     pub metrics_addr: Option<SocketAddr>,
-    /// TLS towards control.
+    /// TLS for connections to control.
     #[command(flatten)]
     pub dial: runtime::tls::DialArgs,
 }
@@ -144,7 +144,7 @@ pub enum SourceMode {
     Auto,
     /// By ranges, through the proxy.
     Ranges,
-    /// As a whole, into the scratch folder.
+    /// Copies the whole source into the scratch folder.
     Download,
 }
 

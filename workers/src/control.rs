@@ -218,7 +218,7 @@ impl ControlClient {
         self.backoff.reset();
         self.connection = Some(connection);
         (self.wanted, self.leases_received) = (None, 0);
-        // Before the request for tasks: control considers a worker healthy until it learns otherwise.
+        // Before the request for tasks: control considers a worker healthy until it receives a report to the contrary.
         self.send(self.health.message());
         // Then the leases that outlived the broken stream.
         self.send_heartbeat(Instant::now());

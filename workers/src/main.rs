@@ -12,7 +12,7 @@ use workers::{
 
 #[expect(clippy::print_stdout, reason = "prints the documentation of the flags")]
 fn main() -> ExitCode {
-    // Must come before anything that could start a thread.
+    // Must run before any code that could start a thread.
     if sandbox::requested() {
         let error = sandbox::launch();
         eprintln!("[fatal] {:#}", anyhow::Error::from(error));

@@ -9,7 +9,7 @@ use api::v1;
 /// The code of a full disk. The worker then pauses.
 pub const DISK_FULL: &str = "disk_full";
 
-/// Where the cause of a failure lies.
+/// The location of a failure's cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// In the source's bytes, by one of a closed list of messages: every attempt fails the same way.
@@ -43,7 +43,7 @@ pub struct TaskFailure {
     pub code: Cow<'static, str>,
     /// Message for people.
     pub message: String,
-    /// Where the cause lies.
+    /// The location of the cause.
     pub cause: Cause,
 }
 

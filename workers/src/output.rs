@@ -23,7 +23,7 @@ use crate::{
     outcome::{TaskError, TaskFailure},
 };
 
-/// How long a finished output waits for a store that is down before the task is given back for another
+/// How long a finished output waits for a store that is down before the task is released for another
 /// attempt.
 const RETRY_TIME_MAX: Duration = Duration::from_secs(600);
 const PAUSE_MIN: Duration = Duration::from_millis(200);
@@ -151,7 +151,7 @@ mod tests {
     use super::{digest, write};
 
     #[test]
-    fn an_object_appears_whole_and_leaves_no_temporary_file() {
+    fn an_object_is_stored_completely_without_a_leftover_temporary_file() {
         let root = tempfile::tempdir().unwrap();
         write(root.path(), "videos/a/360p/0/1-x.m4s", b"bytes").unwrap();
         write(root.path(), "videos/a/360p/0/1-x.m4s", b"again").unwrap();
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_leave_the_store_are_rejected() {
+    fn keys_outside_the_store_are_rejected() {
         let root = tempfile::tempdir().unwrap();
         for key in ["../x", "/etc/x", "a/../../x", ""] {
             assert!(write(root.path(), key, b"").is_err(), "{key}");

@@ -5,7 +5,7 @@
 //! of our code runs between fork and exec and no unsafe code is needed.
 //!
 //! **Invariant:** a sandboxed process can read this task's source and the system's programs, write to
-//! this task's scratch folder, and connect only to the one port that serves its source; it dies with
+//! this task's scratch folder, and connect only to the one port that serves its source; it is killed with
 //! the worker.
 
 mod filesystem;
@@ -41,7 +41,7 @@ pub enum SandboxError {
     /// The policy is missing or cannot be read.
     #[error("read sandbox policy: {0}")]
     Policy(String),
-    /// The worker died before its child could arrange to die with it.
+    /// The worker exited before its child could arrange to be killed with it.
     #[error("tie sandbox to its parent: the parent has ended")]
     Orphaned,
     /// The kernel rejected a limit or an attribute.

@@ -23,7 +23,7 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Creates this process's folder below `parent`, after deleting those of dead workers.
+    /// Creates this process's folder below `parent`, after deleting those of workers that have exited.
     ///
     /// # Errors
     /// When `parent` cannot be written to.
@@ -62,12 +62,13 @@ impl Scratch {
 fn sweep(parent: &Path) -> io::Result<()> {
     for entry in fs::read_dir(parent)? {
         let path = entry?.path();
-        let ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
-        if ours && path.is_dir() && is_abandoned(&path) {
-            tracing::info!("removing the scratch folder of a dead worker");
+        let is_worker_folder =
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
+        if is_worker_folder && path.is_dir() && is_abandoned(&path) {
+            tracing::info!("removing the scratch folder of an exited worker");
             // Another worker may be deleting it at the same time.
             if let Err(error) = fs::remove_dir_all(&path) {
-                tracing::warn!(%error, "failed to remove the scratch folder of a dead worker");
+                tracing::warn!(%error, "failed to remove the scratch folder of an exited worker");
             }
         }
     }
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_of_dead_workers_are_deleted_and_those_of_live_ones_kept() {
+    fn folders_of_exited_workers_are_deleted_and_those_of_running_ones_kept() {
         let parent = tempfile::tempdir().unwrap();
         let live = Scratch::open(parent.path()).unwrap();
         let task = live.task().unwrap();

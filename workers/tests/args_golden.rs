@@ -1,4 +1,4 @@
-//! FFmpeg's arguments as golden files: every change of the encoding shows up as a change in them. After
+//! FFmpeg's arguments as golden files: every change of the encoding changes them. After
 //! an intended one, run `INSTA_UPDATE=always cargo test -p streaming-worker --test args_golden`.
 
 #![allow(
@@ -181,7 +181,7 @@ fn joined_recordings_are_inputs_of_their_own() {
     insta::assert_snapshot!("joined_audio", lines(&args));
 }
 
-/// No process opens more recordings than are decoded at once, and each recording is decoded once.
+/// No process opens more recordings than are decoded at the same time, and each recording is decoded once.
 #[test]
 fn many_recordings_are_decoded_in_groups() {
     let part = |number: u64| AudioPart {

@@ -32,7 +32,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(15);
 /// A child that has run this long is restarted with the shortest backoff.
 const HEALTHY_LIFE: Duration = Duration::from_secs(60);
 const LOG_CHECK_INTERVAL: Duration = Duration::from_secs(5);
-/// Time between the `hurry` signal and SIGKILL.
+/// Time between the signal for an immediate stop and SIGKILL.
 const HURRY_PATIENCE: Duration = Duration::from_secs(4);
 
 /// The user that a child runs as.
@@ -65,12 +65,12 @@ pub(crate) struct Spec {
     /// Variables to remove from its environment; a name that ends in `*` is a prefix.
     pub(crate) unset: &'static [&'static str],
     pub(crate) run_as: RunAs,
-    /// The signal that it receives when `up` dies.
+    /// The signal that it receives when `up` exits.
     pub(crate) death_signal: Signal,
     /// The signals with which `up` stops it, and how long to wait after each; SIGKILL comes last.
     pub(crate) stop: &'static [(Signal, Duration)],
-    /// The signal to send at once when the user asks a second time to stop.
-    pub(crate) hurry: Signal,
+    /// The signal to send immediately when the user requests the stop a second time.
+    pub(crate) immediate_stop: Signal,
     pub(crate) log: PathBuf,
     /// A variable to set to the address in this file once the child has written one: a restarted child thus
     /// keeps the port that clients know.
@@ -207,7 +207,7 @@ async fn end(spec: &Spec, child: &mut Child, hard: &CancellationToken) {
         }
     }
     if hard.is_cancelled() {
-        send(child, spec.hurry);
+        send(child, spec.immediate_stop);
         if timeout(HURRY_PATIENCE, child.wait()).await.is_ok() {
             return;
         }

@@ -17,11 +17,11 @@ const TOKEN_LIFE: Duration = Duration::from_secs(365 * 86_400);
 
 /// Loads the root keys, generating them at the first start, and writes the tokens. Returns the path of the
 /// keys.
-pub(crate) fn prepare(folder: &Folder, given: Option<&Path>) -> Result<PathBuf> {
-    let given = given.filter(|path| !path.as_os_str().is_empty());
-    let path = given.map_or_else(|| folder.root.join("root.keys"), Path::to_owned);
+pub(crate) fn prepare(folder: &Folder, configured: Option<&Path>) -> Result<PathBuf> {
+    let configured = configured.filter(|path| !path.as_os_str().is_empty());
+    let path = configured.map_or_else(|| folder.root.join("root.keys"), Path::to_owned);
     if !path.exists() {
-        if given.is_some() {
+        if configured.is_some() {
             bail!("{} does not exist (create it with: streaming-service keys new)", path.display());
         }
         let keys = RootKeys::generate();

@@ -25,14 +25,14 @@ pub(crate) fn bound(path: &Path) {
         return;
     }
     // If this fails, the log stays too long and the next check tries again.
-    if fs::copy(path, old(path)).is_ok()
+    if fs::copy(path, rotated_path(path)).is_ok()
         && let Ok(file) = OpenOptions::new().write(true).open(path)
     {
         let _ = file.set_len(0);
     }
 }
 
-fn old(path: &Path) -> PathBuf {
+fn rotated_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".1");
     PathBuf::from(name)
@@ -56,16 +56,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_large_log_is_cut_and_one_copy_kept() {
+    fn a_large_log_is_truncated_and_one_copy_kept() {
         let name = format!("streaming-log-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
         open(&path).unwrap().set_len(LOG_BYTES_MAX + 1).unwrap();
         bound(&path);
         assert_eq!(fs::metadata(&path).unwrap().len(), 0);
-        assert_eq!(fs::metadata(old(&path)).unwrap().len(), LOG_BYTES_MAX + 1);
+        assert_eq!(fs::metadata(rotated_path(&path)).unwrap().len(), LOG_BYTES_MAX + 1);
         fs::write(&path, "first\nlast \u{7}one\n\n").unwrap();
         assert_eq!(last_line(&path).as_deref(), Some("last one"));
-        fs::remove_file(old(&path)).unwrap();
+        fs::remove_file(rotated_path(&path)).unwrap();
         fs::remove_file(&path).unwrap();
     }
 }

@@ -41,7 +41,7 @@ const WORKER_UNSET: &[&str] = &[
     "STREAMING_PURGE_URL",
     "STREAMING_ADDR_FILE",
     "STREAMING_METRICS_ADDR",
-    // Only control and the data plane hold credentials for the stores.
+    // Only control and the data plane have credentials for the stores.
     "AWS_*",
 ];
 
@@ -164,7 +164,7 @@ impl Planes<'_> {
             run_as: RunAs::Same,
             death_signal: Signal::SIGKILL,
             stop: STOP,
-            hurry: Signal::SIGKILL,
+            immediate_stop: Signal::SIGKILL,
             log: self.folder.log(name),
             pinned: None,
             prepare: None,
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folders_with_odd_names_become_urls() {
+    fn folders_with_special_characters_become_urls() {
         assert_eq!(file_url(Path::new("/a/b-1")), "file:///a/b-1");
         assert_eq!(file_url(Path::new("/a b,c%#?")), "file:///a%20b%2Cc%25%23%3F");
     }

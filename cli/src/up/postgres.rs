@@ -3,7 +3,7 @@
 //! Postgres does not run as root. If `up` runs as root, a user namespace therefore maps root to the
 //! packaged user: Postgres sees itself as that user, while its files still belong to root. If user namespaces
 //! are disabled, Postgres really runs as that user, and gets the capability to pass folder permissions if the
-//! data folder lies where only root may enter.
+//! data folder is where only root has access.
 
 mod paths;
 
@@ -118,7 +118,7 @@ impl Postgres {
             // Immediate shutdown: quick, and its own children end with it.
             death_signal: Signal::SIGQUIT,
             stop: STOP,
-            hurry: Signal::SIGQUIT,
+            immediate_stop: Signal::SIGQUIT,
             log: self.log.clone(),
             pinned: None,
             prepare: Some(Box::new(move || {

@@ -1,4 +1,4 @@
-//! The private Redis: on a free loopback port, with its own password. It holds only wake-ups, limits and
+//! The private Redis: on a free loopback port, with its own password. It stores only wake-ups, limits and
 //! caches, so it stores nothing on disk.
 
 use std::{net::TcpListener, path::PathBuf, time::Duration};
@@ -73,26 +73,26 @@ impl Redis {
             run_as: RunAs::Same,
             death_signal: Signal::SIGKILL,
             stop: STOP,
-            hurry: Signal::SIGKILL,
+            immediate_stop: Signal::SIGKILL,
             log: self.log.clone(),
             pinned: None,
             prepare: None,
         }
     }
 
-    /// Returns once Redis answers.
+    /// Returns once Redis responds.
     pub(crate) async fn ready(&self) {
-        while !self.answers().await.unwrap_or(false) {
+        while !self.responds().await.unwrap_or(false) {
             sleep(POLL_INTERVAL).await;
         }
     }
 
-    async fn answers(&self) -> std::io::Result<bool> {
+    async fn responds(&self) -> std::io::Result<bool> {
         let mut socket = TcpStream::connect(("127.0.0.1", self.port)).await?;
-        let question = format!("AUTH {}\r\nPING\r\n", self.password);
-        socket.write_all(question.as_bytes()).await?;
-        let mut answer = [0; PONG.len()];
-        socket.read_exact(&mut answer).await?;
-        Ok(answer == PONG)
+        let request = format!("AUTH {}\r\nPING\r\n", self.password);
+        socket.write_all(request.as_bytes()).await?;
+        let mut reply = [0; PONG.len()];
+        socket.read_exact(&mut reply).await?;
+        Ok(reply == PONG)
     }
 }

@@ -1,5 +1,5 @@
 //! Periodic background tasks. Every loop survives the loss of Postgres, Redis and the stores: it logs
-//! the first error, backs off, and goes on.
+//! the first error, backs off, and continues.
 
 use std::{
     collections::HashMap,
@@ -250,7 +250,7 @@ async fn find_changes(app: &AppState, seen: &mut SeenChanges) -> Result<(), Back
     let since = seen.until.unwrap_or(now) - CHANGES_OVERLAP;
     let changed = videos::changed_since(&*db, since).await?;
     if changed.len() as i64 == videos::CHANGED_MAX {
-        // The query's limit may have cut off further changes.
+        // The query's limit may have excluded further changes.
         app.bus.publish_locally(Event::Everything);
     }
     let mut revisions = HashMap::with_capacity(changed.len());

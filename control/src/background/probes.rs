@@ -1,4 +1,4 @@
-//! Gives up probes that have been retried for a day.
+//! Fails probes that have been retried for a day.
 
 use super::BackgroundError;
 use crate::{
@@ -10,10 +10,10 @@ use crate::{
     state::AppState,
 };
 
-/// Maximum number of probes that one round gives up.
+/// Maximum number of probes that one round fails.
 const ROUND_MAX: i64 = 100;
 
-/// Gives up probes that have been retried for too long without a worker that can probe.
+/// Fails probes that have been retried for too long without a worker that can probe.
 ///
 /// # Errors
 /// The database failed; the next round handles the remaining probes.

@@ -9,12 +9,12 @@ use tokio::time::Instant;
 
 use crate::{db::workers, state::AppState};
 
-/// How long an answer is reused, because any client may request `/health` of a data plane.
+/// How long a result is reused, because any client may request `/health` of a data plane.
 const AGE_MAX: Duration = Duration::from_secs(1);
 /// How long a store may take to write and read a few bytes.
 const PROBE_MAX: Duration = Duration::from_secs(3);
 
-/// Checks every component, or returns an answer that is at most `AGE_MAX` old.
+/// Checks every component, or returns a result that is at most `AGE_MAX` old.
 pub async fn get(app: &AppState) -> Vec<v1::Dependency> {
     let mut latest = app.status.lock().await;
     if let Some((asked, dependencies)) = &*latest

@@ -18,8 +18,8 @@ use crate::{
 /// Maximum number of uploads of each kind that one round handles.
 const ROUND_MAX: i64 = 100;
 
-/// Finishes uploads that have all their bytes, gives up expired ones, and deletes the bytes of those that
-/// were given up.
+/// Finishes uploads that have all their bytes, aborts expired ones, and deletes the bytes of those that
+/// were aborted.
 ///
 /// # Errors
 /// The database or a store failed; the next round handles the remaining uploads.
@@ -43,7 +43,7 @@ pub async fn round(app: &AppState) -> Result<(), BackgroundError> {
     for video in expired {
         let row = videos::find(&*app.db.get().await?, video).await?;
         match row.as_ref().map(|row| row.state) {
-            // It was to replace a source that is still stored, so only the upload is given up.
+            // It was to replace a source that is still stored, so only the upload is aborted.
             Some(VideoState::Failed) => {
                 completion::give_up(&*app.db.get().await?, video).await?;
             }
@@ -55,10 +55,10 @@ pub async fn round(app: &AppState) -> Result<(), BackgroundError> {
         }
         tracing::info!(video.id = %video, "upload expired");
     }
-    delete_given_up(app).await
+    delete_ended(app).await
 }
 
-async fn delete_given_up(app: &AppState) -> Result<(), BackgroundError> {
+async fn delete_ended(app: &AppState) -> Result<(), BackgroundError> {
     let db = app.db.get().await?;
     completion::delete_old(&*db).await?;
     let dead = completion::given_up(&*db, ROUND_MAX).await?;

@@ -1,7 +1,7 @@
-//! Notifications of changes: delivered within this instance at once, and to other instances over Redis.
+//! Notifications of changes: delivered within this instance immediately, and to other instances over Redis.
 //!
-//! Correctness does not depend on them. Every listener also polls, so a lost message costs
-//! latency and a repeated one costs a query.
+//! Correctness does not depend on them. Every listener also polls, so a lost message only adds
+//! latency and a repeated one an extra query.
 
 use std::{
     collections::HashSet,
@@ -32,7 +32,7 @@ pub enum Event {
     Stopped(JobId),
     /// A worker must not receive further tasks.
     Drain(WorkerId),
-    /// A token was revoked; holds its raw id.
+    /// A token was revoked; contains its raw id.
     Revoked(Vec<u8>),
     /// Another request claims the upload lease that this writer holds.
     Claimed(Uuid),
@@ -60,17 +60,17 @@ pub struct Outgoing {
 /// Distributes notifications within the instance and collects those for other instances.
 #[derive(Debug)]
 pub struct Bus {
-    /// Wakes one waiting session per permit.
+    /// Notifies one waiting session per permit.
     pub ready: Notify,
     /// The same for sessions with free express slots.
     pub express: Notify,
-    /// Wakes the loop that finalizes jobs.
+    /// Notifies the loop that finalizes jobs.
     pub collect: Notify,
-    /// Wakes the loop that runs chores.
+    /// Notifies the loop that runs chores.
     pub chores: Notify,
-    /// Wakes the loop that sends purges.
+    /// Notifies the loop that sends purges.
     pub purges: Notify,
-    /// Wakes the task that publishes to Redis.
+    /// Notifies the task that publishes to Redis.
     pub outgoing: Notify,
     events: broadcast::Sender<Event>,
     outbox: Mutex<Outbox>,
@@ -97,14 +97,14 @@ impl Bus {
         self.events.subscribe()
     }
 
-    /// Wakes sessions of all instances because about `tasks` tasks have become ready.
+    /// Notifies sessions of all instances because about `tasks` tasks have become ready.
     pub fn notify_tasks_ready(&self, tasks: usize) {
         self.notify_local_sessions(tasks);
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner).wake = true;
         self.outgoing.notify_one();
     }
 
-    /// Wakes sessions of this instance only.
+    /// Notifies sessions of this instance only.
     pub fn notify_local_sessions(&self, tasks: usize) {
         for _ in 0..tasks.clamp(1, WAKEUPS_MAX) {
             self.ready.notify_one();
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slow_subscriber_is_notified_that_everything_may_have_changed() {
+    async fn a_slow_subscriber_is_notified_that_anything_may_have_changed() {
         let bus = Bus::default();
         let mut listener = bus.subscribe();
         for n in 0..2000 {

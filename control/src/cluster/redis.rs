@@ -1,5 +1,5 @@
-//! Redis: carries wake-ups and changes between control instances, and holds the metadata of videos
-//! that data planes cache. Losing it costs only latency, so no error here reaches a caller.
+//! Redis: carries wake-ups and changes between control instances, and stores the metadata of videos
+//! that data planes cache. Its loss only adds latency, so no error here reaches a caller.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -64,7 +64,7 @@ impl Redis {
         })
     }
 
-    /// Whether Redis answers now.
+    /// Whether Redis responds now.
     pub async fn ping(&self) -> bool {
         self.publisher.is_connected() && self.publisher.ping::<String>(None).await.is_ok()
     }
@@ -149,7 +149,7 @@ impl Redis {
             let envelope = Envelope { from: self.instance, event };
             Some((CHANGES, serde_json::to_string(&envelope).ok()?))
         });
-        // All at once: the client pipelines them.
+        // All together: the client pipelines them.
         let sent = wake.into_iter().chain(changes).map(|(channel, text)| async move {
             let sent = self.publisher.publish::<i64, _, _>(channel, text).await;
             sent.inspect_err(|error| tracing::debug!(%error, channel, "failed to publish to redis"))

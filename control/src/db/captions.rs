@@ -49,12 +49,12 @@ impl TryFrom<&Row> for Uploaded {
 }
 
 /// Adds a track; adding the same track again changes nothing. Returns false if the video then has
-/// more than `most` tracks.
+/// more than `max` tracks.
 pub async fn insert(
     tx: &impl GenericClient,
     video: VideoId,
     new: &Uploaded,
-    most: i64,
+    max: i64,
 ) -> Result<bool, DbError> {
     let Uploaded { about, object } = new;
     tx.execute(
@@ -79,7 +79,7 @@ pub async fn insert(
     // The caller holds the video's lock, so no other transaction adds a track now.
     let sql = "SELECT count(*) AS captions FROM captions WHERE video_id = $1";
     let count: i64 = tx.query_one(sql, &[&video.uuid()]).await?.try_get("captions")?;
-    Ok(count <= most)
+    Ok(count <= max)
 }
 
 /// The uploaded tracks of a video, oldest first.

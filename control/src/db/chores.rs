@@ -8,7 +8,7 @@ use super::DbError;
 
 /// Delay of the chore that updates the index object after a change of its content, in seconds.
 pub const INDEX_SECONDS: f64 = 5.0;
-/// Seconds until the second purge; by then every data plane knows of the change.
+/// Seconds until the second purge; by then every data plane has received the change.
 const AGAIN_SECONDS: f64 = 5.0;
 
 /// A kind of work.
@@ -46,8 +46,8 @@ pub struct Taken {
     pub chore: Chore,
 }
 
-/// Queues the purges for a change, in the transaction of the change. Every purge is sent twice: at once, and
-/// again when every data plane knows of the change, because in between a CDN may fetch the old state once
+/// Queues the purges for a change, in the transaction of the change. Every purge is sent twice: immediately, and
+/// again when every data plane has received the change, because in between a CDN may fetch the old state once
 /// more.
 ///
 /// # Errors
@@ -97,10 +97,10 @@ pub async fn take(db: &impl GenericClient) -> Result<Option<Taken>, DbError> {
             &[&TAKEN_SECONDS],
         )
         .await?;
-    row.as_ref().map(taken).transpose()
+    row.as_ref().map(read_taken).transpose()
 }
 
-fn taken(row: &Row) -> Result<Taken, DbError> {
+fn read_taken(row: &Row) -> Result<Taken, DbError> {
     let id: i64 = row.try_get("id")?;
     let kind: &str = row.try_get("kind")?;
     let video = VideoId::new(row.try_get("video_id")?);

@@ -19,7 +19,7 @@ pub struct Claimer {
     /// FFmpeg's names of its video encoders; empty when the worker does not report them, in which case
     /// it is assumed to have all of them.
     pub encoders: Vec<String>,
-    /// Stores whose videos' tasks are left to other instances.
+    /// Stores whose videos' tasks are skipped, so that other instances claim them.
     pub avoided: Vec<String>,
 }
 
@@ -80,7 +80,7 @@ impl TryFrom<&Row> for Claimed {
 /// When a task has failed on one worker, other workers not seen for this long are not waited for.
 pub(super) const SEEN_SECONDS_MAX: f64 = 15.0;
 
-/// How long a task that failed on some workers is left to the others, which may be busy or claim
+/// How long a task that failed on some workers is reserved for the others, which may be busy or claim
 /// nothing.
 const OTHERS_SECONDS_MAX: f64 = 60.0;
 
@@ -136,8 +136,8 @@ const CLAIM: &str = "WITH picked AS MATERIALIZED (
 /// Leases up to `share.limit` ready tasks for `lease_seconds`: by priority, then by the tenants' turns,
 /// then by age.
 ///
-/// A task goes only to workers that have its encoder. A task that failed on this worker is left, for a
-/// minute, to other workers that have the encoder, as long as there are any.
+/// Only workers that have its encoder get a task. A task that failed on this worker is reserved, for a
+/// minute, for other workers that have the encoder, as long as there are any.
 pub async fn claim(
     db: &impl GenericClient,
     claimer: &Claimer,

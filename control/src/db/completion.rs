@@ -171,7 +171,7 @@ async fn drop_outputs(tx: &impl GenericClient, job: JobId) -> Result<(), DbError
 }
 
 /// Completes a job by its `collect` lease: the job is served from now on, and the objects of the jobs
-/// it replaces are deleted later. False when the lease is lost or the video is gone.
+/// it replaces are deleted later. False when the lease is lost or the video is deleted.
 pub async fn complete(
     tx: &impl GenericClient,
     video: VideoId,

@@ -22,10 +22,10 @@ pub struct StoredImage {
 pub async fn insert(
     tx: &impl GenericClient,
     job: JobId,
-    made: &[StoredImage],
+    images: &[StoredImage],
     token: i64,
 ) -> Result<(), DbError> {
-    for one in made {
+    for one in images {
         tx.execute(
             "INSERT INTO pictures (job_id, name, object_key, bytes, sha256, seconds, token)
              VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -61,10 +61,10 @@ pub async fn of_job(db: &impl GenericClient, job: JobId) -> Result<Vec<StoredIma
             &[&job.uuid()],
         )
         .await?;
-    rows.iter().map(|row| made(row, job)).collect()
+    rows.iter().map(|row| read_image(row, job)).collect()
 }
 
-fn made(row: &Row, job: JobId) -> Result<StoredImage, DbError> {
+fn read_image(row: &Row, job: JobId) -> Result<StoredImage, DbError> {
     let (bytes, sha256): (i64, &[u8]) = (row.try_get("bytes")?, row.try_get("sha256")?);
     let sha256 = sha256.try_into().map_err(|_| DbError::row("pictures", "sha256", job))?;
     let picture = Picture { key: row.try_get("object_key")?, bytes: bytes.unsigned_abs(), sha256 };

@@ -83,7 +83,7 @@ pub(super) fn plan(row: &Row) -> Result<Plan, DbError> {
     serde_json::from_value(plan).map_err(|_| DbError::row("jobs", "plan", id))
 }
 
-/// Queues a transcode. The caller has made sure, under the video's lock, that no other one is
+/// Queues a transcode. The caller has checked, under the video's lock, that no other one is
 /// unfinished.
 pub async fn create(
     db: &impl GenericClient,

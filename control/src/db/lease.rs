@@ -178,7 +178,7 @@ pub async fn end_attempt(
         Decision::Retry(seconds) => (TaskState::Ready, seconds, None),
         Decision::GiveUp(failure) => (TaskState::Failed, 0.0, Some(failure)),
     };
-    let recorded = failure.as_ref().unwrap_or(&failed_attempt.failure);
+    let reported = failure.as_ref().unwrap_or(&failed_attempt.failure);
     // Probes get no random spread, because their users wait.
     let spread = !history.kind.examines_source();
     let row = db
@@ -213,8 +213,8 @@ pub async fn end_attempt(
                 &(*cause == Cause::UnhealthyHost),
                 &(*cause == Cause::Source),
                 &(*cause == Cause::HealthyHost),
-                &recorded.code,
-                &recorded.message,
+                &reported.code,
+                &reported.message,
                 &BACKOFF_SECONDS_MAX,
             ],
         )

@@ -34,9 +34,9 @@ impl Db {
     /// [`DbError::Url`] if the URL is invalid.
     pub fn new(url: &str, size: u32) -> Result<Self, DbError> {
         let mut config = Config::from_str(url).map_err(DbError::Url)?;
-        let given = config.get_options().unwrap_or_default().to_owned();
+        let configured = config.get_options().unwrap_or_default().to_owned();
         let limits = format!(
-            "{given} -c statement_timeout={STATEMENT_MS_MAX} -c lock_timeout={LOCK_MS_MAX} \
+            "{configured} -c statement_timeout={STATEMENT_MS_MAX} -c lock_timeout={LOCK_MS_MAX} \
              -c idle_in_transaction_session_timeout={STATEMENT_MS_MAX}"
         );
         config.options(limits.trim());

@@ -1,4 +1,4 @@
-//! Probes of sources that were kept: repeating them, giving them up, and deleting rejected sources.
+//! Probes of sources that were kept: repeating them, ending expired ones, and deleting rejected sources.
 //!
 //! **Invariant:** a source is deleted only under the lock of its video's row, so that it cannot be
 //! replaced or probed again at the same time.
@@ -15,7 +15,7 @@ use crate::{
 /// The result of [`reprobe`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReprobeResult {
-    /// A probe is queued, or the one that waited is due now.
+    /// A probe is queued, or the waiting one is now due.
     Queued,
     /// The video's state does not allow it; the text states the reason.
     NotAllowed(&'static str),
@@ -23,7 +23,7 @@ pub enum ReprobeResult {
     UnknownVideo,
 }
 
-/// Queues another probe of a video's source, due at once.
+/// Queues another probe of a video's source, which is due immediately.
 pub async fn reprobe(
     tx: &impl GenericClient,
     tenant: &str,
@@ -49,7 +49,7 @@ pub async fn reprobe(
             return Ok(ReprobeResult::NotAllowed("the video has no source yet"));
         }
         VideoState::Probing => {
-            make_probe_ready(tx, video).await?;
+            make_due(tx, video).await?;
             return Ok(ReprobeResult::Queued);
         }
         VideoState::Failed if row.try_get("unknown")? => {}
@@ -58,8 +58,8 @@ pub async fn reprobe(
     if row.try_get("replaced")? {
         return Ok(ReprobeResult::NotAllowed("another source of the video is being uploaded"));
     }
-    let rejected = failure(&row, "error_code", "error_message")?;
-    if rejected.is_some_and(|failure| failure.is_source_error())
+    let last_failure = failure(&row, "error_code", "error_message")?;
+    if last_failure.is_some_and(|failure| failure.is_source_error())
         && !row.try_get::<_, bool>("kept")?
     {
         return Ok(ReprobeResult::NotAllowed(
@@ -83,7 +83,7 @@ pub async fn reprobe(
     Ok(ReprobeResult::Queued)
 }
 
-async fn make_probe_ready(tx: &impl GenericClient, video: VideoId) -> Result<(), DbError> {
+async fn make_due(tx: &impl GenericClient, video: VideoId) -> Result<(), DbError> {
     tx.execute(
         "UPDATE tasks
          SET run_after = now()
@@ -105,8 +105,8 @@ pub struct ExpiredProbe {
     pub failure: Failure,
 }
 
-/// Up to `limit` probes that have failed before, wait for another attempt and are now old enough to be
-/// given up, because no worker was available to try them again.
+/// Up to `limit` probes that have failed before, still wait for another attempt because no worker was
+/// available, and have reached the maximum age.
 pub async fn expired(db: &impl GenericClient, limit: i64) -> Result<Vec<ExpiredProbe>, DbError> {
     let rows = db
         .query(
@@ -215,8 +215,8 @@ pub async fn source_deletion(
         )
         .await?;
     let Some(row) = row else { return Ok(SourceDeletion::Keep) };
-    let rejected = failure(&row, "error_code", "error_message")?;
-    let rejected = rejected.is_some_and(|failure| failure.is_source_error());
+    let last_failure = failure(&row, "error_code", "error_message")?;
+    let rejected = last_failure.is_some_and(|failure| failure.is_source_error());
     let state: VideoState = states::read(&row, "state", ("videos", video))?;
     if state != VideoState::Failed || !rejected || !row.try_get("dropped")? {
         return Ok(SourceDeletion::Keep);

@@ -10,7 +10,7 @@ use crate::{
     plan::NewTask,
 };
 
-/// Maximum attempts of one task; when the last one fails, the task has failed for good.
+/// Maximum attempts of one task; when the last one fails, the task has failed permanently.
 pub const ATTEMPTS_MAX: i32 = 4;
 
 /// One task.
@@ -89,7 +89,7 @@ pub async fn create(
     let ids: Vec<Uuid> = tasks.iter().map(|_| Uuid::now_v7()).collect();
     let kinds: Vec<&str> = tasks.iter().map(|t| t.kind.text()).collect();
     let ordinals: Vec<i32> = tasks.iter().map(|t| t.ordinal.cast_signed()).collect();
-    // Arrays of arrays must be rectangular; rung names hold no commas.
+    // Arrays of arrays must be rectangular; rung names contain no commas.
     let rungs: Vec<String> = tasks.iter().map(|t| t.rungs.join(",")).collect();
     let states: Vec<&str> = tasks.iter().map(|t| t.state.text()).collect();
     let priorities: Vec<i32> = tasks.iter().map(|t| t.priority).collect();
@@ -237,7 +237,7 @@ pub async fn requeue_unfinished(db: &impl GenericClient, job: JobId) -> Result<(
 }
 
 /// Makes the tasks ready whose prerequisites are done: images wait for the renditions, `collect`
-/// waits for everything. An optional task that has failed for good no longer blocks `collect`.
+/// waits for everything. An optional task that has failed permanently no longer blocks `collect`.
 /// Returns true if a task became ready.
 pub async fn unblock(db: &impl GenericClient, job: JobId) -> Result<bool, DbError> {
     let taken = fair_queue::TAKEN;

@@ -224,9 +224,9 @@ impl AppState {
     /// then remains valid for the call, so that a request with a long body can finish.
     pub fn began(&self, headers: &HeaderMap, peer: Option<SocketAddr>) -> i64 {
         let now = self.clock.now_unix();
-        let reported = headers.get(api::BEGAN_METADATA);
-        let reported = reported.and_then(|text| text.to_str().ok()?.parse::<i64>().ok());
-        match reported {
+        let began = headers.get(api::BEGAN_METADATA);
+        let began = began.and_then(|text| text.to_str().ok()?.parse::<i64>().ok());
+        match began {
             Some(began)
                 if (now - REQUEST_SECONDS_MAX..now).contains(&began)
                     && self.is_plane(headers, peer) =>

@@ -21,7 +21,7 @@ use tonic::{Code, codegen::http};
 use tower::{Layer, Service};
 use tracing::{Instrument, Span};
 
-/// Probes and scrapers call these every few seconds; their traces would hide all others.
+/// Probes and scrapers call these every few seconds; their traces would outnumber all others.
 const UNTRACED: [&str; 3] = ["PlaybackService/GetStatus", "PlaybackService/GetMetrics", "Health/"];
 const PACKAGE: &str = "streaming.v1";
 
@@ -37,7 +37,7 @@ struct CallMetrics {
 }
 
 impl Calls {
-    /// Knows the methods of this package's services.
+    /// Creates the layer for the methods of this package's services.
     pub fn new(meter: &Meter) -> Self {
         let duration = meter
             .f64_histogram("streaming_control_rpc_duration_seconds")
@@ -52,9 +52,9 @@ impl Calls {
 /// Every method of this package, from the descriptors that reflection serves.
 fn methods() -> HashSet<String> {
     let described = FileDescriptorSet::decode(api::FILE_DESCRIPTOR_SET).unwrap_or_default();
-    let ours = described.file.iter().filter(|file| file.package() == PACKAGE);
+    let own_files = described.file.iter().filter(|file| file.package() == PACKAGE);
     let mut methods = HashSet::new();
-    for service in ours.flat_map(|file| &file.service) {
+    for service in own_files.flat_map(|file| &file.service) {
         for method in &service.method {
             methods.insert(format!("{PACKAGE}.{}/{}", service.name(), method.name()));
         }
@@ -97,10 +97,10 @@ where
         let span = span(&method, request.headers());
         let begun = Instant::now();
         // The work that the service does before it returns its future belongs to the call, too.
-        let answering = span.in_scope(|| self.inner.call(request));
+        let calling = span.in_scope(|| self.inner.call(request));
         Box::pin(async move {
-            let answer = answering.instrument(span.clone()).await;
-            let code = match &answer {
+            let result = calling.instrument(span.clone()).await;
+            let code = match &result {
                 // Without a status in the headers, the status follows in the trailers; it is
                 // counted as OK.
                 Ok(reply) => reply
@@ -116,7 +116,7 @@ where
             let method = method.trim_start_matches("streaming.v1.").to_owned();
             let labels = [KeyValue::new("method", method), KeyValue::new("code", name(code))];
             known.duration.record(begun.elapsed().as_secs_f64(), &labels);
-            answer
+            result
         })
     }
 }

@@ -56,9 +56,9 @@ pub(super) async fn create(
     }
     changed(app, &row).await;
     let row = video(app, &row.tenant, row.id).await?;
-    let made = v1::Video::from(row).captions;
+    let listed = v1::Video::from(row).captions;
     let id = new.about.id.to_string();
-    made.into_iter().find(|c| c.caption_id == id).ok_or_else(|| Problem::not_found("caption"))
+    listed.into_iter().find(|c| c.caption_id == id).ok_or_else(|| Problem::not_found("caption"))
 }
 
 /// Deletes a text track.
@@ -100,11 +100,11 @@ enum Deleted {
 
 /// Validates the request's properties of the track.
 fn described(message: &v1::CreateCaptionRequest) -> Result<Described, Problem> {
-    let language = message.language.trim();
-    let tag = media::language::tag(language);
+    let requested = message.language.trim();
+    let tag = media::language::tag(requested);
     // Primary subtags have two or three letters; a name such as "english" is invalid.
-    let primary = language.split('-').next().unwrap_or_default().len();
-    if !(2..=3).contains(&primary) || tag == "und" && !language.eq_ignore_ascii_case("und") {
+    let primary = requested.split('-').next().unwrap_or_default().len();
+    if !(2..=3).contains(&primary) || tag == "und" && !requested.eq_ignore_ascii_case("und") {
         return Err(Problem::field("language", "must be a BCP 47 tag, for example \"pt-BR\""));
     }
     let label = message.label.trim();

@@ -25,7 +25,7 @@ use crate::{
 /// Maximum number of commits of one worker that run or wait.
 const WAITING_MAX: usize = 256;
 
-/// The answer to a commit.
+/// The reply to a commit.
 #[derive(Debug)]
 pub struct CommitReply {
     /// The reply to the worker.
@@ -35,7 +35,7 @@ pub struct CommitReply {
 }
 
 impl CommitReply {
-    /// The answer to a commit that is rejected without being looked at.
+    /// The reply to a commit that is rejected without being examined.
     pub fn rejected(request: u64, problem: &Problem) -> Self {
         let failure = Failure::new(problem.code.text(), &problem.message);
         Self { reply: reply(request, Some(failure), false), finished: None }
@@ -85,7 +85,7 @@ impl Commits {
     /// Starts or queues a commit.
     ///
     /// # Errors
-    /// Returns the answer if too many commits run or wait.
+    /// Returns the reply if too many commits run or wait.
     pub fn add(&mut self, request: u64, offer: Offer) -> Result<(), CommitReply> {
         let task = offer.lease.task;
         let total: usize = self.waiting.values().map(VecDeque::len).sum();
@@ -122,12 +122,12 @@ impl Commits {
         !self.running.is_empty()
     }
 
-    /// Waits for the next answer; stays pending while no commit is running. Cancel-safe.
+    /// Waits for the next reply; stays pending while no commit is running. Cancel-safe.
     pub async fn next(&mut self) -> CommitReply {
         loop {
             match self.running.join_next().await {
                 Some(Ok(ended)) => return self.ended(ended),
-                // The commit panicked: the worker gets no answer and its lease expires.
+                // The commit panicked: the worker gets no reply and its lease expires.
                 Some(Err(error)) => tracing::error!(%error, "commit panicked"),
                 None => std::future::pending().await,
             }

@@ -1,4 +1,4 @@
-//! `JobService`.
+//! Implements `JobService`: creates, lists, watches, cancels and retries jobs.
 
 use api::{
     code::{Code, Problem},
@@ -77,17 +77,17 @@ impl JobService for Services {
         &self,
         request: Request<v1::ListJobsRequest>,
     ) -> Result<Response<v1::ListJobsResponse>, Status> {
-        let about = match request.get_ref().video_id.as_str() {
+        let video_id = match request.get_ref().video_id.as_str() {
             "" => None,
             id => Some(wire::id::<media::ids::Video>("video_id", id)),
         };
-        let asked = about.clone().and_then(Result::ok);
-        let principal = self.0.authorize(Rpc::ListJobs, &request, asked)?;
-        let about = about.transpose()?;
+        let valid_id = video_id.clone().and_then(Result::ok);
+        let principal = self.0.authorize(Rpc::ListJobs, &request, valid_id)?;
+        let video_id = video_id.transpose()?;
         let message = request.into_inner();
         let size = input::page_size(message.page_size)?;
         let tenant = principal.tenant.as_str();
-        if let Some(id) = about {
+        if let Some(id) = video_id {
             video(&self.0, tenant, id).await?;
         }
         let list = List { name: "jobs", tenant, filter: &message.video_id };
@@ -96,7 +96,7 @@ impl JobService for Services {
         let mut rows = self
             .0
             .db
-            .run(CALL_TRIES_MAX, async |db| jobs::list(db, tenant, about, after, limit).await)
+            .run(CALL_TRIES_MAX, async |db| jobs::list(db, tenant, video_id, after, limit).await)
             .await
             .map_err(db_status)?;
         let next_page_token = self
@@ -146,7 +146,7 @@ impl JobService for Services {
     }
 }
 
-/// Authorizes calls about a job. The token may be restricted to the job's video.
+/// Authorizes a call for a job. The token may be restricted to the job's video.
 async fn authorize<T>(
     app: &AppState,
     rpc: Rpc,
@@ -155,11 +155,11 @@ async fn authorize<T>(
 ) -> Result<(Principal, JobId), Problem> {
     app.verify_token(request)?;
     let id = wire::id::<media::ids::Job>("job_id", job_id);
-    let about = match &id {
+    let video_id = match &id {
         Ok(id) => app.db.run(CALL_TRIES_MAX, async |db| jobs::video_of(db, *id).await).await?,
         Err(_) => None,
     };
-    let principal = app.authorize(rpc, request, about)?;
+    let principal = app.authorize(rpc, request, video_id)?;
     Ok((principal, id?))
 }
 
@@ -223,13 +223,13 @@ async fn queue(app: &AppState, row: &Video, plan: &Plan) -> Result<JobId, Proble
         videos::processing(tx, row.id).await?;
         Ok(Ok(()))
     });
-    accept_own_job(id, queued.await?)?;
+    accept_repeated(id, queued.await?)?;
     announce(app, row.id, id, new.len()).await;
     Ok(id)
 }
 
-/// A job that is active because of this very request is a success: the reply of an earlier try was lost.
-fn accept_own_job(job: JobId, queued: Result<(), QueueError>) -> Result<(), QueueError> {
+/// Accepts an active job with this request's own id: an earlier try committed it, but its reply was lost.
+fn accept_repeated(job: JobId, queued: Result<(), QueueError>) -> Result<(), QueueError> {
     match queued {
         Err(QueueError::ActiveJob(active)) if active == job => Ok(()),
         queued => queued,
@@ -276,7 +276,7 @@ async fn reopen(app: &AppState, row: &Job) -> Result<(), Problem> {
         videos::processing(tx, row.video).await?;
         Ok(Ok(()))
     });
-    accept_own_job(row.id, reopened.await?)?;
+    accept_repeated(row.id, reopened.await?)?;
     announce(app, row.video, row.id, usize::MAX).await;
     Ok(())
 }

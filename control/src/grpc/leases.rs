@@ -1,4 +1,4 @@
-//! Builds the lease message for a claimed task, and ends a worker's attempts when the worker is lost.
+//! Builds the lease message for a claimed task, and ends a worker's attempts when its connection is lost.
 
 use api::{code::Code, v1};
 use media::{
@@ -58,8 +58,7 @@ impl From<Failure> for PrepareError {
     }
 }
 
-/// Builds the lease with everything that the worker needs, so that the worker need not look anything
-/// up.
+/// Builds the lease with all data that the worker needs, so that the worker makes no further calls.
 ///
 /// # Errors
 /// This instance, or every instance, is unable to prepare the task.
@@ -71,12 +70,12 @@ pub async fn lease(app: &AppState, claimed: &Claimed) -> Result<v1::Lease, Prepa
     let db = app.db.get().await.map_err(unavailable)?;
     let subject = outputs::subject(&*db, claimed.task).await.map_err(unavailable)?;
     let subject = subject.ok_or_else(|| Failure::new("gone", "the task no longer exists"))?;
-    let out_of_reach = |code: Code, message: &str| PrepareError::Store {
+    let store_error = |code: Code, message: &str| PrepareError::Store {
         url: subject.store.clone(),
         failure: Failure::new(code.text(), message),
     };
     let store = app.stores.get(&subject.store).ok_or_else(|| {
-        out_of_reach(Code::NotConfigured, "the video's store is not configured in this instance")
+        store_error(Code::NotConfigured, "the video's store is not configured in this instance")
     })?;
     let first_chunk = if claimed.kind == TaskKind::Audio {
         let rendition = [plan::rendition_of_audio(claimed.ordinal)];
@@ -85,7 +84,7 @@ pub async fn lease(app: &AppState, claimed: &Claimed) -> Result<v1::Lease, Prepa
     } else {
         0
     };
-    // No task is left for the worker's other slots, so the last chunks may use its whole machine.
+    // No task is ready for the worker's other slots, so this task may use all cores.
     let kinds = TaskKind::with_property(TaskKind::is_encoding);
     let last = claim::ready(&*db, &kinds, 1).await.map_err(unavailable)? == 0;
     let urgent = last || claimed.priority >= plan::PRIORITY_FIRST;
@@ -96,7 +95,7 @@ pub async fn lease(app: &AppState, claimed: &Claimed) -> Result<v1::Lease, Prepa
         layout::source(claimed.video)
     };
     let source = presigned_urls::source(app, store, source).await;
-    let source = source.map_err(|problem| out_of_reach(problem.code, &problem.message))?;
+    let source = source.map_err(|problem| store_error(problem.code, &problem.message))?;
     let root = store.root.as_deref().map(api::path::text);
     Ok(v1::Lease {
         task_id: claimed.task.to_string(),
@@ -125,9 +124,10 @@ fn work(
     if claimed.kind.examines_source() {
         return Ok(v1::lease::Work::Probe(v1::ProbeWork { filename }));
     }
-    let broken = || Failure::new(Code::Internal.text(), "the job's plan does not contain the task");
+    let not_in_plan =
+        || Failure::new(Code::Internal.text(), "the job's plan does not contain the task");
     let Plan { grid, video, rungs, audio, preset, pictures, preview, text, .. } =
-        plan.ok_or_else(broken)?;
+        plan.ok_or_else(not_in_plan)?;
     match claimed.kind {
         TaskKind::Chunk => Ok(v1::lease::Work::Chunk(v1::ChunkWork {
             grid: Some(grid.into()),
@@ -139,12 +139,12 @@ fn work(
                 .collect(),
             // Workers that support a preset per rung ignore this one.
             preset: preset.split(", ").next().unwrap_or_default().to_owned(),
-            track: Some(video.ok_or_else(broken)?.into()),
+            track: Some(video.ok_or_else(not_in_plan)?.into()),
             urgent,
         })),
         TaskKind::Audio => {
             let planned = audio.into_iter().find(|a| a.number == claimed.ordinal);
-            let planned = planned.ok_or_else(broken)?;
+            let planned = planned.ok_or_else(not_in_plan)?;
             Ok(v1::lease::Work::Audio(v1::AudioWork {
                 grid: Some(grid.into()),
                 number: planned.number,
@@ -156,7 +156,7 @@ fn work(
         }
         TaskKind::Subtitles => {
             let planned = text.into_iter().find(|text| text.number == claimed.ordinal);
-            let planned = planned.ok_or_else(broken)?;
+            let planned = planned.ok_or_else(not_in_plan)?;
             Ok(v1::lease::Work::Subtitles(v1::SubtitlesWork {
                 grid: Some(grid.into()),
                 number: planned.number,
@@ -164,9 +164,11 @@ fn work(
                 video: video.map(Into::into),
             }))
         }
-        TaskKind::Thumbnails => Ok(v1::lease::Work::Pictures(asked(pictures.ok_or_else(broken)?))),
+        TaskKind::Thumbnails => {
+            Ok(v1::lease::Work::Pictures(pictures_work(pictures.ok_or_else(not_in_plan)?)))
+        }
         TaskKind::Preview => {
-            let preview = preview.ok_or_else(broken)?;
+            let preview = preview.ok_or_else(not_in_plan)?;
             let rate = grid.rate();
             Ok(v1::lease::Work::Preview(v1::PreviewWork {
                 frame_rate: Some(v1::Ratio { num: rate.num(), den: rate.den() }),
@@ -176,11 +178,11 @@ fn work(
                 urgent,
             }))
         }
-        TaskKind::Probe | TaskKind::Collect => Err(broken()),
+        TaskKind::Probe | TaskKind::Collect => Err(not_in_plan()),
     }
 }
 
-fn asked(plan: PicturePlan) -> v1::PicturesWork {
+fn pictures_work(plan: PicturePlan) -> v1::PicturesWork {
     v1::PicturesWork {
         thumbnails: plan.thumbnails.len() as u32,
         thumbnail: Some(size(plan.thumbnail)),
@@ -197,13 +199,13 @@ fn size(size: Size) -> v1::Size {
     v1::Size { width: size.width, height: size.height }
 }
 
-/// Handles the end of a connection. If the worker is gone, its attempts end at once and each of
-/// them counts, so that a task that crashes its worker is not retried forever.
+/// Handles the end of a worker's session. If the connection was `lost`, the worker's attempts end immediately
+/// and count as failed, so that a task that crashes its worker is not retried without limit.
 ///
 /// # Errors
 /// [`DbError`] while the database stays unavailable; the leases then expire.
-pub async fn release_worker(app: &AppState, worker: WorkerId, gone: bool) -> Result<(), DbError> {
-    if gone {
+pub async fn release_worker(app: &AppState, worker: WorkerId, lost: bool) -> Result<(), DbError> {
+    if lost {
         let leases =
             app.db.run(WORK_TRIES_MAX, async |db| lease::of_worker(db, worker).await).await?;
         for lease in leases {

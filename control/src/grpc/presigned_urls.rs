@@ -78,7 +78,7 @@ async fn grant(app: &AppState, access: v1::Access) -> Result<v1::AccessReply, Pr
     });
     let subject = held.await?.ok_or_else(lost)?;
     let store = app.stores.get(&subject.store);
-    // Another instance may know the store: the worker asks again, and releases the lease if that does
+    // Another instance may know the store: the worker repeats the request, and releases the lease if that does
     // not help.
     let store = store.ok_or_else(|| {
         Problem::new(Code::Unavailable, "the store is not configured in this instance")

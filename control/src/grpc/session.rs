@@ -73,7 +73,7 @@ pub struct WorkerInfo {
 /// The reason why a stream ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StreamEnd {
-    /// The worker closed the stream, or the connection broke: the leases that it still holds end at
+    /// The worker closed the stream, or the connection was lost: the leases that it still holds end at
     /// once.
     Worker,
     /// This instance is stopping: the worker reconnects and keeps its leases.
@@ -161,7 +161,7 @@ impl Session {
                     self.claim(SlotKind::Express).await;
                 }
                 event = events::next(&mut events) => self.event(event).await,
-                answer = self.commits.next() => self.answer(answer),
+                reply = self.commits.next() => self.finish_commit(reply),
                 prepared = self.preparations.next() => self.send_prepared(prepared).await,
                 () = self.preparation_backoff.over() => self.resume().await,
                 _ = touch.tick() => self.touch().await,
@@ -181,11 +181,11 @@ impl Session {
                 let request = commit.request;
                 match worker_messages::offer(commit) {
                     Ok(offer) => {
-                        if let Err(answer) = self.commits.add(request, offer) {
-                            self.answer(answer);
+                        if let Err(reply) = self.commits.add(request, offer) {
+                            self.finish_commit(reply);
                         }
                     }
-                    Err(problem) => self.answer(CommitReply::rejected(request, &problem)),
+                    Err(problem) => self.finish_commit(CommitReply::rejected(request, &problem)),
                 }
             }
             Some(In::Fail(fail)) => self.fail(fail).await,
@@ -305,11 +305,11 @@ impl Session {
         }
     }
 
-    fn answer(&mut self, answer: CommitReply) {
-        if let Some(task) = answer.finished {
+    fn finish_commit(&mut self, reply: CommitReply) {
+        if let Some(task) = reply.finished {
             self.held.remove(&task);
         }
-        self.send(Out::CommitReply(answer.reply));
+        self.send(Out::CommitReply(reply.reply));
     }
 
     async fn touch(&mut self) {
@@ -331,7 +331,7 @@ impl Session {
         }
     }
 
-    /// Sends a message, or drops the worker: if the channel is closed, the receiver is gone; if
+    /// Sends a message, or drops the worker: if the channel is closed, the receiver has been dropped; if
     /// [`QUEUE_MAX`] messages are unread, the worker is stuck.
     fn send(&mut self, message: Out) {
         if self.out.try_send(Ok(ControlMessage { message: Some(message) })).is_err() {
@@ -351,8 +351,8 @@ impl Session {
         let drained = async {
             self.preparation_backoff.returned().await;
             while self.commits.busy() {
-                let answer = self.commits.next().await;
-                self.answer(answer);
+                let reply = self.commits.next().await;
+                self.finish_commit(reply);
             }
         };
         let drained = tokio::time::timeout(COMMITS_MAX, drained).await;

@@ -56,8 +56,8 @@ impl UploadService for Services {
             "" => None,
             id => Some(wire::id::<media::ids::Video>("video_id", id)),
         };
-        let about = reserved.clone().and_then(Result::ok);
-        let principal = self.0.authorize(Rpc::BeginUpload, &request, about)?;
+        let valid_id = reserved.clone().and_then(Result::ok);
+        let principal = self.0.authorize(Rpc::BeginUpload, &request, valid_id)?;
         let reserved = reserved.transpose()?;
         let upload = begin::begin(&self.0, &principal, reserved, request.into_inner()).await?;
         Ok(Response::new(v1::BeginUploadResponse {
@@ -197,7 +197,7 @@ async fn accept_whole_source(
     Ok(row)
 }
 
-/// Gives up a source that is being uploaded, and deletes its video unless that has another source.
+/// Aborts the upload of a source, and deletes its video unless that has another source.
 async fn abandon(app: &AppState, principal: &Principal, row: &Video) -> Result<(), Problem> {
     deletable(principal, row)?;
     if row.state == VideoState::Uploading {
@@ -286,7 +286,7 @@ fn reject_invalid_source(row: Video) -> Result<Video, Problem> {
     Err(Problem { video_id: Some(row.id.to_string()), ..problem })
 }
 
-/// Deletes the source at once. The sweep of the video's objects would delete it later anyway, so an
+/// Deletes the source immediately. The sweep of the video's objects would delete it later anyway, so an
 /// error here is harmless.
 async fn remove_source(app: &AppState, row: &Video) {
     let key = layout::source(row.id);

@@ -97,7 +97,7 @@ impl VideoService for Services {
         let found = self.0.db.transact(CALL_TRIES_MAX, async |tx| {
             let found = videos::update(tx, &principal.tenant, id, &changes).await?;
             if found && changes.in_index() {
-                // The index is updated below at once; the chore covers a crash in between.
+                // The index is updated below; the chore covers a crash before that.
                 chores::create(tx, chores::Chore::Index(id), chores::INDEX_SECONDS).await?;
                 chores::queue_purges(tx, id).await?;
             }
@@ -214,7 +214,7 @@ pub(super) fn deletable(principal: &Principal, video: &Video) -> Result<(), Prob
     Err(Problem::new(Code::PermissionDenied, "only admins may delete other users' videos"))
 }
 
-/// Probes a video's source again, at once.
+/// Probes a video's source again immediately.
 ///
 /// # Errors
 /// [`Code::Conflict`] if the video's state does not allow it, [`Code::NotFound`] if the video is unknown,

@@ -20,15 +20,15 @@ pub enum KeyFileError {
         #[source]
         source: io::Error,
     },
-    /// The file does not hold root keys. Contains no part of its content.
-    #[error("key file {0} does not hold root keys")]
+    /// The file does not contain root keys. Contains no part of its content.
+    #[error("key file {0} does not contain root keys")]
     Content(PathBuf),
 }
 
 /// Reads the root keys.
 ///
 /// # Errors
-/// The file cannot be read, or does not hold root keys.
+/// The file cannot be read, or does not contain root keys.
 pub fn load(path: &Path) -> Result<RootKeys, KeyFileError> {
     let text =
         fs::read(path).map_err(|source| KeyFileError::File { path: path.to_owned(), source })?;

@@ -1,6 +1,6 @@
 //! The root keys in their current state: which keys verify and which sign.
 //!
-//! A new key verifies tokens at once on this instance and within about a second on every data
+//! A new key verifies tokens immediately on this instance and within about a second on every data
 //! plane. It signs tokens a little later, because a token must not be rejected by a process that
 //! does not have its key yet.
 
@@ -69,7 +69,7 @@ impl KeyRing {
         if public == current.keys.public() {
             return false;
         }
-        // A key that was removed must stop signing at once.
+        // A removed key must stop signing immediately.
         let kept = signing.ids().last().is_some_and(|id| keys.ids().contains(id));
         current.signing = if kept { signing } else { keys.clone() };
         (current.keys, current.since) = (keys, Some(Instant::now()));

@@ -73,7 +73,7 @@ impl RejectedTokenLimiter {
         if rejected.problem.code != Code::Unauthenticated {
             return rejected.problem;
         }
-        match client.and_then(|client| self.spend_allowance(client, now_ms)) {
+        match client.and_then(|client| self.retry_after(client, now_ms)) {
             Some(wait) => {
                 let mut problem = Problem::new(Code::RateLimited, "too many tokens were rejected");
                 problem.retry_after = Some(wait);
@@ -84,7 +84,7 @@ impl RejectedTokenLimiter {
     }
 
     /// Takes one from the client's allowance. If none is left, returns how long the client must wait.
-    fn spend_allowance(&self, client: IpAddr, now_ms: i64) -> Option<Duration> {
+    fn retry_after(&self, client: IpAddr, now_ms: i64) -> Option<Duration> {
         let (rate, client) = (self.allowance.0?, client_network(client));
         let (decision, arrival) = rate.decide(self.arrivals.get(&client), now_ms * 1000);
         if !decision.allowed {
@@ -152,20 +152,20 @@ mod tests {
     #[test]
     fn only_the_client_that_sends_invalid_tokens_is_limited() {
         let rejected_tokens = limiter("3/1m");
-        let code_of = |client: &str, now_ms| {
+        let attempt = |client: &str, now_ms| {
             let rejected = TokenProblem::from(AuthError::BadSignature);
             rejected_tokens.reject(rejected, Some(client.parse().unwrap()), now_ms).code
         };
-        let codes: Vec<_> = (0..5).map(|n| code_of("192.0.2.1", 1_000 + n)).collect();
+        let codes: Vec<_> = (0..5).map(|n| attempt("192.0.2.1", 1_000 + n)).collect();
         let (bad, slow) = (Code::Unauthenticated, Code::RateLimited);
         assert_eq!(codes, [bad, bad, bad, slow, slow]);
-        assert_eq!(code_of("192.0.2.2", 1_010), bad);
-        assert_eq!(code_of("192.0.2.1", 21_010), bad, "a third of the minute restores one attempt");
-        assert_eq!(code_of("192.0.2.1", 21_011), slow);
+        assert_eq!(attempt("192.0.2.2", 1_010), bad);
+        assert_eq!(attempt("192.0.2.1", 21_010), bad, "a third of the minute restores one attempt");
+        assert_eq!(attempt("192.0.2.1", 21_011), slow);
         for host in 1..4 {
-            assert_eq!(code_of(&format!("2001:db8::{host}"), 0), bad);
+            assert_eq!(attempt(&format!("2001:db8::{host}"), 0), bad);
         }
-        assert_eq!(code_of("2001:db8::9:9:9:9", 0), slow, "one network is one client");
+        assert_eq!(attempt("2001:db8::9:9:9:9", 0), slow, "one network is one client");
     }
 
     #[test]

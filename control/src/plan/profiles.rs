@@ -37,7 +37,7 @@ fn lines(path: &str, faults: &[String]) -> String {
 /// Reads `file`. Without a file, or if its name is empty, returns the built-in profiles.
 ///
 /// # Errors
-/// The file cannot be read, or its content is invalid; the error lists everything that is wrong.
+/// The file cannot be read, or its content is invalid; the error lists all problems.
 pub fn load(file: Option<&Path>) -> Result<Vec<Profile>, ProfilesError> {
     let Some(file) = file.filter(|file| !file.as_os_str().is_empty()) else {
         return Ok(default_profiles());

@@ -8,15 +8,15 @@ use std::{str::FromStr, time::Duration};
 
 use crate::domain::{Failure, TaskKind};
 
-/// Attempts of one source's probe that end without a finding before it is given up.
+/// Maximum attempts of one source's probe that end without a result; then the probe fails.
 pub const PROBE_TRIES_MAX: u32 = 8;
-/// Number of healthy workers on which a probe ends without a finding before it is given up.
+/// Number of healthy workers on which a probe may end without a result; then the probe fails.
 const FAULTED_WORKERS_MAX: usize = 2;
-/// How long after it was first queued a probe is given up, in seconds.
+/// How long a probe is retried after it was first queued, in seconds.
 pub const PROBE_SECONDS_MAX: f64 = 24.0 * 3600.0;
 /// Maximum number of times that a backoff is doubled; more would exceed any backoff.
 const DOUBLINGS_MAX: u32 = 20;
-/// The error code of a probe that was given up; its source is kept.
+/// The error code of a probe that failed without a result; its source is kept.
 pub const PROBE_FAILED: &str = "probe_failed";
 
 /// The cause of a failed attempt.
@@ -80,7 +80,7 @@ pub struct AttemptHistory {
     pub kind: TaskKind,
     /// Number of leases so far, including this one.
     pub attempt: u32,
-    /// Maximum number of leases, after which the task fails for good; does not apply to probes.
+    /// Maximum number of leases, after which the task fails permanently; does not apply to probes.
     pub attempts_max: u32,
     /// Seconds since the task was queued.
     pub age_seconds: f64,
@@ -142,13 +142,13 @@ fn probe(
         return Decision::GiveUp(given_up(failure));
     }
     match cause {
-        // The next worker should probe it at once.
+        // The next worker should probe it immediately.
         Cause::Source if !known(&history.findings) => Decision::Retry(0.0),
         _ => Decision::Retry(delays.after(history.attempt)),
     }
 }
 
-/// The failure of a probe that is given up; `last` is the failure of its last attempt.
+/// The failure of a probe that is not retried any more; `last` is the failure of its last attempt.
 pub fn given_up(last: &Failure) -> Failure {
     let message =
         format!("the source could not be examined, and is kept: {} ({})", last.message, last.code);

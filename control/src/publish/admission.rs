@@ -53,7 +53,7 @@ pub async fn commit(app: &AppState, offer: &Offer) -> Result<Outcome, DbError> {
         Outcome::Rejected(failure) => {
             tracing::warn!(
                 task.id = %lease.task, code = failure.code, reason = failure.message,
-                "output rejected"
+                "failed to admit an output"
             );
             let found = subject.kind.examines_source() && failure.is_source_error();
             let cause = if found { Cause::Source } else { Cause::Unknown };
@@ -124,7 +124,7 @@ pub async fn end_attempt(
     Ok(true)
 }
 
-/// Whether this very offer has been committed before, so that only the reply was lost.
+/// Whether this offer has been committed before, so that only the reply was lost.
 async fn repeated(app: &AppState, subject: &Subject, offer: &Offer) -> Result<bool, DbError> {
     let held = app.db.run(WORK_TRIES_MAX, async |db| {
         if offer.last || offer.outputs.is_empty() {

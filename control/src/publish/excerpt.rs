@@ -64,11 +64,11 @@ enum ExcerptError {
 /// Writes the excerpt for a lease of an image task and returns its key.
 ///
 /// # Errors
-/// The failure with which the lease is given back.
+/// The failure to report when the lease is released.
 pub async fn write(app: &AppState, subject: &Subject, token: u64) -> Result<String, Failure> {
     let time_max = app.policy.lease.mul_f64(LEASE_PART_MAX);
-    let made = tokio::time::timeout(time_max, assemble(app, subject, token)).await;
-    made.unwrap_or(Err(ExcerptError::Time)).map_err(|problem| {
+    let assembled = tokio::time::timeout(time_max, assemble(app, subject, token)).await;
+    assembled.unwrap_or(Err(ExcerptError::Time)).map_err(|problem| {
         tracing::warn!(job.id = %subject.job, error = %problem, "failed to build an excerpt");
         match problem {
             ExcerptError::Read(ReadError::Missing)

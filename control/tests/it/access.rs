@@ -62,16 +62,16 @@ async fn every_role_may_make_exactly_the_calls_that_the_docs_list() {
     for path in calls() {
         for role in Role::ALL {
             let caller = plane.caller(role);
-            let answer = code(&caller, &path, Some(&caller.token)).await;
+            let result = code(&caller, &path, Some(&caller.token)).await;
             let cell = table[name(&path)][&role].as_str();
             // An empty message is rejected for many reasons, but for its token's role only where
             // the table states it.
             match cell {
                 "yes" | "open" => {
                     let outside = [Some(Code::PermissionDenied), Some(Code::Unauthenticated)];
-                    assert!(!outside.contains(&answer), "{role} {path}: {answer:?}");
+                    assert!(!outside.contains(&result), "{role} {path}: {result:?}");
                 }
-                _ => assert_eq!(answer, Some(Code::PermissionDenied), "{role} {path}"),
+                _ => assert_eq!(result, Some(Code::PermissionDenied), "{role} {path}"),
             }
         }
     }
@@ -100,8 +100,8 @@ async fn no_call_accepts_a_token_for_another_purpose() {
             ("narrowed", Some(&narrowed), Code::PermissionDenied),
             ("playback", Some(&playback), Code::PermissionDenied),
         ] {
-            let answer = code(&admin, &path, token.map(String::as_str)).await;
-            assert_eq!(answer, Some(expected), "{kind} {path}");
+            let result = code(&admin, &path, token.map(String::as_str)).await;
+            assert_eq!(result, Some(expected), "{kind} {path}");
         }
     }
     plane.stop().await;
@@ -113,10 +113,10 @@ async fn admins_of_other_tenants_cannot_make_the_operators_calls() {
     let worker = plane.worker("operators").await;
     let (own, foreign) = (plane.caller(Role::Admin), plane.caller_of(Role::Admin, "elsewhere"));
     for path in calls().iter().filter(|path| name(path).starts_with("PlaybackService/")) {
-        let answer = code(&foreign, path, Some(&foreign.token)).await;
-        assert_eq!(answer, Some(Code::PermissionDenied), "{path}");
-        let answer = code(&own, path, Some(&own.token)).await;
-        assert_ne!(answer, Some(Code::PermissionDenied), "{path}");
+        let result = code(&foreign, path, Some(&foreign.token)).await;
+        assert_eq!(result, Some(Code::PermissionDenied), "{path}");
+        let result = code(&own, path, Some(&own.token)).await;
+        assert_ne!(result, Some(Code::PermissionDenied), "{path}");
     }
     let workers = async |caller: &Caller| {
         let request = caller.ask(v1::ListWorkersRequest {});

@@ -71,7 +71,7 @@ pub(crate) async fn create(caller: &Caller, title: &str) -> v1::Video {
 }
 
 #[tokio::test]
-async fn another_tenants_video_answers_not_found() {
+async fn another_tenants_video_is_not_found() {
     let plane = Plane::start().await;
     let ours = plane.caller_of(Role::Admin, "ours");
     let theirs = plane.caller_of(Role::Admin, "theirs");
@@ -279,7 +279,7 @@ async fn the_status_lists_every_dependency() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Dataplane);
     let _worker = plane.worker("one").await;
-    // An answer from before the worker connected may be reused for a second.
+    // A result from before the worker connected may be reused for a second.
     let all_well = async {
         loop {
             let request = caller.ask(v1::GetStatusRequest {});

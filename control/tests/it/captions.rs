@@ -191,7 +191,7 @@ async fn removal(plane: &Plane, caller: &Caller, id: &str, uploaded: &str) {
 }
 
 #[tokio::test]
-async fn false_claims_about_text_are_rejected_and_the_job_completes_without_the_track() {
+async fn false_reports_about_text_tracks_are_rejected_and_the_job_completes_without_the_track() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
@@ -249,9 +249,9 @@ async fn errors_of_an_upload_name_the_field() {
     let mut large = good();
     large.content = vec![b'x'; (2 << 20) + 1].into();
     assert_eq!(create(&caller, large).await.unwrap_err().code, Code::TooLarge);
-    let mut asked = good();
-    (asked.content, asked.validate_only) = (Default::default(), true);
-    assert_eq!(create(&caller, asked).await.unwrap(), v1::Caption::default());
+    let mut request = good();
+    (request.content, request.validate_only) = (Default::default(), true);
+    assert_eq!(create(&caller, request).await.unwrap(), v1::Caption::default());
     let other_tenant = plane.caller_of(Role::Admin, "elsewhere");
     assert_eq!(create(&other_tenant, good()).await.unwrap_err().code, Code::NotFound);
     let viewer = plane.caller(Role::Viewer);

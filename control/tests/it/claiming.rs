@@ -37,7 +37,7 @@ fn heartbeat(claimed: &Claimed, fraction: f64) -> [Progress; 1] {
 }
 
 #[tokio::test]
-async fn the_first_chunk_is_claimed_first_and_finalization_waits() {
+async fn the_first_chunk_is_claimed_first_and_collect_waits() {
     let db = db().await;
     let video = video(&db).await;
     job(&db, video, 65).await;
@@ -118,7 +118,7 @@ fn mixed() -> plan::Plan {
 }
 
 #[tokio::test]
-async fn a_chunk_goes_only_to_a_worker_that_has_its_encoder() {
+async fn a_chunk_is_leased_only_to_a_worker_that_has_its_encoder() {
     let db = db().await;
     let video = video(&db).await;
     job_of(&db, video, mixed()).await;
@@ -150,7 +150,7 @@ async fn a_chunk_goes_only_to_a_worker_that_has_its_encoder() {
 }
 
 #[tokio::test]
-async fn a_failed_task_goes_to_another_worker_while_there_is_one() {
+async fn a_failed_task_is_leased_to_another_worker_if_there_is_one() {
     let db = db().await;
     let video = video(&db).await;
     job(&db, video, 3).await;
@@ -177,7 +177,7 @@ async fn a_failed_task_goes_to_another_worker_while_there_is_one() {
 }
 
 #[tokio::test]
-async fn a_backoff_keeps_a_task_away_for_a_while() {
+async fn a_task_cannot_be_claimed_during_its_backoff() {
     let db = db().await;
     let video = video(&db).await;
     job(&db, video, 3).await;
@@ -262,7 +262,7 @@ async fn heartbeats_extend_on_the_databases_clock_and_follow_the_worker() {
 }
 
 #[tokio::test]
-async fn a_release_gives_the_attempt_back() {
+async fn a_released_lease_does_not_count_as_an_attempt() {
     let db = db().await;
     let video = video(&db).await;
     job(&db, video, 3).await;

@@ -75,7 +75,7 @@ pub(crate) async fn send_source(
     (begun.video_id, complete)
 }
 
-/// Uploads the test video; `worker` answers the probe.
+/// Uploads the test video; `worker` runs the probe.
 pub(crate) async fn upload(plane: &Plane, worker: &mut Worker) -> String {
     upload_of(plane, worker, source()).await
 }

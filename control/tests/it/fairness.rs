@@ -255,7 +255,7 @@ async fn claims_read_a_handful_of_rows_of_a_hundred_thousand() {
         assert_eq!(after.1, before.1, "{claimer:?}");
         tx.commit().await.unwrap();
     }
-    // Queueing further tasks costs as little.
+    // Queueing further tasks reads no more rows.
     for tenant in ["tenant-7", "late"] {
         let (video, job) = empty_job(&db, tenant).await;
         let tx = c.transaction().await.unwrap();

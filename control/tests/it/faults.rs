@@ -1,5 +1,5 @@
 //! Faults that an instance must survive: unreadable rows, a busy database, deadlocks and serialization
-//! failures, silent links, lost wake-ups, a store that rejects a write, and a thousand failures at once.
+//! failures, silent links, lost wake-ups, a store that rejects a write, and a thousand simultaneous failures.
 
 use std::{sync::Arc, time::Duration};
 
@@ -203,13 +203,13 @@ async fn a_task_without_a_wake_up_is_found_by_polling() {
 
 /// The store rejects the index that control itself writes at the end of a job.
 #[tokio::test]
-async fn a_store_that_rejects_the_final_index_costs_no_attempt() {
+async fn a_store_that_rejects_the_final_index_uses_up_no_attempt() {
     let (shared, db) = shared().await;
     let plane = Plane::of(shared).await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;
     let video = clip::upload(&plane, &mut worker).await;
-    // A folder stands where the object would be written.
+    // A folder occupies the path of the object.
     let obstacle = plane.shared.store().join(layout::index(video.parse().unwrap())).join("x");
     std::fs::create_dir_all(&obstacle).unwrap();
     let request = caller.ask(v1::CreateJobRequest { video_id: video, ..Default::default() });

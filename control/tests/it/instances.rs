@@ -121,7 +121,7 @@ async fn a_fleet_keeps_its_leases_while_their_instance_restarts() {
 }
 
 #[tokio::test]
-async fn a_restart_of_postgres_costs_no_job() {
+async fn a_restart_of_postgres_fails_no_job() {
     let mut server = tokio::task::spawn_blocking(Server::new).await.unwrap();
     let database = server.create("streaming", "template0").await;
     let db = Db::new(&database, 1).unwrap();
@@ -141,7 +141,7 @@ async fn a_restart_of_postgres_costs_no_job() {
     })
     .await
     .unwrap();
-    // API calls fail at once; a worker's commit waits for the database and is then answered.
+    // API calls fail immediately; a worker's commit waits for the database and then gets its reply.
     let status = caller.jobs().list_jobs(caller.ask(v1::ListJobsRequest::default())).await;
     assert_eq!(status.unwrap_err().code(), tonic::Code::Unavailable);
     let commit = worker.offer(clip::work(&leases[0])).await;

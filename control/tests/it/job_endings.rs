@@ -140,7 +140,7 @@ async fn nothing_is_published_before_video_and_audio() {
 }
 
 #[tokio::test]
-async fn finalization_is_the_last_task_and_completes_the_job() {
+async fn collect_runs_last_and_completes_the_job() {
     let db = db().await;
     let video = video(&db).await;
     let id = job(&db, video, 30).await;
@@ -185,7 +185,7 @@ async fn a_failed_second_job_leaves_the_first_one_served() {
 }
 
 #[tokio::test]
-async fn of_two_commits_of_one_chunk_one_wins() {
+async fn only_one_of_two_commits_of_a_chunk_succeeds() {
     let db = db().await;
     let video = video(&db).await;
     let id = job(&db, video, 30).await;
@@ -214,7 +214,7 @@ async fn of_two_commits_of_one_chunk_one_wins() {
 }
 
 #[tokio::test]
-async fn a_deleted_video_accepts_no_more_outputs_and_is_swept_again() {
+async fn a_deleted_video_rejects_outputs_and_its_objects_are_deleted_again() {
     let db = db().await;
     let video = video(&db).await;
     let id = job(&db, video, 30).await;
@@ -230,7 +230,7 @@ async fn a_deleted_video_accepts_no_more_outputs_and_is_swept_again() {
     while let Some(chore) = chores::take(&*c).await.unwrap() {
         taken.push(chore);
     }
-    // One sweep runs at once, the other when the leases have expired; purges have their own loop.
+    // One sweep runs immediately, the other when the leases have expired; purges have their own loop.
     assert_eq!(taken.iter().filter(|t| t.chore == Chore::Video(video)).count(), 2);
     assert_eq!(chores::take_purges(&*c, 10).await.unwrap().len(), 1);
     videos::delete_tombstone(&*c, video, 60.0).await.unwrap();
@@ -347,7 +347,7 @@ async fn worker_connections_are_listed_counted_and_deleted() {
 }
 
 #[tokio::test]
-async fn two_processes_of_one_name_count_as_two_workers() {
+async fn two_processes_with_the_same_name_count_as_two_workers() {
     let db = db().await;
     let c = db.get().await.unwrap();
     let connected = async |id: media::WorkerId, instance: &str| {

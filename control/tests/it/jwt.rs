@@ -31,7 +31,7 @@ use crate::{
 #[derive(Clone)]
 struct KeyServer {
     reply: Arc<Mutex<String>>,
-    asked: Arc<AtomicUsize>,
+    requests: Arc<AtomicUsize>,
     url: String,
 }
 
@@ -39,7 +39,7 @@ impl KeyServer {
     async fn start(signers: &[&Signer]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/keys", listener.local_addr().unwrap());
-        let server = Self { reply: Arc::default(), asked: Arc::default(), url };
+        let server = Self { reply: Arc::default(), requests: Arc::default(), url };
         server.publish(signers);
         let own = server.clone();
         tokio::spawn(async move {
@@ -64,13 +64,13 @@ impl KeyServer {
     async fn answer(self, mut stream: TcpStream) {
         let mut request = [0; 4096];
         let _head = stream.read(&mut request).await;
-        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.requests.fetch_add(1, Ordering::SeqCst);
         let reply = self.reply.lock().unwrap().clone();
         let _sent = stream.write_all(reply.as_bytes()).await;
     }
 
-    fn asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
+    fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
     }
 }
 
@@ -184,27 +184,27 @@ async fn invalid_jwts_are_rejected_wherever_they_are_presented() {
 }
 
 #[tokio::test]
-async fn a_new_key_is_known_after_one_fetch_and_unknown_keys_cause_no_more_fetches() {
+async fn a_new_key_is_found_by_one_fetch_and_unknown_keys_cause_no_further_ones() {
     let (old, new) = (Signer::es256("old"), Signer::es256("new"));
     let server = KeyServer::start(&[&old]).await;
     let plane = plane(&["--jwt-jwks-url", &server.url, "--rate-tokens", "off"]).await;
     assert_eq!(code(&plane, &old.token(&good("viewer"))).await, None);
-    let before = server.asked();
+    let before = server.requests();
     server.publish(&[&new, &old]);
     assert_eq!(code(&plane, &new.token(&good("viewer"))).await, None);
-    assert_eq!(server.asked(), before + 1);
+    assert_eq!(server.requests(), before + 1);
     assert_eq!(code(&plane, &old.token(&good("viewer"))).await, None);
     for n in 0..500 {
         let made_up = with(&new.header(), "kid", json!(format!("made-up-{n}")));
         let token = new.sign(&made_up, &good("viewer"));
         assert_eq!(code(&plane, &token).await, Some(Code::Unauthenticated));
     }
-    assert_eq!(server.asked(), before + 1);
+    assert_eq!(server.requests(), before + 1);
     plane.stop().await;
 }
 
 #[tokio::test]
-async fn keys_outlive_their_server_for_a_while_and_then_all_jwts_are_rejected() {
+async fn keys_stay_valid_for_a_while_without_their_server_and_then_all_jwts_are_rejected() {
     let signer = Signer::eddsa("a");
     let server = KeyServer::start(&[&signer]).await;
     let flags = ["--jwt-jwks-url", &server.url, "--jwt-jwks-max-age", "3s"];
@@ -217,7 +217,7 @@ async fn keys_outlive_their_server_for_a_while_and_then_all_jwts_are_rejected() 
     let unknown = Signer::eddsa("b").token(&good("viewer"));
     assert_eq!(code(&plane, &unknown).await, Some(Code::Unauthenticated));
     assert_eq!(code(&plane, &token).await, None, "the last good set counts");
-    let asked = server.asked();
+    let requests = server.requests();
     server.respond("200 OK", "", &" ".repeat(300 << 10));
     let closed = async {
         while code(&plane, &token).await != Some(Code::Unavailable) {
@@ -227,7 +227,7 @@ async fn keys_outlive_their_server_for_a_while_and_then_all_jwts_are_rejected() 
     tokio::time::timeout(Duration::from_secs(10), closed).await.unwrap();
     let problem = list(&plane, &token).await.unwrap_err();
     assert!(problem.retry_after.is_some(), "{problem:?}");
-    assert!(server.asked() > asked, "the keys were fetched again");
+    assert!(server.requests() > requests, "the keys were fetched again");
     assert_eq!(code(&plane, &plane.shared.token(Role::Viewer, "default")).await, None);
     server.publish(&[&signer]);
     let open = async {
@@ -327,7 +327,7 @@ async fn a_request_outlives_its_jwt_and_ends_when_that_is_revoked() {
 }
 
 #[tokio::test]
-async fn guessing_is_rate_limited_per_client_and_valid_tokens_still_work() {
+async fn token_guessing_is_rate_limited_per_client_and_valid_tokens_still_work() {
     let signer = Signer::eddsa("a");
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), signer.pem()).unwrap();
@@ -354,7 +354,7 @@ async fn guessing_is_rate_limited_per_client_and_valid_tokens_still_work() {
             assert_eq!(code, limited, "{client} {n}");
         }
     }
-    // Without a data plane's token, the limit applies to the peer; the client address it claims is ignored.
+    // Without a data plane's token, the limit applies to the peer; the client address that it sends is ignored.
     let mut codes = Vec::new();
     for client in ["192.0.2.3", "192.0.2.4", "192.0.2.5", "192.0.2.6", "192.0.2.7", "192.0.2.8"] {
         codes.push(guess(client, None).await);

@@ -34,10 +34,10 @@ async fn migrations_apply_twice() {
     assert!(applied >= 1);
 }
 
-/// `tasks.kind` accepts exactly the kinds that the code knows, so a new kind needs a migration, which also
+/// `tasks.kind` accepts exactly the kinds that the code has, so a new kind needs a migration, which also
 /// decides whether earlier releases can work with it.
 #[tokio::test]
-async fn the_database_and_the_code_know_the_same_task_kinds() {
+async fn the_database_accepts_exactly_the_task_kinds_of_the_code() {
     let db = rows::db().await;
     let sql = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = $1";
     let check = db.get().await.unwrap().query_one(sql, &[&"tasks_kind_check"]).await.unwrap();
@@ -113,18 +113,18 @@ async fn a_release_rejects_an_incompatible_schema_with_a_one_line_error() {
     let db = later(&url, INCOMPATIBLE).await;
     let shared = Shared::new(url);
     for command in ["migrate", "serve"] {
-        let rejected = control(&shared, command);
-        assert_eq!(rejected.status.code(), Some(1), "{rejected:?}");
-        let message = String::from_utf8(rejected.stderr).unwrap();
-        assert_eq!(message.lines().count(), 1, "{message}");
-        assert!(rejected.stdout.is_empty() && message.contains("999.1.2"), "{message}");
-        assert!(message.contains(runtime::program_version()), "{message}");
+        let output = control(&shared, command);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(output.stdout.is_empty() && stderr.contains("999.1.2"), "{stderr}");
+        assert!(stderr.contains(runtime::program_version()), "{stderr}");
     }
     // The later release went on to what this one can work with; only the newest row counts.
     let c = db.get().await.unwrap();
     c.execute("INSERT INTO schema_compat VALUES ($1, '0.0.1')", &[&(LATER + 1)]).await.unwrap();
     migrate::run(&db).await.unwrap();
-    // From that release on it is right.
+    // From that release on the row is valid.
     c.execute("DELETE FROM schema_compat WHERE version > $1", &[&LATER]).await.unwrap();
     for (release, fits) in [("999.1.1", false), ("999.1.2-rc.1", true), ("1000.0.0", true)] {
         assert_eq!(schema::check(&*c, release, &[]).await.is_ok(), fits, "{release}");
@@ -155,7 +155,7 @@ async fn changed_or_skipped_migrations_are_rejected() {
     differs.get().await.unwrap().execute(sql, &[]).await.unwrap();
     let error = migrate::run(&differs).await.unwrap_err();
     assert!(matches!(error, DbError::Migration(_)), "{error:?}");
-    // As after two branches that each added one, of which the other came first.
+    // Like the history of two branches that each added a migration, of which the other was released first.
     let sql = "DELETE FROM refinery_schema_history WHERE version = 10";
     lacks.get().await.unwrap().execute(sql, &[]).await.unwrap();
     let error = migrate::run(&lacks).await.unwrap_err();

@@ -63,17 +63,17 @@ async fn step(db: &Db, model: &mut Model, workers: &[Claimer], rng: &mut StdRng)
             }
         }
         (4, Some(lease)) => {
-            let changed = completion::finish_task(&*c, lease).await.unwrap();
-            assert_eq!(changed, model.holds(lease));
-            if changed {
+            let held = completion::finish_task(&*c, lease).await.unwrap();
+            assert_eq!(held, model.holds(lease));
+            if held {
                 model.holder.remove(&lease.task);
                 model.done.insert(lease.task, lease);
             }
         }
         (5, Some(lease)) => {
-            let changed = lease::release(&*c, lease, 0.0).await.unwrap();
-            assert_eq!(changed, model.holds(lease));
-            if changed {
+            let held = lease::release(&*c, lease, 0.0).await.unwrap();
+            assert_eq!(held, model.holds(lease));
+            if held {
                 model.holder.remove(&lease.task);
             }
         }

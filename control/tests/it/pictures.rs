@@ -183,7 +183,7 @@ fn downloads_are_offered(plane: &Plane, index: &Index, shown: &v1::Video) {
 }
 
 #[tokio::test]
-async fn false_claims_about_images_are_rejected() {
+async fn false_reports_about_images_are_rejected() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;

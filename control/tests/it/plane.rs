@@ -184,7 +184,7 @@ impl Caller {
         request
     }
 
-    /// The same request, made by a data plane in the caller's name.
+    /// The same request, sent by a data plane on the caller's behalf.
     pub(crate) fn through_plane<T>(&self, plane: &str, message: T) -> Request<T> {
         let mut request = self.ask(message);
         request.metadata_mut().insert(api::PLANE_METADATA, plane.parse().unwrap());
@@ -221,7 +221,7 @@ impl Caller {
         self.jobs().get_job(request).await.unwrap().into_inner()
     }
 
-    /// Waits until `reached` holds for a job.
+    /// Waits until `reached` is true for a job.
     pub(crate) async fn job_when(
         &self,
         job_id: &str,

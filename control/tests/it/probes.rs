@@ -198,7 +198,7 @@ async fn a_probe_that_fails_on_two_healthy_workers_or_eight_times_keeps_its_sour
 }
 
 #[tokio::test]
-async fn a_probe_that_no_worker_can_finish_is_given_up_after_a_day() {
+async fn a_probe_that_no_worker_can_finish_fails_after_a_day() {
     let plane = plane(&[]).await;
     let caller = plane.caller(Role::Editor);
     let mut one = plane.worker("one").await;
@@ -232,7 +232,7 @@ async fn execute(plane: &Plane, sql: &str) -> u64 {
 }
 
 /// Uploads a video whose source is rejected; `one` is the only worker.
-async fn rejected(plane: &Plane, caller: &Caller, one: &mut Worker) -> String {
+async fn reject_source(plane: &Plane, caller: &Caller, one: &mut Worker) -> String {
     let id = send(plane, caller).await;
     let lease = lease(one).await;
     fail(one, &lease, "not_a_video", FailureCause::Source).await;
@@ -245,19 +245,19 @@ async fn a_rejected_source_can_be_probed_again_until_it_expires() {
     let plane = plane(&["--rejected-keep", "1h"]).await;
     let caller = plane.caller(Role::Editor);
     let mut one = plane.worker("one").await;
-    let mistaken = rejected(&plane, &caller, &mut one).await;
-    let gone = rejected(&plane, &caller, &mut one).await;
-    assert!(source(&plane, &mistaken).exists() && source(&plane, &gone).exists());
+    let mistaken = reject_source(&plane, &caller, &mut one).await;
+    let expired = reject_source(&plane, &caller, &mut one).await;
+    assert!(source(&plane, &mistaken).exists() && source(&plane, &expired).exists());
     assert_eq!(reprobe(&caller, &mistaken).await.unwrap().state(), VideoState::Probing);
     let lease = lease(&mut one).await;
     one.want(0).await;
     one.commit(probed(&lease)).await;
     video_in(&caller, &mistaken, VideoState::Uploaded).await;
     execute(&plane, "UPDATE videos SET refused_at = refused_at - interval '1 hour'").await;
-    eventually("the other one is deleted", async || !source(&plane, &gone).exists()).await;
+    eventually("the other one is deleted", async || !source(&plane, &expired).exists()).await;
     assert!(source(&plane, &mistaken).exists(), "valid sources stay");
-    assert_eq!(video(&caller, &gone).await.state(), VideoState::Failed);
-    assert_eq!(reprobe(&caller, &gone).await.unwrap_err().code, Code::Conflict);
+    assert_eq!(video(&caller, &expired).await.state(), VideoState::Failed);
+    assert_eq!(reprobe(&caller, &expired).await.unwrap_err().code, Code::Conflict);
     plane.stop().await;
 }
 
@@ -267,8 +267,8 @@ async fn the_oldest_rejected_sources_are_deleted_to_make_room_for_uploads() {
     let plane = plane(&["--uploads-bytes-max", "20"]).await;
     let caller = plane.caller(Role::Editor);
     let mut one = plane.worker("one").await;
-    let oldest = rejected(&plane, &caller, &mut one).await;
-    let newest = rejected(&plane, &caller, &mut one).await;
+    let oldest = reject_source(&plane, &caller, &mut one).await;
+    let newest = reject_source(&plane, &caller, &mut one).await;
     let begin = v1::BeginUploadRequest {
         length: Some(10),
         bytes_max: 10,
@@ -286,7 +286,7 @@ async fn a_source_that_never_became_playable_can_be_replaced() {
     let plane = plane(&[]).await;
     let caller = plane.caller(Role::Editor);
     let mut one = plane.worker("one").await;
-    let id = rejected(&plane, &caller, &mut one).await;
+    let id = reject_source(&plane, &caller, &mut one).await;
     let begin = || v1::BeginUploadRequest {
         video_id: id.clone(),
         writer: uuid::Uuid::new_v4().to_string(),
@@ -337,7 +337,7 @@ async fn only_editors_of_the_tenant_can_probe_again_and_only_stored_sources() {
     let create = caller.ask(v1::CreateVideoRequest::default());
     let reserved = caller.videos().create_video(create).await.unwrap().into_inner().video_id;
     assert_eq!(reprobe(&caller, &reserved).await.unwrap_err().code, Code::Conflict);
-    // A probe that waits for its next attempt is retried at once.
+    // A probe that waits for its next attempt is retried immediately.
     let mut one = plane.worker("one").await;
     let first = lease(&mut one).await;
     fail(&one, &first, "timeout", FailureCause::HealthyHost).await;

@@ -1,4 +1,4 @@
-//! Purges are sent to a CDN's receiver, even if it fails at first.
+//! Purges are sent to the configured URL and retried after failures.
 
 use std::sync::{Arc, Mutex};
 
@@ -18,8 +18,8 @@ use crate::{
 /// Headers and bodies of the received requests.
 type Requests = Arc<Mutex<Vec<String>>>;
 
-/// A receiver that answers the first `rejections` requests with 503 and all later ones with 200.
-async fn receiver(rejections: usize) -> (String, Requests) {
+/// A server that replies to the first `failures` requests with 503 and to all later ones with 200.
+async fn receiver(failures: usize) -> (String, Requests) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let requests = Requests::default();
@@ -33,10 +33,10 @@ async fn receiver(rejections: usize) -> (String, Requests) {
                 seen.push(request);
                 seen.len()
             };
-            let status = if count <= rejections { "503 No" } else { "200 OK" };
+            let status = if count <= failures { "503 Service Unavailable" } else { "200 OK" };
             let reply =
                 format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-            let _gone = stream.write_all(reply.as_bytes()).await;
+            let _ = stream.write_all(reply.as_bytes()).await;
         }
     });
     (format!("http://purger:s3cret@{address}/purge?x=1"), requests)
@@ -61,12 +61,12 @@ async fn read(stream: &mut TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn deletes_and_visibility_are_purged_although_the_receiver_fails_first() {
+async fn purges_of_deleted_and_hidden_videos_are_retried_after_failures() {
     let (url, requests) = receiver(2).await;
     let shared = Shared::new(crate::postgres::database().await);
     let plane = Plane::with(shared, &["--purge-url", &url]).await;
     let admin = plane.caller(Role::Admin);
-    let [hidden, gone] = [create(&admin, "a").await, create(&admin, "b").await];
+    let [hidden, deleted] = [create(&admin, "a").await, create(&admin, "b").await];
     let [renamed, described] = [create(&admin, "c").await, create(&admin, "e").await];
     let update = |video: &v1::Video, path: &str| {
         admin.ask(v1::UpdateVideoRequest {
@@ -82,22 +82,22 @@ async fn deletes_and_visibility_are_purged_although_the_receiver_fails_first() {
     // The title is part of a download's file name.
     admin.videos().update_video(update(&renamed, "title")).await.unwrap();
     admin.videos().update_video(update(&hidden, "visibility")).await.unwrap();
-    let delete = v1::DeleteVideoRequest { video_id: gone.video_id.clone(), revision: None };
+    let delete = v1::DeleteVideoRequest { video_id: deleted.video_id.clone(), revision: None };
     admin.videos().delete_video(admin.ask(delete)).await.unwrap();
 
-    let taken = |video: &v1::Video| {
+    let received = |video: &v1::Video| {
         let tag = format!("video-{}", video.video_id);
         let requests = requests.lock().unwrap();
         requests.iter().skip(2).filter(|request| request.contains(&tag)).count()
     };
     let all = async {
-        // Each purge is sent twice, the second time when every data plane knows of the change.
-        while taken(&hidden) < 2 || taken(&gone) < 2 || taken(&renamed) < 2 {
+        // Each purge is sent twice, the second time when every data plane has received the change.
+        while received(&hidden) < 2 || received(&deleted) < 2 || received(&renamed) < 2 {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
     tokio::time::timeout(DEADLINE, all).await.expect("purges are sent again");
-    assert_eq!(taken(&described), 0, "a description is in no reply of a CDN");
+    assert_eq!(received(&described), 0, "cached replies do not contain the description");
     let requests = requests.lock().unwrap().clone();
     for request in requests {
         let (head, body) = request.split_once("\r\n\r\n").unwrap();
@@ -115,7 +115,7 @@ async fn deletes_and_visibility_are_purged_although_the_receiver_fails_first() {
 }
 
 #[tokio::test]
-async fn a_new_transcode_purges_what_it_replaces() {
+async fn a_new_transcode_purges_the_version_it_replaces() {
     let (url, requests) = receiver(0).await;
     let shared = Shared::new(crate::postgres::database().await);
     // Encoding takes a while on a busy machine.

@@ -55,7 +55,7 @@ async fn probe_all(mut worker: Worker, slots: u32) {
 }
 
 /// If a session kept the connections of the leases that it prepares while it waits for another connection,
-/// enough sessions would hold the whole pool forever.
+/// enough sessions would occupy the whole pool permanently.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_sessions_on_a_pool_of_two_complete_every_task() {
     const SESSIONS: usize = 50;
@@ -110,13 +110,13 @@ async fn claimed_again(db: &Db, leases: i64, do_it: impl AsyncFnOnce()) {
 }
 
 /// Checks that no task has a counted attempt unless it is leased.
-async fn costs_no_attempt(db: &Db) {
+async fn assert_no_attempt_is_counted(db: &Db) {
     let sql = "SELECT count(*) FROM tasks WHERE attempt > 0 AND state <> 'leased'";
     assert_eq!(rows::number(db, sql).await, 0);
 }
 
 #[tokio::test]
-async fn a_database_failure_while_preparing_a_lease_costs_no_place_and_no_attempt() {
+async fn a_database_failure_while_preparing_a_lease_uses_up_no_slot_and_no_attempt() {
     let (shared, db) = shared().await;
     let plane = Plane::with(shared, &["--lease", "2m"]).await;
     let mut worker = plane.worker("one").await;
@@ -128,7 +128,7 @@ async fn a_database_failure_while_preparing_a_lease_costs_no_place_and_no_attemp
     tx.batch_execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE").await.unwrap();
     // The worker requests tasks for its two slots only once.
     claimed_again(&db, 4, async || worker.want(2).await).await;
-    costs_no_attempt(&db).await;
+    assert_no_attempt_is_counted(&db).await;
     tx.rollback().await.unwrap();
     let leases = [worker.lease().await, worker.lease().await];
     assert!(leases.iter().all(|lease| lease.attempt == 1), "{leases:?}");
@@ -147,7 +147,7 @@ async fn tasks_of_an_unknown_store_do_not_block_others() {
     c.execute("UPDATE tasks SET priority = 2000", &[]).await.unwrap();
     claimed_again(&db, 2, async || worker.want(1).await).await;
     gets_a_probe(&mut worker, &db).await;
-    costs_no_attempt(&db).await;
+    assert_no_attempt_is_counted(&db).await;
     // Once the store is known, the tasks are leased, still on their first attempt.
     c.execute("UPDATE videos SET store = 'file:///nowhere'", &[]).await.unwrap();
     worker.want(1).await;
@@ -157,7 +157,7 @@ async fn tasks_of_an_unknown_store_do_not_block_others() {
 }
 
 #[tokio::test]
-async fn a_store_failure_while_preparing_a_lease_costs_no_place_and_no_attempt() {
+async fn a_store_failure_while_preparing_a_lease_uses_up_no_slot_and_no_attempt() {
     let (shared, db) = shared().await;
     let plane = Plane::with(shared, &["--lease", "2m"]).await;
     let caller = plane.caller(Role::Editor);
@@ -170,7 +170,7 @@ async fn a_store_failure_while_preparing_a_lease_costs_no_place_and_no_attempt()
         ..Default::default()
     };
     let job = caller.jobs().create_job(caller.ask(request)).await.unwrap().into_inner();
-    // A file stands where the folder of the renditions' excerpts would be.
+    // A file occupies the path of the folder of the renditions' excerpts.
     let prefix = layout::job_prefix(video.parse().unwrap(), job.job_id.parse().unwrap());
     let obstacle = plane.shared.store().join(prefix).join("scenes");
     std::fs::create_dir_all(obstacle.parent().unwrap()).unwrap();
@@ -190,7 +190,7 @@ async fn a_store_failure_while_preparing_a_lease_costs_no_place_and_no_attempt()
 
 /// A heartbeat names an older, lost lease of the task while the new lease is being prepared.
 #[tokio::test]
-async fn a_lease_that_is_lost_while_it_is_prepared_costs_no_place_and_no_attempt() {
+async fn a_lease_that_is_lost_while_it_is_prepared_uses_up_no_slot_and_no_attempt() {
     let (shared, db) = shared().await;
     let plane = Plane::with(shared, &["--lease", "2m"]).await;
     let mut worker = plane.worker("one").await;
@@ -220,7 +220,7 @@ async fn a_lease_that_is_lost_while_it_is_prepared_costs_no_place_and_no_attempt
 
 /// The worker sent the request before the lease reached it.
 #[tokio::test]
-async fn a_want_that_crosses_a_lease_makes_no_room_for_another() {
+async fn a_want_message_that_crosses_a_lease_frees_no_slot() {
     let (shared, db) = shared().await;
     let plane = Plane::with(shared, &["--lease", "2m"]).await;
     let mut worker = plane.worker("one").await;

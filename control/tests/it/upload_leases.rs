@@ -67,7 +67,7 @@ async fn revoke(plane: &Plane, token: &str) {
 }
 
 #[tokio::test]
-async fn a_transfer_that_began_with_a_good_token_finishes_after_the_token_expired() {
+async fn a_transfer_that_began_with_a_valid_token_finishes_after_the_token_expired() {
     let plane = Plane::start().await;
     let token = plane.shared.brief_token(Role::Editor, 3);
     let caller = Caller { token, channel: plane.channel.clone() };
@@ -109,7 +109,7 @@ async fn a_transfer_that_began_with_a_good_token_finishes_after_the_token_expire
 }
 
 #[tokio::test]
-async fn revoking_the_token_ends_its_transfer_and_another_token_goes_on() {
+async fn revoking_the_token_ends_its_transfer_and_another_token_continues_it() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
     let proof = plane.shared.token(Role::Dataplane, "default");
@@ -142,7 +142,7 @@ async fn revoking_the_token_ends_the_wait_for_the_probe_and_the_video_stays() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);
     let (video, mut complete) = crate::clip::send_source(&plane, &caller).await;
-    // No worker probes it, so that the call waits for the longest time that it may ask for.
+    // No worker probes it, so that the call waits for the longest time that a request may specify.
     complete.wait_seconds = 60;
     let request = caller.ask(complete);
     let mut uploads = caller.uploads();
@@ -205,7 +205,7 @@ async fn a_request_that_takes_over_waits_for_the_holders_last_write() {
     let notified =
         async { while changes.message().await.unwrap().unwrap().claimed_writer != one {} };
     tokio::time::timeout(DEADLINE, notified).await.unwrap();
-    // A data plane that missed the notification learns of the claim with its next call, and may finish its
+    // A data plane that missed the notification receives the claim in the reply to its next call, and may finish its
     // write.
     let moved = advance(&caller, step(id, &one, 0, 4)).await.unwrap();
     assert!(moved.claimed);
@@ -228,7 +228,7 @@ async fn a_holder_that_hangs_loses_its_lease_soon_after_a_claim_and_stops_writin
     let upload = begin(&caller, 10).await.unwrap();
     let (id, holder) = (upload.upload_id.as_str(), writer());
     assert!(acquire(&caller, id, 0, &holder).await.held);
-    let asked = Instant::now();
+    let started = Instant::now();
     let settled = async {
         while settle(&caller, id).await.held {
             // Renewals do not extend a claimed lease.
@@ -237,7 +237,7 @@ async fn a_holder_that_hangs_loses_its_lease_soon_after_a_claim_and_stops_writin
         }
     };
     tokio::time::timeout(CLAIM, settled).await.unwrap();
-    assert!(asked.elapsed() > Duration::from_secs(2), "it has time for its last write");
+    assert!(started.elapsed() > Duration::from_secs(2), "it has time for its last write");
     let late = advance(&caller, step(id, &holder, 0, 4)).await.unwrap_err();
     assert_eq!(late.code, Code::LeaseLost);
     assert_eq!(get(&caller, id).await.unwrap().offset, 0);

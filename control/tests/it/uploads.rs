@@ -181,7 +181,7 @@ async fn a_complete_upload_is_finished_even_without_its_data_plane() {
     let writer = Uuid::new_v4().to_string();
     assert!(acquire(&caller, id, 0, &writer).await.held);
     store_bytes(&plane, &upload, b"source");
-    // The data plane dies after the last bytes were stored and before it completes the upload.
+    // The data plane crashes after the last bytes were stored and before it completes the upload.
     advance(&caller, step(id, &writer, 0, 6)).await.unwrap();
     eventually("the upload is complete", async || get(&caller, id).await.unwrap().complete).await;
     let request = v1::GetVideoRequest { video_id: upload.video_id.clone() };
@@ -250,7 +250,7 @@ async fn terminated_and_expired_uploads_leave_no_objects() {
     let shared = Shared::new(crate::postgres::database().await);
     let plane = Plane::with(shared, &["--upload-expiry", "3s"]).await;
     let caller = plane.caller(Role::Editor);
-    let gone = async |upload: &v1::Upload| {
+    let assert_deleted = async |upload: &v1::Upload| {
         eventually("the bytes are swept", async || !file(&plane, upload).exists()).await;
         assert_eq!(get(&caller, &upload.upload_id).await.unwrap_err().code, Code::NotFound);
         let request = v1::GetVideoRequest { video_id: upload.video_id.clone() };
@@ -266,7 +266,7 @@ async fn terminated_and_expired_uploads_leave_no_objects() {
     caller.uploads().abort_upload(caller.ask(abort.clone())).await.unwrap();
     let twice = caller.uploads().abort_upload(caller.ask(abort)).await.unwrap_err();
     assert_eq!(problem(twice).code, Code::NotFound);
-    gone(&terminated).await;
-    gone(&expiring).await;
+    assert_deleted(&terminated).await;
+    assert_deleted(&expiring).await;
     plane.stop().await;
 }

@@ -78,7 +78,7 @@ async fn an_uploaded_video_is_transcoded_and_playable() {
     assert_eq!(complete.audio_renditions[0].label, "English");
     let object = plane.shared.store().join(layout::index(complete.video));
     assert_eq!(Index::decode(&fs::read(&object).unwrap()).unwrap(), complete);
-    // A worker repeats a commit if the reply was lost; it must succeed again.
+    // A worker repeats a commit if the reply was lost; the repetition must succeed, too.
     for commit in commits {
         assert_eq!(worker.commit(commit).await.refusal, None);
     }
@@ -159,7 +159,7 @@ async fn a_broken_stream_releases_its_task_at_once() {
     }
     assert_eq!(again.attempt, 2);
     assert!(again.token > held.token);
-    // The dead worker's commit arrives late.
+    // The commit of the lost worker arrives late.
     let mut late = clip::work(&held);
     late.task_id.clone_from(&held.task_id);
     let reply = heir.commit(late).await;
@@ -171,7 +171,7 @@ async fn a_broken_stream_releases_its_task_at_once() {
 }
 
 #[tokio::test]
-async fn a_silent_worker_loses_its_lease_and_a_release_costs_no_attempt() {
+async fn a_silent_worker_loses_its_lease_and_a_release_uses_up_no_attempt() {
     let plane = Plane::brief("4s").await;
     let caller = plane.caller(Role::Editor);
     let mut worker = plane.worker("one").await;

@@ -12,7 +12,7 @@ use biscuit_prost::Message;
 
 use crate::AuthError;
 
-/// Facts that may exist at once, including those that rules generate.
+/// Facts that may exist at the same time, including those that rules generate.
 pub(crate) const FACTS_MAX: u64 = 128;
 /// Rounds in which rules generate facts.
 pub(crate) const ITERATIONS_MAX: u64 = 16;
@@ -66,7 +66,7 @@ struct Meter<'a> {
 }
 
 impl Meter<'_> {
-    /// The number of facts that a query may look at.
+    /// The number of facts that a query may examine.
     fn query(&mut self, query: &Rule) -> Result<u64, AuthError> {
         if !query.scope.is_empty() {
             return Err(AuthError::Malformed);

@@ -47,11 +47,11 @@ pub enum JwtError {
     /// Its `exp` has passed.
     #[error("token has expired")]
     Expired,
-    /// Its `nbf` or `iat` lies in the future.
+    /// Its `nbf` or `iat` is in the future.
     #[error("token is not valid yet")]
     NotYet,
-    /// A claim is missing, has the wrong type, or has an unexpected value; holds the claim's name.
-    #[error("token's claim {0} is missing or has the wrong value")]
+    /// A claim is missing, has the wrong type, or has an unexpected value; contains the claim's name.
+    #[error("claim {0} of the token is missing or invalid")]
     Claim(&'static str),
     /// Genuine, but its role claim names no role that an identity provider may grant.
     #[error("token names no role of this service")]

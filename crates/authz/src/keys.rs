@@ -13,7 +13,7 @@ const KEYS_MAX: usize = 16;
 
 /// The text is not a list of root keys as [`RootKeys::to_json`] writes it. Contains no part of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the text does not hold root keys")]
+#[error("the text does not contain root keys")]
 pub struct KeyError;
 
 /// Private root keys; the newest (highest id) mints.
@@ -41,7 +41,7 @@ impl RootKeys {
         Self(vec![(0, KeyPair::new())])
     }
 
-    /// Adds a new key, which mints from now on; older ones still verify.
+    /// Adds a new key, which mints all later tokens; older keys still verify theirs.
     pub fn rotate(&mut self) {
         self.0.push((self.newest().0 + 1, KeyPair::new()));
         if self.0.len() > KEYS_MAX {
@@ -52,7 +52,7 @@ impl RootKeys {
     /// Reads the text that [`RootKeys::to_json`] wrote.
     ///
     /// # Errors
-    /// The text is not in that format, or holds no keys or too many.
+    /// The text is not in that format, or contains no keys or too many.
     pub fn parse(text: &[u8]) -> Result<Self, KeyError> {
         Self::read(text).ok_or(KeyError)
     }
@@ -160,7 +160,7 @@ mod tests {
         let mut keys = RootKeys::generate();
         keys.rotate();
         let text = keys.to_json();
-        assert!(text.starts_with(r#"[{"id":0,"private":""#), "only the form is shown");
+        assert!(text.starts_with(r#"[{"id":0,"private":""#), "unexpected JSON form");
         let read = RootKeys::parse(text.as_bytes()).unwrap();
         assert_eq!((read.public(), read.newest().0), (keys.public(), 1));
     }

@@ -28,7 +28,7 @@ pub use narrow::{Restriction, narrow};
 pub use role::{Operation, Role};
 pub use verify::{Playback, Principal, Request, Verifier};
 
-/// Why a token is rejected. No variant holds any part of the token.
+/// Why a token is rejected. No variant contains any part of the token.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum AuthError {
     /// Not a biscuit, or one without the facts that every token of this service has.

@@ -16,7 +16,7 @@ use media::VideoId;
 
 use crate::{AuthError, keys::RootKeys, role::Role};
 
-/// Most bytes of a subject or tenant.
+/// Maximum size in bytes of a subject or tenant.
 const NAME_BYTES_MAX: usize = 256;
 
 /// The identity in a bearer token.
@@ -50,7 +50,7 @@ impl RootKeys {
         self.sign(with_end(&bearer(grant)?, expires_at)?)
     }
 
-    /// Mints a bearer token in exchange for a JWT. It holds the JWT's [`crate::JwtNames::signed`] and is thus
+    /// Mints a bearer token in exchange for a JWT. It contains the JWT's [`crate::JwtNames::signed`] and is thus
     /// revoked together with the JWT.
     ///
     /// # Errors

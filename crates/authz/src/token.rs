@@ -12,9 +12,9 @@ use media::VideoId;
 
 use crate::{AuthError, cost, keys::PublicKeys, mint, role::Role};
 
-/// Most bytes of a token's text. Every block costs a signature check, so the size is checked first.
+/// Maximum size in bytes of a token's text. Every block costs a signature check, so the size is checked first.
 pub(crate) const TOKEN_BYTES_MAX: usize = 8 * 1024;
-/// Most blocks of a token.
+/// Maximum number of blocks of a token.
 pub(crate) const BLOCKS_MAX: usize = 16;
 
 /// A genuine token: its signatures are valid. Whether it allows an operation is checked per request.
@@ -70,7 +70,7 @@ pub(crate) fn evaluated<T>(evaluate: impl Fn() -> Result<T, AuthError>) -> Resul
 /// Parses a token without checking signatures.
 pub(crate) fn parse(text: &str) -> Result<UnverifiedBiscuit, AuthError> {
     let bytes = bytes(text)?;
-    outline(&bytes)?;
+    decode_unverified(&bytes)?;
     UnverifiedBiscuit::from(&bytes).map_err(|_| AuthError::Malformed)
 }
 
@@ -82,7 +82,7 @@ fn bytes(text: &str) -> Result<Vec<u8>, AuthError> {
 }
 
 /// Decodes the token's blocks and checks that they are few, and signed in a way that has only one form.
-fn outline(bytes: &[u8]) -> Result<schema::Biscuit, AuthError> {
+fn decode_unverified(bytes: &[u8]) -> Result<schema::Biscuit, AuthError> {
     let outline = schema::Biscuit::decode(bytes).map_err(|_| AuthError::Malformed)?;
     if outline.blocks.len() + 1 > BLOCKS_MAX {
         return Err(AuthError::Limit);
@@ -101,7 +101,7 @@ fn outline(bytes: &[u8]) -> Result<schema::Biscuit, AuthError> {
 /// Parses a token, checks every block's signature and reads the token's kind and identity.
 pub(crate) fn verify(text: &str, keys: &PublicKeys) -> Result<Verified, AuthError> {
     let bytes = bytes(text)?;
-    let outline = outline(&bytes)?;
+    let outline = decode_unverified(&bytes)?;
     let token = UnverifiedBiscuit::from(&bytes).map_err(|_| AuthError::Malformed)?;
     let find = |id: Option<u32>| keys.find(id.unwrap_or(0)).ok_or(error::Format::UnknownPublicKey);
     let biscuit = token.verify(find).map_err(|_| AuthError::BadSignature)?;

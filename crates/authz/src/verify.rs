@@ -24,10 +24,10 @@ use crate::{
     token::{self, Kind, TOKEN_BYTES_MAX, Verified},
 };
 
-/// Most tokens whose verification result is cached.
+/// Maximum number of tokens whose verification result is cached.
 const CACHED_TOKENS_MAX: usize = 10_000;
-/// Most cached results of the checks of narrowed tokens; each is valid for one second.
-const CACHED_ANSWERS_MAX: usize = 10_000;
+/// Maximum number of cached results of the checks of narrowed tokens; each is valid for one second.
+const CACHED_RESULTS_MAX: usize = 10_000;
 
 type Verification = Result<Arc<Verified>, AuthError>;
 
@@ -86,15 +86,15 @@ pub struct Verifier {
     keys: RwLock<PublicKeys>,
     revoked: RwLock<HashSet<Vec<u8>>>,
     verifications: Cache<[u8; 32], Verification>,
-    answers: Cache<[u8; 32], Result<(), AuthError>>,
+    results: Cache<[u8; 32], Result<(), AuthError>>,
 }
 
 impl Verifier {
     /// A verifier with these keys and no revocations.
     pub fn new(keys: PublicKeys) -> Self {
         let verifications = Cache::new(CACHED_TOKENS_MAX);
-        let answers = Cache::new(CACHED_ANSWERS_MAX);
-        Self { keys: RwLock::new(keys), revoked: RwLock::default(), verifications, answers }
+        let results = Cache::new(CACHED_RESULTS_MAX);
+        Self { keys: RwLock::new(keys), revoked: RwLock::default(), verifications, results }
     }
 
     /// Replaces the keys to verify against.
@@ -133,7 +133,7 @@ impl Verifier {
     /// Checks a bearer token for a request.
     ///
     /// # Errors
-    /// If the token is invalid or does not allow the request; only [`AuthError::Busy`] is worth a retry.
+    /// If the token is invalid or does not allow the request; only [`AuthError::Busy`] can succeed on a retry.
     pub fn authenticate(&self, text: &str, request: &Request) -> Result<Principal, AuthError> {
         let verified = self.genuine(text)?;
         let Kind::Bearer { subject, tenant, role } = &verified.kind else {
@@ -154,7 +154,7 @@ impl Verifier {
     /// Checks a playback token for one video.
     ///
     /// # Errors
-    /// If the token is invalid or does not allow the request; only [`AuthError::Busy`] is worth a retry.
+    /// If the token is invalid or does not allow the request; only [`AuthError::Busy`] can succeed on a retry.
     pub fn playback(
         &self,
         text: &str,
@@ -239,20 +239,20 @@ impl Verifier {
         }
         // During playback only the time changes from request to request: within one second the result is the
         // same.
-        let key = question(verified, request);
-        if let Some(answer) = self.answers.get(&key) {
-            return answer;
+        let key = cache_key(verified, request);
+        if let Some(result) = self.results.get(&key) {
+            return result;
         }
-        let answer = token::evaluated(|| ask(verified, request));
-        if answer != Err(AuthError::Busy) {
-            self.answers.insert(key, answer.clone());
+        let result = token::evaluated(|| ask(verified, request));
+        if result != Err(AuthError::Busy) {
+            self.results.insert(key, result.clone());
         }
-        answer
+        result
     }
 }
 
 /// A digest of everything that the result depends on. The last block's signature covers all blocks before it.
-fn question(verified: &Verified, request: &Request) -> [u8; 32] {
+fn cache_key(verified: &Verified, request: &Request) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&request.now.to_be_bytes());
     hasher.update(request.operation.text().as_bytes());

@@ -1,7 +1,7 @@
 //! Admission: proves from the stored bytes alone that a chunk matches the grid.
 //!
 //! Fragments have one canonical form. Each fragment is therefore parsed leniently, checked against the
-//! grid, written again and compared with the stored bytes: any extra, altered or missing byte shows up
+//! grid, written again and compared with the stored bytes: any extra, altered or missing byte is detected
 //! as a difference.
 
 use thiserror::Error;
@@ -98,7 +98,7 @@ pub enum AdmissionError {
         /// Number of the sample in the GOP, in decode order.
         sample: usize,
     },
-    /// A sample does not hold a coded picture, or not an audio packet.
+    /// A sample contains no coded picture, or no audio packet.
     #[error("gop {gop}: sample {sample}: {cause}")]
     Payload {
         /// Number of the GOP in the video.
@@ -133,8 +133,8 @@ pub fn admit(
     let mut fragments = Vec::with_capacity(gops.len());
     let mut rest = bytes;
     for gop in gops {
-        let checker = GopChecker { kind, grid, gop, header: &header };
-        let fragment = checker.admit(rest)?;
+        let check = FragmentCheck { kind, grid, gop, header: &header };
+        let fragment = check.admit(rest)?;
         rest = rest.get(fragment.bytes as usize..).unwrap_or_default();
         fragments.push(fragment);
     }
@@ -162,15 +162,15 @@ fn admit_init(kind: TrackKind, grid: &Grid, init: &[u8]) -> Result<Header, Admis
     Ok(header)
 }
 
-/// Checks one GOP.
-struct GopChecker<'a> {
+/// Checks the fragment of one GOP.
+struct FragmentCheck<'a> {
     kind: TrackKind,
     grid: &'a Grid,
     gop: u32,
     header: &'a Header,
 }
 
-impl GopChecker<'_> {
+impl FragmentCheck<'_> {
     /// Checks the fragment at the start of `bytes`.
     fn admit(&self, bytes: &[u8]) -> Result<Fragment, AdmissionError> {
         let gop = self.gop;

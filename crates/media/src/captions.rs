@@ -1,6 +1,6 @@
 //! Text tracks: subtitles and captions of a video, as WebVTT.
 //!
-//! Input from outside (an embedded track, an uploaded file) is parsed strictly and written anew:
+//! Input from outside (an embedded track, an uploaded file) is parsed strictly and rewritten:
 //! [`Captions::write`] produces exactly one form for the same content, with harmless markup only. Admission
 //! relies on this and rejects a file that differs from its own rewriting.
 
@@ -25,15 +25,15 @@ use crate::{CaptionId, Grid, JobId, pictures::Picture};
 
 /// Content type of WebVTT.
 pub const VTT_CONTENT_TYPE: &str = "text/vtt";
-/// Most bytes of a text track; the tracks of the longest videos have a tenth of that.
+/// Maximum size in bytes of a text track; the tracks of the longest videos have a tenth of that.
 pub const CAPTIONS_BYTES_MAX: usize = 2 << 20;
-/// Most cues of a text track.
+/// Maximum number of cues of a text track.
 pub const CUES_MAX: usize = 50_000;
-/// Most bytes of one cue's text.
+/// Maximum size in bytes of one cue's text.
 pub const CUE_BYTES_MAX: usize = 4096;
-/// Most bytes of one cue's text before it is rewritten, including markup that is removed.
+/// Maximum size in bytes of one cue's text before it is rewritten, including markup that is removed.
 pub const CUE_SOURCE_BYTES_MAX: usize = 64 << 10;
-/// Most characters of a track's label.
+/// Maximum number of characters of a track's label.
 pub const LABEL_CHARS_MAX: usize = 64;
 /// The prefix of every text rendition's name; no profile's name may begin with it.
 pub const RENDITION_PREFIX: &str = "text-";
@@ -50,7 +50,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// Guesses the format from the start of the file.
+    /// Detects the format from the start of the file.
     pub fn guess(bytes: &[u8]) -> Self {
         let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
         if bytes.starts_with(b"WEBVTT") { Self::Vtt } else { Self::Srt }
@@ -138,8 +138,8 @@ pub fn length_of(grid: &Grid) -> u64 {
     (grid.duration() * 1000.0).ceil() as u64
 }
 
-/// Tracks as they are listed: unique labels and one default. If several want to be the default, the last
-/// upload wins; `tracks` holds the embedded ones first and the others by age.
+/// Tracks as they are listed: unique labels and one default. If several are marked as the default, the last
+/// upload wins; `tracks` contains the embedded ones first and the others by age.
 pub fn listed(mut tracks: Vec<(Described, bool)>) -> Vec<Described> {
     let uploaded = tracks.iter().rposition(|(track, uploaded)| *uploaded && track.default);
     let chosen = uploaded.or_else(|| tracks.iter().position(|(track, _)| track.default));

@@ -79,20 +79,20 @@ impl Download {
         let mut parts = Vec::with_capacity(renditions.len());
         let mut keys = Vec::new();
         for (rendition, ticks) in renditions {
-            let (track, own) = read(rendition, ticks, &mut keys)?;
-            if own.len() != gops {
+            let (track, track_pieces) = read(rendition, ticks, &mut keys)?;
+            if track_pieces.len() != gops {
                 return Err(Mp4Error::Invalid("sample tables"));
             }
             tracks.push(track);
-            parts.push(own);
+            parts.push(track_pieces);
         }
         let order: Vec<usize> = (0..gops).flat_map(|_| 0..tracks.len()).collect();
         let header = progressive::header(&tracks, &order)?;
         let mut pieces = Vec::with_capacity(order.len());
         let mut end = header.len() as u64;
         for gop in 0..gops {
-            for own in &parts {
-                let piece: Piece = own[gop];
+            for track_pieces in &parts {
+                let piece: Piece = track_pieces[gop];
                 end += u64::from(piece.bytes);
                 pieces.push(Piece { end, ..piece });
             }

@@ -27,7 +27,7 @@ pub use sample::{SampleView, samples};
 
 use thiserror::Error;
 
-/// Most samples of one fragment or track run that are read: far above ten minutes of video.
+/// Maximum number of samples of one fragment or track run that are read: far above ten minutes of video.
 pub(crate) const SAMPLES_MAX: usize = 1 << 20;
 
 /// The kind of a track.

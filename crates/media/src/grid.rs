@@ -66,8 +66,8 @@ impl FrameRate {
     /// # Errors
     /// [`GridError::FrameRate`] when the rate is not from 1 to 60.
     pub fn new(num: u32, den: u32) -> Result<Self, GridError> {
-        let most = u64::from(den) * u64::from(FRAME_RATE_MAX);
-        if den == 0 || num < den || u64::from(num) > most {
+        let max = u64::from(den) * u64::from(FRAME_RATE_MAX);
+        if den == 0 || num < den || u64::from(num) > max {
             return Err(GridError::FrameRate(num, den));
         }
         let divisor = gcd(num, den);
@@ -257,7 +257,7 @@ impl Grid {
         start..(start + size).min(gops)
     }
 
-    /// The chunk that holds GOP `gop`.
+    /// The chunk that contains GOP `gop`.
     pub const fn chunk_of(&self, gop: u32) -> u32 {
         match gop.checked_sub(FIRST_CHUNK_GOPS) {
             None => 0,

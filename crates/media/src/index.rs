@@ -45,7 +45,7 @@ pub enum IndexError {
     Malformed,
 }
 
-/// Everything a data plane needs to serve one video.
+/// All data that a data plane needs to serve one video.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Index {
     /// The video.
@@ -127,7 +127,7 @@ pub struct Track {
     pub table: Option<TableObject>,
 }
 
-/// The object that holds a rendition's sample tables.
+/// The object that contains a rendition's sample tables.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableObject {
     /// Its key in the video's store.

@@ -4,8 +4,8 @@
 //! can simply be appended to each other. So the whole stream is read once, packet headers only.
 //!
 //! The definition of a jump is that of FFmpeg and VLC: a track's decode time goes back, or forward by more
-//! than [`GAP_SECONDS_MAX`]. Not jumps are the wrap of the 33-bit clock, a single timestamp that the packets
-//! after it contradict, and a pause of one track while another continues.
+//! than [`GAP_SECONDS_MAX`]. The wrap of the 33-bit clock, a single timestamp that the packets after
+//! it contradict, and a pause of one track while another continues are not jumps.
 
 mod clock;
 mod pes;
@@ -35,7 +35,7 @@ impl Container {
     }
 }
 
-/// A track whose clock is followed.
+/// A track whose clock is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Track {
     /// FFmpeg's stream id: a PID in a transport stream, a stream id in a program stream.
@@ -72,7 +72,7 @@ enum Step {
 }
 
 impl Scanner {
-    /// Follows the clocks of `tracks`.
+    /// Creates a scanner that checks the clocks of `tracks`.
     pub fn new(container: Container, tracks: &[Track]) -> Self {
         let reader = match container {
             Container::Transport => Reader::Transport(Transport::default()),
@@ -107,8 +107,8 @@ impl Scanner {
     }
 
     /// The positions, in bytes, at which the recordings begin. The first is 0, except in a stream that begins where
-    /// its clock wraps: packets from after the wrap that come before all others do not belong to it, because players
-    /// expect later packets to have later times.
+    /// its clock wraps: leading packets with times from after the wrap are skipped, because players expect later
+    /// packets to have later times.
     pub fn finish(self) -> Vec<u64> {
         self.clocks.finish()
     }

@@ -76,7 +76,7 @@ pub fn check(bytes: &[u8], size: Size) -> Result<(), JpegError> {
             }
             _ => {
                 let (body, after) = segment(after)?;
-                seen.take(marker, body)?;
+                seen.read_segment(marker, body)?;
                 after
             }
         };
@@ -98,7 +98,7 @@ fn finish(seen: &Seen, after: &[u8], size: Size) -> Result<(), JpegError> {
 }
 
 impl Seen {
-    fn take(&mut self, marker: u8, body: &[u8]) -> Result<(), JpegError> {
+    fn read_segment(&mut self, marker: u8, body: &[u8]) -> Result<(), JpegError> {
         match marker {
             SOF0 if self.size.is_none() => self.size = Some(frame(body)?),
             DQT => self.quantization = true,

@@ -202,8 +202,8 @@ fn rung(track: &VideoTrack, profile: &Profile) -> Rung {
     let factor = scale(track, profile).min(1.0);
     Rung {
         name: profile.name.clone(),
-        width: even(track.width, factor),
-        height: even(track.height, factor),
+        width: scale_to_even(track.width, factor),
+        height: scale_to_even(track.height, factor),
         video_bitrate: profile.video_bitrate,
         codec: profile.codec,
         preset: profile.preset.clone(),
@@ -214,7 +214,7 @@ fn rung(track: &VideoTrack, profile: &Profile) -> Rung {
 const SIDE_MIN: u32 = 16;
 
 /// The even number nearest to the scaled side, for 4:2:0 chroma, and never above the source's side.
-fn even(side: u32, factor: f64) -> u32 {
+fn scale_to_even(side: u32, factor: f64) -> u32 {
     let nearest = (f64::from(side) * factor / 2.0).round() as u32 * 2;
     nearest.min(side / 2 * 2).max(SIDE_MIN)
 }

@@ -14,7 +14,7 @@ use crate::{
 
 /// Allowed difference between a track's duration and the plan, in seconds: two audio packets and a frame.
 const SLACK_SECONDS: f64 = 0.15;
-/// Most samples of one track.
+/// Maximum number of samples of one track.
 const SAMPLES_MAX: usize = 1 << 16;
 
 /// The expected properties of a preview.
@@ -59,8 +59,8 @@ pub enum MovieError {
     /// The duration differs from the plan.
     #[error("check clip: {0} s long")]
     Seconds(f64),
-    /// A sample lies outside the payload.
-    #[error("check clip: sample {0} lies outside the payload")]
+    /// A sample is outside the payload.
+    #[error("check clip: sample {0} is outside the payload")]
     Outside(usize),
 }
 
@@ -179,7 +179,7 @@ impl Table {
         self.duration as f64 / f64::from(self.head.timescale)
     }
 
-    /// Checks that every sample lies within the payload.
+    /// Checks that every sample is within the payload.
     fn inside(&self, payload: &std::ops::Range<u64>) -> Result<(), MovieError> {
         let mut sample = 0;
         let mut rows = self.runs.iter().peekable();

@@ -50,15 +50,15 @@ pub struct Size {
 impl Size {
     /// `width`×`height`, scaled down until the longer side is at most `long`; never scaled up.
     pub fn within_long(width: u32, height: u32, long: u32) -> Self {
-        Self::shrunk(width, height, f64::from(long) / f64::from(width.max(height).max(1)))
+        Self::scaled(width, height, f64::from(long) / f64::from(width.max(height).max(1)))
     }
 
     /// `width`×`height`, scaled down until the shorter side is at most `short`; never scaled up.
     pub fn within_short(width: u32, height: u32, short: u32) -> Self {
-        Self::shrunk(width, height, f64::from(short) / f64::from(width.min(height).max(1)))
+        Self::scaled(width, height, f64::from(short) / f64::from(width.min(height).max(1)))
     }
 
-    fn shrunk(width: u32, height: u32, factor: f64) -> Self {
+    fn scaled(width: u32, height: u32, factor: f64) -> Self {
         let even =
             |side: u32| ((f64::from(side) * factor.min(1.0) / 2.0).round() as u32 * 2).max(2);
         Self { width: even(width), height: even(height) }

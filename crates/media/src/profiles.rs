@@ -6,7 +6,7 @@ use toml::{Table, Value};
 
 use crate::{Codec, ladder::Profile};
 
-/// Most profiles in one file.
+/// Maximum number of profiles in one file.
 pub const PROFILES_MAX: usize = 32;
 /// Largest file, in bytes.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
@@ -43,7 +43,7 @@ pub fn parse(text: &str) -> Result<Vec<Profile>, Vec<String>> {
         None => &[],
     };
     if tables.is_empty() && errors.is_empty() {
-        errors.push("profile: the file holds no [[profile]] table".to_owned());
+        errors.push("profile: the file contains no [[profile]] table".to_owned());
     }
     if tables.len() > PROFILES_MAX {
         errors.push(format!("profile: more than {PROFILES_MAX} tables"));
@@ -89,8 +89,8 @@ impl Reader<'_> {
         let codec = self.codec();
         Profile {
             name: self.name(),
-            width: self.side("width"),
-            height: self.side("height"),
+            width: self.read_side("width"),
+            height: self.read_side("height"),
             video_bitrate: self.bitrate("video_bitrate", &VIDEO_BITRATES),
             audio_bitrate: self.bitrate("audio_bitrate", &AUDIO_BITRATES),
             codec: codec.unwrap_or_default(),
@@ -101,8 +101,8 @@ impl Reader<'_> {
     fn problem(&mut self, field: &str, what: &str) {
         let name = self.table.get("name").and_then(Value::as_str).unwrap_or_default();
         let name: String = name.chars().take(NAME_CHARS_MAX).collect();
-        let label = if name.is_empty() { String::new() } else { format!(" ({name:?})") };
-        self.errors.push(format!("profile {}{label}: {field}: {what}", self.number));
+        let suffix = if name.is_empty() { String::new() } else { format!(" ({name:?})") };
+        self.errors.push(format!("profile {}{suffix}: {field}: {what}", self.number));
     }
 
     /// Names are parts of URLs and of object keys, in the same namespace as audio renditions.
@@ -122,7 +122,7 @@ impl Reader<'_> {
         name.clone()
     }
 
-    fn side(&mut self, field: &str) -> u32 {
+    fn read_side(&mut self, field: &str) -> u32 {
         let side = self.table.get(field).and_then(Value::as_integer);
         match side.filter(|side| SIDES.contains(side)) {
             Some(side) => side as u32,

@@ -12,7 +12,7 @@ pub use head::TrackHead;
 
 use crate::fmp4::{Mp4Error, boxes::Writer};
 
-/// Most samples of one file: a week of video at 60 frames per second and its audio are below it.
+/// Maximum number of samples of one file: a week of video at 60 frames per second and its audio are below it.
 const SAMPLES_MAX: u64 = 1 << 27;
 /// From this payload size on, positions take 64 bits; below it, payload and header together fit in 32 bits.
 const WIDE_BYTES_MIN: u64 = (1 << 32) - (1 << 30);

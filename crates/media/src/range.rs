@@ -28,7 +28,7 @@ impl ByteRange {
 /// The response that a `Range` header calls for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RangeOutcome {
-    /// 200 with everything: the header is malformed, has another unit, or asks for several parts.
+    /// 200 with everything: the header is malformed, has another unit, or requests several parts.
     Whole,
     /// 206 with one range.
     Part(ByteRange),
@@ -77,7 +77,7 @@ fn from_first(first: u64, last: Option<u64>, size: u64) -> RangeOutcome {
     RangeOutcome::Part(ByteRange { start: first, end_inclusive })
 }
 
-/// Parses a run of digits, which may be empty. A number too large for u64 lies past every end.
+/// Parses a run of digits, which may be empty. A number too large for u64 is past every end.
 fn position(text: &str) -> Result<Option<u64>, ()> {
     if text.is_empty() {
         return Ok(None);

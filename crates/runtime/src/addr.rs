@@ -35,7 +35,7 @@ pub fn publish(path: &Path, addr: SocketAddr) -> io::Result<()> {
 /// Other schemes are rejected, because the client would treat them as plaintext Redis.
 ///
 /// # Errors
-/// The scheme is not a Redis scheme. The message never contains the URL, which may hold a password.
+/// The scheme is not a Redis scheme. The message never contains the URL, which may contain a password.
 pub fn redis_url(text: &str) -> Result<String, &'static str> {
     let scheme = text.split_once("://").map(|(scheme, _)| scheme).unwrap_or_default();
     match scheme {
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn address_file_holds_the_bare_address() {
+    fn address_file_contains_only_the_address() {
         let folder = std::env::temp_dir().join(format!("runtime-addr-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("http.addr");

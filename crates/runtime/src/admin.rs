@@ -14,7 +14,7 @@ use crate::{lifecycle::Shutdown, telemetry::Telemetry};
 /// The content type of [`Telemetry::render`]'s text.
 pub const METRICS_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Most scrapers connected at once; further ones wait in the listener's backlog.
+/// Maximum number of scrapers connected at the same time; further ones wait in the listener's backlog.
 const CONNECTIONS_MAX: usize = 64;
 /// How long a scraper may take to send the head of its request.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);

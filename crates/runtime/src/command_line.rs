@@ -43,8 +43,8 @@ impl UsageError {
 pub fn parse<C: CommandFactory + FromArgMatches>() -> Result<C, UsageError> {
     let args: Vec<OsString> = env::args_os().collect();
     read(&args).map_err(|error| {
-        let asked = !error.use_stderr();
-        if asked || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let is_help = !error.use_stderr();
+        if is_help || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
             error.exit();
         }
         explain(&error, C::command(), &args)
@@ -72,27 +72,27 @@ fn explain(error: &Error, mut command: Command, args: &[OsString]) -> UsageError
     command.build();
     let text = error.render().to_string();
     let asides = ["Usage:", "For more information"];
-    let message = text.split("\n\n").filter(|part| !asides.iter().any(|a| part.starts_with(a)));
-    let message: Vec<String> =
-        message.map(|part| part.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
-    let message = message.join("; ");
-    let message = message.strip_prefix("error: ").unwrap_or(&message);
+    let summary = text.split("\n\n").filter(|part| !asides.iter().any(|a| part.starts_with(a)));
+    let summary: Vec<String> =
+        summary.map(|part| part.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let summary = summary.join("; ");
+    let summary = summary.strip_prefix("error: ").unwrap_or(&summary);
     UsageError(match (error.kind(), error.get(ContextKind::InvalidArg)) {
         (ErrorKind::MissingRequiredArgument, Some(ContextValue::Strings(missing))) => {
             let variables: Vec<&str> =
                 missing.iter().filter_map(|shown| variable_of(&command, shown)).collect();
             if variables.is_empty() {
-                message.to_owned()
+                summary.to_owned()
             } else {
-                format!("{message}; or set {}", variables.join(", "))
+                format!("{summary}; or set {}", variables.join(", "))
             }
         }
         (_, Some(ContextValue::String(shown))) => match variable_of(&command, shown) {
             // The flag was not given, so the value came from its variable.
-            Some(name) if !is_given(shown, args) => format!("{name}: {message}"),
-            _ => message.to_owned(),
+            Some(name) if !is_given(shown, args) => format!("{name}: {summary}"),
+            _ => summary.to_owned(),
         },
-        _ => message.to_owned(),
+        _ => summary.to_owned(),
     })
 }
 

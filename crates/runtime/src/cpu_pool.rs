@@ -2,7 +2,7 @@
 //! deadline that the work itself checks.
 //!
 //! A blocking thread cannot be cancelled. So a piece of work keeps its permit until it ends, even if the
-//! request that caused it is gone, and it ends because it checks its [`Deadline`].
+//! request that caused it has ended, and it ends because it checks its [`Deadline`].
 
 use std::{
     sync::Arc,
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_sees_its_deadline_and_a_panic_gives_the_permit_back() {
+    async fn work_can_check_its_deadline_and_a_panic_releases_the_permit() {
         let pool = CpuPool::new(1, Duration::from_secs(60), Duration::ZERO);
         assert_eq!(pool.run(|deadline| deadline.is_over()).await, Ok(true));
         assert_eq!(pool.run(|_| panic!("on purpose")).await, Err::<(), _>(CpuPoolError::Panicked));

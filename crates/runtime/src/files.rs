@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leftover_temporary_file_does_not_lend_its_permissions() {
+    fn permissions_of_a_leftover_temporary_file_are_not_used() {
         let folder = Folder::new("leftover");
         let (temporary, path) = (folder.0.join("draft"), folder.0.join("token"));
         fs::write(&temporary, "half").unwrap();

@@ -157,10 +157,10 @@ mod tests {
     use super::{Drained, Shutdown};
 
     #[tokio::test]
-    async fn drain_waits_for_tasks_that_observe_the_soft_stop() {
+    async fn drain_waits_for_tasks_that_end_at_the_soft_stop() {
         let shutdown = Shutdown::new();
         let soft = shutdown.soft.clone();
-        shutdown.spawn_critical("polite", async move {
+        shutdown.spawn_critical("graceful", async move {
             soft.cancelled().await;
             tokio::time::sleep(Duration::from_millis(20)).await;
             Ok::<(), Infallible>(())
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn deadline_turns_a_soft_stop_into_a_hard_stop() {
+    async fn a_soft_stop_becomes_hard_at_the_deadline() {
         let shutdown = Shutdown::new();
         let hard = shutdown.hard.clone();
         shutdown.tracker.spawn(async move { hard.cancelled().await });
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn second_signal_cuts_the_drain_short() {
+    async fn a_second_signal_ends_the_drain() {
         let shutdown = Shutdown::install().unwrap();
         shutdown.tracker.spawn(pending::<()>());
         let me = nix::unistd::Pid::this();

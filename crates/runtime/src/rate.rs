@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::duration;
 
-/// Most requests per period.
+/// Maximum number of requests per period.
 const LIMIT_MAX: u32 = 1_000_000;
 /// Shorter periods are not meaningful over a network.
 const PERIOD_MIN: Duration = Duration::from_secs(1);
@@ -65,7 +65,7 @@ impl Rate {
         Ok(Some(Self { limit, interval }))
     }
 
-    /// Most requests at once.
+    /// Maximum number of requests in one burst.
     pub const fn limit(self) -> u32 {
         self.limit
     }

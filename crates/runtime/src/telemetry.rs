@@ -54,7 +54,7 @@ pub const REQUEST_SECONDS: [f64; 13] =
 pub const TRANSCODE_SECONDS: [f64; 12] =
     [1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0];
 
-/// Most label sets per instrument; further ones are counted under `otel_metric_overflow`.
+/// Maximum number of label sets per instrument; further ones are counted under `otel_metric_overflow`.
 const LABEL_SETS_MAX: usize = 2000;
 
 const SCOPE: &str = "streaming-service";
@@ -191,7 +191,7 @@ fn init_subscriber(level: EnvFilter, traces: Option<&SdkTracerProvider>) {
     } else {
         layer.event_format(Traced { lines, json }).boxed()
     };
-    // Without traces no layer enables spans, so they cost nothing.
+    // Without traces no layer enables spans, so they have no overhead.
     let logs = logs.with_filter(level.and(filter_fn(|about| about.is_event())));
     let traces = traces.map(|provider| {
         OpenTelemetryLayer::new(provider.tracer(SCOPE))

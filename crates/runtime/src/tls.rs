@@ -105,7 +105,7 @@ impl ListenArgs {
     /// # Errors
     /// Only one of the two files is configured.
     pub fn files(&self) -> Result<Option<(&Path, &Path)>, TlsError> {
-        match (given(self.tls_cert_file.as_deref()), given(self.tls_key_file.as_deref())) {
+        match (non_empty(self.tls_cert_file.as_deref()), non_empty(self.tls_key_file.as_deref())) {
             (Some(cert), Some(key)) => Ok(Some((cert, key))),
             (None, None) => Ok(None),
             _ => Err(TlsError::Half),
@@ -140,11 +140,11 @@ impl ListenArgs {
 impl DialArgs {
     /// The file; an empty variable counts as unset.
     pub fn ca_file(&self) -> Option<&Path> {
-        given(self.tls_ca_file.as_deref())
+        non_empty(self.tls_ca_file.as_deref())
     }
 }
 
-fn given(path: Option<&Path>) -> Option<&Path> {
+fn non_empty(path: Option<&Path>) -> Option<&Path> {
     path.filter(|path| !path.as_os_str().is_empty())
 }
 

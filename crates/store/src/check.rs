@@ -1,4 +1,4 @@
-//! Checks every store once, so that a process with wrong settings reports them at its start.
+//! Checks every store once, so that a process with invalid settings reports them at its start.
 
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ impl Store {
             Ok(Err(kind)) => kind,
             Err(_) => StoreErrorKind::Slow,
         };
-        let (url, endpoint) = (self.url.clone(), self.place());
+        let (url, endpoint) = (self.url.clone(), self.location());
         Err(StoreError::Unusable { url, endpoint, kind })
     }
 
@@ -83,7 +83,7 @@ impl Store {
     }
 
     /// Location of the store, for messages.
-    fn place(&self) -> String {
+    fn location(&self) -> String {
         if self.endpoint.is_empty() { "Amazon S3".to_owned() } else { self.endpoint.clone() }
     }
 

@@ -16,7 +16,7 @@ pub enum StoreErrorKind {
     NoBucket,
     /// The object does not exist.
     NotFound,
-    /// The credentials are wrong or lack permission: S3's own code, for example `InvalidAccessKeyId`.
+    /// The credentials are invalid or lack permission: S3's own code, for example `InvalidAccessKeyId`.
     Denied(String),
     /// The store itself failed: S3's code, or the status.
     Failing(String),
@@ -25,7 +25,7 @@ pub enum StoreErrorKind {
 }
 
 impl StoreErrorKind {
-    /// Whether waiting may help: false for errors that waiting cannot change.
+    /// Whether a later retry may succeed.
     pub fn passing(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Slow | Self::Failing(_) | Self::Other(_))
     }
@@ -45,8 +45,8 @@ impl fmt::Display for StoreErrorKind {
     }
 }
 
-/// S3's error codes for wrong credentials or missing permissions.
-const DENIALS: [&str; 6] = [
+/// S3's error codes for invalid credentials or missing permissions.
+const DENIED_CODES: [&str; 6] = [
     "AccessDenied",
     "AllAccessDisabled",
     "ExpiredToken",
@@ -64,7 +64,9 @@ pub fn explain(error: &object_store::Error) -> StoreErrorKind {
     match code.as_deref() {
         Some("NoSuchBucket") => return StoreErrorKind::NoBucket,
         Some("NoSuchKey") => return StoreErrorKind::NotFound,
-        Some(code) if DENIALS.contains(&code) => return StoreErrorKind::Denied(code.to_owned()),
+        Some(code) if DENIED_CODES.contains(&code) => {
+            return StoreErrorKind::Denied(code.to_owned());
+        }
         _ => {}
     }
     match error {
@@ -111,7 +113,7 @@ fn transport(error: &object_store::Error) -> Option<StoreErrorKind> {
     Some(match found? {
         HttpErrorKind::Timeout => StoreErrorKind::Slow,
         HttpErrorKind::Connect => StoreErrorKind::Unreachable("cannot connect".to_owned()),
-        _ => StoreErrorKind::Unreachable("the connection broke".to_owned()),
+        _ => StoreErrorKind::Unreachable("connection lost".to_owned()),
     })
 }
 
@@ -131,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_state_the_code_of_a_reply_without_its_body() {
+    fn error_texts_do_not_quote_replies() {
         let body = "Server returned non-2xx status code: 503 Service Unavailable: \
                     <Error><Code>SlowDown</Code><Secret>hunter2</Secret></Error>";
         assert_eq!(explain(&generic(body)), StoreErrorKind::Failing("SlowDown".to_owned()));

@@ -27,7 +27,7 @@ pub use self::{
     sign::{CHECKSUM_HEADER, checksum},
 };
 
-/// Most stores in one configuration.
+/// Maximum number of stores in one configuration.
 const STORES_MAX: usize = 1024;
 
 /// Why the stores cannot be opened. No variant contains a key or a signed URL.
@@ -119,9 +119,9 @@ pub struct Store {
     pub url: String,
     /// Reads and writes objects by key.
     pub objects: Arc<dyn ObjectStore>,
-    /// The folder behind a local store; an object's file is `root/key`.
+    /// The folder of a local store; an object's file is `root/key`.
     pub root: Option<PathBuf>,
-    /// The bucket behind an S3 store, for multipart uploads by id and for signing. It takes full paths:
+    /// The bucket of an S3 store, for multipart uploads by id and for signing. It takes full paths:
     /// see [`Store::locate`].
     pub s3: Option<Arc<AmazonS3>>,
     /// Prefix of every key in the bucket; empty for the whole bucket.
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn object_lies_at_root_and_key() {
+    fn object_path_is_root_and_key() {
         let folder = tempfile::tempdir().unwrap();
         let stores = Stores::parse(&list(folder.path(), 1)).unwrap();
         let store = &stores.all()[0];
@@ -324,7 +324,7 @@ mod tests {
     ];
 
     #[test]
-    fn buckets_and_prefixes_are_named_alike() {
+    fn buckets_are_parsed_with_and_without_a_prefix() {
         let list = " s3://videos/ ,s3://videos/a/,s3://other";
         let stores = Stores::parse_with(list, &settings(&KEYS)).unwrap();
         let urls: Vec<_> = stores.all().iter().map(|store| store.url.as_str()).collect();

@@ -149,7 +149,7 @@ fn failed(error: &object_store::Error) -> ReadError {
 }
 
 /// [`get`] in a task of its own: it may hold the lock of the store's credentials, and nothing polls a stream
-/// while the client that it goes to does not read.
+/// while its client does not read.
 async fn again(
     objects: Arc<dyn ObjectStore>,
     path: Path,

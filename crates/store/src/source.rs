@@ -85,7 +85,7 @@ impl Store {
     }
 }
 
-/// An object that is already gone counts as removed.
+/// An object that does not exist counts as removed.
 fn present(result: object_store::Result<()>) -> object_store::Result<()> {
     match result {
         Err(object_store::Error::NotFound { .. }) => Ok(()),

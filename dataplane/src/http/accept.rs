@@ -32,7 +32,7 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Most bytes of a request's head, and size of hyper's read buffer.
+/// Maximum size in bytes of a request's head, and size of hyper's read buffer.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 const HEADERS_MAX: usize = 100;
 /// Concurrent requests on one HTTP/2 connection.
@@ -80,7 +80,7 @@ where
         let server = Arc::new(self);
         let soft = server.shutdown.soft.clone();
         loop {
-            // The stop is looked for in both places: with every permit taken, it is what frees them.
+            // Both branches wait for the stop: if all permits are in use, only the stop frees them.
             let permit = tokio::select! {
                 () = soft.cancelled() => break,
                 permit = permits.clone().acquire_owned() => permit,

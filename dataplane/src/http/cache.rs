@@ -27,7 +27,7 @@ impl CachePolicy {
             (Self::Seconds(seconds), _) => {
                 let scope = if private { "private" } else { "public" };
                 let text = format!("{scope}, max-age={seconds}");
-                // Such a text always is a valid value.
+                // This text is always a valid header value.
                 return HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("no-store"));
             }
         };

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use runtime::client_network::{IPV6_PREFIX, client_network};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// Most hops that are read; a longer list ends at the last of them.
+/// Maximum number of hops that are read; a longer list ends at the last of them.
 const HOPS_MAX: usize = 32;
 
 /// An entry of the list of proxies is not an address or network.
@@ -103,14 +103,14 @@ mod tests {
     }
 
     #[test]
-    fn without_trusted_proxies_the_peer_counts() {
+    fn without_trusted_proxies_the_peer_is_the_client() {
         assert_eq!(client("", "192.0.2.1", &["203.0.113.7"]), "192.0.2.1");
         assert_eq!(client("10.0.0.0/8", "192.0.2.1", &["203.0.113.7"]), "192.0.2.1");
         assert_eq!(client("", "::ffff:192.0.2.1", &[]), "192.0.2.1");
     }
 
     #[test]
-    fn the_right_most_untrusted_address_counts() {
+    fn the_rightmost_untrusted_address_is_the_client() {
         let trusted = "10.0.0.0/8, 192.0.2.9,fd00::/8";
         for (lines, expected) in [
             (&["203.0.113.7"][..], "203.0.113.7"),

@@ -28,7 +28,7 @@ pub(crate) struct Cors {
     any: bool,
 }
 
-/// The access that an origin has.
+/// The access granted to an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Grant {
     /// No access: no CORS headers.
@@ -75,11 +75,11 @@ impl Cors {
         if self.origins.iter().any(|allowed| allowed == origin) {
             return Grant::Credentials;
         }
-        let plays = route.is_some_and(|route| route.stream().is_some());
-        if self.any || (self.origins.is_empty() && plays) { Grant::Any } else { Grant::None }
+        let is_playback = route.is_some_and(|route| route.stream().is_some());
+        if self.any || (self.origins.is_empty() && is_playback) { Grant::Any } else { Grant::None }
     }
 
-    /// The access that the request's origin has.
+    /// The access granted to the request's origin.
     fn granted(&self, request: &HeaderMap, route: Option<&Route>) -> Grant {
         let mut origins = request.get_all(header::ORIGIN).iter();
         match (origins.next(), origins.next()) {
@@ -122,13 +122,13 @@ pub(crate) fn options(cors: &Cors, request: &HeaderMap, route: &Route) -> Reply 
     let mut reply = reply::status(StatusCode::NO_CONTENT);
     let methods = format!("{}, {}", route.allow(), Method::OPTIONS);
     reply::set(&mut reply, header::ALLOW, &methods);
-    let asked = request.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    if asked && cors.granted(request, Some(route)) != Grant::None {
+    let is_preflight = request.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    if is_preflight && cors.granted(request, Some(route)) != Grant::None {
         reply::set(&mut reply, header::ACCESS_CONTROL_ALLOW_METHODS, &methods);
         reply::set(&mut reply, header::ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS);
         reply::set(&mut reply, header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_SECONDS);
     }
-    if asked {
+    if is_preflight {
         let vary = "Access-Control-Request-Method, Access-Control-Request-Headers";
         reply::set(&mut reply, header::VARY, vary);
     }

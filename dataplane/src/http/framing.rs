@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn only_one_spelling_of_a_coding_is_accepted() {
+    fn only_the_exact_name_of_a_coding_is_accepted() {
         let of = |coding: &str| {
             scan(&format!("POST / HTTP/1.1\r\nTransfer-Encoding:{coding}\r\n\r\n0\r\n\r\n"))
         };
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn chunked_requests_close() {
+    fn requests_with_chunked_bodies_are_reported_as_such() {
         let text = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n";
         assert_eq!(scan(text), Some(FramingError::Chunked));
     }

@@ -24,7 +24,7 @@ const LINGER_TIME_MAX: Duration = Duration::from_secs(10);
 /// Why the body could not be read.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum RequestBodyError {
-    /// The connection broke, or the length of the body differs from the announced one.
+    /// The connection was lost, or the length of the body differs from the announced one.
     #[error("the body is incomplete")]
     Broken,
     /// Too few bytes arrived in the allowed time.

@@ -9,7 +9,7 @@ use std::{
 use quick_cache::sync::Cache;
 use runtime::rate::{Decision, Rate};
 
-/// Most clients that are tracked; beyond it, the least recently seen clients start afresh.
+/// Maximum number of clients that are tracked; beyond it, the least recently seen clients are forgotten.
 const CLIENTS_MAX: usize = 65_536;
 
 /// Theoretical arrival times by client, in microseconds since the start.

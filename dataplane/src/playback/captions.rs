@@ -69,14 +69,14 @@ pub(crate) async fn whole(
     id: CaptionId,
     request: &Parts,
 ) -> Result<Reply, Problem> {
-    let track = playable.index.caption(id).ok_or_else(gone)?;
+    let track = playable.index.caption(id).ok_or_else(track_not_found)?;
     let Picture { key, bytes, .. } = &track.object;
     let etag = track.object.etag();
     let whole = Representation::object(key, etag, VTT_CONTENT_TYPE, *bytes, CachePolicy::Immutable);
     let head = (&request.method, &request.headers);
     representation::answer(playback, playable.index.video, viewer, &whole, head)
         .await?
-        .ok_or_else(gone)
+        .ok_or_else(track_not_found)
 }
 
 /// Handles a request for a playlist or a segment of a track; `old` is the version in the URL if that is
@@ -89,17 +89,17 @@ pub(crate) async fn part(
     request: &Parts,
 ) -> Result<Reply, Problem> {
     let of_old = || old.and_then(|old| old.index.caption(id));
-    let track = playable.index.caption(id).or_else(of_old).ok_or_else(gone)?;
+    let track = playable.index.caption(id).or_else(of_old).ok_or_else(track_not_found)?;
     let playable = old.unwrap_or(playable);
     let number = match file {
         TextFile::Playlist(playlist) => {
             let written =
                 manifest::text_playlist(playback, playable, viewer, id, playlist, request).await?;
-            return written.ok_or_else(gone);
+            return written.ok_or_else(track_not_found);
         }
         TextFile::Segment(number) => number,
     };
-    let (start, end) = cut::segment(&playable.index, number).ok_or_else(gone)?;
+    let (start, end) = cut::segment(&playable.index, number).ok_or_else(track_not_found)?;
     let captions = read(playback, playable, track).await?;
     let headers = request.headers.clone();
     let cut = playback.tracks.parsers.run(move |_| {
@@ -140,7 +140,8 @@ async fn parse(
         return Err(damaged(playable, key));
     }
     let wanted = Wanted { key, unit: 0..*bytes, range: 0..*bytes };
-    let body = object::open(playback, playable.index.video, &wanted).await?.ok_or_else(gone)?;
+    let body =
+        object::open(playback, playable.index.video, &wanted).await?.ok_or_else(track_not_found)?;
     let body = body.collect().await.map(Collected::to_bytes).map_err(|error| {
         tracing::warn!(video.id = %playable.index.video, %error, "failed to read a text track");
         Problem::new(Code::Unavailable, "the store cannot be read now")
@@ -165,6 +166,6 @@ fn damaged(playable: &PlayableVideo, key: &str) -> Problem {
     Problem::new(Code::Internal, "this text track is damaged")
 }
 
-fn gone() -> Problem {
+fn track_not_found() -> Problem {
     Problem::new(Code::NotFound, "no such text track of this video")
 }

@@ -45,7 +45,7 @@ const READ_BYTES_MAX: u64 = 1 << 20;
 const READS_AHEAD: usize = 2;
 /// How long caches keep the URL; after a re-transcode the old version may be served for this long.
 const NAMED: CachePolicy = CachePolicy::Seconds(60);
-/// Most bytes of a file name in a header.
+/// Maximum size in bytes of a file name in a header.
 const NAME_BYTES_MAX: usize = 200;
 
 type Key = (VideoId, JobId, String);
@@ -165,7 +165,7 @@ async fn layout(
         };
         let (index, id) = (index.clone(), index.video);
         let names = (offer.video.to_owned(), offer.audio.map(|(name, _)| name.to_owned()));
-        let made = playback.downloads.layouts.run(move |deadline| {
+        let built = playback.downloads.layouts.run(move |deadline| {
             let video = tables::decode(&video).ok_or(LayoutError::Damaged)?;
             let audio = audio.map(|audio| tables::decode(&audio).ok_or(LayoutError::Damaged));
             let audio = audio.transpose()?;
@@ -176,8 +176,8 @@ async fn layout(
             let laid_out = lay_out(&index, &names, &video, audio.as_deref());
             laid_out.ok_or(LayoutError::Damaged)
         });
-        match made.await {
-            Ok(Ok(made)) => Ok(Arc::new(made)),
+        match built.await {
+            Ok(Ok(built)) => Ok(Arc::new(built)),
             Ok(Err(LayoutError::Damaged)) | Err(CpuPoolError::Panicked) => {
                 tracing::error!(video.id = %id, rung, "failed to lay out a download");
                 Err(damaged())
@@ -237,7 +237,7 @@ async fn read_tables(
     bytes.map_err(|error| unreadable(video, &error))
 }
 
-/// The store that holds an object of the video.
+/// The store that contains an object of the video.
 async fn holder(
     playback: &Playback,
     video: VideoId,

@@ -19,7 +19,7 @@ const CACHED_MAX: usize = 10_000;
 const REJECTED: Duration = Duration::from_secs(5);
 
 /// Results of exchanges, by the digest of the JWT's whole text: the same JWT with another signature is
-/// verified anew.
+/// verified again.
 pub(crate) struct TokenExchange {
     cached: Cache<[u8; 32], Exchanged>,
     control: Arc<Control>,
@@ -71,7 +71,7 @@ impl TokenExchange {
                 Exchanged { outcome: Ok(reply.token.into()), until_ms: end.saturating_mul(1000) }
             }
             Err(problem) => {
-                // Not cached: the condition may be gone a moment later, and must not affect the requests of
+                // Not cached: the condition may end a moment later, and must not affect the requests of
                 // other clients.
                 if matches!(problem.code, Code::Unavailable | Code::Timeout | Code::RateLimited) {
                     return Err(problem);

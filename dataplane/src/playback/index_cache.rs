@@ -30,7 +30,7 @@ use crate::{
     metrics::Lookups,
 };
 
-/// Most videos whose index is kept.
+/// Maximum number of videos whose index is kept.
 const VIDEOS_MAX: usize = 4096;
 /// How long a result is valid while no change events arrive.
 const UNWATCHED: Duration = Duration::from_secs(1);
@@ -146,7 +146,7 @@ impl IndexCache {
         self.find(Key { video, version: None }).await
     }
 
-    /// The output of an earlier job: URLs handed out before a re-transcode keep working.
+    /// The output of an earlier job: URLs from before a re-transcode keep working.
     pub(crate) async fn version(&self, video: VideoId, version: JobId) -> Outcome {
         self.find(Key { video, version: Some(version) }).await
     }
@@ -203,7 +203,7 @@ impl IndexCache {
         }
         let problem = match self.load_from_control(key.video).await {
             Err(problem) if unreachable(&problem) => problem,
-            answer => return (answer, false),
+            reply => return (reply, false),
         };
         let before = slot.loaded.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(Loaded { outcome: Ok(Some(playable)), .. }) = before {
@@ -219,7 +219,7 @@ impl IndexCache {
 
     async fn load_from_control(&self, video: VideoId) -> Outcome {
         let control = &self.control;
-        let answer = control
+        let reply = control
             .query(LOAD_TIME_MAX, |channel| {
                 let request = control.own(GetIndexRequest { video_id: video.to_string() });
                 let mut client = PlaybackServiceClient::new(channel)
@@ -227,7 +227,7 @@ impl IndexCache {
                 async move { client.get_index(request).await }
             })
             .await;
-        match answer {
+        match reply {
             Ok(reply) => decode(video, &reply.index).map(Some),
             Err(status) => match control::problem_of(&status).code {
                 Code::NotFound | Code::NotReady => Ok(None),

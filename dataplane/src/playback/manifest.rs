@@ -50,7 +50,7 @@ pub(crate) async fn multivariant(
     }
     let text = write(playback, playable, viewer, "multivariant", hls::multivariant).await;
     let text = text.ok_or_else(not_ready)?;
-    Ok(answer(viewer, request, HLS_TYPE, index.finished_at_ms.is_some(), text))
+    Ok(respond(viewer, request, HLS_TYPE, index.finished_at_ms.is_some(), text))
 }
 
 /// Serves the MPD.
@@ -75,7 +75,7 @@ pub(crate) async fn mpd(
         // A dynamic MPD depends on the current time.
         dash::mpd(index, now, &links(playback, viewer)).map(|text| Arc::new(Text::new(text)))
     };
-    Ok(answer(viewer, request, DASH_TYPE, fixed, text.ok_or_else(not_ready)?))
+    Ok(respond(viewer, request, DASH_TYPE, fixed, text.ok_or_else(not_ready)?))
 }
 
 /// Serves a media playlist of one rendition; `None` when the video has none of that kind (yet).
@@ -109,7 +109,7 @@ pub(crate) async fn media_playlist(
         }
     };
     let last = playable.index.finished_at_ms.is_some();
-    Ok(text.map(|text| answer(viewer, request, HLS_TYPE, last, text)))
+    Ok(text.map(|text| respond(viewer, request, HLS_TYPE, last, text)))
 }
 
 /// Serves the media playlist of a text track; `None` when the video has none of that kind (yet).
@@ -133,7 +133,7 @@ pub(crate) async fn text_playlist(
     let last = playable.index.finished_at_ms.is_some();
     let manifests = &playback.metrics.bandwidth.manifest;
     Ok(text.map(|text| {
-        let reply = answer(viewer, &request.headers, HLS_TYPE, last, text);
+        let reply = respond(viewer, &request.headers, HLS_TYPE, last, text);
         reply.map(|body| body.counted(manifests.clone()))
     }))
 }
@@ -186,7 +186,7 @@ fn links<'a>(playback: &'a Playback, viewer: &'a Viewer) -> Links<'a> {
     }
 }
 
-fn answer(
+fn respond(
     viewer: &Viewer,
     request: &HeaderMap,
     content_type: &'static str,

@@ -2,7 +2,7 @@
 //!
 //! Concurrent and later requests for a segment share one read and receive the same pieces as they
 //! arrive. The read is independent of any request, so a client that disconnects does not end it. A
-//! failed read is removed at once, and all waiting requests receive the error: a partial segment is
+//! failed read is removed immediately, and all waiting requests receive the error: a partial segment is
 //! never cached.
 
 use std::{

@@ -47,12 +47,12 @@ impl TrackFields {
             "label" => self.label.replace(value).is_some(),
             "kind" => self.kind.replace(value).is_some(),
             "default" => {
-                let truth = match value.as_str() {
+                let boolean = match value.as_str() {
                     "true" => true,
                     "false" => false,
                     _ => return Err(Problem::field(name, "must be true or false")),
                 };
-                self.default.replace(truth).is_some()
+                self.default.replace(boolean).is_some()
             }
             _ => {
                 let name: String = name.chars().take(64).collect();
@@ -102,10 +102,10 @@ pub(crate) async fn create(
         content: content.into(),
         validate_only: false,
     };
-    let made = send(rest, caller, message).await.map_err(of_file)?;
+    let created = send(rest, caller, message).await.map_err(of_file)?;
     rest.index_cache.changed(video);
-    let mut reply = reply::json(StatusCode::CREATED, &shape::caption(&made));
-    let location = format!("/api/videos/{video}/captions/{}", made.caption_id);
+    let mut reply = reply::json(StatusCode::CREATED, &shape::caption(&created));
+    let location = format!("/api/videos/{video}/captions/{}", created.caption_id);
     reply::set(&mut reply, header::LOCATION, &location);
     Ok(reply)
 }
@@ -142,7 +142,7 @@ async fn receive(
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let kind = kind.unwrap_or_default();
     match format_of(kind) {
-        Some(format) => Ok((fields, format, whole(body).await?)),
+        Some(format) => Ok((fields, format, read_body(body).await?)),
         None if essence(kind) == "multipart/form-data" => {
             form::read(body, super::upload::boundary(headers)?, fields).await
         }
@@ -166,7 +166,7 @@ fn format_of(kind: &str) -> Option<&'static str> {
     }
 }
 
-async fn whole(body: &RequestBody) -> Result<Vec<u8>, Problem> {
+async fn read_body(body: &RequestBody) -> Result<Vec<u8>, Problem> {
     let pieces = body.pieces();
     pin_mut!(pieces);
     let mut bytes = Vec::new();

@@ -26,7 +26,7 @@ use crate::{
     rest::Rest,
 };
 
-/// Longest interval without data, so that proxies do not close the connection as dead.
+/// Longest interval without data, so that proxies do not close the connection as idle.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 /// Prefix of the id of a job's last event.
 const LAST: &str = "end-";

@@ -15,7 +15,7 @@ use crate::http::request_body::RequestBody;
 const JSON_BYTES_MAX: usize = 64 << 10;
 /// How long a JSON body may take to arrive.
 const JSON_TIME_MAX: Duration = Duration::from_secs(15);
-/// Most items of a list in a body.
+/// Maximum number of items of a list in a body.
 const ITEMS_MAX: usize = 64;
 
 /// The fields of a JSON object that are not consumed yet.
@@ -35,7 +35,7 @@ impl Fields {
             let text = "the body must be application/json";
             return Err(Problem::new(Code::UnsupportedMediaType, text));
         }
-        match timeout(JSON_TIME_MAX, whole(body)).await {
+        match timeout(JSON_TIME_MAX, read_body(body)).await {
             Ok(bytes) => Self::parse(&bytes?),
             Err(_) => Err(Problem::new(Code::Malformed, "the body arrived too slowly")),
         }
@@ -68,7 +68,7 @@ impl Fields {
     pub(crate) fn boolean(&mut self, name: &str) -> Result<Option<bool>, Problem> {
         match self.take(name) {
             None => Ok(None),
-            Some(Value::Bool(truth)) => Ok(Some(truth)),
+            Some(Value::Bool(boolean)) => Ok(Some(boolean)),
             Some(_) => Err(Problem::field(name, "must be true or false")),
         }
     }
@@ -122,7 +122,7 @@ impl Fields {
     }
 }
 
-async fn whole(body: &RequestBody) -> Result<Vec<u8>, Problem> {
+async fn read_body(body: &RequestBody) -> Result<Vec<u8>, Problem> {
     let pieces = body.pieces();
     pin_mut!(pieces);
     let mut bytes = Vec::new();

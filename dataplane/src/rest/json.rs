@@ -13,13 +13,13 @@ pub(crate) fn video(video: &v1::Video) -> Value {
         "visibility": visibility(video.visibility()),
         "metadata": video.metadata.as_ref().map(metadata),
         "createdAt": time(video.created_at.as_ref()),
-        "jobId": some(&video.job_id),
+        "jobId": non_empty(&video.job_id),
         "playable": video.playable,
         "error": video.failure.as_ref().map(failure),
-        "poster": some(&video.poster),
+        "poster": non_empty(&video.poster),
         "thumbnails": any(&video.thumbnails, |t| json!({ "time": t.time, "url": t.url })),
-        "storyboard": some(&video.storyboard),
-        "preview": some(&video.preview),
+        "storyboard": non_empty(&video.storyboard),
+        "preview": non_empty(&video.preview),
         "downloads": any(&video.downloads, |d| {
             json!({ "profile": d.profile, "url": d.url, "bytes": d.bytes })
         }),
@@ -90,7 +90,7 @@ fn task(task: &v1::Task) -> Value {
         "state": task_state(task.state()),
         "progress": task.progress,
         "attempt": task.attempt,
-        "worker": some(&task.worker),
+        "worker": non_empty(&task.worker),
         "speed": task.speed,
         "error": task.error.as_ref().map(failure),
     })
@@ -105,7 +105,7 @@ pub(crate) fn time(time: Option<&prost_types::Timestamp>) -> Value {
     time.and_then(api::wire::time).map_or(Value::Null, |time| Value::String(time.to_string()))
 }
 
-fn some(text: &str) -> Value {
+fn non_empty(text: &str) -> Value {
     if text.is_empty() { Value::Null } else { Value::from(text) }
 }
 

@@ -43,7 +43,7 @@ mod tests {
             for method in allow.split(", ").filter(|method| *method != "HEAD" || alone) {
                 served.insert((path.to_owned(), method.to_owned()));
             }
-            // A route of tus answers OPTIONS with more than its methods: clients discover by it.
+            // A route of tus replies to OPTIONS with more than its methods, for discovery by clients.
             if path.starts_with("/api/uploads") {
                 served.insert((path.to_owned(), "OPTIONS".to_owned()));
             }

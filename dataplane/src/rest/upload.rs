@@ -78,8 +78,8 @@ pub(crate) async fn source(
 
 /// Receives a body that consists of the source only.
 async fn bare(body: &RequestBody, mut writer: Writer, limit: u64) -> Result<Form, Problem> {
-    let taken = receive(body, &mut writer, limit).await;
-    match taken {
+    let received = receive(body, &mut writer, limit).await;
+    match received {
         Ok(stored) => Ok(Form { stored: Some(stored), ..Form::default() }),
         Err(problem) => {
             writer.discard().await;
@@ -151,11 +151,11 @@ impl Upload {
         let tracker = self.rest.shutdown.tracker.clone();
         let work = async move {
             let hard = self.rest.shutdown.hard.clone();
-            let taken = tokio::select! {
-                taken = receive => taken,
+            let received = tokio::select! {
+                received = receive => received,
                 () = hard.cancelled() => Err(Problem::new(Code::Unavailable, "the server is stopping")),
             };
-            let finished = match taken {
+            let finished = match received {
                 Ok(form) => self.complete(form).await,
                 Err(problem) => Err(problem),
             };
@@ -217,8 +217,8 @@ const fn cancels_reservation(code: Code) -> bool {
 }
 
 fn created(video: &v1::Video) -> Reply {
-    // 201 only once the source is known to be a video: not while it is being probed, nor after a probe that
-    // was given up for reasons other than the source.
+    // 201 only once the source is known to be a video: not while it is being probed, or after a probe that
+    // failed for reasons other than the source.
     let (code, message) = match video.state() {
         VideoState::Probing => (
             StatusCode::ACCEPTED,

@@ -124,7 +124,7 @@ pub(crate) async fn update(
         let text = "the body must have a title, description or visibility";
         return Err(Problem::new(Code::InvalidField, text));
     }
-    message.revision = seen(rest, caller, headers, video).await?;
+    message.revision = check_if_match(rest, caller, headers, video).await?;
     message.update_mask = Some(prost_types::FieldMask { paths });
     let changed = rest
         .control
@@ -140,7 +140,7 @@ pub(crate) async fn update(
 /// Evaluates `If-Match` of a change (RFC 9110, 13.1.1): it is applied only to the version that the
 /// client has seen. Its revision is sent with the change, so that only one of two concurrent changes
 /// succeeds.
-async fn seen(
+async fn check_if_match(
     rest: &Rest,
     caller: &Caller,
     headers: &HeaderMap,
@@ -164,7 +164,7 @@ pub(crate) async fn delete(
 ) -> Result<Reply, Problem> {
     let message = v1::DeleteVideoRequest {
         video_id: video.to_string(),
-        revision: seen(rest, caller, headers, video).await?,
+        revision: check_if_match(rest, caller, headers, video).await?,
     };
     rest.control
         .unary(caller, message, async |channel, request| {
@@ -195,12 +195,12 @@ pub(crate) async fn probe(rest: &Rest, caller: &Caller, video: VideoId) -> Resul
 
 /// Checks a title's length.
 pub(crate) fn title_of(text: String) -> Result<String, Problem> {
-    short("title", text, TITLE_CHARS_MAX)
+    check_length("title", text, TITLE_CHARS_MAX)
 }
 
 /// Checks a description's length.
 pub(crate) fn description_of(text: String) -> Result<String, Problem> {
-    short("description", text, DESCRIPTION_CHARS_MAX)
+    check_length("description", text, DESCRIPTION_CHARS_MAX)
 }
 
 /// Parses "public" or "private".
@@ -212,7 +212,7 @@ pub(crate) fn visibility_of(text: &str) -> Result<v1::Visibility, Problem> {
     }
 }
 
-fn short(field: &str, text: String, chars_max: usize) -> Result<String, Problem> {
+fn check_length(field: &str, text: String, chars_max: usize) -> Result<String, Problem> {
     if text.chars().count() > chars_max {
         return Err(Problem::field(field, format!("is longer than {chars_max} characters")));
     }

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn text_tracks_have_one_spelling() {
+    fn paths_of_text_tracks_are_accepted_only_in_canonical_form() {
         let text = |file: &str| match route(&format!("{ID}/text-{ID}/{file}")) {
             Ok(Route::Text { file, .. }) => Some(file),
             _ => None,
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn images_and_downloads_have_one_spelling() {
+    fn paths_of_images_and_downloads_are_accepted_only_in_canonical_form() {
         let file = |path: &str| match route(path) {
             Ok(Route::Image { file, .. }) => Some(file),
             _ => None,

@@ -48,7 +48,7 @@ fn every_fixed_route_resolves() {
 }
 
 #[test]
-fn media_files_have_one_spelling() {
+fn paths_of_media_files_are_accepted_only_in_canonical_form() {
     let file = |name: &str| match Route::resolve(&format!("/api/stream/{ID}/{ID}/720p/{name}")) {
         Ok(Route::Media { file, .. }) => Some(file),
         _ => None,

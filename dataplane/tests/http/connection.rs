@@ -101,7 +101,7 @@ async fn multiplexed_requests_follow_the_same_rules() {
 }
 
 #[tokio::test]
-async fn host_must_occur_once_and_be_valid() {
+async fn host_header_must_occur_once_and_be_valid() {
     let plane = Plane::start().await;
     let status = async |head: &str| {
         let bytes = plane.raw(format!("{head}Connection: close\r\n\r\n").as_bytes()).await;

@@ -46,7 +46,7 @@ async fn silent_connection_does_not_delay_the_drain() {
     assert_eq!(drained, runtime::lifecycle::Drained::Clean);
 }
 
-/// The place that it waits for comes free only when the stop has closed the connections.
+/// The permit that it waits for becomes free only when the stop has closed the connections.
 #[tokio::test]
 async fn a_full_listener_stops_as_fast_as_one_with_free_slots() {
     let plane = Plane::start_with(|config| config.connections_max = 2).await;

@@ -27,7 +27,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Asks the holder to release the lease.
+    /// Requests the holder to release the lease.
     fn claim(&mut self) {
         let whole = self.upload.length == Some(self.upload.offset);
         self.upload.claimed = self.upload.held && !whole;
@@ -50,7 +50,7 @@ impl Uploads {
         self.events.lock().unwrap().push(event);
     }
 
-    /// Claims the lease like a request on another data plane; the holder learns of it from its next call.
+    /// Claims the lease like a request on another data plane; the holder receives it in the reply to its next call.
     pub(crate) fn claim(&self, id: &str) {
         self.rows.lock().unwrap().get_mut(id).unwrap().claim();
     }

@@ -11,15 +11,15 @@ use crate::{
     token_errors,
 };
 
-/// Long enough that no test earns another request before its end.
+/// A period so long that no test regains a request before its end.
 const FEW: &str = "2/7d";
 
-fn standing(reply: &Reply) -> (u16, String, String) {
+fn limit_state(reply: &Reply) -> (u16, String, String) {
     let header = |name: &str| reply.header(name).to_owned();
     (reply.status, header("ratelimit-limit"), header("ratelimit-remaining"))
 }
 
-fn limited(status: u16, limit: &str, remaining: &str) -> (u16, String, String) {
+fn expected(status: u16, limit: &str, remaining: &str) -> (u16, String, String) {
     (status, limit.to_owned(), remaining.to_owned())
 }
 
@@ -28,12 +28,12 @@ async fn a_request_above_the_limit_is_rejected_with_a_problem() {
     let plane = Plane::start_with(|config| config.rate_general = "2/1h".to_owned()).await;
     for remaining in ["1", "0"] {
         let reply = plane.get("/api/videos").await;
-        assert_eq!(standing(&reply), limited(401, "2", remaining));
+        assert_eq!(limit_state(&reply), expected(401, "2", remaining));
         let reset: u64 = reply.header("ratelimit-reset").parse().unwrap();
         assert!((1..=3600).contains(&reset), "{reset}");
     }
     let reply = plane.send("GET", "/api/videos", &["Origin: https://a.example"]).await;
-    assert_eq!(standing(&reply), limited(429, "2", "0"));
+    assert_eq!(limit_state(&reply), expected(429, "2", "0"));
     assert_eq!(reply.code(), "rate_limited");
     let retry: u64 = reply.header("retry-after").parse().unwrap();
     assert!((1790..=1800).contains(&retry), "half an hour earns one: {retry}");
@@ -63,7 +63,7 @@ async fn health_metrics_and_preflights_are_free() {
             assert_eq!((reply.status, reply.header("ratelimit-limit")), (204, ""));
         }
     }
-    assert_eq!(standing(&plane.get("/api/videos").await), limited(401, "2", "1"));
+    assert_eq!(limit_state(&plane.get("/api/videos").await), expected(401, "2", "1"));
 }
 
 #[tokio::test]
@@ -76,13 +76,13 @@ async fn kinds_are_counted_separately_and_off_disables_a_limit() {
     let clip = Clip::new(true);
     clip.store(&plane.folder);
     let post = async || plane.send("POST", "/api/videos/upload", &["Content-Length: 0"]).await;
-    assert_eq!(standing(&post().await), limited(401, "1", "0"));
-    assert_eq!(standing(&post().await), limited(429, "1", "0"));
+    assert_eq!(limit_state(&post().await), expected(401, "1", "0"));
+    assert_eq!(limit_state(&post().await), expected(429, "1", "0"));
     let segment = clip.media("360p/h0.m4s");
-    assert_eq!(standing(&plane.get(&segment).await), limited(200, "2", "1"));
+    assert_eq!(limit_state(&plane.get(&segment).await), expected(200, "2", "1"));
     let part = plane.send("GET", &segment, &["Range: bytes=0-9"]).await;
-    assert_eq!(standing(&part), limited(206, "2", "0"));
-    assert_eq!(standing(&plane.get(&segment).await), limited(429, "2", "0"));
+    assert_eq!(limit_state(&part), expected(206, "2", "0"));
+    assert_eq!(limit_state(&plane.get(&segment).await), expected(429, "2", "0"));
     for _ in 0..5 {
         let reply = plane.get("/api/videos").await;
         assert_eq!((reply.status, reply.header("ratelimit-limit")), (401, ""));
@@ -137,17 +137,17 @@ async fn authenticated_callers_are_counted_by_name_and_others_by_address() {
         let token = keys.mint(&grant(subject), SystemClock.now_unix() + 600).unwrap();
         format!("Authorization: Bearer {token}")
     };
-    let ask = async |line: &str| standing(&plane.send("GET", "/api/videos", &[line]).await);
+    let ask = async |line: &str| limit_state(&plane.send("GET", "/api/videos", &[line]).await);
     // Two tokens of one subject share a limit; the control plane is unreachable, so the status is 503.
-    assert_eq!(ask(&bearer("ann")).await, limited(503, "2", "1"));
-    assert_eq!(ask(&bearer("ann")).await, limited(503, "2", "0"));
-    assert_eq!(ask(&bearer("ann")).await, limited(429, "2", "0"));
-    assert_eq!(ask(&bearer("bob")).await, limited(503, "2", "1"));
+    assert_eq!(ask(&bearer("ann")).await, expected(503, "2", "1"));
+    assert_eq!(ask(&bearer("ann")).await, expected(503, "2", "0"));
+    assert_eq!(ask(&bearer("ann")).await, expected(429, "2", "0"));
+    assert_eq!(ask(&bearer("bob")).await, expected(503, "2", "1"));
     // Invalid tokens are counted by the client's address.
-    assert_eq!(ask("Authorization: Bearer guess-1").await, limited(503, "2", "1"));
-    assert_eq!(ask("Authorization: Bearer guess-2").await, limited(503, "2", "0"));
-    assert_eq!(ask("Authorization: Bearer guess-3").await, limited(429, "2", "0"));
-    assert_eq!(ask(&bearer("bob")).await, limited(503, "2", "0"));
+    assert_eq!(ask("Authorization: Bearer guess-1").await, expected(503, "2", "1"));
+    assert_eq!(ask("Authorization: Bearer guess-2").await, expected(503, "2", "0"));
+    assert_eq!(ask("Authorization: Bearer guess-3").await, expected(429, "2", "0"));
+    assert_eq!(ask(&bearer("bob")).await, expected(503, "2", "0"));
     // Parts of an upload are not limited for authenticated clients.
     for _ in 0..4 {
         let path = "/api/uploads/01936b2e-7c1a-7d33-8b0e-000000000001";
@@ -163,18 +163,18 @@ async fn callers_with_jwts_are_counted_by_name_behind_one_address() {
         token_errors::start(|config| config.rate_general = "4/7d".to_owned()).await;
     let ask = async |jwt: &str| {
         let line = format!("Authorization: Bearer {jwt}");
-        standing(&plane.send("GET", "/api/jobs", &[&line]).await)
+        limit_state(&plane.send("GET", "/api/jobs", &[&line]).await)
     };
     for jwt in ["a.first.ann", "a.jwt.bob"] {
         for remaining in ["3", "2", "1", "0"] {
-            assert_eq!(ask(jwt).await, limited(200, "4", remaining), "{jwt}");
+            assert_eq!(ask(jwt).await, expected(200, "4", remaining), "{jwt}");
         }
-        assert_eq!(ask(jwt).await, limited(429, "4", "0"), "{jwt}");
+        assert_eq!(ask(jwt).await, expected(429, "4", "0"), "{jwt}");
     }
     // The holder of a new JWT is unknown until it has been exchanged; then it counts for the same holder.
-    assert_eq!(ask("a.second.ann").await, limited(200, "4", "0"));
-    assert_eq!(ask("a.second.ann").await, limited(429, "4", "0"));
-    // Each new JWT has cost the address one request, and so do invalid ones.
+    assert_eq!(ask("a.second.ann").await, expected(200, "4", "0"));
+    assert_eq!(ask("a.second.ann").await, expected(429, "4", "0"));
+    // Each new JWT counts as one request of the address, and so does each invalid one.
     assert_eq!(plane.get("/api/jobs").await.header("ratelimit-remaining"), "0");
 }
 
@@ -182,7 +182,7 @@ async fn callers_with_jwts_are_counted_by_name_behind_one_address() {
 async fn two_data_planes_share_a_limit_and_continue_without_redis() {
     let folder = tempfile::tempdir().unwrap();
     let redis = RedisServer::start(folder.path());
-    eventually("redis answers", async || redis.answers()).await;
+    eventually("redis responds", async || redis.answers()).await;
     let start = |url: Option<Secret>| {
         Plane::start_with(move |config| {
             config.rate_stream = "5/1h".to_owned();
@@ -222,9 +222,9 @@ async fn two_data_planes_share_a_limit_and_continue_without_redis() {
     // Without Redis each process counts for itself, immediately and by the same rule.
     redis.stop();
     let alone = async || planes[0].get(&path).await.status != 429;
-    eventually("the limit goes on without redis", alone).await;
+    eventually("requests are counted without redis", alone).await;
     let rejected = async || planes[0].get(&path).await.status == 429;
-    eventually("the limit holds without redis", rejected).await;
+    eventually("the limit applies without redis", rejected).await;
     // With a new Redis they share the limit again.
     let redis = RedisServer::start(folder.path());
     let shared = async || {
@@ -236,7 +236,7 @@ async fn two_data_planes_share_a_limit_and_continue_without_redis() {
 }
 
 #[tokio::test]
-async fn a_frozen_redis_costs_little_time() {
+async fn a_frozen_redis_delays_requests_only_briefly() {
     let folder = tempfile::tempdir().unwrap();
     // Accepts connections and never responds.
     let silent = tokio::net::UnixListener::bind(folder.path().join("redis")).unwrap();

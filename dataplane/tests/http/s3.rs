@@ -146,14 +146,14 @@ async fn a_cold_segment_is_read_once_for_concurrent_requests() {
         store.objects.delete(&Path::from(&**key)).await.unwrap();
     }
     assert!(plane.get(&path).await.body == clip.object(0));
-    let gone = plane.get(&clip.media("360p/h1.m4s")).await;
-    assert_eq!((gone.status, gone.code().as_str()), (404, "not_found"));
+    let missing_object = plane.get(&clip.media("360p/h1.m4s")).await;
+    assert_eq!((missing_object.status, missing_object.code().as_str()), (404, "not_found"));
     let metrics = plane.get("/metrics").await.text();
     assert!(metrics.contains("streaming_service_missing_objects_total 1"), "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn half_a_segment_is_never_a_success_and_never_cached() {
+async fn an_incomplete_segment_is_never_a_success_and_never_cached() {
     let minio = Minio::start(&["clips"]);
     let clip = Clip::new(true);
     stored(&minio, &clip).await;

@@ -35,7 +35,7 @@ async fn plane_with(redis: &RedisServer, clip: &Clip) -> Plane {
 async fn manifests_of_final_videos_are_shared_for_an_hour() {
     let folder = tempfile::tempdir().unwrap();
     let redis = RedisServer::start(folder.path());
-    eventually("redis answers", async || redis.answers()).await;
+    eventually("redis responds", async || redis.answers()).await;
     let clip = Clip::new(true);
     let plane = plane_with(&redis, &clip).await;
     let path = clip.media("360p/vod.m3u8");
@@ -72,7 +72,7 @@ async fn manifests_of_final_videos_are_shared_for_an_hour() {
 async fn growing_manifests_are_not_shared() {
     let folder = tempfile::tempdir().unwrap();
     let redis = RedisServer::start(folder.path());
-    eventually("redis answers", async || redis.answers()).await;
+    eventually("redis responds", async || redis.answers()).await;
     let mut clip = Clip::new(true);
     clip.index.finished_at_ms = None;
     let plane = plane_with(&redis, &clip).await;
@@ -91,7 +91,7 @@ async fn growing_manifests_are_not_shared() {
 async fn redis_over_tls_is_verified_by_its_certificate() {
     let folder = tempfile::tempdir().unwrap();
     let (redis, port) = RedisServer::start_tls(folder.path());
-    eventually("redis answers", async || redis.answers()).await;
+    eventually("redis responds", async || redis.answers()).await;
     let start = async |ca_file: Option<PathBuf>| {
         Plane::start_with(|config| {
             config.redis_url = Some(Secret::new(format!("rediss://127.0.0.1:{port}")));
@@ -102,10 +102,10 @@ async fn redis_over_tls_is_verified_by_its_certificate() {
     };
     let counted = || redis.ask(&["KEYS", "streaming:limit:*"]).iter().any(|key| !key.is_empty());
     // The certificate is self-signed.
-    let untrusting = start(None).await;
+    let without_redis = start(None).await;
     let known = start(Some(folder.path().join("redis.pem"))).await;
     for _ in 0..5 {
-        assert_eq!(untrusting.get("/api/nothing").await.status, 404, "it goes on without redis");
+        assert_eq!(without_redis.get("/api/nothing").await.status, 404, "it works without redis");
         assert!(!counted());
     }
     eventually("the data plane counts in redis", async || {

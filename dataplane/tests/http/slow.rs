@@ -80,14 +80,14 @@ async fn clients_that_read_byte_by_byte_are_disconnected_and_a_viewer_is_not() {
     for _ in 0..READERS {
         readers.spawn(trickle(ask(plane.addr, &path).await));
     }
-    let playback = async {
+    let fast_viewer = async {
         while slow(&plane, "reply").await < READERS {
             let reply = plane.get(&clip.media("audio-0/h1.m4s")).await;
             assert_eq!((reply.status, reply.body.len()), (200, 4000));
             sleep(Duration::from_millis(200)).await;
         }
     };
-    timeout(DEADLINE, playback).await.expect("slow readers are disconnected");
+    timeout(DEADLINE, fast_viewer).await.expect("slow readers are disconnected");
     readers.shutdown().await;
 }
 

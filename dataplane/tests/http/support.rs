@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Waits until the condition holds, within a deadline.
+/// Waits until the condition is true, within a deadline.
 pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
     let waiting = async {
         while !holds().await {
@@ -126,7 +126,7 @@ impl Plane {
         let _sent = stream.write_all(bytes).await;
         let mut reply = Vec::new();
         let read = timeout(PATIENCE, stream.read_to_end(&mut reply)).await;
-        let _end = read.expect("the server neither answers nor closes");
+        let _end = read.expect("the server neither replies nor closes the connection");
         reply
     }
 }
@@ -187,7 +187,7 @@ impl Clip {
     }
 
     pub(crate) fn of(video: VideoId, version: JobId, public: bool) -> Self {
-        // Larger than the size that is read at once, so that it is streamed.
+        // Larger than one read, so that it is streamed.
         Self::with(video, version, public, 400_000)
     }
 

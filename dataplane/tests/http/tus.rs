@@ -79,7 +79,7 @@ impl Fixture {
         self.control.uploads.rows.lock().unwrap()[path.rsplit('/').next().unwrap()].clone()
     }
 
-    /// The offset that control knows to be durable; unlike HEAD, this does not stop the request.
+    /// The durable offset that control has recorded; unlike HEAD, this does not stop the request.
     fn durable(&self, path: &str) -> u64 {
         self.row(path).upload.offset
     }
@@ -98,7 +98,7 @@ fn content(bytes: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn upload_in_pieces_is_complete_and_its_digest_is_right() {
+async fn upload_in_pieces_is_complete_and_its_digest_is_correct() {
     let fixture = Fixture::new().await;
     let content = content(300_001);
     let path = fixture.create(content.len()).await;
@@ -117,7 +117,7 @@ async fn upload_in_pieces_is_complete_and_its_digest_is_right() {
     assert_eq!(fixture.digest(&path), Sha256::digest(&content).to_vec());
     let events = fixture.control.events();
     assert!(matches!(&events[..], [Event::Begun, Event::Completed(_)]), "{events:?}");
-    // A client that lost the last reply learns that the upload is complete.
+    // A client that did not receive the last reply can still find out that the upload is complete.
     assert_eq!(fixture.offset(&path).await, content.len().to_string());
     assert_eq!(fixture.patch(&path, content.len(), &[], b"").await.status, 204);
 }
@@ -141,7 +141,7 @@ async fn creation_may_carry_the_upload() {
 }
 
 #[tokio::test]
-async fn wrong_offsets_are_409_with_the_current_offset() {
+async fn wrong_offsets_return_409_with_the_current_offset() {
     let fixture = Fixture::new().await;
     let path = fixture.create(100).await;
     fixture.patch(&path, 0, &[], &[1; 40]).await;
@@ -172,7 +172,7 @@ async fn body_of_unknown_length_that_is_too_long_is_not_stored() {
 }
 
 #[tokio::test]
-async fn checksum_decides_whether_bytes_are_kept() {
+async fn bytes_are_kept_only_if_their_checksum_matches() {
     let fixture = Fixture::new().await;
     let path = fixture.create(6).await;
     let right = "Upload-Checksum: sha1 qZk+NkcGgWq6PiVxeFDCbJzQ2J0=";
@@ -246,9 +246,9 @@ async fn head_settles_while_bytes_of_the_old_request_are_in_flight() {
             writing
         });
         sleep(Duration::from_millis(60)).await;
-        let asked = Instant::now();
+        let started = Instant::now();
         let offset: usize = fixture.offset(&path).await.parse().unwrap();
-        assert!(asked.elapsed() < Duration::from_secs(2));
+        assert!(started.elapsed() < Duration::from_secs(2));
         assert!(offset > settled, "the received bytes are kept");
         sleep(Duration::from_millis(30)).await;
         assert_eq!(fixture.offset(&path).await, offset.to_string(), "the offset is settled");
@@ -279,7 +279,7 @@ async fn an_upload_lease_moves_to_another_data_plane() {
     let closed = read_reply(&mut first).await;
     assert_eq!((closed.status, closed.code().as_str()), (423, "locked"));
     let row = fixture.row(&path);
-    assert_eq!((row.upload.offset, row.upload.held), (15, false), "its last write is in");
+    assert_eq!((row.upload.offset, row.upload.held), (15, false), "its last write is included");
 }
 
 async fn read_reply(stream: &mut TcpStream) -> Reply {
@@ -346,7 +346,7 @@ async fn invalid_creations_reserve_nothing() {
 }
 
 #[tokio::test]
-async fn requests_follow_the_rules_of_tus() {
+async fn requests_follow_the_tus_protocol() {
     let fixture = Fixture::new().await;
     let plane = &fixture.plane;
     let options = plane.send("OPTIONS", "/api/uploads", &[]).await;
@@ -385,7 +385,7 @@ async fn requests_follow_the_rules_of_tus() {
 }
 
 #[tokio::test]
-async fn short_outage_of_control_costs_no_bytes() {
+async fn short_outage_of_control_loses_no_bytes() {
     let fixture = Fixture::new().await;
     let path = fixture.create(20).await;
     let mut stream = fixture.begin(&path, 0, 20, b"0123456789").await;

@@ -75,7 +75,7 @@ fn form(parts: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn form_in_any_order_is_stored_and_answered_in_the_fixed_shape() {
+async fn a_form_in_any_order_is_stored_and_returns_the_documented_json() {
     let content: Vec<u8> = (0..600_000_u32).map(|n| (n % 255) as u8).collect();
     let text: [(&str, &[u8]); 3] =
         [("title", b"A clip"), ("description", b"of mine"), ("visibility", b"private")];
@@ -106,7 +106,7 @@ async fn form_in_any_order_is_stored_and_answered_in_the_fixed_shape() {
 }
 
 #[tokio::test]
-async fn source_that_was_not_examined_is_accepted_and_not_created() {
+async fn a_source_that_was_not_probed_returns_202_instead_of_201() {
     for (title, state) in [("slow", "probing"), ("given up", "failed")] {
         let fixture = Fixture::new().await;
         let reply = fixture.post(&form(&[("video", b"abc"), ("title", title.as_bytes())])).await;
@@ -126,7 +126,7 @@ async fn bare_body_is_stored_for_a_reserved_video() {
 }
 
 #[tokio::test]
-async fn invalid_forms_are_reported_and_store_nothing() {
+async fn invalid_forms_name_the_error_and_store_nothing() {
     let whole = form(&[("video", &[7; 5000])]);
     let large = vec![0; (1 << 20) + 1];
     let field = |name: &str, content: &[u8]| form(&[("video", b"abc"), (name, content)]);
@@ -198,7 +198,7 @@ async fn wrong_type_and_wrong_token_are_rejected_before_the_body() {
 }
 
 #[tokio::test]
-async fn client_that_disconnects_leaves_no_upload() {
+async fn bytes_of_a_client_that_disconnects_are_removed() {
     let fixture = Fixture::new().await;
     let mut stream = TcpStream::connect(fixture.plane.addr).await.unwrap();
     let form = form(&[("video", &[1; 500_000])]);

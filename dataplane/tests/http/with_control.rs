@@ -38,8 +38,8 @@ async fn index_of_a_growing_video_is_fetched_once_and_again_after_each_change() 
     clip.store(&plane.folder);
     *control.index.lock().unwrap() = Some(growing(&clip));
     let path = clip.media("360p/event.m3u8");
-    let asked = (0..40).map(|_| plane.get(&path));
-    for reply in futures::future::join_all(asked).await {
+    let requests = (0..40).map(|_| plane.get(&path));
+    for reply in futures::future::join_all(requests).await {
         assert_eq!(reply.status, 200);
         assert_eq!(reply.header("cache-control"), "public, max-age=1");
         assert!(!reply.text().contains("ENDLIST"));
@@ -65,11 +65,11 @@ async fn index_of_a_growing_video_is_fetched_once_and_again_after_each_change() 
 
     control.publish(None);
     let gone = async || plane.get(&path).await.status == 404;
-    eventually("the deleted video is gone", gone).await;
+    eventually("the deleted video is not found", gone).await;
 }
 
 #[tokio::test]
-async fn disabled_manifest_answers_manifest_disabled() {
+async fn a_disabled_manifest_is_reported_as_manifest_disabled() {
     let (plane, control) = start().await;
     let clip = Clip::new(true);
     clip.store(&plane.folder);

@@ -67,7 +67,7 @@ pub(super) fn is_clean_start(codec: &str, sample: &[u8]) -> bool {
     false
 }
 
-/// Whether samples of H.264 or HEVC hold closed captions: user data registered by ITU-T T.35 (SEI payload
+/// Whether samples of H.264 or HEVC contain closed captions: user data registered by ITU-T T.35 (SEI payload
 /// type 4).
 pub(super) fn holds_captions(codec: &str, samples: &[u8]) -> bool {
     if codec.starts_with("av01") {

@@ -26,9 +26,9 @@ pub(crate) fn redis(stack: &Stack, command: &[&str]) -> Vec<String> {
     let (port, password) = (value("port "), value("requirepass "));
     let mut args = vec!["-h", "127.0.0.1", "-p", &port, "--no-auth-warning", "-a", &password];
     args.extend(command);
-    let answer = program::output("redis-cli", &args);
-    let answer = String::from_utf8(answer).expect("UTF-8");
-    answer.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    let output = program::output("redis-cli", &args);
+    let output = String::from_utf8(output).expect("UTF-8");
+    output.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
 /// Runs one query in the stack's Postgres; returns the lines of the result.

@@ -26,7 +26,7 @@ pub(crate) struct Play {
     pub(crate) switches: Vec<(f64, u32)>,
     /// Shows the text track of this language.
     pub(crate) text: Option<&'static str>,
-    /// Gives up after this long.
+    /// The timeout.
     pub(crate) deadline: Duration,
 }
 

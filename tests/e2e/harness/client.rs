@@ -15,7 +15,7 @@ use super::eventually;
 
 /// Separates the parts of a multipart body.
 const BOUNDARY: &str = "e2e-boundary-7f3a";
-/// Bytes that are read from a file and sent at once.
+/// Bytes that are read from a file and sent in one piece.
 const PIECE_BYTES: usize = 256 * 1024;
 /// Timeout of one request.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(90);

@@ -115,7 +115,7 @@ where
     if path.exists() {
         return path;
     }
-    // Two tests may generate the same video at once: each writes its own draft, and the last rename wins.
+    // Two tests may generate the same video at the same time: each writes its own draft, and the last rename wins.
     let draft = tempfile::Builder::new().suffix(&format!(".{extension}")).tempfile_in(&dir);
     let draft = draft.expect("make draft").into_temp_path();
     run(args, &draft, feed);

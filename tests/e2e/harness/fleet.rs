@@ -181,7 +181,7 @@ fn nginx(base: &Stack, controls: &[Member], dataplanes: &[Member]) -> (Member, S
     let folder = base.beside().join("nginx");
     fs::create_dir(&folder).expect("make folder");
     let own = |text: &str, from: &str, to: &str| {
-        assert!(text.contains(from), "deploy/nginx.conf holds no {from:?}");
+        assert!(text.contains(from), "deploy/nginx.conf does not contain {from:?}");
         text.replace(from, to)
     };
     for (number, member) in controls.iter().enumerate() {

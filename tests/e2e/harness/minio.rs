@@ -33,7 +33,7 @@ pub(crate) struct Minio {
 }
 
 impl Minio {
-    /// Starts a server with these buckets and waits until it answers.
+    /// Starts a server with these buckets and waits until it responds.
     pub(crate) fn start(buckets: &[&str]) -> Self {
         let dir = tempfile::Builder::new().prefix("minio-").tempdir().expect("make minio folder");
         let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
@@ -182,8 +182,8 @@ fn find_objects(root: &Path, folder: &Path, keys: &mut Vec<String>) {
 
 /// `.tools/bin/minio` of the repository, else `minio` on the path.
 fn program() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let local = here.ancestors().map(|folder| folder.join(".tools/bin/minio"));
+    let manifest_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let local = manifest_dir.ancestors().map(|folder| folder.join(".tools/bin/minio"));
     let path = env::var_os("PATH").unwrap_or_default();
     let on_path: Vec<PathBuf> = env::split_paths(&path).map(|dir| dir.join("minio")).collect();
     let found = local.chain(on_path).find(|file| file.is_file());

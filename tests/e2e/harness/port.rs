@@ -16,7 +16,7 @@ const PORTS: u32 = 20_000;
 /// How many ports this process has tried.
 static TRIED: AtomicU32 = AtomicU32::new(0);
 
-/// An address on the loopback interface that this process hands out once.
+/// An address on the loopback interface that this process returns only once.
 pub(crate) fn free_address() -> String {
     // Test programs that run at the same time begin at different ports.
     let first = process::id().wrapping_mul(101);

@@ -45,7 +45,7 @@ impl PowerCut {
 
     /// Marks the current content as durable.
     pub(crate) fn settle(&self) {
-        keep(&self.root, &self.mirror());
+        mirror_objects(&self.root, &self.mirror());
     }
 
     /// Cuts the power of a running stack: data that its processes had not synced is lost. Its database
@@ -94,14 +94,14 @@ fn key(path: &Path) -> String {
     format!("{}-{}-{}", it.ino(), born.as_secs(), born.subsec_nanos())
 }
 
-fn keep(folder: &Path, mirror: &Path) {
+fn mirror_objects(folder: &Path, mirror: &Path) {
     let mut entries = String::new();
     for entry in fs::read_dir(folder).expect("read folder").flatten() {
         let (path, name) = (entry.path(), entry.file_name().into_string().expect("UTF-8"));
         let kind = if path.is_dir() { 'd' } else { 'f' };
         entries += &format!("{kind} {} {name}\n", key(&path));
         if path.is_dir() {
-            keep(&path, mirror);
+            mirror_objects(&path, mirror);
         } else {
             fs::copy(&path, mirror.join(key(&path))).expect("copy file");
         }

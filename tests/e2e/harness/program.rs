@@ -24,7 +24,7 @@ pub(crate) fn ours(name: &str) -> PathBuf {
     path
 }
 
-/// The target folder, which also holds caches of generated files.
+/// The target folder, which also contains caches of generated files.
 pub(crate) fn target_dir() -> PathBuf {
     let exe = env::current_exe().expect("path of the test program");
     exe.ancestors().nth(3).expect("target/PROFILE/deps/e2e").to_owned()

@@ -19,7 +19,7 @@ pub(crate) enum Mode {
     Pass,
     /// Holds bytes back without closing connections: a half-open link.
     Hold,
-    /// Closes connections, new ones at once.
+    /// Closes connections, and new ones immediately.
     Cut,
 }
 

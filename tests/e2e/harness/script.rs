@@ -12,7 +12,7 @@ use std::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Behaviour {
     /// No change.
-    Normal,
+    Unchanged,
     /// Waits this many seconds before every encode.
     Slow(u32),
     /// Cuts the last third off every output file, and exits with success.
@@ -53,7 +53,7 @@ impl Ffmpeg {
 
 fn text(behaviour: Behaviour) -> String {
     let act = match behaviour {
-        Behaviour::Normal => "exec ffmpeg \"$@\"".to_owned(),
+        Behaviour::Unchanged => "exec ffmpeg \"$@\"".to_owned(),
         // Only encodes have an input; queries for encoders are not delayed.
         Behaviour::Slow(seconds) => {
             format!("[[ \" $* \" == *' -i '* ]] && sleep {seconds}\nexec ffmpeg \"$@\"")

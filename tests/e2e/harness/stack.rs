@@ -158,7 +158,7 @@ impl Stack {
         self.up = Some(child.expect("start streaming-service up"));
     }
 
-    /// Waits until `/health` answers 200.
+    /// Waits until `/health` returns 200.
     pub(crate) async fn wait_ready(&mut self) {
         self.wait_addresses().await;
         let start = Instant::now();
@@ -253,7 +253,7 @@ impl Stack {
         all.iter().filter(is_root).map(|p| p.pid).collect()
     }
 
-    /// SIGKILLs `up` itself; its child processes must end at once.
+    /// SIGKILLs `up` itself; its child processes must end immediately.
     pub(crate) fn kill_up(&mut self) {
         let mut up = self.up.take().expect("the stack runs");
         up.kill().expect("kill up");
@@ -288,14 +288,14 @@ impl Stack {
         let mut left = process::marked(&mark);
         left.retain(|process| process.pid != own);
         let pids: Vec<i32> = left.iter().map(|process| process.pid).collect();
-        let stubborn = process::wait_gone(&pids, CHILD_EXIT_DEADLINE);
-        if stubborn.is_empty() {
+        let remaining = process::wait_gone(&pids, CHILD_EXIT_DEADLINE);
+        if remaining.is_empty() {
             return;
         }
-        for pid in &stubborn {
+        for pid in &remaining {
             process::send(*pid, Signal::SIGKILL);
         }
-        left.retain(|process| stubborn.contains(&process.pid));
+        left.retain(|process| remaining.contains(&process.pid));
         panic!("left running after {after}: {left:#?}");
     }
 

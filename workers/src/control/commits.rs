@@ -1,4 +1,4 @@
-//! Commits that control has not answered yet, and the meaning of its replies.
+//! Commits without a reply from control, and the meaning of its replies.
 
 use std::time::{Duration, Instant};
 
@@ -74,12 +74,12 @@ mod tests {
     use super::Commits;
     use crate::{control_handles::Committer, outcome::TaskError};
 
-    fn answer(request: u64, code: Option<&str>, lease_lost: bool) -> v1::CommitReply {
+    fn reply(request: u64, code: Option<&str>, lease_lost: bool) -> v1::CommitReply {
         let failure = |code: &str| v1::Failure { code: code.to_owned(), message: String::new() };
         v1::CommitReply { request, refusal: code.map(failure), lease_lost }
     }
 
-    /// Commits once; `control` answers.
+    /// Commits once; `control` replies.
     async fn exchange(
         control: impl AsyncFnOnce(&mut Commits, v1::Commit),
     ) -> Result<(), TaskError> {
@@ -99,10 +99,10 @@ mod tests {
         let result = exchange(async |commits, first| {
             assert_eq!(commits.unanswered(), vec![first.clone()]);
             let now = Instant::now();
-            commits.answered(answer(first.request, Some("unavailable"), false), now);
+            commits.answered(reply(first.request, Some("unavailable"), false), now);
             assert!(commits.due(now).is_empty());
             assert_eq!(commits.due(now + Duration::from_secs(2)), vec![first.clone()]);
-            commits.answered(answer(first.request, None, false), now);
+            commits.answered(reply(first.request, None, false), now);
         });
         assert!(result.await.is_ok());
     }
@@ -110,12 +110,12 @@ mod tests {
     #[tokio::test]
     async fn rejections_and_lost_leases_are_distinguished() {
         let lost = exchange(async |commits, commit| {
-            commits.answered(answer(commit.request, Some("lease_lost"), false), Instant::now());
+            commits.answered(reply(commit.request, Some("lease_lost"), false), Instant::now());
         });
         assert!(matches!(lost.await, Err(TaskError::LeaseLost)));
         let rejected = exchange(async |commits, commit| {
-            let answer = answer(commit.request, Some("admission_refused"), false);
-            commits.answered(answer, Instant::now());
+            let reply = reply(commit.request, Some("admission_refused"), false);
+            commits.answered(reply, Instant::now());
         });
         let Err(TaskError::Failed(failure)) = rejected.await else { panic!("not rejected") };
         assert_eq!(failure.code, "admission_refused");

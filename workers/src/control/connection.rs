@@ -37,7 +37,7 @@ pub(super) enum ConnectionError {
     /// The address of a control plane is not a valid URL.
     #[error("parse control url")]
     Url(#[source] tonic::transport::Error),
-    /// The token file cannot be read or holds no token.
+    /// The token file cannot be read or contains no token.
     #[error("read token file {}: {reason}", path.display())]
     Token {
         /// The file.

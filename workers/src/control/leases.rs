@@ -1,4 +1,4 @@
-//! The leases that this worker holds as far as it knows. No I/O; times are arguments.
+//! The leases that this worker holds according to the last replies. No I/O; times are arguments.
 //!
 //! **Invariant:** a lease that was not confirmed in time is lost, even if control still lists it:
 //! another worker may already hold it.
@@ -23,7 +23,7 @@ pub(super) struct Held {
     pub(super) token: u64,
     pub(super) cancel: CancellationToken,
     pub(super) progress: Arc<TaskProgress>,
-    /// When the lease ends unless a heartbeat is answered.
+    /// When the lease ends unless control replies to a heartbeat.
     expires: Instant,
 }
 
@@ -61,20 +61,20 @@ impl Leases {
 
     /// Removes a lease whose task has ended; returns false if it had been lost before.
     pub(super) fn remove(&mut self, task: &str, token: u64) -> bool {
-        let ours = self.held.get(task).is_some_and(|held| held.token == token);
-        if ours {
+        let is_current = self.held.get(task).is_some_and(|held| held.token == token);
+        if is_current {
             self.held.remove(task);
         }
-        ours
+        is_current
     }
 
     /// The heartbeat to send at `now`.
     pub(super) fn heartbeat(&mut self, now: Instant) -> v1::Heartbeat {
-        let about = self.held.iter().map(|(task, held)| (task.clone(), held.token)).collect();
+        let sent_leases = self.held.iter().map(|(task, held)| (task.clone(), held.token)).collect();
         if self.unanswered.len() == UNANSWERED_MAX {
             self.unanswered.pop_front();
         }
-        self.unanswered.push_back((now, about));
+        self.unanswered.push_back((now, sent_leases));
         let report = |(task, held): (&String, &Held)| v1::Progress {
             task_id: task.clone(),
             token: held.token,
@@ -87,9 +87,9 @@ impl Leases {
     /// Processes the reply to the oldest unanswered heartbeat: tasks in `lost` are lost; the
     /// heartbeat's other leases are extended to `lease` after it was sent. Returns the lost tasks.
     pub(super) fn answered(&mut self, lost: &[String], lease: Duration) -> Vec<String> {
-        let Some((sent, about)) = self.unanswered.pop_front() else { return Vec::new() };
+        let Some((sent, sent_leases)) = self.unanswered.pop_front() else { return Vec::new() };
         let mut now_lost = Vec::new();
-        for (task, token) in about {
+        for (task, token) in sent_leases {
             if lost.contains(&task) {
                 if self.lose(&task, token) {
                     now_lost.push(task);

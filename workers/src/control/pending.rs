@@ -1,4 +1,4 @@
-//! Requests of tasks that control has not answered yet, by request number. They survive a broken stream: the worker
+//! Requests of tasks without a reply from control, by request number. They survive a broken stream: the worker
 //! sends the same request again on the next stream, and control answers a repeated request as it answered the first.
 
 use std::{collections::BTreeMap, time::Instant};
@@ -54,7 +54,7 @@ impl<K: Numbered, V> PendingRequests<K, V> {
         message
     }
 
-    /// Removes a request that control has answered.
+    /// Removes a request to which control has replied.
     pub(super) fn take(&mut self, number: u64) -> Option<Pending<K, V>> {
         self.entries.remove(&number).map(|entry| entry.pending)
     }

@@ -58,7 +58,7 @@ pub enum Preroll {
 }
 
 impl Preroll {
-    /// The next longer preroll, for another try.
+    /// The next longer preroll, for another run.
     pub fn longer(self) -> Option<Self> {
         match self {
             Self::Short => Some(Self::Long),

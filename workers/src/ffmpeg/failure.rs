@@ -83,9 +83,9 @@ pub fn classify(status: ExitStatus, stopped: Option<StopReason>, log: &[String])
         None => {}
     }
     let code = match status.code() {
-        Some(code) if EXIT_SIGNALLED.contains(&code) => return signalled(code - 128),
+        Some(code) if EXIT_SIGNALLED.contains(&code) => return signal_failure(code - 128),
         Some(code) => code,
-        None => return signalled(status.signal().unwrap_or_default()),
+        None => return signal_failure(status.signal().unwrap_or_default()),
     };
     if code == i32::from(EXIT_SANDBOX_FAILED) {
         return TaskFailure::retryable(
@@ -124,13 +124,13 @@ fn contains(log: &[String], words: &str) -> bool {
     log.iter().any(|line| line.contains(words))
 }
 
-fn signalled(signal: i32) -> TaskFailure {
+fn signal_failure(signal: i32) -> TaskFailure {
     match signal {
         libc::SIGXCPU => TaskFailure::retryable("timeout", "used too much CPU time"),
         libc::SIGXFSZ => {
             TaskFailure::retryable("output_too_large", "wrote a file that is too large")
         }
-        // Not sent by the worker, so by the kernel, which ran out of memory.
+        // The worker did not send the signal, so the kernel did, because memory ran out.
         libc::SIGKILL => {
             TaskFailure::retryable("out_of_memory", "was killed by the kernel (out of memory)")
         }

@@ -162,9 +162,9 @@ impl Prober<'_> {
 
     async fn first(&self, index: u32, start_pts: i64) -> Result<validate::First, TaskFailure> {
         for packets in FIRST_PACKETS {
-            let answer = self.query(args::probe_first_frames(self.source, index, packets)).await;
-            let answer = answer.map_err(|failure| unreadable(failure, false))?;
-            if let Some(first) = first_pts(&answer, start_pts) {
+            let output = self.query(args::probe_first_frames(self.source, index, packets)).await;
+            let output = output.map_err(|failure| unreadable(failure, false))?;
+            if let Some(first) = first_pts(&output, start_pts) {
                 return Ok(first);
             }
         }
@@ -199,13 +199,13 @@ impl Prober<'_> {
         let mut starts: Vec<Option<f64>> = near.filter(|start| *start > 0.0).map(Some).collect();
         starts.push(None);
         for start in starts {
-            let answer = self.query(args::probe_last_packets(self.source, index, start)).await;
-            match answer {
+            let output = self.query(args::probe_last_packets(self.source, index, start)).await;
+            match output {
                 // The whole file has too many packets for one query: no further start is tried.
                 Err(failure) if failure.code == "output_too_large" => break,
-                answer => {
-                    let answer = answer.map_err(|failure| unreadable(failure, false))?;
-                    if let Some(last) = last_pts(&answer, index) {
+                output => {
+                    let output = output.map_err(|failure| unreadable(failure, false))?;
+                    if let Some(last) = last_pts(&output, index) {
                         return Ok(last);
                     }
                 }

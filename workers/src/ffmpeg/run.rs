@@ -227,7 +227,7 @@ fn supervise(
             scope.spawn(|| forward(stdout, output, progress));
         }
         if let Some((stdin, input)) = child.stdin.take().zip(input) {
-            scope.spawn(|| feed(stdin, input));
+            scope.spawn(|| write_input(stdin, input));
         }
         reap(&mut child, pid, group)
     })
@@ -262,7 +262,7 @@ fn forward(mut stdout: impl Read, output: &mpsc::Sender<Bytes>, progress: &Progr
 }
 
 /// Writes `input` to standard input until it ends or the program has closed it.
-fn feed(mut stdin: impl Write, mut input: mpsc::Receiver<Bytes>) {
+fn write_input(mut stdin: impl Write, mut input: mpsc::Receiver<Bytes>) {
     while let Some(bytes) = input.blocking_recv() {
         if stdin.write_all(&bytes).is_err() {
             return;

@@ -26,7 +26,7 @@ mod tests {
     use super::{is_ours, owner};
 
     #[test]
-    fn the_own_connection_is_found_with_its_user() {
+    fn the_owner_of_a_connection_is_found() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let here = listener.local_addr().unwrap();
         let near = TcpStream::connect(here).unwrap();

@@ -140,7 +140,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, sources: Sources) {
         }
     }
     let service = service_fn(move |request: Request<Incoming>| {
-        let reply = answer(&sources, &request);
+        let reply = respond(&sources, &request);
         async move { Ok::<_, Infallible>(reply) }
     });
     let served = http1::Builder::new()
@@ -154,7 +154,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, sources: Sources) {
     }
 }
 
-fn answer(sources: &Sources, request: &Request<Incoming>) -> Response<Body> {
+fn respond(sources: &Sources, request: &Request<Incoming>) -> Response<Body> {
     let known = sources.lock().unwrap_or_else(PoisonError::into_inner);
     let remote = known.get(request.uri().path()).cloned();
     drop(known);

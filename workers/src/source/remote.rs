@@ -76,7 +76,7 @@ pub(super) struct Remote {
 }
 
 impl Remote {
-    /// Reads the first block and learns the source's size from the reply.
+    /// Reads the first block and takes the source's size from the reply.
     pub(super) async fn open(
         lease: &v1::Lease,
         client: Arc<Client>,

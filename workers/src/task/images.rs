@@ -26,7 +26,7 @@ use crate::{
 const IMAGES_MAX: u32 = 4096;
 /// Pixels of an image's side: the limit of JPEG.
 const SIDE_MAX: u32 = 65_500;
-/// Far more than even a slow machine needs for all images, or for a preview.
+/// Time limit for all images, or for a preview: far more than even a slow machine needs.
 const TIME_MAX: Duration = Duration::from_secs(900);
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
@@ -46,11 +46,11 @@ pub(super) async fn run(
         .map_err(|error| TaskFailure::io("read candidates", &error))?;
     let best =
         best.ok_or_else(|| TaskFailure::retryable("output_refused", "no frame was decoded"))?;
-    let mut made = Vec::new();
+    let mut stored = Vec::new();
     for (name, file) in plan.files(best) {
-        made.push(task_io.store_file(&name, "jpg", scratch.join(file)).await?);
+        stored.push(task_io.store_file(&name, "jpg", scratch.join(file)).await?);
     }
-    task.committer.commit_images(made).await
+    task.committer.commit_images(stored).await
 }
 
 struct Plan {
@@ -135,7 +135,7 @@ pub(super) async fn write_files(
     let mut running = run::start(toolbox, run)?;
     let progress = Arc::clone(&running.progress);
     let wait = async {
-        // Anything on standard output is ignored.
+        // Standard output is ignored.
         while running.next().await?.is_some() {}
         Ok(())
     };

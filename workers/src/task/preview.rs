@@ -39,6 +39,6 @@ pub(super) async fn run(
         threads: if work.urgent { context.urgent_threads } else { context.threads },
     };
     write_files(task, task_io, scratch, args::preview(&encode), work.frames).await?;
-    let made = task_io.store_file(PREVIEW, "mp4", scratch.join(args::PREVIEW_NAME)).await?;
-    task.committer.commit_images(vec![made]).await
+    let stored = task_io.store_file(PREVIEW, "mp4", scratch.join(args::PREVIEW_NAME)).await?;
+    task.committer.commit_images(vec![stored]).await
 }

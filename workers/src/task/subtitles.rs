@@ -66,8 +66,8 @@ pub(super) async fn run(
         .map_err(|_| TaskFailure::retryable("internal", "read text: the thread panicked"))?;
     let text = written.map_err(|error| parse_failure(&error))?;
     let name = captions::file_name(work.number);
-    let made = task_io.store_bytes(&name, "vtt", Bytes::from(text)).await?;
-    task.committer.commit_images(vec![made]).await
+    let stored = task_io.store_bytes(&name, "vtt", Bytes::from(text)).await?;
+    task.committer.commit_images(vec![stored]).await
 }
 
 /// Another attempt would have the same result, unless this worker was too busy.

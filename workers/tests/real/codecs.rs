@@ -60,7 +60,7 @@ async fn frames_of_hevc_are_exact_across_chunks_and_machines() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn frames_of_av1_are_exact_over_chunks_and_machines() {
+async fn frames_of_av1_are_exact_across_chunks_and_machines() {
     frames_are_exact(Codec::Av1, "a.mp4", "25", &["-g", "50", "-c:a", "aac"]).await;
     frames_are_exact(Codec::Av1, "b.mkv", "30000/1001", &["-g", "240", "-c:a", "aac"]).await;
 }

@@ -203,12 +203,12 @@ impl WorkerService for Service {
         tokio::spawn(async move {
             while let Ok(Some(message)) = inbound.message().await {
                 let message = message.message.unwrap();
-                let answer = match &message {
+                let reply = match &message {
                     FromWorker::Access(access) => service.sign(access).await,
-                    message => service.answer(message),
+                    message => service.reply(message),
                 };
-                if let Some(answer) = answer {
-                    let _ = sender.send(Ok(ControlMessage { message: Some(answer) }));
+                if let Some(reply) = reply {
+                    let _ = sender.send(Ok(ControlMessage { message: Some(reply) }));
                 }
                 let _ = service.messages.send(message);
             }
@@ -250,7 +250,7 @@ impl Service {
         Some(ToWorker::AccessReply(reply))
     }
 
-    fn answer(&self, message: &FromWorker) -> Option<ToWorker> {
+    fn reply(&self, message: &FromWorker) -> Option<ToWorker> {
         match message {
             FromWorker::Hello(_) => {
                 let lease = f64::from(self.state.lease_ms.load(Ordering::SeqCst)) / 1000.0;

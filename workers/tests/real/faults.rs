@@ -77,7 +77,7 @@ async fn an_unanswered_commit_is_repeated_on_the_next_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unconfirmed_lease_is_given_up_in_time() {
+async fn a_task_is_stopped_when_its_lease_is_not_confirmed_in_time() {
     let mut control = Control::start().await;
     control.set_lease(Duration::from_millis(1500));
     let folder = tempfile::tempdir().unwrap();

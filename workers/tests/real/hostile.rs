@@ -69,7 +69,7 @@ async fn files_that_refer_to_other_files_cannot_read_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sources_of_excessive_duration_or_size_are_rejected() {
+async fn sources_with_forged_times_or_sizes_are_rejected() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     // Two frames, a day apart.

@@ -328,7 +328,7 @@ async fn recordings_of_other_kinds_are_converted_to_the_first() {
     assert_eq!(found.last(), Some(&124));
 }
 
-/// Every recording is a third of a second, which would be too many at once for one FFmpeg process.
+/// Every recording is a third of a second, which would be too many for one FFmpeg process.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_than_a_hundred_recordings_are_played_one_after_the_other() {
     const COUNT: usize = 101;

@@ -21,7 +21,7 @@ const CEA_608: &[u8] = b"GA94\x03\xc1\xff\xfc\x94\x2c\xff";
 const ACTIVE_FORMAT: &[u8] = b"DTG1\x41\xf8";
 
 /// Encodes [`PICTURE`] with these options.
-fn made(name: &str, options: &[&str]) -> Clip {
+fn generate(name: &str, options: &[&str]) -> Clip {
     Clip::made(name, &[&PICTURE[..], options].concat())
 }
 
@@ -33,7 +33,7 @@ fn start_codes(stream: &[u8]) -> Vec<usize> {
 /// An H.264 file with `message` as an SEI message of type `kind` before every picture.
 fn with_h264_messages(kind: u8, message: &[u8]) -> Clip {
     let slices = ["-bf", "0", "-x264-params", "slices=1"];
-    let raw = fs::read(made("raw.264", &[&X264[..], &slices].concat()).path()).unwrap();
+    let raw = fs::read(generate("raw.264", &[&X264[..], &slices].concat()).path()).unwrap();
     let unit = [&[0, 0, 1, 6, kind, message.len() as u8], message, &[0x80]].concat();
     let mut marked = Vec::new();
     let mut written = 0;
@@ -52,7 +52,7 @@ fn with_h264_messages(kind: u8, message: &[u8]) -> Clip {
 
 /// An MPEG-2 program stream with `data` as user data of every picture.
 fn with_mpeg2_user_data(data: &[u8]) -> Clip {
-    let raw = made("raw.m2v", &["-c:v", "mpeg2video", "-q:v", "5", "-bf", "2"]);
+    let raw = generate("raw.m2v", &["-c:v", "mpeg2video", "-q:v", "5", "-bf", "2"]);
     let raw = fs::read(raw.path()).unwrap();
     let mut marked = Vec::new();
     let (mut written, mut in_picture) = (0, false);
@@ -86,13 +86,17 @@ fn sources() -> Vec<(&'static str, &'static str, Clip)> {
         ("captions in MPEG-2", "Closed Captions", with_mpeg2_user_data(CEA_608)),
         ("active format", "Active format", with_mpeg2_user_data(ACTIVE_FORMAT)),
         ("a camera's data", "User Data Unregistered", with_h264_messages(5, &own_text)),
-        ("frame packing", "Stereo 3D", made("a.mp4", &with(&["-x264-params", "frame-packing=3"]))),
+        (
+            "frame packing",
+            "Stereo 3D",
+            generate("a.mp4", &with(&["-x264-params", "frame-packing=3"])),
+        ),
         (
             "stereo mode",
             "Stereo 3D",
-            made("a.mkv", &with(&["-metadata:s:v:0", "stereo_mode=left_right"])),
+            generate("a.mkv", &with(&["-metadata:s:v:0", "stereo_mode=left_right"])),
         ),
-        ("mastering", "Mastering display", made("a.mp4", &hdr)),
+        ("mastering", "Mastering display", generate("a.mp4", &hdr)),
     ]
 }
 
@@ -171,7 +175,7 @@ fn of_codec(codec: Codec, work: v1::lease::Work) -> v1::lease::Work {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn messages_in_the_pictures_do_not_fail_the_encode_nor_reach_its_output() {
+async fn messages_in_the_packets_neither_fail_the_encode_nor_reach_its_output() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     for (name, carries, clip) in sources() {

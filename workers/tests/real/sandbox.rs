@@ -90,11 +90,11 @@ async fn no_process_outlives_a_killed_worker() {
     worker.signal(Signal::SIGKILL);
     tokio::time::timeout(Duration::from_secs(2), worker.until(|| processes(&sleeping).is_empty()))
         .await
-        .expect("the sandboxed process dies with its worker");
+        .expect("the sandboxed process is killed with its worker");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_process_group_ends_with_its_leader_and_with_a_lost_lease() {
+async fn the_process_group_is_killed_with_its_leader_and_after_a_lost_lease() {
     let mut control = Control::start().await;
     control.set_lease(Duration::from_secs(2));
     let folder = tempfile::tempdir().unwrap();

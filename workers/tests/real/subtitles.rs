@@ -118,6 +118,6 @@ async fn a_track_without_cues_fails_permanently() {
     let clip = Clip::made("d.mkv", &[&inputs[..], &H264, &["-c:s", "subrip"]].concat());
     let probed = Probed::probe(&mut control, &worker, &clip).await;
     let lease = worker.lease(&clip.path(), work(&probed, 0));
-    let fail = control.work(lease).await.expect_err("nothing shows");
+    let fail = control.work(lease).await.expect_err("the track has no cues");
     assert_eq!((fail.code.as_str(), fail.retryable), ("no_text", false), "{fail:?}");
 }

@@ -18,7 +18,7 @@ async fn encode(
     clip: &Clip,
 ) -> (Probed, tempfile::NamedTempFile) {
     let probed = Probed::probe(control, worker, clip).await;
-    let movie = tempfile::NamedTempFile::with_suffix(".mp4").unwrap();
+    let rendition = tempfile::NamedTempFile::with_suffix(".mp4").unwrap();
     for chunk in 0..probed.grid.chunks() {
         let lease = worker.lease(&clip.path(), probed.chunk(chunk, &[(160, 90), (320, 180)]));
         let done =
@@ -28,9 +28,9 @@ async fn encode(
         }
         if chunk == 0 {
             let output = &done.outputs[1];
-            movie.as_file().write_all(&output.init).unwrap();
+            rendition.as_file().write_all(&output.init).unwrap();
             let bytes = fs::read(worker.store().join(&output.key)).unwrap();
-            movie.as_file().write_all(&bytes).unwrap();
+            rendition.as_file().write_all(&bytes).unwrap();
         }
     }
     if !probed.source.audio.is_empty() {
@@ -41,16 +41,16 @@ async fn encode(
             check(&worker.store(), TrackKind::Audio, &probed.grid, output);
         }
     }
-    (probed, movie)
+    (probed, rendition)
 }
 
 const X264: [&str; 4] = ["-c:v", "libx264", "-preset", "ultrafast"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn unusual_pictures_become_renditions() {
+async fn unusual_video_is_encoded() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
-    let made = |name: &str, picture: &str, options: &[&str]| {
+    let generate = |name: &str, picture: &str, options: &[&str]| {
         let mut args = vec!["-f", "lavfi", "-i", picture];
         args.extend(options);
         Clip::made(name, &args)
@@ -92,8 +92,8 @@ async fn unusual_pictures_become_renditions() {
         ),
         ("mpeg2.ts", motion, vec!["-c:v", "mpeg2video", "-bf", "2"], 25, 75),
     ] {
-        let clip = made(name, picture, &options);
-        let (probed, movie) = encode(&mut control, &worker, &clip).await;
+        let clip = generate(name, picture, &options);
+        let (probed, rendition) = encode(&mut control, &worker, &clip).await;
         let (num, den) = (probed.grid.rate().num(), probed.grid.rate().den());
         assert_eq!((num, den), (rate, 1), "{name}");
         assert!(probed.grid.frames().abs_diff(frames) <= 1, "{name}: {}", probed.grid.frames());
@@ -102,14 +102,14 @@ async fn unusual_pictures_become_renditions() {
             name.starts_with("interlaced"),
             "{name}"
         );
-        let brightness = brightness(movie.path());
+        let brightness = brightness(rendition.path());
         assert!((60.0..200.0).contains(&brightness), "{name}: {brightness}");
     }
 }
 
 /// Two resolutions in one stream, as in broadcasts and from faulty encoders.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_of_size_in_mid_stream_keeps_every_frame() {
+async fn a_change_of_resolution_within_the_stream_keeps_every_frame() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     let part = |size: &str| {
@@ -128,7 +128,7 @@ async fn a_change_of_size_in_mid_stream_keeps_every_frame() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn unusual_audio_becomes_renditions() {
+async fn unusual_audio_is_encoded() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     let picture = "color=gray:s=64x36:r=25:d=3";
@@ -204,11 +204,11 @@ async fn audio_before_and_after_the_video_is_kept() {
         let inputs =
             ["-itsoffset", late, "-f", "lavfi", "-i", &picture, "-f", "lavfi", "-i", &sound];
         let clip = Clip::made(name, &[&inputs[..], &X264, &["-c:a", "aac"]].concat());
-        let (probed, movie) = encode(&mut control, &worker, &clip).await;
+        let (probed, rendition) = encode(&mut control, &worker, &clip).await;
         // Audio ends with a whole packet.
         let off = probed.grid.frames().abs_diff(seconds * 25);
         assert!(off <= 1, "{name}: {:?}", probed.source.video);
-        let brightness = brightness(movie.path());
+        let brightness = brightness(rendition.path());
         assert!((100.0..150.0).contains(&brightness), "{name}: {brightness}");
     }
 }

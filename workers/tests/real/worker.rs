@@ -105,7 +105,7 @@ impl Worker {
         workers.map(|worker| count(worker.unwrap())).sum()
     }
 
-    /// Waits until `condition` holds.
+    /// Waits until `condition` is true.
     pub(crate) async fn until(&self, condition: impl Fn() -> bool) {
         for _ in 0..400 {
             if condition() {

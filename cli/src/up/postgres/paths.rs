@@ -1,7 +1,7 @@
 //! The paths that Postgres receives, short and plain for any data folder.
 //!
 //! Postgres splits its list of socket folders at commas, and its clients split the list of hosts there; it
-//! holds paths in buffers of 1024 bytes; `initdb` rejects line breaks; and the path of a Unix socket has at
+//! stores paths in buffers of 1024 bytes; `initdb` rejects line breaks; and the path of a Unix socket has at
 //! most 107 bytes. So if the data folder's path is not short and plain, the sockets lie in a private folder
 //! elsewhere, and the cluster is reached by a symbolic link in that folder.
 
@@ -55,8 +55,8 @@ impl Paths {
             is_plain(sockets) && bytes(sockets) + 1 + socket.len() <= SOCKET_PATH_BYTES_MAX
         };
         let sockets = match is_fit(&near) {
-            true => own(near, owner)?,
-            false => elsewhere(&folder.root, is_fit, owner)?,
+            true => create_private(near, owner)?,
+            false => create_outside(&folder.root, is_fit, owner)?,
         };
         let mut given = [cluster.to_owned(), draft.to_owned()];
         for (path, name) in given.iter_mut().zip(LINKS) {
@@ -105,10 +105,14 @@ fn candidates(root: &Path) -> Vec<PathBuf> {
     std::iter::once(env::temp_dir()).chain(shared).map(|folder| folder.join(&name)).collect()
 }
 
-fn elsewhere(root: &Path, is_fit: impl Fn(&Path) -> bool, owner: Option<u32>) -> Result<PathBuf> {
+fn create_outside(
+    root: &Path,
+    is_fit: impl Fn(&Path) -> bool,
+    owner: Option<u32>,
+) -> Result<PathBuf> {
     let mut failure = None;
     for path in candidates(root).into_iter().filter(|path| is_fit(path)) {
-        match own(path, owner) {
+        match create_private(path, owner) {
             Ok(path) => return Ok(path),
             Err(error) => failure = Some(error),
         }
@@ -120,12 +124,12 @@ fn elsewhere(root: &Path, is_fit: impl Fn(&Path) -> bool, owner: Option<u32>) ->
 }
 
 /// Creates a folder that only `owner`, or else the user that runs `up`, may enter.
-fn own(path: PathBuf, owner: Option<u32>) -> Result<PathBuf> {
+fn create_private(path: PathBuf, owner: Option<u32>) -> Result<PathBuf> {
     make_private(&path).with_context(|| format!("make {}", path.display()))?;
     // In a folder that every user may write to, another user may have created this path first.
-    let made = fs::symlink_metadata(&path)?;
-    let ours = made.uid() == geteuid().as_raw() || Some(made.uid()) == owner;
-    if !made.is_dir() || !ours || made.mode() & 0o077 != 0 {
+    let metadata = fs::symlink_metadata(&path)?;
+    let is_owned = metadata.uid() == geteuid().as_raw() || Some(metadata.uid()) == owner;
+    if !metadata.is_dir() || !is_owned || metadata.mode() & 0o077 != 0 {
         bail!("{} is not a private folder of this service", path.display());
     }
     if let Some(uid) = owner {
@@ -169,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_folders_contain_sockets_and_cluster() {
+    fn folders_with_short_plain_paths_contain_cluster_and_sockets() {
         let path = temporary("plain");
         let folder = Folder::open(&path).unwrap();
         let paths = paths(&folder);
@@ -199,7 +203,7 @@ mod tests {
                 assert!(is_plain(path) && path.as_os_str().len() < 107, "{name:?}: {path:?}");
             }
             assert_eq!(fs::metadata(&first.sockets).unwrap().mode() & 0o777, 0o700);
-            // A cluster created through the link lies in the data folder.
+            // A cluster created through the link is in the data folder.
             fs::create_dir(folder.cluster()).unwrap();
             assert_eq!(first.cluster.canonicalize().unwrap(), folder.cluster());
             assert_eq!(paths(&folder).sockets, first.sockets);

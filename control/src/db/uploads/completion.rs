@@ -1,4 +1,4 @@
-//! The ends of rows of `uploads`: complete, given up, expired; and the remains to delete afterwards.
+//! Ends uploads as complete, aborted or expired, and lists those whose bytes are to be deleted afterwards.
 
 use media::{UploadId, VideoId};
 use tokio_postgres::GenericClient;
@@ -47,7 +47,7 @@ pub async fn give_up(db: &impl GenericClient, video: VideoId) -> Result<(), DbEr
     Ok(())
 }
 
-/// Gives up a video's open upload that cannot be resumed and whose lease is released or expired, so
+/// Aborts a video's open upload that cannot be resumed and whose lease is released or expired, so
 /// that another upload may begin.
 pub async fn give_up_lapsed(db: &impl GenericClient, video: VideoId) -> Result<(), DbError> {
     db.execute(
@@ -96,7 +96,7 @@ pub async fn unfinished(db: &impl GenericClient, limit: i64) -> Result<Vec<Uploa
     rows.iter().map(Upload::try_from).collect()
 }
 
-/// Up to `limit` dead uploads without a lease holder that could still write.
+/// Up to `limit` aborted or expired uploads without a lease holder that could still write.
 pub async fn given_up(db: &impl GenericClient, limit: i64) -> Result<Vec<Upload>, DbError> {
     let sql = format!(
         "SELECT {COLUMNS}

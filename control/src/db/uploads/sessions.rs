@@ -49,7 +49,7 @@ pub struct Upload {
     pub multipart_id: Option<String>,
     /// The parts that are stored.
     pub parts: Vec<String>,
-    /// Identifies the side object that holds the bytes after the last complete part.
+    /// Identifies the side object that contains the bytes after the last complete part.
     pub tail: Option<u64>,
     /// The file name given by the client.
     pub filename: String,
@@ -140,7 +140,7 @@ pub struct NewUpload {
     pub resumable: bool,
     /// Size of every part except the last.
     pub part_bytes: i64,
-    /// The writer that takes the lease at once.
+    /// The writer that gets the lease immediately.
     pub writer: Option<Uuid>,
     /// The token for which the lease is granted.
     pub grant: Grant,
@@ -222,7 +222,7 @@ pub async fn begin(
     row.as_ref().map(Upload::try_from).transpose()
 }
 
-/// An upload of one tenant, unless it is dead or has expired.
+/// An upload of one tenant, unless it was aborted or has expired.
 pub async fn get(
     db: &impl GenericClient,
     tenant: &str,

@@ -122,7 +122,7 @@ pub(super) const COLUMNS: &str = "
         WHERE c.video_id = v.id
     ) AS uploaded";
 
-/// Reads rows that were aggregated as JSON; NULL stands for no rows.
+/// Reads rows that were aggregated as JSON; NULL means no rows.
 fn aggregate<T: DeserializeOwned>(
     row: &Row,
     column: &'static str,

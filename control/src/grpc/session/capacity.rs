@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_want_that_crosses_a_lease_does_not_free_its_slot() {
+    fn a_want_message_that_crosses_a_lease_does_not_free_its_slot() {
         let capacity = Capacity::default();
         capacity.set(want(2, 0, Some(0)));
         capacity.reserve(SlotKind::Any).mark_sent();
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_of_workers_that_do_not_count_leases_are_used_as_sent() {
+    fn want_messages_without_a_lease_count_are_applied_unchanged() {
         let capacity = Capacity::default();
         capacity.set(want(1, 0, None));
         capacity.reserve(SlotKind::Any).mark_sent();

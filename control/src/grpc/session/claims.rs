@@ -117,7 +117,7 @@ impl Session {
         self.claim_all().await;
     }
 
-    /// Claims as many tasks as the worker has free slots, and wakes another session after each claim,
+    /// Claims as many tasks as the worker has free slots, and notifies another session after each claim,
     /// because more tasks may be ready.
     pub(super) async fn claim(&mut self, kind: SlotKind) {
         while self.wants(kind) {
@@ -159,7 +159,7 @@ impl Session {
     }
 
     /// Sends a prepared lease. Releases one that could not be prepared or that was lost meanwhile, and
-    /// claims another task for its slot at once.
+    /// claims another task for its slot immediately.
     pub(super) async fn send_prepared(&mut self, prepared: Prepared) {
         let Prepared { id, slot, lease } = prepared;
         let held = self.held.get(&id.task).is_some_and(|(held, _)| *held == id);
@@ -170,7 +170,7 @@ impl Session {
                 return self.send(Out::Lease(lease));
             }
             Ok(_) => self.give_back(id, 0.0),
-            Err(why) => self.unprepared(id, why),
+            Err(why) => self.preparation_failed(id, why),
         }
         if held {
             self.held.remove(&id.task);
@@ -181,7 +181,7 @@ impl Session {
 
     /// Handles a lease that could not be prepared. The attempt counts only if no instance can prepare
     /// the task.
-    fn unprepared(&mut self, id: LeaseId, why: PrepareError) {
+    fn preparation_failed(&mut self, id: LeaseId, why: PrepareError) {
         let Failure { code, message } = why.failure();
         tracing::warn!(task.id = %id.task, code, reason = message, "failed to prepare a lease");
         match why {

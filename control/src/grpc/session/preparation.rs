@@ -109,7 +109,7 @@ mod tests {
         LeaseId, Preparations,
     };
 
-    /// Far more than the test takes, and far less than a deadlock.
+    /// Longer than the test needs; a deadlock exceeds it.
     const DEADLINE: Duration = Duration::from_secs(10);
 
     /// The pool has one connection, which the lease's preparation holds when the session, in another branch of its

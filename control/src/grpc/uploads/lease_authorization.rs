@@ -71,12 +71,12 @@ pub(super) async fn authorize<T>(
     writer: &str,
     upload: UploadRef,
 ) -> Result<Principal, Problem> {
-    let about = match upload {
+    let video_id = match upload {
         UploadRef::Video(video) => Some(video),
         UploadRef::Upload(_) | UploadRef::Unknown => None,
     };
     let writer = Uuid::try_parse(writer).ok().filter(|_| app.by_plane(request));
-    let Some(writer) = writer else { return app.authorize(rpc, request, about) };
+    let Some(writer) = writer else { return app.authorize(rpc, request, video_id) };
     let found = app.db.run(CALL_TRIES_MAX, async |db| match upload {
         UploadRef::Upload(upload) => leases::granted(db, upload, writer).await,
         UploadRef::Video(video) => leases::granted_of_video(db, video, writer).await,
@@ -94,7 +94,7 @@ pub(super) async fn authorize<T>(
         }
         // The lease was granted by an older release, which stores no token, or has since been granted
         // to another writer.
-        None => app.authorize(rpc, request, about).map_err(|_| lost()),
+        None => app.authorize(rpc, request, video_id).map_err(|_| lost()),
     }
 }
 

@@ -44,12 +44,12 @@ pub(super) async fn acquire(
         grant: grant(principal),
     };
     let timeouts = app.policy.uploads.timeouts;
-    let taken = app.db.run(CALL_TRIES_MAX, async |db| {
+    let acquired = app.db.run(CALL_TRIES_MAX, async |db| {
         leases::acquire(db, &principal.tenant, id, &acquire, timeouts).await
     });
-    let taken = taken.await?;
-    let held = taken.is_some();
-    let row = match taken {
+    let acquired = acquired.await?;
+    let held = acquired.is_some();
+    let row = match acquired {
         Some(row) => row,
         None if message.take_over => settled(app, principal, id).await?,
         None => upload(app, principal, id).await?,

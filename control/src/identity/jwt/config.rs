@@ -1,5 +1,5 @@
 //! The provider's configuration: `STREAMING_JWT_*`. Without any of these variables no provider is
-//! configured; otherwise one error lists everything that is wrong.
+//! configured; otherwise one error lists all problems.
 
 use std::{ffi::OsString, net::IpAddr, path::Path, sync::Arc, time::Duration};
 
@@ -182,7 +182,7 @@ mod tests {
         provider(&Flags::parse_from(arguments).jwt, &meter)
     }
 
-    fn wrong(arguments: &[&str]) -> String {
+    fn config_error(arguments: &[&str]) -> String {
         read(arguments).unwrap_err().to_string()
     }
 
@@ -198,7 +198,7 @@ mod tests {
         let junk = folder.path().join("junk");
         std::fs::write(&junk, "hunter2").unwrap();
         let junk = junk.to_str().unwrap();
-        let text = wrong(&[
+        let text = config_error(&[
             "--jwt-jwks-url",
             "http://id.example.com/keys",
             "--jwt-public-key-file",
@@ -216,11 +216,17 @@ mod tests {
             assert!(text.contains(part), "{part} is not in {text}");
         }
         assert!(!text.contains("hunter2") && !text.contains('\n'), "{text}");
-        let text = wrong(&["--jwt-issuer", "a", "--jwt-audience", "b"]);
+        let text = config_error(&["--jwt-issuer", "a", "--jwt-audience", "b"]);
         assert!(text.contains("one of them must be set"), "{text}");
-        let text =
-            wrong(&["--jwt-issuer", "a", "--jwt-audience", "b", "--jwt-public-key-file", junk]);
-        assert!(text.contains("holds neither PEM nor a JWK set"), "{text}");
+        let text = config_error(&[
+            "--jwt-issuer",
+            "a",
+            "--jwt-audience",
+            "b",
+            "--jwt-public-key-file",
+            junk,
+        ]);
+        assert!(text.contains("contains neither PEM nor a JWK set"), "{text}");
     }
 
     #[test]

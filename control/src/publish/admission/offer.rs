@@ -16,7 +16,7 @@ pub struct OfferedImage {
     pub picture: Picture,
 }
 
-/// Outputs that a worker asks control to commit.
+/// Outputs that a worker requests control to commit.
 #[derive(Clone, Debug)]
 pub struct Offer {
     /// The lease under which the task runs.

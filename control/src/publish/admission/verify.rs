@@ -39,7 +39,7 @@ pub(super) fn belongs(
     offered: &Offered,
 ) -> Result<(), String> {
     let Offered { rendition, chunk, .. } = offered;
-    let ours = match subject.kind {
+    let planned = match subject.kind {
         TaskKind::Chunk => *chunk == subject.ordinal && subject.rungs.contains(rendition),
         TaskKind::Audio => {
             *chunk < grid.chunks() && *rendition == plan::rendition_of_audio(subject.ordinal)
@@ -50,7 +50,7 @@ pub(super) fn belongs(
         | TaskKind::Preview
         | TaskKind::Collect => false,
     };
-    if !ours {
+    if !planned {
         return Err(format!("{rendition} chunk {chunk} is not part of this task"));
     }
     if offered.bytes > OBJECT_BYTES_MAX {
@@ -66,7 +66,7 @@ pub(super) fn belongs(
 
 /// Why an object cannot be admitted.
 pub(super) enum VerificationError {
-    /// The object is wrong.
+    /// The object is invalid.
     Invalid(String),
     /// The object cannot be read at the moment.
     StoreUnavailable(String),

@@ -21,16 +21,16 @@ const ROLES: [Role; 3] = [Role::Admin, Role::Editor, Role::Viewer];
 /// other purposes.
 const TYPES: [&str; 4] = ["bearer", "jwt", "at+jwt", "access"];
 
-/// The claims that a token must have, and which of them hold the role and the tenant.
+/// The claims that a token must have, and which of them contain the role and the tenant.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// `iss` must be exactly this.
     pub issuer: String,
     /// `aud` must be exactly this or contain it.
     pub audience: String,
-    /// The claim that holds the role: a name, or a dotted path into nested objects.
+    /// The claim that contains the role: a name, or a dotted path into nested objects.
     pub role_claim: String,
-    /// The claim that holds the tenant, in the same form.
+    /// The claim that contains the tenant, in the same form.
     pub tenant_claim: String,
     /// The tenant of tokens without that claim; without a default they are rejected.
     pub default_tenant: Option<String>,

@@ -26,19 +26,19 @@ const SECRET_BYTES_MIN: usize = 16;
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum KeySetError {
     /// Neither PEM, nor a JWK, nor a JWK set.
-    #[error("holds neither PEM nor a JWK set")]
+    #[error("contains neither PEM nor a JWK set")]
     Form,
     /// No key that can verify RS256, ES256 or EdDSA.
-    #[error("holds no key for RS256 (2048 bits or more), ES256 or EdDSA (Ed25519)")]
+    #[error("contains no key for RS256 (2048 bits or more), ES256 or EdDSA (Ed25519)")]
     NoKey,
     /// More keys than a set may contain.
-    #[error("holds more than 64 keys")]
+    #[error("contains more than 64 keys")]
     TooMany,
     /// A private key, which must not be configured here.
-    #[error("holds a private key; only the public key is needed")]
+    #[error("contains a private key; only the public key is needed")]
     Private,
     /// The shared secret is too short.
-    #[error("holds a secret shorter than 16 bytes")]
+    #[error("contains a secret shorter than 16 bytes")]
     Short,
 }
 

@@ -97,7 +97,7 @@ fn costly_tokens_are_rejected_before_evaluation() {
 }
 
 #[test]
-fn a_warm_check_is_cheap() {
+fn verifying_a_cached_token_is_fast() {
     let (keys, verifier) = setup();
     let bearer = keys.mint(&grant(Role::Viewer), END).unwrap();
     let restriction = Restriction { video: Some(VIDEO), ..Restriction::default() };

@@ -92,7 +92,7 @@ fn names_are_data_not_datalog() {
 }
 
 #[test]
-fn flipped_byte_is_rejected_wherever_it_is() {
+fn a_flipped_byte_at_any_position_is_rejected() {
     let (keys, verifier) = setup();
     let token = keys.mint(&grant(Role::Admin), END).unwrap();
     for position in 0..token.trim_end_matches('=').len() - 1 {
@@ -142,7 +142,7 @@ fn foreign_root_key_is_rejected_and_rotation_keeps_old_tokens() {
 }
 
 #[test]
-fn appended_blocks_cannot_widen_a_token() {
+fn appended_blocks_cannot_extend_the_rights() {
     let (keys, verifier) = setup();
     let token = keys.mint(&grant(Role::Viewer), END).unwrap();
     let appended = append(
@@ -161,7 +161,7 @@ fn appended_blocks_cannot_widen_a_token() {
     }
     let late = Request { now: END, ..request(Operation::Read) };
     assert_eq!(verifier.authenticate(&appended, &late), Err(AuthError::Expired));
-    // Nor can a block satisfy its own check with a fact that the request does not provide.
+    // A block cannot satisfy its own check with a fact that the request does not provide, either.
     let self_checked = append(&token, r#"check if operation("read"); check if time($t), $t > 2100-01-01;"#
         .replace("2100-01-01;", "2100-01-01T00:00:00Z;").as_str());
     assert!(forbidden(verifier.authenticate(&self_checked, &request(Operation::Read))));
@@ -239,11 +239,11 @@ fn blocks_of_third_parties_are_rejected() {
         keys.mint(&grant(Role::Viewer), END).unwrap(),
         keys.mint(&grant(Role::Editor), END).unwrap(),
     );
-    let third_party = KeyPair::new();
+    let foreign_key = KeyPair::new();
     let unverified = |token: &str| UnverifiedBiscuit::from_base64(token).unwrap();
     let block = BlockBuilder::new().code(r#"role("admin"); check if true;"#).unwrap();
     let request_of = |token: &str| unverified(token).third_party_request().unwrap();
-    let signed = request_of(&token).create_block(&third_party.private(), block).unwrap();
+    let signed = request_of(&token).create_block(&foreign_key.private(), block).unwrap();
     let bytes = signed.serialize().unwrap();
     let own = unverified(&token).append_third_party(&bytes).unwrap().to_base64().unwrap();
     let read = request(Operation::Read);
@@ -334,7 +334,7 @@ fn blocks_with_malleable_signatures_are_rejected() {
 }
 
 #[test]
-fn a_valid_signature_without_the_expected_facts_is_rejected() {
+fn a_valid_signature_without_the_required_facts_is_rejected() {
     let (keys, verifier) = setup();
     let stored: serde_json::Value = serde_json::from_str(&keys.to_json()).unwrap();
     let private = stored[0]["private"].as_str().unwrap();

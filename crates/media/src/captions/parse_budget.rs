@@ -27,7 +27,7 @@ impl<'a> ParseBudget<'a> {
         Self { visited: 0, next_look: LOOK_BYTES, is_late }
     }
 
-    /// Parsing takes as long as it needs.
+    /// Creates an effort without a deadline or limit.
     pub fn unlimited() -> Self {
         Self::until(&|| false)
     }

@@ -73,7 +73,7 @@ mod tests {
     };
 
     #[test]
-    fn overrides_are_left_out_where_they_end() {
+    fn closed_overrides_are_removed_and_open_ones_kept() {
         for (raw, expected) in [
             ("{\\an8}Hi {\\i1}you{\\i0}", "Hi you"),
             ("{plain} {", "{plain} {"),

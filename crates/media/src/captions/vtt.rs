@@ -84,11 +84,11 @@ fn timings(text: &str, line: usize) -> Result<(u64, u64, String), CaptionError> 
         clock(whole, millis).filter(|_| millis.len() == 3)
     };
     let (start, end) = span((time(start), time(end)), line)?;
-    Ok((start, end, kept(settings)))
+    Ok((start, end, supported_settings(settings)))
 }
 
 /// The known settings with plain values, each at most once.
-fn kept(settings: &str) -> String {
+fn supported_settings(settings: &str) -> String {
     let mut kept: Vec<(&str, &str)> = Vec::new();
     for (name, value) in settings.split_whitespace().filter_map(|part| part.split_once(':')) {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"%.,-".contains(&b);

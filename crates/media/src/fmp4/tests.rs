@@ -199,7 +199,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(120))]
 
     #[test]
-    fn samples_are_preserved(
+    fn written_samples_are_read_back_unchanged(
         (grid, chunk) in grids(),
         groups in prop::collection::vec(1_u64..=4, 1..8),
         fill in prop::collection::vec(any::<u8>(), 1..20),
@@ -228,7 +228,7 @@ proptest! {
     }
 
     #[test]
-    fn a_lost_doubled_or_moved_frame_is_detected(
+    fn a_missing_duplicated_or_moved_frame_is_detected(
         (grid, chunk) in grids(),
         style in styles(),
         at: prop::sample::Index,

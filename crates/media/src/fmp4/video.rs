@@ -36,8 +36,8 @@ impl VideoConfig {
             Codec::Hevc => hevc::read(record)?,
             Codec::Av1 => av1::read(record)?,
         };
-        let stated = (u32::from(width), u32::from(height));
-        if width == 0 || height == 0 || (record.width, record.height) != stated {
+        let declared = (u32::from(width), u32::from(height));
+        if width == 0 || height == 0 || (record.width, record.height) != declared {
             return Err(Mp4Error::Invalid("picture size"));
         }
         let colour = boxes::find(reader.rest(), b"colr")?;

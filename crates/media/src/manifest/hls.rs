@@ -28,7 +28,7 @@ const AUDIO_GROUP: &str = "audio";
 /// Attribute of every variant: no video rendition contains CEA-608 or CEA-708 captions. Without the attribute
 /// players offer a captions track that does not exist.
 const CLOSED_CAPTIONS: &str = "CLOSED-CAPTIONS=NONE";
-/// Apple's authoring specification (1.32) asks for a first variant near this bitrate, in bit/s.
+/// Apple's authoring specification (1.32) recommends a first variant near this bitrate, in bit/s.
 const FIRST_VARIANT_BITRATE: u64 = 2_000_000;
 
 /// The multivariant playlist; `None` while there is nothing to play.

@@ -59,7 +59,7 @@ pub(super) fn playlist_file(index: &Index) -> &'static str {
     if index.finished_at_ms.is_none() { "event.m3u8" } else { "vod.m3u8" }
 }
 
-/// Relative to the multivariant playlist, which lies in `hls/`.
+/// Relative to the multivariant playlist, which is in `hls/`.
 pub(super) fn playlist_url(
     index: &Index,
     links: &Links<'_>,
@@ -71,7 +71,7 @@ pub(super) fn playlist_url(
     quoted(&format!("{prefix}{file}{}", links.suffix()))
 }
 
-/// Relative to a media playlist, which lies next to its segments.
+/// Relative to a media playlist, which is in the folder of its segments.
 pub(super) fn media_prefix(index: &Index, rendition: &str, links: &Links<'_>) -> String {
     quoted(&links.prefix(index, "", &format!("{}/{}/", index.version, percent(rendition))))
 }

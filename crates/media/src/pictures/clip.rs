@@ -14,7 +14,7 @@ use crate::{
 pub const PREVIEW_SECONDS_MAX: f64 = 30.0;
 /// Number of cuts in the preview of a longer video.
 const CUTS: u32 = 5;
-/// Most lines of a preview.
+/// Maximum height of a preview in pixels.
 const PREVIEW_LINES: u32 = 480;
 
 /// The output of a job's task `preview`, fixed when the job is created.

@@ -11,20 +11,20 @@ use crate::{
     ladder::{Rung, lines},
 };
 
-/// Most thumbnails of a video.
+/// Maximum number of thumbnails of a video.
 pub const THUMBNAILS_MAX: u32 = 100;
 /// Longer side of a thumbnail, in pixels.
 const THUMBNAIL_SIDE: u32 = 320;
 /// Longer side of a storyboard's tile, in pixels.
 const TILE_SIDE: u32 = 160;
-/// Most tiles of a storyboard: a video of up to 13 minutes has a tile every two seconds, a longer one
+/// Maximum number of tiles of a storyboard: a video of up to 13 minutes has a tile every two seconds, a longer one
 /// has as many tiles at wider intervals.
 const TILES_MAX: u32 = 400;
 /// Tiles in a row and in a column of a sheet.
 const SHEET_SIDE: u32 = 10;
 /// Shorter side of the poster, in pixels.
 const POSTER_LINES: u32 = 720;
-/// Most frames that the poster is chosen from.
+/// Maximum number of frames that the poster is chosen from.
 const CANDIDATES_MAX: u32 = 16;
 /// A key frame with fewer bits per pixel is nearly blank: black takes a tenth of this, typical pictures
 /// ten times as much.

@@ -85,7 +85,7 @@ fn extra_bytes_are_rejected() {
 }
 
 #[test]
-fn another_time_is_rejected() {
+fn a_wrong_decode_time_is_rejected() {
     let late = admit_video(&mutated(|b| {
         let at = find(b, b"tfdt", 1);
         b[at + 15] ^= 1;
@@ -245,7 +245,7 @@ proptest! {
     }
 
     #[test]
-    fn garbage_never_panics(bytes: Vec<u8>, at: prop::sample::Index) {
+    fn arbitrary_bytes_never_panic(bytes: Vec<u8>, at: prop::sample::Index) {
         let Samples { grid, video, .. } = &*SAMPLES;
         prop_assert!(admit_video(&bytes).is_err());
         prop_assert!(admit(TrackKind::Video, grid, 0, &bytes, &video[0].bytes).is_err());

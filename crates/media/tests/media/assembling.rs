@@ -60,7 +60,7 @@ fn stills_are_the_key_frames_of_their_gops() {
 }
 
 #[test]
-fn clips_contain_video_and_audio_of_their_cuts() {
+fn clips_contain_the_video_and_audio_of_their_cuts() {
     let folder = Folder::new();
     let fixture = fixture(grid(30_000, 1001, 600), &folder);
     let (video, audio) =
@@ -165,7 +165,7 @@ fn joined(fixture: &Fixture, rendition: &str, folder: &Folder) -> std::path::Pat
 }
 
 #[test]
-fn a_download_holds_every_frame_and_any_range_is_a_part_of_it() {
+fn a_download_contains_every_frame_and_any_range_is_a_part_of_it() {
     let folder = Folder::new();
     let fixture = fixture(grid(24_000, 1001, 700), &folder);
     let (video, audio) =

@@ -28,7 +28,7 @@ fn line(result: Result<String, CaptionError>) -> usize {
 }
 
 #[test]
-fn webvtt_keeps_cues_and_loses_styles() {
+fn cues_of_webvtt_are_kept_and_styles_are_dropped() {
     let text = "\u{feff}WEBVTT - a video\r\nKind: captions\r\n\r\nNOTE\r\nnot --shown\r\n\r\n\
                 STYLE\r\n::cue { background: url(//evil) }\r\n\r\nREGION\r\nid:r\r\n\r\n\
                 intro\r\n00:02.000 --> 00:04.500 align:start region:r line:0 position:10%,line-left x\r\n\
@@ -93,7 +93,7 @@ fn sizes_are_bounded() {
     assert_eq!(vtt(&grows), Err(CaptionError::Bytes));
 }
 
-/// Bytes that are looked at to read a file that begins with `head` and goes on with `pattern`.
+/// Bytes that are visited to read a file that begins with `head` and continues with `pattern`.
 fn visited(format: Format, head: &str, pattern: &str, bytes: usize) -> u64 {
     let file = format!("{head}{}", pattern.repeat(bytes / pattern.len()));
     let mut budget = ParseBudget::unlimited();
@@ -205,7 +205,7 @@ fn ffmpegs_empty_lines_belong_to_the_text_before_them() {
 }
 
 #[test]
-fn a_cue_over_a_border_is_in_both_segments() {
+fn a_cue_across_a_segment_boundary_is_in_both_segments() {
     let text = "WEBVTT\n\n00:01.000 --> 00:04.000\na\n\n00:03.500 --> 00:14.500\nb\n\n\
                 00:04.000 --> 00:05.000\nc\n\n00:20.000 --> 00:21.000\nd\n";
     let captions = Captions::read(text.as_bytes(), Format::Vtt, OPEN).unwrap();
@@ -254,7 +254,7 @@ fn lists_have_one_default_and_unique_labels() {
 }
 
 #[test]
-fn ids_and_renditions_have_one_spelling() {
+fn ids_and_renditions_have_only_their_canonical_form() {
     let job = JobId::new(Uuid::from_u128(7));
     let id = id_of_file(job, 0);
     assert_eq!(id, id_of_file(job, 0));
@@ -284,7 +284,7 @@ proptest! {
     }
 
     #[test]
-    fn parsers_do_not_panic_on_any_input(bytes in prop::collection::vec(any::<u8>(), 0..400), head in any::<bool>()) {
+    fn parsers_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), head in any::<bool>()) {
         let file = if head { [b"WEBVTT\n\n", &bytes[..]].concat() } else { bytes };
         for format in [Format::Vtt, Format::LooseVtt, Format::Srt] {
             let _ = Captions::read(&file, format, OPEN);

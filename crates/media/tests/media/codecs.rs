@@ -84,14 +84,14 @@ fn examined(codec: Codec, grid: &Grid, size: &str) -> String {
 }
 
 #[test]
-fn every_frame_of_hevc_plays_once_and_the_codec_string_is_right() {
+fn every_frame_of_hevc_plays_once_and_the_codec_string_is_correct() {
     assert_eq!(examined(Codec::Hevc, &grid(25, 1, 203), "160x90"), "hvc1.1.6.L60.90");
     examined(Codec::Hevc, &grid(30_000, 1001, 130), "90x160");
     examined(Codec::Hevc, &grid(24, 1, 1), "16x16");
 }
 
 #[test]
-fn every_frame_of_av1_plays_once_and_the_codec_string_is_right() {
+fn every_frame_of_av1_plays_once_and_the_codec_string_is_correct() {
     assert_eq!(examined(Codec::Av1, &grid(25, 1, 203), "160x90"), "av01.0.00M.08");
     examined(Codec::Av1, &grid(30_000, 1001, 130), "90x160");
     examined(Codec::Av1, &grid(24, 1, 1), "64x64");
@@ -195,17 +195,17 @@ proptest! {
         let mut init = made.init.clone();
         let at = at.index(init.len());
         init[at] ^= flip;
-        let judged = admit(TrackKind::Video, &SAMPLES.grid, 0, &init, &made.bytes);
+        let admitted = admit(TrackKind::Video, &SAMPLES.grid, 0, &init, &made.bytes);
         // The parts of the record that are not parsed here are compared between chunks by the control
         // plane.
         let record = made.init.windows(4).position(|w| w == b"hvcC" || w == b"av1C").unwrap();
         let size = u32::from_be_bytes(made.init[record - 4..record].try_into().unwrap());
         let inside = (record + 4..record - 4 + size as usize).contains(&at);
-        prop_assert!(judged.is_err() || inside, "byte {at}");
+        prop_assert!(admitted.is_err() || inside, "byte {at}");
     }
 
     #[test]
-    fn garbage_behind_a_good_init_segment_never_panics(
+    fn arbitrary_bytes_after_a_valid_init_segment_never_panic(
         which in 0_usize..2,
         bytes: Vec<u8>,
         nth in 0_usize..2,

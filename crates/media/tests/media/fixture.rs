@@ -139,7 +139,7 @@ impl Fixture {
         track
     }
 
-    /// Writes every file that a player may request below `root`, which stands for `/api/stream/{id}/`.
+    /// Writes every file that a player may request below `root`, which corresponds to `/api/stream/{id}/`.
     pub(crate) fn lay_out(&self, root: &Path, now_ms: i64) {
         let links = Links::default();
         let write = |path: &str, bytes: &[u8]| {

@@ -44,7 +44,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn gops_chunks_and_segments_tile_the_video(grid in grids()) {
+    fn gops_chunks_and_segments_cover_the_video_without_gaps(grid in grids()) {
         let gops = u64::from(grid.gops());
         let wide = |r: Range<u32>| u64::from(r.start)..u64::from(r.end);
         tiles((0..grid.gops()).map(|g| grid.gop(g)), grid.frames());
@@ -68,7 +68,7 @@ proptest! {
     }
 
     #[test]
-    fn sound_ends_beside_the_picture(grid in grids()) {
+    fn audio_of_every_gop_ends_within_one_packet_of_its_video(grid in grids()) {
         let packet = 1024.0 / 48_000.0;
         for gop in 0..grid.gops() {
             let picture = grid.seconds(grid.gop(gop).end);

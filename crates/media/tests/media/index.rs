@@ -50,7 +50,7 @@ fn an_index_survives_its_encoding() {
 }
 
 #[test]
-fn each_kind_of_damage_has_its_own_error() {
+fn damage_is_reported_with_its_kind() {
     let encoded = &*ENCODED;
     assert_eq!(Index::decode(&[]), Err(IndexError::Size(0)));
     assert_eq!(
@@ -91,7 +91,7 @@ proptest! {
     }
 
     #[test]
-    fn a_sealed_but_broken_payload_never_panics(
+    fn a_damaged_payload_with_a_valid_checksum_never_panics(
         at: prop::sample::Index, value: u8, cut: prop::sample::Index,
     ) {
         let mut payload = ENCODED[38..].to_vec();
@@ -107,7 +107,7 @@ proptest! {
     }
 
     #[test]
-    fn segments_of_both_kinds_hold_the_same_bytes(frames in 1_u64..3000) {
+    fn hls_and_dash_segments_have_the_same_total_size(frames in 1_u64..3000) {
         let chunks: Vec<u32> = (0..grid(25, 1, frames).chunks()).collect();
         let index = synthetic(frames, &chunks);
         let total = |name: fn(u32) -> SegmentName, count: usize| -> u64 {

@@ -264,7 +264,7 @@ fn every_packet_size_and_every_split_of_the_bytes_gives_the_same_joints() {
             let found = scan(Container::Program, &stream, piece);
             assert_eq!(found, [first.len() as u64], "MPEG-1: {mpeg1}, by {piece}");
         }
-        // The second recording's first pack lies within the packet that was cut off.
+        // The second recording's first pack is within the packet that was cut off.
         let cut = &first[..first.len() - 50];
         for piece in [1, 5000] {
             let found = scan(Container::Program, &[cut, &second].concat(), piece);

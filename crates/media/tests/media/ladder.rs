@@ -75,7 +75,7 @@ fn no_rung_is_above_its_source() {
 }
 
 #[test]
-fn requests_are_checked_by_place() {
+fn errors_in_requested_profiles_name_their_position() {
     let profiles = default_profiles();
     let request = |names: &[&str]| {
         let names: Vec<_> = names.iter().map(|n| (*n).to_owned()).collect();

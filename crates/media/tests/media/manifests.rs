@@ -156,7 +156,7 @@ fn manifests_of_a_video_in_three_codecs() {
 fn a_video_in_three_codecs_opens_with_h264() {
     let links = Links::default();
     let opened = |chunks| multivariant(&mixed(chunks), &links).is_some();
-    assert!(!opened([0, 0, 1, 1, 1, 1]), "nothing that plays everywhere");
+    assert!(!opened([0, 0, 1, 1, 1, 1]), "no rung that every player supports");
     assert!(opened([1, 0, 0, 0, 0, 1]) && opened([0, 1, 0, 0, 0, 1]));
     let growing = mixed([2, 1, 0, 0, 0, 1]);
     let playlist = multivariant(&growing, &links).unwrap();
@@ -190,7 +190,7 @@ fn manifests_of_a_video_without_pictures() {
     index.audio_renditions[0].track = Track::default();
     assert!(!hls_playable(&index) && !dash_playable(&index));
     index.audio_renditions.clear();
-    assert!(!hls_playable(&index) && !dash_playable(&index), "nothing at all");
+    assert!(!hls_playable(&index) && !dash_playable(&index), "neither is playable");
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn the_lowest_rung_and_sound_are_never_hidden() {
 }
 
 #[test]
-fn manifests_are_absent_until_the_first_segment_is_playable() {
+fn manifests_do_not_exist_before_the_first_playable_segment() {
     let frames = 3000;
     let links = Links::default();
     let opens = |chunks| {
@@ -257,7 +257,7 @@ fn manifests_are_absent_until_the_first_segment_is_playable() {
 }
 
 #[test]
-fn dash_turns_static_some_seconds_after_the_end() {
+fn dash_becomes_static_some_seconds_after_the_end() {
     let (index, links) = (finished(), Links::default());
     let before = mpd(&index, LATER_MS - 1, &links).unwrap();
     let after = mpd(&index, LATER_MS, &links).unwrap();
@@ -314,7 +314,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
-    fn playlists_state_the_same_durations(frames in 1_u64..60_000, ended: bool, part in 1_u32..60) {
+    fn playlists_agree_on_durations(frames in 1_u64..60_000, ended: bool, part in 1_u32..60) {
         let chunks = if ended { u32::MAX } else { part };
         let index = index(frames, [chunks; 5]);
         let links = Links::default();
@@ -340,7 +340,7 @@ proptest! {
     }
 
     #[test]
-    fn listed_segments_stay_listed(frames in 1000_u64..30_000, part in 1_u32..40) {
+    fn listed_segments_are_never_removed(frames in 1000_u64..30_000, part in 1_u32..40) {
         let links = Links::default();
         let list = |chunks| media(&index(frames, [chunks; 5]), "720p", Playlist::Event, &links);
         let (before, after) = (list(part).unwrap(), list(part + 1).unwrap());
@@ -348,7 +348,7 @@ proptest! {
     }
 
     #[test]
-    fn stated_bandwidths_are_not_exceeded(frames in 1_u64..9000) {
+    fn segments_stay_within_the_stated_bandwidths(frames in 1_u64..9000) {
         let index = index(frames, [u32::MAX; 5]);
         let links = Links::default();
         let hls = multivariant(&index, &links).unwrap();

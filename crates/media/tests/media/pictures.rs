@@ -57,7 +57,7 @@ fn thumbnails_are_spread_over_the_video_and_fewer_when_it_is_short() {
 }
 
 #[test]
-fn sizes_keep_the_shape_and_never_grow() {
+fn sizes_keep_the_aspect_ratio_and_are_never_scaled_up() {
     let landscape = plan(&grid(25, 1, 1500), 10);
     assert_eq!(landscape.thumbnail, Size { width: 320, height: 180 });
     assert_eq!(landscape.tile, Size { width: 160, height: 90 });
@@ -169,7 +169,7 @@ fn real_jpeg() -> Vec<u8> {
 }
 
 #[test]
-fn only_complete_jpegs_are_admitted() {
+fn only_a_complete_jpeg_without_extra_bytes_is_admitted() {
     let whole = real_jpeg();
     assert_eq!(jpeg::check(&whole, SIZE), Ok(()));
     for end in 0..whole.len() {

@@ -12,7 +12,7 @@ fn documented() -> String {
 }
 
 #[test]
-fn the_documented_file_holds_the_built_in_profiles() {
+fn the_documented_file_contains_the_built_in_profiles() {
     assert_eq!(parse(&documented()).unwrap(), default_profiles());
 }
 
@@ -47,7 +47,7 @@ fn codecs_and_presets_have_defaults_and_bit_rates_have_units() {
 }
 
 #[test]
-fn all_errors_are_named_at_once() {
+fn all_errors_are_reported_together() {
     let text = r#"
         title = "mine"
 
@@ -97,7 +97,7 @@ fn all_errors_are_named_at_once() {
 
 #[test]
 fn files_without_profiles_and_broken_ones_are_rejected_in_one_line() {
-    assert_eq!(parse("").unwrap_err(), ["profile: the file holds no [[profile]] table"]);
+    assert_eq!(parse("").unwrap_err(), ["profile: the file contains no [[profile]] table"]);
     assert_eq!(parse("profile = 1").unwrap_err(), ["profile: must be [[profile]] tables"]);
     let broken = parse("[[profile]]\nname = \"a\nwidth = 1").unwrap_err();
     assert_eq!(broken.len(), 1);

@@ -47,14 +47,14 @@ fn headers_are_parsed_by_rfc_9110() {
 }
 
 #[test]
-fn a_part_states_its_content_range() {
+fn a_part_has_its_length_and_content_range() {
     let RangeOutcome::Part(range) = parse("bytes=2-4", 10) else { panic!("not a part") };
     assert_eq!((range.len(), range.content_range(10)), (3, "bytes 2-4/10".to_owned()));
 }
 
 proptest! {
     #[test]
-    fn a_part_lies_within_the_whole(header in "(bytes=)?[0-9]{0,20}-[0-9]{0,20}.{0,3}", size: u64) {
+    fn a_parsed_part_is_within_the_file(header in "(bytes=)?[0-9]{0,20}-[0-9]{0,20}.{0,3}", size: u64) {
         if let RangeOutcome::Part(range) = parse(&header, size) {
             prop_assert!(range.start <= range.end_inclusive && range.end_inclusive < size);
         }

@@ -43,7 +43,7 @@ fn every_frame_plays_once_at_its_place_for_each_rate_and_fragmentation() {
 }
 
 #[test]
-fn sound_is_the_same_however_it_is_cut() {
+fn audio_does_not_depend_on_how_it_is_split() {
     let folder = Folder::new();
     let grid = grid(30_000, 1001, 30 * 26 + 7);
     let raw = encode_audio(&grid, 700_000, folder.path());

@@ -1,4 +1,4 @@
-//! Joints of short recordings, which have few packets: counters that begin anew, or other stream ids, show them.
+//! Joints of short recordings, which have few packets: they are detected by counters that begin again or by other stream ids.
 
 use media::joints::{Container, Scanner, Track};
 
@@ -82,7 +82,7 @@ fn missing_packets_do_not_count_as_a_joint() {
 }
 
 #[test]
-fn a_stream_that_begins_at_the_wrap_begins_before_it() {
+fn packets_from_after_the_wrap_at_the_start_are_skipped() {
     let whole = recording(WRAP - 5 * SECOND, 9);
     // The first packet of the audio from after the wrap.
     let after = whole.iter().position(|packet| packet.pts >= WRAP).unwrap();
@@ -95,7 +95,7 @@ fn a_stream_that_begins_at_the_wrap_begins_before_it() {
     }
 }
 
-/// Concatenated HLS segments: the tables begin anew, the clock does not.
+/// Concatenated HLS segments: the tables begin again, the clock does not.
 #[test]
 fn tables_that_begin_again_do_not_count_as_a_joint() {
     let parts: Vec<_> = (0..9).map(|n| recording(n * 2 * SECOND, 2)).collect();

@@ -53,26 +53,26 @@ where
             request.headers_mut().insert(TRACEPARENT, value);
         }
         let calling = span.in_scope(|| self.0.call(request));
-        let (calling, recorded) = (calling.instrument(span.clone()), span);
+        let (calling, call_span) = (calling.instrument(span.clone()), span);
         Box::pin(async move {
-            let answer = calling.await;
-            match answer.as_ref().map(error_code) {
+            let response = calling.await;
+            match response.as_ref().map(error_code) {
                 Ok(None) => {}
                 Ok(Some(code)) => {
-                    recorded.record("rpc.grpc.status_code", code);
-                    recorded.record("otel.status_code", "ERROR");
+                    call_span.record("rpc.grpc.status_code", code);
+                    call_span.record("otel.status_code", "ERROR");
                 }
-                Err(_) => drop(recorded.record("otel.status_code", "ERROR")),
+                Err(_) => drop(call_span.record("otel.status_code", "ERROR")),
             }
-            answer
+            response
         })
     }
 }
 
 /// The status code of a call that was rejected immediately. Other codes arrive in the trailers, after
 /// the span has ended.
-fn error_code<R>(answer: &Response<R>) -> Option<i64> {
-    let code = answer.headers().get("grpc-status")?.to_str().ok()?.parse().ok()?;
+fn error_code<R>(response: &Response<R>) -> Option<i64> {
+    let code = response.headers().get("grpc-status")?.to_str().ok()?.parse().ok()?;
     (code != 0).then_some(code)
 }
 
@@ -84,9 +84,10 @@ mod tests {
 
     #[test]
     fn only_errors_have_a_code() {
-        let answer = |code: &str| Response::builder().header("grpc-status", code).body(()).unwrap();
-        assert_eq!(error_code(&answer("5")), Some(5));
-        assert_eq!(error_code(&answer("0")), None);
+        let response =
+            |code: &str| Response::builder().header("grpc-status", code).body(()).unwrap();
+        assert_eq!(error_code(&response("5")), Some(5));
+        assert_eq!(error_code(&response("0")), None);
         assert_eq!(error_code(&Response::new(())), None);
     }
 }

@@ -77,7 +77,7 @@ mod tests {
     const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     #[test]
-    fn good_contexts_are_read() {
+    fn valid_contexts_are_read() {
         let context = parse(GOOD).unwrap();
         assert!(context.is_remote() && context.is_sampled());
         assert_eq!(context.span_id().to_string(), "00f067aa0ba902b7");

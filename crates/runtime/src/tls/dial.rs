@@ -28,7 +28,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint, Error as TransportError};
 
-use super::{Stream, TlsError, crypto, given, read};
+use super::{Stream, TlsError, crypto, non_empty, read};
 
 const HTTP: &[u8] = b"http/1.1";
 const GRPC: &[u8] = b"h2";
@@ -128,7 +128,7 @@ fn config(ca_file: Option<&Path>, alpn: &'static [u8]) -> Result<Arc<ClientConfi
 pub fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
     let builder = ClientConfig::builder_with_provider(crypto());
     let builder = builder.with_safe_default_protocol_versions()?;
-    Ok(match given(ca_file) {
+    Ok(match non_empty(ca_file) {
         // Read each time, like token files, because it may have been renewed.
         Some(path) => builder
             .dangerous()

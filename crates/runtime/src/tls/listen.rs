@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use super::{Stream, TlsError, crypto, identity::Identity};
 use crate::Shutdown;
 
-/// Most concurrent handshakes: each costs a signature, and a client that never finishes one must not
+/// Maximum number of concurrent handshakes: each costs a signature, and a client that never finishes one must not
 /// block the others.
 const HANDSHAKES_MAX: usize = 256;
 /// Time limit of a handshake, including the wait for a free slot.

@@ -13,7 +13,7 @@ use crate::{content, peer::Peer};
 const PART_BYTES: usize = 5 << 20;
 
 #[tokio::test]
-async fn folders_and_buckets_behave_alike() {
+async fn folders_and_buckets_behave_the_same() {
     let peer = Peer::start();
     let folder = tempfile::tempdir().unwrap();
     let local = Stores::parse(&format!("file://{}", folder.path().display())).unwrap();
@@ -96,7 +96,10 @@ async fn parts(store: &Store) {
     assert!(store.read("videos/p/by-id", 0..bytes.len() as u64).await.unwrap() == bytes);
     let id = s3.create_multipart(&path).await.unwrap();
     s3.abort_multipart(&path, &id).await.unwrap();
-    assert!(s3.put_part(&path, &id, 0, part(0)).await.is_err(), "an aborted upload takes nothing");
+    assert!(
+        s3.put_part(&path, &id, 0, part(0)).await.is_err(),
+        "an aborted upload accepts no parts"
+    );
 }
 
 async fn listing_and_deleting(store: &Store) {

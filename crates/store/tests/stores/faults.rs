@@ -64,7 +64,7 @@ async fn requests_to_busy_stores_are_retried_for_a_while() {
 }
 
 #[tokio::test]
-async fn slow_stores_are_read_and_unreachable_ones_reported() {
+async fn slow_stores_are_read_and_unavailable_ones_are_reported_by_name() {
     let mut minio = Minio::start(&["videos"]);
     let bytes = prepared(&minio).await;
     let (_proxy, store) =

@@ -37,7 +37,7 @@ impl Peer {
         }
     }
 
-    /// Opens a store for each of `prefixes`; an empty prefix stands for the bucket itself.
+    /// Opens a store for each of `prefixes`; an empty prefix means the bucket itself.
     pub(crate) fn open(&self, prefixes: &[&str]) -> Vec<Store> {
         let url = |prefix: &&str| match *prefix {
             "" => self.store.clone(),

@@ -42,7 +42,7 @@ async fn sealing_again_after_a_lost_reply_gives_the_same_object() {
             assert!(store.read(&key, 0..bytes.len() as u64).await.unwrap() == bytes);
         }
         let tail = layout::upload_tail(source.video, source.upload, 7);
-        assert!(store.size(&tail).await.is_err(), "the side object is gone");
+        assert!(store.size(&tail).await.is_err(), "the side object is deleted");
         // A different length means a different object, which is an error.
         assert!(store.seal(&source, 1).await.is_err());
     }
@@ -50,7 +50,7 @@ async fn sealing_again_after_a_lost_reply_gives_the_same_object() {
 }
 
 #[tokio::test]
-async fn discarding_deletes_every_object_and_may_be_repeated() {
+async fn discarding_removes_all_bytes_and_may_be_repeated() {
     let peer = Peer::start();
     let store = peer.open(&[""]).remove(0);
     let (source, id, parts) = begun(&store, &content(PART_BYTES + 1)).await;
@@ -65,7 +65,7 @@ async fn discarding_deletes_every_object_and_may_be_repeated() {
 }
 
 #[tokio::test]
-async fn folders_rename_once_and_remove_once() {
+async fn sealing_and_discarding_in_a_folder_may_be_repeated() {
     let folder = tempfile::tempdir().unwrap();
     let local = Stores::parse(&format!("file://{}", folder.path().display())).unwrap();
     let store = &local.all()[0];

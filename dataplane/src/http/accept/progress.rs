@@ -21,7 +21,7 @@ const LOOK_MIN: Duration = Duration::from_millis(10);
 const LOOK_MAX: Duration = Duration::from_secs(5);
 /// HTTP/2's preface and the header of the SETTINGS frame that must follow it.
 const OPENING_BYTES: u64 = 24 + 9;
-/// Most bytes of one reply held in memory. If more are held, several replies wait for the client, and
+/// Maximum number of bytes of one reply held in memory. If more are held, several replies wait for the client, and
 /// each of them must be read at the minimum rate.
 const REPLY_BYTES: u64 = 512 << 10;
 
@@ -140,7 +140,7 @@ impl Watch {
     }
 
     /// Whether half of the allowed time has passed with too few bytes written. The kernel may be the
-    /// cause: it accepts megabytes at once and then nothing for a while.
+    /// cause: it accepts megabytes in one burst and then nothing for a while.
     fn is_slow(&mut self, now: Instant) -> bool {
         let connection = &self.connection;
         if connection.held() == 0 && !connection.blocked.load(Relaxed) {
@@ -153,7 +153,7 @@ impl Watch {
         if elapsed < self.pace.patience / 2 {
             return false;
         }
-        if written - taking.written >= self.needed(elapsed) {
+        if written - taking.written >= self.needed_bytes(elapsed) {
             self.taking = None;
             return false;
         }
@@ -166,11 +166,11 @@ impl Watch {
         let taken = written.saturating_sub(unsent);
         let before = self.taking.replace(Taking { since: now, written, taken: Some(taken) });
         let Some(Taking { since, taken: Some(before), .. }) = before else { return false };
-        taken.saturating_sub(before) < self.needed(now - since)
+        taken.saturating_sub(before) < self.needed_bytes(now - since)
     }
 
     /// Bytes that a client must read in `elapsed`.
-    fn needed(&self, elapsed: Duration) -> u64 {
+    fn needed_bytes(&self, elapsed: Duration) -> u64 {
         let replies = self.connection.held().div_ceil(REPLY_BYTES).max(1);
         let bytes = self.pace.rate_min as f64 * elapsed.as_secs_f64() * replies as f64;
         // At any rate, at least one byte is required.
@@ -202,7 +202,7 @@ mod tests {
         let start = Instant::now();
         assert_eq!(watch.read(start), None);
         assert_eq!(watch.read(start + 4 * SECOND), None);
-        assert_eq!(watch.read(start + 5 * SECOND), Some(CloseReason::Head), "nothing came at all");
+        assert_eq!(watch.read(start + 5 * SECOND), Some(CloseReason::Head), "no byte was received");
         let connection = watch.connection.clone();
         connection.received.store(100, Relaxed);
         connection.heads.store(1, Relaxed);
@@ -236,17 +236,17 @@ mod tests {
         assert!(watch.is_slow(start + 15 * SECOND));
         assert!(watch.stalls(start + 15 * SECOND, 786_000), "4 kB in 5 s are not");
         drop(held);
-        assert!(!watch.is_slow(start + 20 * SECOND), "nothing waits any more");
+        assert!(!watch.is_slow(start + 20 * SECOND), "no reply is pending");
     }
 
     #[test]
     fn every_waiting_reply_must_be_read() {
         let watch = watch();
-        assert_eq!(watch.needed(5 * SECOND), 5000);
+        assert_eq!(watch.needed_bytes(5 * SECOND), 5000);
         let piece = Bytes::from(vec![0; REPLY_BYTES as usize]);
         let answering = watch.connection.begin_request();
         let held: Vec<Bytes> = (0..100).map(|_| answering.hold(piece.clone())).collect();
-        assert_eq!(watch.needed(5 * SECOND), 500_000);
+        assert_eq!(watch.needed_bytes(5 * SECOND), 500_000);
         drop(held);
     }
 }

@@ -18,7 +18,7 @@ pub(super) struct SendQueues(Mutex<Option<(Instant, HashMap<Ends, u64>)>>);
 
 impl SendQueues {
     /// Bytes queued from `ends.0` to `ends.1`; 0 if the system does not report them.
-    pub(super) async fn unsent(&self, (ours, theirs): Ends) -> u64 {
+    pub(super) async fn unsent(&self, (local, peer): Ends) -> u64 {
         let mut known = self.0.lock().await;
         if known.as_ref().is_none_or(|(read, _)| read.elapsed() >= FRESH) {
             let read = spawn_blocking(|| {
@@ -26,7 +26,7 @@ impl SendQueues {
             });
             *known = Some((Instant::now(), read.await.unwrap_or_default()));
         }
-        let ends = (canonical(ours), canonical(theirs));
+        let ends = (canonical(local), canonical(peer));
         known.as_ref().and_then(|(_, queues)| queues.get(&ends)).copied().unwrap_or(0)
     }
 }

@@ -29,7 +29,7 @@ pub(crate) struct Body {
     kind: Kind,
     /// Counts the bytes that are sent.
     counter: Option<Arc<AtomicU64>>,
-    /// The request that it answers, set when sending starts.
+    /// The request that it belongs to, set when sending starts.
     request: Option<ActiveRequest>,
 }
 
@@ -229,7 +229,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn file_part_arrives_whole_and_counted() {
+    async fn a_part_of_a_file_is_sent_completely_and_counted() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("object");
         let content: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();

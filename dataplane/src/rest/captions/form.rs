@@ -17,9 +17,9 @@ use crate::{
     rest::upload::form_buffer::{FormBuffer, PieceError},
 };
 
-/// Most bytes of the whole form: the file, the text fields and the boundaries.
+/// Maximum size in bytes of the whole form: the file, the text fields and the boundaries.
 const FORM_BYTES_MAX: u64 = CAPTIONS_BYTES_MAX as u64 + (64 << 10);
-/// Most bytes of a text field; its content is validated elsewhere.
+/// Maximum size in bytes of a text field; its content is validated elsewhere.
 const TEXT_BYTES_MAX: usize = 1024;
 
 /// Reads the whole form.

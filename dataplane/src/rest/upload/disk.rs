@@ -1,6 +1,6 @@
 //! An upload in a store that is a folder: a file next to the source's final path. Bytes are appended, the
-//! file is locked against every other process of this machine, and control learns of bytes only when they are
-//! durable.
+//! file is locked against every other process of this machine, and bytes are reported to control only when they
+//! are durable.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -32,7 +32,7 @@ pub(crate) struct Disk {
     file: Arc<File>,
     path: PathBuf,
     /// The offset of the next write.
-    at: u64,
+    next_offset: u64,
     pending: Vec<Bytes>,
     pending_bytes: usize,
     /// The write that was started last, until it has been awaited.
@@ -48,9 +48,9 @@ impl Disk {
             let path = path.clone();
             move || open(&root, &path, offset)
         });
-        let file = Arc::new(opened.await.map_err(|error| unopened(&error, &path))?);
+        let file = Arc::new(opened.await.map_err(|error| open_problem(&error, &path))?);
         let (pending, pending_bytes, writing) = (Vec::new(), 0, None);
-        Ok(Self { file, path, at: offset, pending, pending_bytes, writing })
+        Ok(Self { file, path, next_offset: offset, pending, pending_bytes, writing })
     }
 
     /// Buffers bytes; returns true when there are enough for a write.
@@ -62,10 +62,10 @@ impl Disk {
 
     /// Writes the buffered bytes.
     pub(crate) async fn write_out(&mut self) -> Result<(), Problem> {
-        self.written().await?;
+        self.finish_write().await?;
         let (file, pieces, mut at) =
-            (self.file.clone(), std::mem::take(&mut self.pending), self.at);
-        self.at += self.pending_bytes as u64;
+            (self.file.clone(), std::mem::take(&mut self.pending), self.next_offset);
+        self.next_offset += self.pending_bytes as u64;
         self.pending_bytes = 0;
         self.writing = Some(spawn_blocking(move || {
             for piece in pieces {
@@ -74,11 +74,11 @@ impl Disk {
             }
             Ok(())
         }));
-        self.written().await
+        self.finish_write().await
     }
 
     /// Waits for the write that was started last, even if its caller stopped waiting for it.
-    async fn written(&mut self) -> Result<(), Problem> {
+    async fn finish_write(&mut self) -> Result<(), Problem> {
         let Some(writing) = &mut self.writing else { return Ok(()) };
         let written = writing.await.unwrap_or_else(|error| Err(io::Error::other(error)));
         self.writing = None;
@@ -92,11 +92,10 @@ impl Disk {
         blocking(move || file.sync_data()).await.map_err(|error| self.failed(&error))
     }
 
-    /// Unlocks the file for other requests: after the last write has ended, and before they learn that it is
-    /// free.
+    /// Unlocks the file for other requests: after the last write has ended, and before its lease is released.
     pub(crate) async fn unlock(&mut self) {
         // A write that failed has ended as well.
-        let _failed = self.written().await;
+        let _failed = self.finish_write().await;
         if let Err(error) = self.file.unlock() {
             tracing::debug!(%error, path = %self.path.display(), "failed to unlock an upload");
         }
@@ -104,7 +103,7 @@ impl Disk {
 
     /// Removes the file.
     pub(crate) async fn remove(mut self) {
-        let _failed = self.written().await;
+        let _failed = self.finish_write().await;
         let path = self.path.clone();
         if let Err(error) = blocking(move || std::fs::remove_file(path)).await {
             tracing::debug!(%error, path = %self.path.display(), "failed to remove an upload");
@@ -123,7 +122,7 @@ async fn blocking<T: Send + 'static>(
     spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
-fn unopened(error: &io::Error, path: &Path) -> Problem {
+fn open_problem(error: &io::Error, path: &Path) -> Problem {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => {
             tracing::error!(path = %path.display(), "stored bytes of an upload are missing");
@@ -234,7 +233,7 @@ mod tests {
         let mut first = open(0).await.unwrap();
         first.push(Bytes::from_static(b"0123456789"));
         first.sync().await.unwrap();
-        // It still holds the lock on the file.
+        // The first writer still has the file locked.
         let mut second = open(4).await.unwrap();
         second.push(Bytes::from_static(b"xy"));
         second.sync().await.unwrap();
@@ -245,8 +244,8 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no copy is left");
         second.remove().await;
         assert!(!folder.path().join("upload").exists());
-        let gone = open(1).await.err().unwrap();
-        assert_eq!(gone.code, Code::NotFound);
+        let missing = open(1).await.err().unwrap();
+        assert_eq!(missing.code, Code::NotFound);
     }
 
     #[tokio::test]
@@ -256,8 +255,8 @@ mod tests {
         let bytes = vec![7; 64 << 20];
         disk.push(bytes.clone().into());
         // Dropped as soon as the write has started.
-        let given_up = futures::poll!(std::pin::pin!(disk.write_out()));
-        assert!(given_up.is_pending());
+        let abandoned = futures::poll!(std::pin::pin!(disk.write_out()));
+        assert!(abandoned.is_pending());
         disk.unlock().await;
         assert!(std::fs::read(folder.path().join("upload")).unwrap() == bytes);
     }

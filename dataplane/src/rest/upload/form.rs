@@ -19,7 +19,7 @@ use super::{
 };
 use crate::http::request_body::RequestBody;
 
-/// Most bytes of a text field; the limits of its value are in characters.
+/// Maximum size of a text field in bytes; the limits of its value are in characters.
 const TEXT_BYTES_MAX: usize = 64 << 10;
 
 /// The content of the form.
@@ -47,7 +47,7 @@ pub(crate) async fn read(
         Ok::<_, PieceError>(piece)
     });
     let mut reader = Reader { buffer, limit, writer: Some(writer), form: Form::default() };
-    let read = reader.all(Multipart::new(pieces, boundary)).await;
+    let read = reader.read_all(Multipart::new(pieces, boundary)).await;
     if let (Err(_), Some(writer)) = (&read, reader.writer.take()) {
         writer.discard().await;
     }
@@ -63,24 +63,24 @@ struct Reader {
 }
 
 impl Reader {
-    async fn all(&mut self, mut multipart: Multipart<'_>) -> Result<(), Problem> {
-        while let Some(field) = self.keep(multipart.next_field()).await? {
+    async fn read_all(&mut self, mut multipart: Multipart<'_>) -> Result<(), Problem> {
+        while let Some(field) = self.renewing(multipart.next_field()).await? {
             let name = field.name().unwrap_or_default().to_owned();
             match name.as_str() {
-                "video" => self.file(field).await?,
+                "video" => self.store_file(field).await?,
                 "title" => {
-                    let title = self.text("title", field).await?;
-                    once("title", &mut self.form.title, title_of(title)?)?;
+                    let title = self.read_text("title", field).await?;
+                    set_once("title", &mut self.form.title, title_of(title)?)?;
                 }
                 "description" => {
-                    let description = self.text("description", field).await?;
+                    let description = self.read_text("description", field).await?;
                     let description = description_of(description)?;
-                    once("description", &mut self.form.description, description)?;
+                    set_once("description", &mut self.form.description, description)?;
                 }
                 "visibility" => {
-                    let visibility = self.text("visibility", field).await?;
+                    let visibility = self.read_text("visibility", field).await?;
                     let visibility = visibility_of(&visibility)?;
-                    once("visibility", &mut self.form.visibility, visibility)?;
+                    set_once("visibility", &mut self.form.visibility, visibility)?;
                 }
                 "" => return Err(Problem::new(Code::Malformed, "a part of the form has no name")),
                 _ => {
@@ -92,7 +92,7 @@ impl Reader {
         Ok(())
     }
 
-    async fn file(&mut self, mut field: Field<'_>) -> Result<(), Problem> {
+    async fn store_file(&mut self, mut field: Field<'_>) -> Result<(), Problem> {
         let writer = if self.form.stored.is_none() { self.writer.take() } else { None };
         let Some(mut writer) = writer else {
             return Err(Problem::field("video", "must appear once"));
@@ -123,7 +123,7 @@ impl Reader {
     }
 
     /// Waits for the parser while renewing the lease.
-    async fn keep<T>(
+    async fn renewing<T>(
         &mut self,
         work: impl Future<Output = multer::Result<T>>,
     ) -> Result<T, Problem> {
@@ -134,9 +134,9 @@ impl Reader {
         done.map_err(|error| malformed(&error))
     }
 
-    async fn text(&mut self, name: &str, mut field: Field<'_>) -> Result<String, Problem> {
+    async fn read_text(&mut self, name: &str, mut field: Field<'_>) -> Result<String, Problem> {
         let mut bytes = Vec::new();
-        while let Some(chunk) = self.keep(field.chunk()).await? {
+        while let Some(chunk) = self.renewing(field.chunk()).await? {
             self.buffer.remove(chunk.len());
             if bytes.len() + chunk.len() > TEXT_BYTES_MAX {
                 return Err(Problem::field(name, format!("is longer than {TEXT_BYTES_MAX} bytes")));
@@ -147,7 +147,7 @@ impl Reader {
     }
 }
 
-fn once<T>(name: &str, place: &mut Option<T>, value: T) -> Result<(), Problem> {
+fn set_once<T>(name: &str, place: &mut Option<T>, value: T) -> Result<(), Problem> {
     if place.replace(value).is_some() {
         return Err(Problem::field(name, "must appear once"));
     }

@@ -8,20 +8,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::http::request_body::RequestBodyError;
 
-/// Why the parser receives no more bytes.
+/// Why no more bytes are passed to the parser.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PieceError {
     /// The body did not arrive completely.
     #[error(transparent)]
     Body(RequestBodyError),
-    /// The parser holds more than a valid form requires.
+    /// The parser has buffered more than a valid form requires.
     #[error("no boundary, or part headers of unreasonable size")]
     BufferFull,
 }
 
 /// Bytes that the parser may buffer: a boundary, a part's headers, and the bytes of one read (hyper reads at
 /// most 408 KiB at a time).
-const HELD_BYTES_MAX: u64 = 512 << 10;
+const BUFFERED_BYTES_MAX: u64 = 512 << 10;
 /// Bytes that may be searched again before the parser returns any: enough for 8 KiB of headers that arrive
 /// byte by byte.
 const SEARCHED_BYTES_MAX: u64 = 32 << 20;
@@ -38,11 +38,11 @@ impl FormBuffer {
     /// Counts a piece that the parser is about to receive.
     ///
     /// # Errors
-    /// [`PieceError::BufferFull`] if the parser holds too much, or has searched it too often.
+    /// [`PieceError::BufferFull`] if the parser has buffered too much, or has searched it too often.
     pub(crate) fn add(&self, piece: usize) -> Result<(), PieceError> {
         let before = self.bytes.fetch_add(piece as u64, Ordering::Relaxed);
         let searched = self.searched.fetch_add(before, Ordering::Relaxed) + before;
-        if before > HELD_BYTES_MAX || searched > SEARCHED_BYTES_MAX {
+        if before > BUFFERED_BYTES_MAX || searched > SEARCHED_BYTES_MAX {
             return Err(PieceError::BufferFull);
         }
         Ok(())
@@ -71,8 +71,8 @@ mod tests {
     /// Parses `text`, which arrives one byte per poll; returns the first field's name and the number of bytes
     /// that the parser received.
     async fn first_field(text: String) -> (Result<String, multer::Error>, usize) {
-        let (buffer, taken) = (Arc::new(FormBuffer::default()), Arc::new(AtomicUsize::new(0)));
-        let counted = taken.clone();
+        let (buffer, received) = (Arc::new(FormBuffer::default()), Arc::new(AtomicUsize::new(0)));
+        let counted = received.clone();
         let bytes = stream::iter(text.into_bytes()).then(move |byte| {
             let (buffer, counted) = (buffer.clone(), counted.clone());
             async move {
@@ -86,7 +86,7 @@ mod tests {
         let name = form.next_field().await.map(|field| {
             field.and_then(|field| field.name().map(str::to_owned)).unwrap_or_default()
         });
-        (name, taken.load(Ordering::Relaxed))
+        (name, received.load(Ordering::Relaxed))
     }
 
     #[tokio::test]
@@ -96,10 +96,13 @@ mod tests {
         assert_eq!(first_field(good).await.0.unwrap(), "file");
         let endless = "x".repeat(1 << 20);
         for bad in [endless.clone(), format!("{header}{endless}")] {
-            let (name, taken) = first_field(bad).await;
+            let (name, received) = first_field(bad).await;
             assert!(matches!(name, Err(multer::Error::StreamReadFailed(_))), "{name:?}");
             // n bytes that arrive one by one cost n * n / 2 searched bytes.
-            assert!(taken * taken / 2 <= super::SEARCHED_BYTES_MAX as usize + taken, "{taken}");
+            assert!(
+                received * received / 2 <= super::SEARCHED_BYTES_MAX as usize + received,
+                "{received}"
+            );
         }
     }
 }

@@ -75,15 +75,16 @@ impl Parts {
         };
         let whole = parts.sent as u64 * upload.part_bytes;
         if upload.offset > whole {
-            parts.read_tail(upload.offset - whole).await?;
+            parts.load_tail(upload.offset - whole).await?;
         }
         Ok(parts)
     }
 
     /// Reads the side object back into memory.
-    async fn read_tail(&mut self, bytes: u64) -> Result<(), Problem> {
-        let gone = || Problem::new(Code::NotFound, "the stored bytes of this upload are missing");
-        let key = self.tail_key(self.tail.ok_or_else(gone)?);
+    async fn load_tail(&mut self, bytes: u64) -> Result<(), Problem> {
+        let missing =
+            || Problem::new(Code::NotFound, "the stored bytes of this upload are missing");
+        let key = self.tail_key(self.tail.ok_or_else(missing)?);
         let found = match self.store.objects.get(&Path::from(key.as_str())).await {
             Ok(found) => found.bytes().await,
             Err(error) => Err(error),
@@ -96,7 +97,7 @@ impl Parts {
             }
             Ok(_) | Err(object_store::Error::NotFound { .. }) => {
                 tracing::error!(object.key = key, "side object of an upload is missing");
-                Err(gone())
+                Err(missing())
             }
             Err(error) => Err(failed(&error, &key)),
         }

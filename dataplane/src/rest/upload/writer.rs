@@ -51,7 +51,7 @@ pub(crate) struct Writer {
 impl Writer {
     /// Continues at the upload's offset.
     pub(crate) async fn open(mut lease: Lease, upload: &v1::Upload) -> Result<Self, Problem> {
-        match Self::sink(&mut lease, upload).await {
+        match Self::open_sink(&mut lease, upload).await {
             Ok((sink, digest)) => {
                 let counter = lease.rest.metrics.bandwidth.upload.clone();
                 let (held_back, unreported) = (false, Vec::new());
@@ -65,7 +65,7 @@ impl Writer {
         }
     }
 
-    async fn sink(lease: &mut Lease, upload: &v1::Upload) -> Result<(Sink, Digest), Problem> {
+    async fn open_sink(lease: &mut Lease, upload: &v1::Upload) -> Result<(Sink, Digest), Problem> {
         let internal = |text| Problem::new(Code::Internal, text);
         let rest = lease.rest.clone();
         let Some(store) = rest.stores.get(&upload.store) else {

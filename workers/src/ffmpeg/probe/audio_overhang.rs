@@ -24,7 +24,7 @@ impl AudioSpan {
         Self { start: starts.min_by(f64::total_cmp), end: None }
     }
 
-    /// Holds the first and last pictures of `track`, which are shown from `first` to `last`, for as
+    /// Repeats the first and last pictures of `track`, which are shown from `first` to `last`, for as
     /// long as there is audio or the file shows the last picture.
     pub(super) fn hold(&self, track: &mut VideoTrack, (first, last): (f64, f64)) {
         let (num, den) = track.frame_rate;

@@ -46,9 +46,9 @@ pub(super) async fn examine(
     if starts == [0] {
         return Ok(None);
     }
-    let most = PARTS_MAX.min(TRACK_PARTS_MAX / tracks.len().max(1));
-    if starts.len() > most {
-        return Err(too_many(starts.len(), most, ""));
+    let parts_max = PARTS_MAX.min(TRACK_PARTS_MAX / tracks.len().max(1));
+    if starts.len() > parts_max {
+        return Err(too_many(starts.len(), parts_max, ""));
     }
     let bytes = file.bytes()?;
     let ends = starts.iter().skip(1).copied().chain([bytes]);
@@ -63,8 +63,9 @@ pub(super) async fn examine(
     Ok(Some(source))
 }
 
-fn too_many(count: usize, most: usize, place: &str) -> TaskFailure {
-    let message = format!("is joined from {count} recordings{place}; at most {most} are supported");
+fn too_many(count: usize, parts_max: usize, place: &str) -> TaskFailure {
+    let message =
+        format!("is joined from {count} recordings{place}; at most {parts_max} are supported");
     TaskFailure::permanent(TOO_MANY, message)
 }
 
@@ -210,8 +211,8 @@ fn sound(number: usize, richest: &Part, parts: &[Part], lengths: &[u64]) -> Audi
 
 impl Part {
     async fn read(prober: &Prober<'_>, bytes: Range<u64>) -> Result<Self, TaskFailure> {
-        let answer = prober.query(args::probe_streams(prober.source)).await;
-        let report = Report::parse(&answer.map_err(|failure| super::unreadable(failure, false))?)?;
+        let output = prober.query(args::probe_streams(prober.source)).await;
+        let report = Report::parse(&output.map_err(|failure| super::unreadable(failure, false))?)?;
         let source = prober.examine(&report, bytes.end - bytes.start).await?;
         Ok(Self { bytes, report, source })
     }

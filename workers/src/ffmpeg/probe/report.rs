@@ -77,7 +77,7 @@ struct SideData {
 }
 
 impl Program {
-    fn holds(&self, stream: &Stream) -> bool {
+    fn contains_stream(&self, stream: &Stream) -> bool {
         self.streams.iter().any(|member| member.index == stream.index)
     }
 }
@@ -106,10 +106,10 @@ impl Report {
     pub(super) fn is_shown(&self, stream: &Stream) -> bool {
         let sound = || self.streams.iter().find(|stream| stream.is_audible());
         let Some(chosen) = self.video().or_else(sound) else { return true };
-        let programs = || self.programs.iter().filter(|program| program.holds(chosen));
+        let programs = || self.programs.iter().filter(|program| program.contains_stream(chosen));
         programs().next().is_none()
-            || programs().any(|program| program.holds(stream))
-            || !self.programs.iter().any(|program| program.holds(stream))
+            || programs().any(|program| program.contains_stream(stream))
+            || !self.programs.iter().any(|program| program.contains_stream(stream))
     }
 
     /// The audio tracks of that program.
@@ -200,7 +200,7 @@ impl Stream {
         u32::from_str_radix(self.id.as_deref()?.strip_prefix("0x")?, 16).ok()
     }
 
-    /// Whether the stream holds subtitles, as text or as bitmaps.
+    /// Whether the stream contains subtitles, as text or as bitmaps.
     pub(super) fn is_subtitle(&self) -> bool {
         self.codec_type.as_deref() == Some("subtitle")
     }

@@ -50,7 +50,7 @@ pub(super) async fn missing_of_riff(source: &Source, bytes: u64) -> Option<u64> 
     None
 }
 
-/// Bytes of an EBML element's head that are looked at: an id of 4, a size of up to 8.
+/// Bytes of an EBML element's head that are read: an id of 4, a size of up to 8.
 const EBML_HEAD_BYTES: usize = 12;
 
 /// How many bytes are missing of `source`, a Matroska or WebM file of `bytes` bytes; `None` as above.

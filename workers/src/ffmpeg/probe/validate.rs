@@ -22,10 +22,10 @@ const MISSING_SECONDS_MAX: f64 = 1.0;
 const MISSING_PART_MAX: f64 = 0.02;
 /// Smaller gaps come from rounding and from the durations of last frames.
 const MISSING_SECONDS_MIN: f64 = 0.25;
-/// Less than even a blank screen recording needs: such a file is a timestamp bomb.
+/// Less than even a recording of a blank screen needs: such a file has forged timestamps.
 const BITS_PER_SECOND_MIN: f64 = 100.0;
 /// The minimum bit rate applies to files longer than this.
-const BOMB_SECONDS_MIN: f64 = 60.0;
+const BIT_RATE_CHECK_SECONDS_MIN: f64 = 60.0;
 /// If the average rate is this close to the nominal one, the rate is constant.
 const CONSTANT_RATE_TOLERANCE: f64 = 0.01;
 /// Common rates, in frames per second, that a variable rate is rounded up to.
@@ -97,8 +97,8 @@ impl Ends {
 }
 
 /// Parses ffprobe's output for the first frames.
-pub(super) fn first_pts(answer: &[u8], start_pts: i64) -> Option<First> {
-    let text = String::from_utf8_lossy(answer);
+pub(super) fn first_pts(output: &[u8], start_pts: i64) -> Option<First> {
+    let text = String::from_utf8_lossy(output);
     let mut first: Option<First> = None;
     for line in text.lines() {
         let Some(pts) = field(line, "best_effort_timestamp") else { continue };
@@ -113,8 +113,8 @@ pub(super) fn first_pts(answer: &[u8], start_pts: i64) -> Option<First> {
 }
 
 /// Parses ffprobe's output for the last packets; `None` if none of them belongs to the video.
-pub(super) fn last_pts(answer: &[u8], index: u32) -> Option<Last> {
-    let text = String::from_utf8_lossy(answer);
+pub(super) fn last_pts(output: &[u8], index: u32) -> Option<Last> {
+    let text = String::from_utf8_lossy(output);
     let mut last = Last::default();
     let mut times = Vec::new();
     for line in text.lines() {
@@ -157,7 +157,7 @@ pub(super) fn video(
     report: &Report,
     stream: &Stream,
     ends: &Ends,
-    sound: &AudioSpan,
+    audio: &AudioSpan,
     bytes: u64,
 ) -> Result<Source, TaskFailure> {
     let invalid = |message: String| TaskFailure::permanent("not_a_video", message);
@@ -184,7 +184,7 @@ pub(super) fn video(
         parts: Vec::new(),
     };
     let span = ends.seconds(stream.tick());
-    sound.hold(&mut track, span);
+    audio.hold(&mut track, span);
     let duration = plan(&track).map_err(invalid)?;
     check_bit_rate(duration, bytes)?;
     check_length(report, stream, span)?;
@@ -329,8 +329,9 @@ pub(super) fn plan(track: &VideoTrack) -> Result<f64, String> {
 }
 
 fn check_bit_rate(duration: f64, bytes: u64) -> Result<(), TaskFailure> {
-    if duration > BOMB_SECONDS_MIN && bytes as f64 * 8.0 / duration < BITS_PER_SECOND_MIN {
-        let message = format!("claims {duration:.0} s of video in {bytes} bytes");
+    if duration > BIT_RATE_CHECK_SECONDS_MIN && bytes as f64 * 8.0 / duration < BITS_PER_SECOND_MIN
+    {
+        let message = format!("has {duration:.0} s of video in only {bytes} bytes");
         return Err(TaskFailure::permanent("not_a_video", message));
     }
     Ok(())
@@ -349,7 +350,7 @@ fn check_length(
     let length = claimed - start;
     let relative = missing > length * MISSING_PART_MAX && missing > MISSING_SECONDS_MIN;
     if missing > MISSING_SECONDS_MAX || relative {
-        let message = format!("ends {missing:.1} s before its end of {claimed:.1} s");
+        let message = format!("ends {missing:.1} s before its stated end of {claimed:.1} s");
         return Err(TaskFailure::permanent("truncated_source", message));
     }
     Ok(())

@@ -24,10 +24,10 @@ use crate::{
     rest::Rest,
 };
 
-/// Time between two checks; each makes received bytes durable if that is cheap, so that a kill costs little.
+/// Time between two checks; each makes received bytes durable if that is cheap, so that a kill loses few bytes.
 const TICK: Duration = Duration::from_secs(1);
 /// After this many checks without a byte, everything is made durable even if it is not cheap: the client may
-/// be gone, behind a connection that is not yet known to be dead.
+/// have disconnected without the connection having been closed.
 const SILENT_TICKS: u32 = 3;
 /// Control moves the source to its final key, which takes time in a bucket.
 const COMPLETE_TIME_MAX: Duration = Duration::from_secs(60);
@@ -88,7 +88,7 @@ async fn run(
 /// How a body ended.
 enum End {
     Whole,
-    /// The connection broke or was too slow.
+    /// The connection was lost or too slow.
     Cut(RequestBodyError),
     /// The body is longer than the upload.
     Excess,
