@@ -117,9 +117,9 @@ async fn dispatch(
     match (&request.method, route) {
         (_, Route::Upload) => upload::form(rest, caller, request, body).await,
         (_, Route::Source(video)) => upload::source(rest, caller, *video, request, body).await,
-        (_, Route::Uploads) => upload::tus::serve(rest, caller, None, request, body).await,
+        (_, Route::Uploads) => upload::serve_tus(rest, caller, None, request, body).await,
         (_, Route::ResumableUpload(upload)) => {
-            upload::tus::serve(rest, caller, Some(*upload), request, body).await
+            upload::serve_tus(rest, caller, Some(*upload), request, body).await
         }
         (_, Route::Videos) => videos::list(rest, caller, headers, query).await,
         (&Method::PATCH, Route::Video(video)) => {

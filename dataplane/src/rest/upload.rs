@@ -25,6 +25,7 @@ use media::VideoId;
 use serde_json::json;
 use tracing::Instrument;
 
+pub(crate) use self::tus::serve as serve_tus;
 use self::{
     form::Form,
     lease::Lease,
