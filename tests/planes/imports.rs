@@ -29,7 +29,7 @@ struct ImportEdge {
     imported: Module,
 }
 
-/// Imports between nodes: files or folders.
+/// Imports between nodes: files or siblings.
 type Graph = BTreeMap<Module, BTreeMap<Module, ImportEdge>>;
 
 /// The module that a file below `src/` defines.
@@ -114,24 +114,19 @@ impl Tree {
         self.circles(&self.graph())
     }
 
-    /// The circles of imports between sibling folders. `a.rs` counts as part of the
-    /// folder `a`.
-    pub(crate) fn folder_circles(&self) -> Vec<String> {
+    /// The circles of imports between siblings. A file `a.rs` and the files in its folder `a` are one
+    /// sibling.
+    pub(crate) fn sibling_circles(&self) -> Vec<String> {
         let files = self.graph();
-        let folder = |module: &Module| {
-            self.files.keys().any(|file| file.len() > module.len() && file.starts_with(module))
-        };
-        let mut folders = Graph::new();
+        let mut siblings = Graph::new();
         for edge in files.values().flat_map(BTreeMap::values) {
             let pairs = edge.importer.iter().zip(&edge.imported);
             let shared = pairs.take_while(|(a, b)| a == b).count();
             let (from, to) = (&edge.importer[..=shared], &edge.imported[..=shared]);
-            if folder(&from.to_vec()) && folder(&to.to_vec()) {
-                let edges = folders.entry(from.to_vec()).or_default();
-                edges.entry(to.to_vec()).or_insert_with(|| edge.clone());
-            }
+            let edges = siblings.entry(from.to_vec()).or_default();
+            edges.entry(to.to_vec()).or_insert_with(|| edge.clone());
         }
-        self.circles(&folders)
+        self.circles(&siblings)
     }
 
     fn circles(&self, graph: &Graph) -> Vec<String> {
@@ -228,7 +223,7 @@ mod tests {
         ]);
         let expected = "a.rs:2 imports b.rs, b.rs:3 imports c.rs, c.rs:1 imports a.rs";
         assert_eq!(tree.file_circles(), [expected]);
-        assert!(tree.folder_circles().is_empty());
+        assert_eq!(tree.sibling_circles(), [expected]);
     }
 
     #[test]
@@ -269,7 +264,20 @@ mod tests {
         ]);
         assert!(tree.file_circles().is_empty());
         let expected = "x/a/one.rs:1 imports x/b/three.rs, x/b.rs:1 imports x/a/two.rs";
-        assert_eq!(tree.folder_circles(), [expected]);
+        assert_eq!(tree.sibling_circles(), [expected]);
+    }
+
+    #[test]
+    fn a_file_beside_a_folder_forms_a_circle_through_a_file_in_it() {
+        let tree = tree(&[
+            ("lib.rs", "mod a; mod b;"),
+            ("a.rs", "mod x;"),
+            ("a/x.rs", "use crate::b::B;"),
+            ("b.rs", "use crate::a::A;"),
+        ]);
+        assert!(tree.file_circles().is_empty());
+        let expected = "a/x.rs:1 imports b.rs, b.rs:1 imports a.rs";
+        assert_eq!(tree.sibling_circles(), [expected]);
     }
 
     #[test]

@@ -143,10 +143,10 @@ fn files_do_not_import_one_another_in_circles() {
 }
 
 #[test]
-fn folders_beside_each_other_do_not_import_one_another_in_circles() {
+fn siblings_do_not_import_one_another_in_circles() {
     let mut problems = Vec::new();
     for program in PROGRAMS {
-        let circles = Tree::new(&sources(program)).folder_circles();
+        let circles = Tree::new(&sources(program)).sibling_circles();
         problems.extend(circles.into_iter().map(|circle| format!("{program}/src: {circle}")));
     }
     assert_none(&problems);
