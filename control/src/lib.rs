@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod objects;
 pub mod page;
 pub mod plan;
+pub mod profiles_file;
 pub mod publish;
 pub mod server;
 pub mod source;

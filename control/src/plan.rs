@@ -1,7 +1,6 @@
 //! Plans which tasks a source needs. Pure: the same source and options give the same plan.
 
 mod audio;
-pub mod profiles;
 pub mod retry;
 #[cfg(test)]
 mod tests;

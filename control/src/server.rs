@@ -43,7 +43,7 @@ use crate::{
     listener,
     metrics::Metrics,
     page::Pages,
-    plan::profiles::{self, ProfilesError},
+    profiles_file::{self, ProfilesError},
     state::{AppState, Policy, StatusCache},
     store_outages::StoreOutages,
     upload_policy::UploadPolicy,
@@ -215,7 +215,7 @@ pub fn build(
     telemetry: Telemetry,
     shutdown: Shutdown,
 ) -> Result<AppState, ServeError> {
-    let profiles = profiles::load(config.profiles_file.as_deref())?;
+    let profiles = profiles_file::load(config.profiles_file.as_deref())?;
     let keys = key_file::load(&config.root_key_file)?;
     // An empty variable counts as unset.
     let redis_url = config.redis_url.as_ref().filter(|url| !url.expose().is_empty());

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     code,
+    crates::IMPURE_CRATES,
     imports::Tree,
     rust::{Token, shipped, tokens},
 };
@@ -26,7 +27,8 @@ const OUTSIDE_PURE: [&str; 8] = [
 /// Crates of the database, which only control's module `db` may name.
 const DATABASE: [&str; 5] = ["bb8", "bb8_postgres", "postgres_types", "refinery", "tokio_postgres"];
 /// Modules of the standard library that reach outside of the process.
-const IMPURE: [&str; 5] = ["std::env", "std::fs", "std::net", "std::process", "std::thread"];
+const IMPURE_MODULES: [&str; 5] =
+    ["std::env", "std::fs", "std::net", "std::process", "std::thread"];
 /// Types of those modules that are only values.
 const VALUES: [&str; 3] = ["std::net::IpAddr", "std::net::Ipv4Addr", "std::net::Ipv6Addr"];
 
@@ -49,6 +51,27 @@ fn below(path: &str, prefix: &str) -> bool {
 /// Whether a file below `src/` belongs to the module `name`.
 fn belongs(path: &str, name: &str) -> bool {
     path.strip_prefix(name).is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+}
+
+/// Whether a file of control belongs to a module that decides without I/O.
+fn is_pure(path: &str) -> bool {
+    PURE_MODULES.iter().any(|name| belongs(path, name))
+}
+
+/// The crates and modules named in a file that do I/O or reach outside of the process, as messages.
+fn impure_names(folder: &str, path: &str, tree: &Tree) -> Vec<String> {
+    let impure = |import: &str| {
+        let linked = IMPURE_CRATES.iter().any(|name| below(import, &name.replace('-', "_")));
+        let module = IMPURE_MODULES.iter().any(|banned| below(import, banned));
+        linked || (module && !VALUES.iter().any(|value| below(import, value)))
+    };
+    let mut messages = Vec::new();
+    for (line, import) in tree.paths(path) {
+        if impure(&import) {
+            messages.push(format!("{folder}/src/{path}:{line} names {import}"));
+        }
+    }
+    messages
 }
 
 fn assert_none(problems: &[String]) {
@@ -103,8 +126,7 @@ fn domain_and_plan_import_no_wire_types_no_database_and_no_rpcs() {
     let files = sources("control");
     let tree = Tree::new(&files);
     let mut problems = Vec::new();
-    for (path, _) in files.iter().filter(|(path, _)| PURE_MODULES.iter().any(|m| belongs(path, m)))
-    {
+    for (path, _) in files.iter().filter(|(path, _)| is_pure(path)) {
         for (line, import) in tree.paths(path) {
             if OUTSIDE_PURE.iter().any(|banned| below(&import, banned)) {
                 problems.push(format!("control/src/{path}:{line} imports {import}"));
@@ -121,15 +143,30 @@ fn media_and_authz_name_no_files_sockets_or_processes() {
         let files = sources(folder);
         let tree = Tree::new(&files);
         for (path, _) in &files {
-            for (line, import) in tree.paths(path) {
-                let value = VALUES.iter().any(|value| below(&import, value));
-                if !value && IMPURE.iter().any(|banned| below(&import, banned)) {
-                    problems.push(format!("{folder}/src/{path}:{line} names {import}"));
-                }
-            }
+            problems.extend(impure_names(folder, path, &tree));
         }
     }
     assert_none(&problems);
+}
+
+#[test]
+fn domain_and_plan_name_no_files_sockets_or_processes() {
+    let files = sources("control");
+    let tree = Tree::new(&files);
+    let mut problems = Vec::new();
+    for (path, _) in files.iter().filter(|(path, _)| is_pure(path)) {
+        problems.extend(impure_names("control", path, &tree));
+    }
+    assert_none(&problems);
+}
+
+#[test]
+fn names_of_files_and_crates_that_do_io_are_found_but_not_addresses() {
+    let text = "use std::{fs, net::{IpAddr, TcpStream}}; fn f() { tokio::fs::read(g) }";
+    let tree = Tree::new(&[("plan.rs".to_owned(), text.to_owned())]);
+    let expected = ["std::fs", "std::net::TcpStream", "tokio::fs::read"];
+    let expected = expected.map(|name| format!("control/src/plan.rs:1 names {name}"));
+    assert_eq!(impure_names("control", "plan.rs", &tree), expected);
 }
 
 #[test]
