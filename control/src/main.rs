@@ -40,7 +40,7 @@ enum Command {
 async fn main() -> ExitCode {
     let cli = match command_line::parse::<Cli>() {
         Ok(cli) => cli,
-        Err(refusal) => return refusal.report("streaming-control"),
+        Err(error) => return error.report("streaming-control"),
     };
     match run(cli).await {
         Ok(code) => code,

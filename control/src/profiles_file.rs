@@ -19,18 +19,18 @@ pub enum ProfilesError {
         /// The system's error.
         reason: std::io::Error,
     },
-    /// The content is invalid: one line per error.
-    #[error("{}", lines(path, faults))]
-    Faults {
+    /// The content is invalid: one line per problem.
+    #[error("{}", lines(path, problems))]
+    Invalid {
         /// The path as configured.
         path: String,
-        /// All errors, each naming table and field.
-        faults: Vec<String>,
+        /// All problems, each naming table and field.
+        problems: Vec<String>,
     },
 }
 
-fn lines(path: &str, faults: &[String]) -> String {
-    let lines: Vec<String> = faults.iter().map(|fault| format!("{path}: {fault}")).collect();
+fn lines(path: &str, problems: &[String]) -> String {
+    let lines: Vec<String> = problems.iter().map(|problem| format!("{path}: {problem}")).collect();
     lines.join("\n")
 }
 
@@ -49,5 +49,5 @@ pub fn load(file: Option<&Path>) -> Result<Vec<Profile>, ProfilesError> {
         return Err(read(too_large()));
     }
     let text = fs::read_to_string(file).map_err(read)?;
-    profiles::parse(&text).map_err(|faults| ProfilesError::Faults { path, faults })
+    profiles::parse(&text).map_err(|problems| ProfilesError::Invalid { path, problems })
 }

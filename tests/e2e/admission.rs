@@ -235,9 +235,9 @@ async fn control_rejects_every_forged_output() {
         assert_eq!(work.chunk, 0, "chunk 0 has the highest priority");
         let output = forged(forgery, &lease, &good, &work.rungs[0].name);
         let reply = fake_worker.commit(&lease, vec![output]).await;
-        let refusal = reply.refusal.unwrap_or_else(|| panic!("{forgery} was committed"));
-        assert_eq!(refusal.code, "admission_refused", "{forgery}: {refusal:?}");
-        assert!(refusal.message.contains(reason), "{forgery}: {}", refusal.message);
+        let failure = reply.refusal.unwrap_or_else(|| panic!("{forgery} was committed"));
+        assert_eq!(failure.code, "admission_refused", "{forgery}: {failure:?}");
+        assert!(failure.message.contains(reason), "{forgery}: {}", failure.message);
         let state = client.job(&next).await;
         assert_ne!(state["tasks"][0]["state"], "done", "{forgery}: {state:#}");
         cancel(&stack, &next).await;

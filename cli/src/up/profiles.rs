@@ -18,9 +18,9 @@ pub(crate) fn check(file: Option<&Path>) -> Result<Option<PathBuf>> {
     let path = file.display();
     let text =
         fs::read_to_string(file).with_context(|| format!("read the profiles file {path}"))?;
-    if let Err(faults) = media::profiles::parse(&text) {
-        for fault in &faults {
-            eprintln!("streaming-service: {path}: {}", crate::output::one_line(fault));
+    if let Err(problems) = media::profiles::parse(&text) {
+        for problem in &problems {
+            eprintln!("streaming-service: {path}: {}", crate::output::one_line(problem));
         }
         bail!("the profiles file {path} cannot be used");
     }

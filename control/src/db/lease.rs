@@ -277,8 +277,8 @@ async fn history(
         attempts_max: attempts_max.unsigned_abs(),
         age_seconds: row.try_get("age_seconds")?,
         worker: row.try_get("worker")?,
-        findings: row.try_get("findings")?,
-        faulted_on: row.try_get("faulted_on")?,
+        defects_found_by: row.try_get("findings")?,
+        failed_on: row.try_get("faulted_on")?,
         others: row.try_get("others")?,
     }))
 }

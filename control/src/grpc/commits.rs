@@ -42,8 +42,8 @@ impl CommitReply {
     }
 }
 
-fn reply(request: u64, refusal: Option<Failure>, lease_lost: bool) -> v1::CommitReply {
-    v1::CommitReply { request, refusal: refusal.map(Into::into), lease_lost }
+fn reply(request: u64, failure: Option<Failure>, lease_lost: bool) -> v1::CommitReply {
+    v1::CommitReply { request, refusal: failure.map(Into::into), lease_lost }
 }
 
 /// The span of a commit, which covers verification and transaction, as a child of the worker's

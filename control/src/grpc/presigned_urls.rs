@@ -58,8 +58,8 @@ pub async fn reply(app: &AppState, access: v1::Access) -> v1::AccessReply {
         Ok(reply) => v1::AccessReply { request, ..reply },
         Err(problem) => {
             let code = problem.code.text().to_owned();
-            let refusal = Some(v1::Failure { code, message: problem.message });
-            v1::AccessReply { request, refusal, ..v1::AccessReply::default() }
+            let failure = v1::Failure { code, message: problem.message };
+            v1::AccessReply { request, refusal: Some(failure), ..v1::AccessReply::default() }
         }
     }
 }

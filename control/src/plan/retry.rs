@@ -11,7 +11,7 @@ use crate::domain::{Failure, TaskKind};
 /// Maximum attempts of one source's probe that end without a result; then the probe fails.
 pub const PROBE_TRIES_MAX: u32 = 8;
 /// Number of healthy workers on which a probe may end without a result; then the probe fails.
-const FAULTED_WORKERS_MAX: usize = 2;
+const FAILED_WORKERS_MAX: usize = 2;
 /// How long a probe is retried after it was first queued, in seconds.
 pub const PROBE_SECONDS_MAX: f64 = 24.0 * 3600.0;
 /// Maximum number of times that a backoff is doubled; more would exceed any backoff.
@@ -87,9 +87,9 @@ pub struct AttemptHistory {
     /// The worker whose attempt ends.
     pub worker: String,
     /// Workers that found a defect in the bytes in earlier attempts.
-    pub findings: Vec<String>,
-    /// Healthy workers whose earlier attempts ended without such a finding.
-    pub faulted_on: Vec<String>,
+    pub defects_found_by: Vec<String>,
+    /// Healthy workers whose earlier attempts ended without finding a defect.
+    pub failed_on: Vec<String>,
     /// Whether another worker that can run the task is connected.
     pub others: bool,
 }
@@ -111,7 +111,8 @@ pub fn decide(
     backoff_seconds: f64,
     delays: &RetryDelays,
 ) -> Decision {
-    let agreed = !history.others || history.findings.iter().any(|one| *one != history.worker);
+    let agreed =
+        !history.others || history.defects_found_by.iter().any(|one| *one != history.worker);
     if history.kind.examines_source() {
         return probe(history, failure, cause, agreed, delays);
     }
@@ -131,11 +132,11 @@ fn probe(
     delays: &RetryDelays,
 ) -> Decision {
     let known = |names: &[String]| names.contains(&history.worker);
-    let faulted = history.faulted_on.len() + usize::from(!known(&history.faulted_on));
+    let failed = history.failed_on.len() + usize::from(!known(&history.failed_on));
     let spent = match cause {
         Cause::Source if agreed => return Decision::GiveUp(failure.as_rejection()),
         Cause::UnhealthyHost => false,
-        Cause::HealthyHost if faulted >= FAULTED_WORKERS_MAX => true,
+        Cause::HealthyHost if failed >= FAILED_WORKERS_MAX => true,
         _ => history.attempt >= PROBE_TRIES_MAX,
     };
     if spent || history.age_seconds >= PROBE_SECONDS_MAX {
@@ -143,7 +144,7 @@ fn probe(
     }
     match cause {
         // The next worker should probe it immediately.
-        Cause::Source if !known(&history.findings) => Decision::Retry(0.0),
+        Cause::Source if !known(&history.defects_found_by) => Decision::Retry(0.0),
         _ => Decision::Retry(delays.after(history.attempt)),
     }
 }
@@ -166,8 +167,8 @@ mod tests {
             attempts_max: 4,
             age_seconds: 0.0,
             worker: "a".to_owned(),
-            findings: Vec::new(),
-            faulted_on: Vec::new(),
+            defects_found_by: Vec::new(),
+            failed_on: Vec::new(),
             others,
         }
     }
@@ -193,13 +194,13 @@ mod tests {
         assert_eq!(code(decision(&alone, "unsupported", Cause::Source)), "not_a_video");
         let mut two = history(1, true);
         assert_eq!(code(decision(&two, "not_a_video", Cause::Source)), "again 0");
-        two.findings = vec!["a".to_owned()];
+        two.defects_found_by = vec!["a".to_owned()];
         assert_eq!(
             code(decision(&two, "not_a_video", Cause::Source)),
             "again 2",
             "its own failure does not count again"
         );
-        two.findings.push("b".to_owned());
+        two.defects_found_by.push("b".to_owned());
         assert_eq!(code(decision(&two, "not_a_video", Cause::Source)), "not_a_video");
         let chunk = AttemptHistory { kind: TaskKind::Chunk, ..history(1, true) };
         assert_eq!(code(decision(&chunk, "not_a_video", Cause::Source)), "again 1");
@@ -216,11 +217,11 @@ mod tests {
         let expected = expected.into_iter().chain(["again 600", PROBE_FAILED]);
         assert!(tries.eq(expected.map(str::to_owned)));
         let mut second = history(2, true);
-        second.faulted_on = vec!["b".to_owned()];
+        second.failed_on = vec!["b".to_owned()];
         assert_eq!(code(decision(&second, "ffmpeg_crashed", Cause::HealthyHost)), PROBE_FAILED);
         assert_eq!(code(decision(&second, "ffmpeg_crashed", Cause::UnhealthyHost)), "again 10");
         assert_eq!(code(decision(&second, "worker_lost", Cause::Unknown)), "again 10");
-        second.faulted_on = vec!["a".to_owned()];
+        second.failed_on = vec!["a".to_owned()];
         assert_eq!(code(decision(&second, "ffmpeg_crashed", Cause::HealthyHost)), "again 10");
         let old = AttemptHistory { age_seconds: PROBE_SECONDS_MAX, ..history(2, true) };
         for cause in [Cause::HealthyHost, Cause::UnhealthyHost, Cause::Unknown, Cause::Source] {

@@ -27,7 +27,7 @@ use crate::{
 /// Base of the backoff after a failed attempt, in seconds.
 const BACKOFF_SECONDS: f64 = 1.0;
 /// The stable error code of an output that was not admitted.
-pub const ADMISSION_REFUSED: &str = "admission_refused";
+pub const ADMISSION_REJECTED: &str = "admission_refused";
 
 /// Checks the outputs of an offer and commits them.
 ///
@@ -145,15 +145,15 @@ async fn probed(app: &AppState, subject: &Subject, offer: &Offer) -> Result<Outc
     let source = match &offer.source {
         Some(Ok(source)) => source,
         // The worker's report is invalid, which proves nothing about the source.
-        Some(Err(message)) => return rejected(ADMISSION_REFUSED, message.clone()),
-        None => return rejected(ADMISSION_REFUSED, "the probe's report is missing".to_owned()),
+        Some(Err(message)) => return rejected(ADMISSION_REJECTED, message.clone()),
+        None => return rejected(ADMISSION_REJECTED, "the probe's report is missing".to_owned()),
     };
     if let Err(error) = source.grid() {
         let message = format!("the source cannot be planned: {error}");
         return rejected(Code::NotAVideo.text(), message);
     }
     let Ok(json) = serde_json::to_value(source) else {
-        return rejected(ADMISSION_REFUSED, "the probe's report cannot be stored".to_owned());
+        return rejected(ADMISSION_REJECTED, "the probe's report cannot be stored".to_owned());
     };
     let held = app.db.transact(WORK_TRIES_MAX, async |tx| {
         let held = completion::probed(tx, subject.video, subject.job, offer.lease, &json).await?;
@@ -171,7 +171,7 @@ async fn media_offered(
 ) -> Result<Outcome, DbError> {
     let Some(plan) = &subject.plan else { return Ok(Outcome::Lost) };
     let rejected =
-        |message: String| Ok(Outcome::Rejected(Failure::new(ADMISSION_REFUSED, message)));
+        |message: String| Ok(Outcome::Rejected(Failure::new(ADMISSION_REJECTED, message)));
     let mut proven = Vec::with_capacity(offer.outputs.len());
     for offered in &offer.outputs {
         if let Err(message) = belongs(subject, &plan.grid, offer.lease, offered) {
@@ -215,7 +215,7 @@ async fn conclude(
             false => Ok(Outcome::Lost),
         },
         Err(RecordError::Invalid(message)) => {
-            Ok(Outcome::Rejected(Failure::new(ADMISSION_REFUSED, message)))
+            Ok(Outcome::Rejected(Failure::new(ADMISSION_REJECTED, message)))
         }
     }
 }

@@ -206,7 +206,7 @@ async fn false_reports_about_text_tracks_are_rejected_and_the_job_completes_with
     encode(&mut worker, 8, async |worker, lease, number| {
         let text = if number == 0 { invalid.pop() } else { None };
         let reply = worker.commit(commit(lease, number, text.unwrap_or(TEXT))).await;
-        let code = reply.refusal.map(|refusal| refusal.code);
+        let code = reply.refusal.map(|failure| failure.code);
         assert_eq!(code, text.map(|_| "admission_refused".to_owned()), "{text:?}");
     })
     .await;

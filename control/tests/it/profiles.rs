@@ -39,13 +39,13 @@ fn a_file_with_errors_prevents_the_start_with_one_line_per_error() {
     assert_eq!(output.status.code(), Some(1));
     let output = String::from_utf8(output.stderr).unwrap();
     let name = file.display();
-    for fault in [
+    for problem in [
         "profile 1 (\"small\"): width: ",
         "profile 2 (\"small-av1\"): width: ",
         "profile 2 (\"small-av1\"): codec: must be one of h264, hevc, av1",
     ] {
-        let lines = output.lines().filter(|line| line.contains(&format!("{name}: {fault}")));
-        assert_eq!(lines.count(), 1, "{fault} in {output}");
+        let lines = output.lines().filter(|line| line.contains(&format!("{name}: {problem}")));
+        assert_eq!(lines.count(), 1, "{problem} in {output}");
     }
 }
 

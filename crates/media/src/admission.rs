@@ -174,19 +174,19 @@ impl FragmentCheck<'_> {
     /// Checks the fragment at the start of `bytes`.
     fn admit(&self, bytes: &[u8]) -> Result<Fragment, AdmissionError> {
         let gop = self.gop;
-        let refuse = |cause| AdmissionError::Fragment { gop, cause };
-        let moof = boxes::box_at(bytes, 0).map_err(refuse)?;
-        let mdat = boxes::box_at(bytes, moof.end).map_err(refuse)?;
+        let invalid = |cause| AdmissionError::Fragment { gop, cause };
+        let moof = boxes::box_at(bytes, 0).map_err(invalid)?;
+        let mdat = boxes::box_at(bytes, moof.end).map_err(invalid)?;
         let entries = self.entries(&moof)?;
         let (decode_time, sample_duration) = self.start();
         let head = Head { kind: self.kind, gop, decode_time, sample_duration, samples: &entries };
-        let written = head.write().map_err(refuse)?;
+        let written = head.write().map_err(invalid)?;
         let payload: u64 = entries.iter().map(|(size, _)| u64::from(*size)).sum();
         if !bytes.starts_with(&written) || mdat.end as u64 != written.len() as u64 + payload {
             return Err(AdmissionError::FragmentForm { gop });
         }
         self.payload(mdat.body, &entries)?;
-        head.fragment(written.len(), mdat.end).map_err(refuse)
+        head.fragment(written.len(), mdat.end).map_err(invalid)
     }
 
     /// The GOP's first tick, and the duration of each of its samples in ticks.

@@ -96,9 +96,13 @@ mod tests {
             let mut pending = Accesses::default();
             let answering = async {
                 let first = pending.add(requests.recv().await.unwrap());
-                let refusal = Some(v1::Failure { code: code.to_owned(), message: "m".to_owned() });
+                let failure = v1::Failure { code: code.to_owned(), message: "m".to_owned() };
                 let request = first.request;
-                pending.answered(v1::AccessReply { request, refusal, ..Default::default() });
+                pending.answered(v1::AccessReply {
+                    request,
+                    refusal: Some(failure),
+                    ..Default::default()
+                });
             };
             let (granted, ()) = tokio::join!(access.source("videos/x/source"), answering);
             assert_eq!(granted.unwrap_err(), error);

@@ -12,7 +12,7 @@ use media::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    ADMISSION_REFUSED, RecordError, Recorded, conclude,
+    ADMISSION_REJECTED, RecordError, Recorded, conclude,
     offer::{Offer, OfferedImage, Outcome},
     verify::{VerificationError, fetch},
 };
@@ -75,7 +75,7 @@ pub(super) async fn offered(
 ) -> Result<Outcome, DbError> {
     let Some(plan) = &subject.plan else { return Ok(Outcome::Lost) };
     let rejected =
-        |message: String| Ok(Outcome::Rejected(Failure::new(ADMISSION_REFUSED, message)));
+        |message: String| Ok(Outcome::Rejected(Failure::new(ADMISSION_REJECTED, message)));
     let mut wanted = wanted(plan, subject);
     let mut made = Vec::with_capacity(offer.pictures.len());
     for OfferedImage { name, picture } in &offer.pictures {

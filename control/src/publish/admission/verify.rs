@@ -106,7 +106,7 @@ pub(super) async fn verify(
             init_segment::as_planned(&rung, &offered.init)?;
         }
         let fragments = admission::admit(kind, &grid, offered.chunk, &offered.init, &bytes)
-            .map_err(|refusal| refusal.to_string())?;
+            .map_err(|error| error.to_string())?;
         let samples = tables::of_chunk(&bytes, ticks).map_err(|error| error.to_string())?;
         Ok((fragments, samples))
     });
