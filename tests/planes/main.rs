@@ -15,7 +15,8 @@ use std::{
 };
 
 /// Folders that contain this project's code.
-const CODE: [&str; 7] = ["src", "crates", "control", "dataplane", "workers", "cli", "tests"];
+const CODE: [&str; 8] =
+    ["src", "crates", "control", "dataplane", "workers", "cli", "tests", "bench"];
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
