@@ -267,15 +267,15 @@ impl Captions {
     ///
     /// # Errors
     /// If the bytes are not a text track in its canonical form.
-    pub fn admit(bytes: &[u8], length: Option<u64>) -> Result<Self, CaptionError> {
-        Self::admit_within(&mut ParseBudget::unlimited(), bytes, length)
+    pub fn parse_canonical(bytes: &[u8], length: Option<u64>) -> Result<Self, CaptionError> {
+        Self::parse_canonical_within(&mut ParseBudget::unlimited(), bytes, length)
     }
 
-    /// Like [`Self::admit`], within the limits of `budget`.
+    /// Like [`Self::parse_canonical`], within the limits of `budget`.
     ///
     /// # Errors
-    /// Those of [`Self::admit`], and [`CaptionError::Late`].
-    pub fn admit_within(
+    /// Those of [`Self::parse_canonical`], and [`CaptionError::Late`].
+    pub fn parse_canonical_within(
         budget: &mut ParseBudget<'_>,
         bytes: &[u8],
         length: Option<u64>,

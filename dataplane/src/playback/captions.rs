@@ -148,7 +148,7 @@ async fn parse(
     })?;
     let parsed = playback.tracks.parsers.run(move |deadline| {
         let is_late = || deadline.is_over();
-        Captions::admit_within(&mut ParseBudget::until(&is_late), &body, None)
+        Captions::parse_canonical_within(&mut ParseBudget::until(&is_late), &body, None)
     });
     match parsed.await {
         Ok(Ok(captions)) => Ok(Arc::new(captions)),

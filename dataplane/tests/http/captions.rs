@@ -106,7 +106,7 @@ async fn unknown_text_tracks_are_404() {
         let reply = plane.get(&path).await;
         assert_eq!((reply.status, reply.code().as_str()), (404, "not_found"), "{path}");
     }
-    // A file that differs from the one that was admitted is not served.
+    // A file that differs from the one that was committed is not served.
     let key = &clip.index.captions[0].object.key;
     let bytes = TEXT.replace("first", "<b>rst").into_bytes();
     assert_eq!(bytes.len(), TEXT.len() + 1);

@@ -44,7 +44,7 @@ async fn text(
     assert_eq!(made.name, format!("subtitles/{place}"));
     let bytes = fs::read(worker.store().join(&made.key)).unwrap();
     assert_eq!(bytes.len() as u64, made.bytes);
-    Captions::admit(&bytes, Some(length_of(&probed.grid))).unwrap();
+    Captions::parse_canonical(&bytes, Some(length_of(&probed.grid))).unwrap();
     String::from_utf8(bytes).unwrap()
 }
 

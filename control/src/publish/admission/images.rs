@@ -60,9 +60,9 @@ impl ImageCheck {
         match self {
             Self::Jpeg(size) => jpeg::check(bytes, size).map_err(|error| error.to_string()),
             Self::Clip(wanted) => movie::check(bytes, &wanted).map_err(|error| error.to_string()),
-            Self::Text(length) => {
-                Captions::admit(bytes, Some(length)).map(drop).map_err(|error| error.to_string())
-            }
+            Self::Text(length) => Captions::parse_canonical(bytes, Some(length))
+                .map(drop)
+                .map_err(|error| error.to_string()),
         }
     }
 }

@@ -178,9 +178,9 @@ fn cues_are_moved_into_the_video() {
 }
 
 #[test]
-fn only_the_canonical_form_is_admitted() {
+fn only_the_canonical_form_is_accepted() {
     let good = "WEBVTT\n\n00:00:01.000 --> 00:00:02.000\na &amp; <b>b</b>\n";
-    assert_eq!(Captions::admit(good.as_bytes(), Some(2000)).unwrap().len(), 1);
+    assert_eq!(Captions::parse_canonical(good.as_bytes(), Some(2000)).unwrap().len(), 1);
     for bad in [
         "WEBVTT\n\n00:01.000 --> 00:02.000\na\n",
         "WEBVTT\n\n00:00:01.000 --> 00:00:02.000\n<c>a</c>\n",
@@ -189,7 +189,7 @@ fn only_the_canonical_form_is_admitted() {
         "WEBVTT\n\n00:00:01.000 --> 00:00:02.000\nb\n\n00:00:00.000 --> 00:00:02.000\na\n",
         "WEBVTT\n\nNOTE x\n\n00:00:01.000 --> 00:00:02.000\nb\n",
     ] {
-        let rejected = Captions::admit(bad.as_bytes(), Some(2000));
+        let rejected = Captions::parse_canonical(bad.as_bytes(), Some(2000));
         assert_eq!(rejected, Err(CaptionError::Form), "{bad}");
     }
 }
@@ -274,7 +274,7 @@ proptest! {
         for format in [Format::Vtt, Format::LooseVtt] {
             let Ok(captions) = Captions::read(file.as_bytes(), format, OPEN) else { continue };
             let written = captions.write().unwrap();
-            prop_assert_eq!(Captions::admit(written.as_bytes(), None).unwrap(), captions, "{}", written);
+            prop_assert_eq!(Captions::parse_canonical(written.as_bytes(), None).unwrap(), captions, "{}", written);
             for tag in written.split('<').skip(1) {
                 let name: String =
                     tag.trim_start_matches('/').chars().take_while(char::is_ascii_alphabetic).collect();
