@@ -9,7 +9,7 @@ use http::HeaderMap;
 use media::VideoId;
 use tonic::{Request, metadata::MetadataMap};
 
-use super::bearer::{self, CheckedJwt};
+use super::bearer::CheckedJwt;
 use crate::{
     domain::{OPERATOR_TENANT, Owner},
     identity::rejected_tokens::TokenProblem,
@@ -110,7 +110,7 @@ impl From<Rpc> for Operation {
 pub fn bearer(metadata: &MetadataMap) -> Result<&str, Problem> {
     let header = metadata.get("authorization").and_then(|value| value.to_str().ok());
     header
-        .and_then(bearer::token)
+        .and_then(authz::bearer_token)
         .ok_or_else(|| Problem::new(Code::Unauthenticated, "a bearer token is needed"))
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use authz::{
-    JwtNames, is_jwt,
+    JwtNames, bearer_token, is_jwt,
     jwt::{Identity, JwtError},
 };
 use futures::future::BoxFuture;
@@ -24,13 +24,6 @@ pub struct CheckedJwt {
     pub names: JwtNames,
     /// The identity in its claims, or why the JWT is rejected.
     pub identity: Result<Identity, JwtVerifyError>,
-}
-
-/// The token of an `Authorization: Bearer` header.
-pub fn token(header: &str) -> Option<&str> {
-    let (scheme, token) = header.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
 /// Adds [`CheckedJwt`] to calls with a JWT when an identity provider is configured.
@@ -73,7 +66,8 @@ where
         let app = self.app.clone();
         Box::pin(async move {
             let header = request.headers().get(header::AUTHORIZATION);
-            let token = header.and_then(|value| token(value.to_str().ok()?)).map(str::to_owned);
+            let token =
+                header.and_then(|value| bearer_token(value.to_str().ok()?)).map(str::to_owned);
             if let (Some(provider), Some(token)) = (&app.jwt, token)
                 && is_jwt(&token)
             {

@@ -79,3 +79,24 @@ pub fn digest(token: &str) -> [u8; 32] {
 pub fn is_jwt(text: &str) -> bool {
     text.bytes().filter(|byte| *byte == b'.').count() == 2
 }
+
+/// The token in the value of an `Authorization: Bearer` header.
+pub fn bearer_token(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bearer_token;
+
+    #[test]
+    fn only_the_bearer_scheme_with_a_token_is_read() {
+        assert_eq!(bearer_token("Bearer abc"), Some("abc"));
+        assert_eq!(bearer_token("bEARER  abc "), Some("abc"));
+        for none in ["", "Bearer", "Bearer ", "Bearer   ", "Basic abc", "abc", " Bearer abc"] {
+            assert_eq!(bearer_token(none), None, "{none:?}");
+        }
+    }
+}

@@ -9,8 +9,5 @@ pub(crate) fn token(headers: &HeaderMap) -> Option<&str> {
 
 /// The token in the value of such a header.
 pub(crate) fn token_of(value: &HeaderValue) -> Option<&str> {
-    let value = value.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+    authz::bearer_token(value.to_str().ok()?)
 }
