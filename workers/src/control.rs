@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     access::Accesses,
-    backoff::Backoff,
+    backoff::JitteredBackoff,
     commits::Commits,
     connection::Connection,
     events::{Connecting, connected, drain_deadline, next},
@@ -67,7 +67,7 @@ pub struct ControlClient {
     shutdown: Shutdown,
     connection: Option<Connection>,
     connecting: Option<Connecting>,
-    backoff: Backoff,
+    backoff: JitteredBackoff,
     attempts: usize,
     lease: Duration,
     heartbeat: Duration,
@@ -119,7 +119,7 @@ impl ControlClient {
             shutdown,
             connection: None,
             connecting: None,
-            backoff: Backoff::default(),
+            backoff: JitteredBackoff::default(),
             attempts: 0,
             lease: Duration::from_secs(15),
             heartbeat: Duration::from_secs(3),

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use media::Sha256Digest;
-use runtime::names::sync_names;
+use runtime::{names::sync_names, retry::doubled};
 use sha2::{Digest, Sha256};
 use tokio::{
     task::spawn_blocking,
@@ -78,7 +78,7 @@ async fn send(
     bytes: &Bytes,
     sha256: &Sha256Digest,
 ) -> Result<(), TaskError> {
-    let (begun, mut pause, mut rejections) = (Instant::now(), PAUSE_MIN, 0);
+    let (begun, mut outages, mut rejections) = (Instant::now(), 0, 0);
     loop {
         let put = match access.output(key, sha256).await {
             Ok(url) => client.put(&url, bytes.clone(), sha256).await,
@@ -92,13 +92,13 @@ async fn send(
             Ok(()) => return Ok(()),
             Err(BucketError::Down(why)) if begun.elapsed() < RETRY_TIME_MAX => {
                 tracing::debug!(reason = why, "retrying to store output");
-                sleep(pause).await;
-                pause = (pause * 2).min(PAUSE_MAX);
+                sleep(doubled(PAUSE_MIN, outages, PAUSE_MAX)).await;
+                outages += 1;
             }
             Err(BucketError::Down(_)) => return Err(TaskError::Deferred(client.defer())),
             Err(_) if rejections < REJECTIONS_MAX => {
                 rejections += 1;
-                sleep(pause).await;
+                sleep(doubled(PAUSE_MIN, outages, PAUSE_MAX)).await;
             }
             Err(error) => {
                 return Err(TaskFailure::retryable("unavailable", error.to_string()).into());

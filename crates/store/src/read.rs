@@ -10,6 +10,7 @@ use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 use object_store::{
     GetOptions, GetRange, GetResult, GetResultPayload, ObjectStore, ObjectStoreExt, path::Path,
 };
+use runtime::retry::doubled;
 use thiserror::Error;
 use tokio::task::JoinSet;
 
@@ -18,6 +19,7 @@ use crate::{Store, StoreErrorKind, explain};
 /// Responses that may break off while one part is read.
 const BREAKS_MAX: u32 = 2;
 const BREAK_PAUSE: Duration = Duration::from_millis(100);
+const BREAK_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Longest pause within a response.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
@@ -185,7 +187,7 @@ impl Resumed {
             let body = match &mut self.body {
                 Some(body) => body,
                 none => {
-                    tokio::time::sleep(BREAK_PAUSE * 2_u32.pow(self.breaks)).await;
+                    tokio::time::sleep(doubled(BREAK_PAUSE, self.breaks, BREAK_PAUSE_MAX)).await;
                     let (objects, path) = (self.objects.clone(), self.path.clone());
                     let (left, etag) = (self.left.clone(), self.etag.clone());
                     none.insert(again(objects, path, left, etag).await?.into_stream())

@@ -10,6 +10,7 @@ use media::{
     index::Fragment,
     layout, tables,
 };
+use runtime::retry::doubled;
 use sha2::{Digest, Sha256};
 use store::ReadError;
 
@@ -30,6 +31,7 @@ const OBJECT_BYTES_MAX: u64 = 256 << 20;
 /// worker to repeat the offer later.
 const STORE_TRIES_MAX: u32 = 3;
 const STORE_RETRY_BASE: Duration = Duration::from_millis(200);
+const STORE_RETRY_MAX: Duration = Duration::from_secs(1);
 
 /// Checks that an object belongs to this task and that its key is the one for this lease and content.
 pub(super) fn belongs(
@@ -147,7 +149,7 @@ pub(super) async fn fetch(
             }
             Err(error) if tried < STORE_TRIES_MAX => {
                 tracing::debug!(%error, tried, "retrying a read from the store");
-                tokio::time::sleep(STORE_RETRY_BASE * 2_u32.pow(tried)).await;
+                tokio::time::sleep(doubled(STORE_RETRY_BASE, tried, STORE_RETRY_MAX)).await;
                 tried += 1;
             }
             Err(error) => {
