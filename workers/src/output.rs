@@ -1,8 +1,7 @@
 //! Writes objects to the store: either complete, durable and under their final name, or not at all.
 
 use std::{
-    fs::{self, File},
-    io::{self, Write},
+    fs, io,
     path::{Component, Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -10,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use media::Sha256Digest;
-use runtime::{names::sync_names, retry::doubled};
+use runtime::{files::replace_by, names::sync_names, retry::doubled};
 use sha2::{Digest, Sha256};
 use tokio::{
     task::spawn_blocking,
@@ -30,6 +29,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(15);
 /// How often the store may reject a presigned URL for one output.
 const REJECTIONS_MAX: u32 = 3;
+/// The permissions of stored files, reduced by the umask.
+const FILE_MODE: u32 = 0o666;
 
 /// The SHA-256 of `bytes`.
 pub fn digest(bytes: &[u8]) -> Sha256Digest {
@@ -119,20 +120,9 @@ pub fn write(root: &Path, key: &str, bytes: &[u8]) -> io::Result<()> {
     // The object store treats names with this ending as unfinished uploads and does not list them.
     let mut temporary = path.clone().into_os_string();
     temporary.push(format!("#{}", std::process::id()));
-    let temporary = PathBuf::from(temporary);
-    let written = write_durably(&temporary, bytes).and_then(|()| fs::rename(&temporary, &path));
-    if written.is_err() {
-        // A failure here changes nothing: the name marks the file as unfinished.
-        drop(fs::remove_file(&temporary));
-        return written;
-    }
-    sync_names(root, &path)
-}
-
-fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    replace_by(Path::new(&temporary), &path, bytes, FILE_MODE)?;
+    // The file's name is durable; the names of its folders may not be.
+    sync_names(root, folder)
 }
 
 fn locate(root: &Path, key: &str) -> io::Result<PathBuf> {
