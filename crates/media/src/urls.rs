@@ -22,9 +22,14 @@ pub fn download(video: impl Display, profile: &str) -> String {
     stream(video, format_args!("download/{profile}.mp4"))
 }
 
+/// The path of a thumbnail; `number` counts from 0.
+pub fn thumbnail(video: impl Display, number: u32) -> String {
+    stream(video, format_args!("thumbnails/{number}.jpg"))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{dash, download, hls, stream};
+    use super::{dash, download, hls, stream, thumbnail};
 
     #[test]
     fn files_of_a_video_are_below_its_folder() {
@@ -32,5 +37,6 @@ mod tests {
         assert_eq!(hls("v"), "/api/stream/v/hls/playlist.m3u8");
         assert_eq!(dash("v"), "/api/stream/v/dash/manifest.mpd");
         assert_eq!(download("v", "720p"), "/api/stream/v/download/720p.mp4");
+        assert_eq!(thumbnail("v", 3), "/api/stream/v/thumbnails/3.jpg");
     }
 }

@@ -10,6 +10,7 @@ use media::{
     manifest::Links,
     pictures::{JPEG_CONTENT_TYPE, Picture, vtt},
     segment::VIDEO_CONTENT_TYPE,
+    urls,
 };
 use serde_json::json;
 
@@ -103,8 +104,8 @@ fn thumbnails(
     let listed: Vec<_> = (0..)
         .zip(thumbnails)
         .map(|(number, thumbnail): (u32, _)| {
-            let url =
-                format!("{prefix}/api/stream/{}/thumbnails/{number}.jpg{suffix}", index.video);
+            let path = urls::thumbnail(index.video, number);
+            let url = format!("{prefix}{path}{suffix}");
             json!({ "time": thumbnail.seconds(&index.grid), "url": url })
         })
         .collect();
