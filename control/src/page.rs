@@ -34,6 +34,17 @@ pub struct List<'a> {
     pub filter: &'a str,
 }
 
+/// A page that a caller requests.
+#[derive(Clone, Copy, Debug)]
+pub struct PageRequest<'a> {
+    list: List<'a>,
+    size: usize,
+    /// The last row of the page before; `None` for the first page.
+    pub after: Option<Cursor>,
+    /// The number of rows to read: one more than shown, which reveals whether there is a next page.
+    pub limit: i64,
+}
+
 /// Creates and verifies page tokens.
 pub struct Pages {
     /// Oldest first; the last one signs.
@@ -79,19 +90,35 @@ impl Pages {
         })
     }
 
-    /// Cuts a list to `size` rows, and creates the token of the next page if there is one. `rows` contains one row
-    /// more than a page if there is a next page; see [`limit`].
-    pub fn cut<T>(
+    /// The page of `size` rows that begins after the position in `token`.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`].
+    pub fn request<'a>(
         &self,
-        list: List<'_>,
-        rows: &mut Vec<T>,
+        list: List<'a>,
         size: usize,
+        token: &str,
+    ) -> Result<PageRequest<'a>, Problem> {
+        let after = self.open(list, token)?;
+        let limit = i64::try_from(size + 1).unwrap_or(i64::MAX);
+        Ok(PageRequest { list, size, after, limit })
+    }
+
+    /// Cuts the rows that were read to the requested page, converts them, and creates the token of the next page
+    /// if there is one.
+    pub fn cut<T, M>(
+        &self,
+        page: PageRequest<'_>,
+        mut rows: Vec<T>,
         cursor: impl Fn(&T) -> Cursor,
-    ) -> String {
-        let more = rows.len() > size;
-        rows.truncate(size);
+        convert: impl FnMut(T) -> M,
+    ) -> (Vec<M>, String) {
+        let more = rows.len() > page.size;
+        rows.truncate(page.size);
         let last = rows.last().filter(|_| more);
-        last.map(|row| self.seal(list, cursor(row))).unwrap_or_default()
+        let next = last.map(|row| self.seal(page.list, cursor(row))).unwrap_or_default();
+        (rows.into_iter().map(convert).collect(), next)
     }
 
     fn read(&self, list: List<'_>, token: &str) -> Option<Cursor> {
@@ -114,11 +141,6 @@ impl Pages {
         let time = Timestamp::from_microsecond(i64::from_be_bytes(time.try_into().ok()?)).ok()?;
         Some(Cursor { time, id: Uuid::from_slice(id).ok()? })
     }
-}
-
-/// The number of rows to read for a page: one more than shown, which reveals whether there is a next page.
-pub fn limit(size: usize) -> i64 {
-    i64::try_from(size + 1).unwrap_or(i64::MAX)
 }
 
 fn proof(key: &[u8; 32], list: List<'_>, place: &[u8]) -> [u8; PROOF_BYTES] {
@@ -164,6 +186,18 @@ mod tests {
         let token = pages.seal(VIDEOS, cursor());
         assert_eq!(pages.open(VIDEOS, &token), Ok(Some(cursor())));
         assert_eq!(pages.open(VIDEOS, ""), Ok(None));
+    }
+
+    #[test]
+    fn a_page_is_cut_and_has_a_token_only_before_another_page() {
+        let pages = Pages::new(&RootKeys::generate());
+        let page = pages.request(VIDEOS, 2, "").unwrap();
+        assert_eq!((page.after, page.limit), (None, 3));
+        let position = |id: &u128| Cursor { id: uuid::Uuid::from_u128(*id), ..cursor() };
+        let (shown, next) = pages.cut(page, vec![1, 2, 3], position, |id| id);
+        assert_eq!(shown, [1, 2]);
+        assert_eq!(pages.request(VIDEOS, 2, &next).unwrap().after, Some(position(&2)));
+        assert_eq!(pages.cut(page, vec![1, 2], position, |id| id), (vec![1, 2], String::new()));
     }
 
     #[test]

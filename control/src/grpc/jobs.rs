@@ -29,7 +29,7 @@ use crate::{
     },
     domain::{JobState, VideoState},
     metrics::EndedJob,
-    page::{self, Cursor, List},
+    page::{Cursor, List, PageRequest},
     plan::{self, Plan, TranscodeOptions},
     state::AppState,
 };
@@ -91,20 +91,18 @@ impl JobService for Services {
             video(&self.0, tenant, id).await?;
         }
         let list = List { name: "jobs", tenant, filter: &message.video_id };
-        let after = self.0.pages.open(list, &message.page_token)?;
-        let limit = page::limit(size);
-        let mut rows = self
+        let page = self.0.pages.request(list, size, &message.page_token)?;
+        let PageRequest { after, limit, .. } = page;
+        let rows = self
             .0
             .db
             .run(CALL_TRIES_MAX, async |db| jobs::list(db, tenant, video_id, after, limit).await)
             .await
             .map_err(db_status)?;
-        let next_page_token = self
-            .0
-            .pages
-            .cut(list, &mut rows, size, |job| Cursor { time: job.created_at, id: job.id.uuid() });
+        let position = |job: &Job| Cursor { time: job.created_at, id: job.id.uuid() };
         // A page of long videos has too many tasks for one message; GetJob returns them.
-        let jobs = rows.into_iter().map(|row| convert::job(row, Vec::new())).collect();
+        let convert = |row| convert::job(row, Vec::new());
+        let (jobs, next_page_token) = self.0.pages.cut(page, rows, position, convert);
         Ok(Response::new(v1::ListJobsResponse { jobs, next_page_token }))
     }
 

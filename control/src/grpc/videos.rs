@@ -23,7 +23,7 @@ use crate::{
         probes::{self, ReprobeResult},
         videos::{self, Changes, NewVideo, Video},
     },
-    page::{self, Cursor, List},
+    page::{Cursor, List, PageRequest},
     publish::index,
     state::AppState,
 };
@@ -70,19 +70,16 @@ impl VideoService for Services {
         let message = request.into_inner();
         let size = input::page_size(message.page_size)?;
         let list = List { name: "videos", tenant: &principal.tenant, filter: "" };
-        let after = self.0.pages.open(list, &message.page_token)?;
-        let limit = page::limit(size);
-        let mut rows = self
+        let page = self.0.pages.request(list, size, &message.page_token)?;
+        let PageRequest { after, limit, .. } = page;
+        let rows = self
             .0
             .db
             .run(CALL_TRIES_MAX, async |db| videos::list(db, &principal.tenant, after, limit).await)
             .await
             .map_err(db_status)?;
-        let next_page_token = self.0.pages.cut(list, &mut rows, size, |video| Cursor {
-            time: video.created_at,
-            id: video.id.uuid(),
-        });
-        let videos = rows.into_iter().map(Into::into).collect();
+        let position = |video: &Video| Cursor { time: video.created_at, id: video.id.uuid() };
+        let (videos, next_page_token) = self.0.pages.cut(page, rows, position, Into::into);
         Ok(Response::new(v1::ListVideosResponse { videos, next_page_token }))
     }
 
