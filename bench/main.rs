@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use harness::{program, stack::Stack};
-use measure::{Source, Timeline};
+use measure::{BenchSource, Timeline};
 
 /// Length in seconds of the source for the ladder and scaling measurements.
 const LADDER_SECONDS: u32 = 120;
@@ -50,7 +50,7 @@ fn clip() -> PathBuf {
 /// Compares one worker with all cores against one ffmpeg command with the same ladder, preset and bit
 /// rates; the two alternate.
 async fn ladder(rounds: usize) {
-    let source = Source::looped(&clip(), LADDER_SECONDS);
+    let source = BenchSource::looped(&clip(), LADDER_SECONDS);
     let (mut ours, mut theirs, mut timelines) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
         let timeline = measure::transcode(&source, &[]).await;
@@ -78,7 +78,7 @@ async fn first_segment(rounds: usize) {
     let mut rows = Vec::new();
     let (mut all, mut timelines) = (Vec::new(), Vec::new());
     for seconds in FIRST_SECONDS {
-        let source = Source::looped(&clip(), seconds);
+        let source = BenchSource::looped(&clip(), seconds);
         let mut times = Vec::new();
         for round in 0..rounds {
             let timeline = measure::until_playable(&source).await;
@@ -100,7 +100,7 @@ async fn first_segment(rounds: usize) {
 
 /// Compares one worker with two, each with one slot and one encoder thread.
 async fn scaling(rounds: usize) {
-    let source = Source::looped(&clip(), LADDER_SECONDS);
+    let source = BenchSource::looped(&clip(), LADDER_SECONDS);
     let (mut one, mut two, mut timelines) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
         for (workers, times) in [("1", &mut one), ("2", &mut two)] {

@@ -23,12 +23,12 @@ use crate::{
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A source to encode.
-pub(crate) struct Source {
+pub(crate) struct BenchSource {
     path: PathBuf,
     seconds: u32,
 }
 
-impl Source {
+impl BenchSource {
     /// Repeats `clip` without re-encoding it.
     pub(crate) fn looped(clip: &Path, seconds: u32) -> Self {
         let dir = program::target_dir().join("bench-media");
@@ -122,7 +122,7 @@ impl Timeline {
 }
 
 /// Measures a whole transcode on a fresh service.
-pub(crate) async fn transcode(source: &Source, env: &[(&str, &str)]) -> Timeline {
+pub(crate) async fn transcode(source: &BenchSource, env: &[(&str, &str)]) -> Timeline {
     let stack = service(env).await;
     let mut timeline = Timeline::new();
     let (video, _) = upload(&stack, source, &mut timeline).await;
@@ -132,7 +132,7 @@ pub(crate) async fn transcode(source: &Source, env: &[(&str, &str)]) -> Timeline
 }
 
 /// Measures up to the first segment that a viewer receives, on a fresh service; then cancels the job.
-pub(crate) async fn until_playable(source: &Source) -> Timeline {
+pub(crate) async fn until_playable(source: &BenchSource) -> Timeline {
     let stack = service(&[]).await;
     let mut timeline = Timeline::new();
     let (video, sent) = upload(&stack, source, &mut timeline).await;
@@ -155,7 +155,7 @@ pub(crate) async fn until_playable(source: &Source) -> Timeline {
 }
 
 /// Uploads the source and returns the time when its last byte was sent.
-async fn upload(stack: &Stack, source: &Source, timeline: &mut Timeline) -> (String, Instant) {
+async fn upload(stack: &Stack, source: &BenchSource, timeline: &mut Timeline) -> (String, Instant) {
     let content = Bytes::from(fs::read(&source.path).expect("read source"));
     let last: Arc<OnceLock<Instant>> = Arc::default();
     let noted = last.clone();
@@ -240,7 +240,7 @@ async fn segment(viewer: &Client, manifest: &str) {
 }
 
 /// Encodes the same ladder with the same settings in one ffmpeg command; returns the seconds.
-pub(crate) fn by_hand(source: &Source, preset: &str) -> f64 {
+pub(crate) fn by_hand(source: &BenchSource, preset: &str) -> f64 {
     let (width, height, fps) = shape(&source.path);
     let ladder = [
         (640, 360, 800),

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::{
     db::{
         CALL_TRIES_MAX, jobs, tasks,
-        uploads::{self, Received, completion, sessions::Upload},
+        uploads::{self, Received, completion, sessions::UploadSession},
         videos::Video,
     },
     plan,
@@ -23,7 +23,7 @@ use crate::{
 pub async fn seal(
     app: &AppState,
     video: &Video,
-    upload: Option<&Upload>,
+    upload: Option<&UploadSession>,
     bytes: u64,
 ) -> Result<(), Problem> {
     let unavailable = || Problem::new(Code::Unavailable, "the object store is not reachable");
@@ -81,7 +81,7 @@ pub async fn queue_probe(
 ///
 /// # Errors
 /// [`Code::Conflict`] if bytes are missing; otherwise as for [`seal`] and [`queue_probe`].
-pub async fn finish(app: &AppState, video: &Video, upload: &Upload) -> Result<(), Problem> {
+pub async fn finish(app: &AppState, video: &Video, upload: &UploadSession) -> Result<(), Problem> {
     if upload.complete {
         return Ok(());
     }

@@ -2,7 +2,7 @@
 //! proxy on the loopback interface.
 //!
 //! **Invariant:** nothing is committed that was made from a source with read errors. Regardless of FFmpeg's result,
-//! [`Source::intact`] reports such errors before anything is committed.
+//! [`OpenedSource::intact`] reports such errors before anything is committed.
 
 mod copy;
 mod peer;
@@ -73,9 +73,9 @@ impl Sources {
         lease: &v1::Lease,
         access: &Access,
         scratch: &Scratch,
-    ) -> Result<Source, TaskError> {
+    ) -> Result<OpenedSource, TaskError> {
         if lease.source_url.is_empty() {
-            return Ok(Source::local(&api::path::read(&lease.source_path))?);
+            return Ok(OpenedSource::local(&api::path::read(&lease.source_path))?);
         }
         let blocks = Arc::clone(&self.blocks);
         let remote = Remote::open(lease, Arc::clone(&self.client), access.clone(), blocks).await;
@@ -85,7 +85,11 @@ impl Sources {
             let proxy = proxy.map_err(|error| TaskFailure::io("open the source proxy", &error))?;
             let mount = proxy.mount(Arc::clone(&remote));
             let input = Input::Loopback { port: proxy.port(), path: mount.path().to_owned() };
-            return Ok(Source { input, remote: Some(remote), _held: Held::Mounted(mount) });
+            return Ok(OpenedSource {
+                input,
+                remote: Some(remote),
+                _resources: SourceResources::Mounted(mount),
+            });
         }
         self.warned.call_once(|| {
             tracing::warn!(
@@ -96,10 +100,10 @@ impl Sources {
             copy::CopyError::Source(error) => self.task_error(error),
             copy::CopyError::Scratch(failure) => failure.into(),
         })?;
-        Ok(Source {
+        Ok(OpenedSource {
             input: Input::File(copy.path().to_owned()),
             remote: Some(remote),
-            _held: Held::Copied(copy),
+            _resources: SourceResources::Copied(copy),
         })
     }
 
@@ -122,13 +126,13 @@ impl Sources {
     }
 }
 
-/// Bytes per read of [`Source::read`], and the number of its concurrent reads.
+/// Bytes per read of [`OpenedSource::read`], and the number of its concurrent reads.
 const READ_BYTES: usize = 4 << 20;
 const READS_AHEAD: usize = 2;
 
 /// Resources that must live as long as the task.
 #[derive(Debug)]
-enum Held {
+enum SourceResources {
     Nothing,
     Mounted(#[expect(dead_code, reason = "dropped with the task")] Mount),
     Copied(#[expect(dead_code, reason = "dropped with the task")] Arc<Copy>),
@@ -136,13 +140,13 @@ enum Held {
 
 /// One task's source.
 #[derive(Debug)]
-pub struct Source {
+pub struct OpenedSource {
     input: Input,
     remote: Option<Arc<Remote>>,
-    _held: Held,
+    _resources: SourceResources,
 }
 
-impl Source {
+impl OpenedSource {
     /// Opens a local file.
     ///
     /// # Errors
@@ -154,7 +158,11 @@ impl Source {
         if !path.is_file() {
             return Err(TaskFailure::retryable("source_missing", "the source is not in the store"));
         }
-        Ok(Self { input: Input::File(path.to_owned()), remote: None, _held: Held::Nothing })
+        Ok(Self {
+            input: Input::File(path.to_owned()),
+            remote: None,
+            _resources: SourceResources::Nothing,
+        })
     }
 
     /// The input for FFmpeg.

@@ -31,7 +31,7 @@ use crate::{
     outcome::{Cause, TaskError, TaskFailure, TaskOutcome},
     output::{self, OutputTarget},
     scratch::Scratch,
-    source::{Source, Sources},
+    source::{OpenedSource, Sources},
 };
 
 /// Resources that tasks share.
@@ -159,7 +159,7 @@ fn no_scratch(task: &Task, error: &std::io::Error) -> TaskFailure {
 /// Where a task reads and writes.
 #[derive(Debug)]
 struct TaskIo<'a> {
-    source: Source,
+    source: OpenedSource,
     sources: &'a Sources,
     target: OutputTarget,
     output_prefix: String,

@@ -6,7 +6,7 @@ use store::Store;
 use super::{BackgroundError, deletion::delete_video};
 use crate::{
     db::{
-        uploads::{completion, sessions::Upload},
+        uploads::{completion, sessions::UploadSession},
         videos,
     },
     domain::VideoState,
@@ -72,7 +72,7 @@ async fn delete_ended(app: &AppState) -> Result<(), BackgroundError> {
     Ok(())
 }
 
-async fn discard(store: &Store, upload: &Upload) -> Result<(), BackgroundError> {
+async fn discard(store: &Store, upload: &UploadSession) -> Result<(), BackgroundError> {
     let key = || layout::upload_file(upload.video, upload.id);
     let discarded = store.discard(&upload.source()).await;
     Ok(discarded.map_err(|source| ObjectError::Object { key: key(), source })?)

@@ -16,7 +16,9 @@ use media::{
 };
 
 use crate::{
-    db::{jobs::Job, tasks::Task, uploads::sessions::Upload, videos::Video, workers::Worker},
+    db::{
+        jobs::Job, tasks::Task, uploads::sessions::UploadSession, videos::Video, workers::Worker,
+    },
     domain::{Failure, JobState, TaskKind, TaskState, VideoState},
     plan::PlanError,
     publish::captions::described,
@@ -223,8 +225,8 @@ impl From<Failure> for v1::Failure {
     }
 }
 
-impl From<Upload> for v1::Upload {
-    fn from(row: Upload) -> Self {
+impl From<UploadSession> for v1::Upload {
+    fn from(row: UploadSession) -> Self {
         Self {
             upload_id: row.id.to_string(),
             video_id: row.video.to_string(),

@@ -25,10 +25,10 @@ const DIGEST_BYTES: usize = 32;
 
 /// The location of a lease's source, as sent to the worker.
 #[derive(Debug, Default)]
-pub struct Source {
+pub struct SourceLocation {
     /// In a local store: the file's path.
     pub path: String,
-    /// In S3: a presigned URL, valid for [`Source::seconds`].
+    /// In S3: a presigned URL, valid for [`SourceLocation::seconds`].
     pub url: String,
     /// In S3: the object's key.
     pub key: String,
@@ -40,15 +40,15 @@ pub struct Source {
 ///
 /// # Errors
 /// The URL cannot be signed at the moment.
-pub async fn source(app: &AppState, store: &Store, key: String) -> Result<Source, Problem> {
+pub async fn source(app: &AppState, store: &Store, key: String) -> Result<SourceLocation, Problem> {
     if let Some(root) = &store.root {
         let path = api::path::text(&root.join(key));
-        return Ok(Source { path, ..Source::default() });
+        return Ok(SourceLocation { path, ..SourceLocation::default() });
     }
     let lifetime = app.policy.url_lifetime;
     let signed = store.sign_get(&key, lifetime).await.map_err(|error| unsigned(store, &error))?;
     let url = signed.map(|url| url.expose().to_owned()).unwrap_or_default();
-    Ok(Source { path: String::new(), url, key, seconds: lifetime.as_secs_f64() })
+    Ok(SourceLocation { path: String::new(), url, key, seconds: lifetime.as_secs_f64() })
 }
 
 /// Replies to a worker's request for URLs.

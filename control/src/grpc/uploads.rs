@@ -31,7 +31,7 @@ use crate::{
         CALL_TRIES_MAX,
         uploads::{
             Received, completion,
-            sessions::{self, Upload},
+            sessions::{self, UploadSession},
         },
         videos::Video,
     },
@@ -169,7 +169,11 @@ impl UploadService for Services {
 }
 
 /// Reads an upload of the tenant.
-async fn upload(app: &AppState, principal: &Principal, id: UploadId) -> Result<Upload, Problem> {
+async fn upload(
+    app: &AppState,
+    principal: &Principal,
+    id: UploadId,
+) -> Result<UploadSession, Problem> {
     let row = app
         .db
         .run(CALL_TRIES_MAX, async |db| sessions::get(db, &principal.tenant, id).await)

@@ -29,7 +29,7 @@ pub(super) struct Representation<'a> {
     etag: String,
     content_type: &'static str,
     bytes: u64,
-    source: Source<'a>,
+    location: BodyLocation<'a>,
     cache: CachePolicy,
 }
 
@@ -42,11 +42,11 @@ impl<'a> Representation<'a> {
         bytes: u64,
         cache: CachePolicy,
     ) -> Self {
-        Self { etag, content_type, bytes, source: Source::Object { key, offset: 0 }, cache }
+        Self { etag, content_type, bytes, location: BodyLocation::Object { key, offset: 0 }, cache }
     }
 }
 
-enum Source<'a> {
+enum BodyLocation<'a> {
     Memory(&'a [u8]),
     Object { key: &'a str, offset: u64 },
 }
@@ -115,7 +115,7 @@ fn describe<'a>(
                 etag,
                 content_type,
                 bytes: init.len() as u64,
-                source: Source::Memory(init),
+                location: BodyLocation::Memory(init),
                 cache,
             }
         }
@@ -123,7 +123,7 @@ fn describe<'a>(
             etag,
             content_type,
             bytes,
-            source: Source::Object { key, offset },
+            location: BodyLocation::Object { key, offset },
             cache,
         },
     }
@@ -172,12 +172,12 @@ async fn open(
     within: Range<u64>,
 ) -> Result<Option<Body>, Problem> {
     let counter = playback.metrics.bandwidth.segment.clone();
-    let (key, offset) = match representation.source {
-        Source::Memory(init) => {
+    let (key, offset) = match representation.location {
+        BodyLocation::Memory(init) => {
             let part = &init[within.start as usize..within.end as usize];
             return Ok(Some(Body::full(Bytes::copy_from_slice(part)).counted(counter)));
         }
-        Source::Object { key, offset } => (key, offset),
+        BodyLocation::Object { key, offset } => (key, offset),
     };
     let unit = offset..offset + representation.bytes;
     let range = offset + within.start..offset + within.end;

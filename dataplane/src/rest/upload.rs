@@ -110,7 +110,7 @@ async fn finish(writer: &mut Writer) -> Result<Stored, Problem> {
 }
 
 /// A reserved video whose source is being received.
-struct Upload {
+struct ReservedUpload {
     rest: Arc<Rest>,
     caller: Caller,
     reserved: v1::Upload,
@@ -125,7 +125,7 @@ async fn begin(
     caller: &Caller,
     video_id: String,
     bytes_max: u64,
-) -> Result<Upload, Problem> {
+) -> Result<ReservedUpload, Problem> {
     let holder = lease::writer();
     let message = v1::BeginUploadRequest {
         video_id,
@@ -134,10 +134,10 @@ async fn begin(
         ..v1::BeginUploadRequest::default()
     };
     let reserved = lease::begin(rest, caller, &message).await?;
-    Ok(Upload { rest: rest.clone(), caller: caller.clone(), reserved, holder })
+    Ok(ReservedUpload { rest: rest.clone(), caller: caller.clone(), reserved, holder })
 }
 
-impl Upload {
+impl ReservedUpload {
     async fn writer(&self) -> Result<Writer, Problem> {
         let (rest, caller) = (self.rest.clone(), self.caller.clone());
         let lease = Lease::begun(rest, caller, &self.reserved, self.holder.clone());

@@ -19,7 +19,7 @@ const UNANSWERED_MAX: usize = 64;
 
 /// One lease.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct HeldLease {
     pub(super) token: u64,
     pub(super) cancel: CancellationToken,
     pub(super) progress: Arc<TaskProgress>,
@@ -30,7 +30,7 @@ pub(super) struct Held {
 /// All leases, by task id.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
-    held: HashMap<String, Held>,
+    held: HashMap<String, HeldLease>,
     /// The heartbeats without a reply: when they were sent, and for which leases.
     unanswered: VecDeque<(Instant, Vec<(String, u64)>)>,
 }
@@ -54,7 +54,8 @@ impl Leases {
         cancel: CancellationToken,
         progress: Arc<TaskProgress>,
     ) {
-        if let Some(older) = self.held.insert(task, Held { token, cancel, progress, expires }) {
+        if let Some(older) = self.held.insert(task, HeldLease { token, cancel, progress, expires })
+        {
             older.cancel.cancel();
         }
     }
@@ -75,7 +76,7 @@ impl Leases {
             self.unanswered.pop_front();
         }
         self.unanswered.push_back((now, sent_leases));
-        let report = |(task, held): (&String, &Held)| v1::Progress {
+        let report = |(task, held): (&String, &HeldLease)| v1::Progress {
             task_id: task.clone(),
             token: held.token,
             fraction: held.progress.fraction(),

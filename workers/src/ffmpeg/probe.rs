@@ -26,7 +26,7 @@ use super::{Toolbox, args, run::query};
 use crate::{
     input::Input,
     outcome::{Cause, TaskFailure},
-    source::Source as Opened,
+    source::OpenedSource,
 };
 
 /// The code of a truncated file.
@@ -49,7 +49,7 @@ const LAST_SECONDS: [f64; 2] = [10.0, 120.0];
 /// `not_a_video` or `truncated_source` when the file cannot be used; otherwise the failure of the run.
 pub async fn probe(
     toolbox: &Toolbox,
-    file: &Opened,
+    file: &OpenedSource,
     scratch: &Path,
 ) -> Result<Source, TaskFailure> {
     let bytes = file.bytes()?;
@@ -70,7 +70,7 @@ pub async fn probe(
 }
 
 /// Whether both ends of a local file can be read. A source in S3 reports read errors itself.
-async fn is_readable(file: &Opened, bytes: u64) -> bool {
+async fn is_readable(file: &OpenedSource, bytes: u64) -> bool {
     if file.input().file().is_none() {
         return true;
     }
@@ -84,7 +84,7 @@ async fn is_readable(file: &Opened, bytes: u64) -> bool {
 }
 
 /// The failure of a file that is shorter than its own header states, if it is.
-async fn cut_off(file: &Opened, bytes: u64) -> Option<TaskFailure> {
+async fn cut_off(file: &OpenedSource, bytes: u64) -> Option<TaskFailure> {
     if truncation::lacks_index(file).await {
         return Some(lacks_index());
     }
@@ -102,7 +102,7 @@ fn shorter(missing: u64) -> TaskFailure {
 
 async fn examine(
     toolbox: &Toolbox,
-    file: &Opened,
+    file: &OpenedSource,
     bytes: u64,
     scratch: &Path,
 ) -> Result<Source, TaskFailure> {

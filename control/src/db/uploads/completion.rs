@@ -5,7 +5,7 @@ use tokio_postgres::GenericClient;
 
 use super::{
     super::DbError,
-    sessions::{COLUMNS, Upload},
+    sessions::{COLUMNS, UploadSession},
 };
 
 /// Open → complete, if there is an open upload. The row is kept for `expiry_seconds`, for clients that
@@ -81,7 +81,10 @@ pub async fn expired(db: &impl GenericClient, limit: i64) -> Result<Vec<VideoId>
 }
 
 /// Up to `limit` open uploads that have all their bytes and no lease holder to complete them.
-pub async fn unfinished(db: &impl GenericClient, limit: i64) -> Result<Vec<Upload>, DbError> {
+pub async fn unfinished(
+    db: &impl GenericClient,
+    limit: i64,
+) -> Result<Vec<UploadSession>, DbError> {
     let sql = format!(
         "SELECT {COLUMNS}
          FROM uploads
@@ -93,11 +96,11 @@ pub async fn unfinished(db: &impl GenericClient, limit: i64) -> Result<Vec<Uploa
          LIMIT $1"
     );
     let rows = db.query(&sql, &[&limit]).await?;
-    rows.iter().map(Upload::try_from).collect()
+    rows.iter().map(UploadSession::try_from).collect()
 }
 
 /// Up to `limit` aborted or expired uploads without a lease holder that could still write.
-pub async fn given_up(db: &impl GenericClient, limit: i64) -> Result<Vec<Upload>, DbError> {
+pub async fn given_up(db: &impl GenericClient, limit: i64) -> Result<Vec<UploadSession>, DbError> {
     let sql = format!(
         "SELECT {COLUMNS}
          FROM uploads
@@ -106,7 +109,7 @@ pub async fn given_up(db: &impl GenericClient, limit: i64) -> Result<Vec<Upload>
          LIMIT $1"
     );
     let rows = db.query(&sql, &[&limit]).await?;
-    rows.iter().map(Upload::try_from).collect()
+    rows.iter().map(UploadSession::try_from).collect()
 }
 
 /// Deletes the row of an upload, unless it is open.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     super::DbError,
-    sessions::{COLUMNS, Grant, Upload, UploadTimeouts},
+    sessions::{COLUMNS, Grant, UploadSession, UploadTimeouts},
 };
 
 /// A lease as it was granted.
@@ -41,7 +41,7 @@ pub async fn acquire(
     id: UploadId,
     acquire: &Acquire,
     timeouts: UploadTimeouts,
-) -> Result<Option<Upload>, DbError> {
+) -> Result<Option<UploadSession>, DbError> {
     let sql = format!(
         "UPDATE uploads
          SET writer = $3,
@@ -74,7 +74,7 @@ pub async fn acquire(
             ],
         )
         .await?;
-    row.as_ref().map(Upload::try_from).transpose()
+    row.as_ref().map(UploadSession::try_from).transpose()
 }
 
 /// Claims the lease from its holder, which then has [`UploadTimeouts::claim`] to release it; an expired lease

@@ -24,7 +24,7 @@ pub struct Grant {
 
 /// One upload.
 #[derive(Clone, Debug)]
-pub struct Upload {
+pub struct UploadSession {
     /// Its id.
     pub id: UploadId,
     /// The video whose source it is.
@@ -63,7 +63,7 @@ pub struct Upload {
     pub claimed: bool,
 }
 
-impl Upload {
+impl UploadSession {
     /// The upload in the form that the store takes.
     pub fn source(&self) -> Source<'_> {
         Source {
@@ -81,7 +81,7 @@ pub(super) const COLUMNS: &str = "
     COALESCE(writer_until >= now(), false) AS held,
     COALESCE(claimed_writer = writer, false) AS claimed";
 
-impl TryFrom<&Row> for Upload {
+impl TryFrom<&Row> for UploadSession {
     type Error = DbError;
 
     fn try_from(row: &Row) -> Result<Self, DbError> {
@@ -185,7 +185,7 @@ pub async fn begin(
     db: &impl GenericClient,
     new: &NewUpload,
     timeouts: UploadTimeouts,
-) -> Result<Option<Upload>, DbError> {
+) -> Result<Option<UploadSession>, DbError> {
     let sql = format!(
         "INSERT INTO uploads (id, video_id, tenant, store, resumable, length, part_bytes, filename,
                               metadata, writer, writer_until, expires_at,
@@ -219,7 +219,7 @@ pub async fn begin(
             ],
         )
         .await?;
-    row.as_ref().map(Upload::try_from).transpose()
+    row.as_ref().map(UploadSession::try_from).transpose()
 }
 
 /// An upload of one tenant, unless it was aborted or has expired.
@@ -227,21 +227,24 @@ pub async fn get(
     db: &impl GenericClient,
     tenant: &str,
     id: UploadId,
-) -> Result<Option<Upload>, DbError> {
+) -> Result<Option<UploadSession>, DbError> {
     let sql = format!(
         "SELECT {COLUMNS}
          FROM uploads
          WHERE id = $1 AND tenant = $2 AND state <> 'dead' AND expires_at > now()"
     );
     let row = db.query_opt(&sql, &[&id.uuid(), &tenant]).await?;
-    row.as_ref().map(Upload::try_from).transpose()
+    row.as_ref().map(UploadSession::try_from).transpose()
 }
 
 /// A video's open upload.
-pub async fn of_video(db: &impl GenericClient, video: VideoId) -> Result<Option<Upload>, DbError> {
+pub async fn of_video(
+    db: &impl GenericClient,
+    video: VideoId,
+) -> Result<Option<UploadSession>, DbError> {
     let sql = format!("SELECT {COLUMNS} FROM uploads WHERE video_id = $1 AND state = 'open'");
     let row = db.query_opt(&sql, &[&video.uuid()]).await?;
-    row.as_ref().map(Upload::try_from).transpose()
+    row.as_ref().map(UploadSession::try_from).transpose()
 }
 
 /// A progress report from the holder of a lease.
@@ -272,7 +275,7 @@ pub async fn advance(
     id: UploadId,
     step: &Advance,
     timeouts: UploadTimeouts,
-) -> Result<Option<Upload>, DbError> {
+) -> Result<Option<UploadSession>, DbError> {
     let sql = format!(
         "UPDATE uploads
          SET received = $5,
@@ -321,7 +324,7 @@ pub async fn advance(
         )
         .await?;
     match row {
-        Some(row) => Upload::try_from(&row).map(Some),
+        Some(row) => UploadSession::try_from(&row).map(Some),
         // The step may have been recorded before and its reply lost.
         None => repeated(db, tenant, id, step).await,
     }
@@ -332,7 +335,7 @@ async fn repeated(
     tenant: &str,
     id: UploadId,
     step: &Advance,
-) -> Result<Option<Upload>, DbError> {
+) -> Result<Option<UploadSession>, DbError> {
     let sql = format!(
         "SELECT {COLUMNS}
          FROM uploads
@@ -351,5 +354,8 @@ async fn repeated(
         .await?;
     // Only a step that advances the offset or releases the lease leaves a state by which it can be
     // recognised.
-    row.filter(|_| step.from < step.to || step.release).as_ref().map(Upload::try_from).transpose()
+    row.filter(|_| step.from < step.to || step.release)
+        .as_ref()
+        .map(UploadSession::try_from)
+        .transpose()
 }

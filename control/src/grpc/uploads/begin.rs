@@ -14,7 +14,7 @@ use crate::{
         CALL_TRIES_MAX, DbError, Transaction, probes,
         uploads::{
             completion,
-            sessions::{self, NewUpload, Upload},
+            sessions::{self, NewUpload, UploadSession},
         },
         videos::{self, NewVideo},
     },
@@ -33,7 +33,7 @@ pub(super) async fn begin(
     principal: &Principal,
     reserved: Option<VideoId>,
     message: v1::BeginUploadRequest,
-) -> Result<Upload, Problem> {
+) -> Result<UploadSession, Problem> {
     let owner = owner(principal);
     let (video_id, store, new_video) = match reserved {
         Some(id) => {
@@ -68,7 +68,7 @@ async fn row(
     owner: &Owner,
     new_video: Option<&NewVideo>,
     new: &NewUpload,
-) -> Result<Result<(Option<Upload>, u64), Problem>, DbError> {
+) -> Result<Result<(Option<UploadSession>, u64), Problem>, DbError> {
     if new_video.is_none() {
         // The video's row is locked so that its old source is neither probed nor deleted meanwhile.
         if !probes::takes_source(tx, new.video).await? {

@@ -18,7 +18,7 @@ use crate::{
         CALL_TRIES_MAX,
         uploads::{
             leases::{self, Acquire},
-            sessions::{self, Advance, Upload},
+            sessions::{self, Advance, UploadSession},
         },
     },
     state::AppState,
@@ -63,7 +63,7 @@ pub(super) async fn settled(
     app: &AppState,
     principal: &Principal,
     id: UploadId,
-) -> Result<Upload, Problem> {
+) -> Result<UploadSession, Problem> {
     let timeouts = app.policy.uploads.timeouts;
     let claimed = app
         .db
@@ -79,7 +79,7 @@ pub(super) async fn advance(
     app: &AppState,
     principal: &Principal,
     message: v1::AdvanceUploadRequest,
-) -> Result<Upload, Problem> {
+) -> Result<UploadSession, Problem> {
     let id = wire::id("upload_id", &message.upload_id)?;
     let named = message.parts.iter().chain([&message.multipart_id]);
     if message.parts.len() > PARTS_MAX || named.into_iter().any(|n| n.len() > NAME_BYTES_MAX) {

@@ -10,7 +10,7 @@ use media::{
     source::{AudioPart, AudioTrack, Source, VideoPart, VideoTrack, sample_of},
 };
 
-use super::{Opened, Prober, report::Report, validate};
+use super::{OpenedSource, Prober, report::Report, validate};
 use crate::{ffmpeg::args, outcome::TaskFailure};
 
 /// The code of a source that was joined from more recordings than are supported.
@@ -32,7 +32,7 @@ struct Part {
 /// Examines `file` if it was joined from several recordings. `whole` lists the streams at its beginning.
 pub(super) async fn examine(
     prober: &Prober<'_>,
-    file: &Opened,
+    file: &OpenedSource,
     whole: &Report,
 ) -> Result<Option<Source>, TaskFailure> {
     let Some(container) = Container::of_format(&whole.format.format_name) else { return Ok(None) };

@@ -9,7 +9,7 @@
 use std::path::Path;
 
 use super::probe;
-use crate::{ffmpeg::Toolbox, outcome::TaskFailure, source::Source as Opened};
+use crate::{ffmpeg::Toolbox, outcome::TaskFailure, source::OpenedSource};
 
 /// 0.4 s of H.264 and AAC.
 const SAMPLE: &[u8] = include_bytes!("sample.mp4");
@@ -26,7 +26,7 @@ pub async fn check(toolbox: &Toolbox, scratch: &Path) -> Result<(), TaskFailure>
     tokio::fs::write(&path, SAMPLE)
         .await
         .map_err(|error| TaskFailure::io("write sample", &error))?;
-    let probed = probe(toolbox, &Opened::local(&path)?, scratch).await;
+    let probed = probe(toolbox, &OpenedSource::local(&path)?, scratch).await;
     // The folder is removed with its task in any case.
     drop(tokio::fs::remove_file(&path).await);
     let found = probed?;

@@ -1,7 +1,7 @@
 //! Detects files that were truncated during recording or upload, from their headers alone: FFmpeg reads
 //! the part that exists and reports no error.
 
-use crate::source::Source;
+use crate::source::OpenedSource;
 
 /// Top-level boxes of a file that are examined.
 const BOXES_MAX: usize = 64;
@@ -14,7 +14,7 @@ const RIFF_SLACK_BYTES: u64 = 64;
 
 /// Whether `source` is an MP4 or QuickTime file that has media data (`mdat`) but no `moov`: it was
 /// truncated during upload or recording.
-pub(super) async fn lacks_index(source: &Source) -> bool {
+pub(super) async fn lacks_index(source: &OpenedSource) -> bool {
     let mut names = Vec::new();
     let mut at = 0;
     while names.len() < BOXES_MAX {
@@ -36,7 +36,7 @@ pub(super) async fn lacks_index(source: &Source) -> bool {
 
 /// How many bytes are missing from `source`, an AVI or WAV file of `bytes` bytes; `None` when it is
 /// complete, does not state its size, or has another format.
-pub(super) async fn missing_of_riff(source: &Source, bytes: u64) -> Option<u64> {
+pub(super) async fn missing_of_riff(source: &OpenedSource, bytes: u64) -> Option<u64> {
     let mut at = 0;
     for _ in 0..RIFF_CHUNKS_MAX {
         let size = riff_bytes(&source.peek(at, 8).await)?;
@@ -54,7 +54,7 @@ pub(super) async fn missing_of_riff(source: &Source, bytes: u64) -> Option<u64> 
 const EBML_HEAD_BYTES: usize = 12;
 
 /// How many bytes are missing of `source`, a Matroska or WebM file of `bytes` bytes; `None` as above.
-pub(super) async fn missing_of_matroska(source: &Source, bytes: u64) -> Option<u64> {
+pub(super) async fn missing_of_matroska(source: &OpenedSource, bytes: u64) -> Option<u64> {
     let (head, size) = ebml_size(&source.peek(0, EBML_HEAD_BYTES).await, [0x1a, 0x45, 0xdf, 0xa3])?;
     let segment = head.checked_add(size)?;
     let read = source.peek(segment, EBML_HEAD_BYTES).await;
