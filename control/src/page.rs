@@ -1,4 +1,4 @@
-//! Page tokens: opaque, bound to caller and list, and tamper-evident.
+//! Cuts lists into pages. Page tokens are opaque, bound to caller and list, and tamper-evident.
 //!
 //! A token contains the position of the last row and a keyed hash of it and the list's name, tenant
 //! and filter. A token of another tenant or list does not verify.
