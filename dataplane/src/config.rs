@@ -39,7 +39,7 @@ pub struct Config {
     /// without credentials. Unset: every origin may play videos and do nothing else.
     #[arg(long, env = "STREAMING_CORS_ORIGINS", value_delimiter = ',')]
     pub cors_origins: Vec<String>,
-    /// Base URL of the links in manifests, for example https://cdn.example.com.
+    /// Base URL of the links in manifests, for example `https://cdn.example.com`.
     #[arg(long, env = "STREAMING_CDN_BASE_URL")]
     pub cdn_base_url: Option<String>,
     /// Maximum size of an upload in bytes.
