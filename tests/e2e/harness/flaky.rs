@@ -117,6 +117,12 @@ impl State {
     }
 }
 
+/// Reads and discards bytes until the client closes the connection, for at most `SILENCE`.
+async fn read_until_closed(near: &mut TcpStream) {
+    let sink = async { while near.read(&mut [0; 16 << 10]).await.is_ok_and(|n| n > 0) {} };
+    drop(tokio::time::timeout(SILENCE, sink).await);
+}
+
 async fn call(
     mut near: TcpStream,
     target: &str,
@@ -139,12 +145,11 @@ async fn call(
             near.write_all(text.as_bytes()).await?;
             near.shutdown().await?;
             // A client that is still sending must be able to read the reply.
-            let sink = async { while near.read(&mut [0; 16 << 10]).await.is_ok_and(|n| n > 0) {} };
-            drop(tokio::time::timeout(SILENCE, sink).await);
+            read_until_closed(&mut near).await;
             return Ok(());
         }
         Outcome::Silence => {
-            tokio::time::sleep(SILENCE).await;
+            read_until_closed(&mut near).await;
             return Ok(());
         }
         Outcome::Cut(bytes) => bytes,
