@@ -1,9 +1,6 @@
 //! Tests authorization against docs/access.md, token revocation and root key rotation.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::collections::{BTreeMap, HashMap};
 
 use api::{
     code::{Code, Problem},
@@ -15,6 +12,7 @@ use runtime::{Clock, SystemClock};
 use crate::{
     calls::{call, calls},
     plane::{Caller, DEADLINE, Plane, Shared},
+    waiting::eventually,
 };
 
 /// The table in the docs: for each call, the entry of each role.
@@ -177,17 +175,6 @@ async fn list(plane: &Plane, token: &str) -> Option<Code> {
     listed.err().map(|status| Problem::from_status(&status).code)
 }
 
-async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
-    let look = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, look)
-        .await
-        .unwrap_or_else(|_| panic!("timed out waiting: {what}"));
-}
-
 #[tokio::test]
 async fn a_revocation_reaches_other_instances_their_data_planes_and_those_that_start_later() {
     // Without Redis, the database rows alone must carry the revocation.
@@ -203,7 +190,7 @@ async fn a_revocation_reaches_other_instances_their_data_planes_and_those_that_s
     let revoke = v1::RevokeTokenRequest { token: child.clone() };
     admin.auth().revoke_token(admin.ask(revoke)).await.unwrap();
     assert_eq!(list(&one, &child).await, Some(Code::Unauthenticated));
-    eventually("the other instance rejects it", async || {
+    eventually("the other instance rejects it", DEADLINE, async || {
         list(&two, &child).await == Some(Code::Unauthenticated)
     })
     .await;
@@ -222,9 +209,11 @@ async fn a_revocation_reaches_other_instances_their_data_planes_and_those_that_s
     };
     assert_eq!(tokio::time::timeout(DEADLINE, notified).await.unwrap(), 1);
     let left = shared.store().join("keys/revoked.json");
-    eventually("the store lists it for instances that start without a database", async || {
-        std::fs::read_to_string(&left).unwrap_or_default().len() > 100
-    })
+    eventually(
+        "the store lists it for instances that start without a database",
+        DEADLINE,
+        async || std::fs::read_to_string(&left).unwrap_or_default().len() > 100,
+    )
     .await;
     let three = Plane::of(shared).await;
     assert_eq!(list(&three, &child).await, Some(Code::Unauthenticated));
@@ -248,7 +237,7 @@ async fn keys_are_added_and_removed_without_a_restart() {
     let grant =
         Grant { subject: "a".to_owned(), tenant: "default".to_owned(), role: Role::Dataplane };
     let new = keys.mint(&grant, SystemClock.now_unix() + 600).unwrap();
-    eventually("the new key verifies", async || {
+    eventually("the new key verifies", DEADLINE, async || {
         list(&plane, &new).await == Some(Code::PermissionDenied)
     })
     .await;
@@ -262,7 +251,7 @@ async fn keys_are_added_and_removed_without_a_restart() {
     };
     tokio::time::timeout(DEADLINE, received).await.unwrap();
     let public = plane.shared.store().join("keys/public.json");
-    eventually("the store has the public keys", async || {
+    eventually("the store has the public keys", DEADLINE, async || {
         let text = std::fs::read(&public).unwrap_or_default();
         text == serde_json::to_vec(&keys.public()).unwrap()
     })
@@ -271,7 +260,7 @@ async fn keys_are_added_and_removed_without_a_restart() {
     std::fs::write(&path, "junk").unwrap();
     assert!(keys.remove(0));
     std::fs::write(&path, keys.to_json()).unwrap();
-    eventually("tokens of the removed key are rejected", async || {
+    eventually("tokens of the removed key are rejected", DEADLINE, async || {
         list(&plane, &old).await == Some(Code::Unauthenticated)
     })
     .await;

@@ -1,7 +1,5 @@
 //! Tests the authorization of calls, the isolation of tenants, and errors that name their field.
 
-use std::time::Duration;
-
 use api::{
     code::{Code, Problem},
     v1,
@@ -13,7 +11,10 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use crate::plane::{Caller, DEADLINE, Plane};
+use crate::{
+    plane::{Caller, DEADLINE, Plane},
+    waiting::eventually,
+};
 
 /// `/streaming.v1.Service/Call` of every call, from the descriptors that reflection serves.
 pub(crate) fn calls() -> Vec<String> {
@@ -280,19 +281,14 @@ async fn the_status_lists_every_dependency() {
     let caller = plane.caller(Role::Dataplane);
     let _worker = plane.worker("one").await;
     // A result from before the worker connected may be reused for a second.
-    let all_well = async {
-        loop {
-            let request = caller.ask(v1::GetStatusRequest {});
-            let status = caller.playback().get_status(request).await.unwrap().into_inner();
-            let names: Vec<_> = status.dependencies.iter().map(|d| d.name.as_str()).collect();
-            assert_eq!(names, ["postgres", "redis", "store", "workers"]);
-            if status.dependencies.iter().all(|d| d.ok) {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, all_well).await.expect("every dependency is up");
+    eventually("every dependency is up", DEADLINE, async || {
+        let request = caller.ask(v1::GetStatusRequest {});
+        let status = caller.playback().get_status(request).await.unwrap().into_inner();
+        let names: Vec<_> = status.dependencies.iter().map(|d| d.name.as_str()).collect();
+        assert_eq!(names, ["postgres", "redis", "store", "workers"]);
+        status.dependencies.iter().all(|d| d.ok)
+    })
+    .await;
     let request = caller.ask(v1::GetMetricsRequest {});
     let text = caller.playback().get_metrics(request).await.unwrap().into_inner().text;
     assert!(text.contains("\nstreaming_service_active_transcoding_jobs 0\n"), "{text}");

@@ -27,6 +27,7 @@ use crate::{
     postgres::database,
     proxy::{Mode, Proxy},
     rows,
+    waiting::eventually,
 };
 
 /// An instance's shared parts, and the test's own connection pool for the same database.
@@ -61,17 +62,12 @@ async fn leases_that_cannot_be_ended_do_not_block_others() {
     worker.want(1).await;
     let lost = worker.lease().await;
     // The loop pauses in between, as after every failure.
-    let rescued = async {
-        loop {
-            let job = caller.job(&job.job_id).await;
-            let task = job.tasks.iter().find(|task| task.task_id == lost.task_id).unwrap();
-            if task.error.as_ref().is_some_and(|error| error.code == "lease_expired") {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    tokio::time::timeout(3 * DEADLINE, rescued).await.expect("the expired lease is ended");
+    eventually("the expired lease is ended", 3 * DEADLINE, async || {
+        let job = caller.job(&job.job_id).await;
+        let task = job.tasks.iter().find(|task| task.task_id == lost.task_id).unwrap();
+        task.error.as_ref().is_some_and(|error| error.code == "lease_expired")
+    })
+    .await;
     let left = "SELECT count(*) FROM tasks WHERE kind = 'hologram' AND state = 'leased'";
     assert_eq!(rows::number(&db, left).await, 250);
     plane.stop().await;
@@ -221,12 +217,10 @@ async fn a_store_that_rejects_the_final_index_uses_up_no_attempt() {
     }
     let tokens = "SELECT last_value FROM lease_tokens";
     let before = rows::number(&db, tokens).await;
-    let tried = async {
-        while rows::number(&db, tokens).await < before + 3 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, tried).await.expect("the collect task is retried");
+    eventually("the collect task is retried", DEADLINE, async || {
+        rows::number(&db, tokens).await >= before + 3
+    })
+    .await;
     assert_eq!(caller.job(&job.job_id).await.state(), v1::JobState::Running);
     std::fs::remove_dir_all(obstacle.parent().unwrap()).unwrap();
     let done = caller.job_when(&job.job_id, |job| job.state() == v1::JobState::Completed).await;

@@ -9,6 +9,7 @@ use crate::{
     plane::{Caller, DEADLINE, Plane, Shared},
     postgres::{Server, database},
     rows,
+    waiting::eventually,
 };
 
 async fn create_job(caller: &Caller, video: &str) -> v1::Job {
@@ -44,13 +45,11 @@ async fn changes_by_one_instance_reach_the_other() {
     let revoke = v1::RevokeTokenRequest { token: viewer.token.clone() };
     viewer.auth().revoke_token(viewer.ask(revoke)).await.unwrap();
     let viewer = Caller { channel: two.channel.clone(), ..viewer };
-    let rejected = async {
-        let list = || viewer.ask(v1::ListVideosRequest::default());
-        while viewer.videos().list_videos(list()).await.is_ok() {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, rejected).await.unwrap();
+    eventually("the other instance rejects the token", DEADLINE, async || {
+        let list = viewer.ask(v1::ListVideosRequest::default());
+        viewer.videos().list_videos(list).await.is_err()
+    })
+    .await;
     one.stop().await;
     two.stop().await;
 }

@@ -25,6 +25,7 @@ use crate::{
     plane::{Caller, Plane, Shared},
     provider::{AUDIENCE, ISSUER, Signer, claims, jwks, with},
     uploads,
+    waiting::eventually,
 };
 
 /// A key server that sends the reply set by the test, and counts requests.
@@ -219,23 +220,19 @@ async fn keys_stay_valid_for_a_while_without_their_server_and_then_all_jwts_are_
     assert_eq!(code(&plane, &token).await, None, "the last good set counts");
     let requests = server.requests();
     server.respond("200 OK", "", &" ".repeat(300 << 10));
-    let closed = async {
-        while code(&plane, &token).await != Some(Code::Unavailable) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), closed).await.unwrap();
+    eventually("the keys are too old", Duration::from_secs(10), async || {
+        code(&plane, &token).await == Some(Code::Unavailable)
+    })
+    .await;
     let problem = list(&plane, &token).await.unwrap_err();
     assert!(problem.retry_after.is_some(), "{problem:?}");
     assert!(server.requests() > requests, "the keys were fetched again");
     assert_eq!(code(&plane, &plane.shared.token(Role::Viewer, "default")).await, None);
     server.publish(&[&signer]);
-    let open = async {
-        while code(&plane, &token).await.is_some() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), open).await.unwrap();
+    eventually("the keys are fetched", Duration::from_secs(10), async || {
+        code(&plane, &token).await.is_none()
+    })
+    .await;
     plane.stop().await;
 }
 
@@ -295,12 +292,10 @@ async fn a_request_outlives_its_jwt_and_ends_when_that_is_revoked() {
     let upload = uploads::begin(&caller, 6).await.unwrap();
     let (id, holder) = (upload.upload_id.as_str(), uuid::Uuid::new_v4().to_string());
     assert!(uploads::acquire(&caller, id, 0, &holder).await.held);
-    let expired = async {
-        while code(&plane, &token).await != Some(Code::Unauthenticated) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), expired).await.unwrap();
+    eventually("the token expires", Duration::from_secs(10), async || {
+        code(&plane, &token).await == Some(Code::Unauthenticated)
+    })
+    .await;
     let advance = async |from, to| {
         let step = uploads::step(id, &holder, from, to);
         let moved = caller.uploads().advance_upload(caller.through_plane(&proof, step)).await;

@@ -37,4 +37,5 @@ mod rows;
 mod sessions;
 mod upload_leases;
 mod uploads;
+mod waiting;
 mod workers;

@@ -12,9 +12,12 @@ use media::layout;
 
 use crate::{
     clip::{self, probed},
-    plane::{Caller, DEADLINE, Plane, Shared, Worker},
+    plane::{Caller, Plane, Shared, Worker},
+    waiting::eventually,
 };
 
+/// Control searches for overdue probes every ten seconds.
+const SEARCH_DEADLINE: Duration = Duration::from_secs(60);
 /// Flags for retries with pauses of only 10 ms.
 const AT_ONCE: [&str; 2] = ["--probe-retry", "10ms"];
 
@@ -24,26 +27,16 @@ async fn plane(more: &[&str]) -> Plane {
     Plane::with(Shared::new(crate::postgres::database().await), &flags).await
 }
 
-async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
-    let waiting = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    // Control searches for overdue probes every ten seconds.
-    tokio::time::timeout(3 * DEADLINE, waiting)
-        .await
-        .unwrap_or_else(|_| panic!("timed out waiting: {what}"));
-}
-
 async fn video(caller: &Caller, id: &str) -> v1::Video {
     let request = caller.ask(v1::GetVideoRequest { video_id: id.to_owned() });
     caller.videos().get_video(request).await.unwrap().into_inner()
 }
 
 async fn video_in(caller: &Caller, id: &str, state: VideoState) -> v1::Video {
-    eventually("the video reaches the state", async || video(caller, id).await.state() == state)
-        .await;
+    eventually("the video reaches the state", SEARCH_DEADLINE, async || {
+        video(caller, id).await.state() == state
+    })
+    .await;
     video(caller, id).await
 }
 
@@ -123,8 +116,10 @@ async fn the_only_worker_can_reject_a_source() {
     // A second worker that cannot probe cannot confirm the finding.
     let two = plane.worker("two").await;
     two.send(FromWorker::Health(v1::Health { can_probe: false, trouble: "no".to_owned() })).await;
-    eventually("the failure is listed", async || troubles(&plane).await.contains(&"no".to_owned()))
-        .await;
+    eventually("the failure is listed", SEARCH_DEADLINE, async || {
+        troubles(&plane).await.contains(&"no".to_owned())
+    })
+    .await;
     fail(&one, &first, "unsupported", FailureCause::Source).await;
     let failed = video_in(&caller, &id, VideoState::Failed).await;
     assert_eq!(failed.failure.unwrap().code, "not_a_video");
@@ -148,7 +143,10 @@ async fn a_worker_that_fails_its_sample_gets_no_probes_until_it_succeeds() {
         .await;
     fail(&one, &first, "out_of_memory", FailureCause::UnhealthyHost).await;
     one.want(1).await;
-    eventually("the failure is listed", async || troubles(&plane).await == ["killed"]).await;
+    eventually("the failure is listed", SEARCH_DEADLINE, async || {
+        troubles(&plane).await == ["killed"]
+    })
+    .await;
     // Messages of one worker are handled in order: a probe for it would have arrived before this reply.
     one.beat(&first, 0.5).await;
     let next = one.next().await;
@@ -208,7 +206,7 @@ async fn a_probe_that_no_worker_can_finish_fails_after_a_day() {
     one.send(FromWorker::Health(v1::Health { can_probe: false, trouble: "killed".to_owned() }))
         .await;
     fail(&one, &lease, "out_of_memory", FailureCause::UnhealthyHost).await;
-    eventually("the task is ready again", async || {
+    eventually("the task is ready again", SEARCH_DEADLINE, async || {
         let aged = "UPDATE tasks SET created_at = now() - interval '1 day' WHERE state = 'ready'";
         execute(&plane, aged).await == 2
     })
@@ -254,7 +252,10 @@ async fn a_rejected_source_can_be_probed_again_until_it_expires() {
     one.commit(probed(&lease)).await;
     video_in(&caller, &mistaken, VideoState::Uploaded).await;
     execute(&plane, "UPDATE videos SET refused_at = refused_at - interval '1 hour'").await;
-    eventually("the other one is deleted", async || !source(&plane, &expired).exists()).await;
+    eventually("the other one is deleted", SEARCH_DEADLINE, async || {
+        !source(&plane, &expired).exists()
+    })
+    .await;
     assert!(source(&plane, &mistaken).exists(), "valid sources stay");
     assert_eq!(video(&caller, &expired).await.state(), VideoState::Failed);
     assert_eq!(reprobe(&caller, &expired).await.unwrap_err().code, Code::Conflict);
@@ -276,7 +277,10 @@ async fn the_oldest_rejected_sources_are_deleted_to_make_room_for_uploads() {
         ..v1::BeginUploadRequest::default()
     };
     caller.uploads().begin_upload(caller.ask(begin)).await.unwrap();
-    eventually("the oldest one is deleted", async || !source(&plane, &oldest).exists()).await;
+    eventually("the oldest one is deleted", SEARCH_DEADLINE, async || {
+        !source(&plane, &oldest).exists()
+    })
+    .await;
     assert!(source(&plane, &newest).exists(), "16 of 20 bytes fit");
     plane.stop().await;
 }

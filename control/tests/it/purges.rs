@@ -13,6 +13,7 @@ use crate::{
     calls::create,
     clip,
     plane::{DEADLINE, Plane, Shared},
+    waiting::eventually,
 };
 
 /// Headers and bodies of the received requests.
@@ -90,13 +91,11 @@ async fn purges_of_deleted_and_hidden_videos_are_retried_after_failures() {
         let requests = requests.lock().unwrap();
         requests.iter().skip(2).filter(|request| request.contains(&tag)).count()
     };
-    let all = async {
-        // Each purge is sent twice, the second time when every data plane has received the change.
-        while received(&hidden) < 2 || received(&deleted) < 2 || received(&renamed) < 2 {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, all).await.expect("purges are sent again");
+    // Each purge is sent twice, the second time when every data plane has received the change.
+    eventually("purges are sent again", DEADLINE, async || {
+        [&hidden, &deleted, &renamed].into_iter().all(|video| received(video) >= 2)
+    })
+    .await;
     assert_eq!(received(&described), 0, "cached replies do not contain the description");
     let requests = requests.lock().unwrap().clone();
     for request in requests {
@@ -141,11 +140,6 @@ async fn a_new_transcode_purges_the_version_it_replaces() {
             assert_eq!(purges(), 0);
         }
     }
-    let twice = async {
-        while purges() < 2 {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, twice).await.expect("the old version is purged, twice");
+    eventually("the old version is purged, twice", DEADLINE, async || purges() >= 2).await;
     plane.stop().await;
 }

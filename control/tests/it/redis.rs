@@ -4,7 +4,6 @@ use std::{
     path::Path,
     process::{Child, Command, Stdio},
     sync::Arc,
-    time::Duration,
 };
 
 use control::cluster::{
@@ -15,7 +14,7 @@ use media::VideoId;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::plane::DEADLINE;
+use crate::{plane::DEADLINE, waiting::eventually};
 
 /// A shell script that runs its arguments as a command until standard input closes, then kills it.
 const GUARD: &str = r#"
@@ -41,12 +40,8 @@ impl Server {
 }
 
 async fn connected(redis: &Redis, wanted: bool) {
-    let wait = async {
-        while redis.ping().await != wanted {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, wait).await.unwrap();
+    eventually("the connection reaches the state", DEADLINE, async || redis.ping().await == wanted)
+        .await;
 }
 
 #[tokio::test]
@@ -144,7 +139,7 @@ async fn every_change_invalidates_the_data_planes_caches() {
     // Sending a change event invalidates the metadata, too.
     keep().await;
     bus.publish(Event::Video(video));
-    eventually(async || left().await == 0).await;
+    eventually("the metadata is invalidated", DEADLINE, async || left().await == 0).await;
     let next: String = kept.get(cached::generation(video)).await.unwrap();
     assert_ne!(generation, next);
     // The same change, found again in the rows, does not invalidate metadata that was cached since.
@@ -156,7 +151,7 @@ async fn every_change_invalidates_the_data_planes_caches() {
     // Metadata that could not be invalidated must not be used afterwards, so a new epoch starts. A connection
     // does not imply the first epoch: if Redis was slow to start, control writes it in the next round.
     let begun = async || kept.exists::<i64, _>(cached::EPOCH).await.unwrap() == 1;
-    eventually(begun).await;
+    eventually("the epoch has begun", DEADLINE, begun).await;
     let epoch: String = kept.get(cached::EPOCH).await.unwrap();
     let ttl: i64 = kept.ttl(cached::EPOCH).await.unwrap();
     assert!((1..=cached::EPOCH_SECONDS).contains(&ttl), "{ttl}");
@@ -169,17 +164,8 @@ async fn every_change_invalidates_the_data_planes_caches() {
     let renewed = async || {
         kept.get::<Option<String>, _>(cached::EPOCH).await.unwrap().is_some_and(|e| e != epoch)
     };
-    eventually(renewed).await;
+    eventually("the epoch is renewed", DEADLINE, renewed).await;
     stop.cancel();
     tokio::time::timeout(DEADLINE, run).await.unwrap().unwrap();
     server.stop();
-}
-
-async fn eventually(holds: impl AsyncFn() -> bool) {
-    let wait = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, wait).await.unwrap();
 }

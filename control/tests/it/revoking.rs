@@ -1,7 +1,5 @@
 //! Revocation of JWTs by their signed content, regardless of the form of the signature.
 
-use std::time::Duration;
-
 use api::{
     code::{Code, Problem},
     v1,
@@ -14,6 +12,7 @@ use crate::{
     jwt::{bearer, code, end, good, plane},
     plane::{DEADLINE, Plane},
     provider::{Signer, claims, other_form},
+    waiting::eventually,
 };
 
 async fn exchange(plane: &Plane, token: &str) -> Result<String, Code> {
@@ -80,12 +79,8 @@ async fn tokens_revoked_by_earlier_releases_stay_revoked() {
     // Earlier releases identified a JWT by the digest of its whole text.
     let former = blake3::hash(token.as_bytes()).as_bytes().to_vec();
     revocations::add(&*db.get().await.unwrap(), std::slice::from_ref(&former), None).await.unwrap();
-    let rejected = async {
-        while code(&plane, &token).await.is_none() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, rejected).await.unwrap();
+    eventually("the token is rejected", DEADLINE, async || code(&plane, &token).await.is_some())
+        .await;
     // Revocations by this release are also stored in the form that earlier releases read.
     let admin = plane.caller(Role::Admin);
     let token = signer.token(&claims("editor", "default", end()));

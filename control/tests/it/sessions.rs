@@ -1,7 +1,7 @@
 //! Sessions of workers when preparing a lease is slow, fails, or finds no free database connection: neither
 //! a task nor a slot is lost.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use api::v1::{self, worker_message::Message};
 use authz::Role;
@@ -18,6 +18,7 @@ use crate::{
     plane::{DEADLINE, Plane, Shared, Worker},
     postgres::database,
     rows,
+    waiting::eventually,
 };
 
 /// An instance's shared parts, and the test's own connection pool for the same database.
@@ -68,12 +69,8 @@ async fn fifty_sessions_on_a_pool_of_two_complete_every_task() {
     for n in 0..SESSIONS {
         workers.spawn(probe_all(plane.worker(&format!("w{n}")).await, 4));
     }
-    let done = async {
-        while rows::number(&db, "SELECT count(*) FROM tasks WHERE state <> 'done'").await > 0 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    tokio::time::timeout(6 * DEADLINE, done).await.expect("every task ends");
+    let left = "SELECT count(*) FROM tasks WHERE state <> 'done'";
+    eventually("every task ends", 6 * DEADLINE, async || rows::number(&db, left).await == 0).await;
     let again = "SELECT count(*) FROM tasks WHERE attempt <> 1";
     assert_eq!(rows::number(&db, again).await, 0);
     workers.shutdown().await;
@@ -100,13 +97,10 @@ async fn gets_a_probe(worker: &mut Worker, db: &Db) {
 async fn claimed_again(db: &Db, leases: i64, do_it: impl AsyncFnOnce()) {
     let before = rows::number(db, "SELECT nextval('lease_tokens')").await;
     do_it().await;
-    let tried = async {
-        while rows::number(db, "SELECT last_value FROM lease_tokens").await < before + leases {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    let tried = tokio::time::timeout(3 * DEADLINE, tried).await;
-    tried.expect("the session claims again by itself, within seconds");
+    eventually("the session claims again by itself, within seconds", 3 * DEADLINE, async || {
+        rows::number(db, "SELECT last_value FROM lease_tokens").await >= before + leases
+    })
+    .await;
 }
 
 /// Checks that no task has a counted attempt unless it is leased.
@@ -201,12 +195,7 @@ async fn a_lease_that_is_lost_while_it_is_prepared_uses_up_no_slot_and_no_attemp
     tx.batch_execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE").await.unwrap();
     worker.want(1).await;
     let leased = "SELECT count(*) FROM tasks WHERE state = 'leased'";
-    let claimed = async {
-        while rows::number(&db, leased).await == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, claimed).await.expect("the task is claimed");
+    eventually("the task is claimed", DEADLINE, async || rows::number(&db, leased).await > 0).await;
     let row = db.get().await.unwrap().query_one("SELECT id FROM tasks", &[]).await.unwrap();
     let task_id = row.get::<_, Uuid>("id").to_string();
     let older = v1::Lease { task_id: task_id.clone(), ..v1::Lease::default() };

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::{
     plane::{Caller, DEADLINE, Plane},
     uploads::{acquire, advance, begin, get, problem, step, store_bytes},
+    waiting::eventually,
 };
 
 /// How long after a claim a lease ends that its holder does not release, with a margin for slow machines.
@@ -51,13 +52,11 @@ async fn settle(caller: &Caller, id: &str) -> v1::Upload {
 
 /// Waits until the caller's token has expired.
 async fn expired(caller: &Caller) {
-    let rejected = async {
-        let list = || caller.ask(v1::ListVideosRequest::default());
-        while caller.videos().list_videos(list()).await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, rejected).await.unwrap();
+    eventually("the token expires", DEADLINE, async || {
+        let list = caller.ask(v1::ListVideosRequest::default());
+        caller.videos().list_videos(list).await.is_err()
+    })
+    .await;
 }
 
 async fn revoke(plane: &Plane, token: &str) {
@@ -127,12 +126,10 @@ async fn revoking_the_token_ends_its_transfer_and_another_token_continues_it() {
     };
     assert_ne!(fresh.token, caller.token);
     let next = writer();
-    let taken = async {
-        while !take_over(&fresh, id, 3, &next).await.held {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(CLAIM, taken).await.unwrap();
+    eventually("the lease is taken over", CLAIM, async || {
+        take_over(&fresh, id, 3, &next).await.held
+    })
+    .await;
     assert_eq!(advance_through(&fresh, &proof, step(id, &next, 3, 4)).await.unwrap().offset, 4);
     plane.stop().await;
 }
@@ -153,9 +150,8 @@ async fn revoking_the_token_ends_the_wait_for_the_probe_and_the_video_stays() {
         reader.videos().get_video(request).await.unwrap().into_inner().state()
     };
     let revoking = async {
-        while state().await != v1::VideoState::Probing {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let probing = async || state().await == v1::VideoState::Probing;
+        eventually("the upload waits for the probe", DEADLINE, probing).await;
         revoke(&plane, &caller.token).await;
     };
     let (ended, ()) = tokio::join!(tokio::time::timeout(DEADLINE, waiting), revoking);
@@ -179,13 +175,11 @@ async fn a_token_that_expired_can_still_be_revoked() {
     assert!(advance_through(&caller, &proof, step(id, &holder, 0, 1)).await.is_ok());
     // Revoked at another instance, without Redis.
     revoke(&plane, &token).await;
-    let ended = async {
-        let keep = step(id, &holder, 1, 1);
-        while advance_through(&caller, &proof, keep.clone()).await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    tokio::time::timeout(CLAIM, ended).await.unwrap();
+    let keep = step(id, &holder, 1, 1);
+    eventually("the token is rejected", CLAIM, async || {
+        advance_through(&caller, &proof, keep.clone()).await.is_err()
+    })
+    .await;
     plane.stop().await;
     other.stop().await;
 }
@@ -229,14 +223,15 @@ async fn a_holder_that_hangs_loses_its_lease_soon_after_a_claim_and_stops_writin
     let (id, holder) = (upload.upload_id.as_str(), writer());
     assert!(acquire(&caller, id, 0, &holder).await.held);
     let started = Instant::now();
-    let settled = async {
-        while settle(&caller, id).await.held {
+    eventually("the upload is settled", CLAIM, async || {
+        let held = settle(&caller, id).await.held;
+        if held {
             // Renewals do not extend a claimed lease.
             advance(&caller, step(id, &holder, 0, 0)).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-    };
-    tokio::time::timeout(CLAIM, settled).await.unwrap();
+        !held
+    })
+    .await;
     assert!(started.elapsed() > Duration::from_secs(2), "it has time for its last write");
     let late = advance(&caller, step(id, &holder, 0, 4)).await.unwrap_err();
     assert_eq!(late.code, Code::LeaseLost);

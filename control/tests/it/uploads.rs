@@ -13,7 +13,10 @@ use sha2::{Digest, Sha256};
 use tonic::Status;
 use uuid::Uuid;
 
-use crate::plane::{Caller, DEADLINE, Plane, Shared};
+use crate::{
+    plane::{Caller, DEADLINE, Plane, Shared},
+    waiting::eventually,
+};
 
 pub(crate) async fn begin(caller: &Caller, length: u64) -> Result<v1::Upload, Problem> {
     let request = caller.ask(v1::BeginUploadRequest {
@@ -81,17 +84,6 @@ pub(crate) fn store_bytes(plane: &Plane, upload: &v1::Upload, bytes: &[u8]) {
     std::fs::write(file, bytes).unwrap();
 }
 
-async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
-    let waiting = async {
-        while !holds().await {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, waiting)
-        .await
-        .unwrap_or_else(|_| panic!("timed out waiting: {what}"));
-}
-
 #[tokio::test]
 async fn one_writer_at_a_time_advances_an_upload_from_its_offset() {
     let plane = Plane::start().await;
@@ -136,7 +128,7 @@ async fn silent_writer_loses_its_lease() {
     let upload = begin(&caller, 10).await.unwrap();
     let [one, two] = [Uuid::new_v4().to_string(), Uuid::new_v4().to_string()];
     assert!(acquire(&caller, &upload.upload_id, 0, &one).await.held);
-    eventually("the lease runs out", async || {
+    eventually("the lease runs out", DEADLINE, async || {
         acquire(&caller, &upload.upload_id, 0, &two).await.held
     })
     .await;
@@ -183,7 +175,10 @@ async fn a_complete_upload_is_finished_even_without_its_data_plane() {
     store_bytes(&plane, &upload, b"source");
     // The data plane crashes after the last bytes were stored and before it completes the upload.
     advance(&caller, step(id, &writer, 0, 6)).await.unwrap();
-    eventually("the upload is complete", async || get(&caller, id).await.unwrap().complete).await;
+    eventually("the upload is complete", DEADLINE, async || {
+        get(&caller, id).await.unwrap().complete
+    })
+    .await;
     let request = v1::GetVideoRequest { video_id: upload.video_id.clone() };
     let video = caller.videos().get_video(caller.ask(request)).await.unwrap().into_inner();
     assert_eq!((video.state(), video.title.as_str()), (v1::VideoState::Probing, "a clip"));
@@ -235,7 +230,7 @@ async fn without_retention_a_rejected_source_is_deleted_at_once_and_its_video_ke
     // A full disk on the server proves nothing about the source.
     let ours = rejected("disk_full", true).await;
     let theirs = rejected("not_a_video", false).await;
-    eventually("a rejected source is deleted", async || !source(&theirs).exists()).await;
+    eventually("a rejected source is deleted", DEADLINE, async || !source(&theirs).exists()).await;
     assert_eq!(state(&theirs).await, v1::VideoState::Failed);
     assert!(source(&ours).exists());
     assert_eq!(state(&ours).await, v1::VideoState::Probing);
@@ -251,7 +246,7 @@ async fn terminated_and_expired_uploads_leave_no_objects() {
     let plane = Plane::with(shared, &["--upload-expiry", "3s"]).await;
     let caller = plane.caller(Role::Editor);
     let assert_deleted = async |upload: &v1::Upload| {
-        eventually("the bytes are swept", async || !file(&plane, upload).exists()).await;
+        eventually("the bytes are swept", DEADLINE, async || !file(&plane, upload).exists()).await;
         assert_eq!(get(&caller, &upload.upload_id).await.unwrap_err().code, Code::NotFound);
         let request = v1::GetVideoRequest { video_id: upload.video_id.clone() };
         let video = caller.videos().get_video(caller.ask(request)).await;

@@ -14,7 +14,8 @@ use media::{index::Index, layout};
 
 use crate::{
     clip,
-    plane::{Caller, Plane, Worker},
+    plane::{Caller, DEADLINE, Plane, Worker},
+    waiting::eventually,
 };
 
 async fn transcode(caller: &Caller, video: &str) -> v1::Job {
@@ -225,12 +226,7 @@ async fn a_cancel_reaches_the_worker_and_deletes_the_objects() {
     assert_eq!(worker.lost().await, std::slice::from_ref(&lease.task_id));
     assert!(worker.commit(clip::work(&lease)).await.lease_lost);
     let prefix = plane.shared.store().join(&lease.output_prefix);
-    let swept = async {
-        while files(&prefix) > 0 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(2 * crate::plane::DEADLINE, swept).await.unwrap();
+    eventually("the output is deleted", 2 * DEADLINE, async || files(&prefix) == 0).await;
     // A retry starts over and completes the job.
     let request = caller.ask(v1::RetryJobRequest { job_id: job.job_id.clone() });
     caller.jobs().retry_job(request).await.unwrap();
@@ -287,12 +283,7 @@ async fn visibility_and_deletion_reach_the_index_object() {
     let status = caller.videos().get_video(request).await.unwrap_err();
     assert_eq!(Problem::from_status(&status).code, Code::NotFound);
     let folder = plane.shared.store().join(layout::video_prefix(video.parse().unwrap()));
-    let swept = async {
-        while files(&folder) > 0 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(2 * crate::plane::DEADLINE, swept).await.unwrap();
+    eventually("the files are deleted", 2 * DEADLINE, async || files(&folder) == 0).await;
     plane.stop().await;
 }
 
@@ -334,12 +325,7 @@ async fn an_invalid_source_is_rejected_with_its_code_and_kept_for_a_while() {
     assert_eq!(Problem::from_status(&again).video_id, Some(id.clone()));
     let request = caller.ask(v1::DeleteVideoRequest { video_id: id, revision: None });
     caller.videos().delete_video(request).await.unwrap();
-    let deleted = async {
-        while source.exists() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(crate::plane::DEADLINE, deleted).await.expect("DELETE works at once");
+    eventually("DELETE works at once", DEADLINE, async || !source.exists()).await;
     plane.stop().await;
 }
 

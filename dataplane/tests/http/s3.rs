@@ -20,7 +20,7 @@ use tokio::{
 use crate::{
     minio::Minio,
     proxy::{Proxy, ProxyMode},
-    support::{Clip, Reply},
+    support::{Clip, Reply, eventually},
 };
 
 /// Longer than requests to a failing store are retried.
@@ -61,14 +61,10 @@ impl Process {
             .spawn()
             .unwrap();
         let mut process = Self { child, addr: String::new(), _folder: folder };
-        for _ in 0..400 {
-            process.addr = std::fs::read_to_string(&file).unwrap_or_default().trim().to_owned();
-            if !process.addr.is_empty() {
-                return process;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("the data plane does not listen");
+        let addr = || std::fs::read_to_string(&file).unwrap_or_default().trim().to_owned();
+        eventually("the data plane listens", async || !addr().is_empty()).await;
+        process.addr = addr();
+        process
     }
 
     /// Sends a request, and disconnects as soon as any bytes arrive.

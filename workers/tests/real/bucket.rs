@@ -14,7 +14,7 @@ use crate::{
     encodes::Probed,
     minio::Minio,
     proxy::{Proxy, ProxyMode},
-    worker::Worker,
+    worker::{Worker, eventually},
 };
 
 const SOURCE: &str = "videos/b/source";
@@ -55,14 +55,11 @@ fn probe() -> v1::lease::Work {
 /// Waits until the store rejects `url`.
 async fn until_expired(url: &str) {
     let client = reqwest::Client::new();
-    for _ in 0..400 {
+    eventually("the presigned URL expires", async || {
         let request = client.get(url).header("range", "bytes=0-0");
-        if !request.send().await.unwrap().status().is_success() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
-    panic!("the presigned URL does not expire");
+        !request.send().await.unwrap().status().is_success()
+    })
+    .await;
 }
 
 /// Encodes every chunk of a clip from the bucket and compares the frames.

@@ -21,6 +21,20 @@ use crate::control::Control;
 const WORKER: &str = env!("CARGO_BIN_EXE_streaming-worker");
 static TASKS: AtomicU64 = AtomicU64::new(1);
 
+const DEADLINE: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(25);
+
+/// Polls a condition until it is true, within a deadline.
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    };
+    let reached = tokio::time::timeout(DEADLINE, waiting).await;
+    reached.unwrap_or_else(|_| panic!("timed out waiting: {what}"));
+}
+
 /// A running worker. Killed when dropped.
 pub(crate) struct Worker {
     pub(crate) child: Child,
@@ -107,25 +121,16 @@ impl Worker {
 
     /// Waits until `condition` is true.
     pub(crate) async fn until(&self, condition: impl Fn() -> bool) {
-        for _ in 0..400 {
-            if condition() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(25)).await;
-        }
-        panic!("the condition was not met in time");
+        eventually("the condition is met", async || condition()).await;
     }
 
     /// Waits until the process has exited by itself, successfully.
     pub(crate) async fn until_exit(&mut self) {
-        for _ in 0..400 {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                assert!(status.success(), "{status}");
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(25)).await;
-        }
-        panic!("the worker did not exit in time");
+        eventually("the worker exits", async || {
+            let status = self.child.try_wait().unwrap();
+            status.inspect(|status| assert!(status.success(), "{status}")).is_some()
+        })
+        .await;
     }
 
     /// The number of entries that remain in the scratch folder.
