@@ -1,13 +1,7 @@
 //! Commands that fail before they start: one line with the name of the invalid argument, and an exit code
 //! for the kind of error.
 
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a helper of tests fails by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails by panicking")]
 
 use std::{net::TcpListener, process::Command};
 

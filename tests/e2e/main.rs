@@ -4,13 +4,7 @@
 //! folder of the programs; by default those next to this test are used. `STREAMING_TEST_KEEP=1` keeps
 //! the data folder of a failed test.
 
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a helper of tests fails by panicking"
-)]
+#![expect(clippy::expect_used, clippy::panic, reason = "a helper of tests fails by panicking")]
 
 mod access;
 mod admission;

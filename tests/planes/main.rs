@@ -1,7 +1,7 @@
 //! The architecture as tests: which crates a crate may link, which modules a file may import, and how
 //! long files and functions may be.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a helper of tests fails by panicking")]
+#![expect(clippy::expect_used, reason = "a helper of tests fails by panicking")]
 
 mod crates;
 mod imports;

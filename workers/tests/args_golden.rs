@@ -1,13 +1,7 @@
 //! FFmpeg's arguments as golden files: every change of the encoding changes them. After
 //! an intended one, run `INSTA_UPDATE=always cargo test -p streaming-worker --test args_golden`.
 
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a helper of tests fails by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails by panicking")]
 
 use std::{ffi::OsString, path::Path};
 

@@ -1,9 +1,8 @@
 //! Control against a real Postgres: every database function, then whole instances over gRPC.
 
-#![allow(
+#![expect(
     clippy::expect_used,
     clippy::panic,
-    clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a helper of tests fails by panicking"
 )]

@@ -1,9 +1,7 @@
 //! JWTs: which tokens are accepted, and tables of tokens that must be rejected.
 
-#![allow(
+#![expect(
     clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a helper of tests fails by panicking"
 )]

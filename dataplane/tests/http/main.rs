@@ -1,9 +1,8 @@
 //! The data plane over real sockets with a real local store. Tests that need a control plane use a small
 //! fake one.
-#![allow(
+#![expect(
     clippy::expect_used,
     clippy::panic,
-    clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a helper of tests fails by panicking"
 )]

@@ -1,10 +1,9 @@
 //! Tests the worker as a separate process, with the real FFmpeg in the real sandbox, against a control plane that the
 //! tests simulate.
 
-#![allow(
+#![expect(
     clippy::expect_used,
     clippy::panic,
-    clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a helper of tests fails by panicking"
 )]

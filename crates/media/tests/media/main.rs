@@ -1,12 +1,6 @@
 //! Tests of the crate's public interface, in one binary that links once.
 
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a helper of tests fails by panicking"
-)]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a helper of tests fails by panicking")]
 
 mod admission;
 mod assembling;

@@ -1,10 +1,8 @@
 //! One suite over every kind of store, and the behaviour when S3 fails. Uses real folders, and a real MinIO or
 //! any other S3 server (see `peer`).
 
-#![allow(
+#![expect(
     clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a helper of tests fails by panicking"
 )]
