@@ -23,7 +23,7 @@ class Text(NamedTuple):
 
 
 class Token(NamedTuple):
-    """A Rust token other than white space and comments."""
+    """A token other than white space and comments."""
 
     kind: str  # "ident", "string", "bytes" or "punct"
     line: int
@@ -139,6 +139,18 @@ def python(source):
         elif token.type in STRINGS:
             messages.append(Text("message", token.start[0], token.string))
     return joined(comments) + messages
+
+
+CLASS = re.compile(
+    r"""(?m)^[ \t]*(?:(?:export|default|const|let|var)\b[^\n'"`]*?)?\bclass[ \t]+([A-Za-z_$][\w$]*)(?=\s*[:({]|\s+extends\b)"""
+)
+
+
+def classes(source):
+    """Returns the keyword and the name of every class of Python or JavaScript, as tokens."""
+    line = lines_of(source)
+    found = [(line(match.start(1)), match.group(1)) for match in CLASS.finditer(source)]
+    return [Token("ident", at, body) for at, name in found for body in ("class", name)]
 
 
 # Since Python 3.12, the parts of an f-string are separate tokens.

@@ -67,12 +67,36 @@ class Rules(unittest.TestCase):
         source = 'tracing::warn!(name = "a b", error = %f("c d"), "extend leases", x);'
         self.assertEqual(self.found(source, check.logs), ["WARN bare imperative: extend leases"])
 
+    def test_events_have_their_level_as_an_argument(self):
+        source = 'tracing::event!(target: "a b", tracing::Level::WARN, name = "c d", "extend leases");'
+        self.assertEqual(self.found(source, check.logs), ["WARN bare imperative: extend leases"])
+        source = 'event!(Level::ERROR, "job completed"); event!(Level::INFO, "job completed"); event!(level, "drain");'
+        self.assertEqual(
+            [detail.split(" ", 1)[0] + detail[detail.rindex(":") :] for detail in self.found(source, check.logs)],
+            ["ERROR: job completed", "INFO: drain"],
+        )
+
     def test_error_names(self):
         source = "#[derive(Debug, thiserror::Error)]\npub enum Broken {}\nstruct Refusals;\nimpl std::error::Error for Odd<T> {}"
         self.assertEqual(
             self.found(source, check.names), ["type Refusals", "Broken implements Error", "Odd implements Error"]
         )
         self.assertEqual(self.found("#[derive(Error)] enum ReadError {} struct Default;", check.names), [])
+
+    def test_nouns_are_found_in_every_part_of_a_type_name(self):
+        for name in ["RefusedToken", "FindingList", "JobFaults", "TheVerdictOf", "OverdueProbe", "AnIssue", "JobRejected"]:
+            self.assertEqual(self.found(f"struct {name};", check.names), [f"type {name}"])
+        for name in ["RejectedTokenLimiter", "IssueToken", "DefaultName", "Faultless", "Undoubted"]:
+            self.assertEqual(self.found(f"struct {name};", check.names), [], name)
+
+    def test_classes_are_types(self):
+        for path, source in {
+            "a.py": "class JobVerdict(NamedTuple):\n    pass\n\nclass Good:\n    pass\n",
+            "a.mjs": "export class FindingList extends Map {}\n// class Other is good\nclass Good {}\n",
+            "a.js": "const a = class RefusedToken {};\n",
+        }.items():
+            file = check.source_of(path, check.reader_of(path), source)
+            self.assertEqual([(v.line, v.rule) for v in check.names([file])], [(1, "error-name")], path)
 
     def test_negated_nouns(self):
         self.assertTrue(self.found('f("is no IP address")', check.wording))
@@ -97,9 +121,11 @@ class Rules(unittest.TestCase):
         self.assertEqual(found, [1, 2])
 
     def test_outside_references(self):
-        for text in ["// as in test 11", "// Case 27: late", "// see issue #12", "// fixed by #123"]:
+        urls = [f"// https://github.com/owner/name/{kind}/12" for kind in ("issues", "pull", "discussions")]
+        for text in ["// as in test 11", "// Case 27: late", "// see issue #12", "// fixed by #123", *urls]:
             self.assertTrue(self.found(text, check.wording), text)
-        for text in ["// owner/name#123", "// in case of 3 errors", 'f("{sum:#010x} &#60;")']:
+        release = "// https://github.com/owner/name/releases"
+        for text in [release, "// owner/name#123", "// in case of 3 errors", 'f("{sum:#010x} &#60;")']:
             self.assertFalse(self.found(text, check.wording), text)
 
     def test_an_unknown_kind_of_file_is_a_violation(self):
