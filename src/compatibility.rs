@@ -1,5 +1,6 @@
-//! Compares today's protos with `proto/baseline.binpb`, the descriptors of the newest release, by the rules of
-//! docs/releasing.md: elements are only added. Programs of two releases run together during an update.
+//! Compares today's protos with `proto/baseline.binpb`, the descriptors of the newest release, by
+//! the rules of docs/releasing.md: elements are only added. Programs of two releases run together
+//! during an update.
 //!
 //! Elements are found by their full names, so a message may move to another file of its package.
 

@@ -1,4 +1,5 @@
-//! `Debug` for messages that contain presigned URLs, with the URLs left out so that they can be logged.
+//! `Debug` for messages that contain presigned URLs, with the URLs left out so that they can be
+//! logged.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! Conversions between wire and domain types. Messages are validated here, on receipt, and errors name
-//! the field; handlers convert first and then work with checked values only.
+//! Conversions between wire and domain types. Messages are validated here, on receipt, and errors
+//! name the field; handlers convert first and then work with checked values only.
 
 mod parts;
 
@@ -16,8 +16,8 @@ use crate::{
     v1,
 };
 
-/// Parses an id field. Only the hyphenated form is accepted: REST accepts no other, and filters compare
-/// texts.
+/// Parses an id field. Only the hyphenated form is accepted: REST accepts no other, and filters
+/// compare texts.
 ///
 /// # Errors
 /// [`Code::InvalidId`], naming `field`, when the text is not such a UUID.

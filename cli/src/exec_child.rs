@@ -1,7 +1,8 @@
 //! `exec-child`: prepares a child process of `up`, then executes Postgres, Redis or a plane in it.
 //!
-//! The order matters. Changing credentials clears the parent-death signal, so it is set last. If the
-//! parent died before that, the signal never arrives; checking the parent's id afterwards detects this.
+//! The order matters. Changing credentials clears the parent-death signal, so it is set last. If
+//! the parent died before that, the signal never arrives; checking the parent's id afterwards
+//! detects this.
 
 use std::{ffi::OsStr, fs, os::unix::process::CommandExt, process::Command};
 
@@ -38,9 +39,9 @@ pub(crate) fn run(args: &ExecChildArgs) -> Result<()> {
 }
 
 /// A command that runs `program` as `user` with the right to access other users' files
-/// (`CAP_DAC_OVERRIDE`). So Postgres can use a folder inside one that only root may enter, where user
-/// namespaces are disabled, as in most containers. `setpriv` sets the parent-death signal again, because
-/// changing credentials clears it.
+/// (`CAP_DAC_OVERRIDE`). So Postgres can use a folder inside one that only root may enter, where
+/// user namespaces are disabled, as in most containers. `setpriv` sets the parent-death signal
+/// again, because changing credentials clears it.
 fn command_as(user: &User, signal: Signal, program: &OsStr) -> Command {
     const REACH: &str = "+dac_override";
     let mut command = Command::new("setpriv");
@@ -51,8 +52,9 @@ fn command_as(user: &User, signal: Signal, program: &OsStr) -> Command {
     command
 }
 
-/// Maps this process's user, and the owner of its files, to `uid` inside a new user namespace; outside, the
-/// user stays the same. So Postgres, which does not run as root, can use a folder that only root can access.
+/// Maps this process's user, and the owner of its files, to `uid` inside a new user namespace;
+/// outside, the user stays the same. So Postgres, which does not run as root, can use a folder that
+/// only root can access.
 fn appear_as(uid: u32) -> Result<()> {
     let (outer_uid, outer_gid) = (geteuid(), getegid());
     let gid = User::from_uid(Uid::from_raw(uid))?.map_or(uid, |user| user.gid.as_raw());

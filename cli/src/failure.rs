@@ -1,5 +1,5 @@
-//! Errors of commands, for scripts: an exit code, and with `--json` one line of JSON on standard error.
-//! Errors are never written to standard output.
+//! Errors of commands, for scripts: an exit code, and with `--json` one line of JSON on standard
+//! error. Errors are never written to standard output.
 
 use std::{io, process::ExitCode};
 
@@ -75,7 +75,8 @@ impl Failure {
 
 /// Prints an error and returns its exit code.
 pub(crate) fn report(error: &anyhow::Error, as_json: bool) -> ExitCode {
-    // The reader of standard output closed the pipe, as in `streaming-service videos list | head -1`.
+    // The reader of standard output closed the pipe, as in `streaming-service videos list | head
+    // -1`.
     if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
         return ExitCode::SUCCESS;
     }

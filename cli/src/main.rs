@@ -1,5 +1,5 @@
-//! The command-line program: `up` starts a whole service with embedded defaults; all other commands are a
-//! thin client.
+//! The command-line program: `up` starts a whole service with embedded defaults; all other commands
+//! are a thin client.
 //!
 //! `main` itself stays synchronous: `exec-child` must run before any thread exists, because only a
 //! single-threaded process can create a user namespace.

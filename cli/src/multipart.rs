@@ -1,5 +1,5 @@
-//! A multipart form with one file, streamed while it is read, so memory use is constant for files of any
-//! size.
+//! A multipart form with one file, streamed while it is read, so memory use is constant for files
+//! of any size.
 
 use std::{io, path::Path};
 
@@ -24,8 +24,8 @@ pub(crate) struct Form {
     pub(crate) body: Body,
 }
 
-/// Opens the file and puts the fields before it, so that the server has read them when the file arrives.
-/// Calls `sent` with the size of each piece of the file.
+/// Opens the file and puts the fields before it, so that the server has read them when the file
+/// arrives. Calls `sent` with the size of each piece of the file.
 pub(crate) async fn form(
     path: &Path,
     fields: &[(&str, &str)],

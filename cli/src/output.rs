@@ -1,5 +1,5 @@
-//! Writes to standard output. Write errors are returned, so that a closed pipe ends the command quietly
-//! instead of with a panic.
+//! Writes to standard output. Write errors are returned, so that a closed pipe ends the command
+//! quietly instead of with a panic.
 
 use std::{
     io::{self, Write},
@@ -60,8 +60,8 @@ pub(crate) fn shell_word(s: &str) -> String {
     format!("'{}'", s.replace('\'', r"'\''"))
 }
 
-/// A path as a word of a shell. One that is not text, or contains control characters, is written in the quoted form
-/// of bash and zsh.
+/// A path as a word of a shell. One that is not text, or contains control characters, is written in
+/// the quoted form of bash and zsh.
 pub(crate) fn shell_path(path: &Path) -> String {
     match path.to_str().filter(|text| !text.chars().any(char::is_control)) {
         Some(text) => shell_word(text),

@@ -1,4 +1,5 @@
-//! Paginated lists: fetches pages until the limit is reached, and returns the token of the next page.
+//! Paginated lists: fetches pages until the limit is reached, and returns the token of the next
+//! page.
 
 use anyhow::{Result, bail};
 use api::limits::PAGE_SIZE_MAX;
@@ -34,7 +35,8 @@ impl<T> Listed<T> {
         Some(self.next.as_str()).filter(|token| !token.is_empty())
     }
 
-    /// Prints to standard error that there are more items, so that standard output stays a clean list.
+    /// Prints to standard error that there are more items, so that standard output stays a clean
+    /// list.
     pub(crate) fn hint(&self) {
         if let Some(token) = self.next() {
             eprintln!("more items exist: use --all, a larger --limit, or --page-token {token}");
@@ -42,8 +44,8 @@ impl<T> Listed<T> {
     }
 }
 
-/// Calls `page` with (size, token) until the limit is reached. A page is its items and the token of the
-/// next page.
+/// Calls `page` with (size, token) until the limit is reached. A page is its items and the token of
+/// the next page.
 pub(crate) async fn fetch_pages<T>(
     wanted: &PageArgs,
     mut page: impl AsyncFnMut(u32, String) -> Result<(Vec<T>, String)>,

@@ -1,4 +1,5 @@
-//! Client of the REST API: sends one request, reads one reply, formats an error reply as one line of text.
+//! Client of the REST API: sends one request, reads one reply, formats an error reply as one line
+//! of text.
 
 use std::{io, time::Duration};
 
@@ -78,8 +79,8 @@ impl Rest {
     /// Posts a body of known length and returns the JSON reply.
     ///
     /// # Errors
-    /// Fails if the server cannot be reached or returns an error; the error shows the problem document's
-    /// detail.
+    /// Fails if the server cannot be reached or returns an error; the error shows the problem
+    /// document's detail.
     pub(crate) async fn post(
         &self,
         path: &str,

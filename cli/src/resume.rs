@@ -1,5 +1,5 @@
-//! State for resuming an interrupted upload: its URL path on the server, kept in a small file until the
-//! upload is complete. Losing the file only means that the upload starts from the beginning.
+//! State for resuming an interrupted upload: its URL path on the server, kept in a small file until
+//! the upload is complete. Losing the file only means that the upload starts from the beginning.
 
 use std::{
     env, fs,

@@ -33,7 +33,8 @@ pub(crate) struct Target {
     /// File with the bearer token [default: DATA/admin.token]
     #[arg(long, global = true, env = "STREAMING_TOKEN_FILE", value_parser = any_path())]
     pub(crate) token_file: Option<PathBuf>,
-    /// CA bundle (PEM) for verifying https:// servers [default: the system's authorities, DATA/run/tls.pem]
+    /// CA bundle (PEM) for verifying https:// servers [default: the system's authorities,
+    /// DATA/run/tls.pem]
     #[arg(long, global = true, env = "STREAMING_TLS_CA_FILE", value_parser = any_path())]
     pub(crate) tls_ca_file: Option<PathBuf>,
 }
@@ -145,8 +146,8 @@ fn data() -> impl TypedValueParser<Value = PathBuf> {
     any_path().map(|path| if path.as_os_str().is_empty() { PathBuf::from(DATA) } else { path })
 }
 
-/// Parses `host:port`, optionally with a scheme before and a slash after it. With a scheme, the port may
-/// be omitted.
+/// Parses `host:port`, optionally with a scheme before and a slash after it. With a scheme, the
+/// port may be omitted.
 fn split(
     text: &str,
     variable: &'static str,

@@ -1,4 +1,5 @@
-//! Connects client commands to the service: finds the server, adds the token, formats errors as one line.
+//! Connects client commands to the service: finds the server, adds the token, formats errors as one
+//! line.
 
 use std::time::Duration;
 
@@ -102,7 +103,8 @@ pub(crate) fn call<T>(message: T) -> tonic::Request<T> {
 
 /// Formats an error status as one line: message, invalid fields, stable code.
 pub(crate) fn status_error(status: Status) -> anyhow::Error {
-    // The error does not come from the server: the connection broke, or the peer uses another protocol.
+    // The error does not come from the server: the connection broke, or the peer uses another
+    // protocol.
     if let Some(source) = std::error::Error::source(&status) {
         return Failure::unreachable("the service", &innermost(source)).into();
     }

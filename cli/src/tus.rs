@@ -1,5 +1,5 @@
-//! Uploads a file by tus 1.0.0. After a broken connection, a server restart or a killed command, only the
-//! bytes in flight are sent again.
+//! Uploads a file by tus 1.0.0. After a broken connection, a server restart or a killed command,
+//! only the bytes in flight are sent again.
 
 use std::{fs::Metadata, io::SeekFrom, path::Path, time::Duration};
 
@@ -141,7 +141,8 @@ async fn attempt(
     Ok(upload_state)
 }
 
-/// Requests the offset of a saved upload from the server; `None` if the server no longer has the upload.
+/// Requests the offset of a saved upload from the server; `None` if the server no longer has the
+/// upload.
 async fn fetch_offset(rest: &Rest, path: &str) -> Result<Option<UploadState>, UploadError> {
     let headers = [(RESUMABLE, "1.0.0".to_owned())];
     let reply = rest.send(Method::HEAD, path, &headers, empty()).await;
@@ -186,7 +187,8 @@ async fn create(
     if !path.starts_with('/') {
         return Err(UploadError::Final(anyhow!("the reply has no upload location")));
     }
-    // Without saved state an interrupted upload starts over; this must not prevent the upload itself.
+    // Without saved state an interrupted upload starts over; this must not prevent the upload
+    // itself.
     let _unwritten = memory.save(&path);
     Ok(UploadState { path, offset: 0, video_id: reply.text("video-id") })
 }

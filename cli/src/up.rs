@@ -1,8 +1,8 @@
 //! `up`: runs the whole service with built-in defaults, as child processes of this one.
 //!
-//! It starts the database, the cache, control, the data plane and the workers in this order, and stops them
-//! in reverse order. No child outlives this process, even after SIGKILL: each one requests a signal from the kernel
-//! when its parent exits.
+//! It starts the database, the cache, control, the data plane and the workers in this order, and
+//! stops them in reverse order. No child outlives this process, even after SIGKILL: each one
+//! requests a signal from the kernel when its parent exits.
 
 mod address;
 mod child;
@@ -63,8 +63,8 @@ pub(crate) fn run(options: &UpArgs, target: &Target, json: bool) -> Result<()> {
     let profiles = profiles::check(options.profiles_file.as_deref())?;
     let folder = Folder::open(&target.data)?;
     let addresses = Addresses::check(target)?;
-    // Check the TLS options here, which gives one error message, instead of in a child that exits again and
-    // again.
+    // Check the TLS options here, which gives one error message, instead of in a child that exits
+    // again and again.
     options.listen.acceptor(addresses.http, Protocols::Http)?;
     options.listen.acceptor(addresses.grpc, Protocols::Grpc)?;
     // A single thread; see `child`.
@@ -176,7 +176,8 @@ async fn healthy(server: &Server, path: &str) {
     }
 }
 
-/// The certificate that is served. Processes on this machine trust it directly, without checking its names.
+/// The certificate that is served. Processes on this machine trust it directly, without checking
+/// its names.
 fn certificate(listen: &ListenArgs) -> Result<Option<PathBuf>> {
     let files = listen.files()?;
     files.map(|(certificate, _)| std::path::absolute(certificate)).transpose().map_err(Into::into)

@@ -32,8 +32,8 @@ pub(crate) async fn run(session: &Session<'_>, args: &UploadArgs) -> Result<()> 
     if !session.json {
         output::line(&format!("video {video_id}"))?;
     }
-    // The video has not been probed yet. A transcode needs the result, and `--wait` is documented to wait for
-    // it.
+    // The video has not been probed yet. A transcode needs the result, and `--wait` is documented
+    // to wait for it.
     if reply["metadata"].is_null() {
         let patience = if args.transcode || args.wait { None } else { Some(PROBE_PATIENCE) };
         reply["metadata"] = probed(session, &video_id, patience).await?;

@@ -1,4 +1,5 @@
-//! Shows a job's live progress per rung, from `WatchJob`. Reconnects when the stream breaks or ends early.
+//! Shows a job's live progress per rung, from `WatchJob`. Reconnects when the stream breaks or ends
+//! early.
 
 use std::{io::IsTerminal, time::Duration};
 
@@ -68,8 +69,8 @@ pub(crate) async fn follow(
                 }
             }
         };
-        // A server that shuts down ends its streams; the job can be watched on another instance, or on this
-        // one after its restart.
+        // A server that shuts down ends its streams; the job can be watched on another instance, or
+        // on this one after its restart.
         match end {
             Err(status) if reconnects >= RECONNECTS_MAX || !is_transient(&status) => {
                 return Err(status_error(status));

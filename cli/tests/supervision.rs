@@ -1,5 +1,5 @@
-//! Tests `up` as a supervisor, with real Postgres and Redis and with stand-ins for the planes: shell
-//! scripts that write an address and wait. The end-to-end tests cover the real planes.
+//! Tests `up` as a supervisor, with real Postgres and Redis and with stand-ins for the planes:
+//! shell scripts that write an address and wait. The end-to-end tests cover the real planes.
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a helper of tests fails by panicking")]
 
@@ -215,7 +215,8 @@ fn killed_up_leaves_no_process_and_the_next_start_recovers() {
     eventually("children outlive up", CHILD_EXIT_DEADLINE, || {
         still_there(&children).is_empty().then_some(())
     });
-    // After a power failure the pid file is still there, and its number may belong to another process.
+    // After a power failure the pid file is still there, and its number may belong to another
+    // process.
     let pid_file = stage.path("data/postgres/postmaster.pid");
     let place = stage.path("data/postgres").display().to_string();
     fs::write(&pid_file, format!("1\n{place}\n1\n5432\n\n\n\nready\n")).unwrap();

@@ -1,5 +1,5 @@
-//! Commands that fail before they start: one line with the name of the invalid argument, and an exit code
-//! for the kind of error.
+//! Commands that fail before they start: one line with the name of the invalid argument, and an
+//! exit code for the kind of error.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails by panicking")]
 
@@ -47,8 +47,8 @@ fn usage_errors_are_json_with_the_json_flag() {
     assert_eq!(text["error"]["exitCode"], 2);
 }
 
-/// An upload retries when a server disappears for a moment, but not when there never was one: the user
-/// would not see why it waits.
+/// An upload retries when a server disappears for a moment, but not when there never was one: the
+/// user would not see why it waits.
 #[test]
 fn an_upload_to_a_closed_port_fails_at_once() {
     let folder = tempfile::tempdir().unwrap();

@@ -50,8 +50,8 @@ impl Purger {
     /// Sends one request.
     ///
     /// # Errors
-    /// The receiver did not respond in time or responded with another status than success; the text contains
-    /// no part of the URL.
+    /// The receiver did not respond in time or responded with another status than success; the text
+    /// contains no part of the URL.
     pub async fn send(&self, videos: &[VideoId]) -> Result<(), String> {
         let tags: Vec<String> = videos.iter().map(|video| tag(*video)).collect();
         let body = serde_json::json!({ "tags": tags }).to_string();

@@ -1,4 +1,5 @@
-//! Configuration of one control instance: command-line flags, each with a `STREAMING_*` environment variable.
+//! Configuration of one control instance: command-line flags, each with a `STREAMING_*` environment
+//! variable.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -64,8 +65,8 @@ pub struct Config {
     #[arg(long, env = "STREAMING_HEARTBEAT", default_value = "3s",
           value_parser = runtime::duration::parse)]
     pub heartbeat: Duration,
-    /// Delays between the attempts of a probe that fails for another reason than its source; the last one
-    /// repeats.
+    /// Delays between the attempts of a probe that fails for another reason than its source; the
+    /// last one repeats.
     #[arg(long, env = "STREAMING_PROBE_RETRY", default_value = "2s,10s,1m,10m")]
     pub probe_retry: RetryDelays,
     /// Number of thumbnails per video, spread over its duration; a short video has fewer.
@@ -82,14 +83,15 @@ pub struct Config {
     /// Rate limit for rejected tokens per client, for example 20/1m; `off` disables it.
     #[arg(long, env = "STREAMING_RATE_TOKENS")]
     pub rate_tokens: Option<Allowance>,
-    /// The data planes' rate limit; if it is `off` and `STREAMING_RATE_TOKENS` is unset, rejected tokens are
-    /// not limited either.
+    /// The data planes' rate limit; if it is `off` and `STREAMING_RATE_TOKENS` is unset, rejected
+    /// tokens are not limited either.
     #[arg(long, env = "STREAMING_RATE_GENERAL")]
     pub rate_general: Option<String>,
     /// Settings of uploads.
     #[command(flatten)]
     pub uploads: UploadArgs,
-    /// URL of the CDN's purge endpoint, which gets `POST {"tags": ["video-ID", …]}`; may contain credentials.
+    /// URL of the CDN's purge endpoint, which gets `POST {"tags": ["video-ID", …]}`; may contain
+    /// credentials.
     #[arg(long, env = "STREAMING_PURGE_URL", hide_env_values = true)]
     pub purge_url: Option<Secret>,
     /// TLS, or plaintext.
@@ -107,11 +109,12 @@ pub struct UploadArgs {
     /// Maximum number of open uploads per tenant.
     #[arg(long, env = "STREAMING_UPLOADS_OPEN_MAX", default_value_t = 1000)]
     pub uploads_open_max: u32,
-    /// Maximum total bytes of a tenant's open uploads; its kept rejected sources count, too, and are deleted
-    /// to make room.
+    /// Maximum total bytes of a tenant's open uploads; its kept rejected sources count, too, and
+    /// are deleted to make room.
     #[arg(long, env = "STREAMING_UPLOADS_BYTES_MAX", default_value_t = 1 << 40)]
     pub uploads_bytes_max: u64,
-    /// How long rejected sources are kept, so that they can be probed again; 0: deleted immediately.
+    /// How long rejected sources are kept, so that they can be probed again; 0: deleted
+    /// immediately.
     #[arg(long, env = "STREAMING_REJECTED_KEEP", default_value = "24h", value_parser = parse_retention)]
     pub rejected_keep: Duration,
 }

@@ -1,13 +1,14 @@
-//! Postgres, the source of truth. Free functions with inline SQL, one file per concern; rows are read
-//! by column name.
+//! Postgres, the source of truth. Free functions with inline SQL, one file per concern; rows are
+//! read by column name.
 //!
-//! **Invariant:** a transaction that needs a video's row together with other rows locks the video's row
-//! first, then the job, then its tasks. Claims, heartbeats and requeues touch single task rows in
-//! separate statements.
+//! **Invariant:** a transaction that needs a video's row together with other rows locks the video's
+//! row first, then the job, then its tasks. Claims, heartbeats and requeues touch single task rows
+//! in separate statements.
 //!
 //! # Errors
-//! Every function below this module that returns [`DbError`] fails when its statement fails or a row contains an
-//! invalid value. A function that fails for other reasons, too, has a section of its own.
+//! Every function below this module that returns [`DbError`] fails when its statement fails or a
+//! row contains an invalid value. A function that fails for other reasons, too, has a section of
+//! its own.
 
 #![expect(
     clippy::missing_errors_doc,

@@ -158,9 +158,9 @@ pub enum Prerequisite {
     AllTasks,
 }
 
-/// The matches without a wildcard decide every property of a kind, so that a new kind does not compile until
-/// each of them is decided. No other list of kinds may be written down, in particular not in SQL: statements
-/// bind the kinds that have a property.
+/// The matches without a wildcard decide every property of a kind, so that a new kind does not
+/// compile until each of them is decided. No other list of kinds may be written down, in particular
+/// not in SQL: statements bind the kinds that have a property.
 impl TaskKind {
     /// The number of kinds; the size of [`Self::ALL`].
     const COUNT: usize = match Self::Probe {
@@ -183,7 +183,8 @@ impl TaskKind {
         Self::Collect,
     ];
 
-    /// The kinds that have a property, for example `TaskKind::with_property(TaskKind::is_optional)`.
+    /// The kinds that have a property, for example
+    /// `TaskKind::with_property(TaskKind::is_optional)`.
     pub fn with_property(has: impl Fn(Self) -> bool) -> Vec<Self> {
         Self::ALL.into_iter().filter(|kind| has(*kind)).collect()
     }
@@ -270,8 +271,8 @@ impl TaskKind {
         }
     }
 
-    /// Whether the task examines a source before there is a plan. Only workers that can probe get it, its
-    /// failures may reject the source, and its user waits for it.
+    /// Whether the task examines a source before there is a plan. Only workers that can probe get
+    /// it, its failures may reject the source, and its user waits for it.
     pub const fn examines_source(self) -> bool {
         match self {
             Self::Probe => true,

@@ -1,7 +1,7 @@
 //! The gRPC control plane: videos, jobs, leased tasks, tokens, workers.
 //!
-//! **Invariant:** this is the only crate that uses Postgres. An instance has no authoritative state, so
-//! any number of instances can run side by side, and each may stop at any time.
+//! **Invariant:** this is the only crate that uses Postgres. An instance has no authoritative
+//! state, so any number of instances can run side by side, and each may stop at any time.
 
 pub mod background;
 pub mod cdn;

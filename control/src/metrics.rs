@@ -1,5 +1,5 @@
-//! Metrics of control: recorded as events happen, and read from the database every few seconds. Labels
-//! contain only kinds, states and names that the service itself defines.
+//! Metrics of control: recorded as events happen, and read from the database every few seconds.
+//! Labels contain only kinds, states and names that the service itself defines.
 
 use std::{
     collections::BTreeMap,

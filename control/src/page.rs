@@ -105,8 +105,8 @@ impl Pages {
         Ok(PageRequest { list, size, after, limit })
     }
 
-    /// Cuts the rows that were read to the requested page, converts them, and creates the token of the next page
-    /// if there is one.
+    /// Cuts the rows that were read to the requested page, converts them, and creates the token of
+    /// the next page if there is one.
     pub fn cut<T, M>(
         &self,
         page: PageRequest<'_>,

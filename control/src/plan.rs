@@ -324,8 +324,8 @@ const fn cost(codec: Codec) -> f64 {
     }
 }
 
-/// The label of a track: its title, else the name of its language, else its number. Longer titles are cut,
-/// because every manifest contains them.
+/// The label of a track: its title, else the name of its language, else its number. Longer titles
+/// are cut, because every manifest contains them.
 fn label(title: &str, tag: &str, kind: &str, number: u32) -> String {
     let title: String = title.chars().filter(|c| !c.is_control()).take(LABEL_CHARS_MAX).collect();
     match title.trim() {

@@ -1,4 +1,5 @@
-//! Reads the profiles that this instance plans with: from the operator's file, or the built-in ones.
+//! Reads the profiles that this instance plans with: from the operator's file, or the built-in
+//! ones.
 
 use std::{fs, path::Path};
 

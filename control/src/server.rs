@@ -115,11 +115,12 @@ pub enum ServeError {
     Transport(#[from] tonic::transport::Error),
 }
 
-/// Serves until the soft stop. Returns once the listener is closed and every call has ended; the task
-/// tracker waits for the loops.
+/// Serves until the soft stop. Returns once the listener is closed and every call has ended; the
+/// task tracker waits for the loops.
 ///
 /// # Errors
-/// The configuration is invalid, a component that a start needs is unavailable, or the server failed.
+/// The configuration is invalid, a component that a start needs is unavailable, or the server
+/// failed.
 pub async fn serve(
     config: Config,
     listener: TcpListener,
@@ -273,8 +274,8 @@ fn gauge(meter: &Meter, running: Arc<AtomicI64>) {
         .build();
 }
 
-/// Migrates the database, loads the revocations, and writes the public keys to every store for data planes
-/// that start while no control instance is reachable.
+/// Migrates the database, loads the revocations, and writes the public keys to every store for data
+/// planes that start while no control instance is reachable.
 ///
 /// # Errors
 /// The database cannot be migrated or read, or stays unavailable for `START_MAX`.

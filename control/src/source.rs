@@ -18,8 +18,8 @@ use crate::{
 /// Seals a source of `bytes` under its key and checks that the object exists and has this size.
 ///
 /// # Errors
-/// [`Code::Unavailable`] if the store does not respond, [`Code::Conflict`] if the source is missing,
-/// [`Code::InvalidField`] if its size differs.
+/// [`Code::Unavailable`] if the store does not respond, [`Code::Conflict`] if the source is
+/// missing, [`Code::InvalidField`] if its size differs.
 pub async fn seal(
     app: &AppState,
     video: &Video,

@@ -120,8 +120,8 @@ impl AppState {
         self.policy.lease.as_secs_f64()
     }
 
-    /// Like [`Self::video_changed`], but first invalidates the metadata that data planes cache in Redis: once
-    /// this has returned, no data plane may show the caller the old state.
+    /// Like [`Self::video_changed`], but first invalidates the metadata that data planes cache in
+    /// Redis: once this has returned, no data plane may show the caller the old state.
     pub async fn video_changed_for(&self, video: VideoId) {
         if let Some(redis) = &self.redis {
             redis.invalidate(&[video]).await;

@@ -1,8 +1,8 @@
-//! Stores for which this instance cannot lease tasks at the moment, because they are not configured or it
-//! has no credentials for them.
+//! Stores for which this instance cannot lease tasks at the moment, because they are not configured
+//! or it has no credentials for them.
 //!
-//! For a while it leaves their tasks to other instances, so that tasks of other stores do not wait behind
-//! them.
+//! For a while it leaves their tasks to other instances, so that tasks of other stores do not wait
+//! behind them.
 
 use std::{
     collections::HashMap,

@@ -7,11 +7,11 @@ use crate::{
     db::uploads::sessions::{Open, UploadTimeouts},
 };
 
-/// How long after the last renewal of a lease another writer may take it, in seconds. Holders renew it
-/// every second.
+/// How long after the last renewal of a lease another writer may take it, in seconds. Holders renew
+/// it every second.
 const LEASE_SECONDS: f64 = 6.0;
-/// How long after a claim the lease ends, in seconds. A holder writes only within 2.5 s after a renewal, so
-/// it has stopped by then even if it was not notified of the claim.
+/// How long after a claim the lease ends, in seconds. A holder writes only within 2.5 s after a
+/// renewal, so it has stopped by then even if it was not notified of the claim.
 const CLAIM_SECONDS: f64 = 3.0;
 /// How long after the last renewal an upload that cannot be resumed is aborted, in seconds.
 const SINGLE_SECONDS: f64 = 60.0;
@@ -48,8 +48,8 @@ impl UploadPolicy {
         }
     }
 
-    /// How long rejected sources are kept, in seconds, and the maximum size in bytes of a tenant's rejected
-    /// sources and open uploads together.
+    /// How long rejected sources are kept, in seconds, and the maximum size in bytes of a tenant's
+    /// rejected sources and open uploads together.
     pub fn rejected_sources(&self) -> (f64, i64) {
         (self.rejected_keep, self.bytes_max)
     }
@@ -57,7 +57,8 @@ impl UploadPolicy {
     /// Checks whether a tenant with the uploads `open` may begin another one of `length` bytes.
     ///
     /// # Errors
-    /// [`Code::QuotaExceeded`] if the number or the total size of open uploads would exceed its limit.
+    /// [`Code::QuotaExceeded`] if the number or the total size of open uploads would exceed its
+    /// limit.
     pub fn check_quota(&self, open: Open, length: i64) -> Result<(), Problem> {
         let rejected = |text: String| Err(Problem::new(Code::QuotaExceeded, text));
         if open.uploads >= self.open_max {
@@ -73,7 +74,8 @@ impl UploadPolicy {
     }
 }
 
-/// Size of every part but the last, such that a source of `bytes` fits into the allowed number of parts.
+/// Size of every part but the last, such that a source of `bytes` fits into the allowed number of
+/// parts.
 pub fn part_bytes(bytes: u64) -> u64 {
     let even = bytes.div_ceil(PARTS_MAX);
     even.next_multiple_of(PART_BYTES_STEP).max(PART_BYTES_MIN)

@@ -22,8 +22,8 @@ const REVOKED_KEY: &str = "keys/revoked.json";
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Reads the public keys and revocation ids that control has written to the stores, so that tokens can be
-/// verified before the first contact with control, or without it.
+/// Reads the public keys and revocation ids that control has written to the stores, so that tokens
+/// can be verified before the first contact with control, or without it.
 pub(crate) async fn stored_keys(app: &App) {
     if let Some(keys) = stored::<PublicKeys>(app, KEYS_KEY).await {
         app.playback.verifier.replace_keys(keys);

@@ -35,8 +35,8 @@ pub struct Config {
     /// Appends control's metrics to /metrics.
     #[arg(long, env = "STREAMING_METRICS_INCLUDE_CONTROL", value_parser = FalseyValueParser::new())]
     pub metrics_include_control: bool,
-    /// Web origins that may use this server with credentials, comma-separated; "*" allows every origin
-    /// without credentials. Unset: every origin may play videos and do nothing else.
+    /// Web origins that may use this server with credentials, comma-separated; "*" allows every
+    /// origin without credentials. Unset: every origin may play videos and do nothing else.
     #[arg(long, env = "STREAMING_CORS_ORIGINS", value_delimiter = ',')]
     pub cors_origins: Vec<String>,
     /// Base URL of the links in manifests, for example `https://cdn.example.com`.
@@ -63,8 +63,8 @@ pub struct Config {
     /// TLS for connections to control.
     #[command(flatten)]
     pub dial: tls::DialArgs,
-    /// Redis URL, for limits and caches that all data planes share; without Redis each data plane has its
-    /// own.
+    /// Redis URL, for limits and caches that all data planes share; without Redis each data plane
+    /// has its own.
     #[arg(long, env = "STREAMING_REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<Secret>,
     /// CA bundle (PEM) for verifying a rediss:// server; unset: the system's CA certificates.
@@ -90,8 +90,8 @@ pub struct Pace {
     /// Minimum bytes per second at which a client must read a reply and send a body; 0: no minimum.
     #[arg(long = "client-rate-min", env = "STREAMING_CLIENT_RATE_MIN", default_value_t = 1024)]
     pub rate_min: u64,
-    /// Period over which that rate is measured, counting only the time spent waiting for the client; also the
-    /// longest pause within a transfer.
+    /// Period over which that rate is measured, counting only the time spent waiting for the
+    /// client; also the longest pause within a transfer.
     #[arg(
         long = "client-patience",
         env = "STREAMING_CLIENT_PATIENCE",

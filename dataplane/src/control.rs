@@ -1,7 +1,8 @@
 //! The gRPC client: one lazily connected channel per control plane, with round robin and failover.
 //!
-//! A call is retried on the next control plane only if the connection could not be established, so that
-//! no operation is executed twice. A read-only request is also retried if the connection breaks.
+//! A call is retried on the next control plane only if the connection could not be established, so
+//! that no operation is executed twice. A read-only request is also retried if the connection
+//! breaks.
 
 pub(crate) mod caller;
 
@@ -121,7 +122,8 @@ impl Control {
         self.call(deadline, call_method).await.map_err(|status| problem_of(&status))
     }
 
-    /// Sends a read-only request, and repeats it on the next control plane if the connection breaks.
+    /// Sends a read-only request, and repeats it on the next control plane if the connection
+    /// breaks.
     pub(crate) async fn query<T, F>(
         &self,
         deadline: Duration,

@@ -23,7 +23,8 @@ use crate::{
     playback::index_cache::IndexCache,
 };
 
-/// How long a result is reused, because the route is public and the control plane must not be flooded.
+/// How long a result is reused, because the route is public and the control plane must not be
+/// flooded.
 const FRESH: Duration = Duration::from_millis(500);
 const CALL_TIME_MAX: Duration = Duration::from_secs(2);
 
@@ -98,7 +99,8 @@ impl Health {
                 let detail = if watching { "" } else { "its change events do not arrive yet" };
                 add("control".to_owned(), watching, detail.to_owned());
                 for dependency in status.dependencies {
-                    // Both planes use the same stores, but only this plane's access to them counts here.
+                    // Both planes use the same stores, but only this plane's access to them counts
+                    // here.
                     add(dependency.name, dependency.ok, dependency.detail);
                 }
             }
@@ -159,9 +161,9 @@ async fn readable(store: &Store) -> Result<(), String> {
     }
 }
 
-/// Appends the metric families of the other process. A family that both processes have is written once,
-/// because a repeated family invalidates the whole page: its samples are merged, and samples with the
-/// same labels are added.
+/// Appends the metric families of the other process. A family that both processes have is written
+/// once, because a repeated family invalidates the whole page: its samples are merged, and samples
+/// with the same labels are added.
 fn append(text: &mut String, more: &str) {
     let known: HashSet<&str> = text.lines().filter_map(family).collect();
     let (mut own, mut joined) = (String::new(), BTreeMap::<&str, Vec<(&str, f64)>>::new());

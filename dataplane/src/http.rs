@@ -1,4 +1,5 @@
-//! HTTP as such: connections, request bodies, replies, and the rules of HTTP that do not depend on a route.
+//! HTTP as such: connections, request bodies, replies, and the rules of HTTP that do not depend on
+//! a route.
 
 pub(crate) mod accept;
 pub(crate) mod bearer;

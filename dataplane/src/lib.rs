@@ -1,8 +1,8 @@
 //! The data plane: plays videos from the stores, receives uploads, and serves REST for browsers.
 //!
-//! With warm caches, a request for media needs only the route, the token, the index in memory and the
-//! bytes: no gRPC and no database. Finished videos play while the control plane and all its dependencies
-//! are down.
+//! With warm caches, a request for media needs only the route, the token, the index in memory and
+//! the bytes: no gRPC and no database. Finished videos play while the control plane and all its
+//! dependencies are down.
 //!
 //! **Invariant:** this plane uses no database and no FFmpeg, and shares only the wire contract with
 //! other planes.
@@ -44,7 +44,8 @@ pub fn check(config: &Config) -> Result<(), SettingsError> {
     settings::Settings::read(config).map(drop)
 }
 
-/// Waits for a short time until every store responds, so that invalid settings are reported at the start.
+/// Waits for a short time until every store responds, so that invalid settings are reported at the
+/// start.
 ///
 /// # Errors
 /// A store is misconfigured, or is not usable after that time.
@@ -56,7 +57,8 @@ pub async fn stores_ready(config: &Config, shutdown: &Shutdown) -> Result<(), St
     }
 }
 
-/// Serves on `listener` until the soft stop, then until running requests have ended or the hard stop.
+/// Serves on `listener` until the soft stop, then until running requests have ended or the hard
+/// stop.
 ///
 /// # Errors
 /// The configuration is unusable. Later failures are not returned.

@@ -1,5 +1,6 @@
-//! Rate limits: per principal for a valid bearer token, otherwise per client address. They are counted
-//! in Redis, so that all data planes share them; without Redis each process counts for itself.
+//! Rate limits: per principal for a valid bearer token, otherwise per client address. They are
+//! counted in Redis, so that all data planes share them; without Redis each process counts for
+//! itself.
 
 mod local;
 
@@ -37,8 +38,8 @@ enum Class {
     General,
     /// The start of an upload.
     Upload,
-    /// A part of an upload in progress. It is not limited for an authenticated client, because otherwise
-    /// a large video in small parts would be stopped midway.
+    /// A part of an upload in progress. It is not limited for an authenticated client, because
+    /// otherwise a large video in small parts would be stopped midway.
     UploadPart,
     /// Requests below `/api/stream`.
     Stream,
@@ -150,14 +151,16 @@ impl Limiter {
         Some(Decision { allowed: allowed == 1, remaining, reset, retry })
     }
 
-    /// The holder of a valid bearer token, as a digest, because a subject may be long and is confidential.
+    /// The holder of a valid bearer token, as a digest, because a subject may be long and is
+    /// confidential.
     fn principal(&self, request: &Parts) -> Option<String> {
         self.principal_of(bearer::token(&request.headers)?)
     }
 
     fn principal_of(&self, token: &str) -> Option<String> {
         let (now, now_ms) = (SystemClock.now_unix(), SystemClock.now_ms());
-        // The holder of a JWT is known only after it has been exchanged; until then its address counts.
+        // The holder of a JWT is known only after it has been exchanged; until then its address
+        // counts.
         let exchanged =
             if authz::is_jwt(token) { self.exchange.cached(token, now_ms) } else { None };
         let token = exchanged.as_deref().unwrap_or(token);

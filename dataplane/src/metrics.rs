@@ -1,6 +1,6 @@
 //! The data plane's metrics. Bytes are counted in plain atomics that are read only on a scrape: an
-//! OpenTelemetry counter hashes its labels at each call, which is too expensive for the path of media
-//! bytes.
+//! OpenTelemetry counter hashes its labels at each call, which is too expensive for the path of
+//! media bytes.
 
 use std::{
     sync::{
@@ -126,8 +126,8 @@ impl Metrics {
         }
     }
 
-    /// Counts a client that was cut off: its request's `head` or `body`, or its reading of the `reply`,
-    /// was too slow.
+    /// Counts a client that was cut off: its request's `head` or `body`, or its reading of the
+    /// `reply`, was too slow.
     pub(crate) fn slow(&self, what: &'static str) {
         self.slow.add(1, &[KeyValue::new("what", what)]);
     }
@@ -209,8 +209,8 @@ mod tests {
     use super::Metrics;
     use crate::route::Route;
 
-    /// Maximum number of series that requests may create: routes, methods and statuses, and the buckets of the
-    /// histogram.
+    /// Maximum number of series that requests may create: routes, methods and statuses, and the
+    /// buckets of the histogram.
     const SERIES_MAX: usize = 3000;
 
     #[test]

@@ -1,4 +1,5 @@
-//! Serves everything below `/api/stream`: route, token, index, bytes. With warm caches it makes no calls.
+//! Serves everything below `/api/stream`: route, token, index, bytes. With warm caches it makes no
+//! calls.
 
 pub(crate) mod access;
 pub(crate) mod captions;

@@ -1,8 +1,8 @@
 //! The Redis client of this plane: runs short scripts with a short timeout.
 //!
-//! **Invariant:** no request depends on a response. Redis is not called while it is disconnected. After
-//! a few consecutive failures it is not called for a moment, so that a slow Redis barely delays
-//! requests.
+//! **Invariant:** no request depends on a response. Redis is not called while it is disconnected.
+//! After a few consecutive failures it is not called for a moment, so that a slow Redis barely
+//! delays requests.
 
 use std::{
     path::Path,

@@ -1,5 +1,5 @@
-//! REST for browsers: each route is one gRPC call with the caller's own credentials. The control plane
-//! makes all decisions; this module only handles formats, sizes and names.
+//! REST for browsers: each route is one gRPC call with the caller's own credentials. The control
+//! plane makes all decisions; this module only handles formats, sizes and names.
 
 mod auth;
 mod captions;
@@ -60,8 +60,8 @@ pub(crate) async fn serve(
     let caller = Caller::bearing(&rest.control, &request.headers, address)?;
     let reply = dispatch(rest, &caller, route, request, body).await;
     match reply {
-        // The error may precede the call to the control plane; a caller without a valid token gets an
-        // authentication error instead.
+        // The error may precede the call to the control plane; a caller without a valid token gets
+        // an authentication error instead.
         Err(problem)
             if is_of_the_request(problem.code)
                 && *route != Route::Exchange

@@ -1,5 +1,5 @@
-//! Handles one request: the rules that apply to all routes, then the route's handler, then the headers
-//! that all replies have. A panic in a handler affects its own request only.
+//! Handles one request: the rules that apply to all routes, then the route's handler, then the
+//! headers that all replies have. A panic in a handler affects its own request only.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -126,7 +126,8 @@ impl Prepared {
         }
         let waits = request.headers.contains_key(header::EXPECT) && !body.is_touched();
         if !ambiguous && !waits && !body.is_at_end().await {
-            // The client may still be sending; unless the body is read, it may never read the reply.
+            // The client may still be sending; unless the body is read, it may never read the
+            // reply.
             app.shutdown.tracker.spawn(body.linger());
         }
         let took = begun.elapsed();
@@ -244,8 +245,8 @@ fn too_slow(app: &App) -> Reply {
     reply::problem_with_status(StatusCode::REQUEST_TIMEOUT, &problem)
 }
 
-/// The reply to a request whose handler panicked. The client gets the id under which the log has the
-/// details.
+/// The reply to a request whose handler panicked. The client gets the id under which the log has
+/// the details.
 fn panicked(label: &'static str) -> Reply {
     let id = format!("{:016x}", rand::random::<u64>());
     tracing::error!(request.id = id, http.route = label, "request handler panicked");

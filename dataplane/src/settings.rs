@@ -1,5 +1,5 @@
-//! The settings that need parsing: they are parsed and checked at the start, and all errors are reported
-//! together, each with the name of its variable.
+//! The settings that need parsing: they are parsed and checked at the start, and all errors are
+//! reported together, each with the name of its variable.
 
 use std::fmt::Display;
 

@@ -1,5 +1,5 @@
-//! Tokens in the running service: JWTs of an identity provider over REST, gRPC and playback; exchange,
-//! narrowing, revocation and rotation, each observed at the data plane.
+//! Tokens in the running service: JWTs of an identity provider over REST, gRPC and playback;
+//! exchange, narrowing, revocation and rotation, each observed at the data plane.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -155,8 +155,8 @@ async fn invalid_jwts_are_rejected(stack: &Stack, signers: &[Signer; 4], playlis
         }
         caller.get(playlist).await.expect(403);
     }
-    // Valid tokens that must still be rejected: another tenant's, one whose role does not permit the operation,
-    // and one passed where a playback token belongs.
+    // Valid tokens that must still be rejected: another tenant's, one whose role does not permit
+    // the operation, and one passed where a playback token belongs.
     let other_tenant =
         Client::new(&stack.http, Some(&shared.token(&claims("admin", "other", soon()))));
     other_tenant.get(playlist).await.expect(404);
@@ -196,7 +196,8 @@ async fn a_revoked_token_is_rejected_in_time(stack: &Stack, signer: &Signer, vid
     answers(&viewer, "/api/videos", 401).await;
     answers(&other_form, &playlist, 403).await;
     answers(&other_form, "/api/videos", 401).await;
-    // Revocations are stored in the database: they still apply after Redis and control have restarted.
+    // Revocations are stored in the database: they still apply after Redis and control have
+    // restarted.
     stack.replace("redis-server").await;
     stack.replace("streaming-control").await;
     eventually("control serves again", Duration::from_secs(30), async || {

@@ -1,5 +1,6 @@
-//! Control trusts no worker: every false output that a worker commits is rejected. A worker implemented
-//! by the test uses the real protocol and commits damaged copies of a real job's outputs.
+//! Control trusts no worker: every false output that a worker commits is rejected. A worker
+//! implemented by the test uses the real protocol and commits damaged copies of a real job's
+//! outputs.
 
 use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 
@@ -140,8 +141,8 @@ fn announce(lease: &Lease, rendition: &str, init: &[u8], bytes: &[u8], announced
     }
 }
 
-/// All kinds of false outputs, each committed as the whole output of chunk 0's task, with a part of the
-/// expected error message.
+/// All kinds of false outputs, each committed as the whole output of chunk 0's task, with a part of
+/// the expected error message.
 const FORGERIES: [(&str, &str); 17] = [
     ("truncated", "gop "),
     ("first fragment only", "gop 1"),
@@ -246,8 +247,8 @@ async fn control_rejects_every_forged_output() {
     process::send(stack.up_pid(), nix::sys::signal::Signal::SIGCONT);
 }
 
-/// The control case: the same bytes undamaged are accepted, a repeated commit gets the same reply, and
-/// an old fencing token is rejected.
+/// The control case: the same bytes undamaged are accepted, a repeated commit gets the same reply,
+/// and an old fencing token is rejected.
 async fn genuine_output_is_admitted(stack: &Stack, video: &str, good: &GenuineOutputs) {
     let job = stack.client().transcode(video, &json!({"profiles": ["360p"]})).await;
     let mut fake_worker = FakeWorker::connect(stack).await;

@@ -15,7 +15,8 @@ use crate::harness::{
 
 const UNKNOWN: &str = "00000000-0000-7000-8000-000000000000";
 
-/// Checks a rejection's status, media type and code, and that it names `field` unless that is empty.
+/// Checks a rejection's status, media type and code, and that it names `field` unless that is
+/// empty.
 fn assert_rejected(what: &str, reply: &Reply, status: u16, code: &str, field: &str) {
     assert_eq!(reply.status, status, "{what}: {}", reply.text());
     assert_eq!(reply.header("content-type"), "application/problem+json", "{what}");

@@ -32,8 +32,8 @@ async fn caches_follow_every_change_and_deletion_removes_all_data() {
     let receiver = PurgeReceiver::start(Box::new(|_| {})).await;
     let env = [
         ("STREAMING_PURGE_URL", receiver.url.as_str()),
-        // After twice the lease, control deletes objects that a deleted video's workers may still have
-        // written.
+        // After twice the lease, control deletes objects that a deleted video's workers may still
+        // have written.
         ("STREAMING_LEASE", "2s"),
         ("STREAMING_HEARTBEAT", "500ms"),
     ];
@@ -57,7 +57,8 @@ async fn caches_follow_every_change_and_deletion_removes_all_data() {
     assert!((3500..=3600).contains(&manifest), "manifests for an hour: {manifest}");
     assert!((86_300..=86_400).contains(&metadata), "metadata for a day: {metadata}");
 
-    // A change is visible immediately over REST and gRPC, and requests without a token are rejected.
+    // A change is visible immediately over REST and gRPC, and requests without a token are
+    // rejected.
     let body = json!({ "title": "renamed" }).to_string();
     let headers = [("content-type", "application/json")];
     client.send(Method::PATCH, &about, &headers, body.into()).await.expect("PATCH").expect(200);

@@ -1,5 +1,6 @@
-//! Text tracks from end to end: one in the source, others uploaded before and after the transcode. They are
-//! listed, checked against the conformance rules, and read in Chromium while the video plays.
+//! Text tracks from end to end: one in the source, others uploaded before and after the transcode.
+//! They are listed, checked against the conformance rules, and read in Chromium while the video
+//! plays.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -127,7 +128,8 @@ fn seeded_violations_are_found(good: &Capture) {
     }
 }
 
-/// Plays the video once in `player` and checks the cues that it shows of the text track in `language`.
+/// Plays the video once in `player` and checks the cues that it shows of the text track in
+/// `language`.
 async fn read(
     stack: &Stack,
     video: &str,

@@ -1,5 +1,5 @@
-//! nginx as a caching CDN in front of the service: cached replies are served without another request to
-//! the origin, and deleted videos are purged.
+//! nginx as a caching CDN in front of the service: cached replies are served without another
+//! request to the origin, and deleted videos are purged.
 
 use std::{
     fs,
@@ -109,8 +109,8 @@ async fn second_viewer_causes_no_origin_request_and_deleted_videos_are_purged() 
     })
     .await;
 
-    // The manifests link to the CDN whichever address they are requested from, and no request header
-    // changes that.
+    // The manifests link to the CDN whichever address they are requested from, and no request
+    // header changes that.
     let before = origin.get(&path).await.expect(200).text();
     assert!(before.contains(&format!("{base}/api/stream/{video}/{job}/")), "{before}");
     let hostile = [("x-forwarded-host", "evil.example"), ("x-forwarded-proto", "gopher")];

@@ -1,5 +1,6 @@
-//! Checks captured streams against the rules of the specifications, by the numbers of docs/conformance.md
-//! (H1, D3, C2...). It shares no code with the service, so that it can disagree with it.
+//! Checks captured streams against the rules of the specifications, by the numbers of
+//! docs/conformance.md (H1, D3, C2...). It shares no code with the service, so that it can disagree
+//! with it.
 
 pub(crate) mod boxes;
 pub(crate) mod codec;
@@ -91,7 +92,8 @@ impl Parsed {
     }
 }
 
-/// Parses every box of `tracks` and checks the CMAF rules; a track that cannot be parsed is left out.
+/// Parses every box of `tracks` and checks the CMAF rules; a track that cannot be parsed is left
+/// out.
 pub(crate) fn parse(tracks: &[Track], violations: &mut Violations) -> Vec<Parsed> {
     let mut parsed = Vec::new();
     for track in tracks {

@@ -1,5 +1,5 @@
-//! The files for operators are correct: the configuration page matches the programs' own help, and the
-//! deployment files are valid (`tools/check-deploy`).
+//! The files for operators are correct: the configuration page matches the programs' own help, and
+//! the deployment files are valid (`tools/check-deploy`).
 
 use std::{
     collections::BTreeSet,
@@ -42,8 +42,8 @@ fn deployment_files_pass_their_check() {
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&text));
 }
 
-/// Runs `tools/images --check` on a copy of all files that name images, in which `file` contains `after` instead of
-/// `before`.
+/// Runs `tools/images --check` on a copy of all files that name images, in which `file` contains
+/// `after` instead of `before`.
 fn check_images_with(file: &str, before: &str, after: &str) -> Output {
     let (root, copy) = (program::repository(), tempfile::tempdir().expect("make folder"));
     let mut files: Vec<String> =

@@ -1,5 +1,5 @@
-//! Every frame of every rendition appears exactly once, in order and at the correct time, across all
-//! chunk boundaries, in HLS and in DASH.
+//! Every frame of every rendition appears exactly once, in order and at the correct time, across
+//! all chunk boundaries, in HLS and in DASH.
 
 use std::{path::Path, time::Duration};
 
@@ -92,8 +92,8 @@ fn times(clip: &Numbered, track: &Track, boxes: &conformance::Parsed, file: &Pat
     }
 }
 
-/// Every AAC frame has its full length, and the audio is shorter than the video by less than one AAC
-/// frame.
+/// Every AAC frame has its full length, and the audio is shorter than the video by less than one
+/// AAC frame.
 fn sound(clip: &Numbered, boxes: &conformance::Parsed) {
     let samples = boxes.segments.iter().flat_map(|s| &s.fragments).flat_map(|f| &f.samples);
     assert!(samples.clone().all(|sample| sample.duration == 1024), "{}: AAC frames", boxes.name);

@@ -1,5 +1,5 @@
-//! A video plays while it is still being encoded: players start at 0, and the same session continues to the
-//! end (rules G1 to G5 of docs/conformance.md).
+//! A video plays while it is still being encoded: players start at 0, and the same session
+//! continues to the end (rules G1 to G5 of docs/conformance.md).
 
 use std::time::Duration;
 
@@ -35,7 +35,8 @@ pub(crate) async fn settled_dash(client: &Client, manifest: &str) -> Capture {
     Capture::dash(client, manifest).await
 }
 
-/// Uploads a video to a service whose encodes are slow and starts a job; returns the ids of video and job.
+/// Uploads a video to a service whose encodes are slow and starts a job; returns the ids of video
+/// and job.
 async fn slow_job(stack: &Stack, width: u32, height: u32) -> (String, String) {
     let clip = Numbered { width, height, ..Numbered::seconds(SECONDS) }.file();
     let client = stack.client();
@@ -95,8 +96,8 @@ async fn growing_video_plays_through_in_dash_js() {
     plays_while_growing("dash.js", "dash").await;
 }
 
-/// Viewers who start right after the encode reach the end while the MPD is still dynamic; the player must end
-/// there.
+/// Viewers who start right after the encode reach the end while the MPD is still dynamic; the
+/// player must end there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn video_that_has_just_become_final_ends_in_dash_js() {
     let stack = Stack::start().await;
@@ -117,8 +118,8 @@ async fn video_that_has_just_become_final_ends_in_dash_js() {
     }
 }
 
-/// Follows every playlist of a growing video: the rules hold at each poll, and a listed segment is never removed
-/// or changed.
+/// Follows every playlist of a growing video: the rules hold at each poll, and a listed segment is
+/// never removed or changed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn growing_manifests_conform_and_only_grow() {
     let (stack, _script) = slow_stack(3).await;

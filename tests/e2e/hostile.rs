@@ -15,8 +15,8 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::harness::{clip::Numbered, stack::Stack};
 
-/// A file that no ffmpeg may read: a valid video beside the store, with an access time so old that any
-/// read updates it.
+/// A file that no ffmpeg may read: a valid video beside the store, with an access time so old that
+/// any read updates it.
 struct Canary {
     file: PathBuf,
     seen: SystemTime,
@@ -122,7 +122,8 @@ async fn disguised_playlists_read_no_files_and_are_rejected() {
     assert!(objects.iter().all(kept), "more than rejected sources is stored: {objects:?}");
 }
 
-/// The canary detects reads: an unsandboxed ffmpeg that is given such a playlist does read the file.
+/// The canary detects reads: an unsandboxed ffmpeg that is given such a playlist does read the
+/// file.
 #[tokio::test]
 async fn canary_detects_an_unsandboxed_ffmpeg() {
     let dir = tempfile::tempdir().expect("folder");

@@ -1,4 +1,5 @@
-//! Jobs as users see them: progress, cancelling, retrying, watching, and deleting a video while its job runs.
+//! Jobs as users see them: progress, cancelling, retrying, watching, and deleting a video while its
+//! job runs.
 
 use std::time::{Duration, Instant};
 
@@ -20,8 +21,8 @@ use crate::{
 const JOB_DEADLINE: Duration = Duration::from_secs(180);
 /// Lease in tests that wait for a sweep; with the default lease they would wait for 30 s.
 const LEASE_SECONDS: u64 = 6;
-/// From the end of a job or the deletion of a video until control deletes objects that its leases may still have
-/// written.
+/// From the end of a job or the deletion of a video until control deletes objects that its leases
+/// may still have written.
 const SWEEP_SECONDS: u64 = 2 * LEASE_SECONDS;
 /// Twice [`SWEEP_SECONDS`], and a margin for a busy machine.
 const SWEEP_DEADLINE: Duration = Duration::from_secs(2 * SWEEP_SECONDS + 10);
@@ -113,7 +114,8 @@ async fn deleting_a_video_during_its_transcode_removes_all_objects() {
     .await;
 }
 
-/// A second job replaces the output without a gap: the old version is served until the new one is complete.
+/// A second job replaces the output without a gap: the old version is served until the new one is
+/// complete.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn video_keeps_playing_while_it_is_transcoded_again() {
     let mut stack = Stack::new(&[]);

@@ -1,8 +1,8 @@
 //! End-to-end tests: every plane as its own process, real Postgres, Redis, ffmpeg and Chromium.
 //!
 //! One binary; each module tests one guarantee of the service. `STREAMING_TEST_BIN_DIR` names the
-//! folder of the programs; by default those next to this test are used. `STREAMING_TEST_KEEP=1` keeps
-//! the data folder of a failed test.
+//! folder of the programs; by default those next to this test are used. `STREAMING_TEST_KEEP=1`
+//! keeps the data folder of a failed test.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a helper of tests fails by panicking")]
 

@@ -1,5 +1,5 @@
-//! Messages that no well-behaved client sends. Each is rejected with a specific status, and the service
-//! keeps running without using much more memory.
+//! Messages that no well-behaved client sends. Each is rejected with a specific status, and the
+//! service keeps running without using much more memory.
 
 use api::v1::{CreateVideoRequest, video_service_client::VideoServiceClient};
 use bytes::{Buf, BufMut};
@@ -73,7 +73,8 @@ async fn send(stack: &Stack, message: Vec<u8>) -> Result<(), Status> {
 async fn malformed_messages_are_rejected_without_using_memory() {
     let stack = Stack::start().await;
     let control = stack.running("streaming-control")[0].pid;
-    // Field 1 (title) with this many bytes; first a valid message, to check that the call itself works.
+    // Field 1 (title) with this many bytes; first a valid message, to check that the call itself
+    // works.
     send(&stack, vec![0x0a, 1, b'a']).await.expect("a well-formed message");
     let before = process::memory_bytes(control);
     let mut large = vec![0x0a, 0x81, 0x80, 0x80, 0x02];

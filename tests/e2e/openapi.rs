@@ -1,5 +1,5 @@
-//! The OpenAPI document as a contract: it is valid against OpenAPI's own schema, and schemathesis tests
-//! a running service against it with generated valid and invalid requests.
+//! The OpenAPI document as a contract: it is valid against OpenAPI's own schema, and schemathesis
+//! tests a running service against it with generated valid and invalid requests.
 
 use std::{
     fs,
@@ -93,7 +93,8 @@ async fn replies_match_the_openapi_document() {
     run.args(["--request-timeout", "30", "--suppress-health-check", "all"]);
     let found = output(run).await;
     assert!(found.status.success(), "{}", printed(&found));
-    // The service and the video still exist afterwards; schemathesis may have made the video private.
+    // The service and the video still exist afterwards; schemathesis may have made the video
+    // private.
     stack.anonymous().get("/health").await.expect(200);
     client.get(&format!("/api/stream/{video}/hls/playlist.m3u8")).await.expect(200);
 }

@@ -8,7 +8,8 @@ use crate::harness::{
     browser::Play, capture::Capture, client::Client, clip, eventually, process, stack::Stack,
 };
 
-/// Kills everything except the data plane and `up`, which is stopped first so that it restarts nothing.
+/// Kills everything except the data plane and `up`, which is stopped first so that it restarts
+/// nothing.
 async fn kill_everything_but_the_data_plane(stack: &Stack) {
     process::send(stack.up_pid(), Signal::SIGSTOP);
     let doomed = ["streaming-control", "streaming-worker", "postgres", "redis-server"];

@@ -1,5 +1,5 @@
-//! A real clip plays to its end in Chromium with three players, without errors or stalls, and the rung
-//! changes when the viewer selects another one.
+//! A real clip plays to its end in Chromium with three players, without errors or stalls, and the
+//! rung changes when the viewer selects another one.
 
 use std::time::Duration;
 
@@ -29,8 +29,8 @@ async fn plays(stack: &Stack, video: &str, player: &'static str, name: &str) {
 async fn real_clip_plays_to_its_end_and_switches_by_hls() {
     let stack = Stack::start().await;
     let (video, _) = stack.client().publish(&clip::real(), Duration::from_secs(180)).await;
-    // One after another: several decoders on few cores would stall each other and hide stalls that the
-    // service causes.
+    // One after another: several decoders on few cores would stall each other and hide stalls that
+    // the service causes.
     plays(&stack, &video, "hls.js", "hls/playlist.m3u8").await;
     plays(&stack, &video, "shaka", "hls/playlist.m3u8").await;
 }

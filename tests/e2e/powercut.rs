@@ -1,5 +1,5 @@
-//! Acknowledged data survives a power cut. The real planes run with a library that records which data
-//! they sync, and restart with only that data.
+//! Acknowledged data survives a power cut. The real planes run with a library that records which
+//! data they sync, and restart with only that data.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Hosts on which probes fail: no valid upload is lost, an invalid file makes no worker permanently unhealthy, and a
-//! wrongly rejected source can be probed again.
+//! Hosts on which probes fail: no valid upload is lost, an invalid file makes no worker permanently
+//! unhealthy, and a wrongly rejected source can be probed again.
 
 use std::{
     fs,
@@ -24,8 +24,8 @@ const INVALID: &str = "echo '[error] x: Invalid data found when processing input
 struct Ffprobe(PathBuf);
 
 impl Ffprobe {
-    /// Writes the script to a folder of its own below `dir`, because the sandbox lets ffprobe read the folder of
-    /// its executable.
+    /// Writes the script to a folder of its own below `dir`, because the sandbox lets ffprobe read
+    /// the folder of its executable.
     fn new(dir: &Path, name: &str, act: &str) -> Self {
         let dir = dir.join(name);
         fs::create_dir(&dir).expect("make folder");

@@ -39,7 +39,8 @@ async fn up_restarts_every_plane_that_exits() {
     let stack = Stack::start().await;
     for program in ["streaming-dataplane", "redis-server", "postgres"] {
         stack.replace(program).await;
-        // The health state may be a second old, so a call that needs every component must succeed, too.
+        // The health state may be a second old, so a call that needs every component must succeed,
+        // too.
         eventually("the service works again", Duration::from_secs(40), async || {
             let health = stack.anonymous().try_get("/health").await.ok()?;
             let videos = stack.client().try_get("/api/videos").await.ok()?;

@@ -1,5 +1,5 @@
-//! Every REST route with every kind of caller: docs/access.md defines the expected result, the OpenAPI
-//! document the set of routes. A route that docs/access.md does not list fails the test.
+//! Every REST route with every kind of caller: docs/access.md defines the expected result, the
+//! OpenAPI document the set of routes. A route that docs/access.md does not list fails the test.
 
 use std::collections::BTreeMap;
 
@@ -228,8 +228,8 @@ async fn invalid_tokens_are_rejected_by_every_route(
             }
             let filled = clip.fill(path);
             let reply = request(&client, method, &filled).await;
-            // Without a token, the existence of a private video is not revealed; a token that does not
-            // allow it is rejected as such.
+            // Without a token, the existence of a private video is not revealed; a token that does
+            // not allow it is rejected as such.
             let expected = match (path.starts_with("/api/stream"), kind) {
                 (true, "none") => 404,
                 (true, _) => 403,

@@ -1,5 +1,5 @@
-//! Tests of the conformance checker: real output passes, and each seeded violation is reported under the rule that it
-//! breaks.
+//! Tests of the conformance checker: real output passes, and each seeded violation is reported
+//! under the rule that it breaks.
 
 use std::time::Duration;
 

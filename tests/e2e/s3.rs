@@ -1,5 +1,5 @@
-//! Videos in S3: spread over buckets, played and deleted; adding a bucket; a store that becomes unavailable and
-//! recovers; and no store credentials in workers or logs.
+//! Videos in S3: spread over buckets, played and deleted; adding a bucket; a store that becomes
+//! unavailable and recovers; and no store credentials in workers or logs.
 
 use std::{fs, time::Duration};
 
@@ -20,7 +20,8 @@ const JOB_DEADLINE: Duration = Duration::from_secs(180);
 const RETRY_TIME_MAX: Duration = Duration::from_secs(12);
 /// Within this time a task must have repeated a request for longer than that.
 const OUTAGE_DEADLINE: Duration = Duration::from_secs(90);
-/// Uploads after which each of two buckets must contain a video: the probability that one bucket has all is 2^-15.
+/// Uploads after which each of two buckets must contain a video: the probability that one bucket
+/// has all is 2^-15.
 const UPLOADS_MAX: usize = 16;
 
 /// The buckets that contain a video's objects.
@@ -38,8 +39,8 @@ async fn plays(viewer: &Client, video: &str) {
     dash::check(&mpd, Phase::Final).assert_none("DASH");
 }
 
-/// Asserts that neither a worker nor a process that it started has a store's credentials, and that no log contains
-/// the secret key or a signature.
+/// Asserts that neither a worker nor a process that it started has a store's credentials, and that
+/// no log contains the secret key or a signature.
 fn assert_keys_are_kept(stack: &Stack, minio: &Minio) {
     let mut workers = stack.running("streaming-worker");
     assert!(!workers.is_empty());
@@ -105,7 +106,8 @@ async fn videos_are_spread_over_two_buckets_and_a_third_moves_no_objects() {
     let keys = minio.objects("videos-a");
     assert!(keys.contains(&"keys/public.json".to_owned()), "{keys:?}");
 
-    // Adding a third bucket moves no object; all videos still play, and the bucket gets a share of new uploads.
+    // Adding a third bucket moves no object; all videos still play, and the bucket gets a share of
+    // new uploads.
     let before: Vec<Vec<String>> = buckets.iter().map(|name| minio.objects(name)).collect();
     assert!(stack.stop().success());
     minio.add_bucket("videos-c");
@@ -144,8 +146,9 @@ fn attempts(job: &Value) -> Vec<u64> {
     tasks.iter().filter_map(|task| task["attempt"].as_u64()).collect()
 }
 
-/// From the upload to the last image, a third of all calls to the store fail, and for a while the store is
-/// unreachable for longer than requests are retried. No data is lost, and no task is charged an attempt.
+/// From the upload to the last image, a third of all calls to the store fail, and for a while the
+/// store is unreachable for longer than requests are retried. No data is lost, and no task is
+/// charged an attempt.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failing_and_then_unreachable_store_only_delays_work() {
     let mut minio = Minio::start(&["videos"]);
@@ -184,8 +187,8 @@ async fn a_failing_and_then_unreachable_store_only_delays_work() {
     assert!(attempts(&ended).iter().all(|attempt| *attempt <= 1), "{ended:#}");
     assert!(flaky.failed() > 20, "{} requests failed", flaky.failed());
     flaky.fail(0);
-    // The data plane has cached the index of the growing video. Control writes the final index to the store before it
-    // sends the change.
+    // The data plane has cached the index of the growing video. Control writes the final index to
+    // the store before it sends the change.
     eventually("the final playlist is served", CHANGE_DEADLINE, async || {
         let text = stack.anonymous().get(&manifest).await.expect(200).text();
         text.contains("vod.m3u8").then_some(())

@@ -37,7 +37,8 @@ async fn metrics_health_and_logs_record_a_job() {
     let captured = Capture::hls(&stack.anonymous(), &path).await;
     let gauge = "streaming_service_active_transcoding_jobs";
     let ended = "streaming_service_transcoding_duration_seconds_count";
-    // Control counts running jobs from the rows, and records a job's duration after it has updated the row.
+    // Control counts running jobs from the rows, and records a job's duration after it has updated
+    // the row.
     let what = "the gauge of jobs falls to 0, and the job's duration is recorded";
     let text = eventually(what, CHANGE_DEADLINE, async || {
         let text = stack.anonymous().get("/metrics").await.expect(200).text();
@@ -102,7 +103,8 @@ async fn private_video_plays_only_with_its_token() {
     let token = playback_token(&stack, video, 0).await;
     let with = |path: &str| format!("/api/stream/{video}/{path}?token={token}");
 
-    // Every URL that a session needs follows from the one with the token; without the token nothing plays.
+    // Every URL that a session needs follows from the one with the token; without the token nothing
+    // plays.
     let captured = Capture::hls(&viewer, &with("hls/playlist.m3u8")).await;
     assert_eq!(captured.hls_tracks().len(), 3);
     assert!(!Capture::dash(&viewer, &with("dash/manifest.mpd")).await.media.is_empty());

@@ -1,5 +1,5 @@
-//! `streaming-service up`: its output, the errors that it reports, and that it leaves no processes or
-//! files behind.
+//! `streaming-service up`: its output, the errors that it reports, and that it leaves no processes
+//! or files behind.
 
 use std::{
     ffi::OsStr,
@@ -133,8 +133,8 @@ async fn ready_block_names_urls_and_keeps_the_token_secret() {
     assert_eq!(again["videos"], videos["videos"]);
 }
 
-/// Names that some program could take for more than a name: lists, quotes, escapes, patterns, options, and
-/// bytes that are not UTF-8.
+/// Names that some program could take for more than a name: lists, quotes, escapes, patterns,
+/// options, and bytes that are not UTF-8.
 fn odd_names() -> [Vec<u8>; 3] {
     let marks = "-a, b'c\"d%20%s%03d$HOME`e`\\f=g:h;#&*?[i]{j}~Größe";
     let long = ["k".repeat(200), "l".repeat(200), "m".repeat(200)].join("/");
@@ -155,7 +155,8 @@ async fn up_starts_and_encodes_in_any_folder_that_a_file_system_allows() {
         client.wait_job(&job, "completed", Duration::from_secs(120)).await;
         let poster = format!("/api/stream/{video}/poster.jpg");
         client.get(&poster).await.expect(200);
-        // The command finds the service in the folder, and a second start finds what the first one made.
+        // The command finds the service in the folder, and a second start finds what the first one
+        // made.
         let listed = stack.command("streaming-service").args(["videos", "list"]).output();
         let listed = String::from_utf8_lossy(&listed.expect("list videos").stdout).into_owned();
         assert!(listed.contains(&video), "{listed}");

@@ -1,5 +1,5 @@
-//! Transfers that outlive their token, and uploads that a request takes over from one that is still running: on
-//! the same data plane, on another one, and from a data plane that hangs or was killed.
+//! Transfers that outlive their token, and uploads that a request takes over from one that is still
+//! running: on the same data plane, on another one, and from a data plane that hangs or was killed.
 
 use std::time::{Duration, Instant};
 
@@ -76,8 +76,8 @@ async fn transfers_that_began_with_a_valid_token_finish_unless_it_is_revoked() {
     end_with_their_token(&stack, &clip).await;
 }
 
-/// A form, a `PUT` of a source, a PATCH and a text track succeed, although each takes longer than its token
-/// lives.
+/// A form, a `PUT` of a source, a PATCH and a text track succeed, although each takes longer than
+/// its token lives.
 async fn outlive_their_token(stack: &Stack, clip: &Bytes) {
     let there = stack.client().upload_clip(&Numbered::seconds(6).file()).await;
     let reserved = reserve(stack).await;
@@ -101,8 +101,8 @@ async fn outlive_their_token(stack: &Stack, clip: &Bytes) {
     tus::reaches(stack, &created.video, "uploaded").await;
 }
 
-/// Once their token is revoked, the form, the `PUT` and the PATCH end within [`REVOKED`]; a new token of the same
-/// subject resumes the tus upload.
+/// Once their token is revoked, the form, the `PUT` and the PATCH end within [`REVOKED`]; a new
+/// token of the same subject resumes the tus upload.
 async fn end_with_their_token(stack: &Stack, clip: &Bytes) {
     let reserved = reserve(stack).await;
     let doomed = token(stack, 600).await;
@@ -137,7 +137,8 @@ async fn end_with_their_token(stack: &Stack, clip: &Bytes) {
     tus::reaches(stack, &created.video, "uploaded").await;
 }
 
-/// Keeps sending a request's body until the server replies or closes the connection; returns the reply.
+/// Keeps sending a request's body until the server replies or closes the connection; returns the
+/// reply.
 fn trickle(stream: TcpStream, bytes: Bytes) -> tokio::task::JoinHandle<String> {
     tokio::spawn(async move {
         let (mut reading, mut writing) = stream.into_split();
@@ -160,7 +161,8 @@ fn trickle(stream: TcpStream, bytes: Bytes) -> tokio::task::JoinHandle<String> {
     })
 }
 
-/// Requests the offset once and sends 10 bytes there, which must be accepted; returns the offset after them.
+/// Requests the offset once and sends 10 bytes there, which must be accepted; returns the offset
+/// after them.
 async fn settles(tus: &Tus, path: &str, clip: &Bytes, within: Duration) -> u64 {
     let started = Instant::now();
     let offset = tus.offset(path).await;
@@ -234,8 +236,8 @@ async fn an_upload_is_taken_over_from_another_data_plane_that_runs_hangs_or_was_
     process::send(fleet.dataplanes[0].pid(), Signal::SIGSTOP);
     offset = settles(two, path, &clip, OTHER_PLANE).await;
     process::send(fleet.dataplanes[0].pid(), Signal::SIGCONT);
-    // When it resumes, it writes its remaining bytes into a file that the upload no longer uses, and is then notified
-    // that it has lost the lease.
+    // When it resumes, it writes its remaining bytes into a file that the upload no longer uses,
+    // and is then notified that it has lost the lease.
     let client = Client::new(&fleet.dataplanes[0].address, None);
     eventually("the data plane responds again", DEADLINE, async || {
         client.try_get("/health").await.is_ok().then_some(())

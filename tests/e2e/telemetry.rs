@@ -25,7 +25,8 @@ const JOB_DEADLINE: Duration = Duration::from_secs(120);
 /// From a span's end to its arrival at the collector.
 const SPAN_DEADLINE: Duration = Duration::from_secs(15);
 
-/// Waits for the data plane's span of a call below `parent` and returns the control plane's span below it.
+/// Waits for the data plane's span of a call below `parent` and returns the control plane's span
+/// below it.
 async fn called(collector: &Collector, method: &str, parent: &Span) -> Span {
     let call = child(collector, "streaming-dataplane", method, parent).await;
     child(collector, "streaming-control", method, &call).await

@@ -1,5 +1,5 @@
-//! TLS on both listeners, and the rules for plaintext. The clients are curl, grpcurl and openssl, which
-//! do not share code with this project.
+//! TLS on both listeners, and the rules for plaintext. The clients are curl, grpcurl and openssl,
+//! which do not share code with this project.
 
 use std::{
     fs,
@@ -101,8 +101,8 @@ async fn all_connections_use_tls() {
     let listed = text(&listed.expect("run grpcurl"));
     assert!(listed.contains("streaming.v1.JobService"), "{listed}");
 
-    // The service's command, which finds the service by the data folder; this also uses the workers and the
-    // data plane.
+    // The service's command, which finds the service by the data folder; this also uses the workers
+    // and the data plane.
     let clip = Numbered::seconds(2).file();
     cli(&stack, &["upload", &clip.to_string_lossy(), "--transcode", "--wait"]);
     assert!(cli(&stack, &["videos", "list"]).contains("ready"));

@@ -1,6 +1,6 @@
 //! The whole topology as plain processes: two control planes, two data planes, three workers, one
-//! database, one Redis, MinIO with two buckets, and a load balancer. One of each plane is killed while
-//! a video is uploaded, encoded and played.
+//! database, one Redis, MinIO with two buckets, and a load balancer. One of each plane is killed
+//! while a video is uploaded, encoded and played.
 
 use std::{
     sync::{
@@ -120,8 +120,8 @@ impl Resumable {
         Self { clip, created, _open: open }
     }
 
-    /// The other data plane resumes at the first one's offset, although the first one still held the
-    /// upload lease.
+    /// The other data plane resumes at the first one's offset, although the first one still held
+    /// the upload lease.
     async fn resume(self, fleet: &Fleet) {
         let client = Tus::at(&fleet.dataplanes[1].address, &fleet.base.token);
         let offset = client.offset(&self.created.path).await;

@@ -1,5 +1,5 @@
-//! Checks docs/troubleshooting.md: each problem that it describes is caused for real, and `/health`, the replies
-//! and the logs must show what the page describes.
+//! Checks docs/troubleshooting.md: each problem that it describes is caused for real, and
+//! `/health`, the replies and the logs must show what the page describes.
 
 use std::{
     fs,
@@ -25,7 +25,8 @@ fn assert_documented(text: &str) {
     );
 }
 
-/// Waits for a line in the plane's log with this message, which the page must name, and with all of `fields`.
+/// Waits for a line in the plane's log with this message, which the page must name, and with all of
+/// `fields`.
 async fn logged(stack: &Stack, plane: &str, message: &str, fields: &[&str]) -> Value {
     assert_documented(message);
     let path = stack.data().join(format!("logs/{plane}.log"));
@@ -38,7 +39,8 @@ async fn logged(stack: &Stack, plane: &str, message: &str, fields: &[&str]) -> V
     .await
 }
 
-/// Waits until `/health` returns 503 and reports `part` as down with `detail`; the page must name the part.
+/// Waits until `/health` returns 503 and reports `part` as down with `detail`; the page must name
+/// the part.
 async fn down(stack: &Stack, part: &str, detail: &str) {
     assert_documented(&format!("\"{part}\""));
     eventually(&format!("/health matches that {part} is down"), DEADLINE, async || {
@@ -51,7 +53,8 @@ async fn down(stack: &Stack, part: &str, detail: &str) {
     .await;
 }
 
-/// Starts a worker whose token file is missing; its log names the file and that connecting to control needs it.
+/// Starts a worker whose token file is missing; its log names the file and that connecting to
+/// control needs it.
 fn lost_worker(stack: &Stack) -> Child {
     let log = fs::File::create(stack.data().join("logs/lost.log")).expect("create log");
     stack

@@ -1,6 +1,6 @@
-//! Resumable uploads: tus 1.0.0 against the whole service, with killed processes, interrupted requests,
-//! concurrent requests, and the cleanup of aborted uploads. The same sequence runs on a folder and on a
-//! bucket.
+//! Resumable uploads: tus 1.0.0 against the whole service, with killed processes, interrupted
+//! requests, concurrent requests, and the cleanup of aborted uploads. The same sequence runs on a
+//! folder and on a bucket.
 
 pub(crate) mod client;
 mod command;
@@ -123,8 +123,8 @@ async fn mint_for(stack: &Stack, tenant: &str) -> String {
     stack.rpc().auth().mint_token(request).await.expect("mint token").into_inner().token
 }
 
-/// A video uploaded in several requests: one with a checksum, one that is interrupted, and one during
-/// which the data plane is killed.
+/// A video uploaded in several requests: one with a checksum, one that is interrupted, and one
+/// during which the data plane is killed.
 async fn upload_through_a_kill(stack: &mut Stack) -> String {
     let clip = padded(6, 3_000_000);
     let tus = Tus::new(stack);
@@ -194,7 +194,8 @@ async fn concurrent_writers(stack: &Stack, tus: &Tus) {
     assert_eq!(Sha256::digest(source(stack, &created.video)), Sha256::digest(&clip));
 }
 
-/// A file that is not a video: the video's state shows the reason, and its source is kept until it is deleted.
+/// A file that is not a video: the video's state shows the reason, and its source is kept until it
+/// is deleted.
 async fn rejected_by_the_probe(stack: &Stack, tus: &Tus) {
     let created = tus.create(500_000, "").await;
     tus.patch(&created.path, 0, &[], vec![7; 500_000].into()).await.expect(204);
@@ -295,7 +296,8 @@ async fn bucket_leftovers(stack: &Stack, minio: &Minio, clip: &[u8]) {
     .await;
 }
 
-/// The command line, killed in the middle of an upload, and an independent client that is interrupted.
+/// The command line, killed in the middle of an upload, and an independent client that is
+/// interrupted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn interrupted_clients_resume() {
     let stack = Stack::start().await;

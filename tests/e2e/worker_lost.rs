@@ -29,7 +29,8 @@ const SWEEP_DEADLINE: Duration = Duration::from_secs(60);
 /// From a worker's start to its connection: twice the time limit of its self-test, and a margin.
 const START_DEADLINE: Duration = Duration::from_secs(2 * 20 + 20);
 
-/// Asserts that every chunk of every rendition has exactly one object, and that every frame appears once.
+/// Asserts that every chunk of every rendition has exactly one object, and that every frame appears
+/// once.
 pub(crate) async fn assert_whole(stack: &Stack, video: &str, job: &str, clip: &Numbered) {
     let captured =
         Capture::hls(&stack.anonymous(), &format!("/api/stream/{video}/hls/playlist.m3u8")).await;
@@ -39,8 +40,8 @@ pub(crate) async fn assert_whole(stack: &Stack, video: &str, job: &str, clip: &N
         let expected: Vec<Option<u16>> = (0..clip.frames()).map(|n| Some(n as u16)).collect();
         assert!(found == expected, "{}: frames are missing, double or out of order", track.name);
     }
-    // Objects of attempts that were not committed are deleted after the job completes; the sweep may take a
-    // moment.
+    // Objects of attempts that were not committed are deleted after the job completes; the sweep
+    // may take a moment.
     let start = Instant::now();
     while let Some(duplicates) = duplicates(stack, video, job) {
         assert!(
@@ -74,7 +75,8 @@ fn attempts(job: &Value) -> u64 {
     job["tasks"].as_array().expect("tasks").iter().filter_map(|task| task["attempt"].as_u64()).sum()
 }
 
-/// A stack with slow encodes and a running job; returns once a chunk is done and another is being encoded.
+/// A stack with slow encodes and a running job; returns once a chunk is done and another is being
+/// encoded.
 pub(crate) async fn busy(clip: &Numbered, slots: &str) -> (Stack, Ffmpeg, String, String) {
     busy_with(clip, &[("STREAMING_WORKER_SLOTS", slots)]).await
 }
@@ -223,8 +225,8 @@ async fn worker_behind_a_silent_link_is_replaced() {
     assert_whole(&stack, &video, &job, &clip).await;
 }
 
-/// A worker that was stopped until its lease had expired resumes and commits: control rejects the commit, and the
-/// other worker's result stays.
+/// A worker that was stopped until its lease had expired resumes and commits: control rejects the
+/// commit, and the other worker's result stays.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn worker_frozen_past_its_lease_cannot_commit() {
     let clip = Numbered::seconds(44);

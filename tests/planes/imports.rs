@@ -47,8 +47,8 @@ fn nested(a: &Module, b: &Module) -> bool {
 }
 
 impl Tree {
-    /// Reads files, given as paths below `src/` and their texts. Files that exist only in tests are left
-    /// out, and `main.rs` beside `lib.rs`, which is a crate of its own.
+    /// Reads files, given as paths below `src/` and their texts. Files that exist only in tests are
+    /// left out, and `main.rs` beside `lib.rs`, which is a crate of its own.
     pub(crate) fn new(files: &[(String, String)]) -> Self {
         let library = files.iter().any(|(path, _)| path == "lib.rs");
         let mut tree = Self { files: BTreeMap::new() };
@@ -68,8 +68,8 @@ impl Tree {
         tree
     }
 
-    /// The paths that a file imports: those into its own crate from the crate's root and beginning with
-    /// `crate`, the others as they are written.
+    /// The paths that a file imports: those into its own crate from the crate's root and beginning
+    /// with `crate`, the others as they are written.
     pub(crate) fn paths(&self, path: &str) -> Vec<(usize, String)> {
         let Some(file) = self.files.get(&module(path)) else { return Vec::new() };
         let text = |import: &Import| {
@@ -114,8 +114,8 @@ impl Tree {
         self.circles(&self.graph())
     }
 
-    /// The circles of imports between siblings. A file `a.rs` and the files in its folder `a` are one
-    /// sibling.
+    /// The circles of imports between siblings. A file `a.rs` and the files in its folder `a` are
+    /// one sibling.
     pub(crate) fn sibling_circles(&self) -> Vec<String> {
         let files = self.graph();
         let mut siblings = Graph::new();

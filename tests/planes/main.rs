@@ -1,5 +1,5 @@
-//! The architecture as tests: which crates a crate may link, which modules a file may import, and how
-//! long files and functions may be.
+//! The architecture as tests: which crates a crate may link, which modules a file may import, and
+//! how long files and functions may be.
 
 #![expect(clippy::expect_used, reason = "a helper of tests fails by panicking")]
 

@@ -1,5 +1,5 @@
-//! Reads Rust source as tokens, without comments and the contents of literals, and finds the paths in
-//! it. It knows just enough of the syntax to list imports; it does not expand macros.
+//! Reads Rust source as tokens, without comments and the contents of literals, and finds the paths
+//! in it. It knows just enough of the syntax to list imports; it does not expand macros.
 
 /// A word (identifier, keyword or number), `::`, or one other character; a literal is `""`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -242,7 +242,8 @@ pub(crate) fn imports(tokens: &[Token]) -> Vec<Import> {
     found
 }
 
-/// Reads one path, or one branch of a group, that begins at `at`, and returns the position after it.
+/// Reads one path, or one branch of a group, that begins at `at`, and returns the position after
+/// it.
 fn read_path(
     tokens: &[Token],
     mut at: usize,

@@ -26,8 +26,8 @@ fn functions_stay_short() {
     }
 }
 
-/// Functions and their line counts, by indentation: rustfmt closes each function at the column where it
-/// began.
+/// Functions and their line counts, by indentation: rustfmt closes each function at the column
+/// where it began.
 fn functions(text: &str) -> Vec<(String, usize)> {
     let mut found = Vec::new();
     let mut open: Vec<(usize, String, usize)> = Vec::new();

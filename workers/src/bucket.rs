@@ -1,5 +1,5 @@
-//! Reads and writes objects in S3 through presigned URLs: one bounded request at a time. The worker has
-//! no S3 credentials, and no error or log contains a URL.
+//! Reads and writes objects in S3 through presigned URLs: one bounded request at a time. The worker
+//! has no S3 credentials, and no error or log contains a URL.
 
 use std::{
     ops::Range,

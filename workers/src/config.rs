@@ -44,7 +44,8 @@ pub struct Config {
     /// Additional slots for tasks of at least express priority: probes, first chunks, audio.
     #[arg(long, env = "STREAMING_WORKER_EXPRESS_SLOTS", default_value_t = 2)]
     pub worker_express_slots: usize,
-    /// Threads of each decoder and encoder; 0: cores divided by slots, and every core for urgent tasks.
+    /// Threads of each decoder and encoder; 0: cores divided by slots, and every core for urgent
+    /// tasks.
     #[arg(long, env = "STREAMING_WORKER_THREADS", default_value_t = 0)]
     pub worker_threads: usize,
     /// The ffmpeg program.
@@ -59,7 +60,8 @@ pub struct Config {
     /// Shown in job listings; default: the host's name and the process id.
     #[arg(long, env = "STREAMING_WORKER_NAME")]
     pub worker_name: Option<String>,
-    /// Run FFmpeg without Landlock and seccomp, on kernels that lack them. Uploads can then read files.
+    /// Run FFmpeg without Landlock and seccomp, on kernels that lack them. Uploads can then read
+    /// files.
     #[arg(long, env = "STREAMING_UNSANDBOXED", value_parser = FalseyValueParser::new())]
     pub unsandboxed: bool,
     /// How long running tasks may still take after the first SIGTERM.
@@ -68,14 +70,15 @@ pub struct Config {
     /// Maximum time without progress of FFmpeg.
     #[arg(long = "worker-stall", env = "STREAMING_WORKER_STALL", default_value = "60s", value_parser = runtime::duration::parse)]
     pub stall: Duration,
-    /// Pause before the worker probes its own sample again after a failure; meanwhile it takes no probes.
+    /// Pause before the worker probes its own sample again after a failure; meanwhile it takes no
+    /// probes.
     #[arg(long = "worker-sample-retry", env = "STREAMING_WORKER_SAMPLE_RETRY", default_value = "30s", value_parser = runtime::duration::parse)]
     pub sample_retry: Duration,
     /// Address space of one FFmpeg, in MiB; 0: 6 GiB and 256 MiB per core.
     #[arg(long = "worker-memory", env = "STREAMING_WORKER_MEMORY", default_value_t = 0)]
     pub memory_mib: u64,
-    /// How sources in S3 are read: by ranges, as a whole into the scratch folder, or by ranges where the
-    /// kernel can restrict FFmpeg to one port (Linux 6.7 and later).
+    /// How sources in S3 are read: by ranges, as a whole into the scratch folder, or by ranges
+    /// where the kernel can restrict FFmpeg to one port (Linux 6.7 and later).
     #[arg(long = "worker-source", env = "STREAMING_WORKER_SOURCE", value_enum, default_value_t)]
     pub source: SourceMode,
     /// Serves /metrics; unset: not served.

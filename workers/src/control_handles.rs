@@ -1,5 +1,5 @@
-//! The handles with which a task sends requests to the loop that owns the stream to control, and waits for the replies:
-//! commits, and requests for presigned URLs.
+//! The handles with which a task sends requests to the loop that owns the stream to control, and
+//! waits for the replies: commits, and requests for presigned URLs.
 
 use std::time::Duration;
 
@@ -131,8 +131,8 @@ impl Committer {
         Self { task, token, requests }
     }
 
-    /// Reports objects; `last` is set on the task's last commit. Returns once control has accepted them, even if the
-    /// stream breaks in the meantime.
+    /// Reports objects; `last` is set on the task's last commit. Returns once control has accepted
+    /// them, even if the stream breaks in the meantime.
     ///
     /// # Errors
     /// When the lease is lost or control rejects the objects.

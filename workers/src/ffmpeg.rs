@@ -1,5 +1,5 @@
-//! Runs FFmpeg in the sandbox; the only modules that contain its arguments and parse its output and error
-//! texts.
+//! Runs FFmpeg in the sandbox; the only modules that contain its arguments and parse its output and
+//! error texts.
 //!
 //! **Invariant:** nothing outside `ffmpeg*` names `ffmpeg_sidecar` or builds an FFmpeg argument.
 

@@ -73,8 +73,8 @@ pub enum StartError {
 /// Runs the worker until `shutdown`.
 ///
 /// # Errors
-/// When the machine lacks a program, a kernel feature, a folder, a port or an encoder that the worker
-/// needs.
+/// When the machine lacks a program, a kernel feature, a folder, a port or an encoder that the
+/// worker needs.
 pub async fn run(
     config: Config,
     telemetry: Telemetry,
@@ -127,8 +127,8 @@ pub fn toolbox(config: &Config, sandbox: Sandbox) -> Result<Toolbox, StartError>
     })
 }
 
-/// Runs FFmpeg once in the sandbox, so that a machine where that fails reports it at startup instead of
-/// in its first task. Returns the encoders of this service that FFmpeg has.
+/// Runs FFmpeg once in the sandbox, so that a machine where that fails reports it at startup
+/// instead of in its first task. Returns the encoders of this service that FFmpeg has.
 async fn self_test(toolbox: &Toolbox, scratch: &Scratch) -> Result<Vec<String>, StartError> {
     let folder = scratch.task().map_err(StartError::Scratch)?;
     let (program, args) = (&toolbox.ffmpeg, args::encoders());

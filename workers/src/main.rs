@@ -1,5 +1,5 @@
-//! `streaming-worker run`. When started with a sandbox policy, the process becomes a sandboxed FFmpeg
-//! instead.
+//! `streaming-worker run`. When started with a sandbox policy, the process becomes a sandboxed
+//! FFmpeg instead.
 
 use std::process::ExitCode;
 

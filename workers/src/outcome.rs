@@ -12,9 +12,11 @@ pub const DISK_FULL: &str = "disk_full";
 /// The location of a failure's cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// In the source's bytes, by one of a closed list of messages: every attempt fails the same way.
+    /// In the source's bytes, by one of a closed list of messages: every attempt fails the same
+    /// way.
     Source,
-    /// In the lease, which is unusable. This implies nothing about the source: every attempt fails the same way.
+    /// In the lease, which is unusable. This implies nothing about the source: every attempt fails
+    /// the same way.
     Lease,
     /// In the host, a temporary condition or the program: another attempt can succeed.
     Host,
@@ -82,7 +84,8 @@ impl TaskFailure {
 pub enum TaskError {
     /// The lease is lost.
     LeaseLost,
-    /// The store is down. The attempt does not count as a failure; the task is retried after this delay.
+    /// The store is down. The attempt does not count as a failure; the task is retried after this
+    /// delay.
     Deferred(Duration),
     /// The attempt failed.
     Failed(TaskFailure),

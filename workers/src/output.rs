@@ -22,8 +22,8 @@ use crate::{
     outcome::{TaskError, TaskFailure},
 };
 
-/// How long a finished output waits for a store that is down before the task is released for another
-/// attempt.
+/// How long a finished output waits for a store that is down before the task is released for
+/// another attempt.
 const RETRY_TIME_MAX: Duration = Duration::from_secs(600);
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(15);

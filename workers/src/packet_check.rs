@@ -1,9 +1,10 @@
 //! Verifies that packets did not change between the encoder and the worker.
 //!
-//! FFmpeg writes every rendition twice: as MP4, and as a list of each packet's size and Adler-32, taken before the muxer
-//! processes the packet. The packets of x264 and x265 are in Annex B format (start codes), while the MP4's samples are
-//! length-prefixed. SVT-AV1's packets begin with a delimiter, which MP4 omits. Samples are therefore converted
-//! back before their checksums are computed.
+//! FFmpeg writes every rendition twice: as MP4, and as a list of each packet's size and Adler-32,
+//! taken before the muxer processes the packet. The packets of x264 and x265 are in Annex B format
+//! (start codes), while the MP4's samples are length-prefixed. SVT-AV1's packets begin with a
+//! delimiter, which MP4 omits. Samples are therefore converted back before their checksums are
+//! computed.
 
 use adler2::Adler32;
 use media::{Codec, fmp4::SampleView};
@@ -38,8 +39,8 @@ pub enum PacketCheckError {
     Differs(usize),
 }
 
-/// Checks that `samples` correspond one to one to the packets of `codec` whose checksums the framecrc muxer wrote to
-/// `list`.
+/// Checks that `samples` correspond one to one to the packets of `codec` whose checksums the
+/// framecrc muxer wrote to `list`.
 ///
 /// # Errors
 /// When the list cannot be parsed, or at the first difference.
@@ -99,9 +100,9 @@ fn units(mut sample: &[u8]) -> Option<Vec<&[u8]>> {
     Some(units)
 }
 
-/// Size and checksum of `units` in the encoder's format: a picture's first unit follows a start code of four bytes, the
-/// others one of three. A start code of three bytes also precedes x264's version message, which FFmpeg prepends to
-/// the first picture.
+/// Size and checksum of `units` in the encoder's format: a picture's first unit follows a start
+/// code of four bytes, the others one of three. A start code of three bytes also precedes x264's
+/// version message, which FFmpeg prepends to the first picture.
 fn annex_b_sum(units: &[&[u8]], version_first: bool) -> Packet {
     let prepended = version_first && units.len() > 1 && is_version_message(units[0]);
     let picture = usize::from(prepended);
@@ -112,13 +113,14 @@ fn annex_b_sum(units: &[&[u8]], version_first: bool) -> Packet {
     sum(&parts)
 }
 
-/// Whether the unit is x264's version message. Other messages belong to their picture and are part of the encoder's
-/// packet.
+/// Whether the unit is x264's version message. Other messages belong to their picture and are part
+/// of the encoder's packet.
 fn is_version_message(unit: &[u8]) -> bool {
     matches!(unit, [head, USER_DATA_UNREGISTERED, ..] if head & 0x1f == SEI)
 }
 
-/// Size and checksum of the concatenated `parts`. FFmpeg's variant of Adler-32 starts from 0 instead of 1.
+/// Size and checksum of the concatenated `parts`. FFmpeg's variant of Adler-32 starts from 0
+/// instead of 1.
 fn sum(parts: &[&[u8]]) -> Packet {
     let (mut sum, mut bytes) = (Adler32::from_checksum(0), 0);
     for part in parts {
@@ -168,8 +170,8 @@ mod tests {
         );
         assert_eq!(compare(Codec::H264, "nonsense", &[]), Err(PacketCheckError::Line(1)));
     }
-    /// x264 writes a picture's captions as an SEI message before the picture. Only the first packet begins with x264's
-    /// version message.
+    /// x264 writes a picture's captions as an SEI message before the picture. Only the first packet
+    /// begins with x264's version message.
     #[test]
     fn only_the_version_message_of_the_first_packet_is_ignored() {
         let (version, captions, slice) = ([6, 5, 1], [6, 4, 1], [0x65, 9]);

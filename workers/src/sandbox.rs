@@ -1,12 +1,12 @@
 //! The sandbox around FFmpeg: uploads are untrusted input to its parsers.
 //!
 //! The worker starts its own executable again with a policy in [`POLICY_VARIABLE`]. That process is
-//! single-threaded and restricts itself (limits, Landlock, seccomp) before it executes FFmpeg, so none
-//! of our code runs between fork and exec and no unsafe code is needed.
+//! single-threaded and restricts itself (limits, Landlock, seccomp) before it executes FFmpeg, so
+//! none of our code runs between fork and exec and no unsafe code is needed.
 //!
-//! **Invariant:** a sandboxed process can read this task's source and the system's programs, write to
-//! this task's scratch folder, and connect only to the one port that serves its source; it is killed with
-//! the worker.
+//! **Invariant:** a sandboxed process can read this task's source and the system's programs, write
+//! to this task's scratch folder, and connect only to the one port that serves its source; it is
+//! killed with the worker.
 
 mod filesystem;
 mod limits;
@@ -72,9 +72,9 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Uses the executable `launcher`, whose `main` must call [`launch`] when [`requested`] is true.
-    /// With `confined` false, Landlock and seccomp are left out: for kernels without them, when the
-    /// operator opts out.
+    /// Uses the executable `launcher`, whose `main` must call [`launch`] when [`requested`] is
+    /// true. With `confined` false, Landlock and seccomp are left out: for kernels without them,
+    /// when the operator opts out.
     pub fn new(launcher: PathBuf, confined: bool) -> Self {
         Self { launcher, confined }
     }
@@ -118,8 +118,8 @@ pub fn requested() -> bool {
     env::var_os(POLICY_VARIABLE).is_some()
 }
 
-/// Restricts this process and executes the policy's program; returns only on failure. Must be called
-/// before the process has a second thread.
+/// Restricts this process and executes the policy's program; returns only on failure. Must be
+/// called before the process has a second thread.
 ///
 /// # Errors
 /// Always returns an error: the reason why the program did not start.
@@ -143,7 +143,8 @@ fn confine() -> Result<Policy, SandboxError> {
     let policy = Policy::from_env()?;
     let attribute = |name| move |error| SandboxError::Attribute(name, error);
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(attribute("parent death signal"))?;
-    // The worker may have died before the death signal was set; then the signal would never be sent.
+    // The worker may have died before the death signal was set; then the signal would never be
+    // sent.
     if unistd::getppid().as_raw() as u32 != policy.parent {
         return Err(SandboxError::Orphaned);
     }

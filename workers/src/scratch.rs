@@ -1,7 +1,7 @@
 //! Temporary folders: one per worker process with one per task in it, deleted when the task ends.
 //!
-//! A killed worker cannot delete its folder. The next worker recognizes the folder by its lock, which
-//! no process holds any more, and deletes it.
+//! A killed worker cannot delete its folder. The next worker recognizes the folder by its lock,
+//! which no process holds any more, and deletes it.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -23,7 +23,8 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Creates this process's folder below `parent`, after deleting those of workers that have exited.
+    /// Creates this process's folder below `parent`, after deleting those of workers that have
+    /// exited.
     ///
     /// # Errors
     /// When `parent` cannot be written to.

@@ -1,8 +1,8 @@
-//! Opens a task's source for FFmpeg: a file of the local store, or an object in S3 that FFmpeg reads by ranges through a
-//! proxy on the loopback interface.
+//! Opens a task's source for FFmpeg: a file of the local store, or an object in S3 that FFmpeg
+//! reads by ranges through a proxy on the loopback interface.
 //!
-//! **Invariant:** nothing is committed that was made from a source with read errors. Regardless of FFmpeg's result,
-//! [`OpenedSource::intact`] reports such errors before anything is committed.
+//! **Invariant:** nothing is committed that was made from a source with read errors. Regardless of
+//! FFmpeg's result, [`OpenedSource::intact`] reports such errors before anything is committed.
 
 mod copy;
 mod peer;
@@ -184,7 +184,8 @@ impl OpenedSource {
         Ok(std::fs::metadata(path).map_err(missing)?.len())
     }
 
-    /// Reads up to `length` bytes from `start`: fewer at the end of the source, an empty vector when it cannot be read.
+    /// Reads up to `length` bytes from `start`: fewer at the end of the source, an empty vector
+    /// when it cannot be read.
     pub async fn peek(&self, start: u64, length: usize) -> Vec<u8> {
         if let (Some(remote), None) = (&self.remote, self.input.file()) {
             return remote.peek(start, length).await.unwrap_or_default();

@@ -49,7 +49,8 @@ pub struct WorkerContext {
     pub threads: u32,
     /// Threads of an urgent task: a client is waiting for it, or no other work is left.
     pub urgent_threads: u32,
-    /// One permit per slot. A task whose lease arrives before a slot is free waits here while heartbeats renew the lease.
+    /// One permit per slot. A task whose lease arrives before a slot is free waits here while
+    /// heartbeats renew the lease.
     pub slots: Arc<Semaphore>,
 }
 
@@ -146,8 +147,8 @@ async fn execute(task: &Task) -> Result<(), TaskError> {
     }
 }
 
-/// The worker's own sample cannot be probed without a scratch folder either, so a probe's failure marks the host as
-/// unhealthy.
+/// The worker's own sample cannot be probed without a scratch folder either, so a probe's failure
+/// marks the host as unhealthy.
 fn no_scratch(task: &Task, error: &std::io::Error) -> TaskFailure {
     let failure = TaskFailure::io("make scratch folder", error);
     match task.lease.work {
@@ -179,7 +180,8 @@ impl<'a> TaskIo<'a> {
         Ok(Self { source, sources: &context.sources, target, output_prefix, token: lease.token })
     }
 
-    /// Fails if a read of the source has failed so far. Results made from such a source must be discarded.
+    /// Fails if a read of the source has failed so far. Results made from such a source must be
+    /// discarded.
     fn intact(&self) -> Result<(), TaskError> {
         self.source.intact().map_err(|error| self.sources.task_error(error))
     }

@@ -175,7 +175,8 @@ fn joined_recordings_are_inputs_of_their_own() {
     insta::assert_snapshot!("joined_audio", lines(&args));
 }
 
-/// No process opens more recordings than are decoded at the same time, and each recording is decoded once.
+/// No process opens more recordings than are decoded at the same time, and each recording is
+/// decoded once.
 #[test]
 fn many_recordings_are_decoded_in_groups() {
     let part = |number: u64| AudioPart {

@@ -1,5 +1,5 @@
-//! The two addresses that `up` listens on: checked before anything starts, published once everything is
-//! ready.
+//! The two addresses that `up` listens on: checked before anything starts, published once
+//! everything is ready.
 
 use std::{
     fs, io,
@@ -71,7 +71,8 @@ pub(crate) async fn bound(file: &Path) -> Result<SocketAddr> {
     }
 }
 
-/// The address at which clients on this machine reach a listener: loopback if it listens on all addresses.
+/// The address at which clients on this machine reach a listener: loopback if it listens on all
+/// addresses.
 pub(crate) fn reachable(mut addr: SocketAddr) -> SocketAddr {
     match addr.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => addr.set_ip(Ipv4Addr::LOCALHOST.into()),

@@ -1,7 +1,7 @@
 //! A supervised child process: started, restarted with backoff when it exits, stopped in steps.
 //!
-//! **Invariant:** every child is spawned from the process's first thread (`up` runs on a current-thread
-//! runtime), because the parent-death signal fires when the spawning *thread* ends.
+//! **Invariant:** every child is spawned from the process's first thread (`up` runs on a
+//! current-thread runtime), because the parent-death signal fires when the spawning *thread* ends.
 
 use std::{
     ffi::OsString,
@@ -44,8 +44,8 @@ pub(crate) enum RunAs {
     Appear(u32),
     /// This user.
     Become(u32),
-    /// This user, with the capability to pass folder permissions (`CAP_DAC_OVERRIDE`): its files lie below a
-    /// folder that only root may enter.
+    /// This user, with the capability to pass folder permissions (`CAP_DAC_OVERRIDE`): its files
+    /// lie below a folder that only root may enter.
     Reach(u32),
 }
 
@@ -72,8 +72,8 @@ pub(crate) struct Spec {
     /// The signal to send immediately when the user requests the stop a second time.
     pub(crate) immediate_stop: Signal,
     pub(crate) log: PathBuf,
-    /// A variable to set to the address in this file once the child has written one: a restarted child thus
-    /// keeps the port that clients know.
+    /// A variable to set to the address in this file once the child has written one: a restarted
+    /// child thus keeps the port that clients know.
     pub(crate) pinned: Option<(&'static str, PathBuf)>,
     pub(crate) prepare: Option<Prepare>,
 }
@@ -85,8 +85,8 @@ pub(crate) struct Exits {
     pub(crate) last: String,
 }
 
-/// A command that runs `program` through `exec-child`, in its own process group, so that Ctrl-C in the
-/// terminal reaches only `up`.
+/// A command that runs `program` through `exec-child`, in its own process group, so that Ctrl-C in
+/// the terminal reaches only `up`.
 pub(crate) fn command(program: &Path, run_as: RunAs, death_signal: Signal) -> Command {
     // The running executable, even if a new build has replaced the file.
     let mut command = Command::new("/proc/self/exe");
@@ -226,7 +226,8 @@ fn send(child: &Child, signal: Signal) {
     }
 }
 
-/// The child's id. `None` once the child has been reaped, so the id is never that of another process.
+/// The child's id. `None` once the child has been reaped, so the id is never that of another
+/// process.
 fn pid(child: &Child) -> Option<Pid> {
     child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw)
 }

@@ -15,8 +15,8 @@ use crate::{key_file, token::TENANT};
 /// Every start mints new tokens; the old ones stay valid until they expire.
 const TOKEN_LIFE: Duration = Duration::from_secs(365 * 86_400);
 
-/// Loads the root keys, generating them at the first start, and writes the tokens. Returns the path of the
-/// keys.
+/// Loads the root keys, generating them at the first start, and writes the tokens. Returns the path
+/// of the keys.
 pub(crate) fn prepare(folder: &Folder, configured: Option<&Path>) -> Result<PathBuf> {
     let configured = configured.filter(|path| !path.as_os_str().is_empty());
     let path = configured.map_or_else(|| folder.root.join("root.keys"), Path::to_owned);

@@ -21,7 +21,8 @@ use super::{
 const STOP: &[(Signal, Duration)] =
     &[(Signal::SIGTERM, Duration::from_secs(5)), (Signal::SIGTERM, Duration::from_secs(3))];
 
-/// Control serves its metrics through the data plane, and two processes cannot listen on one address.
+/// Control serves its metrics through the data plane, and two processes cannot listen on one
+/// address.
 const CONTROL_UNSET: &[&str] =
     &["STREAMING_TOKEN", "STREAMING_TOKEN_FILE", "STREAMING_METRICS_ADDR"];
 const DATAPLANE_UNSET: &[&str] = &[

@@ -1,9 +1,9 @@
 //! The private Postgres: one cluster below the data folder, reachable only by a Unix socket.
 //!
 //! Postgres does not run as root. If `up` runs as root, a user namespace therefore maps root to the
-//! packaged user: Postgres sees itself as that user, while its files still belong to root. If user namespaces
-//! are disabled, Postgres really runs as that user, and gets the capability to pass folder permissions if the
-//! data folder is where only root has access.
+//! packaged user: Postgres sees itself as that user, while its files still belong to root. If user
+//! namespaces are disabled, Postgres really runs as that user, and gets the capability to pass
+//! folder permissions if the data folder is where only root has access.
 
 mod paths;
 
@@ -40,8 +40,8 @@ const PORT: u16 = 5432;
 const LEFTOVER_PATIENCE: Duration = Duration::from_secs(6);
 const POLL_INTERVAL: Duration = Duration::from_millis(25);
 const INIT_PATIENCE: Duration = Duration::from_secs(120);
-/// First a fast shutdown: it aborts transactions and writes a checkpoint. Then an immediate one: the next
-/// start recovers from the write-ahead log.
+/// First a fast shutdown: it aborts transactions and writes a checkpoint. Then an immediate one:
+/// the next start recovers from the write-ahead log.
 const STOP: &[(Signal, Duration)] =
     &[(Signal::SIGINT, Duration::from_secs(30)), (Signal::SIGQUIT, Duration::from_secs(6))];
 
@@ -141,9 +141,9 @@ impl Postgres {
         text.is_ok_and(|text| text.lines().nth(7).is_some_and(|line| line.trim() == "ready"))
     }
 
-    /// After a kill, processes may still be exiting, and the pid in the pid file may by now belong to an
-    /// unrelated process, which Postgres would take for a running postmaster. `up` holds the folder's lock,
-    /// so every Postgres process found here is a leftover.
+    /// After a kill, processes may still be exiting, and the pid in the pid file may by now belong
+    /// to an unrelated process, which Postgres would take for a running postmaster. `up` holds the
+    /// folder's lock, so every Postgres process found here is a leftover.
     async fn clear_leftovers(&self) {
         let deadline = Instant::now() + LEFTOVER_PATIENCE;
         loop {
@@ -161,13 +161,14 @@ impl Postgres {
         let socket = self.paths.sockets.join(format!(".s.PGSQL.{PORT}"));
         let lock = self.paths.sockets.join(format!(".s.PGSQL.{PORT}.lock"));
         for path in [self.cluster.join("postmaster.pid"), socket, lock] {
-            // Usually the file does not exist; one that cannot be removed makes the start fail with a reason.
+            // Usually the file does not exist; one that cannot be removed makes the start fail with
+            // a reason.
             let _ = fs::remove_file(path);
         }
     }
 
-    /// Creates the cluster in a draft folder and renames it, so that a first start that is killed leaves no
-    /// cluster that looks complete.
+    /// Creates the cluster in a draft folder and renames it, so that a first start that is killed
+    /// leaves no cluster that looks complete.
     async fn init(&self) -> Result<()> {
         let draft = draft_of(&self.cluster);
         if draft.exists() {
@@ -202,7 +203,8 @@ impl Postgres {
         command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
         let mut child = command.spawn().with_context(|| format!("start {name}"))?;
         if let Some(mut stdin) = child.stdin.take() {
-            // A child that fails early closes its standard input; its exit code is the better error.
+            // A child that fails early closes its standard input; its exit code is the better
+            // error.
             let _ = stdin.write_all(input.as_bytes()).await;
         }
         let status = tokio::time::timeout(INIT_PATIENCE, child.wait()).await;
@@ -257,7 +259,8 @@ async fn run_as(cluster: &Path) -> Result<RunAs> {
     switch_user(uid, cluster)
 }
 
-/// Runs as that user; with the capability if a folder above the data folder does not let the user pass.
+/// Runs as that user; with the capability if a folder above the data folder does not let the user
+/// pass.
 fn switch_user(uid: u32, cluster: &Path) -> Result<RunAs> {
     for above in cluster.ancestors().skip(2) {
         let mode = fs::metadata(above).with_context(|| format!("inspect {}", above.display()))?;
@@ -274,8 +277,8 @@ async fn namespaces_work(uid: u32) -> bool {
     command.status().await.is_ok_and(|status| status.success())
 }
 
-/// The Postgres processes of `cluster`: the working directory of each, first of the postmaster, is that
-/// folder.
+/// The Postgres processes of `cluster`: the working directory of each, first of the postmaster, is
+/// that folder.
 fn processes_in(cluster: &Path) -> Vec<Pid> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let mut found = Vec::new();

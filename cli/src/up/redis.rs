@@ -1,5 +1,5 @@
-//! The private Redis: on a free loopback port, with its own password. It stores only wake-ups, limits and
-//! caches, so it stores nothing on disk.
+//! The private Redis: on a free loopback port, with its own password. It stores only wake-ups,
+//! limits and caches, so it stores nothing on disk.
 
 use std::{net::TcpListener, path::PathBuf, time::Duration};
 
@@ -31,10 +31,11 @@ pub(crate) struct Redis {
 }
 
 impl Redis {
-    /// Chooses a port and writes the configuration file, which keeps the password out of process listings.
+    /// Chooses a port and writes the configuration file, which keeps the password out of process
+    /// listings.
     pub(crate) fn prepare(program: PathBuf, folder: &Folder) -> Result<Self> {
-        // The port is free now; if another process binds it before Redis does, the start fails with that
-        // error.
+        // The port is free now; if another process binds it before Redis does, the start fails with
+        // that error.
         let port = TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr());
         let port = port.context("find a free port for redis")?.port();
         let password = Uuid::new_v4().simple().to_string();
@@ -63,8 +64,8 @@ impl Redis {
         Spec {
             name: "redis".to_owned(),
             program: self.program.clone(),
-            // On standard input: Redis reports the path of its configuration file to clients, and not every
-            // client accepts every path.
+            // On standard input: Redis reports the path of its configuration file to clients, and
+            // not every client accepts every path.
             args: vec!["-".into()],
             input: Some(self.config.clone()),
             clear_env: true,

@@ -13,8 +13,8 @@ pub(crate) fn set_json(json: bool) {
     AS_JSON.store(json, Ordering::Relaxed);
 }
 
-/// Prints a status message, as text or, with `--json`, as a JSON line. Write errors are ignored: a reader
-/// that has closed the pipe must not stop the service.
+/// Prints a status message, as text or, with `--json`, as a JSON line. Write errors are ignored: a
+/// reader that has closed the pipe must not stop the service.
 pub(crate) fn print_status(text: &str) {
     let mut out = std::io::stdout();
     let _ = if AS_JSON.load(Ordering::Relaxed) {

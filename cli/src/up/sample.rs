@@ -1,5 +1,5 @@
-//! A ten-second clip in the data folder, so that the upload command in the ready block works when it is
-//! pasted unchanged.
+//! A ten-second clip in the data folder, so that the upload command in the ready block works when
+//! it is pasted unchanged.
 
 use std::{
     fs,
@@ -43,7 +43,8 @@ const ARGS: &[&str] = &[
     "mp4",
 ];
 
-/// Creates the clip unless it exists. It is optional: without it the ready block contains a placeholder.
+/// Creates the clip unless it exists. It is optional: without it the ready block contains a
+/// placeholder.
 pub(crate) async fn make(ffmpeg: &Path, folder: &Path) -> Option<PathBuf> {
     let path = folder.join("sample.mp4");
     if path.exists() {

@@ -55,8 +55,8 @@ async fn perform(app: &AppState, taken: &Taken) -> Result<bool, BackgroundError>
 
 /// Deletes the objects of an ended job that no row refers to.
 ///
-/// The objects are listed before the rows are read. An object that a retry writes later is not in the list,
-/// and a listed object is either named by a row or garbage.
+/// The objects are listed before the rows are read. An object that a retry writes later is not in
+/// the list, and a listed object is either named by a row or garbage.
 async fn sweep_job(
     app: &AppState,
     store: &str,
@@ -90,8 +90,8 @@ async fn sweep_job(
     Ok(true)
 }
 
-/// Deletes a rejected source that need not be kept any longer. The transaction locks the video's row until
-/// the object is deleted, so that no other source can replace it meanwhile.
+/// Deletes a rejected source that need not be kept any longer. The transaction locks the video's
+/// row until the object is deleted, so that no other source can replace it meanwhile.
 async fn sweep_rejected(
     app: &AppState,
     store: &str,
@@ -143,8 +143,8 @@ pub async fn stale_uploads(app: &AppState) -> Result<(), BackgroundError> {
     Ok(())
 }
 
-/// Deletes a video: from now on it cannot be seen or played; its row is a tombstone, and its objects are
-/// queued for deletion. False if it was already deleted.
+/// Deletes a video: from now on it cannot be seen or played; its row is a tombstone, and its
+/// objects are queued for deletion. False if it was already deleted.
 ///
 /// # Errors
 /// The database failed.

@@ -1,5 +1,5 @@
-//! Reads the key file periodically, so that keys can be added and removed without a restart, and writes
-//! public keys and revocations to the stores.
+//! Reads the key file periodically, so that keys can be added and removed without a restart, and
+//! writes public keys and revocations to the stores.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,5 +1,5 @@
-//! Periodic background tasks. Every loop survives the loss of Postgres, Redis and the stores: it logs
-//! the first error, backs off, and continues.
+//! Periodic background tasks. Every loop survives the loss of Postgres, Redis and the stores: it
+//! logs the first error, backs off, and continues.
 
 use std::{
     collections::HashMap,
@@ -43,7 +43,8 @@ const MEASURE_EVERY: Duration = Duration::from_secs(5);
 const CLEAN_UP_EVERY: Duration = Duration::from_secs(10);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const DOUBLINGS_MAX: u32 = 4;
-/// Changes become visible when their transaction commits: at most this long after the time that they carry.
+/// Changes become visible when their transaction commits: at most this long after the time that
+/// they carry.
 const CHANGES_OVERLAP: Duration = Duration::from_secs(15);
 
 /// One round of a loop.
@@ -92,8 +93,8 @@ pub fn spawn(app: &Arc<AppState>) {
     app.shutdown.tracker.spawn(apply_revocations(app.clone()));
 }
 
-/// Applies revocations by other instances as soon as their notification arrives. `changes` finds any that
-/// were missed in the database.
+/// Applies revocations by other instances as soon as their notification arrives. `changes` finds
+/// any that were missed in the database.
 async fn apply_revocations(app: Arc<AppState>) {
     let mut events = app.bus.subscribe();
     loop {
@@ -149,8 +150,8 @@ fn backoff(name: &str, error: &BackgroundError, every: Duration, failures: &mut 
     doubled(every, (*failures).min(DOUBLINGS_MAX), BACKOFF_MAX)
 }
 
-/// Ends the attempts whose leases have expired. If one of them fails, for example because its row cannot be
-/// read, the others are still handled, and the next round tries it again.
+/// Ends the attempts whose leases have expired. If one of them fails, for example because its row
+/// cannot be read, the others are still handled, and the next round tries it again.
 async fn end_expired_leases(app: &AppState) -> Result<(), BackgroundError> {
     let (mut after, mut failed) = (None, None);
     loop {
@@ -181,8 +182,8 @@ async fn end_expired_leases(app: &AppState) -> Result<(), BackgroundError> {
     }
 }
 
-/// Wakes sessions for tasks that became ready without a wake-up: those whose backoff is over, and those
-/// that other instances queued.
+/// Wakes sessions for tasks that became ready without a wake-up: those whose backoff is over, and
+/// those that other instances queued.
 async fn notify_ready(app: &AppState) -> Result<(), BackgroundError> {
     let kinds = TaskKind::with_property(TaskKind::is_for_workers);
     let ready = claim::ready(&*app.db.get().await?, &kinds, READY_MAX).await?;

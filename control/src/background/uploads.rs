@@ -18,8 +18,8 @@ use crate::{
 /// Maximum number of uploads of each kind that one round handles.
 const ROUND_MAX: i64 = 100;
 
-/// Finishes uploads that have all their bytes, aborts expired ones, and deletes the bytes of those that
-/// were aborted.
+/// Finishes uploads that have all their bytes, aborts expired ones, and deletes the bytes of those
+/// that were aborted.
 ///
 /// # Errors
 /// The database or a store failed; the next round handles the remaining uploads.

@@ -1,4 +1,5 @@
-//! Notifications of changes: delivered within this instance immediately, and to other instances over Redis.
+//! Notifications of changes: delivered within this instance immediately, and to other instances
+//! over Redis.
 //!
 //! Correctness does not depend on them. Every listener also polls, so a lost message only adds
 //! latency and a repeated one an extra query.
@@ -13,9 +14,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, broadcast};
 use uuid::Uuid;
 
-/// How many events a slow listener may fall behind before it receives [`Event::Everything`] instead.
+/// How many events a slow listener may fall behind before it receives [`Event::Everything`]
+/// instead.
 const EVENTS_MAX: usize = 1024;
-/// Maximum number of changes that wait to be published; other instances find further ones by polling.
+/// Maximum number of changes that wait to be published; other instances find further ones by
+/// polling.
 const OUTBOX_MAX: usize = 4096;
 /// Maximum number of sessions that one wake-up notifies; each wakes another while there is work.
 const WAKEUPS_MAX: usize = 64;
@@ -126,7 +129,8 @@ impl Bus {
         self.publish_locally(event);
     }
 
-    /// Sends an event to the listeners of this instance only, for example one received from another instance.
+    /// Sends an event to the listeners of this instance only, for example one received from another
+    /// instance.
     pub fn publish_locally(&self, event: Event) {
         // An error means that nothing is subscribed.
         drop(self.events.send(event));
@@ -144,7 +148,8 @@ impl Bus {
 pub async fn next(events: &mut broadcast::Receiver<Event>) -> Event {
     match events.recv().await {
         Ok(event) => event,
-        // The bus outlives its listeners, so this does not happen; waiting would be correct even then.
+        // The bus outlives its listeners, so this does not happen; waiting would be correct even
+        // then.
         Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
         Err(broadcast::error::RecvError::Lagged(_)) => Event::Everything,
     }

@@ -111,8 +111,8 @@ pub async fn delete(
     Ok(row.map(|row| row.try_get("object_key")).transpose()?)
 }
 
-/// Deletes an embedded text track of the served job. Returns false if the job has no such track. The cleanup
-/// of the job deletes its object.
+/// Deletes an embedded text track of the served job. Returns false if the job has no such track.
+/// The cleanup of the job deletes its object.
 ///
 /// # Errors
 /// The database query failed.
@@ -134,7 +134,8 @@ pub async fn delete_embedded(
     Ok(true)
 }
 
-/// Queues the work that follows a change of the tracks, so that it is done even if this process stops.
+/// Queues the work that follows a change of the tracks, so that it is done even if this process
+/// stops.
 ///
 /// # Errors
 /// The database query failed.

@@ -46,9 +46,9 @@ pub struct Taken {
     pub chore: Chore,
 }
 
-/// Queues the purges for a change, in the transaction of the change. Every purge is sent twice: immediately, and
-/// again when every data plane has received the change, because in between a CDN may fetch the old state once
-/// more.
+/// Queues the purges for a change, in the transaction of the change. Every purge is sent twice:
+/// immediately, and again when every data plane has received the change, because in between a CDN
+/// may fetch the old state once more.
 ///
 /// # Errors
 /// The database query failed.

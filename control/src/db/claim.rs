@@ -16,8 +16,8 @@ pub struct Claimer {
     pub name: String,
     /// The task kinds it accepts.
     pub kinds: Vec<TaskKind>,
-    /// FFmpeg's names of its video encoders; empty when the worker does not report them, in which case
-    /// it is assumed to have all of them.
+    /// FFmpeg's names of its video encoders; empty when the worker does not report them, in which
+    /// case it is assumed to have all of them.
     pub encoders: Vec<String>,
     /// Stores whose videos' tasks are skipped, so that other instances claim them.
     pub avoided: Vec<String>,
@@ -80,8 +80,8 @@ impl TryFrom<&Row> for Claimed {
 /// When a task has failed on one worker, other workers not seen for this long are not waited for.
 pub(super) const SEEN_SECONDS_MAX: f64 = 15.0;
 
-/// How long a task that failed on some workers is reserved for the others, which may be busy or claim
-/// nothing.
+/// How long a task that failed on some workers is reserved for the others, which may be busy or
+/// claim nothing.
 const OTHERS_SECONDS_MAX: f64 = 60.0;
 
 /// The statement of [`claim`].
@@ -133,11 +133,11 @@ const CLAIM: &str = "WITH picked AS MATERIALIZED (
      RETURNING t.id, t.job_id, t.video_id, t.kind, t.ordinal, t.rungs, t.token, t.attempt,
                t.priority";
 
-/// Leases up to `share.limit` ready tasks for `lease_seconds`: by priority, then by the tenants' turns,
-/// then by age.
+/// Leases up to `share.limit` ready tasks for `lease_seconds`: by priority, then by the tenants'
+/// turns, then by age.
 ///
-/// Only workers that have its encoder get a task. A task that failed on this worker is reserved, for a
-/// minute, for other workers that have the encoder, as long as there are any.
+/// Only workers that have its encoder get a task. A task that failed on this worker is reserved,
+/// for a minute, for other workers that have the encoder, as long as there are any.
 pub async fn claim(
     db: &impl GenericClient,
     claimer: &Claimer,
@@ -168,8 +168,8 @@ pub async fn claim(
     Ok(claimed)
 }
 
-/// Marks the jobs of new leases as running. This is a separate statement because a claim must not hold
-/// the lock on a task's row while it waits for the lock on a job's row.
+/// Marks the jobs of new leases as running. This is a separate statement because a claim must not
+/// hold the lock on a task's row while it waits for the lock on a job's row.
 pub async fn start_jobs(db: &impl GenericClient, claimed: &[Claimed]) -> Result<(), DbError> {
     let jobs: Vec<Uuid> = claimed.iter().map(|c| c.job.uuid()).collect();
     db.execute(

@@ -1,5 +1,5 @@
-//! The ends of jobs and videos. Each function is the body of one transaction and locks the video's row
-//! first.
+//! The ends of jobs and videos. Each function is the body of one transaction and locks the video's
+//! row first.
 
 use media::{JobId, VideoId};
 use tokio_postgres::GenericClient;
@@ -13,8 +13,8 @@ use super::{
 };
 use crate::domain::{Failure, TaskState};
 
-/// How long the objects of a replaced job are kept, so that playback sessions that began on them can
-/// continue.
+/// How long the objects of a replaced job are kept, so that playback sessions that began on them
+/// can continue.
 pub const REPLACED_SECONDS: f64 = 3600.0;
 
 /// Locks the video's row; false when the video does not exist or is a tombstone.
@@ -58,8 +58,9 @@ pub enum JobOutcome {
     Cancelled,
 }
 
-/// Ends a job and cancels its unfinished tasks; false when the job had already ended. The caller holds
-/// the video's lock. Objects that the job's leases may still write are deleted `grace_seconds` later.
+/// Ends a job and cancels its unfinished tasks; false when the job had already ended. The caller
+/// holds the video's lock. Objects that the job's leases may still write are deleted
+/// `grace_seconds` later.
 pub async fn end_job(
     tx: &impl GenericClient,
     job: JobId,
@@ -111,8 +112,8 @@ pub async fn end_job(
     Ok(true)
 }
 
-/// Fails a probing video. If the source itself caused the failure, it counts as rejected, and the period
-/// for which rejected sources are kept begins now.
+/// Fails a probing video. If the source itself caused the failure, it counts as rejected, and the
+/// period for which rejected sources are kept begins now.
 async fn fail_probe(
     tx: &impl GenericClient,
     video: VideoId,
@@ -170,8 +171,8 @@ async fn drop_outputs(tx: &impl GenericClient, job: JobId) -> Result<(), DbError
     images::drop_all(tx, job).await
 }
 
-/// Completes a job by its `collect` lease: the job is served from now on, and the objects of the jobs
-/// it replaces are deleted later. False when the lease is lost or the video is deleted.
+/// Completes a job by its `collect` lease: the job is served from now on, and the objects of the
+/// jobs it replaces are deleted later. False when the lease is lost or the video is deleted.
 pub async fn complete(
     tx: &impl GenericClient,
     video: VideoId,
@@ -269,8 +270,8 @@ pub async fn probed(
     uploads::probed(tx, video, source).await
 }
 
-/// Makes the video a tombstone, ends its jobs and queues the deletion of its objects. False when there
-/// was nothing to delete.
+/// Makes the video a tombstone, ends its jobs and queues the deletion of its objects. False when
+/// there was nothing to delete.
 pub async fn delete_video(
     tx: &impl GenericClient,
     video: VideoId,
@@ -291,12 +292,12 @@ pub async fn delete_video(
     }
     videos::mark_deleted(tx, video).await?;
     uploads::completion::end_of_video(tx, video).await?;
-    // The first sweep deletes the objects that exist now; the second deletes those that the leases may
-    // still write, and then the row.
+    // The first sweep deletes the objects that exist now; the second deletes those that the leases
+    // may still write, and then the row.
     chores::create(tx, Chore::Video(video), 0.0).await?;
     chores::create(tx, Chore::Video(video), grace_seconds).await?;
-    // A worker that was suspended past the end of its lease may write once more; the last sweep deletes
-    // that.
+    // A worker that was suspended past the end of its lease may write once more; the last sweep
+    // deletes that.
     chores::create(tx, Chore::Video(video), REPLACED_SECONDS).await?;
     chores::queue_purges(tx, video).await?;
     Ok(true)

@@ -24,7 +24,8 @@ pub struct LeaseId {
 }
 
 impl LeaseId {
-    /// The token as the database stores it; -1 for a token that does not fit, which was never issued.
+    /// The token as the database stores it; -1 for a token that does not fit, which was never
+    /// issued.
     pub fn stored_token(self) -> i64 {
         i64::try_from(self.token).unwrap_or(-1)
     }
@@ -41,8 +42,8 @@ pub struct Progress {
     pub speed: f64,
 }
 
-/// Extends leases by `lease_seconds`, counted from now by the database's clock. Returns those that are
-/// still held, each with its job; the others are lost.
+/// Extends leases by `lease_seconds`, counted from now by the database's clock. Returns those that
+/// are still held, each with its job; the others are lost.
 ///
 /// The connection is not part of the guard: a worker that reconnects keeps its leases.
 pub async fn extend(
@@ -93,7 +94,8 @@ pub async fn held(db: &impl GenericClient, leases: &[LeaseId]) -> Result<Vec<Tas
 }
 
 /// Releases a lease without counting the attempt, for a worker that drains or whose store is
-/// unavailable; the task becomes ready again after `delay_seconds`. False when the lease is not held.
+/// unavailable; the task becomes ready again after `delay_seconds`. False when the lease is not
+/// held.
 pub async fn release(
     db: &impl GenericClient,
     lease: LeaseId,
@@ -127,8 +129,8 @@ pub struct FailedAttempt {
     pub failure: Failure,
     /// False when every further attempt would end the same way.
     pub retryable: bool,
-    /// Seconds before the second attempt; doubled for each further one, with up to half taken off at
-    /// random.
+    /// Seconds before the second attempt; doubled for each further one, with up to half taken off
+    /// at random.
     pub backoff_seconds: f64,
     /// Only record it if the lease has expired by now; the reaper's read may be out of date.
     pub expired_only: bool,
@@ -160,8 +162,8 @@ impl AttemptResult {
     }
 }
 
-/// Ends an attempt: the task becomes ready again after a backoff, or fails when no further attempt is
-/// allowed. `None` when the lease is not held.
+/// Ends an attempt: the task becomes ready again after a backoff, or fails when no further attempt
+/// is allowed. `None` when the lease is not held.
 pub async fn end_attempt(
     db: &impl GenericClient,
     lease: LeaseId,

@@ -9,12 +9,13 @@ mod embedded {
 /// An arbitrary number that no other lock in this database uses.
 const LOCK: i64 = 787_326;
 
-/// Brings the schema up to date; instances that start at the same time wait for each other. A schema that a
-/// later release has migrated stays as it is.
+/// Brings the schema up to date; instances that start at the same time wait for each other. A
+/// schema that a later release has migrated stays as it is.
 ///
 /// # Errors
-/// [`DbError::Schema`] when this release must not work on the schema, [`DbError::Migration`] when a migration
-/// fails or differs from the applied one, or Postgres is not reachable yet (a transient error).
+/// [`DbError::Schema`] when this release must not work on the schema, [`DbError::Migration`] when a
+/// migration fails or differs from the applied one, or Postgres is not reachable yet (a transient
+/// error).
 pub async fn run(db: &Db) -> Result<(), DbError> {
     let mut client = db.dedicated().await?;
     // Waiting for another instance, and a long migration, may take any time. The session ends with

@@ -65,8 +65,9 @@ impl Db {
     /// Runs `call` on a connection of the pool. After a transient failure it runs again, on another
     /// connection, up to `tries` times in all.
     ///
-    /// The future is boxed, and `call` has two bounds, because the compiler cannot prove otherwise that the
-    /// callers' futures are `Send`: [`AsyncFn`] types the closure's argument, [`Call`] makes its future `Send`.
+    /// The future is boxed, and `call` has two bounds, because the compiler cannot prove otherwise
+    /// that the callers' futures are `Send`: [`AsyncFn`] types the closure's argument, [`Call`]
+    /// makes its future `Send`.
     ///
     /// # Errors
     /// The last error of `call`, or [`DbError::Unreachable`].
@@ -81,8 +82,8 @@ impl Db {
         })
     }
 
-    /// Runs `work` in a transaction and commits it, or rolls it back if `work` fails. After a transient
-    /// failure everything runs again, up to `tries` times in all.
+    /// Runs `work` in a transaction and commits it, or rolls it back if `work` fails. After a
+    /// transient failure everything runs again, up to `tries` times in all.
     ///
     /// # Errors
     /// The last error of `work` or of the commit, or [`DbError::Unreachable`].
@@ -106,8 +107,8 @@ impl Db {
         })
     }
 
-    /// As [`Self::transact`], but commits only if `work` returns `Ok(Ok(_))`. `Ok(Err(_))` rolls the transaction
-    /// back and is final, so it is not tried again.
+    /// As [`Self::transact`], but commits only if `work` returns `Ok(Ok(_))`. `Ok(Err(_))` rolls
+    /// the transaction back and is final, so it is not tried again.
     ///
     /// # Errors
     /// The last error of `work` or of the commit, or [`DbError::Unreachable`].

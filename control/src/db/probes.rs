@@ -1,4 +1,5 @@
-//! Probes of sources that were kept: repeating them, ending expired ones, and deleting rejected sources.
+//! Probes of sources that were kept: repeating them, ending expired ones, and deleting rejected
+//! sources.
 //!
 //! **Invariant:** a source is deleted only under the lock of its video's row, so that it cannot be
 //! replaced or probed again at the same time.
@@ -105,8 +106,8 @@ pub struct ExpiredProbe {
     pub failure: Failure,
 }
 
-/// Up to `limit` probes that have failed before, still wait for another attempt because no worker was
-/// available, and have reached the maximum age.
+/// Up to `limit` probes that have failed before, still wait for another attempt because no worker
+/// was available, and have reached the maximum age.
 pub async fn expired(db: &impl GenericClient, limit: i64) -> Result<Vec<ExpiredProbe>, DbError> {
     let rows = db
         .query(
@@ -134,9 +135,9 @@ pub async fn expired(db: &impl GenericClient, limit: i64) -> Result<Vec<ExpiredP
     rows.iter().map(read).collect()
 }
 
-/// Selects the rejected sources to delete: those kept for `seconds`, and, for each tenant, the oldest
-/// ones that exceed `bytes_max` together with its open uploads. Queues their deletion and returns their
-/// number.
+/// Selects the rejected sources to delete: those kept for `seconds`, and, for each tenant, the
+/// oldest ones that exceed `bytes_max` together with its open uploads. Queues their deletion and
+/// returns their number.
 pub async fn drop_rejected(
     db: &impl GenericClient,
     seconds: f64,

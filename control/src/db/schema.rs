@@ -109,9 +109,9 @@ async fn check_release(db: &impl GenericClient, release: Release) -> Result<(), 
     Ok(())
 }
 
-/// Rejects a database that lacks one of this release's migrations below its newest one, because that
-/// migration would be skipped silently. Migrations that this release does not know belong to another
-/// release, and `check` has checked them.
+/// Rejects a database that lacks one of this release's migrations below its newest one, because
+/// that migration would be skipped silently. Migrations that this release does not know belong to
+/// another release, and `check` has checked them.
 async fn compare(db: &impl GenericClient, ours: &[Migration]) -> Result<(), DbError> {
     let rows =
         db.query("SELECT version FROM refinery_schema_history ORDER BY version", &[]).await?;

@@ -1,4 +1,5 @@
-//! Reads and binds the states and kinds of [`crate::domain`], which the database stores as their texts.
+//! Reads and binds the states and kinds of [`crate::domain`], which the database stores as their
+//! texts.
 
 use tokio_postgres::Row;
 

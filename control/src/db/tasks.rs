@@ -138,8 +138,8 @@ pub async fn create(
     Ok(())
 }
 
-/// SQL: whether the row of the first output of a finished task `t` of this kind is missing, because the outputs
-/// of its cancelled job were deleted.
+/// SQL: whether the row of the first output of a finished task `t` of this kind is missing, because
+/// the outputs of its cancelled job were deleted.
 const fn lost_output(kind: TaskKind) -> &'static str {
     match kind {
         TaskKind::Chunk => {

@@ -28,8 +28,8 @@ pub struct Received {
     pub filename: String,
 }
 
-/// Uploading → probing, or failed → probing when the source replaces one that never became playable;
-/// false when the video accepts no source.
+/// Uploading → probing, or failed → probing when the source replaces one that never became
+/// playable; false when the video accepts no source.
 pub async fn received(
     db: &impl GenericClient,
     id: VideoId,

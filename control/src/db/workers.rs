@@ -67,8 +67,9 @@ pub struct Connecting<'a> {
     pub encoders: &'a [String],
 }
 
-/// Records a connected worker, and returns the name under which its results are recorded: its own, or its own
-/// with a suffix while another process of the same name is connected. Two workers never count as one.
+/// Records a connected worker, and returns the name under which its results are recorded: its own,
+/// or its own with a suffix while another process of the same name is connected. Two workers never
+/// count as one.
 pub async fn connect(tx: &impl GenericClient, worker: &Connecting<'_>) -> Result<String, DbError> {
     let Connecting { id, name, instance, slots, encoders } = *worker;
     // Workers that start at the same time see each other.
@@ -143,7 +144,8 @@ pub async fn disconnect(db: &impl GenericClient, id: WorkerId) -> Result<(), DbE
     Ok(())
 }
 
-/// Marks a worker as draining, so that it accepts no further tasks; false when the worker is unknown.
+/// Marks a worker as draining, so that it accepts no further tasks; false when the worker is
+/// unknown.
 pub async fn drain(db: &impl GenericClient, id: WorkerId) -> Result<bool, DbError> {
     let rows =
         db.execute("UPDATE workers SET draining = true WHERE id = $1", &[&id.uuid()]).await?;

@@ -31,8 +31,8 @@ const TTL_SECONDS: i64 = 3600;
 const TTL_SECONDS_MAX: i64 = 31_536_000;
 const PLAYBACK_TTL_SECONDS: i64 = 14_400;
 const PLAYBACK_TTL_SECONDS_MAX: i64 = 604_800;
-/// Minimum time for which a revocation is stored, because a transfer may outlive the token with which
-/// it began.
+/// Minimum time for which a revocation is stored, because a transfer may outlive the token with
+/// which it began.
 const TRANSFER_SECONDS_MAX: i64 = 7 * 86_400;
 /// Maximum length of a subject or tenant, in bytes.
 const NAME_BYTES_MAX: usize = 256;
@@ -165,8 +165,8 @@ impl Services {
         Ok(identity)
     }
 
-    /// Like [`Self::identity`], but also accepts an expired JWT, because a transfer that began with it
-    /// may continue.
+    /// Like [`Self::identity`], but also accepts an expired JWT, because a transfer that began with
+    /// it may continue.
     async fn signed(&self, token: &str) -> Result<Identity, TokenProblem> {
         let expired = match self.identity(token).await {
             Err(rejected) if rejected.reason == AuthError::Expired.reason() => rejected,
@@ -186,7 +186,8 @@ impl Services {
             return Ok((JwtNames::of(token).revocation_ids(), identity.expires_at));
         }
         let (ids, expires_at) = self.0.verifier.revocation_ids(token).map_err(|_| unreadable())?;
-        // Only the last block's id, so that the token from which this one was attenuated remains valid.
+        // Only the last block's id, so that the token from which this one was attenuated remains
+        // valid.
         let id = ids.into_iter().next_back().ok_or_else(unreadable)?;
         Ok((vec![id], expires_at))
     }

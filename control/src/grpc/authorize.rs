@@ -1,5 +1,5 @@
-//! Authenticates and authorizes every RPC. One table states which operation each RPC is; the first line
-//! of a handler calls [`AppState::authorize`].
+//! Authenticates and authorizes every RPC. One table states which operation each RPC is; the first
+//! line of a handler calls [`AppState::authorize`].
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,8 +16,8 @@ use crate::{
     state::AppState,
 };
 
-/// Longest plausible time since a client's request began. Requests with longer bodies continue under a
-/// lease.
+/// Longest plausible time since a client's request began. Requests with longer bodies continue
+/// under a lease.
 const REQUEST_SECONDS_MAX: i64 = 90;
 
 /// Every RPC that requires a token of this service.
@@ -58,9 +58,9 @@ pub enum Rpc {
 }
 
 impl Rpc {
-    /// The operation for which a role is needed. Two RPCs are not listed: `RevokeToken`, which needs
-    /// the admin role or the token itself, and `ExchangeToken`, which is authenticated by the identity
-    /// provider's token.
+    /// The operation for which a role is needed. Two RPCs are not listed: `RevokeToken`, which
+    /// needs the admin role or the token itself, and `ExchangeToken`, which is authenticated by the
+    /// identity provider's token.
     pub const fn operation(self) -> Operation {
         match self {
             Self::GetVideo
@@ -115,12 +115,12 @@ pub fn bearer(metadata: &MetadataMap) -> Result<&str, Problem> {
 }
 
 impl AppState {
-    /// Authorizes a call for an operation, or returns why it is rejected. `video` is the video that the call
-    /// concerns, if any.
+    /// Authorizes a call for an operation, or returns why it is rejected. `video` is the video that
+    /// the call concerns, if any.
     ///
     /// # Errors
-    /// [`Code::Unauthenticated`] if the token is missing or invalid, [`Code::PermissionDenied`] if its
-    /// role does not allow the operation, [`Code::RateLimited`] after too many rejected tokens.
+    /// [`Code::Unauthenticated`] if the token is missing or invalid, [`Code::PermissionDenied`] if
+    /// its role does not allow the operation, [`Code::RateLimited`] after too many rejected tokens.
     pub fn authorize<T>(
         &self,
         operation: impl Into<Operation>,
@@ -177,11 +177,12 @@ impl AppState {
         Ok(principal)
     }
 
-    /// Checks that the call's token is genuine, regardless of what it allows. Called before anything is
-    /// looked up for the call.
+    /// Checks that the call's token is genuine, regardless of what it allows. Called before
+    /// anything is looked up for the call.
     ///
     /// # Errors
-    /// [`Code::Unauthenticated`] if it is not, [`Code::RateLimited`] after too many rejected tokens.
+    /// [`Code::Unauthenticated`] if it is not, [`Code::RateLimited`] after too many rejected
+    /// tokens.
     pub fn verify_token<T>(&self, request: &Request<T>) -> Result<(), Problem> {
         let token = bearer(request.metadata())?;
         let verified = match request.extensions().get::<CheckedJwt>() {
@@ -195,8 +196,8 @@ impl AppState {
             .map_err(|rejected| self.rejected_tokens.reject(rejected, self.client(request), now_ms))
     }
 
-    /// The client's address: the peer's, or the one that a data plane sends on behalf of its client.
-    /// The latter is trusted only together with the data plane's own token.
+    /// The client's address: the peer's, or the one that a data plane sends on behalf of its
+    /// client. The latter is trusted only together with the data plane's own token.
     pub fn client<T>(&self, request: &Request<T>) -> Option<IpAddr> {
         let peer = request.remote_addr().map(|address| address.ip());
         let named = request.metadata().get(api::CLIENT_METADATA);
@@ -220,8 +221,8 @@ impl AppState {
         self.verifier.authenticate(token, &ask).is_ok_and(|plane| may_serve(&plane))
     }
 
-    /// When the client's request began, as reported by its data plane. A bearer token that was valid
-    /// then remains valid for the call, so that a request with a long body can finish.
+    /// When the client's request began, as reported by its data plane. A bearer token that was
+    /// valid then remains valid for the call, so that a request with a long body can finish.
     pub fn began(&self, headers: &HeaderMap, peer: Option<SocketAddr>) -> i64 {
         let now = self.clock.now_unix();
         let began = headers.get(api::BEGAN_METADATA);
@@ -239,7 +240,8 @@ impl AppState {
 }
 
 /// Whether the caller may make a data plane's calls, which return data of every tenant. Only the
-/// operator mints tokens for data planes; an admin of another tenant has no rights outside that tenant.
+/// operator mints tokens for data planes; an admin of another tenant has no rights outside that
+/// tenant.
 fn may_serve(principal: &Principal) -> bool {
     principal.role == Role::Dataplane || principal.tenant == OPERATOR_TENANT
 }

@@ -1,5 +1,5 @@
-//! Verifies JWTs among the bearer tokens before a call reaches its handler, because verification may
-//! have to fetch keys and the authorizer must not wait.
+//! Verifies JWTs among the bearer tokens before a call reaches its handler, because verification
+//! may have to fetch keys and the authorizer must not wait.
 
 use std::{
     sync::Arc,

@@ -168,8 +168,8 @@ async fn read(
     })
 }
 
-/// Even the largest text needs only a fraction of the time limit, so the text is not the cause of the
-/// failure.
+/// Even the largest text needs only a fraction of the time limit, so the text is not the cause of
+/// the failure.
 fn try_again(what: &str) -> Problem {
     let problem = Problem::at(Code::Unavailable, "content", format!("{what}; try again later"));
     Problem { retry_after: Some(RETRY_AFTER), ..problem }
@@ -200,7 +200,8 @@ async fn changed(app: &AppState, row: &Video) {
     index::try_sync_object(&app.db, &app.stores, row.id, &row.store).await;
 }
 
-/// Deletes an object that no row names. If that fails, the object is deleted together with the video.
+/// Deletes an object that no row names. If that fails, the object is deleted together with the
+/// video.
 async fn remove(app: &AppState, row: &Video, key: &str) {
     if let Err(error) = objects::delete(&app.stores, &row.store, key).await {
         tracing::warn!(video.id = %row.id, %error, "failed to delete a text track");

@@ -226,7 +226,8 @@ async fn queue(app: &AppState, row: &Video, plan: &Plan) -> Result<JobId, Proble
     Ok(id)
 }
 
-/// Accepts an active job with this request's own id: an earlier try committed it, but its reply was lost.
+/// Accepts an active job with this request's own id: an earlier try committed it, but its reply was
+/// lost.
 fn accept_repeated(job: JobId, queued: Result<(), QueueError>) -> Result<(), QueueError> {
     match queued {
         Err(QueueError::ActiveJob(active)) if active == job => Ok(()),

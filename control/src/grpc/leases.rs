@@ -1,4 +1,5 @@
-//! Builds the lease message for a claimed task, and ends a worker's attempts when its connection is lost.
+//! Builds the lease message for a claimed task, and ends a worker's attempts when its connection is
+//! lost.
 
 use api::{code::Code, v1};
 use media::{
@@ -199,8 +200,9 @@ fn size(size: Size) -> v1::Size {
     v1::Size { width: size.width, height: size.height }
 }
 
-/// Handles the end of a worker's session. If the connection was `lost`, the worker's attempts end immediately
-/// and count as failed, so that a task that crashes its worker is not retried without limit.
+/// Handles the end of a worker's session. If the connection was `lost`, the worker's attempts end
+/// immediately and count as failed, so that a task that crashes its worker is not retried without
+/// limit.
 ///
 /// # Errors
 /// [`DbError`] while the database stays unavailable; the leases then expire.

@@ -1,5 +1,5 @@
-//! Presigned URLs for a worker that holds a lease: one for its source, and one for each output that it
-//! may write. The store's credentials never leave the control plane.
+//! Presigned URLs for a worker that holds a lease: one for its source, and one for each output that
+//! it may write. The store's credentials never leave the control plane.
 
 use api::{
     code::{Code, Problem},
@@ -78,8 +78,8 @@ async fn grant(app: &AppState, access: v1::Access) -> Result<v1::AccessReply, Pr
     });
     let subject = held.await?.ok_or_else(lost)?;
     let store = app.stores.get(&subject.store);
-    // Another instance may know the store: the worker repeats the request, and releases the lease if that does
-    // not help.
+    // Another instance may know the store: the worker repeats the request, and releases the lease
+    // if that does not help.
     let store = store.ok_or_else(|| {
         Problem::new(Code::Unavailable, "the store is not configured in this instance")
     })?;

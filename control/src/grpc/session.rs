@@ -1,8 +1,8 @@
 //! One worker's stream, from the welcome to its end.
 //!
-//! The session claims tasks for its worker, replies to its messages and notifies it of lost leases. The
-//! session is not the source of truth: leases are stored in Postgres, so a worker that reconnects, to
-//! this instance or another, keeps them.
+//! The session claims tasks for its worker, replies to its messages and notifies it of lost leases.
+//! The session is not the source of truth: leases are stored in Postgres, so a worker that
+//! reconnects, to this instance or another, keeps them.
 
 mod capacity;
 mod claims;
@@ -73,8 +73,8 @@ pub struct WorkerInfo {
 /// The reason why a stream ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StreamEnd {
-    /// The worker closed the stream, or the connection was lost: the leases that it still holds end at
-    /// once.
+    /// The worker closed the stream, or the connection was lost: the leases that it still holds end
+    /// at once.
     Worker,
     /// This instance is stopping: the worker reconnects and keeps its leases.
     Control,
@@ -195,7 +195,8 @@ impl Session {
                 let reply = presigned_urls::reply(&self.app, access).await;
                 self.send(Out::AccessReply(reply));
             }
-            // A second hello, or a message from a newer worker that this release does not know: ignored.
+            // A second hello, or a message from a newer worker that this release does not know:
+            // ignored.
             Some(In::Hello(_)) | None => {}
         }
     }
@@ -209,8 +210,8 @@ impl Session {
             .run(TRIES_MAX, async |db| lease::extend(db, self.worker, &progress, seconds).await);
         let extended = match extended.await {
             Ok(extended) => extended,
-            // The database did not answer, so the leases may still be held. The worker continues until
-            // its lease would have expired.
+            // The database did not answer, so the leases may still be held. The worker continues
+            // until its lease would have expired.
             Err(error) => {
                 tracing::warn!(%error, "failed to extend leases");
                 return;
@@ -331,8 +332,8 @@ impl Session {
         }
     }
 
-    /// Sends a message, or drops the worker: if the channel is closed, the receiver has been dropped; if
-    /// [`QUEUE_MAX`] messages are unread, the worker is stuck.
+    /// Sends a message, or drops the worker: if the channel is closed, the receiver has been
+    /// dropped; if [`QUEUE_MAX`] messages are unread, the worker is stuck.
     fn send(&mut self, message: Out) {
         if self.out.try_send(Ok(ControlMessage { message: Some(message) })).is_err() {
             self.out = mpsc::channel(1).0;

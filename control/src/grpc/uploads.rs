@@ -246,8 +246,8 @@ fn received(message: &v1::CompleteUploadRequest) -> Result<Received, Problem> {
     })
 }
 
-/// Waits until the probe has ended or `deadline` has passed. The wait ends when the caller's token is revoked; the
-/// upload is complete and stays.
+/// Waits until the probe has ended or `deadline` has passed. The wait ends when the caller's token
+/// is revoked; the upload is complete and stays.
 async fn probed(
     app: &AppState,
     principal: &Principal,
@@ -279,8 +279,8 @@ async fn probed(
     }
 }
 
-/// Rejects the source if it caused the failure; the video remains, in state failed. A failure of the
-/// service itself does not reject the source.
+/// Rejects the source if it caused the failure; the video remains, in state failed. A failure of
+/// the service itself does not reject the source.
 fn reject_invalid_source(row: Video) -> Result<Video, Problem> {
     let source_failure = row.failure.as_ref().filter(|failure| failure.is_source_error());
     let rejected = row.state == VideoState::Failed && row.source.is_none();
@@ -290,8 +290,8 @@ fn reject_invalid_source(row: Video) -> Result<Video, Problem> {
     Err(Problem { video_id: Some(row.id.to_string()), ..problem })
 }
 
-/// Deletes the source immediately. The sweep of the video's objects would delete it later anyway, so an
-/// error here is harmless.
+/// Deletes the source immediately. The sweep of the video's objects would delete it later anyway,
+/// so an error here is harmless.
 async fn remove_source(app: &AppState, row: &Video) {
     let key = layout::source(row.id);
     if let Err(error) = objects::delete(&app.stores, &row.store, &key).await {

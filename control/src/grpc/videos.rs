@@ -214,8 +214,8 @@ pub(super) fn deletable(principal: &Principal, video: &Video) -> Result<(), Prob
 /// Probes a video's source again immediately.
 ///
 /// # Errors
-/// [`Code::Conflict`] if the video's state does not allow it, [`Code::NotFound`] if the video is unknown,
-/// [`Code::Unavailable`] if the database is unavailable.
+/// [`Code::Conflict`] if the video's state does not allow it, [`Code::NotFound`] if the video is
+/// unknown, [`Code::Unavailable`] if the database is unavailable.
 async fn reprobe(app: &AppState, tenant: &str, video: VideoId) -> Result<(), Problem> {
     let job = JobId::new(Uuid::now_v7());
     let again =

@@ -74,7 +74,8 @@ async fn follow(
         }
         let now = match lookup::job(app, tenant, id).await {
             Ok(now) => now,
-            // A restart of the database must not end the stream; the next poll shows the job's state.
+            // A restart of the database must not end the stream; the next poll shows the job's
+            // state.
             Err(problem) if problem.code == Code::Unavailable => continue,
             Err(problem) => return Err(problem),
         };

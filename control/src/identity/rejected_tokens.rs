@@ -83,7 +83,8 @@ impl RejectedTokenLimiter {
         }
     }
 
-    /// Takes one from the client's allowance. If none is left, returns how long the client must wait.
+    /// Takes one from the client's allowance. If none is left, returns how long the client must
+    /// wait.
     fn retry_after(&self, client: IpAddr, now_ms: i64) -> Option<Duration> {
         let (rate, client) = (self.allowance.0?, client_network(client));
         let (decision, arrival) = rate.decide(self.arrivals.get(&client), now_ms * 1000);

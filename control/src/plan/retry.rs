@@ -1,8 +1,8 @@
 //! Decides whether a task is retried after a failed attempt. No I/O.
 //!
-//! **Invariant:** a source is rejected only for a defect that a worker found in its bytes and, while a
-//! second worker that can examine it is connected, only if that worker agrees. A probe that fails for any
-//! other reason is retried, because its cause is the host.
+//! **Invariant:** a source is rejected only for a defect that a worker found in its bytes and,
+//! while a second worker that can examine it is connected, only if that worker agrees. A probe that
+//! fails for any other reason is retried, because its cause is the host.
 
 use std::{str::FromStr, time::Duration};
 
@@ -26,7 +26,8 @@ pub enum Cause {
     Source,
     /// The host, although it probed its own sample successfully afterwards.
     HealthyHost,
-    /// The host, which fails to probe its own sample. The attempt proves nothing and does not count.
+    /// The host, which fails to probe its own sample. The attempt proves nothing and does not
+    /// count.
     UnhealthyHost,
     /// Unknown: the worker is lost, or did not report a cause.
     Unknown,

@@ -1,5 +1,5 @@
-//! Admission: an output that a worker offers enters the index only after control has read it back from the
-//! store and proven that it matches the plan.
+//! Admission: an output that a worker offers enters the index only after control has read it back
+//! from the store and proven that it matches the plan.
 
 mod images;
 mod init_segment;
@@ -107,7 +107,8 @@ pub async fn end_attempt(
     let Some(after) = after else { return Ok(false) };
     app.metrics.attempt_failed(after.ends_job());
     if after.ends_job() {
-        // A probe fails if its file is not a video. That is a result: only transcodes count as failed.
+        // A probe fails if its file is not a video. That is a result: only transcodes count as
+        // failed.
         let transcode =
             app.db.run(WORK_TRIES_MAX, async |db| jobs::is_transcode(db, after.job).await);
         if transcode.await.unwrap_or(false) {
@@ -252,8 +253,8 @@ async fn record(
             let text = format!("{rendition}: the init segment differs from that of earlier chunks");
             return Ok(Err(RecordError::Invalid(text)));
         }
-        // False if an earlier attempt of this task has committed the chunk. That one stays; the new one is garbage
-        // and will be deleted.
+        // False if an earlier attempt of this task has committed the chunk. That one stays; the new
+        // one is garbage and will be deleted.
         outputs::insert(tx, subject.job, output, offer.lease.stored_token()).await?;
     }
     let mut unblocked = false;

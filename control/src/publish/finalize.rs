@@ -1,5 +1,5 @@
-//! Finalizes jobs: control itself runs the task `collect`, which writes the final index and completes the
-//! job.
+//! Finalizes jobs: control itself runs the task `collect`, which writes the final index and
+//! completes the job.
 
 use media::{JobId, VideoId, WorkerId, layout};
 use runtime::telemetry;

@@ -1,4 +1,5 @@
-//! A video's whole path through an instance, also with an earlier release's program on the current schema.
+//! A video's whole path through an instance, also with an earlier release's program on the current
+//! schema.
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 

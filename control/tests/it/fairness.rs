@@ -86,7 +86,8 @@ async fn a_flood_of_one_tenant_delays_another_by_two_tasks() {
     assert_eq!(share_of(&next(&db, &fleet, 60).await, flood), 60);
     let small = queue(&db, "b", 1).await;
     assert_eq!(next(&db, &fleet, 3).await, [flood, flood, small]);
-    // More tasks of the flood do not delay the next newcomer, and neither does the newcomer's own second job.
+    // More tasks of the flood do not delay the next newcomer, and neither does the newcomer's own
+    // second job.
     queue(&db, "a", 500).await;
     let (one, two) = (queue(&db, "b", 2).await, queue(&db, "b", 20).await);
     let order = next(&db, &fleet, 20).await;
@@ -161,7 +162,8 @@ async fn a_stream_of_new_tenants_does_not_starve_a_waiting_one() {
         queue(&db, &format!("newer-{n}"), 1).await;
         served += share_of(&next(&db, &fleet, 1).await, patient);
     }
-    // One slot becomes free for every two tenants that arrive: the rounds grow, but each serves all tenants.
+    // One slot becomes free for every two tenants that arrive: the rounds grow, but each serves all
+    // tenants.
     assert!(served >= 4, "{served}");
 }
 
@@ -229,7 +231,8 @@ async fn touched(tx: &impl GenericClient) -> (i64, i64) {
     (row.get("idx_tup_fetch"), row.get("seq_tup_read"))
 }
 
-/// The test counts rows rather than measuring time: the number of rows read must not grow with the queue.
+/// The test counts rows rather than measuring time: the number of rows read must not grow with the
+/// queue.
 #[tokio::test]
 async fn claims_read_a_handful_of_rows_of_a_hundred_thousand() {
     const READ_MAX: i64 = 64;

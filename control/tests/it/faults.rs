@@ -1,5 +1,6 @@
-//! Faults that an instance must survive: unreadable rows, a busy database, deadlocks and serialization
-//! failures, silent links, lost wake-ups, a store that rejects a write, and a thousand simultaneous failures.
+//! Faults that an instance must survive: unreadable rows, a busy database, deadlocks and
+//! serialization failures, silent links, lost wake-ups, a store that rejects a write, and a
+//! thousand simultaneous failures.
 
 use std::{sync::Arc, time::Duration};
 
@@ -37,8 +38,8 @@ async fn shared() -> (Arc<Shared>, Db) {
     (shared, db)
 }
 
-/// After a newer version was rolled back, leases remain whose rows cannot be read. They fill more than one
-/// page of the reaper and are all older than the lease that it can end.
+/// After a newer version was rolled back, leases remain whose rows cannot be read. They fill more
+/// than one page of the reaper and are all older than the lease that it can end.
 #[tokio::test]
 async fn leases_that_cannot_be_ended_do_not_block_others() {
     let (shared, db) = shared().await;
@@ -243,7 +244,8 @@ async fn tasks_that_fail_together_are_retried_at_different_times() {
         c.batch_execute("UPDATE tasks SET run_after = now()").await.unwrap();
         let claimed = rows::claim(&db, &rows::worker("fleet"), TASKS).await;
         assert_eq!(claimed.len() as u32, TASKS);
-        // One transaction, so that all tasks fail at the same time: now() does not change within it.
+        // One transaction, so that all tasks fail at the same time: now() does not change within
+        // it.
         let tx = c.transaction().await.unwrap();
         for task in &claimed {
             let failed_attempt = FailedAttempt {

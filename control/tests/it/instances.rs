@@ -26,7 +26,8 @@ async fn changes_by_one_instance_reach_the_other() {
     let request = watcher.ask(v1::WatchChangesRequest {});
     let mut changes = watcher.playback().watch_changes(request).await.unwrap().into_inner();
     assert_eq!(changes.message().await.unwrap().unwrap().video_id, "");
-    // The video is uploaded and its job queued at one instance; the worker is connected to the other.
+    // The video is uploaded and its job queued at one instance; the worker is connected to the
+    // other.
     let mut worker = one.worker("one").await;
     let video = clip::upload(&one, &mut worker).await;
     let received = async { while changes.message().await.unwrap().unwrap().video_id != video {} };
@@ -132,7 +133,8 @@ async fn a_restart_of_postgres_fails_no_job() {
     let job = create_job(&caller, &video).await;
     worker.want(4).await;
     let leases = [worker.lease().await, worker.lease().await, worker.lease().await];
-    // The test's server acknowledges commits before it writes them; the leases must survive a crash.
+    // The test's server acknowledges commits before it writes them; the leases must survive a
+    // crash.
     db.get().await.unwrap().batch_execute("CHECKPOINT").await.unwrap();
     let mut server = tokio::task::spawn_blocking(move || {
         server.stop();
@@ -144,8 +146,8 @@ async fn a_restart_of_postgres_fails_no_job() {
     let status = caller.jobs().list_jobs(caller.ask(v1::ListJobsRequest::default())).await;
     assert_eq!(status.unwrap_err().code(), tonic::Code::Unavailable);
     let commit = worker.offer(clip::work(&leases[0])).await;
-    // An invalid commit is rejected without the database. Control takes a worker's messages in order, so by
-    // the time of this reply it is trying the valid one.
+    // An invalid commit is rejected without the database. Control takes a worker's messages in
+    // order, so by the time of this reply it is trying the valid one.
     let nonsense = worker.offer(v1::Commit::default()).await;
     assert!(worker.answer(nonsense).await.refusal.is_some());
     // A heartbeat and a claim are sent during the outage, too.

@@ -230,7 +230,8 @@ async fn a_deleted_video_rejects_outputs_and_its_objects_are_deleted_again() {
     while let Some(chore) = chores::take(&*c).await.unwrap() {
         taken.push(chore);
     }
-    // One sweep runs immediately, the other when the leases have expired; purges have their own loop.
+    // One sweep runs immediately, the other when the leases have expired; purges have their own
+    // loop.
     assert_eq!(taken.iter().filter(|t| t.chore == Chore::Video(video)).count(), 2);
     assert_eq!(chores::take_purges(&*c, 10).await.unwrap().len(), 1);
     videos::delete_tombstone(&*c, video, 60.0).await.unwrap();

@@ -1,5 +1,5 @@
-//! JWTs of an identity provider, whose key server the tests simulate: every algorithm, rotation, outage,
-//! exchange, revocation, and the rate limit for invalid tokens.
+//! JWTs of an identity provider, whose key server the tests simulate: every algorithm, rotation,
+//! outage, exchange, revocation, and the rate limit for invalid tokens.
 
 use std::{
     sync::{
@@ -245,7 +245,8 @@ async fn a_revoked_jwt_is_rejected_and_so_is_its_exchange() {
     let token = signer.token(&good("viewer"));
     let caller = bearer(&plane, &token);
     let admin = plane.caller(Role::Admin);
-    // Revoking the JWT also revokes the biscuit that it was exchanged for, and tokens derived from that.
+    // Revoking the JWT also revokes the biscuit that it was exchanged for, and tokens derived from
+    // that.
     let request = v1::ExchangeTokenRequest { token: token.clone() };
     let exchanged = caller.auth().exchange_token(request).await.unwrap().into_inner().token;
     let narrowed = authz::narrow(&exchanged, &authz::Restriction::default()).unwrap();
@@ -349,7 +350,8 @@ async fn token_guessing_is_rate_limited_per_client_and_valid_tokens_still_work()
             assert_eq!(code, limited, "{client} {n}");
         }
     }
-    // Without a data plane's token, the limit applies to the peer; the client address that it sends is ignored.
+    // Without a data plane's token, the limit applies to the peer; the client address that it sends
+    // is ignored.
     let mut codes = Vec::new();
     for client in ["192.0.2.3", "192.0.2.4", "192.0.2.5", "192.0.2.6", "192.0.2.7", "192.0.2.8"] {
         codes.push(guess(client, None).await);

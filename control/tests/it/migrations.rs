@@ -1,5 +1,5 @@
-//! The schema is applied completely and once, regardless of the number of instances that apply it. An earlier
-//! release works on the schema of a later one, or reports why it cannot.
+//! The schema is applied completely and once, regardless of the number of instances that apply it.
+//! An earlier release works on the schema of a later one, or reports why it cannot.
 
 use std::{
     collections::BTreeSet,
@@ -34,8 +34,8 @@ async fn migrations_apply_twice() {
     assert!(applied >= 1);
 }
 
-/// `tasks.kind` accepts exactly the kinds that the code has, so a new kind needs a migration, which also
-/// decides whether earlier releases can work with it.
+/// `tasks.kind` accepts exactly the kinds that the code has, so a new kind needs a migration, which
+/// also decides whether earlier releases can work with it.
 #[tokio::test]
 async fn the_database_accepts_exactly_the_task_kinds_of_the_code() {
     let db = rows::db().await;
@@ -155,7 +155,8 @@ async fn changed_or_skipped_migrations_are_rejected() {
     differs.get().await.unwrap().execute(sql, &[]).await.unwrap();
     let error = migrate::run(&differs).await.unwrap_err();
     assert!(matches!(error, DbError::Migration(_)), "{error:?}");
-    // Like the history of two branches that each added a migration, of which the other was released first.
+    // Like the history of two branches that each added a migration, of which the other was released
+    // first.
     let sql = "DELETE FROM refinery_schema_history WHERE version = 10";
     lacks.get().await.unwrap().execute(sql, &[]).await.unwrap();
     let error = migrate::run(&lacks).await.unwrap_err();

@@ -1,5 +1,5 @@
-//! Seeded random schedules of all operations on leases, checked against a model: a task has at most one
-//! holder, only the holder can change it, and every job ends.
+//! Seeded random schedules of all operations on leases, checked against a model: a task has at most
+//! one holder, only the holder can change it, and every job ends.
 
 use std::collections::HashMap;
 

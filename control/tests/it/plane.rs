@@ -98,8 +98,8 @@ impl Plane {
         Self::of(Shared::new(crate::postgres::database().await)).await
     }
 
-    /// The same with leases so short that a test can wait for their end, and for the sweep that follows after
-    /// the same time again.
+    /// The same with leases so short that a test can wait for their end, and for the sweep that
+    /// follows after the same time again.
     pub(crate) async fn brief(lease: &str) -> Self {
         Self::with(Shared::new(crate::postgres::database().await), &["--lease", lease]).await
     }

@@ -1,6 +1,6 @@
 //! A private Postgres server for the tests of this process, started once; each test has its own
-//! database. nextest runs each test in a process of its own, so the server's files are copied from a
-//! cluster that was created and migrated once.
+//! database. nextest runs each test in a process of its own, so the server's files are copied from
+//! a cluster that was created and migrated once.
 
 use std::{
     fs,

@@ -1,5 +1,5 @@
-//! Failing probes: which failures are attributed to the source, which are retried, which sources are kept, and how they
-//! are probed again.
+//! Failing probes: which failures are attributed to the source, which are retried, which sources
+//! are kept, and how they are probed again.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -147,7 +147,8 @@ async fn a_worker_that_fails_its_sample_gets_no_probes_until_it_succeeds() {
         troubles(&plane).await == ["killed"]
     })
     .await;
-    // Messages of one worker are handled in order: a probe for it would have arrived before this reply.
+    // Messages of one worker are handled in order: a probe for it would have arrived before this
+    // reply.
     one.beat(&first, 0.5).await;
     let next = one.next().await;
     assert!(matches!(next, v1::control_message::Message::HeartbeatReply(_)), "{next:?}");

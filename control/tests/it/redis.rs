@@ -148,8 +148,9 @@ async fn every_change_invalidates_the_data_planes_caches() {
     assert_eq!(left().await, 2);
     redis.invalidate_unnotified(vec![VideoId::new(Uuid::now_v7())]).await;
 
-    // Metadata that could not be invalidated must not be used afterwards, so a new epoch starts. A connection
-    // does not imply the first epoch: if Redis was slow to start, control writes it in the next round.
+    // Metadata that could not be invalidated must not be used afterwards, so a new epoch starts. A
+    // connection does not imply the first epoch: if Redis was slow to start, control writes it in
+    // the next round.
     let begun = async || kept.exists::<i64, _>(cached::EPOCH).await.unwrap() == 1;
     eventually("the epoch has begun", DEADLINE, begun).await;
     let epoch: String = kept.get(cached::EPOCH).await.unwrap();

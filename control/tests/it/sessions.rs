@@ -1,5 +1,5 @@
-//! Sessions of workers when preparing a lease is slow, fails, or finds no free database connection: neither
-//! a task nor a slot is lost.
+//! Sessions of workers when preparing a lease is slow, fails, or finds no free database connection:
+//! neither a task nor a slot is lost.
 
 use std::sync::Arc;
 
@@ -55,8 +55,8 @@ async fn probe_all(mut worker: Worker, slots: u32) {
     }
 }
 
-/// If a session kept the connections of the leases that it prepares while it waits for another connection,
-/// enough sessions would occupy the whole pool permanently.
+/// If a session kept the connections of the leases that it prepares while it waits for another
+/// connection, enough sessions would occupy the whole pool permanently.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_sessions_on_a_pool_of_two_complete_every_task() {
     const SESSIONS: usize = 50;
@@ -77,8 +77,8 @@ async fn fifty_sessions_on_a_pool_of_two_complete_every_task() {
     plane.stop().await;
 }
 
-/// Queues a probe, which has express priority, and checks that the worker gets it: that fails if the worker's
-/// slots were lost before.
+/// Queues a probe, which has express priority, and checks that the worker gets it: that fails if
+/// the worker's slots were lost before.
 async fn gets_a_probe(worker: &mut Worker, db: &Db) {
     probes(db, 1).await;
     let urgent = async {

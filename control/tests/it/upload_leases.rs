@@ -1,5 +1,5 @@
-//! Upload leases: what they allow once the token has expired or been revoked, and how another request
-//! claims them.
+//! Upload leases: what they allow once the token has expired or been revoked, and how another
+//! request claims them.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,8 @@ use crate::{
     waiting::eventually,
 };
 
-/// How long after a claim a lease ends that its holder does not release, with a margin for slow machines.
+/// How long after a claim a lease ends that its holder does not release, with a margin for slow
+/// machines.
 const CLAIM: Duration = Duration::from_secs(5);
 
 fn writer() -> String {
@@ -199,8 +200,8 @@ async fn a_request_that_takes_over_waits_for_the_holders_last_write() {
     let notified =
         async { while changes.message().await.unwrap().unwrap().claimed_writer != one {} };
     tokio::time::timeout(DEADLINE, notified).await.unwrap();
-    // A data plane that missed the notification receives the claim in the reply to its next call, and may finish its
-    // write.
+    // A data plane that missed the notification receives the claim in the reply to its next call,
+    // and may finish its write.
     let moved = advance(&caller, step(id, &one, 0, 4)).await.unwrap();
     assert!(moved.claimed);
     assert!(settle(&caller, id).await.held);

@@ -1,7 +1,7 @@
 //! Bounds the cost of evaluating a token before it is evaluated.
 //!
-//! The engine checks its time limit only between rounds, and a single check that joins eight lists of
-//! facts runs for years within one round. Any holder of a token can append such a check, so the
+//! The engine checks its time limit only between rounds, and a single check that joins eight lists
+//! of facts runs for years within one round. Any holder of a token can append such a check, so the
 //! appended blocks are measured first. The checks that [`crate::narrow()`] appends look at one fact
 //! each; the limits here allow a hundred times as much.
 
@@ -32,8 +32,8 @@ const GIVEN_FACTS: u64 = 8;
 /// Measures the blocks that were appended to a token.
 ///
 /// # Errors
-/// [`AuthError::Limit`] when a limit is exceeded; [`AuthError::Malformed`] for blocks that are never
-/// accepted: those signed by third parties and those that declare trusted keys.
+/// [`AuthError::Limit`] when a limit is exceeded; [`AuthError::Malformed`] for blocks that are
+/// never accepted: those signed by third parties and those that declare trusted keys.
 pub(crate) fn check(appended: &[SignedBlock]) -> Result<(), AuthError> {
     let mut blocks = Vec::with_capacity(appended.len());
     for signed in appended {
@@ -97,8 +97,8 @@ impl Meter<'_> {
         self.count(&expression.ops)
     }
 
-    /// Counts steps. Rejects steps whose cost is unbounded: functions over sets, regular expressions
-    /// and calls of foreign functions.
+    /// Counts steps. Rejects steps whose cost is unbounded: functions over sets, regular
+    /// expressions and calls of foreign functions.
     fn count(&mut self, steps: &[Op]) -> Result<(), AuthError> {
         self.steps += steps.len();
         if self.steps > STEPS_MAX {

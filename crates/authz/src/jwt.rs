@@ -1,10 +1,11 @@
-//! Verifies an identity provider's JWT: signature, validity period, audience, and the identity in its
-//! claims.
+//! Verifies an identity provider's JWT: signature, validity period, audience, and the identity in
+//! its claims.
 //!
-//! Only RS256, ES256, EdDSA and HS256 are supported, and each key verifies exactly one of them, so that
-//! a token cannot choose how it is checked. Key references inside a token (`jku`, `x5u`, `jwk`) are
-//! never followed; `kid` is only compared. The library checks the signature, this module the claims,
-//! because a claim of the wrong type must make the token invalid and the time must be an argument.
+//! Only RS256, ES256, EdDSA and HS256 are supported, and each key verifies exactly one of them, so
+//! that a token cannot choose how it is checked. Key references inside a token (`jku`, `x5u`,
+//! `jwk`) are never followed; `kid` is only compared. The library checks the signature, this module
+//! the claims, because a claim of the wrong type must make the token invalid and the time must be
+//! an argument.
 
 mod claims;
 mod keys;
@@ -22,8 +23,8 @@ use crate::token::TOKEN_BYTES_MAX;
 const HEADER_BYTES_MAX: usize = 2048;
 /// Bytes of a key id.
 const KEY_ID_BYTES_MAX: usize = 256;
-/// Token types that may authorize a request. An ID token states who logged in to a client, not what its
-/// bearer may do.
+/// Token types that may authorize a request. An ID token states who logged in to a client, not what
+/// its bearer may do.
 const TYPES: [&str; 4] = ["jwt", "at+jwt", "application/jwt", "application/at+jwt"];
 
 /// Why a JWT is rejected. No variant contains any part of the token.
@@ -50,7 +51,8 @@ pub enum JwtError {
     /// Its `nbf` or `iat` is in the future.
     #[error("token is not valid yet")]
     NotYet,
-    /// A claim is missing, has the wrong type, or has an unexpected value; contains the claim's name.
+    /// A claim is missing, has the wrong type, or has an unexpected value; contains the claim's
+    /// name.
     #[error("claim {0} of the token is missing or invalid")]
     Claim(&'static str),
     /// Genuine, but its role claim names no role that an identity provider may grant.
@@ -90,8 +92,8 @@ struct Header {
 /// Verifies a JWT at `now` (Unix seconds) and returns the identity in its claims.
 ///
 /// # Errors
-/// When the token is malformed, too long, not signed by one of `keys`, outside its validity period, or
-/// has claims that do not satisfy `policy`.
+/// When the token is malformed, too long, not signed by one of `keys`, outside its validity period,
+/// or has claims that do not satisfy `policy`.
 pub fn verify(text: &str, keys: &JwtKeys, policy: &Policy, now: i64) -> Result<Identity, JwtError> {
     if text.len() > TOKEN_BYTES_MAX {
         return Err(JwtError::TooLong);

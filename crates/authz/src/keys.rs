@@ -1,7 +1,7 @@
 //! Root keys: the private keys mint tokens, their public halves verify them.
 //!
-//! Several keys are valid at the same time, and every token carries the id of its key, so that a new
-//! key can be introduced before an old one is retired.
+//! Several keys are valid at the same time, and every token carries the id of its key, so that a
+//! new key can be introduced before an old one is retired.
 
 use std::fmt;
 
@@ -11,7 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 /// Keys in one set.
 const KEYS_MAX: usize = 16;
 
-/// The text is not a list of root keys as [`RootKeys::to_json`] writes it. Contains no part of the text.
+/// The text is not a list of root keys as [`RootKeys::to_json`] writes it. Contains no part of the
+/// text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the text does not contain root keys")]
 pub struct KeyError;
@@ -81,8 +82,8 @@ impl RootKeys {
         PublicKeys(self.0.iter().map(|(id, pair)| (*id, key(pair))).collect())
     }
 
-    /// Removes an old key: tokens that it signed are rejected from then on. Returns `false` if the id
-    /// is unknown or is that of the key that mints.
+    /// Removes an old key: tokens that it signed are rejected from then on. Returns `false` if the
+    /// id is unknown or is that of the key that mints.
     pub fn remove(&mut self, id: u32) -> bool {
         let before = self.0.len();
         if self.newest().0 != id {

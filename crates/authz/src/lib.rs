@@ -1,14 +1,16 @@
-//! Mints, narrows and verifies biscuits, verifies JWTs of an identity provider, and defines what each role
-//! may do.
+//! Mints, narrows and verifies biscuits, verifies JWTs of an identity provider, and defines what
+//! each role may do.
 //!
 //! The design rests on three properties:
-//! - A token's **identity** is read only from its authority block, which only a root key can sign. A block
-//!   that a holder appends can add checks, never rights.
-//! - Every request provides the same facts (`time`, `operation`, `resource`, `ip`), so that an appended check
-//!   either finds the fact that it refers to, or fails.
-//! - Playback tokens and bearer tokens are different kinds: neither is accepted in place of the other.
+//! - A token's **identity** is read only from its authority block, which only a root key can sign.
+//!   A block that a holder appends can add checks, never rights.
+//! - Every request provides the same facts (`time`, `operation`, `resource`, `ip`), so that an
+//!   appended check either finds the fact that it refers to, or fails.
+//! - Playback tokens and bearer tokens are different kinds: neither is accepted in place of the
+//!   other.
 //!
-//! **Invariant:** no network, no files and no clock; callers pass key files' content and the current time.
+//! **Invariant:** no network, no files and no clock; callers pass key files' content and the
+//! current time.
 
 mod cost;
 #[cfg(feature = "jwt")]
@@ -49,7 +51,8 @@ pub enum AuthError {
     /// Larger than a token may be, or more complex than the tokens of this service need to be.
     #[error("token exceeds a limit")]
     Limit,
-    /// The machine was too busy to evaluate it in time, which proves nothing about the holder's rights.
+    /// The machine was too busy to evaluate it in time, which proves nothing about the holder's
+    /// rights.
     #[error("token could not be checked in time")]
     Busy,
 }
@@ -69,8 +72,8 @@ impl AuthError {
     }
 }
 
-/// The key under which a token's verification result is cached: a digest of the whole text, signature
-/// included. JWTs are revoked by their [`JwtNames`] instead.
+/// The key under which a token's verification result is cached: a digest of the whole text,
+/// signature included. JWTs are revoked by their [`JwtNames`] instead.
 pub fn digest(token: &str) -> [u8; 32] {
     *blake3::hash(token.as_bytes()).as_bytes()
 }

@@ -50,8 +50,8 @@ impl RootKeys {
         self.sign(with_end(&bearer(grant)?, expires_at)?)
     }
 
-    /// Mints a bearer token in exchange for a JWT. It contains the JWT's [`crate::JwtNames::signed`] and is thus
-    /// revoked together with the JWT.
+    /// Mints a bearer token in exchange for a JWT. It contains the JWT's
+    /// [`crate::JwtNames::signed`] and is thus revoked together with the JWT.
     ///
     /// # Errors
     /// As [`RootKeys::mint`].
@@ -66,8 +66,8 @@ impl RootKeys {
         self.sign(with_end(&facts, expires_at)?)
     }
 
-    /// Mints a token that allows nothing but playing one video. It has no base64 padding, because it is part
-    /// of URLs.
+    /// Mints a token that allows nothing but playing one video. It has no base64 padding, because
+    /// it is part of URLs.
     ///
     /// # Errors
     /// None in practice; [`AuthError::Malformed`] if the token cannot be built.

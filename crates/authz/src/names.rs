@@ -1,16 +1,18 @@
-//! The names by which JWTs are revoked and exchanged: digests of the signed bytes, without the signature.
+//! The names by which JWTs are revoked and exchanged: digests of the signed bytes, without the
+//! signature.
 //!
-//! A signature has more than one form: for every ES256 signature `(r, s)`, `(r, n - s)` verifies as well, and
-//! anyone can compute it. If the name covered the whole text, a revoked token would stay valid in its other
-//! form.
+//! A signature has more than one form: for every ES256 signature `(r, s)`, `(r, n - s)` verifies as
+//! well, and anyone can compute it. If the name covered the whole text, a revoked token would stay
+//! valid in its other form.
 
 /// The names of one JWT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JwtNames {
     /// Digest of `header.payload`, the bytes that are signed.
     pub signed: [u8; 32],
-    /// Digest of the whole text, the name that earlier releases used. Revocations that they stored still
-    /// count, and new revocations store this name, too, so that they hold if such a release is started again.
+    /// Digest of the whole text, the name that earlier releases used. Revocations that they stored
+    /// still count, and new revocations store this name, too, so that they hold if such a release
+    /// is started again.
     pub former: [u8; 32],
 }
 

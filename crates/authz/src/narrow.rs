@@ -27,8 +27,8 @@ pub struct Restriction {
 /// Appends a block of checks to a token. Needs no key and cannot add rights.
 ///
 /// # Errors
-/// [`AuthError::Limit`] when the token has no room for another block, [`AuthError::Malformed`] when it
-/// is not a token or is sealed.
+/// [`AuthError::Limit`] when the token has no room for another block, [`AuthError::Malformed`] when
+/// it is not a token or is sealed.
 pub fn narrow(text: &str, restriction: &Restriction) -> Result<String, AuthError> {
     let malformed = |_| AuthError::Malformed;
     let token: UnverifiedBiscuit = token::parse(text)?;

@@ -1,4 +1,5 @@
-//! From text to a verified biscuit: checks limits first, then structure, then signatures, then the identity.
+//! From text to a verified biscuit: checks limits first, then structure, then signatures, then the
+//! identity.
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
@@ -12,21 +13,24 @@ use media::VideoId;
 
 use crate::{AuthError, cost, keys::PublicKeys, mint, role::Role};
 
-/// Maximum size in bytes of a token's text. Every block costs a signature check, so the size is checked first.
+/// Maximum size in bytes of a token's text. Every block costs a signature check, so the size is
+/// checked first.
 pub(crate) const TOKEN_BYTES_MAX: usize = 8 * 1024;
 /// Maximum number of blocks of a token.
 pub(crate) const BLOCKS_MAX: usize = 16;
 
-/// A genuine token: its signatures are valid. Whether it allows an operation is checked per request.
+/// A genuine token: its signatures are valid. Whether it allows an operation is checked per
+/// request.
 #[derive(Debug)]
 pub(crate) struct Verified {
     pub(crate) biscuit: Biscuit,
     pub(crate) kind: Kind,
     pub(crate) expires_at: i64,
-    /// The checks, if they are exactly those that this service mints; otherwise Datalog has to evaluate them.
+    /// The checks, if they are exactly those that this service mints; otherwise Datalog has to
+    /// evaluate them.
     pub(crate) plain: Option<Plain>,
-    /// First the id of the JWT that it was exchanged for, if any; then one id per block. Revoking any of them
-    /// revokes this token and every token narrowed from that block on.
+    /// First the id of the JWT that it was exchanged for, if any; then one id per block. Revoking
+    /// any of them revokes this token and every token narrowed from that block on.
     pub(crate) revocation_ids: Vec<Vec<u8>>,
 }
 
@@ -43,11 +47,12 @@ pub(crate) enum Kind {
     Playback { video: VideoId, max_height: Option<u32> },
 }
 
-/// How often an evaluation is attempted if it times out: the limit is wall time, and a busy machine may have
-/// spent it on other work.
+/// How often an evaluation is attempted if it times out: the limit is wall time, and a busy machine
+/// may have spent it on other work.
 pub(crate) const EVALUATIONS_MAX: u32 = 2;
 
-/// [`cost`] has bounded the input of an evaluation; these limits bound the facts that rules generate.
+/// [`cost`] has bounded the input of an evaluation; these limits bound the facts that rules
+/// generate.
 pub(crate) fn limits() -> AuthorizerLimits {
     AuthorizerLimits {
         max_facts: cost::FACTS_MAX,
@@ -81,15 +86,16 @@ fn bytes(text: &str) -> Result<Vec<u8>, AuthError> {
     URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| AuthError::Malformed)
 }
 
-/// Decodes the token's blocks and checks that they are few, and signed in a way that has only one form.
+/// Decodes the token's blocks and checks that they are few, and signed in a way that has only one
+/// form.
 fn decode_unverified(bytes: &[u8]) -> Result<schema::Biscuit, AuthError> {
     let outline = schema::Biscuit::decode(bytes).map_err(|_| AuthError::Malformed)?;
     if outline.blocks.len() + 1 > BLOCKS_MAX {
         return Err(AuthError::Limit);
     }
-    // A holder may choose the key that signs the next block. A block is revoked by its signature, and for
-    // every P-256 signature there is a second one that verifies as well; under strict verification, Ed25519
-    // has no such pairs.
+    // A holder may choose the key that signs the next block. A block is revoked by its signature,
+    // and for every P-256 signature there is a second one that verifies as well; under strict
+    // verification, Ed25519 has no such pairs.
     let mut blocks = std::iter::once(&outline.authority).chain(&outline.blocks);
     let ed25519 = schema::public_key::Algorithm::Ed25519 as i32;
     if blocks.any(|block| block.next_key.algorithm != ed25519) {
@@ -120,9 +126,9 @@ pub(crate) fn verify(text: &str, keys: &PublicKeys) -> Result<Verified, AuthErro
     Ok(Verified { biscuit, kind, expires_at, plain, revocation_ids })
 }
 
-/// Recognizes a token that has not been narrowed, so that the data plane need not run Datalog per segment.
-/// Only checks can reject a request, so a check that does not match a minted one exactly makes this return
-/// `None`.
+/// Recognizes a token that has not been narrowed, so that the data plane need not run Datalog per
+/// segment. Only checks can reject a request, so a check that does not match a minted one exactly
+/// makes this return `None`.
 fn plain(biscuit: &Biscuit, expires_at: i64) -> Option<Plain> {
     if biscuit.block_count() != 1 {
         return None;
@@ -162,8 +168,8 @@ fn kind(authorizer: &mut Authorizer) -> Result<Kind, AuthError> {
     }
 }
 
-/// The only value of `name(value)` in the authority block. `query` uses only facts of the authority block and
-/// of the authorizer, so blocks appended by a holder have no influence.
+/// The only value of `name(value)` in the authority block. `query` uses only facts of the authority
+/// block and of the authorizer, so blocks appended by a holder have no influence.
 fn one<T>(authorizer: &mut Authorizer, name: &str) -> Result<Option<T>, AuthError>
 where
     (T,): TryFrom<Fact, Error = error::Token>,
@@ -179,7 +185,8 @@ where
     }
 }
 
-/// Exceeding a limit does not mean that the holder lacks a right, and must not be reported as if it did.
+/// Exceeding a limit does not mean that the holder lacks a right, and must not be reported as if it
+/// did.
 pub(crate) fn evaluation(error: &error::Token) -> AuthError {
     match error {
         error::Token::RunLimit(error::RunLimit::Timeout) => AuthError::Busy,

@@ -1,7 +1,7 @@
 //! Verification: is the token genuine, not expired and not revoked, and does it allow this request?
 //!
-//! Checking signatures costs ten times as much as evaluating checks, so the results for genuine and forged
-//! tokens are cached by the digest of their text.
+//! Checking signatures costs ten times as much as evaluating checks, so the results for genuine and
+//! forged tokens are cached by the digest of their text.
 
 use std::{
     collections::HashSet,
@@ -112,8 +112,8 @@ impl Verifier {
         !self.keys.read().unwrap_or_else(PoisonError::into_inner).0.is_empty()
     }
 
-    /// Rejects tokens with any of these revocation ids from now on. Returns the ids that were not known
-    /// before.
+    /// Rejects tokens with any of these revocation ids from now on. Returns the ids that were not
+    /// known before.
     pub fn revoke(&self, ids: impl IntoIterator<Item = Vec<u8>>) -> Vec<Vec<u8>> {
         let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
         ids.into_iter().filter(|id| revoked.insert(id.clone())).collect()
@@ -133,7 +133,8 @@ impl Verifier {
     /// Checks a bearer token for a request.
     ///
     /// # Errors
-    /// If the token is invalid or does not allow the request; only [`AuthError::Busy`] can succeed on a retry.
+    /// If the token is invalid or does not allow the request; only [`AuthError::Busy`] can succeed
+    /// on a retry.
     pub fn authenticate(&self, text: &str, request: &Request) -> Result<Principal, AuthError> {
         let verified = self.genuine(text)?;
         let Kind::Bearer { subject, tenant, role } = &verified.kind else {
@@ -154,7 +155,8 @@ impl Verifier {
     /// Checks a playback token for one video.
     ///
     /// # Errors
-    /// If the token is invalid or does not allow the request; only [`AuthError::Busy`] can succeed on a retry.
+    /// If the token is invalid or does not allow the request; only [`AuthError::Busy`] can succeed
+    /// on a retry.
     pub fn playback(
         &self,
         text: &str,
@@ -174,8 +176,8 @@ impl Verifier {
         Ok(Playback { max_height, expires_at: verified.expires_at })
     }
 
-    /// The identity in a genuine bearer token, ignoring its other checks. Suitable for counting requests,
-    /// never for authorizing one.
+    /// The identity in a genuine bearer token, ignoring its other checks. Suitable for counting
+    /// requests, never for authorizing one.
     ///
     /// # Errors
     /// If the token is not a genuine bearer token, is expired or is revoked.
@@ -194,11 +196,12 @@ impl Verifier {
         })
     }
 
-    /// The ids that revoke a genuine token, independent of its rights and even if it has expired, and its
-    /// expiry.
+    /// The ids that revoke a genuine token, independent of its rights and even if it has expired,
+    /// and its expiry.
     ///
     /// # Errors
-    /// If the token is malformed, has no valid signature, exceeds a limit, or cannot be checked in time.
+    /// If the token is malformed, has no valid signature, exceeds a limit, or cannot be checked in
+    /// time.
     pub fn revocation_ids(&self, text: &str) -> Result<(Vec<Vec<u8>>, i64), AuthError> {
         let verified = self.genuine(text)?;
         Ok((verified.revocation_ids.clone(), verified.expires_at))
@@ -237,8 +240,8 @@ impl Verifier {
             let holds = plain.address.is_none() || plain.address == from;
             return if holds { Ok(()) } else { Err(token::unmet()) };
         }
-        // During playback only the time changes from request to request: within one second the result is the
-        // same.
+        // During playback only the time changes from request to request: within one second the
+        // result is the same.
         let key = cache_key(verified, request);
         if let Some(result) = self.results.get(&key) {
             return result;
@@ -251,7 +254,8 @@ impl Verifier {
     }
 }
 
-/// A digest of everything that the result depends on. The last block's signature covers all blocks before it.
+/// A digest of everything that the result depends on. The last block's signature covers all blocks
+/// before it.
 fn cache_key(verified: &Verified, request: &Request) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&request.now.to_be_bytes());

@@ -95,8 +95,8 @@ fn the_key_determines_the_algorithm_of_a_token() {
         let forged = Signer::hs256(secret.as_bytes()).sign(&other("HS256"), &good());
         assert_eq!(rejected(&forged), JwtError::BadSignature);
     }
-    // A key of another algorithm: with its own header, with a header that claims RS256, and as the only
-    // known key.
+    // A key of another algorithm: with its own header, with a header that claims RS256, and as the
+    // only known key.
     assert_eq!(rejected(&ec.token(&good())), JwtError::UnknownKey);
     assert_eq!(rejected(&ec.sign(&other("RS256"), &good())), JwtError::BadSignature);
     let keys = set(&[&ec]);

@@ -1,8 +1,8 @@
 //! Admission: proves from the stored bytes alone that a chunk matches the grid.
 //!
-//! Fragments have one canonical form. Each fragment is therefore parsed leniently, checked against the
-//! grid, written again and compared with the stored bytes: any extra, altered or missing byte is detected
-//! as a difference.
+//! Fragments have one canonical form. Each fragment is therefore parsed leniently, checked against
+//! the grid, written again and compared with the stored bytes: any extra, altered or missing byte
+//! is detected as a difference.
 
 use thiserror::Error;
 

@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Video codec of a rendition. The order is that of ladders: the codec that every player supports comes
-/// first.
+/// Video codec of a rendition. The order is that of ladders: the codec that every player supports
+/// comes first.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -105,8 +105,8 @@ impl Codec {
         }
     }
 
-    /// Smallest width or height that the encoder accepts, in pixels: a macroblock for x264, SVT-AV1's
-    /// own limit for AV1.
+    /// Smallest width or height that the encoder accepts, in pixels: a macroblock for x264,
+    /// SVT-AV1's own limit for AV1.
     pub const fn side_min(self) -> u32 {
         match self {
             Self::H264 | Self::Hevc => 16,

@@ -1,8 +1,9 @@
-//! Lays out a finished rendition and its audio as one progressive MP4 that is never stored: a header
-//! built from sample tables, then the samples of the stored fragments, GOP by GOP, video before audio.
+//! Lays out a finished rendition and its audio as one progressive MP4 that is never stored: a
+//! header built from sample tables, then the samples of the stored fragments, GOP by GOP, video
+//! before audio.
 //!
-//! **Invariant:** the layout depends on the index and the tables alone, so every data plane returns the
-//! same bytes for the same range at any time.
+//! **Invariant:** the layout depends on the index and the tables alone, so every data plane returns
+//! the same bytes for the same range at any time.
 
 use std::ops::Range;
 
@@ -111,8 +112,8 @@ impl Download {
         (self.header.len() + self.pieces.len() * size_of::<Piece>() + keys) as u64
     }
 
-    /// The parts that make up bytes `range` of the file, in order; bytes past the end of the file are
-    /// left out.
+    /// The parts that make up bytes `range` of the file, in order; bytes past the end of the file
+    /// are left out.
     pub fn slices(&self, range: Range<u64>) -> impl Iterator<Item = Slice<'_>> {
         let head = self.header.len() as u64;
         let in_header = range.start.min(head) as usize..range.end.min(head) as usize;

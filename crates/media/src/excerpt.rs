@@ -1,5 +1,5 @@
-//! Excerpts for images and previews: key frames or whole GOPs of finished renditions, assembled into one
-//! progressive file that FFmpeg reads like any other.
+//! Excerpts for images and previews: key frames or whole GOPs of finished renditions, assembled
+//! into one progressive file that FFmpeg reads like any other.
 
 use crate::{
     Grid,
@@ -30,8 +30,8 @@ pub fn key_frame(fragment: &[u8]) -> Result<&[u8], Mp4Error> {
     fragment.get(start..end).ok_or(Mp4Error::Truncated("sample"))
 }
 
-/// A file with several tracks of key frames, one second each; `tracks` are init segments and frames. The
-/// last track continues with every frame of `moving`, a fragment of its own rendition.
+/// A file with several tracks of key frames, one second each; `tracks` are init segments and
+/// frames. The last track continues with every frame of `moving`, a fragment of its own rendition.
 ///
 /// # Errors
 /// An init segment or the fragment cannot be read.
@@ -84,8 +84,8 @@ pub struct Cut<'a> {
     pub audio: Vec<&'a [u8]>,
 }
 
-/// A file of some GOPs: the cuts of a rendition and its audio, concatenated. Audio packets may start
-/// slightly before or after the video of their cut; the clip keeps that offset.
+/// A file of some GOPs: the cuts of a rendition and its audio, concatenated. Audio packets may
+/// start slightly before or after the video of their cut; the clip keeps that offset.
 ///
 /// # Errors
 /// An init segment or a fragment cannot be read.
@@ -154,7 +154,8 @@ impl Builder {
         last.duration = duration;
     }
 
-    /// Appends every sample with the given `duration`; returns the original duration of the last one.
+    /// Appends every sample with the given `duration`; returns the original duration of the last
+    /// one.
     fn append(
         &mut self,
         fragment: &[u8],

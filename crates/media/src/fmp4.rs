@@ -1,8 +1,8 @@
 //! Fragmented MP4: reads FFmpeg's output and writes the form that is served.
 //!
-//! FFmpeg's boxes never reach a viewer. Its samples are extracted and written again in one canonical
-//! form, so that every chunk of a rendition has the same init segment and every fragment starts exactly
-//! on the grid. Admission can then compare bytes instead of interpreting them.
+//! FFmpeg's boxes never reach a viewer. Its samples are extracted and written again in one
+//! canonical form, so that every chunk of a rendition has the same init segment and every fragment
+//! starts exactly on the grid. Admission can then compare bytes instead of interpreting them.
 
 mod audio;
 mod av1;
@@ -27,7 +27,8 @@ pub use sample::{SampleView, samples};
 
 use thiserror::Error;
 
-/// Maximum number of samples of one fragment or track run that are read: far above ten minutes of video.
+/// Maximum number of samples of one fragment or track run that are read: far above ten minutes of
+/// video.
 pub(crate) const SAMPLES_MAX: usize = 1 << 20;
 
 /// The kind of a track.

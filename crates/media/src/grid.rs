@@ -1,8 +1,8 @@
 //! The fixed time grid that all renditions of a video share.
 //!
-//! A GOP lasts two seconds (`round(2·fps)` frames) and a chunk is ten GOPs, except that chunk 0 has only
-//! two, so that playback can start early. HLS segments have at most five GOPs, DASH segments at most
-//! two, and a segment never spans two chunks: it is always one byte range of one object.
+//! A GOP lasts two seconds (`round(2·fps)` frames) and a chunk is ten GOPs, except that chunk 0 has
+//! only two, so that playback can start early. HLS segments have at most five GOPs, DASH segments
+//! at most two, and a segment never spans two chunks: it is always one byte range of one object.
 
 use std::ops::Range;
 
@@ -101,15 +101,16 @@ impl FrameRate {
         if fps <= 1.0 {
             return Self::new(1, 1);
         }
-        // Exact as long as the numbers are small, because they are factors of the tracks' timescale.
+        // Exact as long as the numbers are small, because they are factors of the tracks'
+        // timescale.
         match den.checked_mul(1 << halvings) {
             Some(den) if den < 100_000 && num < 10_000_000 => Self::new(num, den),
             _ => Self::new((fps.min(f64::from(FRAME_RATE_MAX)) * 1000.0).round() as u32, 1000),
         }
     }
 
-    /// The nominal rate of videos without a video track: one frame lasts as long as one AAC frame, so
-    /// that every boundary is exact.
+    /// The nominal rate of videos without a video track: one frame lasts as long as one AAC frame,
+    /// so that every boundary is exact.
     pub const SOUND: Self = Self { num: 375, den: 8 };
 
     /// Numerator in lowest terms.
@@ -271,11 +272,11 @@ impl Grid {
         self.gop(gops.start).start..self.gop(gops.end).start
     }
 
-    /// The AAC frames of GOP `gop`: from the AAC frame boundary nearest to the GOP's start up to the one
-    /// nearest to its end, so that audio segments end within half an AAC frame of the video's. The audio
-    /// of the last GOP ends with its video or less than one AAC frame before it, because dash.js seeks
-    /// back at the end when audio outlasts the stated duration. Every GOP has audio, however short the
-    /// GOP is.
+    /// The AAC frames of GOP `gop`: from the AAC frame boundary nearest to the GOP's start up to
+    /// the one nearest to its end, so that audio segments end within half an AAC frame of the
+    /// video's. The audio of the last GOP ends with its video or less than one AAC frame before it,
+    /// because dash.js seeks back at the end when audio outlasts the stated duration. Every GOP has
+    /// audio, however short the GOP is.
     pub fn audio_frames(&self, gop: u32) -> Range<u64> {
         let frames = self.gop(gop);
         self.audio_boundary(frames.start)..self.audio_boundary(frames.end)

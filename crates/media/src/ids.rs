@@ -5,7 +5,8 @@ use std::{fmt, marker::PhantomData, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-/// A UUID (version 7 for those that this service creates) with the type of the object that it identifies.
+/// A UUID (version 7 for those that this service creates) with the type of the object that it
+/// identifies.
 pub struct Id<T>(Uuid, PhantomData<fn() -> T>);
 
 /// Marks [`VideoId`].

@@ -1,8 +1,8 @@
 //! The index: maps every two seconds of every rendition to a byte range of an object.
 //!
-//! The control plane builds it from committed chunks; data planes write manifests and serve byte ranges
-//! from it. While a video is growing, the index is rebuilt at each commit; the final index is an object
-//! in the store.
+//! The control plane builds it from committed chunks; data planes write manifests and serve byte
+//! ranges from it. While a video is growing, the index is rebuilt at each commit; the final index
+//! is an object in the store.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -74,8 +74,8 @@ pub struct Index {
     pub audio_renditions: Vec<AudioRendition>,
     /// The images that have been made so far.
     pub pictures: Pictures,
-    /// Text tracks: embedded ones first, then uploaded ones by age. They may change while everything
-    /// else stays.
+    /// Text tracks: embedded ones first, then uploaded ones by age. They may change while
+    /// everything else stays.
     pub captions: Vec<TextTrack>,
 }
 
@@ -120,8 +120,8 @@ pub struct Track {
     pub timescale: u32,
     /// The init segment (CMAF header); empty before the first chunk is committed.
     pub init: Vec<u8>,
-    /// The chunks from 0 on; `None` where a later chunk was committed first. At most as many as the grid
-    /// has.
+    /// The chunks from 0 on; `None` where a later chunk was committed first. At most as many as the
+    /// grid has.
     pub chunks: Vec<Option<Chunk>>,
     /// The sample tables, once the video is finished; downloads are laid out from them.
     pub table: Option<TableObject>,
@@ -150,7 +150,8 @@ pub struct Chunk {
 pub struct Fragment {
     /// Size of `moof` and `mdat` in bytes.
     pub bytes: u32,
-    /// Bytes from the fragment's start to the end of its first sample: the range in an I-frame playlist.
+    /// Bytes from the fragment's start to the end of its first sample: the range in an I-frame
+    /// playlist.
     pub intra_bytes: u32,
     /// Sum of the sample durations, in ticks.
     pub duration: u32,
@@ -159,7 +160,8 @@ pub struct Fragment {
 impl Index {
     /// Encodes the index for [`Self::decode`].
     pub fn encode(&self) -> Vec<u8> {
-        // Serializing into memory cannot fail: it contains no maps, unsized sequences or custom serializers.
+        // Serializing into memory cannot fail: it contains no maps, unsized sequences or custom
+        // serializers.
         let payload = postcard::to_stdvec(self).unwrap_or_default();
         let mut out = Vec::with_capacity(HEADER_BYTES + payload.len());
         out.extend_from_slice(&MAGIC);

@@ -1,11 +1,13 @@
-//! Finds where MPEG transport and program streams were joined: the positions at which their clock jumps.
+//! Finds where MPEG transport and program streams were joined: the positions at which their clock
+//! jumps.
 //!
-//! Such a stream has no index and does not state its duration; every packet carries its time, and recordings
-//! can simply be appended to each other. So the whole stream is read once, packet headers only.
+//! Such a stream has no index and does not state its duration; every packet carries its time, and
+//! recordings can simply be appended to each other. So the whole stream is read once, packet
+//! headers only.
 //!
-//! The definition of a jump is that of FFmpeg and VLC: a track's decode time goes back, or forward by more
-//! than [`GAP_SECONDS_MAX`]. The wrap of the 33-bit clock, a single timestamp that the packets after
-//! it contradict, and a pause of one track while another continues are not jumps.
+//! The definition of a jump is that of FFmpeg and VLC: a track's decode time goes back, or forward
+//! by more than [`GAP_SECONDS_MAX`]. The wrap of the 33-bit clock, a single timestamp that the
+//! packets after it contradict, and a pause of one track while another continues are not jumps.
 
 mod clock;
 mod pes;
@@ -18,7 +20,8 @@ use self::{clock::Clocks, program::Program, transport::Transport};
 /// The two kinds of stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Container {
-    /// MPEG-TS: packets of 188 bytes, optionally with four bytes before each (M2TS) or 16 after each.
+    /// MPEG-TS: packets of 188 bytes, optionally with four bytes before each (M2TS) or 16 after
+    /// each.
     Transport,
     /// MPEG-PS of MPEG-1 or MPEG-2 (`.mpg`, `.vob`).
     Program,
@@ -106,9 +109,9 @@ impl Scanner {
         self.rest = buffer;
     }
 
-    /// The positions, in bytes, at which the recordings begin. The first is 0, except in a stream that begins where
-    /// its clock wraps: leading packets with times from after the wrap are skipped, because players expect later
-    /// packets to have later times.
+    /// The positions, in bytes, at which the recordings begin. The first is 0, except in a stream
+    /// that begins where its clock wraps: leading packets with times from after the wrap are
+    /// skipped, because players expect later packets to have later times.
     pub fn finish(self) -> Vec<u64> {
         self.clocks.finish()
     }

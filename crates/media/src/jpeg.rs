@@ -1,6 +1,6 @@
-//! Verifies that bytes are exactly one baseline JPEG of the planned size (ITU-T T.81): all markers in a
-//! valid order, the frame's size, tables before the scan that uses them, entropy-coded data without
-//! stray markers, and EOI as the very last bytes.
+//! Verifies that bytes are exactly one baseline JPEG of the planned size (ITU-T T.81): all markers
+//! in a valid order, the frame's size, tables before the scan that uses them, entropy-coded data
+//! without stray markers, and EOI as the very last bytes.
 
 use thiserror::Error;
 
@@ -141,8 +141,8 @@ fn frame(body: &[u8]) -> Result<Size, JpegError> {
     Ok(Size { width: side(w1, w0), height: side(h1, h0) })
 }
 
-/// Number of bytes of entropy-coded data: up to the first marker that is neither a stuffed byte nor a
-/// restart.
+/// Number of bytes of entropy-coded data: up to the first marker that is neither a stuffed byte nor
+/// a restart.
 fn entropy_coded(bytes: &[u8]) -> Result<usize, JpegError> {
     let mut at = 0;
     while let Some(found) = bytes[at..].iter().position(|byte| *byte == 0xff) {

@@ -1,5 +1,5 @@
-//! The ladder: selects the profiles that fit a source and their sizes. No rendition is larger than the
-//! source.
+//! The ladder: selects the profiles that fit a source and their sizes. No rendition is larger than
+//! the source.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -16,7 +16,8 @@ const AUDIO_BITRATE_DEFAULT: u64 = 128_000;
 pub struct Profile {
     /// For example "720p".
     pub name: String,
-    /// Width of the box for a landscape source, in pixels; for a portrait source the box is rotated.
+    /// Width of the box for a landscape source, in pixels; for a portrait source the box is
+    /// rotated.
     pub width: u32,
     /// Height of the box; see `width`.
     pub height: u32,
@@ -44,7 +45,8 @@ pub struct Rung {
     /// The video codec.
     #[serde(default)]
     pub codec: Codec,
-    /// Preset of the encoder; empty in plans from versions that had one preset for the whole ladder.
+    /// Preset of the encoder; empty in plans from versions that had one preset for the whole
+    /// ladder.
     #[serde(default)]
     pub preset: String,
 }
@@ -119,9 +121,9 @@ pub enum LadderError {
 }
 
 /// Selects the rungs for `track`: the `requested` profiles, or every profile that fits if none is
-/// requested. H.264 comes first, then HEVC, then AV1, each lowest first, so that every player can start
-/// with the first rung. The lowest profile of each codec always fits; its rung has the source's own size
-/// when the source is smaller.
+/// requested. H.264 comes first, then HEVC, then AV1, each lowest first, so that every player can
+/// start with the first rung. The lowest profile of each codec always fits; its rung has the
+/// source's own size when the source is smaller.
 ///
 /// # Errors
 /// A requested profile is unknown, too large, too small for its encoder, or listed twice.

@@ -1,8 +1,8 @@
 //! Language tags: maps ISO 639-2 codes of media files to BCP 47 tags for manifests.
 
 /// Languages that have a two-letter code, which BCP 47 then requires: the two-letter code, then the
-/// terminological and the bibliographic three-letter code, which may be the same, and the name of the language
-/// in the language itself, empty if it is not known here.
+/// terminological and the bibliographic three-letter code, which may be the same, and the name of
+/// the language in the language itself, empty if it is not known here.
 const LANGUAGES: [(&str, &str, &str, &str); 60] = [
     ("ar", "ara", "ara", "العربية"),
     ("bg", "bul", "bul", "Български"),
@@ -90,8 +90,8 @@ pub fn tag(text: &str) -> String {
     tag
 }
 
-/// The BCP 47 tag for the language tag of a track of an uploaded file: an ISO 639 code, perhaps with subtags
-/// after a hyphen or an underscore; "und" for any other text.
+/// The BCP 47 tag for the language tag of a track of an uploaded file: an ISO 639 code, perhaps
+/// with subtags after a hyphen or an underscore; "und" for any other text.
 pub fn tag_of_track(text: &str) -> String {
     let text = text.trim().replace('_', "-");
     let primary = text.split('-').next().unwrap_or_default();

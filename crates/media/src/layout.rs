@@ -1,5 +1,5 @@
-//! Object keys. All objects of a video have the prefix `videos/{id}/`, all objects of one job the prefix
-//! `videos/{id}/{job}/`. The bytes under a key never change once written.
+//! Object keys. All objects of a video have the prefix `videos/{id}/`, all objects of one job the
+//! prefix `videos/{id}/{job}/`. The bytes under a key never change once written.
 
 use crate::{CaptionId, JobId, UploadId, VideoId};
 

@@ -1,7 +1,8 @@
-//! Pure media logic, shared by all planes: identifiers, the time grid, the ladder, fMP4, the index, the
-//! HLS and DASH writers, and byte ranges.
+//! Pure media logic, shared by all planes: identifiers, the time grid, the ladder, fMP4, the index,
+//! the HLS and DASH writers, and byte ranges.
 //!
-//! **Invariant:** this crate does no I/O, reads no clock and uses no network; it maps bytes to bytes.
+//! **Invariant:** this crate does no I/O, reads no clock and uses no network; it maps bytes to
+//! bytes.
 
 pub mod admission;
 pub mod captions;

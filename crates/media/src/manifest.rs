@@ -1,7 +1,7 @@
 //! The common parts of HLS and DASH manifests.
 //!
-//! Manifests are written from the index alone, at the time of the request. All text in them that users
-//! entered (labels, languages) is untrusted until it is escaped here.
+//! Manifests are written from the index alone, at the time of the request. All text in them that
+//! users entered (labels, languages) is untrusted until it is escaped here.
 
 pub mod captions;
 pub mod dash;
@@ -46,9 +46,9 @@ impl Links<'_> {
     }
 }
 
-/// Whether enough is encoded to start an HLS session: the default audio and, if the video has a video
-/// track, a rung that every player supports, because sessions keep to the renditions of the first
-/// playlist. A ladder without H.264 starts with its first rung.
+/// Whether enough is encoded to start an HLS session: the default audio and, if the video has a
+/// video track, a rung that every player supports, because sessions keep to the renditions of the
+/// first playlist. A ladder without H.264 starts with its first rung.
 pub fn hls_playable(index: &Index) -> bool {
     let (video, sound) = (&index.video_renditions, index.audio_renditions.first());
     let plays_everywhere =
@@ -60,8 +60,8 @@ pub fn hls_playable(index: &Index) -> bool {
     index.hls && pictures && sound.is_none_or(|r| r.track.started())
 }
 
-/// Whether enough is encoded to start a DASH session. An MPD must not gain representations later, so
-/// every planned rendition must have started.
+/// Whether enough is encoded to start a DASH session. An MPD must not gain representations later,
+/// so every planned rendition must have started.
 pub fn dash_playable(index: &Index) -> bool {
     index.dash
         && !(index.video_renditions.is_empty() && index.audio_renditions.is_empty())
@@ -69,8 +69,8 @@ pub fn dash_playable(index: &Index) -> bool {
         && index.audio_renditions.iter().all(|r| r.track.started())
 }
 
-/// Whether a viewer limited to `max_height` lines may have `rendition`. Audio is always allowed, and so
-/// is the lowest rung, because otherwise nothing would be playable.
+/// Whether a viewer limited to `max_height` lines may have `rendition`. Audio is always allowed,
+/// and so is the lowest rung, because otherwise nothing would be playable.
 pub fn visible(index: &Index, rendition: &str, max_height: Option<u32>) -> bool {
     let place = index.video_renditions.iter().position(|r| r.name == rendition);
     match (place, max_height) {

@@ -1,5 +1,5 @@
-//! Verifies that bytes are a complete progressive MP4 that plays while it loads: `moov` before `mdat`,
-//! the planned tracks, every sample inside the payload, and the planned duration.
+//! Verifies that bytes are a complete progressive MP4 that plays while it loads: `moov` before
+//! `mdat`, the planned tracks, every sample inside the payload, and the planned duration.
 
 use thiserror::Error;
 
@@ -12,7 +12,8 @@ use crate::{
     progressive::TrackHead,
 };
 
-/// Allowed difference between a track's duration and the plan, in seconds: two audio packets and a frame.
+/// Allowed difference between a track's duration and the plan, in seconds: two audio packets and a
+/// frame.
 const SLACK_SECONDS: f64 = 0.15;
 /// Maximum number of samples of one track.
 const SAMPLES_MAX: usize = 1 << 16;

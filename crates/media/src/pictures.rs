@@ -1,8 +1,8 @@
 //! Images of a video: the frames that they show, their sizes and where they are stored.
 //!
-//! All images are made from the finished renditions, never from the source. A rendition has a key frame
-//! at every GOP of the grid; its pictures are upright, in SDR, with square pixels, and have passed
-//! admission. Planning images therefore does not need to inspect any media.
+//! All images are made from the finished renditions, never from the source. A rendition has a key
+//! frame at every GOP of the grid; its pictures are upright, in SDR, with square pixels, and have
+//! passed admission. Planning images therefore does not need to inspect any media.
 
 pub mod clip;
 pub mod plan;
@@ -31,8 +31,8 @@ pub fn sheet_name(number: u32) -> String {
     format!("storyboard/{number}")
 }
 
-/// The rungs that images are taken from, lowest first: those of H.264, the codec that is cheapest to
-/// decode, if the ladder has any.
+/// The rungs that images are taken from, lowest first: those of H.264, the codec that is cheapest
+/// to decode, if the ladder has any.
 fn decodable(rungs: &[Rung]) -> Vec<&Rung> {
     let h264: Vec<&Rung> = rungs.iter().filter(|rung| rung.codec == Codec::H264).collect();
     if h264.is_empty() { rungs.iter().collect() } else { h264 }

@@ -1,6 +1,7 @@
 //! The profiles file: TOML tables written by operators, validated as a whole.
 //!
-//! **Invariant:** a file is accepted or rejected as a whole, and the error of a rejected file lists every mistake.
+//! **Invariant:** a file is accepted or rejected as a whole, and the error of a rejected file lists
+//! every mistake.
 
 use toml::{Table, Value};
 

@@ -1,9 +1,9 @@
 //! Progressive MP4 for downloads: one `moov` with sample tables before one `mdat`.
 //!
-//! This module writes headers only. The payload consists of runs of samples that lie in other objects;
-//! the header states the position of each run in the file, so that any byte of the file can be found
-//! without writing the file. The same runs always give the same bytes, because ranges of a download may
-//! be fetched years apart.
+//! This module writes headers only. The payload consists of runs of samples that lie in other
+//! objects; the header states the position of each run in the file, so that any byte of the file
+//! can be found without writing the file. The same runs always give the same bytes, because ranges
+//! of a download may be fetched years apart.
 
 mod head;
 mod tables;
@@ -12,9 +12,11 @@ pub use head::TrackHead;
 
 use crate::fmp4::{Mp4Error, boxes::Writer};
 
-/// Maximum number of samples of one file: a week of video at 60 frames per second and its audio are below it.
+/// Maximum number of samples of one file: a week of video at 60 frames per second and its audio are
+/// below it.
 const SAMPLES_MAX: u64 = 1 << 27;
-/// From this payload size on, positions take 64 bits; below it, payload and header together fit in 32 bits.
+/// From this payload size on, positions take 64 bits; below it, payload and header together fit in
+/// 32 bits.
 const WIDE_BYTES_MIN: u64 = (1 << 32) - (1 << 30);
 
 /// One sample.
@@ -58,8 +60,8 @@ impl MovieTrack {
     }
 }
 
-/// Writes the part of the file before the payload: `ftyp`, `moov` and the header of `mdat`. For each run
-/// of the payload, `order` names the track to which it belongs.
+/// Writes the part of the file before the payload: `ftyp`, `moov` and the header of `mdat`. For
+/// each run of the payload, `order` names the track to which it belongs.
 ///
 /// # Errors
 /// The runs do not add up, or there are too many samples.
@@ -76,8 +78,8 @@ pub fn header(tracks: &[MovieTrack], order: &[usize]) -> Result<Vec<u8>, Mp4Erro
     }
     let (positions, payload) = positions(tracks, order)?;
     let wide = payload >= WIDE_BYTES_MIN;
-    // Positions count from the start of the file, and their encoding has a fixed size, so write once to
-    // measure.
+    // Positions count from the start of the file, and their encoding has a fixed size, so write
+    // once to measure.
     let head = write(tracks, &positions, 0, payload, wide);
     Ok(write(tracks, &positions, head.len() as u64, payload, wide))
 }

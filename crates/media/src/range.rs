@@ -1,7 +1,7 @@
 //! The `Range` header (RFC 9110, section 14): one byte range of a representation of known size.
 //!
-//! A response never has several parts: a request for more than one range gets the whole representation,
-//! which RFC 9110 allows; players never request several ranges.
+//! A response never has several parts: a request for more than one range gets the whole
+//! representation, which RFC 9110 allows; players never request several ranges.
 
 /// A byte range of a representation; never empty and never past its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Maps the name of a segment to its bytes: a part of one object, or the init segment itself.
 //!
-//! **Invariant:** a segment exists only below its track's frontier, so exactly those segments can be
-//! fetched that a playlist has listed.
+//! **Invariant:** a segment exists only below its track's frontier, so exactly those segments can
+//! be fetched that a playlist has listed.
 
 use std::{fmt, ops::Range};
 

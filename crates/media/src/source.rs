@@ -14,8 +14,8 @@ use crate::{FrameRate, Grid, grid::GridError};
 pub struct Source {
     /// The container's short name, as reported by ffprobe.
     pub format: String,
-    /// Duration in seconds: of the video and of audio that outlasts it; without video, of the first audio
-    /// track.
+    /// Duration in seconds: of the video and of audio that outlasts it; without video, of the first
+    /// audio track.
     pub duration: f64,
     /// Size of the file in bytes.
     pub bytes: u64,
@@ -25,8 +25,8 @@ pub struct Source {
     pub video: Option<VideoTrack>,
     /// Every audio track, in file order.
     pub audio: Vec<AudioTrack>,
-    /// Every text or subtitle track, in file order; empty for sources that were probed before this field
-    /// existed.
+    /// Every text or subtitle track, in file order; empty for sources that were probed before this
+    /// field existed.
     #[serde(default)]
     pub text: Vec<TextTrack>,
 }
@@ -56,15 +56,17 @@ pub struct VideoTrack {
     pub pixel_format: String,
     /// FFmpeg's name of the transfer characteristics; may be empty.
     pub transfer: String,
-    /// Ticks by which the audio begins before the first frame; the first frame is shown during that time.
+    /// Ticks by which the audio begins before the first frame; the first frame is shown during that
+    /// time.
     #[serde(default)]
     pub hold_before: u64,
-    /// Ticks by which the last frame is shown longer: because the audio continues after it, or because the
-    /// file gives it that duration.
+    /// Ticks by which the last frame is shown longer: because the audio continues after it, or
+    /// because the file gives it that duration.
     #[serde(default)]
     pub hold_after: u64,
-    /// The recordings that the source was joined from, in order; empty if it is a single one. Their times are
-    /// in the same ticks, each on its own clock; the times above apply to the whole length.
+    /// The recordings that the source was joined from, in order; empty if it is a single one. Their
+    /// times are in the same ticks, each on its own clock; the times above apply to the whole
+    /// length.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<VideoPart>,
 }
@@ -140,8 +142,8 @@ impl VideoTrack {
         self.first_pts.saturating_sub_unsigned(self.hold_before)
     }
 
-    /// The number of output frames at `rate`: up to the end of the last frame, which lasts as long as the
-    /// others plus the time for which it is held.
+    /// The number of output frames at `rate`: up to the end of the last frame, which lasts as long
+    /// as the others plus the time for which it is held.
     pub fn frames_at(&self, rate: FrameRate) -> u64 {
         if !self.parts.is_empty() {
             let frames = self.parts.iter().map(|part| self.of_part(part).frames_at(rate));

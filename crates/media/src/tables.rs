@@ -1,6 +1,6 @@
-//! Sample tables: the sizes and times of all samples, which a progressive file lists in its header and
-//! fragments only state one by one. They are read from each chunk at admission and collected per
-//! rendition when the video is finished.
+//! Sample tables: the sizes and times of all samples, which a progressive file lists in its header
+//! and fragments only state one by one. They are read from each chunk at admission and collected
+//! per rendition when the video is finished.
 
 use serde::{Deserialize, Serialize};
 
@@ -59,7 +59,8 @@ pub fn of_chunk(bytes: &[u8], ticks: u32) -> Result<ChunkTable, Mp4Error> {
 
 /// Encodes the tables of a rendition's chunks, in order, for [`decode`].
 pub fn encode(chunks: &[ChunkTable]) -> Vec<u8> {
-    // Serializing into memory cannot fail: they contain no maps, unsized sequences or custom serializers.
+    // Serializing into memory cannot fail: they contain no maps, unsized sequences or custom
+    // serializers.
     let payload = postcard::to_stdvec(chunks).unwrap_or_default();
     let mut out = Vec::with_capacity(HEADER_BYTES + payload.len());
     out.extend_from_slice(&MAGIC);

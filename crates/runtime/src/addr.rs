@@ -1,5 +1,5 @@
-//! Addresses: publishes the bound address of a listener for a parent process that requested port 0, and
-//! parses URLs of servers.
+//! Addresses: publishes the bound address of a listener for a parent process that requested port 0,
+//! and parses URLs of servers.
 
 use std::{io, net::SocketAddr, path::Path};
 
@@ -7,8 +7,8 @@ use http::Uri;
 
 use crate::files;
 
-/// Parses a flag's value that is the URL of a server. The scheme is required, because without it neither
-/// plaintext nor TLS is chosen. An empty value is accepted, for lists that end in a comma.
+/// Parses a flag's value that is the URL of a server. The scheme is required, because without it
+/// neither plaintext nor TLS is chosen. An empty value is accepted, for lists that end in a comma.
 ///
 /// # Errors
 /// The text is not an `http` or `https` URL; the message shows an example.
@@ -22,8 +22,8 @@ pub fn server_url(text: &str) -> Result<String, String> {
     Err("must be an http or https URL, for example http://127.0.0.1:50051".to_owned())
 }
 
-/// Writes a bare `host:port` to `path`. Readers never see a partial file, because the complete file is
-/// renamed into place.
+/// Writes a bare `host:port` to `path`. Readers never see a partial file, because the complete file
+/// is renamed into place.
 ///
 /// # Errors
 /// The folder is not writable.
@@ -31,11 +31,12 @@ pub fn publish(path: &Path, addr: SocketAddr) -> io::Result<()> {
     files::replace(path, addr.to_string().as_bytes(), 0o666)
 }
 
-/// Converts a Redis URL into the form that the client library reads; `redis-unix:///path` is a socket.
-/// Other schemes are rejected, because the client would treat them as plaintext Redis.
+/// Converts a Redis URL into the form that the client library reads; `redis-unix:///path` is a
+/// socket. Other schemes are rejected, because the client would treat them as plaintext Redis.
 ///
 /// # Errors
-/// The scheme is not a Redis scheme. The message never contains the URL, which may contain a password.
+/// The scheme is not a Redis scheme. The message never contains the URL, which may contain a
+/// password.
 pub fn redis_url(text: &str) -> Result<String, &'static str> {
     let scheme = text.split_once("://").map(|(scheme, _)| scheme).unwrap_or_default();
     match scheme {

@@ -1,4 +1,5 @@
-//! A separate listener for `/metrics`, for planes whose main port uses another protocol or is public.
+//! A separate listener for `/metrics`, for planes whose main port uses another protocol or is
+//! public.
 
 use std::{convert::Infallible, future::Future, time::Duration};
 
@@ -14,7 +15,8 @@ use crate::{lifecycle::Shutdown, telemetry::Telemetry};
 /// The content type of [`Telemetry::render`]'s text.
 pub const METRICS_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Maximum number of scrapers connected at the same time; further ones wait in the listener's backlog.
+/// Maximum number of scrapers connected at the same time; further ones wait in the listener's
+/// backlog.
 const CONNECTIONS_MAX: usize = 64;
 /// How long a scraper may take to send the head of its request.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Length of the prefix that an IPv6 customer usually controls; all addresses of one such network count
-/// as one client.
+/// Length of the prefix that an IPv6 customer usually controls; all addresses of one such network
+/// count as one client.
 pub const IPV6_PREFIX: u8 = 64;
 
 /// The client's IPv4 address, or the first address of its IPv6 network of [`IPV6_PREFIX`] bits.

@@ -1,5 +1,6 @@
-//! Parses a program's command line. An empty variable counts as unset, and a usage error is one line
-//! that names the invalid variable or flag, because it appears in logs and in other programs' messages.
+//! Parses a program's command line. An empty variable counts as unset, and a usage error is one
+//! line that names the invalid variable or flag, because it appears in logs and in other programs'
+//! messages.
 
 use std::{
     env,
@@ -36,7 +37,8 @@ impl UsageError {
     }
 }
 
-/// Parses the process's arguments and variables. Prints help or version on request and ends the process.
+/// Parses the process's arguments and variables. Prints help or version on request and ends the
+/// process.
 ///
 /// # Errors
 /// An argument or variable does not match the declaration.

@@ -1,8 +1,8 @@
-//! CPU-heavy work on behalf of requests: off the runtime's threads, a few pieces at a time, each with a
-//! deadline that the work itself checks.
+//! CPU-heavy work on behalf of requests: off the runtime's threads, a few pieces at a time, each
+//! with a deadline that the work itself checks.
 //!
-//! A blocking thread cannot be cancelled. So a piece of work keeps its permit until it ends, even if the
-//! request that caused it has ended, and it ends because it checks its [`Deadline`].
+//! A blocking thread cannot be cancelled. So a piece of work keeps its permit until it ends, even
+//! if the request that caused it has ended, and it ends because it checks its [`Deadline`].
 
 use std::{
     sync::Arc,
@@ -42,8 +42,8 @@ pub struct CpuPool {
 }
 
 impl CpuPool {
-    /// Runs at most `running_max` pieces at a time. A request waits up to `wait_max` for a permit; its work
-    /// may then take up to `work_max`.
+    /// Runs at most `running_max` pieces at a time. A request waits up to `wait_max` for a permit;
+    /// its work may then take up to `work_max`.
     pub fn new(running_max: usize, wait_max: Duration, work_max: Duration) -> Self {
         Self { permits: Arc::new(Semaphore::new(running_max)), wait_max, work_max }
     }
@@ -56,8 +56,8 @@ impl CpuPool {
     /// Runs `work` on a blocking thread.
     ///
     /// # Errors
-    /// [`CpuPoolError::Busy`] if no permit became free in time, [`CpuPoolError::Panicked`] if the work
-    /// panicked.
+    /// [`CpuPoolError::Busy`] if no permit became free in time, [`CpuPoolError::Panicked`] if the
+    /// work panicked.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Deadline) -> T + Send + 'static,

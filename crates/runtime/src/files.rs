@@ -1,4 +1,5 @@
-//! Replaces files so that readers see either the old or the new content, also after a power failure.
+//! Replaces files so that readers see either the old or the new content, also after a power
+//! failure.
 
 use std::{
     fs::{self, File, OpenOptions},

@@ -1,5 +1,5 @@
-//! Renders a program's flags and variables as Markdown. `docs/configuration.md` is generated from the
-//! same declarations that parse them, so the two cannot differ.
+//! Renders a program's flags and variables as Markdown. `docs/configuration.md` is generated from
+//! the same declarations that parse them, so the two cannot differ.
 
 use std::fmt::Write;
 

@@ -1,5 +1,5 @@
-//! The common parts of every plane's `main`: ordered shutdown, telemetry, TLS, a clock, secrets, flag
-//! values.
+//! The common parts of every plane's `main`: ordered shutdown, telemetry, TLS, a clock, secrets,
+//! flag values.
 //!
 //! **Invariant:** this crate does not depend on planes, databases, object stores or videos.
 

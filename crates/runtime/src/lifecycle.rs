@@ -1,8 +1,8 @@
 //! Ordered shutdown. The first signal requests a soft stop; a second signal or the drain's deadline
 //! forces a hard stop.
 //!
-//! Soft stop: accept no new work and finish running work. Hard stop: drop running work. Every long-lived
-//! task runs on the tracker, so that a drain knows when all tasks have ended.
+//! Soft stop: accept no new work and finish running work. Hard stop: drop running work. Every
+//! long-lived task runs on the tracker, so that a drain knows when all tasks have ended.
 
 use std::{
     error::Error,
@@ -65,8 +65,8 @@ impl Shutdown {
         Ok(shutdown)
     }
 
-    /// Runs a task that the process depends on. When it returns an error, panics, or ends before a stop
-    /// was requested, the process stops and [`Shutdown::exit_code`] is a failure.
+    /// Runs a task that the process depends on. When it returns an error, panics, or ends before a
+    /// stop was requested, the process stops and [`Shutdown::exit_code`] is a failure.
     pub fn spawn_critical<E: Error>(
         &self,
         name: &'static str,

@@ -1,8 +1,8 @@
 //! Makes file names durable, so that they survive a power failure.
 //!
-//! Syncing a file makes its bytes durable, but not its name: the name is stored in the file's folder,
-//! whose own name is in the parent folder. A file in a newly created folder is lost together with the
-//! folder.
+//! Syncing a file makes its bytes durable, but not its name: the name is stored in the file's
+//! folder, whose own name is in the parent folder. A file in a newly created folder is lost
+//! together with the folder.
 
 use std::{fs::File, io, path::Path};
 

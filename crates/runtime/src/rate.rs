@@ -1,8 +1,9 @@
 //! Rates in the form `100/15m`, and the generic cell rate algorithm.
 //!
-//! The only state of a client is its theoretical arrival time: the time at which its allowance will be
-//! complete again. A request advances it by one interval, and is rejected if that would move it further
-//! ahead than the whole burst. The burst equals the limit. The data plane's `limit.lua` does the same in Redis.
+//! The only state of a client is its theoretical arrival time: the time at which its allowance will
+//! be complete again. A request advances it by one interval, and is rejected if that would move it
+//! further ahead than the whole burst. The burst equals the limit. The data plane's `limit.lua`
+//! does the same in Redis.
 
 use std::time::Duration;
 
@@ -80,8 +81,8 @@ impl Rate {
         self.interval * self.limit as i64
     }
 
-    /// Decides on a request at `now`, and returns the arrival time to store. `arrival` is the stored
-    /// one; both are microseconds of the same clock.
+    /// Decides on a request at `now`, and returns the arrival time to store. `arrival` is the
+    /// stored one; both are microseconds of the same clock.
     pub fn decide(self, arrival: Option<i64>, now: i64) -> (Decision, i64) {
         // A clock that is set back must not block a client for longer than the burst.
         let arrival = arrival.unwrap_or(now).clamp(now, now + self.burst());

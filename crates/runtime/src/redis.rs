@@ -1,4 +1,5 @@
-//! Configures Redis clients for all planes: common limits and timeouts, and TLS by the URL's scheme.
+//! Configures Redis clients for all planes: common limits and timeouts, and TLS by the URL's
+//! scheme.
 //!
 //! **Invariant:** an unreachable Redis is not an error here. The client keeps reconnecting, and a
 //! command that cannot be sent fails within its timeout.
@@ -38,9 +39,9 @@ pub enum RedisError {
     Tls(#[from] TlsError),
 }
 
-/// Parses the URL: `redis://`, `rediss://` for TLS, `redis-unix:///path` for a socket. `ca_file` is the
-/// CA bundle for verifying a TLS server; `None` means the system's authorities. A command fails after
-/// `command_time_max`.
+/// Parses the URL: `redis://`, `rediss://` for TLS, `redis-unix:///path` for a socket. `ca_file` is
+/// the CA bundle for verifying a TLS server; `None` means the system's authorities. A command fails
+/// after `command_time_max`.
 ///
 /// # Errors
 /// The URL is invalid, or the CA bundle is unusable.

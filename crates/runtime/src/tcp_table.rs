@@ -28,7 +28,8 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// Parses `sl local remote st tx:rx tr:when retransmissions uid …`; the numbers before `uid` are hexadecimal.
+/// Parses `sl local remote st tx:rx tr:when retransmissions uid …`; the numbers before `uid` are
+/// hexadecimal.
 fn row(line: &str) -> Option<Row> {
     let mut fields = line.split_whitespace().skip(1);
     let (local, remote) = (address(fields.next()?)?, address(fields.next()?)?);

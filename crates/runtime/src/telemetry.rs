@@ -5,12 +5,12 @@
 //! | `LOG_LEVEL` | `info` | `off`, `error`, `warn`, `info`, `debug`, `trace`, or filter directives such as `info,control=debug` |
 //! | `LOG_FORMAT` | `text` on a terminal, otherwise `json` | `text` or `json` |
 //!
-//! Logs go to stderr. Metrics are OpenTelemetry instruments rendered as Prometheus text under exactly
-//! the names with which they were created: suffixes such as `_total` are written out in the code. Traces
-//! are sent when a collector is configured, see [`traces`].
+//! Logs go to stderr. Metrics are OpenTelemetry instruments rendered as Prometheus text under
+//! exactly the names with which they were created: suffixes such as `_total` are written out in the
+//! code. Traces are sent when a collector is configured, see [`traces`].
 //!
-//! **Invariant:** spans are for traces and events are for logs. A span's fields are this project's names, ids
-//! and numbers. Events, and therefore text from outside, never become part of a trace.
+//! **Invariant:** spans are for traces and events are for logs. A span's fields are this project's
+//! names, ids and numbers. Events, and therefore text from outside, never become part of a trace.
 
 pub mod calls;
 mod collector;
@@ -54,7 +54,8 @@ pub const REQUEST_SECONDS: [f64; 13] =
 pub const TRANSCODE_SECONDS: [f64; 12] =
     [1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0];
 
-/// Maximum number of label sets per instrument; further ones are counted under `otel_metric_overflow`.
+/// Maximum number of label sets per instrument; further ones are counted under
+/// `otel_metric_overflow`.
 const LABEL_SETS_MAX: usize = 2000;
 
 const SCOPE: &str = "streaming-service";
@@ -71,8 +72,8 @@ pub struct Telemetry {
     traces: Option<SdkTracerProvider>,
 }
 
-/// Sets up logging, the process's meter provider and, if a collector is configured, its traces. Call it
-/// once, at the start of `main`, on the runtime.
+/// Sets up logging, the process's meter provider and, if a collector is configured, its traces.
+/// Call it once, at the start of `main`, on the runtime.
 pub fn init(service: &'static str) -> Telemetry {
     let mut telemetry = Telemetry::new(service);
     global::set_meter_provider(telemetry.provider.clone());
@@ -128,8 +129,8 @@ impl Telemetry {
         let mut builder = SdkMeterProvider::builder().with_resource(resource).with_view(view);
         match exporter {
             Ok(exporter) => builder = builder.with_reader(exporter),
-            // A new registry always accepts its first collector; without the exporter the text would
-            // stay empty.
+            // A new registry always accepts its first collector; without the exporter the text
+            // would stay empty.
             Err(error) => tracing::error!(%error, "failed to register the metrics exporter"),
         }
         Self { registry, provider: builder.build(), traces: None }

@@ -1,5 +1,5 @@
-//! TLS for listeners and clients, and the rule for plaintext: it is allowed on loopback only, unless the
-//! operator states that the connection is protected by other means.
+//! TLS for listeners and clients, and the rule for plaintext: it is allowed on loopback only,
+//! unless the operator states that the connection is protected by other means.
 //!
 //! | variable | default | |
 //! |---|---|---|
@@ -48,7 +48,8 @@ pub struct ListenArgs {
 /// Flags of a client of `https://` servers.
 #[derive(Args, Clone, Debug, Default)]
 pub struct DialArgs {
-    /// CA bundle (PEM) for verifying https:// servers; default: the system's authorities. Read at each connection.
+    /// CA bundle (PEM) for verifying https:// servers; default: the system's authorities. Read at
+    /// each connection.
     #[arg(long, env = "STREAMING_TLS_CA_FILE", value_parser = any_path())]
     pub tls_ca_file: Option<PathBuf>,
 }
@@ -64,8 +65,8 @@ pub enum TlsError {
     Unreadable {
         /// Path of the file.
         path: PathBuf,
-        /// The cause. It is not a `source`, because it is part of the text and would be printed twice in
-        /// an error chain.
+        /// The cause. It is not a `source`, because it is part of the text and would be printed
+        /// twice in an error chain.
         cause: io::Error,
     },
     /// A file does not contain the expected PEM items.
@@ -124,7 +125,8 @@ impl ListenArgs {
         Ok(())
     }
 
-    /// Creates the acceptor for connections on `addr`: with TLS, or in plaintext where that is allowed.
+    /// Creates the acceptor for connections on `addr`: with TLS, or in plaintext where that is
+    /// allowed.
     ///
     /// # Errors
     /// Plaintext is not allowed on `addr`, or the certificate or the key is missing or invalid.
@@ -153,7 +155,8 @@ pub fn any_path() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(|text: OsString| PathBuf::from(text))
 }
 
-/// The crypto provider; every configuration names it explicitly, so that none has to be installed globally.
+/// The crypto provider; every configuration names it explicitly, so that none has to be installed
+/// globally.
 fn crypto() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }

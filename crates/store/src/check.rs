@@ -18,7 +18,8 @@ pub const START_TIME_MAX: Duration = Duration::from_secs(12);
 const START_PAUSE: Duration = Duration::from_millis(500);
 
 impl Stores {
-    /// Checks that every store is reachable and accepts the credentials; local folders are already open.
+    /// Checks that every store is reachable and accepts the credentials; local folders are already
+    /// open.
     ///
     /// # Errors
     /// Returns the error of the first store in the configured order that is not usable.
@@ -30,8 +31,8 @@ impl Stores {
         Ok(())
     }
 
-    /// [`Stores::check`] for the start of a process: waits for stores that may still come up, and passes
-    /// the first error to `wait` once.
+    /// [`Stores::check`] for the start of a process: waits for stores that may still come up, and
+    /// passes the first error to `wait` once.
     ///
     /// # Errors
     /// A store has a permanent fault, or still fails after [`START_TIME_MAX`].
@@ -53,7 +54,8 @@ impl Stores {
 }
 
 impl Store {
-    /// Checks that the store responds, with the cheapest request that needs the bucket and the credentials.
+    /// Checks that the store responds, with the cheapest request that needs the bucket and the
+    /// credentials.
     ///
     /// # Errors
     /// The store is not usable.
@@ -87,7 +89,8 @@ impl Store {
         if self.endpoint.is_empty() { "Amazon S3".to_owned() } else { self.endpoint.clone() }
     }
 
-    /// The full path of `key` in its bucket, for calls on [`Store::s3`]; [`Store::objects`] takes keys.
+    /// The full path of `key` in its bucket, for calls on [`Store::s3`]; [`Store::objects`] takes
+    /// keys.
     pub fn locate(&self, key: &str) -> Path {
         let key = Path::from(key);
         self.prefix.parts().chain(key.parts()).collect()

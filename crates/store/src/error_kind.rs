@@ -1,5 +1,5 @@
-//! Describes a store's error in one line. The body of a response may quote the request, so it is never
-//! passed on.
+//! Describes a store's error in one line. The body of a response may quote the request, so it is
+//! never passed on.
 
 use std::{error::Error as _, fmt};
 
@@ -16,7 +16,8 @@ pub enum StoreErrorKind {
     NoBucket,
     /// The object does not exist.
     NotFound,
-    /// The credentials are invalid or lack permission: S3's own code, for example `InvalidAccessKeyId`.
+    /// The credentials are invalid or lack permission: S3's own code, for example
+    /// `InvalidAccessKeyId`.
     Denied(String),
     /// The store itself failed: S3's code, or the status.
     Failing(String),

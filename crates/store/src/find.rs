@@ -3,8 +3,9 @@
 use crate::{Store, Stores};
 
 impl Stores {
-    /// Reads an object from `first`, then from the other stores until one has it; `None` if no store does.
-    /// Stores may have been added since a video was created, so its objects may be in any of them.
+    /// Reads an object from `first`, then from the other stores until one has it; `None` if no
+    /// store does. Stores may have been added since a video was created, so its objects may be in
+    /// any of them.
     ///
     /// # Errors
     /// The first error of `read`, if no other store has the object.

@@ -1,8 +1,8 @@
 //! The configured object stores: read from `STREAMING_STORES`, selected per video.
 //!
-//! All objects of a video are in one store. Rendezvous hashing of the video's id selects it once, and it
-//! is recorded with the video, so adding a store moves no existing video, and the new store receives its
-//! share of new ones.
+//! All objects of a video are in one store. Rendezvous hashing of the video's id selects it once,
+//! and it is recorded with the video, so adding a store moves no existing video, and the new store
+//! receives its share of new ones.
 
 mod check;
 mod error_kind;
@@ -135,8 +135,8 @@ pub struct Store {
 pub struct Stores(Arc<[Store]>);
 
 impl Stores {
-    /// Opens a comma-separated list such as `file:///dir,s3://bucket`. Missing folders are created. S3
-    /// is configured from the `AWS_*` variables of this process and not contacted yet, see
+    /// Opens a comma-separated list such as `file:///dir,s3://bucket`. Missing folders are created.
+    /// S3 is configured from the `AWS_*` variables of this process and not contacted yet, see
     /// [`Stores::check`].
     ///
     /// # Errors
@@ -179,9 +179,9 @@ impl Stores {
         best
     }
 
-    /// The store with the URL that is recorded on a video. If only one folder is configured, it serves
-    /// the videos of every folder under any earlier name, so that the data folder of a single machine
-    /// can be moved.
+    /// The store with the URL that is recorded on a video. If only one folder is configured, it
+    /// serves the videos of every folder under any earlier name, so that the data folder of a
+    /// single machine can be moved.
     pub fn get(&self, url: &str) -> Option<&Store> {
         match self.all() {
             [only] if only.root.is_some() && url.starts_with("file:") => Some(only),
@@ -195,8 +195,8 @@ impl Stores {
     }
 }
 
-/// Rendezvous hashing: the store with the highest score wins, so a new store takes its share and all
-/// other videos keep their store.
+/// Rendezvous hashing: the store with the highest score wins, so a new store takes its share and
+/// all other videos keep their store.
 fn score(url: &str, video: VideoId) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(video.uuid().as_bytes());

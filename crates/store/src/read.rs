@@ -1,7 +1,8 @@
 //! Reads a part of an object, completely or not at all, from a store whose responses may break off.
 //!
 //! When a response ends early, even without an error, the missing bytes of the same version of the
-//! object are requested again, a bounded number of times. A partial read is never reported as complete.
+//! object are requested again, a bounded number of times. A partial read is never reported as
+//! complete.
 
 use std::{fs::File, io, ops::Range, sync::Arc, time::Duration};
 
@@ -150,8 +151,8 @@ fn failed(error: &object_store::Error) -> ReadError {
     }
 }
 
-/// [`get`] in a task of its own: it may hold the lock of the store's credentials, and nothing polls a stream
-/// while its client does not read.
+/// [`get`] in a task of its own: it may hold the lock of the store's credentials, and nothing polls
+/// a stream while its client does not read.
 async fn again(
     objects: Arc<dyn ObjectStore>,
     path: Path,

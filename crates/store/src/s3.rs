@@ -1,7 +1,7 @@
 //! Stores in S3: opened from the usual `AWS_*` variables, with limits on all retries and timeouts.
 //!
-//! **Invariant:** credentials never leave this process. Workers receive presigned URLs, each for one
-//! object, one method and a limited time.
+//! **Invariant:** credentials never leave this process. Workers receive presigned URLs, each for
+//! one object, one method and a limited time.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +21,8 @@ const RETRY_TIME_MAX: Duration = Duration::from_secs(10);
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
-/// Longest pause while waiting for or reading a response. Sending a whole upload part must fit into it.
+/// Longest pause while waiting for or reading a response. Sending a whole upload part must fit into
+/// it.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// How long idle connections are kept.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(20);

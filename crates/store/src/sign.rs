@@ -1,4 +1,5 @@
-//! Presigned URLs: one object, one method, a limited time. Workers receive them instead of credentials.
+//! Presigned URLs: one object, one method, a limited time. Workers receive them instead of
+//! credentials.
 
 use std::time::Duration;
 
@@ -31,8 +32,8 @@ impl Store {
         Ok(Some(Secret::new(url)))
     }
 
-    /// A URL for writing `key`, valid for `lifetime` and only for the bytes of this digest; `None` for a
-    /// local store.
+    /// A URL for writing `key`, valid for `lifetime` and only for the bytes of this digest; `None`
+    /// for a local store.
     ///
     /// # Errors
     /// Credentials cannot be obtained.

@@ -1,8 +1,9 @@
-//! An incomplete source: bytes that a data plane has made durable but that are not an object under their
-//! key yet, and may never become one.
+//! An incomplete source: bytes that a data plane has made durable but that are not an object under
+//! their key yet, and may never become one.
 //!
-//! In a folder it is a file next to the source's final path. In a bucket it is a multipart upload, plus
-//! a side object for remaining bytes that are less than a part. Both operations here are idempotent.
+//! In a folder it is a file next to the source's final path. In a bucket it is a multipart upload,
+//! plus a side object for remaining bytes that are less than a part. Both operations here are
+//! idempotent.
 
 use std::{fs, io, path::Path as FilePath};
 

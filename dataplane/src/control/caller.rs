@@ -60,7 +60,8 @@ impl Caller {
         }
     }
 
-    /// The same caller with the plane's current token: a transfer may outlive the one it began with.
+    /// The same caller with the plane's current token: a transfer may outlive the one it began
+    /// with.
     pub(crate) fn renewed(&self, control: &Control) -> Self {
         let plane = control.bare_token().or_else(|| self.plane.clone());
         Self { plane, ..self.clone() }

@@ -1,5 +1,5 @@
-//! The connection loop: permits, timeouts, limits and graceful drain. Serves HTTP/1.1 and HTTP/2, with
-//! TLS if configured; without TLS, HTTP/2 is meant for proxies with prior knowledge.
+//! The connection loop: permits, timeouts, limits and graceful drain. Serves HTTP/1.1 and HTTP/2,
+//! with TLS if configured; without TLS, HTTP/2 is meant for proxies with prior knowledge.
 
 mod progress;
 mod send_queue;
@@ -73,7 +73,8 @@ where
         Self { builder, acceptor, pace, queues, metrics, shutdown, respond }
     }
 
-    /// Accepts connections until the soft stop, then lets every connection finish its current requests.
+    /// Accepts connections until the soft stop, then lets every connection finish its current
+    /// requests.
     pub(crate) async fn run(self, listener: TcpListener, connections_max: usize) {
         let permits = Arc::new(Semaphore::new(connections_max));
         let graceful = GracefulShutdown::new();

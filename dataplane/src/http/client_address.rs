@@ -1,6 +1,6 @@
-//! Determines the client's address of a request: the peer of the connection, unless that is a trusted
-//! proxy. In that case it is the right-most address of `X-Forwarded-For` that is not a trusted proxy,
-//! because any client could have written the entries to the left of it.
+//! Determines the client's address of a request: the peer of the connection, unless that is a
+//! trusted proxy. In that case it is the right-most address of `X-Forwarded-For` that is not a
+//! trusted proxy, because any client could have written the entries to the left of it.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -55,8 +55,8 @@ impl TrustedProxies {
     }
 }
 
-/// Parses an address or a network. A network of IPv4-mapped addresses becomes one of IPv4: `::ffff:10.0.0.0/104`
-/// is `10.0.0.0/8`.
+/// Parses an address or a network. A network of IPv4-mapped addresses becomes one of IPv4:
+/// `::ffff:10.0.0.0/104` is `10.0.0.0/8`.
 fn network(entry: &str) -> Option<IpNet> {
     let network: IpNet =
         entry.parse().ok().or_else(|| entry.parse::<IpAddr>().ok().map(IpNet::from))?;
@@ -78,7 +78,8 @@ fn parse_hop(text: &str) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
-/// The key under which clients are limited together: an IPv4 address, or the network of an IPv6 address.
+/// The key under which clients are limited together: an IPv4 address, or the network of an IPv6
+/// address.
 pub(crate) fn network_key(address: IpAddr) -> String {
     match client_network(address) {
         IpAddr::V4(v4) => v4.to_string(),

@@ -29,8 +29,8 @@ pub(crate) fn matches(headers: &HeaderMap, etag: &str) -> bool {
     any(headers, &header::IF_MATCH, etag, true)
 }
 
-/// Whether a `Range` header applies: without `If-Range`, or if that contains the current ETag. A date
-/// never matches, because no dates are sent.
+/// Whether a `Range` header applies: without `If-Range`, or if that contains the current ETag. A
+/// date never matches, because no dates are sent.
 pub(crate) fn range_counts(headers: &HeaderMap, etag: &str) -> bool {
     headers.get(header::IF_RANGE).is_none_or(|value| value.as_bytes() == etag.as_bytes())
 }

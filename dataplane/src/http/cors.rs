@@ -48,7 +48,8 @@ impl Cors {
     /// Parses the configured origins; empty entries are skipped.
     ///
     /// # Errors
-    /// An entry is not an origin that a browser would send, for example a pattern, a path or "null".
+    /// An entry is not an origin that a browser would send, for example a pattern, a path or
+    /// "null".
     pub(crate) fn new(entries: &[String]) -> Result<Self, OriginError> {
         let (mut origins, mut any) = (Vec::new(), false);
         for entry in entries.iter().map(|entry| entry.trim()).filter(|entry| !entry.is_empty()) {
@@ -116,8 +117,8 @@ impl Cors {
     }
 }
 
-/// Handles OPTIONS: a preflight, or a plain query of the allowed methods. An origin without access gets
-/// no CORS headers.
+/// Handles OPTIONS: a preflight, or a plain query of the allowed methods. An origin without access
+/// gets no CORS headers.
 pub(crate) fn options(cors: &Cors, request: &HeaderMap, route: &Route) -> Reply {
     let mut reply = reply::status(StatusCode::NO_CONTENT);
     let methods = format!("{}, {}", route.allow(), Method::OPTIONS);

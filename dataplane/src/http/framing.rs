@@ -1,15 +1,15 @@
 //! Checks request heads on an HTTP/1 connection for ambiguous framing that hyper accepts.
 //!
-//! hyper drops a `Content-Length` next to a `Transfer-Encoding`, and accepts bare line feeds. A proxy in
-//! front may parse such a request differently, so that one of the two sees a request that the other does
-//! not (RFC 9112, 6.3 and 11.2). The bytes are therefore checked before hyper receives them. Only heads
-//! are checked; bodies are skipped by their length. After a chunked request the connection must close,
-//! so the chunks need not be parsed.
+//! hyper drops a `Content-Length` next to a `Transfer-Encoding`, and accepts bare line feeds. A
+//! proxy in front may parse such a request differently, so that one of the two sees a request that
+//! the other does not (RFC 9112, 6.3 and 11.2). The bytes are therefore checked before hyper
+//! receives them. Only heads are checked; bodies are skipped by their length. After a chunked
+//! request the connection must close, so the chunks need not be parsed.
 
 /// Length of the longest field name that matters; longer names are ignored.
 const NAME_BYTES_MAX: usize = 18;
-/// The only accepted transfer coding. A value with other blanks, tabs or lists is rejected, because a
-/// proxy that parses it differently from hyper would see a different body.
+/// The only accepted transfer coding. A value with other blanks, tabs or lists is rejected, because
+/// a proxy that parses it differently from hyper would see a different body.
 const CODING: &[u8] = b"chunked";
 
 /// State of the check of one connection.

@@ -1,7 +1,8 @@
 //! Replies: bodies, problem documents, conditional text documents.
 //!
-//! Policy for 401, 403 and 404: missing credentials where some are required are 401; a resource whose
-//! existence the caller may not know is 404; a playback token that does not permit the request is 403.
+//! Policy for 401, 403 and 404: missing credentials where some are required are 401; a resource
+//! whose existence the caller may not know is 404; a playback token that does not permit the
+//! request is 403.
 
 pub(crate) mod body;
 
@@ -117,7 +118,8 @@ impl Text {
         Self { body, digest, gzipped: OnceLock::new() }
     }
 
-    /// Compresses the text now if the client of `request` gets it gzipped; otherwise the first reply does.
+    /// Compresses the text now if the client of `request` gets it gzipped; otherwise the first
+    /// reply does.
     pub(crate) fn compressed_for(self, request: &HeaderMap) -> Self {
         if self.is_gzipped_for(request) {
             self.gzipped();

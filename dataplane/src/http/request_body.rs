@@ -1,5 +1,5 @@
-//! The body of a request while it is received, with a minimum rate. It is shared, so that a handler that
-//! stops reading can leave the rest to a task that drains it.
+//! The body of a request while it is received, with a minimum rate. It is shared, so that a handler
+//! that stops reading can leave the rest to a task that drains it.
 
 use std::{
     sync::{
@@ -61,7 +61,8 @@ impl RequestBody {
         self.body.lock().await.is_end_stream()
     }
 
-    /// Whether reading has started; until then, a client that waits for 100 (Continue) sends nothing.
+    /// Whether reading has started; until then, a client that waits for 100 (Continue) sends
+    /// nothing.
     pub(crate) fn is_touched(&self) -> bool {
         self.touched.load(Ordering::Relaxed)
     }
@@ -71,8 +72,8 @@ impl RequestBody {
         self.slow.load(Ordering::Relaxed)
     }
 
-    /// The bytes as they arrive, at most one piece per poll: otherwise a consumer that reads as much as
-    /// possible would fill the memory.
+    /// The bytes as they arrive, at most one piece per poll: otherwise a consumer that reads as
+    /// much as possible would fill the memory.
     pub(crate) fn pieces(
         &self,
     ) -> impl Stream<Item = Result<Bytes, RequestBodyError>> + Send + use<> {

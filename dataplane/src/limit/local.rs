@@ -1,5 +1,5 @@
-//! The limiter of one process, used while Redis is unavailable: the same rates, counted by this instance
-//! alone.
+//! The limiter of one process, used while Redis is unavailable: the same rates, counted by this
+//! instance alone.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -9,7 +9,8 @@ use std::{
 use quick_cache::sync::Cache;
 use runtime::rate::{Decision, Rate};
 
-/// Maximum number of clients that are tracked; beyond it, the least recently seen clients are forgotten.
+/// Maximum number of clients that are tracked; beyond it, the least recently seen clients are
+/// forgotten.
 const CLIENTS_MAX: usize = 65_536;
 
 /// Theoretical arrival times by client, in microseconds since the start.

@@ -1,5 +1,5 @@
-//! Authorizes viewers: a public video needs no credentials; a private one needs a playback token for it,
-//! or a bearer token that may read it. Tokens are verified offline, with the public keys.
+//! Authorizes viewers: a public video needs no credentials; a private one needs a playback token
+//! for it, or a bearer token that may read it. Tokens are verified offline, with the public keys.
 
 use std::{net::IpAddr, sync::Arc};
 

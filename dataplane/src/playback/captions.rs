@@ -1,6 +1,6 @@
 //! Serves text tracks: the complete file from the store, and HLS segments that are cut from it on
-//! request. Text tracks may change while the video stays, so URLs of an older version also resolve to
-//! the current tracks.
+//! request. Text tracks may change while the video stays, so URLs of an older version also resolve
+//! to the current tracks.
 
 use std::{sync::Arc, time::Duration};
 
@@ -79,8 +79,8 @@ pub(crate) async fn whole(
         .ok_or_else(track_not_found)
 }
 
-/// Handles a request for a playlist or a segment of a track; `old` is the version in the URL if that is
-/// not the current `playable`.
+/// Handles a request for a playlist or a segment of a track; `old` is the version in the URL if
+/// that is not the current `playable`.
 pub(crate) async fn part(
     playback: &Playback,
     (playable, old): (&PlayableVideo, Option<&PlayableVideo>),
@@ -117,7 +117,8 @@ pub(crate) async fn part(
     Ok(reply::document(&request.headers, &document).map(|body| body.counted(counter)))
 }
 
-/// The cues of a track, from memory or from the store; read and parsed once for all requests that wait for it.
+/// The cues of a track, from memory or from the store; read and parsed once for all requests that
+/// wait for it.
 async fn read(
     playback: &Playback,
     playable: &PlayableVideo,

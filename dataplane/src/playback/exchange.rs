@@ -1,5 +1,5 @@
-//! JWTs for playback: control exchanges each one for a biscuit once, which is then verified offline like any
-//! other until it expires. So playback continues while control cannot be reached.
+//! JWTs for playback: control exchanges each one for a biscuit once, which is then verified offline
+//! like any other until it expires. So playback continues while control cannot be reached.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,8 +18,8 @@ const CACHED_MAX: usize = 10_000;
 /// How long a rejection is repeated without calling control.
 const REJECTED: Duration = Duration::from_secs(5);
 
-/// Results of exchanges, by the digest of the JWT's whole text: the same JWT with another signature is
-/// verified again.
+/// Results of exchanges, by the digest of the JWT's whole text: the same JWT with another signature
+/// is verified again.
 pub(crate) struct TokenExchange {
     cached: Cache<[u8; 32], Exchanged>,
     control: Arc<Control>,
@@ -71,8 +71,8 @@ impl TokenExchange {
                 Exchanged { outcome: Ok(reply.token.into()), until_ms: end.saturating_mul(1000) }
             }
             Err(problem) => {
-                // Not cached: the condition may end a moment later, and must not affect the requests of
-                // other clients.
+                // Not cached: the condition may end a moment later, and must not affect the
+                // requests of other clients.
                 if matches!(problem.code, Code::Unavailable | Code::Timeout | Code::RateLimited) {
                     return Err(problem);
                 }

@@ -1,5 +1,5 @@
-//! The cache of indexes. Concurrent requests for a video share one load; the index is kept until the
-//! control plane reports a change.
+//! The cache of indexes. Concurrent requests for a video share one load; the index is kept until
+//! the control plane reports a change.
 //!
 //! While no change events arrive, finished videos stay cached and growing ones are reloaded every
 //! second. If the control plane is unreachable, the final index is read from the store (static
@@ -160,8 +160,8 @@ impl IndexCache {
             return loaded;
         }
         self.lookups.misses.fetch_add(1, Ordering::Relaxed);
-        // The holder of this lock loads for all waiting requests; if its request is dropped, the next
-        // one loads.
+        // The holder of this lock loads for all waiting requests; if its request is dropped, the
+        // next one loads.
         let _loading = slot.loading.lock().await;
         if let Some(loaded) = self.fresh(&slot) {
             return loaded;

@@ -138,8 +138,8 @@ pub(crate) async fn text_playlist(
     }))
 }
 
-/// Writes a manifest. If it depends on the index alone, a manifest that this or another data plane wrote
-/// earlier is reused.
+/// Writes a manifest. If it depends on the index alone, a manifest that this or another data plane
+/// wrote earlier is reused.
 async fn write(
     playback: &Playback,
     playable: &PlayableVideo,

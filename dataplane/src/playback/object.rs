@@ -1,5 +1,5 @@
-//! Parts of store objects as reply bodies: a local file is read directly, an object in S3 through the
-//! cache.
+//! Parts of store objects as reply bodies: a local file is read directly, an object in S3 through
+//! the cache.
 
 use std::{io, ops::Range, sync::Arc};
 
@@ -37,8 +37,8 @@ pub(crate) async fn open(
         tracing::warn!(video.id = %video, %error, "failed to read an object");
         Problem::new(Code::Unavailable, "the store cannot be read now")
     };
-    // Start with the store in which the video's objects were found last, or else with the one that its
-    // id selects.
+    // Start with the store in which the video's objects were found last, or else with the one that
+    // its id selects.
     let (stores, cache) = (&playback.stores, &playback.segment_cache);
     let last = cache.store_of(video).and_then(|url| stores.get(&url));
     let first = last.unwrap_or_else(|| stores.pick(video));

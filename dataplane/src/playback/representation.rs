@@ -1,5 +1,5 @@
-//! Serves init and media segments: byte ranges of store objects, with conditional and partial requests
-//! (RFC 9110).
+//! Serves init and media segments: byte ranges of store objects, with conditional and partial
+//! requests (RFC 9110).
 
 use std::ops::Range;
 

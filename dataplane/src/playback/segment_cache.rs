@@ -2,8 +2,8 @@
 //!
 //! Concurrent and later requests for a segment share one read and receive the same pieces as they
 //! arrive. The read is independent of any request, so a client that disconnects does not end it. A
-//! failed read is removed immediately, and all waiting requests receive the error: a partial segment is
-//! never cached.
+//! failed read is removed immediately, and all waiting requests receive the error: a partial
+//! segment is never cached.
 
 use std::{
     io,

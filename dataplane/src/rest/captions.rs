@@ -1,6 +1,7 @@
 //! `/api/videos/{id}/captions`: adds, lists and removes text tracks.
 //!
-//! The control plane authorizes the caller before the body is read, and validates the content of the file.
+//! The control plane authorizes the caller before the body is read, and validates the content of
+//! the file.
 
 mod form;
 

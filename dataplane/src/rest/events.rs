@@ -1,8 +1,9 @@
-//! `/api/jobs/{id}/events`: sends a job's state immediately and after every change, as server-sent events.
+//! `/api/jobs/{id}/events`: sends a job's state immediately and after every change, as server-sent
+//! events.
 //!
-//! Each event contains the whole state, so a client that reconnects needs none of the missed events.
-//! `Last-Event-ID` is read only to inform a browser that the job has ended and that it may stop
-//! reconnecting.
+//! Each event contains the whole state, so a client that reconnects needs none of the missed
+//! events. `Last-Event-ID` is read only to inform a browser that the job has ended and that it may
+//! stop reconnecting.
 
 use std::{io, time::Duration};
 

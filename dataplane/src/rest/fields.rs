@@ -1,5 +1,5 @@
-//! Parses JSON bodies and query strings field by field. An unknown field is an error that names it, so
-//! that no caller can set fields outside of the API.
+//! Parses JSON bodies and query strings field by field. An unknown field is an error that names it,
+//! so that no caller can set fields outside of the API.
 
 use std::time::Duration;
 
@@ -84,8 +84,8 @@ impl Fields {
         }
     }
 
-    /// Takes a positive integer. 0 is rejected because it means "not given" in the gRPC message, so a
-    /// limit of 0 would be no limit.
+    /// Takes a positive integer. 0 is rejected because it means "not given" in the gRPC message, so
+    /// a limit of 0 would be no limit.
     pub(crate) fn positive_integer(&mut self, name: &str) -> Result<Option<u64>, Problem> {
         match self.number(name)? {
             Some(0) => Err(Problem::field(name, "must be a whole number of at least 1")),

@@ -43,7 +43,8 @@ mod tests {
             for method in allow.split(", ").filter(|method| *method != "HEAD" || alone) {
                 served.insert((path.to_owned(), method.to_owned()));
             }
-            // A route of tus replies to OPTIONS with more than its methods, for discovery by clients.
+            // A route of tus replies to OPTIONS with more than its methods, for discovery by
+            // clients.
             if path.starts_with("/api/uploads") {
                 served.insert((path.to_owned(), "OPTIONS".to_owned()));
             }
@@ -69,8 +70,8 @@ mod tests {
         assert_eq!(*listed, serde_json::json!(codes));
     }
 
-    /// Client generators need a name for each operation, all path parameters, and each status listed
-    /// separately.
+    /// Client generators need a name for each operation, all path parameters, and each status
+    /// listed separately.
     #[test]
     fn every_operation_lists_its_parameters_and_responses() {
         let document: Value = serde_json::from_str(include_str!("openapi.json")).unwrap();

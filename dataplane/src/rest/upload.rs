@@ -1,7 +1,7 @@
 //! Incoming sources: an upload form, or a bare body for a video that was reserved before.
 //!
-//! The work runs in a task of the tracker, not in the request: if the client disconnects, the reservation and
-//! the stored bytes are still removed.
+//! The work runs in a task of the tracker, not in the request: if the client disconnects, the
+//! reservation and the stored bytes are still removed.
 
 mod digest;
 mod disk;
@@ -118,8 +118,8 @@ struct ReservedUpload {
     holder: String,
 }
 
-/// Reserves the upload, which rejects a token that may not upload before any of the body is read. `bytes_max`
-/// is an upper bound of the source's size.
+/// Reserves the upload, which rejects a token that may not upload before any of the body is read.
+/// `bytes_max` is an upper bound of the source's size.
 async fn begin(
     rest: &Arc<Rest>,
     caller: &Caller,
@@ -218,8 +218,8 @@ const fn cancels_reservation(code: Code) -> bool {
 }
 
 fn created(video: &v1::Video) -> Reply {
-    // 201 only once the source is known to be a video: not while it is being probed, or after a probe that
-    // failed for reasons other than the source.
+    // 201 only once the source is known to be a video: not while it is being probed, or after a
+    // probe that failed for reasons other than the source.
     let (code, message) = match video.state() {
         VideoState::Probing => (
             StatusCode::ACCEPTED,

@@ -79,14 +79,15 @@ async fn fetch(rest: &Rest, caller: &Caller, video: VideoId) -> Result<v1::Video
         .await
 }
 
-/// The tenant whose videos the caller may read, if this plane can decide that without the control plane.
+/// The tenant whose videos the caller may read, if this plane can decide that without the control
+/// plane.
 fn reader(rest: &Rest, caller: &Caller, video: VideoId) -> Option<String> {
     // Revocations are received only together with changes.
     if !rest.index_cache.watching() {
         return None;
     }
-    // No address is passed, because only the control plane knows which address counts; tokens that are
-    // bound to an address are checked there.
+    // No address is passed, because only the control plane knows which address counts; tokens that
+    // are bound to an address are checked there.
     let request = Request {
         now: SystemClock.now_unix(),
         operation: Operation::Read,
@@ -132,14 +133,15 @@ pub(crate) async fn update(
             VideoServiceClient::new(channel).update_video(request).await
         })
         .await?;
-    // The new visibility takes effect here immediately; the control plane notifies other data planes.
+    // The new visibility takes effect here immediately; the control plane notifies other data
+    // planes.
     rest.index_cache.changed(video);
     Ok(reply::json(StatusCode::OK, &shape::video(&changed)))
 }
 
 /// Evaluates `If-Match` of a change (RFC 9110, 13.1.1): it is applied only to the version that the
-/// client has seen. Its revision is sent with the change, so that only one of two concurrent changes
-/// succeeds.
+/// client has seen. Its revision is sent with the change, so that only one of two concurrent
+/// changes succeeds.
 async fn check_if_match(
     rest: &Rest,
     caller: &Caller,

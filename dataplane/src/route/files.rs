@@ -1,5 +1,5 @@
-//! Routes directly below `/api/stream/{id}/` other than the manifests: images, previews, downloads and
-//! text tracks.
+//! Routes directly below `/api/stream/{id}/` other than the manifests: images, previews, downloads
+//! and text tracks.
 
 use media::{VideoId, manifest::hls::Playlist};
 

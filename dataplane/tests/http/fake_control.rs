@@ -1,5 +1,5 @@
-//! A fake control plane that accepts uploads, serves one index, sends change events, and shows one job.
-//! It records the requests that it receives.
+//! A fake control plane that accepts uploads, serves one index, sends change events, and shows one
+//! job. It records the requests that it receives.
 
 use std::{
     path::PathBuf,

@@ -1,4 +1,5 @@
-//! The upload service of the fake control: rows in memory that change by the rules of the real service.
+//! The upload service of the fake control: rows in memory that change by the rules of the real
+//! service.
 
 use std::{
     collections::HashMap,
@@ -50,7 +51,8 @@ impl Uploads {
         self.events.lock().unwrap().push(event);
     }
 
-    /// Claims the lease like a request on another data plane; the holder receives it in the reply to its next call.
+    /// Claims the lease like a request on another data plane; the holder receives it in the reply
+    /// to its next call.
     pub(crate) fn claim(&self, id: &str) {
         self.rows.lock().unwrap().get_mut(id).unwrap().claim();
     }

@@ -1,4 +1,5 @@
-//! The fake control plane's user-facing services: tokens for JWTs, and one video to read and change.
+//! The fake control plane's user-facing services: tokens for JWTs, and one video to read and
+//! change.
 
 use std::sync::{Arc, Mutex, atomic::AtomicBool};
 

@@ -62,8 +62,8 @@ pub(crate) fn status(frame: &Frame) -> u16 {
     }
 }
 
-/// Decodes three digits in HPACK's Huffman code (RFC 7541, appendix B): 0, 1, 2 are 00000 to 00010, the
-/// others 011001 and up.
+/// Decodes three digits in HPACK's Huffman code (RFC 7541, appendix B): 0, 1, 2 are 00000 to 00010,
+/// the others 011001 and up.
 fn digits(code: &[u8]) -> u16 {
     let bits: Vec<u8> = code.iter().flat_map(|b| (0..8).rev().map(move |n| b >> n & 1)).collect();
     let value = |bits: &[u8]| bits.iter().fold(0_u16, |value, bit| value << 1 | u16::from(*bit));
@@ -102,7 +102,8 @@ impl Client {
         assert!(self.send(&head).await);
     }
 
-    /// The next frame; settings and pings are answered internally. `None` when the connection has ended.
+    /// The next frame; settings and pings are answered internally. `None` when the connection has
+    /// ended.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         loop {
             let mut head = [0; 9];

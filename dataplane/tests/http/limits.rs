@@ -138,7 +138,8 @@ async fn authenticated_callers_are_counted_by_name_and_others_by_address() {
         format!("Authorization: Bearer {token}")
     };
     let ask = async |line: &str| limit_state(&plane.send("GET", "/api/videos", &[line]).await);
-    // Two tokens of one subject share a limit; the control plane is unreachable, so the status is 503.
+    // Two tokens of one subject share a limit; the control plane is unreachable, so the status is
+    // 503.
     assert_eq!(ask(&bearer("ann")).await, expected(503, "2", "1"));
     assert_eq!(ask(&bearer("ann")).await, expected(503, "2", "0"));
     assert_eq!(ask(&bearer("ann")).await, expected(429, "2", "0"));
@@ -171,7 +172,8 @@ async fn callers_with_jwts_are_counted_by_name_behind_one_address() {
         }
         assert_eq!(ask(jwt).await, expected(429, "4", "0"), "{jwt}");
     }
-    // The holder of a new JWT is unknown until it has been exchanged; then it counts for the same holder.
+    // The holder of a new JWT is unknown until it has been exchanged; then it counts for the same
+    // holder.
     assert_eq!(ask("a.second.ann").await, expected(200, "4", "0"));
     assert_eq!(ask("a.second.ann").await, expected(429, "4", "0"));
     // Each new JWT counts as one request of the address, and so does each invalid one.

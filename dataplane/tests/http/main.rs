@@ -1,5 +1,5 @@
-//! The data plane over real sockets with a real local store. Tests that need a control plane use a small
-//! fake one.
+//! The data plane over real sockets with a real local store. Tests that need a control plane use a
+//! small fake one.
 #![expect(
     clippy::expect_used,
     clippy::panic,

@@ -25,8 +25,8 @@ impl RedisServer {
         Self::start_with(folder, &[])
     }
 
-    /// Starts a Redis that also serves TLS with a self-signed certificate, `folder/redis.pem`; returns
-    /// its port.
+    /// Starts a Redis that also serves TLS with a self-signed certificate, `folder/redis.pem`;
+    /// returns its port.
     pub(crate) fn start_tls(folder: &Path) -> (Self, u16) {
         let file = |name: &str| folder.join(name).display().to_string();
         let (pem, key) = (file("redis.pem"), file("redis.key"));

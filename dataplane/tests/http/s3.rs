@@ -39,8 +39,8 @@ struct Process {
 
 impl Process {
     async fn start(minio: &Minio, address: &str) -> Self {
-        // Each client needs a descriptor in this process and one in the data plane, which inherits the
-        // limit.
+        // Each client needs a descriptor in this process and one in the data plane, which inherits
+        // the limit.
         let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         setrlimit(Resource::RLIMIT_NOFILE, most.min(65_536), most).unwrap();
         let folder = tempfile::tempdir().unwrap();

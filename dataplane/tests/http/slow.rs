@@ -1,5 +1,5 @@
-//! Clients that hold a connection without making progress are disconnected; other clients, and those that are
-//! merely slow, are not affected.
+//! Clients that hold a connection without making progress are disconnected; other clients, and
+//! those that are merely slow, are not affected.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -55,8 +55,8 @@ async fn ask(address: SocketAddr, path: &str) -> TcpStream {
     stream
 }
 
-/// Reads slowly, a byte at a time; the data buffered by the kernel lasts long, even after the connection
-/// has ended.
+/// Reads slowly, a byte at a time; the data buffered by the kernel lasts long, even after the
+/// connection has ended.
 async fn trickle(mut stream: TcpStream) {
     let mut ticks = interval(Duration::from_millis(250));
     while !matches!(stream.read(&mut [0]).await, Ok(0) | Err(_)) {
@@ -104,8 +104,8 @@ async fn slow_but_steady_line_and_idle_player_stay_connected() {
         stream.read_exact(&mut piece[..64 << 10]).await.expect("640 KiB/s are enough");
     }
     drop(stream);
-    // Between two requests it is idle for longer than the time limit for a head, after which a connection
-    // without any request is closed.
+    // Between two requests it is idle for longer than the time limit for a head, after which a
+    // connection without any request is closed.
     let mut player = TcpStream::connect(plane.addr).await.unwrap();
     for _ in 0..2 {
         let request = "GET /health/playback HTTP/1.1\r\nHost: x\r\n\r\n";

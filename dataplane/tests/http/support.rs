@@ -1,5 +1,5 @@
-//! A data plane on a free port, a video in its store, and an HTTP client that sends exactly the given
-//! bytes.
+//! A data plane on a free port, a video in its store, and an HTTP client that sends exactly the
+//! given bytes.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -271,8 +271,8 @@ impl Clip {
         self.path(&format!("{}/{rest}", self.index.version))
     }
 
-    /// The bytes of HLS segment `number` of the rung: the first is chunk 0, the second the first five
-    /// GOPs of chunk 1 (it has four).
+    /// The bytes of HLS segment `number` of the rung: the first is chunk 0, the second the first
+    /// five GOPs of chunk 1 (it has four).
     pub(crate) fn object(&self, number: usize) -> &[u8] {
         &self.objects[number].1
     }

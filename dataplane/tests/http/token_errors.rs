@@ -72,7 +72,8 @@ async fn fields_are_named_as_the_client_wrote_them() {
     let path = format!("/api/videos/{}/playback-token", FakeControl::ID);
     let headers = [good.as_str(), "Content-Type: application/json"];
     let ask = async |body: &str| plane.send_body("POST", &path, &headers, body.as_bytes()).await;
-    // In the gRPC message 0 and "" mean "any", so REST rejects them; otherwise they would disable a limit.
+    // In the gRPC message 0 and "" mean "any", so REST rejects them; otherwise they would disable a
+    // limit.
     for (body, field) in [
         (r#"{"ttlSeconds": 0}"#, "ttlSeconds"),
         (r#"{"ttlSeconds": -1}"#, "ttlSeconds"),
@@ -114,7 +115,8 @@ async fn an_update_needs_the_current_etag() {
     assert_eq!(rename(&gzipped, "three").await.status, 200);
     assert_eq!(rename("If-Match: *", "four").await.status, 200);
     assert_eq!(rename("X: y", "five").await.status, 200);
-    // The revision is sent with the change, so only one of three changes to the same revision succeeds.
+    // The revision is sent with the change, so only one of three changes to the same revision
+    // succeeds.
     let latest = seen("X: y").await;
     let made =
         futures::future::join_all(["six", "seven", "eight"].map(|t| rename(&latest, t))).await;

@@ -45,8 +45,8 @@ async fn index_of_a_growing_video_is_fetched_once_and_again_after_each_change() 
         assert!(!reply.text().contains("ENDLIST"));
     }
     assert_eq!(control.index_calls(clip.index.video), 1);
-    // A missing video is requested again after the time for which the index would be cached without change
-    // events.
+    // A missing video is requested again after the time for which the index would be cached without
+    // change events.
     let missing = VideoId::new(Uuid::now_v7());
     let expired = async || {
         plane.get(&format!("/api/stream/{missing}/hls/playlist.m3u8")).await;

@@ -1,4 +1,5 @@
-//! Rules that depend on the codec: its RFC 6381 string, and the samples at which a decoder may start.
+//! Rules that depend on the codec: its RFC 6381 string, and the samples at which a decoder may
+//! start.
 
 use anyhow::{Context, bail};
 
@@ -43,7 +44,8 @@ pub(super) fn audio_codec(esds: &[u8]) -> anyhow::Result<String> {
 /// Whether a decoder may start at a sample: an IDR picture, or AV1's sequence header and key frame.
 pub(super) fn is_clean_start(codec: &str, sample: &[u8]) -> bool {
     if codec.starts_with("av01") {
-        // The sequence header's size takes one byte; a shown key frame with its size follows the header.
+        // The sequence header's size takes one byte; a shown key frame with its size follows the
+        // header.
         let after = sample.get(1).map_or(0, |size| 2 + usize::from(*size));
         let frame = sample.get(after..).unwrap_or_default();
         let sizes = frame.iter().skip(1).take_while(|byte| **byte & 0x80 != 0).count();
@@ -67,8 +69,8 @@ pub(super) fn is_clean_start(codec: &str, sample: &[u8]) -> bool {
     false
 }
 
-/// Whether samples of H.264 or HEVC contain closed captions: user data registered by ITU-T T.35 (SEI payload
-/// type 4).
+/// Whether samples of H.264 or HEVC contain closed captions: user data registered by ITU-T T.35
+/// (SEI payload type 4).
 pub(super) fn holds_captions(codec: &str, samples: &[u8]) -> bool {
     if codec.starts_with("av01") {
         return false;

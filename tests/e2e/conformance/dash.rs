@@ -39,8 +39,8 @@ pub(crate) fn check(capture: &Capture, phase: Phase) -> Violations {
     violations
 }
 
-/// Parses an xs:duration of hours, minutes and seconds; `None` for other forms, such as the years and months
-/// that rule D1 forbids.
+/// Parses an xs:duration of hours, minutes and seconds; `None` for other forms, such as the years
+/// and months that rule D1 forbids.
 pub(crate) fn seconds(text: Option<&str>) -> Option<f64> {
     let time = text?.strip_prefix("PT")?;
     let mut total = 0.0;
@@ -236,7 +236,8 @@ fn attributes(set: Node, representation: Node, track: &Parsed, violations: &mut 
     }
 }
 
-/// Rules D3, D9, C1: the timeline matches the segments, and covers the whole video once it is final.
+/// Rules D3, D9, C1: the timeline matches the segments, and covers the whole video once it is
+/// final.
 fn cover(
     representation: Node,
     track: &Parsed,

@@ -176,7 +176,8 @@ fn entry(entry: &Atom, init: &mut Init) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads a media segment: pairs of moof and mdat, with only styp, sidx, emsg and prft allowed before a pair.
+/// Reads a media segment: pairs of moof and mdat, with only styp, sidx, emsg and prft allowed
+/// before a pair.
 pub(crate) fn fragments(data: &[u8]) -> anyhow::Result<Vec<Fragment>> {
     let mut found = Vec::new();
     let mut moof: Option<Atom> = None;

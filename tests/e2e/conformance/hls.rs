@@ -211,8 +211,8 @@ fn single_peak(track: &Parsed) -> f64 {
     rates.fold(0.0, f64::max)
 }
 
-/// Peak segment bit rate of RFC 8216bis: the largest bit rate of any run of segments that lasts 0.5 to 1.5
-/// target durations.
+/// Peak segment bit rate of RFC 8216bis: the largest bit rate of any run of segments that lasts 0.5
+/// to 1.5 target durations.
 fn peak(track: &Parsed, target: f64) -> f64 {
     let mut peak = 0.0_f64;
     for first in 0..track.segments.len() {

@@ -55,7 +55,8 @@ pub(super) fn check(
 
 fn general(path: &str, playlist: &Media, phase: Phase, violations: &mut Violations) {
     let version = playlist.version.unwrap_or(1);
-    // WebVTT needs no init segment, so its playlist uses no tags newer than version 3 (decimal durations).
+    // WebVTT needs no init segment, so its playlist uses no tags newer than version 3 (decimal
+    // durations).
     let least = if is_text(path) { 3 } else { 6 };
     violations.require("H2", (least..=7).contains(&version), format!("{path}: version {version}"));
     let mapped = playlist.map.is_some() != is_text(path);

@@ -43,8 +43,8 @@ pub(super) fn hls(
     }
 }
 
-/// Each segment maps its timestamps, and contains exactly the cues that are visible in it: a cue that
-/// crosses a boundary is in both segments.
+/// Each segment maps its timestamps, and contains exactly the cues that are visible in it: a cue
+/// that crosses a boundary is in both segments.
 fn segments(capture: &Capture, path: &str, playlist: &Media, violations: &mut Violations) {
     let mut start = 0.0;
     let mut read = Vec::new();

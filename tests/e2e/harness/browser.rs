@@ -125,8 +125,8 @@ impl Report {
         assert!(stall < 1.0, "stalled for {stall} s: {}", self.described());
     }
 
-    /// Panics unless the video played from 0 to `seconds` without an error. It may have waited for the
-    /// encoder, which hls.js reports as a non-fatal error.
+    /// Panics unless the video played from 0 to `seconds` without an error. It may have waited for
+    /// the encoder, which hls.js reports as a non-fatal error.
     pub(crate) fn assert_played(&self, seconds: f64) {
         assert_eq!(self.summary["ended"], true, "did not end: {}", self.described());
         let errors = self.summary["errors"].as_array().into_iter().flatten();

@@ -1,5 +1,5 @@
-//! Downloads a video as a player would: manifest, playlists, init and media segments, through HLS or DASH.
-//! Keeps the replies, so that checks and mutations work on them offline.
+//! Downloads a video as a player would: manifest, playlists, init and media segments, through HLS
+//! or DASH. Keeps the replies, so that checks and mutations work on them offline.
 
 use std::{
     collections::BTreeMap,

@@ -84,7 +84,8 @@ impl Client {
         format!("http://{}{path}", self.address)
     }
 
-    /// GET; returns connection errors instead of panicking. `path` may be a whole URL of this server.
+    /// GET; returns connection errors instead of panicking. `path` may be a whole URL of this
+    /// server.
     pub(crate) async fn try_get(&self, path: &str) -> anyhow::Result<Reply> {
         self.send(Method::GET, path, &[], Bytes::new()).await
     }
@@ -217,7 +218,8 @@ impl Client {
         .await
     }
 
-    /// Uploads, transcodes with the whole ladder and waits; returns the ids of the video and the job.
+    /// Uploads, transcodes with the whole ladder and waits; returns the ids of the video and the
+    /// job.
     pub(crate) async fn publish(&self, file: &Path, deadline: Duration) -> (String, String) {
         let video = self.upload_clip(file).await;
         let job = self.transcode(&video, &json!({})).await;

@@ -1,5 +1,5 @@
-//! Generated test videos. Each is generated once and kept in `target/test-media` under a name derived from
-//! the ffmpeg arguments.
+//! Generated test videos. Each is generated once and kept in `target/test-media` under a name
+//! derived from the ffmpeg arguments.
 
 use std::{
     fs,
@@ -66,7 +66,8 @@ pub(crate) fn flashes(seconds: u32) -> [u32; 3] {
     [1, seconds / 2, seconds - 2]
 }
 
-/// Black and silent except for three flashes of 100 ms, each with a beep that starts at the same time.
+/// Black and silent except for three flashes of 100 ms, each with a beep that starts at the same
+/// time.
 pub(crate) fn flash_and_beep(seconds: u32) -> PathBuf {
     let at = flashes(seconds);
     let during = at.map(|t| format!("between(t,{t},{t}+0.0999)")).join("+");
@@ -115,7 +116,8 @@ where
     if path.exists() {
         return path;
     }
-    // Two tests may generate the same video at the same time: each writes its own draft, and the last rename wins.
+    // Two tests may generate the same video at the same time: each writes its own draft, and the
+    // last rename wins.
     let draft = tempfile::Builder::new().suffix(&format!(".{extension}")).tempfile_in(&dir);
     let draft = draft.expect("make draft").into_temp_path();
     run(args, &draft, feed);

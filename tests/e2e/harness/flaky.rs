@@ -1,5 +1,5 @@
-//! A reverse proxy in front of an S3 server that makes a share of all requests fail: error replies, no
-//! reply, connections that break before, during or after the request, and truncated replies.
+//! A reverse proxy in front of an S3 server that makes a share of all requests fail: error replies,
+//! no reply, connections that break before, during or after the request, and truncated replies.
 
 use std::{
     collections::HashMap,
@@ -17,7 +17,8 @@ use tokio::{
 };
 
 const HEAD_BYTES_MAX: usize = 64 << 10;
-/// How long a request without a reply is held open. A client that waits longer sees the connection end.
+/// How long a request without a reply is held open. A client that waits longer sees the connection
+/// end.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// A running proxy; ends when dropped.
@@ -73,8 +74,8 @@ impl Flaky {
         self.state.percent.store(percent, Ordering::SeqCst);
     }
 
-    /// The longest time for which one object whose path contains `part` was requested repeatedly while
-    /// the server was unreachable.
+    /// The longest time for which one object whose path contains `part` was requested repeatedly
+    /// while the server was unreachable.
     pub(crate) fn unreachable_for(&self, part: &str) -> Duration {
         let requests = self.state.unreachable.lock().expect("requests");
         let objects = requests.iter().filter(|(object, _)| object.contains(part));
@@ -155,7 +156,8 @@ async fn call(
         Outcome::Cut(bytes) => bytes,
         Outcome::Passes | Outcome::Reset => usize::MAX,
     };
-    // One request per connection; otherwise one outcome would apply to all requests of a connection.
+    // One request per connection; otherwise one outcome would apply to all requests of a
+    // connection.
     let line = head.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     let connected = TcpStream::connect(target).await;
     let mut far = connected.inspect_err(|_| state.note_unreachable(&head[..line]))?;

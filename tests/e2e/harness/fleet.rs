@@ -1,5 +1,6 @@
-//! Several instances of each plane as plain processes, with the database and Redis of a stack, behind the
-//! nginx configuration of compose.yaml: the setup of containers and Kubernetes, without either.
+//! Several instances of each plane as plain processes, with the database and Redis of a stack,
+//! behind the nginx configuration of compose.yaml: the setup of containers and Kubernetes, without
+//! either.
 
 use std::{
     collections::BTreeMap,
@@ -172,8 +173,8 @@ fn worker(base: &Stack, urls: &str, number: usize) -> Member {
     Member::start(command, String::new())
 }
 
-/// Starts nginx with the configuration of compose.yaml; returns it and its gRPC address. Only names, ports
-/// and folders are replaced.
+/// Starts nginx with the configuration of compose.yaml; returns it and its gRPC address. Only
+/// names, ports and folders are replaced.
 fn nginx(base: &Stack, controls: &[Member], dataplanes: &[Member]) -> (Member, String) {
     let file = program::repository().join("deploy/nginx.conf");
     let mut text = fs::read_to_string(file).expect("read nginx.conf");

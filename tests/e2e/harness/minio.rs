@@ -1,6 +1,7 @@
 //! A real MinIO for one test: private folder, free loopback port, any number of buckets.
 //!
-//! This file depends on no other part of the harness, so that other test programs can include it too.
+//! This file depends on no other part of the harness, so that other test programs can include it
+//! too.
 
 #![allow(dead_code, reason = "each test program that includes it uses a part")]
 

@@ -1,5 +1,6 @@
-//! Harness of the end-to-end tests: a stack of real processes, generated clips, a client, a manifest reader, a
-//! browser and a fault proxy. It links none of the planes: tests use the service as users and players do.
+//! Harness of the end-to-end tests: a stack of real processes, generated clips, a client, a
+//! manifest reader, a browser and a fault proxy. It links none of the planes: tests use the service
+//! as users and players do.
 
 pub(crate) mod backing;
 pub(crate) mod browser;
@@ -25,9 +26,9 @@ use std::time::{Duration, Instant};
 
 /// Pause between two polls of a condition.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// From the moment at which control reports the end of a job until the data planes serve its result and control
-/// has counted it. Control reads the row again, writes the index object and only then sends the change; a change
-/// that it failed to send is found in the rows within a second.
+/// From the moment at which control reports the end of a job until the data planes serve its result
+/// and control has counted it. Control reads the row again, writes the index object and only then
+/// sends the change; a change that it failed to send is found in the rows within a second.
 pub(crate) const CHANGE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Polls `look` until it returns a value; panics with `what` after `deadline`.

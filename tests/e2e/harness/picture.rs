@@ -1,6 +1,6 @@
-//! Video frames that show their own number: 16 blocks, eight per row, black for 0 and white for 1, as a
-//! Gray code. The number survives scaling and encoding, and a blend of two neighbouring frames shows as
-//! one grey block.
+//! Video frames that show their own number: 16 blocks, eight per row, black for 0 and white for 1,
+//! as a Gray code. The number survives scaling and encoding, and a blend of two neighbouring frames
+//! shows as one grey block.
 
 use std::{path::Path, process::Command};
 

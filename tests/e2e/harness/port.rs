@@ -1,7 +1,9 @@
-//! Addresses for servers whose address must be known before they listen, or that listen on it again later.
+//! Addresses for servers whose address must be known before they listen, or that listen on it again
+//! later.
 //!
-//! The kernel gives a port of its own choice to another socket as soon as it is free: before its server listens,
-//! or while the server is stopped. These ports lie outside the range that the kernel chooses from.
+//! The kernel gives a port of its own choice to another socket as soon as it is free: before its
+//! server listens, or while the server is stopped. These ports lie outside the range that the
+//! kernel chooses from.
 
 use std::{
     net::TcpListener,

@@ -1,5 +1,5 @@
-//! Simulates power cuts for one folder: afterwards it contains only the bytes and names that were synced.
-//! `powercut.c` records them.
+//! Simulates power cuts for one folder: afterwards it contains only the bytes and names that were
+//! synced. `powercut.c` records them.
 
 use std::{
     fs,
@@ -48,8 +48,8 @@ impl PowerCut {
         mirror_objects(&self.root, &self.mirror());
     }
 
-    /// Cuts the power of a running stack: data that its processes had not synced is lost. Its database
-    /// keeps committed transactions; its durability is not under test.
+    /// Cuts the power of a running stack: data that its processes had not synced is lost. Its
+    /// database keeps committed transactions; its durability is not under test.
     pub(crate) fn cut(&self, stack: &mut Stack) {
         // Stop `up` first, so that it neither cleans up nor restarts the planes.
         process::send(stack.up_pid(), Signal::SIGSTOP);

@@ -1,5 +1,5 @@
-//! Reads processes from `/proc`. Tests stop the processes that they started by id, which they find by
-//! parentage or by a mark in the environment; never by name alone.
+//! Reads processes from `/proc`. Tests stop the processes that they started by id, which they find
+//! by parentage or by a mark in the environment; never by name alone.
 
 use std::{
     fs,
@@ -34,7 +34,8 @@ pub(crate) fn all() -> Vec<Process> {
 
 fn read(pid: i32) -> Option<Process> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may contain any character; the fields after the last parenthesis are plain.
+    // The name in parentheses may contain any character; the fields after the last parenthesis are
+    // plain.
     let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace();
     let state = fields.next()?;
     if state == "Z" || state == "X" {
@@ -43,8 +44,8 @@ fn read(pid: i32) -> Option<Process> {
     let parent = fields.next()?.parse().ok()?;
     let raw = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let command = String::from_utf8_lossy(&raw).replace('\0', " ").trim().to_owned();
-    // Prefer the first word of the command line: Debian's redis-server is a link to a program of another
-    // name.
+    // Prefer the first word of the command line: Debian's redis-server is a link to a program of
+    // another name.
     let first = command.split([' ', ':']).next().unwrap_or_default();
     let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
     let named = if first.is_empty() { exe.to_string_lossy() } else { first.into() };

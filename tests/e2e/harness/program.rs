@@ -7,8 +7,8 @@ use std::{
     process::Command,
 };
 
-/// The folder of the programs under test: `STREAMING_TEST_BIN_DIR`, otherwise the folder where cargo put
-/// this test.
+/// The folder of the programs under test: `STREAMING_TEST_BIN_DIR`, otherwise the folder where
+/// cargo put this test.
 pub(crate) fn bin_dir() -> PathBuf {
     if let Some(dir) = env::var_os("STREAMING_TEST_BIN_DIR") {
         return PathBuf::from(dir);

@@ -1,6 +1,6 @@
-//! Shell scripts that replace ffmpeg (`STREAMING_FFMPEG`): they run the real one, but slowly or with
-//! damaged output files. The script is replaced atomically, so that a test decides when ffmpeg works
-//! normally again.
+//! Shell scripts that replace ffmpeg (`STREAMING_FFMPEG`): they run the real one, but slowly or
+//! with damaged output files. The script is replaced atomically, so that a test decides when ffmpeg
+//! works normally again.
 
 use std::{
     fs,
@@ -27,8 +27,8 @@ pub(crate) struct Ffmpeg {
 }
 
 impl Ffmpeg {
-    /// Creates the script in a separate folder below `dir`, because the sandbox lets ffmpeg read the whole
-    /// folder of its program.
+    /// Creates the script in a separate folder below `dir`, because the sandbox lets ffmpeg read
+    /// the whole folder of its program.
     pub(crate) fn new(dir: &Path, behaviour: Behaviour) -> Self {
         let dir = dir.join("stand-in");
         fs::create_dir(&dir).expect("make folder");

@@ -1,7 +1,7 @@
 //! A whole service for one test: `streaming-service up` on a private folder and free ports.
 //!
-//! **Invariant:** when a stack ends, all processes that it started have ended; the harness checks this
-//! itself, in every test.
+//! **Invariant:** when a stack ends, all processes that it started have ended; the harness checks
+//! this itself, in every test.
 
 use std::{
     collections::BTreeMap,
@@ -86,8 +86,8 @@ impl Stack {
 
     /// Prepares a service whose data folder has this name, without starting it.
     pub(crate) fn named(name: impl AsRef<OsStr>, env: &[(&str, &str)]) -> Self {
-        // Paths of unix sockets are limited to 107 bytes, so the folder is in the system's temporary
-        // folder.
+        // Paths of unix sockets are limited to 107 bytes, so the folder is in the system's
+        // temporary folder.
         let dir = tempfile::Builder::new().prefix("svc-").tempdir().expect("make data folder");
         let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
         Self {
@@ -117,7 +117,8 @@ impl Stack {
         self.env.insert(key.to_owned(), value.to_owned());
     }
 
-    /// A command for one of the programs, with the stack's variables and without those of the environment.
+    /// A command for one of the programs, with the stack's variables and without those of the
+    /// environment.
     pub(crate) fn command(&self, name: &str) -> Command {
         let mut command = Command::new(program::ours(name));
         for (key, _) in std::env::vars_os() {
@@ -226,7 +227,8 @@ impl Stack {
         found
     }
 
-    /// Sends a signal to each process below `up` that runs `program`; panics if no such process runs.
+    /// Sends a signal to each process below `up` that runs `program`; panics if no such process
+    /// runs.
     pub(crate) fn signal(&self, program: &str, signal: Signal) {
         let found = self.running(program);
         assert!(!found.is_empty(), "no {program} runs below up");
@@ -235,8 +237,8 @@ impl Stack {
         }
     }
 
-    /// SIGKILLs `program` and waits until `up` has started another. Does not kill its children of the same
-    /// name (Postgres has some); they end with their parent.
+    /// SIGKILLs `program` and waits until `up` has started another. Does not kill its children of
+    /// the same name (Postgres has some); they end with their parent.
     pub(crate) async fn replace(&self, program: &str) {
         let before = self.roots(program);
         before.iter().for_each(|pid| process::send(*pid, Signal::SIGKILL));

@@ -95,8 +95,8 @@ impl Tus {
         reply.header("upload-offset").parse().expect("an offset")
     }
 
-    /// Sends the head of a request for all of `body`, but only `sent` bytes of it. Dropping the result
-    /// closes the connection.
+    /// Sends the head of a request for all of `body`, but only `sent` bytes of it. Dropping the
+    /// result closes the connection.
     pub(crate) async fn begin_patch(
         &self,
         path: &str,

@@ -50,8 +50,8 @@ pub(crate) async fn rejects_a_file_that_is_not_a_video(stack: &Stack, proxy: &Pr
     }
 }
 
-/// Uploads with tus-js-client in requests of `chunk` bytes: the first client stops after `interrupt`
-/// bytes and a second one resumes. Returns the script's report.
+/// Uploads with tus-js-client in requests of `chunk` bytes: the first client stops after
+/// `interrupt` bytes and a second one resumes. Returns the script's report.
 pub(crate) async fn tus_js_client(stack: &Stack, file: &Path, chunk: u64, interrupt: u64) -> Value {
     let order = json!({
         "endpoint": format!("http://{}/api/uploads", stack.http),

@@ -1,5 +1,5 @@
-//! Delays between reconnects, with full jitter so that the workers of a fleet do not all reconnect at
-//! once.
+//! Delays between reconnects, with full jitter so that the workers of a fleet do not all reconnect
+//! at once.
 
 use std::time::Duration;
 

@@ -54,7 +54,8 @@ impl Commits {
     }
 }
 
-/// Whether control is reachable but temporarily cannot process the commit, for example without its database.
+/// Whether control is reachable but temporarily cannot process the commit, for example without its
+/// database.
 fn is_temporary(reply: &v1::CommitReply) -> bool {
     let code = reply.refusal.as_ref().and_then(|failure| Code::parse(&failure.code));
     let temporary = matches!(

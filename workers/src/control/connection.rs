@@ -107,7 +107,8 @@ impl Connection {
         request: Request<ReceiverStream<WorkerMessage>>,
         hello: Hello,
     ) -> Result<Self, ConnectionError> {
-        // Queued before the call, because some servers reply only once they have received a message.
+        // Queued before the call, because some servers reply only once they have received a
+        // message.
         let hello = WorkerMessage { message: Some(worker_message::Message::Hello(hello)) };
         sender.try_send(hello).map_err(|_| ConnectionError::NotReading)?;
         let response = WorkerServiceClient::new(channel).work(request).await;

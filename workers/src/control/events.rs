@@ -35,7 +35,8 @@ pub(super) async fn connected(
     }
 }
 
-/// Completes when running tasks must be stopped: some time after the soft shutdown, or at the hard one.
+/// Completes when running tasks must be stopped: some time after the soft shutdown, or at the hard
+/// one.
 pub(super) async fn drain_deadline(shutdown: Shutdown, drain: Duration) {
     let expired = async {
         shutdown.soft.cancelled().await;

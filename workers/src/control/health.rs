@@ -1,5 +1,5 @@
-//! Whether this worker can probe. It is unhealthy from the time it fails to probe its sample until it probes the sample
-//! successfully again.
+//! Whether this worker can probe. It is unhealthy from the time it fails to probe its sample until
+//! it probes the sample successfully again.
 //!
 //! Control assigns no probes to an unhealthy worker; it still assigns all other kinds of tasks.
 
@@ -60,7 +60,8 @@ impl Health {
         }
     }
 
-    /// Waits for the check to end and returns the message to control; returns `None` immediately when no check runs.
+    /// Waits for the check to end and returns the message to control; returns `None` immediately
+    /// when no check runs.
     pub(super) async fn checked(&mut self) -> Option<ToControl> {
         let ended = self.checks.join_next().await?;
         let failed = |_| Err(TaskFailure::retryable("internal", "the check panicked"));

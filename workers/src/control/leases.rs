@@ -44,8 +44,8 @@ impl Leases {
         self.held.is_empty()
     }
 
-    /// Adds a new lease. An older lease on the same task is void, because control never leases a task
-    /// twice.
+    /// Adds a new lease. An older lease on the same task is void, because control never leases a
+    /// task twice.
     pub(super) fn add(
         &mut self,
         task: String,

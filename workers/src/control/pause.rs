@@ -1,4 +1,5 @@
-//! Pauses the worker while it lacks space for scratch files: it requests no tasks until the pause is over.
+//! Pauses the worker while it lacks space for scratch files: it requests no tasks until the pause
+//! is over.
 
 use std::time::{Duration, Instant};
 

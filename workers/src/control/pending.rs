@@ -1,5 +1,6 @@
-//! Requests of tasks without a reply from control, by request number. They survive a broken stream: the worker
-//! sends the same request again on the next stream, and control answers a repeated request as it answered the first.
+//! Requests of tasks without a reply from control, by request number. They survive a broken stream:
+//! the worker sends the same request again on the next stream, and control answers a repeated
+//! request as it answered the first.
 
 use std::{collections::BTreeMap, time::Instant};
 

@@ -1,7 +1,7 @@
 //! Pure functions that build FFmpeg's arguments and thereby define how everything is encoded.
 //!
-//! Paths never reach an option parser or a file name pattern: the source follows `-i` with the prefix
-//! `file:`, and outputs are relative names in the scratch folder that this module chooses.
+//! Paths never reach an option parser or a file name pattern: the source follows `-i` with the
+//! prefix `file:`, and outputs are relative names in the scratch folder that this module chooses.
 
 mod audio;
 mod ffprobe;
@@ -21,13 +21,13 @@ pub use self::audio::{AudioEncode, audio, audio_group, audio_of_groups, groups};
 pub use self::ffprobe::{probe_first_frames, probe_last_packets, probe_streams};
 use crate::input::Input;
 
-/// Real containers only. Formats that refer to other files (playlists, concat scripts, image sequences)
-/// or generate images (text art, lavfi) are excluded.
+/// Real containers only. Formats that refer to other files (playlists, concat scripts, image
+/// sequences) or generate images (text art, lavfi) are excluded.
 pub const DEMUXERS: &str = "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,mp3,wav,flac";
 /// `file` for a source in a local store, `pipe` for outputs to the worker.
 pub const PROTOCOLS: &str = "file,pipe";
-/// For a source that is read through the worker's own proxy; the sandbox allows connections to that one
-/// port only.
+/// For a source that is read through the worker's own proxy; the sandbox allows connections to that
+/// one port only.
 pub const LOOPBACK_PROTOCOLS: &str = "http,tcp";
 /// For a part of either.
 const PART_PROTOCOL: &str = "subfile";
@@ -118,7 +118,8 @@ pub fn chunk(encode: &ChunkEncode<'_>) -> Vec<OsString> {
             args.add(["-noaccurate_seek", "-seek_timestamp", "1", "-ss"]);
             args.add([format!("{start:.6}")]);
         }
-        // The scaler handles a change of size in mid-stream; rebuilding the filter graph would lose frames.
+        // The scaler handles a change of size in mid-stream; rebuilding the filter graph would lose
+        // frames.
         args.add(["-reinit_filter", "0", "-threads", &threads]);
         args.input(&take.source);
     }
@@ -161,8 +162,8 @@ pub(super) struct ChunkInput {
     ends: bool,
 }
 
-/// The parts that a chunk consists of, in order: one part of the source, or parts of several recordings that the source
-/// was joined from.
+/// The parts that a chunk consists of, in order: one part of the source, or parts of several
+/// recordings that the source was joined from.
 fn chunk_inputs(encode: &ChunkEncode<'_>) -> Vec<ChunkInput> {
     let chunk = encode.grid.chunk_frames(encode.chunk);
     let spans = encode.track.spans(encode.grid.rate(), encode.grid.frames());
@@ -190,8 +191,8 @@ impl ChunkInput {
     }
 }
 
-/// Arguments that write text track `index` of `source` to standard output as WebVTT, with the source's
-/// own timestamps.
+/// Arguments that write text track `index` of `source` to standard output as WebVTT, with the
+/// source's own timestamps.
 pub fn subtitles(source: &Input, index: u32) -> Vec<OsString> {
     let mut args = Args::new();
     args.add(["-copyts", "-threads", "1"]);

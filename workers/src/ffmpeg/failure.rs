@@ -1,7 +1,8 @@
 //! Classifies failed runs: a stable code for programs and a message for people.
 //!
-//! FFmpeg's exit codes carry little information, so the end of its log is examined as well. Log text is cleaned
-//! before it becomes part of a message: paths and control characters are removed and the length is bounded.
+//! FFmpeg's exit codes carry little information, so the end of its log is examined as well. Log
+//! text is cleaned before it becomes part of a message: paths and control characters are removed
+//! and the length is bounded.
 
 use std::{ops::RangeInclusive, os::unix::process::ExitStatusExt, process::ExitStatus};
 
@@ -26,8 +27,8 @@ pub enum StopReason {
     OutputTooLarge,
 }
 
-/// FFmpeg's error texts for failures of the host. If the log contains one of them, all others are ignored, because
-/// bytes that were read only in part look invalid.
+/// FFmpeg's error texts for failures of the host. If the log contains one of them, all others are
+/// ignored, because bytes that were read only in part look invalid.
 const HOST_ERROR_TEXTS: [(&str, &str); 16] = [
     ("No space left on device", DISK_FULL),
     ("Cannot allocate memory", "out_of_memory"),
@@ -52,7 +53,8 @@ const SOURCE_ERROR_TEXTS: [(&str, &str); 12] = [
     ("Invalid data found when processing input", "not_a_video"),
     ("Format not on whitelist", "not_a_video"),
     ("moov atom not found", "not_a_video"),
-    // The header extends beyond the end of the file, or contains values that the demuxer cannot handle.
+    // The header extends beyond the end of the file, or contains values that the demuxer cannot
+    // handle.
     ("End of file", "not_a_video"),
     ("Invalid argument", "not_a_video"),
     ("header corrupt", "not_a_video"),
@@ -69,8 +71,9 @@ const EXIT_UNRUNNABLE: [i32; 2] = [126, 127];
 /// The shell's exit codes for a program that a signal ended: 128 plus the signal's number.
 const EXIT_SIGNALLED: RangeInclusive<i32> = 129..=159;
 
-/// Classifies a run that failed. The source is the cause only if the log contains a text of the closed list, the
-/// program ended by itself and the log shows no failure of the host; otherwise the host is the cause.
+/// Classifies a run that failed. The source is the cause only if the log contains a text of the
+/// closed list, the program ended by itself and the log shows no failure of the host; otherwise the
+/// host is the cause.
 pub fn classify(status: ExitStatus, stopped: Option<StopReason>, log: &[String]) -> TaskFailure {
     match stopped {
         Some(StopReason::Stalled) => {

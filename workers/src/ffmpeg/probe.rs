@@ -1,10 +1,11 @@
 //! Probes a source: runs ffprobe in the same sandbox and validates its output.
 //!
-//! There are three queries. The first lists the container and its streams. The other two examine the video track or,
-//! in a source without video, an audio track: the first frames that decode, because only decoding shows where the
-//! timeline starts in every container; and the packets near the end, because the length that a container states can
-//! be wrong. The cost does not grow with the source's length, except for transport and program streams, whose packet
-//! headers are read once.
+//! There are three queries. The first lists the container and its streams. The other two examine
+//! the video track or, in a source without video, an audio track: the first frames that decode,
+//! because only decoding shows where the timeline starts in every container; and the packets near
+//! the end, because the length that a container states can be wrong. The cost does not grow with
+//! the source's length, except for transport and program streams, whose packet headers are read
+//! once.
 
 mod audio_overhang;
 mod joined;
@@ -37,8 +38,8 @@ const QUERY_TIME_MAX: Duration = Duration::from_secs(20);
 const QUERY_OUTPUT_BYTES_MAX: usize = 4 << 20;
 /// Bytes at each end of a file that must be readable before the file is reported as invalid.
 const END_BYTES: u64 = 64 << 10;
-/// Numbers of packets whose frames show where the track starts; the larger one is used when none of the first packets
-/// decodes.
+/// Numbers of packets whose frames show where the track starts; the larger one is used when none of
+/// the first packets decodes.
 const FIRST_PACKETS: [u32; 2] = [8, 600];
 /// Seconds before the stated end from which the last packets are searched.
 const LAST_SECONDS: [f64; 2] = [10.0, 120.0];
@@ -46,7 +47,8 @@ const LAST_SECONDS: [f64; 2] = [10.0, 120.0];
 /// Examines `source`.
 ///
 /// # Errors
-/// `not_a_video` or `truncated_source` when the file cannot be used; otherwise the failure of the run.
+/// `not_a_video` or `truncated_source` when the file cannot be used; otherwise the failure of the
+/// run.
 pub async fn probe(
     toolbox: &Toolbox,
     file: &OpenedSource,
@@ -57,7 +59,8 @@ pub async fn probe(
         return Err(TaskFailure::permanent("not_a_video", "is empty"));
     }
     match examine(toolbox, file, bytes, scratch).await {
-        // FFmpeg reports the end of some files as an I/O error, so the worker checks the file itself.
+        // FFmpeg reports the end of some files as an I/O error, so the worker checks the file
+        // itself.
         Err(failure) if failure.cause == Cause::Host => {
             Err(cut_off(file, bytes).await.unwrap_or(failure))
         }
@@ -171,8 +174,8 @@ impl Prober<'_> {
         Err(TaskFailure::permanent("not_a_video", "no frame can be decoded"))
     }
 
-    /// The time span of the audio. If a track states that it outlasts the video, which ends at `end`, its last packets
-    /// are examined, because the stated end can be wrong.
+    /// The time span of the audio. If a track states that it outlasts the video, which ends at
+    /// `end`, its last packets are examined, because the stated end can be wrong.
     async fn audio_span(
         &self,
         report: &Report,
@@ -215,7 +218,8 @@ impl Prober<'_> {
     }
 }
 
-/// Translates ffprobe's failure for the uploader. A failure of the host stays one, regardless of the file.
+/// Translates ffprobe's failure for the uploader. A failure of the host stays one, regardless of
+/// the file.
 fn unreadable(failure: TaskFailure, lacks_index: bool) -> TaskFailure {
     match (failure.cause, failure.code.as_ref()) {
         (Cause::Source, "not_a_video" | "unsupported") if lacks_index => self::lacks_index(),

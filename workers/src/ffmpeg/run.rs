@@ -1,7 +1,8 @@
-//! Runs FFmpeg or ffprobe in the sandbox: starts the process, watches it and kills its process group.
+//! Runs FFmpeg or ffprobe in the sandbox: starts the process, watches it and kills its process
+//! group.
 //!
-//! The thread that starts the process also waits for it, because the kernel ties the child's lifetime to that thread.
-//! The group is stopped with SIGKILL only, because SIGTERM can be ignored.
+//! The thread that starts the process also waits for it, because the kernel ties the child's
+//! lifetime to that thread. The group is stopped with SIGKILL only, because SIGTERM can be ignored.
 
 use std::{
     ffi::OsString,
@@ -83,8 +84,8 @@ pub struct Running {
 
 type Waited = Result<io::Result<ExitStatus>, JoinError>;
 
-/// The process group, as long as it may be killed. It must not be killed after its leader has been reaped, because its
-/// number may then belong to another group.
+/// The process group, as long as it may be killed. It must not be killed after its leader has been
+/// reaped, because its number may then belong to another group.
 #[derive(Clone, Debug, Default)]
 struct Group(Arc<Mutex<GroupState>>);
 
@@ -233,7 +234,8 @@ fn supervise(
     })
 }
 
-/// Waits for the leader to end, kills the rest of its group while the group's number is still valid, then reaps it.
+/// Waits for the leader to end, kills the rest of its group while the group's number is still
+/// valid, then reaps it.
 fn reap(child: &mut Child, pid: Pid, group: &Group) -> io::Result<ExitStatus> {
     while waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)
         == Err(nix::errno::Errno::EINTR)
@@ -271,8 +273,8 @@ fn write_input(mut stdin: impl Write, mut input: mpsc::Receiver<Bytes>) {
 }
 
 impl Running {
-    /// The next piece of standard output; `None` once the program has succeeded. Kills the group when it stalls or
-    /// takes too long.
+    /// The next piece of standard output; `None` once the program has succeeded. Kills the group
+    /// when it stalls or takes too long.
     ///
     /// # Errors
     /// When the run fails or is stopped.
@@ -338,7 +340,8 @@ impl Running {
             }
             text.extend_from_slice(&bytes);
         }
-        // For a source that it could read only in part, the program writes partial output and exits with 0.
+        // For a source that it could read only in part, the program writes partial output and exits
+        // with 0.
         match unread(&self.progress.log()) {
             Some(failure) => Err(failure),
             None => Ok(text),

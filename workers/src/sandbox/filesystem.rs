@@ -1,4 +1,5 @@
-//! Landlock: restricts which files a sandboxed process can access, and limits TCP to one port at most.
+//! Landlock: restricts which files a sandboxed process can access, and limits TCP to one port at
+//! most.
 
 use std::path::Path;
 
@@ -31,7 +32,8 @@ pub fn can_restrict_to_one_port() -> bool {
     ruleset(true).is_ok()
 }
 
-/// `connecting`: the process needs TCP for one port, so the kernel must be able to block the others.
+/// `connecting`: the process needs TCP for one port, so the kernel must be able to block the
+/// others.
 fn ruleset(connecting: bool) -> Result<RulesetCreated, SandboxError> {
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)

@@ -1,7 +1,7 @@
 //! Resource limits of a sandboxed process, as rlimits.
 //!
-//! The number of processes is not limited here, because that rlimit counts per user and exempts root.
-//! Instead, the system call filter prevents FFmpeg from creating processes at all.
+//! The number of processes is not limited here, because that rlimit counts per user and exempts
+//! root. Instead, the system call filter prevents FFmpeg from creating processes at all.
 
 use nix::sys::resource::{Resource, setrlimit};
 use serde::{Deserialize, Serialize};
@@ -13,8 +13,8 @@ const OPEN_FILES_MAX: u64 = 256;
 /// Resource limits of a sandboxed process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Address space; more than the process really uses, because allocators and thread stacks reserve
-    /// more.
+    /// Address space; more than the process really uses, because allocators and thread stacks
+    /// reserve more.
     pub memory_bytes: u64,
     /// Size of any one file that it writes.
     pub file_bytes: u64,

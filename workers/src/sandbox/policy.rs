@@ -31,7 +31,8 @@ pub struct Policy {
     pub parent: u32,
     /// Whether Landlock and seccomp are applied.
     pub confined: bool,
-    /// Whether the program is an operator's wrapper script, which must be able to start other processes.
+    /// Whether the program is an operator's wrapper script, which must be able to start other
+    /// processes.
     pub script: bool,
     /// Limits on its resources.
     pub limits: Limits,

@@ -76,8 +76,8 @@ const DENIED: [c_long; 51] = [
 /// Also denied if no port is open; [`allow_only_tcp`] applies otherwise.
 const DENIED_WITHOUT_PORT: [c_long; 3] = [libc::SYS_socket, libc::SYS_connect, libc::SYS_sendto];
 
-/// Denied to FFmpeg itself, but not to an operator's wrapper script, which may copy files and wait for
-/// children. Landlock does not cover a file's owner, mode, times and attributes.
+/// Denied to FFmpeg itself, but not to an operator's wrapper script, which may copy files and wait
+/// for children. Landlock does not cover a file's owner, mode, times and attributes.
 const DENIED_TO_PROGRAMS: [c_long; 15] = [
     libc::SYS_kill,
     libc::SYS_tkill,
@@ -128,16 +128,16 @@ pub(super) fn restrict(script: bool, connecting: bool) -> Result<(), SandboxErro
         deny_unless(&mut rules, libc::SYS_tgkill, 0, u64::from(std::process::id()))?;
         // Starting a thread reads the process's own limits; setting limits is not needed.
         deny_unless(&mut rules, libc::SYS_prlimit64, 2, 0)?;
-        // The C library creates threads with clone3, whose flags a filter cannot read. If the kernel
-        // reports that the call does not exist, it falls back to clone.
+        // The C library creates threads with clone3, whose flags a filter cannot read. If the
+        // kernel reports that the call does not exist, it falls back to clone.
         install(Rules::from([(libc::SYS_clone3, Vec::new())]), libc::ENOSYS)?;
     }
     install(rules, libc::EPERM)
 }
 
-/// Allows only plain TCP sockets over IPv4: Landlock's port rule does not apply to other kinds (MPTCP
-/// and UDP would bypass it). Data may be sent only over connections made with `connect`, which Landlock
-/// checks.
+/// Allows only plain TCP sockets over IPv4: Landlock's port rule does not apply to other kinds
+/// (MPTCP and UDP would bypass it). Data may be sent only over connections made with `connect`,
+/// which Landlock checks.
 fn allow_only_tcp(rules: &mut Rules) -> Result<(), SandboxError> {
     const KINDS: u64 = 0xf;
     let eq = |argument, mask: u64, value: u64| {
@@ -182,8 +182,8 @@ fn deny_processes(rules: &mut Rules) -> Result<(), SandboxError> {
     Ok(())
 }
 
-/// Denies `call` unless its argument number `argument` is `value`. For example, `abort` sends a signal
-/// to a thread of its own process, and no other target is allowed.
+/// Denies `call` unless its argument number `argument` is `value`. For example, `abort` sends a
+/// signal to a thread of its own process, and no other target is allowed.
 fn deny_unless(
     rules: &mut Rules,
     call: c_long,

@@ -1,7 +1,7 @@
 //! Copies whole sources to the scratch folder, for kernels that cannot limit FFmpeg to one port.
 //!
-//! Tasks with the same source share one copy. The latest copy is kept for the next task; older ones are
-//! deleted with the last task that reads them.
+//! Tasks with the same source share one copy. The latest copy is kept for the next task; older ones
+//! are deleted with the last task that reads them.
 
 use std::{
     collections::HashMap,

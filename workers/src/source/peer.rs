@@ -1,12 +1,13 @@
-//! Identifies the user at the other end of a loopback connection. FFmpeg's arguments contain a secret
-//! path, and every user of the machine can read them, so the proxy serves only processes of the
-//! worker's own user.
+//! Identifies the user at the other end of a loopback connection. FFmpeg's arguments contain a
+//! secret path, and every user of the machine can read them, so the proxy serves only processes of
+//! the worker's own user.
 
 use std::net::SocketAddr;
 
 use runtime::tcp_table::{self, Row, canonical};
 
-/// Whether the process behind `peer` runs as the worker's user. Assumes so if the kernel does not list it.
+/// Whether the process behind `peer` runs as the worker's user. Assumes so if the kernel does not
+/// list it.
 pub(super) fn is_ours(peer: SocketAddr, here: SocketAddr) -> bool {
     owner(&tcp_table::read(), peer, here).is_none_or(|uid| uid == nix::unistd::getuid().as_raw())
 }

@@ -1,9 +1,10 @@
-//! A range proxy on the loopback interface: FFmpeg reads a file over HTTP and has access neither to a
-//! presigned URL nor to the store. Each lease has a secret path; the sandbox lets FFmpeg connect to
-//! this port alone.
+//! A range proxy on the loopback interface: FFmpeg reads a file over HTTP and has access neither to
+//! a presigned URL nor to the store. Each lease has a secret path; the sandbox lets FFmpeg connect
+//! to this port alone.
 //!
-//! FFmpeg requests everything from an offset to the end and closes the connection when it has enough,
-//! so little is sent ahead: two blocks are fetched at a time, and the socket's send buffer is small.
+//! FFmpeg requests everything from an offset to the end and closes the connection when it has
+//! enough, so little is sent ahead: two blocks are fetched at a time, and the socket's send buffer
+//! is small.
 
 use std::{
     collections::HashMap,

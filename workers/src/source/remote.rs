@@ -118,7 +118,8 @@ impl Remote {
         self.read_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reads block `number`; the last one is shorter. An error is also recorded for [`Self::read_error`].
+    /// Reads block `number`; the last one is shorter. An error is also recorded for
+    /// [`Self::read_error`].
     pub(super) async fn block(&self, number: u64) -> Result<Bytes, BucketError> {
         let start = number * BLOCK_BYTES;
         let end = (start + BLOCK_BYTES).min(self.bytes);
@@ -128,9 +129,9 @@ impl Remote {
         block.inspect_err(|error| self.fail(error))
     }
 
-    /// Block `number`, fetched by a task of its own, which ends when the handle is dropped. For readers that
-    /// may not come back for a while: other readers wait for the same block and the same URL, and a fetch that
-    /// is not polled would hold them up.
+    /// Block `number`, fetched by a task of its own, which ends when the handle is dropped. For
+    /// readers that may not come back for a while: other readers wait for the same block and the
+    /// same URL, and a fetch that is not polled would hold them up.
     pub(super) fn ahead(
         self: &Arc<Self>,
         number: u64,

@@ -74,8 +74,8 @@ pub(super) async fn run(
     publisher.finish().await
 }
 
-/// Starts the encoder. While its output is read, the returned future has to be polled: it passes the samples of a
-/// track with very many recordings to the encoder.
+/// Starts the encoder. While its output is read, the returned future has to be polled: it passes
+/// the samples of a track with very many recordings to the encoder.
 fn start<'a>(
     task: &'a Task,
     encode: &'a AudioEncode<'a>,
@@ -97,7 +97,8 @@ fn start<'a>(
         return Ok((running, future::ready(Ok(())).left_future()));
     };
     let (sender, samples) = mpsc::channel(SAMPLES_QUEUE_MAX);
-    // The encoder waits while the recordings of the next group are opened; their own watchdog is `stall`.
+    // The encoder waits while the recordings of the next group are opened; their own watchdog is
+    // `stall`.
     let running = run(args::audio_of_groups(encode), None, toolbox.stall + START_TIME_MAX);
     let running = run::start_fed(toolbox, running, samples)?;
     let feed = async move {

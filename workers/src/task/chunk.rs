@@ -22,7 +22,8 @@ use crate::{
     packet_check,
 };
 
-/// Wall-clock time allowed per second of the video, and for starting up: any real source is far faster.
+/// Wall-clock time allowed per second of the video, and for starting up: any real source is far
+/// faster.
 const SLOWNESS_MAX: f64 = 150.0;
 const START_TIME_MAX: Duration = Duration::from_secs(120);
 /// The output may exceed its bit rate by this factor before the run is stopped.
@@ -45,8 +46,8 @@ pub(super) async fn run(
         plan.encode(task, task_io, scratch, preroll).await?;
         match plan.read_outputs(scratch).await {
             Ok(made) => break made,
-            // Decoding started too late, or too early in a damaged file: retry at once with a longer
-            // preroll, but leave decoding from the start to another attempt.
+            // Decoding started too late, or too early in a damaged file: retry at once with a
+            // longer preroll, but leave decoding from the start to another attempt.
             Err(ChunkError::FrameCount(failure)) => match preroll.longer() {
                 Some(Preroll::FromStart) | None => return Err(failure.into()),
                 Some(longer) => preroll = longer,
@@ -221,8 +222,8 @@ fn rewrite_checked(
     Ok(made)
 }
 
-/// Whether FFmpeg can seek to a key frame in a file that starts with `head`: MPEG transport and program
-/// streams have no index.
+/// Whether FFmpeg can seek to a key frame in a file that starts with `head`: MPEG transport and
+/// program streams have no index.
 fn is_indexed(head: &[u8]) -> bool {
     const PACKET: usize = 188;
     const TIMED_PACKET: usize = 192;

@@ -1,5 +1,5 @@
-//! `thumbnails`: makes poster, thumbnails and storyboard from the excerpt of key frames that control
-//! built.
+//! `thumbnails`: makes poster, thumbnails and storyboard from the excerpt of key frames that
+//! control built.
 
 use std::{
     ffi::OsString,
@@ -172,8 +172,8 @@ fn best_candidate(greys: &Path) -> io::Result<Option<u32>> {
     Ok(best.map(|(number, _)| number))
 }
 
-/// Rates an image: its contrast, reduced if it is very dark or very bright as a whole. Black, white and
-/// blank images rate zero.
+/// Rates an image: its contrast, reduced if it is very dark or very bright as a whole. Black, white
+/// and blank images rate zero.
 fn image_score(grey: &[u8]) -> f64 {
     let count = grey.len() as f64;
     let mean = grey.iter().map(|p| f64::from(*p)).sum::<f64>() / count;

@@ -22,8 +22,8 @@ pub(super) async fn run(
     }
 }
 
-/// Attributes a probe's failure, depending on whether the same host can probe the sample. If it cannot, the source's
-/// failure is disregarded and the sample's is reported.
+/// Attributes a probe's failure, depending on whether the same host can probe the sample. If it
+/// cannot, the source's failure is disregarded and the sample's is reported.
 fn attributed(failure: TaskFailure, sample: Result<(), TaskFailure>) -> TaskFailure {
     match (failure.cause, sample) {
         (_, Err(failure)) => TaskFailure { cause: Cause::UnhealthyHost, ..failure },

@@ -23,8 +23,8 @@ use crate::{
     outcome::{TaskError, TaskFailure},
 };
 
-/// Maximum wall-clock time per second of video, and for starting up. FFmpeg reads the whole source for a few cues and
-/// outputs nothing between them.
+/// Maximum wall-clock time per second of video, and for starting up. FFmpeg reads the whole source
+/// for a few cues and outputs nothing between them.
 const SLOWNESS_MAX: f64 = 1.0;
 const START_TIME_MAX: Duration = Duration::from_secs(300);
 /// How long parsing the track may take; the largest takes a fraction of a second.

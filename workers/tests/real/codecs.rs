@@ -1,5 +1,5 @@
-//! HEVC and AV1 through the real worker, in the sandbox: every frame exact, the packets checked, and
-//! the output identical on any machine.
+//! HEVC and AV1 through the real worker, in the sandbox: every frame exact, the packets checked,
+//! and the output identical on any machine.
 
 use std::io::Write;
 

@@ -1,4 +1,5 @@
-//! A control plane for tests: sends the leases that a test queues and records the worker's messages.
+//! A control plane for tests: sends the leases that a test queues and records the worker's
+//! messages.
 
 use std::{
     collections::HashSet,
@@ -56,7 +57,8 @@ pub(crate) struct Control {
     state: Arc<State>,
     messages: mpsc::UnboundedReceiver<FromWorker>,
     service: Service,
-    /// Runs on its own runtime; shutting it down breaks every connection, as killing a process does.
+    /// Runs on its own runtime; shutting it down breaks every connection, as killing a process
+    /// does.
     server: Option<Runtime>,
     /// How long a message of the worker is awaited.
     pub(crate) patience: Duration,

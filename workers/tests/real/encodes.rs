@@ -151,22 +151,23 @@ async fn every_rung_comes_from_one_task_and_audio_is_published_chunk_by_chunk() 
         check(&worker.store(), TrackKind::Audio, &probed.grid, output);
         assert_eq!(output.rendition, "audio-0");
     }
-    // A later attempt produces the same bytes and publishes from the chunk where the first one stopped.
+    // A later attempt produces the same bytes and publishes from the chunk where the first one
+    // stopped.
     let again = control.work(worker.lease(&clip.path(), probed.audio(1))).await.unwrap();
     assert_eq!(again.outputs.iter().map(|o| o.chunk).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(again.outputs[0].sha256, whole[1].sha256);
     worker.until(|| worker.task_folders() == 0).await;
 }
 
-/// Silence is added where the source has no audio. Less than half a second of audio before the first
-/// picture is cut off; if there is more, the video starts with that audio.
+/// Silence is added where the source has no audio. Less than half a second of audio before the
+/// first picture is cut off; if there is more, the video starts with that audio.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn audio_stays_in_sync_wherever_it_starts_in_the_file() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     let picture = "color=black:s=64x36:r=25:d=6";
-    // A beep of one second, starting at BEGIN in the audio track. `due` is when it must start in the
-    // output.
+    // A beep of one second, starting at BEGIN in the audio track. `due` is when it must start in
+    // the output.
     let beep = "aevalsrc='if(between(t,BEGIN,END),0.5*sin(880*2*PI*t),0)':d=4:s=44100";
     for (offset, begin, due) in [("1", 1.0, 2.0), ("-0.4", 2.4, 2.0), ("-1", 3.0, 3.0)] {
         let beep =

@@ -87,7 +87,8 @@ async fn a_task_is_stopped_when_its_lease_is_not_confirmed_in_time() {
     control.send(ToWorker::Lease(worker.probe(&clip.path())));
     worker.until(|| worker.task_folders() == 1).await;
     worker.until(|| worker.task_folders() == 0).await;
-    // A result of the task would be sent at its end, so before the second heartbeat without its lease.
+    // A result of the task would be sent at its end, so before the second heartbeat without its
+    // lease.
     for _ in 0..2 {
         let idle = |message| match message {
             FromWorker::Heartbeat(heartbeat) => heartbeat.leases.is_empty().then_some(()),
@@ -104,7 +105,8 @@ async fn a_task_is_stopped_when_its_lease_is_not_confirmed_in_time() {
 async fn a_stop_lets_tasks_finish_and_then_releases_the_others() {
     let mut control = Control::start().await;
     let folder = tempfile::tempdir().unwrap();
-    // The first task must still be running when the second one starts, and must end well within the drain period.
+    // The first task must still be running when the second one starts, and must end well within the
+    // drain period.
     let seconds = format!("2.0{}", std::process::id());
     let ffprobe = slow(&folder, &seconds);
     let flags = ["--ffprobe", ffprobe.to_str().unwrap(), "--worker-drain", "6s"];
@@ -121,7 +123,8 @@ async fn a_stop_lets_tasks_finish_and_then_releases_the_others() {
     control.send(ToWorker::Lease(lease));
     worker.until(|| worker.task_folders() == 2).await;
     worker.signal(Signal::SIGTERM);
-    // Only the first query of the first probe ran with the faster script, so that probe may finish or be released.
+    // Only the first query of the first probe ran with the faster script, so that probe may finish
+    // or be released.
     let mut released_tasks = Vec::new();
     while !released_tasks.contains(&unfinished) {
         let pick = |message| match message {
@@ -211,8 +214,8 @@ async fn a_full_disk_fails_the_attempt_and_pauses_the_worker() {
     full(&mut control, &worker, &clip, &probed).await;
     // The worker requests no tasks for now.
     control.wait(no_slots).await;
-    // Its files have been removed, but the last process that had them open may still be exiting, so retry. With
-    // another file in their place, the task's folder cannot be created either.
+    // Its files have been removed, but the last process that had them open may still be exiting, so
+    // retry. With another file in their place, the task's folder cannot be created either.
     worker.until(|| fs::write(worker.scratch().join("in-the-way"), "").is_ok()).await;
     full(&mut control, &worker, &clip, &probed).await;
 }

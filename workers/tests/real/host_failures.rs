@@ -1,5 +1,5 @@
-//! Attribution of failed probes: the source is the cause only if FFmpeg reports its bytes as invalid on a host that can
-//! probe.
+//! Attribution of failed probes: the source is the cause only if FFmpeg reports its bytes as
+//! invalid on a host that can probe.
 
 use api::v1::{self, FailureCause, worker_message::Message as FromWorker};
 

@@ -1,5 +1,5 @@
-//! Images and previews of real, unusual videos, made from the worker's own encodes in an excerpt such
-//! as control builds.
+//! Images and previews of real, unusual videos, made from the worker's own encodes in an excerpt
+//! such as control builds.
 
 use std::{fs, path::Path, process::Command};
 
@@ -129,7 +129,8 @@ impl Encoded {
         (plan, done)
     }
 
-    /// Has the preview made and checks it as control does; returns its file and its length in seconds.
+    /// Has the preview made and checks it as control does; returns its file and its length in
+    /// seconds.
     async fn preview(&self, control: &mut Control, worker: &Worker) -> (std::path::PathBuf, f64) {
         let grid = &self.probed.grid;
         let sound = (!self.audio.is_empty()).then(|| "audio-0".to_owned());

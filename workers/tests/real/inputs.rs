@@ -128,8 +128,8 @@ async fn unusual_pictures_are_encoded_upright_and_in_eight_bits() {
     }
 }
 
-/// A source without video has the length of its audio in every container, and its cover image does not
-/// count as video.
+/// A source without video has the length of its audio in every container, and its cover image does
+/// not count as video.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sources_without_video_are_encoded() {
     let mut control = Control::start().await;

@@ -1,5 +1,5 @@
-//! Tests the worker as a separate process, with the real FFmpeg in the real sandbox, against a control plane that the
-//! tests simulate.
+//! Tests the worker as a separate process, with the real FFmpeg in the real sandbox, against a
+//! control plane that the tests simulate.
 
 #![expect(
     clippy::expect_used,

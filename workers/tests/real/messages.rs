@@ -1,5 +1,5 @@
-//! Sources whose pictures carry messages: captions, 3D, frame packing, active formats, mastering data. The encode
-//! succeeds, and the output contains none of the source's messages.
+//! Sources whose pictures carry messages: captions, 3D, frame packing, active formats, mastering
+//! data. The encode succeeds, and the output contains none of the source's messages.
 
 use std::fs;
 
@@ -73,7 +73,8 @@ fn with_mpeg2_user_data(data: &[u8]) -> Clip {
     Clip::made("a.mpg", &["-framerate", "25", "-i", &path, "-c", "copy"])
 }
 
-/// The sources: each with its name and the side data that ffprobe must find in it; otherwise the test would be void.
+/// The sources: each with its name and the side data that ffprobe must find in it; otherwise the
+/// test would be void.
 fn sources() -> Vec<(&'static str, &'static str, Clip)> {
     let captions = [&[0xb5, 0, 0x31], CEA_608].concat();
     let with = |extra: &[&'static str]| [&X264[..], extra].concat();

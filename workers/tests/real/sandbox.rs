@@ -14,8 +14,8 @@ use crate::{
     worker::{Worker, processes, script},
 };
 
-/// Starts a worker whose ffprobe is a script with this text, and probes `source`; returns the failure's
-/// message, which contains the script's output.
+/// Starts a worker whose ffprobe is a script with this text, and probes `source`; returns the
+/// failure's message, which contains the script's output.
 async fn attempt_in_sandbox(text: &str, source: &Path) -> String {
     let folder = tempfile::tempdir().unwrap();
     // The worker's own sample is probed well, so that the failure of `source` is reported.
@@ -144,7 +144,8 @@ fn only_the_given_port_is_reachable() {
     assert_eq!(reach("tcp", port(&closed)), "");
     assert_eq!(reach("udp", port(&open)), "", "UDP is blocked");
     assert_eq!(bash("exec 3<>/dev/tcp/::1/1 && echo reached"), "");
-    // Socket types that Landlock's rule does not cover, and a send that carries its own destination.
+    // Socket types that Landlock's rule does not cover, and a send that carries its own
+    // destination.
     let python = Path::new("/usr/bin/python3");
     if !python.exists() {
         return;
@@ -170,8 +171,8 @@ fn only_the_given_port_is_reachable() {
     assert_eq!(ask("/usr/bin/python3", &["-c", plain]), "fine\n");
 }
 
-/// Only an operator's wrapper scripts may start processes; FFmpeg itself may neither do that nor change
-/// a file's mode.
+/// Only an operator's wrapper scripts may start processes; FFmpeg itself may neither do that nor
+/// change a file's mode.
 #[test]
 fn a_program_cannot_start_processes() {
     let launcher = Path::new(env!("CARGO_BIN_EXE_streaming-worker"));

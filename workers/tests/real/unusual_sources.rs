@@ -187,8 +187,8 @@ async fn chapters_time_codes_and_attachments_are_omitted() {
     }
 }
 
-/// The nearest picture is held while there is only audio: within a chunk, for whole chunks, and for a
-/// video of a single frame.
+/// The nearest picture is held while there is only audio: within a chunk, for whole chunks, and for
+/// a video of a single frame.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn audio_before_and_after_the_video_is_kept() {
     let mut control = Control::start().await;

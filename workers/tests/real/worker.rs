@@ -56,8 +56,8 @@ impl Worker {
         tried.is_ok_and(|output| output.status.success())
     }
 
-    /// Starts a worker whose scratch folder is a separate disk with room for a task's folder, but for
-    /// no file in it.
+    /// Starts a worker whose scratch folder is a separate disk with room for a task's folder, but
+    /// for no file in it.
     pub(crate) async fn start_on_small_disk(control: &mut Control) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let scratch = folder.path().join("scratch");

@@ -1,9 +1,10 @@
 //! The paths that Postgres receives, short and plain for any data folder.
 //!
-//! Postgres splits its list of socket folders at commas, and its clients split the list of hosts there; it
-//! stores paths in buffers of 1024 bytes; `initdb` rejects line breaks; and the path of a Unix socket has at
-//! most 107 bytes. So if the data folder's path is not short and plain, the sockets lie in a private folder
-//! elsewhere, and the cluster is reached by a symbolic link in that folder.
+//! Postgres splits its list of socket folders at commas, and its clients split the list of hosts
+//! there; it stores paths in buffers of 1024 bytes; `initdb` rejects line breaks; and the path of a
+//! Unix socket has at most 107 bytes. So if the data folder's path is not short and plain, the
+//! sockets lie in a private folder elsewhere, and the cluster is reached by a symbolic link in that
+//! folder.
 
 use std::{
     env, fs,
@@ -23,7 +24,8 @@ use crate::up::folder::{Folder, make_private};
 
 /// The kernel's limit for a Unix socket's path, without the final zero byte.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
-/// Postgres's own limit for every path below its cluster, minus room for the longest name in the cluster.
+/// Postgres's own limit for every path below its cluster, minus room for the longest name in the
+/// cluster.
 const CLUSTER_PATH_BYTES_MAX: usize = 512;
 /// Folders that every user may write to, tried after the system's temporary folder.
 const SHARED: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
@@ -42,8 +44,8 @@ pub(super) struct Paths {
 }
 
 impl Paths {
-    /// Chooses the paths for a `cluster` that is created at `draft`. `socket` is the longest name of a
-    /// socket. Everything belongs to `owner`, or else to the user that runs `up`.
+    /// Chooses the paths for a `cluster` that is created at `draft`. `socket` is the longest name
+    /// of a socket. Everything belongs to `owner`, or else to the user that runs `up`.
     pub(super) fn prepare(
         folder: &Folder,
         (cluster, draft): (&Path, &Path),
@@ -61,8 +63,8 @@ impl Paths {
         let mut given = [cluster.to_owned(), draft.to_owned()];
         for (path, name) in given.iter_mut().zip(LINKS) {
             if !is_plain(path) || bytes(path) > CLUSTER_PATH_BYTES_MAX {
-                // A data folder whose path is plain, but too long for sockets, may need no link; one that
-                // needs links always has its sockets elsewhere.
+                // A data folder whose path is plain, but too long for sockets, may need no link;
+                // one that needs links always has its sockets elsewhere.
                 let link = sockets.join(name);
                 relink(path, &link).with_context(|| format!("make {}", link.display()))?;
                 *path = link;
@@ -76,8 +78,8 @@ impl Paths {
     pub(super) fn remove_links(root: &Path) {
         for path in candidates(root) {
             if fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir()) {
-                // Usually there is nothing to remove. A folder that belongs to another user, or is not empty,
-                // stays.
+                // Usually there is nothing to remove. A folder that belongs to another user, or is
+                // not empty, stays.
                 LINKS.iter().for_each(|name| drop(fs::remove_file(path.join(name))));
                 let _ = fs::remove_dir(&path);
             }
@@ -95,8 +97,8 @@ fn is_plain(path: &Path) -> bool {
     path.as_os_str().as_bytes().iter().all(plain)
 }
 
-/// Private folders outside of the data folder `root`. The names are the same for each start, so that a
-/// service that is killed often leaves only one such folder.
+/// Private folders outside of the data folder `root`. The names are the same for each start, so
+/// that a service that is killed often leaves only one such folder.
 fn candidates(root: &Path) -> Vec<PathBuf> {
     let mut hasher = DefaultHasher::new();
     root.hash(&mut hasher);

@@ -1,4 +1,5 @@
-//! Ends uploads as complete, aborted or expired, and lists those whose bytes are to be deleted afterwards.
+//! Ends uploads as complete, aborted or expired, and lists those whose bytes are to be deleted
+//! afterwards.
 
 use media::{UploadId, VideoId};
 use tokio_postgres::GenericClient;
@@ -8,8 +9,8 @@ use super::{
     sessions::{COLUMNS, UploadSession},
 };
 
-/// Open → complete, if there is an open upload. The row is kept for `expiry_seconds`, for clients that
-/// did not receive the last reply.
+/// Open → complete, if there is an open upload. The row is kept for `expiry_seconds`, for clients
+/// that did not receive the last reply.
 pub async fn complete(
     db: &impl GenericClient,
     video: VideoId,
@@ -29,7 +30,8 @@ pub async fn complete(
     Ok(())
 }
 
-/// Ends the uploads of a deleted video: an open one is marked for deletion, complete ones are deleted.
+/// Ends the uploads of a deleted video: an open one is marked for deletion, complete ones are
+/// deleted.
 pub async fn end_of_video(db: &impl GenericClient, video: VideoId) -> Result<(), DbError> {
     give_up(db, video).await?;
     db.execute("DELETE FROM uploads WHERE video_id = $1 AND state = 'complete'", &[&video.uuid()])

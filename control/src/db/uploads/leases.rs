@@ -33,8 +33,8 @@ pub struct Acquire {
     pub grant: Grant,
 }
 
-/// Takes the lease to write from an offset; `None` when another writer holds the lease or the offset
-/// differs.
+/// Takes the lease to write from an offset; `None` when another writer holds the lease or the
+/// offset differs.
 pub async fn acquire(
     db: &impl GenericClient,
     tenant: &str,
@@ -77,8 +77,8 @@ pub async fn acquire(
     row.as_ref().map(UploadSession::try_from).transpose()
 }
 
-/// Claims the lease from its holder, which then has [`UploadTimeouts::claim`] to release it; an expired lease
-/// ends at once. Returns the writer to notify if this claim is the first.
+/// Claims the lease from its holder, which then has [`UploadTimeouts::claim`] to release it; an
+/// expired lease ends at once. Returns the writer to notify if this claim is the first.
 pub async fn claim(
     db: &impl GenericClient,
     tenant: &str,
@@ -108,8 +108,8 @@ pub async fn claim(
     row.map_or(Ok(None), |row| Ok(row.try_get("writer")?))
 }
 
-/// The lease most recently granted to `writer`, even if it has ended; `None` when the upload's lease
-/// was granted to another writer since, or never to this one.
+/// The lease most recently granted to `writer`, even if it has ended; `None` when the upload's
+/// lease was granted to another writer since, or never to this one.
 pub async fn granted(
     db: &impl GenericClient,
     id: UploadId,

@@ -1,7 +1,7 @@
 //! Rows of `uploads`: beginning, advancing and reading them. One lease holder writes at a time.
 //!
-//! **Invariant:** `received` advances in one `UPDATE` that is guarded by the lease's holder and by the
-//! current value.
+//! **Invariant:** `received` advances in one `UPDATE` that is guarded by the lease's holder and by
+//! the current value.
 
 use jiff::Timestamp;
 use media::{UploadId, VideoId};
@@ -163,8 +163,8 @@ pub struct Open {
 const QUOTA_LOCK: i32 = 0x7175;
 
 /// Counts a tenant's open uploads under a lock that is held until the transaction ends. No other
-/// transaction can begin an upload for the tenant meanwhile, so a caller that counts and then begins
-/// never exceeds the quota.
+/// transaction can begin an upload for the tenant meanwhile, so a caller that counts and then
+/// begins never exceeds the quota.
 pub async fn open(tx: &impl GenericClient, tenant: &str) -> Result<Open, DbError> {
     tx.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", &[&QUOTA_LOCK, &tenant]).await?;
     // A separate statement, because it must see the commits of earlier holders of the lock.

@@ -50,18 +50,21 @@ pub struct Video {
     pub created_at: Timestamp,
     /// The latest transcode job.
     pub job_id: Option<JobId>,
-    /// Images, preview and embedded text tracks of the served job; thumbnails in the order of the video.
+    /// Images, preview and embedded text tracks of the served job; thumbnails in the order of the
+    /// video.
     pub pictures: Vec<VideoImage>,
     /// Downloads of the served job, the smallest first.
     pub downloads: Vec<Downloadable>,
-    /// Text tracks of the served job's plan; those that have been made are also listed in `pictures`.
+    /// Text tracks of the served job's plan; those that have been made are also listed in
+    /// `pictures`.
     pub text: Vec<PlannedText>,
     /// Uploaded text tracks, oldest first.
     pub uploaded: Vec<Described>,
 }
 
 impl Video {
-    /// Whether it accepts a source: its first one, or a replacement for one that never became playable.
+    /// Whether it accepts a source: its first one, or a replacement for one that never became
+    /// playable.
     pub fn takes_source(&self) -> bool {
         match self.state {
             VideoState::Uploading => true,

@@ -1,11 +1,12 @@
 //! Counts a worker's free slots for its session.
 //!
-//! A [`v1::Want`] carries how many tasks the worker would start and how many leases it had received by then.
-//! Each lease claimed or sent after those takes one of these slots. So a `Want` that crosses a lease on the
-//! wire does not free the lease's slot, and a repeated one changes nothing.
+//! A [`v1::Want`] carries how many tasks the worker would start and how many leases it had received
+//! by then. Each lease claimed or sent after those takes one of these slots. So a `Want` that
+//! crosses a lease on the wire does not free the lease's slot, and a repeated one changes nothing.
 //!
-//! **Invariant:** a slot that was taken is either filled by a lease that was sent, or free again as soon as
-//! its [`ReservedSlot`] is dropped, on every path and also when the task that prepares the lease panics.
+//! **Invariant:** a slot that was taken is either filled by a lease that was sent, or free again as
+//! soon as its [`ReservedSlot`] is dropped, on every path and also when the task that prepares the
+//! lease panics.
 
 use std::{
     collections::VecDeque,
@@ -63,7 +64,8 @@ impl Capacity {
         let mut counts = self.counts();
         let before = SlotKind::ALL.map(|kind| counts.free(kind));
         counts.wanted = [want.slots.min(SLOTS_MAX), want.express_slots.min(SLOTS_MAX)];
-        // Workers of earlier releases send no count, so every lease sent to them counts as received.
+        // Workers of earlier releases send no count, so every lease sent to them counts as
+        // received.
         let received = want.leases_received.unwrap_or(u64::MAX);
         counts.sent.retain(|(number, _)| *number > received);
         SlotKind::ALL.iter().zip(before).any(|(kind, before)| counts.free(*kind) > before)

@@ -1,7 +1,8 @@
-//! Claims tasks for a session's worker: any task for its slots, express tasks for its express slots.
+//! Claims tasks for a session's worker: any task for its slots, express tasks for its express
+//! slots.
 //!
-//! Because of express slots, a video uploaded to a busy fleet is probed and playable within seconds:
-//! its probe, first chunk and audio do not wait for chunks of another tenant's long video.
+//! Because of express slots, a video uploaded to a busy fleet is probed and playable within
+//! seconds: its probe, first chunk and audio do not wait for chunks of another tenant's long video.
 
 use std::{sync::Arc, time::Duration};
 
@@ -117,8 +118,8 @@ impl Session {
         self.claim_all().await;
     }
 
-    /// Claims as many tasks as the worker has free slots, and notifies another session after each claim,
-    /// because more tasks may be ready.
+    /// Claims as many tasks as the worker has free slots, and notifies another session after each
+    /// claim, because more tasks may be ready.
     pub(super) async fn claim(&mut self, kind: SlotKind) {
         while self.wants(kind) {
             let share = share(kind, self.capacity.free(kind));
@@ -158,8 +159,8 @@ impl Session {
         }
     }
 
-    /// Sends a prepared lease. Releases one that could not be prepared or that was lost meanwhile, and
-    /// claims another task for its slot immediately.
+    /// Sends a prepared lease. Releases one that could not be prepared or that was lost meanwhile,
+    /// and claims another task for its slot immediately.
     pub(super) async fn send_prepared(&mut self, prepared: Prepared) {
         let Prepared { id, slot, lease } = prepared;
         let held = self.held.get(&id.task).is_some_and(|(held, _)| *held == id);
@@ -179,8 +180,8 @@ impl Session {
         self.claim_all().await;
     }
 
-    /// Handles a lease that could not be prepared. The attempt counts only if no instance can prepare
-    /// the task.
+    /// Handles a lease that could not be prepared. The attempt counts only if no instance can
+    /// prepare the task.
     fn preparation_failed(&mut self, id: LeaseId, why: PrepareError) {
         let Failure { code, message } = why.failure();
         tracing::warn!(task.id = %id.task, code, reason = message, "failed to prepare a lease");

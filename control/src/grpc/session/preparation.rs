@@ -1,9 +1,11 @@
-//! Leases that are being prepared for a worker. They are sent in the order in which they were claimed,
-//! except that a lease whose preparation reads from the store does not hold up those that do not.
+//! Leases that are being prepared for a worker. They are sent in the order in which they were
+//! claimed, except that a lease whose preparation reads from the store does not hold up those that
+//! do not.
 //!
-//! **Invariant:** a separate task on the tracker prepares each lease. Preparing takes a connection from
-//! the pool; a future that only the session's `select!` polled would keep that connection for as long
-//! as another branch waits for one, and enough such sessions would occupy the whole pool permanently.
+//! **Invariant:** a separate task on the tracker prepares each lease. Preparing takes a connection
+//! from the pool; a future that only the session's `select!` polled would keep that connection for
+//! as long as another branch waits for one, and enough such sessions would occupy the whole pool
+//! permanently.
 
 use std::{
     collections::VecDeque,
@@ -112,8 +114,8 @@ mod tests {
     /// Longer than the test needs; a deadlock exceeds it.
     const DEADLINE: Duration = Duration::from_secs(10);
 
-    /// The pool has one connection, which the lease's preparation holds when the session, in another branch of its
-    /// `select!`, begins to wait for a connection.
+    /// The pool has one connection, which the lease's preparation holds when the session, in
+    /// another branch of its `select!`, begins to wait for a connection.
     #[tokio::test]
     async fn a_lease_that_holds_a_connection_is_prepared_while_its_session_waits_for_one() {
         let (tracker, pool) = (TaskTracker::new(), Arc::new(Semaphore::new(1)));

@@ -60,8 +60,8 @@ pub(super) async fn begin(
     })
 }
 
-/// Creates the rows. Returns the upload, unless the video has another one, and the number of rejected
-/// sources that are deleted to make room for it.
+/// Creates the rows. Returns the upload, unless the video has another one, and the number of
+/// rejected sources that are deleted to make room for it.
 async fn row(
     tx: &Transaction<'_>,
     policy: &UploadPolicy,

@@ -1,5 +1,5 @@
-//! An upload lease as permission to write: a transfer that began with a valid token can finish after
-//! the token has expired, but ends when the token is revoked.
+//! An upload lease as permission to write: a transfer that began with a valid token can finish
+//! after the token has expired, but ends when the token is revoked.
 
 use api::{
     code::{Code, Problem},
@@ -58,12 +58,13 @@ pub(super) fn lost() -> Problem {
     Problem::new(Code::LeaseLost, "another request holds this upload")
 }
 
-/// Authorizes a call that writes under a lease. A data plane that names the lease's writer acts for the
-/// caller to whom the lease was granted, as long as that caller's token is not revoked; any other call
-/// needs a bearer token that is valid now.
+/// Authorizes a call that writes under a lease. A data plane that names the lease's writer acts for
+/// the caller to whom the lease was granted, as long as that caller's token is not revoked; any
+/// other call needs a bearer token that is valid now.
 ///
 /// # Errors
-/// The errors of [`AppState::authorize`], and [`Code::LeaseLost`] if the lease was granted to another writer.
+/// The errors of [`AppState::authorize`], and [`Code::LeaseLost`] if the lease was granted to
+/// another writer.
 pub(super) async fn authorize<T>(
     app: &AppState,
     rpc: Rpc,
@@ -92,8 +93,8 @@ pub(super) async fn authorize<T>(
             principal.may(rpc.operation()).map_err(authorize::problem)?;
             Ok(principal)
         }
-        // The lease was granted by an older release, which stores no token, or has since been granted
-        // to another writer.
+        // The lease was granted by an older release, which stores no token, or has since been
+        // granted to another writer.
         None => app.authorize(rpc, request, video_id).map_err(|_| lost()),
     }
 }

@@ -57,8 +57,8 @@ pub(super) async fn acquire(
     Ok(v1::AcquireUploadResponse { upload: Some(row.into()), held })
 }
 
-/// Claims the lease from its holder and returns the current state of the upload. Its offset is final
-/// once the lease is not held.
+/// Claims the lease from its holder and returns the current state of the upload. Its offset is
+/// final once the lease is not held.
 pub(super) async fn settled(
     app: &AppState,
     principal: &Principal,

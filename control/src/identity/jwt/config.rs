@@ -40,7 +40,8 @@ pub struct JwtArgs {
     /// Tenant of tokens without that claim; unset: they are rejected.
     #[arg(long, env = "STREAMING_JWT_DEFAULT_TENANT")]
     pub jwt_default_tenant: Option<String>,
-    /// How far the provider's clock may be ahead of this machine's (`nbf`, `iat`); `exp` has no leeway.
+    /// How far the provider's clock may be ahead of this machine's (`nbf`, `iat`); `exp` has no
+    /// leeway.
     #[arg(long, env = "STREAMING_JWT_LEEWAY", default_value = "10s",
           value_parser = runtime::duration::parse)]
     pub jwt_leeway: Duration,

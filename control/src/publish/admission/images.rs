@@ -1,5 +1,6 @@
-//! Admission of images, clips and text tracks: exactly the files that the plan names. Each is read back from
-//! the store and must be complete and of the planned type and size; a text track must be safe to serve.
+//! Admission of images, clips and text tracks: exactly the files that the plan names. Each is read
+//! back from the store and must be complete and of the planned type and size; a text track must be
+//! safe to serve.
 
 use std::collections::BTreeMap;
 

@@ -27,13 +27,14 @@ use crate::{
 
 /// Maximum size of one rendition's chunk.
 const OBJECT_BYTES_MAX: u64 = 256 << 20;
-/// Attempts to read an object from the store, each with the store's own retries, before control asks the
-/// worker to repeat the offer later.
+/// Attempts to read an object from the store, each with the store's own retries, before control
+/// asks the worker to repeat the offer later.
 const STORE_TRIES_MAX: u32 = 3;
 const STORE_RETRY_BASE: Duration = Duration::from_millis(200);
 const STORE_RETRY_MAX: Duration = Duration::from_secs(1);
 
-/// Checks that an object belongs to this task and that its key is the one for this lease and content.
+/// Checks that an object belongs to this task and that its key is the one for this lease and
+/// content.
 pub(super) fn belongs(
     subject: &Subject,
     grid: &Grid,
@@ -119,7 +120,8 @@ pub(super) async fn verify(
     }
 }
 
-/// Reads an object, which must have exactly the announced size. Retries errors of the store a few times.
+/// Reads an object, which must have exactly the announced size. Retries errors of the store a few
+/// times.
 pub(super) async fn fetch(
     app: &AppState,
     subject: &Subject,

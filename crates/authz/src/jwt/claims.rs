@@ -1,7 +1,7 @@
 //! Checks a JWT's claims strictly and reads the caller's identity from them.
 //!
-//! A claim of the wrong type makes the token invalid. Nothing is coerced: a library that read `"exp":
-//! "9999999999"` as "never expires" had a vulnerability for it (CVE-2026-25537).
+//! A claim of the wrong type makes the token invalid. Nothing is coerced: a library that read
+//! `"exp": "9999999999"` as "never expires" had a vulnerability for it (CVE-2026-25537).
 
 use serde_json::{Map, Value};
 
@@ -14,11 +14,11 @@ const NAME_BYTES_MAX: usize = 256;
 const ROLES_MAX: usize = 256;
 /// The largest time that a double represents exactly.
 const SECONDS_MAX: f64 = 9_007_199_254_740_992.0;
-/// The roles of people, strongest first. Workers and data planes use biscuits: they are parts of the
-/// service, and identity providers cannot grant their roles.
+/// The roles of people, strongest first. Workers and data planes use biscuits: they are parts of
+/// the service, and identity providers cannot grant their roles.
 const ROLES: [Role; 3] = [Role::Admin, Role::Editor, Role::Viewer];
-/// Values that providers write into an access token's `typ` claim; "ID" and "Refresh" mark tokens for
-/// other purposes.
+/// Values that providers write into an access token's `typ` claim; "ID" and "Refresh" mark tokens
+/// for other purposes.
 const TYPES: [&str; 4] = ["bearer", "jwt", "at+jwt", "access"];
 
 /// The claims that a token must have, and which of them contain the role and the tenant.
@@ -34,7 +34,8 @@ pub struct Policy {
     pub tenant_claim: String,
     /// The tenant of tokens without that claim; without a default they are rejected.
     pub default_tenant: Option<String>,
-    /// How far in the future `nbf` and `iat` may be by this machine's clock, in seconds. `exp` has no leeway.
+    /// How far in the future `nbf` and `iat` may be by this machine's clock, in seconds. `exp` has
+    /// no leeway.
     pub leeway: i64,
 }
 
@@ -116,8 +117,8 @@ fn kind(claims: &Map<String, Value>) -> Result<(), JwtError> {
     check_claim("token_use", &["access"])
 }
 
-/// Finds a claim by its whole name first, because names may contain dots, then by its path into nested
-/// objects.
+/// Finds a claim by its whole name first, because names may contain dots, then by its path into
+/// nested objects.
 fn find<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
     if let Some(value) = claims.get(path) {
         return Some(value);

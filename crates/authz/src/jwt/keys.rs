@@ -92,7 +92,8 @@ impl fmt::Debug for JwtKeys {
 }
 
 impl JwtKeys {
-    /// Reads a JWK set in the form that providers publish. Keys of other types and uses are ignored.
+    /// Reads a JWK set in the form that providers publish. Keys of other types and uses are
+    /// ignored.
     ///
     /// # Errors
     /// When the text is not a JWK set, lists more than 64 keys, or has no usable key.
@@ -109,8 +110,8 @@ impl JwtKeys {
     /// Reads a file: one or more PEM public keys, one JWK, or a JWK set.
     ///
     /// # Errors
-    /// When the file has none of these forms, contains a private key, lists more than 64 keys, or has
-    /// no usable key.
+    /// When the file has none of these forms, contains a private key, lists more than 64 keys, or
+    /// has no usable key.
     pub fn from_file(text: &[u8]) -> Result<Self, KeySetError> {
         let text = std::str::from_utf8(text).map_err(|_| KeySetError::Form)?.trim();
         if text.contains("-----BEGIN ") {
@@ -126,8 +127,8 @@ impl JwtKeys {
         from_jwk(&document).map(|key| Self(vec![key])).ok_or(KeySetError::NoKey)
     }
 
-    /// Uses a secret shared with the provider, for HS256. One trailing line break is not part of the
-    /// secret.
+    /// Uses a secret shared with the provider, for HS256. One trailing line break is not part of
+    /// the secret.
     ///
     /// # Errors
     /// [`KeySetError::Short`] when the secret has fewer than 16 bytes.
@@ -156,8 +157,8 @@ impl JwtKeys {
         self.0.is_empty()
     }
 
-    /// Checks whether the signature was made by one of the keys of that algorithm; where the token and
-    /// the key both have an id, the ids must match.
+    /// Checks whether the signature was made by one of the keys of that algorithm; where the token
+    /// and the key both have an id, the ids must match.
     pub(super) fn verify(
         &self,
         algorithm: Algorithm,
@@ -180,8 +181,8 @@ impl JwtKeys {
                 return Ok(());
             }
         }
-        // Fetching the provider's keys again cannot help: a shared secret is never fetched, and a key
-        // with the token's own id did not match.
+        // Fetching the provider's keys again cannot help: a shared secret is never fetched, and a
+        // key with the token's own id did not match.
         let known = named || algorithm == Algorithm::Hs256;
         Err(if known { JwtError::BadSignature } else { JwtError::UnknownKey })
     }

@@ -1,5 +1,5 @@
-//! The cost of tokens: expensive ones are rejected before they are evaluated; verifying a cached token
-//! is cheap.
+//! The cost of tokens: expensive ones are rejected before they are evaluated; verifying a cached
+//! token is cheap.
 
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,8 @@ fn costly_blocks() -> Vec<(&'static str, String)> {
         format!("{facts} check if {}, $v0 > 100;", body.join(", "))
     };
     let deep = format!("check if {}1 == 1{};", "(".repeat(200), ")".repeat(200));
-    // The decoder rejects deeper nesting than 30: prost nests messages at most a hundred levels deep.
+    // The decoder rejects deeper nesting than 30: prost nests messages at most a hundred levels
+    // deep.
     let lazy = format!("check if {}true{};", "true || (".repeat(30), ")".repeat(30));
     vec![
         ("a join of seven lists", join(7)),
@@ -67,8 +68,8 @@ fn append_deep(token: &str, code: &str) -> String {
     parser.spawn(move || append(&token, &code)).unwrap().join().unwrap()
 }
 
-/// Verifies an expensive token on a stack half the size of the server's: deep nesting must not overflow
-/// it and crash the process.
+/// Verifies an expensive token on a stack half the size of the server's: deep nesting must not
+/// overflow it and crash the process.
 fn error_of(verifier: &Verifier, costly_token: &str) -> AuthError {
     std::thread::scope(|scope| {
         let server = std::thread::Builder::new().stack_size(1 << 20);
@@ -115,7 +116,8 @@ fn verifying_a_cached_token_is_fast() {
         for _ in 0..rounds {
             check().unwrap();
         }
-        // The figures are informative only: timings on a shared machine are too unreliable to assert.
+        // The figures are informative only: timings on a shared machine are too unreliable to
+        // assert.
         println!("{what}: {:?} per warm check", started.elapsed() / rounds);
     }
 }

@@ -21,13 +21,14 @@ impl<'t, 'e, 'a> Lines<'t, 'e, 'a> {
     pub(super) fn next(&mut self) -> Result<Option<&'t str>, CaptionError> {
         self.number += 1;
         let line = self.lines.next();
-        // Each byte is visited twice: in the search for the line's end and in one search within the line.
+        // Each byte is visited twice: in the search for the line's end and in one search within the
+        // line.
         self.budget.spend(line.map_or(0, |line| 2 * (line.len() + 1)))?;
         Ok(line)
     }
 
-    /// The lines up to the next one that ends a block, with the number of the first one; `None` at the end of
-    /// the file.
+    /// The lines up to the next one that ends a block, with the number of the first one; `None` at
+    /// the end of the file.
     pub(super) fn block(
         &mut self,
         blank: fn(&str) -> bool,

@@ -1,5 +1,5 @@
-//! Rewrites the text of cues: markup that WebVTT allows stays, everything else is escaped or removed. The
-//! output contains a `<` only where one of the tags written here begins.
+//! Rewrites the text of cues: markup that WebVTT allows stays, everything else is escaped or
+//! removed. The output contains a `<` only where one of the tags written here begins.
 
 use super::{
     CaptionError,
@@ -17,8 +17,8 @@ const WORD_CHARS_MAX: usize = 64;
 
 /// Rewrites the text of a cue; the result is empty if the text shows nothing.
 ///
-/// Every byte is visited at most three times: the search for the end of a tag or character reference stops
-/// where another one may begin.
+/// Every byte is visited at most three times: the search for the end of a tag or character
+/// reference stops where another one may begin.
 pub(super) fn clean(raw: &str, budget: &mut ParseBudget<'_>) -> Result<String, CaptionError> {
     let mut out = Writer::default();
     let mut text = Scanner::new(raw, budget);

@@ -1,7 +1,7 @@
 //! The cost of parsing a text, counted in visited bytes, and its limit.
 //!
-//! Parsers read a text only through a [`Scanner`], which counts, so that a search that visits the same bytes
-//! again and again is always noticed.
+//! Parsers read a text only through a [`Scanner`], which counts, so that a search that visits the
+//! same bytes again and again is always noticed.
 
 use super::CaptionError;
 
@@ -69,8 +69,8 @@ impl<'t, 'e, 'a> Scanner<'t, 'e, 'a> {
         Ok(self.take(end))
     }
 
-    /// The text between the next `skip` bytes and the first of `stops`, and that stop, if it is among the
-    /// `most` bytes after the skipped ones. Takes nothing.
+    /// The text between the next `skip` bytes and the first of `stops`, and that stop, if it is
+    /// among the `most` bytes after the skipped ones. Takes nothing.
     pub(super) fn ahead(
         &mut self,
         skip: usize,
@@ -119,8 +119,8 @@ impl<'t, 'e, 'a> Scanner<'t, 'e, 'a> {
 pub(super) mod tests {
     use super::{CaptionError, ParseBudget};
 
-    /// Checks that doubling the text at most doubles the cost, and that each byte is visited only a few
-    /// times.
+    /// Checks that doubling the text at most doubles the cost, and that each byte is visited only a
+    /// few times.
     #[track_caller]
     pub(in super::super) fn assert_linear<T>(
         pattern: &str,

@@ -1,5 +1,5 @@
-//! SubRip: blocks of a number, a line with two times, and text. The format has no specification; this parser
-//! accepts what players agree on, and a block without times is an error.
+//! SubRip: blocks of a number, a line with two times, and text. The format has no specification;
+//! this parser accepts what players agree on, and a block without times is an error.
 
 use super::{
     CaptionError, Cue, Lines, clock, joined, markup,

@@ -1,5 +1,5 @@
-//! Strict WebVTT (W3C): every block is a cue, a comment, a style or a region. Styles, regions and cue names
-//! are removed.
+//! Strict WebVTT (W3C): every block is a cue, a comment, a style or a region. Styles, regions and
+//! cue names are removed.
 
 use super::{CaptionError, Cue, Lines, clock, joined, markup, push, span};
 
@@ -7,8 +7,8 @@ use super::{CaptionError, Cue, Lines, clock, joined, markup, push, span};
 const SETTINGS: [&str; 5] = ["vertical", "line", "position", "size", "align"];
 const SETTING_BYTES_MAX: usize = 32;
 
-/// The cues of a file, in file order. In a `loose` file, a block that is not valid WebVTT belongs to the text
-/// of the cue before it.
+/// The cues of a file, in file order. In a `loose` file, a block that is not valid WebVTT belongs
+/// to the text of the cue before it.
 pub(super) fn parse(mut lines: Lines<'_, '_, '_>, loose: bool) -> Result<Vec<Cue>, CaptionError> {
     let rest = lines.next()?.and_then(|line| line.strip_prefix("WEBVTT"));
     if !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t'])) {

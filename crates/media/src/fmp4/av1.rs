@@ -1,5 +1,5 @@
-//! AV1 (bitstream specification 1.0.0 and its ISOBMFF binding 1.2): the configuration record, sequence
-//! headers and samples.
+//! AV1 (bitstream specification 1.0.0 and its ISOBMFF binding 1.2): the configuration record,
+//! sequence headers and samples.
 
 use super::{Mp4Error, bits::Bits, record::Record};
 
@@ -44,7 +44,8 @@ pub(super) fn read(body: &[u8]) -> Result<Record, Mp4Error> {
     })
 }
 
-/// The record with the sequence header at the start of `sample`, or the same record if the sample has none.
+/// The record with the sequence header at the start of `sample`, or the same record if the sample
+/// has none.
 pub(super) fn adopt(record: &[u8], sample: &[u8]) -> Result<Record, Mp4Error> {
     let first = Units(sample).next().transpose()?;
     let Some(unit) = first.filter(|unit| unit.kind == SEQUENCE_HEADER) else { return read(record) };
@@ -96,7 +97,8 @@ impl SequenceHeader {
     }
 }
 
-/// Skips timing and decoder model; returns the length of the delay fields when there is a decoder model.
+/// Skips timing and decoder model; returns the length of the delay fields when there is a decoder
+/// model.
 fn timing(bits: &mut Bits<'_>) -> Result<Option<u32>, Mp4Error> {
     if !bits.flag()? {
         return Ok(None);
@@ -143,7 +145,8 @@ impl<'a> Iterator for Units<'a> {
     }
 }
 
-/// Splits off the OBU at the start of `bytes` (5.3); only the last one of a sample may omit its size.
+/// Splits off the OBU at the start of `bytes` (5.3); only the last one of a sample may omit its
+/// size.
 fn split(bytes: &[u8]) -> Option<(Unit<'_>, &[u8])> {
     let first = *bytes.first()?;
     let mut at = if first & 0x04 == 0 { 1 } else { 2 };
@@ -169,8 +172,8 @@ fn split(bytes: &[u8]) -> Option<(Unit<'_>, &[u8])> {
     (first & 0x80 == 0).then_some((Unit { kind: first >> 3 & 0x0f, whole, body }, rest))
 }
 
-/// Checks a sample, which must be a temporal unit that shows exactly one frame, and returns whether that
-/// frame is a key frame. A sequence header in it must equal the one in `record`.
+/// Checks a sample, which must be a temporal unit that shows exactly one frame, and returns whether
+/// that frame is a key frame. A sequence header in it must equal the one in `record`.
 pub(super) fn is_key(sample: &[u8], record: &[u8]) -> Result<bool, Mp4Error> {
     let mut shown = None;
     for unit in Units(sample) {

@@ -2,8 +2,8 @@
 
 use super::{Mp4Error, boxes::Reader, nal, record::Record, sps};
 
-/// Reads the body of an `avcC` (ISO/IEC 14496-15, 5.3.3): version 1, four-byte lengths, one SPS of the
-/// same profile and level, at least one PPS.
+/// Reads the body of an `avcC` (ISO/IEC 14496-15, 5.3.3): version 1, four-byte lengths, one SPS of
+/// the same profile and level, at least one PPS.
 pub(super) fn read(body: &[u8]) -> Result<Record, Mp4Error> {
     let mut reader = Reader::new(body, "avcC");
     if reader.u8()? != 1 {

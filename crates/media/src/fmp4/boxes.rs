@@ -72,8 +72,8 @@ pub(crate) struct BoxView<'a> {
     pub(crate) body: &'a [u8],
 }
 
-/// Kind, header size and total size of the box at the start of `bytes`; `None` when even the header is
-/// incomplete. The box itself may extend past `bytes`.
+/// Kind, header size and total size of the box at the start of `bytes`; `None` when even the header
+/// is incomplete. The box itself may extend past `bytes`.
 pub(crate) fn header(bytes: &[u8]) -> Result<Option<(Code, usize, u64)>, Mp4Error> {
     let mut reader = Reader::new(bytes, "box");
     let (Ok(size), Ok(kind)) = (reader.u32(), reader.array()) else { return Ok(None) };
@@ -171,7 +171,8 @@ impl Writer {
         self.out.resize(self.out.len() + count, 0);
     }
 
-    /// Writes a box around the output of `body`. All boxes written here are headers, far below 4 GiB.
+    /// Writes a box around the output of `body`. All boxes written here are headers, far below 4
+    /// GiB.
     pub(crate) fn boxed(&mut self, kind: &Code, body: impl FnOnce(&mut Self)) {
         let start = self.out.len();
         self.zeros(4);

@@ -131,8 +131,8 @@ pub(crate) struct Head<'a> {
     pub(crate) gop: u32,
     pub(crate) decode_time: u64,
     pub(crate) sample_duration: u32,
-    /// Size and composition offset of each sample in decode order. In video only the first sample is a
-    /// sync sample; in audio every sample is one.
+    /// Size and composition offset of each sample in decode order. In video only the first sample
+    /// is a sync sample; in audio every sample is one.
     pub(crate) samples: &'a [(u32, u32)],
 }
 
@@ -142,7 +142,8 @@ impl Head<'_> {
         let payload: u64 = self.samples.iter().map(|(size, _)| u64::from(*size)).sum();
         let mdat_size =
             u32::try_from(payload + 8).map_err(|_| Mp4Error::Unsupported("mdat above 4 GiB"))?;
-        // The run's offset includes the size of the `moof`, so write once to measure, then with the offset.
+        // The run's offset includes the size of the `moof`, so write once to measure, then with the
+        // offset.
         let moof_size = self.moof(0).len();
         let data_offset =
             i32::try_from(moof_size + 8).map_err(|_| Mp4Error::Invalid("sample count"))?;
@@ -152,8 +153,8 @@ impl Head<'_> {
         Ok(head)
     }
 
-    /// The index entry of this fragment, given the size of [`Self::write`]'s output and of the whole
-    /// fragment.
+    /// The index entry of this fragment, given the size of [`Self::write`]'s output and of the
+    /// whole fragment.
     pub(crate) fn fragment(&self, head: usize, whole: usize) -> Result<Fragment, Mp4Error> {
         let first = self.samples.first().map_or(0, |(size, _)| *size as usize);
         let small = |size: usize| u32::try_from(size).map_err(|_| Mp4Error::Invalid("size"));

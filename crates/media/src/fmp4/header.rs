@@ -1,9 +1,9 @@
 //! Writes the canonical init segments. The module `init` explains why FFmpeg's are not used.
 //!
-//! Decode times cannot be negative, so with B-frames presentation is delayed against decoding, and an
-//! edit list removes the delay. The alternative, negative composition offsets, does not work: FFmpeg
-//! reads them as a late start, so audio would be two frames early in every player that is built on
-//! FFmpeg.
+//! Decode times cannot be negative, so with B-frames presentation is delayed against decoding, and
+//! an edit list removes the delay. The alternative, negative composition offsets, does not work:
+//! FFmpeg reads them as a late start, so audio would be two frames early in every player that is
+//! built on FFmpeg.
 
 use super::{
     TrackKind,

@@ -17,8 +17,8 @@ const HEAD_BYTES: usize = 22;
 const LEVEL_4_1: u8 = 123;
 const LEVEL_5: u8 = 150;
 
-/// Reads the body of an `hvcC` (ISO/IEC 14496-15, 8.3.3): version 1, four-byte lengths, one SPS of the
-/// same profile and level. The SEI messages that FFmpeg stores there are dropped.
+/// Reads the body of an `hvcC` (ISO/IEC 14496-15, 8.3.3): version 1, four-byte lengths, one SPS of
+/// the same profile and level. The SEI messages that FFmpeg stores there are dropped.
 pub(super) fn read(body: &[u8]) -> Result<Record, Mp4Error> {
     let mut reader = Reader::new(body, "hvcC");
     let head = reader.take(HEAD_BYTES)?;
@@ -89,7 +89,8 @@ fn rfc6381(ptl: &[u8]) -> String {
     text
 }
 
-/// The brands of CMAF's media profiles for HEVC Main, main tier: `chhd`, and `cud8` for larger video.
+/// The brands of CMAF's media profiles for HEVC Main, main tier: `chhd`, and `cud8` for larger
+/// video.
 fn brand(ptl: &[u8], sps: &Sps) -> Option<[u8; 4]> {
     let main = ptl[0] & 0x3f == 1;
     let within = |width, height| sps.width <= width && sps.height <= height;

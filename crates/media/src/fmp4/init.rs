@@ -1,7 +1,7 @@
 //! Init segments (CMAF headers): reads FFmpeg's `moov`, writes the canonical one.
 //!
-//! The canonical form depends on the codec's parameters only and leaves out bit rates and dates, so that
-//! it is byte-identical for all chunks of a rendition.
+//! The canonical form depends on the codec's parameters only and leaves out bit rates and dates, so
+//! that it is byte-identical for all chunks of a rendition.
 
 use super::{
     Mp4Error, TrackKind,
@@ -16,7 +16,8 @@ use super::{
 pub struct InitInfo {
     /// Video or audio.
     pub kind: TrackKind,
-    /// RFC 6381 string, for example "avc1.64001f", "hvc1.1.6.L93.90", "av01.0.05M.08" or "mp4a.40.2".
+    /// RFC 6381 string, for example "avc1.64001f", "hvc1.1.6.L93.90", "av01.0.05M.08" or
+    /// "mp4a.40.2".
     pub codec: String,
     /// Ticks per second.
     pub timescale: u32,

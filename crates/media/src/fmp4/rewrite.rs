@@ -1,7 +1,7 @@
 //! Rewrites FFmpeg's output into the stored form: one fragment per GOP, exactly on the grid.
 //!
-//! Only the order of samples and their presentation times are taken from FFmpeg, and both are checked.
-//! Decode times, fragment boundaries and sequence numbers come from the grid.
+//! Only the order of samples and their presentation times are taken from FFmpeg, and both are
+//! checked. Decode times, fragment boundaries and sequence numbers come from the grid.
 
 use std::collections::VecDeque;
 
@@ -58,7 +58,8 @@ impl Rewritten {
     }
 }
 
-/// Rewrites one chunk of one rendition: a file whose first presented frame is the chunk's first frame.
+/// Rewrites one chunk of one rendition: a file whose first presented frame is the chunk's first
+/// frame.
 ///
 /// # Errors
 /// The file is damaged, or its frames differ from the grid's.
@@ -120,7 +121,8 @@ fn places(samples: &[SampleView<'_>], frame_ticks: u32) -> Result<Vec<i64>, Mp4E
     Ok(times)
 }
 
-/// Sizes and composition offsets of one GOP; `first` is the number of its first sample in the chunk.
+/// Sizes and composition offsets of one GOP; `first` is the number of its first sample in the
+/// chunk.
 fn gop_entries(
     samples: &[SampleView<'_>],
     places: &[i64],
@@ -138,7 +140,8 @@ fn gop_entries(
         let place = place - first as i64;
         let slot = usize::try_from(place).ok().and_then(|place| seen.get_mut(place));
         match slot {
-            // A GOP is closed and starts with its first picture, so the key frame must have place 0.
+            // A GOP is closed and starts with its first picture, so the key frame must have place
+            // 0.
             Some(seen) if !*seen && (index > 0 || place == 0) => *seen = true,
             _ => return Err(Mp4Error::OffGrid { sample: number }),
         }
@@ -150,8 +153,8 @@ fn gop_entries(
     Ok(entries)
 }
 
-/// Rewrites an audio track while FFmpeg writes it. Drops the encoder's priming packet, so that sample n
-/// plays at n / 48000 s without an edit list, and everything past the end of the grid.
+/// Rewrites an audio track while FFmpeg writes it. Drops the encoder's priming packet, so that
+/// sample n plays at n / 48000 s without an edit list, and everything past the end of the grid.
 #[derive(Debug)]
 pub struct AudioRewriter {
     grid: Grid,
@@ -228,7 +231,8 @@ impl AudioRewriter {
         Ok(Some(rewritten))
     }
 
-    /// Call repeatedly after FFmpeg has ended, until it returns `None`: then every chunk has been written.
+    /// Call repeatedly after FFmpeg has ended, until it returns `None`: then every chunk has been
+    /// written.
     ///
     /// # Errors
     /// [`Mp4Error::SampleCount`]: packets are missing.
@@ -296,8 +300,8 @@ impl AudioRewriter {
         if number >= PRIMING_PACKETS + self.grid.audio_frames_total() {
             return Ok(());
         }
-        // A packet's number determines its position. FFmpeg's clock may deviate by rounding; a larger
-        // deviation means that samples were lost and audio would drift from the video.
+        // A packet's number determines its position. FFmpeg's clock may deviate by rounding; a
+        // larger deviation means that samples were lost and audio would drift from the video.
         let origin = *self.origin.get_or_insert(packet.decode_time);
         let expected = origin.saturating_add(number * u64::from(AAC_FRAME_SAMPLES));
         if packet.decode_time.abs_diff(expected) >= u64::from(AAC_FRAME_SAMPLES) {

@@ -1,5 +1,5 @@
-//! H.264 sequence parameter sets (ITU-T H.264, 7.3.2.1 and annex E): the size of the picture, and how
-//! many frames decoding runs ahead of presentation.
+//! H.264 sequence parameter sets (ITU-T H.264, 7.3.2.1 and annex E): the size of the picture, and
+//! how many frames decoding runs ahead of presentation.
 
 use super::{
     Mp4Error,

@@ -1,5 +1,5 @@
-//! Rewriting of fragments that FFmpeg might write: random reordering, random fragmentation, and every
-//! way to encode a sample's size and flags.
+//! Rewriting of fragments that FFmpeg might write: random reordering, random fragmentation, and
+//! every way to encode a sample's size and flags.
 
 use proptest::prelude::*;
 

@@ -45,8 +45,8 @@ impl VideoConfig {
         Ok(Self { codec, record, colour: colour.map(<[u8]>::to_vec) })
     }
 
-    /// Replaces the parameter sets with those of the first sample where the latter are authoritative:
-    /// SVT-AV1 reports other parameter sets before it starts than it then writes.
+    /// Replaces the parameter sets with those of the first sample where the latter are
+    /// authoritative: SVT-AV1 reports other parameter sets before it starts than it then writes.
     pub(crate) fn adopt(&mut self, first_sample: &[u8]) -> Result<(), Mp4Error> {
         if self.codec == Codec::Av1 {
             self.record = av1::adopt(&self.record.body, first_sample)?;

@@ -6,13 +6,14 @@ use super::{
 };
 
 const TICKS_PER_SECOND: i64 = 90_000;
-/// The longest gap in a track's clock, in seconds; a longer one counts as a jump, as it does in FFmpeg.
+/// The longest gap in a track's clock, in seconds; a longer one counts as a jump, as it does in
+/// FFmpeg.
 pub const GAP_SECONDS_MAX: i64 = 10;
 const GAP_TICKS_MAX: i64 = GAP_SECONDS_MAX * TICKS_PER_SECOND;
 /// How far decode times may go back because of rounding in muxers.
 const BACK_TICKS_MAX: i64 = TICKS_PER_SECOND / 10;
-/// The same for a track with reordered frames none of whose packets has carried both times: some muxers write
-/// only presentation times, which go back and forth there.
+/// The same for a track with reordered frames none of whose packets has carried both times: some
+/// muxers write only presentation times, which go back and forth there.
 const REORDERED_TICKS_MAX: i64 = TICKS_PER_SECOND;
 /// How far one track may be ahead of another in a muxer's interleaving.
 const INTERLEAVE_TICKS_MAX: i64 = 3 * TICKS_PER_SECOND;
@@ -48,8 +49,8 @@ struct Clock {
     latest: Option<i64>,
     /// The time of the last packet.
     last: i64,
-    /// Whether the packets' times may be presentation times of reordered frames: until a packet has carried both
-    /// times.
+    /// Whether the packets' times may be presentation times of reordered frames: until a packet has
+    /// carried both times.
     reordered: bool,
     /// No other track was followed from the beginning.
     sole: bool,
@@ -99,13 +100,15 @@ pub(super) struct Clocks {
     ignored: Vec<u32>,
 }
 
-/// Whether the stream begins at the wrap of its clock, where packets from before and after the wrap alternate.
+/// Whether the stream begins at the wrap of its clock, where packets from before and after the wrap
+/// alternate.
 #[derive(Clone, Copy, Debug)]
 enum Start {
     Unknown,
     /// All packets so far are from after the wrap.
     Wrapped,
-    /// Where the first packet begins that is from before the wrap; 0 if the stream does not begin at the wrap.
+    /// Where the first packet begins that is from before the wrap; 0 if the stream does not begin
+    /// at the wrap.
     At(u64),
 }
 
@@ -138,15 +141,17 @@ struct Candidate {
 }
 
 impl Candidate {
-    /// Whether it is a recording if no other track continues. A track that is `followed` may only have begun late.
+    /// Whether it is a recording if no other track continues. A track that is `followed` may only
+    /// have begun late.
     fn is_confirmed(&self, followed: bool) -> bool {
         self.packets >= packets_to_confirm(self.begins) && (self.begins || !followed)
     }
 }
 
 impl Jump {
-    /// Whether `time` comes after the packets that agree with the jump and not after those before it, although it
-    /// may continue both: a short recording may reach the time at which the one before it ended.
+    /// Whether `time` comes after the packets that agree with the jump and not after those before
+    /// it, although it may continue both: a short recording may reach the time at which the one
+    /// before it ended.
     fn keeps_pace(&self, before: i64, time: i64, sole: bool) -> bool {
         let step = since(time, self.latest);
         if self.confirmations < 2 {
@@ -224,7 +229,8 @@ impl Clocks {
         Self { start, clocks, joints: Vec::new(), candidates: Vec::new(), ignored: Vec::new() }
     }
 
-    /// Processes the time of a packet of any track; if a recording begins with it, it begins at `cut`.
+    /// Processes the time of a packet of any track; if a recording begins with it, it begins at
+    /// `cut`.
     pub(super) fn tick(&mut self, track: u32, stamp: Stamp, cut: u64) {
         let new = self.place(track).is_some_and(|number| self.clocks[number].latest.is_none());
         self.start.tick(stamp.time, new, cut);
@@ -247,8 +253,9 @@ impl Clocks {
         self.clocks.iter().position(|clock| clock.track == track)
     }
 
-    /// Decides about the candidates when a packet of another track follows them. If that track's clock `jumps`, they
-    /// were a recording. Otherwise they are given up: tracks that began while others continued do not start a recording.
+    /// Decides about the candidates when a packet of another track follows them. If that track's
+    /// clock `jumps`, they were a recording. Otherwise they are given up: tracks that began while
+    /// others continued do not start a recording.
     fn resolve_candidates(&mut self, jumps: bool) {
         for candidate in std::mem::take(&mut self.candidates) {
             let Candidate { track, stamp, cut, .. } = candidate;
@@ -262,8 +269,8 @@ impl Clocks {
         }
     }
 
-    /// Processes a packet of a candidate. A recording with other stream ids begins where all packets are its
-    /// own.
+    /// Processes a packet of a candidate. A recording with other stream ids begins where all
+    /// packets are its own.
     fn candidate(&mut self, track: u32, stamp: Stamp, cut: u64) {
         let found = self.candidates.iter().position(|candidate| candidate.track == track);
         if found.is_none() && stamp.begins {
@@ -305,8 +312,8 @@ impl Clocks {
         }
     }
 
-    /// Whether the candidate's clock is far from all others, or it has been the only track for long. At the
-    /// beginning of a recording one track may be far ahead of another.
+    /// Whether the candidate's clock is far from all others, or it has been the only track for
+    /// long. At the beginning of a recording one track may be far ahead of another.
     fn is_alone(&self, candidate: Candidate) -> bool {
         let Candidate { track, first, stamp, .. } = candidate;
         let mut begun = self.clocks.iter().filter(|clock| clock.latest.is_some());
@@ -335,8 +342,8 @@ impl Clocks {
         cuts
     }
 
-    /// Handles a jump of clock `number`: into a recording that another clock has jumped into before, or into
-    /// a new one.
+    /// Handles a jump of clock `number`: into a recording that another clock has jumped into
+    /// before, or into a new one.
     fn jump(&mut self, number: usize, jump: Jump) {
         let jumped = std::mem::replace(&mut self.clocks[number].jumped, jump.cut);
         if let Some(joint) = self.joints.last_mut()
@@ -355,8 +362,8 @@ impl Clocks {
         }
     }
 
-    /// Whether another clock has reached the same time without a jump, which means that this track only
-    /// paused.
+    /// Whether another clock has reached the same time without a jump, which means that this track
+    /// only paused.
     fn has_paused(&self, number: usize, jump: Jump) -> bool {
         let others = self.clocks.iter().enumerate().filter(|(other, _)| *other != number);
         let mut steady = others.map(|(_, clock)| clock).filter(|clock| {

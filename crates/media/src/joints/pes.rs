@@ -1,10 +1,12 @@
 //! Timestamps in the headers of PES packets (ISO/IEC 13818-1, 2.4.3.6; ISO/IEC 11172-1, 2.4.3.3).
 
-/// Bytes that contain the timestamps of every header: MPEG-1 allows 16 bytes of stuffing before them.
+/// Bytes that contain the timestamps of every header: MPEG-1 allows 16 bytes of stuffing before
+/// them.
 pub(super) const HEADER_BYTES_MAX: usize = 40;
 /// Bits of a timestamp.
 pub(super) const CLOCK_BITS: u32 = 33;
-/// Stream id of private stream 1: AC-3 and DTS in program streams, after a byte with the sub-stream's number.
+/// Stream id of private stream 1: AC-3 and DTS in program streams, after a byte with the
+/// sub-stream's number.
 pub(super) const PRIVATE_1: u8 = 0xbd;
 const STUFFING_MAX: usize = 16;
 

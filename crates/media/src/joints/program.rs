@@ -21,8 +21,8 @@ pub(super) struct Program {
     synchronized: bool,
     /// The clock reference of the current pack.
     reference: Option<i64>,
-    /// The first pack after a jump of the clock reference, until a packet with a timestamp follows it: the first
-    /// packets of a recording need not have one.
+    /// The first pack after a jump of the clock reference, until a packet with a timestamp follows
+    /// it: the first packets of a recording need not have one.
     jumped: Option<u64>,
     /// The position of the last packet whose timestamps were read.
     read: Option<u64>,
@@ -81,8 +81,8 @@ impl Program {
     }
 }
 
-/// Where the packet of `length` bytes at the start of `rest` ends: at the first pack within it if no start code
-/// follows it, because the recording was then cut off within the packet.
+/// Where the packet of `length` bytes at the start of `rest` ends: at the first pack within it if
+/// no start code follows it, because the recording was then cut off within the packet.
 fn end_of_packet(rest: &[u8], length: usize) -> Step {
     let Some(next) = rest.get(length..length + 3) else { return Step::Short };
     let pack = || rest[..length + 3].windows(5).position(is_pack);
@@ -90,7 +90,8 @@ fn end_of_packet(rest: &[u8], length: usize) -> Step {
     Step::Used(cut_off.unwrap_or(length) as u64)
 }
 
-/// Whether the bytes are those at the beginning of a pack, with the marker bits of MPEG-1 or MPEG-2.
+/// Whether the bytes are those at the beginning of a pack, with the marker bits of MPEG-1 or
+/// MPEG-2.
 fn is_pack(five: &[u8]) -> bool {
     matches!(five, [0, 0, 1, PACK, flags] if flags & 0xf1 == 0x21 || flags & 0xc4 == 0x44)
 }

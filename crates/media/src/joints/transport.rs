@@ -10,7 +10,8 @@ use super::{
 
 const SYNC: u8 = 0x47;
 const PACKET_BYTES: usize = 188;
-/// Distances between packets: plain, with a four-byte timestamp before each, or with a checksum after each.
+/// Distances between packets: plain, with a four-byte timestamp before each, or with a checksum
+/// after each.
 const STRIDES: [usize; 3] = [PACKET_BYTES, 192, CHECKED_STRIDE];
 const CHECKED_STRIDE: usize = 204;
 /// Number of consecutive sync bytes that confirm a stride.
@@ -28,7 +29,8 @@ pub(super) struct Transport {
     media: Vec<bool>,
     /// Bytes from one packet to the next; `None` while this is not known.
     stride: Option<usize>,
-    /// The end of the last video or audio packet. Packets after it, mostly tables, belong to the next recording.
+    /// The end of the last video or audio packet. Packets after it, mostly tables, belong to the
+    /// next recording.
     media_end: u64,
     /// The continuity counter of each PID's last packet with a payload.
     counters: Vec<Option<u8>>,
@@ -108,7 +110,8 @@ impl Transport {
         self.media_end = at + if checked { CHECKED_STRIDE } else { PACKET_BYTES } as u64;
     }
 
-    /// Compares the continuity counter of a packet with that of the one before it. A packet may be sent twice.
+    /// Compares the continuity counter of a packet with that of the one before it. A packet may be
+    /// sent twice.
     fn count(&mut self, pid: usize, counter: u8) {
         let last = self.counters[pid].replace(counter);
         let continued = last.is_none_or(|last| counter == last || counter == (last + 1) & 0xf);

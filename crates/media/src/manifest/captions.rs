@@ -1,4 +1,5 @@
-//! Text tracks in manifests. HLS cuts them on the video's own segment grid; DASH links the whole file.
+//! Text tracks in manifests. HLS cuts them on the video's own segment grid; DASH links the whole
+//! file.
 
 use std::fmt::Write;
 
@@ -19,7 +20,8 @@ use crate::{
 
 /// GROUP-ID of the text tracks of every variant.
 const GROUP: &str = "text";
-/// The characteristics that Apple's players expect of captions; plain subtitles have no characteristics.
+/// The characteristics that Apple's players expect of captions; plain subtitles have no
+/// characteristics.
 const CHARACTERISTICS: &str = ",CHARACTERISTICS=\"public.accessibility.transcribes-spoken-dialog,\
                                public.accessibility.describes-music-and-sound\"";
 
@@ -53,8 +55,8 @@ pub(super) fn hls_group(index: &Index) -> String {
     if index.captions.is_empty() { String::new() } else { format!(",SUBTITLES=\"{GROUP}\"") }
 }
 
-/// The media playlist of a text track. It is as long as the playlist of the track that it accompanies,
-/// so that a player waits for neither. `None` when it does not exist (yet).
+/// The media playlist of a text track. It is as long as the playlist of the track that it
+/// accompanies, so that a player waits for neither. `None` when it does not exist (yet).
 pub fn playlist(
     index: &Index,
     id: CaptionId,
@@ -77,8 +79,8 @@ pub fn playlist(
     Some(out)
 }
 
-/// The interval of HLS segment `number` of every text track on the video's timeline, in milliseconds.
-/// The last segment has no upper bound, so that it includes all remaining text.
+/// The interval of HLS segment `number` of every text track on the video's timeline, in
+/// milliseconds. The last segment has no upper bound, so that it includes all remaining text.
 pub fn segment(index: &Index, number: u32) -> Option<(u64, u64)> {
     let gops = index.grid.segment(number, crate::grid::HLS_SEGMENT_GOPS)?;
     let timeline = timeline(index);
@@ -87,7 +89,8 @@ pub fn segment(index: &Index, number: u32) -> Option<(u64, u64)> {
     Some((timeline.micros(gops.start) / 1000, end))
 }
 
-/// The track whose segments text is cut along: a video track, or audio if the video has no video track.
+/// The track whose segments text is cut along: a video track, or audio if the video has no video
+/// track.
 fn leading(index: &Index) -> Option<&Track> {
     let video = index.video_renditions.iter().map(|r| &r.track);
     let audio = index.audio_renditions.first().map(|r| &r.track);
@@ -140,8 +143,8 @@ pub(super) fn dash_sets(out: &mut String, index: &Index, links: &Links<'_>, dura
     }
 }
 
-/// A track's number does not depend on the other text tracks, and differs from the numbers of all other
-/// sets.
+/// A track's number does not depend on the other text tracks, and differs from the numbers of all
+/// other sets.
 fn set_id(id: CaptionId) -> u32 {
     let bytes = id.uuid().into_bytes();
     u32::from_be_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]) | 0x8000_0000

@@ -1,8 +1,8 @@
 //! DASH MPDs (ISO/IEC 23009-1): SegmentTemplate with SegmentTimeline and `$Number$`.
 //!
-//! A growing video has a dynamic MPD that states its whole duration. Its availability start lies in the
-//! past, so that a viewer may seek to every encoded position, not only to the one that matches the
-//! clock.
+//! A growing video has a dynamic MPD that states its whole duration. Its availability start lies in
+//! the past, so that a viewer may seek to every encoded position, not only to the one that matches
+//! the clock.
 
 use std::fmt::Write;
 
@@ -18,10 +18,11 @@ use crate::{
     language,
 };
 
-/// How long the last dynamic MPD is served after the end: players that poll every two seconds must see
-/// it, and some never read the static MPD.
+/// How long the last dynamic MPD is served after the end: players that poll every two seconds must
+/// see it, and some never read the static MPD.
 const LINGER_MS: i64 = 10_000;
-/// The availability start precedes the time at which everything would have been published by this much.
+/// The availability start precedes the time at which everything would have been published by this
+/// much.
 const AVAILABILITY_MARGIN_MS: i64 = 5_000;
 
 /// The MPD at `now_ms` (Unix time); `None` until every rendition has started.
@@ -29,7 +30,8 @@ pub fn mpd(index: &Index, now_ms: i64, links: &Links<'_>) -> Option<String> {
     if !dash_playable(index) {
         return None;
     }
-    // The first MPD of a video with one segment is already complete, so no player has an earlier one.
+    // The first MPD of a video with one segment is already complete, so no player has an earlier
+    // one.
     let ended = last_segment(index) == 0
         || index.finished_at_ms.is_some_and(|at| now_ms.saturating_sub(at) >= LINGER_MS);
     let buffer_ms = buffer_ms(index);
@@ -190,8 +192,8 @@ fn push_template(
     let version = percent(&index.version.to_string());
     let prefix = links.prefix(index, &format!("../{version}/"), &format!("{version}/"));
     let (prefix, suffix) = (xml(&prefix), links.suffix());
-    // Stated from the first MPD on: a player that has the last segment knows that it has everything, and
-    // does not depend on seeing the MPD become static in time.
+    // Stated from the first MPD on: a player that has the last segment knows that it has
+    // everything, and does not depend on seeing the MPD become static in time.
     let last = last_segment(index);
     push(
         out,
@@ -237,8 +239,8 @@ fn bandwidth(index: &Index, track: &Track, kind: TrackKind, planned: u64, buffer
     measured.max(planned).max(1)
 }
 
-/// Duration of the longest planned segment of all renditions, in milliseconds, rounded up. It is both
-/// the time that a player buffers before it starts and the upper bound of segment durations.
+/// Duration of the longest planned segment of all renditions, in milliseconds, rounded up. It is
+/// both the time that a player buffers before it starts and the upper bound of segment durations.
 fn buffer_ms(index: &Index) -> u64 {
     let timeline = |kind| Timeline::new(&index.grid, kind);
     let (video, audio) = (timeline(TrackKind::Video), timeline(TrackKind::Audio));
@@ -250,9 +252,9 @@ fn buffer_ms(index: &Index) -> u64 {
     longest
 }
 
-/// Duration of the longest rendition, rounded down, so that the last segment always reaches the end of
-/// the Period. It must not be shorter by as much as a packet: dash.js seeks back at the end of media
-/// that outlasts its Period.
+/// Duration of the longest rendition, rounded down, so that the last segment always reaches the end
+/// of the Period. It must not be shorter by as much as a packet: dash.js seeks back at the end of
+/// media that outlasts its Period.
 fn duration_micros(index: &Index) -> u64 {
     let micros = |kind: TrackKind| {
         let timeline = Timeline::new(&index.grid, kind);
@@ -282,8 +284,8 @@ fn date_time(unix_ms: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{ms:03}Z")
 }
 
-/// Gregorian year, month and day of a day counted from 1970-01-01. Years are counted from March within
-/// 400-year eras, so that leap days come last.
+/// Gregorian year, month and day of a day counted from 1970-01-01. Years are counted from March
+/// within 400-year eras, so that leap days come last.
 fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));

@@ -1,8 +1,8 @@
 //! HLS playlists (RFC 8216 and its successor draft).
 //!
-//! Within a session the type of a playlist never changes: while a video is growing, its multivariant playlist
-//! links to EVENT playlists, which receive an end but stay EVENT playlists; once it is final, to VOD
-//! playlists.
+//! Within a session the type of a playlist never changes: while a video is growing, its
+//! multivariant playlist links to EVENT playlists, which receive an end but stay EVENT playlists;
+//! once it is final, to VOD playlists.
 
 pub use super::playlist::Playlist;
 use super::{
@@ -25,8 +25,8 @@ use crate::{
 
 /// GROUP-ID of the audio of every variant.
 const AUDIO_GROUP: &str = "audio";
-/// Attribute of every variant: no video rendition contains CEA-608 or CEA-708 captions. Without the attribute
-/// players offer a captions track that does not exist.
+/// Attribute of every variant: no video rendition contains CEA-608 or CEA-708 captions. Without the
+/// attribute players offer a captions track that does not exist.
 const CLOSED_CAPTIONS: &str = "CLOSED-CAPTIONS=NONE";
 /// Apple's authoring specification (1.32) recommends a first variant near this bitrate, in bit/s.
 const FIRST_VARIANT_BITRATE: u64 = 2_000_000;
@@ -57,7 +57,8 @@ pub fn multivariant(index: &Index, links: &Links<'_>) -> Option<String> {
         return Some(out);
     }
     let groups = by_codec(&rungs);
-    // The first variant must be one that every player supports, so it has the codec that ladders begin with.
+    // The first variant must be one that every player supports, so it has the codec that ladders
+    // begin with.
     let first_codec = groups.first().map_or(0, Vec::len);
     let rungs = groups.into_iter().flatten();
     let mut variants: Vec<_> = rungs.map(|rung| Variant::new(index, rung, target)).collect();
@@ -99,8 +100,8 @@ pub fn media(
     Some(out)
 }
 
-/// The I-frame playlist of a video rendition: the first sample of every fragment, as a byte range of its HLS
-/// segment. `None` while the video is growing.
+/// The I-frame playlist of a video rendition: the first sample of every fragment, as a byte range
+/// of its HLS segment. `None` while the video is growing.
 pub fn iframes(index: &Index, rendition: &str, links: &Links<'_>) -> Option<String> {
     index.finished_at_ms?;
     index.video_renditions.iter().find(|r| r.name == rendition)?;

@@ -8,8 +8,8 @@ use crate::{
     index::{Index, Track},
 };
 
-/// Without this tag players treat a growing video as live and start near the live edge. The offset is not 0
-/// because some players treat 0 as absent.
+/// Without this tag players treat a growing video as live and start near the live edge. The offset
+/// is not 0 because some players treat 0 as absent.
 pub(super) const START: &str = "#EXT-X-START:TIME-OFFSET=0.001\n";
 
 /// The two media playlists of a rendition.
@@ -34,8 +34,8 @@ pub(super) fn head(index: &Index, playlist: Playlist, version: u32) -> Option<St
     ))
 }
 
-/// The duration of the longest planned segment of any rendition, rounded. It is known before the first
-/// segment is encoded, so it never changes.
+/// The duration of the longest planned segment of any rendition, rounded. It is known before the
+/// first segment is encoded, so it never changes.
 pub(super) fn target_duration(index: &Index) -> u64 {
     let timeline = |kind| Timeline::new(&index.grid, kind);
     let (video, audio) = (timeline(TrackKind::Video), timeline(TrackKind::Audio));

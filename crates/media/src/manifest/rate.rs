@@ -22,9 +22,9 @@ impl Rates {
 
 /// Rates over `segments`, which must be contiguous and committed.
 ///
-/// The peak is defined as in the RFC: over runs of segments that last between half and one and a half
-/// target durations. The first segment is shorter than that, but every session loads it first, so single
-/// complete GOPs count too; a last segment of a few frames does not.
+/// The peak is defined as in the RFC: over runs of segments that last between half and one and a
+/// half target durations. The first segment is shorter than that, but every session loads it first,
+/// so single complete GOPs count too; a last segment of a few frames does not.
 pub(super) fn measure(
     timeline: Timeline<'_>,
     bytes: &Bytes,
@@ -55,9 +55,10 @@ pub(super) fn measure(
     Rates { peak: peak.max(average), average }
 }
 
-/// The lowest bandwidth with which a client that has buffered `buffer_ticks` never runs empty, wherever
-/// it starts (ISO/IEC 23009-1, 5.3.5.4). `buffer_ticks` is at least the longest segment, so the result is
-/// the rate of the worst segment, where only the last may be shorter than its buffer.
+/// The lowest bandwidth with which a client that has buffered `buffer_ticks` never runs empty,
+/// wherever it starts (ISO/IEC 23009-1, 5.3.5.4). `buffer_ticks` is at least the longest segment,
+/// so the result is the rate of the worst segment, where only the last may be shorter than its
+/// buffer.
 pub(super) fn leaky_bucket(
     timeline: Timeline<'_>,
     bytes: &Bytes,

@@ -33,8 +33,8 @@ pub struct ClipPlan {
 }
 
 impl ClipPlan {
-    /// The whole video if it is short enough, otherwise a few cuts spread over it; `None` without rungs.
-    /// `rungs` are sorted lowest first.
+    /// The whole video if it is short enough, otherwise a few cuts spread over it; `None` without
+    /// rungs. `rungs` are sorted lowest first.
     pub fn new(grid: &Grid, rungs: &[Rung], audio: Option<String>) -> Option<Self> {
         let rungs = decodable(rungs);
         let lowest = *rungs.first()?;
@@ -60,8 +60,8 @@ impl ClipPlan {
     }
 }
 
-/// Enough GOPs to fill the preview, in equal cuts around the middles of equal parts of the video: the
-/// very beginning and end are mostly titles and black.
+/// Enough GOPs to fill the preview, in equal cuts around the middles of equal parts of the video:
+/// the very beginning and end are mostly titles and black.
 fn cuts(grid: &Grid) -> Vec<Range<u32>> {
     let gops = grid.gops();
     let gop_seconds = grid.seconds(u64::from(grid.gop_frames()));

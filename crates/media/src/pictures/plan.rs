@@ -17,8 +17,8 @@ pub const THUMBNAILS_MAX: u32 = 100;
 const THUMBNAIL_SIDE: u32 = 320;
 /// Longer side of a storyboard's tile, in pixels.
 const TILE_SIDE: u32 = 160;
-/// Maximum number of tiles of a storyboard: a video of up to 13 minutes has a tile every two seconds, a longer one
-/// has as many tiles at wider intervals.
+/// Maximum number of tiles of a storyboard: a video of up to 13 minutes has a tile every two
+/// seconds, a longer one has as many tiles at wider intervals.
 const TILES_MAX: u32 = 400;
 /// Tiles in a row and in a column of a sheet.
 const SHEET_SIDE: u32 = 10;
@@ -26,8 +26,8 @@ const SHEET_SIDE: u32 = 10;
 const POSTER_LINES: u32 = 720;
 /// Maximum number of frames that the poster is chosen from.
 const CANDIDATES_MAX: u32 = 16;
-/// A key frame with fewer bits per pixel is nearly blank: black takes a tenth of this, typical pictures
-/// ten times as much.
+/// A key frame with fewer bits per pixel is nearly blank: black takes a tenth of this, typical
+/// pictures ten times as much.
 const BLANK_BITS_PER_PIXEL: f64 = 0.1;
 /// Allowance for the encoder's own metadata, in bits.
 const BLANK_BITS: f64 = 8.0 * 1024.0;
@@ -116,9 +116,10 @@ impl PicturePlan {
         Some(grid.seconds(grid.gop(*gop).start))
     }
 
-    /// The GOPs among which the poster is chosen: the video is divided into equal parts, and each part
-    /// contributes the GOP whose key frame has the most bytes. Black, blank and faded pictures take very
-    /// few bytes, so one bright scene in a dark video is found without decoding all of it.
+    /// The GOPs among which the poster is chosen: the video is divided into equal parts, and each
+    /// part contributes the GOP whose key frame has the most bytes. Black, blank and faded pictures
+    /// take very few bytes, so one bright scene in a dark video is found without decoding all of
+    /// it.
     pub fn candidates(&self, track: &Track) -> Vec<u32> {
         let sizes: Vec<u32> = track.committed().map(|fragment| fragment.intra_bytes).collect();
         let (gops, parts) = (sizes.len() as u64, u64::from(self.candidates));
@@ -133,9 +134,9 @@ impl PicturePlan {
         (0..parts).filter_map(richest).collect()
     }
 
-    /// A GOP all of whose frames are also candidates for the poster: if all key frames are nearly blank,
-    /// the GOP with the most bytes outside its key frame. In a nearly black video the visible moment
-    /// need not be on a key frame.
+    /// A GOP all of whose frames are also candidates for the poster: if all key frames are nearly
+    /// blank, the GOP with the most bytes outside its key frame. In a nearly black video the
+    /// visible moment need not be on a key frame.
     pub fn moving(&self, track: &Track) -> Option<u32> {
         let richest = track.committed().map(|fragment| fragment.intra_bytes).max()?;
         let pixels = f64::from(self.poster.width) * f64::from(self.poster.height);

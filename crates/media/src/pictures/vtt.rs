@@ -1,5 +1,6 @@
-//! The storyboard as WebVTT: one cue per tile, whose text is the URL of a sheet and the tile's position
-//! in it (media fragments, `#xywh=`), in the form that video.js, Shaka, Vidstack and JW read.
+//! The storyboard as WebVTT: one cue per tile, whose text is the URL of a sheet and the tile's
+//! position in it (media fragments, `#xywh=`), in the form that video.js, Shaka, Vidstack and JW
+//! read.
 
 use std::fmt::Write;
 

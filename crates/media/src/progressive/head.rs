@@ -1,5 +1,5 @@
-//! The parts of an init segment that are copied into other files unchanged, without parsing the codec's
-//! data.
+//! The parts of an init segment that are copied into other files unchanged, without parsing the
+//! codec's data.
 
 use crate::fmp4::{
     Mp4Error,

@@ -1,7 +1,7 @@
 //! Sources that were joined from several recordings, each with its own clock ([`crate::joints`]).
 //!
-//! The recordings are shown one after the other: each begins on the frame of the grid that follows the last
-//! frame of the recording before it.
+//! The recordings are shown one after the other: each begins on the frame of the grid that follows
+//! the last frame of the recording before it.
 
 use std::ops::Range;
 
@@ -38,8 +38,8 @@ pub struct AudioPart {
     pub end: u64,
     /// FFmpeg's stream index in the recording; `None` if the recording has no audio.
     pub index: Option<u32>,
-    /// The time at which the recording begins, in ticks of its 90 kHz clock; if absent, it begins with its
-    /// first sample.
+    /// The time at which the recording begins, in ticks of its 90 kHz clock; if absent, it begins
+    /// with its first sample.
     pub origin: Option<i64>,
     /// Duration in samples of the output.
     pub samples: u64,
@@ -64,8 +64,8 @@ impl VideoTrack {
         Self { index, first_pts, last_pts, hold_before, hold_after, ..whole }
     }
 
-    /// The recordings in order, on a grid of `frames` frames at `rate`; a source that was not joined is one
-    /// recording.
+    /// The recordings in order, on a grid of `frames` frames at `rate`; a source that was not
+    /// joined is one recording.
     pub fn spans(&self, rate: FrameRate, frames: u64) -> Vec<Span> {
         if self.parts.is_empty() {
             return vec![Span { bytes: None, track: self.clone(), frames: 0..frames }];

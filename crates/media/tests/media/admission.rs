@@ -135,8 +135,8 @@ fn a_gop_that_does_not_start_with_a_key_frame_is_rejected() {
         b[at + 16..at + 20].copy_from_slice(&0x0101_0000_u32.to_be_bytes());
     }));
     assert_eq!(flagged, Err(AdmissionError::KeyFrame { gop: 0, sample: 0 }));
-    // The tables mark a sync sample, but the picture is not an IDR picture. FFmpeg writes an SEI unit
-    // first.
+    // The tables mark a sync sample, but the picture is not an IDR picture. FFmpeg writes an SEI
+    // unit first.
     let picture = admit_video(&mutated(|b| {
         let mut at = find(b, b"mdat", 0) + 4;
         while b[at + 4] & 0x1f != 5 {

@@ -106,7 +106,8 @@ fn rejects_other_files_than_the_clip(clip: &[u8], wanted: &Wanted) {
     for wrong in wrong {
         assert!(movie::check(clip, &wrong).is_err(), "{wrong:?}");
     }
-    // A flipped byte in the header either causes an error or has no effect; it never causes a panic.
+    // A flipped byte in the header either causes an error or has no effect; it never causes a
+    // panic.
     for at in 0..clip.len().min(4096) {
         let mut bytes = clip.to_vec();
         bytes[at] ^= 0x55;

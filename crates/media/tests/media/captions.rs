@@ -97,7 +97,8 @@ fn sizes_are_bounded() {
 fn visited(format: Format, head: &str, pattern: &str, bytes: usize) -> u64 {
     let file = format!("{head}{}", pattern.repeat(bytes / pattern.len()));
     let mut budget = ParseBudget::unlimited();
-    // Whether it is rejected does not matter here, and how early does: it must not cost more than its length.
+    // Whether it is rejected does not matter here, and how early does: it must not cost more than
+    // its length.
     let _refused_or_not = Captions::read_within(&mut budget, file.as_bytes(), format, OPEN);
     budget.visited()
 }
@@ -267,7 +268,8 @@ fn ids_and_renditions_have_only_their_canonical_form() {
 }
 
 proptest! {
-    /// For any input, the output is in canonical form and contains no markup except that of the canonical form.
+    /// For any input, the output is in canonical form and contains no markup except that of the
+    /// canonical form.
     #[test]
     fn rewriting_is_stable_and_harmless(text in "([<>&/;:.0-9a-z\n -]|<b>|</b>|<v |<lang |&amp;|-->|\\PC){0,200}") {
         let file = format!("WEBVTT\n\n00:01.000 --> 00:02.000\n{text}\n");

@@ -196,8 +196,8 @@ proptest! {
         let at = at.index(init.len());
         init[at] ^= flip;
         let admitted = admit(TrackKind::Video, &SAMPLES.grid, 0, &init, &made.bytes);
-        // The parts of the record that are not parsed here are compared between chunks by the control
-        // plane.
+        // The parts of the record that are not parsed here are compared between chunks by the
+        // control plane.
         let record = made.init.windows(4).position(|w| w == b"hvcC" || w == b"av1C").unwrap();
         let size = u32::from_be_bytes(made.init[record - 4..record].try_into().unwrap());
         let inside = (record + 4..record - 4 + size as usize).contains(&at);

@@ -1,4 +1,5 @@
-//! A small real video: encoded, rewritten, indexed and laid out in a folder as a server would serve it.
+//! A small real video: encoded, rewritten, indexed and laid out in a folder as a server would serve
+//! it.
 
 use std::{fs, path::Path};
 
@@ -139,7 +140,8 @@ impl Fixture {
         track
     }
 
-    /// Writes every file that a player may request below `root`, which corresponds to `/api/stream/{id}/`.
+    /// Writes every file that a player may request below `root`, which corresponds to
+    /// `/api/stream/{id}/`.
     pub(crate) fn lay_out(&self, root: &Path, now_ms: i64) {
         let links = Links::default();
         let write = |path: &str, bytes: &[u8]| {

@@ -1,5 +1,5 @@
-//! The grid: segments cover the video without overlap, none spans two chunks, and audio stays aligned
-//! with video.
+//! The grid: segments cover the video without overlap, none spans two chunks, and audio stays
+//! aligned with video.
 
 use std::ops::Range;
 
@@ -75,8 +75,8 @@ proptest! {
             let sound = grid.audio_frames(gop).end as f64 * packet;
             let slack = 1e-6;
             if gop + 1 == grid.gops() {
-                // Audio may outlast the video only where a GOP shorter than a packet would otherwise
-                // have none.
+                // Audio may outlast the video only where a GOP shorter than a packet would
+                // otherwise have none.
                 let early = picture - sound;
                 let alone = grid.audio_frames(gop).end - grid.audio_frames(gop).start == 1;
                 prop_assert!(early < packet + slack && (early > -slack || alone), "{early}");

@@ -116,7 +116,8 @@ fn program_packet(packet: &Stamped, mpeg1: bool) -> Vec<u8> {
     pes
 }
 
-/// A program stream with packs that state the clock, MPEG-1; the first `untimed` packets have no timestamps.
+/// A program stream with packs that state the clock, MPEG-1; the first `untimed` packets have no
+/// timestamps.
 fn clocked_program(packets: &[Stamped], untimed: usize) -> Vec<u8> {
     let mut stream = Vec::new();
     for (place, packet) in packets.iter().enumerate() {

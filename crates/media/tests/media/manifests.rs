@@ -40,7 +40,8 @@ fn track(index: &Index, codec: &str, timescale: u32, sizes: (u32, u32), chunks: 
     Track { codec: codec.to_owned(), timescale, init, chunks, table: None }
 }
 
-/// A video with three rungs and two audio tracks; `chunks` is the number of committed chunks of each.
+/// A video with three rungs and two audio tracks; `chunks` is the number of committed chunks of
+/// each.
 fn index(frames: u64, chunks: [u32; 5]) -> Index {
     let mut index = empty_index(grid(30_000, 1001, frames));
     if chunks.iter().any(|chunks| *chunks < index.grid.chunks()) {
@@ -368,7 +369,8 @@ proptest! {
                 let rate = bytes as f64 * 8e6 / micros as f64;
                 prop_assert!(micros < 2_000_000 || rate <= peak as f64);
             }
-            // DASH: a buffer of minBufferTime never runs empty at @bandwidth, wherever playback starts.
+            // DASH: a buffer of minBufferTime never runs empty at @bandwidth, wherever playback
+            // starts.
             let mark = format!("id=\"{}\" ", rung.name);
             let line = dash.lines().find(|line| line.contains(&mark)).unwrap();
             let bandwidth = attribute(line, "bandwidth") as f64;

@@ -1,4 +1,5 @@
-//! Images: the plan, the storyboard's WebVTT, and rejection of bytes that are not the planned image.
+//! Images: the plan, the storyboard's WebVTT, and rejection of bytes that are not the planned
+//! image.
 
 use media::{
     Codec, Grid,

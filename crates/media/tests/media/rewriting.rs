@@ -156,6 +156,7 @@ fn sound_plays_at_its_time() {
     let pcm = run("ffmpeg", &decode, folder.path());
     let samples = pcm.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]]));
     let start = samples.into_iter().position(|sample| sample.unsigned_abs() > 8000).unwrap();
-    // The wave takes a quarter of a millisecond to reach that level, and there is a little pre-echo.
+    // The wave takes a quarter of a millisecond to reach that level, and there is a little
+    // pre-echo.
     assert!(start.abs_diff(48_000) < 100, "starts at sample {start}");
 }

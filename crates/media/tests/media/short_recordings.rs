@@ -1,4 +1,5 @@
-//! Joints of short recordings, which have few packets: they are detected by counters that begin again or by other stream ids.
+//! Joints of short recordings, which have few packets: they are detected by counters that begin
+//! again or by other stream ids.
 
 use media::joints::{Container, Scanner, Track};
 

@@ -1,5 +1,5 @@
-//! The client side of gRPC in traces: a client span for each call that is made within another span; the
-//! server's span becomes its child.
+//! The client side of gRPC in traces: a client span for each call that is made within another span;
+//! the server's span becomes its child.
 
 use std::{
     future::Future,
@@ -13,8 +13,8 @@ use tracing::{Instrument, Span, field::Empty};
 
 use super::context::{self, TRACEPARENT};
 
-/// A channel that records its calls as spans. Calls outside of a span, and all calls while traces are
-/// off, pass through unchanged.
+/// A channel that records its calls as spans. Calls outside of a span, and all calls while traces
+/// are off, pass through unchanged.
 #[derive(Clone, Debug)]
 pub struct Traced<S>(pub S);
 
@@ -69,8 +69,8 @@ where
     }
 }
 
-/// The status code of a call that was rejected immediately. Other codes arrive in the trailers, after
-/// the span has ended.
+/// The status code of a call that was rejected immediately. Other codes arrive in the trailers,
+/// after the span has ended.
 fn error_code<R>(response: &Response<R>) -> Option<i64> {
     let code = response.headers().get("grpc-status")?.to_str().ok()?.parse().ok()?;
     (code != 0).then_some(code)

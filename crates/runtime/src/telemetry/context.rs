@@ -35,8 +35,8 @@ pub(super) fn present() -> Option<SpanContext> {
     context.is_valid().then_some(context)
 }
 
-/// Makes `span` a child of the span in `traceparent`; if `traceparent` is invalid, `span` starts a trace
-/// of its own. Call it before the span is entered.
+/// Makes `span` a child of the span in `traceparent`; if `traceparent` is invalid, `span` starts a
+/// trace of its own. Call it before the span is entered.
 pub fn adopt(span: &Span, traceparent: &str) {
     if span.is_disabled() {
         return;

@@ -13,8 +13,8 @@ pub(super) struct Level {
 }
 
 impl Level {
-    /// A bare level applies to this project's code. Invalid text counts as `info`: as a filter, an unknown word
-    /// would be taken for a module's name, and all other modules would stop logging.
+    /// A bare level applies to this project's code. Invalid text counts as `info`: as a filter, an
+    /// unknown word would be taken for a module's name, and all other modules would stop logging.
     pub(super) fn read(text: &str) -> Self {
         let text = text.trim().to_ascii_lowercase();
         let read = match text.as_str() {
@@ -28,7 +28,8 @@ impl Level {
     }
 }
 
-/// Every part must be a level or name a target; if no part is a bare level, the other targets get `info`.
+/// Every part must be a level or name a target; if no part is a bare level, the other targets get
+/// `info`.
 fn directives(text: &str) -> Option<String> {
     let mut parts = Vec::new();
     let mut others = Some("info");

@@ -7,9 +7,9 @@
 //! | `OTEL_EXPORTER_OTLP_PROTOCOL` | `http/protobuf`; `grpc` on port 4317 | `http/protobuf` or `grpc` |
 //! | `OTEL_TRACES_SAMPLER`, `OTEL_BSP_*`, `OTEL_EXPORTER_OTLP_HEADERS`, `…_TIMEOUT`, `…_COMPRESSION` | | as defined by OpenTelemetry |
 //!
-//! Spans wait in a bounded queue (2048, `OTEL_BSP_MAX_QUEUE_SIZE`) and are sent in batches. Spans that
-//! do not fit or that the collector rejects are dropped and counted, so an unreachable collector does
-//! not slow the service.
+//! Spans wait in a bounded queue (2048, `OTEL_BSP_MAX_QUEUE_SIZE`) and are sent in batches. Spans
+//! that do not fit or that the collector rejects are dropped and counted, so an unreachable
+//! collector does not slow the service.
 
 use std::{
     env,
@@ -143,7 +143,8 @@ fn exporter(destination: &Destination) -> Result<opentelemetry_otlp::SpanExporte
     Ok(exporter)
 }
 
-/// Runs each export on the process's own runtime, because the thread of the batch processor has none.
+/// Runs each export on the process's own runtime, because the thread of the batch processor has
+/// none.
 #[derive(Debug)]
 struct Exporter {
     inner: Arc<opentelemetry_otlp::SpanExporter>,
@@ -166,8 +167,8 @@ impl SpanExporter for Exporter {
         if down {
             self.failed.add(spans, &[]);
         }
-        // Logged once per outage. The text of the error may contain the collector's response, which must
-        // not be logged.
+        // Logged once per outage. The text of the error may contain the collector's response, which
+        // must not be logged.
         if down && !self.down.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 "failed to export spans: the collector does not accept them; dropping them"

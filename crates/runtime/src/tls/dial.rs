@@ -2,8 +2,8 @@
 //! authorities or those in a file.
 //!
 //! A server certificate that is itself in that file is trusted for any host name, because only the
-//! holder of its key can use it. A self-signed certificate therefore works when the file contains it,
-//! also between processes on one machine.
+//! holder of its key can use it. A self-signed certificate therefore works when the file contains
+//! it, also between processes on one machine.
 
 use std::{
     future::Future,
@@ -120,8 +120,8 @@ fn config(ca_file: Option<&Path>, alpn: &'static [u8]) -> Result<Arc<ClientConfi
     Ok(Arc::new(config))
 }
 
-/// A client configuration that trusts the certificates in `ca_file` and those that they sign, or without
-/// a file the system's authorities.
+/// A client configuration that trusts the certificates in `ca_file` and those that they sign, or
+/// without a file the system's authorities.
 ///
 /// # Errors
 /// The file cannot be read, or contains no certificate.

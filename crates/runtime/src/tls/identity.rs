@@ -42,8 +42,8 @@ impl Identity {
         Ok(Self { cert: cert.to_owned(), key: key.to_owned(), current })
     }
 
-    /// Reads the files again; returns true if their contents have changed, and uses the new contents
-    /// from then on.
+    /// Reads the files again; returns true if their contents have changed, and uses the new
+    /// contents from then on.
     pub(super) fn reload(&self) -> Result<bool, TlsError> {
         let bytes = (read(&self.cert)?, read(&self.key)?);
         if self.current.read().unwrap_or_else(PoisonError::into_inner).bytes == bytes {

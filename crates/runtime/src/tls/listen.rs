@@ -15,8 +15,8 @@ use tokio_rustls::TlsAcceptor;
 use super::{Stream, TlsError, crypto, identity::Identity};
 use crate::Shutdown;
 
-/// Maximum number of concurrent handshakes: each costs a signature, and a client that never finishes one must not
-/// block the others.
+/// Maximum number of concurrent handshakes: each costs a signature, and a client that never
+/// finishes one must not block the others.
 const HANDSHAKES_MAX: usize = 256;
 /// Time limit of a handshake, including the wait for a free slot.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
@@ -105,8 +105,8 @@ impl Acceptor {
         Ok(Stream::Tls(Box::new(stream.into())))
     }
 
-    /// Reloads the certificate when its files change, until the soft stop: checks them every few seconds
-    /// and immediately on SIGHUP. An invalid file is logged and otherwise ignored.
+    /// Reloads the certificate when its files change, until the soft stop: checks them every few
+    /// seconds and immediately on SIGHUP. An invalid file is logged and otherwise ignored.
     pub async fn keep_fresh(self, shutdown: Shutdown) {
         let Some(tls) = self.0 else { return };
         let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };

@@ -34,8 +34,8 @@ impl Stream {
         self.socket().local_addr().ok()
     }
 
-    /// Makes the connection end with a reset when it is closed, so that the system discards data not yet
-    /// sent.
+    /// Makes the connection end with a reset when it is closed, so that the system discards data
+    /// not yet sent.
     pub fn reset_on_close(&self) {
         // If this fails, the connection is closed in the normal way, and later.
         let _best_effort = self.socket().set_zero_linger();

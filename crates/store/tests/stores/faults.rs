@@ -1,4 +1,5 @@
-//! Requests to a failing store are repeated within limits; a partial response is never taken as complete.
+//! Requests to a failing store are repeated within limits; a partial response is never taken as
+//! complete.
 
 use std::{sync::atomic::Ordering, time::Duration};
 

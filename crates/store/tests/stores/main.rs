@@ -1,5 +1,5 @@
-//! One suite over every kind of store, and the behaviour when S3 fails. Uses real folders, and a real MinIO or
-//! any other S3 server (see `peer`).
+//! One suite over every kind of store, and the behaviour when S3 fails. Uses real folders, and a
+//! real MinIO or any other S3 server (see `peer`).
 
 #![expect(
     clippy::expect_used,

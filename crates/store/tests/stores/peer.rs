@@ -1,8 +1,9 @@
-//! The S3 server that the suite runs against: a MinIO that the test starts, or a server named by the
-//! environment.
+//! The S3 server that the suite runs against: a MinIO that the test starts, or a server named by
+//! the environment.
 //!
 //! `STREAMING_TEST_STORE=s3://bucket` names an existing bucket; `AWS_ENDPOINT_URL`, `AWS_REGION`,
-//! `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` give access to it. Each test uses its own key prefix.
+//! `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` give access to it. Each test uses its own key
+//! prefix.
 
 use std::env;
 
@@ -62,8 +63,8 @@ impl Peer {
         }
     }
 
-    /// The number of multipart uploads that are neither completed nor aborted; `None` if it cannot be
-    /// determined.
+    /// The number of multipart uploads that are neither completed nor aborted; `None` if it cannot
+    /// be determined.
     pub(crate) fn multiparts(&self) -> Option<usize> {
         self.minio.as_ref().map(Minio::multiparts)
     }

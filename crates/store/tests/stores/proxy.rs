@@ -1,5 +1,5 @@
-//! A TCP proxy in front of an S3 server that cuts responses off, rejects requests, or is slow. It has no
-//! dependencies on this crate, so that other test programs can include this file.
+//! A TCP proxy in front of an S3 server that cuts responses off, rejects requests, or is slow. It
+//! has no dependencies on this crate, so that other test programs can include this file.
 
 #![allow(dead_code, reason = "each test program that includes it uses a part")]
 

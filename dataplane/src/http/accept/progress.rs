@@ -1,5 +1,6 @@
-//! Enforces progress on a connection: heads must arrive in time, idle connections end, and a client must
-//! read the bytes that it requested. Request bodies are watched where they are read (`request_body.rs`).
+//! Enforces progress on a connection: heads must arrive in time, idle connections end, and a client
+//! must read the bytes that it requested. Request bodies are watched where they are read
+//! (`request_body.rs`).
 //!
 //! The checks do not depend on when hyper polls the socket: a client that reads a byte now and then
 //! makes progress by every measure except time.
@@ -21,8 +22,8 @@ const LOOK_MIN: Duration = Duration::from_millis(10);
 const LOOK_MAX: Duration = Duration::from_secs(5);
 /// HTTP/2's preface and the header of the SETTINGS frame that must follow it.
 const OPENING_BYTES: u64 = 24 + 9;
-/// Maximum number of bytes of one reply held in memory. If more are held, several replies wait for the client, and
-/// each of them must be read at the minimum rate.
+/// Maximum number of bytes of one reply held in memory. If more are held, several replies wait for
+/// the client, and each of them must be read at the minimum rate.
 const REPLY_BYTES: u64 = 512 << 10;
 
 /// Why a connection is closed.
@@ -75,7 +76,8 @@ struct Watch {
 struct Taking {
     since: Instant,
     written: u64,
-    /// The part of `written` that the client's system had acknowledged; set once it has been queried.
+    /// The part of `written` that the client's system had acknowledged; set once it has been
+    /// queried.
     taken: Option<u64>,
 }
 
@@ -139,8 +141,8 @@ impl Watch {
         }
     }
 
-    /// Whether half of the allowed time has passed with too few bytes written. The kernel may be the
-    /// cause: it accepts megabytes in one burst and then nothing for a while.
+    /// Whether half of the allowed time has passed with too few bytes written. The kernel may be
+    /// the cause: it accepts megabytes in one burst and then nothing for a while.
     fn is_slow(&mut self, now: Instant) -> bool {
         let connection = &self.connection;
         if connection.held() == 0 && !connection.blocked.load(Relaxed) {

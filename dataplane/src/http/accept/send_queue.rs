@@ -1,5 +1,5 @@
-//! The kernel's send queue of a connection, read from `/proc/net/tcp`: bytes not sent plus bytes not
-//! acknowledged. It is read only for clients that seem too slow.
+//! The kernel's send queue of a connection, read from `/proc/net/tcp`: bytes not sent plus bytes
+//! not acknowledged. It is read only for clients that seem too slow.
 
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 

@@ -1,5 +1,5 @@
-//! Wraps a connection's socket: checks request heads before hyper reads them, and counts the bytes in
-//! both directions for `progress`.
+//! Wraps a connection's socket: checks request heads before hyper reads them, and counts the bytes
+//! in both directions for `progress`.
 
 use std::{
     io,

@@ -1,7 +1,7 @@
 //! The body of a reply: empty, bytes, a stream, or a part of a local file.
 //!
-//! A file is read in large pieces on the blocking pool, one piece ahead of the client. object_store's
-//! own stream of a local file reads 8 KiB at a time and is several times slower.
+//! A file is read in large pieces on the blocking pool, one piece ahead of the client.
+//! object_store's own stream of a local file reads 8 KiB at a time and is several times slower.
 
 use std::{
     fs::File,
@@ -208,8 +208,8 @@ impl FilePart {
     }
 }
 
-/// Reads `bytes` from `start`, or from the end of the last read. A short file is an error: a partial
-/// segment must never be taken for a complete one.
+/// Reads `bytes` from `start`, or from the end of the last read. A short file is an error: a
+/// partial segment must never be taken for a complete one.
 pub(crate) fn read_exactly(file: &mut File, start: Option<u64>, bytes: u64) -> io::Result<Bytes> {
     if let Some(start) = start {
         file.seek(SeekFrom::Start(start))?;

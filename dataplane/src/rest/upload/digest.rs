@@ -1,5 +1,5 @@
-//! A SHA-256 whose state can be saved after any byte and resumed by another process. The digest of a
-//! source therefore covers all its bytes, however many requests and data planes received them.
+//! A SHA-256 whose state can be saved after any byte and resumed by another process. The digest of
+//! a source therefore covers all its bytes, however many requests and data planes received them.
 
 use sha2::{Sha256VarCore, compress256, digest::core_api::Block};
 
@@ -32,8 +32,8 @@ impl Digest {
         Self { words: START, block: [0; BLOCK_BYTES], bytes: 0 }
     }
 
-    /// Resumes from a state that [`Digest::state`] returned after `bytes`; `None` if it is not a valid
-    /// state for that length.
+    /// Resumes from a state that [`Digest::state`] returned after `bytes`; `None` if it is not a
+    /// valid state for that length.
     pub(crate) fn resume(state: &[u8], bytes: u64) -> Option<Self> {
         if bytes == 0 {
             return Some(Self::new());

@@ -1,6 +1,6 @@
-//! An upload in a store that is a folder: a file next to the source's final path. Bytes are appended, the
-//! file is locked against every other process of this machine, and bytes are reported to control only when they
-//! are durable.
+//! An upload in a store that is a folder: a file next to the source's final path. Bytes are
+//! appended, the file is locked against every other process of this machine, and bytes are reported
+//! to control only when they are durable.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -40,8 +40,8 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// Opens the file `key` below the store's folder `root` for writing from `offset`; bytes beyond it were
-    /// never acknowledged and are cut off.
+    /// Opens the file `key` below the store's folder `root` for writing from `offset`; bytes beyond
+    /// it were never acknowledged and are cut off.
     pub(crate) async fn open(root: PathBuf, key: &str, offset: u64) -> Result<Self, Problem> {
         let path = root.join(key);
         let opened = blocking({
@@ -92,7 +92,8 @@ impl Disk {
         blocking(move || file.sync_data()).await.map_err(|error| self.failed(&error))
     }
 
-    /// Unlocks the file for other requests: after the last write has ended, and before its lease is released.
+    /// Unlocks the file for other requests: after the last write has ended, and before its lease is
+    /// released.
     pub(crate) async fn unlock(&mut self) {
         // A write that failed has ended as well.
         let _failed = self.finish_write().await;
@@ -171,8 +172,8 @@ fn create(root: &Path, path: &Path) -> io::Result<File> {
     }
 }
 
-/// Replaces the file with a copy of its first `offset` bytes: the process that has it locked lost its lease
-/// without ending, and its later writes go to the old file.
+/// Replaces the file with a copy of its first `offset` bytes: the process that has it locked lost
+/// its lease without ending, and its later writes go to the old file.
 fn replace(root: &Path, path: &Path, offset: u64) -> io::Result<File> {
     tracing::warn!(path = %path.display(), bytes = offset, "failed to lock an upload that a hung writer holds, copying it");
     let copied = path.with_file_name(layout::upload_copy(path.file_name().unwrap_or_default()));
@@ -188,9 +189,9 @@ fn replace(root: &Path, path: &Path, offset: u64) -> io::Result<File> {
     Ok(file)
 }
 
-/// Returns whether the file could be locked: a second writer on this machine, even one that was suspended
-/// past the end of its lease, has it locked. If the file system does not support locks, the lease alone
-/// decides.
+/// Returns whether the file could be locked: a second writer on this machine, even one that was
+/// suspended past the end of its lease, has it locked. If the file system does not support locks,
+/// the lease alone decides.
 fn lock(file: &File) -> io::Result<bool> {
     let begun = Instant::now();
     loop {

@@ -1,8 +1,8 @@
 //! Bounds how much the form parser buffers, and how often it searches the same bytes again.
 //!
-//! With every piece that arrives, the parser searches everything that it has buffered: for a boundary, or for
-//! the end of a part's headers. Sending byte by byte would make that quadratic, so both the buffered bytes
-//! and the searches are bounded.
+//! With every piece that arrives, the parser searches everything that it has buffered: for a
+//! boundary, or for the end of a part's headers. Sending byte by byte would make that quadratic, so
+//! both the buffered bytes and the searches are bounded.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,11 +19,11 @@ pub(crate) enum PieceError {
     BufferFull,
 }
 
-/// Bytes that the parser may buffer: a boundary, a part's headers, and the bytes of one read (hyper reads at
-/// most 408 KiB at a time).
+/// Bytes that the parser may buffer: a boundary, a part's headers, and the bytes of one read (hyper
+/// reads at most 408 KiB at a time).
 const BUFFERED_BYTES_MAX: u64 = 512 << 10;
-/// Bytes that may be searched again before the parser returns any: enough for 8 KiB of headers that arrive
-/// byte by byte.
+/// Bytes that may be searched again before the parser returns any: enough for 8 KiB of headers that
+/// arrive byte by byte.
 const SEARCHED_BYTES_MAX: u64 = 32 << 20;
 
 /// Bytes that the parser has received and not yet returned.
@@ -38,7 +38,8 @@ impl FormBuffer {
     /// Counts a piece that the parser is about to receive.
     ///
     /// # Errors
-    /// [`PieceError::BufferFull`] if the parser has buffered too much, or has searched it too often.
+    /// [`PieceError::BufferFull`] if the parser has buffered too much, or has searched it too
+    /// often.
     pub(crate) fn add(&self, piece: usize) -> Result<(), PieceError> {
         let before = self.bytes.fetch_add(piece as u64, Ordering::Relaxed);
         let searched = self.searched.fetch_add(before, Ordering::Relaxed) + before;
@@ -68,8 +69,8 @@ mod tests {
 
     use super::{FormBuffer, PieceError};
 
-    /// Parses `text`, which arrives one byte per poll; returns the first field's name and the number of bytes
-    /// that the parser received.
+    /// Parses `text`, which arrives one byte per poll; returns the first field's name and the
+    /// number of bytes that the parser received.
     async fn first_field(text: String) -> (Result<String, multer::Error>, usize) {
         let (buffer, received) = (Arc::new(FormBuffer::default()), Arc::new(AtomicUsize::new(0)));
         let counted = received.clone();

@@ -1,5 +1,5 @@
-//! The lease for writing one upload, and the upload's state in control. The holder renews the lease every
-//! second; it is free after 6 s without a renewal, or 3 s after another request claimed it.
+//! The lease for writing one upload, and the upload's state in control. The holder renews the lease
+//! every second; it is free after 6 s without a renewal, or 3 s after another request claimed it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,8 +18,8 @@ use crate::rest::Rest;
 const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// How long a holder may write after a renewal: less than the time that a claim leaves it.
 const TRUST: Duration = Duration::from_millis(2500);
-/// How often a message to control is attempted while control cannot be reached: it is usually back within
-/// moments, and an upload of an hour must not be lost. Repeating a message is harmless.
+/// How often a message to control is attempted while control cannot be reached: it is usually back
+/// within moments, and an upload of an hour must not be lost. Repeating a message is harmless.
 const REPORT_TRIES_MAX: u32 = 10;
 const REPORT_PAUSE: Duration = Duration::from_secs(1);
 /// How long a request waits for another holder; the lease of a dead one expires within that time.
@@ -141,7 +141,8 @@ impl Lease {
             if begun.elapsed() > SETTLE_TIME_MAX {
                 return Ok(Acquired::Busy);
             }
-            // Settled at the client's offset: the lease was released between the two checks in control.
+            // Settled at the client's offset: the lease was released between the two checks in
+            // control.
             if !settled {
                 rest.transfers.settle(upload_id).await;
             }
@@ -196,8 +197,8 @@ impl Lease {
         }
     }
 
-    /// Renews the lease if due. The lease is not lost just because control cannot be reached: another request
-    /// would need control, too, to take it.
+    /// Renews the lease if due. The lease is not lost just because control cannot be reached:
+    /// another request would need control, too, to take it.
     pub(crate) async fn keep(&mut self) -> Result<(), Problem> {
         if self.called.elapsed() < RENEW_EVERY {
             return Ok(());
@@ -209,8 +210,8 @@ impl Lease {
         }
     }
 
-    /// Returns when a write may begin: only soon after a renewal, so that no other writer can hold the lease
-    /// yet.
+    /// Returns when a write may begin: only soon after a renewal, so that no other writer can hold
+    /// the lease yet.
     pub(crate) async fn ensure_fresh(&mut self) -> Result<(), Problem> {
         if self.renewed.elapsed() < TRUST {
             return Ok(());
@@ -224,8 +225,8 @@ impl Lease {
         let deadline = stop.save_deadline();
         tokio::pin!(work, deadline);
         loop {
-            // Both run concurrently: work that is not polled may hold a lock or let its connection time out.
-            // A renewal that is cut short can be repeated.
+            // Both run concurrently: work that is not polled may hold a lock or let its connection
+            // time out. A renewal that is cut short can be repeated.
             let kept = async {
                 sleep(RENEW_EVERY).await;
                 self.keep().await
@@ -238,7 +239,8 @@ impl Lease {
         }
     }
 
-    /// Releases the lease at the current offset. Errors are ignored because the lease expires anyway.
+    /// Releases the lease at the current offset. Errors are ignored because the lease expires
+    /// anyway.
     pub(crate) async fn release(mut self) {
         let message = self.message(Step { to: self.offset, release: true, ..Step::default() });
         if let Err(problem) = self.send(&message).await {
@@ -312,7 +314,8 @@ pub(crate) async fn begin(
         .ok_or_else(|| Problem::new(Code::Internal, "the control plane's reply contains no upload"))
 }
 
-/// The state of an upload in control with a settled offset; a request that still writes it is stopped.
+/// The state of an upload in control with a settled offset; a request that still writes it is
+/// stopped.
 pub(crate) async fn settled(
     rest: &Rest,
     caller: &Caller,

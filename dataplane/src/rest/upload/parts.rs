@@ -1,8 +1,9 @@
-//! Writes a source to a bucket: a multipart upload, and a side object for the bytes that do not fill a
-//! part when a request ends. At most two parts are in memory: one being sent and one being filled.
+//! Writes a source to a bucket: a multipart upload, and a side object for the bytes that do not
+//! fill a part when a request ends. At most two parts are in memory: one being sent and one being
+//! filled.
 //!
-//! Control records the multipart upload's id before the first part is sent, because a bucket's own list
-//! of unfinished uploads is not reliable.
+//! Control records the multipart upload's id before the first part is sent, because a bucket's own
+//! list of unfinished uploads is not reliable.
 
 use std::sync::Arc;
 
@@ -124,8 +125,8 @@ impl Parts {
         self.filling_bytes > 0
     }
 
-    /// Creates the multipart upload if it does not exist yet and returns its id, which control must record
-    /// before the first part is sent.
+    /// Creates the multipart upload if it does not exist yet and returns its id, which control must
+    /// record before the first part is sent.
     pub(crate) async fn begin(&mut self) -> Result<Option<String>, Problem> {
         if !self.multipart_id.is_empty() {
             return Ok(None);
@@ -157,8 +158,8 @@ impl Parts {
         Ok(self.mark.take().map(|mark| (part.content_id, mark)))
     }
 
-    /// Stores the bytes of the unfinished part as a side object and returns its name. The bytes stay in
-    /// memory, so the part can continue to fill.
+    /// Stores the bytes of the unfinished part as a side object and returns its name. The bytes
+    /// stay in memory, so the part can continue to fill.
     pub(crate) async fn put_tail(&mut self) -> Result<u64, Problem> {
         let name: u64 = rand::random();
         let key = self.tail_key(name);

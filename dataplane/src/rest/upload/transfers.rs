@@ -1,5 +1,5 @@
-//! The requests that write uploads on this data plane. A HEAD or PATCH takes over an upload from a request
-//! that is still running: that request is stopped, and its last write is awaited.
+//! The requests that write uploads on this data plane. A HEAD or PATCH takes over an upload from a
+//! request that is still running: that request is stopped, and its last write is awaited.
 
 use std::{
     collections::HashMap,
@@ -14,7 +14,8 @@ use futures::future::join_all;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// How long a stopped request may go on saving received bytes; afterwards only bytes saved before are kept.
+/// How long a stopped request may go on saving received bytes; afterwards only bytes saved before
+/// are kept.
 const SAVE_TIME_MAX: Duration = Duration::from_secs(1);
 /// How long to wait for a stopped request to end. If it takes longer, its lease expires instead.
 const END_TIME_MAX: Duration = Duration::from_millis(1500);
@@ -94,8 +95,8 @@ impl Transfers {
         Entry { running: self.0.clone(), number, _ended: ended.drop_guard() }
     }
 
-    /// Stops the request that writes as `writer`, if it runs here, because another request has claimed its
-    /// lease in control.
+    /// Stops the request that writes as `writer`, if it runs here, because another request has
+    /// claimed its lease in control.
     pub(crate) fn claimed(&self, writer: &str) {
         self.matching(|transfer| transfer.writer == writer).iter().for_each(|t| t.stop.stop());
     }

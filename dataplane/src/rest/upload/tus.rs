@@ -1,8 +1,8 @@
-//! tus 1.0.0 at `/api/uploads`: uploads that survive lost connections, killed servers and changes of server.
-//! Extensions: creation, creation-with-upload, termination, checksum, expiration.
+//! tus 1.0.0 at `/api/uploads`: uploads that survive lost connections, killed servers and changes
+//! of server. Extensions: creation, creation-with-upload, termination, checksum, expiration.
 //!
-//! The state of an upload is a row in control and bytes in the store, so any data plane can handle any
-//! request. An offset is reported only once all bytes below it are durable.
+//! The state of an upload is a row in control and bytes in the store, so any data plane can handle
+//! any request. An offset is reported only once all bytes below it are durable.
 
 mod checksum;
 mod headers;
@@ -180,7 +180,8 @@ async fn patch(
     let checksum = Checksum::read(&request.headers)?;
     let (lease, upload) = match Lease::acquire(rest, caller, &id.to_string(), offset).await? {
         Acquired::Held(lease, upload) => (*lease, upload),
-        // All bytes arrived but the reply was lost, and the client asks whether the upload is complete.
+        // All bytes arrived but the reply was lost, and the client asks whether the upload is
+        // complete.
         Acquired::Elsewhere(upload) if upload.offset == offset && body.is_at_end().await => {
             return Ok(upload_state(StatusCode::NO_CONTENT, &upload));
         }

@@ -1,5 +1,5 @@
-//! Writes bytes to the store under a lease: in order, hashed on the fly, and durable before control is
-//! informed. Memory use does not depend on the source's size.
+//! Writes bytes to the store under a lease: in order, hashed on the fly, and durable before control
+//! is informed. Memory use does not depend on the source's size.
 
 use std::sync::{
     Arc,
@@ -40,8 +40,8 @@ pub(crate) struct Writer {
     digest: Digest,
     /// Bytes received, counted from the source's beginning.
     bytes: u64,
-    /// Whether nothing is acknowledged before the end, because the bytes have a checksum that is verified
-    /// there.
+    /// Whether nothing is acknowledged before the end, because the bytes have a checksum that is
+    /// verified there.
     held_back: bool,
     /// Stored parts that control does not know of yet.
     unreported: Vec<String>,
@@ -102,7 +102,8 @@ impl Writer {
         self.bytes
     }
 
-    /// Whether saving now is cheap: true for a file in a folder; in a bucket it would need a side object.
+    /// Whether saving now is cheap: true for a file in a folder; in a bucket it would need a side
+    /// object.
     pub(crate) const fn saves_cheaply(&self) -> bool {
         matches!(self.sink, Sink::Disk(_)) && !self.held_back
     }
@@ -180,8 +181,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes all received bytes durable and reports them to control; returns the state of the upload
-    /// afterwards. `last` if no more bytes will follow.
+    /// Makes all received bytes durable and reports them to control; returns the state of the
+    /// upload afterwards. `last` if no more bytes will follow.
     pub(crate) async fn save(&mut self, last: bool, release: bool) -> Result<v1::Upload, Problem> {
         let mut tail = None;
         match &mut self.sink {
@@ -216,8 +217,8 @@ impl Writer {
         Ok(upload)
     }
 
-    /// Waits for the part that is being sent. The last part is reported together with the end, so that an
-    /// upload that has all its bytes has its digest, too.
+    /// Waits for the part that is being sent. The last part is reported together with the end, so
+    /// that an upload that has all its bytes has its digest, too.
     async fn finish_parts(&mut self, last: bool) -> Result<(), Problem> {
         let held_back = self.held_back;
         self.held_back |= last;

@@ -18,7 +18,8 @@ pub struct AudioEncode<'a> {
     pub source: &'a Input,
     /// The track to encode.
     pub track: &'a AudioTrack,
-    /// The video track, whose start is time 0. Without one, the audio track's first sample is time 0.
+    /// The video track, whose start is time 0. Without one, the audio track's first sample is time
+    /// 0.
     pub video: Option<&'a VideoTrack>,
     /// The output's grid.
     pub grid: &'a Grid,
@@ -28,7 +29,8 @@ pub struct AudioEncode<'a> {
     pub threads: u32,
 }
 
-/// Maximum number of joined recordings that one FFmpeg process decodes: it opens all of them when it starts.
+/// Maximum number of joined recordings that one FFmpeg process decodes: it opens all of them when
+/// it starts.
 const RECORDINGS_AT_ONCE: usize = 50;
 /// Raw samples between two FFmpeg processes: the format of FFmpeg's AAC encoder and filters.
 const RAW_FORMAT: &str = "f32le";
@@ -41,7 +43,8 @@ pub fn audio(encode: &AudioEncode<'_>) -> Vec<OsString> {
     args.0
 }
 
-/// The recordings of a track that has too many for one process, in groups; `None` if one process is enough.
+/// The recordings of a track that has too many for one process, in groups; `None` if one process is
+/// enough.
 pub fn groups<'a>(
     track: &'a AudioTrack,
 ) -> Option<impl Iterator<Item = &'a [AudioPart]> + use<'a>> {
@@ -57,7 +60,8 @@ pub fn audio_group(encode: &AudioEncode<'_>, group: &[AudioPart]) -> Vec<OsStrin
     args.0
 }
 
-/// Arguments that encode the samples of all groups, which arrive on standard input, as [`audio`] does.
+/// Arguments that encode the samples of all groups, which arrive on standard input, as [`audio`]
+/// does.
 pub fn audio_of_groups(encode: &AudioEncode<'_>) -> Vec<OsString> {
     let mut args = Args::new();
     args.add(["-protocol_whitelist", "pipe", "-f", RAW_FORMAT, "-ar", &AUDIO_RATE.to_string()]);
@@ -134,7 +138,8 @@ fn filter(encode: &AudioEncode<'_>) -> String {
     format!("{}[a]", placed(encode, 0, encode.track.index, &start, samples))
 }
 
-/// `samples` samples of stream `index` from `start` on, with silence where the stream has no samples.
+/// `samples` samples of stream `index` from `start` on, with silence where the stream has no
+/// samples.
 fn placed(encode: &AudioEncode<'_>, input: usize, index: u32, start: &str, samples: u64) -> String {
     let format = format(encode.track);
     format!(

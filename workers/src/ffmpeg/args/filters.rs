@@ -17,8 +17,9 @@ pub fn deinterlace(track: &VideoTrack) -> Option<String> {
 /// Transfer characteristics of SDR in a wider gamut than the output's BT.709.
 const WIDE_TRANSFERS: [&str; 2] = ["bt2020-10", "bt2020-12"];
 
-/// Converts HDR to SDR and BT.2020 to BT.709; `None` for a track that needs neither. It first scales to `width` x
-/// `height`, the largest size that is needed, because tone mapping costs per pixel.
+/// Converts HDR to SDR and BT.2020 to BT.709; `None` for a track that needs neither. It first
+/// scales to `width` x `height`, the largest size that is needed, because tone mapping costs per
+/// pixel.
 pub fn tone_map(track: &VideoTrack, (width, height): (u32, u32)) -> Option<String> {
     let transfer = track.transfer.as_str();
     if WIDE_TRANSFERS.contains(&transfer) {
@@ -41,9 +42,9 @@ pub fn fit(width: u32, height: u32) -> String {
     format!("scale={width}:{height}:flags=bicubic,setsar=1,format=yuv420p")
 }
 
-/// Removes the side data that decoders attach to frames: captions, 3D and frame packing, active formats, time
-/// codes, mastering data. Encoders would write it into their packets as SEI messages or metadata OBUs. It comes
-/// after the filters that use the side data.
+/// Removes the side data that decoders attach to frames: captions, 3D and frame packing, active
+/// formats, time codes, mastering data. Encoders would write it into their packets as SEI messages
+/// or metadata OBUs. It comes after the filters that use the side data.
 const BARE: &str = "sidedata=mode=delete";
 
 /// The filter graph that outputs the frames of a chunk at the size of every rung.
@@ -82,15 +83,16 @@ pub(super) fn chunk(encode: &ChunkEncode<'_>, takes: &[ChunkInput]) -> String {
     graph
 }
 
-/// Aligns frames with the grid by their absolute time, so that the result does not depend on where decoding started,
-/// and then trims them by their frame number on the grid.
+/// Aligns frames with the grid by their absolute time, so that the result does not depend on where
+/// decoding started, and then trims them by their frame number on the grid.
 fn frames(encode: &ChunkEncode<'_>, take: &ChunkInput) -> String {
     let (num, den) = (encode.grid.rate().num(), encode.grid.rate().den());
     let ChunkInput { track, frames, ends, .. } = take;
     let pictures = track.pictures_at(encode.grid.rate());
     let mut steps = vec![format!("setpts=PTS-({})", track.start_pts())];
     steps.extend(deinterlace(track));
-    // The first picture also fills the time before it, and replaces pictures at the beginning that cannot be decoded.
+    // The first picture also fills the time before it, and replaces pictures at the beginning that
+    // cannot be decoded.
     let from = match frames.start {
         0 => ":start_time=0".to_owned(),
         start if start < *pictures.start() => {
@@ -100,7 +102,8 @@ fn frames(encode: &ChunkEncode<'_>, take: &ChunkInput) -> String {
     };
     steps.push(format!("fps={num}/{den}:round=near{from}"));
     if frames.end > *pictures.end() || *ends {
-        // The last picture is repeated; damaged pictures at the end are replaced by the one before them.
+        // The last picture is repeated; damaged pictures at the end are replaced by the one before
+        // them.
         let held = frames.end.saturating_sub(pictures.end() + 1);
         steps.push(format!("tpad=stop={}:stop_mode=clone", held + 2));
     }

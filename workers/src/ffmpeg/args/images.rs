@@ -1,5 +1,5 @@
-//! FFmpeg's arguments for images and previews. They are made from an excerpt that control builds from
-//! finished renditions: an MP4 in a known form, upright, in SDR, with square pixels.
+//! FFmpeg's arguments for images and previews. They are made from an excerpt that control builds
+//! from finished renditions: an MP4 in a known form, upright, in SDR, with square pixels.
 
 use std::ffi::OsString;
 

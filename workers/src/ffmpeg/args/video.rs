@@ -1,5 +1,5 @@
-//! The options of each video encoder: closed GOPs exactly on the grid, with parameter sets outside the
-//! samples, identical for every chunk of a rendition on every machine.
+//! The options of each video encoder: closed GOPs exactly on the grid, with parameter sets outside
+//! the samples, identical for every chunk of a rendition on every machine.
 
 use media::{Codec, FrameRate, ladder::Rung};
 
@@ -52,9 +52,9 @@ pub(super) fn encoder(encode: &ChunkEncode<'_>, rung: &Rung) -> Vec<String> {
 }
 
 /// B-frames delay presentation by the number of frames that they are reordered over. An edit list
-/// compensates for the delay, but hls.js ignores edit lists and tolerates a delay of at most 0.05 s.
-/// Therefore one frame of reordering is used where frames are short enough, and none where they are
-/// longer. AV1 samples are always in presentation order.
+/// compensates for the delay, but hls.js ignores edit lists and tolerates a delay of at most 0.05
+/// s. Therefore one frame of reordering is used where frames are short enough, and none where they
+/// are longer. AV1 samples are always in presentation order.
 fn is_reordered(rate: FrameRate) -> bool {
     rate.fps() > REORDERED_FPS_MIN
 }

@@ -1,12 +1,12 @@
-//! Extends a video to the length of its audio: audio before the first picture or after the last one is
-//! kept, and the nearest picture is held meanwhile, as players do.
+//! Extends a video to the length of its audio: audio before the first picture or after the last one
+//! is kept, and the nearest picture is held meanwhile, as players do.
 
 use media::source::VideoTrack;
 
 use super::report::{Report, Stream};
 
-/// Shorter differences, in seconds, come from packet rounding and from the conventions of muxers and
-/// broadcasts; they do not extend a video.
+/// Shorter differences, in seconds, come from packet rounding and from the conventions of muxers
+/// and broadcasts; they do not extend a video.
 const HOLD_SECONDS_MIN: f64 = 0.5;
 
 /// When the audio starts and ends, in the source's seconds.
@@ -17,15 +17,15 @@ pub(super) struct AudioSpan {
 }
 
 impl AudioSpan {
-    /// The start of the audio tracks, taken from their first packets. The claimed ends are unreliable
-    /// and are left out.
+    /// The start of the audio tracks, taken from their first packets. The claimed ends are
+    /// unreliable and are left out.
     pub(super) fn claimed(report: &Report) -> Self {
         let starts = report.audible().filter_map(Stream::start_seconds);
         Self { start: starts.min_by(f64::total_cmp), end: None }
     }
 
-    /// Repeats the first and last pictures of `track`, which are shown from `first` to `last`, for as
-    /// long as there is audio or the file shows the last picture.
+    /// Repeats the first and last pictures of `track`, which are shown from `first` to `last`, for
+    /// as long as there is audio or the file shows the last picture.
     pub(super) fn hold(&self, track: &mut VideoTrack, (first, last): (f64, f64)) {
         let (num, den) = track.frame_rate;
         if num == 0 || den == 0 {
@@ -44,8 +44,8 @@ impl AudioSpan {
     }
 }
 
-/// The audio track that claims to end last, if it outlasts the pictures' `end` or does not state its
-/// end.
+/// The audio track that claims to end last, if it outlasts the pictures' `end` or does not state
+/// its end.
 pub(super) fn outlasting(report: &Report, end: f64) -> Option<&Stream> {
     let claim = |stream: &Stream| report.claimed_end(stream).unwrap_or(f64::INFINITY);
     let longest = report.audible().max_by(|a, b| claim(a).total_cmp(&claim(b)))?;

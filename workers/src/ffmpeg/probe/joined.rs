@@ -1,5 +1,6 @@
-//! Transport and program streams that were joined from several recordings. Each recording is examined separately, and
-//! they follow one another on the timeline of the source, as FFmpeg and VLC play them.
+//! Transport and program streams that were joined from several recordings. Each recording is
+//! examined separately, and they follow one another on the timeline of the source, as FFmpeg and
+//! VLC play them.
 
 use std::ops::Range;
 
@@ -19,7 +20,8 @@ const TOO_MANY: &str = "too_many_recordings";
 const PARTS_MAX: usize = 10_000;
 /// Maximum number of recordings times tracks: a lease names the place of each.
 const TRACK_PARTS_MAX: usize = 40_000;
-/// Maximum number of recordings in one chunk of the output: FFmpeg opens all of them at the same time.
+/// Maximum number of recordings in one chunk of the output: FFmpeg opens all of them at the same
+/// time.
 const CHUNK_PARTS_MAX: usize = 100;
 
 /// One recording.
@@ -29,7 +31,8 @@ struct Part {
     source: Source,
 }
 
-/// Examines `file` if it was joined from several recordings. `whole` lists the streams at its beginning.
+/// Examines `file` if it was joined from several recordings. `whole` lists the streams at its
+/// beginning.
 pub(super) async fn examine(
     prober: &Prober<'_>,
     file: &OpenedSource,
@@ -141,8 +144,8 @@ fn samples(seconds: f64) -> u64 {
     (seconds * f64::from(AUDIO_RATE)).round() as u64
 }
 
-/// The video of all recordings as one track with the properties of `first`, and the length of each recording in
-/// audio samples. During a recording without video, the nearest picture is held.
+/// The video of all recordings as one track with the properties of `first`, and the length of each
+/// recording in audio samples. During a recording without video, the nearest picture is held.
 fn pictures(first: &VideoTrack, parts: &[Part]) -> Result<(VideoTrack, Vec<u64>), String> {
     let (num, den) = first.frame_rate;
     let rate = FrameRate::for_source(num, den).map_err(|error| format!("has an {error}"))?;
@@ -188,8 +191,9 @@ fn video_part(track: &VideoTrack, bytes: &Range<u64>) -> VideoPart {
     }
 }
 
-/// Audio track `number` of the recording that has the most, continued through all recordings: each contributes the
-/// track with the same stream id, else the one at the same position, else its first.
+/// Audio track `number` of the recording that has the most, continued through all recordings: each
+/// contributes the track with the same stream id, else the one at the same position, else its
+/// first.
 fn sound(number: usize, richest: &Part, parts: &[Part], lengths: &[u64]) -> AudioTrack {
     let track = &richest.source.audio[number];
     let id = richest.stream_id(track.index);

@@ -1,4 +1,5 @@
-//! The parts of ffprobe's JSON that the worker requests. All of it is untrusted: the uploader controls it.
+//! The parts of ffprobe's JSON that the worker requests. All of it is untrusted: the uploader
+//! controls it.
 
 use std::collections::HashMap;
 
@@ -92,8 +93,8 @@ impl Report {
             })
     }
 
-    /// The video track to encode: the default one, else the first. Cover art does not count, whether the
-    /// container marks it as attached or it is a single picture in a file with audio.
+    /// The video track to encode: the default one, else the first. Cover art does not count,
+    /// whether the container marks it as attached or it is a single picture in a file with audio.
     pub(super) fn video(&self) -> Option<&Stream> {
         let has_sound = self.streams.iter().any(Stream::is_audio);
         let playable = |stream: &&Stream| stream.is_video() && !(has_sound && stream.is_still());
@@ -101,8 +102,8 @@ impl Report {
         videos().find(|stream| stream.is("default")).or_else(|| videos().next())
     }
 
-    /// Whether the stream belongs to the program of the video track or, without video, of the first audio track. The
-    /// programs of a transport stream have clocks of their own.
+    /// Whether the stream belongs to the program of the video track or, without video, of the first
+    /// audio track. The programs of a transport stream have clocks of their own.
     pub(super) fn is_shown(&self, stream: &Stream) -> bool {
         let sound = || self.streams.iter().find(|stream| stream.is_audible());
         let Some(chosen) = self.video().or_else(sound) else { return true };
@@ -117,7 +118,8 @@ impl Report {
         self.streams.iter().filter(|stream| stream.is_audible() && self.is_shown(stream))
     }
 
-    /// The audio tracks that become renditions, in the file's order, except that those with the default flag come first.
+    /// The audio tracks that become renditions, in the file's order, except that those with the
+    /// default flag come first.
     pub(super) fn sounds(&self) -> Vec<&Stream> {
         let mut sounds: Vec<_> = self.audible().collect();
         sounds.sort_by_key(|stream| !stream.is("default"));
@@ -152,17 +154,18 @@ impl Report {
         end.or_else(file).filter(|end| end.is_finite() && *end > 0.0)
     }
 
-    /// Whether [`Report::claimed_end`] describes this stream and not the longest of all. An end that is
-    /// estimated from a bit rate does not count.
+    /// Whether [`Report::claimed_end`] describes this stream and not the longest of all. An end
+    /// that is estimated from a bit rate does not count.
     pub(super) fn claims_end_of(&self, stream: &Stream) -> bool {
         let alone = self.streams.iter().filter(|s| s.codec_type.is_some()).count() == 1;
         let stated = stream.duration_ts.is_some() || stream.tags.contains_key("DURATION") || alone;
         stated && self.format.format_name != "mp3"
     }
 
-    /// How much later the last picture is shown than decoded, in ticks, when a picture lasts `duration`. Program
-    /// streams may omit the presentation time, so it is computed for them only. There the difference between the
-    /// first packet and the first picture cannot be used: the first packets need not decode.
+    /// How much later the last picture is shown than decoded, in ticks, when a picture lasts
+    /// `duration`. Program streams may omit the presentation time, so it is computed for them only.
+    /// There the difference between the first packet and the first picture cannot be used: the
+    /// first packets need not decode.
     pub(super) fn reorder(&self, stream: &Stream, duration: i64) -> Option<i64> {
         let program = self.format.format_name == "mpeg" && duration > 0;
         program.then(|| i64::from(stream.has_b_frames).saturating_mul(duration))

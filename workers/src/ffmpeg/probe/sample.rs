@@ -1,10 +1,12 @@
-//! Checks whether this host can probe at all: the worker contains a small video and probes it like any source.
+//! Checks whether this host can probe at all: the worker contains a small video and probes it like
+//! any source.
 //!
 //! The failure of a probe is attributed to its source only while probing the sample succeeds.
 //!
-//! `sample.mp4` was made by: `ffmpeg -f lavfi -i testsrc2=s=64x36:r=25:d=0.4 -f lavfi -i sine=440:r=48000:d=0.4
-//! -c:v libx264 -preset veryslow -crf 40 -pix_fmt yuv420p -profile:v baseline -bf 0 -c:a aac -b:a 16k -ac 1
-//! -fflags +bitexact -flags:v +bitexact -flags:a +bitexact -movflags +faststart sample.mp4`
+//! `sample.mp4` was made by: `ffmpeg -f lavfi -i testsrc2=s=64x36:r=25:d=0.4 -f lavfi -i
+//! sine=440:r=48000:d=0.4 -c:v libx264 -preset veryslow -crf 40 -pix_fmt yuv420p -profile:v
+//! baseline -bf 0 -c:a aac -b:a 16k -ac 1 -fflags +bitexact -flags:v +bitexact -flags:a +bitexact
+//! -movflags +faststart sample.mp4`
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! Detects files that were truncated during recording or upload, from their headers alone: FFmpeg reads
-//! the part that exists and reports no error.
+//! Detects files that were truncated during recording or upload, from their headers alone: FFmpeg
+//! reads the part that exists and reports no error.
 
 use crate::source::OpenedSource;
 
@@ -53,7 +53,8 @@ pub(super) async fn missing_of_riff(source: &OpenedSource, bytes: u64) -> Option
 /// Bytes of an EBML element's head that are read: an id of 4, a size of up to 8.
 const EBML_HEAD_BYTES: usize = 12;
 
-/// How many bytes are missing of `source`, a Matroska or WebM file of `bytes` bytes; `None` as above.
+/// How many bytes are missing of `source`, a Matroska or WebM file of `bytes` bytes; `None` as
+/// above.
 pub(super) async fn missing_of_matroska(source: &OpenedSource, bytes: u64) -> Option<u64> {
     let (head, size) = ebml_size(&source.peek(0, EBML_HEAD_BYTES).await, [0x1a, 0x45, 0xdf, 0xa3])?;
     let segment = head.checked_add(size)?;
@@ -63,8 +64,8 @@ pub(super) async fn missing_of_matroska(source: &OpenedSource, bytes: u64) -> Op
     end.checked_sub(bytes).filter(|missing| *missing > 0)
 }
 
-/// The length of the head of an element with `id`, and the size that it states, unless its writer did not
-/// know it.
+/// The length of the head of an element with `id`, and the size that it states, unless its writer
+/// did not know it.
 fn ebml_size(head: &[u8], id: [u8; 4]) -> Option<(u64, u64)> {
     let rest = head.strip_prefix(&id)?;
     let first = *rest.first()?;

@@ -1,4 +1,5 @@
-//! Turns ffprobe's output into a [`Source`] or rejects the file. A pure function of bytes and numbers.
+//! Turns ffprobe's output into a [`Source`] or rejects the file. A pure function of bytes and
+//! numbers.
 
 use media::{
     FrameRate, Grid,
@@ -88,8 +89,8 @@ impl Ends {
         (first, last.max(first))
     }
 
-    /// The start of the first frame and the end of the last one in the source's seconds, if one tick is
-    /// `tick` seconds.
+    /// The start of the first frame and the end of the last one in the source's seconds, if one
+    /// tick is `tick` seconds.
     pub(super) fn seconds(&self, tick: f64) -> (f64, f64) {
         let (first, last) = self.pts();
         (first as f64 * tick, last.saturating_add(self.last.ticks()) as f64 * tick)
@@ -279,8 +280,8 @@ fn is_interlaced(video: &Stream, first: &First) -> bool {
 
 /// The source's intended frame rate. A constant rate is what the container states. With a variable
 /// rate, every frame has a place at the nominal rate. If that exceeds the maximum, as it does when
-/// timestamps jitter, the usual interval between frames is a better estimate, rounded up to the next
-/// common rate.
+/// timestamps jitter, the usual interval between frames is a better estimate, rounded up to the
+/// next common rate.
 fn frame_rate(video: &Stream, ends: &Ends) -> (u32, u32) {
     let fps = |(num, den): (u32, u32)| f64::from(num) / f64::from(den);
     let nominal = video.nominal_rate().filter(|rate| fps(*rate) <= 1000.0);

@@ -1,4 +1,5 @@
-//! `Upload-Checksum`: the expected digest of one request's bytes; on a mismatch none of them are kept.
+//! `Upload-Checksum`: the expected digest of one request's bytes; on a mismatch none of them are
+//! kept.
 
 use api::code::{Code, Problem};
 use base64::{Engine, engine::general_purpose::STANDARD};

@@ -78,7 +78,8 @@ pub(super) fn upload_length(headers: &HeaderMap) -> Result<Length, Problem> {
     }
 }
 
-/// Reads `Upload-Offset` of a PATCH; a value beyond every length becomes one that matches no upload.
+/// Reads `Upload-Offset` of a PATCH; a value beyond every length becomes one that matches no
+/// upload.
 pub(super) fn offset(headers: &HeaderMap) -> Result<u64, Problem> {
     match number(headers, OFFSET)? {
         Length::Bytes(bytes) => Ok(bytes),

@@ -1,5 +1,5 @@
-//! Receives the bytes of one request. The work runs in a task of the tracker, not in the request: if the
-//! client disconnects, the received bytes are still made durable.
+//! Receives the bytes of one request. The work runs in a task of the tracker, not in the request:
+//! if the client disconnects, the received bytes are still made durable.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,10 +24,11 @@ use crate::{
     rest::Rest,
 };
 
-/// Time between two checks; each makes received bytes durable if that is cheap, so that a kill loses few bytes.
+/// Time between two checks; each makes received bytes durable if that is cheap, so that a kill
+/// loses few bytes.
 const TICK: Duration = Duration::from_secs(1);
-/// After this many checks without a byte, everything is made durable even if it is not cheap: the client may
-/// have disconnected without the connection having been closed.
+/// After this many checks without a byte, everything is made durable even if it is not cheap: the
+/// client may have disconnected without the connection having been closed.
 const SILENT_TICKS: u32 = 3;
 /// Control moves the source to its final key, which takes time in a bucket.
 const COMPLETE_TIME_MAX: Duration = Duration::from_secs(60);
@@ -151,7 +152,8 @@ impl Receiver {
     async fn tick(&mut self) -> Result<(), Problem> {
         self.silent += 1;
         let Some(writer) = &mut self.writer else { return Ok(()) };
-        // Once all bytes are there, they are saved at the end of the body, when it is known not to be longer.
+        // Once all bytes are there, they are saved at the end of the body, when it is known not to
+        // be longer.
         let whole = self.offset == self.length;
         if self.checksum.is_some() || whole {
             return writer.keep().await;
@@ -165,7 +167,8 @@ impl Receiver {
         Ok(())
     }
 
-    /// Saves the received bytes if they may be kept, and releases the lease unless the upload is whole.
+    /// Saves the received bytes if they may be kept, and releases the lease unless the upload is
+    /// whole.
     async fn settle(&mut self, end: Result<End, Problem>) -> Result<(), Problem> {
         let checksum = self.checksum.take();
         let verified = |checksum: Option<Checksum>| checksum.map_or(Ok(()), Checksum::verify);
