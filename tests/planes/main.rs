@@ -6,6 +6,7 @@
 mod crates;
 mod imports;
 mod names;
+mod pages;
 mod rust;
 mod sizes;
 
