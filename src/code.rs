@@ -166,7 +166,7 @@ impl Code {
 /// An invalid field and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldProblem {
-    /// The field's path, for example "profiles[1]".
+    /// The path of the field, for example `profiles[1]`.
     pub field: String,
     /// The reason, for people.
     pub message: String,

@@ -7,7 +7,7 @@
 //!
 //! Logs go to stderr. Metrics are OpenTelemetry instruments rendered as Prometheus text under
 //! exactly the names with which they were created: suffixes such as `_total` are written out in the
-//! code. Traces are sent when a collector is configured, see [`traces`].
+//! code. Traces are sent when a collector is configured, see `traces`.
 //!
 //! **Invariant:** spans are for traces and events are for logs. A span's fields are this project's
 //! names, ids and numbers. Events, and therefore text from outside, never become part of a trace.
