@@ -8,6 +8,7 @@ pub(crate) mod client_address;
 pub(crate) mod conditions;
 pub(crate) mod connection;
 pub(crate) mod cors;
+pub(crate) mod disposition;
 mod framing;
 pub(crate) mod reply;
 pub(crate) mod request_body;
