@@ -45,7 +45,7 @@ pub struct Services(pub Arc<AppState>);
 impl From<ObjectError> for Problem {
     fn from(error: ObjectError) -> Self {
         let cause = causes(&error);
-        tracing::warn!(%error, cause, "store unavailable");
+        tracing::warn!(%error, cause, "failed to reach a store");
         Self::new(Code::Unavailable, "the object store is not reachable")
     }
 }

@@ -131,7 +131,7 @@ pub async fn serve(
     let acceptor = config.listen.acceptor(address, Protocols::Grpc)?;
     let app = Arc::new(build(&config, telemetry, shutdown.clone())?);
     tokio::select! {
-        ready = app.stores.ready(|error| tracing::warn!(%error, "store is unavailable, waiting")) => ready?,
+        ready = app.stores.ready(|error| tracing::warn!(%error, "failed to reach a store, waiting")) => ready?,
         () = shutdown.soft.cancelled() => return Ok(()),
     }
     prepare(&app).await?;
@@ -288,7 +288,7 @@ pub async fn prepare(app: &AppState) -> Result<(), ServeError> {
             Err(error) if error.transient() && started.elapsed() < START_MAX => {
                 let cause = causes(&error);
                 if cause != logged_cause {
-                    tracing::warn!(%error, cause, "postgres is unavailable, waiting");
+                    tracing::warn!(%error, cause, "failed to connect to postgres, waiting");
                     logged_cause = cause;
                 }
                 tokio::select! {

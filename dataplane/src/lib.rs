@@ -52,7 +52,7 @@ pub fn check(config: &Config) -> Result<(), SettingsError> {
 pub async fn stores_ready(config: &Config, shutdown: &Shutdown) -> Result<(), StoreError> {
     let stores = Stores::parse(&config.stores)?;
     tokio::select! {
-        ready = stores.ready(|error| tracing::warn!(%error, "store is unavailable, waiting")) => ready,
+        ready = stores.ready(|error| tracing::warn!(%error, "failed to reach a store, waiting")) => ready,
         () = shutdown.soft.cancelled() => Ok(()),
     }
 }

@@ -249,7 +249,11 @@ fn too_slow(app: &App) -> Reply {
 /// the details.
 fn panicked(label: &'static str) -> Reply {
     let id = format!("{:016x}", rand::random::<u64>());
-    tracing::error!(request.id = id, http.route = label, "request handler panicked");
+    tracing::error!(
+        request.id = id,
+        http.route = label,
+        "failed to handle a request: its handler panicked"
+    );
     let text = format!("internal error (request id {id})");
     let mut reply = reply::problem(&Problem::new(Code::Internal, text));
     reply::set(&mut reply, HeaderName::from_static("x-request-id"), &id);

@@ -112,7 +112,7 @@ impl Sources {
         match error {
             BucketError::Down(_) => {
                 let delay = self.client.defer();
-                tracing::warn!(%error, delay_ms = delay.as_millis() as u64, "store unavailable, postponing task");
+                tracing::warn!(%error, delay_ms = delay.as_millis() as u64, "failed to reach the store, postponing task");
                 TaskError::Deferred(delay)
             }
             BucketError::LeaseLost => TaskError::LeaseLost,

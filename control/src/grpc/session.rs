@@ -358,7 +358,7 @@ impl Session {
         };
         let drained = tokio::time::timeout(COMMITS_MAX, drained).await;
         if drained.is_err() {
-            tracing::warn!(worker.id = %self.worker, "commits did not finish in time after their stream ended");
+            tracing::warn!(worker.id = %self.worker, "failed to finish commits in time after their stream ended");
         }
         if let Err(error) =
             leases::release_worker(&self.app, self.worker, end == StreamEnd::Worker).await

@@ -142,19 +142,18 @@ async fn repeated(app: &AppState, subject: &Subject, offer: &Offer) -> Result<bo
 }
 
 async fn probed(app: &AppState, subject: &Subject, offer: &Offer) -> Result<Outcome, DbError> {
-    let rejected = |code: &str, message: String| Ok(Outcome::Rejected(Failure::new(code, message)));
     let source = match &offer.source {
         Some(Ok(source)) => source,
         // The worker's report is invalid, which proves nothing about the source.
-        Some(Err(message)) => return rejected(ADMISSION_REJECTED, message.clone()),
-        None => return rejected(ADMISSION_REJECTED, "the probe's report is missing".to_owned()),
+        Some(Err(message)) => return rejected(message.clone()),
+        None => return rejected("the probe's report is missing".to_owned()),
     };
     if let Err(error) = source.grid() {
         let message = format!("the source cannot be planned: {error}");
-        return rejected(Code::NotAVideo.text(), message);
+        return Ok(Outcome::Rejected(Failure::new(Code::NotAVideo.text(), message)));
     }
     let Ok(json) = serde_json::to_value(source) else {
-        return rejected(ADMISSION_REJECTED, "the probe's report cannot be stored".to_owned());
+        return rejected("the probe's report cannot be stored".to_owned());
     };
     let held = app.db.transact(WORK_TRIES_MAX, async |tx| {
         let held = completion::probed(tx, subject.video, subject.job, offer.lease, &json).await?;
@@ -165,14 +164,17 @@ async fn probed(app: &AppState, subject: &Subject, offer: &Offer) -> Result<Outc
     Ok(if held { Outcome::Committed } else { Outcome::Lost })
 }
 
+/// The outcome of an offer whose output is invalid.
+fn rejected(message: String) -> Result<Outcome, DbError> {
+    Ok(Outcome::Rejected(Failure::new(ADMISSION_REJECTED, message)))
+}
+
 async fn media_offered(
     app: &AppState,
     subject: &Subject,
     offer: &Offer,
 ) -> Result<Outcome, DbError> {
     let Some(plan) = &subject.plan else { return Ok(Outcome::Lost) };
-    let rejected =
-        |message: String| Ok(Outcome::Rejected(Failure::new(ADMISSION_REJECTED, message)));
     let mut proven = Vec::with_capacity(offer.outputs.len());
     for offered in &offer.outputs {
         if let Err(message) = belongs(subject, &plan.grid, offer.lease, offered) {
@@ -215,9 +217,7 @@ async fn conclude(
             true => Ok(Outcome::Committed),
             false => Ok(Outcome::Lost),
         },
-        Err(RecordError::Invalid(message)) => {
-            Ok(Outcome::Rejected(Failure::new(ADMISSION_REJECTED, message)))
-        }
+        Err(RecordError::Invalid(message)) => rejected(message),
     }
 }
 

@@ -68,7 +68,7 @@ async fn run(app: &AppState, task: &Claimed) -> Result<(), PublishError> {
         }
         // An unavailable database or store is not counted as a failed attempt.
         Err(error) if error.transient() => {
-            tracing::warn!(job.id = %task.job, %error, "postponing finalization");
+            tracing::warn!(job.id = %task.job, %error, "failed to finalize, postponing finalization");
             lease::release(&*app.db.get().await?, lease, REST_SECONDS).await?;
             Ok(())
         }

@@ -85,7 +85,7 @@ impl Fields {
     }
 
     /// Takes a positive integer. 0 is rejected because it means "not given" in the gRPC message, so
-    /// a limit of 0 would be no limit.
+    /// a limit of 0 would remove the limit.
     pub(crate) fn positive_integer(&mut self, name: &str) -> Result<Option<u64>, Problem> {
         match self.number(name)? {
             Some(0) => Err(Problem::field(name, "must be a whole number of at least 1")),

@@ -60,7 +60,7 @@ pub(crate) async fn list(
         })
         .await?;
     let jobs: Vec<_> = listed.jobs.iter().map(shape::job).collect();
-    let next = Some(listed.next_page_token).filter(|token| !token.is_empty());
+    let next = shape::non_empty(&listed.next_page_token);
     Ok(reply::json_document(headers, &json!({ "jobs": jobs, "nextPageToken": next })))
 }
 

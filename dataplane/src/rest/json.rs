@@ -105,7 +105,7 @@ pub(crate) fn time(time: Option<&prost_types::Timestamp>) -> Value {
     time.and_then(api::wire::time).map_or(Value::Null, |time| Value::String(time.to_string()))
 }
 
-fn non_empty(text: &str) -> Value {
+pub(crate) fn non_empty(text: &str) -> Value {
     if text.is_empty() { Value::Null } else { Value::from(text) }
 }
 

@@ -42,7 +42,7 @@ pub(crate) async fn list(
         })
         .await?;
     let videos: Vec<_> = listed.videos.iter().map(shape::video).collect();
-    let next = Some(listed.next_page_token).filter(|token| !token.is_empty());
+    let next = shape::non_empty(&listed.next_page_token);
     Ok(reply::json_document(headers, &json!({ "videos": videos, "nextPageToken": next })))
 }
 

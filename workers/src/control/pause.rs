@@ -28,7 +28,7 @@ impl Pause {
         self.until = None;
         let full = free_bytes() < FREE_BYTES_MIN;
         if full {
-            tracing::warn!("too little scratch space is free, pausing");
+            tracing::warn!("failed to find enough free scratch space, pausing");
             self.start(now);
         }
         full

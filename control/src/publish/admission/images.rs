@@ -13,8 +13,9 @@ use media::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    ADMISSION_REJECTED, RecordError, Recorded, conclude,
+    RecordError, Recorded, conclude,
     offer::{Offer, OfferedImage, Outcome},
+    rejected,
     verify::{VerificationError, fetch},
 };
 use crate::{
@@ -75,8 +76,6 @@ pub(super) async fn offered(
     offer: &Offer,
 ) -> Result<Outcome, DbError> {
     let Some(plan) = &subject.plan else { return Ok(Outcome::Lost) };
-    let rejected =
-        |message: String| Ok(Outcome::Rejected(Failure::new(ADMISSION_REJECTED, message)));
     let mut wanted = wanted(plan, subject);
     let mut made = Vec::with_capacity(offer.pictures.len());
     for OfferedImage { name, picture } in &offer.pictures {
