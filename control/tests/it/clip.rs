@@ -8,46 +8,23 @@ use media::{
     Grid,
     fmp4::rewrite::{AudioRewriter, Rewritten, video_chunk},
     layout,
-    source::{AudioTrack, Source, VideoTrack},
+    source::Source,
 };
 use sha2::{Digest, Sha256};
 
-use crate::plane::{Caller, Plane, Worker};
+use crate::{
+    plane::{Caller, Plane, Worker},
+    rows,
+};
 
 /// Six seconds at 5 frames per second: two chunks of one rung, and audio.
 pub(crate) fn source() -> Source {
-    Source {
-        format: "matroska,webm".to_owned(),
-        duration: 6.0,
-        bytes: 6,
-        bitrate: 8000,
-        video: Some(VideoTrack {
-            index: 0,
-            codec: "h264".to_owned(),
-            width: 128,
-            height: 72,
-            frame_rate: (5, 1),
-            time_base: (1, 5),
-            first_pts: 0,
-            last_pts: 29,
-            hold_before: 0,
-            hold_after: 0,
-            parts: Vec::new(),
-            interlaced: false,
-            pixel_format: "yuv420p".to_owned(),
-            transfer: String::new(),
-        }),
-        audio: vec![AudioTrack {
-            index: 1,
-            codec: "aac".to_owned(),
-            channels: 2,
-            sample_rate: 48_000,
-            language: "eng".to_owned(),
-            title: String::new(),
-            parts: Vec::new(),
-        }],
-        text: Vec::new(),
-    }
+    let mut source = rows::source(6);
+    source.bytes = 6;
+    let video = source.video.as_mut().unwrap();
+    (video.width, video.height) = (128, 72);
+    (video.frame_rate, video.time_base, video.last_pts) = ((5, 1), (1, 5), 29);
+    source
 }
 
 /// Stores a source and returns the call that waits for its probe.
