@@ -1,7 +1,7 @@
 //! Tests `up` as a supervisor, with real Postgres and Redis and with stand-ins for the planes:
 //! shell scripts that write an address and wait. The end-to-end tests cover the real planes.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a helper of tests fails by panicking")]
+#![cfg(test)] // helpers fail by panicking, as tests do
 
 use std::{
     fs,

@@ -51,11 +51,9 @@ async fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "`config-docs` prints a page")]
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     if matches!(cli.command, Command::ConfigDocs) {
-        print!("{}", runtime::flags::document(&Cli::command()));
-        return Ok(ExitCode::SUCCESS);
+        return Ok(runtime::flags::print_document(&Cli::command()));
     }
     let telemetry = telemetry::init("streaming-control");
     let config = match cli.command {

@@ -1,9 +1,6 @@
 //! `streaming-dataplane serve`: the steps of the start, in order.
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -33,13 +30,7 @@ async fn main() -> ExitCode {
     let config = match command_line::parse::<Cli>().map(|cli| cli.command) {
         Ok(Command::Serve(config)) => config,
         Err(problem) => return problem.report("streaming-dataplane"),
-        Ok(Command::ConfigDocs) => {
-            let page = runtime::flags::document(&Cli::command());
-            return match io::stdout().write_all(page.as_bytes()) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(_) => ExitCode::FAILURE,
-            };
-        }
+        Ok(Command::ConfigDocs) => return runtime::flags::print_document(&Cli::command()),
     };
     match serve(*config).await {
         Ok(code) => code,

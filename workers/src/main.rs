@@ -10,7 +10,6 @@ use workers::{
     sandbox,
 };
 
-#[expect(clippy::print_stdout, reason = "prints the documentation of the flags")]
 fn main() -> ExitCode {
     // Must run before any code that could start a thread.
     if sandbox::requested() {
@@ -21,10 +20,7 @@ fn main() -> ExitCode {
     let config = match command_line::parse::<Program>().map(|program| program.command) {
         Ok(Command::Run(config)) => config,
         Err(error) => return error.report("streaming-worker"),
-        Ok(Command::ConfigDocs) => {
-            print!("{}", runtime::flags::document(&Program::command()));
-            return ExitCode::SUCCESS;
-        }
+        Ok(Command::ConfigDocs) => return runtime::flags::print_document(&Program::command()),
     };
     match start(*config) {
         Ok(code) => code,

@@ -88,7 +88,7 @@ impl Sources {
             return Ok(OpenedSource {
                 input,
                 remote: Some(remote),
-                _resources: SourceResources::Mounted(mount),
+                _resource: Some(SourceResource::Mount { _mount: mount }),
             });
         }
         self.warned.call_once(|| {
@@ -103,7 +103,7 @@ impl Sources {
         Ok(OpenedSource {
             input: Input::File(copy.path().to_owned()),
             remote: Some(remote),
-            _resources: SourceResources::Copied(copy),
+            _resource: Some(SourceResource::Copy { _copy: copy }),
         })
     }
 
@@ -130,12 +130,11 @@ impl Sources {
 const READ_BYTES: usize = 4 << 20;
 const READS_AHEAD: usize = 2;
 
-/// Resources that must live as long as the task.
+/// A resource that must live as long as the task.
 #[derive(Debug)]
-enum SourceResources {
-    Nothing,
-    Mounted(#[expect(dead_code, reason = "dropped with the task")] Mount),
-    Copied(#[expect(dead_code, reason = "dropped with the task")] Arc<Copy>),
+enum SourceResource {
+    Mount { _mount: Mount },
+    Copy { _copy: Arc<Copy> },
 }
 
 /// One task's source.
@@ -143,7 +142,7 @@ enum SourceResources {
 pub struct OpenedSource {
     input: Input,
     remote: Option<Arc<Remote>>,
-    _resources: SourceResources,
+    _resource: Option<SourceResource>,
 }
 
 impl OpenedSource {
@@ -158,11 +157,7 @@ impl OpenedSource {
         if !path.is_file() {
             return Err(TaskFailure::retryable("source_missing", "the source is not in the store"));
         }
-        Ok(Self {
-            input: Input::File(path.to_owned()),
-            remote: None,
-            _resources: SourceResources::Nothing,
-        })
+        Ok(Self { input: Input::File(path.to_owned()), remote: None, _resource: None })
     }
 
     /// The input for FFmpeg.

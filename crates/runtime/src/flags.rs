@@ -1,7 +1,11 @@
 //! Renders a program's flags and variables as Markdown. `docs/configuration.md` is generated from
 //! the same declarations that parse them, so the two cannot differ.
 
-use std::fmt::Write;
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::{Arg, Command};
 
@@ -15,6 +19,14 @@ pub fn document(program: &Command) -> String {
     text.truncate(text.trim_end().len());
     text.push('\n');
     text
+}
+
+/// Prints the sections of [`document`]; fails where standard output was closed.
+pub fn print_document(program: &Command) -> ExitCode {
+    match io::stdout().write_all(document(program).as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
 }
 
 fn section(text: &mut String, path: &str, command: &Command, inherited: &[&str]) {

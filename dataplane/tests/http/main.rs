@@ -1,11 +1,7 @@
 //! The data plane over real sockets with a real local store. Tests that need a control plane use a
 //! small fake one.
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a helper of tests fails by panicking"
-)]
+
+#![cfg(test)] // helpers fail by panicking, as tests do
 
 mod captions;
 mod connection;

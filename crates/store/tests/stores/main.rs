@@ -1,11 +1,7 @@
 //! One suite over every kind of store, and the behaviour when S3 fails. Uses real folders, and a
 //! real MinIO or any other S3 server (see `peer`).
 
-#![expect(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "a helper of tests fails by panicking"
-)]
+#![cfg(test)] // helpers fail by panicking, as tests do
 
 mod conformance;
 mod faults;
