@@ -1,5 +1,5 @@
 //! A video plays while it is still being encoded: players start at 0, and the same session
-//! continues to the end (rules G1 to G5 of docs/conformance.md).
+//! continues to the end (rules G1 to G6 of docs/conformance.md).
 
 use std::time::Duration;
 
@@ -137,7 +137,7 @@ async fn growing_manifests_conform_and_only_grow() {
     let mut before: Vec<Vec<String>> = vec![Vec::new(); session.len()];
     let mut looks = 0;
     loop {
-        let done = stack.client().job(&job).await["state"] == "completed";
+        let done = ended(&viewer, &session[0]).await;
         let now = segments(&viewer, &session).await;
         for (path, (before, now)) in session.iter().zip(before.iter().zip(&now)) {
             assert!(now.starts_with(before), "{path} took back a segment: {before:#?} {now:#?}");
@@ -147,25 +147,32 @@ async fn growing_manifests_conform_and_only_grow() {
             break;
         }
         let growing = Capture::hls(&viewer, &hls_path).await;
-        if stack.client().job(&job).await["state"] != "completed" {
+        let dash = match viewer.get(&dash_path).await.status {
+            200 => Some(Capture::dash(&viewer, &dash_path).await),
+            _ => None,
+        };
+        let ends = ends(&viewer, &hls_path).await;
+        if !ended(&viewer, &session[0]).await {
             hls::check(&growing, Phase::Growing).assert_none("growing HLS");
+            if let Some(dash) = dash {
+                dash::check(&dash, Phase::Growing).assert_none("growing DASH");
+            }
+            let apart =
+                ends.map(|ends| ends.iter().max().zip(ends.iter().min()).map(|(a, b)| a - b));
+            assert!(apart.flatten().unwrap_or(0) <= 1, "rule G6: {apart:?}");
             looks += 1;
         }
-        if viewer.get(&dash_path).await.status == 200 {
-            let growing = Capture::dash(&viewer, &dash_path).await;
-            dash::check(&growing, Phase::Growing).assert_none("growing DASH");
-        }
-        eventually("a playlist grows or the job completes", ENCODE_DEADLINE, async || {
-            let job = stack.client().job(&job).await;
-            (job["state"] == "completed" || segments(&viewer, &session).await != before)
-                .then_some(())
+        eventually("a playlist grows or ends", ENCODE_DEADLINE, async || {
+            let grown = segments(&viewer, &session).await != before;
+            (grown || ended(&viewer, &session[0]).await).then_some(())
         })
         .await;
     }
     assert!(looks >= 3, "only {looks} looks found the video growing");
+    stack.client().wait_job(&job, "completed", ENCODE_DEADLINE).await;
     for path in &session {
         eventually(
-            &format!("{path} has its end once the job is complete"),
+            &format!("{path} has its end once the renditions are complete"),
             CHANGE_DEADLINE,
             async || {
                 let text = viewer.get(path).await.expect(200).text();
@@ -177,6 +184,27 @@ async fn growing_manifests_conform_and_only_grow() {
     hls::check(&Capture::hls(&viewer, &hls_path).await, Phase::Final).assert_none("final HLS");
     let last = settled_dash(&viewer, &dash_path).await;
     dash::check(&last, Phase::Final).assert_none("final DASH");
+}
+
+/// Whether a media playlist has its end.
+async fn ended(viewer: &Client, playlist: &str) -> bool {
+    let text = viewer.get(playlist).await.expect(200).text();
+    m3u8::media(&text).expect("media playlist").end
+}
+
+/// The number of segments of each playlist that a session which starts now reads; `None` when one
+/// has changed meanwhile.
+async fn ends(viewer: &Client, multivariant: &str) -> Option<Vec<usize>> {
+    let linked = event_playlists(viewer, multivariant).await;
+    let mut looks = [Vec::new(), Vec::new()];
+    for look in &mut looks {
+        for path in &linked {
+            let text = viewer.get(path).await.expect(200).text();
+            look.push(m3u8::media(&text).expect("media playlist").segments.len());
+        }
+    }
+    let [ends, again] = looks;
+    (ends == again).then_some(ends)
 }
 
 /// The segments that each of the playlists lists, with their durations.

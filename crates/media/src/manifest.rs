@@ -6,6 +6,7 @@
 pub mod captions;
 pub mod dash;
 pub mod hls;
+mod pace;
 mod playlist;
 mod rate;
 mod timeline;

@@ -4,7 +4,9 @@
 use std::fmt::Write;
 
 use super::{
-    Links, percent,
+    Links, hls_playable,
+    pace::{pace, segments_below},
+    percent,
     playlist::{self, Playlist},
     quoted,
     timeline::Timeline,
@@ -14,7 +16,7 @@ use crate::{
     CaptionId,
     captions::{CaptionKind, Described, TextTrack, VTT_CONTENT_TYPE, rendition},
     fmp4::TrackKind,
-    index::{Index, Track},
+    index::Index,
     language,
 };
 
@@ -55,20 +57,22 @@ pub(super) fn hls_group(index: &Index) -> String {
     if index.captions.is_empty() { String::new() } else { format!(",SUBTITLES=\"{GROUP}\"") }
 }
 
-/// The media playlist of a text track. It is as long as the playlist of the track that it
-/// accompanies, so that a player waits for neither. `None` when it does not exist (yet).
+/// The media playlist of a text track. It lists what every session can play, so that a player waits
+/// for neither text nor video. `None` when it does not exist (yet).
 pub fn playlist(
     index: &Index,
     id: CaptionId,
     playlist: Playlist,
     links: &Links<'_>,
 ) -> Option<String> {
-    let track = leading(index).filter(|track| index.hls && track.started())?;
+    if !hls_playable(index) {
+        return None;
+    }
     // Decimal durations are the only feature that needs version 3.
     let mut out = playlist::head(index, playlist, 3)?;
     let prefix = playlist::media_prefix(index, &rendition(id), links);
     let (timeline, suffix) = (timeline(index), links.suffix());
-    for (number, gops) in playlist::committed_segments(index, track).into_iter().enumerate() {
+    for (number, gops) in segments_below(index, pace(index)).enumerate() {
         playlist::push_extinf(&mut out, timeline.duration_micros(&gops));
         // Writing to a string cannot fail.
         let _ = writeln!(out, "{prefix}h{number}.vtt{suffix}");
@@ -89,16 +93,8 @@ pub fn segment(index: &Index, number: u32) -> Option<(u64, u64)> {
     Some((timeline.micros(gops.start) / 1000, end))
 }
 
-/// The track whose segments text is cut along: a video track, or audio if the video has no video
-/// track.
-fn leading(index: &Index) -> Option<&Track> {
-    let video = index.video_renditions.iter().map(|r| &r.track);
-    let audio = index.audio_renditions.first().map(|r| &r.track);
-    // The lowest rung may be late if few workers support its codec.
-    let begun = video.max_by_key(|track| track.frontier());
-    begun.or(audio)
-}
-
+/// The timeline of the segments that text is cut along: the video's, or that of the audio if the
+/// video has no video track.
 fn timeline(index: &Index) -> Timeline<'_> {
     let kind = if index.video_renditions.is_empty() { TrackKind::Audio } else { TrackKind::Video };
     Timeline::new(&index.grid, kind)

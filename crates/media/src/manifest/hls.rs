@@ -7,9 +7,9 @@
 pub use super::playlist::Playlist;
 use super::{
     Links, by_codec, captions, hls_playable,
+    pace::{listed_segments, offered},
     playlist::{
-        START, committed_segments, head, media_prefix, playlist_file, playlist_url, push,
-        push_extinf, target_duration,
+        START, head, media_prefix, playlist_file, playlist_url, push, push_extinf, target_duration,
     },
     quoted,
     rate::{self, Rates},
@@ -38,8 +38,9 @@ pub fn multivariant(index: &Index, links: &Links<'_>) -> Option<String> {
         return None;
     }
     let target = target_duration(index);
-    let rungs: Vec<_> = visible_rungs(index, links).filter(|r| r.track.started()).collect();
-    let audio: Vec<_> = index.audio_renditions.iter().filter(|r| r.track.started()).collect();
+    let rungs: Vec<_> = visible_rungs(index, links).filter(|r| offered(index, &r.track)).collect();
+    let audio: Vec<_> =
+        index.audio_renditions.iter().filter(|r| offered(index, &r.track)).collect();
     let mut out = String::from("#EXTM3U\n#EXT-X-VERSION:1\n#EXT-X-INDEPENDENT-SEGMENTS\n");
     if growing {
         out.push_str(START);
@@ -89,7 +90,7 @@ pub fn media(
     let mut out = head(index, playlist, 6)?;
     let (prefix, suffix) = (media_prefix(index, rendition, links), links.suffix());
     push(&mut out, format_args!("#EXT-X-MAP:URI=\"{prefix}init.mp4{suffix}\"\n"));
-    for (number, gops) in committed_segments(index, track).into_iter().enumerate() {
+    for (number, gops) in listed_segments(index, track).into_iter().enumerate() {
         push_extinf(&mut out, timeline.duration_micros(&gops));
         let name = SegmentName::Hls(number as u32);
         push(&mut out, format_args!("{prefix}{name}{suffix}\n"));
@@ -114,7 +115,7 @@ pub fn iframes(index: &Index, rendition: &str, links: &Links<'_>) -> Option<Stri
     let (prefix, suffix) = (media_prefix(index, rendition, links), links.suffix());
     push(&mut out, format_args!("#EXT-X-MAP:URI=\"{prefix}init.mp4{suffix}\"\n"));
     let (whole, intra) = (Bytes::of(track), Bytes::intra(track));
-    for (number, gops) in committed_segments(index, track).into_iter().enumerate() {
+    for (number, gops) in listed_segments(index, track).into_iter().enumerate() {
         let name = SegmentName::Hls(number as u32);
         for gop in gops.clone() {
             push_extinf(&mut out, timeline.duration_micros(&(gop..gop + 1)));
@@ -142,7 +143,7 @@ fn servable<'a>(
 }
 
 fn rates(index: &Index, track: &Track, kind: TrackKind, planned: u64, target: u64) -> Rates {
-    let segments = committed_segments(index, track);
+    let segments = listed_segments(index, track);
     let timeline = Timeline::new(&index.grid, kind);
     let measured = rate::measure(timeline, &Bytes::of(track), &segments, target);
     measured.at_least(index.finished_at_ms.is_none().then_some(planned))

@@ -1,12 +1,9 @@
 //! The parts that all HLS playlists share: the head, segments and URLs.
 
-use std::{fmt::Write, ops::Range};
+use std::fmt::Write;
 
 use super::{Links, percent, quoted, timeline::Timeline};
-use crate::{
-    fmp4::TrackKind,
-    index::{Index, Track},
-};
+use crate::{fmp4::TrackKind, index::Index};
 
 /// Without this tag players treat a growing video as live and start near the live edge. The offset
 /// is not 0 because some players treat 0 as absent.
@@ -47,11 +44,6 @@ pub(super) fn target_duration(index: &Index) -> u64 {
         }
     }
     ((longest + 500_000) / 1_000_000).max(1)
-}
-
-pub(super) fn committed_segments(index: &Index, track: &Track) -> Vec<Range<u32>> {
-    let frontier = track.frontier();
-    index.grid.hls_segments().take_while(|gops| gops.end <= frontier).collect()
 }
 
 /// The playlist file for sessions that begin now.

@@ -9,6 +9,7 @@ mod codecs;
 mod ffmpeg;
 mod fixture;
 mod grid;
+mod growing;
 mod index;
 mod joints;
 mod ladder;

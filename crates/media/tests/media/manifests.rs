@@ -42,7 +42,7 @@ fn track(index: &Index, codec: &str, timescale: u32, sizes: (u32, u32), chunks: 
 
 /// A video with three rungs and two audio tracks; `chunks` is the number of committed chunks of
 /// each.
-fn index(frames: u64, chunks: [u32; 5]) -> Index {
+pub(crate) fn index(frames: u64, chunks: [u32; 5]) -> Index {
     let mut index = empty_index(grid(30_000, 1001, frames));
     if chunks.iter().any(|chunks| *chunks < index.grid.chunks()) {
         index.finished_at_ms = None;
@@ -106,7 +106,8 @@ fn manifests_of_a_finished_video() {
 #[test]
 fn manifests_of_a_growing_video() {
     let (index, links) = (growing(), Links::default());
-    golden("growing.m3u8", &multivariant(&index, &links).unwrap());
+    let together = self::index(32 * 60 + 30, [3, 3, 3, 4, 3]);
+    golden("growing.m3u8", &multivariant(&together, &links).unwrap());
     golden("growing-video.m3u8", &media(&index, "720p", Playlist::Event, &links).unwrap());
     golden("growing-audio.m3u8", &media(&index, "audio-1", Playlist::Event, &links).unwrap());
     golden("growing.mpd", &mpd(&index, 1_750_000_012_345, &links).unwrap());
