@@ -81,7 +81,7 @@ pub(crate) async fn serve(
                 .await?
                 .map(|body| body.counted(manifests))
         }
-        Route::DashManifest(_) => manifest::mpd(playback, &playable, &viewer, &request.headers)
+        Route::DashManifest(_) => manifest::mpd(playback, &playable, &viewer, request)
             .await?
             .map(|body| body.counted(manifests)),
         Route::Image { file, .. } => {

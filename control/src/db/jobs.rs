@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{DbError, failure, states};
 use crate::{
-    domain::{Failure, JobState},
+    domain::{Failure, JobState, TaskKind},
     page::Cursor,
     plan::Plan,
 };
@@ -184,12 +184,29 @@ pub async fn reopen(db: &impl GenericClient, id: JobId) -> Result<bool, DbError>
                  error_message = NULL,
                  started_at = NULL,
                  finished_at = NULL,
+                 renditions_at = NULL,
                  traceparent = COALESCE($2, traceparent)
              WHERE id = $1 AND state IN ('failed', 'cancelled')",
             &[&id.uuid(), &context::current()],
         )
         .await?;
     Ok(rows == 1)
+}
+
+/// Records that the renditions of a job are complete, unless some task that makes them is not done.
+pub async fn end_renditions(db: &impl GenericClient, id: JobId) -> Result<(), DbError> {
+    db.execute(
+        "UPDATE jobs
+         SET renditions_at = now()
+         WHERE id = $1
+           AND renditions_at IS NULL
+           AND NOT EXISTS (
+               SELECT 1 FROM tasks WHERE job_id = $1 AND kind = ANY ($2) AND state <> 'done'
+           )",
+        &[&id.uuid(), &states::kinds(TaskKind::makes_renditions)],
+    )
+    .await?;
+    Ok(())
 }
 
 /// How many transcode jobs are running.

@@ -266,8 +266,10 @@ pub async fn keys(db: &impl GenericClient, job: JobId) -> Result<Vec<String>, Db
 pub struct Head {
     /// The job's plan.
     pub plan: Plan,
-    /// When the job was completed.
-    pub finished_at: Option<Timestamp>,
+    /// When the last rendition was complete; the images may be made later.
+    pub ended_at: Option<Timestamp>,
+    /// Whether the job is completed.
+    pub completed: bool,
     /// The tenant that owns the video.
     pub tenant: String,
     /// The title of the video.
@@ -285,7 +287,10 @@ pub async fn head(db: &impl GenericClient, job: JobId) -> Result<Option<Head>, D
     let row = db
         .query_opt(
             "SELECT j.id, j.plan,
-                    CASE WHEN j.state = 'completed' THEN j.finished_at END AS finished_at,
+                    j.state = 'completed' AS completed,
+                    COALESCE(
+                        j.renditions_at, CASE WHEN j.state = 'completed' THEN j.finished_at END
+                    ) AS ended_at,
                     v.tenant, v.title, v.public, v.revision,
                     CASE WHEN v.served_job = j.id THEN v.published_at END AS published_at
              FROM jobs j
@@ -297,7 +302,8 @@ pub async fn head(db: &impl GenericClient, job: JobId) -> Result<Option<Head>, D
     let Some(row) = row else { return Ok(None) };
     Ok(Some(Head {
         plan: jobs::plan(&row)?,
-        finished_at: row.try_get("finished_at")?,
+        ended_at: row.try_get("ended_at")?,
+        completed: row.try_get("completed")?,
         tenant: row.try_get("tenant")?,
         title: row.try_get("title")?,
         public: row.try_get("public")?,

@@ -4,7 +4,7 @@ use media::{JobId, TaskId, VideoId};
 use tokio_postgres::{GenericClient, Row};
 use uuid::Uuid;
 
-use super::{DbError, failure, fair_queue, states};
+use super::{DbError, failure, fair_queue, jobs, states};
 use crate::{
     domain::{Failure, Prerequisite, TaskKind, TaskState},
     plan::NewTask,
@@ -238,8 +238,9 @@ pub async fn requeue_unfinished(db: &impl GenericClient, job: JobId) -> Result<(
 
 /// Makes the tasks ready whose prerequisites are done: images wait for the renditions, `collect`
 /// waits for everything. An optional task that has failed permanently no longer blocks `collect`.
-/// Returns true if a task became ready.
+/// Also records when the renditions are complete. Returns true if a task became ready.
 pub async fn unblock(db: &impl GenericClient, job: JobId) -> Result<bool, DbError> {
+    jobs::end_renditions(db, job).await?;
     let taken = fair_queue::TAKEN;
     let waiting = states::kinds(|kind| kind.prerequisite() == Prerequisite::Renditions);
     let sql = format!(

@@ -100,7 +100,7 @@ async fn finalize_job(
         return Ok(false);
     };
     let now = jobs::now_ms(&*app.db.get().await?).await?;
-    final_index.finished_at_ms = Some(now.as_millisecond());
+    final_index.finished_at_ms.get_or_insert(now.as_millisecond());
     if final_index.published_at_ms == 0 {
         final_index.published_at_ms = now.as_millisecond();
     }

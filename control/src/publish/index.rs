@@ -39,24 +39,22 @@ pub async fn encoded(
     if let Some(bytes) = cache.get(video, revision) {
         return Ok(Some(bytes));
     }
-    let Some((revision, index)) = snapshot(&mut connection, video).await? else {
+    let Some((head, index)) = snapshot(&mut connection, video).await? else {
         return Ok(None);
     };
     let bytes = Bytes::from(index.encode());
-    cache.insert(video, revision, bytes.clone());
+    cache.insert(video, head.revision, bytes.clone());
     Ok(Some(bytes))
 }
 
-/// The index of the served version, read in one snapshot, and the revision of the row in that
-/// snapshot.
+/// The index of the served version and its row, read in one snapshot.
 async fn snapshot(
     connection: &mut Connection<'_>,
     video: VideoId,
-) -> Result<Option<(i64, Index)>, PublishError> {
+) -> Result<Option<(Head, Index)>, PublishError> {
     let tx = pool::snapshot(connection).await?;
     let Some((_, Some(job))) = outputs::served(&tx, video).await? else { return Ok(None) };
-    let built = of_job(&tx, video, job).await?;
-    Ok(built.map(|(head, index)| (head.revision, index)))
+    of_job(&tx, video, job).await
 }
 
 /// The index of one job, served or not.
@@ -138,7 +136,7 @@ fn assemble(
         target_bitrate: audio.bitrate,
         track: track(&audio.rendition()),
     });
-    let published_at = head.published_at.or(head.finished_at);
+    let published_at = head.published_at.or(head.ended_at);
     Ok(Index {
         video,
         version: job,
@@ -148,7 +146,7 @@ fn assemble(
         hls: plan.hls,
         dash: plan.dash,
         published_at_ms: published_at.map_or(0, jiff::Timestamp::as_millisecond),
-        finished_at_ms: head.finished_at.map(jiff::Timestamp::as_millisecond),
+        finished_at_ms: head.ended_at.map(jiff::Timestamp::as_millisecond),
         grid: plan.grid,
         video_renditions,
         audio_renditions: audio_renditions.collect(),
@@ -177,7 +175,8 @@ pub async fn sync_object(
             _ => None,
         };
         match served {
-            Some((_, index)) if index.finished_at_ms.is_some() => {
+            // The object exists from the completion of the job on, with its images and tables.
+            Some((head, index)) if head.completed => {
                 objects::put(stores, url, &key, index.encode()).await?;
             }
             _ => objects::delete(stores, url, &key).await?,

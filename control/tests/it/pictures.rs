@@ -183,6 +183,39 @@ fn downloads_are_offered(plane: &Plane, index: &Index, shown: &v1::Video) {
 }
 
 #[tokio::test]
+async fn a_video_is_final_once_its_renditions_are_complete() {
+    let plane = Plane::start().await;
+    let caller = plane.caller(Role::Editor);
+    let mut worker = plane.worker("one").await;
+    let id = clip::upload(&plane, &mut worker).await;
+    let job = transcode(&caller, &id).await;
+    let data_plane = plane.caller(Role::Dataplane);
+    let index = async || {
+        let request = data_plane.ask(v1::GetIndexRequest { video_id: id.clone() });
+        let reply = data_plane.playback().get_index(request).await.unwrap().into_inner();
+        Index::decode(&reply.index).unwrap()
+    };
+    encode(&mut worker).await;
+    let early = index().await;
+    assert!(early.finished_at_ms.is_some());
+    assert_eq!(caller.job(&job).await.state(), JobState::Running);
+    // Without its images and tables it is not yet what the store keeps.
+    let object = plane.shared.store().join(layout::index(early.video));
+    assert!(!object.exists());
+    let (pictures, clip) = made();
+    let [thumbnails, preview] = picture_leases(&mut worker).await;
+    assert!(!object.exists());
+    for (lease, made) in [(&thumbnails, &pictures), (&preview, &clip)] {
+        assert_eq!(worker.commit(commit(lease, made)).await.refusal, None);
+    }
+    caller.job_when(&job, |job| job.state() == JobState::Completed).await;
+    let complete = index().await;
+    assert_eq!(complete.finished_at_ms, early.finished_at_ms);
+    assert_eq!(Index::decode(&fs::read(object).unwrap()).unwrap(), complete);
+    plane.stop().await;
+}
+
+#[tokio::test]
 async fn false_reports_about_images_are_rejected() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Editor);

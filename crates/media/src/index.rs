@@ -64,7 +64,8 @@ pub struct Index {
     pub dash: bool,
     /// When the first chunk became playable, in milliseconds since the Unix epoch.
     pub published_at_ms: i64,
-    /// When the last chunk was indexed; `None` while the video is growing.
+    /// When the last chunk and the audio were complete; `None` while the video is growing. The images
+    /// and sample tables of a final video may be made later.
     pub finished_at_ms: Option<i64>,
     /// The time grid of every rendition.
     pub grid: Grid,

@@ -31,8 +31,6 @@ const DASH_TYPE: &str = "application/dash+xml";
 const FINAL: CachePolicy = CachePolicy::Seconds(60);
 /// How long caches keep a growing manifest: less than half of the shortest segment.
 const GROWING: CachePolicy = CachePolicy::Seconds(1);
-/// How long the last dynamic MPD is served after the end: several of its update periods.
-const DYNAMIC_TAIL_MS: i64 = 10_000;
 
 /// Serves the multivariant playlist.
 pub(crate) async fn multivariant(
@@ -53,12 +51,12 @@ pub(crate) async fn multivariant(
     Ok(respond(viewer, request, HLS_TYPE, index.finished_at_ms.is_some(), text))
 }
 
-/// Serves the MPD.
+/// Serves the MPD, to a new session or to one that reloads it.
 pub(crate) async fn mpd(
     playback: &Playback,
     playable: &PlayableVideo,
     viewer: &Viewer,
-    request: &HeaderMap,
+    request: &Parts,
 ) -> Result<Reply, Problem> {
     let index = &playable.index;
     if !index.dash {
@@ -68,14 +66,18 @@ pub(crate) async fn mpd(
         return Err(not_ready());
     }
     let now = SystemClock.now_ms();
-    let fixed = index.finished_at_ms.is_some_and(|end| now >= end + DYNAMIC_TAIL_MS);
+    let query = request.uri.query().unwrap_or_default().as_bytes();
+    let reload = url::form_urlencoded::parse(query).any(|(name, _)| name == dash::RELOAD);
+    let lingering = |end| reload && now < end + dash::LINGER_MS;
+    let fixed = index.finished_at_ms.is_some_and(|end| !lingering(end));
     let text = if fixed {
         write(playback, playable, viewer, "mpd", |index, links| dash::mpd(index, now, links)).await
     } else {
         // A dynamic MPD depends on the current time.
-        dash::mpd(index, now, &links(playback, viewer)).map(|text| Arc::new(Text::new(text)))
+        let links = links(playback, viewer);
+        dash::reloaded_mpd(index, now, &links).map(|text| Arc::new(Text::new(text)))
     };
-    Ok(respond(viewer, request, DASH_TYPE, fixed, text.ok_or_else(not_ready)?))
+    Ok(respond(viewer, &request.headers, DASH_TYPE, fixed, text.ok_or_else(not_ready)?))
 }
 
 /// Serves a media playlist of one rendition; `None` when the video has none of that kind (yet).

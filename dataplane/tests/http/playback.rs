@@ -42,6 +42,26 @@ async fn final_video_plays_while_control_is_unreachable() {
 }
 
 #[tokio::test]
+async fn a_session_that_begins_after_the_end_gets_a_static_mpd_and_a_reload_the_last_dynamic_one() {
+    let plane = Plane::start().await;
+    let mut clip = Clip::new(true);
+    clip.index.finished_at_ms = Some(SystemClock.now_ms());
+    clip.store(&plane.folder);
+    let mpd = plane.get(&clip.path("dash/manifest.mpd")).await;
+    assert!(mpd.text().contains("type=\"static\""), "{mpd:?}");
+    assert_eq!(mpd.header("cache-control"), "public, max-age=60");
+    let reload = plane.get(&clip.path("dash/manifest.mpd?reload=1")).await;
+    assert!(reload.text().contains("type=\"dynamic\""), "{reload:?}");
+    assert_eq!(reload.header("cache-control"), "public, max-age=1");
+    clip.index.finished_at_ms = Some(SystemClock.now_ms() - 10_000);
+    let clip = Clip { index: clip.index, ..Clip::new(true) };
+    let plane = Plane::start().await;
+    clip.store(&plane.folder);
+    let late = plane.get(&clip.path("dash/manifest.mpd?reload=1")).await;
+    assert!(late.text().contains("type=\"static\""), "{late:?}");
+}
+
+#[tokio::test]
 async fn health_is_down_without_control_and_playback_is_not() {
     let plane = Plane::start().await;
     let health = plane.get("/health").await;

@@ -18,22 +18,35 @@ use crate::{
     language,
 };
 
-/// How long the last dynamic MPD is served after the end: players that poll every two seconds must
+/// How long reloads get the last dynamic MPD after the end: players that poll every two seconds must
 /// see it, and some never read the static MPD.
-const LINGER_MS: i64 = 10_000;
+pub const LINGER_MS: i64 = 10_000;
+/// The query parameter of the URL from which players reload a dynamic MPD.
+pub const RELOAD: &str = "reload";
 /// The availability start precedes the time at which everything would have been published by this
 /// much.
 const AVAILABILITY_MARGIN_MS: i64 = 5_000;
 
-/// The MPD at `now_ms` (Unix time); `None` until every rendition has started.
+/// The MPD for a session that begins at `now_ms` (Unix time); `None` until every rendition has
+/// started. It is static once the video is final, because FFmpeg and VLC never end a session that
+/// began with a dynamic MPD.
 pub fn mpd(index: &Index, now_ms: i64, links: &Links<'_>) -> Option<String> {
+    write(index, now_ms, links, index.finished_at_ms.is_some())
+}
+
+/// The MPD for a session that reloads a dynamic one at `now_ms`, from the URL that names [`RELOAD`].
+pub fn reloaded_mpd(index: &Index, now_ms: i64, links: &Links<'_>) -> Option<String> {
+    let ended = index.finished_at_ms.is_some_and(|at| now_ms.saturating_sub(at) >= LINGER_MS);
+    write(index, now_ms, links, ended)
+}
+
+fn write(index: &Index, now_ms: i64, links: &Links<'_>, ended: bool) -> Option<String> {
     if !dash_playable(index) {
         return None;
     }
     // The first MPD of a video with one segment is already complete, so no player has an earlier
     // one.
-    let ended = last_segment(index) == 0
-        || index.finished_at_ms.is_some_and(|at| now_ms.saturating_sub(at) >= LINGER_MS);
+    let ended = ended || last_segment(index) == 0;
     let buffer_ms = buffer_ms(index);
     let duration = seconds(duration_micros(index));
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
@@ -61,9 +74,11 @@ pub fn mpd(index: &Index, now_ms: i64, links: &Links<'_>) -> Option<String> {
             &mut out,
             format_args!(
                 " availabilityStartTime=\"{}\" publishTime=\"{}\" minimumUpdatePeriod=\"PT2S\" \
-             suggestedPresentationDelay=\"PT0S\">\n  <Period id=\"0\" start=\"PT0S\">\n",
+             suggestedPresentationDelay=\"PT0S\">\n  <Location>{}</Location>\n  \
+             <Period id=\"0\" start=\"PT0S\">\n",
                 date_time(start),
                 date_time(now_ms),
+                xml(&reload_url(links)),
             ),
         );
     }
@@ -88,6 +103,15 @@ pub fn mpd(index: &Index, now_ms: i64, links: &Links<'_>) -> Option<String> {
     }
     out.push_str("</MPD>\n");
     Some(out)
+}
+
+/// The URL from which a player reloads a dynamic MPD, relative to the first one. It distinguishes
+/// running sessions from new ones.
+fn reload_url(links: &Links<'_>) -> String {
+    match links.suffix() {
+        token if token.is_empty() => format!("manifest.mpd?{RELOAD}=1"),
+        token => format!("manifest.mpd{token}&{RELOAD}=1"),
+    }
 }
 
 /// One AdaptationSet for the rungs of one codec.

@@ -1,5 +1,5 @@
-//! HLS playlists of a growing video: for any order in which chunks are committed, they only grow,
-//! and those of a session end within one segment of each other.
+//! Manifests of a growing video. HLS playlists only grow, for any order in which chunks are
+//! committed, and those of a session end within one segment of each other.
 
 use media::{
     CaptionId,
@@ -8,6 +8,7 @@ use media::{
     manifest::{
         Links,
         captions::playlist,
+        dash::{mpd, reloaded_mpd},
         hls::{Playlist, media, multivariant},
     },
     pictures::Picture,
@@ -15,7 +16,7 @@ use media::{
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use crate::manifests::index;
+use crate::manifests::{LATER_MS, finished, index};
 
 /// Five chunks: 2, 10, 10, 10 and 2 GOPs, of which the HLS segments have 2, 5, 5, 5, 5, 5, 5, 2.
 const FRAMES: u64 = 34 * 60;
@@ -110,6 +111,26 @@ fn every_committed_segment_of_a_final_video_is_listed() {
     assert_eq!(lists(&index), [8; 6]);
     index.finished_at_ms = Some(1_750_000_060_000);
     assert_eq!(lists(&index), [8; 6]);
+}
+
+#[test]
+fn reloads_see_the_last_dynamic_mpd_and_new_sessions_a_static_one() {
+    let (index, links) = (finished(), Links::default());
+    let before = reloaded_mpd(&index, LATER_MS - 1, &links).unwrap();
+    let after = reloaded_mpd(&index, LATER_MS, &links).unwrap();
+    assert!(before.contains("type=\"dynamic\"") && after.contains("type=\"static\""));
+    assert_eq!(mpd(&index, 0, &links).unwrap(), after);
+    let location = |links| {
+        let growing = mpd(&growing([1; 5]), 0, links).unwrap();
+        growing.split("Location>").nth(1).map(|url| url.trim_end_matches("</").to_owned())
+    };
+    assert_eq!(location(&links).unwrap(), "manifest.mpd?reload=1");
+    let links = Links { token: Some("a+b"), ..links };
+    assert_eq!(location(&links).unwrap(), "manifest.mpd?token=a%2Bb&amp;reload=1");
+    let timeline = |mpd: &str| -> Vec<String> {
+        mpd.lines().filter(|line| line.contains("<S ")).map(str::to_owned).collect()
+    };
+    assert_eq!(timeline(&before), timeline(&after));
 }
 
 proptest! {

@@ -21,7 +21,7 @@ use proptest::prelude::*;
 use crate::fixture::{empty_index, grid};
 
 /// Ten seconds after the end of the video, when DASH becomes static.
-const LATER_MS: i64 = 1_750_000_070_000;
+pub(crate) const LATER_MS: i64 = 1_750_000_070_000;
 
 fn track(index: &Index, codec: &str, timescale: u32, sizes: (u32, u32), chunks: u32) -> Track {
     let (gop_bytes, spread) = sizes;
@@ -74,7 +74,7 @@ pub(crate) fn index(frames: u64, chunks: [u32; 5]) -> Index {
 }
 
 /// Slightly more than 64 s: chunks of 2, 10, 10 and 10 GOPs and one of half a GOP.
-fn finished() -> Index {
+pub(crate) fn finished() -> Index {
     index(32 * 60 + 30, [9; 5])
 }
 
@@ -256,18 +256,6 @@ fn manifests_do_not_exist_before_the_first_playable_segment() {
     assert_eq!(mpd(&neither, LATER_MS, &links), None);
     assert_eq!(media(&index(frames, [0; 5]), "360p", Playlist::Event, &links), None);
     assert_eq!(media(&index(frames, [1; 5]), "8k", Playlist::Event, &links), None);
-}
-
-#[test]
-fn dash_becomes_static_some_seconds_after_the_end() {
-    let (index, links) = (finished(), Links::default());
-    let before = mpd(&index, LATER_MS - 1, &links).unwrap();
-    let after = mpd(&index, LATER_MS, &links).unwrap();
-    assert!(before.contains("type=\"dynamic\"") && after.contains("type=\"static\""));
-    let timeline = |mpd: &str| -> Vec<String> {
-        mpd.lines().filter(|line| line.contains("<S ")).map(str::to_owned).collect()
-    };
-    assert_eq!(timeline(&before), timeline(&after));
 }
 
 #[test]
