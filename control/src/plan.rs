@@ -329,7 +329,7 @@ const fn cost(codec: Codec) -> f64 {
 fn label(title: &str, tag: &str, kind: &str, number: u32) -> String {
     let title: String = title.chars().filter(|c| !c.is_control()).take(LABEL_CHARS_MAX).collect();
     match title.trim() {
-        "" if tag != "und" => language::name(tag).to_owned(),
+        "" if tag != "und" => language::name(tag),
         "" => format!("{kind} {}", number + 1),
         title => title.to_owned(),
     }

@@ -122,12 +122,11 @@ fn described(message: &v1::CreateCaptionRequest) -> Result<Described, Problem> {
     let kind =
         kind.ok_or_else(|| Problem::field("kind", "must be \"subtitles\" or \"captions\""))?;
     let label = match (label, kind) {
-        ("", CaptionKind::Subtitles) if tag == "und" => "Subtitles",
-        ("", CaptionKind::Captions) if tag == "und" => "Captions",
+        ("", CaptionKind::Subtitles) if tag == "und" => "Subtitles".to_owned(),
+        ("", CaptionKind::Captions) if tag == "und" => "Captions".to_owned(),
         ("", _) => media::language::name(&tag),
-        (label, _) => label,
+        (label, _) => label.to_owned(),
     };
-    let label = label.to_owned();
     let id = CaptionId::new(Uuid::now_v7());
     Ok(Described { id, language: tag, label, kind, default: message.default, forced: false })
 }

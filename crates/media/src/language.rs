@@ -1,70 +1,36 @@
-//! Language tags: maps ISO 639-2 codes of media files to BCP 47 tags for manifests.
+//! Language tags: maps ISO 639 codes of media files to BCP 47 tags for manifests.
 
-/// Languages that have a two-letter code, which BCP 47 then requires: the two-letter code, then the
-/// terminological and the bibliographic three-letter code, which may be the same, and the name of
-/// the language in the language itself, empty if it is not known here.
-const LANGUAGES: [(&str, &str, &str, &str); 60] = [
-    ("ar", "ara", "ara", "العربية"),
-    ("bg", "bul", "bul", "Български"),
-    ("bn", "ben", "ben", ""),
-    ("bo", "bod", "tib", ""),
-    ("bs", "bos", "bos", ""),
-    ("ca", "cat", "cat", ""),
-    ("cs", "ces", "cze", "Čeština"),
-    ("cy", "cym", "wel", ""),
-    ("da", "dan", "dan", "Dansk"),
-    ("de", "deu", "ger", "Deutsch"),
-    ("el", "ell", "gre", "Ελληνικά"),
-    ("en", "eng", "eng", "English"),
-    ("es", "spa", "spa", "Español"),
-    ("et", "est", "est", "Eesti"),
-    ("eu", "eus", "baq", ""),
-    ("fa", "fas", "per", ""),
-    ("fi", "fin", "fin", "Suomi"),
-    ("fr", "fra", "fre", "Français"),
-    ("ga", "gle", "gle", ""),
-    ("gl", "glg", "glg", ""),
-    ("gu", "guj", "guj", ""),
-    ("he", "heb", "heb", "עברית"),
-    ("hi", "hin", "hin", "हिन्दी"),
-    ("hr", "hrv", "hrv", "Hrvatski"),
-    ("hu", "hun", "hun", "Magyar"),
-    ("hy", "hye", "arm", ""),
-    ("id", "ind", "ind", ""),
-    ("is", "isl", "ice", ""),
-    ("it", "ita", "ita", "Italiano"),
-    ("ja", "jpn", "jpn", "日本語"),
-    ("ka", "kat", "geo", ""),
-    ("kk", "kaz", "kaz", ""),
-    ("kn", "kan", "kan", ""),
-    ("ko", "kor", "kor", "한국어"),
-    ("lt", "lit", "lit", "Lietuvių"),
-    ("lv", "lav", "lav", "Latviešu"),
-    ("mk", "mkd", "mac", ""),
-    ("ml", "mal", "mal", ""),
-    ("mr", "mar", "mar", ""),
-    ("ms", "msa", "may", ""),
-    ("nb", "nob", "nob", ""),
-    ("nl", "nld", "dut", "Nederlands"),
-    ("no", "nor", "nor", "Norsk"),
-    ("pa", "pan", "pan", ""),
-    ("pl", "pol", "pol", "Polski"),
-    ("pt", "por", "por", "Português"),
-    ("ro", "ron", "rum", "Română"),
-    ("ru", "rus", "rus", "Русский"),
-    ("sk", "slk", "slo", ""),
-    ("sl", "slv", "slv", ""),
-    ("sq", "sqi", "alb", ""),
-    ("sr", "srp", "srp", ""),
-    ("sv", "swe", "swe", "Svenska"),
-    ("ta", "tam", "tam", ""),
-    ("te", "tel", "tel", ""),
-    ("th", "tha", "tha", ""),
-    ("tr", "tur", "tur", "Türkçe"),
-    ("uk", "ukr", "ukr", "Українська"),
-    ("vi", "vie", "vie", ""),
-    ("zh", "zho", "chi", "中文"),
+use isolang::Language;
+
+/// The bibliographic codes of ISO 639-2 that differ from the terminological ones, which `isolang`
+/// knows, and their terminological codes. The last two are withdrawn.
+const BIBLIOGRAPHIC: [(&str, &str); 22] = [
+    ("alb", "sqi"),
+    ("arm", "hye"),
+    ("baq", "eus"),
+    ("bur", "mya"),
+    ("chi", "zho"),
+    ("cze", "ces"),
+    ("dut", "nld"),
+    ("fre", "fra"),
+    ("geo", "kat"),
+    ("ger", "deu"),
+    ("gre", "ell"),
+    ("ice", "isl"),
+    ("mac", "mkd"),
+    ("mao", "mri"),
+    ("may", "msa"),
+    ("per", "fas"),
+    ("rum", "ron"),
+    ("slo", "slk"),
+    ("tib", "bod"),
+    ("wel", "cym"),
+    ("scc", "srp"),
+    ("scr", "hrv"),
 ];
+/// Withdrawn codes and the ones that IANA's language subtag registry prefers to them.
+const WITHDRAWN: [(&str, &str); 6] =
+    [("in", "id"), ("iw", "he"), ("ji", "yi"), ("jw", "jv"), ("mo", "ro"), ("mol", "ro")];
 
 /// Longest tag that is passed on; RFC 5646, 4.4.1 recommends room for 35 characters.
 const TAG_LENGTH_MAX: usize = 35;
@@ -81,13 +47,23 @@ pub fn tag(text: &str) -> String {
     if !letters || text.len() > TAG_LENGTH_MAX || !parts.clone().all(plain) {
         return "und".to_owned();
     }
-    let known = LANGUAGES.iter().find(|(_, t, b, _)| *t == primary || *b == primary);
-    let mut tag = known.map_or(primary, |(two, ..)| (*two).to_owned());
+    let mut tag = shortest(&primary).to_owned();
     for part in parts {
         tag.push('-');
         tag.push_str(part);
     }
     tag
+}
+
+/// The code of a language that BCP 47 requires: the two-letter one if there is one (RFC 5646,
+/// 2.2.1), else the terminological one.
+fn shortest(code: &str) -> &str {
+    if let Some((_, preferred)) = WITHDRAWN.iter().find(|(withdrawn, _)| *withdrawn == code) {
+        return preferred;
+    }
+    let bibliographic = BIBLIOGRAPHIC.iter().find(|(code_b, _)| *code_b == code);
+    let code = bibliographic.map_or(code, |(_, terminological)| terminological);
+    Language::from_639_3(code).and_then(|language| language.to_639_1()).unwrap_or(code)
 }
 
 /// The BCP 47 tag for the language tag of a track of an uploaded file: an ISO 639 code, perhaps
@@ -98,16 +74,67 @@ pub fn tag_of_track(text: &str) -> String {
     if (2..=3).contains(&primary.len()) { tag(&text) } else { "und".to_owned() }
 }
 
-/// The name of a tag's language in the language itself, or the tag if the name is not known.
-pub fn name(tag: &str) -> &str {
+/// The name of a tag's language in the language itself, with a capital letter, or the tag if the
+/// name is not known.
+pub fn name(tag: &str) -> String {
     let primary = tag.split('-').next().unwrap_or_default();
-    let known = LANGUAGES.iter().find(|(two, ..)| *two == primary);
-    known.map(|(.., name)| *name).filter(|name| !name.is_empty()).unwrap_or(tag)
+    let language = Language::from_639_1(primary).or_else(|| Language::from_639_3(primary));
+    let Some(name) = language.and_then(|language| language.to_autonym()) else {
+        return tag.to_owned();
+    };
+    let mut letters = name.chars();
+    match letters.next() {
+        Some(first) if has_titlecase(first) => first.to_uppercase().chain(letters).collect(),
+        _ => name.to_owned(),
+    }
+}
+
+/// Whether names are written with a capital first letter in the script of this letter: Georgian
+/// capitals serve only for texts that consist of capitals.
+fn has_titlecase(letter: char) -> bool {
+    !('\u{10a0}'..='\u{10ff}').contains(&letter)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{name, tag_of_track};
+    use super::{BIBLIOGRAPHIC, name, tag, tag_of_track};
+
+    /// Every terminological code of ISO 639-2 that has a two-letter code, with that code.
+    const ISO_639_2: &str = "aar:aa abk:ab afr:af aka:ak amh:am ara:ar arg:an asm:as ava:av ave:ae aym:ay aze:az \
+         bak:ba bam:bm bel:be ben:bn bis:bi bod:bo bos:bs bre:br bul:bg cat:ca ces:cs cha:ch \
+         che:ce chu:cu chv:cv cor:kw cos:co cre:cr cym:cy dan:da deu:de div:dv dzo:dz ell:el \
+         eng:en epo:eo est:et eus:eu ewe:ee fao:fo fas:fa fij:fj fin:fi fra:fr fry:fy ful:ff \
+         gla:gd gle:ga glg:gl glv:gv grn:gn guj:gu hat:ht hau:ha heb:he her:hz hin:hi hmo:ho \
+         hrv:hr hun:hu hye:hy ibo:ig ido:io iii:ii iku:iu ile:ie ina:ia ind:id ipk:ik isl:is \
+         ita:it jav:jv jpn:ja kal:kl kan:kn kas:ks kat:ka kau:kr kaz:kk khm:km kik:ki kin:rw \
+         kir:ky kom:kv kon:kg kor:ko kua:kj kur:ku lao:lo lat:la lav:lv lim:li lin:ln lit:lt \
+         ltz:lb lub:lu lug:lg mah:mh mal:ml mar:mr mkd:mk mlg:mg mlt:mt mon:mn mri:mi msa:ms \
+         mya:my nau:na nav:nv nbl:nr nde:nd ndo:ng nep:ne nld:nl nno:nn nob:nb nor:no nya:ny \
+         oci:oc oji:oj ori:or orm:om oss:os pan:pa pli:pi pol:pl por:pt pus:ps que:qu roh:rm \
+         ron:ro run:rn rus:ru sag:sg san:sa sin:si slk:sk slv:sl sme:se smo:sm sna:sn snd:sd \
+         som:so sot:st spa:es sqi:sq srd:sc srp:sr ssw:ss sun:su swa:sw swe:sv tah:ty tam:ta \
+         tat:tt tel:te tgk:tg tgl:tl tha:th tir:ti ton:to tsn:tn tso:ts tuk:tk tur:tr twi:tw \
+         uig:ug ukr:uk urd:ur uzb:uz ven:ve vie:vi vol:vo wln:wa wol:wo xho:xh yid:yi yor:yo \
+         zha:za zho:zh zul:zu";
+
+    #[test]
+    fn every_code_of_iso_639_2_becomes_the_shortest_one() {
+        let pairs = || ISO_639_2.split_whitespace().filter_map(|pair| pair.split_once(':'));
+        assert_eq!(pairs().count(), 183);
+        for (three, two) in pairs() {
+            assert_eq!((tag(three).as_str(), tag_of_track(three).as_str()), (two, two));
+            assert_eq!(tag(two), two);
+            assert_eq!(tag(&format!("{}-Latn", three.to_uppercase())), format!("{two}-Latn"));
+        }
+        for (code, terminological) in BIBLIOGRAPHIC {
+            let (_, two) = pairs().find(|(three, _)| *three == terminological).unwrap();
+            assert_eq!(tag_of_track(code), two, "{code}");
+        }
+        // Languages without a two-letter code, collections, special codes and a private one.
+        for code in ["kab", "chr", "fil", "ber", "nah", "mul", "zxx", "mis", "qaa"] {
+            assert_eq!(tag_of_track(code), code);
+        }
+    }
 
     #[test]
     fn tags_of_tracks_become_the_shortest_form() {
@@ -116,6 +143,10 @@ mod tests {
             ("ger", "de"),
             ("deu", "de"),
             ("pt_BR", "pt-BR"),
+            ("chi-Hant", "zh-Hant"),
+            ("hr ", "hr"),
+            ("iw", "he"),
+            ("mol", "ro"),
             ("en", "en"),
             ("kab", "kab"),
             ("", "und"),
@@ -125,7 +156,21 @@ mod tests {
         ] {
             assert_eq!(tag_of_track(file), manifest);
         }
-        assert_eq!(name("pt-BR"), "Português");
-        assert_eq!(name("kab"), "kab");
+    }
+
+    #[test]
+    fn languages_are_named_in_themselves() {
+        for (tag, expected) in [
+            ("pt-BR", "Português"),
+            ("de", "Deutsch"),
+            ("ru", "Русский"),
+            ("ja", "日本語"),
+            ("eu", "Euskara"),
+            ("ka", "ქართული"),
+            ("kab", "Taqbaylit"),
+            ("qaa", "qaa"),
+        ] {
+            assert_eq!(name(tag), expected);
+        }
     }
 }
