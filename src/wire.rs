@@ -7,6 +7,7 @@ use media::{
     Codec, FrameRate, Grid,
     ids::Id,
     ladder::Rung,
+    purpose::AudioPurpose,
     source::{AudioTrack, Source, TextTrack, VideoTrack},
 };
 
@@ -149,9 +150,11 @@ impl TryFrom<v1::VideoTrack> for VideoTrack {
 
 impl From<AudioTrack> for v1::AudioTrack {
     fn from(track: AudioTrack) -> Self {
-        let AudioTrack { index, codec, channels, sample_rate, language, title, parts } = track;
+        let AudioTrack { index, codec, channels, sample_rate, language, title, purpose, parts } =
+            track;
         let parts = parts.into_iter().map(Into::into).collect();
-        Self { index, codec, channels, sample_rate, language, title, parts }
+        let purpose = Some(purpose.into());
+        Self { index, codec, channels, sample_rate, language, title, parts, purpose }
     }
 }
 
@@ -159,25 +162,60 @@ impl TryFrom<v1::AudioTrack> for AudioTrack {
     type Error = Problem;
 
     fn try_from(track: v1::AudioTrack) -> Result<Self, Problem> {
-        let v1::AudioTrack { index, codec, channels, sample_rate, language, title, parts: found } =
-            track;
-        let parts = parts("audio.parts", found)?;
-        Ok(Self { index, codec, channels, sample_rate, language, title, parts })
+        Ok(Self {
+            index: track.index,
+            codec: track.codec,
+            channels: track.channels,
+            sample_rate: track.sample_rate,
+            language: track.language,
+            title: track.title,
+            purpose: track.purpose.map(Into::into).unwrap_or_default(),
+            parts: parts("audio.parts", track.parts)?,
+        })
+    }
+}
+
+impl From<AudioPurpose> for v1::AudioPurpose {
+    fn from(purpose: AudioPurpose) -> Self {
+        let AudioPurpose { description, clear_speech, commentary, dub, original } = purpose;
+        Self { description, clear_speech, commentary, dub, original }
+    }
+}
+
+impl From<v1::AudioPurpose> for AudioPurpose {
+    fn from(purpose: v1::AudioPurpose) -> Self {
+        let v1::AudioPurpose { description, clear_speech, commentary, dub, original } = purpose;
+        Self { description, clear_speech, commentary, dub, original }
     }
 }
 
 impl From<TextTrack> for v1::TextTrack {
     fn from(track: TextTrack) -> Self {
-        let TextTrack { index, codec, language, title, default, forced, hearing_impaired } = track;
-        Self { index, codec, language, title, default, forced, hearing_impaired }
+        Self {
+            index: track.index,
+            codec: track.codec,
+            language: track.language,
+            title: track.title,
+            default: track.default,
+            forced: track.forced,
+            hearing_impaired: track.hearing_impaired,
+            commentary: track.commentary,
+        }
     }
 }
 
 impl From<v1::TextTrack> for TextTrack {
     fn from(track: v1::TextTrack) -> Self {
-        let v1::TextTrack { index, codec, language, title, default, forced, hearing_impaired } =
-            track;
-        Self { index, codec, language, title, default, forced, hearing_impaired }
+        Self {
+            index: track.index,
+            codec: track.codec,
+            language: track.language,
+            title: track.title,
+            default: track.default,
+            forced: track.forced,
+            hearing_impaired: track.hearing_impaired,
+            commentary: track.commentary,
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::{ffi::OsString, path::Path};
 use media::{
     FrameRate, Grid,
     ladder::Rung,
+    purpose::AudioPurpose,
     source::{AudioPart, AudioTrack, VideoPart, VideoTrack},
 };
 use workers::{
@@ -118,6 +119,7 @@ fn audio_is_padded_and_cut_to_the_grid() {
         sample_rate: 44_100,
         language: "eng".to_owned(),
         title: String::new(),
+        purpose: AudioPurpose::default(),
         parts: Vec::new(),
     };
     let args = args::audio(&AudioEncode {
@@ -162,6 +164,7 @@ fn joined_recordings_are_inputs_of_their_own() {
         sample_rate: 48_000,
         language: String::new(),
         title: String::new(),
+        purpose: AudioPurpose::default(),
         parts,
     };
     let args = args::audio(&AudioEncode {
@@ -193,6 +196,7 @@ fn many_recordings_are_decoded_in_groups() {
         sample_rate: 48_000,
         language: String::new(),
         title: String::new(),
+        purpose: AudioPurpose::default(),
         parts: (0..50).map(part).collect(),
     };
     assert!(args::groups(&track).is_none());

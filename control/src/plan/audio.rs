@@ -42,10 +42,17 @@ pub(super) fn plan(tracks: &[AudioTrack], bitrate: u64) -> Vec<PlannedAudio> {
     let mut planned: Vec<PlannedAudio> = Vec::new();
     for (number, track) in (0..).zip(tracks.iter().take(AUDIO_TRACKS_MAX)) {
         let language = language::tag_of_track(&track.language);
-        let wanted = label(&track.title, &language, "Audio", number);
+        let taken = |label: &str| planned.iter().any(|p| p.label == label);
+        let mut wanted = label(&track.title, &language, "Audio", number);
+        if let Some(purpose) = track.purpose.label().filter(|_| track.title.trim().is_empty()) {
+            wanted = format!("{wanted} ({purpose})");
+        }
+        if let Some(version) = track.purpose.version().filter(|_| taken(&wanted)) {
+            wanted = format!("{wanted} ({version})");
+        }
         let mut label = wanted.clone();
         let mut copy = 2;
-        while planned.iter().any(|p| p.label == label) {
+        while taken(&label) {
             label = format!("{wanted} ({copy})");
             copy += 1;
         }

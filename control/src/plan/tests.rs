@@ -3,7 +3,8 @@
 use media::{
     Codec,
     ladder::{LadderError, Profile, default_profiles},
-    source::Source,
+    purpose::AudioPurpose,
+    source::{AudioTrack, Source, TextTrack},
 };
 
 use super::{Plan, PlanError, TranscodeOptions, plan};
@@ -37,6 +38,52 @@ fn planned(source: &Source) -> Plan {
         &TranscodeOptions { hls: true, ..TranscodeOptions::default() },
     )
     .unwrap()
+}
+
+#[test]
+fn tracks_of_one_language_get_distinct_labels() {
+    let mut source = source(640, 360, 10);
+    let purposes = [
+        AudioPurpose { original: true, ..AudioPurpose::default() },
+        AudioPurpose { commentary: true, ..AudioPurpose::default() },
+        AudioPurpose { description: true, ..AudioPurpose::default() },
+        AudioPurpose { clear_speech: true, ..AudioPurpose::default() },
+        AudioPurpose { dub: true, ..AudioPurpose::default() },
+        AudioPurpose { dub: true, ..AudioPurpose::default() },
+    ];
+    let first = source.audio[0].clone();
+    let track = |purpose| AudioTrack { purpose, ..first.clone() };
+    source.audio = purposes.into_iter().map(track).collect();
+    source.audio[1].title = "Director".to_owned();
+    let text = |forced, hearing_impaired, commentary| TextTrack {
+        codec: "subrip".to_owned(),
+        language: "ger".to_owned(),
+        forced,
+        hearing_impaired,
+        commentary,
+        ..TextTrack::default()
+    };
+    source.text = vec![
+        text(false, false, false),
+        text(true, false, false),
+        text(false, true, false),
+        text(false, false, true),
+    ];
+    let plan = planned(&source);
+    let labels: Vec<&str> = plan.audio.iter().map(|audio| audio.label.as_str()).collect();
+    assert_eq!(
+        labels,
+        [
+            "Deutsch",
+            "Director",
+            "Deutsch (audio description)",
+            "Deutsch (clear speech)",
+            "Deutsch (dubbed)",
+            "Deutsch (dubbed) (2)"
+        ]
+    );
+    let labels: Vec<&str> = plan.text.iter().map(|text| text.label.as_str()).collect();
+    assert_eq!(labels, ["Deutsch", "Deutsch (forced)", "Deutsch (SDH)", "Deutsch (commentary)"]);
 }
 
 #[test]

@@ -45,6 +45,16 @@ impl PlannedText {
     }
 }
 
+/// The words that follow the language in the label of a track that is not for everyone.
+const fn purpose(track: &TextTrack) -> Option<&'static str> {
+    match track {
+        TextTrack { commentary: true, .. } => Some("commentary"),
+        TextTrack { forced: true, .. } => Some("forced"),
+        TextTrack { hearing_impaired: true, .. } => Some("SDH"),
+        _ => None,
+    }
+}
+
 /// Plans the tracks that contain text; tracks that are left out are noted.
 pub(super) fn plan(tracks: &[TextTrack], notes: &mut Vec<String>) -> Vec<PlannedText> {
     let (text, pictures): (Vec<_>, Vec<_>) = tracks.iter().partition(|track| track.is_text());
@@ -62,7 +72,10 @@ pub(super) fn plan(tracks: &[TextTrack], notes: &mut Vec<String>) -> Vec<Planned
     }
     let planned = (0..).zip(text.into_iter().take(TEXT_TRACKS_MAX)).map(|(number, track)| {
         let language = language::tag_of_track(&track.language);
-        let label = label(&track.title, &language, "Subtitles", number);
+        let mut label = label(&track.title, &language, "Subtitles", number);
+        if let Some(purpose) = purpose(track).filter(|_| track.title.trim().is_empty()) {
+            label = format!("{label} ({purpose})");
+        }
         PlannedText { number, track: track.clone(), label, language }
     });
     planned.collect()

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use media::{
     JobId, VideoId, fmp4,
-    index::{AudioRendition, Chunk, Index, Track, VideoRendition},
+    index::{AudioDetails, AudioRendition, Chunk, Index, Track, VideoRendition},
     layout,
     pictures::{PREVIEW, Picture, Pictures},
 };
@@ -21,6 +21,7 @@ use crate::{
     },
     index_cache::IndexCache,
     objects,
+    plan::PlannedAudio,
 };
 
 /// The encoded index of the version that is served now; `None` if no version is served.
@@ -152,7 +153,18 @@ fn assemble(
         audio_renditions: audio_renditions.collect(),
         pictures: Pictures::default(),
         captions: Vec::new(),
+        audio_details: details(&plan.audio),
     })
+}
+
+/// The details of the audio renditions; empty if no rendition has any.
+fn details(audio: &[PlannedAudio]) -> Vec<AudioDetails> {
+    let details = audio.iter().map(|audio| AudioDetails { purpose: audio.track.purpose });
+    let details: Vec<_> = details.collect();
+    if details.iter().all(|details| *details == AudioDetails::default()) {
+        return Vec::new();
+    }
+    details
 }
 
 /// Brings the video's index object up to date with its row: writes the final index of the served

@@ -66,6 +66,7 @@ pub(crate) fn source(seconds: u32) -> Source {
             sample_rate: 48_000,
             language: "eng".to_owned(),
             title: String::new(),
+            purpose: media::purpose::AudioPurpose::default(),
             parts: Vec::new(),
         }],
         text: Vec::new(),

@@ -12,14 +12,21 @@ use crate::{
     captions::TextTrack,
     content_type::{AUDIO_CONTENT_TYPE, VIDEO_CONTENT_TYPE},
     pictures::Pictures,
+    purpose::AudioPurpose,
 };
 
 /// First bytes of an encoded index.
 const MAGIC: [u8; 4] = *b"SVIX";
 /// The version that this program writes.
-pub const VERSION: u16 = 3;
-/// The previous version, which stores still hold: it ends before the list of text tracks.
-const WITHOUT_CAPTIONS: u16 = 2;
+pub const VERSION: u16 = 4;
+/// Earlier versions, which stores still hold, and the number of lists at the end of the payload that
+/// each of them lacks. An index without details of its audio is written in version 3, so that
+/// earlier releases can read it, too.
+const EARLIER: [(u16, usize); 2] = [(WITHOUT_DETAILS, 1), (2, 2)];
+/// Ends before the details of the audio.
+const WITHOUT_DETAILS: u16 = 3;
+/// The postcard encoding of an empty list.
+const EMPTY_LIST: u8 = 0;
 /// Magic, version and digest.
 const HEADER_BYTES: usize = 4 + 2 + blake3::OUT_LEN;
 /// Largest encoded index, in bytes: a week of video in twenty renditions needs a fifth of it.
@@ -78,6 +85,16 @@ pub struct Index {
     /// Text tracks: embedded ones first, then uploaded ones by age. They may change while
     /// everything else stays.
     pub captions: Vec<TextTrack>,
+    /// Further properties of the audio renditions, in the same order; those past the end of this
+    /// list have none.
+    pub audio_details: Vec<AudioDetails>,
+}
+
+/// Further properties of an audio rendition.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AudioDetails {
+    /// Distinguishes the track from others of its language.
+    pub purpose: AudioPurpose,
 }
 
 /// A video rendition.
@@ -163,10 +180,16 @@ impl Index {
     pub fn encode(&self) -> Vec<u8> {
         // Serializing into memory cannot fail: it contains no maps, unsized sequences or custom
         // serializers.
-        let payload = postcard::to_stdvec(self).unwrap_or_default();
+        let mut payload = postcard::to_stdvec(self).unwrap_or_default();
+        let version = if self.audio_details.is_empty() {
+            payload.pop();
+            WITHOUT_DETAILS
+        } else {
+            VERSION
+        };
         let mut out = Vec::with_capacity(HEADER_BYTES + payload.len());
         out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&VERSION.to_le_bytes());
+        out.extend_from_slice(&version.to_le_bytes());
         out.extend_from_slice(blake3::hash(&payload).as_bytes());
         out.extend_from_slice(&payload);
         out
@@ -187,21 +210,17 @@ impl Index {
             return Err(IndexError::Magic);
         }
         let version = u16::from_le_bytes([header[4], header[5]]);
-        if ![VERSION, WITHOUT_CAPTIONS].contains(&version) {
-            return Err(IndexError::Version(version));
-        }
+        let earlier = EARLIER.iter().find(|(earlier, _)| *earlier == version);
+        let missing = match (version, earlier) {
+            (VERSION, _) => 0,
+            (_, Some((_, missing))) => *missing,
+            _ => return Err(IndexError::Version(version)),
+        };
         if header[6..] != *blake3::hash(payload).as_bytes() {
             return Err(IndexError::Checksum);
         }
-        let older;
-        let payload = if version == WITHOUT_CAPTIONS {
-            // The postcard encoding of an empty list.
-            older = [payload, &[0]].concat();
-            &older
-        } else {
-            payload
-        };
-        match postcard::take_from_bytes(payload) {
+        let payload = [payload, &[EMPTY_LIST; 2][..missing]].concat();
+        match postcard::take_from_bytes(&payload) {
             Ok((index, [])) => Ok(index),
             _ => Err(IndexError::Malformed),
         }
@@ -226,6 +245,11 @@ impl Index {
         }
         let audio = self.audio_renditions.iter_mut().find(|r| r.name == rendition);
         audio.map(|audio| &mut audio.track)
+    }
+
+    /// The purpose of the audio rendition at this place in the list.
+    pub fn purpose(&self, place: usize) -> AudioPurpose {
+        self.audio_details.get(place).map(|details| details.purpose).unwrap_or_default()
     }
 
     /// The text track with this id.

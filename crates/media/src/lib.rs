@@ -24,6 +24,7 @@ pub mod movie;
 pub mod pictures;
 pub mod profiles;
 pub mod progressive;
+pub mod purpose;
 pub mod range;
 pub mod segment;
 pub mod source;

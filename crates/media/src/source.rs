@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 pub use self::parts::{AudioPart, Span, VideoPart, sample_of};
-use crate::{FrameRate, Grid, grid::GridError};
+use crate::{FrameRate, Grid, grid::GridError, purpose::AudioPurpose};
 
 /// An uploaded file with video, audio, or both.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -86,6 +86,9 @@ pub struct AudioTrack {
     pub language: String,
     /// Title as in the file; may be empty.
     pub title: String,
+    /// The track's purpose; unknown for sources that were probed before this field existed.
+    #[serde(default)]
+    pub purpose: AudioPurpose,
     /// The recordings that the source was joined from, in order; empty if it is a single one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<AudioPart>,
@@ -108,6 +111,9 @@ pub struct TextTrack {
     pub forced: bool,
     /// Made for deaf and hard-of-hearing viewers.
     pub hearing_impaired: bool,
+    /// Belongs to a commentary on the video.
+    #[serde(default)]
+    pub commentary: bool,
 }
 
 impl TextTrack {

@@ -242,6 +242,7 @@ impl Clip {
             audio_renditions: vec![sound],
             pictures: media::pictures::Pictures::default(),
             captions: Vec::new(),
+            audio_details: Vec::new(),
         };
         Self { index, objects }
     }

@@ -1,5 +1,7 @@
 //! Tests the reports of probes about valid files.
 
+use media::purpose::AudioPurpose;
+
 use crate::{clip::Clip, control::Control, worker::Worker};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,6 +61,42 @@ async fn a_probe_reports_the_display_size_of_rotated_and_anamorphic_videos() {
         let video = done.source.unwrap().video.unwrap();
         assert_eq!((video.width, video.height), size, "{args:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_probe_reports_what_each_track_is_for() {
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &[]).await;
+    let text = Clip::bytes("a.srt", b"1\n00:00:00,500 --> 00:00:01,500\nHello\n\n");
+    let text = text.path().display().to_string();
+    #[rustfmt::skip]
+    let clip = Clip::made("a.mkv", &[
+        "-f", "lavfi", "-i", "testsrc2=s=64x36:r=25:d=2", "-f", "lavfi", "-i", "sine=440:d=2",
+        "-i", &text, "-map", "1", "-map", "1", "-map", "0", "-map", "1", "-map", "1",
+        "-map", "2", "-map", "2", "-map", "2", "-c:v", "libx264", "-preset", "ultrafast",
+        "-pix_fmt", "yuv420p", "-c:a", "aac", "-c:s", "subrip",
+        "-disposition:a:0", "comment", "-disposition:a:1", "visual_impaired",
+        "-disposition:a:2", "dub", "-disposition:a:3", "hearing_impaired+original",
+        "-disposition:s:0", "forced", "-disposition:s:1", "hearing_impaired",
+        "-disposition:s:2", "comment",
+    ]);
+    let done = control.work(worker.probe(&clip.path())).await.unwrap();
+    let source = media::source::Source::try_from(done.source.unwrap()).unwrap();
+    let purposes: Vec<_> = source.audio.iter().map(|track| (track.index, track.purpose)).collect();
+    let plain = AudioPurpose::default();
+    // The track that is for everyone comes first, because no track has the default flag.
+    assert_eq!(
+        purposes,
+        [
+            (3, AudioPurpose { dub: true, ..plain }),
+            (0, AudioPurpose { commentary: true, ..plain }),
+            (1, AudioPurpose { description: true, ..plain }),
+            (4, AudioPurpose { clear_speech: true, original: true, ..plain }),
+        ]
+    );
+    let text = source.text.iter().map(|t| (t.forced, t.hearing_impaired, t.commentary));
+    let text: Vec<_> = text.collect();
+    assert_eq!(text, [(true, false, false), (false, true, false), (false, false, true)]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

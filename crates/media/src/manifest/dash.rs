@@ -16,6 +16,7 @@ use crate::{
     fmp4::TrackKind,
     index::{AudioRendition, Index, Track, VideoRendition},
     language,
+    purpose::AudioPurpose,
 };
 
 /// How long reloads get the last dynamic MPD after the end: players that poll every two seconds must
@@ -179,12 +180,11 @@ fn push_audio(
         format_args!(
             "      <AudioChannelConfiguration \
          schemeIdUri=\"urn:mpeg:dash:23003:3:audio_channel_configuration:2011\" \
-         value=\"{channels}\"/>\n      <Label>{}</Label>\n      \
-         <Role schemeIdUri=\"urn:mpeg:dash:role:2011\" value=\"{}\"/>\n",
+         value=\"{channels}\"/>\n      <Label>{}</Label>\n",
             xml(label),
-            if place == 0 { "main" } else { "alternate" },
         ),
     );
+    push_purpose(out, index.purpose(place), place == 0);
     push_template(out, index, links, TrackKind::Audio, track.frontier());
     push(
         out,
@@ -197,6 +197,27 @@ fn push_audio(
             track.timescale,
         ),
     );
+}
+
+/// The elements that distinguish an audio track from others of its language.
+fn push_purpose(out: &mut String, purpose: AudioPurpose, main: bool) {
+    if let Some(term) = purpose.accessibility() {
+        push(
+            out,
+            format_args!(
+                "      <Accessibility schemeIdUri=\"urn:tva:metadata:cs:AudioPurposeCS:2007\" \
+             value=\"{term}\"/>\n",
+            ),
+        );
+    }
+    for role in purpose.roles(main) {
+        push(
+            out,
+            format_args!(
+                "      <Role schemeIdUri=\"urn:mpeg:dash:role:2011\" value=\"{role}\"/>\n",
+            ),
+        );
+    }
 }
 
 /// The number of the last planned segment.

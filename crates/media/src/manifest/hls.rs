@@ -9,7 +9,8 @@ use super::{
     Links, by_codec, captions, hls_playable,
     pace::{listed_segments, offered},
     playlist::{
-        START, head, media_prefix, playlist_file, playlist_url, push, push_extinf, target_duration,
+        AutoSelected, START, head, media_prefix, playlist_file, playlist_url, push, push_extinf,
+        target_duration, yes,
     },
     quoted,
     rate::{self, Rates},
@@ -45,9 +46,7 @@ pub fn multivariant(index: &Index, links: &Links<'_>) -> Option<String> {
     if growing {
         out.push_str(START);
     }
-    for (place, rendition) in audio.iter().enumerate() {
-        out.push_str(&audio_media(index, links, rendition, place == 0));
-    }
+    out.push_str(&audio_media(index, links));
     out.push_str(&captions::hls_media(index, links));
     let sound = Sound::new(index, &audio, target);
     if rungs.is_empty() {
@@ -233,19 +232,35 @@ impl<'a> Variant<'a> {
     }
 }
 
-fn audio_media(
-    index: &Index,
-    links: &Links<'_>,
-    rendition: &AudioRendition,
-    default: bool,
-) -> String {
-    format!(
-        "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"{AUDIO_GROUP}\",NAME=\"{}\",LANGUAGE=\"{}\",\
-         DEFAULT={},AUTOSELECT=YES,CHANNELS=\"{}\",URI=\"{}\"\n",
-        quoted(&rendition.label),
-        language::tag(&rendition.language),
-        if default { "YES" } else { "NO" },
-        rendition.channels,
-        playlist_url(index, links, &rendition.name, playlist_file(index)),
-    )
+/// The EXT-X-MEDIA tags of the audio renditions that have started; the first is the default.
+fn audio_media(index: &Index, links: &Links<'_>) -> String {
+    let mut out = String::new();
+    let mut selected = AutoSelected::default();
+    let started = index.audio_renditions.iter().enumerate().filter(|(_, r)| r.track.started());
+    for (place, (number, rendition)) in started.enumerate() {
+        let purpose = index.purpose(number);
+        let (language, characteristics) =
+            (language::tag(&rendition.language), purpose.characteristics().join(","));
+        let default = place == 0;
+        // A commentary plays only if the viewer chooses it.
+        let automatic = selected.first(&language, &characteristics) && !purpose.commentary;
+        let characteristics = match characteristics.as_str() {
+            "" => String::new(),
+            names => format!(",CHARACTERISTICS=\"{names}\""),
+        };
+        push(
+            &mut out,
+            format_args!(
+                "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"{AUDIO_GROUP}\",NAME=\"{}\",\
+                 LANGUAGE=\"{language}\",DEFAULT={},AUTOSELECT={}{characteristics},\
+                 CHANNELS=\"{}\",URI=\"{}\"\n",
+                quoted(&rendition.label),
+                yes(default),
+                yes(default || automatic),
+                rendition.channels,
+                playlist_url(index, links, &rendition.name, playlist_file(index)),
+            ),
+        );
+    }
+    out
 }

@@ -1,6 +1,6 @@
 //! The parts that all HLS playlists share: the head, segments and URLs.
 
-use std::fmt::Write;
+use std::{collections::HashSet, fmt::Write};
 
 use super::{Links, percent, quoted, timeline::Timeline};
 use crate::{fmp4::TrackKind, index::Index};
@@ -66,6 +66,23 @@ pub(super) fn playlist_url(
 /// Relative to a media playlist, which is in the folder of its segments.
 pub(super) fn media_prefix(index: &Index, rendition: &str, links: &Links<'_>) -> String {
     quoted(&links.prefix(index, "", &format!("{}/{}/", index.version, percent(rendition))))
+}
+
+/// A value of an attribute that is an enumerated string.
+pub(super) const fn yes(yes: bool) -> &'static str {
+    if yes { "YES" } else { "NO" }
+}
+
+/// The renditions of a group that a player may choose on its own: they should differ in language
+/// and characteristics (RFC 8216, 4.3.4.1.1), so only the first of each kind is among them.
+#[derive(Debug, Default)]
+pub(super) struct AutoSelected(HashSet<(String, String)>);
+
+impl AutoSelected {
+    /// Whether no rendition of the same language and characteristics has been listed before.
+    pub(super) fn first(&mut self, language: &str, characteristics: &str) -> bool {
+        self.0.insert((language.to_owned(), characteristics.to_owned()))
+    }
 }
 
 pub(super) fn push_extinf(out: &mut String, micros: u64) {

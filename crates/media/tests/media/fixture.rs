@@ -52,6 +52,7 @@ pub(crate) fn empty_index(grid: Grid) -> Index {
         audio_renditions: Vec::new(),
         pictures: Pictures::default(),
         captions: Vec::new(),
+        audio_details: Vec::new(),
     }
 }
 

@@ -70,8 +70,8 @@ fn damage_is_reported_with_its_kind() {
 #[test]
 fn an_index_from_before_text_tracks_is_read() {
     let index = synthetic(2000, &[0, 1, 3]);
-    // The older payload lacked only the list of text tracks at its end, here an empty list of one
-    // byte.
+    // An index without details of its audio has version 3. The older payload lacked only the list
+    // of text tracks at its end, here an empty list of one byte.
     let payload = &ENCODED[6 + blake3::OUT_LEN..ENCODED.len() - 1];
     let mut older = b"SVIX\x02\x00".to_vec();
     older.extend_from_slice(blake3::hash(payload).as_bytes());

@@ -17,6 +17,7 @@ mod manifests;
 mod pictures;
 mod playing;
 mod profiles;
+mod purposes;
 mod range;
 mod rewriting;
 mod short_recordings;

@@ -19,7 +19,8 @@ pub fn probe_streams(source: &Input) -> Vec<OsString> {
     let entries = "format=format_name,start_time,duration,bit_rate:\
                    stream=index,id,codec_type,codec_name,width,height,has_b_frames,sample_aspect_ratio,field_order,\
                    pix_fmt,color_transfer,r_frame_rate,avg_frame_rate,time_base,start_pts,duration_ts,nb_frames,\
-                   channels,sample_rate:stream_disposition=default,attached_pic,timed_thumbnails,forced,hearing_impaired:\
+                   channels,sample_rate:stream_disposition=default,attached_pic,timed_thumbnails,forced,hearing_impaired,\
+                   visual_impaired,descriptions,captions,comment,dub,original:\
                    stream_tags=language,title,rotate,DURATION:stream_side_data=rotation:\
                    program=program_id:program_stream=index";
     ffprobe(source, &["-of", "json", "-show_format", "-show_streams", "-show_entries", entries])

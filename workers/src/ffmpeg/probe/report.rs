@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use media::purpose::AudioPurpose;
 use serde::Deserialize;
 
 use crate::outcome::TaskFailure;
@@ -119,10 +120,11 @@ impl Report {
     }
 
     /// The audio tracks that become renditions, in the file's order, except that those with the
-    /// default flag come first.
+    /// default flag come first, and commentaries and tracks for viewers with a disability after
+    /// other tracks.
     pub(super) fn sounds(&self) -> Vec<&Stream> {
         let mut sounds: Vec<_> = self.audible().collect();
-        sounds.sort_by_key(|stream| !stream.is("default"));
+        sounds.sort_by_key(|stream| (!stream.is("default"), !stream.purpose().is_for_everyone()));
         sounds
     }
 
@@ -221,6 +223,17 @@ impl Stream {
 
     pub(super) fn is(&self, disposition: &str) -> bool {
         self.disposition.get(disposition).is_some_and(|value| *value != 0)
+    }
+
+    /// The purpose of an audio track.
+    pub(super) fn purpose(&self) -> AudioPurpose {
+        AudioPurpose {
+            description: self.is("visual_impaired") || self.is("descriptions"),
+            clear_speech: self.is("hearing_impaired"),
+            commentary: self.is("comment"),
+            dub: self.is("dub"),
+            original: self.is("original"),
+        }
     }
 
     /// A tag's value, without control characters and of bounded length.

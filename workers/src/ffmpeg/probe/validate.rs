@@ -239,7 +239,8 @@ fn text(stream: &Stream) -> TextTrack {
         title: stream.tag("title"),
         default: stream.is("default"),
         forced: stream.is("forced"),
-        hearing_impaired: stream.is("hearing_impaired"),
+        hearing_impaired: stream.is("hearing_impaired") || stream.is("captions"),
+        commentary: stream.is("comment"),
     }
 }
 
@@ -252,6 +253,7 @@ fn audio(stream: &Stream) -> Option<AudioTrack> {
         sample_rate: stream.sample_rate(),
         language: stream.tag("language"),
         title: stream.tag("title"),
+        purpose: stream.purpose(),
         parts: Vec::new(),
     })
 }
