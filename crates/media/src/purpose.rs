@@ -34,7 +34,7 @@ impl AudioPurpose {
         }
     }
 
-    /// The word that distinguishes two tracks for everyone; `None` if the source does not tell.
+    /// The word that distinguishes two tracks for everyone; `None` if the source states neither.
     pub const fn version(self) -> Option<&'static str> {
         match self {
             Self { dub: true, .. } => Some("dubbed"),
