@@ -35,10 +35,14 @@ pub struct Config {
     /// Appends control's metrics to /metrics.
     #[arg(long, env = "STREAMING_METRICS_INCLUDE_CONTROL", value_parser = FalseyValueParser::new())]
     pub metrics_include_control: bool,
-    /// Web origins that may use this server with credentials, comma-separated; "*" allows every
-    /// origin without credentials. Unset: every origin may play videos and do nothing else.
+    /// Web origins that may use the API with credentials, comma-separated; "*" allows every origin
+    /// without credentials. Pages of all origins may play videos.
     #[arg(long, env = "STREAMING_CORS_ORIGINS", value_delimiter = ',')]
     pub cors_origins: Vec<String>,
+    /// The only web origins that may play videos, with credentials, comma-separated. Unset, or "*":
+    /// every origin, without credentials.
+    #[arg(long, env = "STREAMING_PLAYBACK_ORIGINS", value_delimiter = ',')]
+    pub playback_origins: Vec<String>,
     /// Base URL of the links in manifests, for example `https://cdn.example.com`.
     #[arg(long, env = "STREAMING_CDN_BASE_URL")]
     pub cdn_base_url: Option<String>,

@@ -34,6 +34,8 @@ use crate::{
 
 /// Methods that at least one resource supports.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+/// Methods that every resource below `/api/stream` supports.
+const PLAYBACK_METHODS: &str = "GET, HEAD";
 
 /// A request whose route, method and client address are resolved.
 struct Prepared {
@@ -113,7 +115,7 @@ impl Prepared {
         if matches!(route, Ok(Route::Uploads | Route::ResumableUpload(_))) {
             tus::add_headers(&app.rest, &request.method, &mut reply);
         }
-        app.cors.apply(&request.headers, route.as_ref().ok(), &mut reply);
+        app.cors.apply(&request, &mut reply);
         let nosniff = HeaderValue::from_static("nosniff");
         reply.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
         let version1 = request.version < Version::HTTP_2;
@@ -162,6 +164,9 @@ impl Prepared {
         }
         let route = match &self.route {
             Ok(route) => route,
+            Err(_) if cors::is_playback_preflight(request) => {
+                return Ok(app.cors.options(request, PLAYBACK_METHODS));
+            }
             Err(RouteError::Unknown) => {
                 return Err(Problem::new(Code::NotFound, "no such resource"));
             }
@@ -170,7 +175,7 @@ impl Prepared {
             }
         };
         if request.method == Method::OPTIONS {
-            return Ok(cors::options(&app.cors, &request.headers, route));
+            return Ok(app.cors.options(request, route.allow()));
         }
         if !route.allows(&request.method) {
             return Ok(not_allowed(route.allow()));

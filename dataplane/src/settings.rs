@@ -8,7 +8,10 @@ use url::Url;
 
 use crate::{
     config::Config,
-    http::{client_address::TrustedProxies, cors::Cors},
+    http::{
+        client_address::TrustedProxies,
+        cors::{Cors, Origins},
+    },
     limit::Rates,
     redis::Redis,
 };
@@ -20,7 +23,7 @@ pub(crate) struct Settings {
     pub(crate) rates: Rates,
     /// `STREAMING_TRUSTED_PROXIES`
     pub(crate) proxies: TrustedProxies,
-    /// `STREAMING_CORS_ORIGINS`
+    /// `STREAMING_CORS_ORIGINS` and `STREAMING_PLAYBACK_ORIGINS`
     pub(crate) cors: Cors,
 }
 
@@ -48,8 +51,10 @@ impl Settings {
         };
         let proxies = TrustedProxies::parse(&config.trusted_proxies);
         let proxies = checked(&mut problems, "STREAMING_TRUSTED_PROXIES", proxies);
-        let cors =
-            checked(&mut problems, "STREAMING_CORS_ORIGINS", Cors::new(&config.cors_origins));
+        let mut origins =
+            |name: &str, entries: &[String]| checked(&mut problems, name, Origins::parse(entries));
+        let api = origins("STREAMING_CORS_ORIGINS", &config.cors_origins);
+        let playback = origins("STREAMING_PLAYBACK_ORIGINS", &config.playback_origins);
         if let Some(base) = config.cdn_base() {
             checked(&mut problems, "STREAMING_CDN_BASE_URL", base_url(base));
         }
@@ -57,8 +62,10 @@ impl Settings {
             let usable = Redis::check(url.expose(), config.redis_ca_file.as_deref());
             checked(&mut problems, "STREAMING_REDIS_URL", usable);
         }
-        match (proxies, cors) {
-            (Some(proxies), Some(cors)) if problems.is_empty() => Ok(Self { rates, proxies, cors }),
+        match (proxies, api, playback) {
+            (Some(proxies), Some(api), Some(playback)) if problems.is_empty() => {
+                Ok(Self { rates, proxies, cors: Cors { api, playback } })
+            }
             _ => Err(SettingsError(problems)),
         }
     }

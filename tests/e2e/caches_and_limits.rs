@@ -205,13 +205,16 @@ fn an_invalid_rate_is_reported_before_anything_starts() {
         ("STREAMING_RATE_GENERAL", "many"),
         ("STREAMING_TRUSTED_PROXIES", "10.0.0.0/8,proxy"),
         ("STREAMING_CORS_ORIGINS", "https://*.example.com"),
+        ("STREAMING_PLAYBACK_ORIGINS", "app.example.com"),
         ("STREAMING_CDN_BASE_URL", "cdn.example.com"),
         ("STREAMING_STORES", "file:///nonexistent"),
     ]);
     let ended = stack.command("streaming-dataplane").arg("serve").output().expect("start");
     assert!(!ended.status.success());
     let text = String::from_utf8_lossy(&ended.stderr);
-    for name in ["RATE_GENERAL", "TRUSTED_PROXIES", "CORS_ORIGINS", "CDN_BASE_URL"] {
+    let names =
+        ["RATE_GENERAL", "TRUSTED_PROXIES", "CORS_ORIGINS", "PLAYBACK_ORIGINS", "CDN_BASE_URL"];
+    for name in names {
         assert!(text.contains(&format!("STREAMING_{name}")), "{name}: {text}");
     }
     assert_eq!(text.trim().lines().count(), 1, "{text}");

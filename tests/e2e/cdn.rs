@@ -86,6 +86,28 @@ async fn origin_requests(origin: &Client) -> f64 {
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
+/// Requests from pages of several sites, with several spellings of the same encoding and with CMCD,
+/// cause a single request to the origin.
+async fn one_copy_serves_all_sites(origin: &Client, viewer: &Client, playlist: &str) {
+    let before = origin_requests(origin).await;
+    for (site, encoding) in [
+        (None, "gzip"),
+        (Some("https://a.example"), "gzip, deflate, br, zstd"),
+        (Some("https://b.example"), "br;q=0.9, gzip;q=0.8"),
+        (Some("https://a.example"), "gzip"),
+    ] {
+        let path = format!("{playlist}?CMCD=sid%3D%22{}%22", encoding.len());
+        let site = site.map(|site| ("origin", site));
+        let headers: Vec<_> = site.into_iter().chain([("accept-encoding", encoding)]).collect();
+        let reply = viewer.get_with(&path, &headers).await.expect(200);
+        assert_eq!(reply.header("access-control-allow-origin"), "*", "{headers:?}");
+        assert_eq!(reply.header("content-encoding"), "gzip", "{headers:?}");
+        assert!(!reply.header("vary").contains("Origin"), "{headers:?}");
+    }
+    let requests = origin_requests(origin).await - before;
+    assert!(requests <= 1.0, "{requests} requests for one playlist");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn second_viewer_causes_no_origin_request_and_deleted_videos_are_purged() {
     let folder = tempfile::tempdir().expect("folder");
@@ -132,6 +154,8 @@ async fn second_viewer_causes_no_origin_request_and_deleted_videos_are_purged() 
     let part = viewer.get_with(&segment, &[("range", "bytes=10-19")]).await.expect(206);
     assert_eq!(part.body, reply.body.slice(10..20));
     assert!(reply.headers.get("set-cookie").is_none());
+    let playlist = format!("/api/stream/{video}/{job}/360p/vod.m3u8");
+    one_copy_serves_all_sites(&origin, &viewer, &playlist).await;
 
     stack
         .client()

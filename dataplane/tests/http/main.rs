@@ -5,6 +5,7 @@
 
 mod captions;
 mod connection;
+mod cors;
 mod drain;
 mod fake_control;
 mod fake_uploads;

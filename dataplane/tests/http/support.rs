@@ -68,6 +68,7 @@ impl Plane {
             metrics_addr: None,
             metrics_include_control: false,
             cors_origins: Vec::new(),
+            playback_origins: Vec::new(),
             cdn_base_url: None,
             upload_bytes_max: 64 << 20,
             connections_max: 1000,
