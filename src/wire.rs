@@ -64,8 +64,8 @@ impl TryFrom<v1::Grid> for Grid {
 
 impl From<Rung> for v1::Rung {
     fn from(rung: Rung) -> Self {
-        let Rung { name, width, height, video_bitrate, codec, preset } = rung;
-        Self { name, width, height, video_bitrate, codec: codec.text().to_owned(), preset }
+        let Rung { name, width, height, video_bitrate, codec, preset, crf } = rung;
+        Self { name, width, height, video_bitrate, codec: codec.text().to_owned(), preset, crf }
     }
 }
 
@@ -73,7 +73,7 @@ impl TryFrom<v1::Rung> for Rung {
     type Error = Problem;
 
     fn try_from(rung: v1::Rung) -> Result<Self, Problem> {
-        let v1::Rung { name, width, height, video_bitrate, codec, preset } = rung;
+        let v1::Rung { name, width, height, video_bitrate, codec, preset, crf } = rung;
         let safe = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if name.is_empty() || !name.chars().all(safe) {
             return Err(Problem::field("rungs.name", "is not a plain name"));
@@ -89,7 +89,10 @@ impl TryFrom<v1::Rung> for Rung {
         if !preset.is_empty() && !codec.has_preset(&preset) {
             return Err(Problem::field("rungs.preset", "is unknown"));
         }
-        Ok(Self { name, width, height, video_bitrate, codec, preset })
+        if crf.is_some_and(|crf| !codec.crfs().contains(&crf)) {
+            return Err(Problem::field("rungs.crf", "is out of range"));
+        }
+        Ok(Self { name, width, height, video_bitrate, codec, preset, crf })
     }
 }
 

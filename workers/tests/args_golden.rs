@@ -46,6 +46,7 @@ fn rungs() -> Vec<Rung> {
         video_bitrate,
         codec: media::Codec::H264,
         preset: String::new(),
+        crf: None,
     };
     vec![rung("360p", 640, 360, 800_000), rung("1080p", 1920, 1080, 5_000_000)]
 }
@@ -92,6 +93,22 @@ fn each_codec_gets_its_own_encoder() {
         rung.preset = codec.default_preset().to_owned();
     }
     insta::assert_snapshot!("codecs", encode(&track(), &rungs, 1, Preroll::Short));
+}
+
+#[test]
+fn a_constant_rate_factor_replaces_the_average_and_keeps_the_cap() {
+    for codec in media::Codec::ALL {
+        let mut rungs = rungs();
+        rungs.truncate(1);
+        rungs[0].codec = codec;
+        rungs[0].preset = codec.default_preset().to_owned();
+        rungs[0].crf = Some(30);
+        let args = encode(&track(), &rungs, 1, Preroll::Short);
+        assert!(args.contains("-crf\n30\n") && !args.contains("-b:v"), "{args}");
+        assert!(args.contains("-maxrate\n960000\n-bufsize\n1600000\n"), "{args}");
+        // Without this, x264 writes the rate factor into the parameter sets.
+        assert_eq!(args.contains(":stitchable=1"), codec == media::Codec::H264, "{args}");
+    }
 }
 
 #[test]

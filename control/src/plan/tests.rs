@@ -152,6 +152,7 @@ fn a_ladder_of_several_codecs_begins_with_h264_and_has_a_task_per_codec() {
         audio_bitrate: 128_000,
         codec,
         preset: codec.default_preset().to_owned(),
+        crf: None,
     };
     let profiles = [
         profile("low-av1", Codec::Av1, 640, 360, 300_000),
@@ -195,4 +196,14 @@ fn an_audio_only_source_has_a_grid_but_no_rungs_and_notes_omissions() {
     let error = super::plan(&source, &default_profiles(), &options).unwrap_err();
     let unknown = matches!(error, PlanError::Profile(LadderError::Unknown { index: 0, .. }));
     assert!(unknown, "{error}");
+}
+
+#[test]
+fn a_stored_plan_from_before_rate_factors_keeps_its_average_bit_rates() {
+    let planned = plan(&source(640, 360, 30), &default_profiles(), &TranscodeOptions::default());
+    let mut stored = serde_json::to_value(planned.unwrap()).unwrap();
+    assert_eq!(stored["rungs"][0]["crf"], Codec::H264.default_crf());
+    stored["rungs"][0].as_object_mut().unwrap().remove("crf");
+    let read: Plan = serde_json::from_value(stored).unwrap();
+    assert_eq!(read.rungs[0].crf, None);
 }

@@ -14,6 +14,7 @@ width = 640
 height = 360
 video_bitrate = "600k"
 audio_bitrate = "64k"
+crf = 25
 
 [[profile]]
 name = "small-av1"
@@ -78,7 +79,7 @@ async fn a_transcode_uses_the_profile_names_of_the_file() {
     let lease = worker.lease().await;
     let Some(v1::lease::Work::Chunk(work)) = lease.work else { panic!("{lease:?}") };
     let rung = &work.rungs[0];
-    let planned = (rung.name.as_str(), rung.codec.as_str(), rung.preset.as_str());
-    assert_eq!(planned, ("small", "h264", "veryfast"));
+    let planned = (rung.name.as_str(), rung.codec.as_str(), rung.preset.as_str(), rung.crf);
+    assert_eq!(planned, ("small", "h264", "veryfast", Some(25)));
     plane.stop().await;
 }

@@ -1,6 +1,6 @@
 //! The video codecs of renditions, and the properties of each.
 
-use std::fmt;
+use std::{fmt, ops::RangeInclusive};
 
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +83,25 @@ impl Codec {
             Self::H264 => "veryfast",
             Self::Hevc => "superfast",
             Self::Av1 => "10",
+        }
+    }
+
+    /// The default constant rate factor: at the built-in bit rates, a scene that needs them looks as
+    /// it does at an average rate, and easier scenes need less (docs/profiles.md, Rate control).
+    pub const fn default_crf(self) -> u32 {
+        match self {
+            Self::H264 => 21,
+            Self::Hevc => 24,
+            Self::Av1 => 33,
+        }
+    }
+
+    /// The constant rate factors that the encoder accepts: a lower one means a higher quality. x264
+    /// is lossless at 0, which its profile High does not allow.
+    pub const fn crfs(self) -> RangeInclusive<u32> {
+        match self {
+            Self::H264 | Self::Hevc => 1..=51,
+            Self::Av1 => 1..=63,
         }
     }
 

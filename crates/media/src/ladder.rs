@@ -21,7 +21,7 @@ pub struct Profile {
     pub width: u32,
     /// Height of the box; see `width`.
     pub height: u32,
-    /// In bit/s.
+    /// In bit/s; see [`Rung::video_bitrate`].
     pub video_bitrate: u64,
     /// In bit/s.
     pub audio_bitrate: u64,
@@ -29,7 +29,14 @@ pub struct Profile {
     pub codec: Codec,
     /// Preset of the encoder.
     pub preset: String,
+    /// See [`Rung::crf`].
+    pub crf: Option<u32>,
 }
+
+/// The encoder's peak rate, in percent of [`Rung::video_bitrate`].
+pub const MAXRATE_PERCENT: u64 = 120;
+/// The encoder's rate buffer in bits, in percent of [`Rung::video_bitrate`].
+pub const BUFFER_PERCENT: u64 = 200;
 
 /// One planned video rendition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -40,7 +47,8 @@ pub struct Rung {
     pub width: u32,
     /// In pixels; even.
     pub height: u32,
-    /// In bit/s.
+    /// In bit/s: the average with an average bit rate, the basis of the cap with a constant rate
+    /// factor.
     pub video_bitrate: u64,
     /// The video codec.
     #[serde(default)]
@@ -49,6 +57,10 @@ pub struct Rung {
     /// ladder.
     #[serde(default)]
     pub preset: String,
+    /// The constant rate factor; `None` encodes with an average bit rate, as all plans did that do
+    /// not have this field.
+    #[serde(default)]
+    pub crf: Option<u32>,
 }
 
 /// The built-in profiles, lowest first.
@@ -61,6 +73,7 @@ pub fn default_profiles() -> Vec<Profile> {
         audio_bitrate: audio_kbit * 1000,
         codec: Codec::H264,
         preset: Codec::H264.default_preset().to_owned(),
+        crf: Some(Codec::H264.default_crf()),
     };
     vec![
         profile("360p", 640, 360, 800, 96),
@@ -209,6 +222,7 @@ fn rung(track: &VideoTrack, profile: &Profile) -> Rung {
         video_bitrate: profile.video_bitrate,
         codec: profile.codec,
         preset: profile.preset.clone(),
+        crf: profile.crf,
     }
 }
 

@@ -18,8 +18,11 @@ const SIDES: std::ops::RangeInclusive<i64> = 16..=8192;
 const VIDEO_BITRATES: std::ops::RangeInclusive<u64> = 50_000..=200_000_000;
 /// In bit/s; within the maximum of two-channel AAC-LC at 48 kHz.
 const AUDIO_BITRATES: std::ops::RangeInclusive<u64> = 16_000..=512_000;
-const FIELDS: [&str; 7] =
-    ["name", "width", "height", "video_bitrate", "audio_bitrate", "codec", "preset"];
+const FIELDS: [&str; 9] =
+    ["name", "width", "height", "video_bitrate", "audio_bitrate", "codec", "preset", "rate", "crf"];
+/// Values of `rate`: a constant rate factor, capped by the bit rate, or an average bit rate.
+const RATE_CRF: &str = "crf";
+const RATE_ABR: &str = "abr";
 
 /// Reads a profiles file.
 ///
@@ -96,6 +99,7 @@ impl Reader<'_> {
             audio_bitrate: self.bitrate("audio_bitrate", &AUDIO_BITRATES),
             codec: codec.unwrap_or_default(),
             preset: self.preset(codec),
+            crf: self.crf(codec),
         }
     }
 
@@ -176,6 +180,36 @@ impl Reader<'_> {
             self.problem("preset", &format!("must be one of {codec}'s: {}", codec.presets()));
         }
         preset
+    }
+
+    /// The constant rate factor; `None` for an average bit rate.
+    fn crf(&mut self, codec: Option<Codec>) -> Option<u32> {
+        let average = match self.table.get("rate") {
+            None => false,
+            Some(Value::String(rate)) if rate == RATE_CRF => false,
+            Some(Value::String(rate)) if rate == RATE_ABR => true,
+            Some(_) => {
+                self.problem("rate", &format!("must be one of {RATE_CRF}, {RATE_ABR}"));
+                return None;
+            }
+        };
+        let given = self.table.get("crf");
+        if average {
+            if given.is_some() {
+                self.problem("crf", &format!("is not allowed together with rate = {RATE_ABR:?}"));
+            }
+            return None;
+        }
+        // The default and the range depend on the codec; an invalid codec has already been reported.
+        let codec = codec?;
+        let Some(given) = given else { return Some(codec.default_crf()) };
+        let number = given.as_integer().and_then(|number| u32::try_from(number).ok());
+        let crf = number.filter(|number| codec.crfs().contains(number));
+        if crf.is_none() {
+            let (least, most) = (*codec.crfs().start(), *codec.crfs().end());
+            self.problem("crf", &format!("must be a number from {least} to {most} for {codec}"));
+        }
+        crf
     }
 }
 

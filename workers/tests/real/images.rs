@@ -90,6 +90,7 @@ impl Encoded {
             video_bitrate: 200_000,
             codec: Codec::H264,
             preset: "veryfast".to_owned(),
+            crf: None,
         }]
     }
 

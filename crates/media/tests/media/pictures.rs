@@ -24,6 +24,7 @@ fn rung(name: &str, width: u32, height: u32) -> Rung {
         video_bitrate: 800_000,
         codec: Codec::H264,
         preset: "veryfast".to_owned(),
+        crf: None,
     }
 }
 

@@ -46,6 +46,48 @@ fn codecs_and_presets_have_defaults_and_bit_rates_have_units() {
     assert_eq!(found, expected);
 }
 
+/// A profile with these lines.
+fn profile(lines: &str) -> String {
+    format!(
+        "[[profile]]\nname = \"a\"\nwidth = 640\nheight = 360\nvideo_bitrate = \"1M\"\n\
+         audio_bitrate = \"96k\"\n{lines}\n"
+    )
+}
+
+#[test]
+fn a_profile_has_a_constant_rate_factor_unless_it_asks_for_an_average_bit_rate() {
+    let expected = [
+        ("", Some(Codec::H264.default_crf())),
+        ("rate = \"crf\"", Some(Codec::H264.default_crf())),
+        ("rate = \"abr\"", None),
+        ("crf = 18", Some(18)),
+        ("rate = \"crf\"\ncrf = 51", Some(51)),
+        ("codec = \"hevc\"", Some(Codec::Hevc.default_crf())),
+        ("codec = \"av1\"\ncrf = 63", Some(63)),
+        ("codec = \"av1\"\nrate = \"abr\"", None),
+    ];
+    for (lines, crf) in expected {
+        assert_eq!(parse(&profile(lines)).unwrap()[0].crf, crf, "{lines}");
+    }
+}
+
+#[test]
+fn an_invalid_rate_control_is_rejected_with_its_bounds() {
+    let expected = [
+        ("rate = \"vbr\"", "rate: must be one of crf, abr"),
+        ("rate = 5", "rate: must be one of crf, abr"),
+        ("crf = 0", "crf: must be a number from 1 to 51 for h264"),
+        ("crf = 52", "crf: must be a number from 1 to 51 for h264"),
+        ("crf = \"20\"", "crf: must be a number from 1 to 51 for h264"),
+        ("codec = \"av1\"\ncrf = 64", "crf: must be a number from 1 to 63 for av1"),
+        ("rate = \"abr\"\ncrf = 21", "crf: is not allowed together with rate = \"abr\""),
+    ];
+    for (lines, error) in expected {
+        let prefix = "profile 1 (\"a\"): ";
+        assert_eq!(parse(&profile(lines)).unwrap_err(), [format!("{prefix}{error}")], "{lines}");
+    }
+}
+
 #[test]
 fn all_errors_are_reported_together() {
     let text = r#"
