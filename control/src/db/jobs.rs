@@ -209,6 +209,26 @@ pub async fn end_renditions(db: &impl GenericClient, id: JobId) -> Result<(), Db
     Ok(())
 }
 
+/// Adds notes for the user to a job's plan.
+pub async fn add_notes(
+    db: &impl GenericClient,
+    id: JobId,
+    notes: &[String],
+) -> Result<(), DbError> {
+    if notes.is_empty() {
+        return Ok(());
+    }
+    let notes = serde_json::Value::from(notes);
+    db.execute(
+        "UPDATE jobs
+         SET plan = jsonb_set(plan, '{notes}', plan -> 'notes' || $2::jsonb)
+         WHERE id = $1",
+        &[&id.uuid(), &notes],
+    )
+    .await?;
+    Ok(())
+}
+
 /// How many transcode jobs are running.
 pub async fn running(db: &impl GenericClient) -> Result<i64, DbError> {
     let row = db

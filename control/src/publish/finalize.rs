@@ -1,7 +1,7 @@
 //! Finalizes jobs: control itself runs the task `collect`, which writes the final index and
 //! completes the job.
 
-use media::{JobId, VideoId, WorkerId, layout};
+use media::{JobId, VideoId, WorkerId, index::Index, layout, manifest};
 use runtime::telemetry;
 use tracing::Instrument;
 use uuid::Uuid;
@@ -109,10 +109,11 @@ async fn finalize_job(
     let key = format!("{}index", layout::job_prefix(video, job));
     objects::put(&app.stores, &found.store, &key, bytes.clone()).await?;
     objects::put(&app.stores, &found.store, &layout::index(video), bytes).await?;
-    let grace = app.policy.grace_seconds;
+    let (grace, notes) = (app.policy.grace_seconds, notes(&final_index));
     let completed = app.db.try_transact(WORK_TRIES_MAX, async |tx| {
         if completion::complete(tx, video, job, lease, now, grace).await? {
             images::insert_tables(tx, job, &tables).await?;
+            jobs::add_notes(tx, job, &notes).await?;
             return Ok(Ok(true));
         }
         // An earlier try may have committed and lost the reply with its connection.
@@ -130,6 +131,18 @@ async fn finalize_job(
     app.video_changed_for(video).await;
     app.bus.publish(Event::Job(job));
     Ok(done)
+}
+
+/// Notes about what only the finished renditions show.
+fn notes(index: &Index) -> Vec<String> {
+    let left_out = manifest::replaced(index).into_iter().map(|(rung, higher)| {
+        let (rung, higher) = (&rung.name, &higher.name);
+        format!(
+            "{rung}: left out of the manifests, because its bit rate is at least that of {higher}; \
+             it can be downloaded"
+        )
+    });
+    left_out.collect()
 }
 
 async fn record_duration(

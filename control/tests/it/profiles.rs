@@ -83,3 +83,36 @@ async fn a_transcode_uses_the_profile_names_of_the_file() {
     assert_eq!(planned, ("small", "h264", "veryfast", Some(25)));
     plane.stop().await;
 }
+
+/// Both rungs of the test clip have the same bytes, so the lower one saves a player nothing.
+#[tokio::test]
+async fn a_finished_job_notes_the_rungs_that_new_sessions_are_not_offered() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("profiles.toml");
+    let profile = |name: &str, rate: &str| {
+        format!(
+            "[[profile]]\nname = \"{name}\"\nwidth = 128\nheight = 72\nvideo_bitrate = \"{rate}\"\n\
+             audio_bitrate = \"64k\"\n"
+        )
+    };
+    std::fs::write(&file, profile("low", "100k") + &profile("high", "200k")).unwrap();
+    let shared = crate::plane::Shared::new(crate::postgres::database().await);
+    let plane = Plane::with(shared, &["--profiles-file", file.to_str().unwrap()]).await;
+    let mut worker = plane.worker("a").await;
+    let video_id = clip::upload(&plane, &mut worker).await;
+    let caller = plane.caller(Role::Editor);
+    let request = v1::CreateJobRequest { video_id, ..v1::CreateJobRequest::default() };
+    let job = caller.jobs().create_job(caller.ask(request)).await.unwrap().into_inner();
+    assert_eq!((job.profiles, job.notes), (vec!["low".to_owned(), "high".to_owned()], Vec::new()));
+    worker.want(8).await;
+    // The first chunk of each rung, the second chunk, and the audio.
+    for _ in 0..4 {
+        let lease = worker.lease().await;
+        assert_eq!(worker.commit(clip::work(&lease)).await.refusal, None);
+    }
+    let done = caller.job_when(&job.job_id, |job| job.state() == v1::JobState::Completed).await;
+    let note = "low: left out of the manifests, because its bit rate is at least that of high; \
+                it can be downloaded";
+    assert_eq!(done.notes, [note]);
+    plane.stop().await;
+}

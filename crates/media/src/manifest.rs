@@ -6,6 +6,7 @@
 pub mod captions;
 pub mod dash;
 pub mod hls;
+mod listed;
 mod pace;
 mod playlist;
 mod rate;
@@ -13,6 +14,7 @@ mod timeline;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+pub use self::listed::replaced;
 use crate::{
     Codec,
     index::{Index, Track, VideoRendition},

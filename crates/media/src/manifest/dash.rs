@@ -7,7 +7,9 @@
 use std::fmt::Write;
 
 use super::{
-    Links, by_codec, captions, dash_playable, percent,
+    Links, by_codec, captions, dash_playable,
+    listed::listed,
+    percent,
     rate::leaky_bucket,
     timeline::{Bytes, Timeline},
     visible_rungs, xml,
@@ -30,18 +32,31 @@ const AVAILABILITY_MARGIN_MS: i64 = 5_000;
 
 /// The MPD for a session that begins at `now_ms` (Unix time); `None` until every rendition has
 /// started. It is static once the video is final, because FFmpeg and VLC never end a session that
-/// began with a dynamic MPD.
+/// began with a dynamic MPD. It then leaves out the rungs that a higher one replaces.
 pub fn mpd(index: &Index, now_ms: i64, links: &Links<'_>) -> Option<String> {
-    write(index, now_ms, links, index.finished_at_ms.is_some())
+    let ended = index.finished_at_ms.is_some();
+    let mut rungs: Vec<_> = visible_rungs(index, links).collect();
+    if ended {
+        rungs = listed(&rungs);
+    }
+    write(index, now_ms, links, ended, &rungs)
 }
 
-/// The MPD for a session that reloads a dynamic one at `now_ms`, from the URL that names [`RELOAD`].
+/// The MPD for a session that reloads a dynamic one at `now_ms`, from the URL that names [`RELOAD`]:
+/// with the same representations.
 pub fn reloaded_mpd(index: &Index, now_ms: i64, links: &Links<'_>) -> Option<String> {
     let ended = index.finished_at_ms.is_some_and(|at| now_ms.saturating_sub(at) >= LINGER_MS);
-    write(index, now_ms, links, ended)
+    let rungs: Vec<_> = visible_rungs(index, links).collect();
+    write(index, now_ms, links, ended, &rungs)
 }
 
-fn write(index: &Index, now_ms: i64, links: &Links<'_>, ended: bool) -> Option<String> {
+fn write(
+    index: &Index,
+    now_ms: i64,
+    links: &Links<'_>,
+    ended: bool,
+    rungs: &[&VideoRendition],
+) -> Option<String> {
     if !dash_playable(index) {
         return None;
     }
@@ -83,8 +98,7 @@ fn write(index: &Index, now_ms: i64, links: &Links<'_>, ended: bool) -> Option<S
             ),
         );
     }
-    let rungs: Vec<_> = visible_rungs(index, links).collect();
-    let groups = by_codec(&rungs);
+    let groups = by_codec(rungs);
     for (id, rungs) in groups.iter().enumerate() {
         push_video(&mut out, index, links, (id, rungs), buffer_ms);
     }

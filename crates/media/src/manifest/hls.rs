@@ -7,6 +7,7 @@
 pub use super::playlist::Playlist;
 use super::{
     Links, by_codec, captions, hls_playable,
+    listed::listed,
     pace::{listed_segments, offered},
     playlist::{
         AutoSelected, START, head, media_prefix, playlist_file, playlist_url, push, push_extinf,
@@ -39,7 +40,11 @@ pub fn multivariant(index: &Index, links: &Links<'_>) -> Option<String> {
         return None;
     }
     let target = target_duration(index);
-    let rungs: Vec<_> = visible_rungs(index, links).filter(|r| offered(index, &r.track)).collect();
+    let mut rungs: Vec<_> =
+        visible_rungs(index, links).filter(|r| offered(index, &r.track)).collect();
+    if !growing {
+        rungs = listed(&rungs);
+    }
     let audio: Vec<_> =
         index.audio_renditions.iter().filter(|r| offered(index, &r.track)).collect();
     let mut out = String::from("#EXTM3U\n#EXT-X-VERSION:1\n#EXT-X-INDEPENDENT-SEGMENTS\n");

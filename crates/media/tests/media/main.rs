@@ -13,6 +13,7 @@ mod growing;
 mod index;
 mod joints;
 mod ladder;
+mod listed;
 mod manifests;
 mod pictures;
 mod playing;
