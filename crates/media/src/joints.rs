@@ -8,10 +8,13 @@
 //! The definition of a jump is that of FFmpeg and VLC: a track's decode time goes back, or forward
 //! by more than [`GAP_SECONDS_MAX`]. The wrap of the 33-bit clock, a single timestamp that the
 //! packets after it contradict, and a pause of one track while another continues are not jumps.
+//! Programs of a multiplex other than that of the followed tracks do not count: each has its own
+//! clock.
 
 mod clock;
 mod pes;
 mod program;
+mod tables;
 mod transport;
 
 pub use self::clock::GAP_SECONDS_MAX;

@@ -249,6 +249,11 @@ impl Clocks {
         }
     }
 
+    /// Whether the clock of `track` is checked.
+    pub(super) fn follows(&self, track: u32) -> bool {
+        self.place(track).is_some()
+    }
+
     fn place(&self, track: u32) -> Option<usize> {
         self.clocks.iter().position(|clock| clock.track == track)
     }
@@ -313,12 +318,15 @@ impl Clocks {
     }
 
     /// Whether the candidate's clock is far from all others, or it has been the only track for
-    /// long. At the beginning of a recording one track may be far ahead of another.
+    /// long. At the beginning of a recording one track may be far ahead of another. A followed
+    /// track that begins close to the others and outlasts them continues their recording.
     fn is_alone(&self, candidate: Candidate) -> bool {
         let Candidate { track, first, stamp, .. } = candidate;
         let mut begun = self.clocks.iter().filter(|clock| clock.latest.is_some());
-        let far = |clock: &Clock| since(stamp.time, clock.last).abs() > INTERLEAVE_TICKS_MAX;
-        let long = since(stamp.time, first) >= INTERLEAVE_TICKS_MAX && self.place(track).is_none();
+        let followed = self.follows(track);
+        let time = if followed { first } else { stamp.time };
+        let far = |clock: &Clock| since(time, clock.last).abs() > INTERLEAVE_TICKS_MAX;
+        let long = since(stamp.time, first) >= INTERLEAVE_TICKS_MAX && !followed;
         long || begun.all(far)
     }
 

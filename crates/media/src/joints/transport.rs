@@ -6,6 +6,7 @@ use super::{
     Step,
     clock::Clocks,
     pes::{self, Stamp},
+    tables::Tables,
 };
 
 const SYNC: u8 = 0x47;
@@ -18,7 +19,7 @@ const CHECKED_STRIDE: usize = 204;
 const SYNCS: usize = 4;
 
 /// The number of possible PIDs.
-const PIDS: usize = 1 << 13;
+pub(super) const PIDS: usize = 1 << 13;
 /// The PID of packets without content, which are not counted.
 const NULL_PID: usize = PIDS - 1;
 
@@ -38,6 +39,7 @@ pub(super) struct Transport {
     gap: bool,
     /// The same for the counter of another PID, mostly one that carries tables.
     begins: bool,
+    tables: Tables,
 }
 
 impl Default for Transport {
@@ -49,6 +51,7 @@ impl Default for Transport {
             counters: vec![None; PIDS],
             gap: false,
             begins: false,
+            tables: Tables::default(),
         }
     }
 }
@@ -92,22 +95,34 @@ impl Transport {
         let pid = usize::from(packet[1] & 0x1f) << 8 | usize::from(packet[2]);
         let begins = packet[1] & 0x40 != 0;
         let payload = payload(packet);
-        if payload.is_some() {
+        if let Some(payload) = payload {
             self.count(pid, packet[3] & 0xf);
+            self.tables.read(pid, begins, payload, at);
         }
         if let Some(payload) = payload.filter(|_| begins)
             && let (Some(stamp), _) = pes::stamp(payload)
         {
-            let (gap, begins) = (take(&mut self.gap), take(&mut self.begins));
-            let stamp = Stamp { gap: gap || begins, begins, ..stamp };
-            clocks.tick(pid as u32, stamp, self.media_end);
-            self.media[pid] = true;
+            self.stamp(pid, stamp, at, clocks);
         }
         if !self.media[pid] {
             return;
         }
         let checked = self.stride == Some(CHECKED_STRIDE);
         self.media_end = at + if checked { CHECKED_STRIDE } else { PACKET_BYTES } as u64;
+    }
+
+    /// Processes the time of a video or audio packet that begins at position `at`.
+    fn stamp(&mut self, pid: usize, stamp: Stamp, at: u64, clocks: &mut Clocks) {
+        self.media[pid] = true;
+        let track = pid as u32;
+        if clocks.follows(track) {
+            self.tables.choose(pid, at);
+        } else if self.tables.is_other(pid) {
+            return;
+        }
+        let (gap, begins) = (take(&mut self.gap), take(&mut self.begins));
+        let stamp = Stamp { gap: gap || begins, begins, ..stamp };
+        clocks.tick(track, stamp, self.media_end);
     }
 
     /// Compares the continuity counter of a packet with that of the one before it. A packet may be

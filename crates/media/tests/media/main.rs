@@ -15,6 +15,7 @@ mod joints;
 mod ladder;
 mod listed;
 mod manifests;
+mod multiplexes;
 mod pictures;
 mod playing;
 mod profiles;
