@@ -4,9 +4,11 @@
 //! **Invariant:** nothing outside `ffmpeg*` names `ffmpeg_sidecar` or builds an FFmpeg argument.
 
 pub mod args;
+pub mod bundled;
 pub mod failure;
 pub mod probe;
 pub mod progress;
+pub mod query;
 pub mod run;
 
 use std::{

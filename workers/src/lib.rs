@@ -28,7 +28,7 @@ use crate::{
     bucket::Client,
     config::Config,
     control::ControlClient,
-    ffmpeg::{Toolbox, args, find_program, run::query},
+    ffmpeg::{Toolbox, args, find_program, query::query},
     outcome::TaskFailure,
     sandbox::Sandbox,
     scratch::Scratch,

@@ -13,8 +13,8 @@ use media::{
 };
 use workers::{
     ffmpeg::args::{
-        self, AudioEncode, ChunkEncode, Preroll, probe_first_frames, probe_last_packets,
-        probe_streams,
+        self, AudioEncode, ChunkEncode, Preroll, probe_first_frames, probe_first_packets,
+        probe_packets_from, probe_streams, probe_windows,
     },
     input::Input,
 };
@@ -251,8 +251,10 @@ fn queries_of_ffprobe_are_restricted_too() {
     let queries = [
         probe_streams(source),
         probe_first_frames(source, 1, 8),
-        probe_last_packets(source, 2, Some(90.5)),
-        probe_last_packets(source, 2, None),
+        probe_packets_from(source, 2, Some(90.5)),
+        probe_packets_from(source, 2, None),
+        probe_first_packets(source, 1, 8),
+        probe_windows(source, 0, &[0.0, 60.5], 7.25),
     ];
     insta::assert_snapshot!("ffprobe", queries.map(|args| lines(&args)).join("\n"));
 }

@@ -17,8 +17,12 @@ use media::{
     source::{Span, VideoTrack},
 };
 
-pub use self::audio::{AudioEncode, audio, audio_group, audio_of_groups, groups};
-pub use self::ffprobe::{probe_first_frames, probe_last_packets, probe_streams};
+pub use self::audio::{
+    AudioEncode, audio, audio_group, audio_of_groups, audio_of_packets, audio_packets, groups,
+};
+pub use self::ffprobe::{
+    probe_first_frames, probe_first_packets, probe_packets_from, probe_streams, probe_windows,
+};
 use crate::input::Input;
 
 /// Real containers only. Formats that refer to other files (playlists, concat scripts, image

@@ -23,7 +23,7 @@ use self::{
     report::Report,
     validate::{Ends, first_pts, last_pts},
 };
-use super::{Toolbox, args, run::query};
+use super::{Toolbox, args, query::query};
 use crate::{
     input::Input,
     outcome::{Cause, TaskFailure},
@@ -202,7 +202,7 @@ impl Prober<'_> {
         let mut starts: Vec<Option<f64>> = near.filter(|start| *start > 0.0).map(Some).collect();
         starts.push(None);
         for start in starts {
-            let output = self.query(args::probe_last_packets(self.source, index, start)).await;
+            let output = self.query(args::probe_packets_from(self.source, index, start)).await;
             match output {
                 // The whole file has too many packets for one query: no further start is tried.
                 Err(failure) if failure.code == "output_too_large" => break,

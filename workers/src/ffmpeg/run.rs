@@ -332,44 +332,33 @@ impl Running {
     ///
     /// # Errors
     /// When the run fails, may not have read all of its source, or writes too much output.
-    pub async fn read_to_end(mut self, bytes_max: usize) -> Result<Vec<u8>, TaskFailure> {
+    pub async fn read_to_end(self, bytes_max: usize) -> Result<Vec<u8>, TaskFailure> {
         let mut text = Vec::new();
-        while let Some(bytes) = self.next().await? {
+        self.read(|bytes| {
             if text.len() + bytes.len() > bytes_max {
-                return Err(classify(ExitStatus::default(), Some(StopReason::OutputTooLarge), &[]));
+                let reason = Some(StopReason::OutputTooLarge);
+                return Err(classify(ExitStatus::default(), reason, &[]));
             }
-            text.extend_from_slice(&bytes);
+            text.extend_from_slice(bytes);
+            Ok(())
+        })
+        .await?;
+        Ok(text)
+    }
+
+    /// Waits for the run to end and passes its standard output to `take`, piece by piece.
+    ///
+    /// # Errors
+    /// As `take`, and when the run fails or may not have read all of its source.
+    pub async fn read(
+        mut self,
+        mut take: impl FnMut(&[u8]) -> Result<(), TaskFailure>,
+    ) -> Result<(), TaskFailure> {
+        while let Some(bytes) = self.next().await? {
+            take(&bytes)?;
         }
         // For a source that it could read only in part, the program writes partial output and exits
         // with 0.
-        match unread(&self.progress.log()) {
-            Some(failure) => Err(failure),
-            None => Ok(text),
-        }
+        unread(&self.progress.log()).map_or(Ok(()), Err)
     }
-}
-
-/// Runs a short query, `program` with `args`, and returns its output.
-///
-/// # Errors
-/// As [`start`] and [`Running::read_to_end`].
-pub async fn query(
-    toolbox: &Toolbox,
-    program: &Path,
-    args: Vec<OsString>,
-    source: Option<&Input>,
-    scratch: &Path,
-    time_max: Duration,
-    bytes_max: usize,
-) -> Result<Vec<u8>, TaskFailure> {
-    let run = Run {
-        program: program.to_owned(),
-        args,
-        source: source.cloned(),
-        scratch: scratch.to_owned(),
-        time_max,
-        stall_max: time_max,
-        file_bytes_max: 1 << 20,
-    };
-    start(toolbox, run)?.read_to_end(bytes_max).await
 }

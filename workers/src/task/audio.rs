@@ -1,7 +1,7 @@
 //! `audio(track)`: encodes one audio track from start to end and publishes each chunk when it is
 //! complete.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{ffi::OsString, iter, path::Path, sync::Arc, time::Duration};
 
 use api::v1;
 use futures::{FutureExt, future};
@@ -19,6 +19,7 @@ use super::{Task, TaskIo, report, required};
 use crate::{
     ffmpeg::{
         args::{self, AudioEncode},
+        bundled::start_of_bundled,
         run::{self, Run, Running},
     },
     outcome::{TaskError, TaskFailure},
@@ -27,8 +28,8 @@ use crate::{
 /// Wall-clock time allowed per second of the video, and for starting up.
 const SLOWNESS_MAX: f64 = 5.0;
 const START_TIME_MAX: Duration = Duration::from_secs(300);
-/// Maximum number of pieces of samples, of up to 64 KiB each, between a decoder and the encoder.
-const SAMPLES_QUEUE_MAX: usize = 16;
+/// Maximum number of pieces, of up to 64 KiB each, that wait for the encoder.
+const INPUT_QUEUE_MAX: usize = 16;
 
 pub(super) async fn run(
     task: &Task,
@@ -48,7 +49,9 @@ pub(super) async fn run(
         bitrate: work.bitrate,
         threads: task.context.threads,
     };
-    let (mut running, feed) = start(task, &encode, scratch)?;
+    let toolbox = &task.context.toolbox;
+    let bundled = start_of_bundled(toolbox, encode.source, &track, scratch).await?;
+    let (mut running, feed) = start(task, &encode, bundled, scratch)?;
     let progress = Arc::clone(&running.progress);
     let mut publisher = Publisher {
         task,
@@ -74,11 +77,16 @@ pub(super) async fn run(
     publisher.finish().await
 }
 
+/// Arguments of the runs whose output the encoder reads, one after another.
+type Feeders<'a> = Box<dyn Iterator<Item = Vec<OsString>> + Send + 'a>;
+
 /// Starts the encoder. While its output is read, the returned future has to be polled: it passes
-/// the samples of a track with very many recordings to the encoder.
+/// what the encoder cannot read from the source itself: the samples of a track with very many
+/// recordings, or the frames of packets that contain several. `bundled` is the start of the latter.
 fn start<'a>(
     task: &'a Task,
     encode: &'a AudioEncode<'a>,
+    bundled: Option<f64>,
     scratch: &'a Path,
 ) -> Result<(Running, impl Future<Output = Result<(), TaskError>> + use<'a>), TaskError> {
     let toolbox = &task.context.toolbox;
@@ -92,20 +100,29 @@ fn start<'a>(
         file_bytes_max: 1 << 20,
     };
     let source = Some(encode.source.clone());
-    let Some(groups) = args::groups(encode.track) else {
-        let running = run::start(toolbox, run(args::audio(encode), source, toolbox.stall))?;
-        return Ok((running, future::ready(Ok(())).left_future()));
+    let (encoder, feeders): (_, Feeders<'_>) = match (bundled, args::groups(encode.track)) {
+        (Some(start), _) => {
+            let packets = iter::once(args::audio_packets(encode));
+            (args::audio_of_packets(encode, start), Box::new(packets))
+        }
+        (None, Some(groups)) => {
+            let groups = groups.map(move |group| args::audio_group(encode, group));
+            (args::audio_of_groups(encode), Box::new(groups))
+        }
+        (None, None) => {
+            let running = run::start(toolbox, run(args::audio(encode), source, toolbox.stall))?;
+            return Ok((running, future::ready(Ok(())).left_future()));
+        }
     };
-    let (sender, samples) = mpsc::channel(SAMPLES_QUEUE_MAX);
+    let (sender, input) = mpsc::channel(INPUT_QUEUE_MAX);
     // The encoder waits while the recordings of the next group are opened; their own watchdog is
     // `stall`.
-    let running = run(args::audio_of_groups(encode), None, toolbox.stall + START_TIME_MAX);
-    let running = run::start_fed(toolbox, running, samples)?;
+    let running = run(encoder, None, toolbox.stall + START_TIME_MAX);
+    let running = run::start_fed(toolbox, running, input)?;
     let feed = async move {
-        for group in groups {
-            let args = args::audio_group(encode, group);
-            let mut decoder = run::start(toolbox, run(args, source.clone(), toolbox.stall))?;
-            while let Some(bytes) = decoder.next().await? {
+        for args in feeders {
+            let mut feeder = run::start(toolbox, run(args, source.clone(), toolbox.stall))?;
+            while let Some(bytes) = feeder.next().await? {
                 // Once the encoder has ended, `Running::next` returns the reason.
                 if sender.send(bytes).await.is_err() {
                     return Ok(());

@@ -21,6 +21,7 @@ mod probes;
 #[path = "../../../crates/store/tests/stores/proxy.rs"]
 mod proxy;
 mod sandbox;
+mod sound;
 mod subtitles;
 mod unusual_sources;
 mod worker;

@@ -32,8 +32,14 @@ pub struct AudioEncode<'a> {
 /// Maximum number of joined recordings that one FFmpeg process decodes: it opens all of them when
 /// it starts.
 const RECORDINGS_AT_ONCE: usize = 50;
+/// Seconds by which the audio may deviate from its timestamps before silence fills the difference or
+/// samples are dropped. Every gap of a packet or more is filled: a packet of AAC at 48 kHz lasts
+/// 0.0213 s. Timestamps that jitter by less do not interrupt the audio.
+const DRIFT_SECONDS_MAX: &str = "0.02";
 /// Raw samples between two FFmpeg processes: the format of FFmpeg's AAC encoder and filters.
 const RAW_FORMAT: &str = "f32le";
+/// Frames of AMR, narrowband or wideband, without a container.
+const AMR_FORMAT: &str = "amr";
 
 /// Arguments that encode an audio track to standard output, padded and cut to the grid's length.
 pub fn audio(encode: &AudioEncode<'_>) -> Vec<OsString> {
@@ -57,6 +63,28 @@ pub fn audio_group(encode: &AudioEncode<'_>, group: &[AudioPart]) -> Vec<OsStrin
     let mut args = opening(encode, group);
     args.add([format!("{}[a]", joined(encode, group))]);
     args.add(["-map", "[a]", "-c:a", "pcm_f32le", "-f", RAW_FORMAT, "pipe:1"]);
+    args.0
+}
+
+/// Arguments that write the track's packets, one after another, as an AMR file to standard output.
+pub fn audio_packets(encode: &AudioEncode<'_>) -> Vec<OsString> {
+    let mut args = Args::new();
+    args.input(encode.source);
+    args.add(["-map", &format!("0:{}", encode.track.index), "-vn", "-sn", "-dn"]);
+    args.add(["-c:a", "copy", "-f", AMR_FORMAT, "pipe:1"]);
+    args.0
+}
+
+/// Arguments that encode the AMR file which arrives on standard input, as [`audio`] does. Its first
+/// sample is due at `start`, in the source's seconds.
+pub fn audio_of_packets(encode: &AudioEncode<'_>, start: f64) -> Vec<OsString> {
+    let mut args = Args::new();
+    args.add(["-protocol_whitelist", "pipe", "-f", AMR_FORMAT, "-i", "pipe:0"]);
+    args.add(["-filter_complex_threads", "1", "-filter_complex"]);
+    let late = encode.video.map_or(0.0, |video| start - video.seconds(video.start_pts()));
+    let origin = format!("(STARTPTS-({late:.6})/TB)");
+    args.add([format!("{}[a]", placed(encode, 0, 0, &origin, samples(encode)))]);
+    args.encoder(encode);
     args.0
 }
 
@@ -143,7 +171,8 @@ fn filter(encode: &AudioEncode<'_>) -> String {
 fn placed(encode: &AudioEncode<'_>, input: usize, index: u32, start: &str, samples: u64) -> String {
     let format = format(encode.track);
     format!(
-        "[{input}:{index}]asetpts=PTS-{start},aresample={AUDIO_RATE}:async=1:first_pts=0,{format},{}",
+        "[{input}:{index}]asetpts=PTS-{start},\
+         aresample={AUDIO_RATE}:async=1:min_hard_comp={DRIFT_SECONDS_MAX}:first_pts=0,{format},{}",
         cut(samples)
     )
 }

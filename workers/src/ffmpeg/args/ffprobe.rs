@@ -46,12 +46,31 @@ pub fn probe_first_frames(source: &Input, index: u32, packets: u32) -> Vec<OsStr
     )
 }
 
+/// Lists the first `packets` packets of stream `index`.
+pub fn probe_first_packets(source: &Input, index: u32, packets: u32) -> Vec<OsString> {
+    list_packets(source, index, &format!("%+#{packets}"), "packet=pts_time,duration_time,size")
+}
+
+/// The fields of a packet that [`probe_packets_from`] and [`probe_windows`] list.
+const PACKET: &str = "packet=codec_type,stream_index,pts,dts,duration,flags";
+
 /// Lists the packets of stream `index` from `start` to the end. `start` is in the source's seconds;
 /// `None` starts at the first packet.
-pub fn probe_last_packets(source: &Input, index: u32, start: Option<f64>) -> Vec<OsString> {
-    let stream = index.to_string();
+pub fn probe_packets_from(source: &Input, index: u32, start: Option<f64>) -> Vec<OsString> {
     let interval = start.map_or_else(|| "%".to_owned(), |start| format!("{start:.3}%"));
-    let entries = "packet=codec_type,stream_index,pts,dts,duration,flags";
+    list_packets(source, index, &interval, PACKET)
+}
+
+/// Lists the packets of stream `index` during `length` seconds from each of `starts`, or from the
+/// key frame before it. All are in the source's seconds.
+pub fn probe_windows(source: &Input, index: u32, starts: &[f64], length: f64) -> Vec<OsString> {
+    let window = |start: &f64| format!("{start:.3}%+{length:.3}");
+    let intervals = starts.iter().map(window).collect::<Vec<_>>().join(",");
+    list_packets(source, index, &intervals, PACKET)
+}
+
+fn list_packets(source: &Input, index: u32, intervals: &str, entries: &str) -> Vec<OsString> {
+    let stream = index.to_string();
     ffprobe(
         source,
         &[
@@ -60,7 +79,7 @@ pub fn probe_last_packets(source: &Input, index: u32, start: Option<f64>) -> Vec
             "-select_streams",
             &stream,
             "-read_intervals",
-            &interval,
+            intervals,
             "-show_packets",
             "-show_entries",
             entries,
