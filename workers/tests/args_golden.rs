@@ -35,6 +35,8 @@ fn track() -> VideoTrack {
         interlaced: false,
         pixel_format: "yuv420p".to_owned(),
         transfer: "bt709".to_owned(),
+        matrix: String::new(),
+        primaries: String::new(),
     }
 }
 
@@ -122,7 +124,7 @@ fn interlaced_and_high_dynamic_range_sources_get_their_filters() {
 fn wide_gamut_is_converted() {
     let track = VideoTrack { transfer: "bt2020-10".to_owned(), ..track() };
     let args = encode(&track, &rungs()[..1], 1, Preroll::Short);
-    let filter = "zscale=tin=bt2020-10:min=bt2020nc:pin=bt2020:t=bt709:p=bt709:m=bt709:r=tv,";
+    let filter = "zscale=tin=bt2020-10:min=bt2020nc:pin=bt2020:rin=tv:t=bt709:p=bt709:m=bt709:r=tv,";
     assert!(args.contains(filter), "{args}");
 }
 

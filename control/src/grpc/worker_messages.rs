@@ -164,7 +164,8 @@ fn source(report: v1::SourceReport) -> Result<Source, Problem> {
     let mut source = Source::try_from(report)?;
     source.format = text(&source.format, TEXT_CHARS_MAX);
     if let Some(video) = &mut source.video {
-        for name in [&mut video.codec, &mut video.pixel_format, &mut video.transfer] {
+        let tags = [&mut video.transfer, &mut video.matrix, &mut video.primaries];
+        for name in [&mut video.codec, &mut video.pixel_format].into_iter().chain(tags) {
             *name = text(name, TEXT_CHARS_MAX);
         }
     }

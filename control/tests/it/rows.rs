@@ -58,6 +58,8 @@ pub(crate) fn source(seconds: u32) -> Source {
             interlaced: false,
             pixel_format: "yuv420p".to_owned(),
             transfer: String::new(),
+            matrix: String::new(),
+            primaries: String::new(),
         }),
         audio: vec![AudioTrack {
             index: 1,

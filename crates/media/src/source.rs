@@ -56,6 +56,13 @@ pub struct VideoTrack {
     pub pixel_format: String,
     /// FFmpeg's name of the transfer characteristics; may be empty.
     pub transfer: String,
+    /// FFmpeg's name of the matrix coefficients; may be empty. Unknown for sources that were probed
+    /// before this field existed, as the primaries are.
+    #[serde(default)]
+    pub matrix: String,
+    /// FFmpeg's name of the color primaries; may be empty.
+    #[serde(default)]
+    pub primaries: String,
     /// Ticks by which the audio begins before the first frame; the first frame is shown during that
     /// time.
     #[serde(default)]

@@ -4,6 +4,7 @@
 //! prefix `file:`, and outputs are relative names in the scratch folder that this module chooses.
 
 mod audio;
+mod colors;
 mod ffprobe;
 pub mod filters;
 pub mod images;

@@ -6,6 +6,7 @@
 mod bucket;
 mod clip;
 mod codecs;
+mod colors;
 mod control;
 mod encodes;
 mod faults;

@@ -22,6 +22,8 @@ fn source(width: u32, height: u32) -> VideoTrack {
         interlaced: false,
         pixel_format: "yuv420p".to_owned(),
         transfer: String::new(),
+        matrix: String::new(),
+        primaries: String::new(),
     }
 }
 

@@ -18,7 +18,7 @@ fn ffprobe(source: &Input, options: &[&str]) -> Vec<OsString> {
 pub fn probe_streams(source: &Input) -> Vec<OsString> {
     let entries = "format=format_name,start_time,duration,bit_rate:\
                    stream=index,id,codec_type,codec_name,width,height,has_b_frames,sample_aspect_ratio,field_order,\
-                   pix_fmt,color_transfer,r_frame_rate,avg_frame_rate,time_base,start_pts,duration_ts,nb_frames,\
+                   pix_fmt,color_transfer,color_space,color_primaries,r_frame_rate,avg_frame_rate,time_base,start_pts,duration_ts,nb_frames,\
                    channels,sample_rate:stream_disposition=default,attached_pic,timed_thumbnails,forced,hearing_impaired,\
                    visual_impaired,descriptions,captions,comment,dub,original:\
                    stream_tags=language,title,rotate,DURATION:stream_side_data=rotation:\

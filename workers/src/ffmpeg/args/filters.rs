@@ -4,42 +4,17 @@
 
 use media::{ladder::Rung, source::VideoTrack};
 
-use super::{ChunkEncode, ChunkInput};
-
-/// Transfer characteristics that need tone mapping.
-const HDR_TRANSFERS: [&str; 2] = ["smpte2084", "arib-std-b67"];
+use super::{ChunkEncode, ChunkInput, colors};
 
 /// The filter that deinterlaces an interlaced track; `None` for a progressive one.
 pub fn deinterlace(track: &VideoTrack) -> Option<String> {
     track.interlaced.then(|| "bwdif=mode=send_frame:deint=interlaced".to_owned())
 }
 
-/// Transfer characteristics of SDR in a wider gamut than the output's BT.709.
-const WIDE_TRANSFERS: [&str; 2] = ["bt2020-10", "bt2020-12"];
-
-/// Converts HDR to SDR and BT.2020 to BT.709; `None` for a track that needs neither. It first
-/// scales to `width` x `height`, the largest size that is needed, because tone mapping costs per
-/// pixel.
-pub fn tone_map(track: &VideoTrack, (width, height): (u32, u32)) -> Option<String> {
-    let transfer = track.transfer.as_str();
-    if WIDE_TRANSFERS.contains(&transfer) {
-        return Some(format!(
-            "scale={width}:{height}:flags=bicubic,\
-             zscale=tin={transfer}:min=bt2020nc:pin=bt2020:t=bt709:p=bt709:m=bt709:r=tv,format=yuv420p"
-        ));
-    }
-    HDR_TRANSFERS.contains(&transfer).then(|| {
-        format!(
-            "scale={width}:{height}:flags=bicubic,\
-             zscale=tin={transfer}:min=bt2020nc:pin=bt2020:rin=tv:t=linear:npl=100,format=gbrpf32le,\
-             zscale=p=bt709,tonemap=tonemap=hable:desat=0,zscale=t=bt709:m=bt709:r=tv,format=yuv420p"
-        )
-    })
-}
-
-/// Scales frames to the given size, with square pixels and the only pixel format of the output.
+/// Scales frames to the given size, with square pixels, and the only pixel format and range of the
+/// output.
 pub fn fit(width: u32, height: u32) -> String {
-    format!("scale={width}:{height}:flags=bicubic,setsar=1,format=yuv420p")
+    format!("scale={width}:{height}:flags=bicubic:out_range=tv,setsar=1,format=yuv420p")
 }
 
 /// Removes the side data that decoders attach to frames: captions, 3D and frame packing, active
@@ -67,8 +42,9 @@ pub(super) fn chunk(encode: &ChunkEncode<'_>, takes: &[ChunkInput]) -> String {
         // The output timestamps of concat are in microseconds, so the frames are renumbered.
         graph.push_str(&format!("{pads}concat=n={count},settb={den}/{num},setpts=N"));
     }
-    let toned = largest.and_then(|rung| tone_map(encode.track, (rung.width, rung.height)));
-    for step in toned.iter().map(String::as_str).chain([BARE]) {
+    let converted =
+        largest.and_then(|rung| colors::to_bt709(encode.track, (rung.width, rung.height)));
+    for step in converted.iter().map(String::as_str).chain([BARE]) {
         graph.push_str(&format!(",{step}"));
     }
     let count = encode.rungs.len();

@@ -71,6 +71,8 @@ mod tests {
             interlaced: false,
             pixel_format: "yuv420p".to_owned(),
             transfer: String::new(),
+            matrix: String::new(),
+            primaries: String::new(),
             hold_before: 0,
             hold_after: 0,
             parts: Vec::new(),

@@ -58,7 +58,9 @@ pub(super) struct Stream {
     sample_aspect_ratio: Option<String>,
     pub(super) field_order: Option<String>,
     pub(super) pix_fmt: Option<String>,
-    pub(super) color_transfer: Option<String>,
+    color_transfer: Option<String>,
+    color_space: Option<String>,
+    color_primaries: Option<String>,
     r_frame_rate: Option<String>,
     avg_frame_rate: Option<String>,
     time_base: Option<String>,
@@ -259,6 +261,18 @@ impl Stream {
         ratio(self.avg_frame_rate.as_deref()?)
     }
 
+    pub(super) fn transfer(&self) -> String {
+        color(self.color_transfer.as_deref())
+    }
+
+    pub(super) fn matrix(&self) -> String {
+        color(self.color_space.as_deref())
+    }
+
+    pub(super) fn primaries(&self) -> String {
+        color(self.color_primaries.as_deref())
+    }
+
     pub(super) fn sample_aspect(&self) -> (u32, u32) {
         let text = self.sample_aspect_ratio.as_deref().unwrap_or("1:1");
         ratio(&text.replace(':', "/")).unwrap_or((1, 1))
@@ -275,6 +289,11 @@ impl Stream {
         let degrees = side_data.or_else(tag).unwrap_or(0.0);
         degrees.is_finite() && (degrees / 90.0).round() as i64 % 2 != 0
     }
+}
+
+/// FFmpeg's name of a property of colors; empty if it is unknown.
+fn color(name: Option<&str>) -> String {
+    name.filter(|name| *name != "unknown").unwrap_or_default().to_owned()
 }
 
 fn ratio(text: &str) -> Option<(u32, u32)> {
