@@ -10,7 +10,7 @@ use media::{
     CaptionId, VideoId,
     captions::{
         CaptionError, CaptionKind, Captions, Described, Format, LABEL_CHARS_MAX, ParseBudget,
-        Window, length_of,
+        Window, decode, length_of,
     },
     layout,
     pictures::Picture,
@@ -137,11 +137,11 @@ async fn read(
     message: v1::CreateCaptionRequest,
     row: &Video,
 ) -> Result<String, Problem> {
-    let content = message.content;
+    let (content, language) = (message.content, message.language);
     let format = match message.format.as_str() {
-        "vtt" => Format::Vtt,
-        "srt" => Format::Srt,
-        "" => Format::guess(&content),
+        "vtt" => Some(Format::Vtt),
+        "srt" => Some(Format::Srt),
+        "" => None,
         _ => return Err(Problem::field("format", "must be \"vtt\" or \"srt\"")),
     };
     let grid = row.source.as_ref().and_then(|source| source.grid().ok());
@@ -150,7 +150,9 @@ async fn read(
     let written = parsers.run(move |deadline| {
         let is_late = || deadline.is_over();
         let mut budget = ParseBudget::until(&is_late);
-        Captions::read_within(&mut budget, &content, format, window)?.write()
+        let text = decode(&mut budget, &content, &language)?;
+        let format = format.unwrap_or_else(|| Format::guess(&text));
+        Captions::read_within(&mut budget, text.as_bytes(), format, window)?.write()
     });
     let written = written.await.map_err(|error| match error {
         CpuPoolError::Busy => {

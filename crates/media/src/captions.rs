@@ -4,6 +4,7 @@
 //! [`Captions::write`] produces exactly one form for the same content, with harmless markup only. Admission
 //! relies on this and rejects a file that differs from its own rewriting.
 
+mod charset;
 mod lines;
 mod markup;
 mod parse_budget;
@@ -19,6 +20,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use charset::decode;
 pub use parse_budget::ParseBudget;
 
 use self::{
@@ -54,10 +56,10 @@ pub enum Format {
 }
 
 impl Format {
-    /// Detects the format from the start of the file.
-    pub fn guess(bytes: &[u8]) -> Self {
-        let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
-        if bytes.starts_with(b"WEBVTT") { Self::Vtt } else { Self::Srt }
+    /// Detects the format from the start of the text.
+    pub fn guess(text: &str) -> Self {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        if text.starts_with("WEBVTT") { Self::Vtt } else { Self::Srt }
     }
 }
 
@@ -171,9 +173,12 @@ pub enum CaptionError {
     /// Larger than [`CAPTIONS_BYTES_MAX`], before or after rewriting.
     #[error("is larger than {CAPTIONS_BYTES_MAX} bytes")]
     Bytes,
-    /// Not UTF-8: text in another encoding, or not text at all.
+    /// Not UTF-8, which [`decode`] makes of other encodings.
     #[error("is not UTF-8")]
     Utf8,
+    /// In the only encoding of Unicode that is not read.
+    #[error("is in UTF-32, which is not supported; save it as UTF-8")]
+    Utf32,
     /// A WebVTT file without its header.
     #[error("does not begin with WEBVTT")]
     Header,

@@ -50,6 +50,36 @@ fn subrip_becomes_webvtt() {
     assert_eq!(srt(text).unwrap(), expected);
 }
 
+/// Empty lines and numbers within the text of a cue are text, as in FFmpeg and VLC.
+#[test]
+fn subrip_may_have_empty_lines_and_numbers_within_its_cues() {
+    let text = "1\n00:00:01,000 --> 00:00:02,000\none\n\n\ntwo\n \n7\n\n- 12:30?\n\n\
+                2\n\n00:00:03,000 --> 00:00:04,000\nlate --> text\n\n42\n\
+                3\n00:00:05,000 --> 00:00:06,000\n10\n\n9\n\n\n\
+                00:00:07,000 --> 00:00:08,000\nx\n6\n00:00:09,000 --> 00:00:10,000\ny\n\n1000";
+    let expected = "WEBVTT\n\n00:00:01.000 --> 00:00:02.000\none\ntwo\n7\n- 12:30?\n\n\
+                    00:00:03.000 --> 00:00:04.000\nlate --&gt; text\n42\n\n\
+                    00:00:05.000 --> 00:00:06.000\n10\n9\n\n\
+                    00:00:07.000 --> 00:00:08.000\nx\n\n00:00:09.000 --> 00:00:10.000\ny\n1000\n";
+    assert_eq!(srt(text).unwrap(), expected);
+}
+
+#[test]
+fn cues_of_subrip_without_valid_times_are_errors() {
+    let first = "1\n00:00:01,000 --> 00:00:02,000\nx\n\n";
+    for (rest, at) in [
+        ("2\n00:00:03,000 -> 00:00:04,000\ny\n", 6),
+        ("2\n00:00:03,000 --> later\ny\n", 6),
+        ("00:00:03 --> 00:00:04\ny\n", 5),
+        ("2\n", 5),
+        ("2\n\ntext\n", 5),
+        ("2\ntext\n", 5),
+        ("2\n00:00:04,000 --> 00:00:03,000\ny\n", 6),
+    ] {
+        assert_eq!(line(srt(&format!("{first}{rest}"))), at, "{rest}");
+    }
+}
+
 #[test]
 fn errors_name_their_line() {
     assert_eq!(vtt("hello"), Err(CaptionError::Header));
@@ -127,6 +157,10 @@ fn every_file_is_read_in_time_linear_in_its_length() {
         (Format::Srt, "", "1\n00:00:01,000 --> 00:00:02,000\n{\\<\n\n"),
         (Format::Srt, "", "1"),
         (Format::Srt, "", "\r"),
+        (Format::Srt, srt, "7\n\n"),
+        (Format::Srt, srt, "1:"),
+        (Format::Srt, srt, "a\n\n"),
+        (Format::Srt, srt, "7\n00:00:01,000 --> 00:00:02,000\n"),
     ] {
         let costs: Vec<u64> =
             (14..21).map(|doubled| visited(format, head, pattern, 1 << doubled)).collect();
