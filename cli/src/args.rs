@@ -57,6 +57,9 @@ pub(crate) enum Command {
     /// List, show and delete videos
     #[command(subcommand)]
     Videos(VideosCommand),
+    /// Add, list and delete a video's text tracks
+    #[command(subcommand)]
+    Captions(CaptionsCommand),
     /// List, show, cancel, retry and watch jobs
     #[command(subcommand)]
     Jobs(JobsCommand),
@@ -202,6 +205,62 @@ pub(crate) enum VideosCommand {
     Delete(VideoArg),
     /// Probe a kept source again, after a failed probe or a rejection
     Probe(VideoArg),
+}
+
+/// `captions …`
+#[derive(Subcommand)]
+pub(crate) enum CaptionsCommand {
+    /// Add a text track from a WebVTT or SubRip file
+    Add(AddCaptionArgs),
+    /// List the text tracks of a video, from its source and uploaded
+    List(VideoArg),
+    /// Delete a text track
+    Delete {
+        /// The video's id
+        video: String,
+        /// The text track's id, as `captions list` shows it
+        caption: String,
+    },
+}
+
+/// Options of `captions add`.
+#[derive(Args)]
+pub(crate) struct AddCaptionArgs {
+    /// The video's id
+    pub(crate) video: String,
+    /// The WebVTT or SubRip file; `-` reads standard input
+    pub(crate) file: PathBuf,
+    /// Language of the text, a BCP 47 tag such as pt-BR; `und` if unknown
+    #[arg(long)]
+    pub(crate) language: String,
+    /// Name shown to viewers [default: the language's own name]
+    #[arg(long)]
+    pub(crate) label: Option<String>,
+    /// Purpose of the track
+    #[arg(long, value_enum, default_value_t = CaptionKindArg::Subtitles)]
+    pub(crate) kind: CaptionKindArg,
+    /// Show it unless the viewer chooses another
+    #[arg(long)]
+    pub(crate) default: bool,
+}
+
+/// Purpose of a text track.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum CaptionKindArg {
+    /// For viewers who do not understand the language
+    Subtitles,
+    /// For viewers who are deaf or hard of hearing
+    Captions,
+}
+
+impl CaptionKindArg {
+    /// The request's text.
+    pub(crate) const fn text(self) -> &'static str {
+        match self {
+            Self::Subtitles => "subtitles",
+            Self::Captions => "captions",
+        }
+    }
 }
 
 /// `jobs …`

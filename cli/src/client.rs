@@ -5,7 +5,7 @@ use clap::CommandFactory;
 
 use crate::{
     args::{Cli, Command, TokenCommand},
-    jobs, keys, output,
+    captions, jobs, keys, output,
     server::Target,
     session::Session,
     token, upload, videos, watch, workers,
@@ -36,6 +36,7 @@ async fn run_command(command: Command, session: &Session<'_>) -> Result<()> {
         Command::Transcode(args) => jobs::transcode(session, &args).await,
         Command::Watch(args) => watch::run(session, &args.job).await,
         Command::Videos(command) => videos::run(session, command).await,
+        Command::Captions(command) => captions::run(session, command).await,
         Command::Jobs(command) => jobs::run(session, command).await,
         Command::Workers(command) => workers::run(session, command).await,
         Command::Token(command) => token::run(session, command).await,

@@ -16,7 +16,7 @@ Exit codes:
   1  rejected by the server, or another failure
   2  wrong usage
   3  no service found, service unreachable, or no token found
-  4  unknown video, job or worker
+  4  unknown video, text track, job or worker
   5  the token is invalid or lacks the permission
   6  the watched job failed or was cancelled";
 
@@ -27,7 +27,7 @@ pub(crate) enum Exit {
     Failed = 1,
     /// No service found, service unreachable, or no token found.
     Unreachable = 3,
-    /// A video, job or worker on the command line does not exist.
+    /// A video, text track, job or worker on the command line does not exist.
     NotFound = 4,
     /// The token is invalid or lacks the permission.
     Denied = 5,

@@ -5,6 +5,7 @@
 //! single-threaded process can create a user namespace.
 
 mod args;
+mod captions;
 mod client;
 mod exec_child;
 mod failure;

@@ -41,6 +41,21 @@ pub(crate) fn video(video: &v1::Video) -> Value {
         "storyboard": some(&video.storyboard),
         "preview": some(&video.preview),
         "downloads": any(downloads),
+        "captions": video.captions.iter().map(caption).collect::<Vec<_>>(),
+    })
+}
+
+/// A text track.
+pub(crate) fn caption(caption: &v1::Caption) -> Value {
+    json!({
+        "id": caption.caption_id,
+        "language": caption.language,
+        "label": caption.label,
+        "kind": caption.kind,
+        "default": caption.default,
+        "forced": caption.forced,
+        "source": caption.source,
+        "url": caption.url,
     })
 }
 

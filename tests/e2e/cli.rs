@@ -87,6 +87,7 @@ async fn command_line_lists_shows_changes_and_reports_errors() {
     assert!(with(&stack, &["videos", "get", &videos[0]]).code(0).out().contains("640x360"));
     errors(&stack, &videos[0]).await;
     jobs(&stack, &videos[0]).await;
+    captions(&stack, &videos[0]).await;
     cancelled(&stack, &videos[1]).await;
     tokens(&stack, &videos[2]);
     let gone = with(&stack, &["videos", "delete", &videos[2], "--json"]).code(0).json();
@@ -170,6 +171,40 @@ async fn jobs(stack: &Stack, video: &str) {
     );
     let text = with(stack, &["jobs", "get", job]).code(0).out();
     assert!(text.contains("360p") && text.contains("collect"), "{text}");
+}
+
+/// Text tracks are added from files in any encoding and from standard input, listed, and deleted.
+async fn captions(stack: &Stack, video: &str) {
+    let srt = stack.beside().join("video.fr.srt");
+    std::fs::write(&srt, b"1\n00:00:01,000 --> 00:00:02,000\nd\xe9j\xe0\n\nvu\n").expect("write");
+    let srt = srt.to_str().expect("UTF-8");
+    let add = ["captions", "add", video, srt, "--language", "fr"];
+    let options = ["--label", "Franz\u{f6}sisch", "--kind", "captions", "--default", "--json"];
+    let added = with(stack, &[&add[..], &options].concat()).code(0).json();
+    let mut piped = stack.command("streaming-service");
+    piped.args(["captions", "add", video, "-", "--language", "en"]);
+    let mut piped = piped.stdin(Stdio::piped()).spawn().expect("run streaming-service");
+    let vtt = b"WEBVTT\n\n00:01.000 --> 00:02.000\nhello\n";
+    std::io::Write::write_all(&mut piped.stdin.take().expect("stdin"), vtt).expect("write");
+    assert!(piped.wait().expect("wait").success());
+    let path = format!("/api/videos/{video}/captions");
+    let rest = stack.client().get(&path).await.expect(200).json();
+    assert_eq!(with(stack, &["captions", "list", video, "--json"]).code(0).json(), rest);
+    assert_eq!(rest["captions"][0], added);
+    assert_eq!(rest["captions"].as_array().map(Vec::len), Some(2));
+    let url = added["url"].as_str().expect("url");
+    let text = stack.client().get(url).await.expect(200).text();
+    assert_eq!(text, "WEBVTT\n\n00:00:01.000 --> 00:00:02.000\ndéjà\nvu\n");
+    let id = added["id"].as_str().expect("id");
+    let table = with(stack, &["captions", "list", video]).code(0).out();
+    assert!(table.contains(id) && table.contains("Französisch"), "{table}");
+    with(stack, &["captions", "add", video, srt]).code(2);
+    let wrong = with(stack, &["captions", "add", video, srt, "--language", "French", "--json"]);
+    assert_eq!(wrong.code(1).failure()["code"], "invalid_field");
+    let gone = with(stack, &["captions", "delete", video, id, "--json"]).code(0).json();
+    assert_eq!(gone, json!({"captionId": id, "deleted": true}));
+    with(stack, &["captions", "delete", video, id]).code(4);
+    with(stack, &["captions", "list", UNKNOWN]).code(4);
 }
 
 async fn cancelled(stack: &Stack, video: &str) {
