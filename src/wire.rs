@@ -236,6 +236,7 @@ impl From<Source> for v1::SourceReport {
             video: source.video.map(Into::into),
             audio: source.audio.into_iter().map(Into::into).collect(),
             text: source.text.into_iter().map(Into::into).collect(),
+            notes: source.notes,
         }
     }
 }
@@ -258,6 +259,7 @@ impl TryFrom<v1::SourceReport> for Source {
             video: report.video.map(TryInto::try_into).transpose()?,
             audio: report.audio.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             text: report.text.into_iter().map(Into::into).collect(),
+            notes: report.notes,
         })
     }
 }

@@ -151,7 +151,7 @@ pub fn plan(
     options: &TranscodeOptions,
 ) -> Result<Plan, PlanError> {
     let grid = source.grid().map_err(PlanError::Source)?;
-    let mut notes = Vec::new();
+    let mut notes = source.notes.clone();
     let rungs = match &source.video {
         Some(video) => rungs(video, profiles, options, &mut notes)?,
         None => {

@@ -64,6 +64,7 @@ fn encode(track: &VideoTrack, rungs: &[Rung], chunk: u32, preroll: Preroll) -> S
         preset: "veryfast",
         threads: 2,
         preroll,
+        untimed: false,
     }))
 }
 

@@ -32,6 +32,8 @@ const DELAY_SECONDS_MAX: f64 = 120.0;
 /// Maximum number of tracks of one type in a source report.
 const TRACKS_MAX: usize = 128;
 const TEXT_CHARS_MAX: usize = 256;
+/// Maximum number of notes in a source report; further ones are dropped.
+const NOTES_MAX: usize = 16;
 
 /// Parses a worker's reference to a lease; `None` if the task id is invalid.
 pub fn lease(task_id: &str, token: u64) -> Option<LeaseId> {
@@ -162,6 +164,10 @@ fn source(report: v1::SourceReport) -> Result<Source, Problem> {
         }
     }
     let mut source = Source::try_from(report)?;
+    source.notes.truncate(NOTES_MAX);
+    for note in &mut source.notes {
+        *note = text(note, MESSAGE_CHARS_MAX);
+    }
     source.format = text(&source.format, TEXT_CHARS_MAX);
     if let Some(video) = &mut source.video {
         let tags = [&mut video.transfer, &mut video.matrix, &mut video.primaries];

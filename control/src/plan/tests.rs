@@ -87,6 +87,13 @@ fn tracks_of_one_language_get_distinct_labels() {
 }
 
 #[test]
+fn notes_of_the_probe_are_repeated_by_every_job() {
+    let note = "video track 0 (h264): left out, because it cannot be decoded".to_owned();
+    let source = Source { notes: vec![note.clone()], ..source(1280, 720, 10) };
+    assert_eq!(planned(&source).notes[0], note);
+}
+
+#[test]
 fn every_rung_of_every_chunk_is_planned_once() {
     for seconds in [1, 3, 4, 5, 24, 100] {
         let plan = planned(&source(1280, 720, seconds));

@@ -72,6 +72,7 @@ pub(crate) fn source(seconds: u32) -> Source {
             parts: Vec::new(),
         }],
         text: Vec::new(),
+        notes: Vec::new(),
     }
 }
 

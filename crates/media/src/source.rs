@@ -29,6 +29,10 @@ pub struct Source {
     /// field existed.
     #[serde(default)]
     pub text: Vec<TextTrack>,
+    /// Tracks that the probe left out and the reasons, as sentences for users; every job repeats
+    /// them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// The source's video track.

@@ -22,13 +22,15 @@ pub use self::audio::{
     AudioEncode, audio, audio_group, audio_of_groups, audio_of_packets, audio_packets, groups,
 };
 pub use self::ffprobe::{
-    probe_first_frames, probe_first_packets, probe_packets_from, probe_streams, probe_windows,
+    probe_first_frames, probe_first_packets, probe_packet_count, probe_packets_from, probe_streams,
+    probe_windows,
 };
 use crate::input::Input;
 
 /// Real containers only. Formats that refer to other files (playlists, concat scripts, image
 /// sequences) or generate images (text art, lavfi) are excluded.
-pub const DEMUXERS: &str = "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,mp3,wav,flac";
+pub const DEMUXERS: &str = "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,mxf,dv,gif,h264,hevc,\
+                            mp3,wav,flac,aac,ac3,eac3,aiff,caf,amr";
 /// `file` for a source in a local store, `pipe` for outputs to the worker.
 pub const PROTOCOLS: &str = "file,pipe";
 /// For a source that is read through the worker's own proxy; the sandbox allows connections to that
@@ -100,6 +102,8 @@ pub struct ChunkEncode<'a> {
     pub threads: u32,
     /// How far before the chunk decoding starts.
     pub preroll: Preroll,
+    /// The source states no times: its pictures follow one another at the track's rate.
+    pub untimed: bool,
 }
 
 /// The name of a rung's MP4 in the scratch folder.
@@ -126,6 +130,10 @@ pub fn chunk(encode: &ChunkEncode<'_>) -> Vec<OsString> {
         // The scaler handles a change of size in mid-stream; rebuilding the filter graph would lose
         // frames.
         args.add(["-reinit_filter", "0", "-threads", &threads]);
+        if encode.untimed {
+            let (num, den) = encode.track.frame_rate;
+            args.add(["-r", &format!("{num}/{den}")]);
+        }
         args.input(&take.source);
     }
     args.add(["-filter_complex_threads", &threads, "-filter_complex"]);

@@ -20,7 +20,7 @@ use media::source::Source;
 
 use self::{
     audio_overhang::AudioSpan,
-    report::Report,
+    report::{Report, Stream},
     validate::{Ends, first_pts, last_pts},
 };
 use super::{Toolbox, args, query::query};
@@ -91,6 +91,9 @@ async fn cut_off(file: &OpenedSource, bytes: u64) -> Option<TaskFailure> {
     if truncation::lacks_index(file).await {
         return Some(lacks_index());
     }
+    if truncation::lacks_picture_of_dv(file, bytes).await {
+        return Some(TaskFailure::permanent(TRUNCATED, "ends within its first picture"));
+    }
     let missing = truncation::missing_of_matroska(file, bytes).await?;
     Some(shorter(missing))
 }
@@ -115,13 +118,48 @@ async fn examine(
         Ok(json) => json,
         Err(failure) => return Err(unreadable(failure, truncation::lacks_index(file).await)),
     };
-    let report = Report::parse(&json)?;
+    let mut report = Report::parse(&json)?;
     if let Some(missing) = truncation::missing_of_riff(file, bytes).await {
         return Err(shorter(missing));
     }
-    match joined::examine(&prober, file, &report).await? {
-        Some(source) => Ok(source),
-        None => prober.examine(&report, bytes).await,
+    let mut notes = Vec::new();
+    loop {
+        let examined = match joined::examine(&prober, file, &report).await? {
+            Some(source) => Ok(source),
+            None => prober.examine(&report, bytes).await,
+        };
+        match examined {
+            Ok(source) => return Ok(Source { notes, ..source }),
+            Err(Unusable::Pictures(failure)) => match report.omit_video() {
+                Some(track) => {
+                    notes.push(format!("{track}: left out, because it cannot be decoded"));
+                }
+                None => return Err(failure),
+            },
+            Err(Unusable::File(failure)) => return Err(failure),
+        }
+    }
+}
+
+/// Why a recording cannot be used.
+enum Unusable {
+    /// The pictures of its video track cannot be decoded; other tracks may be good.
+    Pictures(TaskFailure),
+    /// Any other reason.
+    File(TaskFailure),
+}
+
+impl From<TaskFailure> for Unusable {
+    fn from(failure: TaskFailure) -> Self {
+        Self::File(failure)
+    }
+}
+
+impl From<Unusable> for TaskFailure {
+    fn from(unusable: Unusable) -> Self {
+        match unusable {
+            Unusable::Pictures(failure) | Unusable::File(failure) => failure,
+        }
     }
 }
 
@@ -133,27 +171,50 @@ struct Prober<'a> {
 
 impl Prober<'_> {
     /// Examines a source that is a single recording of `bytes` bytes with the streams of `report`.
-    async fn examine(&self, report: &Report, bytes: u64) -> Result<Source, TaskFailure> {
+    async fn examine(&self, report: &Report, bytes: u64) -> Result<Source, Unusable> {
         let video = report.video();
         let stream = match video {
             Some(video) => video,
             None => report.sound()?,
         };
+        if report.is_untimed() {
+            return Ok(self.untimed(report, stream, bytes).await?);
+        }
         let (first, last) = tokio::join!(
             self.first(stream.index, report.start_pts(stream)),
             self.last(stream.index, report.claimed_end(stream))
         );
-        let mut ends = Ends { first: first?, last: last? };
+        let first = first.map_err(|failure| match (failure.cause, video) {
+            (Cause::Source, Some(_)) => Unusable::Pictures(failure),
+            _ => Unusable::File(failure),
+        })?;
+        let mut ends = Ends { first, last: last? };
         if let Some(reorder) = report.reorder(stream, ends.last.duration) {
             ends.first.reorder = reorder;
         }
         match video {
             Some(video) => {
                 let sound = self.audio_span(report, ends.seconds(video.tick())).await?;
-                validate::video(report, video, &ends, &sound, bytes)
+                Ok(validate::video(report, video, &ends, &sound, bytes)?)
             }
-            None => validate::audio_only(report, stream, &ends, bytes),
+            None => Ok(validate::audio_only(report, stream, &ends, bytes)?),
         }
+    }
+
+    /// Examines a raw stream of pictures. They have no times, so they are counted.
+    async fn untimed(
+        &self,
+        report: &Report,
+        stream: &Stream,
+        bytes: u64,
+    ) -> Result<Source, TaskFailure> {
+        let (interlaced, count) = tokio::join!(
+            self.first_frames(stream.index, validate::first_untimed),
+            self.query(args::probe_packet_count(self.source, stream.index))
+        );
+        let count = count.map_err(|failure| unreadable(failure, false))?;
+        let pictures = validate::packet_count(&count).ok_or_else(undecodable)?;
+        validate::untimed(report, stream, interlaced?, pictures, bytes)
     }
 
     async fn query(&self, args: Vec<std::ffi::OsString>) -> Result<Vec<u8>, TaskFailure> {
@@ -164,14 +225,23 @@ impl Prober<'_> {
     }
 
     async fn first(&self, index: u32, start_pts: i64) -> Result<validate::First, TaskFailure> {
+        self.first_frames(index, |output| first_pts(output, start_pts)).await
+    }
+
+    /// The result of `parse` on the list of the first frames.
+    async fn first_frames<T>(
+        &self,
+        index: u32,
+        parse: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<T, TaskFailure> {
         for packets in FIRST_PACKETS {
             let output = self.query(args::probe_first_frames(self.source, index, packets)).await;
             let output = output.map_err(|failure| unreadable(failure, false))?;
-            if let Some(first) = first_pts(&output, start_pts) {
+            if let Some(first) = parse(&output) {
                 return Ok(first);
             }
         }
-        Err(TaskFailure::permanent("not_a_video", "no frame can be decoded"))
+        Err(undecodable())
     }
 
     /// The time span of the audio. If a track states that it outlasts the video, which ends at
@@ -216,6 +286,10 @@ impl Prober<'_> {
         }
         Err(TaskFailure::permanent(TRUNCATED, "no packets were found near its end"))
     }
+}
+
+fn undecodable() -> TaskFailure {
+    TaskFailure::permanent("not_a_video", "no frame can be decoded")
 }
 
 /// Translates ffprobe's failure for the uploader. A failure of the host stays one, regardless of

@@ -40,8 +40,9 @@ pub(super) async fn run(
     work: v1::ChunkWork,
     scratch: &Path,
 ) -> Result<(), TaskError> {
-    let plan = Plan::of(task, work)?;
-    let mut preroll = plan.first_preroll(task.lease.attempt, task_io).await;
+    let seeking = Seeking::of(&task_io.source.peek(0, 512).await);
+    let plan = Plan::of(task, work, seeking)?;
+    let mut preroll = seeking.preroll(task.lease.attempt);
     let made = loop {
         plan.encode(task, task_io, scratch, preroll).await?;
         match plan.read_outputs(scratch).await {
@@ -69,6 +70,7 @@ struct Plan {
     track: VideoTrack,
     preset: String,
     threads: u32,
+    untimed: bool,
 }
 
 /// Why FFmpeg's output cannot be used.
@@ -80,7 +82,7 @@ enum ChunkError {
 }
 
 impl Plan {
-    fn of(task: &Task, work: v1::ChunkWork) -> Result<Self, TaskFailure> {
+    fn of(task: &Task, work: v1::ChunkWork, seeking: Seeking) -> Result<Self, TaskFailure> {
         let grid: Grid = required("grid", work.grid)?;
         let rungs = work.rungs.into_iter().map(|rung| required("rungs", Some(rung)));
         let rungs = rungs.collect::<Result<Vec<Rung>, TaskFailure>>()?;
@@ -93,16 +95,8 @@ impl Plan {
         let context = &task.context;
         let threads = if work.urgent { context.urgent_threads } else { context.threads };
         let track = required("track", work.track)?;
-        Ok(Self { grid, chunk: work.chunk, rungs, track, preset: work.preset, threads })
-    }
-
-    /// Later attempts use a longer preroll.
-    async fn first_preroll(&self, attempt: u32, task_io: &TaskIo<'_>) -> Preroll {
-        match attempt {
-            0 | 1 if is_indexed(&task_io.source.peek(0, 512).await) => Preroll::Short,
-            0..=2 => Preroll::Long,
-            _ => Preroll::FromStart,
-        }
+        let untimed = seeking == Seeking::Untimed;
+        Ok(Self { grid, chunk: work.chunk, rungs, track, preset: work.preset, threads, untimed })
     }
 
     fn seconds(&self) -> f64 {
@@ -126,6 +120,7 @@ impl Plan {
             preset: &self.preset,
             threads: self.threads,
             preroll,
+            untimed: self.untimed,
         };
         // Decoding from the start reports no progress until it reaches the chunk.
         let start = self.grid.seconds(self.grid.chunk_frames(self.chunk).start);
@@ -222,12 +217,44 @@ fn rewrite_checked(
     Ok(made)
 }
 
-/// Whether FFmpeg can seek to a key frame in a file that starts with `head`: MPEG transport and
-/// program streams have no index.
-fn is_indexed(head: &[u8]) -> bool {
-    const PACKET: usize = 188;
-    const TIMED_PACKET: usize = 192;
-    let sync = |at: usize, step| head.get(at) == Some(&0x47) && head.get(at + step) == Some(&0x47);
-    let program = head.starts_with(&[0, 0, 1, 0xba]);
-    !head.is_empty() && !program && !sync(0, PACKET) && !sync(4, TIMED_PACKET)
+/// How FFmpeg finds a chunk in a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seeking {
+    /// By an index, to the key frame before it.
+    Indexed,
+    /// By estimation, to any place before it: MPEG transport and program streams.
+    Estimated,
+    /// By reading from the start: GIF.
+    FromStart,
+    /// By counting pictures from the start: raw H.264 and HEVC.
+    Untimed,
+}
+
+impl Seeking {
+    /// The way for a file that starts with `head`.
+    fn of(head: &[u8]) -> Self {
+        const PACKET: usize = 188;
+        const TIMED_PACKET: usize = 192;
+        let sync =
+            |at: usize, step| head.get(at) == Some(&0x47) && head.get(at + step) == Some(&0x47);
+        match head {
+            [] => Self::Estimated,
+            [0, 0, 1, 0xba, ..] => Self::Estimated,
+            // A start code and the header of a NAL unit.
+            [0, 0, 1, unit, ..] | [0, 0, 0, 1, unit, ..] if unit & 0x80 == 0 => Self::Untimed,
+            [b'G', b'I', b'F', b'8', ..] => Self::FromStart,
+            _ if sync(0, PACKET) || sync(4, TIMED_PACKET) => Self::Estimated,
+            _ => Self::Indexed,
+        }
+    }
+
+    /// Later attempts use a longer preroll.
+    fn preroll(self, attempt: u32) -> Preroll {
+        match (self, attempt) {
+            (Self::FromStart | Self::Untimed, _) => Preroll::FromStart,
+            (Self::Indexed, 0 | 1) => Preroll::Short,
+            (_, 0..=2) => Preroll::Long,
+            _ => Preroll::FromStart,
+        }
+    }
 }

@@ -74,7 +74,9 @@ pub(crate) fn check(store: &Path, kind: TrackKind, grid: &Grid, output: &v1::Out
     bytes
 }
 
-async fn frames_are_exact(name: &str, rate: &str, options: &[&str]) {
+/// Encodes 26 s of numbered pictures in a source with these output options, and checks that each picture
+/// is shown once.
+pub(crate) async fn frames_are_exact(name: &str, rate: &str, options: &[&str]) {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     let clip = Clip::with(name, rate, 26, options);

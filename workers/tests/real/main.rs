@@ -7,6 +7,7 @@ mod bucket;
 mod clip;
 mod codecs;
 mod colors;
+mod containers;
 mod control;
 mod encodes;
 mod faults;

@@ -86,3 +86,10 @@ fn list_packets(source: &Input, index: u32, intervals: &str, entries: &str) -> V
         ],
     )
 }
+
+/// Counts the packets of stream `index`.
+pub fn probe_packet_count(source: &Input, index: u32) -> Vec<OsString> {
+    let (stream, entries) = (index.to_string(), "stream=nb_read_packets");
+    let select = ["-of", "compact=p=0", "-select_streams", &stream];
+    ffprobe(source, &[&select[..], &["-count_packets", "-show_entries", entries]].concat())
+}

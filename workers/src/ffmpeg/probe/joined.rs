@@ -137,6 +137,7 @@ fn join(whole: &Report, parts: Vec<Part>, bytes: u64) -> Result<Source, TaskFail
         video,
         audio: sounds.map(|number| sound(number, richest, &parts, &lengths)).collect(),
         text: richest.source.text.clone(),
+        notes: Vec::new(),
     })
 }
 

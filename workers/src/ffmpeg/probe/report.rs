@@ -10,6 +10,10 @@ use crate::outcome::TaskFailure;
 
 /// Image codecs that cover art uses.
 const STILL_CODECS: [&str; 6] = ["mjpeg", "png", "bmp", "gif", "webp", "tiff"];
+/// Raw streams of pictures.
+const UNTIMED_FORMATS: [&str; 2] = ["h264", "hevc"];
+/// Raw streams of audio: FFmpeg estimates their length from the bit rate of their first packets.
+const ESTIMATED_FORMATS: [&str; 5] = ["mp3", "aac", "ac3", "eac3", "amr"];
 /// Maximum length of a text that is copied from a file, in characters.
 const TEXT_MAX: usize = 200;
 
@@ -44,7 +48,7 @@ pub(super) struct Format {
     bit_rate: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Stream {
     pub(super) index: u32,
@@ -72,9 +76,12 @@ pub(super) struct Stream {
     disposition: HashMap<String, i64>,
     tags: HashMap<String, String>,
     side_data_list: Vec<SideData>,
+    /// Its pictures cannot be decoded, so that it is left out.
+    #[serde(skip)]
+    omitted: bool,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct SideData {
     rotation: Option<f64>,
@@ -100,9 +107,28 @@ impl Report {
     /// whether the container marks it as attached or it is a single picture in a file with audio.
     pub(super) fn video(&self) -> Option<&Stream> {
         let has_sound = self.streams.iter().any(Stream::is_audio);
-        let playable = |stream: &&Stream| stream.is_video() && !(has_sound && stream.is_still());
+        let playable = |stream: &&Stream| {
+            stream.is_video() && !stream.omitted && !(has_sound && stream.is_still())
+        };
         let videos = || self.streams.iter().filter(playable);
         videos().find(|stream| stream.is("default")).or_else(|| videos().next())
+    }
+
+    /// Leaves the video track out, if the source is still a video without it: it has another one, or
+    /// audio. Returns a description of the track.
+    pub(super) fn omit_video(&mut self) -> Option<String> {
+        let index = self.video()?.index;
+        let stream = self.streams.iter_mut().find(|stream| stream.index == index)?;
+        stream.omitted = true;
+        let codec = stream.codec_name.clone().filter(|name| name != "unknown");
+        let codec = codec.unwrap_or_else(|| "unknown codec".to_owned());
+        let left = self.video().is_some() || self.audible().next().is_some();
+        left.then(|| format!("video track {index} ({codec})"))
+    }
+
+    /// Whether the source is a raw stream of pictures without times.
+    pub(super) fn is_untimed(&self) -> bool {
+        UNTIMED_FORMATS.contains(&self.format.format_name.as_str())
     }
 
     /// Whether the stream belongs to the program of the video track or, without video, of the first
@@ -163,7 +189,7 @@ impl Report {
     pub(super) fn claims_end_of(&self, stream: &Stream) -> bool {
         let alone = self.streams.iter().filter(|s| s.codec_type.is_some()).count() == 1;
         let stated = stream.duration_ts.is_some() || stream.tags.contains_key("DURATION") || alone;
-        stated && self.format.format_name != "mp3"
+        stated && !ESTIMATED_FORMATS.contains(&self.format.format_name.as_str())
     }
 
     /// How much later the last picture is shown than decoded, in ticks, when a picture lasts
@@ -251,6 +277,11 @@ impl Stream {
 
     pub(super) fn time_base(&self) -> Option<(u32, u32)> {
         ratio(self.time_base.as_deref()?)
+    }
+
+    /// The stream in ticks of one picture at this rate.
+    pub(super) fn at_rate(&self, (num, den): (u32, u32)) -> Self {
+        Self { time_base: Some(format!("{den}/{num}")), ..self.clone() }
     }
 
     pub(super) fn nominal_rate(&self) -> Option<(u32, u32)> {

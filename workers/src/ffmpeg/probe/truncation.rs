@@ -34,6 +34,16 @@ pub(super) async fn lacks_index(source: &OpenedSource) -> bool {
     names.first() == Some(b"ftyp") && names.contains(b"mdat") && !names.contains(b"moov")
 }
 
+/// The first bytes of a raw DV file, whose fourth one has a flag, and the least that FFmpeg reads of it.
+const DV_HEAD: [u8; 3] = [0x1f, 0x07, 0x00];
+const DV_BYTES_MIN: u64 = 480;
+
+/// Whether `source` is a raw DV file of `bytes` bytes that ends within the header of its first
+/// picture.
+pub(super) async fn lacks_picture_of_dv(source: &OpenedSource, bytes: u64) -> bool {
+    bytes < DV_BYTES_MIN && source.peek(0, DV_HEAD.len()).await == DV_HEAD
+}
+
 /// How many bytes are missing from `source`, an AVI or WAV file of `bytes` bytes; `None` when it is
 /// complete, does not state its size, or has another format.
 pub(super) async fn missing_of_riff(source: &OpenedSource, bytes: u64) -> Option<u64> {

@@ -194,6 +194,35 @@ pub(super) fn video(
     Ok(source(report, Some(track), duration, bytes))
 }
 
+/// Validates a raw stream of `pictures` pictures, which are shown at the rate that the stream states.
+pub(super) fn untimed(
+    report: &Report,
+    stream: &Stream,
+    interlaced: bool,
+    pictures: i64,
+    bytes: u64,
+) -> Result<Source, TaskFailure> {
+    let first = First { pts: 0, reorder: 0, interlaced };
+    let last = Last { pts: Some(pictures.saturating_sub(1).max(0)), ..Last::default() };
+    let ends = Ends { first, last };
+    let stream = stream.at_rate(frame_rate(stream, &ends));
+    video(report, &stream, &ends, &AudioSpan::default(), bytes)
+}
+
+/// Parses ffprobe's output for the first frames of a raw stream: whether they are interlaced; `None`
+/// if none decodes.
+pub(super) fn first_untimed(output: &[u8]) -> Option<bool> {
+    let text = String::from_utf8_lossy(output);
+    let frames = text.lines().filter_map(|line| field(line, "interlaced_frame"));
+    frames.map(|interlaced| interlaced == 1).reduce(|one, other| one || other)
+}
+
+/// Parses ffprobe's output for the number of packets.
+pub(super) fn packet_count(output: &[u8]) -> Option<i64> {
+    let text = String::from_utf8_lossy(output);
+    text.lines().find_map(|line| field(line, "nb_read_packets")).filter(|count| *count > 0)
+}
+
 /// Validates a file without a video track.
 pub(super) fn audio_only(
     report: &Report,
@@ -230,6 +259,7 @@ fn source(report: &Report, video: Option<VideoTrack>, duration: f64, bytes: u64)
             .filter(|stream| stream.is_subtitle() && report.is_shown(stream))
             .map(text)
             .collect(),
+        notes: Vec::new(),
     }
 }
 
