@@ -2,6 +2,7 @@
 
 pub mod deletion;
 pub mod keys;
+pub mod lead;
 pub mod loops;
 pub mod probes;
 pub mod purges;

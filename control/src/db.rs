@@ -22,6 +22,7 @@ pub mod completion;
 mod fair_queue;
 pub mod images;
 pub mod jobs;
+pub mod lead;
 pub mod lease;
 pub mod migrate;
 pub mod outputs;

@@ -1,6 +1,7 @@
 //! Plans which tasks a source needs. Pure: the same source and options give the same plan.
 
 mod audio;
+pub mod lead;
 pub mod retry;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,11 @@ const PRIORITY_AUDIO: i32 = 850;
 /// Tasks of at least this priority are urgent to a user: probes, first chunks, audio. Workers keep
 /// express slots for them.
 pub const PRIORITY_EXPRESS_MIN: i32 = PRIORITY_AUDIO;
+/// The lowest rung of a chunk that a viewer reaches soon, where the ladder is encoded more slowly
+/// than it plays. Such tasks may use all express slots but one.
+pub const PRIORITY_LEAD: i32 = 840;
+/// The same for the rungs between the lowest and the highest one.
+const PRIORITY_LEAD_OTHERS: i32 = 830;
 /// Cheap, and needed soon after playback starts. But the task may read the whole source, which must
 /// not delay a first chunk.
 const PRIORITY_SUBTITLES: i32 = 820;

@@ -1,7 +1,7 @@
 //! A video plays while it is still being encoded: players start at 0, and the same session
 //! continues to the end (rules G1 to G6 of docs/conformance.md).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -13,7 +13,7 @@ use crate::{
         capture::{Capture, resolve},
         client::Client,
         clip::Numbered,
-        eventually, m3u8,
+        eventually, m3u8, program,
         script::{Behaviour, Ffmpeg},
         stack::Stack,
     },
@@ -116,6 +116,65 @@ async fn video_that_has_just_become_final_ends_in_dash_js() {
         };
         play.run(&stack.http).await.assert_played(f64::from(seconds));
     }
+}
+
+/// FFmpeg never ends a session that began with a dynamic MPD.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn video_that_has_just_become_final_ends_in_ffmpeg_by_dash() {
+    let stack = Stack::start().await;
+    let clip = Numbered { width: 640, height: 360, ..Numbered::seconds(30) }.file();
+    let (video, _) = stack.client().publish(&clip, ENCODE_DEADLINE).await;
+    let url = format!("{}/api/stream/{video}/dash/manifest.mpd", stack.http);
+    let args = ["20", "ffmpeg", "-v", "error", "-i", &url, "-c", "copy", "-f", "framecrc", "-"];
+    let packets = String::from_utf8(program::output("timeout", &args)).expect("UTF-8");
+    let pictures = packets.lines().filter(|line| line.starts_with("0,"));
+    assert_eq!(pictures.count(), 30 * 25, "{packets}");
+}
+
+/// Seconds by which the first chunks may be late: a task must run for some seconds before it is
+/// known to be slow.
+const MEASURING_SECONDS: f64 = 20.0;
+
+/// The highest rung takes 30 s per chunk, of which most last 20 s. The lowest rung needs a second.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_lowest_rung_grows_as_fast_as_it_plays_while_a_higher_one_is_too_slow() {
+    let mut stack = Stack::new(&[("STREAMING_WORKER_SLOTS", "2")]);
+    let script = Ffmpeg::new(stack.beside(), Behaviour::SlowRung("480p", 30));
+    stack.set("STREAMING_FFMPEG", script.path());
+    stack.up().await;
+    let clip = Numbered { width: 854, height: 480, ..Numbered::seconds(90) }.file();
+    let video = stack.client().upload_clip(&clip).await;
+    let job = stack.client().transcode(&video, &json!({})).await;
+    let viewer = stack.anonymous();
+    let lowest = eventually("the lowest rung is playable", ENCODE_DEADLINE, async || {
+        let path = format!("/api/stream/{video}/hls/playlist.m3u8");
+        let reply = viewer.get(&path).await;
+        if reply.status != 200 {
+            return None;
+        }
+        let playlists = event_playlists(&viewer, &path).await;
+        playlists.into_iter().find(|path| path.contains("/360p/"))
+    })
+    .await;
+    let start = Instant::now();
+    loop {
+        let text = viewer.get(&lowest).await.expect(200).text();
+        let list = m3u8::media(&text).expect("media playlist");
+        let (encoded, played) =
+            (list.segments.iter().map(|s| s.duration).sum::<f64>(), start.elapsed().as_secs_f64());
+        assert!(encoded + MEASURING_SECONDS >= played, "{encoded} s are encoded after {played} s");
+        if encoded >= 89.9 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let tasks = stack.client().job(&job).await;
+    assert_eq!(tasks["state"], "running", "the higher rung is behind: {tasks:#}");
+    // From here on at full speed. Everything is there once.
+    script.set(Behaviour::Unchanged);
+    stack.client().wait_job(&job, "completed", ENCODE_DEADLINE).await;
+    let hls_path = format!("/api/stream/{video}/hls/playlist.m3u8");
+    hls::check(&Capture::hls(&viewer, &hls_path).await, Phase::Final).assert_none("final HLS");
 }
 
 /// Follows every playlist of a growing video: the rules hold at each poll, and a listed segment is

@@ -13,7 +13,7 @@ use media::VideoId;
 use runtime::retry::doubled;
 use tokio::sync::Notify;
 
-use super::{BackgroundError, deletion, probes, purges, status, uploads};
+use super::{BackgroundError, deletion, lead, probes, purges, status, uploads};
 use crate::{
     cluster::events::{self, Event},
     db::{
@@ -34,6 +34,7 @@ const EXPIRED_MAX: i64 = 200;
 const READY_EVERY: Duration = Duration::from_millis(500);
 const READY_MAX: i64 = 64;
 const FINALIZE_EVERY: Duration = Duration::from_secs(1);
+const LEAD_EVERY: Duration = Duration::from_secs(1);
 const CHORES_EVERY: Duration = Duration::from_secs(1);
 const PURGES_EVERY: Duration = Duration::from_secs(1);
 const CHANGES_EVERY: Duration = Duration::from_secs(1);
@@ -69,6 +70,7 @@ pub fn spawn(app: &Arc<AppState>) {
         |d| Box::pin(async move { Ok(finalize::round(&d).await?) }),
         |d| Some(&d.bus.collect),
     );
+    start("lead", LEAD_EVERY, |d| Box::pin(async move { lead::round(&d).await }), |_| None);
     start(
         "chores",
         CHORES_EVERY,

@@ -125,7 +125,7 @@ const CLAIM: &str = "WITH picked AS MATERIALIZED (
          worker = $2,
          lease_expires = now() + make_interval(secs => $6),
          attempt = t.attempt + 1,
-         started_at = COALESCE(t.started_at, now()),
+         started_at = CASE WHEN t.attempt = 0 THEN now() ELSE t.started_at END,
          fraction = 0,
          speed = 0
      FROM picked

@@ -88,7 +88,7 @@ pub async fn lease(app: &AppState, claimed: &Claimed) -> Result<v1::Lease, Prepa
     // No task is ready for the worker's other slots, so this task may use all cores.
     let kinds = TaskKind::with_property(TaskKind::is_encoding);
     let last = claim::ready(&*db, &kinds, 1).await.map_err(unavailable)? == 0;
-    let urgent = last || claimed.priority >= plan::PRIORITY_FIRST;
+    let urgent = last || claimed.priority >= plan::PRIORITY_LEAD;
     drop(db);
     let source = if claimed.kind.reads_excerpt() {
         excerpt::write(app, &subject, claimed.token).await?

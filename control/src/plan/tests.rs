@@ -7,7 +7,7 @@ use media::{
     source::{AudioTrack, Source, TextTrack},
 };
 
-use super::{Plan, PlanError, TranscodeOptions, plan};
+use super::{Plan, PlanError, TranscodeOptions, lead::RunningChunk, plan};
 use crate::domain::{TaskKind, TaskState};
 
 fn source(width: u32, height: u32, seconds: i64) -> Source {
@@ -181,6 +181,53 @@ fn a_ladder_of_several_codecs_begins_with_h264_and_has_a_task_per_codec() {
     let first = [own("low", Codec::H264), own("high", Codec::H264)];
     assert_eq!(of_chunk(0), [&first[..], &others].concat());
     assert_eq!(of_chunk(1), [&[own("low high", Codec::H264)][..], &others].concat());
+}
+
+#[test]
+fn the_lead_grows_with_the_time_that_a_chunk_takes() {
+    let plan = planned(&source(1280, 720, 600));
+    let lead = |speed, position| plan.lead_chunks(speed, position);
+    // Chunk n begins at 4 s + (n - 1) * 20 s.
+    assert!(lead(1.0, 0.0).is_empty(), "fast enough");
+    assert_eq!(lead(0.5, 0.0), 1..5, "before 80 s");
+    assert_eq!(lead(0.5, 100.0), 1..10);
+    assert_eq!(lead(0.0, 0.0), 1..16, "before 300 s");
+    assert_eq!(lead(0.1, 10_000.0), 1..plan.grid.chunks());
+    let ahead = plan.lead_tasks(3);
+    let rungs: Vec<String> = ahead.iter().map(|task| task.rungs.join(" ")).collect();
+    assert_eq!(rungs, ["360p", "480p"]);
+    let tasks = plan.tasks();
+    let whole = tasks.iter().find(|t| t.kind == TaskKind::Chunk && t.ordinal == 3).unwrap();
+    let priorities = [ahead[0].priority, ahead[1].priority, whole.priority];
+    assert!(priorities.is_sorted_by(|a, b| a > b), "{priorities:?}");
+    assert!(ahead.iter().map(|task| task.weight).sum::<f64>() < whole.weight / 2.0);
+    let of = |width, height| planned(&source(width, height, 600)).lead_tasks(1);
+    assert_eq!(of(640, 360).len(), 1);
+    assert_eq!(of(854, 480).len(), 1);
+    assert_eq!(of(1920, 1080)[1].rungs.join(" "), "480p 720p");
+}
+
+#[test]
+fn the_speed_counts_whole_ladders() {
+    let plan = planned(&source(1280, 720, 600));
+    let tasks = plan.tasks();
+    let of = |chunk: u32, rungs: usize, fraction, seconds| {
+        let mut chunks = tasks.iter().filter(|t| t.kind == TaskKind::Chunk && t.ordinal == chunk);
+        let weight = chunks.find(|t| t.rungs.len() == rungs).unwrap().weight;
+        RunningChunk { chunk, weight, fraction, seconds }
+    };
+    let speed = |running: &[RunningChunk]| plan.ladder_speed(running);
+    assert_eq!(speed(&[of(1, 3, 0.1, 4.9)]), None);
+    // The first second, in which FFmpeg starts, is not counted.
+    let one = speed(&[of(1, 3, 0.5, 11.0)]).unwrap();
+    assert!((one - 1.0).abs() < 1e-9, "{one}");
+    let two = speed(&[of(1, 3, 0.5, 11.0), of(2, 3, 0.0, 0.0)]).unwrap();
+    assert!((two - 2.0).abs() < 1e-9, "{two}");
+    // The lowest rung alone is a small part of the ladder.
+    let low = speed(&[of(0, 1, 1.0, 5.0)]).unwrap();
+    assert!(low < 0.2, "{low}");
+    let repeated = RunningChunk { weight: 0.0, ..of(1, 3, 0.5, 11.0) };
+    assert_eq!(speed(&[repeated]), None);
 }
 
 #[test]

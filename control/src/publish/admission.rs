@@ -13,7 +13,7 @@ use self::verify::{VerificationError, belongs, verify};
 use crate::{
     cluster::events::Event,
     db::{
-        DbError, Transaction, WORK_TRIES_MAX, completion, jobs,
+        DbError, Transaction, WORK_TRIES_MAX, completion, jobs, lead,
         lease::{FailedAttempt, LeaseId},
         outputs::{self, Offered, Output, Subject},
         tasks, videos,
@@ -279,6 +279,9 @@ async fn record(
             return Ok(Err(RecordError::Invalid(text)));
         }
         completion::finish_task(tx, offer.lease).await?;
+        if let Some(chunk) = chunk {
+            lead::drop_repeated(tx, subject.job, chunk).await?;
+        }
         unblocked = tasks::unblock(tx, subject.job).await?;
     }
     let audio = plan.audio.first().map(plan::PlannedAudio::rendition);

@@ -13,6 +13,7 @@ mod faults;
 mod instances;
 mod job_endings;
 mod jwt;
+mod lead;
 mod migrations;
 mod model;
 mod pictures;

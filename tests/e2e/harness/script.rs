@@ -15,6 +15,8 @@ pub(crate) enum Behaviour {
     Unchanged,
     /// Waits this many seconds before every encode.
     Slow(u32),
+    /// Waits this many seconds before every encode of this rung, alone or with others.
+    SlowRung(&'static str, u32),
     /// Cuts the last third off every output file, and exits with success.
     Truncate,
     /// Inverts one byte in the middle of every output file, and exits with success.
@@ -57,6 +59,9 @@ fn text(behaviour: Behaviour) -> String {
         // Only encodes have an input; queries for encoders are not delayed.
         Behaviour::Slow(seconds) => {
             format!("[[ \" $* \" == *' -i '* ]] && sleep {seconds}\nexec ffmpeg \"$@\"")
+        }
+        Behaviour::SlowRung(rung, seconds) => {
+            format!("[[ \" $* \" == *'{rung}.mp4'* ]] && sleep {seconds}\nexec ffmpeg \"$@\"")
         }
         Behaviour::Truncate => damage("truncate -s $((size * 2 / 3)) \"$file\""),
         Behaviour::Flip => damage(

@@ -20,7 +20,7 @@ use crate::{
     },
     domain::{Failure, TaskKind},
     grpc::{leases::PrepareError, worker_messages},
-    plan::{PRIORITY_EXPRESS_MIN, retry::Cause},
+    plan::{PRIORITY_EXPRESS_MIN, PRIORITY_LEAD, retry::Cause},
     publish::admission,
     state::AppState,
 };
@@ -65,12 +65,19 @@ impl PreparationBackoff {
     }
 }
 
-fn share(kind: SlotKind, limit: u32) -> Share {
-    let priority_min = match kind {
-        SlotKind::Any => i32::MIN,
-        SlotKind::Express => PRIORITY_EXPRESS_MIN,
+/// The shares to claim for the free slots of a kind: the second one only if the first one is empty.
+///
+/// The lowest rung of a slowly encoded video may use express slots, too, but never the last one, so
+/// that a new video still starts within seconds.
+fn shares(kind: SlotKind, free: u32) -> [Share; 2] {
+    let (first, second) = match kind {
+        SlotKind::Any => (i32::MIN, Share { limit: 0, priority_min: i32::MIN }),
+        SlotKind::Express => {
+            let lead = Share { limit: free.saturating_sub(1), priority_min: PRIORITY_LEAD };
+            (PRIORITY_EXPRESS_MIN, lead)
+        }
     };
-    Share { limit, priority_min }
+    [Share { limit: free, priority_min: first }, second]
 }
 
 impl Session {
@@ -122,12 +129,15 @@ impl Session {
     /// claim, because more tasks may be ready.
     pub(super) async fn claim(&mut self, kind: SlotKind) {
         while self.wants(kind) {
-            let share = share(kind, self.capacity.free(kind));
+            let shares = shares(kind, self.capacity.free(kind));
             let seconds = self.app.lease_seconds();
             self.claimer.avoided = self.app.outages.current();
             let claimer = &self.claimer;
             let claimed = self.app.db.run(TRIES_MAX, async |db| {
-                let claimed = claim::claim(db, claimer, share, seconds).await?;
+                let mut claimed = claim::claim(db, claimer, shares[0], seconds).await?;
+                if claimed.is_empty() && shares[1].limit > 0 {
+                    claimed = claim::claim(db, claimer, shares[1], seconds).await?;
+                }
                 if !claimed.is_empty()
                     && let Err(error) = claim::start_jobs(db, &claimed).await
                 {
