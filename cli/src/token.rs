@@ -29,6 +29,7 @@ pub(crate) async fn run(session: &Session<'_>, command: TokenCommand) -> Result<
         TokenCommand::Revoke { token } => revoke(session, token).await,
         // Runs offline; already handled by the caller.
         TokenCommand::Narrow(args) => narrow(&args, session.target, session.json),
+        TokenCommand::Renew { token } => renew(session, token).await,
         TokenCommand::Playback { video, ttl, max_height, address } => {
             let request = v1::MintPlaybackTokenRequest {
                 video_id: video,
@@ -117,16 +118,39 @@ async fn playback(session: &Session<'_>, request: v1::MintPlaybackTokenRequest) 
     let video = request.video_id.clone();
     let reply = session.auth().await?.mint_playback_token(call(request)).await;
     let reply = reply.map_err(status_error)?.into_inner();
+    print_playback(
+        session,
+        &video,
+        &reply.token,
+        reply.expires_at.as_ref().and_then(api::wire::time),
+    )
+}
+
+async fn renew(session: &Session<'_>, token: String) -> Result<()> {
+    let token = if token == "-" { from_stdin()? } else { token };
+    let request = v1::RenewPlaybackTokenRequest { token };
+    let reply = session.auth().await?.renew_playback_token(call(request)).await;
+    let reply = reply.map_err(status_error)?.into_inner();
+    let expires_at = reply.expires_at.as_ref().and_then(api::wire::time);
+    print_playback(session, &reply.video_id, &reply.token, expires_at)
+}
+
+/// Prints only the token, or as JSON also the URLs that contain it.
+fn print_playback(
+    session: &Session<'_>,
+    video: &str,
+    token: &str,
+    expires_at: Option<Timestamp>,
+) -> Result<()> {
     if !session.json {
-        return Ok(output::line(&reply.token)?);
+        return Ok(output::line(token)?);
     }
     let http = session.target.http()?;
-    let url = |path: String| format!("{}{path}?token={}", http.url, reply.token);
-    let expires_at = reply.expires_at.as_ref().and_then(api::wire::time);
+    let url = |path: String| format!("{}{path}?token={token}", http.url);
     Ok(output::json(&json!({
-        "token": reply.token,
-        "hls": url(urls::hls(&video)),
-        "dash": url(urls::dash(&video)),
+        "token": token,
+        "hls": url(urls::hls(video)),
+        "dash": url(urls::dash(video)),
         "expiresAt": expires_at.map(|time| time.to_string()),
     }))?)
 }

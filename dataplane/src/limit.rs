@@ -41,7 +41,8 @@ enum Class {
     /// A part of an upload in progress. It is not limited for an authenticated client, because
     /// otherwise a large video in small parts would be stopped midway.
     UploadPart,
-    /// Requests below `/api/stream`.
+    /// Requests of players: below `/api/stream`, and renewals of playback tokens, which players of
+    /// many viewers may send from one address.
     Stream,
 }
 
@@ -217,6 +218,7 @@ fn class(method: &Method, path: &str) -> Option<Class> {
     let path = path.strip_prefix("/api/")?;
     let class = match path.split('/').next().unwrap_or_default() {
         "stream" => Class::Stream,
+        "playback-token" if path == "playback-token/renew" => Class::Stream,
         "uploads" if method == Method::POST => Class::Upload,
         "uploads" if path.len() > "uploads/".len() => Class::UploadPart,
         "videos" if method == Method::POST && path == "videos/upload" => Class::Upload,
@@ -257,6 +259,8 @@ mod tests {
             (Method::GET, format!("/api/stream/{id}/hls/playlist.m3u8"), Some(Class::Stream)),
             (Method::HEAD, "/api/stream/nope".to_owned(), Some(Class::Stream)),
             (Method::GET, "/api/streams".to_owned(), Some(Class::General)),
+            (Method::POST, "/api/playback-token/renew".to_owned(), Some(Class::Stream)),
+            (Method::POST, format!("/api/videos/{id}/playback-token"), Some(Class::General)),
         ] {
             assert_eq!(class(&method, &path), expected, "{method} {path}");
         }

@@ -57,14 +57,17 @@ pub(crate) async fn serve(
     address: IpAddr,
     body: &RequestBody,
 ) -> Result<Reply, Problem> {
-    let caller = Caller::bearing(&rest.control, &request.headers, address)?;
+    let caller = match route {
+        Route::RenewPlaybackToken => Caller::anonymous(&rest.control, address),
+        _ => Caller::bearing(&rest.control, &request.headers, address)?,
+    };
     let reply = dispatch(rest, &caller, route, request, body).await;
     match reply {
         // The error may precede the call to the control plane; a caller without a valid token gets
         // an authentication error instead.
         Err(problem)
             if is_of_the_request(problem.code)
-                && *route != Route::Exchange
+                && !matches!(route, Route::Exchange | Route::RenewPlaybackToken)
                 && !caller.is_authorized() =>
         {
             Err(check_token(rest, &caller).await.err().unwrap_or(problem))
@@ -152,6 +155,10 @@ async fn dispatch(
         (_, Route::RetryJob(job)) => jobs::retry(rest, caller, *job).await,
         (_, Route::JobEvents(job)) => events::watch(rest, caller, headers, *job).await,
         (_, Route::Exchange) => auth::exchange(rest, caller, request).await,
+        (_, Route::RenewPlaybackToken) => {
+            let fields = fields::Fields::read(headers, body).await?;
+            auth::renew_playback_token(rest, caller, fields).await
+        }
         _ => Err(Problem::new(Code::NotFound, "no such resource")),
     }
 }

@@ -32,6 +32,8 @@ pub(crate) enum Route {
     OpenApi,
     /// `/api/auth/exchange`
     Exchange,
+    /// `/api/playback-token/renew`
+    RenewPlaybackToken,
     /// `/api/videos`
     Videos,
     /// `/api/videos/upload`
@@ -175,6 +177,7 @@ impl Route {
             Self::Upload
             | Self::Uploads
             | Self::Exchange
+            | Self::RenewPlaybackToken
             | Self::Transcode(_)
             | Self::Probe(_)
             | Self::PlaybackToken(_)
@@ -198,6 +201,7 @@ impl Route {
             Self::Metrics => "/metrics",
             Self::OpenApi => "/api/openapi.json",
             Self::Exchange => "/api/auth/exchange",
+            Self::RenewPlaybackToken => "/api/playback-token/renew",
             Self::Videos => "/api/videos",
             Self::Upload => "/api/videos/upload",
             Self::Video(_) => "/api/videos/{id}",
@@ -244,6 +248,7 @@ fn api(parts: &[&str]) -> Result<Route, RouteError> {
     match parts {
         ["openapi.json"] => Ok(Route::OpenApi),
         ["auth", "exchange"] => Ok(Route::Exchange),
+        ["playback-token", "renew"] => Ok(Route::RenewPlaybackToken),
         ["videos"] => Ok(Route::Videos),
         ["videos", "upload"] => Ok(Route::Upload),
         ["videos", video] => Ok(Route::Video(id("id", video)?)),
@@ -329,6 +334,7 @@ pub(crate) fn table() -> Vec<(&'static str, &'static str)> {
         Route::Metrics,
         Route::OpenApi,
         Route::Exchange,
+        Route::RenewPlaybackToken,
         Route::Videos,
         Route::Upload,
         Route::Video(video),

@@ -20,6 +20,11 @@ pub(crate) enum TokenCommand {
         /// The token; `-` reads it from standard input
         token: String,
     },
+    /// Renew a playback token in the last third of its life
+    Renew {
+        /// The token; `-` reads it from standard input
+        token: String,
+    },
     /// Mint a token that plays one video
     Playback {
         /// The video's id

@@ -1,6 +1,6 @@
 //! `AuthService`.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use api::{
     code::{Code, Problem},
@@ -8,7 +8,8 @@ use api::{
     wire,
 };
 use authz::{
-    AuthError, Grant, JwtNames, Operation, PlaybackGrant, Role, is_jwt,
+    AuthError, Grant, JwtNames, Operation, PLAYBACK_SECONDS_MAX, PlaybackGrant, RenewalError,
+    Renewed, Role, is_jwt,
     jwt::{self, Identity},
 };
 use jiff::Timestamp;
@@ -30,10 +31,10 @@ use crate::{
 const TTL_SECONDS: i64 = 3600;
 const TTL_SECONDS_MAX: i64 = 31_536_000;
 const PLAYBACK_TTL_SECONDS: i64 = 14_400;
-const PLAYBACK_TTL_SECONDS_MAX: i64 = 604_800;
 /// Minimum time for which a revocation is stored, because a transfer may outlive the token with
-/// which it began.
-const TRANSFER_SECONDS_MAX: i64 = 7 * 86_400;
+/// which it began, as may the renewals of a playback token ([`PLAYBACK_SECONDS_MAX`]).
+const REVOKED_SECONDS_MIN: i64 = 7 * 86_400;
+const _: () = assert!(REVOKED_SECONDS_MIN >= PLAYBACK_SECONDS_MAX);
 /// Maximum length of a subject or tenant, in bytes.
 const NAME_BYTES_MAX: usize = 256;
 
@@ -85,8 +86,7 @@ impl AuthService for Services {
             self.0.authorize(Operation::Admin, &request, None)?;
         }
         let (ids, expires_at) = self.revocable(token).await?;
-        // A transfer that began with the token may continue after the token has expired.
-        let remembered = expires_at.max(self.0.clock.now_unix() + TRANSFER_SECONDS_MAX);
+        let remembered = expires_at.max(self.0.clock.now_unix() + REVOKED_SECONDS_MIN);
         let expires_at = Timestamp::from_second(remembered).ok();
         self.0
             .db
@@ -141,13 +141,37 @@ impl AuthService for Services {
                 Some(text.parse().map_err(|_| Problem::field("address", "must be an IP address"))?)
             }
         };
-        let ttl = input::ttl(message.ttl_seconds, PLAYBACK_TTL_SECONDS, PLAYBACK_TTL_SECONDS_MAX)?;
-        let expires_at = self.0.clock.now_unix() + ttl;
+        let ttl = input::ttl(message.ttl_seconds, PLAYBACK_TTL_SECONDS, PLAYBACK_SECONDS_MAX)?;
+        let now = self.0.clock.now_unix();
+        let expires_at = now + ttl;
         let max_height = Some(message.max_height).filter(|height| *height > 0);
         let grant = PlaybackGrant { video: id, max_height, address };
-        let token =
-            self.0.keys.signing().mint_playback(&grant, expires_at).map_err(authorize::problem)?;
+        let token = self
+            .0
+            .keys
+            .signing()
+            .mint_playback(&grant, now, expires_at)
+            .map_err(authorize::problem)?;
         Ok(Response::new(v1::MintPlaybackTokenResponse { token, expires_at: time(expires_at) }))
+    }
+
+    async fn renew_playback_token(
+        &self,
+        request: Request<v1::RenewPlaybackTokenRequest>,
+    ) -> Result<Response<v1::RenewPlaybackTokenResponse>, Status> {
+        let (client, token) = (self.0.client(&request), request.get_ref().token.trim());
+        if token.is_empty() {
+            return Err(Problem::field("token", "is missing").into());
+        }
+        let keys = self.0.keys.signing();
+        let renewed = self.0.verifier.renew(&keys, token, self.0.clock.now_ms(), client);
+        let Renewed { token, video, expires_at } =
+            renewed.map_err(|error| self.not_renewed(error, client))?;
+        Ok(Response::new(v1::RenewPlaybackTokenResponse {
+            token,
+            video_id: video.to_string(),
+            expires_at: time(expires_at),
+        }))
     }
 }
 
@@ -178,6 +202,25 @@ impl Services {
         }
     }
 
+    /// The error for a playback token that is not renewed.
+    fn not_renewed(&self, error: RenewalError, client: Option<IpAddr>) -> Problem {
+        match error {
+            RenewalError::Early(seconds) => {
+                let retry_after = Some(Duration::from_secs(seconds));
+                Problem { retry_after, ..Problem::new(Code::Conflict, error.to_string()) }
+            }
+            RenewalError::Token(error) => {
+                let now_ms = self.0.clock.now_ms();
+                let mut problem = self.0.rejected_tokens.reject(error.into(), client, now_ms);
+                // The caller itself needs no credentials.
+                if problem.code == Code::Unauthenticated {
+                    problem.code = Code::PermissionDenied;
+                }
+                problem
+            }
+        }
+    }
+
     /// The ids by which a token is revoked, and when it expires.
     async fn revocable(&self, token: &str) -> Result<(Vec<Vec<u8>>, i64), Problem> {
         let unreadable = || Problem::field("token", "is not a token of this service");
@@ -185,10 +228,7 @@ impl Services {
             let identity = self.signed(token).await.map_err(|_| unreadable())?;
             return Ok((JwtNames::of(token).revocation_ids(), identity.expires_at));
         }
-        let (ids, expires_at) = self.0.verifier.revocation_ids(token).map_err(|_| unreadable())?;
-        // Only the last block's id, so that the token from which this one was attenuated remains
-        // valid.
-        let id = ids.into_iter().next_back().ok_or_else(unreadable)?;
+        let (id, expires_at) = self.0.verifier.revoking_id(token).map_err(|_| unreadable())?;
         Ok((vec![id], expires_at))
     }
 }

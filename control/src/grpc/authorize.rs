@@ -58,9 +58,9 @@ pub enum Rpc {
 }
 
 impl Rpc {
-    /// The operation for which a role is needed. Two RPCs are not listed: `RevokeToken`, which
-    /// needs the admin role or the token itself, and `ExchangeToken`, which is authenticated by the
-    /// identity provider's token.
+    /// The operation for which a role is needed. Three RPCs are not listed: `RevokeToken`, which
+    /// needs the admin role or the token itself, and `ExchangeToken` and `RenewPlaybackToken`, which
+    /// are authenticated by the token in their message.
     pub const fn operation(self) -> Operation {
         match self {
             Self::GetVideo

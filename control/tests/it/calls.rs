@@ -56,6 +56,8 @@ async fn every_call_needs_a_genuine_token() {
         let expected = match path.as_str() {
             // Instead of a bearer token, the message contains the identity provider's token.
             "/streaming.v1.AuthService/ExchangeToken" => Code::NotConfigured,
+            // Instead of a bearer token, the message contains the token to renew.
+            "/streaming.v1.AuthService/RenewPlaybackToken" => Code::InvalidField,
             _ => Code::Unauthenticated,
         };
         for token in [None, Some("nonsense"), Some(forged.as_str())] {

@@ -27,6 +27,7 @@ mod provider;
 mod proxy;
 mod purges;
 mod redis;
+mod renewal;
 mod revoking;
 mod rows;
 mod sessions;

@@ -28,7 +28,7 @@ struct Flags {
 /// The parts that all instances of one service share.
 pub(crate) struct Shared {
     folder: tempfile::TempDir,
-    keys: RootKeys,
+    pub(crate) keys: RootKeys,
     pub(crate) database: String,
 }
 
@@ -72,7 +72,8 @@ impl Shared {
     pub(crate) fn playback(&self) -> String {
         let video = media::VideoId::new(uuid::Uuid::from_u128(1));
         let grant = authz::PlaybackGrant { video, max_height: None, address: None };
-        self.keys.mint_playback(&grant, SystemClock.now_unix() + 600).unwrap()
+        let now = SystemClock.now_unix();
+        self.keys.mint_playback(&grant, now, now + 600).unwrap()
     }
 
     /// A well-formed token with the signature of another root key.

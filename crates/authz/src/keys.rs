@@ -105,6 +105,11 @@ impl RootKeys {
         self.0.iter().map(derive).collect()
     }
 
+    /// The private key with this id.
+    pub(crate) fn find(&self, id: u32) -> Option<&KeyPair> {
+        self.0.iter().find(|(known, _)| *known == id).map(|(_, pair)| pair)
+    }
+
     /// The key that mints.
     pub(crate) fn newest(&self) -> (u32, &KeyPair) {
         // The list is never empty: it is generated or loaded with at least one key.

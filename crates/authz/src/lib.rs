@@ -1,4 +1,4 @@
-//! Mints, narrows and verifies biscuits, verifies JWTs of an identity provider, and defines what
+//! Mints, narrows, renews and verifies biscuits, verifies JWTs of an identity provider, and defines what
 //! each role may do.
 //!
 //! The design rests on three properties:
@@ -19,6 +19,7 @@ pub mod keys;
 mod mint;
 mod names;
 pub mod narrow;
+mod renew;
 pub mod role;
 mod token;
 mod verify;
@@ -27,6 +28,7 @@ pub use keys::{KeyError, PublicKeys, RootKeys};
 pub use mint::{Grant, PlaybackGrant};
 pub use names::JwtNames;
 pub use narrow::{Restriction, narrow};
+pub use renew::{PLAYBACK_SECONDS_MAX, RenewalError, Renewed};
 pub use role::{Operation, Role};
 pub use verify::{Playback, Principal, Request, Verifier};
 

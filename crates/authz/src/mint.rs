@@ -3,7 +3,7 @@
 //! | kind | facts | checks |
 //! |---|---|---|
 //! | bearer | `subject(s)`, `tenant(t)`, `role(r)`, `expires(n)`, `exchanged(name)`? | `time` before the end |
-//! | playback | `playback(video)`, `expires(n)`, `max_height(h)`? | `time` before the end, `ip`? |
+//! | playback | `playback(video)`, `minted(n)`, `expires(n)`, `max_height(h)`?, `renews(n, ids)`? | `time` before the end, `ip`? |
 
 use std::net::IpAddr;
 
@@ -14,7 +14,7 @@ use biscuit_auth::{
 };
 use media::VideoId;
 
-use crate::{AuthError, keys::RootKeys, role::Role};
+use crate::{AuthError, keys::RootKeys, renew::Lineage, role::Role};
 
 /// Maximum size in bytes of a subject or tenant.
 const NAME_BYTES_MAX: usize = 256;
@@ -66,31 +66,47 @@ impl RootKeys {
         self.sign(with_end(&facts, expires_at)?)
     }
 
-    /// Mints a token that allows nothing but playing one video. It has no base64 padding, because
-    /// it is part of URLs.
+    /// Mints a token that allows nothing but playing one video, from `minted_at` to `expires_at` in
+    /// Unix seconds. It has no base64 padding, because it is part of URLs.
     ///
     /// # Errors
     /// None in practice; [`AuthError::Malformed`] if the token cannot be built.
     pub fn mint_playback(
         &self,
         grant: &PlaybackGrant,
+        minted_at: i64,
         expires_at: i64,
     ) -> Result<String, AuthError> {
-        let mut facts = vec![fact("playback", &[string(&grant.video.to_string())])];
-        if let Some(height) = grant.max_height {
-            facts.push(fact("max_height", &[int(i64::from(height))]));
-        }
-        let mut builder = with_end(&facts, expires_at)?;
-        if let Some(address) = grant.address {
-            builder = builder.check(check_address(address)).map_err(|_| AuthError::Malformed)?;
-        }
-        self.sign(builder).map(|token| token.trim_end_matches('=').to_owned())
+        let token = self.sign(playback(grant, minted_at, expires_at, None)?)?;
+        Ok(token.trim_end_matches('=').to_owned())
     }
 
     fn sign(&self, builder: BiscuitBuilder) -> Result<String, AuthError> {
         let (id, pair) = self.newest();
         let token = builder.root_key_id(id).build(pair).map_err(|_| AuthError::Malformed)?;
         token.to_base64().map_err(|_| AuthError::Malformed)
+    }
+}
+
+/// The content of a playback token; `lineage` is that of the token which it renews.
+pub(crate) fn playback(
+    grant: &PlaybackGrant,
+    minted_at: i64,
+    expires_at: i64,
+    lineage: Option<&Lineage>,
+) -> Result<BiscuitBuilder, AuthError> {
+    let video = string(&grant.video.to_string());
+    let mut facts = vec![fact("playback", &[video]), fact("minted", &[int(minted_at)])];
+    if let Some(height) = grant.max_height {
+        facts.push(fact("max_height", &[int(i64::from(height))]));
+    }
+    if let Some(Lineage { first_minted_at, ids }) = lineage {
+        facts.push(fact("renews", &[int(*first_minted_at), bytes(&ids.concat())]));
+    }
+    let builder = with_end(&facts, expires_at)?;
+    match grant.address {
+        Some(address) => builder.check(check_address(address)).map_err(|_| AuthError::Malformed),
+        None => Ok(builder),
     }
 }
 

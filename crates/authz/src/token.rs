@@ -11,7 +11,7 @@ use biscuit_auth::{
 use biscuit_prost::Message;
 use media::VideoId;
 
-use crate::{AuthError, cost, keys::PublicKeys, mint, role::Role};
+use crate::{AuthError, cost, keys::PublicKeys, mint, renew::Lineage, role::Role};
 
 /// Maximum size in bytes of a token's text. Every block costs a signature check, so the size is
 /// checked first.
@@ -26,16 +26,19 @@ pub(crate) struct Verified {
     pub(crate) biscuit: Biscuit,
     pub(crate) kind: Kind,
     pub(crate) expires_at: i64,
+    /// The checks of the authority block, if they are exactly those that this service mints.
+    pub(crate) authority: Option<Plain>,
     /// The checks, if they are exactly those that this service mints; otherwise Datalog has to
     /// evaluate them.
     pub(crate) plain: Option<Plain>,
-    /// First the id of the JWT that it was exchanged for, if any; then one id per block. Revoking
-    /// any of them revokes this token and every token narrowed from that block on.
+    /// First the ids of what it was made from, if any: of the JWT that it was exchanged for, or of
+    /// the token that it renews; then one id per block. Revoking any of them revokes this token and
+    /// every token narrowed from that block on.
     pub(crate) revocation_ids: Vec<Vec<u8>>,
 }
 
 /// The checks of a token exactly as minted: before its expiry, and possibly from one address.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Plain {
     pub(crate) address: Option<IpAddr>,
 }
@@ -43,8 +46,19 @@ pub(crate) struct Plain {
 /// The kind of token, according to its authority block.
 #[derive(Debug)]
 pub(crate) enum Kind {
-    Bearer { subject: String, tenant: String, role: Role },
-    Playback { video: VideoId, max_height: Option<u32> },
+    Bearer {
+        subject: String,
+        tenant: String,
+        role: Role,
+    },
+    Playback {
+        video: VideoId,
+        max_height: Option<u32>,
+        /// Unix seconds; tokens of earlier releases have none.
+        minted_at: Option<i64>,
+        /// Of the token that it renews, if any.
+        lineage: Option<Lineage>,
+    },
 }
 
 /// How often an evaluation is attempted if it times out: the limit is wall time, and a busy machine
@@ -121,18 +135,21 @@ pub(crate) fn verify(text: &str, keys: &PublicKeys) -> Result<Verified, AuthErro
         let exchanged = one::<Vec<u8>>(&mut authorizer, "exchanged")?;
         Ok((expires_at, exchanged, kind(&mut authorizer)?))
     })?;
-    let revocation_ids = exchanged.into_iter().chain(biscuit.revocation_identifiers()).collect();
-    let plain = plain(&biscuit, expires_at);
-    Ok(Verified { biscuit, kind, expires_at, plain, revocation_ids })
+    let renewed = match &kind {
+        Kind::Playback { lineage: Some(lineage), .. } => lineage.ids.as_slice(),
+        _ => &[],
+    };
+    let made_from = exchanged.into_iter().chain(renewed.iter().cloned());
+    let revocation_ids = made_from.chain(biscuit.revocation_identifiers()).collect();
+    let authority = authority(&biscuit, expires_at);
+    // A token that has not been narrowed, so that the data plane need not run Datalog per segment.
+    let plain = authority.filter(|_| biscuit.block_count() == 1);
+    Ok(Verified { biscuit, kind, expires_at, authority, plain, revocation_ids })
 }
 
-/// Recognizes a token that has not been narrowed, so that the data plane need not run Datalog per
-/// segment. Only checks can reject a request, so a check that does not match a minted one exactly
-/// makes this return `None`.
-fn plain(biscuit: &Biscuit, expires_at: i64) -> Option<Plain> {
-    if biscuit.block_count() != 1 {
-        return None;
-    }
+/// Recognizes an authority block with the checks that this service mints. Only checks can reject a
+/// request, so a check that does not match a minted one exactly makes this return `None`.
+fn authority(biscuit: &Biscuit, expires_at: i64) -> Option<Plain> {
     let end = format!("{};", mint::check_end(expires_at));
     let source = biscuit.print_block_source(0).ok()?;
     let is_check = |line: &&str| line.starts_with("check") || line.starts_with("reject");
@@ -162,7 +179,12 @@ fn kind(authorizer: &mut Authorizer) -> Result<Kind, AuthError> {
             let video = video.parse().map_err(|_| AuthError::Malformed)?;
             let max_height = one::<i64>(authorizer, "max_height")?;
             let max_height = max_height.map(u32::try_from).transpose();
-            Ok(Kind::Playback { video, max_height: max_height.map_err(|_| AuthError::Malformed)? })
+            Ok(Kind::Playback {
+                video,
+                max_height: max_height.map_err(|_| AuthError::Malformed)?,
+                minted_at: one(authorizer, "minted")?,
+                lineage: Lineage::read(authorizer)?,
+            })
         }
         _ => Err(AuthError::Malformed),
     }
@@ -228,7 +250,7 @@ mod tests {
         for address in ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"] {
             let address = address.parse().ok();
             let token =
-                keys.mint_playback(&PlaybackGrant { video, max_height: None, address }, END);
+                keys.mint_playback(&PlaybackGrant { video, max_height: None, address }, 0, END);
             let address = address.map(|address: std::net::IpAddr| address.to_canonical());
             assert_eq!(check(&keys, &token.unwrap()).plain, Some(Plain { address }));
         }

@@ -20,6 +20,7 @@ use quick_cache::sync::Cache;
 use crate::{
     AuthError,
     keys::PublicKeys,
+    renew::Lineage,
     role::{Operation, Role},
     token::{self, Kind, TOKEN_BYTES_MAX, Verified},
 };
@@ -165,7 +166,7 @@ impl Verifier {
         address: Option<IpAddr>,
     ) -> Result<Playback, AuthError> {
         let verified = self.genuine(text)?;
-        let Kind::Playback { video: granted, max_height } = verified.kind else {
+        let Kind::Playback { video: granted, max_height, .. } = verified.kind else {
             return Err(AuthError::Forbidden("it is not a playback token".to_owned()));
         };
         let request = Request { now, operation: Operation::Play, video: Some(video), address };
@@ -207,8 +208,20 @@ impl Verifier {
         Ok((verified.revocation_ids.clone(), verified.expires_at))
     }
 
+    /// The id by which a genuine token is revoked, even if it has expired, and its expiry. The id
+    /// also revokes the tokens narrowed from it and, if it plays a video, every token in its line of
+    /// renewals; the token from which it was narrowed remains valid.
+    ///
+    /// # Errors
+    /// As [`Verifier::revocation_ids`].
+    pub fn revoking_id(&self, text: &str) -> Result<(Vec<u8>, i64), AuthError> {
+        let verified = self.genuine(text)?;
+        let id = Lineage::ids(&verified).pop().ok_or(AuthError::Malformed)?;
+        Ok((id, verified.expires_at))
+    }
+
     /// The result of verifying a token's signatures, from the cache if possible.
-    fn genuine(&self, text: &str) -> Verification {
+    pub(crate) fn genuine(&self, text: &str) -> Verification {
         if text.len() > TOKEN_BYTES_MAX {
             return Err(AuthError::Limit);
         }
@@ -233,7 +246,7 @@ impl Verifier {
     }
 
     /// Checks expiry, revocation, and every check of every block.
-    fn check(&self, verified: &Verified, request: &Request) -> Result<(), AuthError> {
+    pub(crate) fn check(&self, verified: &Verified, request: &Request) -> Result<(), AuthError> {
         self.current(verified, request.now)?;
         if let Some(plain) = &verified.plain {
             let from = request.address.map(|address| address.to_canonical());

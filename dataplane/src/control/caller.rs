@@ -44,6 +44,11 @@ impl Caller {
         }
     }
 
+    /// A caller of a route that takes no bearer token; one that is sent has no effect.
+    pub(crate) fn anonymous(control: &Control, client: IpAddr) -> Self {
+        Self::new(control, &HeaderMap::new(), client)
+    }
+
     /// A caller that must have a bearer token.
     ///
     /// # Errors

@@ -64,6 +64,8 @@ enum Grant {
 enum Area {
     /// Everything below `/api/stream`.
     Playback,
+    /// The renewal of playback tokens, which players request from the pages that may play.
+    Renewal,
     /// All other paths.
     Api,
 }
@@ -78,6 +80,7 @@ impl Area {
     fn of(path: &str) -> Self {
         match path.strip_prefix("/api/stream") {
             Some(below) if below.is_empty() || below.starts_with('/') => Self::Playback,
+            _ if path == "/api/playback-token/renew" => Self::Renewal,
             _ => Self::Api,
         }
     }
@@ -136,8 +139,8 @@ impl Cors {
     fn granted(&self, request: &Parts) -> (Grant, bool) {
         match Area::of(request.uri.path()) {
             Area::Api => (self.api.granted(&request.headers), true),
-            Area::Playback if self.playback.listed.is_empty() => (Grant::Any, false),
-            Area::Playback => (self.playback.granted(&request.headers), true),
+            area if self.playback.listed.is_empty() => (Grant::Any, area == Area::Renewal),
+            _ => (self.playback.granted(&request.headers), true),
         }
     }
 
@@ -269,6 +272,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn playback_tokens_are_renewed_by_the_pages_that_may_play() {
+        let path = "/api/playback-token/renew";
+        assert_eq!(allowed(&cors(&[], &[]), APP, path), (Some("*".into()), false));
+        let cors = cors(&["https://api.example"], &[APP]);
+        assert_eq!(allowed(&cors, APP, path), (Some(APP.into()), true));
+        assert_eq!(allowed(&cors, "https://api.example", path), (None, false));
     }
 
     #[test]

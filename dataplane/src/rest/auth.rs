@@ -6,6 +6,7 @@ use api::{
 };
 use http::{StatusCode, request::Parts};
 use media::{VideoId, urls};
+use prost_types::Timestamp;
 use serde_json::json;
 
 use super::{Caller, fields::Fields, json as shape};
@@ -44,15 +45,37 @@ pub(crate) async fn playback_token(
             AuthServiceClient::new(channel).mint_playback_token(request).await
         })
         .await?;
+    Ok(with_urls(rest, &video.to_string(), &minted.token, minted.expires_at.as_ref()))
+}
+
+/// Replaces a playback token, which is the only proof, by a new one for the same video.
+pub(crate) async fn renew_playback_token(
+    rest: &Rest,
+    caller: &Caller,
+    mut fields: Fields,
+) -> Result<Reply, Problem> {
+    let token = fields.text("token")?.unwrap_or_default();
+    fields.finish()?;
+    let message = v1::RenewPlaybackTokenRequest { token };
+    let renewed = rest
+        .control
+        .unary(caller, message, async |channel, request| {
+            AuthServiceClient::new(channel).renew_playback_token(request).await
+        })
+        .await?;
+    Ok(with_urls(rest, &renewed.video_id, &renewed.token, renewed.expires_at.as_ref()))
+}
+
+/// The reply with a playback token and the URLs that contain it.
+fn with_urls(rest: &Rest, video: &str, token: &str, expires_at: Option<&Timestamp>) -> Reply {
     let base = rest.cdn_base.as_deref().unwrap_or_default();
-    let token = &minted.token;
     let document = json!({
         "token": token,
         "hls": format!("{base}{}?token={token}", urls::hls(video)),
         "dash": format!("{base}{}?token={token}", urls::dash(video)),
-        "expiresAt": shape::time(minted.expires_at.as_ref()),
+        "expiresAt": shape::time(expires_at),
     });
-    Ok(reply::json(StatusCode::OK, &document))
+    reply::json(StatusCode::OK, &document)
 }
 
 /// Exchanges an identity provider's token for a biscuit.

@@ -35,6 +35,7 @@ fn every_fixed_route_resolves() {
         ("/api/jobs/:id/retry", "/api/jobs/{id}/retry", "POST"),
         ("/api/jobs/:id/events", "/api/jobs/{id}/events", "GET"),
         ("/api/auth/exchange", "/api/auth/exchange", "POST"),
+        ("/api/playback-token/renew", "/api/playback-token/renew", "POST"),
         ("/api/openapi.json", "/api/openapi.json", "GET"),
         ("/health/playback", "/health/playback", "GET"),
         ("/", "/", "GET"),

@@ -154,7 +154,7 @@ async fn private_text_needs_the_token_and_passes_it_on() {
     let (clip, id) = with_text(Clip::new(false));
     clip.store(&plane.folder);
     let grant = PlaybackGrant { video: clip.index.video, max_height: None, address: None };
-    let token = keys.mint_playback(&grant, SystemClock.now_unix() + 60).unwrap();
+    let token = keys.mint_playback(&grant, 0, SystemClock.now_unix() + 60).unwrap();
     let paths = [
         clip.path(&format!("captions/{id}.vtt")),
         clip.media(&format!("text-{id}/vod.m3u8")),

@@ -1,10 +1,14 @@
 //! The fake control plane's user-facing services: tokens for JWTs, and one video to read and
 //! change.
 
-use std::sync::{Arc, Mutex, atomic::AtomicBool};
+use std::{
+    sync::{Arc, Mutex, atomic::AtomicBool},
+    time::Duration,
+};
 
-use api::v1::{
-    self, Visibility, auth_service_server::AuthService, video_service_server::VideoService,
+use api::{
+    code::{Code, Problem},
+    v1::{self, Visibility, auth_service_server::AuthService, video_service_server::VideoService},
 };
 use authz::{Grant, Role, RootKeys};
 use runtime::{Clock, SystemClock};
@@ -85,6 +89,25 @@ impl AuthService for FakeControl {
         let token = token.chars().filter(char::is_ascii_alphanumeric).collect();
         Ok(Response::new(v1::MintPlaybackTokenResponse { token, expires_at: None }))
     }
+
+    /// Renews "ripe", but only for a data plane that sends no bearer token along.
+    async fn renew_playback_token(
+        &self,
+        request: Request<v1::RenewPlaybackTokenRequest>,
+    ) -> Result<Response<v1::RenewPlaybackTokenResponse>, Status> {
+        assert!(request.metadata().get("authorization").is_none());
+        let token = match request.into_inner().token.as_str() {
+            "ripe" => "renewed".to_owned(),
+            "" => return Err(Problem::field("token", "is missing").into()),
+            "early" => {
+                let retry_after = Some(Duration::from_secs(7));
+                return Err(Problem { retry_after, ..Problem::new(Code::Conflict, "early") }.into());
+            }
+            _ => return Err(Problem::new(Code::PermissionDenied, "expired").into()),
+        };
+        let video_id = Self::ID.to_owned();
+        Ok(Response::new(v1::RenewPlaybackTokenResponse { token, video_id, expires_at: None }))
+    }
 }
 
 #[tonic::async_trait]
@@ -111,8 +134,7 @@ impl VideoService for FakeControl {
         if request.into_inner().page_token.is_empty() {
             return Ok(Response::new(v1::ListVideosResponse::default()));
         }
-        let code = api::code::Code::Malformed;
-        Err(api::code::Problem::at(code, "page_token", "is not a token of this list").into())
+        Err(Problem::at(Code::Malformed, "page_token", "is not a token of this list").into())
     }
 
     async fn update_video(

@@ -16,6 +16,7 @@ mod limits;
 mod minio;
 mod pictures;
 mod playback;
+mod playback_tokens;
 #[path = "../../../crates/store/tests/stores/proxy.rs"]
 mod proxy;
 mod range;

@@ -129,7 +129,7 @@ async fn private_images_need_the_token_and_pass_it_on() {
     let clip = with_downloads(with_pictures(Clip::new(false)));
     clip.store(&plane.folder);
     let grant = PlaybackGrant { video: clip.index.video, max_height: None, address: None };
-    let token = keys.mint_playback(&grant, SystemClock.now_unix() + 60).unwrap();
+    let token = keys.mint_playback(&grant, 0, SystemClock.now_unix() + 60).unwrap();
     let names = ["poster.jpg", "thumbnails", "storyboard.vtt", "preview.mp4", "download/360p.mp4"];
     for name in names {
         assert_eq!(plane.get(&clip.path(name)).await.status, 404, "{name}");
@@ -144,7 +144,7 @@ async fn private_images_need_the_token_and_pass_it_on() {
     let bare = sheet.split('?').next().unwrap();
     assert_eq!(plane.get(&clip.path(bare)).await.status, 404);
     let low = PlaybackGrant { max_height: Some(100), ..grant };
-    let low = keys.mint_playback(&low, SystemClock.now_unix() + 60).unwrap();
+    let low = keys.mint_playback(&low, 0, SystemClock.now_unix() + 60).unwrap();
     // The lowest rung is always available.
     let lowest = plane.get(&clip.path(&format!("download/360p.mp4?token={low}"))).await;
     assert_eq!(lowest.status, 200);

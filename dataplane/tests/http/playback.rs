@@ -181,13 +181,13 @@ async fn private_video_plays_with_its_token_only() {
     let now = SystemClock.now_unix();
     let grant = |video| PlaybackGrant { video, max_height: None, address: None };
     // Revoked while this data plane was not running; no control plane is available to report it.
-    let revoked = keys.mint_playback(&grant(clip.index.video), now + 61).unwrap();
+    let revoked = keys.mint_playback(&grant(clip.index.video), now, now + 61).unwrap();
     let ids = authz::Verifier::new(keys.public()).revocation_ids(&revoked).unwrap().0;
     let ids = format!("[\"{}\"]", hex::encode(&ids[0]));
     std::fs::write(folder.path().join("keys/revoked.json"), ids).unwrap();
     let plane = Plane::start_in(folder, |_| {}).await;
     clip.store(&plane.folder);
-    let token = keys.mint_playback(&grant(clip.index.video), now + 60).unwrap();
+    let token = keys.mint_playback(&grant(clip.index.video), now, now + 60).unwrap();
     let path = clip.path("hls/playlist.m3u8");
     let revoked = plane.get(&format!("{path}?token={revoked}")).await;
     assert_eq!((revoked.status, revoked.code().as_str()), (403, "permission_denied"));
@@ -203,12 +203,13 @@ async fn private_video_plays_with_its_token_only() {
     let bytes = plane.get(&format!("{segment}?token={token}")).await;
     assert_eq!(bytes.header("cache-control"), "private, max-age=31536000, immutable");
 
-    let expired = keys.mint_playback(&grant(clip.index.video), now - 1).unwrap();
-    let other = keys.mint_playback(&grant(VideoId::new(Uuid::now_v7())), now + 60).unwrap();
-    let foreign = RootKeys::generate().mint_playback(&grant(clip.index.video), now + 60).unwrap();
+    let expired = keys.mint_playback(&grant(clip.index.video), now, now - 1).unwrap();
+    let other = keys.mint_playback(&grant(VideoId::new(Uuid::now_v7())), now, now + 60).unwrap();
+    let foreign =
+        RootKeys::generate().mint_playback(&grant(clip.index.video), now, now + 60).unwrap();
     let elsewhere =
         PlaybackGrant { address: Some("192.0.2.1".parse().unwrap()), ..grant(clip.index.video) };
-    let elsewhere = keys.mint_playback(&elsewhere, now + 60).unwrap();
+    let elsewhere = keys.mint_playback(&elsewhere, now, now + 60).unwrap();
     for bad in [&expired, &other, &foreign, &elsewhere, "garbage", &"x".repeat(9000)] {
         let reply = plane.get(&format!("{path}?token={bad}")).await;
         assert_eq!((reply.status, reply.code().as_str()), (403, "permission_denied"), "{bad}");

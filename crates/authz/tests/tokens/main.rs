@@ -3,6 +3,7 @@
 #![cfg(test)] // helpers fail by panicking, as tests do
 
 mod cost;
+mod renewal;
 
 use std::net::IpAddr;
 
@@ -40,7 +41,7 @@ fn setup() -> (RootKeys, Verifier) {
 }
 
 fn playback(keys: &RootKeys, max_height: Option<u32>, address: Option<IpAddr>) -> String {
-    keys.mint_playback(&PlaybackGrant { video: VIDEO, max_height, address }, END).unwrap()
+    keys.mint_playback(&PlaybackGrant { video: VIDEO, max_height, address }, NOW, END).unwrap()
 }
 
 fn append(token: &str, code: &str) -> String {
