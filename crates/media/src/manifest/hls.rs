@@ -75,6 +75,11 @@ pub fn multivariant(index: &Index, links: &Links<'_>) -> Option<String> {
     for variant in &variants {
         out.push_str(&variant.stream_inf(index, links, &sound));
     }
+    // Last, for players on slow networks or in the background; players that cannot change between
+    // video and audio alone recognize it by its CODECS and leave it out.
+    if let Some(default) = audio.first() {
+        out.push_str(&sound.stream_inf(index, links, default));
+    }
     if !growing {
         for variant in &variants {
             out.push_str(&variant.iframe_stream_inf(index, links, target));
@@ -180,7 +185,8 @@ impl Sound {
         sound
     }
 
-    /// The only variant of a video without a video track: its default audio.
+    /// The variant without video: the default audio. It is the only one of a video without a video
+    /// track.
     fn stream_inf(&self, index: &Index, links: &Links<'_>, default: &AudioRendition) -> String {
         format!(
             "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}\",\
