@@ -166,6 +166,34 @@ async fn audio_with_cover_art_plays_without_a_video_track() {
     }
     let expected = metadata["duration"].as_f64().expect("duration");
     assert!((expected - 7.3).abs() < 0.06, "{metadata:#}");
+    let listed = client.get(&format!("/api/videos/{video}")).await.expect(200).json();
+    let [download] = listed["downloads"].as_array().expect("downloads").as_slice() else {
+        panic!("one download: {listed:#}")
+    };
+    assert_eq!(download["profile"], "audio-0");
+    let url = download["url"].as_str().expect("url");
+    let reply = stack.anonymous().get(url).await.expect(200);
+    assert_eq!(reply.header("content-type"), "audio/mp4");
+    assert_eq!(reply.body.len() as u64, download["bytes"].as_u64().expect("bytes"));
+    let downloaded = stack.beside().join("download.mp4");
+    std::fs::write(&downloaded, &reply.body).expect("write");
+    let seconds = program::output(
+        "ffprobe",
+        &[
+            "-v",
+            "error",
+            "-show_entries",
+            "format=duration:stream=codec_name",
+            "-of",
+            "csv=p=0",
+            downloaded.to_str().expect("UTF-8 path"),
+        ],
+    );
+    let seconds = String::from_utf8_lossy(&seconds).into_owned();
+    let mut lines = seconds.lines();
+    assert_eq!(lines.next(), Some("aac"), "{seconds}");
+    let length: f64 = lines.next().and_then(|line| line.parse().ok()).expect("a duration");
+    assert!((length - expected).abs() < 0.06, "{length} s of {expected} s");
     for (player, name) in [("hls.js", "hls/playlist.m3u8"), ("shaka", "dash/manifest.mpd")] {
         let heights = play(&stack, video, player, name, expected).await;
         assert!(heights.is_empty(), "{player}: {heights:?}");

@@ -30,7 +30,13 @@ pub async fn tables(
     store: &str,
     index: &mut Index,
 ) -> Result<Vec<RenditionTable>, PublishError> {
-    let sound = match index.audio_renditions.first() {
+    let video_names = || index.video_renditions.iter().map(|r| r.name.clone());
+    let audio_names = || index.audio_renditions.iter().map(|r| r.name.clone());
+    let without_video = index.video_renditions.is_empty();
+    // Without video, each audio track is a download of its own.
+    let names: Vec<String> =
+        if without_video { audio_names().collect() } else { video_names().collect() };
+    let sound = match index.audio_renditions.first().filter(|_| !without_video) {
         Some(sound) => {
             let name = sound.name.clone();
             match read(app, job, &name).await? {
@@ -41,14 +47,13 @@ pub async fn tables(
         None => None,
     };
     let mut gathered = Vec::new();
-    let rungs: Vec<String> = index.video_renditions.iter().map(|r| r.name.clone()).collect();
-    for rung in rungs {
-        let Some(own) = read(app, job, &rung).await? else { continue };
-        let Some(bytes) = download_bytes(index, &rung, own.clone(), sound.clone()).await else {
-            tracing::warn!(job.id = %job, rendition = rung, "failed to write sample tables: they differ from the index");
+    for name in names {
+        let Some(own) = read(app, job, &name).await? else { continue };
+        let Some(bytes) = download_bytes(index, &name, own.clone(), sound.clone()).await else {
+            tracing::warn!(job.id = %job, rendition = name, "failed to write sample tables: they differ from the index");
             continue;
         };
-        gathered.push(write(app, (video, job), store, &rung, &own, Some(bytes)).await?);
+        gathered.push(write(app, (video, job), store, &name, &own, Some(bytes)).await?);
     }
     if let Some((name, tables)) = sound.filter(|_| !gathered.is_empty()) {
         gathered.push(write(app, (video, job), store, &name, &tables, None).await?);
@@ -71,18 +76,18 @@ async fn read(app: &AppState, job: JobId, rendition: &str) -> Result<Option<Tabl
 /// The size of the file that data planes will lay out; `None` if the layout fails.
 async fn download_bytes(
     index: &Index,
-    rung: &str,
+    name: &str,
     tables: Tables,
     sound: Option<(String, Tables)>,
 ) -> Option<u64> {
-    let (index, rung) = (index.clone(), rung.to_owned());
+    let (index, name) = (index.clone(), name.to_owned());
     let measure = move || {
-        let picture = Rendition { track: index.track(&rung)?.0, tables: &tables };
+        let rendition = Rendition { track: index.track(&name)?.0, tables: &tables };
         let sound = match &sound {
             Some((name, tables)) => Some(Rendition { track: index.track(name)?.0, tables }),
             None => None,
         };
-        Some(Download::new(&index, picture, sound).ok()?.bytes())
+        Some(Download::new(&index, rendition, sound).ok()?.bytes())
     };
     tokio::task::spawn_blocking(measure).await.ok().flatten()
 }

@@ -1,5 +1,5 @@
-//! Lays out a finished rendition and its audio as one progressive MP4 that is never stored: a
-//! header built from sample tables, then the samples of the stored fragments, GOP by GOP, video
+//! Lays out a finished rendition and its audio, or an audio rendition alone, as one progressive MP4
+//! that is never stored: a header built from sample tables, then the samples of the stored fragments, GOP by GOP, video
 //! before audio.
 //!
 //! **Invariant:** the layout depends on the index and the tables alone, so every data plane returns
@@ -63,24 +63,22 @@ pub enum Slice<'a> {
 }
 
 impl Download {
-    /// Lays out a video rendition and the audio that goes with it.
+    /// Lays out a rendition, and the audio that goes with it if it is video.
     ///
     /// # Errors
     /// The tables do not match the index, or the video is not finished.
     pub fn new(
         index: &Index,
-        video: Rendition<'_>,
+        rendition: Rendition<'_>,
         audio: Option<Rendition<'_>>,
     ) -> Result<Self, Mp4Error> {
         let gops = index.grid.gops() as usize;
         let picture_ticks = index.grid.rate().frame_ticks();
-        let mut renditions = vec![(video, picture_ticks)];
-        renditions.extend(audio.map(|audio| (audio, AAC_FRAME_SAMPLES)));
-        let mut tracks = Vec::with_capacity(renditions.len());
-        let mut parts = Vec::with_capacity(renditions.len());
+        let mut tracks = Vec::with_capacity(2);
+        let mut parts = Vec::with_capacity(2);
         let mut keys = Vec::new();
-        for (rendition, ticks) in renditions {
-            let (track, track_pieces) = read(rendition, ticks, &mut keys)?;
+        for rendition in std::iter::once(rendition).chain(audio) {
+            let (track, track_pieces) = read(rendition, picture_ticks, &mut keys)?;
             if track_pieces.len() != gops {
                 return Err(Mp4Error::Invalid("sample tables"));
             }
@@ -133,16 +131,17 @@ impl Download {
 }
 
 /// The strong ETag of a download, quotes included, computed from the inputs of its layout.
-pub fn etag(index: &Index, video_table: &str, audio_table: Option<&str>) -> String {
+pub fn etag(index: &Index, table: &str, audio_table: Option<&str>) -> String {
     let audio_table = audio_table.unwrap_or_default();
-    let text = format!("{LAYOUT_VERSION}\n{}\n{video_table}\n{audio_table}", index.version);
+    let text = format!("{LAYOUT_VERSION}\n{}\n{table}\n{audio_table}", index.version);
     format!("\"{}\"", &blake3::hash(text.as_bytes()).to_hex()[..32])
 }
 
 /// Reads a rendition: its track for the header, and the position of each fragment's samples.
+/// `picture_ticks` is the duration of a picture in the time scale of video.
 fn read(
     rendition: Rendition<'_>,
-    ticks: u32,
+    picture_ticks: u32,
     keys: &mut Vec<String>,
 ) -> Result<(MovieTrack, Vec<Piece>), Mp4Error> {
     let Rendition { track, tables } = rendition;
@@ -151,6 +150,7 @@ fn read(
         return Err(mismatch());
     }
     let head = TrackHead::read(&track.init)?;
+    let ticks = if head.is_video() { picture_ticks } else { AAC_FRAME_SAMPLES };
     let mut movie = MovieTrack { head, samples: Vec::new(), runs: Vec::new() };
     let mut pieces = Vec::new();
     for (chunk, table) in track.chunks.iter().zip(tables) {

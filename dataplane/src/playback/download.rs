@@ -10,10 +10,10 @@ use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 use media::{
     JobId, VideoId,
     download::{self, Download, Rendition, Slice},
-    index::{Index, TableObject},
+    index::{AudioRendition, Index, TableObject, VideoRendition},
     manifest::visible,
     range::RangeOutcome,
-    segment::VIDEO_CONTENT_TYPE,
+    segment::{AUDIO_CONTENT_TYPE, VIDEO_CONTENT_TYPE},
     tables::{self, ChunkTable, TABLE_BYTES_MAX},
 };
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
@@ -102,7 +102,7 @@ pub(crate) async fn serve(
         _ => body(playback, index.video, &layout, within).await?,
     };
     let mut reply = validated(http::Response::new(body), &etag, cache);
-    reply::set(&mut reply, header::CONTENT_TYPE, VIDEO_CONTENT_TYPE);
+    reply::set(&mut reply, header::CONTENT_TYPE, offer.content_type);
     reply::set(&mut reply, header::CONTENT_DISPOSITION, &disposition(&index.title));
     if let Some(part) = part {
         *reply.status_mut() = StatusCode::PARTIAL_CONTENT;
@@ -122,28 +122,38 @@ fn not_offered() -> Problem {
     Problem::new(Code::NotFound, "no such download of this video, or the video is not final yet")
 }
 
-/// The inputs of a layout: a video rendition and the default audio.
+/// The inputs of a layout: a video rendition and the default audio, or, in a video without a video
+/// track, an audio rendition.
 struct Offer<'a> {
-    video: &'a str,
-    video_table: &'a TableObject,
+    name: &'a str,
+    table: &'a TableObject,
     audio: Option<(&'a str, &'a TableObject)>,
+    content_type: &'static str,
 }
 
 impl<'a> Offer<'a> {
     /// `None` when the video is not finished or has no such rendition.
     fn find(index: &'a Index, rung: &str) -> Option<Self> {
         index.finished_at_ms?;
-        let video = index.video_renditions.iter().find(|r| r.name == rung)?;
+        if index.video_renditions.is_empty() {
+            let AudioRendition { name, track, .. } =
+                index.audio_renditions.iter().find(|r| r.name == rung)?;
+            let (table, content_type) = (track.table.as_ref()?, AUDIO_CONTENT_TYPE);
+            return Some(Self { name, table, audio: None, content_type });
+        }
+        let VideoRendition { name, track, .. } =
+            index.video_renditions.iter().find(|r| r.name == rung)?;
         let audio = match index.audio_renditions.first() {
             Some(audio) => Some((audio.name.as_str(), audio.track.table.as_ref()?)),
             None => None,
         };
-        Some(Self { video: &video.name, video_table: video.track.table.as_ref()?, audio })
+        let (table, content_type) = (track.table.as_ref()?, VIDEO_CONTENT_TYPE);
+        Some(Self { name, table, audio, content_type })
     }
 
     fn etag(&self, index: &Index) -> String {
         let audio = self.audio.map(|(_, table)| table.key.as_str());
-        download::etag(index, &self.video_table.key, audio)
+        download::etag(index, &self.table.key, audio)
     }
 }
 
@@ -156,22 +166,22 @@ async fn layout(
 ) -> Result<Arc<Download>, Problem> {
     let key = (index.video, index.version, rung.to_owned());
     let make = async {
-        let video = read_tables(playback, index.video, offer.video_table).await?;
+        let main = read_tables(playback, index.video, offer.table).await?;
         let audio = match offer.audio {
             Some((_, table)) => Some(read_tables(playback, index.video, table).await?),
             None => None,
         };
         let (index, id) = (index.clone(), index.video);
-        let names = (offer.video.to_owned(), offer.audio.map(|(name, _)| name.to_owned()));
+        let names = (offer.name.to_owned(), offer.audio.map(|(name, _)| name.to_owned()));
         let built = playback.downloads.layouts.run(move |deadline| {
-            let video = tables::decode(&video).ok_or(LayoutError::Damaged)?;
+            let main = tables::decode(&main).ok_or(LayoutError::Damaged)?;
             let audio = audio.map(|audio| tables::decode(&audio).ok_or(LayoutError::Damaged));
             let audio = audio.transpose()?;
             // Each step is linear in a table, whose size is bounded.
             if deadline.is_over() {
                 return Err(LayoutError::Late);
             }
-            let laid_out = lay_out(&index, &names, &video, audio.as_deref());
+            let laid_out = lay_out(&index, &names, &main, audio.as_deref());
             laid_out.ok_or(LayoutError::Damaged)
         });
         match built.await {
@@ -203,17 +213,17 @@ fn damaged() -> Problem {
 
 fn lay_out(
     index: &Index,
-    (video, audio): &(String, Option<String>),
-    video_tables: &[ChunkTable],
+    (name, audio): &(String, Option<String>),
+    tables: &[ChunkTable],
     audio_tables: Option<&[ChunkTable]>,
 ) -> Option<Download> {
-    let (track, _) = index.track(video)?;
-    let picture = Rendition { track, tables: video_tables };
+    let (track, _) = index.track(name)?;
+    let main = Rendition { track, tables };
     let sound = match (audio, audio_tables) {
         (Some(name), Some(tables)) => Some(Rendition { track: index.track(name)?.0, tables }),
         _ => None,
     };
-    match Download::new(index, picture, sound) {
+    match Download::new(index, main, sound) {
         Ok(download) => Some(download),
         Err(error) => {
             tracing::error!(video.id = %index.video, %error, "failed to lay out a download");

@@ -202,3 +202,21 @@ fn a_download_contains_every_frame_and_any_range_is_a_part_of_it() {
     assert!(Download::new(&fixture.index, short, None).is_err());
     assert_ne!(etag(&fixture.index, "a", None), etag(&fixture.index, "a", Some("b")));
 }
+
+#[test]
+fn a_download_of_sound_alone_contains_every_frame_of_its_track() {
+    let folder = Folder::new();
+    let fixture = fixture(grid(24_000, 1001, 700), &folder);
+    let (track, tables) =
+        (fixture.index.track("audio-0").unwrap().0, tables_of(&fixture, "audio-0"));
+    let sound = Rendition { track, tables: &tables };
+    let download = Download::new(&fixture.index, sound, None).unwrap();
+    let whole = bytes(&fixture, &download, 0..u64::MAX);
+    assert_eq!(whole.len() as u64, download.bytes());
+    let file = folder.path().join("sound.mp4");
+    fs::write(&file, &whole).unwrap();
+    assert_eq!(framemd5(&file, "0:a:0"), framemd5(&joined(&fixture, "audio-0", &folder), "0:a:0"));
+    let [streams] = &frames(&file)[..] else { panic!("one track: {:?}", frames(&file)) };
+    let count: usize = tables.iter().flatten().map(|gop| gop.sizes.len()).sum();
+    assert_eq!(*streams, format!("aac,{count}"));
+}
