@@ -17,11 +17,17 @@ function fail(source, data) {
   note("error", { source, ...data });
 }
 
+// Puts the newest playback token into a URL, as docs/playback.md shows; `order.renewal` is the reply with the first one.
+const fresh = order.renewal ? renewing(order.renewal) : (url) => url;
+
 // Each function loads the manifest into a player, and returns a function that switches to the rung of a height soon
 // and discards the buffered media.
 const players = {
   async "hls.js"() {
-    const hls = new Hls({ startLevel: 0, maxBufferLength: 8, maxMaxBufferLength: 8 });
+    const hls = new Hls({
+      startLevel: 0, maxBufferLength: 8, maxMaxBufferLength: 8,
+      xhrSetup: (xhr, url) => xhr.open("GET", fresh(url)),
+    });
     hls.on(Hls.Events.ERROR, (_, data) => {
       const { type, sn, level, start, duration } = data.frag ?? {};
       fail("hls.js", { fatal: data.fatal, details: data.details, type, sn, level, start, length: duration });
@@ -43,6 +49,9 @@ const players = {
     shaka.polyfill.installAll();
     const player = new shaka.Player();
     await player.attach(video);
+    player.getNetworkingEngine().registerRequestFilter((type, request) => {
+      request.uris = request.uris.map(fresh);
+    });
     player.configure({
       abr: { enabled: false, defaultBandwidthEstimate: 1000 },
       streaming: { bufferingGoal: 8, rebufferingGoal: 0.5 },
@@ -72,6 +81,10 @@ const players = {
     // dash.js must start playback itself: with a play() from outside, before it listens, it takes a
     // dynamic MPD for paused and never asks for it again.
     player.initialize(video, null, true);
+    player.addRequestInterceptor(async (request) => {
+      request.url = fresh(request.url);
+      return request;
+    });
     player.updateSettings(settings);
     player.on(dashjs.MediaPlayer.events.ERROR, (event) => {
       fail("dash.js", { code: event.error?.code, message: event.error?.message });

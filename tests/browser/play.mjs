@@ -3,7 +3,7 @@
 //
 //   node play.mjs '{"origin": "http://127.0.0.1:8080", "player": "hls.js",
 //     "manifest": "/api/stream/ID/hls/playlist.m3u8", "start": null, "switches": [], "text": null,
-//     "seconds": 60}'
+//     "renewal": null, "seconds": 60}'
 //
 // The page and /api come from one small server, so that players see one origin.
 
@@ -26,7 +26,7 @@ const flags = [
   "--autoplay-policy=no-user-gesture-required",
 ];
 const page_text = `<!doctype html><meta charset="utf-8"><video muted width="640"></video>
-<script src="/library.js"></script><script src="/page.js"></script>`;
+<script src="/library.js"></script><script src="/renewing.js"></script><script src="/page.js"></script>`;
 
 const begun = Date.now();
 let over = false;
@@ -43,6 +43,11 @@ function serve(request, response) {
   } else if (files[name]) {
     response.setHeader("content-type", "text/javascript");
     fs.createReadStream(path.join(here, files[name])).pipe(response);
+  } else if (name === "/renewing.js") {
+    // The function that the documentation shows.
+    const page = fs.readFileSync(path.join(here, "../../docs/playback.md"), "utf8");
+    response.setHeader("content-type", "text/javascript");
+    response.end(page.split("```js\n")[1].split("```")[0]);
   } else if (name === "/") {
     response.setHeader("content-type", "text/html");
     response.end(page_text);

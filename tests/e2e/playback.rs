@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::{
     growing::settled_dash,
     harness::{browser::Play, clip, stack::Stack},
@@ -42,4 +44,33 @@ async fn real_clip_plays_to_its_end_and_switches_by_dash() {
     settled_dash(&stack.anonymous(), &format!("/api/stream/{video}/dash/manifest.mpd")).await;
     plays(&stack, &video, "shaka", "dash/manifest.mpd").await;
     plays(&stack, &video, "dash.js", "dash/manifest.mpd").await;
+}
+
+/// Plays a private clip with a token that lives for less than the clip lasts.
+async fn outlasts_its_token(stack: &Stack, video: &str, player: &'static str, manifest: &str) {
+    let path = format!("/api/videos/{video}/playback-token");
+    let minted = stack.client().post(&path, &json!({"ttlSeconds": 24})).await.expect(200).json();
+    let play = Play {
+        player,
+        manifest: minted[manifest].as_str().expect("a URL").to_owned(),
+        start: (manifest == "dash").then_some(0.0),
+        switches: Vec::new(),
+        text: None,
+        deadline: Duration::from_secs(75),
+    };
+    play.begin_renewing(&stack.http, &minted).finish().await.assert_clean(SECONDS);
+    // The first token has expired, so the player has used renewed ones.
+    let first = minted[manifest].as_str().expect("a URL");
+    assert_eq!(stack.anonymous().get(first).await.status, 403, "{player}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_renews_its_token_plays_a_private_clip_that_outlasts_the_first_one() {
+    let stack = Stack::start_with(&[("STREAMING_DEFAULT_VISIBILITY", "private")]).await;
+    let (video, _) = stack.client().publish(&clip::real(), Duration::from_secs(180)).await;
+    for (player, manifest) in
+        [("hls.js", "hls"), ("shaka", "hls"), ("shaka", "dash"), ("dash.js", "dash")]
+    {
+        outlasts_its_token(&stack, &video, player, manifest).await;
+    }
 }

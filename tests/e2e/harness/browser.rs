@@ -51,12 +51,17 @@ pub(crate) struct Report {
 impl Play {
     /// Starts the browser; `origin` is the data plane's `host:port`.
     pub(crate) fn begin(self, origin: &str) -> Session {
+        self.begin_renewing(origin, &Value::Null)
+    }
+
+    /// The same with a page that renews its playback token; `minted` is the reply with the first one.
+    pub(crate) fn begin_renewing(self, origin: &str, minted: &Value) -> Session {
         let dir = program::repository().join("tests/browser");
         let switches: Vec<Value> =
             self.switches.iter().map(|(at, height)| json!({"at": at, "height": height})).collect();
         let order = json!({
             "origin": format!("http://{origin}"), "player": self.player, "manifest": self.manifest,
-            "start": self.start, "switches": switches, "text": self.text,
+            "start": self.start, "switches": switches, "text": self.text, "renewal": minted,
             "seconds": self.deadline.as_secs(),
         });
         let chromium =
