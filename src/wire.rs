@@ -47,7 +47,8 @@ impl From<Grid> for v1::Grid {
     fn from(grid: Grid) -> Self {
         let rate = grid.rate();
         let frame_rate = Some(v1::Ratio { num: rate.num(), den: rate.den() });
-        Self { frame_rate, frames: grid.frames() }
+        let joined_remainder = grid.has_joined_remainder();
+        Self { frame_rate, frames: grid.frames(), joined_remainder }
     }
 }
 
@@ -58,7 +59,9 @@ impl TryFrom<v1::Grid> for Grid {
         let rate = required("grid.frame_rate", grid.frame_rate)?;
         let rate = FrameRate::new(rate.num, rate.den)
             .map_err(|e| Problem::field("grid.frame_rate", e.to_string()))?;
-        Self::new(rate, grid.frames).map_err(|e| Problem::field("grid.frames", e.to_string()))
+        let planned = Self::new(rate, grid.frames)
+            .map_err(|e| Problem::field("grid.frames", e.to_string()))?;
+        Ok(if grid.joined_remainder { planned.with_joined_remainder() } else { planned })
     }
 }
 

@@ -156,7 +156,7 @@ pub fn plan(
     profiles: &[Profile],
     options: &TranscodeOptions,
 ) -> Result<Plan, PlanError> {
-    let grid = source.grid().map_err(PlanError::Source)?;
+    let mut grid = source.grid().map_err(PlanError::Source)?;
     let mut notes = source.notes.clone();
     let rungs = match &source.video {
         Some(video) => rungs(video, profiles, options, &mut notes)?,
@@ -169,6 +169,9 @@ pub fn plan(
             Vec::new()
         }
     };
+    if !rungs.iter().all(Rung::has_placed_key_frames) {
+        grid = grid.without_joined_remainder();
+    }
     let requested = [(options.thumbnails.is_some(), "thumbnails"), (options.preview, "preview")];
     for (_, what) in requested.into_iter().filter(|(requested, _)| *requested && rungs.is_empty()) {
         notes.push(format!("{what}: left out, because the source has no video track"));

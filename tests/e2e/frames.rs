@@ -103,6 +103,13 @@ fn sound(clip: &Numbered, boxes: &conformance::Parsed) {
     assert!((0.0..1024.0).contains(&missing), "{}: {total} samples instead of {due}", boxes.name);
 }
 
+/// GOPs of 40 frames: the remainder of one frame would be chunk 1, that of two frames a GOP.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_are_exact_where_the_last_gop_takes_a_remainder() {
+    exact(Numbered { rate: (101, 5), ..Numbered::seconds(4) }, 1).await;
+    exact(Numbered { rate: (101, 5), ..Numbered::seconds(10) }, 1).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_are_exact_at_24() {
     exact(Numbered { rate: (24, 1), ..Numbered::seconds(66) }, 1).await;

@@ -88,6 +88,35 @@ fn the_longest_preroll_decodes_from_the_start_and_the_last_chunk_is_padded() {
     insta::assert_snapshot!("last_chunk", encode(&track(), &rungs()[..1], 3, Preroll::FromStart));
 }
 
+/// At 25 frames per second: GOPs of 50 frames, the last one of 57.
+#[test]
+fn the_last_gop_of_a_chunk_takes_a_remainder() {
+    let args = |frames, chunk| {
+        let grid = Grid::new(FrameRate::new(25, 1).unwrap(), frames).unwrap();
+        let text = lines(&args::chunk(&ChunkEncode {
+            source: &Input::from(Path::new("/store/source")),
+            track: &track(),
+            grid: &grid.with_joined_remainder(),
+            chunk,
+            rungs: &rungs()[..1],
+            preset: "veryfast",
+            threads: 2,
+            preroll: Preroll::Short,
+        }));
+        let after = |name: &str| {
+            let place = text.find(&format!("\n{name}\n"));
+            place.map(|at| text[at + name.len() + 2..].lines().next().unwrap_or("").to_owned())
+        };
+        (after("-g").unwrap(), after("-force_key_frames"))
+    };
+    assert_eq!(args(257, 0), ("50".to_owned(), None));
+    let forced = Some("expr:lte(n,100)*not(mod(n,50))".to_owned());
+    assert_eq!(args(257, 1), ("57".to_owned(), forced));
+    // A single GOP needs no other key frame.
+    assert_eq!(args(157, 1), ("57".to_owned(), None));
+    assert_eq!(args(263, 1), ("50".to_owned(), None), "13 frames are a GOP of their own");
+}
+
 #[test]
 fn each_codec_gets_its_own_encoder() {
     let mut rungs = rungs();

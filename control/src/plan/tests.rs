@@ -1,7 +1,7 @@
 //! Tests plans of small sources.
 
 use media::{
-    Codec,
+    Codec, FrameRate, Grid,
     ladder::{LadderError, Profile, default_profiles},
     purpose::AudioPurpose,
     source::{AudioTrack, Source, TextTrack},
@@ -260,4 +260,41 @@ fn a_stored_plan_from_before_rate_factors_keeps_its_average_bit_rates() {
     stored["rungs"][0].as_object_mut().unwrap().remove("crf");
     let read: Plan = serde_json::from_value(stored).unwrap();
     assert_eq!(read.rungs[0].crf, None);
+}
+
+/// SVT-AV1 cannot start the last full GOP where the grid needs it, so a ladder with AV1 keeps a
+/// short last GOP.
+#[test]
+fn a_short_remainder_joins_the_last_gop_where_every_encoder_can_place_key_frames() {
+    let mut source = source(1280, 720, 4);
+    if let Some(video) = &mut source.video {
+        video.last_pts += 1;
+    }
+    let options = TranscodeOptions { hls: true, ..TranscodeOptions::default() };
+    let shape = |profiles: &[Profile]| {
+        let grid = plan(&source, profiles, &options).unwrap().grid;
+        (grid.frames(), grid.gops(), grid.chunks())
+    };
+    assert_eq!(shape(&default_profiles()), (101, 2, 1));
+    let mut profiles = default_profiles();
+    profiles[0].codec = Codec::Av1;
+    assert_eq!(shape(&profiles), (101, 3, 2));
+}
+
+#[test]
+fn a_grid_keeps_its_rule_in_storage() {
+    let rate = FrameRate::new(25, 1).unwrap();
+    let plain = Grid::new(rate, 101).unwrap();
+    let joined = plain.with_joined_remainder();
+    let json = |grid: &Grid| serde_json::to_string(grid).unwrap();
+    assert_eq!(json(&plain), "[[25,1],101]", "the form of earlier plans");
+    assert_eq!(json(&joined), "[[25,1],101,true]");
+    for grid in [plain, joined] {
+        assert_eq!(serde_json::from_str::<Grid>(&json(&grid)).unwrap(), grid);
+        let value = serde_json::to_value(grid).unwrap();
+        assert_eq!(serde_json::from_value::<Grid>(value).unwrap(), grid);
+    }
+    for bad in ["[[25,1]]", "[[25,1],0]", "[[25,1],101,1]", "[[25,1],101,true,true]", "[[0,1],5]"] {
+        assert!(serde_json::from_str::<Grid>(bad).is_err(), "{bad}");
+    }
 }

@@ -3,6 +3,10 @@
 //! A GOP lasts two seconds (`round(2·fps)` frames) and a chunk is ten GOPs, except that chunk 0 has
 //! only two, so that playback can start early. HLS segments have at most five GOPs, DASH segments
 //! at most two, and a segment never spans two chunks: it is always one byte range of one object.
+//! The last GOP also takes a remainder of less than half a second, even where that remainder would
+//! begin a chunk: hls.js stalls before a last segment of a single frame.
+
+mod stored;
 
 use std::ops::Range;
 
@@ -158,29 +162,16 @@ const fn gcd(a: u32, b: u32) -> u32 {
 }
 
 /// The grid of a video: its frame rate and its number of frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "(FrameRate, u64)", into = "(FrameRate, u64)")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grid {
     rate: FrameRate,
     frames: u64,
-}
-
-impl TryFrom<(FrameRate, u64)> for Grid {
-    type Error = GridError;
-
-    fn try_from((rate, frames): (FrameRate, u64)) -> Result<Self, GridError> {
-        Self::new(rate, frames)
-    }
-}
-
-impl From<Grid> for (FrameRate, u64) {
-    fn from(grid: Grid) -> Self {
-        (grid.rate, grid.frames)
-    }
+    /// Whether the last GOP takes a short remainder; see [`Self::with_joined_remainder`].
+    joined: bool,
 }
 
 impl Grid {
-    /// A grid of `frames` frames.
+    /// A grid of `frames` frames whose last GOP may be as short as one frame.
     ///
     /// # Errors
     /// [`GridError::Frames`] when `frames` is 0 or above [`FRAMES_MAX`].
@@ -188,7 +179,29 @@ impl Grid {
         if frames == 0 || frames > FRAMES_MAX {
             return Err(GridError::Frames(frames));
         }
-        Ok(Self { rate, frames })
+        Ok(Self { rate, frames, joined: false })
+    }
+
+    /// The same grid, except that a remainder of less than 0.5 s belongs to the last full GOP
+    /// instead of being a GOP. Grids are planned so if all encoders can place the key frames; versions
+    /// that were encoded before this rule keep their short last GOP.
+    #[must_use]
+    pub const fn with_joined_remainder(self) -> Self {
+        let full = self.frames / self.gop_frames() as u64;
+        let rest = self.frames % self.gop_frames() as u64;
+        let short = rest * 2 * (self.rate.den as u64) < self.rate.num as u64;
+        Self { joined: full > 0 && rest > 0 && short, ..self }
+    }
+
+    /// The same grid, except that any remainder is a GOP of its own.
+    #[must_use]
+    pub const fn without_joined_remainder(self) -> Self {
+        Self { joined: false, ..self }
+    }
+
+    /// Whether the last GOP has more frames than the others.
+    pub const fn has_joined_remainder(&self) -> bool {
+        self.joined
     }
 
     /// The grid of a video without a video track that lasts `seconds`.
@@ -222,22 +235,33 @@ impl Grid {
     }
 
     /// Frames of every GOP except the last: `round(2·fps)`.
-    pub fn gop_frames(&self) -> u32 {
-        let doubled = 2 * u64::from(self.rate.num);
-        let den = u64::from(self.rate.den);
-        ((doubled + den / 2) / den).max(1) as u32
+    pub const fn gop_frames(&self) -> u32 {
+        let doubled = 2 * self.rate.num as u64;
+        let den = self.rate.den as u64;
+        // A rate is at least one frame per second.
+        ((doubled + den / 2) / den) as u32
     }
 
-    /// Number of GOPs; the last one may be short.
+    /// Number of GOPs; the last one may be shorter than the others, or up to 0.5 s longer.
     pub fn gops(&self) -> u32 {
-        self.frames.div_ceil(u64::from(self.gop_frames())) as u32
+        let size = u64::from(self.gop_frames());
+        let gops = if self.joined { self.frames / size } else { self.frames.div_ceil(size) };
+        gops as u32
     }
 
     /// The frames of GOP `gop`; empty past the end.
     pub fn gop(&self, gop: u32) -> Range<u64> {
-        let size = u64::from(self.gop_frames());
-        let start = (u64::from(gop) * size).min(self.frames);
-        start..(start + size).min(self.frames)
+        let start = |gop: u64| match gop < u64::from(self.gops()) {
+            true => gop * u64::from(self.gop_frames()),
+            false => self.frames,
+        };
+        start(gop.into())..start(u64::from(gop) + 1)
+    }
+
+    /// The GOP that contains `frame`; the last one for frames past the end.
+    pub fn gop_of(&self, frame: u64) -> u32 {
+        let gop = frame / u64::from(self.gop_frames());
+        gop.min(u64::from(self.gops()) - 1) as u32
     }
 
     /// Number of chunks.

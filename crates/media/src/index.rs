@@ -19,14 +19,14 @@ use crate::{
 const MAGIC: [u8; 4] = *b"SVIX";
 /// The version that this program writes.
 pub const VERSION: u16 = 4;
-/// Earlier versions, which stores still hold, and the number of lists at the end of the payload that
-/// each of them lacks. An index without details of its audio is written in version 3, so that
-/// earlier releases can read it, too.
-const EARLIER: [(u16, usize); 2] = [(WITHOUT_DETAILS, 1), (2, 2)];
-/// Ends before the details of the audio.
-const WITHOUT_DETAILS: u16 = 3;
-/// The postcard encoding of an empty list.
-const EMPTY_LIST: u8 = 0;
+/// An earlier version, which stores still hold: it ends before the details of the audio and
+/// [`Additions`]. An index that has neither is written in this version, so that earlier releases
+/// can read it, too.
+const WITHOUT_ADDITIONS: u16 = 3;
+/// An earlier version, which stores still hold: it ends before the list of text tracks.
+const WITHOUT_CAPTIONS: u16 = 2;
+/// The postcard encoding of no text tracks, no details of the audio, and no additions.
+const ABSENT: [u8; 3] = [0; 3];
 /// Magic, version and digest.
 const HEADER_BYTES: usize = 4 + 2 + blake3::OUT_LEN;
 /// Largest encoded index, in bytes: a week of video in twenty renditions needs a fifth of it.
@@ -175,15 +175,22 @@ pub struct Fragment {
     pub duration: u32,
 }
 
+/// The values that [`VERSION`] stores after the index proper.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct Additions {
+    /// Whether the grid's last GOP takes a short remainder.
+    joined_remainder: bool,
+}
+
 impl Index {
     /// Encodes the index for [`Self::decode`].
     pub fn encode(&self) -> Vec<u8> {
-        // Serializing into memory cannot fail: it contains no maps, unsized sequences or custom
-        // serializers.
-        let mut payload = postcard::to_stdvec(self).unwrap_or_default();
-        let version = if self.audio_details.is_empty() {
-            payload.pop();
-            WITHOUT_DETAILS
+        let additions = Additions { joined_remainder: self.grid.has_joined_remainder() };
+        // Serializing into memory cannot fail: it contains no maps or unsized sequences.
+        let mut payload = postcard::to_stdvec(&(self, additions)).unwrap_or_default();
+        let version = if self.audio_details.is_empty() && !self.grid.has_joined_remainder() {
+            payload.truncate(payload.len() - 2);
+            WITHOUT_ADDITIONS
         } else {
             VERSION
         };
@@ -210,20 +217,25 @@ impl Index {
             return Err(IndexError::Magic);
         }
         let version = u16::from_le_bytes([header[4], header[5]]);
-        let earlier = EARLIER.iter().find(|(earlier, _)| *earlier == version);
-        let missing = match (version, earlier) {
-            (VERSION, _) => 0,
-            (_, Some((_, missing))) => *missing,
+        let absent = match version {
+            VERSION => 0,
+            WITHOUT_ADDITIONS => 2,
+            WITHOUT_CAPTIONS => 3,
             _ => return Err(IndexError::Version(version)),
         };
         if header[6..] != *blake3::hash(payload).as_bytes() {
             return Err(IndexError::Checksum);
         }
-        let payload = [payload, &[EMPTY_LIST; 2][..missing]].concat();
-        match postcard::take_from_bytes(&payload) {
-            Ok((index, [])) => Ok(index),
-            _ => Err(IndexError::Malformed),
+        let payload = [payload, &ABSENT[..absent]].concat();
+        let Ok(((mut index, additions), [])) = postcard::take_from_bytes::<(Self, _)>(&payload)
+        else {
+            return Err(IndexError::Malformed);
+        };
+        let Additions { joined_remainder } = additions;
+        if joined_remainder {
+            index.grid = index.grid.with_joined_remainder();
         }
+        Ok(index)
     }
 
     /// The track of a rendition, and the content type of its segments.

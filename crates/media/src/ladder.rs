@@ -63,6 +63,14 @@ pub struct Rung {
     pub crf: Option<u32>,
 }
 
+impl Rung {
+    /// Whether its encoder places key frames at given frames, not only at a fixed interval: SVT-AV1
+    /// does not at an average bit rate.
+    pub fn has_placed_key_frames(&self) -> bool {
+        self.codec != Codec::Av1
+    }
+}
+
 /// The built-in profiles, lowest first.
 pub fn default_profiles() -> Vec<Profile> {
     let profile = |name: &str, width, height, video_kbit: u64, audio_kbit: u64| Profile {

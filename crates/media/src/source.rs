@@ -141,10 +141,15 @@ impl Source {
     /// # Errors
     /// If no grid fits the source's frame rate or duration.
     pub fn grid(&self) -> Result<Grid, GridError> {
-        let Some(video) = &self.video else { return Grid::of_sound(self.duration) };
-        let (num, den) = video.frame_rate;
-        let rate = FrameRate::for_source(num, den)?;
-        Grid::new(rate, video.frames_at(rate))
+        let grid = match &self.video {
+            Some(video) => {
+                let (num, den) = video.frame_rate;
+                let rate = FrameRate::for_source(num, den)?;
+                Grid::new(rate, video.frames_at(rate))?
+            }
+            None => Grid::of_sound(self.duration)?,
+        };
+        Ok(grid.with_joined_remainder())
     }
 }
 

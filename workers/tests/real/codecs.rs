@@ -25,13 +25,16 @@ fn only(codec: Codec, crf: Option<u32>, work: v1::lease::Work) -> v1::lease::Wor
 }
 
 async fn frames_are_exact(codec: Codec, name: &str, rate: &str, options: &[&str]) {
+    frames_of(codec, &Clip::with(name, rate, 9, options)).await;
+}
+
+async fn frames_of(codec: Codec, clip: &Clip) {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     // Simulates another machine as far as encoders can detect: with different numbers of threads.
     let mut other_control = Control::start().await;
     let other = Worker::start(&mut other_control, &["--worker-threads", "5"]).await;
-    let clip = Clip::with(name, rate, 9, options);
-    let probed = Probed::probe(&mut control, &worker, &clip).await;
+    let probed = Probed::probe(&mut control, &worker, clip).await;
     let movie = tempfile::NamedTempFile::with_suffix(".mp4").unwrap();
     let mut init = None;
     for chunk in 0..probed.grid.chunks() {
@@ -67,6 +70,14 @@ async fn frames_of_h264_are_exact_across_chunks_and_machines() {
 async fn frames_of_hevc_are_exact_across_chunks_and_machines() {
     frames_are_exact(Codec::Hevc, "a.mp4", "25", &["-g", "50", "-c:a", "aac"]).await;
     frames_are_exact(Codec::Hevc, "b.mkv", "15", &["-g", "240", "-c:a", "aac"]).await;
+}
+
+/// GOPs of 40 frames: the last one of chunk 1 has 42.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn key_frames_are_placed_where_the_last_gop_takes_a_remainder() {
+    let clip = Clip::with("a.mp4", "101/5", 10, &["-c:a", "aac"]);
+    frames_of(Codec::H264, &clip).await;
+    frames_of(Codec::Hevc, &clip).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -100,6 +100,12 @@ pub(crate) async fn frames_are_exact(name: &str, rate: &str, options: &[&str]) {
     assert_eq!(found, expected, "{name}");
 }
 
+/// The source has 26 s at 20.2 frames per second, so 525 frames or 13 GOPs of 40 frames and 5 more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_are_exact_where_the_last_gop_takes_a_remainder() {
+    frames_are_exact("a.mp4", "101/5", &AAC).await;
+}
+
 const AAC: [&str; 4] = ["-g", "50", "-c:a", "aac"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

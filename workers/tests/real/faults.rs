@@ -185,7 +185,11 @@ async fn failing_programs_are_reported_with_stable_codes() {
         let worker = Worker::start(&mut control, &flags).await;
         let source = control.work(worker.probe(&clip.path())).await.unwrap().source.unwrap();
         let audio = v1::AudioWork {
-            grid: Some(v1::Grid { frame_rate: Some(v1::Ratio { num: 25, den: 1 }), frames: 50 }),
+            grid: Some(v1::Grid {
+                frame_rate: Some(v1::Ratio { num: 25, den: 1 }),
+                frames: 50,
+                joined_remainder: false,
+            }),
             number: 0,
             track: source.audio.first().cloned(),
             video: source.video,

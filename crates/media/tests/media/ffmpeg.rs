@@ -64,13 +64,17 @@ pub(crate) fn encode_video(
         frames.start, frames.end
     );
     let gop = grid.gop_frames().to_string();
+    let last = grid.gop(grid.chunk_gops(chunk).end - 1);
+    let longest = u64::from(grid.gop_frames()).max(last.end - last.start).to_string();
+    let forced = format!("expr:lte(n,{})*not(mod(n,{gop}))", last.start - frames.start);
     let name = format!("chunk-{chunk}.mp4");
     #[rustfmt::skip]
     let arguments = [
         "-v", "error", "-y", "-f", "lavfi", "-i", &source, "-vf", &trim,
         "-frames:v", &(frames.end - frames.start).to_string(),
         "-c:v", "libx264", "-preset", "veryfast", "-threads", "1", "-b:v", "200k",
-        "-g", &gop, "-keyint_min", &gop, "-sc_threshold", "0", "-flags", "+cgop+global_header",
+        "-g", &longest, "-keyint_min", &gop, "-sc_threshold", "0", "-flags", "+cgop+global_header",
+        "-force_key_frames", &forced,
         "-video_track_timescale", &timescale, "-f", "mp4", "-movflags", movflags, &name,
     ];
     run("ffmpeg", &arguments, folder);

@@ -26,8 +26,12 @@ fn rates() -> impl Strategy<Value = FrameRate> {
 }
 
 fn grids() -> impl Strategy<Value = Grid> {
-    (rates(), prop_oneof![1_u64..500, 1_u64..20_000])
-        .prop_map(|(rate, frames)| Grid::new(rate, frames).unwrap())
+    (rates(), prop_oneof![1_u64..500, 1_u64..20_000], any::<bool>()).prop_map(
+        |(rate, frames, joined)| {
+            let grid = Grid::new(rate, frames).unwrap();
+            if joined { grid.with_joined_remainder() } else { grid }
+        },
+    )
 }
 
 fn tiles(ranges: impl Iterator<Item = Range<u64>>, end: u64) {
@@ -56,6 +60,26 @@ proptest! {
         prop_assert!(grid.chunk_gops(grid.chunks()).is_empty());
         prop_assert!(grid.chunk_gops(u32::MAX).is_empty());
         prop_assert!(grid.gop(grid.gops()).is_empty());
+        prop_assert!(grid.gop(u32::MAX).is_empty());
+        for gop in 0..grid.gops() {
+            let frames = grid.gop(gop);
+            prop_assert_eq!((grid.gop_of(frames.start), grid.gop_of(frames.end - 1)), (gop, gop));
+        }
+    }
+
+    #[test]
+    fn a_planned_segment_lasts_half_a_second_unless_the_video_is_shorter(
+        rate in rates(), frames in 1_u64..20_000,
+    ) {
+        let grid = Grid::new(rate, frames).unwrap().with_joined_remainder();
+        let (least, most) = (0.5, grid.seconds(u64::from(grid.gop_frames())) + 0.5);
+        for gop in 0..grid.gops() {
+            let range = grid.gop(gop);
+            let seconds = grid.seconds(range.end - range.start);
+            prop_assert!(seconds >= least || grid.gops() == 1, "{seconds}");
+            prop_assert!(seconds < most, "{seconds}");
+        }
+        prop_assert_eq!(grid.without_joined_remainder(), Grid::new(rate, frames).unwrap());
     }
 
     #[test]
@@ -144,6 +168,32 @@ fn invalid_grids_are_errors() {
     let rate = FrameRate::new(25, 1).unwrap();
     assert_eq!(Grid::new(rate, 0), Err(GridError::Frames(0)));
     assert_eq!(Grid::new(rate, FRAMES_MAX + 1), Err(GridError::Frames(FRAMES_MAX + 1)));
+}
+
+/// At 25 frames per second a GOP has 50 frames, chunk 0 has 100, every other chunk 500.
+#[test]
+fn a_remainder_under_half_a_second_belongs_to_the_last_full_gop() {
+    let rate = FrameRate::new(25, 1).unwrap();
+    let shape = |frames| {
+        let grid = Grid::new(rate, frames).unwrap().with_joined_remainder();
+        (grid.gops(), grid.chunks(), grid.gop(grid.gops() - 1))
+    };
+    assert_eq!(shape(1), (1, 1, 0..1), "there is no GOP to join");
+    assert_eq!(shape(50), (1, 1, 0..50));
+    assert_eq!(shape(51), (1, 1, 0..51));
+    assert_eq!(shape(62), (1, 1, 0..62), "0.48 s");
+    assert_eq!(shape(63), (2, 1, 50..63), "0.52 s");
+    assert_eq!(shape(101), (2, 1, 50..101), "instead of a chunk of one frame");
+    assert_eq!(shape(612), (12, 2, 550..612));
+    assert_eq!(shape(613), (13, 3, 600..613));
+    // 15 frames of NTSC video last 0.5005 s.
+    let ntsc = |frames| {
+        Grid::new(FrameRate::new(30_000, 1001).unwrap(), frames).unwrap().with_joined_remainder()
+    };
+    assert_eq!((ntsc(74).gops(), ntsc(75).gops()), (1, 2));
+    // The remainder of sound without pictures counts in the same way.
+    let sound = |seconds| Grid::of_sound(seconds).unwrap().with_joined_remainder().gops();
+    assert_eq!((sound(4.2), sound(4.6)), (2, 3));
 }
 
 #[test]

@@ -26,9 +26,13 @@ fn micros(url: &str, stream: &str, root: &Path) -> Vec<i64> {
 
 #[test]
 fn players_show_every_frame_from_zero_without_drift() {
-    for (num, den) in [(24, 1), (25, 1), (30_000, 1001), (50, 1), (60, 1)] {
+    let rates = [(24, 1), (25, 1), (30_000, 1001), (50, 1), (60, 1)];
+    let one_second = rates.map(|(num, den)| grid(num, den, u64::from(num / den) * 5 + 1));
+    // The last GOP of chunk 0 takes a frame that would otherwise be chunk 1.
+    let one_frame = grid(25, 1, 101).with_joined_remainder();
+    for grid in one_second.into_iter().chain([one_frame]) {
+        let (num, den) = (grid.rate().num(), grid.rate().den());
         let folder = Folder::new();
-        let grid = grid(num, den, u64::from(num / den) * 5 + 1);
         fixture(grid, &folder).lay_out(folder.path(), i64::MAX);
         let sound: Vec<i64> = (0..grid.audio_frames_total() as i64)
             .map(|n| (n * 1024 * 1_000_000 + 24_000) / 48_000)

@@ -36,11 +36,23 @@ pub(super) fn encoder(encode: &ChunkEncode<'_>, rung: &Rung) -> Vec<String> {
         add("maxrate", (rung.video_bitrate * MAXRATE_PERCENT / 100).to_string());
         add("bufsize", (rung.video_bitrate * BUFFER_PERCENT / 100).to_string());
     }
-    let gop = encode.grid.gop_frames().to_string();
-    add("g", gop.clone());
+    let gop = encode.grid.gop_frames();
+    let gops = encode.grid.chunk_gops(encode.chunk);
+    let last = encode.grid.gop(gops.end.saturating_sub(1));
+    let longest = u64::from(gop).max(last.end - last.start);
+    add("g", longest.to_string());
     if rung.codec != Codec::Av1 {
-        add("keyint_min", gop);
+        add("keyint_min", gop.to_string());
         add("sc_threshold", "0".to_owned());
+    }
+    // A last GOP that takes a short remainder: the encoder's own interval is that GOP's length, and
+    // the other key frames are placed by number.
+    if longest > gop.into() && gops.len() > 1 {
+        let start = last.start - encode.grid.chunk_frames(encode.chunk).start;
+        add("force_key_frames", format!("expr:lte(n,{start})*not(mod(n,{gop}))"));
+        if rung.codec != Codec::Av1 {
+            add("forced-idr", "1".to_owned());
+        }
     }
     add("flags", "+cgop+global_header".to_owned());
     let reordered = is_reordered(encode.grid.rate());

@@ -77,7 +77,7 @@ fn fit_chunks(source: &Source) -> Result<(), TaskFailure> {
     let (Some(video), Ok(grid)) = (&source.video, source.grid()) else { return Ok(()) };
     let mut counts = vec![0; grid.chunks() as usize];
     for span in video.spans(grid.rate(), grid.frames()) {
-        let chunk = |frame: u64| grid.chunk_of((frame / u64::from(grid.gop_frames())) as u32);
+        let chunk = |frame: u64| grid.chunk_of(grid.gop_of(frame));
         let last = span.frames.end.saturating_sub(1).max(span.frames.start);
         for chunk in chunk(span.frames.start)..=chunk(last) {
             if let Some(count) = counts.get_mut(chunk as usize) {
