@@ -315,9 +315,7 @@ impl Captions {
     /// The HLS segment from `start` to `end` (milliseconds) with every cue that is shown in it, at times of
     /// the video; a cue that crosses a boundary is in both segments.
     pub fn segment(&self, start: u64, end: u64) -> String {
-        // The video's timeline is the presentation timeline. The map states this with 10 s on both sides instead
-        // of 0, which hls.js takes for "no map" and then counts from the first segment that it loads.
-        let mut out = String::from("WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:900000,LOCAL:00:00:10.000\n");
+        let mut out = format!("WEBVTT\n{}\n", timestamp_map(start));
         let begun = self.cues.partition_point(|cue| cue.start < end);
         for cue in self.cues[..begun].iter().filter(|cue| cue.end > start) {
             cue.write(&mut out);
@@ -359,6 +357,21 @@ impl Cue {
         // Writing to a string cannot fail.
         let _ = write!(out, "\n{start} --> {end}{gap}{settings}\n{text}\n");
     }
+}
+
+/// The tag that maps the times of a segment, which starts at `start` milliseconds, to presentation
+/// times: both are the video's timeline. It names 10 s on both sides instead of 0, which hls.js
+/// takes for "no map" and then counts from the first segment that it loads.
+///
+/// MPEG-2 times have 33 bits and start again after 26.5 h. Players add a wrap-around for every such
+/// period before the segment, so the two sides name a moment of the segment's own period.
+fn timestamp_map(start: u64) -> String {
+    const WRAP: u64 = 1 << 33;
+    const TICKS_PER_MILLI: u64 = 90;
+    let wraps = start * TICKS_PER_MILLI / WRAP;
+    let local = 10_000 + (wraps * WRAP / TICKS_PER_MILLI).div_ceil(1000) * 1000;
+    let mpegts = local * TICKS_PER_MILLI - wraps * WRAP;
+    format!("X-TIMESTAMP-MAP=MPEGTS:{mpegts},LOCAL:{}", timestamp(local))
 }
 
 /// Adds a cue, unless there are too many or its text is too long.

@@ -258,6 +258,29 @@ fn a_cue_across_a_segment_boundary_is_in_both_segments() {
     assert!(captions.segment(4000, 14_000).contains("\n00:00:03.500 --> 00:00:14.500\nb\n"));
 }
 
+/// MPEG-2 times have 33 bits; Shaka Player adds a wrap-around per 26.5 h before the segment.
+#[test]
+fn segments_past_26_hours_map_to_the_videos_own_time() {
+    const WRAP: u64 = 1 << 33;
+    let text = b"WEBVTT\n\n00:01.000 --> 00:04.000\na\n";
+    let captions = Captions::read(text, Format::Vtt, OPEN).unwrap();
+    let hour = 3_600_000;
+    for start in [0, 26 * hour, 95_443_717, 95_443_718, 27 * hour, 53 * hour, 54 * hour, 168 * hour]
+    {
+        let segment = captions.segment(start, start + 10_000);
+        let map = segment.lines().nth(1).unwrap().strip_prefix("X-TIMESTAMP-MAP=MPEGTS:").unwrap();
+        let (mpegts, local) = map.split_once(",LOCAL:").unwrap();
+        let mpegts: u64 = mpegts.parse().unwrap();
+        assert!(mpegts > 0 && mpegts < WRAP, "{map}");
+        let local = local.replace('.', ":").split(':').fold((0, 0), |(total, place), part| {
+            let factor = [60, 60, 1000, 1][place];
+            ((total + part.parse::<u64>().unwrap()) * factor, place + 1)
+        });
+        let wraps = start * 90 / WRAP;
+        assert_eq!(mpegts + wraps * WRAP, local.0 * 90, "{start}: {map}");
+    }
+}
+
 fn track(id: u128, label: &str, default: bool, uploaded: bool) -> (Described, bool) {
     let about = Described {
         id: CaptionId::new(Uuid::from_u128(id)),
