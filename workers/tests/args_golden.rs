@@ -290,3 +290,25 @@ fn queries_of_ffprobe_are_restricted_too() {
     ];
     insta::assert_snapshot!("ffprobe", queries.map(|args| lines(&args)).join("\n"));
 }
+
+/// Scaling costs per pixel that it reads, so small rungs are scaled from larger ones.
+#[test]
+fn each_rung_is_scaled_from_the_smallest_rung_with_twice_its_pixels() {
+    let sizes = [(640, 360), (854, 480), (1280, 720), (1920, 1080)];
+    let rung =
+        |(width, height)| Rung { width, height, name: format!("{height}p"), ..rungs().remove(0) };
+    let ladder: Vec<Rung> = sizes.into_iter().map(rung).collect();
+    let args = encode(&track(), &ladder, 1, Preroll::Short);
+    let graph = args.lines().find(|line| line.starts_with("[0:0]")).unwrap();
+    let fit = |size: &str| format!("scale={size}:flags=bicubic,setsar=1,format=yuv420p");
+    let expected = [
+        format!("sidedata=mode=delete,split=1[s3];[s0]{}[v0]", fit("640:360")),
+        format!("[s1]{}[v1]", fit("854:480")),
+        format!("[s2]{},split=3[v2][s0][s1]", fit("1280:720")),
+        format!("[s3]{},split=2[v3][s2]", fit("1920:1080")),
+    ];
+    assert!(graph.ends_with(&expected.join(";")), "{graph}");
+    // A task with a single rung scales it from the source.
+    let alone = encode(&track(), &ladder[..1], 1, Preroll::Short);
+    assert!(alone.contains(&format!(",split=1[s0];[s0]{}[v0]\n", fit("640:360"))), "{alone}");
+}
