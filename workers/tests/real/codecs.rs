@@ -4,7 +4,11 @@
 use std::io::Write;
 
 use api::v1;
-use media::{Codec, admission::TrackKind};
+use media::{
+    Codec,
+    admission::TrackKind,
+    ladder::{BUFFER_PERCENT, MAXRATE_PERCENT},
+};
 
 use crate::{
     clip::{Clip, numbers},
@@ -84,4 +88,31 @@ async fn key_frames_are_placed_where_the_last_gop_takes_a_remainder() {
 async fn frames_of_av1_are_exact_across_chunks_and_machines() {
     frames_are_exact(Codec::Av1, "a.mp4", "25", &["-g", "50", "-c:a", "aac"]).await;
     frames_are_exact(Codec::Av1, "b.mkv", "30000/1001", &["-g", "240", "-c:a", "aac"]).await;
+}
+
+/// Control declares `BANDWIDTH` from the cap before anything is encoded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_bit_rate_caps_a_constant_rate_factor() {
+    const BITRATE: u64 = 100_000;
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &[]).await;
+    let noise = "color=gray:s=160x90:r=25:d=9,noise=alls=60:allf=t";
+    let clip = Clip::made("a.mp4", &["-f", "lavfi", "-i", noise, "-pix_fmt", "yuv420p"]);
+    let probed = Probed::probe(&mut control, &worker, &clip).await;
+    for codec in [Codec::H264, Codec::Hevc] {
+        // Without the cap, nearly lossless pictures would need many times the bit rate.
+        let work = only(codec, Some(1), probed.chunk(1, &[(160, 90)]));
+        let v1::lease::Work::Chunk(mut work) = work else { panic!("no chunk") };
+        work.rungs[0].video_bitrate = BITRATE;
+        work.rungs[0].preset = "superfast".to_owned();
+        let frames = probed.grid.chunk_frames(1);
+        let seconds = probed.grid.seconds(frames.end) - probed.grid.seconds(frames.start);
+        let lease = worker.lease(&clip.path(), v1::lease::Work::Chunk(work));
+        let done = control.work(lease).await.unwrap_or_else(|fail| panic!("{codec}: {fail:?}"));
+        let bits = done.outputs[0].bytes as f64 * 8.0;
+        let most =
+            BITRATE as f64 / 100.0 * (MAXRATE_PERCENT as f64 * seconds + BUFFER_PERCENT as f64);
+        let average = BITRATE as f64 * seconds;
+        assert!(bits > average && bits <= most, "{codec}: {bits}, not {average} to {most}");
+    }
 }
