@@ -189,7 +189,7 @@ impl Index {
         // Serializing into memory cannot fail: it contains no maps or unsized sequences.
         let mut payload = postcard::to_stdvec(&(self, additions)).unwrap_or_default();
         let version = if self.audio_details.is_empty() && !self.grid.has_joined_remainder() {
-            payload.truncate(payload.len() - 2);
+            payload.truncate(payload.len().saturating_sub(2));
             WITHOUT_ADDITIONS
         } else {
             VERSION

@@ -37,7 +37,7 @@ pub fn mpd(index: &Index, now_ms: i64, links: &Links<'_>) -> Option<String> {
     let ended = index.finished_at_ms.is_some();
     let mut rungs: Vec<_> = visible_rungs(index, links).collect();
     if ended {
-        rungs = listed(&rungs);
+        rungs = listed(index, &rungs);
     }
     write(index, now_ms, links, ended, &rungs)
 }

@@ -43,7 +43,7 @@ pub fn multivariant(index: &Index, links: &Links<'_>) -> Option<String> {
     let mut rungs: Vec<_> =
         visible_rungs(index, links).filter(|r| offered(index, &r.track)).collect();
     if !growing {
-        rungs = listed(&rungs);
+        rungs = listed(index, &rungs);
     }
     let audio: Vec<_> =
         index.audio_renditions.iter().filter(|r| offered(index, &r.track)).collect();

@@ -15,11 +15,12 @@ use crate::fixture::{empty_index, grid};
 const HEVC: &str = "hvc1.1.6.L93.90";
 const H264: &str = "avc1.64001f";
 
-/// A finished video of four seconds with rungs of the given lines, codec and bytes per GOP.
+/// A finished video of four seconds with rungs of the given lines, codec and kbit/s.
 fn index(rungs: &[(u32, &str, u32)]) -> Index {
     let mut index = empty_index(grid(25, 1, 100));
-    for (lines, codec, bytes) in rungs {
-        let fragment = Fragment { bytes: *bytes, intra_bytes: bytes / 4, duration: 50 };
+    for (lines, codec, kbits) in rungs {
+        let bytes = kbits * 250;
+        let fragment = Fragment { bytes, intra_bytes: bytes / 4, duration: 50 };
         let chunk = Chunk { key: "key".to_owned(), fragments: vec![fragment; 2] };
         let suffix = if *codec == H264 { "" } else { "-hevc" };
         index.video_renditions.push(VideoRendition {
@@ -92,7 +93,7 @@ fn a_rung_is_compared_with_the_next_higher_one_that_is_listed() {
     // 480p needs less than 720p, but 720p itself is replaced by the smaller 1080p.
     let index = index(&[(360, H264, 650), (480, H264, 700), (720, H264, 800), (1080, H264, 660)]);
     assert_eq!(left_out(&index), [("480p", "1080p"), ("720p", "1080p")]);
-    let still = self::index(&[(360, H264, 10), (480, H264, 10), (720, H264, 10)]);
+    let still = self::index(&[(360, H264, 100), (480, H264, 100), (720, H264, 100)]);
     assert_eq!(left_out(&still), [("360p", "720p"), ("480p", "720p")]);
 }
 
@@ -113,4 +114,10 @@ fn a_viewer_limited_to_fewer_lines_is_offered_the_best_visible_rung() {
     let index = index(&[(360, H264, 500), (480, H264, 900), (720, H264, 800)]);
     let links = Links { max_height: Some(480), ..Links::default() };
     assert_eq!(named(&index, &multivariant(&index, &links).unwrap()), ["360p", "480p"]);
+}
+
+#[test]
+fn rungs_that_need_less_than_their_audio_are_all_listed() {
+    let index = index(&[(360, H264, 99), (480, H264, 50), (720, H264, 20)]);
+    assert_eq!(left_out(&index), []);
 }
