@@ -102,6 +102,7 @@ fn the_last_gop_of_a_chunk_takes_a_remainder() {
             preset: "veryfast",
             threads: 2,
             preroll: Preroll::Short,
+            untimed: false,
         }));
         let after = |name: &str| {
             let place = text.find(&format!("\n{name}\n"));
@@ -154,7 +155,8 @@ fn interlaced_and_high_dynamic_range_sources_get_their_filters() {
 fn wide_gamut_is_converted() {
     let track = VideoTrack { transfer: "bt2020-10".to_owned(), ..track() };
     let args = encode(&track, &rungs()[..1], 1, Preroll::Short);
-    let filter = "zscale=tin=bt2020-10:min=bt2020nc:pin=bt2020:rin=tv:t=bt709:p=bt709:m=bt709:r=tv,";
+    let filter =
+        "zscale=tin=bt2020-10:min=bt2020nc:pin=bt2020:rin=tv:t=bt709:p=bt709:m=bt709:r=tv,";
     assert!(args.contains(filter), "{args}");
 }
 
