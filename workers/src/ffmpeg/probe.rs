@@ -9,6 +9,7 @@
 
 mod audio_overhang;
 mod joined;
+mod matroska;
 mod report;
 pub mod sample;
 mod truncation;
@@ -21,6 +22,7 @@ use media::source::Source;
 use self::{
     audio_overhang::AudioSpan,
     report::{Report, Stream},
+    truncation::{Movie, shorter},
     validate::{Ends, first_pts, last_pts},
 };
 use super::{Toolbox, args, query::query};
@@ -38,9 +40,9 @@ const QUERY_TIME_MAX: Duration = Duration::from_secs(20);
 const QUERY_OUTPUT_BYTES_MAX: usize = 4 << 20;
 /// Bytes at each end of a file that must be readable before the file is reported as invalid.
 const END_BYTES: u64 = 64 << 10;
-/// Numbers of packets whose frames show where the track starts; the larger one is used when none of
-/// the first packets decodes.
-const FIRST_PACKETS: [u32; 2] = [8, 600];
+/// Numbers of packets whose frames show where the track starts; a larger one is used while too few
+/// of them are shown.
+const FIRST_PACKETS: [u32; 3] = [8, 40, 600];
 /// Seconds before the stated end from which the last packets are searched.
 const LAST_SECONDS: [f64; 2] = [10.0, 120.0];
 
@@ -86,24 +88,22 @@ async fn is_readable(file: &OpenedSource, bytes: u64) -> bool {
     true
 }
 
-/// The failure of a file that is shorter than its own header states, if it is.
+/// The failure of a file of which a part is missing, if there is evidence of that.
 async fn cut_off(file: &OpenedSource, bytes: u64) -> Option<TaskFailure> {
-    if truncation::lacks_index(file).await {
-        return Some(lacks_index());
+    if let Some(failure) = Movie::read(file, bytes).await.failure() {
+        return Some(failure);
     }
     if truncation::lacks_picture_of_dv(file, bytes).await {
         return Some(TaskFailure::permanent(TRUNCATED, "ends within its first picture"));
     }
-    let missing = truncation::missing_of_matroska(file, bytes).await?;
-    Some(shorter(missing))
+    missing(file, bytes).await.map(shorter)
 }
 
-fn lacks_index() -> TaskFailure {
-    TaskFailure::permanent(TRUNCATED, "ends before its index")
-}
-
-fn shorter(missing: u64) -> TaskFailure {
-    TaskFailure::permanent(TRUNCATED, format!("is {missing} bytes shorter than its header states"))
+/// How many bytes are missing from a file whose format states its size.
+async fn missing(file: &OpenedSource, bytes: u64) -> Option<u64> {
+    let riff = truncation::missing_of_riff(file, bytes).await;
+    let asf = truncation::missing_of_asf(file, bytes).await;
+    riff.or(asf).or(matroska::missing(file, bytes).await)
 }
 
 async fn examine(
@@ -116,11 +116,18 @@ async fn examine(
     let prober = Prober { toolbox, source, scratch };
     let json = match prober.query(args::probe_streams(source)).await {
         Ok(json) => json,
-        Err(failure) => return Err(unreadable(failure, truncation::lacks_index(file).await)),
+        Err(failure) => return Err(explained(unreadable(failure), file, bytes).await),
     };
     let mut report = Report::parse(&json)?;
-    if let Some(missing) = truncation::missing_of_riff(file, bytes).await {
+    if let Some(missing) = missing(file, bytes).await {
         return Err(shorter(missing));
+    }
+    if report.is_movie() {
+        let movie = Movie::read(file, bytes).await;
+        report.fragmented = movie.fragmented;
+        if let Some(failure) = movie.incomplete_fragment() {
+            return Err(failure);
+        }
     }
     let mut notes = Vec::new();
     loop {
@@ -128,16 +135,27 @@ async fn examine(
             Some(source) => Ok(source),
             None => prober.examine(&report, bytes).await,
         };
-        match examined {
+        let failure = match examined {
             Ok(source) => return Ok(Source { notes, ..source }),
-            Err(Unusable::Pictures(failure)) => match report.omit_video() {
-                Some(track) => {
-                    notes.push(format!("{track}: left out, because it cannot be decoded"));
-                }
-                None => return Err(failure),
-            },
-            Err(Unusable::File(failure)) => return Err(failure),
+            Err(Unusable::File(failure)) => return Err(explained(failure, file, bytes).await),
+            Err(Unusable::Pictures(failure)) => explained(failure, file, bytes).await,
+        };
+        match report.omit_video() {
+            Some(track) if failure.code != TRUNCATED => {
+                notes.push(format!("{track}: left out, because it cannot be decoded"));
+            }
+            _ => return Err(failure),
         }
+    }
+}
+
+/// The more precise failure of a file that is invalid because a part of it is missing.
+async fn explained(failure: TaskFailure, file: &OpenedSource, bytes: u64) -> TaskFailure {
+    match failure.code.as_ref() {
+        "not_a_video" if failure.cause == Cause::Source => {
+            Movie::read(file, bytes).await.failure().unwrap_or(failure)
+        }
+        _ => failure,
     }
 }
 
@@ -180,9 +198,10 @@ impl Prober<'_> {
         if report.is_untimed() {
             return Ok(self.untimed(report, stream, bytes).await?);
         }
+        let claimed_ends = report.claimed_ends(stream);
         let (first, last) = tokio::join!(
-            self.first(stream.index, report.start_pts(stream)),
-            self.last(stream.index, report.claimed_end(stream))
+            self.first(stream, report.start_pts(stream)),
+            self.last(stream.index, &claimed_ends)
         );
         let first = first.map_err(|failure| match (failure.cause, video) {
             (Cause::Source, Some(_)) => Unusable::Pictures(failure),
@@ -209,10 +228,13 @@ impl Prober<'_> {
         bytes: u64,
     ) -> Result<Source, TaskFailure> {
         let (interlaced, count) = tokio::join!(
-            self.first_frames(stream.index, validate::first_untimed),
+            self.first_frames(stream.index, |output| Some((
+                validate::first_untimed(output)?,
+                true
+            ))),
             self.query(args::probe_packet_count(self.source, stream.index))
         );
-        let count = count.map_err(|failure| unreadable(failure, false))?;
+        let count = count.map_err(unreadable)?;
         let pictures = validate::packet_count(&count).ok_or_else(undecodable)?;
         validate::untimed(report, stream, interlaced?, pictures, bytes)
     }
@@ -224,37 +246,53 @@ impl Prober<'_> {
         query(toolbox, program, args, Some(source), scratch, time, bytes).await
     }
 
-    async fn first(&self, index: u32, start_pts: i64) -> Result<validate::First, TaskFailure> {
-        self.first_frames(index, |output| first_pts(output, start_pts)).await
+    async fn first(&self, stream: &Stream, start_pts: i64) -> Result<validate::First, TaskFailure> {
+        // At most `has_b_frames` frames are decoded before one that is shown earlier.
+        let enough = |frames| frames > stream.has_b_frames;
+        self.first_frames(stream.index, |output| {
+            first_pts(output, start_pts).map(|(first, frames)| (first, enough(frames)))
+        })
+        .await
     }
 
-    /// The result of `parse` on the list of the first frames.
+    /// The result of `parse` on the list of the first frames. It tells, too, whether the list was
+    /// long enough for it.
     async fn first_frames<T>(
         &self,
         index: u32,
-        parse: impl Fn(&[u8]) -> Option<T>,
+        parse: impl Fn(&[u8]) -> Option<(T, bool)>,
     ) -> Result<T, TaskFailure> {
+        let mut found = None;
         for packets in FIRST_PACKETS {
-            let output = self.query(args::probe_first_frames(self.source, index, packets)).await;
-            let output = output.map_err(|failure| unreadable(failure, false))?;
-            if let Some(first) = parse(&output) {
-                return Ok(first);
+            let output = self.query(args::probe_first_frames(self.source, index, packets));
+            let output = output.await.map_err(unreadable)?;
+            if let Some((first, enough)) = parse(&output) {
+                found = Some(first);
+                if enough {
+                    break;
+                }
             }
         }
-        Err(undecodable())
+        found.ok_or_else(undecodable)
     }
 
-    /// The time span of the audio. If a track states that it outlasts the video, which ends at
-    /// `end`, its last packets are examined, because the stated end can be wrong.
+    /// The time span of the audio. The last packets of tracks that state to outlast the video,
+    /// which ends at `end`, are examined, because the stated end can be wrong.
     async fn audio_span(
         &self,
         report: &Report,
         (_, end): (f64, f64),
     ) -> Result<AudioSpan, TaskFailure> {
         let mut sound = AudioSpan::claimed(report);
-        if let Some(stream) = audio_overhang::outlasting(report, end) {
-            match self.last(stream.index, report.claimed_end(stream)).await {
-                Ok(last) => sound.end = last.seconds(stream.tick()),
+        for (stream, claim) in audio_overhang::outlasting(report, end) {
+            if sound.end.is_some_and(|end| end >= claim) {
+                break;
+            }
+            match self.last(stream.index, &report.claimed_ends(stream)).await {
+                Ok(last) => {
+                    let end = last.seconds(stream.tick());
+                    sound.end = end.into_iter().chain(sound.end).max_by(f64::total_cmp);
+                }
                 // A track without packets does not extend the video.
                 Err(failure) if failure.code == TRUNCATED => {}
                 Err(failure) => return Err(failure),
@@ -263,21 +301,20 @@ impl Prober<'_> {
         Ok(sound)
     }
 
-    async fn last(
-        &self,
-        index: u32,
-        claimed_end: Option<f64>,
-    ) -> Result<validate::Last, TaskFailure> {
-        let near = LAST_SECONDS.iter().filter_map(|before| claimed_end.map(|end| end - before));
+    /// The end of stream `index`, which may be at any of `claimed_ends`.
+    async fn last(&self, index: u32, claimed_ends: &[f64]) -> Result<validate::Last, TaskFailure> {
+        let near = |before| claimed_ends.iter().map(move |end| end - before);
+        let near = LAST_SECONDS.into_iter().flat_map(near);
         let mut starts: Vec<Option<f64>> = near.filter(|start| *start > 0.0).map(Some).collect();
         starts.push(None);
+        starts.dedup();
         for start in starts {
             let output = self.query(args::probe_packets_from(self.source, index, start)).await;
             match output {
                 // The whole file has too many packets for one query: no further start is tried.
                 Err(failure) if failure.code == "output_too_large" => break,
                 output => {
-                    let output = output.map_err(|failure| unreadable(failure, false))?;
+                    let output = output.map_err(unreadable)?;
                     if let Some(last) = last_pts(&output, index) {
                         return Ok(last);
                     }
@@ -294,9 +331,8 @@ fn undecodable() -> TaskFailure {
 
 /// Translates ffprobe's failure for the uploader. A failure of the host stays one, regardless of
 /// the file.
-fn unreadable(failure: TaskFailure, lacks_index: bool) -> TaskFailure {
+fn unreadable(failure: TaskFailure) -> TaskFailure {
     match (failure.cause, failure.code.as_ref()) {
-        (Cause::Source, "not_a_video" | "unsupported") if lacks_index => self::lacks_index(),
         (Cause::Source, "unsupported" | "output_too_large") => TaskFailure::permanent(
             "not_a_video",
             format!("cannot be read as a video: {}", failure.message),

@@ -26,13 +26,7 @@ impl Clip {
 
     /// The same with additional output options.
     pub(crate) fn with(name: &str, rate: &str, seconds: u32, options: &[&str]) -> Self {
-        let mut picture = format!("color=black:s={WIDTH}x{HEIGHT}:r={rate}:d={seconds}");
-        for bit in 0..BITS {
-            let (x, step) = (bit * BOX, 1 << bit);
-            picture.push_str(&format!(
-                ",drawbox=x={x}:y=20:w={BOX}:h=60:t=fill:color=white:enable='mod(floor(n/{step})\\,2)'"
-            ));
-        }
+        let picture = pictures(rate, &seconds.to_string());
         let tone = format!("sine=440:r=44100:d={seconds}");
         let mut args = vec!["-f", "lavfi", "-i", &picture, "-f", "lavfi", "-i", &tone];
         args.extend(["-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-pix_fmt", "yuv420p"]);
@@ -60,6 +54,18 @@ impl Clip {
     pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join(&self.name)
     }
+}
+
+/// A filter graph that generates numbered frames.
+pub(crate) fn pictures(rate: &str, seconds: &str) -> String {
+    let mut picture = format!("color=black:s={WIDTH}x{HEIGHT}:r={rate}:d={seconds}");
+    for bit in 0..BITS {
+        let (x, step) = (bit * BOX, 1 << bit);
+        picture.push_str(&format!(
+            ",drawbox=x={x}:y=20:w={BOX}:h=60:t=fill:color=white:enable='mod(floor(n/{step})\\,2)'"
+        ));
+    }
+    picture
 }
 
 /// The frame numbers that a video shows, in presentation order.

@@ -26,19 +26,19 @@ fn joined(name: &str, parts: &[Vec<u8>]) -> Clip {
 }
 
 /// A completely encoded clip.
-struct Encoded {
-    probed: Probed,
-    pictures: NamedTempFile,
-    sound: Vec<i16>,
+pub(crate) struct Encoded {
+    pub(crate) probed: Probed,
+    pub(crate) pictures: NamedTempFile,
+    pub(crate) sound: Vec<i16>,
 }
 
 impl Encoded {
-    fn numbers(&self) -> Vec<usize> {
+    pub(crate) fn numbers(&self) -> Vec<usize> {
         numbers(self.pictures.path())
     }
 }
 
-async fn encode(control: &mut Control, worker: &Worker, clip: &Clip) -> Encoded {
+pub(crate) async fn encode(control: &mut Control, worker: &Worker, clip: &Clip) -> Encoded {
     let probed = Probed::probe(control, worker, clip).await;
     let pictures = NamedTempFile::with_suffix(".mp4").unwrap();
     let chunks = if probed.source.video.is_some() { probed.grid.chunks() } else { 0 };

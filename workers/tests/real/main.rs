@@ -25,5 +25,6 @@ mod proxy;
 mod sandbox;
 mod sound;
 mod subtitles;
+mod timelines;
 mod unusual_sources;
 mod worker;

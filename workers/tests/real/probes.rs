@@ -107,6 +107,10 @@ async fn a_probe_rejects_invalid_and_truncated_files() {
     let bytes = std::fs::read(clip.path()).unwrap();
     let early_index = Clip::with("b.mp4", "25", 8, &["-g", "50", "-movflags", "+faststart"]);
     let started = std::fs::read(early_index.path()).unwrap();
+    // The length of the box `ftyp`, and of the index after it.
+    let length =
+        |at: usize| u32::from_be_bytes(started[at..at + 4].try_into().unwrap()) as usize + at;
+    let index_end = length(length(0));
     let matroska = std::fs::read(Clip::numbered("c.mkv", "25", 8).path()).unwrap();
     let avi = std::fs::read(Clip::with("f.avi", "25", 8, &["-c:a", "libmp3lame"]).path()).unwrap();
     let wave = Clip::made("g.wav", &["-f", "lavfi", "-i", "sine=440:d=8"]);
@@ -122,6 +126,10 @@ async fn a_probe_rejects_invalid_and_truncated_files() {
         ("half.m4a", &sound[..sound.len() / 2], "truncated_source"),
         ("index missing.mp4", &bytes[..bytes.len() / 2], "truncated_source"),
         ("half.mp4", &started[..started.len() * 6 / 10], "truncated_source"),
+        ("half an index.mp4", &started[..index_end / 2], "truncated_source"),
+        ("only an index.mp4", &started[..index_end], "truncated_source"),
+        ("media begins.mp4", &started[..index_end + 20], "truncated_source"),
+        ("part of a picture.mp4", &started[..index_end + 200], "truncated_source"),
         ("half.mkv", &matroska[..matroska.len() / 2], "truncated_source"),
         ("half.avi", &avi[..avi.len() / 2], "truncated_source"),
         ("half.wav", &wave[..wave.len() / 2], "truncated_source"),

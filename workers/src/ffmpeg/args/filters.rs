@@ -93,7 +93,10 @@ fn frames(encode: &ChunkEncode<'_>, take: &ChunkInput) -> String {
         }
         _ => String::new(),
     };
-    steps.push(format!("fps={num}/{den}:round=near{from}"));
+    // The last picture passes even if it is shown for less than half a frame or for an unknown
+    // time: `fps` drops a picture whose place is not before the end of its input, rounded up.
+    steps.push("settb=AVTB,setpts=PTS+1".to_owned());
+    steps.push(format!("fps={num}/{den}:round=near:eof_action=pass{from}"));
     if frames.end > *pictures.end() || *ends {
         // The last picture is repeated; damaged pictures at the end are replaced by the one before
         // them.

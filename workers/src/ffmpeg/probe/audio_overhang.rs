@@ -44,12 +44,14 @@ impl AudioSpan {
     }
 }
 
-/// The audio track that claims to end last, if it outlasts the pictures' `end` or does not state
-/// its end.
-pub(super) fn outlasting(report: &Report, end: f64) -> Option<&Stream> {
-    let claim = |stream: &Stream| report.claimed_end(stream).unwrap_or(f64::INFINITY);
-    let longest = report.audible().max_by(|a, b| claim(a).total_cmp(&claim(b)))?;
-    (claim(longest) >= end + HOLD_SECONDS_MIN).then_some(longest)
+/// The audio tracks that claim to outlast the pictures' `end` or do not state their end, the one
+/// that claims to end last first, each with its claim.
+pub(super) fn outlasting(report: &Report, end: f64) -> Vec<(&Stream, f64)> {
+    let claim = |stream| report.claimed_ends(stream).first().copied().unwrap_or(f64::INFINITY);
+    let claims = report.audible().map(|stream| (stream, claim(stream)));
+    let mut longer: Vec<_> = claims.filter(|(_, claim)| *claim >= end + HOLD_SECONDS_MIN).collect();
+    longer.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+    longer
 }
 
 #[cfg(test)]
@@ -108,7 +110,11 @@ mod tests {
         };
         let json = format!(r#"{{"streams": [{}, {}]}}"#, stream(1, 64), stream(2, 90));
         let report = Report::parse(json.as_bytes()).unwrap();
-        assert_eq!(outlasting(&report, 6.0).map(|stream| stream.index), Some(2));
-        assert!(outlasting(&report, 8.6).is_none());
+        let found = |end| -> Vec<u32> {
+            outlasting(&report, end).iter().map(|(stream, _)| stream.index).collect()
+        };
+        assert_eq!(found(5.0), [2, 1]);
+        assert_eq!(found(6.0), [2]);
+        assert!(found(8.6).is_empty());
     }
 }

@@ -217,7 +217,7 @@ fn sound(number: usize, richest: &Part, parts: &[Part], lengths: &[u64]) -> Audi
 impl Part {
     async fn read(prober: &Prober<'_>, bytes: Range<u64>) -> Result<Self, TaskFailure> {
         let output = prober.query(args::probe_streams(prober.source)).await;
-        let report = Report::parse(&output.map_err(|failure| super::unreadable(failure, false))?)?;
+        let report = Report::parse(&output.map_err(super::unreadable)?)?;
         let source = prober.examine(&report, bytes.end - bytes.start).await?;
         Ok(Self { bytes, report, source })
     }

@@ -12,16 +12,23 @@ use crate::outcome::TaskFailure;
 const STILL_CODECS: [&str; 6] = ["mjpeg", "png", "bmp", "gif", "webp", "tiff"];
 /// Raw streams of pictures.
 const UNTIMED_FORMATS: [&str; 2] = ["h264", "hevc"];
-/// Raw streams of audio: FFmpeg estimates their length from the bit rate of their first packets.
-const ESTIMATED_FORMATS: [&str; 5] = ["mp3", "aac", "ac3", "eac3", "amr"];
 /// Maximum length of a text that is copied from a file, in characters.
 const TEXT_MAX: usize = 200;
+/// The duration of an MP4 track whose writer did not know it (ISO/IEC 14496-12, 8.4.2.3).
+const TICKS_UNKNOWN: i64 = u32::MAX as i64;
+/// Containers that state no length of their own streams: FFmpeg estimates it from bit rates or from
+/// the last packets of all streams; ASF states one length for all of them.
+const UNSTATED: [&str; 8] = ["mp3", "aac", "ac3", "eac3", "amr", "mpegts", "mpeg", "asf"];
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Report {
     pub(super) streams: Vec<Stream>,
     pub(super) format: Format,
+    /// Whether it is an MP4 or QuickTime file with movie fragments. The lengths in its index need
+    /// not be those of the fragments that are there.
+    #[serde(skip)]
+    pub(super) fragmented: bool,
     /// The programs of a transport stream, each with a clock of its own.
     programs: Vec<Program>,
 }
@@ -58,7 +65,7 @@ pub(super) struct Stream {
     pub(super) width: u32,
     pub(super) height: u32,
     /// The number of pictures by which decoding runs ahead of presentation.
-    has_b_frames: u32,
+    pub(super) has_b_frames: u32,
     sample_aspect_ratio: Option<String>,
     pub(super) field_order: Option<String>,
     pub(super) pix_fmt: Option<String>,
@@ -103,7 +110,8 @@ impl Report {
             })
     }
 
-    /// The video track to encode: the default one, else the first. Cover art does not count,
+    /// The video track to encode: the default one, else the first, of those whose pictures were
+    /// found. Cover art does not count,
     /// whether the container marks it as attached or it is a single picture in a file with audio.
     pub(super) fn video(&self) -> Option<&Stream> {
         let has_sound = self.streams.iter().any(Stream::is_audio);
@@ -111,7 +119,10 @@ impl Report {
             stream.is_video() && !stream.omitted && !(has_sound && stream.is_still())
         };
         let videos = || self.streams.iter().filter(playable);
-        videos().find(|stream| stream.is("default")).or_else(|| videos().next())
+        // A multiplex may list programs that it does not contain.
+        let sized = || videos().filter(|stream| stream.width > 0 && stream.height > 0);
+        let default = sized().find(|stream| stream.is("default"));
+        default.or_else(|| sized().next()).or_else(|| videos().next())
     }
 
     /// Leaves the video track out, if the source is still a video without it: it has another one, or
@@ -156,10 +167,11 @@ impl Report {
         sounds
     }
 
-    /// The audio track that determines the timeline of a file without video: the first.
+    /// The audio track that determines the timeline of a file without video: the first that becomes
+    /// a rendition.
     pub(super) fn sound(&self) -> Result<&Stream, TaskFailure> {
-        let found = self.streams.iter().find(|stream| stream.is_audio());
-        found.ok_or_else(|| {
+        let found = self.audible().next();
+        found.or_else(|| self.streams.iter().find(|stream| stream.is_audio())).ok_or_else(|| {
             TaskFailure::permanent("not_a_video", "contains neither video nor audio")
         })
     }
@@ -169,27 +181,55 @@ impl Report {
         stream.start_pts.unwrap_or(0)
     }
 
-    /// Where a stream ends according to the container, in the source's seconds.
-    pub(super) fn claimed_end(&self, stream: &Stream) -> Option<f64> {
+    /// The times at which a stream may end according to the container, in the source's seconds,
+    /// the latest first.
+    pub(super) fn claimed_ends(&self, stream: &Stream) -> Vec<f64> {
         let tick = stream.tick();
         let start = stream.start_pts.map(|pts| pts as f64 * tick);
         let file_start = seconds(self.format.start_time.as_deref());
         let start = start.or(file_start).unwrap_or(0.0);
-        let own = stream.duration_ts.map(|ticks| ticks as f64 * tick);
+        let own = stream.duration_ts.filter(|ticks| *ticks != TICKS_UNKNOWN);
+        let own = own.map(|ticks| ticks as f64 * tick);
         let tag = stream.tags.get("DURATION").and_then(|text| clock(text));
-        // Matroska's tag counts from 0, the other values from the first frame.
-        let end = own.map(|own| start + own).or(tag);
-        let file =
-            || seconds(self.format.duration.as_deref()).map(|d| d + file_start.unwrap_or(0.0));
-        end.or_else(file).filter(|end| end.is_finite() && *end > 0.0)
+        let tag = tag.filter(|_| self.is_matroska());
+        let ends = match (tag, own) {
+            // FFmpeg writes this tag counted from 0, mkvmerge from the track's first frame. Other
+            // durations of Matroska's tracks are those of the file.
+            (Some(tag), _) => vec![start + tag, tag],
+            // The fragments' decode times, from 0.
+            (None, Some(own)) if self.fragmented => vec![start + own, own],
+            (None, Some(own)) => vec![start + own],
+            (None, None) => {
+                let file = seconds(self.format.duration.as_deref());
+                file.map(|length| length + file_start.unwrap_or(0.0)).into_iter().collect()
+            }
+        };
+        ends.into_iter().filter(|end| end.is_finite() && *end > 0.0).collect()
     }
 
-    /// Whether [`Report::claimed_end`] describes this stream and not the longest of all. An end
-    /// that is estimated from a bit rate does not count.
-    pub(super) fn claims_end_of(&self, stream: &Stream) -> bool {
+    /// The end up to which a complete file has packets of this stream, in the source's seconds;
+    /// `None` if the container does not state it.
+    pub(super) fn stated_end(&self, stream: &Stream) -> Option<f64> {
+        let format = self.format.format_name.as_str();
+        if UNSTATED.contains(&format) || self.fragmented {
+            return None;
+        }
         let alone = self.streams.iter().filter(|s| s.codec_type.is_some()).count() == 1;
-        let stated = stream.duration_ts.is_some() || stream.tags.contains_key("DURATION") || alone;
-        stated && !ESTIMATED_FORMATS.contains(&self.format.format_name.as_str())
+        let own = match self.is_matroska() {
+            true => stream.tags.contains_key("DURATION"),
+            false => stream.duration_ts.is_some(),
+        };
+        let ends = self.claimed_ends(stream).into_iter().filter(|_| own || alone);
+        ends.min_by(f64::total_cmp)
+    }
+
+    fn is_matroska(&self) -> bool {
+        self.format.format_name.starts_with("matroska")
+    }
+
+    /// Whether it is an MP4 or QuickTime file.
+    pub(super) fn is_movie(&self) -> bool {
+        self.format.format_name.starts_with("mov,")
     }
 
     /// How much later the last picture is shown than decoded, in ticks, when a picture lasts

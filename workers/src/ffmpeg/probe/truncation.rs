@@ -1,37 +1,126 @@
 //! Detects files that were truncated during recording or upload, from their headers alone: FFmpeg
 //! reads the part that exists and reports no error.
 
-use crate::source::OpenedSource;
+use std::time::{Duration, Instant};
 
-/// Top-level boxes of a file that are examined.
+use super::TRUNCATED;
+use crate::{outcome::TaskFailure, source::OpenedSource};
+
+/// Top-level boxes that are examined in a file, and in one with movie fragments: those of more than
+/// five hours.
 const BOXES_MAX: usize = 64;
+const FRAGMENT_BOXES_MAX: usize = 20_000;
+/// How long they are examined; a file that is not read to its end counts as complete.
+const BOXES_TIME_MAX: Duration = Duration::from_secs(10);
+/// The head of the box `mfro`, which ends a complete file with fragments, and the distance of the
+/// box from the file's end.
+const FRAGMENTS_END: (&[u8], u64) = (b"\0\0\0\x10mfro", 16);
 /// RIFF chunks that are examined; AVI has one per gigabyte or two.
 const RIFF_CHUNKS_MAX: usize = 64;
 /// From this value on, a RIFF chunk's size means that the writer did not know it.
 const RIFF_BYTES_UNKNOWN: u32 = 0x7fff_0000;
+/// Bytes of the head of an ASF object (Advanced Systems Format, 2.1): its id, its size.
+const ASF_HEAD_BYTES: usize = 24;
+const ASF_HEADER: [u8; 16] = *b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c";
+const ASF_DATA: [u8; 16] = *b"\x36\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c";
+const ASF_PROPERTIES: [u8; 16] =
+    *b"\xa1\xdc\xab\x8c\x47\xa9\xcf\x11\x8e\xe4\x00\xc0\x0c\x20\x53\x65";
+/// Where the objects in the header begin, and where the properties have their flags.
+const ASF_OBJECTS_START: u64 = 30;
+const ASF_FLAGS: u64 = 88;
+/// Objects in the header that are examined.
+const ASF_OBJECTS_MAX: usize = 64;
 /// Writers miscount by a header or a padding byte.
 const RIFF_SLACK_BYTES: u64 = 64;
 
-/// Whether `source` is an MP4 or QuickTime file that has media data (`mdat`) but no `moov`: it was
-/// truncated during upload or recording.
-pub(super) async fn lacks_index(source: &OpenedSource) -> bool {
-    let mut names = Vec::new();
-    let mut at = 0;
-    while names.len() < BOXES_MAX {
-        let head = source.peek(at, 16).await;
-        let Some((short, rest)) = head.split_first_chunk() else { break };
-        let Some((name, rest)) = rest.split_first_chunk::<4>() else { break };
-        names.push(*name);
-        let size = match (u32::from_be_bytes(*short), rest.first_chunk()) {
-            (1, Some(long)) => u64::from_be_bytes(*long),
-            (short, _) => u64::from(short),
-        };
-        if size < 8 {
-            break;
+/// The top-level boxes of an MP4 or QuickTime file (ISO/IEC 14496-12, 4.2 and 8.16).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Movie {
+    /// Begins with `ftyp`.
+    typed: bool,
+    /// Has a complete `moov`.
+    index: bool,
+    /// Has an `mdat`, possibly an incomplete one.
+    media: bool,
+    /// Has a `meta`, as images do.
+    images: bool,
+    /// Has movie fragments.
+    pub(super) fragmented: bool,
+    /// The number of bytes by which the last box is incomplete, if it is `moov`, `moof` or `mdat`.
+    missing: Option<u64>,
+}
+
+impl Movie {
+    /// Reads the boxes of `source`, a file of `bytes` bytes.
+    pub(super) async fn read(source: &OpenedSource, bytes: u64) -> Self {
+        let (mut movie, mut at) = (Self::default(), 0);
+        let begun = Instant::now();
+        for number in 0..FRAGMENT_BOXES_MAX {
+            let few = number < BOXES_MAX || movie.fragmented;
+            if !few || begun.elapsed() > BOXES_TIME_MAX {
+                break;
+            }
+            let Some((name, size)) = box_head(&source.peek(at, 16).await) else { break };
+            let end = if size == 0 { bytes } else { at.saturating_add(size) };
+            movie.typed |= number == 0 && name == *b"ftyp";
+            movie.media |= name == *b"mdat";
+            movie.images |= name == *b"meta";
+            movie.index |= name == *b"moov" && end <= bytes;
+            // The table of contents of all fragments is written last.
+            if name == *b"moof" && !std::mem::replace(&mut movie.fragmented, true) {
+                let tail = source.peek(bytes.saturating_sub(FRAGMENTS_END.1), 8).await;
+                if tail == FRAGMENTS_END.0 {
+                    movie.media = true;
+                    break;
+                }
+            }
+            if end > bytes {
+                let needed = [*b"moov", *b"moof", *b"mdat"].contains(&name);
+                movie.missing = needed.then_some(end - bytes);
+                break;
+            }
+            at = end;
         }
-        at = at.saturating_add(size);
+        movie
     }
-    names.first() == Some(b"ftyp") && names.contains(b"mdat") && !names.contains(b"moov")
+
+    /// Why no picture or sound of the file can be decoded, if a part of the file is missing.
+    pub(super) fn failure(&self) -> Option<TaskFailure> {
+        match self.missing {
+            _ if !self.index => (self.typed && !self.images).then(lacks_index),
+            Some(missing) => Some(shorter(missing)),
+            None => (!self.media).then(|| {
+                TaskFailure::permanent(TRUNCATED, "ends before its pictures and its sound")
+            }),
+        }
+    }
+
+    /// The failure of a file whose last fragment is incomplete: the number of those that are
+    /// missing is not stated anywhere.
+    pub(super) fn incomplete_fragment(&self) -> Option<TaskFailure> {
+        self.missing.filter(|_| self.fragmented).map(shorter)
+    }
+}
+
+/// The name of the box that `head` begins with, and its size in bytes; 0 if it extends to the end
+/// of the file.
+fn box_head(head: &[u8]) -> Option<([u8; 4], u64)> {
+    let (short, rest) = head.split_first_chunk()?;
+    let (name, rest) = rest.split_first_chunk::<4>()?;
+    let size = match (u32::from_be_bytes(*short), rest.first_chunk()) {
+        (1, Some(long)) => u64::from_be_bytes(*long),
+        (short, _) => u64::from(short),
+    };
+    (size == 0 || size >= 8).then_some((*name, size))
+}
+
+fn lacks_index() -> TaskFailure {
+    TaskFailure::permanent(TRUNCATED, "ends before its index")
+}
+
+/// The failure of a file that is shorter than its own header states.
+pub(super) fn shorter(missing: u64) -> TaskFailure {
+    TaskFailure::permanent(TRUNCATED, format!("is {missing} bytes shorter than its header states"))
 }
 
 /// The first bytes of a raw DV file, whose fourth one has a flag, and the least that FFmpeg reads of it.
@@ -60,31 +149,31 @@ pub(super) async fn missing_of_riff(source: &OpenedSource, bytes: u64) -> Option
     None
 }
 
-/// Bytes of an EBML element's head that are read: an id of 4, a size of up to 8.
-const EBML_HEAD_BYTES: usize = 12;
-
-/// How many bytes are missing of `source`, a Matroska or WebM file of `bytes` bytes; `None` as
-/// above.
-pub(super) async fn missing_of_matroska(source: &OpenedSource, bytes: u64) -> Option<u64> {
-    let (head, size) = ebml_size(&source.peek(0, EBML_HEAD_BYTES).await, [0x1a, 0x45, 0xdf, 0xa3])?;
-    let segment = head.checked_add(size)?;
-    let read = source.peek(segment, EBML_HEAD_BYTES).await;
-    let (head, size) = ebml_size(&read, [0x18, 0x53, 0x80, 0x67])?;
-    let end = segment.checked_add(head)?.checked_add(size)?;
-    end.checked_sub(bytes).filter(|missing| *missing > 0)
+/// How many bytes are missing from `source`, an ASF (WMV) file of `bytes` bytes; `None` as above, and
+/// for broadcasts, whose sizes are invalid.
+pub(super) async fn missing_of_asf(source: &OpenedSource, bytes: u64) -> Option<u64> {
+    let object = async |at| asf_object(&source.peek(at, ASF_HEAD_BYTES).await);
+    let (_, header) = object(0).await.filter(|(id, _)| *id == ASF_HEADER)?;
+    let (_, data) = object(header).await.filter(|(id, _)| *id == ASF_DATA)?;
+    let mut at = ASF_OBJECTS_START;
+    for _ in 0..ASF_OBJECTS_MAX {
+        let (id, size) = object(at).await.filter(|_| at < header)?;
+        if id == ASF_PROPERTIES {
+            let flags = source.peek(at.checked_add(ASF_FLAGS)?, 1).await;
+            let end =
+                header.checked_add(data).filter(|_| flags.first().is_some_and(|f| f & 1 == 0))?;
+            return end.checked_sub(bytes).filter(|missing| *missing > 0);
+        }
+        at = at.checked_add(size)?;
+    }
+    None
 }
 
-/// The length of the head of an element with `id`, and the size that it states, unless its writer
-/// did not know it.
-fn ebml_size(head: &[u8], id: [u8; 4]) -> Option<(u64, u64)> {
-    let rest = head.strip_prefix(&id)?;
-    let first = *rest.first()?;
-    let length = first.leading_zeros() as usize + 1;
-    let digits = rest.get(..length).filter(|_| length <= 8)?;
-    let size = digits.iter().fold(0, |size, byte| (size << 8) | u64::from(*byte));
-    let marker = 1_u64 << (7 * length);
-    let size = size - marker;
-    (size != marker - 1).then_some(((id.len() + length) as u64, size))
+/// The id and the size of the object that `head` begins with.
+fn asf_object(head: &[u8]) -> Option<([u8; 16], u64)> {
+    let (id, rest) = head.split_first_chunk()?;
+    let size = u64::from_le_bytes(*rest.first_chunk()?);
+    (size >= ASF_HEAD_BYTES as u64).then_some((*id, size))
 }
 
 /// The size that the header of a RIFF chunk states.
@@ -95,24 +184,15 @@ fn riff_bytes(head: &[u8]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ebml_size, riff_bytes};
+    use super::{box_head, riff_bytes};
 
     #[test]
-    fn sizes_of_ebml_elements_are_read_unless_they_are_unknown() {
-        let read = |bytes: &[u8]| ebml_size(bytes, *b"abcd");
-        assert_eq!(read(b"abcd\x81"), Some((5, 1)));
-        assert_eq!(read(b"abcd\x41\x02"), Some((6, 0x102)));
-        assert_eq!(read(b"abcd\x01\0\0\0\0\0\x02\0"), Some((12, 512)));
-        let unknown: [&[u8]; 6] = [
-            b"abcd\xff",
-            b"abcd\x01\xff\xff\xff\xff\xff\xff\xff",
-            b"abcd\x41",
-            b"abcd\0\0\0\0\0\0\0\0",
-            b"abcd",
-            b"abce\x81",
-        ];
-        for head in unknown {
-            assert_eq!(read(head), None, "{head:?}");
+    fn heads_of_boxes_state_names_and_sizes() {
+        assert_eq!(box_head(b"\0\0\0\x20ftypisom"), Some((*b"ftyp", 32)));
+        assert_eq!(box_head(b"\0\0\0\x01mdat\0\0\0\x01\0\0\0\0"), Some((*b"mdat", 1 << 32)));
+        assert_eq!(box_head(b"\0\0\0\0mdat"), Some((*b"mdat", 0)));
+        for head in [&b"\0\0\0\x07free"[..], b"\0\0\0\x20fty", b""] {
+            assert_eq!(box_head(head), None, "{head:?}");
         }
     }
 

@@ -89,6 +89,12 @@ impl Ends {
         (first, last.max(first))
     }
 
+    /// Whether the video is a single picture.
+    fn is_lone(&self) -> bool {
+        let (first, last) = self.pts();
+        self.last.packets == 1 && first == last
+    }
+
     /// The start of the first frame and the end of the last one in the source's seconds, if one
     /// tick is `tick` seconds.
     pub(super) fn seconds(&self, tick: f64) -> (f64, f64) {
@@ -97,20 +103,23 @@ impl Ends {
     }
 }
 
-/// Parses ffprobe's output for the first frames.
-pub(super) fn first_pts(output: &[u8], start_pts: i64) -> Option<First> {
+/// Parses ffprobe's output for the first frames: the start, and the number of frames. If none of
+/// them has a time, the track starts at `start_pts`.
+pub(super) fn first_pts(output: &[u8], start_pts: i64) -> Option<(First, u32)> {
     let text = String::from_utf8_lossy(output);
-    let mut first: Option<First> = None;
+    let (mut pts, mut interlaced, mut frames) = (None::<i64>, false, 0);
     for line in text.lines() {
-        let Some(pts) = field(line, "best_effort_timestamp") else { continue };
-        let interlaced = field(line, "interlaced_frame") == Some(1);
-        let so_far = first.get_or_insert(First { pts, reorder: 0, interlaced });
-        so_far.pts = so_far.pts.min(pts);
-        so_far.interlaced |= interlaced;
+        if value(line, "best_effort_timestamp").is_none() {
+            continue;
+        }
+        frames += 1;
+        let own = field(line, "best_effort_timestamp");
+        pts = pts.into_iter().chain(own).min();
+        interlaced |= field(line, "interlaced_frame") == Some(1);
     }
-    let mut first = first?;
-    first.reorder = (first.pts - start_pts).max(0);
-    Some(first)
+    let pts = pts.unwrap_or(start_pts);
+    let first = First { pts, reorder: pts.saturating_sub(start_pts).max(0), interlaced };
+    (frames > 0).then_some((first, frames))
 }
 
 /// Parses ffprobe's output for the last packets; `None` if none of them belongs to the video.
@@ -173,7 +182,7 @@ pub(super) fn video(
             .ok_or_else(|| invalid("has an unknown codec".to_owned()))?,
         width,
         height,
-        frame_rate: frame_rate(stream, ends),
+        frame_rate: if ends.is_lone() { lone_rate(stream) } else { frame_rate(stream, ends) },
         time_base,
         first_pts,
         last_pts,
@@ -343,6 +352,14 @@ fn frame_rate(video: &Stream, ends: &Ends) -> (u32, u32) {
     }
 }
 
+/// The rate of a video with a single picture. Containers that only know durations state their
+/// clock's rate.
+fn lone_rate(video: &Stream) -> (u32, u32) {
+    let usual = |(num, den): &(u32, u32)| num / den <= FRAME_RATE_MAX;
+    let stated = video.average_rate().filter(usual).or_else(|| video.nominal_rate().filter(usual));
+    stated.unwrap_or(RATE_UNKNOWN)
+}
+
 /// Estimates the rate from the usual interval between packets, for containers that do not state it.
 fn by_packets(video: &Stream, ends: &Ends) -> Option<(u32, u32)> {
     let step = ends.last.step.filter(|step| *step > 0)?;
@@ -378,9 +395,7 @@ fn check_length(
     stream: &Stream,
     (start, found): (f64, f64),
 ) -> Result<(), TaskFailure> {
-    let Some(claimed) = report.claimed_end(stream).filter(|_| report.claims_end_of(stream)) else {
-        return Ok(());
-    };
+    let Some(claimed) = report.stated_end(stream) else { return Ok(()) };
     let missing = claimed - found;
     let length = claimed - start;
     let relative = missing > length * MISSING_PART_MAX && missing > MISSING_SECONDS_MIN;
