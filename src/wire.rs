@@ -210,6 +210,7 @@ impl From<TextTrack> for v1::TextTrack {
             forced: track.forced,
             hearing_impaired: track.hearing_impaired,
             commentary: track.commentary,
+            channel: track.channel,
         }
     }
 }
@@ -225,6 +226,7 @@ impl From<v1::TextTrack> for TextTrack {
             forced: track.forced,
             hearing_impaired: track.hearing_impaired,
             commentary: track.commentary,
+            channel: track.channel,
         }
     }
 }

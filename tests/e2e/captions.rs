@@ -240,3 +240,67 @@ async fn retranscoded(client: &Client, video: &str, uploaded: &str) {
         .await;
     }
 }
+
+/// The captions of one picture of the clip of [`with_closed_captions`]: CC1 shows "hidden" from 2 s to 4 s.
+fn closed_captions(picture: usize) -> [u8; 2] {
+    let load = [[0x14, 0x20], [0x14, 0x70], *b"hi", *b"dd", *b"en", [0x14, 0x2f]];
+    let odd =
+        |byte: u8| if (byte & 0x7f).count_ones() % 2 == 0 { byte | 0x80 } else { byte & 0x7f };
+    let pair = match picture {
+        45..=50 => load[picture - 45],
+        100 => [0x14, 0x2c],
+        _ => [0, 0],
+    };
+    pair.map(odd)
+}
+
+/// Six seconds of H.264 whose pictures carry closed captions (ATSC A/53) in SEI messages.
+fn with_closed_captions(stack: &Stack) -> PathBuf {
+    let [raw, made, file] =
+        ["a.h264", "b.h264", "closed.mp4"].map(|name| stack.beside().join(name));
+    #[rustfmt::skip]
+    let encode = [
+        "-v", "error", "-f", "lavfi", "-i", "testsrc2=s=640x360:r=25:d=6", "-c:v", "libx264", "-preset",
+        "ultrafast", "-bf", "0", "-pix_fmt", "yuv420p", raw.to_str().expect("path"),
+    ];
+    program::output("ffmpeg", &encode);
+    let bytes = std::fs::read(&raw).expect("read H.264");
+    let (mut out, mut pictures) = (Vec::new(), 0);
+    let starts: Vec<usize> =
+        (0..bytes.len() - 3).filter(|at| bytes[*at..].starts_with(&[0, 0, 1])).collect();
+    let ends = starts.iter().skip(1).copied().chain([bytes.len()]);
+    for (start, end) in starts.iter().zip(ends) {
+        let unit = bytes[start + 3..end].strip_suffix(&[0]).unwrap_or(&bytes[start + 3..end]);
+        if [1, 5].contains(&(unit[0] & 31)) && unit[1] & 0x80 != 0 {
+            let [first, second] = closed_captions(pictures);
+            let message = [b"\xb5\0\x31GA94\x03\xc1\xff\xfc", &[first, second, 0xff][..]].concat();
+            out.extend([&[0, 0, 0, 1, 6, 4, message.len() as u8], &message[..], &[0x80]].concat());
+            pictures += 1;
+        }
+        out.extend([&[0, 0, 0, 1], unit].concat());
+    }
+    assert_eq!(pictures, 150);
+    std::fs::write(&made, out).expect("write H.264");
+    let paths = [&made, &file].map(|path| path.to_str().expect("path"));
+    program::output("ffmpeg", &["-v", "error", "-r", "25", "-i", paths[0], "-c", "copy", paths[1]]);
+    file
+}
+
+/// Captions in the pictures are listed and shown as any text track, and the renditions contain none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closed_captions_in_the_picture_are_a_text_track_and_nowhere_else() {
+    let stack = Stack::start().await;
+    let client = stack.client();
+    let video = client.upload_clip(&with_closed_captions(&stack)).await;
+    let job = client.transcode(&video, &json!({"profiles": ["360p"]})).await;
+    client.wait_job(&job, "completed", JOB_DEADLINE).await;
+    let tracks = listed(&client, &video).await;
+    let row = ["source", "language", "label", "kind", "default"].map(|key| &tracks[0][key]);
+    assert_eq!(json!(row), json!(["file", "und", "CC1", "captions", false]));
+    let viewer = stack.anonymous();
+    let text = viewer.get(tracks[0]["url"].as_str().expect("url")).await.expect(200).text();
+    assert_eq!(text, "WEBVTT\n\n00:00:02.000 --> 00:00:04.000\nhidden\n");
+    let playlist = format!("/api/stream/{video}/hls/playlist.m3u8");
+    let captured = Capture::hls(&viewer, &playlist).await;
+    hls::check(&captured, Phase::Final).assert_none("HLS");
+}

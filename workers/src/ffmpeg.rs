@@ -5,6 +5,7 @@
 
 pub mod args;
 pub mod bundled;
+pub mod caption_packets;
 pub mod failure;
 pub mod probe;
 pub mod progress;

@@ -181,7 +181,7 @@ fn source(report: v1::SourceReport) -> Result<Source, Problem> {
         }
     }
     for track in &mut source.text {
-        for name in [&mut track.codec, &mut track.language, &mut track.title] {
+        for name in [&mut track.codec, &mut track.language, &mut track.title, &mut track.channel] {
             *name = text(name, TEXT_CHARS_MAX);
         }
     }

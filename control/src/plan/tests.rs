@@ -94,6 +94,22 @@ fn notes_of_the_probe_are_repeated_by_every_job() {
 }
 
 #[test]
+fn closed_captions_are_labelled_by_their_language_and_channel() {
+    let track = |channel: &str, language: &str| TextTrack {
+        codec: "cea_608".to_owned(),
+        channel: channel.to_owned(),
+        language: language.to_owned(),
+        hearing_impaired: true,
+        ..TextTrack::default()
+    };
+    let text = vec![track("CC1", ""), track("SERVICE1", "spa")];
+    let plan = planned(&Source { text, ..source(1280, 720, 10) });
+    let texts: Vec<_> = plan.text.iter().map(|t| (&*t.label, &*t.language)).collect();
+    assert_eq!(texts, [("CC1", "und"), ("Español (SERVICE1)", "es")]);
+    assert!(plan.notes.iter().all(|note| !note.contains("subtitle")), "{:?}", plan.notes);
+}
+
+#[test]
 fn every_rung_of_every_chunk_is_planned_once() {
     for seconds in [1, 3, 4, 5, 24, 100] {
         let plan = planned(&source(1280, 720, seconds));

@@ -72,7 +72,11 @@ pub(super) fn plan(tracks: &[TextTrack], notes: &mut Vec<String>) -> Vec<Planned
     }
     let planned = (0..).zip(text.into_iter().take(TEXT_TRACKS_MAX)).map(|(number, track)| {
         let language = language::tag_of_track(&track.language);
-        let mut label = label(&track.title, &language, "Subtitles", number);
+        let mut label = match (&*track.channel, &*track.title) {
+            ("", title) => label(title, &language, "Subtitles", number),
+            (channel, "") if language == "und" => channel.to_owned(),
+            (channel, title) => format!("{} ({channel})", label(title, &language, channel, number)),
+        };
         if let Some(purpose) = purpose(track).filter(|_| track.title.trim().is_empty()) {
             label = format!("{label} ({purpose})");
         }

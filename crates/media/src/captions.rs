@@ -5,6 +5,7 @@
 //! relies on this and rejects a file that differs from its own rewriting.
 
 mod charset;
+pub mod closed;
 mod lines;
 mod markup;
 mod parse_budget;
@@ -259,11 +260,16 @@ impl Captions {
         // WebVTT replaces NUL, and has three kinds of line breaks.
         let text = text.replace('\0', "\u{fffd}").replace("\r\n", "\n").replace('\r', "\n");
         let lines = Lines::new(&text, budget);
-        let mut cues = match format {
+        let cues = match format {
             Format::Vtt => vtt::parse(lines, false)?,
             Format::LooseVtt => vtt::parse(lines, true)?,
             Format::Srt => srt::parse(lines)?,
         };
+        Self::of_cues(cues, window)
+    }
+
+    /// Orders the cues within `window` and drops those outside of it.
+    fn of_cues(mut cues: Vec<Cue>, window: Window) -> Result<Self, CaptionError> {
         cues.retain_mut(|cue| cue.fit(&window));
         cues.sort_by_key(|cue| cue.start);
         if cues.is_empty() {

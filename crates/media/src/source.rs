@@ -125,13 +125,17 @@ pub struct TextTrack {
     /// Belongs to a commentary on the video.
     #[serde(default)]
     pub commentary: bool,
+    /// The channel, if it is one of closed captions within the track: see
+    /// [`crate::captions::closed::Channel`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub channel: String,
 }
 
 impl TextTrack {
     /// Whether it contains text; other subtitle tracks contain images of text.
     pub fn is_text(&self) -> bool {
         let codecs = ["subrip", "srt", "ass", "ssa", "webvtt", "mov_text", "text"];
-        codecs.contains(&self.codec.as_str())
+        codecs.contains(&self.codec.as_str()) || !self.channel.is_empty()
     }
 }
 

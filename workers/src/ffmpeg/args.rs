@@ -225,6 +225,50 @@ pub fn subtitles(source: &Input, index: u32) -> Vec<OsString> {
     args.0
 }
 
+/// The name of the list of packets that [`closed_captions`] writes in the scratch folder.
+pub const CAPTION_LIST: &str = "captions.framecrc";
+/// The name of the bytes of these packets.
+pub const CAPTION_DATA: &str = "captions.data";
+
+/// A part of a video from which captions are read.
+#[derive(Clone, Copy, Debug)]
+pub struct CaptionSample {
+    /// Seconds after the start of the source.
+    pub start: f64,
+    /// Length in seconds.
+    pub seconds: f64,
+}
+
+/// Arguments that copy those units of stream `index` that can contain closed captions, without
+/// decoding pictures: the packets to [`CAPTION_LIST`] with the source's own timestamps, except those
+/// of a sample, and their bytes to [`CAPTION_DATA`].
+pub fn closed_captions(
+    source: &Input,
+    index: u32,
+    unit_types: Option<&str>,
+    sample: Option<CaptionSample>,
+) -> Vec<OsString> {
+    let mut args = Args::new();
+    match sample {
+        None => args.add(["-copyts"]),
+        Some(CaptionSample { start, seconds }) => {
+            if start > 0.0 {
+                args.add(["-ss", &format!("{start:.3}")]);
+            }
+            args.add(["-t", &format!("{seconds:.3}")]);
+        }
+    }
+    args.add(["-threads", "1"]);
+    args.input(source);
+    args.add(["-map", &format!("0:{index}"), "-c", "copy", "-copytb", "1"]);
+    if let Some(types) = unit_types {
+        args.add(["-bsf", &format!("filter_units=pass_types={types}")]);
+    }
+    args.add(["-map_metadata", "-1", "-map_chapters", "-1", "-f", "tee"]);
+    args.add([format!("[f=framecrc]{CAPTION_LIST}|[f=data]{CAPTION_DATA}")]);
+    args.0
+}
+
 /// Arguments that list the encoders.
 pub fn encoders() -> Vec<OsString> {
     ["-hide_banner", "-nostdin", "-encoders"].map(OsString::from).to_vec()

@@ -1,13 +1,14 @@
 //! Probes a source: runs ffprobe in the same sandbox and validates its output.
 //!
-//! There are three queries. The first lists the container and its streams. The other two examine
-//! the video track or, in a source without video, an audio track: the first frames that decode,
-//! because only decoding shows where the timeline starts in every container; and the packets near
+//! There are three queries, and some more for closed captions. The first lists the container and
+//! its streams. The other two examine the video track or, in a source without video, an audio
+//! track: the first frames that decode, because only decoding shows where the timeline starts in every container; and the packets near
 //! the end, because the length that a container states can be wrong. The cost does not grow with
 //! the source's length, except for transport and program streams, whose packet headers are read
 //! once.
 
 mod audio_overhang;
+mod closed_captions;
 mod joined;
 mod matroska;
 mod report;
@@ -136,7 +137,14 @@ async fn examine(
             None => prober.examine(&report, bytes).await,
         };
         let failure = match examined {
-            Ok(source) => return Ok(Source { notes, ..source }),
+            Ok(source) => {
+                let mut source = Source { notes, ..source };
+                // Pictures without times cannot be put into the order in which they are shown.
+                if !report.is_untimed() {
+                    closed_captions::add(&prober, file, &mut source).await;
+                }
+                return Ok(source);
+            }
             Err(Unusable::File(failure)) => return Err(explained(failure, file, bytes).await),
             Err(Unusable::Pictures(failure)) => explained(failure, file, bytes).await,
         };

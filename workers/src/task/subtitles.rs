@@ -1,5 +1,7 @@
 //! `subtitles(track)`: one text track of the source, as WebVTT in its canonical form.
 
+mod closed;
+
 use std::{
     path::Path,
     time::{Duration, Instant},
@@ -10,7 +12,7 @@ use bytes::Bytes;
 use media::{
     Grid,
     captions::{self, CAPTIONS_BYTES_MAX, CaptionError, Captions, Format, ParseBudget, Window},
-    source::VideoTrack,
+    source::{TextTrack, VideoTrack},
 };
 use tokio::task::spawn_blocking;
 
@@ -39,12 +41,32 @@ pub(super) async fn run(
     let grid: Grid = required("grid", work.grid)?;
     let video = work.video.map(|video| required::<_, VideoTrack>("video", Some(video)));
     let video = video.transpose()?;
-    let track = work.track.ok_or_else(|| invalid("track"))?;
-    let toolbox = &task.context.toolbox;
+    let track = TextTrack::from(work.track.ok_or_else(|| invalid("track"))?);
     let time_max = START_TIME_MAX + Duration::from_secs_f64(grid.duration() * SLOWNESS_MAX);
+    let limits = (scratch, time_max);
+    let text = if track.channel.is_empty() {
+        text(task, task_io, &grid, track.index, video.as_ref(), limits).await?
+    } else {
+        closed::text(task, task_io, &grid, &track, video.as_ref(), limits).await?
+    };
+    let name = captions::file_name(work.number);
+    let stored = task_io.store_bytes(&name, "vtt", Bytes::from(text)).await?;
+    task.committer.commit_images(vec![stored]).await
+}
+
+/// Text track `index` as WebVTT.
+async fn text(
+    task: &Task,
+    task_io: &TaskIo<'_>,
+    grid: &Grid,
+    index: u32,
+    video: Option<&VideoTrack>,
+    (scratch, time_max): (&Path, Duration),
+) -> Result<String, TaskError> {
+    let toolbox = &task.context.toolbox;
     let run = Run {
         program: toolbox.ffmpeg.clone(),
-        args: args::subtitles(task_io.source.input(), track.index),
+        args: args::subtitles(task_io.source.input(), index),
         source: Some(task_io.source.input().clone()),
         scratch: scratch.to_owned(),
         time_max,
@@ -53,7 +75,7 @@ pub(super) async fn run(
     };
     let raw = run::start(toolbox, run)?.read_to_end(CAPTIONS_BYTES_MAX).await?;
     let origin = video.map_or(0.0, |video| video.seconds(video.start_pts()) * 1000.0);
-    let length = Some(captions::length_of(&grid));
+    let length = Some(captions::length_of(grid));
     let window = Window { origin: origin.round() as i64, length };
     let written = spawn_blocking(move || {
         let begun = Instant::now();
@@ -64,10 +86,7 @@ pub(super) async fn run(
     .await;
     let written = written
         .map_err(|_| TaskFailure::retryable("internal", "read text: the thread panicked"))?;
-    let text = written.map_err(|error| parse_failure(&error))?;
-    let name = captions::file_name(work.number);
-    let stored = task_io.store_bytes(&name, "vtt", Bytes::from(text)).await?;
-    task.committer.commit_images(vec![stored]).await
+    Ok(written.map_err(|error| parse_failure(&error))?)
 }
 
 /// Another attempt would have the same result, unless this worker was too busy.

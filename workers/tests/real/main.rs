@@ -5,6 +5,7 @@
 
 mod bucket;
 mod clip;
+mod closed_captions;
 mod codecs;
 mod colors;
 mod containers;

@@ -5,6 +5,7 @@
 mod admission;
 mod assembling;
 mod captions;
+mod closed_captions;
 mod codecs;
 mod ffmpeg;
 mod fixture;

@@ -282,6 +282,7 @@ fn text(stream: &Stream) -> TextTrack {
         forced: stream.is("forced"),
         hearing_impaired: stream.is("hearing_impaired") || stream.is("captions"),
         commentary: stream.is("comment"),
+        channel: String::new(),
     }
 }
 
