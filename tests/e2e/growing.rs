@@ -124,7 +124,7 @@ async fn video_that_has_just_become_final_ends_in_ffmpeg_by_dash() {
     let stack = Stack::start().await;
     let clip = Numbered { width: 640, height: 360, ..Numbered::seconds(30) }.file();
     let (video, _) = stack.client().publish(&clip, ENCODE_DEADLINE).await;
-    let url = format!("{}/api/stream/{video}/dash/manifest.mpd", stack.http);
+    let url = format!("http://{}/api/stream/{video}/dash/manifest.mpd", stack.http);
     let args = ["20", "ffmpeg", "-v", "error", "-i", &url, "-c", "copy", "-f", "framecrc", "-"];
     let packets = String::from_utf8(program::output("timeout", &args)).expect("UTF-8");
     let pictures = packets.lines().filter(|line| line.starts_with("0,"));
