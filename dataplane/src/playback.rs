@@ -95,6 +95,14 @@ pub(crate) async fn serve(
             let playable = old.as_deref().unwrap_or(&playable);
             images::sheet(playback, playable, &viewer, *number, request).await?
         }
+        Route::Media { version, file: MediaFile::Sheets, .. } => {
+            let old = versioned(playback, video, *version, &playable).await?;
+            let playable = old.as_deref().unwrap_or(&playable);
+            manifest::sheets(playback, playable, &viewer, &request.headers)
+                .await?
+                .ok_or_else(missing)?
+                .map(|body| body.counted(manifests))
+        }
         Route::CaptionFile { caption, .. } => {
             captions::whole(playback, &playable, &viewer, *caption, request).await?
         }

@@ -9,7 +9,8 @@ mod tests;
 
 use http::Method;
 use media::{
-    CaptionId, JobId, UploadId, VideoId, captions::of_rendition, ids::Id, segment::SegmentName,
+    CaptionId, JobId, UploadId, VideoId, captions::of_rendition, ids::Id, manifest::images,
+    segment::SegmentName,
 };
 
 pub(crate) use files::{ImageFile, TextFile};
@@ -127,10 +128,12 @@ pub(crate) enum MediaFile {
     Vod,
     /// `iframes.m3u8`
     IFrames,
-    /// `init.mp4`, `h{n}.m4s`, `d{n}.m4s`
+    /// `init.mp4`, `h{n}.m4s`, `d{n}.m4s`, `i{n}.m4s`
     Segment(SegmentName),
     /// `{n}.jpg` of the storyboard.
     Sheet(u32),
+    /// `images.m3u8` of the storyboard: the HLS playlist of its sheets.
+    Sheets,
 }
 
 /// Why a path has no resource.
@@ -290,7 +293,8 @@ fn media_file(
         "event.m3u8" => MediaFile::Event,
         "vod.m3u8" => MediaFile::Vod,
         "iframes.m3u8" => MediaFile::IFrames,
-        _ => match files::numbered(file).filter(|_| rendition == "storyboard") {
+        images::PLAYLIST if rendition == images::RENDITION => MediaFile::Sheets,
+        _ => match files::numbered(file).filter(|_| rendition == images::RENDITION) {
             Some(number) => MediaFile::Sheet(number),
             None => MediaFile::Segment(SegmentName::parse(file).ok_or(RouteError::Unknown)?),
         },

@@ -4,7 +4,7 @@
 const video = document.querySelector("video");
 const order = window.order;
 const state = {
-  errors: [], heights: [], texts: [], startedAt: null, longestStall: 0, ended: false,
+  errors: [], heights: [], texts: [], thumbnails: [], startedAt: null, longestStall: 0, ended: false,
 };
 
 function note(kind, data = {}) {
@@ -19,6 +19,22 @@ function fail(source, data) {
 
 // Puts the newest playback token into a URL, as docs/playback.md shows; `order.renewal` is the reply with the first one.
 const fresh = order.renewal ? renewing(order.renewal) : (url) => url;
+
+// Shows the key frames at some times in a video element of their own.
+async function show(hls, times) {
+  const frames = hls.createIFramePlayer();
+  frames.on(Hls.Events.ERROR, (_, { details, fatal }) => fail("hls.js key frames", { details, fatal }));
+  const small = document.body.appendChild(document.createElement("video"));
+  small.muted = true;
+  frames.attachMedia(small);
+  for (const at of times) {
+    frames.loadMediaAt(at);
+    while (small.readyState < 2 || small.seeking || Math.abs(small.currentTime - at) > 2) {
+      await new Promise((done) => setTimeout(done, 50));
+    }
+    state.thumbnails.push({ at, width: small.videoWidth });
+  }
+}
 
 // Each function loads the manifest into a player, and returns a function that switches to the rung of a height soon
 // and discards the buffered media.
@@ -40,6 +56,9 @@ const players = {
     if (order.text) {
       hls.subtitleTrack = hls.subtitleTracks.findIndex((track) => track.lang === order.text);
       hls.subtitleDisplay = true;
+    }
+    if (order.fast) {
+      video.addEventListener("playing", () => show(hls, order.fast.thumbnails), { once: true });
     }
     return (height) => {
       hls.nextLevel = hls.levels.findIndex((level) => level.height === height);
@@ -66,6 +85,13 @@ const players = {
     await player.load(order.manifest, order.start);
     if (order.text) {
       player.selectTextTrack(player.getTextTracks().find((track) => track.language === order.text));
+    }
+    if (order.fast) {
+      for (const at of order.fast.thumbnails) {
+        const { positionX, positionY, width, height, uris } = await player.getThumbnails(null, at) ?? {};
+        state.thumbnails.push({ at, x: positionX, y: positionY, width, height, url: uris?.[0] });
+      }
+      video.addEventListener("playing", () => player.trickPlay(order.fast.rate, true), { once: true });
     }
     return (height) => {
       const track = player.getVariantTracks().find((found) => found.height === height);
@@ -96,6 +122,11 @@ const players = {
     });
     player.attachSource(new URL(order.manifest, location).href, order.start ?? undefined);
     await new Promise((done) => video.addEventListener("playing", done, { once: true }));
+    for (const at of order.fast?.thumbnails ?? []) {
+      const found = await new Promise((done) => player.provideThumbnail(at, done));
+      const { x, y, width, height, url } = found ?? {};
+      state.thumbnails.push({ at, x, y, width, height, url });
+    }
     return (height) => {
       const found = player.getRepresentationsByType("video").find((r) => r.height === height);
       player.setRepresentationForTypeById("video", found.id, true);
@@ -158,8 +189,9 @@ video.addEventListener("ended", () => {
 
 window.summary = () => {
   const quality = video.getVideoPlaybackQuality();
+  const keyFrames = performance.getEntriesByType("resource").filter(({ name }) => /\/i\d+\.m4s/.test(name));
   return {
-    kind: "summary", time: video.currentTime, duration: Number.isFinite(video.duration) ? video.duration : null,
+    kind: "summary", keyFrames: keyFrames.length, time: video.currentTime, duration: Number.isFinite(video.duration) ? video.duration : null,
     frames: quality.totalVideoFrames, dropped: quality.droppedVideoFrames, ...state,
   };
 };

@@ -3,7 +3,7 @@
 //
 //   node play.mjs '{"origin": "http://127.0.0.1:8080", "player": "hls.js",
 //     "manifest": "/api/stream/ID/hls/playlist.m3u8", "start": null, "switches": [], "text": null,
-//     "renewal": null, "seconds": 60}'
+//     "renewal": null, "fast": {"rate": 4, "thumbnails": [0, 5]}, "seconds": 60}'
 //
 // The page and /api come from one small server, so that players see one origin.
 

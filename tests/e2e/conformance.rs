@@ -9,6 +9,7 @@ pub(crate) mod fmp4;
 pub(crate) mod hls;
 pub(crate) mod hls_media;
 pub(crate) mod text;
+pub(crate) mod trick_play;
 
 use std::fmt;
 

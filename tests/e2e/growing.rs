@@ -35,6 +35,16 @@ pub(crate) async fn settled_dash(client: &Client, manifest: &str) -> Capture {
     Capture::dash(client, manifest).await
 }
 
+/// Captures the MPD in its last form, with sets for trick play.
+pub(crate) async fn last_dash(client: &Client, manifest: &str) -> Capture {
+    eventually("the MPD lists key frames", SETTLE_DEADLINE, async || {
+        let reply = client.get(manifest).await.expect(200);
+        reply.text().contains("trickmode").then_some(())
+    })
+    .await;
+    Capture::dash(client, manifest).await
+}
+
 /// Uploads a video to a service whose encodes are slow and starts a job; returns the ids of video
 /// and job.
 async fn slow_job(stack: &Stack, width: u32, height: u32) -> (String, String) {

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde_json::json;
 
 use crate::{
     conformance::{Phase, Violations, dash, hls},
@@ -95,7 +96,9 @@ fn hls_violations() -> Vec<(&'static str, Mutate)> {
         ("H7", manifest("GROUP-ID=\"", "GROUP-ID=\"other-")),
         ("H9", manifest("#EXT-X-INDEPENDENT-SEGMENTS\n", "")),
         ("H11", manifest("#EXT-X-I-FRAME-STREAM-INF", "#EX-gone")),
-        ("H11", playlists("360p/iframes.m3u8", "#EXT-X-BYTERANGE:", "#EXT-X-BYTERANGE:9")),
+        ("H11", playlists("360p/iframes.m3u8", "\ni1.m4s", "\ni0.m4s")),
+        ("H11", playlists("360p/iframes.m3u8", "\ni1.m4s", "\nh0.m4s")),
+        ("H11", media("360p/i1.m4s", b"trun", |bytes, at| bytes[at + 23] ^= 1)),
         ("H12", playlists("360p/vod.m3u8", "#EXT-X-TARGETDURATION:10", "#EXT-X-TARGETDURATION:3")),
         (
             "H12",
@@ -111,6 +114,13 @@ fn hls_violations() -> Vec<(&'static str, Mutate)> {
         ("H22", manifest("CLOSED-CAPTIONS=NONE", "CLOSED-CAPTIONS=\"cc\"")),
         ("H22", manifest(",CLOSED-CAPTIONS=NONE", "")),
         ("H19", playlists("audio-0/vod.m3u8", "#EXTINF:4.0", "#EXTINF:4.3")),
+        ("H23", manifest("RESOLUTION=160x90,CODECS", "RESOLUTION=160x91,CODECS")),
+        ("H23", playlists("storyboard/images.m3u8", "LAYOUT=10x2", "LAYOUT=5x2")),
+        ("H23", playlists("storyboard/images.m3u8", "#EXTINF:2", "#EXTINF:1")),
+        (
+            "H24",
+            playlists("360p/vod.m3u8", "#EXT-X-ENDLIST", "#EXTINF:0.04,\nh0.m4s\n#EXT-X-ENDLIST"),
+        ),
     ]
 }
 
@@ -176,6 +186,13 @@ fn dash_violations() -> Vec<(&'static str, Mutate)> {
         ("D7", manifest("audioSamplingRate=\"48000\"", "audioSamplingRate=\"44100\"")),
         ("D7", manifest("frameRate=\"", "frameRate=\"9")),
         ("D8", number(" bandwidth=\"", |rate| (rate * 0.1).round())),
+        ("D11", manifest("trickmode\" value=\"0\"", "trickmode\" value=\"1\"")),
+        ("D11", manifest("/i$Number$", "/d$Number$")),
+        ("D11", manifest("codingDependency=\"false\"", "")),
+        ("D12", manifest("thumbnail_tile\" value=\"10x2\"", "thumbnail_tile\" value=\"10\"")),
+        ("D12", manifest("width=\"1600\"", "width=\"1601\"")),
+        ("D12", number("00\" duration=\"", |ticks| ticks / 2.0)),
+        ("D13", manifest("value=\"main\"", "value=\"alternate\"")),
     ]
 }
 
@@ -183,13 +200,16 @@ fn dash_violations() -> Vec<(&'static str, Mutate)> {
 async fn checker_finds_every_seeded_violation() {
     let stack = Stack::start().await;
     let clip = Numbered { width: 854, height: 480, ..Numbered::seconds(26) }.file();
-    let (video, _) = stack.client().publish(&clip, Duration::from_secs(120)).await;
+    let client = stack.client();
+    let video = client.upload_clip(&clip).await;
+    let job = client.transcode(&video, &json!({"generateThumbnails": true})).await;
+    client.wait_job(&job, "completed", Duration::from_secs(120)).await;
     let viewer = stack.anonymous();
     let captured = Capture::hls(&viewer, &format!("/api/stream/{video}/hls/playlist.m3u8")).await;
     assert_found(&captured, hls::check, hls_violations());
     assert_found(&captured, hls::check, box_violations());
     let manifest = format!("/api/stream/{video}/dash/manifest.mpd");
-    let captured = super::growing::settled_dash(&viewer, &manifest).await;
+    let captured = super::growing::last_dash(&viewer, &manifest).await;
     assert_found(&captured, dash::check, dash_violations());
 }
 

@@ -6,6 +6,7 @@
 pub mod captions;
 pub mod dash;
 pub mod hls;
+pub mod images;
 mod listed;
 mod pace;
 mod playlist;

@@ -10,6 +10,7 @@ use media::{
     manifest::{
         self, Links, captions, dash,
         hls::{self, Playlist},
+        images,
     },
 };
 use runtime::{Clock, SystemClock};
@@ -94,7 +95,7 @@ pub(crate) async fn media_playlist(
         return Err(disabled("HLS"));
     }
     let text = match file {
-        MediaFile::Segment(_) | MediaFile::Sheet(_) => None,
+        MediaFile::Segment(_) | MediaFile::Sheet(_) | MediaFile::Sheets => None,
         MediaFile::IFrames => {
             let name = format!("iframes/{rendition}");
             let writer = |index: &Index, links: &Links<'_>| hls::iframes(index, rendition, links);
@@ -113,6 +114,20 @@ pub(crate) async fn media_playlist(
     };
     let last = playable.index.finished_at_ms.is_some();
     Ok(text.map(|text| respond(viewer, request, HLS_TYPE, last, text)))
+}
+
+/// Serves the playlist of the storyboard's sheets; `None` when the video has none (yet).
+pub(crate) async fn sheets(
+    playback: &Playback,
+    playable: &PlayableVideo,
+    viewer: &Viewer,
+    request: &HeaderMap,
+) -> Result<Option<Reply>, Problem> {
+    if !playable.index.hls {
+        return Err(disabled("HLS"));
+    }
+    let text = write(playback, playable, viewer, "images", images::playlist).await;
+    Ok(text.map(|text| respond(viewer, request, HLS_TYPE, true, text)))
 }
 
 /// Serves the media playlist of a text track; `None` when the video has none of that kind (yet).

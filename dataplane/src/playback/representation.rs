@@ -42,13 +42,19 @@ impl<'a> Representation<'a> {
         bytes: u64,
         cache: CachePolicy,
     ) -> Self {
-        Self { etag, content_type, bytes, location: BodyLocation::Object { key, offset: 0 }, cache }
+        let location = BodyLocation::Object { head: Bytes::new(), key, offset: 0 };
+        Self { etag, content_type, bytes, location, cache }
     }
 }
 
 enum BodyLocation<'a> {
     Memory(&'a [u8]),
-    Object { key: &'a str, offset: u64 },
+    /// The bytes of `head`, then those of the object.
+    Object {
+        head: Bytes,
+        key: &'a str,
+        offset: u64,
+    },
 }
 
 /// Handles a GET or HEAD for a segment; `None` when it does not exist (yet).
@@ -119,11 +125,11 @@ fn describe<'a>(
                 cache,
             }
         }
-        Located::Object { key, offset, bytes, etag, content_type } => Representation {
+        Located::Object { head, key, offset, bytes, etag, content_type } => Representation {
             etag,
             content_type,
-            bytes,
-            location: BodyLocation::Object { key, offset },
+            bytes: head.len() as u64 + bytes,
+            location: BodyLocation::Object { head: head.into(), key, offset },
             cache,
         },
     }
@@ -172,15 +178,21 @@ async fn open(
     within: Range<u64>,
 ) -> Result<Option<Body>, Problem> {
     let counter = playback.metrics.bandwidth.segment.clone();
-    let (key, offset) = match representation.location {
+    let (head, key, offset) = match &representation.location {
         BodyLocation::Memory(init) => {
             let part = &init[within.start as usize..within.end as usize];
             return Ok(Some(Body::full(Bytes::copy_from_slice(part)).counted(counter)));
         }
-        BodyLocation::Object { key, offset } => (key, offset),
+        BodyLocation::Object { head, key, offset } => (head, *key, *offset),
     };
-    let unit = offset..offset + representation.bytes;
-    let range = offset + within.start..offset + within.end;
+    let cut = head.len() as u64;
+    let unit = offset..offset + representation.bytes - cut;
+    let range = offset + within.start.saturating_sub(cut)..offset + within.end.saturating_sub(cut);
+    let of_head = head.slice(within.start.min(cut) as usize..within.end.min(cut) as usize);
+    if range.is_empty() {
+        return Ok(Some(Body::full(of_head).counted(counter)));
+    }
     let body = object::open(playback, video, &Wanted { key, unit, range }).await?;
-    Ok(body.map(|body| body.counted(counter)))
+    let preceded = |body: Body| if of_head.is_empty() { body } else { body.preceded_by(of_head) };
+    Ok(body.map(|body| preceded(body).counted(counter)))
 }

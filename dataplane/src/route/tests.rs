@@ -60,7 +60,22 @@ fn paths_of_media_files_are_accepted_only_in_canonical_form() {
     assert_eq!(file("iframes.m3u8"), Some(MediaFile::IFrames));
     assert_eq!(file("h0.m4s"), Some(MediaFile::Segment(SegmentName::Hls(0))));
     assert_eq!(file("d17.m4s"), Some(MediaFile::Segment(SegmentName::Dash(17))));
-    for bad in ["h00.m4s", "h+1.m4s", "h.m4s", "h4294967296.m4s", "x1.m4s", "é.m4s", "h1", ""] {
+    assert_eq!(file("i3.m4s"), Some(MediaFile::Segment(SegmentName::KeyFrame(3))));
+    let sheets = Route::resolve(&format!("/api/stream/{ID}/{ID}/storyboard/images.m3u8"));
+    assert!(matches!(sheets, Ok(Route::Media { file: MediaFile::Sheets, .. })));
+    for bad in [
+        "images.m3u8",
+        "0.jpg",
+        "i00.m4s",
+        "h00.m4s",
+        "h+1.m4s",
+        "h.m4s",
+        "h4294967296.m4s",
+        "x1.m4s",
+        "é.m4s",
+        "h1",
+        "",
+    ] {
         assert_eq!(file(bad), None, "{bad}");
     }
 }

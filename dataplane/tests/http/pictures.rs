@@ -259,3 +259,61 @@ async fn a_download_needs_a_final_video_with_all_of_its_objects() {
     let damaged = plane.get(&clip.path("download/360p.mp4")).await;
     assert_eq!((damaged.status, damaged.code().as_str()), (500, "internal"));
 }
+
+/// The first sample of a stored fragment, whose boxes take 108 bytes and 8 for each of 50 samples,
+/// follows boxes of its own.
+#[tokio::test]
+async fn every_range_of_a_key_frame_belongs_to_one_file() {
+    const SAMPLE: usize = 3000;
+    const STORED_HEAD: usize = 108 + 8 * 50;
+    const OWN_HEAD: usize = 108 + 8;
+    let plane = Plane::start().await;
+    let mut clip = Clip::new(true);
+    let ticks = clip.index.grid.rate().timescale();
+    let Some(track) = clip.index.track_mut("360p") else { panic!("no rung") };
+    track.init = init("vide", ticks);
+    let fragments = track.chunks.iter_mut().flatten().flat_map(|chunk| &mut chunk.fragments);
+    fragments.for_each(|fragment| fragment.intra_bytes = (STORED_HEAD + SAMPLE) as u32);
+    clip.store(&plane.folder);
+    // GOP 3 is the second one of chunk 1.
+    let whole = plane.get(&clip.media("360p/i3.m4s")).await;
+    assert_eq!((whole.status, whole.header("content-type")), (200, "video/mp4"));
+    assert_eq!(whole.header("content-length"), (OWN_HEAD + SAMPLE).to_string());
+    assert!(whole.header("cache-control").contains("immutable"));
+    assert_eq!(
+        (&whole.body[4..8], &whole.body[OWN_HEAD - 4..OWN_HEAD]),
+        (&b"moof"[..], &b"mdat"[..])
+    );
+    let stored = 400_000 + STORED_HEAD;
+    assert!(whole.body[OWN_HEAD..] == clip.object(1)[stored..stored + SAMPLE]);
+    for (from, to) in
+        [(0, 1), (0, OWN_HEAD), (100, 116), (115, 118), (116, 117), (116, 3116), (3115, 3116)]
+    {
+        let range = format!("Range: bytes={from}-{}", to - 1);
+        let part = plane.send("GET", &clip.media("360p/i3.m4s"), &[&range]).await;
+        assert_eq!((part.status, part.header("content-length")), (206, &*(to - from).to_string()));
+        assert!(part.body == whole.body[from..to], "{range}");
+    }
+    let same = format!("If-None-Match: {}", whole.header("etag"));
+    assert_eq!(plane.send("GET", &clip.media("360p/i3.m4s"), &[&same]).await.status, 304);
+    let segment = plane.get(&clip.media("360p/d1.m4s")).await;
+    assert_ne!(segment.header("etag"), whole.header("etag"));
+    for missing in ["360p/i6.m4s", "audio-0/i0.m4s", "240p/i0.m4s"] {
+        assert_eq!(plane.get(&clip.media(missing)).await.status, 404, "{missing}");
+    }
+}
+
+#[tokio::test]
+async fn sheets_of_the_storyboard_are_listed_for_hls() {
+    let plane = Plane::start().await;
+    let clip = with_pictures(Clip::new(true));
+    clip.store(&plane.folder);
+    let list = plane.get(&clip.media("storyboard/images.m3u8")).await;
+    assert_eq!((list.status, list.header("content-type")), (200, "application/vnd.apple.mpegurl"));
+    let text = String::from_utf8(list.body.to_vec()).unwrap();
+    assert!(text.contains("#EXT-X-TILES:RESOLUTION=160x90,LAYOUT=6x1,DURATION=2.000000\n0.jpg\n"));
+    assert_eq!(plane.get(&clip.media("storyboard/0.jpg")).await.status, 200);
+    let without = Clip::new(true);
+    without.store(&plane.folder);
+    assert_eq!(plane.get(&without.media("storyboard/images.m3u8")).await.status, 404);
+}

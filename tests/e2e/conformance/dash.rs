@@ -1,9 +1,9 @@
-//! MPDs: rules D1 to D10, G4.
+//! MPDs: rules D1 to D13, G4.
 
 use roxmltree::{Document, Node};
 
-use super::{Parsed, Phase, Violations, parse, text};
-use crate::harness::capture::{Capture, LocalName, timeline};
+use super::{Parsed, Phase, Violations, parse, text, trick_play};
+use crate::harness::capture::{Capture, LocalName, is_trick_play, timeline};
 
 const NAMESPACE: &str = "urn:mpeg:dash:schema:mpd:2011";
 
@@ -29,14 +29,31 @@ pub(crate) fn check(capture: &Capture, phase: Phase) -> Violations {
     let total = seconds(mpd.attribute("mediaPresentationDuration"));
     let periods: Vec<Node> = mpd.children().filter(|n| n.has_tag_name_local("Period")).collect();
     violations.require("D2", periods.len() == 1, format!("{} periods", periods.len()));
-    for set in mpd.descendants().filter(|n| n.has_tag_name_local("AdaptationSet")) {
-        if set.attribute("contentType") == Some("text") {
-            text::dash(capture, set, &mut violations);
-            continue;
+    let sets = || mpd.descendants().filter(|n| n.has_tag_name_local("AdaptationSet"));
+    let mut main_video = 0;
+    for set in sets() {
+        let representation = set.children().find(|n| n.has_tag_name_local("Representation"));
+        match set.attribute("contentType") {
+            Some("text") => text::dash(capture, set, &mut violations),
+            Some("image") => trick_play::dash_images(capture, set, total, &mut violations),
+            _ if representation.is_some_and(|n| is_trick_play(&n)) => {
+                trick_play::dash_set(set, &mut violations);
+            }
+            kind => {
+                adaptation_set(set, mpd, phase, &tracks, total, &mut violations);
+                main_video += usize::from(kind == Some("video") && has_role(set, "main"));
+            }
         }
-        adaptation_set(set, mpd, phase, &tracks, total, &mut violations);
     }
+    let video = tracks.iter().any(|track| track.init.video);
+    violations.require("D13", main_video == usize::from(video), format!("{main_video} main sets"));
+    trick_play::dash(capture, &tracks, &mut violations);
     violations
+}
+
+fn has_role(set: Node, role: &str) -> bool {
+    let mut roles = set.children().filter(|n| n.has_tag_name_local("Role"));
+    roles.any(|n| n.attribute("value") == Some(role))
 }
 
 /// Parses an xs:duration of hours, minutes and seconds; `None` for other forms, such as the years

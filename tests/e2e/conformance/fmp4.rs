@@ -33,15 +33,12 @@ pub(crate) struct Init {
 /// A moof box with its mdat box.
 #[derive(Clone, Debug)]
 pub(crate) struct Fragment {
-    /// Offset from the segment's start.
-    pub(crate) start: usize,
+    /// Size of both boxes.
     pub(crate) bytes: usize,
     pub(crate) sequence: u32,
     /// Base media decode time, from tfdt.
     pub(crate) time: u64,
     pub(crate) samples: Vec<Sample>,
-    /// Offset of the first sample's end from the segment's start.
-    pub(crate) first_sample_end: usize,
     /// The first sample's bytes.
     pub(crate) first: Vec<u8>,
     /// The bytes of all samples.
@@ -212,11 +209,9 @@ fn fragment(data: &[u8], moof: &Atom, mdat: &Atom) -> anyhow::Result<Fragment> {
     );
     let first_size = samples.first().context("fragment without samples")?.size as usize;
     Ok(Fragment {
-        start: moof.start,
         bytes: moof.size + mdat.size,
         sequence,
         time,
-        first_sample_end: first + first_size,
         first: data[first..first + first_size].to_vec(),
         content: data[first..first + used].to_vec(),
         slack: mdat.size - 8 - used,

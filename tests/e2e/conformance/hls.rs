@@ -1,6 +1,6 @@
-//! HLS multivariant playlists and delivery: rules H1 to H11, H21, H22, G1.
+//! HLS multivariant playlists and delivery: rules H1 to H11, H21 to H23, G1.
 
-use super::{Parsed, Phase, Violations, hls_media, parse, text};
+use super::{Parsed, Phase, Violations, hls_media, parse, text, trick_play};
 use crate::harness::{
     capture::{Capture, rendition, resolve},
     m3u8::{self, Attributes, Media, Multivariant, unquoted},
@@ -38,6 +38,7 @@ pub(crate) fn check(capture: &Capture, phase: Phase) -> Violations {
     groups(&playlist, &mut violations);
     text::hls(capture, &playlist, &media, &mut violations);
     iframes(capture, &playlist, phase, &tracks, &mut violations);
+    trick_play::hls_images(capture, &playlist, &media, &tracks, &mut violations);
     hls_media::check(capture, &media, &tracks, phase, &mut violations);
     delivery(capture, &mut violations);
     violations
@@ -83,7 +84,7 @@ pub(super) fn starts_at_zero(start: Option<&Attributes>) -> bool {
     offset.is_some_and(|offset| offset > 0.0 && offset < 0.01)
 }
 
-fn number(attributes: &Attributes, name: &str) -> Option<u64> {
+pub(super) fn number(attributes: &Attributes, name: &str) -> Option<u64> {
     attributes.get(name).and_then(|value| value.parse().ok())
 }
 

@@ -1,6 +1,6 @@
-//! HLS media playlists: rules H2, H11 to H20, G1 and G2.
+//! HLS media playlists: rules H2, H11 to H20, H24, G1 and G2.
 
-use super::{Parsed, Phase, Violations, hls::starts_at_zero};
+use super::{Parsed, Phase, Violations, hls::starts_at_zero, trick_play};
 use crate::harness::{
     capture::{Capture, is_text, rendition, resolve},
     m3u8::Media,
@@ -18,7 +18,7 @@ pub(super) fn check(
         let own = tracks.iter().find(|track| track.name == rendition(path));
         if playlist.iframes_only {
             iframes(capture, path, playlist, own, violations);
-        } else {
+        } else if !playlist.images_only {
             general(path, playlist, phase, violations);
             if let Some(track) = own {
                 durations(path, playlist, track, violations);
@@ -26,7 +26,7 @@ pub(super) fn check(
         }
     }
     let plain: Vec<&(String, Media)> =
-        media.iter().filter(|(_, playlist)| !playlist.iframes_only).collect();
+        media.iter().filter(|(_, list)| !list.iframes_only && !list.images_only).collect();
     for pair in plain.windows(2) {
         let pair_name = format!("{} and {}", pair[0].0, pair[1].0);
         let (a, b) = (&pair[0].1, &pair[1].1);
@@ -77,6 +77,10 @@ fn general(path: &str, playlist: &Media, phase: Phase, violations: &mut Violatio
             format!("{path}: a segment of no length"),
         );
     }
+    // Audio is cut at AAC frames.
+    let last = playlist.segments.last().filter(|_| playlist.segments.len() > 1);
+    let long = last.is_none_or(|last| last.duration >= 0.5 - 0.022);
+    violations.require("H24", long, format!("{path}: the last segment is too short: {last:?}"));
     violations.require(
         "H15",
         playlist.sequence == 0,
@@ -123,7 +127,7 @@ fn durations(path: &str, playlist: &Media, track: &Parsed, violations: &mut Viol
     );
 }
 
-fn frame_seconds(track: &Parsed) -> f64 {
+pub(super) fn frame_seconds(track: &Parsed) -> f64 {
     let first = track.segments.first().and_then(|segment| segment.fragments.first());
     let ticks = first.map_or(0, |fragment| fragment.samples[0].duration);
     f64::from(ticks) / f64::from(track.init.timescale.max(1))
@@ -144,7 +148,7 @@ fn boundaries(pair_name: &str, a: &Media, b: &Media, violations: &mut Violations
     }
 }
 
-/// Rule H11: each range is a whole moof and its mdat up to the end of the first sample.
+/// Rule H11: each segment is a fragment of one sample, the key frame of its GOP.
 fn iframes(
     capture: &Capture,
     path: &str,
@@ -161,6 +165,7 @@ fn iframes(
         return;
     };
     let mut total = 0.0;
+    let mut parts = Vec::new();
     for frame in &playlist.segments {
         total += frame.duration;
         let short = frame.duration.round() as u64 <= target;
@@ -169,23 +174,11 @@ fn iframes(
             short,
             format!("{path}: {} s is over the target {target}", frame.duration),
         );
+        violations.require("H11", frame.range.is_none(), format!("{path}: a byte range"));
         let at = resolve(path, &frame.uri);
-        let segment = track.segments.iter().find(|segment| segment.path == at);
-        let fragments = segment.into_iter().flat_map(|segment| &segment.fragments);
-        let exact = frame.range.is_some_and(|range| {
-            fragments.clone().any(|f| {
-                f.start == range.start
-                    && f.first_sample_end <= range.start + range.length
-                    && range.length <= f.bytes
-            })
-        });
-        let known = capture.media.contains_key(&at);
-        violations.require(
-            "H11",
-            exact && known,
-            format!("{path}: {:?} of {at} is not an I-frame", frame.range),
-        );
+        parts.push((at.clone(), capture.media.get(&at).cloned().unwrap_or_default()));
     }
+    trick_play::key_frames("H11", &parts, track, violations);
     let whole = (total - track.duration()).abs() <= frame_seconds(track);
     violations.require("H15", whole, format!("{path}: covers {total} of {} s", track.duration()));
 }

@@ -51,17 +51,29 @@ pub(crate) struct Report {
 impl Play {
     /// Starts the browser; `origin` is the data plane's `host:port`.
     pub(crate) fn begin(self, origin: &str) -> Session {
-        self.begin_renewing(origin, &Value::Null)
+        self.begin_with(origin, &Value::Null, &Value::Null)
     }
 
     /// The same with a page that renews its playback token; `minted` is the reply with the first one.
     pub(crate) fn begin_renewing(self, origin: &str, minted: &Value) -> Session {
+        self.begin_with(origin, minted, &Value::Null)
+    }
+
+    /// As [`Self::run`], at `rate` times the speed from the first picture on with Shaka's trick play;
+    /// also looks up the thumbnails at some positions, in seconds.
+    pub(crate) async fn run_fast(self, origin: &str, rate: f64, thumbnails: &[f64]) -> Report {
+        let fast = json!({"rate": rate, "thumbnails": thumbnails});
+        self.begin_with(origin, &Value::Null, &fast).finish().await
+    }
+
+    fn begin_with(self, origin: &str, renewal: &Value, fast: &Value) -> Session {
         let dir = program::repository().join("tests/browser");
         let switches: Vec<Value> =
             self.switches.iter().map(|(at, height)| json!({"at": at, "height": height})).collect();
         let order = json!({
             "origin": format!("http://{origin}"), "player": self.player, "manifest": self.manifest,
-            "start": self.start, "switches": switches, "text": self.text, "renewal": minted,
+            "start": self.start, "switches": switches, "text": self.text, "renewal": renewal,
+            "fast": fast,
             "seconds": self.deadline.as_secs(),
         });
         let chromium =

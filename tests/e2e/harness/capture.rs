@@ -104,7 +104,8 @@ impl Capture {
         let uri =
             |a: &m3u8::Attributes| a.get("URI").and_then(|v| m3u8::unquoted(v)).map(str::to_owned);
         let variants = playlist.variants.iter().map(|(_, uri)| uri.clone());
-        let others = playlist.media.iter().chain(&playlist.iframes).filter_map(uri);
+        let others = playlist.media.iter().chain(&playlist.iframes).chain(&playlist.images);
+        let others = others.filter_map(uri);
         for reference in variants.chain(others).collect::<Vec<_>>() {
             let path = resolve(manifest, &reference);
             if !capture.texts.contains_key(&path) {
@@ -119,13 +120,14 @@ impl Capture {
     pub(crate) async fn dash(client: &Client, manifest: &str) -> Self {
         let mut capture = Self { manifest: manifest.to_owned(), ..Self::default() };
         let text = capture.text(client, manifest).await;
-        for (_, init, parts) in addresses(&text, manifest) {
+        let tracks = [addresses(&text, manifest, false), addresses(&text, manifest, true)];
+        for (_, init, parts) in tracks.into_iter().flatten() {
             capture.fetch(client, &init).await;
             for path in parts {
                 capture.fetch(client, &path).await;
             }
         }
-        for path in whole_files(&text, manifest) {
+        for path in whole_files(&text, manifest).into_iter().chain(sheets(&text, manifest)) {
             capture.fetch(client, &path).await;
         }
         capture
@@ -165,7 +167,7 @@ impl Capture {
         let mut tracks = Vec::new();
         for (path, reply) in self.texts.iter().filter(|(path, _)| **path != self.manifest) {
             let Ok(playlist) = m3u8::media(&reply.text()) else { continue };
-            if playlist.iframes_only || is_text(path) {
+            if playlist.iframes_only || playlist.images_only || is_text(path) {
                 continue;
             }
             let part = |segment: &m3u8::Segment| {
@@ -181,14 +183,24 @@ impl Capture {
         tracks
     }
 
-    /// The renditions that the MPD describes.
+    /// The renditions that the MPD describes, except those for trick play.
     pub(crate) fn dash_tracks(&self) -> Vec<Track> {
+        self.tracks_of_mpd(false)
+    }
+
+    /// The renditions for trick play that the MPD describes.
+    pub(crate) fn trick_play_tracks(&self) -> Vec<Track> {
+        self.tracks_of_mpd(true)
+    }
+
+    fn tracks_of_mpd(&self, trick_play: bool) -> Vec<Track> {
         let get = |path: &str| self.media.get(path).cloned().unwrap_or_default();
         let track = |(name, init, parts): (String, String, Vec<String>)| {
             let part = |path: String| Part { bytes: get(&path), path };
             Track { name, init: get(&init), segments: parts.into_iter().map(part).collect() }
         };
-        addresses(&self.manifest_text(), &self.manifest).into_iter().map(track).collect()
+        let found = addresses(&self.manifest_text(), &self.manifest, trick_play);
+        found.into_iter().map(track).collect()
     }
 }
 
@@ -204,13 +216,38 @@ fn whole_files(text: &str, manifest: &str) -> Vec<String> {
     urls.filter_map(|url| Some(resolve(manifest, url.text()?))).collect()
 }
 
-/// For each representation: rendition, path of the init segment, paths of the media segments.
-fn addresses(text: &str, manifest: &str) -> Vec<(String, String, Vec<String>)> {
+/// Whether a Representation is for trick play.
+pub(crate) fn is_trick_play(representation: &Node) -> bool {
+    let set = representation.parent_element();
+    let mut properties = set.into_iter().flat_map(|set| set.children());
+    properties.any(|n| n.attribute("schemeIdUri") == Some("http://dashif.org/guidelines/trickmode"))
+}
+
+/// The sheets of thumbnails that an MPD references.
+fn sheets(text: &str, manifest: &str) -> Vec<String> {
+    let document = Document::parse(text).unwrap_or_else(|e| panic!("MPD: {e}\n{text}"));
+    let sets = document.descendants().filter(|n| n.attribute("contentType") == Some("image"));
+    let templates = sets.flat_map(|set| set.children());
+    let templates = templates.filter(|n| n.has_tag_name_local("SegmentTemplate"));
+    let paths = templates.flat_map(|template| {
+        let number = |name: &str| template.attribute(name).and_then(|v| v.parse::<u64>().ok());
+        let media = template.attribute("media").unwrap_or_default().to_owned();
+        let numbers = number("startNumber").unwrap_or(1)..=number("endNumber").unwrap_or(0);
+        numbers.map(move |n| resolve(manifest, &media.replace("$Number$", &n.to_string())))
+    });
+    paths.collect()
+}
+
+/// For each video and audio representation, either for trick play or not: rendition, path of the init
+/// segment, paths of the media segments.
+fn addresses(text: &str, manifest: &str, trick_play: bool) -> Vec<(String, String, Vec<String>)> {
     let document = Document::parse(text).unwrap_or_else(|e| panic!("MPD: {e}\n{text}"));
     let mut found = Vec::new();
     let of_file = |n: &Node| n.children().any(|n| n.has_tag_name_local("BaseURL"));
     let representations = document.descendants().filter(|n| n.has_tag_name_local("Representation"));
     let representations = representations.filter(|n| !of_file(n));
+    let image = |n: &Node| n.ancestors().any(|n| n.attribute("contentType") == Some("image"));
+    let representations = representations.filter(|n| !image(n) && is_trick_play(n) == trick_play);
     for representation in representations {
         let template = representation
             .ancestors()

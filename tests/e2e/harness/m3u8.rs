@@ -16,6 +16,7 @@ pub(crate) struct Multivariant {
     pub(crate) media: Vec<Attributes>,
     pub(crate) variants: Vec<(Attributes, String)>,
     pub(crate) iframes: Vec<Attributes>,
+    pub(crate) images: Vec<Attributes>,
 }
 
 /// A media playlist.
@@ -27,6 +28,7 @@ pub(crate) struct Media {
     pub(crate) kind: Option<String>,
     pub(crate) independent: bool,
     pub(crate) iframes_only: bool,
+    pub(crate) images_only: bool,
     pub(crate) start: Option<Attributes>,
     pub(crate) map: Option<(String, Option<Range>)>,
     pub(crate) segments: Vec<Segment>,
@@ -40,6 +42,8 @@ pub(crate) struct Segment {
     pub(crate) uri: String,
     pub(crate) duration: f64,
     pub(crate) range: Option<Range>,
+    /// Of an image playlist.
+    pub(crate) tiles: Option<Attributes>,
 }
 
 /// A byte range of a resource.
@@ -107,6 +111,7 @@ pub(crate) fn multivariant(text: &str) -> anyhow::Result<Multivariant> {
             "#EXT-X-MEDIA" => playlist.media.push(attributes(value)?),
             "#EXT-X-STREAM-INF" => pending = Some(attributes(value)?),
             "#EXT-X-I-FRAME-STREAM-INF" => playlist.iframes.push(attributes(value)?),
+            "#EXT-X-IMAGE-STREAM-INF" => playlist.images.push(attributes(value)?),
             _ => bail!("unexpected line in a multivariant playlist: {line}"),
         }
     }
@@ -117,6 +122,7 @@ pub(crate) fn multivariant(text: &str) -> anyhow::Result<Multivariant> {
 pub(crate) fn media(text: &str) -> anyhow::Result<Media> {
     let mut playlist = Media::default();
     let (mut duration, mut range, mut previous) = (None, None, None::<(String, usize)>);
+    let mut tiles = None;
     for line in lines(text)? {
         let (tag, value) = split(line);
         match tag {
@@ -126,6 +132,8 @@ pub(crate) fn media(text: &str) -> anyhow::Result<Media> {
             "#EXT-X-PLAYLIST-TYPE" => playlist.kind = Some(value.to_owned()),
             "#EXT-X-INDEPENDENT-SEGMENTS" => playlist.independent = true,
             "#EXT-X-I-FRAMES-ONLY" => playlist.iframes_only = true,
+            "#EXT-X-IMAGES-ONLY" => playlist.images_only = true,
+            "#EXT-X-TILES" => tiles = Some(attributes(value)?),
             "#EXT-X-START" => playlist.start = Some(attributes(value)?),
             "#EXT-X-DISCONTINUITY" => playlist.discontinuities += 1,
             "#EXT-X-ENDLIST" => playlist.end = true,
@@ -138,7 +146,8 @@ pub(crate) fn media(text: &str) -> anyhow::Result<Media> {
                 let after = previous.take().filter(|(uri, _)| uri == line).map(|(_, end)| end);
                 let range = range.take().map(|text| byte_range(&text, after)).transpose()?;
                 previous = range.map(|range| (line.to_owned(), range.start + range.length));
-                playlist.segments.push(Segment { uri: line.to_owned(), duration, range });
+                let (uri, tiles) = (line.to_owned(), tiles.take());
+                playlist.segments.push(Segment { uri, duration, range, tiles });
             }
         }
     }

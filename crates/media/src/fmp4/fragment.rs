@@ -123,6 +123,12 @@ fn read_trun(
     Ok(offset)
 }
 
+/// The bytes before the first sample of a canonical video fragment: fixed boxes, and size and
+/// composition offset of each sample.
+pub(crate) const fn video_head_bytes(samples: u64) -> u64 {
+    108 + 8 * samples
+}
+
 /// The parts of a canonical fragment, except the bytes of its samples.
 #[derive(Debug)]
 pub(crate) struct Head<'a> {

@@ -260,3 +260,19 @@ proptest! {
         prop_assert!(video_chunk(&file, &grid, chunk).is_err());
     }
 }
+
+#[test]
+fn the_size_of_a_video_head_depends_on_the_number_of_samples_alone() {
+    for count in [0, 1, 50, 121] {
+        let samples = vec![(1000, 512); count];
+        let head = super::fragment::Head {
+            kind: super::TrackKind::Video,
+            gop: 7,
+            decode_time: u64::MAX / 2,
+            sample_duration: 512,
+            samples: &samples,
+        };
+        let bytes = head.write().unwrap().len() as u64;
+        assert_eq!(bytes, super::fragment::video_head_bytes(count as u64));
+    }
+}

@@ -4,10 +4,12 @@
 //! the past, so that a viewer may seek to every encoded position, not only to the one that matches
 //! the clock.
 
-use std::fmt::Write;
+mod trick_play;
+
+use std::{fmt::Write, ops::Range};
 
 use super::{
-    Links, by_codec, captions, dash_playable,
+    Links, by_codec, captions, dash_playable, images,
     listed::listed,
     percent,
     rate::leaky_bucket,
@@ -32,37 +34,28 @@ const AVAILABILITY_MARGIN_MS: i64 = 5_000;
 
 /// The MPD for a session that begins at `now_ms` (Unix time); `None` until every rendition has
 /// started. It is static once the video is final, because FFmpeg and VLC never end a session that
-/// began with a dynamic MPD. It then leaves out the rungs that a higher one replaces.
+/// began with a dynamic MPD. It then leaves out the rungs that a higher one replaces, and has sets
+/// for trick play and thumbnails.
 pub fn mpd(index: &Index, now_ms: i64, links: &Links<'_>) -> Option<String> {
-    let ended = index.finished_at_ms.is_some();
-    let mut rungs: Vec<_> = visible_rungs(index, links).collect();
-    if ended {
-        rungs = listed(index, &rungs);
-    }
-    write(index, now_ms, links, ended, &rungs)
+    write(index, now_ms, links, false)
 }
 
 /// The MPD for a session that reloads a dynamic one at `now_ms`, from the URL that names [`RELOAD`]:
-/// with the same representations.
+/// with the same sets and representations.
 pub fn reloaded_mpd(index: &Index, now_ms: i64, links: &Links<'_>) -> Option<String> {
-    let ended = index.finished_at_ms.is_some_and(|at| now_ms.saturating_sub(at) >= LINGER_MS);
-    let rungs: Vec<_> = visible_rungs(index, links).collect();
-    write(index, now_ms, links, ended, &rungs)
+    write(index, now_ms, links, true)
 }
 
-fn write(
-    index: &Index,
-    now_ms: i64,
-    links: &Links<'_>,
-    ended: bool,
-    rungs: &[&VideoRendition],
-) -> Option<String> {
+fn write(index: &Index, now_ms: i64, links: &Links<'_>, reload: bool) -> Option<String> {
     if !dash_playable(index) {
         return None;
     }
     // The first MPD of a video with one segment is already complete, so no player has an earlier
     // one.
-    let ended = ended || last_segment(index) == 0;
+    let finished = index.finished_at_ms;
+    let lingering = |at| reload && now_ms.saturating_sub(at) < LINGER_MS;
+    let ended = last_segment(index) == 0 || finished.is_some_and(|at| !lingering(at));
+    let settled = finished.is_some() && !reload;
     let buffer_ms = buffer_ms(index);
     let duration = seconds(duration_micros(index));
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
@@ -98,7 +91,11 @@ fn write(
             ),
         );
     }
-    let groups = by_codec(rungs);
+    let mut rungs: Vec<_> = visible_rungs(index, links).collect();
+    if settled {
+        rungs = listed(index, &rungs);
+    }
+    let groups = by_codec(&rungs);
     for (id, rungs) in groups.iter().enumerate() {
         push_video(&mut out, index, links, (id, rungs), buffer_ms);
     }
@@ -106,6 +103,13 @@ fn write(
         push_audio(&mut out, index, links, (groups.len() + place, place, rendition), buffer_ms);
     }
     captions::dash_sets(&mut out, index, links, duration_micros(index) / 1000);
+    if settled {
+        let first = groups.len() + index.audio_renditions.len();
+        for (main, rungs) in groups.iter().enumerate() {
+            trick_play::push_set(&mut out, index, links, (first + main, main, rungs), buffer_ms);
+        }
+        images::dash_set(&mut out, index, links, first + groups.len());
+    }
     out.push_str("  </Period>\n");
     if !ended {
         push(
@@ -138,10 +142,7 @@ fn push_video(
     buffer_ms: u64,
 ) {
     let rate = index.grid.rate();
-    let frame_rate = match (rate.num(), rate.den()) {
-        (num, 1) => num.to_string(),
-        (num, den) => format!("{num}/{den}"),
-    };
+    let frame_rate = fraction(rate.num(), rate.den());
     let width = rungs.iter().map(|r| r.width).max().unwrap_or(0);
     let height = rungs.iter().map(|r| r.height).max().unwrap_or(0);
     push(
@@ -152,6 +153,8 @@ fn push_video(
          maxHeight=\"{height}\" maxFrameRate=\"{frame_rate}\">\n",
         ),
     );
+    // Sets of other codecs contain the same pictures.
+    push_role(out, if id == 0 { "main" } else { "alternate" });
     // Switching needs the same segments in every rung, so the rung with the fewest decides.
     let frontier = rungs.iter().map(|r| r.track.frontier()).min().unwrap_or(0);
     push_template(out, index, links, TrackKind::Video, frontier);
@@ -234,6 +237,25 @@ fn push_purpose(out: &mut String, purpose: AudioPurpose, main: bool) {
     }
 }
 
+/// A frame rate in lowest terms, for the attribute `frameRate`.
+fn fraction(num: u32, den: u32) -> String {
+    let (mut a, mut b) = (num, den);
+    while b > 0 {
+        (a, b) = (b, a % b);
+    }
+    match (num / a.max(1), den / a.max(1)) {
+        (num, 1) => num.to_string(),
+        (num, den) => format!("{num}/{den}"),
+    }
+}
+
+fn push_role(out: &mut String, role: &str) {
+    push(
+        out,
+        format_args!("      <Role schemeIdUri=\"urn:mpeg:dash:role:2011\" value=\"{role}\"/>\n"),
+    );
+}
+
 /// The number of the last planned segment.
 fn last_segment(index: &Index) -> usize {
     index.grid.dash_segments().count().saturating_sub(1)
@@ -248,43 +270,53 @@ fn push_template(
     frontier: u32,
 ) {
     let timeline = Timeline::new(&index.grid, kind);
-    let version = percent(&index.version.to_string());
-    let prefix = links.prefix(index, &format!("../{version}/"), &format!("{version}/"));
-    let (prefix, suffix) = (xml(&prefix), links.suffix());
-    // Stated from the first MPD on: a player that has the last segment knows that it has
-    // everything, and does not depend on seeing the MPD become static in time.
+    let segments = index.grid.dash_segments().take_while(|gops| gops.end <= frontier);
     let last = last_segment(index);
-    push(
-        out,
-        format_args!(
-            "      <SegmentTemplate timescale=\"{}\" startNumber=\"0\" endNumber=\"{last}\" \
-         initialization=\"{prefix}$RepresentationID$/init.mp4{suffix}\" \
-         media=\"{prefix}$RepresentationID$/d$Number$.m4s{suffix}\">\n        <SegmentTimeline>\n",
-            timeline.timescale(),
-        ),
-    );
-    let mut run: Option<(u64, u32)> = None;
-    let mut first = true;
-    let mut flush = |out: &mut String, (ticks, repeats): (u64, u32)| {
-        let start = if std::mem::take(&mut first) { " t=\"0\"" } else { "" };
-        let repeat = if repeats > 0 { format!(" r=\"{repeats}\"") } else { String::new() };
-        push(out, format_args!("          <S{start} d=\"{ticks}\"{repeat}/>\n"));
-    };
-    for gops in index.grid.dash_segments().take_while(|gops| gops.end <= frontier) {
-        let ticks = timeline.ticks(&gops);
-        run = match run {
-            Some((same, repeats)) if same == ticks => Some((ticks, repeats + 1)),
-            Some(other) => {
-                flush(out, other);
-                Some((ticks, 0))
-            }
-            None => Some((ticks, 0)),
-        };
+    let template = Template { timeline, rendition: "$RepresentationID$", kind: 'd', last };
+    template.push(out, index, links, &segments.collect::<Vec<_>>());
+}
+
+/// The parts of a SegmentTemplate that differ between sets.
+struct Template<'a> {
+    timeline: Timeline<'a>,
+    /// Percent-encoded, or the identifier that stands for it.
+    rendition: &'a str,
+    /// The letter before the number in a segment's name.
+    kind: char,
+    /// The number of the last planned segment. It is stated from the first MPD on: a player that has
+    /// the last segment knows that it has everything, and does not depend on seeing the MPD become
+    /// static in time.
+    last: usize,
+}
+
+impl Template<'_> {
+    fn push(&self, out: &mut String, index: &Index, links: &Links<'_>, segments: &[Range<u32>]) {
+        let Self { timeline, rendition, kind, last } = self;
+        let version = percent(&index.version.to_string());
+        let prefix = links.prefix(index, &format!("../{version}/"), &format!("{version}/"));
+        let (prefix, suffix) = (xml(&prefix), links.suffix());
+        push(
+            out,
+            format_args!(
+                "      <SegmentTemplate timescale=\"{}\" startNumber=\"0\" endNumber=\"{last}\" \
+                 initialization=\"{prefix}{rendition}/init.mp4{suffix}\" \
+                 media=\"{prefix}{rendition}/{kind}$Number$.m4s{suffix}\">\n        \
+                 <SegmentTimeline>\n",
+                timeline.timescale(),
+            ),
+        );
+        let ticks: Vec<u64> = segments.iter().map(|gops| timeline.ticks(gops)).collect();
+        let mut start = " t=\"0\"";
+        for run in ticks.chunk_by(|a, b| a == b) {
+            let repeat = match run.len() - 1 {
+                0 => String::new(),
+                repeats => format!(" r=\"{repeats}\""),
+            };
+            push(out, format_args!("          <S{start} d=\"{}\"{repeat}/>\n", run[0]));
+            start = "";
+        }
+        out.push_str("        </SegmentTimeline>\n      </SegmentTemplate>\n");
     }
-    if let Some(last) = run {
-        flush(out, last);
-    }
-    out.push_str("        </SegmentTimeline>\n      </SegmentTemplate>\n");
 }
 
 fn bandwidth(index: &Index, track: &Track, kind: TrackKind, planned: u64, buffer_ms: u64) -> u64 {

@@ -6,7 +6,7 @@
 
 pub use super::playlist::Playlist;
 use super::{
-    Links, by_codec, captions, hls_playable,
+    Links, by_codec, captions, hls_playable, images,
     listed::listed,
     pace::{listed_segments, offered},
     playlist::{
@@ -84,6 +84,7 @@ pub fn multivariant(index: &Index, links: &Links<'_>) -> Option<String> {
         for variant in &variants {
             out.push_str(&variant.iframe_stream_inf(index, links, target));
         }
+        out.push_str(&images::hls_stream(index, links));
     }
     Some(out)
 }
@@ -110,8 +111,8 @@ pub fn media(
     Some(out)
 }
 
-/// The I-frame playlist of a video rendition: the first sample of every fragment, as a byte range
-/// of its HLS segment. `None` while the video is growing.
+/// The I-frame playlist of a video rendition: one segment per key frame. `None` while the video is
+/// growing.
 pub fn iframes(index: &Index, rendition: &str, links: &Links<'_>) -> Option<String> {
     index.finished_at_ms?;
     index.video_renditions.iter().find(|r| r.name == rendition)?;
@@ -123,16 +124,10 @@ pub fn iframes(index: &Index, rendition: &str, links: &Links<'_>) -> Option<Stri
     );
     let (prefix, suffix) = (media_prefix(index, rendition, links), links.suffix());
     push(&mut out, format_args!("#EXT-X-MAP:URI=\"{prefix}init.mp4{suffix}\"\n"));
-    let (whole, intra) = (Bytes::of(track), Bytes::intra(track));
-    for (number, gops) in listed_segments(index, track).into_iter().enumerate() {
-        let name = SegmentName::Hls(number as u32);
-        for gop in gops.clone() {
-            push_extinf(&mut out, timeline.duration_micros(&(gop..gop + 1)));
-            let bytes = intra.within(&(gop..gop + 1));
-            let offset = whole.within(&(gops.start..gop));
-            push(&mut out, format_args!("#EXT-X-BYTERANGE:{bytes}@{offset}\n"));
-            push(&mut out, format_args!("{prefix}{name}{suffix}\n"));
-        }
+    for gop in 0..track.frontier() {
+        push_extinf(&mut out, timeline.duration_micros(&(gop..gop + 1)));
+        let name = SegmentName::KeyFrame(gop);
+        push(&mut out, format_args!("{prefix}{name}{suffix}\n"));
     }
     out.push_str("#EXT-X-ENDLIST\n");
     Some(out)
@@ -231,7 +226,7 @@ impl<'a> Variant<'a> {
         let VideoRendition { name, width, height, track, .. } = self.rung;
         let gops: Vec<_> = (0..track.frontier()).map(|gop| gop..gop + 1).collect();
         let timeline = Timeline::new(&index.grid, TrackKind::Video);
-        let rates = rate::measure(timeline, &Bytes::intra(track), &gops, target);
+        let rates = rate::measure(timeline, &Bytes::key_frames(track, &index.grid), &gops, target);
         format!(
             "#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}\",\
              RESOLUTION={width}x{height},VIDEO-RANGE=SDR,URI=\"{}\"\n",

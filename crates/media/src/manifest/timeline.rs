@@ -6,7 +6,8 @@ use crate::{
     Grid,
     fmp4::TrackKind,
     grid::{AAC_FRAME_SAMPLES, AUDIO_RATE},
-    index::Track,
+    index::{Fragment, Track},
+    segment::key_frame_bytes,
 };
 
 /// The times of all planned GOPs of one kind of track.
@@ -66,19 +67,19 @@ pub(super) struct Bytes {
 impl Bytes {
     /// Whole fragments.
     pub(super) fn of(track: &Track) -> Self {
-        Self::sum(track, |fragment| fragment.bytes)
+        Self::sum(track, |_, fragment| u64::from(fragment.bytes))
     }
 
-    /// The part of each fragment that I-frame playlists list.
-    pub(super) fn intra(track: &Track) -> Self {
-        Self::sum(track, |fragment| fragment.intra_bytes)
+    /// The segments of key frames.
+    pub(super) fn key_frames(track: &Track, grid: &Grid) -> Self {
+        Self::sum(track, |gop, fragment| key_frame_bytes(grid, gop, fragment))
     }
 
-    fn sum(track: &Track, size: impl Fn(&crate::index::Fragment) -> u32) -> Self {
+    fn sum(track: &Track, size: impl Fn(u32, &Fragment) -> u64) -> Self {
         let mut totals = vec![0];
         let mut total = 0;
-        for fragment in track.committed() {
-            total += u64::from(size(fragment));
+        for (gop, fragment) in (0..).zip(track.committed()) {
+            total += size(gop, fragment);
             totals.push(total);
         }
         Self { totals }

@@ -166,21 +166,22 @@ impl Fixture {
             }
             let numbered = |kind: fn(u32) -> SegmentName| (0..1000).map(kind);
             let names = numbered(SegmentName::Hls).chain(numbered(SegmentName::Dash));
+            let names = names.chain(numbered(SegmentName::KeyFrame));
             for segment in names.chain([SegmentName::Init]) {
                 if let Some(bytes) = self.bytes(name, segment) {
-                    write(&format!("{below}/{segment}"), bytes);
+                    write(&format!("{below}/{segment}"), &bytes);
                 }
             }
         }
     }
 
     /// The bytes of a segment.
-    pub(crate) fn bytes(&self, rendition: &str, name: SegmentName) -> Option<&[u8]> {
+    pub(crate) fn bytes(&self, rendition: &str, name: SegmentName) -> Option<Vec<u8>> {
         match locate(&self.index, rendition, name)? {
-            Located::Inline(bytes) => Some(bytes),
-            Located::Object { key, offset, bytes, .. } => {
+            Located::Inline(bytes) => Some(bytes.to_vec()),
+            Located::Object { head, key, offset, bytes, .. } => {
                 let (_, object) = self.objects.iter().find(|(k, _)| k == key).unwrap();
-                Some(&object[offset as usize..(offset + bytes) as usize])
+                Some([&head, &object[offset as usize..(offset + bytes) as usize]].concat())
             }
         }
     }

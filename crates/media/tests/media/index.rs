@@ -140,12 +140,12 @@ proptest! {
 fn a_segment_is_a_range_of_one_object() {
     let index = synthetic(2000, &[0, 1, 3]);
     // Chunk 0 has GOPs 0 and 1, chunk 1 has GOPs 2 to 11.
-    let Some(Located::Object { key, offset, bytes, etag, content_type }) =
+    let Some(Located::Object { head, key, offset, bytes, etag, content_type }) =
         locate(&index, "360p", SegmentName::Hls(2))
     else {
         panic!("no segment");
     };
-    assert_eq!((key, content_type), ("v/360p/1", "video/mp4"));
+    assert_eq!((head.len(), key, content_type), (0, "v/360p/1", "video/mp4"));
     assert_eq!(offset, (2..7).map(|gop| 1000 + gop).sum::<u64>());
     assert_eq!(bytes, (7..12).map(|gop| 1000 + gop).sum::<u64>());
     assert!(etag.starts_with('"') && etag.ends_with('"') && etag.len() == 34);
@@ -159,7 +159,8 @@ fn a_segment_is_a_range_of_one_object() {
 
 #[test]
 fn only_canonical_names_exist() {
-    for name in [SegmentName::Init, SegmentName::Hls(0), SegmentName::Dash(4_294_967_295)] {
+    let large = [SegmentName::Dash(4_294_967_295), SegmentName::KeyFrame(7)];
+    for name in [SegmentName::Init, SegmentName::Hls(0)].into_iter().chain(large) {
         assert_eq!(SegmentName::parse(&name.to_string()), Some(name));
     }
     let others = [

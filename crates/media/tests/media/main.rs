@@ -24,3 +24,4 @@ mod purposes;
 mod range;
 mod rewriting;
 mod short_recordings;
+mod thumbnails;

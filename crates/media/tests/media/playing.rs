@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use media::{fmp4::samples, segment::SegmentName};
+
 use crate::{
     ffmpeg::{Folder, run},
     fixture::{fixture, grid},
@@ -51,4 +53,46 @@ fn players_show_every_frame_from_zero_without_drift() {
         let decode = ["-v", "error", "-xerror", "-i", "hls/playlist.m3u8", "-f", "null", "-"];
         run("ffmpeg", &decode, folder.path());
     }
+}
+
+/// A player appends only key frames, one after another.
+#[test]
+fn key_frames_are_complete_fragments_that_fill_the_time_of_their_gops() {
+    let folder = Folder::new();
+    let grid = grid(25, 1, 12 * 50 + 7).with_joined_remainder();
+    let fixture = fixture(grid, &folder);
+    let mut all = fixture.bytes("90p", SegmentName::Init).unwrap();
+    for gop in 0..grid.gops() {
+        let frame = fixture.bytes("90p", SegmentName::KeyFrame(gop)).unwrap();
+        let whole = [all.as_slice(), &frame].concat();
+        let samples = samples(&whole).unwrap();
+        let sample = samples.last().unwrap();
+        assert_eq!(samples.len(), gop as usize + 1, "one sample each");
+        let (frames, ticks) = (grid.gop(gop), u64::from(grid.rate().frame_ticks()));
+        assert_eq!(sample.decode_time, frames.start * ticks);
+        assert_eq!(u64::from(sample.duration), (frames.end - frames.start) * ticks);
+        assert!(sample.sync && !sample.data.is_empty());
+        all = whole;
+    }
+    assert_eq!(fixture.bytes("90p", SegmentName::KeyFrame(grid.gops())), None);
+    assert_eq!(fixture.bytes("audio-0", SegmentName::KeyFrame(0)), None);
+    std::fs::write(folder.path().join("frames.mp4"), &all).unwrap();
+    let expected: Vec<i64> = (0..i64::from(grid.gops())).map(|gop| gop * 2_000_000).collect();
+    assert_eq!(micros("frames.mp4", "v:0", folder.path()), expected);
+    // Each picture equals the one in the rendition.
+    fixture.lay_out(folder.path(), i64::MAX);
+    let hashes = |input: &str, filter: &str| {
+        #[rustfmt::skip]
+        let arguments = [
+            "-v", "error", "-xerror", "-i", input, "-map", "0:v:0", "-vf", filter,
+            "-fps_mode", "passthrough", "-f", "framehash", "-",
+        ];
+        let out = String::from_utf8(run("ffmpeg", &arguments, folder.path())).unwrap();
+        let lines = out.lines().filter(|line| !line.starts_with('#'));
+        lines.map(|line| line.rsplit(',').next().unwrap().trim().to_owned()).collect::<Vec<_>>()
+    };
+    let playlist = format!("{}/90p/vod.m3u8", fixture.index.version);
+    let own = hashes("frames.mp4", "null");
+    assert_eq!(own.len(), grid.gops() as usize);
+    assert_eq!(own, hashes(&playlist, "select='not(mod(n,50))*lt(n,600)'"));
 }

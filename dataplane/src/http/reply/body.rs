@@ -26,6 +26,8 @@ const PIECE_BYTES: u64 = 512 << 10;
 
 /// A reply's body.
 pub(crate) struct Body {
+    /// Bytes that are sent before the rest.
+    preceding: Bytes,
     kind: Kind,
     /// Counts the bytes that are sent.
     counter: Option<Arc<AtomicU64>>,
@@ -47,7 +49,7 @@ impl Body {
     }
 
     const fn of(kind: Kind) -> Self {
-        Self { kind, counter: None, request: None }
+        Self { preceding: Bytes::new(), kind, counter: None, request: None }
     }
 
     /// A body with these bytes.
@@ -74,6 +76,12 @@ impl Body {
         Self::of(Kind::File(part))
     }
 
+    /// The same body after these bytes.
+    pub(crate) fn preceded_by(mut self, bytes: Bytes) -> Self {
+        self.preceding = bytes;
+        self
+    }
+
     /// Counts the bytes that are sent.
     pub(crate) fn counted(mut self, counter: Arc<AtomicU64>) -> Self {
         self.counter = Some(counter);
@@ -89,12 +97,15 @@ impl Body {
     /// The bytes, if they are in memory.
     pub(crate) fn bytes(&self) -> Option<&[u8]> {
         match &self.kind {
-            Kind::Full(bytes) => Some(bytes),
+            Kind::Full(bytes) if self.preceding.is_empty() => Some(bytes),
             _ => None,
         }
     }
 
     fn poll_kind(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        if !self.preceding.is_empty() {
+            return Poll::Ready(Some(Ok(std::mem::take(&mut self.preceding))));
+        }
         match &mut self.kind {
             Kind::Empty => Poll::Ready(None),
             Kind::Full(bytes) => {
@@ -134,6 +145,9 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
+        if !self.preceding.is_empty() {
+            return false;
+        }
         match &self.kind {
             Kind::Empty => true,
             Kind::File(part) => part.left == 0,
@@ -142,13 +156,14 @@ impl http_body::Body for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.kind {
-            Kind::Empty => SizeHint::with_exact(0),
-            Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Stream { left: Some(left), .. } => SizeHint::with_exact(*left),
-            Kind::Stream { left: None, .. } => SizeHint::default(),
-            Kind::File(part) => SizeHint::with_exact(part.left),
-        }
+        let left = match &self.kind {
+            Kind::Empty => 0,
+            Kind::Full(bytes) => bytes.len() as u64,
+            Kind::Stream { left: Some(left), .. } => *left,
+            Kind::Stream { left: None, .. } => return SizeHint::default(),
+            Kind::File(part) => part.left,
+        };
+        SizeHint::with_exact(self.preceding.len() as u64 + left)
     }
 }
 
