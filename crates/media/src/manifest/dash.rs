@@ -12,7 +12,7 @@ use super::{
     Links, by_codec, captions, dash_playable, images,
     listed::listed,
     percent,
-    rate::leaky_bucket,
+    rate::{Planned, leaky_bucket},
     timeline::{Bytes, Timeline},
     visible_rungs, xml,
 };
@@ -326,7 +326,16 @@ fn bandwidth(index: &Index, track: &Track, kind: TrackKind, planned: u64, buffer
         index.grid.dash_segments().take_while(|gops| gops.end <= bytes.gops()).collect();
     let buffer_ticks = buffer_ms * u64::from(timeline.timescale()) / 1000;
     let measured = leaky_bucket(timeline, &bytes, &segments, buffer_ticks);
-    let planned = if index.finished_at_ms.is_none() { planned } else { 0 };
+    let planned = Planned { timeline, bitrate: planned };
+    let of_segment = |gops: Range<u32>| {
+        let last = gops.end == index.grid.gops();
+        let ticks = timeline.ticks(&gops);
+        planned.rate(&gops, if last { ticks.max(buffer_ticks) } else { ticks })
+    };
+    let planned = match index.finished_at_ms {
+        Some(_) => 0,
+        None => index.grid.dash_segments().map(of_segment).max().unwrap_or(0),
+    };
     measured.max(planned).max(1)
 }
 

@@ -14,7 +14,7 @@ use super::{
         target_duration, yes,
     },
     quoted,
-    rate::{self, Rates},
+    rate::{self, Planned, Rates},
     timeline::{Bytes, Timeline},
     visible, visible_rungs,
 };
@@ -150,7 +150,11 @@ fn rates(index: &Index, track: &Track, kind: TrackKind, planned: u64, target: u6
     let segments = listed_segments(index, track);
     let timeline = Timeline::new(&index.grid, kind);
     let measured = rate::measure(timeline, &Bytes::of(track), &segments, target);
-    measured.at_least(index.finished_at_ms.is_none().then_some(planned))
+    let planned = index.finished_at_ms.is_none().then(|| {
+        let segments: Vec<_> = index.grid.hls_segments().collect();
+        Planned { timeline, bitrate: planned }.rates(&segments, target)
+    });
+    measured.at_least(planned)
 }
 
 /// The audio that accompanies every variant.

@@ -3,6 +3,17 @@
 use std::ops::Range;
 
 use super::timeline::{Bytes, Timeline};
+use crate::{
+    fmp4::TrackKind,
+    ladder::{BUFFER_PERCENT, MAXRATE_PERCENT},
+};
+
+/// How full the encoders' rate buffer is at the start of a chunk, in percent: x264's and x265's
+/// default (`vbv-init`).
+const BUFFER_FILLED_PERCENT: u64 = 90;
+/// The highest rate of any two seconds from FFmpeg's AAC encoder, in percent of the planned rate: 103
+/// at most in tones, noise and bursts at 96 to 192 kbit/s (measured with FFmpeg 5.1).
+const AUDIO_PERCENT: u64 = 105;
 
 /// Bit rates of a rendition, in bit/s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,18 +24,35 @@ pub(super) struct Rates {
 }
 
 impl Rates {
-    /// While the video is growing, the planned rate is the better estimate of the segments to come.
-    pub(super) fn at_least(self, planned: Option<u64>) -> Self {
-        let planned = planned.unwrap_or(0);
-        Self { peak: self.peak.max(planned), average: self.average.max(planned) }
+    /// While the video is growing, segments to come may need more than those that are committed.
+    pub(super) fn at_least(self, planned: Option<Self>) -> Self {
+        let planned = planned.unwrap_or(Self { peak: 0, average: 0 });
+        Self { peak: self.peak.max(planned.peak), average: self.average.max(planned.average) }
     }
 }
 
-/// Rates over `segments`, which must be contiguous and committed.
-///
-/// The peak is defined as in the RFC: over runs of segments that last between half and one and a
-/// half target durations. The first segment is shorter than that, but every session loads it first,
-/// so single complete GOPs count too; a last segment of a few frames does not.
+/// The runs of `segments` over which the peak segment bit rate is defined (RFC 8216, section 4.1):
+/// those that last between half and one and a half target durations. Each comes with its ticks.
+fn runs<'a>(
+    timeline: Timeline<'a>,
+    segments: &'a [Range<u32>],
+    target_seconds: u64,
+) -> impl Iterator<Item = (Range<u32>, u64)> + 'a {
+    let second = u64::from(timeline.timescale());
+    let (least, most) = (target_seconds * second / 2, target_seconds * second * 3 / 2);
+    (0..segments.len()).flat_map(move |first| {
+        let start = segments[first].start;
+        let from_here = segments[first..].iter().map(move |last| {
+            let run = start..last.end;
+            let ticks = timeline.ticks(&run);
+            (run, ticks)
+        });
+        from_here.take_while(move |(_, ticks)| *ticks <= most).filter(move |(_, t)| *t >= least)
+    })
+}
+
+/// Rates over `segments`, which must be contiguous and committed. A video that is too short for any
+/// run has its average rate as its peak.
 pub(super) fn measure(
     timeline: Timeline<'_>,
     bytes: &Bytes,
@@ -32,27 +60,52 @@ pub(super) fn measure(
     target_seconds: u64,
 ) -> Rates {
     let second = u64::from(timeline.timescale());
-    let (least, most) = (target_seconds * second / 2, target_seconds * second * 3 / 2);
-    let gop = timeline.ticks(&(0..1));
-    let mut peak = 0;
-    for (index, first) in segments.iter().enumerate() {
-        for last in &segments[index..] {
-            let run = first.start..last.end;
-            let ticks = timeline.ticks(&run);
-            if ticks > most && first != last {
-                break;
-            }
-            if ticks >= least || (first == last && ticks >= gop) {
-                peak = peak.max(rate(bytes.within(&run), ticks, second));
-            }
-        }
-    }
+    let of_run = |(run, ticks)| rate(bytes.within(&run), ticks, second);
+    let peak = runs(timeline, segments, target_seconds).map(of_run).max().unwrap_or(0);
     let (Some(first), Some(last)) = (segments.first(), segments.last()) else {
         return Rates { peak: 0, average: 0 };
     };
     let all = first.start..last.end;
     let average = rate(bytes.within(&all), timeline.ticks(&all), second);
     Rates { peak: peak.max(average), average }
+}
+
+/// A rendition that is still being encoded: what its encoder may spend.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Planned<'a> {
+    pub(super) timeline: Timeline<'a>,
+    /// In bit/s.
+    pub(super) bitrate: u64,
+}
+
+impl Planned<'_> {
+    /// The highest rates that the playlist of all planned `segments` can have.
+    pub(super) fn rates(&self, segments: &[Range<u32>], target_seconds: u64) -> Rates {
+        let runs = runs(self.timeline, segments, target_seconds);
+        let peak = runs.map(|(run, ticks)| self.rate(&run, ticks)).max();
+        Rates { peak: peak.unwrap_or(0).max(self.bitrate), average: self.bitrate }
+    }
+
+    /// The rate in bit/s that `run` needs at most, if it is delivered in `ticks`. A video encoder
+    /// keeps to its peak rate, except for a buffer that is full again at the start of each chunk; an
+    /// audio encoder keeps to its rate, approximately.
+    pub(super) fn rate(&self, run: &Range<u32>, ticks: u64) -> u64 {
+        let second = u64::from(self.timeline.timescale());
+        let stream = |bitrate: u64| u128::from(bitrate) * u128::from(self.timeline.ticks(run));
+        let bits = match self.timeline.kind() {
+            TrackKind::Audio => {
+                stream(self.bitrate * AUDIO_PERCENT / 100).div_ceil(u128::from(second))
+            }
+            TrackKind::Video => {
+                let chunks = self.timeline.chunks(run);
+                let buffer = self.bitrate * BUFFER_PERCENT / 100 * BUFFER_FILLED_PERCENT / 100;
+                stream(self.bitrate * MAXRATE_PERCENT / 100).div_ceil(u128::from(second))
+                    + u128::from(buffer) * u128::from(chunks)
+            }
+        };
+        let bytes = (bits as u64).div_ceil(8) + self.timeline.head_bytes(run);
+        rate(bytes, ticks, second)
+    }
 }
 
 /// The lowest bandwidth with which a client that has buffered `buffer_ticks` never runs empty,

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::{
     Grid,
-    fmp4::TrackKind,
+    fmp4::{TrackKind, fragment::video_head_bytes},
     grid::{AAC_FRAME_SAMPLES, AUDIO_RATE},
     index::{Fragment, Track},
     segment::key_frame_bytes,
@@ -20,6 +20,10 @@ pub(super) struct Timeline<'a> {
 impl<'a> Timeline<'a> {
     pub(super) const fn new(grid: &'a Grid, kind: TrackKind) -> Self {
         Self { grid, kind }
+    }
+
+    pub(super) const fn kind(&self) -> TrackKind {
+        self.kind
     }
 
     /// Ticks per second.
@@ -42,6 +46,23 @@ impl<'a> Timeline<'a> {
 
     pub(super) fn ticks(&self, gops: &Range<u32>) -> u64 {
         self.start(gops.end) - self.start(gops.start)
+    }
+
+    /// Number of chunks that a range of GOPs touches.
+    pub(super) fn chunks(&self, gops: &Range<u32>) -> u32 {
+        let last = gops.end.saturating_sub(1).max(gops.start);
+        1 + self.grid.chunk_of(last) - self.grid.chunk_of(gops.start)
+    }
+
+    /// Bytes of a range of GOPs that are not samples.
+    pub(super) fn head_bytes(&self, gops: &Range<u32>) -> u64 {
+        let samples = match self.kind {
+            TrackKind::Video => self.grid.gop(gops.end).start - self.grid.gop(gops.start).start,
+            TrackKind::Audio => self.ticks(gops) / u64::from(AAC_FRAME_SAMPLES),
+        };
+        // Audio heads are smaller.
+        let fixed = video_head_bytes(0);
+        fixed * u64::from(gops.end - gops.start) + (video_head_bytes(1) - fixed) * samples
     }
 
     /// The microsecond nearest to the start of `gop`.

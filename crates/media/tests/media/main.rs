@@ -4,6 +4,7 @@
 
 mod admission;
 mod assembling;
+mod bandwidths;
 mod captions;
 mod closed_captions;
 mod codecs;
