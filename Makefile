@@ -3,7 +3,7 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):$(CURDIR)/.tools/b
 NEXTEST := cargo nextest run --locked --workspace
 STEP = @printf '\n==> %s\n'
 
-.PHONY: help run build dev migrate tools test test-unit test-integration test-rollback coverage check docs fmt bench clean
+.PHONY: help run build dev migrate tools test test-unit test-integration test-rollback coverage check docs fmt bench bench-quality clean
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 18
 
@@ -68,6 +68,9 @@ fmt: ## Format the code
 
 bench: build ## Measure against the goals and write bench/results
 	bench/run
+
+bench-quality: ## Measure the bytes and the VMAF of what workers encode; write bench/results/quality.json
+	bench/quality
 
 clean: ## Delete build output; keep ./data
 	cargo clean

@@ -13,6 +13,7 @@ use std::{
 use api::v1::{Job, JobState, TaskState, WatchJobRequest};
 use bytes::Bytes;
 use futures::StreamExt;
+use media::ladder::{BUFFER_PERCENT, MAXRATE_PERCENT, Profile, default_profiles};
 use serde_json::{Value, json};
 
 use crate::{
@@ -243,19 +244,13 @@ async fn segment(viewer: &Client, manifest: &str) {
 /// Encodes the same ladder with the same settings in one ffmpeg command; returns the seconds.
 pub(crate) fn by_hand(source: &BenchSource, preset: &str) -> f64 {
     let (width, height, fps) = shape(&source.path);
-    let ladder = [
-        (640, 360, 800),
-        (854, 480, 1400),
-        (1280, 720, 2800),
-        (1920, 1080, 5000),
-        (3840, 2160, 14_000),
-    ];
+    let profiles = default_profiles();
     let rungs: Vec<_> =
-        ladder.into_iter().filter(|(w, h, _)| *w <= width && *h <= height).collect();
+        profiles.iter().filter(|p| p.width <= width && p.height <= height).collect();
     let dir = tempfile::tempdir().expect("make folder");
     let mut graph = format!("[0:v:0]split={}", rungs.len());
     (0..rungs.len()).for_each(|n| graph += &format!("[s{n}]"));
-    for (n, (w, h, _)) in rungs.iter().enumerate() {
+    for (n, Profile { width: w, height: h, .. }) in rungs.iter().enumerate() {
         graph += &format!(";[s{n}]scale={w}:{h}:flags=bicubic,setsar=1,format=yuv420p[v{n}]");
     }
     let gop = (2.0 * fps).round().to_string();
@@ -264,8 +259,9 @@ pub(crate) fn by_hand(source: &BenchSource, preset: &str) -> f64 {
         .args(["-v", "error", "-nostdin", "-y", "-i"])
         .arg(&source.path)
         .args(["-filter_complex", &graph]);
-    for (n, (_, _, rate)) in rungs.iter().enumerate() {
-        let rate = |percent: u32| format!("{}k", rate * percent / 100);
+    for (n, profile) in rungs.iter().enumerate() {
+        let rate = |percent: u64| (profile.video_bitrate * percent / 100).to_string();
+        let crf = profile.crf.map(|crf| crf.to_string()).expect("a rate factor");
         command.args([
             "-map",
             &format!("[v{n}]"),
@@ -276,9 +272,10 @@ pub(crate) fn by_hand(source: &BenchSource, preset: &str) -> f64 {
             "-profile:v",
             "high",
         ]);
-        command.args(["-b:v", &rate(100), "-maxrate", &rate(120), "-bufsize", &rate(200)]);
+        let (maxrate, bufsize) = (rate(MAXRATE_PERCENT), rate(BUFFER_PERCENT));
+        command.args(["-crf", &crf, "-maxrate", &maxrate, "-bufsize", &bufsize]);
         command.args(["-g", &gop, "-keyint_min", &gop, "-sc_threshold", "0", "-flags", "+cgop"]);
-        command.args(["-x264-params", "b-pyramid=none"]);
+        command.args(["-x264-params", "b-pyramid=none:stitchable=1:rc-lookahead=30"]);
         command.args(["-movflags", "+empty_moov+default_base_moof+frag_keyframe"]);
         command.arg(dir.path().join(format!("{n}.mp4")));
     }

@@ -150,7 +150,7 @@ impl OpenedSource {
     ///
     /// # Errors
     /// When the path is not absolute or not an existing file.
-    pub(crate) fn local(path: &Path) -> Result<Self, TaskFailure> {
+    pub fn local(path: &Path) -> Result<Self, TaskFailure> {
         if !path.is_absolute() {
             return Err(TaskFailure::lease("lease field source_path is invalid"));
         }
