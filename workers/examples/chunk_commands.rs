@@ -68,6 +68,7 @@ fn describe(source: &std::path::Path, profiles: &[ladder::Profile]) -> anyhow::R
             preset: rungs.first().map_or("", |rung| &rung.preset),
             threads: THREADS,
             preroll: Preroll::Short,
+            untimed: false,
         };
         let words = args::chunk(&encode);
         words.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<String>>()

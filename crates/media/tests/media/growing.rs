@@ -119,7 +119,9 @@ fn reloads_see_the_last_dynamic_mpd_and_new_sessions_a_static_one() {
     let before = reloaded_mpd(&index, LATER_MS - 1, &links).unwrap();
     let after = reloaded_mpd(&index, LATER_MS, &links).unwrap();
     assert!(before.contains("type=\"dynamic\"") && after.contains("type=\"static\""));
-    assert_eq!(mpd(&index, 0, &links).unwrap(), after);
+    // A new session also gets sets for trick play and thumbnails.
+    let (sets, _) = after.split_once("  </Period>").unwrap();
+    assert!(mpd(&index, 0, &links).unwrap().starts_with(sets));
     let location = |links| {
         let growing = mpd(&growing([1; 5]), 0, links).unwrap();
         growing.split("Location>").nth(1).map(|url| url.trim_end_matches("</").to_owned())
