@@ -11,6 +11,7 @@ pub mod probe;
 pub mod progress;
 pub mod query;
 pub mod run;
+pub mod text_blocks;
 
 use std::{
     env,

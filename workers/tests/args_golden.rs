@@ -13,8 +13,8 @@ use media::{
 };
 use workers::{
     ffmpeg::args::{
-        self, AudioEncode, ChunkEncode, Preroll, probe_first_frames, probe_first_packets,
-        probe_packets_from, probe_streams, probe_windows,
+        self, AudioEncode, ChunkEncode, Preroll, packets_with_bytes, probe_first_frames,
+        probe_first_packets, probe_packets_from, probe_streams, probe_windows,
     },
     input::Input,
 };
@@ -287,6 +287,7 @@ fn queries_of_ffprobe_are_restricted_too() {
         probe_first_frames(source, 1, 8),
         probe_packets_from(source, 2, Some(90.5)),
         probe_packets_from(source, 2, None),
+        packets_with_bytes(source, 3),
         probe_first_packets(source, 1, 8),
         probe_windows(source, 0, &[0.0, 60.5], 7.25),
     ];

@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 pub use self::parts::{AudioPart, Span, VideoPart, sample_of};
 use crate::{FrameRate, Grid, grid::GridError, purpose::AudioPurpose};
 
+/// The codec of WebVTT tracks that mkvmerge writes, by Matroska's codec id (Matroska, subtitles:
+/// WebVTT). FFmpeg before 7 does not decode it.
+pub const MATROSKA_WEBVTT: &str = "s_text/webvtt";
+
 /// An uploaded file with video, audio, or both.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Source {
@@ -134,7 +138,7 @@ pub struct TextTrack {
 impl TextTrack {
     /// Whether it contains text; other subtitle tracks contain images of text.
     pub fn is_text(&self) -> bool {
-        let codecs = ["subrip", "srt", "ass", "ssa", "webvtt", "mov_text", "text"];
+        let codecs = ["subrip", "srt", "ass", "ssa", "webvtt", MATROSKA_WEBVTT, "mov_text", "text"];
         codecs.contains(&self.codec.as_str()) || !self.channel.is_empty()
     }
 }

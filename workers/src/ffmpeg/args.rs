@@ -22,8 +22,8 @@ pub use self::audio::{
     AudioEncode, audio, audio_group, audio_of_groups, audio_of_packets, audio_packets, groups,
 };
 pub use self::ffprobe::{
-    probe_first_frames, probe_first_packets, probe_packet_count, probe_packets_from, probe_streams,
-    probe_windows,
+    packets_with_bytes, probe_first_frames, probe_first_packets, probe_packet_count,
+    probe_packets_from, probe_streams, probe_windows,
 };
 use crate::input::Input;
 

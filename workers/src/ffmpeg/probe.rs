@@ -130,6 +130,9 @@ async fn examine(
             return Err(failure);
         }
     }
+    if report.has_unknown_text() {
+        report.name_text_codecs(&matroska::text_codecs(file).await);
+    }
     let mut notes = Vec::new();
     loop {
         let examined = match joined::examine(&prober, file, &report).await? {

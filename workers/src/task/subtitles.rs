@@ -12,7 +12,7 @@ use bytes::Bytes;
 use media::{
     Grid,
     captions::{self, CAPTIONS_BYTES_MAX, CaptionError, Captions, Format, ParseBudget, Window},
-    source::{TextTrack, VideoTrack},
+    source::{MATROSKA_WEBVTT, TextTrack, VideoTrack},
 };
 use tokio::task::spawn_blocking;
 
@@ -21,6 +21,7 @@ use crate::{
     ffmpeg::{
         args,
         run::{self, Run},
+        text_blocks,
     },
     outcome::{TaskError, TaskFailure},
 };
@@ -45,7 +46,7 @@ pub(super) async fn run(
     let time_max = START_TIME_MAX + Duration::from_secs_f64(grid.duration() * SLOWNESS_MAX);
     let limits = (scratch, time_max);
     let text = if track.channel.is_empty() {
-        text(task, task_io, &grid, track.index, video.as_ref(), limits).await?
+        text(task, task_io, &grid, &track, video.as_ref(), limits).await?
     } else {
         closed::text(task, task_io, &grid, &track, video.as_ref(), limits).await?
     };
@@ -54,26 +55,16 @@ pub(super) async fn run(
     task.committer.commit_images(vec![stored]).await
 }
 
-/// Text track `index` as WebVTT.
+/// A text track as WebVTT.
 async fn text(
     task: &Task,
     task_io: &TaskIo<'_>,
     grid: &Grid,
-    index: u32,
+    track: &TextTrack,
     video: Option<&VideoTrack>,
     (scratch, time_max): (&Path, Duration),
 ) -> Result<String, TaskError> {
-    let toolbox = &task.context.toolbox;
-    let run = Run {
-        program: toolbox.ffmpeg.clone(),
-        args: args::subtitles(task_io.source.input(), index),
-        source: Some(task_io.source.input().clone()),
-        scratch: scratch.to_owned(),
-        time_max,
-        stall_max: time_max,
-        file_bytes_max: 1 << 20,
-    };
-    let raw = run::start(toolbox, run)?.read_to_end(CAPTIONS_BYTES_MAX).await?;
+    let raw = extract(task, task_io, track, time_max, scratch).await?;
     let origin = video.map_or(0.0, |video| video.seconds(video.start_pts()) * 1000.0);
     let length = Some(captions::length_of(grid));
     let window = Window { origin: origin.round() as i64, length };
@@ -87,6 +78,40 @@ async fn text(
     let written = written
         .map_err(|_| TaskFailure::retryable("internal", "read text: the thread panicked"))?;
     Ok(written.map_err(|error| parse_failure(&error))?)
+}
+
+/// The track as WebVTT, with the source's own timestamps.
+async fn extract(
+    task: &Task,
+    task_io: &TaskIo<'_>,
+    track: &TextTrack,
+    time_max: Duration,
+    scratch: &Path,
+) -> Result<Vec<u8>, TaskFailure> {
+    let toolbox = &task.context.toolbox;
+    let source = task_io.source.input();
+    let blocks = track.codec == MATROSKA_WEBVTT;
+    let (program, args, bytes_max) = if blocks {
+        let args = args::packets_with_bytes(source, track.index);
+        (&toolbox.ffprobe, args, CAPTIONS_BYTES_MAX * text_blocks::PRINTED_PER_BYTE)
+    } else {
+        (&toolbox.ffmpeg, args::subtitles(source, track.index), CAPTIONS_BYTES_MAX)
+    };
+    let run = Run {
+        program: program.clone(),
+        args,
+        source: Some(source.clone()),
+        scratch: scratch.to_owned(),
+        time_max,
+        stall_max: time_max,
+        file_bytes_max: 1 << 20,
+    };
+    let output = run::start(toolbox, run)?.read_to_end(bytes_max).await?;
+    if !blocks {
+        return Ok(output);
+    }
+    let text = spawn_blocking(move || text_blocks::webvtt(&output)).await.ok().flatten();
+    text.ok_or_else(|| TaskFailure::retryable("ffmpeg_failed", "the output of ffprobe is invalid"))
 }
 
 /// Another attempt would have the same result, unless this worker was too busy.

@@ -94,6 +94,33 @@ async fn text_tracks_of_every_container_become_webvtt() {
     }
 }
 
+/// Matroska as mkvmerge writes it: FFmpeg does not know the codec's name. The clip's title is
+/// shortened by the bytes that the name needs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn webvtt_of_mkvmerge_becomes_webvtt() {
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &[]).await;
+    let title = ["-c:s", "subrip", "-metadata:s:s:0", "title=Translated"];
+    let language = ["-metadata:s:s:0", "language=eng"];
+    let options = [&["-map", "0", "-map", "1"], &H264[..], &title, &language].concat();
+    let mut bytes = fs::read(clip_with_text("a.mkv", &options).path()).unwrap();
+    let find = |wanted: &[u8]| bytes.windows(wanted.len()).position(|found| found == wanted);
+    let (name, codec) = (find(b"\x53\x6e\x8aTranslated").unwrap(), find(b"S_TEXT/UTF8").unwrap());
+    let between = bytes[name + 13..codec - 2].to_vec();
+    let renamed = [b"\x53\x6e\x88Translat", &between[..], b"\x86\x8dS_TEXT/WEBVTT"].concat();
+    assert_eq!(renamed.len(), codec + 11 - name);
+    bytes[name..codec + 11].copy_from_slice(&renamed);
+    let clip = Clip::bytes("a.mkv", &bytes);
+    let probed = Probed::probe(&mut control, &worker, &clip).await;
+    let track = &probed.source.text[0];
+    assert_eq!((track.title.as_str(), track.language.as_str()), ("Translat", "eng"));
+    assert!(track.is_text(), "{track:?}");
+    let text = text(&mut control, &worker, &clip, &probed, 0).await;
+    assert!(text.contains("00:00:00.500 --> 00:00:01.500\nHello <i>there</i>\n"), "{text}");
+    assert!(text.contains("00:00:01.000 --> 00:00:02.000\n"), "{text}");
+    assert!(!text.contains("<script"), "{text}");
+}
+
 /// The video starts at its first picture, regardless of that picture's timestamp in the container.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn text_stays_in_sync_where_the_clock_does_not_begin_at_zero() {

@@ -93,3 +93,22 @@ pub fn probe_packet_count(source: &Input, index: u32) -> Vec<OsString> {
     let select = ["-of", "compact=p=0", "-select_streams", &stream];
     ffprobe(source, &[&select[..], &["-count_packets", "-show_entries", entries]].concat())
 }
+
+/// Lists the packets of stream `index` with their bytes, as JSON.
+pub fn packets_with_bytes(source: &Input, index: u32) -> Vec<OsString> {
+    let stream = index.to_string();
+    let entries = "packet=pts_time,duration_time,data";
+    ffprobe(
+        source,
+        &[
+            "-of",
+            "json",
+            "-select_streams",
+            &stream,
+            "-show_packets",
+            "-show_data",
+            "-show_entries",
+            entries,
+        ],
+    )
+}

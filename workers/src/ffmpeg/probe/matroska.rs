@@ -6,6 +6,17 @@ use crate::source::OpenedSource;
 const HEAD_BYTES: usize = 12;
 const EBML: u32 = 0x1a45_dfa3;
 const SEGMENT: u32 = 0x1853_8067;
+const CLUSTER: u32 = 0x1f43_b675;
+const TRACKS: u32 = 0x1654_ae6b;
+const TRACK_ENTRY: u32 = 0xae;
+const TRACK_TYPE: u32 = 0x83;
+const CODEC_ID: u32 = 0x86;
+/// The value of `TrackType` for subtitles.
+const SUBTITLES: u8 = 0x11;
+/// Elements before the first cluster that are examined.
+const ELEMENTS_MAX: usize = 64;
+/// Size of the list of tracks, with their codecs' private data.
+const TRACKS_BYTES_MAX: u64 = 4 << 20;
 
 /// The head of an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,9 +67,48 @@ pub(super) async fn missing(source: &OpenedSource, bytes: u64) -> Option<u64> {
     end.checked_sub(bytes).filter(|missing| *missing > 0)
 }
 
+/// The codec ids of the text tracks of `source`, in the file's order, which is also FFmpeg's.
+pub(super) async fn text_codecs(source: &OpenedSource) -> Vec<String> {
+    let Some((_, mut at)) = segment(source).await else { return Vec::new() };
+    for _ in 0..ELEMENTS_MAX {
+        let Some(head) = Head::read(source, at).await else { break };
+        let Some(size) = head.size.filter(|_| head.id != CLUSTER) else { break };
+        let content = at.saturating_add(head.bytes);
+        if head.id == TRACKS && size <= TRACKS_BYTES_MAX {
+            return codecs_of(&source.peek(content, size as usize).await);
+        }
+        at = content.saturating_add(size);
+    }
+    Vec::new()
+}
+
+/// The codec ids of the text tracks in the content of `Tracks`.
+fn codecs_of(tracks: &[u8]) -> Vec<String> {
+    let entries = elements(tracks).filter(|(id, _)| *id == TRACK_ENTRY);
+    let codec = |entry: &[u8]| {
+        let find = |wanted| elements(entry).find(|(id, _)| *id == wanted).map(|(_, value)| value);
+        let is_text = find(TRACK_TYPE).and_then(<[u8]>::last) == Some(&SUBTITLES);
+        let id = find(CODEC_ID).filter(|_| is_text)?;
+        Some(String::from_utf8_lossy(id).trim_end_matches('\0').to_owned())
+    };
+    entries.filter_map(|(_, entry)| codec(entry)).collect()
+}
+
+/// The complete elements in `bytes`: ids and contents.
+fn elements(mut bytes: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
+    std::iter::from_fn(move || {
+        let head = Head::parse(bytes)?;
+        let start = usize::try_from(head.bytes).ok()?;
+        let end = start.checked_add(usize::try_from(head.size?).ok()?)?;
+        let content = bytes.get(start..end)?;
+        bytes = bytes.get(end..)?;
+        Some((head.id, content))
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Head;
+    use super::{Head, codecs_of};
 
     #[test]
     fn sizes_of_elements_are_read_unless_they_are_unknown() {
@@ -71,5 +121,22 @@ mod tests {
         for head in [&b"\x1abcd\x41"[..], b"\x1abcd\0\0\0\0\0\0\0\0", b"\x1abcd", b"\x08bcd\x81"] {
             assert_eq!(read(head), None, "{head:?}");
         }
+    }
+
+    #[test]
+    fn codec_ids_of_text_tracks_are_listed_in_order() {
+        let track = |kind: u8, codec: &[u8]| {
+            let mut entry = vec![0xd7, 0x81, 1, 0x83, 0x81, kind, 0x86, 0x80 | codec.len() as u8];
+            entry.extend(codec);
+            [&[0xae, 0x80 | entry.len() as u8], &entry[..]].concat()
+        };
+        let tracks = [
+            track(1, b"V_VP8"),
+            track(0x11, b"S_TEXT/WEBVTT"),
+            track(2, b"A_OPUS"),
+            track(0x11, b"S_TEXT/UTF8\0"),
+        ];
+        assert_eq!(codecs_of(&tracks.concat()), ["S_TEXT/WEBVTT", "S_TEXT/UTF8"]);
+        assert!(codecs_of(&tracks[1][..9]).is_empty(), "an incomplete element");
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use media::purpose::AudioPurpose;
+use media::source::MATROSKA_WEBVTT;
 use serde::Deserialize;
 
 use crate::outcome::TaskFailure;
@@ -232,6 +233,23 @@ impl Report {
         self.format.format_name.starts_with("mov,")
     }
 
+    /// Names the codecs of Matroska's text tracks that FFmpeg does not know. `codec_ids` are those
+    /// of the file's text tracks, in order.
+    pub(super) fn name_text_codecs(&mut self, codec_ids: &[String]) {
+        let texts = self.streams.iter_mut().filter(|stream| stream.is_subtitle());
+        for (stream, id) in texts.zip(codec_ids) {
+            if stream.is_unknown() && id.eq_ignore_ascii_case(MATROSKA_WEBVTT) {
+                stream.codec_name = Some(MATROSKA_WEBVTT.to_owned());
+            }
+        }
+    }
+
+    /// Whether the file is Matroska with a text track whose codec FFmpeg does not know.
+    pub(super) fn has_unknown_text(&self) -> bool {
+        let unknown = |stream: &Stream| stream.is_subtitle() && stream.is_unknown();
+        self.is_matroska() && self.streams.iter().any(unknown)
+    }
+
     /// How much later the last picture is shown than decoded, in ticks, when a picture lasts
     /// `duration`. Program streams may omit the presentation time, so it is computed for them only.
     /// There the difference between the first packet and the first picture cannot be used: the
@@ -276,6 +294,10 @@ impl Stream {
     /// Whether the stream contains subtitles, as text or as bitmaps.
     pub(super) fn is_subtitle(&self) -> bool {
         self.codec_type.as_deref() == Some("subtitle")
+    }
+
+    fn is_unknown(&self) -> bool {
+        self.codec_name.as_deref().is_none_or(|name| name == "unknown")
     }
 
     /// Whether pictures may be presented in another order than they are decoded in.
