@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::transport::PIDS;
-
+/// The number of possible PIDs.
+pub(super) const PIDS: usize = 1 << 13;
 /// The PID of the table that lists the programs (PAT).
 const PAT_PID: usize = 0;
 const PAT: u8 = 0;

@@ -6,7 +6,7 @@ use super::{
     Step,
     clock::Clocks,
     pes::{self, Stamp},
-    tables::Tables,
+    tables::{PIDS, Tables},
 };
 
 const SYNC: u8 = 0x47;
@@ -18,8 +18,6 @@ const CHECKED_STRIDE: usize = 204;
 /// Number of consecutive sync bytes that confirm a stride.
 const SYNCS: usize = 4;
 
-/// The number of possible PIDs.
-pub(super) const PIDS: usize = 1 << 13;
 /// The PID of packets without content, which are not counted.
 const NULL_PID: usize = PIDS - 1;
 
