@@ -85,6 +85,33 @@ async fn a_multiplex_has_the_length_of_the_program_of_its_video() {
     }
 }
 
+/// FFmpeg takes the clock of the first program for one that has not wrapped yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_clocks_of_a_multiplex_may_be_hours_apart() {
+    let mut control = Control::start().await;
+    let worker = Worker::start(&mut control, &[]).await;
+    let (picture, sound) = (pictures("25", "6"), beeps(6));
+    let one = ["-f", "lavfi", "-i", &picture, "-f", "lavfi", "-i", &sound];
+    let maps = ["-c:a", "aac", "-map", "0", "-map", "1", "-map", "2", "-map", "3"];
+    let programs = ["-program", "title=A:st=0:st=1", "-program", "title=B:st=2:st=3"];
+    let clip = Clip::made("a.ts", &[&one[..], &one, &X264, &maps, &programs].concat());
+    let mut bytes = fs::read(clip.path()).unwrap();
+    for packet in bytes.chunks_exact_mut(188) {
+        let begin = if packet[3] & 0x20 == 0 { 4 } else { 5 + usize::from(packet[4]) };
+        let first = packet[1] & 0x1f == 1 && packet[2] < 2 && packet[1] & 0x40 != 0;
+        // The highest bits of the times: about 19.9 hours.
+        if first && packet[begin + 7] & 0x80 != 0 {
+            packet[begin + 9] |= 6 << 1;
+            if packet[begin + 7] & 0x40 != 0 {
+                packet[begin + 14] |= 6 << 1;
+            }
+        }
+    }
+    let encoded = encode(&mut control, &worker, &Clip::bytes("a.ts", &bytes)).await;
+    assert_eq!(encoded.numbers(), Vec::from_iter(0..150));
+    assert_onsets(&encoded, &[0.0, 2.0, 4.0], "hours apart");
+}
+
 /// The names and places of the boxes in `bytes`.
 fn boxes(bytes: &[u8]) -> Vec<(&[u8], Range<usize>)> {
     let (mut found, mut at) = (Vec::new(), 0);

@@ -224,6 +224,16 @@ impl Report {
         ends.min_by(f64::total_cmp)
     }
 
+    /// How much earlier FFmpeg decodes a track of a transport stream than ffprobe lists it, in
+    /// ticks: it takes a clock that is more than half of its range ahead of the file's start for
+    /// one that has not wrapped yet, also where that start is another program's.
+    pub(super) fn unwrapped(&self, first_pts: i64, tick: f64) -> i64 {
+        const CLOCK: i64 = 1 << 33;
+        let start = seconds(self.format.start_time.as_deref()).unwrap_or(0.0);
+        let ahead = first_pts as f64 * tick - start > (CLOCK / 2) as f64 * tick;
+        if ahead && self.format.format_name == "mpegts" { CLOCK } else { 0 }
+    }
+
     fn is_matroska(&self) -> bool {
         self.format.format_name.starts_with("matroska")
     }

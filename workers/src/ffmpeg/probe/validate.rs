@@ -197,6 +197,9 @@ pub(super) fn video(
     };
     let span = ends.seconds(stream.tick());
     audio.hold(&mut track, span);
+    let unwrapped = report.unwrapped(first_pts, stream.tick());
+    track.first_pts -= unwrapped;
+    track.last_pts -= unwrapped;
     let duration = plan(&track).map_err(invalid)?;
     check_bit_rate(duration, bytes)?;
     check_length(report, stream, span)?;
