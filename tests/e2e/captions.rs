@@ -244,8 +244,9 @@ async fn retranscoded(client: &Client, video: &str, uploaded: &str) {
 /// The captions of one picture of the clip of [`with_closed_captions`]: CC1 shows "hidden" from 2 s to 4 s.
 fn closed_captions(picture: usize) -> [u8; 2] {
     let load = [[0x14, 0x20], [0x14, 0x70], *b"hi", *b"dd", *b"en", [0x14, 0x2f]];
-    let odd =
-        |byte: u8| if (byte & 0x7f).count_ones() % 2 == 0 { byte | 0x80 } else { byte & 0x7f };
+    let odd = |byte: u8| {
+        if (byte & 0x7f).count_ones().is_multiple_of(2) { byte | 0x80 } else { byte & 0x7f }
+    };
     let pair = match picture {
         45..=50 => load[picture - 45],
         100 => [0x14, 0x2c],

@@ -59,7 +59,7 @@ impl CaptionPackets {
     ///
     /// # Errors
     /// When a file cannot be read or is not what FFmpeg writes.
-    pub fn next(&mut self) -> io::Result<Option<(i64, Vec<[u8; 3]>)>> {
+    pub fn next_picture(&mut self) -> io::Result<Option<(i64, Vec<[u8; 3]>)>> {
         while self.held.len() < REORDERED_MAX {
             let Some(line) = self.list.next().transpose()? else { break };
             if let Some(tick) = line.strip_prefix("#tb 0: ") {

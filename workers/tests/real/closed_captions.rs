@@ -13,7 +13,7 @@ const PICTURES: usize = 100;
 
 /// A byte of line 21 with its odd parity.
 fn odd(byte: u8) -> u8 {
-    if byte.count_ones() % 2 == 0 { byte | 0x80 } else { byte }
+    if byte.count_ones().is_multiple_of(2) { byte | 0x80 } else { byte }
 }
 
 /// The pairs of each picture: `text` is loaded from picture `at` on and shown after that, all in the

@@ -78,14 +78,16 @@ enum Change {
 /// The screen of one channel.
 enum Screen {
     Line21(Line21),
-    Service(Packets, Service),
+    Service(Packets, Box<Service>),
 }
 
 impl Screen {
     fn new(channel: Channel) -> Self {
         match channel {
             Channel::Line21(number) => Self::Line21(Line21::new(number)),
-            Channel::Service(number) => Self::Service(Packets::default(), Service::new(number)),
+            Channel::Service(number) => {
+                Self::Service(Packets::default(), Box::new(Service::new(number)))
+            }
         }
     }
 

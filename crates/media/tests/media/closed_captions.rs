@@ -14,7 +14,7 @@ const PICTURE: i64 = 100;
 
 /// A byte of line 21 with its odd parity.
 fn odd(byte: u8) -> u8 {
-    if byte.count_ones() % 2 == 0 { byte | 0x80 } else { byte }
+    if byte.count_ones().is_multiple_of(2) { byte | 0x80 } else { byte }
 }
 
 /// A pair in the first (0) or second (1) field.

@@ -158,7 +158,7 @@ async fn read(
     let mut packets = packets.map_err(|error| TaskFailure::io("open captions", &error))?;
     let census = spawn_blocking(move || {
         census.cut();
-        while let Some((_, cc_data)) = packets.next()? {
+        while let Some((_, cc_data)) = packets.next_picture()? {
             census.picture(&cc_data);
         }
         Ok(census)

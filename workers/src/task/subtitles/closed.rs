@@ -131,7 +131,7 @@ fn read(
     recording: &Recording,
 ) -> std::io::Result<Decoder> {
     let Recording { origin, start, end, .. } = *recording;
-    while let Some((time, cc_data)) = packets.next()? {
+    while let Some((time, cc_data)) = packets.next_picture()? {
         let at = time.saturating_sub(origin).saturating_add(start).max(start);
         if at < end {
             decoder.picture(at, &cc_data);
