@@ -74,7 +74,8 @@ async fn outlasts_its_token(stack: &Stack, video: &str, player: &'static str, ma
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_that_renews_its_token_plays_a_private_clip_that_outlasts_the_first_one() {
     let stack = Stack::start_with(&[("STREAMING_DEFAULT_VISIBILITY", "private")]).await;
-    let (video, _) = stack.client().publish(&clip::real(), Duration::from_secs(180)).await;
+    let small = clip::Numbered { width: 320, height: 180, ..clip::Numbered::seconds(30) };
+    let (video, _) = stack.client().publish(&small.file(), Duration::from_secs(180)).await;
     for (player, manifest) in
         [("hls.js", "hls"), ("shaka", "hls"), ("shaka", "dash"), ("dash.js", "dash")]
     {

@@ -14,7 +14,7 @@ use biscuit_auth::{
 };
 use media::VideoId;
 
-use crate::{AuthError, keys::RootKeys, renew::Lineage, role::Role};
+use crate::{AuthError, keys::RootKeys, renew::Family, role::Role};
 
 /// Maximum size in bytes of a subject or tenant.
 const NAME_BYTES_MAX: usize = 256;
@@ -88,19 +88,19 @@ impl RootKeys {
     }
 }
 
-/// The content of a playback token; `lineage` is that of the token which it renews.
+/// The content of a playback token; `family` is that of the token which it renews.
 pub(crate) fn playback(
     grant: &PlaybackGrant,
     minted_at: i64,
     expires_at: i64,
-    lineage: Option<&Lineage>,
+    family: Option<&Family>,
 ) -> Result<BiscuitBuilder, AuthError> {
     let video = string(&grant.video.to_string());
     let mut facts = vec![fact("playback", &[video]), fact("minted", &[int(minted_at)])];
     if let Some(height) = grant.max_height {
         facts.push(fact("max_height", &[int(i64::from(height))]));
     }
-    if let Some(Lineage { first_minted_at, ids }) = lineage {
+    if let Some(Family { first_minted_at, ids }) = family {
         facts.push(fact("renews", &[int(*first_minted_at), bytes(&ids.concat())]));
     }
     let builder = with_end(&facts, expires_at)?;

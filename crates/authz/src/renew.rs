@@ -1,7 +1,7 @@
 //! Renewal: a playback token in the last third of its life is exchanged for a new one with the same
 //! rights and restrictions, without a bearer token.
 //!
-//! A token and its renewals form a line. One id per block revokes the whole line: it is the
+//! A token and its renewals form a family. One id per block revokes the whole family: it is the
 //! signature of that block in the first token, which every renewal repeats in `renews`. If a renewal
 //! could be revoked alone, the token that it renews could be renewed once more.
 //!
@@ -19,7 +19,7 @@ use crate::{
     verify::{Request, Verifier},
 };
 
-/// Longest life of a playback token, and of a line of renewals from the minting of the first token,
+/// Longest life of a playback token, and of a family from the minting of the first token,
 /// in seconds: seven days.
 pub const PLAYBACK_SECONDS_MAX: i64 = 7 * 86_400;
 /// Size in bytes of an Ed25519 signature, and so of a revocation id.
@@ -58,15 +58,15 @@ pub enum RenewalError {
 
 /// The tokens from which a playback token descends by renewal.
 #[derive(Clone, Debug)]
-pub(crate) struct Lineage {
+pub(crate) struct Family {
     /// When the first token was minted, in Unix seconds.
     pub(crate) first_minted_at: i64,
-    /// The id by which each block of the line is revoked, the authority block first.
+    /// The id by which each block of the family is revoked, the authority block first.
     pub(crate) ids: Vec<Vec<u8>>,
 }
 
-impl Lineage {
-    /// Reads the lineage from the authority block.
+impl Family {
+    /// Reads the family from the authority block.
     pub(crate) fn read(authorizer: &mut Authorizer) -> Result<Option<Self>, AuthError> {
         let rule = "value($first, $ids) <- renews($first, $ids)";
         let found: Vec<(i64, Vec<u8>)> =
@@ -85,7 +85,7 @@ impl Lineage {
     /// appended after the last renewal have their own.
     pub(crate) fn ids(verified: &Verified) -> Vec<Vec<u8>> {
         let mut ids = match &verified.kind {
-            Kind::Playback { lineage: Some(lineage), .. } => lineage.ids.clone(),
+            Kind::Playback { family: Some(family), .. } => family.ids.clone(),
             _ => Vec::new(),
         };
         ids.extend(verified.biscuit.revocation_identifiers().into_iter().skip(ids.len()));
@@ -95,11 +95,11 @@ impl Lineage {
 
 impl Verifier {
     /// Renews a playback token for a client at `address`: with the same life, but ending at most
-    /// [`PLAYBACK_SECONDS_MAX`] after the first token of its line was minted.
+    /// [`PLAYBACK_SECONDS_MAX`] after the first token of its family was minted.
     ///
     /// # Errors
     /// [`RenewalError::Early`] before the last third of the token's life; otherwise if the token is
-    /// invalid, does not allow the client to play, is the last of its line, or was minted by a
+    /// invalid, does not allow the client to play, is the last of its family, or was minted by a
     /// release without renewal. Only [`AuthError::Busy`] can succeed on a retry.
     pub fn renew(
         &self,
@@ -109,7 +109,7 @@ impl Verifier {
         address: Option<IpAddr>,
     ) -> Result<Renewed, RenewalError> {
         let verified = self.genuine(text)?;
-        let Kind::Playback { video, max_height, minted_at, lineage } = &verified.kind else {
+        let Kind::Playback { video, max_height, minted_at, family } = &verified.kind else {
             return Err(forbidden("it is not a playback token").into());
         };
         let now = now_ms.div_euclid(1000);
@@ -125,7 +125,7 @@ impl Verifier {
         {
             return Err(RenewalError::Early(wait.div_ceil(1000)));
         }
-        let first_minted_at = lineage.as_ref().map_or(minted_at, |line| line.first_minted_at);
+        let first_minted_at = family.as_ref().map_or(minted_at, |family| family.first_minted_at);
         // Rounded up, so that a token of one second can be renewed, too.
         let minted_at = now_ms.saturating_add(999).div_euclid(1000);
         let latest = first_minted_at.saturating_add(PLAYBACK_SECONDS_MAX);
@@ -135,11 +135,11 @@ impl Verifier {
         }
         let grant =
             PlaybackGrant { video: *video, max_height: *max_height, address: checks.address };
-        let lineage = Lineage { first_minted_at, ids: Lineage::ids(&verified) };
+        let family = Family { first_minted_at, ids: Family::ids(&verified) };
         let key = verified.biscuit.root_key_id().unwrap_or(0);
         // This instance may verify with a new key a few seconds before it signs with it.
         let pair = keys.find(key).ok_or(AuthError::Busy)?;
-        let renewed = mint::playback(&grant, minted_at, expires_at, Some(&lineage))?
+        let renewed = mint::playback(&grant, minted_at, expires_at, Some(&family))?
             .root_key_id(key)
             .build(pair)
             .map_err(|_| AuthError::Malformed)?;

@@ -11,7 +11,7 @@ use biscuit_auth::{
 use biscuit_prost::Message;
 use media::VideoId;
 
-use crate::{AuthError, cost, keys::PublicKeys, mint, renew::Lineage, role::Role};
+use crate::{AuthError, cost, keys::PublicKeys, mint, renew::Family, role::Role};
 
 /// Maximum size in bytes of a token's text. Every block costs a signature check, so the size is
 /// checked first.
@@ -57,7 +57,7 @@ pub(crate) enum Kind {
         /// Unix seconds; tokens of earlier releases have none.
         minted_at: Option<i64>,
         /// Of the token that it renews, if any.
-        lineage: Option<Lineage>,
+        family: Option<Family>,
     },
 }
 
@@ -136,7 +136,7 @@ pub(crate) fn verify(text: &str, keys: &PublicKeys) -> Result<Verified, AuthErro
         Ok((expires_at, exchanged, kind(&mut authorizer)?))
     })?;
     let renewed = match &kind {
-        Kind::Playback { lineage: Some(lineage), .. } => lineage.ids.as_slice(),
+        Kind::Playback { family: Some(family), .. } => family.ids.as_slice(),
         _ => &[],
     };
     let made_from = exchanged.into_iter().chain(renewed.iter().cloned());
@@ -183,7 +183,7 @@ fn kind(authorizer: &mut Authorizer) -> Result<Kind, AuthError> {
                 video,
                 max_height: max_height.map_err(|_| AuthError::Malformed)?,
                 minted_at: one(authorizer, "minted")?,
-                lineage: Lineage::read(authorizer)?,
+                family: Family::read(authorizer)?,
             })
         }
         _ => Err(AuthError::Malformed),

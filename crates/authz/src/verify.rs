@@ -20,7 +20,7 @@ use quick_cache::sync::Cache;
 use crate::{
     AuthError,
     keys::PublicKeys,
-    renew::Lineage,
+    renew::Family,
     role::{Operation, Role},
     token::{self, Kind, TOKEN_BYTES_MAX, Verified},
 };
@@ -209,14 +209,14 @@ impl Verifier {
     }
 
     /// The id by which a genuine token is revoked, even if it has expired, and its expiry. The id
-    /// also revokes the tokens narrowed from it and, if it plays a video, every token in its line of
+    /// also revokes the tokens narrowed from it and, if it plays a video, every token of its family of
     /// renewals; the token from which it was narrowed remains valid.
     ///
     /// # Errors
     /// As [`Verifier::revocation_ids`].
     pub fn revoking_id(&self, text: &str) -> Result<(Vec<u8>, i64), AuthError> {
         let verified = self.genuine(text)?;
-        let id = Lineage::ids(&verified).pop().ok_or(AuthError::Malformed)?;
+        let id = Family::ids(&verified).pop().ok_or(AuthError::Malformed)?;
         Ok((id, verified.expires_at))
     }
 

@@ -1,5 +1,5 @@
-//! Renewal of playback tokens: when it is possible, what a renewed token allows, and how a line of
-//! renewals is revoked.
+//! Renewal of playback tokens: when it is possible, what a renewed token allows, and how a
+//! family of tokens is revoked.
 
 use authz::{
     AuthError, Operation, PLAYBACK_SECONDS_MAX, PlaybackGrant, RenewalError, Renewed, Restriction,
@@ -99,7 +99,7 @@ fn a_renewed_token_keeps_the_restrictions_of_its_holders() {
 }
 
 #[test]
-fn a_line_of_renewals_ends_seven_days_after_the_first_token_was_minted() {
+fn renewals_end_seven_days_after_the_first_token_was_minted() {
     let (keys, verifier) = setup();
     let grant = PlaybackGrant { video: VIDEO, max_height: None, address: None };
     let (mut now, mut expires_at) = (NOW, NOW + 86_400);
@@ -127,17 +127,17 @@ fn a_line_of_renewals_ends_seven_days_after_the_first_token_was_minted() {
 }
 
 #[test]
-fn revoking_any_token_of_a_line_ends_all_of_them_whichever_was_made_first() {
+fn revoking_any_token_of_a_family_ends_all_of_them() {
     for revoked in 0..3 {
         let (keys, verifier) = setup();
         let first = playback(&keys, None, None);
         let second = renew(&keys, &verifier, &first, LATE).token;
         let third = renew(&keys, &verifier, &second, LATE + 3000).token;
         let other = playback(&keys, None, address("192.0.2.7"));
-        let line = [&first, &second, &third];
+        let family = [&first, &second, &third];
         let child = narrow(&third, &Restriction::default()).unwrap();
-        revoke(&verifier, line[revoked]);
-        for token in line.into_iter().chain([&child]) {
+        revoke(&verifier, family[revoked]);
+        for token in family.into_iter().chain([&child]) {
             assert_eq!(plays(&verifier, token, LATE), Err(AuthError::Revoked), "{revoked}");
             let renewed = verifier.renew(&keys, token, LATE * 1000, None);
             assert_eq!(renewed, Err(AuthError::Revoked.into()));
@@ -192,7 +192,7 @@ fn tokens_that_are_not_genuine_playback_tokens_are_not_renewed() {
     let (keys, verifier) = setup();
     let bearer = keys.mint(&grant(Role::Admin), END).unwrap();
     let foreign = playback(&RootKeys::generate(), None, None);
-    // A holder cannot extend a line by facts of its own.
+    // A holder cannot extend a token by facts of its own.
     let forged =
         append(&playback(&keys, None, None), &format!("minted({NOW}); expires({});", END * 2));
     for (token, now) in
