@@ -26,3 +26,4 @@ mod range;
 mod rewriting;
 mod short_recordings;
 mod thumbnails;
+mod sound_variant;
