@@ -10,7 +10,7 @@ mod text;
 use media::{
     Codec, Grid,
     captions::LABEL_CHARS_MAX,
-    grid::GridError,
+    grid::{FRAME_RATE_MAX, GridError},
     ladder::{self, LadderError, Profile, Rung},
     language,
     pictures::{ClipPlan, PicturePlan},
@@ -75,7 +75,7 @@ pub struct Plan {
     pub hls: bool,
     /// Whether DASH is served.
     pub dash: bool,
-    /// Omitted tracks and rungs, with the reason.
+    /// Omitted tracks, rungs and pictures, with the reason.
     pub notes: Vec<String>,
     /// Poster, thumbnails and storyboard, if requested.
     #[serde(default)]
@@ -159,7 +159,10 @@ pub fn plan(
     let mut grid = source.grid().map_err(PlanError::Source)?;
     let mut notes = source.notes.clone();
     let rungs = match &source.video {
-        Some(video) => rungs(video, profiles, options, &mut notes)?,
+        Some(video) => {
+            notes.extend(hidden_pictures(video));
+            rungs(video, profiles, options, &mut notes)?
+        }
         None => {
             ladder::known(profiles, &options.profiles)?;
             if !options.profiles.is_empty() {
@@ -200,6 +203,17 @@ pub fn plan(
         hls: options.hls,
         dash: options.dash,
         notes,
+    })
+}
+
+/// The note about pictures that have no frame in the output.
+fn hidden_pictures(video: &VideoTrack) -> Option<String> {
+    let VideoTrack { hidden, examined, .. } = video;
+    (*hidden > 0).then(|| {
+        format!(
+            "{hidden} of {examined} examined pictures: left out, because they follow one another \
+             faster than {FRAME_RATE_MAX} per second"
+        )
     })
 }
 

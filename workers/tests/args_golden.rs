@@ -37,6 +37,9 @@ fn track() -> VideoTrack {
         transfer: "bt709".to_owned(),
         matrix: String::new(),
         primaries: String::new(),
+        paced: false,
+        hidden: 0,
+        examined: 0,
     }
 }
 

@@ -128,6 +128,19 @@ fn every_rung_of_every_chunk_is_planned_once() {
 }
 
 #[test]
+fn a_note_states_how_many_pictures_are_left_out() {
+    let mut source = source(1280, 720, 5);
+    let of_pictures =
+        |plan: &Plan| plan.notes.iter().find(|note| note.contains("pictures")).cloned();
+    assert_eq!(of_pictures(&planned(&source)), None);
+    let video = source.video.as_mut().unwrap();
+    (video.hidden, video.examined) = (37, 63);
+    let note = "37 of 63 examined pictures: left out, because they follow one another faster than \
+                60 per second";
+    assert_eq!(of_pictures(&planned(&source)).as_deref(), Some(note));
+}
+
+#[test]
 fn images_are_planned_on_request_and_wait_for_the_chunks() {
     let source = source(1280, 720, 100);
     assert!(planned(&source).tasks().iter().all(|t| !t.kind.is_optional()));

@@ -60,6 +60,9 @@ pub(crate) fn source(seconds: u32) -> Source {
             transfer: String::new(),
             matrix: String::new(),
             primaries: String::new(),
+            paced: false,
+            hidden: 0,
+            examined: 0,
         }),
         audio: vec![AudioTrack {
             index: 1,

@@ -1,12 +1,16 @@
 //! The result of probing an uploaded source, in the units that the planner needs.
 
+mod pacing;
 mod parts;
 
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::parts::{AudioPart, Span, VideoPart, sample_of};
+pub use self::{
+    pacing::pacing_ticks,
+    parts::{AudioPart, Span, VideoPart, sample_of},
+};
 use crate::{FrameRate, Grid, grid::GridError, purpose::AudioPurpose};
 
 /// The codec of WebVTT tracks that mkvmerge writes, by Matroska's codec id (Matroska, subtitles:
@@ -50,7 +54,8 @@ pub struct VideoTrack {
     pub width: u32,
     /// Display height in pixels.
     pub height: u32,
-    /// Nominal frame rate as numerator and denominator; not yet bounded.
+    /// Frame rate as numerator and denominator, not yet bounded: the nominal one, or the lowest of
+    /// some rates that shows every picture.
     pub frame_rate: (u32, u32),
     /// Seconds per tick as numerator and denominator.
     pub time_base: (u32, u32),
@@ -79,6 +84,15 @@ pub struct VideoTrack {
     /// because the file gives it that duration.
     #[serde(default)]
     pub hold_after: u64,
+    /// Whether a picture whose frame already shows the picture before it gets the next frame.
+    #[serde(default)]
+    pub paced: bool,
+    /// How many of the examined pictures have no frame of their own.
+    #[serde(default)]
+    pub hidden: u64,
+    /// Of how many pictures the probe examined the times; 0 if it examined none.
+    #[serde(default)]
+    pub examined: u64,
     /// The recordings that the source was joined from, in order; empty if it is a single one. Their
     /// times are in the same ticks, each on its own clock; the times above apply to the whole
     /// length.

@@ -34,6 +34,18 @@ impl Clip {
         Self::made(name, &args)
     }
 
+    /// `count` numbered frames, without audio; `times` is the expression of each one's time in
+    /// seconds, in which `PREV_OUTT` is the time of the one before it.
+    pub(crate) fn timed(name: &str, times: &str, count: usize, options: &[&str]) -> Self {
+        let picture = boxes("30", &format!("d={}", count.div_ceil(30)));
+        let graph = format!("{picture},settb=1/90000,setpts='({times})/TB'");
+        let count = count.to_string();
+        let mut args = vec!["-f", "lavfi", "-i", &graph, "-vsync", "passthrough"];
+        args.extend(["-enc_time_base", "1:90000", "-pix_fmt", "yuv420p", "-frames:v", &count]);
+        args.extend(options);
+        Self::made(name, &args)
+    }
+
     /// A file that ffmpeg creates with `args`.
     pub(crate) fn made(name: &str, args: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -58,14 +70,7 @@ impl Clip {
 
 /// A filter graph that generates numbered frames.
 pub(crate) fn pictures(rate: &str, seconds: &str) -> String {
-    let mut picture = format!("color=black:s={WIDTH}x{HEIGHT}:r={rate}:d={seconds}");
-    for bit in 0..BITS {
-        let (x, step) = (bit * BOX, 1 << bit);
-        picture.push_str(&format!(
-            ",drawbox=x={x}:y=20:w={BOX}:h=60:t=fill:color=white:enable='mod(floor(n/{step})\\,2)'"
-        ));
-    }
-    picture
+    boxes(rate, &format!("d={seconds}"))
 }
 
 /// The frame numbers that a video shows, in presentation order.
@@ -83,4 +88,16 @@ pub(crate) fn numbers(file: &Path) -> Vec<usize> {
         (0..BITS).filter(lit).map(|bit| 1 << bit).sum()
     };
     raw.chunks_exact(WIDTH * HEIGHT).map(number).collect()
+}
+
+/// The source of numbered frames.
+fn boxes(rate: &str, length: &str) -> String {
+    let mut picture = format!("color=black:s={WIDTH}x{HEIGHT}:r={rate}:{length}");
+    for bit in 0..BITS {
+        let (x, step) = (bit * BOX, 1 << bit);
+        picture.push_str(&format!(
+            ",drawbox=x={x}:y=20:w={BOX}:h=60:t=fill:color=white:enable='mod(floor(n/{step})\\,2)'"
+        ));
+    }
+    picture
 }

@@ -23,6 +23,7 @@ mod minio;
 mod probes;
 #[path = "../../../crates/store/tests/stores/proxy.rs"]
 mod proxy;
+mod rates;
 mod sandbox;
 mod sound;
 mod subtitles;

@@ -24,6 +24,9 @@ fn source(width: u32, height: u32) -> VideoTrack {
         transfer: String::new(),
         matrix: String::new(),
         primaries: String::new(),
+        paced: false,
+        hidden: 0,
+        examined: 0,
     }
 }
 

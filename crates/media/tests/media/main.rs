@@ -25,5 +25,5 @@ mod purposes;
 mod range;
 mod rewriting;
 mod short_recordings;
-mod thumbnails;
 mod sound_variant;
+mod thumbnails;

@@ -2,7 +2,11 @@
 //!
 //! FFmpeg itself rotates frames upright before it applies these filters.
 
-use media::{ladder::Rung, source::VideoTrack};
+use media::{
+    FrameRate,
+    ladder::Rung,
+    source::{VideoTrack, pacing_ticks},
+};
 
 use super::{ChunkEncode, ChunkInput, colors};
 
@@ -76,6 +80,23 @@ fn parent(rungs: &[Rung], rung: &Rung) -> Option<usize> {
     larger.min_by_key(|(_, other)| pixels(other)).map(|(place, _)| place)
 }
 
+/// Moves each picture to the start of the frame that [`VideoTrack::places`] gives it, on a timeline
+/// of [`pacing_ticks`] per frame, and a tick further: the filter `fps` drops the last picture unless
+/// its end, rounded up, comes after its frame, and pictures whose duration is unknown end where
+/// they start.
+fn place(track: &VideoTrack, rate: FrameRate) -> String {
+    let frame = pacing_ticks(rate);
+    let (den, ticks) = (rate.den(), rate.num() * frame);
+    let nearest = format!("{frame}*floor(PTS/{frame}+0.5)");
+    let place = if track.paced {
+        let next = format!("PREV_OUTPTS+{frame}*gt(PTS,PREV_OUTPTS)");
+        format!("if(isnan(PREV_OUTPTS),{nearest},max({nearest},{next}))")
+    } else {
+        nearest
+    };
+    format!("settb={den}/{ticks},setpts='{place}',setpts=PTS+1")
+}
+
 /// Aligns frames with the grid by their absolute time, so that the result does not depend on where
 /// decoding started, and then trims them by their frame number on the grid.
 fn frames(encode: &ChunkEncode<'_>, take: &ChunkInput) -> String {
@@ -84,6 +105,7 @@ fn frames(encode: &ChunkEncode<'_>, take: &ChunkInput) -> String {
     let pictures = track.pictures_at(encode.grid.rate());
     let mut steps = vec![format!("setpts=PTS-({})", track.start_pts())];
     steps.extend(deinterlace(track));
+    steps.push(place(track, encode.grid.rate()));
     // The first picture also fills the time before it, and replaces pictures at the beginning that
     // cannot be decoded.
     let from = match frames.start {
@@ -93,9 +115,6 @@ fn frames(encode: &ChunkEncode<'_>, take: &ChunkInput) -> String {
         }
         _ => String::new(),
     };
-    // The last picture passes even if it is shown for less than half a frame or for an unknown
-    // time: `fps` drops a picture whose place is not before the end of its input, rounded up.
-    steps.push("settb=AVTB,setpts=PTS+1".to_owned());
     steps.push(format!("fps={num}/{den}:round=near:eof_action=pass{from}"));
     if frames.end > *pictures.end() || *ends {
         // The last picture is repeated; damaged pictures at the end are replaced by the one before

@@ -153,6 +153,7 @@ fn pictures(first: &VideoTrack, parts: &[Part]) -> Result<(VideoTrack, Vec<u64>)
     let ticks = |frames: u64| (frames as f64 / rate.fps() / first.seconds(1)).round() as u64;
     let mut whole = first.clone();
     let (mut ahead, mut end, mut lengths) = (0, 0, Vec::new());
+    let (mut hidden, mut examined) = (0, 0);
     for part in parts {
         let begin = end;
         match &part.source.video {
@@ -161,6 +162,9 @@ fn pictures(first: &VideoTrack, parts: &[Part]) -> Result<(VideoTrack, Vec<u64>)
                 end += whole.of_part(&own).frames_at(rate);
                 own.hold_before += ticks(std::mem::take(&mut ahead));
                 whole.interlaced |= track.interlaced;
+                whole.paced |= track.paced;
+                hidden += hidden_at(rate, track);
+                examined += track.examined;
                 whole.parts.push(own);
             }
             _ => {
@@ -177,7 +181,16 @@ fn pictures(first: &VideoTrack, parts: &[Part]) -> Result<(VideoTrack, Vec<u64>)
     // Code that does not handle recordings sees one track of the total length.
     whole.last_pts = whole.start_pts().saturating_add_unsigned(ticks(end.saturating_sub(1)));
     whole.hold_after = 0;
+    (whole.hidden, whole.examined) = (hidden, examined);
     Ok((whole, lengths))
+}
+
+/// How many of the examined pictures of `track` are hidden at `rate`, that of the first recording.
+fn hidden_at(rate: FrameRate, track: &VideoTrack) -> u64 {
+    let (num, den) = track.frame_rate;
+    let own = FrameRate::for_source(num, den).map_or(0.0, FrameRate::fps);
+    let surplus = (1.0 - rate.fps() / own).max(0.0) * track.examined as f64;
+    track.hidden.max(surplus as u64)
 }
 
 fn video_part(track: &VideoTrack, bytes: &Range<u64>) -> VideoPart {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use media::FrameRate;
 use media::purpose::AudioPurpose;
 use media::source::MATROSKA_WEBVTT;
 use serde::Deserialize;
@@ -258,6 +259,14 @@ impl Report {
     pub(super) fn has_unknown_text(&self) -> bool {
         let unknown = |stream: &Stream| stream.is_subtitle() && stream.is_unknown();
         self.is_matroska() && self.streams.iter().any(unknown)
+    }
+
+    /// Whether the index of the file proves that all pictures of `stream` last equally long: only
+    /// then does FFmpeg's demuxer of MP4 state the same rate as nominal and as average.
+    pub(super) fn is_constant(&self, stream: &Stream) -> bool {
+        let rate = stream.nominal_rate().filter(|rate| Some(*rate) == stream.average_rate());
+        rate.is_some_and(|(num, den)| FrameRate::new(num, den).is_ok())
+            && self.format.format_name.starts_with("mov")
     }
 
     /// How much later the last picture is shown than decoded, in ticks, when a picture lasts

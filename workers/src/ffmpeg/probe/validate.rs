@@ -3,12 +3,13 @@
 
 use media::{
     FrameRate, Grid,
-    grid::FRAME_RATE_MAX,
     source::{AudioTrack, Source, TextTrack, VideoTrack},
 };
 
 use super::{
     audio_overhang::AudioSpan,
+    packets::{field, value},
+    rate::{self, Stated},
     report::{Report, Stream},
 };
 use crate::{ffmpeg::args::PIXELS_MAX, outcome::TaskFailure};
@@ -27,13 +28,6 @@ const MISSING_SECONDS_MIN: f64 = 0.25;
 const BITS_PER_SECOND_MIN: f64 = 100.0;
 /// The minimum bit rate applies to files longer than this.
 const BIT_RATE_CHECK_SECONDS_MIN: f64 = 60.0;
-/// If the average rate is this close to the nominal one, the rate is constant.
-const CONSTANT_RATE_TOLERANCE: f64 = 0.01;
-/// Common rates, in frames per second, that a variable rate is rounded up to.
-const RATE_STEPS: [u32; 6] = [10, 15, 24, 25, 30, 60];
-/// The rate of a file that does not state one and has only one frame.
-const RATE_UNKNOWN: (u32, u32) = (25, 1);
-
 /// The start of the video.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct First {
@@ -66,6 +60,12 @@ impl Last {
         self.duration.max(0)
     }
 
+    /// The one of two findings that ends later.
+    pub(super) fn later(self, other: Self) -> Self {
+        let end = |last: &Self| (last.pts, last.dts);
+        if end(&other) > end(&self) { other } else { self }
+    }
+
     /// The end of the last packet in the source's seconds, if one tick is `tick` seconds.
     pub(super) fn seconds(&self, tick: f64) -> Option<f64> {
         let last = self.pts.or(self.dts)?;
@@ -90,7 +90,7 @@ impl Ends {
     }
 
     /// Whether the video is a single picture.
-    fn is_lone(&self) -> bool {
+    pub(super) fn is_lone(&self) -> bool {
         let (first, last) = self.pts();
         self.last.packets == 1 && first == last
     }
@@ -122,51 +122,11 @@ pub(super) fn first_pts(output: &[u8], start_pts: i64) -> Option<(First, u32)> {
     (frames > 0).then_some((first, frames))
 }
 
-/// Parses ffprobe's output for the last packets; `None` if none of them belongs to the video.
-pub(super) fn last_pts(output: &[u8], index: u32) -> Option<Last> {
-    let text = String::from_utf8_lossy(output);
-    let mut last = Last::default();
-    let mut times = Vec::new();
-    for line in text.lines() {
-        if field(line, "stream_index") != Some(i64::from(index)) {
-            continue;
-        }
-        // Packets that an edit list cuts off are read but never shown.
-        if value(line, "flags").is_some_and(|flags| flags.contains('D')) {
-            continue;
-        }
-        last.packets += 1;
-        let pts = field(line, "pts");
-        // The duration of the packet that is shown last, which need not be the last in the file.
-        if pts >= last.pts {
-            last.pts = pts;
-            last.duration = field(line, "duration").unwrap_or(0);
-        }
-        last.untimed |= pts.is_none();
-        last.dts = last.dts.max(field(line, "dts"));
-        times.extend(pts);
-    }
-    times.sort_unstable();
-    times.dedup();
-    let mut steps: Vec<i64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    steps.sort_unstable();
-    last.step = steps.get(steps.len() / 2).copied();
-    (last.packets > 0 && (last.pts.is_some() || last.dts.is_some())).then_some(last)
-}
-
-fn value<'a>(line: &'a str, name: &str) -> Option<&'a str> {
-    line.split('|').find_map(|part| part.strip_prefix(name)?.strip_prefix('='))
-}
-
-fn field(line: &str, name: &str) -> Option<i64> {
-    value(line, name)?.trim().parse().ok()
-}
-
-/// Validates a file with a video track.
+/// Validates a file with a video track, whose pictures are due at `times` as far as it is known.
 pub(super) fn video(
     report: &Report,
     stream: &Stream,
-    ends: &Ends,
+    (ends, times): (&Ends, &[i64]),
     audio: &AudioSpan,
     bytes: u64,
 ) -> Result<Source, TaskFailure> {
@@ -174,6 +134,7 @@ pub(super) fn video(
     let time_base = stream.time_base().ok_or_else(|| invalid("has no time base".to_owned()))?;
     let (width, height) = display_size(stream).map_err(invalid)?;
     let (first_pts, last_pts) = ends.pts();
+    let stated = Stated::new(stream, ends);
     let mut track = VideoTrack {
         index: stream.index,
         codec: stream
@@ -182,7 +143,7 @@ pub(super) fn video(
             .ok_or_else(|| invalid("has an unknown codec".to_owned()))?,
         width,
         height,
-        frame_rate: if ends.is_lone() { lone_rate(stream) } else { frame_rate(stream, ends) },
+        frame_rate: stated.rate(),
         time_base,
         first_pts,
         last_pts,
@@ -193,6 +154,9 @@ pub(super) fn video(
         primaries: stream.primaries(),
         hold_before: 0,
         hold_after: 0,
+        paced: false,
+        hidden: 0,
+        examined: 0,
         parts: Vec::new(),
     };
     let span = ends.seconds(stream.tick());
@@ -200,6 +164,13 @@ pub(super) fn video(
     let unwrapped = report.unwrapped(first_pts, stream.tick());
     track.first_pts -= unwrapped;
     track.last_pts -= unwrapped;
+    // The packets of interlaced video may be fields.
+    if !times.is_empty() && !track.interlaced {
+        stated.fit(&mut track, times);
+        // A frame has another length now.
+        audio.hold(&mut track, span);
+        rate::keep_last(&mut track, times);
+    }
     let duration = plan(&track).map_err(invalid)?;
     check_bit_rate(duration, bytes)?;
     check_length(report, stream, span)?;
@@ -217,8 +188,8 @@ pub(super) fn untimed(
     let first = First { pts: 0, reorder: 0, interlaced };
     let last = Last { pts: Some(pictures.saturating_sub(1).max(0)), ..Last::default() };
     let ends = Ends { first, last };
-    let stream = stream.at_rate(frame_rate(stream, &ends));
-    video(report, &stream, &ends, &AudioSpan::default(), bytes)
+    let stream = stream.at_rate(Stated::new(stream, &ends).rate());
+    video(report, &stream, (&ends, &[]), &AudioSpan::default(), bytes)
 }
 
 /// Parses ffprobe's output for the first frames of a raw stream: whether they are interlaced; `None`
@@ -323,57 +294,6 @@ fn display_size(video: &Stream) -> Result<(u32, u32), String> {
 fn is_interlaced(video: &Stream, first: &First) -> bool {
     let order = video.field_order.as_deref().unwrap_or("unknown");
     first.interlaced || matches!(order, "tt" | "bb" | "tb" | "bt")
-}
-
-/// The source's intended frame rate. A constant rate is what the container states. With a variable
-/// rate, every frame has a place at the nominal rate. If that exceeds the maximum, as it does when
-/// timestamps jitter, the usual interval between frames is a better estimate, rounded up to the
-/// next common rate.
-fn frame_rate(video: &Stream, ends: &Ends) -> (u32, u32) {
-    let fps = |(num, den): (u32, u32)| f64::from(num) / f64::from(den);
-    let nominal = video.nominal_rate().filter(|rate| fps(*rate) <= 1000.0);
-    let average = video.average_rate().filter(|rate| fps(*rate) <= 1000.0);
-    match (nominal, average) {
-        (Some(nominal), Some(average)) => {
-            let (high, mean) = (fps(nominal), fps(average));
-            if (high - mean).abs() <= high * CONSTANT_RATE_TOLERANCE {
-                return nominal;
-            }
-            // The container counts fields as frames.
-            if (high - 2.0 * mean).abs() <= high * CONSTANT_RATE_TOLERANCE {
-                return average;
-            }
-            if high <= f64::from(FRAME_RATE_MAX) {
-                return nominal;
-            }
-            match by_packets(video, ends) {
-                Some(usual) if fps(usual) > mean => usual,
-                _ => step_above(mean.min(high)),
-            }
-        }
-        (None, Some(average)) => step_above(fps(average)),
-        (nominal, None) => by_packets(video, ends).or(nominal).unwrap_or(RATE_UNKNOWN),
-    }
-}
-
-/// The rate of a video with a single picture. Containers that only know durations state their
-/// clock's rate.
-fn lone_rate(video: &Stream) -> (u32, u32) {
-    let usual = |(num, den): &(u32, u32)| num / den <= FRAME_RATE_MAX;
-    let stated = video.average_rate().filter(usual).or_else(|| video.nominal_rate().filter(usual));
-    stated.unwrap_or(RATE_UNKNOWN)
-}
-
-/// Estimates the rate from the usual interval between packets, for containers that do not state it.
-fn by_packets(video: &Stream, ends: &Ends) -> Option<(u32, u32)> {
-    let step = ends.last.step.filter(|step| *step > 0)?;
-    let fps = 1.0 / (step as f64 * video.tick());
-    (fps.is_finite() && fps > 0.0 && fps <= 1000.0).then(|| step_above(fps))
-}
-
-fn step_above(fps: f64) -> (u32, u32) {
-    let step = RATE_STEPS.into_iter().find(|step| fps <= f64::from(*step) * 1.01);
-    step.map_or(((fps * 1000.0).round() as u32, 1000), |step| (step, 1))
 }
 
 /// The length of the output; an error if the file cannot be put on a grid.
