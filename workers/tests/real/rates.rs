@@ -47,13 +47,13 @@ async fn every_picture_of_a_variable_rate_is_shown() {
     let telecined = "floor((N*5+1)/2)*1001/60000";
     let alternating = "floor(N/2)/15+mod(N,2)*0.02";
     for (name, options, times, count, rates) in [
-        ("bursts.mp4", &X264, bursts, 200, &[(30, 1)][..]),
-        ("recorder.webm", &VP8, jitter, 400, &[(30, 1)]),
-        ("phone.mp4", &X264, phone, 700, &[(30, 1), (303, 10)]),
-        ("sixty.webm", &VP8, sixty, 900, &[(60, 1)]),
-        ("telecined.mkv", &X264, telecined, 150, &[(60_000, 1001)]),
-        ("alternating.mov", &X264, alternating, 200, &[(45, 1)]),
-        ("slides.mkv", &X264, "N*9", 5, &[(10, 1)]),
+        ("bursts.mp4", &X264, bursts, 100, &[(30, 1)][..]),
+        ("recorder.webm", &VP8, jitter, 200, &[(30, 1)]),
+        ("phone.mp4", &X264, phone, 300, &[(30, 1), (303, 10)]),
+        ("sixty.webm", &VP8, sixty, 420, &[(60, 1)]),
+        ("telecined.mkv", &X264, telecined, 100, &[(60_000, 1001)]),
+        ("alternating.mov", &X264, alternating, 150, &[(45, 1)]),
+        ("slides.mkv", &X264, "N*9", 3, &[(10, 1)]),
     ] {
         let clip = Clip::timed(name, times, count, options);
         let probed = Probed::probe(&mut control, &worker, &clip).await;
@@ -68,11 +68,11 @@ async fn every_picture_of_a_variable_rate_is_shown() {
     }
     // Some pictures are not in the file at all.
     let dropping = ["-vf", "select='not(eq(mod(n,41),40))'"];
-    let clip = Clip::timed("dropping.mp4", phone, 600, &[&X264[..], &dropping].concat());
+    let clip = Clip::timed("dropping.mp4", phone, 300, &[&X264[..], &dropping].concat());
     let probed = Probed::probe(&mut control, &worker, &clip).await;
     let mut found = shown(&mut control, &worker, &clip, &probed).await;
     found.dedup();
-    assert!(found.into_iter().eq((0..600).filter(|n| !is_dropped(*n))));
+    assert!(found.into_iter().eq((0..300).filter(|n| !is_dropped(*n))));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -80,9 +80,9 @@ async fn pictures_beyond_sixty_per_second_are_counted() {
     let mut control = Control::start().await;
     let worker = Worker::start(&mut control, &[]).await;
     for (name, times, count, rate, hidden) in [
-        ("fast.mp4", "N/120", 600, (120, 1), 299..=300),
+        ("fast.mp4", "N/120", 300, (120, 1), 149..=150),
         // Five pictures within 20 ms.
-        ("dense.mkv", "floor(N/5)/10+mod(N,5)*0.005", 200, (60, 1), 40..=120),
+        ("dense.mkv", "floor(N/5)/10+mod(N,5)*0.005", 100, (60, 1), 20..=60),
     ] {
         let clip = Clip::timed(name, times, count, &X264);
         let probed = Probed::probe(&mut control, &worker, &clip).await;

@@ -91,7 +91,9 @@ fn amr(frames: u32, bundle: u32) -> Vec<u8> {
     let mut frame = |number: u32| {
         // 12.2 kbit/s.
         let mut bytes = vec![0x3c];
-        bytes.extend((1..FRAME_BYTES).map(|_| if number / 25 % 2 == 0 { noise() } else { 0 }));
+        bytes.extend(
+            (1..FRAME_BYTES).map(|_| if (number / 25).is_multiple_of(2) { noise() } else { 0 }),
+        );
         bytes
     };
     let sound: Vec<u8> = (0..frames).flat_map(&mut frame).collect();
