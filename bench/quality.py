@@ -209,6 +209,7 @@ def measure(name, profiles, args):
                 at = Encoded(source, ours, rung, whole=way, changes={"-crf": factor + step}) if step else (whole if way else new)
                 points[way].append((at.bytes, at.mean()))
         found["bd_rate"] = bd_rate(points[True], points[False])
+        print(f"{name:<10} after borders: {found['pulses']}, with abr {found['abr_pulses']}; BD-rate {found['bd_rate']} %", flush=True)
     return found
 
 

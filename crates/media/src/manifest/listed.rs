@@ -37,7 +37,8 @@ fn split<'a>(
     rungs: &[&'a VideoRendition],
 ) -> (Vec<&'a VideoRendition>, Vec<Replaced<'a>>) {
     let bytes_min = (BITRATE_MIN / 8.0 * index.grid.duration()) as u64;
-    let (mut listed, mut left_out): (Vec<&VideoRendition>, Vec<Replaced<'_>>) = Default::default();
+    let mut listed: Vec<&VideoRendition> = Vec::new();
+    let mut left_out: Vec<Replaced<'_>> = Vec::new();
     for rung in rungs.iter().rev() {
         let common = |r: &VideoRendition| lines(r.width, r.height) <= COMMON_LINES;
         let replaces = |higher: &&&VideoRendition| {
