@@ -137,6 +137,8 @@ pub enum TaskKind {
     Chunk,
     /// Encodes one audio track.
     Audio,
+    /// Makes the surround rendition of one audio track.
+    Surround,
     /// Extracts one text track from the source.
     Subtitles,
     /// Makes the poster, thumbnails and storyboard.
@@ -167,16 +169,18 @@ impl TaskKind {
         Self::Probe
         | Self::Chunk
         | Self::Audio
+        | Self::Surround
         | Self::Subtitles
         | Self::Thumbnails
         | Self::Preview
-        | Self::Collect => 7,
+        | Self::Collect => 8,
     };
     /// Every kind. The CHECK constraint of `tasks.kind` lists the same ones.
     pub const ALL: [Self; Self::COUNT] = [
         Self::Probe,
         Self::Chunk,
         Self::Audio,
+        Self::Surround,
         Self::Subtitles,
         Self::Thumbnails,
         Self::Preview,
@@ -195,6 +199,7 @@ impl TaskKind {
             Self::Probe => "probe",
             Self::Chunk => "chunk",
             Self::Audio => "audio",
+            Self::Surround => "surround",
             Self::Subtitles => "subtitles",
             Self::Thumbnails => "thumbnails",
             Self::Preview => "preview",
@@ -213,6 +218,7 @@ impl TaskKind {
             Self::Probe
             | Self::Chunk
             | Self::Audio
+            | Self::Surround
             | Self::Subtitles
             | Self::Thumbnails
             | Self::Preview => true,
@@ -223,7 +229,7 @@ impl TaskKind {
     /// Whether the task is optional: if it fails permanently, the job completes without its output.
     pub const fn is_optional(self) -> bool {
         match self {
-            Self::Subtitles | Self::Thumbnails | Self::Preview => true,
+            Self::Surround | Self::Subtitles | Self::Thumbnails | Self::Preview => true,
             Self::Probe | Self::Chunk | Self::Audio | Self::Collect => false,
         }
     }
@@ -231,7 +237,9 @@ impl TaskKind {
     /// The tasks of its job that the task waits for.
     pub const fn prerequisite(self) -> Prerequisite {
         match self {
-            Self::Probe | Self::Chunk | Self::Audio | Self::Subtitles => Prerequisite::Nothing,
+            Self::Probe | Self::Chunk | Self::Audio | Self::Surround | Self::Subtitles => {
+                Prerequisite::Nothing
+            }
             Self::Thumbnails | Self::Preview => Prerequisite::Renditions,
             Self::Collect => Prerequisite::AllTasks,
         }
@@ -245,20 +253,23 @@ impl TaskKind {
         }
     }
 
-    /// Whether the task makes renditions, which are committed chunk by chunk.
+    /// Whether the task makes renditions of which images and the preview are made.
     pub const fn makes_renditions(self) -> bool {
         match self {
             Self::Chunk | Self::Audio => true,
-            Self::Probe | Self::Subtitles | Self::Thumbnails | Self::Preview | Self::Collect => {
-                false
-            }
+            Self::Probe
+            | Self::Surround
+            | Self::Subtitles
+            | Self::Thumbnails
+            | Self::Preview
+            | Self::Collect => false,
         }
     }
 
     /// Whether the task encodes moving pictures or audio, which takes most of a worker's time.
     pub const fn is_encoding(self) -> bool {
         match self {
-            Self::Chunk | Self::Audio | Self::Preview => true,
+            Self::Chunk | Self::Audio | Self::Surround | Self::Preview => true,
             Self::Probe | Self::Subtitles | Self::Thumbnails | Self::Collect => false,
         }
     }
@@ -267,7 +278,12 @@ impl TaskKind {
     pub const fn reads_excerpt(self) -> bool {
         match self {
             Self::Thumbnails | Self::Preview => true,
-            Self::Probe | Self::Chunk | Self::Audio | Self::Subtitles | Self::Collect => false,
+            Self::Probe
+            | Self::Chunk
+            | Self::Audio
+            | Self::Surround
+            | Self::Subtitles
+            | Self::Collect => false,
         }
     }
 
@@ -278,6 +294,7 @@ impl TaskKind {
             Self::Probe => true,
             Self::Chunk
             | Self::Audio
+            | Self::Surround
             | Self::Subtitles
             | Self::Thumbnails
             | Self::Preview

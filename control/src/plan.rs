@@ -3,6 +3,7 @@
 mod audio;
 pub mod lead;
 pub mod retry;
+mod surround;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -21,6 +22,7 @@ use thiserror::Error;
 
 pub use self::{
     audio::{AUDIO_TRACKS_MAX, PlannedAudio, rendition_of_audio},
+    surround::PlannedSurround,
     text::{PlannedText, TEXT_TRACKS_MAX},
 };
 use crate::domain::{TaskKind, TaskState};
@@ -47,6 +49,8 @@ const PRIORITY_COLLECT: i32 = 700;
 const PRIORITY_THUMBNAILS: i32 = 650;
 const PRIORITY_PREVIEW: i32 = 600;
 const PRIORITY_CHUNK: i32 = 500;
+/// Sessions that start while the video grows play stereo, so surround must not delay a chunk.
+const PRIORITY_SURROUND: i32 = PRIORITY_CHUNK;
 
 /// Encoding one second of audio costs about as much as encoding this many megapixels of video.
 const AUDIO_MEGAPIXELS: f64 = 0.5;
@@ -86,6 +90,9 @@ pub struct Plan {
     /// Text tracks of the source, in its order.
     #[serde(default)]
     pub text: Vec<PlannedText>,
+    /// Surround renditions of audio tracks, in the order of their numbers.
+    #[serde(default)]
+    pub surround: Vec<PlannedSurround>,
 }
 
 /// The options of the caller.
@@ -194,6 +201,7 @@ pub fn plan(
     Ok(Plan {
         grid,
         video: source.video.clone(),
+        surround: surround::plan(&audio),
         audio,
         preset: presets(&rungs),
         pictures: options.thumbnails.and_then(|count| PicturePlan::new(&grid, &rungs, count)),
@@ -274,6 +282,12 @@ impl Plan {
             let weight = self.grid.frames() as f64 * AUDIO_MEGAPIXELS / 30.0;
             tasks.push(task(TaskKind::Audio, audio.number, weight));
         }
+        // Behind the chunks: in the same queue, which has a turn for each task.
+        for surround in &self.surround {
+            let weight = self.grid.frames() as f64 * AUDIO_MEGAPIXELS / 30.0;
+            let encoder = self.rungs.first().map_or("", |rung| rung.codec.encoder());
+            tasks.push(NewTask { encoder, ..task(TaskKind::Surround, surround.number, weight) });
+        }
         for text in &self.text {
             tasks.push(task(TaskKind::Subtitles, text.number, SUBTITLES_WEIGHT));
         }
@@ -319,6 +333,20 @@ impl Plan {
     }
 }
 
+/// The rendition that a task makes of an audio track; `None` for tasks of other kinds.
+pub fn rendition_of_sound(kind: TaskKind, ordinal: u32) -> Option<String> {
+    match kind {
+        TaskKind::Audio => Some(rendition_of_audio(ordinal)),
+        TaskKind::Surround => Some(media::surround::rendition(ordinal)),
+        TaskKind::Probe
+        | TaskKind::Chunk
+        | TaskKind::Subtitles
+        | TaskKind::Thumbnails
+        | TaskKind::Preview
+        | TaskKind::Collect => None,
+    }
+}
+
 /// A task with the priority and the first state of its kind.
 fn task(kind: TaskKind, ordinal: u32, weight: f64) -> NewTask {
     let (state, priority) = (kind.first_state(), priority(kind));
@@ -331,6 +359,7 @@ const fn priority(kind: TaskKind) -> i32 {
         TaskKind::Probe => PRIORITY_PROBE,
         TaskKind::Chunk => PRIORITY_CHUNK,
         TaskKind::Audio => PRIORITY_AUDIO,
+        TaskKind::Surround => PRIORITY_SURROUND,
         TaskKind::Subtitles => PRIORITY_SUBTITLES,
         TaskKind::Thumbnails => PRIORITY_THUMBNAILS,
         TaskKind::Preview => PRIORITY_PREVIEW,

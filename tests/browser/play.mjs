@@ -77,8 +77,11 @@ try {
   const page = await browser.newPage();
   const failures = [];
   page.on("pageerror", (error) => failures.push({ source: "script", message: error.message }));
+  const renditions = new Set();
   page.on("response", (answer) => {
     const url = new URL(answer.url());
+    const segment = url.pathname.match(/\/([^/]+)\/[hd]\d+\.m4s$/);
+    if (segment) renditions.add(segment[1]);
     if (url.pathname.startsWith("/api/") && answer.status() >= 400) {
       failures.push({ source: "http", status: answer.status(), path: url.pathname });
     }
@@ -93,6 +96,7 @@ try {
   await Promise.race([finished, timeout, abandoned]);
   const summary = await page.evaluate(() => window.summary());
   summary.errors.push(...failures);
+  summary.renditions = [...renditions].sort();
   print(summary);
   over = true;
 } finally {

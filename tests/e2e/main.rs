@@ -39,6 +39,7 @@ mod rules;
 mod s3;
 mod service;
 mod start;
+mod surround;
 mod sync;
 mod takeover;
 mod telemetry;

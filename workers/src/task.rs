@@ -6,6 +6,7 @@ mod images;
 mod preview;
 mod probe;
 mod subtitles;
+mod surround;
 mod trace;
 
 use std::{
@@ -134,6 +135,9 @@ async fn execute(task: &Task) -> Result<(), TaskError> {
         }
         Some(v1::lease::Work::Subtitles(work)) => {
             subtitles::run(task, &task_io, work, scratch.path()).await
+        }
+        Some(v1::lease::Work::Surround(work)) => {
+            surround::run(task, &task_io, work, scratch.path()).await
         }
         None => Err(TaskFailure::retryable("unsupported_task", "unknown kind of task").into()),
     };

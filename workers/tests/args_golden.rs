@@ -181,6 +181,7 @@ fn audio_is_padded_and_cut_to_the_grid() {
         track: &audio,
         video: Some(&track()),
         grid: &grid,
+        channels: 2,
         bitrate: 128_000,
         threads: 1,
     });
@@ -226,6 +227,7 @@ fn joined_recordings_are_inputs_of_their_own() {
         track: &track,
         video: None,
         grid: &Grid::new(FrameRate::new(25, 1).unwrap(), 375).unwrap(),
+        channels: 1,
         bitrate: 128_000,
         threads: 1,
     });
@@ -260,6 +262,7 @@ fn many_recordings_are_decoded_in_groups() {
         track: &track,
         video: None,
         grid: &Grid::new(FrameRate::new(25, 1).unwrap(), 25_025).unwrap(),
+        channels: 2,
         bitrate: 128_000,
         threads: 1,
     };
@@ -274,6 +277,19 @@ fn many_recordings_are_decoded_in_groups() {
     assert!(opened.into_iter().eq(0..1001));
     let args = lines(&args::audio_of_groups(&encode));
     assert!(args.contains("pipe:0") && args.contains("atrim=end_sample="), "{args}");
+}
+
+/// The copy keeps the source's times, and silence has the format of the track.
+#[test]
+fn a_dolby_track_is_copied_and_its_silence_is_encoded() {
+    let copied = args::copied_audio(&Input::from(Path::new("/store/videos/x/source")), 3);
+    let format = media::fmp4::copied::CopiedFormat { codec: "ac-3", channels: 6, rate: 448 };
+    let silence = args::silence(format);
+    insta::assert_snapshot!("copied_audio", format!("{}\n{}", lines(&copied), lines(&silence)));
+    let late = VideoTrack { first_pts: 126_000, time_base: (1, 90_000), ..track() };
+    assert_eq!(args::copied_origin(&late), (1_000_000 * 10 + 14) * 4_800);
+    let early = VideoTrack { first_pts: -2_000, time_base: (1, 1000), ..track() };
+    assert_eq!(args::copied_origin(&early), 999_998 * 48_000);
 }
 
 #[test]

@@ -156,6 +156,15 @@ const fn lost_output(kind: TaskKind) -> &'static str {
                  WHERE o.job_id = t.job_id AND o.rendition = 'audio-' || t.ordinal AND o.chunk = 0
              )"
         }
+        TaskKind::Surround => {
+            "NOT EXISTS (
+                 SELECT 1
+                 FROM outputs o
+                 WHERE o.job_id = t.job_id
+                   AND o.rendition = 'surround-' || t.ordinal
+                   AND o.chunk = 0
+             )"
+        }
         TaskKind::Subtitles => {
             "NOT EXISTS (
                  SELECT 1

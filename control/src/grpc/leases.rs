@@ -17,7 +17,7 @@ use crate::{
         workers,
     },
     domain::{Failure, TaskKind},
-    plan::{self, Plan, retry::Cause},
+    plan::{self, Plan, PlannedAudio, PlannedSurround, retry::Cause},
     publish::{admission, excerpt},
     state::AppState,
 };
@@ -78,12 +78,12 @@ pub async fn lease(app: &AppState, claimed: &Claimed) -> Result<v1::Lease, Prepa
     let store = app.stores.get(&subject.store).ok_or_else(|| {
         store_error(Code::NotConfigured, "the video's store is not configured in this instance")
     })?;
-    let first_chunk = if claimed.kind == TaskKind::Audio {
-        let rendition = [plan::rendition_of_audio(claimed.ordinal)];
-        let count = outputs::count(&*db, claimed.job, &rendition, None).await;
-        u32::try_from(count.map_err(unavailable)?).unwrap_or(u32::MAX)
-    } else {
-        0
+    let first_chunk = match plan::rendition_of_sound(claimed.kind, claimed.ordinal) {
+        Some(rendition) => {
+            let count = outputs::count(&*db, claimed.job, &[rendition], None).await;
+            u32::try_from(count.map_err(unavailable)?).unwrap_or(u32::MAX)
+        }
+        None => 0,
     };
     // No task is ready for the worker's other slots, so this task may use all cores.
     let kinds = TaskKind::with_property(TaskKind::is_encoding);
@@ -127,7 +127,7 @@ fn work(
     }
     let not_in_plan =
         || Failure::new(Code::Internal.text(), "the job's plan does not contain the task");
-    let Plan { grid, video, rungs, audio, preset, pictures, preview, text, .. } =
+    let Plan { grid, video, rungs, audio, preset, pictures, preview, text, surround, .. } =
         plan.ok_or_else(not_in_plan)?;
     match claimed.kind {
         TaskKind::Chunk => Ok(v1::lease::Work::Chunk(v1::ChunkWork {
@@ -155,6 +155,11 @@ fn work(
                 first_chunk,
             }))
         }
+        TaskKind::Surround => {
+            let work = surround_work(&surround, audio, claimed.ordinal).ok_or_else(not_in_plan)?;
+            let (grid, video) = (Some(grid.into()), video.map(Into::into));
+            Ok(v1::lease::Work::Surround(v1::SurroundWork { grid, video, first_chunk, ..work }))
+        }
         TaskKind::Subtitles => {
             let planned = text.into_iter().find(|text| text.number == claimed.ordinal);
             let planned = planned.ok_or_else(not_in_plan)?;
@@ -181,6 +186,23 @@ fn work(
         }
         TaskKind::Probe | TaskKind::Collect => Err(not_in_plan()),
     }
+}
+
+/// The planned surround rendition and its track; the caller adds the rest.
+fn surround_work(
+    surround: &[PlannedSurround],
+    audio: Vec<PlannedAudio>,
+    number: u32,
+) -> Option<v1::SurroundWork> {
+    let planned = surround.iter().find(|planned| planned.number == number)?;
+    let of = audio.into_iter().find(|audio| audio.number == planned.audio)?;
+    Some(v1::SurroundWork {
+        number,
+        track: Some(of.track.into()),
+        codec: planned.codec.text().to_owned(),
+        bitrate: planned.bitrate,
+        ..v1::SurroundWork::default()
+    })
 }
 
 fn pictures_work(plan: PicturePlan) -> v1::PicturesWork {

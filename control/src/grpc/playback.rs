@@ -5,6 +5,8 @@ use api::{
     v1::{self, playback_service_server::PlaybackService},
     wire,
 };
+use bytes::Bytes;
+use media::index::{Index, VERSION};
 use tonic::{Request, Response, Status};
 
 use super::{Services, Stream, authorize::Rpc, db_status, revocable_stream::revocable, watch};
@@ -32,6 +34,7 @@ impl PlaybackService for Services {
         let index = index.ok_or_else(|| {
             Problem::new(Code::NotFound, "the video does not exist or cannot be played yet")
         })?;
+        let index = readable(index, request.get_ref().index_version);
         Ok(Response::new(v1::GetIndexResponse { index }))
     }
 
@@ -78,5 +81,19 @@ impl PlaybackService for Services {
     ) -> Result<Response<v1::GetMetricsResponse>, Status> {
         self.0.authorize(Rpc::GetMetrics, &request, None)?;
         Ok(Response::new(v1::GetMetricsResponse { text: self.0.telemetry.render() }))
+    }
+}
+
+/// The encoded index for a data plane that reads index versions up to `version`: the previous
+/// release reads the index without the details of its audio.
+fn readable(index: Bytes, version: u32) -> Bytes {
+    if version >= u32::from(VERSION) {
+        return index;
+    }
+    match Index::decode(&index) {
+        Ok(whole) if !whole.audio_details.is_empty() => {
+            Bytes::from(Index { audio_details: Vec::new(), ..whole }.encode())
+        }
+        _ => index,
     }
 }

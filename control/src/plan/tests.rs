@@ -4,7 +4,7 @@ use media::{
     Codec, FrameRate, Grid,
     ladder::{LadderError, Profile, default_profiles},
     purpose::AudioPurpose,
-    source::{AudioTrack, Source, TextTrack},
+    source::{AudioPart, AudioTrack, Source, TextTrack},
 };
 
 use super::{Plan, PlanError, TranscodeOptions, lead::RunningChunk, plan};
@@ -20,7 +20,7 @@ fn source(width: u32, height: u32, seconds: i64) -> Source {
             "transfer": ""
         },
         "audio": [
-            {"index": 1, "codec": "aac", "channels": 6, "sample_rate": 48000,
+            {"index": 1, "codec": "aac", "channels": 4, "sample_rate": 48000,
              "language": "ger", "title": ""},
             {"index": 2, "codec": "aac", "channels": 1, "sample_rate": 44100,
              "language": "deu", "title": ""},
@@ -157,6 +157,56 @@ fn images_are_planned_on_request_and_wait_for_the_chunks() {
     json.as_object_mut().unwrap().retain(|key, _| key != "pictures" && key != "preview");
     let old: Plan = serde_json::from_value(json).unwrap();
     assert_eq!((old.pictures, old.preview), (None, None));
+}
+
+#[test]
+fn surround_is_planned_beside_stereo_and_behind_the_chunks() {
+    let mut source = source(1280, 720, 100);
+    let track = |codec: &str, channels, sample_rate| AudioTrack {
+        codec: codec.to_owned(),
+        channels,
+        sample_rate,
+        ..source.audio[0].clone()
+    };
+    let joined = AudioTrack {
+        parts: vec![AudioPart { start: 0, end: 1, index: Some(1), origin: None, samples: 1 }],
+        ..track("ac3", 6, 48_000)
+    };
+    source.audio = vec![
+        track("ac3", 6, 48_000),
+        track("aac", 2, 48_000),
+        track("eac3", 8, 48_000),
+        track("ac3", 6, 44_100),
+        track("dts", 5, 48_000),
+        joined,
+        track("pcm_s16le", 16, 48_000),
+    ];
+    let plan = planned(&source);
+    assert!(plan.audio.iter().all(|audio| audio.channels == 2));
+    let found = plan.surround.iter().map(|s| (s.rendition(), s.audio, s.codec.text(), s.bitrate));
+    let found: Vec<_> = found.collect();
+    let expected = [
+        ("surround-0", 0, "aac", 320_000),
+        ("surround-1", 0, "ac3", 0),
+        ("surround-2", 2, "aac", 320_000),
+        ("surround-3", 2, "eac3", 0),
+        ("surround-4", 3, "aac", 320_000),
+        ("surround-5", 4, "aac", 320_000),
+        ("surround-6", 5, "aac", 320_000),
+    ];
+    assert_eq!(found, expected.map(|(name, of, codec, rate)| (name.to_owned(), of, codec, rate)));
+    let tasks = plan.tasks();
+    let place = |kind| tasks.iter().rposition(|task| task.kind == kind).unwrap();
+    let surround = &tasks[place(TaskKind::Surround)];
+    let chunk = &tasks[place(TaskKind::Chunk)];
+    assert!(place(TaskKind::Surround) > place(TaskKind::Chunk));
+    assert_eq!((surround.priority, surround.encoder), (chunk.priority, "libx264"));
+    assert!(surround.kind.is_optional() && surround.state == TaskState::Ready);
+    // Plans of jobs that an older version queued have no surround.
+    let mut json = serde_json::to_value(&plan).unwrap();
+    json.as_object_mut().unwrap().retain(|key, _| key != "surround");
+    let old: Plan = serde_json::from_value(json).unwrap();
+    assert!(old.surround.is_empty());
 }
 
 #[test]

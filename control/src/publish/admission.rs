@@ -43,7 +43,9 @@ pub async fn commit(app: &AppState, offer: &Offer) -> Result<Outcome, DbError> {
     }
     let outcome = match subject.kind {
         TaskKind::Probe => probed(app, &subject, offer).await?,
-        TaskKind::Chunk | TaskKind::Audio => media_offered(app, &subject, offer).await?,
+        TaskKind::Chunk | TaskKind::Audio | TaskKind::Surround => {
+            media_offered(app, &subject, offer).await?
+        }
         TaskKind::Subtitles | TaskKind::Thumbnails | TaskKind::Preview => {
             images::offered(app, &subject, offer).await?
         }
@@ -263,9 +265,9 @@ async fn record(
             TaskKind::Chunk => {
                 (subject.rungs.clone(), Some(subject.ordinal), subject.rungs.len() as u64)
             }
-            TaskKind::Audio => {
-                let rendition = plan::rendition_of_audio(subject.ordinal);
-                (vec![rendition], None, u64::from(plan.grid.chunks()))
+            TaskKind::Audio | TaskKind::Surround => {
+                let rendition = plan::rendition_of_sound(subject.kind, subject.ordinal);
+                (rendition.into_iter().collect(), None, u64::from(plan.grid.chunks()))
             }
             TaskKind::Probe
             | TaskKind::Subtitles

@@ -99,6 +99,7 @@ async fn assemble(app: &AppState, subject: &Subject, token: u64) -> Result<Strin
         TaskKind::Probe
         | TaskKind::Chunk
         | TaskKind::Audio
+        | TaskKind::Surround
         | TaskKind::Subtitles
         | TaskKind::Collect => return Err(unplanned),
     };

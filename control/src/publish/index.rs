@@ -9,6 +9,7 @@ use media::{
     index::{AudioDetails, AudioRendition, Chunk, Index, Track, VideoRendition},
     layout,
     pictures::{PREVIEW, Picture, Pictures},
+    surround,
 };
 use store::Stores;
 
@@ -21,7 +22,7 @@ use crate::{
     },
     index_cache::IndexCache,
     objects,
-    plan::PlannedAudio,
+    plan::{Plan, PlannedAudio, PlannedSurround},
 };
 
 /// The encoded index of the version that is served now; `None` if no version is served.
@@ -98,11 +99,13 @@ fn assemble(
 ) -> Result<Index, PublishError> {
     let plan = &head.plan;
     let mut tracks: HashMap<String, Track> = HashMap::new();
+    let mut channels: HashMap<String, u32> = HashMap::new();
     for (rendition, init) in inits {
         let info = fmp4::init_info(&init).map_err(|source| {
             let rendition = rendition.clone();
             PublishError::Init { job, rendition, source }
         })?;
+        channels.insert(rendition.clone(), info.channels);
         let track = Track {
             codec: info.codec,
             timescale: info.timescale,
@@ -129,6 +132,7 @@ fn assemble(
         track: track(&rung.name),
     });
     let video_renditions = video_renditions.collect();
+    let audio_details = details(plan, &mut track, &channels);
     let audio_renditions = plan.audio.iter().map(|audio| AudioRendition {
         name: audio.rendition(),
         label: audio.label.clone(),
@@ -153,13 +157,33 @@ fn assemble(
         audio_renditions: audio_renditions.collect(),
         pictures: Pictures::default(),
         captions: Vec::new(),
-        audio_details: details(&plan.audio),
+        audio_details,
     })
 }
 
 /// The details of the audio renditions; empty if no rendition has any.
-fn details(audio: &[PlannedAudio]) -> Vec<AudioDetails> {
-    let details = audio.iter().map(|audio| AudioDetails { purpose: audio.track.purpose });
+fn details(
+    plan: &Plan,
+    track: &mut impl FnMut(&str) -> Track,
+    channels: &HashMap<String, u32>,
+) -> Vec<AudioDetails> {
+    let mut surround = |planned: &PlannedSurround, audio: &PlannedAudio| {
+        let name = planned.rendition();
+        let codec = planned.codec.rfc6381().to_owned();
+        AudioRendition {
+            label: audio.label.clone(),
+            language: audio.language.clone(),
+            channels: channels.get(&name).copied().unwrap_or(surround::CHANNELS),
+            target_bitrate: planned.bitrate,
+            track: Track { codec, ..track(&name) },
+            name,
+        }
+    };
+    let details = plan.audio.iter().map(|audio| {
+        let planned = plan.surround.iter().filter(|planned| planned.audio == audio.number);
+        let surround = planned.map(|planned| surround(planned, audio)).collect();
+        AudioDetails { purpose: audio.track.purpose, surround }
+    });
     let details: Vec<_> = details.collect();
     if details.iter().all(|details| *details == AudioDetails::default()) {
         return Vec::new();

@@ -102,8 +102,9 @@ pub(crate) fn work(lease: &v1::Lease) -> v1::Commit {
         v1::lease::Work::Audio(work) => {
             let grid = Grid::try_from(work.grid.unwrap()).unwrap();
             let name = format!("audio-{}", work.number);
-            sound(&grid).into_iter().map(|chunk| stored(lease, &name, chunk)).collect()
+            sound(&grid, 2).into_iter().map(|chunk| stored(lease, &name, chunk)).collect()
         }
+        v1::lease::Work::Surround(work) => sounds(lease, &work.grid.unwrap(), 6),
         _ => Vec::new(),
     };
     v1::Commit {
@@ -113,6 +114,13 @@ pub(crate) fn work(lease: &v1::Lease) -> v1::Commit {
         last: true,
         ..v1::Commit::default()
     }
+}
+
+/// Stores AAC with this number of channels as the output of a lease for surround.
+pub(crate) fn sounds(lease: &v1::Lease, grid: &v1::Grid, channels: u32) -> Vec<v1::Output> {
+    let Some(v1::lease::Work::Surround(work)) = &lease.work else { panic!("{lease:?}") };
+    let (grid, name) = (Grid::try_from(*grid).unwrap(), format!("surround-{}", work.number));
+    sound(&grid, channels).into_iter().map(|chunk| stored(lease, &name, chunk)).collect()
 }
 
 /// Writes an object under a key of its lease.
@@ -153,12 +161,12 @@ fn chunk(grid: &Grid, chunk: u32) -> Rewritten {
     video_chunk(&made, grid, chunk).unwrap()
 }
 
-fn sound(grid: &Grid) -> Vec<Rewritten> {
-    let seconds = (grid.duration() + 0.1).to_string();
+fn sound(grid: &Grid, channels: u32) -> Vec<Rewritten> {
+    let (seconds, channels) = ((grid.duration() + 0.1).to_string(), channels.to_string());
     #[rustfmt::skip]
     let made = ffmpeg(&[
         "-f", "lavfi", "-i", "sine=frequency=1000:sample_rate=48000", "-t", &seconds,
-        "-ac", "2", "-c:a", "aac", "-b:a", "96k",
+        "-ac", &channels, "-c:a", "aac", "-b:a", "96k",
         "-movflags", "+empty_moov+default_base_moof", "-frag_duration", "2000000",
     ]);
     let mut rewriter = AudioRewriter::new(*grid);

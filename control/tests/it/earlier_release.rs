@@ -31,7 +31,7 @@ pub(crate) async fn from_upload_to_index(plane: &Plane) {
     }
     caller.job_when(&job.job_id, |job| job.state() == v1::JobState::Completed).await;
     let reader = plane.caller(Role::Dataplane);
-    let request = reader.ask(v1::GetIndexRequest { video_id: video.clone() });
+    let request = reader.ask(v1::GetIndexRequest { video_id: video.clone(), ..Default::default() });
     let index = reader.playback().get_index(request).await.unwrap().into_inner().index;
     assert!(Index::decode(&index).unwrap().finished_at_ms.is_some());
     let request = caller.ask(v1::ListVideosRequest::default());

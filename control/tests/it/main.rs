@@ -31,6 +31,7 @@ mod renewal;
 mod revoking;
 mod rows;
 mod sessions;
+mod surround;
 mod upload_leases;
 mod uploads;
 mod waiting;

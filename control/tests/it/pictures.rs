@@ -191,7 +191,8 @@ async fn a_video_is_final_once_its_renditions_are_complete() {
     let job = transcode(&caller, &id).await;
     let data_plane = plane.caller(Role::Dataplane);
     let index = async || {
-        let request = data_plane.ask(v1::GetIndexRequest { video_id: id.clone() });
+        let request =
+            data_plane.ask(v1::GetIndexRequest { video_id: id.clone(), ..Default::default() });
         let reply = data_plane.playback().get_index(request).await.unwrap().into_inner();
         Index::decode(&reply.index).unwrap()
     };

@@ -26,7 +26,10 @@ async fn transcode(caller: &Caller, video: &str) -> v1::Job {
 
 async fn index(plane: &Plane, video: &str) -> Result<Index, Problem> {
     let caller = plane.caller(Role::Dataplane);
-    let request = caller.ask(v1::GetIndexRequest { video_id: video.to_owned() });
+    let request = caller.ask(v1::GetIndexRequest {
+        video_id: video.to_owned(),
+        index_version: media::index::VERSION.into(),
+    });
     match caller.playback().get_index(request).await {
         Ok(reply) => Ok(Index::decode(&reply.into_inner().index).unwrap()),
         Err(status) => Err(Problem::from_status(&status)),

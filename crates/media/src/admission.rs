@@ -15,7 +15,7 @@ use crate::{
         fragment::{self, Head},
         init::{self, Config, Header},
     },
-    grid::{AAC_FRAME_SAMPLES, AUDIO_RATE},
+    grid::AUDIO_RATE,
     index::Fragment,
 };
 
@@ -197,8 +197,9 @@ impl FragmentCheck<'_> {
                 (self.grid.gop(self.gop).start * u64::from(ticks), ticks)
             }
             TrackKind::Audio => {
-                let start = self.grid.audio_frames(self.gop).start;
-                (start * u64::from(AAC_FRAME_SAMPLES), AAC_FRAME_SAMPLES)
+                let samples = self.header.packet_samples();
+                let start = self.grid.sound_frames(self.gop, samples).start;
+                (start * u64::from(samples), samples)
             }
         }
     }
@@ -215,7 +216,7 @@ impl FragmentCheck<'_> {
         }
         let frames = match self.kind {
             TrackKind::Video => self.grid.gop(gop),
-            TrackKind::Audio => self.grid.audio_frames(gop),
+            TrackKind::Audio => self.grid.sound_frames(gop, self.header.packet_samples()),
         };
         let (expected, found) = (frames.end - frames.start, read.entries.len() as u64);
         if found != expected {
@@ -261,6 +262,7 @@ impl FragmentCheck<'_> {
                 Config::Audio(_) if data.is_empty() => {
                     return Err(broken(Mp4Error::Invalid("sample size")));
                 }
+                Config::Dolby(dolby) => dolby.admit(data).map_err(broken)?,
                 _ => {}
             }
         }

@@ -9,13 +9,17 @@ mod av1;
 mod avc;
 mod bits;
 pub(crate) mod boxes;
+pub mod copied;
+mod dolby;
 pub(crate) mod fragment;
 mod header;
 mod hevc;
 pub(crate) mod init;
 mod nal;
+mod packets;
 mod record;
 pub mod rewrite;
+mod rewritten;
 pub(crate) mod sample;
 mod sps;
 #[cfg(test)]
@@ -36,7 +40,7 @@ pub(crate) const SAMPLES_MAX: usize = 1 << 20;
 pub enum TrackKind {
     /// Video: H.264, HEVC or AV1.
     Video,
-    /// AAC-LC audio.
+    /// Audio: AAC-LC, AC-3 or E-AC-3.
     Audio,
 }
 

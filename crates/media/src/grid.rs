@@ -29,6 +29,8 @@ pub const DASH_SEGMENT_GOPS: u32 = 2;
 pub const AUDIO_RATE: u32 = 48_000;
 /// Samples of one AAC frame (ISO/IEC 14496-3, AAC-LC).
 pub const AAC_FRAME_SAMPLES: u32 = 1024;
+/// Samples of one access unit of AC-3 and E-AC-3 (ETSI TS 102 366).
+pub const DOLBY_UNIT_SAMPLES: u32 = 1536;
 
 /// Why a grid is invalid.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -302,34 +304,44 @@ impl Grid {
     /// because dash.js seeks back at the end when audio outlasts the stated duration. Every GOP has
     /// audio, however short the GOP is.
     pub fn audio_frames(&self, gop: u32) -> Range<u64> {
-        let frames = self.gop(gop);
-        self.audio_boundary(frames.start)..self.audio_boundary(frames.end)
+        self.sound_frames(gop, AAC_FRAME_SAMPLES)
     }
 
     /// AAC frames of the whole track.
     pub fn audio_frames_total(&self) -> u64 {
-        let (num, den) = self.audio_position(self.frames);
-        let last_gop = self.nearest_audio_frame(self.gop(self.gops() - 1).start);
+        self.sound_frames_total(AAC_FRAME_SAMPLES)
+    }
+
+    /// Like [`Self::audio_frames`], for a codec whose frames have `samples` samples.
+    pub fn sound_frames(&self, gop: u32, samples: u32) -> Range<u64> {
+        let frames = self.gop(gop);
+        self.sound_boundary(frames.start, samples)..self.sound_boundary(frames.end, samples)
+    }
+
+    /// Like [`Self::audio_frames_total`], for a codec whose frames have `samples` samples.
+    pub fn sound_frames_total(&self, samples: u32) -> u64 {
+        let (num, den) = self.sound_position(self.frames, samples);
+        let last_gop = self.nearest_sound_frame(self.gop(self.gops() - 1).start, samples);
         ((num / den) as u64).max(last_gop + 1)
     }
 
-    fn audio_boundary(&self, frame: u64) -> u64 {
+    fn sound_boundary(&self, frame: u64, samples: u32) -> u64 {
         if frame < self.frames {
-            self.nearest_audio_frame(frame)
+            self.nearest_sound_frame(frame, samples)
         } else {
-            self.audio_frames_total()
+            self.sound_frames_total(samples)
         }
     }
 
-    fn nearest_audio_frame(&self, frame: u64) -> u64 {
-        let (num, den) = self.audio_position(frame);
+    fn nearest_sound_frame(&self, frame: u64, samples: u32) -> u64 {
+        let (num, den) = self.sound_position(frame, samples);
         ((num + den / 2) / den) as u64
     }
 
-    /// Where a video frame begins, in AAC frames, as a fraction.
-    fn audio_position(&self, frame: u64) -> (u128, u128) {
+    /// Where a video frame begins, in frames of `samples` samples, as a fraction.
+    fn sound_position(&self, frame: u64, samples: u32) -> (u128, u128) {
         let num = u128::from(frame) * u128::from(self.rate.den) * u128::from(AUDIO_RATE);
-        let den = u128::from(self.rate.num) * u128::from(AAC_FRAME_SAMPLES);
+        let den = u128::from(self.rate.num) * u128::from(samples.max(1));
         (num, den)
     }
 

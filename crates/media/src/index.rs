@@ -11,8 +11,10 @@ use crate::{
     CaptionId, Grid, JobId, VideoId,
     captions::TextTrack,
     content_type::{AUDIO_CONTENT_TYPE, VIDEO_CONTENT_TYPE},
+    grid::{AAC_FRAME_SAMPLES, DOLBY_UNIT_SAMPLES},
     pictures::Pictures,
     purpose::AudioPurpose,
+    surround::SurroundCodec,
 };
 
 /// First bytes of an encoded index.
@@ -95,6 +97,9 @@ pub struct Index {
 pub struct AudioDetails {
     /// Distinguishes the track from others of its language.
     pub purpose: AudioPurpose,
+    /// Planned surround renditions of the same track, at most one per codec. Their codec is known
+    /// from the beginning.
+    pub surround: Vec<AudioRendition>,
 }
 
 /// A video rendition.
@@ -241,7 +246,7 @@ impl Index {
     /// The track of a rendition, and the content type of its segments.
     pub fn track(&self, rendition: &str) -> Option<(&Track, &'static str)> {
         let video = self.video_renditions.iter().find(|r| r.name == rendition);
-        let audio = self.audio_renditions.iter().find(|r| r.name == rendition);
+        let audio = self.sounds().find(|r| r.name == rendition);
         match (video, audio) {
             (Some(video), _) => Some((&video.track, VIDEO_CONTENT_TYPE)),
             (None, Some(audio)) => Some((&audio.track, AUDIO_CONTENT_TYPE)),
@@ -255,8 +260,28 @@ impl Index {
         if let Some(video) = video {
             return Some(&mut video.track);
         }
-        let audio = self.audio_renditions.iter_mut().find(|r| r.name == rendition);
+        let surround = self.audio_details.iter_mut().flat_map(|details| &mut details.surround);
+        let mut audio = self.audio_renditions.iter_mut().chain(surround);
+        let audio = audio.find(|r| r.name == rendition);
         audio.map(|audio| &mut audio.track)
+    }
+
+    /// All planned audio renditions, in stereo and in surround.
+    pub fn sounds(&self) -> impl Iterator<Item = &AudioRendition> {
+        let surround = self.audio_details.iter().flat_map(|details| &details.surround);
+        self.audio_renditions.iter().chain(surround)
+    }
+
+    /// The surround renditions of a final video that are complete, each with the place of its
+    /// track among the audio renditions. Others are not listed: their task is optional and may end
+    /// after the video is final, or fail.
+    pub fn surround(&self) -> impl Iterator<Item = (usize, &AudioRendition)> {
+        let details = self.audio_details.iter().enumerate();
+        let all = details.flat_map(|(place, d)| d.surround.iter().map(move |r| (place, r)));
+        let complete = |r: &AudioRendition| {
+            self.finished_at_ms.is_some() && r.track.frontier() == self.grid.gops()
+        };
+        all.filter(move |(_, r)| complete(r))
     }
 
     /// The purpose of the audio rendition at this place in the list.
@@ -279,6 +304,14 @@ impl Track {
     /// The fragments that can be played from the start without a gap.
     pub fn committed(&self) -> impl Iterator<Item = &Fragment> {
         self.chunks.iter().map_while(Option::as_ref).flat_map(|chunk| &chunk.fragments)
+    }
+
+    /// Samples of one packet of an audio track.
+    pub fn packet_samples(&self) -> u32 {
+        match SurroundCodec::of_rfc6381(&self.codec) {
+            Some(SurroundCodec::Ac3 | SurroundCodec::Eac3) => DOLBY_UNIT_SAMPLES,
+            Some(SurroundCodec::Aac) | None => AAC_FRAME_SAMPLES,
+        }
     }
 
     /// Number of GOPs that can be played from the start without a gap.

@@ -28,6 +28,7 @@ pub mod purpose;
 pub mod range;
 pub mod segment;
 pub mod source;
+pub mod surround;
 pub mod tables;
 pub mod urls;
 

@@ -12,6 +12,7 @@ mod pace;
 mod playlist;
 mod rate;
 mod timeline;
+mod xsd;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 

@@ -11,6 +11,9 @@ use crate::{Codec, ladder::Profile};
 pub const PROFILES_MAX: usize = 32;
 /// Largest file, in bytes.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
+/// Prefixes of the names of other renditions.
+const RESERVED_PREFIXES: [&str; 3] =
+    ["audio-", crate::surround::RENDITION_PREFIX, crate::captions::RENDITION_PREFIX];
 const NAME_CHARS_MAX: usize = 32;
 /// In pixels; the levels of all three codecs end at 8192.
 const SIDES: std::ops::RangeInclusive<i64> = 16..=8192;
@@ -121,8 +124,8 @@ impl Reader<'_> {
         if length == 0 || length > NAME_CHARS_MAX || !name.chars().all(plain) {
             let what = format!("must be 1 to {NAME_CHARS_MAX} letters, digits, - and _");
             self.problem("name", &what);
-        } else if name.starts_with("audio-") || name.starts_with("text-") {
-            self.problem("name", "must not begin with audio- or text-");
+        } else if RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+            self.problem("name", "must not begin with audio-, surround- or text-");
         }
         name.clone()
     }

@@ -221,7 +221,10 @@ impl IndexCache {
         let control = &self.control;
         let reply = control
             .query(LOAD_TIME_MAX, |channel| {
-                let request = control.own(GetIndexRequest { video_id: video.to_string() });
+                let request = control.own(GetIndexRequest {
+                    video_id: video.to_string(),
+                    index_version: media::index::VERSION.into(),
+                });
                 let mut client = PlaybackServiceClient::new(channel)
                     .max_decoding_message_size(control::MESSAGE_BYTES_MAX);
                 async move { client.get_index(request).await }

@@ -73,10 +73,10 @@ pub(crate) async fn mpd(
         if reload { ("mpd/reload", dash::reloaded_mpd) } else { ("mpd", dash::mpd) };
     let lingering = |end| reload && now < end + dash::LINGER_MS;
     let fixed = index.finished_at_ms.is_some_and(|end| !lingering(end));
-    let text = if fixed {
+    let text = if fixed && !reload {
         write(playback, playable, viewer, name, |index, links| writer(index, now, links)).await
     } else {
-        // A dynamic MPD depends on the current time.
+        // A dynamic MPD depends on the current time; the static one that ends a session is rare.
         writer(index, now, &links(playback, viewer)).map(|text| Arc::new(Text::new(text)))
     };
     Ok(respond(viewer, &request.headers, DASH_TYPE, fixed, text.ok_or_else(not_ready)?))

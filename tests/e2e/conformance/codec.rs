@@ -41,6 +41,16 @@ pub(super) fn audio_codec(esds: &[u8]) -> anyhow::Result<String> {
     Ok(format!("mp4a.{object:02x}.{specific}"))
 }
 
+/// The number of channels by `acmod`, which begins at bit `at` of a Dolby record, and `lfeon`.
+pub(super) fn dolby_channels(record: &[u8], at: usize) -> anyhow::Result<u32> {
+    let bit =
+        |place: usize| record.get(place / 8).map(|byte| u32::from(byte >> (7 - place % 8) & 1));
+    let bits: Option<Vec<u32>> = (at..at + 4).map(bit).collect();
+    let bits = bits.context("short Dolby record")?;
+    let full = [2, 1, 2, 3, 3, 4, 4, 5][(bits[0] << 2 | bits[1] << 1 | bits[2]) as usize];
+    Ok(full + bits[3])
+}
+
 /// Whether a decoder may start at a sample: an IDR picture, or AV1's sequence header and key frame.
 pub(super) fn is_clean_start(codec: &str, sample: &[u8]) -> bool {
     if codec.starts_with("av01") {

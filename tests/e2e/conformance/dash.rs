@@ -238,6 +238,9 @@ fn attributes(set: Node, representation: Node, track: &Parsed, violations: &mut 
     } else {
         equal("mimeType", "audio/mp4".to_owned());
         equal("audioSamplingRate", init.rate.to_string());
+        let channels = channels(set);
+        let message = format!("Representation {}: {channels:?} channels", track.name);
+        violations.require("D7", channels == Some(init.channels), message);
     }
     if init.video {
         let ticks = track.segments.first().map_or(1, |s| s.fragments[0].samples[0].duration);
@@ -250,6 +253,21 @@ fn attributes(set: Node, representation: Node, track: &Parsed, violations: &mut 
             right,
             format!("Representation {}: @frameRate {rate}", track.name),
         );
+    }
+}
+
+/// The number of channels by AudioChannelConfiguration, whose value is that number, or has one bit
+/// per loudspeaker.
+fn channels(set: Node) -> Option<u32> {
+    let configuration =
+        set.children().find(|node| node.has_tag_name_local("AudioChannelConfiguration"))?;
+    let value = configuration.attribute("value")?;
+    match configuration.attribute("schemeIdUri")? {
+        "urn:mpeg:dash:23003:3:audio_channel_configuration:2011" => value.parse().ok(),
+        "tag:dolby.com,2014:dash:audio_channel_configuration:2011" => {
+            u32::from_str_radix(value, 16).ok().map(u32::count_ones)
+        }
+        _ => None,
     }
 }
 

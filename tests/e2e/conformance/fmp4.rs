@@ -5,7 +5,7 @@ use anyhow::{Context, bail, ensure};
 use super::{
     Parsed, ParsedSegment, Violations,
     boxes::{self, Atom, Reader},
-    codec::{audio_codec, hevc_codec, holds_captions, is_clean_start},
+    codec::{audio_codec, dolby_channels, hevc_codec, holds_captions, is_clean_start},
 };
 
 /// The contents of an init segment.
@@ -168,6 +168,16 @@ fn entry(entry: &Atom, init: &mut Init) -> anyhow::Result<()> {
             let esds = boxes::one(&entry.children(28)?, b"esds")?.body;
             init.codec = audio_codec(esds)?;
         }
+        b"ac-3" | b"ec-3" => {
+            fields.take(22)?;
+            init.rate = fields.u32()? >> 16;
+            let children = entry.children(28)?;
+            init.codec = entry.name();
+            init.channels = match &entry.kind {
+                b"ac-3" => dolby_channels(boxes::one(&children, b"dac3")?.body, 10)?,
+                _ => dolby_channels(boxes::one(&children, b"dec3")?.body, 28)?,
+            };
+        }
         other => bail!("sample entry {}", String::from_utf8_lossy(other)),
     }
     Ok(())
@@ -320,10 +330,14 @@ fn header(track: &Parsed, violations: &mut Violations) {
             format!("{name}: odd size or NAL lengths"),
         );
     } else {
-        let caac = init.codec == "mp4a.40.2" && init.channels <= 2;
+        let right = match init.codec.as_str() {
+            "mp4a.40.2" => [1, 2, 6].contains(&init.channels),
+            "ac-3" | "ec-3" => [5, 6].contains(&init.channels),
+            _ => false,
+        };
         violations.require(
             "C3",
-            caac,
+            right,
             format!("{name}: {} with {} channels", init.codec, init.channels),
         );
     }

@@ -1,5 +1,7 @@
 //! HLS multivariant playlists and delivery: rules H1 to H11, H21 to H23, G1.
 
+use std::collections::BTreeSet;
+
 use super::{Parsed, Phase, Violations, hls_media, parse, text, trick_play};
 use crate::harness::{
     capture::{Capture, rendition, resolve},
@@ -37,6 +39,7 @@ pub(crate) fn check(capture: &Capture, phase: Phase) -> Violations {
     }
     groups(&playlist, &mut violations);
     text::hls(capture, &playlist, &media, &mut violations);
+    channels(&playlist, &tracks, &mut violations);
     iframes(capture, &playlist, phase, &tracks, &mut violations);
     trick_play::hls_images(capture, &playlist, &media, &tracks, &mut violations);
     hls_media::check(capture, &media, &tracks, phase, &mut violations);
@@ -64,7 +67,8 @@ fn general(playlist: &Multivariant, phase: Phase, violations: &mut Violations) {
             "multivariant: no EXT-X-START near 0",
         );
     }
-    let mut seen: Vec<&str> = playlist.variants.iter().map(|(_, uri)| uri.as_str()).collect();
+    let variants = playlist.variants.iter();
+    let mut seen: Vec<_> = variants.map(|(a, uri)| (uri.as_str(), text(a, "AUDIO"))).collect();
     seen.sort_unstable();
     seen.dedup();
     violations.require(
@@ -253,8 +257,10 @@ fn groups(playlist: &Multivariant, violations: &mut Violations) {
         let kind = media.get("TYPE").map(String::as_str).unwrap_or_default();
         let known = ["AUDIO", "SUBTITLES"].contains(&kind);
         violations.require("H7", known, format!("{place}: TYPE {kind}"));
-        let used = playlist.variants.iter().all(|(variant, _)| text(variant, kind) == Some(group));
-        violations.require("H7", used, format!("{place}: a variant does not reference the group"));
+        let used = playlist.variants.iter().any(|(variant, _)| text(variant, kind) == Some(group));
+        violations.require("H7", used, format!("{place}: no variant references the group"));
+        let kinds = playlist.variants.iter().all(|(variant, _)| text(variant, kind).is_some());
+        violations.require("H7", kinds, format!("{place}: a variant has no group of {kind}"));
         violations.require("H7", !names.contains(&(group, name)), format!("{place}: a name twice"));
         names.push((group, name));
         if yes("DEFAULT") {
@@ -265,6 +271,10 @@ fn groups(playlist: &Multivariant, violations: &mut Violations) {
             );
             defaults.push(group);
         }
+    }
+    for kind in ["AUDIO", "SUBTITLES"] {
+        let same = members(playlist, kind).windows(2).all(|pair| pair[0].1 == pair[1].1);
+        violations.require("H7", same, format!("groups of {kind} have different members"));
     }
     for (variant, uri) in &playlist.variants {
         for kind in ["AUDIO", "SUBTITLES"] {
@@ -277,6 +287,33 @@ fn groups(playlist: &Multivariant, violations: &mut Violations) {
     }
 }
 
+/// The groups of a kind, each with the attributes of its members that may not differ between groups
+/// (RFC 8216, 4.3.4.1.1).
+fn members<'a>(playlist: &'a Multivariant, kind: &str) -> Vec<(&'a str, Vec<Attributes>)> {
+    let mut groups: Vec<(&str, Vec<Attributes>)> = Vec::new();
+    let of_kind = playlist.media.iter().filter(|m| m.get("TYPE").is_some_and(|t| t == kind));
+    for media in of_kind {
+        let mut fixed = media.clone();
+        fixed.retain(|name, _| !["GROUP-ID", "URI", "CHANNELS"].contains(&name.as_str()));
+        let group = text(media, "GROUP-ID").unwrap_or_default();
+        match groups.iter_mut().find(|(name, _)| *name == group) {
+            Some((_, members)) => members.push(fixed),
+            None => groups.push((group, vec![fixed])),
+        }
+    }
+    groups
+}
+
+/// Rule H7: CHANNELS is the number of channels of the track.
+fn channels(playlist: &Multivariant, tracks: &[Parsed], violations: &mut Violations) {
+    for media in playlist.media.iter().filter(|m| m.get("TYPE").is_some_and(|t| t == "AUDIO")) {
+        let uri = text(media, "URI").unwrap_or_default();
+        let found = text(media, "CHANNELS").and_then(|value| value.parse().ok());
+        let real = track(tracks, uri).map(|track| track.init.channels);
+        violations.require("H7", found == real, format!("{uri}: CHANNELS {found:?}, not {real:?}"));
+    }
+}
+
 fn iframes(
     capture: &Capture,
     playlist: &Multivariant,
@@ -285,8 +322,10 @@ fn iframes(
     violations: &mut Violations,
 ) {
     if phase == Phase::Final {
-        let pictures = playlist.variants.iter().filter(|(a, _)| a.contains_key("RESOLUTION"));
-        let complete = playlist.iframes.len() == pictures.count();
+        let variants = playlist.variants.iter();
+        let pictures = variants.filter(|(a, _)| a.contains_key("RESOLUTION"));
+        let pictures: BTreeSet<&str> = pictures.map(|(_, uri)| uri.as_str()).collect();
+        let complete = playlist.iframes.len() == pictures.len();
         violations.require("H11", complete, "multivariant: not one I-frame playlist per variant");
     }
     for stream in &playlist.iframes {

@@ -31,7 +31,7 @@ pub(crate) struct Capture {
 /// A rendition assembled from its parts.
 #[derive(Clone, Debug)]
 pub(crate) struct Track {
-    /// "360p" or "audio-0".
+    /// "360p", "audio-0" or "surround-0".
     pub(crate) name: String,
     pub(crate) init: Bytes,
     /// Media segments in order.
@@ -48,7 +48,7 @@ pub(crate) struct Part {
 impl Track {
     /// True for audio.
     pub(crate) fn is_audio(&self) -> bool {
-        self.name.starts_with("audio")
+        self.name.starts_with("audio") || self.name.starts_with("surround")
     }
 
     /// Writes init and segments, back to back, as one playable file.

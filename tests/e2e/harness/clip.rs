@@ -104,6 +104,18 @@ pub(crate) fn real() -> PathBuf {
     path
 }
 
+/// A test pattern with a tone in each channel of 5.1, in `codec`.
+pub(crate) fn surround(codec: &str, seconds: u32) -> PathBuf {
+    let video = format!("testsrc2=size=640x360:rate=25:duration={seconds}");
+    let tones = [300, 400, 500, 60, 600, 700].map(|hertz| format!("0.2*sin({hertz}*2*PI*t)"));
+    let sound = format!("aevalsrc={}:s=48000:c=5.1(side):d={seconds}", tones.join("|"));
+    let args = [
+        "-f", "lavfi", "-i", &video, "-f", "lavfi", "-i", &sound, "-c:v", "libx264", "-preset",
+        "veryfast", "-pix_fmt", "yuv420p", "-c:a", codec, "-b:a", "448k",
+    ];
+    make(&args, "mkv", |_| Ok(()))
+}
+
 /// Runs ffmpeg with `args` and pipes the output of `feed` into it; caches the result by `args`.
 fn make<F>(args: &[&str], extension: &str, feed: F) -> PathBuf
 where

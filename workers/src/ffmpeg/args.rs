@@ -5,6 +5,7 @@
 
 mod audio;
 mod colors;
+mod copied;
 mod ffprobe;
 pub mod filters;
 pub mod images;
@@ -21,6 +22,7 @@ use media::{
 pub use self::audio::{
     AudioEncode, audio, audio_group, audio_of_groups, audio_of_packets, audio_packets, groups,
 };
+pub use self::copied::{copied_audio, copied_origin, silence};
 pub use self::ffprobe::{
     packets_with_bytes, probe_first_frames, probe_first_packets, probe_packet_count,
     probe_packets_from, probe_streams, probe_windows,

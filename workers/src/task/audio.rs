@@ -9,6 +9,7 @@ use media::{
     Grid,
     fmp4::{
         Mp4Error,
+        copied::CopiedRewriter,
         rewrite::{AudioRewriter, Rewritten},
     },
     source::{AudioTrack, VideoTrack},
@@ -46,26 +47,32 @@ pub(super) async fn run(
         track: &track,
         video: video.as_ref(),
         grid: &grid,
+        channels: if track.channels == 1 { 1 } else { 2 },
         bitrate: work.bitrate,
         threads: task.context.threads,
     };
+    let rendition = format!("audio-{}", work.number);
+    let rewriter = (&grid, Rewriter::encoded(&grid));
+    let publisher = Publisher::new(task, task_io, rendition, work.first_chunk, rewriter);
+    self::encode(task, &encode, publisher, scratch).await
+}
+
+/// Encodes a track and publishes its chunks.
+pub(super) async fn encode(
+    task: &Task,
+    encode: &AudioEncode<'_>,
+    mut publisher: Publisher<'_>,
+    scratch: &Path,
+) -> Result<(), TaskError> {
     let toolbox = &task.context.toolbox;
-    let bundled = start_of_bundled(toolbox, encode.source, &track, scratch).await?;
-    let (mut running, feed) = start(task, &encode, bundled, scratch)?;
+    let bundled = start_of_bundled(toolbox, encode.source, encode.track, scratch).await?;
+    let (mut running, feed) = start(task, encode, bundled, scratch)?;
     let progress = Arc::clone(&running.progress);
-    let mut publisher = Publisher {
-        task,
-        task_io,
-        rendition: format!("audio-{}", work.number),
-        first_chunk: work.first_chunk,
-        chunks: grid.chunks(),
-        rewriter: AudioRewriter::new(grid),
-        held: None,
-    };
-    let duration = grid.duration();
+    let duration = encode.grid.duration();
     let work = async {
         while let Some(bytes) = running.next().await? {
-            publisher.take(&bytes).await?;
+            publisher.push(&bytes).map_err(damaged)?;
+            publisher.publish().await?;
         }
         Ok::<(), TaskError>(())
     };
@@ -95,7 +102,7 @@ fn start<'a>(
         args,
         source,
         scratch: scratch.to_owned(),
-        time_max: START_TIME_MAX + Duration::from_secs_f64(encode.grid.duration() * SLOWNESS_MAX),
+        time_max: time_max(encode.grid),
         stall_max,
         file_bytes_max: 1 << 20,
     };
@@ -134,21 +141,77 @@ fn start<'a>(
     Ok((running, feed.right_future()))
 }
 
-struct Publisher<'a> {
+/// Wall-clock time allowed for reading an audio track to its end.
+pub(super) fn time_max(grid: &Grid) -> Duration {
+    START_TIME_MAX + Duration::from_secs_f64(grid.duration() * SLOWNESS_MAX)
+}
+
+/// Writes the chunks of a rendition from FFmpeg's output.
+pub(super) enum Rewriter {
+    /// AAC that FFmpeg encodes.
+    Encoded(AudioRewriter),
+    /// A Dolby track that FFmpeg copies.
+    Copied(CopiedRewriter),
+}
+
+impl Rewriter {
+    pub(super) fn encoded(grid: &Grid) -> Self {
+        Self::Encoded(AudioRewriter::new(*grid))
+    }
+
+    fn next_chunk(&mut self) -> Result<Option<Rewritten>, Mp4Error> {
+        match self {
+            Self::Encoded(rewriter) => rewriter.next_chunk(),
+            Self::Copied(rewriter) => rewriter.next_chunk(),
+        }
+    }
+
+    fn finish(&mut self) -> Result<Option<Rewritten>, Mp4Error> {
+        match self {
+            Self::Encoded(rewriter) => rewriter.finish(),
+            Self::Copied(rewriter) => rewriter.finish(),
+        }
+    }
+}
+
+/// Stores and commits the chunks of an audio rendition as they are complete.
+pub(super) struct Publisher<'a> {
     task: &'a Task,
     task_io: &'a TaskIo<'a>,
     rendition: String,
     first_chunk: u32,
     chunks: u32,
-    rewriter: AudioRewriter,
+    pub(super) rewriter: Rewriter,
     /// The last chunk, kept back until FFmpeg has exited successfully.
     held: Option<Rewritten>,
 }
 
-impl Publisher<'_> {
-    async fn take(&mut self, bytes: &[u8]) -> Result<(), TaskError> {
-        self.rewriter.push(bytes).map_err(damaged)?;
+impl<'a> Publisher<'a> {
+    /// Earlier chunks than `first_chunk` are committed already.
+    pub(super) fn new(
+        task: &'a Task,
+        task_io: &'a TaskIo<'a>,
+        rendition: String,
+        first_chunk: u32,
+        (grid, rewriter): (&Grid, Rewriter),
+    ) -> Self {
+        let chunks = grid.chunks();
+        Self { task, task_io, rendition, first_chunk, chunks, rewriter, held: None }
+    }
+
+    /// Accepts bytes of FFmpeg's output.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), Mp4Error> {
+        match &mut self.rewriter {
+            Rewriter::Encoded(rewriter) => rewriter.push(bytes),
+            Rewriter::Copied(rewriter) => rewriter.push(bytes),
+        }
+    }
+
+    /// Commits the chunks that are complete, except the last one; returns the number of the latest.
+    pub(super) async fn publish(&mut self) -> Result<Option<u32>, TaskError> {
+        let mut latest = None;
         while let Some(made) = self.rewriter.next_chunk().map_err(damaged)? {
+            latest = Some(made.chunk);
             if made.chunk + 1 == self.chunks {
                 self.held = Some(made);
             } else if made.chunk >= self.first_chunk {
@@ -156,11 +219,18 @@ impl Publisher<'_> {
                 self.task.committer.commit(vec![output], false, None).await?;
             }
         }
-        Ok(())
+        Ok(latest)
     }
 
-    async fn finish(mut self) -> Result<(), TaskError> {
-        let last = self.rewriter.finish().map_err(damaged)?.or(self.held.take());
+    /// Commits the rest of the chunks, in pieces of bounded size, and finishes the task.
+    pub(super) async fn finish(mut self) -> Result<(), TaskError> {
+        let mut last = self.held.take();
+        while let Some(made) = self.rewriter.finish().map_err(damaged)? {
+            if let Some(before) = last.replace(made).filter(|made| made.chunk >= self.first_chunk) {
+                let output = self.task_io.store(&self.rendition, before).await?;
+                self.task.committer.commit(vec![output], false, None).await?;
+            }
+        }
         let mut outputs = Vec::new();
         if let Some(made) = last.filter(|made| made.chunk >= self.first_chunk) {
             outputs.push(self.task_io.store(&self.rendition, made).await?);
@@ -169,6 +239,7 @@ impl Publisher<'_> {
     }
 }
 
-fn damaged(error: Mp4Error) -> TaskFailure {
+/// The failure of an output that is not as expected.
+pub(super) fn damaged(error: Mp4Error) -> TaskFailure {
     TaskFailure::retryable("output_refused", error.to_string())
 }

@@ -52,6 +52,7 @@ pub(super) fn kind(lease: &v1::Lease) -> &'static str {
         Some(v1::lease::Work::Pictures(_)) => "thumbnails",
         Some(v1::lease::Work::Preview(_)) => "preview",
         Some(v1::lease::Work::Subtitles(_)) => "subtitles",
+        Some(v1::lease::Work::Surround(_)) => "surround",
         None => "unknown",
     }
 }

@@ -27,6 +27,7 @@ mod rates;
 mod sandbox;
 mod sound;
 mod subtitles;
+mod surround;
 mod timelines;
 mod unusual_sources;
 mod worker;

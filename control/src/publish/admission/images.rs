@@ -126,7 +126,11 @@ fn wanted(plan: &Plan, subject: &Subject) -> BTreeMap<String, ImageCheck> {
             let length = captions::length_of(&plan.grid);
             BTreeMap::from([(captions::file_name(subject.ordinal), ImageCheck::Text(length))])
         }
-        TaskKind::Probe | TaskKind::Chunk | TaskKind::Audio | TaskKind::Collect => BTreeMap::new(),
+        TaskKind::Probe
+        | TaskKind::Chunk
+        | TaskKind::Audio
+        | TaskKind::Surround
+        | TaskKind::Collect => BTreeMap::new(),
     }
 }
 

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use media::{
     Grid,
     admission::{self, TrackKind},
-    grid::AAC_FRAME_SAMPLES,
     index::Fragment,
     layout, tables,
 };
@@ -14,7 +13,7 @@ use runtime::retry::doubled;
 use sha2::{Digest, Sha256};
 use store::ReadError;
 
-use super::init_segment;
+use super::init_segment::{self, Planned};
 use crate::{
     db::{
         lease::LeaseId,
@@ -44,8 +43,9 @@ pub(super) fn belongs(
     let Offered { rendition, chunk, .. } = offered;
     let planned = match subject.kind {
         TaskKind::Chunk => *chunk == subject.ordinal && subject.rungs.contains(rendition),
-        TaskKind::Audio => {
-            *chunk < grid.chunks() && *rendition == plan::rendition_of_audio(subject.ordinal)
+        TaskKind::Audio | TaskKind::Surround => {
+            let own = plan::rendition_of_sound(subject.kind, subject.ordinal);
+            *chunk < grid.chunks() && own.as_ref() == Some(rendition)
         }
         TaskKind::Probe
         | TaskKind::Subtitles
@@ -86,17 +86,16 @@ pub(super) async fn verify(
     let permit =
         permit.map_err(|_| VerificationError::StoreUnavailable("the server is stopping".into()))?;
     let bytes = fetch(app, subject, &offered.rendition, &offered.key, offered.bytes).await?;
-    let (kind, ticks) = match subject.kind {
-        TaskKind::Audio => (TrackKind::Audio, AAC_FRAME_SAMPLES),
+    let kind = match subject.kind {
+        TaskKind::Audio | TaskKind::Surround => TrackKind::Audio,
         TaskKind::Chunk
         | TaskKind::Probe
         | TaskKind::Subtitles
         | TaskKind::Thumbnails
         | TaskKind::Preview
-        | TaskKind::Collect => (TrackKind::Video, grid.rate().frame_ticks()),
+        | TaskKind::Collect => TrackKind::Video,
     };
-    let mut rungs = subject.plan.iter().flat_map(|plan| &plan.rungs);
-    let rung = rungs.find(|rung| rung.name == offered.rendition).cloned();
+    let planned = subject.plan.as_ref().and_then(|plan| Planned::of(plan, &offered.rendition));
     let (offered, name) =
         (offered.clone(), format!("{} chunk {}", offered.rendition, offered.chunk));
     let proof = tokio::task::spawn_blocking(move || {
@@ -105,9 +104,11 @@ pub(super) async fn verify(
         if Sha256::digest(&bytes)[..] != offered.sha256[..] {
             return Err("the stored bytes differ from the announced digest".to_owned());
         }
-        if let Some(rung) = rung {
-            init_segment::as_planned(&rung, &offered.init)?;
-        }
+        let info = init_segment::as_planned(planned.as_ref(), &offered.init)?;
+        let ticks = match kind {
+            TrackKind::Video => grid.rate().frame_ticks(),
+            TrackKind::Audio => info.packet_samples,
+        };
         let fragments = admission::admit(kind, &grid, offered.chunk, &offered.init, &bytes)
             .map_err(|error| error.to_string())?;
         let samples = tables::of_chunk(&bytes, ticks).map_err(|error| error.to_string())?;

@@ -8,7 +8,7 @@ use super::{
 /// An AAC-LC track at 48 kHz.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AudioConfig {
-    /// 1 or 2.
+    /// 1 or 2; 6 in a surround rendition (5.1).
     pub(crate) channels: u8,
 }
 
@@ -44,7 +44,7 @@ impl AudioConfig {
         }
         // The last three bits: 1024 samples per frame, no core coder, no extension.
         match (config >> 3 & 0x0f, config & 0x07) {
-            (channels @ 1..=2, 0) => Ok(Self { channels: channels as u8 }),
+            (channels @ (1 | 2 | 6), 0) => Ok(Self { channels: channels as u8 }),
             _ => Err(Mp4Error::Unsupported("AAC channels or frame length")),
         }
     }

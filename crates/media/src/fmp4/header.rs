@@ -29,7 +29,9 @@ impl Header {
                         w.bytes(&brand);
                     }
                 }
+                Config::Audio(audio) if audio.channels > 2 => w.bytes(b"camc"),
                 Config::Audio(_) => w.bytes(b"caac"),
+                Config::Dolby(_) => w.bytes(b"ceac"),
             }
         });
         w.boxed(b"moov", |w| {
@@ -87,7 +89,7 @@ impl Header {
     fn mdia(&self, w: &mut Writer) {
         let (handler, name): (&[u8; 4], &[u8]) = match self.config {
             Config::Video(_) => (b"vide", b"video\0"),
-            Config::Audio(_) => (b"soun", b"audio\0"),
+            Config::Audio(_) | Config::Dolby(_) => (b"soun", b"audio\0"),
         };
         w.full(b"mdhd", 0, 0, |w| {
             w.zeros(8); // dates
@@ -105,7 +107,7 @@ impl Header {
         w.boxed(b"minf", |w| {
             match self.config {
                 Config::Video(_) => w.full(b"vmhd", 0, 1, |w| w.zeros(8)),
-                Config::Audio(_) => w.full(b"smhd", 0, 0, |w| w.zeros(4)),
+                Config::Audio(_) | Config::Dolby(_) => w.full(b"smhd", 0, 0, |w| w.zeros(4)),
             }
             w.boxed(b"dinf", |w| {
                 w.full(b"dref", 0, 0, |w| {
@@ -123,6 +125,7 @@ impl Header {
             match &self.config {
                 Config::Video(video) => video.write(w),
                 Config::Audio(audio) => audio.write(w),
+                Config::Dolby(dolby) => dolby.write(w),
             }
         });
         // The samples are in the fragments.

@@ -7,17 +7,19 @@ use super::{
     Mp4Error, TrackKind,
     audio::AudioConfig,
     boxes::{self, Reader},
+    dolby::{self, DolbyConfig},
     fragment::Defaults,
     video::VideoConfig,
 };
+use crate::grid::{AAC_FRAME_SAMPLES, DOLBY_UNIT_SAMPLES};
 
 /// Description of the track of an init segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InitInfo {
     /// Video or audio.
     pub kind: TrackKind,
-    /// RFC 6381 string, for example "avc1.64001f", "hvc1.1.6.L93.90", "av01.0.05M.08" or
-    /// "mp4a.40.2".
+    /// RFC 6381 string, for example "avc1.64001f", "hvc1.1.6.L93.90", "av01.0.05M.08",
+    /// "mp4a.40.2" or "ac-3".
     pub codec: String,
     /// Ticks per second.
     pub timescale: u32,
@@ -29,6 +31,8 @@ pub struct InitInfo {
     pub channels: u32,
     /// In Hz; 0 for video.
     pub sample_rate: u32,
+    /// Samples of one audio packet; 0 for video.
+    pub packet_samples: u32,
 }
 
 /// Reads an init segment, or the start of a file that FFmpeg wrote.
@@ -52,6 +56,7 @@ pub(crate) struct Header {
 pub(crate) enum Config {
     Video(VideoConfig),
     Audio(AudioConfig),
+    Dolby(DolbyConfig),
 }
 
 impl Header {
@@ -66,16 +71,34 @@ impl Header {
                 height: video.size().1,
                 channels: 0,
                 sample_rate: 0,
+                packet_samples: 0,
             },
-            Config::Audio(audio) => InitInfo {
-                kind: TrackKind::Audio,
-                codec: audio.codec(),
-                timescale,
-                width: 0,
-                height: 0,
-                channels: u32::from(audio.channels),
-                sample_rate: AudioConfig::SAMPLE_RATE,
-            },
+            Config::Audio(audio) => self.sound_info(audio.codec(), audio.channels),
+            Config::Dolby(dolby) => {
+                self.sound_info(dolby.format.codec().to_owned(), dolby.channels())
+            }
+        }
+    }
+
+    fn sound_info(&self, codec: String, channels: u8) -> InitInfo {
+        InitInfo {
+            kind: TrackKind::Audio,
+            codec,
+            timescale: self.timescale,
+            width: 0,
+            height: 0,
+            channels: u32::from(channels),
+            sample_rate: AudioConfig::SAMPLE_RATE,
+            packet_samples: self.packet_samples(),
+        }
+    }
+
+    /// Samples of one packet of an audio track; 0 for video.
+    pub(crate) fn packet_samples(&self) -> u32 {
+        match self.config {
+            Config::Video(_) => 0,
+            Config::Audio(_) => AAC_FRAME_SAMPLES,
+            Config::Dolby(_) => DOLBY_UNIT_SAMPLES,
         }
     }
 
@@ -84,14 +107,14 @@ impl Header {
     pub(crate) fn presentation_delay(&self, frame_ticks: u32) -> u32 {
         match &self.config {
             Config::Video(video) => video.reorder_frames().saturating_mul(frame_ticks),
-            Config::Audio(_) => 0,
+            Config::Audio(_) | Config::Dolby(_) => 0,
         }
     }
 
     pub(crate) fn kind(&self) -> TrackKind {
         match self.config {
             Config::Video(_) => TrackKind::Video,
-            Config::Audio(_) => TrackKind::Audio,
+            Config::Audio(_) | Config::Dolby(_) => TrackKind::Audio,
         }
     }
 }
@@ -131,7 +154,10 @@ fn read_stsd(body: &[u8]) -> Result<Config, Mp4Error> {
     match (VideoConfig::codec_of(&entry.kind), &entry.kind) {
         (Some(codec), _) => Ok(Config::Video(VideoConfig::read(codec, entry.body)?)),
         (None, b"mp4a") => Ok(Config::Audio(AudioConfig::read(entry.body)?)),
-        _ => Err(Mp4Error::Unsupported("codec")),
+        (None, kind) => match dolby::Format::of_entry(kind) {
+            Some(format) => Ok(Config::Dolby(DolbyConfig::read(format, entry.body)?)),
+            None => Err(Mp4Error::Unsupported("codec")),
+        },
     }
 }
 

@@ -5,58 +5,18 @@
 
 use std::collections::VecDeque;
 
+pub use super::rewritten::Rewritten;
 use super::{
     Mp4Error, TrackKind,
-    boxes::{self, Code},
     fragment::Head,
-    init::{self, Config, Header},
-    sample::{self, SampleView, samples},
+    init::{self, Config},
+    packets::{PacketReader, write_chunk},
+    sample::{SampleView, samples},
 };
-use crate::{
-    Grid,
-    grid::{AAC_FRAME_SAMPLES, AUDIO_RATE},
-    index::Fragment,
-};
+use crate::{Grid, grid::AAC_FRAME_SAMPLES};
 
-/// Largest box accepted in FFmpeg's audio output, in bytes: an hour at the highest bit rate.
-pub const AUDIO_BOX_BYTES_MAX: u64 = 256 << 20;
 /// Packets that FFmpeg's AAC encoder emits before the first sample of the source.
 const PRIMING_PACKETS: u64 = 1;
-
-/// A chunk in the form in which it is stored and served.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rewritten {
-    /// The chunk's number.
-    pub chunk: u32,
-    /// The init segment; the same for every chunk of a rendition.
-    pub init: Vec<u8>,
-    /// The fragments, concatenated.
-    pub bytes: Vec<u8>,
-    /// One per GOP.
-    pub fragments: Vec<Fragment>,
-}
-
-impl Rewritten {
-    fn new(chunk: u32, init: Vec<u8>) -> Self {
-        Self { chunk, init, bytes: Vec::new(), fragments: Vec::new() }
-    }
-
-    fn append<'a>(
-        &mut self,
-        head: &Head<'_>,
-        data: impl Iterator<Item = &'a [u8]>,
-    ) -> Result<(), Mp4Error> {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(&head.write()?);
-        let payload = self.bytes.len();
-        for sample in data {
-            self.bytes.extend_from_slice(sample);
-        }
-        let fragment = head.fragment(payload - start, self.bytes.len() - start)?;
-        self.fragments.push(fragment);
-        Ok(())
-    }
-}
 
 /// Rewrites one chunk of one rendition: a file whose first presented frame is the chunk's first
 /// frame.
@@ -158,11 +118,7 @@ fn gop_entries(
 #[derive(Debug)]
 pub struct AudioRewriter {
     grid: Grid,
-    /// Bytes of an incomplete box, or a `moof` whose `mdat` is not complete yet.
-    buffer: Vec<u8>,
-    header: Option<Header>,
-    /// Decode time just past the last packet.
-    time: u64,
+    reader: PacketReader,
     /// Decode time of the first packet.
     origin: Option<u64>,
     /// Packets received, including the priming packet.
@@ -177,9 +133,7 @@ impl AudioRewriter {
     pub fn new(grid: Grid) -> Self {
         Self {
             grid,
-            buffer: Vec::new(),
-            header: None,
-            time: 0,
+            reader: PacketReader::default(),
             origin: None,
             received: 0,
             pending: VecDeque::new(),
@@ -192,14 +146,9 @@ impl AudioRewriter {
     /// # Errors
     /// The output is damaged, is not AAC-LC at 48 kHz, or drifts from its clock.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), Mp4Error> {
-        self.buffer.extend_from_slice(bytes);
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let mut at = 0;
-        while let Some(used) = self.step(&buffer[at..])? {
-            at += used;
+        for (time, data) in self.reader.push(bytes)? {
+            self.packet(time, data)?;
         }
-        buffer.drain(..at);
-        self.buffer = buffer;
         Ok(())
     }
 
@@ -210,23 +159,15 @@ impl AudioRewriter {
     pub fn next_chunk(&mut self) -> Result<Option<Rewritten>, Mp4Error> {
         let gops = self.grid.chunk_gops(self.next_chunk);
         let packets: u64 = gops.clone().map(|gop| self.gop_packets(gop)).sum();
-        let Some(header) = &self.header else { return Ok(None) };
+        let Some(header) = self.reader.header() else { return Ok(None) };
+        if header.packet_samples() != AAC_FRAME_SAMPLES {
+            return Err(Mp4Error::Unsupported("codec"));
+        }
         if gops.is_empty() || (self.pending.len() as u64) < packets {
             return Ok(None);
         }
-        let mut rewritten = Rewritten::new(self.next_chunk, header.write(AAC_FRAME_SAMPLES));
-        for gop in gops {
-            let own: Vec<_> = self.pending.drain(..self.gop_packets(gop) as usize).collect();
-            let entries: Vec<_> = own.iter().map(|packet| (packet.len() as u32, 0)).collect();
-            let head = Head {
-                kind: TrackKind::Audio,
-                gop,
-                decode_time: self.grid.audio_frames(gop).start * u64::from(AAC_FRAME_SAMPLES),
-                sample_duration: AAC_FRAME_SAMPLES,
-                samples: &entries,
-            };
-            rewritten.append(&head, own.iter().map(Vec::as_slice))?;
-        }
+        let pending = &mut self.pending;
+        let rewritten = write_chunk(header, &self.grid, self.next_chunk, || pending.pop_front())?;
         self.next_chunk += 1;
         Ok(Some(rewritten))
     }
@@ -253,48 +194,7 @@ impl AudioRewriter {
         frames.end - frames.start
     }
 
-    /// Processes the box (or the fragment) at the start of `rest` and returns its length.
-    fn step(&mut self, rest: &[u8]) -> Result<Option<usize>, Mp4Error> {
-        let Some((kind, end)) = whole_box(rest)? else { return Ok(None) };
-        match &kind {
-            b"moov" => self.begin(&rest[..end])?,
-            b"moof" => {
-                let Some((next, length)) = whole_box(&rest[end..])? else { return Ok(None) };
-                if next != *b"mdat" {
-                    return Err(Mp4Error::Missing("mdat"));
-                }
-                self.fragment(&rest[..end + length])?;
-                return Ok(Some(end + length));
-            }
-            _ => {}
-        }
-        Ok(Some(end))
-    }
-
-    fn begin(&mut self, moov: &[u8]) -> Result<(), Mp4Error> {
-        let header = init::read(moov)?;
-        if header.kind() != TrackKind::Audio || self.header.is_some() {
-            return Err(Mp4Error::Unsupported("track"));
-        }
-        if header.timescale != AUDIO_RATE {
-            return Err(Mp4Error::Invalid("timescale"));
-        }
-        self.header = Some(header);
-        Ok(())
-    }
-
-    fn fragment(&mut self, bytes: &[u8]) -> Result<(), Mp4Error> {
-        let defaults = self.header.as_ref().ok_or(Mp4Error::Missing("moov"))?.defaults;
-        let moof = boxes::box_at(bytes, 0)?;
-        let mut packets = Vec::new();
-        self.time = sample::append(moof.body, bytes, defaults, self.time, &mut packets)?;
-        for packet in packets {
-            self.packet(&packet)?;
-        }
-        Ok(())
-    }
-
-    fn packet(&mut self, packet: &SampleView<'_>) -> Result<(), Mp4Error> {
+    fn packet(&mut self, time: u64, data: Vec<u8>) -> Result<(), Mp4Error> {
         let number = self.received;
         self.received += 1;
         if number >= PRIMING_PACKETS + self.grid.audio_frames_total() {
@@ -302,27 +202,17 @@ impl AudioRewriter {
         }
         // A packet's number determines its position. FFmpeg's clock may deviate by rounding; a
         // larger deviation means that samples were lost and audio would drift from the video.
-        let origin = *self.origin.get_or_insert(packet.decode_time);
+        let origin = *self.origin.get_or_insert(time);
         let expected = origin.saturating_add(number * u64::from(AAC_FRAME_SAMPLES));
-        if packet.decode_time.abs_diff(expected) >= u64::from(AAC_FRAME_SAMPLES) {
+        if time.abs_diff(expected) >= u64::from(AAC_FRAME_SAMPLES) {
             return Err(Mp4Error::OffGrid { sample: number });
         }
-        if packet.data.is_empty() {
+        if data.is_empty() {
             return Err(Mp4Error::Invalid("sample size"));
         }
         if number >= PRIMING_PACKETS {
-            self.pending.push_back(packet.data.to_vec());
+            self.pending.push_back(data);
         }
         Ok(())
     }
-}
-
-/// The kind and length of the box at the start of `bytes`; `None` until the box is complete.
-fn whole_box(bytes: &[u8]) -> Result<Option<(Code, usize)>, Mp4Error> {
-    let Some((kind, _, size)) = boxes::header(bytes)? else { return Ok(None) };
-    if size > AUDIO_BOX_BYTES_MAX {
-        return Err(Mp4Error::Unsupported("box above 256 MiB"));
-    }
-    let size = size as usize;
-    Ok((bytes.len() >= size).then_some((kind, size)))
 }

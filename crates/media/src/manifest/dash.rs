@@ -12,15 +12,18 @@ use super::{
     Links, by_codec, captions, dash_playable, images,
     listed::listed,
     percent,
+    playlist::planned_timelines,
     rate::{Planned, leaky_bucket},
     timeline::{Bytes, Timeline},
     visible_rungs, xml,
+    xsd::{date_time, seconds},
 };
 use crate::{
     fmp4::TrackKind,
     index::{AudioRendition, Index, Track, VideoRendition},
     language,
     purpose::AudioPurpose,
+    surround::{self, SurroundCodec},
 };
 
 /// How long reloads get the last dynamic MPD after the end: players that poll every two seconds must
@@ -35,7 +38,7 @@ const AVAILABILITY_MARGIN_MS: i64 = 5_000;
 /// The MPD for a session that begins at `now_ms` (Unix time); `None` until every rendition has
 /// started. It is static once the video is final, because FFmpeg and VLC never end a session that
 /// began with a dynamic MPD. It then leaves out the rungs that a higher one replaces, and has sets
-/// for trick play and thumbnails.
+/// for surround, trick play and thumbnails.
 pub fn mpd(index: &Index, now_ms: i64, links: &Links<'_>) -> Option<String> {
     write(index, now_ms, links, false)
 }
@@ -99,12 +102,10 @@ fn write(index: &Index, now_ms: i64, links: &Links<'_>, reload: bool) -> Option<
     for (id, rungs) in groups.iter().enumerate() {
         push_video(&mut out, index, links, (id, rungs), buffer_ms);
     }
-    for (place, rendition) in index.audio_renditions.iter().enumerate() {
-        push_audio(&mut out, index, links, (groups.len() + place, place, rendition), buffer_ms);
-    }
-    captions::dash_sets(&mut out, index, links, duration_micros(index) / 1000);
+    let surround: Vec<_> = index.surround().filter(|_| settled).collect();
+    push_sounds(&mut out, index, links, (groups.len(), &surround), buffer_ms);
     if settled {
-        let first = groups.len() + index.audio_renditions.len();
+        let first = groups.len() + index.audio_renditions.len() + surround.len();
         for (main, rungs) in groups.iter().enumerate() {
             trick_play::push_set(&mut out, index, links, (first + main, main, rungs), buffer_ms);
         }
@@ -157,7 +158,8 @@ fn push_video(
     push_role(out, if id == 0 { "main" } else { "alternate" });
     // Switching needs the same segments in every rung, so the rung with the fewest decides.
     let frontier = rungs.iter().map(|r| r.track.frontier()).min().unwrap_or(0);
-    push_template(out, index, links, TrackKind::Video, frontier);
+    let timeline = Timeline::new(&index.grid, TrackKind::Video);
+    push_template(out, index, links, timeline, frontier);
     for rung in rungs {
         let VideoRendition { name, width, height, target_bitrate, track } = rung;
         let planned = *target_bitrate;
@@ -175,34 +177,69 @@ fn push_video(
     out.push_str("    </AdaptationSet>\n");
 }
 
+/// The sets of the audio renditions, of the text tracks and, as the last ones, of surround; their
+/// ids begin with `first`.
+fn push_sounds(
+    out: &mut String,
+    index: &Index,
+    links: &Links<'_>,
+    (first, surround): (usize, &[(usize, &AudioRendition)]),
+    buffer_ms: u64,
+) {
+    let preferred = !surround.is_empty();
+    for (place, rendition) in index.audio_renditions.iter().enumerate() {
+        let set = AudioSet { id: first + place, place, rendition, preferred };
+        push_audio(out, index, links, &set, buffer_ms);
+    }
+    captions::dash_sets(out, index, links, duration_micros(index) / 1000);
+    let first = first + index.audio_renditions.len();
+    for (id, &(place, rendition)) in (first..).zip(surround) {
+        let set = AudioSet { id, place, rendition, preferred: false };
+        push_audio(out, index, links, &set, buffer_ms);
+    }
+}
+
+/// The AdaptationSet of an audio rendition.
+struct AudioSet<'a> {
+    id: usize,
+    /// The place of its track among the audio renditions.
+    place: usize,
+    rendition: &'a AudioRendition,
+    /// Whether players choose it before others of the same track: stereo before surround. dash.js
+    /// otherwise chooses the highest bit rate.
+    preferred: bool,
+}
+
 fn push_audio(
     out: &mut String,
     index: &Index,
     links: &Links<'_>,
-    (id, place, rendition): (usize, usize, &AudioRendition),
+    set: &AudioSet<'_>,
     buffer_ms: u64,
 ) {
+    let AudioSet { id, place, rendition, preferred } = set;
     let AudioRendition { name, label, language, channels, target_bitrate, track } = rendition;
     push(
         out,
         format_args!(
-            "    <AdaptationSet id=\"{}\" contentType=\"audio\" mimeType=\"audio/mp4\" \
-         lang=\"{}\" segmentAlignment=\"true\" startWithSAP=\"1\">\n",
-            id,
+            "    <AdaptationSet id=\"{id}\" contentType=\"audio\" mimeType=\"audio/mp4\" \
+         lang=\"{}\" segmentAlignment=\"true\" startWithSAP=\"1\"{}>\n",
             language::tag(language),
+            if *preferred { " selectionPriority=\"2\"" } else { "" },
         ),
     );
+    let (scheme, value) = channel_configuration(track, *channels);
     push(
         out,
         format_args!(
-            "      <AudioChannelConfiguration \
-         schemeIdUri=\"urn:mpeg:dash:23003:3:audio_channel_configuration:2011\" \
-         value=\"{channels}\"/>\n      <Label>{}</Label>\n",
+            "      <AudioChannelConfiguration schemeIdUri=\"{scheme}\" value=\"{value}\"/>\n      \
+         <Label>{}</Label>\n",
             xml(label),
         ),
     );
-    push_purpose(out, index.purpose(place), place == 0);
-    push_template(out, index, links, TrackKind::Audio, track.frontier());
+    push_purpose(out, index.purpose(*place), *place == 0);
+    let timeline = Timeline::of(&index.grid, TrackKind::Audio, track);
+    push_template(out, index, links, timeline, track.frontier());
     push(
         out,
         format_args!(
@@ -214,6 +251,21 @@ fn push_audio(
             track.timescale,
         ),
     );
+}
+
+/// The scheme and the value that describe the channels of an audio rendition. Dolby's scheme has one
+/// bit per loudspeaker, from the left one down, and the lowest bit for low frequencies (ETSI TS 102
+/// 366, I.1.2); the other scheme's values from 1 to 6 are numbers of channels (ISO/IEC 23003-3).
+fn channel_configuration(track: &Track, channels: u32) -> (&'static str, String) {
+    match SurroundCodec::of_rfc6381(&track.codec) {
+        Some(SurroundCodec::Ac3 | SurroundCodec::Eac3) => {
+            let value = if channels == surround::CHANNELS { "F801" } else { "F800" };
+            ("tag:dolby.com,2014:dash:audio_channel_configuration:2011", value.to_owned())
+        }
+        Some(SurroundCodec::Aac) | None => {
+            ("urn:mpeg:dash:23003:3:audio_channel_configuration:2011", channels.to_string())
+        }
+    }
 }
 
 /// The elements that distinguish an audio track from others of its language.
@@ -266,10 +318,9 @@ fn push_template(
     out: &mut String,
     index: &Index,
     links: &Links<'_>,
-    kind: TrackKind,
+    timeline: Timeline<'_>,
     frontier: u32,
 ) {
-    let timeline = Timeline::new(&index.grid, kind);
     let segments = index.grid.dash_segments().take_while(|gops| gops.end <= frontier);
     let last = last_segment(index);
     let template = Template { timeline, rendition: "$RepresentationID$", kind: 'd', last };
@@ -320,7 +371,7 @@ impl Template<'_> {
 }
 
 fn bandwidth(index: &Index, track: &Track, kind: TrackKind, planned: u64, buffer_ms: u64) -> u64 {
-    let timeline = Timeline::new(&index.grid, kind);
+    let timeline = Timeline::of(&index.grid, kind, track);
     let bytes = Bytes::of(track);
     let segments: Vec<_> =
         index.grid.dash_segments().take_while(|gops| gops.end <= bytes.gops()).collect();
@@ -342,12 +393,11 @@ fn bandwidth(index: &Index, track: &Track, kind: TrackKind, planned: u64, buffer
 /// Duration of the longest planned segment of all renditions, in milliseconds, rounded up. It is
 /// both the time that a player buffers before it starts and the upper bound of segment durations.
 fn buffer_ms(index: &Index) -> u64 {
-    let timeline = |kind| Timeline::new(&index.grid, kind);
-    let (video, audio) = (timeline(TrackKind::Video), timeline(TrackKind::Audio));
+    let aac = Timeline::new(&index.grid, TrackKind::Audio);
     let mut longest = 1;
     for gops in index.grid.dash_segments() {
-        let ms = |t: &Timeline<'_>| (t.ticks(&gops) * 1000).div_ceil(u64::from(t.timescale()));
-        longest = longest.max(ms(&video)).max(ms(&audio));
+        let ms = |t: Timeline<'_>| (t.ticks(&gops) * 1000).div_ceil(u64::from(t.timescale()));
+        longest = planned_timelines(index).map(ms).fold(longest.max(ms(aac)), u64::max);
     }
     longest
 }
@@ -356,45 +406,14 @@ fn buffer_ms(index: &Index) -> u64 {
 /// of the Period. It must not be shorter by as much as a packet: dash.js seeks back at the end of
 /// media that outlasts its Period.
 fn duration_micros(index: &Index) -> u64 {
-    let micros = |kind: TrackKind| {
-        let timeline = Timeline::new(&index.grid, kind);
+    let micros = |timeline: Timeline<'_>| {
         let ticks = u128::from(timeline.ticks(&(0..index.grid.gops())));
         (ticks * 1_000_000 / u128::from(timeline.timescale())) as u64
     };
-    let sound = if index.audio_renditions.is_empty() { 0 } else { micros(TrackKind::Audio) };
-    micros(TrackKind::Video).max(sound)
-}
-
-/// Formats an `xs:duration`, in seconds only.
-fn seconds(micros: u64) -> String {
-    let whole = micros / 1_000_000;
-    let fraction = format!("{:06}", micros % 1_000_000);
-    match fraction.trim_end_matches('0') {
-        "" => format!("PT{whole}S"),
-        fraction => format!("PT{whole}.{fraction}S"),
-    }
-}
-
-/// Formats an `xs:dateTime` in UTC.
-fn date_time(unix_ms: i64) -> String {
-    let (days, ms) = (unix_ms.div_euclid(86_400_000), unix_ms.rem_euclid(86_400_000));
-    let (year, month, day) = civil(days);
-    let (hours, minutes) = (ms / 3_600_000, ms / 60_000 % 60);
-    let (seconds, ms) = (ms / 1000 % 60, ms % 1000);
-    format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{ms:03}Z")
-}
-
-/// Gregorian year, month and day of a day counted from 1970-01-01. Years are counted from March
-/// within 400-year eras, so that leap days come last.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let first = (153 * month + 2) / 5;
-    let (calendar, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    (era * 400 + year + carry, calendar, day - first + 1)
+    let timeline = |r: &AudioRendition| Timeline::of(&index.grid, TrackKind::Audio, &r.track);
+    let sound = index.audio_renditions.iter().chain(index.surround().map(|(_, r)| r));
+    let video = micros(Timeline::new(&index.grid, TrackKind::Video));
+    sound.map(|r| micros(timeline(r))).fold(video, u64::max)
 }
 
 fn push(out: &mut String, text: std::fmt::Arguments<'_>) {

@@ -23,9 +23,10 @@ use crate::{
     index::{AudioRendition, Index, Track, VideoRendition},
     language,
     segment::SegmentName,
+    surround::SurroundCodec,
 };
 
-/// GROUP-ID of the audio of every variant.
+/// GROUP-ID of the audio in stereo; those of surround begin with it.
 const AUDIO_GROUP: &str = "audio";
 /// Attribute of every variant: no video rendition contains CEA-608 or CEA-708 captions. Without the
 /// attribute players offer a captions track that does not exist.
@@ -45,20 +46,22 @@ pub fn multivariant(index: &Index, links: &Links<'_>) -> Option<String> {
     if !growing {
         rungs = listed(index, &rungs);
     }
-    let audio: Vec<_> =
-        index.audio_renditions.iter().filter(|r| offered(index, &r.track)).collect();
+    let sounds = audio_groups(index, target);
     let mut out = String::from("#EXTM3U\n#EXT-X-VERSION:1\n#EXT-X-INDEPENDENT-SEGMENTS\n");
     if growing {
         out.push_str(START);
     }
-    out.push_str(&audio_media(index, links));
+    for sound in &sounds {
+        out.push_str(&sound.media(index, links));
+    }
     out.push_str(&captions::hls_media(index, links));
-    let sound = Sound::new(index, &audio, target);
     if rungs.is_empty() {
-        if !index.video_renditions.is_empty() {
+        if !index.video_renditions.is_empty() || sounds.is_empty() {
             return None;
         }
-        out.push_str(&sound.stream_inf(index, links, audio.first()?));
+        for sound in &sounds {
+            out.push_str(&sound.stream_inf(index, links)?);
+        }
         return Some(out);
     }
     let groups = by_codec(&rungs);
@@ -67,18 +70,26 @@ pub fn multivariant(index: &Index, links: &Links<'_>) -> Option<String> {
     let first_codec = groups.first().map_or(0, Vec::len);
     let rungs = groups.into_iter().flatten();
     let mut variants: Vec<_> = rungs.map(|rung| Variant::new(index, rung, target)).collect();
-    let distance =
-        |v: &Variant<'_>| (v.rates.average + sound.rates.average).abs_diff(FIRST_VARIANT_BITRATE);
+    let stereo = sounds.first().map_or(0, |sound| sound.rates.average);
+    let distance = |v: &Variant<'_>| (v.rates.average + stereo).abs_diff(FIRST_VARIANT_BITRATE);
     if let Some(first) = (0..first_codec).min_by_key(|i| distance(&variants[*i])) {
         variants[..=first].rotate_right(1);
     }
-    for variant in &variants {
-        out.push_str(&variant.stream_inf(index, links, &sound));
+    if sounds.is_empty() {
+        for variant in &variants {
+            out.push_str(&variant.stream_inf(index, links, None));
+        }
+    }
+    // Variants with stereo come first: players begin with one of them.
+    for sound in &sounds {
+        for variant in &variants {
+            out.push_str(&variant.stream_inf(index, links, Some(sound)));
+        }
     }
     // Last, for players on slow networks or in the background; players that cannot change between
     // video and audio alone recognize it by its CODECS and leave it out.
-    if let Some(default) = audio.first() {
-        out.push_str(&sound.stream_inf(index, links, default));
+    if let Some(alone) = sounds.first().and_then(|stereo| stereo.stream_inf(index, links)) {
+        out.push_str(&alone);
     }
     if !growing {
         for variant in &variants {
@@ -143,12 +154,12 @@ fn servable<'a>(
     let kind = if video { TrackKind::Video } else { TrackKind::Audio };
     let (track, _) = index.track(rendition)?;
     let servable = index.hls && track.started() && visible(index, rendition, links.max_height);
-    servable.then(|| (track, Timeline::new(&index.grid, kind)))
+    servable.then(|| (track, Timeline::of(&index.grid, kind, track)))
 }
 
 fn rates(index: &Index, track: &Track, kind: TrackKind, planned: u64, target: u64) -> Rates {
     let segments = listed_segments(index, track);
-    let timeline = Timeline::new(&index.grid, kind);
+    let timeline = Timeline::of(&index.grid, kind, track);
     let measured = rate::measure(timeline, &Bytes::of(track), &segments, target);
     let planned = index.finished_at_ms.is_none().then(|| {
         let segments: Vec<_> = index.grid.hls_segments().collect();
@@ -157,45 +168,107 @@ fn rates(index: &Index, track: &Track, kind: TrackKind, planned: u64, target: u6
     measured.at_least(planned)
 }
 
-/// The audio that accompanies every variant.
-struct Sound {
+/// An audio group, which accompanies some of the variants.
+struct Sound<'a> {
+    group: String,
+    /// Each with the place of its track among the audio renditions; the first is the default.
+    members: Vec<(usize, &'a AudioRendition)>,
     /// In the form for CODECS, with a leading comma.
     codecs: String,
-    /// The maximum over all audio renditions.
+    /// The maximum over all members.
     rates: Rates,
-    exists: bool,
 }
 
-impl Sound {
-    fn new(index: &Index, audio: &[&AudioRendition], target: u64) -> Self {
-        let mut sound =
-            Self { codecs: String::new(), rates: Rates { peak: 0, average: 0 }, exists: false };
-        for rendition in audio {
-            let AudioRendition { track, target_bitrate, .. } = rendition;
-            let rates = rates(index, track, TrackKind::Audio, *target_bitrate, target);
-            sound.rates.peak = sound.rates.peak.max(rates.peak);
-            sound.rates.average = sound.rates.average.max(rates.average);
-            let codec = format!(",{}", quoted(&track.codec));
-            if !sound.codecs.contains(&codec) {
-                sound.codecs.push_str(&codec);
-            }
-            sound.exists = true;
+/// The audio groups: stereo, then one for each codec of surround renditions. All groups have the
+/// same tracks (RFC 8216, 4.3.4.1.1), so a track without surround in a codec is in stereo there,
+/// too. None if no audio is offered.
+fn audio_groups(index: &Index, target: u64) -> Vec<Sound<'_>> {
+    let all = index.audio_renditions.iter().enumerate();
+    let stereo: Vec<_> = all.filter(|(_, r)| offered(index, &r.track)).collect();
+    let mut groups = vec![(AUDIO_GROUP.to_owned(), stereo.clone())];
+    for codec in SurroundCodec::ALL {
+        let surround = |place: usize| {
+            let mut all = index.surround();
+            let found = all.find(|(of, r)| *of == place && r.track.codec == codec.rfc6381());
+            found.map(|(_, rendition)| rendition)
+        };
+        if stereo.iter().any(|(place, _)| surround(*place).is_some()) {
+            let member = |(place, r): &(usize, _)| (*place, surround(*place).unwrap_or(*r));
+            let members = stereo.iter().map(member).collect();
+            groups.push((format!("{AUDIO_GROUP}-surround-{}", codec.text()), members));
         }
-        sound
+    }
+    let groups = groups.into_iter().filter(|(_, members)| !members.is_empty());
+    groups.map(|(group, members)| Sound::new(index, group, members, target)).collect()
+}
+
+impl<'a> Sound<'a> {
+    fn new(
+        index: &Index,
+        group: String,
+        members: Vec<(usize, &'a AudioRendition)>,
+        target: u64,
+    ) -> Self {
+        let (mut codecs, mut highest) = (String::new(), Rates { peak: 0, average: 0 });
+        for (_, AudioRendition { track, target_bitrate, .. }) in &members {
+            let rates = rates(index, track, TrackKind::Audio, *target_bitrate, target);
+            highest.peak = highest.peak.max(rates.peak);
+            highest.average = highest.average.max(rates.average);
+            let codec = format!(",{}", quoted(&track.codec));
+            if !codecs.contains(&codec) {
+                codecs.push_str(&codec);
+            }
+        }
+        Self { group, members, codecs, rates: highest }
     }
 
-    /// The variant without video: the default audio. It is the only one of a video without a video
-    /// track.
-    fn stream_inf(&self, index: &Index, links: &Links<'_>, default: &AudioRendition) -> String {
-        format!(
+    /// The variant without video: the default audio of the group. A video without a video track has
+    /// only such variants.
+    fn stream_inf(&self, index: &Index, links: &Links<'_>) -> Option<String> {
+        let (_, default) = self.members.first()?;
+        Some(format!(
             "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}\",\
-             AUDIO=\"{AUDIO_GROUP}\"{},{CLOSED_CAPTIONS}\n{}\n",
+             AUDIO=\"{}\"{},{CLOSED_CAPTIONS}\n{}\n",
             self.rates.peak,
             self.rates.average,
             self.codecs.trim_start_matches(','),
+            self.group,
             captions::hls_group(index),
             playlist_url(index, links, &default.name, playlist_file(index)),
-        )
+        ))
+    }
+
+    /// The EXT-X-MEDIA tags of the group.
+    fn media(&self, index: &Index, links: &Links<'_>) -> String {
+        let mut out = String::new();
+        let mut selected = AutoSelected::default();
+        for (place, (number, rendition)) in self.members.iter().enumerate() {
+            let purpose = index.purpose(*number);
+            let (language, characteristics) =
+                (language::tag(&rendition.language), purpose.characteristics().join(","));
+            let default = place == 0;
+            // A commentary plays only if the viewer chooses it.
+            let automatic = selected.first(&language, &characteristics) && !purpose.commentary;
+            let characteristics = match characteristics.as_str() {
+                "" => String::new(),
+                names => format!(",CHARACTERISTICS=\"{names}\""),
+            };
+            push(
+                &mut out,
+                format_args!(
+                    "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"{}\",NAME=\"{}\",\
+                     LANGUAGE=\"{language}\",DEFAULT={},AUTOSELECT={}{characteristics},\
+                     CHANNELS=\"{}\",URI=\"{}\"\n",
+                    self.group,
+                    quoted(&rendition.label),
+                    yes(default),
+                    yes(default || automatic),
+                    rendition.channels,
+                    playlist_url(index, links, &rendition.name, playlist_file(index)),
+                ),
+            );
+        }
+        out
     }
 }
 
@@ -210,16 +283,18 @@ impl<'a> Variant<'a> {
         Self { rung, rates }
     }
 
-    fn stream_inf(&self, index: &Index, links: &Links<'_>, sound: &Sound) -> String {
+    fn stream_inf(&self, index: &Index, links: &Links<'_>, sound: Option<&Sound<'_>>) -> String {
         let VideoRendition { name, width, height, track, .. } = self.rung;
-        let audio = if sound.exists { format!(",AUDIO=\"{AUDIO_GROUP}\"") } else { String::new() };
+        let audio = sound.map_or_else(String::new, |sound| format!(",AUDIO=\"{}\"", sound.group));
+        let codecs = sound.map_or("", |sound| &sound.codecs);
+        let rates = sound.map_or(Rates { peak: 0, average: 0 }, |sound| sound.rates);
         format!(
             "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}{}\",\
              RESOLUTION={width}x{height},FRAME-RATE={:.3},VIDEO-RANGE=SDR{audio}{},{CLOSED_CAPTIONS}\n{}\n",
-            self.rates.peak + sound.rates.peak,
-            self.rates.average + sound.rates.average,
+            self.rates.peak + rates.peak,
+            self.rates.average + rates.average,
             quoted(&track.codec),
-            sound.codecs,
+            codecs,
             index.grid.rate().fps(),
             captions::hls_group(index),
             playlist_url(index, links, name, playlist_file(index)),
@@ -240,37 +315,4 @@ impl<'a> Variant<'a> {
             playlist_url(index, links, name, "iframes.m3u8"),
         )
     }
-}
-
-/// The EXT-X-MEDIA tags of the audio renditions that have started; the first is the default.
-fn audio_media(index: &Index, links: &Links<'_>) -> String {
-    let mut out = String::new();
-    let mut selected = AutoSelected::default();
-    let started = index.audio_renditions.iter().enumerate().filter(|(_, r)| r.track.started());
-    for (place, (number, rendition)) in started.enumerate() {
-        let purpose = index.purpose(number);
-        let (language, characteristics) =
-            (language::tag(&rendition.language), purpose.characteristics().join(","));
-        let default = place == 0;
-        // A commentary plays only if the viewer chooses it.
-        let automatic = selected.first(&language, &characteristics) && !purpose.commentary;
-        let characteristics = match characteristics.as_str() {
-            "" => String::new(),
-            names => format!(",CHARACTERISTICS=\"{names}\""),
-        };
-        push(
-            &mut out,
-            format_args!(
-                "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"{AUDIO_GROUP}\",NAME=\"{}\",\
-                 LANGUAGE=\"{language}\",DEFAULT={},AUTOSELECT={}{characteristics},\
-                 CHANNELS=\"{}\",URI=\"{}\"\n",
-                quoted(&rendition.label),
-                yes(default),
-                yes(default || automatic),
-                rendition.channels,
-                playlist_url(index, links, &rendition.name, playlist_file(index)),
-            ),
-        );
-    }
-    out
 }

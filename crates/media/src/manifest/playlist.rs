@@ -34,16 +34,18 @@ pub(super) fn head(index: &Index, playlist: Playlist, version: u32) -> Option<St
 /// The duration of the longest planned segment of any rendition, rounded. It is known before the
 /// first segment is encoded, so it never changes.
 pub(super) fn target_duration(index: &Index) -> u64 {
-    let timeline = |kind| Timeline::new(&index.grid, kind);
-    let (video, audio) = (timeline(TrackKind::Video), timeline(TrackKind::Audio));
     let mut longest = 0;
     for gops in index.grid.hls_segments() {
-        longest = longest.max(video.duration_micros(&gops));
-        if !index.audio_renditions.is_empty() {
-            longest = longest.max(audio.duration_micros(&gops));
-        }
+        let durations = planned_timelines(index).map(|timeline| timeline.duration_micros(&gops));
+        longest = durations.fold(longest, u64::max);
     }
     ((longest + 500_000) / 1_000_000).max(1)
+}
+
+/// The times of everything that is planned: video, and each audio rendition.
+pub(super) fn planned_timelines(index: &Index) -> impl Iterator<Item = Timeline<'_>> {
+    let audio = index.sounds().map(|r| Timeline::of(&index.grid, TrackKind::Audio, &r.track));
+    std::iter::once(Timeline::new(&index.grid, TrackKind::Video)).chain(audio)
 }
 
 /// The playlist file for sessions that begin now.

@@ -15,11 +15,19 @@ use crate::{
 pub(super) struct Timeline<'a> {
     grid: &'a Grid,
     kind: TrackKind,
+    /// Samples of one packet of audio.
+    packet_samples: u32,
 }
 
 impl<'a> Timeline<'a> {
+    /// The times of video or of AAC.
     pub(super) const fn new(grid: &'a Grid, kind: TrackKind) -> Self {
-        Self { grid, kind }
+        Self { grid, kind, packet_samples: AAC_FRAME_SAMPLES }
+    }
+
+    /// The times of `track`.
+    pub(super) fn of(grid: &'a Grid, kind: TrackKind, track: &Track) -> Self {
+        Self { grid, kind, packet_samples: track.packet_samples() }
     }
 
     pub(super) const fn kind(&self) -> TrackKind {
@@ -40,7 +48,10 @@ impl<'a> Timeline<'a> {
             TrackKind::Video => {
                 self.grid.gop(gop).start * u64::from(self.grid.rate().frame_ticks())
             }
-            TrackKind::Audio => self.grid.audio_frames(gop).start * u64::from(AAC_FRAME_SAMPLES),
+            TrackKind::Audio => {
+                let samples = self.packet_samples;
+                self.grid.sound_frames(gop, samples).start * u64::from(samples)
+            }
         }
     }
 

@@ -26,4 +26,5 @@ mod range;
 mod rewriting;
 mod short_recordings;
 mod sound_variant;
+mod surround;
 mod thumbnails;

@@ -144,7 +144,7 @@ fn files_without_profiles_and_broken_ones_are_rejected_in_one_line() {
     let broken = parse("[[profile]]\nname = \"a\nwidth = 1").unwrap_err();
     assert_eq!(broken.len(), 1);
     assert!(broken[0].starts_with("line 2: ") && !broken[0].contains('\n'), "{broken:?}");
-    for name in ["audio-0", "text-1", "", "a b", "ü"] {
+    for name in ["audio-0", "surround-0", "text-1", "", "a b", "ü"] {
         let text = format!(
             "[[profile]]\nname = \"{name}\"\nwidth = 640\nheight = 360\n\
              video_bitrate = \"1M\"\naudio_bitrate = \"96k\""

@@ -40,7 +40,7 @@ fn index(tracks: &[(&str, &str, AudioPurpose)]) -> Index {
             target_bitrate: 128_000,
             track,
         });
-        index.audio_details.push(AudioDetails { purpose: *purpose });
+        index.audio_details.push(AudioDetails { purpose: *purpose, ..AudioDetails::default() });
     }
     index
 }

@@ -6,6 +6,7 @@ use media::{
     Grid,
     grid::{AAC_FRAME_SAMPLES, AUDIO_RATE},
     source::{AudioPart, AudioTrack, VideoTrack},
+    surround,
 };
 
 use super::Args;
@@ -23,6 +24,8 @@ pub struct AudioEncode<'a> {
     pub video: Option<&'a VideoTrack>,
     /// The output's grid.
     pub grid: &'a Grid,
+    /// Channels of the output: 1, 2, or 6 for 5.1.
+    pub channels: u32,
     /// In bit/s.
     pub bitrate: u64,
     /// Threads of the decoder and the filters.
@@ -93,7 +96,7 @@ pub fn audio_of_packets(encode: &AudioEncode<'_>, start: f64) -> Vec<OsString> {
 pub fn audio_of_groups(encode: &AudioEncode<'_>) -> Vec<OsString> {
     let mut args = Args::new();
     args.add(["-protocol_whitelist", "pipe", "-f", RAW_FORMAT, "-ar", &AUDIO_RATE.to_string()]);
-    args.add(["-ac", if encode.track.channels == 1 { "1" } else { "2" }, "-i", "pipe:0"]);
+    args.add(["-ac", &encode.channels.to_string(), "-i", "pipe:0"]);
     args.add(["-filter_complex_threads", "1", "-filter_complex"]);
     args.add([format!("[0:0]{}[a]", cut(samples(encode)))]);
     args.encoder(encode);
@@ -169,7 +172,7 @@ fn filter(encode: &AudioEncode<'_>) -> String {
 /// `samples` samples of stream `index` from `start` on, with silence where the stream has no
 /// samples.
 fn placed(encode: &AudioEncode<'_>, input: usize, index: u32, start: &str, samples: u64) -> String {
-    let format = format(encode.track);
+    let format = format(encode);
     format!(
         "[{input}:{index}]asetpts=PTS-{start},\
          aresample={AUDIO_RATE}:async=1:min_hard_comp={DRIFT_SECONDS_MAX}:first_pts=0,{format},{}",
@@ -177,8 +180,12 @@ fn placed(encode: &AudioEncode<'_>, input: usize, index: u32, start: &str, sampl
     )
 }
 
-fn format(track: &AudioTrack) -> String {
-    let layout = if track.channels == 1 { "mono" } else { "stereo" };
+fn format(encode: &AudioEncode<'_>) -> String {
+    let layout = match encode.channels {
+        1 => "mono",
+        surround::CHANNELS => "5.1",
+        _ => "stereo",
+    };
     format!("aformat=sample_fmts=fltp:sample_rates={AUDIO_RATE}:channel_layouts={layout}")
 }
 
@@ -194,10 +201,9 @@ fn joined(encode: &AudioEncode<'_>, parts: &[AudioPart]) -> String {
                 input += 1;
                 placed(encode, input - 1, *index, &start, *samples)
             }
-            None => format!(
-                "anullsrc=r={AUDIO_RATE},{},atrim=end_sample={samples}",
-                format(encode.track)
-            ),
+            None => {
+                format!("anullsrc=r={AUDIO_RATE},{},atrim=end_sample={samples}", format(encode))
+            }
         };
         graph.push_str(&format!("{sound}[p{number}];"));
         pads.push_str(&format!("[p{number}]"));
