@@ -169,7 +169,7 @@ fn entry(entry: &Atom, init: &mut Init) -> anyhow::Result<()> {
             init.codec = audio_codec(esds)?;
         }
         b"ac-3" | b"ec-3" => {
-            fields.take(22)?;
+            fields.take(24)?;
             init.rate = fields.u32()? >> 16;
             let children = entry.children(28)?;
             init.codec = entry.name();
