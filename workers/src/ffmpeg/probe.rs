@@ -376,7 +376,7 @@ impl Prober<'_> {
         .await
     }
 
-    /// The result of `parse` on the list of the first frames. It tells, too, whether the list was
+    /// The result of `parse` on the list of the first frames. It also returns whether the list was
     /// long enough for it.
     async fn first_frames<T>(
         &self,

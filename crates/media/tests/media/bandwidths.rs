@@ -84,7 +84,7 @@ fn a_growing_video_declares_what_its_later_segments_may_need() {
     growing.finished_at_ms = None;
     for name in ["360p", "720p", "1080p", "audio-0", "audio-1"] {
         growing.track_mut(name).unwrap().chunks.truncate(1);
-        // An easy beginning says nothing about what follows.
+        // A low rate at the beginning does not predict the rest.
         let fragments = growing.track_mut(name).unwrap().chunks.iter_mut().flatten();
         fragments.flat_map(|c| &mut c.fragments).for_each(|fragment| fragment.bytes = 3000);
     }

@@ -5,4 +5,4 @@ ALTER TABLE tasks ADD CONSTRAINT tasks_kind_check
     CHECK (kind IN ('probe', 'chunk', 'audio', 'surround', 'subtitles', 'thumbnails', 'preview', 'collect'));
 
 -- Earlier releases cannot read rows of this kind.
-INSERT INTO schema_compat (version, min_release) VALUES (23, '0.1.0');
+INSERT INTO schema_compat (version, min_release) VALUES (17, '0.1.0');
