@@ -69,15 +69,14 @@ pub(crate) async fn mpd(
     let now = SystemClock.now_ms();
     let query = request.uri.query().unwrap_or_default().as_bytes();
     let reload = url::form_urlencoded::parse(query).any(|(name, _)| name == dash::RELOAD);
-    let (name, writer): (_, fn(&Index, i64, &Links<'_>) -> Option<String>) =
-        if reload { ("mpd/reload", dash::reloaded_mpd) } else { ("mpd", dash::mpd) };
     let lingering = |end| reload && now < end + dash::LINGER_MS;
     let fixed = index.finished_at_ms.is_some_and(|end| !lingering(end));
     let text = if fixed && !reload {
-        write(playback, playable, viewer, name, |index, links| writer(index, now, links)).await
+        write(playback, playable, viewer, "mpd", |index, links| dash::mpd(index, now, links)).await
     } else {
         // A dynamic MPD depends on the current time; the static one that ends a session is rare.
-        writer(index, now, &links(playback, viewer)).map(|text| Arc::new(Text::new(text)))
+        let mpd = if reload { dash::reloaded_mpd } else { dash::mpd };
+        mpd(index, now, &links(playback, viewer)).map(|text| Arc::new(Text::new(text)))
     };
     Ok(respond(viewer, &request.headers, DASH_TYPE, fixed, text.ok_or_else(not_ready)?))
 }

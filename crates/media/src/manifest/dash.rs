@@ -4,12 +4,13 @@
 //! the past, so that a viewer may seek to every encoded position, not only to the one that matches
 //! the clock.
 
+mod audio;
 mod trick_play;
 
 use std::{fmt::Write, ops::Range};
 
 use super::{
-    Links, by_codec, captions, dash_playable, images,
+    Links, by_codec, dash_playable, images,
     listed::listed,
     percent,
     playlist::planned_timelines,
@@ -21,9 +22,6 @@ use super::{
 use crate::{
     fmp4::TrackKind,
     index::{AudioRendition, Index, Track, VideoRendition},
-    language,
-    purpose::AudioPurpose,
-    surround::{self, SurroundCodec},
 };
 
 /// How long reloads get the last dynamic MPD after the end: players that poll every two seconds must
@@ -98,19 +96,7 @@ fn write(index: &Index, now_ms: i64, links: &Links<'_>, reload: bool) -> Option<
     if settled {
         rungs = listed(index, &rungs);
     }
-    let groups = by_codec(&rungs);
-    for (id, rungs) in groups.iter().enumerate() {
-        push_video(&mut out, index, links, (id, rungs), buffer_ms);
-    }
-    let surround: Vec<_> = index.surround().filter(|_| settled).collect();
-    push_sounds(&mut out, index, links, (groups.len(), &surround), buffer_ms);
-    if settled {
-        let first = groups.len() + index.audio_renditions.len() + surround.len();
-        for (main, rungs) in groups.iter().enumerate() {
-            trick_play::push_set(&mut out, index, links, (first + main, main, rungs), buffer_ms);
-        }
-        images::dash_set(&mut out, index, links, first + groups.len());
-    }
+    push_sets(&mut out, index, links, (&rungs, settled), buffer_ms);
     out.push_str("  </Period>\n");
     if !ended {
         push(
@@ -123,6 +109,30 @@ fn write(index: &Index, now_ms: i64, links: &Links<'_>, reload: bool) -> Option<
     }
     out.push_str("</MPD>\n");
     Some(out)
+}
+
+/// The AdaptationSets: of each codec, of audio and text and, if they are `settled`, those that a running
+/// session must not see appear.
+fn push_sets(
+    out: &mut String,
+    index: &Index,
+    links: &Links<'_>,
+    (rungs, settled): (&[&VideoRendition], bool),
+    buffer_ms: u64,
+) {
+    let groups = by_codec(rungs);
+    for (id, rungs) in groups.iter().enumerate() {
+        push_video(out, index, links, (id, rungs), buffer_ms);
+    }
+    let surround: Vec<_> = index.surround().filter(|_| settled).collect();
+    audio::push_sets(out, index, links, (groups.len(), &surround), buffer_ms);
+    if settled {
+        let first = groups.len() + index.audio_renditions.len() + surround.len();
+        for (main, rungs) in groups.iter().enumerate() {
+            trick_play::push_set(out, index, links, (first + main, main, rungs), buffer_ms);
+        }
+        images::dash_set(out, index, links, first + groups.len());
+    }
 }
 
 /// The URL from which a player reloads a dynamic MPD, relative to the first one. It distinguishes
@@ -175,118 +185,6 @@ fn push_video(
         );
     }
     out.push_str("    </AdaptationSet>\n");
-}
-
-/// The sets of the audio renditions, of the text tracks and, as the last ones, of surround; their
-/// ids begin with `first`.
-fn push_sounds(
-    out: &mut String,
-    index: &Index,
-    links: &Links<'_>,
-    (first, surround): (usize, &[(usize, &AudioRendition)]),
-    buffer_ms: u64,
-) {
-    let preferred = !surround.is_empty();
-    for (place, rendition) in index.audio_renditions.iter().enumerate() {
-        let set = AudioSet { id: first + place, place, rendition, preferred };
-        push_audio(out, index, links, &set, buffer_ms);
-    }
-    captions::dash_sets(out, index, links, duration_micros(index) / 1000);
-    let first = first + index.audio_renditions.len();
-    for (id, &(place, rendition)) in (first..).zip(surround) {
-        let set = AudioSet { id, place, rendition, preferred: false };
-        push_audio(out, index, links, &set, buffer_ms);
-    }
-}
-
-/// The AdaptationSet of an audio rendition.
-struct AudioSet<'a> {
-    id: usize,
-    /// The place of its track among the audio renditions.
-    place: usize,
-    rendition: &'a AudioRendition,
-    /// Whether players choose it before others of the same track: stereo before surround. dash.js
-    /// otherwise chooses the highest bit rate.
-    preferred: bool,
-}
-
-fn push_audio(
-    out: &mut String,
-    index: &Index,
-    links: &Links<'_>,
-    set: &AudioSet<'_>,
-    buffer_ms: u64,
-) {
-    let AudioSet { id, place, rendition, preferred } = set;
-    let AudioRendition { name, label, language, channels, target_bitrate, track } = rendition;
-    push(
-        out,
-        format_args!(
-            "    <AdaptationSet id=\"{id}\" contentType=\"audio\" mimeType=\"audio/mp4\" \
-         lang=\"{}\" segmentAlignment=\"true\" startWithSAP=\"1\"{}>\n",
-            language::tag(language),
-            if *preferred { " selectionPriority=\"2\"" } else { "" },
-        ),
-    );
-    let (scheme, value) = channel_configuration(track, *channels);
-    push(
-        out,
-        format_args!(
-            "      <AudioChannelConfiguration schemeIdUri=\"{scheme}\" value=\"{value}\"/>\n      \
-         <Label>{}</Label>\n",
-            xml(label),
-        ),
-    );
-    push_purpose(out, index.purpose(*place), *place == 0);
-    let timeline = Timeline::of(&index.grid, TrackKind::Audio, track);
-    push_template(out, index, links, timeline, track.frontier());
-    push(
-        out,
-        format_args!(
-            "      <Representation id=\"{}\" bandwidth=\"{}\" codecs=\"{}\" \
-         audioSamplingRate=\"{}\"/>\n    </AdaptationSet>\n",
-            xml(name),
-            bandwidth(index, track, TrackKind::Audio, *target_bitrate, buffer_ms),
-            xml(&track.codec),
-            track.timescale,
-        ),
-    );
-}
-
-/// The scheme and the value that describe the channels of an audio rendition. Dolby's scheme has one
-/// bit per loudspeaker, from the left one down, and the lowest bit for low frequencies (ETSI TS 102
-/// 366, I.1.2); the other scheme's values from 1 to 6 are numbers of channels (ISO/IEC 23003-3).
-fn channel_configuration(track: &Track, channels: u32) -> (&'static str, String) {
-    match SurroundCodec::of_rfc6381(&track.codec) {
-        Some(SurroundCodec::Ac3 | SurroundCodec::Eac3) => {
-            let value = if channels == surround::CHANNELS { "F801" } else { "F800" };
-            ("tag:dolby.com,2014:dash:audio_channel_configuration:2011", value.to_owned())
-        }
-        Some(SurroundCodec::Aac) | None => {
-            ("urn:mpeg:dash:23003:3:audio_channel_configuration:2011", channels.to_string())
-        }
-    }
-}
-
-/// The elements that distinguish an audio track from others of its language.
-fn push_purpose(out: &mut String, purpose: AudioPurpose, main: bool) {
-    if let Some(term) = purpose.accessibility() {
-        push(
-            out,
-            format_args!(
-                "      <Accessibility schemeIdUri=\"urn:tva:metadata:cs:AudioPurposeCS:2007\" \
-             value=\"{term}\"/>\n",
-            ),
-        );
-    }
-    for role in purpose.roles(main) {
-        push(
-            out,
-            format_args!(
-                "      <Role schemeIdUri=\"urn:mpeg:dash:role:2011\" value=\"{role}\"/>\n",
-            ),
-        );
-    }
 }
 
 /// A frame rate in lowest terms, for the attribute `frameRate`.
