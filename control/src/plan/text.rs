@@ -77,7 +77,8 @@ pub(super) fn plan(tracks: &[TextTrack], notes: &mut Vec<String>) -> Vec<Planned
             (channel, "") if language == "und" => channel.to_owned(),
             (channel, title) => format!("{} ({channel})", label(title, &language, channel, number)),
         };
-        if let Some(purpose) = purpose(track).filter(|_| track.title.trim().is_empty()) {
+        let unnamed = track.channel.is_empty() && track.title.trim().is_empty();
+        if let Some(purpose) = purpose(track).filter(|_| unnamed) {
             label = format!("{label} ({purpose})");
         }
         PlannedText { number, track: track.clone(), label, language }

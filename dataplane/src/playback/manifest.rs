@@ -68,7 +68,8 @@ pub(crate) async fn mpd(
     }
     let now = SystemClock.now_ms();
     let query = request.uri.query().unwrap_or_default().as_bytes();
-    let reload = url::form_urlencoded::parse(query).any(|(name, _)| name == dash::RELOAD);
+    let reload = url::form_urlencoded::parse(query)
+        .any(|(name, value)| name == dash::RELOAD && value == "1");
     let lingering = |end| reload && now < end + dash::LINGER_MS;
     let fixed = index.finished_at_ms.is_some_and(|end| !lingering(end));
     let text = if fixed && !reload {

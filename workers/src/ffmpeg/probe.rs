@@ -11,6 +11,8 @@
 
 mod audio_overhang;
 mod closed_captions;
+mod ends;
+mod fields;
 mod joined;
 mod listing;
 mod matroska;
@@ -27,9 +29,9 @@ use media::source::Source;
 
 use self::{
     audio_overhang::AudioSpan,
+    ends::{Ends, First, first_pts},
     report::{Report, Stream},
     truncation::{Movie, shorter},
-    validate::{Ends, first_pts},
 };
 use super::{Toolbox, args, query::query};
 use crate::{
@@ -259,7 +261,7 @@ impl Prober<'_> {
         query(toolbox, program, args, Some(source), scratch, time, bytes).await
     }
 
-    async fn first(&self, stream: &Stream, start_pts: i64) -> Result<validate::First, TaskFailure> {
+    async fn first(&self, stream: &Stream, start_pts: i64) -> Result<First, TaskFailure> {
         // At most `has_b_frames` frames are decoded before one that is shown earlier.
         let enough = |frames| frames > stream.has_b_frames;
         self.first_frames(stream.index, |output| {

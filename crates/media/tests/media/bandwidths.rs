@@ -51,6 +51,7 @@ fn variant(hls: &str, rung: &VideoRendition, name: &str) -> u64 {
 fn a_short_first_segment_does_not_count_as_a_peak() {
     let mut index = index(32 * 60, [9; 5]);
     index.audio_renditions.clear();
+    index.video_renditions.truncate(1);
     let sizes = |gop: u32| if gop < 2 { 1_000_000 } else { 250_000 };
     for rung in &mut index.video_renditions {
         let fragments = rung.track.chunks.iter_mut().flatten().flat_map(|c| &mut c.fragments);
@@ -105,7 +106,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
-    fn segments_stay_within_the_stated_bandwidths(frames in 1_u64..9000, joined: bool) {
+    fn segments_stay_within_the_stated_bandwidths(frames in 60_u64..9000, joined: bool) {
         let index = index_on(planned(frames, joined), [u32::MAX; 5]);
         let links = Links::default();
         let hls = multivariant(&index, &links).unwrap();

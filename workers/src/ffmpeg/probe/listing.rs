@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::{
     Prober, TRUNCATED,
+    ends::Last,
     packets::Packets,
     report::{Report, Stream},
     unreadable,
-    validate::Last,
 };
 use crate::{
     ffmpeg::{args, query::start_query},

@@ -1,7 +1,10 @@
 //! Reads the list of a track's packets, as ffprobe writes it: where the track ends, and when its
 //! pictures are due. The memory that it needs does not grow with the list.
 
-use super::validate::Last;
+use super::{
+    ends::Last,
+    fields::{field, value},
+};
 
 /// Maximum number of presentation times that are kept: 4.8 h at 60 per second, 8 MiB.
 const TIMES_MAX: usize = 1 << 20;
@@ -71,16 +74,6 @@ impl Packets {
         last.step = (middle < steps.len()).then(|| *steps.select_nth_unstable(middle).1);
         (last.packets > 0 && (last.pts.is_some() || last.dts.is_some())).then_some((last, times))
     }
-}
-
-/// The value of a field of ffprobe's compact lines.
-pub(super) fn value<'a>(line: &'a str, name: &str) -> Option<&'a str> {
-    line.split('|').find_map(|part| part.strip_prefix(name)?.strip_prefix('='))
-}
-
-/// The same as an integer.
-pub(super) fn field(line: &str, name: &str) -> Option<i64> {
-    value(line, name)?.trim().parse().ok()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use media::{FrameRate, grid::FRAME_RATE_MAX, source::VideoTrack};
 
-use super::{report::Stream, validate::Ends};
+use super::{ends::Ends, report::Stream};
 
 /// If the average rate is this close to the nominal one, the rate is constant.
 const CONSTANT_RATE_TOLERANCE: f64 = 0.01;
