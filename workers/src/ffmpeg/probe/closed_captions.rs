@@ -24,9 +24,11 @@ use crate::{
     outcome::TaskFailure,
 };
 
-/// The pieces of the file that are searched for captions, evenly spaced, and their size in bytes.
+/// The pieces of the file that are searched for captions, evenly spaced, and their size in bytes: an
+/// eighth of a file altogether, within these bounds.
 const PIECES: u64 = 8;
-const PIECE_BYTES: usize = 1 << 20;
+const PIECE_BYTES_MIN: u64 = 128 << 10;
+const PIECE_BYTES_MAX: u64 = 1 << 20;
 /// The samples of the video, evenly spaced, and the length of each in seconds. A video that is not
 /// longer than all of them is read whole.
 const SAMPLES: u32 = 6;
@@ -69,7 +71,7 @@ pub(super) async fn add(prober: &Prober<'_>, file: &OpenedSource, source: &mut S
         return;
     }
     let languages = match &*source.format {
-        "mpegts" => languages(&file.peek(0, PIECE_BYTES).await),
+        "mpegts" => languages(&file.peek(0, PIECE_BYTES_MAX as usize).await),
         _ => BTreeMap::new(),
     };
     for channel in channels {
@@ -97,8 +99,9 @@ fn of_channel(track: &TextTrack, channel: Channel, own: bool) -> TextTrack {
 
 /// Whether pieces of the file contain captions.
 async fn is_captioned(file: &OpenedSource, bytes: u64) -> bool {
+    let length = (bytes / PIECES / PIECES).clamp(PIECE_BYTES_MIN, PIECE_BYTES_MAX);
     for piece in 0..PIECES {
-        let piece = file.peek(bytes / PIECES * piece, PIECE_BYTES).await;
+        let piece = file.peek(bytes / PIECES * piece, length as usize).await;
         if spawn_blocking(move || is_present(&piece)).await.unwrap_or(false) {
             return true;
         }
