@@ -68,9 +68,6 @@ pub(super) fn video(
     };
     let span = ends.seconds(stream.tick());
     audio.hold(&mut track, span);
-    let unwrapped = report.unwrapped(first_pts, stream.tick());
-    track.first_pts -= unwrapped;
-    track.last_pts -= unwrapped;
     // The packets of interlaced video may be fields.
     if !times.is_empty() && !track.interlaced {
         stated.fit(&mut track, times);
@@ -78,6 +75,9 @@ pub(super) fn video(
         audio.hold(&mut track, span);
         rate::keep_last(&mut track, times);
     }
+    let unwrapped = report.unwrapped(first_pts, stream.tick());
+    track.first_pts -= unwrapped;
+    track.last_pts -= unwrapped;
     let duration = plan(&track).map_err(invalid)?;
     check_bit_rate(duration, bytes)?;
     check_length(report, stream, span)?;
