@@ -47,7 +47,8 @@ function serve(request, response) {
     // The function that the documentation shows.
     const page = fs.readFileSync(path.join(here, "../../docs/playback.md"), "utf8");
     response.setHeader("content-type", "text/javascript");
-    response.end(page.split("```js\n")[1].split("```")[0]);
+    const blocks = page.split("```js\n").map((block) => block.split("```")[0]);
+    response.end(blocks.find((block) => block.startsWith("function renewing")));
   } else if (name === "/") {
     response.setHeader("content-type", "text/html");
     response.end(page_text);
