@@ -322,7 +322,8 @@ fn each_rung_is_scaled_from_the_smallest_rung_with_twice_its_pixels() {
     let ladder: Vec<Rung> = sizes.into_iter().map(rung).collect();
     let args = encode(&track(), &ladder, 1, Preroll::Short);
     let graph = args.lines().find(|line| line.starts_with("[0:0]")).unwrap();
-    let fit = |size: &str| format!("scale={size}:flags=bicubic,setsar=1,format=yuv420p");
+    let fit =
+        |size: &str| format!("scale={size}:flags=bicubic:out_range=tv,setsar=1,format=yuv420p");
     let expected = [
         format!("sidedata=mode=delete,split=1[s3];[s0]{}[v0]", fit("640:360")),
         format!("[s1]{}[v1]", fit("854:480")),
