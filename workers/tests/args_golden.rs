@@ -94,14 +94,15 @@ fn the_longest_preroll_decodes_from_the_start_and_the_last_chunk_is_padded() {
 /// At 25 frames per second: GOPs of 50 frames, the last one of 57.
 #[test]
 fn the_last_gop_of_a_chunk_takes_a_remainder() {
-    let args = |frames, chunk| {
+    let rung = |codec, crf| Rung { codec, crf, ..rungs().remove(0) };
+    let args_of = |rung, frames, chunk| {
         let grid = Grid::new(FrameRate::new(25, 1).unwrap(), frames).unwrap();
         let text = lines(&args::chunk(&ChunkEncode {
             source: &Input::from(Path::new("/store/source")),
             track: &track(),
             grid: &grid.with_joined_remainder(),
             chunk,
-            rungs: &rungs()[..1],
+            rungs: &[rung],
             preset: "veryfast",
             threads: 2,
             preroll: Preroll::Short,
@@ -111,14 +112,24 @@ fn the_last_gop_of_a_chunk_takes_a_remainder() {
             let place = text.find(&format!("\n{name}\n"));
             place.map(|at| text[at + name.len() + 2..].lines().next().unwrap_or("").to_owned())
         };
-        (after("-g").unwrap(), after("-force_key_frames"))
+        let forced = after("-force_key_frames");
+        (after("-g").unwrap(), forced, after("-svtav1-params").unwrap_or_default())
+    };
+    let args = |frames, chunk| {
+        let (longest, forced, _) = args_of(rung(media::Codec::H264, None), frames, chunk);
+        (longest, forced)
     };
     assert_eq!(args(257, 0), ("50".to_owned(), None));
     let forced = Some("expr:lte(n,100)*not(mod(n,50))".to_owned());
-    assert_eq!(args(257, 1), ("57".to_owned(), forced));
+    assert_eq!(args(257, 1), ("57".to_owned(), forced.clone()));
     // A single GOP needs no other key frame.
     assert_eq!(args(157, 1), ("57".to_owned(), None));
     assert_eq!(args(263, 1), ("50".to_owned(), None), "13 frames are a GOP of their own");
+    // SVT-AV1 places key frames only where they are enabled.
+    let av1 = |chunk| args_of(rung(media::Codec::Av1, Some(34)), 257, chunk);
+    let enabled = "scd=0:lp=2:enable-force-key-frames=1".to_owned();
+    assert_eq!(av1(1), ("57".to_owned(), forced, enabled));
+    assert_eq!(av1(0), ("50".to_owned(), None, "scd=0:lp=2".to_owned()));
 }
 
 #[test]

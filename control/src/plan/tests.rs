@@ -341,8 +341,8 @@ fn a_stored_plan_from_before_rate_factors_keeps_its_average_bit_rates() {
     assert_eq!(read.rungs[0].crf, None);
 }
 
-/// SVT-AV1 cannot start the last full GOP where the grid needs it, so a ladder with AV1 keeps a
-/// short last GOP.
+/// At an average bit rate SVT-AV1 does not start the last full GOP where the grid needs it, so a
+/// ladder with such a rung keeps a short last GOP.
 #[test]
 fn a_short_remainder_joins_the_last_gop_where_every_encoder_can_place_key_frames() {
     let mut source = source(1280, 720, 4);
@@ -355,9 +355,16 @@ fn a_short_remainder_joins_the_last_gop_where_every_encoder_can_place_key_frames
         (grid.frames(), grid.gops(), grid.chunks())
     };
     assert_eq!(shape(&default_profiles()), (101, 2, 1));
-    let mut profiles = default_profiles();
-    profiles[0].codec = Codec::Av1;
-    assert_eq!(shape(&profiles), (101, 3, 2));
+    for (codec, crf, expected) in [
+        (Codec::Av1, Some(34), (101, 2, 1)),
+        (Codec::Av1, None, (101, 3, 2)),
+        (Codec::Hevc, None, (101, 2, 1)),
+        (Codec::H264, None, (101, 2, 1)),
+    ] {
+        let mut profiles = default_profiles();
+        (profiles[1].codec, profiles[1].crf) = (codec, crf);
+        assert_eq!(shape(&profiles), expected, "{codec} {crf:?}");
+    }
 }
 
 #[test]

@@ -65,9 +65,9 @@ pub struct Rung {
 
 impl Rung {
     /// Whether its encoder places key frames at given frames, not only at a fixed interval: SVT-AV1
-    /// does not at an average bit rate.
+    /// does so only with a constant rate factor.
     pub fn has_placed_key_frames(&self) -> bool {
-        self.codec != Codec::Av1
+        self.codec != Codec::Av1 || self.crf.is_some()
     }
 }
 

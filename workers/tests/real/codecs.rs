@@ -82,6 +82,7 @@ async fn key_frames_are_placed_where_the_last_gop_takes_a_remainder() {
     let clip = Clip::with("a.mp4", "101/5", 10, &["-c:a", "aac"]);
     frames_of(Codec::H264, &clip).await;
     frames_of(Codec::Hevc, &clip).await;
+    frames_of(Codec::Av1, &clip).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -47,7 +47,8 @@ pub(super) fn encoder(encode: &ChunkEncode<'_>, rung: &Rung) -> Vec<String> {
     }
     // A last GOP that takes a short remainder: the encoder's own interval is that GOP's length, and
     // the other key frames are placed by number.
-    if longest > gop.into() && gops.len() > 1 {
+    let placed = longest > gop.into() && gops.len() > 1 && rung.has_placed_key_frames();
+    if placed {
         let start = last.start - encode.grid.chunk_frames(encode.chunk).start;
         add("force_key_frames", format!("expr:lte(n,{start})*not(mod(n,{gop}))"));
         if rung.codec != Codec::Av1 {
@@ -59,8 +60,7 @@ pub(super) fn encoder(encode: &ChunkEncode<'_>, rung: &Rung) -> Vec<String> {
     match rung.codec {
         Codec::H264 => add("x264-params", x264(rung, preset, reordered)),
         Codec::Hevc => add("x265-params", x265(threads, reordered)),
-        // Key frames only at GOP starts; only the number of threads depends on the machine.
-        Codec::Av1 => add("svtav1-params", format!("scd=0:lp={threads}")),
+        Codec::Av1 => add("svtav1-params", svt_av1(threads, placed)),
     }
     options
 }
@@ -98,4 +98,11 @@ fn x265(threads: u32, reordered: bool) -> String {
     format!(
         "log-level=error:info=0:repeat-headers=0:scenecut=0:open-gop=0:wpp=1:pools={threads}:{frames}"
     )
+}
+
+/// Key frames only at GOP starts; only the number of threads depends on the machine. SVT-AV1 ignores
+/// placed key frames unless they are enabled, and rejects the option at an average bit rate.
+fn svt_av1(threads: u32, placed: bool) -> String {
+    let enabled = if placed { ":enable-force-key-frames=1" } else { "" };
+    format!("scd=0:lp={threads}{enabled}")
 }
