@@ -61,7 +61,7 @@ pub(super) async fn add(prober: &Prober<'_>, file: &OpenedSource, source: &mut S
             Vec::new()
         }
         Err(_) => {
-            tracing::warn!("sampling closed captions took too long");
+            tracing::warn!("failed to sample closed captions in time");
             Vec::new()
         }
     };
