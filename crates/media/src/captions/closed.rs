@@ -1,8 +1,8 @@
 //! Closed captions: text that is hidden in the pictures of a video, as CEA-608 (the four channels of
 //! line 21) and CEA-708 (numbered services of DTVCC), both in the `cc_data` of ATSC A/53.
 //!
-//! [`carriage`] finds `cc_data` in packets that have not been decoded, [`line21`] and [`dtvcc`] follow
-//! the screen of one channel or service, and [`timeline`] makes cues of what it shows. Everything is
+//! [`carriage`] finds `cc_data` in packets that have not been decoded, `line21` and `dtvcc` follow
+//! the screen of one channel or service, and `timeline` makes cues of what it shows. Everything is
 //! untrusted: every state has a fixed size, and time is linear in the input.
 
 pub mod carriage;
