@@ -22,14 +22,15 @@ async fn plays(stack: &Stack, video: &str, player: &'static str, name: &str) {
         player,
         manifest: format!("/api/stream/{video}/{name}"),
         start: name.ends_with("mpd").then_some(0.0),
-        // Back to the lower rung well before the end, so that both switches are observed.
-        switches: vec![(2.0, 480), (14.0, 360)],
+        // Whichever rung the player begins with, two switches are observed well before the end.
+        switches: vec![(2.0, 480), (9.0, 360), (16.0, 480)],
         text: None,
         deadline: Duration::from_secs(75),
     };
     let report = play.run(&stack.http).await;
     report.assert_clean(SECONDS);
-    assert_eq!(report.heights(), [360, 480, 360], "{player} switches: {:#?}", report.events);
+    let heights = report.heights();
+    assert!(heights.ends_with(&[480, 360, 480]), "{player} {heights:?}: {:#?}", report.events);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
