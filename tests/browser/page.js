@@ -26,10 +26,13 @@ async function show(hls, times) {
   frames.on(Hls.Events.ERROR, (_, { details, fatal }) => fail("hls.js key frames", { details, fatal }));
   const small = document.body.appendChild(document.createElement("video"));
   small.muted = true;
+  const attached = new Promise((done) => frames.once(Hls.Events.MEDIA_ATTACHED, done));
   frames.attachMedia(small);
+  await attached;
   for (const at of times) {
-    frames.loadMediaAt(at);
-    while (small.readyState < 2 || small.seeking || Math.abs(small.currentTime - at) > 2) {
+    // A request that comes before the playlist is loaded can be lost, so it is repeated.
+    for (let n = 0; small.readyState < 2 || small.seeking || Math.abs(small.currentTime - at) > 2; n++) {
+      if (n % 20 === 0) frames.loadMediaAt(at);
       await new Promise((done) => setTimeout(done, 50));
     }
     state.thumbnails.push({ at, width: small.videoWidth });
