@@ -153,7 +153,7 @@ fn chunk(grid: &Grid, chunk: u32) -> Rewritten {
     let made = ffmpeg(&[
         "-f", "lavfi", "-i", "testsrc2=s=128x72:r=5", "-vf", &trim,
         "-frames:v", &(frames.end - frames.start).to_string(),
-        "-c:v", "libx264", "-preset", "veryfast", "-threads", "1", "-qp", "10",
+        "-c:v", "libx264", "-preset", "veryfast", "-threads", "1", "-qp", "4",
         "-g", &gop, "-keyint_min", &gop, "-sc_threshold", "0", "-flags", "+cgop+global_header",
         "-video_track_timescale", &timescale,
         "-movflags", "+frag_keyframe+empty_moov+default_base_moof",

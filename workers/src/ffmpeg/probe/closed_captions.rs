@@ -97,11 +97,19 @@ fn of_channel(track: &TextTrack, channel: Channel, own: bool) -> TextTrack {
     }
 }
 
-/// Whether pieces of the file contain captions.
+/// Whether pieces of the file contain captions. A file in a bucket is read in whole blocks of
+/// [`PIECE_BYTES_MAX`], so there the pieces are fewer instead of smaller.
 async fn is_captioned(file: &OpenedSource, bytes: u64) -> bool {
-    let length = (bytes / PIECES / PIECES).clamp(PIECE_BYTES_MIN, PIECE_BYTES_MAX);
-    for piece in 0..PIECES {
-        let piece = file.peek(bytes / PIECES * piece, length as usize).await;
+    let in_bucket = file.input().file().is_none();
+    let part = bytes / PIECES;
+    let (pieces, length) = match in_bucket {
+        true => ((part / PIECE_BYTES_MAX).clamp(1, PIECES), PIECE_BYTES_MAX),
+        false => (PIECES, (part / PIECES).clamp(PIECE_BYTES_MIN, PIECE_BYTES_MAX)),
+    };
+    for piece in 0..pieces {
+        let start = bytes / pieces * piece;
+        let start = if in_bucket { start - start % PIECE_BYTES_MAX } else { start };
+        let piece = file.peek(start, length as usize).await;
         if spawn_blocking(move || is_present(&piece)).await.unwrap_or(false) {
             return true;
         }
