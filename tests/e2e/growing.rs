@@ -176,7 +176,7 @@ async fn the_lowest_rung_grows_as_fast_as_it_plays_while_a_higher_one_is_too_slo
         if encoded >= 89.9 {
             break;
         }
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let tasks = stack.client().job(&job).await;
     assert_eq!(tasks["state"], "running", "the higher rung is behind: {tasks:#}");

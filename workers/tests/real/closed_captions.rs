@@ -162,7 +162,7 @@ async fn closed_captions_of_joined_recordings_follow_one_another() {
     assert_eq!(second, expected);
 }
 
-/// Most encoders write the messages also where there are no captions.
+/// Most encoders write the messages even if they contain no captions.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn empty_closed_captions_are_not_listed() {
     let mut control = Control::start().await;

@@ -1,4 +1,4 @@
-//! Colors: whatever the source's matrix, primaries, range and codec, the output shows the same
+//! Colors: for every matrix, primaries, range and codec of a source, the output shows the same
 //! colors and signals how it encodes them.
 
 use std::{io::Write, path::Path, process::Command};

@@ -77,7 +77,7 @@ async fn audio_files_of_every_container_are_encoded() {
     }
 }
 
-/// Whatever follows the beginning of such a file, its probe ends with a result or a permanent
+/// For any bytes after the beginning of such a file, its probe ends with a result or a permanent
 /// failure, and neither the worker nor its FFmpeg hangs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn damaged_files_of_every_container_are_examined_to_an_end() {

@@ -166,7 +166,7 @@ impl Decoder {
     /// The cues within `window`, as a text track.
     ///
     /// # Errors
-    /// If there is no cue, there are too many, or the budget's time is over.
+    /// If no cue was found, too many were found, or the budget's time is over.
     pub fn finish(
         mut self,
         budget: &mut ParseBudget<'_>,

@@ -178,7 +178,7 @@ fn a_remainder_under_half_a_second_belongs_to_the_last_full_gop() {
         let grid = Grid::new(rate, frames).unwrap().with_joined_remainder();
         (grid.gops(), grid.chunks(), grid.gop(grid.gops() - 1))
     };
-    assert_eq!(shape(1), (1, 1, 0..1), "there is no GOP to join");
+    assert_eq!(shape(1), (1, 1, 0..1), "a remainder alone joins nothing");
     assert_eq!(shape(50), (1, 1, 0..50));
     assert_eq!(shape(51), (1, 1, 0..51));
     assert_eq!(shape(62), (1, 1, 0..62), "0.48 s");
