@@ -1,0 +1,194 @@
+/**
+ * The tasks of a job as a grid: one cell per video rendition and chunk.
+ *
+ * Audio, text tracks, images and finalization have no cell; they are listed beside the grid. Two
+ * tasks may cover one cell, because the lower rungs of a chunk may be encoded ahead a second time:
+ * the better state wins, and admission keeps the first output.
+ *
+ * Plain data without reactivity: a week of video has 30,000 chunks, and a component asks only for
+ * the cells that it shows.
+ */
+
+/** A task as `GET /api/jobs/{id}` and the event `task` describe it. */
+export interface Task {
+  taskId: string;
+  kind: string;
+  ordinal: number;
+  rungs: string[];
+  state: string;
+  progress: number;
+  attempt: number;
+  worker: string | null;
+  speed: number;
+  error: { code: string; message: string } | null;
+}
+
+/** The states that the console displays; see {@link displayState}. */
+export type DisplayState = 'queued' | 'running' | 'done' | 'failed' | 'cancelled';
+
+/** One cell; `task` is the one whose state is shown, `null` where no task covers the cell. */
+export interface Cell {
+  rung: string;
+  chunk: number;
+  state: DisplayState;
+  task: Task | null;
+}
+
+/** How many cells are in each state. */
+export type Counts = Record<DisplayState, number>;
+
+/** Every state, the better ones first. */
+export const STATES: readonly DisplayState[] = [
+  'done',
+  'running',
+  'queued',
+  'failed',
+  'cancelled'
+];
+
+const NONE: Readonly<Counts> = { queued: 0, running: 0, done: 0, failed: 0, cancelled: 0 };
+
+/** The word for a task's state: a leased task is running, blocked and ready ones are queued. */
+export function displayState(state: string): DisplayState {
+  switch (state) {
+    case 'leased':
+      return 'running';
+    case 'done':
+    case 'failed':
+    case 'cancelled':
+      return state;
+    default:
+      return 'queued';
+  }
+}
+
+/** Whether the task is being repeated: it runs, or waits to run, after a failed attempt. */
+export function isRetrying(task: Task): boolean {
+  const state = displayState(task.state);
+  return (state === 'running' && task.attempt > 1) || (state === 'queued' && task.attempt > 0);
+}
+
+/** The grid of one job. */
+export class Grid {
+  readonly #tasks = new Map<string, Task>();
+  /** Per rung and chunk the ids of the tasks that cover the cell. */
+  readonly #cells = new Map<string, string[][]>();
+  /** Per rung how many of the covered cells are in each state. */
+  readonly #counts = new Map<string, Counts>();
+  #order: string[];
+  #chunks = 0;
+
+  /** `profiles` are the job's rungs, the lowest first; rungs of tasks that it lacks are added. */
+  constructor(profiles: readonly string[] = [], tasks: readonly Task[] = []) {
+    this.#order = [...profiles];
+    for (const task of tasks) this.apply(task);
+  }
+
+  /** The rungs, the highest first. */
+  get rungs(): string[] {
+    return [...this.#order].reverse();
+  }
+
+  /** How many chunks the video has. */
+  get chunks(): number {
+    return this.#chunks;
+  }
+
+  /** The tasks without a cell, in the order of their first appearance. */
+  get others(): Task[] {
+    return [...this.#tasks.values()].filter((task) => task.kind !== 'chunk');
+  }
+
+  /** Every task. */
+  get tasks(): Iterable<Task> {
+    return this.#tasks.values();
+  }
+
+  /** Adds a task, or replaces the one with its id. */
+  apply(task: Task): void {
+    if (task.kind !== 'chunk') {
+      this.#tasks.set(task.taskId, task);
+      return;
+    }
+    const known = this.#tasks.get(task.taskId);
+    const rungs = known?.rungs ?? task.rungs;
+    const before = rungs.map((rung) => this.#covered(rung, task.ordinal));
+    this.#tasks.set(task.taskId, task);
+    if (!known) this.#cover(task);
+    rungs.forEach((rung, n) => {
+      const counts = this.#counts.get(rung);
+      if (!counts) return;
+      if (before[n]) counts[before[n]]--;
+      counts[this.cell(rung, task.ordinal).state]++;
+    });
+  }
+
+  #cover(task: Task): void {
+    this.#chunks = Math.max(this.#chunks, task.ordinal + 1);
+    for (const rung of task.rungs) {
+      if (!this.#order.includes(rung)) this.#order.push(rung);
+      let row = this.#cells.get(rung);
+      if (!row) {
+        this.#cells.set(rung, (row = []));
+        this.#counts.set(rung, { queued: 0, running: 0, done: 0, failed: 0, cancelled: 0 });
+      }
+      (row[task.ordinal] ??= []).push(task.taskId);
+    }
+  }
+
+  /** The state of a cell that a task covers. */
+  #covered(rung: string, chunk: number): DisplayState | null {
+    return this.#cells.get(rung)?.[chunk] ? this.cell(rung, chunk).state : null;
+  }
+
+  /** The cell of a rung and chunk. */
+  cell(rung: string, chunk: number): Cell {
+    let best: Task | null = null;
+    for (const id of this.#cells.get(rung)?.[chunk] ?? []) {
+      const task = this.#tasks.get(id);
+      if (task && (!best || rank(task) < rank(best))) best = task;
+    }
+    return { rung, chunk, state: best ? displayState(best.state) : 'queued', task: best };
+  }
+
+  /** How many cells of a rung are in each state. */
+  counts(rung: string): Counts {
+    const counts = this.#counts.get(rung) ?? NONE;
+    const covered = STATES.reduce((sum, state) => sum + counts[state], 0);
+    return { ...counts, queued: counts.queued + this.#chunks - covered };
+  }
+
+  /** How many cells of all rungs are in each state. */
+  total(): Counts {
+    const total = { ...NONE };
+    for (const rung of this.#order) {
+      const counts = this.counts(rung);
+      for (const state of STATES) total[state] += counts[state];
+    }
+    return total;
+  }
+
+  /** The tasks that failed, or wait or run after a failed attempt, the worst first. */
+  troubled(): Task[] {
+    const found = [...this.#tasks.values()].filter(
+      (task) => task.state === 'failed' || task.attempt > 1 || task.error !== null
+    );
+    const worst = (task: Task) => (task.state === 'failed' ? 0 : task.state === 'done' ? 2 : 1);
+    return found.sort((a, b) => worst(a) - worst(b) || b.attempt - a.attempt);
+  }
+}
+
+function rank(task: Task): number {
+  return STATES.indexOf(displayState(task.state));
+}
+
+/**
+ * The seconds that a chunk covers, `[start, end]`. A GOP lasts `round(2 * fps)` frames; chunk 0 has
+ * two GOPs, every other one ten (docs/glossary.md); the last one ends with the video.
+ */
+export function chunkSeconds(chunk: number, fps: number, duration: number): [number, number] {
+  const gop = fps > 0 ? Math.round(2 * fps) / fps : 2;
+  const start = chunk === 0 ? 0 : gop * (2 + 10 * (chunk - 1));
+  const end = gop * (2 + 10 * chunk);
+  return [start, duration > 0 ? Math.min(end, Math.max(duration, start)) : end];
+}
