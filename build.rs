@@ -2,10 +2,11 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const PROTOS: [&str; 6] = [
+const PROTOS: [&str; 7] = [
     "streaming/v1/auth.proto",
     "streaming/v1/jobs.proto",
     "streaming/v1/playback.proto",
+    "streaming/v1/system.proto",
     "streaming/v1/uploads.proto",
     "streaming/v1/videos.proto",
     "streaming/v1/workers.proto",

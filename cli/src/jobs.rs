@@ -84,7 +84,8 @@ async fn list(session: &Session<'_>, video_id: &str, wanted: &PageArgs) -> Resul
     let mut client = session.jobs().await?;
     paging::fetch_pages(wanted, async |page_size, page_token| {
         let video_id = video_id.to_owned();
-        let request = call(v1::ListJobsRequest { video_id, page_size, page_token });
+        let request =
+            call(v1::ListJobsRequest { video_id, page_size, page_token, ..Default::default() });
         let page = client.list_jobs(request).await.map_err(status_error)?.into_inner();
         Ok((page.jobs, page.next_page_token))
     })

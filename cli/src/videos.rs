@@ -59,7 +59,7 @@ pub(crate) async fn get(session: &Session<'_>, video_id: &str) -> Result<v1::Vid
 async fn list(session: &Session<'_>, wanted: &PageArgs) -> Result<Listed<v1::Video>> {
     let mut client = session.videos().await?;
     paging::fetch_pages(wanted, async |page_size, page_token| {
-        let request = call(v1::ListVideosRequest { page_size, page_token });
+        let request = call(v1::ListVideosRequest { page_size, page_token, ..Default::default() });
         let page = client.list_videos(request).await.map_err(status_error)?.into_inner();
         Ok((page.videos, page.next_page_token))
     })

@@ -16,6 +16,7 @@ pub mod playback;
 pub mod presigned_urls;
 pub mod revocable_stream;
 pub mod session;
+pub mod system;
 pub mod uploads;
 pub mod videos;
 pub mod watch;

@@ -10,8 +10,9 @@ use std::{
 
 use api::v1::{
     auth_service_server::AuthServiceServer, job_service_server::JobServiceServer,
-    playback_service_server::PlaybackServiceServer, upload_service_server::UploadServiceServer,
-    video_service_server::VideoServiceServer, worker_service_server::WorkerServiceServer,
+    playback_service_server::PlaybackServiceServer, system_service_server::SystemServiceServer,
+    upload_service_server::UploadServiceServer, video_service_server::VideoServiceServer,
+    worker_service_server::WorkerServiceServer,
 };
 use authz::Verifier;
 use opentelemetry::metrics::Meter;
@@ -200,6 +201,7 @@ fn services(app: &Arc<AppState>) -> Result<Guarded, ServeError> {
         .add_service(VideoServiceServer::new(services.clone()))
         .add_service(UploadServiceServer::new(services.clone()))
         .add_service(JobServiceServer::new(services.clone()))
+        .add_service(SystemServiceServer::new(services.clone()))
         .add_service(AuthServiceServer::new(services))
         .add_service(workers)
         .add_service(playback)

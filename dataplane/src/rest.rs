@@ -8,8 +8,10 @@ mod fields;
 mod jobs;
 mod json;
 pub(crate) mod openapi;
+mod profiles;
 pub(crate) mod upload;
 mod videos;
+mod workers;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -154,6 +156,9 @@ async fn dispatch(
         (_, Route::Job(job)) => jobs::get(rest, caller, headers, *job).await,
         (_, Route::RetryJob(job)) => jobs::retry(rest, caller, *job).await,
         (_, Route::JobEvents(job)) => events::watch(rest, caller, headers, *job).await,
+        (_, Route::Profiles) => profiles::list(rest, caller, headers).await,
+        (_, Route::Workers) => workers::list(rest, caller, headers).await,
+        (_, Route::DrainWorker(worker)) => workers::drain(rest, caller, *worker).await,
         (_, Route::Exchange) => auth::exchange(rest, caller, request).await,
         (_, Route::RenewPlaybackToken) => {
             let fields = fields::Fields::read(headers, body).await?;

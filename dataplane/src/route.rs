@@ -9,8 +9,8 @@ mod tests;
 
 use http::Method;
 use media::{
-    CaptionId, JobId, UploadId, VideoId, captions::of_rendition, ids::Id, manifest::images,
-    segment::SegmentName,
+    CaptionId, JobId, UploadId, VideoId, WorkerId, captions::of_rendition, ids::Id,
+    manifest::images, segment::SegmentName,
 };
 
 pub(crate) use files::{ImageFile, TextFile};
@@ -70,6 +70,14 @@ pub(crate) enum Route {
     RetryJob(JobId),
     /// `/api/jobs/{id}/events`
     JobEvents(JobId),
+    /// `/api/profiles`
+    Profiles,
+    /// `/api/workers`
+    Workers,
+    /// `/api/workers/{id}/drain`
+    DrainWorker(WorkerId),
+    /// `/api/system`
+    System,
     /// `/api/stream/{id}/hls/playlist.m3u8`
     HlsPlaylist(VideoId),
     /// `/api/stream/{id}/dash/manifest.mpd`
@@ -184,7 +192,8 @@ impl Route {
             | Self::Transcode(_)
             | Self::Probe(_)
             | Self::PlaybackToken(_)
-            | Self::RetryJob(_) => "POST",
+            | Self::RetryJob(_)
+            | Self::DrainWorker(_) => "POST",
             _ => "GET, HEAD",
         }
     }
@@ -220,6 +229,10 @@ impl Route {
             Self::Job(_) => "/api/jobs/{id}",
             Self::RetryJob(_) => "/api/jobs/{id}/retry",
             Self::JobEvents(_) => "/api/jobs/{id}/events",
+            Self::Profiles => "/api/profiles",
+            Self::Workers => "/api/workers",
+            Self::DrainWorker(_) => "/api/workers/{id}/drain",
+            Self::System => "/api/system",
             Self::HlsPlaylist(_) => "/api/stream/{id}/hls/playlist.m3u8",
             Self::DashManifest(_) => "/api/stream/{id}/dash/manifest.mpd",
             Self::Image { file, .. } => file.pattern(),
@@ -270,6 +283,10 @@ fn api(parts: &[&str]) -> Result<Route, RouteError> {
         ["jobs", job] => Ok(Route::Job(id("id", job)?)),
         ["jobs", job, "retry"] => Ok(Route::RetryJob(id("id", job)?)),
         ["jobs", job, "events"] => Ok(Route::JobEvents(id("id", job)?)),
+        ["profiles"] => Ok(Route::Profiles),
+        ["workers"] => Ok(Route::Workers),
+        ["workers", worker, "drain"] => Ok(Route::DrainWorker(id("id", worker)?)),
+        ["system"] => Ok(Route::System),
         ["stream", video, "hls", "playlist.m3u8"] => Ok(Route::HlsPlaylist(id("id", video)?)),
         ["stream", video, "dash", "manifest.mpd"] => Ok(Route::DashManifest(id("id", video)?)),
         ["stream", video, version, rendition, file] => media_file(video, version, rendition, file),
@@ -355,6 +372,10 @@ pub(crate) fn table() -> Vec<(&'static str, &'static str)> {
         Route::Job(job),
         Route::RetryJob(job),
         Route::JobEvents(job),
+        Route::Profiles,
+        Route::Workers,
+        Route::DrainWorker(WorkerId::new(uuid::Uuid::nil())),
+        Route::System,
         Route::HlsPlaylist(video),
         Route::DashManifest(video),
         Route::Download { video, rung: "720p".to_owned() },

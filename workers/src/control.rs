@@ -106,6 +106,7 @@ impl ControlClient {
             slots: config.slots() as u32,
             encoders,
             instance: format!("{:032x}", rand::random::<u128>()),
+            version: runtime::program_version().to_owned(),
         };
         let ended = runtime::telemetry::meter()
             .u64_counter("streaming_worker_tasks_total")

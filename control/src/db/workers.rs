@@ -21,6 +21,8 @@ pub struct Worker {
     pub draining: bool,
     /// Its stream is open.
     pub connected: bool,
+    /// Its process, or another one of the same name, has connected since.
+    pub replaced: bool,
     /// When its session last recorded that it is alive.
     pub seen_at: Timestamp,
     /// Why it cannot probe; `None` if it can.
@@ -40,6 +42,7 @@ impl TryFrom<&Row> for Worker {
             leases: u32::try_from(leases).unwrap_or(u32::MAX),
             draining: row.try_get("draining")?,
             connected: row.try_get("connected")?,
+            replaced: row.try_get("replaced")?,
             seen_at: row.try_get("seen_at")?,
             probe_trouble: match row.try_get("can_probe")? {
                 true => None,
@@ -158,6 +161,12 @@ pub async fn list(db: &impl GenericClient, limit: i64) -> Result<Vec<Worker>, Db
         .query(
             "SELECT w.id, w.name, w.slots, w.draining, w.connected, w.seen_at, w.can_probe,
                     w.probe_trouble,
+                    -- Ids rise with time.
+                    lead(w.id) OVER (PARTITION BY w.name ORDER BY w.id) IS NOT NULL
+                    OR (
+                        w.instance <> ''
+                        AND lead(w.id) OVER (PARTITION BY w.instance ORDER BY w.id) IS NOT NULL
+                    ) AS replaced,
                     (
                         SELECT count(*)
                         FROM tasks t

@@ -45,6 +45,7 @@ pub enum Rpc {
     CancelJob,
     RetryJob,
     WatchJob,
+    ListProfiles,
     Work,
     ListWorkers,
     DrainWorker,
@@ -55,6 +56,7 @@ pub enum Rpc {
     GetKeys,
     GetStatus,
     GetMetrics,
+    GetSystem,
 }
 
 impl Rpc {
@@ -69,6 +71,7 @@ impl Rpc {
             | Self::GetJob
             | Self::ListJobs
             | Self::WatchJob
+            | Self::ListProfiles
             | Self::ListWorkers
             | Self::MintPlaybackToken => Operation::Read,
             Self::CreateVideo
@@ -86,7 +89,7 @@ impl Rpc {
             | Self::CancelJob
             | Self::RetryJob => Operation::Write,
             Self::DeleteVideo => Operation::Delete,
-            Self::DrainWorker | Self::MintToken => Operation::Admin,
+            Self::DrainWorker | Self::MintToken | Self::GetSystem => Operation::Admin,
             Self::Work => Operation::Work,
             Self::GetIndex
             | Self::WatchChanges

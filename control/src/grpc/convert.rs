@@ -7,7 +7,7 @@ use api::{
 use media::{
     JobId, VideoId,
     captions::Described,
-    ladder::LadderError,
+    ladder::{LadderError, Profile},
     layout,
     manifest::captions::file,
     pictures::{POSTER, PREVIEW},
@@ -64,6 +64,7 @@ impl From<Video> for v1::Video {
             downloads: downloads.collect(),
             captions,
             revision: video.revision.unsigned_abs(),
+            playable_seconds: None,
         }
     }
 }
@@ -137,6 +138,7 @@ pub fn job(job: Job, tasks: Vec<Task>) -> v1::Job {
         finished_at: job.finished_at.map(wire::timestamp),
         speed: job.speed,
         notes: job.plan.notes,
+        queue_position: None,
     }
 }
 
@@ -168,6 +170,12 @@ fn task(task: Task) -> v1::Task {
 
 impl From<Worker> for v1::Worker {
     fn from(worker: Worker) -> Self {
+        let state = match (worker.connected, worker.draining || worker.replaced) {
+            (true, _) if worker.draining => v1::WorkerState::Draining,
+            (true, _) => v1::WorkerState::Connected,
+            (false, false) => v1::WorkerState::Lost,
+            (false, true) => v1::WorkerState::Gone,
+        };
         Self {
             worker_id: worker.id.to_string(),
             name: worker.name,
@@ -177,7 +185,22 @@ impl From<Worker> for v1::Worker {
             connected: worker.connected,
             seen_at: Some(wire::timestamp(worker.seen_at)),
             probe_trouble: worker.probe_trouble.unwrap_or_default(),
+            version: String::new(),
+            state: state.into(),
         }
+    }
+}
+
+/// Converts a configured profile.
+pub fn profile(profile: &Profile) -> v1::Profile {
+    v1::Profile {
+        name: profile.name.clone(),
+        width: profile.width,
+        height: profile.height,
+        video_bitrate: profile.video_bitrate,
+        audio_bitrate: profile.audio_bitrate,
+        codec: profile.codec.text().to_owned(),
+        preset: profile.preset.clone(),
     }
 }
 

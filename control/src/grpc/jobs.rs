@@ -128,6 +128,15 @@ impl JobService for Services {
         Ok(Response::new(lookup::job(&self.0, &principal.tenant, id).await?))
     }
 
+    async fn list_profiles(
+        &self,
+        request: Request<v1::ListProfilesRequest>,
+    ) -> Result<Response<v1::ListProfilesResponse>, Status> {
+        self.0.authorize(Rpc::ListProfiles, &request, None)?;
+        let profiles = self.0.profiles.iter().map(convert::profile).collect();
+        Ok(Response::new(v1::ListProfilesResponse { profiles }))
+    }
+
     type WatchJobStream = Stream<v1::Job>;
 
     async fn watch_job(

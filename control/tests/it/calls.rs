@@ -163,7 +163,11 @@ async fn pages_continue_and_tampered_tokens_are_reported() {
     let mut titles = Vec::new();
     let mut page_token = String::new();
     loop {
-        let request = v1::ListVideosRequest { page_size: 2, page_token: page_token.clone() };
+        let request = v1::ListVideosRequest {
+            page_size: 2,
+            page_token: page_token.clone(),
+            ..Default::default()
+        };
         let page = caller.videos().list_videos(caller.ask(request)).await.unwrap().into_inner();
         titles.extend(page.videos.into_iter().map(|video| video.title));
         if page.next_page_token.is_empty() {
@@ -175,7 +179,8 @@ async fn pages_continue_and_tampered_tokens_are_reported() {
     let other_tenant = plane.caller_of(Role::Editor, "other");
     let tampered = page_token.replace(['a', '0'], "f");
     for (caller, token) in [(&other_tenant, page_token.clone()), (&caller, tampered)] {
-        let request = v1::ListVideosRequest { page_size: 2, page_token: token };
+        let request =
+            v1::ListVideosRequest { page_size: 2, page_token: token, ..Default::default() };
         let status = caller.videos().list_videos(caller.ask(request)).await.unwrap_err();
         assert_eq!(status.code(), tonic::Code::InvalidArgument);
         assert_eq!(Problem::from_status(&status).violations[0].field, "page_token");

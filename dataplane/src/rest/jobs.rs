@@ -51,8 +51,12 @@ pub(crate) async fn list(
     query: Option<&str>,
 ) -> Result<Reply, Problem> {
     let page = Page::read(query)?;
-    let message =
-        v1::ListJobsRequest { video_id: page.video, page_size: page.size, page_token: page.token };
+    let message = v1::ListJobsRequest {
+        video_id: page.video,
+        page_size: page.size,
+        page_token: page.token,
+        ..v1::ListJobsRequest::default()
+    };
     let listed = rest
         .control
         .unary(caller, message, async |channel, request| {

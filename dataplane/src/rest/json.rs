@@ -24,6 +24,7 @@ pub(crate) fn video(video: &v1::Video) -> Value {
             json!({ "profile": d.profile, "url": d.url, "bytes": d.bytes })
         }),
         "captions": video.captions.iter().map(caption).collect::<Vec<_>>(),
+        "playableSeconds": video.playable_seconds,
     })
 }
 
@@ -75,6 +76,7 @@ pub(crate) fn job(job: &v1::Job) -> Value {
         "generateHLS": job.generate_hls,
         "generateDASH": job.generate_dash,
         "notes": job.notes,
+        "queuePosition": job.queue_position,
         "createdAt": time(job.created_at.as_ref()),
         "startedAt": time(job.started_at.as_ref()),
         "finishedAt": time(job.finished_at.as_ref()),
@@ -94,6 +96,38 @@ fn task(task: &v1::Task) -> Value {
         "speed": task.speed,
         "error": task.error.as_ref().map(failure),
     })
+}
+
+/// A configured profile.
+pub(crate) fn profile(profile: &v1::Profile) -> Value {
+    json!({
+        "name": profile.name,
+        "width": profile.width,
+        "height": profile.height,
+        "videoBitrate": profile.video_bitrate,
+        "audioBitrate": profile.audio_bitrate,
+        "codec": profile.codec,
+        "preset": profile.preset,
+    })
+}
+
+/// A worker; `None` once it is gone, because lists leave it out then.
+pub(crate) fn worker(worker: &v1::Worker) -> Option<Value> {
+    let state = match worker.state() {
+        v1::WorkerState::Connected => "connected",
+        v1::WorkerState::Draining => "draining",
+        v1::WorkerState::Lost => "lost",
+        v1::WorkerState::Gone | v1::WorkerState::Unspecified => return None,
+    };
+    Some(json!({
+        "id": worker.worker_id,
+        "name": worker.name,
+        "state": state,
+        "slots": worker.slots,
+        "running": worker.leases,
+        "version": non_empty(&worker.version),
+        "lastHeartbeatAt": time(worker.seen_at.as_ref()),
+    }))
 }
 
 fn failure(failure: &v1::Failure) -> Value {

@@ -183,6 +183,7 @@ impl ReservedUpload {
             wait_seconds: PROBE_SECONDS,
             upload_id: String::new(),
             writer: self.holder.clone(),
+            transcode: String::new(),
         };
         let completed = lease::complete(&self.rest, &self.caller, &message, COMPLETE_TIME_MAX);
         let video = completed.await?;

@@ -34,7 +34,11 @@ pub(crate) async fn list(
     query: Option<&str>,
 ) -> Result<Reply, Problem> {
     let page = Page::read(query)?;
-    let message = v1::ListVideosRequest { page_size: page.size, page_token: page.token };
+    let message = v1::ListVideosRequest {
+        page_size: page.size,
+        page_token: page.token,
+        ..v1::ListVideosRequest::default()
+    };
     let listed = rest
         .control
         .unary(caller, message, async |channel, request| {

@@ -204,6 +204,14 @@ impl JobService for FakeControl {
         Err(problem.into())
     }
 
+    async fn list_profiles(
+        &self,
+        _request: Request<v1::ListProfilesRequest>,
+    ) -> Result<Response<v1::ListProfilesResponse>, Status> {
+        let profile = v1::Profile { name: "360p".to_owned(), width: 640, ..Default::default() };
+        Ok(Response::new(v1::ListProfilesResponse { profiles: vec![profile] }))
+    }
+
     type WatchJobStream = Streamed<v1::Job>;
 
     async fn watch_job(
