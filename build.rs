@@ -4,6 +4,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 const PROTOS: [&str; 7] = [
     "streaming/v1/auth.proto",
+    "streaming/v1/events.proto",
     "streaming/v1/jobs.proto",
     "streaming/v1/playback.proto",
     "streaming/v1/system.proto",

@@ -139,6 +139,8 @@ pub fn job(job: Job, tasks: Vec<Task>) -> v1::Job {
         speed: job.speed,
         notes: job.plan.notes,
         queue_position: None,
+        attempt: 0,
+        last_error: None,
     }
 }
 
