@@ -31,7 +31,7 @@ pub(crate) struct App {
     pub(crate) health: Health,
     pub(crate) cors: Cors,
     pub(crate) proxies: TrustedProxies,
-    pub(crate) limiter: Limiter,
+    pub(crate) limiter: Arc<Limiter>,
     /// Shared with other data planes; may be unreachable at any time.
     pub(crate) redis: Option<Arc<Redis>>,
     pub(crate) metrics: Metrics,
@@ -89,15 +89,16 @@ impl App {
         let lookups = metrics.lookups.clone();
         let index_cache = Arc::new(IndexCache::new(control.clone(), stores.clone(), lookups));
         let cdn_base = config.cdn_base().map(str::to_owned);
+        let limiter = Arc::new(Limiter::new(
+            settings.rates,
+            redis.clone(),
+            control.clone(),
+            exchange.clone(),
+            verifier.clone(),
+        ));
         let segment_cache = SegmentCache::new(config.segment_cache_bytes, shutdown.clone());
         Ok(Arc::new(Self {
-            limiter: Limiter::new(
-                settings.rates,
-                redis.clone(),
-                control.clone(),
-                exchange.clone(),
-                verifier.clone(),
-            ),
+            limiter: limiter.clone(),
             health: Health::new(
                 control.clone(),
                 stores.clone(),
@@ -112,6 +113,7 @@ impl App {
                 exchange: exchange.clone(),
                 index_cache: index_cache.clone(),
                 shared: shared.clone(),
+                limiter,
                 transfers: Transfers::default(),
                 metrics: metrics.clone(),
                 shutdown: shutdown.clone(),

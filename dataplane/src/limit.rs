@@ -91,12 +91,10 @@ impl Limiter {
     /// Counts a request from `address`; `None` when the request is not limited.
     pub(crate) async fn check(&self, request: &Parts, address: IpAddr) -> Option<Allowance> {
         let class = class(&request.method, request.uri.path())?;
-        let known = self.principal(request);
-        if class == Class::UploadPart && known.is_some() {
+        if class == Class::UploadPart && self.principal(request).is_some() {
             return None;
         }
-        let name = known.unwrap_or_else(|| format!("a:{}", client_address::network_key(address)));
-        self.count(class, &name).await
+        self.count(class, &self.name(request, address)).await
     }
 
     /// Counts the request again after its reply, if necessary. The holder of an identity provider's
@@ -130,26 +128,46 @@ impl Limiter {
         }
     }
 
+    /// What remains of the limits of the sender of a request: general, upload, stream; `None` for a
+    /// limit that is off. Counts nothing.
+    pub(crate) async fn state(&self, request: &Parts, address: IpAddr) -> [Option<Allowance>; 3] {
+        let name = self.name(request, address);
+        let [general, upload, stream] =
+            [Class::General, Class::Upload, Class::Stream].map(|class| self.ask(class, &name, 0));
+        tokio::join!(general, upload, stream).into()
+    }
+
     async fn count(&self, class: Class, name: &str) -> Option<Allowance> {
+        self.ask(class, name, 1).await
+    }
+
+    /// Counts `requests`, 0 or 1, and returns what remains.
+    async fn ask(&self, class: Class, name: &str, requests: u32) -> Option<Allowance> {
         let rate = match class {
             Class::General | Class::UploadPart => self.rates.general?,
             Class::Upload => self.rates.upload?,
             Class::Stream => self.rates.stream?,
         };
         let key = format!("streaming:limit:{}:{name}", class.name());
-        let decision = match self.count_in_redis(&key, rate).await {
+        let decision = match self.ask_redis(&key, rate, requests).await {
             Some(decision) => decision,
-            None => self.local.decide(&key, rate),
+            None => self.local.decide(&key, rate, requests),
         };
         Some(Allowance { limit: rate.limit(), decision })
     }
 
-    async fn count_in_redis(&self, key: &str, rate: Rate) -> Option<Decision> {
+    async fn ask_redis(&self, key: &str, rate: Rate, requests: u32) -> Option<Decision> {
         let redis = self.redis.as_ref()?;
-        let args = vec![rate.interval().into(), rate.burst().into()];
+        let args = vec![rate.interval().into(), rate.burst().into(), requests.into()];
         let reply: Vec<i64> = redis.run(&self.script, vec![key.to_owned()], args).await?;
         let [allowed, remaining, reset, retry] = reply[..] else { return None };
         Some(Decision { allowed: allowed == 1, remaining, reset, retry })
+    }
+
+    /// The name under which the requests of a sender are counted.
+    fn name(&self, request: &Parts, address: IpAddr) -> String {
+        let address = || format!("a:{}", client_address::network_key(address));
+        self.principal(request).unwrap_or_else(address)
     }
 
     /// The holder of a valid bearer token, as a digest, because a subject may be long and is
@@ -185,6 +203,21 @@ impl Class {
 }
 
 impl Allowance {
+    /// The number of requests per period.
+    pub(crate) const fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// The number of requests that may follow immediately.
+    pub(crate) const fn remaining(&self) -> i64 {
+        self.decision.remaining
+    }
+
+    /// Seconds until the whole limit is available again.
+    pub(crate) fn reset_seconds(&self) -> u64 {
+        seconds(self.decision.reset)
+    }
+
     /// The problem to return if the request is not allowed.
     pub(crate) fn problem(&self) -> Option<Problem> {
         if self.decision.allowed {
@@ -199,8 +232,8 @@ impl Allowance {
     /// Adds the client's remaining allowance to the headers.
     pub(crate) fn add_headers(&self, reply: &mut Reply) {
         reply::set(reply, LIMIT, &self.limit.to_string());
-        reply::set(reply, REMAINING, &self.decision.remaining.to_string());
-        reply::set(reply, RESET, &seconds(self.decision.reset).to_string());
+        reply::set(reply, REMAINING, &self.remaining().to_string());
+        reply::set(reply, RESET, &self.reset_seconds().to_string());
     }
 }
 

@@ -7,8 +7,11 @@ mod events;
 mod fields;
 mod jobs;
 mod json;
+mod me;
 pub(crate) mod openapi;
 mod profiles;
+mod sign_in;
+mod tokens;
 pub(crate) mod upload;
 mod videos;
 mod workers;
@@ -26,6 +29,7 @@ pub(crate) use crate::control::caller::Caller;
 use crate::{
     control::Control,
     http::{reply::Reply, request_body::RequestBody},
+    limit::Limiter,
     metrics::Metrics,
     playback::{exchange::TokenExchange, index_cache::IndexCache},
     route::Route,
@@ -42,6 +46,7 @@ pub(crate) struct Rest {
     pub(crate) index_cache: Arc<IndexCache>,
     /// Metadata of videos that all data planes share.
     pub(crate) shared: Arc<Shared>,
+    pub(crate) limiter: Arc<Limiter>,
     /// Requests that write resumable uploads.
     pub(crate) transfers: Transfers,
     pub(crate) metrics: Metrics,
@@ -60,16 +65,22 @@ pub(crate) async fn serve(
     body: &RequestBody,
 ) -> Result<Reply, Problem> {
     let caller = match route {
-        Route::RenewPlaybackToken => Caller::anonymous(&rest.control, address),
+        Route::SignIn | Route::RenewPlaybackToken => Caller::anonymous(&rest.control, address),
         _ => Caller::bearing(&rest.control, &request.headers, address)?,
     };
-    let reply = dispatch(rest, &caller, route, request, body).await;
+    let reply = match route {
+        Route::Me => me::get(rest, &caller, request, address).await,
+        _ => dispatch(rest, &caller, route, request, body).await,
+    };
     match reply {
         // The error may precede the call to the control plane; a caller without a valid token gets
         // an authentication error instead.
         Err(problem)
             if is_of_the_request(problem.code)
-                && !matches!(route, Route::Exchange | Route::RenewPlaybackToken)
+                && !matches!(
+                    route,
+                    Route::Exchange | Route::SignIn | Route::RenewPlaybackToken
+                )
                 && !caller.is_authorized() =>
         {
             Err(check_token(rest, &caller).await.err().unwrap_or(problem))
@@ -160,6 +171,18 @@ async fn dispatch(
         (_, Route::Workers) => workers::list(rest, caller, headers).await,
         (_, Route::DrainWorker(worker)) => workers::drain(rest, caller, *worker).await,
         (_, Route::Exchange) => auth::exchange(rest, caller, request).await,
+        (_, Route::SignIn) => {
+            let fields = fields::Fields::read(headers, body).await?;
+            sign_in::with_code(rest, caller, fields).await
+        }
+        (_, Route::Session) => sign_in::session(rest, caller).await,
+        (_, Route::SignOut) => sign_in::out(rest, caller).await,
+        (&Method::POST, Route::Tokens) => {
+            let fields = fields::Fields::read(headers, body).await?;
+            tokens::mint(rest, caller, fields).await
+        }
+        (_, Route::Tokens) => tokens::list(rest, caller, query).await,
+        (_, Route::Token(token)) => tokens::delete(rest, caller, *token).await,
         (_, Route::RenewPlaybackToken) => {
             let fields = fields::Fields::read(headers, body).await?;
             auth::renew_playback_token(rest, caller, fields).await

@@ -9,7 +9,7 @@ mod tests;
 
 use http::Method;
 use media::{
-    CaptionId, JobId, UploadId, VideoId, WorkerId, captions::of_rendition, ids::Id,
+    CaptionId, JobId, TokenId, UploadId, VideoId, WorkerId, captions::of_rendition, ids::Id,
     manifest::images, segment::SegmentName,
 };
 
@@ -33,6 +33,18 @@ pub(crate) enum Route {
     OpenApi,
     /// `/api/auth/exchange`
     Exchange,
+    /// `/api/auth/sign-in`
+    SignIn,
+    /// `/api/auth/session`
+    Session,
+    /// `/api/auth/sign-out`
+    SignOut,
+    /// `/api/me`
+    Me,
+    /// `/api/tokens`
+    Tokens,
+    /// `/api/tokens/{id}`
+    Token(TokenId),
     /// `/api/playback-token/renew`
     RenewPlaybackToken,
     /// `/api/videos`
@@ -183,11 +195,15 @@ impl Route {
             Self::Job(_) => "GET, HEAD, DELETE",
             Self::Source(_) => "PUT",
             Self::Captions(_) => "GET, HEAD, POST",
-            Self::Caption { .. } => "DELETE",
+            Self::Caption { .. } | Self::Token(_) => "DELETE",
+            Self::Tokens => "GET, HEAD, POST",
             Self::ResumableUpload(_) => "HEAD, PATCH, DELETE",
             Self::Upload
             | Self::Uploads
             | Self::Exchange
+            | Self::SignIn
+            | Self::Session
+            | Self::SignOut
             | Self::RenewPlaybackToken
             | Self::Transcode(_)
             | Self::Probe(_)
@@ -213,6 +229,12 @@ impl Route {
             Self::Metrics => "/metrics",
             Self::OpenApi => "/api/openapi.json",
             Self::Exchange => "/api/auth/exchange",
+            Self::SignIn => "/api/auth/sign-in",
+            Self::Session => "/api/auth/session",
+            Self::SignOut => "/api/auth/sign-out",
+            Self::Me => "/api/me",
+            Self::Tokens => "/api/tokens",
+            Self::Token(_) => "/api/tokens/{id}",
             Self::RenewPlaybackToken => "/api/playback-token/renew",
             Self::Videos => "/api/videos",
             Self::Upload => "/api/videos/upload",
@@ -264,6 +286,12 @@ fn api(parts: &[&str]) -> Result<Route, RouteError> {
     match parts {
         ["openapi.json"] => Ok(Route::OpenApi),
         ["auth", "exchange"] => Ok(Route::Exchange),
+        ["auth", "sign-in"] => Ok(Route::SignIn),
+        ["auth", "session"] => Ok(Route::Session),
+        ["auth", "sign-out"] => Ok(Route::SignOut),
+        ["me"] => Ok(Route::Me),
+        ["tokens"] => Ok(Route::Tokens),
+        ["tokens", token] => Ok(Route::Token(id("id", token)?)),
         ["playback-token", "renew"] => Ok(Route::RenewPlaybackToken),
         ["videos"] => Ok(Route::Videos),
         ["videos", "upload"] => Ok(Route::Upload),
@@ -355,6 +383,12 @@ pub(crate) fn table() -> Vec<(&'static str, &'static str)> {
         Route::Metrics,
         Route::OpenApi,
         Route::Exchange,
+        Route::SignIn,
+        Route::Session,
+        Route::SignOut,
+        Route::Me,
+        Route::Tokens,
+        Route::Token(TokenId::new(uuid::Uuid::nil())),
         Route::RenewPlaybackToken,
         Route::Videos,
         Route::Upload,

@@ -70,7 +70,8 @@ impl AuthService for Services {
             subject = grant.subject, tenant = grant.tenant, role = %role, by = principal.subject,
             "token minted"
         );
-        Ok(Response::new(v1::MintTokenResponse { token, expires_at: time(expires_at) }))
+        let expires_at = time(expires_at);
+        Ok(Response::new(v1::MintTokenResponse { token, expires_at, ..Default::default() }))
     }
 
     async fn revoke_token(
@@ -172,6 +173,69 @@ impl AuthService for Services {
             video_id: video.to_string(),
             expires_at: time(expires_at),
         }))
+    }
+
+    async fn create_sign_in_code(
+        &self,
+        _request: Request<v1::CreateSignInCodeRequest>,
+    ) -> Result<Response<v1::CreateSignInCodeResponse>, Status> {
+        Err(Status::unimplemented("not yet served"))
+    }
+
+    async fn sign_in(
+        &self,
+        _request: Request<v1::SignInRequest>,
+    ) -> Result<Response<v1::SignInResponse>, Status> {
+        Err(Status::unimplemented("not yet served"))
+    }
+
+    async fn create_session(
+        &self,
+        _request: Request<v1::CreateSessionRequest>,
+    ) -> Result<Response<v1::CreateSessionResponse>, Status> {
+        Err(Status::unimplemented("not yet served"))
+    }
+
+    async fn sign_out(
+        &self,
+        _request: Request<v1::SignOutRequest>,
+    ) -> Result<Response<v1::SignOutResponse>, Status> {
+        Err(Status::unimplemented("not yet served"))
+    }
+
+    async fn get_caller(
+        &self,
+        _request: Request<v1::GetCallerRequest>,
+    ) -> Result<Response<v1::GetCallerResponse>, Status> {
+        Err(Status::unimplemented("not yet served"))
+    }
+
+    async fn list_tokens(
+        &self,
+        _request: Request<v1::ListTokensRequest>,
+    ) -> Result<Response<v1::ListTokensResponse>, Status> {
+        Err(Status::unimplemented("not yet served"))
+    }
+
+    async fn delete_token(
+        &self,
+        _request: Request<v1::DeleteTokenRequest>,
+    ) -> Result<Response<v1::DeleteTokenResponse>, Status> {
+        Err(Status::unimplemented("not yet served"))
+    }
+
+    async fn get_sign_in_options(
+        &self,
+        _request: Request<v1::GetSignInOptionsRequest>,
+    ) -> Result<Response<v1::GetSignInOptionsResponse>, Status> {
+        Err(Status::unimplemented("not yet served"))
+    }
+
+    async fn report_token_uses(
+        &self,
+        _request: Request<v1::ReportTokenUsesRequest>,
+    ) -> Result<Response<v1::ReportTokenUsesResponse>, Status> {
+        Err(Status::unimplemented("not yet served"))
     }
 }
 

@@ -21,6 +21,8 @@ pub enum Worker {}
 pub enum Upload {}
 /// Marks [`CaptionId`].
 pub enum Caption {}
+/// Marks [`TokenId`].
+pub enum Token {}
 
 /// Identifies a video.
 pub type VideoId = Id<Video>;
@@ -34,6 +36,8 @@ pub type WorkerId = Id<Worker>;
 pub type UploadId = Id<Upload>;
 /// Identifies a text track of a video.
 pub type CaptionId = Id<Caption>;
+/// Identifies the record of a bearer token.
+pub type TokenId = Id<Token>;
 
 impl<T> Id<T> {
     /// Wraps a UUID that is known to identify a `T`.

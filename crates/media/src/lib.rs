@@ -34,7 +34,7 @@ pub mod urls;
 
 pub use codec::Codec;
 pub use grid::{FrameRate, Grid};
-pub use ids::{CaptionId, JobId, TaskId, UploadId, VideoId, WorkerId};
+pub use ids::{CaptionId, JobId, TaskId, TokenId, UploadId, VideoId, WorkerId};
 
 /// The SHA-256 digest of an object's bytes.
 pub type Sha256Digest = [u8; 32];

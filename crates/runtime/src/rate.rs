@@ -96,6 +96,14 @@ impl Rate {
         let remaining = (self.burst() - reset) / self.interval;
         (Decision { allowed: true, remaining, reset, retry: 0 }, next)
     }
+
+    /// What remains at `now` without a further request; the arguments are those of
+    /// [`Self::decide`].
+    pub fn state(self, arrival: Option<i64>, now: i64) -> Decision {
+        let reset = arrival.unwrap_or(now).clamp(now, now + self.burst()) - now;
+        let remaining = (self.burst() - reset) / self.interval;
+        Decision { allowed: true, remaining, reset, retry: 0 }
+    }
 }
 
 #[cfg(test)]

@@ -25,14 +25,17 @@ impl Local {
         Self { arrivals: Cache::new(CLIENTS_MAX), start: Instant::now() }
     }
 
-    /// Decides on a request of the client with this key.
-    pub(crate) fn decide(&self, key: &str, rate: Rate) -> Decision {
+    /// Decides on a request of the client with this key; 0 `requests` count nothing.
+    pub(crate) fn decide(&self, key: &str, rate: Rate, requests: u32) -> Decision {
         let made: Result<_, std::convert::Infallible> =
             self.arrivals.get_or_insert_with(key, || Ok(Arc::default()));
         let Ok(arrival) = made;
         let mut arrival = arrival.lock().unwrap_or_else(PoisonError::into_inner);
         // i64 holds almost 300,000 years.
         let now = self.start.elapsed().as_micros() as i64;
+        if requests == 0 {
+            return rate.state(*arrival, now);
+        }
         let (decision, next) = rate.decide(*arrival, now);
         *arrival = Some(next);
         decision
@@ -47,12 +50,12 @@ mod tests {
     fn clients_are_counted_separately_and_memory_is_bounded() {
         let local = Local::new();
         let rate = Rate::parse("2/7d").unwrap().unwrap();
-        assert!(local.decide("a", rate).allowed);
-        assert!(local.decide("a", rate).allowed);
-        assert!(!local.decide("a", rate).allowed);
-        assert!(local.decide("b", rate).allowed);
+        assert!(local.decide("a", rate, 1).allowed);
+        assert!(local.decide("a", rate, 1).allowed);
+        assert!(!local.decide("a", rate, 1).allowed);
+        assert!(local.decide("b", rate, 1).allowed);
         for n in 0..2 * CLIENTS_MAX {
-            local.decide(&n.to_string(), rate);
+            local.decide(&n.to_string(), rate, 1);
         }
         assert!(local.arrivals.len() <= CLIENTS_MAX);
     }

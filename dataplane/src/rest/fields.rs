@@ -168,6 +168,24 @@ impl Page {
         }
         Ok(page)
     }
+
+    /// Like [`Self::read`], but rejects parameters that are not in `known`.
+    pub(crate) fn read_strictly(query: Option<&str>, known: &[&str]) -> Result<Self, Problem> {
+        known_parameters(query, known)?;
+        Self::read(query)
+    }
+}
+
+/// Rejects a query string with any other parameter than the known ones, with 400.
+pub(crate) fn known_parameters(query: Option<&str>, known: &[&str]) -> Result<(), Problem> {
+    let mut pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    match pairs.find(|(name, _)| !known.contains(&name.as_ref())) {
+        Some((name, _)) => {
+            let text = "is not a parameter of this request";
+            Err(Problem::at(Code::Malformed, name.into_owned(), text))
+        }
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

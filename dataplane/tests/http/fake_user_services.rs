@@ -108,6 +108,69 @@ impl AuthService for FakeControl {
         let video_id = Self::ID.to_owned();
         Ok(Response::new(v1::RenewPlaybackTokenResponse { token, video_id, expires_at: None }))
     }
+
+    async fn create_sign_in_code(
+        &self,
+        _request: Request<v1::CreateSignInCodeRequest>,
+    ) -> Result<Response<v1::CreateSignInCodeResponse>, Status> {
+        Err(Status::unimplemented("no test asks for it"))
+    }
+
+    async fn sign_in(
+        &self,
+        _request: Request<v1::SignInRequest>,
+    ) -> Result<Response<v1::SignInResponse>, Status> {
+        Err(Status::unimplemented("no test asks for it"))
+    }
+
+    async fn create_session(
+        &self,
+        _request: Request<v1::CreateSessionRequest>,
+    ) -> Result<Response<v1::CreateSessionResponse>, Status> {
+        Err(Status::unimplemented("no test asks for it"))
+    }
+
+    async fn sign_out(
+        &self,
+        _request: Request<v1::SignOutRequest>,
+    ) -> Result<Response<v1::SignOutResponse>, Status> {
+        Err(Status::unimplemented("no test asks for it"))
+    }
+
+    async fn get_caller(
+        &self,
+        _request: Request<v1::GetCallerRequest>,
+    ) -> Result<Response<v1::GetCallerResponse>, Status> {
+        Err(Status::unimplemented("no test asks for it"))
+    }
+
+    async fn list_tokens(
+        &self,
+        _request: Request<v1::ListTokensRequest>,
+    ) -> Result<Response<v1::ListTokensResponse>, Status> {
+        Err(Status::unimplemented("no test asks for it"))
+    }
+
+    async fn delete_token(
+        &self,
+        _request: Request<v1::DeleteTokenRequest>,
+    ) -> Result<Response<v1::DeleteTokenResponse>, Status> {
+        Err(Status::unimplemented("no test asks for it"))
+    }
+
+    async fn get_sign_in_options(
+        &self,
+        _request: Request<v1::GetSignInOptionsRequest>,
+    ) -> Result<Response<v1::GetSignInOptionsResponse>, Status> {
+        Err(Status::unimplemented("no test asks for it"))
+    }
+
+    async fn report_token_uses(
+        &self,
+        _request: Request<v1::ReportTokenUsesRequest>,
+    ) -> Result<Response<v1::ReportTokenUsesResponse>, Status> {
+        Err(Status::unimplemented("no test asks for it"))
+    }
 }
 
 #[tonic::async_trait]
