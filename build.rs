@@ -2,7 +2,7 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const PROTOS: [&str; 7] = [
+const PROTOS: [&str; 8] = [
     "streaming/v1/auth.proto",
     "streaming/v1/events.proto",
     "streaming/v1/jobs.proto",
