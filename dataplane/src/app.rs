@@ -13,6 +13,7 @@ use crate::{
     http::{client_address::TrustedProxies, cors::Cors},
     limit::Limiter,
     metrics::Metrics,
+    pages::Pages,
     playback::{
         Playback, captions::TextTracks, download::Downloads, exchange::TokenExchange,
         index_cache::IndexCache, segment_cache::SegmentCache,
@@ -28,6 +29,7 @@ pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) playback: Playback,
     pub(crate) rest: Arc<Rest>,
+    pub(crate) pages: Pages,
     pub(crate) health: Health,
     pub(crate) cors: Cors,
     pub(crate) proxies: TrustedProxies,
@@ -134,6 +136,7 @@ impl App {
                 tracker: shutdown.tracker.clone(),
                 cdn_base,
             },
+            pages: Pages::new(&settings.pages, config.web_files.clone().unwrap_or_default()),
             cors: settings.cors,
             proxies: settings.proxies,
             redis,

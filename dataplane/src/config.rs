@@ -5,6 +5,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, builder::FalseyValueParser};
 use runtime::{Secret, addr, duration, tls};
 
+use crate::pages::files::WebFiles;
+
 /// Flags of `streaming-dataplane serve`.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
@@ -46,6 +48,15 @@ pub struct Config {
     /// Base URL of the links in manifests, for example `https://cdn.example.com`.
     #[arg(long, env = "STREAMING_CDN_BASE_URL")]
     pub cdn_base_url: Option<String>,
+    /// Whether the web console and the pages of videos are served: on or off.
+    #[arg(long, env = "STREAMING_CONSOLE", default_value = Self::CONSOLE)]
+    pub console: String,
+    /// Web origins whose pages may embed players, comma-separated; unset: every origin.
+    #[arg(long, env = "STREAMING_EMBED_ORIGINS", value_delimiter = ',')]
+    pub embed_origins: Vec<String>,
+    /// The files of the web console and the player, instead of those that are compiled in.
+    #[arg(skip)]
+    pub web_files: Option<WebFiles>,
     /// Maximum size of an upload in bytes.
     #[arg(long, env = "STREAMING_UPLOAD_BYTES_MAX", default_value_t = 100 << 30)]
     pub upload_bytes_max: u64,
@@ -133,6 +144,7 @@ impl Default for Pace {
 }
 
 impl Config {
+    pub(crate) const CONSOLE: &str = "on";
     pub(crate) const RATE_GENERAL: &str = "100/15m";
     pub(crate) const RATE_UPLOAD: &str = "10/15m";
     pub(crate) const RATE_STREAM: &str = "1000/1m";

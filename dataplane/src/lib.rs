@@ -15,6 +15,7 @@ mod health;
 mod http;
 mod limit;
 mod metrics;
+mod pages;
 mod playback;
 mod redis;
 mod rest;
@@ -34,6 +35,7 @@ use self::http::accept::ConnectionServer;
 pub use app::StartError;
 pub use config::Config;
 pub use control::ControlUrlError;
+pub use pages::files::WebFiles;
 pub use settings::SettingsError;
 
 /// Checks the settings that need more than the parsing of one flag.

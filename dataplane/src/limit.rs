@@ -273,6 +273,8 @@ mod tests {
             (Method::GET, "/health/playback".to_owned(), None),
             (Method::GET, "/metrics".to_owned(), None),
             (Method::GET, "/".to_owned(), None),
+            (Method::GET, "/console/videos".to_owned(), None),
+            (Method::GET, "/player/player.js".to_owned(), None),
             (Method::OPTIONS, "/api/videos".to_owned(), None),
             (Method::OPTIONS, format!("/api/stream/{id}/hls/playlist.m3u8"), None),
             (Method::GET, "/api/openapi.json".to_owned(), Some(Class::General)),

@@ -1,9 +1,10 @@
 //! Maps a path to a resource, as a pure function: no framework, no state, and no percent-decoding.
 //!
-//! **Invariant:** every id in a [`Route`] is a UUID and every name is plain ASCII; no path of a
-//! request ever becomes a path in a store.
+//! **Invariant:** every id in a [`Route`] is a UUID and every name is plain ASCII, except for files of
+//! pages, which are compiled in; no path of a request ever becomes a path in a store or on disk.
 
 mod files;
+mod pages;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +15,7 @@ use media::{
 };
 
 pub(crate) use files::{ImageFile, TextFile};
+pub(crate) use pages::PageRoute;
 
 /// Longest rendition name in a URL.
 const NAME_BYTES_MAX: usize = 64;
@@ -23,6 +25,8 @@ const NAME_BYTES_MAX: usize = 64;
 pub(crate) enum Route {
     /// `/`
     Root,
+    /// A page for people, or a file of pages.
+    Page(PageRoute),
     /// `/health`
     Health,
     /// `/health/playback`
@@ -172,6 +176,9 @@ impl Route {
     /// If the path has no resource, or a part that must be a UUID is not one.
     pub(crate) fn resolve(path: &str) -> Result<Self, RouteError> {
         let Some(path) = path.strip_prefix('/') else { return Err(RouteError::Unknown) };
+        if let Some(page) = PageRoute::resolve(path) {
+            return Ok(Self::Page(page));
+        }
         let mut parts = [""; 7];
         let mut count = 0;
         for part in path.split('/') {
@@ -224,6 +231,7 @@ impl Route {
     pub(crate) const fn pattern(&self) -> &'static str {
         match self {
             Self::Root => "/",
+            Self::Page(page) => page.pattern(),
             Self::Health => "/health",
             Self::PlaybackHealth => "/health/playback",
             Self::Metrics => "/metrics",
@@ -423,5 +431,10 @@ pub(crate) fn table() -> Vec<(&'static str, &'static str)> {
         ImageFile::Preview,
     ];
     let images = files.map(|file| Route::Image { video, file });
-    routes.iter().chain(&images).map(|route| (route.pattern(), route.allow())).collect()
+    routes
+        .iter()
+        .chain(&images)
+        .chain(&pages::each())
+        .map(|route| (route.pattern(), route.allow()))
+        .collect()
 }

@@ -27,7 +27,7 @@ use crate::{
         trace,
     },
     limit::Allowance,
-    playback,
+    pages, playback,
     rest::{self, openapi, upload::tus},
     route::{Route, RouteError},
 };
@@ -77,7 +77,10 @@ impl Prepared {
         let begun = Instant::now();
         let (mut request, body) = request.into_parts();
         let body = RequestBody::new(body, &app.config.pace);
-        let route = Route::resolve(request.uri.path());
+        let route = match Route::resolve(request.uri.path()) {
+            Ok(route) if route.is_page() && !app.pages.enabled => Err(RouteError::Unknown),
+            route => route,
+        };
         if let Some(method) = tus::overridden(route.as_ref().ok(), &request) {
             request.method = method;
         }
@@ -98,7 +101,7 @@ impl Prepared {
         let reply = match AssertUnwindSafe(handled).catch_unwind().await {
             Ok(Ok(reply)) => reply,
             Ok(Err(_)) if self.body.is_slow() => too_slow(app),
-            Ok(Err(problem)) => reply::problem(&problem),
+            Ok(Err(problem)) => app.pages.problem(self.route.as_ref().ok(), &problem),
             Err(_) => panicked(self.label),
         };
         (reply, allowance)
@@ -181,7 +184,7 @@ impl Prepared {
             return Ok(not_allowed(route.allow()));
         }
         match route {
-            Route::Root => Ok(root(request)),
+            Route::Root => Ok(root(app, request)),
             Route::Health => Ok(app.health.ready().await),
             Route::PlaybackHealth => Ok(app.health.alive()),
             Route::Metrics if app.config.metrics_addr.is_none() => Ok(app.health.metrics().await),
@@ -189,6 +192,7 @@ impl Prepared {
                 Err(Problem::new(Code::NotFound, "metrics are served on another address"))
             }
             Route::OpenApi => Ok(openapi::serve(&request.headers)),
+            Route::Page(page) => pages::serve(&app.pages, page, request).await,
             _ if route.stream().is_some() => {
                 playback::serve(&app.playback, route, request, *address).await
             }
@@ -197,14 +201,20 @@ impl Prepared {
     }
 }
 
-fn root(request: &Parts) -> Reply {
+/// The console for browsers, a description of the service for other clients.
+fn root(app: &App, request: &Parts) -> Reply {
     let document = serde_json::json!({
         "service": "streaming-service",
         "version": runtime::program_version(),
         "openapi": "/api/openapi.json",
         "health": "/health",
     });
-    reply::json_document(&request.headers, &document)
+    let described = || reply::json_document(&request.headers, &document);
+    let mut reply = app.pages.redirect(&request.headers).unwrap_or_else(described);
+    if app.pages.enabled {
+        reply.headers_mut().append(header::VARY, HeaderValue::from_static("Accept"));
+    }
+    reply
 }
 
 /// Requires exactly one valid `Host`, equal to the one in an absolute target (RFC 9112, 3.2).

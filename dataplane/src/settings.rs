@@ -13,6 +13,7 @@ use crate::{
         cors::{Cors, Origins},
     },
     limit::Rates,
+    pages::{PageSettings, policy::PolicyOrigins},
     redis::Redis,
 };
 
@@ -25,6 +26,8 @@ pub(crate) struct Settings {
     pub(crate) proxies: TrustedProxies,
     /// `STREAMING_CORS_ORIGINS` and `STREAMING_PLAYBACK_ORIGINS`
     pub(crate) cors: Cors,
+    /// `STREAMING_CONSOLE`, `STREAMING_EMBED_ORIGINS` and the origin of `STREAMING_CDN_BASE_URL`
+    pub(crate) pages: PageSettings,
 }
 
 /// All errors of the configuration.
@@ -55,19 +58,26 @@ impl Settings {
             |name: &str, entries: &[String]| checked(&mut problems, name, Origins::parse(entries));
         let api = origins("STREAMING_CORS_ORIGINS", &config.cors_origins);
         let playback = origins("STREAMING_PLAYBACK_ORIGINS", &config.playback_origins);
-        if let Some(base) = config.cdn_base() {
-            checked(&mut problems, "STREAMING_CDN_BASE_URL", base_url(base));
-        }
+        let enabled = checked(&mut problems, "STREAMING_CONSOLE", on_or_off(&config.console));
+        let embedding = Origins::parse(&config.embed_origins);
+        let embedding = checked(&mut problems, "STREAMING_EMBED_ORIGINS", embedding);
+        let cdn = config.cdn_base().and_then(|base| {
+            let url = checked(&mut problems, "STREAMING_CDN_BASE_URL", base_url(base))?;
+            Some(url.origin().ascii_serialization())
+        });
         if let Some(url) = &config.redis_url {
             let usable = Redis::check(url.expose(), config.redis_ca_file.as_deref());
             checked(&mut problems, "STREAMING_REDIS_URL", usable);
         }
-        match (proxies, api, playback) {
-            (Some(proxies), Some(api), Some(playback)) if problems.is_empty() => {
-                Ok(Self { rates, proxies, cors: Cors { api, playback } })
-            }
-            _ => Err(SettingsError(problems)),
-        }
+        let (Some(proxies), Some(api), Some(playback), Some(enabled), Some(embedding), true) =
+            (proxies, api, playback, enabled, embedding, problems.is_empty())
+        else {
+            return Err(SettingsError(problems));
+        };
+        let embedding = embedding.into_listed();
+        let origins = PolicyOrigins { cdn, identity: Vec::new(), embedding };
+        let pages = PageSettings { enabled, origins };
+        Ok(Self { rates, proxies, cors: Cors { api, playback }, pages })
     }
 }
 
@@ -81,8 +91,17 @@ fn checked<T, E: Display>(problems: &mut Vec<String>, name: &str, read: Result<T
     }
 }
 
+/// Parses a switch; an empty variable counts as unset.
+fn on_or_off(text: &str) -> Result<bool, &'static str> {
+    match text.trim() {
+        "on" | "" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("must be \"on\" or \"off\""),
+    }
+}
+
 /// Checks that the text is a URL to which paths and tokens can be appended.
-fn base_url(text: &str) -> Result<(), String> {
+fn base_url(text: &str) -> Result<Url, String> {
     let problem = |what: &str| Err(format!("{what}; write for example https://cdn.example.com"));
     let Ok(url) = Url::parse(text) else { return problem("must be a URL") };
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
@@ -98,7 +117,7 @@ fn base_url(text: &str) -> Result<(), String> {
     // Manifests contain the text itself, not the parsed URL.
     let plain = |b: u8| b.is_ascii_graphic() && !b"\"'<>\\^`{|}&".contains(&b);
     if text.bytes().all(plain) {
-        Ok(())
+        Ok(url)
     } else {
         problem("must contain only characters that URLs allow")
     }
@@ -111,7 +130,7 @@ mod tests {
     #[test]
     fn base_urls_are_plain() {
         for good in ["https://cdn.example.com", "http://127.0.0.1:8081", "https://x.example/a/b"] {
-            assert_eq!(base_url(good), Ok(()), "{good}");
+            assert!(base_url(good).is_ok(), "{good}");
         }
         for bad in [
             "cdn.example.com",

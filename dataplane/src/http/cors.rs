@@ -114,6 +114,11 @@ impl Origins {
         Ok(Self { listed, any })
     }
 
+    /// The listed origins; none if the list allows every origin.
+    pub(crate) fn into_listed(self) -> Vec<String> {
+        if self.any { Vec::new() } else { self.listed }
+    }
+
     fn grant(&self, origin: &str) -> Grant {
         if self.listed.iter().any(|allowed| allowed == origin) {
             Grant::Credentials

@@ -189,17 +189,23 @@ pub(crate) fn another_etag() -> Problem {
     Problem::new(Code::PreconditionFailed, "the resource has another ETag")
 }
 
-/// Whether the client accepts gzip (RFC 9110, 12.5.3), by name or by `*`.
 fn accepts_gzip(headers: &HeaderMap) -> bool {
+    accepts(headers, "gzip")
+}
+
+/// Whether the client accepts this content coding (RFC 9110, 12.5.3), by name or by `*`.
+pub(crate) fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
     let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|v| v.to_str().ok());
     let mut star = false;
     for coding in values.flat_map(|value| value.split(',')) {
         let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
         let quality = parameters.trim().strip_prefix("q=").map_or(Ok(1.0), str::parse::<f32>);
-        let wanted = quality.is_ok_and(|quality| quality > 0.0);
-        match name.trim().to_ascii_lowercase().as_str() {
-            "gzip" | "x-gzip" => return wanted,
-            "*" => star = wanted,
+        let accepted = quality.is_ok_and(|quality| quality > 0.0);
+        let name = name.trim().to_ascii_lowercase();
+        // Formerly experimental names are equivalent (RFC 9110, 8.4.1).
+        match name.strip_prefix("x-").unwrap_or(&name) {
+            name if name == wanted => return accepted,
+            "*" => star = accepted,
             _ => {}
         }
     }

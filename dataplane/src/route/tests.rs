@@ -49,6 +49,11 @@ fn every_fixed_route_resolves() {
         ("/api/openapi.json", "/api/openapi.json", "GET"),
         ("/health/playback", "/health/playback", "GET"),
         ("/", "/", "GET"),
+        ("/console", "/console", "GET"),
+        ("/console/", "/console/{path}", "GET"),
+        ("/console/_app/immutable/chunks/a/b/c/d/e.js", "/console/{path}", "GET"),
+        ("/console/videos/:id", "/console/{path}", "GET"),
+        ("/player/player-1a2b.js", "/player/{file}", "GET"),
     ];
     for (path, expected, method) in routes {
         assert_eq!(pattern(path), expected);
@@ -100,7 +105,20 @@ fn ids_must_be_uuids_in_canonical_form() {
 
 #[test]
 fn other_paths_are_unknown() {
-    let paths = ["", "x", "//", "/health/", "/api", "/api/", "/api/videos/", "/a/b/c/d/e/f/g/h"];
+    let paths = [
+        "",
+        "x",
+        "//",
+        "/health/",
+        "/api",
+        "/api/",
+        "/api/videos/",
+        "/a/b/c/d/e/f/g/h",
+        "/consoles",
+        "/player",
+        "/player/",
+        "/player/a/b.js",
+    ];
     for path in paths {
         assert_eq!(Route::resolve(path), Err(RouteError::Unknown), "{path}");
     }

@@ -14,6 +14,7 @@ mod h2;
 mod limits;
 #[path = "../../../tests/e2e/harness/minio.rs"]
 mod minio;
+mod pages;
 mod pictures;
 mod playback;
 mod playback_tokens;
