@@ -1,12 +1,395 @@
-/** Placeholder of `<stream-player>`: a plain video element with the given source. */
-class StreamPlayer extends HTMLElement {
+/** The custom element `<stream-player>`. docs/player.md describes its attributes, properties and events. */
+
+import { setLanguage } from 'media-chrome/dist/utils/i18n.js';
+import { Engine } from './engine';
+import { VideoEvents } from './events';
+import { reachable, type Growth } from './growth';
+import { actions } from './actions';
+import { press } from './keys';
+import { catalogues, language, type Messages } from './messages';
+import { show, type Situation } from './notices';
+import { preferences } from './preferences';
+import { Resume } from './resume';
+import { backoff, type Problem } from './retry';
+import { Settings } from './settings';
+import './seek-bar';
+import { createStore } from './store';
+import { parseStoryboard, type Tile } from './storyboard';
+import { build, type Parts } from './template';
+import { TextTracks } from './text';
+import { parseTime } from './time';
+
+/** A segment that an event has announced for this long is reachable, also if the chosen rung does not list it yet. */
+const ANNOUNCED_MS = 1500;
+/** How often waiting times are counted down. */
+const TICK_MS = 1000;
+
+const ATTRIBUTES = [
+  'src', 'events', 'duration', 'state', 'poster', 'poster-off', 'storyboard', 'title', 'video', 'lang', 'controls', 'loop', 'muted'
+];
+
+/** Plays one video of the service. */
+export class StreamPlayer extends HTMLElement {
+  static readonly observedAttributes = ATTRIBUTES;
+
+  engine: Engine | null = null;
+  messages: Messages = catalogues.en!;
+  text!: TextTracks;
+  tiles: readonly Tile[] = [];
+  private parts!: Parts;
+  private settings!: Settings;
+  private resume!: Resume;
+  private stream: VideoEvents | null = null;
+  private growth: Growth | null = null;
+  private growthAt = 0;
+  /** The remembered position, which is not encoded yet. */
+  pending: number | null = null;
+  private problem: Problem | null = null;
+  private failures = 0;
+  private retryTimer: ReturnType<typeof setTimeout> | undefined;
+  private ticker: ReturnType<typeof setInterval> | undefined;
+  private lastTime = 0;
+  private life: AbortController | null = null;
+
   connectedCallback(): void {
-    const video = document.createElement('video');
-    video.controls = true;
-    video.src = this.getAttribute('src') ?? '';
-    this.replaceChildren(video);
+    if (this.life) return;
+    this.life = new AbortController();
+    const tag = language(this.getAttribute('lang'), navigator.languages);
+    this.messages = catalogues[tag]!;
+    setLanguage(tag);
+    this.parts = build(this.shadowRoot ?? this.attachShadow({ mode: 'open' }), this.messages);
+    const { video, controller } = this.parts;
+    video.muted = this.flag('muted') || this.flag('autoplay');
+    video.loop = this.flag('loop') && !this.hasAttribute('end');
+    video.playbackRate = video.defaultPlaybackRate = preferences.speed;
+    this.text = new TextTracks(video, this.shadowRoot!, () => this.getAttribute('cc'));
+    this.settings = new Settings(this.parts.panel, this.parts.settings, this);
+    this.resume = new Resume(this, this.parts, this.life.signal);
+    controller.mediaStore = createStore(video, this, this);
+    controller.fullscreenElement = this;
+    this.listen(this.life.signal);
+    this.showPoster();
+    void this.loadStoryboard();
+    this.connect();
+    this.begin();
+    this.refresh();
+  }
+
+  disconnectedCallback(): void {
+    // An element that is only moved is connected again within the same task.
+    queueMicrotask(() => {
+      if (!this.isConnected) this.end();
+    });
+  }
+
+  private end(): void {
+    this.resume.save();
+    this.life?.abort();
+    this.life = null;
+    this.stream?.close();
+    this.stream = null;
+    this.stopPlayback();
+    clearTimeout(this.retryTimer);
+    clearInterval(this.ticker);
+    this.growth = this.pending = this.problem = null;
+  }
+
+  attributeChangedCallback(name: string, before: string | null, now: string | null): void {
+    if (!this.life || before === now) return;
+    switch (name) {
+      case 'src':
+      case 'video':
+        this.stopPlayback();
+        this.pending = this.problem = null;
+        this.begin();
+        break;
+      case 'events': this.connect(); break;
+      case 'duration': this.engine?.setDuration(this.duration); break;
+      case 'poster':
+      case 'poster-off': this.showPoster(); break;
+      case 'storyboard': void this.loadStoryboard(); break;
+      case 'loop': this.video.loop = this.flag('loop') && !this.hasAttribute('end'); break;
+      case 'muted': this.video.muted = this.flag('muted'); break;
+      case 'lang':
+        this.end();
+        this.connectedCallback();
+        break;
+    }
+    this.refresh();
+  }
+
+  /** The media element. */
+  get video(): HTMLVideoElement {
+    return this.parts.video;
+  }
+
+  /** The whole duration in seconds, also while the video is encoded; not a number while it is unknown. */
+  get duration(): number {
+    const probed = this.growth?.duration ?? (Number(this.getAttribute('duration')) || null);
+    const { duration } = this.parts?.video ?? {};
+    if (this.final && duration !== undefined && Number.isFinite(duration)) return duration;
+    return probed ?? (duration !== undefined && Number.isFinite(duration) ? duration : Number.NaN);
+  }
+
+  /** Whether everything is encoded and listed. */
+  get final(): boolean {
+    return this.engine?.final ?? false;
+  }
+
+  /** The end of the encoded part in seconds. */
+  get edge(): number {
+    const announced = this.growth && this.growth.state !== 'waiting' ? this.growth.edge : 0;
+    return Math.max(announced, this.engine?.edge ?? 0);
+  }
+
+  /** The position in seconds. */
+  get currentTime(): number {
+    return this.video.currentTime;
+  }
+
+  set currentTime(position: number) {
+    this.seek(position);
+  }
+
+  /** The language of the chosen audio track. */
+  get audioLanguage(): string {
+    return this.engine?.sounds[this.engine.sound]?.language ?? '';
+  }
+
+  play(): Promise<void> {
+    return this.video.play();
+  }
+
+  pause(): void {
+    this.video.pause();
+  }
+
+  /** Seeks; a position that is not encoded yet is remembered, and playback jumps there once it is. */
+  seek(position: number): void {
+    if (!Number.isFinite(position)) return;
+    const target = Math.min(Math.max(0, position), this.duration || Number.POSITIVE_INFINITY);
+    this.resume.hide();
+    if (this.canReach(target)) {
+      this.pending = null;
+      this.video.currentTime = target;
+    } else {
+      this.pending = target;
+    }
+    this.refresh();
+  }
+
+  toggleText(): void {
+    this.text.toggle(this.audioLanguage);
+    this.refresh();
+  }
+
+  private flag(name: string): boolean {
+    const value = this.getAttribute(name);
+    return value !== null && value !== '0' && value !== 'false';
+  }
+
+  private canReach(target: number): boolean {
+    const { engine } = this;
+    if (!engine) return false;
+    const announced = performance.now() - this.growthAt > ANNOUNCED_MS ? (this.growth?.edge ?? 0) : 0;
+    return reachable(target, Math.max(engine.edge, announced), engine.final);
+  }
+
+  /** The id of the video, under which its position is remembered. */
+  get contentId(): string {
+    const url = this.getAttribute('src') ?? this.getAttribute('events') ?? '';
+    return this.getAttribute('video') ?? /\/stream\/([^/]+)\//.exec(url)?.[1] ?? url;
+  }
+
+  /** The playlist: `src`, otherwise the one next to the events. */
+  private get source(): string | null {
+    const [src, events] = [this.getAttribute('src'), this.getAttribute('events')];
+    if (src || !events) return src;
+    const base = new URL(events, document.baseURI);
+    return new URL(`hls/playlist.m3u8${base.search}`, base).href;
+  }
+
+  private connect(): void {
+    this.stream?.close();
+    const url = this.getAttribute('events');
+    this.stream = url ? new VideoEvents(url, (growth) => this.grow(growth)) : null;
+  }
+
+  private grow(growth: Growth): void {
+    const before = this.growth;
+    this.growth = growth;
+    if (growth.edge !== before?.edge || growth.etaSeconds !== before.etaSeconds) this.growthAt = performance.now();
+    const complete = growth.state === 'ready';
+    if (growth.duration !== null) this.engine?.setDuration(growth.duration);
+    if (this.engine) this.engine.announce(growth.edge, complete);
+    else if (!this.problem) this.begin();
+    if (complete) {
+      this.stream?.close();
+      this.dispatchEvent(new Event('complete'));
+    }
+    this.refresh();
+  }
+
+  private begin(): void {
+    const { source } = this;
+    const state = this.growth?.state ?? this.getAttribute('state') ?? (this.hasAttribute('src') ? 'growing' : 'waiting');
+    const playable = state === 'growing' || state === 'ready' || (state === 'failed' && (this.growth === null || this.growth.edge > 0));
+    if (!source || this.engine || !playable) return;
+    const start = this.validTime('t') ?? 0;
+    if (start > 0 && state !== 'ready') this.pending = start;
+    const known = Number.isFinite(this.duration) ? this.duration : null;
+    this.engine = new Engine(this.video, source, this.contentId, state === 'ready' ? start : 0, known, {
+      onChange: () => this.changed(),
+      onText: (tracks) => this.text.add(tracks, this.audioLanguage),
+      onProblem: (problem) => this.fail(problem)
+    });
+    if (!this.hasAttribute('t') && !this.flag('autoplay')) this.resume.offer();
+    if (this.flag('autoplay')) void this.video.play().catch(() => undefined);
+    this.dispatchEvent(new Event('playable'));
+  }
+
+  private validTime(name: 't' | 'end'): number | null {
+    const time = parseTime(this.getAttribute(name));
+    return time !== null && (Number.isNaN(this.duration) || time < this.duration) ? time : null;
+  }
+
+  private stopPlayback(): void {
+    this.engine?.destroy();
+    this.engine = null;
+    this.text?.clear();
+  }
+
+  private changed(): void {
+    if (this.problem && this.video.readyState >= HTMLMediaElement.HAVE_FUTURE_DATA) this.recover();
+    if (this.pending !== null && this.canReach(this.pending)) {
+      this.video.currentTime = this.pending;
+      this.pending = null;
+    }
+    this.settings.refresh();
+    this.refresh();
+  }
+
+  private fail(problem: Problem): void {
+    const unborn = this.engine?.edge === 0 && this.stream !== null && this.growth?.state !== 'ready';
+    if (problem === 'missing' && unborn) {
+      // The playlist is there once the first chunk is encoded; an event says so.
+      this.stopPlayback();
+      this.refresh();
+      return;
+    }
+    this.problem = problem;
+    clearTimeout(this.retryTimer);
+    if (problem === 'network') this.retryTimer = setTimeout(() => this.retry(), backoff(this.failures++));
+    this.refresh();
+  }
+
+  private retry(): void {
+    clearTimeout(this.retryTimer);
+    if (!this.engine) this.begin();
+    else this.engine.resume(this.video.currentTime);
+    if (this.problem !== 'network') this.recover();
+  }
+
+  private recover(): void {
+    clearTimeout(this.retryTimer);
+    this.problem = null;
+    this.failures = 0;
+    this.refresh();
+  }
+
+  private listen(signal: AbortSignal): void {
+    const { video, controller, cancel, retry } = this.parts;
+    const on = (type: string, act: () => void) => video.addEventListener(type, act, { signal });
+    on('timeupdate', () => this.moved());
+    on('seeking', () => this.guard());
+    on('ratechange', () => (preferences.speed = video.playbackRate));
+    for (const type of ['waiting', 'stalled', 'playing', 'canplay', 'seeked', 'durationchange', 'loadedmetadata']) on(type, () => this.refresh());
+    on('playing', () => this.problem && this.recover());
+    cancel.addEventListener('click', () => {
+      this.pending = null;
+      controller.focus();
+      this.refresh();
+    }, { signal });
+    retry.addEventListener('click', () => this.retry(), { signal });
+    this.shadowRoot!.addEventListener('keydown', (event) => {
+      if (preferences.shortcuts && !this.hasAttribute('data-waiting')) press(event as KeyboardEvent, actions(this));
+    }, { signal });
+    window.addEventListener('online', () => this.problem === 'network' && this.retry(), { signal });
+    new ResizeObserver(() => this.engine?.cap()).observe(this);
+    this.ticker = setInterval(() => this.tick(), TICK_MS);
+  }
+
+  private tick(): void {
+    if (this.pending !== null) this.changed();
+  }
+
+  private moved(): void {
+    const { video } = this;
+    const [before, now] = [this.lastTime, video.currentTime];
+    this.lastTime = now;
+    const end = this.validTime('end');
+    if (end !== null && before < end && now >= end && now - before < 2 && !video.paused) {
+      if (this.flag('loop')) this.seek(this.validTime('t') ?? 0);
+      else video.pause();
+    }
+    this.refresh();
+  }
+
+  /** Seeks that did not come from this player (media keys, picture-in-picture) stay inside the encoded part, too. */
+  private guard(): void {
+    const { video, engine } = this;
+    if (!engine || engine.edge === 0 || engine.final) return;
+    if (video.currentTime <= Math.max(engine.edge, this.edge) + 0.5) return;
+    const target = video.currentTime;
+    video.currentTime = Math.min(this.lastTime, engine.edge);
+    this.pending = target;
+    this.refresh();
+  }
+
+  private showPoster(): void {
+    const poster = this.flag('poster-off') ? null : this.getAttribute('poster');
+    if (poster) this.video.poster = poster;
+    else this.video.removeAttribute('poster');
+  }
+
+  private async loadStoryboard(): Promise<void> {
+    const url = this.getAttribute('storyboard');
+    this.tiles = [];
+    if (!url) return;
+    const reply = await fetch(url).catch(() => null);
+    const text = reply?.ok ? await reply.text() : '';
+    if (url === this.getAttribute('storyboard')) this.tiles = parseStoryboard(text, new URL(url, document.baseURI).href);
+  }
+
+  private get situation(): Situation {
+    const { video, engine } = this;
+    const silent = engine !== null && !engine.hasVideo && !video.poster;
+    return {
+      messages: this.messages,
+      growth: this.growth,
+      since: (performance.now() - this.growthAt) / 1000,
+      edge: this.edge,
+      duration: this.duration,
+      final: this.final,
+      pending: this.pending,
+      playing: engine !== null,
+      stalled: !video.paused && !video.ended && video.readyState < HTMLMediaElement.HAVE_FUTURE_DATA,
+      position: video.currentTime,
+      problem: this.problem,
+      sound: silent ? this.getAttribute('title') || this.messages.sound : null
+    };
+  }
+
+  /** Shows everything that may have changed. */
+  private refresh(): void {
+    if (!this.life) return;
+    const now = this.situation;
+    show(this.parts, now);
+    this.toggleAttribute('data-waiting', !now.playing);
+    const tag = language(this.getAttribute('lang'), navigator.languages);
+    this.parts.seekBar.show(now.final || !now.playing ? null : now.edge, now.pending, now.duration, tag);
+    this.video.dispatchEvent(new Event('seekablechange'));
   }
 }
 
 if (!customElements.get('stream-player')) customElements.define('stream-player', StreamPlayer);
-export { StreamPlayer };
