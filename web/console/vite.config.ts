@@ -1,4 +1,5 @@
 /// <reference types="vitest/config" />
+import { fileURLToPath } from 'node:url';
 import adapter from '@sveltejs/adapter-static';
 import { sveltekit } from '@sveltejs/kit/vite';
 import { defineConfig } from 'vite';
@@ -15,6 +16,7 @@ export default defineConfig({
       version: { name: 'console', pollInterval: 0 }
     })
   ],
+  resolve: { alias: { $lib: fileURLToPath(new URL('./src/lib', import.meta.url)) } },
   server: { proxy: { '^/(api|health|metrics|watch|embed|oembed|player)': { target: service } } },
   build: { assetsInlineLimit: 0, target: 'es2023' },
   test: { include: ['src/**/*.test.ts'], environment: 'node' }

@@ -1,0 +1,29 @@
+/** Asks once before something is destroyed, and says what is lost. */
+export interface Question {
+  title: string;
+  /** What is lost, one entry each. */
+  loses: string[];
+  /** The word on the button that does it. */
+  action: string;
+  /** The word on the button that does not; by default "Cancel". */
+  keep?: string;
+}
+
+class Confirmation {
+  question: Question | null = $state.raw(null);
+  #answer: ((yes: boolean) => void) | null = null;
+
+  ask(question: Question): Promise<boolean> {
+    this.answer(false);
+    this.question = question;
+    return new Promise((resolve) => (this.#answer = resolve));
+  }
+
+  answer(yes: boolean): void {
+    this.#answer?.(yes);
+    this.#answer = null;
+    this.question = null;
+  }
+}
+
+export const confirmation = new Confirmation();

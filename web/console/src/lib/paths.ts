@@ -1,0 +1,15 @@
+/** Paths of the service as the browser sees them, with the prefix that a proxy may add before `/console`. */
+import { resolve } from '$app/paths';
+
+/** What stands before `/console` and `/api` in the path, usually nothing. */
+export const root: string = resolve('/').replace(/\/console\/$/, '');
+
+/** The URL of a path of the service such as `/api/videos`; absolute URLs (of a CDN) stay as they are. */
+export function serviceUrl(path: string): string {
+  return path.startsWith('/') ? root + path : path;
+}
+
+/** The absolute URL of a video's page, for people to share. */
+export function watchUrl(videoId: string): string {
+  return new URL(`${root}/watch/${videoId}`, location.href).href;
+}

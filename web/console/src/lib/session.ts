@@ -1,0 +1,1 @@
+export { session, takeCode, type Right } from './session.svelte';
