@@ -16,6 +16,7 @@
 )]
 
 pub mod captions;
+pub mod changes;
 pub mod chores;
 pub mod claim;
 pub mod completion;

@@ -8,6 +8,7 @@ pub mod call_telemetry;
 mod captions;
 pub mod commits;
 pub mod convert;
+pub mod events;
 pub mod input;
 pub mod jobs;
 pub mod leases;

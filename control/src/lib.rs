@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod config;
 pub mod db;
 pub mod domain;
+pub mod event_feed;
 pub mod grpc;
 pub mod identity;
 pub mod index_cache;

@@ -9,10 +9,10 @@ use std::{
 };
 
 use api::v1::{
-    auth_service_server::AuthServiceServer, job_service_server::JobServiceServer,
-    playback_service_server::PlaybackServiceServer, system_service_server::SystemServiceServer,
-    upload_service_server::UploadServiceServer, video_service_server::VideoServiceServer,
-    worker_service_server::WorkerServiceServer,
+    auth_service_server::AuthServiceServer, event_service_server::EventServiceServer,
+    job_service_server::JobServiceServer, playback_service_server::PlaybackServiceServer,
+    system_service_server::SystemServiceServer, upload_service_server::UploadServiceServer,
+    video_service_server::VideoServiceServer, worker_service_server::WorkerServiceServer,
 };
 use authz::Verifier;
 use opentelemetry::metrics::Meter;
@@ -33,7 +33,8 @@ use crate::{
     cluster::{events::Bus, redis::Redis},
     config::{Config, DefaultVisibility},
     db::{Db, DbError, causes, migrate, revocations},
-    grpc::{Services, bearer::JwtLayer, call_telemetry::Calls},
+    event_feed::EventFeed,
+    grpc::{Services, bearer::JwtLayer, call_telemetry::Calls, events},
     identity::{
         jwt::{config as jwt, config::JwtConfigError},
         key_file::{self, KeyFileError},
@@ -144,6 +145,7 @@ pub async fn serve(
     }
     shutdown.tracker.spawn(keys::follow(app.clone()));
     loops::spawn(&app);
+    shutdown.tracker.spawn(events::read::run(app.clone()));
     if let Some(path) = &config.addr_file {
         runtime::addr::publish(path, address).map_err(ServeError::AddrFile)?;
     }
@@ -156,6 +158,7 @@ pub async fn serve(
     health.set_serving::<JobServiceServer<Services>>().await;
     health.set_serving::<WorkerServiceServer<Services>>().await;
     health.set_serving::<AuthServiceServer<Services>>().await;
+    health.set_serving::<EventServiceServer<Services>>().await;
     let soft = shutdown.soft.clone();
     let stop = async move {
         soft.cancelled().await;
@@ -202,7 +205,8 @@ fn services(app: &Arc<AppState>) -> Result<Guarded, ServeError> {
         .add_service(UploadServiceServer::new(services.clone()))
         .add_service(JobServiceServer::new(services.clone()))
         .add_service(SystemServiceServer::new(services.clone()))
-        .add_service(AuthServiceServer::new(services))
+        .add_service(AuthServiceServer::new(services.clone()))
+        .add_service(EventServiceServer::new(services))
         .add_service(workers)
         .add_service(playback)
         .add_service(reflection().build_v1()?)
@@ -228,12 +232,15 @@ pub fn build(
     let running = Arc::new(AtomicI64::new(0));
     let meter = telemetry.meter();
     gauge(&meter, running.clone());
+    let events = Arc::new(EventFeed::default());
+    event_streams(&meter, events.clone());
     Ok(AppState {
         instance: uuid::Uuid::new_v4(),
         db: Db::new(config.database.database_url.expose(), config.database.database_pool)?,
         stores: Stores::parse(&config.stores)?,
         outages: StoreOutages::default(),
         bus: Arc::new(Bus::default()),
+        events,
         redis: redis.map_err(ServeError::Redis)?,
         jwt: jwt::provider(&config.jwt, &meter)?,
         rejected_tokens: RejectedTokenLimiter::new(config.allowance(), &meter),
@@ -273,6 +280,14 @@ fn gauge(meter: &Meter, running: Arc<AtomicI64>) {
         .i64_observable_gauge("streaming_service_active_transcoding_jobs")
         .with_description("Running transcode jobs, over all instances")
         .with_callback(move |observer| observer.observe(running.load(Ordering::Relaxed), &[]))
+        .build();
+}
+
+fn event_streams(meter: &Meter, events: Arc<EventFeed>) {
+    meter
+        .u64_observable_gauge("streaming_service_event_streams")
+        .with_description("Open streams of a tenant's changes at this instance")
+        .with_callback(move |observer| observer.observe(events.open() as u64, &[]))
         .build();
 }
 

@@ -23,6 +23,7 @@ use crate::{
         redis::Redis,
     },
     db::Db,
+    event_feed::EventFeed,
     identity::{jwt::Provider, keys::KeyRing, rejected_tokens::RejectedTokenLimiter},
     index_cache::IndexCache,
     metrics::Metrics,
@@ -68,6 +69,8 @@ pub struct AppState {
     pub outages: StoreOutages,
     /// Wake-ups and change notifications within the instance.
     pub bus: Arc<Bus>,
+    /// Events for the watchers of this instance.
+    pub events: Arc<EventFeed>,
     /// Forwards them to and from other instances.
     pub redis: Option<Redis>,
     /// Sends purges to the CDN.

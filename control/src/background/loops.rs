@@ -17,7 +17,7 @@ use super::{BackgroundError, deletion, lead, probes, purges, status, uploads};
 use crate::{
     cluster::events::{self, Event},
     db::{
-        causes, claim, jobs,
+        DbError, causes, changes, claim, jobs,
         lease::{self, FailedAttempt},
         pool, revocations, task_counts, videos, workers,
     },
@@ -202,8 +202,16 @@ async fn clean_up(app: &AppState) -> Result<(), BackgroundError> {
     workers::delete_old(&*db).await?;
     revocations::delete_old(&*db).await?;
     drop(db);
+    prune_changes(app).await?;
     probes::give_up(app).await?;
     deletion::stale_uploads(app).await
+}
+
+async fn prune_changes(app: &AppState) -> Result<(), BackgroundError> {
+    let mut connection = app.db.get().await?;
+    let tx = changes::lock(&mut connection).await?;
+    changes::prune(&tx).await?;
+    Ok(tx.commit().await.map_err(DbError::from)?)
 }
 
 /// Updates the metrics of load, workers and dependencies.

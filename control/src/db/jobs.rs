@@ -38,11 +38,16 @@ pub struct Job {
     pub fraction: f64,
     /// Seconds of video encoded per second, over the running tasks.
     pub speed: f64,
+    /// The highest attempt of its unfinished tasks.
+    pub attempt: u32,
+    /// Why the last attempt of such a task failed.
+    pub last_failure: Option<Failure>,
 }
 
 const COLUMNS: &str = "
     j.id, j.video_id, j.state::text AS state, j.plan, j.error_code, j.error_message, j.created_at,
-    j.started_at, j.finished_at, now() AS now, s.fraction, s.speed";
+    j.started_at, j.finished_at, now() AS now, s.fraction, s.speed,
+    s.attempt, s.last_error_code, s.last_error_message";
 
 const SUMS: &str = "
     CROSS JOIN LATERAL (
@@ -50,7 +55,14 @@ const SUMS: &str = "
             COALESCE(
                 sum(t.weight * CASE WHEN t.state = 'done' THEN 1 ELSE t.fraction END)
                 / NULLIF(sum(t.weight), 0), 0) AS fraction,
-            COALESCE(sum(t.speed) FILTER (WHERE t.state = 'leased'), 0) AS speed
+            COALESCE(sum(t.speed) FILTER (WHERE t.state = 'leased'), 0) AS speed,
+            COALESCE(max(t.attempt) FILTER (WHERE t.state IN ('ready', 'leased')), 0) AS attempt,
+            (array_agg(t.error_code ORDER BY t.attempt DESC, t.id) FILTER (
+                WHERE t.state IN ('ready', 'leased') AND t.error_code IS NOT NULL
+            ))[1] AS last_error_code,
+            (array_agg(t.error_message ORDER BY t.attempt DESC, t.id) FILTER (
+                WHERE t.state IN ('ready', 'leased') AND t.error_code IS NOT NULL
+            ))[1] AS last_error_message
         FROM tasks t
         WHERE t.job_id = j.id
     ) AS s";
@@ -60,6 +72,7 @@ impl TryFrom<&Row> for Job {
 
     fn try_from(row: &Row) -> Result<Self, DbError> {
         let id: Uuid = row.try_get("id")?;
+        let attempt: i32 = row.try_get("attempt")?;
         Ok(Self {
             id: JobId::new(id),
             video: VideoId::new(row.try_get("video_id")?),
@@ -72,6 +85,8 @@ impl TryFrom<&Row> for Job {
             now: row.try_get("now")?,
             fraction: row.try_get("fraction")?,
             speed: row.try_get("speed")?,
+            attempt: attempt.unsigned_abs(),
+            last_failure: failure(row, "last_error_code", "last_error_message")?,
         })
     }
 }
@@ -142,6 +157,19 @@ pub async fn get(db: &impl GenericClient, tenant: &str, id: JobId) -> Result<Opt
     );
     let row = db.query_opt(&sql, &[&id.uuid(), &tenant]).await?;
     row.as_ref().map(Job::try_from).transpose()
+}
+
+/// Those of the transcode jobs that exist, regardless of their tenant.
+pub async fn of_ids(db: &impl GenericClient, ids: &[JobId]) -> Result<Vec<Job>, DbError> {
+    let sql = format!(
+        "SELECT {COLUMNS}
+         FROM jobs j
+         JOIN videos v ON v.id = j.video_id AND v.deleted_at IS NULL
+         {SUMS}
+         WHERE j.id = ANY ($1) AND j.kind = 'transcode'"
+    );
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+    db.query(&sql, &[&ids]).await?.iter().map(Job::try_from).collect()
 }
 
 /// Up to `limit` transcode jobs of one video or of all, newest first, older than `after`.

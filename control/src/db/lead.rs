@@ -216,11 +216,20 @@ fn chunk(row: &Row) -> Result<u32, DbError> {
     Ok(ordinal.unsigned_abs())
 }
 
-/// Deletes waiting tasks of a chunk whose outputs other tasks have committed.
-pub async fn drop_repeated(tx: &impl GenericClient, job: JobId, chunk: u32) -> Result<(), DbError> {
+/// Marks waiting tasks of a chunk as done whose outputs other tasks have committed.
+pub async fn finish_repeated(
+    tx: &impl GenericClient,
+    job: JobId,
+    chunk: u32,
+) -> Result<(), DbError> {
     let job: Uuid = job.uuid();
     tx.execute(
-        "DELETE FROM tasks t
+        "UPDATE tasks t
+         SET state = 'done',
+             fraction = 1,
+             error_code = NULL,
+             error_message = NULL,
+             finished_at = now()
          WHERE t.job_id = $1
            AND t.kind = $2
            AND t.ordinal = $3

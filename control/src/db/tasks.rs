@@ -78,6 +78,26 @@ pub async fn of_job(db: &impl GenericClient, job: JobId) -> Result<Vec<Task>, Db
     rows.iter().map(Task::try_from).collect()
 }
 
+/// Those of the tasks that exist and whose video does, each with its job.
+pub async fn of_ids(
+    db: &impl GenericClient,
+    ids: &[TaskId],
+) -> Result<Vec<(JobId, Task)>, DbError> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+    let rows = db
+        .query(
+            "SELECT t.id, t.job_id, t.kind, t.ordinal, t.rungs, t.state::text AS state, t.weight,
+                    t.attempt, t.worker, t.fraction, t.speed, t.error_code, t.error_message
+             FROM tasks t
+             JOIN videos v ON v.id = t.video_id AND v.deleted_at IS NULL
+             WHERE t.id = ANY ($1)",
+            &[&ids],
+        )
+        .await?;
+    let read = |row: &Row| Ok((JobId::new(row.try_get("job_id")?), Task::try_from(row)?));
+    rows.iter().map(read).collect()
+}
+
 /// Creates a job's tasks in one statement; the ready ones take their turns in the given order.
 pub async fn create(
     db: &impl GenericClient,

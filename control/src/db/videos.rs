@@ -5,6 +5,7 @@ mod row;
 use jiff::Timestamp;
 use media::VideoId;
 use tokio_postgres::{GenericClient, Row};
+use uuid::Uuid;
 
 use self::row::COLUMNS;
 pub use self::row::{Downloadable, Video, VideoImage};
@@ -67,6 +68,14 @@ pub async fn find(db: &impl GenericClient, id: VideoId) -> Result<Option<Video>,
     let sql = format!("SELECT {COLUMNS} FROM videos v WHERE v.id = $1 AND v.deleted_at IS NULL");
     let row = db.query_opt(&sql, &[&id.uuid()]).await?;
     row.as_ref().map(Video::try_from).transpose()
+}
+
+/// Those of the videos that exist, regardless of their tenant.
+pub async fn of_ids(db: &impl GenericClient, ids: &[VideoId]) -> Result<Vec<Video>, DbError> {
+    let sql =
+        format!("SELECT {COLUMNS} FROM videos v WHERE v.id = ANY ($1) AND v.deleted_at IS NULL");
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+    db.query(&sql, &[&ids]).await?.iter().map(Video::try_from).collect()
 }
 
 /// Up to `limit` videos, newest first, older than `after`.

@@ -46,6 +46,7 @@ pub enum Rpc {
     RetryJob,
     WatchJob,
     ListProfiles,
+    WatchEvents,
     Work,
     ListWorkers,
     DrainWorker,
@@ -72,6 +73,7 @@ impl Rpc {
             | Self::ListJobs
             | Self::WatchJob
             | Self::ListProfiles
+            | Self::WatchEvents
             | Self::ListWorkers
             | Self::MintPlaybackToken => Operation::Read,
             Self::CreateVideo

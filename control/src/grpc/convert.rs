@@ -139,8 +139,8 @@ pub fn job(job: Job, tasks: Vec<Task>) -> v1::Job {
         speed: job.speed,
         notes: job.plan.notes,
         queue_position: None,
-        attempt: 0,
-        last_error: None,
+        attempt: job.attempt,
+        last_error: job.last_failure.map(Into::into),
     }
 }
 
@@ -154,7 +154,8 @@ fn eta(job: &Job) -> Option<u64> {
     Some(left.ceil() as u64)
 }
 
-fn task(task: Task) -> v1::Task {
+/// Converts a task.
+pub fn task(task: Task) -> v1::Task {
     let progress = if task.state == TaskState::Done { 1.0 } else { task.fraction };
     v1::Task {
         task_id: task.id.to_string(),

@@ -282,7 +282,7 @@ async fn record(
         }
         completion::finish_task(tx, offer.lease).await?;
         if let Some(chunk) = chunk {
-            lead::drop_repeated(tx, subject.job, chunk).await?;
+            lead::finish_repeated(tx, subject.job, chunk).await?;
         }
         unblocked = tasks::unblock(tx, subject.job).await?;
     }

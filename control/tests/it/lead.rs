@@ -174,12 +174,19 @@ async fn a_rung_that_was_encoded_twice_is_committed_once() {
     commit(&db, job, &output("480p", 1, chunk.token)).await;
     let c = db.get().await.unwrap();
     assert!(completion::finish_task(&*c, lease_of(&chunk)).await.unwrap());
-    lead::drop_repeated(&*c, job, 1).await.unwrap();
-    assert_eq!(rungs(&db, 1).await, ["360p 480p"]);
+    lead::finish_repeated(&*c, job, 1).await.unwrap();
+    let unfinished =
+        "SELECT count(*) FROM tasks WHERE kind = 'chunk' AND ordinal = 1 AND state <> 'done'";
+    assert_eq!(number(&db, unfinished).await, 0);
     // A task of which an output is missing stays.
     commit(&db, job, &output("360p", 2, 9)).await;
-    lead::drop_repeated(&*c, job, 2).await.unwrap();
-    assert_eq!(rungs(&db, 2).await, ["480p"]);
+    lead::finish_repeated(&*c, job, 2).await.unwrap();
+    let waiting =
+        "SELECT count(*) FROM tasks WHERE ordinal = 2 AND state = 'ready' AND rungs = '{480p}'";
+    assert_eq!(number(&db, waiting).await, 1);
+    let done =
+        "SELECT count(*) FROM tasks WHERE ordinal = 2 AND state = 'done' AND rungs = '{360p}'";
+    assert_eq!(number(&db, done).await, 1);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod captions;
 mod claiming;
 mod clip;
 mod earlier_release;
+mod events;
 mod fairness;
 mod faults;
 mod instances;
