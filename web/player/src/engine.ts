@@ -245,7 +245,7 @@ export class Engine {
   set quality(id: number) {
     if (!this.hls) return;
     if (id < 0) this.hls.loadLevel = -1;
-    else this.hls.nextLevel = id;
+    else if (id < this.hls.levels.length) this.hls.nextLevel = id;
     this.events.onChange();
   }
 
@@ -299,6 +299,11 @@ export class Engine {
     } else {
       hls.startLoad(position);
     }
+  }
+
+  /** Nothing follows what is buffered, although the playlists do not say so yet. */
+  finish(): void {
+    for (const type of ['video', 'audio'] as const) this.hls?.trigger(Events.BUFFER_EOS, { type });
   }
 
   /** Ends the session and frees the media element. */

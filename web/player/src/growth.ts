@@ -44,6 +44,14 @@ export function parseGrowth(text: string): Growth | null {
   };
 }
 
+/** How much the probed duration may exceed that of the encoded video. */
+const ROUNDING_SECONDS = 0.1;
+
+/** Whether everything is listed, although higher rungs may still be encoded: then the playlists have no end yet. */
+export function complete(edge: number, duration: number): boolean {
+  return duration > 0 && edge >= duration - ROUNDING_SECONDS;
+}
+
 /** Whether playback can jump to `target` now. `edge` is the end of the listed part, `final` that nothing follows. */
 export function reachable(target: number, edge: number, final: boolean): boolean {
   return final || target <= edge - MARGIN_SECONDS;

@@ -1,6 +1,6 @@
 /** What the player says over the picture: the state of the encoder, a remembered position, problems, an offer. */
 
-import { atEdge, secondsUntil, type Growth } from './growth';
+import { atEdge, complete, secondsUntil, type Growth } from './growth';
 import { fill, type Messages } from './messages';
 import type { Problem } from './retry';
 import type { Parts } from './template';
@@ -40,7 +40,7 @@ export function statusText(now: Situation): string {
     const time = clock(pending);
     return wait === null ? fill(messages.readyLater, { time }) : fill(messages.readyIn, { time, wait: about(wait, messages) });
   }
-  if (now.stalled && edge > 0 && atEdge(now.position, edge, now.final)) {
+  if (now.stalled && edge > 0 && atEdge(now.position, edge, now.final || complete(edge, now.duration))) {
     return stopped ? fill(messages.encodingStopped, { edge: clock(edge) }) : messages.waitingForEncoder;
   }
   return '';

@@ -3,7 +3,7 @@
 import { setLanguage } from 'media-chrome/dist/utils/i18n.js';
 import { Engine } from './engine';
 import { VideoEvents } from './events';
-import { reachable, type Growth } from './growth';
+import { complete, reachable, type Growth } from './growth';
 import { actions } from './actions';
 import { press } from './keys';
 import { catalogues, language, type Messages } from './messages';
@@ -62,7 +62,7 @@ export class StreamPlayer extends HTMLElement {
     video.muted = this.flag('muted') || this.flag('autoplay');
     video.loop = this.flag('loop') && !this.hasAttribute('end');
     video.playbackRate = video.defaultPlaybackRate = preferences.speed;
-    this.text = new TextTracks(video, this.shadowRoot!, () => this.getAttribute('cc'));
+    this.text = new TextTracks(video, this.shadowRoot!, () => this.getAttribute('cc'), () => this.audioLanguage);
     this.settings = new Settings(this.parts.panel, this.parts.settings, this);
     this.resume = new Resume(this, this.parts, this.life.signal);
     controller.mediaStore = createStore(video, this, this);
@@ -179,7 +179,7 @@ export class StreamPlayer extends HTMLElement {
   }
 
   toggleText(): void {
-    this.text.toggle(this.audioLanguage);
+    this.text.toggle();
     this.refresh();
   }
 
@@ -192,7 +192,8 @@ export class StreamPlayer extends HTMLElement {
     const { engine } = this;
     if (!engine) return false;
     const announced = performance.now() - this.growthAt > ANNOUNCED_MS ? (this.growth?.edge ?? 0) : 0;
-    return reachable(target, Math.max(engine.edge, announced), engine.final);
+    const edge = Math.max(engine.edge, announced);
+    return reachable(target, edge, engine.final || complete(edge, this.duration));
   }
 
   /** The id of the video, under which its position is remembered. */
@@ -219,11 +220,11 @@ export class StreamPlayer extends HTMLElement {
     const before = this.growth;
     this.growth = growth;
     if (growth.edge !== before?.edge || growth.etaSeconds !== before.etaSeconds) this.growthAt = performance.now();
-    const complete = growth.state === 'ready';
+    const ready = growth.state === 'ready';
     if (growth.duration !== null) this.engine?.setDuration(growth.duration);
-    if (this.engine) this.engine.announce(growth.edge, complete);
+    if (this.engine) this.engine.announce(growth.edge, ready);
     else if (!this.problem) this.begin();
-    if (complete) {
+    if (ready) {
       this.stream?.close();
       this.dispatchEvent(new Event('complete'));
     }
@@ -240,7 +241,7 @@ export class StreamPlayer extends HTMLElement {
     const known = Number.isFinite(this.duration) ? this.duration : null;
     this.engine = new Engine(this.video, source, this.contentId, state === 'ready' ? start : 0, known, {
       onChange: () => this.changed(),
-      onText: (tracks) => this.text.add(tracks, this.audioLanguage),
+      onText: (tracks) => this.text.add(tracks),
       onProblem: (problem) => this.fail(problem)
     });
     if (!this.hasAttribute('t') && !this.flag('autoplay')) this.resume.offer();
@@ -303,6 +304,7 @@ export class StreamPlayer extends HTMLElement {
     on('timeupdate', () => this.moved());
     on('seeking', () => this.guard());
     on('ratechange', () => (preferences.speed = video.playbackRate));
+    on('waiting', () => this.finish());
     for (const type of ['waiting', 'stalled', 'playing', 'canplay', 'seeked', 'durationchange', 'loadedmetadata']) on(type, () => this.refresh());
     on('playing', () => this.problem && this.recover());
     cancel.addEventListener('click', () => {
@@ -333,6 +335,13 @@ export class StreamPlayer extends HTMLElement {
       else video.pause();
     }
     this.refresh();
+  }
+
+  /** Ends playback at the end of a video of which only higher rungs are still encoded. */
+  private finish(): void {
+    const { engine, duration } = this;
+    if (!engine || engine.final || !complete(engine.edge, duration)) return;
+    if (this.video.currentTime >= Math.min(engine.edge, duration) - 0.5) engine.finish();
   }
 
   /** Seeks that did not come from this player (media keys, picture-in-picture) stay inside the encoded part, too. */

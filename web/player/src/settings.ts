@@ -23,7 +23,6 @@ export interface Subject {
   readonly video: HTMLVideoElement;
   readonly text: TextTracks;
   readonly messages: Messages;
-  readonly audioLanguage: string;
 }
 
 /** Opens, fills and closes the panel. */
@@ -116,7 +115,7 @@ export class Settings {
     const full = text.choices.filter((choice) => !choice.forced);
     const label = (choice: (typeof full)[number]) => (choice.captions ? fill(messages.captions, { name: choice.label }) : choice.label);
     const tracks: Option[] = [['', messages.off], ...full.map((choice): Option => [choice.id, label(choice)])];
-    const choose = (value: string) => text.choose(value || null, this.subject.audioLanguage);
+    const choose = (value: string) => text.choose(value || null);
     const titles = { size: messages.textSize, colour: messages.textColour, background: messages.textBackground };
     const looks = (Object.keys(STYLES) as (keyof TextStyle)[]).map((key) => {
       const options = STYLES[key].map((value): Option => [value, messages[value]]);

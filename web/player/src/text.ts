@@ -62,10 +62,13 @@ export class TextTracks {
   constructor(
     private readonly media: HTMLVideoElement,
     root: ShadowRoot,
-    private readonly cc: () => string | null
+    private readonly cc: () => string | null,
+    private readonly audioLanguage: () => string
   ) {
     root.adoptedStyleSheets = [...root.adoptedStyleSheets, this.sheet];
     this.style(preferences.textStyle);
+    // The browser shows tracks by its own settings, some time after they were added.
+    media.textTracks.addEventListener('change', () => this.apply());
   }
 
   /** Sets the look. */
@@ -74,7 +77,7 @@ export class TextTracks {
   }
 
   /** Offers the tracks of a multivariant playlist that are not offered yet. */
-  add(tracks: readonly MediaPlaylist[], audioLanguage: string): void {
+  add(tracks: readonly MediaPlaylist[]): void {
     for (const track of tracks) {
       const file = fileOf(track.url);
       if (!file || this.elements.has(file.id)) continue;
@@ -95,15 +98,15 @@ export class TextTracks {
       this.decided = choice !== null;
       this.current = choice?.id ?? null;
     }
-    this.apply(audioLanguage);
+    this.apply();
   }
 
   /** Shows a track; null hides all but a forced one. The choice is remembered. */
-  choose(id: string | null, audioLanguage: string): void {
+  choose(id: string | null): void {
     this.decided = true;
     this.current = id;
     preferences.text = this.choices.find((choice) => choice.id === id)?.language ?? '';
-    this.apply(audioLanguage);
+    this.apply();
   }
 
   /** The chosen track. */
@@ -112,14 +115,15 @@ export class TextTracks {
   }
 
   /** Hides the track, or shows the one that was chosen last, otherwise the first. */
-  toggle(audioLanguage: string): void {
-    if (this.current !== null) return this.choose(null, audioLanguage);
+  toggle(): void {
+    if (this.current !== null) return this.choose(null);
     const last = initialText(this.choices, null, preferences.text) ?? initialText(this.choices, '1', null);
-    if (last) this.choose(last.id, audioLanguage);
+    if (last) this.choose(last.id);
   }
 
-  private apply(audioLanguage: string): void {
-    const forced = this.choices.find((choice) => choice.forced && primary(choice.language) === primary(audioLanguage));
+  private apply(): void {
+    const spoken = primary(this.audioLanguage());
+    const forced = this.choices.find((choice) => choice.forced && primary(choice.language) === spoken);
     const shown = this.current ?? forced?.id ?? null;
     for (const [id, element] of this.elements) {
       const mode = id === shown ? 'showing' : 'disabled';
