@@ -26,6 +26,12 @@ export function bearer(): string | null {
   return credentials.token();
 }
 
+/** Ends the session when a request outside of `api` learned that its token is no longer valid. */
+export function tokenRejected(): void {
+  const token = credentials.token();
+  if (token) credentials.rejected(token);
+}
+
 const sleep = (milliseconds: number) => new Promise((done) => setTimeout(done, milliseconds));
 
 /** Sends a request with the session's token; waits while its class of requests is limited. */
@@ -52,7 +58,12 @@ function limited(retryAt: number): ApiError {
   return new ApiError(429, 'rate_limited', 'too many requests', [], retryAt);
 }
 
-export const api = createClient<paths>({ baseUrl: root, fetch: send });
+export const api = createClient<paths>({
+  baseUrl: root,
+  fetch: send,
+  // Lists in a query are separated by commas.
+  querySerializer: { array: { style: 'form', explode: false } }
+});
 
 interface Reply<T> {
   data?: T;

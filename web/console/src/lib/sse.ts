@@ -7,14 +7,21 @@ export interface ServerEvent {
   data: string;
 }
 
-/** Returns a function that takes pieces of a `text/event-stream` and calls `emit` for each complete event. */
-export function eventParser(emit: (event: ServerEvent) => void): (text: string) => void {
+/**
+ * Returns a function that takes pieces of a `text/event-stream`; it calls `emit` for each complete event and `position` for
+ * each id, which may also stand alone.
+ */
+export function eventParser(
+  emit: (event: ServerEvent) => void,
+  position: (id: string) => void = () => {}
+): (text: string) => void {
   let rest = '';
   let id = '';
   let type = '';
   let data: string[] = [];
   const line = (text: string) => {
     if (text === '') {
+      position(id);
       if (data.length > 0) emit({ id, type: type || 'message', data: data.join('\n') });
       type = '';
       data = [];
@@ -121,7 +128,7 @@ export class EventReader {
       // Without an id the service cannot send again what happened since the last connection.
       this.#options.onState('open', this.#opened && !this.#lastId);
       this.#opened = true;
-      const parse = eventParser((event) => this.#receive(event));
+      const parse = eventParser(this.#options.onEvent, (id) => (this.#lastId = id || this.#lastId));
       const decoder = new TextDecoder();
       const reader = response.body.getReader();
       for (;;) {
@@ -137,10 +144,5 @@ export class EventReader {
       stopped.removeEventListener('abort', cancel);
       attempt.abort();
     }
-  }
-
-  #receive(event: ServerEvent): void {
-    if (event.id) this.#lastId = event.id;
-    this.#options.onEvent(event);
   }
 }

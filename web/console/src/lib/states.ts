@@ -28,7 +28,8 @@ const TONES: Record<string, Tone> = {
   draining: 'warn',
   failed: 'bad',
   lost: 'bad',
-  unavailable: 'bad'
+  unavailable: 'bad',
+  down: 'bad'
 };
 
 export function toneOf(state: string): Tone {

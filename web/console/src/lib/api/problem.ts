@@ -2,7 +2,7 @@
 import type { Problem } from './types';
 
 /** Codes that exist only in the console. */
-type OwnCode = 'offline' | 'unreadable';
+type OwnCode = 'offline' | 'unreadable' | 'unreadable_file';
 
 /** A request that failed. `status` is 0 when no reply arrived. */
 export class ApiError extends Error {

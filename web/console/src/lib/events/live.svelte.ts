@@ -127,6 +127,12 @@ export class Live {
     return set;
   }
 
+  /** Forgets a video that this tab deleted, before its event arrives. */
+  forgetVideo(videoId: string): void {
+    this.#clock += 1;
+    this.#delete(videoId);
+  }
+
   /** Takes over one event of the stream. */
   receive(event: ServerEvent): void {
     this.#clock += 1;

@@ -49,6 +49,7 @@ const common: Messages['common'] = {
     draining: 'Läuft aus',
     lost: 'Verloren',
     ok: 'OK',
+    down: 'Ausgefallen',
     unavailable: 'Nicht erreichbar'
   },
   visibility: { public: 'Öffentlich', private: 'Privat' },
@@ -57,6 +58,7 @@ const common: Messages['common'] = {
     goOn: (time) => `Es geht weiter um ${time}.`,
     offline: ['Der Dienst antwortet nicht.', 'Prüfen Sie die Verbindung und ob der Dienst läuft, und versuchen Sie es erneut.'],
     unreadable: ['Die Antwort ist nicht lesbar.', 'Vielleicht hat ein Proxy geantwortet. Versuchen Sie es gleich noch einmal.'],
+    unreadable_file: ['Der Browser kann die Datei nicht lesen.', 'Vielleicht ist es ein Ordner, oder sie wurde verschoben. Wählen Sie die Datei neu.'],
     rate_limited: ['Zu viele Anfragen.', 'Der Dienst begrenzt, wie viele Anfragen er beantwortet.'],
     quota_exceeded: ['Ein Kontingent ist aufgebraucht.', 'Beenden Sie offene Uploads, oder bitten Sie den Betreiber um ein höheres Kontingent.'],
     unauthenticated: ['Sie sind nicht angemeldet.', 'Das Token ist abgelaufen, widerrufen oder unbekannt. Melden Sie sich neu an.'],

@@ -56,6 +56,7 @@ const common = {
     draining: 'Draining',
     lost: 'Lost',
     ok: 'OK',
+    down: 'Down',
     unavailable: 'Unavailable'
   },
   visibility: { public: 'Public', private: 'Private' },
@@ -64,6 +65,7 @@ const common = {
     goOn: (time: string) => `You can go on at ${time}.`,
     offline: ['The service does not answer.', 'Check your connection and that the service runs. The console tries again when you do.'],
     unreadable: ['The reply could not be read.', 'A proxy may have answered in place of the service. Try again in a moment.'],
+    unreadable_file: ['The browser cannot read the file.', 'It may be a folder, or it was moved. Choose the file again.'],
     rate_limited: ['Too many requests.', 'The service limits how many requests it answers.'],
     quota_exceeded: ['A quota is used up.', 'Finish or cancel open uploads, or ask the operator for a higher quota.'],
     unauthenticated: ['You are not signed in.', 'The token is expired, revoked or unknown. Sign in again.'],
@@ -89,6 +91,7 @@ interface ErrorTexts {
   goOn: (time: string) => string;
   offline: Pair;
   unreadable: Pair;
+  unreadable_file: Pair;
   rate_limited: Pair;
   quota_exceeded: Pair;
   unauthenticated: Pair;
