@@ -9,6 +9,7 @@ pub(crate) mod conditions;
 pub(crate) mod connection;
 pub(crate) mod cors;
 pub(crate) mod disposition;
+pub(crate) mod event_stream;
 mod framing;
 pub(crate) mod reply;
 pub(crate) mod request_body;

@@ -3,6 +3,7 @@
 
 mod auth;
 mod captions;
+mod changes;
 mod events;
 mod fields;
 mod jobs;
@@ -166,6 +167,7 @@ async fn dispatch(
         (&Method::DELETE, Route::Job(job)) => jobs::cancel(rest, caller, *job).await,
         (_, Route::Job(job)) => jobs::get(rest, caller, headers, *job).await,
         (_, Route::RetryJob(job)) => jobs::retry(rest, caller, *job).await,
+        (_, Route::Events) => changes::watch(rest, caller, headers, query).await,
         (_, Route::JobEvents(job)) => events::watch(rest, caller, headers, *job).await,
         (_, Route::Profiles) => profiles::list(rest, caller, headers).await,
         (_, Route::Workers) => workers::list(rest, caller, headers).await,

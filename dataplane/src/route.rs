@@ -86,6 +86,8 @@ pub(crate) enum Route {
     RetryJob(JobId),
     /// `/api/jobs/{id}/events`
     JobEvents(JobId),
+    /// `/api/events`
+    Events,
     /// `/api/profiles`
     Profiles,
     /// `/api/workers`
@@ -259,6 +261,7 @@ impl Route {
             Self::Job(_) => "/api/jobs/{id}",
             Self::RetryJob(_) => "/api/jobs/{id}/retry",
             Self::JobEvents(_) => "/api/jobs/{id}/events",
+            Self::Events => "/api/events",
             Self::Profiles => "/api/profiles",
             Self::Workers => "/api/workers",
             Self::DrainWorker(_) => "/api/workers/{id}/drain",
@@ -319,6 +322,7 @@ fn api(parts: &[&str]) -> Result<Route, RouteError> {
         ["jobs", job] => Ok(Route::Job(id("id", job)?)),
         ["jobs", job, "retry"] => Ok(Route::RetryJob(id("id", job)?)),
         ["jobs", job, "events"] => Ok(Route::JobEvents(id("id", job)?)),
+        ["events"] => Ok(Route::Events),
         ["profiles"] => Ok(Route::Profiles),
         ["workers"] => Ok(Route::Workers),
         ["workers", worker, "drain"] => Ok(Route::DrainWorker(id("id", worker)?)),
@@ -414,6 +418,7 @@ pub(crate) fn table() -> Vec<(&'static str, &'static str)> {
         Route::Job(job),
         Route::RetryJob(job),
         Route::JobEvents(job),
+        Route::Events,
         Route::Profiles,
         Route::Workers,
         Route::DrainWorker(WorkerId::new(uuid::Uuid::nil())),

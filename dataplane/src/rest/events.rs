@@ -5,7 +5,7 @@
 //! events. `Last-Event-ID` is read only to inform a browser that the job has ended and that it may
 //! stop reconnecting.
 
-use std::{io, time::Duration};
+use std::io;
 
 use api::{
     code::Problem,
@@ -13,7 +13,7 @@ use api::{
 };
 use bytes::Bytes;
 use futures::stream;
-use http::{HeaderMap, HeaderName, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode};
 use media::JobId;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
@@ -21,14 +21,12 @@ use tonic::Streaming;
 use super::{Caller, json as shape};
 use crate::{
     http::{
-        cache::CachePolicy,
-        reply::{self, Body, Reply},
+        event_stream::{self, KEEP_ALIVE, SILENCE_MAX},
+        reply::{self, Reply},
     },
     rest::Rest,
 };
 
-/// Longest interval without data, so that proxies do not close the connection as idle.
-const SILENCE_MAX: Duration = Duration::from_secs(15);
 /// Prefix of the id of a job's last event.
 const LAST: &str = "end-";
 
@@ -50,11 +48,7 @@ pub(crate) async fn watch(
         return Ok(reply::status(StatusCode::NO_CONTENT));
     }
     let watch = Watch { jobs, stop: rest.shutdown.soft.clone(), number: 0, ended: false };
-    let mut reply = Response::new(Body::stream(stream::unfold(watch, Watch::next), None));
-    reply::set(&mut reply, header::CONTENT_TYPE, "text/event-stream");
-    reply.headers_mut().insert(header::CACHE_CONTROL, CachePolicy::NoStore.header(true));
-    reply::set(&mut reply, HeaderName::from_static("x-accel-buffering"), "no");
-    Ok(reply)
+    Ok(event_stream::reply(stream::unfold(watch, Watch::next)))
 }
 
 struct Watch {
@@ -74,7 +68,7 @@ impl Watch {
             message = tokio::time::timeout(SILENCE_MAX, self.jobs.message()) => message,
         };
         let text = match message {
-            Err(_) => ": still here\n\n".to_owned(),
+            Err(_) => KEEP_ALIVE.to_owned(),
             Ok(Ok(Some(job))) => self.event(&job),
             Ok(Ok(None)) => return None,
             Ok(Err(status)) => {
@@ -94,6 +88,6 @@ impl Watch {
         } else {
             self.number.to_string()
         };
-        format!("id: {id}\nevent: job\ndata: {}\n\n", shape::job(job))
+        event_stream::event(&id, "job", shape::job(job))
     }
 }

@@ -76,6 +76,8 @@ pub(crate) fn job(job: &v1::Job) -> Value {
         "generateHLS": job.generate_hls,
         "generateDASH": job.generate_dash,
         "notes": job.notes,
+        "attempt": job.attempt,
+        "lastError": job.last_error.as_ref().map(failure),
         "queuePosition": job.queue_position,
         "createdAt": time(job.created_at.as_ref()),
         "startedAt": time(job.started_at.as_ref()),
@@ -83,7 +85,8 @@ pub(crate) fn job(job: &v1::Job) -> Value {
     })
 }
 
-fn task(task: &v1::Task) -> Value {
+/// A task.
+pub(crate) fn task(task: &v1::Task) -> Value {
     json!({
         "taskId": task.task_id,
         "kind": task.kind,
@@ -128,6 +131,13 @@ pub(crate) fn worker(worker: &v1::Worker) -> Option<Value> {
         "version": non_empty(&worker.version),
         "lastHeartbeatAt": time(worker.seen_at.as_ref()),
     }))
+}
+
+/// A worker that has changed: as in lists, or with the state "gone", so that clients remove it.
+pub(crate) fn worker_event(changed: &v1::Worker) -> Value {
+    worker(changed).unwrap_or_else(
+        || json!({ "id": changed.worker_id, "name": changed.name, "state": "gone" }),
+    )
 }
 
 fn failure(failure: &v1::Failure) -> Value {
