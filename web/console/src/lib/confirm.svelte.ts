@@ -1,6 +1,8 @@
 /** Asks once before something is destroyed, and says what is lost. */
 export interface Question {
   title: string;
+  /** Stands above what is lost; by default that it cannot be undone. */
+  text?: string;
   /** What is lost, one entry each. */
   loses: string[];
   /** The word on the button that does it. */
