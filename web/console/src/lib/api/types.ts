@@ -8,6 +8,9 @@ export type VideoState = Video['state'];
 export type Job = Schemas['Job'];
 export type Task = Schemas['Task'];
 export type Worker = Schemas['Worker'];
+export type Profile = Schemas['Profile'];
+export type System = Schemas['System'];
+export type TokenRecord = Schemas['TokenRecord'];
 export type Me = Schemas['Caller'];
 export type Problem = Schemas['Problem'];
 /** A job as events carry it: without its tasks. */
