@@ -2,10 +2,10 @@ import { describe, expect, it } from 'vitest';
 import { chunkSeconds, displayState, Grid, isRetrying, type Task } from './model';
 
 let next = 0;
-function task(change: Partial<Task>): Task {
+function task({ state = 'ready', ...change }: Partial<Omit<Task, 'state'>> & { state?: string }): Task {
   const taskId = `t${next++}`;
-  const blank = { kind: 'chunk', ordinal: 0, rungs: [], state: 'ready', progress: 0, attempt: 0 };
-  return { taskId, ...blank, worker: null, speed: 0, error: null, ...change };
+  const blank = { kind: 'chunk', ordinal: 0, rungs: [], progress: 0, attempt: 0, worker: null };
+  return { taskId, ...blank, speed: 0, error: null, ...change, state: state as Task['state'] };
 }
 
 describe('words for states', () => {
@@ -92,6 +92,18 @@ describe('the grid of a job', () => {
     expect(grid.counts('360p')).toMatchObject({ done: 2, running: 0, queued: 0 });
     expect(grid.counts('720p')).toMatchObject({ running: 1, queued: 1 });
     expect(grid.total()).toEqual({ done: 2, running: 1, queued: 1, failed: 0, cancelled: 0 });
+  });
+
+  it('sums up a long video in a few parts', () => {
+    const state = (n: number) => (n < 5 ? 'done' : n === 7 ? 'failed' : 'leased');
+    const tasks = Array.from({ length: 9 }, (_, n) => task({ ordinal: n, rungs: ['a'], state: state(n) }));
+    expect(new Grid(['a'], tasks).parts(3)).toEqual([
+      { done: 1, running: 0, failed: false },
+      { done: 2 / 3, running: 1 / 3, failed: false },
+      { done: 0, running: 2 / 3, failed: true }
+    ]);
+    expect(new Grid(['a'], tasks).parts(50)).toHaveLength(9);
+    expect(new Grid(['a'], []).parts(50)).toEqual([]);
   });
 
   it('lists failed tasks before repeated ones', () => {

@@ -8,20 +8,9 @@
  * Plain data without reactivity: a week of video has 30,000 chunks, and a component asks only for
  * the cells that it shows.
  */
+import type { Task } from '../api/types';
 
-/** A task as `GET /api/jobs/{id}` and the event `task` describe it. */
-export interface Task {
-  taskId: string;
-  kind: string;
-  ordinal: number;
-  rungs: string[];
-  state: string;
-  progress: number;
-  attempt: number;
-  worker: string | null;
-  speed: number;
-  error: { code: string; message: string } | null;
-}
+export type { Task };
 
 /** The states that the console displays; see {@link displayState}. */
 export type DisplayState = 'queued' | 'running' | 'done' | 'failed' | 'cancelled';
@@ -36,6 +25,13 @@ export interface Cell {
 
 /** How many cells are in each state. */
 export type Counts = Record<DisplayState, number>;
+
+/** A part of the video, for the overview. */
+export interface Part {
+  done: number;
+  running: number;
+  failed: boolean;
+}
 
 /** Every state, the better ones first. */
 export const STATES: readonly DisplayState[] = [
@@ -166,6 +162,25 @@ export class Grid {
       for (const state of STATES) total[state] += counts[state];
     }
     return total;
+  }
+
+  /**
+   * The whole video in at most `count` parts: per part the share of its cells that is done and that
+   * is running, and whether any has failed.
+   */
+  parts(count: number): Part[] {
+    const size = Math.max(Math.ceil(this.#chunks / count), 1);
+    const parts: Part[] = [];
+    for (let start = 0; start < this.#chunks; start += size) {
+      const end = Math.min(start + size, this.#chunks);
+      const counts = { ...NONE };
+      for (const rung of this.#order) {
+        for (let chunk = start; chunk < end; chunk++) counts[this.cell(rung, chunk).state]++;
+      }
+      const cells = Math.max((end - start) * this.#order.length, 1);
+      parts.push({ done: counts.done / cells, running: counts.running / cells, failed: counts.failed > 0 });
+    }
+    return parts;
   }
 
   /** The tasks that failed, or wait or run after a failed attempt, the worst first. */
