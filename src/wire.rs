@@ -4,7 +4,7 @@
 mod parts;
 
 use media::{
-    Codec, FrameRate, Grid,
+    Codec, FrameRate, Grid, HardwareEncoder,
     ids::Id,
     ladder::Rung,
     purpose::AudioPurpose,
@@ -67,8 +67,10 @@ impl TryFrom<v1::Grid> for Grid {
 
 impl From<Rung> for v1::Rung {
     fn from(rung: Rung) -> Self {
-        let Rung { name, width, height, video_bitrate, codec, preset, crf } = rung;
-        Self { name, width, height, video_bitrate, codec: codec.text().to_owned(), preset, crf }
+        let Rung { name, width, height, video_bitrate, codec, preset, crf, hardware } = rung;
+        let (codec, encoder) = (codec.text().to_owned(), hardware.map(HardwareEncoder::text));
+        let encoder = encoder.unwrap_or_default().to_owned();
+        Self { name, width, height, video_bitrate, codec, preset, crf, encoder }
     }
 }
 
@@ -76,7 +78,7 @@ impl TryFrom<v1::Rung> for Rung {
     type Error = Problem;
 
     fn try_from(rung: v1::Rung) -> Result<Self, Problem> {
-        let v1::Rung { name, width, height, video_bitrate, codec, preset, crf } = rung;
+        let v1::Rung { name, width, height, video_bitrate, codec, preset, crf, encoder } = rung;
         let safe = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if name.is_empty() || !name.chars().all(safe) {
             return Err(Problem::field("rungs.name", "is not a plain name"));
@@ -95,7 +97,15 @@ impl TryFrom<v1::Rung> for Rung {
         if crf.is_some_and(|crf| !codec.crfs().contains(&crf)) {
             return Err(Problem::field("rungs.crf", "is out of range"));
         }
-        Ok(Self { name, width, height, video_bitrate, codec, preset, crf })
+        let hardware = HardwareEncoder::parse(&encoder);
+        if hardware.is_none() != encoder.is_empty() || hardware.is_some_and(|h| h.codec() != codec)
+        {
+            return Err(Problem::field(
+                "rungs.encoder",
+                "is unknown, or does not encode the codec",
+            ));
+        }
+        Ok(Self { name, width, height, video_bitrate, codec, preset, crf, hardware })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Periodic background tasks: lease expiry, finalization, deletion, purges, key reloads.
 
 pub mod deletion;
+pub mod hardware;
 pub mod keys;
 pub mod lead;
 pub mod loops;

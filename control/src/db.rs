@@ -21,6 +21,7 @@ pub mod chores;
 pub mod claim;
 pub mod completion;
 mod fair_queue;
+pub mod hardware;
 pub mod images;
 pub mod jobs;
 pub mod lead;

@@ -1,6 +1,8 @@
 //! Plans which tasks a source needs. Pure: the same source and options give the same plan.
 
 mod audio;
+mod chunks;
+pub mod hardware;
 pub mod lead;
 pub mod retry;
 mod surround;
@@ -274,9 +276,7 @@ impl Plan {
     pub fn tasks(&self) -> Vec<NewTask> {
         let mut tasks = Vec::new();
         for chunk in 0..self.grid.chunks() {
-            for codec in Codec::ALL {
-                tasks.extend(self.chunk_tasks(chunk, codec));
-            }
+            tasks.extend(self.chunk_tasks(chunk));
         }
         for audio in &self.audio {
             let weight = self.grid.frames() as f64 * AUDIO_MEGAPIXELS / 30.0;
@@ -285,7 +285,7 @@ impl Plan {
         // Behind the chunks: in the same queue, which has a turn for each task.
         for surround in &self.surround {
             let weight = self.grid.frames() as f64 * AUDIO_MEGAPIXELS / 30.0;
-            let encoder = self.rungs.first().map_or("", |rung| rung.codec.encoder());
+            let encoder = self.rungs.first().map_or("", Rung::encoder);
             tasks.push(NewTask { encoder, ..task(TaskKind::Surround, surround.number, weight) });
         }
         for text in &self.text {
@@ -304,32 +304,6 @@ impl Plan {
         }
         tasks.push(task(TaskKind::Collect, 0, COLLECT_WEIGHT));
         tasks
-    }
-
-    /// One task per codec and chunk, because not every worker has every encoder and slow encoders
-    /// must not delay fast ones. The lowest rung of the first chunk is a task of its own, so that
-    /// the first picture does not wait for larger ones.
-    fn chunk_tasks(&self, chunk: u32, codec: Codec) -> Vec<NewTask> {
-        let of_codec: Vec<&Rung> = self.rungs.iter().filter(|r| r.codec == codec).collect();
-        let first = chunk == 0 && self.rungs.first().is_some_and(|r| r.codec == codec);
-        let (alone, others) = of_codec.split_at(usize::from(first && !of_codec.is_empty()));
-        let priority = if chunk == 0 { PRIORITY_FIRST_OTHERS } else { priority(TaskKind::Chunk) };
-        let tasks = [(alone, PRIORITY_FIRST), (others, priority)];
-        let tasks = tasks.into_iter().filter(|(rungs, _)| !rungs.is_empty());
-        tasks.map(|(rungs, priority)| self.chunk(chunk, codec, rungs, priority)).collect()
-    }
-
-    fn chunk(&self, chunk: u32, codec: Codec, rungs: &[&Rung], priority: i32) -> NewTask {
-        let frames = self.grid.chunk_frames(chunk);
-        let frames = (frames.end - frames.start) as f64;
-        let megapixels = |rung: &&Rung| f64::from(rung.width) * f64::from(rung.height) / 1e6;
-        let size: f64 = rungs.iter().map(megapixels).sum();
-        NewTask {
-            rungs: rungs.iter().map(|r| r.name.clone()).collect(),
-            priority,
-            encoder: codec.encoder(),
-            ..task(TaskKind::Chunk, chunk, frames * size * cost(codec))
-        }
     }
 }
 
@@ -364,15 +338,6 @@ const fn priority(kind: TaskKind) -> i32 {
         TaskKind::Thumbnails => PRIORITY_THUMBNAILS,
         TaskKind::Preview => PRIORITY_PREVIEW,
         TaskKind::Collect => PRIORITY_COLLECT,
-    }
-}
-
-/// Cost of a pixel at the default preset, relative to H.264 (measured on two cores).
-const fn cost(codec: Codec) -> f64 {
-    match codec {
-        Codec::H264 => 1.0,
-        Codec::Hevc => 2.5,
-        Codec::Av1 => 3.0,
     }
 }
 

@@ -69,6 +69,7 @@ fn describe(source: &std::path::Path, profiles: &[ladder::Profile]) -> anyhow::R
             threads: THREADS,
             preroll: Preroll::Short,
             untimed: false,
+            device: None,
         };
         let words = args::chunk(&encode);
         words.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<String>>()
@@ -109,5 +110,6 @@ fn toolbox() -> anyhow::Result<Toolbox> {
         ffprobe: find("ffprobe")?,
         memory_bytes: 2 << 30,
         stall: Duration::from_secs(60),
+        devices: Vec::new(),
     })
 }

@@ -81,6 +81,10 @@ pub struct Config {
     /// where the kernel can restrict FFmpeg to one port (Linux 6.7 and later).
     #[arg(long = "worker-source", env = "STREAMING_WORKER_SOURCE", value_enum, default_value_t)]
     pub source: SourceMode,
+    /// Device files that FFmpeg may open for hardware encoders, for example /dev/dri/renderD128 or
+    /// /dev/nvidia0,/dev/nvidiactl,/dev/nvidia-uvm; unset: software encoders only.
+    #[arg(long, env = "STREAMING_HARDWARE_DEVICES", value_delimiter = ',')]
+    pub hardware_devices: Vec<PathBuf>,
     /// Serves /metrics; unset: not served.
     #[arg(long, env = "STREAMING_METRICS_ADDR")]
     pub metrics_addr: Option<SocketAddr>,

@@ -7,6 +7,7 @@ pub mod args;
 pub mod bundled;
 pub mod caption_packets;
 pub mod failure;
+pub mod hardware;
 pub mod probe;
 pub mod progress;
 pub mod query;
@@ -36,6 +37,8 @@ pub struct Toolbox {
     pub memory_bytes: u64,
     /// How long a run may go without progress.
     pub stall: Duration,
+    /// Devices that runs may open; empty except for runs with a hardware encoder.
+    pub devices: Vec<PathBuf>,
 }
 
 /// Finds `program` as a shell would: by its path, or in the folders of `PATH`.

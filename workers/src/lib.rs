@@ -28,7 +28,7 @@ use crate::{
     bucket::Client,
     config::Config,
     control::ControlClient,
-    ffmpeg::{Toolbox, args, find_program, query::query},
+    ffmpeg::{Toolbox, args, find_program, hardware, query::query},
     outcome::TaskFailure,
     sandbox::Sandbox,
     scratch::Scratch,
@@ -84,7 +84,9 @@ pub async fn run(
     let toolbox = toolbox(&config, Sandbox::new(launcher, !config.unsandboxed))?;
     let parent = config.scratch.clone().unwrap_or_else(env::temp_dir);
     let scratch = Scratch::open(&parent).map_err(StartError::Scratch)?;
-    let encoders = self_test(&toolbox, &scratch).await?;
+    let mut encoders = self_test(&toolbox, &scratch).await?;
+    let devices = config.hardware_devices.clone();
+    encoders.extend(hardware::working(&toolbox, &devices, &scratch).await);
     metrics::announce(config.slots());
     if let Some(addr) = config.metrics_addr {
         let listener = tokio::net::TcpListener::bind(addr).await;
@@ -96,6 +98,7 @@ pub async fn run(
     let sources = Sources::new(Arc::clone(&client), config.source, !config.unsandboxed);
     let context = WorkerContext {
         toolbox,
+        devices,
         scratch,
         sources,
         client,
@@ -124,6 +127,7 @@ pub fn toolbox(config: &Config, sandbox: Sandbox) -> Result<Toolbox, StartError>
         ffprobe: find(&config.ffprobe)?,
         memory_bytes: config.memory_bytes(),
         stall: config.stall,
+        devices: Vec::new(),
     })
 }
 

@@ -5,8 +5,8 @@
 //! none of our code runs between fork and exec and no unsafe code is needed.
 //!
 //! **Invariant:** a sandboxed process can read this task's source and the system's programs, write
-//! to this task's scratch folder, and connect only to the one port that serves its source; it is
-//! killed with the worker.
+//! to this task's scratch folder, open the devices of a hardware encoder if the task needs one, and
+//! connect only to the one port that serves its source; it is killed with the worker.
 
 mod filesystem;
 mod limits;
@@ -85,7 +85,7 @@ impl Sandbox {
     }
 
     /// Prepares `command` (of [`Sandbox::launcher`]) to become the sandboxed `program`, in its own
-    /// process group.
+    /// process group. The program may open `devices`.
     ///
     /// # Errors
     /// When a path is not valid UTF-8.
@@ -95,12 +95,14 @@ impl Sandbox {
         program: &Path,
         source: Option<&Input>,
         scratch: &Path,
+        devices: &[PathBuf],
         limits: Limits,
     ) -> Result<(), SandboxError> {
         let policy = Policy {
             program: program.to_owned(),
             source: source.and_then(Input::file).map(Path::to_owned),
             port: source.and_then(Input::port),
+            devices: devices.to_vec(),
             scratch: scratch.to_owned(),
             parent: std::process::id(),
             confined: self.confined,

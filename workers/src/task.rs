@@ -40,6 +40,8 @@ use crate::{
 pub struct WorkerContext {
     /// FFmpeg, ffprobe and their limits.
     pub toolbox: Toolbox,
+    /// Devices that FFmpeg may open for hardware encoders.
+    pub devices: Vec<PathBuf>,
     /// Temporary folders.
     pub scratch: Scratch,
     /// Opens the sources of leases.

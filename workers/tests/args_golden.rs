@@ -52,6 +52,7 @@ fn rungs() -> Vec<Rung> {
         codec: media::Codec::H264,
         preset: String::new(),
         crf: None,
+        hardware: None,
     };
     vec![rung("360p", 640, 360, 800_000), rung("1080p", 1920, 1080, 5_000_000)]
 }
@@ -68,6 +69,7 @@ fn encode(track: &VideoTrack, rungs: &[Rung], chunk: u32, preroll: Preroll) -> S
         threads: 2,
         preroll,
         untimed: false,
+        device: None,
     }))
 }
 
@@ -107,6 +109,7 @@ fn the_last_gop_of_a_chunk_takes_a_remainder() {
             threads: 2,
             preroll: Preroll::Short,
             untimed: false,
+            device: None,
         }));
         let after = |name: &str| {
             let place = text.find(&format!("\n{name}\n"));
@@ -140,6 +143,32 @@ fn each_codec_gets_its_own_encoder() {
         rung.preset = codec.default_preset().to_owned();
     }
     insta::assert_snapshot!("codecs", encode(&track(), &rungs, 1, Preroll::Short));
+}
+
+/// VA-API takes frames of its own; the smaller rung is scaled from those in memory.
+#[test]
+fn hardware_encoders_get_their_own_options_and_frames() {
+    let grid = Grid::new(FrameRate::new(25, 1).unwrap(), 257).unwrap().with_joined_remainder();
+    let device = Path::new("/dev/dri/renderD128");
+    let text = media::HardwareEncoder::ALL.map(|hardware| {
+        let set = |rung| Rung { hardware: Some(hardware), crf: Some(21), ..rung };
+        let rungs: Vec<_> = rungs().into_iter().map(set).collect();
+        let encode = ChunkEncode {
+            source: &Input::from(Path::new("/store/source")),
+            track: &track(),
+            grid: &grid,
+            chunk: 1,
+            rungs: &rungs,
+            preset: "veryfast",
+            threads: 2,
+            preroll: Preroll::Short,
+            untimed: false,
+            device: Some(device),
+        };
+        let trial = args::trial(&ChunkEncode { rungs: &rungs[..1], ..encode.clone() });
+        format!("{}\n{}", lines(&args::chunk(&encode)), lines(&trial))
+    });
+    insta::assert_snapshot!("hardware", text.join("\n"));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use media::VideoId;
 use runtime::retry::doubled;
 use tokio::sync::Notify;
 
-use super::{BackgroundError, deletion, lead, probes, purges, status, uploads};
+use super::{BackgroundError, deletion, hardware, lead, probes, purges, status, uploads};
 use crate::{
     cluster::events::{self, Event},
     db::{
@@ -35,6 +35,7 @@ const READY_EVERY: Duration = Duration::from_millis(500);
 const READY_MAX: i64 = 64;
 const FINALIZE_EVERY: Duration = Duration::from_secs(1);
 const LEAD_EVERY: Duration = Duration::from_secs(1);
+const HARDWARE_EVERY: Duration = Duration::from_secs(1);
 const CHORES_EVERY: Duration = Duration::from_secs(1);
 const PURGES_EVERY: Duration = Duration::from_secs(1);
 const CHANGES_EVERY: Duration = Duration::from_secs(1);
@@ -69,6 +70,12 @@ pub fn spawn(app: &Arc<AppState>) {
         FINALIZE_EVERY,
         |d| Box::pin(async move { Ok(finalize::round(&d).await?) }),
         |d| Some(&d.bus.collect),
+    );
+    start(
+        "hardware",
+        HARDWARE_EVERY,
+        |d| Box::pin(async move { hardware::round(&d).await }),
+        |_| None,
     );
     start("lead", LEAD_EVERY, |d| Box::pin(async move { lead::round(&d).await }), |_| None);
     start(

@@ -17,7 +17,7 @@ pub struct Claimer {
     /// The task kinds it accepts.
     pub kinds: Vec<TaskKind>,
     /// FFmpeg's names of its video encoders; empty when the worker does not report them, in which
-    /// case it is assumed to have all of them.
+    /// case it is assumed to have all software encoders.
     pub encoders: Vec<String>,
     /// Stores whose videos' tasks are skipped, so that other instances claim them.
     pub avoided: Vec<String>,
@@ -92,7 +92,8 @@ const CLAIM: &str = "WITH picked AS MATERIALIZED (
            AND t.run_after <= now()
            AND t.kind = ANY ($1)
            AND t.priority >= $7
-           AND (t.encoder = '' OR $8::text[] = '{}' OR t.encoder = ANY ($8))
+           AND (t.encoder = '' OR t.encoder = ANY ($8)
+                OR $8::text[] = '{}' AND t.encoder LIKE 'lib%')
            AND ($9::text[] = '{}' OR NOT EXISTS (
                SELECT 1 FROM videos v WHERE v.id = t.video_id AND v.store = ANY ($9)
            ))
@@ -109,7 +110,7 @@ const CLAIM: &str = "WITH picked AS MATERIALIZED (
                      AND (w.can_probe OR t.kind <> ALL ($11))
                      AND (
                          t.encoder = ''
-                         OR w.encoders = '{}'
+                         OR w.encoders = '{}' AND t.encoder LIKE 'lib%'
                          OR t.encoder = ANY (w.encoders)
                      )
                )

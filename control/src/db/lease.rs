@@ -251,7 +251,7 @@ async fn history(
                           AND (w.can_probe OR t.kind <> ALL ($5))
                           AND (
                               t.encoder = ''
-                              OR w.encoders = '{}'
+                              OR w.encoders = '{}' AND t.encoder LIKE 'lib%'
                               OR t.encoder = ANY (w.encoders)
                           )
                     ) AS others

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use media::{Codec, ladder::Rung};
+use media::ladder::Rung;
 
 use super::{NewTask, PRIORITY_LEAD, PRIORITY_LEAD_OTHERS, Plan};
 
@@ -47,8 +47,7 @@ impl Plan {
     }
 
     fn speed(&self, task: &RunningChunk) -> f64 {
-        let tasks = Codec::ALL.into_iter().flat_map(|codec| self.chunk_tasks(task.chunk, codec));
-        let ladder: f64 = tasks.map(|task| task.weight).sum();
+        let ladder: f64 = self.chunk_tasks(task.chunk).iter().map(|task| task.weight).sum();
         let frames = self.grid.chunk_frames(task.chunk);
         let seconds = self.grid.seconds(frames.end) - self.grid.seconds(frames.start);
         seconds * task.fraction * (task.weight / ladder) / (task.seconds - START_SECONDS)
@@ -69,15 +68,15 @@ impl Plan {
     }
 
     /// The tasks that encode the lower rungs of `chunk`, the lowest one first and alone. The highest
-    /// rung of the codec is not part of them, unless it is the lowest.
+    /// rung of the encoder is not part of them, unless it is the lowest.
     pub fn lead_tasks(&self, chunk: u32) -> Vec<NewTask> {
         let Some(lowest) = self.rungs.first() else { return Vec::new() };
-        let higher = self.rungs.iter().skip(1).filter(|rung| rung.codec == lowest.codec);
+        let higher = self.rungs.iter().skip(1).filter(|rung| rung.encoder() == lowest.encoder());
         let mut between: Vec<&Rung> = higher.collect();
         between.pop();
-        let mut tasks = vec![self.chunk(chunk, lowest.codec, &[lowest], PRIORITY_LEAD)];
+        let mut tasks = vec![self.chunk(chunk, &[lowest], PRIORITY_LEAD)];
         if !between.is_empty() {
-            tasks.push(self.chunk(chunk, lowest.codec, &between, PRIORITY_LEAD_OTHERS));
+            tasks.push(self.chunk(chunk, &between, PRIORITY_LEAD_OTHERS));
         }
         tasks
     }

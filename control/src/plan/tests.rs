@@ -239,6 +239,7 @@ fn a_ladder_of_several_codecs_begins_with_h264_and_has_a_task_per_codec() {
         codec,
         preset: codec.default_preset().to_owned(),
         crf: None,
+        hardware: None,
     };
     let profiles = [
         profile("low-av1", Codec::Av1, 640, 360, 300_000),

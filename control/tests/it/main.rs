@@ -11,6 +11,7 @@ mod earlier_release;
 mod events;
 mod fairness;
 mod faults;
+mod hardware;
 mod instances;
 mod job_endings;
 mod jwt;

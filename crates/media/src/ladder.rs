@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{Codec, source::VideoTrack};
+use crate::{Codec, HardwareEncoder, source::VideoTrack};
 
 /// A source up to this much smaller than a profile's box still counts as filling it (853 of 854).
 const FIT_TOLERANCE: f64 = 1.02;
@@ -31,6 +31,8 @@ pub struct Profile {
     pub preset: String,
     /// See [`Rung::crf`].
     pub crf: Option<u32>,
+    /// See [`Rung::hardware`].
+    pub hardware: Option<HardwareEncoder>,
 }
 
 /// The encoder's peak rate, in percent of [`Rung::video_bitrate`].
@@ -61,9 +63,17 @@ pub struct Rung {
     /// not have this field.
     #[serde(default)]
     pub crf: Option<u32>,
+    /// The hardware encoder; `None` encodes in software.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hardware: Option<HardwareEncoder>,
 }
 
 impl Rung {
+    /// FFmpeg's name of the encoder that a worker needs for this rung.
+    pub fn encoder(&self) -> &'static str {
+        self.hardware.map_or(self.codec.encoder(), HardwareEncoder::text)
+    }
+
     /// Whether its encoder places key frames at given frames, not only at a fixed interval: SVT-AV1
     /// does so only with a constant rate factor.
     pub fn has_placed_key_frames(&self) -> bool {
@@ -82,6 +92,7 @@ pub fn default_profiles() -> Vec<Profile> {
         codec: Codec::H264,
         preset: Codec::H264.default_preset().to_owned(),
         crf: Some(Codec::H264.default_crf()),
+        hardware: None,
     };
     vec![
         profile("360p", 640, 360, 800, 96),
@@ -231,6 +242,7 @@ fn rung(track: &VideoTrack, profile: &Profile) -> Rung {
         codec: profile.codec,
         preset: profile.preset.clone(),
         crf: profile.crf,
+        hardware: profile.hardware,
     }
 }
 

@@ -12,6 +12,7 @@ pub mod download;
 pub mod excerpt;
 pub mod fmp4;
 pub mod grid;
+pub mod hardware;
 pub mod ids;
 pub mod index;
 pub mod joints;
@@ -34,6 +35,7 @@ pub mod urls;
 
 pub use codec::Codec;
 pub use grid::{FrameRate, Grid};
+pub use hardware::HardwareEncoder;
 pub use ids::{CaptionId, JobId, TaskId, TokenId, UploadId, VideoId, WorkerId};
 
 /// The SHA-256 digest of an object's bytes.

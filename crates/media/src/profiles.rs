@@ -5,7 +5,7 @@
 
 use toml::{Table, Value};
 
-use crate::{Codec, ladder::Profile};
+use crate::{Codec, HardwareEncoder, ladder::Profile};
 
 /// Maximum number of profiles in one file.
 pub const PROFILES_MAX: usize = 32;
@@ -21,8 +21,18 @@ const SIDES: std::ops::RangeInclusive<i64> = 16..=8192;
 const VIDEO_BITRATES: std::ops::RangeInclusive<u64> = 50_000..=200_000_000;
 /// In bit/s; within the maximum of two-channel AAC-LC at 48 kHz.
 const AUDIO_BITRATES: std::ops::RangeInclusive<u64> = 16_000..=512_000;
-const FIELDS: [&str; 9] =
-    ["name", "width", "height", "video_bitrate", "audio_bitrate", "codec", "preset", "rate", "crf"];
+const FIELDS: [&str; 10] = [
+    "name",
+    "width",
+    "height",
+    "video_bitrate",
+    "audio_bitrate",
+    "codec",
+    "preset",
+    "rate",
+    "crf",
+    "encoder",
+];
 /// Values of `rate`: a constant rate factor, capped by the bit rate, or an average bit rate.
 const RATE_CRF: &str = "crf";
 const RATE_ABR: &str = "abr";
@@ -103,6 +113,7 @@ impl Reader<'_> {
             codec: codec.unwrap_or_default(),
             preset: self.preset(codec),
             crf: self.crf(codec),
+            hardware: self.hardware(codec),
         }
     }
 
@@ -213,6 +224,21 @@ impl Reader<'_> {
             self.problem("crf", &format!("must be a number from {least} to {most} for {codec}"));
         }
         crf
+    }
+
+    /// The hardware encoder; `None` for the codec's software encoder.
+    fn hardware(&mut self, codec: Option<Codec>) -> Option<HardwareEncoder> {
+        let given = self.table.get("encoder")?;
+        let Some(hardware) = given.as_str().and_then(HardwareEncoder::parse) else {
+            let known = HardwareEncoder::ALL.map(HardwareEncoder::text).join(", ");
+            self.problem("encoder", &format!("must be one of {known}"));
+            return None;
+        };
+        // An invalid codec has already been reported.
+        if let Some(codec) = codec.filter(|codec| *codec != hardware.codec()) {
+            self.problem("encoder", &format!("{hardware} does not encode {codec}"));
+        }
+        Some(hardware)
     }
 }
 

@@ -44,7 +44,7 @@ pub struct Source {
 }
 
 /// The source's video track.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VideoTrack {
     /// FFmpeg's stream index.
     pub index: u32,

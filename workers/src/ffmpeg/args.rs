@@ -11,7 +11,11 @@ pub mod filters;
 pub mod images;
 mod video;
 
-use std::{ffi::OsString, ops::Range, path::PathBuf};
+use std::{
+    ffi::OsString,
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
 use media::{
     Grid,
@@ -106,6 +110,8 @@ pub struct ChunkEncode<'a> {
     pub preroll: Preroll,
     /// The source states no times: its pictures follow one another at the track's rate.
     pub untimed: bool,
+    /// The device of the hardware encoder, where FFmpeg needs its path.
+    pub device: Option<&'a Path>,
 }
 
 /// The name of a rung's MP4 in the scratch folder.
@@ -124,6 +130,7 @@ pub fn chunk(encode: &ChunkEncode<'_>) -> Vec<OsString> {
     let takes = chunk_inputs(encode);
     let mut args = Args::new();
     args.add(["-copyts"]);
+    args.add(video::hardware_device(encode));
     for take in &takes {
         if let Some(start) = take.seek(encode) {
             args.add(["-noaccurate_seek", "-seek_timestamp", "1", "-ss"]);
@@ -268,6 +275,23 @@ pub fn closed_captions(
     }
     args.add(["-map_metadata", "-1", "-map_chapters", "-1", "-f", "tee"]);
     args.add([format!("[f=framecrc]{CAPTION_LIST}|[f=data]{CAPTION_DATA}")]);
+    args.0
+}
+
+/// Arguments that encode a picture with the encoder of `encode`'s rungs, without a source and
+/// without an output.
+pub fn trial(encode: &ChunkEncode<'_>) -> Vec<OsString> {
+    let mut args = Args::new();
+    args.add(video::hardware_device(encode));
+    for rung in encode.rungs {
+        let Rung { width, height, .. } = rung;
+        let upload = video::hardware_frames(rung);
+        args.add(["-filter_complex"]);
+        args.add([format!("color=gray:s={width}x{height}:r=25,format=yuv420p{upload}[v]")]);
+        args.add(["-map", "[v]", "-frames:v", "1"]);
+        args.add(video::encoder(encode, rung));
+        args.add(["-f", "null", "-"]);
+    }
     args.0
 }
 

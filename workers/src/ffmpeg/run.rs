@@ -169,7 +169,14 @@ fn start_reading(
     let mut command = Command::from(command);
     command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
     sandbox
-        .prepare(&mut command, &run.program, run.source.as_ref(), &run.scratch, limits)
+        .prepare(
+            &mut command,
+            &run.program,
+            run.source.as_ref(),
+            &run.scratch,
+            &toolbox.devices,
+            limits,
+        )
         .map_err(|error| TaskFailure::retryable("sandbox_failed", error.to_string()))?;
     let progress = Arc::new(Progress::default());
     let group = Group::default();

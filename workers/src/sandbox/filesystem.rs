@@ -20,6 +20,9 @@ const WANTED: ABI = ABI::V6;
 const SYSTEM_FOLDERS: [&str; 6] = ["/usr", "/lib", "/lib64", "/bin", "/opt", "/nix/store"];
 /// The dynamic linker's cache.
 const SYSTEM_FILES: [&str; 1] = ["/etc/ld.so.cache"];
+/// Where drivers of hardware encoders read which device they have opened.
+const DRIVER_FOLDERS: [&str; 5] =
+    ["/sys/dev/char", "/sys/devices", "/sys/class/drm", "/sys/bus/pci", "/proc/driver/nvidia"];
 const DEVICES: [(&str, bool); 2] = [("/dev/null", true), ("/dev/urandom", false)];
 
 /// Whether this kernel can restrict file access as required.
@@ -75,6 +78,15 @@ pub(super) fn restrict(policy: &Policy) -> Result<(), SandboxError> {
         let write: BitFlags<AccessFs> = AccessFs::WriteFile.into();
         let access = if writable { file_read | write } else { file_read };
         rules = allow_if_present(rules, Path::new(device), access)?;
+    }
+    for device in &policy.devices {
+        // Landlock applies this right from Linux 6.10 on; before, it does not restrict devices.
+        rules = allow(rules, device, file_read | AccessFs::WriteFile | AccessFs::IoctlDev)?;
+    }
+    if !policy.devices.is_empty() {
+        for folder in DRIVER_FOLDERS {
+            rules = allow_if_present(rules, Path::new(folder), file_read | AccessFs::ReadDir)?;
+        }
     }
     if let Some(source) = &policy.source {
         rules = allow(rules, source, file_read)?;

@@ -22,6 +22,9 @@ pub struct Policy {
     /// The only file that it may read.
     #[serde(with = "optional_path")]
     pub source: Option<PathBuf>,
+    /// Devices of hardware encoders that it may open.
+    #[serde(with = "paths")]
+    pub devices: Vec<PathBuf>,
     /// The only TCP port that it may connect to.
     pub port: Option<u16>,
     /// The only folder that it may write.
@@ -62,6 +65,25 @@ mod path {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
         String::deserialize(from).map(|text| api::path::read(&text))
+    }
+}
+
+/// The same for several paths.
+mod paths {
+    use std::path::PathBuf;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(paths: &[PathBuf], to: S) -> Result<S::Ok, S::Error> {
+        let texts: Vec<String> = paths.iter().map(|path| api::path::text(path)).collect();
+        texts.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<PathBuf>, D::Error> {
+        let texts = Vec::<String>::deserialize(from)?;
+        Ok(texts.iter().map(|text| api::path::read(text)).collect())
     }
 }
 

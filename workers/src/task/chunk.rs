@@ -16,6 +16,7 @@ use crate::{
     ffmpeg::{
         Toolbox,
         args::{self, ChunkEncode, Preroll},
+        hardware,
         run::{self, Run},
     },
     outcome::{TaskError, TaskFailure},
@@ -121,6 +122,7 @@ impl Plan {
             threads: self.threads,
             preroll,
             untimed: self.untimed,
+            device: hardware::node(&task.context.devices),
         };
         // Decoding from the start reports no progress until it reaches the chunk.
         let start = self.grid.seconds(self.grid.chunk_frames(self.chunk).start);
@@ -151,9 +153,13 @@ impl Plan {
         }
     }
 
-    /// Adds the address space that SVT-AV1 reserves, which depends on the frame size.
+    /// Adds the address space that SVT-AV1 reserves, which depends on the frame size, and the devices
+    /// of a hardware encoder.
     fn toolbox(&self, task: &Task) -> Toolbox {
         let mut toolbox = task.context.toolbox.clone();
+        if self.rungs.iter().any(|rung| rung.hardware.is_some()) {
+            toolbox.devices.clone_from(&task.context.devices);
+        }
         let av1 = self.rungs.iter().filter(|rung| rung.codec == Codec::Av1);
         let pixels: u64 = av1.map(|rung| u64::from(rung.width) * u64::from(rung.height)).sum();
         toolbox.memory_bytes = toolbox.memory_bytes.saturating_add(pixels * AV1_PIXEL_BYTES);

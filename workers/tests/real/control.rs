@@ -41,6 +41,8 @@ struct State {
     mute_heartbeats: AtomicBool,
     lease_ms: AtomicU32,
     authorization: Mutex<String>,
+    /// Of the last hello.
+    encoders: Mutex<Vec<String>>,
     /// The store for which URLs are signed, and how long they are valid.
     bucket: Mutex<Option<(store::Store, Duration)>>,
 }
@@ -123,6 +125,11 @@ impl Control {
 
     pub(crate) fn authorization(&self) -> String {
         self.state.authorization.lock().unwrap().clone()
+    }
+
+    /// The encoders that the worker announces.
+    pub(crate) fn encoders(&self) -> Vec<String> {
+        self.state.encoders.lock().unwrap().clone()
     }
 
     pub(crate) fn send(&self, message: ToWorker) {
@@ -254,7 +261,8 @@ impl Service {
 
     fn reply(&self, message: &FromWorker) -> Option<ToWorker> {
         match message {
-            FromWorker::Hello(_) => {
+            FromWorker::Hello(hello) => {
+                self.state.encoders.lock().unwrap().clone_from(&hello.encoders);
                 let lease = f64::from(self.state.lease_ms.load(Ordering::SeqCst)) / 1000.0;
                 let worker_id = "00000000-0000-7000-8000-000000000001".to_owned();
                 let heartbeat_seconds = lease / 5.0;

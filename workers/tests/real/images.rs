@@ -91,6 +91,7 @@ impl Encoded {
             codec: Codec::H264,
             preset: "veryfast".to_owned(),
             crf: None,
+            hardware: None,
         }]
     }
 

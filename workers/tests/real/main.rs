@@ -12,6 +12,7 @@ mod containers;
 mod control;
 mod encodes;
 mod faults;
+mod hardware;
 mod host_failures;
 mod hostile;
 mod images;

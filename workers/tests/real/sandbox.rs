@@ -133,7 +133,7 @@ fn only_the_given_port_is_reachable() {
         command.args(args);
         let sandbox = Sandbox::new(launcher.to_owned(), true);
         let program = Path::new(program);
-        sandbox.prepare(&mut command, program, Some(&input), scratch.path(), limits).unwrap();
+        sandbox.prepare(&mut command, program, Some(&input), scratch.path(), &[], limits).unwrap();
         String::from_utf8(command.output().unwrap().stdout).unwrap()
     };
     let bash = |text: &str| ask("/bin/bash", &["-c", text]);
@@ -183,7 +183,7 @@ fn a_program_cannot_start_processes() {
         command.args(["-c", text]);
         let sandbox = Sandbox::new(launcher.to_owned(), true);
         let bash = Path::new("/bin/bash");
-        sandbox.prepare(&mut command, bash, None, scratch.path(), limits).unwrap();
+        sandbox.prepare(&mut command, bash, None, scratch.path(), &[], limits).unwrap();
         String::from_utf8(command.output().unwrap().stdout).unwrap()
     };
     assert_eq!(ask("echo x > file; read -r a < file; echo $a"), "x\n");

@@ -25,6 +25,7 @@ fn rung(name: &str, width: u32, height: u32) -> Rung {
         codec: Codec::H264,
         preset: "veryfast".to_owned(),
         crf: None,
+        hardware: None,
     }
 }
 

@@ -80,6 +80,9 @@ fn an_invalid_rate_control_is_rejected_with_its_bounds() {
         ("crf = 52", "crf: must be a number from 1 to 51 for h264"),
         ("crf = \"20\"", "crf: must be a number from 1 to 51 for h264"),
         ("codec = \"av1\"\ncrf = 64", "crf: must be a number from 1 to 63 for av1"),
+        ("encoder = \"libx264\"", "encoder: must be one of h264_nvenc, h264_vaapi, h264_qsv"),
+        ("encoder = 1", "encoder: must be one of h264_nvenc, h264_vaapi, h264_qsv"),
+        ("codec = \"hevc\"\nencoder = \"h264_qsv\"", "encoder: h264_qsv does not encode hevc"),
         ("rate = \"abr\"\ncrf = 21", "crf: is not allowed together with rate = \"abr\""),
     ];
     for (lines, error) in expected {

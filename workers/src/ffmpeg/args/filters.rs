@@ -8,7 +8,7 @@ use media::{
     source::{VideoTrack, pacing_ticks},
 };
 
-use super::{ChunkEncode, ChunkInput, colors};
+use super::{ChunkEncode, ChunkInput, colors, video};
 
 /// The filter that deinterlaces an interlaced track; `None` for a progressive one.
 pub fn deinterlace(track: &VideoTrack) -> Option<String> {
@@ -59,13 +59,24 @@ pub(super) fn chunk(encode: &ChunkEncode<'_>, takes: &[ChunkInput]) -> String {
     };
     let first = scaled_from(None);
     graph.push_str(&format!(",split={}{}", first.len(), first.concat()));
-    for (place, Rung { width, height, .. }) in encode.rungs.iter().enumerate() {
-        graph.push_str(&format!(";[s{place}]{}", fit(*width, *height)));
+    for (place, rung) in encode.rungs.iter().enumerate() {
+        graph.push_str(&format!(";[s{place}]{}", fit(rung.width, rung.height)));
         let smaller = scaled_from(Some(place));
         if !smaller.is_empty() {
             graph.push_str(&format!(",split={}", smaller.len() + 1));
         }
-        graph.push_str(&format!("[v{place}]{}", smaller.concat()));
+        match video::hardware_frames(rung) {
+            "" => graph.push_str(&format!("[v{place}]{}", smaller.concat())),
+            upload if smaller.is_empty() => graph.push_str(&format!("{upload}[v{place}]")),
+            // Smaller rungs are scaled from the frames in memory.
+            upload => {
+                let upload = upload.trim_start_matches(',');
+                graph.push_str(&format!(
+                    "[h{place}]{};[h{place}]{upload}[v{place}]",
+                    smaller.concat()
+                ));
+            }
+        }
     }
     graph
 }

@@ -2,7 +2,7 @@
 //! the samples, identical for every chunk of a rendition on every machine.
 
 use media::{
-    Codec, FrameRate,
+    Codec, FrameRate, HardwareEncoder,
     ladder::{BUFFER_PERCENT, MAXRATE_PERCENT, Rung},
 };
 
@@ -15,10 +15,34 @@ const REORDERED_FPS_MIN: f64 = 20.5;
 pub(super) fn encoder(encode: &ChunkEncode<'_>, rung: &Rung) -> Vec<String> {
     let threads = encode.threads.max(1);
     let preset = if rung.preset.is_empty() { encode.preset } else { &rung.preset };
-    let mut options = vec!["-c:v".to_owned(), rung.codec.encoder().to_owned()];
+    let mut options = vec!["-c:v".to_owned(), rung.encoder().to_owned()];
     let mut add = |name: &str, value: String| options.extend([format!("-{name}"), value]);
-    add("preset", preset.to_owned());
-    match rung.codec {
+    match rung.hardware {
+        Some(hardware) => {
+            let fixed = hardware_options(hardware).iter();
+            fixed.for_each(|(name, value)| add(name, (*value).to_owned()));
+        }
+        None => {
+            add("preset", preset.to_owned());
+            add_profile(rung.codec, &mut add);
+            add("threads", threads.to_string());
+        }
+    }
+    add_rate(rung, &mut add);
+    let placed = add_key_frames(encode, rung, &mut add);
+    add("flags", "+cgop+global_header".to_owned());
+    let reordered = is_reordered(encode.grid.rate());
+    match (rung.hardware, rung.codec) {
+        (Some(_), _) => add("bf", u32::from(reordered).to_string()),
+        (None, Codec::H264) => add("x264-params", x264(rung, preset, reordered)),
+        (None, Codec::Hevc) => add("x265-params", x265(threads, reordered)),
+        (None, Codec::Av1) => add("svtav1-params", svt_av1(threads, placed)),
+    }
+    options
+}
+
+fn add_profile(codec: Codec, add: &mut impl FnMut(&str, String)) {
+    match codec {
         Codec::H264 => add("profile:v", "high".to_owned()),
         Codec::Hevc => {
             add("profile:v", "main".to_owned());
@@ -26,22 +50,43 @@ pub(super) fn encoder(encode: &ChunkEncode<'_>, rung: &Rung) -> Vec<String> {
         }
         Codec::Av1 => {}
     }
-    add("threads", threads.to_string());
-    match rung.crf {
-        Some(crf) => add("crf", crf.to_string()),
-        None => add("b:v", rung.video_bitrate.to_string()),
+}
+
+/// The bit rate or the rate factor, and the cap.
+fn add_rate(rung: &Rung, add: &mut impl FnMut(&str, String)) {
+    let quality = match rung.hardware {
+        None => "crf",
+        Some(HardwareEncoder::Nvenc) => "cq",
+        Some(HardwareEncoder::Vaapi | HardwareEncoder::Qsv) => "global_quality",
+    };
+    if let Some(crf) = rung.crf {
+        add(quality, crf.to_string());
+    }
+    match (rung.hardware, rung.crf) {
+        // Otherwise, NVENC's own bit rate of 2 Mbit/s applies.
+        (Some(HardwareEncoder::Nvenc), Some(_)) => add("b:v", "0".to_owned()),
+        (None, Some(_)) => {}
+        _ => add("b:v", rung.video_bitrate.to_string()),
     }
     // SVT-AV1 does not support a peak rate together with an average one.
     if rung.codec != Codec::Av1 || rung.crf.is_some() {
         add("maxrate", (rung.video_bitrate * MAXRATE_PERCENT / 100).to_string());
         add("bufsize", (rung.video_bitrate * BUFFER_PERCENT / 100).to_string());
     }
+}
+
+/// Key frames at the starts of GOPs, and nowhere else. Returns whether they are placed by number.
+fn add_key_frames(
+    encode: &ChunkEncode<'_>,
+    rung: &Rung,
+    add: &mut impl FnMut(&str, String),
+) -> bool {
     let gop = encode.grid.gop_frames();
     let gops = encode.grid.chunk_gops(encode.chunk);
     let last = encode.grid.gop(gops.end.saturating_sub(1));
     let longest = u64::from(gop).max(last.end - last.start);
     add("g", longest.to_string());
-    if rung.codec != Codec::Av1 {
+    if rung.hardware.is_none() && rung.codec != Codec::Av1 {
         add("keyint_min", gop.to_string());
         add("sc_threshold", "0".to_owned());
     }
@@ -51,18 +96,63 @@ pub(super) fn encoder(encode: &ChunkEncode<'_>, rung: &Rung) -> Vec<String> {
     if placed {
         let start = last.start - encode.grid.chunk_frames(encode.chunk).start;
         add("force_key_frames", format!("expr:lte(n,{start})*not(mod(n,{gop}))"));
-        if rung.codec != Codec::Av1 {
-            add("forced-idr", "1".to_owned());
-        }
     }
-    add("flags", "+cgop+global_header".to_owned());
-    let reordered = is_reordered(encode.grid.rate());
-    match rung.codec {
-        Codec::H264 => add("x264-params", x264(rung, preset, reordered)),
-        Codec::Hevc => add("x265-params", x265(threads, reordered)),
-        Codec::Av1 => add("svtav1-params", svt_av1(threads, placed)),
+    match rung.hardware {
+        None if placed && rung.codec != Codec::Av1 => add("forced-idr", "1".to_owned()),
+        Some(HardwareEncoder::Nvenc) => add("forced-idr", "1".to_owned()),
+        Some(HardwareEncoder::Qsv) => add("forced_idr", "1".to_owned()),
+        // VA-API makes every forced key frame an IDR picture.
+        Some(HardwareEncoder::Vaapi) | None => {}
     }
-    options
+    placed
+}
+
+/// Options of hardware encoders, which have none of x264's presets: no key frames at scene changes,
+/// every key frame an IDR picture, no B-pyramid, no captions or other SEI messages.
+const fn hardware_options(hardware: HardwareEncoder) -> &'static [(&'static str, &'static str)] {
+    match hardware {
+        HardwareEncoder::Nvenc => &[
+            ("preset", "p4"),
+            ("profile:v", "high"),
+            ("rc", "vbr"),
+            ("no-scenecut", "1"),
+            ("strict_gop", "1"),
+            ("b_ref_mode", "disabled"),
+            ("a53cc", "0"),
+        ],
+        HardwareEncoder::Vaapi => &[("profile:v", "high"), ("idr_interval", "0"), ("sei", "0")],
+        HardwareEncoder::Qsv => &[
+            ("preset", "medium"),
+            ("profile:v", "high"),
+            ("idr_interval", "0"),
+            ("adaptive_i", "0"),
+            ("b_strategy", "0"),
+            ("a53cc", "0"),
+        ],
+    }
+}
+
+/// The options before the inputs that open the device of the rungs' hardware encoder. NVENC finds
+/// its own.
+pub(super) fn hardware_device(encode: &ChunkEncode<'_>) -> Vec<String> {
+    let path = encode.device.map(|path| api::path::text(path));
+    let hardware = encode.rungs.first().and_then(|rung| rung.hardware);
+    let (Some(path), Some(hardware)) = (path, hardware) else { return Vec::new() };
+    let device = match hardware {
+        HardwareEncoder::Nvenc => return Vec::new(),
+        HardwareEncoder::Vaapi => format!("vaapi=device:{path}"),
+        HardwareEncoder::Qsv => format!("qsv=device,child_device={path}"),
+    };
+    ["-init_hw_device", &device, "-filter_hw_device", "device"].map(str::to_owned).to_vec()
+}
+
+/// The filters that turn a rung's frames into the hardware encoder's, with a comma before them.
+pub(super) const fn hardware_frames(rung: &Rung) -> &'static str {
+    match rung.hardware {
+        None | Some(HardwareEncoder::Nvenc) => "",
+        Some(HardwareEncoder::Vaapi) => ",format=nv12,hwupload",
+        Some(HardwareEncoder::Qsv) => ",format=nv12",
+    }
 }
 
 /// B-frames delay presentation by the number of frames that they are reordered over. An edit list
