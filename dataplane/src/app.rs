@@ -15,8 +15,8 @@ use crate::{
     metrics::Metrics,
     pages::Pages,
     playback::{
-        Playback, captions::TextTracks, download::Downloads, exchange::TokenExchange,
-        index_cache::IndexCache, segment_cache::SegmentCache,
+        Playback, captions::TextTracks, download::Downloads, events::PlaybackEvents,
+        exchange::TokenExchange, index_cache::IndexCache, segment_cache::SegmentCache,
     },
     redis::Redis,
     rest::{Rest, upload::transfers::Transfers},
@@ -27,7 +27,7 @@ use crate::{
 /// The process's parts. **Invariant:** it holds no database handle and does not link FFmpeg.
 pub(crate) struct App {
     pub(crate) config: Config,
-    pub(crate) playback: Playback,
+    pub(crate) playback: Arc<Playback>,
     pub(crate) rest: Arc<Rest>,
     pub(crate) pages: Pages,
     pub(crate) health: Health,
@@ -122,7 +122,7 @@ impl App {
                 upload_bytes_max: config.upload_bytes_max,
                 cdn_base: cdn_base.clone(),
             }),
-            playback: Playback {
+            playback: Arc::new(Playback {
                 stores,
                 control,
                 verifier,
@@ -130,12 +130,13 @@ impl App {
                 index_cache,
                 segment_cache: Arc::new(segment_cache),
                 downloads: Downloads::new(),
+                events: PlaybackEvents::default(),
                 tracks: TextTracks::new(),
                 shared,
                 metrics: metrics.clone(),
-                tracker: shutdown.tracker.clone(),
+                shutdown: shutdown.clone(),
                 cdn_base,
-            },
+            }),
             pages: Pages::new(&settings.pages, config.web_files.clone().unwrap_or_default()),
             cors: settings.cors,
             proxies: settings.proxies,

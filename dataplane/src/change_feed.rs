@@ -94,7 +94,10 @@ async fn follow_once(app: &App) -> Result<(), Status> {
         }
         if !change.video_id.is_empty() {
             match change.video_id.parse::<VideoId>() {
-                Ok(video) => app.playback.index_cache.changed(video),
+                Ok(video) => {
+                    app.playback.index_cache.changed(video);
+                    app.playback.events.changed(video);
+                }
                 Err(_) => tracing::warn!("failed to read a change: its video id is not a UUID"),
             }
             continue;
@@ -103,6 +106,7 @@ async fn follow_once(app: &App) -> Result<(), Status> {
             refresh_keys(app).await?;
             app.playback.index_cache.everything_changed();
             app.playback.index_cache.set_watching(true);
+            app.playback.events.everything_changed();
             tracing::info!("following control's changes");
         }
     }

@@ -5,7 +5,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -30,6 +30,8 @@ pub(crate) struct Metrics {
     pub(crate) bandwidth: Bandwidth,
     /// Hits and misses of the index cache.
     pub(crate) lookups: Lookups,
+    /// Open streams of how far videos are.
+    pub(crate) viewers: Arc<AtomicUsize>,
 }
 
 /// Lookups of the index cache.
@@ -48,6 +50,18 @@ impl Drop for Connected {
     fn drop(&mut self) {
         self.0.add(-1, &[]);
     }
+}
+
+/// Registers the number of open streams of how far videos are.
+fn viewers(meter: &Meter) -> Arc<AtomicUsize> {
+    let viewers = Arc::<AtomicUsize>::default();
+    let open = viewers.clone();
+    meter
+        .u64_observable_gauge("streaming_service_playback_event_streams")
+        .with_description("Open streams of how far a video is")
+        .with_callback(move |observer| observer.observe(open.load(Ordering::Relaxed) as u64, &[]))
+        .build();
+    viewers
 }
 
 /// Bytes sent or received, by kind.
@@ -123,6 +137,7 @@ impl Metrics {
                 .build(),
             bandwidth,
             lookups,
+            viewers: viewers(meter),
         }
     }
 

@@ -4,6 +4,7 @@
 pub(crate) mod access;
 pub(crate) mod captions;
 pub(crate) mod download;
+pub(crate) mod events;
 pub(crate) mod exchange;
 mod images;
 pub(crate) mod index_cache;
@@ -18,13 +19,14 @@ use api::code::{Code, Problem};
 use authz::Verifier;
 use http::{HeaderName, HeaderValue, header, request::Parts};
 use media::{JobId, VideoId, manifest::visible};
+use runtime::Shutdown;
 use store::Stores;
-use tokio_util::task::TaskTracker;
 
 use self::{
     access::{Credentials, Viewer},
     captions::TextTracks,
     download::Downloads,
+    events::PlaybackEvents,
     exchange::TokenExchange,
     index_cache::{IndexCache, PlayableVideo},
     segment_cache::SegmentCache,
@@ -50,30 +52,35 @@ pub(crate) struct Playback {
     pub(crate) index_cache: Arc<IndexCache>,
     pub(crate) segment_cache: Arc<SegmentCache>,
     pub(crate) downloads: Downloads,
+    /// Streams of how far videos are.
+    pub(crate) events: PlaybackEvents,
     /// Text tracks from which segments were cut recently.
     pub(crate) tracks: TextTracks,
     /// Manifests that all data planes share.
     pub(crate) shared: Arc<Shared>,
     pub(crate) metrics: Metrics,
-    pub(crate) tracker: TaskTracker,
+    pub(crate) shutdown: Shutdown,
     /// The base of all URLs in manifests.
     pub(crate) cdn_base: Option<String>,
 }
 
 /// Handles a GET or HEAD of a stream route.
 pub(crate) async fn serve(
-    playback: &Playback,
+    playback: &Arc<Playback>,
     route: &Route,
     request: &Parts,
     address: IpAddr,
 ) -> Result<Reply, Problem> {
     let Some(video) = route.stream() else { return Err(access::unknown()) };
+    if let Route::PlaybackEvents(_) = route {
+        return events::serve(playback, video, request, address).await;
+    }
     let Some(playable) = playback.index_cache.current(video).await? else {
         return Err(access::unknown());
     };
     let credentials =
         Credentials::read(&playback.control, &request.headers, request.uri.query(), address);
-    let viewer = access::authorize(playback, &playable.index, &credentials).await?;
+    let viewer = access::authorize(playback, &(&playable.index).into(), &credentials).await?;
     let manifests = playback.metrics.bandwidth.manifest.clone();
     let mut reply = match route {
         Route::HlsPlaylist(_) => {

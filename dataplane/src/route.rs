@@ -100,6 +100,8 @@ pub(crate) enum Route {
     HlsPlaylist(VideoId),
     /// `/api/stream/{id}/dash/manifest.mpd`
     DashManifest(VideoId),
+    /// `/api/stream/{id}/events`
+    PlaybackEvents(VideoId),
     /// `/api/stream/{id}/poster.jpg` and other images, and the preview
     Image {
         /// The video.
@@ -268,6 +270,7 @@ impl Route {
             Self::System => "/api/system",
             Self::HlsPlaylist(_) => "/api/stream/{id}/hls/playlist.m3u8",
             Self::DashManifest(_) => "/api/stream/{id}/dash/manifest.mpd",
+            Self::PlaybackEvents(_) => "/api/stream/{id}/events",
             Self::Image { file, .. } => file.pattern(),
             Self::Download { .. } => "/api/stream/{id}/download/{rung}.mp4",
             Self::CaptionFile { .. } => "/api/stream/{id}/captions/{caption}.vtt",
@@ -282,6 +285,7 @@ impl Route {
         match self {
             Self::HlsPlaylist(video)
             | Self::DashManifest(video)
+            | Self::PlaybackEvents(video)
             | Self::Image { video, .. }
             | Self::Download { video, .. }
             | Self::CaptionFile { video, .. }
@@ -329,6 +333,7 @@ fn api(parts: &[&str]) -> Result<Route, RouteError> {
         ["system"] => Ok(Route::System),
         ["stream", video, "hls", "playlist.m3u8"] => Ok(Route::HlsPlaylist(id("id", video)?)),
         ["stream", video, "dash", "manifest.mpd"] => Ok(Route::DashManifest(id("id", video)?)),
+        ["stream", video, "events"] => Ok(Route::PlaybackEvents(id("id", video)?)),
         ["stream", video, version, rendition, file] => media_file(video, version, rendition, file),
         ["stream", video, below @ ..] => files::below_video(video, below),
         _ => Err(RouteError::Unknown),
@@ -425,6 +430,7 @@ pub(crate) fn table() -> Vec<(&'static str, &'static str)> {
         Route::System,
         Route::HlsPlaylist(video),
         Route::DashManifest(video),
+        Route::PlaybackEvents(video),
         Route::Download { video, rung: "720p".to_owned() },
         media,
     ];

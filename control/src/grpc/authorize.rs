@@ -53,6 +53,7 @@ pub enum Rpc {
     MintToken,
     MintPlaybackToken,
     GetIndex,
+    GetProgress,
     WatchChanges,
     GetKeys,
     GetStatus,
@@ -94,6 +95,7 @@ impl Rpc {
             Self::DrainWorker | Self::MintToken | Self::GetSystem => Operation::Admin,
             Self::Work => Operation::Work,
             Self::GetIndex
+            | Self::GetProgress
             | Self::WatchChanges
             | Self::GetKeys
             | Self::GetStatus

@@ -9,10 +9,13 @@ use bytes::Bytes;
 use media::index::{Index, VERSION};
 use tonic::{Request, Response, Status};
 
-use super::{Services, Stream, authorize::Rpc, db_status, revocable_stream::revocable, watch};
+use super::{
+    Services, Stream, authorize::Rpc, convert, db_status, revocable_stream::revocable, watch,
+};
 use crate::{
     background::status,
-    db::{CALL_TRIES_MAX, revocations},
+    db::{CALL_TRIES_MAX, jobs, revocations, videos},
+    domain::VideoState,
     publish::{PublishError, index},
 };
 
@@ -36,6 +39,31 @@ impl PlaybackService for Services {
         })?;
         let index = readable(index, request.get_ref().index_version);
         Ok(Response::new(v1::GetIndexResponse { index }))
+    }
+
+    async fn get_progress(
+        &self,
+        request: Request<v1::GetProgressRequest>,
+    ) -> Result<Response<v1::GetProgressResponse>, Status> {
+        self.0.authorize(Rpc::GetProgress, &request, None)?;
+        let id = wire::id("video_id", &request.get_ref().video_id)?;
+        let found = self.0.db.run(CALL_TRIES_MAX, async |db| {
+            let Some(video) = videos::find(db, id).await? else { return Ok(None) };
+            let job = match (video.state, video.job_id) {
+                (VideoState::Processing, Some(job)) => jobs::get(db, &video.tenant, job).await?,
+                _ => None,
+            };
+            Ok(Some((video, job)))
+        });
+        let found = found.await.map_err(db_status)?;
+        let (video, job) = found.ok_or_else(|| Problem::not_found("video"))?;
+        Ok(Response::new(v1::GetProgressResponse {
+            tenant: video.tenant,
+            public: video.public,
+            state: v1::VideoState::from(video.state).into(),
+            duration_seconds: video.source.map(|source| source.duration),
+            eta_seconds: job.and_then(|job| convert::job(job, Vec::new()).eta_seconds),
+        }))
     }
 
     type WatchChangesStream = Stream<v1::Change>;

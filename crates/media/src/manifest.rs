@@ -51,6 +51,16 @@ impl Links<'_> {
     }
 }
 
+/// How many seconds a session can play that begins now: what is listed of the lowest video rung that
+/// has begun, or of the default audio in a video without pictures.
+pub fn edge(index: &Index) -> f64 {
+    let video = index.video_renditions.iter().map(|r| &r.track).find(|track| track.started());
+    let audio = index.audio_renditions.first().map(|r| &r.track);
+    let track = video.or_else(|| audio.filter(|_| index.video_renditions.is_empty()));
+    let listed = track.map(|track| pace::listed_segments(index, track)).unwrap_or_default();
+    listed.last().map_or(0.0, |gops| index.grid.seconds(index.grid.gop(gops.end - 1).end))
+}
+
 /// Whether enough is encoded to start an HLS session: the default audio and, if the video has a
 /// video track, a rung that every player supports, because sessions keep to the renditions of the
 /// first playlist. A ladder without H.264 starts with its first rung.

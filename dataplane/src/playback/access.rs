@@ -6,7 +6,7 @@ use std::{net::IpAddr, sync::Arc};
 use api::code::{Code, Problem};
 use authz::{AuthError, Operation, Request};
 use http::HeaderMap;
-use media::index::Index;
+use media::{VideoId, index::Index};
 use runtime::{Clock, SystemClock};
 
 use super::Playback;
@@ -59,6 +59,23 @@ impl Credentials {
     }
 }
 
+/// The facts about a video that decide who may play it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Protection {
+    /// The video.
+    pub(crate) video: VideoId,
+    /// The tenant that owns it.
+    pub(crate) tenant: String,
+    /// Whether it plays without credentials.
+    pub(crate) public: bool,
+}
+
+impl From<&Index> for Protection {
+    fn from(index: &Index) -> Self {
+        Self { video: index.video, tenant: index.tenant.clone(), public: index.public }
+    }
+}
+
 /// Authorizes the viewer.
 ///
 /// # Errors
@@ -66,23 +83,23 @@ impl Credentials {
 /// credentials that do not permit it.
 pub(crate) async fn authorize(
     playback: &Playback,
-    index: &Index,
+    video: &Protection,
     credentials: &Credentials,
 ) -> Result<Viewer, Problem> {
-    if index.public && credentials.token.is_none() {
+    if video.public && credentials.token.is_none() {
         return Ok(Viewer::default());
     }
     if let Some(token) = &credentials.token {
-        return match by_token(playback, index, token, credentials.address) {
+        return match by_token(playback, video, token, credentials.address) {
             Ok(viewer) => Ok(viewer),
             // A public video plays with any token in the URL.
-            Err(_) if index.public => Ok(Viewer::default()),
+            Err(_) if video.public => Ok(Viewer::default()),
             Err(problem) => Err(problem),
         };
     }
     let Some(bearer) = &credentials.bearer else { return Err(unknown()) };
     let exchanged = exchanged(playback, bearer, credentials).await?;
-    by_bearer(playback, index, exchanged.as_deref().unwrap_or(bearer), credentials.address)?;
+    by_bearer(playback, video, exchanged.as_deref().unwrap_or(bearer), credentials.address)?;
     Ok(Viewer { token: None, max_height: None, private: true })
 }
 
@@ -113,23 +130,23 @@ pub(crate) fn unknown() -> Problem {
 
 fn by_token(
     playback: &Playback,
-    index: &Index,
+    video: &Protection,
     token: &str,
     address: IpAddr,
 ) -> Result<Viewer, Problem> {
-    let private = !index.public;
+    let private = !video.public;
     if token.len() > TOKEN_BYTES_MAX {
         return Err(rejected(playback, &AuthError::Malformed));
     }
     let now = SystemClock.now_unix();
-    match playback.verifier.playback(token, index.video, now, Some(address)) {
+    match playback.verifier.playback(token, video.video, now, Some(address)) {
         Ok(playback) => {
             let token = Some(token.to_owned());
             Ok(Viewer { token, max_height: playback.max_height, private })
         }
         Err(error) => {
             // The URL may also contain a reader's bearer token.
-            by_bearer(playback, index, token, address).map_err(|_| rejected(playback, &error))?;
+            by_bearer(playback, video, token, address).map_err(|_| rejected(playback, &error))?;
             Ok(Viewer { token: Some(token.to_owned()), max_height: None, private })
         }
     }
@@ -137,7 +154,7 @@ fn by_token(
 
 fn by_bearer(
     playback: &Playback,
-    index: &Index,
+    video: &Protection,
     token: &str,
     address: IpAddr,
 ) -> Result<(), Problem> {
@@ -147,11 +164,11 @@ fn by_bearer(
     let request = Request {
         now: SystemClock.now_unix(),
         operation: Operation::Read,
-        video: Some(index.video),
+        video: Some(video.video),
         address: Some(address),
     };
     match playback.verifier.authenticate(token, &request) {
-        Ok(principal) if principal.tenant == index.tenant => Ok(()),
+        Ok(principal) if principal.tenant == video.tenant => Ok(()),
         Ok(_) => Err(unknown()),
         Err(error) => Err(rejected(playback, &error)),
     }

@@ -283,7 +283,7 @@ async fn body(
         Some(key) => Some(holder(playback, video, &key).await?),
         None => None,
     };
-    let tracker = playback.tracker.clone();
+    let tracker = playback.shutdown.tracker.clone();
     let mut reads = stream::iter(reads(layout.clone(), within))
         .map(move |read| {
             let objects = objects.clone();

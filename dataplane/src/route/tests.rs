@@ -35,6 +35,7 @@ fn every_fixed_route_resolves() {
         ("/api/jobs/:id/retry", "/api/jobs/{id}/retry", "POST"),
         ("/api/jobs/:id/events", "/api/jobs/{id}/events", "GET"),
         ("/api/events", "/api/events", "GET"),
+        ("/api/stream/:id/events", "/api/stream/{id}/events", "GET"),
         ("/api/profiles", "/api/profiles", "GET"),
         ("/api/workers", "/api/workers", "GET"),
         ("/api/workers/:id/drain", "/api/workers/{id}/drain", "POST"),

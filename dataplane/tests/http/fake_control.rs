@@ -10,6 +10,7 @@ use std::{
 use api::v1::{
     self, JobState,
     auth_service_server::AuthServiceServer,
+    event_service_server::EventServiceServer,
     job_service_server::{JobService, JobServiceServer},
     playback_service_server::{PlaybackService, PlaybackServiceServer},
     upload_service_server::UploadServiceServer,
@@ -21,7 +22,11 @@ use tokio::{net::TcpListener, sync::broadcast};
 use tokio_stream::wrappers::{BroadcastStream, TcpListenerStream};
 use tonic::{Request, Response, Status};
 
-use crate::{fake_uploads::Uploads, fake_user_services::UserServices};
+use crate::{
+    fake_events::{Progresses, TenantEvents},
+    fake_uploads::Uploads,
+    fake_user_services::UserServices,
+};
 
 /// Events of uploads, in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,12 +44,14 @@ pub(crate) struct FakeControl {
     /// The ids of the videos whose index was requested.
     index_calls: Arc<Mutex<Vec<String>>>,
     pub(crate) created: Arc<Mutex<Option<v1::CreateJobRequest>>>,
+    pub(crate) progress: Progresses,
+    pub(crate) tenant_events: TenantEvents,
     changes: broadcast::Sender<v1::Change>,
     store: String,
     pub(crate) url: String,
 }
 
-type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+pub(crate) type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl FakeControl {
     pub(crate) const KEY: &'static str = "videos/x/source";
@@ -58,6 +65,8 @@ impl FakeControl {
             index: Arc::default(),
             index_calls: Arc::default(),
             created: Arc::default(),
+            progress: Progresses::default(),
+            tenant_events: TenantEvents::new(),
             changes: broadcast::channel(16).0,
             store: format!("file://{}", folder.path().display()),
             url: format!("http://{}", listener.local_addr().unwrap()),
@@ -66,6 +75,7 @@ impl FakeControl {
             .add_service(UploadServiceServer::new(fake.clone()))
             .add_service(PlaybackServiceServer::new(fake.clone()))
             .add_service(JobServiceServer::new(fake.clone()))
+            .add_service(EventServiceServer::new(fake.clone()))
             .add_service(AuthServiceServer::new(fake.clone()))
             .add_service(VideoServiceServer::new(fake.clone()))
             .serve_with_incoming(TcpListenerStream::new(listener));
@@ -114,6 +124,13 @@ impl PlaybackService for FakeControl {
             }
             _ => Err(Status::not_found("the video does not exist or cannot be played yet")),
         }
+    }
+
+    async fn get_progress(
+        &self,
+        _request: Request<v1::GetProgressRequest>,
+    ) -> Result<Response<v1::GetProgressResponse>, Status> {
+        self.progress.reply()
     }
 
     type WatchChangesStream = Streamed<v1::Change>;
