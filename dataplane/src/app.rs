@@ -122,6 +122,12 @@ impl App {
                 upload_bytes_max: config.upload_bytes_max,
                 cdn_base: cdn_base.clone(),
             }),
+            pages: Pages::new(
+                &settings.pages,
+                config.web_files.clone().unwrap_or_default(),
+                control.clone(),
+                (settings.proxies.clone(), config.listen.tls_cert_file.is_some()),
+            ),
             playback: Arc::new(Playback {
                 stores,
                 control,
@@ -137,7 +143,6 @@ impl App {
                 shutdown: shutdown.clone(),
                 cdn_base,
             }),
-            pages: Pages::new(&settings.pages, config.web_files.clone().unwrap_or_default()),
             cors: settings.cors,
             proxies: settings.proxies,
             redis,

@@ -54,6 +54,10 @@ pub struct Config {
     /// Web origins whose pages may embed players, comma-separated; unset: every origin.
     #[arg(long, env = "STREAMING_EMBED_ORIGINS", value_delimiter = ',')]
     pub embed_origins: Vec<String>,
+    /// Base of absolute URLs in pages, for example `https://video.example.com`; unset: the address
+    /// that the client used.
+    #[arg(long, env = "STREAMING_PUBLIC_URL")]
+    pub public_url: Option<String>,
     /// The files of the web console and the player, instead of those that are compiled in.
     #[arg(skip)]
     pub web_files: Option<WebFiles>,
@@ -91,7 +95,7 @@ pub struct Config {
     /// The same for beginning uploads.
     #[arg(long, env = "STREAMING_RATE_UPLOAD", default_value = Self::RATE_UPLOAD)]
     pub rate_upload: String,
-    /// The same for everything below /api/stream.
+    /// The same for everything below /api/stream, and pages with a player.
     #[arg(long, env = "STREAMING_RATE_STREAM", default_value = Self::RATE_STREAM)]
     pub rate_stream: String,
     /// Proxies whose X-Forwarded-For is trusted: addresses and networks, comma-separated.
@@ -148,6 +152,12 @@ impl Config {
     pub(crate) const RATE_GENERAL: &str = "100/15m";
     pub(crate) const RATE_UPLOAD: &str = "10/15m";
     pub(crate) const RATE_STREAM: &str = "1000/1m";
+
+    /// The base of absolute URLs without its trailing slash; `None` when empty or unset.
+    pub(crate) fn public_base(&self) -> Option<&str> {
+        let base = self.public_url.as_deref()?.trim().trim_end_matches('/');
+        (!base.is_empty()).then_some(base)
+    }
 
     /// The CDN's base without its trailing slash; `None` when empty or unset.
     pub(crate) fn cdn_base(&self) -> Option<&str> {

@@ -248,6 +248,9 @@ fn class(method: &Method, path: &str) -> Option<Class> {
         return None;
     }
     // Depends on the path alone, so that an invalid id counts like a valid one.
+    if ["/watch/", "/embed/", "/oembed"].iter().any(|page| path.starts_with(page)) {
+        return Some(Class::Stream);
+    }
     let path = path.strip_prefix("/api/")?;
     let class = match path.split('/').next().unwrap_or_default() {
         "stream" => Class::Stream,
@@ -275,6 +278,9 @@ mod tests {
             (Method::GET, "/".to_owned(), None),
             (Method::GET, "/console/videos".to_owned(), None),
             (Method::GET, "/player/player.js".to_owned(), None),
+            (Method::GET, format!("/watch/{id}"), Some(Class::Stream)),
+            (Method::GET, "/embed/nope".to_owned(), Some(Class::Stream)),
+            (Method::GET, "/oembed".to_owned(), Some(Class::Stream)),
             (Method::OPTIONS, "/api/videos".to_owned(), None),
             (Method::OPTIONS, format!("/api/stream/{id}/hls/playlist.m3u8"), None),
             (Method::GET, "/api/openapi.json".to_owned(), Some(Class::General)),

@@ -1,31 +1,40 @@
-//! Pages for people: the console below `/console/`, and the files that it and the player consist
-//! of. The files are compiled in; no request reads the disk.
+//! Pages for people: the console below `/console/`, `/watch/{id}` and `/embed/{id}` of a video,
+//! and the files that they consist of. The files are compiled in; no request reads the disk.
 
+mod base;
+mod console;
 pub(crate) mod files;
-pub(crate) mod html;
+mod found;
+mod html;
+mod oembed;
+mod parameters;
+mod player_files;
 pub(crate) mod policy;
+mod tags;
+mod video;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use api::code::{Code, Problem};
 use http::{HeaderMap, StatusCode, header, request::Parts};
-use serde_json::json;
 
 use self::{
+    base::BaseUrl,
+    console::Console,
     files::WebFiles,
-    html::HTML_TYPE,
-    policy::{PageKind, Policy, PolicyOrigins},
+    policy::{PageKind, Policy},
 };
 use crate::{
+    control::Control,
     http::{
         cache::CachePolicy,
-        reply::{self, Document, Reply, Text},
+        client_address::TrustedProxies,
+        reply::{self, Reply},
     },
+    playback::Playback,
     route::{PageRoute, Route},
 };
 
-/// Replaced in the page of the console by its settings.
-const CONFIG_MARK: &str = "<!--config-->";
 /// Where the console is, relative to `/` and to `/console`.
 const CONSOLE: &str = "console/";
 
@@ -34,8 +43,10 @@ const CONSOLE: &str = "console/";
 pub(crate) struct PageSettings {
     /// `STREAMING_CONSOLE`: whether pages are served at all.
     pub(crate) enabled: bool,
+    /// `STREAMING_PUBLIC_URL` without its trailing slash.
+    pub(crate) public_url: Option<String>,
     /// The origins of the security headers.
-    pub(crate) origins: PolicyOrigins,
+    pub(crate) policy: Policy,
 }
 
 /// The parts that the handlers of pages share.
@@ -44,40 +55,68 @@ pub(crate) struct Pages {
     pub(crate) enabled: bool,
     files: WebFiles,
     policy: Policy,
-    /// The console's page; `None` if it was not built.
-    console: Option<Arc<Text>>,
+    base: BaseUrl,
+    console: Console,
+    /// Loads the player; `None` if it was not built.
+    player: Option<String>,
+}
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sender {
+    /// The peer of the connection.
+    pub(crate) peer: IpAddr,
+    /// The client's address.
+    pub(crate) address: IpAddr,
 }
 
 impl Pages {
-    /// Prepares the pages.
-    pub(crate) fn new(settings: &PageSettings, files: WebFiles) -> Self {
-        let console = files.get("console/index.html").map(|index| {
-            let config = json!({
-                "version": runtime::program_version(),
-                "cdn": settings.origins.cdn,
-                "oidc": null,
-            });
-            let config = html::json_in_script(&config);
-            let script =
-                format!("<script type=\"application/json\" id=\"config\">{config}</script>");
-            let index = String::from_utf8_lossy(index.plain());
-            Arc::new(Text::new(index.replacen(CONFIG_MARK, &script, 1)))
-        });
-        Self { enabled: settings.enabled, files, policy: Policy::new(&settings.origins), console }
+    /// Prepares the pages. `tls` is whether the listener serves TLS.
+    pub(crate) fn new(
+        settings: &PageSettings,
+        files: WebFiles,
+        control: Arc<Control>,
+        (proxies, tls): (TrustedProxies, bool),
+    ) -> Self {
+        let policy = settings.policy.clone();
+        Self {
+            enabled: settings.enabled,
+            base: BaseUrl { fixed: settings.public_url.clone(), tls, proxies },
+            console: Console::new(&files, policy.cdn.clone(), control),
+            player: player_files::links(&files),
+            policy,
+            files,
+        }
     }
 
     /// Replies to a request with an error: as a page where the route is one.
     pub(crate) fn problem(&self, route: Option<&Route>, problem: &Problem) -> Reply {
-        let Some(kind) = route.and_then(page_kind).filter(|_| self.enabled) else {
-            return reply::problem(problem);
-        };
         let plain = reply::problem(problem);
-        let heading = plain.status().canonical_reason().unwrap_or("Error");
-        let mut page = html::message(plain.status(), heading, &problem.message);
+        let page = match route {
+            Some(Route::Page(page)) if self.enabled => page.kind(),
+            _ => None,
+        };
+        let Some(kind) = page else { return plain };
+        let status = plain.status();
+        let (heading, text) = match (kind, problem.code) {
+            (PageKind::Watch | PageKind::Embed, Code::NotFound) => (
+                "Video not found",
+                "It does not exist, or only a link with a valid token opens it.",
+            ),
+            (PageKind::Watch | PageKind::Embed, Code::Malformed) => {
+                ("Invalid link", problem.message.as_str())
+            }
+            _ => (status.canonical_reason().unwrap_or("Error"), problem.message.as_str()),
+        };
+        let mut page = html::message(status, heading, text);
         if let Some(after) = plain.headers().get(header::RETRY_AFTER) {
             page.headers_mut().insert(header::RETRY_AFTER, after.clone());
         }
-        self.policy.apply(kind, &mut page);
+        if kind != PageKind::Console {
+            // The address may contain a token.
+            reply::set(&mut page, header::REFERRER_POLICY, "no-referrer");
+        }
+        self.policy.apply(kind, &[], &mut page);
         page
     }
 
@@ -90,35 +129,54 @@ impl Pages {
 /// Handles a GET or HEAD of a page or of a file that pages consist of.
 pub(crate) async fn serve(
     pages: &Pages,
+    playback: &Playback,
     page: &PageRoute,
     request: &Parts,
+    sender: Sender,
 ) -> Result<Reply, Problem> {
-    match page {
-        PageRoute::ConsoleRoot => Ok(redirect_to(CONSOLE)),
-        PageRoute::Console(path) => {
-            let mut reply = console(pages, path, &request.headers)?;
-            pages.policy.apply(PageKind::Console, &mut reply);
-            Ok(reply)
-        }
+    let base = pages.base.of(request, sender.peer);
+    let (mut reply, identity) = match page {
+        PageRoute::ConsoleRoot => (redirect_to(CONSOLE), Vec::new()),
+        PageRoute::Console(path) => console(pages, path, &request.headers).await?,
         PageRoute::PlayerFile(file) => {
             let found = pages.files.get(&format!("player/{file}"));
             // The manifest is for this program.
             let found = found.filter(|_| !file.ends_with(".json"));
-            found.map(|file| file.reply(&request.headers)).ok_or_else(missing)
+            let reply = found.map(|file| file.reply(&request.headers)).ok_or_else(missing)?;
+            (reply, Vec::new())
         }
+        PageRoute::Watch(id) | PageRoute::Embed(id) => {
+            let kind = page.kind().unwrap_or(PageKind::Watch);
+            let from = (sender.address, base.as_deref().unwrap_or_default());
+            (video::serve(pages, playback, (kind, *id), request, from).await?, Vec::new())
+        }
+        PageRoute::OEmbed => {
+            let from = (sender.address, base.as_deref());
+            (oembed::serve(playback, request, from).await?, Vec::new())
+        }
+    };
+    if let Some(kind) = page.kind() {
+        pages.policy.apply(kind, &identity, &mut reply);
     }
+    Ok(reply)
 }
 
-/// The console is one page: each path without an extension is a screen of it.
-fn console(pages: &Pages, path: &str, request: &HeaderMap) -> Result<Reply, Problem> {
+/// The console is one page: each path without an extension is a screen of it. The origins are those
+/// that it contacts to sign in.
+async fn console(
+    pages: &Pages,
+    path: &str,
+    request: &HeaderMap,
+) -> Result<(Reply, Vec<String>), Problem> {
     let name = path.rsplit('/').next().unwrap_or_default();
     if name.contains('.') && path != "index.html" {
-        let file = pages.files.get(&format!("console/{path}"));
-        return file.map(|file| file.reply(request)).ok_or_else(missing);
+        let file = pages.files.get(&format!("console/{path}")).ok_or_else(missing)?;
+        return Ok((file.reply(request), Vec::new()));
     }
-    let Some(text) = &pages.console else { return Ok(not_built()) };
-    let cache = CachePolicy::Revalidate.header(false);
-    Ok(reply::document(request, &Document { content_type: HTML_TYPE, cache, text: text.clone() }))
+    match pages.console.reply(path, request).await {
+        Some(reply) => reply,
+        None => Ok((not_built(), Vec::new())),
+    }
 }
 
 /// The reply without web files.
@@ -129,10 +187,15 @@ fn not_built() -> Reply {
     html::message(StatusCode::SERVICE_UNAVAILABLE, "The web console was not built", text)
 }
 
-const fn page_kind(route: &Route) -> Option<PageKind> {
-    match route {
-        Route::Page(PageRoute::Console(_)) => Some(PageKind::Console),
-        _ => None,
+impl PageRoute {
+    /// The kind of page, if it is one.
+    const fn kind(&self) -> Option<PageKind> {
+        match self {
+            Self::Console(_) => Some(PageKind::Console),
+            Self::Watch(_) => Some(PageKind::Watch),
+            Self::Embed(_) => Some(PageKind::Embed),
+            Self::ConsoleRoot | Self::PlayerFile(_) | Self::OEmbed => None,
+        }
     }
 }
 

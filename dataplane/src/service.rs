@@ -2,7 +2,7 @@
 //! headers that all replies have. A panic in a handler affects its own request only.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     panic::AssertUnwindSafe,
     sync::{Arc, atomic::Ordering},
     time::Instant,
@@ -27,7 +27,8 @@ use crate::{
         trace,
     },
     limit::Allowance,
-    pages, playback,
+    pages::{self, Sender},
+    playback,
     rest::{self, openapi, upload::tus},
     route::{Route, RouteError},
 };
@@ -44,8 +45,8 @@ struct Prepared {
     route: Result<Route, RouteError>,
     /// The route's pattern, or "none".
     label: &'static str,
-    /// The client's address.
-    address: IpAddr,
+    /// Where it comes from.
+    sender: Sender,
     connection: Arc<Connection>,
     begun: Instant,
 }
@@ -86,12 +87,13 @@ impl Prepared {
         }
         let label = route.as_ref().map_or("none", Route::pattern);
         let address = app.proxies.client(peer.ip(), &request.headers);
-        Self { request, body, route, label, address, connection, begun }
+        let sender = Sender { peer: peer.ip(), address };
+        Self { request, body, route, label, sender, connection, begun }
     }
 
     /// The reply of the handler, unless the client exceeds its rate limit.
     async fn reply(&self, app: &App) -> (Reply, Option<Allowance>) {
-        let allowance = app.limiter.check(&self.request, self.address).await;
+        let allowance = app.limiter.check(&self.request, self.sender.address).await;
         let handled = async {
             match allowance.and_then(|allowance| allowance.problem()) {
                 Some(problem) => Err(problem),
@@ -109,7 +111,8 @@ impl Prepared {
 
     /// Applies to the reply what does not depend on the handler.
     async fn finish(self, app: &App, reply: Reply, allowance: Option<Allowance>) -> Reply {
-        let Self { request, body, route, label, address, connection, begun } = self;
+        let Self { request, body, route, label, sender, connection, begun } = self;
+        let address = sender.address;
         let mut reply = reply::gzip_json(&request.headers, reply);
         let status = reply.status();
         if let Some(allowance) = app.limiter.settle(&request, address, allowance, status).await {
@@ -148,7 +151,7 @@ impl Prepared {
     }
     /// Checks the rules that apply to all routes, then calls the route's handler.
     async fn handle(&self, app: &App) -> Result<Reply, Problem> {
-        let Self { request, body, address, .. } = self;
+        let Self { request, body, sender, .. } = self;
         if self.connection.ambiguous.load(Ordering::Acquire) {
             return Err(Problem::new(
                 Code::Malformed,
@@ -192,11 +195,13 @@ impl Prepared {
                 Err(Problem::new(Code::NotFound, "metrics are served on another address"))
             }
             Route::OpenApi => Ok(openapi::serve(&request.headers)),
-            Route::Page(page) => pages::serve(&app.pages, page, request).await,
-            _ if route.stream().is_some() => {
-                playback::serve(&app.playback, route, request, *address).await
+            Route::Page(page) => {
+                pages::serve(&app.pages, &app.playback, page, request, *sender).await
             }
-            _ => rest::serve(&app.rest, route, request, *address, body).await,
+            _ if route.stream().is_some() => {
+                playback::serve(&app.playback, route, request, sender.address).await
+            }
+            _ => rest::serve(&app.rest, route, request, sender.address, body).await,
         }
     }
 }

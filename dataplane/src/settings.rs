@@ -13,7 +13,7 @@ use crate::{
         cors::{Cors, Origins},
     },
     limit::Rates,
-    pages::{PageSettings, policy::PolicyOrigins},
+    pages::{PageSettings, policy::Policy},
     redis::Redis,
 };
 
@@ -26,7 +26,8 @@ pub(crate) struct Settings {
     pub(crate) proxies: TrustedProxies,
     /// `STREAMING_CORS_ORIGINS` and `STREAMING_PLAYBACK_ORIGINS`
     pub(crate) cors: Cors,
-    /// `STREAMING_CONSOLE`, `STREAMING_EMBED_ORIGINS` and the origin of `STREAMING_CDN_BASE_URL`
+    /// `STREAMING_CONSOLE`, `STREAMING_EMBED_ORIGINS`, `STREAMING_PUBLIC_URL` and the origin of
+    /// `STREAMING_CDN_BASE_URL`
     pub(crate) pages: PageSettings,
 }
 
@@ -58,6 +59,9 @@ impl Settings {
             |name: &str, entries: &[String]| checked(&mut problems, name, Origins::parse(entries));
         let api = origins("STREAMING_CORS_ORIGINS", &config.cors_origins);
         let playback = origins("STREAMING_PLAYBACK_ORIGINS", &config.playback_origins);
+        if let Some(base) = config.public_base() {
+            checked(&mut problems, "STREAMING_PUBLIC_URL", base_url(base));
+        }
         let enabled = checked(&mut problems, "STREAMING_CONSOLE", on_or_off(&config.console));
         let embedding = Origins::parse(&config.embed_origins);
         let embedding = checked(&mut problems, "STREAMING_EMBED_ORIGINS", embedding);
@@ -75,8 +79,8 @@ impl Settings {
             return Err(SettingsError(problems));
         };
         let embedding = embedding.into_listed();
-        let origins = PolicyOrigins { cdn, identity: Vec::new(), embedding };
-        let pages = PageSettings { enabled, origins };
+        let public_url = config.public_base().map(str::to_owned);
+        let pages = PageSettings { enabled, public_url, policy: Policy { cdn, embedding } };
         Ok(Self { rates, proxies, cors: Cors { api, playback }, pages })
     }
 }

@@ -17,6 +17,7 @@ use crate::harness::{
 const ROLES: [&str; 5] = ["viewer", "editor", "admin", "worker", "dataplane"];
 /// A well-formed id that does not exist.
 const UNKNOWN: &str = "01936b2e-7c1a-7d33-8b0e-000000000001";
+const PAGES: [&str; 5] = ["/console", "/player/", "/watch/", "/embed/", "/oembed"];
 const BOUNDARY: &str = "roles-boundary";
 
 /// The table of docs/access.md: from "METHOD /path" to the result for each of [`ROLES`].
@@ -187,8 +188,8 @@ async fn each_role_is_permitted_its_routes(
                 "open" if path.as_str() == "/api/playback-token/renew" => {
                     assert_eq!(reply.status, 422, "{role} {method} {filled}");
                 }
-                // Redirects, and files that need not have been built.
-                "open" if path.starts_with("/console") || path.starts_with("/player") => {
+                // Pages: redirects, files that need not have been built, a private video.
+                "open" if PAGES.iter().any(|page| path.starts_with(page)) => {
                     assert!(!rejected && reply.status != 500, "{role} {method} {filled}");
                 }
                 "open" => assert_eq!(reply.status, 200, "{role} {method} {filled}"),

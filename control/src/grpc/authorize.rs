@@ -54,6 +54,7 @@ pub enum Rpc {
     MintPlaybackToken,
     GetIndex,
     GetProgress,
+    DescribeVideo,
     WatchChanges,
     GetKeys,
     GetStatus,
@@ -96,6 +97,7 @@ impl Rpc {
             Self::Work => Operation::Work,
             Self::GetIndex
             | Self::GetProgress
+            | Self::DescribeVideo
             | Self::WatchChanges
             | Self::GetKeys
             | Self::GetStatus

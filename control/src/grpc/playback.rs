@@ -66,6 +66,18 @@ impl PlaybackService for Services {
         }))
     }
 
+    async fn describe_video(
+        &self,
+        request: Request<v1::DescribeVideoRequest>,
+    ) -> Result<Response<v1::DescribeVideoResponse>, Status> {
+        self.0.authorize(Rpc::DescribeVideo, &request, None)?;
+        let id = wire::id("video_id", &request.get_ref().video_id)?;
+        let found = self.0.db.run(CALL_TRIES_MAX, async |db| videos::find(db, id).await).await;
+        let video = found.map_err(db_status)?.ok_or_else(|| Problem::not_found("video"))?;
+        let tenant = video.tenant.clone();
+        Ok(Response::new(v1::DescribeVideoResponse { video: Some(video.into()), tenant }))
+    }
+
     type WatchChangesStream = Stream<v1::Change>;
 
     async fn watch_changes(

@@ -283,6 +283,25 @@ async fn a_revoked_token_is_rejected_and_only_operators_mint_for_other_tenants()
 }
 
 #[tokio::test]
+async fn data_planes_describe_videos_of_every_tenant_before_they_can_be_played() {
+    let plane = Plane::start().await;
+    let owner = plane.caller_of(Role::Editor, "other");
+    let video = create(&owner, "not yet").await;
+    let reader = plane.caller(Role::Dataplane);
+    let describe = async |video_id: String| {
+        let request = reader.ask(v1::DescribeVideoRequest { video_id });
+        reader.playback().describe_video(request).await.map(tonic::Response::into_inner)
+    };
+    let described = describe(video.video_id.clone()).await.unwrap();
+    assert_eq!((described.video, described.tenant.as_str()), (Some(video), "other"));
+    let unknown = describe("01936b2e-7c1a-7d33-8b0e-000000000001".to_owned()).await.unwrap_err();
+    assert_eq!(unknown.code(), tonic::Code::NotFound);
+    let malformed = describe("nope".to_owned()).await.unwrap_err();
+    assert_eq!(malformed.code(), tonic::Code::InvalidArgument);
+    plane.stop().await;
+}
+
+#[tokio::test]
 async fn the_status_lists_every_dependency() {
     let plane = Plane::start().await;
     let caller = plane.caller(Role::Dataplane);

@@ -66,6 +66,9 @@ enum Area {
     Playback,
     /// The renewal of playback tokens, which players request from the pages that may play.
     Renewal,
+    /// Files that every site may load, without credentials: those of the player, which a page in a
+    /// sandbox requests from the origin "null", and oEmbed documents.
+    Open,
     /// All other paths.
     Api,
 }
@@ -81,6 +84,7 @@ impl Area {
         match path.strip_prefix("/api/stream") {
             Some(below) if below.is_empty() || below.starts_with('/') => Self::Playback,
             _ if path == "/api/playback-token/renew" => Self::Renewal,
+            _ if path == "/oembed" || path.starts_with("/player/") => Self::Open,
             _ => Self::Api,
         }
     }
@@ -143,6 +147,7 @@ impl Cors {
     /// The access granted to the request, and whether it depends on the request's origin.
     fn granted(&self, request: &Parts) -> (Grant, bool) {
         match Area::of(request.uri.path()) {
+            Area::Open => (Grant::Any, false),
             Area::Api => (self.api.granted(&request.headers), true),
             area if self.playback.listed.is_empty() => (Grant::Any, area == Area::Renewal),
             _ => (self.playback.granted(&request.headers), true),
@@ -286,6 +291,20 @@ mod tests {
         let cors = cors(&["https://api.example"], &[APP]);
         assert_eq!(allowed(&cors, APP, path), (Some(APP.into()), true));
         assert_eq!(allowed(&cors, "https://api.example", path), (None, false));
+    }
+
+    #[test]
+    fn every_site_may_load_the_player_and_oembed_documents_without_credentials() {
+        for cors in [cors(&[], &[]), cors(&[APP], &[APP])] {
+            for path in ["/player/page-1.js", "/oembed"] {
+                for origin in [Some(APP), Some("null"), None] {
+                    let headers = headers(&cors, path, origin);
+                    assert_eq!(text(&headers, "access-control-allow-origin"), Some("*"), "{path}");
+                    assert_eq!(text(&headers, "vary"), Some("Accept-Encoding"));
+                    assert!(!headers.contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS));
+                }
+            }
+        }
     }
 
     #[test]

@@ -16,80 +16,53 @@ pub(crate) enum PageKind {
     /// Below `/console/`.
     Console,
     /// `/watch/{id}`
-    #[allow(dead_code, reason = "the page follows")]
     Watch,
     /// `/embed/{id}`
     Embed,
 }
 
-/// The security headers of all pages, written once at the start.
-#[derive(Debug)]
-pub(crate) struct Policy {
-    console: HeaderValue,
-    watch: HeaderValue,
-    embed: HeaderValue,
-}
-
-/// The origins of a policy besides the service's own.
+/// The origins of a policy besides the service's own. They are checked at the start.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct PolicyOrigins {
+pub(crate) struct Policy {
     /// From which players load media: that of `STREAMING_CDN_BASE_URL`.
     pub(crate) cdn: Option<String>,
-    /// To which the console connects for signing in: those of the identity provider.
-    pub(crate) identity: Vec<String>,
     /// Those of pages that may embed players; empty: every origin.
     pub(crate) embedding: Vec<String>,
 }
 
 impl Policy {
-    /// Writes the policies.
-    pub(crate) fn new(origins: &PolicyOrigins) -> Self {
-        let with = |sources: &str, more: &[&str]| {
-            let more: Vec<_> = [sources].into_iter().chain(more.iter().copied()).collect();
-            more.join(" ")
+    /// The content security policy of a page that connects to the origins of `identity` to sign in.
+    fn content(&self, kind: PageKind, identity: &[String]) -> HeaderValue {
+        let cdn: String = self.cdn.iter().map(|origin| format!(" {origin}")).collect();
+        let identity: String = identity.iter().map(|origin| format!(" {origin}")).collect();
+        let ancestors = match kind {
+            PageKind::Console => "; frame-ancestors 'none'".to_owned(),
+            PageKind::Watch => "; frame-ancestors 'self'".to_owned(),
+            PageKind::Embed if self.embedding.is_empty() => String::new(),
+            PageKind::Embed => format!("; frame-ancestors 'self' {}", self.embedding.join(" ")),
         };
-        let cdn: Vec<&str> = origins.cdn.iter().map(String::as_str).collect();
-        let identity = origins.identity.iter().map(String::as_str);
-        let console: Vec<&str> = cdn.iter().copied().chain(identity).collect();
-        let policy = |connect: &[&str], ancestors: Option<String>| {
-            let mut directives = vec![
-                "default-src 'self'".to_owned(),
-                "script-src 'self'".to_owned(),
-                // The player's controls carry their own styles.
-                "style-src 'self' 'unsafe-inline'".to_owned(),
-                with("img-src 'self' blob:", &cdn),
-                with("media-src 'self' blob:", &cdn),
-                "worker-src 'self' blob:".to_owned(),
-                with("connect-src 'self'", connect),
-                "object-src 'none'".to_owned(),
-                "base-uri 'none'".to_owned(),
-                "form-action 'self'".to_owned(),
-            ];
-            directives.extend(ancestors.map(|who| format!("frame-ancestors {who}")));
-            let text = directives.join("; ");
-            // The origins are checked at the start; a policy that still cannot be sent allows
-            // nothing.
-            HeaderValue::try_from(text)
-                .unwrap_or(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"))
-        };
-        let embedding = (!origins.embedding.is_empty())
-            .then(|| format!("'self' {}", origins.embedding.join(" ")));
-        Self {
-            console: policy(&console, Some("'none'".to_owned())),
-            watch: policy(&cdn, Some("'self'".to_owned())),
-            embed: policy(&cdn, embedding),
-        }
+        // The player's controls carry their own styles.
+        let policy = format!(
+            "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+             img-src 'self' blob:{cdn}; media-src 'self' blob:{cdn}; worker-src 'self' blob:; \
+             connect-src 'self'{cdn}{identity}; object-src 'none'; base-uri 'none'; \
+             form-action 'self'{ancestors}"
+        );
+        // A policy that cannot be sent allows nothing.
+        HeaderValue::try_from(policy)
+            .unwrap_or(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"))
     }
 
-    /// Adds the headers of such a page to its reply.
-    pub(crate) fn apply(&self, kind: PageKind, reply: &mut Reply) {
-        let (policy, referrer) = match kind {
+    /// Adds the headers of such a page to its reply; `identity` are the origins that it contacts to
+    /// sign in.
+    pub(crate) fn apply(&self, kind: PageKind, identity: &[String], reply: &mut Reply) {
+        let referrer = match kind {
             // The address of a sign-in carries a code that no other request may repeat.
-            PageKind::Console => (&self.console, "no-referrer"),
-            PageKind::Watch => (&self.watch, "strict-origin-when-cross-origin"),
-            PageKind::Embed => (&self.embed, "strict-origin-when-cross-origin"),
+            PageKind::Console => "no-referrer",
+            PageKind::Watch | PageKind::Embed => "strict-origin-when-cross-origin",
         };
-        reply.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy.clone());
+        let policy = self.content(kind, identity);
+        reply.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
         if !reply.headers().contains_key(header::REFERRER_POLICY) {
             reply::set(reply, header::REFERRER_POLICY, referrer);
         }
@@ -106,9 +79,10 @@ mod tests {
 
     use super::*;
 
-    fn headers(origins: &PolicyOrigins, kind: PageKind) -> http::HeaderMap {
+    fn headers(policy: &Policy, kind: PageKind, identity: &[&str]) -> http::HeaderMap {
         let mut reply = reply::status(StatusCode::OK);
-        Policy::new(origins).apply(kind, &mut reply);
+        let identity: Vec<_> = identity.iter().map(|&origin| origin.to_owned()).collect();
+        policy.apply(kind, &identity, &mut reply);
         reply.headers().clone()
     }
 
@@ -121,7 +95,7 @@ mod tests {
     #[test]
     fn pages_load_only_from_their_own_origin_unless_others_are_configured() {
         for kind in [PageKind::Console, PageKind::Watch, PageKind::Embed] {
-            let headers = headers(&PolicyOrigins::default(), kind);
+            let headers = headers(&Policy::default(), kind, &[]);
             let sources = |name| directive(&headers, name).unwrap();
             assert_eq!(sources("default-src"), "'self'");
             assert_eq!(sources("script-src"), "'self'");
@@ -135,16 +109,13 @@ mod tests {
 
     #[test]
     fn media_come_from_the_cdn_and_only_the_console_connects_to_the_identity_provider() {
-        let origins = PolicyOrigins {
-            cdn: Some("https://cdn.example".to_owned()),
-            identity: vec!["https://id.example".to_owned(), "https://token.example".to_owned()],
-            embedding: Vec::new(),
-        };
-        let console = headers(&origins, PageKind::Console);
+        let policy = Policy { cdn: Some("https://cdn.example".to_owned()), embedding: Vec::new() };
+        let identity = ["https://id.example", "https://token.example"];
+        let console = headers(&policy, PageKind::Console, &identity);
         let expected = "'self' https://cdn.example https://id.example https://token.example";
         assert_eq!(directive(&console, "connect-src").unwrap(), expected);
         for kind in [PageKind::Watch, PageKind::Embed] {
-            let headers = headers(&origins, kind);
+            let headers = headers(&policy, kind, &[]);
             assert_eq!(directive(&headers, "connect-src").unwrap(), "'self' https://cdn.example");
             assert_eq!(
                 directive(&headers, "media-src").unwrap(),
@@ -157,19 +128,20 @@ mod tests {
 
     #[test]
     fn only_embeds_can_be_embedded_by_all_pages_or_the_configured_ones() {
-        let listed = PolicyOrigins {
+        let any = Policy::default();
+        let listed = Policy {
             embedding: vec!["https://a.example".to_owned(), "https://b.example:8443".to_owned()],
-            ..PolicyOrigins::default()
+            ..Policy::default()
         };
-        for (origins, kind, expected) in [
-            (&PolicyOrigins::default(), PageKind::Console, Some("'none'")),
-            (&PolicyOrigins::default(), PageKind::Watch, Some("'self'")),
-            (&PolicyOrigins::default(), PageKind::Embed, None),
+        for (policy, kind, expected) in [
+            (&any, PageKind::Console, Some("'none'")),
+            (&any, PageKind::Watch, Some("'self'")),
+            (&any, PageKind::Embed, None),
             (&listed, PageKind::Console, Some("'none'")),
             (&listed, PageKind::Watch, Some("'self'")),
             (&listed, PageKind::Embed, Some("'self' https://a.example https://b.example:8443")),
         ] {
-            let found = directive(&headers(origins, kind), "frame-ancestors");
+            let found = directive(&headers(policy, kind, &[]), "frame-ancestors");
             assert_eq!(found.as_deref(), expected, "{kind:?}");
         }
     }

@@ -1,6 +1,8 @@
 //! Routes of pages for people, and of the files that the pages consist of.
 
-use super::Route;
+use media::VideoId;
+
+use super::{Route, id};
 
 /// A page, or a file of pages. Names of files are keys of a table in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +13,12 @@ pub(crate) enum PageRoute {
     Console(String),
     /// `/player/{file}`
     PlayerFile(String),
+    /// `/watch/{id}`; `None` if the id is malformed, which is a page, too.
+    Watch(Option<VideoId>),
+    /// `/embed/{id}`
+    Embed(Option<VideoId>),
+    /// `/oembed`
+    OEmbed,
 }
 
 impl PageRoute {
@@ -20,6 +28,9 @@ impl PageRoute {
             Self::ConsoleRoot => "/console",
             Self::Console(_) => "/console/{path}",
             Self::PlayerFile(_) => "/player/{file}",
+            Self::Watch(_) => "/watch/{id}",
+            Self::Embed(_) => "/embed/{id}",
+            Self::OEmbed => "/oembed",
         }
     }
 
@@ -32,6 +43,9 @@ impl PageRoute {
             "player" if !below.is_empty() && !below.contains('/') => {
                 Some(Self::PlayerFile(below.to_owned()))
             }
+            "watch" if path != first => Some(Self::Watch(id("id", below).ok())),
+            "embed" if path != first => Some(Self::Embed(id("id", below).ok())),
+            "oembed" if path == first => Some(Self::OEmbed),
             _ => None,
         }
     }
@@ -48,6 +62,13 @@ impl Route {
 #[cfg(test)]
 pub(super) fn each() -> Vec<Route> {
     let (path, file) = (String::new(), "player.js".to_owned());
-    let pages = [PageRoute::ConsoleRoot, PageRoute::Console(path), PageRoute::PlayerFile(file)];
+    let pages = [
+        PageRoute::ConsoleRoot,
+        PageRoute::Console(path),
+        PageRoute::PlayerFile(file),
+        PageRoute::Watch(None),
+        PageRoute::Embed(None),
+        PageRoute::OEmbed,
+    ];
     pages.map(Route::Page).into()
 }

@@ -55,6 +55,10 @@ fn every_fixed_route_resolves() {
         ("/console/", "/console/{path}", "GET"),
         ("/console/_app/immutable/chunks/a/b/c/d/e.js", "/console/{path}", "GET"),
         ("/console/videos/:id", "/console/{path}", "GET"),
+        ("/watch/:id", "/watch/{id}", "GET"),
+        ("/watch/nope", "/watch/{id}", "GET"),
+        ("/embed/:id", "/embed/{id}", "GET"),
+        ("/oembed", "/oembed", "GET"),
         ("/player/player-1a2b.js", "/player/{file}", "GET"),
     ];
     for (path, expected, method) in routes {
@@ -119,6 +123,8 @@ fn other_paths_are_unknown() {
         "/consoles",
         "/player",
         "/player/",
+        "/watch",
+        "/oembed/",
         "/player/a/b.js",
     ];
     for path in paths {

@@ -133,6 +133,18 @@ impl PlaybackService for FakeControl {
         self.progress.reply()
     }
 
+    async fn describe_video(
+        &self,
+        request: Request<v1::DescribeVideoRequest>,
+    ) -> Result<Response<v1::DescribeVideoResponse>, Status> {
+        let video = self.user_services.video.lock().unwrap().clone();
+        if video.video_id != request.into_inner().video_id {
+            return Err(api::code::Problem::not_found("video").into());
+        }
+        let tenant = "default".to_owned();
+        Ok(Response::new(v1::DescribeVideoResponse { video: Some(video), tenant }))
+    }
+
     type WatchChangesStream = Streamed<v1::Change>;
 
     async fn watch_changes(

@@ -23,6 +23,7 @@ pub(crate) struct UserServices {
     /// Until this is set, a data plane cannot verify tokens.
     pub(crate) introduced: Arc<AtomicBool>,
     pub(crate) video: Arc<Mutex<v1::Video>>,
+    pub(crate) sign_in_options: Arc<Mutex<v1::GetSignInOptionsResponse>>,
 }
 
 impl UserServices {
@@ -34,7 +35,8 @@ impl UserServices {
             ..v1::Video::default()
         };
         let keys = Arc::new(RootKeys::generate());
-        Self { keys, introduced: Arc::default(), video: Arc::new(Mutex::new(video)) }
+        let video = Arc::new(Mutex::new(video));
+        Self { keys, introduced: Arc::default(), video, sign_in_options: Arc::default() }
     }
 
     /// A biscuit with the role of an editor.
@@ -162,7 +164,7 @@ impl AuthService for FakeControl {
         &self,
         _request: Request<v1::GetSignInOptionsRequest>,
     ) -> Result<Response<v1::GetSignInOptionsResponse>, Status> {
-        Err(Status::unimplemented("no test asks for it"))
+        Ok(Response::new(self.user_services.sign_in_options.lock().unwrap().clone()))
     }
 
     async fn report_token_uses(

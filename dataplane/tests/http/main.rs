@@ -31,4 +31,5 @@ mod support;
 mod token_errors;
 mod tus;
 mod upload;
+mod video_pages;
 mod with_control;

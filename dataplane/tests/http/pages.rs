@@ -1,10 +1,15 @@
 //! The console and the files of pages, over a real listener with files that stand in for a build.
 
+use api::v1;
 use dataplane::WebFiles;
 
-use crate::support::{Plane, Reply};
+use crate::{
+    support::{Plane, Reply},
+    token_errors,
+};
 
-const INDEX: &str = "<!doctype html><html><head><!--config--></head><body>console</body></html>";
+const INDEX: &str = "<!doctype html><html><head><!--config--><link href=\"./icon.svg\"></head>\
+    <body>console</body></html>";
 const SCRIPT: &str = "console/_app/immutable/entry/start.1a2b.js";
 const BROWSER: &str = "Accept: text/html,application/xhtml+xml,*/*;q=0.8";
 
@@ -48,14 +53,20 @@ async fn browsers_are_redirected_to_the_console_and_other_clients_are_not() {
 #[tokio::test]
 async fn every_screen_is_the_console_page_and_missing_files_are_not_found() {
     let plane = start().await;
-    for path in
-        ["/console/", "/console/videos/1/x", "/console/index.html", "/console/callback?code=1"]
-    {
+    for (path, icon) in [
+        ("/console/", "./icon.svg"),
+        ("/console/videos", "./icon.svg"),
+        ("/console/videos/1/x", "../../icon.svg"),
+        ("/console/videos/", "../icon.svg"),
+        ("/console/index.html", "./icon.svg"),
+        ("/console/callback?code=1", "./icon.svg"),
+    ] {
         let page = plane.get(path).await;
         assert_eq!(page.status, 200, "{path}");
         assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
         assert_eq!(page.header("cache-control"), "public, no-cache");
         let text = page.text();
+        assert!(text.contains(&format!("<link href=\"{icon}\">")), "{path}: {text}");
         let config = text.split_once("<script type=\"application/json\" id=\"config\">").unwrap().1;
         let config = config.split_once("</script>").unwrap().0;
         let config: serde_json::Value = serde_json::from_str(config).unwrap();
@@ -69,6 +80,7 @@ async fn every_screen_is_the_console_page_and_missing_files_are_not_found() {
     }
     for path in [
         "/console/missing.js",
+        "/console/a/b/c/d/e/f/g/h/i/j",
         "/console/_app/immutable/entry/other.js",
         "/console/videos/x.html",
         "/console/../Cargo.toml",
@@ -170,4 +182,32 @@ async fn the_console_loads_only_from_its_own_origin_and_the_cdn() {
     assert_eq!(page.header("x-content-type-options"), "nosniff");
     assert_eq!(page.header("cross-origin-opener-policy"), "same-origin");
     assert!(page.header("permissions-policy").contains("camera=()"));
+}
+
+#[tokio::test]
+async fn the_console_gets_the_ways_of_signing_in_from_control() {
+    let (plane, control) = token_errors::start(|config| config.web_files = Some(build())).await;
+    let page = plane.get("/console/").await;
+    assert!(page.text().contains("\"oidc\":null"), "{}", page.text());
+    *control.user_services.sign_in_options.lock().unwrap() = v1::GetSignInOptionsResponse {
+        issuer: "https://id.example/</script>".to_owned(),
+        client_id: "console".to_owned(),
+        origins: vec!["https://id.example".to_owned(), "https://x; script-src *".to_owned()],
+    };
+    // Another data plane, which has not kept the earlier reply.
+    let urls = vec![control.url.clone()];
+    let plane = Plane::start_with(|config| {
+        config.web_files = Some(build());
+        config.control_urls = urls;
+    })
+    .await;
+    let page = plane.get("/console/callback?code=secret").await;
+    let config = page.text().split("id=\"config\">").nth(1).unwrap().to_owned();
+    let config: serde_json::Value =
+        serde_json::from_str(config.split("</script>").next().unwrap()).unwrap();
+    assert_eq!(config["oidc"]["issuer"], "https://id.example/</script>");
+    assert_eq!(config["oidc"]["clientId"], "console");
+    let policy = page.header("content-security-policy");
+    assert!(policy.contains("connect-src 'self' https://id.example;"), "{policy}");
+    assert_eq!(policy.matches("script-src").count(), 1, "{policy}");
 }

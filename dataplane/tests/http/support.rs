@@ -72,6 +72,7 @@ impl Plane {
             cdn_base_url: None,
             console: "on".to_owned(),
             embed_origins: Vec::new(),
+            public_url: None,
             web_files: Some(dataplane::WebFiles::new([])),
             upload_bytes_max: 64 << 20,
             connections_max: 1000,

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Grid,
-    index::{Fragment, Track},
+    index::{Fragment, Index, Track, VideoRendition},
     ladder::{Rung, lines},
 };
 
@@ -57,6 +57,20 @@ pub struct PicturePlan {
     pub poster: Size,
     /// Frames that the poster is chosen from.
     pub candidates: u32,
+}
+
+/// The size of the poster of this video, by the same rule as [`PicturePlan::new`]; `None` without
+/// video renditions.
+pub fn poster_size(index: &Index) -> Option<Size> {
+    let sizes = |rung: &VideoRendition| (rung.width, rung.height);
+    let h264 = index.video_renditions.iter().filter(|rung| rung.track.codec.starts_with("avc"));
+    let mut rungs: Vec<_> = h264.map(sizes).collect();
+    if rungs.is_empty() {
+        rungs = index.video_renditions.iter().map(sizes).collect();
+    }
+    let fits = |size: &&(u32, u32)| lines(size.0, size.1) <= POSTER_LINES;
+    let (width, height) = *rungs.iter().rev().find(fits).or(rungs.first())?;
+    Some(Size::within_short(width, height, POSTER_LINES))
 }
 
 impl PicturePlan {
