@@ -7,12 +7,20 @@
 #
 # Only the worker's image contains FFmpeg. No image runs as root or writes outside of its volumes.
 #
+FROM node:24.19.0-bookworm-slim AS web
+WORKDIR /src/web
+# The API's description, from which the console's types are made.
+COPY dataplane/src/rest/openapi.json ../dataplane/src/rest/
+COPY web .
+RUN --mount=type=cache,target=/root/.npm npm ci --no-audit --no-fund && npm run build
+
 # The next two lines repeat the version of rust-toolchain.toml; the variable keeps rustup from installing the
 # components that the file names.
 FROM rust:1.95.0-bookworm AS build
 ENV RUSTUP_TOOLCHAIN=1.95.0
 WORKDIR /src
 COPY . .
+COPY --from=web /src/web/dist web/dist
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     cargo build --release --locked --workspace --bins \

@@ -9,13 +9,16 @@ help: ## List the targets
 
 run: ## Install missing programs, build in release mode, start the whole service (passes STREAMING_* through)
 	$(STEP) '1/3 install missing programs' && tools/install run
-	$(STEP) '2/3 build (the first time takes minutes, later ones seconds)' && cargo build --release --locked --workspace --bins
+	$(STEP) '2/3 build (the first time takes minutes, later ones seconds)' && tools/build-web
+	cargo build --release --locked --workspace --bins
 	$(STEP) '3/3 start' && exec target/release/streaming-service up
 
-build: ## Build only the release programs
+build: ## Build only the release programs, with the web console (installs Node if it is missing)
+	tools/install web && tools/build-web
 	cargo build --release --locked --workspace --bins
 
 dev: ## Start the service from an unoptimised build, with LOG_LEVEL=debug
+	tools/install web && tools/build-web
 	cargo build --locked --workspace --bins && LOG_LEVEL=$${LOG_LEVEL:-debug} exec target/debug/streaming-service up
 
 migrate: build ## Migrate the database of STREAMING_DATABASE_URL
@@ -26,13 +29,15 @@ tools: ## Install the programs that checks and tests need: Chromium, Node, Go, g
 
 test: ## Install the programs that tests need, then run all tests against real programs
 	$(STEP) '1/3 install missing programs' && tools/install test
-	$(STEP) '2/3 build' && cargo build --locked --workspace --all-targets
+	$(STEP) '2/3 build' && tools/build-web
+	cargo build --locked --workspace --all-targets
 	$(STEP) '3/3 test' && $(NEXTEST)
 
 test-unit: ## Run the tests that start no other process
 	$(NEXTEST) --lib --bins
 
 test-integration: ## Run the tests that start real programs and whole services (as `make test`, without installing)
+	tools/build-web
 	cargo build --locked --workspace --all-targets
 	$(NEXTEST) --tests -E 'kind(test)'
 
@@ -52,6 +57,7 @@ check: ## Run the checks that must pass before a commit: format, lints, document
 	cargo deny --locked check bans licenses sources
 	@if ls -d $${CARGO_HOME:-$$HOME/.cargo}/advisory-db*/*/ >/dev/null 2>&1; then cargo deny --locked check --disable-fetch advisories; \
 	else echo 'not checked: security advisories of dependencies (no advisory database here; `cargo deny fetch db` downloads it)'; fi
+	tools/build-web check
 	tools/check-deploy
 	tools/check-docs
 	tools/check-language
