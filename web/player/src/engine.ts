@@ -15,7 +15,9 @@ export interface EngineEvents {
   onChange(): void;
   /** The text tracks of the video, again whenever some are added. */
   onText(tracks: readonly MediaPlaylist[]): void;
-  /** Playback cannot go on by itself. */
+  /** Media has arrived: what went wrong before is over. */
+  onLoaded(): void;
+  /** Nothing more is loaded. */
   onProblem(problem: Problem): void;
 }
 
@@ -99,6 +101,7 @@ export class Engine {
     for (const event of [Events.LEVEL_SWITCHED, Events.AUDIO_TRACKS_UPDATED, Events.AUDIO_TRACK_SWITCHED] as const) {
       hls.on(event, () => this.events.onChange());
     }
+    hls.on(Events.FRAG_BUFFERED, () => this.events.onLoaded());
     hls.on(Events.ERROR, (_, data) => this.failed(data));
     hls.loadSource(this.url);
     hls.attachMedia({ media: this.media, overrides: this.overrides });
@@ -111,9 +114,14 @@ export class Engine {
       if (startAt > 0) media.currentTime = startAt;
       this.events.onChange();
     }, { once: true });
-    media.addEventListener('progress', this.events.onChange);
+    media.addEventListener('progress', this.arrived);
     media.src = this.url;
   }
+
+  private readonly arrived = () => {
+    this.events.onLoaded();
+    this.events.onChange();
+  };
 
   /** The end of the part that can be played now, in seconds: listed for pictures and sound. */
   get edge(): number {
@@ -310,7 +318,7 @@ export class Engine {
   destroy(): void {
     clearTimeout(this.catchUp);
     clearTimeout(this.listingTimer);
-    this.media.removeEventListener('progress', this.events.onChange);
+    this.media.removeEventListener('progress', this.arrived);
     this.hls?.destroy();
     if (!this.hls) this.media.removeAttribute('src');
     this.hls = null;

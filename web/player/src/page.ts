@@ -26,11 +26,19 @@ async function fill(element: StreamPlayer): Promise<void> {
   }
 }
 
+/** Poster and storyboard are made when everything is encoded, if at all: these are the pauses between looks for them. */
+const IMAGES_MS = [0, 5000, 15_000, 40_000];
+
+async function fillLater(element: StreamPlayer): Promise<void> {
+  for (const pause of IMAGES_MS) {
+    await new Promise((done) => setTimeout(done, pause));
+    if (element.hasAttribute('storyboard')) return;
+    await fill(element);
+  }
+}
+
 if (player instanceof StreamPlayer) {
   if (!player.hasAttribute('src')) player.addEventListener('playable', () => void fill(player), { once: true });
-  // A storyboard is made when everything is encoded.
-  player.addEventListener('complete', () => {
-    if (!player.hasAttribute('storyboard')) void fill(player);
-  });
+  player.addEventListener('complete', () => void fillLater(player), { once: true });
   if (embedded) new PlayerJs(player);
 }

@@ -241,6 +241,7 @@ export class StreamPlayer extends HTMLElement {
     const known = Number.isFinite(this.duration) ? this.duration : null;
     this.engine = new Engine(this.video, source, this.contentId, state === 'ready' ? start : 0, known, {
       onChange: () => this.changed(),
+      onLoaded: () => this.problem && this.recover(),
       onText: (tracks) => this.text.add(tracks),
       onProblem: (problem) => this.fail(problem)
     });
@@ -261,7 +262,6 @@ export class StreamPlayer extends HTMLElement {
   }
 
   private changed(): void {
-    if (this.problem && this.video.readyState >= HTMLMediaElement.HAVE_FUTURE_DATA) this.recover();
     if (this.pending !== null && this.canReach(this.pending)) {
       this.video.currentTime = this.pending;
       this.pending = null;
@@ -306,7 +306,6 @@ export class StreamPlayer extends HTMLElement {
     on('ratechange', () => (preferences.speed = video.playbackRate));
     on('waiting', () => this.finish());
     for (const type of ['waiting', 'stalled', 'playing', 'canplay', 'seeked', 'durationchange', 'loadedmetadata']) on(type, () => this.refresh());
-    on('playing', () => this.problem && this.recover());
     cancel.addEventListener('click', () => {
       this.pending = null;
       controller.focus();
@@ -372,6 +371,7 @@ export class StreamPlayer extends HTMLElement {
 
   private get situation(): Situation {
     const { video, engine } = this;
+    const starved = video.readyState < HTMLMediaElement.HAVE_FUTURE_DATA;
     const silent = engine !== null && !engine.hasVideo && !video.poster;
     return {
       messages: this.messages,
@@ -382,9 +382,10 @@ export class StreamPlayer extends HTMLElement {
       final: this.final,
       pending: this.pending,
       playing: engine !== null,
-      stalled: !video.paused && !video.ended && video.readyState < HTMLMediaElement.HAVE_FUTURE_DATA,
+      stalled: starved && !video.paused && !video.ended,
       position: video.currentTime,
-      problem: this.problem,
+      // What is buffered plays on.
+      problem: starved ? this.problem : null,
       sound: silent ? this.getAttribute('title') || this.messages.sound : null
     };
   }

@@ -28,7 +28,10 @@ const MARKUP = `
   <media-loading-indicator slot="centered-chrome" noautohide></media-loading-indicator>
   <media-play-button slot="centered-chrome" class="big"></media-play-button>
   <div class="bar">
-    <stream-seek-bar></stream-seek-bar>
+    <stream-seek-bar>
+      <media-preview-thumbnail slot="preview"></media-preview-thumbnail>
+      <media-preview-time-display slot="preview"></media-preview-time-display>
+    </stream-seek-bar>
     <div class="row">
       <media-play-button></media-play-button>
       <media-mute-button></media-mute-button>
