@@ -1,7 +1,11 @@
 /** Numbers, sizes, lengths and times in the words of the interface's language. */
 import { i18n } from './i18n';
 
-const locale = () => i18n.locale;
+/** The browser's own variety of the interface's language, for example `en-GB`, for the forms of dates and numbers. */
+function locale(): string {
+  const browser = typeof navigator === 'undefined' ? [] : navigator.languages;
+  return browser.find((tag) => tag.split('-')[0] === i18n.locale) ?? i18n.locale;
+}
 
 /** Seconds as `m:ss` or `h:mm:ss`. */
 export function duration(seconds: number): string {

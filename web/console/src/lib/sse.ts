@@ -131,6 +131,7 @@ export class EventReader {
       const parse = eventParser(this.#options.onEvent, (id) => (this.#lastId = id || this.#lastId));
       const decoder = new TextDecoder();
       const reader = response.body.getReader();
+      attempt.signal.addEventListener('abort', () => void reader.cancel().catch(() => {}));
       for (;;) {
         const { done, value } = await reader.read();
         if (done) return this.#backoff();

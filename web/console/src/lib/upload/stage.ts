@@ -4,6 +4,7 @@ import type { JobSummary, Video } from '../api/types';
 export type Stage =
   | { kind: 'examining' }
   | { kind: 'queued'; place: number | null }
+  /** `progress` is a fraction of 1. */
   | { kind: 'encoding'; progress: number }
   | { kind: 'ready' }
   | { kind: 'failed'; message: string }
@@ -15,6 +16,6 @@ export function stageOf(video: Video | null, job: JobSummary | null): Stage {
   if (video.state === 'failed') return { kind: 'failed', message: video.error?.message ?? job?.error?.message ?? '' };
   if (video.state === 'ready') return { kind: 'ready' };
   if (job?.state === 'queued') return { kind: 'queued', place: job.queuePosition ?? null };
-  if (job?.state === 'running' || video.state === 'processing') return { kind: 'encoding', progress: job?.progress ?? 0 };
+  if (job?.state === 'running' || video.state === 'processing') return { kind: 'encoding', progress: (job?.progress ?? 0) / 100 };
   return { kind: 'uploaded' };
 }

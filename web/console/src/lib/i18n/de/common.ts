@@ -2,6 +2,7 @@ import type { Messages } from '../index.svelte';
 
 const common: Messages['common'] = {
   product: 'Streaming-Konsole',
+  brand: 'Streaming',
   skip: 'Zum Inhalt springen',
   wrongAddress: 'Unter dieser Adresse gibt es keine Ansicht.',
   menu: 'Menü',

@@ -1,6 +1,7 @@
 /** Words that several screens use. */
 const common = {
   product: 'Streaming console',
+  brand: 'Streaming',
   skip: 'Skip to content',
   wrongAddress: 'No screen has this address.',
   menu: 'Menu',
