@@ -11,3 +11,6 @@ pub const FILENAME_CHARS_MAX: usize = 255;
 
 /// Maximum items of a page of a list.
 pub const PAGE_SIZE_MAX: u32 = 100;
+
+/// Maximum uses of tokens that a data plane reports in one call.
+pub const TOKEN_USES_MAX: usize = 1000;

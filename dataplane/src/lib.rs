@@ -23,6 +23,7 @@ mod route;
 mod service;
 mod settings;
 mod shared;
+mod token_uses;
 
 use std::sync::Arc;
 
@@ -82,6 +83,7 @@ pub async fn serve(
     metrics_listener(&app).await?;
     change_feed::stored_keys(&app).await;
     app.shutdown.tracker.spawn(change_feed::follow(app.clone()));
+    app.shutdown.tracker.spawn(token_uses::report(app.clone()));
     let connections_max = app.config.connections_max;
     let (pace, metrics, shutdown) = (app.config.pace, app.metrics.clone(), app.shutdown.clone());
     let respond =

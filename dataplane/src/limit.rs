@@ -128,8 +128,8 @@ impl Limiter {
         }
     }
 
-    /// What remains of the limits of the sender of a request: general, upload, stream; `None` for a
-    /// limit that is off. Counts nothing.
+    /// The state of the three limits for the sender of a request: general, upload, stream; `None` for
+    /// a limit that is off. Counts nothing.
     pub(crate) async fn state(&self, request: &Parts, address: IpAddr) -> [Option<Allowance>; 3] {
         let name = self.name(request, address);
         let [general, upload, stream] =

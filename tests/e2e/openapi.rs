@@ -54,7 +54,7 @@ fn configuration(video: &str, job: &str) -> String {
         "getVideo updateVideo putSource createJob mintPlaybackToken createCaption listCaptions";
     let media = "getHlsPlaylist getDashManifest getMedia";
     let mut text = "[checks.negative_data_rejection]\nexpected-statuses = [\"4xx\"]\n".to_owned();
-    let (jobs, ends) = ("getJob retryJob", "deleteVideo deleteCaption cancelJob");
+    let (jobs, ends) = ("getJob retryJob", "deleteVideo deleteCaption cancelJob deleteToken");
     for (operations, id) in [(videos, video), (jobs, job), (media, video), (ends, UNKNOWN)] {
         for operation in operations.split(' ') {
             text += &format!(

@@ -184,8 +184,13 @@ async fn each_role_is_permitted_its_routes(
             let rejected = matches!(reply.status, 401 | 403);
             match cell {
                 "open" if path.as_str() == "/api/auth/exchange" => {}
-                // The body has no token to renew.
-                "open" if path.as_str() == "/api/playback-token/renew" => {
+                // The body has no token to renew, and no code.
+                "open"
+                    if matches!(
+                        path.as_str(),
+                        "/api/playback-token/renew" | "/api/auth/sign-in"
+                    ) =>
+                {
                     assert_eq!(reply.status, 422, "{role} {method} {filled}");
                 }
                 // Pages: redirects, files that need not have been built, a private video.
@@ -193,7 +198,7 @@ async fn each_role_is_permitted_its_routes(
                     assert!(!rejected && reply.status != 500, "{role} {method} {filled}");
                 }
                 "open" => assert_eq!(reply.status, 200, "{role} {method} {filled}"),
-                "yes" => assert!(!rejected, "{role} {method} {filled}: {}", reply.text()),
+                "yes" | "any" => assert!(!rejected, "{role} {method} {filled}: {}", reply.text()),
                 _ => assert_eq!(reply.status, 403, "{role} {method} {filled}: {}", reply.text()),
             }
             if cell == "yes" && method == "GET" && !path.contains("{n}") {
@@ -245,6 +250,10 @@ async fn invalid_tokens_are_rejected_by_every_route(
                 (true, _) => 403,
                 (false, _) => status,
             };
+            if kind == "narrowed" && table[&format!("{method} {path}")][2] == "any" {
+                assert!(reply.status < 300, "{kind} {method} {filled}: {}", reply.text());
+                continue;
+            }
             assert_eq!(reply.status, expected, "{kind} {method} {filled}: {}", reply.text());
             if expected == 401 {
                 assert!(!reply.header("www-authenticate").is_empty(), "{kind} {method} {filled}");

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use api::limits::TOKEN_USES_MAX;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use media::VideoId;
@@ -19,7 +20,7 @@ use crate::{
     db::{
         DbError, causes, changes, claim, jobs,
         lease::{self, FailedAttempt},
-        pool, revocations, task_counts, videos, workers,
+        pool, revocations, sign_in, task_counts, tokens, videos, workers,
     },
     domain::{Failure, TaskKind},
     metrics::Workers,
@@ -42,6 +43,8 @@ const CHANGES_EVERY: Duration = Duration::from_secs(1);
 const UPLOADS_EVERY: Duration = Duration::from_secs(2);
 /// Interval of the measurements in the database.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
+/// Interval at which the uses of tokens are stored.
+const USES_EVERY: Duration = Duration::from_secs(1);
 const CLEAN_UP_EVERY: Duration = Duration::from_secs(10);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const DOUBLINGS_MAX: u32 = 4;
@@ -98,6 +101,7 @@ pub fn spawn(app: &Arc<AppState>) {
     );
     start("measure", MEASURE_EVERY, |d| Box::pin(async move { measure(&d).await }), |_| None);
     start("tidy", CLEAN_UP_EVERY, |d| Box::pin(async move { clean_up(&d).await }), |_| None);
+    start("uses", USES_EVERY, |d| Box::pin(async move { store_uses(&d).await }), |_| None);
     app.shutdown.tracker.spawn(changes(app.clone()));
     app.shutdown.tracker.spawn(apply_revocations(app.clone()));
 }
@@ -204,10 +208,26 @@ async fn notify_ready(app: &AppState) -> Result<(), BackgroundError> {
     Ok(())
 }
 
+/// Stores on which day tokens were used on this instance.
+async fn store_uses(app: &AppState) -> Result<(), BackgroundError> {
+    let uses = app.verifier.take_uses(TOKEN_USES_MAX);
+    if uses.is_empty() {
+        return Ok(());
+    }
+    let stored = async { tokens::record_uses(&*app.db.get().await?, &uses).await };
+    if let Err(error) = stored.await {
+        app.verifier.return_uses(uses);
+        return Err(error.into());
+    }
+    Ok(())
+}
+
 async fn clean_up(app: &AppState) -> Result<(), BackgroundError> {
     let db = app.db.get().await?;
     workers::delete_old(&*db).await?;
     revocations::delete_old(&*db).await?;
+    tokens::delete_old(&*db).await?;
+    sign_in::delete_old(&*db).await?;
     drop(db);
     prune_changes(app).await?;
     probes::give_up(app).await?;

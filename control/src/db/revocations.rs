@@ -5,14 +5,15 @@ use tokio_postgres::{GenericClient, Row};
 
 use super::DbError;
 
-/// Revokes a token by each of its ids; repeating it changes nothing.
+/// Revokes a token by each of its ids and deletes its record; repeating it changes nothing.
 pub async fn add(
     db: &impl GenericClient,
     ids: &[Vec<u8>],
     expires_at: Option<Timestamp>,
 ) -> Result<(), DbError> {
     db.execute(
-        "INSERT INTO revocations (revocation_id, expires_at)
+        "WITH deleted AS (DELETE FROM tokens WHERE revocation_id = ANY ($1::bytea[]))
+         INSERT INTO revocations (revocation_id, expires_at)
          SELECT id, $2
          FROM unnest($1::bytea[]) AS id
          ON CONFLICT DO NOTHING",

@@ -1,5 +1,8 @@
 //! `AuthService`.
 
+mod records;
+mod sign_in;
+
 use std::{net::IpAddr, time::Duration};
 
 use api::{
@@ -8,8 +11,8 @@ use api::{
     wire,
 };
 use authz::{
-    AuthError, Grant, JwtNames, Operation, PLAYBACK_SECONDS_MAX, PlaybackGrant, RenewalError,
-    Renewed, Role, is_jwt,
+    AuthError, Credential, Grant, JwtNames, Operation, PLAYBACK_SECONDS_MAX, PlaybackGrant,
+    RenewalError, Renewed, Role, is_jwt,
     jwt::{self, Identity},
 };
 use jiff::Timestamp;
@@ -23,9 +26,10 @@ use super::{
 };
 use crate::{
     cluster::events::Event,
-    db::{CALL_TRIES_MAX, revocations},
+    db::{CALL_TRIES_MAX, revocations, tokens},
     domain::OPERATOR_TENANT,
     identity::rejected_tokens::TokenProblem,
+    state::AppState,
 };
 
 const TTL_SECONDS: i64 = 3600;
@@ -45,6 +49,8 @@ impl AuthService for Services {
         request: Request<v1::MintTokenRequest>,
     ) -> Result<Response<v1::MintTokenResponse>, Status> {
         let principal = self.0.authorize(Rpc::MintToken, &request, None)?;
+        // A narrowed token must not mint a wider one.
+        let credential = self.0.credential(&request)?;
         let message = request.into_inner();
         let role: Role = message
             .role
@@ -64,14 +70,9 @@ impl AuthService for Services {
         }
         let ttl = input::ttl(message.ttl_seconds, TTL_SECONDS, TTL_SECONDS_MAX)?;
         let expires_at = self.0.clock.now_unix() + ttl;
+        let expires_at = principal.narrowed_end.map_or(expires_at, |end| end.min(expires_at));
         let grant = Grant { subject, tenant, role };
-        let token = self.0.keys.signing().mint(&grant, expires_at).map_err(authorize::problem)?;
-        tracing::info!(
-            subject = grant.subject, tenant = grant.tenant, role = %role, by = principal.subject,
-            "token minted"
-        );
-        let expires_at = time(expires_at);
-        Ok(Response::new(v1::MintTokenResponse { token, expires_at, ..Default::default() }))
+        Ok(Response::new(self.mint(credential, grant, expires_at).await?))
     }
 
     async fn revoke_token(
@@ -87,17 +88,7 @@ impl AuthService for Services {
             self.0.authorize(Operation::Admin, &request, None)?;
         }
         let (ids, expires_at) = self.revocable(token).await?;
-        let remembered = expires_at.max(self.0.clock.now_unix() + REVOKED_SECONDS_MIN);
-        let expires_at = Timestamp::from_second(remembered).ok();
-        self.0
-            .db
-            .run(CALL_TRIES_MAX, async |db| revocations::add(db, &ids, expires_at).await)
-            .await
-            .map_err(db_status)?;
-        self.0.verifier.revoke(ids.iter().cloned());
-        for id in ids {
-            self.0.bus.publish(Event::Revoked(id));
-        }
+        revoke(&self.0, &ids, expires_at).await?;
         Ok(Response::new(v1::RevokeTokenResponse {}))
     }
 
@@ -177,69 +168,96 @@ impl AuthService for Services {
 
     async fn create_sign_in_code(
         &self,
-        _request: Request<v1::CreateSignInCodeRequest>,
+        request: Request<v1::CreateSignInCodeRequest>,
     ) -> Result<Response<v1::CreateSignInCodeResponse>, Status> {
-        Err(Status::unimplemented("not yet served"))
+        sign_in::create_code(&self.0, &request).await.map(Response::new)
     }
 
     async fn sign_in(
         &self,
-        _request: Request<v1::SignInRequest>,
+        request: Request<v1::SignInRequest>,
     ) -> Result<Response<v1::SignInResponse>, Status> {
-        Err(Status::unimplemented("not yet served"))
+        sign_in::with_code(&self.0, &request).await.map(Response::new)
     }
 
     async fn create_session(
         &self,
-        _request: Request<v1::CreateSessionRequest>,
+        request: Request<v1::CreateSessionRequest>,
     ) -> Result<Response<v1::CreateSessionResponse>, Status> {
-        Err(Status::unimplemented("not yet served"))
+        sign_in::exchange(&self.0, &request).map(Response::new)
     }
 
     async fn sign_out(
         &self,
-        _request: Request<v1::SignOutRequest>,
+        request: Request<v1::SignOutRequest>,
     ) -> Result<Response<v1::SignOutResponse>, Status> {
-        Err(Status::unimplemented("not yet served"))
+        sign_in::out(&self.0, &request).await.map(Response::new)
     }
 
     async fn get_caller(
         &self,
-        _request: Request<v1::GetCallerRequest>,
+        request: Request<v1::GetCallerRequest>,
     ) -> Result<Response<v1::GetCallerResponse>, Status> {
-        Err(Status::unimplemented("not yet served"))
+        sign_in::caller(&self.0, &request).map(Response::new)
     }
 
     async fn list_tokens(
         &self,
-        _request: Request<v1::ListTokensRequest>,
+        request: Request<v1::ListTokensRequest>,
     ) -> Result<Response<v1::ListTokensResponse>, Status> {
-        Err(Status::unimplemented("not yet served"))
+        records::list(&self.0, request).await.map(Response::new)
     }
 
     async fn delete_token(
         &self,
-        _request: Request<v1::DeleteTokenRequest>,
+        request: Request<v1::DeleteTokenRequest>,
     ) -> Result<Response<v1::DeleteTokenResponse>, Status> {
-        Err(Status::unimplemented("not yet served"))
+        records::delete(&self.0, &request).await.map(Response::new)
     }
 
     async fn get_sign_in_options(
         &self,
         _request: Request<v1::GetSignInOptionsRequest>,
     ) -> Result<Response<v1::GetSignInOptionsResponse>, Status> {
-        Err(Status::unimplemented("not yet served"))
+        Ok(Response::new(sign_in::options(&self.0)?))
     }
 
     async fn report_token_uses(
         &self,
-        _request: Request<v1::ReportTokenUsesRequest>,
+        request: Request<v1::ReportTokenUsesRequest>,
     ) -> Result<Response<v1::ReportTokenUsesResponse>, Status> {
-        Err(Status::unimplemented("not yet served"))
+        records::report(&self.0, request).await.map(Response::new)
     }
 }
 
 impl Services {
+    /// Mints a token with the restrictions of the caller's credential, and records it.
+    async fn mint(
+        &self,
+        credential: Credential,
+        grant: Grant,
+        expires_at: i64,
+    ) -> Result<v1::MintTokenResponse, Status> {
+        let app = &self.0;
+        let minted = app.keys.signing().mint_narrowed(&grant, expires_at, &credential.checks);
+        let token = minted.map_err(authorize::problem)?;
+        let described = app.verifier.revocation_ids(&token).map_err(authorize::problem)?;
+        let id = described.0.into_iter().next().unwrap_or_default();
+        let ends = Timestamp::from_second(expires_at).unwrap_or(Timestamp::MAX);
+        let row = app
+            .db
+            .run(CALL_TRIES_MAX, async |db| tokens::create(db, &id, &grant, ends).await)
+            .await
+            .map_err(db_status)?;
+        tracing::info!(
+            token.id = %row.id, subject = grant.subject, tenant = grant.tenant, role = %grant.role,
+            by = credential.grant.subject, "token minted"
+        );
+        let expires_at = time(expires_at);
+        let (token_id, record) = (row.id.to_string(), Some(row.into()));
+        Ok(v1::MintTokenResponse { token, expires_at, token_id, record })
+    }
+
     /// Verifies a JWT and returns the identity in its claims.
     async fn identity(&self, token: &str) -> Result<Identity, TokenProblem> {
         let Some(provider) = &self.0.jwt else { return Err(AuthError::Malformed.into()) };
@@ -295,6 +313,21 @@ impl Services {
         let (id, expires_at) = self.0.verifier.revoking_id(token).map_err(|_| unreadable())?;
         Ok((vec![id], expires_at))
     }
+}
+
+/// Revokes a token that expires at `expires_at`, in Unix seconds, by these ids.
+async fn revoke(app: &AppState, ids: &[Vec<u8>], expires_at: i64) -> Result<(), Status> {
+    let remembered = expires_at.max(app.clock.now_unix() + REVOKED_SECONDS_MIN);
+    let expires_at = Timestamp::from_second(remembered).ok();
+    app.db
+        .run(CALL_TRIES_MAX, async |db| revocations::add(db, ids, expires_at).await)
+        .await
+        .map_err(db_status)?;
+    app.verifier.revoke(ids.iter().cloned());
+    for id in ids {
+        app.bus.publish(Event::Revoked(id.clone()));
+    }
+    Ok(())
 }
 
 /// Whether two texts are the same token, regardless of the form of a JWT's signature.

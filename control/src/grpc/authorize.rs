@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use api::code::{Code, Problem};
-use authz::{AuthError, Operation, Principal, Request as Ask, Role};
+use authz::{AuthError, Credential, Grant, Operation, Origin, Principal, Request as Ask, Role};
 use http::HeaderMap;
 use media::VideoId;
 use tonic::{Request, metadata::MetadataMap};
@@ -60,12 +60,18 @@ pub enum Rpc {
     GetStatus,
     GetMetrics,
     GetSystem,
+    CreateSignInCode,
+    ListTokens,
+    DeleteToken,
+    ReportTokenUses,
 }
 
 impl Rpc {
-    /// The operation for which a role is needed. Three RPCs are not listed: `RevokeToken`, which
-    /// needs the admin role or the token itself, and `ExchangeToken` and `RenewPlaybackToken`, which
-    /// are authenticated by the token in their message.
+    /// The operation for which a role is needed. Other RPCs are not listed: `RevokeToken`, which
+    /// needs the admin role or the token itself; `CreateSession`, `SignOut` and `GetCaller`, which
+    /// accept every bearer token ([`AppState::caller`]); `ExchangeToken`, `RenewPlaybackToken` and
+    /// `SignIn`, which are authenticated by the token or code in their message; and
+    /// `GetSignInOptions`, which is open.
     pub const fn operation(self) -> Operation {
         match self {
             Self::GetVideo
@@ -93,7 +99,12 @@ impl Rpc {
             | Self::CancelJob
             | Self::RetryJob => Operation::Write,
             Self::DeleteVideo => Operation::Delete,
-            Self::DrainWorker | Self::MintToken | Self::GetSystem => Operation::Admin,
+            Self::DrainWorker
+            | Self::MintToken
+            | Self::GetSystem
+            | Self::CreateSignInCode
+            | Self::ListTokens
+            | Self::DeleteToken => Operation::Admin,
             Self::Work => Operation::Work,
             Self::GetIndex
             | Self::GetProgress
@@ -101,7 +112,8 @@ impl Rpc {
             | Self::WatchChanges
             | Self::GetKeys
             | Self::GetStatus
-            | Self::GetMetrics => Operation::Serve,
+            | Self::GetMetrics
+            | Self::ReportTokenUses => Operation::Serve,
         }
     }
 }
@@ -167,23 +179,63 @@ impl AppState {
         presented: &CheckedJwt,
         ask: &Ask,
     ) -> Result<Principal, TokenProblem> {
+        let principal = self.identify_jwt(presented, ask.now)?;
+        principal.may(ask.operation)?;
+        Ok(principal)
+    }
+
+    fn identify_jwt(&self, presented: &CheckedJwt, now: i64) -> Result<Principal, TokenProblem> {
         let identity = presented.identity.as_ref().map_err(|error| TokenProblem::from(*error))?;
         let revocation_ids = presented.names.revocation_ids();
         if self.verifier.is_revoked(&revocation_ids) {
             return Err(TokenProblem::revoked());
         }
-        if ask.now >= identity.expires_at {
+        if now >= identity.expires_at {
             return Err(AuthError::Expired.into());
         }
-        let principal = Principal {
+        Ok(Principal {
             subject: identity.subject.clone(),
             tenant: identity.tenant.clone(),
             role: identity.role,
             expires_at: identity.expires_at,
+            narrowed_end: None,
             revocation_ids,
+            origin: Origin::Provider,
+        })
+    }
+
+    /// The identity in a call's bearer token, whatever the token allows.
+    ///
+    /// # Errors
+    /// [`Code::Unauthenticated`] if the token is missing or invalid, [`Code::PermissionDenied`] if
+    /// it is a playback token, [`Code::RateLimited`] after too many rejected tokens.
+    pub fn caller<T>(&self, request: &Request<T>) -> Result<Principal, Problem> {
+        let (token, now) = (bearer(request.metadata())?, self.clock.now_unix());
+        let identified = match request.extensions().get::<CheckedJwt>() {
+            Some(presented) => self.identify_jwt(presented, now),
+            None => self.verifier.identify(token, now).map_err(TokenProblem::from),
         };
-        principal.may(ask.operation)?;
+        let principal = identified.map_err(|rejected| {
+            self.rejected_tokens.reject(rejected, self.client(request), self.clock.now_ms())
+        })?;
+        self.verifier.note_use(&principal, now);
         Ok(principal)
+    }
+
+    /// A call's bearer token as something from which other tokens are made, whatever it allows.
+    ///
+    /// # Errors
+    /// Those of [`Self::caller`], and [`Code::PermissionDenied`] if a restriction of the token
+    /// cannot be copied.
+    pub fn credential<T>(&self, request: &Request<T>) -> Result<Credential, Problem> {
+        let principal = self.caller(request)?;
+        if request.extensions().get::<CheckedJwt>().is_none() {
+            let token = bearer(request.metadata())?;
+            return self.verifier.credential(token, self.clock.now_unix()).map_err(problem);
+        }
+        let Principal { subject, tenant, role, expires_at, revocation_ids, .. } = principal;
+        let grant = Grant { subject, tenant, role };
+        Ok(Credential { grant, expires_at, revocation_ids, checks: Vec::new(), key: None })
     }
 
     /// Checks that the call's token is genuine, regardless of what it allows. Called before

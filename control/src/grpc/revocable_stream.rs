@@ -16,8 +16,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 struct RevocableStream<T> {
     inner: Stream<T>,
     app: Arc<AppState>,
-    /// Revocation ids of the token that opened the stream.
-    ids: Vec<Vec<u8>>,
+    /// The identity in the token that opened the stream.
+    principal: Principal,
     looks: Interval,
     ended: bool,
 }
@@ -30,8 +30,7 @@ pub fn revocable<T: Send + 'static>(
 ) -> Stream<T> {
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let ids = principal.revocation_ids;
-    let revocable = RevocableStream { inner, app, ids, looks, ended: false };
+    let revocable = RevocableStream { inner, app, principal, looks, ended: false };
     stream::unfold(revocable, RevocableStream::next).boxed()
 }
 
@@ -45,7 +44,8 @@ impl<T> RevocableStream<T> {
                 item = self.inner.next() => return item.map(|item| (item, self)),
                 _ = self.looks.tick() => {}
             }
-            if self.app.verifier.is_revoked(&self.ids) {
+            self.app.verifier.note_use(&self.principal, self.app.clock.now_unix());
+            if self.app.verifier.is_revoked(&self.principal.revocation_ids) {
                 self.ended = true;
                 return Some((Err(authorize::problem(AuthError::Revoked).into()), self));
             }

@@ -2,6 +2,8 @@
 //! that its tokens must have. `authz::jwt` verifies JWTs; this module provides the keys.
 
 pub mod config;
+pub mod discovery;
+mod fetch;
 pub mod jwks;
 
 use std::sync::Arc;
@@ -9,7 +11,7 @@ use std::sync::Arc;
 use authz::jwt::{self, Identity, JwtError, JwtKeys, Policy};
 use tokio_util::sync::CancellationToken;
 
-use self::jwks::Jwks;
+use self::{discovery::Discovery, jwks::Jwks};
 
 /// Why a JWT is rejected.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub struct Provider {
     fixed: JwtKeys,
     /// Keys that the provider publishes.
     jwks: Option<Arc<Jwks>>,
+    /// Where browsers sign in; `None` if the console does not offer it.
+    pub discovery: Option<Arc<Discovery>>,
 }
 
 impl std::fmt::Debug for Provider {
@@ -62,10 +66,18 @@ impl Provider {
         }
     }
 
-    /// Keeps the provider's keys fresh until `stop`.
+    /// Keeps the provider's keys and description fresh until `stop`.
     pub async fn keep(self: Arc<Self>, stop: CancellationToken) {
-        if let Some(jwks) = &self.jwks {
-            jwks.keep(stop).await;
-        }
+        let keys = async {
+            if let Some(jwks) = &self.jwks {
+                jwks.keep(stop.clone()).await;
+            }
+        };
+        let description = async {
+            if let Some(discovery) = &self.discovery {
+                discovery.keep(stop.clone()).await;
+            }
+        };
+        tokio::join!(keys, description);
     }
 }

@@ -58,6 +58,9 @@ async fn every_call_needs_a_genuine_token() {
             "/streaming.v1.AuthService/ExchangeToken" => Code::NotConfigured,
             // Instead of a bearer token, the message contains the token to renew.
             "/streaming.v1.AuthService/RenewPlaybackToken" => Code::InvalidField,
+            // A one-time code.
+            "/streaming.v1.AuthService/SignIn" => Code::InvalidField,
+            "/streaming.v1.AuthService/GetSignInOptions" => continue,
             _ => Code::Unauthenticated,
         };
         for token in [None, Some("nonsense"), Some(forged.as_str())] {

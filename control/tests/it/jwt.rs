@@ -30,14 +30,14 @@ use crate::{
 
 /// A key server that sends the reply set by the test, and counts requests.
 #[derive(Clone)]
-struct KeyServer {
+pub(crate) struct KeyServer {
     reply: Arc<Mutex<String>>,
     requests: Arc<AtomicUsize>,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl KeyServer {
-    async fn start(signers: &[&Signer]) -> Self {
+    pub(crate) async fn start(signers: &[&Signer]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/keys", listener.local_addr().unwrap());
         let server = Self { reply: Arc::default(), requests: Arc::default(), url };
@@ -55,7 +55,7 @@ impl KeyServer {
         self.respond("200 OK", "", &jwks(signers).to_string());
     }
 
-    fn respond(&self, status: &str, headers: &str, body: &str) {
+    pub(crate) fn respond(&self, status: &str, headers: &str, body: &str) {
         let length = body.len();
         *self.reply.lock().unwrap() = format!(
             "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{headers}Connection: close\r\n\r\n{body}"

@@ -1,5 +1,5 @@
-//! Mints, narrows, renews and verifies biscuits, verifies JWTs of an identity provider, and defines what
-//! each role may do.
+//! Mints, narrows, renews and verifies biscuits, makes sessions from them, verifies JWTs of an identity
+//! provider, and defines what each role may do.
 //!
 //! The design rests on three properties:
 //! - A token's **identity** is read only from its authority block, which only a root key can sign.
@@ -12,6 +12,7 @@
 //! **Invariant:** no network, no files and no clock; callers pass key files' content and the
 //! current time.
 
+mod blocks;
 mod cost;
 #[cfg(feature = "jwt")]
 pub mod jwt;
@@ -21,7 +22,9 @@ mod names;
 pub mod narrow;
 mod renew;
 pub mod role;
+mod session;
 mod token;
+mod uses;
 mod verify;
 
 pub use keys::{KeyError, PublicKeys, RootKeys};
@@ -30,6 +33,8 @@ pub use names::JwtNames;
 pub use narrow::{Restriction, narrow};
 pub use renew::{PLAYBACK_SECONDS_MAX, RenewalError, Renewed};
 pub use role::{Operation, Role};
+pub use session::{Credential, Origin, SESSION_SECONDS_MAX};
+pub use uses::TokenUse;
 pub use verify::{Playback, Principal, Request, Verifier};
 
 /// Why a token is rejected. No variant contains any part of the token.

@@ -2,7 +2,7 @@
 //!
 //! | kind | facts | checks |
 //! |---|---|---|
-//! | bearer | `subject(s)`, `tenant(t)`, `role(r)`, `expires(n)`, `exchanged(name)`? | `time` before the end |
+//! | bearer | `subject(s)`, `tenant(t)`, `role(r)`, `expires(n)`, `exchanged(name)` or `session(ids)`? | `time` before the end |
 //! | playback | `playback(video)`, `minted(n)`, `expires(n)`, `max_height(h)`?, `renews(n, ids)`? | `time` before the end, `ip`? |
 
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use biscuit_auth::{
 };
 use media::VideoId;
 
-use crate::{AuthError, keys::RootKeys, renew::Family, role::Role};
+use crate::{AuthError, blocks, keys::RootKeys, renew::Family, role::Role, token::TOKEN_BYTES_MAX};
 
 /// Maximum size in bytes of a subject or tenant.
 const NAME_BYTES_MAX: usize = 256;
@@ -48,6 +48,23 @@ impl RootKeys {
     /// [`AuthError::Limit`] if the subject or tenant is empty or too long.
     pub fn mint(&self, grant: &Grant, expires_at: i64) -> Result<String, AuthError> {
         self.sign(with_end(&bearer(grant)?, expires_at)?)
+    }
+
+    /// Like [`RootKeys::mint`], narrowed by the checks of a [`crate::Credential`].
+    ///
+    /// # Errors
+    /// As [`RootKeys::mint`], and if the token has no room for the checks.
+    pub fn mint_narrowed(
+        &self,
+        grant: &Grant,
+        expires_at: i64,
+        checks: &[String],
+    ) -> Result<String, AuthError> {
+        let (id, pair) = self.newest();
+        let token = with_end(&bearer(grant)?, expires_at)?.root_key_id(id).build(pair);
+        let token = blocks::append(token.map_err(|_| AuthError::Malformed)?, checks)?;
+        let text = token.to_base64().map_err(|_| AuthError::Malformed)?;
+        if text.len() > TOKEN_BYTES_MAX { Err(AuthError::Limit) } else { Ok(text) }
     }
 
     /// Mints a bearer token in exchange for a JWT. It contains the JWT's
@@ -111,7 +128,7 @@ pub(crate) fn playback(
 }
 
 /// The identity in a bearer token, as facts.
-fn bearer(grant: &Grant) -> Result<Vec<Fact>, AuthError> {
+pub(crate) fn bearer(grant: &Grant) -> Result<Vec<Fact>, AuthError> {
     for name in [&grant.subject, &grant.tenant] {
         if name.is_empty() || name.len() > NAME_BYTES_MAX {
             return Err(AuthError::Limit);
@@ -125,7 +142,7 @@ fn bearer(grant: &Grant) -> Result<Vec<Fact>, AuthError> {
 }
 
 /// Adds the expiry twice: as a fact, for the holder to read, and as a check, for other verifiers.
-fn with_end(facts: &[Fact], expires_at: i64) -> Result<BiscuitBuilder, AuthError> {
+pub(crate) fn with_end(facts: &[Fact], expires_at: i64) -> Result<BiscuitBuilder, AuthError> {
     let malformed = |_| AuthError::Malformed;
     let mut builder = BiscuitBuilder::new();
     for fact in facts {

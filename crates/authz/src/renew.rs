@@ -9,11 +9,11 @@
 
 use std::{fmt, net::IpAddr};
 
-use biscuit_auth::{Authorizer, Biscuit, builder::BlockBuilder, error};
+use biscuit_auth::Authorizer;
 use media::VideoId;
 
 use crate::{
-    AuthError, PlaybackGrant, RootKeys, mint,
+    AuthError, PlaybackGrant, RootKeys, blocks, mint,
     role::Operation,
     token::{self, Kind, Verified},
     verify::{Request, Verifier},
@@ -143,7 +143,7 @@ impl Verifier {
             .root_key_id(key)
             .build(pair)
             .map_err(|_| AuthError::Malformed)?;
-        let renewed = copy_blocks(&verified.biscuit, renewed)?;
+        let renewed = blocks::append(renewed, &blocks::sources(&verified.biscuit)?)?;
         let token = renewed.to_base64().map_err(|_| AuthError::Malformed)?;
         let token = token.trim_end_matches('=').to_owned();
         let renewed = token::verify(&token, &keys.public())?;
@@ -151,26 +151,6 @@ impl Verifier {
             .map_err(|_| forbidden("a restriction ends it earlier than its renewal"))?;
         Ok(Renewed { token, video: *video, expires_at })
     }
-}
-
-/// Appends to a renewed token the blocks with which holders narrowed the earlier one.
-fn copy_blocks(from: &Biscuit, to: Biscuit) -> Result<Biscuit, AuthError> {
-    let copy = |to: Biscuit, place| {
-        // Blocks are printed without escapes, so a string could become a part of the code.
-        let symbols = from.block_symbols(place)?;
-        if symbols.iter().any(|text| text.contains(['"', '\\']) || text.contains(char::is_control))
-        {
-            return Ok(None);
-        }
-        let source = from.print_block_source(place)?;
-        let copy = to.append(BlockBuilder::new().code(&source)?)?;
-        Ok((copy.print_block_source(place)? == source).then_some(copy))
-    };
-    (1..from.block_count()).try_fold(to, |to, place| {
-        // A copy that reads differently could restrict less.
-        let copied = copy(to, place).unwrap_or_else(|_: error::Token| None);
-        copied.ok_or_else(|| forbidden("one of its restrictions cannot be copied"))
-    })
 }
 
 fn forbidden(why: &str) -> AuthError {

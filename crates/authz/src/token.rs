@@ -11,7 +11,14 @@ use biscuit_auth::{
 use biscuit_prost::Message;
 use media::VideoId;
 
-use crate::{AuthError, cost, keys::PublicKeys, mint, renew::Family, role::Role};
+use crate::{
+    AuthError, blocks, cost,
+    keys::PublicKeys,
+    mint,
+    renew::Family,
+    role::Role,
+    session::{self, Origin},
+};
 
 /// Maximum size in bytes of a token's text. Every block costs a signature check, so the size is
 /// checked first.
@@ -26,13 +33,15 @@ pub(crate) struct Verified {
     pub(crate) biscuit: Biscuit,
     pub(crate) kind: Kind,
     pub(crate) expires_at: i64,
+    /// The earliest expiry that appended blocks set, if it is recognized.
+    pub(crate) narrowed_end: Option<i64>,
     /// The checks of the authority block, if they are exactly those that this service mints.
     pub(crate) authority: Option<Plain>,
     /// The checks, if they are exactly those that this service mints; otherwise Datalog has to
     /// evaluate them.
     pub(crate) plain: Option<Plain>,
-    /// First the ids of what it was made from, if any: of the JWT that it was exchanged for, or of
-    /// the token that it renews; then one id per block. Revoking any of them revokes this token and
+    /// First the ids of what it was made from, if any: of the JWT that it was exchanged for, of the
+    /// credential of the session, or of the token that it renews; then one id per block. Revoking any of them revokes this token and
     /// every token narrowed from that block on.
     pub(crate) revocation_ids: Vec<Vec<u8>>,
 }
@@ -50,6 +59,7 @@ pub(crate) enum Kind {
         subject: String,
         tenant: String,
         role: Role,
+        origin: Origin,
     },
     Playback {
         video: VideoId,
@@ -126,25 +136,21 @@ pub(crate) fn verify(text: &str, keys: &PublicKeys) -> Result<Verified, AuthErro
     let find = |id: Option<u32>| keys.find(id.unwrap_or(0)).ok_or(error::Format::UnknownPublicKey);
     let biscuit = token.verify(find).map_err(|_| AuthError::BadSignature)?;
     cost::check(&outline.blocks)?;
-    let (expires_at, exchanged, kind) = evaluated(|| {
+    let (expires_at, made_from, kind) = evaluated(|| {
         let mut authorizer = AuthorizerBuilder::new()
             .set_limits(limits())
             .build(&biscuit)
             .map_err(|error| evaluation(&error))?;
         let expires_at = one::<i64>(&mut authorizer, "expires")?.ok_or(AuthError::Malformed)?;
-        let exchanged = one::<Vec<u8>>(&mut authorizer, "exchanged")?;
-        Ok((expires_at, exchanged, kind(&mut authorizer)?))
+        let (kind, made_from) = kind(&mut authorizer)?;
+        Ok((expires_at, made_from, kind))
     })?;
-    let renewed = match &kind {
-        Kind::Playback { family: Some(family), .. } => family.ids.as_slice(),
-        _ => &[],
-    };
-    let made_from = exchanged.into_iter().chain(renewed.iter().cloned());
-    let revocation_ids = made_from.chain(biscuit.revocation_identifiers()).collect();
+    let revocation_ids = made_from.into_iter().chain(biscuit.revocation_identifiers()).collect();
+    let narrowed_end = blocks::earliest_end(&biscuit);
     let authority = authority(&biscuit, expires_at);
     // A token that has not been narrowed, so that the data plane need not run Datalog per segment.
     let plain = authority.filter(|_| biscuit.block_count() == 1);
-    Ok(Verified { biscuit, kind, expires_at, authority, plain, revocation_ids })
+    Ok(Verified { biscuit, kind, expires_at, narrowed_end, authority, plain, revocation_ids })
 }
 
 /// Recognizes an authority block with the checks that this service mints. Only checks can reject a
@@ -165,7 +171,8 @@ fn authority(biscuit: &Biscuit, expires_at: i64) -> Option<Plain> {
     Some(plain)
 }
 
-fn kind(authorizer: &mut Authorizer) -> Result<Kind, AuthError> {
+/// The kind of a token, and the revocation ids of what it was made from.
+fn kind(authorizer: &mut Authorizer) -> Result<(Kind, Vec<Vec<u8>>), AuthError> {
     let subject = one::<String>(authorizer, "subject")?;
     let playback = one::<String>(authorizer, "playback")?;
     match (subject, playback) {
@@ -173,18 +180,25 @@ fn kind(authorizer: &mut Authorizer) -> Result<Kind, AuthError> {
             let tenant = one(authorizer, "tenant")?.ok_or(AuthError::Malformed)?;
             let role: String = one(authorizer, "role")?.ok_or(AuthError::Malformed)?;
             let role = role.parse().map_err(|_| AuthError::Malformed)?;
-            Ok(Kind::Bearer { subject, tenant, role })
+            let exchanged = one::<Vec<u8>>(authorizer, "exchanged")?;
+            let session = one::<Vec<u8>>(authorizer, "session")?;
+            let (origin, made_from) = match (exchanged, session) {
+                (None, None) => (Origin::Minted, Vec::new()),
+                (Some(jwt), None) => (Origin::Provider, vec![jwt]),
+                (None, Some(ids)) => (Origin::Session, session::decode(&ids)?),
+                (Some(_), Some(_)) => return Err(AuthError::Malformed),
+            };
+            Ok((Kind::Bearer { subject, tenant, role, origin }, made_from))
         }
         (None, Some(video)) => {
             let video = video.parse().map_err(|_| AuthError::Malformed)?;
             let max_height = one::<i64>(authorizer, "max_height")?;
             let max_height = max_height.map(u32::try_from).transpose();
-            Ok(Kind::Playback {
-                video,
-                max_height: max_height.map_err(|_| AuthError::Malformed)?,
-                minted_at: one(authorizer, "minted")?,
-                family: Family::read(authorizer)?,
-            })
+            let max_height = max_height.map_err(|_| AuthError::Malformed)?;
+            let minted_at = one(authorizer, "minted")?;
+            let family = Family::read(authorizer)?;
+            let made_from = family.as_ref().map(|family| family.ids.clone()).unwrap_or_default();
+            Ok((Kind::Playback { video, max_height, minted_at, family }, made_from))
         }
         _ => Err(AuthError::Malformed),
     }

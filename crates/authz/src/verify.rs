@@ -22,7 +22,9 @@ use crate::{
     keys::PublicKeys,
     renew::Family,
     role::{Operation, Role},
+    session::Origin,
     token::{self, Kind, TOKEN_BYTES_MAX, Verified},
+    uses::Uses,
 };
 
 /// Maximum number of tokens whose verification result is cached.
@@ -56,11 +58,36 @@ pub struct Principal {
     pub role: Role,
     /// When the token expires at the latest, in Unix seconds.
     pub expires_at: i64,
+    /// When it expires because a holder narrowed it, if that is known.
+    pub narrowed_end: Option<i64>,
     /// The ids that revoke the token; revoking the first one covers every token narrowed from it.
     pub revocation_ids: Vec<Vec<u8>>,
+    /// How the token came to exist.
+    pub origin: Origin,
 }
 
 impl Principal {
+    /// The identity in a bearer token.
+    fn of(verified: &Verified) -> Result<Self, AuthError> {
+        let Kind::Bearer { subject, tenant, role, origin } = &verified.kind else {
+            return Err(AuthError::Forbidden("it is a playback token".to_owned()));
+        };
+        Ok(Self {
+            subject: subject.clone(),
+            tenant: tenant.clone(),
+            role: *role,
+            expires_at: verified.expires_at,
+            narrowed_end: verified.narrowed_end,
+            revocation_ids: verified.revocation_ids.clone(),
+            origin: *origin,
+        })
+    }
+
+    /// When the token expires, in Unix seconds, as far as it is known without evaluating its checks.
+    pub fn ends_at(&self) -> i64 {
+        self.narrowed_end.map_or(self.expires_at, |end| end.min(self.expires_at))
+    }
+
     /// Checks whether the role allows the operation at all.
     ///
     /// # Errors
@@ -88,6 +115,7 @@ pub struct Verifier {
     revoked: RwLock<HashSet<Vec<u8>>>,
     verifications: Cache<[u8; 32], Verification>,
     results: Cache<[u8; 32], Result<(), AuthError>>,
+    pub(crate) uses: Uses,
 }
 
 impl Verifier {
@@ -95,7 +123,8 @@ impl Verifier {
     pub fn new(keys: PublicKeys) -> Self {
         let verifications = Cache::new(CACHED_TOKENS_MAX);
         let results = Cache::new(CACHED_RESULTS_MAX);
-        Self { keys: RwLock::new(keys), revoked: RwLock::default(), verifications, results }
+        let (keys, revoked) = (RwLock::new(keys), RwLock::default());
+        Self { keys, revoked, verifications, results, uses: Uses::new() }
     }
 
     /// Replaces the keys to verify against.
@@ -138,18 +167,10 @@ impl Verifier {
     /// on a retry.
     pub fn authenticate(&self, text: &str, request: &Request) -> Result<Principal, AuthError> {
         let verified = self.genuine(text)?;
-        let Kind::Bearer { subject, tenant, role } = &verified.kind else {
-            return Err(AuthError::Forbidden("it is a playback token".to_owned()));
-        };
+        let principal = Principal::of(&verified)?;
         self.check(&verified, request)?;
-        let principal = Principal {
-            subject: subject.clone(),
-            tenant: tenant.clone(),
-            role: *role,
-            expires_at: verified.expires_at,
-            revocation_ids: verified.revocation_ids.clone(),
-        };
         principal.may(request.operation)?;
+        self.note_use(&principal, request.now);
         Ok(principal)
     }
 
@@ -177,24 +198,17 @@ impl Verifier {
         Ok(Playback { max_height, expires_at: verified.expires_at })
     }
 
-    /// The identity in a genuine bearer token, ignoring its other checks. Suitable for counting
-    /// requests, never for authorizing one.
+    /// The identity in a genuine bearer token, ignoring its other checks than those of the expiry.
+    /// Suitable for counting requests and for describing the token to its holder, never for
+    /// authorizing an operation.
     ///
     /// # Errors
     /// If the token is not a genuine bearer token, is expired or is revoked.
     pub fn identify(&self, text: &str, now: i64) -> Result<Principal, AuthError> {
         let verified = self.genuine(text)?;
-        let Kind::Bearer { subject, tenant, role } = &verified.kind else {
-            return Err(AuthError::Forbidden("it is a playback token".to_owned()));
-        };
+        let principal = Principal::of(&verified)?;
         self.current(&verified, now)?;
-        Ok(Principal {
-            subject: subject.clone(),
-            tenant: tenant.clone(),
-            role: *role,
-            expires_at: verified.expires_at,
-            revocation_ids: verified.revocation_ids.clone(),
-        })
+        if now >= principal.ends_at() { Err(AuthError::Expired) } else { Ok(principal) }
     }
 
     /// The ids that revoke a genuine token, independent of its rights and even if it has expired,

@@ -97,8 +97,7 @@ impl Rate {
         (Decision { allowed: true, remaining, reset, retry: 0 }, next)
     }
 
-    /// What remains at `now` without a further request; the arguments are those of
-    /// [`Self::decide`].
+    /// The state at `now` without a further request; the arguments are those of [`Self::decide`].
     pub fn state(self, arrival: Option<i64>, now: i64) -> Decision {
         let reset = arrival.unwrap_or(now).clamp(now, now + self.burst()) - now;
         let remaining = (self.burst() - reset) / self.interval;
@@ -170,6 +169,19 @@ mod tests {
         let (allowed, next) = rate.decide(arrival, 1_001_000);
         assert_eq!((allowed.allowed, allowed.remaining), (true, 0));
         assert!(!rate.decide(Some(next), 1_001_000).0.allowed);
+    }
+
+    #[test]
+    fn the_state_is_that_of_the_latest_request() {
+        let rate = rate("3/3s");
+        let full = rate.state(None, 5);
+        assert_eq!((full.remaining, full.reset), (3, 0));
+        let (decision, arrival) = rate.decide(None, 5);
+        assert_eq!(rate.state(Some(arrival), 5), decision);
+        let (_, arrival) = rate.decide(Some(arrival), 5);
+        let (_, arrival) = rate.decide(Some(arrival), 5);
+        assert_eq!(rate.state(Some(arrival), 5).remaining, 0);
+        assert_eq!(rate.state(Some(arrival), 1_000_005).remaining, 1);
     }
 
     #[test]

@@ -54,6 +54,8 @@ mod tests {
         assert!(local.decide("a", rate, 1).allowed);
         assert!(!local.decide("a", rate, 1).allowed);
         assert!(local.decide("b", rate, 1).allowed);
+        assert_eq!(local.decide("b", rate, 0).remaining, 1);
+        assert_eq!(local.decide("b", rate, 0).remaining, 1, "looking counts nothing");
         for n in 0..2 * CLIENTS_MAX {
             local.decide(&n.to_string(), rate, 1);
         }

@@ -5,7 +5,7 @@ use api::{
     code::{Code, Problem},
     wire,
 };
-use authz::{AuthError, Principal};
+use authz::{AuthError, Origin, Principal};
 use media::{UploadId, VideoId};
 use tonic::Request;
 use uuid::Uuid;
@@ -106,6 +106,9 @@ fn principal(granted: &Granted) -> Option<Principal> {
         tenant: tenant.clone(),
         role: grant.role.parse().ok()?,
         expires_at: i64::MAX,
+        narrowed_end: None,
         revocation_ids: grant.token_ids.clone(),
+        // Not stored, and only needed where a token is presented.
+        origin: Origin::Provider,
     })
 }

@@ -1,14 +1,13 @@
-//! The provider's configuration: `STREAMING_JWT_*`. Without any of these variables no provider is
+//! The provider's configuration: `STREAMING_JWT_*` and `STREAMING_OIDC_CLIENT_ID`. Without any of these variables no provider is
 //! configured; otherwise one error lists all problems.
 
-use std::{ffi::OsString, net::IpAddr, path::Path, sync::Arc, time::Duration};
+use std::{ffi::OsString, path::Path, sync::Arc, time::Duration};
 
 use authz::jwt::{JwtKeys, KeySetError, Policy};
 use clap::Args;
 use opentelemetry::metrics::Meter;
-use url::{Host, Url};
 
-use super::{Provider, jwks::Jwks};
+use super::{Provider, discovery::Discovery, fetch::Fetcher, jwks::Jwks};
 
 /// Maximum bytes of a key file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -53,6 +52,10 @@ pub struct JwtArgs {
     #[arg(long, env = "STREAMING_JWT_EXCHANGE_TTL", default_value = "1h",
           value_parser = runtime::duration::parse)]
     pub jwt_exchange_ttl: Duration,
+    /// Name of the web console at the provider, an OpenID Connect client without a secret; set: the
+    /// console offers to sign in there.
+    #[arg(long, env = "STREAMING_OIDC_CLIENT_ID")]
+    pub oidc_client_id: Option<String>,
 }
 
 /// The configuration is invalid; one entry per variable.
@@ -70,8 +73,9 @@ pub fn provider(args: &JwtArgs, meter: &Meter) -> Result<Option<Arc<Provider>>, 
     let url = text(args.jwt_jwks_url.as_deref());
     let file = args.jwt_public_key_file.as_deref().filter(|path| !path.is_empty());
     let secret = args.jwt_hs256_secret_file.as_deref().filter(|path| !path.is_empty());
+    let client_id = text(args.oidc_client_id.as_deref());
     let sources = [url.is_some(), file.is_some(), secret.is_some()];
-    if issuer.is_none() && audience.is_none() && sources == [false; 3] {
+    if [issuer, audience, client_id] == [None; 3] && sources == [false; 3] {
         return Ok(None);
     }
     let mut wrong = Vec::new();
@@ -101,13 +105,23 @@ pub fn provider(args: &JwtArgs, meter: &Meter) -> Result<Option<Arc<Provider>>, 
             None => {}
         }
     }
-    let jwks = match url.map(|url| remote(url, args, meter)).transpose() {
-        Ok(jwks) => jwks,
+    let mut checked = |variable: &str, text| wrong.push(format!("{variable}: {text}"));
+    let jwks = url.and_then(|url| match Fetcher::new(url) {
+        Ok(fetcher) => Some(Arc::new(Jwks::new(fetcher, args.jwt_jwks_max_age, meter))),
         Err(text) => {
-            wrong.push(format!("STREAMING_JWT_JWKS_URL: {text}"));
+            checked("STREAMING_JWT_JWKS_URL", text);
             None
         }
-    };
+    });
+    // Without an issuer, the error above is sufficient.
+    let discovery =
+        client_id.zip(issuer).and_then(|(id, issuer)| match Discovery::new(issuer, id) {
+            Ok(discovery) => Some(Arc::new(discovery)),
+            Err(text) => {
+                checked("STREAMING_OIDC_CLIENT_ID: the issuer (STREAMING_JWT_ISSUER)", text);
+                None
+            }
+        });
     if !wrong.is_empty() {
         return Err(JwtConfigError(wrong));
     }
@@ -121,7 +135,7 @@ pub fn provider(args: &JwtArgs, meter: &Meter) -> Result<Option<Arc<Provider>>, 
         leeway: seconds(args.jwt_leeway),
     };
     let ttl = seconds(args.jwt_exchange_ttl);
-    Ok(Some(Arc::new(Provider { policy, ttl, fixed, jwks })))
+    Ok(Some(Arc::new(Provider { policy, ttl, fixed, jwks, discovery })))
 }
 
 /// An empty variable counts as unset.
@@ -141,28 +155,6 @@ fn keys(path: &Path, read: fn(&[u8]) -> Result<JwtKeys, KeySetError>) -> Result<
     }
     let bytes = std::fs::read(path).map_err(|error| format!("{shown}: {error}"))?;
     read(&bytes).map_err(|error| format!("{shown} {error}"))
-}
-
-/// An attacker who can replace the keys in transit controls who is authenticated. So the keys must
-/// come over TLS or from this machine.
-fn remote(url: &str, args: &JwtArgs, meter: &Meter) -> Result<Arc<Jwks>, String> {
-    let url = Url::parse(url).map_err(|error| format!("is not a valid URL: {error}"))?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not contain a user name or a password".to_owned());
-    }
-    let local = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
-        Some(Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
-        None => return Err("must have a host".to_owned()),
-    };
-    match (url.scheme(), local) {
-        ("https", _) | ("http", true) => {}
-        ("http", false) => return Err("must be https, unless the host is this machine".to_owned()),
-        _ => return Err("must be https".to_owned()),
-    }
-    let jwks = Jwks::new(url, local, args.jwt_jwks_max_age, meter);
-    jwks.map(Arc::new).map_err(|error| format!("cannot be fetched: {error}"))
 }
 
 #[cfg(test)]

@@ -11,11 +11,11 @@ use opentelemetry::{
     KeyValue,
     metrics::{Counter, Meter},
 };
-use reqwest::{Client, StatusCode, header, redirect};
 use runtime::retry::doubled;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use url::Url;
+
+use super::fetch::{FetchError, Fetcher};
 
 /// Time between two fetches when the last one succeeded.
 const REFRESH_EVERY: Duration = Duration::from_secs(300);
@@ -24,21 +24,12 @@ const UNKNOWN_EVERY: Duration = Duration::from_secs(30);
 /// Time between two attempts after a failure; doubles from the first value to the second.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
-const CONNECT_MAX: Duration = Duration::from_secs(2);
-/// Limit for the whole exchange.
-const FETCH_MAX: Duration = Duration::from_secs(5);
-const BODY_BYTES_MAX: usize = 256 << 10;
 
 /// Why keys could not be fetched.
 #[derive(Debug, thiserror::Error)]
-enum FetchError {
-    #[error("query the identity provider")]
-    Http(#[source] reqwest::Error),
-    /// Includes redirects: keys must come from the configured URL.
-    #[error("the identity provider responded with status {0}")]
-    Status(StatusCode),
-    #[error("the key set is larger than {BODY_BYTES_MAX} bytes")]
-    TooLong,
+enum JwksError {
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
     #[error("the key set {0}")]
     Keys(#[from] KeySetError),
 }
@@ -54,8 +45,7 @@ struct CachedKeys {
 
 /// The provider's published keys.
 pub struct Jwks {
-    url: Url,
-    client: Client,
+    fetcher: Fetcher,
     max_age: Duration,
     known: RwLock<CachedKeys>,
     /// Held during a fetch, so that at most one runs.
@@ -65,37 +55,20 @@ pub struct Jwks {
 }
 
 impl Jwks {
-    /// Creates the client without fetching the keys.
-    ///
-    /// # Errors
-    /// TLS cannot be set up.
-    pub(super) fn new(
-        url: Url,
-        local: bool,
-        max_age: Duration,
-        meter: &Meter,
-    ) -> Result<Self, reqwest::Error> {
-        let mut client = Client::builder()
-            .redirect(redirect::Policy::none())
-            .connect_timeout(CONNECT_MAX)
-            .timeout(FETCH_MAX)
-            .pool_max_idle_per_host(0);
-        if local {
-            client = client.no_proxy();
-        }
+    /// Does not fetch the keys yet.
+    pub(super) fn new(fetcher: Fetcher, max_age: Duration, meter: &Meter) -> Self {
         let fetches = meter
             .u64_counter("streaming_service_jwks_fetches_total")
             .with_description("Fetches of the identity provider's keys, by result")
             .build();
-        Ok(Self {
-            url,
-            client: client.build()?,
+        Self {
+            fetcher,
             max_age,
             known: RwLock::default(),
             fetching: tokio::sync::Mutex::default(),
             looked: Mutex::default(),
             fetches,
-        })
+        }
     }
 
     /// The keys, if they are fresh enough to be trusted. Otherwise makes one more attempt, unless
@@ -177,7 +150,7 @@ impl Jwks {
             Ok(keys) => {
                 if known.failures > 0 || known.fetched.is_none() {
                     tracing::info!(
-                        host = self.url.host_str(),
+                        host = self.fetcher.host(),
                         ?keys,
                         "identity provider's keys fetched"
                     );
@@ -189,28 +162,14 @@ impl Jwks {
                 // Log once per outage: the same line every few seconds adds no information.
                 if known.failures == 1 {
                     let cause = crate::db::causes(&error);
-                    let host = self.url.host_str();
+                    let host = self.fetcher.host();
                     tracing::warn!(host, %error, cause, "failed to fetch the identity provider's keys");
                 }
             }
         }
     }
 
-    async fn fetch(&self) -> Result<JwtKeys, FetchError> {
-        // The URL may contain secrets, which must not be logged.
-        let failed = |error: reqwest::Error| FetchError::Http(error.without_url());
-        let request = self.client.get(self.url.clone()).header(header::ACCEPT, "application/json");
-        let mut reply = request.send().await.map_err(failed)?;
-        if reply.status() != StatusCode::OK {
-            return Err(FetchError::Status(reply.status()));
-        }
-        let mut body = Vec::new();
-        while let Some(piece) = reply.chunk().await.map_err(failed)? {
-            if body.len() + piece.len() > BODY_BYTES_MAX {
-                return Err(FetchError::TooLong);
-            }
-            body.extend_from_slice(&piece);
-        }
-        Ok(JwtKeys::from_jwks(&body)?)
+    async fn fetch(&self) -> Result<JwtKeys, JwksError> {
+        Ok(JwtKeys::from_jwks(&self.fetcher.get().await?)?)
     }
 }

@@ -4,6 +4,8 @@
 
 mod cost;
 mod renewal;
+mod sessions;
+mod uses;
 
 use std::net::IpAddr;
 
