@@ -8,7 +8,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use runtime::tls::ListenArgs;
 
-pub(crate) use self::access::{KeyFile, KeysCommand, MintArgs, NarrowArgs, TokenCommand};
+pub(crate) use self::access::{
+    ConsoleArgs, KeyFile, KeysCommand, MintArgs, NarrowArgs, TokenCommand,
+};
 use crate::{
     failure::EXIT_CODES,
     paging::PageArgs,
@@ -21,6 +23,7 @@ const WORKERS_MAX: usize = 256;
 const EXAMPLES: &str = "\
 Examples:
   streaming-service up
+  streaming-service console
   streaming-service upload video.mp4 --title 'My video' --transcode --wait
   streaming-service jobs watch JOB
   streaming-service token mint --role viewer --subject ana --ttl 24h
@@ -48,6 +51,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Start the whole service on this machine: database, cache, control, data plane and workers
     Up(UpArgs),
+    /// Print a link that signs a browser in to the web console, once and within 10 minutes
+    Console(ConsoleArgs),
     /// Upload a video
     Upload(UploadArgs),
     /// Encode a video for streaming
@@ -106,6 +111,9 @@ pub(crate) struct UpArgs {
     /// TOML file of the profiles [default: the five built-in ones]
     #[arg(long, env = "STREAMING_PROFILES_FILE", value_parser = any_path())]
     pub(crate) profiles_file: Option<PathBuf>,
+    /// The web console
+    #[command(flatten)]
+    pub(crate) console: ConsoleArgs,
     /// TLS on both addresses, or plaintext
     #[command(flatten)]
     pub(crate) listen: ListenArgs,

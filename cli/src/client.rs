@@ -5,7 +5,7 @@ use clap::CommandFactory;
 
 use crate::{
     args::{Cli, Command, TokenCommand},
-    captions, jobs, keys, output,
+    captions, console, jobs, keys, output,
     server::Target,
     session::Session,
     token, upload, videos, watch, workers,
@@ -40,6 +40,7 @@ async fn run_command(command: Command, session: &Session<'_>) -> Result<()> {
         Command::Jobs(command) => jobs::run(session, command).await,
         Command::Workers(command) => workers::run(session, command).await,
         Command::Token(command) => token::run(session, command).await,
+        Command::Console(args) => console::run(session, &args).await,
         // Handled by `main` and `run`.
         Command::Up(_)
         | Command::ExecChild(_)

@@ -7,6 +7,7 @@
 mod args;
 mod captions;
 mod client;
+mod console;
 mod exec_child;
 mod failure;
 mod jobs;

@@ -48,8 +48,10 @@ use self::{
 };
 use crate::{
     args::UpArgs,
+    console::Link,
     rest,
     server::{self, Server, Target},
+    session::Session,
 };
 
 const HEALTH_INTERVAL: Duration = Duration::from_millis(50);
@@ -117,9 +119,18 @@ async fn start(setup: &Setup<'_>, stack: &mut Stack) -> Result<()> {
         None => OsString::from(planes::file_url(&folder.store())),
     };
     let profiles = profiles.as_deref();
-    let listen = &options.listen;
-    let planes =
-        Planes { programs, profiles, folder, database_url, redis_url, stores, root_keys, listen };
+    let (listen, console) = (&options.listen, options.console.console.as_str());
+    let planes = Planes {
+        programs,
+        profiles,
+        folder,
+        database_url,
+        redis_url,
+        stores,
+        root_keys,
+        console,
+        listen,
+    };
     stack.start(planes.control(&addresses.grpc.to_string()));
     let grpc = stack.wait(address::bound(&planes.control_bound())).await??;
     print_status(&format!("control listens on {grpc}"));
@@ -142,8 +153,29 @@ async fn start(setup: &Setup<'_>, stack: &mut Stack) -> Result<()> {
     // Last, because on a small machine encoding would slow down the start of everything else.
     let sample = sample::make(&programs.ffmpeg, &folder.root).await;
     let grpc = reachable(grpc);
-    Ready { folder, http: &server, grpc, sample: sample.as_deref(), seconds }.print(*json);
+    let link = if options.console.is_on() { console_link(folder).await } else { None };
+    let (sample, console) = (sample.as_deref(), link.as_deref());
+    Ready { folder, http: &server, grpc, sample, console, seconds }.print(*json);
     Ok(())
+}
+
+/// A link that signs a browser in with the admin's rights, found like a client of this service.
+async fn console_link(folder: &Folder) -> Option<String> {
+    let target = Target {
+        data: folder.root.clone(),
+        http_addr: None,
+        grpc_addr: None,
+        token: None,
+        token_file: Some(folder.admin_token()),
+        tls_ca_file: None,
+    };
+    match Link::create(&Session { target: &target, json: false }).await {
+        Ok(link) => Some(link.url),
+        Err(error) => {
+            print_status(&format!("failed to create a link to the console: {error:#}"));
+            None
+        }
+    }
 }
 
 /// Starts the private Postgres unless a database URL is configured.

@@ -38,6 +38,7 @@ mod roles;
 mod rules;
 mod s3;
 mod service;
+mod sign_in;
 mod start;
 mod surround;
 mod sync;

@@ -8,6 +8,21 @@ use media::VideoId;
 
 use crate::server::any_path;
 
+/// Whether there is a web console.
+#[derive(Args, Clone)]
+pub(crate) struct ConsoleArgs {
+    /// Whether the web console and the pages of videos are served: on or off
+    #[arg(long, env = "STREAMING_CONSOLE", default_value = "on")]
+    pub(crate) console: String,
+}
+
+impl ConsoleArgs {
+    /// Whether links to the console work. The data plane checks the value.
+    pub(crate) fn is_on(&self) -> bool {
+        !self.console.trim().eq_ignore_ascii_case("off")
+    }
+}
+
 /// `token …`
 #[derive(Subcommand)]
 pub(crate) enum TokenCommand {
@@ -119,6 +134,13 @@ fn parse_ttl(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_console_is_on_unless_it_is_turned_off() {
+        for (text, on) in [("on", true), ("off", false), (" OFF ", false)] {
+            assert_eq!(ConsoleArgs { console: text.to_owned() }.is_on(), on, "{text}");
+        }
+    }
 
     #[test]
     fn ttl_parses_units_and_rejects_other_text() {

@@ -56,6 +56,8 @@ pub(crate) struct Planes<'a> {
     pub(crate) redis_url: String,
     pub(crate) stores: OsString,
     pub(crate) root_keys: PathBuf,
+    /// "on" or "off".
+    pub(crate) console: &'a str,
     pub(crate) listen: &'a ListenArgs,
 }
 
@@ -99,6 +101,7 @@ impl Planes<'_> {
             ("STREAMING_REDIS_URL", self.redis_url.clone().into()),
             ("STREAMING_STORES", self.stores.clone()),
             ("STREAMING_METRICS_INCLUDE_CONTROL", "true".into()),
+            ("STREAMING_CONSOLE", self.console.into()),
         ];
         let env = [env, self.tls(), self.trust()].concat();
         let pinned = Some(("STREAMING_HTTP_ADDR", self.dataplane_bound()));

@@ -13,6 +13,8 @@ pub(crate) struct Ready<'a> {
     pub(crate) http: &'a Server,
     pub(crate) grpc: SocketAddr,
     pub(crate) sample: Option<&'a Path>,
+    /// Signs a browser in to the console; `None` if the console is off.
+    pub(crate) console: Option<&'a str>,
     pub(crate) seconds: f64,
 }
 
@@ -28,6 +30,7 @@ impl Ready<'_> {
     fn json(&self) -> String {
         let value = json!({
             "ready": true,
+            "console": self.console,
             "http": self.http.url,
             "grpc": self.grpc.to_string(),
             "data": self.folder.root.to_string_lossy(),
@@ -48,11 +51,20 @@ impl Ready<'_> {
         let own = env::current_exe().unwrap_or_else(|_| "streaming-service".into());
         let (own, data) = (shell_path(&own), shell_path(&self.folder.root));
         let quoted = shell_path(&token);
+        let console = self.console.map_or_else(String::new, |link| {
+            format!(
+                "  Open the console (works once, within 10 minutes):
+  {link}
+  another link: {own} --data {data} console
+
+"
+            )
+        });
         format!(
             "
 streaming-service is ready ({seconds:.1} s)
 
-  HTTP         {http}   (/health, /metrics)
+{console}  HTTP         {http}   (/health, /metrics)
   gRPC         {grpc}   (grpcurl {grpcurl} {grpc} list)
   admin token  {token}
   logs         {logs}
