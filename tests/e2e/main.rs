@@ -18,6 +18,7 @@ mod conformance;
 mod corruption;
 mod deploy;
 mod documentation_examples;
+mod events;
 mod frames;
 mod growing;
 mod grpc;

@@ -52,14 +52,15 @@ pub async fn end_attempt(
 /// How a job ends without a result.
 #[derive(Clone, Debug)]
 pub enum JobOutcome {
-    /// The job failed; its committed outputs are kept for a retry.
+    /// The job failed; its committed outputs are kept for viewers and for a retry.
     Failed(Failure),
     /// The job was cancelled; its committed outputs are deleted.
     Cancelled,
 }
 
-/// Ends a job and cancels its unfinished tasks; false when the job had already ended. The caller
-/// holds the video's lock. Objects that the job's leases may still write are deleted
+/// Ends a job and cancels its unfinished tasks; false when the job had already ended. A failed job
+/// that is still served can be cancelled, so that it is not served any more. The caller holds the
+/// video's lock. Objects that the job's leases may still write are deleted
 /// `grace_seconds` later.
 pub async fn end_job(
     tx: &impl GenericClient,
@@ -80,7 +81,13 @@ pub async fn end_job(
                  error_code = $3,
                  error_message = $4,
                  finished_at = now()
-             WHERE id = $1 AND state IN ('queued', 'running')
+             WHERE id = $1
+               AND (
+                   state IN ('queued', 'running')
+                   OR $2 = 'cancelled' AND state = 'failed' AND EXISTS (
+                       SELECT 1 FROM videos v WHERE v.id = jobs.video_id AND v.served_job = jobs.id
+                   )
+               )
              RETURNING kind, video_id",
             &[&job.uuid(), &state, &code, &message],
         )
@@ -107,7 +114,7 @@ pub async fn end_job(
     if failure.is_none() {
         drop_outputs(tx, job).await?;
     }
-    stop_serving(tx, video, job, code, message).await?;
+    end_at_video(tx, video, job, code, message).await?;
     chores::create(tx, Chore::Job(video, job), grace_seconds).await?;
     Ok(true)
 }
@@ -137,8 +144,9 @@ async fn fail_probe(
     Ok(())
 }
 
-/// Stops serving a partly finished job; an older complete job continues to be served.
-async fn stop_serving(
+/// Records the end of a job at its video. The outputs of a failed job stay served, and so does an older
+/// job; those of a cancelled one do not.
+async fn end_at_video(
     tx: &impl GenericClient,
     video: VideoId,
     job: JobId,
@@ -146,19 +154,32 @@ async fn stop_serving(
     message: Option<&str>,
 ) -> Result<(), DbError> {
     tx.execute(
-        "UPDATE videos
+        "UPDATE videos v
          SET state = CASE
-                 WHEN served_job <> $2 THEN 'ready'
-                 WHEN $3::text IS NULL THEN 'uploaded'
-                 ELSE 'failed'
+                 WHEN s.state = 'completed' THEN 'ready'
+                 WHEN $3::text IS NOT NULL OR s.state = 'failed' THEN 'failed'
+                 ELSE 'uploaded'
              END::video_state,
-             error_code = CASE WHEN served_job <> $2 THEN NULL ELSE $3 END,
-             error_message = CASE WHEN served_job <> $2 THEN NULL ELSE $4 END,
-             published_at = CASE WHEN served_job = $2 THEN NULL ELSE published_at END,
-             served_job = CASE WHEN served_job = $2 THEN NULL ELSE served_job END,
+             error_code = CASE
+                 WHEN s.state = 'completed' THEN NULL
+                 ELSE COALESCE($3, s.error_code)
+             END,
+             error_message = CASE
+                 WHEN s.state = 'completed' THEN NULL
+                 ELSE COALESCE($4, s.error_message)
+             END,
+             published_at = CASE WHEN kept.job IS NOT NULL THEN v.published_at END,
+             served_job = kept.job,
              revision = revision + 1,
              updated_at = now()
-         WHERE id = $1 AND deleted_at IS NULL",
+         FROM (
+             SELECT CASE WHEN served_job = $2 AND $3::text IS NULL THEN NULL ELSE served_job END
+                    AS job
+             FROM videos
+             WHERE id = $1
+         ) AS kept
+         LEFT JOIN jobs s ON s.id = kept.job
+         WHERE v.id = $1 AND v.deleted_at IS NULL",
         &[&video.uuid(), &job.uuid(), &code, &message],
     )
     .await?;

@@ -202,7 +202,8 @@ pub async fn list(
     rows.iter().map(Job::try_from).collect()
 }
 
-/// Changes a failed or cancelled job to queued; false if it is in another state or does not exist.
+/// Changes a failed or cancelled job to queued. Renditions that a failed one has completed stay
+/// complete, because their playlists have ended. False if it is in another state or does not exist.
 pub async fn reopen(db: &impl GenericClient, id: JobId) -> Result<bool, DbError> {
     let rows = db
         .execute(
@@ -212,7 +213,7 @@ pub async fn reopen(db: &impl GenericClient, id: JobId) -> Result<bool, DbError>
                  error_message = NULL,
                  started_at = NULL,
                  finished_at = NULL,
-                 renditions_at = NULL,
+                 renditions_at = CASE WHEN state = 'failed' THEN renditions_at END,
                  traceparent = COALESCE($2, traceparent)
              WHERE id = $1 AND state IN ('failed', 'cancelled')",
             &[&id.uuid(), &context::current()],

@@ -5,8 +5,8 @@ use tokio_postgres::GenericClient;
 
 use super::DbError;
 
-/// Serves the job from now on if no job of its video is served yet and the job has something to
-/// play: chunk 0 of one of the renditions in `pictures`, unless that is empty, and of the default
+/// Serves the job from now on if no job of its video is served yet, or only the remains of one that
+/// has failed, and the job has something to play: chunk 0 of one of the renditions in `pictures`, unless that is empty, and of the default
 /// audio if there is one. Returns true if the served job changed.
 pub async fn publish(
     tx: &impl GenericClient,
@@ -20,7 +20,12 @@ pub async fn publish(
             "UPDATE videos
              SET served_job = $2, published_at = now()
              WHERE id = $1
-               AND served_job IS NULL
+               AND (
+                   served_job IS NULL
+                   OR served_job <> $2 AND EXISTS (
+                       SELECT 1 FROM jobs s WHERE s.id = served_job AND s.state = 'failed'
+                   )
+               )
                AND (
                    $4::text[] = '{}'
                    OR EXISTS (

@@ -9,6 +9,7 @@ mod claiming;
 mod clip;
 mod earlier_release;
 mod events;
+mod failed_jobs;
 mod fairness;
 mod faults;
 mod hardware;

@@ -38,8 +38,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(30);
 /// How long a new stream waits for the first state.
 const FIRST_TIME_MAX: Duration = Duration::from_secs(8);
 
-/// What has been read last; `None` before the first time, `Some(Ok(None))` for a video that does not
-/// exist.
+/// The last state that was read; `None` before the first one, `Some(Ok(None))` for a video that does
+/// not exist.
 type Seen = Option<Result<Option<Progress>, Problem>>;
 
 /// A video with at least one stream.

@@ -27,9 +27,9 @@ const PAGE_MAX: i64 = 250;
 /// Maximum number of workers that are listed.
 const WORKERS_MAX: i64 = 10_000;
 /// Changes within this time become one event per object.
-const COALESCE: Duration = Duration::from_millis(200);
+const COALESCE: Duration = Duration::from_millis(250);
 /// Changes by other instances are found by polling.
-const POLL_EVERY: Duration = Duration::from_millis(400);
+const POLL_EVERY: Duration = Duration::from_millis(500);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const DOUBLINGS_MAX: u32 = 4;
 

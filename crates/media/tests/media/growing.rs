@@ -9,6 +9,7 @@ use media::{
         Links,
         captions::playlist,
         dash::{mpd, reloaded_mpd},
+        edge,
         hls::{Playlist, media, multivariant},
     },
     pictures::Picture,
@@ -103,6 +104,27 @@ fn the_lowest_rung_and_the_default_audio_hold_back_the_others() {
     // Another audio track that is late is offered again once it has caught up.
     assert_eq!(linked(&growing([4, 4, 4, 4, 1])), [0, 1, 2, 3, 5]);
     assert_eq!(linked(&growing([4, 4, 4, 4, 4])), [0, 1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn the_edge_is_the_end_of_the_lowest_playlist() {
+    for chunks in [
+        [0, 0, 0, 0, 0],
+        [1, 1, 1, CHUNKS, CHUNKS],
+        [3, 1, 0, CHUNKS, CHUNKS],
+        [4, 4, 4, 2, CHUNKS],
+        [0, 4, 1, CHUNKS, CHUNKS],
+        [CHUNKS; 5],
+    ] {
+        let index = growing(chunks);
+        let lowest = NAMES.iter().find(|name| index.track(name).is_some_and(|(t, _)| t.started()));
+        let lowest = lowest.filter(|_| chunks[0] + chunks[1] > 0);
+        let text = lowest.and_then(|name| media(&index, name, Playlist::Event, &Links::default()));
+        let seconds = text.unwrap_or_default();
+        let seconds = seconds.lines().filter_map(|line| line.strip_prefix("#EXTINF:"));
+        let seconds: f64 = seconds.map(|s| s.trim_end_matches(',').parse::<f64>().unwrap()).sum();
+        assert!((edge(&index) - seconds).abs() < 0.01, "{chunks:?}: {} {seconds}", edge(&index));
+    }
 }
 
 #[test]
