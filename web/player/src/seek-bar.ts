@@ -59,8 +59,8 @@ export class SeekBar extends MediaTimeRange {
     const message = this.edge === null ? messages.progress : messages.progressEncoded;
     this.range.setAttribute('aria-label', messages.seek);
     this.range.setAttribute('aria-valuetext', fill(message, {
-      position: formatAsTimePhrase(this.mediaCurrentTime ?? 0),
-      duration: formatAsTimePhrase(duration),
+      position: formatAsTimePhrase(Math.floor(this.mediaCurrentTime ?? 0)),
+      duration: formatAsTimePhrase(Math.round(duration)),
       edge: clock(this.edge ?? 0)
     }));
   }

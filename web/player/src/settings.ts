@@ -27,6 +27,8 @@ export interface Subject {
 
 /** Opens, fills and closes the panel. */
 export class Settings {
+  private content = '';
+
   constructor(
     private readonly panel: HTMLElement,
     private readonly button: HTMLElement,
@@ -49,6 +51,7 @@ export class Settings {
 
   private show(): void {
     this.panel.hidden = false;
+    this.content = '';
     this.button.setAttribute('aria-expanded', 'true');
     this.fill();
     this.panel.querySelector<HTMLElement>('select, input')?.focus();
@@ -62,11 +65,9 @@ export class Settings {
     if (focus) this.button.focus();
   }
 
-  /** Shows the current choices, if the panel is open. The row that is being used stays as it is. */
+  /** Shows the current choices, if the panel is open. */
   refresh(): void {
-    const root = this.panel.getRootNode() as ShadowRoot;
-    const used = root.activeElement?.tagName === 'SELECT' && this.panel.contains(root.activeElement);
-    if (this.open && !used) this.fill();
+    if (this.open) this.fill();
   }
 
   private fill(): void {
@@ -75,6 +76,10 @@ export class Settings {
     const rows = [this.head(), ...this.playback()];
     if (text.choices.some((choice) => !choice.forced)) rows.push(...this.textRows());
     rows.push(this.shortcuts(messages));
+    // An open list of options closes when it is replaced, so that happens only for another content.
+    const content = rows.map((row) => row.outerHTML).join('');
+    if (content === this.content) return;
+    this.content = content;
     this.panel.replaceChildren(...rows);
     if (focused) this.panel.querySelector<HTMLElement>(`[name="${focused}"]`)?.focus();
   }
@@ -139,7 +144,7 @@ export class Settings {
   private select(name: string, title: string, options: Option[], value: string, choose: (value: string) => void): HTMLElement {
     const select = document.createElement('select');
     select.name = name;
-    select.append(...options.map(([key, label]) => new Option(label, key, false, key === value)));
+    select.append(...options.map(([key, label]) => new Option(label, key, key === value, key === value)));
     select.addEventListener('change', () => choose(select.value));
     return this.row(title, select);
   }
