@@ -139,7 +139,7 @@ export class Live {
     const body = JSON.parse(event.data) as never;
     if (event.type === 'video') this.#update(this.videos, (body as Video).videoId, body);
     else if (event.type === 'job') this.#update(this.jobs, (body as JobSummary).jobId, body);
-    else if (event.type === 'worker') this.#update(this.workers, (body as Worker).id, body);
+    else if (event.type === 'worker') this.#worker(body);
     else if (event.type === 'task') this.#task(body);
     else if (event.type === 'deleted') this.#delete((body as { videoId: string }).videoId);
     else if (event.type === 'reset') this.resets += 1;
@@ -149,6 +149,12 @@ export class Live {
     if (!task.taskId) return;
     this.#touch(task.taskId);
     this.tasks(task.jobId).put(task);
+  }
+
+  /** A worker that has drained, or was replaced by another process of its name, leaves the list. */
+  #worker(worker: Omit<Worker, 'state'> & { state: Worker['state'] | 'gone' }): void {
+    this.#update(this.workers, worker.id, worker as Worker);
+    if (worker.state === 'gone') this.workers.delete(worker.id);
   }
 
   #delete(videoId: string): void {
