@@ -13,7 +13,7 @@ use std::{
 use api::v1::{Job, JobState, TaskState, WatchJobRequest};
 use bytes::Bytes;
 use futures::StreamExt;
-use media::ladder::{BUFFER_PERCENT, MAXRATE_PERCENT, Profile, default_profiles};
+use media::ladder::{BUFFER_PERCENT, Profile, default_profiles};
 use serde_json::{Value, json};
 
 use crate::{
@@ -272,10 +272,13 @@ pub(crate) fn by_hand(source: &BenchSource, preset: &str) -> f64 {
             "-profile:v",
             "high",
         ]);
-        let (maxrate, bufsize) = (rate(MAXRATE_PERCENT), rate(BUFFER_PERCENT));
+        let (maxrate, bufsize) = (rate(100), rate(BUFFER_PERCENT));
         command.args(["-crf", &crf, "-maxrate", &maxrate, "-bufsize", &bufsize]);
         command.args(["-g", &gop, "-keyint_min", &gop, "-sc_threshold", "0", "-flags", "+cgop"]);
-        command.args(["-x264-params", "b-pyramid=none:stitchable=1:rc-lookahead=30"]);
+        command.args([
+            "-x264-params",
+            "b-pyramid=none:stitchable=1:vbv-init=0.4:rc-lookahead=30:trellis=1",
+        ]);
         command.args(["-movflags", "+empty_moov+default_base_moof+frag_keyframe"]);
         command.arg(dir.path().join(format!("{n}.mp4")));
     }

@@ -226,13 +226,14 @@ def by_hand(source, plan, folder):
     return run("ffmpeg", "-v", "error", "-y", "-threads", 2, "-i", source, "-filter_complex", graph, *outputs, cwd=folder)
 
 
-def processor(profiles, rounds):
-    """Processor seconds of the chunk tasks of 30 s of 1080p against one command by hand: medians of paired runs."""
-    plan = commands(BUNNY, profiles)
+def processor(source, profiles, rounds):
+    """Processor seconds of all chunk tasks against one command by hand: medians of paired runs."""
+    plan = commands(source, profiles)
     pairs = []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(rounds):
-            pairs.append((sum(run("ffmpeg", *args, cwd=folder) for args in plan["tasks"]), by_hand(BUNNY, plan, folder)))
+            pairs.append((sum(run("ffmpeg", *args, cwd=folder) for args in plan["tasks"]), by_hand(source, plan, folder)))
+            print("round: tasks %.1f, by hand %.1f" % pairs[-1], flush=True)
     tasks, hand = (statistics.median(pair[n] for pair in pairs) for n in (0, 1))
     ratio = statistics.median(ours / theirs for ours, theirs in pairs)
     print(f"processor seconds: tasks {tasks:.1f}, one command by hand {hand:.1f}, ratio {ratio:.3f}")
@@ -252,11 +253,11 @@ def report(all_found):
         print(f"\n{'seams':<10} {'ABR':>9} {'now':>9} {'BD-rate':>9}   top rung: VMAF of the second after a border against its "
               "neighbourhood, less that of\n" + " " * 42 + "a whole file; bytes of chunks against a whole file. Goals: >= -1.5, <= 0.5 %")
         for found in seams:
-            mean = {key: statistics.fmean(found[key]) for key in ("abr_pulses", "pulses")}
+            means = [f"{statistics.fmean(found[key]):+.2f}" if found[key] else "-" for key in ("abr_pulses", "pulses")]
             rate = "-" if found["bd_rate"] is None else f"{found['bd_rate']:+.2f} %"
-            print(f"{found['clip']:<10} {mean['abr_pulses']:>+9.2f} {mean['pulses']:>+9.2f} {rate:>9}")
+            print(f"{found['clip']:<10} {means[0]:>9} {means[1]:>9} {rate:>9}")
         rates = [found["bd_rate"] for found in seams if found["bd_rate"] is not None]
-        worst = [min(pulse for found in seams for pulse in found[key]) for key in ("abr_pulses", "pulses")]
+        worst = [min((pulse for found in seams for pulse in found[key]), default=0) for key in ("abr_pulses", "pulses")]
         print(f"{'worst':<10} {worst[0]:>+9.2f} {worst[1]:>+9.2f}")
         if rates:
             print(f"{'mean':<10} {'':>19} {statistics.fmean(rates):>+7.2f} %")
@@ -269,7 +270,7 @@ def main():
     parser.add_argument("--small", action="store_true", help="clips of 320x180 with one rung: takes minutes")
     parser.add_argument("--top", type=int, default=0, help="measure only the highest rungs, this many")
     parser.add_argument("--no-seams", action="store_true", help="leave out the comparison with whole files")
-    parser.add_argument("--processor", type=int, metavar="ROUNDS", help="measure only the processor time of whole ladders")
+    parser.add_argument("--processor", type=int, metavar="ROUNDS", help="measure only the processor time of the whole ladder, of 30 s of 1080p or of the first clip")
     args = parser.parse_args()
     for name in args.clips:
         if name not in CLIPS:
@@ -278,7 +279,8 @@ def main():
     built_in = page.split("```toml\n")[1].split("```")[0]
     profiles = args.profiles.read_text() if args.profiles else SMALL if args.small else built_in
     if args.processor:
-        processor(profiles, args.processor)
+        source = clip(args.clips[0]) if args.clips else BUNNY
+        processor(source, profiles, args.processor)
         return
     print(f"{'clip':<10} {'rung':<10} {'bytes/ABR':>9} {'ABR VMAF':>9} {'change':>9} {'worst s':>9} {'change':>9} {'CPU/ABR':>9}")
     all_found = [measure(name, profiles, args) for name in args.clips or CLIPS]

@@ -90,7 +90,7 @@ impl Codec {
     /// it does at an average rate, and easier scenes need less (docs/profiles.md, Rate control).
     pub const fn default_crf(self) -> u32 {
         match self {
-            Self::H264 => 22,
+            Self::H264 => 21,
             Self::Hevc => 23,
             Self::Av1 => 34,
         }

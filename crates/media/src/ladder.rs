@@ -35,8 +35,12 @@ pub struct Profile {
     pub hardware: Option<HardwareEncoder>,
 }
 
-/// The encoder's peak rate, in percent of [`Rung::video_bitrate`].
+/// The encoder's highest peak rate, in percent of [`Rung::video_bitrate`]: that with an average bit
+/// rate.
 pub const MAXRATE_PERCENT: u64 = 120;
+/// The peak rate with a constant rate factor, at which a scene that needs more looks about as it does
+/// with an average bit rate (docs/profiles.md, Rate control).
+const CRF_MAXRATE_PERCENT: u64 = 100;
 /// The encoder's rate buffer in bits, in percent of [`Rung::video_bitrate`].
 pub const BUFFER_PERCENT: u64 = 200;
 
@@ -49,8 +53,7 @@ pub struct Rung {
     pub width: u32,
     /// In pixels; even.
     pub height: u32,
-    /// In bit/s: the average with an average bit rate, the basis of the cap with a constant rate
-    /// factor.
+    /// In bit/s: the average with an average bit rate, the cap with a constant rate factor.
     pub video_bitrate: u64,
     /// The video codec.
     #[serde(default)]
@@ -69,6 +72,12 @@ pub struct Rung {
 }
 
 impl Rung {
+    /// The encoder's peak rate in bit/s, above which only its rate buffer ([`BUFFER_PERCENT`]) goes.
+    pub fn peak_bitrate(&self) -> u64 {
+        let percent = if self.crf.is_some() { CRF_MAXRATE_PERCENT } else { MAXRATE_PERCENT };
+        self.video_bitrate * percent / 100
+    }
+
     /// FFmpeg's name of the encoder that a worker needs for this rung.
     pub fn encoder(&self) -> &'static str {
         self.hardware.map_or(self.codec.encoder(), HardwareEncoder::text)
